@@ -1,0 +1,3 @@
+//! The `banyan` command.
+#![forbid(unsafe_code)]
+fn main() {}

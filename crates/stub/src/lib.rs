@@ -1,0 +1,2 @@
+//! The runtime inside the program.
+#![no_std]

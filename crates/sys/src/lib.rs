@@ -1,0 +1,2 @@
+//! Linux, made safe.
+#![cfg_attr(not(feature = "std"), no_std)]

@@ -1,0 +1,3 @@
+//! Bytes that cross a boundary.
+#![no_std]
+#![forbid(unsafe_code)]
