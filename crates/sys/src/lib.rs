@@ -1,2 +1,8 @@
-//! Linux, made safe.
+//! Linux, made safe: the kernel interfaces that Banyan needs and no library covers.
+//!
+//! Everything without the `std` feature works where there is no C library: the stub uses it inside the program.
 #![cfg_attr(not(feature = "std"), no_std)]
+
+pub mod raw;
+pub mod signal_frame;
+pub mod userfaultfd;

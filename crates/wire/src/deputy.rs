@@ -1,0 +1,78 @@
+//! What a carrier (the thread's place of execution) and its deputy (the home thread that makes its system calls)
+//! say to each other, over a TCP connection of their own: one wake-up each way and nothing in between.
+//!
+//! A message is a [`Header`] and `length` bytes of payload. The payload of a call is the contents of its inward
+//! buffers, one after another in argument order; that of a return, the contents of its outward buffers.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// First word of every message: "bnyd" and the version of this protocol.
+pub const DEPUTY_MAGIC: u32 = 0x626e_0001;
+/// Bytes of a payload at most. Larger buffers are not shipped: the deputy uses the program's memory itself.
+pub const PAYLOAD_MAX: usize = 128 << 10;
+
+/// Kinds of message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum DeputyMessage {
+    /// Deputy to carrier: run the thread. Arguments: frame address, FS base, thread id, signal mask.
+    Start = 1,
+    /// Carrier to deputy: make this system call. Number and arguments as the program gave them.
+    Call = 2,
+    /// Deputy to carrier: the result is in `number`.
+    Return = 3,
+    /// Carrier to deputy: the thread has ended; the deputy ends as well. Arguments: exit status, CPU nanoseconds.
+    Exit = 4,
+    /// Carrier to deputy: the thread touched memory that does not exist. Arguments: signal, address, instruction.
+    Fatal = 5,
+}
+
+impl DeputyMessage {
+    /// The kind with this number, if there is one.
+    #[must_use]
+    pub fn from_number(number: u32) -> Option<Self> {
+        Some(match number {
+            1 => Self::Start,
+            2 => Self::Call,
+            3 => Self::Return,
+            4 => Self::Exit,
+            5 => Self::Fatal,
+            _ => return None,
+        })
+    }
+}
+
+/// Head of every message.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct Header {
+    /// [`DEPUTY_MAGIC`].
+    pub magic: u32,
+    /// A [`DeputyMessage`].
+    pub kind: u32,
+    /// System call number of a call, result of a return.
+    pub number: i64,
+    /// Arguments.
+    pub arguments: [u64; 6],
+    /// Bytes of payload that follow, at most [`PAYLOAD_MAX`].
+    pub length: u32,
+    /// Bit i: argument i of the call is a buffer whose contents are shipped.
+    pub shipped: u32,
+}
+
+impl Header {
+    /// A message without payload.
+    #[must_use]
+    pub const fn new(kind: DeputyMessage, number: i64, arguments: [u64; 6]) -> Self {
+        Self { magic: DEPUTY_MAGIC, kind: kind as u32, number, arguments, length: 0, shipped: 0 }
+    }
+
+    /// The kind, if the header is well-formed: right magic, known kind, payload within bounds.
+    #[must_use]
+    pub fn check(&self) -> Option<DeputyMessage> {
+        if self.magic != DEPUTY_MAGIC || self.length as usize > PAYLOAD_MAX {
+            return None;
+        }
+        DeputyMessage::from_number(self.kind)
+    }
+}
