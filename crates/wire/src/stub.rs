@@ -29,8 +29,8 @@ pub enum RequestKind {
     Confirm = 4,
     /// The range is unmapped here: make its pages zero everywhere. Values: address, length.
     Discard = 5,
-    /// A replica touched an address that it has no mapping for. Value: address. The answer lists actions, or has
-    /// a negative result if the program has no mapping there either.
+    /// A replica touched an address that it has no mapping for. Values: address, the `PROT_` bit needed. The answer
+    /// lists actions, or has a negative result if the program has no such mapping either.
     Lookup = 6,
     /// Bring `[address, address + length)` here before a system call uses it. Values: address, length, 1 to write.
     Acquire = 7,

@@ -1,0 +1,48 @@
+//! Builds the stub image with its own profile and link arguments, so that a plain `cargo build` builds everything.
+//!
+//! The image is a static, position-dependent ELF at the address that `wire::layout` reserves, without a C library.
+//! A build of its own keeps Cargo from unifying its features with the rest of the workspace, and a target
+//! directory of its own keeps the two Cargo processes from waiting for each other.
+
+use std::env;
+use std::path::PathBuf;
+use std::process::Command;
+
+fn main() {
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR"));
+    let crates = manifest.parent().expect("the crate lies in crates/");
+    for part in ["stub/src", "stub/Cargo.toml", "sys/src", "sys/Cargo.toml", "wire/src", "wire/Cargo.toml"] {
+        println!("cargo:rerun-if-changed={}", crates.join(part).display());
+    }
+    let target = "x86_64-unknown-linux-gnu";
+    let flags = [
+        "-Crelocation-model=pic",
+        "-Clinker=rust-lld",
+        "-Clinker-flavor=ld.lld",
+        "-Ctarget-feature=+crt-static",
+        "-Clink-arg=--image-base=0x700000000000",
+        "-Clink-arg=-nostdlib",
+        "-Clink-arg=--no-pie",
+        "-Clink-arg=--no-dynamic-linker",
+        "-Clink-arg=--gc-sections",
+        "-Clink-arg=-zseparate-loadable-segments",
+    ];
+    let directory = out.join("stub");
+    let status = Command::new(env::var_os("CARGO").expect("cargo sets CARGO"))
+        .arg("build")
+        .args(["--profile", "stub", "--features", "image", "--bin", "banyan-stub", "--target", target])
+        .arg("--manifest-path")
+        .arg(crates.join("stub/Cargo.toml"))
+        .arg("--target-dir")
+        .arg(&directory)
+        .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))
+        // Wrappers of the outer build, such as clippy's, must not check the image again.
+        .env_remove("RUSTC_WORKSPACE_WRAPPER")
+        .env_remove("RUSTC_WRAPPER")
+        .status()
+        .expect("cargo can be run again");
+    assert!(status.success(), "building the stub image failed");
+    let image = directory.join(target).join("stub/banyan-stub");
+    println!("cargo:rustc-env=BANYAN_STUB_IMAGE={}", image.display());
+}

@@ -1,0 +1,179 @@
+//! Deputies: home threads that make the system calls of threads on other nodes.
+//!
+//! A deputy executes a call with the program's own pointers: memory is coherent, so the home kernel's accesses
+//! fault and the pager brings the pages. Buffers that came with the call lie in the deputy's own memory instead,
+//! and large ones are acquired in one request before the call, not page by page within it.
+
+use crate::control;
+use crate::kernel;
+use crate::memory;
+use crate::report;
+use crate::shipping::{self, Pieces};
+use crate::signals;
+use crate::thread::{self, Creation, Thread};
+use crate::trap;
+use banyan_sys::raw::Errno;
+use banyan_wire::deputy::{DeputyMessage, Header};
+use banyan_wire::stub::RequestKind;
+use banyan_wire::syscalls::{self, Argument, Class, SystemCall};
+use core::sync::atomic::Ordering;
+use linux_raw_sys::general as linux;
+
+/// Acquired for one call at most; the rest faults.
+const ACQUIRE_MAX: u64 = 1 << 20;
+/// `struct iovec` entries looked at for acquisition.
+const VECTORS_MAX: u64 = 64;
+
+/// Serves the thread until it ends.
+pub fn serve(thread: &'static Thread) -> ! {
+    let socket = thread.connection.get();
+    let size = size_of::<Header>();
+    loop {
+        let mut header = Header::new(DeputyMessage::Return, 0, [0; 6]);
+        // A closed connection means that the node is gone: the daemon ends the process and says why.
+        if kernel::receive_all(socket, (&raw mut header).cast(), size).is_err() {
+            kernel::park();
+        }
+        match header.check() {
+            Some(DeputyMessage::Call) => {
+                if kernel::receive_all(socket, thread.payload(), header.length as usize).is_err() {
+                    kernel::park();
+                }
+                thread.deputy_calls.set(thread.deputy_calls.get() + 1);
+                call(thread, &header);
+            }
+            Some(DeputyMessage::Exit) => thread::end(thread, header.arguments[0]),
+            Some(DeputyMessage::Fatal) => signals::die_of(header.arguments[0].clamp(1, 31)),
+            _ => report::fail(&["banyan: a thread on another node sent a malformed message to its deputy"]),
+        }
+    }
+}
+
+/// Executes one call and answers it.
+fn call(thread: &'static Thread, header: &Header) {
+    let row = syscalls::find(header.number);
+    let mut pieces = Pieces::default();
+    let result = match row {
+        // The carrier could not decide: it names the call that is not served.
+        None => trap::refuse(header.arguments[0] as i64, Errno::ENOSYS.0),
+        Some(row) => match row.class {
+            Class::Deputy => shipped_call(thread, header, row, &mut pieces),
+            Class::Emulate if trap::mask_argument(header.number).is_some() => {
+                shipped_call(thread, header, row, &mut pieces)
+            }
+            _ => emulated_call(thread, header),
+        },
+    };
+    if result == Errno::EPIPE.negated() {
+        signals::settle_broken_pipe(thread.mask.load(Ordering::Relaxed));
+    }
+    answer(thread, result, &pieces);
+}
+
+fn shipped_call(thread: &'static Thread, header: &Header, row: &SystemCall, pieces: &mut Pieces) -> i64 {
+    // SAFETY: `serve` received `header.length` bytes into the payload buffer of this thread.
+    let Some(unpacked) = (unsafe { shipping::unpack(row, header, thread.payload()) }) else {
+        report::fail(&["banyan: a call from another node does not fit the system call table: ", row.name]);
+    };
+    *pieces = unpacked;
+    acquire(row, header);
+    let arguments = shipping::local_arguments(header, pieces, thread.payload());
+    if syscalls::GUARDED.contains(&row.number) {
+        return trap::emulate(thread, header.number, &arguments);
+    }
+    kernel::raw(u32::from(row.number), arguments)
+}
+
+fn emulated_call(thread: &'static Thread, header: &Header) -> i64 {
+    let a = header.arguments;
+    if header.number == kernel::number(linux::__NR_clone) {
+        let [flags, frame, parent_word, child_word, fs_base, mask] = a;
+        return thread::create(&Creation { flags, frame, fs_base, parent_word, child_word, mask });
+    }
+    if header.number == kernel::number(linux::__NR_rt_sigprocmask) {
+        thread.mask.store(a[1], Ordering::Relaxed);
+        signals::remote_masks_changed();
+        return 0;
+    }
+    trap::emulate(thread, header.number, &a)
+}
+
+/// Brings large buffers here in batches before the kernel would fault them in one page at a time.
+fn acquire(row: &SystemCall, header: &Header) {
+    for (index, argument) in row.arguments.iter().enumerate() {
+        let pointer = header.arguments[index];
+        if header.shipped & (1 << index) != 0 || pointer == 0 {
+            continue;
+        }
+        match *argument {
+            Argument::In(of) => acquire_range(pointer, header.arguments[of as usize], false),
+            Argument::Out(of) => acquire_range(pointer, header.arguments[of as usize], true),
+            Argument::VectorIn(of) => acquire_vectors(pointer, header.arguments[of as usize], false),
+            Argument::VectorOut(of) => acquire_vectors(pointer, header.arguments[of as usize], true),
+            _ => {}
+        }
+    }
+}
+
+fn acquire_vectors(vectors: u64, count: u64, write: bool) {
+    for index in 0..count.min(VECTORS_MAX) {
+        let at = vectors.wrapping_add(index * 16);
+        let (Ok(base), Ok(length)) = (memory::load_u64(at), memory::load_u64(at.wrapping_add(8))) else { return };
+        acquire_range(base, length, write);
+    }
+}
+
+fn acquire_range(address: u64, length: u64, write: bool) {
+    let length = length.min(ACQUIRE_MAX);
+    if length > 4096 {
+        let values = [address, length, u64::from(write), 0, 0, 0, 0, 0];
+        let _ = control::request(RequestKind::Acquire, values);
+    }
+}
+
+/// Sends the result and the outward buffers with one call.
+fn answer(thread: &'static Thread, result: i64, pieces: &Pieces) {
+    let mut header = Header::new(DeputyMessage::Return, result, [0; 6]);
+    header.length = shipping::returned_total(pieces, result) as u32;
+    let size = size_of::<Header>();
+    let socket = thread.connection.get();
+    let sent = if header.length == 0 {
+        kernel::send_all(socket, (&raw const header).cast(), size)
+    } else {
+        send_vectors(socket, &header, pieces, thread.payload(), result)
+    };
+    if sent.is_err() {
+        kernel::park();
+    }
+}
+
+fn send_vectors(socket: i32, header: &Header, pieces: &Pieces, payload: *mut u8, result: i64) -> Result<(), Errno> {
+    let mut vectors = [[0_u64; 2]; 7];
+    vectors[0] = [core::ptr::from_ref(header) as u64, size_of::<Header>() as u64];
+    let mut count = 1;
+    for piece in pieces {
+        let length = piece.returned(result);
+        if length != 0 {
+            vectors[count] = [payload.wrapping_add(piece.offset) as u64, length as u64];
+            count += 1;
+        }
+    }
+    let mut first = 0;
+    while first < count {
+        let arguments = [socket as u64, vectors[first..].as_ptr() as u64, (count - first) as u64, 0, 0, 0];
+        let mut sent = match kernel::checked(linux::__NR_writev, arguments) {
+            Ok(sent) => sent,
+            Err(Errno::EINTR) => continue,
+            Err(error) => return Err(error),
+        };
+        while first < count && sent >= vectors[first][1] {
+            sent -= vectors[first][1];
+            first += 1;
+        }
+        if first < count {
+            vectors[first][0] += sent;
+            vectors[first][1] -= sent;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! Faults of instructions: memory that this replica has not learned yet, bad pointers in the stub's copies, and
+//! the program's own faults, which the program must see as natively.
+
+use crate::carrier;
+use crate::control;
+use crate::memory;
+use crate::signals;
+use crate::thread::{Role, Thread};
+use banyan_sys::signal_frame::{SignalInformation, UserContext};
+use banyan_wire::layout::in_program;
+use banyan_wire::stub::RequestKind;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+const SIGSEGV: u64 = 11;
+
+/// Counts the mappings that this replica has learned.
+static LEARNED: AtomicU64 = AtomicU64::new(1);
+
+/// Handler of SIGSEGV and SIGBUS, and in remote replicas of every fault of an instruction.
+pub extern "C" fn on_fault(signal: u64, information: *mut SignalInformation, context: *mut UserContext) {
+    // SAFETY: the kernel passes its frame on this thread's own stub stack.
+    let (information, context) = unsafe { (&*information, &mut *context) };
+    let thread = Thread::current();
+    let address = information.address;
+    let from_kernel = information.code > 0;
+    let access = access_of(context.registers.err);
+    if signal == SIGSEGV && from_kernel && !control::is_home() && in_program(address) && learn(thread, address, access) {
+        return;
+    }
+    if let Some(continuation) = memory::fault_continuation(context.registers.rip) {
+        context.registers.rip = continuation;
+        return;
+    }
+    if !signals::runs_program(context.registers.rip) {
+        // A defect of the stub: end with the signal rather than go on.
+        signals::die_of(signal);
+    }
+    match thread.role() {
+        Role::Home if signals::has_handler(signal) => signals::deliver(thread, signal, information, context),
+        // The instruction runs again and meets the kernel's own action, as if Banyan were not there.
+        Role::Home => signals::reset(signal),
+        _ => carrier::fatal(thread, signal, address, context.registers.rip),
+    }
+}
+
+/// The `PROT_` bit that the access needed, from the page-fault error code (bit 1 write, bit 4 instruction fetch).
+const fn access_of(error: u64) -> u64 {
+    match error & 0x12 {
+        0 => 1,
+        2 => 2,
+        _ => 4,
+    }
+}
+
+/// Maps the region of `address` in this replica if the program has one. False if it has none, or none that
+/// allows what was tried.
+fn learn(thread: &Thread, address: u64, access: u64) -> bool {
+    let _guard = memory::LOCK.lock();
+    // While this thread waited for the lock another one may have learned the same region: try again first.
+    let learned = LEARNED.load(Ordering::Relaxed);
+    if thread.learned.replace(learned) != learned {
+        return true;
+    }
+    let answer = control::request(RequestKind::Lookup, [address, access, 0, 0, 0, 0, 0, 0]);
+    if answer.result < 0 || memory::perform(&answer, -1).is_err() {
+        return false;
+    }
+    thread.learned.set(learned + 1);
+    LEARNED.store(learned + 1, Ordering::Relaxed);
+    true
+}

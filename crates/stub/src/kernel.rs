@@ -1,0 +1,117 @@
+//! The system calls that the stub makes for itself, by name.
+
+use banyan_sys::raw::{Errno, call, syscall};
+use linux_raw_sys::general as linux;
+
+/// Number of a `__NR_` constant as the traps report it.
+pub const fn number(constant: u32) -> i64 {
+    constant as i64
+}
+
+/// Makes a call whose pointers belong to the program or to the caller's own live buffers.
+pub fn raw(number: u32, arguments: [u64; 6]) -> i64 {
+    // SAFETY: the stub passes either pointers to buffers that live across the call, or the program's own
+    // pointers, with which the program could have made the same call itself. The kernel checks both.
+    unsafe { syscall(number, arguments) }
+}
+
+/// As [`raw`], with errors told apart.
+///
+/// # Errors
+/// The kernel's.
+pub fn checked(number: u32, arguments: [u64; 6]) -> Result<u64, Errno> {
+    // SAFETY: as in `raw`.
+    unsafe { call(number, arguments) }
+}
+
+/// Ends the whole process.
+pub fn exit_group(status: u64) -> ! {
+    loop {
+        let _ = raw(linux::__NR_exit_group, [status, 0, 0, 0, 0, 0]);
+    }
+}
+
+/// Sleeps until the process is ended by somebody else. For threads whose node or daemon is gone.
+pub fn park() -> ! {
+    loop {
+        let _ = raw(linux::__NR_pause, [0; 6]);
+    }
+}
+
+/// Id of the calling thread.
+pub fn thread_id() -> u32 {
+    raw(linux::__NR_gettid, [0; 6]) as u32
+}
+
+/// Id of the process.
+pub fn process_id() -> u32 {
+    raw(linux::__NR_getpid, [0; 6]) as u32
+}
+
+/// Closes a descriptor of the stub.
+pub fn close(descriptor: i32) {
+    let _ = raw(linux::__NR_close, [descriptor as u64, 0, 0, 0, 0, 0]);
+}
+
+/// Maps fresh anonymous memory of the stub; the kernel chooses the place.
+///
+/// # Errors
+/// The kernel's.
+pub fn map_anonymous(length: u64) -> Result<u64, Errno> {
+    const FLAGS: u64 = (linux::MAP_PRIVATE | linux::MAP_ANONYMOUS | linux::MAP_NORESERVE) as u64;
+    checked(linux::__NR_mmap, [0, length, 3, FLAGS, u64::MAX, 0])
+}
+
+/// CPU time of the calling thread in nanoseconds.
+pub fn thread_cpu_nanoseconds() -> u64 {
+    const CLOCK_THREAD_CPUTIME_ID: u64 = 3;
+    let mut time = [0_u64; 2];
+    let _ = raw(linux::__NR_clock_gettime, [CLOCK_THREAD_CPUTIME_ID, (&raw mut time) as u64, 0, 0, 0, 0]);
+    time[0] * 1_000_000_000 + time[1]
+}
+
+/// Wakes up to `count` waiters on a futex word of this process.
+pub fn futex_wake(word: u64, count: u64) {
+    const FUTEX_WAKE: u64 = 1;
+    const FUTEX_PRIVATE: u64 = 128;
+    let _ = raw(linux::__NR_futex, [word, FUTEX_WAKE | FUTEX_PRIVATE, count, 0, 0, 0]);
+}
+
+/// Sends all bytes on a stream socket, without SIGPIPE.
+///
+/// # Errors
+/// The kernel's.
+pub fn send_all(socket: i32, mut from: *const u8, mut length: usize) -> Result<(), Errno> {
+    const MSG_NOSIGNAL: u64 = 0x4000;
+    while length > 0 {
+        match checked(linux::__NR_sendto, [socket as u64, from as u64, length as u64, MSG_NOSIGNAL, 0, 0]) {
+            Ok(sent) => {
+                from = from.wrapping_add(sent as usize);
+                length -= sent as usize;
+            }
+            Err(Errno::EINTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Receives exactly `length` bytes from a stream socket.
+///
+/// # Errors
+/// The kernel's; `EPIPE` at the end of the stream.
+pub fn receive_all(socket: i32, mut to: *mut u8, mut length: usize) -> Result<(), Errno> {
+    const MSG_WAITALL: u64 = 0x100;
+    while length > 0 {
+        match checked(linux::__NR_recvfrom, [socket as u64, to as u64, length as u64, MSG_WAITALL, 0, 0]) {
+            Ok(0) => return Err(Errno::EPIPE),
+            Ok(received) => {
+                to = to.wrapping_add(received as usize);
+                length -= received as usize;
+            }
+            Err(Errno::EINTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

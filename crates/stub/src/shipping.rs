@@ -1,0 +1,181 @@
+//! Shipping a call's buffers with the call: which argument is which comes from the syscall table.
+//!
+//! Inward buffers and the old contents of fixed structures travel with the call, in argument order; outward
+//! buffers travel with the return, in argument order. A structure that is written is shipped both ways, so that
+//! a call that leaves it alone leaves the program's alone too.
+
+use crate::memory;
+use banyan_sys::raw::Errno;
+use banyan_wire::deputy::{Header, PAYLOAD_MAX};
+use banyan_wire::syscalls::{Argument, SystemCall};
+
+/// Longest path that is shipped: `PATH_MAX`.
+const PATH_MAX: usize = 4096;
+
+/// Where one argument's bytes lie in the payload of a call.
+#[derive(Clone, Copy, Default)]
+pub struct Piece {
+    /// Offset in the payload buffer.
+    pub offset: usize,
+    /// Bytes; for an outward buffer, the room.
+    pub length: usize,
+    /// The bytes go back with the return.
+    pub outward: bool,
+    /// How many bytes go back is the call's result.
+    pub by_result: bool,
+    /// The argument is shipped at all.
+    pub used: bool,
+}
+
+/// Where all arguments' bytes lie.
+pub type Pieces = [Piece; 6];
+
+/// Copies a call's inward buffers from program memory into `payload` and notes in `header` what is shipped.
+/// Buffers that do not fit are left to the deputy, which follows the program's own pointers.
+///
+/// # Errors
+/// `EFAULT` if an inward buffer is not the program's memory.
+pub fn pack(row: &SystemCall, header: &mut Header, payload: *mut u8) -> Result<Pieces, Errno> {
+    let arguments = header.arguments;
+    let mut pieces = Pieces::default();
+    let mut end = 0;
+    for (index, argument) in row.arguments.iter().enumerate() {
+        let pointer = arguments[index];
+        if pointer == 0 {
+            continue;
+        }
+        let (length, fixed_out) = match *argument {
+            Argument::In(of) => (arguments[of as usize] as usize, false),
+            Argument::FixedIn(size) => (size as usize, false),
+            Argument::FixedOut(size) => (size as usize, true),
+            Argument::Path => (0, false),
+            _ => continue,
+        };
+        let length = if *argument == Argument::Path {
+            let room = PATH_MAX.min(PAYLOAD_MAX - end);
+            memory::copy_string_in(pointer, payload.wrapping_add(end), room)?
+        } else {
+            if length > PAYLOAD_MAX - end {
+                continue;
+            }
+            memory::copy_in(pointer, payload.wrapping_add(end), length)?;
+            length
+        };
+        pieces[index] = Piece { offset: end, length, outward: fixed_out, by_result: false, used: true };
+        header.shipped |= 1 << index;
+        end += length;
+    }
+    header.length = end as u32;
+    for (index, argument) in row.arguments.iter().enumerate() {
+        let Argument::Out(of) = *argument else { continue };
+        let room = arguments[of as usize] as usize;
+        if arguments[index] != 0 && room <= PAYLOAD_MAX - end {
+            pieces[index] = Piece { offset: end, length: room, outward: true, by_result: true, used: true };
+            header.shipped |= 1 << index;
+            end += room;
+        }
+    }
+    Ok(pieces)
+}
+
+/// The deputy's side of [`pack`]: where the shipped arguments lie, from a header and payload that came over the
+/// network. `None` if they do not agree with the table.
+///
+/// # Safety
+/// `payload` must point to [`PAYLOAD_MAX`] bytes, the first `header.length` of them received.
+pub unsafe fn unpack(row: &SystemCall, header: &Header, payload: *const u8) -> Option<Pieces> {
+    let received = header.length as usize;
+    let mut pieces = Pieces::default();
+    let mut end = 0;
+    for (index, argument) in row.arguments.iter().enumerate() {
+        if header.shipped & (1 << index) == 0 {
+            continue;
+        }
+        let (length, fixed_out) = match *argument {
+            Argument::In(of) => (usize::try_from(header.arguments[of as usize]).ok()?, false),
+            Argument::FixedIn(size) => (size as usize, false),
+            Argument::FixedOut(size) => (size as usize, true),
+            Argument::Path => {
+                // SAFETY: only received bytes are read.
+                let found = (end..received).find(|&at| unsafe { payload.add(at).read() } == 0)?;
+                (found + 1 - end, false)
+            }
+            Argument::Out(_) => continue,
+            _ => return None,
+        };
+        if length > received.checked_sub(end)? {
+            return None;
+        }
+        pieces[index] = Piece { offset: end, length, outward: fixed_out, by_result: false, used: true };
+        end += length;
+    }
+    if end != received || header.shipped >> row.arguments.len() != 0 {
+        return None;
+    }
+    for (index, argument) in row.arguments.iter().enumerate() {
+        let Argument::Out(of) = *argument else { continue };
+        if header.shipped & (1 << index) == 0 {
+            continue;
+        }
+        let room = usize::try_from(header.arguments[of as usize]).ok()?;
+        if room > PAYLOAD_MAX - end {
+            return None;
+        }
+        pieces[index] = Piece { offset: end, length: room, outward: true, by_result: true, used: true };
+        end += room;
+    }
+    Some(pieces)
+}
+
+impl Piece {
+    /// Bytes that go back after a call with this result.
+    #[must_use]
+    pub fn returned(&self, result: i64) -> usize {
+        if !self.outward {
+            0
+        } else if self.by_result {
+            usize::try_from(result).unwrap_or(0).min(self.length)
+        } else {
+            self.length
+        }
+    }
+}
+
+/// The call's arguments with shipped pointers replaced by their place in `payload`.
+pub fn local_arguments(header: &Header, pieces: &Pieces, payload: *const u8) -> [u64; 6] {
+    let mut arguments = header.arguments;
+    for (argument, piece) in arguments.iter_mut().zip(pieces).filter(|(_, piece)| piece.used) {
+        *argument = payload.wrapping_add(piece.offset) as u64;
+    }
+    arguments
+}
+
+/// Copies outward bytes to the program. `compact` says that they lie one after another from the start of
+/// `payload`, as they came over the network, and not where the call wrote them.
+///
+/// # Errors
+/// `EFAULT` if an outward buffer is not the program's writable memory.
+pub fn deliver(
+    arguments: &[u64; 6],
+    pieces: &Pieces,
+    result: i64,
+    payload: *const u8,
+    compact: bool,
+) -> Result<(), Errno> {
+    let mut at = 0;
+    for (argument, piece) in arguments.iter().zip(pieces) {
+        let length = piece.returned(result);
+        if length != 0 {
+            let from = payload.wrapping_add(if compact { at } else { piece.offset });
+            memory::copy_out(*argument, from, length)?;
+            at += length;
+        }
+    }
+    Ok(())
+}
+
+/// Bytes that a return with this result carries.
+#[must_use]
+pub fn returned_total(pieces: &Pieces, result: i64) -> usize {
+    pieces.iter().map(|piece| piece.returned(result)).sum()
+}

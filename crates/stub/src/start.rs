@@ -1,0 +1,118 @@
+//! The life of a replica from exec to the program's first instruction.
+
+use crate::control::{self, CONFIGURATION};
+use crate::fault;
+use crate::filter;
+use crate::kernel;
+use crate::memory;
+use crate::report;
+use crate::resume;
+use crate::service;
+use crate::signals;
+use crate::thread::{self, Role};
+use crate::trap;
+use banyan_sys::userfaultfd;
+use banyan_wire::stub::{Record, RequestKind, STUB_ABI_VERSION, Welcome};
+use core::sync::atomic::Ordering;
+use linux_raw_sys::general as linux;
+
+/// The daemon's answer to [`RequestKind::Ready`]: run the program.
+const RUN: i64 = 0;
+/// The daemon's answer to [`RequestKind::Ready`]: perform the actions and ask again.
+const MORE: i64 = 1;
+
+/// Becomes a replica. The request socket waits at the number of the descriptor limit, where the launcher put it:
+/// the lowest number that the program can never get by itself.
+pub fn start() -> ! {
+    let mut limit = [0_u64; 2];
+    const RLIMIT_NOFILE: u64 = 7;
+    let limits = [0, RLIMIT_NOFILE, 0, limit.as_mut_ptr() as u64, 0, 0];
+    if kernel::checked(linux::__NR_prlimit64, limits).is_err() {
+        report::fail(&["banyan: the kernel does not tell the limit of open files"]);
+    }
+    let floor = limit[0] as u32;
+    CONFIGURATION.descriptor_floor.store(floor, Ordering::Relaxed);
+    CONFIGURATION.requests.store(floor as i32, Ordering::Relaxed);
+    welcome(floor as i32);
+    hello(floor as i32);
+    loop {
+        let answer = control::request(RequestKind::Ready, [0; 8]);
+        if let Err(error) = memory::perform(&answer, -1) {
+            let number = report::Decimal::new(u64::from(error.0));
+            report::fail(&["banyan: the program's memory cannot be mapped: error ", number.text()]);
+        }
+        match answer.result {
+            MORE => {}
+            RUN if control::is_home() => run(answer.values[0], answer.values[1]),
+            RUN => serve(),
+            _ => kernel::exit_group(report::STATUS_OURS),
+        }
+    }
+}
+
+fn welcome(socket: i32) {
+    let mut welcome = Welcome { version: 0, node: 0, nodes: 0, threads_per_turn: 0, program_id: 0, reserved: 0 };
+    let mut descriptors = [-1; 2];
+    if control::receive(socket, &mut welcome, &mut descriptors).is_err() || welcome.version != STUB_ABI_VERSION {
+        report::fail(&["banyan: this is the runtime inside programs; start programs with `banyan run`"]);
+    }
+    CONFIGURATION.memory.store(descriptors[0], Ordering::Relaxed);
+    CONFIGURATION.commands.store(descriptors[1], Ordering::Relaxed);
+    CONFIGURATION.node.store(welcome.node, Ordering::Relaxed);
+    CONFIGURATION.nodes.store(welcome.nodes, Ordering::Relaxed);
+    CONFIGURATION.threads_per_turn.store(welcome.threads_per_turn, Ordering::Relaxed);
+    CONFIGURATION.program_id.store(welcome.program_id, Ordering::Relaxed);
+}
+
+/// Gives the daemon this address space's userfaultfd. A hidden duplicate stays here: should the daemon die, threads
+/// that wait for a page hang until the service thread ends them, and never continue on a page of zeroes.
+fn hello(socket: i32) {
+    let mut record = Record::new(RequestKind::Hello as u32, [0; 8]);
+    record.values[0] = u64::from(STUB_ABI_VERSION);
+    record.values[1] = u64::from(kernel::process_id());
+    let created = userfaultfd::create();
+    let descriptor = created.ok().map(control::hide);
+    if let Err(error) = created {
+        record.result = error.negated();
+    }
+    CONFIGURATION.faults.store(descriptor.unwrap_or(-1), Ordering::Relaxed);
+    let sent = control::send(socket, &record, descriptor);
+    let mut answer = Record::new(0, [0; 8]);
+    if sent.is_err() || control::receive(socket, &mut answer, &mut [-1; 2]).is_err() || answer.result < 0 {
+        // The daemon has said what is wrong.
+        kernel::exit_group(report::STATUS_OURS);
+    }
+}
+
+/// The home replica: the first thread becomes the program's.
+fn run(instruction: u64, stack: u64) -> ! {
+    let mask = signals::block_all();
+    let started = thread::allocate(Role::Service)
+        .and_then(|service| thread::spawn(service, service::serve))
+        .and_then(|_| signals::start(trap::on_trap, fault::on_fault))
+        .and_then(|()| thread::allocate(Role::Home));
+    let Ok(first) = started else { report::fail(&["banyan: the first thread cannot be started"]) };
+    first.adopt();
+    first.thread_id.store(kernel::thread_id(), Ordering::Relaxed);
+    thread::count_first();
+    if filter::install().is_err() {
+        report::fail(&["banyan: the kernel refused the seccomp filter that catches system calls"]);
+    }
+    let (kernels, sigsys) = signals::split_mask(mask);
+    first.sigsys_blocked.set(sigsys);
+    const SIG_SETMASK: u64 = 2;
+    let _ = kernel::raw(linux::__NR_rt_sigprocmask, [SIG_SETMASK, &raw const kernels as u64, 0, 8, 0, 0]);
+    resume::enter(instruction, stack)
+}
+
+/// A remote replica: the first thread obeys commands; carriers inherit the filter from it.
+fn serve() -> ! {
+    let _ = signals::block_all();
+    let ready = signals::start(trap::on_trap, fault::on_fault)
+        .and_then(|()| filter::install())
+        .and_then(|()| thread::allocate(Role::Service));
+    match ready {
+        Ok(thread) => service::serve(thread),
+        Err(_) => report::fail(&["banyan: a replica cannot install its handlers or its filter"]),
+    }
+}
