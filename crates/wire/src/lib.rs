@@ -1,3 +1,13 @@
-//! Bytes that cross a boundary.
+//! Every byte that crosses a boundary: addresses, coherence messages.
+//!
+//! Not for decisions about what to send (that is `banyan-core`) nor for sockets (that is `banyan-node`). Nothing
+//! here allocates unless the feature `coherence` is on, so that the stub, which has no allocator, can use the rest.
 #![no_std]
 #![forbid(unsafe_code)]
+
+#[cfg(feature = "coherence")]
+extern crate alloc;
+
+pub mod address;
+#[cfg(feature = "coherence")]
+pub mod coherence;
