@@ -1,7 +1,14 @@
-//! Pure decisions: no input or output, no clock, no threads, no unsafe. Drivers live in `node`.
+//! Pure decisions: what each node does next, given what it knows.
+//!
+//! Invariant: nothing here reads a clock, does I/O, starts a thread, or has unsafe code. Time, messages and faults come
+//! in as values and what is to be done goes out as values, so that a simulator can replay a cluster from a seed and an
+//! explorer can visit every state of a small one.
 #![no_std]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
+pub use banyan_wire::address;
+
+pub mod coherence;
 pub mod regions;

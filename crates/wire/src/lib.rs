@@ -1,8 +1,17 @@
 //! Every byte that crosses a boundary: between nodes, between a stub and its daemon, between a carrier and its
-//! deputy. Types and checks only; no I/O, no allocation, no unsafe.
+//! deputy; and the tables that both sides of a boundary share.
+//!
+//! Not for decisions about what to send (that is `banyan-core`) nor for sockets (that is `banyan-node`). Nothing
+//! here allocates unless the feature `coherence` is on, so that the stub, which has no allocator, can use the rest.
 #![no_std]
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "coherence")]
+extern crate alloc;
+
+pub mod address;
+#[cfg(feature = "coherence")]
+pub mod coherence;
 pub mod deputy;
 pub mod layout;
 pub mod stub;

@@ -1,0 +1,39 @@
+//! The numbers that shape the protocol without changing what is correct.
+
+use banyan_wire::address::{Microseconds, NodeId};
+
+/// How patient and how greedy a node is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Policy {
+    /// The node that knows, for every extent, somebody who knows its owner.
+    pub home: NodeId,
+    /// After a page was granted for writing, it stays there at least this long, so that two writers both progress.
+    pub hold: Microseconds,
+    /// After this long without an answer, whatever waits for one asks again.
+    pub retry: Microseconds,
+    /// Grants of more pages than this go by the bulk connection.
+    pub urgent_pages: u32,
+    /// Pages that the second fault of an ascending stream asks for. Zero turns prefetch off.
+    pub window_first: u32,
+    /// The window doubles with every further fault of the stream, up to this.
+    pub window_max: u32,
+    /// How many windows are requested beyond the one that the reader has begun.
+    pub windows_ahead: u32,
+    /// Whether an extent that is empty when first asked for becomes the asker's own.
+    pub give_empty: bool,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            home: NodeId::HOME,
+            hold: Microseconds(50),
+            retry: Microseconds(50_000),
+            urgent_pages: 16,
+            window_first: 4,
+            window_max: 256,
+            windows_ahead: 2,
+            give_empty: true,
+        }
+    }
+}
