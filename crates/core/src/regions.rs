@@ -145,6 +145,11 @@ impl Regions {
         self.break_end = address;
     }
 
+    /// Lets a node's mappings begin at `address`, above what the loader placed.
+    pub fn start_mappings(&mut self, node: u8, address: u64) {
+        self.cursors.insert(node, address);
+    }
+
     /// The region at `address`.
     #[must_use]
     pub fn lookup(&self, address: u64) -> Option<Region> {

@@ -1,1 +1,3 @@
-//! The daemon.
+//! The node daemon.
+pub mod loader;
+pub mod memory_file;

@@ -13,6 +13,7 @@ pub mod address;
 #[cfg(feature = "coherence")]
 pub mod coherence;
 pub mod deputy;
+pub mod handshake;
 pub mod layout;
 pub mod stub;
 pub mod syscalls;

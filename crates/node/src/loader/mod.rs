@@ -1,0 +1,167 @@
+//! Brings a program into a replica's memory as the kernel's exec would: segments, interpreter, heap start, first
+//! stack. The stub then only maps the regions and jumps.
+
+mod elf;
+mod resolve;
+mod stack;
+
+pub use resolve::{Command, resolve};
+
+use crate::memory_file::MemoryFile;
+use banyan_core::regions::{Region, Regions};
+use banyan_wire::layout::{PAGE_SIZE, POOL_SIZE, page_up, pool_start};
+use elf::Elf;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// Where position-independent programs are put.
+const PROGRAM_BASE: u64 = pool_start(0) + (16 << 20);
+/// Mappings begin here; the space below is the heap's to grow into.
+const MAPPINGS_START: u64 = pool_start(0) + (64 << 30);
+/// The first stack ends here, at the end of the home node's pool.
+const STACK_END: u64 = pool_start(0) + POOL_SIZE - (1 << 30);
+
+/// Why a program cannot be started. Each says which file and what is wrong with it.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// There is no such file, here or in `PATH`.
+    #[error("{0}: not found")]
+    NotFound(PathBuf),
+    /// The file is there but may not be executed.
+    #[error("{0}: permission denied: it is not an executable file")]
+    NotExecutable(PathBuf),
+    /// Not x86-64.
+    #[error("{path}: wrong architecture: Banyan runs x86-64 programs and this one is for {machine}")]
+    WrongArchitecture {
+        /// The file.
+        path: PathBuf,
+        /// What it is for.
+        machine: String,
+    },
+    /// Not an ELF program, or one with impossible contents.
+    #[error("{path}: not a program that can be run: {reason}")]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The dynamic linker, or the interpreter of a script, is missing.
+    #[error("{path}: its interpreter {interpreter} is missing; install it or run a static build of the program")]
+    MissingInterpreter {
+        /// The program.
+        path: PathBuf,
+        /// What it asks for.
+        interpreter: PathBuf,
+    },
+    /// Arguments and environment do not fit in the first stack.
+    #[error("{path}: the argument list is too long: {bytes} bytes, {room} fit")]
+    ArgumentsTooLong {
+        /// The program.
+        path: PathBuf,
+        /// What there is.
+        bytes: u64,
+        /// What fits: a quarter of the stack, as the kernel has it.
+        room: u64,
+    },
+    /// Reading the file or writing the memory failed.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+    },
+}
+
+impl LoadError {
+    /// The exit status that shells and docker use for this: 127 not found, 126 cannot be executed, 125 ours.
+    #[must_use]
+    pub fn status(&self) -> u8 {
+        match self {
+            Self::NotFound(_) | Self::MissingInterpreter { .. } => 127,
+            Self::NotExecutable(_)
+            | Self::WrongArchitecture { .. }
+            | Self::Corrupt { .. }
+            | Self::ArgumentsTooLong { .. } => 126,
+            Self::Io { .. } => 125,
+        }
+    }
+}
+
+/// Where a loaded program starts.
+#[derive(Clone, Copy, Debug)]
+pub struct Start {
+    /// First instruction.
+    pub instruction: u64,
+    /// Stack pointer.
+    pub stack: u64,
+}
+
+/// Loads `command` into `memory` and enters its regions.
+///
+/// # Errors
+/// [`LoadError`].
+pub fn load(
+    command: &Command,
+    environment: &[OsString],
+    memory: &MemoryFile,
+    regions: &mut Regions,
+) -> Result<Start, LoadError> {
+    let program = Elf::read(&command.path)?;
+    let base = if program.fixed { 0 } else { PROGRAM_BASE };
+    place(&program, base, memory, regions)?;
+    regions.start_mappings(0, MAPPINGS_START);
+    regions.set_break(page_up(base + program.end).unwrap_or(base + program.end));
+    let mut linker_base = 0;
+    let mut entry = base + program.entry;
+    if let Some(interpreter) = &program.interpreter {
+        let linker = Elf::read(interpreter).map_err(|error| match error {
+            LoadError::NotFound(_) => LoadError::MissingInterpreter {
+                path: command.path.clone(),
+                interpreter: interpreter.clone(),
+            },
+            other => other,
+        })?;
+        linker_base = if linker.fixed {
+            0
+        } else {
+            regions.place(0, page_up(linker.end).unwrap_or(linker.end)).ok_or_else(|| LoadError::Corrupt {
+                path: interpreter.clone(),
+                reason: "it does not fit in the address space".into(),
+            })?
+        };
+        place(&linker, linker_base, memory, regions)?;
+        entry = linker_base + linker.entry;
+    }
+    let size = stack::size();
+    let protection = if program.executable_stack { 7 } else { 3 };
+    regions.insert(Region { start: STACK_END - size, end: STACK_END, protection, file: false });
+    let contents = stack::Contents {
+        command,
+        environment,
+        program_headers: base + program.headers_address,
+        program_header_count: program.header_count,
+        linker_base,
+        entry: base + program.entry,
+    };
+    let image = contents.build(STACK_END, size / 4)?;
+    let stack = STACK_END - image.len() as u64;
+    memory.write(stack, &image).map_err(|source| LoadError::Io { path: command.path.clone(), source })?;
+    Ok(Start { instruction: entry, stack })
+}
+
+/// Writes the segments of `elf` at `base` and enters them as regions.
+fn place(elf: &Elf, base: u64, memory: &MemoryFile, regions: &mut Regions) -> Result<(), LoadError> {
+    for segment in &elf.segments {
+        let bytes = &elf.bytes[segment.file_range.clone()];
+        memory
+            .write(base + segment.address, bytes)
+            .map_err(|source| LoadError::Io { path: elf.path.clone(), source })?;
+        let start = (base + segment.address) & !(PAGE_SIZE - 1);
+        let end = page_up(base + segment.address + segment.size).unwrap_or(start);
+        // Pages that two segments share get the rights of both, as the later mapping would give them.
+        regions.insert(Region { start, end, protection: segment.protection, file: true });
+    }
+    Ok(())
+}

@@ -1,0 +1,154 @@
+//! One direction of one connection: sending without ever waiting for the peer.
+//!
+//! The pager sends while it holds its state lock. If it waited for a full socket there, two nodes that send each
+//! other long runs would wait for each other for ever. So what the socket does not take at once is queued, and a
+//! thread of the lane's own sends it.
+//!
+//! Lock order: after the pager's state lock; nothing is locked while the queue is.
+
+use rustix::net::SendFlags;
+use std::collections::VecDeque;
+use std::io;
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+/// Bytes that wait for a peer at most. The protocol bounds what is outstanding (a window of runs for each reader),
+/// so more means that the peer has stopped reading.
+const QUEUE_MAX: usize = 1 << 30;
+
+/// The sending side of a connection.
+#[derive(Debug)]
+pub struct Lane {
+    stream: TcpStream,
+    queue: Mutex<Queue>,
+    filled: Condvar,
+    sent_bytes: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: VecDeque<u8>,
+    /// The lane's thread is sending: nobody else may, or bytes would change places.
+    sending: bool,
+    closed: bool,
+}
+
+impl Lane {
+    /// Takes over the sending side of `stream` and starts its thread.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn new(stream: &TcpStream, name: &str) -> io::Result<Arc<Self>> {
+        let lane = Arc::new(Self {
+            stream: stream.try_clone()?,
+            queue: Mutex::default(),
+            filled: Condvar::new(),
+            sent_bytes: AtomicU64::new(0),
+        });
+        let own = Arc::clone(&lane);
+        std::thread::Builder::new().name(format!("send {name}")).spawn(move || own.drain())?;
+        Ok(lane)
+    }
+
+    /// Sends one message, or queues what the socket does not take. Errors show on the receiving side of the
+    /// connection, which closes it.
+    pub fn send(&self, message: &[u8]) {
+        self.sent_bytes.fetch_add(message.len() as u64, Ordering::Relaxed);
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        if queue.closed {
+            return;
+        }
+        let mut rest = message;
+        if queue.waiting.is_empty() && !queue.sending {
+            while !rest.is_empty() {
+                match rustix::net::send(&self.stream, rest, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+                    Ok(sent) => rest = &rest[sent..],
+                    Err(rustix::io::Errno::INTR) => {}
+                    Err(rustix::io::Errno::AGAIN) => break,
+                    Err(_) => return,
+                }
+            }
+        }
+        if rest.is_empty() {
+            return;
+        }
+        if queue.waiting.len() + rest.len() > QUEUE_MAX {
+            let _ = self.stream.shutdown(std::net::Shutdown::Both);
+            return;
+        }
+        queue.waiting.extend(rest);
+        self.filled.notify_one();
+    }
+
+    /// Bytes given to [`Lane::send`] so far.
+    pub fn sent_bytes(&self) -> u64 {
+        self.sent_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Ends the connection; its receiver sees the end of the stream.
+    pub fn close(&self) {
+        let _ = self.stream.shutdown(std::net::Shutdown::Both);
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        self.filled.notify_one();
+    }
+
+    fn drain(&self) {
+        const PIECE: usize = 1 << 20;
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            while queue.waiting.is_empty() && !queue.closed {
+                queue = self.filled.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            }
+            if queue.closed {
+                return;
+            }
+            let piece: Vec<u8> = {
+                let length = queue.waiting.len().min(PIECE);
+                queue.waiting.drain(..length).collect()
+            };
+            queue.sending = true;
+            drop(queue);
+            let sent = send_all(&self.stream, &piece);
+            queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            queue.sending = false;
+            if sent.is_err() {
+                queue.closed = true;
+                queue.waiting.clear();
+            }
+        }
+    }
+}
+
+fn send_all(stream: &TcpStream, mut bytes: &[u8]) -> rustix::io::Result<()> {
+    while !bytes.is_empty() {
+        let sent = rustix::io::retry_on_intr(|| rustix::net::send(stream, bytes, SendFlags::NOSIGNAL))?;
+        bytes = &bytes[sent..];
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::net::TcpListener;
+
+    #[test]
+    fn a_peer_that_does_not_read_never_blocks_the_sender_and_loses_nothing() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut peer, _) = listener.accept().unwrap();
+        let lane = Lane::new(&stream, "test").unwrap();
+        let message: Vec<u8> = (0..1_000_003_u32).map(|n| (n % 251) as u8).collect();
+        for _ in 0..32 {
+            lane.send(&message);
+        }
+        let mut received = vec![0; message.len()];
+        for _ in 0..32 {
+            peer.read_exact(&mut received).unwrap();
+            assert!(received == message);
+        }
+        lane.close();
+    }
+}

@@ -1,0 +1,10 @@
+//! Connections between nodes: greeting, lanes, and the mesh of all nodes of a run.
+//!
+//! Every pair of nodes has three lanes: urgent and bulk carry coherence messages, control the rest. A connection that
+//! brings something malformed is closed with a logged reason; the other connections do not notice.
+
+mod lane;
+mod mesh;
+
+pub use lane::Lane;
+pub use mesh::{Lanes, Mesh, MeshError, dial_deputy, greet};
