@@ -12,8 +12,8 @@ use zerocopy::byteorder::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::address::{
-    Access, EXTENT_PAGES, Epoch, ExtentNumber, NodeId, NodeSet, PAGE_BYTES, PAGES_END, PageNumber, RequestNumber,
-    Run, Transaction,
+    Access, EXTENT_PAGES, Epoch, ExtentNumber, NodeId, NodeSet, PAGE_BYTES, PAGES_END, PageNumber,
+    RequestNumber, Run, Transaction,
 };
 
 /// The version of this format. Nodes of different versions do not talk.
@@ -21,8 +21,7 @@ pub const VERSION: u8 = 1;
 /// Bytes of every header.
 pub const HEADER_BYTES: usize = size_of::<RawHeader>();
 /// The most bytes that can follow a header: a whole extent with no zero page.
-pub const PAYLOAD_BYTES_MAX: usize =
-    BITMAP_BYTES_MAX + EXTENT_PAGES as usize * PAGE_BYTES as usize;
+pub const PAYLOAD_BYTES_MAX: usize = BITMAP_BYTES_MAX + EXTENT_PAGES as usize * PAGE_BYTES as usize;
 const BITMAP_BYTES_MAX: usize = EXTENT_PAGES as usize / 8;
 const MAGIC: [u8; 2] = *b"Bc";
 
@@ -213,7 +212,9 @@ impl Message {
             | Self::Acknowledge { run, .. }
             | Self::Discard { run, .. }
             | Self::Discarded { run, .. } => run.first.extent(),
-            Self::Located { extent, .. } | Self::Adopt { extent, .. } | Self::Adopted { extent, .. } => *extent,
+            Self::Located { extent, .. } | Self::Adopt { extent, .. } | Self::Adopted { extent, .. } => {
+                *extent
+            }
         }
     }
 
@@ -408,17 +409,19 @@ pub fn encode_header(process: u32, message: &Message, contents_bytes: u32) -> [u
         Message::Decline { run, request, .. } => {
             RawHeader { request: request.0.into(), ..RawHeader::of_run(TAG_DECLINE, process, epoch, run) }
         }
-        Message::Done { run, transaction, .. } => {
-            RawHeader { transaction: transaction.0.into(), ..RawHeader::of_run(TAG_DONE, process, epoch, run) }
-        }
+        Message::Done { run, transaction, .. } => RawHeader {
+            transaction: transaction.0.into(),
+            ..RawHeader::of_run(TAG_DONE, process, epoch, run)
+        },
         Message::Invalidate { run, transaction, discard, .. } => RawHeader {
             transaction: transaction.0.into(),
             flags: flag(discard, FLAG_DISCARD),
             ..RawHeader::of_run(TAG_INVALIDATE, process, epoch, run)
         },
-        Message::Acknowledge { run, transaction, .. } => {
-            RawHeader { transaction: transaction.0.into(), ..RawHeader::of_run(TAG_ACKNOWLEDGE, process, epoch, run) }
-        }
+        Message::Acknowledge { run, transaction, .. } => RawHeader {
+            transaction: transaction.0.into(),
+            ..RawHeader::of_run(TAG_ACKNOWLEDGE, process, epoch, run)
+        },
         Message::Located { extent, owner, .. } => RawHeader {
             first: extent.0.into(),
             node: owner.get(),
@@ -454,8 +457,13 @@ pub fn encode_payload(message: &Message, out: &mut Vec<u8>) {
             Holders::Writer(writer) => (1, writer.get(), 0),
             Holders::Readers(readers) => (2, 0, readers.0),
         };
-        let entry =
-            RawEntry { readers: readers.into(), written: page.written.0.into(), kind, writer, reserved: [0; 6] };
+        let entry = RawEntry {
+            readers: readers.into(),
+            written: page.written.0.into(),
+            kind,
+            writer,
+            reserved: [0; 6],
+        };
         out.extend_from_slice(entry.as_bytes());
     }
 }
@@ -539,10 +547,8 @@ impl Header {
     /// The pages whose contents the payload carries, if it carries pages.
     #[must_use]
     pub fn contents(&self) -> Option<Run> {
-        (self.raw.tag == TAG_GRANT && self.raw.flags & FLAG_CONTENTS != 0).then(|| Run {
-            first: PageNumber(self.raw.first.get()),
-            count: u32::from(self.raw.count.get()),
-        })
+        (self.raw.tag == TAG_GRANT && self.raw.flags & FLAG_CONTENTS != 0)
+            .then(|| Run { first: PageNumber(self.raw.first.get()), count: u32::from(self.raw.count.get()) })
     }
 
     /// The message, once its payload is here.
@@ -637,7 +643,11 @@ impl Header {
         let (first, count) = (self.raw.first.get(), self.raw.count.get());
         let run = Run { first: PageNumber(first), count: u32::from(count) };
         // The bound on the first page comes before anything that adds to it.
-        if first < PAGES_END && run.is_within_extent() { Ok(run) } else { Err(DecodeError::Run { first, count }) }
+        if first < PAGES_END && run.is_within_extent() {
+            Ok(run)
+        } else {
+            Err(DecodeError::Run { first, count })
+        }
     }
 
     fn extent(&self) -> Result<ExtentNumber, DecodeError> {

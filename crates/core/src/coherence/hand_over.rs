@@ -1,0 +1,155 @@
+//! Giving the directory of an extent to another owner, and taking it.
+//!
+//! The old owner lets transfers end, starts no new ones, sends the directory at the next epoch, and from then on points
+//! everybody to the new owner. An extent that was empty when first asked for goes without a directory, and is native
+//! at its new owner.
+
+use alloc::boxed::Box;
+use alloc::format;
+
+use banyan_wire::address::{Epoch, ExtentNumber, Microseconds, NodeId, Run, Transaction};
+use banyan_wire::coherence::{Ledger, LedgerPage, Message};
+
+use super::extent::{Directory, Entry, Held};
+use super::timer::Timer;
+use super::{Conduct, Contents, Mutation, Node, Outcome, Output, Outputs, Problem};
+
+impl<C: Conduct> Node<C> {
+    pub(super) fn hand_over(&mut self, number: ExtentNumber, to: NodeId, outputs: &mut Outputs) -> Outcome {
+        let me = self.me;
+        let extent = self.extent(number);
+        if !extent.owned || to == me {
+            return Ok(());
+        }
+        let Some(directory) = &mut extent.directory else {
+            // Its pages are mapped natively here, which must not be so when somebody else owns them.
+            let mut directory = Box::new(Directory::new(me));
+            directory.sharing = true;
+            directory.successor = Some(to);
+            extent.directory = Some(directory);
+            outputs.push(Output::Share { extent: number });
+            return Ok(());
+        };
+        if directory.successor.is_none() {
+            directory.successor = Some(to);
+        }
+        if directory.sharing { Ok(()) } else { self.leave_if_quiet(number, outputs) }
+    }
+
+    /// Hands the directory to its successor, if there is one and no transfer is under way.
+    pub(super) fn leave_if_quiet(&mut self, number: ExtentNumber, outputs: &mut Outputs) -> Outcome {
+        let serves_on = self.conduct.makes(Mutation::ServeAfterHandOver);
+        let extent = self.extent(number);
+        let Some(directory) = &mut extent.directory else { return Ok(()) };
+        let quiet = directory.transfers.is_empty() && !directory.sharing && directory.discard.is_none();
+        let Some(successor) = directory.successor.filter(|_| quiet) else { return Ok(()) };
+        let queue = core::mem::take(&mut directory.queue);
+        let page = |entry: &Entry| LedgerPage { holders: entry.holders, written: entry.written };
+        let ledger = Ledger {
+            last: extent.last,
+            discarded: extent.discarded,
+            origin: directory.origin,
+            pages: directory.entries.iter().map(page).collect(),
+        };
+        if serves_on {
+            directory.successor = None;
+        } else {
+            extent.directory = None;
+        }
+        extent.owned = false;
+        extent.owner = successor;
+        extent.epoch.0 += 1;
+        extent.leaving = Some(Box::new(ledger));
+        let epoch = extent.epoch;
+        self.timers.cancel(Timer::Queue(number));
+        self.retry_hand_over(number, outputs);
+        for asked in queue {
+            let message = Message::Located { extent: number, epoch, owner: successor };
+            if asked.requester != self.me {
+                self.post(asked.requester, message, Contents::None, outputs);
+            }
+        }
+        // What local threads wait for is the new owner's business now.
+        self.ask_again(number, outputs);
+        self.discard_again(number, outputs);
+        let pages = self.extent(number).pages.len() as u32;
+        if pages > 0 {
+            self.ask_wanted(Run { first: number.first_page(), count: pages }, outputs);
+        }
+        Ok(())
+    }
+
+    pub(super) fn retry_hand_over(&mut self, number: ExtentNumber, outputs: &mut Outputs) {
+        let extent = self.extent(number);
+        let (owner, epoch) = (extent.owner, extent.epoch);
+        if let Some(directory) = extent.leaving.as_deref().cloned() {
+            self.arm(Timer::HandOver(number));
+            self.post(owner, Message::Adopt { extent: number, epoch, directory }, Contents::None, outputs);
+        }
+    }
+
+    pub(super) fn adopt(
+        &mut self,
+        from: NodeId,
+        number: ExtentNumber,
+        epoch: Epoch,
+        ledger: &Ledger,
+        outputs: &mut Outputs,
+    ) -> Outcome {
+        let me = self.me;
+        let any_epoch = self.conduct.makes(Mutation::SkipEpochCheck);
+        let extent = self.extent(number);
+        if epoch > extent.epoch || any_epoch {
+            if extent.owned && !any_epoch {
+                return Err(Problem::Peer(format!("{from} handed over {number:?}, which it does not own")));
+            }
+            extent.owned = true;
+            extent.owner = me;
+            extent.epoch = epoch;
+            extent.last = ledger.last;
+            extent.discarded = ledger.discarded;
+            // If it was our own hand-over that went round, then it has certainly arrived.
+            extent.leaving = None;
+            self.timers.cancel(Timer::HandOver(number));
+            if ledger.origin == me && ledger.pages.is_empty() {
+                self.become_native(number, outputs);
+            } else {
+                let mut directory = Box::new(Directory::new(ledger.origin));
+                let entry = |page: &LedgerPage| Entry {
+                    holders: page.holders,
+                    written: page.written,
+                    busy: Transaction(0),
+                    held_until: Microseconds(0),
+                    moves: 0,
+                };
+                directory.entries.extend(ledger.pages.iter().map(entry));
+                self.extent(number).directory = Some(directory);
+                self.ask_again(number, outputs);
+            }
+            self.discard_again(number, outputs);
+        }
+        self.post(from, Message::Adopted { extent: number, epoch }, Contents::None, outputs);
+        Ok(())
+    }
+
+    /// No page was ever in a transfer, and every page is this node's own.
+    fn become_native(&mut self, number: ExtentNumber, outputs: &mut Outputs) {
+        self.close_all(number);
+        let extent = self.extent(number);
+        extent.untouched = Held::Exclusive;
+        extent.directory = None;
+        extent.pages.clear();
+        outputs.push(Output::Native { extent: number });
+        for page in number.run().pages() {
+            self.satisfy_acquisitions(page, Held::Exclusive);
+        }
+        self.finish_acquisitions(outputs);
+    }
+
+    pub(super) fn adopted(&mut self, number: ExtentNumber, epoch: Epoch) {
+        let extent = self.extent(number);
+        if extent.epoch == epoch && extent.leaving.take().is_some() {
+            self.timers.cancel(Timer::HandOver(number));
+        }
+    }
+}
