@@ -40,6 +40,7 @@ const fn ioctl_number(direction: u32, number: u32, size: usize) -> u32 {
 }
 const IOCTL_API: u32 = ioctl_number(3, 0x3f, size_of::<Api>());
 const IOCTL_REGISTER: u32 = ioctl_number(3, 0, size_of::<Register>());
+const IOCTL_UNREGISTER: u32 = ioctl_number(2, 1, size_of::<Range>());
 const IOCTL_WAKE: u32 = ioctl_number(2, 2, size_of::<Range>());
 const IOCTL_WRITEPROTECT: u32 = ioctl_number(3, 6, size_of::<WriteProtect>());
 const IOCTL_CONTINUE: u32 = ioctl_number(3, 7, size_of::<Continue>());
@@ -168,6 +169,16 @@ pub fn register(descriptor: i32, start: u64, length: u64) -> Result<(), Errno> {
     let mut register = Register { range: Range { start, length }, mode, ioctls: 0 };
     // SAFETY: the kernel reads and writes one `Register`.
     unsafe { ioctl(descriptor, IOCTL_REGISTER, &raw mut register as u64) }.map(drop)
+}
+
+/// Takes the range out of the registration and wakes its waiters: from now on its faults are native.
+///
+/// # Errors
+/// The kernel's; `EINVAL` where nothing is mapped.
+pub fn unregister(descriptor: i32, start: u64, length: u64) -> Result<(), Errno> {
+    let mut range = Range { start, length };
+    // SAFETY: the kernel reads one `Range`.
+    unsafe { ioctl(descriptor, IOCTL_UNREGISTER, &raw mut range as u64) }.map(drop)
 }
 
 /// Wakes threads that wait on the range; they try again.

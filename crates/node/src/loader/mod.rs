@@ -98,6 +98,27 @@ pub struct Start {
     pub stack: u64,
 }
 
+/// Reads the program and its interpreter and reports what is wrong with them, without loading anything.
+///
+/// # Errors
+/// [`LoadError`].
+pub fn check(command: &Command) -> Result<(), LoadError> {
+    let program = Elf::read(&command.path)?;
+    match &program.interpreter {
+        Some(interpreter) => read_interpreter(command, interpreter).map(drop),
+        None => Ok(()),
+    }
+}
+
+fn read_interpreter(command: &Command, interpreter: &std::path::Path) -> Result<Elf, LoadError> {
+    Elf::read(interpreter).map_err(|error| match error {
+        LoadError::NotFound(_) => {
+            LoadError::MissingInterpreter { path: command.path.clone(), interpreter: interpreter.into() }
+        }
+        other => other,
+    })
+}
+
 /// Loads `command` into `memory` and enters its regions.
 ///
 /// # Errors
@@ -116,13 +137,7 @@ pub fn load(
     let mut linker_base = 0;
     let mut entry = base + program.entry;
     if let Some(interpreter) = &program.interpreter {
-        let linker = Elf::read(interpreter).map_err(|error| match error {
-            LoadError::NotFound(_) => LoadError::MissingInterpreter {
-                path: command.path.clone(),
-                interpreter: interpreter.clone(),
-            },
-            other => other,
-        })?;
+        let linker = read_interpreter(command, interpreter)?;
         linker_base = if linker.fixed {
             0
         } else {

@@ -7,4 +7,4 @@ mod lane;
 mod mesh;
 
 pub use lane::Lane;
-pub use mesh::{Lanes, Mesh, MeshError, dial_deputy, greet};
+pub use mesh::{Lanes, Mesh, MeshError, dial, dial_deputy, greet};

@@ -1,0 +1,89 @@
+//! Page contents between the memory file and a frame's payload: a bitmap of the pages that are not zero, then those.
+
+use crate::memory_file::MemoryFile;
+use banyan_wire::address::{PAGE_BYTES, Run};
+use banyan_wire::coherence::{Contents, bitmap_bytes};
+use std::io;
+
+const PAGE: usize = PAGE_BYTES as usize;
+
+/// Appends the payload for `run` to `out`.
+pub(super) fn read(memory: &MemoryFile, run: Run, out: &mut Vec<u8>) -> io::Result<()> {
+    let bitmap_at = out.len();
+    let pages_at = bitmap_at + bitmap_bytes(run.count);
+    out.resize(pages_at + run.count as usize * PAGE, 0);
+    memory.read(run.first.address(), &mut out[pages_at..])?;
+    let mut kept = 0;
+    for index in 0..run.count as usize {
+        let from = pages_at + index * PAGE;
+        if is_zero(&out[from..from + PAGE]) {
+            continue;
+        }
+        out[bitmap_at + index / 8] |= 1 << (index % 8);
+        if kept != index {
+            out.copy_within(from..from + PAGE, pages_at + kept * PAGE);
+        }
+        kept += 1;
+    }
+    out.truncate(pages_at + kept * PAGE);
+    Ok(())
+}
+
+/// Writes the pages of `part` from the payload of a frame that carries `whole`.
+pub(super) fn write(memory: &MemoryFile, whole: Run, payload: &[u8], part: Run) -> io::Result<()> {
+    let contents = Contents::new(whole, payload)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
+    // Neighbouring pages lie side by side in the payload too: write them with one call.
+    let mut start: Option<(u64, usize, usize)> = None;
+    let base = payload.as_ptr() as usize;
+    let flush = |start: &mut Option<(u64, usize, usize)>| -> io::Result<()> {
+        match start.take() {
+            Some((address, offset, length)) => memory.write(address, &payload[offset..offset + length]),
+            None => Ok(()),
+        }
+    };
+    for (page, bytes) in contents.pages().filter(|(page, _)| part.contains(*page)) {
+        match bytes {
+            Some(bytes) => {
+                let offset = bytes.as_ptr() as usize - base;
+                match &mut start {
+                    Some((_, _, length)) => *length += PAGE,
+                    None => start = Some((page.address(), offset, PAGE)),
+                }
+            }
+            None => {
+                flush(&mut start)?;
+                memory.populate(page.address(), PAGE_BYTES)?;
+            }
+        }
+    }
+    flush(&mut start)
+}
+
+fn is_zero(page: &[u8]) -> bool {
+    page[..16].iter().all(|&byte| byte == 0) && page.iter().all(|&byte| byte == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use banyan_wire::address::PageNumber;
+
+    #[test]
+    fn pages_arrive_as_they_left_and_zero_pages_cost_nothing() {
+        let (from, to) = (MemoryFile::create().unwrap(), MemoryFile::create().unwrap());
+        let run = Run { first: PageNumber(0x1_0000_0000), count: 5 };
+        let address = run.first.address();
+        from.write(address, &[1; PAGE]).unwrap();
+        from.write(address + 3 * 4096, &[4; 2 * PAGE]).unwrap();
+        let mut payload = Vec::new();
+        read(&from, run, &mut payload).unwrap();
+        assert_eq!(payload.len(), 8 + 3 * PAGE);
+        write(&to, run, &payload, Run { first: run.first, count: 4 }).unwrap();
+        let mut pages = vec![9; 5 * PAGE];
+        to.read(address, &mut pages).unwrap();
+        assert!(pages[..PAGE].iter().all(|&b| b == 1) && pages[3 * PAGE..4 * PAGE].iter().all(|&b| b == 4));
+        assert!(pages[4 * PAGE..].iter().all(|&b| b == 0), "only the part is written");
+        assert!(!to.is_empty(address + 4096, 4096).unwrap(), "a zero page is there");
+    }
+}

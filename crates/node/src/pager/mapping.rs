@@ -1,0 +1,224 @@
+//! Page tables of the replica: mapping, protecting and unmapping pages with userfaultfd, and which ranges are mapped.
+//!
+//! A range may meet pages that are in a state already, because a fault and a grant crossed each other. Each function
+//! brings every page to the wanted state whatever it finds.
+
+use super::{Pager, PagerError, State};
+use banyan_sys::raw::Errno;
+use banyan_sys::userfaultfd;
+use banyan_wire::address::{Access, ExtentNumber, PageNumber, Run};
+use banyan_wire::layout::EXTENT_SIZE;
+use std::collections::BTreeMap;
+use std::os::fd::AsRawFd;
+use std::sync::PoisonError;
+
+const PAGE: u64 = 4096;
+/// `EAGAIN` means that the address space was changing; it does not go on changing for ever.
+const TRIES: usize = 10_000;
+
+/// Ranges of addresses, joined where they touch.
+#[derive(Clone, Debug, Default)]
+pub struct Mapped(BTreeMap<u64, u64>);
+
+impl Mapped {
+    /// Adds `[start, end)`.
+    pub fn insert(&mut self, mut start: u64, mut end: u64) {
+        while let Some((&from, &to)) = self.0.range(..=end).next_back().filter(|&(_, &to)| to >= start) {
+            self.0.remove(&from);
+            start = start.min(from);
+            end = end.max(to);
+        }
+        self.0.insert(start, end);
+    }
+
+    /// Takes `[start, end)` away.
+    pub fn remove(&mut self, start: u64, end: u64) {
+        while let Some((&from, &to)) = self.0.range(..end).next_back().filter(|&(_, &to)| to > start) {
+            self.0.remove(&from);
+            if to > end {
+                self.0.insert(end, to);
+            }
+            if from < start {
+                self.0.insert(from, start);
+            }
+        }
+    }
+
+    /// The end of the range that holds `address`.
+    #[must_use]
+    pub fn end_of(&self, address: u64) -> Option<u64> {
+        self.0.range(..=address).next_back().map(|(_, &end)| end).filter(|&end| end > address)
+    }
+
+    /// The pieces within `[start, end)`.
+    #[must_use]
+    pub fn within(&self, start: u64, end: u64) -> Vec<(u64, u64)> {
+        let first = self.0.range(..=start).next_back().map_or(start, |(&from, _)| from);
+        let pieces = self.0.range(first..end).filter(|&(_, &to)| to > start);
+        pieces.map(|(&from, &to)| (from.max(start), to.min(end))).collect()
+    }
+
+    /// The gap around `address` within `[start, end)`; `None` if the address is in a range.
+    #[must_use]
+    pub fn gap_around(&self, address: u64, start: u64, end: u64) -> Option<(u64, u64)> {
+        if self.end_of(address).is_some() {
+            return None;
+        }
+        let before = self.0.range(..=address).next_back().map_or(start, |(_, &to)| to);
+        let after = self.0.range(address..).next().map_or(end, |(&from, _)| from);
+        Some((before.max(start), after.min(end)))
+    }
+}
+
+impl Pager {
+    fn descriptor(&self) -> Result<i32, PagerError> {
+        self.faults.get().map(AsRawFd::as_raw_fd).ok_or_else(|| PagerError::Fatal("no replica yet".into()))
+    }
+
+    /// Maps the pages of `run`, but for the marker, and wakes who waits for them.
+    pub(super) fn map(
+        &self,
+        state: &mut State,
+        run: Run,
+        access: Access,
+        marker: Option<PageNumber>,
+    ) -> Result<(), PagerError> {
+        match marker.filter(|marker| run.contains(*marker)) {
+            Some(marker) => {
+                let before = Run { first: run.first, count: (marker.0 - run.first.0) as u32 };
+                let after = Run { first: marker.plus(1), count: run.count - before.count - 1 };
+                self.map_pages(before, access)?;
+                self.map_pages(after, access)?;
+            }
+            None => self.map_pages(run, access)?,
+        }
+        self.resolved(state, run);
+        Ok(())
+    }
+
+    fn map_pages(&self, run: Run, access: Access) -> Result<(), PagerError> {
+        let descriptor = self.descriptor()?;
+        let writable = access == Access::Write;
+        let (mut at, end) = (run.first.address(), run.end().address());
+        // A call covers one mapping only; after `ENOENT` on a longer run its pages are mapped one by one.
+        let mut step = end.saturating_sub(at);
+        let mut tries = 0;
+        while at < end {
+            let length = step.min(end - at);
+            let (error, done) = match userfaultfd::map_present(descriptor, at, length, writable, false) {
+                Ok(()) => {
+                    at += length;
+                    continue;
+                }
+                Err(problem) => problem,
+            };
+            at += done;
+            match error {
+                Errno::EEXIST => {
+                    // Mapped already, perhaps with fewer rights.
+                    if writable {
+                        self.change_protection(at, PAGE, false)?;
+                    }
+                    let _ = userfaultfd::wake(descriptor, at, PAGE);
+                    at += PAGE;
+                }
+                Errno::EFAULT => self
+                    .memory
+                    .populate(at, PAGE)
+                    .map_err(|error| PagerError::Fatal(format!("no memory for a page: {error}")))?,
+                // Not mapped in this replica, or not registered: the page is there when it is.
+                Errno(2) if length > PAGE => step = PAGE,
+                Errno(2) => {
+                    let _ = userfaultfd::wake(descriptor, at, PAGE);
+                    at += PAGE;
+                }
+                Errno::EAGAIN => {}
+                // The replica has ended.
+                Errno::ESRCH => return Ok(()),
+                error => return Err(PagerError::Fatal(format!("mapping the page at {at:#x}: {error}"))),
+            }
+            tries += 1;
+            if tries > TRIES + run.count as usize * 2 {
+                return Err(PagerError::Fatal(format!("mapping the page at {at:#x} never succeeds: {error}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes write access to the pages away.
+    pub(super) fn protect(&self, run: Run) -> Result<(), PagerError> {
+        self.change_protection(run.first.address(), u64::from(run.count) * PAGE, true)
+    }
+
+    /// Gives write access to the pages and wakes who waits for it.
+    pub(super) fn unprotect(&self, run: Run) -> Result<(), PagerError> {
+        let (start, length) = (run.first.address(), u64::from(run.count) * PAGE);
+        self.change_protection(start, length, false)?;
+        let _ = userfaultfd::wake(self.descriptor()?, start, length);
+        Ok(())
+    }
+
+    fn change_protection(&self, start: u64, length: u64, protect: bool) -> Result<(), PagerError> {
+        // Only what is mapped can be protected; what is not mapped cannot be written either.
+        let pieces = self.mapped.read().unwrap_or_else(PoisonError::into_inner).within(start, start + length);
+        let descriptor = self.descriptor()?;
+        for (from, to) in pieces {
+            let mut at = from;
+            // One call for the piece; page by page where a part of it is being mapped anew just now.
+            let mut step = to - from;
+            let mut tries = 0;
+            while at < to {
+                match userfaultfd::write_protect(descriptor, at, step.min(to - at), protect) {
+                    Ok(()) => at += step,
+                    Err(Errno::ESRCH) => return Ok(()),
+                    Err(Errno::EAGAIN) if tries < TRIES => tries += 1,
+                    // Unmapped in the replica, or mapped and not yet registered: nobody can access it.
+                    Err(Errno(2)) if step == PAGE => at += PAGE,
+                    Err(Errno(2)) => step = PAGE,
+                    Err(error) => {
+                        let what = if protect { "protecting" } else { "unprotecting" };
+                        return Err(PagerError::Fatal(format!("{what} {from:#x}..{to:#x}: {error}")));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the extent's first touches be native again.
+    pub(super) fn unregister(&self, extent: ExtentNumber) -> Result<(), PagerError> {
+        let descriptor = self.descriptor()?;
+        let start = extent.first_page().address();
+        let pieces =
+            self.mapped.read().unwrap_or_else(PoisonError::into_inner).within(start, start + EXTENT_SIZE);
+        for (from, to) in pieces {
+            match userfaultfd::unregister(descriptor, from, to - from) {
+                Ok(()) | Err(Errno::EINVAL) => {}
+                Err(error) => return Err(PagerError::Fatal(format!("unregistering {from:#x}..{to:#x}: {error}"))),
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_join_split_and_leave_gaps() {
+        let mut mapped = Mapped::default();
+        mapped.insert(10, 20);
+        mapped.insert(30, 40);
+        mapped.insert(20, 30);
+        assert_eq!(mapped.within(0, 100), [(10, 40)]);
+        mapped.remove(15, 18);
+        assert_eq!(mapped.within(12, 35), [(12, 15), (18, 35)]);
+        assert_eq!(mapped.end_of(14), Some(15));
+        assert_eq!(mapped.end_of(15), None);
+        assert_eq!(mapped.gap_around(16, 0, 100), Some((15, 18)));
+        assert_eq!(mapped.gap_around(50, 0, 100), Some((40, 100)));
+        mapped.remove(0, 100);
+        assert!(mapped.within(0, 100).is_empty());
+    }
+}

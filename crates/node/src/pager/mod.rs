@@ -1,0 +1,483 @@
+//! The pager: drives the coherence machine of one process on this node.
+//!
+//! Threads: one reads the userfaultfd, one per coherence lane reads messages, one keeps time. Each takes the state
+//! lock, steps the machine and carries out what it says, in order, before it lets go: that order is what the
+//! protocol's correctness rests on.
+//!
+//! Lock order: `state`, then `mapped`, then a lane's queue. None is held while waiting for a peer or a thread of the
+//! program, and nothing here touches a file, pipe or terminal of the program.
+
+mod contents;
+mod mapping;
+
+pub use mapping::Mapped;
+
+use crate::memory_file::MemoryFile;
+use crate::statistics::Counters;
+use crate::transport::Mesh;
+use banyan_core::coherence::{Contents, Extents, Input, Lane, Node, Output, Policy, Token};
+use banyan_sys::userfaultfd::{self, Fault};
+use banyan_wire::address::{Access, ExtentNumber, Microseconds, NodeId, PageNumber, Run, Transaction};
+use banyan_wire::coherence::{Message, encode_header, encode_payload};
+use banyan_wire::layout::{LARGE_START, LOW_END, PROGRAM_END, PROGRAM_START, EXTENT_SIZE, POOL_SIZE, pool_start};
+use std::collections::HashMap;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+/// What ends a run from inside the pager.
+#[derive(Debug, thiserror::Error)]
+pub enum PagerError {
+    /// The machine contradicts itself, or the kernel refused what must succeed.
+    #[error("the pager stopped rather than corrupt the program's memory: {0}")]
+    Fatal(String),
+    /// A peer sent what it must not.
+    #[error("node {from} sent an impossible message: {reason}")]
+    Rejected {
+        /// The peer.
+        from: u8,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// Coherence of one process on one node.
+#[derive(Debug)]
+pub struct Pager {
+    own: NodeId,
+    process: u32,
+    memory: MemoryFile,
+    faults: OnceLock<OwnedFd>,
+    mesh: OnceLock<Mesh>,
+    /// Ranges of the program's memory that this replica has mapped.
+    pub mapped: RwLock<Mapped>,
+    /// What it cost.
+    pub counters: Counters,
+    state: Mutex<State>,
+    /// When the timekeeper wakes, in microseconds; it is told only of earlier deadlines.
+    armed: AtomicU64,
+    earlier: Condvar,
+    started: Instant,
+}
+
+#[derive(Debug)]
+struct State {
+    machine: Node,
+    outputs: Vec<Output>,
+    /// Payloads of pages given away, until their arrival is confirmed.
+    retained: HashMap<(ExtentNumber, Transaction), Vec<u8>>,
+    waiting: HashMap<Token, SyncSender<()>>,
+    last_token: u64,
+    /// Since when a thread waits for a page.
+    faulted: HashMap<PageNumber, Instant>,
+    /// Frames are built here.
+    frame: Vec<u8>,
+}
+
+impl Pager {
+    /// A pager for `process` on node `own` of `nodes`. Every node owns its pool; home owns the rest.
+    #[must_use]
+    pub fn new(own: NodeId, nodes: u8, process: u32, memory: MemoryFile, policy: Policy) -> Self {
+        let mut machine = Node::new(own, policy);
+        let mut outputs = Vec::new();
+        for (extents, owner) in first_owners(nodes) {
+            let input = if owner == own { Input::Claim(extents) } else { Input::Assign { extents, owner } };
+            if own == NodeId::HOME || owner == own {
+                machine.step(Microseconds(0), input, &mut outputs);
+            }
+        }
+        Self {
+            own,
+            process,
+            memory,
+            faults: OnceLock::new(),
+            mesh: OnceLock::new(),
+            mapped: RwLock::default(),
+            counters: Counters::default(),
+            state: Mutex::new(State {
+                machine,
+                outputs,
+                retained: HashMap::new(),
+                waiting: HashMap::new(),
+                last_token: 0,
+                faulted: HashMap::new(),
+                frame: Vec::new(),
+            }),
+            armed: AtomicU64::new(u64::MAX),
+            earlier: Condvar::new(),
+            started: Instant::now(),
+        }
+    }
+
+    /// The memory file of the replica.
+    pub fn memory(&self) -> &MemoryFile {
+        &self.memory
+    }
+
+    /// Gives the replica's userfaultfd; once.
+    pub fn set_faults(&self, descriptor: OwnedFd) {
+        let _ = self.faults.set(descriptor);
+    }
+
+    /// Gives the connections to the other nodes; once, before any is used.
+    pub fn set_mesh(&self, mesh: Mesh) {
+        let _ = self.mesh.set(mesh);
+    }
+
+    /// The connections to the other nodes.
+    pub fn mesh(&self) -> Option<&Mesh> {
+        self.mesh.get()
+    }
+
+    /// Serves faults until the replica's descriptor fails.
+    ///
+    /// # Errors
+    /// [`PagerError`].
+    pub fn serve_faults(&self) -> Result<(), PagerError> {
+        let Some(faults) = self.faults.get() else { return Ok(()) };
+        let mut messages = [userfaultfd::Message::default(); 16];
+        loop {
+            match userfaultfd::read(faults.as_raw_fd(), &mut messages) {
+                Ok(count) => {
+                    for fault in messages[..count].iter().filter_map(userfaultfd::Message::fault) {
+                        self.fault(fault)?;
+                    }
+                }
+                Err(banyan_sys::raw::Errno::EINTR | banyan_sys::raw::Errno::EAGAIN) => {}
+                Err(error) => return Err(PagerError::Fatal(format!("reading page faults: {error}"))),
+            }
+        }
+    }
+
+    fn fault(&self, fault: Fault) -> Result<(), PagerError> {
+        let page = PageNumber::of_address(fault.address);
+        let access = if fault.write || fault.protected { Access::Write } else { Access::Read };
+        let counter = match access {
+            Access::Read => &self.counters.read_faults,
+            Access::Write if fault.protected => &self.counters.upgrade_faults,
+            Access::Write => &self.counters.write_faults,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        let end = self.mapped.read().unwrap_or_else(PoisonError::into_inner).end_of(fault.address);
+        let limit = PageNumber::of_address(end.unwrap_or(fault.address + 4096));
+        let mut state = self.lock();
+        state.faulted.entry(page).or_insert_with(Instant::now);
+        self.step(state, Input::Fault { page, access, limit }, &[])
+    }
+
+    /// Takes in a message of another node; `payload` are the bytes that followed its header.
+    ///
+    /// # Errors
+    /// [`PagerError`].
+    pub fn receive(&self, from: NodeId, message: Message, payload: &[u8]) -> Result<(), PagerError> {
+        self.step(self.lock(), Input::Receive { from, message }, payload)
+    }
+
+    /// Wakes the machine at its deadlines. Never returns but for an error.
+    ///
+    /// # Errors
+    /// [`PagerError`].
+    pub fn keep_time(&self) -> Result<(), PagerError> {
+        let mut state = self.lock();
+        loop {
+            let now = self.now();
+            match state.machine.next_deadline() {
+                Some(deadline) if deadline.0 <= now.0 => {
+                    self.step(state, Input::Tick, &[])?;
+                    state = self.lock();
+                }
+                deadline => {
+                    let wait = deadline.map_or(1_000_000, |deadline| deadline.0 - now.0);
+                    self.armed.store(deadline.map_or(u64::MAX, |deadline| deadline.0), Ordering::Relaxed);
+                    let waited = self.earlier.wait_timeout(state, Duration::from_micros(wait));
+                    state = waited.unwrap_or_else(PoisonError::into_inner).0;
+                }
+            }
+        }
+    }
+
+    /// Brings `[address, address + length)` here. Blocks until it was here, or `deadline` has passed.
+    ///
+    /// # Errors
+    /// [`PagerError`].
+    pub fn acquire(&self, ranges: &[(u64, u64)], access: Access, deadline: Duration) -> Result<(), PagerError> {
+        let mut waits = Vec::new();
+        for &(address, length) in ranges {
+            let first = PageNumber::of_address(address);
+            let end = PageNumber::of_address(address.saturating_add(length).saturating_add(4095));
+            let count = u32::try_from(end.0.saturating_sub(first.0)).unwrap_or(u32::MAX);
+            if count == 0 {
+                continue;
+            }
+            let (mut state, token, wait) = self.expect();
+            state.faulted.remove(&first);
+            self.step(state, Input::Acquire { token, run: Run { first, count }, access }, &[])?;
+            waits.push(wait);
+        }
+        for wait in waits {
+            // The deadline is only a bound: what did not come faults.
+            let _ = wait.recv_timeout(deadline);
+        }
+        Ok(())
+    }
+
+    /// At home: makes a range zero on all nodes. Blocks until it is.
+    ///
+    /// # Errors
+    /// [`PagerError`]; also if it takes longer than `deadline`.
+    pub fn discard(&self, address: u64, length: u64, deadline: Duration) -> Result<(), PagerError> {
+        let first = PageNumber::of_address(address);
+        let mut left = length / 4096;
+        let mut at = first;
+        while left > 0 {
+            let count = u32::try_from(left).unwrap_or(u32::MAX / 2);
+            let (state, token, wait) = self.expect();
+            self.step(state, Input::Discard { token, run: Run { first: at, count } }, &[])?;
+            if wait.recv_timeout(deadline).is_err() {
+                return Err(PagerError::Fatal("freeing memory took too long: a node does not answer".into()));
+            }
+            at = at.plus(count);
+            left -= u64::from(count);
+        }
+        Ok(())
+    }
+
+    /// Whether no other node has ever asked for any of the range, all of which is owned here.
+    pub fn is_native(&self, address: u64, length: u64) -> bool {
+        let state = self.lock();
+        extents_of(address, length).all(|extent| self.native(&state, extent))
+    }
+
+    fn native(&self, state: &State, extent: ExtentNumber) -> bool {
+        state.machine.owner(extent) == self.own && state.machine.directory(extent.first_page()).is_none()
+    }
+
+    /// The replica has mapped this range, so far without rights: registers what concerns other nodes.
+    ///
+    /// # Errors
+    /// [`PagerError`].
+    pub fn confirm(&self, address: u64, length: u64) -> Result<(), PagerError> {
+        let state = self.lock();
+        self.mapped.write().unwrap_or_else(PoisonError::into_inner).insert(address, address + length);
+        let mut pending: Option<(u64, u64)> = None;
+        for extent in extents_of(address, length) {
+            if self.native(&state, extent) {
+                continue;
+            }
+            let start = extent.first_page().address().max(address);
+            let end = (extent.first_page().address() + EXTENT_SIZE).min(address + length);
+            pending = match pending {
+                Some((from, to)) if to == start => Some((from, end)),
+                Some((from, to)) => {
+                    self.register(from, to)?;
+                    Some((start, end))
+                }
+                None => Some((start, end)),
+            };
+        }
+        if let Some((from, to)) = pending {
+            self.register(from, to)?;
+        }
+        Ok(())
+    }
+
+    fn register(&self, start: u64, end: u64) -> Result<(), PagerError> {
+        let Some(faults) = self.faults.get() else { return Ok(()) };
+        userfaultfd::register(faults.as_raw_fd(), start, end - start)
+            .map_err(|error| PagerError::Fatal(format!("registering {start:#x}..{end:#x}: {error}")))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Microseconds {
+        Microseconds(self.started.elapsed().as_micros() as u64)
+    }
+
+    fn expect(&self) -> (MutexGuard<'_, State>, Token, Receiver<()>) {
+        let mut state = self.lock();
+        state.last_token += 1;
+        let token = Token(state.last_token);
+        let (done, wait) = sync_channel(1);
+        state.waiting.insert(token, done);
+        (state, token, wait)
+    }
+
+    /// One step of the machine and everything that follows from it.
+    fn step(&self, mut guard: MutexGuard<'_, State>, input: Input, payload: &[u8]) -> Result<(), PagerError> {
+        let state = &mut *guard;
+        let frame = match &input {
+            Input::Receive { message: Message::Grant { run, contents: true, .. }, .. } => Some((*run, payload)),
+            _ => None,
+        };
+        let mut outputs = std::mem::take(&mut state.outputs);
+        state.machine.step(self.now(), input, &mut outputs);
+        let mut at = 0;
+        while at < outputs.len() {
+            if let Some(answer) = self.carry_out(state, &outputs[at], frame)? {
+                state.machine.step(self.now(), answer, &mut outputs);
+            }
+            at += 1;
+        }
+        outputs.clear();
+        state.outputs = outputs;
+        if let Some(deadline) = state.machine.next_deadline()
+            && deadline.0 < self.armed.load(Ordering::Relaxed)
+        {
+            self.armed.store(deadline.0, Ordering::Relaxed);
+            self.earlier.notify_one();
+        }
+        Ok(())
+    }
+
+    fn carry_out(
+        &self,
+        state: &mut State,
+        output: &Output,
+        frame: Option<(Run, &[u8])>,
+    ) -> Result<Option<Input>, PagerError> {
+        let fatal = |what: &str, error: &dyn std::fmt::Display| PagerError::Fatal(format!("{what}: {error}"));
+        match output {
+            Output::Share { extent } => {
+                let (start, end) = (extent.first_page().address(), extent.first_page().address() + EXTENT_SIZE);
+                let pieces = self.mapped.read().unwrap_or_else(PoisonError::into_inner).within(start, end);
+                for (from, to) in pieces {
+                    self.register(from, to)?;
+                }
+                let empty =
+                    self.memory.is_empty(start, EXTENT_SIZE).map_err(|e| fatal("looking for pages", &e))?;
+                return Ok(Some(Input::Shared { extent: *extent, empty }));
+            }
+            Output::Native { extent } => self.unregister(*extent)?,
+            Output::Send { to, lane, message, contents } => self.send(state, *to, *lane, message, *contents)?,
+            Output::Install { run, access, marker } => {
+                let Some((whole, payload)) = frame else {
+                    return Err(PagerError::Fatal("pages to install, but no frame that carries them".into()));
+                };
+                contents::write(&self.memory, whole, payload, *run).map_err(|e| fatal("storing pages", &e))?;
+                self.map(state, *run, *access, *marker)?;
+            }
+            Output::Wake { run, access } => self.map(state, *run, *access, None)?,
+            Output::Upgrade { run } => {
+                self.unprotect(*run)?;
+                self.resolved(state, *run);
+            }
+            Output::Downgrade { run } => self.protect(*run)?,
+            Output::Invalidate { run } => self
+                .memory
+                .punch(run.first.address(), u64::from(run.count) * 4096)
+                .map_err(|e| fatal("dropping pages", &e))?,
+            Output::Retain { run, transaction } => {
+                let mut payload = Vec::new();
+                contents::read(&self.memory, *run, &mut payload).map_err(|e| fatal("reading pages", &e))?;
+                state.retained.insert((run.first.extent(), *transaction), payload);
+            }
+            Output::Release { run, transaction } => {
+                state.retained.remove(&(run.first.extent(), *transaction));
+            }
+            Output::Acquired { token } | Output::Discarded { token } => {
+                if let Some(waiting) = state.waiting.remove(token) {
+                    let _ = waiting.try_send(());
+                }
+            }
+            Output::Reject { from, reason } => {
+                return Err(PagerError::Rejected { from: from.get(), reason: reason.clone() });
+            }
+            Output::Fatal { reason } => return Err(PagerError::Fatal(reason.clone())),
+        }
+        Ok(None)
+    }
+
+    fn send(
+        &self,
+        state: &mut State,
+        to: NodeId,
+        lane: Lane,
+        message: &Message,
+        contents: Contents,
+    ) -> Result<(), PagerError> {
+        let Some(lanes) = self.mesh.get().and_then(|mesh| mesh.lanes(to.get())) else {
+            return Err(PagerError::Fatal(format!("a message for {to}, which is not of this run")));
+        };
+        let mut frame = std::mem::take(&mut state.frame);
+        frame.clear();
+        frame.resize(banyan_wire::coherence::HEADER_BYTES, 0);
+        match (contents, message) {
+            (Contents::None, _) => encode_payload(message, &mut frame),
+            (Contents::Replica, Message::Grant { run, .. }) => {
+                contents::read(&self.memory, *run, &mut frame)
+                    .map_err(|error| PagerError::Fatal(format!("reading pages: {error}")))?;
+            }
+            (Contents::Retained, Message::Grant { run, transaction, .. }) => {
+                let kept = state.retained.get(&(run.first.extent(), *transaction));
+                let kept = kept.ok_or_else(|| PagerError::Fatal("pages were not retained".into()))?;
+                frame.extend_from_slice(kept);
+            }
+            _ => return Err(PagerError::Fatal("contents for a message that carries none".into())),
+        }
+        let length = (frame.len() - banyan_wire::coherence::HEADER_BYTES) as u32;
+        let header = encode_header(self.process, message, length);
+        frame[..header.len()].copy_from_slice(&header);
+        match lane {
+            Lane::Urgent => lanes.urgent.send(&frame),
+            Lane::Bulk => lanes.bulk.send(&frame),
+        }
+        state.frame = frame;
+        Ok(())
+    }
+
+    /// Counts how long the threads waited that waited for these pages.
+    fn resolved(&self, state: &mut State, run: Run) {
+        if state.faulted.is_empty() {
+            return;
+        }
+        if run.count as usize > state.faulted.len() {
+            let done: Vec<PageNumber> =
+                state.faulted.keys().copied().filter(|page| run.contains(*page)).collect();
+            for page in done {
+                self.count(state.faulted.remove(&page));
+            }
+        } else {
+            for page in run.pages() {
+                self.count(state.faulted.remove(&page));
+            }
+        }
+    }
+
+    fn count(&self, since: Option<Instant>) {
+        if let Some(since) = since {
+            self.counters.fault_took(since.elapsed().as_nanos() as u64);
+        }
+    }
+}
+
+/// Which node is the first owner of which extents: the pools, and home for everything else.
+fn first_owners(nodes: u8) -> Vec<(Extents, NodeId)> {
+    let extents = |start: u64, end: u64| Extents {
+        first: ExtentNumber::of_address(start),
+        count: (end - start) / EXTENT_SIZE,
+    };
+    let mut owners = vec![
+        (extents(0, LOW_END), NodeId::HOME),
+        (extents(LARGE_START, PROGRAM_END), NodeId::HOME),
+    ];
+    for node in 0..nodes {
+        let start = pool_start(node);
+        if let Some(id) = NodeId::new(node) {
+            owners.push((extents(start, start + POOL_SIZE), id));
+        }
+    }
+    if pool_start(nodes) < LARGE_START {
+        owners.push((extents(pool_start(nodes), LARGE_START), NodeId::HOME));
+    }
+    debug_assert!(pool_start(0) == PROGRAM_START);
+    owners
+}
+
+fn extents_of(address: u64, length: u64) -> impl Iterator<Item = ExtentNumber> {
+    let (first, last) = (address / EXTENT_SIZE, (address + length.max(1) - 1) / EXTENT_SIZE);
+    (first..=last).map(ExtentNumber)
+}

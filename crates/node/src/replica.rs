@@ -1,0 +1,181 @@
+//! Replicas: starting the stub, and the sockets to it.
+//!
+//! The request socket waits for the stub at the number of the soft limit of open files, the lowest number that the
+//! program can never get by itself. The image of the stub comes out of this binary by way of a memory file.
+
+use banyan_wire::stub::{Record, Welcome};
+use rustix::fs::MemfdFlags;
+use rustix::io::FdFlags;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+};
+use rustix::process::{Resource, Rlimit};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// The stub's image, built by `build.rs`.
+pub static STUB_IMAGE: &[u8] = include_bytes!(env!("BANYAN_STUB_IMAGE"));
+
+/// A pair of sockets that keep messages whole.
+///
+/// # Errors
+/// The system's.
+pub fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
+}
+
+/// Sends one record with descriptors.
+///
+/// # Errors
+/// The system's.
+pub fn send_record<T: IntoBytes + Immutable>(socket: impl AsFd, record: &T, files: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !files.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(files)) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let bytes = record.as_bytes();
+    rustix::io::retry_on_intr(|| {
+        rustix::net::sendmsg(&socket, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL)
+    })?;
+    Ok(())
+}
+
+/// Receives one record with at most one descriptor. `None` at the end of the stream.
+///
+/// # Errors
+/// The system's; `InvalidData` for a packet of another size.
+pub fn receive_record<T: FromBytes + IntoBytes>(socket: impl AsFd) -> io::Result<Option<(T, Option<OwnedFd>)>> {
+    let mut record = T::new_zeroed();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let expected = size_of::<T>();
+    let received = rustix::io::retry_on_intr(|| {
+        let mut slices = [IoSliceMut::new(record.as_mut_bytes())];
+        rustix::net::recvmsg(&socket, &mut slices, &mut ancillary, RecvFlags::CMSG_CLOEXEC)
+    })?;
+    let mut file = None;
+    for message in ancillary.drain() {
+        if let RecvAncillaryMessage::ScmRights(files) = message {
+            file = files.last();
+        }
+    }
+    match received.bytes {
+        0 => Ok(None),
+        bytes if bytes == expected => Ok(Some((record, file))),
+        bytes => {
+            let text = format!("a record of {bytes} bytes, {expected} expected");
+            Err(io::Error::new(io::ErrorKind::InvalidData, text))
+        }
+    }
+}
+
+/// Starts a remote replica as a child of this daemon, outside of the program's sessions and process groups. Returns
+/// it and this side of its request socket.
+///
+/// # Errors
+/// The system's.
+pub fn spawn_remote(name: &str) -> io::Result<(Child, OwnedFd)> {
+    let (ours, theirs) = socket_pair()?;
+    let image = image_file()?;
+    let placed = place_descriptor(&theirs)?;
+    let child = Command::new(format!("/proc/self/fd/{}", image.as_raw_fd()))
+        .arg0(name)
+        .env_clear()
+        .envs(std::env::vars_os().filter(|(key, _)| key == "BANYAN_RUN_ID"))
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .process_group(0)
+        .spawn()?;
+    drop(placed);
+    Ok((child, ours))
+}
+
+/// Becomes the home replica: replaces this process by the stub. Returns only on failure.
+#[must_use]
+pub fn exec_home(arguments: &[std::ffi::OsString], requests: &OwnedFd) -> io::Error {
+    let exec = || -> io::Result<io::Error> {
+        let image = image_file()?;
+        let _placed = place_descriptor(requests)?;
+        let (zeroth, rest) = arguments.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(Command::new(format!("/proc/self/fd/{}", image.as_raw_fd())).arg0(zeroth).args(rest).exec())
+    };
+    exec().unwrap_or_else(|error| error)
+}
+
+fn image_file() -> io::Result<OwnedFd> {
+    let file = rustix::fs::memfd_create("banyan-stub", MemfdFlags::CLOEXEC)?;
+    let mut rest = STUB_IMAGE;
+    while !rest.is_empty() {
+        let written = rustix::io::write(&file, rest)?;
+        rest = &rest[written..];
+    }
+    Ok(file)
+}
+
+/// Duplicates a descriptor to the number of the soft limit, inheritable. The limit is lifted for a moment, since a
+/// descriptor above it can only be made, not kept, with its help.
+fn place_descriptor(descriptor: &OwnedFd) -> io::Result<OwnedFd> {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let floor = limit.current.unwrap_or(1 << 20);
+    let raised = Rlimit {
+        current: Some(floor + 4096),
+        maximum: limit.maximum.map(|maximum| maximum.max(floor + 4096)),
+    };
+    rustix::process::setrlimit(Resource::Nofile, raised)?;
+    let placed = rustix::io::fcntl_dupfd_cloexec(descriptor, floor as i32)
+        .and_then(|placed| rustix::io::fcntl_setfd(&placed, FdFlags::empty()).map(|()| placed));
+    rustix::process::setrlimit(Resource::Nofile, limit)?;
+    let placed = placed?;
+    if placed.as_raw_fd() as u64 != floor {
+        let text = format!("descriptor {floor} is in use; close it or lower the limit of open files");
+        return Err(io::Error::other(text));
+    }
+    Ok(placed)
+}
+
+/// Commands to a stub's service thread, one at a time, each answered.
+#[derive(Debug)]
+pub struct Commands(std::sync::Mutex<OwnedFd>);
+
+impl Commands {
+    /// Over this side of a command socket.
+    #[must_use]
+    pub fn new(socket: OwnedFd) -> Self {
+        Self(std::sync::Mutex::new(socket))
+    }
+
+    /// Sends a command and returns the stub's result.
+    ///
+    /// # Errors
+    /// The system's; `UnexpectedEof` if the replica is gone.
+    pub fn command(&self, record: &Record, file: Option<BorrowedFd<'_>>) -> io::Result<i64> {
+        let socket = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        send_record(&*socket, record, file.as_slice())?;
+        match receive_record::<Record>(&*socket)? {
+            Some((answer, _)) => Ok(answer.result),
+            None => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+
+    /// Sends a command that is not answered because the replica ends.
+    pub fn end(&self, record: &Record) {
+        let socket = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _ = send_record(&*socket, record, &[]);
+    }
+}
+
+/// Greets a new stub: gives it its role, the memory file and the command socket. Returns the commands.
+///
+/// # Errors
+/// The system's.
+pub fn welcome(requests: &OwnedFd, welcome: &Welcome, memory: BorrowedFd<'_>) -> io::Result<Commands> {
+    let (ours, theirs) = socket_pair()?;
+    send_record(requests, welcome, &[memory, theirs.as_fd()])?;
+    Ok(Commands::new(ours))
+}
