@@ -3,6 +3,7 @@
 //! The request socket waits for the stub at the number of the soft limit of open files, the lowest number that the
 //! program can never get by itself. The image of the stub comes out of this binary by way of a memory file.
 
+use banyan_wire::layout::{descriptor_floor, raised_limit};
 use banyan_wire::stub::{Record, Welcome};
 use rustix::fs::MemfdFlags;
 use rustix::io::FdFlags;
@@ -118,22 +119,20 @@ fn image_file() -> io::Result<OwnedFd> {
     Ok(file)
 }
 
-/// Duplicates a descriptor to the number of the soft limit, inheritable. The limit is lifted for a moment, since a
-/// descriptor above it can only be made, not kept, with its help.
+/// Duplicates a descriptor to the first hidden number, inheritable. If that lies above the soft limit, the limit is
+/// lifted for a moment: a descriptor above it can only be made, not kept, with its help.
 fn place_descriptor(descriptor: &OwnedFd) -> io::Result<OwnedFd> {
     let limit = rustix::process::getrlimit(Resource::Nofile);
-    let floor = limit.current.unwrap_or(1 << 20);
-    let raised = Rlimit {
-        current: Some(floor + 4096),
-        maximum: limit.maximum.map(|maximum| maximum.max(floor + 4096)),
-    };
+    let (soft, hard) = (limit.current.unwrap_or(u64::MAX / 2), limit.maximum.unwrap_or(u64::MAX));
+    let floor = descriptor_floor(soft, hard);
+    let raised = Rlimit { current: Some(raised_limit(soft, hard)), maximum: limit.maximum };
     rustix::process::setrlimit(Resource::Nofile, raised)?;
     let placed = rustix::io::fcntl_dupfd_cloexec(descriptor, floor as i32)
         .and_then(|placed| rustix::io::fcntl_setfd(&placed, FdFlags::empty()).map(|()| placed));
     rustix::process::setrlimit(Resource::Nofile, limit)?;
     let placed = placed?;
     if placed.as_raw_fd() as u64 != floor {
-        let text = format!("descriptor {floor} is in use; close it or lower the limit of open files");
+        let text = format!("descriptor {floor} is in use; close it or change the limit of open files");
         return Err(io::Error::other(text));
     }
     Ok(placed)

@@ -4,6 +4,7 @@ use crate::kernel;
 use crate::lock::Lock;
 use crate::report;
 use banyan_sys::raw::Errno;
+use banyan_wire::layout::raised_limit;
 use banyan_wire::stub::{Record, RequestKind};
 use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use linux_raw_sys::general as linux;
@@ -152,7 +153,7 @@ pub fn hide(descriptor: i32) -> i32 {
     if with_limit(None, Some(&mut limit)).is_err() {
         return descriptor;
     }
-    let raised = [floor + 4096, limit[1].max(floor + 4096)];
+    let raised = [raised_limit(limit[0], limit[1]), limit[1]];
     if with_limit(Some(&raised), None).is_err() {
         return descriptor;
     }

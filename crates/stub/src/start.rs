@@ -12,6 +12,7 @@ use crate::signals;
 use crate::thread::{self, Role};
 use crate::trap;
 use banyan_sys::userfaultfd;
+use banyan_wire::layout::descriptor_floor;
 use banyan_wire::stub::{Record, RequestKind, STUB_ABI_VERSION, Welcome};
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general as linux;
@@ -21,8 +22,7 @@ const RUN: i64 = 0;
 /// The daemon's answer to [`RequestKind::Ready`]: perform the actions and ask again.
 const MORE: i64 = 1;
 
-/// Becomes a replica. The request socket waits at the number of the descriptor limit, where the launcher put it:
-/// the lowest number that the program can never get by itself.
+/// Becomes a replica. The request socket waits at the first hidden number, where the launcher put it.
 pub fn start() -> ! {
     let mut limit = [0_u64; 2];
     const RLIMIT_NOFILE: u64 = 7;
@@ -30,7 +30,7 @@ pub fn start() -> ! {
     if kernel::checked(linux::__NR_prlimit64, limits).is_err() {
         report::fail(&["banyan: the kernel does not tell the limit of open files"]);
     }
-    let floor = limit[0] as u32;
+    let floor = descriptor_floor(limit[0], limit[1]) as u32;
     CONFIGURATION.descriptor_floor.store(floor, Ordering::Relaxed);
     CONFIGURATION.requests.store(floor as i32, Ordering::Relaxed);
     welcome(floor as i32);
