@@ -72,7 +72,7 @@ fn take_turns() {
     });
     let order = order.into_inner().expect("order");
     assert!(order.iter().enumerate().all(|(place, thread)| place % THREADS == *thread));
-    let (_, timeout) = turn.1.wait_timeout(turn.0.lock().expect("turn"), Duration::from_millis(20)).expect("turn");
+    let (_turn, timeout) = turn.1.wait_timeout(turn.0.lock().expect("turn"), Duration::from_millis(20)).expect("turn");
     assert!(timeout.timed_out());
     println!("condvar: {} turns", order.len());
 }

@@ -6,7 +6,7 @@
 
 static volatile sig_atomic_t handled, last_signal;
 static pthread_t main_thread;
-static atomic_int stop;
+static atomic_int stop, blocked;
 
 static void handler(int signal, siginfo_t *information, void *context) {
     (void)context;
@@ -21,6 +21,7 @@ static void *block_all(void *argument) {
     sigset_t all;
     sigfillset(&all);
     ZERO(pthread_sigmask(SIG_SETMASK, &all, NULL));
+    blocked++;
     volatile long number = 0;
     while (!stop) {
         number++;
@@ -31,6 +32,8 @@ static void *block_all(void *argument) {
 
 static void start_others(pthread_t *threads) {
     for (int index = 0; index < 3; index++) ZERO(pthread_create(&threads[index], NULL, block_all, NULL));
+    // From here on a signal to the process can only go to the main thread.
+    while (blocked < 3) sleep_ms(1);
 }
 
 static void end_others(pthread_t *threads) {

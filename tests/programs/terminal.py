@@ -1,7 +1,8 @@
-"""Runs a command on a terminal of its own and types at it: terminal.py ctrl-c|ctrl-z|size COMMAND...
+"""Runs a command as a shell's foreground job on a terminal of its own, and types at it:
+terminal.py none|ctrl-c|ctrl-z COMMAND...
 
-The command says "ready" on its terminal when it may be typed at. What it prints, and how it ends, is
-reported on stdout.
+The command says "ready" when it may be typed at. What the terminal showed, the job's stops and its end
+are reported on stdout.
 """
 
 import fcntl
@@ -14,63 +15,63 @@ import sys
 import termios
 import time
 
-what, command = sys.argv[1], sys.argv[2:]
-child, terminal = pty.fork()
-if child == 0:
+LIMIT_SECONDS = 40
+
+
+def be_the_shell(what, command):
+    """Starts the job, gives it the terminal, and tells how it stops and ends, as a shell does."""
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
     fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 31, 97, 0, 0))
-    os.execvp(command[0], command)
+    ready, go = os.pipe()
+    job = os.fork()
+    if job == 0:
+        os.read(ready, 1)
+        signal.signal(signal.SIGTTOU, signal.SIG_DFL)
+        os.execvp(command[0], command)
+    os.setpgid(job, job)
+    os.tcsetpgrp(0, job)
+    os.write(go, b"g")
+    while True:
+        _, status = os.waitpid(job, os.WUNTRACED)
+        if os.WIFSTOPPED(status):
+            print(f"\n[stopped by signal {os.WSTOPSIG(status)}]", flush=True)
+            os.tcsetpgrp(0, job)
+            os.killpg(job, signal.SIGCONT)
+            time.sleep(0.1)
+            os.kill(job, signal.SIGTERM)
+        elif os.WIFSIGNALED(status):
+            print(f"\n[ended by signal {os.WTERMSIG(status)}]", flush=True)
+            os._exit(0)
+        else:
+            print(f"\n[ended with status {os.WEXITSTATUS(status)}]", flush=True)
+            os._exit(0)
 
-output = b""
 
-
-def read_until(wanted, seconds=30):
-    """Reads from the terminal until `wanted` has come, or to the end if it is None."""
-    global output
-    end = time.monotonic() + seconds
-    while wanted is None or wanted not in output:
+def main():
+    what, command = sys.argv[1], sys.argv[2:]
+    shell, terminal = pty.fork()
+    if shell == 0:
+        be_the_shell(what, command)
+    output, typed, end = b"", what == "none", time.monotonic() + LIMIT_SECONDS
+    while True:
         if time.monotonic() > end:
-            os.kill(child, signal.SIGKILL)
-            sys.exit(f"no {wanted!r} within {seconds} s, only {output!r}")
+            os.killpg(os.tcgetpgrp(terminal), signal.SIGKILL)
+            os.kill(shell, signal.SIGKILL)
+            sys.exit(f"the job did not end within {LIMIT_SECONDS} s; the terminal showed {output!r}")
         if not select.select([terminal], [], [], 0.1)[0]:
             continue
         try:
             part = os.read(terminal, 4096)
         except OSError:
-            return
+            break
         if not part:
-            return
+            break
         output += part
+        if not typed and b"ready" in output:
+            typed = True
+            os.write(terminal, {"ctrl-c": b"\x03", "ctrl-z": b"\x1a"}[what])
+    os.waitpid(shell, 0)
+    print(output.decode().replace("\r\n", "\n"), end="")
 
 
-def wait_for(flags, seconds=10):
-    """The child's next status, or None."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        pid, status = os.waitpid(child, flags | os.WNOHANG)
-        if pid:
-            return status
-        time.sleep(0.002)
-    return None
-
-
-if what == "ctrl-c":
-    read_until(b"ready")
-    os.write(terminal, b"\x03")
-elif what == "ctrl-z":
-    read_until(b"ready")
-    os.write(terminal, b"\x1a")
-    status = wait_for(os.WUNTRACED)
-    print("stopped", status is not None and os.WIFSTOPPED(status) and os.WSTOPSIG(status) == signal.SIGTSTP)
-    os.kill(child, signal.SIGCONT)
-    time.sleep(0.1)
-    os.kill(child, signal.SIGTERM)
-read_until(None)
-status = wait_for(0)
-if status is None:
-    os.kill(child, signal.SIGKILL)
-    sys.exit("the command did not end")
-print(output.decode().replace("\r\n", "\n"), end="")
-if os.WIFSIGNALED(status):
-    print("ended by signal", os.WTERMSIG(status))
-else:
-    print("ended with status", os.WEXITSTATUS(status))
+main()
