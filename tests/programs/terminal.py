@@ -18,7 +18,7 @@ import time
 LIMIT_SECONDS = 40
 
 
-def be_the_shell(what, command):
+def be_the_shell(command):
     """Starts the job, gives it the terminal, and tells how it stops and ends, as a shell does."""
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)
     fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 31, 97, 0, 0))
@@ -51,7 +51,7 @@ def main():
     what, command = sys.argv[1], sys.argv[2:]
     shell, terminal = pty.fork()
     if shell == 0:
-        be_the_shell(what, command)
+        be_the_shell(command)
     output, typed, end = b"", what == "none", time.monotonic() + LIMIT_SECONDS
     while True:
         if time.monotonic() > end:
