@@ -46,7 +46,10 @@ fn parts(text: &[u8], wanted: usize) -> Vec<&[u8]> {
     let mut rest = text;
     for left in (1..=wanted).rev() {
         let even = rest.len() / left;
-        let cut = rest[even..].iter().position(|byte| !is_part_of_word(*byte)).map_or(rest.len(), |more| even + more);
+        let cut = rest[even..]
+            .iter()
+            .position(|byte| !is_part_of_word(*byte))
+            .map_or(rest.len(), |more| even + more);
         let (part, after) = rest.split_at(if left == 1 { rest.len() } else { cut });
         parts.push(part);
         rest = after;
@@ -57,7 +60,9 @@ fn parts(text: &[u8], wanted: usize) -> Vec<&[u8]> {
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let number = |place: usize, usual: usize| arguments.get(place).map_or(Ok(usual), |word| word.parse());
-    let (Some(path), Ok(threads @ 1..=1024), Ok(passes @ 1..)) = (arguments.first(), number(1, 8), number(2, 1)) else {
+    let (Some(path), Ok(threads @ 1..=1024), Ok(passes @ 1..)) =
+        (arguments.first(), number(1, 8), number(2, 1))
+    else {
         eprintln!("usage: wordcount FILE [THREADS up to 1024 [PASSES]]");
         return ExitCode::from(2);
     };

@@ -21,8 +21,14 @@ pub fn real_programs() -> Vec<Case> {
         named("7zz", tool("/usr/bin/7zz", "a -mmt=6 -m0=lzma2:d=256k:c=1m -mx=3 -bso0 -bsp0 data.7z data")),
         named("7zz bzip2", tool("/usr/bin/7zz", "a -tbzip2 -mmt=6 -mx=1 -bso0 -bsp0 data.bz2 data")),
         named("sysbench cpu", sysbench("cpu --cpu-max-prime=2000 --threads=6 --events=300")),
-        named("sysbench mutex", sysbench("mutex --threads=6 --mutex-num=8 --mutex-locks=40 --mutex-loops=50")),
-        named("sysbench threads", sysbench("threads --threads=6 --events=60 --thread-locks=4 --thread-yields=5")),
+        named(
+            "sysbench mutex",
+            sysbench("mutex --threads=6 --mutex-num=8 --mutex-locks=40 --mutex-loops=50"),
+        ),
+        named(
+            "sysbench threads",
+            sysbench("threads --threads=6 --events=60 --thread-locks=4 --thread-yields=5"),
+        ),
         named("python hashlib threads", python("hash_threads.py", &["data"]).file("data", data().to_vec())),
         named("python thread pool", python("thread_pool.py", &[])),
     ]
@@ -68,7 +74,14 @@ fn sysbench(arguments: &str) -> Case {
 
 // What sysbench prints of its settings and of the work done; the rest are times.
 fn without_timings(output: &[u8]) -> Vec<u8> {
-    const LASTING: [&str; 6] = ["sysbench", "Number of", "Prime numbers", "total number of events", "Threads started", "Initializing"];
+    const LASTING: [&str; 6] = [
+        "sysbench",
+        "Number of",
+        "Prime numbers",
+        "total number of events",
+        "Threads started",
+        "Initializing",
+    ];
     String::from_utf8_lossy(output)
         .lines()
         .filter(|line| LASTING.iter().any(|start| line.trim_start().starts_with(start)))

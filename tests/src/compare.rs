@@ -112,7 +112,8 @@ fn missing_nodes(outcome: &Outcome, nodes: usize) -> Option<String> {
     if stats.nodes.len() == nodes && idle == 0 {
         return None;
     }
-    let each: Vec<String> = stats.nodes.iter().map(|node| format!("{}: {}", node.name, node.threads_run)).collect();
+    let each: Vec<String> =
+        stats.nodes.iter().map(|node| format!("{}: {}", node.name, node.threads_run)).collect();
     Some(format!("threads did not run on each of {nodes} nodes ({})", each.join(", ")))
 }
 

@@ -82,7 +82,8 @@ fn made(name: &str, sources: &[&Path], compiler: impl FnOnce(&Path) -> Command) 
     let directory = workspace::target().join("test-programs");
     fs::create_dir_all(&directory).with_context(|| format!("making {}", directory.display()))?;
     let output = directory.join(name);
-    let changed = |path: &Path| fs::metadata(path).and_then(|file| file.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
+    let changed =
+        |path: &Path| fs::metadata(path).and_then(|file| file.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
     if output.is_file() && sources.iter().all(|source| changed(source) < changed(&output)) {
         return Ok(output);
     }

@@ -14,7 +14,11 @@ pub struct Pass(());
 /// Waits for a place.
 #[must_use]
 pub fn enter() -> Pass {
-    let jobs = std::env::var("BANYAN_TEST_JOBS").ok().and_then(|jobs| jobs.parse().ok()).unwrap_or(DEFAULT_JOBS).max(1);
+    let jobs = std::env::var("BANYAN_TEST_JOBS")
+        .ok()
+        .and_then(|jobs| jobs.parse().ok())
+        .unwrap_or(DEFAULT_JOBS)
+        .max(1);
     let mut running = lock();
     while *running >= jobs {
         running = CHANGED.wait(running).unwrap_or_else(PoisonError::into_inner);

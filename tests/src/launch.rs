@@ -112,14 +112,17 @@ impl Running {
             .env("XDG_RUNTIME_DIR", scratch.temporary())
             .env("BANYAN_RUN_ID", &scratch.run)
             .stdin(match &case.stdin {
-                Some(name) => Stdio::from(File::open(scratch.work().join(name)).with_context(|| format!("opening {name}"))?),
+                Some(name) => Stdio::from(
+                    File::open(scratch.work().join(name)).with_context(|| format!("opening {name}"))?,
+                ),
                 None => Stdio::null(),
             })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0);
         if let (Program::Script(_), How::Banyan(nodes)) = (&case.program, how) {
-            let prefix = format!("{} run -n {nodes} --place {} --", workspace::banyan()?.display(), case.place.word());
+            let prefix =
+                format!("{} run -n {nodes} --place {} --", workspace::banyan()?.display(), case.place.word());
             command.env("RUN", prefix);
         }
         for (name, value) in &case.environment {
@@ -163,7 +166,10 @@ impl Running {
         let grace = Instant::now() + OUTPUT_GRACE;
         for (stream, name) in [(&self.stdout, "stdout"), (&self.stderr, "stderr")] {
             if !stream.wait_until(grace, |_, ended| ended) {
-                bail!("it ended with {status}, and {OUTPUT_GRACE:?} later {name} is still open: {}", self.report());
+                bail!(
+                    "it ended with {status}, and {OUTPUT_GRACE:?} later {name} is still open: {}",
+                    self.report()
+                );
             }
         }
         let left = leftovers::find(&self.scratch);
@@ -229,7 +235,9 @@ fn command(case: &Case, how: How) -> Result<Command> {
         How::Native => Command::new(program),
         How::Banyan(nodes) => {
             let mut command = Command::new(workspace::banyan()?);
-            command.args(["run", "-n", &nodes.to_string(), "--place", case.place.word(), "--stats=json", "--"]).arg(program);
+            command
+                .args(["run", "-n", &nodes.to_string(), "--place", case.place.word(), "--stats=json", "--"])
+                .arg(program);
             command
         }
     };

@@ -82,9 +82,15 @@ pub fn describe(run: &str) -> String {
         let _ = writeln!(text, "  process {}: {line}", process.pid);
         let Ok(tasks) = fs::read_dir(format!("/proc/{}/task", process.pid)) else { continue };
         for task in tasks.flatten() {
-            let read = |name: &str| fs::read_to_string(task.path().join(name)).unwrap_or_default().trim().to_owned();
+            let read =
+                |name: &str| fs::read_to_string(task.path().join(name)).unwrap_or_default().trim().to_owned();
             let stat = read("stat");
-            let state = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().next()).unwrap_or("?").to_owned();
+            let state = stat
+                .rsplit(')')
+                .next()
+                .and_then(|rest| rest.split_whitespace().next())
+                .unwrap_or("?")
+                .to_owned();
             let _ = writeln!(
                 text,
                 "    thread {} {} state {state} waits in {} call {}",

@@ -32,13 +32,20 @@ fn soak() -> anyhow::Result<()> {
     for round in 1..=times {
         for case in &cases {
             if Instant::now() > end {
-                println!("soak: {minutes} minutes are over in round {round} of {times}: {runs} runs without a difference");
+                println!(
+                    "soak: {minutes} minutes are over in round {round} of {times}: {runs} runs without a difference"
+                );
                 return Ok(());
             }
             let started = Instant::now();
-            compare::differences(case, &counts).map_err(|error| error.context(format!("round {round}, {}", case.name)))?;
+            compare::differences(case, &counts)
+                .map_err(|error| error.context(format!("round {round}, {}", case.name)))?;
             runs += counts.len();
-            println!("round {round:2} of {times}  {:24} {:6.1} s", case.name, started.elapsed().as_secs_f64());
+            println!(
+                "round {round:2} of {times}  {:24} {:6.1} s",
+                case.name,
+                started.elapsed().as_secs_f64()
+            );
         }
     }
     println!("soak: {runs} runs without a difference");
