@@ -2,6 +2,7 @@
 //! the same output, end and files. See the library's documentation for the variables that choose what
 //! is run.
 #![forbid(unsafe_code)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod bad_input;
 mod command_line;
