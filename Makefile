@@ -9,7 +9,8 @@ TEST_THREADS ?= 2
 all: build
 
 build:
-	$(CARGO) build --release --workspace --bins --examples
+	$(CARGO) build --release
+	$(CARGO) build --release -p banyan-tests --examples
 
 # The main job on three local nodes, beside a native run. INPUT=FILE takes a file of yours.
 demo: build
