@@ -47,6 +47,8 @@ pub struct Outcome {
     pub stderr: Vec<u8>,
     /// Banyan's statistics.
     pub stats: Option<Stats>,
+    /// The line that they came in.
+    pub stats_line: Option<String>,
     /// The files of the working directory afterwards.
     pub files: BTreeMap<String, Vec<u8>>,
     /// From start to end.
@@ -177,9 +179,17 @@ impl Running {
             bail!("it ended with {status} and left behind: {}\n{}", left.join(", "), self.report());
         }
         let mut stderr = self.stderr.bytes();
-        let stats = stats::take(&mut stderr);
+        let (stats, stats_line) = stats::take(&mut stderr).unzip();
         let files = self.scratch.files()?;
-        Ok(Outcome { end: status.into(), stdout: self.stdout.bytes(), stderr, stats, files, took })
+        Ok(Outcome {
+            end: status.into(),
+            stdout: self.stdout.bytes(),
+            stderr,
+            stats,
+            stats_line,
+            files,
+            took,
+        })
     }
 
     fn report(&self) -> String {

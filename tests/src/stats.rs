@@ -49,14 +49,15 @@ pub struct Faults {
     pub p99_us: f64,
 }
 
-/// Takes the statistics off the end of stderr, if they are there.
+/// Takes the statistics off the end of stderr, if they are there, and the line that they came in.
 #[must_use]
-pub fn take(stderr: &mut Vec<u8>) -> Option<Stats> {
+pub fn take(stderr: &mut Vec<u8>) -> Option<(Stats, String)> {
     let text = stderr.strip_suffix(b"\n").unwrap_or(stderr);
     let start = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
     let stats = serde_json::from_slice(&text[start..]).ok()?;
+    let line = String::from_utf8_lossy(&stderr[start..]).into_owned();
     stderr.truncate(start);
-    Some(stats)
+    Some((stats, line))
 }
 
 #[cfg(test)]
@@ -68,7 +69,8 @@ mod tests {
     #[test]
     fn statistics_come_off_the_end() {
         let mut stderr = format!("a warning\n{LINE}\n").into_bytes();
-        let stats = take(&mut stderr).unwrap();
+        let (stats, line) = take(&mut stderr).unwrap();
+        assert_eq!(line, format!("{LINE}\n"));
         assert_eq!(stats.nodes[0].threads_run, 2);
         assert_eq!(stats.faults.upgrade, 3);
         assert_eq!(stderr, b"a warning\n");

@@ -1,6 +1,5 @@
 //! The command itself: its statistics, its own errors, and what it adds to a program's output: nothing.
 
-use std::process::Command;
 use std::time::Duration;
 
 use banyan_tests::compile::{self, Link};
@@ -10,15 +9,26 @@ use serde_json::Value;
 
 use crate::c;
 
-/// Runs `banyan` with these arguments. They are chosen so that it ends at once.
+/// Runs `banyan` with these arguments: its status, stdout and stderr.
 fn banyan(arguments: &[&str]) -> Option<(Option<i32>, String, String)> {
     if workspace::native_only() {
         return None;
     }
     let _pass = gate::enter();
-    let output = Command::new(workspace::banyan().unwrap()).args(arguments).output().unwrap();
+    // The command is a program like any other here, with a deadline and nothing to be left.
+    let case = Case::new(workspace::banyan().unwrap(), arguments.iter().copied()).deadline(30);
+    let outcome =
+        compare::once(&case, How::Native).unwrap_or_else(|error| panic!("{arguments:?}: {error:#}"));
+    let status = match outcome.end {
+        End::Status(status) => Some(status),
+        End::Signal(_) => None,
+    };
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Some((output.status.code(), text(&output.stdout), text(&output.stderr)))
+    let mut stderr = text(&outcome.stderr);
+    if let Some(line) = outcome.stats_line {
+        stderr.push_str(&line);
+    }
+    Some((status, text(&outcome.stdout), stderr))
 }
 
 #[test]
