@@ -22,6 +22,7 @@ fn main() -> ExitCode {
 }
 
 fn soak() -> anyhow::Result<()> {
+    anyhow::ensure!(!workspace::native_only(), "BANYAN_NATIVE_ONLY leaves nothing to soak");
     let mut numbers = std::env::args().skip(1).map(|word| word.parse::<u64>());
     let times = numbers.next().transpose()?.unwrap_or(TIMES);
     let minutes = numbers.next().transpose()?.unwrap_or(MINUTES);
