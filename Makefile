@@ -1,0 +1,37 @@
+# The commands of this project; `.ci/run` calls check and test.
+# Cargo does the building; this file only puts its calls together.
+
+CARGO ?= cargo
+# Large enough for the programs under test, small enough for a machine with two processors.
+TEST_THREADS ?= 2
+
+.PHONY: all build demo test check soak bench needs
+all: build
+
+build:
+	$(CARGO) build --release
+	$(CARGO) build --release -p banyan-tests --examples
+
+# The main job on three local nodes, beside a native run. INPUT=FILE takes a file of yours.
+demo: build
+	target/release/banyan demo
+
+# Everything: unit tests, simulator, tidy checks, and the real programs on one, two and three nodes.
+test: needs build
+	$(CARGO) test --workspace --release -- --test-threads=$(TEST_THREADS)
+
+check:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) test -p banyan-tests --test tidy
+
+# Each real program twenty times on each node count, for twenty minutes at most.
+soak: needs build
+	target/release/banyan-soak
+
+bench: build
+	target/release/banyan bench
+
+# The compilers and programs that the tests run, installed only when one is missing.
+needs:
+	@tests/needs.sh

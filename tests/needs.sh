@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that the whole-system tests need, if any is missing. Asks nothing.
+set -euo pipefail
+
+# program:package
+needed="gcc:gcc python3:python3 pigz:pigz xz:xz-utils zstd:zstd pbzip2:pbzip2 lbzip2:lbzip2
+    7zz:7zip sysbench:sysbench cmp:diffutils"
+
+missing=()
+for pair in $needed; do
+    [ -x "/usr/bin/${pair%%:*}" ] || missing+=("${pair##*:}")
+done
+# The C library's headers and its static form come in a package of their own.
+[ -e /usr/include/pthread.h ] || missing+=(libc6-dev)
+[ "${#missing[@]}" -eq 0 ] && exit 0
+
+echo "The tests need: ${missing[*]}"
+if ! command -v apt-get >/dev/null; then
+    echo "This is no Debian system: install them with the tools of yours." >&2
+    exit 1
+fi
+as_root=()
+if [ "$(id -u)" -ne 0 ]; then
+    as_root=(sudo)
+fi
+export DEBIAN_FRONTEND=noninteractive
+"${as_root[@]}" apt-get update -q
+"${as_root[@]}" apt-get install -q -y --no-install-recommends "${missing[@]}"

@@ -1,0 +1,77 @@
+//! Where things lie: the workspace, its target directory, the binary under test; and whether this
+//! machine lets Banyan run at all.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+
+/// The root of the workspace.
+#[must_use]
+pub fn root() -> PathBuf {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.parent().unwrap_or(package).to_path_buf()
+}
+
+/// Cargo's target directory.
+#[must_use]
+pub fn target() -> PathBuf {
+    match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(directory) => root().join(directory),
+        None => root().join("target"),
+    }
+}
+
+/// The source of a test program.
+#[must_use]
+pub fn program_source(name: &str) -> PathBuf {
+    root().join("tests/programs").join(name)
+}
+
+/// The binary under test, or why it cannot be tested.
+pub fn banyan() -> Result<PathBuf> {
+    let path = match std::env::var_os("BANYAN") {
+        Some(path) => root().join(path),
+        None => target().join("release/banyan"),
+    };
+    if !path.is_file() {
+        bail!(
+            "there is no binary at {}: build it with `cargo build --release`, or name one in BANYAN",
+            path.display()
+        );
+    }
+    require_userfaultfd()?;
+    Ok(path)
+}
+
+/// Whether only the native runs are wanted.
+#[must_use]
+pub fn native_only() -> bool {
+    std::env::var_os("BANYAN_NATIVE_ONLY").is_some()
+}
+
+/// The node counts to test on.
+pub fn node_counts() -> Result<Vec<usize>> {
+    let Ok(list) = std::env::var("BANYAN_NODES") else { return Ok(vec![1, 2, 3]) };
+    list.split(',')
+        .map(|count| match count.trim().parse() {
+            Ok(count) if count > 0 => Ok(count),
+            _ => bail!("BANYAN_NODES={list}: a list such as 1,2,3 is wanted"),
+        })
+        .collect()
+}
+
+/// Faults of the kernel itself on the program's memory must reach the pager, which the kernel allows only
+/// to the privileged.
+fn require_userfaultfd() -> Result<()> {
+    let privileged = rustix::process::geteuid().is_root();
+    let unprivileged = std::fs::read_to_string("/proc/sys/vm/unprivileged_userfaultfd")
+        .is_ok_and(|value| value.trim() == "1");
+    let device = std::fs::File::options().read(true).write(true).open("/dev/userfaultfd").is_ok();
+    if privileged || unprivileged || device {
+        return Ok(());
+    }
+    bail!(
+        "these tests need userfaultfd with kernel faults, which this user may not have: run them as root, \
+         or `sysctl -w vm.unprivileged_userfaultfd=1`, or give this user /dev/userfaultfd"
+    );
+}

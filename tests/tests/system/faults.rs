@@ -1,0 +1,135 @@
+//! `kill -9` of each part of a run, at work and asleep: the run ends within five seconds, by 125 and one
+//! line of ours, or as the program's own death; and nothing is left.
+
+use std::time::{Duration, Instant};
+
+use banyan_tests::compile::{self, Link};
+use banyan_tests::launch::{End, How, Outcome, excerpt};
+use banyan_tests::processes::{self, Process};
+use banyan_tests::{Case, Running, gate, workspace};
+
+const LIMIT: Duration = Duration::from_secs(5);
+/// What a loaded machine adds to five seconds before this test calls it a failure.
+const SLACK: Duration = Duration::from_secs(2);
+const NODES: usize = 3;
+const SIGKILL: i32 = 9;
+
+/// Starts the endless program, kills one of its processes, and returns how the run ended.
+fn kill_one(mode: &str, choose: impl FnOnce(&[Process], i32) -> Process) -> Option<Outcome> {
+    let _pass = gate::enter();
+    let program = compile::c("endless", Link::Dynamic).unwrap();
+    if workspace::native_only() {
+        return None;
+    }
+    let case = Case::new(program, [mode]);
+    let mut running = Running::start(&case, How::Banyan(NODES)).unwrap();
+    running.wait_for_output("ready", Duration::from_secs(30)).unwrap();
+    // A moment in the middle of work.
+    std::thread::sleep(Duration::from_millis(150));
+    let processes = processes::of_run(&running.scratch.run);
+    let victim = choose(&processes, running.pid());
+    let killed = Instant::now();
+    victim.kill();
+    let outcome =
+        running.finish(LIMIT + SLACK).unwrap_or_else(|error| panic!("killed {victim:?}: {error:#}"));
+    assert!(killed.elapsed() < LIMIT + SLACK, "killed {victim:?}: it took {:?}", killed.elapsed());
+    Some(outcome)
+}
+
+#[track_caller]
+fn ended_by_125_and_one_line(outcome: Option<Outcome>) {
+    let Some(outcome) = outcome else { return };
+    assert_eq!(outcome.end, End::Status(125), "stderr: {}", excerpt(&outcome.stderr));
+    let text = String::from_utf8_lossy(&outcome.stderr);
+    assert_eq!(text.lines().count(), 1, "one line is wanted: {text:?}");
+    assert!(text.starts_with("banyan: "), "{text:?}");
+    assert_eq!(outcome.stdout, b"ready\n");
+}
+
+fn daemon(place: usize) -> impl FnOnce(&[Process], i32) -> Process {
+    move |processes, _| {
+        let daemons: Vec<&Process> = processes.iter().filter(|process| process.is_daemon()).collect();
+        assert_eq!(daemons.len(), NODES, "the daemons among {processes:?}");
+        daemons[place].clone()
+    }
+}
+
+fn replica(place: usize) -> impl FnOnce(&[Process], i32) -> Process {
+    move |processes, program| {
+        let replicas: Vec<&Process> =
+            processes.iter().filter(|process| !process.is_daemon() && process.pid != program).collect();
+        assert_eq!(replicas.len(), NODES - 1, "the replicas among {processes:?}");
+        replicas[place].clone()
+    }
+}
+
+#[test]
+fn a_killed_daemon_ends_a_busy_run() {
+    for place in 0..NODES {
+        ended_by_125_and_one_line(kill_one("busy", daemon(place)));
+    }
+}
+
+#[test]
+fn a_killed_daemon_ends_a_sleeping_run() {
+    for place in 0..NODES {
+        ended_by_125_and_one_line(kill_one("wait", daemon(place)));
+    }
+}
+
+#[test]
+fn a_killed_replica_ends_a_busy_run() {
+    for place in 0..NODES - 1 {
+        ended_by_125_and_one_line(kill_one("busy", replica(place)));
+    }
+}
+
+#[test]
+fn a_killed_replica_ends_a_sleeping_run() {
+    for place in 0..NODES - 1 {
+        ended_by_125_and_one_line(kill_one("wait", replica(place)));
+    }
+}
+
+#[test]
+fn a_killed_program_ends_as_killed() {
+    for mode in ["busy", "wait"] {
+        let program = |processes: &[Process], program: i32| {
+            processes.iter().find(|process| process.pid == program).expect("the program").clone()
+        };
+        let Some(outcome) = kill_one(mode, program) else { return };
+        assert_eq!(outcome.end, End::Signal(SIGKILL), "stderr: {}", excerpt(&outcome.stderr));
+        assert!(outcome.stderr.is_empty(), "{}", excerpt(&outcome.stderr));
+    }
+}
+
+/// Kills at arbitrary moments, during the start too: whatever the run says, it ends and leaves nothing.
+#[test]
+fn a_kill_at_any_moment_neither_hangs_nor_leaves_anything() {
+    if workspace::native_only() {
+        return;
+    }
+    let _pass = gate::enter();
+    let program = compile::c("endless", Link::Dynamic).unwrap();
+    for moment in 0..12u64 {
+        let case = Case::new(&program, ["busy"]);
+        let running = Running::start(&case, How::Banyan(NODES)).unwrap();
+        std::thread::sleep(Duration::from_millis(5 + moment * moment * 3));
+        let processes = processes::of_run(&running.scratch.run);
+        if let Some(victim) = processes.get(moment as usize % processes.len().max(1)) {
+            victim.kill();
+        } else {
+            processes::send(running.pid(), rustix::process::Signal::KILL);
+        }
+        let outcome = running
+            .finish(LIMIT + SLACK)
+            .unwrap_or_else(|error| panic!("moment {moment}, killed one of {processes:?}: {error:#}"));
+        let expected = [End::Status(125), End::Signal(SIGKILL)];
+        assert!(
+            expected.contains(&outcome.end),
+            "moment {moment}: {:?} {}",
+            outcome.end,
+            excerpt(&outcome.stderr)
+        );
+    }
+}

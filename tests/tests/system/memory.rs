@@ -1,0 +1,135 @@
+//! Memory: mappings, the allocator, large calls on memory that other nodes hold, registers, and what
+//! happens to a program that touches what it must not.
+
+use banyan_tests::check;
+use banyan_tests::compile::Link;
+use banyan_tests::launch::End;
+
+use crate::{c, linked};
+
+const SIGILL: i32 = 4;
+const SIGABRT: i32 = 6;
+const SIGBUS: i32 = 7;
+const SIGFPE: i32 = 8;
+const SIGSEGV: i32 = 11;
+
+#[test]
+fn mappings_holes_and_protections_hold_for_every_thread() {
+    check(&c("memory_map", []).on_every_node());
+}
+
+#[test]
+fn remapped_memory_keeps_its_contents() {
+    check(&c("memory_remap", []).on_every_node());
+}
+
+#[test]
+fn the_break_grows_with_zeroes_from_any_thread() {
+    check(&c("memory_break", []).on_every_node());
+}
+
+#[test]
+fn discarded_memory_reads_as_zero_everywhere() {
+    check(&c("memory_discard", []).on_every_node());
+}
+
+#[test]
+fn file_mappings_show_the_file_and_keep_private_writes() {
+    check(&c("memory_files", []).on_every_node());
+}
+
+#[test]
+fn calls_reach_large_buffers_that_other_threads_hold() {
+    check(&c("large_io", []).on_every_node());
+}
+
+#[test]
+fn blocks_are_freed_by_other_threads() {
+    check(&c("malloc_stress", []).on_every_node());
+}
+
+#[test]
+fn absurd_requests_are_refused() {
+    check(&c("no_memory", []).on_every_node());
+}
+
+#[test]
+fn the_program_may_limit_its_own_address_space() {
+    check(&c("no_memory", ["limit"]));
+}
+
+#[test]
+fn no_write_is_lost_to_false_sharing() {
+    check(&c("sharing", []).on_every_node());
+}
+
+#[test]
+fn registers_survive_faults_and_calls() {
+    check(&c("registers", []).on_every_node());
+}
+
+fn crashes(how: &str, signal: i32) {
+    for thread in ["main", "thread"] {
+        check(&linked("crash", Link::Dynamic, [how, thread]).ends(End::Signal(signal)));
+    }
+}
+
+#[test]
+fn a_null_pointer_is_a_segmentation_fault() {
+    crashes("null", SIGSEGV);
+}
+
+#[test]
+fn a_wild_read_is_a_segmentation_fault() {
+    crashes("wild-read", SIGSEGV);
+}
+
+#[test]
+fn a_wild_write_is_a_segmentation_fault() {
+    crashes("wild-write", SIGSEGV);
+}
+
+#[test]
+fn a_non_canonical_pointer_is_a_segmentation_fault() {
+    crashes("non-canonical", SIGSEGV);
+}
+
+#[test]
+fn writing_read_only_memory_is_a_segmentation_fault() {
+    crashes("read-only", SIGSEGV);
+}
+
+#[test]
+fn touching_unmapped_memory_is_a_segmentation_fault() {
+    crashes("unmapped", SIGSEGV);
+}
+
+#[test]
+fn executing_data_is_a_segmentation_fault() {
+    crashes("no-execute", SIGSEGV);
+}
+
+#[test]
+fn stack_overflow_is_a_segmentation_fault() {
+    crashes("overflow", SIGSEGV);
+}
+
+#[test]
+fn dividing_by_zero_is_a_floating_point_exception() {
+    crashes("divide", SIGFPE);
+}
+
+#[test]
+fn an_illegal_instruction_is_one() {
+    crashes("illegal", SIGILL);
+}
+
+#[test]
+fn abort_aborts() {
+    crashes("abort", SIGABRT);
+}
+
+#[test]
+fn reading_beyond_the_end_of_a_mapped_file_is_a_bus_error() {
+    crashes("bus", SIGBUS);
+}

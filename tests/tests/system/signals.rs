@@ -1,0 +1,121 @@
+//! Signals of this stage: default actions, Ctrl-C, SIGTERM, SIGPIPE, job control, and handlers that run
+//! on the main thread.
+
+use banyan_tests::compile::{self, Link};
+use banyan_tests::launch::End;
+use banyan_tests::{Case, check, workspace};
+
+use crate::{c, linked};
+
+const SIGHUP: i32 = 1;
+const SIGINT: i32 = 2;
+const SIGKILL: i32 = 9;
+const SIGPIPE: i32 = 13;
+const SIGTERM: i32 = 15;
+
+fn ends_by(what: &str, signal: i32) {
+    check(&linked("signals", Link::Dynamic, [what]).ends(End::Signal(signal)));
+}
+
+#[test]
+fn a_program_ends_by_its_own_sigterm() {
+    ends_by("term", SIGTERM);
+    ends_by("term-thread", SIGTERM);
+}
+
+#[test]
+fn a_program_ends_by_its_own_sigint() {
+    ends_by("int-thread", SIGINT);
+}
+
+#[test]
+fn a_program_ends_by_its_own_sigkill() {
+    ends_by("kill-thread", SIGKILL);
+}
+
+#[test]
+fn a_program_ends_by_its_own_sighup() {
+    ends_by("hup", SIGHUP);
+}
+
+#[test]
+fn a_signal_that_is_ignored_by_default_changes_nothing() {
+    check(&c("signals", ["child-ignored"]));
+}
+
+#[test]
+fn writing_to_a_closed_pipe_is_sigpipe() {
+    ends_by("pipe", SIGPIPE);
+}
+
+#[test]
+fn writing_to_a_closed_pipe_is_an_error_when_sigpipe_is_ignored() {
+    check(&c("signals", ["pipe-ignored"]));
+}
+
+#[test]
+fn handlers_run_on_the_main_thread() {
+    check(&c("signals", ["handlers"]));
+}
+
+#[test]
+fn blocked_signals_wait_and_threads_start_with_all_blocked() {
+    check(&c("signals", ["masks"]));
+}
+
+#[test]
+fn sigwait_takes_signals() {
+    check(&c("signals", ["wait"]));
+}
+
+#[test]
+fn sigterm_from_outside_ends_the_program() {
+    let case = linked("signals", Link::Dynamic, ["outside"]);
+    check(&case.signal_when_ready(SIGTERM).ends(End::Signal(SIGTERM)).on_every_node());
+}
+
+#[test]
+fn sigint_from_outside_ends_the_program() {
+    let case = linked("signals", Link::Dynamic, ["outside"]);
+    check(&case.signal_when_ready(SIGINT).ends(End::Signal(SIGINT)));
+}
+
+#[test]
+fn sigkill_from_outside_ends_the_program() {
+    let case = linked("signals", Link::Dynamic, ["outside"]);
+    check(&case.signal_when_ready(SIGKILL).ends(End::Signal(SIGKILL)));
+}
+
+#[test]
+fn sigterm_from_outside_is_handled() {
+    let case = linked("signals", Link::Dynamic, ["outside-handled"]);
+    check(&case.signal_when_ready(SIGTERM).ends(End::Status(3)));
+}
+
+// The program as the foreground job of a shell, on a terminal of its own.
+fn on_a_terminal(typed: &str, program: &str, argument: &str) -> Case {
+    let program = compile::c(program, Link::Dynamic).unwrap();
+    let driver = workspace::program_source("terminal.py");
+    let script = format!("exec python3 {} {typed} $RUN {} {argument}", driver.display(), program.display());
+    Case::script(&script).named(&format!("{typed} typed at {argument}"))
+}
+
+#[test]
+fn ctrl_c_ends_the_program() {
+    check(&on_a_terminal("ctrl-c", "signals", "outside"));
+}
+
+#[test]
+fn ctrl_c_is_handled() {
+    check(&on_a_terminal("ctrl-c", "signals", "outside-handled"));
+}
+
+#[test]
+fn ctrl_z_stops_the_program_and_it_continues() {
+    check(&on_a_terminal("ctrl-z", "signals", "outside"));
+}
+
+#[test]
+fn the_terminal_is_the_programs() {
+    check(&on_a_terminal("none", "surroundings", ""));
+}
