@@ -70,11 +70,17 @@ pub fn thread_cpu_nanoseconds() -> u64 {
     time[0] * 1_000_000_000 + time[1]
 }
 
-/// Wakes up to `count` waiters on a futex word of this process.
-pub fn futex_wake(word: u64, count: u64) {
+/// Wakes one waiter on a futex word of the stub.
+pub fn futex_wake_own(word: u64) {
+    const FUTEX_WAKE_PRIVATE: u64 = 129;
+    let _ = raw(linux::__NR_futex, [word, FUTEX_WAKE_PRIVATE, 1, 0, 0, 0]);
+}
+
+/// Wakes one waiter on a word of the program as the kernel does when a thread ends: with the shared key, on which
+/// `pthread_join` and robust locks wait.
+pub fn futex_wake_shared(word: u64) {
     const FUTEX_WAKE: u64 = 1;
-    const FUTEX_PRIVATE: u64 = 128;
-    let _ = raw(linux::__NR_futex, [word, FUTEX_WAKE | FUTEX_PRIVATE, count, 0, 0, 0]);
+    let _ = raw(linux::__NR_futex, [word, FUTEX_WAKE, 1, 0, 0, 0]);
 }
 
 /// Sends all bytes on a stream socket, without SIGPIPE.

@@ -162,9 +162,7 @@ pub fn walk_robust_list(head: u64, thread_id: u32) {
             match exchange_u32(word, value, (value & WAITERS) | OWNER_DIED) {
                 Ok(old) if old == value => {
                     if value & WAITERS != 0 {
-                        // A shared robust lock is waited on with the shared key, a private one with the private.
-                        kernel::futex_wake(word, 1);
-                        let _ = kernel::raw(linux::__NR_futex, [word, 1, 1, 0, 0, 0]);
+                        kernel::futex_wake_shared(word);
                     }
                     return;
                 }

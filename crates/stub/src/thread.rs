@@ -280,6 +280,7 @@ pub fn create(creation: &Creation) -> i64 {
     let node = (STARTED.fetch_add(1, Ordering::Relaxed) + 1) / turn % nodes;
     thread.node.store(node as u32, Ordering::Relaxed);
     thread.mask.store(creation.mask, Ordering::Relaxed);
+    thread.sigsys_blocked.set(signals::split_mask(creation.mask).1);
     let wants = |flag: u32, word: u64| if creation.flags & u64::from(flag) != 0 { word } else { 0 };
     thread.clear_on_exit.set(wants(linux::CLONE_CHILD_CLEARTID, creation.child_word));
     let parent_word = wants(linux::CLONE_PARENT_SETTID, creation.parent_word);
@@ -352,7 +353,7 @@ pub fn end(thread: &'static Thread, status: u64) -> ! {
     }
     let word = thread.clear_on_exit.get();
     if word != 0 && memory::store_u32(word, 0).is_ok() {
-        kernel::futex_wake(word, 1);
+        kernel::futex_wake_shared(word);
     }
     if thread.role() == Role::Deputy {
         kernel::close(thread.connection.get());
@@ -364,7 +365,8 @@ pub fn end(thread: &'static Thread, status: u64) -> ! {
 
 /// Ends the process with an exit status, after the daemon has ended the other replicas and counted.
 pub fn end_process(status: u64) -> ! {
-    let _ = control::request(RequestKind::Exit, [status, 0, 0, 0, 0, 0, 0, 0]);
+    let threads = STARTED.load(Ordering::Relaxed) + 1;
+    let _ = control::request(RequestKind::Exit, [status, threads, 0, 0, 0, 0, 0, 0]);
     kernel::exit_group(status)
 }
 
@@ -422,6 +424,6 @@ pub fn decode(number: i64, arguments: &[u64; 6], context: &UserContext, mask: u6
         return Err(Errno::ENOSYS);
     }
     let tls = if flags & u64::from(linux::CLONE_SETTLS) != 0 { tls } else { fs_base() };
-    let frame = resume::make_frame(stack, context, mask)?;
+    let frame = resume::make_frame(stack, context, signals::split_mask(mask).0)?;
     Ok(Creation { flags, frame, fs_base: tls, parent_word, child_word, mask })
 }

@@ -36,7 +36,7 @@ pub enum RequestKind {
     Acquire = 7,
     /// A new thread wants a connection to another node. Values: node, thread id. The answer carries a socket.
     Connect = 8,
-    /// The program ends. Value: exit status. Answered when the other replicas have ended and all is counted.
+    /// The program ends. Values: exit status, threads that it started. Answered when the other replicas have ended and all is counted.
     Exit = 9,
     /// Say a line to the person: a call was refused. Values: system call number, reason ([`Refusal`]).
     Refused = 10,
