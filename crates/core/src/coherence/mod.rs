@@ -280,6 +280,17 @@ impl<C: Conduct> Node<C> {
         self.extents.get(&extent).map_or_else(|| self.first_owner(extent).0, |known| known.owner)
     }
 
+    /// Since which epoch this node is the owner of an extent, if it is.
+    #[must_use]
+    pub fn owns(&self, extent: ExtentNumber) -> Option<Epoch> {
+        match self.extents.get(&extent) {
+            Some(known) => known.owned.then_some(known.epoch),
+            None => {
+                Some(self.first_owner(extent)).filter(|(owner, _)| *owner == self.me).map(|(_, epoch)| epoch)
+            }
+        }
+    }
+
     /// How this node holds a page.
     #[must_use]
     pub fn held(&self, page: PageNumber) -> Held {
