@@ -274,7 +274,8 @@ pub fn explore<C: Conduct>(
             if !seen.insert(next.hash()) {
                 continue;
             }
-            invariants::check(&next.world, &pages).map_err(|violation| fail(&origins, Some(action), violation))?;
+            invariants::check(&next.world, &pages)
+                .map_err(|violation| fail(&origins, Some(action), violation))?;
             if found.states >= limit {
                 found.complete = false;
                 return Ok(found);

@@ -6,6 +6,8 @@ use std::fmt::Write as _;
 use banyan_core::address::{Access, ExtentNumber, Microseconds, NodeId, PageNumber, Run};
 use banyan_core::coherence::{Conduct, Faithful, Input, Node, Policy, Token};
 
+use banyan_wire::coherence::Message;
+
 use crate::invariants::{self, Violation, directory_agrees, no_resurrection, progress};
 use crate::random::Random;
 use crate::world::{Effects, Packet, Value, World};
@@ -220,6 +222,20 @@ pub fn run_with<C: Conduct>(
     (outcome.map_err(|violation| Failure { seed, time, violation }), simulation.trace)
 }
 
+/// A message for the reader of a trace: a directory would fill the screen.
+fn brief(packet: &Packet) -> String {
+    match &packet.message {
+        Message::Adopt { extent, epoch, directory } => {
+            format!(
+                "Adopt {{ {extent:?}, {epoch:?}, {:?}, {} pages }}",
+                directory.last,
+                directory.pages.len()
+            )
+        }
+        message => format!("{message:?}"),
+    }
+}
+
 impl<C: Conduct> Simulation<C> {
     fn run(&mut self) -> Result<Tally, Violation> {
         for thread in 0..self.threads.len() {
@@ -419,7 +435,7 @@ impl<C: Conduct> Simulation<C> {
     fn send(&mut self, packet: Packet) {
         self.tally.messages += 1;
         if self.random.percent(self.shape.loss) {
-            self.note(|| format!("lost: {} to {}: {:?}", packet.from, packet.to, packet.message));
+            self.note(|| format!("lost: {} to {}: {}", packet.from, packet.to, brief(&packet)));
             return;
         }
         if self.random.percent(self.shape.repeats) {

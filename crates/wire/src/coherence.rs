@@ -194,8 +194,13 @@ pub struct LedgerPage {
 pub enum Holders {
     /// One node may write it, and nobody else has a copy.
     Writer(NodeId),
-    /// These nodes have equal copies and may read them. Never empty.
-    Readers(NodeSet),
+    /// Nodes have equal copies and may read them.
+    Readers {
+        /// Who: no reader is missing, but one whose grant went astray may be too many.
+        nodes: NodeSet,
+        /// One of them who certainly has a copy.
+        sure: NodeId,
+    },
 }
 
 impl Message {
@@ -317,7 +322,7 @@ struct RawEntry {
     readers: U64,
     written: U64,
     kind: u8,
-    writer: u8,
+    node: u8,
     reserved: [u8; 6],
 }
 
@@ -453,15 +458,15 @@ pub fn encode_header(process: u32, message: &Message, contents_bytes: u32) -> [u
 pub fn encode_payload(message: &Message, out: &mut Vec<u8>) {
     let Message::Adopt { directory, .. } = message else { return };
     for page in &directory.pages {
-        let (kind, writer, readers) = match page.holders {
+        let (kind, node, readers) = match page.holders {
             Holders::Writer(writer) => (1, writer.get(), 0),
-            Holders::Readers(readers) => (2, 0, readers.0),
+            Holders::Readers { nodes, sure } => (2, sure.get(), nodes.0),
         };
         let entry = RawEntry {
             readers: readers.into(),
             written: page.written.0.into(),
             kind,
-            writer,
+            node,
             reserved: [0; 6],
         };
         out.extend_from_slice(entry.as_bytes());
@@ -690,9 +695,11 @@ fn decode_entries(payload: &[u8]) -> Result<Vec<LedgerPage>, DecodeError> {
     let malformed = DecodeError::Payload { found: payload.len() as u64, expected: 0 };
     let entries = <[RawEntry]>::ref_from_bytes(payload).map_err(|_| malformed)?;
     let page = |(index, entry): (usize, &RawEntry)| {
-        let holders = match (entry.kind, entry.writer, entry.readers.get()) {
+        let holders = match (entry.kind, entry.node, entry.readers.get()) {
             (1, writer, 0) => Holders::Writer(node(writer)?),
-            (2, 0, readers) if readers != 0 => Holders::Readers(NodeSet(readers)),
+            (2, sure, readers) if NodeSet(readers).contains(node(sure)?) => {
+                Holders::Readers { nodes: NodeSet(readers), sure: node(sure)? }
+            }
             _ => return Err(DecodeError::Entry(index as u16)),
         };
         if entry.reserved != [0; 6] {

@@ -8,7 +8,7 @@ use alloc::boxed::Box;
 use alloc::format;
 
 use banyan_wire::address::{Epoch, ExtentNumber, Microseconds, NodeId, Run, Transaction};
-use banyan_wire::coherence::{Ledger, LedgerPage, Message};
+use banyan_wire::coherence::{Holders, Ledger, LedgerPage, Message};
 
 use super::extent::{Directory, Entry, Held};
 use super::timer::Timer;
@@ -123,7 +123,15 @@ impl<C: Conduct> Node<C> {
                     moves: 0,
                 };
                 directory.entries.extend(ledger.pages.iter().map(entry));
-                self.extent(number).directory = Some(directory);
+                let extent = self.extent(number);
+                for (page, entry) in number.run().pages().zip(&mut directory.entries) {
+                    if let Holders::Readers { sure, .. } = &mut entry.holders
+                        && extent.page(page).held == Held::Shared
+                    {
+                        *sure = me;
+                    }
+                }
+                extent.directory = Some(directory);
                 self.ask_again(number, outputs);
             }
             self.discard_again(number, outputs);

@@ -11,7 +11,8 @@
 //! - Bytes that are given away are retained until their arrival is confirmed.
 //! - A read grant of the owner's own copy is not confirmed: should it arrive after the invalidation that ends it, it
 //!   is old news. The price is that the directory may list a reader who got nothing; so a reader that wants to write
-//!   says since when it has had its copy, and is sent the bytes if that is not recent enough.
+//!   says since when it has had its copy, and is sent the bytes if that is not recent enough; and the directory names
+//!   one reader who surely has the bytes, so that the last copy is never taken from where it is.
 //! - Whoever waits for an answer asks again; whoever is asked again answers again.
 //! - Ownership moves with its count of transactions, at a higher epoch.
 //!
@@ -398,7 +399,7 @@ impl<C: Conduct> Node<C> {
                 if entry.busy != Transaction(0) && !busy {
                     return Err(format!("{at:?} is busy with {:?}, which is not under way", entry.busy));
                 }
-                if entry.holders == Holders::Readers(banyan_wire::address::NodeSet::EMPTY) {
+                if matches!(entry.holders, Holders::Readers { nodes, sure } if !nodes.contains(sure)) {
                     return Err(format!("{at:?} has no holder"));
                 }
             }

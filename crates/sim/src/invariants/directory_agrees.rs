@@ -22,7 +22,8 @@ pub fn check<C: Conduct>(world: &World<C>, page: PageNumber) -> Result<(), Viola
         let held = site.node.held(page);
         let agrees = match directory {
             Some(Holders::Writer(writer)) if writer == node => held == Held::Exclusive,
-            Some(Holders::Readers(readers)) if readers.contains(node) => held != Held::Exclusive,
+            Some(Holders::Readers { sure, .. }) if sure == node => held == Held::Shared,
+            Some(Holders::Readers { nodes, .. }) if nodes.contains(node) => held != Held::Exclusive,
             None if owner.node.owner(page.extent()) == node => held == Held::Exclusive,
             Some(_) | None => held == Held::Absent,
         };
