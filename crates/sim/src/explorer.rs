@@ -239,6 +239,8 @@ struct State<C> {
     hand_overs: u8,
     discards: u8,
     floor: Value,
+    /// Who made the last step; not part of the state.
+    acted: usize,
 }
 
 /// Visits every state of this setting, but at most `limit`.
@@ -274,7 +276,7 @@ pub fn explore<C: Conduct>(
             if !seen.insert(next.hash()) {
                 continue;
             }
-            invariants::check(&next.world, &pages)
+            invariants::check(&next.world, &pages, next.acted)
                 .map_err(|violation| fail(&origins, Some(action), violation))?;
             if found.states >= limit {
                 found.complete = false;
@@ -344,6 +346,7 @@ impl<C: Conduct> State<C> {
             hand_overs: setting.hand_overs,
             discards: setting.discards,
             floor: 0,
+            acted: 0,
         }
     }
 
@@ -502,6 +505,7 @@ impl<C: Conduct> State<C> {
         input: Input,
         pages: &[(PageNumber, Value)],
     ) -> Result<(), Violation> {
+        self.acted = number;
         let Effects { packets, woken, woken_extents, discarded, .. } =
             self.world.step(number, Microseconds(now), input, pages)?;
         self.world.forget_times(number);

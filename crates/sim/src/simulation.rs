@@ -161,6 +161,8 @@ struct Simulation<C> {
     order: u64,
     now: u64,
     last_token: u64,
+    /// Who made the last step.
+    acted: usize,
     tally: Tally,
     trace: Option<String>,
 }
@@ -214,6 +216,7 @@ pub fn run_with<C: Conduct>(
         order: 0,
         now: 1,
         last_token: 0,
+        acted: 0,
         tally: Tally::default(),
         trace,
     };
@@ -244,7 +247,7 @@ impl<C: Conduct> Simulation<C> {
         }
         while self.advance()? {
             self.tally.events += 1;
-            invariants::check(&self.world, &self.pages)?;
+            invariants::check(&self.world, &self.pages, self.acted)?;
             if self.now > TIME_MAX || self.tally.events > EVENTS_MAX {
                 let waiting: Vec<_> = self.threads.iter().map(|thread| thread.doing).collect();
                 return Err(progress::stuck(format!(
@@ -397,6 +400,7 @@ impl<C: Conduct> Simulation<C> {
     }
 
     fn step(&mut self, number: usize, input: Input, pages: &[(PageNumber, Value)]) -> Result<(), Violation> {
+        self.acted = number;
         let effects = self.world.step(number, Microseconds(self.now), input, pages)?;
         let Effects { packets, woken, woken_extents, acquired, discarded } = effects;
         for packet in packets {

@@ -36,16 +36,16 @@ impl fmt::Display for Violation {
 
 impl std::error::Error for Violation {}
 
-/// Checks everything that must hold after every step, for the given pages.
+/// Checks everything that must hold after every step, for the given pages, and the node that made the step.
 ///
 /// # Errors
 /// The first invariant that is broken.
-pub fn check<C: Conduct>(world: &World<C>, pages: &[PageNumber]) -> Result<(), Violation> {
+pub fn check<C: Conduct>(world: &World<C>, pages: &[PageNumber], acted: usize) -> Result<(), Violation> {
     for page in pages {
         single_writer::check(world, *page)?;
         readers_see_latest::check(world, *page)?;
         no_lost_write::check(world, *page)?;
         one_owner::check(world, page.extent())?;
     }
-    machine_is_sound::check(world)
+    machine_is_sound::check(world, acted)
 }
