@@ -304,7 +304,9 @@ impl<C: Conduct> Simulation<C> {
             Event::Run(thread) => self.threads[*thread].site,
             Event::Registered(site) => *site,
         };
-        if self.random.below(1000) < self.shape.pauses && matches!(event, Event::Deliver(_)) {
+        // Between pauses a node gets time to work off what came meanwhile.
+        let rested = self.now > self.paused[site] + 20_000;
+        if rested && self.random.below(1000) < self.shape.pauses && matches!(event, Event::Deliver(_)) {
             self.paused[site] = self.now + self.random.below(20_000);
         }
         if self.paused[site] > self.now {
