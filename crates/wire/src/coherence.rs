@@ -7,6 +7,7 @@
 //! be sent now, is decided in `banyan-core`; how it travels, in `banyan-node`.
 
 use alloc::vec::Vec;
+use core::fmt;
 
 use zerocopy::byteorder::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -490,6 +491,16 @@ pub const fn contents_bytes(count: u32, present: u32) -> u32 {
 #[derive(Clone, Copy)]
 pub struct Header {
     raw: RawHeader,
+}
+
+impl fmt::Debug for Header {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Header")
+            .field("process", &self.process())
+            .field("message", &self.without_payload())
+            .field("payload_bytes", &self.payload_bytes())
+            .finish()
+    }
 }
 
 impl Header {
