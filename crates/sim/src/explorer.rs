@@ -70,108 +70,69 @@ impl Setting {
 /// The settings for every day.
 #[must_use]
 pub fn settings() -> Vec<Setting> {
-    let base = Setting::BASE;
+    let base = Setting { operations: vec![1, 1, 1], ..Setting::BASE };
+    let one = Setting { pages: 1, ..base.clone() };
     vec![
-        Setting { name: "reordering", operations: vec![1, 2, 2], ..base.clone() },
-        Setting { name: "loss", operations: vec![1, 1, 1], losses: 2, ..base.clone() },
-        Setting { name: "repetition", operations: vec![1, 1, 1], repeats: 2, ..base.clone() },
-        Setting { name: "early timeouts", operations: vec![1, 1, 1], timeouts: 2, ..base.clone() },
+        Setting { name: "reordering", ..base.clone() },
+        Setting { name: "loss", losses: 1, ..base.clone() },
+        Setting { name: "repetition", repeats: 1, operations: vec![0, 1, 1], ..base.clone() },
+        Setting { name: "pauses", timeouts: 1, operations: vec![0, 1, 1], ..base.clone() },
+        Setting { name: "batches", batches: true, ..base.clone() },
+        Setting { name: "one page, more accesses", operations: vec![1, 2, 2], ..one.clone() },
+        Setting { name: "one page, accidents", losses: 1, repeats: 1, timeouts: 1, ..one.clone() },
+        Setting { name: "hand-over", hand_overs: 1, ..one.clone() },
         Setting {
-            name: "loss, repetition, timeout",
-            pages: 1,
-            operations: vec![1, 2, 1],
-            losses: 1,
-            repeats: 1,
-            timeouts: 1,
-            ..base.clone()
-        },
-        Setting {
-            name: "batches",
-            operations: vec![1, 1, 1],
-            batches: true,
-            losses: 1,
-            repeats: 1,
-            ..base.clone()
-        },
-        Setting {
-            name: "hand-over",
-            pages: 1,
-            operations: vec![1, 1, 1],
+            name: "hand-over, repetition",
             hand_overs: 2,
             repeats: 1,
-            ..base.clone()
+            operations: vec![0, 1, 0],
+            ..one.clone()
         },
         Setting {
             name: "empty extent",
-            pages: 1,
-            operations: vec![1, 2, 1],
             give_empty: true,
-            losses: 1,
             repeats: 1,
-            ..base.clone()
+            operations: vec![1, 1, 1],
+            ..one.clone()
         },
+        Setting { name: "discard", discards: 1, owner: 1, ..one.clone() },
         Setting {
-            name: "discard",
-            pages: 1,
-            operations: vec![1, 2, 1],
+            name: "discard, repetition",
             discards: 1,
             repeats: 1,
+            operations: vec![0, 1, 1],
             owner: 1,
-            ..base.clone()
+            ..one.clone()
         },
-        Setting { name: "minimum hold", pages: 1, operations: vec![1, 2, 2], hold: true, ..base },
+        Setting { name: "minimum hold", operations: vec![1, 2, 1], hold: true, ..one },
     ]
 }
 
 /// The settings for a long night.
 #[must_use]
 pub fn deep_settings() -> Vec<Setting> {
-    let base = Setting::BASE;
+    let base = Setting { operations: vec![1, 1, 1], ..Setting::BASE };
+    let one = Setting { pages: 1, ..base.clone() };
     vec![
-        Setting { name: "reordering", operations: vec![2, 2, 2], ..base.clone() },
+        Setting { name: "reordering", operations: vec![1, 2, 1], ..base.clone() },
+        Setting { name: "repetition", repeats: 1, ..base.clone() },
+        Setting { name: "pauses", timeouts: 1, ..base.clone() },
         Setting {
-            name: "accidents",
-            operations: vec![1, 1, 1],
+            name: "loss and repetition",
             losses: 1,
             repeats: 1,
-            timeouts: 1,
+            operations: vec![0, 1, 1],
             ..base.clone()
         },
-        Setting {
-            name: "hand-over",
-            operations: vec![1, 1, 1],
-            hand_overs: 2,
-            repeats: 1,
-            losses: 1,
-            ..base.clone()
-        },
-        Setting {
-            name: "empty extent",
-            operations: vec![1, 1, 1],
-            give_empty: true,
-            losses: 1,
-            repeats: 1,
-            hand_overs: 1,
-            ..base.clone()
-        },
-        Setting {
-            name: "discard",
-            operations: vec![1, 1, 1],
-            discards: 1,
-            repeats: 1,
-            losses: 1,
-            owner: 1,
-            ..base.clone()
-        },
+        Setting { name: "hand-over", hand_overs: 1, repeats: 1, losses: 1, ..one.clone() },
         Setting {
             name: "discard and hand-over",
-            pages: 1,
-            operations: vec![1, 1, 1],
             discards: 1,
             hand_overs: 1,
-            repeats: 1,
-            ..base
+            operations: vec![0, 1, 1],
+            ..one.clone()
         },
+        Setting { name: "empty extent, hand-over", give_empty: true, hand_overs: 1, repeats: 1, ..one },
     ]
 }
 

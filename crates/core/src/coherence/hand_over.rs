@@ -65,7 +65,7 @@ impl<C: Conduct> Node<C> {
         self.retry_hand_over(number, outputs);
         for asked in queue {
             let message = Message::Located { extent: number, epoch, owner: successor };
-            if asked.requester != self.me {
+            if asked.requester != self.me && asked.requester != successor {
                 self.post(asked.requester, message, Contents::None, outputs);
             }
         }

@@ -38,7 +38,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use banyan_wire::address::{
-    Access, Epoch, ExtentNumber, Microseconds, NodeId, PageNumber, RequestNumber, Transaction,
+    Access, EXTENT_PAGES, Epoch, ExtentNumber, Microseconds, NodeId, PAGES_END, PageNumber, RequestNumber,
+    Transaction,
 };
 use banyan_wire::coherence::{Holders, Message};
 
@@ -179,6 +180,9 @@ impl<C: Conduct> Node<C> {
     }
 
     fn receive(&mut self, from: NodeId, message: Message, outputs: &mut Outputs) -> Outcome {
+        if !is_possible(&message) {
+            return Err(Problem::Peer(format!("{from} sent a run that no extent has: {message:?}")));
+        }
         match message {
             Message::Get { run, access, epoch, request, have, demand } => {
                 let asked = extent::Asked { requester: from, request, run, access, have, demand };
@@ -338,6 +342,26 @@ impl<C: Conduct> Node<C> {
 
     fn arm(&mut self, timer: Timer) {
         self.timers.arm(timer, self.now.plus(self.policy.retry));
+    }
+}
+
+/// Is what the message is about inside of an extent, and the extent inside of the address space? Decoding has checked
+/// this already, but not every message was decoded.
+fn is_possible(message: &Message) -> bool {
+    match message {
+        Message::Get { run, .. }
+        | Message::Forward { run, .. }
+        | Message::Grant { run, .. }
+        | Message::Decline { run, .. }
+        | Message::Done { run, .. }
+        | Message::Invalidate { run, .. }
+        | Message::Acknowledge { run, .. }
+        | Message::Discard { run, .. }
+        | Message::Discarded { run, .. } => run.first.0 < PAGES_END && run.is_within_extent(),
+        Message::Adopt { extent, directory, .. } => {
+            extent.0 < PAGES_END && directory.pages.len() <= EXTENT_PAGES as usize
+        }
+        Message::Located { extent, .. } | Message::Adopted { extent, .. } => extent.0 < PAGES_END,
     }
 }
 
