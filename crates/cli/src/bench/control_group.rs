@@ -101,5 +101,5 @@ pub(crate) fn remove_all(mark: &str) -> bool {
     let start = format!("banyan-{mark}-");
     let entries = fs::read_dir(root).into_iter().flatten().flatten();
     let own = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(&start));
-    own.map(|entry| fs::remove_dir(entry.path()).is_ok()).fold(true, |all, one| all && one)
+    own.filter(|entry| fs::remove_dir(entry.path()).is_err()).count() == 0
 }

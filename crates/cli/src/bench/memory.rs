@@ -1,7 +1,7 @@
 //! Memory of another node: the fault for one page, and a stream of them.
 
 use super::processes::{self, Launch, Member, Place, hold};
-use super::report::{Detail, Measured, Outcome, list_of, median, rounded};
+use super::report::{Detail, Outcome, list_of, median, rounded};
 use super::session::{Session, only, processors};
 use super::tcp::{self, Sides};
 use anyhow::Context;
@@ -19,7 +19,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 pub(crate) fn placements() -> Vec<Sides> {
     let processors = processors();
     let one = processors.first().copied().map(only);
-    let mut placements = vec![Sides { name: "all_on_one_cpu", asking: one.clone(), answering: one }];
+    let mut placements = vec![Sides { name: "all_on_one_cpu", asking: one, answering: one }];
     if let [first, second, ..] = processors.as_slice() {
         let (asking, answering) = (Some(only(*second)), Some(only(*first)));
         placements.push(Sides { name: "a_node_on_each_cpu", asking, answering });
@@ -34,7 +34,7 @@ pub(crate) fn two_nodes(
     sides: &Sides,
     words: &[&str],
 ) -> anyhow::Result<BTreeMap<String, f64>> {
-    let sets = [sides.answering.clone(), sides.asking.clone()];
+    let sets = [sides.answering, sides.asking];
     let mut place_each = |member: &Member| -> anyhow::Result<()> {
         if let Some(Some(processors)) = sets.get(member.node) {
             hold(member.process, processors);
@@ -82,7 +82,7 @@ pub(crate) fn compare(
     }
     let (raw_values, our_values) = &results[0];
     let value = median(our_values.iter().copied());
-    Ok(Measured::new(value, unit, value / median(raw_values.iter().copied()), detail))
+    Ok(Outcome::measured(value, unit, value / median(raw_values.iter().copied()), detail))
 }
 
 /// `fault.read`.

@@ -2,7 +2,7 @@
 
 use super::input;
 use super::processes::{self, Finished, Launch};
-use super::report::{Detail, Measured, Outcome, list_of, median, rounded};
+use super::report::{Detail, Outcome, list_of, median, rounded};
 use super::session::Session;
 use anyhow::Context;
 use serde_json::json;
@@ -68,7 +68,7 @@ fn compressor(
     let daemon = median(ours.iter().map(|run| run.daemon_seconds.iter().sum()));
     detail.insert("daemon_cpu_seconds".into(), json!(rounded(daemon)));
     detail.insert("wall_ratio".into(), json!(rounded(wall(&ours) / wall(&alone))));
-    Ok(Measured::new(value, "s", value / median(cpu(&alone)), detail))
+    Ok(Outcome::measured(value, "s", value / median(cpu(&alone)), detail))
 }
 
 /// A path as an argument.
@@ -78,7 +78,7 @@ pub(crate) fn path_text(path: &Path) -> anyhow::Result<&str> {
 
 /// `run1.pigz`.
 pub(crate) fn pigz(session: &mut Session) -> anyhow::Result<Outcome> {
-    compressor(session, "pigz", 64, &["-n", "-p", "8", "-k", "-c"])
+    compressor(session, "pigz", 160, &["-n", "-p", "8", "-k", "-c"])
 }
 
 /// `run1.xz`.
@@ -88,7 +88,7 @@ pub(crate) fn xz(session: &mut Session) -> anyhow::Result<Outcome> {
 
 /// `run1.zstd`.
 pub(crate) fn zstd(session: &mut Session) -> anyhow::Result<Outcome> {
-    compressor(session, "zstd", 64, &["-9", "-T4", "-q", "-k", "-c"])
+    compressor(session, "zstd", 96, &["-9", "-T4", "-q", "-k", "-c"])
 }
 
 /// `run1.first_touch`.
@@ -115,7 +115,7 @@ pub(crate) fn first_touch(session: &mut Session) -> anyhow::Result<Outcome> {
     detail.insert("banyan_us_a_page".into(), json!(rounded(value / pages * 1e6)));
     detail.insert("cpu_ratio_of_whole_runs".into(), json!(rounded(cpu(&ours) / cpu(&alone))));
     detail.insert("huge_pages".into(), json!(huge_pages()));
-    Ok(Measured::new(value, "s", value / median(seconds(&alone)), detail))
+    Ok(Outcome::measured(value, "s", value / median(seconds(&alone)), detail))
 }
 
 /// Whether the kernel gives anonymous memory in huge pages unasked, which native programs then profit from.

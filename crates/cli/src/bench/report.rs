@@ -61,10 +61,10 @@ pub(crate) struct Measured {
     pub(crate) detail: Detail,
 }
 
-impl Measured {
+impl Outcome {
     /// A measure that is a ratio and nothing else.
-    pub(crate) fn new(value: f64, unit: &'static str, ratio: f64, detail: Detail) -> Outcome {
-        Outcome::Measured(Self { value, unit, ratio, sound: true, detail })
+    pub(crate) fn measured(value: f64, unit: &'static str, ratio: f64, detail: Detail) -> Self {
+        Self::Measured(Measured { value, unit, ratio, sound: true, detail })
     }
 }
 

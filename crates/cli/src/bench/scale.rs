@@ -8,7 +8,7 @@ use super::control_group::{self, ControlGroup};
 use super::input;
 use super::one_node::{missing, path_text};
 use super::processes::{self, Finished, Launch, Member, Role};
-use super::report::{Detail, Measured, Outcome, list_of, median, rounded};
+use super::report::{Detail, Outcome, list_of, median, rounded};
 use super::session::Session;
 use serde_json::json;
 use std::time::Duration;
@@ -21,7 +21,7 @@ const DEADLINE: Duration = Duration::from_secs(180);
 /// One run on throttled nodes.
 struct Throttled {
     finished: Finished,
-    /// Of each node: how long it was stopped because its quota was spent.
+    /// Of each node: how long it was stopped because its quota was spent, added up over processors.
     stopped_seconds: Vec<f64>,
 }
 
@@ -82,7 +82,7 @@ fn compare(session: &mut Session, command: &str, words: &[String]) -> anyhow::Re
         detail.insert("stopped_seconds_of_each_of_four".into(), list_of(&four.stopped_seconds));
         detail.insert("stopped_seconds_of_one".into(), list_of(&one.stopped_seconds));
     }
-    Ok(Measured::new(value, "s", median(wall(&one)) / value, detail))
+    Ok(Outcome::measured(value, "s", median(wall(&one)) / value, detail))
 }
 
 /// `scale4.pigz`.
@@ -90,7 +90,7 @@ pub(crate) fn pigz(session: &mut Session) -> anyhow::Result<Outcome> {
     if let Some(skipped) = missing("pigz") {
         return Ok(skipped);
     }
-    let megabytes = 48;
+    let megabytes = 96;
     let input = input::text(session, megabytes)?;
     let words = ["pigz", "-n", "-p", "8", "-k", "-c", path_text(&input)?].map(str::to_owned);
     compare(session, &format!("pigz -n -p 8 -k -c on {megabytes} MiB"), &words)
@@ -98,6 +98,6 @@ pub(crate) fn pigz(session: &mut Session) -> anyhow::Result<Outcome> {
 
 /// `scale4.mandelbrot`.
 pub(crate) fn mandelbrot(session: &mut Session) -> anyhow::Result<Outcome> {
-    let words = ["/proc/self/exe", "bench-program", "mandelbrot", "2400", "8"].map(str::to_owned);
-    compare(session, "mandelbrot of 2400 x 2400 points, 8 threads", &words)
+    let words = ["/proc/self/exe", "bench-program", "mandelbrot", "4000", "8"].map(str::to_owned);
+    compare(session, "mandelbrot of 4000 x 4000 points, 8 threads", &words)
 }

@@ -67,7 +67,7 @@ fn client(session: &mut Session, sides: &Sides, words: &[&str]) -> anyhow::Resul
     processes::run(Launch {
         words: all.into_iter().map(str::to_owned).collect(),
         nodes: None,
-        processors: sides.asking.clone(),
+        processors: sides.asking,
         run: session.next_run(),
         place: None,
         deadline: DEADLINE,
