@@ -4,6 +4,7 @@
 //! program that cannot be executed, 127 one that is not found, anything else the program's own.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod node;
 mod run;
 
@@ -22,6 +23,11 @@ struct Arguments {
 enum Command {
     /// Run a program as one process over several nodes
     Run(run::RunArguments),
+    /// Measure what running over several nodes costs
+    Bench(bench::BenchArguments),
+    /// The programs that `bench` runs
+    #[command(hide = true)]
+    BenchProgram(bench::ProgramArguments),
     /// The node daemon
     #[command(subcommand)]
     Node(node::NodeCommand),
@@ -40,6 +46,8 @@ fn main() -> ExitCode {
     };
     let result = match arguments.command {
         Command::Run(arguments) => Ok(run::run(&arguments)),
+        Command::Bench(arguments) => bench::bench(&arguments),
+        Command::BenchProgram(arguments) => bench::bench_program(&arguments),
         Command::Node(command) => node::node(&command),
     };
     match result {
