@@ -4,15 +4,27 @@
 //! program that cannot be executed, 127 one that is not found, anything else the program's own.
 #![forbid(unsafe_code)]
 
+mod doctor;
 mod node;
 mod run;
+mod terminal;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use std::io::Write;
 use std::process::ExitCode;
 
-/// Makes many Linux machines behave as one computer.
+/// Makes many Linux machines behave as one computer
+///
+/// Banyan runs an ordinary multi-threaded program as one process whose threads execute on several nodes and share
+/// one memory. The program is not changed, not recompiled and not linked with anything.
 #[derive(Debug, Parser)]
-#[command(name = "banyan", version, max_term_width = 100)]
+#[command(
+    name = "banyan",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true,
+    after_help = "First: banyan doctor, then banyan demo, then banyan run -n 3 -- PROGRAM ARGUMENTS..."
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -22,9 +34,18 @@ struct Arguments {
 enum Command {
     /// Run a program as one process over several nodes
     Run(run::RunArguments),
+    /// Say what this machine lacks for Banyan, and what to type about it
+    Doctor(doctor::DoctorArguments),
     /// The node daemon
     #[command(subcommand)]
     Node(node::NodeCommand),
+    /// Print the completion script of a shell
+    #[command(after_help = "For bash: banyan completions bash > ~/.local/share/bash-completion/completions/banyan")]
+    Completions {
+        /// The shell
+        #[arg(value_enum, value_name = "SHELL")]
+        shell: clap_complete::Shell,
+    },
 }
 
 /// Our own failures, as docker has it.
@@ -40,7 +61,9 @@ fn main() -> ExitCode {
     };
     let result = match arguments.command {
         Command::Run(arguments) => Ok(run::run(&arguments)),
+        Command::Doctor(arguments) => doctor::doctor(&arguments),
         Command::Node(command) => node::node(&command),
+        Command::Completions { shell } => Ok(completions(shell)),
     };
     match result {
         Ok(status) => ExitCode::from(status),
@@ -49,4 +72,12 @@ fn main() -> ExitCode {
             ExitCode::from(STATUS_OURS)
         }
     }
+}
+
+fn completions(shell: clap_complete::Shell) -> u8 {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "banyan", &mut script);
+    // Whoever closes the pipe early has seen enough.
+    let _ = std::io::stdout().write_all(&script);
+    0
 }

@@ -5,6 +5,7 @@
 
 pub mod control;
 pub mod daemon;
+pub mod doctor;
 pub mod launch;
 pub mod loader;
 pub mod memory_file;
