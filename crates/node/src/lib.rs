@@ -9,6 +9,7 @@ pub mod doctor;
 pub mod launch;
 pub mod loader;
 pub mod memory_file;
+pub mod memory_map;
 pub mod pager;
 pub mod replica;
 mod requests;
