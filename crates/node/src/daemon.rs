@@ -208,12 +208,23 @@ impl Daemon {
             threads_per_turn: turn,
             program_id: self.configuration.program_id,
             reserved: 0,
+            name: self.name(),
         };
         let commands = replica::welcome(&requests, &welcome, self.pager.memory().as_fd())
             .map_err(|error| format!("its replica did not start: {error}"))?;
         let _ = self.commands.set(commands);
         self.thread("requests", move |daemon| requests::serve(daemon, &requests));
         Ok(child)
+    }
+
+    /// What the kernel would call the program's process: 15 bytes of its file's name.
+    fn name(&self) -> [u8; 16] {
+        let file = self.configuration.path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+        let mut name = [0; 16];
+        for (to, from) in name.iter_mut().take(15).zip(file) {
+            *to = *from;
+        }
+        name
     }
 
     /// Starts a thread of this daemon. Without it the daemon is not whole, so failing to start one is fatal.
@@ -502,7 +513,8 @@ impl Daemon {
             .map(|(node, statistics)| statistics.clone().unwrap_or_else(|| nothing_known(node as u8)))
             .collect();
         let elsewhere: u64 = nodes[1..].iter().map(|node| node.threads).sum();
-        nodes[0].threads = self.threads_started.load(Ordering::Relaxed).saturating_sub(elsewhere);
+        // The first thread is always at home; a program that a signal ended told no count.
+        nodes[0].threads = self.threads_started.load(Ordering::Relaxed).saturating_sub(elsewhere).max(1);
         let total = RunStatistics::new(&nodes, self.started.elapsed().as_secs_f64());
         match self.configuration.summary {
             Summary::None => {}

@@ -399,6 +399,46 @@ pub fn settle_broken_pipe(mask: u64) {
     let _ = control::request(RequestKind::Refused, [SIGPIPE, refusal, 0, 0, 0, 0, 0, 0]);
 }
 
+/// `tkill`, `tgkill`, `rt_tgsigqueueinfo`. A thread on another node cannot be interrupted there; what the signal does
+/// to the process by default is done at once, and a handler that would have to run is named to the person.
+pub fn send_to_thread(call: u32, arguments: &[u64; 6]) -> i64 {
+    let (target, signal) = if call == linux::__NR_tkill {
+        (arguments[0] as u32, arguments[1])
+    } else {
+        (arguments[1] as u32, arguments[2])
+    };
+    let is_remote = |thread: &&Thread| {
+        thread.role() == Role::Deputy && thread.thread_id.load(Ordering::Relaxed) == target
+    };
+    let remote = (1..=SIGNALS as u64).contains(&signal).then(|| thread::all().find(is_remote)).flatten();
+    let result = kernel::raw(call, *arguments);
+    let Some(remote) = remote.filter(|_| result == 0) else { return result };
+    if remote.mask.load(Ordering::Relaxed) & bit(signal) != 0 {
+        return result;
+    }
+    match handler_of(signal) {
+        0 if ends_process(signal) => die_of(signal),
+        0 | 1 => {}
+        _ => {
+            let refusal = Refusal::HandlerOnRemoteThread as u64;
+            let _ = control::request(RequestKind::Refused, [signal, refusal, 0, 0, 0, 0, 0, 0]);
+        }
+    }
+    result
+}
+
+/// Whether a signal's default action ends the process: all but the ignored ones and those that stop and continue.
+const fn ends_process(signal: u64) -> bool {
+    const SIGCHLD: u64 = 17;
+    const SIGCONT: u64 = 18;
+    const SIGTSTP: u64 = 20;
+    const SIGTTIN: u64 = 21;
+    const SIGTTOU: u64 = 22;
+    const SIGURG: u64 = 23;
+    const SIGWINCH: u64 = 28;
+    !matches!(signal, SIGCHLD | SIGCONT | SIGSTOP | SIGTSTP | SIGTTIN | SIGTTOU | SIGURG | SIGWINCH)
+}
+
 /// Makes the calling thread the one that takes signals for threads on other nodes.
 pub fn adopt_service_thread() {
     SERVICE.store(kernel::thread_id() as i32, Ordering::Release);

@@ -51,7 +51,7 @@ pub fn start() -> ! {
 }
 
 fn welcome(socket: i32) {
-    let mut welcome = Welcome { version: 0, node: 0, nodes: 0, threads_per_turn: 0, program_id: 0, reserved: 0 };
+    let mut welcome = Welcome { version: 0, node: 0, nodes: 0, threads_per_turn: 0, program_id: 0, reserved: 0, name: [0; 16] };
     let mut descriptors = [-1; 2];
     if control::receive(socket, &mut welcome, &mut descriptors).is_err() || welcome.version != STUB_ABI_VERSION {
         report::fail(&["banyan: this is the runtime inside programs; start programs with `banyan run`"]);
@@ -62,6 +62,15 @@ fn welcome(socket: i32) {
     CONFIGURATION.nodes.store(welcome.nodes, Ordering::Relaxed);
     CONFIGURATION.threads_per_turn.store(welcome.threads_per_turn, Ordering::Relaxed);
     CONFIGURATION.program_id.store(welcome.program_id, Ordering::Relaxed);
+    const PR_SET_NAME: u64 = 15;
+    welcome.name[15] = 0;
+    let _ = kernel::raw(linux::__NR_prctl, [PR_SET_NAME, welcome.name.as_ptr() as u64, 0, 0, 0, 0]);
+    if welcome.node != 0 {
+        // A replica ends with its daemon whatever its threads are waiting for.
+        const PR_SET_PDEATHSIG: u64 = 1;
+        const SIGKILL: u64 = 9;
+        let _ = kernel::raw(linux::__NR_prctl, [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0, 0]);
+    }
 }
 
 /// Gives the daemon this address space's userfaultfd. A hidden duplicate stays here: should the daemon die, threads

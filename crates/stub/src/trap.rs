@@ -125,6 +125,7 @@ pub fn emulate(thread: &'static Thread, call: i64, arguments: &[u64; 6]) -> i64 
         linux::__NR_prctl => process_control(arguments),
         linux::__NR_close_range => close_range(arguments),
         linux::__NR_close | linux::__NR_dup2 | linux::__NR_dup3 | linux::__NR_fcntl => guarded(small, arguments),
+        linux::__NR_tkill | linux::__NR_tgkill | linux::__NR_rt_tgsigqueueinfo => signals::send_to_thread(small, arguments),
         linux::__NR_rt_sigsuspend => refuse(call, Errno::ENOSYS.0),
         linux::__NR_rt_sigtimedwait => kernel::raw(small, *arguments),
         _ => match syscalls::find(call).map(|row| row.class) {

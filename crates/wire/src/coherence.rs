@@ -7,6 +7,7 @@
 //! be sent now, is decided in `banyan-core`; how it travels, in `banyan-node`.
 
 use alloc::vec::Vec;
+use core::fmt;
 
 use zerocopy::byteorder::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -194,8 +195,13 @@ pub struct LedgerPage {
 pub enum Holders {
     /// One node may write it, and nobody else has a copy.
     Writer(NodeId),
-    /// These nodes have equal copies and may read them. Never empty.
-    Readers(NodeSet),
+    /// Nodes have equal copies and may read them.
+    Readers {
+        /// Who: no reader is missing, but one whose grant went astray may be too many.
+        nodes: NodeSet,
+        /// One of them who certainly has a copy.
+        sure: NodeId,
+    },
 }
 
 impl Message {
@@ -317,7 +323,7 @@ struct RawEntry {
     readers: U64,
     written: U64,
     kind: u8,
-    writer: u8,
+    node: u8,
     reserved: [u8; 6],
 }
 
@@ -453,15 +459,15 @@ pub fn encode_header(process: u32, message: &Message, contents_bytes: u32) -> [u
 pub fn encode_payload(message: &Message, out: &mut Vec<u8>) {
     let Message::Adopt { directory, .. } = message else { return };
     for page in &directory.pages {
-        let (kind, writer, readers) = match page.holders {
+        let (kind, node, readers) = match page.holders {
             Holders::Writer(writer) => (1, writer.get(), 0),
-            Holders::Readers(readers) => (2, 0, readers.0),
+            Holders::Readers { nodes, sure } => (2, sure.get(), nodes.0),
         };
         let entry = RawEntry {
             readers: readers.into(),
             written: page.written.0.into(),
             kind,
-            writer,
+            node,
             reserved: [0; 6],
         };
         out.extend_from_slice(entry.as_bytes());
@@ -485,6 +491,16 @@ pub const fn contents_bytes(count: u32, present: u32) -> u32 {
 #[derive(Clone, Copy)]
 pub struct Header {
     raw: RawHeader,
+}
+
+impl fmt::Debug for Header {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Header")
+            .field("process", &self.process())
+            .field("message", &self.without_payload())
+            .field("payload_bytes", &self.payload_bytes())
+            .finish()
+    }
 }
 
 impl Header {
@@ -690,9 +706,11 @@ fn decode_entries(payload: &[u8]) -> Result<Vec<LedgerPage>, DecodeError> {
     let malformed = DecodeError::Payload { found: payload.len() as u64, expected: 0 };
     let entries = <[RawEntry]>::ref_from_bytes(payload).map_err(|_| malformed)?;
     let page = |(index, entry): (usize, &RawEntry)| {
-        let holders = match (entry.kind, entry.writer, entry.readers.get()) {
+        let holders = match (entry.kind, entry.node, entry.readers.get()) {
             (1, writer, 0) => Holders::Writer(node(writer)?),
-            (2, 0, readers) if readers != 0 => Holders::Readers(NodeSet(readers)),
+            (2, sure, readers) if NodeSet(readers).contains(node(sure)?) => {
+                Holders::Readers { nodes: NodeSet(readers), sure: node(sure)? }
+            }
             _ => return Err(DecodeError::Entry(index as u16)),
         };
         if entry.reserved != [0; 6] {

@@ -196,4 +196,6 @@ pub struct Welcome {
     pub program_id: u32,
     /// Unused, zero.
     pub reserved: u32,
+    /// What the process is called, as the kernel would: the file's last component, zero-filled.
+    pub name: [u8; 16],
 }

@@ -169,7 +169,7 @@ impl<C: Conduct> Node<C> {
             entry.busy = transaction;
             holders.0 |= match entry.holders {
                 Holders::Writer(writer) => NodeSet::only(writer).0,
-                Holders::Readers(readers) => readers.0,
+                Holders::Readers { nodes, .. } => nodes.0,
             };
         }
         let waiting = if only_here { NodeSet::only(me) } else { holders };

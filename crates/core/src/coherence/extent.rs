@@ -171,6 +171,14 @@ pub(super) struct Retained {
     pub(super) epoch: Epoch,
 }
 
+/// A directory on its way to its next owner.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Leaving {
+    pub(super) to: NodeId,
+    pub(super) epoch: Epoch,
+    pub(super) ledger: Ledger,
+}
+
 /// Everything about one extent.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Extent {
@@ -193,7 +201,7 @@ pub(super) struct Extent {
     /// transaction, which begins after this one is confirmed to the owner.
     pub(super) retained: BTreeMap<Transaction, Retained>,
     /// The directory, given to the next owner, who has not yet confirmed it.
-    pub(super) leaving: Option<Box<Ledger>>,
+    pub(super) leaving: Option<Box<Leaving>>,
 }
 
 impl Extent {

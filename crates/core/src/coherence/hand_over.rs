@@ -7,10 +7,10 @@
 use alloc::boxed::Box;
 use alloc::format;
 
-use banyan_wire::address::{Epoch, ExtentNumber, Microseconds, NodeId, Run, Transaction};
-use banyan_wire::coherence::{Ledger, LedgerPage, Message};
+use banyan_wire::address::{Epoch, ExtentNumber, NodeId, Run, Transaction};
+use banyan_wire::coherence::{Holders, Ledger, LedgerPage, Message};
 
-use super::extent::{Directory, Entry, Held};
+use super::extent::{Directory, Entry, Held, Leaving};
 use super::timer::Timer;
 use super::{Conduct, Contents, Mutation, Node, Outcome, Output, Outputs, Problem};
 
@@ -59,13 +59,13 @@ impl<C: Conduct> Node<C> {
         extent.owned = false;
         extent.owner = successor;
         extent.epoch.0 += 1;
-        extent.leaving = Some(Box::new(ledger));
         let epoch = extent.epoch;
+        extent.leaving = Some(Box::new(Leaving { to: successor, epoch, ledger }));
         self.timers.cancel(Timer::Queue(number));
         self.retry_hand_over(number, outputs);
         for asked in queue {
             let message = Message::Located { extent: number, epoch, owner: successor };
-            if asked.requester != self.me {
+            if asked.requester != self.me && asked.requester != successor {
                 self.post(asked.requester, message, Contents::None, outputs);
             }
         }
@@ -80,11 +80,15 @@ impl<C: Conduct> Node<C> {
     }
 
     pub(super) fn retry_hand_over(&mut self, number: ExtentNumber, outputs: &mut Outputs) {
-        let extent = self.extent(number);
-        let (owner, epoch) = (extent.owner, extent.epoch);
-        if let Some(directory) = extent.leaving.as_deref().cloned() {
+        if let Some(leaving) = self.extent(number).leaving.as_deref().cloned() {
+            let Leaving { to, epoch, ledger } = leaving;
             self.arm(Timer::HandOver(number));
-            self.post(owner, Message::Adopt { extent: number, epoch, directory }, Contents::None, outputs);
+            self.post(
+                to,
+                Message::Adopt { extent: number, epoch, directory: ledger },
+                Contents::None,
+                outputs,
+            );
         }
     }
 
@@ -97,6 +101,8 @@ impl<C: Conduct> Node<C> {
         outputs: &mut Outputs,
     ) -> Outcome {
         let me = self.me;
+        // Clocks of two nodes are never compared, so that every written page is held a little longer.
+        let held_until = self.now.plus(self.policy.hold);
         let any_epoch = self.conduct.makes(Mutation::SkipEpochCheck);
         let extent = self.extent(number);
         if epoch > extent.epoch || any_epoch {
@@ -119,11 +125,19 @@ impl<C: Conduct> Node<C> {
                     holders: page.holders,
                     written: page.written,
                     busy: Transaction(0),
-                    held_until: Microseconds(0),
+                    held_until,
                     moves: 0,
                 };
                 directory.entries.extend(ledger.pages.iter().map(entry));
-                self.extent(number).directory = Some(directory);
+                let extent = self.extent(number);
+                for (page, entry) in number.run().pages().zip(&mut directory.entries) {
+                    if let Holders::Readers { sure, .. } = &mut entry.holders
+                        && extent.page(page).held == Held::Shared
+                    {
+                        *sure = me;
+                    }
+                }
+                extent.directory = Some(directory);
                 self.ask_again(number, outputs);
             }
             self.discard_again(number, outputs);
@@ -148,7 +162,8 @@ impl<C: Conduct> Node<C> {
 
     pub(super) fn adopted(&mut self, number: ExtentNumber, epoch: Epoch) {
         let extent = self.extent(number);
-        if extent.epoch == epoch && extent.leaving.take().is_some() {
+        if extent.leaving.as_ref().is_some_and(|leaving| leaving.epoch <= epoch) {
+            extent.leaving = None;
             self.timers.cancel(Timer::HandOver(number));
         }
     }

@@ -11,7 +11,8 @@
 //! - Bytes that are given away are retained until their arrival is confirmed.
 //! - A read grant of the owner's own copy is not confirmed: should it arrive after the invalidation that ends it, it
 //!   is old news. The price is that the directory may list a reader who got nothing; so a reader that wants to write
-//!   says since when it has had its copy, and is sent the bytes if that is not recent enough.
+//!   says since when it has had its copy, and is sent the bytes if that is not recent enough; and the directory names
+//!   one reader who surely has the bytes, so that the last copy is never taken from where it is.
 //! - Whoever waits for an answer asks again; whoever is asked again answers again.
 //! - Ownership moves with its count of transactions, at a higher epoch.
 //!
@@ -37,7 +38,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use banyan_wire::address::{
-    Access, Epoch, ExtentNumber, Microseconds, NodeId, PageNumber, RequestNumber, Transaction,
+    Access, EXTENT_PAGES, Epoch, ExtentNumber, Microseconds, NodeId, PAGES_END, PageNumber, RequestNumber,
+    Transaction,
 };
 use banyan_wire::coherence::{Holders, Message};
 
@@ -178,6 +180,9 @@ impl<C: Conduct> Node<C> {
     }
 
     fn receive(&mut self, from: NodeId, message: Message, outputs: &mut Outputs) -> Outcome {
+        if !is_possible(&message) {
+            return Err(Problem::Peer(format!("{from} sent a run that no extent has: {message:?}")));
+        }
         match message {
             Message::Get { run, access, epoch, request, have, demand } => {
                 let asked = extent::Asked { requester: from, request, run, access, have, demand };
@@ -280,6 +285,17 @@ impl<C: Conduct> Node<C> {
         self.extents.get(&extent).map_or_else(|| self.first_owner(extent).0, |known| known.owner)
     }
 
+    /// Since which epoch this node is the owner of an extent, if it is.
+    #[must_use]
+    pub fn owns(&self, extent: ExtentNumber) -> Option<Epoch> {
+        match self.extents.get(&extent) {
+            Some(known) => known.owned.then_some(known.epoch),
+            None => {
+                Some(self.first_owner(extent)).filter(|(owner, _)| *owner == self.me).map(|(_, epoch)| epoch)
+            }
+        }
+    }
+
     /// How this node holds a page.
     #[must_use]
     pub fn held(&self, page: PageNumber) -> Held {
@@ -326,6 +342,26 @@ impl<C: Conduct> Node<C> {
 
     fn arm(&mut self, timer: Timer) {
         self.timers.arm(timer, self.now.plus(self.policy.retry));
+    }
+}
+
+/// Is what the message is about inside of an extent, and the extent inside of the address space? Decoding has checked
+/// this already, but not every message was decoded.
+fn is_possible(message: &Message) -> bool {
+    match message {
+        Message::Get { run, .. }
+        | Message::Forward { run, .. }
+        | Message::Grant { run, .. }
+        | Message::Decline { run, .. }
+        | Message::Done { run, .. }
+        | Message::Invalidate { run, .. }
+        | Message::Acknowledge { run, .. }
+        | Message::Discard { run, .. }
+        | Message::Discarded { run, .. } => run.first.0 < PAGES_END && run.is_within_extent(),
+        Message::Adopt { extent, directory, .. } => {
+            extent.0 < PAGES_END && directory.pages.len() <= EXTENT_PAGES as usize
+        }
+        Message::Located { extent, .. } | Message::Adopted { extent, .. } => extent.0 < PAGES_END,
     }
 }
 
@@ -387,7 +423,7 @@ impl<C: Conduct> Node<C> {
                 if entry.busy != Transaction(0) && !busy {
                     return Err(format!("{at:?} is busy with {:?}, which is not under way", entry.busy));
                 }
-                if entry.holders == Holders::Readers(banyan_wire::address::NodeSet::EMPTY) {
+                if matches!(entry.holders, Holders::Readers { nodes, sure } if !nodes.contains(sure)) {
                     return Err(format!("{at:?} has no holder"));
                 }
             }

@@ -155,7 +155,7 @@ impl<C: Conduct> Node<C> {
             if (entry.busy != Transaction(0) && !ignore_busy) || discards {
                 return Plan::Wait(None);
             }
-            match plan(me, &entry, asked, trust) {
+            match plan(&entry, asked, trust) {
                 Plan::Transfer { .. } if entry.held_until > now && !ignore_hold => {
                     Plan::Wait(Some(entry.held_until))
                 }
@@ -190,11 +190,11 @@ impl<C: Conduct> Node<C> {
             // Nobody waits for this: see the head of the parent module.
             for page in run.pages() {
                 let entry = directory.entry_mut(page);
-                let readers = match entry.holders {
+                let nodes = match entry.holders {
                     Holders::Writer(_) => NodeSet::only(me),
-                    Holders::Readers(readers) => readers,
+                    Holders::Readers { nodes, .. } => nodes,
                 };
-                entry.holders = Holders::Readers(readers.with(asked.requester));
+                entry.holders = Holders::Readers { nodes: nodes.with(asked.requester), sure: me };
             }
             let order = Message::Forward {
                 run,
@@ -341,7 +341,7 @@ impl<C: Conduct> Node<C> {
     ) -> Outcome {
         let number = run.first.extent();
         self.release(from, number, transaction, outputs);
-        let held_until = self.now.plus(self.policy.hold);
+        let (me, held_until) = (self.me, self.now.plus(self.policy.hold));
         let Some(directory) = &mut self.extent(number).directory else { return Ok(()) };
         let Some(transfer) = directory.transfers.get(&transaction) else { return Ok(()) };
         let Purpose::Access { access, requester, source, .. } = transfer.purpose else {
@@ -359,21 +359,20 @@ impl<C: Conduct> Node<C> {
         for page in run.pages() {
             let entry = directory.entry_mut(page);
             entry.busy = Transaction(0);
-            match (access, entry.holders) {
-                (Access::Write, before) => {
-                    let again = before == Holders::Writer(requester)
-                        || before == Holders::Readers(NodeSet::only(requester));
-                    entry.moves = entry.moves.saturating_add(u32::from(!again));
-                    entry.holders = Holders::Writer(requester);
-                    entry.written = transaction;
-                    entry.held_until = held_until;
-                }
-                (Access::Read, Holders::Writer(writer)) => {
-                    entry.holders = Holders::Readers(NodeSet::only(writer).with(requester));
-                }
-                (Access::Read, Holders::Readers(readers)) => {
-                    entry.holders = Holders::Readers(readers.with(requester));
-                }
+            let (before, sure) = match entry.holders {
+                Holders::Writer(writer) => (NodeSet::only(writer), writer),
+                Holders::Readers { nodes, sure } => (nodes, sure),
+            };
+            if access == Access::Write {
+                let moved = before != NodeSet::only(requester);
+                entry.moves = entry.moves.saturating_add(u32::from(moved));
+                entry.holders = Holders::Writer(requester);
+                entry.written = transaction;
+                entry.held_until = held_until;
+            } else {
+                // The owner's own copy serves the next reader with a hop less.
+                let sure = if requester == me { me } else { sure };
+                entry.holders = Holders::Readers { nodes: before.with(requester), sure };
             }
         }
         self.timers.cancel(Timer::Transfer(number, transaction));
@@ -385,35 +384,22 @@ impl<C: Conduct> Node<C> {
 }
 
 /// What this request needs, if nothing is in the way.
-fn plan(owner: NodeId, entry: &Entry, asked: &Asked, trust_directory: bool) -> Plan {
+fn plan(entry: &Entry, asked: &Asked, trust_directory: bool) -> Plan {
     let requester = asked.requester;
     match (entry.holders, asked.access) {
         (Holders::Writer(writer), _) if writer == requester => Plan::Nothing,
         (Holders::Writer(writer), _) => Plan::Transfer { source: Some(writer), targets: NodeSet::EMPTY },
-        (Holders::Readers(readers), Access::Read) => {
-            // If the owner has no copy then every reader's was confirmed, and to ask again is a mistake. If it has one,
-            // the requester's grant may have come too late to be used.
-            let confirmed = readers.contains(requester) && (requester == owner || !readers.contains(owner));
-            if confirmed {
-                return Plan::Nothing;
-            }
-            let source = if readers.contains(owner) { Some(owner) } else { readers.first() };
-            Plan::Transfer { source, targets: NodeSet::EMPTY }
+        (Holders::Readers { sure, .. }, Access::Read) if sure == requester => Plan::Nothing,
+        // The requester may be in the directory already: then its grant may have come too late to be used.
+        (Holders::Readers { sure, .. }, Access::Read) => {
+            Plan::Transfer { source: Some(sure), targets: NodeSet::EMPTY }
         }
-        (Holders::Readers(readers), Access::Write) => {
-            // A copy is certain if the owner has none (see above), and otherwise if it is newer than the last write:
-            // then nothing can have taken it away since.
+        (Holders::Readers { nodes, sure }, Access::Write) => {
+            // A copy newer than the last write is certain: nothing can have taken it away since.
             let recent = asked.have > Transaction(0) && asked.have >= entry.written;
-            let certain = requester == owner || !readers.contains(owner) || recent || trust_directory;
-            let source = if readers.contains(requester) && certain {
-                None
-            } else if readers.contains(owner) {
-                Some(owner)
-            } else {
-                readers.first()
-            };
-            let others = readers.without(requester);
-            Plan::Transfer { source, targets: source.map_or(others, |source| others.without(source)) }
+            let has_copy = nodes.contains(requester) && (requester == sure || recent || trust_directory);
+            let source = if has_copy { None } else { Some(sure) };
+            Plan::Transfer { source, targets: nodes.without(requester).without(source.unwrap_or(requester)) }
         }
     }
 }

@@ -76,8 +76,11 @@ impl Prefetch {
         // The second fault may be chance: go ahead only from the third on.
         let windows =
             if stream.window > policy.window_first { 1 + u64::from(policy.windows_ahead) } else { 0 };
-        let target = page.0 + (windows * u64::from(stream.window)).min(room);
-        let ahead = Run { first: stream.asked, count: target.saturating_sub(stream.asked.0) as u32 };
+        let wished = windows * u64::from(stream.window);
+        let missing = (page.0 + wished.min(room)).saturating_sub(stream.asked.0);
+        // Whole windows only, but for the last: what is left over would come back as a small request for ever.
+        let whole = if wished < room { missing - missing % u64::from(stream.window) } else { missing };
+        let ahead = Run { first: stream.asked, count: whole as u32 };
         stream.asked = ahead.end();
         Plan { demand, ahead, window: stream.window }
     }

@@ -377,6 +377,8 @@ impl<C: Conduct> Node<C> {
         }
         extent.epoch = epoch;
         extent.owner = owner;
+        // Only whom we handed the directory to can have handed it on.
+        self.adopted(number, Epoch(epoch.0 - 1));
         self.ask_again(number, outputs);
         self.discard_again(number, outputs);
     }

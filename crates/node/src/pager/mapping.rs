@@ -185,6 +185,12 @@ impl Pager {
         Ok(())
     }
 
+    /// Whether the replica's address space is gone. (`UFFDIO_REGISTER` reports that as `ENOMEM`.)
+    pub(super) fn replica_ended(&self) -> bool {
+        let descriptor = self.descriptor().unwrap_or(-1);
+        matches!(userfaultfd::map_present(descriptor, 0, PAGE, false, true), Err((Errno::ESRCH, _)))
+    }
+
     /// Lets the extent's first touches be native again.
     pub(super) fn unregister(&self, extent: ExtentNumber) -> Result<(), PagerError> {
         let descriptor = self.descriptor()?;
@@ -194,6 +200,7 @@ impl Pager {
         for (from, to) in pieces {
             match userfaultfd::unregister(descriptor, from, to - from) {
                 Ok(()) | Err(Errno::EINVAL) => {}
+                Err(_) if self.replica_ended() => {}
                 Err(error) => return Err(PagerError::Fatal(format!("unregistering {from:#x}..{to:#x}: {error}"))),
             }
         }

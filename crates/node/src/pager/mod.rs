@@ -290,8 +290,11 @@ impl Pager {
 
     fn register(&self, start: u64, end: u64) -> Result<(), PagerError> {
         let Some(faults) = self.faults.get() else { return Ok(()) };
-        userfaultfd::register(faults.as_raw_fd(), start, end - start)
-            .map_err(|error| PagerError::Fatal(format!("registering {start:#x}..{end:#x}: {error}")))
+        match userfaultfd::register(faults.as_raw_fd(), start, end - start) {
+            Ok(()) => Ok(()),
+            Err(_) if self.replica_ended() => Ok(()),
+            Err(error) => Err(PagerError::Fatal(format!("registering {start:#x}..{end:#x}: {error}"))),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -1,1 +1,192 @@
+use alloc::vec;
 
+use proptest::prelude::*;
+
+use super::*;
+
+fn run() -> impl Strategy<Value = Run> {
+    (0..PAGES_END, 1..=EXTENT_PAGES).prop_map(|(first, count)| {
+        let room = EXTENT_PAGES - PageNumber(first).index() as u32;
+        Run { first: PageNumber(first), count: count.min(room) }
+    })
+}
+
+fn extent() -> impl Strategy<Value = ExtentNumber> {
+    (0..PAGES_END / u64::from(EXTENT_PAGES)).prop_map(ExtentNumber)
+}
+
+fn a_node() -> impl Strategy<Value = NodeId> {
+    (0..64_u8).prop_map(|number| NodeId::new(number).unwrap())
+}
+
+fn access() -> impl Strategy<Value = Access> {
+    prop_oneof![Just(Access::Read), Just(Access::Write)]
+}
+
+fn ledger_page() -> impl Strategy<Value = LedgerPage> {
+    let holders = prop_oneof![
+        a_node().prop_map(Holders::Writer),
+        (any::<u64>(), a_node())
+            .prop_map(|(nodes, sure)| Holders::Readers { nodes: NodeSet(nodes).with(sure), sure }),
+    ];
+    (holders, any::<u64>())
+        .prop_map(|(holders, written)| LedgerPage { holders, written: Transaction(written) })
+}
+
+fn message() -> impl Strategy<Value = Message> {
+    let epoch = any::<u64>().prop_map(Epoch);
+    let request = (1..u64::MAX).prop_map(RequestNumber);
+    let transaction = (1..u64::MAX).prop_map(Transaction);
+    let numbers = (epoch, request, transaction);
+    let pages = proptest::collection::vec(ledger_page(), 0..=EXTENT_PAGES as usize);
+    let rest = (a_node(), any::<bool>(), any::<bool>(), any::<u64>(), pages);
+    (0..12, run(), extent(), access(), numbers, rest).prop_map(
+        |(kind, run, extent, access, (epoch, request, transaction), (node, flag, other, have, pages))| {
+            match kind {
+                0 => Message::Get { run, access, epoch, request, have: Transaction(have), demand: flag },
+                1 => Message::Forward {
+                    run,
+                    access,
+                    epoch,
+                    transaction,
+                    requester: node,
+                    request,
+                    confirm: flag,
+                },
+                2 => Message::Grant {
+                    run,
+                    access,
+                    epoch,
+                    transaction,
+                    owner: node,
+                    request,
+                    contents: flag,
+                    confirm: other,
+                },
+                3 => Message::Decline { run, epoch, request },
+                4 => Message::Done { run, epoch, transaction },
+                5 => Message::Invalidate { run, epoch, transaction, discard: flag },
+                6 => Message::Acknowledge { run, epoch, transaction },
+                7 => Message::Located { extent, epoch, owner: node },
+                8 => Message::Discard { run, epoch, request },
+                9 => Message::Discarded { run, epoch, request },
+                10 => {
+                    let directory = Ledger { last: transaction, discarded: request, origin: node, pages };
+                    Message::Adopt { extent, epoch, directory }
+                }
+                _ => Message::Adopted { extent, epoch },
+            }
+        },
+    )
+}
+
+/// The frame of a message; a grant's pages are `fill`, or zero where `present` says so.
+fn frame(process: u32, message: &Message, present: &[bool], fill: u8) -> Vec<u8> {
+    let mut payload = Vec::new();
+    if let Message::Grant { run, contents: true, .. } = message {
+        payload.resize(bitmap_bytes(run.count), 0);
+        for bit in (0..run.count as usize).filter(|bit| present.get(*bit).is_some_and(|present| *present)) {
+            payload[bit / 8] |= 1 << (bit % 8);
+            payload.extend_from_slice(&[fill; PAGE_BYTES as usize]);
+        }
+    } else {
+        encode_payload(message, &mut payload);
+    }
+    let mut frame = encode_header(process, message, payload.len() as u32).to_vec();
+    frame.append(&mut payload);
+    frame
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_was_encoded_is_decoded(
+        message in message(),
+        process in any::<u32>(),
+        present in proptest::collection::vec(any::<bool>(), 20),
+    ) {
+        let bytes = frame(process, &message, &present, 7);
+        let (header, decoded) = decode(&bytes).unwrap();
+        prop_assert_eq!(header.process(), process);
+        prop_assert_eq!(&decoded, &message);
+        if let Some(run) = header.contents() {
+            let contents = Contents::new(run, &bytes[HEADER_BYTES..]).unwrap();
+            for (index, (page, data)) in contents.pages().enumerate() {
+                prop_assert_eq!(page, run.first.plus(index as u32));
+                prop_assert_eq!(data.is_some(), present.get(index).is_some_and(|present| *present));
+                prop_assert!(data.is_none_or(|data| data == [7; PAGE_BYTES as usize]));
+            }
+        }
+        fuzz_decode(&bytes);
+    }
+
+    #[test]
+    fn a_damaged_frame_is_refused_or_is_another_message(message in message(), at in any::<usize>(), bit in 0..8_u8) {
+        let mut bytes = frame(1, &message, &[true, false, true], 9);
+        let at = at % bytes.len();
+        bytes[at] ^= 1 << bit;
+        fuzz_decode(&bytes);
+        fuzz_decode(&bytes[..at]);
+    }
+
+    #[test]
+    fn any_bytes_are_decoded_without_harm(bytes in proptest::collection::vec(any::<u8>(), 0..200), tag in 0..16_u8) {
+        fuzz_decode(&bytes);
+        let mut likely = bytes;
+        likely.resize(likely.len().max(HEADER_BYTES), 0);
+        likely[..4].copy_from_slice(&[b'B', b'c', VERSION, tag]);
+        fuzz_decode(&likely);
+    }
+}
+
+fn get(run: Run) -> Message {
+    Message::Get {
+        run,
+        access: Access::Read,
+        epoch: Epoch(0),
+        request: RequestNumber(1),
+        have: Transaction(0),
+        demand: true,
+    }
+}
+
+#[test]
+fn errors_say_what_is_wrong() {
+    let good = frame(0, &get(Run::one(PageNumber(5))), &[], 0);
+    let with = |at: usize, byte: u8| {
+        let mut bytes = good.clone();
+        bytes[at] = byte;
+        decode(&bytes).unwrap_err()
+    };
+    assert_eq!(with(0, 0), DecodeError::Magic([0, b'c']));
+    assert_eq!(with(2, 9), DecodeError::Version(9));
+    assert_eq!(with(3, 99), DecodeError::Tag(99));
+    assert_eq!(with(18, 7), DecodeError::Access(7));
+    assert_eq!(with(19, 1), DecodeError::Unused);
+    assert_eq!(with(63, 1), DecodeError::Unused);
+    assert_eq!(with(32, 0), DecodeError::Zero);
+    assert_eq!(with(16, 0), DecodeError::Run { first: 5, count: 0 });
+    assert_eq!(with(15, 1), DecodeError::Run { first: 5 + (1 << 56), count: 1 });
+    assert_eq!(with(20, 1), DecodeError::Payload { found: 1, expected: 0 });
+    assert_eq!(decode(&good[..10]).unwrap_err(), DecodeError::Short(10));
+    let longer = [good.as_slice(), &[0]].concat();
+    assert_eq!(decode(&longer).unwrap_err(), DecodeError::Payload { found: 1, expected: 0 });
+}
+
+#[test]
+fn a_run_that_leaves_its_extent_is_refused() {
+    let bytes = encode_header(0, &get(Run { first: PageNumber(511), count: 2 }), 0);
+    assert!(matches!(Header::decode(&bytes), Err(DecodeError::Run { first: 511, count: 2 })));
+}
+
+#[test]
+fn a_bitmap_may_not_name_pages_beyond_the_run() {
+    let run = Run::one(PageNumber(0));
+    let mut payload = vec![0; 8 + PAGE_BYTES as usize];
+    payload[1] = 1;
+    assert_eq!(Contents::new(run, &payload).unwrap_err(), DecodeError::Unused);
+    payload[..2].copy_from_slice(&[1, 0]);
+    assert!(Contents::new(run, &payload).is_ok());
+    assert!(Contents::new(run, &payload[..7]).is_err());
+}

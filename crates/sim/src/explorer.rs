@@ -1,0 +1,490 @@
+//! Every state that a small cluster can reach, breadth first, so that what it finds comes with a shortest history.
+//!
+//! The network keeps no order: at any moment any message on its way may arrive. Within a budget messages are also lost
+//! or arrive twice, and timers go off too early; when nothing else can happen they go off anyway. Time itself is left
+//! out: every delay and pause is some order of events. Threads choose any access at any moment, within a budget.
+
+use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::fmt;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
+
+use banyan_core::address::{Access, ExtentNumber, Microseconds, NodeId, PageNumber, Run};
+use banyan_core::coherence::{Conduct, Input, Node, Policy, Token};
+
+use crate::invariants::{self, Violation, directory_agrees, no_resurrection, progress};
+use crate::world::{Effects, Packet, QuickHasher, Value, World};
+
+const EXTENT: ExtentNumber = ExtentNumber(0x8000);
+/// The only token: there is at most one discard.
+const TOKEN: Token = Token(1);
+
+/// What a small cluster may do.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    /// Says what is special about it.
+    pub name: &'static str,
+    /// How many nodes.
+    pub nodes: u8,
+    /// How many pages, all of one extent.
+    pub pages: u32,
+    /// The first owner.
+    pub owner: u8,
+    /// Accesses of the one thread of each node.
+    pub operations: Vec<u8>,
+    /// Messages that may be lost.
+    pub losses: u8,
+    /// Messages that may arrive twice.
+    pub repeats: u8,
+    /// Times that a node's timers may go off although something else could happen.
+    pub timeouts: u8,
+    /// Hand-overs of the directory, to any node.
+    pub hand_overs: u8,
+    /// Discards of all pages.
+    pub discards: u8,
+    /// Whether the extent, if empty, is given away whole.
+    pub give_empty: bool,
+    /// Whether faults ask for both pages at once.
+    pub batches: bool,
+    /// Whether pages are held a minimum time.
+    pub hold: bool,
+}
+
+impl Setting {
+    const BASE: Self = Self {
+        name: "base",
+        nodes: 3,
+        pages: 2,
+        owner: 0,
+        operations: Vec::new(),
+        losses: 0,
+        repeats: 0,
+        timeouts: 0,
+        hand_overs: 0,
+        discards: 0,
+        give_empty: false,
+        batches: false,
+        hold: false,
+    };
+}
+
+/// The settings for every day.
+#[must_use]
+pub fn settings() -> Vec<Setting> {
+    let base = Setting { operations: vec![1, 1, 1], ..Setting::BASE };
+    let one = Setting { pages: 1, ..base.clone() };
+    vec![
+        Setting { name: "reordering", ..base.clone() },
+        Setting { name: "loss", losses: 1, ..base.clone() },
+        Setting { name: "repetition", repeats: 1, operations: vec![0, 1, 1], ..base.clone() },
+        Setting { name: "pauses", timeouts: 1, operations: vec![0, 1, 1], ..base.clone() },
+        Setting { name: "batches", batches: true, ..base.clone() },
+        Setting { name: "one page, more accesses", operations: vec![1, 2, 2], ..one.clone() },
+        Setting { name: "one page, accidents", losses: 1, repeats: 1, timeouts: 1, ..one.clone() },
+        Setting { name: "hand-over", hand_overs: 1, ..one.clone() },
+        Setting {
+            name: "hand-over, repetition",
+            hand_overs: 2,
+            repeats: 1,
+            operations: vec![0, 1, 0],
+            ..one.clone()
+        },
+        Setting {
+            name: "empty extent",
+            give_empty: true,
+            repeats: 1,
+            operations: vec![1, 1, 1],
+            ..one.clone()
+        },
+        Setting { name: "discard", discards: 1, owner: 1, ..one.clone() },
+        Setting {
+            name: "discard, repetition",
+            discards: 1,
+            repeats: 1,
+            operations: vec![0, 1, 1],
+            owner: 1,
+            ..one.clone()
+        },
+        Setting { name: "minimum hold", operations: vec![1, 2, 1], hold: true, ..one },
+    ]
+}
+
+/// The settings for a long night.
+#[must_use]
+pub fn deep_settings() -> Vec<Setting> {
+    let base = Setting { operations: vec![1, 1, 1], ..Setting::BASE };
+    let one = Setting { pages: 1, ..base.clone() };
+    vec![
+        Setting { name: "reordering", operations: vec![1, 2, 1], ..base.clone() },
+        Setting { name: "repetition", repeats: 1, ..base.clone() },
+        Setting { name: "pauses", timeouts: 1, ..base.clone() },
+        Setting {
+            name: "loss and repetition",
+            losses: 1,
+            repeats: 1,
+            operations: vec![0, 1, 1],
+            ..base.clone()
+        },
+        Setting { name: "hand-over", hand_overs: 1, repeats: 1, losses: 1, ..one.clone() },
+        Setting {
+            name: "discard and hand-over",
+            discards: 1,
+            hand_overs: 1,
+            operations: vec![0, 1, 1],
+            ..one.clone()
+        },
+        Setting { name: "empty extent, hand-over", give_empty: true, hand_overs: 1, repeats: 1, ..one },
+    ]
+}
+
+/// How much there was.
+#[derive(Clone, Copy, Debug)]
+pub struct Found {
+    /// Different states.
+    pub states: usize,
+    /// Steps between them.
+    pub steps: usize,
+    /// The length of the longest of all shortest histories.
+    pub depth: usize,
+    /// Whether that is all, or the limit was reached.
+    pub complete: bool,
+}
+
+/// A shortest history that breaks an invariant.
+#[derive(Debug, thiserror::Error)]
+pub struct Counterexample {
+    /// What is broken.
+    pub violation: Violation,
+    /// What happened.
+    pub history: Vec<String>,
+}
+
+impl fmt::Display for Counterexample {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.violation)?;
+        for (number, step) in self.history.iter().enumerate() {
+            writeln!(f, "{:>3}. {step}", number + 1)?;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Action {
+    Deliver(usize),
+    Repeat(usize),
+    Lose(usize),
+    Begin(usize, PageNumber, Access),
+    Resume(usize),
+    Registered(usize),
+    Tick(usize, bool),
+    HandOver(usize, NodeId),
+    Discard,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Thread {
+    left: u8,
+    doing: Option<(PageNumber, Access)>,
+    blocked: bool,
+}
+
+#[derive(Clone, Debug)]
+struct State<C> {
+    world: World<C>,
+    /// In order, so that equal networks are equal.
+    packets: Vec<Packet>,
+    threads: Vec<Thread>,
+    losses: u8,
+    repeats: u8,
+    timeouts: u8,
+    hand_overs: u8,
+    discards: u8,
+    floor: Value,
+    /// Who made the last step; not part of the state.
+    acted: usize,
+}
+
+/// Visits every state of this setting, but at most `limit`.
+///
+/// # Errors
+/// The first state found that breaks an invariant.
+pub fn explore<C: Conduct>(
+    setting: &Setting,
+    conduct: &C,
+    limit: usize,
+) -> Result<Found, Box<Counterexample>> {
+    let pages: Vec<PageNumber> = EXTENT.run().pages().take(setting.pages as usize).collect();
+    let first = State::new(setting, conduct);
+    let mut seen: HashSet<u64, BuildHasherDefault<QuickHasher>> = HashSet::default();
+    seen.insert(first.hash());
+    // From which state, and by which action, each state was found first.
+    let mut origins: Vec<(u32, Action)> = vec![(0, Action::Discard)];
+    let mut frontier = VecDeque::from([(0_u32, 0_usize, first.clone())]);
+    let mut found = Found { states: 1, steps: 0, depth: 0, complete: true };
+    while let Some((index, depth, state)) = frontier.pop_front() {
+        found.depth = depth;
+        let fail = |origins: &[(u32, Action)], action: Option<Action>, violation| {
+            Box::new(Counterexample {
+                violation,
+                history: history(&first, setting, &pages, origins, index, action),
+            })
+        };
+        let actions = state.actions(setting, &pages).map_err(|violation| fail(&origins, None, violation))?;
+        for action in actions {
+            let mut next = state.clone();
+            found.steps += 1;
+            next.act(action, setting, &pages).map_err(|violation| fail(&origins, Some(action), violation))?;
+            if !seen.insert(next.hash()) {
+                continue;
+            }
+            invariants::check(&next.world, &pages, next.acted)
+                .map_err(|violation| fail(&origins, Some(action), violation))?;
+            if found.states >= limit {
+                found.complete = false;
+                return Ok(found);
+            }
+            let number = u32::try_from(origins.len()).unwrap_or(u32::MAX);
+            found.states += 1;
+            origins.push((index, action));
+            frontier.push_back((number, depth + 1, next));
+        }
+    }
+    Ok(found)
+}
+
+fn history<C: Conduct>(
+    first: &State<C>,
+    setting: &Setting,
+    pages: &[PageNumber],
+    origins: &[(u32, Action)],
+    index: u32,
+    last: Option<Action>,
+) -> Vec<String> {
+    let mut actions: Vec<Action> = last.into_iter().collect();
+    let mut at = index;
+    while at != 0 {
+        let (before, action) = origins[at as usize];
+        actions.push(action);
+        at = before;
+    }
+    let mut state = first.clone();
+    let mut told = Vec::new();
+    for action in actions.into_iter().rev() {
+        told.push(match action {
+            Action::Deliver(at) | Action::Repeat(at) | Action::Lose(at) => {
+                let Packet { from, to, message, pages, .. } = &state.packets[at];
+                format!("{action:?}: {from} to {to}: {message:?} {pages:?}")
+            }
+            _ => format!("{action:?}"),
+        });
+        // The last one fails, which is why it is told.
+        let _ = state.act(action, setting, pages);
+    }
+    told
+}
+
+impl<C: Conduct> State<C> {
+    fn new(setting: &Setting, conduct: &C) -> Self {
+        let policy = Policy {
+            hold: Microseconds(u64::from(setting.hold)),
+            retry: Microseconds(1),
+            window_first: 0,
+            give_empty: setting.give_empty,
+            ..Policy::default()
+        };
+        let nodes = (0..setting.nodes).filter_map(NodeId::new);
+        let nodes = nodes.map(|me| Node::with_conduct(me, policy.clone(), conduct.clone())).collect();
+        let owner = NodeId::new(setting.owner).unwrap_or(NodeId::HOME);
+        let threads =
+            setting.operations.iter().map(|left| Thread { left: *left, doing: None, blocked: false });
+        Self {
+            world: World::new(nodes, &[(EXTENT, owner)], NodeId::HOME),
+            packets: Vec::new(),
+            threads: threads.collect(),
+            losses: setting.losses,
+            repeats: setting.repeats,
+            timeouts: setting.timeouts,
+            hand_overs: setting.hand_overs,
+            discards: setting.discards,
+            floor: 0,
+            acted: 0,
+        }
+    }
+
+    fn hash(&self) -> u64 {
+        let mut hasher = QuickHasher::default();
+        self.world.state_hash().hash(&mut hasher);
+        self.packets.hash(&mut hasher);
+        self.threads.hash(&mut hasher);
+        [self.losses, self.repeats, self.timeouts, self.hand_overs, self.discards].hash(&mut hasher);
+        self.floor.hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// Everything that can happen next.
+    fn actions(&self, setting: &Setting, pages: &[PageNumber]) -> Result<Vec<Action>, Violation> {
+        let mut actions = Vec::new();
+        let mut different = BTreeSet::new();
+        for (at, packet) in self.packets.iter().enumerate() {
+            if !different.insert(packet) {
+                continue;
+            }
+            actions.push(Action::Deliver(at));
+            if self.repeats > 0 {
+                actions.push(Action::Repeat(at));
+            }
+            if self.losses > 0 {
+                actions.push(Action::Lose(at));
+            }
+        }
+        for (number, site) in self.world.sites.iter().enumerate() {
+            if !site.registering.is_empty() {
+                actions.push(Action::Registered(number));
+            }
+        }
+        let resume = |(_, thread): &(usize, &Thread)| thread.doing.is_some() && !thread.blocked;
+        actions
+            .extend(self.threads.iter().enumerate().filter(resume).map(|(number, _)| Action::Resume(number)));
+        let timed = (0..self.world.sites.len()).filter(|number| self.has_timer(*number));
+        if actions.is_empty() {
+            // At rest but for timers.
+            actions.extend(timed.map(|number| Action::Tick(number, false)));
+            if actions.is_empty() {
+                self.check_rest(pages)?;
+            }
+        } else if self.timeouts > 0 {
+            actions.extend(timed.map(|number| Action::Tick(number, true)));
+        }
+        for (number, thread) in self.threads.iter().enumerate() {
+            if thread.doing.is_none() && thread.left > 0 {
+                for page in pages {
+                    actions.push(Action::Begin(number, *page, Access::Read));
+                    actions.push(Action::Begin(number, *page, Access::Write));
+                }
+            }
+        }
+        if self.hand_overs > 0
+            && let Some(owner) = self.world.sites.iter().position(|site| site.node.owns(EXTENT).is_some())
+        {
+            let others = (0..setting.nodes).filter(|number| usize::from(*number) != owner);
+            actions.extend(others.filter_map(NodeId::new).map(|to| Action::HandOver(owner, to)));
+        }
+        if self.discards > 0 {
+            actions.push(Action::Discard);
+        }
+        Ok(actions)
+    }
+
+    fn has_timer(&self, number: usize) -> bool {
+        self.world.sites[number].node.next_deadline().is_some()
+    }
+
+    /// Nothing is on its way and no timer is armed.
+    fn check_rest(&self, pages: &[PageNumber]) -> Result<(), Violation> {
+        if let Some(number) = self.threads.iter().position(|thread| thread.blocked) {
+            return Err(progress::stuck(format!("the thread of node {number} waits for ever")));
+        }
+        if let Some(number) = self.world.sites.iter().position(|site| !site.node.is_quiet()) {
+            return Err(progress::stuck(format!(
+                "node {number} waits for something that nothing will bring"
+            )));
+        }
+        if !self.world.oracle.discarding.is_empty() {
+            return Err(progress::stuck("the discard never ends".into()));
+        }
+        pages.iter().try_for_each(|page| directory_agrees::check(&self.world, *page))
+    }
+
+    fn act(&mut self, action: Action, setting: &Setting, pages: &[PageNumber]) -> Result<(), Violation> {
+        match action {
+            Action::Deliver(at) => {
+                let packet = self.packets.remove(at);
+                self.deliver(packet)
+            }
+            Action::Repeat(at) => {
+                self.repeats -= 1;
+                self.deliver(self.packets[at].clone())
+            }
+            Action::Lose(at) => {
+                self.losses -= 1;
+                self.packets.remove(at);
+                Ok(())
+            }
+            Action::Begin(number, page, access) => {
+                self.threads[number].left -= 1;
+                self.threads[number].doing = Some((page, access));
+                self.resume(number, setting, pages)
+            }
+            Action::Resume(number) => self.resume(number, setting, pages),
+            Action::Registered(number) => match self.world.registered(number) {
+                Some(input) => self.step(number, 0, input, &[]),
+                None => Ok(()),
+            },
+            Action::Tick(number, early) => {
+                self.timeouts -= u8::from(early);
+                self.step(number, 1, Input::Tick, &[])
+            }
+            Action::HandOver(owner, to) => {
+                self.hand_overs -= 1;
+                self.step(owner, 0, Input::HandOver { extent: EXTENT, to }, &[])
+            }
+            Action::Discard => {
+                self.discards -= 1;
+                let run = Run { first: EXTENT.first_page(), count: setting.pages };
+                self.floor = self.world.oracle.writes();
+                self.world.oracle.begin_discard(TOKEN, run);
+                self.step(0, 0, Input::Discard { token: TOKEN, run }, &[])
+            }
+        }
+    }
+
+    fn deliver(&mut self, packet: Packet) -> Result<(), Violation> {
+        let Packet { from, to, message, pages, .. } = packet;
+        self.step(usize::from(to.get()), 0, Input::Receive { from, message }, &pages)
+    }
+
+    fn resume(&mut self, number: usize, setting: &Setting, pages: &[PageNumber]) -> Result<(), Violation> {
+        let Some((page, access)) = self.threads[number].doing else { return Ok(()) };
+        if self.world.access(number, page, access)?.is_some() {
+            self.threads[number].doing = None;
+            return Ok(());
+        }
+        self.threads[number].blocked = true;
+        let limit = page.plus(1);
+        if setting.batches && page == pages[0] {
+            // What a system call that uses both pages would do; nobody waits for its end.
+            let run = Run { first: page, count: setting.pages };
+            self.step(number, 0, Input::Acquire { token: Token(100 + number as u64), run, access }, &[])?;
+        }
+        self.step(number, 0, Input::Fault { page, access, limit }, &[])
+    }
+
+    fn step(
+        &mut self,
+        number: usize,
+        now: u64,
+        input: Input,
+        pages: &[(PageNumber, Value)],
+    ) -> Result<(), Violation> {
+        self.acted = number;
+        let Effects { packets, woken, woken_extents, discarded, .. } =
+            self.world.step(number, Microseconds(now), input, pages)?;
+        self.world.forget_times(number);
+        for packet in packets {
+            let at = self.packets.binary_search(&packet).unwrap_or_else(|at| at);
+            self.packets.insert(at, packet);
+        }
+        let thread = &mut self.threads[number];
+        if let Some((page, _)) = thread.doing
+            && (woken.iter().any(|run| run.contains(page)) || woken_extents.contains(&page.extent()))
+        {
+            thread.blocked = false;
+        }
+        if !discarded.is_empty() {
+            let run = Run { first: EXTENT.first_page(), count: 2 };
+            no_resurrection::check(&self.world, run, self.floor)?;
+            self.world.oracle.end_discard(TOKEN, self.floor);
+        }
+        Ok(())
+    }
+}

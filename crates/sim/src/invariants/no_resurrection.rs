@@ -1,0 +1,25 @@
+//! When a discard is complete, nothing that was written before it is in any node's memory.
+
+use banyan_core::address::Run;
+use banyan_core::coherence::Conduct;
+
+use super::Violation;
+use crate::world::{Value, World};
+
+/// Checks a run just discarded; `floor` is the last write before the discard began.
+///
+/// # Errors
+/// When something is left.
+pub fn check<C: Conduct>(world: &World<C>, run: Run, floor: Value) -> Result<(), Violation> {
+    for (number, site) in world.sites.iter().enumerate() {
+        for (page, slot) in site.replica.slots.range(run.first..run.end()) {
+            if slot.value != 0 && slot.value <= floor {
+                return Err(Violation {
+                    invariant: "no_resurrection",
+                    found: format!("node {number} still has write {} in {page:?}", slot.value),
+                });
+            }
+        }
+    }
+    Ok(())
+}

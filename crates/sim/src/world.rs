@@ -1,0 +1,429 @@
+//! The nodes, their memory, and what the program may see in it.
+//!
+//! A page's contents are one number: which write it was last written by. Outputs are carried out as a driver must. Who
+//! acts next, and what becomes of messages, is up to the simulation or the explorer.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::hash::{Hash, Hasher};
+use std::rc::Rc;
+
+use banyan_core::address::{Access, ExtentNumber, Microseconds, NodeId, PageNumber, Run, Transaction};
+use banyan_core::coherence::{Conduct, Contents, Input, Lane, Node, Output, Token};
+use banyan_wire::coherence::Message;
+
+use crate::invariants::{Violation, copy_is_final, minimum_hold, no_lost_write, nothing_rejected};
+
+/// What a page holds: zero, or the number of a write.
+pub type Value = u32;
+
+/// A page in the memory of a replica.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Slot {
+    /// Its contents.
+    pub value: Value,
+    /// What threads can do without a fault.
+    pub mapped: Option<Access>,
+    /// When write access was last granted; zero if never. Only the simulation, which has a clock, fills this in.
+    pub granted: u64,
+}
+
+/// The memory of one node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Replica {
+    /// The pages in memory.
+    pub slots: BTreeMap<PageNumber, Slot>,
+    /// Extents that threads touch natively.
+    pub native: BTreeSet<ExtentNumber>,
+    /// Pages given away.
+    pub retained: BTreeMap<(ExtentNumber, Transaction), Vec<(PageNumber, Value)>>,
+}
+
+impl Replica {
+    /// What a thread can do with a page without a fault.
+    #[must_use]
+    pub fn mapped(&self, page: PageNumber) -> Option<Access> {
+        if self.native.contains(&page.extent()) {
+            return Some(Access::Write);
+        }
+        self.slots.get(&page).and_then(|slot| slot.mapped)
+    }
+
+    /// What a thread, or the driver by its alias mapping, finds there.
+    #[must_use]
+    pub fn value(&self, page: PageNumber) -> Value {
+        self.slots.get(&page).map_or(0, |slot| slot.value)
+    }
+}
+
+/// One node.
+#[derive(Clone, Debug)]
+pub struct Site<C> {
+    /// Its coherence machine.
+    pub node: Node<C>,
+    /// Its memory.
+    pub replica: Replica,
+    /// Extents just registered, and whether they were empty then; the machine is not yet told.
+    pub registering: VecDeque<(ExtentNumber, bool)>,
+    hash: u64,
+}
+
+/// A message on its way.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Packet {
+    /// Who sent it.
+    pub from: NodeId,
+    /// To whom.
+    pub to: NodeId,
+    /// By which connection.
+    pub lane: Lane,
+    /// What.
+    pub message: Message,
+    /// The pages that it carries.
+    pub pages: Vec<(PageNumber, Value)>,
+}
+
+/// What came of a step, beside changes of memory.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// To be delivered, or not.
+    pub packets: Vec<Packet>,
+    /// Pages whose waiters run again.
+    pub woken: Vec<Run>,
+    /// Extents whose waiters run again.
+    pub woken_extents: Vec<ExtentNumber>,
+    /// Acquisitions that ended.
+    pub acquired: Vec<Token>,
+    /// Discards that ended.
+    pub discarded: Vec<Token>,
+}
+
+/// What a program that sees one memory could see in it now.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Oracle {
+    /// The possible contents of each page that is not surely zero. More than one while, and just after, threads race
+    /// with a discard.
+    allowed: BTreeMap<PageNumber, BTreeSet<Value>>,
+    /// Pages being discarded.
+    pub discarding: BTreeMap<Token, Run>,
+    writes: Value,
+}
+
+impl Oracle {
+    /// May a thread read this?
+    #[must_use]
+    pub fn allows(&self, page: PageNumber, value: Value) -> bool {
+        self.allowed.get(&page).map_or(value == 0, |values| values.contains(&value))
+    }
+
+    /// The one value that every thread must read, if it is settled.
+    #[must_use]
+    pub fn settled(&self, page: PageNumber) -> Option<Value> {
+        match self.allowed.get(&page) {
+            None => Some(0),
+            Some(values) if values.len() == 1 => values.first().copied(),
+            Some(_) => None,
+        }
+    }
+
+    /// Is the page being discarded?
+    #[must_use]
+    pub fn is_discarding(&self, page: PageNumber) -> bool {
+        self.discarding.values().any(|run| run.contains(page))
+    }
+
+    /// The pages that are not surely zero.
+    pub fn pages(&self) -> impl Iterator<Item = PageNumber> {
+        self.allowed.keys().copied()
+    }
+
+    fn write(&mut self, page: PageNumber) -> Value {
+        self.writes += 1;
+        let mut values = BTreeSet::from([self.writes]);
+        if self.is_discarding(page) {
+            values.insert(0);
+        }
+        self.allowed.insert(page, values);
+        self.writes
+    }
+
+    fn read(&mut self, page: PageNumber, value: Value) {
+        if !self.is_discarding(page) && self.allowed.contains_key(&page) {
+            self.allowed.insert(page, BTreeSet::from([value]));
+        }
+    }
+
+    /// A discard begins.
+    pub fn begin_discard(&mut self, token: Token, run: Run) {
+        for page in run.pages() {
+            if let Some(values) = self.allowed.get_mut(&page) {
+                values.insert(0);
+            }
+        }
+        self.discarding.insert(token, run);
+    }
+
+    /// A discard is complete. `floor` is the last write before it began: what is older must be gone.
+    pub fn end_discard(&mut self, token: Token, floor: Value) {
+        let Some(run) = self.discarding.remove(&token) else { return };
+        for page in run.pages() {
+            if let Some(values) = self.allowed.get_mut(&page) {
+                values.retain(|value| *value > floor || *value == 0);
+                if values.iter().all(|value| *value == 0) {
+                    self.allowed.remove(&page);
+                }
+            }
+        }
+    }
+
+    /// How many writes there were.
+    #[must_use]
+    pub fn writes(&self) -> Value {
+        self.writes
+    }
+}
+
+/// The cluster without its network.
+#[derive(Clone, Debug)]
+pub struct World<C> {
+    /// The nodes, by number.
+    pub sites: Vec<Rc<Site<C>>>,
+    /// What the program may see.
+    pub oracle: Oracle,
+    /// The minimum hold time that the nodes were told, if it is to be checked.
+    pub hold: Option<Microseconds>,
+}
+
+/// A hash that is quick and the same everywhere; states are told apart by it.
+#[derive(Clone, Default)]
+pub struct QuickHasher(u64);
+
+impl Hasher for QuickHasher {
+    fn finish(&self) -> u64 {
+        let bits = (self.0 ^ (self.0 >> 32)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        bits ^ (bits >> 29)
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.write_u64(u64::from_le_bytes(word));
+        }
+    }
+    fn write_u8(&mut self, word: u8) {
+        self.write_u64(u64::from(word));
+    }
+    fn write_u32(&mut self, word: u32) {
+        self.write_u64(u64::from(word));
+    }
+    fn write_usize(&mut self, word: usize) {
+        self.write_u64(word as u64);
+    }
+    fn write_u64(&mut self, word: u64) {
+        let mixed = (self.0.rotate_left(23) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = mixed ^ (mixed >> 31);
+    }
+}
+
+impl<C: Conduct> Site<C> {
+    fn rehash(&mut self) {
+        let mut hasher = QuickHasher::default();
+        self.node.hash(&mut hasher);
+        self.replica.hash(&mut hasher);
+        self.registering.hash(&mut hasher);
+        self.hash = hasher.finish();
+    }
+}
+
+impl<C: Conduct> World<C> {
+    /// A cluster of these nodes. `owners` says which extents have another first owner than the home.
+    pub fn new(nodes: Vec<Node<C>>, extents: &[(ExtentNumber, NodeId)], home: NodeId) -> Self {
+        let mut sites = Vec::new();
+        for (number, node) in nodes.into_iter().enumerate() {
+            let native = |(extent, owner): &(ExtentNumber, NodeId)| {
+                (usize::from(owner.get()) == number).then_some(*extent)
+            };
+            let replica =
+                Replica { native: extents.iter().filter_map(native).collect(), ..Replica::default() };
+            let mut site = Site { node, replica, registering: VecDeque::new(), hash: 0 };
+            let mut outputs = Vec::new();
+            for (extent, owner) in extents.iter().filter(|(_, owner)| *owner != home) {
+                let extents = banyan_core::coherence::Extents { first: *extent, count: 1 };
+                if usize::from(owner.get()) == number {
+                    site.node.step(Microseconds(0), Input::Claim(extents), &mut outputs);
+                } else if usize::from(home.get()) == number {
+                    site.node.step(Microseconds(0), Input::Assign { extents, owner: *owner }, &mut outputs);
+                }
+            }
+            site.rehash();
+            sites.push(Rc::new(site));
+        }
+        Self { sites, oracle: Oracle::default(), hold: None }
+    }
+
+    /// The hash of everything here.
+    #[must_use]
+    pub fn state_hash(&self) -> u64 {
+        let mut hasher = QuickHasher::default();
+        self.sites.iter().for_each(|site| site.hash.hash(&mut hasher));
+        self.oracle.hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// Forgets times, for the explorer.
+    pub fn forget_times(&mut self, number: usize) {
+        let site = Rc::make_mut(&mut self.sites[number]);
+        site.node.forget_times();
+        site.rehash();
+    }
+
+    /// A thread's access: `Some` value read or written if it can go on, `None` if it faults.
+    ///
+    /// # Errors
+    /// When the program sees what it must not.
+    pub fn access(
+        &mut self,
+        number: usize,
+        page: PageNumber,
+        access: Access,
+    ) -> Result<Option<Value>, Violation> {
+        let site = &self.sites[number];
+        if site.replica.mapped(page).is_none_or(|mapped| mapped < access) {
+            return Ok(None);
+        }
+        let found = site.replica.value(page);
+        if !self.oracle.allows(page, found) {
+            return Err(no_lost_write::seen(number, page, found, self.oracle.settled(page)));
+        }
+        if access == Access::Read {
+            self.oracle.read(page, found);
+            return Ok(Some(found));
+        }
+        let value = self.oracle.write(page);
+        let site = Rc::make_mut(&mut self.sites[number]);
+        let slot =
+            site.replica.slots.entry(page).or_insert(Slot { value, mapped: Some(Access::Write), granted: 0 });
+        slot.value = value;
+        site.rehash();
+        Ok(Some(value))
+    }
+
+    /// Takes the answer to the oldest registration of a node.
+    pub fn registered(&mut self, number: usize) -> Option<Input> {
+        let (extent, empty) = Rc::make_mut(&mut self.sites[number]).registering.pop_front()?;
+        Some(Input::Shared { extent, empty })
+    }
+
+    /// One step of one node, whose outputs are carried out.
+    ///
+    /// # Errors
+    /// When an invariant that concerns single outputs is broken.
+    pub fn step(
+        &mut self,
+        number: usize,
+        now: Microseconds,
+        input: Input,
+        pages: &[(PageNumber, Value)],
+    ) -> Result<Effects, Violation> {
+        let hold = self.hold;
+        let from =
+            NodeId::new(number as u8).ok_or_else(|| nothing_rejected::broken("no such node".into()))?;
+        let site = Rc::make_mut(&mut self.sites[number]);
+        let mut outputs = Vec::new();
+        site.node.step(now, input, &mut outputs);
+        let mut effects = Effects::default();
+        let Replica { slots, native, retained } = &mut site.replica;
+        let taken = |slots: &BTreeMap<PageNumber, Slot>, run: Run| match hold {
+            Some(hold) => minimum_hold::check(number, slots, run, now, hold),
+            None => Ok(()),
+        };
+        for output in outputs {
+            match output {
+                Output::Share { extent } => {
+                    native.remove(&extent);
+                    let empty = !slots.keys().any(|page| page.extent() == extent);
+                    site.registering.push_back((extent, empty));
+                }
+                Output::Native { extent } => {
+                    native.insert(extent);
+                    effects.woken_extents.push(extent);
+                }
+                Output::Send { to, lane, message, contents } => {
+                    let run =
+                        if let Message::Grant { run, .. } = message { run } else { Run::one(PageNumber(0)) };
+                    let pages = match contents {
+                        Contents::None => Vec::new(),
+                        Contents::Replica => copy_is_final::read(number, slots, run)?,
+                        Contents::Retained => {
+                            let Message::Grant { transaction, .. } = message else {
+                                return Err(nothing_rejected::broken(format!("contents with {message:?}")));
+                            };
+                            retained
+                                .get(&(run.first.extent(), transaction))
+                                .cloned()
+                                .ok_or_else(|| no_lost_write::not_retained(number, run, transaction))?
+                        }
+                    };
+                    effects.packets.push(Packet { from, to, lane, message, pages });
+                }
+                Output::Install { run, access, marker } => {
+                    for page in run.pages() {
+                        let value = pages
+                            .iter()
+                            .find(|(carried, _)| *carried == page)
+                            .map(|(_, value)| *value)
+                            .ok_or_else(|| {
+                                nothing_rejected::broken(format!("{page:?} is not in the frame"))
+                            })?;
+                        let mapped = (marker != Some(page)).then_some(access);
+                        let granted = if access == Access::Write && hold.is_some() { now.0 } else { 0 };
+                        slots.insert(page, Slot { value, mapped, granted });
+                    }
+                    effects.woken.push(run);
+                }
+                Output::Upgrade { run } => {
+                    for page in run.pages() {
+                        // A hole that was write-protected stays unmapped.
+                        if let Some(slot) = slots.get_mut(&page) {
+                            slot.mapped = slot.mapped.map(|_| Access::Write);
+                            slot.granted = if hold.is_some() { now.0 } else { 0 };
+                        }
+                    }
+                    effects.woken.push(run);
+                }
+                Output::Downgrade { run } => {
+                    taken(slots, run)?;
+                    for page in run.pages() {
+                        if let Some(slot) = slots.get_mut(&page) {
+                            slot.mapped = slot.mapped.map(|_| Access::Read);
+                        }
+                    }
+                }
+                Output::Invalidate { run } => slots.retain(|page, _| !run.contains(*page)),
+                Output::Wake { run, access } => {
+                    for page in run.pages() {
+                        let slot = slots.entry(page).or_insert(Slot { value: 0, mapped: None, granted: 0 });
+                        slot.mapped = Some(access);
+                    }
+                    effects.woken.push(run);
+                }
+                Output::Retain { run, transaction } => {
+                    let pages = copy_is_final::read(number, slots, run)?;
+                    retained.insert((run.first.extent(), transaction), pages);
+                }
+                Output::Release { run, transaction } => {
+                    retained.remove(&(run.first.extent(), transaction));
+                }
+                Output::Acquired { token } => effects.acquired.push(token),
+                Output::Discarded { token } => effects.discarded.push(token),
+                Output::Reject { from, reason } => {
+                    return Err(nothing_rejected::broken(format!("node {number} rejected {from}: {reason}")));
+                }
+                Output::Fatal { reason } => {
+                    return Err(nothing_rejected::broken(format!("node {number} died: {reason}")));
+                }
+            }
+        }
+        site.rehash();
+        Ok(effects)
+    }
+}

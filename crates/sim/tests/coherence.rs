@@ -1,0 +1,57 @@
+//! The protocol holds in random histories and in every state of small clusters, and every deliberate mistake in it is noticed.
+
+use banyan_core::coherence::{Faithful, MUTATIONS, Mutant, Mutation};
+use banyan_sim::{explorer, simulation};
+
+#[test]
+fn random_histories_keep_every_invariant() {
+    for seed in 0..300 {
+        if let Err(failure) = simulation::run(seed) {
+            panic!("{failure}");
+        }
+    }
+}
+
+#[test]
+fn a_seed_says_everything() {
+    let trace = |seed| simulation::run_with(seed, Faithful, Some(String::new())).1;
+    for seed in 0..5 {
+        assert_eq!(trace(seed), trace(seed));
+    }
+}
+
+#[test]
+fn the_beginning_of_every_setting_keeps_every_invariant() {
+    for setting in explorer::settings() {
+        if let Err(counterexample) = explorer::explore(&setting, &Faithful, 60_000) {
+            panic!("{}: {counterexample}", setting.name);
+        }
+    }
+}
+
+/// The invariants that notice this mistake: the first one that random histories break, and the first one that the
+/// explorer finds broken.
+fn noticed(mutation: Mutation) -> (Option<&'static str>, Option<&'static str>) {
+    let simulated = (0..400).find_map(|seed| {
+        let (outcome, _) = simulation::run_with(seed, Mutant(mutation), None);
+        outcome.err().map(|failure| failure.violation.invariant)
+    });
+    let explored = explorer::settings().iter().find_map(|setting| {
+        let outcome = explorer::explore(setting, &Mutant(mutation), 20_000);
+        outcome.err().map(|counterexample| counterexample.violation.invariant)
+    });
+    (simulated, explored)
+}
+
+#[test]
+fn every_mistake_is_noticed() {
+    let mut unnoticed = Vec::new();
+    for mutation in MUTATIONS {
+        let (simulated, explored) = noticed(mutation);
+        println!("{mutation:?}: simulation {simulated:?}, explorer {explored:?}");
+        if simulated.is_none() && explored.is_none() {
+            unnoticed.push(mutation);
+        }
+    }
+    assert!(unnoticed.is_empty(), "unnoticed: {unnoticed:?}");
+}
