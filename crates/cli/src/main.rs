@@ -4,6 +4,7 @@
 //! program that cannot be executed, 127 one that is not found, anything else the program's own.
 #![forbid(unsafe_code)]
 
+mod demo;
 mod doctor;
 mod node;
 mod run;
@@ -34,13 +35,17 @@ struct Arguments {
 enum Command {
     /// Run a program as one process over several nodes
     Run(run::RunArguments),
+    /// Run a program natively and over local nodes, compare, and show what ran where
+    Demo(demo::DemoArguments),
     /// Say what this machine lacks for Banyan, and what to type about it
     Doctor(doctor::DoctorArguments),
     /// The node daemon
     #[command(subcommand)]
     Node(node::NodeCommand),
     /// Print the completion script of a shell
-    #[command(after_help = "For bash: banyan completions bash > ~/.local/share/bash-completion/completions/banyan")]
+    #[command(
+        after_help = "For bash: banyan completions bash > ~/.local/share/bash-completion/completions/banyan"
+    )]
     Completions {
         /// The shell
         #[arg(value_enum, value_name = "SHELL")]
@@ -61,6 +66,7 @@ fn main() -> ExitCode {
     };
     let result = match arguments.command {
         Command::Run(arguments) => Ok(run::run(&arguments)),
+        Command::Demo(arguments) => demo::demo(&arguments),
         Command::Doctor(arguments) => doctor::doctor(&arguments),
         Command::Node(command) => node::node(&command),
         Command::Completions { shell } => Ok(completions(shell)),

@@ -109,7 +109,11 @@ impl LiveLine {
 
     /// Replaces it by a last line, which stays.
     pub(crate) fn end(&mut self, text: &str) {
-        let _ = if self.is_open { writeln!(io::stderr(), "\r\x1b[K{text}") } else { writeln!(io::stderr(), "{text}") };
+        let _ = if self.is_open {
+            writeln!(io::stderr(), "\r\x1b[K{text}")
+        } else {
+            writeln!(io::stderr(), "{text}")
+        };
         self.is_open = false;
     }
 }

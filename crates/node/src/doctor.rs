@@ -139,8 +139,11 @@ fn fault_service() -> FaultService {
         Err(Errno::ENOSYS) => return FaultService::Absent,
         Err(error) => return FaultService::Broken(error.to_string()),
     };
-    let missing: Vec<_> =
-        userfaultfd::FEATURE_NAMES.iter().filter(|(bit, _)| supported & bit == 0).map(|(_, name)| *name).collect();
+    let missing: Vec<_> = userfaultfd::FEATURE_NAMES
+        .iter()
+        .filter(|(bit, _)| supported & bit == 0)
+        .map(|(_, name)| *name)
+        .collect();
     if !missing.is_empty() {
         return FaultService::Lacks(missing);
     }
@@ -161,9 +164,8 @@ impl SharedPage {
         let file = rustix::fs::memfd_create("banyan-doctor", MemfdFlags::CLOEXEC)?;
         rustix::fs::ftruncate(&file, PAGE as u64)?;
         // SAFETY: a new mapping at an address that the kernel chooses takes nothing away from anybody.
-        let address = unsafe {
-            rustix::mm::mmap(std::ptr::null_mut(), PAGE, protection, MapFlags::SHARED, &file, 0)?
-        };
+        let address =
+            unsafe { rustix::mm::mmap(std::ptr::null_mut(), PAGE, protection, MapFlags::SHARED, &file, 0)? };
         let address = NonNull::new(address.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
         Ok(Self { file, address })
     }
@@ -186,7 +188,8 @@ fn serve_one_fault() -> Result<(), String> {
     rustix::fs::fcntl_setfl(&faults, OFlags::NONBLOCK).map_err(|error| error.to_string())?;
     let page = SharedPage::new(ProtFlags::READ | ProtFlags::WRITE).map_err(say("a page of shared memory"))?;
     let start = page.address.as_ptr() as u64;
-    userfaultfd::register(descriptor, start, PAGE as u64).map_err(refused("shared memory cannot be registered"))?;
+    userfaultfd::register(descriptor, start, PAGE as u64)
+        .map_err(refused("shared memory cannot be registered"))?;
     let (source, mut sink) = io::pipe().map_err(say("a pipe"))?;
     sink.write_all(b"!").map_err(say("a pipe"))?;
     let (done, finished) = mpsc::channel();

@@ -38,6 +38,8 @@ pub struct Cell {
     pub start: u64,
     /// First address after it. Between two cells there may be any distance without memory.
     pub end: u64,
+    /// The node from whose pool the addresses are; `None` for the low and the large range, which are no pool.
+    pub pool: Option<u8>,
     /// The node that owns most of it.
     pub owner: u8,
     /// Bytes present on each node.
@@ -84,7 +86,8 @@ fn coarser(found: &BTreeMap<u64, (u64, u8)>, unit: u64) -> BTreeMap<u64, (u64, u
 /// pool is what a node's threads get their memory from.
 #[must_use]
 pub fn cells(nodes: &[&[Piece]]) -> Vec<Cell> {
-    let unit = nodes.iter().flat_map(|pieces| pieces.iter()).map(|piece| piece.length).max().unwrap_or(EXTENT_SIZE);
+    let unit =
+        nodes.iter().flat_map(|pieces| pieces.iter()).map(|piece| piece.length).max().unwrap_or(EXTENT_SIZE);
     let mut columns: BTreeMap<u64, Column> = BTreeMap::new();
     for (node, pieces) in nodes.iter().enumerate() {
         for piece in *pieces {
@@ -107,20 +110,23 @@ pub fn cells(nodes: &[&[Piece]]) -> Vec<Cell> {
     for (start, column) in columns {
         let owner = column.owner.unwrap_or(0);
         match cells.last_mut() {
-            Some((count, owners, cell)) if *count < per_cell && place(cell.start) == place(start) => {
+            Some((count, owners, cell)) if *count < per_cell && cell.pool == pool(start) => {
                 *count += 1;
                 *owners.entry(owner).or_default() += 1;
                 cell.end = start + unit;
                 cell.bytes.iter_mut().zip(&column.bytes).for_each(|(sum, more)| *sum += more);
             }
             _ => {
-                let cell = Cell { start, end: start + unit, owner, bytes: column.bytes };
+                let cell = Cell { start, end: start + unit, pool: pool(start), owner, bytes: column.bytes };
                 cells.push((1, BTreeMap::from([(owner, 1)]), cell));
             }
         }
     }
     let most = |owners: &BTreeMap<u8, usize>| {
-        owners.iter().max_by_key(|&(&node, &count)| (count, std::cmp::Reverse(node))).map_or(0, |(&node, _)| node)
+        owners
+            .iter()
+            .max_by_key(|&(&node, &count)| (count, std::cmp::Reverse(node)))
+            .map_or(0, |(&node, _)| node)
     };
     cells.into_iter().map(|(_, owners, cell)| Cell { owner: most(&owners), ..cell }).collect()
 }
@@ -131,13 +137,8 @@ struct Column {
     claimed: bool,
 }
 
-/// Which part of the layout an address lies in: low range, a node's pool, the large range.
-fn place(address: u64) -> u16 {
-    match address {
-        low if low < LOW_END => u16::MAX,
-        large if large >= LARGE_START => u16::MAX - 1,
-        pool => u16::from(pool_node(pool)),
-    }
+fn pool(address: u64) -> Option<u8> {
+    (LOW_END..LARGE_START).contains(&address).then(|| pool_node(address))
 }
 
 #[cfg(test)]
@@ -178,8 +179,11 @@ mod tests {
         let home = [piece(pool_start(0), 100, 0), piece(pool_start(1), 7, 0)];
         let other = [piece(pool_start(0), 50, 0), piece(pool_start(1), 200, 1)];
         let found = cells(&[&home, &other]);
-        let cell = |start, owner, bytes: [u64; 2]| Cell { start, end: start + EXTENT_SIZE, owner, bytes: bytes.to_vec() };
-        assert_eq!(found, [cell(pool_start(0), 0, [100, 50]), cell(pool_start(1), 1, [7, 200])]);
+        let cell = |node: u8, bytes: [u64; 2]| {
+            let start = pool_start(node);
+            Cell { start, end: start + EXTENT_SIZE, pool: Some(node), owner: node, bytes: bytes.to_vec() }
+        };
+        assert_eq!(found, [cell(0, [100, 50]), cell(1, [7, 200])]);
         assert_eq!(cells(&[&[]]), []);
     }
 }

@@ -109,9 +109,11 @@ fn userfaultfd(facts: &Facts) -> Check {
             "this kernel, or this container's filter, has no userfaultfd",
             "boot a kernel with CONFIG_USERFAULTFD=y; in a container: docker run --security-opt seccomp=unconfined",
         ),
-        FaultService::Broken(reason) => {
-            fail(NAME, format!("it does not work: {reason}"), format!("boot another kernel than {}", facts.kernel_release))
-        }
+        FaultService::Broken(reason) => fail(
+            NAME,
+            format!("it does not work: {reason}"),
+            format!("boot another kernel than {}", facts.kernel_release),
+        ),
     }
 }
 
@@ -146,10 +148,14 @@ fn seccomp(facts: &Facts) -> Check {
 fn memory_file(facts: &Facts) -> Check {
     const NAME: &str = "memory file";
     match (facts.file_size_limit, &facts.memory_file_problem) {
-        (Some(limit), _) => {
-            fail(NAME, format!("files may not exceed {}; it spans 80 TiB", bytes(limit)), "ulimit -f unlimited")
+        (Some(limit), _) => fail(
+            NAME,
+            format!("files may not exceed {}; it spans 80 TiB", bytes(limit)),
+            "ulimit -f unlimited",
+        ),
+        (None, Some(problem)) => {
+            fail(NAME, problem.clone(), "make room: free memory, or raise the limits of this container")
         }
-        (None, Some(problem)) => fail(NAME, problem.clone(), "make room: free memory, or raise the limits of this container"),
         (None, None) => ok(NAME, "a sparse file for all of a program's memory can be made"),
     }
 }
@@ -179,7 +185,9 @@ fn mappings(facts: &Facts) -> Check {
     let fix = format!("sudo sysctl -w vm.max_map_count={}", MAPPINGS * 4);
     match facts.mappings_max {
         Some(most) if most >= MAPPINGS => ok(NAME, format!("{most} in a process")),
-        Some(most) => warn(NAME, format!("{most} in a process; programs with many threads may need more"), fix),
+        Some(most) => {
+            warn(NAME, format!("{most} in a process; programs with many threads may need more"), fix)
+        }
         None => warn(NAME, "vm.max_map_count cannot be read", "mount /proc"),
     }
 }
@@ -201,7 +209,9 @@ fn low_addresses(facts: &Facts) -> Check {
     match facts.lowest_address {
         Some(lowest) if lowest > LOWEST_PROGRAM_ADDRESS => warn(
             NAME,
-            format!("none below {lowest:#x}: some programs that are linked at a fixed address cannot be loaded"),
+            format!(
+                "none below {lowest:#x}: some programs that are linked at a fixed address cannot be loaded"
+            ),
             format!("sudo sysctl -w vm.mmap_min_addr={LOWEST_PROGRAM_ADDRESS}"),
         ),
         _ => ok(NAME, "programs that are linked at a fixed address can be loaded"),
@@ -223,7 +233,10 @@ fn open_files(facts: &Facts) -> Check {
     const NAME: &str = "open files";
     let (soft, hard) = (facts.open_files_soft, facts.open_files_hard);
     if hard >= soft.saturating_add(DESCRIPTORS_HIDDEN) {
-        return ok(NAME, format!("{} for the program, {DESCRIPTORS_HIDDEN} above them for Banyan", count(soft)));
+        return ok(
+            NAME,
+            format!("{} for the program, {DESCRIPTORS_HIDDEN} above them for Banyan", count(soft)),
+        );
     }
     let room = hard.saturating_sub(DESCRIPTORS_HIDDEN);
     let fix = if room >= 1024 {
@@ -231,7 +244,11 @@ fn open_files(facts: &Facts) -> Check {
     } else {
         format!("raise the hard limit: ulimit -Hn {}, as root or in limits.conf", DESCRIPTORS_HIDDEN + 1024)
     };
-    let found = format!("soft limit {}, hard limit {}: the last numbers of the program's own are used", count(soft), count(hard));
+    let found = format!(
+        "soft limit {}, hard limit {}: the last numbers of the program's own are used",
+        count(soft),
+        count(hard)
+    );
     warn(NAME, found, fix)
 }
 
@@ -280,7 +297,9 @@ fn signal_frames(facts: &Facts) -> Check {
             format!("{least} bytes; the runtime's stacks hold frames up to {SIGNAL_FRAME_MAX}"),
             "boot with clearcpuid=amx_tile, or report this processor",
         ),
-        Some(least) => ok(NAME, format!("{least} bytes, of which {state} are registers; {SIGNAL_FRAME_MAX} fit")),
+        Some(least) => {
+            ok(NAME, format!("{least} bytes, of which {state} are registers; {SIGNAL_FRAME_MAX} fit"))
+        }
         None => warn(NAME, "the kernel does not say how large they are", "boot a kernel 5.14 or newer"),
     }
 }
@@ -328,7 +347,10 @@ mod tests {
     fn worst(facts: &Facts) -> Vec<(&'static str, Status)> {
         let all = checks(facts);
         assert!(all.iter().all(|check| (check.status == Status::Ok) == check.fix.is_none()), "{all:?}");
-        all.iter().filter(|check| check.status != Status::Ok).map(|check| (check.name, check.status)).collect()
+        all.iter()
+            .filter(|check| check.status != Status::Ok)
+            .map(|check| (check.name, check.status))
+            .collect()
     }
 
     #[test]
@@ -343,7 +365,11 @@ mod tests {
             (|facts| facts.kernel_release = "6.7.12".into(), "kernel", Status::Fail),
             (|facts| facts.kernel_release = "unknown".into(), "kernel", Status::Warn),
             (|facts| facts.fault_service = FaultService::Broken("no".into()), "userfaultfd", Status::Fail),
-            (|facts| facts.fault_service = FaultService::Lacks(vec!["X"]), "userfaultfd features", Status::Fail),
+            (
+                |facts| facts.fault_service = FaultService::Lacks(vec!["X"]),
+                "userfaultfd features",
+                Status::Fail,
+            ),
             (|facts| facts.seccomp_trap = false, "seccomp", Status::Fail),
             (|facts| facts.file_size_limit = Some(1), "memory file", Status::Fail),
             (|facts| facts.memory_files_executable = false, "executable memory", Status::Fail),
