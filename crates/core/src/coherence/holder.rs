@@ -111,12 +111,14 @@ impl<C: Conduct> Node<C> {
                         self.arm(Timer::Retained(number, transaction));
                     }
                 }
+                // Dropped before the grant leaves: the requester may write as soon as it has it, and until the page
+                // is gone from here its old bytes can be read.
+                if !keep_page {
+                    outputs.push(Output::Invalidate { run });
+                }
                 self.send_grant(order, Contents::Retained, outputs);
                 if forget {
                     outputs.push(Output::Release { run, transaction });
-                }
-                if !keep_page {
-                    outputs.push(Output::Invalidate { run });
                 }
             }
         }
