@@ -39,7 +39,7 @@ enum Command {
     Demo(demo::DemoArguments),
     /// Say what this machine lacks for Banyan, and what to type about it
     Doctor(doctor::DoctorArguments),
-    /// The node daemon
+    /// Commands about node daemons
     #[command(subcommand)]
     Node(node::NodeCommand),
     /// Print the completion script of a shell
