@@ -24,7 +24,7 @@ use std::process::ExitCode;
     version,
     max_term_width = 100,
     disable_help_subcommand = true,
-    after_help = "First: banyan doctor, then banyan demo, then banyan run -n 3 -- PROGRAM ARGUMENTS..."
+    after_help = "To begin:\n  banyan doctor\n  banyan demo\n  banyan run -n 3 --stats -- PROGRAM ARGUMENTS..."
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -44,7 +44,7 @@ enum Command {
     Node(node::NodeCommand),
     /// Print the completion script of a shell
     #[command(
-        after_help = "For bash: banyan completions bash > ~/.local/share/bash-completion/completions/banyan"
+        after_help = "For bash:\n  banyan completions bash > ~/.local/share/bash-completion/completions/banyan"
     )]
     Completions {
         /// The shell

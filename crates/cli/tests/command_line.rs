@@ -12,7 +12,7 @@ use serde_json::Value;
 
 fn banyan(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_banyan"));
-    command.args(arguments).env("COLUMNS", "80").env_remove("INPUT").output().unwrap()
+    command.args(arguments).env("COLUMNS", "80").output().unwrap()
 }
 
 fn text(bytes: Vec<u8>) -> String {

@@ -36,7 +36,7 @@ const STATUS_DIFFERENT: u8 = 1;
 #[derive(Debug, Args)]
 pub(crate) struct DemoArguments {
     /// The text whose words are counted; without it the demonstration makes one
-    #[arg(long, value_name = "FILE", env = "INPUT")]
+    #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
     /// Nodes to run on, all on this machine
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=16))]
@@ -64,7 +64,7 @@ pub(crate) fn demo(arguments: &DemoArguments) -> anyhow::Result<u8> {
     let program = program()?;
     let style = Style::for_stream(io::stdout().is_terminal());
     let mut line = LiveLine::new();
-    let (input, bytes) = match arguments.input.as_deref().filter(|path| !path.as_os_str().is_empty()) {
+    let (input, bytes) = match arguments.input.as_deref() {
         Some(path) => open(path)?,
         None => {
             line.show("Making a text to count the words of");
