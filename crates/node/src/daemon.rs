@@ -9,6 +9,7 @@ use crate::control::{ControlMessage, RegionFacts};
 use crate::launch::{self, DaemonConfiguration, Placement, Summary};
 use crate::loader;
 use crate::memory_file::MemoryFile;
+use crate::memory_map;
 use crate::pager::{Mapped, Pager, PagerError};
 use crate::replica::{self, Commands};
 use crate::requests;
@@ -550,7 +551,15 @@ impl Daemon {
             bytes_sent: self.pager.mesh().map_or(0, Mesh::sent_bytes),
             deputy_calls: get(&counters.deputy_calls),
             wait_seconds: get(&counters.wait_nanoseconds) as f64 / 1e9,
-            extents: Vec::new(),
+            extents: self.memory_pieces(),
+        }
+    }
+
+    /// Where this node has memory; nothing if nobody will look at it.
+    fn memory_pieces(&self) -> Vec<memory_map::Piece> {
+        match self.configuration.summary {
+            Summary::None => Vec::new(),
+            _ => memory_map::pieces(self.pager.memory(), |extent| self.pager.owner(extent)).unwrap_or_default(),
         }
     }
 
