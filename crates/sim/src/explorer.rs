@@ -237,7 +237,7 @@ pub fn explore<C: Conduct>(
             if !seen.insert(next.hash()) {
                 continue;
             }
-            invariants::check(&next.world, &pages, next.acted)
+            invariants::check(&mut next.world, &pages, next.acted)
                 .map_err(|violation| fail(&origins, Some(action), violation))?;
             if found.states >= limit {
                 found.complete = false;
@@ -447,6 +447,7 @@ impl<C: Conduct> State<C> {
         let Some((page, access)) = self.threads[number].doing else { return Ok(()) };
         if self.world.access(number, page, access)?.is_some() {
             self.threads[number].doing = None;
+            self.world.settle(number);
             return Ok(());
         }
         self.threads[number].blocked = true;
@@ -469,7 +470,7 @@ impl<C: Conduct> State<C> {
         self.acted = number;
         let Effects { packets, woken, woken_extents, discarded, .. } =
             self.world.step(number, Microseconds(now), input, pages)?;
-        self.world.forget_times(number);
+        self.world.settle(number);
         for packet in packets {
             let at = self.packets.binary_search(&packet).unwrap_or_else(|at| at);
             self.packets.insert(at, packet);

@@ -15,7 +15,7 @@ use crate::world::{Effects, Packet, Value, World};
 /// Simulated time after which something is surely stuck.
 const TIME_MAX: u64 = 120_000_000;
 /// Events after which something surely goes round in circles.
-const EVENTS_MAX: u64 = 4_000_000;
+const EVENTS_MAX: u64 = 200_000;
 const FIRST_EXTENT: u64 = 0x8000;
 
 /// What a history is like.
@@ -247,7 +247,7 @@ impl<C: Conduct> Simulation<C> {
         }
         while self.advance()? {
             self.tally.events += 1;
-            invariants::check(&self.world, &self.pages, self.acted)?;
+            invariants::check(&mut self.world, &self.pages, self.acted)?;
             if self.now > TIME_MAX || self.tally.events > EVENTS_MAX {
                 let waiting: Vec<_> = self.threads.iter().map(|thread| thread.doing).collect();
                 return Err(progress::stuck(format!(

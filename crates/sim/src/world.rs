@@ -191,6 +191,27 @@ pub struct World<C> {
     pub oracle: Oracle,
     /// The minimum hold time that the nodes were told, if it is to be checked.
     pub hold: Option<Microseconds>,
+    /// Where memory changed since the invariants were last checked; not part of the state.
+    pub touched: Vec<Run>,
+}
+
+/// The pages whose memory an output changes.
+fn changed(output: &Output) -> Option<Run> {
+    match output {
+        Output::Share { extent } | Output::Native { extent } => Some(extent.run()),
+        Output::Install { run, .. }
+        | Output::Upgrade { run }
+        | Output::Downgrade { run }
+        | Output::Invalidate { run }
+        | Output::Wake { run, .. }
+        | Output::Retain { run, .. }
+        | Output::Release { run, .. } => Some(*run),
+        Output::Send { .. }
+        | Output::Acquired { .. }
+        | Output::Discarded { .. }
+        | Output::Reject { .. }
+        | Output::Fatal { .. } => None,
+    }
 }
 
 /// A hash that is quick and the same everywhere; states are told apart by it.
@@ -257,10 +278,10 @@ impl<C: Conduct> World<C> {
             site.rehash();
             sites.push(Rc::new(site));
         }
-        Self { sites, oracle: Oracle::default(), hold: None }
+        Self { sites, oracle: Oracle::default(), hold: None, touched: Vec::new() }
     }
 
-    /// The hash of everything here.
+    /// The hash of everything here, as far as each node was settled since it changed.
     #[must_use]
     pub fn state_hash(&self) -> u64 {
         let mut hasher = QuickHasher::default();
@@ -269,8 +290,8 @@ impl<C: Conduct> World<C> {
         hasher.finish()
     }
 
-    /// Forgets times, for the explorer.
-    pub fn forget_times(&mut self, number: usize) {
+    /// For the explorer: forgets the times in a node that changed, and notes its new hash.
+    pub fn settle(&mut self, number: usize) {
         let site = Rc::make_mut(&mut self.sites[number]);
         site.node.forget_times();
         site.rehash();
@@ -303,7 +324,7 @@ impl<C: Conduct> World<C> {
         let slot =
             site.replica.slots.entry(page).or_insert(Slot { value, mapped: Some(Access::Write), granted: 0 });
         slot.value = value;
-        site.rehash();
+        self.touched.push(Run::one(page));
         Ok(Some(value))
     }
 
@@ -337,6 +358,7 @@ impl<C: Conduct> World<C> {
             None => Ok(()),
         };
         for output in outputs {
+            self.touched.extend(changed(&output));
             match output {
                 Output::Share { extent } => {
                     native.remove(&extent);
@@ -423,7 +445,6 @@ impl<C: Conduct> World<C> {
                 }
             }
         }
-        site.rehash();
         Ok(effects)
     }
 }
