@@ -1,4 +1,4 @@
-//! Every state that a small cluster can reach, breadth first, so that what it finds comes with a shortest history.
+//! Every state that a small cluster can reach.
 //!
 //! The network keeps no order: at any moment any message on its way may arrive. Within a budget messages are also lost
 //! or arrive twice, and timers go off too early; when nothing else can happen they go off anyway. Time itself is left
@@ -7,6 +7,7 @@
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::rc::Rc;
 
 use banyan_core::address::{Access, ExtentNumber, Microseconds, NodeId, PageNumber, Run};
 use banyan_core::coherence::{Conduct, Input, Node, Policy, Token};
@@ -143,13 +144,13 @@ pub struct Found {
     pub states: usize,
     /// Steps between them.
     pub steps: usize,
-    /// The length of the longest of all shortest histories.
+    /// The length of the longest history.
     pub depth: usize,
     /// Whether that is all, or the limit was reached.
     pub complete: bool,
 }
 
-/// A shortest history that breaks an invariant.
+/// A history that breaks an invariant.
 #[derive(Debug, thiserror::Error)]
 pub struct Counterexample {
     /// What is broken.
@@ -204,6 +205,21 @@ struct State<C> {
     acted: usize,
 }
 
+/// In which order states are visited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Nearest first: what is found comes with a shortest history, but every state not yet visited is in memory.
+    Nearest,
+    /// Along one history to its end, then from its last fork: needs little memory.
+    Deepest,
+}
+
+/// How a state was reached first.
+struct Path {
+    action: Action,
+    before: Option<Rc<Path>>,
+}
+
 /// Visits every state of this setting, but at most `limit`.
 ///
 /// # Errors
@@ -211,42 +227,44 @@ struct State<C> {
 pub fn explore<C: Conduct>(
     setting: &Setting,
     conduct: &C,
+    order: Order,
     limit: usize,
 ) -> Result<Found, Box<Counterexample>> {
     let pages: Vec<PageNumber> = EXTENT.run().pages().take(setting.pages as usize).collect();
     let first = State::new(setting, conduct);
     let mut seen: HashSet<u64, BuildHasherDefault<QuickHasher>> = HashSet::default();
     seen.insert(first.hash());
-    // From which state, and by which action, each state was found first.
-    let mut origins: Vec<(u32, Action)> = vec![(0, Action::Discard)];
-    let mut frontier = VecDeque::from([(0_u32, 0_usize, first.clone())]);
+    let mut frontier: VecDeque<(usize, Option<Rc<Path>>, State<C>)> =
+        VecDeque::from([(0, None, first.clone())]);
     let mut found = Found { states: 1, steps: 0, depth: 0, complete: true };
-    while let Some((index, depth, state)) = frontier.pop_front() {
-        found.depth = depth;
-        let fail = |origins: &[(u32, Action)], action: Option<Action>, violation| {
-            Box::new(Counterexample {
-                violation,
-                history: history(&first, setting, &pages, origins, index, action),
-            })
+    let next = |frontier: &mut VecDeque<_>| match order {
+        Order::Nearest => frontier.pop_front(),
+        Order::Deepest => frontier.pop_back(),
+    };
+    while let Some((depth, path, state)) = next(&mut frontier) {
+        found.depth = found.depth.max(depth);
+        let fail = |action: Option<Action>, violation| {
+            let history = history(&first, setting, &pages, path.as_deref(), action);
+            Box::new(Counterexample { violation, history })
         };
-        let actions = state.actions(setting, &pages).map_err(|violation| fail(&origins, None, violation))?;
+        let actions = state.actions(setting, &pages).map_err(|violation| fail(None, violation))?;
         for action in actions {
             let mut next = state.clone();
             found.steps += 1;
-            next.act(action, setting, &pages).map_err(|violation| fail(&origins, Some(action), violation))?;
+            next.act(action, setting, &pages).map_err(|violation| fail(Some(action), violation))?;
             if !seen.insert(next.hash()) {
                 continue;
             }
-            invariants::check(&mut next.world, &pages, next.acted)
-                .map_err(|violation| fail(&origins, Some(action), violation))?;
+            let acted = next.acted;
+            invariants::check(&mut next.world, &pages, acted)
+                .map_err(|violation| fail(Some(action), violation))?;
             if found.states >= limit {
                 found.complete = false;
                 return Ok(found);
             }
-            let number = u32::try_from(origins.len()).unwrap_or(u32::MAX);
             found.states += 1;
-            origins.push((index, action));
-            frontier.push_back((number, depth + 1, next));
+            let path = Rc::new(Path { action, before: path.clone() });
+            frontier.push_back((depth + 1, Some(path), next));
         }
     }
     Ok(found)
@@ -256,16 +274,13 @@ fn history<C: Conduct>(
     first: &State<C>,
     setting: &Setting,
     pages: &[PageNumber],
-    origins: &[(u32, Action)],
-    index: u32,
+    mut path: Option<&Path>,
     last: Option<Action>,
 ) -> Vec<String> {
     let mut actions: Vec<Action> = last.into_iter().collect();
-    let mut at = index;
-    while at != 0 {
-        let (before, action) = origins[at as usize];
-        actions.push(action);
-        at = before;
+    while let Some(step) = path {
+        actions.push(step.action);
+        path = step.before.as_deref();
     }
     let mut state = first.clone();
     let mut told = Vec::new();
