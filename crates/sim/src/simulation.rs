@@ -403,8 +403,8 @@ impl<C: Conduct> Simulation<C> {
 
     fn step(&mut self, number: usize, input: Input, pages: &[(PageNumber, Value)]) -> Result<(), Violation> {
         self.acted = number;
-        let effects = self.world.step(number, Microseconds(self.now), input, pages)?;
-        let Effects { packets, woken, woken_extents, acquired, discarded } = effects;
+        let effects = self.world.step(number, Microseconds(self.now), input, pages, None)?;
+        let Effects { packets, woken, woken_extents, acquired, discarded, ran: _ } = effects;
         for packet in packets {
             self.send(packet);
         }
