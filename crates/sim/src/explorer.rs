@@ -101,10 +101,17 @@ pub fn settings() -> Vec<Setting> {
             name: "hand-over, repetition",
             hand_overs: 2,
             repeats: 1,
-            operations: two.clone(),
+            operations: vec![0, 1, 0],
             ..one.clone()
         },
-        Setting { name: "empty extent", give_empty: true, repeats: 1, losses: 1, ..one.clone() },
+        Setting {
+            name: "empty extent",
+            operations: two.clone(),
+            give_empty: true,
+            repeats: 1,
+            losses: 1,
+            ..one.clone()
+        },
         Setting { name: "discard", discards: 1, repeats: 1, owner: 1, operations: two, ..one.clone() },
         Setting { name: "minimum hold", operations: vec![1, 2, 1], hold: true, ..one },
     ]

@@ -85,7 +85,7 @@ fn run((first, end): (u64, u64)) -> ExitCode {
 }
 
 fn replay(seed: u64, trace: bool) -> ExitCode {
-    let (outcome, written) = simulation::run_with(seed, Faithful, trace.then(String::new));
+    let (outcome, written) = simulation::run_with(seed, &Faithful, trace.then(String::new));
     if let Some(written) = written {
         print!("{written}");
     }

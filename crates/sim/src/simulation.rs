@@ -172,13 +172,13 @@ struct Simulation<C> {
 /// # Errors
 /// When an invariant is broken.
 pub fn run(seed: u64) -> Result<Tally, Failure> {
-    run_with(seed, Faithful, None).0
+    run_with(seed, &Faithful, None).0
 }
 
 /// Runs it with nodes of this conduct, and writes down what happens if there is anything to write to.
 pub fn run_with<C: Conduct>(
     seed: u64,
-    conduct: C,
+    conduct: &C,
     trace: Option<String>,
 ) -> (Result<Tally, Failure>, Option<String>) {
     let shape = Shape::of_seed(seed);

@@ -15,7 +15,7 @@ fn random_histories_keep_every_invariant() {
 
 #[test]
 fn a_seed_says_everything() {
-    let trace = |seed| simulation::run_with(seed, Faithful, Some(String::new())).1;
+    let trace = |seed| simulation::run_with(seed, &Faithful, Some(String::new())).1;
     for seed in 0..5 {
         assert_eq!(trace(seed), trace(seed));
     }
@@ -34,7 +34,7 @@ fn a_part_of_every_setting_keeps_every_invariant() {
 /// explorer finds broken.
 fn noticed(mutation: Mutation) -> (Option<&'static str>, Option<&'static str>) {
     let simulated = (0..400).find_map(|seed| {
-        let (outcome, _) = simulation::run_with(seed, Mutant(mutation), None);
+        let (outcome, _) = simulation::run_with(seed, &Mutant(mutation), None);
         outcome.err().map(|failure| failure.violation.invariant)
     });
     let explored = explorer::settings().iter().find_map(|setting| {
