@@ -135,8 +135,12 @@ impl Daemon {
         let mut regions = Regions::new(memory_total);
         let mut start = loader::Start { instruction: 0, stack: 0 };
         if own == NodeId::HOME {
-            let environment: Vec<_> =
-                configuration.environment.iter().cloned().map(std::os::unix::ffi::OsStringExt::from_vec).collect();
+            let environment: Vec<_> = configuration
+                .environment
+                .iter()
+                .cloned()
+                .map(std::os::unix::ffi::OsStringExt::from_vec)
+                .collect();
             start = loader::load(&configuration.command(), &environment, &memory, &mut regions)
                 .map_err(|error| error.to_string())?;
         }
@@ -188,7 +192,11 @@ impl Daemon {
     }
 
     /// Connects to the other nodes and starts this node's replica. A remote replica is a child.
-    fn begin(self: &Arc<Self>, listener: TcpListener, requests: Option<OwnedFd>) -> Result<Option<Child>, String> {
+    fn begin(
+        self: &Arc<Self>,
+        listener: TcpListener,
+        requests: Option<OwnedFd>,
+    ) -> Result<Option<Child>, String> {
         let lanes = self.connect(listener)?;
         self.pager.set_mesh(Mesh(lanes));
         let (requests, child) = match requests {
@@ -198,8 +206,9 @@ impl Daemon {
                 (requests, None)
             }
             None => {
-                let (child, requests) = replica::spawn_remote(&format!("banyan: node {}", self.configuration.node))
-                    .map_err(|error| format!("its replica could not be started: {error}"))?;
+                let (child, requests) =
+                    replica::spawn_remote(&format!("banyan: node {}", self.configuration.node))
+                        .map_err(|error| format!("its replica could not be started: {error}"))?;
                 (requests, Some(child))
             }
         };
@@ -265,7 +274,8 @@ impl Daemon {
             for purpose in [Purpose::Urgent, Purpose::Bulk, Purpose::Control] {
                 let hello = Hello::new(purpose, self.configuration.run, own, 0);
                 let address = self.configuration.addresses[usize::from(node)];
-                let stream = transport::dial(node, address, self.nodes(), &hello).map_err(|e| e.to_string())?;
+                let stream =
+                    transport::dial(node, address, self.nodes(), &hello).map_err(|e| e.to_string())?;
                 streams.insert((node, purpose as u32), stream);
             }
         }
@@ -289,7 +299,8 @@ impl Daemon {
             }
             let mut take = |purpose: Purpose, name: &str| -> Result<Arc<Lane>, String> {
                 let stream = streams.remove(&(node, purpose as u32)).ok_or("a lane is missing")?;
-                let lane = Lane::new(&stream, &format!("{name} {node}")).map_err(|error| error.to_string())?;
+                let lane =
+                    Lane::new(&stream, &format!("{name} {node}")).map_err(|error| error.to_string())?;
                 self.thread(&format!("{name} {node}"), move |daemon| daemon.receive(node, purpose, stream));
                 Ok(lane)
             };
@@ -401,11 +412,9 @@ impl Daemon {
                 ControlMessage::Forget { id, start, length } => {
                     // Not on this thread: the replica may be learning a region just now, and the answer to that
                     // comes in here.
-                    self.thread("forget", move |daemon| {
-                        match requests::forget_here(daemon, start, length) {
-                            Ok(()) => daemon.send_home(&ControlMessage::Forgotten { id }),
-                            Err(error) => daemon.tell(Event::Broken(error.to_string())),
-                        }
+                    self.thread("forget", move |daemon| match requests::forget_here(daemon, start, length) {
+                        Ok(()) => daemon.send_home(&ControlMessage::Forgotten { id }),
+                        Err(error) => daemon.tell(Event::Broken(error.to_string())),
                     });
                 }
                 ControlMessage::Forgotten { id } => self.answer(id, None),
@@ -418,7 +427,8 @@ impl Daemon {
                 }
                 ControlMessage::End => self.tell(Event::End),
                 ControlMessage::Ended(statistics) => {
-                    self.ended.lock().unwrap_or_else(PoisonError::into_inner)[usize::from(node)] = Some(statistics);
+                    self.ended.lock().unwrap_or_else(PoisonError::into_inner)[usize::from(node)] =
+                        Some(statistics);
                     self.node_ended.notify_all();
                 }
             }
@@ -461,12 +471,18 @@ impl Daemon {
     }
 
     /// At home: has the other replicas unmap a range, those that may have it mapped.
-    pub(crate) fn forget_elsewhere(&self, start: u64, length: u64, deadline: Duration) -> Result<(), PagerError> {
+    pub(crate) fn forget_elsewhere(
+        &self,
+        start: u64,
+        length: u64,
+        deadline: Duration,
+    ) -> Result<(), PagerError> {
         let nodes: Vec<u8> = {
             let mut learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
-            let having = learned.iter_mut().enumerate().filter(|(_, ranges)| {
-                !ranges.within(start, start + length).is_empty()
-            });
+            let having = learned
+                .iter_mut()
+                .enumerate()
+                .filter(|(_, ranges)| !ranges.within(start, start + length).is_empty());
             having
                 .map(|(node, ranges)| {
                     ranges.remove(start, start + length);
@@ -474,8 +490,10 @@ impl Daemon {
                 })
                 .collect()
         };
-        let waits: Vec<_> =
-            nodes.iter().map(|&node| self.ask(node, |id| ControlMessage::Forget { id, start, length })).collect();
+        let waits: Vec<_> = nodes
+            .iter()
+            .map(|&node| self.ask(node, |id| ControlMessage::Forget { id, start, length }))
+            .collect();
         for (node, wait) in nodes.iter().zip(waits) {
             if wait.recv_timeout(deadline).is_err() {
                 return Err(PagerError::Fatal(format!("node {node} did not unmap memory in time")));
@@ -563,7 +581,9 @@ impl Daemon {
     fn memory_pieces(&self) -> Vec<memory_map::Piece> {
         match self.configuration.summary {
             Summary::None => Vec::new(),
-            _ => memory_map::pieces(self.pager.memory(), |extent| self.pager.owner(extent)).unwrap_or_default(),
+            _ => {
+                memory_map::pieces(self.pager.memory(), |extent| self.pager.owner(extent)).unwrap_or_default()
+            }
         }
     }
 
@@ -661,6 +681,7 @@ fn cpu_seconds(path: &str) -> f64 {
     let Ok(text) = std::fs::read_to_string(path) else { return 0.0 };
     // The name in parentheses may contain anything.
     let Some((_, fields)) = text.rsplit_once(')') else { return 0.0 };
-    let ticks: u64 = fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+    let ticks: u64 =
+        fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
     ticks as f64 / rustix::param::clock_ticks_per_second() as f64
 }

@@ -173,8 +173,21 @@ macro_rules! from_number {
     };
 }
 from_number!(
-    RequestKind, u32, Hello, Ready, Memory, Confirm, Discard, Lookup, Acquire, Connect, Exit, Refused, Push,
-    ThreadEnd, WildAccess
+    RequestKind,
+    u32,
+    Hello,
+    Ready,
+    Memory,
+    Confirm,
+    Discard,
+    Lookup,
+    Acquire,
+    Connect,
+    Exit,
+    Refused,
+    Push,
+    ThreadEnd,
+    WildAccess
 );
 from_number!(CommandKind, u32, StartCarrier, Forget, End);
 from_number!(ActionKind, u32, Reserve, Confirm, Protect, Unmap, Punch, Discard, ReadFile, Copy);

@@ -19,7 +19,9 @@ use banyan_core::coherence::{Contents, Extents, Input, Lane, Node, Output, Polic
 use banyan_sys::userfaultfd::{self, Fault};
 use banyan_wire::address::{Access, ExtentNumber, Microseconds, NodeId, PageNumber, Run, Transaction};
 use banyan_wire::coherence::{HEADER_BYTES, Message, encode_header, encode_payload};
-use banyan_wire::layout::{LARGE_START, LOW_END, PROGRAM_END, PROGRAM_START, EXTENT_SIZE, POOL_SIZE, pool_start};
+use banyan_wire::layout::{
+    EXTENT_SIZE, LARGE_START, LOW_END, POOL_SIZE, PROGRAM_END, PROGRAM_START, pool_start,
+};
 use std::collections::HashMap;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -202,7 +204,12 @@ impl Pager {
     ///
     /// # Errors
     /// [`PagerError`].
-    pub fn acquire(&self, ranges: &[(u64, u64)], access: Access, deadline: Duration) -> Result<(), PagerError> {
+    pub fn acquire(
+        &self,
+        ranges: &[(u64, u64)],
+        access: Access,
+        deadline: Duration,
+    ) -> Result<(), PagerError> {
         let mut waits = Vec::new();
         for &(address, length) in ranges {
             let first = PageNumber::of_address(address);
@@ -318,7 +325,9 @@ impl Pager {
     fn step(&self, mut guard: MutexGuard<'_, State>, input: Input, payload: &[u8]) -> Result<(), PagerError> {
         let state = &mut *guard;
         let frame = match &input {
-            Input::Receive { message: Message::Grant { run, contents: true, .. }, .. } => Some((*run, payload)),
+            Input::Receive { message: Message::Grant { run, contents: true, .. }, .. } => {
+                Some((*run, payload))
+            }
             _ => None,
         };
         let mut outputs = std::mem::take(&mut state.outputs);
@@ -350,7 +359,8 @@ impl Pager {
         let fatal = |what: &str, error: &dyn std::fmt::Display| PagerError::Fatal(format!("{what}: {error}"));
         match output {
             Output::Share { extent } => {
-                let (start, end) = (extent.first_page().address(), extent.first_page().address() + EXTENT_SIZE);
+                let (start, end) =
+                    (extent.first_page().address(), extent.first_page().address() + EXTENT_SIZE);
                 let pieces = self.mapped.read().unwrap_or_else(PoisonError::into_inner).within(start, end);
                 for (from, to) in pieces {
                     self.register(from, to)?;
@@ -360,12 +370,15 @@ impl Pager {
                 return Ok(Some(Input::Shared { extent: *extent, empty }));
             }
             Output::Native { extent } => self.unregister(*extent)?,
-            Output::Send { to, lane, message, contents } => self.send(state, *to, *lane, message, *contents)?,
+            Output::Send { to, lane, message, contents } => {
+                self.send(state, *to, *lane, message, *contents)?;
+            }
             Output::Install { run, access, marker } => {
                 let Some((whole, payload)) = frame else {
                     return Err(PagerError::Fatal("pages to install, but no frame that carries them".into()));
                 };
-                contents::write(&self.memory, whole, payload, *run).map_err(|e| fatal("storing pages", &e))?;
+                contents::write(&self.memory, whole, payload, *run)
+                    .map_err(|e| fatal("storing pages", &e))?;
                 self.map(state, *run, *access, *marker)?;
             }
             Output::Wake { run, access } => self.map(state, *run, *access, None)?,
@@ -380,8 +393,8 @@ impl Pager {
                 .map_err(|e| fatal("dropping pages", &e))?,
             Output::Retain { run, transaction } => {
                 let mut payload = Vec::new();
-                let end =
-                    contents::read(&self.memory, *run, &mut payload, 0).map_err(|e| fatal("reading pages", &e))?;
+                let end = contents::read(&self.memory, *run, &mut payload, 0)
+                    .map_err(|e| fatal("reading pages", &e))?;
                 payload.truncate(end);
                 state.retained.insert((run.first.extent(), *transaction), payload);
             }
@@ -484,10 +497,8 @@ fn first_owners(nodes: u8) -> Vec<(Extents, NodeId)> {
         first: ExtentNumber::of_address(start),
         count: (end - start) / EXTENT_SIZE,
     };
-    let mut owners = vec![
-        (extents(0, LOW_END), NodeId::HOME),
-        (extents(LARGE_START, PROGRAM_END), NodeId::HOME),
-    ];
+    let mut owners =
+        vec![(extents(0, LOW_END), NodeId::HOME), (extents(LARGE_START, PROGRAM_END), NodeId::HOME)];
     for node in 0..nodes {
         let start = pool_start(node);
         if let Some(id) = NodeId::new(node) {
