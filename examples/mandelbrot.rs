@@ -31,7 +31,7 @@ fn draw_row(row: usize, size: usize) -> Vec<u8> {
 }
 
 /// The picture, row after row.
-fn draw(size: usize, threads: usize) -> Vec<u8> {
+pub(crate) fn draw(size: usize, threads: usize) -> Vec<u8> {
     let next_block = AtomicUsize::new(0);
     let blocks = size.div_ceil(ROWS_PER_BLOCK);
     let mut drawn: Vec<(usize, Vec<u8>)> = thread::scope(|scope| {
@@ -57,7 +57,7 @@ fn draw(size: usize, threads: usize) -> Vec<u8> {
 }
 
 /// FNV-1a.
-fn checksum(bytes: &[u8]) -> u64 {
+pub(crate) fn checksum(bytes: &[u8]) -> u64 {
     bytes
         .iter()
         .fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))

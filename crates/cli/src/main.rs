@@ -4,6 +4,7 @@
 //! program that cannot be executed, 127 one that is not found, anything else the program's own.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod demo;
 mod doctor;
 mod node;
@@ -39,6 +40,11 @@ enum Command {
     Demo(demo::DemoArguments),
     /// Say what this machine lacks for Banyan, and what to type about it
     Doctor(doctor::DoctorArguments),
+    /// Measure what running over several nodes costs
+    Bench(bench::BenchArguments),
+    /// The programs that `bench` runs
+    #[command(hide = true)]
+    BenchProgram(bench::ProgramArguments),
     /// Commands about node daemons
     #[command(subcommand)]
     Node(node::NodeCommand),
@@ -68,6 +74,8 @@ fn main() -> ExitCode {
         Command::Run(arguments) => Ok(run::run(&arguments)),
         Command::Demo(arguments) => demo::demo(&arguments),
         Command::Doctor(arguments) => doctor::doctor(&arguments),
+        Command::Bench(arguments) => bench::bench(&arguments),
+        Command::BenchProgram(arguments) => bench::bench_program(&arguments),
         Command::Node(command) => node::node(&command),
         Command::Completions { shell } => Ok(completions(shell)),
     };

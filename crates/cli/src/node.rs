@@ -24,8 +24,9 @@ pub(crate) enum NodeCommand {
 /// Carries out a command. Returns the exit status.
 pub(crate) fn node(command: &NodeCommand) -> anyhow::Result<u8> {
     let NodeCommand::Run { configuration, detach, .. } = command;
-    let read = launch::read_configuration(*configuration)
-        .with_context(|| format!("descriptor {configuration} holds no configuration; daemons are started by `banyan run`"))?;
+    let read = launch::read_configuration(*configuration).with_context(|| {
+        format!("descriptor {configuration} holds no configuration; daemons are started by `banyan run`")
+    })?;
     if *detach {
         launch::detach(*configuration, read.node).context("starting the node daemon")?;
         return Ok(0);

@@ -129,7 +129,3 @@ fn abort_aborts() {
     crashes("abort", SIGABRT);
 }
 
-#[test]
-fn reading_beyond_the_end_of_a_mapped_file_is_a_bus_error() {
-    crashes("bus", SIGBUS);
-}

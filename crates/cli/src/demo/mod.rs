@@ -294,7 +294,8 @@ mod tests {
     #[test]
     fn statistics_come_off_the_end_of_the_messages() {
         let line = r#"{"nodes":[],"faults":{"read":1,"write":2,"upgrade":3,"p50_us":1.0,"p99_us":2.0},"bytes_moved":4,"migrations":0,"deputy_calls":5,"remote_wait_seconds":0.5,"wall_seconds":1.0,"memory_map":[]}"#;
-        let (messages, statistics) = split_statistics(&format!("a warning\n{line}\n"));
+        let both = format!("a warning\n{line}\n");
+        let (messages, statistics) = split_statistics(&both);
         assert_eq!((messages, statistics.is_some()), ("a warning\n", true));
         let (messages, statistics) = split_statistics("only words\n");
         assert_eq!((messages, statistics.is_none()), ("only words\n", true));

@@ -1,0 +1,22 @@
+//! System calls of a remote thread, which its deputy at home makes.
+
+use super::memory::{compare, two_nodes};
+use super::report::Outcome;
+use super::session::Session;
+use super::tcp;
+use anyhow::Context;
+
+const CALLS: usize = 8192;
+
+/// `syscall.deputy`.
+pub(crate) fn deputy(session: &mut Session) -> anyhow::Result<Outcome> {
+    compare(
+        session,
+        "us",
+        |session, sides| tcp::round_trip(session, sides, CALLS, 64),
+        |session, sides| {
+            let numbers = two_nodes(session, sides, &["calls", &CALLS.to_string()])?;
+            numbers.get("p50").copied().context("no median")
+        },
+    )
+}

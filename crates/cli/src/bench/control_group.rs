@@ -1,0 +1,105 @@
+//! Control groups that hold a node to a part of a processor, version 1 or 2 of the kernel's interface.
+
+use anyhow::Context;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Where version 1 keeps its `cpu` controller.
+const VERSION_1: [&str; 2] = ["/sys/fs/cgroup/cpu", "/sys/fs/cgroup/cpu,cpuacct"];
+/// Where version 2 is found.
+const VERSION_2: &str = "/sys/fs/cgroup";
+
+/// One group; removed when dropped.
+#[derive(Debug)]
+pub(crate) struct ControlGroup {
+    path: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Version {
+    One,
+    Two,
+}
+
+fn hierarchy() -> Option<(PathBuf, Version)> {
+    let first = VERSION_1.iter().map(PathBuf::from).find(|path| path.join("cpu.cfs_quota_us").exists());
+    if let Some(path) = first {
+        return Some((path, Version::One));
+    }
+    let controllers = fs::read_to_string(Path::new(VERSION_2).join("cgroup.controllers")).unwrap_or_default();
+    let has_cpu = controllers.split_whitespace().any(|controller| controller == "cpu");
+    has_cpu.then(|| (VERSION_2.into(), Version::Two))
+}
+
+/// Why groups cannot be made here, if so.
+pub(crate) fn missing() -> Option<String> {
+    let Some((path, _)) = hierarchy() else {
+        return Some("no cpu controller under /sys/fs/cgroup: mount one".into());
+    };
+    let may_write = rustix::fs::access(&path, rustix::fs::Access::WRITE_OK).is_ok();
+    (!may_write).then(|| format!("{} cannot be written: run the bench as root", path.display()))
+}
+
+impl ControlGroup {
+    /// Makes a group whose processes get `quota` of every `period` microseconds.
+    pub(crate) fn new(name: &str, quota: u64, period: u64) -> anyhow::Result<Self> {
+        let (root, version) = hierarchy().context("no cpu controller")?;
+        if version == Version::Two {
+            // Already enabled on most machines, and then refused or needless.
+            let _ = fs::write(root.join("cgroup.subtree_control"), "+cpu");
+        }
+        let path = root.join(format!("banyan-{name}"));
+        fs::create_dir(&path).with_context(|| format!("making {}", path.display()))?;
+        let group = Self { path };
+        match version {
+            Version::One => {
+                group.write("cpu.cfs_period_us", &period.to_string())?;
+                group.write("cpu.cfs_quota_us", &quota.to_string())?;
+            }
+            Version::Two => group.write("cpu.max", &format!("{quota} {period}"))?,
+        }
+        Ok(group)
+    }
+
+    /// Moves a process here with all its threads; those that it starts later follow.
+    pub(crate) fn add(&self, process: i32) -> anyhow::Result<()> {
+        self.write("cgroup.procs", &process.to_string())
+    }
+
+    /// Whether a process is in this group.
+    pub(crate) fn holds(&self, process: i32) -> bool {
+        let processes = fs::read_to_string(self.path.join("cgroup.procs")).unwrap_or_default();
+        processes.lines().any(|line| line.parse() == Ok(process))
+    }
+
+    /// How often the group was stopped because its quota was spent, and for how many seconds in all.
+    pub(crate) fn throttled(&self) -> (u64, f64) {
+        let text = fs::read_to_string(self.path.join("cpu.stat")).unwrap_or_default();
+        let value = |name: &str| {
+            text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok()).unwrap_or(0)
+        };
+        let nanoseconds = value("throttled_time ").max(value("throttled_usec ") * 1000);
+        (value("nr_throttled "), nanoseconds as f64 / 1e9)
+    }
+
+    fn write(&self, file: &str, text: &str) -> anyhow::Result<()> {
+        let path = self.path.join(file);
+        fs::write(&path, text).with_context(|| format!("writing {text:?} to {}", path.display()))
+    }
+}
+
+impl Drop for ControlGroup {
+    fn drop(&mut self) {
+        // A process that is just ending keeps its group busy for a moment; the guard tries again.
+        let _ = fs::remove_dir(&self.path);
+    }
+}
+
+/// Removes every group of a bench. Returns whether none is left.
+pub(crate) fn remove_all(mark: &str) -> bool {
+    let Some((root, _)) = hierarchy() else { return true };
+    let start = format!("banyan-{mark}-");
+    let entries = fs::read_dir(root).into_iter().flatten().flatten();
+    let own = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(&start));
+    own.filter(|entry| fs::remove_dir(entry.path()).is_err()).count() == 0
+}

@@ -1,0 +1,334 @@
+//! Running a program beside or under Banyan and finding out what it took.
+//!
+//! The bench makes itself the one to whom orphans fall, so a run's daemons, which are nobody's children on purpose,
+//! become its children and are waited for: their CPU time is read when they have ended and before they are reaped.
+
+use anyhow::{Context, bail};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions};
+use rustix::thread::CpuSet;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// The variable that marks every process of a run; Banyan passes it on to daemons and replicas.
+pub(crate) const RUN_VARIABLE: &str = "BANYAN_RUN_ID";
+/// How long everything may take to end after the program has.
+const END_DEADLINE: Duration = Duration::from_secs(10);
+
+/// What an OS process of a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// A node daemon.
+    Daemon,
+    /// A node's part of the program's address space and threads; at home, the program.
+    Replica,
+}
+
+/// One OS process of a run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Member {
+    pub(crate) process: i32,
+    pub(crate) node: usize,
+    pub(crate) role: Role,
+}
+
+/// Puts a process of the run where it belongs; called again for each while a run starts.
+pub(crate) type Place<'a> = &'a mut dyn FnMut(&Member) -> anyhow::Result<()>;
+
+/// What to run.
+pub(crate) struct Launch<'a> {
+    /// Program and arguments.
+    pub(crate) words: Vec<String>,
+    /// Over how many nodes; `None` without Banyan.
+    pub(crate) nodes: Option<u8>,
+    /// Processors that all of it is held to.
+    pub(crate) processors: Option<CpuSet>,
+    /// What the run's processes are marked with.
+    pub(crate) run: String,
+    /// Called for every process of the run as it appears.
+    pub(crate) place: Option<Place<'a>>,
+    /// It must have ended by then.
+    pub(crate) deadline: Duration,
+}
+
+/// What a run took.
+#[derive(Debug, Default)]
+pub(crate) struct Finished {
+    /// Standard output.
+    pub(crate) output: Vec<u8>,
+    /// From start to end.
+    pub(crate) wall_seconds: f64,
+    /// User and system time of the program's own OS process.
+    pub(crate) program_seconds: f64,
+    /// The same of each daemon, in no order.
+    pub(crate) daemon_seconds: Vec<f64>,
+}
+
+impl Finished {
+    /// All CPU time of the run.
+    pub(crate) fn cpu_seconds(&self) -> f64 {
+        self.program_seconds + self.daemon_seconds.iter().sum::<f64>()
+    }
+
+    /// The numbers that a program of the bench prints, as lines of a name and a value.
+    pub(crate) fn numbers(&self) -> anyhow::Result<BTreeMap<String, f64>> {
+        let text = String::from_utf8_lossy(&self.output);
+        text.lines()
+            .map(|line| {
+                let (name, value) = line.split_once(' ').context("a line without a value")?;
+                Ok((name.to_owned(), value.trim().parse::<f64>()?))
+            })
+            .collect::<anyhow::Result<_>>()
+            .with_context(|| format!("the program of the bench printed {text:?}"))
+    }
+}
+
+/// Becomes the parent of orphans.
+pub(crate) fn adopt_orphans() -> anyhow::Result<()> {
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).context("adopting orphans")
+}
+
+/// Runs it to its end.
+pub(crate) fn run(launch: Launch<'_>) -> anyhow::Result<Finished> {
+    let words = launch.words.join(" ");
+    let name = match launch.nodes {
+        Some(nodes) => format!("`{words}` on {nodes} nodes"),
+        None => format!("`{words}`"),
+    };
+    Run::start(launch).and_then(Run::finish).with_context(|| name)
+}
+
+/// A run that is going on. Nothing of it survives this value.
+struct Run<'a> {
+    launch: Launch<'a>,
+    child: Child,
+    started: Instant,
+}
+
+impl Drop for Run<'_> {
+    fn drop(&mut self) {
+        kill_marked(&format!("{RUN_VARIABLE}={}", self.launch.run));
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let deadline = Instant::now() + END_DEADLINE;
+        while let Some(orphan) = orphans(self.child.id()).first().copied()
+            && Instant::now() < deadline
+        {
+            let _ = rustix::process::waitpid(Pid::from_raw(orphan), WaitOptions::NOHANG);
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+impl<'a> Run<'a> {
+    fn start(launch: Launch<'a>) -> anyhow::Result<Self> {
+        let mut command = match launch.nodes {
+            None => Command::new(&launch.words[0]),
+            Some(nodes) => {
+                let mut command = Command::new("/proc/self/exe");
+                command.args(["run", "--place", "spread", "-n", &nodes.to_string(), "--", &launch.words[0]]);
+                command
+            }
+        };
+        command.args(&launch.words[1..]).env(RUN_VARIABLE, &launch.run);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let started = Instant::now();
+        let child = spawn_on(command, launch.processors.as_ref()).context("starting it")?;
+        Ok(Self { launch, child, started })
+    }
+
+    fn finish(mut self) -> anyhow::Result<Finished> {
+        let deadline = self.started + self.launch.deadline;
+        let output = read_all(self.child.stdout.take());
+        let complaints = read_all(self.child.stderr.take());
+        let own = self.child.id() as i32;
+        if self.launch.place.is_some() {
+            self.place_all(own, deadline)?;
+        }
+        let ended = |process: i32| -> anyhow::Result<bool> {
+            let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+            let process = Pid::from_raw(process).context("a process without a number")?;
+            Ok(rustix::process::waitid(WaitId::Pid(process), options)?.is_some())
+        };
+        while !ended(own)? {
+            if Instant::now() > deadline {
+                bail!("not finished after {} s", self.launch.deadline.as_secs());
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let mut finished =
+            Finished { wall_seconds: self.started.elapsed().as_secs_f64(), ..Finished::default() };
+        finished.program_seconds = cpu_seconds(own)?;
+        let status = self.child.wait()?;
+        let end = Instant::now() + END_DEADLINE;
+        loop {
+            let daemons = orphans(self.child.id());
+            if daemons.is_empty() {
+                break;
+            }
+            for daemon in daemons {
+                if ended(daemon)? {
+                    finished.daemon_seconds.push(cpu_seconds(daemon)?);
+                    let _ = rustix::process::waitpid(Pid::from_raw(daemon), WaitOptions::empty());
+                }
+            }
+            if Instant::now() > end {
+                bail!("a node daemon did not end with its program");
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        finished.output = output.join().unwrap_or_default();
+        if !status.success() {
+            let complaints = complaints.join().unwrap_or_default();
+            let last: String =
+                String::from_utf8_lossy(&complaints).lines().rev().take(3).collect::<Vec<_>>().join("; ");
+            bail!("ended with {status}: {last}");
+        }
+        Ok(finished)
+    }
+
+    /// Waits for every process of the run and puts it in its place. Twice, since a thread may have started another
+    /// while its process was being moved.
+    fn place_all(&mut self, own: i32, deadline: Instant) -> anyhow::Result<()> {
+        let nodes = usize::from(self.launch.nodes.unwrap_or(0));
+        let Some(place) = self.launch.place.as_mut() else { return Ok(()) };
+        let mark = format!("{RUN_VARIABLE}={}", self.launch.run);
+        let mut complete = 0;
+        while complete < 2 {
+            let members = members(&mark, own);
+            for member in &members {
+                place(member)?;
+            }
+            let replicas = members.iter().filter(|member| member.role == Role::Replica).count();
+            complete += usize::from(members.len() == 2 * nodes && replicas == nodes);
+            let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+            let process = Pid::from_raw(own).context("a process without a number")?;
+            if rustix::process::waitid(WaitId::Pid(process), options)?.is_some() {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                bail!("{} of {nodes} nodes came up", replicas);
+            }
+            std::thread::sleep(Duration::from_millis(3));
+        }
+        Ok(())
+    }
+}
+
+/// Starts a command held to some processors: a child inherits those of the thread that starts it.
+fn spawn_on(mut command: Command, processors: Option<&CpuSet>) -> anyhow::Result<Child> {
+    let Some(processors) = processors else { return Ok(command.spawn()?) };
+    std::thread::scope(|scope| {
+        let spawned = scope.spawn(|| -> anyhow::Result<Child> {
+            rustix::thread::sched_setaffinity(None, processors)?;
+            Ok(command.spawn()?)
+        });
+        spawned.join().map_err(|_| anyhow::anyhow!("the thread that starts it panicked"))?
+    })
+}
+
+/// Holds every thread of a process to some processors.
+pub(crate) fn hold(process: i32, processors: &CpuSet) {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{process}/task")) else { return };
+    for task in tasks.flatten() {
+        let thread = task.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
+        if thread.is_some() {
+            // A thread that has just ended needs no processor.
+            let _ = rustix::thread::sched_setaffinity(thread, processors);
+        }
+    }
+}
+
+fn read_all(pipe: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(mut pipe) = pipe {
+            let _ = pipe.read_to_end(&mut bytes);
+        }
+        bytes
+    })
+}
+
+/// The fields of `/proc/PID/stat` after the name, from the state on (proc_pid_stat(5), field 3).
+fn stat_fields(process: i32) -> Option<Vec<i64>> {
+    let text = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The name in parentheses may contain anything.
+    let (_, fields) = text.rsplit_once(')')?;
+    Some(fields.split_whitespace().map(|field| field.parse().unwrap_or(0)).collect())
+}
+
+/// User and system time of a process and of the children that it has waited for.
+fn cpu_seconds(process: i32) -> anyhow::Result<f64> {
+    let fields = stat_fields(process).with_context(|| format!("process {process} is gone"))?;
+    let ticks: i64 = fields.iter().skip(11).take(4).sum();
+    Ok(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
+}
+
+fn processes() -> Vec<i32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// Children of the bench that it has not started itself: the daemons of the run. The guard and the raw TCP server are
+/// in process groups of their own; a daemon too, but it leads a session.
+fn orphans(child: u32) -> Vec<i32> {
+    let own = std::process::id();
+    let is_orphan = |process: &i32| {
+        stat_fields(*process).is_some_and(|fields| {
+            let (parent, session) = (fields[1], fields[3]);
+            let own_session =
+                rustix::process::getsid(None).map_or(0, |session| session.as_raw_nonzero().get());
+            parent == i64::from(own) && session != i64::from(own_session) && *process != child as i32
+        })
+    };
+    processes().into_iter().filter(is_orphan).collect()
+}
+
+fn is_marked(process: i32, mark: &str) -> bool {
+    let environment = fs::read(format!("/proc/{process}/environ")).unwrap_or_default();
+    environment.split(|byte| *byte == 0).any(|word| word.starts_with(mark.as_bytes()))
+}
+
+/// The daemons and replicas of a run whose home replica is `home`.
+fn members(mark: &str, home: i32) -> Vec<Member> {
+    let marked: Vec<i32> = processes().into_iter().filter(|process| is_marked(*process, mark)).collect();
+    let daemons: BTreeMap<i32, usize> =
+        marked.iter().filter_map(|process| Some((*process, daemon_node(*process)?))).collect();
+    let replica = |process: &i32| {
+        let image = fs::read_link(format!("/proc/{process}/exe")).ok()?;
+        // Until the stub has taken over, the process is still the launcher or the daemon that started it.
+        if !image.to_string_lossy().contains("banyan-stub") {
+            return None;
+        }
+        let parent = *stat_fields(*process)?.get(1)? as i32;
+        let node = if *process == home { 0 } else { *daemons.get(&parent)? };
+        Some(Member { process: *process, node, role: Role::Replica })
+    };
+    let replicas = marked.iter().filter_map(replica);
+    let daemons =
+        daemons.iter().map(|(process, node)| Member { process: *process, node: *node, role: Role::Daemon });
+    daemons.chain(replicas).collect()
+}
+
+/// The node that a process is the daemon of.
+fn daemon_node(process: i32) -> Option<usize> {
+    let line = fs::read(format!("/proc/{process}/cmdline")).ok()?;
+    let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
+    let place = words.iter().position(|word| *word == b"--node")?;
+    (words.get(1..3) == Some(&[b"node".as_slice(), b"run"])).then_some(())?;
+    std::str::from_utf8(words.get(place + 1)?).ok()?.parse().ok()
+}
+
+/// Kills every process whose environment has a word that begins like this.
+pub(crate) fn kill_marked(mark: &str) -> usize {
+    let own = std::process::id() as i32;
+    let marked = processes().into_iter().filter(|process| *process != own && is_marked(*process, mark));
+    marked
+        .filter_map(Pid::from_raw)
+        .map(|process| {
+            let _ = rustix::process::kill_process(process, Signal::KILL);
+        })
+        .count()
+}
