@@ -9,7 +9,6 @@ use crate::{c, linked};
 
 const SIGILL: i32 = 4;
 const SIGABRT: i32 = 6;
-const SIGBUS: i32 = 7;
 const SIGFPE: i32 = 8;
 const SIGSEGV: i32 = 11;
 
