@@ -119,7 +119,7 @@ impl Message {
     #[must_use]
     pub fn fault(&self) -> Option<Fault> {
         const EVENT_PAGEFAULT: u8 = 0x12;
-        (self.event == EVENT_PAGEFAULT).then(|| Fault {
+        (self.event == EVENT_PAGEFAULT).then_some(Fault {
             address: self.address & !4095,
             write: self.flags & 1 != 0,
             protected: self.flags & 2 != 0,
