@@ -277,8 +277,8 @@ fn closing(program: &Path, nodes: u8) -> String {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let shared = if processors == 1 { "one processor".into() } else { format!("{processors} processors") };
     let said = format!(
-        "The {nodes} nodes shared this machine's {shared}, so this shows that it works, not that it is faster. \
-         Nothing is left of them. Next, a file or a program of yours:"
+        "The {nodes} nodes shared this machine's {shared}, so this shows that it works, not that it is faster; \
+         beside other work the two times say little. Nothing is left of the nodes. Next, a file or a program of yours:"
     );
     format!(
         "\n{}\n\n  banyan run -n {nodes} --stats -- {} FILE\n  banyan run -n {nodes} --stats -- PROGRAM ARGUMENTS...\n",
