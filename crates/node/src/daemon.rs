@@ -355,7 +355,7 @@ impl Daemon {
         const BUFFER: usize = 64 << 10;
         let from = NodeId::new(node).ok_or("a node number that is too high")?;
         let mut stream = BufReader::with_capacity(BUFFER, stream);
-        let mut payload = Vec::new();
+        let mut buffer = Vec::new();
         loop {
             let mut bytes = [0; HEADER_BYTES];
             stream.read_exact(&mut bytes).map_err(|error| ended(&error))?;
@@ -363,10 +363,14 @@ impl Daemon {
             if header.process() != PROCESS {
                 return Err(format!("a message for process {}, which is not here", header.process()));
             }
-            payload.resize(header.payload_bytes(), 0);
-            stream.read_exact(&mut payload).map_err(|error| ended(&error))?;
-            let message = header.message(&payload).map_err(|error| error.to_string())?;
-            match self.pager.receive(from, message, &payload) {
+            // It only grows, so that it is not cleared for every message.
+            if buffer.len() < header.payload_bytes() {
+                buffer.resize(header.payload_bytes(), 0);
+            }
+            let payload = &mut buffer[..header.payload_bytes()];
+            stream.read_exact(payload).map_err(|error| ended(&error))?;
+            let message = header.message(payload).map_err(|error| error.to_string())?;
+            match self.pager.receive(from, message, payload) {
                 Ok(()) => {}
                 Err(error @ PagerError::Rejected { .. }) => return Err(error.to_string()),
                 Err(error) => {

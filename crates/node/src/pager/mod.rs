@@ -18,7 +18,7 @@ use crate::transport::Mesh;
 use banyan_core::coherence::{Contents, Extents, Input, Lane, Node, Output, Policy, Token};
 use banyan_sys::userfaultfd::{self, Fault};
 use banyan_wire::address::{Access, ExtentNumber, Microseconds, NodeId, PageNumber, Run, Transaction};
-use banyan_wire::coherence::{Message, encode_header, encode_payload};
+use banyan_wire::coherence::{HEADER_BYTES, Message, encode_header, encode_payload};
 use banyan_wire::layout::{LARGE_START, LOW_END, PROGRAM_END, PROGRAM_START, EXTENT_SIZE, POOL_SIZE, pool_start};
 use std::collections::HashMap;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -72,7 +72,7 @@ struct State {
     last_token: u64,
     /// Since when a thread waits for a page.
     faulted: HashMap<PageNumber, Instant>,
-    /// Frames are built here.
+    /// Frames are built here. It only grows: clearing it for every frame would cost as much as a copy.
     frame: Vec<u8>,
 }
 
@@ -380,7 +380,9 @@ impl Pager {
                 .map_err(|e| fatal("dropping pages", &e))?,
             Output::Retain { run, transaction } => {
                 let mut payload = Vec::new();
-                contents::read(&self.memory, *run, &mut payload).map_err(|e| fatal("reading pages", &e))?;
+                let end =
+                    contents::read(&self.memory, *run, &mut payload, 0).map_err(|e| fatal("reading pages", &e))?;
+                payload.truncate(end);
                 state.retained.insert((run.first.extent(), *transaction), payload);
             }
             Output::Release { run, transaction } => {
@@ -411,27 +413,31 @@ impl Pager {
             return Err(PagerError::Fatal(format!("a message for {to}, which is not of this run")));
         };
         let mut frame = std::mem::take(&mut state.frame);
-        frame.clear();
-        frame.resize(banyan_wire::coherence::HEADER_BYTES, 0);
-        match (contents, message) {
-            (Contents::None, _) => encode_payload(message, &mut frame),
+        if frame.len() < HEADER_BYTES {
+            frame.resize(HEADER_BYTES, 0);
+        }
+        let end = match (contents, message) {
+            (Contents::None, _) => {
+                let mut payload = Vec::new();
+                encode_payload(message, &mut payload);
+                append(&mut frame, &payload)
+            }
             (Contents::Replica, Message::Grant { run, .. }) => {
-                contents::read(&self.memory, *run, &mut frame)
-                    .map_err(|error| PagerError::Fatal(format!("reading pages: {error}")))?;
+                contents::read(&self.memory, *run, &mut frame, HEADER_BYTES)
+                    .map_err(|error| PagerError::Fatal(format!("reading pages: {error}")))?
             }
             (Contents::Retained, Message::Grant { run, transaction, .. }) => {
                 let kept = state.retained.get(&(run.first.extent(), *transaction));
                 let kept = kept.ok_or_else(|| PagerError::Fatal("pages were not retained".into()))?;
-                frame.extend_from_slice(kept);
+                append(&mut frame, kept)
             }
             _ => return Err(PagerError::Fatal("contents for a message that carries none".into())),
-        }
-        let length = (frame.len() - banyan_wire::coherence::HEADER_BYTES) as u32;
-        let header = encode_header(self.process, message, length);
-        frame[..header.len()].copy_from_slice(&header);
+        };
+        let header = encode_header(self.process, message, (end - HEADER_BYTES) as u32);
+        frame[..HEADER_BYTES].copy_from_slice(&header);
         match lane {
-            Lane::Urgent => lanes.urgent.send(&frame),
-            Lane::Bulk => lanes.bulk.send(&frame),
+            Lane::Urgent => lanes.urgent.send(&frame[..end]),
+            Lane::Bulk => lanes.bulk.send(&frame[..end]),
         }
         state.frame = frame;
         Ok(())
@@ -460,6 +466,16 @@ impl Pager {
             self.counters.fault_took(since.elapsed().as_nanos() as u64);
         }
     }
+}
+
+/// Puts a payload after the header; returns where it ends.
+fn append(frame: &mut Vec<u8>, payload: &[u8]) -> usize {
+    let end = HEADER_BYTES + payload.len();
+    if frame.len() < end {
+        frame.resize(end, 0);
+    }
+    frame[HEADER_BYTES..end].copy_from_slice(payload);
+    end
 }
 
 /// Which node is the first owner of which extents: the pools, and home for everything else.
