@@ -6,7 +6,7 @@
 //! Lock order: `home`, then the pager's. `waiting` and `learned` are taken alone.
 
 use crate::control::{ControlMessage, RegionFacts};
-use crate::launch::{self, DaemonConfiguration, Placement, Summary};
+use crate::launch::{DaemonConfiguration, Placement, Summary};
 use crate::loader;
 use crate::memory_file::MemoryFile;
 use crate::memory_map;
@@ -17,6 +17,7 @@ use crate::statistics::{NodeStatistics, RunStatistics};
 use crate::transport::{self, Lane, Lanes, Mesh, MeshError};
 use banyan_core::coherence::Policy;
 use banyan_core::regions::Regions;
+use banyan_sys::{descriptors, scheduling};
 use banyan_wire::address::NodeId;
 use banyan_wire::coherence::{HEADER_BYTES, Header};
 use banyan_wire::handshake::{Hello, Purpose};
@@ -95,12 +96,16 @@ pub(crate) struct Daemon {
 pub fn run(configuration: DaemonConfiguration) -> u8 {
     // A session of its own: the terminal's signals are the program's.
     let _ = rustix::process::setsid();
+    // A limit on file sizes is meant for the program's files, not for its memory.
+    let files = rustix::process::getrlimit(rustix::process::Resource::Fsize);
+    let raised = rustix::process::Rlimit { current: files.maximum, ..files };
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Fsize, raised);
     let node = configuration.node;
-    let requests = match configuration.requests.map(launch::inherited).transpose() {
+    let requests = match configuration.requests.map(descriptors::take).transpose() {
         Ok(requests) => requests,
         Err(error) => return complain(node, &format!("its request socket: {error}")),
     };
-    let listener = match launch::inherited(configuration.listener) {
+    let listener = match descriptors::take(configuration.listener) {
         Ok(listener) => TcpListener::from(listener),
         Err(error) => return complain(node, &format!("its listening socket: {error}")),
     };
@@ -253,11 +258,13 @@ impl Daemon {
     /// The replica's userfaultfd is here: its faults can be served.
     pub(crate) fn serve_faults(&self) {
         self.thread("faults", |daemon| {
+            let _ = scheduling::make_urgent();
             if let Err(error) = daemon.pager.serve_faults() {
                 daemon.tell(Event::Broken(error.to_string()));
             }
         });
         self.thread("time", |daemon| {
+            let _ = scheduling::make_urgent();
             if let Err(error) = daemon.pager.keep_time() {
                 daemon.tell(Event::Broken(error.to_string()));
             }
@@ -364,6 +371,7 @@ impl Daemon {
 
     fn receive_coherence(&self, node: u8, stream: TcpStream) -> Result<std::convert::Infallible, String> {
         const BUFFER: usize = 64 << 10;
+        let _ = scheduling::make_urgent();
         let from = NodeId::new(node).ok_or("a node number that is too high")?;
         let mut stream = BufReader::with_capacity(BUFFER, stream);
         let mut buffer = Vec::new();

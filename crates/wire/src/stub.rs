@@ -40,11 +40,11 @@ pub enum RequestKind {
     Exit = 9,
     /// Say a line to the person: a call was refused. Values: system call number, reason ([`Refusal`]).
     Refused = 10,
-    /// Push the pages at these addresses to the node, where a thread is about to start. Values: node, addresses.
+    /// Bring the pages at these addresses here: a thread is about to start on them. Values: unused, addresses.
     Push = 11,
     /// Counters of a thread that ends. Values: node, CPU nanoseconds, deputy calls.
     ThreadEnd = 12,
-    /// A thread of another node touched memory that the program does not have. Values: address, instruction.
+    /// A thread that runs here did what kills a program. Values: signal, address, instruction.
     WildAccess = 13,
 }
 
