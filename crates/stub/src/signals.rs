@@ -235,7 +235,11 @@ pub fn die_of(signal: u64) -> ! {
 ///
 /// # Safety
 /// For the kernel to call, with its own frame on this thread's stub stack.
-pub unsafe extern "C" fn on_signal(signal: u64, information: *mut SignalInformation, context: *mut UserContext) {
+pub unsafe extern "C" fn on_signal(
+    signal: u64,
+    information: *mut SignalInformation,
+    context: *mut UserContext,
+) {
     // SAFETY: the kernel passes its frame on this thread's own stub stack.
     let (information, context) = unsafe { (&*information, &mut *context) };
     let thread = Thread::current();

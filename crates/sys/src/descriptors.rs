@@ -30,7 +30,9 @@ pub fn take(number: i32) -> io::Result<OwnedFd> {
 pub fn set_close_on_exec(number: i32, close: bool) -> io::Result<()> {
     const F_SETFD: u64 = 2;
     // SAFETY: changes a flag of a descriptor and touches no memory.
-    unsafe { call(linux::__NR_fcntl, [number as u64, F_SETFD, u64::from(close), 0, 0, 0]) }.map(drop).map_err(error)
+    unsafe { call(linux::__NR_fcntl, [number as u64, F_SETFD, u64::from(close), 0, 0, 0]) }
+        .map(drop)
+        .map_err(error)
 }
 
 /// Marks every descriptor but the standard three to be closed on exec.
