@@ -24,6 +24,7 @@ mod allocator;
 mod arena;
 pub mod disk;
 mod heap_memory;
+pub mod noun;
 pub mod store;
 
 #[cfg(test)]
