@@ -446,13 +446,18 @@ mod tests {
                 assert_eq!(address % layout.align(), 0);
                 let fill = round as u8;
                 // SAFETY: the object was just allocated with this size.
-                unsafe { std::ptr::write_bytes(std::ptr::with_exposed_provenance_mut::<u8>(address), fill, size) };
+                unsafe {
+                    std::ptr::write_bytes(std::ptr::with_exposed_provenance_mut::<u8>(address), fill, size);
+                };
                 live.push((address, layout, fill));
             } else {
                 let (address, layout, fill) = live.swap_remove(next(live.len() as u64) as usize);
                 // SAFETY: the object is live and has this size.
                 let bytes = unsafe {
-                    std::slice::from_raw_parts(std::ptr::with_exposed_provenance::<u8>(address), layout.size())
+                    std::slice::from_raw_parts(
+                        std::ptr::with_exposed_provenance::<u8>(address),
+                        layout.size(),
+                    )
                 };
                 assert!(bytes.iter().all(|byte| *byte == fill), "an object was overwritten");
                 // SAFETY: the object is live, was allocated with this layout, and is forgotten now.

@@ -68,7 +68,9 @@ pub enum ArenaError {
     #[error(transparent)]
     Open(#[from] OpenError),
     /// Something else of this process lies where the heap must be.
-    #[error("address {base:#x} is taken in this process; open fewer arenas at a time, or export this one and import it at another base")]
+    #[error(
+        "address {base:#x} is taken in this process; open fewer arenas at a time, or export this one and import it at another base"
+    )]
     BaseTaken {
         /// The heap's address.
         base: u64,
@@ -94,7 +96,9 @@ pub enum RollbackError {
 
 /// No room in the reservation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the arena's reservation has no room for {size} bytes aligned to {alignment}; free something, or export it and import it into a larger reservation")]
+#[error(
+    "the arena's reservation has no room for {size} bytes aligned to {alignment}; free something, or export it and import it into a larger reservation"
+)]
 pub struct AllocateError {
     /// Bytes asked for.
     pub size: usize,
@@ -128,20 +132,22 @@ impl Arena<FileDisk> {
         name.push(format!(".new-{}", std::process::id()));
         let temporary = PathBuf::from(name);
         let mut uuid = [0; 16];
-        rustix::rand::getrandom(&mut uuid, rustix::rand::GetRandomFlags::empty()).map_err(|e| io(e.into()))?;
+        rustix::rand::getrandom(&mut uuid, rustix::rand::GetRandomFlags::empty())
+            .map_err(|e| io(e.into()))?;
         let identity = Identity { uuid, base: options.base, reservation: options.reservation };
         let disk = FileDisk::create(&temporary).map_err(failed)?;
-        let created = Store::create(disk, identity, options.store).map_err(ArenaError::from).and_then(|store| {
-            // A hard link fails if the name is taken, where a rename would replace.
-            std::fs::hard_link(&temporary, path).map_err(|error| match error.kind() {
-                std::io::ErrorKind::AlreadyExists => failed(FileDiskError::Exists),
-                _ => io(error),
-            })?;
-            let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-            let directory = std::fs::File::open(directory.unwrap_or(Path::new("."))).map_err(io)?;
-            directory.sync_all().map_err(io)?;
-            Ok(store)
-        });
+        let created =
+            Store::create(disk, identity, options.store).map_err(ArenaError::from).and_then(|store| {
+                // A hard link fails if the name is taken, where a rename would replace.
+                std::fs::hard_link(&temporary, path).map_err(|error| match error.kind() {
+                    std::io::ErrorKind::AlreadyExists => failed(FileDiskError::Exists),
+                    _ => io(error),
+                })?;
+                let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+                let directory = std::fs::File::open(directory.unwrap_or(Path::new("."))).map_err(io)?;
+                directory.sync_all().map_err(io)?;
+                Ok(store)
+            });
         // The second name goes in any case; failing to remove it costs a stray file, no more.
         let _stray = std::fs::remove_file(&temporary);
         Self::over(created?, RecoveryReport::default(), options)
@@ -277,7 +283,9 @@ impl<D: Disk> Arena<D> {
     pub unsafe fn free(&mut self, pointer: NonNull<u8>, layout: Layout) {
         // SAFETY: as the caller promises.
         let freed = unsafe { self.allocator.free(pointer.as_ptr() as usize, layout) };
-        let Some(Fresh { offset, length }) = freed.filter(|fresh| fresh.length >= DISCARD_MIN) else { return };
+        let Some(Fresh { offset, length }) = freed.filter(|fresh| fresh.length >= DISCARD_MIN) else {
+            return;
+        };
         let (page, count) = ((offset / BLOCK_SIZE) as u32, length / BLOCK_SIZE);
         // SAFETY: the object is free, so nobody refers to its pages.
         if unsafe { self.memory.discard(page, count) }.is_ok() {

@@ -103,7 +103,10 @@ impl HeapMemory {
     /// Nobody may write to the page while the slice lives.
     pub(crate) unsafe fn page(&self, page: u32) -> &[u8] {
         let address = self.mapping.base() + page as usize * BLOCK_SIZE;
-        assert!(address + BLOCK_SIZE <= self.mapping.base() + self.mapping.length(), "the page is in the heap");
+        assert!(
+            address + BLOCK_SIZE <= self.mapping.base() + self.mapping.length(),
+            "the page is in the heap"
+        );
         // SAFETY: the page is inside the mapping, which is readable, and the caller keeps writers away.
         unsafe { std::slice::from_raw_parts(std::ptr::with_exposed_provenance(address), BLOCK_SIZE) }
     }

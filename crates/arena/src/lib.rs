@@ -25,7 +25,9 @@ mod arena;
 pub mod disk;
 mod heap_memory;
 pub mod noun;
+pub mod snapshot;
 pub mod store;
+pub mod tool;
 
 #[cfg(test)]
 mod crash_tests;

@@ -1,19 +1,26 @@
 //! The heap over real files: commits, rollbacks, snapshots, kills, refusals.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::alloc::Layout;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use banyan_arena::disk::FileDiskError;
 use banyan_arena::store::{CommitError, StoreOptions};
 use banyan_arena::{Arena, ArenaError, ArenaOptions};
-use banyan_arena::disk::FileDiskError;
 
 /// Each test has a base of its own, since they share one process.
 fn options(number: u64) -> ArenaOptions {
     let mut store = StoreOptions::default();
     store.fold_blocks = 64;
-    ArenaOptions { base: 0x1000_0000_0000 + (number << 36), reservation: 1 << 32, store, ..Default::default() }
+    ArenaOptions {
+        base: 0x1000_0000_0000 + (number << 36),
+        reservation: 1 << 32,
+        store,
+        ..Default::default()
+    }
 }
 
 fn layout(size: usize) -> Layout {
@@ -89,7 +96,10 @@ fn a_rollback_undoes_memory_roots_and_allocations() {
             // SAFETY: the rollback brought the object back.
             let bytes = unsafe { std::slice::from_raw_parts(large, 3 << 20) };
             assert!(bytes.iter().all(|byte| *byte == round as u8 + 1));
-            assert_eq!(arena.dirty_pages().unwrap(), if track_everything { arena.dirty_pages().unwrap() } else { 0 });
+            assert_eq!(
+                arena.dirty_pages().unwrap(),
+                if track_everything { arena.dirty_pages().unwrap() } else { 0 }
+            );
             // SAFETY: as above; the slice is not used any more.
             unsafe { arena.free(std::ptr::NonNull::new(large.cast_mut()).unwrap(), layout(3 << 20)) };
             arena.remove_root("large");
@@ -200,7 +210,10 @@ fn a_kill_loses_no_acknowledged_commit() {
         child.kill().unwrap();
         let output = child.wait_with_output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout);
-        let told = text.lines().filter_map(|line| line.rsplit_once("acknowledged ")?.1.parse::<u64>().ok()).last();
+        let told = text
+            .lines()
+            .filter_map(|line| line.rsplit_once("acknowledged ")?.1.parse::<u64>().ok())
+            .next_back();
         if !path.exists() {
             assert_eq!(told, None);
             continue;

@@ -1,5 +1,7 @@
 //! Nouns against the published vectors, and against hostile input.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::sync::Arc;
 
 use banyan_arena::disk::MemoryDisk;
@@ -9,8 +11,7 @@ use banyan_arena::{Arena, ArenaOptions};
 use proptest::prelude::*;
 
 fn arena(number: u64) -> Arena<Arc<MemoryDisk>> {
-    let identity =
-        Identity { uuid: [7; 16], base: 0x1400_0000_0000 + (number << 36), reservation: 1 << 33 };
+    let identity = Identity { uuid: [7; 16], base: 0x1400_0000_0000 + (number << 36), reservation: 1 << 33 };
     Arena::format(Arc::new(MemoryDisk::default()), identity, ArenaOptions::default()).unwrap()
 }
 
@@ -22,7 +23,7 @@ fn hex(bytes: &[u8]) -> String {
 fn jam_and_cue_are_exact() {
     let mut arena = arena(1);
     let mut nouns = Nouns::new(&mut arena);
-    let [zero, one, two, three] = [0, 1, 2, 3].map(Noun::from_word);
+    let [zero, one, two, three] = [0, 1, 2, 3].map(Noun::small);
     let pair = |nouns: &mut Nouns<'_, _>| nouns.tuple(&[one, two]).unwrap();
     let (a, b) = (pair(&mut nouns), pair(&mut nouns));
     let shared = nouns.tuple(&[a, b, one, two]).unwrap();
@@ -49,12 +50,12 @@ fn mugs_are_exact() {
     let mut arena = arena(2);
     let mut nouns = Nouns::new(&mut arena);
     let hello = nouns.atom_of_bytes(b"Hello, world!").unwrap();
-    let atoms = [(Noun::ZERO, 0x79ff_04e8), (Noun::from_word(1), 0x715c_2a60), (Noun::from_word(2), 0x718b_9468)];
+    let atoms = [(Noun::ZERO, 0x79ff_04e8), (Noun::small(1), 0x715c_2a60), (Noun::small(2), 0x718b_9468)];
     for (noun, expected) in atoms.into_iter().chain([(hello, 0x4d44_1035)]) {
         assert_eq!(nouns.mug(noun), expected);
     }
     for (word, expected) in [(0, 0x192f_5588), (1, 0x6b32_ec46), (2, 0x02ef_fe10)] {
-        let cell = nouns.tuple(&[Noun::from_word(word), Noun::from_word(word)]).unwrap();
+        let cell = nouns.tuple(&[Noun::small(word), Noun::small(word)]).unwrap();
         assert_eq!(nouns.mug(cell), expected);
     }
 }
@@ -63,9 +64,9 @@ fn mugs_are_exact() {
 fn sharing_does_not_explode() {
     let mut arena = arena(3);
     let mut nouns = Nouns::new(&mut arena);
-    let mut build = |leaf: u64| {
+    let mut build = |leaf: u32| {
         // 2^200 leaves, 200 cells.
-        (0..200).fold(Noun::from_word(leaf), |noun, _| nouns.cell(noun, noun).unwrap())
+        (0..200).fold(Noun::small(leaf), |noun, _| nouns.cell(noun, noun).unwrap())
     };
     let (left, right, other) = (build(5), build(5), build(6));
     assert!(nouns.equal(left, right));
@@ -75,7 +76,7 @@ fn sharing_does_not_explode() {
     let cued = nouns.cue(&jammed).unwrap();
     assert!(nouns.equal(cued, left));
     // A list of a million cells is deep, and no stack overflows.
-    let long: Vec<Noun> = (0..1_000_000).map(Noun::from_word).collect();
+    let long: Vec<Noun> = (0..1_000_000).map(Noun::small).collect();
     let list = nouns.list(&long).unwrap();
     let jammed = nouns.jam(list);
     let cued = nouns.cue(&jammed).unwrap();

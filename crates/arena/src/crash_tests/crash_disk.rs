@@ -134,7 +134,8 @@ impl<'a> CrashDisk<'a> {
         let count = open.len() as u32;
         let newest = |sector: u64| *self.point.window.sectors[&sector].last().unwrap();
         // An older unsynced version may have reached the platter in place of the newest.
-        let versions = open.iter().map(|sector| self.point.window.sectors[sector].len()).max().unwrap_or(1) as u32;
+        let versions =
+            open.iter().map(|sector| self.point.window.sectors[sector].len()).max().unwrap_or(1) as u32;
         let choice = state.choices.next(3 * count + versions);
         for (at, sector) in (0..count).zip(&open) {
             let bytes = if choice == 0 {

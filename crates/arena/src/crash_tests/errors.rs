@@ -29,7 +29,8 @@ impl FailingDisk {
         self.left.fetch_sub(1, Ordering::Relaxed) == 0
     }
     fn error(&self) -> io::Error {
-        let kind = if self.failure == Failure::Full { io::ErrorKind::StorageFull } else { io::ErrorKind::Other };
+        let kind =
+            if self.failure == Failure::Full { io::ErrorKind::StorageFull } else { io::ErrorKind::Other };
         io::Error::new(kind, "injected")
     }
 }

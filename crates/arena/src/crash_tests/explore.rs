@@ -9,7 +9,8 @@ use super::recording::{CrashPoint, RecordingDisk};
 use crate::disk::MemoryDisk;
 use crate::store::{Identity, Sabotage, Store, StoreOptions};
 
-pub(crate) const IDENTITY: Identity = Identity { uuid: *b"crash tests uuid", base: 1 << 44, reservation: 1 << 30 };
+pub(crate) const IDENTITY: Identity =
+    Identity { uuid: *b"crash tests uuid", base: 1 << 44, reservation: 1 << 30 };
 
 pub(crate) fn small(sabotage: Sabotage) -> StoreOptions {
     StoreOptions { segment_blocks: 8, fold_blocks: 14, growth_blocks: 16, sabotage }
@@ -37,7 +38,12 @@ pub(crate) struct Tally {
 }
 
 /// Recovers from one crash state and judges it. The transaction recovered, or the fault.
-fn judge(point: &CrashPoint, disk: &CrashDisk<'_>, versions: &[Version], options: StoreOptions) -> Result<usize, String> {
+fn judge(
+    point: &CrashPoint,
+    disk: &CrashDisk<'_>,
+    versions: &[Version],
+    options: StoreOptions,
+) -> Result<usize, String> {
     let (mut store, _) = Store::open(ByReference(disk), options).map_err(|error| format!("open: {error}"))?;
     let transaction = store.position().transaction;
     let allowed = point.acknowledged..=point.acknowledged + 1;
@@ -45,7 +51,10 @@ fn judge(point: &CrashPoint, disk: &CrashDisk<'_>, versions: &[Version], options
         .filter_map(|index| Some((index, versions.get(index)?)))
         .find(|(_, version)| version.transaction == transaction);
     let Some((index, version)) = found else {
-        return Err(format!("recovered commit {transaction}, acknowledged {}", versions[point.acknowledged].transaction));
+        return Err(format!(
+            "recovered commit {transaction}, acknowledged {}",
+            versions[point.acknowledged].transaction
+        ));
     };
     match version.fault(&mut store) {
         None => Ok(index),

@@ -50,7 +50,7 @@ pub(crate) fn random_step(chance: &mut Chance, version: &Version) -> Step {
     let count = [0, 1, 1, 2, 2, 3, 5, 9][chance.below(8) as usize];
     for _ in 0..count {
         let page = chance.below(14) as u32;
-        let seed = (chance.below(8) != 0).then(|| chance.0 | 1);
+        let seed = if chance.below(8) == 0 { None } else { Some(chance.0 | 1) };
         pages.insert(page, seed);
     }
     let names = ["a", "b", "c"];
@@ -68,7 +68,8 @@ impl Version {
         let mut next = self.clone();
         next.transaction += 1;
         // Tells apart two commits that were given the same number because a crash came between.
-        next.event = step.pages.values().flatten().fold(self.event * 31 % (1 << 40) + 3, |sum, seed| sum ^ seed >> 24);
+        next.event =
+            step.pages.values().flatten().fold(self.event * 31 % (1 << 40) + 3, |sum, seed| sum ^ seed >> 24);
         next.roots.insert("root".to_owned(), next.transaction * 7);
         // A long name of changing length, so that a record's lists straddle the header's sectors.
         next.roots.retain(|name, _| name == "root");

@@ -4,6 +4,7 @@
 //! for every two bits, so its cost is linear in the input whatever the input says.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::{BuildHasherDefault, Hasher};
 
 use super::{Noun, Nouns};
@@ -171,28 +172,37 @@ impl<D: Disk> Nouns<'_, D> {
     /// The noun as bytes.
     pub fn jam(&mut self, noun: Noun) -> Vec<u8> {
         let mut writer = BitWriter::default();
-        // Nouns seen, by hash; a list for each hash, since two nouns may share one.
-        let mut seen: Numbers<Vec<(Noun, u64)>> = HashMap::default();
-        let mut by_word: Numbers<u64> = HashMap::default();
+        // Direct atoms by value; the rest by hash in the low half of the key, and in the high half a count of
+        // the nouns that share it.
+        let mut atoms: Numbers<u64> = HashMap::default();
+        let mut seen: Numbers<(Noun, u64)> = HashMap::default();
         let mut stack = vec![noun];
         while let Some(at) = stack.pop() {
             let position = writer.position();
-            // The very same object is found without comparing; an equal one by its hash.
-            let known = match by_word.get(&at.0) {
-                Some(before) => Some(*before),
-                None if at.is_direct() => None,
-                None => {
-                    let hash = u64::from(self.mug(at));
-                    let list = seen.entry(hash).or_default();
-                    let found = list.iter().copied().find(|(other, _)| self.equal(*other, at));
-                    if found.is_none() {
-                        list.push((at, position));
-                    }
-                    found.map(|(_, before)| before)
+            let mut known = None;
+            if at.is_direct() {
+                known = atoms.get(&at.0).copied();
+                if known.is_none() {
+                    atoms.insert(at.0, position);
                 }
-            };
-            if known.is_none() {
-                by_word.insert(at.0, position);
+            } else {
+                let mut key = u64::from(self.mug(at));
+                loop {
+                    match seen.entry(key) {
+                        Entry::Vacant(entry) => {
+                            entry.insert((at, position));
+                            break;
+                        }
+                        Entry::Occupied(entry) => {
+                            let (other, before) = *entry.get();
+                            if other == at || self.equal(other, at) {
+                                known = Some(before);
+                                break;
+                            }
+                            key += 1 << 32;
+                        }
+                    }
+                }
             }
             if let Some((head, tail)) = self.split(at) {
                 if let Some(before) = known {

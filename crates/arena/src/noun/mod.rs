@@ -38,9 +38,18 @@ impl Noun {
         self.0
     }
 
-    /// The noun of a word that was kept in a root of the same arena.
+    /// A small number as an atom.
     #[must_use]
-    pub fn from_word(word: u64) -> Noun {
+    pub fn small(value: u32) -> Noun {
+        Noun(u64::from(value))
+    }
+
+    /// The noun of a word that was kept in a root.
+    ///
+    /// # Safety
+    /// The word came from [`Noun::word`], and the noun it stood for is in the arena it will be used with.
+    #[must_use]
+    pub unsafe fn from_word(word: u64) -> Noun {
         Noun(word)
     }
 
@@ -229,7 +238,10 @@ impl<'a, D: Disk> Nouns<'a, D> {
             let count = usize::try_from((*place).words).ok()?;
             let first: *const u64 = place.add(1).cast();
             let last = (first as usize).checked_add(count.checked_mul(8)?)?.checked_sub(1)?;
-            assert!(self.arena.in_arena(last as *const u8), "a noun of another arena or from before a rollback");
+            assert!(
+                self.arena.in_arena(last as *const u8),
+                "a noun of another arena or from before a rollback"
+            );
             Some(use_words(std::slice::from_raw_parts(first, count)))
         }
     }
@@ -238,7 +250,7 @@ impl<'a, D: Disk> Nouns<'a, D> {
         let address = (noun.0 & ADDRESS) as usize;
         let last = address + size_of::<T>() - 1;
         let inside = self.arena.in_arena(address as *const u8) && self.arena.in_arena(last as *const u8);
-        assert!(inside && address % 16 == 0, "a noun of another arena or from before a rollback");
+        assert!(inside && address.is_multiple_of(16), "a noun of another arena or from before a rollback");
         std::ptr::with_exposed_provenance_mut(address)
     }
 

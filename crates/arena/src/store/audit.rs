@@ -109,7 +109,8 @@ impl<D: Disk> Store<D> {
         let mut seen: HashSet<u64> = HashSet::new();
         for tree in self.trees() {
             let mut pages = Vec::new();
-            reader.walk(tree, &mut |node| seen.insert(node.block), &mut |_, entry| pages.push(entry.block))?;
+            reader
+                .walk(tree, &mut |node| seen.insert(node.block), &mut |_, entry| pages.push(entry.block))?;
             shared.extend(pages);
         }
         shared.extend(&seen);
@@ -118,13 +119,9 @@ impl<D: Disk> Store<D> {
         }
         let mut current: HashSet<u64> = HashSet::new();
         let mut nodes: HashSet<u64> = HashSet::new();
-        reader.walk(
-            self.meta.tree,
-            &mut |node| nodes.insert(node.block),
-            &mut |_, entry| {
-                current.insert(entry.block);
-            },
-        )?;
+        reader.walk(self.meta.tree, &mut |node| nodes.insert(node.block), &mut |_, entry| {
+            current.insert(entry.block);
+        })?;
         current.extend(nodes);
         let lists = self.snapshots.snapshots.iter().flat_map(|snapshot| &snapshot.deadlist);
         for chunk in lists.chain(&self.snapshots.deadlist) {
@@ -223,7 +220,7 @@ impl<D: Disk> Store<D> {
                 report.damage.push(damage);
             }
             report.pages += 1;
-            if report.pages % 1024 == 0 || report.pages == total {
+            if report.pages.is_multiple_of(1024) || report.pages == total {
                 progress(report.pages, total);
             }
         }
@@ -236,15 +233,16 @@ impl<D: Disk> Store<D> {
         for record in &self.tail.records {
             let Some((start, _)) = record.overhead.first() else { continue };
             self.disk.read_at(start * BLOCK, &mut block.0)?;
-            let intact = super::format::RecordHeader::decode(&block, true).is_some_and(|(header, _, inline)| {
-                let pointer = BlobPointer {
-                    block: header.body_block,
-                    bytes: header.body_bytes,
-                    checksum: header.body_checksum,
-                };
-                header.transaction == record.position.transaction
-                    && (inline.is_some() || self.blob_is_intact(pointer))
-            });
+            let intact =
+                super::format::RecordHeader::decode(&block, true).is_some_and(|(header, _, inline)| {
+                    let pointer = BlobPointer {
+                        block: header.body_block,
+                        bytes: header.body_bytes,
+                        checksum: header.body_checksum,
+                    };
+                    header.transaction == record.position.transaction
+                        && (inline.is_some() || self.blob_is_intact(pointer))
+                });
             if !intact {
                 let what = "log record".to_owned();
                 report.damage.push(Damage { offset: start * BLOCK, length: BLOCK, what });

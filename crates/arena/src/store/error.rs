@@ -72,13 +72,17 @@ pub enum OpenError {
         found: u32,
     },
     /// Written with another page size.
-    #[error("the arena has pages of {found} bytes, this build uses 4096; export it where it was made and import it here")]
+    #[error(
+        "the arena has pages of {found} bytes, this build uses 4096; export it where it was made and import it here"
+    )]
     PageSize {
         /// Page size in the file.
         found: u32,
     },
     /// The file ends too early.
-    #[error("the arena file has {found} bytes and must have {expected}: it was truncated; restore it from a copy")]
+    #[error(
+        "the arena file has {found} bytes and must have {expected}: it was truncated; restore it from a copy"
+    )]
     Truncated {
         /// Bytes in the file.
         found: u64,
@@ -105,13 +109,17 @@ impl From<ReadError> for OpenError {
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
     /// The disk failed during the commit: whether it is durable is not known until the arena is opened again.
-    #[error("the disk failed during the commit; the arena takes no more commits: open it again, at its last good commit")]
+    #[error(
+        "the disk failed during the commit; the arena takes no more commits: open it again, at its last good commit"
+    )]
     Io(#[source] io::Error),
     /// An earlier write or sync failed.
     #[error("an earlier write or sync failed; open the arena again, at its last good commit")]
     Poisoned,
     /// No room for the new pages. Nothing was written and the arena goes on as before.
-    #[error("the disk is full: {needed} more bytes are needed; free some space, or roll back and drop a snapshot, and commit again")]
+    #[error(
+        "the disk is full: {needed} more bytes are needed; free some space, or roll back and drop a snapshot, and commit again"
+    )]
     DiskFull {
         /// Bytes that the file could not grow by.
         needed: u64,
@@ -135,6 +143,8 @@ pub enum CommitError {
     #[error("a snapshot's name has 1 to 255 bytes, {0:?} has not")]
     SnapshotName(String),
     /// The roots are too many or their names too long.
-    #[error("the roots take more than 1536 bytes (10 and the name's length each); use fewer or shorter names")]
+    #[error(
+        "the roots take more than 1536 bytes (10 and the name's length each); use fewer or shorter names"
+    )]
     RootsTooLarge,
 }

@@ -151,6 +151,9 @@ pub(crate) fn read_blob<D: Disk>(disk: &D, pointer: BlobPointer, what: &str) -> 
     if checksum(bytes) == pointer.checksum { Ok(bytes.to_vec()) } else { Err(damaged()) }
 }
 
+/// A fold worked out: the new state, its meta, and the blocks of the space map.
+type Prepared = (Folding, Meta, Vec<(u64, Block)>);
+
 /// The growing result of a fold; nothing of it is in the store until the meta is durable.
 #[derive(Default)]
 struct Folding {
@@ -204,7 +207,7 @@ impl<D: Disk> Store<D> {
     }
 
     /// Works out the new state in memory.
-    fn prepare(&mut self, limbo: &[(u64, u64)]) -> Result<(Folding, Meta, Vec<(u64, Block)>), CommitError> {
+    fn prepare(&mut self, limbo: &[(u64, u64)]) -> Result<Prepared, CommitError> {
         // The slot that is written next belongs to the meta that these runs were kept for.
         for (start, count) in limbo {
             self.space.set(&self.disk, *start, *count, false)?;
@@ -419,7 +422,10 @@ impl<D: Disk> Store<D> {
         // What was reserved too much is given back before the map is written.
         let used = (limbo.len() as u64).div_ceil(BLOCK);
         self.space.set(&self.disk, blocks.limbo + used, limbo_blocks - used, false)?;
-        assert!(self.space.index.len() as u64 * 20 <= index_blocks * BLOCK, "the fold grew the file by 64 groups");
+        assert!(
+            self.space.index.len() as u64 * 20 <= index_blocks * BLOCK,
+            "the fold grew the file by 64 groups"
+        );
         let index_used = (self.space.index.len() as u64 * 20).div_ceil(BLOCK);
         self.space.set(&self.disk, blocks.index + index_used, index_blocks - index_used, false)?;
         if limbo.is_empty() {

@@ -23,14 +23,14 @@ use std::collections::{BTreeMap, HashMap};
 use zerocopy::IntoBytes;
 
 pub use self::audit::{Audit, VerifyReport};
-pub use self::error::{CommitError, CreateError, Damage, OpenError, ReadError};
-pub use self::format::{FORMAT_VERSION, Identity, Position, Roots, SNAPSHOT_NAME_MAX, SnapshotOperation};
-pub use self::recovery::RecoveryReport;
-pub use self::tree::PageEntry;
 use self::codec::{checksum, page_checksum};
+pub use self::error::{CommitError, CreateError, Damage, OpenError, ReadError};
 use self::fold::SnapshotTable;
 use self::format::{BlobPointer, LogPosition, Meta, NodePointer, RecordBody, RecordHeader, roots_fit};
+pub use self::format::{FORMAT_VERSION, Identity, Position, Roots, SNAPSHOT_NAME_MAX, SnapshotOperation};
+pub use self::recovery::RecoveryReport;
 use self::space::Space;
+pub use self::tree::PageEntry;
 use self::tree::{NodeCache, TreeReader};
 use crate::disk::{BLOCK_SIZE, Block, Disk};
 
@@ -177,7 +177,8 @@ impl<D: Disk> Store<D> {
     pub fn create(disk: D, identity: Identity, options: StoreOptions) -> Result<Self, CreateError> {
         let Identity { base, reservation, .. } = identity;
         const ALIGNMENT: u64 = 2 << 20;
-        if base % ALIGNMENT != 0 || reservation % ALIGNMENT != 0 || reservation == 0 || reservation > 16 << 40 {
+        if base % ALIGNMENT != 0 || reservation % ALIGNMENT != 0 || reservation == 0 || reservation > 16 << 40
+        {
             return Err(CreateError::BadGeometry { base, reservation });
         }
         let total = (format::META_SLOTS + options.segment_blocks).max(options.growth_blocks);
@@ -548,7 +549,8 @@ impl<D: Disk> Store<D> {
         if plan.header.body_block != 0 {
             runs.push((plan.header.body_block, padded.iter().map(|block| &block.0[..]).collect()));
         }
-        self.statistics.bytes_written += runs.iter().map(|(_, pieces)| pieces.len() as u64 * BLOCK).sum::<u64>();
+        self.statistics.bytes_written +=
+            runs.iter().map(|(_, pieces)| pieces.len() as u64 * BLOCK).sum::<u64>();
         let skip_sync = self.sabotaged(Sabotage::SkipCommitSync);
         if let ([(start, pieces)], false) = (runs.as_slice(), skip_sync) {
             return self.disk.write_durable_at(start * BLOCK, pieces);

@@ -4,6 +4,7 @@
 //! The map decides nothing about *when* a block may be freed: that is the fold's business.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use super::codec::{Reader, Writer, checksum};
 use super::error::{Damage, ReadError};
@@ -93,28 +94,34 @@ impl Space {
 
     fn group<D: Disk>(&mut self, disk: &D, number: usize) -> Result<&mut Group, ReadError> {
         let entry = self.index[number];
-        if !self.groups.contains_key(&number) {
-            let mut bits = Box::new([0_u64; WORDS]);
-            if entry.block != 0 {
-                let mut block = Block::ZERO;
-                let offset = entry.block * BLOCK_SIZE as u64;
-                disk.read_at(offset, &mut block.0)?;
-                if checksum(&block.0) != entry.checksum {
-                    let what = format!("space map of group {number}");
-                    return Err(ReadError::Damaged(Damage { offset, length: BLOCK_SIZE as u64, what }));
-                }
-                for (word, bytes) in bits.iter_mut().zip(block.0.as_chunks::<8>().0) {
-                    *word = u64::from_le_bytes(*bytes);
-                }
+        let vacant = match self.groups.entry(number) {
+            Entry::Occupied(group) => return Ok(group.into_mut()),
+            Entry::Vacant(vacant) => vacant,
+        };
+        let mut bits = Box::new([0_u64; WORDS]);
+        if entry.block != 0 {
+            let mut block = Block::ZERO;
+            let offset = entry.block * BLOCK_SIZE as u64;
+            disk.read_at(offset, &mut block.0)?;
+            if checksum(&block.0) != entry.checksum {
+                let what = format!("space map of group {number}");
+                return Err(ReadError::Damaged(Damage { offset, length: BLOCK_SIZE as u64, what }));
             }
-            self.groups.insert(number, Group { bits, dirty: false, longest: GROUP_BLOCKS });
+            for (word, bytes) in bits.iter_mut().zip(block.0.as_chunks::<8>().0) {
+                *word = u64::from_le_bytes(*bytes);
+            }
         }
-        // The group was inserted just above if it was missing.
-        Ok(self.groups.entry(number).or_insert_with(|| unreachable!("the group is loaded")))
+        Ok(vacant.insert(Group { bits, dirty: false, longest: GROUP_BLOCKS }))
     }
 
     /// Marks a run as used or free, whatever it was before. Runs may cross groups.
-    pub(crate) fn set<D: Disk>(&mut self, disk: &D, start: u64, count: u64, used: bool) -> Result<(), ReadError> {
+    pub(crate) fn set<D: Disk>(
+        &mut self,
+        disk: &D,
+        start: u64,
+        count: u64,
+        used: bool,
+    ) -> Result<(), ReadError> {
         let (mut block, end) = (start, start + count);
         while block < end {
             let number = group_of(block);

@@ -98,8 +98,7 @@ impl Node {
             let mut entries = Vec::with_capacity(count.min(LEAF_ENTRIES));
             for _ in 0..count {
                 let page = ascending(reader.u32()?)?;
-                let entry =
-                    PageEntry { block: reader.u48()?, birth: reader.u48()?, checksum: reader.u32()? };
+                let entry = PageEntry { block: reader.u48()?, birth: reader.u48()?, checksum: reader.u32()? };
                 entries.push((page, entry));
             }
             Some(Node::Leaf(entries))
@@ -342,9 +341,9 @@ impl<D: Disk, A: NodeAllocator> TreeUpdate<'_, D, A> {
                 let mut rest = changes;
                 for (at, (first, child)) in children.iter().enumerate() {
                     // The leftmost child also takes what is smaller than every key.
-                    let until = children.get(at + 1).map_or(rest.len(), |(next, _)| {
-                        rest.partition_point(|(page, _)| page < next)
-                    });
+                    let until = children
+                        .get(at + 1)
+                        .map_or(rest.len(), |(next, _)| rest.partition_point(|(page, _)| page < next));
                     let (here, after) = rest.split_at(until);
                     rest = after;
                     if here.is_empty() {
@@ -401,8 +400,11 @@ impl<D: Disk, A: NodeAllocator> TreeUpdate<'_, D, A> {
 
     fn write(&mut self, node: Node) -> Result<NodePointer, A::Error> {
         let block = node.encode();
-        let pointer =
-            NodePointer { block: self.allocator.allocate()?, birth: self.birth, checksum: checksum(&block.0) };
+        let pointer = NodePointer {
+            block: self.allocator.allocate()?,
+            birth: self.birth,
+            checksum: checksum(&block.0),
+        };
         self.reader.cache.insert(pointer, Arc::new(node));
         self.change.written.push((pointer.block, block));
         Ok(pointer)
