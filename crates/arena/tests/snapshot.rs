@@ -11,7 +11,7 @@ fn conforms(mut place: Box<dyn Snapshot>, reopen: &mut dyn FnMut(Box<dyn Snapsho
     for event in 0..60 {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         let length = [0, 1, 100, 5000, 200_000][(seed >> 33) as usize % 5] + event as usize;
-        let bytes: Vec<u8> = (0..length).map(|at| (at as u64 * seed >> 7) as u8).collect();
+        let bytes: Vec<u8> = (0..length).map(|at| ((at as u64).wrapping_mul(seed) >> 7) as u8).collect();
         place.save(3, event, &bytes).unwrap();
         if event % 3 == 0 {
             place = reopen(place);

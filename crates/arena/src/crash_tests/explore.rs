@@ -244,7 +244,7 @@ fn every_crash_state_recovers() {
     let goal = std::env::var("BANYAN_CRASH_STATES").ok().and_then(|text| text.parse().ok());
     // A debug build explores a twentieth: the full run belongs to the release build.
     let goal = goal.unwrap_or(if cfg!(debug_assertions) { 50_000 } else { 1_000_000 });
-    let deadline = Instant::now() + Duration::from_secs(if goal > 1_000_000 { 3600 } else { 150 });
+    let deadline = Instant::now() + Duration::from_secs(if goal > 1_000_000 { 3600 } else { 400 });
     let budget = Budget { exhaustive: 400, random: 100, steps: 12, branches: 3 };
     let mut tally = Tally::default();
     let mut seeds = 0;
