@@ -5,6 +5,10 @@
 
 #[cfg(feature = "std")]
 pub mod descriptors;
+#[cfg(feature = "std")]
+pub mod dirty_pages;
+#[cfg(feature = "std")]
+pub mod mapping;
 pub mod raw;
 #[cfg(feature = "std")]
 pub mod scheduling;

@@ -1,0 +1,487 @@
+//! The arena itself: a heap at a fixed address, kept in a page store.
+//!
+//! One thread owns an [`Arena`] (it is `Send`, not `Sync`); it starts no thread of its own and takes no lock but
+//! the file's. Addresses stay the same for the life of the file, so the heap may hold plain pointers
+//! into itself, and only into itself.
+
+use std::alloc::Layout;
+use std::collections::BTreeSet;
+use std::marker::PhantomData;
+use std::path::{Path, PathBuf};
+use std::ptr::NonNull;
+
+use crate::allocator::{Allocator, Fresh};
+use crate::disk::{BLOCK_SIZE, Block, Disk, FileDisk, FileDiskError};
+use crate::heap_memory::HeapMemory;
+use crate::store::{
+    CommitError, CommitRequest, CreateError, Identity, OpenError, Position, ReadError, RecoveryReport, Roots,
+    SnapshotHandle, SnapshotInfo, SnapshotOperation, Store, StoreOptions,
+};
+
+/// Default address of the heap: in no range that the kernel or a C library chooses by itself.
+pub const DEFAULT_BASE: u64 = 0x1000_0000_0000;
+/// Default bytes of address space.
+pub const DEFAULT_RESERVATION: u64 = 1 << 40;
+/// Freed objects of at least this many bytes give their pages back.
+const DISCARD_MIN: usize = 1 << 20;
+
+/// What may be chosen for an arena. The defaults suit one arena in a process.
+#[derive(Clone, Copy, Debug)]
+pub struct ArenaOptions {
+    /// Address of the heap, for a new arena; an existing one has its own.
+    pub base: u64,
+    /// Bytes of address space of a new arena, at most 16 TiB. Costs nothing until used.
+    pub reservation: u64,
+    /// Take every page of the heap for dirty at each commit: for tests of the write tracking.
+    pub track_everything: bool,
+    /// Options of the page store.
+    pub store: StoreOptions,
+}
+
+impl Default for ArenaOptions {
+    fn default() -> Self {
+        Self {
+            base: DEFAULT_BASE,
+            reservation: DEFAULT_RESERVATION,
+            track_everything: false,
+            store: StoreOptions::default(),
+        }
+    }
+}
+
+/// Why an arena could not be created or opened. The file is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum ArenaError {
+    /// The file could not be had.
+    #[error("{path}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: FileDiskError,
+    },
+    /// The store could not be created.
+    #[error(transparent)]
+    Create(#[from] CreateError),
+    /// The store could not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// Something else of this process lies where the heap must be.
+    #[error(
+        "address {base:#x} is taken in this process; open fewer arenas at a time, or export this one and import it at another base"
+    )]
+    BaseTaken {
+        /// The heap's address.
+        base: u64,
+    },
+    /// The heap's memory could not be had.
+    #[error("the heap's memory could not be reserved")]
+    Memory(#[source] std::io::Error),
+    /// A page could not be loaded.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+/// Why a rollback failed: the heap's content is undefined, so the arena must be dropped and opened again.
+#[derive(Debug, thiserror::Error)]
+pub enum RollbackError {
+    /// The write tracking or the memory failed.
+    #[error("the heap's memory could not be reset; drop the arena and open it again")]
+    Memory(#[source] std::io::Error),
+    /// A committed page could not be read back.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+/// No room in the reservation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the arena's reservation has no room for {size} bytes aligned to {alignment}; free something, or export it and import it into a larger reservation"
+)]
+pub struct AllocateError {
+    /// Bytes asked for.
+    pub size: usize,
+    /// Alignment asked for.
+    pub alignment: usize,
+}
+
+/// A persistent heap.
+pub struct Arena<D: Disk = FileDisk> {
+    store: Store<D>,
+    memory: HeapMemory,
+    allocator: Allocator,
+    roots: Roots,
+    /// Pages given back since the last commit, which are zero now.
+    discarded: BTreeSet<u32>,
+    recovery: RecoveryReport,
+    /// Raw addresses are handed out: keeps the type off several threads at once.
+    not_sync: PhantomData<std::cell::Cell<()>>,
+}
+
+impl Arena<FileDisk> {
+    /// Makes a new arena in a new file, durable when this returns: it is written under another name
+    /// and then renamed, so a crash leaves a whole arena or none.
+    ///
+    /// # Errors
+    /// [`ArenaError`]; a file of that name is never touched.
+    pub fn create(path: &Path, options: ArenaOptions) -> Result<Self, ArenaError> {
+        let failed = |source: FileDiskError| ArenaError::File { path: path.to_owned(), source };
+        let io = |error: std::io::Error| failed(FileDiskError::Io(error));
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".new-{}", std::process::id()));
+        let temporary = PathBuf::from(name);
+        let mut uuid = [0; 16];
+        rustix::rand::getrandom(&mut uuid, rustix::rand::GetRandomFlags::empty())
+            .map_err(|e| io(e.into()))?;
+        let identity = Identity { uuid, base: options.base, reservation: options.reservation };
+        let disk = FileDisk::create(&temporary).map_err(failed)?;
+        let created =
+            Store::create(disk, identity, options.store).map_err(ArenaError::from).and_then(|store| {
+                // A hard link fails if the name is taken, where a rename would replace.
+                std::fs::hard_link(&temporary, path).map_err(|error| match error.kind() {
+                    std::io::ErrorKind::AlreadyExists => failed(FileDiskError::Exists),
+                    _ => io(error),
+                })?;
+                let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+                let directory = std::fs::File::open(directory.unwrap_or(Path::new("."))).map_err(io)?;
+                directory.sync_all().map_err(io)?;
+                Ok(store)
+            });
+        // The second name goes in any case; failing to remove it costs a stray file, no more.
+        let _stray = std::fs::remove_file(&temporary);
+        Self::over(created?, RecoveryReport::default(), options)
+    }
+
+    /// Opens an arena at its last durable commit and loads its pages, checking each.
+    ///
+    /// # Errors
+    /// [`ArenaError`].
+    pub fn open(path: &Path, options: ArenaOptions) -> Result<Self, ArenaError> {
+        let disk = FileDisk::open(path);
+        let disk = disk.map_err(|source| ArenaError::File { path: path.to_owned(), source })?;
+        Self::load(disk, options)
+    }
+
+    /// Opens the arena if the file is there, makes it if not.
+    ///
+    /// # Errors
+    /// [`ArenaError`].
+    pub fn open_or_create(path: &Path, options: ArenaOptions) -> Result<Self, ArenaError> {
+        if path.exists() { Self::open(path, options) } else { Self::create(path, options) }
+    }
+}
+
+impl<D: Disk> Arena<D> {
+    /// An arena on any disk: opens what is there.
+    ///
+    /// # Errors
+    /// [`ArenaError`].
+    pub fn load(disk: D, options: ArenaOptions) -> Result<Self, ArenaError> {
+        let (store, recovery) = Store::open(disk, options.store)?;
+        Self::over(store, recovery, options)
+    }
+
+    /// A new arena on any empty disk.
+    ///
+    /// # Errors
+    /// [`ArenaError`].
+    pub fn format(disk: D, identity: Identity, options: ArenaOptions) -> Result<Self, ArenaError> {
+        Self::over(Store::create(disk, identity, options.store)?, RecoveryReport::default(), options)
+    }
+
+    fn over(store: Store<D>, recovery: RecoveryReport, options: ArenaOptions) -> Result<Self, ArenaError> {
+        let identity = store.identity();
+        let reserved = HeapMemory::reserve(identity.base, identity.reservation, options.track_everything);
+        let mut memory = reserved.map_err(|error| match error.kind() {
+            std::io::ErrorKind::AlreadyExists => ArenaError::BaseTaken { base: identity.base },
+            _ => ArenaError::Memory(error),
+        })?;
+        for (page, entry) in store.pages()? {
+            // SAFETY: the mapping is fresh and nothing refers to it yet.
+            let bytes = unsafe { memory.pages_mut(page, 1) };
+            store.read_entry(page, entry, bytes)?;
+        }
+        // What was loaded is clean; what `attach` writes below is dirty again.
+        memory.populate(0, 1);
+        memory.take_dirty().map_err(ArenaError::Memory)?;
+        // SAFETY: the memory is this arena's alone, lives as long as it, and is zero or was committed by an allocator.
+        let allocator = unsafe { Allocator::attach(memory.base(), memory.length()) };
+        for fresh in allocator.extent() {
+            memory.populate(fresh.offset, fresh.length);
+        }
+        let roots = store.position().roots.clone();
+        let (discarded, not_sync) = (BTreeSet::new(), PhantomData);
+        Ok(Self { store, memory, allocator, roots, discarded, recovery, not_sync })
+    }
+
+    /// The last commit: its number, epoch, event and roots.
+    pub fn position(&self) -> &Position {
+        self.store.position()
+    }
+
+    /// What opening found.
+    pub fn recovery(&self) -> &RecoveryReport {
+        &self.recovery
+    }
+
+    /// The store under the heap.
+    pub fn store(&self) -> &Store<D> {
+        &self.store
+    }
+
+    /// The store under the heap, for audits and folds.
+    pub fn store_mut(&mut self) -> &mut Store<D> {
+        &mut self.store
+    }
+
+    /// Whether an address lies in this arena.
+    pub fn in_arena<T>(&self, pointer: *const T) -> bool {
+        let offset = (pointer as usize).wrapping_sub(self.memory.base());
+        offset < self.memory.length()
+    }
+
+    /// Bytes in use by objects.
+    pub fn used(&self) -> u64 {
+        self.allocator.used()
+    }
+
+    /// A named root: a word that the program finds its data by.
+    pub fn root(&self, name: &str) -> Option<u64> {
+        self.roots.get(name).copied()
+    }
+
+    /// Sets a named root; durable with the next commit, undone by a rollback.
+    pub fn set_root(&mut self, name: &str, value: u64) {
+        self.roots.insert(name.to_owned(), value);
+    }
+
+    /// Forgets a named root.
+    pub fn remove_root(&mut self, name: &str) {
+        self.roots.remove(name);
+    }
+
+    /// Memory for an object, not zeroed. It is part of the next commit, and gone after a rollback.
+    ///
+    /// # Errors
+    /// [`AllocateError`] if the reservation is used up, or the alignment is above 64 KiB.
+    #[inline]
+    pub fn allocate(&mut self, layout: Layout) -> Result<NonNull<u8>, AllocateError> {
+        let memory = &mut self.memory;
+        let address = self.allocator.allocate(layout, &mut |Fresh { offset, length }| {
+            memory.populate(offset, length);
+        });
+        let pointer = address.and_then(|at| NonNull::new(std::ptr::with_exposed_provenance_mut(at)));
+        pointer.ok_or(AllocateError { size: layout.size(), alignment: layout.align() })
+    }
+
+    /// Gives an object's memory back.
+    ///
+    /// # Safety
+    /// The pointer came from [`Arena::allocate`] of this arena, in this or an earlier process, with this
+    /// layout; it was not freed since, and nobody uses it any more.
+    pub unsafe fn free(&mut self, pointer: NonNull<u8>, layout: Layout) {
+        // SAFETY: as the caller promises.
+        let freed = unsafe { self.allocator.free(pointer.as_ptr() as usize, layout) };
+        let Some(Fresh { offset, length }) = freed.filter(|fresh| fresh.length >= DISCARD_MIN) else {
+            return;
+        };
+        let (page, count) = ((offset / BLOCK_SIZE) as u32, length / BLOCK_SIZE);
+        // SAFETY: the object is free, so nobody refers to its pages.
+        if unsafe { self.memory.discard(page, count) }.is_ok() {
+            self.discarded.extend(page..page + count as u32);
+        }
+    }
+
+    /// Changes the size of an object, moving it if it must.
+    ///
+    /// # Safety
+    /// As for [`Arena::free`]; the old pointer is dead if this succeeds.
+    ///
+    /// # Errors
+    /// [`AllocateError`]; the object is then as it was.
+    pub unsafe fn reallocate(
+        &mut self,
+        pointer: NonNull<u8>,
+        old: Layout,
+        size: usize,
+    ) -> Result<NonNull<u8>, AllocateError> {
+        let error = AllocateError { size, alignment: old.align() };
+        let new = Layout::from_size_align(size, old.align()).map_err(|_| error)?;
+        // The same place serves only if it would also be freed the same way.
+        if Allocator::capacity(old) == Allocator::capacity(new) {
+            return Ok(pointer);
+        }
+        let moved = self.allocate(new)?;
+        // SAFETY: both objects are live, distinct, and have at least the smaller size.
+        unsafe {
+            std::ptr::copy_nonoverlapping(pointer.as_ptr(), moved.as_ptr(), old.size().min(size));
+            self.free(pointer, old);
+        }
+        Ok(moved)
+    }
+
+    /// Makes everything durable: the heap, the roots, and these numbers. All or nothing, one sync.
+    ///
+    /// # Errors
+    /// As [`Store::commit`]. After [`CommitError::DiskFull`] the heap is as the program left it and
+    /// may be committed again.
+    pub fn commit(&mut self, epoch: u64, event: u64) -> Result<Position, CommitError> {
+        self.commit_with(epoch, event, SnapshotOperation::None)
+    }
+
+    /// Commits, and retains that commit under a name. Costs what the commit costs.
+    ///
+    /// # Errors
+    /// As [`Arena::commit`], and [`CommitError::SnapshotExists`].
+    pub fn snapshot(&mut self, name: &str, epoch: u64, event: u64) -> Result<Position, CommitError> {
+        self.commit_with(epoch, event, SnapshotOperation::Retain(name.to_owned()))
+    }
+
+    /// Commits, and forgets a snapshot. Its space is free again after the next fold but one.
+    ///
+    /// # Errors
+    /// As [`Arena::commit`], [`CommitError::NoSuchSnapshot`] and [`CommitError::SnapshotInUse`].
+    pub fn drop_snapshot(&mut self, name: &str) -> Result<Position, CommitError> {
+        let Position { epoch, event, .. } = *self.position();
+        self.commit_with(epoch, event, SnapshotOperation::Drop(name.to_owned()))
+    }
+
+    fn commit_with(
+        &mut self,
+        epoch: u64,
+        event: u64,
+        operation: SnapshotOperation,
+    ) -> Result<Position, CommitError> {
+        let dirty = self.memory.take_dirty().map_err(CommitError::Io)?;
+        let mut pages: Vec<(u32, Option<&[u8]>)> = Vec::with_capacity(dirty.len() + self.discarded.len());
+        for page in &dirty {
+            // SAFETY: `self` is borrowed for as long as the slices live, so the program cannot write.
+            pages.push((*page, Some(unsafe { self.memory.page(*page) })));
+        }
+        let written: BTreeSet<u32> = dirty.iter().copied().collect();
+        pages.extend(self.discarded.iter().filter(|page| !written.contains(page)).map(|page| (*page, None)));
+        pages.sort_unstable_by_key(|(page, _)| *page);
+        let request = CommitRequest { epoch, event, roots: self.roots.clone(), operation, pages };
+        match self.store.commit(&request) {
+            Ok(position) => {
+                self.discarded.clear();
+                Ok(position)
+            }
+            Err(error) => {
+                self.memory.mark_dirty(&dirty);
+                Err(error)
+            }
+        }
+    }
+
+    /// Undoes everything since the last commit: memory, roots, allocations. Costs what was written.
+    ///
+    /// Every reference into the heap must be fetched anew from a root, which the borrow of `self` ensures
+    /// for the typed API; raw pointers are the caller's business.
+    ///
+    /// # Errors
+    /// [`RollbackError`]; the arena must then be dropped.
+    pub fn rollback(&mut self) -> Result<(), RollbackError> {
+        let mut dirty: BTreeSet<u32> =
+            self.memory.take_dirty().map_err(RollbackError::Memory)?.into_iter().collect();
+        dirty.append(&mut self.discarded);
+        for page in &dirty {
+            let entry = self.store.locate(*page)?;
+            // SAFETY: the program holds no reference into the heap while it is borrowed here; see above.
+            unsafe {
+                match entry {
+                    Some(entry) => self.store.read_entry(*page, entry, self.memory.pages_mut(*page, 1))?,
+                    None => self.memory.discard(*page, 1).map_err(RollbackError::Memory)?,
+                }
+            }
+        }
+        self.roots = self.position().roots.clone();
+        // What was just restored is clean.
+        self.memory.take_dirty().map_err(RollbackError::Memory)?;
+        // SAFETY: as in `over`: the memory is what a commit held, or zero if there was none.
+        self.allocator = unsafe { Allocator::attach(self.memory.base(), self.memory.length()) };
+        Ok(())
+    }
+
+    /// Pages written since the last commit; they stay dirty.
+    ///
+    /// # Errors
+    /// What the write tracking says.
+    pub fn dirty_pages(&mut self) -> std::io::Result<usize> {
+        let dirty = self.memory.take_dirty()?;
+        self.memory.mark_dirty(&dirty);
+        Ok(dirty.len())
+    }
+
+    /// The snapshots that are retained, oldest first.
+    pub fn snapshots(&self) -> Vec<SnapshotInfo> {
+        self.store.snapshots()
+    }
+
+    /// Opens a snapshot for reading; close it with [`Arena::close_snapshot`].
+    ///
+    /// # Errors
+    /// As [`Store::open_snapshot`].
+    pub fn open_snapshot(&mut self, name: &str) -> Result<SnapshotHandle, CommitError> {
+        self.store.open_snapshot(name)
+    }
+
+    /// Gives a snapshot back.
+    pub fn close_snapshot(&mut self, snapshot: &SnapshotHandle) {
+        self.store.close_snapshot(snapshot);
+    }
+
+    /// Copies bytes of a snapshot, from the address that they had in the heap. Checked as they are read.
+    ///
+    /// # Errors
+    /// [`ReadError`]. Addresses outside the heap read as zero.
+    pub fn read_snapshot(
+        &self,
+        snapshot: &SnapshotHandle,
+        address: usize,
+        buffer: &mut [u8],
+    ) -> Result<(), ReadError> {
+        let mut block = Block::ZERO;
+        let mut done = 0;
+        while done < buffer.len() {
+            let offset = (address + done).wrapping_sub(self.memory.base());
+            let within = offset % BLOCK_SIZE;
+            let count = (BLOCK_SIZE - within).min(buffer.len() - done);
+            let page = u32::try_from(offset / BLOCK_SIZE).ok();
+            match page.map(|page| self.store.locate_in(snapshot, page)).transpose()?.flatten() {
+                Some(entry) => {
+                    self.store.read_entry((offset / BLOCK_SIZE) as u32, entry, &mut block.0)?;
+                    buffer[done..done + count].copy_from_slice(&block.0[within..within + count]);
+                }
+                None => buffer[done..done + count].fill(0),
+            }
+            done += count;
+        }
+        Ok(())
+    }
+
+    /// Numbers of the pages that differ between two snapshots. Costs what differs.
+    ///
+    /// # Errors
+    /// As [`Store::open_snapshot`], or [`CommitError::Read`].
+    pub fn diff(&mut self, old: &str, new: &str) -> Result<Vec<u32>, CommitError> {
+        let old = self.store.open_snapshot(old)?;
+        let new = self.store.open_snapshot(new);
+        let changed = match &new {
+            Ok(new) => self.store.diff(&old, new),
+            Err(_) => Ok(Vec::new()),
+        };
+        self.store.close_snapshot(&old);
+        self.store.close_snapshot(&new?);
+        Ok(changed?.into_iter().map(|(page, _)| page).collect())
+    }
+
+    /// Folds the log, so that the next open has nothing to replay. A program calls it when it ends well.
+    ///
+    /// # Errors
+    /// As [`Store::fold`].
+    pub fn fold(&mut self) -> Result<(), CommitError> {
+        self.store.fold()
+    }
+}

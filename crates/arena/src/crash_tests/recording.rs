@@ -1,0 +1,143 @@
+//! A disk that remembers which writes are durable, and notes a crash point before each sync.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use crate::disk::{Disk, MemoryDisk};
+
+pub(crate) const SECTOR: usize = 512;
+
+/// What was written and is not durable: versions of each sector, oldest first, and lengths.
+#[derive(Clone, Default)]
+pub(crate) struct Window {
+    pub(crate) sectors: BTreeMap<u64, Vec<[u8; SECTOR]>>,
+    pub(crate) lengths: Vec<u64>,
+}
+
+/// A moment at which the power may fail.
+#[derive(Clone)]
+pub(crate) struct CrashPoint {
+    pub(crate) durable: Arc<Vec<u8>>,
+    pub(crate) window: Window,
+    /// The newest commit that had been acknowledged, as an index into the model's versions.
+    pub(crate) acknowledged: usize,
+}
+
+#[derive(Default)]
+struct State {
+    durable: Arc<Vec<u8>>,
+    window: Window,
+    acknowledged: usize,
+    points: Vec<CrashPoint>,
+}
+
+/// The recording disk.
+pub(crate) struct RecordingDisk {
+    current: MemoryDisk,
+    state: Mutex<State>,
+}
+
+impl RecordingDisk {
+    pub(crate) fn new(image: Vec<u8>) -> Self {
+        let state = State { durable: Arc::new(image.clone()), ..State::default() };
+        Self { current: MemoryDisk::new(image), state: Mutex::new(state) }
+    }
+
+    /// The program was told that the model's version `index` is durable.
+    pub(crate) fn acknowledge(&self, index: usize) {
+        let mut state = self.state.lock().unwrap();
+        state.acknowledged = index;
+        if !state.window.sectors.is_empty() {
+            state.note();
+        }
+    }
+
+    pub(crate) fn window_is_empty(&self) -> bool {
+        self.state.lock().unwrap().window.sectors.is_empty()
+    }
+
+    pub(crate) fn take_points(&self) -> Vec<CrashPoint> {
+        let mut state = self.state.lock().unwrap();
+        state.note();
+        std::mem::take(&mut state.points)
+    }
+}
+
+impl State {
+    fn note(&mut self) {
+        let point = CrashPoint {
+            durable: Arc::clone(&self.durable),
+            window: self.window.clone(),
+            acknowledged: self.acknowledged,
+        };
+        self.points.push(point);
+    }
+
+    fn record(&mut self, offset: u64, pieces: &[&[u8]]) -> Vec<u64> {
+        let mut touched = Vec::new();
+        let mut sector = offset / SECTOR as u64;
+        for piece in pieces {
+            for bytes in piece.as_chunks::<SECTOR>().0 {
+                self.window.sectors.entry(sector).or_default().push(*bytes);
+                touched.push(sector);
+                sector += 1;
+            }
+        }
+        touched
+    }
+
+    /// These sectors, and the length, reach the platter.
+    fn settle(&mut self, sectors: &[u64]) {
+        let durable = Arc::make_mut(&mut self.durable);
+        if let Some(length) = self.window.lengths.pop() {
+            durable.resize((length as usize).max(durable.len()), 0);
+        }
+        self.window.lengths.clear();
+        for sector in sectors {
+            if let Some(version) = self.window.sectors.remove(sector).and_then(|mut list| list.pop()) {
+                let start = *sector as usize * SECTOR;
+                durable[start..start + SECTOR].copy_from_slice(&version);
+            }
+        }
+    }
+}
+
+impl Disk for RecordingDisk {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.current.read_at(offset, buffer)
+    }
+    fn write_at(&self, offset: u64, pieces: &[&[u8]]) -> io::Result<()> {
+        let end = offset + pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
+        assert!(end <= self.current.length()?, "a write beyond the end of the disk");
+        self.current.write_at(offset, pieces)?;
+        self.state.lock().unwrap().record(offset, pieces);
+        Ok(())
+    }
+    /// Only these bytes become durable, as with `RWF_DSYNC`.
+    fn write_durable_at(&self, offset: u64, pieces: &[&[u8]]) -> io::Result<()> {
+        self.current.write_at(offset, pieces)?;
+        let mut state = self.state.lock().unwrap();
+        let touched = state.record(offset, pieces);
+        state.note();
+        state.settle(&touched);
+        Ok(())
+    }
+    fn sync(&self) -> io::Result<()> {
+        let mut state = self.state.lock().unwrap();
+        if !state.window.sectors.is_empty() || !state.window.lengths.is_empty() {
+            state.note();
+            let all: Vec<u64> = state.window.sectors.keys().copied().collect();
+            state.settle(&all);
+        }
+        Ok(())
+    }
+    fn length(&self) -> io::Result<u64> {
+        self.current.length()
+    }
+    fn grow(&self, length: u64, write_zeroes: bool) -> io::Result<()> {
+        self.current.grow(length, write_zeroes)?;
+        self.state.lock().unwrap().window.lengths.push(length);
+        Ok(())
+    }
+}

@@ -1,0 +1,189 @@
+//! A disk that is a file, read and written past the page cache where the file system allows it.
+//!
+//! Holds an exclusive lock for as long as it is open for writing, so that two writers can never
+//! meet; readers take none. No threads, no other locks.
+
+use std::fs::File;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use rustix::fs::{FallocateFlags, FlockOperation, Mode, OFlags, fallocate, fdatasync, flock, open};
+use rustix::io::{Errno, ReadWriteFlags, preadv, pwritev, pwritev2};
+
+use super::{BLOCK_SIZE, Disk};
+
+/// At most this many pieces fit in one vectored write (the kernel's `IOV_MAX`).
+const PIECES_MAX: usize = 1024;
+/// Zeroes are written in strides of this many bytes.
+const ZERO_STRIDE: usize = 1 << 20;
+
+/// Why a file could not be opened as a disk.
+#[derive(Debug, thiserror::Error)]
+pub enum FileDiskError {
+    /// The file could not be opened or created.
+    #[error("cannot open the arena file")]
+    Io(#[from] io::Error),
+    /// Another process, or another handle of this one, holds the file for writing.
+    #[error("the arena is already open for writing; close the other writer, or open a snapshot read-only")]
+    Locked,
+    /// `create` found a file of that name.
+    #[error("a file of that name exists already; choose another name or remove it first")]
+    Exists,
+}
+
+/// A file, by preference opened with `O_DIRECT`.
+#[derive(Debug)]
+pub struct FileDisk {
+    file: File,
+}
+
+impl FileDisk {
+    /// Creates a new file and locks it.
+    ///
+    /// # Errors
+    /// [`FileDiskError::Exists`] if the name is taken; otherwise what the file system says.
+    pub fn create(path: &Path) -> Result<Self, FileDiskError> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
+        Self::open_with(path, flags, true)
+    }
+
+    /// Opens a file for reading and writing and locks it.
+    ///
+    /// # Errors
+    /// [`FileDiskError::Locked`] if it has a writer; otherwise what the file system says.
+    pub fn open(path: &Path) -> Result<Self, FileDiskError> {
+        Self::open_with(path, OFlags::RDWR, true)
+    }
+
+    /// Opens a file for reading only, with no lock.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn open_read_only(path: &Path) -> Result<Self, FileDiskError> {
+        Self::open_with(path, OFlags::RDONLY, false)
+    }
+
+    fn open_with(path: &Path, flags: OFlags, exclusive: bool) -> Result<Self, FileDiskError> {
+        let mode = Mode::RUSR | Mode::WUSR;
+        let flags = flags | OFlags::CLOEXEC;
+        // Some file systems (tmpfs, some network ones) refuse O_DIRECT: the page cache serves them.
+        let descriptor = match open(path, flags | OFlags::DIRECT, mode) {
+            Err(Errno::INVAL) => open(path, flags - OFlags::EXCL, mode),
+            other => other,
+        };
+        let descriptor = descriptor.map_err(|errno| match errno {
+            Errno::EXIST => FileDiskError::Exists,
+            other => FileDiskError::Io(other.into()),
+        })?;
+        if exclusive {
+            flock(&descriptor, FlockOperation::NonBlockingLockExclusive).map_err(|errno| match errno {
+                Errno::WOULDBLOCK => FileDiskError::Locked,
+                other => FileDiskError::Io(other.into()),
+            })?;
+        }
+        Ok(Self { file: descriptor.into() })
+    }
+
+    fn write_pieces(&self, mut offset: u64, pieces: &[&[u8]], flags: ReadWriteFlags) -> io::Result<()> {
+        for group in pieces.chunks(PIECES_MAX) {
+            let total: usize = group.iter().map(|piece| piece.len()).sum();
+            let mut slices: Vec<IoSlice<'_>> = group.iter().map(|piece| IoSlice::new(piece)).collect();
+            let mut rest = slices.as_mut_slice();
+            let mut left = total;
+            while left > 0 {
+                let written = match if flags.is_empty() {
+                    pwritev(&self.file, rest, offset)
+                } else {
+                    pwritev2(&self.file, rest, offset, flags)
+                } {
+                    Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                    Ok(written) => written,
+                    Err(Errno::INTR) => continue,
+                    Err(errno) => return Err(errno.into()),
+                };
+                // A short write that ends inside a block could not be resumed past the page cache.
+                if written < left && written % BLOCK_SIZE != 0 {
+                    return Err(io::Error::other("the file system wrote part of a block"));
+                }
+                IoSlice::advance_slices(&mut rest, written);
+                left -= written;
+                offset += written as u64;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Disk for FileDisk {
+    fn read_at(&self, mut offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            let mut slices = [IoSliceMut::new(&mut buffer[filled..])];
+            match preadv(&self.file, &mut slices, offset) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(count) => {
+                    filled += count;
+                    offset += count as u64;
+                }
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn write_at(&self, offset: u64, pieces: &[&[u8]]) -> io::Result<()> {
+        self.write_pieces(offset, pieces, ReadWriteFlags::empty())
+    }
+
+    fn write_durable_at(&self, offset: u64, pieces: &[&[u8]]) -> io::Result<()> {
+        if pieces.len() > PIECES_MAX {
+            self.write_at(offset, pieces)?;
+            return self.sync();
+        }
+        self.write_pieces(offset, pieces, ReadWriteFlags::DSYNC)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        fdatasync(&self.file).map_err(Into::into)
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn grow(&self, length: u64, write_zeroes: bool) -> io::Result<()> {
+        let from = self.length()?;
+        if length <= from {
+            return Ok(());
+        }
+        match fallocate(&self.file, FallocateFlags::empty(), from, length - from) {
+            Ok(()) => {}
+            // No fallocate here: writing the zeroes reserves the space as well.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => return self.write_zeroes(from, length),
+            Err(errno) => {
+                // A reservation that failed half way must leave the file as it was.
+                self.file.set_len(from)?;
+                return Err(errno.into());
+            }
+        }
+        if write_zeroes { self.write_zeroes(from, length) } else { Ok(()) }
+    }
+}
+
+impl FileDisk {
+    fn write_zeroes(&self, from: u64, length: u64) -> io::Result<()> {
+        let zeroes = super::Block::zeroed(ZERO_STRIDE / BLOCK_SIZE);
+        let bytes = zerocopy::IntoBytes::as_bytes(zeroes.as_slice());
+        let mut offset = from;
+        while offset < length {
+            let count = (length - offset).min(ZERO_STRIDE as u64);
+            // The count is at most ZERO_STRIDE, so it fits.
+            #[expect(clippy::cast_possible_truncation, reason = "bounded by ZERO_STRIDE")]
+            self.file.write_all_at(&bytes[..count as usize], offset)?;
+            offset += count;
+        }
+        Ok(())
+    }
+}

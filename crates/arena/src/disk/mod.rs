@@ -1,0 +1,84 @@
+//! The one door to durable storage: everything the arena reads or writes goes through [`Disk`].
+//!
+//! That is what makes the crash tests possible: the same commit path runs over a real file
+//! ([`FileDisk`]), over memory ([`MemoryDisk`]), and over the recording disk of the tests, which
+//! builds every state that a power cut could leave. A `Disk` knows bytes and syncs; it knows
+//! nothing of records, trees or checksums.
+
+mod file;
+mod memory;
+
+use std::io;
+
+pub use file::{FileDisk, FileDiskError};
+pub use memory::MemoryDisk;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Bytes in one block: the unit of every read, write and checksum, and the page size of the heap.
+pub const BLOCK_SIZE: usize = 4096;
+
+/// One block, aligned so that it may be handed to a disk that bypasses the page cache.
+#[derive(Clone, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C, align(4096))]
+pub struct Block(pub [u8; BLOCK_SIZE]);
+
+impl Block {
+    /// A block of zero bytes.
+    pub const ZERO: Block = Block([0; BLOCK_SIZE]);
+
+    /// `count` blocks of zero bytes.
+    #[must_use]
+    pub fn zeroed(count: usize) -> Vec<Block> {
+        vec![Block::ZERO; count]
+    }
+}
+
+/// Durable storage of a growing number of bytes. Offsets and lengths are multiples of
+/// [`BLOCK_SIZE`], and buffers are aligned to it: the arena never asks for anything else.
+pub trait Disk: Send + Sync {
+    /// Fills `buffer` from `offset` (bytes). Reading beyond the end is `UnexpectedEof`.
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
+
+    /// Writes the pieces one after another from `offset` (bytes). Nothing is durable until [`Disk::sync`].
+    fn write_at(&self, offset: u64, pieces: &[&[u8]]) -> io::Result<()>;
+
+    /// Writes the pieces and makes *them* durable; writes made before may stay undurable.
+    fn write_durable_at(&self, offset: u64, pieces: &[&[u8]]) -> io::Result<()> {
+        self.write_at(offset, pieces)?;
+        self.sync()
+    }
+
+    /// Returns once every write, and the length, is durable. After an error nothing is known about
+    /// any write since the last success, so the caller must not try again.
+    fn sync(&self) -> io::Result<()>;
+
+    /// Length in bytes.
+    fn length(&self) -> io::Result<u64>;
+
+    /// Extends the disk to `length` bytes, the new bytes reading as zero, with the space reserved so
+    /// that writing there cannot fail for want of it. `write_zeroes` asks for space that is written
+    /// and not only reserved, so that the first write there costs no journal commit.
+    /// Not durable until [`Disk::sync`].
+    fn grow(&self, length: u64, write_zeroes: bool) -> io::Result<()>;
+}
+
+impl<D: Disk + ?Sized> Disk for std::sync::Arc<D> {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        (**self).read_at(offset, buffer)
+    }
+    fn write_at(&self, offset: u64, pieces: &[&[u8]]) -> io::Result<()> {
+        (**self).write_at(offset, pieces)
+    }
+    fn write_durable_at(&self, offset: u64, pieces: &[&[u8]]) -> io::Result<()> {
+        (**self).write_durable_at(offset, pieces)
+    }
+    fn sync(&self) -> io::Result<()> {
+        (**self).sync()
+    }
+    fn length(&self) -> io::Result<u64> {
+        (**self).length()
+    }
+    fn grow(&self, length: u64, write_zeroes: bool) -> io::Result<()> {
+        (**self).grow(length, write_zeroes)
+    }
+}

@@ -1,0 +1,37 @@
+//! A persistent heap that survives any crash.
+//!
+//! An [`Arena`] is a heap in a file, mapped at the same address in every process that opens it, so it may hold
+//! plain pointers into itself. [`Arena::commit`] makes all changes durable, all or none, in time
+//! proportional to what changed; after a kill or a power cut at any instant the next
+//! [`Arena::open`] is at the last commit. Snapshots cost nothing to retain.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use banyan_arena::{Arena, ArenaOptions};
+//! let mut arena = Arena::open_or_create("counter.arena".as_ref(), ArenaOptions::default())?;
+//! let restarts = arena.root("restarts").unwrap_or(0) + 1;
+//! arena.set_root("restarts", restarts);
+//! arena.commit(0, restarts)?;
+//! println!("started {restarts} times");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Layers, each usable alone: [`disk`] (durable bytes), [`store`] (versions of numbered pages), the heap.
+//! The layout of the file is described to the byte in `docs/formats/arena.md`.
+
+mod allocator;
+mod arena;
+pub mod disk;
+mod heap_memory;
+pub mod noun;
+pub mod snapshot;
+pub mod store;
+pub mod tool;
+
+#[cfg(test)]
+mod crash_tests;
+
+pub use arena::{
+    AllocateError, Arena, ArenaError, ArenaOptions, DEFAULT_BASE, DEFAULT_RESERVATION, RollbackError,
+};

@@ -1,0 +1,312 @@
+//! Nouns: atoms and cells in an arena. A noun is an atom (a natural number) or a cell (two nouns).
+//!
+//! A [`Noun`] is one word: a direct atom below 2^63, or the address of an atom or cell in the heap with
+//! its kind in the two highest bits. Cells cache their hash ([`Nouns::mug`]) and are unified when found
+//! equal, by plain writes: the pages are dirty then, and nothing more is needed.
+//!
+//! No noun is ever freed here: there is no collector yet. Everything walks with its own stack, so depth
+//! is bounded by memory and never by the thread's stack. A noun that is kept over a rollback, or used
+//! with another arena, gives wrong answers or a panic, never an access outside the heap.
+
+mod jam;
+mod mug;
+
+use std::alloc::Layout;
+
+pub use self::jam::CueError;
+use crate::arena::{AllocateError, Arena};
+use crate::disk::Disk;
+
+const KIND_SHIFT: u32 = 62;
+const KIND_ATOM: u64 = 2;
+const KIND_CELL: u64 = 3;
+const ADDRESS: u64 = (1 << KIND_SHIFT) - 1;
+const DIRECT_MAX: u64 = (1 << 63) - 1;
+
+/// An atom or a cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(transparent)]
+pub struct Noun(u64);
+
+impl Noun {
+    /// The atom 0, which also ends lists.
+    pub const ZERO: Noun = Noun(0);
+
+    /// The word to keep in a root.
+    #[must_use]
+    pub fn word(self) -> u64 {
+        self.0
+    }
+
+    /// A small number as an atom.
+    #[must_use]
+    pub fn small(value: u32) -> Noun {
+        Noun(u64::from(value))
+    }
+
+    /// The noun of a word that was kept in a root.
+    ///
+    /// # Safety
+    /// The word came from [`Noun::word`], and the noun it stood for is in the arena it will be used with.
+    #[must_use]
+    pub unsafe fn from_word(word: u64) -> Noun {
+        Noun(word)
+    }
+
+    /// Whether it is a cell.
+    #[must_use]
+    pub fn is_cell(self) -> bool {
+        self.0 >> KIND_SHIFT == KIND_CELL
+    }
+
+    fn is_direct(self) -> bool {
+        self.0 <= DIRECT_MAX
+    }
+}
+
+#[repr(C)]
+struct Cell {
+    /// 0: not computed yet.
+    mug: u32,
+    reserved: u32,
+    head: Noun,
+    tail: Noun,
+}
+
+#[repr(C)]
+struct AtomHeader {
+    mug: u32,
+    reserved: u32,
+    words: u64,
+}
+
+/// The nouns of an arena.
+pub struct Nouns<'a, D: Disk> {
+    arena: &'a mut Arena<D>,
+}
+
+impl<'a, D: Disk> Nouns<'a, D> {
+    /// Works on the nouns of an arena until the arena is wanted for something else.
+    pub fn new(arena: &'a mut Arena<D>) -> Self {
+        Self { arena }
+    }
+
+    /// An atom of one word.
+    ///
+    /// # Errors
+    /// [`AllocateError`] if it does not fit a direct atom and the arena is full.
+    pub fn atom(&mut self, value: u64) -> Result<Noun, AllocateError> {
+        if value <= DIRECT_MAX { Ok(Noun(value)) } else { self.atom_of_words(&[value]) }
+    }
+
+    /// The atom whose bytes, least significant first, are these: text is such an atom.
+    ///
+    /// # Errors
+    /// [`AllocateError`] if the arena is full.
+    pub fn atom_of_bytes(&mut self, bytes: &[u8]) -> Result<Noun, AllocateError> {
+        let words: Vec<u64> = bytes
+            .chunks(8)
+            .map(|part| {
+                let mut word = [0; 8];
+                word[..part.len()].copy_from_slice(part);
+                u64::from_le_bytes(word)
+            })
+            .collect();
+        self.atom_of_words(&words)
+    }
+
+    /// The atom of these words, least significant first.
+    ///
+    /// # Errors
+    /// [`AllocateError`] if the arena is full.
+    pub fn atom_of_words(&mut self, words: &[u64]) -> Result<Noun, AllocateError> {
+        let length = words.iter().rposition(|word| *word != 0).map_or(0, |last| last + 1);
+        let words = &words[..length];
+        match words {
+            [] => return Ok(Noun::ZERO),
+            [word] if *word <= DIRECT_MAX => return Ok(Noun(*word)),
+            _ => {}
+        }
+        let error = AllocateError { size: usize::MAX, alignment: 8 };
+        let layout = Layout::array::<u64>(2 + words.len()).map_err(|_| error)?;
+        let place = self.arena.allocate(layout)?.cast::<AtomHeader>().as_ptr();
+        // SAFETY: the object was just allocated with room for the header and the words, and is aligned to 16.
+        unsafe {
+            place.write(AtomHeader { mug: 0, reserved: 0, words: words.len() as u64 });
+            std::ptr::copy_nonoverlapping(words.as_ptr(), place.add(1).cast::<u64>(), words.len());
+        }
+        Ok(Noun(KIND_ATOM << KIND_SHIFT | place as u64))
+    }
+
+    /// The cell of two nouns.
+    ///
+    /// # Errors
+    /// [`AllocateError`] if the arena is full.
+    pub fn cell(&mut self, head: Noun, tail: Noun) -> Result<Noun, AllocateError> {
+        let place = self.arena.allocate(Layout::new::<Cell>())?.cast::<Cell>().as_ptr();
+        // SAFETY: the object was just allocated with this layout.
+        unsafe { place.write(Cell { mug: 0, reserved: 0, head, tail }) };
+        Ok(Noun(KIND_CELL << KIND_SHIFT | place as u64))
+    }
+
+    /// `[a b c]`: cells that nest to the right. One noun is itself, none is 0.
+    ///
+    /// # Errors
+    /// [`AllocateError`] if the arena is full.
+    pub fn tuple(&mut self, nouns: &[Noun]) -> Result<Noun, AllocateError> {
+        let Some((last, rest)) = nouns.split_last() else { return Ok(Noun::ZERO) };
+        rest.iter().rev().try_fold(*last, |tail, head| self.cell(*head, tail))
+    }
+
+    /// A list: `[a b c 0]`.
+    ///
+    /// # Errors
+    /// [`AllocateError`] if the arena is full.
+    pub fn list(&mut self, nouns: &[Noun]) -> Result<Noun, AllocateError> {
+        nouns.iter().rev().try_fold(Noun::ZERO, |tail, head| self.cell(*head, tail))
+    }
+
+    /// A path: the list of the texts between the slashes of `/a/b/c`.
+    ///
+    /// # Errors
+    /// [`AllocateError`] if the arena is full.
+    pub fn path(&mut self, path: &str) -> Result<Noun, AllocateError> {
+        let mut parts = Vec::new();
+        for part in path.split('/').filter(|part| !part.is_empty()) {
+            parts.push(self.atom_of_bytes(part.as_bytes())?);
+        }
+        self.list(&parts)
+    }
+
+    /// Head and tail of a cell; `None` for an atom.
+    #[must_use]
+    pub fn split(&self, noun: Noun) -> Option<(Noun, Noun)> {
+        let cell = self.cell_place(noun)?;
+        // SAFETY: the place is inside the heap, see `cell_place`, and nobody writes while `self` is borrowed.
+        unsafe { Some(((*cell).head, (*cell).tail)) }
+    }
+
+    /// The noun at a tree address: 1 is the whole, 2n and 2n+1 are head and tail of n.
+    #[must_use]
+    pub fn at(&self, noun: Noun, address: u64) -> Option<Noun> {
+        let mut at = noun;
+        let steps = address.checked_ilog2()?;
+        for step in (0..steps).rev() {
+            let (head, tail) = self.split(at)?;
+            at = if address >> step & 1 == 0 { head } else { tail };
+        }
+        Some(at)
+    }
+
+    /// The words of an atom, least significant first and the last not 0; `None` for a cell.
+    #[must_use]
+    pub fn words(&self, noun: Noun) -> Option<Vec<u64>> {
+        let mut words = Vec::new();
+        self.with_words(noun, |slice| words.extend_from_slice(slice))?;
+        Some(words)
+    }
+
+    /// An atom of at most 64 bits as a number.
+    #[must_use]
+    pub fn number(&self, noun: Noun) -> Option<u64> {
+        self.with_words(noun, |words| match words {
+            [] => Some(0),
+            [word] => Some(*word),
+            _ => None,
+        })?
+    }
+
+    /// The bytes of an atom, least significant first and the last not 0; `None` for a cell.
+    #[must_use]
+    pub fn bytes(&self, noun: Noun) -> Option<Vec<u8>> {
+        let mut bytes: Vec<u8> = self.words(noun)?.into_iter().flat_map(u64::to_le_bytes).collect();
+        bytes.truncate(bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1));
+        Some(bytes)
+    }
+
+    fn with_words<T>(&self, noun: Noun, use_words: impl FnOnce(&[u64]) -> T) -> Option<T> {
+        if noun.is_cell() {
+            return None;
+        }
+        if noun.is_direct() {
+            return Some(use_words(if noun.0 == 0 { &[] } else { std::slice::from_ref(&noun.0) }));
+        }
+        let place = self.atom_place(noun)?;
+        // SAFETY: the header is inside the heap, see `atom_place`; the words are checked to be as well, and nobody
+        // writes while `self` is borrowed.
+        unsafe {
+            let count = usize::try_from((*place).words).ok()?;
+            let first: *const u64 = place.add(1).cast();
+            let last = (first as usize).checked_add(count.checked_mul(8)?)?.checked_sub(1)?;
+            assert!(
+                self.arena.in_arena(last as *const u8),
+                "a noun of another arena or from before a rollback"
+            );
+            Some(use_words(std::slice::from_raw_parts(first, count)))
+        }
+    }
+
+    fn place<T>(&self, noun: Noun) -> *mut T {
+        let address = (noun.0 & ADDRESS) as usize;
+        let last = address + size_of::<T>() - 1;
+        let inside = self.arena.in_arena(address as *const u8) && self.arena.in_arena(last as *const u8);
+        assert!(inside && address.is_multiple_of(16), "a noun of another arena or from before a rollback");
+        std::ptr::with_exposed_provenance_mut(address)
+    }
+
+    #[inline]
+    fn cell_place(&self, noun: Noun) -> Option<*mut Cell> {
+        noun.is_cell().then(|| self.place(noun))
+    }
+
+    fn atom_place(&self, noun: Noun) -> Option<*mut AtomHeader> {
+        (noun.0 >> KIND_SHIFT == KIND_ATOM).then(|| self.place(noun))
+    }
+
+    /// Whether two nouns are equal by value. Equal parts of equal cells are made one, so that the next
+    /// comparison is short, and nouns with much sharing are compared in time linear in their cells.
+    pub fn equal(&mut self, left: Noun, right: Noun) -> bool {
+        enum Step {
+            Compare(Noun, Noun),
+            Unify(Noun, Noun),
+        }
+        let mut steps = vec![Step::Compare(left, right)];
+        while let Some(step) = steps.pop() {
+            match step {
+                Step::Compare(left, right) if left == right => {}
+                Step::Compare(left, right) => match (self.split(left), self.split(right)) {
+                    (Some((a, b)), Some((c, d))) => {
+                        if self.mug(left) != self.mug(right) {
+                            return false;
+                        }
+                        steps.push(Step::Unify(left, right));
+                        steps.push(Step::Compare(b, d));
+                        steps.push(Step::Compare(a, c));
+                    }
+                    (None, None) if !left.is_direct() && !right.is_direct() => {
+                        let same = self.with_words(left, |a| self.with_words(right, |b| a == b));
+                        if same.flatten() != Some(true) {
+                            return false;
+                        }
+                    }
+                    _ => return false,
+                },
+                Step::Unify(left, right) => {
+                    if let (Some(from), Some(to)) = (self.cell_place(left), self.cell_place(right)) {
+                        // SAFETY: both places are inside the heap, and `self` is borrowed for writing. The parts are
+                        // equal by value: everything above this step on the stack has been compared.
+                        unsafe {
+                            if (*to).head != (*from).head {
+                                (*to).head = (*from).head;
+                            }
+                            if (*to).tail != (*from).tail {
+                                (*to).tail = (*from).tail;
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        true
+    }
+}

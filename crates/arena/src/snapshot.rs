@@ -1,0 +1,230 @@
+//! [`Snapshot`]: how a program's state is kept, behind one trait, so that the mechanism is one line.
+//!
+//! The state here is bytes, such as a jammed noun. [`Pma`] keeps them in an arena: a commit writes the
+//! pages that changed. [`JamDoubleBuffer`] writes the whole state into the older of two checksummed
+//! files: simple, and proportional to the state. [`InMemory`] keeps nothing beyond the process.
+//!
+//! After a crash each gives the last state whose `save` returned, or the one under way. One conformance
+//! suite (`tests/snapshot.rs`) holds all of them to it.
+
+use std::alloc::Layout;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::ptr::NonNull;
+
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::arena::{AllocateError, Arena, ArenaError, ArenaOptions, RollbackError};
+use crate::store::CommitError;
+
+/// A state with its numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Saved {
+    /// As given to `save`.
+    pub epoch: u64,
+    /// As given to `save`.
+    pub event: u64,
+    /// The state.
+    pub bytes: Vec<u8>,
+}
+
+/// Why a state could not be saved.
+#[derive(Debug, thiserror::Error)]
+pub enum SaveError {
+    /// The file system failed.
+    #[error("the state could not be written; the last one saved is still there")]
+    Io(#[from] io::Error),
+    /// The arena did not commit.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// The arena has no room.
+    #[error(transparent)]
+    Allocate(#[from] AllocateError),
+    /// The arena had no room or did not commit, and then could not be put back.
+    #[error(transparent)]
+    Rollback(#[from] RollbackError),
+}
+
+/// A place that keeps the newest state of a program.
+pub trait Snapshot {
+    /// Makes a state durable in place of the one before.
+    ///
+    /// # Errors
+    /// [`SaveError`]; the state before is then still the one that `load` gives.
+    fn save(&mut self, epoch: u64, event: u64, bytes: &[u8]) -> Result<(), SaveError>;
+
+    /// The newest durable state, `None` before the first.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn load(&mut self) -> io::Result<Option<Saved>>;
+}
+
+/// Keeps the state in memory.
+#[derive(Debug, Default)]
+pub struct InMemory {
+    saved: Option<Saved>,
+}
+
+impl Snapshot for InMemory {
+    fn save(&mut self, epoch: u64, event: u64, bytes: &[u8]) -> Result<(), SaveError> {
+        self.saved = Some(Saved { epoch, event, bytes: bytes.to_vec() });
+        Ok(())
+    }
+    fn load(&mut self) -> io::Result<Option<Saved>> {
+        Ok(self.saved.clone())
+    }
+}
+
+/// Keeps the state in an arena.
+pub struct Pma {
+    arena: Arena,
+}
+
+impl Pma {
+    /// Opens or makes the arena.
+    ///
+    /// # Errors
+    /// As [`Arena::open_or_create`].
+    pub fn open(path: &Path, options: ArenaOptions) -> Result<Self, ArenaError> {
+        Ok(Self { arena: Arena::open_or_create(path, options)? })
+    }
+
+    fn place(&self) -> Option<(NonNull<u8>, Layout, usize)> {
+        let address = usize::try_from(self.arena.root("state")?).ok()?;
+        let capacity = usize::try_from(self.arena.root("capacity")?).ok()?;
+        let length = usize::try_from(self.arena.root("length")?).ok()?;
+        let pointer = NonNull::new(std::ptr::with_exposed_provenance_mut(address))?;
+        Some((pointer, Layout::from_size_align(capacity, 16).ok()?, length))
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), AllocateError> {
+        let place = match self.place() {
+            Some((pointer, layout, _)) if layout.size() >= bytes.len() => pointer,
+            old => {
+                let capacity = bytes.len().next_power_of_two().max(64);
+                let error = AllocateError { size: capacity, alignment: 16 };
+                let layout = Layout::from_size_align(capacity, 16).map_err(|_| error)?;
+                if let Some((pointer, layout, _)) = old {
+                    // SAFETY: the object was allocated by an earlier `write` with this layout, and the roots that lead
+                    // to it are replaced below.
+                    unsafe { self.arena.free(pointer, layout) };
+                }
+                let pointer = self.arena.allocate(layout)?;
+                self.arena.set_root("state", pointer.as_ptr() as u64);
+                self.arena.set_root("capacity", capacity as u64);
+                pointer
+            }
+        };
+        // SAFETY: the object has room for the bytes, and nobody else refers to it.
+        let target = unsafe { std::slice::from_raw_parts_mut(place.as_ptr(), bytes.len()) };
+        // Only pages that differ are written, so that only they are dirty.
+        for (old, new) in target.chunks_mut(4096).zip(bytes.chunks(4096)) {
+            if old != new {
+                old.copy_from_slice(new);
+            }
+        }
+        self.arena.set_root("length", bytes.len() as u64);
+        Ok(())
+    }
+}
+
+impl Snapshot for Pma {
+    fn save(&mut self, epoch: u64, event: u64, bytes: &[u8]) -> Result<(), SaveError> {
+        let written = self.write(bytes).map_err(SaveError::from);
+        let saved = written.and_then(|()| Ok(self.arena.commit(epoch, event).map(|_| ())?));
+        if saved.is_err() {
+            self.arena.rollback()?;
+        }
+        saved
+    }
+
+    fn load(&mut self) -> io::Result<Option<Saved>> {
+        let Some((pointer, _, length)) = self.place() else { return Ok(None) };
+        // SAFETY: the object holds `length` bytes that `write` put there, and nobody writes meanwhile.
+        let bytes = unsafe { std::slice::from_raw_parts(pointer.as_ptr(), length) }.to_vec();
+        let position = self.arena.position();
+        Ok(Some(Saved { epoch: position.epoch, event: position.event, bytes }))
+    }
+}
+
+/// Keeps the whole state in the older of two files.
+#[derive(Debug)]
+pub struct JamDoubleBuffer {
+    paths: [PathBuf; 2],
+    directory: File,
+    /// Number of the newest save; its file is the number modulo two.
+    generation: u64,
+}
+
+const MAGIC: &[u8; 8] = b"BANYJAM1";
+/// Magic, generation, epoch, event, length, checksum.
+const HEADER: usize = 8 + 4 * 8 + 16;
+
+impl JamDoubleBuffer {
+    /// Keeps its two files, `0.jam` and `1.jam`, in a directory, which it makes if it must.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn open(directory: &Path) -> io::Result<Self> {
+        std::fs::create_dir_all(directory)?;
+        let paths = [directory.join("0.jam"), directory.join("1.jam")];
+        let mut buffer = Self { paths, directory: File::open(directory)?, generation: 0 };
+        buffer.generation = buffer.newest()?.map_or(0, |(generation, _)| generation);
+        Ok(buffer)
+    }
+
+    fn newest(&self) -> io::Result<Option<(u64, Saved)>> {
+        let mut newest: Option<(u64, Saved)> = None;
+        for path in &self.paths {
+            let bytes = match std::fs::read(path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                other => other?,
+            };
+            if let Some((generation, saved)) = decode(&bytes)
+                && newest.as_ref().is_none_or(|(other, _)| *other < generation)
+            {
+                newest = Some((generation, saved));
+            }
+        }
+        Ok(newest)
+    }
+}
+
+fn decode(bytes: &[u8]) -> Option<(u64, Saved)> {
+    let (header, body) = bytes.split_at_checked(HEADER)?;
+    let word = |at: usize| Some(u64::from_le_bytes(header.get(at..at + 8)?.try_into().ok()?));
+    let sum = u128::from_le_bytes(header.get(40..56)?.try_into().ok()?);
+    let sound =
+        header.starts_with(MAGIC) && word(32)? == body.len() as u64 && sum == sum_of(&header[..40], body);
+    sound.then_some((word(8)?, Saved { epoch: word(16)?, event: word(24)?, bytes: body.to_vec() }))
+}
+
+fn sum_of(header: &[u8], body: &[u8]) -> u128 {
+    xxh3_128(body) ^ xxh3_128(header).rotate_left(64)
+}
+
+impl Snapshot for JamDoubleBuffer {
+    fn save(&mut self, epoch: u64, event: u64, bytes: &[u8]) -> Result<(), SaveError> {
+        let generation = self.generation + 1;
+        let mut header = Vec::with_capacity(HEADER);
+        header.extend_from_slice(MAGIC);
+        for field in [generation, epoch, event, bytes.len() as u64] {
+            header.extend_from_slice(&field.to_le_bytes());
+        }
+        header.extend_from_slice(&sum_of(&header, bytes).to_le_bytes());
+        let mut file = File::create(&self.paths[(generation % 2) as usize])?;
+        file.write_all(&header)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        // The file may be new: its name must be durable too.
+        self.directory.sync_all()?;
+        self.generation = generation;
+        Ok(())
+    }
+
+    fn load(&mut self) -> io::Result<Option<Saved>> {
+        Ok(self.newest()?.map(|(_, saved)| saved))
+    }
+}

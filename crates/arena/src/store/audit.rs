@@ -1,0 +1,282 @@
+//! Proof that a store is sound: every checksum, and every block of the file accounted for once.
+//!
+//! Used by the tool's `verify` and, as the oracle, by every crash test. Reads, never writes.
+
+use std::collections::HashSet;
+
+use super::error::{Damage, ReadError};
+use super::fold::decode_dead;
+use super::format::{BlobPointer, Meta, NodePointer};
+use super::{BLOCK, SnapshotOperation, Store, check_page};
+use crate::disk::{Block, Disk};
+
+/// Where the file's blocks have gone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Audit {
+    /// Blocks that something refers to.
+    pub used: u64,
+    /// Blocks that nothing refers to.
+    pub free: u64,
+    /// What does not add up; empty in a sound store.
+    pub faults: Vec<String>,
+}
+
+/// What [`Store::verify`] found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VerifyReport {
+    /// Pages checked, those of snapshots included, each once.
+    pub pages: u64,
+    /// Directory nodes checked.
+    pub nodes: u64,
+    /// Ranges that do not hold what they must, in file order.
+    pub damage: Vec<Damage>,
+}
+
+#[derive(Default)]
+struct Census {
+    owned: HashSet<u64>,
+    faults: Vec<String>,
+}
+
+impl Census {
+    fn own(&mut self, start: u64, count: u64, what: &str) {
+        for block in start..start + count {
+            if !self.owned.insert(block) {
+                self.faults.push(format!("block {block} is used twice, the second time by {what}"));
+            }
+        }
+    }
+    fn own_blob(&mut self, pointer: BlobPointer, what: &str) {
+        if pointer.block != 0 {
+            self.own(pointer.block, pointer.blocks(), what);
+        }
+    }
+}
+
+impl<D: Disk> Store<D> {
+    fn trees(&self) -> Vec<NodePointer> {
+        let mut trees = vec![self.meta.tree];
+        trees.extend(self.snapshots.snapshots.iter().map(|snapshot| snapshot.tree));
+        trees
+    }
+
+    /// Accounts for every block: used ones belong to one owner, the space map says the same.
+    ///
+    /// # Errors
+    /// [`ReadError`] if the directory or the map cannot be read.
+    pub fn audit(&mut self) -> Result<Audit, ReadError> {
+        let mut census = Census::default();
+        census.own(0, 2, "the meta slots");
+        census.own(self.log.next, self.log.segment_end - self.log.next, "the log segment");
+        census.own_blob(self.meta.space_index, "the index of the space map");
+        census.own_blob(self.meta.limbo, "the list of freed blocks");
+        census.own_blob(self.meta.snapshots, "the snapshot table");
+        for entry in self.space.index.iter().filter(|entry| entry.block != 0) {
+            census.own(entry.block, 1, "the space map");
+        }
+        for (start, count) in &self.limbo {
+            census.own(*start, *count, "limbo");
+        }
+        for record in &self.tail.records {
+            for (start, count) in &record.overhead {
+                census.own(*start, *count, "a log record");
+            }
+            for entry in record.pages.iter().filter_map(|(_, entry)| *entry) {
+                census.own(entry.block, 1, "a page in the log");
+            }
+        }
+        self.census_of_trees(&mut census)?;
+        let mut audit = Audit { faults: census.faults, ..Audit::default() };
+        for block in 0..self.space.total {
+            let used = self.space.is_used(&self.disk, block)?;
+            let owned = census.owned.contains(&block);
+            if used != owned {
+                audit.faults.push(format!("block {block}: owned {owned}, marked used {used}"));
+            }
+            if used {
+                audit.used += 1;
+            } else {
+                audit.free += 1;
+            }
+        }
+        Ok(audit)
+    }
+
+    fn census_of_trees(&self, census: &mut Census) -> Result<(), ReadError> {
+        let reader = self.reader();
+        // Versions share blocks, so the union over all of them is owned once.
+        let mut shared: HashSet<u64> = HashSet::new();
+        let mut seen: HashSet<u64> = HashSet::new();
+        for tree in self.trees() {
+            let mut pages = Vec::new();
+            reader
+                .walk(tree, &mut |node| seen.insert(node.block), &mut |_, entry| pages.push(entry.block))?;
+            shared.extend(pages);
+        }
+        shared.extend(&seen);
+        for block in &shared {
+            census.own(*block, 1, "a version of the pages");
+        }
+        let mut current: HashSet<u64> = HashSet::new();
+        let mut nodes: HashSet<u64> = HashSet::new();
+        reader.walk(self.meta.tree, &mut |node| nodes.insert(node.block), &mut |_, entry| {
+            current.insert(entry.block);
+        })?;
+        current.extend(nodes);
+        let lists = self.snapshots.snapshots.iter().flat_map(|snapshot| &snapshot.deadlist);
+        for chunk in lists.chain(&self.snapshots.deadlist) {
+            census.own_blob(*chunk, "a deadlist");
+            let bytes = super::fold::read_blob(&self.disk, *chunk, "deadlist of a snapshot")?;
+            for (block, _) in decode_dead(&bytes).unwrap_or_default() {
+                if current.contains(&block) || !shared.contains(&block) {
+                    census.faults.push(format!("block {block} is on a deadlist, wrongly"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads everything that any version refers to and checks every checksum. `progress` is told how
+    /// many pages are done, out of how many.
+    ///
+    /// # Errors
+    /// [`ReadError::Io`] if the disk fails; damage is in the report, not an error.
+    pub fn verify(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Result<VerifyReport, ReadError> {
+        let mut report = VerifyReport::default();
+        self.cache.clear();
+        let mut block = Block::ZERO;
+        for slot in 0..2 {
+            self.disk.read_at(slot * BLOCK, &mut block.0)?;
+            if Meta::decode(&block, true).is_err() {
+                let what = "meta slot".to_owned();
+                report.damage.push(Damage { offset: slot * BLOCK, length: BLOCK, what });
+            }
+        }
+        let mut blobs = vec![
+            (self.meta.space_index, "index of the space map"),
+            (self.meta.limbo, "list of freed blocks"),
+            (self.meta.snapshots, "snapshot table"),
+        ];
+        for snapshot in &self.snapshots.snapshots {
+            blobs.extend(snapshot.deadlist.iter().map(|chunk| (*chunk, "deadlist of a snapshot")));
+        }
+        blobs.extend(self.snapshots.deadlist.iter().map(|chunk| (*chunk, "deadlist of a snapshot")));
+        for (pointer, what) in blobs {
+            if !self.blob_is_intact(pointer) {
+                let (offset, length) = (pointer.block * BLOCK, pointer.blocks() * BLOCK);
+                report.damage.push(Damage { offset, length, what: what.to_owned() });
+            }
+        }
+        for number in 0..self.space.index.len() {
+            let entry = self.space.index[number];
+            if entry.block != 0 {
+                self.disk.read_at(entry.block * BLOCK, &mut block.0)?;
+                if super::codec::checksum(&block.0) != entry.checksum {
+                    let what = format!("space map of group {number}");
+                    report.damage.push(Damage { offset: entry.block * BLOCK, length: BLOCK, what });
+                }
+            }
+        }
+        self.verify_trees(&mut report, progress)?;
+        self.verify_log(&mut report)?;
+        report.damage.sort_by_key(|damage| damage.offset);
+        Ok(report)
+    }
+
+    fn verify_trees(
+        &self,
+        report: &mut VerifyReport,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<(), ReadError> {
+        let mut nodes: Vec<NodePointer> = self.trees();
+        let mut seen: HashSet<u64> = HashSet::new();
+        let mut entries = Vec::new();
+        while let Some(pointer) = nodes.pop() {
+            if pointer.block == 0 || !seen.insert(pointer.block) {
+                continue;
+            }
+            report.nodes += 1;
+            match self.reader().node(pointer) {
+                Ok(node) => match &*node {
+                    super::tree::Node::Leaf(leaf) => entries.extend_from_slice(leaf),
+                    super::tree::Node::Inner(_, children) => {
+                        nodes.extend(children.iter().map(|(_, child)| *child));
+                    }
+                },
+                Err(ReadError::Damaged(damage)) => report.damage.push(damage),
+                Err(error) => return Err(error),
+            }
+        }
+        for record in &self.tail.records {
+            entries.extend(record.pages.iter().filter_map(|(page, entry)| Some((*page, (*entry)?))));
+        }
+        entries.sort_unstable_by_key(|(_, entry)| entry.block);
+        entries.dedup_by_key(|(_, entry)| entry.block);
+        let total = entries.len() as u64;
+        let mut block = Block::ZERO;
+        for (page, entry) in entries {
+            self.disk.read_at(entry.block * BLOCK, &mut block.0)?;
+            if let Err(ReadError::Damaged(damage)) = check_page(page, entry, &block.0) {
+                report.damage.push(damage);
+            }
+            report.pages += 1;
+            if report.pages.is_multiple_of(1024) || report.pages == total {
+                progress(report.pages, total);
+            }
+        }
+        Ok(())
+    }
+
+    /// The log's own headers and bodies were checked when it was replayed, but may have rotted since.
+    fn verify_log(&self, report: &mut VerifyReport) -> Result<(), ReadError> {
+        let mut block = Block::ZERO;
+        for record in &self.tail.records {
+            let Some((start, _)) = record.overhead.first() else { continue };
+            self.disk.read_at(start * BLOCK, &mut block.0)?;
+            let intact =
+                super::format::RecordHeader::decode(&block, true).is_some_and(|(header, _, inline)| {
+                    let pointer = BlobPointer {
+                        block: header.body_block,
+                        bytes: header.body_bytes,
+                        checksum: header.body_checksum,
+                    };
+                    header.transaction == record.position.transaction
+                        && (inline.is_some() || self.blob_is_intact(pointer))
+                });
+            if !intact {
+                let what = "log record".to_owned();
+                report.damage.push(Damage { offset: start * BLOCK, length: BLOCK, what });
+            }
+        }
+        Ok(())
+    }
+
+    /// Names of snapshots that only the log knows so far.
+    #[must_use]
+    pub fn unfolded_snapshots(&self) -> usize {
+        let retained = |record: &&super::TailRecord| matches!(record.operation, SnapshotOperation::Retain(_));
+        self.tail.records.iter().filter(retained).count()
+    }
+}
+
+#[cfg(test)]
+impl<D: Disk> Store<D> {
+    pub(crate) fn block_is_used(&mut self, block: u64) -> Result<bool, ReadError> {
+        self.space.is_used(&self.disk, block)
+    }
+    /// In use only as room for the log to go on, or to keep the meta before whole.
+    pub(crate) fn block_is_reserved(&self, block: u64) -> bool {
+        (self.log.next..self.log.segment_end).contains(&block)
+            || self.limbo.iter().any(|(start, count)| (*start..start + count).contains(&block))
+    }
+    /// Whether a byte lies behind the end of a blob, in its last block.
+    pub(crate) fn is_padding(&self, byte: u64) -> bool {
+        let mut blobs = vec![self.meta.space_index, self.meta.limbo, self.meta.snapshots];
+        blobs.extend(self.snapshots.snapshots.iter().flat_map(|snapshot| snapshot.deadlist.clone()));
+        blobs.extend(self.snapshots.deadlist.clone());
+        blobs.iter().filter(|blob| blob.block != 0).any(|blob| {
+            let start = blob.block * BLOCK;
+            (start + blob.bytes..start + blob.blocks() * BLOCK).contains(&byte)
+        })
+    }
+}

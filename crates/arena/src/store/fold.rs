@@ -1,0 +1,492 @@
+//! Folding: the log's commits are applied to the page directory, and a new meta says so.
+//!
+//! Two syncs: one before the meta is written, so that it never speaks of what is not there, and one
+//! after, so that nothing is freed on its word alone. A block that dies here is put in limbo: it is
+//! not used again before the *next* fold begins, so the meta before stays whole, and the log behind
+//! it too; losing the newest meta then loses nothing.
+//!
+//! Snapshots: a dead block that was born no later than the newest retained snapshot goes on that
+//! snapshot's successor's deadlist, and is looked at again when a snapshot is dropped.
+
+use super::codec::{Reader, Writer, checksum};
+use super::error::{CommitError, Damage, ReadError};
+use super::format::{BlobPointer, META_SLOTS, Meta, NodePointer, Position, SnapshotOperation};
+use super::space::Space;
+use super::tree::{NodeAllocator, NodeCache, PageEntry, TreeChange, TreeReader, TreeUpdate};
+use super::{BLOCK, Blocks, LogPosition, Sabotage, SnapshotHandle, SnapshotInfo, Store, Tail, blocks_of};
+use crate::disk::{Block, Disk};
+use std::collections::BTreeMap;
+
+/// A retained snapshot.
+#[derive(Clone, Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) name: String,
+    pub(crate) position: Position,
+    pub(crate) tree: NodePointer,
+    /// Blocks that died between the snapshot before and this one.
+    pub(crate) deadlist: Vec<BlobPointer>,
+}
+
+/// All retained snapshots, oldest first, and the deadlist of the present.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SnapshotTable {
+    pub(crate) snapshots: Vec<Snapshot>,
+    /// Blocks that died since the newest snapshot and that it or an older one still needs.
+    pub(crate) deadlist: Vec<BlobPointer>,
+}
+
+impl SnapshotTable {
+    pub(crate) fn infos(&self) -> Vec<SnapshotInfo> {
+        let info = |snapshot: &Snapshot| SnapshotInfo {
+            name: snapshot.name.clone(),
+            position: snapshot.position.clone(),
+        };
+        self.snapshots.iter().map(info).collect()
+    }
+
+    pub(crate) fn find(&self, name: &str) -> Option<SnapshotHandle> {
+        let snapshot = self.snapshots.iter().find(|snapshot| snapshot.name == name)?;
+        let info = SnapshotInfo { name: snapshot.name.clone(), position: snapshot.position.clone() };
+        Some(SnapshotHandle { info, tree: snapshot.tree })
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut writer = Writer::default();
+        let chunks = |writer: &mut Writer, list: &[BlobPointer]| {
+            writer.u32(list.len() as u32);
+            list.iter().for_each(|pointer| pointer.encode(writer));
+        };
+        writer.u32(self.snapshots.len() as u32);
+        for snapshot in &self.snapshots {
+            writer.text(&snapshot.name);
+            snapshot.position.encode(&mut writer);
+            snapshot.tree.encode(&mut writer);
+            chunks(&mut writer, &snapshot.deadlist);
+        }
+        chunks(&mut writer, &self.deadlist);
+        writer.bytes
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        fn chunks(reader: &mut Reader<'_>) -> Option<Vec<BlobPointer>> {
+            (0..reader.u32()?).map(|_| BlobPointer::decode(reader)).collect()
+        }
+        let mut reader = Reader { bytes };
+        let mut table = SnapshotTable::default();
+        for _ in 0..reader.u32()? {
+            let name = reader.text()?.to_owned();
+            let position = Position::decode(&mut reader)?;
+            let tree = NodePointer::decode(&mut reader)?;
+            table.snapshots.push(Snapshot { name, position, tree, deadlist: chunks(&mut reader)? });
+        }
+        table.deadlist = chunks(&mut reader)?;
+        Some(table)
+    }
+}
+
+/// Sorted, merged runs.
+pub(crate) fn merge_runs(mut runs: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
+    runs.sort_unstable();
+    let mut merged: Vec<(u64, u64)> = Vec::with_capacity(runs.len());
+    for (start, count) in runs {
+        match merged.last_mut() {
+            Some((first, length)) if *first + *length == start => *length += count,
+            _ => merged.push((start, count)),
+        }
+    }
+    merged
+}
+
+pub(crate) fn encode_runs(runs: &[(u64, u64)]) -> Vec<u8> {
+    let mut writer = Writer::default();
+    for (start, count) in runs {
+        writer.u64(*start);
+        writer.u64(*count);
+    }
+    writer.bytes
+}
+
+pub(crate) fn decode_runs(bytes: &[u8]) -> Option<Vec<(u64, u64)>> {
+    let mut reader = Reader { bytes };
+    let mut runs = Vec::new();
+    while !reader.bytes.is_empty() {
+        runs.push((reader.u64()?, reader.u64()?));
+    }
+    Some(runs)
+}
+
+fn encode_dead(dead: &[(u64, u64)]) -> Vec<u8> {
+    let mut writer = Writer::default();
+    for (block, birth) in dead {
+        writer.u48(*block);
+        writer.u48(*birth);
+    }
+    writer.bytes
+}
+
+pub(crate) fn decode_dead(bytes: &[u8]) -> Option<Vec<(u64, u64)>> {
+    let mut reader = Reader { bytes };
+    let mut dead = Vec::new();
+    while !reader.bytes.is_empty() {
+        dead.push((reader.u48()?, reader.u48()?));
+    }
+    Some(dead)
+}
+
+/// Reads a blob and checks it.
+pub(crate) fn read_blob<D: Disk>(disk: &D, pointer: BlobPointer, what: &str) -> Result<Vec<u8>, ReadError> {
+    if pointer.block == 0 {
+        return Ok(Vec::new());
+    }
+    let (offset, length) = (pointer.block * BLOCK, pointer.blocks() * BLOCK);
+    let damaged = || ReadError::Damaged(Damage { offset, length, what: what.to_owned() });
+    // The length is checked against the disk before memory is reserved for it.
+    if offset.checked_add(length).is_none_or(|end| disk.length().is_ok_and(|length| end > length)) {
+        return Err(damaged());
+    }
+    let mut blocks = Block::zeroed(pointer.blocks() as usize);
+    let bytes = zerocopy::IntoBytes::as_mut_bytes(blocks.as_mut_slice());
+    disk.read_at(offset, bytes)?;
+    let bytes = &bytes[..pointer.bytes as usize];
+    if checksum(bytes) == pointer.checksum { Ok(bytes.to_vec()) } else { Err(damaged()) }
+}
+
+/// A fold worked out: the new state, its meta, and the blocks of the space map.
+type Prepared = (Folding, Meta, Vec<(u64, Block)>);
+
+/// The growing result of a fold; nothing of it is in the store until the meta is durable.
+#[derive(Default)]
+struct Folding {
+    tree: NodePointer,
+    table: SnapshotTable,
+    change: TreeChange,
+    /// Blocks that nothing needs once the new meta is durable.
+    released: Vec<(u64, u64)>,
+    /// Dead blocks that the newest snapshot still needs, with their births.
+    held: Vec<(u64, u64)>,
+    blobs: Vec<(u64, Vec<u8>)>,
+    stage: BTreeMap<u32, Option<PageEntry>>,
+}
+
+impl<D: Disk> NodeAllocator for Blocks<'_, D> {
+    type Error = CommitError;
+    fn allocate(&mut self) -> Result<u64, CommitError> {
+        self.whole(1)
+    }
+}
+
+impl<D: Disk> Store<D> {
+    /// Applies the log to the page directory and writes a new meta. Called by commits; a program
+    /// calls it before closing, to make the next open cheap.
+    ///
+    /// # Errors
+    /// [`CommitError::DiskFull`] leaves everything as it was; [`CommitError::Io`] poisons the store.
+    pub fn fold(&mut self) -> Result<(), CommitError> {
+        if self.poisoned {
+            return Err(CommitError::Poisoned);
+        }
+        if self.tail.records.is_empty() {
+            return Ok(());
+        }
+        self.space.begin();
+        let limbo = std::mem::take(&mut self.limbo);
+        let prepared = self.prepare(&limbo);
+        match prepared {
+            Ok((folding, meta, groups)) => self.publish(folding, meta, &groups),
+            Err(error) => {
+                // Nothing was written but to blocks that were free: forget it all.
+                self.poisoned |= matches!(error, CommitError::Io(_));
+                self.space.revert(&self.disk)?;
+                for (start, count) in &limbo {
+                    self.space.set(&self.disk, *start, *count, true)?;
+                }
+                self.limbo = limbo;
+                Err(error)
+            }
+        }
+    }
+
+    /// Works out the new state in memory.
+    fn prepare(&mut self, limbo: &[(u64, u64)]) -> Result<Prepared, CommitError> {
+        // The slot that is written next belongs to the meta that these runs were kept for.
+        for (start, count) in limbo {
+            self.space.set(&self.disk, *start, *count, false)?;
+        }
+        let mut folding =
+            Folding { tree: self.meta.tree, table: self.snapshots.clone(), ..Folding::default() };
+        let tail = std::mem::take(&mut self.tail);
+        let applied = self.apply_tail(&tail, &mut folding);
+        self.tail = tail;
+        applied?;
+
+        let old = [self.meta.space_index, self.meta.limbo, self.meta.snapshots];
+        folding.released.extend(old.iter().filter(|blob| blob.block != 0).map(|b| (b.block, b.blocks())));
+        self.hold(&mut folding)?;
+        let snapshots = folding.table.encode();
+        let snapshots = self.place(&mut folding, snapshots)?;
+        if self.sabotaged(Sabotage::ReuseEarly) {
+            for (start, count) in std::mem::take(&mut folding.released) {
+                self.space.set(&self.disk, start, count, false)?;
+            }
+        }
+        let (index_blocks, limbo_bytes) = self.reserve_map(&mut folding)?;
+        // From here on nothing is allocated: the map in memory is the map that is written.
+        let mut index = self.space.index.clone();
+        let mut groups = Vec::new();
+        for (number, block) in &index_blocks.groups {
+            let bits = self.space.encode_group(*number);
+            index[*number].block = *block;
+            index[*number].checksum = checksum(&bits.0);
+            groups.push((*block, bits));
+        }
+        let index_bytes = Space::encode_index(&index);
+        let space_index = pointer(index_blocks.index, &index_bytes);
+        let limbo = pointer(index_blocks.limbo, &limbo_bytes);
+        folding.blobs.push((index_blocks.index, index_bytes));
+        if index_blocks.limbo != 0 {
+            folding.blobs.push((index_blocks.limbo, limbo_bytes));
+        }
+        let meta = Meta {
+            identity: self.meta.identity,
+            generation: self.meta.generation + 1,
+            position: self.position.clone(),
+            log: self.log,
+            total_blocks: self.space.total,
+            tree: folding.tree,
+            space_index,
+            limbo,
+            snapshots,
+        };
+        self.space.index = index;
+        Ok((folding, meta, groups))
+    }
+
+    /// Takes the log's records in order; a snapshot on the way gets the tree as it is there.
+    fn apply_tail(&mut self, tail: &Tail, folding: &mut Folding) -> Result<(), CommitError> {
+        for record in &tail.records {
+            for (page, entry) in &record.pages {
+                if let Some(Some(before)) = folding.stage.insert(*page, *entry) {
+                    // No snapshot came between, or the stage would have been applied.
+                    folding.released.push((before.block, 1));
+                }
+            }
+            folding.released.extend(record.overhead.iter().copied());
+            match &record.operation {
+                SnapshotOperation::None => {}
+                SnapshotOperation::Retain(name) => {
+                    self.apply_stage(folding, record.position.transaction)?;
+                    self.hold(folding)?;
+                    let deadlist = std::mem::take(&mut folding.table.deadlist);
+                    folding.table.snapshots.push(Snapshot {
+                        name: name.clone(),
+                        position: record.position.clone(),
+                        tree: folding.tree,
+                        deadlist,
+                    });
+                }
+                SnapshotOperation::Drop(name) => {
+                    self.apply_stage(folding, record.position.transaction)?;
+                    self.hold(folding)?;
+                    self.drop_snapshot(folding, name)?;
+                }
+            }
+        }
+        self.apply_stage(folding, self.position.transaction)
+    }
+
+    fn apply_stage(&mut self, folding: &mut Folding, birth: u64) -> Result<(), CommitError> {
+        let changes: Vec<_> = std::mem::take(&mut folding.stage).into_iter().collect();
+        let mut change = std::mem::take(&mut folding.change);
+        let root = folding.tree;
+        // The reader and the allocator need the store at once, so the cache is borrowed out for the update.
+        let cache = std::mem::take(&mut self.cache);
+        let updated = self.update_tree(&cache, root, &changes, birth, &mut change);
+        self.cache = cache;
+        folding.tree = updated?;
+        let newest = folding.table.snapshots.last().map_or(0, |snapshot| snapshot.position.transaction);
+        for (block, birth) in change.dead.drain(..) {
+            if birth <= newest && !self.sabotaged(Sabotage::ForgetDeadlist) {
+                folding.held.push((block, birth));
+            } else {
+                folding.released.push((block, 1));
+            }
+        }
+        folding.change = change;
+        Ok(())
+    }
+
+    fn update_tree(
+        &mut self,
+        cache: &NodeCache,
+        root: NodePointer,
+        changes: &[(u32, Option<PageEntry>)],
+        birth: u64,
+        change: &mut TreeChange,
+    ) -> Result<NodePointer, CommitError> {
+        let Store { disk, options, space, statistics, .. } = self;
+        let mut blocks = Blocks { disk, options, space, statistics };
+        let reader = TreeReader { disk, cache };
+        TreeUpdate { reader, allocator: &mut blocks, birth, change }.apply(root, changes)
+    }
+
+    /// Writes the dead blocks that snapshots need to the present's deadlist.
+    fn hold(&mut self, folding: &mut Folding) -> Result<(), CommitError> {
+        if folding.held.is_empty() {
+            return Ok(());
+        }
+        let bytes = encode_dead(&std::mem::take(&mut folding.held));
+        let chunk = self.place(folding, bytes)?;
+        folding.table.deadlist.push(chunk);
+        Ok(())
+    }
+
+    fn drop_snapshot(&mut self, folding: &mut Folding, name: &str) -> Result<(), CommitError> {
+        let Some(at) = folding.table.snapshots.iter().position(|snapshot| snapshot.name == name) else {
+            return Ok(());
+        };
+        let dropped = folding.table.snapshots.remove(at);
+        let before = at.checked_sub(1).map_or(0, |at| folding.table.snapshots[at].position.transaction);
+        // Of what died right after it, the part born after the snapshot before was needed by this one only.
+        let list = match folding.table.snapshots.get_mut(at) {
+            Some(next) => std::mem::take(&mut next.deadlist),
+            None => std::mem::take(&mut folding.table.deadlist),
+        };
+        let mut kept = Vec::new();
+        for chunk in list {
+            for (block, birth) in self.read_dead(folding, chunk)? {
+                if birth > before {
+                    folding.released.push((block, 1));
+                } else {
+                    kept.push((block, birth));
+                }
+            }
+            folding.released.push((chunk.block, chunk.blocks()));
+        }
+        let mut merged = dropped.deadlist;
+        if !kept.is_empty() {
+            merged.push(self.place(folding, encode_dead(&kept))?);
+        }
+        match folding.table.snapshots.get_mut(at) {
+            Some(next) => next.deadlist = merged,
+            None => folding.table.deadlist = merged,
+        }
+        Ok(())
+    }
+
+    /// A chunk of a deadlist, which this very fold may have made.
+    fn read_dead(&self, folding: &Folding, chunk: BlobPointer) -> Result<Vec<(u64, u64)>, ReadError> {
+        let decoded = match folding.blobs.iter().find(|(block, _)| *block == chunk.block) {
+            Some((_, bytes)) => decode_dead(bytes),
+            None => decode_dead(&read_blob(&self.disk, chunk, "deadlist of a snapshot")?),
+        };
+        let (offset, length) = (chunk.block * BLOCK, chunk.blocks() * BLOCK);
+        decoded.ok_or_else(|| {
+            ReadError::Damaged(Damage { offset, length, what: "deadlist of a snapshot".to_owned() })
+        })
+    }
+
+    fn place(&mut self, folding: &mut Folding, bytes: Vec<u8>) -> Result<BlobPointer, CommitError> {
+        let block = self.blocks().whole((bytes.len() as u64).div_ceil(BLOCK))?;
+        let placed = pointer(block, &bytes);
+        folding.blobs.push((block, bytes));
+        Ok(placed)
+    }
+
+    /// Finds a place for every changed group of the space map, for its index and for the limbo list.
+    /// Each place may change another group, so this goes on until nothing new is touched.
+    fn reserve_map(&mut self, folding: &mut Folding) -> Result<(MapBlocks, Vec<u8>), CommitError> {
+        let mut blocks = MapBlocks::default();
+        // Room for the runs that the old places of the groups will add: every group at most once.
+        let upper = folding.released.len() + self.space.index.len() + 16;
+        let limbo_blocks = (upper as u64 * 16).div_ceil(BLOCK);
+        blocks.limbo = self.blocks().whole(limbo_blocks)?;
+        let index_bytes = (self.space.index.len() as u64 + 64) * 20;
+        let index_blocks = index_bytes.div_ceil(BLOCK);
+        blocks.index = self.blocks().whole(index_blocks)?;
+        for _ in 0..=self.space.index.len() + 64 {
+            let missing: Vec<usize> =
+                self.space.dirty_groups().into_iter().filter(|g| !blocks.groups.contains_key(g)).collect();
+            if missing.is_empty() {
+                break;
+            }
+            for number in missing {
+                let old = self.space.index[number].block;
+                if old != 0 {
+                    folding.released.push((old, 1));
+                }
+                let block = self.blocks().whole(1)?;
+                blocks.groups.insert(number, block);
+            }
+        }
+        let limbo = encode_runs(&merge_runs(folding.released.clone()));
+        // What was reserved too much is given back before the map is written.
+        let used = (limbo.len() as u64).div_ceil(BLOCK);
+        self.space.set(&self.disk, blocks.limbo + used, limbo_blocks - used, false)?;
+        assert!(
+            self.space.index.len() as u64 * 20 <= index_blocks * BLOCK,
+            "the fold grew the file by 64 groups"
+        );
+        let index_used = (self.space.index.len() as u64 * 20).div_ceil(BLOCK);
+        self.space.set(&self.disk, blocks.index + index_used, index_blocks - index_used, false)?;
+        if limbo.is_empty() {
+            blocks.limbo = 0;
+        }
+        Ok((blocks, limbo))
+    }
+
+    /// Writes everything, then the meta, and only then takes the new state for true.
+    fn publish(&mut self, folding: Folding, meta: Meta, groups: &[(u64, Block)]) -> Result<(), CommitError> {
+        let mut blocks = folding.change.written;
+        blocks.extend(groups.iter().cloned());
+        for (start, bytes) in &folding.blobs {
+            blocks.extend((*start..).zip(blocks_of(bytes)));
+        }
+        if let Err(error) = self.write_fold(&mut blocks, &meta) {
+            self.poisoned = true;
+            return Err(CommitError::Io(error));
+        }
+        self.statistics.folds += 1;
+        self.statistics.bytes_written += (blocks.len() as u64 + 1) * BLOCK;
+        self.limbo = merge_runs(folding.released);
+        self.snapshots = folding.table;
+        self.log = LogPosition { ..meta.log };
+        self.meta = meta;
+        self.tail = Tail::default();
+        self.space.mark_clean();
+        self.cache.trim();
+        Ok(())
+    }
+
+    fn write_fold(&mut self, blocks: &mut [(u64, Block)], meta: &Meta) -> std::io::Result<()> {
+        blocks.sort_unstable_by_key(|(block, _)| *block);
+        let slot = if self.sabotaged(Sabotage::MetaInPlace) { 0 } else { meta.generation % META_SLOTS };
+        if self.sabotaged(Sabotage::MetaBeforeData) {
+            self.disk.write_durable_at(slot * BLOCK, &[&meta.encode().0])?;
+        }
+        for run in blocks.chunk_by(|(a, _), (b, _)| a + 1 == *b) {
+            let pieces: Vec<&[u8]> = run.iter().map(|(_, block)| &block.0[..]).collect();
+            self.disk.write_at(run[0].0 * BLOCK, &pieces)?;
+        }
+        if !self.sabotaged(Sabotage::SkipFoldDataSync) {
+            self.disk.sync()?;
+        }
+        if self.sabotaged(Sabotage::SkipMetaSync) {
+            return self.disk.write_at(slot * BLOCK, &[&meta.encode().0]);
+        }
+        self.disk.write_durable_at(slot * BLOCK, &[&meta.encode().0])
+    }
+}
+
+#[derive(Default)]
+struct MapBlocks {
+    groups: BTreeMap<usize, u64>,
+    index: u64,
+    limbo: u64,
+}
+
+fn pointer(block: u64, bytes: &[u8]) -> BlobPointer {
+    if bytes.is_empty() {
+        return BlobPointer::default();
+    }
+    BlobPointer { block, bytes: bytes.len() as u64, checksum: checksum(bytes) }
+}

@@ -1,0 +1,420 @@
+//! The layout of an arena file: meta slots, log records, blobs. Described to the byte in
+//! `docs/formats/arena.md`; whoever changes one changes the other and the version.
+//!
+//! Pure encoding and decoding: no disk is touched here. Decoders take untrusted bytes and answer
+//! `None` for anything that does not make sense.
+
+use std::collections::BTreeMap;
+
+use super::codec::{Reader, Writer, checksum, wide_checksum};
+use crate::disk::{BLOCK_SIZE, Block};
+
+/// First eight bytes of each meta slot, and so of the file.
+pub(crate) const META_MAGIC: &[u8; 8] = b"BANYARNA";
+/// First eight bytes of a log record.
+pub(crate) const RECORD_MAGIC: &[u8; 8] = b"BANYRECD";
+/// Version of the format that this build writes and reads.
+pub const FORMAT_VERSION: u32 = 1;
+/// Blocks 0 and 1 are the meta slots.
+pub(crate) const META_SLOTS: u64 = 2;
+/// Bytes that all roots may take together when encoded.
+pub(crate) const ROOTS_BYTES_MAX: usize = 1536;
+/// Bytes of a snapshot's name.
+pub const SNAPSHOT_NAME_MAX: usize = 255;
+/// Where a record's body starts when it is kept inside the header block.
+const INLINE_BODY: usize = 104;
+const RECORD_CHECKSUM: usize = 96;
+const META_CHECKSUM: usize = BLOCK_SIZE - 16;
+
+/// Where a run of bytes lies, and what it must hash to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct BlobPointer {
+    /// First block; 0 means "no blob".
+    pub(crate) block: u64,
+    pub(crate) bytes: u64,
+    pub(crate) checksum: u64,
+}
+
+impl BlobPointer {
+    pub(crate) fn blocks(&self) -> u64 {
+        self.bytes.div_ceil(BLOCK_SIZE as u64)
+    }
+    pub(crate) fn encode(&self, writer: &mut Writer) {
+        writer.u64(self.block);
+        writer.u64(self.bytes);
+        writer.u64(self.checksum);
+    }
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Option<Self> {
+        Some(Self { block: reader.u64()?, bytes: reader.u64()?, checksum: reader.u64()? })
+    }
+}
+
+/// Where a tree node lies, when it was written, and what it must hash to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct NodePointer {
+    /// 0 means "empty tree".
+    pub(crate) block: u64,
+    pub(crate) birth: u64,
+    pub(crate) checksum: u64,
+}
+
+impl NodePointer {
+    pub(crate) fn encode(&self, writer: &mut Writer) {
+        writer.u64(self.block);
+        writer.u64(self.birth);
+        writer.u64(self.checksum);
+    }
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Option<Self> {
+        Some(Self { block: reader.u64()?, birth: reader.u64()?, checksum: reader.u64()? })
+    }
+}
+
+/// The named words that a program finds its data by.
+pub type Roots = BTreeMap<String, u64>;
+
+pub(crate) fn encode_roots(roots: &Roots, writer: &mut Writer) {
+    writer.u16(u16::try_from(roots.len()).unwrap_or(u16::MAX));
+    for (name, value) in roots {
+        writer.text(name);
+        writer.u64(*value);
+    }
+}
+
+pub(crate) fn decode_roots(reader: &mut Reader<'_>) -> Option<Roots> {
+    let count = reader.u16()?;
+    let mut roots = Roots::new();
+    for _ in 0..count {
+        let name = reader.text()?.to_owned();
+        roots.insert(name, reader.u64()?);
+    }
+    Some(roots)
+}
+
+/// Whether these roots fit in a record.
+pub(crate) fn roots_fit(roots: &Roots) -> bool {
+    2 + roots.keys().map(|name| 10 + name.len()).sum::<usize>() <= ROOTS_BYTES_MAX
+}
+
+/// What never changes in the life of an arena.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Random, so that one arena's blocks are never taken for another's.
+    pub uuid: [u8; 16],
+    /// Address at which the heap is mapped.
+    pub base: u64,
+    /// Bytes of address space that are reserved there.
+    pub reservation: u64,
+}
+
+/// Where a commit stands in the arena's history.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    /// Number of the commit, counted by the arena.
+    pub transaction: u64,
+    /// As given by the program.
+    pub epoch: u64,
+    /// As given by the program.
+    pub event: u64,
+    /// The named roots.
+    pub roots: Roots,
+}
+
+impl Position {
+    pub(crate) fn encode(&self, writer: &mut Writer) {
+        writer.u64(self.transaction);
+        writer.u64(self.epoch);
+        writer.u64(self.event);
+        encode_roots(&self.roots, writer);
+    }
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Option<Self> {
+        Some(Self {
+            transaction: reader.u64()?,
+            epoch: reader.u64()?,
+            event: reader.u64()?,
+            roots: decode_roots(reader)?,
+        })
+    }
+}
+
+/// Where the log goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LogPosition {
+    /// Block of the next record's header.
+    pub(crate) next: u64,
+    /// End of the reserved run that `next` lies in.
+    pub(crate) segment_end: u64,
+    /// Checksum of the record before, which the next record must repeat.
+    pub(crate) chain: u64,
+}
+
+/// One meta slot: the whole state as of one fold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Meta {
+    pub(crate) identity: Identity,
+    pub(crate) generation: u64,
+    pub(crate) position: Position,
+    pub(crate) log: LogPosition,
+    pub(crate) total_blocks: u64,
+    pub(crate) tree: NodePointer,
+    /// One `BlobPointer`-like entry for each group of the space map.
+    pub(crate) space_index: BlobPointer,
+    /// Runs that the meta before still refers to.
+    pub(crate) limbo: BlobPointer,
+    /// Snapshots and their deadlists.
+    pub(crate) snapshots: BlobPointer,
+}
+
+/// Why a meta slot was not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MetaFault {
+    NotAnArena,
+    Version(u32),
+    PageSize(u32),
+    Checksum,
+}
+
+impl Meta {
+    pub(crate) fn encode(&self) -> Block {
+        let mut writer = Writer::default();
+        writer.bytes.extend_from_slice(META_MAGIC);
+        writer.u32(FORMAT_VERSION);
+        writer.u32(BLOCK_SIZE as u32);
+        writer.bytes.extend_from_slice(&self.identity.uuid);
+        writer.u64(self.identity.base);
+        writer.u64(self.identity.reservation);
+        writer.u64(self.generation);
+        writer.u64(self.log.next);
+        writer.u64(self.log.segment_end);
+        writer.u64(self.log.chain);
+        writer.u64(self.total_blocks);
+        self.tree.encode(&mut writer);
+        self.space_index.encode(&mut writer);
+        self.limbo.encode(&mut writer);
+        self.snapshots.encode(&mut writer);
+        self.position.encode(&mut writer);
+        let mut block = Block::ZERO;
+        block.0[..writer.bytes.len()].copy_from_slice(&writer.bytes);
+        let sum = wide_checksum(&block.0[..META_CHECKSUM]);
+        block.0[META_CHECKSUM..].copy_from_slice(&sum.to_le_bytes());
+        block
+    }
+
+    pub(crate) fn decode(block: &Block, check: bool) -> Result<Meta, MetaFault> {
+        let mut reader = Reader { bytes: &block.0 };
+        if reader.take(8) != Some(META_MAGIC) {
+            return Err(MetaFault::NotAnArena);
+        }
+        let version = reader.u32().ok_or(MetaFault::Checksum)?;
+        let sum = wide_checksum(&block.0[..META_CHECKSUM]);
+        let intact = block.0[META_CHECKSUM..] == sum.to_le_bytes();
+        if version != FORMAT_VERSION {
+            // A later version may keep its checksum elsewhere, so only an intact slot names a version surely.
+            return Err(MetaFault::Version(version));
+        }
+        if !intact && check {
+            return Err(MetaFault::Checksum);
+        }
+        let page_size = reader.u32().ok_or(MetaFault::Checksum)?;
+        if page_size != BLOCK_SIZE as u32 {
+            return Err(MetaFault::PageSize(page_size));
+        }
+        Self::decode_body(&mut reader).ok_or(MetaFault::Checksum)
+    }
+
+    fn decode_body(reader: &mut Reader<'_>) -> Option<Meta> {
+        let identity = Identity { uuid: reader.array()?, base: reader.u64()?, reservation: reader.u64()? };
+        let generation = reader.u64()?;
+        let log = LogPosition { next: reader.u64()?, segment_end: reader.u64()?, chain: reader.u64()? };
+        Some(Meta {
+            identity,
+            generation,
+            log,
+            total_blocks: reader.u64()?,
+            tree: NodePointer::decode(reader)?,
+            space_index: BlobPointer::decode(reader)?,
+            limbo: BlobPointer::decode(reader)?,
+            snapshots: BlobPointer::decode(reader)?,
+            position: Position::decode(reader)?,
+        })
+    }
+}
+
+/// What a commit does to the set of retained snapshots.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum SnapshotOperation {
+    /// Nothing.
+    #[default]
+    None,
+    /// Retains this very commit under a name.
+    Retain(String),
+    /// Forgets the snapshot of that name.
+    Drop(String),
+}
+
+/// The body of a record: which pages it brings and where they lie.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RecordBody {
+    pub(crate) roots: Roots,
+    pub(crate) operation: SnapshotOperation,
+    /// Runs of blocks that hold the pages, in order: first block and count.
+    pub(crate) runs: Vec<(u64, u32)>,
+    /// Page number and checksum, ascending.
+    pub(crate) pages: Vec<(u32, u32)>,
+    /// Pages that became zero.
+    pub(crate) zeroes: Vec<u32>,
+}
+
+impl RecordBody {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut writer = Writer::default();
+        encode_roots(&self.roots, &mut writer);
+        match &self.operation {
+            SnapshotOperation::None => writer.u16(0),
+            SnapshotOperation::Retain(name) => {
+                writer.u16(1);
+                writer.text(name);
+            }
+            SnapshotOperation::Drop(name) => {
+                writer.u16(2);
+                writer.text(name);
+            }
+        }
+        writer.u32(self.runs.len() as u32);
+        writer.u32(self.pages.len() as u32);
+        writer.u32(self.zeroes.len() as u32);
+        for (block, count) in &self.runs {
+            writer.u64(*block);
+            writer.u32(*count);
+        }
+        for (page, sum) in &self.pages {
+            writer.u32(*page);
+            writer.u32(*sum);
+        }
+        for page in &self.zeroes {
+            writer.u32(*page);
+        }
+        writer.bytes
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut reader = Reader { bytes };
+        let roots = decode_roots(&mut reader)?;
+        let operation = match reader.u16()? {
+            0 => SnapshotOperation::None,
+            1 => SnapshotOperation::Retain(reader.text()?.to_owned()),
+            2 => SnapshotOperation::Drop(reader.text()?.to_owned()),
+            _ => return None,
+        };
+        let counts = (reader.u32()? as usize, reader.u32()? as usize, reader.u32()? as usize);
+        // The counts are checked against what is there before anything is reserved for them.
+        if counts.0 * 12 + counts.1 * 8 + counts.2 * 4 != reader.bytes.len() {
+            return None;
+        }
+        let mut body = RecordBody { roots, operation, ..Default::default() };
+        let mut covered = 0_usize;
+        for _ in 0..counts.0 {
+            let (block, count) = (reader.u64()?, reader.u32()?);
+            covered += count as usize;
+            body.runs.push((block, count));
+        }
+        for _ in 0..counts.1 {
+            body.pages.push((reader.u32()?, reader.u32()?));
+        }
+        for _ in 0..counts.2 {
+            body.zeroes.push(reader.u32()?);
+        }
+        (covered == counts.1).then_some(body)
+    }
+}
+
+/// The header of a log record, one block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RecordHeader {
+    pub(crate) uuid: [u8; 16],
+    pub(crate) transaction: u64,
+    /// Checksum of the header before.
+    pub(crate) chain: u64,
+    pub(crate) epoch: u64,
+    pub(crate) event: u64,
+    pub(crate) next: u64,
+    pub(crate) segment_end: u64,
+    pub(crate) body_bytes: u64,
+    /// First block of the body; 0 if it is inside the header block.
+    pub(crate) body_block: u64,
+    pub(crate) body_checksum: u64,
+}
+
+impl RecordHeader {
+    /// Whether a body of this size stays inside the header block.
+    pub(crate) fn body_fits_inline(bytes: usize) -> bool {
+        bytes <= BLOCK_SIZE - INLINE_BODY
+    }
+
+    /// The block, and its checksum, which the next record must repeat.
+    pub(crate) fn encode(&self, body: &[u8]) -> (Block, u64) {
+        let mut writer = Writer::default();
+        writer.bytes.extend_from_slice(RECORD_MAGIC);
+        writer.bytes.extend_from_slice(&self.uuid);
+        for field in [
+            self.transaction,
+            self.chain,
+            self.epoch,
+            self.event,
+            self.next,
+            self.segment_end,
+            self.body_bytes,
+            self.body_block,
+            self.body_checksum,
+            0,
+        ] {
+            writer.u64(field);
+        }
+        debug_assert_eq!(writer.bytes.len(), INLINE_BODY);
+        if self.body_block == 0 {
+            writer.bytes.extend_from_slice(body);
+        }
+        let mut block = Block::ZERO;
+        block.0[..writer.bytes.len()].copy_from_slice(&writer.bytes);
+        let sum = checksum(&block.0);
+        block.0[RECORD_CHECKSUM..INLINE_BODY].copy_from_slice(&sum.to_le_bytes());
+        (block, sum)
+    }
+
+    /// The header, its checksum and, if it is inside, its body.
+    pub(crate) fn decode(block: &Block, check: bool) -> Option<(RecordHeader, u64, Option<&[u8]>)> {
+        if block.0[..8] != *RECORD_MAGIC {
+            return None;
+        }
+        let mut bare = block.clone();
+        bare.0[RECORD_CHECKSUM..INLINE_BODY].fill(0);
+        let sum = checksum(&bare.0);
+        if block.0[RECORD_CHECKSUM..INLINE_BODY] != sum.to_le_bytes() && check {
+            return None;
+        }
+        let mut reader = Reader { bytes: &block.0[8..] };
+        let header = RecordHeader {
+            uuid: reader.array()?,
+            transaction: reader.u64()?,
+            chain: reader.u64()?,
+            epoch: reader.u64()?,
+            event: reader.u64()?,
+            next: reader.u64()?,
+            segment_end: reader.u64()?,
+            body_bytes: reader.u64()?,
+            body_block: reader.u64()?,
+            body_checksum: reader.u64()?,
+        };
+        let body = if header.body_block == 0 {
+            let length = usize::try_from(header.body_bytes).ok()?;
+            match block.0[INLINE_BODY..].get(..length) {
+                Some(body) => Some(body),
+                // A torn header may say anything of its body.
+                None if !check => Some(&block.0[..0]),
+                None => return None,
+            }
+        } else {
+            None
+        };
+        Some((header, sum, body))
+    }
+}

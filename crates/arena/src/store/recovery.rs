@@ -1,0 +1,303 @@
+//! Opening: the newest intact meta, then the log behind it, record by record.
+//!
+//! A record counts if its header is intact, repeats the checksum of the one before, and its body is
+//! intact. Its pages need checking only if it is the last: the one after it was written only once it
+//! was durable. So opening reads headers, not pages. One sync makes durable what
+//! a killed process had written and recovery has just relied on. The one thing that may be written is
+//! a block of ones over the header of a record that was dropped.
+//!
+//! A record that is broken although a later one is intact is not a crash's doing: it is reported as
+//! damage, never taken for the end of the log.
+
+use super::codec::{checksum, page_checksum};
+use super::error::{Damage, OpenError, ReadError};
+use super::fold::{SnapshotTable, decode_runs, read_blob};
+use super::format::{BlobPointer, Meta, MetaFault, Position, RecordBody, RecordHeader};
+use super::space::Space;
+use super::{BLOCK, LogPosition, Sabotage, Store, StoreOptions};
+use crate::disk::{BLOCK_SIZE, Block, Disk};
+
+/// What opening found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecoveryReport {
+    /// Log records replayed.
+    pub records: u64,
+    /// A record that a crash left unfinished, or that rotted as the last one: not counted.
+    pub dropped: Option<Damage>,
+    /// A meta slot that is not intact. A crash during a fold leaves one; it costs nothing.
+    pub broken_slot: Option<Damage>,
+}
+
+enum Found {
+    Record(Box<RecordHeader>, u64, RecordBody),
+    /// The header is intact, the body is not.
+    BrokenBody(Box<RecordHeader>, u64),
+    Nothing,
+}
+
+impl<D: Disk> Store<D> {
+    /// Opens a store and brings it to its last durable commit.
+    ///
+    /// # Errors
+    /// Everything that makes the file not a sound arena, see [`OpenError`]. Nothing is changed then.
+    pub fn open(disk: D, options: StoreOptions) -> Result<(Self, RecoveryReport), OpenError> {
+        let opened = Self::open_read_only(disk, options)?;
+        if !opened.0.sabotaged(Sabotage::SkipOpenSync) {
+            opened.0.disk.sync()?;
+        }
+        opened.0.erase_dropped()?;
+        Ok(opened)
+    }
+
+    /// Erases the header of a record that was dropped. Without this its missing sectors could be supplied
+    /// by the next record, which is written over it: a crash in that commit would then bring back a
+    /// commit that the program was told had not happened.
+    fn erase_dropped(&self) -> Result<(), OpenError> {
+        if self.log.next >= self.space.total || self.sabotaged(Sabotage::KeepDropped) {
+            return Ok(());
+        }
+        let mut block = Block::ZERO;
+        self.disk.read_at(self.log.next * BLOCK, &mut block.0)?;
+        let Some((header, ..)) = RecordHeader::decode(&block, false) else { return Ok(()) };
+        if header.uuid == self.meta.identity.uuid && header.transaction > self.position.transaction {
+            // Not zeroes: they could be just what a torn sector lacks, and a crash in this very write would
+            // then complete the record. No sector of a record is all ones.
+            let ones = Block([u8::MAX; BLOCK_SIZE]);
+            self.disk.write_durable_at(self.log.next * BLOCK, &[&ones.0])?;
+        }
+        Ok(())
+    }
+
+    /// As [`Store::open`] on a disk that is only read: commits on it fail.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_read_only(disk: D, options: StoreOptions) -> Result<(Self, RecoveryReport), OpenError> {
+        let mut report = RecoveryReport::default();
+        let length = disk.length()?;
+        let meta = newest_meta(&disk, length, options, &mut report)?;
+        let ignore_length = cfg!(test) && options.sabotage == Sabotage::IgnoreLength;
+        let expected = meta.total_blocks.saturating_mul(BLOCK);
+        if length < expected && !ignore_length {
+            return Err(OpenError::Truncated { found: length, expected });
+        }
+        let total = if ignore_length { u64::MAX >> 16 } else { length / BLOCK };
+        let damaged = |pointer: BlobPointer, what: &str| {
+            let (offset, length) = (pointer.block * BLOCK, pointer.blocks() * BLOCK);
+            OpenError::Damaged(Damage { offset, length, what: what.to_owned() })
+        };
+        let index = read_blob(&disk, meta.space_index, "index of the space map")?;
+        let file_total = length / BLOCK;
+        let mut space = Space::decode_index(&index, file_total)
+            .ok_or_else(|| damaged(meta.space_index, "index of the space map"))?;
+        if meta.space_index.block == 0 {
+            // Never folded: nothing but the slots and the first segment is in use.
+            space.set(&disk, 0, meta.log.segment_end, true)?;
+        }
+        let limbo = decode_runs(&read_blob(&disk, meta.limbo, "list of freed blocks")?)
+            .ok_or_else(|| damaged(meta.limbo, "list of freed blocks"))?;
+        let table = read_blob(&disk, meta.snapshots, "snapshot table")?;
+        let table = if meta.snapshots.block == 0 {
+            SnapshotTable::default()
+        } else {
+            SnapshotTable::decode(&table).ok_or_else(|| damaged(meta.snapshots, "snapshot table"))?
+        };
+        let mut store = Self::assemble(disk, options, meta, space, limbo, table);
+        if !store.sabotaged(Sabotage::ForgetLogTail) {
+            store.replay(total, &mut report)?;
+        }
+        Ok((store, report))
+    }
+
+    fn replay(&mut self, total: u64, report: &mut RecoveryReport) -> Result<(), OpenError> {
+        let mut found = self.record_at(self.log, self.position.transaction + 1, total)?;
+        loop {
+            let (header, sum, body) = match found {
+                Found::Record(header, sum, body) => (header, sum, body),
+                Found::BrokenBody(header, sum) => {
+                    let follower = self.record_at(follow(&header, sum), header.transaction + 1, total)?;
+                    let damage = self.record_damage("body of a log record");
+                    if matches!(follower, Found::Nothing) {
+                        report.dropped = Some(damage);
+                        return Ok(());
+                    }
+                    return Err(OpenError::Damaged(damage));
+                }
+                Found::Nothing => return self.check_end(total),
+            };
+            let after = self.record_at(follow(&header, sum), header.transaction + 1, total)?;
+            if matches!(after, Found::Nothing)
+                && let Some(damage) = self.broken_page(&body)?
+            {
+                self.scan_for_later(header.next, header.segment_end, header.transaction + 1, total)?;
+                report.dropped = Some(damage);
+                return Ok(());
+            }
+            let position = Position {
+                transaction: header.transaction,
+                epoch: header.epoch,
+                event: header.event,
+                roots: body.roots.clone(),
+            };
+            self.accept(position, &header, sum, body)?;
+            report.records += 1;
+            // Each record has a header block of its own, so this many cannot be.
+            if report.records > self.space.total {
+                return Err(OpenError::Damaged(self.record_damage("log record")));
+            }
+            found = after;
+        }
+    }
+
+    /// The record that the log expects at a place, if one is there.
+    fn record_at(&self, log: LogPosition, transaction: u64, total: u64) -> Result<Found, OpenError> {
+        if log.next >= total {
+            return Ok(Found::Nothing);
+        }
+        let mut block = Block::ZERO;
+        self.disk.read_at(log.next * BLOCK, &mut block.0)?;
+        let check = !self.sabotaged(Sabotage::SkipHeaderChecksum);
+        let Some((header, sum, inline)) = RecordHeader::decode(&block, check) else {
+            return Ok(Found::Nothing);
+        };
+        let chained = header.transaction == transaction && header.chain == log.chain;
+        let sane = header.next < header.segment_end && header.segment_end <= total && header.next >= 2;
+        if header.uuid != self.meta.identity.uuid
+            || !(chained || self.sabotaged(Sabotage::SkipChainCheck))
+            || !sane
+        {
+            return Ok(Found::Nothing);
+        }
+        let body = match inline {
+            Some(bytes) => RecordBody::decode(bytes),
+            None => {
+                let pointer = BlobPointer {
+                    block: header.body_block,
+                    bytes: header.body_bytes,
+                    checksum: header.body_checksum,
+                };
+                let fits = pointer.block.checked_add(pointer.blocks()).is_some_and(|end| end <= total);
+                match if fits { read_blob(&self.disk, pointer, "log record") } else { Ok(Vec::new()) } {
+                    Ok(bytes) => RecordBody::decode(&bytes),
+                    Err(ReadError::Io(error)) => return Err(error.into()),
+                    Err(_) => None,
+                }
+            }
+        };
+        let inside = |body: &RecordBody| {
+            body.runs.iter().all(|(start, count)| {
+                *start >= 2 && start.checked_add(u64::from(*count)).is_some_and(|end| end <= total)
+            })
+        };
+        Ok(match body {
+            Some(body) if inside(&body) => Found::Record(Box::new(header), sum, body),
+            _ => Found::BrokenBody(Box::new(header), sum),
+        })
+    }
+
+    /// The first page of a record that does not match its checksum.
+    fn broken_page(&self, body: &RecordBody) -> Result<Option<Damage>, OpenError> {
+        if self.sabotaged(Sabotage::SkipPageChecksum) {
+            return Ok(None);
+        }
+        let mut numbers = body.pages.iter();
+        let mut block = Block::ZERO;
+        for (start, count) in &body.runs {
+            for (at, (page, sum)) in (*start..*start + u64::from(*count)).zip(numbers.by_ref()) {
+                self.disk.read_at(at * BLOCK, &mut block.0)?;
+                if page_checksum(&block.0) != *sum {
+                    let what = format!("page {page} of the last log record");
+                    return Ok(Some(Damage { offset: at * BLOCK, length: BLOCK, what }));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn record_damage(&self, what: &str) -> Damage {
+        Damage { offset: self.log.next * BLOCK, length: BLOCK, what: what.to_owned() }
+    }
+
+    /// The log ends where the next header is missing: unless later ones are there.
+    fn check_end(&self, total: u64) -> Result<(), OpenError> {
+        self.scan_for_later(self.log.next + 1, self.log.segment_end, self.position.transaction + 1, total)
+    }
+
+    /// Looks in a log segment for intact headers of commits after `transaction`.
+    fn scan_for_later(&self, from: u64, to: u64, transaction: u64, total: u64) -> Result<(), OpenError> {
+        const STRIDE: u64 = 256;
+        let end = to.min(total);
+        let mut at = from;
+        let mut blocks = Block::zeroed(STRIDE.min(end.saturating_sub(from)) as usize);
+        while at < end {
+            let count = STRIDE.min(end - at);
+            let part = &mut blocks[..count as usize];
+            self.disk.read_at(at * BLOCK, zerocopy::IntoBytes::as_mut_bytes(part))?;
+            for block in part.iter() {
+                if let Some((header, ..)) = RecordHeader::decode(block, true)
+                    && header.uuid == self.meta.identity.uuid
+                    && header.transaction > transaction
+                {
+                    return Err(OpenError::Damaged(self.record_damage("log record")));
+                }
+            }
+            at += count;
+        }
+        Ok(())
+    }
+}
+
+fn follow(header: &RecordHeader, sum: u64) -> LogPosition {
+    LogPosition { next: header.next, segment_end: header.segment_end, chain: sum }
+}
+
+/// The newest of the two slots that is intact.
+fn newest_meta<D: Disk>(
+    disk: &D,
+    length: u64,
+    options: StoreOptions,
+    report: &mut RecoveryReport,
+) -> Result<Meta, OpenError> {
+    let check = !(cfg!(test) && options.sabotage == Sabotage::SkipMetaChecksum);
+    let mut best: Option<Meta> = None;
+    let mut faults = Vec::new();
+    for slot in 0..2 {
+        let mut block = Block::ZERO;
+        if (slot + 1) * BLOCK > length {
+            faults.push((slot, MetaFault::NotAnArena));
+            continue;
+        }
+        disk.read_at(slot * BLOCK, &mut block.0)?;
+        match Meta::decode(&block, check) {
+            Ok(meta) if best.as_ref().is_none_or(|other| other.generation < meta.generation) => {
+                best = Some(meta);
+            }
+            Ok(_) => {}
+            Err(fault) => faults.push((slot, fault)),
+        }
+    }
+    let damage = |slot: u64| Damage { offset: slot * BLOCK, length: BLOCK, what: "meta slot".to_owned() };
+    if let Some(meta) = best {
+        report.broken_slot = faults.first().map(|(slot, _)| damage(*slot));
+        return Ok(meta);
+    }
+    for (_, fault) in &faults {
+        match fault {
+            MetaFault::Version(found) => return Err(OpenError::UnsupportedVersion { found: *found }),
+            MetaFault::PageSize(found) => return Err(OpenError::PageSize { found: *found }),
+            _ => {}
+        }
+    }
+    if faults.iter().all(|(_, fault)| *fault == MetaFault::NotAnArena) {
+        return Err(OpenError::NotAnArena);
+    }
+    Err(OpenError::Damaged(damage(faults[0].0)))
+}
+
+impl<D: Disk> Store<D> {
+    /// Whether a sum matches; kept beside the other checks so that `verify` and recovery agree.
+    pub(crate) fn blob_is_intact(&self, pointer: BlobPointer) -> bool {
+        pointer.block == 0
+            || read_blob(&self.disk, pointer, "").is_ok_and(|bytes| checksum(&bytes) == pointer.checksum)
+    }
+}

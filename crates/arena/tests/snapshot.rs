@@ -1,0 +1,73 @@
+//! The conformance suite of `Snapshot`: every mechanism is held to the same.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use banyan_arena::snapshot::{InMemory, JamDoubleBuffer, Pma, Saved, Snapshot};
+use banyan_arena::{Arena, ArenaOptions, DEFAULT_BASE};
+
+/// `reopen` drops the place and opens it again, or gives it back as it is.
+fn conforms(mut place: Box<dyn Snapshot>, reopen: &mut dyn FnMut(Box<dyn Snapshot>) -> Box<dyn Snapshot>) {
+    assert_eq!(place.load().unwrap(), None);
+    let mut seed = 1_u64;
+    for event in 0..60 {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let length = [0, 1, 100, 5000, 200_000][(seed >> 33) as usize % 5] + event as usize;
+        let bytes: Vec<u8> = (0..length).map(|at| ((at as u64).wrapping_mul(seed) >> 7) as u8).collect();
+        place.save(3, event, &bytes).unwrap();
+        if event % 3 == 0 {
+            place = reopen(place);
+        }
+        assert_eq!(place.load().unwrap(), Some(Saved { epoch: 3, event, bytes }));
+    }
+}
+
+#[test]
+fn in_memory_conforms() {
+    conforms(Box::new(InMemory::default()), &mut |place| place);
+}
+
+#[test]
+fn an_arena_conforms() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state.arena");
+    let base = DEFAULT_BASE + (64 << 36);
+    let options = ArenaOptions { base, reservation: 1 << 32, ..ArenaOptions::default() };
+    let open = || Box::new(Pma::open(&path, options).unwrap());
+    conforms(open(), &mut |place| {
+        drop(place);
+        open()
+    });
+    let audit = Arena::open(&path, options).unwrap().store_mut().audit().unwrap();
+    assert_eq!(audit.faults, Vec::<String>::new());
+}
+
+#[test]
+fn a_double_buffer_conforms() {
+    let directory = tempfile::tempdir().unwrap();
+    let open = || Box::new(JamDoubleBuffer::open(directory.path()).unwrap());
+    conforms(open(), &mut |place| {
+        drop(place);
+        open()
+    });
+}
+
+/// Whatever becomes of the file that is being written, the other one is there.
+#[test]
+fn a_torn_double_buffer_gives_the_state_before() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut place = JamDoubleBuffer::open(directory.path()).unwrap();
+    place.save(0, 1, b"first").unwrap();
+    place.save(0, 2, b"second").unwrap();
+    let newest = directory.path().join("0.jam");
+    let whole = std::fs::read(&newest).unwrap();
+    for length in 0..whole.len() {
+        std::fs::write(&newest, &whole[..length]).unwrap();
+        let saved = JamDoubleBuffer::open(directory.path()).unwrap().load().unwrap().unwrap();
+        assert_eq!((saved.event, saved.bytes.as_slice()), (1, &b"first"[..]));
+    }
+    for byte in 0..whole.len() {
+        let mut flipped = whole.clone();
+        flipped[byte] ^= 1;
+        std::fs::write(&newest, flipped).unwrap();
+        assert_eq!(JamDoubleBuffer::open(directory.path()).unwrap().load().unwrap().unwrap().event, 1);
+    }
+}

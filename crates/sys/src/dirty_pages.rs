@@ -1,0 +1,220 @@
+//! Which pages were written since last asked: userfaultfd's asynchronous write protection together
+//! with the page map scan, which reports and protects again in one call.
+//!
+//! Works on anonymous private memory. The scan must be kept to memory that was populated: a hole
+//! costs page tables, and counts as written. Neither the descriptor nor the protection survives a
+//! fork or an exec. Sources: ioctl_userfaultfd(2), Documentation/admin-guide/mm/pagemap.rst.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+use linux_raw_sys::general as linux;
+
+use crate::mapping::Mapping;
+
+const UFFD_API: u64 = 0xaa;
+const UFFDIO_API: u64 = 0xc018_aa3f;
+const UFFDIO_REGISTER: u64 = 0xc020_aa00;
+const REGISTER_MODE_WP: u64 = 1 << 1;
+const FEATURE_WP_UNPOPULATED: u64 = 1 << 13;
+const FEATURE_WP_ASYNC: u64 = 1 << 15;
+const USER_MODE_ONLY: u64 = 1;
+const PAGEMAP_SCAN: u64 = 0xc060_6610;
+const SCAN_WP_MATCHING: u64 = 1 << 0;
+const SCAN_CHECK_WPASYNC: u64 = 1 << 1;
+const PAGE_IS_WRITTEN: u64 = 1 << 1;
+const PAGE_IS_PRESENT: u64 = 1 << 3;
+const PAGE_IS_SWAPPED: u64 = 1 << 4;
+/// Runs that one call of the scan may report.
+const RUNS: usize = 1024;
+const PAGE: u64 = 4096;
+
+#[repr(C)]
+struct Api {
+    api: u64,
+    features: u64,
+    ioctls: u64,
+}
+
+#[repr(C)]
+struct Register {
+    start: u64,
+    length: u64,
+    mode: u64,
+    ioctls: u64,
+}
+
+/// `struct pm_scan_arg`.
+#[repr(C)]
+#[derive(Default)]
+struct Scan {
+    size: u64,
+    flags: u64,
+    start: u64,
+    end: u64,
+    walk_end: u64,
+    vector: u64,
+    vector_length: u64,
+    maximum_pages: u64,
+    category_inverted: u64,
+    category_mask: u64,
+    category_any_of: u64,
+    return_mask: u64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Region {
+    start: u64,
+    end: u64,
+    categories: u64,
+}
+
+fn ioctl(descriptor: &impl AsRawFd, request: u64, argument: *mut core::ffi::c_void) -> io::Result<usize> {
+    let result: isize;
+    // SAFETY: ioctl takes three words and clobbers rcx and r11 only; each caller passes a live structure of
+    // the layout and size that the request number states.
+    unsafe {
+        core::arch::asm!(
+            "syscall",
+            inlateout("rax") linux::__NR_ioctl as isize => result,
+            in("rdi") descriptor.as_raw_fd() as usize,
+            in("rsi") request,
+            in("rdx") argument,
+            lateout("rcx") _,
+            lateout("r11") _,
+            options(nostack),
+        );
+    }
+    usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result as i32))
+}
+
+/// Write tracking of one mapping by the kernel.
+#[derive(Debug)]
+pub struct DirtyPages {
+    _userfault: OwnedFd,
+    pagemap: File,
+}
+
+impl DirtyPages {
+    /// Starts to track a mapping. Everything counts as written until the first [`DirtyPages::take`].
+    ///
+    /// # Errors
+    /// `Unsupported` or `PermissionDenied` where the kernel lacks the means or withholds them: use another tracker.
+    pub fn track(mapping: &Mapping) -> io::Result<Self> {
+        let flags = u64::from(linux::O_CLOEXEC | linux::O_NONBLOCK);
+        let mut result: isize;
+        let open = |flags: u64| {
+            let result: isize;
+            // SAFETY: userfaultfd takes one word and gives a new descriptor or an error.
+            unsafe {
+                core::arch::asm!(
+                    "syscall",
+                    inlateout("rax") linux::__NR_userfaultfd as isize => result,
+                    in("rdi") flags,
+                    lateout("rcx") _,
+                    lateout("r11") _,
+                    options(nostack),
+                );
+            }
+            result
+        };
+        result = open(flags);
+        if result < 0 {
+            // Unprivileged processes may have the kind that leaves the kernel's own accesses alone; write
+            // tracking needs no message, so it serves as well.
+            result = open(flags | USER_MODE_ONLY);
+        }
+        let descriptor = i32::try_from(result).map_err(io::Error::other)?;
+        if descriptor < 0 {
+            return Err(io::Error::from_raw_os_error(-descriptor));
+        }
+        // SAFETY: the descriptor was opened just above and has no other owner.
+        let userfault = unsafe { OwnedFd::from_raw_fd(descriptor) };
+        let mut api = Api { api: UFFD_API, features: FEATURE_WP_ASYNC | FEATURE_WP_UNPOPULATED, ioctls: 0 };
+        ioctl(&userfault, UFFDIO_API, (&raw mut api).cast())?;
+        let mut register = Register {
+            start: mapping.base() as u64,
+            length: mapping.length() as u64,
+            mode: REGISTER_MODE_WP,
+            ioctls: 0,
+        };
+        ioctl(&userfault, UFFDIO_REGISTER, (&raw mut register).cast())?;
+        Ok(Self { _userfault: userfault, pagemap: File::open("/proc/self/pagemap")? })
+    }
+
+    /// Calls `found` with each run of pages (address, bytes) in the range that were written since the last
+    /// call on it, and protects them again. Ask for populated ranges only.
+    ///
+    /// # Errors
+    /// What the kernel says. Some pages may have been reported and protected by then.
+    pub fn take(&self, start: usize, length: usize, found: &mut dyn FnMut(usize, usize)) -> io::Result<()> {
+        let end = (start + length) as u64;
+        let mut at = start as u64;
+        let mut regions = [Region::default(); RUNS];
+        while at < end {
+            let mut scan = Scan {
+                size: size_of::<Scan>() as u64,
+                flags: SCAN_WP_MATCHING | SCAN_CHECK_WPASYNC,
+                start: at,
+                end,
+                vector: regions.as_mut_ptr() as u64,
+                vector_length: RUNS as u64,
+                category_mask: PAGE_IS_WRITTEN,
+                // Holes count as written; a dirty page that was swapped out is not present. So: either.
+                category_any_of: PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+                return_mask: PAGE_IS_WRITTEN,
+                ..Scan::default()
+            };
+            let count = ioctl(&self.pagemap, PAGEMAP_SCAN, (&raw mut scan).cast())?;
+            for region in &regions[..count] {
+                found(region.start as usize, (region.end - region.start) as usize);
+            }
+            // With a full vector the walk stops early, and goes on from there.
+            at = scan.walk_end.max(at + PAGE);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DirtyPages, Mapping};
+
+    fn dirty(tracker: &DirtyPages, mapping: &Mapping, length: usize) -> Vec<usize> {
+        let mut pages = Vec::new();
+        let mut found = |start: usize, bytes: usize| {
+            pages.extend((start..start + bytes).step_by(4096).map(|at| (at - mapping.base()) / 4096));
+        };
+        tracker.take(mapping.base(), length, &mut found).unwrap();
+        pages
+    }
+
+    /// Traps 1 to 4 of the scan: holes are not reported, a full vector is resumed, and what was
+    /// reported is not reported again until it is written again.
+    #[test]
+    fn written_pages_are_reported_once() {
+        let length = 16 << 20;
+        let mapping = Mapping::reserve(0x6200_0000_0000, length).unwrap();
+        let tracker = DirtyPages::track(&mapping).unwrap();
+        assert_eq!(dirty(&tracker, &mapping, length), []);
+        let write = |page: usize| {
+            let address: *mut u64 = std::ptr::with_exposed_provenance_mut(mapping.base() + page * 4096);
+            // SAFETY: the page is inside the mapping, which is readable and writable.
+            unsafe { address.write_volatile(7) };
+        };
+        // Every second page: more runs than one call reports.
+        let pages: Vec<usize> = (0..2 * 1500).step_by(2).collect();
+        pages.iter().for_each(|page| write(*page));
+        assert_eq!(dirty(&tracker, &mapping, length), pages);
+        assert_eq!(dirty(&tracker, &mapping, length), []);
+        write(6);
+        assert_eq!(dirty(&tracker, &mapping, length), [6]);
+        // SAFETY: nothing refers to the mapping's content.
+        unsafe { mapping.discard(6 * 4096, 4096) }.unwrap();
+        assert_eq!(dirty(&tracker, &mapping, length), []);
+        write(6);
+        assert_eq!(dirty(&tracker, &mapping, length), [6]);
+    }
+}
