@@ -1,3 +1,5 @@
 //! Bytes that cross a boundary.
 #![no_std]
 #![forbid(unsafe_code)]
+
+pub mod call_frame;
