@@ -68,6 +68,13 @@ pub(crate) struct ClientChannel {
     pub(crate) call_back_stack: [AtomicU64; DEPTH_MAX],
 }
 
+impl ClientChannel {
+    /// Whether the channel serves a signal handler that interrupted a call on another.
+    pub(crate) fn interrupts(&self) -> bool {
+        self.owner.load(Relaxed) & 7 != 0
+    }
+}
+
 /// No call is under way.
 pub(crate) const IDLE: u32 = 0;
 /// A call waits for the worker.

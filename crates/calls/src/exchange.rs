@@ -8,7 +8,7 @@
 use crate::connection::{CALLED_BACK, CallOptions, Connection, Current, IDLE, WAITING};
 use crate::error::{CallError, Ran};
 use crate::layout::{
-    BULK_BYTES_MAX, CHANGED_LIST_OFFSET, CHANGES_OFFSET, DEPTH_MAX, PAGE, PAGES_MAX, SEQUENCE_MASK, WINDOW_BYTES,
+    BULK_BYTES_MAX, CHANGED_LIST_OFFSET, CHANGES_OFFSET, DEPTH_MAX, INTERRUPTS, PAGE, PAGES_MAX, SEQUENCE_MASK, WINDOW_BYTES,
     bulk_address, load_bytes, load_frame, slot_address, store_frame,
 };
 use crate::registers::invoke;
@@ -186,7 +186,7 @@ impl Connection {
         if depth as usize >= DEPTH_MAX {
             return Err(CallError::TooMany);
         }
-        frame[depth_at] = depth as u8;
+        frame[depth_at] = depth as u8 | if client.interrupts() { INTERRUPTS } else { 0 };
         client.state.store(WAITING, Relaxed);
         let result = self.converse(index, current, frame, used, registers, options, deadline_ns);
         client.state.store(if depth > 0 { before } else { IDLE }, Relaxed);

@@ -22,6 +22,9 @@ pub(crate) const SLOTS: usize = 16;
 pub(crate) const CHANNELS: usize = 64;
 /// Nested call-backs on one channel.
 pub(crate) const DEPTH_MAX: usize = 32;
+/// Added to the depth of a call made in a signal handler that interrupted another call: it must
+/// not wait for that one, which waits for it.
+pub(crate) const INTERRUPTS: u8 = 0x40;
 /// Pages of the caller that one call may touch between two returns of control.
 pub(crate) const PAGES_MAX: usize = 16384;
 /// Bytes of a page.

@@ -8,7 +8,7 @@
 //! the library, so that threads do not see each other's copies; it is let go in call-backs.
 
 use crate::layout::{
-    BULK_BYTES_MAX, CHANGED_LIST_OFFSET, CHANGES_OFFSET, CHANNELS, Channel, DEPTH_MAX, FRAME_WORDS, PAGE,
+    BULK_BYTES_MAX, CHANGED_LIST_OFFSET, CHANGES_OFFSET, CHANNELS, Channel, DEPTH_MAX, FRAME_WORDS, INTERRUPTS, PAGE,
     PAGES_MAX, STACK_STRIDE, STACKS_OFFSET, SlotHead, at, bulk_address, channel_address, load_bytes, load_frame,
     store_frame,
 };
@@ -21,7 +21,7 @@ use banyan_wire::call_frame::{
     FRAME_MAX, FrameError, FrameReader, FrameWriter, Kind, Registers, STACK_WORDS_MAX, Shape, WANT_VECTOR, read_arguments,
     read_results, write_arguments, write_results,
 };
-use std::cell::Cell;
+use std::cell::{Cell, UnsafeCell};
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
@@ -49,26 +49,29 @@ pub(crate) struct Host {
     pub(crate) stack_bytes: u64,
 }
 
+/// All cells: the fault handler uses them too, while code below it holds a reference.
 struct Thread {
-    host: &'static Host,
-    slot: u64,
-    index: usize,
-    sequence: u32,
+    host: Cell<&'static Host>,
+    slot: Cell<u64>,
+    index: Cell<usize>,
+    sequence: Cell<u32>,
     /// A request is there that has not been looked at.
-    pending: bool,
-    level: usize,
-    contexts: [Context; DEPTH_MAX],
-    in_call: bool,
-    granted: usize,
-    next_page: u64,
-    ahead: u64,
-    ticks_per_us: u64,
-    frame: [u8; FRAME_MAX],
-    fetched: [u64; PAGES_MAX],
+    pending: Cell<bool>,
+    level: Cell<usize>,
+    contexts: UnsafeCell<[Context; DEPTH_MAX]>,
+    in_call: Cell<bool>,
+    /// Whether the call under way holds the gate, when it is not in a call-back.
+    gated: Cell<bool>,
+    granted: Cell<usize>,
+    next_page: Cell<u64>,
+    ahead: Cell<u64>,
+    ticks_per_us: Cell<u64>,
+    frame: UnsafeCell<[u8; FRAME_MAX]>,
+    fetched: [Cell<u64>; PAGES_MAX],
 }
 
 thread_local! {
-    static THREAD: Cell<*mut Thread> = const { Cell::new(std::ptr::null_mut()) };
+    static THREAD: Cell<Option<&'static Thread>> = const { Cell::new(None) };
 }
 
 static GATE: AtomicU32 = AtomicU32::new(0);
@@ -100,7 +103,7 @@ pub(crate) fn run(host: &'static Host, slot: u64, generation: u32, channels: u32
     // SAFETY: the slot is mapped for the life of this process.
     let head: &SlotHead = unsafe { at(slot) };
     let mut started = 0;
-    let mut wanted = channels.max(1);
+    let mut wanted = head.wanted.fetch_max(channels.max(1), AcqRel).max(channels.max(1));
     loop {
         while started < (wanted as usize).min(CHANNELS) {
             start_thread(host, slot, started);
@@ -160,19 +163,19 @@ extern "C" fn thread_main(start: *mut libc::c_void) -> *mut libc::c_void {
     // lies behind the thread's state.
     let thread = unsafe {
         let pointer = address as *mut Thread;
-        (&raw mut (*pointer).host).write(host);
+        (&raw mut (*pointer).host).write(Cell::new(host));
         let stack = libc::stack_t {
             ss_sp: (address + size_of::<Thread>() as u64) as *mut libc::c_void,
             ss_flags: 0,
             ss_size: 64 << 10,
         };
         libc::sigaltstack(&raw const stack, std::ptr::null_mut());
-        &mut *pointer
+        &*pointer
     };
-    thread.slot = slot;
-    thread.index = index;
-    thread.ticks_per_us = crate::connection::ticks_per_us();
-    THREAD.set(thread);
+    thread.slot.set(slot);
+    thread.index.set(index);
+    thread.ticks_per_us.set(crate::connection::ticks_per_us());
+    THREAD.set(Some(thread));
     let channel = thread.channel();
     channel.reply.word.store(0, Relaxed);
     // SAFETY: the channel stays mapped for the life of the process, and is this thread's alone.
@@ -189,37 +192,46 @@ extern "C" fn thread_main(start: *mut libc::c_void) -> *mut libc::c_void {
 impl Thread {
     fn channel(&self) -> &'static Channel {
         // SAFETY: the slot stays mapped for the life of the process; a channel is all atomics.
-        unsafe { at(channel_address(self.slot, self.index)) }
+        unsafe { at(channel_address(self.slot.get(), self.index.get())) }
     }
 
-    const fn bulk(&self) -> u64 {
-        bulk_address(self.slot, self.index)
+    fn bulk(&self) -> u64 {
+        bulk_address(self.slot.get(), self.index.get())
     }
 
-    fn reply(&mut self, used: usize) {
+    /// The frame; nobody may hold another reference to it.
+    #[expect(clippy::mut_from_ref, reason = "one user at a time, by the order of a conversation")]
+    fn frame(&self) -> &mut [u8; FRAME_MAX] {
+        // SAFETY: this thread only; requests are read before the reply is written, and the fault
+        // handler does not use it.
+        unsafe { &mut *self.frame.get() }
+    }
+
+    fn reply(&self, used: usize) {
         let channel = self.channel();
-        store_frame(&channel.reply_frame, &self.frame[..used]);
-        post_reply(channel, self.sequence, used);
+        store_frame(&channel.reply_frame, &self.frame()[..used]);
+        post_reply(channel, self.sequence.get(), used);
     }
 
     /// Waits for the next request, unless one is pending; returns its length, in `frame`.
-    fn request(&mut self) -> usize {
+    fn request(&self) -> usize {
         let channel = self.channel();
-        if !std::mem::take(&mut self.pending) {
-            self.sequence = wait_request(channel, self.sequence, self.ticks_per_us);
+        if !self.pending.take() {
+            self.sequence.set(wait_request(channel, self.sequence.get(), self.ticks_per_us.get()));
         }
         let length = (channel.request_length.load(Relaxed) & 0xffff) as usize;
-        load_frame(&channel.request_frame, length, &mut self.frame[..]).len()
+        load_frame(&channel.request_frame, length, self.frame()).len()
     }
 
     /// Asks for the page of `address`, and more when the function reads on and on.
-    fn fetch(&mut self, address: u64) -> bool {
+    fn fetch(&self, address: u64) -> bool {
         let page = address / PAGE;
-        if page < LOWEST_PAGE || page >= 1 << 35 || self.granted >= PAGES_MAX {
+        let granted = self.granted.get();
+        if page < LOWEST_PAGE || page >= 1 << 35 || granted >= PAGES_MAX {
             return false;
         }
-        self.ahead = if page == self.next_page { (self.ahead * 2).clamp(2, FETCH_MAX) } else { 1 };
-        let wanted = self.ahead.min((PAGES_MAX - self.granted) as u64);
+        self.ahead.set(if page == self.next_page.get() { (self.ahead.get() * 2).clamp(2, FETCH_MAX) } else { 1 });
+        let wanted = self.ahead.get().min((PAGES_MAX - granted) as u64);
         let mut frame = [0; 32];
         let mut writer = FrameWriter::new(&mut frame);
         let written = writer.kind(Kind::Fetch).and_then(|()| writer.number(page)).and_then(|()| writer.number(wanted));
@@ -229,8 +241,8 @@ impl Thread {
         let used = writer.used();
         let channel = self.channel();
         store_frame(&channel.reply_frame, &frame[..used]);
-        post_reply(channel, self.sequence, used);
-        self.sequence = wait_request(channel, self.sequence, self.ticks_per_us);
+        post_reply(channel, self.sequence.get(), used);
+        self.sequence.set(wait_request(channel, self.sequence.get(), self.ticks_per_us.get()));
         let length = (channel.request_length.load(Relaxed) & 0xffff) as usize;
         let mut reader = FrameReader::new(load_frame(&channel.request_frame, length, &mut frame));
         let Ok(Kind::Fetched) = reader.kind() else { return false };
@@ -238,10 +250,10 @@ impl Thread {
         if count == 0 {
             return false;
         }
-        let source = self.bulk() + self.granted as u64 * PAGE;
+        let source = self.bulk() + granted as u64 * PAGE;
         if map_private(page * PAGE, count * PAGE, Access::Write).is_ok() {
             for offset in 0..count {
-                self.fetched[self.granted + offset as usize] = (page + offset) * PAGE;
+                self.fetched[granted + offset as usize].set((page + offset) * PAGE);
             }
             // SAFETY: the source is the bulk area, the target was mapped a line ago.
             unsafe { std::ptr::copy_nonoverlapping(source as *const u8, (page * PAGE) as *mut u8, (count * PAGE) as usize) };
@@ -250,29 +262,29 @@ impl Thread {
             for offset in 0..count {
                 let to = (page + offset) * PAGE;
                 let free = map_private(to, PAGE, Access::Write).is_ok();
-                self.fetched[self.granted + offset as usize] = if free { to } else { 0 };
+                self.fetched[granted + offset as usize].set(if free { to } else { 0 });
                 if free {
                     // SAFETY: as above.
                     unsafe {
                         std::ptr::copy_nonoverlapping((source + offset * PAGE) as *const u8, to as *mut u8, PAGE as usize);
                     }
                 } else if offset == 0 {
-                    self.granted += count as usize;
+                    self.granted.set(granted + count as usize);
                     return false;
                 }
             }
         }
-        self.granted += count as usize;
-        self.next_page = page + count;
+        self.granted.set(granted + count as usize);
+        self.next_page.set(page + count);
         true
     }
 
     /// Lists what was changed in fetched pages for the caller, and forgets the pages. Returns how many.
-    fn flush(&mut self) -> u64 {
+    fn flush(&self) -> u64 {
         let (bulk, mut changed) = (self.bulk(), 0_u64);
         let (mut start, mut end) = (0, 0);
-        for number in 0..std::mem::take(&mut self.granted) {
-            let address = self.fetched[number];
+        for number in 0..self.granted.take() {
+            let address = self.fetched[number].get();
             if address == 0 {
                 continue;
             }
@@ -296,7 +308,7 @@ impl Thread {
             // SAFETY: as above.
             unsafe { unmap(start, end - start) };
         }
-        self.next_page = 0;
+        self.next_page.set(0);
         changed
     }
 }
@@ -341,16 +353,12 @@ extern "C" fn run_job(job: *mut u8) {
 }
 
 /// Serves requests until a call-back returns, whose results go to `results`.
-fn serve(thread: *mut Thread, results: &mut Registers) {
+fn serve(thread: &Thread, results: &mut Registers) {
     loop {
-        // SAFETY: the thread's state is used by this thread only, and nothing borrows it across
-        // the calls below that may come back here.
-        let state = unsafe { &mut *thread };
-        let level = state.level;
-        let length = state.request();
-        let outcome = handle(state, length, level, results);
-        match outcome {
-            Ok(Next::Reply(used)) => state.reply(used),
+        let level = thread.level.get();
+        let length = thread.request();
+        match handle(thread, length, level, results) {
+            Ok(Next::Reply(used)) => thread.reply(used),
             Ok(Next::Again) => {}
             Ok(Next::Return) => return,
             // The caller is trusted; a request that does not decode is a defect, and ends us.
@@ -365,28 +373,28 @@ enum Next {
     Return,
 }
 
-fn handle(thread: &mut Thread, length: usize, level: usize, results: &mut Registers) -> Result<Next, FrameError> {
+fn handle(thread: &Thread, length: usize, level: usize, results: &mut Registers) -> Result<Next, FrameError> {
     // SAFETY: the frame is read before it is overwritten with the reply; separate from the borrow
     // of the thread so that it need not be copied.
-    let frame: &[u8] = unsafe { std::slice::from_raw_parts((&raw const thread.frame).cast(), length.min(FRAME_MAX)) };
+    let frame: &[u8] = unsafe { std::slice::from_raw_parts(thread.frame.get().cast(), length.min(FRAME_MAX)) };
     let mut reader = FrameReader::new(frame);
     match reader.kind()? {
         Kind::Call => {
             let function = reader.number()?;
-            let depth = reader.number_below(DEPTH_MAX as u64)? as usize;
+            let flags = reader.number_below(128)? as u8;
+            let depth = usize::from(flags & !INTERRUPTS).min(DEPTH_MAX - 1);
             let before = reader.number_below(4096)? as u32;
             if depth < level {
                 // The caller jumped out of call-backs; their frames on this side go the same way.
-                thread.pending = true;
-                thread.level = depth;
-                let context = &raw const thread.contexts[depth];
-                // SAFETY: the checkpoint of that depth is live as long as its level is; the frames
+                thread.pending.set(true);
+                thread.level.set(depth);
+                                // SAFETY: the checkpoint of that depth is live as long as its level is; the frames
                 // between hold registers and plain words only.
-                unsafe { resume(context) };
+                unsafe { resume(thread.contexts.get().cast::<Context>().add(depth)) };
             }
             let address = match function {
                 NULL_FUNCTION => null_function as *const () as u64,
-                _ => thread.host.functions.get(function as usize).copied().unwrap_or(0),
+                _ => thread.host.get().functions.get(function as usize).copied().unwrap_or(0),
             };
             if address == 0 {
                 return simple(thread, Kind::NoFunction, &[]);
@@ -394,20 +402,26 @@ fn handle(thread: &mut Thread, length: usize, level: usize, results: &mut Regist
             let mut job = Job { address, registers: Registers::default(), words: [0; STACK_WORDS_MAX], count: 0 };
             job.count = read_arguments(&mut reader, &mut job.registers, &mut job.words)?;
             reader.end()?;
-            gate_enter(thread.host.serial);
+            let outer = thread.gated.get();
+            let gated = thread.host.get().serial && flags & INTERRUPTS == 0;
+            thread.gated.set(gated);
+            gate_enter(gated);
             errno().store(before, Relaxed);
-            thread.in_call = true;
-            let context = &raw mut thread.contexts[level];
-            // SAFETY: `run_job` expects a job.
-            let returned = unsafe { checkpoint(context, run_job, (&raw mut job).cast()) };
+            thread.in_call.set(true);
+            // SAFETY: `run_job` expects a job; the context is one of DEPTH_MAX, of this level alone.
+            let returned = unsafe {
+                let context = thread.contexts.get().cast::<Context>().add(level);
+                checkpoint(context, run_job, (&raw mut job).cast())
+            };
             if !returned {
                 return Ok(Next::Again);
             }
             let after = errno().load(Relaxed);
-            thread.in_call = false;
+            thread.in_call.set(false);
             let changed = thread.flush();
-            gate_leave(thread.host.serial);
-            let mut writer = FrameWriter::new(&mut thread.frame);
+            gate_leave(gated);
+            thread.gated.set(outer);
+            let mut writer = FrameWriter::new(thread.frame());
             writer.kind(Kind::Return)?;
             writer.number(changed)?;
             write_results(&mut writer, &job.registers, after.min(4095))?;
@@ -420,7 +434,7 @@ fn handle(thread: &mut Thread, length: usize, level: usize, results: &mut Regist
         }
         Kind::CallBytes => {
             let function = reader.number()?;
-            reader.number_below(1)?;
+            reader.number_below(128)?;
             let copy;
             let arguments = if reader.number_below(2)? == 1 {
                 let length = reader.number_below(BULK_BYTES_MAX + 1)? as usize;
@@ -439,8 +453,8 @@ fn handle(thread: &mut Thread, length: usize, level: usize, results: &mut Regist
     }
 }
 
-fn simple(thread: &mut Thread, kind: Kind, numbers: &[u64]) -> Result<Next, FrameError> {
-    let mut writer = FrameWriter::new(&mut thread.frame);
+fn simple(thread: &Thread, kind: Kind, numbers: &[u64]) -> Result<Next, FrameError> {
+    let mut writer = FrameWriter::new(thread.frame());
     writer.kind(kind)?;
     for &number in numbers {
         writer.number(number)?;
@@ -448,15 +462,15 @@ fn simple(thread: &mut Thread, kind: Kind, numbers: &[u64]) -> Result<Next, Fram
     Ok(Next::Reply(writer.used()))
 }
 
-fn call_bytes(thread: &mut Thread, function: u64, arguments: &[u8]) -> Result<Next, FrameError> {
+fn call_bytes(thread: &Thread, function: u64, arguments: &[u8]) -> Result<Next, FrameError> {
     let mut output = Vec::new();
     let result = if function == NULL_FUNCTION {
         Ok(())
     } else {
-        let Some(function) = (thread.host.find)(function) else { return simple(thread, Kind::NoFunction, &[]) };
-        thread.in_call = true;
+        let Some(function) = (thread.host.get().find)(function) else { return simple(thread, Kind::NoFunction, &[]) };
+        thread.in_call.set(true);
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| function(arguments, &mut output)));
-        thread.in_call = false;
+        thread.in_call.set(false);
         match result {
             Ok(result) => result,
             Err(panic) => {
@@ -474,7 +488,7 @@ fn call_bytes(thread: &mut Thread, function: u64, arguments: &[u8]) -> Result<Ne
         }
     };
     let bulk = thread.bulk();
-    let mut writer = FrameWriter::new(&mut thread.frame[..]);
+    let mut writer = FrameWriter::new(thread.frame());
     writer.kind(kind)?;
     if output.len() <= FRAME_MAX - 2 && output.len() <= FRAME_WORDS * 8 - 2 {
         writer.number(0)?;
@@ -482,7 +496,7 @@ fn call_bytes(thread: &mut Thread, function: u64, arguments: &[u8]) -> Result<Ne
         return Ok(Next::Reply(writer.used()));
     }
     if output.len() as u64 > BULK_BYTES_MAX {
-        let mut writer = FrameWriter::new(&mut thread.frame[..]);
+        let mut writer = FrameWriter::new(thread.frame());
         writer.kind(Kind::Failed)?;
         writer.number(0)?;
         writer.bytes(b"the result is too long")?;
@@ -498,23 +512,20 @@ fn call_bytes(thread: &mut Thread, function: u64, arguments: &[u8]) -> Result<Ne
 /// Runs `target`, code of the caller, there; the registers are those at the jump. Entered from
 /// `banyan_calls_call_back` on the library's stack.
 pub(crate) extern "C" fn call_back(target: u64, registers: &mut Registers) {
-    let thread = THREAD.get();
+    let Some(state) = THREAD.get() else { kill_self() };
     let before = errno().load(Relaxed);
     {
-        // SAFETY: the fault handler sends only threads here that have a state, and it is used by
-        // its own thread only; the borrow ends before `serve`.
-        let state = unsafe { &mut *thread };
-        if state.level + 1 >= DEPTH_MAX {
+        if state.level.get() + 1 >= DEPTH_MAX {
             report_crash(state, libc::SIGSEGV, target, target);
         }
-        state.in_call = false;
+        state.in_call.set(false);
         let changed = state.flush();
-        gate_leave(state.host.serial);
+        gate_leave(state.gated.get());
         let mut words = [0; CALL_BACK_WORDS];
         // SAFETY: above the arguments on our stack lie the frames of `serve`, longer than this.
         words.copy_from_slice(unsafe { std::slice::from_raw_parts(registers.stack as *const u64, CALL_BACK_WORDS) });
         registers.results = WANT_VECTOR;
-        let mut writer = FrameWriter::new(&mut state.frame);
+        let mut writer = FrameWriter::new(state.frame());
         let written = writer
             .kind(Kind::Callback)
             .and_then(|()| writer.number(changed))
@@ -524,21 +535,19 @@ pub(crate) extern "C" fn call_back(target: u64, registers: &mut Registers) {
             kill_self();
         }
         let used = writer.used();
-        state.level += 1;
+        state.level.set(state.level.get() + 1);
         state.reply(used);
     }
-    serve(thread, registers);
-    // SAFETY: as above.
-    let state = unsafe { &mut *thread };
-    state.level -= 1;
-    gate_enter(state.host.serial);
-    state.in_call = true;
+    serve(state, registers);
+    state.level.set(state.level.get() - 1);
+    gate_enter(state.gated.get());
+    state.in_call.set(true);
     let after = errno().load(Relaxed);
     errno().store(if after == 0 { before } else { after }, Relaxed);
     registers.results = 0;
 }
 
-fn report_crash(thread: &mut Thread, signal: i32, address: u64, instruction: u64) -> ! {
+fn report_crash(thread: &Thread, signal: i32, address: u64, instruction: u64) -> ! {
     let mut frame = [0; 40];
     let mut writer = FrameWriter::new(&mut frame);
     let (kind, first) = if signal == libc::SIGSYS { (Kind::Refused, address) } else { (Kind::Crashed, signal as u64) };
@@ -552,7 +561,7 @@ fn report_crash(thread: &mut Thread, signal: i32, address: u64, instruction: u64
         let used = writer.used();
         let channel = thread.channel();
         store_frame(&channel.reply_frame, &frame[..used]);
-        post_reply(channel, thread.sequence, used);
+        post_reply(channel, thread.sequence.get(), used);
     }
     kill_self()
 }
@@ -561,22 +570,17 @@ fn report_crash(thread: &mut Thread, signal: i32, address: u64, instruction: u64
 pub(crate) static FAULTS: AtomicU64 = AtomicU64::new(0);
 
 extern "C" fn on_fault(signal: i32, information: *mut libc::siginfo_t, context: *mut libc::c_void) {
-    let thread = THREAD.get();
     // SAFETY: the kernel passes both; the context is ours to change until we return.
     let (information, context) = unsafe { (&*information, &mut *context.cast::<libc::ucontext_t>()) };
     let registers = &mut context.uc_mcontext.gregs;
     let instruction = registers[libc::REG_RIP as usize] as u64;
-    if thread.is_null() {
-        kill_self();
-    }
-    // SAFETY: only this thread uses its state, and code that can fault does not hold a borrow of it.
-    let thread = unsafe { &mut *thread };
+    let Some(thread) = THREAD.get() else { kill_self() };
     FAULTS.fetch_add(1, Relaxed);
     // SAFETY: the address field is valid for the signals that carry one, and some word for others.
     let mut address = unsafe { information.si_addr() } as u64;
     const MAPPED_ERROR: i32 = 1;
     const ACCESS_ERROR: i32 = 2;
-    if signal == libc::SIGSEGV && thread.in_call && (information.si_code == MAPPED_ERROR || information.si_code == ACCESS_ERROR) {
+    if signal == libc::SIGSEGV && thread.in_call.get() && (information.si_code == MAPPED_ERROR || information.si_code == ACCESS_ERROR) {
         const FETCHING_INSTRUCTION: i64 = 0x10;
         if registers[libc::REG_ERR as usize] & FETCHING_INSTRUCTION != 0 || address == instruction {
             if address / PAGE >= LOWEST_PAGE {

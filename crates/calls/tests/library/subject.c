@@ -60,7 +60,7 @@ int subject_fail(int how) {
     case 0: return 7;
     case 1: *(volatile int *)8 = 1; break;
     case 2: kill(getpid(), SIGKILL); break;
-    case 3: kill(getpid(), SIGSTOP); break;
+    case 3: kill(getpid(), SIGSTOP); for (int i = 0; i < 100; i++) usleep(10000); break;
     case 4: abort();
     case 5: exit(3);
     case 6: return deep(1);
@@ -83,7 +83,7 @@ int subject_fail(int how) {
         return 7; }
     case 12: ((void (*)(void))0x123456789000)(); break;
     case 13: socket(AF_INET, SOCK_STREAM, 0); return errno;
-    case 14: { volatile int zero = 0; return 1 / zero; }
+    case 14: { volatile int zero = 0, one = 1; return one / zero; }
     case 15: _exit(4);
     case 16: *(volatile int *)0x7ead00000000 = 1; break;
     }
