@@ -146,7 +146,7 @@ fn load_library(configuration: &Configuration, report: &mut Report) -> Result<Ve
 }
 
 /// The memory of loaded libraries that the caller is to see: data to share, constants to map.
-fn segments(window: u64) -> Result<Vec<Segment>, String> {
+fn segments(window: u64, library: &std::path::Path) -> Result<Vec<Segment>, String> {
     let mut segments = Vec::new();
     let mut next = DATA_OFFSET;
     let mut share = |address: u64, length: u64, segments: &mut Vec<Segment>| {
@@ -161,6 +161,7 @@ fn segments(window: u64) -> Result<Vec<Segment>, String> {
         let hidden = ["ld-linux", "libc.so", "libpthread", "libdl.so", "libgcc_s", "memfd:", "librt.so"];
         hidden.iter().any(|prefix| name.starts_with(prefix)) || Some(path) == own.as_deref()
     };
+    let library = library.canonicalize().ok().map(|path| path.to_string_lossy().into_owned());
     let writable = writable_ranges();
     let mut data_end = 0;
     for mapping in maps::list() {
@@ -173,7 +174,9 @@ fn segments(window: u64) -> Result<Vec<Segment>, String> {
             } else if mapping.readable {
                 // Relocated constants differ from the file; they follow the text in later segments,
                 // and cost little to share.
-                if !mapping.executable && length <= 4 << 20 {
+                if mapping.executable && length <= 16 << 20 && Some(&*mapping.path) == library.as_deref() {
+                    segments.push(Segment { address: mapping.start, length, kind: SegmentKind::Code });
+                } else if !mapping.executable && length <= 4 << 20 {
                     share(mapping.start, length, &mut segments)?;
                 } else {
                     let kind = SegmentKind::File { path: mapping.path.clone().into(), offset: mapping.offset };
@@ -234,6 +237,15 @@ fn prepare(file: File, order: Order, program: Program, report: &mut Report) -> R
         libc::pthread_attr_setstacksize(&raw mut attributes, 8 << 20);
         pthread_setattr_default_np(&raw const attributes);
     }
+    // The limit has moved the libraries and must now go back: under it the kernel would grow our
+    // main stack, with zeroes, over addresses at which the caller's own stack is to be fetched.
+    // SAFETY: affects this process only; the main threads of workers need little.
+    unsafe {
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        libc::getrlimit(libc::RLIMIT_STACK, &raw mut limit);
+        limit.rlim_cur = limit.rlim_max.min(512 << 10);
+        libc::setrlimit(libc::RLIMIT_STACK, &raw const limit);
+    }
     let is_library = configuration.library.is_some();
     if is_library && program.heap_is_ours {
         let heap = window + LOADING_HEAP_OFFSET;
@@ -243,7 +255,7 @@ fn prepare(file: File, order: Order, program: Program, report: &mut Report) -> R
     (program.stdio)(&configuration.stdio);
     let functions = load_library(&configuration, report)?;
     worker::catch_faults();
-    let segments = if is_library { segments(window)? } else { Vec::new() };
+    let segments = if is_library { segments(window, configuration.library.as_deref().unwrap_or(std::path::Path::new("")))? } else { Vec::new() };
     report.segments.clone_from(&segments);
     let groups = Groups(configuration.groups);
     // SAFETY: affects this process only: a caller that may not trace us cannot be traced by us.

@@ -19,7 +19,7 @@ use banyan_sys::call_channel::{
     OWNER_DIED, counter, futex_wait, futex_wake, now_ns, signal_process, stack_pointer, thread_id, thread_lives,
     thread_pointer,
 };
-use banyan_sys::call_memory::{Access, anonymous_file, map_anywhere, map_private, map_shared, unmap, view_again, wipe_on_fork};
+use banyan_sys::call_memory::{Access, anonymous_file, map_anywhere, map_private, map_shared, protect, unmap, view_again, wipe_on_fork};
 use banyan_sys::call_process::{Launch, launch_detached};
 use std::ffi::CString;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
@@ -258,7 +258,7 @@ impl Connection {
             let mapped = match &segment.kind {
                 SegmentKind::File { path, offset } => std::fs::File::open(path)
                     .and_then(|file| map_shared(&file, *offset, segment.address, segment.length, Access::Read)),
-                SegmentKind::Data { .. } => map_private(segment.address, segment.length, Access::Read),
+                SegmentKind::Code | SegmentKind::Data { .. } => map_private(segment.address, segment.length, Access::Read),
             };
             match mapped {
                 Ok(()) => self.segments.push(segment),
@@ -267,6 +267,40 @@ impl Connection {
             }
         }
         Ok(self)
+    }
+
+    /// Fills the place of the library's code with entries that call the worker: the program may
+    /// get addresses of the library's functions from it, and call them. Each multiple of 16, where
+    /// compilers put functions, gets a call; the return address it pushes says where it came from.
+    ///
+    /// # Safety
+    /// `library` must be what [`crate::registers::enter_by_address`] expects, for ever.
+    pub(crate) unsafe fn install_entries(&self, library: u64) {
+        const CALL_BYTES: u64 = 5;
+        for segment in self.segments.iter().filter(|segment| segment.kind == SegmentKind::Code) {
+            let place = (1..512).map(|step| segment.address + segment.length + step * (1 << 20));
+            let Some(hub) = place.into_iter().find(|&place| map_private(place, 4096, Access::Write).is_ok()) else { return };
+            // pop r11; sub r11, 5; mov r10, library; jmp [rip]; the target.
+            let mut code = vec![0x41, 0x5b, 0x49, 0x83, 0xeb, CALL_BYTES as u8, 0x49, 0xba];
+            code.extend(library.to_le_bytes());
+            code.extend([0xff, 0x25, 0, 0, 0, 0]);
+            code.extend(crate::registers::enter_by_address().to_le_bytes());
+            // SAFETY: both ranges were mapped by us for this purpose and are not yet executable;
+            // the hub lies within reach of a 32-bit displacement.
+            unsafe {
+                std::ptr::copy_nonoverlapping(code.as_ptr(), hub as *mut u8, code.len());
+                if !protect(segment.address, segment.length, Access::Write) {
+                    return;
+                }
+                std::ptr::write_bytes(segment.address as *mut u8, 0xcc, segment.length as usize);
+                for entry in (segment.address..segment.address + segment.length).step_by(16) {
+                    let displacement = (hub - entry - CALL_BYTES) as u32;
+                    (entry as *mut u8).write(0xe8);
+                    ((entry + 1) as *mut u32).write_unaligned(displacement);
+                }
+                let _ = protect(hub, 4096, Access::Execute) && protect(segment.address, segment.length, Access::Execute);
+            }
+        }
     }
 
     fn read_report(&self) -> Option<Report> {

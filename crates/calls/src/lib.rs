@@ -16,6 +16,7 @@ pub mod error;
 mod exchange;
 pub mod heap;
 mod layout;
+pub mod generate;
 mod maps;
 mod registers;
 pub mod registry;

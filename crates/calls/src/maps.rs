@@ -47,7 +47,7 @@ fn read_maps(mut line: impl FnMut(&[u8])) {
                 break;
             }
         }
-        raw(libc::SYS_close, [file as u64, 0, 0, 0, 0, 0]);
+        let _ = raw(libc::SYS_close, [file as u64, 0, 0, 0, 0, 0]);
     }
 }
 

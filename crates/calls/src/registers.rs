@@ -109,6 +109,16 @@ global_asm!(
     "mov rdx, rsp",
     "call {enter}",
     "banyan_give_results",
+    // The program's call of an address in the library's code arrives here: r10 the library, r11 the address.
+    ".globl banyan_calls_enter_address",
+    ".hidden banyan_calls_enter_address",
+    "banyan_calls_enter_address:",
+    "banyan_save_registers",
+    "mov rdi, r10",
+    "mov rsi, r11",
+    "mov rdx, rsp",
+    "call {by_address}",
+    "banyan_give_results",
     // A worker's call of an address in its caller continues here: r11 the address.
     ".globl banyan_calls_call_back",
     ".hidden banyan_calls_call_back",
@@ -148,6 +158,7 @@ global_asm!(
     "mov eax, 2",
     "ret",
     enter = sym crate::shim::enter,
+    by_address = sym crate::shim::enter_address,
     call_back = sym crate::worker::call_back,
 );
 
@@ -159,6 +170,7 @@ pub(crate) struct Context([u64; 7]);
 unsafe extern "C" {
     fn banyan_calls_invoke(target: u64, registers: *mut Registers, words: *const u64, count: u64);
     fn banyan_calls_enter_bare();
+    fn banyan_calls_enter_address();
     fn banyan_calls_call_back();
     fn banyan_calls_checkpoint(context: *mut Context, function: extern "C" fn(*mut u8), argument: *mut u8) -> u64;
     fn banyan_calls_resume(context: *const Context) -> !;
@@ -176,6 +188,11 @@ pub(crate) unsafe fn invoke(target: u64, registers: &mut Registers, words: &[u64
 /// Where the entries of wrapped libraries jump to.
 pub(crate) fn enter_address() -> u64 {
     banyan_calls_enter_bare as *const () as u64
+}
+
+/// Where the entries at addresses of a library's own code jump to.
+pub(crate) fn enter_by_address() -> u64 {
+    banyan_calls_enter_address as *const () as u64
 }
 
 /// Where a thread of a worker continues that called into its caller.

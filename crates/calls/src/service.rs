@@ -114,10 +114,12 @@ pub(crate) struct Segment {
     pub(crate) kind: SegmentKind,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum SegmentKind {
     /// Pages of a file that nobody changes.
     File { path: PathBuf, offset: u64 },
+    /// The library's code: the caller gets entries that lead to the worker instead.
+    Code,
     /// Data, shared with the worker, from that offset of its slot.
     Data { slot_offset: u64 },
 }

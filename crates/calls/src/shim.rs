@@ -89,7 +89,10 @@ fn connection(library: &Library) -> Result<&Connection, CallError> {
                 let opened = open(library);
                 let state = if opened.is_ok() { OPEN } else { FAILED };
                 if let Ok(connection) = opened {
-                    library.connection.store(Box::into_raw(Box::new(connection)), Release);
+                    let connection = Box::into_raw(Box::new(connection));
+                    // SAFETY: just boxed, and never dropped; the drop-in's description lives as long.
+                    unsafe { (*connection).install_entries(std::ptr::from_ref(library) as u64) };
+                    library.connection.store(connection, Release);
                 } else if let Err(error) = &opened {
                     eprintln!("banyan: calls: {error}");
                 }
@@ -202,7 +205,6 @@ pub(crate) extern "C" fn enter(library: &Library, number: u32, registers: &mut R
     if u64::from(function.results) & WANT_ST0 != 0 {
         registers.st0 = [0, 0];
     }
-    let _ = WANT_VECTOR;
     let errno = match (function.errno, &error) {
         (0, CallError::TimedOut { .. }) => libc::ETIMEDOUT as u32,
         (0, CallError::StaleHandle { .. }) => libc::ESTALE as u32,
@@ -213,6 +215,27 @@ pub(crate) extern "C" fn enter(library: &Library, number: u32, registers: &mut R
     };
     // SAFETY: errno of this thread.
     unsafe { *libc::__errno_location() = errno as i32 };
+}
+
+/// The program called an address that it got from the library: there the same function is called.
+pub(crate) extern "C" fn enter_address(library: &Library, address: u64, registers: &mut Registers) {
+    const WORDS: usize = 8;
+    registers.results = WANT_VECTOR;
+    let mut words = [0; WORDS];
+    let count = stack_words(registers.stack, &mut words);
+    let deadline = if library.deadline_us == 0 { 60_000_000 } else { library.deadline_us };
+    let options = CallOptions { deadline: Duration::from_micros(deadline), ..CallOptions::default() };
+    // SAFETY: the program calls the library's function with these arguments.
+    let result = connection(library).and_then(|connection| unsafe {
+        let number = crate::worker::BY_ADDRESS | address;
+        connection.call_registers(number, registers, Shape::unknown(0), &words[..count], false, &options)
+    });
+    if result.is_err() {
+        registers.rax = 0;
+        registers.rdx = 0;
+        // SAFETY: errno of this thread.
+        unsafe { *libc::__errno_location() = libc::EIO };
+    }
 }
 
 static FAILURES: AtomicU32 = AtomicU32::new(0);

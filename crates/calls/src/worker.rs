@@ -27,6 +27,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 
 /// The number of a function that does nothing, in every service.
 pub(crate) const NULL_FUNCTION: u64 = 0xffff_ffff;
+/// Set in a function's number that is an address of the worker.
+pub(crate) const BY_ADDRESS: u64 = 1 << 48;
 /// Pages of address space below which nothing is ever fetched: null pointers and their fields.
 const LOWEST_PAGE: u64 = 16;
 /// Stack words shown to a call-back.
@@ -394,6 +396,7 @@ fn handle(thread: &Thread, length: usize, level: usize, results: &mut Registers)
             }
             let address = match function {
                 NULL_FUNCTION => null_function as *const () as u64,
+                address if address & BY_ADDRESS != 0 => address & !BY_ADDRESS,
                 _ => thread.host.get().functions.get(function as usize).copied().unwrap_or(0),
             };
             if address == 0 {

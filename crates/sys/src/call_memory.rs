@@ -19,6 +19,8 @@ pub enum Access {
     Read,
     /// Reading and writing.
     Write,
+    /// Reading and executing.
+    Execute,
 }
 
 impl Access {
@@ -26,6 +28,7 @@ impl Access {
         match self {
             Self::None => libc::PROT_NONE,
             Self::Read => libc::PROT_READ,
+            Self::Execute => libc::PROT_READ | libc::PROT_EXEC,
             Self::Write => libc::PROT_READ | libc::PROT_WRITE,
         }
     }
