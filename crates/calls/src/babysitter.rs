@@ -6,7 +6,7 @@
 //! life; that is `worker`.
 
 use crate::layout::{
-    CONFIGURATION_OFFSET, CONTROL_BROKEN, CONTROL_BYTES, CONTROL_FAILED, CONTROL_READY, Control, DATA_OFFSET, HEAP_OFFSET,
+    BLOBS_OFFSET, CONFIGURATION_OFFSET, CONSTANT_BLOBS_OFFSET, CONTROL_BROKEN, CONTROL_BYTES, CONTROL_FAILED, CONTROL_READY, Control, DATA_OFFSET, HEAP_OFFSET,
     LOADING_HEAP_BYTES, LOADING_HEAP_OFFSET, REPORT_OFFSET, SLOT_BYTES, SLOT_CURRENT, SLOT_DEAD, SLOT_FREE, SLOT_SPARE, SLOTS, STACKS_OFFSET,
     TEXT_MAX, WINDOW_BYTES, at, slot_address,
 };
@@ -252,6 +252,12 @@ fn prepare(file: File, order: Order, program: Program, report: &mut Report) -> R
         map_private(heap, LOADING_HEAP_BYTES, Access::Write).map_err(|error| error.to_string())?;
         crate::heap::place(heap, heap + LOADING_HEAP_BYTES, 0, false);
     }
+    // Blobs are the caller's. A descriptor that cannot write makes mappings that never can, either.
+    let read_only = File::open(format!("/proc/self/fd/{}", Launch::DESCRIPTOR)).map_err(|error| error.to_string())?;
+    let constants = BLOBS_OFFSET - CONSTANT_BLOBS_OFFSET;
+    map_shared(&read_only, CONSTANT_BLOBS_OFFSET, window + CONSTANT_BLOBS_OFFSET, constants, Access::Read)
+        .and_then(|()| map_shared(&file, BLOBS_OFFSET, window + BLOBS_OFFSET, LOADING_HEAP_OFFSET - BLOBS_OFFSET, Access::Write))
+        .map_err(|error| format!("blob memory: {error}"))?;
     (program.stdio)(&configuration.stdio);
     let functions = load_library(&configuration, report)?;
     worker::catch_faults();

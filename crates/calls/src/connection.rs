@@ -9,7 +9,7 @@
 use crate::error::{CallError, Ran};
 use crate::exchange::Reply;
 use crate::layout::{
-    CHANNELS, CHANNELS_OFFSET, CONTROL_BYTES, CONTROL_FAILED, CONTROL_READY, CONFIGURATION_OFFSET, Channel, Control,
+    CHANNELS, CHANNELS_OFFSET, CONSTANT_BLOBS_OFFSET, CONTROL_BYTES, LOADING_HEAP_OFFSET, CONTROL_FAILED, CONTROL_READY, CONFIGURATION_OFFSET, Channel, Control,
     DEPTH_MAX, PAGES_MAX, REPORT_OFFSET, SEQUENCE_MASK, SLOT_BYTES, SLOT_CURRENT, SLOT_DEAD, SLOT_SPARE, SLOTS, SlotHead, TEXT_MAX,
     WINDOW_BYTES, WINDOWS, WINDOWS_BASE, at, channel_address, load_bytes, slot_address,
 };
@@ -199,6 +199,9 @@ impl Connection {
         let slots = SLOT_BYTES * (SLOTS as u64 - 1);
         let mapped = map_shared(&file, SLOT_BYTES, window + SLOT_BYTES, slots, Access::Write)
             .map_err(|error| service_error("worker memory", error));
+        let blobs = LOADING_HEAP_OFFSET - CONSTANT_BLOBS_OFFSET;
+        map_shared(&file, CONSTANT_BLOBS_OFFSET, window + CONSTANT_BLOBS_OFFSET, blobs, Access::Write)
+            .map_err(|error| service_error("blob memory", error))?;
         let state_bytes = size_of::<ClientState>() as u64;
         let state = map_anywhere(state_bytes).map_err(|error| service_error("private memory", error))?;
         let connection = Self {
@@ -638,6 +641,7 @@ impl Drop for Connection {
                 unmap(segment.address, segment.length);
             }
             unmap(self.window + SLOT_BYTES, SLOT_BYTES * (SLOTS as u64 - 1));
+            unmap(self.window + CONSTANT_BLOBS_OFFSET, LOADING_HEAP_OFFSET - CONSTANT_BLOBS_OFFSET);
             unmap(self.window, CONTROL_BYTES);
             unmap(self.state, size_of::<ClientState>() as u64);
         }

@@ -56,6 +56,11 @@ pub(crate) const LOADING_HEAP_OFFSET: u64 = 16 << 30;
 /// Bytes of that heap: enough for constructors.
 pub(crate) const LOADING_HEAP_BYTES: u64 = 1 << 30;
 
+/// Offset in the control part of blobs that workers can only read.
+pub(crate) const CONSTANT_BLOBS_OFFSET: u64 = 4 << 30;
+/// Offset in the control part of blobs that workers can change; they end where the loading heap begins.
+pub(crate) const BLOBS_OFFSET: u64 = 8 << 30;
+
 /// Bytes of the control part that are mapped.
 pub(crate) const CONTROL_BYTES: u64 = 8 << 20;
 /// Offset in the control part of the configuration, JSON.

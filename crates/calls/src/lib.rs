@@ -11,13 +11,16 @@
 //! callers take no lock; see `worker` for the callee's one.
 
 mod babysitter;
+pub mod blob;
 pub mod connection;
 pub mod error;
 mod exchange;
 pub mod heap;
+pub mod isolated;
 mod layout;
 pub mod generate;
 mod maps;
+pub mod parallel;
 mod registers;
 pub mod registry;
 pub mod service;
@@ -25,6 +28,8 @@ pub mod shim;
 mod waiting;
 mod worker;
 
+pub use banyan_calls_macros::isolated;
+pub use blob::{Blob, BlobStore, Blobs};
 pub use connection::{CallOptions, Connection};
 pub use error::{CallError, Ran};
 pub use waiting::Wait;
