@@ -49,7 +49,8 @@ fn expand(attribute: TokenStream, function: &ItemFn) -> Result<TokenStream, syn:
             _ => None,
         };
         let time = |lit: &Lit| match lit {
-            Lit::Str(text) => time_us(&text.value()).ok_or_else(|| syn::Error::new(text.span(), "a time like \"50ms\" is expected")),
+            Lit::Str(text) => time_us(&text.value())
+                .ok_or_else(|| syn::Error::new(text.span(), "a time like \"50ms\" is expected")),
             other => Err(syn::Error::new(other.span(), "a time like \"50ms\" is expected")),
         };
         match (name.as_str(), value) {
@@ -60,14 +61,22 @@ fn expand(attribute: TokenStream, function: &ItemFn) -> Result<TokenStream, syn:
             ("deadline", Some(lit)) => deadline_us = time(lit)?,
             ("cpu", Some(lit)) => cpu_us = Some(time(lit)?),
             ("idempotent", None) => idempotent = true,
-            _ => return Err(syn::Error::new(option.span(), "known are retry = N, deadline = \"TIME\", cpu = \"TIME\" and idempotent")),
+            _ => {
+                return Err(syn::Error::new(
+                    option.span(),
+                    "known are retry = N, deadline = \"TIME\", cpu = \"TIME\" and idempotent",
+                ));
+            }
         }
     }
     if let Some(span) = retry_span.filter(|_| retries > 0 && !idempotent) {
         return Err(syn::Error::new(span, "retry needs idempotent: a call that failed may have run"));
     }
     if !function.sig.generics.params.is_empty() || function.sig.asyncness.is_some() {
-        return Err(syn::Error::new(function.sig.span(), "an isolated function is neither generic nor async"));
+        return Err(syn::Error::new(
+            function.sig.span(),
+            "an isolated function is neither generic nor async",
+        ));
     }
     let mut names = Vec::new();
     let mut kinds = Vec::new();
@@ -88,10 +97,16 @@ fn expand(attribute: TokenStream, function: &ItemFn) -> Result<TokenStream, syn:
         ReturnType::Default => quote!(()),
         ReturnType::Type(_, kind) => quote!(#kind),
     };
-    let (attributes, visibility, name, body) = (&function.attrs, &function.vis, &function.sig.ident, &function.block);
+    let (attributes, visibility, name, body) =
+        (&function.attrs, &function.vis, &function.sig.ident, &function.block);
     let section = format_ident!("__BANYAN_ISOLATED_{}", name.to_string().to_uppercase());
-    let cpu = cpu_us.map_or_else(|| quote!(None), |time| quote!(Some(::std::time::Duration::from_micros(#time))));
-    let (pack, kind) = if names.is_empty() { (quote!(()), quote!(())) } else { (quote!((#(#names,)*)), quote!((#(#kinds,)*))) };
+    let cpu =
+        cpu_us.map_or_else(|| quote!(None), |time| quote!(Some(::std::time::Duration::from_micros(#time))));
+    let (pack, kind) = if names.is_empty() {
+        (quote!(()), quote!(()))
+    } else {
+        (quote!((#(#names,)*)), quote!((#(#kinds,)*)))
+    };
     Ok(quote! {
         #(#attributes)*
         #visibility fn #name(#(#names: #kinds),*) -> ::std::result::Result<#result, ::banyan_calls::CallError> {

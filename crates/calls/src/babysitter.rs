@@ -6,9 +6,10 @@
 //! life; that is `worker`.
 
 use crate::layout::{
-    BLOBS_OFFSET, CONFIGURATION_OFFSET, CONSTANT_BLOBS_OFFSET, CONTROL_BROKEN, CONTROL_BYTES, CONTROL_FAILED, CONTROL_READY, Control, DATA_OFFSET, HEAP_OFFSET,
-    LOADING_HEAP_BYTES, LOADING_HEAP_OFFSET, REPORT_OFFSET, SLOT_BYTES, SLOT_CURRENT, SLOT_DEAD, SLOT_FREE, SLOT_SPARE, SLOTS, STACKS_OFFSET,
-    TEXT_MAX, WINDOW_BYTES, at, slot_address,
+    BLOBS_OFFSET, CONFIGURATION_OFFSET, CONSTANT_BLOBS_OFFSET, CONTROL_BROKEN, CONTROL_BYTES, CONTROL_FAILED,
+    CONTROL_READY, Control, DATA_OFFSET, HEAP_OFFSET, LOADING_HEAP_BYTES, LOADING_HEAP_OFFSET, REPORT_OFFSET,
+    SLOT_BYTES, SLOT_CURRENT, SLOT_DEAD, SLOT_FREE, SLOT_SPARE, SLOTS, STACKS_OFFSET, TEXT_MAX, WINDOW_BYTES,
+    at, slot_address,
 };
 use crate::maps;
 use crate::service::{Configuration, Layer, Order, Report, Segment, SegmentKind, WORKER_VARIABLE};
@@ -130,7 +131,9 @@ fn load_library(configuration: &Configuration, report: &mut Report) -> Result<Ve
         for function in &configuration.functions {
             let name = std::ffi::CString::new(function.name.as_str()).map_err(|error| error.to_string())?;
             let mut address = std::ptr::null_mut();
-            if let Some(version) = function.version.as_deref().and_then(|version| std::ffi::CString::new(version).ok()) {
+            if let Some(version) =
+                function.version.as_deref().and_then(|version| std::ffi::CString::new(version).ok())
+            {
                 address = libc::dlvsym(library, name.as_ptr(), version.as_ptr());
             }
             if address.is_null() {
@@ -155,7 +158,10 @@ fn segments(window: u64, library: &std::path::Path) -> Result<Vec<Segment>, Stri
         if next > STACKS_OFFSET { Err("the library's data is too large".to_owned()) } else { Ok(()) }
     };
     // What the C library and the loader keep to themselves stays so; so does this program.
-    let own = maps::list().iter().find(|mapping| holds(mapping, run as *const () as u64)).map(|mapping| mapping.path.clone());
+    let own = maps::list()
+        .iter()
+        .find(|mapping| holds(mapping, run as *const () as u64))
+        .map(|mapping| mapping.path.clone());
     let private = |path: &str| {
         let name = path.rsplit('/').next().unwrap_or(path);
         let hidden = ["ld-linux", "libc.so", "libpthread", "libdl.so", "libgcc_s", "memfd:", "librt.so"];
@@ -179,13 +185,15 @@ fn segments(window: u64, library: &std::path::Path) -> Result<Vec<Segment>, Stri
                 } else if !mapping.executable && length <= 4 << 20 {
                     share(mapping.start, length, &mut segments)?;
                 } else {
-                    let kind = SegmentKind::File { path: mapping.path.clone().into(), offset: mapping.offset };
+                    let kind =
+                        SegmentKind::File { path: mapping.path.clone().into(), offset: mapping.offset };
                     segments.push(Segment { address: mapping.start, length, kind });
                 }
             }
         } else if mapping.path.is_empty() && mapping.writable && mapping.start == data_end && data_end != 0 {
             // The kernel may have merged other memory with the library's zeroed data: take that only.
-            let end = writable.iter().map(|range| range.end).find(|&end| mapping.start < end && end <= mapping.end);
+            let end =
+                writable.iter().map(|range| range.end).find(|&end| mapping.start < end && end <= mapping.end);
             if let Some(end) = end {
                 share(mapping.start, end - mapping.start, &mut segments)?;
             }
@@ -253,15 +261,28 @@ fn prepare(file: File, order: Order, program: Program, report: &mut Report) -> R
         crate::heap::place(heap, heap + LOADING_HEAP_BYTES, 0, false);
     }
     // Blobs are the caller's. A descriptor that cannot write makes mappings that never can, either.
-    let read_only = File::open(format!("/proc/self/fd/{}", Launch::DESCRIPTOR)).map_err(|error| error.to_string())?;
+    let read_only =
+        File::open(format!("/proc/self/fd/{}", Launch::DESCRIPTOR)).map_err(|error| error.to_string())?;
     let constants = BLOBS_OFFSET - CONSTANT_BLOBS_OFFSET;
     map_shared(&read_only, CONSTANT_BLOBS_OFFSET, window + CONSTANT_BLOBS_OFFSET, constants, Access::Read)
-        .and_then(|()| map_shared(&file, BLOBS_OFFSET, window + BLOBS_OFFSET, LOADING_HEAP_OFFSET - BLOBS_OFFSET, Access::Write))
+        .and_then(|()| {
+            map_shared(
+                &file,
+                BLOBS_OFFSET,
+                window + BLOBS_OFFSET,
+                LOADING_HEAP_OFFSET - BLOBS_OFFSET,
+                Access::Write,
+            )
+        })
         .map_err(|error| format!("blob memory: {error}"))?;
     (program.stdio)(&configuration.stdio);
     let functions = load_library(&configuration, report)?;
     worker::catch_faults();
-    let segments = if is_library { segments(window, configuration.library.as_deref().unwrap_or(std::path::Path::new("")))? } else { Vec::new() };
+    let segments = if is_library {
+        segments(window, configuration.library.as_deref().unwrap_or(std::path::Path::new("")))?
+    } else {
+        Vec::new()
+    };
     report.segments.clone_from(&segments);
     let groups = Groups(configuration.groups);
     // SAFETY: affects this process only: a caller that may not trace us cannot be traced by us.
@@ -343,7 +364,17 @@ impl Babysitter {
             match collect_child() {
                 Some(_) => {}
                 // SAFETY: asks whether there are children left, without collecting one.
-                None if unsafe { libc::waitid(libc::P_ALL, 0, std::ptr::null_mut(), libc::WEXITED | libc::WNOHANG | libc::WNOWAIT) } != 0 => break,
+                None if unsafe {
+                    libc::waitid(
+                        libc::P_ALL,
+                        0,
+                        std::ptr::null_mut(),
+                        libc::WEXITED | libc::WNOHANG | libc::WNOWAIT,
+                    )
+                } != 0 =>
+                {
+                    break;
+                }
                 None => std::thread::sleep(std::time::Duration::from_micros(200)),
             }
         }
@@ -378,7 +409,9 @@ impl Babysitter {
         if control.status.load(Relaxed) == CONTROL_BROKEN {
             return false;
         }
-        let count = |wanted: u32| control.slots.iter().skip(1).filter(|slot| slot.state.load(Acquire) == wanted).count();
+        let count = |wanted: u32| {
+            control.slots.iter().skip(1).filter(|slot| slot.state.load(Acquire) == wanted).count()
+        };
         let mut wanted = (1 + self.configuration.spares as usize).saturating_sub(count(SLOT_CURRENT));
         wanted = wanted.clamp(1, 8);
         let mut late = false;
@@ -411,7 +444,12 @@ impl Babysitter {
     /// Gives back the memory of the oldest ended workers, but for `kept`.
     fn recycle(&self, control: &Control, kept: usize) {
         loop {
-            let dead = control.slots.iter().enumerate().skip(1).filter(|(_, slot)| slot.state.load(Acquire) == SLOT_DEAD);
+            let dead = control
+                .slots
+                .iter()
+                .enumerate()
+                .skip(1)
+                .filter(|(_, slot)| slot.state.load(Acquire) == SLOT_DEAD);
             let oldest = dead.clone().min_by_key(|(_, slot)| slot.generation.load(Acquire));
             let Some((index, slot)) = oldest.filter(|_| dead.count() > kept) else { return };
             let address = slot_address(self.window, index);
@@ -466,8 +504,14 @@ impl Babysitter {
             // Nothing of what runs meanwhile (this function, the C library) lies in these segments.
             unsafe {
                 let copy = slot + slot_offset;
-                std::ptr::copy_nonoverlapping(segment.address as *const u8, copy as *mut u8, segment.length as usize);
-                if map_over(&self.file, offset + slot_offset, segment.address, segment.length, Access::Write).is_err() {
+                std::ptr::copy_nonoverlapping(
+                    segment.address as *const u8,
+                    copy as *mut u8,
+                    segment.length as usize,
+                );
+                if map_over(&self.file, offset + slot_offset, segment.address, segment.length, Access::Write)
+                    .is_err()
+                {
                     end_now(3)
                 }
             }

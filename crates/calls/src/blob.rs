@@ -70,9 +70,16 @@ impl<'a> Blobs<'a> {
     /// The blobs of `connection`. Make one store for each connection: two would hand out the same memory.
     #[must_use]
     pub fn new(connection: &'a Connection) -> Self {
-        let area = |from: u64, to: u64| Area { next: connection.window + from, end: connection.window + to, ..Area::default() };
+        let area = |from: u64, to: u64| Area {
+            next: connection.window + from,
+            end: connection.window + to,
+            ..Area::default()
+        };
         Self {
-            areas: Mutex::new([area(CONSTANT_BLOBS_OFFSET, BLOBS_OFFSET), area(BLOBS_OFFSET, LOADING_HEAP_OFFSET)]),
+            areas: Mutex::new([
+                area(CONSTANT_BLOBS_OFFSET, BLOBS_OFFSET),
+                area(BLOBS_OFFSET, LOADING_HEAP_OFFSET),
+            ]),
             connection: PhantomData,
         }
     }
@@ -80,7 +87,8 @@ impl<'a> Blobs<'a> {
 
 impl BlobStore for Blobs<'_> {
     fn allocate(&self, bytes: u64, sharing: Sharing) -> Option<u64> {
-        self.areas.lock().unwrap_or_else(PoisonError::into_inner)[usize::from(sharing == Sharing::Writable)].allocate(bytes)
+        self.areas.lock().unwrap_or_else(PoisonError::into_inner)[usize::from(sharing == Sharing::Writable)]
+            .allocate(bytes)
     }
 
     fn free(&self, address: u64) {

@@ -9,17 +9,20 @@
 use crate::error::{CallError, Ran};
 use crate::exchange::Reply;
 use crate::layout::{
-    CHANNELS, CHANNELS_OFFSET, CONSTANT_BLOBS_OFFSET, CONTROL_BYTES, LOADING_HEAP_OFFSET, CONTROL_FAILED, CONTROL_READY, CONFIGURATION_OFFSET, Channel, Control,
-    DEPTH_MAX, PAGES_MAX, REPORT_OFFSET, SEQUENCE_MASK, SLOT_BYTES, SLOT_CURRENT, SLOT_DEAD, SLOT_SPARE, SLOTS, SlotHead, TEXT_MAX,
-    WINDOW_BYTES, WINDOWS, WINDOWS_BASE, at, channel_address, load_bytes, slot_address,
+    CHANNELS, CHANNELS_OFFSET, CONFIGURATION_OFFSET, CONSTANT_BLOBS_OFFSET, CONTROL_BYTES, CONTROL_FAILED,
+    CONTROL_READY, Channel, Control, DEPTH_MAX, LOADING_HEAP_OFFSET, PAGES_MAX, REPORT_OFFSET, SEQUENCE_MASK,
+    SLOT_BYTES, SLOT_CURRENT, SLOT_DEAD, SLOT_SPARE, SLOTS, SlotHead, TEXT_MAX, WINDOW_BYTES, WINDOWS,
+    WINDOWS_BASE, at, channel_address, load_bytes, slot_address,
 };
 use crate::service::{Configuration, Order, Report, Segment, SegmentKind};
 use crate::waiting::{Limits, Wait};
 use banyan_sys::call_channel::{
-    OWNER_DIED, counter, futex_wait, futex_wake, now_ns, signal_process, stack_pointer, thread_id, thread_lives,
-    thread_pointer,
+    OWNER_DIED, counter, futex_wait, futex_wake, now_ns, signal_process, stack_pointer, thread_id,
+    thread_lives, thread_pointer,
 };
-use banyan_sys::call_memory::{Access, anonymous_file, map_anywhere, map_private, map_shared, protect, unmap, view_again, wipe_on_fork};
+use banyan_sys::call_memory::{
+    Access, anonymous_file, map_anywhere, map_private, map_shared, protect, unmap, view_again, wipe_on_fork,
+};
 use banyan_sys::call_process::{Launch, launch_detached};
 use std::ffi::CString;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
@@ -177,7 +180,11 @@ impl Connection {
     ///
     /// # Errors
     /// [`CallError::NoService`] with the reason.
-    pub fn open(configuration: &Configuration, launch: &[CString], environment: &[CString]) -> Result<Self, CallError> {
+    pub fn open(
+        configuration: &Configuration,
+        launch: &[CString],
+        environment: &[CString],
+    ) -> Result<Self, CallError> {
         let index = (0..WINDOWS as u32)
             .find(|index| WINDOWS_USED.fetch_or(1 << index, AcqRel) & 1 << index == 0)
             .ok_or_else(|| CallError::NoService("too many services in one process".into()))?;
@@ -192,10 +199,14 @@ impl Connection {
     }
 
     fn open_window(
-        window: u64, configuration: &Configuration, launch: &[CString], environment: &[CString],
+        window: u64,
+        configuration: &Configuration,
+        launch: &[CString],
+        environment: &[CString],
     ) -> Result<Self, CallError> {
         let file = anonymous_file(WINDOW_BYTES).map_err(|error| service_error("shared memory", error))?;
-        map_shared(&file, 0, window, CONTROL_BYTES, Access::Write).map_err(|error| service_error("control memory", error))?;
+        map_shared(&file, 0, window, CONTROL_BYTES, Access::Write)
+            .map_err(|error| service_error("control memory", error))?;
         let slots = SLOT_BYTES * (SLOTS as u64 - 1);
         let mapped = map_shared(&file, SLOT_BYTES, window + SLOT_BYTES, slots, Access::Write)
             .map_err(|error| service_error("worker memory", error));
@@ -222,9 +233,14 @@ impl Connection {
     }
 
     fn start(
-        mut self, configuration: &Configuration, launch: &[CString], environment: &[CString], file: &std::fs::File,
+        mut self,
+        configuration: &Configuration,
+        launch: &[CString],
+        environment: &[CString],
+        file: &std::fs::File,
     ) -> Result<Self, CallError> {
-        let order = Order { window: self.window, client: std::process::id(), configuration: configuration.clone() };
+        let order =
+            Order { window: self.window, client: std::process::id(), configuration: configuration.clone() };
         let text = serde_json::to_vec(&order).map_err(|error| service_error("configuration", error))?;
         if text.len() as u64 > TEXT_MAX {
             return Err(CallError::NoService("the configuration is too long".into()));
@@ -232,7 +248,11 @@ impl Connection {
         let control = self.control();
         // SAFETY: the range is mapped, ours, and nobody reads it before the length is stored.
         unsafe {
-            std::ptr::copy_nonoverlapping(text.as_ptr(), (self.window + CONFIGURATION_OFFSET) as *mut u8, text.len());
+            std::ptr::copy_nonoverlapping(
+                text.as_ptr(),
+                (self.window + CONFIGURATION_OFFSET) as *mut u8,
+                text.len(),
+            );
         }
         control.configuration_length.store(text.len() as u64, Release);
         control.channels.store(1, Relaxed);
@@ -246,22 +266,28 @@ impl Connection {
             }
             let alive = control.alive.word.load(Acquire);
             if status == CONTROL_FAILED || alive & OWNER_DIED != 0 || now_ns() > deadline {
-                let reason = self.read_report().map_or_else(|| "it did not start".into(), |report| report.problem);
+                let reason =
+                    self.read_report().map_or_else(|| "it did not start".into(), |report| report.problem);
                 return Err(CallError::NoService(reason));
             }
             futex_wait(&control.status, status, 20_000_000);
         }
-        self.report = self.read_report().ok_or_else(|| CallError::NoService("the report is unreadable".into()))?;
+        self.report =
+            self.read_report().ok_or_else(|| CallError::NoService("the report is unreadable".into()))?;
         for segment in std::mem::take(&mut self.report.segments) {
             // The library's own pages appear here at the same addresses; never over anything of ours.
-            let usable = segment.address % 4096 == 0 && segment.length % 4096 == 0 && segment.address < 1 << 47;
+            let usable =
+                segment.address % 4096 == 0 && segment.length % 4096 == 0 && segment.address < 1 << 47;
             if !usable || segment.length > 1 << 32 {
                 return Err(CallError::NoService("the report lists an impossible segment".into()));
             }
             let mapped = match &segment.kind {
-                SegmentKind::File { path, offset } => std::fs::File::open(path)
-                    .and_then(|file| map_shared(&file, *offset, segment.address, segment.length, Access::Read)),
-                SegmentKind::Code | SegmentKind::Data { .. } => map_private(segment.address, segment.length, Access::Read),
+                SegmentKind::File { path, offset } => std::fs::File::open(path).and_then(|file| {
+                    map_shared(&file, *offset, segment.address, segment.length, Access::Read)
+                }),
+                SegmentKind::Code | SegmentKind::Data { .. } => {
+                    map_private(segment.address, segment.length, Access::Read)
+                }
             };
             match mapped {
                 Ok(()) => self.segments.push(segment),
@@ -282,7 +308,10 @@ impl Connection {
         const CALL_BYTES: u64 = 5;
         for segment in self.segments.iter().filter(|segment| segment.kind == SegmentKind::Code) {
             let place = (1..512).map(|step| segment.address + segment.length + step * (1 << 20));
-            let Some(hub) = place.into_iter().find(|&place| map_private(place, 4096, Access::Write).is_ok()) else { return };
+            let Some(hub) = place.into_iter().find(|&place| map_private(place, 4096, Access::Write).is_ok())
+            else {
+                return;
+            };
             // pop r11; sub r11, 5; mov r10, library; jmp [rip]; the target.
             let mut code = vec![0x41, 0x5b, 0x49, 0x83, 0xeb, CALL_BYTES as u8, 0x49, 0xba];
             code.extend(library.to_le_bytes());
@@ -301,7 +330,8 @@ impl Connection {
                     (entry as *mut u8).write(0xe8);
                     ((entry + 1) as *mut u32).write_unaligned(displacement);
                 }
-                let _ = protect(hub, 4096, Access::Execute) && protect(segment.address, segment.length, Access::Execute);
+                let _ = protect(hub, 4096, Access::Execute)
+                    && protect(segment.address, segment.length, Access::Execute);
             }
         }
     }
@@ -353,7 +383,11 @@ impl Connection {
     #[must_use]
     pub fn worker_process(&self) -> u32 {
         let current = self.current.load(Acquire);
-        if current <= SWITCHING { 0 } else { self.control().slots[Current(current).slot()].process.load(Acquire) }
+        if current <= SWITCHING {
+            0
+        } else {
+            self.control().slots[Current(current).slot()].process.load(Acquire)
+        }
     }
 
     /// The processes of all living workers, the spares included.
@@ -518,16 +552,14 @@ impl Connection {
     /// Gives up the worker of `current`; the next call takes a spare. `kill` ends it.
     pub(crate) fn retire(&self, current: Current, kill: bool) {
         let slot = &self.control().slots[current.slot()];
-        if kill && slot.generation.load(Acquire) == current.generation() && slot.state.load(Acquire) == SLOT_CURRENT {
+        if kill
+            && slot.generation.load(Acquire) == current.generation()
+            && slot.state.load(Acquire) == SLOT_CURRENT
+        {
             signal_process(slot.process.load(Acquire), libc::SIGKILL);
         }
         let _ = self.current.compare_exchange(current.0, 0, AcqRel, Acquire);
         self.statistics.ended.fetch_add(1, Relaxed);
-    }
-
-    /// Whether `current` still serves.
-    pub(crate) fn serves(&self, current: Current) -> bool {
-        self.current.load(Relaxed) == current.0
     }
 
     /// Ends the worker that serves now; the next call gets a fresh one.
@@ -549,7 +581,14 @@ impl Connection {
             head.wanted.fetch_max(wanted, SeqCst);
             futex_wake(&head.wanted, 1);
             while channel.alive.word.load(Acquire) == 0 {
-                if now_ns() > deadline_ns || self.control().slots[current.slot()].state.load(Acquire) == SLOT_DEAD {
+                let slot = &self.control().slots[current.slot()];
+                let is_same = slot.generation.load(Acquire) == current.generation();
+                if slot.state.load(Acquire) != SLOT_CURRENT || !is_same {
+                    // It ended before it had a thread for us: the next try takes another worker.
+                    self.retire(current, false);
+                    return Err(CallError::Crashed { signal: 0, address: 0, instruction: 0, ran: Ran::No });
+                }
+                if now_ns() > deadline_ns {
                     return Err(CallError::TimedOut { ran: Ran::No });
                 }
                 futex_wait(&channel.alive.word, 0, 1_000_000);
@@ -579,7 +618,12 @@ impl Connection {
                 if libc::WIFEXITED(status) {
                     return CallError::Exited { status: libc::WEXITSTATUS(status) };
                 }
-                return CallError::Crashed { signal: libc::WTERMSIG(status), address: 0, instruction: 0, ran: Ran::Maybe };
+                return CallError::Crashed {
+                    signal: libc::WTERMSIG(status),
+                    address: 0,
+                    instruction: 0,
+                    ran: Ran::Maybe,
+                };
             }
             if now_ns() > patience {
                 break;
@@ -600,7 +644,9 @@ impl Connection {
 
     /// Makes a call, again as often as the options allow. `attempt` makes it once.
     pub(crate) fn with_retries(
-        &self, options: &CallOptions, mut attempt: impl FnMut(usize, Current, u64) -> Result<Reply, CallError>,
+        &self,
+        options: &CallOptions,
+        mut attempt: impl FnMut(usize, Current, u64) -> Result<Reply, CallError>,
     ) -> Result<Reply, CallError> {
         let index = self.claim()?;
         let deadline_ns = now_ns().saturating_add(options.deadline.as_nanos() as u64);
@@ -616,7 +662,9 @@ impl Connection {
                     }
                     return Ok(reply);
                 }
-                Err(error) if error.is_system() && tries < options.retries && now_ns() < deadline_ns => tries += 1,
+                Err(error) if error.is_system() && tries < options.retries && now_ns() < deadline_ns => {
+                    tries += 1;
+                }
                 Err(error) => return Err(error),
             }
         }

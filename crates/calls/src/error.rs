@@ -76,7 +76,11 @@ impl CallError {
     pub const fn is_system(&self) -> bool {
         matches!(
             self,
-            Self::Crashed { .. } | Self::TimedOut { .. } | Self::Exited { .. } | Self::Protocol(_) | Self::Refused { .. }
+            Self::Crashed { .. }
+                | Self::TimedOut { .. }
+                | Self::Exited { .. }
+                | Self::Protocol(_)
+                | Self::Refused { .. }
         )
     }
 

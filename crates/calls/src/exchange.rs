@@ -8,8 +8,8 @@
 use crate::connection::{CALLED_BACK, CallOptions, Connection, Current, IDLE, WAITING};
 use crate::error::{CallError, Ran};
 use crate::layout::{
-    BULK_BYTES_MAX, CHANGED_LIST_OFFSET, CHANGES_OFFSET, DEPTH_MAX, INTERRUPTS, PAGE, PAGES_MAX, SEQUENCE_MASK, WINDOW_BYTES,
-    bulk_address, load_bytes, load_frame, slot_address, store_frame,
+    BULK_BYTES_MAX, CHANGED_LIST_OFFSET, CHANGES_OFFSET, DEPTH_MAX, INTERRUPTS, PAGE, PAGES_MAX,
+    SEQUENCE_MASK, WINDOW_BYTES, bulk_address, load_bytes, load_frame, slot_address, store_frame,
 };
 use crate::registers::invoke;
 use crate::waiting::{Ended, Wait, post_request, wait_reply};
@@ -57,7 +57,13 @@ impl Connection {
     /// The callee may change any memory of this process that the arguments reach and that a
     /// function of this kind may change: they must be right for the function.
     pub unsafe fn call_registers(
-        &self, function: u64, registers: &mut Registers, shape: Shape, words: &[u64], exact: bool, options: &CallOptions,
+        &self,
+        function: u64,
+        registers: &mut Registers,
+        shape: Shape,
+        words: &[u64],
+        exact: bool,
+        options: &CallOptions,
     ) -> Result<(), CallError> {
         let before = errno();
         let result = self.with_retries(options, |index, current, deadline| {
@@ -74,7 +80,8 @@ impl Connection {
             write_arguments(&mut writer, shape, registers, words)?;
             let used = writer.used();
             let mut results = *registers;
-            let reply = self.exchange(index, current, &mut frame, used, depth_at, &mut results, options, deadline)?;
+            let reply =
+                self.exchange(index, current, &mut frame, used, depth_at, &mut results, options, deadline)?;
             *registers = results;
             Ok(reply)
         });
@@ -96,7 +103,10 @@ impl Connection {
     /// # Errors
     /// Any [`CallError`].
     pub fn call_bytes<T>(
-        &self, function: u64, mut write: impl FnMut(&mut [u8]) -> Option<usize>, read: impl FnOnce(&[u8]) -> Result<T, CallError>,
+        &self,
+        function: u64,
+        mut write: impl FnMut(&mut [u8]) -> Option<usize>,
+        read: impl FnOnce(&[u8]) -> Result<T, CallError>,
         options: &CallOptions,
     ) -> Result<T, CallError> {
         let mut frame = [0_u8; FRAME_MAX];
@@ -141,7 +151,10 @@ impl Connection {
     }
 
     fn write_bulk(
-        &self, current: Current, index: usize, write: &mut impl FnMut(&mut [u8]) -> Option<usize>,
+        &self,
+        current: Current,
+        index: usize,
+        write: &mut impl FnMut(&mut [u8]) -> Option<usize>,
     ) -> Result<usize, CallError> {
         // Built privately and then copied: nobody may hold a reference to memory that a worker writes.
         let mut capacity = FRAME_MAX * 16;
@@ -159,7 +172,12 @@ impl Connection {
         Err(FrameError::Full.into())
     }
 
-    fn check_generations(&self, registers: &Registers, shape: Shape, current: Current) -> Result<(), CallError> {
+    fn check_generations(
+        &self,
+        registers: &Registers,
+        shape: Shape,
+        current: Current,
+    ) -> Result<(), CallError> {
         for &value in &registers.general[..usize::from(shape.general)] {
             let offset = value.wrapping_sub(self.window);
             if offset < WINDOW_BYTES {
@@ -172,10 +190,20 @@ impl Connection {
         Ok(())
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of one attempt; a struct would be built for this call only")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of one attempt; a struct would be built for this call only"
+    )]
     fn exchange(
-        &self, index: usize, current: Current, frame: &mut [u8], used: usize, depth_at: usize, registers: &mut Registers,
-        options: &CallOptions, deadline_ns: u64,
+        &self,
+        index: usize,
+        current: Current,
+        frame: &mut [u8],
+        used: usize,
+        depth_at: usize,
+        registers: &mut Registers,
+        options: &CallOptions,
+        deadline_ns: u64,
     ) -> Result<Reply, CallError> {
         let client = &self.state().channels[index];
         let before = client.state.load(Relaxed);
@@ -200,7 +228,12 @@ impl Connection {
             Failure::Wait(Ended::Died) => {
                 self.retire(current, false);
                 if options.retries > 0 {
-                    return Err(CallError::Crashed { signal: 0, address: 0, instruction: 0, ran: Ran::Maybe });
+                    return Err(CallError::Crashed {
+                        signal: 0,
+                        address: 0,
+                        instruction: 0,
+                        ran: Ran::Maybe,
+                    });
                 }
                 Err(self.how_ended(current, deadline_ns))
             }
@@ -229,8 +262,14 @@ impl Connection {
 
     #[expect(clippy::too_many_arguments, reason = "as in exchange")]
     fn converse(
-        &self, index: usize, current: Current, frame: &mut [u8], mut used: usize, registers: &mut Registers,
-        options: &CallOptions, deadline_ns: u64,
+        &self,
+        index: usize,
+        current: Current,
+        frame: &mut [u8],
+        mut used: usize,
+        registers: &mut Registers,
+        options: &CallOptions,
+        deadline_ns: u64,
     ) -> Result<Reply, Failure> {
         let client = &self.state().channels[index];
         let channel = self.channel(current.slot(), index);
@@ -243,7 +282,8 @@ impl Connection {
             if post_request(channel, sequence, used, spin_us, beside) {
                 self.statistics.wakes.fetch_add(1, Relaxed);
             }
-            wait_reply(channel, sequence, u64::from(spin_us) * self.ticks_per_us, &limits).map_err(Failure::Wait)?;
+            wait_reply(channel, sequence, u64::from(spin_us) * self.ticks_per_us, &limits)
+                .map_err(Failure::Wait)?;
             let length = channel.reply_length.load(Relaxed) as usize;
             if length > frame.len() {
                 return Err(Failure::Frame(FrameError::Long));
@@ -298,14 +338,21 @@ impl Connection {
                     let signal = reader.number_below(65)? as i32;
                     let address = reader.number()?;
                     let instruction = reader.number()?;
-                    return Err(Failure::Call(CallError::Crashed { signal, address, instruction, ran: Ran::Maybe }));
+                    return Err(Failure::Call(CallError::Crashed {
+                        signal,
+                        address,
+                        instruction,
+                        ran: Ran::Maybe,
+                    }));
                 }
                 Kind::Refused => {
                     let call = reader.number_below(1 << 32)? as u32;
                     return Err(Failure::Call(CallError::Refused { call }));
                 }
                 Kind::NoFunction => return Err(Failure::Keep(CallError::NoFunction)),
-                Kind::Call | Kind::CallbackReturn | Kind::Fetched => return Err(Failure::Frame(FrameError::Range)),
+                Kind::Call | Kind::CallbackReturn | Kind::Fetched => {
+                    return Err(Failure::Frame(FrameError::Range));
+                }
             }
         }
     }
@@ -313,7 +360,10 @@ impl Connection {
     /// How long both ends spin, in microseconds, and on which processor a sleeping worker is woken.
     #[inline]
     fn waiting_mode(
-        &self, client: &crate::connection::ClientChannel, channel: &crate::layout::Channel, wait: Wait,
+        &self,
+        client: &crate::connection::ClientChannel,
+        channel: &crate::layout::Channel,
+        wait: Wait,
     ) -> (u32, Option<u32>) {
         const QUICK_US: u64 = 200;
         const STREAK: u32 = 8;
@@ -323,7 +373,8 @@ impl Connection {
             Wait::Block => false,
             Wait::Adaptive => {
                 let now = counter();
-                let quick = now.wrapping_sub(client.last_counter.load(Relaxed)) < QUICK_US * self.ticks_per_us;
+                let quick =
+                    now.wrapping_sub(client.last_counter.load(Relaxed)) < QUICK_US * self.ticks_per_us;
                 client.last_counter.store(now, Relaxed);
                 let streak = if quick { client.streak.load(Relaxed).saturating_add(1) } else { 0 };
                 client.streak.store(streak, Relaxed);
@@ -407,7 +458,9 @@ impl Connection {
                     continue;
                 }
                 let start = position;
-                while position < PAGE as usize && (position % 8 == 0 && map[position / 8] == 0xff || bit(position)) {
+                while position < PAGE as usize
+                    && (position % 8 == 0 && map[position / 8] == 0xff || bit(position))
+                {
                     position += if position % 8 == 0 && map[position / 8] == 0xff { 8 } else { 1 };
                 }
                 pieces[count] = (copy + start as u64, original + start as u64, (position - start) as u64);
@@ -421,7 +474,13 @@ impl Connection {
         write_pieces(&pieces[..count])
     }
 
-    fn run_call_back(&self, index: usize, target: u64, arguments: &mut Registers, words: &[u64]) -> Result<u32, Failure> {
+    fn run_call_back(
+        &self,
+        index: usize,
+        target: u64,
+        arguments: &mut Registers,
+        words: &[u64],
+    ) -> Result<u32, Failure> {
         if !self.is_code(target) {
             return Err(Failure::Call(CallError::Crashed {
                 signal: libc::SIGSEGV,

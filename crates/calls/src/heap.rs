@@ -187,7 +187,9 @@ pub fn resize(address: u64, size: u64) -> u64 {
     let (new, _) = allocate(size, 16);
     if new != 0 {
         // SAFETY: two distinct allocations, each at least as long as what is copied.
-        unsafe { std::ptr::copy_nonoverlapping(address as *const u8, new as *mut u8, old.min(size) as usize) };
+        unsafe {
+            std::ptr::copy_nonoverlapping(address as *const u8, new as *mut u8, old.min(size) as usize);
+        };
         release(address);
     }
     new

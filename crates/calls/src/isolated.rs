@@ -159,7 +159,11 @@ pub fn functions() -> Result<&'static Connection, CallError> {
 ///
 /// # Errors
 /// Any [`CallError`].
-pub fn call<A: Portable, R: Portable>(number: u64, arguments: &A, options: &CallOptions) -> Result<R, CallError> {
+pub fn call<A: Portable, R: Portable>(
+    number: u64,
+    arguments: &A,
+    options: &CallOptions,
+) -> Result<R, CallError> {
     functions()?.call_bytes(
         number,
         |bytes| arguments.put(bytes, 0),
@@ -172,7 +176,11 @@ pub fn call<A: Portable, R: Portable>(number: u64, arguments: &A, options: &Call
 ///
 /// # Errors
 /// A text, when the arguments do not decode or the result is too long.
-pub fn serve<A: Portable, R: Portable>(mut bytes: &[u8], output: &mut Vec<u8>, function: impl FnOnce(A) -> R) -> Result<(), String> {
+pub fn serve<A: Portable, R: Portable>(
+    mut bytes: &[u8],
+    output: &mut Vec<u8>,
+    function: impl FnOnce(A) -> R,
+) -> Result<(), String> {
     let arguments = A::take(&mut bytes).ok_or("the arguments do not decode")?;
     let result = function(arguments);
     let mut capacity = 256;

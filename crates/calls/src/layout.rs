@@ -91,8 +91,6 @@ pub(crate) struct SlotState {
     pub(crate) wait_status: AtomicU32,
 }
 
-/// The babysitter has not finished loading.
-pub(crate) const CONTROL_LOADING: u32 = 0;
 /// The babysitter serves.
 pub(crate) const CONTROL_READY: u32 = 1;
 /// The babysitter could not load; the report says why.

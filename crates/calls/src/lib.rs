@@ -11,14 +11,17 @@
 //! callers take no lock; see `worker` for the callee's one.
 
 mod babysitter;
+pub mod bench;
 pub mod blob;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod connection;
 pub mod error;
 mod exchange;
+pub mod generate;
 pub mod heap;
 pub mod isolated;
 mod layout;
-pub mod generate;
 mod maps;
 pub mod parallel;
 mod registers;
@@ -36,8 +39,8 @@ pub use waiting::Wait;
 
 /// Functions on `FILE` that a worker sends to the caller when the file is the caller's.
 pub const STDIO_FUNCTIONS: &[&str] = &[
-    "fwrite", "fread", "fputc", "putc", "fputs", "fflush", "ferror", "feof", "getc", "fgetc", "fgets", "ungetc",
-    "fseek", "ftell", "rewind", "fileno", "clearerr", "vfprintf",
+    "fwrite", "fread", "fputc", "putc", "fputs", "fflush", "ferror", "feof", "getc", "fgetc", "fgets",
+    "ungetc", "fseek", "ftell", "rewind", "fileno", "clearerr", "vfprintf",
 ];
 
 /// The worker program's `main`: hosts a library for the process that started it.

@@ -31,7 +31,8 @@ fn read_maps(mut line: impl FnMut(&[u8])) {
         }
         loop {
             let room = (buffer.len() - held) as u64;
-            let read = raw(libc::SYS_read, [file as u64, buffer.as_mut_ptr().add(held) as u64, room, 0, 0, 0]);
+            let read =
+                raw(libc::SYS_read, [file as u64, buffer.as_mut_ptr().add(held) as u64, room, 0, 0, 0]);
             if read <= 0 {
                 break;
             }
@@ -52,9 +53,7 @@ fn read_maps(mut line: impl FnMut(&[u8])) {
 }
 
 fn hexadecimal(bytes: &[u8]) -> Option<u64> {
-    bytes.iter().try_fold(0_u64, |value, &byte| {
-        Some(value << 4 | u64::from((byte as char).to_digit(16)?))
-    })
+    bytes.iter().try_fold(0_u64, |value, &byte| Some(value << 4 | u64::from((byte as char).to_digit(16)?)))
 }
 
 fn parse(line: &[u8]) -> Option<(u64, u64, &[u8])> {

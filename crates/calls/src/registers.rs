@@ -172,7 +172,11 @@ unsafe extern "C" {
     fn banyan_calls_enter_bare();
     fn banyan_calls_enter_address();
     fn banyan_calls_call_back();
-    fn banyan_calls_checkpoint(context: *mut Context, function: extern "C" fn(*mut u8), argument: *mut u8) -> u64;
+    fn banyan_calls_checkpoint(
+        context: *mut Context,
+        function: extern "C" fn(*mut u8),
+        argument: *mut u8,
+    ) -> u64;
     fn banyan_calls_resume(context: *const Context) -> !;
 }
 
@@ -204,7 +208,11 @@ pub(crate) fn call_back_address() -> u64 {
 ///
 /// # Safety
 /// `argument` must be what `function` expects.
-pub(crate) unsafe fn checkpoint(context: *mut Context, function: extern "C" fn(*mut u8), argument: *mut u8) -> bool {
+pub(crate) unsafe fn checkpoint(
+    context: *mut Context,
+    function: extern "C" fn(*mut u8),
+    argument: *mut u8,
+) -> bool {
     // SAFETY: the caller's contract; the context outlives the call as the caller keeps it.
     unsafe { banyan_calls_checkpoint(context, function, argument) == 1 }
 }

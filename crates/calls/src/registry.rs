@@ -38,6 +38,7 @@ fn nothing(_: &[u8], _: &mut Vec<u8>) -> Result<(), String> {
 #[unsafe(link_section = "banyan_calls")]
 static FIRST: Entry = Entry { number: 0, function: nothing };
 
+#[expect(improper_ctypes, reason = "symbols of the linker; only Rust code reads what lies between them")]
 unsafe extern "C" {
     #[link_name = "__start_banyan_calls"]
     static START: Entry;

@@ -128,7 +128,10 @@ fn open(library: &Library) -> Result<Connection, CallError> {
         .iter()
         // SAFETY: as above.
         .map(|function| unsafe {
-            FunctionName { name: string(function.name).unwrap_or_default(), version: string(function.version) }
+            FunctionName {
+                name: string(function.name).unwrap_or_default(),
+                version: string(function.version),
+            }
         })
         .collect();
     configuration.stdio = stdio();
@@ -169,7 +172,8 @@ pub(crate) extern "C" fn enter(library: &Library, number: u32, registers: &mut R
     // SAFETY: the generator numbers the functions of this table.
     let function = unsafe { &*library.functions.add(number as usize) };
     registers.results = function.results.into();
-    let shape = Shape { general: function.general.min(6), vector: function.vector.min(8), stack: function.stack };
+    let shape =
+        Shape { general: function.general.min(6), vector: function.vector.min(8), stack: function.stack };
     let mut words = [0; STACK_WORDS_MAX];
     let wanted = usize::from(shape.stack).min(STACK_WORDS_MAX);
     let count = if wanted > 0 { stack_words(registers.stack, &mut words[..wanted]) } else { 0 };
@@ -183,7 +187,14 @@ pub(crate) extern "C" fn enter(library: &Library, number: u32, registers: &mut R
         Ok(connection) => {
             // SAFETY: the program calls the library's function with these arguments.
             let result = unsafe {
-                connection.call_registers(number.into(), registers, shape, &words[..count], function.exact != 0, &options)
+                connection.call_registers(
+                    number.into(),
+                    registers,
+                    shape,
+                    &words[..count],
+                    function.exact != 0,
+                    &options,
+                )
             };
             match result {
                 Ok(()) => return,

@@ -47,7 +47,13 @@ pub(crate) struct Limits {
 }
 
 /// Puts a request into effect; the frame is stored already. Returns whether the worker slept.
-pub(crate) fn post_request(channel: &Channel, sequence: u32, length: usize, spin_us: u32, beside: Option<u32>) -> bool {
+pub(crate) fn post_request(
+    channel: &Channel,
+    sequence: u32,
+    length: usize,
+    spin_us: u32,
+    beside: Option<u32>,
+) -> bool {
     channel.request_length.store(length as u32 | spin_us.min(0xffff) << 16, Relaxed);
     let slept = channel.request.swap(sequence, AcqRel) & WAITERS != 0;
     if slept {
@@ -60,7 +66,12 @@ pub(crate) fn post_request(channel: &Channel, sequence: u32, length: usize, spin
 }
 
 /// Waits for the answer to `sequence`. `spin_ticks` is the time to spin, in ticks of the counter.
-pub(crate) fn wait_reply(channel: &Channel, sequence: u32, spin_ticks: u64, limits: &Limits) -> Result<(), Ended> {
+pub(crate) fn wait_reply(
+    channel: &Channel,
+    sequence: u32,
+    spin_ticks: u64,
+    limits: &Limits,
+) -> Result<(), Ended> {
     let reply = &channel.reply.word;
     let before = sequence.wrapping_sub(1) & SEQUENCE_MASK;
     let judge = |word: u32| {
@@ -138,17 +149,16 @@ pub(crate) fn post_reply(channel: &Channel, sequence: u32, length: usize) {
 /// spinning that the caller asked for.
 pub(crate) fn wait_request(channel: &Channel, last: u32, ticks_per_us: u64) -> u32 {
     let spin = u64::from(channel.request_length.load(Relaxed) >> 16) * ticks_per_us;
-    let start = counter();
-    while spin > 0 {
-        for _ in 0..32 {
-            let word = channel.request.load(Acquire);
-            if word != last {
-                return word & SEQUENCE_MASK;
+    if spin > 0 {
+        let start = counter();
+        while counter().wrapping_sub(start) <= spin {
+            for _ in 0..32 {
+                let word = channel.request.load(Acquire);
+                if word != last {
+                    return word & SEQUENCE_MASK;
+                }
+                spin_loop();
             }
-            spin_loop();
-        }
-        if counter().wrapping_sub(start) > spin {
-            break;
         }
     }
     loop {
@@ -156,7 +166,9 @@ pub(crate) fn wait_request(channel: &Channel, last: u32, ticks_per_us: u64) -> u
         if word & SEQUENCE_MASK != last {
             return word & SEQUENCE_MASK;
         }
-        if word & WAITERS != 0 || channel.request.compare_exchange(last, last | WAITERS, AcqRel, Acquire).is_ok() {
+        if word & WAITERS != 0
+            || channel.request.compare_exchange(last, last | WAITERS, AcqRel, Acquire).is_ok()
+        {
             futex_wait(&channel.request, last | WAITERS, 3_600_000_000_000);
         }
     }

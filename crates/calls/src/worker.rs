@@ -8,9 +8,9 @@
 //! the library, so that threads do not see each other's copies; it is let go in call-backs.
 
 use crate::layout::{
-    BULK_BYTES_MAX, CHANGED_LIST_OFFSET, CHANGES_OFFSET, CHANNELS, Channel, DEPTH_MAX, FRAME_WORDS, INTERRUPTS, PAGE,
-    PAGES_MAX, STACK_STRIDE, STACKS_OFFSET, SlotHead, at, bulk_address, channel_address, load_bytes, load_frame,
-    store_frame,
+    BULK_BYTES_MAX, CHANGED_LIST_OFFSET, CHANGES_OFFSET, CHANNELS, Channel, DEPTH_MAX, FRAME_WORDS,
+    INTERRUPTS, PAGE, PAGES_MAX, STACK_STRIDE, STACKS_OFFSET, SlotHead, at, bulk_address, channel_address,
+    load_bytes, load_frame, store_frame,
 };
 use crate::registers::{Context, call_back_address, checkpoint, invoke, resume};
 use crate::waiting::{post_reply, wait_request};
@@ -18,8 +18,8 @@ use banyan_sys::call_channel::{futex_wait, futex_wake, join_robust_list, thread_
 use banyan_sys::call_memory::{Access, map_private, protect, unmap};
 use banyan_sys::call_process::kill_self;
 use banyan_wire::call_frame::{
-    FRAME_MAX, FrameError, FrameReader, FrameWriter, Kind, Registers, STACK_WORDS_MAX, Shape, WANT_VECTOR, read_arguments,
-    read_results, write_arguments, write_results,
+    FRAME_MAX, FrameError, FrameReader, FrameWriter, Kind, Registers, STACK_WORDS_MAX, Shape, WANT_VECTOR,
+    read_arguments, read_results, write_arguments, write_results,
 };
 use std::cell::{Cell, UnsafeCell};
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
@@ -229,14 +229,19 @@ impl Thread {
     fn fetch(&self, address: u64) -> bool {
         let page = address / PAGE;
         let granted = self.granted.get();
-        if page < LOWEST_PAGE || page >= 1 << 35 || granted >= PAGES_MAX {
+        if !(LOWEST_PAGE..1 << 35).contains(&page) || granted >= PAGES_MAX {
             return false;
         }
-        self.ahead.set(if page == self.next_page.get() { (self.ahead.get() * 2).clamp(2, FETCH_MAX) } else { 1 });
+        self.ahead.set(if page == self.next_page.get() {
+            (self.ahead.get() * 2).clamp(2, FETCH_MAX)
+        } else {
+            1
+        });
         let wanted = self.ahead.get().min((PAGES_MAX - granted) as u64);
         let mut frame = [0; 32];
         let mut writer = FrameWriter::new(&mut frame);
-        let written = writer.kind(Kind::Fetch).and_then(|()| writer.number(page)).and_then(|()| writer.number(wanted));
+        let written =
+            writer.kind(Kind::Fetch).and_then(|()| writer.number(page)).and_then(|()| writer.number(wanted));
         if written.is_err() {
             return false;
         }
@@ -258,7 +263,13 @@ impl Thread {
                 self.fetched[granted + offset as usize].set((page + offset) * PAGE);
             }
             // SAFETY: the source is the bulk area, the target was mapped a line ago.
-            unsafe { std::ptr::copy_nonoverlapping(source as *const u8, (page * PAGE) as *mut u8, (count * PAGE) as usize) };
+            unsafe {
+                std::ptr::copy_nonoverlapping(
+                    source as *const u8,
+                    (page * PAGE) as *mut u8,
+                    (count * PAGE) as usize,
+                );
+            };
         } else {
             // Something of ours lies in the range: take the pages that are free.
             for offset in 0..count {
@@ -268,7 +279,11 @@ impl Thread {
                 if free {
                     // SAFETY: as above.
                     unsafe {
-                        std::ptr::copy_nonoverlapping((source + offset * PAGE) as *const u8, to as *mut u8, PAGE as usize);
+                        std::ptr::copy_nonoverlapping(
+                            (source + offset * PAGE) as *const u8,
+                            to as *mut u8,
+                            PAGE as usize,
+                        );
                     }
                 } else if offset == 0 {
                     self.granted.set(granted + count as usize);
@@ -296,7 +311,9 @@ impl Thread {
             let differs = unsafe { compare(address, copy, bulk + CHANGES_OFFSET + number as u64 * 512) };
             if differs {
                 // SAFETY: the list has an entry for each page.
-                unsafe { ((bulk + CHANGED_LIST_OFFSET + changed * 4) as *mut u32).write_volatile(number as u32) };
+                unsafe {
+                    ((bulk + CHANGED_LIST_OFFSET + changed * 4) as *mut u32).write_volatile(number as u32);
+                };
                 changed += 1;
             }
             if address != end {
@@ -346,6 +363,7 @@ struct Job {
     count: usize,
 }
 
+#[expect(clippy::cast_ptr_alignment, reason = "the pointer was a job's before it was cast to bytes")]
 extern "C" fn run_job(job: *mut u8) {
     // SAFETY: `serve` passes its own job, which outlives the call.
     let job = unsafe { &mut *job.cast::<Job>() };
@@ -378,7 +396,8 @@ enum Next {
 fn handle(thread: &Thread, length: usize, level: usize, results: &mut Registers) -> Result<Next, FrameError> {
     // SAFETY: the frame is read before it is overwritten with the reply; separate from the borrow
     // of the thread so that it need not be copied.
-    let frame: &[u8] = unsafe { std::slice::from_raw_parts(thread.frame.get().cast(), length.min(FRAME_MAX)) };
+    let frame: &[u8] =
+        unsafe { std::slice::from_raw_parts(thread.frame.get().cast(), length.min(FRAME_MAX)) };
     let mut reader = FrameReader::new(frame);
     match reader.kind()? {
         Kind::Call => {
@@ -390,7 +409,7 @@ fn handle(thread: &Thread, length: usize, level: usize, results: &mut Registers)
                 // The caller jumped out of call-backs; their frames on this side go the same way.
                 thread.pending.set(true);
                 thread.level.set(depth);
-                                // SAFETY: the checkpoint of that depth is live as long as its level is; the frames
+                // SAFETY: the checkpoint of that depth is live as long as its level is; the frames
                 // between hold registers and plain words only.
                 unsafe { resume(thread.contexts.get().cast::<Context>().add(depth)) };
             }
@@ -402,7 +421,8 @@ fn handle(thread: &Thread, length: usize, level: usize, results: &mut Registers)
             if address == 0 {
                 return simple(thread, Kind::NoFunction, &[]);
             }
-            let mut job = Job { address, registers: Registers::default(), words: [0; STACK_WORDS_MAX], count: 0 };
+            let mut job =
+                Job { address, registers: Registers::default(), words: [0; STACK_WORDS_MAX], count: 0 };
             job.count = read_arguments(&mut reader, &mut job.registers, &mut job.words)?;
             reader.end()?;
             let outer = thread.gated.get();
@@ -451,8 +471,15 @@ fn handle(thread: &Thread, length: usize, level: usize, results: &mut Registers)
             };
             call_bytes(thread, function, arguments)
         }
-        Kind::CallbackReturn | Kind::Fetched | Kind::Fetch | Kind::Callback | Kind::Return | Kind::Crashed
-        | Kind::NoFunction | Kind::Failed | Kind::Refused => Err(FrameError::Range),
+        Kind::CallbackReturn
+        | Kind::Fetched
+        | Kind::Fetch
+        | Kind::Callback
+        | Kind::Return
+        | Kind::Crashed
+        | Kind::NoFunction
+        | Kind::Failed
+        | Kind::Refused => Err(FrameError::Range),
     }
 }
 
@@ -470,9 +497,12 @@ fn call_bytes(thread: &Thread, function: u64, arguments: &[u8]) -> Result<Next, 
     let result = if function == NULL_FUNCTION {
         Ok(())
     } else {
-        let Some(function) = (thread.host.get().find)(function) else { return simple(thread, Kind::NoFunction, &[]) };
+        let Some(function) = (thread.host.get().find)(function) else {
+            return simple(thread, Kind::NoFunction, &[]);
+        };
         thread.in_call.set(true);
-        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| function(arguments, &mut output)));
+        let result =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| function(arguments, &mut output)));
         thread.in_call.set(false);
         match result {
             Ok(result) => result,
@@ -526,7 +556,9 @@ pub(crate) extern "C" fn call_back(target: u64, registers: &mut Registers) {
         gate_leave(state.gated.get());
         let mut words = [0; CALL_BACK_WORDS];
         // SAFETY: above the arguments on our stack lie the frames of `serve`, longer than this.
-        words.copy_from_slice(unsafe { std::slice::from_raw_parts(registers.stack as *const u64, CALL_BACK_WORDS) });
+        words.copy_from_slice(unsafe {
+            std::slice::from_raw_parts(registers.stack as *const u64, CALL_BACK_WORDS)
+        });
         registers.results = WANT_VECTOR;
         let mut writer = FrameWriter::new(state.frame());
         let written = writer
@@ -553,7 +585,8 @@ pub(crate) extern "C" fn call_back(target: u64, registers: &mut Registers) {
 fn report_crash(thread: &Thread, signal: i32, address: u64, instruction: u64) -> ! {
     let mut frame = [0; 40];
     let mut writer = FrameWriter::new(&mut frame);
-    let (kind, first) = if signal == libc::SIGSYS { (Kind::Refused, address) } else { (Kind::Crashed, signal as u64) };
+    let (kind, first) =
+        if signal == libc::SIGSYS { (Kind::Refused, address) } else { (Kind::Crashed, signal as u64) };
     let written = writer.kind(kind).and_then(|()| writer.number(first)).and_then(|()| {
         if kind == Kind::Refused {
             return Ok(());
@@ -565,6 +598,12 @@ fn report_crash(thread: &Thread, signal: i32, address: u64, instruction: u64) ->
         let channel = thread.channel();
         store_frame(&channel.reply_frame, &frame[..used]);
         post_reply(channel, thread.sequence.get(), used);
+        // Taking down our memory can take milliseconds, perhaps on the caller's processor: let it go first.
+        let pause = [0_u64, 30_000];
+        // SAFETY: the kernel reads the pause.
+        let _ = unsafe {
+            banyan_sys::call_channel::raw(libc::SYS_nanosleep, [pause.as_ptr() as u64, 0, 0, 0, 0, 0])
+        };
     }
     kill_self()
 }
@@ -583,7 +622,10 @@ extern "C" fn on_fault(signal: i32, information: *mut libc::siginfo_t, context: 
     let mut address = unsafe { information.si_addr() } as u64;
     const MAPPED_ERROR: i32 = 1;
     const ACCESS_ERROR: i32 = 2;
-    if signal == libc::SIGSEGV && thread.in_call.get() && (information.si_code == MAPPED_ERROR || information.si_code == ACCESS_ERROR) {
+    if signal == libc::SIGSEGV
+        && thread.in_call.get()
+        && (information.si_code == MAPPED_ERROR || information.si_code == ACCESS_ERROR)
+    {
         const FETCHING_INSTRUCTION: i64 = 0x10;
         if registers[libc::REG_ERR as usize] & FETCHING_INSTRUCTION != 0 || address == instruction {
             if address / PAGE >= LOWEST_PAGE {

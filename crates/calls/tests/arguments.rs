@@ -1,4 +1,6 @@
 //! Every kind of argument, both ways, against the library as it is.
+#![allow(clippy::unwrap_used, clippy::field_reassign_with_default, reason = "a test may fail by panicking")]
+
 mod common;
 
 use banyan_wire::call_frame::Registers;
@@ -40,7 +42,8 @@ fn buffers_in_out_and_both() {
         call(&connection, "subject_double", &arguments, &options(5000)).unwrap();
         assert!(values.iter().enumerate().all(|(index, &value)| value == 2 * index as i32));
         let mut bytes = vec![0_u8; count + 2];
-        call(&connection, "subject_fill", &[bytes.as_mut_ptr() as u64 + 1, count as u64, 9], &options(5000)).unwrap();
+        call(&connection, "subject_fill", &[bytes.as_mut_ptr() as u64 + 1, count as u64, 9], &options(5000))
+            .unwrap();
         assert_eq!((bytes[0], bytes[count + 1]), (0, 0), "the neighbours are untouched");
         assert!(bytes[1..=count].iter().enumerate().all(|(index, &byte)| byte == (9 + index) as u8));
     }
@@ -61,7 +64,13 @@ fn structures_with_pointers_inside() {
     let sum = call(&connection, "subject_list", &[(&raw mut first) as u64], &options(5000)).unwrap();
     assert_eq!(sum, 60);
     // SAFETY: reads what the callee changed behind the compiler's back.
-    let values = unsafe { [(&raw const first.value).read_volatile(), (&raw const second.value).read_volatile(), (&raw const third.value).read_volatile()] };
+    let values = unsafe {
+        [
+            (&raw const first.value).read_volatile(),
+            (&raw const second.value).read_volatile(),
+            (&raw const third.value).read_volatile(),
+        ]
+    };
     assert_eq!(values, [-10, -20, -30]);
 }
 
@@ -152,7 +161,12 @@ fn variadic_functions() {
     let mut text = [0_u8; 200];
     let mut registers = Registers::default();
     registers.general = [
-        text.as_mut_ptr() as u64, 200, c"%d %s %.2f %ld %ld %ld %.1f".as_ptr() as u64, 42, c"words".as_ptr() as u64, 1,
+        text.as_mut_ptr() as u64,
+        200,
+        c"%d %s %.2f %ld %ld %ld %.1f".as_ptr() as u64,
+        42,
+        c"words".as_ptr() as u64,
+        1,
     ];
     registers.rax = 2;
     registers.vector[0][0] = 2.5_f64.to_bits();

@@ -1,4 +1,6 @@
 //! The caller's path allocates nothing, may run in a signal handler, and needs no descriptor.
+#![allow(clippy::unwrap_used, clippy::field_reassign_with_default, reason = "a test may fail by panicking")]
+
 mod common;
 
 use common::{call, open, options};
@@ -53,7 +55,10 @@ fn no_allocation_signal_handlers_and_closed_descriptors() {
     let connection: &banyan_calls::Connection = Box::leak(Box::new(open(|_| {})));
     let values = [1_i32; 3000];
     let step = |number: u64| {
-        assert_eq!(call(connection, "subject_sum", &[values.as_ptr() as u64, 3000], &options(5000)), Ok(3000));
+        assert_eq!(
+            call(connection, "subject_sum", &[values.as_ptr() as u64, 3000], &options(5000)),
+            Ok(3000)
+        );
         let arguments = [call_back as *const () as u64, number, 0];
         assert_eq!(call(connection, "subject_apply", &arguments, &options(5000)), Ok(number + 1));
     };

@@ -1,4 +1,6 @@
 //! Functions of a Rust program in another process; spawn and sync; blobs.
+#![allow(clippy::unwrap_used, clippy::field_reassign_with_default, reason = "a test may fail by panicking")]
+
 mod common;
 
 use banyan_calls::blob::Sharing;
@@ -42,7 +44,7 @@ fn panics(text: String) -> u32 {
 fn flaky(seed: u64) -> u64 {
     // Crashes three times in four, by chance: a fresh worker has a fresh address of the counter.
     let now = Instant::now();
-    if std::process::id() % 4 != 0 && now.elapsed() < Duration::from_secs(1) {
+    if !std::process::id().is_multiple_of(4) && now.elapsed() < Duration::from_secs(1) {
         std::process::abort();
     }
     seed * 2
@@ -98,14 +100,25 @@ fn blobs_are_shared_and_constants_enforced() {
     let before = connection.statistics().pages.load(std::sync::atomic::Ordering::Relaxed);
     call(&connection, "subject_double", &[values.address(), 1000], &options(5000)).unwrap();
     assert!((0..1000).all(|index| values.get(index) == 2 * index as i32));
-    assert_eq!(connection.statistics().pages.load(std::sync::atomic::Ordering::Relaxed), before, "nothing was copied");
+    assert_eq!(
+        connection.statistics().pages.load(std::sync::atomic::Ordering::Relaxed),
+        before,
+        "nothing was copied"
+    );
     let mut constant = Blob::<i32, _>::new(&blobs, 1000, Sharing::Constant).unwrap();
     constant.set(3, 9);
     assert_eq!(call(&connection, "subject_sum", &[constant.address(), 1000], &options(5000)), Ok(9));
     let error = call(&connection, "subject_double", &[constant.address(), 1000], &options(5000)).unwrap_err();
-    assert!(matches!(error, CallError::Crashed { signal: libc::SIGSEGV, address, .. } if address == constant.address()), "{error:?}");
+    assert!(
+        matches!(error, CallError::Crashed { signal: libc::SIGSEGV, address, .. } if address == constant.address()),
+        "{error:?}"
+    );
     assert_eq!(constant.get(3), 9);
-    assert_eq!(call(&connection, "subject_sum", &[constant.address(), 1000], &options(5000)), Ok(9), "blobs outlive workers");
+    assert_eq!(
+        call(&connection, "subject_sum", &[constant.address(), 1000], &options(5000)),
+        Ok(9),
+        "blobs outlive workers"
+    );
     let address = constant.address();
     assert_eq!(blobs.len(address), 4096);
     drop((values, constant));

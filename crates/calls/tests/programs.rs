@@ -3,6 +3,8 @@
 //! Each program runs once as it is, and once with the library isolated; output must be the same.
 //! Where a program or a library is not installed the test says so and passes.
 
+#![allow(clippy::unwrap_used, clippy::field_reassign_with_default, reason = "a test may fail by panicking")]
+
 mod common;
 
 use banyan_calls::generate::wrap;
@@ -11,7 +13,9 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 fn library(name: &str) -> Option<PathBuf> {
-    let found = ["/usr/lib/x86_64-linux-gnu", "/lib/x86_64-linux-gnu"].iter().map(|place| Path::new(place).join(name));
+    let found = ["/usr/lib/x86_64-linux-gnu", "/lib/x86_64-linux-gnu"]
+        .iter()
+        .map(|place| Path::new(place).join(name));
     found.into_iter().find(|path| path.exists())
 }
 
@@ -25,7 +29,11 @@ fn wrapped(name: &str, headers: &[&str], policy: &str) -> Option<PathBuf> {
     std::fs::create_dir_all(&directory).unwrap();
     let rules = directory.join("policy.toml");
     std::fs::write(&rules, policy).unwrap();
-    let headers: Vec<PathBuf> = headers.iter().map(|header| Path::new("/usr/include").join(header)).filter(|path| path.exists()).collect();
+    let headers: Vec<PathBuf> = headers
+        .iter()
+        .map(|header| Path::new("/usr/include").join(header))
+        .filter(|path| path.exists())
+        .collect();
     let outcome = wrap(&path, &headers, Some(&rules), &directory).unwrap();
     assert!(outcome.problems.is_empty(), "{:?}", outcome.problems);
     Some(directory)
@@ -49,7 +57,12 @@ fn same(command: &str, directory: &Path) {
 }
 
 fn installed(program: &str) -> bool {
-    let found = Command::new("sh").args(["-c", &format!("command -v {program}")]).stdout(Stdio::null()).status().unwrap().success();
+    let found = Command::new("sh")
+        .args(["-c", &format!("command -v {program}")])
+        .stdout(Stdio::null())
+        .status()
+        .unwrap()
+        .success();
     if !found {
         eprintln!("{program} is not installed: nothing to test");
     }
@@ -112,18 +125,28 @@ fn python_survives_pcre_and_yaml() {
             v = (ctypes.c_int * 30)(); s = b'a' * SIZE + b'x'; \
             print(p.pcre_exec(ctypes.c_void_p(r), None, s, len(s), 0, 0, v, 30), v[1])";
         same(&format!("/usr/bin/python3 -c \"{}\"", script.replace("SIZE", "100")), &directory);
-        let isolated = run(&format!("exec /usr/bin/python3 -c \"{}\"", script.replace("SIZE", "60000")), Some(&directory));
+        let isolated = run(
+            &format!("exec /usr/bin/python3 -c \"{}\"", script.replace("SIZE", "60000")),
+            Some(&directory),
+        );
         assert_eq!(isolated.status.code(), Some(0), "{}", String::from_utf8_lossy(&isolated.stderr));
         let plain = run(&format!("exec /usr/bin/python3 -c \"{}\"", script.replace("SIZE", "60000")), None);
         eprintln!("pcre: as it is {:?}, isolated {:?}", plain.status, isolated.status);
     }
-    if let Some(directory) = wrapped("libyaml-0.so.2", &["yaml.h"], "[function.yaml_parser_load]\ndeadline_ms = 500\nfailure = 0\n") {
+    if let Some(directory) = wrapped(
+        "libyaml-0.so.2",
+        &["yaml.h"],
+        "[function.yaml_parser_load]\ndeadline_ms = 500\nfailure = 0\n",
+    ) {
         let script = "import ctypes; y = ctypes.CDLL('libyaml-0.so.2'); p = ctypes.create_string_buffer(4096); d = ctypes.create_string_buffer(512); \
             y.yaml_parser_initialize(p); t = b'[' * SIZE; y.yaml_parser_set_input_string(p, t, ctypes.c_size_t(len(t))); \
             print(y.yaml_parser_load(p, d))";
         same(&format!("/usr/bin/python3 -c \"{}\"", script.replace("SIZE", "10")), &directory);
         let start = Instant::now();
-        let isolated = run(&format!("exec /usr/bin/python3 -c \"{}\"", script.replace("SIZE", "100000")), Some(&directory));
+        let isolated = run(
+            &format!("exec /usr/bin/python3 -c \"{}\"", script.replace("SIZE", "100000")),
+            Some(&directory),
+        );
         assert_eq!(isolated.status.code(), Some(0), "{}", String::from_utf8_lossy(&isolated.stderr));
         assert!(start.elapsed() < Duration::from_secs(15), "the hang became a time-out");
     }
@@ -142,10 +165,19 @@ fn exports_wrapped_without_annotation() {
     for (name, headers) in libraries {
         let Some(path) = library(name) else { continue };
         let directory = common::directory().join(format!("coverage-{name}"));
-        let headers: Vec<PathBuf> = headers.iter().map(|header| Path::new("/usr/include").join(header)).filter(|path| path.exists()).collect();
+        let headers: Vec<PathBuf> = headers
+            .iter()
+            .map(|header| Path::new("/usr/include").join(header))
+            .filter(|path| path.exists())
+            .collect();
         let outcome = wrap(&path, &headers, None, &directory).unwrap();
         let declared = outcome.coverage.iter().filter(|one| one.reason == "declared").count();
-        eprintln!("{name}: {:.1} % of {} exports, {declared} declared; {:?}", outcome.share() * 100.0, outcome.coverage.len(), outcome.problems);
+        eprintln!(
+            "{name}: {:.1} % of {} exports, {declared} declared; {:?}",
+            outcome.share() * 100.0,
+            outcome.coverage.len(),
+            outcome.problems
+        );
         assert!(outcome.problems.is_empty(), "{:?}", outcome.problems);
         assert!(outcome.share() >= 0.8, "{name}");
         assert!(declared >= 50, "{name}: the header was of use");
@@ -161,10 +193,15 @@ fn bad_input_is_named_and_the_rest_still_made() {
     std::fs::write(&header, "int subject_count(void);\nint broken(;\n").unwrap();
     let policy = directory.join("policy.toml");
     std::fs::write(&policy, "[function.not_there]\nretries = 1\n").unwrap();
-    let outcome = wrap(common::subject(), &[header.clone()], Some(&policy), &directory.join("out")).unwrap();
+    let outcome =
+        wrap(common::subject(), std::slice::from_ref(&header), Some(&policy), &directory.join("out"))
+            .unwrap();
     assert!(outcome.problems.iter().any(|problem| problem.contains("bad.h:2")), "{:?}", outcome.problems);
     assert!(outcome.problems.iter().any(|problem| problem.contains("not_there")), "{:?}", outcome.problems);
-    assert!(outcome.library.exists() && outcome.coverage.iter().any(|one| one.name == "subject_count" && one.status == "full"));
+    assert!(
+        outcome.library.exists()
+            && outcome.coverage.iter().any(|one| one.name == "subject_count" && one.status == "full")
+    );
     std::fs::write(&policy, "[function.x]\nretrys = 1\n").unwrap();
     let error = wrap(common::subject(), &[], Some(&policy), &directory.join("out")).unwrap_err().to_string();
     assert!(error.contains("policy.toml") && error.contains("line 2"), "{error}");

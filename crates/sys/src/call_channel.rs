@@ -38,14 +38,19 @@ pub fn futex_wait(word: &AtomicU32, expected: u32, timeout_ns: u64) {
     let timeout = [timeout_ns / 1_000_000_000, timeout_ns % 1_000_000_000];
     // SAFETY: the word and the timeout outlive the call, which only reads them.
     let _ = unsafe {
-        raw(libc::SYS_futex, [word.as_ptr() as u64, libc::FUTEX_WAIT as u64, expected.into(), timeout.as_ptr() as u64, 0, 0])
+        raw(
+            libc::SYS_futex,
+            [word.as_ptr() as u64, libc::FUTEX_WAIT as u64, expected.into(), timeout.as_ptr() as u64, 0, 0],
+        )
     };
 }
 
 /// Wakes up to `count` sleepers on `word`, in any process.
 pub fn futex_wake(word: &AtomicU32, count: u32) {
     // SAFETY: a wake reads nothing but the address.
-    let _ = unsafe { raw(libc::SYS_futex, [word.as_ptr() as u64, libc::FUTEX_WAKE as u64, count.into(), 0, 0, 0]) };
+    let _ = unsafe {
+        raw(libc::SYS_futex, [word.as_ptr() as u64, libc::FUTEX_WAKE as u64, count.into(), 0, 0, 0])
+    };
 }
 
 /// A word that the kernel marks with [`OWNER_DIED`] when the thread whose id it holds ends.
@@ -165,7 +170,8 @@ pub fn process_cpu_ns(process: u32) -> Option<u64> {
     let mut time = [0_u64; 2];
     let clock = (!i64::from(process) << 3) | 2;
     // SAFETY: the kernel writes the two words.
-    let result = unsafe { raw(libc::SYS_clock_gettime, [clock as u64, time.as_mut_ptr() as u64, 0, 0, 0, 0]) };
+    let result =
+        unsafe { raw(libc::SYS_clock_gettime, [clock as u64, time.as_mut_ptr() as u64, 0, 0, 0, 0]) };
     (result == 0).then(|| time[0] * 1_000_000_000 + time[1])
 }
 
@@ -244,7 +250,10 @@ pub unsafe fn write_checked(pieces: &[(u64, u64, u64)]) -> usize {
         // SAFETY: the vectors outlive the call; the kernel checks every range.
         let result = unsafe {
             let process = raw(libc::SYS_getpid, [0; 6]) as u64;
-            raw(libc::SYS_process_vm_writev, [process, local.as_ptr() as u64, count, remote.as_ptr() as u64, count, 0])
+            raw(
+                libc::SYS_process_vm_writev,
+                [process, local.as_ptr() as u64, count, remote.as_ptr() as u64, count, 0],
+            )
         };
         written += result.max(0) as usize;
     }

@@ -41,7 +41,8 @@ impl Access {
 pub fn anonymous_file(length: u64) -> io::Result<File> {
     // SAFETY: the name is a constant C string; the result is checked before it is owned.
     let file = unsafe {
-        let descriptor = libc::memfd_create(c"banyan-calls".as_ptr(), libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING);
+        let descriptor =
+            libc::memfd_create(c"banyan-calls".as_ptr(), libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING);
         if descriptor < 0 {
             return Err(io::Error::last_os_error());
         }
@@ -73,7 +74,14 @@ pub fn seal_future_writes(file: &File) -> io::Result<()> {
 /// # Errors
 /// `AlreadyExists` when something is mapped there; else the kernel's.
 pub fn map_shared(file: &File, offset: u64, address: u64, length: u64, access: Access) -> io::Result<()> {
-    map(address, length, access, libc::MAP_SHARED | libc::MAP_FIXED_NOREPLACE | libc::MAP_NORESERVE, file.as_raw_fd(), offset)
+    map(
+        address,
+        length,
+        access,
+        libc::MAP_SHARED | libc::MAP_FIXED_NOREPLACE | libc::MAP_NORESERVE,
+        file.as_raw_fd(),
+        offset,
+    )
 }
 
 /// Maps private empty memory at exactly `address`, over nothing that exists.
@@ -103,8 +111,21 @@ pub fn map_anywhere(length: u64) -> io::Result<u64> {
 ///
 /// # Safety
 /// What was mapped in the range is lost: nothing may rely on it, except on finding the file's bytes there.
-pub unsafe fn map_over(file: &File, offset: u64, address: u64, length: u64, access: Access) -> io::Result<()> {
-    map(address, length, access, libc::MAP_SHARED | libc::MAP_FIXED | libc::MAP_NORESERVE, file.as_raw_fd(), offset)
+pub unsafe fn map_over(
+    file: &File,
+    offset: u64,
+    address: u64,
+    length: u64,
+    access: Access,
+) -> io::Result<()> {
+    map(
+        address,
+        length,
+        access,
+        libc::MAP_SHARED | libc::MAP_FIXED | libc::MAP_NORESERVE,
+        file.as_raw_fd(),
+        offset,
+    )
 }
 
 /// Maps private empty memory over whatever is at `address`.
@@ -115,10 +136,24 @@ pub unsafe fn map_over(file: &File, offset: u64, address: u64, length: u64, acce
 /// # Safety
 /// What was mapped in the range is lost: nothing may rely on it.
 pub unsafe fn empty_over(address: u64, length: u64, access: Access) -> io::Result<()> {
-    map(address, length, access, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED | libc::MAP_NORESERVE, -1, 0)
+    map(
+        address,
+        length,
+        access,
+        libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED | libc::MAP_NORESERVE,
+        -1,
+        0,
+    )
 }
 
-fn map(address: u64, length: u64, access: Access, flags: i32, descriptor: i32, offset: u64) -> io::Result<()> {
+fn map(
+    address: u64,
+    length: u64,
+    access: Access,
+    flags: i32,
+    descriptor: i32,
+    offset: u64,
+) -> io::Result<()> {
     // SAFETY: the exported callers either pass MAP_FIXED_NOREPLACE, which disturbs nothing, or are
     // unsafe themselves. Raw, so that signal handlers may come here.
     let result = unsafe {

@@ -155,7 +155,11 @@ pub fn child_descriptor() -> io::Result<OwnedFd> {
 /// Waits until one of the descriptors is readable, at most `timeout_ms` (negative: for ever).
 /// Returns which are.
 pub fn wait_readable<const N: usize>(descriptors: [&OwnedFd; N], timeout_ms: i32) -> [bool; N] {
-    let mut polls = descriptors.map(|descriptor| libc::pollfd { fd: descriptor.as_raw_fd(), events: libc::POLLIN, revents: 0 });
+    let mut polls = descriptors.map(|descriptor| libc::pollfd {
+        fd: descriptor.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    });
     // SAFETY: the array outlives the call.
     unsafe { libc::poll(polls.as_mut_ptr(), N as libc::nfds_t, timeout_ms) };
     polls.map(|poll| poll.revents != 0)

@@ -269,11 +269,20 @@ impl Shape {
 /// # Errors
 /// [`FrameError::Full`].
 pub fn write_arguments(
-    frame: &mut FrameWriter<'_>, shape: Shape, registers: &Registers, stack: &[u64],
+    frame: &mut FrameWriter<'_>,
+    shape: Shape,
+    registers: &Registers,
+    stack: &[u64],
 ) -> Result<(), FrameError> {
     let general = usize::from(shape.general).min(GENERAL_MAX);
     let vector = usize::from(shape.vector).min(VECTOR_MAX);
-    frame.bytes(&[general as u8, vector as u8, stack.len() as u8, registers.rax as u8, registers.results as u8])?;
+    frame.bytes(&[
+        general as u8,
+        vector as u8,
+        stack.len() as u8,
+        registers.rax as u8,
+        registers.results as u8,
+    ])?;
     for &value in &registers.general[..general] {
         frame.number(value)?;
     }
@@ -292,7 +301,9 @@ pub fn write_arguments(
 /// # Errors
 /// [`FrameError::Short`], or [`FrameError::Range`] when a count is beyond its limit.
 pub fn read_arguments(
-    frame: &mut FrameReader<'_>, registers: &mut Registers, stack: &mut [u64; STACK_WORDS_MAX],
+    frame: &mut FrameReader<'_>,
+    registers: &mut Registers,
+    stack: &mut [u64; STACK_WORDS_MAX],
 ) -> Result<usize, FrameError> {
     let counts = frame.bytes(5)?;
     let (general, vector, words) = (usize::from(counts[0]), usize::from(counts[1]), usize::from(counts[2]));
@@ -323,7 +334,11 @@ fn word(frame: &mut FrameReader<'_>) -> Result<u64, FrameError> {
 ///
 /// # Errors
 /// [`FrameError::Full`].
-pub fn write_results(frame: &mut FrameWriter<'_>, registers: &Registers, errno: u32) -> Result<(), FrameError> {
+pub fn write_results(
+    frame: &mut FrameWriter<'_>,
+    registers: &Registers,
+    errno: u32,
+) -> Result<(), FrameError> {
     frame.number(errno.into())?;
     frame.number(registers.rax)?;
     frame.number(registers.rdx)?;
@@ -381,11 +396,15 @@ mod tests {
         registers.vector[2] = [7, 8];
         let mut bytes = [0; 600];
         let mut writer = FrameWriter::new(&mut bytes);
-        write_arguments(&mut writer, Shape { general: 4, vector: 3, stack: 0 }, &registers, &[9, 10]).unwrap();
+        write_arguments(&mut writer, Shape { general: 4, vector: 3, stack: 0 }, &registers, &[9, 10])
+            .unwrap();
         let mut read = Registers::default();
         let mut stack = [0; STACK_WORDS_MAX];
         assert_eq!(read_arguments(&mut FrameReader::new(&bytes), &mut read, &mut stack), Ok(2));
-        assert_eq!((read.general, read.vector[2], &stack[..2]), ([1, 2, 3, 1 << 60, 0, 0], [7, 8], &[9, 10][..]));
+        assert_eq!(
+            (read.general, read.vector[2], &stack[..2]),
+            ([1, 2, 3, 1 << 60, 0, 0], [7, 8], &[9, 10][..])
+        );
         assert_eq!(FrameReader::new(&[99]).kind(), Err(FrameError::Kind(99)));
         assert_eq!(
             read_arguments(&mut FrameReader::new(&[7, 0, 0, 0, 0]), &mut read, &mut stack),

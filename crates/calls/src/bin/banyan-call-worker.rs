@@ -96,7 +96,8 @@ fn learn_stdio(functions: &[(String, u64)]) {
 
 /// The function of that name to use for `file`: the caller's if the file is the caller's.
 fn choose(name: &CStr, file: *mut c_void) -> u64 {
-    let Some(position) = banyan_calls::STDIO_FUNCTIONS.iter().position(|known| known.as_bytes() == name.to_bytes())
+    let Some(position) =
+        banyan_calls::STDIO_FUNCTIONS.iter().position(|known| known.as_bytes() == name.to_bytes())
     else {
         return 0;
     };

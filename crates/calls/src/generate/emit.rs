@@ -82,7 +82,8 @@ fn entry<'a>(export: &'a Export, signature: Option<&Signature>, policy: Function
         entry.failure = if signature.result == Class::Signed { -1 } else { 0 };
         entry.failure_in_vector = signature.result == Class::Vector;
         if signature.result != Class::Other && !signature.arguments.contains(&Class::Other) {
-            let count = |wanted: &[Class]| signature.arguments.iter().filter(|class| wanted.contains(class)).count();
+            let count =
+                |wanted: &[Class]| signature.arguments.iter().filter(|class| wanted.contains(class)).count();
             let general = count(&[Class::Signed, Class::Unsigned, Class::Pointer]);
             let (vector, long) = (count(&[Class::Vector]), count(&[Class::LongDouble]));
             if signature.is_variadic {
@@ -120,13 +121,19 @@ fn groups(policy: &Policy, exports: &Exports) -> Result<Groups, String> {
 /// # Errors
 /// [`WrapError`]. A header that does not parse, and a policy for a function that is not there, are
 /// problems in the outcome instead: everything else is still made.
-pub fn wrap(library: &Path, headers: &[PathBuf], policy: Option<&Path>, directory: &Path) -> Result<Outcome, WrapError> {
+pub fn wrap(
+    library: &Path,
+    headers: &[PathBuf],
+    policy: Option<&Path>,
+    directory: &Path,
+) -> Result<Outcome, WrapError> {
     let library = library.canonicalize().map_err(file_error(library))?;
     let exports = Exports::read(&library)?;
     let rules: Policy = match policy {
         Some(path) => {
             let text = std::fs::read_to_string(path).map_err(file_error(path))?;
-            toml::from_str(&text).map_err(|error| WrapError::Policy { path: path.to_owned(), reason: error.to_string() })?
+            toml::from_str(&text)
+                .map_err(|error| WrapError::Policy { path: path.to_owned(), reason: error.to_string() })?
         }
         None => Policy::default(),
     };
@@ -138,8 +145,13 @@ pub fn wrap(library: &Path, headers: &[PathBuf], policy: Option<&Path>, director
             Err(problem) => problems.push(problem.text),
         }
     }
-    for name in rules.function.keys().filter(|name| !exports.symbols.iter().any(|export| export.name == **name)) {
-        problems.push(format!("{}: function.{name}: the library has no such export", policy.unwrap_or(&library).display()));
+    for name in
+        rules.function.keys().filter(|name| !exports.symbols.iter().any(|export| export.name == **name))
+    {
+        problems.push(format!(
+            "{}: function.{name}: the library has no such export",
+            policy.unwrap_or(&library).display()
+        ));
     }
     std::fs::create_dir_all(directory).map_err(file_error(directory))?;
     let directory = directory.canonicalize().map_err(file_error(directory))?;
@@ -152,7 +164,9 @@ pub fn wrap(library: &Path, headers: &[PathBuf], policy: Option<&Path>, director
             (Some(rule), _) if rule.refuse => ("refused", "by the policy".to_owned()),
             (Some(_), _) => ("annotated", "by the policy".to_owned()),
             (None, Some(_)) => ("full", "declared".to_owned()),
-            (None, None) => ("full", "not declared: all registers and 16 stack words travel, failure is 0".to_owned()),
+            (None, None) => {
+                ("full", "not declared: all registers and 16 stack words travel, failure is 0".to_owned())
+            }
         };
         coverage.push(Coverage { name: export.name.clone(), status, reason });
         let mut rule = rule.unwrap_or_default();
@@ -173,7 +187,14 @@ pub fn wrap(library: &Path, headers: &[PathBuf], policy: Option<&Path>, director
     let mut configuration = Configuration { groups: allowed.0, ..Configuration::default() };
     configuration.heap_bytes = rules.library.heap_bytes.unwrap_or(configuration.heap_bytes);
     configuration.stack_bytes = rules.library.stack_bytes.unwrap_or(configuration.stack_bytes);
-    let source = source(&library, &directory, &exports, &entries, &configuration, rules.library.deadline_ms.unwrap_or(0));
+    let source = source(
+        &library,
+        &directory,
+        &exports,
+        &entries,
+        &configuration,
+        rules.library.deadline_ms.unwrap_or(0),
+    );
     let output = compile(&directory, &exports, &source)?;
     let outcome = Outcome { library: output, coverage, problems };
     let report = directory.join("coverage.json");
@@ -227,7 +248,12 @@ void free(void *p) { if (!p || !banyan_calls_free((uint64_t)p)) __libc_free(p); 
 "#;
 
 fn source(
-    library: &Path, directory: &Path, exports: &Exports, entries: &[Entry<'_>], configuration: &Configuration, deadline_ms: u64,
+    library: &Path,
+    directory: &Path,
+    exports: &Exports,
+    entries: &[Entry<'_>],
+    configuration: &Configuration,
+    deadline_ms: u64,
 ) -> String {
     let mut text = String::from(PROLOGUE);
     text.push_str("static const struct function functions[] = {\n");
@@ -307,14 +333,25 @@ fn compile(directory: &Path, exports: &Exports, source: &str) -> Result<PathBuf,
     let program = find_worker_program(None).ok_or_else(|| WrapError::Missing("banyan-call-worker".into()))?;
     let beside = program.parent().unwrap_or(Path::new("."));
     let runtime = [beside.join("libbanyan_calls.so"), beside.join("deps/libbanyan_calls.so")];
-    let runtime = runtime.iter().find(|path| path.is_file()).ok_or_else(|| WrapError::Missing("libbanyan_calls.so".into()))?;
+    let runtime = runtime
+        .iter()
+        .find(|path| path.is_file())
+        .ok_or_else(|| WrapError::Missing("libbanyan_calls.so".into()))?;
     copy(&program, &directory.join("banyan-call-worker"))?;
     copy(runtime, &directory.join("libbanyan_calls.so"))?;
     let file = directory.join("drop-in.c");
     std::fs::write(&file, source).map_err(file_error(&file))?;
     let output = directory.join(&exports.soname);
     let mut command = Command::new("gcc");
-    command.args(["-shared", "-fPIC", "-O2", "-fno-builtin", "-w", "-Wl,-rpath,$ORIGIN", "-Wl,-z,noexecstack"]);
+    command.args([
+        "-shared",
+        "-fPIC",
+        "-O2",
+        "-fno-builtin",
+        "-w",
+        "-Wl,-rpath,$ORIGIN",
+        "-Wl,-z,noexecstack",
+    ]);
     command.arg(format!("-Wl,-soname,{}", exports.soname)).arg("-o").arg(&output).arg(&file);
     command.arg("-L").arg(directory).arg("-lbanyan_calls");
     if !exports.versions.is_empty() {

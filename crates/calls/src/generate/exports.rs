@@ -4,9 +4,9 @@
 
 use super::WrapError;
 use banyan_sys::sandbox::Groups;
+use object::Endianness;
 use object::elf::{self, FileHeader64};
 use object::read::elf::{FileHeader, Rela, SectionHeader, Sym};
-use object::Endianness;
 use std::path::Path;
 
 /// One exported symbol.
@@ -51,7 +51,8 @@ impl Exports {
     /// # Errors
     /// [`WrapError::File`], or [`WrapError::Library`] for anything but an x86-64 shared library.
     pub fn read(path: &Path) -> Result<Self, WrapError> {
-        let bytes = std::fs::read(path).map_err(|source| WrapError::File { path: path.to_owned(), source })?;
+        let bytes =
+            std::fs::read(path).map_err(|source| WrapError::File { path: path.to_owned(), source })?;
         Self::parse(path, &bytes)
     }
 
@@ -89,14 +90,18 @@ impl Exports {
                 for entry in entries {
                     let name = entry.symbol(endian, false).and_then(|index| {
                         let symbol = symbols.symbol(index).ok()?;
-                        Some(String::from_utf8_lossy(symbol.name(endian, symbols.strings()).ok()?).into_owned())
+                        Some(
+                            String::from_utf8_lossy(symbol.name(endian, symbols.strings()).ok()?)
+                                .into_owned(),
+                        )
                     });
                     relocations.push((entry.r_offset(endian), name));
                 }
             }
         }
         for (index, symbol) in symbols.enumerate() {
-            let name = String::from_utf8_lossy(symbol.name(endian, symbols.strings()).map_err(error)?).into_owned();
+            let name =
+                String::from_utf8_lossy(symbol.name(endian, symbols.strings()).map_err(error)?).into_owned();
             if name.is_empty() {
                 continue;
             }
@@ -107,7 +112,10 @@ impl Exports {
             let kind = symbol.st_type();
             let is_function = kind == elf::STT_FUNC || kind == elf::STT_GNU_IFUNC;
             let is_data = kind == elf::STT_OBJECT;
-            if symbol.st_bind() == elf::STB_LOCAL || !(is_function || is_data) || symbol.st_shndx(endian) == elf::SHN_ABS {
+            if symbol.st_bind() == elf::STB_LOCAL
+                || !(is_function || is_data)
+                || symbol.st_shndx(endian) == elf::SHN_ABS
+            {
                 continue;
             }
             let (mut version, mut is_default) = (None, true);
@@ -125,12 +133,17 @@ impl Exports {
             let mut data = Vec::new();
             let mut pointers = Vec::new();
             if is_data {
-                let section = sections.section(object::SectionIndex(symbol.st_shndx(endian).0.into())).map_err(error)?;
+                let section = sections
+                    .section(object::SectionIndex(symbol.st_shndx(endian).0.into()))
+                    .map_err(error)?;
                 let offset = address.wrapping_sub(section.sh_addr(endian)) as usize;
                 let whole = section.data(endian, bytes).unwrap_or_default();
                 data = whole.get(offset..offset.saturating_add(size as usize)).unwrap_or_default().to_vec();
-                let inside = relocations.iter().filter(|(at, _)| (address..address.saturating_add(size)).contains(at));
-                pointers = inside.map(|(at, name)| (at - address, name.clone().filter(|name| !name.is_empty()))).collect();
+                let inside =
+                    relocations.iter().filter(|(at, _)| (address..address.saturating_add(size)).contains(at));
+                pointers = inside
+                    .map(|(at, name)| (at - address, name.clone().filter(|name| !name.is_empty())))
+                    .collect();
             }
             result.symbols.push(Export { name, version, is_default, is_function, size, data, pointers });
         }
@@ -142,10 +155,61 @@ impl Exports {
 #[must_use]
 pub fn derive_groups(imports: &[String]) -> Groups {
     const RULES: &[(Groups, &[&str])] = &[
-        (Groups::FILES_READ, &["open", "open64", "openat", "fopen", "fopen64", "stat", "stat64", "access", "opendir", "readlink", "gzopen", "gzopen64", "xmlReadFile", "dlopen"]),
-        (Groups::FILES_WRITE, &["open", "open64", "openat", "creat", "unlink", "rename", "mkdir", "ftruncate", "ftruncate64", "fopen", "fopen64", "tmpfile", "mkstemp", "gzopen", "gzopen64"]),
+        (
+            Groups::FILES_READ,
+            &[
+                "open",
+                "open64",
+                "openat",
+                "fopen",
+                "fopen64",
+                "stat",
+                "stat64",
+                "access",
+                "opendir",
+                "readlink",
+                "gzopen",
+                "gzopen64",
+                "xmlReadFile",
+                "dlopen",
+            ],
+        ),
+        (
+            Groups::FILES_WRITE,
+            &[
+                "open",
+                "open64",
+                "openat",
+                "creat",
+                "unlink",
+                "rename",
+                "mkdir",
+                "ftruncate",
+                "ftruncate64",
+                "fopen",
+                "fopen64",
+                "tmpfile",
+                "mkstemp",
+                "gzopen",
+                "gzopen64",
+            ],
+        ),
         (Groups::NETWORK, &["socket", "connect", "getaddrinfo", "gethostbyname", "bind", "recv", "send"]),
-        (Groups::PROCESSES, &["fork", "vfork", "execve", "execvp", "execl", "system", "popen", "posix_spawn", "kill", "waitpid"]),
+        (
+            Groups::PROCESSES,
+            &[
+                "fork",
+                "vfork",
+                "execve",
+                "execvp",
+                "execl",
+                "system",
+                "popen",
+                "posix_spawn",
+                "kill",
+                "waitpid",
+            ],
+        ),
     ];
     RULES
         .iter()

@@ -5,8 +5,8 @@
 //! are wrapped without it.
 
 use lang_c::ast::{
-    Declaration, DeclarationSpecifier, Declarator, DeclaratorKind, DerivedDeclarator, Ellipsis, ExternalDeclaration,
-    ParameterDeclaration, StorageClassSpecifier, TypeSpecifier,
+    Declaration, DeclarationSpecifier, Declarator, DeclaratorKind, DerivedDeclarator, Ellipsis,
+    ExternalDeclaration, ParameterDeclaration, StorageClassSpecifier, TypeSpecifier,
 };
 use lang_c::driver::{Config, Flavor, parse};
 use lang_c::span::Node;
@@ -49,9 +49,25 @@ pub(crate) fn read(header: &Path) -> Result<BTreeMap<String, Signature>, HeaderP
     let config = Config {
         cpp_command: "gcc".into(),
         // What newer compilers offer and the parser does not know is defined away.
-        cpp_options: ["-E", "-include", "stdio.h", "-include", "stddef.h", "-D_Float128=double", "-D__extension__=", "-D__attribute__(x)=", "-D__asm__(x)=", "-D__restrict=", "-D__inline=inline", "-D_Float64x=double", "-D_Float32x=double", "-D_Float64=double", "-D_Float32=float"]
-            .map(Into::into)
-            .to_vec(),
+        cpp_options: [
+            "-E",
+            "-include",
+            "stdio.h",
+            "-include",
+            "stddef.h",
+            "-D_Float128=double",
+            "-D__extension__=",
+            "-D__attribute__(x)=",
+            "-D__asm__(x)=",
+            "-D__restrict=",
+            "-D__inline=inline",
+            "-D_Float64x=double",
+            "-D_Float32x=double",
+            "-D_Float64=double",
+            "-D_Float32=float",
+        ]
+        .map(Into::into)
+        .to_vec(),
         flavor: Flavor::GnuC11,
     };
     let parsed = parse(&config, header).map_err(|error| HeaderProblem { text: problem(header, &error) })?;
@@ -73,7 +89,8 @@ fn problem(header: &Path, error: &lang_c::driver::Error) -> String {
             for line in error.source[..error.offset.min(error.source.len())].lines() {
                 let mut words = line.split(' ');
                 if words.next() == Some("#")
-                    && let (Some(number), Some(file)) = (words.next().and_then(|word| word.parse().ok()), words.next())
+                    && let (Some(number), Some(file)) =
+                        (words.next().and_then(|word| word.parse().ok()), words.next())
                 {
                     place = (file.trim_matches('"').to_owned(), number);
                     continue;
@@ -131,11 +148,22 @@ impl Reader {
                     }
                 }
                 TypeSpecifier::Unsigned | TypeSpecifier::Bool => class = Class::Unsigned,
-                TypeSpecifier::Struct(_) | TypeSpecifier::Complex | TypeSpecifier::TypeOf(_) | TypeSpecifier::TS18661Float(_) => class = Class::Other,
-                TypeSpecifier::TypedefName(name) if name.node.name.ends_with("va_list") => class = Class::Pointer,
-                TypeSpecifier::TypedefName(name) => class = self.types.get(&name.node.name).copied().unwrap_or(Class::Other),
-                TypeSpecifier::Char | TypeSpecifier::Short | TypeSpecifier::Int | TypeSpecifier::Signed
-                | TypeSpecifier::Enum(_) | TypeSpecifier::Atomic(_) => {}
+                TypeSpecifier::Struct(_)
+                | TypeSpecifier::Complex
+                | TypeSpecifier::TypeOf(_)
+                | TypeSpecifier::TS18661Float(_) => class = Class::Other,
+                TypeSpecifier::TypedefName(name) if name.node.name.ends_with("va_list") => {
+                    class = Class::Pointer;
+                }
+                TypeSpecifier::TypedefName(name) => {
+                    class = self.types.get(&name.node.name).copied().unwrap_or(Class::Other);
+                }
+                TypeSpecifier::Char
+                | TypeSpecifier::Short
+                | TypeSpecifier::Int
+                | TypeSpecifier::Signed
+                | TypeSpecifier::Enum(_)
+                | TypeSpecifier::Atomic(_) => {}
             }
         }
         class
@@ -156,7 +184,11 @@ impl Reader {
         let mut arguments = Vec::new();
         for parameter in parameters {
             let base = self.base(&parameter.node.specifiers);
-            let is_derived = parameter.node.declarator.as_ref().is_some_and(|declarator| derived(&declarator.node).next().is_some());
+            let is_derived = parameter
+                .node
+                .declarator
+                .as_ref()
+                .is_some_and(|declarator| derived(&declarator.node).next().is_some());
             match if is_derived { Class::Pointer } else { base } {
                 Class::Nothing => {}
                 class => arguments.push(class),
@@ -169,8 +201,16 @@ impl Reader {
 /// The derivations from the name outwards.
 fn derived(declarator: &Declarator) -> Box<dyn Iterator<Item = &DerivedDeclarator> + '_> {
     // In the parser's order pointers stand first, then functions and arrays, which bind tighter.
-    let tight = declarator.derived.iter().map(|node| &node.node).filter(|part| !matches!(part, DerivedDeclarator::Pointer(_)));
-    let loose = declarator.derived.iter().map(|node| &node.node).filter(|part| matches!(part, DerivedDeclarator::Pointer(_)));
+    let tight = declarator
+        .derived
+        .iter()
+        .map(|node| &node.node)
+        .filter(|part| !matches!(part, DerivedDeclarator::Pointer(_)));
+    let loose = declarator
+        .derived
+        .iter()
+        .map(|node| &node.node)
+        .filter(|part| matches!(part, DerivedDeclarator::Pointer(_)));
     let outer = tight.chain(loose);
     match &declarator.kind.node {
         DeclaratorKind::Declarator(inner) => Box::new(derived(&inner.node).chain(outer)),

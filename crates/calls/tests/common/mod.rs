@@ -1,5 +1,11 @@
 //! What the tests share: a small C library built on the spot, and a connection to it.
-#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test program uses its own part")]
+#![allow(
+    clippy::unwrap_used,
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    reason = "each test program uses its own part"
+)]
 
 use banyan_calls::service::{Configuration, FunctionName, open_library};
 use banyan_calls::{CallOptions, Connection};
@@ -34,10 +40,29 @@ pub fn subject() -> &'static Path {
 }
 
 pub const FUNCTIONS: &[&str] = &[
-    "subject_version", "subject_add", "subject_scale", "subject_long", "subject_sum", "subject_fill", "subject_double",
-    "subject_list", "subject_big", "subject_small", "subject_make", "subject_drop", "subject_count", "subject_counter",
-    "subject_apply", "subject_errno", "subject_format", "subject_vformat", "subject_write", "subject_fail",
-    "subject_every", "subject_touch", "subject_dirty_crash",
+    "subject_version",
+    "subject_add",
+    "subject_scale",
+    "subject_long",
+    "subject_sum",
+    "subject_fill",
+    "subject_double",
+    "subject_list",
+    "subject_big",
+    "subject_small",
+    "subject_make",
+    "subject_drop",
+    "subject_count",
+    "subject_counter",
+    "subject_apply",
+    "subject_errno",
+    "subject_format",
+    "subject_vformat",
+    "subject_write",
+    "subject_fail",
+    "subject_flaky",
+    "subject_touch",
+    "subject_dirty_crash",
 ];
 
 pub fn number(name: &str) -> u64 {
@@ -49,7 +74,10 @@ pub fn configuration() -> Configuration {
     unsafe { std::env::set_var("BANYAN_CALL_PROGRAM", env!("CARGO_BIN_EXE_banyan-call-worker")) };
     Configuration {
         library: Some(subject().to_owned()),
-        functions: FUNCTIONS.iter().map(|name| FunctionName { name: (*name).into(), version: None }).collect(),
+        functions: FUNCTIONS
+            .iter()
+            .map(|name| FunctionName { name: (*name).into(), version: None })
+            .collect(),
         ..Configuration::default()
     }
 }
@@ -65,22 +93,35 @@ pub fn options(deadline_ms: u64) -> CallOptions {
 }
 
 /// Calls with integer arguments; the result is rax.
-pub fn call(connection: &Connection, name: &str, arguments: &[u64], options: &CallOptions) -> Result<u64, banyan_calls::CallError> {
-    let mut registers = Registers::default();
-    registers.results = WANT_VECTOR;
+pub fn call(
+    connection: &Connection,
+    name: &str,
+    arguments: &[u64],
+    options: &CallOptions,
+) -> Result<u64, banyan_calls::CallError> {
+    let mut registers = Registers { results: WANT_VECTOR, ..Registers::default() };
     let count = arguments.len().min(6);
     registers.general[..count].copy_from_slice(&arguments[..count]);
     let shape = Shape { general: count as u8, vector: 0, stack: (arguments.len() - count) as u8 };
     // SAFETY: the tests pass arguments that suit the function.
-    unsafe { connection.call_registers(number(name), &mut registers, shape, &arguments[count..], true, options)? };
+    unsafe {
+        connection.call_registers(number(name), &mut registers, shape, &arguments[count..], true, options)?
+    };
     Ok(registers.rax)
 }
 
 /// Calls with any registers.
-pub fn call_with(connection: &Connection, name: &str, registers: &mut Registers, words: &[u64]) -> Result<(), banyan_calls::CallError> {
+pub fn call_with(
+    connection: &Connection,
+    name: &str,
+    registers: &mut Registers,
+    words: &[u64],
+) -> Result<(), banyan_calls::CallError> {
     registers.results |= WANT_VECTOR;
     // SAFETY: as above.
-    unsafe { connection.call_registers(number(name), registers, Shape::unknown(0), words, false, &options(5000)) }
+    unsafe {
+        connection.call_registers(number(name), registers, Shape::unknown(0), words, false, &options(5000))
+    }
 }
 
 pub const LONG_DOUBLE: u64 = WANT_ST0;
