@@ -254,6 +254,8 @@ fn prepare(file: File, order: Order, program: Program, report: &mut Report) -> R
         limit.rlim_cur = limit.rlim_max.min(512 << 10);
         libc::setrlimit(libc::RLIMIT_STACK, &raw const limit);
     }
+    // Measured here once, and inherited by every worker: measuring takes a millisecond.
+    let _ = crate::connection::ticks_per_us();
     let is_library = configuration.library.is_some();
     if is_library && program.heap_is_ours {
         let heap = window + LOADING_HEAP_OFFSET;

@@ -105,7 +105,7 @@ pub fn call(
     let shape = Shape { general: count as u8, vector: 0, stack: (arguments.len() - count) as u8 };
     // SAFETY: the tests pass arguments that suit the function.
     unsafe {
-        connection.call_registers(number(name), &mut registers, shape, &arguments[count..], true, options)?
+        connection.call_registers(number(name), &mut registers, shape, &arguments[count..], true, options)?;
     };
     Ok(registers.rax)
 }
