@@ -471,9 +471,10 @@ impl Babysitter {
         let generation = self.generation;
         let channels = control.channels.load(Relaxed);
         let slot = &control.slots[index];
+        let babysitter = std::process::id();
         // SAFETY: the babysitter has one thread.
         match unsafe { fork() } {
-            Ok(0) => self.become_worker(index, generation, channels),
+            Ok(0) => self.become_worker(index, generation, channels, babysitter),
             Ok(process) => {
                 slot.generation.store(generation, Relaxed);
                 slot.process.store(process, Relaxed);
@@ -486,13 +487,17 @@ impl Babysitter {
         }
     }
 
-    fn become_worker(&self, index: usize, generation: u32, channels: u32) -> ! {
+    fn become_worker(&self, index: usize, generation: u32, channels: u32, babysitter: u32) -> ! {
         let slot = slot_address(self.window, index);
         let offset = index as u64 * SLOT_BYTES;
         // A worker must not outlive its babysitter, even one that is killed.
         // SAFETY: affects this process only.
         unsafe {
             libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            // It may have died before that line.
+            if libc::getppid() as u32 != babysitter {
+                end_now(3)
+            }
             let mut none: libc::sigset_t = std::mem::zeroed();
             libc::sigemptyset(&raw mut none);
             libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
