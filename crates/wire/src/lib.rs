@@ -10,6 +10,7 @@
 extern crate alloc;
 
 pub mod address;
+pub mod call_frame;
 #[cfg(feature = "coherence")]
 pub mod coherence;
 pub mod deputy;

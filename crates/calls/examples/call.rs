@@ -1,0 +1,10 @@
+//! `banyan call` on its own: `cargo run --release -p banyan-calls --features cli --example call -- bench`.
+use clap::Parser;
+
+fn main() {
+    let status = banyan_calls::cli::CallCommand::parse().run().unwrap_or_else(|error| {
+        eprintln!("{error}");
+        1
+    });
+    std::process::exit(status);
+}

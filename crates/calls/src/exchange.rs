@@ -1,0 +1,568 @@
+//! One call from the caller's side: the request, what the worker asks for meanwhile, the answer.
+//!
+//! While it waits the caller serves its worker: it copies pages of its own memory that the callee
+//! touches, writes back what the callee changed, and runs call-backs. All that a worker says is
+//! checked against what the caller itself recorded. Runs in signal handlers: no allocation, no
+//! lock, no `errno`. Not for finding a worker; that is `connection`.
+
+use crate::connection::{CALLED_BACK, CallOptions, Connection, Current, IDLE, WAITING};
+use crate::error::{CallError, Ran};
+use crate::layout::{
+    BULK_BYTES_MAX, CHANGED_LIST_OFFSET, CHANGES_OFFSET, DEPTH_MAX, INTERRUPTS, PAGE, PAGES_MAX,
+    SEQUENCE_MASK, WINDOW_BYTES, bulk_address, load_bytes, load_frame, slot_address, store_frame,
+};
+use crate::registers::invoke;
+use crate::waiting::{Ended, Wait, post_request, wait_reply};
+use banyan_sys::call_channel::{
+    WAITERS, copy_checked, counter, current_processor, place_thread, stack_pointer, write_checked,
+};
+use banyan_wire::call_frame::{
+    FRAME_MAX, FrameError, FrameReader, FrameWriter, Kind, Registers, STACK_WORDS_MAX, Shape, read_arguments,
+    read_results, write_arguments, write_results,
+};
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
+
+/// The longest frame of a call on registers.
+pub(crate) const REGISTER_FRAME: usize = 768;
+
+/// The answer to a call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Reply {
+    /// The registers hold the results; the callee's `errno`.
+    Registers(u32),
+    /// That many bytes of results wait in the buffer given (`false`) or in the bulk area (`true`).
+    Bytes(usize, bool, u64, bool),
+}
+
+fn errno() -> u32 {
+    // SAFETY: the C library's errno of this thread; reading it is always sound.
+    unsafe { *libc::__errno_location() as u32 }
+}
+
+fn set_errno(value: u32) {
+    // SAFETY: as in `errno`.
+    unsafe { *libc::__errno_location() = value as i32 };
+}
+
+impl Connection {
+    /// Calls `function` on registers. On success the results replace the arguments and `errno` is the callee's.
+    ///
+    /// `words` are the arguments on the stack. `shape` says which registers matter; pointers in
+    /// those it names are checked against dead generations when `exact` is set.
+    ///
+    /// # Errors
+    /// Any [`CallError`]; the registers are unchanged then.
+    ///
+    /// # Safety
+    /// The callee may change any memory of this process that the arguments reach and that a
+    /// function of this kind may change: they must be right for the function.
+    pub unsafe fn call_registers(
+        &self,
+        function: u64,
+        registers: &mut Registers,
+        shape: Shape,
+        words: &[u64],
+        exact: bool,
+        options: &CallOptions,
+    ) -> Result<(), CallError> {
+        let before = errno();
+        let result = self.with_retries(options, |index, current, deadline| {
+            if exact {
+                self.check_generations(registers, shape, current)?;
+            }
+            let mut frame = [0; REGISTER_FRAME];
+            let mut writer = FrameWriter::new(&mut frame);
+            writer.kind(Kind::Call)?;
+            writer.number(function)?;
+            let depth_at = writer.used();
+            writer.number(0)?;
+            writer.number(before.into())?;
+            write_arguments(&mut writer, shape, registers, words)?;
+            let used = writer.used();
+            let mut results = *registers;
+            let reply =
+                self.exchange(index, current, &mut frame, used, depth_at, &mut results, options, deadline)?;
+            *registers = results;
+            Ok(reply)
+        });
+        match result {
+            Ok(Reply::Registers(errno)) => {
+                set_errno(errno);
+                Ok(())
+            }
+            Ok(Reply::Bytes(..)) => Err(FrameError::Range.into()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Calls `function` on bytes, and hands the bytes of the result to `read`.
+    ///
+    /// `write` fills the given memory and returns how much it used, or `None` when it is too small:
+    /// it is then called again with all the memory that there is.
+    ///
+    /// # Errors
+    /// Any [`CallError`].
+    pub fn call_bytes<T>(
+        &self,
+        function: u64,
+        mut write: impl FnMut(&mut [u8]) -> Option<usize>,
+        read: impl FnOnce(&[u8]) -> Result<T, CallError>,
+        options: &CallOptions,
+    ) -> Result<T, CallError> {
+        let mut frame = [0_u8; FRAME_MAX];
+        let reply = self.with_retries(options, |index, current, deadline| {
+            let mut writer = FrameWriter::new(&mut frame);
+            writer.kind(Kind::CallBytes)?;
+            writer.number(function)?;
+            let depth_at = writer.used();
+            writer.number(0)?;
+            let head = writer.used();
+            let used = match write(&mut frame[head + 1..]) {
+                Some(length) => {
+                    frame[head] = 0;
+                    head + 1 + length.min(FRAME_MAX - head - 1)
+                }
+                None => {
+                    let length = self.write_bulk(current, index, &mut write)?;
+                    let mut writer = FrameWriter::new(&mut frame[head..]);
+                    writer.bytes(&[1])?;
+                    writer.number(length as u64)?;
+                    head + writer.used()
+                }
+            };
+            let mut registers = Registers::default();
+            self.exchange(index, current, &mut frame, used, depth_at, &mut registers, options, deadline)
+        })?;
+        let Reply::Bytes(length, in_bulk, bulk, failed) = reply else { return Err(FrameError::Range.into()) };
+        let copy;
+        let bytes = if in_bulk {
+            let mut bytes = vec![0; length];
+            // SAFETY: the length was checked against the bulk area, which stays mapped.
+            unsafe { load_bytes(bulk, &mut bytes) };
+            copy = bytes;
+            &copy[..]
+        } else {
+            frame.get(..length).ok_or(FrameError::Short)?
+        };
+        if failed {
+            return Err(CallError::Failed(String::from_utf8_lossy(bytes).into_owned()));
+        }
+        read(bytes)
+    }
+
+    fn write_bulk(
+        &self,
+        current: Current,
+        index: usize,
+        write: &mut impl FnMut(&mut [u8]) -> Option<usize>,
+    ) -> Result<usize, CallError> {
+        // Built privately and then copied: nobody may hold a reference to memory that a worker writes.
+        let mut capacity = FRAME_MAX * 16;
+        while capacity as u64 <= BULK_BYTES_MAX {
+            let mut bytes = vec![0; capacity];
+            if let Some(length) = write(&mut bytes) {
+                let length = length.min(capacity);
+                let bulk = bulk_address(slot_address(self.window, current.slot()), index);
+                // SAFETY: the area is mapped for writing and at least BULK_BYTES_MAX long.
+                unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), bulk as *mut u8, length) };
+                return Ok(length);
+            }
+            capacity *= 4;
+        }
+        Err(FrameError::Full.into())
+    }
+
+    fn check_generations(
+        &self,
+        registers: &Registers,
+        shape: Shape,
+        current: Current,
+    ) -> Result<(), CallError> {
+        for &value in &registers.general[..usize::from(shape.general)] {
+            let offset = value.wrapping_sub(self.window);
+            if offset < WINDOW_BYTES {
+                let slot = (offset / crate::layout::SLOT_BYTES) as usize;
+                if slot != 0 && slot != current.slot() {
+                    return Err(CallError::StaleHandle { of: slot as u32 });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of one attempt; a struct would be built for this call only"
+    )]
+    fn exchange(
+        &self,
+        index: usize,
+        current: Current,
+        frame: &mut [u8],
+        used: usize,
+        depth_at: usize,
+        registers: &mut Registers,
+        options: &CallOptions,
+        deadline_ns: u64,
+    ) -> Result<Reply, CallError> {
+        let client = &self.state().channels[index];
+        let before = client.state.load(Relaxed);
+        if client.of.load(Relaxed) != current_key(current) {
+            self.prepare(current, index, deadline_ns)?;
+        }
+        let depth = client.depth.load(Relaxed);
+        if depth as usize >= DEPTH_MAX {
+            return Err(CallError::TooMany);
+        }
+        frame[depth_at] = depth as u8 | if client.interrupts() { INTERRUPTS } else { 0 };
+        client.state.store(WAITING, Relaxed);
+        let result = self.converse(index, current, frame, used, registers, options, deadline_ns);
+        client.state.store(if depth > 0 { before } else { IDLE }, Relaxed);
+        let ended = match result {
+            Ok(reply) => return Ok(reply),
+            Err(ended) => ended,
+        };
+        client.of.store(0, Relaxed);
+        client.granted.store(0, Relaxed);
+        match ended {
+            Failure::Wait(Ended::Died) => {
+                self.retire(current, false);
+                if options.retries > 0 {
+                    return Err(CallError::Crashed {
+                        signal: 0,
+                        address: 0,
+                        instruction: 0,
+                        ran: Ran::Maybe,
+                    });
+                }
+                Err(self.how_ended(current, deadline_ns))
+            }
+            Failure::Wait(Ended::Late) => {
+                self.retire(current, true);
+                Err(CallError::TimedOut { ran: Ran::Maybe })
+            }
+            Failure::Wait(Ended::Lied) => {
+                self.retire(current, true);
+                Err(FrameError::Range.into())
+            }
+            Failure::Frame(error) => {
+                self.retire(current, true);
+                Err(error.into())
+            }
+            Failure::Call(error) => {
+                self.retire(current, true);
+                Err(error)
+            }
+            Failure::Keep(error) => {
+                client.of.store(current_key(current), Relaxed);
+                Err(error)
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "as in exchange")]
+    fn converse(
+        &self,
+        index: usize,
+        current: Current,
+        frame: &mut [u8],
+        mut used: usize,
+        registers: &mut Registers,
+        options: &CallOptions,
+        deadline_ns: u64,
+    ) -> Result<Reply, Failure> {
+        let client = &self.state().channels[index];
+        let channel = self.channel(current.slot(), index);
+        let limits = self.limits(current, options, deadline_ns);
+        let (spin_us, beside) = self.waiting_mode(client, channel, options.wait);
+        loop {
+            let sequence = client.sequence.load(Relaxed).wrapping_add(1) & SEQUENCE_MASK;
+            client.sequence.store(sequence, Relaxed);
+            store_frame(&channel.request_frame, &frame[..used]);
+            if post_request(channel, sequence, used, spin_us, beside) {
+                self.statistics.wakes.fetch_add(1, Relaxed);
+            }
+            wait_reply(channel, sequence, u64::from(spin_us) * self.ticks_per_us, &limits)
+                .map_err(Failure::Wait)?;
+            let length = channel.reply_length.load(Relaxed) as usize;
+            if length > frame.len() {
+                return Err(Failure::Frame(FrameError::Long));
+            }
+            let mut reader = FrameReader::new(load_frame(&channel.reply_frame, length, frame));
+            match reader.kind()? {
+                Kind::Fetch => {
+                    let page = reader.number_below(1 << 35)?;
+                    let wanted = reader.number_below(257)?;
+                    reader.end()?;
+                    let granted = self.grant(index, current, page, wanted);
+                    let mut writer = FrameWriter::new(frame);
+                    writer.kind(Kind::Fetched)?;
+                    writer.number(granted)?;
+                    used = writer.used();
+                }
+                Kind::Callback => {
+                    let changed = reader.number_below(PAGES_MAX as u64 + 1)?;
+                    let target = reader.number()?;
+                    let mut arguments = Registers::default();
+                    let mut words = [0; STACK_WORDS_MAX];
+                    let count = read_arguments(&mut reader, &mut arguments, &mut words)?;
+                    reader.end()?;
+                    self.write_back(index, current, changed)?;
+                    let errno = self.run_call_back(index, target, &mut arguments, &words[..count])?;
+                    let mut writer = FrameWriter::new(frame);
+                    writer.kind(Kind::CallbackReturn)?;
+                    write_results(&mut writer, &arguments, errno)?;
+                    used = writer.used();
+                }
+                Kind::Return => {
+                    let changed = reader.number_below(PAGES_MAX as u64 + 1)?;
+                    let errno = read_results(&mut reader, registers)?;
+                    self.write_back(index, current, changed)?;
+                    return Ok(Reply::Registers(errno));
+                }
+                kind @ (Kind::CallBytes | Kind::Failed) => {
+                    let failed = kind == Kind::Failed;
+                    let in_bulk = reader.number_below(2)? == 1;
+                    let bulk = bulk_address(slot_address(self.window, current.slot()), index);
+                    if in_bulk {
+                        let length = reader.number_below(BULK_BYTES_MAX + 1)? as usize;
+                        reader.end()?;
+                        return Ok(Reply::Bytes(length, true, bulk, failed));
+                    }
+                    let length = reader.rest().len();
+                    let start = frame.len().min(2);
+                    frame.copy_within(start..start + length, 0);
+                    return Ok(Reply::Bytes(length, false, bulk, failed));
+                }
+                Kind::Crashed => {
+                    let signal = reader.number_below(65)? as i32;
+                    let address = reader.number()?;
+                    let instruction = reader.number()?;
+                    return Err(Failure::Call(CallError::Crashed {
+                        signal,
+                        address,
+                        instruction,
+                        ran: Ran::Maybe,
+                    }));
+                }
+                Kind::Refused => {
+                    let call = reader.number_below(1 << 32)? as u32;
+                    return Err(Failure::Call(CallError::Refused { call }));
+                }
+                Kind::NoFunction => return Err(Failure::Keep(CallError::NoFunction)),
+                Kind::Call | Kind::CallbackReturn | Kind::Fetched => {
+                    return Err(Failure::Frame(FrameError::Range));
+                }
+            }
+        }
+    }
+
+    /// How long both ends spin, in microseconds, and on which processor a sleeping worker is woken.
+    #[inline]
+    fn waiting_mode(
+        &self,
+        client: &crate::connection::ClientChannel,
+        channel: &crate::layout::Channel,
+        wait: Wait,
+    ) -> (u32, Option<u32>) {
+        const QUICK_US: u64 = 200;
+        const STREAK: u32 = 8;
+        const SPIN_US: u32 = 50;
+        let spin = match wait {
+            Wait::Spin => true,
+            Wait::Block => false,
+            Wait::Adaptive => {
+                let now = counter();
+                let quick =
+                    now.wrapping_sub(client.last_counter.load(Relaxed)) < QUICK_US * self.ticks_per_us;
+                client.last_counter.store(now, Relaxed);
+                let streak = if quick { client.streak.load(Relaxed).saturating_add(1) } else { 0 };
+                client.streak.store(streak, Relaxed);
+                streak > STREAK && self.processors > 1
+            }
+        };
+        let placed = client.placed.load(Relaxed);
+        let worker = channel.alive.word.load(Relaxed) & !WAITERS;
+        if spin {
+            if placed != u32::MAX {
+                place_thread(worker, None);
+                client.placed.store(u32::MAX, Relaxed);
+            }
+            return (if wait == Wait::Spin { 1000 } else { SPIN_US }, None);
+        }
+        let here = current_processor();
+        if placed == here {
+            return (0, None);
+        }
+        client.placed.store(here, Relaxed);
+        if channel.request.load(Relaxed) & WAITERS == 0 {
+            place_thread(worker, Some(here));
+            return (0, None);
+        }
+        (0, Some(here))
+    }
+
+    /// Copies up to `wanted` pages for the worker; returns how many it got.
+    fn grant(&self, index: usize, current: Current, page: u64, wanted: u64) -> u64 {
+        let client = &self.state().channels[index];
+        let granted = client.granted.load(Relaxed) as usize;
+        let wanted = (wanted as usize).min(PAGES_MAX - granted);
+        let address = page * PAGE;
+        // Shared memory needs no copying, and that of a dead generation must not come back to life.
+        if wanted == 0 || address.wrapping_sub(self.window) < WINDOW_BYTES {
+            return 0;
+        }
+        let bulk = bulk_address(slot_address(self.window, current.slot()), index) + granted as u64 * PAGE;
+        // SAFETY: the target is the bulk area, which holds PAGES_MAX pages.
+        let pages = unsafe { copy_checked(address, bulk, wanted * PAGE as usize) } / PAGE as usize;
+        for offset in 0..pages {
+            self.state().grants[index][granted + offset].store(address + offset as u64 * PAGE, Relaxed);
+        }
+        client.granted.store((granted + pages) as u32, Relaxed);
+        self.statistics.pages.fetch_add(pages as u64, Relaxed);
+        pages as u64
+    }
+
+    /// Writes the bytes that the callee changed in granted pages over the originals.
+    fn write_back(&self, index: usize, current: Current, changed: u64) -> Result<(), Failure> {
+        let client = &self.state().channels[index];
+        let granted = client.granted.swap(0, Relaxed);
+        if changed > u64::from(granted) {
+            return Err(Failure::Frame(FrameError::Range));
+        }
+        let bulk = bulk_address(slot_address(self.window, current.slot()), index);
+        let mut pieces = [(0_u64, 0_u64, 0_u64); 64];
+        let mut count = 0;
+        for entry in 0..changed {
+            let mut word = [0; 4];
+            // SAFETY: the list lies in the bulk area and has PAGES_MAX entries.
+            word.copy_from_slice(&unsafe { read_word(bulk + CHANGED_LIST_OFFSET + entry * 4) });
+            let number = u32::from_le_bytes(word);
+            if number >= granted {
+                return Err(Failure::Frame(FrameError::Range));
+            }
+            let original = self.state().grants[index][number as usize].load(Relaxed);
+            let copy = bulk + u64::from(number) * PAGE;
+            let mut map = [0_u8; 512];
+            // SAFETY: the change maps lie in the bulk area, 512 bytes for each of PAGES_MAX pages.
+            unsafe { load_bytes(bulk + CHANGES_OFFSET + u64::from(number) * 512, &mut map) };
+            let bit = |at: usize| map[at / 8] >> (at % 8) & 1 == 1;
+            let mut position = 0;
+            while position < PAGE as usize {
+                if position % 8 == 0 && map[position / 8] == 0 {
+                    position += 8;
+                    continue;
+                }
+                if !bit(position) {
+                    position += 1;
+                    continue;
+                }
+                let start = position;
+                while position < PAGE as usize
+                    && (position % 8 == 0 && map[position / 8] == 0xff || bit(position))
+                {
+                    position += if position % 8 == 0 && map[position / 8] == 0xff { 8 } else { 1 };
+                }
+                pieces[count] = (copy + start as u64, original + start as u64, (position - start) as u64);
+                count += 1;
+                if count == pieces.len() {
+                    write_pieces(&pieces)?;
+                    count = 0;
+                }
+            }
+        }
+        write_pieces(&pieces[..count])
+    }
+
+    fn run_call_back(
+        &self,
+        index: usize,
+        target: u64,
+        arguments: &mut Registers,
+        words: &[u64],
+    ) -> Result<u32, Failure> {
+        if !self.is_code(target) {
+            return Err(Failure::Call(CallError::Crashed {
+                signal: libc::SIGSEGV,
+                address: target,
+                instruction: target,
+                ran: Ran::Maybe,
+            }));
+        }
+        let client = &self.state().channels[index];
+        let depth = client.depth.load(Relaxed);
+        if depth as usize >= DEPTH_MAX - 1 {
+            return Err(Failure::Call(CallError::TooMany));
+        }
+        let of = client.of.load(Relaxed);
+        client.call_back_stack[depth as usize].store(stack_pointer(), Relaxed);
+        client.depth.store(depth + 1, Relaxed);
+        client.state.store(CALLED_BACK, Relaxed);
+        self.statistics.call_backs.fetch_add(1, Relaxed);
+        // SAFETY: the target is code of this program, and the library that the program chose calls
+        // it, as it would in the same process; that it is the right function is the library's word.
+        unsafe { invoke(target, arguments, words) };
+        client.state.store(WAITING, Relaxed);
+        if client.of.load(Relaxed) != of {
+            // A nested call lost the worker, and with it the frame that waits for this answer.
+            return Err(Failure::Wait(Ended::Died));
+        }
+        client.depth.store(depth, Relaxed);
+        Ok(errno())
+    }
+
+    /// Whether an address is executable in this program, by the kernel's account.
+    fn is_code(&self, address: u64) -> bool {
+        let page = address / PAGE;
+        let slot = &self.state().code[page as usize % 256];
+        if slot.load(Acquire) == page {
+            return true;
+        }
+        let found = crate::maps::is_executable(address);
+        if found {
+            slot.store(page, Relaxed);
+        }
+        found
+    }
+}
+
+fn current_key(current: Current) -> u64 {
+    u64::from(current.generation()) << 8 | (current.slot() as u64) << 1
+}
+
+/// # Safety
+/// Four bytes must be mapped at `address`, a multiple of four.
+unsafe fn read_word(address: u64) -> [u8; 4] {
+    // SAFETY: the caller's contract; volatile, as the worker may be writing.
+    unsafe { std::ptr::read_volatile(address as *const u32) }.to_le_bytes()
+}
+
+fn write_pieces(pieces: &[(u64, u64, u64)]) -> Result<(), Failure> {
+    if pieces.is_empty() {
+        return Ok(());
+    }
+    let total: u64 = pieces.iter().map(|piece| piece.2).sum();
+    // SAFETY: the targets lie in pages that this caller granted for this call: the callee changed
+    // them, as it would have in the same process. The kernel refuses those that are read-only.
+    let written = unsafe { write_checked(pieces) } as u64;
+    if written == total {
+        return Ok(());
+    }
+    let address = pieces[0].1;
+    Err(Failure::Call(CallError::Crashed { signal: libc::SIGSEGV, address, instruction: 0, ran: Ran::Maybe }))
+}
+
+enum Failure {
+    Wait(Ended),
+    Frame(FrameError),
+    /// The worker is finished.
+    Call(CallError),
+    /// The worker is well.
+    Keep(CallError),
+}
+
+impl From<FrameError> for Failure {
+    fn from(error: FrameError) -> Self {
+        Self::Frame(error)
+    }
+}

@@ -1,0 +1,227 @@
+//! Where everything lies in the memory that a caller and its workers share.
+//!
+//! One anonymous file holds a *window*: a control part, written by the babysitter and the caller
+//! only, and [`SLOTS`] slots, one a worker. Every part is mapped at the same address in every
+//! process, so pointers into it mean the same everywhere, and a worker maps only its own slot.
+//! Not for what travels in the channels; that is `banyan_wire::call_frame`.
+
+use banyan_sys::call_channel::RobustWord;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// Where windows begin: below every address that the kernel or Banyan's programs choose.
+pub(crate) const WINDOWS_BASE: u64 = 0x0800_0000_0000;
+/// Bytes of a window.
+pub(crate) const WINDOW_BYTES: u64 = 1 << 39;
+/// Windows that one process may have: libraries isolated at once.
+pub(crate) const WINDOWS: u64 = 16;
+/// Bytes of a slot. Slot 0 is the control part.
+pub(crate) const SLOT_BYTES: u64 = 1 << 35;
+/// Slots in a window, the control part included.
+pub(crate) const SLOTS: usize = 16;
+/// Threads of the caller that can be inside calls at once.
+pub(crate) const CHANNELS: usize = 64;
+/// Nested call-backs on one channel.
+pub(crate) const DEPTH_MAX: usize = 32;
+/// Added to the depth of a call made in a signal handler that interrupted another call: it must
+/// not wait for that one, which waits for it.
+pub(crate) const INTERRUPTS: u8 = 0x40;
+/// Pages of the caller that one call may touch between two returns of control.
+pub(crate) const PAGES_MAX: usize = 16384;
+/// Bytes of a page.
+pub(crate) const PAGE: u64 = 4096;
+
+/// Offset in a slot of the first channel.
+pub(crate) const CHANNELS_OFFSET: u64 = 0x1000;
+/// Offset in a slot of the copies of the library's data.
+pub(crate) const DATA_OFFSET: u64 = 1 << 30;
+/// Offset in a slot of the first stack.
+pub(crate) const STACKS_OFFSET: u64 = 4 << 30;
+/// Distance between stacks, and so their largest size.
+pub(crate) const STACK_STRIDE: u64 = 64 << 20;
+/// Offset in a slot of the first bulk area.
+pub(crate) const BULKS_OFFSET: u64 = 8 << 30;
+/// Distance between bulk areas.
+pub(crate) const BULK_STRIDE: u64 = 128 << 20;
+/// Offset in a bulk area of the change maps, 512 bytes a page.
+pub(crate) const CHANGES_OFFSET: u64 = 64 << 20;
+/// Offset in a bulk area of the list of changed pages, four bytes a page.
+pub(crate) const CHANGED_LIST_OFFSET: u64 = 80 << 20;
+/// Bytes of arguments or results that a bulk area can carry.
+pub(crate) const BULK_BYTES_MAX: u64 = 64 << 20;
+/// Offset in a slot of the heap, which extends to its end.
+pub(crate) const HEAP_OFFSET: u64 = 16 << 30;
+/// Offset in the control part of the heap that the babysitter itself uses while it loads the library.
+pub(crate) const LOADING_HEAP_OFFSET: u64 = 16 << 30;
+
+/// Bytes of that heap: enough for constructors.
+pub(crate) const LOADING_HEAP_BYTES: u64 = 1 << 30;
+
+/// Offset in the control part of blobs that workers can only read.
+pub(crate) const CONSTANT_BLOBS_OFFSET: u64 = 4 << 30;
+/// Offset in the control part of blobs that workers can change; they end where the loading heap begins.
+pub(crate) const BLOBS_OFFSET: u64 = 8 << 30;
+
+/// Bytes of the control part that are mapped.
+pub(crate) const CONTROL_BYTES: u64 = 8 << 20;
+/// Offset in the control part of the configuration, JSON.
+pub(crate) const CONFIGURATION_OFFSET: u64 = 1 << 20;
+/// Offset in the control part of the babysitter's report, JSON.
+pub(crate) const REPORT_OFFSET: u64 = 4 << 20;
+/// Longest configuration or report in bytes.
+pub(crate) const TEXT_MAX: u64 = 3 << 20;
+
+/// Bits of a sequence number; the others are the kernel's and the sleepers'.
+pub(crate) const SEQUENCE_MASK: u32 = 0x1fff_ffff;
+
+/// State of a slot: nothing there.
+pub(crate) const SLOT_FREE: u32 = 0;
+/// A worker runs there, unused.
+pub(crate) const SLOT_SPARE: u32 = 1;
+/// The caller uses the worker.
+pub(crate) const SLOT_CURRENT: u32 = 2;
+/// The worker has ended; its memory is still there.
+pub(crate) const SLOT_DEAD: u32 = 3;
+
+/// What the babysitter says about a slot.
+#[repr(C, align(64))]
+pub(crate) struct SlotState {
+    pub(crate) state: AtomicU32,
+    pub(crate) generation: AtomicU32,
+    pub(crate) process: AtomicU32,
+    pub(crate) wait_status: AtomicU32,
+}
+
+/// The babysitter serves.
+pub(crate) const CONTROL_READY: u32 = 1;
+/// The babysitter could not load; the report says why.
+pub(crate) const CONTROL_FAILED: u32 = 2;
+/// Workers crash without serving; the babysitter starts no more.
+pub(crate) const CONTROL_BROKEN: u32 = 3;
+
+/// The control part.
+#[repr(C, align(4096))]
+pub(crate) struct Control {
+    /// One of the `CONTROL_` constants.
+    pub(crate) status: AtomicU32,
+    /// Incremented at every change of a slot.
+    pub(crate) event: AtomicU32,
+    /// The babysitter's process.
+    pub(crate) babysitter: AtomicU32,
+    /// Channels that the caller uses; a new worker prepares as many.
+    pub(crate) channels: AtomicU32,
+    /// Length of the configuration text.
+    pub(crate) configuration_length: AtomicU64,
+    /// Length of the report text.
+    pub(crate) report_length: AtomicU64,
+    /// Calls that ended well, so that the babysitter can tell a crash loop from crashes.
+    pub(crate) successes: AtomicU64,
+    /// Incremented by the caller when it wants the babysitter to end.
+    pub(crate) finish: AtomicU32,
+    /// Holds the babysitter's thread id until it ends.
+    pub(crate) alive: RobustWord,
+    pub(crate) slots: [SlotState; SLOTS],
+}
+
+/// The head of a slot.
+#[repr(C, align(4096))]
+pub(crate) struct SlotHead {
+    /// The worker's generation, once it can serve.
+    pub(crate) ready: AtomicU32,
+    /// Channels the caller wants served.
+    pub(crate) wanted: AtomicU32,
+    /// Freed by the caller: a stack of chunks of the worker's heap, linked through their first words.
+    pub(crate) freed: AtomicU64,
+}
+
+/// Words of a frame.
+pub(crate) const FRAME_WORDS: usize = 500;
+
+/// One channel: the caller writes the first half, the worker the second.
+#[repr(C, align(4096))]
+pub(crate) struct Channel {
+    /// Sequence number of the last request, or that and `WAITERS`.
+    pub(crate) request: AtomicU32,
+    /// Length of the request in the low 16 bits; above, how long to spin for the next, in microseconds.
+    pub(crate) request_length: AtomicU32,
+    pub(crate) request_frame: [AtomicU64; FRAME_WORDS],
+    reserved: [AtomicU64; 11],
+    /// Sequence number of the last request answered, or the worker's thread id and `WAITERS`.
+    pub(crate) reply: RobustWord,
+    /// The worker's thread id until the thread ends.
+    pub(crate) alive: RobustWord,
+    /// Length of the reply.
+    pub(crate) reply_length: AtomicU32,
+    /// Whether the worker is placed beside its caller.
+    pub(crate) reply_reserved: AtomicU32,
+    pub(crate) reply_frame: [AtomicU64; FRAME_WORDS],
+}
+
+const _: () = {
+    assert!(size_of::<Channel>() == 8192);
+    assert!(std::mem::offset_of!(Channel, reply) == 4096);
+    assert!(CHANNELS_OFFSET + (CHANNELS * size_of::<Channel>()) as u64 <= DATA_OFFSET);
+    assert!(STACKS_OFFSET + CHANNELS as u64 * STACK_STRIDE <= BULKS_OFFSET);
+    assert!(BULKS_OFFSET + CHANNELS as u64 * BULK_STRIDE <= HEAP_OFFSET);
+    assert!(WINDOWS_BASE + WINDOWS * WINDOW_BYTES <= 0x1000_0000_0000);
+    assert!(size_of::<Control>() as u64 <= CONFIGURATION_OFFSET);
+};
+
+/// Stores a frame word by word.
+#[inline]
+pub(crate) fn store_frame(words: &[AtomicU64; FRAME_WORDS], bytes: &[u8]) {
+    for (word, chunk) in words.iter().zip(bytes.chunks(8)) {
+        let mut value = [0; 8];
+        value[..chunk.len()].copy_from_slice(chunk);
+        word.store(u64::from_le_bytes(value), Ordering::Relaxed);
+    }
+}
+
+/// Copies a frame out word by word, as long as `length` says and `to` has room; returns the copy.
+#[inline]
+pub(crate) fn load_frame<'a>(words: &[AtomicU64; FRAME_WORDS], length: usize, to: &'a mut [u8]) -> &'a [u8] {
+    let length = length.min(to.len()).min(FRAME_WORDS * 8);
+    for (word, chunk) in words.iter().zip(to[..length].chunks_mut(8)) {
+        let value = word.load(Ordering::Relaxed).to_le_bytes();
+        let count = chunk.len();
+        chunk.copy_from_slice(&value[..count]);
+    }
+    &to[..length]
+}
+
+/// Copies bytes out of memory that a peer may be writing.
+///
+/// # Safety
+/// The range must be mapped for reading, `from` and the mapping a multiple of eight.
+pub(crate) unsafe fn load_bytes(from: u64, to: &mut [u8]) {
+    for (index, chunk) in to.chunks_mut(8).enumerate() {
+        // SAFETY: the caller says that the range, rounded up to words, is mapped; a volatile read
+        // of a word that changes meanwhile gives some value, which the caller checks.
+        let value = unsafe { std::ptr::read_volatile((from + index as u64 * 8) as *const u64) }.to_le_bytes();
+        let count = chunk.len();
+        chunk.copy_from_slice(&value[..count]);
+    }
+}
+
+/// A reference into a mapped part.
+///
+/// # Safety
+/// A `T` of atomics must be mapped at `address` for `'a`.
+pub(crate) unsafe fn at<'a, T>(address: u64) -> &'a T {
+    // SAFETY: the caller's contract.
+    unsafe { &*(address as *const T) }
+}
+
+/// The address of a slot.
+pub(crate) const fn slot_address(window: u64, slot: usize) -> u64 {
+    window + slot as u64 * SLOT_BYTES
+}
+
+/// The address of a channel.
+pub(crate) const fn channel_address(slot: u64, channel: usize) -> u64 {
+    slot + CHANNELS_OFFSET + (channel * size_of::<Channel>()) as u64
+}
+
+/// The address of a channel's bulk area.
+pub(crate) const fn bulk_address(slot: u64, channel: usize) -> u64 {
+    slot + BULKS_OFFSET + channel as u64 * BULK_STRIDE
+}

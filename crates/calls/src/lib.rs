@@ -1,0 +1,54 @@
+//! Procedure calls in another process, which cannot crash their caller.
+//!
+//! A callee that crashes, hangs, scribbles on memory or calls `exit` costs its caller an error
+//! value or a retry. For C libraries, wrapped without touching the program
+//! ([`generate`]), and for functions of a Rust program ([`isolated`]). Usable alone. Not for
+//! calls whose callee is hostile *and* must not read its caller's memory: a wrapped library may
+//! read what the program can.
+//!
+//! Unsafe code: `registers` (instructions), `worker` and `heap` (the callee's process),
+//! `exchange`, `connection` and `shim` (shared memory, the program's own memory). Lock order:
+//! callers take no lock; see `worker` for the callee's one.
+
+mod babysitter;
+pub mod bench;
+pub mod blob;
+#[cfg(feature = "cli")]
+pub mod cli;
+pub mod connection;
+pub mod error;
+mod exchange;
+pub mod generate;
+pub mod heap;
+pub mod isolated;
+mod layout;
+mod maps;
+pub mod parallel;
+mod registers;
+pub mod registry;
+pub mod service;
+pub mod shim;
+mod waiting;
+mod worker;
+
+pub use banyan_calls_macros::isolated;
+pub use blob::{Blob, BlobStore, Blobs};
+pub use connection::{CallOptions, Connection};
+pub use error::{CallError, Ran};
+pub use waiting::Wait;
+
+/// Functions on `FILE` that a worker sends to the caller when the file is the caller's.
+pub const STDIO_FUNCTIONS: &[&str] = &[
+    "fwrite", "fread", "fputc", "putc", "fputs", "fflush", "ferror", "feof", "getc", "fgetc", "fgets",
+    "ungetc", "fseek", "ftell", "rewind", "fileno", "clearerr", "vfprintf",
+];
+
+/// The worker program's `main`: hosts a library for the process that started it.
+///
+/// `stdio` is told the caller's functions on `FILE`. Returns only if the process was not started
+/// as a worker.
+pub fn host_library(stdio: fn(&[(String, u64)])) {
+    if babysitter::is_wanted() {
+        babysitter::run(babysitter::Program { find: |_| None, heap_is_ours: true, stdio });
+    }
+}

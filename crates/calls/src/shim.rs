@@ -1,0 +1,295 @@
+//! The entry of wrapped C libraries: what a drop-in library calls for each of its functions.
+//!
+//! A drop-in describes itself by a [`Library`] in its own data; the first call opens the
+//! connection. From then on the path of a call allocates nothing. If the program forks, the child
+//! opens a connection of its own. On failure the function's declared failure value is returned
+//! and `errno` is set, or the program is aborted where the policy says so. Lock order: none; one
+//! thread opens, others wait for it, bounded by the time that opening may take.
+
+use crate::connection::{CallOptions, Connection};
+use crate::error::CallError;
+use crate::service::{Configuration, FunctionName, open_library};
+use banyan_sys::call_channel::futex_wait;
+use banyan_wire::call_frame::{Registers, STACK_WORDS_MAX, Shape, WANT_ST0, WANT_VECTOR};
+use std::ffi::{CStr, c_char};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicPtr, AtomicU32};
+use std::time::Duration;
+
+/// One function of a drop-in, as the generator writes it.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Function {
+    /// Its symbol.
+    pub name: *const c_char,
+    /// Its version or null.
+    pub version: *const c_char,
+    /// Failure value.
+    pub failure: u64,
+    /// Deadline in microseconds, 0 for the library's.
+    pub deadline_us: u64,
+    /// Registers and stack words that hold arguments.
+    pub general: u8,
+    /// See `general`.
+    pub vector: u8,
+    /// See `general`.
+    pub stack: u8,
+    /// `WANT_` bits of the result.
+    pub results: u8,
+    /// How often to call again after a failure.
+    pub retries: u8,
+    /// 0 return the failure value, 1 abort the program.
+    pub on_failure: u8,
+    /// Whether `general` is exact, so that pointers among the arguments may be checked.
+    pub exact: u8,
+    /// Whether the failure value is a float or double, in xmm0.
+    pub failure_in_vector: u8,
+    /// The value of `errno` on failure; 0 chooses one by the kind of failure.
+    pub errno: u32,
+}
+
+/// A drop-in's description of itself, in its data.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Library {
+    /// The real library's path.
+    pub path: *const c_char,
+    /// The directory of the drop-in, where the worker program is.
+    pub directory: *const c_char,
+    /// The configuration as JSON; null for the default.
+    pub configuration: *const c_char,
+    /// Its functions.
+    pub functions: *const Function,
+    /// How many.
+    pub count: u32,
+    /// 0 closed, 1 being opened, 2 open, 3 failed.
+    state: AtomicU32,
+    connection: AtomicPtr<Connection>,
+    /// Deadline of functions that name none, in microseconds.
+    pub deadline_us: u64,
+}
+
+const CLOSED: u32 = 0;
+const OPENING: u32 = 1;
+const OPEN: u32 = 2;
+const FAILED: u32 = 3;
+
+fn connection(library: &Library) -> Result<&Connection, CallError> {
+    for _ in 0..2000 {
+        match library.state.load(Acquire) {
+            OPEN => {
+                // SAFETY: a connection stored here is never dropped while the drop-in is loaded.
+                let connection = unsafe { &*library.connection.load(Acquire) };
+                if !connection.is_forked() {
+                    return Ok(connection);
+                }
+                let _ = library.state.compare_exchange(OPEN, CLOSED, AcqRel, Acquire);
+            }
+            CLOSED if library.state.compare_exchange(CLOSED, OPENING, AcqRel, Acquire).is_ok() => {
+                let opened = open(library);
+                let state = if opened.is_ok() { OPEN } else { FAILED };
+                if let Ok(connection) = opened {
+                    let connection = Box::into_raw(Box::new(connection));
+                    // SAFETY: just boxed, and never dropped; the drop-in's description lives as long.
+                    unsafe { (*connection).install_entries(std::ptr::from_ref(library) as u64) };
+                    library.connection.store(connection, Release);
+                } else if let Err(error) = &opened {
+                    eprintln!("banyan: calls: {error}");
+                }
+                library.state.store(state, Release);
+                banyan_sys::call_channel::futex_wake(&library.state, u32::MAX >> 1);
+            }
+            FAILED => return Err(CallError::NoService("the library could not be isolated".into())),
+            _ => futex_wait(&library.state, OPENING, 10_000_000),
+        }
+    }
+    Err(CallError::NoService("opening the library takes too long".into()))
+}
+
+/// # Safety
+/// `text` must be null or a C string.
+unsafe fn string(text: *const c_char) -> Option<String> {
+    // SAFETY: the caller's contract.
+    (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned())
+}
+
+fn open(library: &Library) -> Result<Connection, CallError> {
+    // SAFETY: the generator fills the fields with constants of the drop-in.
+    let (path, directory, text, functions) = unsafe {
+        let functions = std::slice::from_raw_parts(library.functions, library.count as usize);
+        (string(library.path), string(library.directory), string(library.configuration), functions)
+    };
+    let mut configuration = match text {
+        Some(text) => serde_json::from_str(&text).map_err(|error| CallError::NoService(error.to_string()))?,
+        None => Configuration::default(),
+    };
+    configuration.library = path.map(Into::into);
+    configuration.functions = functions
+        .iter()
+        // SAFETY: as above.
+        .map(|function| unsafe {
+            FunctionName {
+                name: string(function.name).unwrap_or_default(),
+                version: string(function.version),
+            }
+        })
+        .collect();
+    configuration.stdio = stdio();
+    // What the first call changes of errno is not the function's doing.
+    open_library(&configuration, directory.as_deref().map(std::path::Path::new))
+}
+
+/// The C library's functions on `FILE` in this program, for files that it opened.
+fn stdio() -> Vec<(String, u64)> {
+    crate::STDIO_FUNCTIONS
+        .iter()
+        .filter_map(|name| {
+            let name = std::ffi::CString::new(*name).ok()?;
+            // SAFETY: looks a name up.
+            let address = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) } as u64;
+            (address != 0).then(|| (name.to_string_lossy().into_owned(), address))
+        })
+        .collect()
+}
+
+/// Reads the stack arguments; near the end of a page by way of the kernel, as the stack may end there.
+fn stack_words(address: u64, words: &mut [u64]) -> usize {
+    let bytes = (words.len() * 8) as u64;
+    if address % 4096 + bytes <= 4096 {
+        for (index, word) in words.iter_mut().enumerate() {
+            // SAFETY: the first word above the return address lies on this page of the stack, so
+            // the page is mapped, and the words do not leave it.
+            *word = unsafe { std::ptr::read_volatile((address + index as u64 * 8) as *const u64) };
+        }
+        return words.len();
+    }
+    // SAFETY: the target is the local array.
+    unsafe { banyan_sys::call_channel::copy_checked(address, words.as_mut_ptr() as u64, bytes as usize) / 8 }
+}
+
+/// One call of a drop-in's function; entered from `banyan_calls_enter`.
+pub(crate) extern "C" fn enter(library: &Library, number: u32, registers: &mut Registers) {
+    // SAFETY: the generator numbers the functions of this table.
+    let function = unsafe { &*library.functions.add(number as usize) };
+    registers.results = function.results.into();
+    let shape =
+        Shape { general: function.general.min(6), vector: function.vector.min(8), stack: function.stack };
+    let mut words = [0; STACK_WORDS_MAX];
+    let wanted = usize::from(shape.stack).min(STACK_WORDS_MAX);
+    let count = if wanted > 0 { stack_words(registers.stack, &mut words[..wanted]) } else { 0 };
+    let deadline = if function.deadline_us == 0 { library.deadline_us } else { function.deadline_us };
+    let options = CallOptions {
+        deadline: Duration::from_micros(if deadline == 0 { 60_000_000 } else { deadline }),
+        retries: function.retries.into(),
+        ..CallOptions::default()
+    };
+    let error = match connection(library) {
+        Ok(connection) => {
+            // SAFETY: the program calls the library's function with these arguments.
+            let result = unsafe {
+                connection.call_registers(
+                    number.into(),
+                    registers,
+                    shape,
+                    &words[..count],
+                    function.exact != 0,
+                    &options,
+                )
+            };
+            match result {
+                Ok(()) => return,
+                Err(error) => error,
+            }
+        }
+        Err(error) => error,
+    };
+    if function.on_failure == 1 {
+        // SAFETY: the policy asks for the end of the program.
+        unsafe { libc::abort() };
+    }
+    note_failure(function, &error);
+    registers.rax = function.failure;
+    registers.rdx = 0;
+    if function.failure_in_vector != 0 {
+        registers.vector[0] = [function.failure, 0];
+    }
+    if u64::from(function.results) & WANT_ST0 != 0 {
+        registers.st0 = [0, 0];
+    }
+    let errno = match (function.errno, &error) {
+        (0, CallError::TimedOut { .. }) => libc::ETIMEDOUT as u32,
+        (0, CallError::StaleHandle { .. }) => libc::ESTALE as u32,
+        (0, CallError::NoService(_) | CallError::NoFunction) => libc::ENOSYS as u32,
+        (0, CallError::Refused { .. }) => libc::EPERM as u32,
+        (0, _) => libc::EIO as u32,
+        (errno, _) => errno,
+    };
+    // SAFETY: errno of this thread.
+    unsafe { *libc::__errno_location() = errno as i32 };
+}
+
+/// The program called an address that it got from the library: there the same function is called.
+pub(crate) extern "C" fn enter_address(library: &Library, address: u64, registers: &mut Registers) {
+    const WORDS: usize = 8;
+    registers.results = WANT_VECTOR;
+    let mut words = [0; WORDS];
+    let count = stack_words(registers.stack, &mut words);
+    let deadline = if library.deadline_us == 0 { 60_000_000 } else { library.deadline_us };
+    let options = CallOptions { deadline: Duration::from_micros(deadline), ..CallOptions::default() };
+    // SAFETY: the program calls the library's function with these arguments.
+    let result = connection(library).and_then(|connection| unsafe {
+        let number = crate::worker::BY_ADDRESS | address;
+        connection.call_registers(number, registers, Shape::unknown(0), &words[..count], false, &options)
+    });
+    if result.is_err() {
+        registers.rax = 0;
+        registers.rdx = 0;
+        // SAFETY: errno of this thread.
+        unsafe { *libc::__errno_location() = libc::EIO };
+    }
+}
+
+static FAILURES: AtomicU32 = AtomicU32::new(0);
+
+/// Tells about failures on standard error when `BANYAN_CALL_VERBOSE` is set; outside the path of good calls.
+fn note_failure(function: &Function, error: &CallError) {
+    FAILURES.fetch_add(1, Relaxed);
+    // SAFETY: getenv only reads; a failed call is not made in a signal handler that changes the environment.
+    let verbose = unsafe { !libc::getenv(c"BANYAN_CALL_VERBOSE".as_ptr()).is_null() };
+    if verbose {
+        // SAFETY: a constant of the drop-in.
+        let name = unsafe { string(function.name) }.unwrap_or_default();
+        eprintln!("banyan: {name}: {error}");
+    }
+}
+
+/// Where the functions of a drop-in jump to: r10 holds its [`Library`], r11 the function's number.
+#[unsafe(no_mangle)]
+pub extern "C" fn banyan_calls_entry() -> u64 {
+    crate::registers::enter_address()
+}
+
+/// Frees memory of a worker's heap; returns whether the address lies in one. For interposed `free`.
+#[unsafe(no_mangle)]
+pub extern "C" fn banyan_calls_free(address: u64) -> i32 {
+    use crate::layout::{HEAP_OFFSET, SLOT_BYTES, SlotHead, WINDOW_BYTES, WINDOWS, WINDOWS_BASE, at};
+    let offset = address.wrapping_sub(WINDOWS_BASE);
+    if offset >= WINDOWS * WINDOW_BYTES {
+        return 0;
+    }
+    let in_slot = offset % SLOT_BYTES;
+    if (offset % WINDOW_BYTES) / SLOT_BYTES == 0 || in_slot < HEAP_OFFSET {
+        return 1;
+    }
+    // SAFETY: an address that a library handed out lies in a slot that is mapped here.
+    let head: &SlotHead = unsafe { at(address - in_slot) };
+    let mut first = head.freed.load(Relaxed);
+    loop {
+        // SAFETY: the program gives the memory up; its first word links the list.
+        unsafe { std::ptr::write_volatile(address as *mut u64, first) };
+        match head.freed.compare_exchange_weak(first, address, Release, Relaxed) {
+            Ok(_) => return 1,
+            Err(other) => first = other,
+        }
+    }
+}

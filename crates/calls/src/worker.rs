@@ -1,0 +1,663 @@
+//! The callee's end: a process forked by the babysitter, with a thread for each channel.
+//!
+//! A thread runs the functions asked for. Memory of the caller that a function touches is not
+//! there: the fault asks the caller for copies of the pages, at the same addresses, and what was
+//! changed goes back when control does. A jump to the caller's code is a call-back. Nothing of
+//! this needs to know a function's signature. The fault handler runs on its own stack and touches
+//! only the thread's own state. Lock order: the gate alone, which a thread holds while it is in
+//! the library, so that threads do not see each other's copies; it is let go in call-backs.
+
+use crate::layout::{
+    BULK_BYTES_MAX, CHANGED_LIST_OFFSET, CHANGES_OFFSET, CHANNELS, Channel, DEPTH_MAX, FRAME_WORDS,
+    INTERRUPTS, PAGE, PAGES_MAX, STACK_STRIDE, STACKS_OFFSET, SlotHead, at, bulk_address, channel_address,
+    load_bytes, load_frame, store_frame,
+};
+use crate::registers::{Context, call_back_address, checkpoint, invoke, resume};
+use crate::waiting::{post_reply, wait_request};
+use banyan_sys::call_channel::{futex_wait, futex_wake, join_robust_list, thread_id};
+use banyan_sys::call_memory::{Access, map_private, protect, unmap};
+use banyan_sys::call_process::kill_self;
+use banyan_wire::call_frame::{
+    FRAME_MAX, FrameError, FrameReader, FrameWriter, Kind, Registers, STACK_WORDS_MAX, Shape, WANT_VECTOR,
+    read_arguments, read_results, write_arguments, write_results,
+};
+use std::cell::{Cell, UnsafeCell};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicU32, AtomicU64};
+
+/// The number of a function that does nothing, in every service.
+pub(crate) const NULL_FUNCTION: u64 = 0xffff_ffff;
+/// Set in a function's number that is an address of the worker.
+pub(crate) const BY_ADDRESS: u64 = 1 << 48;
+/// Pages of address space below which nothing is ever fetched: null pointers and their fields.
+const LOWEST_PAGE: u64 = 16;
+/// Stack words shown to a call-back.
+const CALL_BACK_WORDS: usize = 8;
+/// Most pages asked for at once.
+const FETCH_MAX: u64 = 64;
+
+/// A function on bytes.
+pub(crate) type BytesFunction = fn(&[u8], &mut Vec<u8>) -> Result<(), String>;
+
+/// What a worker runs.
+pub(crate) struct Host {
+    /// Addresses by number, 0 where missing.
+    pub(crate) functions: Vec<u64>,
+    /// Finds a function on bytes.
+    pub(crate) find: fn(u64) -> Option<BytesFunction>,
+    pub(crate) serial: bool,
+    /// Stacks in shared memory, so that call-backs can look at the library's locals.
+    pub(crate) shared_stacks: bool,
+    pub(crate) stack_bytes: u64,
+}
+
+/// All cells: the fault handler uses them too, while code below it holds a reference.
+struct Thread {
+    host: Cell<&'static Host>,
+    slot: Cell<u64>,
+    index: Cell<usize>,
+    sequence: Cell<u32>,
+    /// A request is there that has not been looked at.
+    pending: Cell<bool>,
+    level: Cell<usize>,
+    contexts: UnsafeCell<[Context; DEPTH_MAX]>,
+    in_call: Cell<bool>,
+    /// Whether the call under way holds the gate, when it is not in a call-back.
+    gated: Cell<bool>,
+    granted: Cell<usize>,
+    next_page: Cell<u64>,
+    ahead: Cell<u64>,
+    ticks_per_us: Cell<u64>,
+    frame: UnsafeCell<[u8; FRAME_MAX]>,
+    fetched: [Cell<u64>; PAGES_MAX],
+}
+
+thread_local! {
+    static THREAD: Cell<Option<&'static Thread>> = const { Cell::new(None) };
+}
+
+static GATE: AtomicU32 = AtomicU32::new(0);
+
+fn gate_enter(serial: bool) {
+    if !serial || GATE.compare_exchange(0, 1, Acquire, Relaxed).is_ok() {
+        return;
+    }
+    while GATE.swap(2, AcqRel) != 0 {
+        futex_wait(&GATE, 2, 1_000_000_000);
+    }
+}
+
+fn gate_leave(serial: bool) {
+    if serial && GATE.swap(0, Release) == 2 {
+        futex_wake(&GATE, 1);
+    }
+}
+
+fn errno() -> &'static AtomicU32 {
+    // SAFETY: errno lives as long as its thread, and only that thread uses the reference, at once.
+    unsafe { AtomicU32::from_ptr(libc::__errno_location().cast()) }
+}
+
+extern "C" fn null_function() {}
+
+/// Runs the worker in the calling process, whose only thread this is; never returns.
+pub(crate) fn run(host: &'static Host, slot: u64, generation: u32, channels: u32) -> ! {
+    // SAFETY: the slot is mapped for the life of this process.
+    let head: &SlotHead = unsafe { at(slot) };
+    let mut started = 0;
+    let mut wanted = head.wanted.fetch_max(channels.max(1), AcqRel).max(channels.max(1));
+    loop {
+        while started < (wanted as usize).min(CHANNELS) {
+            start_thread(host, slot, started);
+            started += 1;
+        }
+        if head.ready.load(Relaxed) != generation {
+            // The first request finds a thread that is ready to spin or sleep for it.
+            // SAFETY: as above; the channel lies in the slot.
+            let channel: &Channel = unsafe { at(channel_address(slot, 0)) };
+            while channel.alive.word.load(Acquire) == 0 {
+                futex_wait(&channel.alive.word, 0, 10_000_000);
+            }
+            head.ready.store(generation, Release);
+            futex_wake(&head.ready, u32::MAX >> 1);
+        }
+        futex_wait(&head.wanted, wanted, 3_600_000_000_000);
+        wanted = wanted.max(head.wanted.load(Acquire));
+    }
+}
+
+struct Start {
+    host: &'static Host,
+    slot: u64,
+    index: usize,
+}
+
+fn start_thread(host: &'static Host, slot: u64, index: usize) {
+    let start = Box::into_raw(Box::new(Start { host, slot, index }));
+    let bytes = host.stack_bytes.clamp(64 << 10, STACK_STRIDE - PAGE) & !(PAGE - 1);
+    let bottom = slot + STACKS_OFFSET + (index as u64 + 1) * STACK_STRIDE - bytes;
+    // SAFETY: the attributes are local; the stack is a part of the slot that is this channel's alone.
+    unsafe {
+        let mut attributes: libc::pthread_attr_t = std::mem::zeroed();
+        libc::pthread_attr_init(&raw mut attributes);
+        if host.shared_stacks {
+            let _ = protect(bottom - PAGE, PAGE, Access::None);
+            libc::pthread_attr_setstack(&raw mut attributes, bottom as *mut libc::c_void, bytes as usize);
+        } else {
+            libc::pthread_attr_setstacksize(&raw mut attributes, bytes as usize);
+        }
+        let mut thread = std::mem::zeroed();
+        if libc::pthread_create(&raw mut thread, &raw const attributes, thread_main, start.cast()) != 0 {
+            drop(Box::from_raw(start));
+        }
+        libc::pthread_attr_destroy(&raw mut attributes);
+    }
+}
+
+extern "C" fn thread_main(start: *mut libc::c_void) -> *mut libc::c_void {
+    // SAFETY: `start_thread` gave us the box.
+    let Start { host, slot, index } = *unsafe { Box::from_raw(start.cast::<Start>()) };
+    // Private memory of the kernel's choice: not in the heap that callees overrun.
+    let Ok(address) = banyan_sys::call_memory::map_anywhere(size_of::<Thread>() as u64 + (64 << 10)) else {
+        kill_self()
+    };
+    // SAFETY: the mapping is large enough, zeroed, ours alone, and never removed. The signal stack
+    // lies behind the thread's state.
+    let thread = unsafe {
+        let pointer = address as *mut Thread;
+        (&raw mut (*pointer).host).write(Cell::new(host));
+        let stack = libc::stack_t {
+            ss_sp: (address + size_of::<Thread>() as u64) as *mut libc::c_void,
+            ss_flags: 0,
+            ss_size: 64 << 10,
+        };
+        libc::sigaltstack(&raw const stack, std::ptr::null_mut());
+        &*pointer
+    };
+    thread.slot.set(slot);
+    thread.index.set(index);
+    thread.ticks_per_us.set(crate::connection::ticks_per_us());
+    THREAD.set(Some(thread));
+    let channel = thread.channel();
+    channel.reply.word.store(0, Relaxed);
+    // SAFETY: the channel stays mapped for the life of the process, and is this thread's alone.
+    if !unsafe { join_robust_list(&[&channel.alive, &channel.reply]) } {
+        kill_self();
+    }
+    channel.alive.word.store(thread_id(), Release);
+    futex_wake(&channel.alive.word, u32::MAX >> 1);
+    let mut none = Registers::default();
+    serve(thread, &mut none);
+    std::ptr::null_mut()
+}
+
+impl Thread {
+    fn channel(&self) -> &'static Channel {
+        // SAFETY: the slot stays mapped for the life of the process; a channel is all atomics.
+        unsafe { at(channel_address(self.slot.get(), self.index.get())) }
+    }
+
+    fn bulk(&self) -> u64 {
+        bulk_address(self.slot.get(), self.index.get())
+    }
+
+    /// The frame; nobody may hold another reference to it.
+    #[expect(clippy::mut_from_ref, reason = "one user at a time, by the order of a conversation")]
+    fn frame(&self) -> &mut [u8; FRAME_MAX] {
+        // SAFETY: this thread only; requests are read before the reply is written, and the fault
+        // handler does not use it.
+        unsafe { &mut *self.frame.get() }
+    }
+
+    fn reply(&self, used: usize) {
+        let channel = self.channel();
+        store_frame(&channel.reply_frame, &self.frame()[..used]);
+        post_reply(channel, self.sequence.get(), used);
+    }
+
+    /// Waits for the next request, unless one is pending; returns its length, in `frame`.
+    fn request(&self) -> usize {
+        let channel = self.channel();
+        if !self.pending.take() {
+            self.sequence.set(wait_request(channel, self.sequence.get(), self.ticks_per_us.get()));
+        }
+        let length = (channel.request_length.load(Relaxed) & 0xffff) as usize;
+        load_frame(&channel.request_frame, length, self.frame()).len()
+    }
+
+    /// Asks for the page of `address`, and more when the function reads on and on.
+    fn fetch(&self, address: u64) -> bool {
+        let page = address / PAGE;
+        let granted = self.granted.get();
+        if !(LOWEST_PAGE..1 << 35).contains(&page) || granted >= PAGES_MAX {
+            return false;
+        }
+        self.ahead.set(if page == self.next_page.get() {
+            (self.ahead.get() * 2).clamp(2, FETCH_MAX)
+        } else {
+            1
+        });
+        let wanted = self.ahead.get().min((PAGES_MAX - granted) as u64);
+        let mut frame = [0; 32];
+        let mut writer = FrameWriter::new(&mut frame);
+        let written =
+            writer.kind(Kind::Fetch).and_then(|()| writer.number(page)).and_then(|()| writer.number(wanted));
+        if written.is_err() {
+            return false;
+        }
+        let used = writer.used();
+        let channel = self.channel();
+        store_frame(&channel.reply_frame, &frame[..used]);
+        post_reply(channel, self.sequence.get(), used);
+        self.sequence.set(wait_request(channel, self.sequence.get(), self.ticks_per_us.get()));
+        let length = (channel.request_length.load(Relaxed) & 0xffff) as usize;
+        let mut reader = FrameReader::new(load_frame(&channel.request_frame, length, &mut frame));
+        let Ok(Kind::Fetched) = reader.kind() else { return false };
+        let Ok(count) = reader.number_below(wanted + 1) else { return false };
+        if count == 0 {
+            return false;
+        }
+        let source = self.bulk() + granted as u64 * PAGE;
+        if map_private(page * PAGE, count * PAGE, Access::Write).is_ok() {
+            for offset in 0..count {
+                self.fetched[granted + offset as usize].set((page + offset) * PAGE);
+            }
+            // SAFETY: the source is the bulk area, the target was mapped a line ago.
+            unsafe {
+                std::ptr::copy_nonoverlapping(
+                    source as *const u8,
+                    (page * PAGE) as *mut u8,
+                    (count * PAGE) as usize,
+                );
+            };
+        } else {
+            // Something of ours lies in the range: take the pages that are free.
+            for offset in 0..count {
+                let to = (page + offset) * PAGE;
+                let free = map_private(to, PAGE, Access::Write).is_ok();
+                self.fetched[granted + offset as usize].set(if free { to } else { 0 });
+                if free {
+                    // SAFETY: as above.
+                    unsafe {
+                        std::ptr::copy_nonoverlapping(
+                            (source + offset * PAGE) as *const u8,
+                            to as *mut u8,
+                            PAGE as usize,
+                        );
+                    }
+                } else if offset == 0 {
+                    self.granted.set(granted + count as usize);
+                    return false;
+                }
+            }
+        }
+        self.granted.set(granted + count as usize);
+        self.next_page.set(page + count);
+        true
+    }
+
+    /// Lists what was changed in fetched pages for the caller, and forgets the pages. Returns how many.
+    fn flush(&self) -> u64 {
+        let (bulk, mut changed) = (self.bulk(), 0_u64);
+        let (mut start, mut end) = (0, 0);
+        for number in 0..self.granted.take() {
+            let address = self.fetched[number].get();
+            if address == 0 {
+                continue;
+            }
+            let copy = bulk + number as u64 * PAGE;
+            // SAFETY: the page was mapped by `fetch` and is ours; the copy and its map lie in the
+            // bulk area, which the caller does not touch while we hold control.
+            let differs = unsafe { compare(address, copy, bulk + CHANGES_OFFSET + number as u64 * 512) };
+            if differs {
+                // SAFETY: the list has an entry for each page.
+                unsafe {
+                    ((bulk + CHANGED_LIST_OFFSET + changed * 4) as *mut u32).write_volatile(number as u32);
+                };
+                changed += 1;
+            }
+            if address != end {
+                // SAFETY: pages mapped by `fetch`, whose contents have been saved.
+                unsafe { unmap(start, end - start) };
+                start = address;
+            }
+            end = address + PAGE;
+        }
+        if end > start {
+            // SAFETY: as above.
+            unsafe { unmap(start, end - start) };
+        }
+        self.next_page.set(0);
+        changed
+    }
+}
+
+/// Compares a page with its pristine copy; where they differ, updates the copy and sets bits in the map.
+///
+/// # Safety
+/// Both pages and the 512 bytes of the map must be mapped, and nobody else may write them.
+unsafe fn compare(page: u64, copy: u64, map: u64) -> bool {
+    // SAFETY: the caller's contract.
+    let (new, old) = unsafe { (&*(page as *const [u64; 512]), &mut *(copy as *mut [u64; 512])) };
+    if new == old {
+        return false;
+    }
+    for (index, (new, old)) in new.iter().zip(old.iter_mut()).enumerate() {
+        let mut bits = 0_u8;
+        if new != old {
+            for (byte, (new, old)) in new.to_le_bytes().iter().zip(old.to_le_bytes()).enumerate() {
+                bits |= u8::from(*new != old) << byte;
+            }
+            *old = *new;
+        }
+        // SAFETY: one of 512 bytes.
+        unsafe { ((map + index as u64) as *mut u8).write_volatile(bits) };
+    }
+    true
+}
+
+struct Job {
+    address: u64,
+    registers: Registers,
+    words: [u64; STACK_WORDS_MAX],
+    count: usize,
+}
+
+#[expect(clippy::cast_ptr_alignment, reason = "the pointer was a job's before it was cast to bytes")]
+extern "C" fn run_job(job: *mut u8) {
+    // SAFETY: `serve` passes its own job, which outlives the call.
+    let job = unsafe { &mut *job.cast::<Job>() };
+    // SAFETY: the address is one of the library's functions; the arguments are the caller's, who
+    // would have passed them to it in its own process. If they are wrong, this process pays.
+    unsafe { invoke(job.address, &mut job.registers, &job.words[..job.count]) };
+}
+
+/// Serves requests until a call-back returns, whose results go to `results`.
+fn serve(thread: &Thread, results: &mut Registers) {
+    loop {
+        let level = thread.level.get();
+        let length = thread.request();
+        match handle(thread, length, level, results) {
+            Ok(Next::Reply(used)) => thread.reply(used),
+            Ok(Next::Again) => {}
+            Ok(Next::Return) => return,
+            // The caller is trusted; a request that does not decode is a defect, and ends us.
+            Err(_) => kill_self(),
+        }
+    }
+}
+
+enum Next {
+    Reply(usize),
+    Again,
+    Return,
+}
+
+fn handle(thread: &Thread, length: usize, level: usize, results: &mut Registers) -> Result<Next, FrameError> {
+    // SAFETY: the frame is read before it is overwritten with the reply; separate from the borrow
+    // of the thread so that it need not be copied.
+    let frame: &[u8] =
+        unsafe { std::slice::from_raw_parts(thread.frame.get().cast(), length.min(FRAME_MAX)) };
+    let mut reader = FrameReader::new(frame);
+    match reader.kind()? {
+        Kind::Call => {
+            let function = reader.number()?;
+            let flags = reader.number_below(128)? as u8;
+            let depth = usize::from(flags & !INTERRUPTS).min(DEPTH_MAX - 1);
+            let before = reader.number_below(4096)? as u32;
+            if depth < level {
+                // The caller jumped out of call-backs; their frames on this side go the same way.
+                thread.pending.set(true);
+                thread.level.set(depth);
+                // SAFETY: the checkpoint of that depth is live as long as its level is; the frames
+                // between hold registers and plain words only.
+                unsafe { resume(thread.contexts.get().cast::<Context>().add(depth)) };
+            }
+            let address = match function {
+                NULL_FUNCTION => null_function as *const () as u64,
+                address if address & BY_ADDRESS != 0 => address & !BY_ADDRESS,
+                _ => thread.host.get().functions.get(function as usize).copied().unwrap_or(0),
+            };
+            if address == 0 {
+                return simple(thread, Kind::NoFunction, &[]);
+            }
+            let mut job =
+                Job { address, registers: Registers::default(), words: [0; STACK_WORDS_MAX], count: 0 };
+            job.count = read_arguments(&mut reader, &mut job.registers, &mut job.words)?;
+            reader.end()?;
+            let outer = thread.gated.get();
+            let gated = thread.host.get().serial && flags & INTERRUPTS == 0;
+            thread.gated.set(gated);
+            gate_enter(gated);
+            errno().store(before, Relaxed);
+            thread.in_call.set(true);
+            // SAFETY: `run_job` expects a job; the context is one of DEPTH_MAX, of this level alone.
+            let returned = unsafe {
+                let context = thread.contexts.get().cast::<Context>().add(level);
+                checkpoint(context, run_job, (&raw mut job).cast())
+            };
+            if !returned {
+                return Ok(Next::Again);
+            }
+            let after = errno().load(Relaxed);
+            thread.in_call.set(false);
+            let changed = thread.flush();
+            gate_leave(gated);
+            thread.gated.set(outer);
+            let mut writer = FrameWriter::new(thread.frame());
+            writer.kind(Kind::Return)?;
+            writer.number(changed)?;
+            write_results(&mut writer, &job.registers, after.min(4095))?;
+            Ok(Next::Reply(writer.used()))
+        }
+        Kind::CallbackReturn if level > 0 => {
+            let after = read_results(&mut reader, results)?;
+            errno().store(after, Relaxed);
+            Ok(Next::Return)
+        }
+        Kind::CallBytes => {
+            let function = reader.number()?;
+            reader.number_below(128)?;
+            let copy;
+            let arguments = if reader.number_below(2)? == 1 {
+                let length = reader.number_below(BULK_BYTES_MAX + 1)? as usize;
+                let mut bytes = vec![0; length];
+                // SAFETY: the length fits the bulk area, which is mapped.
+                unsafe { load_bytes(thread.bulk(), &mut bytes) };
+                copy = bytes;
+                &copy[..]
+            } else {
+                reader.rest()
+            };
+            call_bytes(thread, function, arguments)
+        }
+        Kind::CallbackReturn
+        | Kind::Fetched
+        | Kind::Fetch
+        | Kind::Callback
+        | Kind::Return
+        | Kind::Crashed
+        | Kind::NoFunction
+        | Kind::Failed
+        | Kind::Refused => Err(FrameError::Range),
+    }
+}
+
+fn simple(thread: &Thread, kind: Kind, numbers: &[u64]) -> Result<Next, FrameError> {
+    let mut writer = FrameWriter::new(thread.frame());
+    writer.kind(kind)?;
+    for &number in numbers {
+        writer.number(number)?;
+    }
+    Ok(Next::Reply(writer.used()))
+}
+
+fn call_bytes(thread: &Thread, function: u64, arguments: &[u8]) -> Result<Next, FrameError> {
+    let mut output = Vec::new();
+    let result = if function == NULL_FUNCTION {
+        Ok(())
+    } else {
+        let Some(function) = (thread.host.get().find)(function) else {
+            return simple(thread, Kind::NoFunction, &[]);
+        };
+        thread.in_call.set(true);
+        let result =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| function(arguments, &mut output)));
+        thread.in_call.set(false);
+        match result {
+            Ok(result) => result,
+            Err(panic) => {
+                let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+                let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+                Err(format!("panic: {}", text.as_deref().unwrap_or("of unknown kind")))
+            }
+        }
+    };
+    let kind = match result {
+        Ok(()) => Kind::CallBytes,
+        Err(text) => {
+            output = text.into_bytes();
+            Kind::Failed
+        }
+    };
+    let bulk = thread.bulk();
+    let mut writer = FrameWriter::new(thread.frame());
+    writer.kind(kind)?;
+    if output.len() <= FRAME_MAX - 2 && output.len() <= FRAME_WORDS * 8 - 2 {
+        writer.number(0)?;
+        writer.bytes(&output)?;
+        return Ok(Next::Reply(writer.used()));
+    }
+    if output.len() as u64 > BULK_BYTES_MAX {
+        let mut writer = FrameWriter::new(thread.frame());
+        writer.kind(Kind::Failed)?;
+        writer.number(0)?;
+        writer.bytes(b"the result is too long")?;
+        return Ok(Next::Reply(writer.used()));
+    }
+    // SAFETY: the length fits the bulk area, which the caller does not touch now.
+    unsafe { std::ptr::copy_nonoverlapping(output.as_ptr(), bulk as *mut u8, output.len()) };
+    writer.number(1)?;
+    writer.number(output.len() as u64)?;
+    Ok(Next::Reply(writer.used()))
+}
+
+/// Runs `target`, code of the caller, there; the registers are those at the jump. Entered from
+/// `banyan_calls_call_back` on the library's stack.
+pub(crate) extern "C" fn call_back(target: u64, registers: &mut Registers) {
+    let Some(state) = THREAD.get() else { kill_self() };
+    let before = errno().load(Relaxed);
+    {
+        if state.level.get() + 1 >= DEPTH_MAX {
+            report_crash(state, libc::SIGSEGV, target, target);
+        }
+        state.in_call.set(false);
+        let changed = state.flush();
+        gate_leave(state.gated.get());
+        let mut words = [0; CALL_BACK_WORDS];
+        // SAFETY: above the arguments on our stack lie the frames of `serve`, longer than this.
+        words.copy_from_slice(unsafe {
+            std::slice::from_raw_parts(registers.stack as *const u64, CALL_BACK_WORDS)
+        });
+        registers.results = WANT_VECTOR;
+        let mut writer = FrameWriter::new(state.frame());
+        let written = writer
+            .kind(Kind::Callback)
+            .and_then(|()| writer.number(changed))
+            .and_then(|()| writer.number(target))
+            .and_then(|()| write_arguments(&mut writer, Shape::unknown(0), registers, &words));
+        if written.is_err() {
+            kill_self();
+        }
+        let used = writer.used();
+        state.level.set(state.level.get() + 1);
+        state.reply(used);
+    }
+    serve(state, registers);
+    state.level.set(state.level.get() - 1);
+    gate_enter(state.gated.get());
+    state.in_call.set(true);
+    let after = errno().load(Relaxed);
+    errno().store(if after == 0 { before } else { after }, Relaxed);
+    registers.results = 0;
+}
+
+fn report_crash(thread: &Thread, signal: i32, address: u64, instruction: u64) -> ! {
+    let mut frame = [0; 40];
+    let mut writer = FrameWriter::new(&mut frame);
+    let (kind, first) =
+        if signal == libc::SIGSYS { (Kind::Refused, address) } else { (Kind::Crashed, signal as u64) };
+    let written = writer.kind(kind).and_then(|()| writer.number(first)).and_then(|()| {
+        if kind == Kind::Refused {
+            return Ok(());
+        }
+        writer.number(address).and_then(|()| writer.number(instruction))
+    });
+    if written.is_ok() {
+        let used = writer.used();
+        let channel = thread.channel();
+        store_frame(&channel.reply_frame, &frame[..used]);
+        post_reply(channel, thread.sequence.get(), used);
+        // Taking down our memory can take milliseconds, perhaps on the caller's processor: let it go first.
+        let pause = [0_u64, 30_000];
+        // SAFETY: the kernel reads the pause.
+        let _ = unsafe {
+            banyan_sys::call_channel::raw(libc::SYS_nanosleep, [pause.as_ptr() as u64, 0, 0, 0, 0, 0])
+        };
+    }
+    kill_self()
+}
+
+/// Faults seen, for tests of the machinery.
+pub(crate) static FAULTS: AtomicU64 = AtomicU64::new(0);
+
+extern "C" fn on_fault(signal: i32, information: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    // SAFETY: the kernel passes both; the context is ours to change until we return.
+    let (information, context) = unsafe { (&*information, &mut *context.cast::<libc::ucontext_t>()) };
+    let registers = &mut context.uc_mcontext.gregs;
+    let instruction = registers[libc::REG_RIP as usize] as u64;
+    let Some(thread) = THREAD.get() else { kill_self() };
+    FAULTS.fetch_add(1, Relaxed);
+    // SAFETY: the address field is valid for the signals that carry one, and some word for others.
+    let mut address = unsafe { information.si_addr() } as u64;
+    const MAPPED_ERROR: i32 = 1;
+    const ACCESS_ERROR: i32 = 2;
+    if signal == libc::SIGSEGV
+        && thread.in_call.get()
+        && (information.si_code == MAPPED_ERROR || information.si_code == ACCESS_ERROR)
+    {
+        const FETCHING_INSTRUCTION: i64 = 0x10;
+        if registers[libc::REG_ERR as usize] & FETCHING_INSTRUCTION != 0 || address == instruction {
+            if address / PAGE >= LOWEST_PAGE {
+                registers[libc::REG_R11 as usize] = address as i64;
+                registers[libc::REG_RIP as usize] = call_back_address() as i64;
+                return;
+            }
+        } else if information.si_code == MAPPED_ERROR {
+            let before = errno().load(Relaxed);
+            let fetched = thread.fetch(address);
+            errno().store(before, Relaxed);
+            if fetched {
+                return;
+            }
+        }
+    }
+    if signal == libc::SIGSYS {
+        // SAFETY: for SIGSYS the kernel puts the call's number behind two words.
+        address = u64::from(unsafe { *(&raw const *information).cast::<u32>().add(6) });
+    }
+    report_crash(thread, signal, address, instruction)
+}
+
+/// Installs the fault handler, for this process and its forks.
+pub(crate) fn catch_faults() {
+    for signal in [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGABRT, libc::SIGSYS] {
+        // SAFETY: the handler has the signature that SA_SIGINFO asks for and uses its own state only.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = on_fault as *const () as usize;
+            action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_NODEFER;
+            libc::sigaction(signal, &raw const action, std::ptr::null_mut());
+        }
+    }
+}

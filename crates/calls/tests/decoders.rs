@@ -1,0 +1,59 @@
+//! The decoders on arbitrary bytes, in the ordinary test run; the fuzz targets go further.
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+use banyan_calls::isolated::Portable;
+use banyan_wire::call_frame::{
+    FrameReader, FrameWriter, Registers, STACK_WORDS_MAX, Shape, read_arguments, read_results,
+    write_arguments,
+};
+use proptest::prelude::*;
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4000))]
+
+    #[test]
+    fn any_bytes_decode_or_are_refused(bytes in prop::collection::vec(any::<u8>(), 0..700), results in 0..4_u64) {
+        let mut reader = FrameReader::new(&bytes);
+        let _ = reader.kind();
+        let _ = reader.number();
+        let mut registers = Registers { results, ..Registers::default() };
+        let mut words = [0; STACK_WORDS_MAX];
+        let _ = read_arguments(&mut reader, &mut registers, &mut words);
+        registers.results = results;
+        let _ = read_results(&mut FrameReader::new(&bytes), &mut registers);
+        let _ = <(Vec<String>, Option<Vec<u64>>, Result<char, bool>)>::take(&mut &bytes[..]);
+        let _ = banyan_calls::generate::Exports::parse(std::path::Path::new("library"), &bytes);
+    }
+
+    #[test]
+    fn a_damaged_library_is_refused_or_read(at in 0..15_000_usize, byte in any::<u8>()) {
+        let mut bytes = std::fs::read("/lib64/ld-linux-x86-64.so.2").unwrap_or_default();
+        let at = at % bytes.len().max(1);
+        if let Some(target) = bytes.get_mut(at) {
+            *target = byte;
+            let _ = banyan_calls::generate::Exports::parse(std::path::Path::new("library"), &bytes);
+        }
+    }
+
+    #[test]
+    fn arguments_survive(general in any::<[u64; 6]>(), stack in prop::collection::vec(any::<u64>(), 0..64), low in any::<u64>(), high in any::<u64>()) {
+        let mut registers = Registers { general, ..Registers::default() };
+        registers.vector[7] = [low, high];
+        let mut bytes = [0; 1024];
+        let mut writer = FrameWriter::new(&mut bytes);
+        write_arguments(&mut writer, Shape::unknown(0), &registers, &stack).unwrap();
+        let used = writer.used();
+        let (mut read, mut words) = (Registers::default(), [0; STACK_WORDS_MAX]);
+        prop_assert_eq!(read_arguments(&mut FrameReader::new(&bytes[..used]), &mut read, &mut words), Ok(stack.len()));
+        prop_assert_eq!(read, registers);
+        prop_assert_eq!(&words[..stack.len()], &stack[..]);
+    }
+
+    #[test]
+    fn values_survive(text in ".{0,40}", numbers in prop::collection::vec(any::<i32>(), 0..50), flag in any::<Option<bool>>()) {
+        let value = (text, numbers, flag);
+        let mut bytes = [0; 2048];
+        let end = value.put(&mut bytes, 0).unwrap();
+        prop_assert_eq!(<(String, Vec<i32>, Option<bool>)>::take(&mut &bytes[..end]), Some(value));
+    }
+}

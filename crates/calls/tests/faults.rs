@@ -1,0 +1,322 @@
+//! Every way to fail, at every step: the caller gets an error within its deadline and goes on.
+#![allow(clippy::unwrap_used, clippy::field_reassign_with_default, reason = "a test may fail by panicking")]
+
+mod common;
+
+use banyan_calls::{CallError, Wait};
+use common::{call, open, options};
+use std::time::{Duration, Instant};
+
+fn fail(how: u64, deadline_ms: u64) -> CallError {
+    let connection = open(|configuration| {
+        configuration.heap_bytes = 64 << 20;
+        configuration.groups = 3;
+    });
+    let start = Instant::now();
+    let error = call(&connection, "subject_fail", &[how], &options(deadline_ms)).unwrap_err();
+    assert!(start.elapsed() < Duration::from_millis(deadline_ms + 700), "{how}: {:?}", start.elapsed());
+    for _ in 0..3 {
+        assert_eq!(call(&connection, "subject_fail", &[0], &options(5000)), Ok(7), "the next call succeeds");
+    }
+    let processes = connection.worker_processes();
+    let babysitter = connection.babysitter_process();
+    drop(connection);
+    gone(&processes);
+    gone(&[babysitter]);
+    error
+}
+
+/// No process of these is left but, for a moment, as a zombie of a parent that is ending.
+fn gone(processes: &[u32]) {
+    let deadline = Instant::now() + Duration::from_secs(3);
+    for process in processes {
+        loop {
+            let state = std::fs::read_to_string(format!("/proc/{process}/stat"));
+            if state.is_err() || state.is_ok_and(|text| text.contains(") Z ")) {
+                break;
+            }
+            assert!(Instant::now() < deadline, "process {process} is left");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+fn crashed(error: &CallError, with: i32) -> bool {
+    matches!(error, CallError::Crashed { signal, .. } if *signal == with)
+}
+
+#[track_caller]
+fn assert_crashed(how: u64, error: &CallError, with: i32) {
+    assert!(crashed(error, with), "{how}: {error:?}");
+}
+
+#[test]
+fn segmentation_fault_says_where() {
+    let error = fail(1, 5000);
+    assert!(
+        matches!(error, CallError::Crashed { signal: libc::SIGSEGV, address: 8, instruction: 1.., .. }),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn killed() {
+    let error = fail(2, 5000);
+    assert!(crashed(&error, libc::SIGKILL) || matches!(error, CallError::Refused { .. }), "{error:?}");
+}
+
+#[test]
+fn stopped() {
+    let connection = open(|_| {});
+    let error = call(&connection, "subject_fail", &[3], &options(300)).unwrap_err();
+    assert!(matches!(error, CallError::TimedOut { .. }), "{error:?}");
+    assert_eq!(call(&connection, "subject_fail", &[0], &options(5000)), Ok(7));
+}
+
+#[test]
+fn aborted() {
+    assert_crashed(4, &fail(4, 5000), libc::SIGABRT);
+}
+
+#[test]
+fn exited() {
+    assert_eq!(fail(5, 5000), CallError::Exited { status: 3 });
+    assert_eq!(fail(15, 5000), CallError::Exited { status: 4 });
+}
+
+#[test]
+fn stack_overflow() {
+    assert_crashed(6, &fail(6, 5000), libc::SIGSEGV);
+}
+
+#[test]
+fn endless_loop() {
+    assert!(matches!(fail(7, 300), CallError::TimedOut { .. }));
+    let connection = open(|_| {});
+    let mut limited = options(20_000);
+    limited.cpu_limit = Some(Duration::from_millis(100));
+    let start = Instant::now();
+    assert!(matches!(call(&connection, "subject_fail", &[7], &limited), Err(CallError::TimedOut { .. })));
+    assert!(start.elapsed() < Duration::from_secs(10), "ended by processor time, not by the deadline");
+}
+
+#[test]
+fn allocation_bomb() {
+    assert!(crashed(&fail(8, 10_000), libc::SIGABRT));
+}
+
+#[test]
+fn fork_bomb_is_refused() {
+    assert!(matches!(fail(9, 5000), CallError::Refused { call: 56..=58 }), "clone, fork or vfork");
+}
+
+#[test]
+fn all_descriptors_closed() {
+    let connection = open(|_| {});
+    assert_eq!(call(&connection, "subject_fail", &[10], &options(5000)), Ok(7));
+    assert_eq!(call(&connection, "subject_fail", &[0], &options(5000)), Ok(7));
+}
+
+#[test]
+fn scribbling_over_every_page() {
+    let error = fail(11, 5000);
+    assert!(error.is_system(), "{error:?}");
+}
+
+#[test]
+fn jump_into_the_wild_and_arithmetic() {
+    assert_crashed(12, &fail(12, 5000), libc::SIGSEGV);
+    assert_crashed(14, &fail(14, 5000), libc::SIGFPE);
+    assert_crashed(16, &fail(16, 5000), libc::SIGSEGV);
+}
+
+#[test]
+fn refused_by_the_sandbox() {
+    assert_eq!(fail(13, 5000), CallError::Refused { call: libc::SYS_socket as u32 });
+}
+
+#[test]
+fn killed_between_calls_and_while_the_spare_starts() {
+    let connection = open(|_| {});
+    let mut retried = options(5000);
+    retried.retries = 3;
+    for round in 0..30 {
+        assert_eq!(call(&connection, "subject_fail", &[0], &retried), Ok(7), "round {round}");
+        for process in connection.worker_processes() {
+            banyan_sys::call_channel::signal_process(process, libc::SIGKILL);
+        }
+        if round % 3 == 0 {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+#[test]
+fn death_of_the_babysitter_is_an_error() {
+    let connection = open(|_| {});
+    assert_eq!(call(&connection, "subject_fail", &[0], &options(5000)), Ok(7));
+    banyan_sys::call_channel::signal_process(connection.babysitter_process(), libc::SIGKILL);
+    let start = Instant::now();
+    let deadline = start + Duration::from_secs(3);
+    while call(&connection, "subject_fail", &[0], &options(1000)).is_ok() {
+        assert!(Instant::now() < deadline, "workers die with their babysitter");
+    }
+    assert!(call(&connection, "subject_fail", &[0], &options(1000)).is_err());
+}
+
+#[test]
+fn a_crash_in_a_call_back_is_the_callers_own_and_jumping_out_of_one_cuts_the_callee_back() {
+    use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+    static CONNECTION: AtomicU64 = AtomicU64::new(0);
+    extern "C" fn kills_the_worker(_: i64, _: f64, _: u64) -> i64 {
+        // SAFETY: the test stores its own connection, which outlives the call.
+        let connection = unsafe { &*(CONNECTION.load(SeqCst) as *const banyan_calls::Connection) };
+        banyan_sys::call_channel::signal_process(connection.worker_process(), libc::SIGKILL);
+        5
+    }
+    let connection = open(|_| {});
+    CONNECTION.store((&raw const connection) as u64, SeqCst);
+    let error =
+        call(&connection, "subject_apply", &[kills_the_worker as *const () as u64, 1, 0], &options(2000))
+            .unwrap_err();
+    assert!(crashed(&error, libc::SIGKILL), "{error:?}");
+    assert_eq!(call(&connection, "subject_fail", &[0], &options(5000)), Ok(7));
+    extern "C" fn crashes_inside(_: i64, _: f64, _: u64) -> i64 {
+        // SAFETY: as above.
+        let connection = unsafe { &*(CONNECTION.load(SeqCst) as *const banyan_calls::Connection) };
+        i64::from(call(connection, "subject_fail", &[1], &options(2000)).is_err())
+    }
+    let error =
+        call(&connection, "subject_apply", &[crashes_inside as *const () as u64, 1, 0], &options(2000));
+    assert!(error.is_err(), "the frame that waits for the call-back went with the worker");
+    assert_eq!(call(&connection, "subject_fail", &[0], &options(5000)), Ok(7));
+}
+
+#[test]
+fn handles_of_an_ended_generation_are_refused() {
+    let connection = open(|_| {});
+    let handle = call(&connection, "subject_make", &[5], &options(5000)).unwrap();
+    assert!(call(&connection, "subject_fail", &[1], &options(5000)).is_err());
+    let error = call(&connection, "subject_drop", &[handle], &options(5000)).unwrap_err();
+    assert!(matches!(error, CallError::StaleHandle { .. }), "{error:?}");
+    assert_eq!(call(&connection, "subject_fail", &[0], &options(5000)), Ok(7), "the worker is not hurt");
+}
+
+#[test]
+fn the_crash_loop_breaker_opens() {
+    let connection = open(|configuration| configuration.crash_loop = 3);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        match call(&connection, "subject_fail", &[1], &options(2000)) {
+            Err(CallError::NoService(_)) => break,
+            Err(_) => assert!(Instant::now() < deadline),
+            Ok(_) => panic!("it cannot succeed"),
+        }
+    }
+}
+
+#[test]
+fn threads_call_concurrently() {
+    let connection = open(|_| {});
+    std::thread::scope(|scope| {
+        for thread in 0..8_u64 {
+            let connection = &connection;
+            scope.spawn(move || {
+                for number in 0..200 {
+                    let values = [number as i32; 50];
+                    let sum =
+                        call(connection, "subject_sum", &[values.as_ptr() as u64, 50], &options(10_000))
+                            .unwrap();
+                    assert_eq!(sum, 50 * number, "thread {thread}");
+                }
+            });
+        }
+    });
+    // Threads that ended leave their channels to others: more threads than channels, over time.
+    for _ in 0..100 {
+        let connection = &connection;
+        std::thread::scope(|scope| {
+            scope.spawn(move || assert_eq!(call(connection, "subject_fail", &[0], &options(5000)), Ok(7)));
+        });
+    }
+}
+
+#[test]
+fn a_crash_under_many_threads_reaches_all_and_each_goes_on() {
+    let connection = open(|_| {});
+    std::thread::scope(|scope| {
+        for thread in 0..4_u64 {
+            let connection = &connection;
+            scope.spawn(move || {
+                let mut retried = options(20_000);
+                retried.retries = 50;
+                for number in 0..40 {
+                    if thread == 0 && number % 8 == 3 {
+                        assert!(call(connection, "subject_fail", &[1], &options(5000)).is_err());
+                    } else {
+                        assert_eq!(call(connection, "subject_fail", &[0], &retried), Ok(7));
+                    }
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_fork_of_the_caller_has_no_connection() {
+    let connection = open(|_| {});
+    assert_eq!(call(&connection, "subject_fail", &[0], &options(5000)), Ok(7));
+    // SAFETY: the child calls, which allocates only its error text, and exits.
+    unsafe {
+        let child = libc::fork();
+        if child == 0 {
+            let refused = matches!(
+                call(&connection, "subject_fail", &[0], &options(1000)),
+                Err(CallError::NoService(_))
+            );
+            libc::_exit(i32::from(!refused));
+        }
+        let mut status = 0;
+        assert_eq!(libc::waitpid(child, &raw mut status, 0), child);
+        assert_eq!(status, 0);
+    }
+    assert_eq!(call(&connection, "subject_fail", &[0], &options(5000)), Ok(7), "the parent goes on");
+}
+
+#[test]
+fn every_way_of_waiting() {
+    let connection = open(|_| {});
+    for wait in [Wait::Adaptive, Wait::Spin, Wait::Block] {
+        let mut options = options(5000);
+        options.wait = wait;
+        for _ in 0..500 {
+            assert_eq!(call(&connection, "subject_fail", &[0], &options), Ok(7));
+        }
+        std::thread::sleep(Duration::from_millis(5));
+        assert_eq!(call(&connection, "subject_fail", &[0], &options), Ok(7), "after a pause");
+    }
+}
+
+/// 40,000 calls, or as many as `BANYAN_CALLS_COUNT` says.
+#[test]
+fn snprintf_that_crashes_one_time_in_forty_and_scribbles_first() {
+    let count =
+        std::env::var("BANYAN_CALLS_COUNT").ok().and_then(|count| count.parse().ok()).unwrap_or(40_000_u64);
+    let connection = open(|_| {});
+    let mut retried = options(10_000);
+    retried.retries = 5;
+    let start = Instant::now();
+    let mut text = [0_u8; 64];
+    for number in 0..count {
+        let arguments = [text.as_mut_ptr() as u64, 64, c"The answer is %d".as_ptr() as u64, number];
+        let length = call(&connection, "subject_flaky", &arguments, &retried).unwrap();
+        let expected = format!("The answer is {number}\0");
+        // SAFETY: the callee changed it behind the compiler's back.
+        let text = unsafe { (&raw const text).read_volatile() };
+        assert_eq!(length as usize + 1, expected.len());
+        assert_eq!(&text[..expected.len()], expected.as_bytes(), "call {number}");
+    }
+    let ended = connection.statistics().ended.load(std::sync::atomic::Ordering::Relaxed);
+    eprintln!("{count} calls, {ended} crashes absorbed, {:?}", start.elapsed());
+    assert!(ended >= count / 40 - 1 && ended <= count / 30, "{ended} crashes");
+}

@@ -1,0 +1,126 @@
+//! Functions of a Rust program in another process; spawn and sync; blobs.
+#![allow(clippy::unwrap_used, clippy::field_reassign_with_default, reason = "a test may fail by panicking")]
+
+mod common;
+
+use banyan_calls::blob::Sharing;
+use banyan_calls::parallel::Group;
+use banyan_calls::{Blob, BlobStore, Blobs, CallError, isolated, spawn};
+use common::{call, open, options};
+use std::time::{Duration, Instant};
+
+#[isolated(deadline = "5s")]
+fn add(a: u64, b: u64) -> u64 {
+    a + b
+}
+
+#[isolated(deadline = "5s")]
+fn reverse(text: String, times: Vec<u32>) -> (String, u64) {
+    (text.chars().rev().collect(), times.iter().map(|&time| u64::from(time)).sum())
+}
+
+#[isolated(deadline = "5s")]
+fn crash(really: bool) -> u32 {
+    if really {
+        // SAFETY: none: this is the crash.
+        unsafe { (8 as *mut u32).write_volatile(1) };
+    }
+    7
+}
+
+#[isolated(deadline = "200ms")]
+fn hang() {
+    loop {
+        std::hint::spin_loop();
+    }
+}
+
+#[isolated(deadline = "5s")]
+fn panics(text: String) -> u32 {
+    panic!("{text}")
+}
+
+#[isolated(retry = 50, deadline = "10s", idempotent)]
+fn flaky(seed: u64) -> u64 {
+    // Crashes three times in four, by chance: a fresh worker has a fresh address of the counter.
+    let now = Instant::now();
+    if !std::process::id().is_multiple_of(4) && now.elapsed() < Duration::from_secs(1) {
+        std::process::abort();
+    }
+    seed * 2
+}
+
+#[isolated(deadline = "5s")]
+fn slow(number: u64) -> u64 {
+    std::thread::sleep(Duration::from_millis(20 - number.min(20)));
+    number * number
+}
+
+#[test]
+fn functions_of_the_program_itself() {
+    assert_eq!(add(2, 40), Ok(42));
+    let times: Vec<u32> = (0..100_000).collect();
+    assert_eq!(reverse("abc".into(), times), Ok(("cba".into(), 4_999_950_000)), "through the bulk area");
+    let error = crash(true).unwrap_err();
+    assert!(matches!(error, CallError::Crashed { signal: libc::SIGSEGV, address: 8, .. }), "{error:?}");
+    assert_eq!(crash(false), Ok(7));
+    assert!(matches!(hang(), Err(CallError::TimedOut { .. })));
+    assert_eq!(panics("oops".into()), Err(CallError::Failed("panic: oops".into())));
+    assert_eq!(flaky(21), Ok(42));
+}
+
+#[test]
+fn spawn_and_sync_keep_the_order_and_all_errors() {
+    let mut group = Group::new(4);
+    for number in 0..12_u64 {
+        spawn!(group, slow(number));
+    }
+    assert_eq!(group.sync().unwrap(), (0..12).map(|number| number * number).collect::<Vec<_>>());
+    let mut group = Group::new(2);
+    spawn!(group, panics_or_not(false));
+    spawn!(group, panics_or_not(true));
+    spawn!(group, panics_or_not(false));
+    spawn!(group, panics_or_not(true));
+    let error = group.sync().unwrap_err();
+    assert_eq!((error.index, error.rest.len(), error.rest[0].0), (1, 1, 3));
+}
+
+fn panics_or_not(really: bool) -> Result<u32, CallError> {
+    if really { panics("on purpose".into()) } else { Ok(1) }
+}
+
+#[test]
+fn blobs_are_shared_and_constants_enforced() {
+    let connection = open(|_| {});
+    let blobs = Blobs::new(&connection);
+    let mut values = Blob::<i32, _>::new(&blobs, 1000, Sharing::Writable).unwrap();
+    for index in 0..1000 {
+        values.set(index, index as i32);
+    }
+    let before = connection.statistics().pages.load(std::sync::atomic::Ordering::Relaxed);
+    call(&connection, "subject_double", &[values.address(), 1000], &options(5000)).unwrap();
+    assert!((0..1000).all(|index| values.get(index) == 2 * index as i32));
+    assert_eq!(
+        connection.statistics().pages.load(std::sync::atomic::Ordering::Relaxed),
+        before,
+        "nothing was copied"
+    );
+    let mut constant = Blob::<i32, _>::new(&blobs, 1000, Sharing::Constant).unwrap();
+    constant.set(3, 9);
+    assert_eq!(call(&connection, "subject_sum", &[constant.address(), 1000], &options(5000)), Ok(9));
+    let error = call(&connection, "subject_double", &[constant.address(), 1000], &options(5000)).unwrap_err();
+    assert!(
+        matches!(error, CallError::Crashed { signal: libc::SIGSEGV, address, .. } if address == constant.address()),
+        "{error:?}"
+    );
+    assert_eq!(constant.get(3), 9);
+    assert_eq!(
+        call(&connection, "subject_sum", &[constant.address(), 1000], &options(5000)),
+        Ok(9),
+        "blobs outlive workers"
+    );
+    let address = constant.address();
+    assert_eq!(blobs.len(address), 4096);
+    drop((values, constant));
+    assert!(blobs.is_empty());
+}

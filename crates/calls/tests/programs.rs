@@ -1,0 +1,209 @@
+//! Unmodified programs of the distribution over isolated libraries of the distribution.
+//!
+//! Each program runs once as it is, and once with the library isolated; output must be the same.
+//! Where a program or a library is not installed the test says so and passes.
+
+#![allow(clippy::unwrap_used, clippy::field_reassign_with_default, reason = "a test may fail by panicking")]
+
+mod common;
+
+use banyan_calls::generate::wrap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+fn library(name: &str) -> Option<PathBuf> {
+    let found = ["/usr/lib/x86_64-linux-gnu", "/lib/x86_64-linux-gnu"]
+        .iter()
+        .map(|place| Path::new(place).join(name));
+    found.into_iter().find(|path| path.exists())
+}
+
+fn wrapped(name: &str, headers: &[&str], policy: &str) -> Option<PathBuf> {
+    let Some(path) = library(name) else {
+        eprintln!("{name} is not installed: nothing to test");
+        return None;
+    };
+    common::configuration();
+    let directory = common::directory().join(format!("{name}-{}", policy.len()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let rules = directory.join("policy.toml");
+    std::fs::write(&rules, policy).unwrap();
+    let headers: Vec<PathBuf> = headers
+        .iter()
+        .map(|header| Path::new("/usr/include").join(header))
+        .filter(|path| path.exists())
+        .collect();
+    let outcome = wrap(&path, &headers, Some(&rules), &directory).unwrap();
+    assert!(outcome.problems.is_empty(), "{:?}", outcome.problems);
+    Some(directory)
+}
+
+/// Runs a shell command with the libraries of `directory` in front; at most 60 s.
+fn run(command: &str, directory: Option<&Path>) -> Output {
+    let mut program = Command::new("timeout");
+    program.args(["-s", "KILL", "60", "sh", "-c", command]).stdin(Stdio::null());
+    if let Some(directory) = directory {
+        program.env("LD_LIBRARY_PATH", directory);
+    }
+    program.output().unwrap()
+}
+
+fn same(command: &str, directory: &Path) {
+    let (plain, isolated) = (run(command, None), run(command, Some(directory)));
+    let show = |output: &Output| String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(plain.status, isolated.status, "{command}: {}", show(&isolated));
+    assert!(plain.stdout == isolated.stdout, "{command}: the output differs; {}", show(&isolated));
+}
+
+fn installed(program: &str) -> bool {
+    let found = Command::new("sh")
+        .args(["-c", &format!("command -v {program}")])
+        .stdout(Stdio::null())
+        .status()
+        .unwrap()
+        .success();
+    if !found {
+        eprintln!("{program} is not installed: nothing to test");
+    }
+    found
+}
+
+#[test]
+fn python_compresses_with_an_isolated_zlib() {
+    let Some(directory) = wrapped("libz.so.1", &["zlib.h"], "") else { return };
+    let script = "import ctypes; z = ctypes.CDLL('libz.so.1'); d = b'banyan ' * 100000; n = ctypes.c_ulong(len(d)); \
+        o = ctypes.create_string_buffer(len(d)); print(z.compress(o, ctypes.byref(n), d, ctypes.c_ulong(len(d)))); \
+        m = ctypes.c_ulong(len(d)); b = ctypes.create_string_buffer(len(d)); \
+        print(n.value, z.uncompress(b, ctypes.byref(m), o, n), b.raw == d); \
+        z.zlibVersion.restype = ctypes.c_char_p; print(z.zlibVersion()); print(z.crc32(0, d, len(d)))";
+    same(&format!("/usr/bin/python3 -c \"{script}\""), &directory);
+}
+
+#[test]
+fn sqlite_shell_over_an_isolated_library() {
+    let Some(directory) = wrapped("libsqlite3.so.0", &["sqlite3.h"], "") else { return };
+    if !Path::new("/usr/bin/sqlite3").exists() {
+        return;
+    }
+    same(
+        "/usr/bin/sqlite3 :memory: \"create table t(a,b); with recursive c(x) as (values(1) union all select x+1 from c where x<500) \
+         insert into t select x, x*x from c; select sum(b), count(*), avg(a) from t; select * from t order by b desc limit 3;\"",
+        &directory,
+    );
+}
+
+#[test]
+fn xmllint_survives_what_crashes_it() {
+    if !installed("xmllint") {
+        return;
+    }
+    let Some(directory) = wrapped("libxml2.so.2", &[], "") else { return };
+    let depth = 60_000;
+    let deep = common::directory().join("deep.xml");
+    std::fs::write(&deep, format!("{}{}", "<a>".repeat(depth), "</a>".repeat(depth))).unwrap();
+    let good = common::directory().join("good.xml");
+    std::fs::write(&good, "<?xml version=\"1.0\"?>\n<a><b c=\"d\">text</b><!-- e --></a>\n").unwrap();
+    same(&format!("xmllint --copy {}", good.display()), &directory);
+    same(&format!("xmllint --c14n {}", good.display()), &directory);
+    for flag in ["--copy", "--c14n"] {
+        let command = format!("exec xmllint --huge {flag} {}", deep.display());
+        let plain = run(&command, None);
+        let isolated = run(&command, Some(&directory));
+        use std::os::unix::process::ExitStatusExt;
+        eprintln!("xmllint {flag}: as it is {:?}, isolated {:?}", plain.status, isolated.status);
+        assert!(isolated.status.signal().is_none(), "{flag}: {:?}", isolated.status);
+        assert!(isolated.status.code().is_some_and(|code| code < 128), "{flag}: {:?}", isolated.status);
+    }
+}
+
+#[test]
+fn python_survives_pcre_and_yaml() {
+    if let Some(directory) = wrapped("libpcre.so.3", &["pcre.h"], "") {
+        let script = "import ctypes; p = ctypes.CDLL('libpcre.so.3'); p.pcre_compile.restype = ctypes.c_void_p; \
+            e = ctypes.c_char_p(); o = ctypes.c_int(); r = p.pcre_compile(b'(?:.|\\\\n)*x', 0, ctypes.byref(e), ctypes.byref(o), None); \
+            v = (ctypes.c_int * 30)(); s = b'a' * SIZE + b'x'; \
+            print(p.pcre_exec(ctypes.c_void_p(r), None, s, len(s), 0, 0, v, 30), v[1])";
+        same(&format!("/usr/bin/python3 -c \"{}\"", script.replace("SIZE", "100")), &directory);
+        let isolated = run(
+            &format!("exec /usr/bin/python3 -c \"{}\"", script.replace("SIZE", "60000")),
+            Some(&directory),
+        );
+        assert_eq!(isolated.status.code(), Some(0), "{}", String::from_utf8_lossy(&isolated.stderr));
+        let plain = run(&format!("exec /usr/bin/python3 -c \"{}\"", script.replace("SIZE", "60000")), None);
+        eprintln!("pcre: as it is {:?}, isolated {:?}", plain.status, isolated.status);
+    }
+    if let Some(directory) = wrapped(
+        "libyaml-0.so.2",
+        &["yaml.h"],
+        "[function.yaml_parser_load]\ndeadline_ms = 500\nfailure = 0\n",
+    ) {
+        let script = "import ctypes; y = ctypes.CDLL('libyaml-0.so.2'); p = ctypes.create_string_buffer(4096); d = ctypes.create_string_buffer(512); \
+            y.yaml_parser_initialize(p); t = b'[' * SIZE; y.yaml_parser_set_input_string(p, t, ctypes.c_size_t(len(t))); \
+            print(y.yaml_parser_load(p, d))";
+        same(&format!("/usr/bin/python3 -c \"{}\"", script.replace("SIZE", "10")), &directory);
+        let start = Instant::now();
+        let isolated = run(
+            &format!("exec /usr/bin/python3 -c \"{}\"", script.replace("SIZE", "100000")),
+            Some(&directory),
+        );
+        assert_eq!(isolated.status.code(), Some(0), "{}", String::from_utf8_lossy(&isolated.stderr));
+        assert!(start.elapsed() < Duration::from_secs(15), "the hang became a time-out");
+    }
+}
+
+#[test]
+fn exports_wrapped_without_annotation() {
+    let libraries: &[(&str, &[&str])] = &[
+        ("libz.so.1", &["zlib.h"]),
+        ("libpng16.so.16", &["png.h"]),
+        ("libjpeg.so.62", &["jpeglib.h"]),
+        ("libsqlite3.so.0", &["sqlite3.h"]),
+        ("libexpat.so.1", &["expat.h"]),
+    ];
+    common::configuration();
+    for (name, headers) in libraries {
+        let Some(path) = library(name) else { continue };
+        let directory = common::directory().join(format!("coverage-{name}"));
+        let headers: Vec<PathBuf> = headers
+            .iter()
+            .map(|header| Path::new("/usr/include").join(header))
+            .filter(|path| path.exists())
+            .collect();
+        let outcome = wrap(&path, &headers, None, &directory).unwrap();
+        let declared = outcome.coverage.iter().filter(|one| one.reason == "declared").count();
+        eprintln!(
+            "{name}: {:.1} % of {} exports, {declared} declared; {:?}",
+            outcome.share() * 100.0,
+            outcome.coverage.len(),
+            outcome.problems
+        );
+        assert!(outcome.problems.is_empty(), "{:?}", outcome.problems);
+        assert!(outcome.share() >= 0.8, "{name}");
+        assert!(declared >= 50, "{name}: the header was of use");
+    }
+}
+
+#[test]
+fn bad_input_is_named_and_the_rest_still_made() {
+    common::configuration();
+    let directory = common::directory().join("bad");
+    std::fs::create_dir_all(&directory).unwrap();
+    let header = directory.join("bad.h");
+    std::fs::write(&header, "int subject_count(void);\nint broken(;\n").unwrap();
+    let policy = directory.join("policy.toml");
+    std::fs::write(&policy, "[function.not_there]\nretries = 1\n").unwrap();
+    let outcome =
+        wrap(common::subject(), std::slice::from_ref(&header), Some(&policy), &directory.join("out"))
+            .unwrap();
+    assert!(outcome.problems.iter().any(|problem| problem.contains("bad.h:2")), "{:?}", outcome.problems);
+    assert!(outcome.problems.iter().any(|problem| problem.contains("not_there")), "{:?}", outcome.problems);
+    assert!(
+        outcome.library.exists()
+            && outcome.coverage.iter().any(|one| one.name == "subject_count" && one.status == "full")
+    );
+    std::fs::write(&policy, "[function.x]\nretrys = 1\n").unwrap();
+    let error = wrap(common::subject(), &[], Some(&policy), &directory.join("out")).unwrap_err().to_string();
+    assert!(error.contains("policy.toml") && error.contains("line 2"), "{error}");
+    assert!(wrap(&header, &[], None, &directory.join("out")).unwrap_err().to_string().contains("bad.h"));
+}

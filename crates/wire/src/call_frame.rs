@@ -1,0 +1,414 @@
+//! The messages of a call channel, as bytes: kind, function, depth and arguments, varint-framed.
+//!
+//! For both ends of a channel, and for calls over a stream. Encoding writes into memory that the
+//! caller owns; decoding reads from a private copy and refuses whatever it does not know. Not for
+//! moving the bytes. No allocation. The layout is documented in `docs/formats/call-channel.md`.
+
+use thiserror::Error;
+
+/// The longest frame in bytes.
+pub const FRAME_MAX: usize = 4000;
+/// Arguments that travel on the stack, at most.
+pub const STACK_WORDS_MAX: usize = 64;
+/// Arguments in integer registers, at most.
+pub const GENERAL_MAX: usize = 6;
+/// Arguments in vector registers, at most.
+pub const VECTOR_MAX: usize = 8;
+
+/// Wanted result: st(0).
+pub const WANT_ST0: u64 = 1;
+/// Wanted results: xmm0 and xmm1.
+pub const WANT_VECTOR: u64 = 2;
+
+/// What a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// Caller to worker: run a function on the registers that follow.
+    Call = 1,
+    /// Caller to worker: run a function on the bytes that follow.
+    CallBytes = 2,
+    /// Worker to caller: the function returned.
+    Return = 3,
+    /// Worker to caller: run your own code at an address, on the registers that follow.
+    Callback = 4,
+    /// Caller to worker: your call-back returned.
+    CallbackReturn = 5,
+    /// Worker to caller: copy pages of your memory for me.
+    Fetch = 6,
+    /// Caller to worker: that many pages are copied.
+    Fetched = 7,
+    /// Worker to caller: I crashed.
+    Crashed = 8,
+    /// Worker to caller: I know no such function.
+    NoFunction = 9,
+    /// Worker to caller: the function's own error, as bytes.
+    Failed = 10,
+    /// Worker to caller: a system call was refused.
+    Refused = 11,
+}
+
+impl Kind {
+    const fn from_byte(byte: u8) -> Option<Self> {
+        Some(match byte {
+            1 => Self::Call,
+            2 => Self::CallBytes,
+            3 => Self::Return,
+            4 => Self::Callback,
+            5 => Self::CallbackReturn,
+            6 => Self::Fetch,
+            7 => Self::Fetched,
+            8 => Self::Crashed,
+            9 => Self::NoFunction,
+            10 => Self::Failed,
+            11 => Self::Refused,
+            _ => return None,
+        })
+    }
+}
+
+/// Why a frame was refused.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum FrameError {
+    /// It ends before what it announces.
+    #[error("a call frame ends early")]
+    Short,
+    /// It has bytes after its end.
+    #[error("a call frame has bytes after its end")]
+    Long,
+    /// Its kind is not known.
+    #[error("a call frame of unknown kind {0}")]
+    Kind(u8),
+    /// A number does not fit.
+    #[error("a call frame holds a number that is out of range")]
+    Range,
+    /// It does not fit in the memory given.
+    #[error("a call frame is too large")]
+    Full,
+}
+
+/// Writes a frame into borrowed memory.
+#[derive(Debug)]
+pub struct FrameWriter<'a> {
+    bytes: &'a mut [u8],
+    used: usize,
+}
+
+impl<'a> FrameWriter<'a> {
+    /// A writer over `bytes`.
+    pub const fn new(bytes: &'a mut [u8]) -> Self {
+        Self { bytes, used: 0 }
+    }
+
+    /// The bytes written so far.
+    #[must_use]
+    pub const fn used(&self) -> usize {
+        self.used
+    }
+
+    /// Appends bytes.
+    ///
+    /// # Errors
+    /// [`FrameError::Full`].
+    pub fn bytes(&mut self, bytes: &[u8]) -> Result<(), FrameError> {
+        let end = self.used.checked_add(bytes.len()).ok_or(FrameError::Full)?;
+        self.bytes.get_mut(self.used..end).ok_or(FrameError::Full)?.copy_from_slice(bytes);
+        self.used = end;
+        Ok(())
+    }
+
+    /// Appends a number in as few bytes as it needs, seven bits a byte, low bits first.
+    ///
+    /// # Errors
+    /// [`FrameError::Full`].
+    #[inline]
+    pub fn number(&mut self, mut value: u64) -> Result<(), FrameError> {
+        loop {
+            let slot = self.bytes.get_mut(self.used).ok_or(FrameError::Full)?;
+            self.used += 1;
+            if value < 0x80 {
+                *slot = value as u8;
+                return Ok(());
+            }
+            *slot = value as u8 | 0x80;
+            value >>= 7;
+        }
+    }
+
+    /// Appends a kind.
+    ///
+    /// # Errors
+    /// [`FrameError::Full`].
+    pub fn kind(&mut self, kind: Kind) -> Result<(), FrameError> {
+        self.bytes(&[kind as u8])
+    }
+}
+
+/// Reads a frame out of a private copy.
+#[derive(Clone, Copy, Debug)]
+pub struct FrameReader<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> FrameReader<'a> {
+    /// A reader over `bytes`.
+    #[must_use]
+    pub const fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes }
+    }
+
+    /// Takes `length` bytes.
+    ///
+    /// # Errors
+    /// [`FrameError::Short`].
+    pub const fn bytes(&mut self, length: usize) -> Result<&'a [u8], FrameError> {
+        match self.bytes.split_at_checked(length) {
+            Some((head, tail)) => {
+                self.bytes = tail;
+                Ok(head)
+            }
+            None => Err(FrameError::Short),
+        }
+    }
+
+    /// Takes all that is left.
+    #[must_use]
+    pub const fn rest(self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// Takes a number.
+    ///
+    /// # Errors
+    /// [`FrameError::Short`], or [`FrameError::Range`] when it needs more than 64 bits.
+    #[inline]
+    pub fn number(&mut self) -> Result<u64, FrameError> {
+        let mut value = 0_u64;
+        for shift in (0..70).step_by(7) {
+            let byte = self.bytes(1)?[0];
+            let bits = u64::from(byte & 0x7f);
+            if shift == 63 && bits > 1 {
+                return Err(FrameError::Range);
+            }
+            value |= bits << shift;
+            if byte & 0x80 == 0 {
+                return Ok(value);
+            }
+        }
+        Err(FrameError::Range)
+    }
+
+    /// Takes a number that must be below `limit`.
+    ///
+    /// # Errors
+    /// As [`FrameReader::number`], and [`FrameError::Range`].
+    pub fn number_below(&mut self, limit: u64) -> Result<u64, FrameError> {
+        let value = self.number()?;
+        if value < limit { Ok(value) } else { Err(FrameError::Range) }
+    }
+
+    /// Takes a kind.
+    ///
+    /// # Errors
+    /// [`FrameError::Short`] or [`FrameError::Kind`].
+    pub fn kind(&mut self) -> Result<Kind, FrameError> {
+        let byte = self.bytes(1)?[0];
+        Kind::from_byte(byte).ok_or(FrameError::Kind(byte))
+    }
+
+    /// Checks that nothing is left.
+    ///
+    /// # Errors
+    /// [`FrameError::Long`].
+    pub const fn end(self) -> Result<(), FrameError> {
+        if self.bytes.is_empty() { Ok(()) } else { Err(FrameError::Long) }
+    }
+}
+
+/// The registers of one call: arguments on the way in, results on the way out.
+#[repr(C, align(16))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Registers {
+    /// rdi, rsi, rdx, rcx, r8, r9.
+    pub general: [u64; GENERAL_MAX],
+    /// al at the call of a variadic function; rax at the return.
+    pub rax: u64,
+    /// rdx at the return.
+    pub rdx: u64,
+    /// xmm0 to xmm7; at the return xmm0 and xmm1.
+    pub vector: [[u64; 2]; VECTOR_MAX],
+    /// st(0) at the return, when asked for.
+    pub st0: [u64; 2],
+    /// Which results are wanted beside rax and rdx: [`WANT_ST0`], [`WANT_VECTOR`].
+    pub results: u64,
+    /// The address of the arguments on the stack.
+    pub stack: u64,
+}
+
+/// Which registers hold arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Integer registers in use.
+    pub general: u8,
+    /// Vector registers in use.
+    pub vector: u8,
+    /// Words on the stack in use.
+    pub stack: u8,
+}
+
+impl Shape {
+    /// All registers, and `stack` words: for a function of which nothing is known.
+    #[must_use]
+    pub const fn unknown(stack: u8) -> Self {
+        Self { general: GENERAL_MAX as u8, vector: VECTOR_MAX as u8, stack }
+    }
+}
+
+/// Appends the argument registers of `shape`, and the stack words.
+///
+/// # Errors
+/// [`FrameError::Full`].
+pub fn write_arguments(
+    frame: &mut FrameWriter<'_>,
+    shape: Shape,
+    registers: &Registers,
+    stack: &[u64],
+) -> Result<(), FrameError> {
+    let general = usize::from(shape.general).min(GENERAL_MAX);
+    let vector = usize::from(shape.vector).min(VECTOR_MAX);
+    frame.bytes(&[
+        general as u8,
+        vector as u8,
+        stack.len() as u8,
+        registers.rax as u8,
+        registers.results as u8,
+    ])?;
+    for &value in &registers.general[..general] {
+        frame.number(value)?;
+    }
+    for value in &registers.vector[..vector] {
+        frame.bytes(&value[0].to_le_bytes())?;
+        frame.bytes(&value[1].to_le_bytes())?;
+    }
+    for value in stack {
+        frame.bytes(&value.to_le_bytes())?;
+    }
+    Ok(())
+}
+
+/// Takes argument registers into `registers`, and stack words into `stack`; returns how many words.
+///
+/// # Errors
+/// [`FrameError::Short`], or [`FrameError::Range`] when a count is beyond its limit.
+pub fn read_arguments(
+    frame: &mut FrameReader<'_>,
+    registers: &mut Registers,
+    stack: &mut [u64; STACK_WORDS_MAX],
+) -> Result<usize, FrameError> {
+    let counts = frame.bytes(5)?;
+    let (general, vector, words) = (usize::from(counts[0]), usize::from(counts[1]), usize::from(counts[2]));
+    if general > GENERAL_MAX || vector > VECTOR_MAX || words > STACK_WORDS_MAX || counts[4] > 3 {
+        return Err(FrameError::Range);
+    }
+    registers.rax = counts[3].into();
+    registers.results = counts[4].into();
+    for value in &mut registers.general[..general] {
+        *value = frame.number()?;
+    }
+    for value in &mut registers.vector[..vector] {
+        *value = [word(frame)?, word(frame)?];
+    }
+    for value in &mut stack[..words] {
+        *value = word(frame)?;
+    }
+    Ok(words)
+}
+
+fn word(frame: &mut FrameReader<'_>) -> Result<u64, FrameError> {
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(frame.bytes(8)?);
+    Ok(u64::from_le_bytes(bytes))
+}
+
+/// Appends result registers and `errno`.
+///
+/// # Errors
+/// [`FrameError::Full`].
+pub fn write_results(
+    frame: &mut FrameWriter<'_>,
+    registers: &Registers,
+    errno: u32,
+) -> Result<(), FrameError> {
+    frame.number(errno.into())?;
+    frame.number(registers.rax)?;
+    frame.number(registers.rdx)?;
+    let vector = if registers.results & WANT_VECTOR != 0 { &registers.vector[..2] } else { &[] };
+    for value in vector.iter().chain((registers.results & WANT_ST0 != 0).then_some(&registers.st0)) {
+        frame.bytes(&value[0].to_le_bytes())?;
+        frame.bytes(&value[1].to_le_bytes())?;
+    }
+    Ok(())
+}
+
+/// Takes result registers; which are among them is what the reader's `registers.results` says.
+/// Returns `errno`.
+///
+/// # Errors
+/// [`FrameError::Short`], [`FrameError::Range`] or [`FrameError::Long`].
+pub fn read_results(frame: &mut FrameReader<'_>, registers: &mut Registers) -> Result<u32, FrameError> {
+    let errno = frame.number_below(4096)? as u32;
+    registers.rax = frame.number()?;
+    registers.rdx = frame.number()?;
+    if registers.results & WANT_VECTOR != 0 {
+        registers.vector[0] = [word(frame)?, word(frame)?];
+        registers.vector[1] = [word(frame)?, word(frame)?];
+    }
+    if registers.results & WANT_ST0 != 0 {
+        registers.st0 = [word(frame)?, word(frame)?];
+    }
+    frame.end()?;
+    Ok(errno)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_survive_and_overflows_are_refused() {
+        for value in [0, 1, 127, 128, 300, u64::from(u32::MAX), u64::MAX, 1 << 63] {
+            let mut bytes = [0; 10];
+            let mut writer = FrameWriter::new(&mut bytes);
+            writer.number(value).unwrap();
+            let used = writer.used();
+            let mut reader = FrameReader::new(&bytes[..used]);
+            assert_eq!(reader.number(), Ok(value));
+            reader.end().unwrap();
+        }
+        assert_eq!(FrameReader::new(&[0xff; 10]).number(), Err(FrameError::Range));
+        assert_eq!(FrameReader::new(&[0x80]).number(), Err(FrameError::Short));
+        assert_eq!(FrameReader::new(&[5]).number_below(5), Err(FrameError::Range));
+    }
+
+    #[test]
+    fn arguments_and_results_survive() {
+        let mut registers = Registers { general: [1, 2, 3, 1 << 60, 5, 6], rax: 3, ..Registers::default() };
+        registers.vector[2] = [7, 8];
+        let mut bytes = [0; 600];
+        let mut writer = FrameWriter::new(&mut bytes);
+        write_arguments(&mut writer, Shape { general: 4, vector: 3, stack: 0 }, &registers, &[9, 10])
+            .unwrap();
+        let mut read = Registers::default();
+        let mut stack = [0; STACK_WORDS_MAX];
+        assert_eq!(read_arguments(&mut FrameReader::new(&bytes), &mut read, &mut stack), Ok(2));
+        assert_eq!(
+            (read.general, read.vector[2], &stack[..2]),
+            ([1, 2, 3, 1 << 60, 0, 0], [7, 8], &[9, 10][..])
+        );
+        assert_eq!(FrameReader::new(&[99]).kind(), Err(FrameError::Kind(99)));
+        assert_eq!(
+            read_arguments(&mut FrameReader::new(&[7, 0, 0, 0, 0]), &mut read, &mut stack),
+            Err(FrameError::Range)
+        );
+    }
+}
