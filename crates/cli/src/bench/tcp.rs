@@ -4,7 +4,7 @@
 //! page is a small frame that a larger one answers.
 
 use super::processes::{self, Finished, Launch, hold};
-use super::program::print_quantiles;
+use super::program::{clock_cost, print_quantiles};
 use super::session::Session;
 use anyhow::Context;
 use rustix::thread::CpuSet;
@@ -139,7 +139,7 @@ pub(crate) fn ask(port: u16, count: usize, reply: usize) -> anyhow::Result<()> {
         stream.read_exact(&mut buffer)?;
         *time = begin.elapsed();
     }
-    print_quantiles(times);
+    print_quantiles(times, clock_cost());
     Ok(())
 }
 
