@@ -14,7 +14,7 @@ build:
 
 # The main job on three local nodes, beside a native run. INPUT=FILE takes a file of yours.
 demo: build
-	target/release/banyan demo
+	target/release/banyan demo $(if $(INPUT),--input '$(INPUT)')
 
 # Everything: unit tests, simulator, tidy checks, and the real programs on one, two and three nodes.
 test: needs build

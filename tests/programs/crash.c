@@ -42,12 +42,6 @@ static void *fail(void *argument) {
     }
     if (strcmp(how, "illegal") == 0) __builtin_trap();
     if (strcmp(how, "abort") == 0) abort();
-    if (strcmp(how, "bus") == 0) {
-        // Beyond the end of a file that is shorter than its mapping.
-        FILE *file = tmpfile();
-        volatile char *page = mmap(NULL, 8192, PROT_READ, MAP_SHARED, fileno(file), 0);
-        return (void *)(intptr_t)page[4096];
-    }
     return NULL;
 }
 

@@ -5,15 +5,28 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod demo;
+mod doctor;
 mod node;
 mod run;
+mod terminal;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use std::io::Write;
 use std::process::ExitCode;
 
-/// Makes many Linux machines behave as one computer.
+/// Makes many Linux machines behave as one computer
+///
+/// Banyan runs an ordinary multi-threaded program as one process whose threads execute on several nodes and share
+/// one memory. The program is not changed, not recompiled and not linked with anything.
 #[derive(Debug, Parser)]
-#[command(name = "banyan", version, max_term_width = 100)]
+#[command(
+    name = "banyan",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true,
+    after_help = "To begin:\n  banyan doctor\n  banyan demo\n  banyan run -n 3 --stats -- PROGRAM ARGUMENTS..."
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -28,9 +41,22 @@ enum Command {
     /// The programs that `bench` runs
     #[command(hide = true)]
     BenchProgram(bench::ProgramArguments),
-    /// The node daemon
+    /// Run a program natively and over local nodes, compare, and show what ran where
+    Demo(demo::DemoArguments),
+    /// Say what this machine lacks for Banyan, and what to type about it
+    Doctor(doctor::DoctorArguments),
+    /// Commands about node daemons
     #[command(subcommand)]
     Node(node::NodeCommand),
+    /// Print the completion script of a shell
+    #[command(
+        after_help = "For bash:\n  banyan completions bash > ~/.local/share/bash-completion/completions/banyan"
+    )]
+    Completions {
+        /// The shell
+        #[arg(value_enum, value_name = "SHELL")]
+        shell: clap_complete::Shell,
+    },
 }
 
 /// Our own failures, as docker has it.
@@ -48,7 +74,10 @@ fn main() -> ExitCode {
         Command::Run(arguments) => Ok(run::run(&arguments)),
         Command::Bench(arguments) => bench::bench(&arguments),
         Command::BenchProgram(arguments) => bench::bench_program(&arguments),
+        Command::Demo(arguments) => demo::demo(&arguments),
+        Command::Doctor(arguments) => doctor::doctor(&arguments),
         Command::Node(command) => node::node(&command),
+        Command::Completions { shell } => Ok(completions(shell)),
     };
     match result {
         Ok(status) => ExitCode::from(status),
@@ -57,4 +86,12 @@ fn main() -> ExitCode {
             ExitCode::from(STATUS_OURS)
         }
     }
+}
+
+fn completions(shell: clap_complete::Shell) -> u8 {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "banyan", &mut script);
+    // Whoever closes the pipe early has seen enough.
+    let _ = std::io::stdout().write_all(&script);
+    0
 }

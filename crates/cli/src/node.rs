@@ -7,7 +7,7 @@ use clap::Subcommand;
 /// Commands about node daemons.
 #[derive(Debug, Subcommand)]
 pub(crate) enum NodeCommand {
-    /// Run a node daemon in the foreground until its run ends
+    /// Run a node daemon in the foreground until its run ends; `banyan run` starts them
     Run {
         /// Descriptor from which to read what the run is; given by `banyan run`
         #[arg(long, value_name = "DESCRIPTOR")]

@@ -4,36 +4,48 @@ use banyan_node::launch::{self, Placement, Run, Summary};
 use clap::{Args, ValueEnum};
 use std::ffi::OsString;
 
+const AFTER_HELP: &str = "\
+Exit status: the program's own, or what a shell shows for the signal that ended it.
+  125  Banyan failed; the reason is on standard error
+  126  the program cannot be executed
+  127  the program was not found
+
+Examples:
+  banyan run -n 3 -- pigz -p 8 -k -c FILE > FILE.gz
+  cat FILE | banyan run -n 2 -- sha256sum
+  banyan run -n 3 --stats -- PROGRAM ARGUMENTS...";
+
 /// Arguments of `banyan run`.
 #[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
 pub(crate) struct RunArguments {
-    /// Nodes to run on; with no cluster up, that many node daemons are started on this machine for the run
+    /// Nodes to run on: so many node daemons are started on this machine for the length of the run
     #[arg(short = 'n', long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
     nodes: u8,
-    /// How new threads are distributed
+    /// On which node a new thread starts
     #[arg(long, value_enum, default_value_t = Place::Spread)]
     place: Place,
-    /// Print one summary to standard error at the end
+    /// At the end, say on standard error what ran where and what it cost
     #[arg(long, value_enum, value_name = "FORMAT", num_args = 0..=1, require_equals = true, default_missing_value = "table")]
     stats: Option<Stats>,
-    /// The program and its arguments
+    /// The program and its arguments; a word without a slash is looked up in PATH
     #[arg(required = true, trailing_var_arg = true, value_name = "PROGRAM")]
     program: Vec<OsString>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Place {
-    /// One node after the other
+    /// On the next node, in turn
     Spread,
-    /// Fill a node's processors before using the next node
+    /// On the same node until it has as many threads as processors, then on the next
     Pack,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Stats {
-    /// A table
+    /// A table for people
     Table,
-    /// One JSON object on one line
+    /// One JSON object on one line, the last of standard error
     Json,
 }
 

@@ -9,6 +9,7 @@ use crate::control::{ControlMessage, RegionFacts};
 use crate::launch::{self, DaemonConfiguration, Placement, Summary};
 use crate::loader;
 use crate::memory_file::MemoryFile;
+use crate::memory_map;
 use crate::pager::{Mapped, Pager, PagerError};
 use crate::replica::{self, Commands};
 use crate::requests;
@@ -31,7 +32,7 @@ use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// All nodes must stand within this time.
-const START_DEADLINE: Duration = Duration::from_secs(15);
+const START_DEADLINE: Duration = Duration::from_secs(4);
 /// The other nodes must have ended within this time.
 const END_DEADLINE: Duration = Duration::from_secs(3);
 /// The id by which messages name the process; one daemon serves one.
@@ -110,7 +111,13 @@ pub fn run(configuration: DaemonConfiguration) -> u8 {
     };
     match daemon.begin(listener, requests) {
         Ok(child) => daemon.follow(&inbox, child),
-        Err(reason) => complain(node, &reason),
+        Err(reason) if node == 0 => complain(node, &reason),
+        Err(reason) => {
+            // One line is enough: home says that this node did not come up, and why if it can be told.
+            daemon.notice(&reason);
+            std::thread::sleep(Duration::from_millis(20));
+            125
+        }
     }
 }
 
@@ -544,7 +551,15 @@ impl Daemon {
             bytes_sent: self.pager.mesh().map_or(0, Mesh::sent_bytes),
             deputy_calls: get(&counters.deputy_calls),
             wait_seconds: get(&counters.wait_nanoseconds) as f64 / 1e9,
-            extents: Vec::new(),
+            extents: self.memory_pieces(),
+        }
+    }
+
+    /// Where this node has memory; nothing if nobody will look at it.
+    fn memory_pieces(&self) -> Vec<memory_map::Piece> {
+        match self.configuration.summary {
+            Summary::None => Vec::new(),
+            _ => memory_map::pieces(self.pager.memory(), |extent| self.pager.owner(extent)).unwrap_or_default(),
         }
     }
 

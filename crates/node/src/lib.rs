@@ -5,9 +5,11 @@
 
 pub mod control;
 pub mod daemon;
+pub mod doctor;
 pub mod launch;
 pub mod loader;
 pub mod memory_file;
+pub mod memory_map;
 pub mod pager;
 pub mod replica;
 mod requests;

@@ -86,6 +86,20 @@ impl MemoryFile {
         }
     }
 
+    /// The first stretch of data at or after an address: where it starts and ends.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn next_data(&self, address: u64) -> io::Result<Option<(u64, u64)>> {
+        use rustix::fs::{SeekFrom, seek};
+        let start = match seek(&self.0, SeekFrom::Data(address)) {
+            Ok(start) => start,
+            Err(rustix::io::Errno::NXIO) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Some((start, seek(&self.0, SeekFrom::Hole(start))?)))
+    }
+
     /// Bytes of memory that the file takes.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! What a run cost, per node: threads, CPU time, faults, bytes, and the time lost to remote memory.
 
+use crate::memory_map::{self, Cell, Piece};
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -90,8 +91,8 @@ pub struct NodeStatistics {
     pub deputy_calls: u64,
     /// Time that threads waited for pages.
     pub wait_seconds: f64,
-    /// Which parts of the address space had memory here: 64 equal parts of what the program used.
-    pub extents: Vec<(u64, u64)>,
+    /// Which parts of the address space had memory here at the end.
+    pub extents: Vec<Piece>,
 }
 
 /// What all nodes did.
@@ -104,6 +105,7 @@ pub struct RunStatistics {
     deputy_calls: u64,
     remote_wait_seconds: f64,
     wall_seconds: f64,
+    memory_map: Vec<Cell>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -158,6 +160,7 @@ impl RunStatistics {
             deputy_calls: total(|node| node.deputy_calls),
             remote_wait_seconds: nodes.iter().map(|node| node.wait_seconds).sum(),
             wall_seconds,
+            memory_map: memory_map::cells(&nodes.iter().map(|node| node.extents.as_slice()).collect::<Vec<_>>()),
         }
     }
 

@@ -70,7 +70,7 @@ pub fn request_with_descriptor(kind: RequestKind, values: [u64; 8]) -> (Record, 
     let guard = REQUESTS.lock();
     if send(socket, &question, None).is_err() {
         drop(guard);
-        kernel::park();
+        kernel::abandon();
     }
     let mut descriptors = [-1; 2];
     let mut answer = Record::new(0, [0; 8]);
@@ -79,7 +79,7 @@ pub fn request_with_descriptor(kind: RequestKind, values: [u64; 8]) -> (Record, 
         Ok(()) => report::fail(&["banyan: the node daemon answered another question than was asked"]),
         Err(_) => {
             drop(guard);
-            kernel::park();
+            kernel::abandon();
         }
     }
     (answer, (descriptors[0] >= 0).then_some(descriptors[0]))

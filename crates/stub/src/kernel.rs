@@ -38,6 +38,14 @@ pub fn park() -> ! {
     }
 }
 
+/// For threads whose daemon or peer is gone: gives the service thread time to end the process with a reason, and
+/// ends it if there is no service thread yet.
+pub fn abandon() -> ! {
+    let second = [1_u64, 0];
+    let _ = raw(linux::__NR_nanosleep, [second.as_ptr() as u64, 0, 0, 0, 0, 0]);
+    exit_group(crate::report::STATUS_OURS)
+}
+
 /// Id of the calling thread.
 pub fn thread_id() -> u32 {
     raw(linux::__NR_gettid, [0; 6]) as u32

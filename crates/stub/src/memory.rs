@@ -25,15 +25,47 @@ global_asm!(
     "banyan_copy_failed:",
     "mov rax, rcx",
     "ret",
+    ".globl banyan_probe_access",
+    ".globl banyan_probe_failed",
+    "banyan_probe:",
+    "mov rcx, 1",
+    "banyan_probe_access:",
+    "lock or byte ptr [rdi], 0",
+    "xor ecx, ecx",
+    "banyan_probe_failed:",
+    "mov rax, rcx",
+    "ret",
 );
 unsafe extern "C" {
     static banyan_copy_access: u8;
     static banyan_copy_failed: u8;
+    static banyan_probe_access: u8;
+    static banyan_probe_failed: u8;
 }
 
-/// Where the handler of memory faults continues if the interrupted instruction is the copy's.
+/// Where the handler of memory faults continues if the interrupted instruction is a copy's or a probe's.
 pub fn fault_continuation(instruction: u64) -> Option<u64> {
-    (instruction == &raw const banyan_copy_access as u64).then_some(&raw const banyan_copy_failed as u64)
+    if instruction == &raw const banyan_copy_access as u64 {
+        Some(&raw const banyan_copy_failed as u64)
+    } else if instruction == &raw const banyan_probe_access as u64 {
+        Some(&raw const banyan_probe_failed as u64)
+    } else {
+        None
+    }
+}
+
+/// Finds out whether a byte of program memory can be written, without changing it.
+///
+/// # Errors
+/// `EFAULT` if it cannot.
+pub fn probe_writable(at: u64) -> Result<(), Errno> {
+    if !in_program(at) {
+        return Err(Errno::EFAULT);
+    }
+    let failed: u64;
+    // SAFETY: an atomic or with zero changes nothing; a bad address ends it through the fault handler.
+    unsafe { asm!("call banyan_probe", in("rdi") at, lateout("rax") failed, lateout("rcx") _) };
+    if failed == 0 { Ok(()) } else { Err(Errno::EFAULT) }
 }
 
 /// Copies bytes, one side of which is program memory. Returns how many were *not* copied because of a fault.

@@ -34,7 +34,7 @@ pub type Pieces = [Piece; 6];
 /// Buffers that do not fit are left to the deputy, which follows the program's own pointers.
 ///
 /// # Errors
-/// `EFAULT` if an inward buffer is not the program's memory.
+/// `EFAULT` if an inward buffer is not the program's memory, or an outward one begins where it cannot write.
 pub fn pack(row: &SystemCall, header: &mut Header, payload: *mut u8) -> Result<Pieces, Errno> {
     let arguments = header.arguments;
     let mut pieces = Pieces::default();
@@ -70,6 +70,10 @@ pub fn pack(row: &SystemCall, header: &mut Header, payload: *mut u8) -> Result<P
         let Argument::Out(of) = *argument else { continue };
         let room = arguments[of as usize] as usize;
         if arguments[index] != 0 && room <= PAYLOAD_MAX - end {
+            // The call must not take data that cannot be delivered.
+            if room != 0 {
+                memory::probe_writable(arguments[index])?;
+            }
             pieces[index] = Piece { offset: end, length: room, outward: true, by_result: true, used: true };
             header.shipped |= 1 << index;
             end += room;

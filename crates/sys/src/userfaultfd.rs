@@ -30,6 +30,15 @@ pub const FEATURES: u64 = FEATURE_MISSING_SHMEM
     | FEATURE_WP_HUGETLBFS_SHMEM
     | FEATURE_WP_UNPOPULATED;
 
+/// The parts of [`FEATURES`] by the kernel's names.
+pub const FEATURE_NAMES: [(u64, &str); 5] = [
+    (FEATURE_MISSING_SHMEM, "MISSING_SHMEM"),
+    (FEATURE_THREAD_ID, "THREAD_ID"),
+    (FEATURE_MINOR_SHMEM, "MINOR_SHMEM"),
+    (FEATURE_WP_HUGETLBFS_SHMEM, "WP_HUGETLBFS_SHMEM"),
+    (FEATURE_WP_UNPOPULATED, "WP_UNPOPULATED"),
+];
+
 const UFFD_API: u64 = 0xaa;
 const CONTINUE_MODE_DONTWAKE: u64 = 1;
 const CONTINUE_MODE_WP: u64 = 2;
@@ -126,6 +135,22 @@ impl Message {
 /// `EPERM` if neither the capability, nor `/dev/userfaultfd`, nor the sysctl allows it; `EINVAL` if the kernel
 /// lacks a feature.
 pub fn create() -> Result<i32, Errno> {
+    create_with(FEATURES).map(|(descriptor, _)| descriptor)
+}
+
+/// The features that this kernel has.
+///
+/// # Errors
+/// As [`create`], but for `EINVAL`.
+pub fn supported_features() -> Result<u64, Errno> {
+    let (descriptor, features) = create_with(0)?;
+    // SAFETY: closes the descriptor made above, which nobody else knows.
+    let _ = unsafe { call(linux::__NR_close, [descriptor as u64, 0, 0, 0, 0, 0]) };
+    Ok(features)
+}
+
+/// Returns the descriptor and all features that the kernel has.
+fn create_with(features: u64) -> Result<(i32, u64), Errno> {
     const CLOEXEC: u64 = linux::O_CLOEXEC as u64;
     // SAFETY: no pointers; makes a descriptor.
     let descriptor = match unsafe { call(linux::__NR_userfaultfd, [CLOEXEC, 0, 0, 0, 0, 0]) } {
@@ -133,10 +158,10 @@ pub fn create() -> Result<i32, Errno> {
         Err(Errno::EPERM) => create_from_device()?,
         Err(error) => return Err(error),
     };
-    let mut api = Api { api: UFFD_API, features: FEATURES, ioctls: 0 };
+    let mut api = Api { api: UFFD_API, features, ioctls: 0 };
     // SAFETY: the kernel reads and writes one `Api`.
     match unsafe { ioctl(descriptor as i32, IOCTL_API, &raw mut api as u64) } {
-        Ok(_) => Ok(descriptor as i32),
+        Ok(_) => Ok((descriptor as i32, api.features)),
         Err(error) => {
             // SAFETY: closes the descriptor made above.
             let _ = unsafe { call(linux::__NR_close, [descriptor, 0, 0, 0, 0, 0]) };

@@ -250,6 +250,11 @@ impl Pager {
         extents_of(address, length).all(|extent| self.native(&state, extent))
     }
 
+    /// The number of the node that owns an extent, as this node knows.
+    pub fn owner(&self, extent: ExtentNumber) -> u8 {
+        self.lock().machine.owner(extent).get()
+    }
+
     fn native(&self, state: &State, extent: ExtentNumber) -> bool {
         state.machine.owner(extent) == self.own && state.machine.directory(extent.first_page()).is_none()
     }

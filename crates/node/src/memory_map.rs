@@ -1,0 +1,189 @@
+//! Which parts of a program's address space have memory on which node, and who owns them: a picture for people, made
+//! once at the end of a run.
+//!
+//! Each node looks where its memory file has data; home puts what the nodes found side by side. Both are bounded, so
+//! that neither the end of a large run nor its one line of statistics grows with the program's memory.
+
+use crate::memory_file::MemoryFile;
+use banyan_wire::address::ExtentNumber;
+use banyan_wire::layout::{EXTENT_SIZE, LARGE_START, LOW_END, pool_node};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::io;
+
+/// Pieces that a node reports at most. A larger memory is reported in coarser pieces.
+const PIECES_MAX: usize = 2048;
+/// Stretches of data that are looked at, at most: some tens of milliseconds.
+const STEPS_MAX: usize = 50_000;
+/// Cells of the picture at most.
+pub const CELLS_MAX: usize = 64;
+
+/// Memory that a node has in one piece of the address space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Piece {
+    /// First address; a multiple of the extent size.
+    pub start: u64,
+    /// Bytes of address space; a power of two times the extent size.
+    pub length: u64,
+    /// Bytes of it that are in this node's memory, copies of other nodes' pages included.
+    pub present: u64,
+    /// Who owns the first extent in it with memory, as this node knows.
+    pub owner: u8,
+}
+
+/// A cell of the picture.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Cell {
+    /// First address.
+    pub start: u64,
+    /// First address after it. Between two cells there may be any distance without memory.
+    pub end: u64,
+    /// The node from whose pool the addresses are; `None` for the low and the large range, which are no pool.
+    pub pool: Option<u8>,
+    /// The node that owns most of it.
+    pub owner: u8,
+    /// Bytes present on each node.
+    pub bytes: Vec<u64>,
+}
+
+/// The pieces of a node, lowest first. `owner` tells whom an extent belongs to.
+///
+/// # Errors
+/// The system's.
+pub fn pieces(memory: &MemoryFile, owner: impl Fn(ExtentNumber) -> u8) -> io::Result<Vec<Piece>> {
+    let mut unit = EXTENT_SIZE;
+    let mut found: BTreeMap<u64, (u64, u8)> = BTreeMap::new();
+    let mut from = 0;
+    for _ in 0..STEPS_MAX {
+        let Some((start, end)) = memory.next_data(from)? else { break };
+        let mut at = start;
+        while at < end {
+            let stop = ((at / EXTENT_SIZE + 1) * EXTENT_SIZE).min(end);
+            let entry = found.entry(at / unit * unit);
+            let (present, _) = entry.or_insert_with(|| (0, owner(ExtentNumber::of_address(at))));
+            *present += stop - at;
+            at = stop;
+            if found.len() > PIECES_MAX {
+                unit *= 2;
+                found = coarser(&found, unit);
+            }
+        }
+        from = end;
+    }
+    let piece = |(&start, &(present, owner))| Piece { start, length: unit, present, owner };
+    Ok(found.iter().map(piece).collect())
+}
+
+fn coarser(found: &BTreeMap<u64, (u64, u8)>, unit: u64) -> BTreeMap<u64, (u64, u8)> {
+    let mut joined: BTreeMap<u64, (u64, u8)> = BTreeMap::new();
+    for (start, (present, owner)) in found {
+        joined.entry(start / unit * unit).or_insert((0, *owner)).0 += present;
+    }
+    joined
+}
+
+/// Puts the nodes' pieces side by side, in at most about [`CELLS_MAX`] cells. A cell never spans two pools, for a
+/// pool is what a node's threads get their memory from.
+#[must_use]
+pub fn cells(nodes: &[&[Piece]]) -> Vec<Cell> {
+    let unit =
+        nodes.iter().flat_map(|pieces| pieces.iter()).map(|piece| piece.length).max().unwrap_or(EXTENT_SIZE);
+    let mut columns: BTreeMap<u64, Column> = BTreeMap::new();
+    for (node, pieces) in nodes.iter().enumerate() {
+        for piece in *pieces {
+            let column = columns.entry(piece.start / unit * unit).or_insert_with(|| Column {
+                bytes: vec![0; nodes.len()],
+                owner: None,
+                claimed: false,
+            });
+            column.bytes[node] += piece.present;
+            // A node that calls itself the owner knows it; what others say may be old.
+            let claims = usize::from(piece.owner) == node;
+            if column.owner.is_none() || (claims && !column.claimed) {
+                column.owner = Some(piece.owner);
+                column.claimed = claims;
+            }
+        }
+    }
+    let per_cell = columns.len().div_ceil(CELLS_MAX).max(1);
+    let mut cells: Vec<(usize, BTreeMap<u8, usize>, Cell)> = Vec::new();
+    for (start, column) in columns {
+        let owner = column.owner.unwrap_or(0);
+        match cells.last_mut() {
+            Some((count, owners, cell)) if *count < per_cell && cell.pool == pool(start) => {
+                *count += 1;
+                *owners.entry(owner).or_default() += 1;
+                cell.end = start + unit;
+                cell.bytes.iter_mut().zip(&column.bytes).for_each(|(sum, more)| *sum += more);
+            }
+            _ => {
+                let cell = Cell { start, end: start + unit, pool: pool(start), owner, bytes: column.bytes };
+                cells.push((1, BTreeMap::from([(owner, 1)]), cell));
+            }
+        }
+    }
+    let most = |owners: &BTreeMap<u8, usize>| {
+        owners
+            .iter()
+            .max_by_key(|&(&node, &count)| (count, std::cmp::Reverse(node)))
+            .map_or(0, |(&node, _)| node)
+    };
+    cells.into_iter().map(|(_, owners, cell)| Cell { owner: most(&owners), ..cell }).collect()
+}
+
+struct Column {
+    bytes: Vec<u64>,
+    owner: Option<u8>,
+    claimed: bool,
+}
+
+fn pool(address: u64) -> Option<u8> {
+    (LOW_END..LARGE_START).contains(&address).then(|| pool_node(address))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use banyan_wire::layout::pool_start;
+
+    #[test]
+    fn pieces_are_where_the_data_is() {
+        let memory = MemoryFile::create().unwrap();
+        let start = pool_start(2);
+        memory.write(start + 4096, &[1; 8192]).unwrap();
+        memory.write(start + EXTENT_SIZE - 4096, &[1; 8192]).unwrap();
+        let found = pieces(&memory, |extent| (extent.0 % 2) as u8).unwrap();
+        let extent = (start / EXTENT_SIZE % 2) as u8;
+        let piece = |start, present, owner| Piece { start, length: EXTENT_SIZE, present, owner };
+        assert_eq!(found, [piece(start, 12288, extent), piece(start + EXTENT_SIZE, 4096, 1 - extent)]);
+    }
+
+    #[test]
+    fn a_large_memory_is_reported_in_coarser_pieces() {
+        let memory = MemoryFile::create().unwrap();
+        let extents = 5000;
+        for number in 0..extents {
+            memory.write(pool_start(1) + number * EXTENT_SIZE, b"x").unwrap();
+        }
+        let found = pieces(&memory, |_| 1).unwrap();
+        assert_eq!(found.len(), 1250);
+        assert!(found.iter().all(|piece| piece.length == 4 * EXTENT_SIZE && piece.present == 4 * 4096));
+        let cells = cells(&[&[], &found]);
+        assert!(cells.len() <= CELLS_MAX);
+        assert_eq!(cells.iter().map(|cell| cell.bytes[1]).sum::<u64>(), extents * 4096);
+    }
+
+    #[test]
+    fn cells_hold_what_every_node_has_and_do_not_span_pools() {
+        let piece = |start, present, owner| Piece { start, length: EXTENT_SIZE, present, owner };
+        let home = [piece(pool_start(0), 100, 0), piece(pool_start(1), 7, 0)];
+        let other = [piece(pool_start(0), 50, 0), piece(pool_start(1), 200, 1)];
+        let found = cells(&[&home, &other]);
+        let cell = |node: u8, bytes: [u64; 2]| {
+            let start = pool_start(node);
+            Cell { start, end: start + EXTENT_SIZE, pool: Some(node), owner: node, bytes: bytes.to_vec() }
+        };
+        assert_eq!(found, [cell(0, [100, 50]), cell(1, [7, 200])]);
+        assert_eq!(cells(&[&[]]), []);
+    }
+}
