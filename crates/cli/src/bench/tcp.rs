@@ -49,10 +49,8 @@ impl Drop for Server {
 }
 
 /// Which processors the two sides of a measure run on.
-#[derive(Clone)]
+#[derive(Clone, Copy)]
 pub(crate) struct Sides {
-    /// In words.
-    pub(crate) name: &'static str,
     /// The asking side, as a node with the thread; `None` for all.
     pub(crate) asking: Option<CpuSet>,
     /// The answering side, as the home node.
