@@ -1,4 +1,4 @@
-//! Every state that a small cluster can reach, breadth first, so that what it finds comes with a shortest history.
+//! Every state that a small cluster can reach.
 //!
 //! The network keeps no order: at any moment any message on its way may arrive. Within a budget messages are also lost
 //! or arrive twice, and timers go off too early; when nothing else can happen they go off anyway. Time itself is left
@@ -7,6 +7,7 @@
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::rc::Rc;
 
 use banyan_core::address::{Access, ExtentNumber, Microseconds, NodeId, PageNumber, Run};
 use banyan_core::coherence::{Conduct, Input, Node, Policy, Token};
@@ -17,6 +18,8 @@ use crate::world::{Effects, Packet, QuickHasher, Value, World};
 const EXTENT: ExtentNumber = ExtentNumber(0x8000);
 /// The only token: there is at most one discard.
 const TOKEN: Token = Token(1);
+/// What a cluster is allowed to do is finite, so that no history without a cycle is longer than this.
+const HISTORY_MAX: usize = 300;
 
 /// What a small cluster may do.
 #[derive(Clone, Debug)]
@@ -37,6 +40,10 @@ pub struct Setting {
     pub repeats: u8,
     /// Times that a node's timers may go off although something else could happen.
     pub timeouts: u8,
+    /// Times that a thread finds its page gone again when it runs. After so many, threads run the moment that they are
+    /// woken; without an end to it, two writers could steal a page from each other for ever. (What ends it in a real
+    /// cluster is the minimum hold time.)
+    pub steals: u8,
     /// Hand-overs of the directory, to any node.
     pub hand_overs: u8,
     /// Discards of all pages.
@@ -59,6 +66,7 @@ impl Setting {
         losses: 0,
         repeats: 0,
         timeouts: 0,
+        steals: 1,
         hand_overs: 0,
         discards: 0,
         give_empty: false,
@@ -72,14 +80,22 @@ impl Setting {
 pub fn settings() -> Vec<Setting> {
     let base = Setting { operations: vec![1, 1, 1], ..Setting::BASE };
     let one = Setting { pages: 1, ..base.clone() };
+    let two = vec![0, 1, 1];
     vec![
         Setting { name: "reordering", ..base.clone() },
         Setting { name: "loss", losses: 1, ..base.clone() },
-        Setting { name: "repetition", repeats: 1, operations: vec![0, 1, 1], ..base.clone() },
-        Setting { name: "pauses", timeouts: 1, operations: vec![0, 1, 1], ..base.clone() },
-        Setting { name: "batches", batches: true, ..base.clone() },
-        Setting { name: "one page, more accesses", operations: vec![1, 2, 2], ..one.clone() },
-        Setting { name: "one page, accidents", losses: 1, repeats: 1, timeouts: 1, ..one.clone() },
+        Setting { name: "repetition", repeats: 1, ..base.clone() },
+        Setting { name: "pauses", timeouts: 1, ..base.clone() },
+        Setting {
+            name: "loss, repetition, pauses",
+            losses: 1,
+            repeats: 1,
+            timeouts: 1,
+            operations: two.clone(),
+            ..base.clone()
+        },
+        Setting { name: "batches", batches: true, operations: two.clone(), losses: 1, ..base.clone() },
+        Setting { name: "one page, more accesses", operations: vec![1, 2, 1], steals: 2, ..one.clone() },
         Setting { name: "hand-over", hand_overs: 1, ..one.clone() },
         Setting {
             name: "hand-over, repetition",
@@ -90,20 +106,13 @@ pub fn settings() -> Vec<Setting> {
         },
         Setting {
             name: "empty extent",
+            operations: two.clone(),
             give_empty: true,
             repeats: 1,
-            operations: vec![1, 1, 1],
+            losses: 1,
             ..one.clone()
         },
-        Setting { name: "discard", discards: 1, owner: 1, ..one.clone() },
-        Setting {
-            name: "discard, repetition",
-            discards: 1,
-            repeats: 1,
-            operations: vec![0, 1, 1],
-            owner: 1,
-            ..one.clone()
-        },
+        Setting { name: "discard", discards: 1, repeats: 1, owner: 1, operations: two, ..one.clone() },
         Setting { name: "minimum hold", operations: vec![1, 2, 1], hold: true, ..one },
     ]
 }
@@ -115,23 +124,12 @@ pub fn deep_settings() -> Vec<Setting> {
     let one = Setting { pages: 1, ..base.clone() };
     vec![
         Setting { name: "reordering", operations: vec![1, 2, 1], ..base.clone() },
-        Setting { name: "repetition", repeats: 1, ..base.clone() },
-        Setting { name: "pauses", timeouts: 1, ..base.clone() },
-        Setting {
-            name: "loss and repetition",
-            losses: 1,
-            repeats: 1,
-            operations: vec![0, 1, 1],
-            ..base.clone()
-        },
+        Setting { name: "loss", losses: 2, ..base.clone() },
+        Setting { name: "loss, repetition, pauses", losses: 1, repeats: 1, timeouts: 1, ..base.clone() },
+        Setting { name: "batches", batches: true, losses: 1, repeats: 1, ..base.clone() },
         Setting { name: "hand-over", hand_overs: 1, repeats: 1, losses: 1, ..one.clone() },
-        Setting {
-            name: "discard and hand-over",
-            discards: 1,
-            hand_overs: 1,
-            operations: vec![0, 1, 1],
-            ..one.clone()
-        },
+        Setting { name: "discard", discards: 1, repeats: 1, losses: 1, owner: 1, ..one.clone() },
+        Setting { name: "discard and hand-over", discards: 1, hand_overs: 1, ..one.clone() },
         Setting { name: "empty extent, hand-over", give_empty: true, hand_overs: 1, repeats: 1, ..one },
     ]
 }
@@ -143,13 +141,13 @@ pub struct Found {
     pub states: usize,
     /// Steps between them.
     pub steps: usize,
-    /// The length of the longest of all shortest histories.
+    /// The length of the longest history.
     pub depth: usize,
     /// Whether that is all, or the limit was reached.
     pub complete: bool,
 }
 
-/// A shortest history that breaks an invariant.
+/// A history that breaks an invariant.
 #[derive(Debug, thiserror::Error)]
 pub struct Counterexample {
     /// What is broken.
@@ -197,11 +195,27 @@ struct State<C> {
     losses: u8,
     repeats: u8,
     timeouts: u8,
+    steals: u8,
     hand_overs: u8,
     discards: u8,
     floor: Value,
     /// Who made the last step; not part of the state.
     acted: usize,
+}
+
+/// In which order states are visited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Nearest first: what is found comes with a shortest history, but every state not yet visited is in memory.
+    Nearest,
+    /// Along one history to its end, then from its last fork: needs little memory.
+    Deepest,
+}
+
+/// How a state was reached first.
+struct Path {
+    action: Action,
+    before: Option<Rc<Path>>,
 }
 
 /// Visits every state of this setting, but at most `limit`.
@@ -211,42 +225,47 @@ struct State<C> {
 pub fn explore<C: Conduct>(
     setting: &Setting,
     conduct: &C,
+    order: Order,
     limit: usize,
 ) -> Result<Found, Box<Counterexample>> {
     let pages: Vec<PageNumber> = EXTENT.run().pages().take(setting.pages as usize).collect();
     let first = State::new(setting, conduct);
     let mut seen: HashSet<u64, BuildHasherDefault<QuickHasher>> = HashSet::default();
     seen.insert(first.hash());
-    // From which state, and by which action, each state was found first.
-    let mut origins: Vec<(u32, Action)> = vec![(0, Action::Discard)];
-    let mut frontier = VecDeque::from([(0_u32, 0_usize, first.clone())]);
+    let mut frontier: VecDeque<(usize, Option<Rc<Path>>, State<C>)> =
+        VecDeque::from([(0, None, first.clone())]);
     let mut found = Found { states: 1, steps: 0, depth: 0, complete: true };
-    while let Some((index, depth, state)) = frontier.pop_front() {
-        found.depth = depth;
-        let fail = |origins: &[(u32, Action)], action: Option<Action>, violation| {
-            Box::new(Counterexample {
-                violation,
-                history: history(&first, setting, &pages, origins, index, action),
-            })
+    let next = |frontier: &mut VecDeque<_>| match order {
+        Order::Nearest => frontier.pop_front(),
+        Order::Deepest => frontier.pop_back(),
+    };
+    while let Some((depth, path, state)) = next(&mut frontier) {
+        found.depth = found.depth.max(depth);
+        let fail = |action: Option<Action>, violation| {
+            let history = history(&first, setting, &pages, path.as_deref(), action);
+            Box::new(Counterexample { violation, history })
         };
-        let actions = state.actions(setting, &pages).map_err(|violation| fail(&origins, None, violation))?;
+        if depth > HISTORY_MAX {
+            return Err(fail(None, progress::stuck(format!("{depth} steps and no end"))));
+        }
+        let actions = state.actions(setting, &pages).map_err(|violation| fail(None, violation))?;
         for action in actions {
             let mut next = state.clone();
             found.steps += 1;
-            next.act(action, setting, &pages).map_err(|violation| fail(&origins, Some(action), violation))?;
+            next.act(action, setting, &pages).map_err(|violation| fail(Some(action), violation))?;
             if !seen.insert(next.hash()) {
                 continue;
             }
-            invariants::check(&next.world, &pages, next.acted)
-                .map_err(|violation| fail(&origins, Some(action), violation))?;
+            let acted = next.acted;
+            invariants::check(&mut next.world, &pages, acted)
+                .map_err(|violation| fail(Some(action), violation))?;
             if found.states >= limit {
                 found.complete = false;
                 return Ok(found);
             }
-            let number = u32::try_from(origins.len()).unwrap_or(u32::MAX);
             found.states += 1;
-            origins.push((index, action));
-            frontier.push_back((number, depth + 1, next));
+            let path = Rc::new(Path { action, before: path.clone() });
+            frontier.push_back((depth + 1, Some(path), next));
         }
     }
     Ok(found)
@@ -256,16 +275,13 @@ fn history<C: Conduct>(
     first: &State<C>,
     setting: &Setting,
     pages: &[PageNumber],
-    origins: &[(u32, Action)],
-    index: u32,
+    mut path: Option<&Path>,
     last: Option<Action>,
 ) -> Vec<String> {
     let mut actions: Vec<Action> = last.into_iter().collect();
-    let mut at = index;
-    while at != 0 {
-        let (before, action) = origins[at as usize];
-        actions.push(action);
-        at = before;
+    while let Some(step) = path {
+        actions.push(step.action);
+        path = step.before.as_deref();
     }
     let mut state = first.clone();
     let mut told = Vec::new();
@@ -304,6 +320,7 @@ impl<C: Conduct> State<C> {
             losses: setting.losses,
             repeats: setting.repeats,
             timeouts: setting.timeouts,
+            steals: setting.steals,
             hand_overs: setting.hand_overs,
             discards: setting.discards,
             floor: 0,
@@ -316,7 +333,8 @@ impl<C: Conduct> State<C> {
         self.world.state_hash().hash(&mut hasher);
         self.packets.hash(&mut hasher);
         self.threads.hash(&mut hasher);
-        [self.losses, self.repeats, self.timeouts, self.hand_overs, self.discards].hash(&mut hasher);
+        [self.losses, self.repeats, self.timeouts, self.steals, self.hand_overs, self.discards]
+            .hash(&mut hasher);
         self.floor.hash(&mut hasher);
         hasher.finish()
     }
@@ -399,11 +417,11 @@ impl<C: Conduct> State<C> {
         match action {
             Action::Deliver(at) => {
                 let packet = self.packets.remove(at);
-                self.deliver(packet)
+                self.deliver(packet, (setting, pages))
             }
             Action::Repeat(at) => {
                 self.repeats -= 1;
-                self.deliver(self.packets[at].clone())
+                self.deliver(self.packets[at].clone(), (setting, pages))
             }
             Action::Lose(at) => {
                 self.losses -= 1;
@@ -413,50 +431,64 @@ impl<C: Conduct> State<C> {
             Action::Begin(number, page, access) => {
                 self.threads[number].left -= 1;
                 self.threads[number].doing = Some((page, access));
-                self.resume(number, setting, pages)
+                self.resume(number, false, setting, pages)
             }
-            Action::Resume(number) => self.resume(number, setting, pages),
+            Action::Resume(number) => self.resume(number, true, setting, pages),
             Action::Registered(number) => match self.world.registered(number) {
-                Some(input) => self.step(number, 0, input, &[]),
+                Some(input) => self.step(number, 0, input, &[], (setting, pages)),
                 None => Ok(()),
             },
             Action::Tick(number, early) => {
                 self.timeouts -= u8::from(early);
-                self.step(number, 1, Input::Tick, &[])
+                self.step(number, 1, Input::Tick, &[], (setting, pages))
             }
             Action::HandOver(owner, to) => {
                 self.hand_overs -= 1;
-                self.step(owner, 0, Input::HandOver { extent: EXTENT, to }, &[])
+                self.step(owner, 0, Input::HandOver { extent: EXTENT, to }, &[], (setting, pages))
             }
             Action::Discard => {
                 self.discards -= 1;
                 let run = Run { first: EXTENT.first_page(), count: setting.pages };
                 self.floor = self.world.oracle.writes();
                 self.world.oracle.begin_discard(TOKEN, run);
-                self.step(0, 0, Input::Discard { token: TOKEN, run }, &[])
+                self.step(0, 0, Input::Discard { token: TOKEN, run }, &[], (setting, pages))
             }
         }
     }
 
-    fn deliver(&mut self, packet: Packet) -> Result<(), Violation> {
+    fn deliver(&mut self, packet: Packet, around: (&Setting, &[PageNumber])) -> Result<(), Violation> {
         let Packet { from, to, message, pages, .. } = packet;
-        self.step(usize::from(to.get()), 0, Input::Receive { from, message }, &pages)
+        self.step(usize::from(to.get()), 0, Input::Receive { from, message }, &pages, around)
     }
 
-    fn resume(&mut self, number: usize, setting: &Setting, pages: &[PageNumber]) -> Result<(), Violation> {
+    fn resume(
+        &mut self,
+        number: usize,
+        again: bool,
+        setting: &Setting,
+        pages: &[PageNumber],
+    ) -> Result<(), Violation> {
         let Some((page, access)) = self.threads[number].doing else { return Ok(()) };
         if self.world.access(number, page, access)?.is_some() {
             self.threads[number].doing = None;
+            self.world.settle(number);
             return Ok(());
         }
         self.threads[number].blocked = true;
+        self.steals = self.steals.saturating_sub(u8::from(again));
         let limit = page.plus(1);
         if setting.batches && page == pages[0] {
             // What a system call that uses both pages would do; nobody waits for its end.
             let run = Run { first: page, count: setting.pages };
-            self.step(number, 0, Input::Acquire { token: Token(100 + number as u64), run, access }, &[])?;
+            self.step(
+                number,
+                0,
+                Input::Acquire { token: Token(100 + number as u64), run, access },
+                &[],
+                (setting, pages),
+            )?;
         }
-        self.step(number, 0, Input::Fault { page, access, limit }, &[])
+        self.step(number, 0, Input::Fault { page, access, limit }, &[], (setting, pages))
     }
 
     fn step(
@@ -465,26 +497,34 @@ impl<C: Conduct> State<C> {
         now: u64,
         input: Input,
         pages: &[(PageNumber, Value)],
+        (setting, all): (&Setting, &[PageNumber]),
     ) -> Result<(), Violation> {
         self.acted = number;
-        let Effects { packets, woken, woken_extents, discarded, .. } =
-            self.world.step(number, Microseconds(now), input, pages)?;
-        self.world.forget_times(number);
+        let hasty = self.threads[number].doing.filter(|_| self.steals == 0 && self.threads[number].blocked);
+        let Effects { packets, woken, woken_extents, discarded, ran, .. } =
+            self.world.step(number, Microseconds(now), input, pages, hasty)?;
+        self.world.settle(number);
         for packet in packets {
             let at = self.packets.binary_search(&packet).unwrap_or_else(|at| at);
             self.packets.insert(at, packet);
         }
+        let mut woke = false;
         let thread = &mut self.threads[number];
+        if ran {
+            *thread = Thread { left: thread.left, doing: None, blocked: false };
+        }
         if let Some((page, _)) = thread.doing
+            && thread.blocked
             && (woken.iter().any(|run| run.contains(page)) || woken_extents.contains(&page.extent()))
         {
             thread.blocked = false;
+            woke = true;
         }
         if !discarded.is_empty() {
             let run = Run { first: EXTENT.first_page(), count: 2 };
             no_resurrection::check(&self.world, run, self.floor)?;
             self.world.oracle.end_discard(TOKEN, self.floor);
         }
-        Ok(())
+        if woke && self.steals == 0 { self.resume(number, false, setting, all) } else { Ok(()) }
     }
 }

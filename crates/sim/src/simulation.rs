@@ -15,7 +15,7 @@ use crate::world::{Effects, Packet, Value, World};
 /// Simulated time after which something is surely stuck.
 const TIME_MAX: u64 = 120_000_000;
 /// Events after which something surely goes round in circles.
-const EVENTS_MAX: u64 = 4_000_000;
+const EVENTS_MAX: u64 = 200_000;
 const FIRST_EXTENT: u64 = 0x8000;
 
 /// What a history is like.
@@ -172,13 +172,13 @@ struct Simulation<C> {
 /// # Errors
 /// When an invariant is broken.
 pub fn run(seed: u64) -> Result<Tally, Failure> {
-    run_with(seed, Faithful, None).0
+    run_with(seed, &Faithful, None).0
 }
 
 /// Runs it with nodes of this conduct, and writes down what happens if there is anything to write to.
 pub fn run_with<C: Conduct>(
     seed: u64,
-    conduct: C,
+    conduct: &C,
     trace: Option<String>,
 ) -> (Result<Tally, Failure>, Option<String>) {
     let shape = Shape::of_seed(seed);
@@ -247,7 +247,7 @@ impl<C: Conduct> Simulation<C> {
         }
         while self.advance()? {
             self.tally.events += 1;
-            invariants::check(&self.world, &self.pages, self.acted)?;
+            invariants::check(&mut self.world, &self.pages, self.acted)?;
             if self.now > TIME_MAX || self.tally.events > EVENTS_MAX {
                 let waiting: Vec<_> = self.threads.iter().map(|thread| thread.doing).collect();
                 return Err(progress::stuck(format!(
@@ -403,8 +403,8 @@ impl<C: Conduct> Simulation<C> {
 
     fn step(&mut self, number: usize, input: Input, pages: &[(PageNumber, Value)]) -> Result<(), Violation> {
         self.acted = number;
-        let effects = self.world.step(number, Microseconds(self.now), input, pages)?;
-        let Effects { packets, woken, woken_extents, acquired, discarded } = effects;
+        let effects = self.world.step(number, Microseconds(self.now), input, pages, None)?;
+        let Effects { packets, woken, woken_extents, acquired, discarded, ran: _ } = effects;
         for packet in packets {
             self.send(packet);
         }

@@ -95,6 +95,8 @@ pub struct Effects {
     pub acquired: Vec<Token>,
     /// Discards that ended.
     pub discarded: Vec<Token>,
+    /// The hasty thread has had its access.
+    pub ran: bool,
 }
 
 /// What a program that sees one memory could see in it now.
@@ -191,6 +193,52 @@ pub struct World<C> {
     pub oracle: Oracle,
     /// The minimum hold time that the nodes were told, if it is to be checked.
     pub hold: Option<Microseconds>,
+    /// Where memory changed since the invariants were last checked; not part of the state.
+    pub touched: Vec<Run>,
+}
+
+/// The access of a thread, if its page is mapped for it.
+fn perform(
+    oracle: &mut Oracle,
+    replica: &mut Replica,
+    touched: &mut Vec<Run>,
+    (number, page, access): (usize, PageNumber, Access),
+) -> Result<Option<Value>, Violation> {
+    if replica.mapped(page).is_none_or(|mapped| mapped < access) {
+        return Ok(None);
+    }
+    let found = replica.value(page);
+    if !oracle.allows(page, found) {
+        return Err(no_lost_write::seen(number, page, found, oracle.settled(page)));
+    }
+    if access == Access::Read {
+        oracle.read(page, found);
+        return Ok(Some(found));
+    }
+    let value = oracle.write(page);
+    let slot = replica.slots.entry(page).or_insert(Slot { value, mapped: Some(Access::Write), granted: 0 });
+    slot.value = value;
+    touched.push(Run::one(page));
+    Ok(Some(value))
+}
+
+/// The pages whose memory an output changes.
+fn changed(output: &Output) -> Option<Run> {
+    match output {
+        Output::Share { extent } | Output::Native { extent } => Some(extent.run()),
+        Output::Install { run, .. }
+        | Output::Upgrade { run }
+        | Output::Downgrade { run }
+        | Output::Invalidate { run }
+        | Output::Wake { run, .. }
+        | Output::Retain { run, .. }
+        | Output::Release { run, .. } => Some(*run),
+        Output::Send { .. }
+        | Output::Acquired { .. }
+        | Output::Discarded { .. }
+        | Output::Reject { .. }
+        | Output::Fatal { .. } => None,
+    }
 }
 
 /// A hash that is quick and the same everywhere; states are told apart by it.
@@ -257,10 +305,10 @@ impl<C: Conduct> World<C> {
             site.rehash();
             sites.push(Rc::new(site));
         }
-        Self { sites, oracle: Oracle::default(), hold: None }
+        Self { sites, oracle: Oracle::default(), hold: None, touched: Vec::new() }
     }
 
-    /// The hash of everything here.
+    /// The hash of everything here, as far as each node was settled since it changed.
     #[must_use]
     pub fn state_hash(&self) -> u64 {
         let mut hasher = QuickHasher::default();
@@ -269,8 +317,8 @@ impl<C: Conduct> World<C> {
         hasher.finish()
     }
 
-    /// Forgets times, for the explorer.
-    pub fn forget_times(&mut self, number: usize) {
+    /// For the explorer: forgets the times in a node that changed, and notes its new hash.
+    pub fn settle(&mut self, number: usize) {
         let site = Rc::make_mut(&mut self.sites[number]);
         site.node.forget_times();
         site.rehash();
@@ -286,25 +334,11 @@ impl<C: Conduct> World<C> {
         page: PageNumber,
         access: Access,
     ) -> Result<Option<Value>, Violation> {
-        let site = &self.sites[number];
-        if site.replica.mapped(page).is_none_or(|mapped| mapped < access) {
+        if self.sites[number].replica.mapped(page).is_none_or(|mapped| mapped < access) {
             return Ok(None);
         }
-        let found = site.replica.value(page);
-        if !self.oracle.allows(page, found) {
-            return Err(no_lost_write::seen(number, page, found, self.oracle.settled(page)));
-        }
-        if access == Access::Read {
-            self.oracle.read(page, found);
-            return Ok(Some(found));
-        }
-        let value = self.oracle.write(page);
         let site = Rc::make_mut(&mut self.sites[number]);
-        let slot =
-            site.replica.slots.entry(page).or_insert(Slot { value, mapped: Some(Access::Write), granted: 0 });
-        slot.value = value;
-        site.rehash();
-        Ok(Some(value))
+        perform(&mut self.oracle, &mut site.replica, &mut self.touched, (number, page, access))
     }
 
     /// Takes the answer to the oldest registration of a node.
@@ -313,7 +347,7 @@ impl<C: Conduct> World<C> {
         Some(Input::Shared { extent, empty })
     }
 
-    /// One step of one node, whose outputs are carried out.
+    /// One step of one node, whose outputs are carried out. A `hasty` thread has its access the moment that it can.
     ///
     /// # Errors
     /// When an invariant that concerns single outputs is broken.
@@ -323,6 +357,7 @@ impl<C: Conduct> World<C> {
         now: Microseconds,
         input: Input,
         pages: &[(PageNumber, Value)],
+        hasty: Option<(PageNumber, Access)>,
     ) -> Result<Effects, Violation> {
         let hold = self.hold;
         let from =
@@ -331,12 +366,18 @@ impl<C: Conduct> World<C> {
         let mut outputs = Vec::new();
         site.node.step(now, input, &mut outputs);
         let mut effects = Effects::default();
-        let Replica { slots, native, retained } = &mut site.replica;
         let taken = |slots: &BTreeMap<PageNumber, Slot>, run: Run| match hold {
             Some(hold) => minimum_hold::check(number, slots, run, now, hold),
             None => Ok(()),
         };
         for output in outputs {
+            if let Some((page, access)) = hasty.filter(|_| !effects.ran) {
+                let thread = (number, page, access);
+                let done = perform(&mut self.oracle, &mut site.replica, &mut self.touched, thread)?;
+                effects.ran = done.is_some();
+            }
+            let Replica { slots, native, retained } = &mut site.replica;
+            self.touched.extend(changed(&output));
             match output {
                 Output::Share { extent } => {
                     native.remove(&extent);
@@ -382,7 +423,11 @@ impl<C: Conduct> World<C> {
                 }
                 Output::Upgrade { run } => {
                     for page in run.pages() {
-                        // A hole that was write-protected stays unmapped.
+                        // A hole that was write-protected stays unmapped, but a hasty thread has it mapped at once.
+                        if hasty.is_some_and(|(wanted, _)| wanted == page) {
+                            let hole = Slot { value: 0, mapped: None, granted: 0 };
+                            slots.entry(page).or_insert(hole).mapped = Some(Access::Write);
+                        }
                         if let Some(slot) = slots.get_mut(&page) {
                             slot.mapped = slot.mapped.map(|_| Access::Write);
                             slot.granted = if hold.is_some() { now.0 } else { 0 };
@@ -423,7 +468,6 @@ impl<C: Conduct> World<C> {
                 }
             }
         }
-        site.rehash();
         Ok(effects)
     }
 }

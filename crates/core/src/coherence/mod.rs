@@ -58,6 +58,8 @@ pub use policy::Policy;
 pub const ACQUIRE_PAGES_MAX: u32 = 4096;
 /// The most requests that wait at the owner of an extent. A request beyond that is dropped; its sender asks again.
 pub const QUEUE_MAX: usize = 4096;
+/// The most messages that a node sends itself in one step: a few for each of the requests that can be queued.
+const MAILBOX_MAX: usize = 16 * QUEUE_MAX;
 
 /// One process on one node.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -134,7 +136,14 @@ impl<C: Conduct> Node<C> {
         let from = if let Input::Receive { from, .. } = &input { *from } else { self.me };
         let outcome = self.handle(input, outputs);
         self.settle(from, outcome, outputs);
+        let mut delivered = 0;
         while let Some(message) = self.mailbox.pop_front() {
+            delivered += 1;
+            if delivered > MAILBOX_MAX {
+                let endless = Err(Problem::Own(format!("talks to itself for ever, now with {message:?}")));
+                self.settle(self.me, endless, outputs);
+                break;
+            }
             let outcome = self.receive(self.me, message, outputs);
             self.settle(self.me, outcome, outputs);
         }

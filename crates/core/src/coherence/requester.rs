@@ -375,11 +375,15 @@ impl<C: Conduct> Node<C> {
         if epoch <= extent.epoch || extent.owned || owner == me {
             return;
         }
+        let moved = extent.owner != owner;
         extent.epoch = epoch;
         extent.owner = owner;
         // Only whom we handed the directory to can have handed it on.
         self.adopted(number, Epoch(epoch.0 - 1));
-        self.ask_again(number, outputs);
+        // The first word about an extent often comes from the very node that was asked.
+        if moved {
+            self.ask_again(number, outputs);
+        }
         self.discard_again(number, outputs);
     }
 }
