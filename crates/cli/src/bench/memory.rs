@@ -98,6 +98,7 @@ pub(crate) fn compare(
     for _ in 0..session.rounds() {
         for side in &mut measured {
             side.raw.push(raw(session, &side.sides)?);
+            processes::warm_memory(session.next_run(), 2 * STREAM_MEGABYTES)?;
             side.ours.push(ours(session, &side.sides)?);
         }
     }
