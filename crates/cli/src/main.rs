@@ -36,15 +36,15 @@ struct Arguments {
 enum Command {
     /// Run a program as one process over several nodes
     Run(run::RunArguments),
+    /// Run a program natively and over local nodes, compare, and show what ran where
+    Demo(demo::DemoArguments),
+    /// Say what this machine lacks for Banyan, and what to type about it
+    Doctor(doctor::DoctorArguments),
     /// Measure what running over several nodes costs
     Bench(bench::BenchArguments),
     /// The programs that `bench` runs
     #[command(hide = true)]
     BenchProgram(bench::ProgramArguments),
-    /// Run a program natively and over local nodes, compare, and show what ran where
-    Demo(demo::DemoArguments),
-    /// Say what this machine lacks for Banyan, and what to type about it
-    Doctor(doctor::DoctorArguments),
     /// Commands about node daemons
     #[command(subcommand)]
     Node(node::NodeCommand),
@@ -72,10 +72,10 @@ fn main() -> ExitCode {
     };
     let result = match arguments.command {
         Command::Run(arguments) => Ok(run::run(&arguments)),
-        Command::Bench(arguments) => bench::bench(&arguments),
-        Command::BenchProgram(arguments) => bench::bench_program(&arguments),
         Command::Demo(arguments) => demo::demo(&arguments),
         Command::Doctor(arguments) => doctor::doctor(&arguments),
+        Command::Bench(arguments) => bench::bench(&arguments),
+        Command::BenchProgram(arguments) => bench::bench_program(&arguments),
         Command::Node(command) => node::node(&command),
         Command::Completions { shell } => Ok(completions(shell)),
     };

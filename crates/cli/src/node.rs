@@ -28,7 +28,7 @@ pub(crate) fn node(command: &NodeCommand) -> anyhow::Result<u8> {
         format!("descriptor {configuration} holds no configuration; daemons are started by `banyan run`")
     })?;
     if *detach {
-        launch::detach(*configuration, read.node).context("starting the node daemon")?;
+        launch::detach(*configuration, &read).context("starting the node daemon")?;
         return Ok(0);
     }
     Ok(daemon::run(read))

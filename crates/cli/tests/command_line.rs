@@ -21,11 +21,12 @@ fn text(bytes: Vec<u8>) -> String {
 
 #[test]
 fn help_is_what_was_agreed() {
-    let pages: [(&str, &[&str]); 7] = [
+    let pages: [(&str, &[&str]); 8] = [
         ("banyan", &["--help"]),
         ("run", &["run", "--help"]),
         ("demo", &["demo", "--help"]),
         ("doctor", &["doctor", "--help"]),
+        ("bench", &["bench", "--help"]),
         ("node", &["node", "--help"]),
         ("node-run", &["node", "run", "--help"]),
         ("completions", &["completions", "--help"]),

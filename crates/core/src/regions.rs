@@ -197,7 +197,15 @@ impl Regions {
         effect
     }
 
-    fn map_call(&mut self, hint: u64, length: u64, protection: u64, flags: u64, offset: u64, node: u8) -> Effect {
+    fn map_call(
+        &mut self,
+        hint: u64,
+        length: u64,
+        protection: u64,
+        flags: u64,
+        offset: u64,
+        node: u8,
+    ) -> Effect {
         let Some(length) = page_up(length).filter(|&l| l != 0) else {
             return Effect::result(if length == 0 { EINVAL } else { ENOMEM });
         };
@@ -339,7 +347,15 @@ impl Regions {
         effect
     }
 
-    fn remap_call(&mut self, old: u64, old_length: u64, new_length: u64, flags: u64, target: u64, node: u8) -> Effect {
+    fn remap_call(
+        &mut self,
+        old: u64,
+        old_length: u64,
+        new_length: u64,
+        flags: u64,
+        target: u64,
+        node: u8,
+    ) -> Effect {
         let (Some(old_length), Some(new_length)) = (page_up(old_length), page_up(new_length)) else {
             return Effect::result(EINVAL);
         };
@@ -454,11 +470,11 @@ impl Regions {
     /// The pieces of regions within `[start, end)`.
     fn pieces(&self, start: u64, end: u64) -> impl Iterator<Item = Region> {
         let first = self.map.range(..=start).next_back().map_or(start, |(&key, _)| key);
-        self.map.range(first..end).map(|(_, region)| *region).filter(move |r| r.end > start).map(move |r| Region {
-            start: r.start.max(start),
-            end: r.end.min(end),
-            ..r
-        })
+        self.map
+            .range(first..end)
+            .map(|(_, region)| *region)
+            .filter(move |r| r.end > start)
+            .map(move |r| Region { start: r.start.max(start), end: r.end.min(end), ..r })
     }
 
     fn overlaps(&self, start: u64, end: u64) -> bool {
@@ -557,7 +573,11 @@ mod tests {
         assert!(less.forget.is_some());
         let more = regions.call(number::MPROTECT, [a, PAGE_SIZE, 3, 0, 0, 0], 0);
         assert_eq!(more.forget, None);
-        assert_eq!(regions.lookup(a).map(|r| r.end), Some(a + 4 * PAGE_SIZE), "equal neighbours are joined again");
+        assert_eq!(
+            regions.lookup(a).map(|r| r.end),
+            Some(a + 4 * PAGE_SIZE),
+            "equal neighbours are joined again"
+        );
     }
 
     #[test]

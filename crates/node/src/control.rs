@@ -107,8 +107,8 @@ impl ControlMessage {
         }
         let mut body = vec![0; length as usize];
         stream.read_exact(&mut body)?;
-        let (message, rest) =
-            postcard::take_from_bytes(&body).map_err(|error| invalid(format!("not a control message: {error}")))?;
+        let (message, rest) = postcard::take_from_bytes(&body)
+            .map_err(|error| invalid(format!("not a control message: {error}")))?;
         if rest.is_empty() { Ok(message) } else { Err(invalid("bytes follow a control message".into())) }
     }
 }
@@ -119,7 +119,10 @@ mod tests {
 
     #[test]
     fn messages_survive_the_wire_and_damage_is_an_error() {
-        let message = ControlMessage::LookedUp { id: 7, region: Some(RegionFacts { start: 4096, end: 8192, protection: 3 }) };
+        let message = ControlMessage::LookedUp {
+            id: 7,
+            region: Some(RegionFacts { start: 4096, end: 8192, protection: 3 }),
+        };
         let frame = message.encode();
         assert_eq!(ControlMessage::read(&mut &frame[..]).unwrap(), message);
         for cut in 0..frame.len() {

@@ -6,7 +6,7 @@
 //! Lock order: `home`, then the pager's. `waiting` and `learned` are taken alone.
 
 use crate::control::{ControlMessage, RegionFacts};
-use crate::launch::{self, DaemonConfiguration, Placement, Summary};
+use crate::launch::{DaemonConfiguration, Placement, Summary};
 use crate::loader;
 use crate::memory_file::MemoryFile;
 use crate::memory_map;
@@ -17,6 +17,7 @@ use crate::statistics::{NodeStatistics, RunStatistics};
 use crate::transport::{self, Lane, Lanes, Mesh, MeshError};
 use banyan_core::coherence::Policy;
 use banyan_core::regions::Regions;
+use banyan_sys::{descriptors, scheduling};
 use banyan_wire::address::NodeId;
 use banyan_wire::coherence::{HEADER_BYTES, Header};
 use banyan_wire::handshake::{Hello, Purpose};
@@ -95,12 +96,16 @@ pub(crate) struct Daemon {
 pub fn run(configuration: DaemonConfiguration) -> u8 {
     // A session of its own: the terminal's signals are the program's.
     let _ = rustix::process::setsid();
+    // A limit on file sizes is meant for the program's files, not for its memory.
+    let files = rustix::process::getrlimit(rustix::process::Resource::Fsize);
+    let raised = rustix::process::Rlimit { current: files.maximum, ..files };
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Fsize, raised);
     let node = configuration.node;
-    let requests = match configuration.requests.map(launch::inherited).transpose() {
+    let requests = match configuration.requests.map(descriptors::take).transpose() {
         Ok(requests) => requests,
         Err(error) => return complain(node, &format!("its request socket: {error}")),
     };
-    let listener = match launch::inherited(configuration.listener) {
+    let listener = match descriptors::take(configuration.listener) {
         Ok(listener) => TcpListener::from(listener),
         Err(error) => return complain(node, &format!("its listening socket: {error}")),
     };
@@ -135,8 +140,12 @@ impl Daemon {
         let mut regions = Regions::new(memory_total);
         let mut start = loader::Start { instruction: 0, stack: 0 };
         if own == NodeId::HOME {
-            let environment: Vec<_> =
-                configuration.environment.iter().cloned().map(std::os::unix::ffi::OsStringExt::from_vec).collect();
+            let environment: Vec<_> = configuration
+                .environment
+                .iter()
+                .cloned()
+                .map(std::os::unix::ffi::OsStringExt::from_vec)
+                .collect();
             start = loader::load(&configuration.command(), &environment, &memory, &mut regions)
                 .map_err(|error| error.to_string())?;
         }
@@ -188,7 +197,11 @@ impl Daemon {
     }
 
     /// Connects to the other nodes and starts this node's replica. A remote replica is a child.
-    fn begin(self: &Arc<Self>, listener: TcpListener, requests: Option<OwnedFd>) -> Result<Option<Child>, String> {
+    fn begin(
+        self: &Arc<Self>,
+        listener: TcpListener,
+        requests: Option<OwnedFd>,
+    ) -> Result<Option<Child>, String> {
         let lanes = self.connect(listener)?;
         self.pager.set_mesh(Mesh(lanes));
         let (requests, child) = match requests {
@@ -198,8 +211,9 @@ impl Daemon {
                 (requests, None)
             }
             None => {
-                let (child, requests) = replica::spawn_remote(&format!("banyan: node {}", self.configuration.node))
-                    .map_err(|error| format!("its replica could not be started: {error}"))?;
+                let (child, requests) =
+                    replica::spawn_remote(&format!("banyan: node {}", self.configuration.node))
+                        .map_err(|error| format!("its replica could not be started: {error}"))?;
                 (requests, Some(child))
             }
         };
@@ -244,11 +258,13 @@ impl Daemon {
     /// The replica's userfaultfd is here: its faults can be served.
     pub(crate) fn serve_faults(&self) {
         self.thread("faults", |daemon| {
+            let _ = scheduling::make_urgent();
             if let Err(error) = daemon.pager.serve_faults() {
                 daemon.tell(Event::Broken(error.to_string()));
             }
         });
         self.thread("time", |daemon| {
+            let _ = scheduling::make_urgent();
             if let Err(error) = daemon.pager.keep_time() {
                 daemon.tell(Event::Broken(error.to_string()));
             }
@@ -265,7 +281,8 @@ impl Daemon {
             for purpose in [Purpose::Urgent, Purpose::Bulk, Purpose::Control] {
                 let hello = Hello::new(purpose, self.configuration.run, own, 0);
                 let address = self.configuration.addresses[usize::from(node)];
-                let stream = transport::dial(node, address, self.nodes(), &hello).map_err(|e| e.to_string())?;
+                let stream =
+                    transport::dial(node, address, self.nodes(), &hello).map_err(|e| e.to_string())?;
                 streams.insert((node, purpose as u32), stream);
             }
         }
@@ -289,7 +306,8 @@ impl Daemon {
             }
             let mut take = |purpose: Purpose, name: &str| -> Result<Arc<Lane>, String> {
                 let stream = streams.remove(&(node, purpose as u32)).ok_or("a lane is missing")?;
-                let lane = Lane::new(&stream, &format!("{name} {node}")).map_err(|error| error.to_string())?;
+                let lane =
+                    Lane::new(&stream, &format!("{name} {node}")).map_err(|error| error.to_string())?;
                 self.thread(&format!("{name} {node}"), move |daemon| daemon.receive(node, purpose, stream));
                 Ok(lane)
             };
@@ -353,9 +371,10 @@ impl Daemon {
 
     fn receive_coherence(&self, node: u8, stream: TcpStream) -> Result<std::convert::Infallible, String> {
         const BUFFER: usize = 64 << 10;
+        let _ = scheduling::make_urgent();
         let from = NodeId::new(node).ok_or("a node number that is too high")?;
         let mut stream = BufReader::with_capacity(BUFFER, stream);
-        let mut payload = Vec::new();
+        let mut buffer = Vec::new();
         loop {
             let mut bytes = [0; HEADER_BYTES];
             stream.read_exact(&mut bytes).map_err(|error| ended(&error))?;
@@ -363,10 +382,14 @@ impl Daemon {
             if header.process() != PROCESS {
                 return Err(format!("a message for process {}, which is not here", header.process()));
             }
-            payload.resize(header.payload_bytes(), 0);
-            stream.read_exact(&mut payload).map_err(|error| ended(&error))?;
-            let message = header.message(&payload).map_err(|error| error.to_string())?;
-            match self.pager.receive(from, message, &payload) {
+            // It only grows, so that it is not cleared for every message.
+            if buffer.len() < header.payload_bytes() {
+                buffer.resize(header.payload_bytes(), 0);
+            }
+            let payload = &mut buffer[..header.payload_bytes()];
+            stream.read_exact(payload).map_err(|error| ended(&error))?;
+            let message = header.message(payload).map_err(|error| error.to_string())?;
+            match self.pager.receive(from, message, payload) {
                 Ok(()) => {}
                 Err(error @ PagerError::Rejected { .. }) => return Err(error.to_string()),
                 Err(error) => {
@@ -397,11 +420,9 @@ impl Daemon {
                 ControlMessage::Forget { id, start, length } => {
                     // Not on this thread: the replica may be learning a region just now, and the answer to that
                     // comes in here.
-                    self.thread("forget", move |daemon| {
-                        match requests::forget_here(daemon, start, length) {
-                            Ok(()) => daemon.send_home(&ControlMessage::Forgotten { id }),
-                            Err(error) => daemon.tell(Event::Broken(error.to_string())),
-                        }
+                    self.thread("forget", move |daemon| match requests::forget_here(daemon, start, length) {
+                        Ok(()) => daemon.send_home(&ControlMessage::Forgotten { id }),
+                        Err(error) => daemon.tell(Event::Broken(error.to_string())),
                     });
                 }
                 ControlMessage::Forgotten { id } => self.answer(id, None),
@@ -414,7 +435,8 @@ impl Daemon {
                 }
                 ControlMessage::End => self.tell(Event::End),
                 ControlMessage::Ended(statistics) => {
-                    self.ended.lock().unwrap_or_else(PoisonError::into_inner)[usize::from(node)] = Some(statistics);
+                    self.ended.lock().unwrap_or_else(PoisonError::into_inner)[usize::from(node)] =
+                        Some(statistics);
                     self.node_ended.notify_all();
                 }
             }
@@ -457,12 +479,18 @@ impl Daemon {
     }
 
     /// At home: has the other replicas unmap a range, those that may have it mapped.
-    pub(crate) fn forget_elsewhere(&self, start: u64, length: u64, deadline: Duration) -> Result<(), PagerError> {
+    pub(crate) fn forget_elsewhere(
+        &self,
+        start: u64,
+        length: u64,
+        deadline: Duration,
+    ) -> Result<(), PagerError> {
         let nodes: Vec<u8> = {
             let mut learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
-            let having = learned.iter_mut().enumerate().filter(|(_, ranges)| {
-                !ranges.within(start, start + length).is_empty()
-            });
+            let having = learned
+                .iter_mut()
+                .enumerate()
+                .filter(|(_, ranges)| !ranges.within(start, start + length).is_empty());
             having
                 .map(|(node, ranges)| {
                     ranges.remove(start, start + length);
@@ -470,8 +498,10 @@ impl Daemon {
                 })
                 .collect()
         };
-        let waits: Vec<_> =
-            nodes.iter().map(|&node| self.ask(node, |id| ControlMessage::Forget { id, start, length })).collect();
+        let waits: Vec<_> = nodes
+            .iter()
+            .map(|&node| self.ask(node, |id| ControlMessage::Forget { id, start, length }))
+            .collect();
         for (node, wait) in nodes.iter().zip(waits) {
             if wait.recv_timeout(deadline).is_err() {
                 return Err(PagerError::Fatal(format!("node {node} did not unmap memory in time")));
@@ -559,7 +589,9 @@ impl Daemon {
     fn memory_pieces(&self) -> Vec<memory_map::Piece> {
         match self.configuration.summary {
             Summary::None => Vec::new(),
-            _ => memory_map::pieces(self.pager.memory(), |extent| self.pager.owner(extent)).unwrap_or_default(),
+            _ => {
+                memory_map::pieces(self.pager.memory(), |extent| self.pager.owner(extent)).unwrap_or_default()
+            }
         }
     }
 
@@ -657,6 +689,7 @@ fn cpu_seconds(path: &str) -> f64 {
     let Ok(text) = std::fs::read_to_string(path) else { return 0.0 };
     // The name in parentheses may contain anything.
     let Some((_, fields)) = text.rsplit_once(')') else { return 0.0 };
-    let ticks: u64 = fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+    let ticks: u64 =
+        fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
     ticks as f64 / rustix::param::clock_ticks_per_second() as f64
 }

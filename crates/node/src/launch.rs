@@ -6,13 +6,15 @@
 
 use crate::loader::{self, LoadError};
 use crate::replica;
+use banyan_sys::descriptors;
 use banyan_wire::stub::Record;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -199,13 +201,17 @@ fn start_daemon<'a>(
     if status?.success() { Ok(()) } else { Err(io::Error::other("a node daemon could not be started")) }
 }
 
-use std::os::unix::process::CommandExt;
-
 /// In the process that ends at once: starts the daemon proper, in a session of its own.
 ///
 /// # Errors
 /// The system's.
-pub fn detach(configuration: i32, node: u8) -> io::Result<()> {
+pub fn detach(configuration: i32, read: &DaemonConfiguration) -> io::Result<()> {
+    // The daemon outlives its caller: it must not keep the caller's pipes open.
+    descriptors::close_all_on_exec()?;
+    for number in [Some(configuration), Some(read.listener), read.requests].into_iter().flatten() {
+        descriptors::set_close_on_exec(number, false)?;
+    }
+    let node = read.node;
     let mut command = Command::new("/proc/self/exe");
     command.arg0("banyan").args(["node", "run", "--configuration"]).arg(configuration.to_string());
     command.args(["--node", &node.to_string()]);
@@ -221,16 +227,4 @@ pub fn detach(configuration: i32, node: u8) -> io::Result<()> {
 pub fn read_configuration(descriptor: i32) -> io::Result<DaemonConfiguration> {
     let bytes = std::fs::read(format!("/proc/self/fd/{descriptor}"))?;
     Ok(serde_json::from_slice(&bytes)?)
-}
-
-/// Takes over a descriptor that was inherited by number.
-///
-/// # Errors
-/// The system's, if there is none.
-pub fn inherited(number: i32) -> io::Result<OwnedFd> {
-    // Reading its flags first makes sure that it is open.
-    // SAFETY: the launcher passed this number for this process alone and nothing else here uses it.
-    let descriptor = unsafe { OwnedFd::from_raw_fd(number) };
-    rustix::io::fcntl_setfd(&descriptor, rustix::io::FdFlags::CLOEXEC)?;
-    Ok(descriptor)
 }

@@ -176,7 +176,8 @@ mod tests {
     #[test]
     fn cells_hold_what_every_node_has_and_do_not_span_pools() {
         let piece = |start, present, owner| Piece { start, length: EXTENT_SIZE, present, owner };
-        let home = [piece(pool_start(0), 100, 0), piece(pool_start(1), 7, 0)];
+        // Home has not heard yet who owns the second extent now.
+        let home = [piece(pool_start(0), 100, 0), piece(pool_start(1), 7, 2)];
         let other = [piece(pool_start(0), 50, 0), piece(pool_start(1), 200, 1)];
         let found = cells(&[&home, &other]);
         let cell = |node: u8, bytes: [u64; 2]| {

@@ -34,7 +34,11 @@ pub fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
 ///
 /// # Errors
 /// The system's.
-pub fn send_record<T: IntoBytes + Immutable>(socket: impl AsFd, record: &T, files: &[BorrowedFd<'_>]) -> io::Result<()> {
+pub fn send_record<T: IntoBytes + Immutable>(
+    socket: impl AsFd,
+    record: &T,
+    files: &[BorrowedFd<'_>],
+) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     if !files.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(files)) {
@@ -51,7 +55,9 @@ pub fn send_record<T: IntoBytes + Immutable>(socket: impl AsFd, record: &T, file
 ///
 /// # Errors
 /// The system's; `InvalidData` for a packet of another size.
-pub fn receive_record<T: FromBytes + IntoBytes>(socket: impl AsFd) -> io::Result<Option<(T, Option<OwnedFd>)>> {
+pub fn receive_record<T: FromBytes + IntoBytes>(
+    socket: impl AsFd,
+) -> io::Result<Option<(T, Option<OwnedFd>)>> {
     let mut record = T::new_zeroed();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);

@@ -125,7 +125,12 @@ fn ready(daemon: &Daemon, answer: &mut Record) {
         let length = region.end - region.start;
         let pushed = answer.push(Action::new(ActionKind::Reserve, region.start, length, 0))
             && answer.push(Action::new(ActionKind::Confirm, region.start, length, 0))
-            && answer.push(Action::new(ActionKind::Protect, region.start, length, u64::from(region.protection)));
+            && answer.push(Action::new(
+                ActionKind::Protect,
+                region.start,
+                length,
+                u64::from(region.protection),
+            ));
         debug_assert!(pushed);
         count += 1;
     }
@@ -195,10 +200,13 @@ fn lookup(daemon: &Daemon, address: u64, access: u32, answer: &mut Record) -> Re
         // Mapped with rights that have grown since.
         None => {
             let mapped = daemon.pager.mapped.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-            let piece = mapped.within(region.start, region.end).into_iter().find(|&(from, to)| {
-                from <= address && address < to
-            });
-            piece.is_none_or(|(from, to)| answer.push(Action::new(ActionKind::Protect, from, to - from, rights)))
+            let piece = mapped
+                .within(region.start, region.end)
+                .into_iter()
+                .find(|&(from, to)| from <= address && address < to);
+            piece.is_none_or(|(from, to)| {
+                answer.push(Action::new(ActionKind::Protect, from, to - from, rights))
+            })
         }
     };
     debug_assert!(pushed);
@@ -234,7 +242,9 @@ fn refused(daemon: &Daemon, number: u64, reason: u64, errno: u64) {
             "a shared, writable mapping of a file is not served yet; the program got: No such device".into()
         }
         Some(Refusal::HandlerOnRemoteThread) => {
-            format!("signal {number} was meant for a handler on a thread that runs on another node; it was dropped")
+            format!(
+                "signal {number} was meant for a handler on a thread that runs on another node; it was dropped"
+            )
         }
         None => return,
     };

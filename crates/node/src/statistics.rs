@@ -131,7 +131,9 @@ impl RunStatistics {
     #[must_use]
     pub fn new(nodes: &[NodeStatistics], wall_seconds: f64) -> Self {
         let mut histogram = vec![0; BUCKETS];
-        for (sum, count) in nodes.iter().flat_map(|node| node.histogram.iter().enumerate()).map(|(i, c)| (i, *c)) {
+        for (sum, count) in
+            nodes.iter().flat_map(|node| node.histogram.iter().enumerate()).map(|(i, c)| (i, *c))
+        {
             if let Some(slot) = histogram.get_mut(sum) {
                 *slot += count;
             }
@@ -160,7 +162,9 @@ impl RunStatistics {
             deputy_calls: total(|node| node.deputy_calls),
             remote_wait_seconds: nodes.iter().map(|node| node.wait_seconds).sum(),
             wall_seconds,
-            memory_map: memory_map::cells(&nodes.iter().map(|node| node.extents.as_slice()).collect::<Vec<_>>()),
+            memory_map: memory_map::cells(
+                &nodes.iter().map(|node| node.extents.as_slice()).collect::<Vec<_>>(),
+            ),
         }
     }
 
@@ -169,7 +173,11 @@ impl RunStatistics {
     pub fn table(&self) -> String {
         use std::fmt::Write;
         let mut text = String::from("banyan: what ran where\n");
-        let _ = writeln!(text, "  {:<10} {:>8} {:>10} {:>12} {:>12}", "node", "threads", "cpu", "daemon cpu", "memory");
+        let _ = writeln!(
+            text,
+            "  {:<10} {:>8} {:>10} {:>12} {:>12}",
+            "node", "threads", "cpu", "daemon cpu", "memory"
+        );
         for node in &self.nodes {
             let _ = writeln!(
                 text,

@@ -1,4 +1,5 @@
 //! The protocol holds in random histories and in every state of small clusters, and every deliberate mistake in it is noticed.
+#![forbid(unsafe_code)]
 
 use banyan_core::coherence::{Faithful, MUTATIONS, Mutant, Mutation};
 use banyan_sim::explorer::{self, Order};

@@ -39,7 +39,12 @@ pub extern "C" fn begin(thread: &'static Thread) -> ! {
 }
 
 /// A system call of the thread that runs on this carrier.
-pub fn system_call(thread: &'static Thread, call: i64, arguments: &[u64; 6], context: &mut UserContext) -> i64 {
+pub fn system_call(
+    thread: &'static Thread,
+    call: i64,
+    arguments: &[u64; 6],
+    context: &mut UserContext,
+) -> i64 {
     const ARCH_SET_FS: u64 = 0x1002;
     const ARCH_GET_FS: u64 = 0x1003;
     if call == number(linux::__NR_rt_sigprocmask) {
@@ -73,11 +78,19 @@ pub fn system_call(thread: &'static Thread, call: i64, arguments: &[u64; 6], con
         let mask = thread.mask.load(Ordering::Relaxed);
         return match thread::decode(call, arguments, context, mask) {
             Ok(creation) => {
-                let words =
-                    [creation.flags, creation.frame, creation.parent_word, creation.child_word, creation.fs_base, mask];
+                let words = [
+                    creation.flags,
+                    creation.frame,
+                    creation.parent_word,
+                    creation.child_word,
+                    creation.fs_base,
+                    mask,
+                ];
                 forward(thread, &Header::new(DeputyMessage::Call, i64::from(linux::__NR_clone), words), None)
             }
-            Err(Errno::ENOSYS) => forward(thread, &Header::new(DeputyMessage::Call, -1, [call as u64; 6]), None),
+            Err(Errno::ENOSYS) => {
+                forward(thread, &Header::new(DeputyMessage::Call, -1, [call as u64; 6]), None)
+            }
             Err(error) => error.negated(),
         };
     }
@@ -129,8 +142,8 @@ fn forward(thread: &'static Thread, header: &Header, row: Option<&syscalls::Syst
     thread.deputy_calls.set(thread.deputy_calls.get() + 1);
     let socket = thread.connection.get();
     let size = size_of::<Header>();
-    // SAFETY: the message buffer of this thread starts with room for a header, aligned to a page.
-    unsafe { buffer.cast::<Header>().write(header) };
+    // SAFETY: the message buffer of this thread starts with room for a header.
+    unsafe { buffer.cast::<Header>().write_unaligned(header) };
     let mut answer = header;
     let exchanged = kernel::send_all(socket, buffer, size + header.length as usize)
         .and_then(|()| kernel::receive_all(socket, (&raw mut answer).cast(), size));

@@ -114,7 +114,11 @@ pub fn send<T>(socket: i32, record: &T, descriptor: Option<i32>) -> Result<(), E
 ///
 /// # Errors
 /// The kernel's; `EPIPE` if the other side is gone, `EIO` if the packet has another size.
-pub fn receive<T: zerocopy::FromBytes>(socket: i32, record: &mut T, descriptors: &mut [i32; 2]) -> Result<(), Errno> {
+pub fn receive<T: zerocopy::FromBytes>(
+    socket: i32,
+    record: &mut T,
+    descriptors: &mut [i32; 2],
+) -> Result<(), Errno> {
     let vector = [record as *mut T as u64, size_of::<T>() as u64];
     let mut ancillary = Ancillary::new();
     let mut header = MessageHeader::new(&vector);

@@ -118,7 +118,9 @@ fn acquire(row: &SystemCall, header: &Header) {
 fn acquire_vectors(vectors: u64, count: u64, write: bool) {
     for index in 0..count.min(VECTORS_MAX) {
         let at = vectors.wrapping_add(index * 16);
-        let (Ok(base), Ok(length)) = (memory::load_u64(at), memory::load_u64(at.wrapping_add(8))) else { return };
+        let (Ok(base), Ok(length)) = (memory::load_u64(at), memory::load_u64(at.wrapping_add(8))) else {
+            return;
+        };
         acquire_range(base, length, write);
     }
 }
@@ -147,7 +149,13 @@ fn answer(thread: &'static Thread, result: i64, pieces: &Pieces) {
     }
 }
 
-fn send_vectors(socket: i32, header: &Header, pieces: &Pieces, payload: *mut u8, result: i64) -> Result<(), Errno> {
+fn send_vectors(
+    socket: i32,
+    header: &Header,
+    pieces: &Pieces,
+    payload: *mut u8,
+    result: i64,
+) -> Result<(), Errno> {
     let mut vectors = [[0_u64; 2]; 7];
     vectors[0] = [core::ptr::from_ref(header) as u64, size_of::<Header>() as u64];
     let mut count = 1;

@@ -17,14 +17,26 @@ const SIGSEGV: u64 = 11;
 static LEARNED: AtomicU64 = AtomicU64::new(1);
 
 /// Handler of SIGSEGV and SIGBUS, and in remote replicas of every fault of an instruction.
-pub extern "C" fn on_fault(signal: u64, information: *mut SignalInformation, context: *mut UserContext) {
+///
+/// # Safety
+/// For the kernel to call, with its own frame on this thread's stub stack.
+pub unsafe extern "C" fn on_fault(
+    signal: u64,
+    information: *mut SignalInformation,
+    context: *mut UserContext,
+) {
     // SAFETY: the kernel passes its frame on this thread's own stub stack.
     let (information, context) = unsafe { (&*information, &mut *context) };
     let thread = Thread::current();
     let address = information.address;
     let from_kernel = information.code > 0;
     let access = access_of(context.registers.err);
-    if signal == SIGSEGV && from_kernel && !control::is_home() && in_program(address) && learn(thread, address, access) {
+    if signal == SIGSEGV
+        && from_kernel
+        && !control::is_home()
+        && in_program(address)
+        && learn(thread, address, access)
+    {
         return;
     }
     if let Some(continuation) = memory::fault_continuation(context.registers.rip) {

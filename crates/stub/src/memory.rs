@@ -109,7 +109,10 @@ pub fn copy_out(to: u64, from: *const u8, length: usize) -> Result<(), Errno> {
 ///
 /// # Errors
 /// `EFAULT`; `ENAMETOOLONG` (36) if there is no zero in `room` bytes.
-pub fn copy_string_in(from: u64, to: *mut u8, room: usize) -> Result<usize, Errno> {
+///
+/// # Safety
+/// `to` points to `room` bytes of the stub that nobody else uses.
+pub unsafe fn copy_string_in(from: u64, to: *mut u8, room: usize) -> Result<usize, Errno> {
     let mut done = 0;
     while done < room {
         let at = from.wrapping_add(done as u64);
@@ -132,7 +135,7 @@ pub fn copy_string_in(from: u64, to: *mut u8, room: usize) -> Result<usize, Errn
 /// `EFAULT`.
 pub fn store_u32(to: u64, value: u32) -> Result<(), Errno> {
     let mut probe = 0_u32;
-    if to % 4 != 0 {
+    if !to.is_multiple_of(4) {
         return copy_out(to, (&raw const value).cast(), 4);
     }
     copy_in(to, (&raw mut probe).cast(), 4)?;
@@ -158,7 +161,7 @@ pub fn load_u64(from: u64) -> Result<u64, Errno> {
 /// `EFAULT` if the word is unaligned or outside program memory.
 fn exchange_u32(at: u64, expected: u32, new: u32) -> Result<u32, Errno> {
     let mut probe = 0_u32;
-    if at % 4 != 0 {
+    if !at.is_multiple_of(4) {
         return Err(Errno::EFAULT);
     }
     copy_in(at, (&raw mut probe).cast(), 4)?;
@@ -181,7 +184,8 @@ pub fn walk_robust_list(head: u64, thread_id: u32) {
     if head == 0 {
         return;
     }
-    let (Ok(mut entry), Ok(offset), Ok(pending)) = (load_u64(head), load_u64(head + 8), load_u64(head + 16)) else {
+    let (Ok(mut entry), Ok(offset), Ok(pending)) = (load_u64(head), load_u64(head + 8), load_u64(head + 16))
+    else {
         return;
     };
     let release = |entry: u64| {
@@ -255,7 +259,8 @@ fn check_file(arguments: &[u64; 6]) -> Result<(), Errno> {
     }
     let writable = protection & 2 != 0;
     if flags & 0xf != 2 && writable {
-        let _ = control::request(RequestKind::Refused, [9, Refusal::SharedFileMapping as u64, 0, 0, 0, 0, 0, 0]);
+        let _ =
+            control::request(RequestKind::Refused, [9, Refusal::SharedFileMapping as u64, 0, 0, 0, 0, 0, 0]);
         return Err(Errno::ENODEV);
     }
     Ok(())

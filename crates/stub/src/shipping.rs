@@ -53,7 +53,8 @@ pub fn pack(row: &SystemCall, header: &mut Header, payload: *mut u8) -> Result<P
         };
         let length = if *argument == Argument::Path {
             let room = PATH_MAX.min(PAYLOAD_MAX - end);
-            memory::copy_string_in(pointer, payload.wrapping_add(end), room)?
+            // SAFETY: the payload buffer is this thread's and has `room` bytes from here on.
+            unsafe { memory::copy_string_in(pointer, payload.wrapping_add(end), room)? }
         } else {
             if length > PAYLOAD_MAX - end {
                 continue;

@@ -62,8 +62,7 @@ pub const CARRIER_MASK: u64 = !SYNCHRONOUS;
 const HANDLER_MASK: u64 = !SYNCHRONOUS;
 
 /// The program's dispositions, by signal: handler, flags, restorer, mask. Written under `memory::LOCK`.
-static DISPOSITIONS: [[AtomicU64; 4]; SIGNALS] =
-    [const { [const { AtomicU64::new(0) }; 4] }; SIGNALS];
+static DISPOSITIONS: [[AtomicU64; 4]; SIGNALS] = [const { [const { AtomicU64::new(0) }; 4] }; SIGNALS];
 /// The service thread's kernel id, and the mask that it should have.
 static SERVICE: AtomicI32 = AtomicI32::new(0);
 static SERVICE_MASK: AtomicU64 = AtomicU64::new(!0);
@@ -101,15 +100,19 @@ pub fn runs_program(instruction: u64) -> bool {
 }
 
 /// A handler as the kernel calls it.
-pub type Handler = extern "C" fn(u64, *mut SignalInformation, *mut UserContext);
+pub type Handler = unsafe extern "C" fn(u64, *mut SignalInformation, *mut UserContext);
 
 /// Installs a handler of the stub.
 ///
 /// # Errors
 /// The kernel's.
 pub fn install(signal: u64, handler: Handler, flags: u64) -> Result<(), Errno> {
-    let action: Action =
-        [handler as usize as u64, SA_SIGINFO | SA_ONSTACK | SA_RESTORER | flags, banyan_restore as *const () as u64, HANDLER_MASK];
+    let action: Action = [
+        handler as usize as u64,
+        SA_SIGINFO | SA_ONSTACK | SA_RESTORER | flags,
+        banyan_restore as *const () as u64,
+        HANDLER_MASK,
+    ];
     kernel::checked(linux::__NR_rt_sigaction, [signal, action.as_ptr() as u64, 0, 8, 0, 0]).map(drop)
 }
 
@@ -229,7 +232,14 @@ pub fn die_of(signal: u64) -> ! {
 }
 
 /// Handler of every signal that the program catches.
-pub extern "C" fn on_signal(signal: u64, information: *mut SignalInformation, context: *mut UserContext) {
+///
+/// # Safety
+/// For the kernel to call, with its own frame on this thread's stub stack.
+pub unsafe extern "C" fn on_signal(
+    signal: u64,
+    information: *mut SignalInformation,
+    context: *mut UserContext,
+) {
     // SAFETY: the kernel passes its frame on this thread's own stub stack.
     let (information, context) = unsafe { (&*information, &mut *context) };
     let thread = Thread::current();
@@ -237,7 +247,10 @@ pub extern "C" fn on_signal(signal: u64, information: *mut SignalInformation, co
         // A deputy or the service thread took it: block it here and give it back to the process.
         context.mask |= bit(signal);
         let process = u64::from(kernel::process_id());
-        let _ = kernel::raw(linux::__NR_rt_sigqueueinfo, [process, signal, information as *const _ as u64, 0, 0, 0]);
+        let _ = kernel::raw(
+            linux::__NR_rt_sigqueueinfo,
+            [process, signal, information as *const _ as u64, 0, 0, 0],
+        );
         return;
     }
     deliver(thread, signal, information, context);
@@ -353,8 +366,8 @@ pub fn change_alternate_stack(thread: &Thread, arguments: &[u64; 6], stack: u64)
     const MINIMUM: u64 = 2048;
     let [new, old, ..] = *arguments;
     let current = thread.alternate_stack.get();
-    let on_it = current.flags & ALTERNATE_STACK_DISABLED == 0
-        && stack.wrapping_sub(current.pointer) < current.size;
+    let on_it =
+        current.flags & ALTERNATE_STACK_DISABLED == 0 && stack.wrapping_sub(current.pointer) < current.size;
     if new != 0 {
         let mut given = current;
         if memory::copy_in(new, (&raw mut given).cast(), size_of::<AlternateStack>()).is_err() {
@@ -474,7 +487,8 @@ pub fn remote_masks_changed() {
 extern "C" fn on_poke(signal: u64, information: *mut SignalInformation, context: *mut UserContext) {
     let thread = Thread::current();
     if thread.role() != Role::Service {
-        on_signal(signal, information, context);
+        // SAFETY: the kernel's own arguments, passed on.
+        unsafe { on_signal(signal, information, context) };
         return;
     }
     // SAFETY: the kernel passes its frame on this thread's own stack.

@@ -51,9 +51,19 @@ pub fn start() -> ! {
 }
 
 fn welcome(socket: i32) {
-    let mut welcome = Welcome { version: 0, node: 0, nodes: 0, threads_per_turn: 0, program_id: 0, reserved: 0, name: [0; 16] };
+    let mut welcome = Welcome {
+        version: 0,
+        node: 0,
+        nodes: 0,
+        threads_per_turn: 0,
+        program_id: 0,
+        reserved: 0,
+        name: [0; 16],
+    };
     let mut descriptors = [-1; 2];
-    if control::receive(socket, &mut welcome, &mut descriptors).is_err() || welcome.version != STUB_ABI_VERSION {
+    if control::receive(socket, &mut welcome, &mut descriptors).is_err()
+        || welcome.version != STUB_ABI_VERSION
+    {
         report::fail(&["banyan: this is the runtime inside programs; start programs with `banyan run`"]);
     }
     CONFIGURATION.memory.store(descriptors[0], Ordering::Relaxed);

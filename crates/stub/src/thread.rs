@@ -399,7 +399,12 @@ pub fn fs_base() -> u64 {
 ///
 /// # Errors
 /// `ENOSYS` for anything but a thread, `EFAULT` for bad pointers, `EINVAL` for impossible flags.
-pub fn decode(number: i64, arguments: &[u64; 6], context: &UserContext, mask: u64) -> Result<Creation, Errno> {
+pub fn decode(
+    number: i64,
+    arguments: &[u64; 6],
+    context: &UserContext,
+    mask: u64,
+) -> Result<Creation, Errno> {
     let (flags, stack, parent_word, child_word, tls);
     if number == kernel::number(linux::__NR_clone) {
         [flags, stack, parent_word, child_word, tls, _] = *arguments;

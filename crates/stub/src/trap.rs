@@ -18,7 +18,14 @@ use linux_raw_sys::general as linux;
 const ARCHITECTURE: u32 = 0xc000_003e;
 
 /// Handler of SIGSYS.
-pub extern "C" fn on_trap(_signal: u64, information: *mut SignalInformation, context: *mut UserContext) {
+///
+/// # Safety
+/// For the kernel to call, with its own frame on this thread's stub stack.
+pub unsafe extern "C" fn on_trap(
+    _signal: u64,
+    information: *mut SignalInformation,
+    context: *mut UserContext,
+) {
     // SAFETY: the kernel passes its frame on this thread's own stub stack.
     let (information, context) = unsafe { (&*information, &mut *context) };
     let thread = Thread::current();
@@ -40,7 +47,12 @@ pub extern "C" fn on_trap(_signal: u64, information: *mut SignalInformation, con
 }
 
 /// A trapped call of a thread that runs at home.
-fn home_call(thread: &'static Thread, call: i64, arguments: &[u64; 6], context: &mut UserContext) -> Option<i64> {
+fn home_call(
+    thread: &'static Thread,
+    call: i64,
+    arguments: &[u64; 6],
+    context: &mut UserContext,
+) -> Option<i64> {
     let view = context.mask | thread.sigsys_blocked.get();
     if call == number(linux::__NR_rt_sigprocmask) {
         let mut mask = view;
@@ -107,7 +119,8 @@ pub fn emulate(thread: &'static Thread, call: i64, arguments: &[u64; 6]) -> i64 
             0
         }
         linux::__NR_get_robust_list => {
-            let own = arguments[0] == 0 || arguments[0] == u64::from(thread.thread_id.load(Ordering::Relaxed));
+            let own =
+                arguments[0] == 0 || arguments[0] == u64::from(thread.thread_id.load(Ordering::Relaxed));
             let (head, size) = (thread.robust_list.get(), 24_u64);
             let stored = memory::copy_out(arguments[1], (&raw const head).cast(), 8)
                 .and_then(|()| memory::copy_out(arguments[2], (&raw const size).cast(), 8));
@@ -124,8 +137,12 @@ pub fn emulate(thread: &'static Thread, call: i64, arguments: &[u64; 6]) -> i64 
         },
         linux::__NR_prctl => process_control(arguments),
         linux::__NR_close_range => close_range(arguments),
-        linux::__NR_close | linux::__NR_dup2 | linux::__NR_dup3 | linux::__NR_fcntl => guarded(small, arguments),
-        linux::__NR_tkill | linux::__NR_tgkill | linux::__NR_rt_tgsigqueueinfo => signals::send_to_thread(small, arguments),
+        linux::__NR_close | linux::__NR_dup2 | linux::__NR_dup3 | linux::__NR_fcntl => {
+            guarded(small, arguments)
+        }
+        linux::__NR_tkill | linux::__NR_tgkill | linux::__NR_rt_tgsigqueueinfo => {
+            signals::send_to_thread(small, arguments)
+        }
         linux::__NR_rt_sigsuspend => refuse(call, Errno::ENOSYS.0),
         linux::__NR_rt_sigtimedwait => kernel::raw(small, *arguments),
         _ => match syscalls::find(call).map(|row| row.class) {
@@ -225,7 +242,8 @@ fn reissue(call: i64, arguments: &[u64; 6], index: usize, context: &mut UserCont
     let registers = &mut context.registers;
     let stack = registers.rsp.wrapping_sub(RED_ZONE + 64);
     let mask_at = if pointer == 0 { 0 } else { stack + 40 };
-    let words = [registers.rip, registers.rdi, registers.r8, registers.r9, registers.r10, mask, mask_at, size];
+    let words =
+        [registers.rip, registers.rdi, registers.r8, registers.r9, registers.r10, mask, mask_at, size];
     memory::copy_out(stack, words.as_ptr().cast(), 64)?;
     if arguments[index] != 0 {
         let replaced = if pair { stack + 48 } else { mask_at };

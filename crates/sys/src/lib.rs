@@ -3,6 +3,10 @@
 //! Everything without the `std` feature works where there is no C library: the stub uses it inside the program.
 #![cfg_attr(not(feature = "std"), no_std)]
 
+#[cfg(feature = "std")]
+pub mod descriptors;
 pub mod raw;
+#[cfg(feature = "std")]
+pub mod scheduling;
 pub mod signal_frame;
 pub mod userfaultfd;

@@ -119,7 +119,7 @@ impl Message {
     #[must_use]
     pub fn fault(&self) -> Option<Fault> {
         const EVENT_PAGEFAULT: u8 = 0x12;
-        (self.event == EVENT_PAGEFAULT).then(|| Fault {
+        (self.event == EVENT_PAGEFAULT).then_some(Fault {
             address: self.address & !4095,
             write: self.flags & 1 != 0,
             protected: self.flags & 2 != 0,
@@ -232,7 +232,13 @@ pub fn write_protect(descriptor: i32, start: u64, length: u64, protect: bool) ->
 /// # Errors
 /// The kernel's error and the bytes that were mapped before it: `EEXIST` if a page is mapped already, `EFAULT`
 /// if one is not in the file.
-pub fn map_present(descriptor: i32, start: u64, length: u64, writable: bool, quiet: bool) -> Result<(), (Errno, u64)> {
+pub fn map_present(
+    descriptor: i32,
+    start: u64,
+    length: u64,
+    writable: bool,
+    quiet: bool,
+) -> Result<(), (Errno, u64)> {
     let mode = if writable { 0 } else { CONTINUE_MODE_WP } | if quiet { CONTINUE_MODE_DONTWAKE } else { 0 };
     let mut arguments = Continue { range: Range { start, length }, mode, mapped: 0 };
     // SAFETY: the kernel reads and writes one `Continue`.

@@ -40,11 +40,11 @@ pub enum RequestKind {
     Exit = 9,
     /// Say a line to the person: a call was refused. Values: system call number, reason ([`Refusal`]).
     Refused = 10,
-    /// Push the pages at these addresses to the node, where a thread is about to start. Values: node, addresses.
+    /// Bring the pages at these addresses here: a thread is about to start on them. Values: unused, addresses.
     Push = 11,
     /// Counters of a thread that ends. Values: node, CPU nanoseconds, deputy calls.
     ThreadEnd = 12,
-    /// A thread of another node touched memory that the program does not have. Values: address, instruction.
+    /// A thread that runs here did what kills a program. Values: signal, address, instruction.
     WildAccess = 13,
 }
 
@@ -173,8 +173,21 @@ macro_rules! from_number {
     };
 }
 from_number!(
-    RequestKind, u32, Hello, Ready, Memory, Confirm, Discard, Lookup, Acquire, Connect, Exit, Refused, Push,
-    ThreadEnd, WildAccess
+    RequestKind,
+    u32,
+    Hello,
+    Ready,
+    Memory,
+    Confirm,
+    Discard,
+    Lookup,
+    Acquire,
+    Connect,
+    Exit,
+    Refused,
+    Push,
+    ThreadEnd,
+    WildAccess
 );
 from_number!(CommandKind, u32, StartCarrier, Forget, End);
 from_number!(ActionKind, u32, Reserve, Confirm, Protect, Unmap, Punch, Discard, ReadFile, Copy);

@@ -68,7 +68,9 @@ fn remark(call: &SystemCall) -> String {
         "mincore" => "all mapped memory counts as resident, on whichever node it is",
         "mlock" | "mlockall" | "mlock2" | "munlock" | "munlockall" => "succeeds and pins nothing",
         "fork" | "vfork" | "execve" | "execveat" | "unshare" | "setns" => "fails with `ENOSYS` for now",
-        "clone" | "clone3" => "makes threads; without `CLONE_THREAD` it is a fork and fails with `ENOSYS` for now",
+        "clone" | "clone3" => {
+            "makes threads; without `CLONE_THREAD` it is a fork and fails with `ENOSYS` for now"
+        }
         "rt_sigreturn" => "as natively at home; handlers do not run on threads elsewhere yet",
         "tkill" | "tgkill" | "rt_tgsigqueueinfo" => {
             "to a thread elsewhere: a default action takes place, a handler does not run and is named on standard error"
@@ -77,7 +79,9 @@ fn remark(call: &SystemCall) -> String {
         "rt_sigaction" => "as natively; `SIGSYS` is Banyan's and its disposition is only remembered",
         "rt_sigprocmask" => "as natively; blocking `SIGSYS` is only remembered",
         "arch_prctl" => "the FS base as natively; the GS base is Banyan's: `EINVAL`",
-        "prctl" => "as natively, but for seccomp, `PR_SET_MM`, naming of mappings and dispatch of calls: `EINVAL`",
+        "prctl" => {
+            "as natively, but for seccomp, `PR_SET_MM`, naming of mappings and dispatch of calls: `EINVAL`"
+        }
         "close_range" => "as natively; Banyan's own descriptors stay open",
         "close" | "dup2" | "dup3" | "fcntl" => "Banyan's own descriptors look closed",
         "ppoll" | "pselect6" | "epoll_pwait" | "epoll_pwait2" => {
@@ -86,8 +90,8 @@ fn remark(call: &SystemCall) -> String {
         "getcpu" => "the processor's number on the thread's node",
         "sched_getaffinity" | "sched_setaffinity" => "of the home node",
         "clock_gettime" | "gettimeofday" | "time" => "the clock of the thread's node",
-        "exit" | "set_tid_address" | "set_robust_list" | "get_robust_list" | "exit_group" | "brk" | "mprotect"
-        | "munmap" | "sigaltstack" | "rt_sigtimedwait" => "as natively",
+        "exit" | "set_tid_address" | "set_robust_list" | "get_robust_list" | "exit_group" | "brk"
+        | "mprotect" | "munmap" | "sigaltstack" | "rt_sigtimedwait" => "as natively",
         _ => return String::new(),
     };
     text.into()

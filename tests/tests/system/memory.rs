@@ -127,4 +127,3 @@ fn an_illegal_instruction_is_one() {
 fn abort_aborts() {
     crashes("abort", SIGABRT);
 }
-

@@ -277,8 +277,8 @@ fn closing(program: &Path, nodes: u8) -> String {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let shared = if processors == 1 { "one processor".into() } else { format!("{processors} processors") };
     let said = format!(
-        "The {nodes} nodes shared this machine's {shared}, so this shows that it works, not that it is faster. \
-         Nothing is left of them. Next, a file or a program of yours:"
+        "The {nodes} nodes shared this machine's {shared}, so this shows that it works, not that it is faster; \
+         beside other work the two times say little. Nothing is left of the nodes. Next, a file or a program of yours:"
     );
     format!(
         "\n{}\n\n  banyan run -n {nodes} --stats -- {} FILE\n  banyan run -n {nodes} --stats -- PROGRAM ARGUMENTS...\n",
@@ -294,7 +294,8 @@ mod tests {
     #[test]
     fn statistics_come_off_the_end_of_the_messages() {
         let line = r#"{"nodes":[],"faults":{"read":1,"write":2,"upgrade":3,"p50_us":1.0,"p99_us":2.0},"bytes_moved":4,"migrations":0,"deputy_calls":5,"remote_wait_seconds":0.5,"wall_seconds":1.0,"memory_map":[]}"#;
-        let (messages, statistics) = split_statistics(&format!("a warning\n{line}\n"));
+        let both = format!("a warning\n{line}\n");
+        let (messages, statistics) = split_statistics(&both);
         assert_eq!((messages, statistics.is_some()), ("a warning\n", true));
         let (messages, statistics) = split_statistics("only words\n");
         assert_eq!((messages, statistics.is_none()), ("only words\n", true));

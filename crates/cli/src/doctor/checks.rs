@@ -360,7 +360,8 @@ mod tests {
 
     #[test]
     fn each_fault_is_named_once() {
-        let cases: [(fn(&mut Facts), &str, Status); 16] = [
+        type Change = fn(&mut Facts);
+        let cases: [(Change, &str, Status); 16] = [
             (|facts| facts.machine = "aarch64".into(), "architecture", Status::Fail),
             (|facts| facts.kernel_release = "6.7.12".into(), "kernel", Status::Fail),
             (|facts| facts.kernel_release = "unknown".into(), "kernel", Status::Warn),

@@ -56,7 +56,10 @@ impl Elf {
         };
         let size = std::fs::metadata(path).map_err(io)?.len();
         if size > FILE_MAX {
-            return Err(LoadError::Corrupt { path: path.into(), reason: format!("{size} bytes are too many") });
+            return Err(LoadError::Corrupt {
+                path: path.into(),
+                reason: format!("{size} bytes are too many"),
+            });
         }
         Self::parse(path, std::fs::read(path).map_err(io)?)
     }
@@ -68,7 +71,10 @@ impl Elf {
         }
         let machine = u16::from_le_bytes([bytes[18], bytes[19]]);
         if bytes[4] != 2 || bytes[5] != 1 || machine != EM_X86_64.0 {
-            return Err(LoadError::WrongArchitecture { path: path.into(), machine: machine_name(bytes[4], machine) });
+            return Err(LoadError::WrongArchitecture {
+                path: path.into(),
+                machine: machine_name(bytes[4], machine),
+            });
         }
         let truncated = |_| corrupt("it is truncated");
         let header = FileHeader64::<LE>::parse(&bytes[..]).map_err(truncated)?;

@@ -47,7 +47,9 @@ pub enum LoadError {
         reason: String,
     },
     /// The dynamic linker, or the interpreter of a script, is missing.
-    #[error("{path}: its interpreter {interpreter} is missing; install it or run a static build of the program")]
+    #[error(
+        "{path}: its interpreter {interpreter} is missing; install it or run a static build of the program"
+    )]
     MissingInterpreter {
         /// The program.
         path: PathBuf,

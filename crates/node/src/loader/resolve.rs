@@ -90,7 +90,10 @@ fn script_line(path: &Path) -> Result<Option<(PathBuf, Option<OsString>)>, LoadE
         None => (line, None),
     };
     if interpreter.is_empty() {
-        return Err(LoadError::Corrupt { path: path.into(), reason: "its #! line names no interpreter".into() });
+        return Err(LoadError::Corrupt {
+            path: path.into(),
+            reason: "its #! line names no interpreter".into(),
+        });
     }
     let option = option.map(|option| OsString::from_vec(option.to_vec()));
     Ok(Some((PathBuf::from(OsStr::from_bytes(interpreter)), option)))

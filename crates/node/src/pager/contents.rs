@@ -7,26 +7,38 @@ use std::io;
 
 const PAGE: usize = PAGE_BYTES as usize;
 
-/// Appends the payload for `run` to `out`.
-pub(super) fn read(memory: &MemoryFile, run: Run, out: &mut Vec<u8>) -> io::Result<()> {
-    let bitmap_at = out.len();
-    let pages_at = bitmap_at + bitmap_bytes(run.count);
-    out.resize(pages_at + run.count as usize * PAGE, 0);
-    memory.read(run.first.address(), &mut out[pages_at..])?;
+/// Writes the payload for `run` into `out` from byte `start` on, which grows if it must; what it held is overwritten.
+/// Returns the end of the payload.
+pub(super) fn read(memory: &MemoryFile, run: Run, out: &mut Vec<u8>, start: usize) -> io::Result<usize> {
+    let pages_at = start + bitmap_bytes(run.count);
+    let end = pages_at + run.count as usize * PAGE;
+    if out.len() < end {
+        out.resize(end, 0);
+    }
+    out[start..pages_at].fill(0);
+    memory.read(run.first.address(), &mut out[pages_at..end])?;
     let mut kept = 0;
     for index in 0..run.count as usize {
         let from = pages_at + index * PAGE;
         if is_zero(&out[from..from + PAGE]) {
             continue;
         }
-        out[bitmap_at + index / 8] |= 1 << (index % 8);
+        out[start + index / 8] |= 1 << (index % 8);
         if kept != index {
             out.copy_within(from..from + PAGE, pages_at + kept * PAGE);
         }
         kept += 1;
     }
-    out.truncate(pages_at + kept * PAGE);
-    Ok(())
+    Ok(pages_at + kept * PAGE)
+}
+
+/// The bitmap that says that all pages of a run follow.
+pub(super) fn full_bitmap(count: u32) -> Vec<u8> {
+    let mut bitmap = vec![0; bitmap_bytes(count)];
+    for index in 0..count as usize {
+        bitmap[index / 8] |= 1 << (index % 8);
+    }
+    bitmap
 }
 
 /// Writes the pages of `part` from the payload of a frame that carries `whole`.
@@ -76,14 +88,15 @@ mod tests {
         let address = run.first.address();
         from.write(address, &[1; PAGE]).unwrap();
         from.write(address + 3 * 4096, &[4; 2 * PAGE]).unwrap();
-        let mut payload = Vec::new();
-        read(&from, run, &mut payload).unwrap();
+        let mut payload = vec![0xff; 3];
+        let end = read(&from, run, &mut payload, 0).unwrap();
+        payload.truncate(end);
         assert_eq!(payload.len(), 8 + 3 * PAGE);
         write(&to, run, &payload, Run { first: run.first, count: 4 }).unwrap();
         let mut pages = vec![9; 5 * PAGE];
         to.read(address, &mut pages).unwrap();
         assert!(pages[..PAGE].iter().all(|&b| b == 1) && pages[3 * PAGE..4 * PAGE].iter().all(|&b| b == 4));
         assert!(pages[4 * PAGE..].iter().all(|&b| b == 0), "only the part is written");
-        assert!(!to.is_empty(address + 4096, 4096).unwrap(), "a zero page is there");
+        assert_eq!(to.bytes().unwrap(), 4 * 4096, "a zero page is there too");
     }
 }

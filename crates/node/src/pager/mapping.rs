@@ -139,7 +139,9 @@ impl Pager {
             }
             tries += 1;
             if tries > TRIES + run.count as usize * 2 {
-                return Err(PagerError::Fatal(format!("mapping the page at {at:#x} never succeeds: {error}")));
+                return Err(PagerError::Fatal(format!(
+                    "mapping the page at {at:#x} never succeeds: {error}"
+                )));
             }
         }
         Ok(())
@@ -201,7 +203,9 @@ impl Pager {
             match userfaultfd::unregister(descriptor, from, to - from) {
                 Ok(()) | Err(Errno::EINVAL) => {}
                 Err(_) if self.replica_ended() => {}
-                Err(error) => return Err(PagerError::Fatal(format!("unregistering {from:#x}..{to:#x}: {error}"))),
+                Err(error) => {
+                    return Err(PagerError::Fatal(format!("unregistering {from:#x}..{to:#x}: {error}")));
+                }
             }
         }
         Ok(())

@@ -18,13 +18,15 @@ use crate::transport::Mesh;
 use banyan_core::coherence::{Contents, Extents, Input, Lane, Node, Output, Policy, Token};
 use banyan_sys::userfaultfd::{self, Fault};
 use banyan_wire::address::{Access, ExtentNumber, Microseconds, NodeId, PageNumber, Run, Transaction};
-use banyan_wire::coherence::{Message, encode_header, encode_payload};
-use banyan_wire::layout::{LARGE_START, LOW_END, PROGRAM_END, PROGRAM_START, EXTENT_SIZE, POOL_SIZE, pool_start};
+use banyan_wire::coherence::{HEADER_BYTES, Message, encode_header, encode_payload};
+use banyan_wire::layout::{
+    EXTENT_SIZE, LARGE_START, LOW_END, POOL_SIZE, PROGRAM_END, PROGRAM_START, pool_start,
+};
 use std::collections::HashMap;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 /// What ends a run from inside the pager.
@@ -48,7 +50,7 @@ pub enum PagerError {
 pub struct Pager {
     own: NodeId,
     process: u32,
-    memory: MemoryFile,
+    memory: Arc<MemoryFile>,
     faults: OnceLock<OwnedFd>,
     mesh: OnceLock<Mesh>,
     /// Ranges of the program's memory that this replica has mapped.
@@ -72,7 +74,7 @@ struct State {
     last_token: u64,
     /// Since when a thread waits for a page.
     faulted: HashMap<PageNumber, Instant>,
-    /// Frames are built here.
+    /// Frames are built here. It only grows: clearing it for every frame would cost as much as a copy.
     frame: Vec<u8>,
 }
 
@@ -91,7 +93,7 @@ impl Pager {
         Self {
             own,
             process,
-            memory,
+            memory: Arc::new(memory),
             faults: OnceLock::new(),
             mesh: OnceLock::new(),
             mapped: RwLock::default(),
@@ -202,7 +204,12 @@ impl Pager {
     ///
     /// # Errors
     /// [`PagerError`].
-    pub fn acquire(&self, ranges: &[(u64, u64)], access: Access, deadline: Duration) -> Result<(), PagerError> {
+    pub fn acquire(
+        &self,
+        ranges: &[(u64, u64)],
+        access: Access,
+        deadline: Duration,
+    ) -> Result<(), PagerError> {
         let mut waits = Vec::new();
         for &(address, length) in ranges {
             let first = PageNumber::of_address(address);
@@ -318,7 +325,9 @@ impl Pager {
     fn step(&self, mut guard: MutexGuard<'_, State>, input: Input, payload: &[u8]) -> Result<(), PagerError> {
         let state = &mut *guard;
         let frame = match &input {
-            Input::Receive { message: Message::Grant { run, contents: true, .. }, .. } => Some((*run, payload)),
+            Input::Receive { message: Message::Grant { run, contents: true, .. }, .. } => {
+                Some((*run, payload))
+            }
             _ => None,
         };
         let mut outputs = std::mem::take(&mut state.outputs);
@@ -350,7 +359,8 @@ impl Pager {
         let fatal = |what: &str, error: &dyn std::fmt::Display| PagerError::Fatal(format!("{what}: {error}"));
         match output {
             Output::Share { extent } => {
-                let (start, end) = (extent.first_page().address(), extent.first_page().address() + EXTENT_SIZE);
+                let (start, end) =
+                    (extent.first_page().address(), extent.first_page().address() + EXTENT_SIZE);
                 let pieces = self.mapped.read().unwrap_or_else(PoisonError::into_inner).within(start, end);
                 for (from, to) in pieces {
                     self.register(from, to)?;
@@ -360,12 +370,15 @@ impl Pager {
                 return Ok(Some(Input::Shared { extent: *extent, empty }));
             }
             Output::Native { extent } => self.unregister(*extent)?,
-            Output::Send { to, lane, message, contents } => self.send(state, *to, *lane, message, *contents)?,
+            Output::Send { to, lane, message, contents } => {
+                self.send(state, *to, *lane, message, *contents)?;
+            }
             Output::Install { run, access, marker } => {
                 let Some((whole, payload)) = frame else {
                     return Err(PagerError::Fatal("pages to install, but no frame that carries them".into()));
                 };
-                contents::write(&self.memory, whole, payload, *run).map_err(|e| fatal("storing pages", &e))?;
+                contents::write(&self.memory, whole, payload, *run)
+                    .map_err(|e| fatal("storing pages", &e))?;
                 self.map(state, *run, *access, *marker)?;
             }
             Output::Wake { run, access } => self.map(state, *run, *access, None)?,
@@ -380,7 +393,9 @@ impl Pager {
                 .map_err(|e| fatal("dropping pages", &e))?,
             Output::Retain { run, transaction } => {
                 let mut payload = Vec::new();
-                contents::read(&self.memory, *run, &mut payload).map_err(|e| fatal("reading pages", &e))?;
+                let end = contents::read(&self.memory, *run, &mut payload, 0)
+                    .map_err(|e| fatal("reading pages", &e))?;
+                payload.truncate(end);
                 state.retained.insert((run.first.extent(), *transaction), payload);
             }
             Output::Release { run, transaction } => {
@@ -410,31 +425,55 @@ impl Pager {
         let Some(lanes) = self.mesh.get().and_then(|mesh| mesh.lanes(to.get())) else {
             return Err(PagerError::Fatal(format!("a message for {to}, which is not of this run")));
         };
+        if let (Lane::Bulk, Contents::Replica, Message::Grant { run, access: Access::Read, .. }) =
+            (lane, contents, message)
+            && self.send_run(&lanes.bulk, message, *run)
+        {
+            return Ok(());
+        }
         let mut frame = std::mem::take(&mut state.frame);
-        frame.clear();
-        frame.resize(banyan_wire::coherence::HEADER_BYTES, 0);
-        match (contents, message) {
-            (Contents::None, _) => encode_payload(message, &mut frame),
+        if frame.len() < HEADER_BYTES {
+            frame.resize(HEADER_BYTES, 0);
+        }
+        let end = match (contents, message) {
+            (Contents::None, _) => {
+                let mut payload = Vec::new();
+                encode_payload(message, &mut payload);
+                append(&mut frame, &payload)
+            }
             (Contents::Replica, Message::Grant { run, .. }) => {
-                contents::read(&self.memory, *run, &mut frame)
-                    .map_err(|error| PagerError::Fatal(format!("reading pages: {error}")))?;
+                contents::read(&self.memory, *run, &mut frame, HEADER_BYTES)
+                    .map_err(|error| PagerError::Fatal(format!("reading pages: {error}")))?
             }
             (Contents::Retained, Message::Grant { run, transaction, .. }) => {
                 let kept = state.retained.get(&(run.first.extent(), *transaction));
                 let kept = kept.ok_or_else(|| PagerError::Fatal("pages were not retained".into()))?;
-                frame.extend_from_slice(kept);
+                append(&mut frame, kept)
             }
             _ => return Err(PagerError::Fatal("contents for a message that carries none".into())),
-        }
-        let length = (frame.len() - banyan_wire::coherence::HEADER_BYTES) as u32;
-        let header = encode_header(self.process, message, length);
-        frame[..header.len()].copy_from_slice(&header);
+        };
+        let header = encode_header(self.process, message, (end - HEADER_BYTES) as u32);
+        frame[..HEADER_BYTES].copy_from_slice(&header);
         match lane {
-            Lane::Urgent => lanes.urgent.send(&frame),
-            Lane::Bulk => lanes.bulk.send(&frame),
+            Lane::Urgent => lanes.urgent.send(&frame[..end]),
+            Lane::Bulk => lanes.bulk.send(&frame[..end]),
         }
         state.frame = frame;
         Ok(())
+    }
+
+    /// Sends a long run for reading straight from the memory file. The pages are write-protected; they change only
+    /// after the reader has acknowledged a later transaction, and then it ignores this one. False if there is
+    /// nothing but zero pages to send, which another encoding does better.
+    fn send_run(&self, lane: &crate::transport::Lane, message: &Message, run: Run) -> bool {
+        let (address, length) = (run.first.address(), u64::from(run.count) * 4096);
+        if self.memory.is_empty(address, length).unwrap_or(false) {
+            return false;
+        }
+        let bitmap = contents::full_bitmap(run.count);
+        let header = encode_header(self.process, message, bitmap.len() as u32 + length as u32);
+        lane.send_memory(&[&header[..], &bitmap].concat(), &self.memory, address, length);
+        true
     }
 
     /// Counts how long the threads waited that waited for these pages.
@@ -462,16 +501,24 @@ impl Pager {
     }
 }
 
+/// Puts a payload after the header; returns where it ends.
+fn append(frame: &mut Vec<u8>, payload: &[u8]) -> usize {
+    let end = HEADER_BYTES + payload.len();
+    if frame.len() < end {
+        frame.resize(end, 0);
+    }
+    frame[HEADER_BYTES..end].copy_from_slice(payload);
+    end
+}
+
 /// Which node is the first owner of which extents: the pools, and home for everything else.
 fn first_owners(nodes: u8) -> Vec<(Extents, NodeId)> {
     let extents = |start: u64, end: u64| Extents {
         first: ExtentNumber::of_address(start),
         count: (end - start) / EXTENT_SIZE,
     };
-    let mut owners = vec![
-        (extents(0, LOW_END), NodeId::HOME),
-        (extents(LARGE_START, PROGRAM_END), NodeId::HOME),
-    ];
+    let mut owners =
+        vec![(extents(0, LOW_END), NodeId::HOME), (extents(LARGE_START, PROGRAM_END), NodeId::HOME)];
     for node in 0..nodes {
         let start = pool_start(node);
         if let Some(id) = NodeId::new(node) {

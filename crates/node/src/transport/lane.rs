@@ -6,6 +6,7 @@
 //!
 //! Lock order: after the pager's state lock; nothing is locked while the queue is.
 
+use crate::memory_file::MemoryFile;
 use rustix::net::SendFlags;
 use std::collections::VecDeque;
 use std::io;
@@ -15,7 +16,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 /// Bytes that wait for a peer at most. The protocol bounds what is outstanding (a window of runs for each reader),
 /// so more means that the peer has stopped reading.
-const QUEUE_MAX: usize = 1 << 30;
+const QUEUE_MAX: u64 = 1 << 30;
 
 /// The sending side of a connection.
 #[derive(Debug)]
@@ -26,9 +27,32 @@ pub struct Lane {
     sent_bytes: AtomicU64,
 }
 
+/// Something to send.
+#[derive(Debug)]
+enum Piece {
+    Bytes(Vec<u8>),
+    /// Bytes of the memory file, read when they are sent.
+    Memory {
+        memory: Arc<MemoryFile>,
+        address: u64,
+        length: u64,
+    },
+}
+
+impl Piece {
+    fn length(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::Memory { length, .. } => *length,
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Queue {
-    waiting: VecDeque<u8>,
+    waiting: VecDeque<Piece>,
+    /// Bytes that wait.
+    bytes: u64,
     /// The lane's thread is sending: nobody else may, or bytes would change places.
     sending: bool,
     closed: bool,
@@ -40,6 +64,8 @@ impl Lane {
     /// # Errors
     /// The system's.
     pub fn new(stream: &TcpStream, name: &str) -> io::Result<Arc<Self>> {
+        // Pacing (BBR) spreads a burst over time; between nodes of a cluster a burst is wanted.
+        let _ = rustix::net::sockopt::set_tcp_congestion(stream, "reno");
         let lane = Arc::new(Self {
             stream: stream.try_clone()?,
             queue: Mutex::default(),
@@ -70,14 +96,32 @@ impl Lane {
                 }
             }
         }
-        if rest.is_empty() {
-            return;
+        if !rest.is_empty() {
+            self.wait(&mut queue, [Piece::Bytes(rest.to_vec())]);
         }
-        if queue.waiting.len() + rest.len() > QUEUE_MAX {
+    }
+
+    /// Sends `head` and then a range of the memory file, which goes from page cache to socket without being copied
+    /// here. The bytes are those that the memory has when the lane's thread gets there, not those of now: that is
+    /// right only for pages whose receiver must have been told before they change, and who then ignores them.
+    pub fn send_memory(&self, head: &[u8], memory: &Arc<MemoryFile>, address: u64, length: u64) {
+        self.sent_bytes.fetch_add(head.len() as u64 + length, Ordering::Relaxed);
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        if !queue.closed {
+            let memory = Arc::clone(memory);
+            self.wait(&mut queue, [Piece::Bytes(head.to_vec()), Piece::Memory { memory, address, length }]);
+        }
+    }
+
+    fn wait(&self, queue: &mut Queue, pieces: impl IntoIterator<Item = Piece>) {
+        for piece in pieces {
+            queue.bytes += piece.length();
+            queue.waiting.push_back(piece);
+        }
+        if queue.bytes > QUEUE_MAX {
             let _ = self.stream.shutdown(std::net::Shutdown::Both);
-            return;
+            queue.closed = true;
         }
-        queue.waiting.extend(rest);
         self.filled.notify_one();
     }
 
@@ -94,7 +138,6 @@ impl Lane {
     }
 
     fn drain(&self) {
-        const PIECE: usize = 1 << 20;
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             while queue.waiting.is_empty() && !queue.closed {
@@ -103,13 +146,14 @@ impl Lane {
             if queue.closed {
                 return;
             }
-            let piece: Vec<u8> = {
-                let length = queue.waiting.len().min(PIECE);
-                queue.waiting.drain(..length).collect()
-            };
+            let Some(piece) = queue.waiting.pop_front() else { continue };
+            queue.bytes -= piece.length();
             queue.sending = true;
             drop(queue);
-            let sent = send_all(&self.stream, &piece);
+            let sent = match &piece {
+                Piece::Bytes(bytes) => send_all(&self.stream, bytes),
+                Piece::Memory { memory, address, length } => memory.send(&self.stream, *address, *length),
+            };
             queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
             queue.sending = false;
             if sent.is_err() {
@@ -120,7 +164,7 @@ impl Lane {
     }
 }
 
-fn send_all(stream: &TcpStream, mut bytes: &[u8]) -> rustix::io::Result<()> {
+fn send_all(stream: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         let sent = rustix::io::retry_on_intr(|| rustix::net::send(stream, bytes, SendFlags::NOSIGNAL))?;
         bytes = &bytes[sent..];

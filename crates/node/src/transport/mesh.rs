@@ -87,7 +87,9 @@ pub fn dial(node: u8, address: SocketAddr, nodes: u8, hello: &Hello) -> Result<T
     stream.set_read_timeout(Some(GREETING_TIMEOUT)).map_err(unreachable)?;
     stream.write_all(hello.as_bytes()).map_err(unreachable)?;
     let answer = read_hello(&mut stream).map_err(unreachable)?;
-    answer.check(&hello.run, hello.node as u8, nodes).map_err(|source| MeshError::Greeting { address, source })?;
+    answer
+        .check(&hello.run, hello.node as u8, nodes)
+        .map_err(|source| MeshError::Greeting { address, source })?;
     stream.set_read_timeout(None).map_err(unreachable)?;
     Ok(stream)
 }
@@ -96,7 +98,13 @@ pub fn dial(node: u8, address: SocketAddr, nodes: u8, hello: &Hello) -> Result<T
 ///
 /// # Errors
 /// [`MeshError`].
-pub fn dial_deputy(node: u8, address: SocketAddr, nodes: u8, run: [u8; 16], thread: u32) -> Result<TcpStream, MeshError> {
+pub fn dial_deputy(
+    node: u8,
+    address: SocketAddr,
+    nodes: u8,
+    run: [u8; 16],
+    thread: u32,
+) -> Result<TcpStream, MeshError> {
     // Deputies are at home.
     dial(node, address, nodes, &Hello::new(Purpose::Deputy, run, 0, thread))
 }

@@ -1,3 +1,5 @@
+//! The bytes of coherence messages: what is written is read again, and nothing else is accepted.
+
 use alloc::vec;
 
 use proptest::prelude::*;
