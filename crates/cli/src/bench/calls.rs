@@ -1,6 +1,6 @@
 //! System calls of a remote thread, which its deputy at home makes.
 
-use super::memory::{compare, two_nodes};
+use super::memory::{Placement, compare, two_nodes};
 use super::report::Outcome;
 use super::session::Session;
 use super::tcp;
@@ -13,6 +13,7 @@ pub(crate) fn deputy(session: &mut Session) -> anyhow::Result<Outcome> {
     compare(
         session,
         "us",
+        Placement::OneProcessor,
         |session, sides| tcp::round_trip(session, sides, CALLS, 64),
         |session, sides| {
             let numbers = two_nodes(session, sides, &["calls", &CALLS.to_string()])?;

@@ -14,18 +14,37 @@ const ROUND_TRIPS: usize = 8192;
 const STREAM_MEGABYTES: usize = 256;
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// The placements in which both sides are measured. The first is the one that is judged: on one processor a switch to
-/// another thread costs little, so that nothing hides what Banyan itself takes, and results vary least.
-pub(crate) fn placements() -> Vec<Sides> {
-    let processors = processors();
-    let one = processors.first().copied().map(only);
-    let mut placements = vec![Sides { name: "all_on_one_cpu", asking: one, answering: one }];
-    if let [first, second, ..] = processors.as_slice() {
-        let (asking, answering) = (Some(only(*second)), Some(only(*first)));
-        placements.push(Sides { name: "a_node_on_each_cpu", asking, answering });
-        placements.push(Sides { name: "free", asking: None, answering: None });
+/// Where the two sides of a measure run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Placement {
+    /// Everything on one processor. A switch to another thread costs little there, so nothing hides what Banyan
+    /// itself takes, and results vary least: this judges latencies.
+    OneProcessor,
+    /// A node on each of two processors, as nodes are machines: this judges streams, where both ends work at once.
+    ProcessorEach,
+    /// Wherever the kernel puts it.
+    Free,
+}
+
+impl Placement {
+    fn name(self) -> &'static str {
+        match self {
+            Self::OneProcessor => "all_on_one_cpu",
+            Self::ProcessorEach => "a_node_on_each_cpu",
+            Self::Free => "free",
+        }
     }
-    placements
+
+    /// Which processors that means; `None` if this machine has too few.
+    fn sides(self) -> Option<Sides> {
+        let processors = processors();
+        let (first, second) = (only(*processors.first()?), processors.get(1).map(|second| only(*second)));
+        Some(match self {
+            Self::OneProcessor => Sides { asking: Some(first), answering: Some(first) },
+            Self::ProcessorEach => Sides { asking: Some(second?), answering: Some(first) },
+            Self::Free => Sides { asking: None, answering: None },
+        })
+    }
 }
 
 /// Runs a program of the bench over two nodes, the second of which executes its second thread.
@@ -54,35 +73,49 @@ pub(crate) fn two_nodes(
     .numbers()
 }
 
-/// Both sides of a measure in every placement, round after round.
+/// Both sides of a measure in every placement, round after round. It is judged by the placement `judge`, or by the
+/// first there is.
 pub(crate) fn compare(
     session: &mut Session,
     unit: &'static str,
+    judge: Placement,
     mut raw: impl FnMut(&mut Session, &Sides) -> anyhow::Result<f64>,
     mut ours: impl FnMut(&mut Session, &Sides) -> anyhow::Result<f64>,
 ) -> anyhow::Result<Outcome> {
-    let placements = placements();
-    let mut results: Vec<(Vec<f64>, Vec<f64>)> = vec![Default::default(); placements.len()];
+    struct Side {
+        placement: Placement,
+        sides: Sides,
+        raw: Vec<f64>,
+        ours: Vec<f64>,
+    }
+    let all = [Placement::OneProcessor, Placement::ProcessorEach, Placement::Free];
+    let mut measured: Vec<Side> = all
+        .into_iter()
+        .filter_map(|placement| {
+            Some(Side { placement, sides: placement.sides()?, raw: Vec::new(), ours: Vec::new() })
+        })
+        .collect();
     for _ in 0..session.rounds() {
-        for (sides, (raw_values, our_values)) in placements.iter().zip(&mut results) {
-            raw_values.push(raw(session, sides)?);
-            our_values.push(ours(session, sides)?);
+        for side in &mut measured {
+            side.raw.push(raw(session, &side.sides)?);
+            processes::warm_memory(session.next_run(), 2 * STREAM_MEGABYTES)?;
+            side.ours.push(ours(session, &side.sides)?);
         }
     }
     let mut detail = Detail::new();
-    detail.insert("judged".into(), json!(placements[0].name));
-    for (sides, (raw_values, our_values)) in placements.iter().zip(&results) {
-        let (raw, ours) = (median(raw_values.iter().copied()), median(our_values.iter().copied()));
+    for side in &measured {
         let facts = json!({
-            "ratio": rounded(ours / raw),
-            format!("banyan_{unit}"): list_of(our_values),
-            format!("raw_tcp_{unit}"): list_of(raw_values),
+            "ratio": rounded(median(side.ours.iter().copied()) / median(side.raw.iter().copied())),
+            format!("banyan_{unit}"): list_of(&side.ours),
+            format!("raw_tcp_{unit}"): list_of(&side.raw),
         });
-        detail.insert(sides.name.into(), facts);
+        detail.insert(side.placement.name().into(), facts);
     }
-    let (raw_values, our_values) = &results[0];
-    let value = median(our_values.iter().copied());
-    Ok(Outcome::measured(value, unit, value / median(raw_values.iter().copied()), detail))
+    let judged = measured.iter().find(|side| side.placement == judge).or(measured.first());
+    let judged = judged.context("no processor to run on")?;
+    detail.insert("judged".into(), json!(judged.placement.name()));
+    let (raw, ours) = (median(judged.raw.iter().copied()), median(judged.ours.iter().copied()));
+    Ok(Outcome::measured(ours, unit, ours / raw, detail))
 }
 
 /// `fault.read`.
@@ -90,6 +123,7 @@ pub(crate) fn fault_read(session: &mut Session) -> anyhow::Result<Outcome> {
     compare(
         session,
         "us",
+        Placement::OneProcessor,
         |session, sides| tcp::round_trip(session, sides, ROUND_TRIPS, 4096),
         |session, sides| {
             let numbers = two_nodes(session, sides, &["fault-read", &FAULTS.to_string()])?;
@@ -104,6 +138,7 @@ pub(crate) fn stream_read(session: &mut Session) -> anyhow::Result<Outcome> {
     compare(
         session,
         "GiB/s",
+        Placement::ProcessorEach,
         |session, sides| Ok(gigabytes / tcp::stream(session, sides, STREAM_MEGABYTES)?),
         |session, sides| {
             let numbers = two_nodes(session, sides, &["stream-read", &STREAM_MEGABYTES.to_string()])?;

@@ -100,6 +100,7 @@ pub(crate) fn first_touch(session: &mut Session) -> anyhow::Result<Outcome> {
     let (mut alone, mut ours) = (Vec::new(), Vec::new());
     for _ in 0..session.rounds() {
         for (runs, nodes) in [(&mut alone, None), (&mut ours, Some(1))] {
+            processes::warm_memory(session.next_run(), TOUCH_MEGABYTES * 5 / 4)?;
             let finished = run(session, &words, nodes)?;
             let seconds = finished.numbers()?.get("seconds").copied().context("no time")?;
             runs.push((seconds, finished.cpu_seconds()));

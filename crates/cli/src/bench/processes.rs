@@ -100,6 +100,22 @@ pub(crate) fn run(launch: Launch<'_>) -> anyhow::Result<Finished> {
     Run::start(launch).and_then(Run::finish).with_context(|| name)
 }
 
+/// Has the machine's memory at hand. A virtual machine may have given free memory back to its host, and then every page
+/// used anew takes many microseconds more, on whichever side happens to get it; memory just freed is used first.
+pub(crate) fn warm_memory(run: String, megabytes: usize) -> anyhow::Result<()> {
+    self::run(Launch {
+        words: ["/proc/self/exe", "bench-program", "first-touch", &megabytes.to_string()]
+            .map(str::to_owned)
+            .to_vec(),
+        nodes: None,
+        processors: None,
+        run,
+        place: None,
+        deadline: Duration::from_secs(120),
+    })
+    .map(drop)
+}
+
 /// A run that is going on. Nothing of it survives this value.
 struct Run<'a> {
     launch: Launch<'a>,

@@ -4,7 +4,7 @@
 //! page is a small frame that a larger one answers.
 
 use super::processes::{self, Finished, Launch, hold};
-use super::program::print_quantiles;
+use super::program::{clock_cost, print_quantiles};
 use super::session::Session;
 use anyhow::Context;
 use rustix::thread::CpuSet;
@@ -49,10 +49,8 @@ impl Drop for Server {
 }
 
 /// Which processors the two sides of a measure run on.
-#[derive(Clone)]
+#[derive(Clone, Copy)]
 pub(crate) struct Sides {
-    /// In words.
-    pub(crate) name: &'static str,
     /// The asking side, as a node with the thread; `None` for all.
     pub(crate) asking: Option<CpuSet>,
     /// The answering side, as the home node.
@@ -139,7 +137,7 @@ pub(crate) fn ask(port: u16, count: usize, reply: usize) -> anyhow::Result<()> {
         stream.read_exact(&mut buffer)?;
         *time = begin.elapsed();
     }
-    print_quantiles(times);
+    print_quantiles(times, clock_cost());
     Ok(())
 }
 
