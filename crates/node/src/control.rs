@@ -54,13 +54,6 @@ pub enum ControlMessage {
         /// As asked.
         id: u64,
     },
-    /// To home: a thread has ended that executed on the sending node.
-    ThreadEnded {
-        /// Its CPU time on that node.
-        cpu_nanoseconds: u64,
-        /// System calls that its deputy made.
-        deputy_calls: u64,
-    },
     /// To home: a line for the person.
     Notice(
         /// Without a newline.

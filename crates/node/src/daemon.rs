@@ -226,8 +226,6 @@ impl Daemon {
             node: u32::from(self.configuration.node),
             nodes: u32::from(self.nodes()),
             threads_per_turn: turn,
-            program_id: self.configuration.program_id,
-            reserved: 0,
             name: self.name(),
         };
         let commands = replica::welcome(&requests, &welcome, self.pager.memory().as_fd())
@@ -426,9 +424,6 @@ impl Daemon {
                     });
                 }
                 ControlMessage::Forgotten { id } => self.answer(id, None),
-                ControlMessage::ThreadEnded { deputy_calls, .. } => {
-                    self.pager.counters.deputy_calls.fetch_add(deputy_calls, Ordering::Relaxed);
-                }
                 ControlMessage::Notice(text) => self.notice(&text),
                 ControlMessage::ReplicaLost(how) => {
                     self.tell(Event::PeerLost { node, reason: format!("its replica {how}") });

@@ -95,8 +95,6 @@ pub struct DaemonConfiguration {
     pub arguments: Vec<Vec<u8>>,
     /// `KEY=VALUE` words.
     pub environment: Vec<Vec<u8>>,
-    /// Process id of the program: that of the process that launches.
-    pub program_id: u32,
     /// Where threads go.
     pub placement: Placement,
     /// What to print at the end.
@@ -154,7 +152,6 @@ fn prepare(run: &Run) -> Result<(Vec<OsString>, OwnedFd), LaunchError> {
         path: command.path.as_os_str().as_bytes().to_vec(),
         arguments: command.arguments.iter().map(|word| word.as_bytes().to_vec()).collect(),
         environment: environment.collect(),
-        program_id: std::process::id(),
         placement: run.placement,
         summary: run.summary,
     };

@@ -88,7 +88,6 @@ fn handle(
             daemon.pager.counters.deputy_calls.fetch_add(c, Ordering::Relaxed);
         }
         Some(RequestKind::Refused) => refused(daemon, a, b, c),
-        Some(RequestKind::WildAccess) => {}
         None => answer.result = -38,
     }
     Ok(None)

@@ -169,7 +169,6 @@ fn forward(thread: &'static Thread, header: &Header, row: Option<&syscalls::Syst
 /// The thread did what kills a program, or would call a handler that must run at home: its deputy takes over.
 pub fn fatal(thread: &'static Thread, signal: u64, address: u64, instruction: u64) -> ! {
     if thread.role() == Role::Carrier {
-        let _ = control::request(RequestKind::WildAccess, [signal, address, instruction, 0, 0, 0, 0, 0]);
         let header = Header::new(DeputyMessage::Fatal, 0, [signal, address, instruction, 0, 0, 0]);
         let _ = kernel::send_all(thread.connection.get(), (&raw const header).cast(), size_of::<Header>());
         kernel::park();

@@ -27,8 +27,6 @@ pub struct Configuration {
     pub nodes: AtomicU32,
     /// Threads that a node takes before the next node's turn.
     pub threads_per_turn: AtomicU32,
-    /// Process id of the program.
-    pub program_id: AtomicU32,
 }
 
 /// The one configuration of this replica.
@@ -41,7 +39,6 @@ pub static CONFIGURATION: Configuration = Configuration {
     node: AtomicU32::new(0),
     nodes: AtomicU32::new(1),
     threads_per_turn: AtomicU32::new(1),
-    program_id: AtomicU32::new(0),
 };
 
 /// Guards the request socket: one question at a time.

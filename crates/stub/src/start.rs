@@ -51,15 +51,7 @@ pub fn start() -> ! {
 }
 
 fn welcome(socket: i32) {
-    let mut welcome = Welcome {
-        version: 0,
-        node: 0,
-        nodes: 0,
-        threads_per_turn: 0,
-        program_id: 0,
-        reserved: 0,
-        name: [0; 16],
-    };
+    let mut welcome = Welcome { version: 0, node: 0, nodes: 0, threads_per_turn: 0, name: [0; 16] };
     let mut descriptors = [-1; 2];
     if control::receive(socket, &mut welcome, &mut descriptors).is_err()
         || welcome.version != STUB_ABI_VERSION
@@ -71,7 +63,6 @@ fn welcome(socket: i32) {
     CONFIGURATION.node.store(welcome.node, Ordering::Relaxed);
     CONFIGURATION.nodes.store(welcome.nodes, Ordering::Relaxed);
     CONFIGURATION.threads_per_turn.store(welcome.threads_per_turn, Ordering::Relaxed);
-    CONFIGURATION.program_id.store(welcome.program_id, Ordering::Relaxed);
     const PR_SET_NAME: u64 = 15;
     welcome.name[15] = 0;
     let _ = kernel::raw(linux::__NR_prctl, [PR_SET_NAME, welcome.name.as_ptr() as u64, 0, 0, 0, 0]);

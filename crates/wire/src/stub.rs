@@ -44,8 +44,6 @@ pub enum RequestKind {
     Push = 11,
     /// Counters of a thread that ends. Values: node, CPU nanoseconds, deputy calls.
     ThreadEnd = 12,
-    /// A thread that runs here did what kills a program. Values: signal, address, instruction.
-    WildAccess = 13,
 }
 
 /// Why a call was refused; the daemon turns it into one line on the standard error of the run.
@@ -186,8 +184,7 @@ from_number!(
     Exit,
     Refused,
     Push,
-    ThreadEnd,
-    WildAccess
+    ThreadEnd
 );
 from_number!(CommandKind, u32, StartCarrier, Forget, End);
 from_number!(ActionKind, u32, Reserve, Confirm, Protect, Unmap, Punch, Discard, ReadFile, Copy);
@@ -205,10 +202,6 @@ pub struct Welcome {
     pub nodes: u32,
     /// Threads that each node takes in turn before the next one gets any: 1 spreads, more packs.
     pub threads_per_turn: u32,
-    /// Process id of the program (of the home replica).
-    pub program_id: u32,
-    /// Unused, zero.
-    pub reserved: u32,
     /// What the process is called, as the kernel would: the file's last component, zero-filled.
     pub name: [u8; 16],
 }
