@@ -2,7 +2,8 @@
 //!
 //! The network keeps no order: at any moment any message on its way may arrive. Within a budget messages are also lost
 //! or arrive twice, and timers go off too early; when nothing else can happen they go off anyway. Time itself is left
-//! out: every delay and pause is some order of events. Threads choose any access at any moment, within a budget.
+//! out: every delay and pause is some order of events. Threads choose any access at any moment, within a budget. Where
+//! the setting says so, that moment may lie between two outputs of a step, of this node or another.
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::fmt;
@@ -20,6 +21,17 @@ const EXTENT: ExtentNumber = ExtentNumber(0x8000);
 const TOKEN: Token = Token(1);
 /// What a cluster is allowed to do is finite, so that no history without a cycle is longer than this.
 const HISTORY_MAX: usize = 300;
+
+/// Where others may act between two outputs of a node's step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Breaks {
+    /// Nowhere: a step is one event.
+    Nowhere,
+    /// After a message was sent, which is where another node can act on half of a step.
+    AfterSend,
+    /// Everywhere.
+    Everywhere,
+}
 
 /// What a small cluster may do.
 #[derive(Clone, Debug)]
@@ -54,6 +66,8 @@ pub struct Setting {
     pub batches: bool,
     /// Whether pages are held a minimum time.
     pub hold: bool,
+    /// Where a step can be interrupted.
+    pub breaks: Breaks,
 }
 
 impl Setting {
@@ -72,6 +86,7 @@ impl Setting {
         give_empty: false,
         batches: false,
         hold: false,
+        breaks: Breaks::Nowhere,
     };
 }
 
@@ -112,8 +127,41 @@ pub fn settings() -> Vec<Setting> {
             losses: 1,
             ..one.clone()
         },
-        Setting { name: "discard", discards: 1, repeats: 1, owner: 1, operations: two, ..one.clone() },
-        Setting { name: "minimum hold", operations: vec![1, 2, 1], hold: true, ..one },
+        Setting {
+            name: "discard",
+            discards: 1,
+            repeats: 1,
+            owner: 1,
+            operations: two.clone(),
+            ..one.clone()
+        },
+        Setting { name: "minimum hold", operations: vec![1, 2, 1], hold: true, ..one.clone() },
+        Setting { name: "interrupted", breaks: Breaks::Everywhere, ..one.clone() },
+        Setting { name: "interrupted after sending", breaks: Breaks::AfterSend, ..base },
+        Setting {
+            name: "interrupted, loss, repetition",
+            breaks: Breaks::Everywhere,
+            losses: 1,
+            repeats: 1,
+            operations: two.clone(),
+            ..one.clone()
+        },
+        Setting {
+            name: "interrupted, empty extent",
+            breaks: Breaks::Everywhere,
+            give_empty: true,
+            ..one.clone()
+        },
+        Setting {
+            name: "interrupted discard",
+            breaks: Breaks::Everywhere,
+            discards: 1,
+            repeats: 1,
+            owner: 1,
+            operations: two,
+            ..one.clone()
+        },
+        Setting { name: "interrupted hand-over", breaks: Breaks::AfterSend, hand_overs: 1, ..one },
     ]
 }
 
@@ -174,6 +222,7 @@ enum Action {
     Begin(usize, PageNumber, Access),
     Resume(usize),
     Registered(usize),
+    GoOn(usize),
     Tick(usize, bool),
     HandOver(usize, NodeId),
     Discard,
@@ -347,8 +396,12 @@ impl<C: Conduct> State<C> {
             if !different.insert(packet) {
                 continue;
             }
-            actions.push(Action::Deliver(at));
-            if self.repeats > 0 {
+            // A node takes no input while it carries out outputs.
+            let busy = self.world.is_busy(usize::from(packet.to.get()));
+            if !busy {
+                actions.push(Action::Deliver(at));
+            }
+            if self.repeats > 0 && !busy {
                 actions.push(Action::Repeat(at));
             }
             if self.losses > 0 {
@@ -360,7 +413,10 @@ impl<C: Conduct> State<C> {
                 actions.push(Action::Registered(number));
             }
         }
-        let resume = |(_, thread): &(usize, &Thread)| thread.doing.is_some() && !thread.blocked;
+        actions.extend((0..self.world.sites.len()).filter(|at| self.world.is_busy(*at)).map(Action::GoOn));
+        let resume = |(number, thread): &(usize, &Thread)| {
+            !thread.blocked && thread.doing.is_some_and(|access| self.can_try(*number, access))
+        };
         actions
             .extend(self.threads.iter().enumerate().filter(resume).map(|(number, _)| Action::Resume(number)));
         let timed = (0..self.world.sites.len()).filter(|number| self.has_timer(*number));
@@ -376,25 +432,35 @@ impl<C: Conduct> State<C> {
         for (number, thread) in self.threads.iter().enumerate() {
             if thread.doing.is_none() && thread.left > 0 {
                 for page in pages {
-                    actions.push(Action::Begin(number, *page, Access::Read));
-                    actions.push(Action::Begin(number, *page, Access::Write));
+                    for access in [Access::Read, Access::Write] {
+                        if self.can_try(number, (*page, access)) {
+                            actions.push(Action::Begin(number, *page, access));
+                        }
+                    }
                 }
             }
         }
         if self.hand_overs > 0
             && let Some(owner) = self.world.sites.iter().position(|site| site.node.owns(EXTENT).is_some())
+            && !self.world.is_busy(owner)
         {
             let others = (0..setting.nodes).filter(|number| usize::from(*number) != owner);
             actions.extend(others.filter_map(NodeId::new).map(|to| Action::HandOver(owner, to)));
         }
-        if self.discards > 0 {
+        if self.discards > 0 && !self.world.is_busy(0) {
             actions.push(Action::Discard);
         }
         Ok(actions)
     }
 
     fn has_timer(&self, number: usize) -> bool {
-        self.world.sites[number].node.next_deadline().is_some()
+        !self.world.is_busy(number) && self.world.sites[number].node.next_deadline().is_some()
+    }
+
+    /// Can the thread of this node try this now? A fault has to wait until the node is done with its step.
+    fn can_try(&self, number: usize, (page, access): (PageNumber, Access)) -> bool {
+        let mapped = self.world.sites[number].replica.mapped(page);
+        !self.world.is_busy(number) || mapped.is_some_and(|mapped| mapped >= access)
     }
 
     /// Nothing is on its way and no timer is armed.
@@ -438,6 +504,7 @@ impl<C: Conduct> State<C> {
                 Some(input) => self.step(number, 0, input, &[], (setting, pages)),
                 None => Ok(()),
             },
+            Action::GoOn(number) => self.go_on(number, (setting, pages)),
             Action::Tick(number, early) => {
                 self.timeouts -= u8::from(early);
                 self.step(number, 1, Input::Tick, &[], (setting, pages))
@@ -474,6 +541,9 @@ impl<C: Conduct> State<C> {
             self.world.settle(number);
             return Ok(());
         }
+        if self.world.is_busy(number) {
+            return Ok(());
+        }
         self.threads[number].blocked = true;
         self.steals = self.steals.saturating_sub(u8::from(again));
         let limit = page.plus(1);
@@ -497,14 +567,46 @@ impl<C: Conduct> State<C> {
         now: u64,
         input: Input,
         pages: &[(PageNumber, Value)],
-        (setting, all): (&Setting, &[PageNumber]),
+        around: (&Setting, &[PageNumber]),
     ) -> Result<(), Violation> {
+        let busy = self.world.is_busy(number);
+        self.world.begin(number, Microseconds(now), input, pages)?;
+        if busy && around.0.breaks != Breaks::Nowhere {
+            self.acted = number;
+            self.world.settle(number);
+            return Ok(());
+        }
+        self.go_on(number, around)
+    }
+
+    /// Carries out outputs up to where others may act.
+    fn go_on(&mut self, number: usize, (setting, all): (&Setting, &[PageNumber])) -> Result<(), Violation> {
         self.acted = number;
         let hasty = self.threads[number].doing.filter(|_| self.steals == 0 && self.threads[number].blocked);
-        let Effects { packets, woken, woken_extents, discarded, ran, .. } =
-            self.world.step(number, Microseconds(now), input, pages, hasty)?;
+        let mut woke = false;
+        while self.world.is_busy(number) {
+            let (sent, wakes) = self.carry_out(number, hasty)?;
+            woke |= wakes;
+            match setting.breaks {
+                Breaks::Everywhere => break,
+                Breaks::AfterSend if sent => break,
+                Breaks::AfterSend | Breaks::Nowhere => {}
+            }
+        }
         self.world.settle(number);
-        for packet in packets {
+        if woke && self.steals == 0 { self.resume(number, false, setting, all) } else { Ok(()) }
+    }
+
+    /// Carries out one output: whether a message was sent, and whether the thread was woken.
+    fn carry_out(
+        &mut self,
+        number: usize,
+        hasty: Option<(PageNumber, Access)>,
+    ) -> Result<(bool, bool), Violation> {
+        let hasty = hasty.filter(|_| self.threads[number].doing.is_some());
+        let Effects { packet, woken, discarded, ran, .. } = self.world.carry_out(number, hasty)?;
+        let sent = packet.is_some();
+        if let Some(packet) = packet {
             let at = self.packets.binary_search(&packet).unwrap_or_else(|at| at);
             self.packets.insert(at, packet);
         }
@@ -515,16 +617,16 @@ impl<C: Conduct> State<C> {
         }
         if let Some((page, _)) = thread.doing
             && thread.blocked
-            && (woken.iter().any(|run| run.contains(page)) || woken_extents.contains(&page.extent()))
+            && woken.is_some_and(|run| run.contains(page))
         {
             thread.blocked = false;
             woke = true;
         }
-        if !discarded.is_empty() {
+        if discarded.is_some() {
             let run = Run { first: EXTENT.first_page(), count: 2 };
             no_resurrection::check(&self.world, run, self.floor)?;
             self.world.oracle.end_discard(TOKEN, self.floor);
         }
-        if woke && self.steals == 0 { self.resume(number, false, setting, all) } else { Ok(()) }
+        Ok((sent, woke))
     }
 }

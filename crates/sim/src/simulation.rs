@@ -1,6 +1,6 @@
 //! One long random history of a cluster, all of it decided by one number.
 
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::fmt::Write as _;
 
 use banyan_core::address::{Access, ExtentNumber, Microseconds, NodeId, PageNumber, Run};
@@ -41,6 +41,8 @@ pub struct Shape {
     pub pauses: u64,
     /// What the nodes are told.
     pub policy: Policy,
+    /// Steps, of a hundred, between whose outputs time passes; the others are done in one moment.
+    pub interruptions: u64,
 }
 
 impl Shape {
@@ -69,6 +71,7 @@ impl Shape {
                 give_empty: random.percent(70),
                 ..Policy::default()
             },
+            interruptions: 5 + random.below(60),
         }
     }
 }
@@ -108,7 +111,12 @@ enum Event {
     Deliver(Packet),
     Run(usize),
     Registered(usize),
+    /// A node carries out the next output, or takes the next input that came meanwhile.
+    GoOn(usize),
 }
+
+/// An input, and the pages that came with it.
+type Arrival = (Input, Vec<(PageNumber, Value)>);
 
 struct Scheduled {
     time: u64,
@@ -157,6 +165,10 @@ struct Simulation<C> {
     threads: Vec<Thread>,
     queue: BinaryHeap<Scheduled>,
     paused: Vec<u64>,
+    /// Nodes between whose outputs time passes in the step under way.
+    interrupted: Vec<bool>,
+    /// What came to each node while a step of it was under way.
+    backlog: Vec<VecDeque<Arrival>>,
     floors: BTreeMap<Token, (Run, Value)>,
     order: u64,
     now: u64,
@@ -181,7 +193,16 @@ pub fn run_with<C: Conduct>(
     conduct: &C,
     trace: Option<String>,
 ) -> (Result<Tally, Failure>, Option<String>) {
-    let shape = Shape::of_seed(seed);
+    run_shape(seed, Shape::of_seed(seed), conduct, trace)
+}
+
+/// Runs it with another shape than that of its number.
+pub fn run_shape<C: Conduct>(
+    seed: u64,
+    shape: Shape,
+    conduct: &C,
+    trace: Option<String>,
+) -> (Result<Tally, Failure>, Option<String>) {
     let mut random = Random::new(seed);
     let mut extents = Vec::new();
     let mut pages = Vec::new();
@@ -203,7 +224,7 @@ pub fn run_with<C: Conduct>(
             threads.push(Thread { site, left: shape.operations, doing: Doing::Nothing, cursor });
         }
     }
-    let paused = vec![0; usize::from(shape.nodes)];
+    let nodes = usize::from(shape.nodes);
     let mut simulation = Simulation {
         shape,
         random,
@@ -211,7 +232,9 @@ pub fn run_with<C: Conduct>(
         pages,
         threads,
         queue: BinaryHeap::new(),
-        paused,
+        paused: vec![0; nodes],
+        interrupted: vec![false; nodes],
+        backlog: vec![VecDeque::new(); nodes],
         floors: BTreeMap::new(),
         order: 0,
         now: 1,
@@ -279,7 +302,8 @@ impl<C: Conduct> Simulation<C> {
             let deadline = self.world.sites[number].node.next_deadline()?;
             Some((deadline.0.max(self.paused[number]).max(self.now), number))
         };
-        let tick = (0..self.paused.len()).filter_map(due).min();
+        let free = (0..self.paused.len()).filter(|number| !self.world.is_busy(*number));
+        let tick = free.filter_map(due).min();
         let event = self.queue.peek().map(|scheduled| scheduled.time);
         match (tick, event) {
             (None, None) => Ok(false),
@@ -302,7 +326,7 @@ impl<C: Conduct> Simulation<C> {
         let site = match &event {
             Event::Deliver(packet) => usize::from(packet.to.get()),
             Event::Run(thread) => self.threads[*thread].site,
-            Event::Registered(site) => *site,
+            Event::Registered(site) | Event::GoOn(site) => *site,
         };
         // Between pauses a node gets time to work off what came meanwhile.
         let rested = self.now > self.paused[site] + 20_000;
@@ -322,10 +346,12 @@ impl<C: Conduct> Simulation<C> {
                 let input = Input::Receive { from: packet.from, message: packet.message };
                 self.step(site, input, &packet.pages)
             }
-            Event::Registered(site) => match self.world.registered(site) {
-                Some(input) => self.step(site, input, &[]),
-                None => Ok(()),
-            },
+            Event::Registered(site) => {
+                let busy = self.world.is_busy(site);
+                self.registered(site)?;
+                if busy { Ok(()) } else { self.go_on(site) }
+            }
+            Event::GoOn(site) => self.go_on(site),
             Event::Run(thread) => self.run_thread(thread),
         }
     }
@@ -401,35 +427,81 @@ impl<C: Conduct> Simulation<C> {
         self.schedule(delay, Event::Run(index));
     }
 
+    /// Gives a node an input, now or when it is done with what it does.
     fn step(&mut self, number: usize, input: Input, pages: &[(PageNumber, Value)]) -> Result<(), Violation> {
+        if self.world.is_busy(number) {
+            self.backlog[number].push_back((input, pages.to_vec()));
+            return Ok(());
+        }
+        self.world.begin(number, Microseconds(self.now), input, pages)?;
+        self.interrupted[number] = self.random.percent(self.shape.interruptions);
+        self.go_on(number)
+    }
+
+    /// Tells a node that an extent is registered, which it may be told in the middle of a step.
+    fn registered(&mut self, number: usize) -> Result<(), Violation> {
+        match self.world.registered(number) {
+            Some(input) => self.world.begin(number, Microseconds(self.now), input, &[]),
+            None => Ok(()),
+        }
+    }
+
+    /// Carries out outputs: all, or up to where the node is interrupted.
+    fn go_on(&mut self, number: usize) -> Result<(), Violation> {
         self.acted = number;
-        let effects = self.world.step(number, Microseconds(self.now), input, pages, None)?;
-        let Effects { packets, woken, woken_extents, acquired, discarded, ran: _ } = effects;
-        for packet in packets {
+        if !self.world.is_busy(number)
+            && let Some((input, pages)) = self.backlog[number].pop_front()
+        {
+            return self.step(number, input, &pages);
+        }
+        while self.world.is_busy(number) {
+            let effects = self.world.carry_out(number, None)?;
+            self.follow(number, effects)?;
+            if self.interrupted[number] && self.world.is_busy(number) {
+                // Mostly as long as a system call takes, or else long enough for an answer of another node.
+                let most = if self.random.percent(60) { 4 } else { self.shape.delay * 4 };
+                let delay = self.random.below(most);
+                self.schedule(delay, Event::GoOn(number));
+                return Ok(());
+            }
+        }
+        if !self.backlog[number].is_empty() {
+            self.schedule(0, Event::GoOn(number));
+        }
+        Ok(())
+    }
+
+    /// What follows from an output.
+    fn follow(&mut self, number: usize, effects: Effects) -> Result<(), Violation> {
+        let Effects { packet, woken, acquired, discarded, registered, ran: _ } = effects;
+        if let Some(packet) = packet {
             self.send(packet);
         }
-        if !self.world.sites[number].registering.is_empty() {
-            let delay = self.random.below(40);
-            self.schedule(delay, Event::Registered(number));
+        if registered {
+            // A driver answers at once; the machine does not depend on that.
+            if self.random.percent(50) {
+                self.registered(number)?;
+            } else {
+                let delay = self.random.below(40);
+                self.schedule(delay, Event::Registered(number));
+            }
         }
         for index in 0..self.threads.len() {
             let Doing::Waiting(page, access) = self.threads[index].doing else { continue };
             let here = self.threads[index].site == number;
-            let covered =
-                woken.iter().any(|run| run.contains(page)) || woken_extents.contains(&page.extent());
-            if here && covered {
+            if here && woken.is_some_and(|run| run.contains(page)) {
                 self.threads[index].doing = Doing::Access(page, access);
                 let delay = self.random.below(10);
                 self.schedule(delay, Event::Run(index));
             }
         }
-        for token in &discarded {
-            if let Some((run, floor)) = self.floors.remove(token) {
-                no_resurrection::check(&self.world, run, floor)?;
-                self.world.oracle.end_discard(*token, floor);
-            }
+        if let Some(token) = discarded
+            && let Some((run, floor)) = self.floors.remove(&token)
+        {
+            no_resurrection::check(&self.world, run, floor)?;
+            self.world.oracle.end_discard(token, floor);
         }
-        for token in acquired.into_iter().chain(discarded) {
+        if let Some(token) = acquired.or(discarded) {
             let waiting = self.threads.iter().position(|thread| thread.doing == Doing::Token(token));
             if let Some(index) = waiting {
                 self.finish(index);

@@ -1,7 +1,8 @@
 //! The nodes, their memory, and what the program may see in it.
 //!
-//! A page's contents are one number: which write it was last written by. Outputs are carried out as a driver must. Who
-//! acts next, and what becomes of messages, is up to the simulation or the explorer.
+//! A page's contents are one number: which write it was last written by. Outputs are carried out as a driver must, but
+//! one at a time: other nodes, and the threads of all, can act between any two outputs of a step. Who acts next, and
+//! what becomes of messages, is up to the simulation or the explorer.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{Hash, Hasher};
@@ -23,7 +24,8 @@ pub struct Slot {
     pub value: Value,
     /// What threads can do without a fault.
     pub mapped: Option<Access>,
-    /// When write access was last granted; zero if never. Only the simulation, which has a clock, fills this in.
+    /// When the step began that last granted write access; zero if none did. Only the simulation, which has a clock,
+    /// fills this in.
     pub granted: u64,
 }
 
@@ -64,6 +66,12 @@ pub struct Site<C> {
     pub replica: Replica,
     /// Extents just registered, and whether they were empty then; the machine is not yet told.
     pub registering: VecDeque<(ExtentNumber, bool)>,
+    /// Outputs of the step under way that are not carried out yet.
+    outputs: VecDeque<Output>,
+    /// The pages that came with its message.
+    frame: Vec<(PageNumber, Value)>,
+    /// When it began.
+    begun: Microseconds,
     hash: u64,
 }
 
@@ -82,19 +90,19 @@ pub struct Packet {
     pub pages: Vec<(PageNumber, Value)>,
 }
 
-/// What came of a step, beside changes of memory.
+/// What came of an output, beside changes of memory.
 #[derive(Debug, Default)]
 pub struct Effects {
     /// To be delivered, or not.
-    pub packets: Vec<Packet>,
+    pub packet: Option<Packet>,
     /// Pages whose waiters run again.
-    pub woken: Vec<Run>,
-    /// Extents whose waiters run again.
-    pub woken_extents: Vec<ExtentNumber>,
-    /// Acquisitions that ended.
-    pub acquired: Vec<Token>,
-    /// Discards that ended.
-    pub discarded: Vec<Token>,
+    pub woken: Option<Run>,
+    /// An acquisition that ended.
+    pub acquired: Option<Token>,
+    /// A discard that ended.
+    pub discarded: Option<Token>,
+    /// An extent was registered, which the machine is to be told.
+    pub registered: bool,
     /// The hasty thread has had its access.
     pub ran: bool,
 }
@@ -278,6 +286,8 @@ impl<C: Conduct> Site<C> {
         self.node.hash(&mut hasher);
         self.replica.hash(&mut hasher);
         self.registering.hash(&mut hasher);
+        self.outputs.hash(&mut hasher);
+        self.frame.hash(&mut hasher);
         self.hash = hasher.finish();
     }
 }
@@ -292,7 +302,15 @@ impl<C: Conduct> World<C> {
             };
             let replica =
                 Replica { native: extents.iter().filter_map(native).collect(), ..Replica::default() };
-            let mut site = Site { node, replica, registering: VecDeque::new(), hash: 0 };
+            let mut site = Site {
+                node,
+                replica,
+                registering: VecDeque::new(),
+                outputs: VecDeque::new(),
+                frame: Vec::new(),
+                begun: Microseconds(0),
+                hash: 0,
+            };
             let mut outputs = Vec::new();
             for (extent, owner) in extents.iter().filter(|(_, owner)| *owner != home) {
                 let extents = banyan_core::coherence::Extents { first: *extent, count: 1 };
@@ -347,126 +365,155 @@ impl<C: Conduct> World<C> {
         Some(Input::Shared { extent, empty })
     }
 
-    /// One step of one node, whose outputs are carried out. A `hasty` thread has its access the moment that it can.
+    /// Is a step of this node under way? Then it takes no input but the answer to a registration, as in a driver that
+    /// holds a lock meanwhile. Its threads go on.
+    #[must_use]
+    pub fn is_busy(&self, number: usize) -> bool {
+        !self.sites[number].outputs.is_empty()
+    }
+
+    /// Begins a step of a node, whose outputs are then to be carried out. The answer to a registration may come while a
+    /// step is under way, and its outputs come after the others.
     ///
     /// # Errors
-    /// When an invariant that concerns single outputs is broken.
-    pub fn step(
+    /// If a step of the node is under way.
+    pub fn begin(
         &mut self,
         number: usize,
         now: Microseconds,
         input: Input,
         pages: &[(PageNumber, Value)],
+    ) -> Result<(), Violation> {
+        let busy = self.is_busy(number);
+        if busy && !matches!(input, Input::Shared { .. }) {
+            return Err(nothing_rejected::broken(format!("node {number} is busy, and was given {input:?}")));
+        }
+        let site = Rc::make_mut(&mut self.sites[number]);
+        let mut outputs = Vec::new();
+        site.node.step(now, input, &mut outputs);
+        if !busy && !outputs.is_empty() {
+            site.frame.extend_from_slice(pages);
+            site.begun = now;
+        }
+        site.outputs.extend(outputs);
+        Ok(())
+    }
+
+    /// Carries out the next output of the step of a node that is under way. A `hasty` thread has its access the moment
+    /// that it can.
+    ///
+    /// # Errors
+    /// When an invariant that concerns single outputs is broken.
+    pub fn carry_out(
+        &mut self,
+        number: usize,
         hasty: Option<(PageNumber, Access)>,
     ) -> Result<Effects, Violation> {
         let hold = self.hold;
         let from =
             NodeId::new(number as u8).ok_or_else(|| nothing_rejected::broken("no such node".into()))?;
-        let site = Rc::make_mut(&mut self.sites[number]);
-        let mut outputs = Vec::new();
-        site.node.step(now, input, &mut outputs);
         let mut effects = Effects::default();
-        let taken = |slots: &BTreeMap<PageNumber, Slot>, run: Run| match hold {
-            Some(hold) => minimum_hold::check(number, slots, run, now, hold),
-            None => Ok(()),
-        };
-        for output in outputs {
-            if let Some((page, access)) = hasty.filter(|_| !effects.ran) {
-                let thread = (number, page, access);
-                let done = perform(&mut self.oracle, &mut site.replica, &mut self.touched, thread)?;
-                effects.ran = done.is_some();
+        let site = Rc::make_mut(&mut self.sites[number]);
+        let Some(output) = site.outputs.pop_front() else { return Ok(effects) };
+        if let Some((page, access)) = hasty {
+            let thread = (number, page, access);
+            let done = perform(&mut self.oracle, &mut site.replica, &mut self.touched, thread)?;
+            effects.ran = done.is_some();
+        }
+        self.touched.extend(changed(&output));
+        let now = site.begun;
+        let Replica { slots, native, retained } = &mut site.replica;
+        match output {
+            Output::Share { extent } => {
+                native.remove(&extent);
+                let empty = !slots.keys().any(|page| page.extent() == extent);
+                site.registering.push_back((extent, empty));
+                effects.registered = true;
             }
-            let Replica { slots, native, retained } = &mut site.replica;
-            self.touched.extend(changed(&output));
-            match output {
-                Output::Share { extent } => {
-                    native.remove(&extent);
-                    let empty = !slots.keys().any(|page| page.extent() == extent);
-                    site.registering.push_back((extent, empty));
-                }
-                Output::Native { extent } => {
-                    native.insert(extent);
-                    effects.woken_extents.push(extent);
-                }
-                Output::Send { to, lane, message, contents } => {
-                    let run =
-                        if let Message::Grant { run, .. } = message { run } else { Run::one(PageNumber(0)) };
-                    let pages = match contents {
-                        Contents::None => Vec::new(),
-                        Contents::Replica => copy_is_final::read(number, slots, run)?,
-                        Contents::Retained => {
-                            let Message::Grant { transaction, .. } = message else {
-                                return Err(nothing_rejected::broken(format!("contents with {message:?}")));
-                            };
-                            retained
-                                .get(&(run.first.extent(), transaction))
-                                .cloned()
-                                .ok_or_else(|| no_lost_write::not_retained(number, run, transaction))?
-                        }
-                    };
-                    effects.packets.push(Packet { from, to, lane, message, pages });
-                }
-                Output::Install { run, access, marker } => {
-                    for page in run.pages() {
-                        let value = pages
-                            .iter()
-                            .find(|(carried, _)| *carried == page)
-                            .map(|(_, value)| *value)
-                            .ok_or_else(|| {
-                                nothing_rejected::broken(format!("{page:?} is not in the frame"))
-                            })?;
-                        let mapped = (marker != Some(page)).then_some(access);
-                        let granted = if access == Access::Write && hold.is_some() { now.0 } else { 0 };
-                        slots.insert(page, Slot { value, mapped, granted });
+            Output::Native { extent } => {
+                native.insert(extent);
+                effects.woken = Some(extent.run());
+            }
+            Output::Send { to, lane, message, contents } => {
+                let run =
+                    if let Message::Grant { run, .. } = message { run } else { Run::one(PageNumber(0)) };
+                let pages = match contents {
+                    Contents::None => Vec::new(),
+                    Contents::Replica => copy_is_final::read(number, slots, run)?,
+                    Contents::Retained => {
+                        let Message::Grant { transaction, .. } = message else {
+                            return Err(nothing_rejected::broken(format!("contents with {message:?}")));
+                        };
+                        retained
+                            .get(&(run.first.extent(), transaction))
+                            .cloned()
+                            .ok_or_else(|| no_lost_write::not_retained(number, run, transaction))?
                     }
-                    effects.woken.push(run);
+                };
+                effects.packet = Some(Packet { from, to, lane, message, pages });
+            }
+            Output::Install { run, access, marker } => {
+                for page in run.pages() {
+                    let carried = site.frame.iter().find(|(carried, _)| *carried == page);
+                    let value = carried
+                        .map(|(_, value)| *value)
+                        .ok_or_else(|| nothing_rejected::broken(format!("{page:?} is not in the frame")))?;
+                    let mapped = (marker != Some(page)).then_some(access);
+                    let granted = if access == Access::Write && hold.is_some() { now.0 } else { 0 };
+                    slots.insert(page, Slot { value, mapped, granted });
                 }
-                Output::Upgrade { run } => {
-                    for page in run.pages() {
-                        // A hole that was write-protected stays unmapped, but a hasty thread has it mapped at once.
-                        if hasty.is_some_and(|(wanted, _)| wanted == page) {
-                            let hole = Slot { value: 0, mapped: None, granted: 0 };
-                            slots.entry(page).or_insert(hole).mapped = Some(Access::Write);
-                        }
-                        if let Some(slot) = slots.get_mut(&page) {
-                            slot.mapped = slot.mapped.map(|_| Access::Write);
-                            slot.granted = if hold.is_some() { now.0 } else { 0 };
-                        }
+                effects.woken = Some(run);
+            }
+            Output::Upgrade { run } => {
+                for page in run.pages() {
+                    // A hole that was write-protected stays unmapped, but a hasty thread has it mapped at once.
+                    if hasty.is_some_and(|(wanted, _)| wanted == page) {
+                        let hole = Slot { value: 0, mapped: None, granted: 0 };
+                        slots.entry(page).or_insert(hole).mapped = Some(Access::Write);
                     }
-                    effects.woken.push(run);
-                }
-                Output::Downgrade { run } => {
-                    taken(slots, run)?;
-                    for page in run.pages() {
-                        if let Some(slot) = slots.get_mut(&page) {
-                            slot.mapped = slot.mapped.map(|_| Access::Read);
-                        }
+                    if let Some(slot) = slots.get_mut(&page) {
+                        slot.mapped = slot.mapped.map(|_| Access::Write);
+                        slot.granted = if hold.is_some() { now.0 } else { 0 };
                     }
                 }
-                Output::Invalidate { run } => slots.retain(|page, _| !run.contains(*page)),
-                Output::Wake { run, access } => {
-                    for page in run.pages() {
-                        let slot = slots.entry(page).or_insert(Slot { value: 0, mapped: None, granted: 0 });
-                        slot.mapped = Some(access);
+                effects.woken = Some(run);
+            }
+            Output::Downgrade { run } => {
+                if let Some(hold) = hold {
+                    minimum_hold::check(number, slots, run, now, hold)?;
+                }
+                for page in run.pages() {
+                    if let Some(slot) = slots.get_mut(&page) {
+                        slot.mapped = slot.mapped.map(|_| Access::Read);
                     }
-                    effects.woken.push(run);
-                }
-                Output::Retain { run, transaction } => {
-                    let pages = copy_is_final::read(number, slots, run)?;
-                    retained.insert((run.first.extent(), transaction), pages);
-                }
-                Output::Release { run, transaction } => {
-                    retained.remove(&(run.first.extent(), transaction));
-                }
-                Output::Acquired { token } => effects.acquired.push(token),
-                Output::Discarded { token } => effects.discarded.push(token),
-                Output::Reject { from, reason } => {
-                    return Err(nothing_rejected::broken(format!("node {number} rejected {from}: {reason}")));
-                }
-                Output::Fatal { reason } => {
-                    return Err(nothing_rejected::broken(format!("node {number} died: {reason}")));
                 }
             }
+            Output::Invalidate { run } => slots.retain(|page, _| !run.contains(*page)),
+            Output::Wake { run, access } => {
+                for page in run.pages() {
+                    let slot = slots.entry(page).or_insert(Slot { value: 0, mapped: None, granted: 0 });
+                    slot.mapped = Some(access);
+                }
+                effects.woken = Some(run);
+            }
+            Output::Retain { run, transaction } => {
+                let pages = copy_is_final::read(number, slots, run)?;
+                retained.insert((run.first.extent(), transaction), pages);
+            }
+            Output::Release { run, transaction } => {
+                retained.remove(&(run.first.extent(), transaction));
+            }
+            Output::Acquired { token } => effects.acquired = Some(token),
+            Output::Discarded { token } => effects.discarded = Some(token),
+            Output::Reject { from, reason } => {
+                return Err(nothing_rejected::broken(format!("node {number} rejected {from}: {reason}")));
+            }
+            Output::Fatal { reason } => {
+                return Err(nothing_rejected::broken(format!("node {number} died: {reason}")));
+            }
+        }
+        if site.outputs.is_empty() {
+            site.frame.clear();
         }
         Ok(effects)
     }

@@ -2,8 +2,8 @@
 #![forbid(unsafe_code)]
 
 use banyan_core::coherence::{Faithful, MUTATIONS, Mutant, Mutation};
-use banyan_sim::explorer::{self, Order};
-use banyan_sim::simulation;
+use banyan_sim::explorer::{self, Breaks, Order, Setting};
+use banyan_sim::simulation::{self, Shape};
 
 #[test]
 fn random_histories_keep_every_invariant() {
@@ -56,4 +56,25 @@ fn every_mistake_is_noticed() {
         }
     }
     assert!(unnoticed.is_empty(), "unnoticed: {unnoticed:?}");
+}
+
+/// Only a world in which others act between two outputs of a step can tell in which order they were: where every step
+/// is one event, a grant that leaves before the page is dropped does no harm.
+#[test]
+fn a_grant_before_the_drop_shows_only_between_outputs() {
+    let mutant = Mutant(Mutation::GrantBeforeDrop);
+    for seed in 0..300 {
+        let whole = Shape { interruptions: 0, ..Shape::of_seed(seed) };
+        if let (Err(failure), _) = simulation::run_shape(seed, whole, &mutant, None) {
+            panic!("{failure}");
+        }
+    }
+    for setting in explorer::settings() {
+        let whole = Setting { breaks: Breaks::Nowhere, ..setting };
+        if let Err(counterexample) = explorer::explore(&whole, &mutant, Order::Nearest, 20_000) {
+            panic!("{}: {counterexample}", whole.name);
+        }
+    }
+    let (simulated, explored) = noticed(Mutation::GrantBeforeDrop);
+    assert!(simulated.is_some() && explored.is_some());
 }

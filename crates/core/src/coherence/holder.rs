@@ -66,12 +66,13 @@ impl<C: Conduct> Node<C> {
     }
 
     /// Sends pages to their requester. The order of the outputs matters: a page is protected before it is read, and
-    /// kept before it is dropped.
+    /// kept before it is dropped, and dropped before the grant leaves.
     fn supply(&mut self, order: &Order, outputs: &mut Outputs) {
         let Order { run, access, transaction, .. } = *order;
         let number = run.first.extent();
         let late_protection = self.conduct.makes(Mutation::CopyBeforeProtect);
         let keep_page = self.conduct.makes(Mutation::KeepGivenPage);
+        let late_drop = self.conduct.makes(Mutation::GrantBeforeDrop);
         let forget = self.conduct.makes(Mutation::ForgetRetention);
         let extent = self.extent(number);
         let writable = |page| (extent.page(page).held == Held::Exclusive).then_some(());
@@ -113,10 +114,13 @@ impl<C: Conduct> Node<C> {
                 }
                 // Dropped before the grant leaves: the requester may write as soon as it has it, and until the page
                 // is gone from here its old bytes can be read.
-                if !keep_page {
+                if !keep_page && !late_drop {
                     outputs.push(Output::Invalidate { run });
                 }
                 self.send_grant(order, Contents::Retained, outputs);
+                if late_drop {
+                    outputs.push(Output::Invalidate { run });
+                }
                 if forget {
                     outputs.push(Output::Release { run, transaction });
                 }

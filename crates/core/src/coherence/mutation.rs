@@ -16,6 +16,8 @@ pub enum Mutation {
     CopyBeforeProtect,
     /// Keep the page after giving it away.
     KeepGivenPage,
+    /// Let the grant of a write leave before the page is dropped.
+    GrantBeforeDrop,
     /// Do not keep the bytes that were given away until they are known to have arrived.
     ForgetRetention,
     /// Carry out a grant that is older than what was last done to the page.
@@ -45,11 +47,12 @@ pub enum Mutation {
 }
 
 /// Every mistake.
-pub const MUTATIONS: [Mutation; 17] = [
+pub const MUTATIONS: [Mutation; 18] = [
     Mutation::SkipInvalidate,
     Mutation::GrantBeforeAcknowledge,
     Mutation::CopyBeforeProtect,
     Mutation::KeepGivenPage,
+    Mutation::GrantBeforeDrop,
     Mutation::ForgetRetention,
     Mutation::AcceptStaleGrant,
     Mutation::SkipEpochCheck,
