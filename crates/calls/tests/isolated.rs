@@ -7,6 +7,7 @@ use banyan_calls::blob::Sharing;
 use banyan_calls::parallel::Group;
 use banyan_calls::{Blob, BlobStore, Blobs, CallError, isolated, spawn};
 use common::{call, open, options};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 #[isolated(deadline = "5s")]
@@ -56,8 +57,17 @@ fn slow(number: u64) -> u64 {
     number * number
 }
 
+/// All isolated functions of a process share its worker, so that a crash ends the calls that run beside it: tests that
+/// use them take turns.
+static WORKER: Mutex<()> = Mutex::new(());
+
+fn turn() -> MutexGuard<'static, ()> {
+    WORKER.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[test]
 fn functions_of_the_program_itself() {
+    let _turn = turn();
     assert_eq!(add(2, 40), Ok(42));
     let times: Vec<u32> = (0..100_000).collect();
     assert_eq!(reverse("abc".into(), times), Ok(("cba".into(), 4_999_950_000)), "through the bulk area");
@@ -71,6 +81,7 @@ fn functions_of_the_program_itself() {
 
 #[test]
 fn spawn_and_sync_keep_the_order_and_all_errors() {
+    let _turn = turn();
     let mut group = Group::new(4);
     for number in 0..12_u64 {
         spawn!(group, slow(number));
