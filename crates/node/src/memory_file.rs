@@ -56,23 +56,6 @@ impl MemoryFile {
         Ok(())
     }
 
-    /// Sends a range to a socket, from the page cache and without a copy here.
-    ///
-    /// # Errors
-    /// The system's.
-    pub fn send(&self, socket: impl AsFd, mut address: u64, mut length: u64) -> io::Result<()> {
-        while length > 0 {
-            let sent = rustix::io::retry_on_intr(|| {
-                rustix::fs::sendfile(&socket, &self.0, Some(&mut address), length as usize)
-            })?;
-            if sent == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            length -= sent as u64;
-        }
-        Ok(())
-    }
-
     /// Makes a range a hole, which takes it out of every mapping.
     ///
     /// # Errors

@@ -32,15 +32,6 @@ pub(super) fn read(memory: &MemoryFile, run: Run, out: &mut Vec<u8>, start: usiz
     Ok(pages_at + kept * PAGE)
 }
 
-/// The bitmap that says that all pages of a run follow.
-pub(super) fn full_bitmap(count: u32) -> Vec<u8> {
-    let mut bitmap = vec![0; bitmap_bytes(count)];
-    for index in 0..count as usize {
-        bitmap[index / 8] |= 1 << (index % 8);
-    }
-    bitmap
-}
-
 /// Writes the pages of `part` from the payload of a frame that carries `whole`.
 pub(super) fn write(memory: &MemoryFile, whole: Run, payload: &[u8], part: Run) -> io::Result<()> {
     let contents = Contents::new(whole, payload)

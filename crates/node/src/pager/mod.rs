@@ -26,7 +26,7 @@ use std::collections::HashMap;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 /// What ends a run from inside the pager.
@@ -50,7 +50,7 @@ pub enum PagerError {
 pub struct Pager {
     own: NodeId,
     process: u32,
-    memory: Arc<MemoryFile>,
+    memory: MemoryFile,
     faults: OnceLock<OwnedFd>,
     mesh: OnceLock<Mesh>,
     /// Ranges of the program's memory that this replica has mapped.
@@ -93,7 +93,7 @@ impl Pager {
         Self {
             own,
             process,
-            memory: Arc::new(memory),
+            memory,
             faults: OnceLock::new(),
             mesh: OnceLock::new(),
             mapped: RwLock::default(),
@@ -425,12 +425,6 @@ impl Pager {
         let Some(lanes) = self.mesh.get().and_then(|mesh| mesh.lanes(to.get())) else {
             return Err(PagerError::Fatal(format!("a message for {to}, which is not of this run")));
         };
-        if let (Lane::Bulk, Contents::Replica, Message::Grant { run, access: Access::Read, .. }) =
-            (lane, contents, message)
-            && self.send_run(&lanes.bulk, message, *run)
-        {
-            return Ok(());
-        }
         let mut frame = std::mem::take(&mut state.frame);
         if frame.len() < HEADER_BYTES {
             frame.resize(HEADER_BYTES, 0);
@@ -460,20 +454,6 @@ impl Pager {
         }
         state.frame = frame;
         Ok(())
-    }
-
-    /// Sends a long run for reading straight from the memory file. The pages are write-protected; they change only
-    /// after the reader has acknowledged a later transaction, and then it ignores this one. False if there is
-    /// nothing but zero pages to send, which another encoding does better.
-    fn send_run(&self, lane: &crate::transport::Lane, message: &Message, run: Run) -> bool {
-        let (address, length) = (run.first.address(), u64::from(run.count) * 4096);
-        if self.memory.is_empty(address, length).unwrap_or(false) {
-            return false;
-        }
-        let bitmap = contents::full_bitmap(run.count);
-        let header = encode_header(self.process, message, bitmap.len() as u32 + length as u32);
-        lane.send_memory(&[&header[..], &bitmap].concat(), &self.memory, address, length);
-        true
     }
 
     /// Counts how long the threads waited that waited for these pages.

@@ -6,7 +6,6 @@
 //!
 //! Lock order: after the pager's state lock; nothing is locked while the queue is.
 
-use crate::memory_file::MemoryFile;
 use rustix::net::SendFlags;
 use std::collections::VecDeque;
 use std::io;
@@ -27,30 +26,9 @@ pub struct Lane {
     sent_bytes: AtomicU64,
 }
 
-/// Something to send.
-#[derive(Debug)]
-enum Piece {
-    Bytes(Vec<u8>),
-    /// Bytes of the memory file, read when they are sent.
-    Memory {
-        memory: Arc<MemoryFile>,
-        address: u64,
-        length: u64,
-    },
-}
-
-impl Piece {
-    fn length(&self) -> u64 {
-        match self {
-            Self::Bytes(bytes) => bytes.len() as u64,
-            Self::Memory { length, .. } => *length,
-        }
-    }
-}
-
 #[derive(Debug, Default)]
 struct Queue {
-    waiting: VecDeque<Piece>,
+    waiting: VecDeque<Vec<u8>>,
     /// Bytes that wait.
     bytes: u64,
     /// The lane's thread is sending: nobody else may, or bytes would change places.
@@ -96,28 +74,11 @@ impl Lane {
                 }
             }
         }
-        if !rest.is_empty() {
-            self.wait(&mut queue, [Piece::Bytes(rest.to_vec())]);
+        if rest.is_empty() {
+            return;
         }
-    }
-
-    /// Sends `head` and then a range of the memory file, which goes from page cache to socket without being copied
-    /// here. The bytes are those that the memory has when the lane's thread gets there, not those of now: that is
-    /// right only for pages whose receiver must have been told before they change, and who then ignores them.
-    pub fn send_memory(&self, head: &[u8], memory: &Arc<MemoryFile>, address: u64, length: u64) {
-        self.sent_bytes.fetch_add(head.len() as u64 + length, Ordering::Relaxed);
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        if !queue.closed {
-            let memory = Arc::clone(memory);
-            self.wait(&mut queue, [Piece::Bytes(head.to_vec()), Piece::Memory { memory, address, length }]);
-        }
-    }
-
-    fn wait(&self, queue: &mut Queue, pieces: impl IntoIterator<Item = Piece>) {
-        for piece in pieces {
-            queue.bytes += piece.length();
-            queue.waiting.push_back(piece);
-        }
+        queue.bytes += rest.len() as u64;
+        queue.waiting.push_back(rest.to_vec());
         if queue.bytes > QUEUE_MAX {
             let _ = self.stream.shutdown(std::net::Shutdown::Both);
             queue.closed = true;
@@ -147,13 +108,10 @@ impl Lane {
                 return;
             }
             let Some(piece) = queue.waiting.pop_front() else { continue };
-            queue.bytes -= piece.length();
+            queue.bytes -= piece.len() as u64;
             queue.sending = true;
             drop(queue);
-            let sent = match &piece {
-                Piece::Bytes(bytes) => send_all(&self.stream, bytes),
-                Piece::Memory { memory, address, length } => memory.send(&self.stream, *address, *length),
-            };
+            let sent = send_all(&self.stream, &piece);
             queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
             queue.sending = false;
             if sent.is_err() {
