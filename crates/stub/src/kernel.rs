@@ -88,7 +88,14 @@ pub fn futex_wake_own(word: u64) {
 /// `pthread_join` and robust locks wait.
 pub fn futex_wake_shared(word: u64) {
     const FUTEX_WAKE: u64 = 1;
-    let _ = raw(linux::__NR_futex, [word, FUTEX_WAKE, 1, 0, 0, 0]);
+    /// A shared key is made from the page. If the pager takes the page away between the kernel's finding it and
+    /// looking at its file, the call fails with EFAULT, and a wake that is not repeated is a join that hangs.
+    const TRIES: usize = 1000;
+    for _ in 0..TRIES {
+        if raw(linux::__NR_futex, [word, FUTEX_WAKE, 1, 0, 0, 0]) != Errno::EFAULT.negated() {
+            return;
+        }
+    }
 }
 
 /// Sends all bytes on a stream socket, without SIGPIPE.

@@ -49,7 +49,7 @@ fn start_carrier(connection: i32, thread_id: u64) -> i64 {
     let started = thread::allocate(Role::Carrier).and_then(|thread| {
         thread.connection.set(connection);
         thread.thread_id.store(thread_id as u32, Ordering::Relaxed);
-        thread::spawn(thread, carrier::begin)
+        thread::spawn(thread, carrier::begin, 0)
     });
     match started {
         Ok(id) => i64::from(id),

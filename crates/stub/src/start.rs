@@ -98,7 +98,7 @@ fn hello(socket: i32) {
 fn run(instruction: u64, stack: u64) -> ! {
     let mask = signals::block_all();
     let started = thread::allocate(Role::Service)
-        .and_then(|service| thread::spawn(service, service::serve))
+        .and_then(|service| thread::spawn(service, service::serve, 0))
         .and_then(|_| signals::start(trap::on_trap, fault::on_fault))
         .and_then(|()| thread::allocate(Role::Home));
     let Ok(first) = started else { report::fail(&["banyan: the first thread cannot be started"]) };

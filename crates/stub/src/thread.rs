@@ -67,7 +67,7 @@ pub struct Thread {
     pub sigsys_blocked: Cell<u64>,
     /// Node on which the thread executes.
     pub node: AtomicU32,
-    /// What the thread starts with: frame, FS base, words for the tid, connection.
+    /// What the thread starts with: frame, FS base, the child's word for the tid.
     start: Cell<Start>,
     /// Faults resolved by another thread since this one last asked; see `fault`.
     pub learned: Cell<u64>,
@@ -80,7 +80,6 @@ pub struct Thread {
 struct Start {
     frame: u64,
     fs_base: u64,
-    parent_word: u64,
     child_word: u64,
 }
 
@@ -215,17 +214,23 @@ pub fn count_first() {
 }
 
 /// Starts an OS thread that shares everything with this one and calls `entry(thread)` on the block's stack, with
-/// all signals blocked as they are in the caller. Returns its id.
+/// all signals blocked as they are in the caller. Returns its id, which the kernel also stores in `parent_word` of the
+/// program, if there is one, before the new thread runs: any later, and the thread may have ended and cleared it.
 ///
 /// # Errors
 /// The kernel's.
-pub fn spawn(thread: &'static Thread, entry: extern "C" fn(&'static Thread) -> !) -> Result<u32, Errno> {
+pub fn spawn(
+    thread: &'static Thread,
+    entry: extern "C" fn(&'static Thread) -> !,
+    parent_word: u64,
+) -> Result<u32, Errno> {
     const FLAGS: u64 = (linux::CLONE_VM
         | linux::CLONE_FS
         | linux::CLONE_FILES
         | linux::CLONE_SIGHAND
         | linux::CLONE_THREAD
         | linux::CLONE_SYSVSEM) as u64;
+    let parent = if parent_word == 0 { 0 } else { u64::from(linux::CLONE_PARENT_SETTID) };
     let result: i64;
     // SAFETY: the child starts on its own fresh stack with the two registers that it needs and never returns
     // from `entry`; the parent only sees rax, rcx and r11 change.
@@ -240,9 +245,9 @@ pub fn spawn(thread: &'static Thread, entry: extern "C" fn(&'static Thread) -> !
             "ud2",
             "2:",
             inlateout("rax") u64::from(linux::__NR_clone) => result,
-            in("rdi") FLAGS,
+            in("rdi") FLAGS | parent,
             in("rsi") thread.stack_top(),
-            in("rdx") 0_u64, in("r10") 0_u64, in("r8") 0_u64,
+            in("rdx") parent_word, in("r10") 0_u64, in("r8") 0_u64,
             in("r12") core::ptr::from_ref(thread),
             in("r13") entry as usize,
             lateout("rcx") _, lateout("r11") _,
@@ -287,18 +292,11 @@ pub fn create(creation: &Creation) -> i64 {
     thread.start.set(Start {
         frame: creation.frame,
         fs_base: creation.fs_base,
-        parent_word,
         child_word: wants(linux::CLONE_CHILD_SETTID, creation.child_word),
     });
     LIVE.fetch_add(1, Ordering::Relaxed);
-    match spawn(thread, begin) {
-        Ok(id) => {
-            // Both sides store it: it must be there before either continues.
-            if parent_word != 0 {
-                let _ = memory::store_u32(parent_word, id);
-            }
-            i64::from(id)
-        }
+    match spawn(thread, begin, parent_word) {
+        Ok(id) => i64::from(id),
         Err(error) => {
             LIVE.fetch_sub(1, Ordering::Relaxed);
             thread.used.store(0, Ordering::Release);
@@ -313,10 +311,8 @@ extern "C" fn begin(thread: &'static Thread) -> ! {
     let id = kernel::thread_id();
     thread.thread_id.store(id, Ordering::Relaxed);
     let start = thread.start.get();
-    for word in [start.parent_word, start.child_word] {
-        if word != 0 {
-            let _ = memory::store_u32(word, id);
-        }
+    if start.child_word != 0 {
+        let _ = memory::store_u32(start.child_word, id);
     }
     let node = thread.node.load(Ordering::Relaxed);
     if node != 0 {
