@@ -66,6 +66,8 @@ pub struct Setting {
     pub batches: bool,
     /// Whether pages are held a minimum time.
     pub hold: bool,
+    /// Whether a page that one node after another has read and written is given to its readers for writing.
+    pub migrates: bool,
     /// Where a step can be interrupted.
     pub breaks: Breaks,
 }
@@ -86,6 +88,7 @@ impl Setting {
         give_empty: false,
         batches: false,
         hold: false,
+        migrates: false,
         breaks: Breaks::Nowhere,
     };
 }
@@ -136,6 +139,20 @@ pub fn settings() -> Vec<Setting> {
             ..one.clone()
         },
         Setting { name: "minimum hold", operations: vec![1, 2, 1], hold: true, ..one.clone() },
+        Setting {
+            name: "migrating page",
+            operations: vec![1, 2, 2],
+            migrates: true,
+            losses: 1,
+            ..one.clone()
+        },
+        Setting {
+            name: "migrating page, interrupted",
+            operations: vec![1, 2, 2],
+            migrates: true,
+            breaks: Breaks::AfterSend,
+            ..one.clone()
+        },
         Setting { name: "interrupted", breaks: Breaks::Everywhere, ..one.clone() },
         Setting { name: "interrupted after sending", breaks: Breaks::AfterSend, ..base },
         Setting {
@@ -354,6 +371,7 @@ impl<C: Conduct> State<C> {
             hold: Microseconds(u64::from(setting.hold)),
             retry: Microseconds(1),
             window_first: 0,
+            migrates_after: u8::from(setting.migrates),
             give_empty: setting.give_empty,
             ..Policy::default()
         };

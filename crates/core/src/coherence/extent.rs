@@ -12,6 +12,8 @@ use banyan_wire::address::{
 };
 use banyan_wire::coherence::{Holders, Ledger};
 
+use super::migration::Migration;
+
 /// What this node may do with a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Held {
@@ -70,6 +72,7 @@ pub(super) struct Entry {
     pub(super) held_until: Microseconds,
     /// How often write access went from one node to another.
     pub(super) moves: u32,
+    pub(super) migration: Migration,
 }
 
 /// A transfer that the owner waits for.
@@ -150,13 +153,14 @@ impl Directory {
         &mut self.entries[page.index()]
     }
 
-    const fn untouched(&self) -> Entry {
+    fn untouched(&self) -> Entry {
         Entry {
             holders: Holders::Writer(self.origin),
             written: Transaction(0),
             busy: Transaction(0),
             held_until: Microseconds(0),
             moves: 0,
+            migration: Migration::default(),
         }
     }
 }

@@ -11,6 +11,7 @@ use banyan_wire::address::{Epoch, ExtentNumber, NodeId, Run, Transaction};
 use banyan_wire::coherence::{Holders, Ledger, LedgerPage, Message};
 
 use super::extent::{Directory, Entry, Held, Leaving};
+use super::migration::Migration;
 use super::timer::Timer;
 use super::{Conduct, Contents, Mutation, Node, Outcome, Output, Outputs, Problem};
 
@@ -127,6 +128,7 @@ impl<C: Conduct> Node<C> {
                     busy: Transaction(0),
                     held_until,
                     moves: 0,
+                    migration: Migration::default(),
                 };
                 directory.entries.extend(ledger.pages.iter().map(entry));
                 let extent = self.extent(number);

@@ -23,6 +23,7 @@ mod extent;
 mod hand_over;
 mod holder;
 mod interface;
+mod migration;
 mod mutation;
 mod owner;
 mod policy;

@@ -146,9 +146,11 @@ impl<C: Conduct> Node<C> {
         let ignore_busy = self.conduct.makes(Mutation::IgnoreBusy);
         let ignore_hold = self.conduct.makes(Mutation::IgnoreHold);
         let trust = self.conduct.makes(Mutation::TrustDirectoryCopy);
+        let migrates_after = self.policy.migrates_after;
         let extent = self.extent(number);
         let epoch = extent.epoch;
         let Some(directory) = &mut extent.directory else { return true };
+        let asked = &Asked { access: wiser_access(directory, asked, migrates_after), ..*asked };
         let plan = |page| {
             let entry = directory.entry(page);
             let discards = directory.discard.is_some_and(|(run, _)| run.contains(page));
@@ -342,6 +344,7 @@ impl<C: Conduct> Node<C> {
         let number = run.first.extent();
         self.release(from, number, transaction, outputs);
         let (me, held_until) = (self.me, self.now.plus(self.policy.hold));
+        let migrates_after = self.policy.migrates_after;
         let Some(directory) = &mut self.extent(number).directory else { return Ok(()) };
         let Some(transfer) = directory.transfers.get(&transaction) else { return Ok(()) };
         let Purpose::Access { access, requester, source, .. } = transfer.purpose else {
@@ -365,6 +368,8 @@ impl<C: Conduct> Node<C> {
             };
             if access == Access::Write {
                 let moved = before != NodeSet::only(requester);
+                let readers = matches!(entry.holders, Holders::Readers { .. }).then_some(before);
+                entry.migration.written(migrates_after, requester, readers.unwrap_or(NodeSet::EMPTY));
                 entry.moves = entry.moves.saturating_add(u32::from(moved));
                 entry.holders = Holders::Writer(requester);
                 entry.written = transaction;
@@ -380,6 +385,19 @@ impl<C: Conduct> Node<C> {
             return Ok(());
         }
         self.serve_queue(number, outputs)
+    }
+}
+
+/// The access that is granted: that asked for, or more if the page is one that its readers soon write.
+fn wiser_access(directory: &mut Directory, asked: &Asked, migrates_after: u8) -> Access {
+    let page = asked.run.first;
+    let written_elsewhere =
+        matches!(directory.entry(page).holders, Holders::Writer(writer) if writer != asked.requester);
+    let one_page_read = asked.access == Access::Read && asked.demand && asked.run.count == 1;
+    if one_page_read && written_elsewhere && directory.entry_mut(page).migration.grants_write(migrates_after) {
+        Access::Write
+    } else {
+        asked.access
     }
 }
 

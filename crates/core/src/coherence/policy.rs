@@ -19,6 +19,9 @@ pub struct Policy {
     pub window_max: u32,
     /// How many windows are requested beyond the one that the reader has begun.
     pub windows_ahead: u32,
+    /// After so many times that nodes in turn read and then wrote a page, its readers get it for writing at once. Zero
+    /// turns this off.
+    pub migrates_after: u8,
     /// Whether an extent that is empty when first asked for becomes the asker's own.
     pub give_empty: bool,
 }
@@ -33,6 +36,7 @@ impl Default for Policy {
             window_first: 4,
             window_max: 256,
             windows_ahead: 2,
+            migrates_after: 2,
             give_empty: true,
         }
     }
