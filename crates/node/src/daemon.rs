@@ -1,9 +1,11 @@
 //! A node daemon: what it is made of and how a run begins and ends.
 //!
 //! Threads: the main one waits for events; one accepts connections; per peer one for each lane's receiving and
-//! sending; one serves the replica's requests; the pager's two.
+//! sending ([`lanes`]); one serves the replica's requests; the pager's two.
 //!
 //! Lock order: `home`, then the pager's. `waiting` and `learned` are taken alone.
+
+mod lanes;
 
 use crate::control::{ControlMessage, RegionFacts};
 use crate::launch::{DaemonConfiguration, Placement, Summary};
@@ -14,17 +16,14 @@ use crate::pager::{Mapped, Pager, PagerError};
 use crate::replica::{self, Commands};
 use crate::requests;
 use crate::statistics::{NodeStatistics, RunStatistics};
-use crate::transport::{self, Lane, Lanes, Mesh, MeshError};
+use crate::transport::Mesh;
 use banyan_core::coherence::Policy;
 use banyan_core::regions::Regions;
 use banyan_sys::{descriptors, scheduling};
 use banyan_wire::address::NodeId;
-use banyan_wire::coherence::{HEADER_BYTES, Header};
-use banyan_wire::handshake::{Hello, Purpose};
 use banyan_wire::stub::{CommandKind, Record, STUB_ABI_VERSION, Welcome};
 use std::collections::HashMap;
-use std::io::{self, BufReader, Read};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::Child;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -86,6 +85,7 @@ pub(crate) struct Daemon {
     ended: Mutex<Vec<Option<NodeStatistics>>>,
     node_ended: Condvar,
     finishing: AtomicBool,
+    arrived: lanes::Arrived,
     finished: Mutex<bool>,
     started: Instant,
     own: OnceLock<Arc<Self>>,
@@ -166,6 +166,7 @@ impl Daemon {
             ended: Mutex::new(vec![None; nodes]),
             node_ended: Condvar::new(),
             finishing: AtomicBool::new(false),
+            arrived: lanes::Arrived::default(),
             finished: Mutex::new(false),
             started: Instant::now(),
             own: OnceLock::new(),
@@ -267,175 +268,6 @@ impl Daemon {
                 daemon.tell(Event::Broken(error.to_string()));
             }
         });
-    }
-
-    /// Dials the nodes with lower numbers and accepts those with higher ones: three lanes each.
-    fn connect(self: &Arc<Self>, listener: TcpListener) -> Result<Vec<Option<Lanes>>, String> {
-        let (arrived, arrivals) = sync_channel(64);
-        self.thread("accept", move |daemon| daemon.accept(&listener, &arrived));
-        let own = self.configuration.node;
-        let mut streams: HashMap<(u8, u32), TcpStream> = HashMap::new();
-        for node in 0..own {
-            for purpose in [Purpose::Urgent, Purpose::Bulk, Purpose::Control] {
-                let hello = Hello::new(purpose, self.configuration.run, own, 0);
-                let address = self.configuration.addresses[usize::from(node)];
-                let stream =
-                    transport::dial(node, address, self.nodes(), &hello).map_err(|e| e.to_string())?;
-                streams.insert((node, purpose as u32), stream);
-            }
-        }
-        let deadline = Instant::now() + START_DEADLINE;
-        while streams.len() < usize::from(self.nodes() - 1) * 3 {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let Ok((hello, stream)) = arrivals.recv_timeout(left) else {
-                let missing = (0..self.nodes()).find(|&n| n != own && !streams.contains_key(&(n, 1)));
-                return Err(format!("node {} did not come up", missing.unwrap_or(0)));
-            };
-            let hello: Hello = hello;
-            if hello.node > u32::from(own) {
-                streams.entry((hello.node as u8, hello.purpose)).or_insert(stream);
-            }
-        }
-        let mut lanes = Vec::new();
-        for node in 0..self.nodes() {
-            if node == own {
-                lanes.push(None);
-                continue;
-            }
-            let mut take = |purpose: Purpose, name: &str| -> Result<Arc<Lane>, String> {
-                let stream = streams.remove(&(node, purpose as u32)).ok_or("a lane is missing")?;
-                let lane =
-                    Lane::new(&stream, &format!("{name} {node}")).map_err(|error| error.to_string())?;
-                self.thread(&format!("{name} {node}"), move |daemon| daemon.receive(node, purpose, stream));
-                Ok(lane)
-            };
-            lanes.push(Some(Lanes {
-                urgent: take(Purpose::Urgent, "urgent")?,
-                bulk: take(Purpose::Bulk, "bulk")?,
-                control: take(Purpose::Control, "control")?,
-            }));
-        }
-        Ok(lanes)
-    }
-
-    fn accept(self: &Arc<Self>, listener: &TcpListener, arrived: &SyncSender<(Hello, TcpStream)>) {
-        loop {
-            let Ok((stream, address)) = listener.accept() else { continue };
-            let arrived = arrived.clone();
-            // Greeting may take as long as a stranger keeps silent: each in a thread of its own.
-            self.thread("greet", move |daemon| {
-                let (run, own) = (daemon.configuration.run, daemon.configuration.node);
-                match transport::greet(&stream, address, run, own, daemon.nodes()) {
-                    Ok((hello, Purpose::Deputy)) => daemon.start_carrier(&stream, hello.thread),
-                    Ok((hello, _)) => drop(arrived.try_send((hello, stream))),
-                    Err(error) => daemon.notice(&error.to_string()),
-                }
-            });
-        }
-    }
-
-    fn start_carrier(&self, stream: &TcpStream, thread: u32) {
-        let command = Record::new(CommandKind::StartCarrier as u32, [u64::from(thread), 0, 0, 0, 0, 0, 0, 0]);
-        let started = match self.commands.get() {
-            Some(commands) => commands.command(&command, Some(stream.as_fd())),
-            None => Err(io::ErrorKind::NotConnected.into()),
-        };
-        match started {
-            Ok(id) if id >= 0 => drop(self.pager.counters.threads.fetch_add(1, Ordering::Relaxed)),
-            // The deputy sees its connection closed and keeps the thread at home no longer: the run ends.
-            Ok(error) => self.tell(Event::Broken(format!("a thread could not be started: error {}", -error))),
-            Err(error) => self.tell(Event::Broken(format!("a thread could not be started: {error}"))),
-        }
-    }
-
-    /// At home: a connection for a deputy whose thread will run on `node`.
-    pub(crate) fn connect_deputy(&self, node: u8, thread: u32) -> Result<OwnedFd, MeshError> {
-        let address = self.configuration.addresses[usize::from(node.min(self.nodes() - 1))];
-        transport::dial_deputy(node, address, self.nodes(), self.configuration.run, thread).map(OwnedFd::from)
-    }
-
-    /// Receives on one lane until it ends.
-    fn receive(self: &Arc<Self>, node: u8, purpose: Purpose, stream: TcpStream) {
-        let error = match purpose {
-            Purpose::Control => self.receive_control(node, stream),
-            _ => self.receive_coherence(node, stream),
-        };
-        let reason = match error {
-            Ok(never) => match never {},
-            Err(error) => error,
-        };
-        self.tell(Event::PeerLost { node, reason });
-    }
-
-    fn receive_coherence(&self, node: u8, stream: TcpStream) -> Result<std::convert::Infallible, String> {
-        const BUFFER: usize = 64 << 10;
-        let _ = scheduling::make_urgent();
-        let from = NodeId::new(node).ok_or("a node number that is too high")?;
-        let mut stream = BufReader::with_capacity(BUFFER, stream);
-        let mut buffer = Vec::new();
-        loop {
-            let mut bytes = [0; HEADER_BYTES];
-            stream.read_exact(&mut bytes).map_err(|error| ended(&error))?;
-            let header = Header::decode(&bytes).map_err(|error| error.to_string())?;
-            if header.process() != PROCESS {
-                return Err(format!("a message for process {}, which is not here", header.process()));
-            }
-            // It only grows, so that it is not cleared for every message.
-            if buffer.len() < header.payload_bytes() {
-                buffer.resize(header.payload_bytes(), 0);
-            }
-            let payload = &mut buffer[..header.payload_bytes()];
-            stream.read_exact(payload).map_err(|error| ended(&error))?;
-            let message = header.message(payload).map_err(|error| error.to_string())?;
-            match self.pager.receive(from, message, payload) {
-                Ok(()) => {}
-                Err(error @ PagerError::Rejected { .. }) => return Err(error.to_string()),
-                Err(error) => {
-                    self.tell(Event::Broken(error.to_string()));
-                    return Err(error.to_string());
-                }
-            }
-        }
-    }
-
-    fn receive_control(&self, node: u8, stream: TcpStream) -> Result<std::convert::Infallible, String> {
-        let mut stream = BufReader::new(stream);
-        loop {
-            match ControlMessage::read(&mut stream).map_err(|error| ended(&error))? {
-                ControlMessage::ReplicaReady => {
-                    *self.nodes_ready.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-                    self.node_ready.notify_all();
-                }
-                ControlMessage::Lookup { id, address, access } => {
-                    let region = requests::find_region(self, address, access);
-                    if let Some(region) = region {
-                        let mut learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
-                        learned[usize::from(node)].insert(region.start, region.end);
-                    }
-                    self.send(node, &ControlMessage::LookedUp { id, region });
-                }
-                ControlMessage::LookedUp { id, region } => self.answer(id, region),
-                ControlMessage::Forget { id, start, length } => {
-                    // Not on this thread: the replica may be learning a region just now, and the answer to that
-                    // comes in here.
-                    self.thread("forget", move |daemon| match requests::forget_here(daemon, start, length) {
-                        Ok(()) => daemon.send_home(&ControlMessage::Forgotten { id }),
-                        Err(error) => daemon.tell(Event::Broken(error.to_string())),
-                    });
-                }
-                ControlMessage::Forgotten { id } => self.answer(id, None),
-                ControlMessage::Notice(text) => self.notice(&text),
-                ControlMessage::ReplicaLost(how) => {
-                    self.tell(Event::PeerLost { node, reason: format!("its replica {how}") });
-                }
-                ControlMessage::End => self.tell(Event::End),
-                ControlMessage::Ended(statistics) => {
-                    self.ended.lock().unwrap_or_else(PoisonError::into_inner)[usize::from(node)] =
-                        Some(statistics);
-                    self.node_ended.notify_all();
-                }
-            }
-        }
     }
 
     fn send(&self, node: u8, message: &ControlMessage) {
@@ -663,14 +495,6 @@ fn kill(child: &mut Option<Child>) {
 
 fn nothing_known(node: u8) -> NodeStatistics {
     NodeStatistics { name: format!("node {node}"), ..NodeStatistics::default() }
-}
-
-fn ended(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::UnexpectedEof => "its daemon closed the connection".into(),
-        io::ErrorKind::ConnectionReset => "its daemon's connection was reset".into(),
-        _ => error.to_string(),
-    }
 }
 
 /// Memory and swap of this machine: what one writable mapping may ask for at most.

@@ -30,14 +30,13 @@ pub fn serve(thread: &'static Thread) -> ! {
     let size = size_of::<Header>();
     loop {
         let mut header = Header::new(DeputyMessage::Return, 0, [0; 6]);
-        // A closed connection means that the node is gone: the daemon ends the process and says why.
         if kernel::receive_all(socket, (&raw mut header).cast(), size).is_err() {
-            kernel::park();
+            disconnected();
         }
         match header.check() {
             Some(DeputyMessage::Call) => {
                 if kernel::receive_all(socket, thread.payload(), header.length as usize).is_err() {
-                    kernel::park();
+                    disconnected();
                 }
                 thread.deputy_calls.set(thread.deputy_calls.get() + 1);
                 call(thread, &header);
@@ -47,6 +46,13 @@ pub fn serve(thread: &'static Thread) -> ! {
             _ => report::fail(&["banyan: a thread on another node sent a malformed message to its deputy"]),
         }
     }
+}
+
+/// The connection to the thread's carrier has ended. Usually its node is gone: then the daemon ends the process and
+/// says why. If nothing comes of that, only the connection broke, and what was in it cannot be had again.
+fn disconnected() -> ! {
+    kernel::sleep_seconds(2);
+    report::fail(&["banyan: the connection to a thread on another node broke; the program ends with it"])
 }
 
 /// Executes one call and answers it.
@@ -145,7 +151,7 @@ fn answer(thread: &'static Thread, result: i64, pieces: &Pieces) {
         send_vectors(socket, &header, pieces, thread.payload(), result)
     };
     if sent.is_err() {
-        kernel::park();
+        disconnected();
     }
 }
 

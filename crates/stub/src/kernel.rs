@@ -38,11 +38,16 @@ pub fn park() -> ! {
     }
 }
 
+/// Waits; a signal ends it early.
+pub fn sleep_seconds(seconds: u64) {
+    let time = [seconds, 0];
+    let _ = raw(linux::__NR_nanosleep, [time.as_ptr() as u64, 0, 0, 0, 0, 0]);
+}
+
 /// For threads whose daemon or peer is gone: gives the service thread time to end the process with a reason, and
 /// ends it if there is no service thread yet.
 pub fn abandon() -> ! {
-    let second = [1_u64, 0];
-    let _ = raw(linux::__NR_nanosleep, [second.as_ptr() as u64, 0, 0, 0, 0, 0]);
+    sleep_seconds(1);
     exit_group(crate::report::STATUS_OURS)
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The pager sends while it holds its state lock. If it waited for a full socket there, two nodes that send each
 //! other long runs would wait for each other for ever. So what the socket does not take at once is queued, and a
-//! thread of the lane's own sends it.
+//! thread of the lane's own sends it. The connection can be replaced: what was on its way in the old one is lost.
 //!
 //! Lock order: after the pager's state lock; nothing is locked while the queue is.
 
@@ -20,14 +20,14 @@ const QUEUE_MAX: u64 = 1 << 30;
 /// The sending side of a connection.
 #[derive(Debug)]
 pub struct Lane {
-    stream: TcpStream,
     queue: Mutex<Queue>,
     filled: Condvar,
     sent_bytes: AtomicU64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Queue {
+    stream: Arc<TcpStream>,
     waiting: VecDeque<Vec<u8>>,
     /// Bytes that wait.
     bytes: u64,
@@ -42,11 +42,15 @@ impl Lane {
     /// # Errors
     /// The system's.
     pub fn new(stream: &TcpStream, name: &str) -> io::Result<Arc<Self>> {
-        // Pacing (BBR) spreads a burst over time; between nodes of a cluster a burst is wanted.
-        let _ = rustix::net::sockopt::set_tcp_congestion(stream, "reno");
+        let queue = Queue {
+            stream: sending_side(stream)?,
+            waiting: VecDeque::new(),
+            bytes: 0,
+            sending: false,
+            closed: false,
+        };
         let lane = Arc::new(Self {
-            stream: stream.try_clone()?,
-            queue: Mutex::default(),
+            queue: Mutex::new(queue),
             filled: Condvar::new(),
             sent_bytes: AtomicU64::new(0),
         });
@@ -66,7 +70,7 @@ impl Lane {
         let mut rest = message;
         if queue.waiting.is_empty() && !queue.sending {
             while !rest.is_empty() {
-                match rustix::net::send(&self.stream, rest, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+                match rustix::net::send(&*queue.stream, rest, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
                     Ok(sent) => rest = &rest[sent..],
                     Err(rustix::io::Errno::INTR) => {}
                     Err(rustix::io::Errno::AGAIN) => break,
@@ -80,8 +84,8 @@ impl Lane {
         queue.bytes += rest.len() as u64;
         queue.waiting.push_back(rest.to_vec());
         if queue.bytes > QUEUE_MAX {
-            let _ = self.stream.shutdown(std::net::Shutdown::Both);
-            queue.closed = true;
+            let _ = queue.stream.shutdown(std::net::Shutdown::Both);
+            queue.close();
         }
         self.filled.notify_one();
     }
@@ -93,33 +97,57 @@ impl Lane {
 
     /// Ends the connection; its receiver sees the end of the stream.
     pub fn close(&self) {
-        let _ = self.stream.shutdown(std::net::Shutdown::Both);
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
-        self.filled.notify_one();
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = queue.stream.shutdown(std::net::Shutdown::Both);
+        queue.close();
+    }
+
+    /// Goes on with another connection. What the old one has not taken is dropped: half a message may be in it.
+    ///
+    /// # Errors
+    /// The system's; the lane is closed then.
+    pub fn replace(&self, stream: &TcpStream) -> io::Result<()> {
+        self.close();
+        let stream = sending_side(stream)?;
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.stream = stream;
+        queue.closed = false;
+        Ok(())
     }
 
     fn drain(&self) {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            while queue.waiting.is_empty() && !queue.closed {
+            let Some(piece) = queue.waiting.pop_front() else {
                 queue = self.filled.wait(queue).unwrap_or_else(PoisonError::into_inner);
-            }
-            if queue.closed {
-                return;
-            }
-            let Some(piece) = queue.waiting.pop_front() else { continue };
+                continue;
+            };
             queue.bytes -= piece.len() as u64;
             queue.sending = true;
+            let stream = Arc::clone(&queue.stream);
             drop(queue);
-            let sent = send_all(&self.stream, &piece);
+            let sent = send_all(&stream, &piece);
             queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
             queue.sending = false;
-            if sent.is_err() {
-                queue.closed = true;
-                queue.waiting.clear();
+            if sent.is_err() && Arc::ptr_eq(&stream, &queue.stream) {
+                queue.close();
             }
         }
     }
+}
+
+impl Queue {
+    fn close(&mut self) {
+        self.closed = true;
+        self.waiting.clear();
+        self.bytes = 0;
+    }
+}
+
+fn sending_side(stream: &TcpStream) -> io::Result<Arc<TcpStream>> {
+    // Pacing (BBR) spreads a burst over time; between nodes of a cluster a burst is wanted.
+    let _ = rustix::net::sockopt::set_tcp_congestion(stream, "reno");
+    stream.try_clone().map(Arc::new)
 }
 
 fn send_all(stream: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {

@@ -11,6 +11,9 @@ use zerocopy::{FromBytes, IntoBytes};
 /// A peer that does not greet within this time is no node.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Bytes that a peer does not acknowledge for so long never arrive.
+const PEER_TIMEOUT: Duration = Duration::from_secs(4);
+
 /// Why a connection did not come about.
 #[derive(Debug, thiserror::Error)]
 pub enum MeshError {
@@ -83,7 +86,7 @@ impl Mesh {
 pub fn dial(node: u8, address: SocketAddr, nodes: u8, hello: &Hello) -> Result<TcpStream, MeshError> {
     let unreachable = |source| MeshError::Unreachable { node, address, source };
     let mut stream = TcpStream::connect_timeout(&address, GREETING_TIMEOUT).map_err(unreachable)?;
-    stream.set_nodelay(true).map_err(unreachable)?;
+    set_options(&stream).map_err(unreachable)?;
     stream.set_read_timeout(Some(GREETING_TIMEOUT)).map_err(unreachable)?;
     stream.write_all(hello.as_bytes()).map_err(unreachable)?;
     let answer = read_hello(&mut stream).map_err(unreachable)?;
@@ -121,13 +124,25 @@ pub fn greet(
     nodes: u8,
 ) -> Result<(Hello, Purpose), MeshError> {
     let silent = |source| MeshError::Silent { address, source };
-    stream.set_nodelay(true).map_err(silent)?;
+    set_options(stream).map_err(silent)?;
     stream.set_read_timeout(Some(GREETING_TIMEOUT)).map_err(silent)?;
     let hello = read_hello(&mut stream).map_err(silent)?;
     let purpose = hello.check(&run, own, nodes).map_err(|source| MeshError::Greeting { address, source })?;
     stream.write_all(Hello::new(purpose, run, own, 0).as_bytes()).map_err(silent)?;
     stream.set_read_timeout(None).map_err(silent)?;
     Ok((hello, purpose))
+}
+
+/// No message waits for more to fill a segment, and a peer that a broken network hides is lost within seconds (tcp(7)).
+fn set_options(stream: &TcpStream) -> io::Result<()> {
+    use rustix::net::sockopt;
+    stream.set_nodelay(true)?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, Duration::from_secs(1))?;
+    sockopt::set_tcp_keepintvl(stream, Duration::from_secs(1))?;
+    sockopt::set_tcp_keepcnt(stream, 3)?;
+    sockopt::set_tcp_user_timeout(stream, PEER_TIMEOUT.as_millis() as u32)?;
+    Ok(())
 }
 
 fn read_hello(stream: &mut impl Read) -> io::Result<Hello> {
