@@ -83,9 +83,12 @@ fn shipped_call(thread: &'static Thread, header: &Header, row: &SystemCall, piec
     };
     *pieces = unpacked;
     acquire(row, header);
-    let arguments = shipping::local_arguments(header, pieces, thread.payload());
+    let mut arguments = shipping::local_arguments(header, pieces, thread.payload());
     if syscalls::GUARDED.contains(&row.number) {
         return trap::emulate(thread, header.number, &arguments);
+    }
+    if u32::from(row.number) == linux::__NR_futex {
+        arguments[1] |= kernel::FUTEX_PRIVATE;
     }
     kernel::raw(u32::from(row.number), arguments)
 }

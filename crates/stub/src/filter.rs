@@ -25,6 +25,7 @@ const LOAD: u16 = 0x20;
 const JUMP: u16 = 0x05;
 const JUMP_EQUAL: u16 = 0x15;
 const JUMP_AT_LEAST: u16 = 0x35;
+const JUMP_IF_SET: u16 = 0x45;
 const RETURN: u16 = 0x06;
 const ALLOW: u32 = 0x7fff_0000;
 const TRAP: u32 = 0x0003_0000;
@@ -120,6 +121,12 @@ fn home(program: &mut Program) {
         }
         program.result(ALLOW);
     }
+    // A futex that is not private is made so: see `kernel::FUTEX_PRIVATE`.
+    program.push(JUMP_EQUAL, linux::__NR_futex, 0, 4);
+    program.load(ARGUMENT_1_LOW);
+    program.push(JUMP_IF_SET, kernel::FUTEX_PRIVATE as u32, 1, 0);
+    program.result(TRAP);
+    program.result(ALLOW);
     // Runs of numbers that are treated alike, from below.
     let mut passes = passes_at_home(0);
     for number in 1..=syscalls::NUMBERS as u32 {

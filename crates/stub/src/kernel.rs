@@ -83,25 +83,17 @@ pub fn thread_cpu_nanoseconds() -> u64 {
     time[0] * 1_000_000_000 + time[1]
 }
 
-/// Wakes one waiter on a futex word of the stub.
-pub fn futex_wake_own(word: u64) {
-    const FUTEX_WAKE_PRIVATE: u64 = 129;
-    let _ = raw(linux::__NR_futex, [word, FUTEX_WAKE_PRIVATE, 1, 0, 0, 0]);
+/// `FUTEX_PRIVATE_FLAG`: the futex is found by its address, not by the page that it lies in. All futexes of the
+/// program are made private, since no other process maps its memory, and since the kernel's look at the page fails
+/// with EFAULT, which no program expects, when the pager takes the page away at that moment.
+pub const FUTEX_PRIVATE: u64 = 128;
+
+/// Wakes one waiter on a futex word, of the stub or of the program.
+pub fn futex_wake(word: u64) {
+    const FUTEX_WAKE: u64 = 1;
+    let _ = raw(linux::__NR_futex, [word, FUTEX_WAKE | FUTEX_PRIVATE, 1, 0, 0, 0]);
 }
 
-/// Wakes one waiter on a word of the program as the kernel does when a thread ends: with the shared key, on which
-/// `pthread_join` and robust locks wait.
-pub fn futex_wake_shared(word: u64) {
-    const FUTEX_WAKE: u64 = 1;
-    /// A shared key is made from the page. If the pager takes the page away between the kernel's finding it and
-    /// looking at its file, the call fails with EFAULT, and a wake that is not repeated is a join that hangs.
-    const TRIES: usize = 1000;
-    for _ in 0..TRIES {
-        if raw(linux::__NR_futex, [word, FUTEX_WAKE, 1, 0, 0, 0]) != Errno::EFAULT.negated() {
-            return;
-        }
-    }
-}
 
 /// Sends all bytes on a stream socket, without SIGPIPE.
 ///

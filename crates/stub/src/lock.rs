@@ -39,7 +39,7 @@ impl Default for Lock {
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
         if self.0.0.swap(0, Ordering::Release) == 2 {
-            kernel::futex_wake_own(&raw const self.0.0 as u64);
+            kernel::futex_wake(&raw const self.0.0 as u64);
         }
     }
 }

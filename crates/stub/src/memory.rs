@@ -198,7 +198,7 @@ pub fn walk_robust_list(head: u64, thread_id: u32) {
             match exchange_u32(word, value, (value & WAITERS) | OWNER_DIED) {
                 Ok(old) if old == value => {
                     if value & WAITERS != 0 {
-                        kernel::futex_wake_shared(word);
+                        kernel::futex_wake(word);
                     }
                     return;
                 }

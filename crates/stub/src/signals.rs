@@ -68,18 +68,19 @@ static SERVICE: AtomicI32 = AtomicI32::new(0);
 static SERVICE_MASK: AtomicU64 = AtomicU64::new(!0);
 
 global_asm!(".globl banyan_restore", "banyan_restore:", "mov eax, 15", "syscall", "ud2");
-// A call that carries a signal mask is made again from here, on the program's own stack, with a mask that lacks
-// SIGSYS: a handler that interrupts it gets a frame like any other. See `trap::reissue` for the stack.
+// A call that needs other arguments is made again from here, on the program's own stack: a handler that interrupts it
+// gets a frame like any other. See `trap::reissue` for the stack.
 global_asm!(
     ".globl banyan_reissue",
     ".globl banyan_reissue_end",
     "banyan_reissue:",
     "syscall",
     "mov rdi, [rsp + 8]",
-    "mov r8, [rsp + 16]",
-    "mov r9, [rsp + 24]",
-    "mov r10, [rsp + 32]",
-    "ret 184",
+    "mov rsi, [rsp + 16]",
+    "mov r8, [rsp + 24]",
+    "mov r9, [rsp + 32]",
+    "mov r10, [rsp + 40]",
+    "ret 200",
     "banyan_reissue_end:",
 );
 unsafe extern "C" {

@@ -349,7 +349,7 @@ pub fn end(thread: &'static Thread, status: u64) -> ! {
     }
     let word = thread.clear_on_exit.get();
     if word != 0 && memory::store_u32(word, 0).is_ok() {
-        kernel::futex_wake_shared(word);
+        kernel::futex_wake(word);
     }
     if thread.role() == Role::Deputy {
         kernel::close(thread.connection.get());

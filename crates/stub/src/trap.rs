@@ -73,8 +73,17 @@ fn home_call(
         });
     }
     if let Some(mask_argument) = mask_argument(call) {
-        return match reissue(call, arguments, mask_argument, context) {
+        return match reissue_with_mask(call, arguments, mask_argument, context) {
             Ok(()) => None,
+            Err(error) => Some(error.negated()),
+        };
+    }
+    if call == number(linux::__NR_futex) {
+        return match reissue(call, [0; 3], context) {
+            Ok(_) => {
+                context.registers.rsi |= kernel::FUTEX_PRIVATE;
+                None
+            }
             Err(error) => Some(error.negated()),
         };
     }
@@ -226,11 +235,31 @@ pub fn mask_argument(call: i64) -> Option<usize> {
     })
 }
 
-/// Makes a call that carries a signal mask again, from the program's own stack and with SIGSYS taken out of the
-/// mask. The words below the red zone are those that `banyan_reissue` pops: return address, four registers that
-/// the call must not change, then the mask and, for `pselect6`, the pair that points to it.
-fn reissue(call: i64, arguments: &[u64; 6], index: usize, context: &mut UserContext) -> Result<(), Errno> {
+/// Has a call made again from the program's own stack, so that a handler which interrupts it gets a frame like any
+/// other. The words below the red zone are those that `banyan_reissue` pops: return address, five registers that
+/// the call must not change, then three words for its arguments to point to. Returns the address of the latter.
+fn reissue(call: i64, more: [u64; 3], context: &mut UserContext) -> Result<u64, Errno> {
     const RED_ZONE: u64 = 128;
+    let registers = &mut context.registers;
+    let stack = registers.rsp.wrapping_sub(RED_ZONE + 80);
+    let [a, b, c] = more;
+    let r = &*registers;
+    let words = [r.rip, r.rdi, r.rsi, r.r8, r.r9, r.r10, a, b, c, 0];
+    memory::copy_out(stack, words.as_ptr().cast(), 80)?;
+    registers.rsp = stack;
+    registers.rip = signals::reissue_address();
+    registers.rax = call as u64;
+    Ok(stack + 48)
+}
+
+/// Makes a call that carries a signal mask again with SIGSYS taken out of the mask. For `pselect6` the argument is a
+/// pair that points to the mask.
+fn reissue_with_mask(
+    call: i64, 
+    arguments: &[u64; 6],
+    index: usize,
+    context: &mut UserContext,
+) -> Result<(), Errno> {
     let pair = call == number(linux::__NR_pselect6);
     let mut pointer = arguments[index];
     let mut size = 8;
@@ -239,14 +268,13 @@ fn reissue(call: i64, arguments: &[u64; 6], index: usize, context: &mut UserCont
         pointer = memory::load_u64(pointer)?;
     }
     let mask = if pointer == 0 { 0 } else { signals::split_mask(memory::load_u64(pointer)?).0 };
+    // Only the first word's address is needed to fill the second, and it does not depend on what they hold.
+    let at = reissue(call, [mask, 0, size], context)?;
+    let mask_at = if pointer == 0 { 0 } else { at };
+    memory::copy_out(at + 8, (&raw const mask_at).cast(), 8)?;
     let registers = &mut context.registers;
-    let stack = registers.rsp.wrapping_sub(RED_ZONE + 64);
-    let mask_at = if pointer == 0 { 0 } else { stack + 40 };
-    let words =
-        [registers.rip, registers.rdi, registers.r8, registers.r9, registers.r10, mask, mask_at, size];
-    memory::copy_out(stack, words.as_ptr().cast(), 64)?;
     if arguments[index] != 0 {
-        let replaced = if pair { stack + 48 } else { mask_at };
+        let replaced = if pair { at + 8 } else { mask_at };
         match index {
             0 => registers.rdi = replaced,
             3 => registers.r10 = replaced,
@@ -254,9 +282,6 @@ fn reissue(call: i64, arguments: &[u64; 6], index: usize, context: &mut UserCont
             _ => registers.r9 = replaced,
         }
     }
-    registers.rsp = stack;
-    registers.rip = signals::reissue_address();
-    registers.rax = call as u64;
     Ok(())
 }
 

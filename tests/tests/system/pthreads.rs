@@ -73,6 +73,11 @@ fn process_shared_locks_work_between_threads() {
 }
 
 #[test]
+fn shared_futexes_work_in_a_page_that_goes_from_node_to_node() {
+    check(&c("shared_futex", []).on_every_node());
+}
+
+#[test]
 fn the_main_thread_may_exit_first() {
     check(&c("main_exits_first", []).on_every_node());
 }
