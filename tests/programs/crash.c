@@ -41,6 +41,7 @@ static void *fail(void *argument) {
         return (void *)(intptr_t)(how[0] / zero);
     }
     if (strcmp(how, "illegal") == 0) __builtin_trap();
+    if (strcmp(how, "clock") == 0) clock_gettime(CLOCK_MONOTONIC, (struct timespec *)8);
     if (strcmp(how, "abort") == 0) abort();
     return NULL;
 }

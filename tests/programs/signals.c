@@ -86,6 +86,26 @@ static void handlers(void) {
     puts("51 handled");
 }
 
+// Signals that find the thread reading the clock, which is code that belongs to neither the program nor its
+// libraries.
+static void clock_reader(void) {
+    struct sigaction action = {.sa_sigaction = handler, .sa_flags = SA_SIGINFO | SA_RESTART};
+    sigemptyset(&action.sa_mask);
+    CALL(sigaction(SIGALRM, &action, NULL));
+    struct itimerval timer = {.it_interval = {0, 1000}, .it_value = {0, 1000}};
+    CALL(setitimer(ITIMER_REAL, &timer, NULL));
+    int64_t start = now_ns(CLOCK_MONOTONIC), latest = start;
+    while (handled < 100) {
+        int64_t now = now_ns(CLOCK_MONOTONIC);
+        CHECK(now >= latest, "time went back by %ld ns", (long)(latest - now));
+        CHECK(now - start < 20000000000, "%d handled in 20 s", (int)handled);
+        latest = now;
+    }
+    timer = (struct itimerval){0};
+    CALL(setitimer(ITIMER_REAL, &timer, NULL));
+    puts("100 handled");
+}
+
 static void masks(void) {
     struct sigaction action = {.sa_sigaction = handler, .sa_flags = SA_SIGINFO};
     sigemptyset(&action.sa_mask);
@@ -180,6 +200,7 @@ int main(int count, char **arguments) {
     else if (strcmp(what, "pipe") == 0) broken_pipe(0);
     else if (strcmp(what, "pipe-ignored") == 0) broken_pipe(1);
     else if (strcmp(what, "handlers") == 0) handlers();
+    else if (strcmp(what, "clock") == 0) clock_reader();
     else if (strcmp(what, "masks") == 0) masks();
     else if (strcmp(what, "wait") == 0) wait_for_signals();
     else if (strcmp(what, "outside") == 0) outside(0);

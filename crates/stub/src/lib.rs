@@ -31,3 +31,4 @@ pub mod signals;
 pub mod start;
 pub mod thread;
 pub mod trap;
+pub mod vdso;

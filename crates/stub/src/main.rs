@@ -9,13 +9,17 @@ global_asm!(
     ".globl _start",
     "_start:",
     "xor ebp, ebp",
+    "mov rdi, rsp",
     "and rsp, -16",
     "call {start}",
     "ud2",
     start = sym start,
 );
 
-extern "C" fn start() -> ! {
+/// `stack` is where the kernel put the arguments.
+extern "C" fn start(stack: *const u64) -> ! {
+    // SAFETY: `_start` passes the stack pointer that the kernel set.
+    unsafe { banyan_stub::vdso::find_kernels(stack) };
     banyan_stub::start::start()
 }
 

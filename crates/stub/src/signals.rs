@@ -13,6 +13,7 @@ use crate::control;
 use crate::kernel;
 use crate::memory;
 use crate::thread::{self, Role, Thread};
+use crate::vdso;
 use banyan_sys::raw::Errno;
 use banyan_sys::signal_frame::{
     ALTERNATE_STACK_DISABLED, EXTENDED_MAGIC, LEGACY_STATE, SOFTWARE_BYTES, SignalFrame, SignalInformation,
@@ -97,7 +98,7 @@ pub fn reissue_address() -> u64 {
 /// Whether a thread interrupted at `instruction` is running the program.
 pub fn runs_program(instruction: u64) -> bool {
     let (start, end) = (&raw const banyan_reissue as u64, &raw const banyan_reissue_end as u64);
-    in_program(instruction) || (instruction >= start && instruction < end)
+    in_program(instruction) || (instruction >= start && instruction < end) || vdso::contains(instruction)
 }
 
 /// A handler as the kernel calls it.

@@ -11,6 +11,7 @@ use crate::service;
 use crate::signals;
 use crate::thread::{self, Role};
 use crate::trap;
+use crate::vdso;
 use banyan_sys::userfaultfd;
 use banyan_wire::layout::descriptor_floor;
 use banyan_wire::stub::{Record, RequestKind, STUB_ABI_VERSION, Welcome};
@@ -112,6 +113,9 @@ fn run(instruction: u64, stack: u64) -> ! {
     first.sigsys_blocked.set(sigsys);
     const SIG_SETMASK: u64 = 2;
     let _ = kernel::raw(linux::__NR_rt_sigprocmask, [SIG_SETMASK, &raw const kernels as u64, 0, 8, 0, 0]);
+    if vdso::announce(stack).is_err() {
+        report::fail(&["banyan: the program's first stack is not in its memory"]);
+    }
     resume::enter(instruction, stack)
 }
 

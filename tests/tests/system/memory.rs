@@ -109,6 +109,11 @@ fn executing_data_is_a_segmentation_fault() {
 }
 
 #[test]
+fn a_bad_pointer_given_to_the_clock_is_a_segmentation_fault() {
+    crashes("clock", SIGSEGV);
+}
+
+#[test]
 fn stack_overflow_is_a_segmentation_fault() {
     crashes("overflow", SIGSEGV);
 }

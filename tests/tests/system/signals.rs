@@ -59,6 +59,11 @@ fn handlers_run_on_the_main_thread() {
 }
 
 #[test]
+fn handlers_run_while_the_clock_is_read() {
+    check(&c("signals", ["clock"]));
+}
+
+#[test]
 fn blocked_signals_wait_and_threads_start_with_all_blocked() {
     check(&c("signals", ["masks"]));
 }

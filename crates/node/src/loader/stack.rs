@@ -14,6 +14,7 @@ const AT_PLATFORM: u64 = 15;
 const AT_SECURE: u64 = 23;
 const AT_RANDOM: u64 = 25;
 const AT_EXECFN: u64 = 31;
+const AT_SYSINFO_EHDR: u64 = 33;
 /// Facts about kernel and processor that are the same for the program as for this daemon: page size, ids, clock
 /// ticks, processor capabilities, least signal stack. The kernel's vDSO and rseq are left out on purpose: a
 /// program must not see what differs between nodes.
@@ -72,7 +73,9 @@ impl Contents<'_> {
         }
         words.extend([AT_PHDR, self.program_headers, AT_PHENT, 56, AT_PHNUM, self.program_header_count]);
         words.extend([AT_BASE, self.linker_base, AT_ENTRY, self.entry, AT_SECURE, 0]);
-        words.extend([AT_RANDOM, at(random_at), AT_EXECFN, at(path), AT_PLATFORM, at(platform), AT_NULL, 0]);
+        words.extend([AT_RANDOM, at(random_at), AT_EXECFN, at(path), AT_PLATFORM, at(platform)]);
+        // The stub puts the address of its vDSO here.
+        words.extend([AT_SYSINFO_EHDR, 0, AT_NULL, 0]);
         let start = (strings_start - words.len() as u64 * 8) & !15;
         let mut image = vec![0_u8; (end - start) as usize];
         for (slot, word) in image.chunks_exact_mut(8).zip(&words) {
