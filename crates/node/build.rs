@@ -26,6 +26,8 @@ fn main() {
         "-Clink-arg=--no-pie",
         "-Clink-arg=--no-dynamic-linker",
         "-Clink-arg=--gc-sections",
+        // Nothing unwinds in the stub.
+        "-Clink-arg=--no-eh-frame-hdr",
         "-Clink-arg=-zseparate-loadable-segments",
     ];
     let directory = out.join("stub");

@@ -1,9 +1,11 @@
 // What a program sees of where it runs, printed by a thread: arguments, environment, directory,
 // standard streams, masks and limits.
 #include "check.h"
+#include <fcntl.h>
 #include <sys/auxv.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 extern char **environ;
 static int count;
@@ -40,6 +42,21 @@ static void *show(void *argument) {
     CALL(getrlimit(RLIMIT_NOFILE, &limit));
     printf("open files %lu\n", (unsigned long)limit.rlim_cur);
     printf("page size %lu, platform %s\n", getauxval(AT_PAGESZ), (const char *)getauxval(AT_PLATFORM));
+    char link[4096] = "", numbered[64];
+    snprintf(numbered, sizeof numbered, "/proc/%d/exe", getpid());
+    const char *links[] = {"/proc/self/exe", "/proc/thread-self/exe", numbered};
+    for (int index = 0; index < 3; index++) {
+        ssize_t length = index == 1 ? readlinkat(AT_FDCWD, links[index], link, sizeof link - 1)
+                                    : readlink(links[index], link, sizeof link - 1);
+        CHECK(length > 0, "reading %s: %s", links[index], strerror(errno));
+        link[length] = 0;
+        printf("this program is %s\n", link);
+    }
+    printf("its first letters are %zd\n", readlink(links[0], link, 5));
+    CHECK(readlink(links[0], link, 0) == -1 && errno == EINVAL, "a link into no buffer");
+    CHECK(syscall(SYS_readlink, links[0], 8, 100) == -1 && errno == EFAULT, "a link into a bad buffer");
+    CHECK(readlink("/proc/self/cwd", link, sizeof link) > 0, "another link");
+    CHECK(readlink("/proc/self/nothing", link, sizeof link) == -1 && errno == ENOENT, "no such link");
     // Only the standard streams are open, as far as the program can tell.
     int extra = dup(0);
     printf("the next free descriptor is %d\n", extra);

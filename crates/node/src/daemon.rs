@@ -138,7 +138,7 @@ impl Daemon {
         let memory = MemoryFile::create().map_err(|error| format!("its memory file: {error}"))?;
         let memory_total = memory_total() * nodes as u64;
         let mut regions = Regions::new(memory_total);
-        let mut start = loader::Start { instruction: 0, stack: 0 };
+        let mut start = loader::Start { instruction: 0, stack: 0, executable: 0 };
         if own == NodeId::HOME {
             let environment: Vec<_> = configuration
                 .environment

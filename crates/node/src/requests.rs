@@ -144,6 +144,7 @@ fn ready(daemon: &Daemon, answer: &mut Record) {
         Ok(()) => {
             answer.values[0] = start.instruction;
             answer.values[1] = start.stack;
+            answer.values[2] = start.executable;
         }
         Err(reason) => {
             daemon.notice(&reason);

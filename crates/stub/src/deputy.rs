@@ -6,6 +6,7 @@
 
 use crate::control;
 use crate::kernel;
+use crate::links;
 use crate::memory;
 use crate::report;
 use crate::shipping::{self, Pieces};
@@ -86,6 +87,12 @@ fn shipped_call(thread: &'static Thread, header: &Header, row: &SystemCall, piec
     let mut arguments = shipping::local_arguments(header, pieces, thread.payload());
     if syscalls::GUARDED.contains(&row.number) {
         return trap::emulate(thread, header.number, &arguments);
+    }
+    if let Some(path) =
+        links::path_argument(header.number).filter(|path| pieces[*path].used && pieces[*path + 1].used)
+    {
+        // SAFETY: `unpack` found the string's end, and the buffer lies behind it with the room that the call names.
+        return unsafe { links::read_for_remote(header.number, &arguments, path) };
     }
     if u32::from(row.number) == linux::__NR_futex {
         arguments[1] |= kernel::FUTEX_PRIVATE;

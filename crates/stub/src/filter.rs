@@ -121,6 +121,9 @@ fn home(program: &mut Program) {
         }
         program.result(ALLOW);
     }
+    for link in [linux::__NR_readlink, linux::__NR_readlinkat] {
+        program.result_if_equal(link, TRAP);
+    }
     // A futex that is not private is made so: see `kernel::FUTEX_PRIVATE`.
     program.push(JUMP_EQUAL, linux::__NR_futex, 0, 4);
     program.load(ARGUMENT_1_LOW);

@@ -94,7 +94,6 @@ pub fn futex_wake(word: u64) {
     let _ = raw(linux::__NR_futex, [word, FUTEX_WAKE | FUTEX_PRIVATE, 1, 0, 0, 0]);
 }
 
-
 /// Sends all bytes on a stream socket, without SIGPIPE.
 ///
 /// # Errors

@@ -21,6 +21,7 @@ pub mod deputy;
 pub mod fault;
 pub mod filter;
 pub mod kernel;
+pub mod links;
 pub mod lock;
 pub mod memory;
 pub mod report;

@@ -4,6 +4,7 @@ use crate::control::{self, CONFIGURATION};
 use crate::fault;
 use crate::filter;
 use crate::kernel;
+use crate::links;
 use crate::memory;
 use crate::report;
 use crate::resume;
@@ -44,7 +45,10 @@ pub fn start() -> ! {
         }
         match answer.result {
             MORE => {}
-            RUN if control::is_home() => run(answer.values[0], answer.values[1]),
+            RUN if control::is_home() => {
+                links::set_executable(answer.values[2]);
+                run(answer.values[0], answer.values[1])
+            }
             RUN => serve(),
             _ => kernel::exit_group(report::STATUS_OURS),
         }

@@ -4,6 +4,7 @@
 use crate::carrier;
 use crate::control::{self, CONFIGURATION};
 use crate::kernel::{self, number};
+use crate::links;
 use crate::memory;
 use crate::signals;
 use crate::thread::{self, Role, Thread};
@@ -96,6 +97,9 @@ pub fn emulate(thread: &'static Thread, call: i64, arguments: &[u64; 6]) -> i64 
     const ARCH_SET_FS: u64 = 0x1002;
     const ARCH_GET_FS: u64 = 0x1003;
     let Ok(small) = u32::try_from(call) else { return refuse(call, Errno::ENOSYS.0) };
+    if let Some(path) = links::path_argument(call) {
+        return links::read_at_home(thread, call, arguments, path);
+    }
     match small {
         linux::__NR_mmap
         | linux::__NR_munmap
@@ -255,7 +259,7 @@ fn reissue(call: i64, more: [u64; 3], context: &mut UserContext) -> Result<u64, 
 /// Makes a call that carries a signal mask again with SIGSYS taken out of the mask. For `pselect6` the argument is a
 /// pair that points to the mask.
 fn reissue_with_mask(
-    call: i64, 
+    call: i64,
     arguments: &[u64; 6],
     index: usize,
     context: &mut UserContext,

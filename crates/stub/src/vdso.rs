@@ -168,14 +168,7 @@ const fn symbol(name: usize, value: Word) -> Symbol {
     /// `STB_GLOBAL`, `STT_FUNC`.
     const GLOBAL_FUNCTION: u8 = 1 << 4 | 2;
     // Any section but none: the addresses are absolute, and the image is loaded where it says.
-    Symbol {
-        name: strings().1[name],
-        information: GLOBAL_FUNCTION,
-        other: 0,
-        section: 1,
-        value,
-        size: 16,
-    }
+    Symbol { name: strings().1[name], information: GLOBAL_FUNCTION, other: 0, section: 1, value, size: 16 }
 }
 
 const fn segment(kind: u32, flags: u32, offset: usize, size: usize) -> ProgramHeader {

@@ -40,8 +40,7 @@ fn connections(daemon: &Process) -> Vec<Connection> {
         .into_iter()
         .filter(|(_, inode)| seen.insert(*inode))
         .filter_map(|(descriptor, inode)| {
-            let copy =
-                rustix::process::pidfd_getfd(&handle, descriptor, PidfdGetfdFlags::empty()).ok()?;
+            let copy = rustix::process::pidfd_getfd(&handle, descriptor, PidfdGetfdFlags::empty()).ok()?;
             let address: std::net::SocketAddr = rustix::net::getpeername(&copy).ok()??.try_into().ok()?;
             Some(Connection { inode, peer_port: address.port(), copy })
         })
@@ -54,7 +53,9 @@ fn run_while(harm: impl Fn(&OwnedFd)) {
     if workspace::native_only() {
         return;
     }
-    let case = Case::new("/usr/bin/pigz", ["-p6", "-n", "-c", "data"]).file("data", input::text(12 << 20, 3)).any_stderr();
+    let case = Case::new("/usr/bin/pigz", ["-p6", "-n", "-c", "data"])
+        .file("data", input::text(12 << 20, 3))
+        .any_stderr();
     let native = compare::once(&case, How::Native).unwrap();
     let running = Running::start(&case, How::Banyan(NODES)).unwrap();
     let mut harmed = 0;

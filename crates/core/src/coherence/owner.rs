@@ -394,7 +394,8 @@ fn wiser_access(directory: &mut Directory, asked: &Asked, migrates_after: u8) ->
     let written_elsewhere =
         matches!(directory.entry(page).holders, Holders::Writer(writer) if writer != asked.requester);
     let one_page_read = asked.access == Access::Read && asked.demand && asked.run.count == 1;
-    if one_page_read && written_elsewhere && directory.entry_mut(page).migration.grants_write(migrates_after) {
+    if one_page_read && written_elsewhere && directory.entry_mut(page).migration.grants_write(migrates_after)
+    {
         Access::Write
     } else {
         asked.access

@@ -49,7 +49,8 @@ impl Arrived {
         let wanted = (node, purpose as u32);
         let left = deadline.saturating_duration_since(Instant::now());
         let streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.one_more.wait_timeout_while(streams, left, |streams| !streams.contains_key(&wanted));
+        let waited =
+            self.one_more.wait_timeout_while(streams, left, |streams| !streams.contains_key(&wanted));
         waited.unwrap_or_else(PoisonError::into_inner).0.remove(&wanted)
     }
 }
@@ -191,11 +192,7 @@ impl Daemon {
         }
     }
 
-    fn receive_coherence(
-        &self,
-        node: u8,
-        stream: &TcpStream,
-    ) -> Result<std::convert::Infallible, LaneEnd> {
+    fn receive_coherence(&self, node: u8, stream: &TcpStream) -> Result<std::convert::Infallible, LaneEnd> {
         const BUFFER: usize = 64 << 10;
         let _ = scheduling::make_urgent();
         let bad = |error: &dyn std::fmt::Display| LaneEnd::Bad(error.to_string());

@@ -98,6 +98,8 @@ pub struct Start {
     pub instruction: u64,
     /// Stack pointer.
     pub stack: u64,
+    /// Where the path of the program's file lies, ended by a zero.
+    pub executable: u64,
 }
 
 /// Reads the program and its interpreter and reports what is wrong with them, without loading anything.
@@ -162,10 +164,10 @@ pub fn load(
         linker_base,
         entry: base + program.entry,
     };
-    let image = contents.build(STACK_END, size / 4)?;
+    let (image, executable) = contents.build(STACK_END, size / 4)?;
     let stack = STACK_END - image.len() as u64;
     memory.write(stack, &image).map_err(|source| LoadError::Io { path: command.path.clone(), source })?;
-    Ok(Start { instruction: entry, stack })
+    Ok(Start { instruction: entry, stack, executable })
 }
 
 /// Writes the segments of `elf` at `base` and enters them as regions.

@@ -39,8 +39,9 @@ pub(super) fn size() -> u64 {
 }
 
 impl Contents<'_> {
-    /// The bytes that end at `end`; the first of them is where the stack pointer starts.
-    pub(super) fn build(&self, end: u64, room: u64) -> Result<Vec<u8>, LoadError> {
+    /// The bytes that end at `end`; the first of them is where the stack pointer starts. Also, where among them the
+    /// path of the program's file is, which the links under /proc lead to.
+    pub(super) fn build(&self, end: u64, room: u64) -> Result<(Vec<u8>, u64), LoadError> {
         let mut strings = Vec::new();
         let mut add = |bytes: &[u8]| {
             let offset = strings.len();
@@ -49,6 +50,8 @@ impl Contents<'_> {
             offset
         };
         let path = add(self.command.path.as_os_str().as_bytes());
+        let executable = std::fs::canonicalize(&self.command.path);
+        let executable = add(executable.as_ref().unwrap_or(&self.command.path).as_os_str().as_bytes());
         let platform = add(b"x86_64");
         let arguments: Vec<usize> = self.command.arguments.iter().map(|a| add(a.as_bytes())).collect();
         let environment: Vec<usize> = self.environment.iter().map(|e| add(e.as_bytes())).collect();
@@ -83,7 +86,7 @@ impl Contents<'_> {
         }
         let offset = (strings_start - start) as usize;
         image[offset..offset + strings.len()].copy_from_slice(&strings);
-        Ok(image)
+        Ok((image, at(executable)))
     }
 }
 

@@ -1,0 +1,98 @@
+//! Links under /proc that lead to the file of this process. The kernel's lead to the stub; the program must find its
+//! own file there, for the dynamic linker resolves `$ORIGIN` by them, and programs find their data by them.
+//!
+//! Only reading the links is served. Opening one opens the stub.
+
+use crate::kernel;
+use crate::memory;
+use crate::thread::Thread;
+use banyan_sys::raw::Errno;
+use core::sync::atomic::{AtomicU64, Ordering};
+use linux_raw_sys::general as linux;
+
+/// Longer than each of the links, and shorter than a thread's payload buffer.
+const LINK_MAX: usize = 48;
+const PATH_MAX: usize = 4096;
+
+/// Where the path of the program's file lies in the program's memory, at home; 0 elsewhere.
+static EXECUTABLE: AtomicU64 = AtomicU64::new(0);
+
+/// Notes where the loader put the path of the program's file.
+pub fn set_executable(address: u64) {
+    EXECUTABLE.store(address, Ordering::Relaxed);
+}
+
+/// Which argument of a call is the path of a link to read; its successors are the buffer and the buffer's size.
+pub fn path_argument(call: i64) -> Option<usize> {
+    match u32::try_from(call).ok()? {
+        linux::__NR_readlink => Some(0),
+        linux::__NR_readlinkat => Some(1),
+        _ => None,
+    }
+}
+
+/// Reads a link for a home thread, whose arguments are the program's.
+pub fn read_at_home(thread: &Thread, call: i64, arguments: &[u64; 6], path: usize) -> i64 {
+    let payload = thread.payload();
+    // SAFETY: the payload buffer is this thread's, and longer.
+    let Ok(length) = (unsafe { memory::copy_string_in(arguments[path], payload, LINK_MAX) }) else {
+        return kernel::raw(call as u32, *arguments);
+    };
+    // SAFETY: the copy filled so many bytes, and nobody else writes them.
+    let link = unsafe { core::slice::from_raw_parts(payload, length) };
+    if !leads_here(link) {
+        return kernel::raw(call as u32, *arguments);
+    }
+    let result = target(payload, arguments[path + 2]);
+    match usize::try_from(result).map(|length| memory::copy_out(arguments[path + 1], payload, length)) {
+        Ok(Err(error)) => error.negated(),
+        _ => result,
+    }
+}
+
+/// Reads a link for a thread on another node, whose path and buffer came with the call.
+///
+/// # Safety
+/// The path is a string in the stub's memory, and so is the buffer, with the size that the arguments say.
+pub unsafe fn read_for_remote(call: i64, arguments: &[u64; 6], path: usize) -> i64 {
+    let start = arguments[path] as *const u8;
+    // SAFETY: the string ends at the first zero.
+    let length = (0..LINK_MAX).find(|&at| unsafe { start.add(at).read() } == 0).map_or(0, |zero| zero + 1);
+    // SAFETY: as above.
+    if leads_here(unsafe { core::slice::from_raw_parts(start, length) }) {
+        return target(arguments[path + 1] as *mut u8, arguments[path + 2]);
+    }
+    kernel::raw(call as u32, *arguments)
+}
+
+/// Copies the path of the program's file, at most `size` bytes and no zero, as readlink(2) does.
+fn target(to: *mut u8, size: u64) -> i64 {
+    if size as i32 <= 0 {
+        return Errno::EINVAL.negated();
+    }
+    let address = EXECUTABLE.load(Ordering::Relaxed);
+    let mut length = 0;
+    while length < PATH_MAX.min(size as usize) {
+        let mut byte = 0_u8;
+        if let Err(error) = memory::copy_in(address + length as u64, &raw mut byte, 1) {
+            return error.negated();
+        }
+        if byte == 0 {
+            break;
+        }
+        // SAFETY: both callers give a buffer with room for `size` bytes or for a path.
+        unsafe { to.add(length).write(byte) };
+        length += 1;
+    }
+    length as i64
+}
+
+/// Whether `link`, with its zero, is one that leads to this process's file.
+fn leads_here(link: &[u8]) -> bool {
+    let Some(process) = link.strip_prefix(b"/proc/").and_then(|rest| rest.strip_suffix(b"/exe\0")) else {
+        return false;
+    };
+    let own = crate::report::Decimal::new(u64::from(kernel::process_id()));
+    EXECUTABLE.load(Ordering::Relaxed) != 0
+        && (process == b"self" || process == b"thread-self" || process == own.text().as_bytes())
+}
