@@ -400,7 +400,7 @@ impl Daemon {
             threads: get(&counters.threads),
             cpu_seconds: cpu_seconds(&format!("/proc/{replica}/stat")),
             daemon_cpu_seconds: cpu_seconds("/proc/self/stat"),
-            memory_bytes: self.pager.memory().bytes().unwrap_or(0),
+            memory_bytes: self.pager.memory().bytes().unwrap_or(0) + self.private_bytes(replica),
             read_faults: get(&counters.read_faults),
             write_faults: get(&counters.write_faults),
             upgrade_faults: get(&counters.upgrade_faults),
@@ -410,6 +410,16 @@ impl Daemon {
             wait_seconds: get(&counters.wait_nanoseconds) as f64 / 1e9,
             extents: self.memory_pieces(),
         }
+    }
+
+    /// Memory of a replica that is alone and needs no memory file. With other nodes only the stub has private memory.
+    fn private_bytes(&self, replica: u32) -> u64 {
+        if self.nodes() > 1 {
+            return 0;
+        }
+        let status = std::fs::read_to_string(format!("/proc/{replica}/status")).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap_or_default();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0) * 1024
     }
 
     /// Where this node has memory; nothing if nobody will look at it.

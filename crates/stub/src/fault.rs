@@ -74,7 +74,7 @@ fn learn(thread: &Thread, address: u64, access: u64) -> bool {
         return true;
     }
     let answer = control::request(RequestKind::Lookup, [address, access, 0, 0, 0, 0, 0, 0]);
-    if answer.result < 0 || memory::perform(&answer, -1).is_err() {
+    if answer.result < 0 || memory::perform(&answer, -1, memory::Backing::MemoryFile).is_err() {
         return false;
     }
     thread.learned.set(learned + 1);

@@ -238,7 +238,9 @@ pub fn call(number: i64, arguments: &[u64; 6], node: u32) -> i64 {
     values[7] = u64::from(node);
     let _guard = LOCK.lock();
     let answer = control::request(RequestKind::Memory, values);
-    match perform(&answer, arguments[4] as i32) {
+    let alone = CONFIGURATION.nodes.load(Ordering::Relaxed) == 1;
+    let backing = if alone { Backing::Private } else { Backing::MemoryFile };
+    match perform(&answer, arguments[4] as i32, backing) {
         Ok(()) => answer.result,
         Err(error) => error.negated(),
     }
@@ -266,15 +268,26 @@ fn check_file(arguments: &[u64; 6]) -> Result<(), Errno> {
     Ok(())
 }
 
+/// What is behind new mappings.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Backing {
+    /// The memory file, which the daemon reads and writes.
+    MemoryFile,
+    /// Private memory, whose first touches cost half as much: for a process that has no other node.
+    Private,
+}
+
 /// Performs the kernel operations that the daemon listed.
 ///
 /// # Errors
 /// The kernel's; the mapping may then be there in part, as after a failed call of the kernel's own.
-pub fn perform(record: &Record, descriptor: i32) -> Result<(), Errno> {
+pub fn perform(record: &Record, descriptor: i32, backing: Backing) -> Result<(), Errno> {
     for action in record.actions() {
         let (address, length) = (action.address, action.length);
         match ActionKind::from_number(action.kind) {
-            Some(ActionKind::Reserve) => reserve(address, length)?,
+            Some(ActionKind::Reserve) => reserve(address, length, backing)?,
+            // What nobody else can ask for need not be registered.
+            Some(ActionKind::Confirm) if backing == Backing::Private => {}
             Some(ActionKind::Confirm) => {
                 let _ = control::request(RequestKind::Confirm, [address, length, 0, 0, 0, 0, 0, 0]);
             }
@@ -287,7 +300,14 @@ pub fn perform(record: &Record, descriptor: i32) -> Result<(), Errno> {
             Some(ActionKind::Unmap) => {
                 let _ = kernel::checked(linux::__NR_munmap, [address, length, 0, 0, 0, 0])?;
             }
-            Some(ActionKind::Punch) => punch(address, length)?,
+            Some(ActionKind::Punch) => {
+                punch(address, length)?;
+                if backing == Backing::Private {
+                    const DONTNEED: u64 = linux::MADV_DONTNEED as u64;
+                    // Nothing may be mapped there.
+                    let _ = kernel::raw(linux::__NR_madvise, [address, length, DONTNEED, 0, 0, 0]);
+                }
+            }
             Some(ActionKind::ReadFile) => read_file(descriptor, address, length, action.extra)?,
             Some(ActionKind::Copy) => {
                 if copy(address, action.extra, length as usize) != 0 {
@@ -300,11 +320,15 @@ pub fn perform(record: &Record, descriptor: i32) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Maps the memory file at its own address without rights: nobody can touch it before it is registered.
-fn reserve(address: u64, length: u64) -> Result<(), Errno> {
-    const FLAGS: u64 = (linux::MAP_SHARED | linux::MAP_FIXED | linux::MAP_NORESERVE) as u64;
+/// Maps memory without rights; the memory file at its own address: nobody can touch it before it is registered.
+fn reserve(address: u64, length: u64, backing: Backing) -> Result<(), Errno> {
+    const COMMON: u32 = linux::MAP_FIXED | linux::MAP_NORESERVE;
     let memory = CONFIGURATION.memory.load(Ordering::Relaxed) as u64;
-    kernel::checked(linux::__NR_mmap, [address, length, 0, FLAGS, memory, address]).map(drop)
+    let (flags, descriptor, offset) = match backing {
+        Backing::MemoryFile => (COMMON | linux::MAP_SHARED, memory, address),
+        Backing::Private => (COMMON | linux::MAP_PRIVATE | linux::MAP_ANONYMOUS, u64::MAX, 0),
+    };
+    kernel::checked(linux::__NR_mmap, [address, length, 0, u64::from(flags), descriptor, offset]).map(drop)
 }
 
 fn punch(address: u64, length: u64) -> Result<(), Errno> {

@@ -39,7 +39,7 @@ pub fn start() -> ! {
     hello(floor as i32);
     loop {
         let answer = control::request(RequestKind::Ready, [0; 8]);
-        if let Err(error) = memory::perform(&answer, -1) {
+        if let Err(error) = memory::perform(&answer, -1, memory::Backing::MemoryFile) {
             let number = report::Decimal::new(u64::from(error.0));
             report::fail(&["banyan: the program's memory cannot be mapped: error ", number.text()]);
         }
