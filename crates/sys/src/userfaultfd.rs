@@ -43,6 +43,7 @@ const UFFD_API: u64 = 0xaa;
 const CONTINUE_MODE_DONTWAKE: u64 = 1;
 const CONTINUE_MODE_WP: u64 = 2;
 const WRITEPROTECT_MODE_WP: u64 = 1;
+const COPY_MODE_WP: u64 = 2;
 
 const fn ioctl_number(direction: u32, number: u32, size: usize) -> u32 {
     (direction << 30) | ((size as u32) << 16) | (0xaa << 8) | number
@@ -51,10 +52,12 @@ const IOCTL_API: u32 = ioctl_number(3, 0x3f, size_of::<Api>());
 const IOCTL_REGISTER: u32 = ioctl_number(3, 0, size_of::<Register>());
 const IOCTL_UNREGISTER: u32 = ioctl_number(2, 1, size_of::<Range>());
 const IOCTL_WAKE: u32 = ioctl_number(2, 2, size_of::<Range>());
+const IOCTL_COPY: u32 = ioctl_number(3, 3, size_of::<Copy>());
 const IOCTL_WRITEPROTECT: u32 = ioctl_number(3, 6, size_of::<WriteProtect>());
 const IOCTL_CONTINUE: u32 = ioctl_number(3, 7, size_of::<Continue>());
 const _: () = assert!(IOCTL_API == 0xc018_aa3f && IOCTL_REGISTER == 0xc020_aa00 && IOCTL_WAKE == 0x8010_aa02);
-const _: () = assert!(IOCTL_WRITEPROTECT == 0xc018_aa06 && IOCTL_CONTINUE == 0xc020_aa07);
+const _: () =
+    assert!(IOCTL_WRITEPROTECT == 0xc018_aa06 && IOCTL_CONTINUE == 0xc020_aa07 && IOCTL_COPY == 0xc028_aa03);
 /// `USERFAULTFD_IOC_NEW` of /dev/userfaultfd.
 const IOCTL_NEW: u32 = 0xaa00;
 
@@ -85,6 +88,15 @@ struct Continue {
     range: Range,
     mode: u64,
     mapped: i64,
+}
+
+#[repr(C)]
+struct Copy {
+    to: u64,
+    from: u64,
+    length: u64,
+    mode: u64,
+    copied: i64,
 }
 
 /// `struct uffd_msg`: what reading the descriptor yields.
@@ -245,6 +257,22 @@ pub fn map_present(
     match unsafe { ioctl(descriptor, IOCTL_CONTINUE, &raw mut arguments as u64) } {
         Ok(_) => Ok(()),
         Err(error) => Err((error, arguments.mapped.max(0) as u64)),
+    }
+}
+
+/// Puts pages that are not in the memory file yet there, maps them, writable or read-only, and wakes their waiters.
+///
+/// # Errors
+/// The kernel's error and the bytes that were done before it: `EEXIST` if a page is in the file already, `ENOENT` if
+/// the range is not mapped in the process.
+pub fn copy(descriptor: i32, start: u64, bytes: &[u8], writable: bool) -> Result<(), (Errno, u64)> {
+    let mode = if writable { 0 } else { COPY_MODE_WP };
+    let (from, length) = (bytes.as_ptr() as u64, bytes.len() as u64);
+    let mut arguments = Copy { to: start, from, length, mode, copied: 0 };
+    // SAFETY: the kernel reads and writes one `Copy`, and reads the slice.
+    match unsafe { ioctl(descriptor, IOCTL_COPY, &raw mut arguments as u64) } {
+        Ok(_) => Ok(()),
+        Err(error) => Err((error, arguments.copied.max(0) as u64)),
     }
 }
 

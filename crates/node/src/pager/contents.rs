@@ -32,35 +32,33 @@ pub(super) fn read(memory: &MemoryFile, run: Run, out: &mut Vec<u8>, start: usiz
     Ok(pages_at + kept * PAGE)
 }
 
-/// Writes the pages of `part` from the payload of a frame that carries `whole`.
-pub(super) fn write(memory: &MemoryFile, whole: Run, payload: &[u8], part: Run) -> io::Result<()> {
+/// The pages of `part` in the payload of a frame that carries `whole`, joined where neighbouring pages lie side by
+/// side in the payload too. Without bytes they are zero.
+pub(super) fn segments(whole: Run, payload: &[u8], part: Run) -> io::Result<Vec<(Run, Option<&[u8]>)>> {
     let contents = Contents::new(whole, payload)
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
-    // Neighbouring pages lie side by side in the payload too: write them with one call.
-    let mut start: Option<(u64, usize, usize)> = None;
     let base = payload.as_ptr() as usize;
-    let flush = |start: &mut Option<(u64, usize, usize)>| -> io::Result<()> {
-        match start.take() {
-            Some((address, offset, length)) => memory.write(address, &payload[offset..offset + length]),
-            None => Ok(()),
-        }
-    };
+    let mut segments: Vec<(Run, Option<&[u8]>)> = Vec::new();
     for (page, bytes) in contents.pages().filter(|(page, _)| part.contains(*page)) {
-        match bytes {
-            Some(bytes) => {
-                let offset = bytes.as_ptr() as usize - base;
-                match &mut start {
-                    Some((_, _, length)) => *length += PAGE,
-                    None => start = Some((page.address(), offset, PAGE)),
-                }
+        match (segments.last_mut(), bytes) {
+            (Some((run, Some(joined))), Some(_)) if run.end() == page => {
+                let start = joined.as_ptr() as usize - base;
+                run.count += 1;
+                *joined = &payload[start..start + run.count as usize * PAGE];
             }
-            None => {
-                flush(&mut start)?;
-                memory.populate(page.address(), PAGE_BYTES)?;
-            }
+            (Some((run, None)), None) if run.end() == page => run.count += 1,
+            _ => segments.push((Run::one(page), bytes)),
         }
     }
-    flush(&mut start)
+    Ok(segments)
+}
+
+/// Writes one segment, whatever is there.
+pub(super) fn write(memory: &MemoryFile, run: Run, bytes: Option<&[u8]>) -> io::Result<()> {
+    match bytes {
+        Some(bytes) => memory.write(run.first.address(), bytes),
+        None => memory.populate(run.first.address(), u64::from(run.count) * PAGE_BYTES),
+    }
 }
 
 fn is_zero(page: &[u8]) -> bool {
@@ -83,7 +81,10 @@ mod tests {
         let end = read(&from, run, &mut payload, 0).unwrap();
         payload.truncate(end);
         assert_eq!(payload.len(), 8 + 3 * PAGE);
-        write(&to, run, &payload, Run { first: run.first, count: 4 }).unwrap();
+        let part = Run { first: run.first, count: 4 };
+        for (segment, bytes) in segments(run, &payload, part).unwrap() {
+            write(&to, segment, bytes).unwrap();
+        }
         let mut pages = vec![9; 5 * PAGE];
         to.read(address, &mut pages).unwrap();
         assert!(pages[..PAGE].iter().all(|&b| b == 1) && pages[3 * PAGE..4 * PAGE].iter().all(|&b| b == 4));

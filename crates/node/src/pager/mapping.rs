@@ -3,7 +3,7 @@
 //! A range may meet pages that are in a state already, because a fault and a grant crossed each other. Each function
 //! brings every page to the wanted state whatever it finds.
 
-use super::{Pager, PagerError, State};
+use super::{Pager, PagerError, contents};
 use banyan_sys::raw::Errno;
 use banyan_sys::userfaultfd;
 use banyan_wire::address::{Access, ExtentNumber, PageNumber, Run};
@@ -75,28 +75,60 @@ impl Pager {
         self.faults.get().map(AsRawFd::as_raw_fd).ok_or_else(|| PagerError::Fatal("no replica yet".into()))
     }
 
-    /// Maps the pages of `run`, but for the marker, and wakes who waits for them.
-    pub(super) fn map(
+    /// Stores the pages of `run` that a frame carries, maps them but for the marker, and wakes who waits for them.
+    pub(super) fn install(
         &self,
-        state: &mut State,
+        whole: Run,
+        payload: &[u8],
         run: Run,
         access: Access,
         marker: Option<PageNumber>,
     ) -> Result<(), PagerError> {
-        match marker.filter(|marker| run.contains(*marker)) {
+        let failed = |error: &dyn std::fmt::Display| PagerError::Fatal(format!("storing pages: {error}"));
+        let (before, after) = match marker.filter(|marker| run.contains(*marker)) {
             Some(marker) => {
+                for (page, bytes) in
+                    contents::segments(whole, payload, Run::one(marker)).map_err(|e| failed(&e))?
+                {
+                    contents::write(&self.memory, page, bytes).map_err(|e| failed(&e))?;
+                }
                 let before = Run { first: run.first, count: (marker.0 - run.first.0) as u32 };
-                let after = Run { first: marker.plus(1), count: run.count - before.count - 1 };
-                self.map_pages(before, access)?;
-                self.map_pages(after, access)?;
+                (before, Run { first: marker.plus(1), count: run.count - before.count - 1 })
             }
-            None => self.map_pages(run, access)?,
+            None => (run, Run { first: run.end(), count: 0 }),
+        };
+        for part in [before, after] {
+            for (run, bytes) in contents::segments(whole, payload, part).map_err(|e| failed(&e))? {
+                self.install_segment(run, bytes, access)?;
+            }
         }
-        self.resolved(state, run);
         Ok(())
     }
 
-    fn map_pages(&self, run: Run, access: Access) -> Result<(), PagerError> {
+    /// One call stores and maps a page that is not there, which is nearly always so. The rest is written through the
+    /// memory file and then mapped.
+    fn install_segment(
+        &self,
+        mut run: Run,
+        mut bytes: Option<&[u8]>,
+        access: Access,
+    ) -> Result<(), PagerError> {
+        if let Some(all) = bytes {
+            let writable = access == Access::Write;
+            let Err((_, done)) = userfaultfd::copy(self.descriptor()?, run.first.address(), all, writable)
+            else {
+                return Ok(());
+            };
+            let pages = (done / PAGE) as u32;
+            run = Run { first: run.first.plus(pages), count: run.count - pages };
+            bytes = Some(&all[(u64::from(pages) * PAGE) as usize..]);
+        }
+        contents::write(&self.memory, run, bytes)
+            .map_err(|error| PagerError::Fatal(format!("storing pages: {error}")))?;
+        self.map_pages(run, access)
+    }
+
+    pub(super) fn map_pages(&self, run: Run, access: Access) -> Result<(), PagerError> {
         let descriptor = self.descriptor()?;
         let writable = access == Access::Write;
         let (mut at, end) = (run.first.address(), run.end().address());

@@ -377,11 +377,13 @@ impl Pager {
                 let Some((whole, payload)) = frame else {
                     return Err(PagerError::Fatal("pages to install, but no frame that carries them".into()));
                 };
-                contents::write(&self.memory, whole, payload, *run)
-                    .map_err(|e| fatal("storing pages", &e))?;
-                self.map(state, *run, *access, *marker)?;
+                self.install(whole, payload, *run, *access, *marker)?;
+                self.resolved(state, *run);
             }
-            Output::Wake { run, access } => self.map(state, *run, *access, None)?,
+            Output::Wake { run, access } => {
+                self.map_pages(*run, *access)?;
+                self.resolved(state, *run);
+            }
             Output::Upgrade { run } => {
                 self.unprotect(*run)?;
                 self.resolved(state, *run);
