@@ -151,9 +151,12 @@ fn run_workload(
             return Err(format!("commit: {error}"));
         }
         disk.acknowledge(index);
-        if step.fold {
+        if step.fold && chance.below(2) == 0 {
             store.fold().map_err(|error| format!("fold: {error}"))?;
+        } else if step.fold {
+            fold_among_commits(&mut store, &disk, &mut versions, chance)?;
         }
+        let index = versions.len() - 1;
         if let Some(fault) = versions[index].fault(&mut store) {
             return Err(fault);
         }
@@ -185,6 +188,34 @@ fn run_workload(
     }
     drop(store);
     Ok((disk.take_points(), versions))
+}
+
+/// A fold as another thread writes it: before each of its operations on the disk there may be a commit.
+fn fold_among_commits(
+    store: &mut Store<std::sync::Arc<RecordingDisk>>,
+    disk: &std::sync::Arc<RecordingDisk>,
+    versions: &mut Vec<Version>,
+    chance: &mut Chance,
+) -> Result<(), String> {
+    let begun = store.begin_fold().map_err(|error| format!("fold: {error}"))?;
+    let Some(work) = begun else { return Ok(()) };
+    let mut failed = None;
+    let written = work.write(disk, &mut || {
+        if failed.is_some() || chance.below(3) > 0 {
+            return;
+        }
+        let before = &versions[versions.len() - 1];
+        let step = random_step(chance, before);
+        let next = before.after(&step);
+        versions.push(next);
+        let index = versions.len() - 1;
+        match versions[index].commit(store, &step) {
+            Ok(()) => disk.acknowledge(index),
+            Err(error) => failed = Some(format!("commit beside a fold: {error}")),
+        }
+    });
+    store.finish_fold(work, written).map_err(|error| format!("fold: {error}"))?;
+    failed.map_or(Ok(()), Err)
 }
 
 /// Passes writes on and fails every sync: the process dies there.

@@ -11,6 +11,7 @@
 
 mod audit;
 mod codec;
+mod committed;
 mod error;
 mod fold;
 mod format;
@@ -18,20 +19,23 @@ mod recovery;
 mod space;
 mod tree;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use zerocopy::IntoBytes;
 
 pub use self::audit::{Audit, VerifyReport};
 use self::codec::{checksum, page_checksum};
+pub use self::committed::Committed;
 pub use self::error::{CommitError, CreateError, Damage, OpenError, ReadError};
-use self::fold::SnapshotTable;
+pub use self::fold::FoldWork;
+use self::fold::{PendingFold, SnapshotTable};
 use self::format::{BlobPointer, LogPosition, Meta, NodePointer, RecordBody, RecordHeader, roots_fit};
 pub use self::format::{FORMAT_VERSION, Identity, Position, Roots, SNAPSHOT_NAME_MAX, SnapshotOperation};
 pub use self::recovery::RecoveryReport;
 use self::space::Space;
 pub use self::tree::PageEntry;
-use self::tree::{NodeCache, TreeReader};
+use self::tree::TreeReader;
 use crate::disk::{BLOCK_SIZE, Block, Disk};
 
 /// Bytes in a page, as an offset.
@@ -75,6 +79,7 @@ pub(crate) enum Sabotage {
     IgnoreLength,
     KeepDropped,
     ForgetLogTail,
+    FreeLimboEarly,
 }
 
 /// One page of a commit: its number and its bytes, or `None` if it became zero.
@@ -146,14 +151,12 @@ struct TailRecord {
 #[derive(Default)]
 struct Tail {
     records: Vec<TailRecord>,
-    /// The newest entry of each page that they changed.
-    overlay: HashMap<u32, Option<PageEntry>>,
     blocks: u64,
 }
 
 /// A store of pages on a disk.
 pub struct Store<D: Disk> {
-    disk: D,
+    committed: Arc<Committed<D>>,
     options: StoreOptions,
     meta: Meta,
     position: Position,
@@ -163,7 +166,8 @@ pub struct Store<D: Disk> {
     /// Runs that the meta before the newest still refers to.
     limbo: Vec<(u64, u64)>,
     snapshots: SnapshotTable,
-    cache: NodeCache,
+    /// A fold that was begun and is not finished.
+    pending: Option<PendingFold>,
     poisoned: bool,
     readers: BTreeMap<String, usize>,
     statistics: StoreStatistics,
@@ -218,7 +222,7 @@ impl<D: Disk> Store<D> {
         snapshots: SnapshotTable,
     ) -> Self {
         Self {
-            disk,
+            committed: Arc::new(Committed::new(disk, meta.tree)),
             options,
             position: meta.position.clone(),
             log: meta.log,
@@ -227,7 +231,7 @@ impl<D: Disk> Store<D> {
             tail: Tail::default(),
             limbo,
             snapshots,
-            cache: NodeCache::default(),
+            pending: None,
             poisoned: false,
             readers: BTreeMap::new(),
             statistics: StoreStatistics::default(),
@@ -266,7 +270,12 @@ impl<D: Disk> Store<D> {
 
     /// The disk that the store lives on.
     pub fn disk(&self) -> &D {
-        &self.disk
+        &self.committed.disk
+    }
+
+    /// The committed pages, for a reader in another thread.
+    pub fn committed(&self) -> Arc<Committed<D>> {
+        Arc::clone(&self.committed)
     }
 
     pub(crate) fn sabotaged(&self, which: Sabotage) -> bool {
@@ -274,7 +283,7 @@ impl<D: Disk> Store<D> {
     }
 
     fn reader(&self) -> TreeReader<'_, D> {
-        TreeReader { disk: &self.disk, cache: &self.cache }
+        self.committed.reader()
     }
 
     /// Where the last commit keeps a page; `None` for a page of zeroes.
@@ -282,10 +291,7 @@ impl<D: Disk> Store<D> {
     /// # Errors
     /// [`ReadError`] if the directory cannot be read.
     pub fn locate(&self, page: u32) -> Result<Option<PageEntry>, ReadError> {
-        match self.tail.overlay.get(&page) {
-            Some(entry) => Ok(*entry),
-            None => self.reader().lookup(self.meta.tree, page),
-        }
+        self.committed.locate(page)
     }
 
     /// Every page of the last commit that is not zero, ascending.
@@ -293,17 +299,7 @@ impl<D: Disk> Store<D> {
     /// # Errors
     /// [`ReadError`] if the directory cannot be read.
     pub fn pages(&self) -> Result<Vec<(u32, PageEntry)>, ReadError> {
-        let mut pages = BTreeMap::new();
-        self.reader().walk(self.meta.tree, &mut |_| true, &mut |page, entry| {
-            pages.insert(page, entry);
-        })?;
-        for (page, entry) in &self.tail.overlay {
-            match entry {
-                Some(entry) => pages.insert(*page, *entry),
-                None => pages.remove(page),
-            };
-        }
-        Ok(pages.into_iter().collect())
+        self.committed.pages()
     }
 
     /// Fills `buffer` with a page and checks it.
@@ -311,9 +307,7 @@ impl<D: Disk> Store<D> {
     /// # Errors
     /// [`ReadError::Damaged`] names the byte range if the checksum does not match.
     pub fn read_entry(&self, page: u32, entry: PageEntry, buffer: &mut [u8]) -> Result<(), ReadError> {
-        let offset = entry.block * BLOCK;
-        self.disk.read_at(offset, buffer)?;
-        check_page(page, entry, buffer)
+        self.committed.read_entry(page, entry, buffer)
     }
 
     /// Fills `buffer` with a page of the last commit, with zeroes if there is none.
@@ -430,19 +424,37 @@ impl<D: Disk> Store<D> {
         }
     }
 
-    /// Makes the pages, roots and numbers durable, all or none. One sync.
+    /// Makes the pages, roots and numbers durable, all or none. One sync; and a fold, when the log has
+    /// grown so long.
     ///
     /// # Errors
     /// [`CommitError::DiskFull`] and the errors on names leave everything as it was. [`CommitError::Io`]
     /// poisons the store: it must be opened again, and is then at this commit or at the one before.
     pub fn commit(&mut self, request: &CommitRequest<'_>) -> Result<Position, CommitError> {
+        let position = self.commit_record(request)?;
+        if self.wants_fold() {
+            match self.fold() {
+                // The commit is durable whatever becomes of the fold: a full disk only puts it off, and a
+                // failed one has poisoned the store, which the next call reports.
+                Ok(()) | Err(CommitError::DiskFull { .. } | CommitError::Io(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(position)
+    }
+
+    /// As [`Store::commit`], without the fold: for who folds in another thread, see [`Store::begin_fold`].
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub fn commit_record(&mut self, request: &CommitRequest<'_>) -> Result<Position, CommitError> {
         self.check_request(request)?;
         self.space.begin();
         let plan = match self.plan(request) {
             Ok(plan) => plan,
             Err(error) => {
                 self.poisoned |= matches!(error, CommitError::Io(_));
-                self.space.revert(&self.disk)?;
+                self.space.revert(&self.committed.disk)?;
                 return Err(error);
             }
         };
@@ -459,15 +471,12 @@ impl<D: Disk> Store<D> {
         self.statistics.commits += 1;
         self.statistics.bytes_dirtied += plan.body.pages.len() as u64 * BLOCK;
         self.accept(position.clone(), &plan.header, plan.sum, plan.body)?;
-        if self.tail.blocks >= self.options.fold_blocks {
-            match self.fold() {
-                // The commit is durable whatever becomes of the fold: a full disk only puts it off, and a
-                // failed one has poisoned the store, which the next call reports.
-                Ok(()) | Err(CommitError::DiskFull { .. } | CommitError::Io(_)) => {}
-                Err(error) => return Err(error),
-            }
-        }
         Ok(position)
+    }
+
+    /// Whether the log is so long that it should be folded, and no fold is under way.
+    pub fn wants_fold(&self) -> bool {
+        self.pending.is_none() && self.tail.blocks >= self.options.fold_blocks
     }
 
     /// Chooses the blocks of a commit. Nothing is written yet but what growth writes.
@@ -553,15 +562,15 @@ impl<D: Disk> Store<D> {
             runs.iter().map(|(_, pieces)| pieces.len() as u64 * BLOCK).sum::<u64>();
         let skip_sync = self.sabotaged(Sabotage::SkipCommitSync);
         if let ([(start, pieces)], false) = (runs.as_slice(), skip_sync) {
-            return self.disk.write_durable_at(start * BLOCK, pieces);
+            return self.committed.disk.write_durable_at(start * BLOCK, pieces);
         }
         for (start, pieces) in &runs {
-            self.disk.write_at(start * BLOCK, pieces)?;
+            self.committed.disk.write_at(start * BLOCK, pieces)?;
         }
         if skip_sync {
             return Ok(());
         }
-        self.disk.sync()
+        self.committed.disk.sync()
     }
 
     /// Takes a durable record into the state: used by a commit and by the replay alike.
@@ -575,18 +584,18 @@ impl<D: Disk> Store<D> {
         let LogPosition { next: at, segment_end: end, .. } = self.log;
         let body_blocks = if header.body_block == 0 { 0 } else { header.body_bytes.div_ceil(BLOCK) };
         // What was reserved and stays unused is free again; then everything the record names is in use.
-        self.space.set(&self.disk, at, end - at, false)?;
-        self.space.set(&self.disk, at, 1, true)?;
-        self.space.set(&self.disk, header.next, header.segment_end - header.next, true)?;
+        self.space.set(&self.committed.disk, at, end - at, false)?;
+        self.space.set(&self.committed.disk, at, 1, true)?;
+        self.space.set(&self.committed.disk, header.next, header.segment_end - header.next, true)?;
         let mut overhead = vec![(at, 1)];
         if body_blocks > 0 {
-            self.space.set(&self.disk, header.body_block, body_blocks, true)?;
+            self.space.set(&self.committed.disk, header.body_block, body_blocks, true)?;
             overhead.push((header.body_block, body_blocks));
         }
         let mut pages = Vec::with_capacity(body.pages.len() + body.zeroes.len());
         let mut numbers = body.pages.iter();
         for (start, count) in &body.runs {
-            self.space.set(&self.disk, *start, u64::from(*count), true)?;
+            self.space.set(&self.committed.disk, *start, u64::from(*count), true)?;
             for (offset, (page, checksum)) in (0..u64::from(*count)).zip(numbers.by_ref()) {
                 let entry =
                     PageEntry { block: start + offset, birth: header.transaction, checksum: *checksum };
@@ -594,9 +603,7 @@ impl<D: Disk> Store<D> {
             }
         }
         pages.extend(body.zeroes.iter().map(|page| (*page, None)));
-        for (page, entry) in &pages {
-            self.tail.overlay.insert(*page, *entry);
-        }
+        self.committed.view().overlay.extend(pages.iter().copied());
         self.tail.blocks += 1 + body_blocks + body.pages.len() as u64;
         self.tail.records.push(TailRecord {
             position: position.clone(),
@@ -610,8 +617,8 @@ impl<D: Disk> Store<D> {
     }
 
     fn blocks(&mut self) -> Blocks<'_, D> {
-        let Store { disk, options, space, statistics, .. } = self;
-        Blocks { disk, options, space, statistics }
+        let Store { committed, options, space, statistics, .. } = self;
+        Blocks { disk: &committed.disk, options, space, statistics }
     }
 }
 

@@ -160,6 +160,14 @@ impl Space {
         Ok(group.bits[(bit / 64) as usize] >> (bit % 64) & 1 == 1)
     }
 
+    /// Counts the groups of a run as differing from what the file holds.
+    pub(crate) fn touch<D: Disk>(&mut self, disk: &D, start: u64, count: u64) -> Result<(), ReadError> {
+        for number in group_of(start)..=group_of(start + count.max(1) - 1) {
+            self.group(disk, number)?.dirty = true;
+        }
+        Ok(())
+    }
+
     /// From here, runs that are allocated can be taken back by [`Space::revert`].
     pub(crate) fn begin(&mut self) {
         self.journal.clear();
