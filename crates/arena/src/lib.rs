@@ -22,8 +22,9 @@
 
 mod allocator;
 mod arena;
+mod committer;
 pub mod disk;
-mod heap_memory;
+mod heap;
 pub mod noun;
 pub mod snapshot;
 pub mod store;
@@ -33,5 +34,6 @@ pub mod tool;
 mod crash_tests;
 
 pub use arena::{
-    AllocateError, Arena, ArenaError, ArenaOptions, DEFAULT_BASE, DEFAULT_RESERVATION, RollbackError,
+    AllocateError, Arena, ArenaError, ArenaOptions, DEFAULT_BASE, DEFAULT_RESERVATION, Loading, RollbackError,
 };
+pub use heap::{PagerStatistics, Tracking};

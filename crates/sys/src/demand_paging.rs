@@ -44,6 +44,16 @@ struct Fill {
     done: i64,
 }
 
+/// Keeps the calling thread out of the program's signal handlers.
+pub fn block_signals() {
+    // SAFETY: the set is filled before it is read, and lives for the call.
+    unsafe {
+        let mut all: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&raw mut all);
+        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const all, std::ptr::null_mut());
+    }
+}
+
 impl DirtyPages {
     /// From now on whoever touches a page of the range that is not in memory waits until it is provided.
     ///

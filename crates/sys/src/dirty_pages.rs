@@ -49,7 +49,7 @@ pub(crate) struct Register {
 
 /// `struct pm_scan_arg`.
 #[repr(C)]
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Scan {
     size: u64,
     flags: u64,
@@ -189,7 +189,7 @@ impl DirtyPages {
                 vector_length: RUNS as u64,
                 // Holes count as written; a dirty page that was swapped out is not present. So: either.
                 category_any_of: PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
-                return_mask: scan.return_mask | PAGE_IS_PRESENT * u64::from(scan.return_mask == 0),
+                return_mask: if scan.return_mask == 0 { PAGE_IS_PRESENT } else { scan.return_mask },
                 ..scan
             };
             let count = ioctl(&self.pagemap, PAGEMAP_SCAN, (&raw mut scan).cast())?;

@@ -24,3 +24,5 @@ pub mod sandbox;
 pub mod scheduling;
 pub mod signal_frame;
 pub mod userfaultfd;
+#[cfg(feature = "std")]
+pub mod write_faults;

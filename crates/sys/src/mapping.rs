@@ -59,6 +59,16 @@ impl Mapping {
         unsafe { madvise(address, length, Advice::LinuxDontNeed) }.map_err(Into::into)
     }
 
+    /// Leaves the range out of a child made by fork(2): it would see zeroes where a page is provided on demand.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn keep_from_children(&self) -> io::Result<()> {
+        let address = std::ptr::with_exposed_provenance_mut(self.base);
+        // SAFETY: the advice changes nothing in this process.
+        unsafe { madvise(address, self.length, Advice::LinuxDontFork) }.map_err(Into::into)
+    }
+
     /// Asks for huge pages in a range, or for none.
     ///
     /// # Errors

@@ -35,7 +35,7 @@ impl Block {
 
 /// Durable storage of a growing number of bytes. Offsets and lengths are multiples of
 /// [`BLOCK_SIZE`], and buffers are aligned to it: the arena never asks for anything else.
-pub trait Disk: Send + Sync {
+pub trait Disk: Send + Sync + 'static {
     /// Fills `buffer` from `offset` (bytes). Reading beyond the end is `UnexpectedEof`.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
 

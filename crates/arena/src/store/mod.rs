@@ -25,12 +25,14 @@ use std::sync::Arc;
 use zerocopy::IntoBytes;
 
 pub use self::audit::{Audit, VerifyReport};
-use self::codec::{checksum, page_checksum};
+use self::codec::checksum;
+pub(crate) use self::codec::page_checksum;
 pub use self::committed::Committed;
 pub use self::error::{CommitError, CreateError, Damage, OpenError, ReadError};
 pub use self::fold::FoldWork;
 use self::fold::{PendingFold, SnapshotTable};
-use self::format::{BlobPointer, LogPosition, Meta, NodePointer, RecordBody, RecordHeader, roots_fit};
+pub(crate) use self::format::roots_fit;
+use self::format::{BlobPointer, LogPosition, Meta, NodePointer, RecordBody, RecordHeader};
 pub use self::format::{FORMAT_VERSION, Identity, Position, Roots, SNAPSHOT_NAME_MAX, SnapshotOperation};
 pub use self::recovery::RecoveryReport;
 use self::space::Space;
@@ -477,6 +479,11 @@ impl<D: Disk> Store<D> {
     /// Whether the log is so long that it should be folded, and no fold is under way.
     pub fn wants_fold(&self) -> bool {
         self.pending.is_none() && self.tail.blocks >= self.options.fold_blocks
+    }
+
+    /// Whether the log has grown so far beyond the length at which it is folded that commits should wait.
+    pub fn fold_is_overdue(&self) -> bool {
+        self.tail.blocks >= 4 * self.options.fold_blocks
     }
 
     /// Chooses the blocks of a commit. Nothing is written yet but what growth writes.
