@@ -176,8 +176,8 @@ impl Allocator {
         while number < end {
             // SAFETY: the granule lies below the frontier, so its descriptor is in the table.
             let Granule { kind, length, .. } = unsafe { *self.granule(number) };
-            if kind == SPAN {
-                found(Fresh { offset: number as usize * GRANULE, length: GRANULE });
+            if kind != FREE && kind != LARGE {
+                found(Fresh { offset: number as usize * GRANULE, length: length.max(1) as usize * GRANULE });
             }
             number += length.max(1);
         }

@@ -26,6 +26,7 @@ mod committer;
 pub mod disk;
 mod heap;
 pub mod noun;
+mod reader;
 pub mod snapshot;
 pub mod store;
 pub mod tool;
@@ -37,3 +38,4 @@ pub use arena::{
     AllocateError, Arena, ArenaError, ArenaOptions, DEFAULT_BASE, DEFAULT_RESERVATION, Loading, RollbackError,
 };
 pub use heap::{PagerStatistics, Tracking};
+pub use reader::{ReaderError, SnapshotReader};

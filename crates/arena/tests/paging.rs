@@ -169,7 +169,7 @@ fn eviction_loses_no_write_that_races_with_it() {
         let mut chance = Chance(9);
         for _ in 0..30_000 {
             let page = chance.below(PAGES);
-            if page % 32 != 0 {
+            if !page.is_multiple_of(32) {
                 words.check(page);
             }
         }
@@ -328,7 +328,7 @@ fn damage_is_named_before_it_is_touched() {
     Arena::open(&path, options(7)).unwrap().fold().unwrap();
     let mut bytes = std::fs::read(&path).unwrap();
     let needle = words.model[123].to_le_bytes();
-    let within = 123 % 500 * 8;
+    let within = 123 * 8;
     let at = (0..bytes.len() / PAGE).map(|block| block * PAGE + within);
     let at = at.filter(|at| bytes[*at..*at + 8] == needle).collect::<Vec<_>>();
     assert_eq!(at.len(), 1);

@@ -4,6 +4,8 @@
 #![cfg_attr(not(feature = "std"), no_std)]
 
 #[cfg(feature = "std")]
+pub mod byte_locks;
+#[cfg(feature = "std")]
 pub mod call_channel;
 #[cfg(feature = "std")]
 pub mod call_memory;

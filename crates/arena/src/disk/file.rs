@@ -1,18 +1,22 @@
 //! A disk that is a file, read and written past the page cache where the file system allows it.
 //!
 //! Holds an exclusive lock for as long as it is open for writing, so that two writers can never
-//! meet; readers take none. No threads, no other locks.
+//! meet. A reader of a snapshot shares a lock on a byte that stands for it, which the writer needs alone to
+//! drop it; all are the kernel's, and end with their process. No threads.
 
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use banyan_sys::byte_locks::{self, ByteLock};
 use rustix::fs::{FallocateFlags, FlockOperation, Mode, OFlags, fallocate, fdatasync, flock, open};
 use rustix::io::{Errno, ReadWriteFlags, preadv, pwritev, pwritev2};
 
 use super::{BLOCK_SIZE, Disk};
 
+/// The lock of a snapshot is on the byte at this offset plus the number of its commit, far behind any file's end.
+const SNAPSHOT_LOCKS: u64 = 1 << 60;
 /// At most this many pieces fit in one vectored write (the kernel's `IOV_MAX`).
 const PIECES_MAX: usize = 1024;
 /// Zeroes are written in strides of this many bytes.
@@ -30,6 +34,18 @@ pub enum FileDiskError {
     /// `create` found a file of that name.
     #[error("a file of that name exists already; choose another name or remove it first")]
     Exists,
+    /// There is no such file, or no such directory.
+    #[error("there is no such file or directory; check the name, or create the arena first")]
+    NotFound,
+    /// Not allowed.
+    #[error("permission denied; change the file's mode or owner, or open a snapshot read-only")]
+    PermissionDenied,
+    /// The file system takes no writes.
+    #[error("the file system is mounted read-only; remount it for writing, or open a snapshot read-only")]
+    ReadOnlyFileSystem,
+    /// A directory, a socket, or the like.
+    #[error("this is no regular file; give the name of an arena file")]
+    NotAFile,
 }
 
 /// A file, by preference opened with `O_DIRECT`.
@@ -74,8 +90,19 @@ impl FileDisk {
         };
         let descriptor = descriptor.map_err(|errno| match errno {
             Errno::EXIST => FileDiskError::Exists,
+            Errno::NOENT | Errno::NOTDIR => FileDiskError::NotFound,
+            Errno::ACCESS | Errno::PERM => FileDiskError::PermissionDenied,
+            Errno::ROFS => FileDiskError::ReadOnlyFileSystem,
+            Errno::ISDIR | Errno::NXIO => FileDiskError::NotAFile,
             other => FileDiskError::Io(other.into()),
         })?;
+        if !rustix::fs::FileType::from_raw_mode(
+            rustix::fs::fstat(&descriptor).map_err(io::Error::from)?.st_mode,
+        )
+        .is_file()
+        {
+            return Err(FileDiskError::NotAFile);
+        }
         if exclusive {
             flock(&descriptor, FlockOperation::NonBlockingLockExclusive).map_err(|errno| match errno {
                 Errno::WOULDBLOCK => FileDiskError::Locked,
@@ -83,6 +110,14 @@ impl FileDisk {
             })?;
         }
         Ok(Self { file: descriptor.into() })
+    }
+
+    /// Keeps a snapshot from being dropped for as long as this disk is open; `false` if it is being dropped.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn hold_snapshot(&self, transaction: u64) -> io::Result<bool> {
+        byte_locks::set(&self.file, SNAPSHOT_LOCKS + transaction, ByteLock::Shared)
     }
 
     fn write_pieces(&self, mut offset: u64, pieces: &[&[u8]], flags: ReadWriteFlags) -> io::Result<()> {
@@ -169,6 +204,15 @@ impl Disk for FileDisk {
             }
         }
         if write_zeroes { self.write_zeroes(from, length) } else { Ok(()) }
+    }
+
+    fn claim_snapshot(&self, transaction: u64) -> io::Result<bool> {
+        byte_locks::set(&self.file, SNAPSHOT_LOCKS + transaction, ByteLock::Exclusive)
+    }
+
+    fn release_snapshot(&self, transaction: u64) {
+        // A lock that cannot be given back keeps readers off a snapshot that is gone anyway.
+        let _kept = byte_locks::set(&self.file, SNAPSHOT_LOCKS + transaction, ByteLock::Released);
     }
 }
 

@@ -60,6 +60,15 @@ pub trait Disk: Send + Sync + 'static {
     /// and not only reserved, so that the first write there costs no journal commit.
     /// Not durable until [`Disk::sync`].
     fn grow(&self, length: u64, write_zeroes: bool) -> io::Result<()>;
+
+    /// Before the snapshot that retains commit `transaction` is dropped: whether no other process reads
+    /// it. Nobody begins to until [`Disk::release_snapshot`].
+    fn claim_snapshot(&self, _transaction: u64) -> io::Result<bool> {
+        Ok(true)
+    }
+
+    /// Ends what [`Disk::claim_snapshot`] began.
+    fn release_snapshot(&self, _transaction: u64) {}
 }
 
 impl<D: Disk + ?Sized> Disk for std::sync::Arc<D> {
@@ -80,5 +89,11 @@ impl<D: Disk + ?Sized> Disk for std::sync::Arc<D> {
     }
     fn grow(&self, length: u64, write_zeroes: bool) -> io::Result<()> {
         (**self).grow(length, write_zeroes)
+    }
+    fn claim_snapshot(&self, transaction: u64) -> io::Result<bool> {
+        (**self).claim_snapshot(transaction)
+    }
+    fn release_snapshot(&self, transaction: u64) {
+        (**self).release_snapshot(transaction);
     }
 }

@@ -62,6 +62,11 @@ impl<D: Disk> HeapMemory<D> {
         self.pager.is_some()
     }
 
+    /// From now on a write to the heap ends in SIGSEGV.
+    pub(crate) fn forbid_writes(&self) -> io::Result<()> {
+        self.mapping.forbid_writes()
+    }
+
     /// From now on the first `served` bytes come from the store when they are touched.
     pub(crate) fn page_from(
         &mut self,

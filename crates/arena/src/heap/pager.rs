@@ -99,6 +99,15 @@ enum Window {
     All,
 }
 
+/// What a window is to be filled with.
+#[derive(Default)]
+struct Wanted {
+    /// Pages to read.
+    pages: Vec<(u32, PageEntry)>,
+    /// Runs of pages that are zero: first and count.
+    zeroes: Vec<(u32, u32)>,
+}
+
 /// The pager of one heap.
 pub(crate) struct Pager<D> {
     shared: Arc<Shared<D>>,
@@ -327,7 +336,7 @@ impl<D: Disk> Shared<D> {
         }
         let mut failed = None;
         for _ in 0..=RETRIES_MAX {
-            let (pages, zeroes) = self.wanted(state, first, count, window)?;
+            let Wanted { pages, zeroes } = self.wanted(state, first, count, window)?;
             for (page, count) in zeroes {
                 self.pages.provide_zeroes(self.address_of(page), count as usize * BLOCK_SIZE)?;
             }
@@ -354,13 +363,7 @@ impl<D: Disk> Shared<D> {
     }
 
     /// The pages of a run to read, and the runs to be zero.
-    fn wanted(
-        &self,
-        state: &State,
-        first: u32,
-        count: u32,
-        window: Window,
-    ) -> Result<(Vec<(u32, PageEntry)>, Vec<(u32, u32)>), ReadError> {
+    fn wanted(&self, state: &State, first: u32, count: u32, window: Window) -> Result<Wanted, ReadError> {
         let entries = self.committed.locate_run(first, count)?;
         let mut there = HashSet::new();
         let (start, length) = (self.address_of(first), count as usize * BLOCK_SIZE);
@@ -370,7 +373,7 @@ impl<D: Disk> Shared<D> {
         let entry_of =
             |page: u32, entry: &Option<PageEntry>| entry.filter(|_| !state.discarded.contains_key(&page));
         let demanded = entry_of(first, &entries[0]);
-        let (mut pages, mut zeroes): (Vec<(u32, PageEntry)>, Vec<(u32, u32)>) = (Vec::new(), Vec::new());
+        let Wanted { mut pages, mut zeroes } = Wanted::default();
         for (page, entry) in (first..).zip(&entries) {
             if page != first && there.contains(&page) {
                 continue;
@@ -390,7 +393,7 @@ impl<D: Disk> Shared<D> {
                 _ => {}
             }
         }
-        Ok((pages, zeroes))
+        Ok(Wanted { pages, zeroes })
     }
 
     /// Counts the pages in memory.

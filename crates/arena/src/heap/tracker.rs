@@ -46,20 +46,17 @@ pub(crate) trait Tracker: Send + Sync {
     fn tracking(&self) -> Tracking;
 }
 
-/// A tracker for a fresh mapping, and the kernel's one if that is what it is: only with it can pages be
-/// provided on demand.
-pub(crate) fn track(
-    mapping: &Mapping,
-    wanted: Tracking,
-) -> io::Result<(Box<dyn Tracker>, Option<Arc<DirtyPages>>)> {
-    let protection = || -> io::Result<(Box<dyn Tracker>, Option<Arc<DirtyPages>>)> {
+/// A tracker, and the kernel's one if that is what it is: only with it can pages be provided on demand.
+pub(crate) type Tracked = (Box<dyn Tracker>, Option<Arc<DirtyPages>>);
+
+/// A tracker for a fresh mapping.
+pub(crate) fn track(mapping: &Mapping, wanted: Tracking) -> io::Result<Tracked> {
+    let protection = || -> io::Result<Tracked> {
         let pages = Arc::new(DirtyPages::track(mapping)?);
         let noted = Mutex::default();
         Ok((Box::new(Protection { pages: Arc::clone(&pages), noted }), Some(pages)))
     };
-    let signals = || -> io::Result<(Box<dyn Tracker>, Option<Arc<DirtyPages>>)> {
-        Ok((Box::new(Signals(WriteFaults::track(mapping)?)), None))
-    };
+    let signals = || -> io::Result<Tracked> { Ok((Box::new(Signals(WriteFaults::track(mapping)?)), None)) };
     match wanted {
         Tracking::Probe => {
             protection().or_else(|_| signals()).or_else(|_| Ok((Box::new(Compare::default()), None)))

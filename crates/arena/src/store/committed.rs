@@ -17,6 +17,9 @@ use crate::disk::{BLOCK_SIZE, Block, Disk};
 
 /// Entries of pages that the log changed; `None` is a page that became zero.
 type Overlay = HashMap<u32, Option<PageEntry>>;
+/// Is handed a page that was read, or why it could not be.
+pub type FoundPage<'a, E> = &'a mut dyn FnMut(u32, Result<&[u8], ReadError>) -> Result<(), E>;
+
 /// Blocks between two pages that are read in vain rather than by a read of their own.
 const GAP_MAX: u64 = 8;
 /// Blocks in one read.
@@ -138,11 +141,7 @@ impl<D: Disk> Committed<D> {
     ///
     /// # Errors
     /// What `found` says, at once.
-    pub fn read_pages<E>(
-        &self,
-        mut pages: Vec<(u32, PageEntry)>,
-        found: &mut dyn FnMut(u32, Result<&[u8], ReadError>) -> Result<(), E>,
-    ) -> Result<(), E> {
+    pub fn read_pages<E>(&self, mut pages: Vec<(u32, PageEntry)>, found: FoundPage<'_, E>) -> Result<(), E> {
         pages.sort_unstable_by_key(|(_, entry)| entry.block);
         let mut buffer: Vec<Block> = Vec::new();
         let mut rest = pages.as_slice();

@@ -194,6 +194,9 @@ impl FoldWork {
     }
 }
 
+/// A fold worked out: the new state, its meta, and the blocks of the space map.
+type Prepared = (Folding, Meta, Vec<(u64, Block)>);
+
 /// What a store keeps of a fold that is being written.
 pub(crate) struct PendingFold {
     table: SnapshotTable,
@@ -310,7 +313,7 @@ impl<D: Disk> Store<D> {
     }
 
     /// Works out the new state in memory.
-    fn prepare(&mut self) -> Result<(Folding, Meta, Vec<(u64, Block)>), CommitError> {
+    fn prepare(&mut self) -> Result<Prepared, CommitError> {
         let mut folding =
             Folding { tree: self.meta.tree, table: self.snapshots.clone(), ..Folding::default() };
         let tail = std::mem::take(&mut self.tail);

@@ -27,7 +27,7 @@ use zerocopy::IntoBytes;
 pub use self::audit::{Audit, VerifyReport};
 use self::codec::checksum;
 pub(crate) use self::codec::page_checksum;
-pub use self::committed::Committed;
+pub use self::committed::{Committed, FoundPage};
 pub use self::error::{CommitError, CreateError, Damage, OpenError, ReadError};
 pub use self::fold::FoldWork;
 use self::fold::{PendingFold, SnapshotTable};
@@ -188,7 +188,12 @@ impl<D: Disk> Store<D> {
             return Err(CreateError::BadGeometry { base, reservation });
         }
         let total = (format::META_SLOTS + options.segment_blocks).max(options.growth_blocks);
-        disk.grow(total * BLOCK, true)?;
+        disk.grow(total * BLOCK, true).map_err(|source| match source.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+                CreateError::DiskFull { needed: total * BLOCK, source }
+            }
+            _ => CreateError::Io(source),
+        })?;
         let log = LogPosition {
             next: format::META_SLOTS,
             segment_end: format::META_SLOTS + options.segment_blocks,
@@ -365,6 +370,13 @@ impl<D: Disk> Store<D> {
         self.snapshots.find(name).filter(|handle| handle.info == current)
     }
 
+    /// The committed pages as they were at a snapshot, on this store's disk.
+    pub(crate) fn into_snapshot(self, handle: &SnapshotHandle) -> Option<Committed<D>> {
+        let committed = Arc::into_inner(self.committed)?;
+        *committed.view() = committed::View { tree: handle.tree, ..committed::View::default() };
+        Some(committed)
+    }
+
     /// Gives a handle back.
     pub fn close_snapshot(&mut self, handle: &SnapshotHandle) {
         if let Some(count) = self.readers.get_mut(&handle.info.name) {
@@ -451,6 +463,28 @@ impl<D: Disk> Store<D> {
     /// As [`Store::commit`].
     pub fn commit_record(&mut self, request: &CommitRequest<'_>) -> Result<Position, CommitError> {
         self.check_request(request)?;
+        let dropped = match &request.operation {
+            SnapshotOperation::Drop(name) => self.claim(name)?,
+            _ => None,
+        };
+        let committed = self.write_commit(request);
+        if let Some(transaction) = dropped {
+            self.committed.disk.release_snapshot(transaction);
+        }
+        committed
+    }
+
+    /// Keeps readers in other processes off a snapshot that is to be dropped; gives its commit's number.
+    fn claim(&self, name: &str) -> Result<Option<u64>, CommitError> {
+        let Some(info) = self.snapshots().into_iter().find(|info| info.name == name) else { return Ok(None) };
+        match self.committed.disk.claim_snapshot(info.position.transaction) {
+            Ok(true) => Ok(Some(info.position.transaction)),
+            Ok(false) => Err(CommitError::SnapshotInUse(name.to_owned())),
+            Err(error) => Err(CommitError::Read(ReadError::Io(error))),
+        }
+    }
+
+    fn write_commit(&mut self, request: &CommitRequest<'_>) -> Result<Position, CommitError> {
         self.space.begin();
         let plan = match self.plan(request) {
             Ok(plan) => plan,
