@@ -8,15 +8,19 @@ use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use banyan_sys::byte_locks::{self, ByteLock};
 use rustix::fs::{FallocateFlags, FlockOperation, Mode, OFlags, fallocate, fdatasync, flock, open};
 use rustix::io::{Errno, ReadWriteFlags, preadv, pwritev, pwritev2};
 
-use super::{BLOCK_SIZE, Disk};
+use super::{BLOCK_SIZE, Block, Disk};
 
 /// The lock of a snapshot is on the byte at this offset plus the number of its commit, far behind any file's end.
 const SNAPSHOT_LOCKS: u64 = 1 << 60;
+/// Bytes that are fetched for who reads on: a little at first, more once he does.
+const AHEAD_MIN: usize = 64 << 10;
+const AHEAD_MAX: usize = 1 << 20;
 /// At most this many pieces fit in one vectored write (the kernel's `IOV_MAX`).
 const PIECES_MAX: usize = 1024;
 /// Zeroes are written in strides of this many bytes.
@@ -52,6 +56,8 @@ pub enum FileDiskError {
 #[derive(Debug)]
 pub struct FileDisk {
     file: File,
+    /// What was fetched ahead: its offset, and the bytes. Only while the log is replayed, before any write.
+    ahead: Mutex<(u64, Vec<Block>)>,
 }
 
 impl FileDisk {
@@ -109,7 +115,7 @@ impl FileDisk {
                 other => FileDiskError::Io(other.into()),
             })?;
         }
-        Ok(Self { file: descriptor.into() })
+        Ok(Self { file: descriptor.into(), ahead: Mutex::default() })
     }
 
     /// Keeps a snapshot from being dropped for as long as this disk is open; `false` if it is being dropped.
@@ -119,35 +125,35 @@ impl FileDisk {
     pub fn hold_snapshot(&self, transaction: u64) -> io::Result<bool> {
         byte_locks::set(&self.file, SNAPSHOT_LOCKS + transaction, ByteLock::Shared)
     }
+}
 
-    fn write_pieces(&self, mut offset: u64, pieces: &[&[u8]], flags: ReadWriteFlags) -> io::Result<()> {
-        for group in pieces.chunks(PIECES_MAX) {
-            let total: usize = group.iter().map(|piece| piece.len()).sum();
-            let mut slices: Vec<IoSlice<'_>> = group.iter().map(|piece| IoSlice::new(piece)).collect();
-            let mut rest = slices.as_mut_slice();
-            let mut left = total;
-            while left > 0 {
-                let written = match if flags.is_empty() {
-                    pwritev(&self.file, rest, offset)
-                } else {
-                    pwritev2(&self.file, rest, offset, flags)
-                } {
-                    Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                    Ok(written) => written,
-                    Err(Errno::INTR) => continue,
-                    Err(errno) => return Err(errno.into()),
-                };
-                // A short write that ends inside a block could not be resumed past the page cache.
-                if written < left && written % BLOCK_SIZE != 0 {
-                    return Err(io::Error::other("the file system wrote part of a block"));
-                }
-                IoSlice::advance_slices(&mut rest, written);
-                left -= written;
-                offset += written as u64;
+fn write_pieces(file: &File, mut offset: u64, pieces: &[&[u8]], flags: ReadWriteFlags) -> io::Result<()> {
+    for group in pieces.chunks(PIECES_MAX) {
+        let total: usize = group.iter().map(|piece| piece.len()).sum();
+        let mut slices: Vec<IoSlice<'_>> = group.iter().map(|piece| IoSlice::new(piece)).collect();
+        let mut rest = slices.as_mut_slice();
+        let mut left = total;
+        while left > 0 {
+            let written = match if flags.is_empty() {
+                pwritev(file, rest, offset)
+            } else {
+                pwritev2(file, rest, offset, flags)
+            } {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => written,
+                Err(Errno::INTR) => continue,
+                Err(errno) => return Err(errno.into()),
+            };
+            // A short write that ends inside a block could not be resumed past the page cache.
+            if written < left && written % BLOCK_SIZE != 0 {
+                return Err(io::Error::other("the file system wrote part of a block"));
             }
+            IoSlice::advance_slices(&mut rest, written);
+            left -= written;
+            offset += written as u64;
         }
-        Ok(())
     }
+    Ok(())
 }
 
 impl Disk for FileDisk {
@@ -168,16 +174,48 @@ impl Disk for FileDisk {
         Ok(())
     }
 
+    fn read_on_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        let (start, blocks) = &mut *ahead;
+        let inside = |start: u64, length: usize| {
+            let at = usize::try_from(offset.checked_sub(start)?).ok()?;
+            at.checked_add(buffer.len()).filter(|end| *end <= length).map(|_| at)
+        };
+        let at = match inside(*start, blocks.len() * BLOCK_SIZE) {
+            Some(at) => at,
+            None => {
+                // A jump within what was fetched last time is a walk; any other begins with little.
+                let walks = offset.wrapping_sub(*start) <= 2 * (blocks.len() * BLOCK_SIZE) as u64;
+                let wanted = if walks { AHEAD_MAX } else { AHEAD_MIN }.max(buffer.len());
+                let left = self.length()?.saturating_sub(offset);
+                let count = left.min(wanted as u64) as usize / BLOCK_SIZE;
+                if count * BLOCK_SIZE < buffer.len() {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                blocks.clear();
+                let mut fetched = Block::zeroed(count);
+                self.read_at(offset, zerocopy::IntoBytes::as_mut_bytes(fetched.as_mut_slice()))?;
+                (*start, *blocks) = (offset, fetched);
+                0
+            }
+        };
+        let bytes = zerocopy::IntoBytes::as_bytes(blocks.as_slice());
+        buffer.copy_from_slice(&bytes[at..at + buffer.len()]);
+        Ok(())
+    }
+
     fn write_at(&self, offset: u64, pieces: &[&[u8]]) -> io::Result<()> {
-        self.write_pieces(offset, pieces, ReadWriteFlags::empty())
+        self.forget_ahead();
+        write_pieces(&self.file, offset, pieces, ReadWriteFlags::empty())
     }
 
     fn write_durable_at(&self, offset: u64, pieces: &[&[u8]]) -> io::Result<()> {
+        self.forget_ahead();
         if pieces.len() > PIECES_MAX {
             self.write_at(offset, pieces)?;
             return self.sync();
         }
-        self.write_pieces(offset, pieces, ReadWriteFlags::DSYNC)
+        write_pieces(&self.file, offset, pieces, ReadWriteFlags::DSYNC)
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -217,8 +255,15 @@ impl Disk for FileDisk {
 }
 
 impl FileDisk {
+    fn forget_ahead(&self) {
+        let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        if !ahead.1.is_empty() {
+            *ahead = (0, Vec::new());
+        }
+    }
+
     fn write_zeroes(&self, from: u64, length: u64) -> io::Result<()> {
-        let zeroes = super::Block::zeroed(ZERO_STRIDE / BLOCK_SIZE);
+        let zeroes = Block::zeroed(ZERO_STRIDE / BLOCK_SIZE);
         let bytes = zerocopy::IntoBytes::as_bytes(zeroes.as_slice());
         let mut offset = from;
         while offset < length {

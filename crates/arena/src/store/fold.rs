@@ -155,6 +155,9 @@ pub(crate) fn read_blob<D: Disk>(disk: &D, pointer: BlobPointer, what: &str) -> 
     if checksum(bytes) == pointer.checksum { Ok(bytes.to_vec()) } else { Err(damaged()) }
 }
 
+/// Scattered runs of a fold that are written in one call.
+const RUNS_AT_ONCE: usize = if cfg!(test) { 1 } else { 64 };
+
 /// A fold worked out, to be written: by any thread, while the store takes commits.
 pub struct FoldWork {
     /// Nodes, blobs and the space map, in file order.
@@ -177,10 +180,15 @@ impl FoldWork {
         if self.sabotage == Sabotage::MetaBeforeData {
             disk.write_durable_at(slot * BLOCK, &[&meta.0])?;
         }
-        for run in self.blocks.chunk_by(|(a, _), (b, _)| a + 1 == *b) {
+        // In parts, so that a commit in another thread need not wait for all of it.
+        let runs: Vec<&[(u64, Block)]> = self.blocks.chunk_by(|(a, _), (b, _)| a + 1 == *b).collect();
+        for part in runs.chunks(RUNS_AT_ONCE) {
             between();
-            let pieces: Vec<&[u8]> = run.iter().map(|(_, block)| &block.0[..]).collect();
-            disk.write_at(run[0].0 * BLOCK, &pieces)?;
+            let part: Vec<(u64, Vec<&[u8]>)> = part
+                .iter()
+                .map(|run| (run[0].0 * BLOCK, run.iter().map(|(_, block)| &block.0[..]).collect()))
+                .collect();
+            disk.write_scattered(&part)?;
         }
         between();
         if self.sabotage != Sabotage::SkipFoldDataSync {

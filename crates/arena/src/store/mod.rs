@@ -40,6 +40,12 @@ pub use self::tree::PageEntry;
 use self::tree::TreeReader;
 use crate::disk::{BLOCK_SIZE, Block, Disk};
 
+/// Blocks of log below which nothing is folded.
+const FOLD_BLOCKS_MIN: u64 = 2048;
+/// Commits of so many pages are gathered in one buffer: the disk takes a long piece faster than many short
+/// ones, and a page that was just hashed costs little to copy. Larger ones are written from where they are.
+const GATHERED: std::ops::RangeInclusive<usize> = 8..=4096;
+
 /// Bytes in a page, as an offset.
 pub(crate) const BLOCK: u64 = BLOCK_SIZE as u64;
 
@@ -48,7 +54,8 @@ pub(crate) const BLOCK: u64 = BLOCK_SIZE as u64;
 pub struct StoreOptions {
     /// Blocks of log that are reserved at a time.
     pub segment_blocks: u64,
-    /// Blocks of log after which a commit also folds.
+    /// Blocks of log after which a commit also folds, at the latest: a small arena folds sooner, so that its
+    /// file stays small.
     pub fold_blocks: u64,
     /// The file grows by at least this many blocks.
     pub growth_blocks: u64,
@@ -57,7 +64,7 @@ pub struct StoreOptions {
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        Self { segment_blocks: 1024, fold_blocks: 32_768, growth_blocks: 2048, sabotage: Sabotage::None }
+        Self { segment_blocks: 4096, fold_blocks: 32_768, growth_blocks: 2048, sabotage: Sabotage::None }
     }
 }
 
@@ -173,6 +180,8 @@ pub struct Store<D: Disk> {
     poisoned: bool,
     readers: BTreeMap<String, usize>,
     statistics: StoreStatistics,
+    /// Where the pages of a commit are gathered, behind a place for the header.
+    gathered: Vec<Block>,
 }
 
 impl<D: Disk> Store<D> {
@@ -187,7 +196,8 @@ impl<D: Disk> Store<D> {
         {
             return Err(CreateError::BadGeometry { base, reservation });
         }
-        let total = (format::META_SLOTS + options.segment_blocks).max(options.growth_blocks);
+        let first_segment = options.segment_blocks.min(options.growth_blocks);
+        let total = (format::META_SLOTS + first_segment).max(options.growth_blocks);
         disk.grow(total * BLOCK, true).map_err(|source| match source.kind() {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
                 CreateError::DiskFull { needed: total * BLOCK, source }
@@ -196,7 +206,7 @@ impl<D: Disk> Store<D> {
         })?;
         let log = LogPosition {
             next: format::META_SLOTS,
-            segment_end: format::META_SLOTS + options.segment_blocks,
+            segment_end: format::META_SLOTS + first_segment,
             chain: checksum(&identity.uuid),
         };
         let meta = Meta {
@@ -242,6 +252,7 @@ impl<D: Disk> Store<D> {
             poisoned: false,
             readers: BTreeMap::new(),
             statistics: StoreStatistics::default(),
+            gathered: Vec::new(),
         }
     }
 
@@ -512,12 +523,20 @@ impl<D: Disk> Store<D> {
 
     /// Whether the log is so long that it should be folded, and no fold is under way.
     pub fn wants_fold(&self) -> bool {
-        self.pending.is_none() && self.tail.blocks >= self.options.fold_blocks
+        self.pending.is_none() && self.tail.blocks >= self.fold_threshold()
+    }
+
+    /// A fold writes about a node for 150 pages that live: with half as many blocks of log as there are
+    /// pages it adds little to what the commits wrote.
+    fn fold_threshold(&self) -> u64 {
+        let limbo: u64 = self.limbo.iter().map(|(_, count)| count).sum();
+        let live = (self.space.total - self.space.free()).saturating_sub(self.tail.blocks + limbo);
+        (live / 2).clamp(FOLD_BLOCKS_MIN.min(self.options.fold_blocks), self.options.fold_blocks)
     }
 
     /// Whether the log has grown so far beyond the length at which it is folded that commits should wait.
     pub fn fold_is_overdue(&self) -> bool {
-        self.tail.blocks >= 4 * self.options.fold_blocks
+        self.tail.blocks >= 4 * self.fold_threshold()
     }
 
     /// Chooses the blocks of a commit. Nothing is written yet but what growth writes.
@@ -527,9 +546,17 @@ impl<D: Disk> Store<D> {
             operation: request.operation.clone(),
             ..RecordBody::default()
         };
+        let gather = GATHERED.contains(&request.pages.len());
+        self.gathered.truncate(1);
         for (page, bytes) in &request.pages {
             match bytes {
-                Some(bytes) if !is_zero(bytes) => body.pages.push((*page, page_checksum(bytes))),
+                Some(bytes) if !is_zero(bytes) => {
+                    body.pages.push((*page, page_checksum(bytes)));
+                    if gather {
+                        self.gathered.resize(self.gathered.len().max(1), Block::ZERO);
+                        crate::committer::copy_pages(&mut self.gathered, bytes);
+                    }
+                }
                 _ => body.zeroes.push(*page),
             }
         }
@@ -586,13 +613,46 @@ impl<D: Disk> Store<D> {
 
     /// Writes a planned record and its pages, and syncs once.
     fn write_record(&mut self, request: &CommitRequest<'_>, plan: &Plan) -> std::io::Result<()> {
-        let mut runs: Vec<(u64, Vec<&[u8]>)> = vec![(self.log.next, vec![&plan.block.0])];
-        let mut pages = request.pages.iter().filter_map(|(_, bytes)| bytes.filter(|bytes| !is_zero(bytes)));
-        for (start, count) in &plan.body.runs {
-            let pieces: Vec<&[u8]> = pages.by_ref().take(*count as usize).collect();
-            match runs.last_mut() {
-                Some((first, before)) if *first + before.len() as u64 == *start => before.extend(pieces),
-                _ => runs.push((*start, pieces)),
+        let mut gathered = std::mem::take(&mut self.gathered);
+        let written = self.write_pieces(request, plan, &mut gathered);
+        self.gathered = gathered;
+        written
+    }
+
+    fn write_pieces(
+        &mut self,
+        request: &CommitRequest<'_>,
+        plan: &Plan,
+        gathered: &mut [Block],
+    ) -> std::io::Result<()> {
+        let mut runs: Vec<(u64, Vec<&[u8]>)> = Vec::with_capacity(plan.body.runs.len() + 2);
+        if gathered.len() > 1 {
+            gathered[0] = plan.block.clone();
+            let (mut header, mut rest) = gathered.split_at(1);
+            for (start, count) in &plan.body.runs {
+                let (run, after) = rest.split_at(*count as usize);
+                rest = after;
+                if *start == self.log.next + 1 && !header.is_empty() {
+                    // The header lies right before it in the buffer only if it is the first run.
+                    runs.push((self.log.next, vec![header.as_bytes(), run.as_bytes()]));
+                    header = &header[..0];
+                } else {
+                    runs.push((*start, vec![run.as_bytes()]));
+                }
+            }
+            if !header.is_empty() {
+                runs.insert(0, (self.log.next, vec![header.as_bytes()]));
+            }
+        } else {
+            runs.push((self.log.next, vec![&plan.block.0]));
+            let mut pages =
+                request.pages.iter().filter_map(|(_, bytes)| bytes.filter(|bytes| !is_zero(bytes)));
+            for (start, count) in &plan.body.runs {
+                let pieces: Vec<&[u8]> = pages.by_ref().take(*count as usize).collect();
+                match runs.last_mut() {
+                    Some((first, before)) if *first + before.len() as u64 == *start => before.extend(pieces),
+                    _ => runs.push((*start, pieces)),
+                }
             }
         }
         let padded = blocks_of(&plan.encoded);
@@ -600,14 +660,14 @@ impl<D: Disk> Store<D> {
             runs.push((plan.header.body_block, padded.iter().map(|block| &block.0[..]).collect()));
         }
         self.statistics.bytes_written +=
-            runs.iter().map(|(_, pieces)| pieces.len() as u64 * BLOCK).sum::<u64>();
+            runs.iter().flat_map(|(_, pieces)| pieces).map(|piece| piece.len() as u64).sum::<u64>();
         let skip_sync = self.sabotaged(Sabotage::SkipCommitSync);
         if let ([(start, pieces)], false) = (runs.as_slice(), skip_sync) {
             return self.committed.disk.write_durable_at(start * BLOCK, pieces);
         }
-        for (start, pieces) in &runs {
-            self.committed.disk.write_at(start * BLOCK, pieces)?;
-        }
+        let runs: Vec<(u64, Vec<&[u8]>)> =
+            runs.into_iter().map(|(start, pieces)| (start * BLOCK, pieces)).collect();
+        self.committed.disk.write_scattered(&runs)?;
         if skip_sync {
             return Ok(());
         }
@@ -713,7 +773,7 @@ impl<D: Disk> Blocks<'_, D> {
     }
 
     fn grow(&mut self, want: u64) -> Result<(), CommitError> {
-        let step = (self.space.total / 8).clamp(self.options.growth_blocks, 32 * self.options.growth_blocks);
+        let step = (self.space.total / 8).clamp(self.options.growth_blocks, 8 * self.options.growth_blocks);
         // Small steps are written with zeroes, so that the commits into them need no journal commit;
         // for a huge commit that would be the second write that the design avoids.
         let write_zeroes = want <= step;

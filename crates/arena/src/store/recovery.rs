@@ -155,7 +155,7 @@ impl<D: Disk> Store<D> {
             return Ok(Found::Nothing);
         }
         let mut block = Block::ZERO;
-        self.committed.disk.read_at(log.next * BLOCK, &mut block.0)?;
+        self.committed.disk.read_on_at(log.next * BLOCK, &mut block.0)?;
         let check = !self.sabotaged(Sabotage::SkipHeaderChecksum);
         let Some((header, sum, inline)) = RecordHeader::decode(&block, check) else {
             return Ok(Found::Nothing);

@@ -469,13 +469,14 @@ impl<D: Disk, A: NodeAllocator> TreeUpdate<'_, D, A> {
 
 /// Splits into parts of at most `most` entries: full ones when a run was appended (pages are mostly
 /// handed out in order), even ones otherwise, which leaves each room to grow.
-fn split<T>(mut entries: Vec<T>, most: usize, appended: bool) -> Vec<Vec<T>> {
+fn split<T>(entries: Vec<T>, most: usize, appended: bool) -> Vec<Vec<T>> {
     let count = entries.len().div_ceil(most);
+    let mut rest = entries.into_iter();
     let mut parts = Vec::with_capacity(count);
     for left in (1..=count).rev() {
-        let size = if appended { most.min(entries.len()) } else { entries.len().div_ceil(left) };
-        let rest = entries.split_off(size);
-        parts.push(std::mem::replace(&mut entries, rest));
+        let size = if appended { most } else { rest.len().div_ceil(left) };
+        // A part of its own size: taken off a large vector it would keep the room of all that followed.
+        parts.push(rest.by_ref().take(size).collect());
     }
     parts
 }
