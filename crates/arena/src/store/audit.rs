@@ -163,7 +163,7 @@ impl<D: Disk> Store<D> {
         blobs.extend(self.snapshots.deadlist.iter().map(|chunk| (*chunk, "deadlist of a snapshot")));
         for (pointer, what) in blobs {
             if !self.blob_is_intact(pointer) {
-                let (offset, length) = (pointer.block * BLOCK, pointer.blocks() * BLOCK);
+                let (offset, length) = pointer.range();
                 report.damage.push(Damage { offset, length, what: what.to_owned() });
             }
         }

@@ -142,7 +142,7 @@ pub(crate) fn read_blob<D: Disk>(disk: &D, pointer: BlobPointer, what: &str) -> 
     if pointer.block == 0 {
         return Ok(Vec::new());
     }
-    let (offset, length) = (pointer.block * BLOCK, pointer.blocks() * BLOCK);
+    let (offset, length) = pointer.range();
     let damaged = || ReadError::Damaged(Damage { offset, length, what: what.to_owned() });
     // The length is checked against the disk before memory is reserved for it.
     if offset.checked_add(length).is_none_or(|end| disk.length().is_ok_and(|length| end > length)) {
@@ -500,7 +500,7 @@ impl<D: Disk> Store<D> {
             Some((_, bytes)) => decode_dead(bytes),
             None => decode_dead(&read_blob(&self.committed.disk, chunk, "deadlist of a snapshot")?),
         };
-        let (offset, length) = (chunk.block * BLOCK, chunk.blocks() * BLOCK);
+        let (offset, length) = chunk.range();
         decoded.ok_or_else(|| {
             ReadError::Damaged(Damage { offset, length, what: "deadlist of a snapshot".to_owned() })
         })

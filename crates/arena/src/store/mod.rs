@@ -15,6 +15,8 @@ mod committed;
 mod error;
 mod fold;
 mod format;
+#[doc(hidden)]
+pub mod fuzzing;
 mod recovery;
 mod space;
 mod tree;

@@ -83,9 +83,14 @@ impl<D: Disk> Store<D> {
         }
         let total = if ignore_length { u64::MAX >> 16 } else { length / BLOCK };
         let damaged = |pointer: BlobPointer, what: &str| {
-            let (offset, length) = (pointer.block * BLOCK, pointer.blocks() * BLOCK);
+            let (offset, length) = pointer.range();
             OpenError::Damaged(Damage { offset, length, what: what.to_owned() })
         };
+        let slot = meta.generation % 2;
+        if !meta.is_sane(length / BLOCK) && !ignore_length {
+            let what = "meta slot".to_owned();
+            return Err(OpenError::Damaged(Damage { offset: slot * BLOCK, length: BLOCK, what }));
+        }
         let index = read_blob(&disk, meta.space_index, "index of the space map")?;
         let file_total = length / BLOCK;
         let mut space = Space::decode_index(&index, file_total)
@@ -95,12 +100,17 @@ impl<D: Disk> Store<D> {
             space.set(&disk, 0, meta.log.segment_end, true)?;
         }
         let limbo = decode_runs(&read_blob(&disk, meta.limbo, "list of freed blocks")?)
+            .filter(|runs| {
+                runs.iter().all(|(at, count)| at.checked_add(*count).is_some_and(|end| end <= file_total))
+            })
             .ok_or_else(|| damaged(meta.limbo, "list of freed blocks"))?;
         let table = read_blob(&disk, meta.snapshots, "snapshot table")?;
         let table = if meta.snapshots.block == 0 {
             SnapshotTable::default()
         } else {
-            SnapshotTable::decode(&table).ok_or_else(|| damaged(meta.snapshots, "snapshot table"))?
+            SnapshotTable::decode(&table)
+                .filter(|table| table.snapshots.iter().all(|snapshot| snapshot.tree.block < file_total))
+                .ok_or_else(|| damaged(meta.snapshots, "snapshot table"))?
         };
         let mut store = Self::assemble(disk, options, meta, space, limbo, table);
         if !store.sabotaged(Sabotage::ForgetLogTail) {
