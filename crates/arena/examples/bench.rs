@@ -1,10 +1,18 @@
-//! Runs the arena's measurements in a directory (the first argument) and prints a JSON object a line.
+//! Runs the arena's measurements in a directory (the first argument) and prints a JSON object a line; with a
+//! second argument, only commits, drawn as an SVG in the file of that name.
 
-use banyan_arena::tool::{BenchOptions, bench};
+use banyan_arena::tool::{BenchOptions, bench, bench_plot};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let parent = std::env::args().nth(1).unwrap_or_else(|| ".".to_owned());
+    let mut arguments = std::env::args().skip(1);
+    let parent = arguments.next().unwrap_or_else(|| ".".to_owned());
     let directory = tempfile::tempdir_in(parent)?;
-    bench(directory.path(), BenchOptions::default(), &mut |row| println!("{}", row.json()))?;
+    let mut report = |row: banyan_arena::tool::BenchRow| println!("{}", row.json());
+    match arguments.next() {
+        Some(plot) => {
+            std::fs::write(plot, bench_plot(directory.path(), BenchOptions::default(), &mut report)?)?;
+        }
+        None => bench(directory.path(), BenchOptions::default(), &mut report)?,
+    }
     Ok(())
 }

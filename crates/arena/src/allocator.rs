@@ -166,6 +166,23 @@ impl Allocator {
         [Fresh { offset: 0, length: table }, Fresh { offset: first, length: frontier * GRANULE - first }]
     }
 
+    /// Calls `found` with each range that the allocator itself may have written: its table, and all spans,
+    /// whose free objects hold its links.
+    pub(crate) fn own_ranges(&self, found: &mut dyn FnMut(Fresh)) {
+        let [table, granules] = self.extent();
+        found(table);
+        let end = ((granules.offset + granules.length) / GRANULE) as u32;
+        let mut number = self.first;
+        while number < end {
+            // SAFETY: the granule lies below the frontier, so its descriptor is in the table.
+            let Granule { kind, length, .. } = unsafe { *self.granule(number) };
+            if kind != FREE && kind != LARGE {
+                found(Fresh { offset: number as usize * GRANULE, length: length.max(1) as usize * GRANULE });
+            }
+            number += length.max(1);
+        }
+    }
+
     /// An address for an object, or `None` if the reservation is used up. `fresh` is told of memory
     /// that is handed out for the first time.
     pub(crate) fn allocate(&mut self, layout: Layout, fresh: &mut dyn FnMut(Fresh)) -> Option<usize> {

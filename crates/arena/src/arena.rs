@@ -1,21 +1,26 @@
 //! The arena itself: a heap at a fixed address, kept in a page store.
 //!
-//! One thread owns an [`Arena`] (it is `Send`, not `Sync`); it starts no thread of its own and takes no lock but
-//! the file's. Addresses stay the same for the life of the file, so the heap may hold plain pointers
-//! into itself, and only into itself.
+//! One thread owns an [`Arena`] (it is `Send`, not `Sync`). It may have two threads of its own: the pager, where
+//! pages come lazily, and the committer, once there is a deferred commit or a fold to write. Lock order: the
+//! store's lock, or the pager's and then the store's view; heap memory may be touched under the store's
+//! lock, since the pager never takes that one. Addresses stay the same for the life of the file, so the heap may
+//! hold plain pointers into itself, and only into itself.
 
 use std::alloc::Layout;
 use std::collections::BTreeSet;
 use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
+use std::sync::{Arc, Mutex};
 
 use crate::allocator::{Allocator, Fresh};
+use crate::committer::{Capture, Committer, Outcome, copy_pages, lock};
 use crate::disk::{BLOCK_SIZE, Block, Disk, FileDisk, FileDiskError};
-use crate::heap_memory::HeapMemory;
+use crate::heap::{HeapMemory, PagerStatistics, Tracking};
 use crate::store::{
     CommitError, CommitRequest, CreateError, Identity, OpenError, Position, ReadError, RecoveryReport, Roots,
-    SnapshotHandle, SnapshotInfo, SnapshotOperation, Store, StoreOptions,
+    SnapshotHandle, SnapshotInfo, SnapshotOperation, Store, StoreOptions, roots_fit,
 };
 
 /// Default address of the heap: in no range that the kernel or a C library chooses by itself.
@@ -25,6 +30,23 @@ pub const DEFAULT_RESERVATION: u64 = 1 << 40;
 /// Freed objects of at least this many bytes give their pages back.
 const DISCARD_MIN: usize = 1 << 20;
 
+/// Arenas whose file has at most this many blocks in use are loaded at once when the choice is left open.
+const EAGER_BLOCKS_MAX: u64 = (16 << 20) / BLOCK_SIZE as u64;
+
+/// When the committed pages come into memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Loading {
+    /// Lazily, if the arena is large and this machine has the means, else eagerly.
+    #[default]
+    Auto,
+    /// All of them, checked, when the arena is opened: damage is an error of the open.
+    Eager,
+    /// Each when it is touched: opening takes the same time whatever the arena's size, and it may be larger than
+    /// memory. A page that turns out to be damaged, or cannot be read, is named on standard error, and the
+    /// access to it ends in `SIGBUS`; [`Arena::load_range`] finds out beforehand.
+    Lazy,
+}
+
 /// What may be chosen for an arena. The defaults suit one arena in a process.
 #[derive(Clone, Copy, Debug)]
 pub struct ArenaOptions {
@@ -32,8 +54,13 @@ pub struct ArenaOptions {
     pub base: u64,
     /// Bytes of address space of a new arena, at most 16 TiB. Costs nothing until used.
     pub reservation: u64,
-    /// Take every page of the heap for dirty at each commit: for tests of the write tracking.
-    pub track_everything: bool,
+    /// How written pages are found.
+    pub tracking: Tracking,
+    /// When committed pages come into memory.
+    pub loading: Loading,
+    /// Bytes of heap that may stay in memory, at least 4 MiB; beyond that clean pages are dropped, and come back
+    /// when they are touched. Pages written since the last commit always stay. Implies lazy loading.
+    pub memory_budget: Option<usize>,
     /// Options of the page store.
     pub store: StoreOptions,
 }
@@ -43,7 +70,9 @@ impl Default for ArenaOptions {
         Self {
             base: DEFAULT_BASE,
             reservation: DEFAULT_RESERVATION,
-            track_everything: false,
+            tracking: Tracking::Probe,
+            loading: Loading::Auto,
+            memory_budget: None,
             store: StoreOptions::default(),
         }
     }
@@ -81,6 +110,11 @@ pub enum ArenaError {
     /// A page could not be loaded.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// Pages cannot come lazily here.
+    #[error(
+        "lazy loading and memory budgets need userfaultfd with asynchronous write protection (Linux 6.7); open the arena with eager loading and no budget"
+    )]
+    LazyUnavailable,
 }
 
 /// Why a rollback failed: the heap's content is undefined, so the arena must be dropped and opened again.
@@ -92,6 +126,9 @@ pub enum RollbackError {
     /// A committed page could not be read back.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// A deferred commit had failed.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
 }
 
 /// No room in the reservation.
@@ -108,8 +145,11 @@ pub struct AllocateError {
 
 /// A persistent heap.
 pub struct Arena<D: Disk = FileDisk> {
-    store: Store<D>,
-    memory: HeapMemory,
+    /// First, so that it is dropped first: it finishes what was handed over.
+    committer: Committer<D>,
+    memory: HeapMemory<D>,
+    store: Arc<Mutex<Store<D>>>,
+    position: Position,
     allocator: Allocator,
     roots: Roots,
     /// Pages given back since the last commit, which are zero now.
@@ -192,32 +232,68 @@ impl<D: Disk> Arena<D> {
 
     fn over(store: Store<D>, recovery: RecoveryReport, options: ArenaOptions) -> Result<Self, ArenaError> {
         let identity = store.identity();
-        let reserved = HeapMemory::reserve(identity.base, identity.reservation, options.track_everything);
+        let reserved = HeapMemory::reserve(identity.base, identity.reservation, options.tracking);
         let mut memory = reserved.map_err(|error| match error.kind() {
             std::io::ErrorKind::AlreadyExists => ArenaError::BaseTaken { base: identity.base },
             _ => ArenaError::Memory(error),
         })?;
-        for (page, entry) in store.pages()? {
-            // SAFETY: the mapping is fresh and nothing refers to it yet.
-            let bytes = unsafe { memory.pages_mut(page, 1) };
-            store.read_entry(page, entry, bytes)?;
+        let committed = store.committed();
+        let (blocks, free) = store.space();
+        let lazy = match options.loading {
+            Loading::Eager if options.memory_budget.is_none() => false,
+            Loading::Auto if options.memory_budget.is_none() => {
+                memory.can_page() && blocks - free > EAGER_BLOCKS_MAX
+            }
+            _ if memory.can_page() => true,
+            _ => return Err(ArenaError::LazyUnavailable),
+        };
+        if lazy {
+            let served = committed.page_bound()? as usize * BLOCK_SIZE;
+            memory.page_from(committed, served, options.memory_budget).map_err(ArenaError::Memory)?;
+        } else {
+            committed.read_pages(committed.pages()?, &mut |page, bytes| {
+                // SAFETY: the mapping is fresh and nothing refers to it yet.
+                unsafe { memory.pages_mut(page, 1) }.copy_from_slice(bytes?);
+                Ok::<(), ReadError>(())
+            })?;
+            // What was loaded is clean; what `attach` writes below is dirty again.
+            memory.take_dirty().map_err(ArenaError::Memory)?;
         }
-        // What was loaded is clean; what `attach` writes below is dirty again.
         memory.populate(0, 1);
-        memory.take_dirty().map_err(ArenaError::Memory)?;
         // SAFETY: the memory is this arena's alone, lives as long as it, and is zero or was committed by an allocator.
         let allocator = unsafe { Allocator::attach(memory.base(), memory.length()) };
         for fresh in allocator.extent() {
-            memory.populate(fresh.offset, fresh.length);
+            if lazy {
+                memory.serve_below(fresh.offset + fresh.length).map_err(ArenaError::Memory)?;
+            } else {
+                memory.populate(fresh.offset, fresh.length);
+            }
         }
-        let roots = store.position().roots.clone();
+        let (position, roots) = (store.position().clone(), store.position().roots.clone());
         let (discarded, not_sync) = (BTreeSet::new(), PhantomData);
-        Ok(Self { store, memory, allocator, roots, discarded, recovery, not_sync })
+        let store = Arc::new(Mutex::new(store));
+        let committer = Committer::new(Arc::clone(&store));
+        Ok(Self { committer, memory, store, position, allocator, roots, discarded, recovery, not_sync })
     }
 
-    /// The last commit: its number, epoch, event and roots.
+    /// The last commit that is known to be durable: its number, epoch, event and roots.
     pub fn position(&self) -> &Position {
-        self.store.position()
+        &self.position
+    }
+
+    /// How written pages are found.
+    pub fn tracking(&self) -> Tracking {
+        self.memory.tracking()
+    }
+
+    /// Whether pages come when they are touched.
+    pub fn is_lazy(&self) -> bool {
+        self.memory.is_paged()
+    }
+
+    /// What lazy loading has done so far.
+    pub fn pager_statistics(&self) -> PagerStatistics {
+        self.memory.pager_statistics()
     }
 
     /// What opening found.
@@ -225,14 +301,17 @@ impl<D: Disk> Arena<D> {
         &self.recovery
     }
 
-    /// The store under the heap.
-    pub fn store(&self) -> &Store<D> {
-        &self.store
+    /// The store under the heap. A deferred commit waits while it is held.
+    pub fn store(&self) -> impl Deref<Target = Store<D>> + '_ {
+        lock(&self.store)
     }
 
-    /// The store under the heap, for audits and folds.
-    pub fn store_mut(&mut self) -> &mut Store<D> {
-        &mut self.store
+    /// The store under the heap, for audits and folds, with nothing under way.
+    pub fn store_mut(&mut self) -> impl DerefMut<Target = Store<D>> + '_ {
+        // What came of deferred commits is for the next call that can tell.
+        let outcome = self.committer.settle(true);
+        self.committer.put_back(outcome);
+        lock(&self.store)
     }
 
     /// Whether an address lies in this arena.
@@ -347,28 +426,116 @@ impl<D: Disk> Arena<D> {
         self.commit_with(epoch, event, SnapshotOperation::Drop(name.to_owned()))
     }
 
+    /// Hands everything over to be made durable, in order, and returns as soon as it is copied: the program
+    /// goes on while it is written. [`Arena::wait`] tells when it is durable. Until then a crash may lose it, never a
+    /// part of it, nor an earlier one alone.
+    ///
+    /// # Errors
+    /// That of an earlier deferred commit, which did not happen, nor did those behind it: what they held is
+    /// dirty again, and part of the next commit.
+    pub fn begin_commit(&mut self, epoch: u64, event: u64) -> Result<(), CommitError> {
+        let outcome = self.committer.poll();
+        self.take_in(outcome)?;
+        if !roots_fit(&self.roots) {
+            return Err(CommitError::RootsTooLarge);
+        }
+        let dirty = self.take_dirty().map_err(CommitError::Io)?;
+        let mut blocks = self.committer.buffer();
+        for run in dirty.chunk_by(|a, b| a + 1 == *b) {
+            // SAFETY: `self` is borrowed while the pages are copied, so the program cannot write.
+            copy_pages(&mut blocks, unsafe { self.memory.pages(run[0], run.len()) });
+        }
+        let mut pages: Vec<(u32, bool)> = dirty.iter().map(|page| (*page, true)).collect();
+        let discarded = std::mem::take(&mut self.discarded);
+        if !discarded.is_empty() {
+            let zero = discarded.into_iter().filter(|page| dirty.binary_search(page).is_err());
+            pages.extend(zero.map(|page| (page, false)).collect::<Vec<_>>());
+            pages.sort_unstable();
+        }
+        let number = self.memory.captured();
+        let (roots, operation) = (self.roots.clone(), SnapshotOperation::None);
+        self.committer
+            .commit(Capture { epoch, event, roots, operation, pages, blocks, number })
+            .map_err(CommitError::Io)
+    }
+
+    /// Waits until every deferred commit is durable, and gives the last one's position.
+    ///
+    /// # Errors
+    /// As [`Arena::begin_commit`].
+    pub fn wait(&mut self) -> Result<&Position, CommitError> {
+        let outcome = self.committer.settle(false);
+        self.take_in(outcome)?;
+        Ok(&self.position)
+    }
+
+    /// Acts on what the committer tells.
+    fn take_in(&mut self, outcome: Outcome) -> Result<(), CommitError> {
+        if let Some(position) = outcome.position {
+            self.position = position;
+        }
+        if let Some((number, pages)) = outcome.accepted {
+            self.memory.accepted(number, pages).map_err(CommitError::Io)?;
+        }
+        for (page, full) in outcome.returned {
+            if full {
+                self.memory.mark_dirty(&[page]);
+            } else {
+                self.discarded.insert(page);
+            }
+        }
+        outcome.error.map_or(Ok(()), Err)
+    }
+
+    fn take_dirty(&mut self) -> std::io::Result<Vec<u32>> {
+        if self.memory.tracking() == Tracking::Explicit {
+            let mut own = Vec::new();
+            self.allocator.own_ranges(&mut |range| own.push(range));
+            for Fresh { offset, length } in own {
+                self.memory.compare(offset, length)?;
+            }
+        }
+        self.memory.take_dirty()
+    }
+
     fn commit_with(
         &mut self,
         epoch: u64,
         event: u64,
         operation: SnapshotOperation,
     ) -> Result<Position, CommitError> {
-        let dirty = self.memory.take_dirty().map_err(CommitError::Io)?;
+        let outcome = self.committer.settle(false);
+        self.take_in(outcome)?;
+        let dirty = self.take_dirty().map_err(CommitError::Io)?;
         let mut pages: Vec<(u32, Option<&[u8]>)> = Vec::with_capacity(dirty.len() + self.discarded.len());
         for page in &dirty {
             // SAFETY: `self` is borrowed for as long as the slices live, so the program cannot write.
             pages.push((*page, Some(unsafe { self.memory.page(*page) })));
         }
-        let written: BTreeSet<u32> = dirty.iter().copied().collect();
-        pages.extend(self.discarded.iter().filter(|page| !written.contains(page)).map(|page| (*page, None)));
-        pages.sort_unstable_by_key(|(page, _)| *page);
+        if !self.discarded.is_empty() {
+            let zero = self.discarded.iter().filter(|page| dirty.binary_search(page).is_err());
+            pages.extend(zero.map(|page| (*page, None)));
+            pages.sort_unstable_by_key(|(page, _)| *page);
+        }
         let request = CommitRequest { epoch, event, roots: self.roots.clone(), operation, pages };
-        match self.store.commit(&request) {
+        let mut store = lock(&self.store);
+        match store.commit_record(&request) {
             Ok(position) => {
+                let (wants_fold, overdue) = (store.wants_fold(), store.fold_is_overdue());
+                drop(store);
+                self.position = position.clone();
                 self.discarded.clear();
+                let number = self.memory.captured();
+                // The commit is durable: what fails from here on is told by the next call.
+                let kept = self.memory.accepted(number, dirty.len());
+                let begun = if wants_fold { self.committer.fold() } else { Ok(()) };
+                let waited = if overdue { self.committer.settle(true) } else { Outcome::default() };
+                let error = waited.error.or(kept.and(begun).err().map(CommitError::Io));
+                self.committer.put_back(Outcome { error, ..waited });
                 Ok(position)
             }
             Err(error) => {
+                drop(store);
                 self.memory.mark_dirty(&dirty);
                 Err(error)
             }
@@ -377,31 +544,76 @@ impl<D: Disk> Arena<D> {
 
     /// Undoes everything since the last commit: memory, roots, allocations. Costs what was written.
     ///
-    /// Every reference into the heap must be fetched anew from a root, which the borrow of `self` ensures
-    /// for the typed API; raw pointers are the caller's business.
+    /// The last commit is the last one begun, deferred or not. Every reference into the heap must be
+    /// fetched anew from a root, which the borrow of `self` ensures for the typed API; raw pointers are the caller's
+    /// business.
     ///
     /// # Errors
     /// [`RollbackError`]; the arena must then be dropped.
     pub fn rollback(&mut self) -> Result<(), RollbackError> {
+        let outcome = self.committer.settle(false);
+        self.take_in(outcome)?;
         let mut dirty: BTreeSet<u32> =
-            self.memory.take_dirty().map_err(RollbackError::Memory)?.into_iter().collect();
+            self.take_dirty().map_err(RollbackError::Memory)?.into_iter().collect();
         dirty.append(&mut self.discarded);
-        for page in &dirty {
-            let entry = self.store.locate(*page)?;
+        let dirty: Vec<u32> = dirty.into_iter().collect();
+        if self.memory.is_paged() {
             // SAFETY: the program holds no reference into the heap while it is borrowed here; see above.
-            unsafe {
-                match entry {
-                    Some(entry) => self.store.read_entry(*page, entry, self.memory.pages_mut(*page, 1))?,
-                    None => self.memory.discard(*page, 1).map_err(RollbackError::Memory)?,
-                }
-            }
+            unsafe { self.memory.restore(&dirty) }.map_err(RollbackError::Memory)?;
+        } else {
+            self.reload(&dirty)?;
         }
         self.roots = self.position().roots.clone();
         // What was just restored is clean.
-        self.memory.take_dirty().map_err(RollbackError::Memory)?;
+        self.take_dirty().map_err(RollbackError::Memory)?;
         // SAFETY: as in `over`: the memory is what a commit held, or zero if there was none.
         self.allocator = unsafe { Allocator::attach(self.memory.base(), self.memory.length()) };
         Ok(())
+    }
+
+    /// Reads pages back as they were committed.
+    fn reload(&mut self, pages: &[u32]) -> Result<(), RollbackError> {
+        let committed = lock(&self.store).committed();
+        let mut entries = Vec::with_capacity(pages.len());
+        for page in pages {
+            match committed.locate(*page)? {
+                Some(entry) => entries.push((*page, entry)),
+                // SAFETY: as in `rollback`.
+                None => unsafe { self.memory.discard(*page, 1) }.map_err(RollbackError::Memory)?,
+            }
+        }
+        committed.read_pages(entries, &mut |page, bytes| {
+            // SAFETY: as in `rollback`.
+            unsafe { self.memory.pages_mut(page, 1) }.copy_from_slice(bytes?);
+            Ok::<(), RollbackError>(())
+        })
+    }
+
+    /// Says that the program writes these bytes: needed with [`Tracking::Explicit`] before the commit, and with
+    /// [`Tracking::Signals`] before the kernel writes there.
+    ///
+    /// # Errors
+    /// What the kernel says; `InvalidInput` for memory outside the arena.
+    pub fn dirty<T>(&mut self, pointer: *const T, length: usize) -> std::io::Result<()> {
+        let offset = (pointer as usize).wrapping_sub(self.memory.base());
+        if offset.checked_add(length).is_none_or(|end| end > self.memory.length()) {
+            return Err(std::io::ErrorKind::InvalidInput.into());
+        }
+        self.memory.note(offset, length)
+    }
+
+    /// Brings a range into memory and checks it, so that touching it neither waits nor fails, until it is
+    /// dropped again under a memory budget. A range outside the arena, or with eager loading, is no work.
+    ///
+    /// # Errors
+    /// [`ReadError`] names what is damaged.
+    pub fn load_range(&self, address: usize, length: usize) -> Result<(), ReadError> {
+        let offset = address.wrapping_sub(self.memory.base());
+        let Some(end) = offset.checked_add(length).filter(|end| *end <= self.memory.length()) else {
+            return Ok(());
+        };
+        let first = offset / BLOCK_SIZE;
+        self.memory.load(first as u32, (end.div_ceil(BLOCK_SIZE) - first) as u32)
     }
 
     /// Pages written since the last commit; they stay dirty.
@@ -409,14 +621,14 @@ impl<D: Disk> Arena<D> {
     /// # Errors
     /// What the write tracking says.
     pub fn dirty_pages(&mut self) -> std::io::Result<usize> {
-        let dirty = self.memory.take_dirty()?;
+        let dirty = self.take_dirty()?;
         self.memory.mark_dirty(&dirty);
         Ok(dirty.len())
     }
 
     /// The snapshots that are retained, oldest first.
     pub fn snapshots(&self) -> Vec<SnapshotInfo> {
-        self.store.snapshots()
+        lock(&self.store).snapshots()
     }
 
     /// Opens a snapshot for reading; close it with [`Arena::close_snapshot`].
@@ -424,12 +636,19 @@ impl<D: Disk> Arena<D> {
     /// # Errors
     /// As [`Store::open_snapshot`].
     pub fn open_snapshot(&mut self, name: &str) -> Result<SnapshotHandle, CommitError> {
-        self.store.open_snapshot(name)
+        self.settle()?;
+        lock(&self.store).open_snapshot(name)
+    }
+
+    /// Waits for all that is under way.
+    fn settle(&mut self) -> Result<(), CommitError> {
+        let outcome = self.committer.settle(true);
+        self.take_in(outcome)
     }
 
     /// Gives a snapshot back.
     pub fn close_snapshot(&mut self, snapshot: &SnapshotHandle) {
-        self.store.close_snapshot(snapshot);
+        lock(&self.store).close_snapshot(snapshot);
     }
 
     /// Copies bytes of a snapshot, from the address that they had in the heap. Checked as they are read.
@@ -442,6 +661,7 @@ impl<D: Disk> Arena<D> {
         address: usize,
         buffer: &mut [u8],
     ) -> Result<(), ReadError> {
+        let store = lock(&self.store);
         let mut block = Block::ZERO;
         let mut done = 0;
         while done < buffer.len() {
@@ -449,9 +669,9 @@ impl<D: Disk> Arena<D> {
             let within = offset % BLOCK_SIZE;
             let count = (BLOCK_SIZE - within).min(buffer.len() - done);
             let page = u32::try_from(offset / BLOCK_SIZE).ok();
-            match page.map(|page| self.store.locate_in(snapshot, page)).transpose()?.flatten() {
+            match page.map(|page| store.locate_in(snapshot, page)).transpose()?.flatten() {
                 Some(entry) => {
-                    self.store.read_entry((offset / BLOCK_SIZE) as u32, entry, &mut block.0)?;
+                    store.read_entry((offset / BLOCK_SIZE) as u32, entry, &mut block.0)?;
                     buffer[done..done + count].copy_from_slice(&block.0[within..within + count]);
                 }
                 None => buffer[done..done + count].fill(0),
@@ -466,14 +686,16 @@ impl<D: Disk> Arena<D> {
     /// # Errors
     /// As [`Store::open_snapshot`], or [`CommitError::Read`].
     pub fn diff(&mut self, old: &str, new: &str) -> Result<Vec<u32>, CommitError> {
-        let old = self.store.open_snapshot(old)?;
-        let new = self.store.open_snapshot(new);
+        self.settle()?;
+        let mut store = lock(&self.store);
+        let old = store.open_snapshot(old)?;
+        let new = store.open_snapshot(new);
         let changed = match &new {
-            Ok(new) => self.store.diff(&old, new),
+            Ok(new) => store.diff(&old, new),
             Err(_) => Ok(Vec::new()),
         };
-        self.store.close_snapshot(&old);
-        self.store.close_snapshot(&new?);
+        store.close_snapshot(&old);
+        store.close_snapshot(&new?);
         Ok(changed?.into_iter().map(|(page, _)| page).collect())
     }
 
@@ -482,6 +704,7 @@ impl<D: Disk> Arena<D> {
     /// # Errors
     /// As [`Store::fold`].
     pub fn fold(&mut self) -> Result<(), CommitError> {
-        self.store.fold()
+        self.settle()?;
+        lock(&self.store).fold()
     }
 }

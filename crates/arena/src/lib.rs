@@ -22,9 +22,11 @@
 
 mod allocator;
 mod arena;
+mod committer;
 pub mod disk;
-mod heap_memory;
+mod heap;
 pub mod noun;
+mod reader;
 pub mod snapshot;
 pub mod store;
 pub mod tool;
@@ -33,5 +35,7 @@ pub mod tool;
 mod crash_tests;
 
 pub use arena::{
-    AllocateError, Arena, ArenaError, ArenaOptions, DEFAULT_BASE, DEFAULT_RESERVATION, RollbackError,
+    AllocateError, Arena, ArenaError, ArenaOptions, DEFAULT_BASE, DEFAULT_RESERVATION, Loading, RollbackError,
 };
+pub use heap::{PagerStatistics, Tracking};
+pub use reader::{ReaderError, SnapshotReader};

@@ -15,10 +15,12 @@ use crate::mapping::Mapping;
 
 const UFFD_API: u64 = 0xaa;
 const UFFDIO_API: u64 = 0xc018_aa3f;
-const UFFDIO_REGISTER: u64 = 0xc020_aa00;
-const REGISTER_MODE_WP: u64 = 1 << 1;
+pub(crate) const UFFDIO_REGISTER: u64 = 0xc020_aa00;
+pub(crate) const REGISTER_MODE_WP: u64 = 1 << 1;
 const FEATURE_WP_UNPOPULATED: u64 = 1 << 13;
+const FEATURE_POISON: u64 = 1 << 14;
 const FEATURE_WP_ASYNC: u64 = 1 << 15;
+const FEATURE_MOVE: u64 = 1 << 16;
 const USER_MODE_ONLY: u64 = 1;
 const PAGEMAP_SCAN: u64 = 0xc060_6610;
 const SCAN_WP_MATCHING: u64 = 1 << 0;
@@ -38,16 +40,16 @@ struct Api {
 }
 
 #[repr(C)]
-struct Register {
-    start: u64,
-    length: u64,
-    mode: u64,
-    ioctls: u64,
+pub(crate) struct Register {
+    pub(crate) start: u64,
+    pub(crate) length: u64,
+    pub(crate) mode: u64,
+    pub(crate) ioctls: u64,
 }
 
 /// `struct pm_scan_arg`.
 #[repr(C)]
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Scan {
     size: u64,
     flags: u64,
@@ -71,7 +73,11 @@ struct Region {
     categories: u64,
 }
 
-fn ioctl(descriptor: &impl AsRawFd, request: u64, argument: *mut core::ffi::c_void) -> io::Result<usize> {
+pub(crate) fn ioctl(
+    descriptor: &impl AsRawFd,
+    request: u64,
+    argument: *mut core::ffi::c_void,
+) -> io::Result<usize> {
     let result: isize;
     // SAFETY: ioctl takes three words and clobbers rcx and r11 only; each caller passes a live structure of
     // the layout and size that the request number states.
@@ -93,8 +99,12 @@ fn ioctl(descriptor: &impl AsRawFd, request: u64, argument: *mut core::ffi::c_vo
 /// Write tracking of one mapping by the kernel.
 #[derive(Debug)]
 pub struct DirtyPages {
-    _userfault: OwnedFd,
+    pub(crate) userfault: OwnedFd,
     pagemap: File,
+    /// Whether pages can be moved out of the range, which eviction wants.
+    pub(crate) can_move: bool,
+    /// Whether an access to a page can be made to fail.
+    pub(crate) can_poison: bool,
 }
 
 impl DirtyPages {
@@ -103,37 +113,13 @@ impl DirtyPages {
     /// # Errors
     /// `Unsupported` or `PermissionDenied` where the kernel lacks the means or withholds them: use another tracker.
     pub fn track(mapping: &Mapping) -> io::Result<Self> {
-        let flags = u64::from(linux::O_CLOEXEC | linux::O_NONBLOCK);
-        let mut result: isize;
-        let open = |flags: u64| {
-            let result: isize;
-            // SAFETY: userfaultfd takes one word and gives a new descriptor or an error.
-            unsafe {
-                core::arch::asm!(
-                    "syscall",
-                    inlateout("rax") linux::__NR_userfaultfd as isize => result,
-                    in("rdi") flags,
-                    lateout("rcx") _,
-                    lateout("r11") _,
-                    options(nostack),
-                );
-            }
-            result
+        const NEEDED: u64 = FEATURE_WP_ASYNC | FEATURE_WP_UNPOPULATED;
+        // A kernel refuses a feature that it does not know, and a refused descriptor is spent.
+        let (userfault, extras) = match open(NEEDED | FEATURE_MOVE | FEATURE_POISON) {
+            Ok(userfault) => (userfault, true),
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => (open(NEEDED)?, false),
+            Err(error) => return Err(error),
         };
-        result = open(flags);
-        if result < 0 {
-            // Unprivileged processes may have the kind that leaves the kernel's own accesses alone; write
-            // tracking needs no message, so it serves as well.
-            result = open(flags | USER_MODE_ONLY);
-        }
-        let descriptor = i32::try_from(result).map_err(io::Error::other)?;
-        if descriptor < 0 {
-            return Err(io::Error::from_raw_os_error(-descriptor));
-        }
-        // SAFETY: the descriptor was opened just above and has no other owner.
-        let userfault = unsafe { OwnedFd::from_raw_fd(descriptor) };
-        let mut api = Api { api: UFFD_API, features: FEATURE_WP_ASYNC | FEATURE_WP_UNPOPULATED, ioctls: 0 };
-        ioctl(&userfault, UFFDIO_API, (&raw mut api).cast())?;
         let mut register = Register {
             start: mapping.base() as u64,
             length: mapping.length() as u64,
@@ -141,7 +127,8 @@ impl DirtyPages {
             ioctls: 0,
         };
         ioctl(&userfault, UFFDIO_REGISTER, (&raw mut register).cast())?;
-        Ok(Self { _userfault: userfault, pagemap: File::open("/proc/self/pagemap")? })
+        let pagemap = File::open("/proc/self/pagemap")?;
+        Ok(Self { userfault, pagemap, can_move: extras, can_poison: extras })
     }
 
     /// Calls `found` with each run of pages (address, bytes) in the range that were written since the last
@@ -150,22 +137,60 @@ impl DirtyPages {
     /// # Errors
     /// What the kernel says. Some pages may have been reported and protected by then.
     pub fn take(&self, start: usize, length: usize, found: &mut dyn FnMut(usize, usize)) -> io::Result<()> {
+        let scan = Scan {
+            flags: SCAN_WP_MATCHING | SCAN_CHECK_WPASYNC,
+            category_mask: PAGE_IS_WRITTEN,
+            return_mask: PAGE_IS_WRITTEN,
+            ..Scan::default()
+        };
+        self.scan(start, length, scan, found)
+    }
+
+    /// Calls `found` with each run of pages that are in memory and were not written since they were last
+    /// taken. A page may be written as soon as this has looked at it.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn clean(&self, start: usize, length: usize, found: &mut dyn FnMut(usize, usize)) -> io::Result<()> {
+        let scan =
+            Scan { category_inverted: PAGE_IS_WRITTEN, category_mask: PAGE_IS_WRITTEN, ..Scan::default() };
+        self.scan(start, length, scan, found)
+    }
+
+    /// Calls `found` with each run of pages that are in memory or swapped out.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn resident(
+        &self,
+        start: usize,
+        length: usize,
+        found: &mut dyn FnMut(usize, usize),
+    ) -> io::Result<()> {
+        self.scan(start, length, Scan::default(), found)
+    }
+
+    fn scan(
+        &self,
+        start: usize,
+        length: usize,
+        scan: Scan,
+        found: &mut dyn FnMut(usize, usize),
+    ) -> io::Result<()> {
         let end = (start + length) as u64;
         let mut at = start as u64;
         let mut regions = [Region::default(); RUNS];
         while at < end {
             let mut scan = Scan {
                 size: size_of::<Scan>() as u64,
-                flags: SCAN_WP_MATCHING | SCAN_CHECK_WPASYNC,
                 start: at,
                 end,
                 vector: regions.as_mut_ptr() as u64,
                 vector_length: RUNS as u64,
-                category_mask: PAGE_IS_WRITTEN,
                 // Holes count as written; a dirty page that was swapped out is not present. So: either.
                 category_any_of: PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
-                return_mask: PAGE_IS_WRITTEN,
-                ..Scan::default()
+                return_mask: if scan.return_mask == 0 { PAGE_IS_PRESENT } else { scan.return_mask },
+                ..scan
             };
             let count = ioctl(&self.pagemap, PAGEMAP_SCAN, (&raw mut scan).cast())?;
             for region in &regions[..count] {
@@ -176,6 +201,41 @@ impl DirtyPages {
         }
         Ok(())
     }
+}
+
+/// A userfaultfd with these features.
+fn open(features: u64) -> io::Result<OwnedFd> {
+    let userfaultfd = |flags: u64| {
+        let result: isize;
+        // SAFETY: userfaultfd takes one word and gives a new descriptor or an error.
+        unsafe {
+            core::arch::asm!(
+                "syscall",
+                inlateout("rax") linux::__NR_userfaultfd as isize => result,
+                in("rdi") flags,
+                lateout("rcx") _,
+                lateout("r11") _,
+                options(nostack),
+            );
+        }
+        result
+    };
+    let flags = u64::from(linux::O_CLOEXEC | linux::O_NONBLOCK);
+    let mut result = userfaultfd(flags);
+    if result < 0 {
+        // Unprivileged processes may have the kind that leaves the kernel's own accesses alone; write
+        // tracking needs no message, so it serves as well.
+        result = userfaultfd(flags | USER_MODE_ONLY);
+    }
+    let descriptor = i32::try_from(result).map_err(io::Error::other)?;
+    if descriptor < 0 {
+        return Err(io::Error::from_raw_os_error(-descriptor));
+    }
+    // SAFETY: the descriptor was opened just above and has no other owner.
+    let userfault = unsafe { OwnedFd::from_raw_fd(descriptor) };
+    let mut api = Api { api: UFFD_API, features, ioctls: 0 };
+    ioctl(&userfault, UFFDIO_API, (&raw mut api).cast())?;
+    Ok(userfault)
 }
 
 #[cfg(test)]

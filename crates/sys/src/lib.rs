@@ -4,11 +4,15 @@
 #![cfg_attr(not(feature = "std"), no_std)]
 
 #[cfg(feature = "std")]
+pub mod byte_locks;
+#[cfg(feature = "std")]
 pub mod call_channel;
 #[cfg(feature = "std")]
 pub mod call_memory;
 #[cfg(feature = "std")]
 pub mod call_process;
+#[cfg(feature = "std")]
+pub mod demand_paging;
 #[cfg(feature = "std")]
 pub mod descriptors;
 #[cfg(feature = "std")]
@@ -22,3 +26,5 @@ pub mod sandbox;
 pub mod scheduling;
 pub mod signal_frame;
 pub mod userfaultfd;
+#[cfg(feature = "std")]
+pub mod write_faults;

@@ -5,7 +5,7 @@
 
 use std::io;
 
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
+use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap_anonymous, mprotect, munmap};
 
 /// A private, anonymous range of memory at the address that was asked for.
 #[derive(Debug)]
@@ -57,6 +57,26 @@ impl Mapping {
         let address = std::ptr::with_exposed_provenance_mut(self.base + offset);
         // SAFETY: the range is inside this mapping, and the caller gives up its content.
         unsafe { madvise(address, length, Advice::LinuxDontNeed) }.map_err(Into::into)
+    }
+
+    /// Makes every write to the range end in SIGSEGV.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn forbid_writes(&self) -> io::Result<()> {
+        let address = std::ptr::with_exposed_provenance_mut(self.base);
+        // SAFETY: the range is ours and stays readable; nobody was promised a writable reference into it.
+        unsafe { mprotect(address, self.length, MprotectFlags::READ) }.map_err(Into::into)
+    }
+
+    /// Leaves the range out of a child made by fork(2): it would see zeroes where a page is provided on demand.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn keep_from_children(&self) -> io::Result<()> {
+        let address = std::ptr::with_exposed_provenance_mut(self.base);
+        // SAFETY: the advice changes nothing in this process.
+        unsafe { madvise(address, self.length, Advice::LinuxDontFork) }.map_err(Into::into)
     }
 
     /// Asks for huge pages in a range, or for none.

@@ -63,8 +63,8 @@ struct State {
 }
 
 /// A crash state that unfolds as it is read.
-pub(crate) struct CrashDisk<'a> {
-    point: &'a CrashPoint,
+pub(crate) struct CrashDisk {
+    point: Arc<CrashPoint>,
     state: Mutex<State>,
 }
 
@@ -76,13 +76,13 @@ pub(crate) fn garbage(sector: u64) -> [u8; SECTOR] {
     bytes
 }
 
-impl<'a> CrashDisk<'a> {
-    pub(crate) fn new(point: &'a CrashPoint, choices: Choices) -> Self {
+impl CrashDisk {
+    pub(crate) fn new(point: Arc<CrashPoint>, choices: Choices) -> Self {
         Self { point, state: Mutex::new(State { choices, ..State::default() }) }
     }
 
-    pub(crate) fn into_choices(self) -> Choices {
-        self.state.into_inner().unwrap().choices
+    pub(crate) fn take_choices(&self) -> Choices {
+        std::mem::take(&mut self.state.lock().unwrap().choices)
     }
 
     /// Everything that was decided, as one number; `base` stands for the durable image.
@@ -156,7 +156,7 @@ impl<'a> CrashDisk<'a> {
     }
 }
 
-impl Disk for CrashDisk<'_> {
+impl Disk for CrashDisk {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
         if offset + buffer.len() as u64 > self.length()? {
             return Err(io::ErrorKind::UnexpectedEof.into());

@@ -1,6 +1,7 @@
 //! The explorer: workloads, crash points, crash states, recovery, oracle; and again from there.
 
 use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::crash_disk::{Choices, CrashDisk, image_number};
@@ -40,11 +41,11 @@ pub(crate) struct Tally {
 /// Recovers from one crash state and judges it. The transaction recovered, or the fault.
 fn judge(
     point: &CrashPoint,
-    disk: &CrashDisk<'_>,
+    disk: &Arc<CrashDisk>,
     versions: &[Version],
     options: StoreOptions,
 ) -> Result<usize, String> {
-    let (mut store, _) = Store::open(ByReference(disk), options).map_err(|error| format!("open: {error}"))?;
+    let (mut store, _) = Store::open(Arc::clone(disk), options).map_err(|error| format!("open: {error}"))?;
     let transaction = store.position().transaction;
     let allowed = point.acknowledged..=point.acknowledged + 1;
     let found = allowed
@@ -62,30 +63,9 @@ fn judge(
     }
 }
 
-/// A borrowed crash disk, which is a disk too.
-struct ByReference<'a, 'b>(&'a CrashDisk<'b>);
-
-impl crate::disk::Disk for ByReference<'_, '_> {
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> std::io::Result<()> {
-        self.0.read_at(offset, buffer)
-    }
-    fn write_at(&self, offset: u64, pieces: &[&[u8]]) -> std::io::Result<()> {
-        self.0.write_at(offset, pieces)
-    }
-    fn sync(&self) -> std::io::Result<()> {
-        Ok(())
-    }
-    fn length(&self) -> std::io::Result<u64> {
-        self.0.length()
-    }
-    fn grow(&self, length: u64, write_zeroes: bool) -> std::io::Result<()> {
-        self.0.grow(length, write_zeroes)
-    }
-}
-
 /// Explores every crash point of a run; gives some concrete states to go on from.
 fn explore_points(
-    points: &[CrashPoint],
+    points: Vec<CrashPoint>,
     versions: &[Version],
     options: StoreOptions,
     budget: Budget,
@@ -93,7 +73,7 @@ fn explore_points(
     tally: &mut Tally,
 ) -> Vec<(Vec<u8>, Version)> {
     let mut branches = Vec::new();
-    for point in points {
+    for point in points.into_iter().map(Arc::new) {
         tally.points += 1;
         let base = image_number(&point.durable);
         let mut choices = Choices::default();
@@ -102,8 +82,8 @@ fn explore_points(
             if run == budget.exhaustive {
                 choices = Choices { random: Some(chance.below(1 << 40)), ..Choices::default() };
             }
-            let disk = CrashDisk::new(point, choices);
-            let judged = judge(point, &disk, versions, options);
+            let disk = Arc::new(CrashDisk::new(Arc::clone(&point), choices));
+            let judged = judge(&point, &disk, versions, options);
             tally.states.insert(disk.fingerprint(base));
             let index = match judged {
                 Ok(index) => index,
@@ -115,7 +95,7 @@ fn explore_points(
             if branches.len() < budget.branches && chance.below(97) == 0 {
                 branches.push((disk.concretize(chance.below(1 << 40)), versions[index].clone()));
             }
-            choices = disk.into_choices();
+            choices = disk.take_choices();
             if run >= budget.exhaustive {
                 let seed = chance.below(1 << 40);
                 choices = Choices { random: Some(seed), ..Choices::default() };
@@ -137,8 +117,8 @@ fn run_workload(
     steps: usize,
     chance: &mut Chance,
 ) -> Result<(Vec<CrashPoint>, Vec<Version>), String> {
-    let disk = std::sync::Arc::new(RecordingDisk::new(image));
-    let opened = Store::open(std::sync::Arc::clone(&disk), options);
+    let disk = Arc::new(RecordingDisk::new(image));
+    let opened = Store::open(Arc::clone(&disk), options);
     let (mut store, _) = opened.map_err(|error| format!("open: {error}"))?;
     let mut versions = vec![start];
     for _ in 0..steps {
@@ -151,22 +131,25 @@ fn run_workload(
             return Err(format!("commit: {error}"));
         }
         disk.acknowledge(index);
-        if step.fold {
+        if step.fold && chance.below(2) == 0 {
             store.fold().map_err(|error| format!("fold: {error}"))?;
+        } else if step.fold {
+            fold_among_commits(&mut store, &disk, &mut versions, chance)?;
         }
+        let index = versions.len() - 1;
         if let Some(fault) = versions[index].fault(&mut store) {
             return Err(fault);
         }
         if chance.below(6) == 0 {
             // The process is killed and starts again, with no power cut: what it wrote is not durable yet.
             drop(store);
-            let opened = Store::open(std::sync::Arc::clone(&disk), options);
+            let opened = Store::open(Arc::clone(&disk), options);
             store = opened.map_err(|error| format!("open after a kill: {error}"))?.0;
         } else if chance.below(6) == 0 {
             // The same, killed between the write and the sync of a commit.
             let next_step = random_step(chance, &versions[index]);
             let next = versions[index].after(&next_step);
-            let cut = std::sync::Arc::new(KilledBeforeSync(std::sync::Arc::clone(&disk)));
+            let cut = Arc::new(KilledBeforeSync(Arc::clone(&disk)));
             drop(store);
             let opened = Store::open(cut, options);
             let mut doomed = opened.map_err(|error| format!("open: {error}"))?.0;
@@ -175,7 +158,7 @@ fn run_workload(
                 return Err("a commit was acknowledged although no sync succeeded".to_owned());
             }
             drop(doomed);
-            let opened = Store::open(std::sync::Arc::clone(&disk), options);
+            let opened = Store::open(Arc::clone(&disk), options);
             store = opened.map_err(|error| format!("open after a kill: {error}"))?.0;
             if store.position().transaction == versions[index].transaction {
                 versions.pop();
@@ -187,8 +170,36 @@ fn run_workload(
     Ok((disk.take_points(), versions))
 }
 
+/// A fold as another thread writes it: before each of its operations on the disk there may be a commit.
+fn fold_among_commits(
+    store: &mut Store<Arc<RecordingDisk>>,
+    disk: &Arc<RecordingDisk>,
+    versions: &mut Vec<Version>,
+    chance: &mut Chance,
+) -> Result<(), String> {
+    let begun = store.begin_fold().map_err(|error| format!("fold: {error}"))?;
+    let Some(work) = begun else { return Ok(()) };
+    let mut failed = None;
+    let written = work.write(disk, &mut || {
+        if failed.is_some() || chance.below(3) > 0 {
+            return;
+        }
+        let before = &versions[versions.len() - 1];
+        let step = random_step(chance, before);
+        let next = before.after(&step);
+        versions.push(next);
+        let index = versions.len() - 1;
+        match versions[index].commit(store, &step) {
+            Ok(()) => disk.acknowledge(index),
+            Err(error) => failed = Some(format!("commit beside a fold: {error}")),
+        }
+    });
+    store.finish_fold(work, written).map_err(|error| format!("fold: {error}"))?;
+    failed.map_or(Ok(()), Err)
+}
+
 /// Passes writes on and fails every sync: the process dies there.
-struct KilledBeforeSync(std::sync::Arc<RecordingDisk>);
+struct KilledBeforeSync(Arc<RecordingDisk>);
 
 impl crate::disk::Disk for KilledBeforeSync {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> std::io::Result<()> {
@@ -217,15 +228,15 @@ impl crate::disk::Disk for KilledBeforeSync {
 pub(crate) fn explore_seed(seed: u64, sabotage: Sabotage, budget: Budget, depth: usize, tally: &mut Tally) {
     let options = small(sabotage);
     let mut chance = Chance(seed);
-    let memory = std::sync::Arc::new(MemoryDisk::default());
-    Store::create(std::sync::Arc::clone(&memory), IDENTITY, options).unwrap();
+    let memory = Arc::new(MemoryDisk::default());
+    Store::create(Arc::clone(&memory), IDENTITY, options).unwrap();
     let mut starts = vec![(memory.image(), Version::default())];
     for level in 0..depth {
         let mut next = Vec::new();
         for (image, version) in starts {
             match run_workload(image, version, options, budget.steps, &mut chance) {
                 Ok((points, versions)) => {
-                    next.extend(explore_points(&points, &versions, options, budget, &mut chance, tally));
+                    next.extend(explore_points(points, &versions, options, budget, &mut chance, tally));
                 }
                 Err(fault) => tally.fault = Some(fault),
             }
@@ -270,8 +281,8 @@ fn brute_force_agrees_on_small_windows() {
     let mut windows = 0;
     for seed in 1..400 {
         let mut chance = Chance(seed);
-        let memory = std::sync::Arc::new(MemoryDisk::default());
-        Store::create(std::sync::Arc::clone(&memory), IDENTITY, options).unwrap();
+        let memory = Arc::new(MemoryDisk::default());
+        Store::create(Arc::clone(&memory), IDENTITY, options).unwrap();
         let (points, versions) =
             run_workload(memory.image(), Version::default(), options, 6, &mut chance).unwrap();
         for point in points {
@@ -280,6 +291,7 @@ fn brute_force_agrees_on_small_windows() {
                 continue;
             }
             windows += 1;
+            let point = Arc::new(point);
             let mut brute = BTreeSet::new();
             for subset in 0_u32..1 << changed.len() {
                 let mut image = (*point.durable).clone();
@@ -299,10 +311,10 @@ fn brute_force_agrees_on_small_windows() {
             let mut lazy = BTreeSet::new();
             let mut choices = Choices::default();
             loop {
-                let disk = CrashDisk::new(&point, choices);
+                let disk = Arc::new(CrashDisk::new(Arc::clone(&point), choices));
                 let index = judge(&point, &disk, &versions, options).unwrap();
                 lazy.insert(versions[index].transaction);
-                choices = disk.into_choices();
+                choices = disk.take_choices();
                 if !choices.advance() {
                     break;
                 }

@@ -38,6 +38,7 @@ fn every_mutant_is_caught() {
         Sabotage::SkipOpenSync,
         Sabotage::KeepDropped,
         Sabotage::ForgetLogTail,
+        Sabotage::FreeLimboEarly,
     ];
     let mut survived = Vec::new();
     for mutant in mutants {

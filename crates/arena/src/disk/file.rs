@@ -1,18 +1,26 @@
 //! A disk that is a file, read and written past the page cache where the file system allows it.
 //!
 //! Holds an exclusive lock for as long as it is open for writing, so that two writers can never
-//! meet; readers take none. No threads, no other locks.
+//! meet. A reader of a snapshot shares a lock on a byte that stands for it, which the writer needs alone to
+//! drop it; all are the kernel's, and end with their process. No threads.
 
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
+use banyan_sys::byte_locks::{self, ByteLock};
 use rustix::fs::{FallocateFlags, FlockOperation, Mode, OFlags, fallocate, fdatasync, flock, open};
 use rustix::io::{Errno, ReadWriteFlags, preadv, pwritev, pwritev2};
 
-use super::{BLOCK_SIZE, Disk};
+use super::{BLOCK_SIZE, Block, Disk};
 
+/// The lock of a snapshot is on the byte at this offset plus the number of its commit, far behind any file's end.
+const SNAPSHOT_LOCKS: u64 = 1 << 60;
+/// Bytes that are fetched for who reads on: a little at first, more once he does.
+const AHEAD_MIN: usize = 64 << 10;
+const AHEAD_MAX: usize = 1 << 20;
 /// At most this many pieces fit in one vectored write (the kernel's `IOV_MAX`).
 const PIECES_MAX: usize = 1024;
 /// Zeroes are written in strides of this many bytes.
@@ -30,12 +38,26 @@ pub enum FileDiskError {
     /// `create` found a file of that name.
     #[error("a file of that name exists already; choose another name or remove it first")]
     Exists,
+    /// There is no such file, or no such directory.
+    #[error("there is no such file or directory; check the name, or create the arena first")]
+    NotFound,
+    /// Not allowed.
+    #[error("permission denied; change the file's mode or owner, or open a snapshot read-only")]
+    PermissionDenied,
+    /// The file system takes no writes.
+    #[error("the file system is mounted read-only; remount it for writing, or open a snapshot read-only")]
+    ReadOnlyFileSystem,
+    /// A directory, a socket, or the like.
+    #[error("this is no regular file; give the name of an arena file")]
+    NotAFile,
 }
 
 /// A file, by preference opened with `O_DIRECT`.
 #[derive(Debug)]
 pub struct FileDisk {
     file: File,
+    /// What was fetched ahead: its offset, and the bytes. Only while the log is replayed, before any write.
+    ahead: Mutex<(u64, Vec<Block>)>,
 }
 
 impl FileDisk {
@@ -74,45 +96,64 @@ impl FileDisk {
         };
         let descriptor = descriptor.map_err(|errno| match errno {
             Errno::EXIST => FileDiskError::Exists,
+            Errno::NOENT | Errno::NOTDIR => FileDiskError::NotFound,
+            Errno::ACCESS | Errno::PERM => FileDiskError::PermissionDenied,
+            Errno::ROFS => FileDiskError::ReadOnlyFileSystem,
+            Errno::ISDIR | Errno::NXIO => FileDiskError::NotAFile,
             other => FileDiskError::Io(other.into()),
         })?;
+        if !rustix::fs::FileType::from_raw_mode(
+            rustix::fs::fstat(&descriptor).map_err(io::Error::from)?.st_mode,
+        )
+        .is_file()
+        {
+            return Err(FileDiskError::NotAFile);
+        }
         if exclusive {
             flock(&descriptor, FlockOperation::NonBlockingLockExclusive).map_err(|errno| match errno {
                 Errno::WOULDBLOCK => FileDiskError::Locked,
                 other => FileDiskError::Io(other.into()),
             })?;
         }
-        Ok(Self { file: descriptor.into() })
+        Ok(Self { file: descriptor.into(), ahead: Mutex::default() })
     }
 
-    fn write_pieces(&self, mut offset: u64, pieces: &[&[u8]], flags: ReadWriteFlags) -> io::Result<()> {
-        for group in pieces.chunks(PIECES_MAX) {
-            let total: usize = group.iter().map(|piece| piece.len()).sum();
-            let mut slices: Vec<IoSlice<'_>> = group.iter().map(|piece| IoSlice::new(piece)).collect();
-            let mut rest = slices.as_mut_slice();
-            let mut left = total;
-            while left > 0 {
-                let written = match if flags.is_empty() {
-                    pwritev(&self.file, rest, offset)
-                } else {
-                    pwritev2(&self.file, rest, offset, flags)
-                } {
-                    Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                    Ok(written) => written,
-                    Err(Errno::INTR) => continue,
-                    Err(errno) => return Err(errno.into()),
-                };
-                // A short write that ends inside a block could not be resumed past the page cache.
-                if written < left && written % BLOCK_SIZE != 0 {
-                    return Err(io::Error::other("the file system wrote part of a block"));
-                }
-                IoSlice::advance_slices(&mut rest, written);
-                left -= written;
-                offset += written as u64;
-            }
-        }
-        Ok(())
+    /// Keeps a snapshot from being dropped for as long as this disk is open; `false` if it is being dropped.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn hold_snapshot(&self, transaction: u64) -> io::Result<bool> {
+        byte_locks::set(&self.file, SNAPSHOT_LOCKS + transaction, ByteLock::Shared)
     }
+}
+
+fn write_pieces(file: &File, mut offset: u64, pieces: &[&[u8]], flags: ReadWriteFlags) -> io::Result<()> {
+    for group in pieces.chunks(PIECES_MAX) {
+        let total: usize = group.iter().map(|piece| piece.len()).sum();
+        let mut slices: Vec<IoSlice<'_>> = group.iter().map(|piece| IoSlice::new(piece)).collect();
+        let mut rest = slices.as_mut_slice();
+        let mut left = total;
+        while left > 0 {
+            let written = match if flags.is_empty() {
+                pwritev(file, rest, offset)
+            } else {
+                pwritev2(file, rest, offset, flags)
+            } {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => written,
+                Err(Errno::INTR) => continue,
+                Err(errno) => return Err(errno.into()),
+            };
+            // A short write that ends inside a block could not be resumed past the page cache.
+            if written < left && written % BLOCK_SIZE != 0 {
+                return Err(io::Error::other("the file system wrote part of a block"));
+            }
+            IoSlice::advance_slices(&mut rest, written);
+            left -= written;
+            offset += written as u64;
+        }
+    }
+    Ok(())
 }
 
 impl Disk for FileDisk {
@@ -133,16 +174,48 @@ impl Disk for FileDisk {
         Ok(())
     }
 
+    fn read_on_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        let (start, blocks) = &mut *ahead;
+        let inside = |start: u64, length: usize| {
+            let at = usize::try_from(offset.checked_sub(start)?).ok()?;
+            at.checked_add(buffer.len()).filter(|end| *end <= length).map(|_| at)
+        };
+        let at = match inside(*start, blocks.len() * BLOCK_SIZE) {
+            Some(at) => at,
+            None => {
+                // A jump within what was fetched last time is a walk; any other begins with little.
+                let walks = offset.wrapping_sub(*start) <= 2 * (blocks.len() * BLOCK_SIZE) as u64;
+                let wanted = if walks { AHEAD_MAX } else { AHEAD_MIN }.max(buffer.len());
+                let left = self.length()?.saturating_sub(offset);
+                let count = left.min(wanted as u64) as usize / BLOCK_SIZE;
+                if count * BLOCK_SIZE < buffer.len() {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                blocks.clear();
+                let mut fetched = Block::zeroed(count);
+                self.read_at(offset, zerocopy::IntoBytes::as_mut_bytes(fetched.as_mut_slice()))?;
+                (*start, *blocks) = (offset, fetched);
+                0
+            }
+        };
+        let bytes = zerocopy::IntoBytes::as_bytes(blocks.as_slice());
+        buffer.copy_from_slice(&bytes[at..at + buffer.len()]);
+        Ok(())
+    }
+
     fn write_at(&self, offset: u64, pieces: &[&[u8]]) -> io::Result<()> {
-        self.write_pieces(offset, pieces, ReadWriteFlags::empty())
+        self.forget_ahead();
+        write_pieces(&self.file, offset, pieces, ReadWriteFlags::empty())
     }
 
     fn write_durable_at(&self, offset: u64, pieces: &[&[u8]]) -> io::Result<()> {
+        self.forget_ahead();
         if pieces.len() > PIECES_MAX {
             self.write_at(offset, pieces)?;
             return self.sync();
         }
-        self.write_pieces(offset, pieces, ReadWriteFlags::DSYNC)
+        write_pieces(&self.file, offset, pieces, ReadWriteFlags::DSYNC)
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -170,11 +243,27 @@ impl Disk for FileDisk {
         }
         if write_zeroes { self.write_zeroes(from, length) } else { Ok(()) }
     }
+
+    fn claim_snapshot(&self, transaction: u64) -> io::Result<bool> {
+        byte_locks::set(&self.file, SNAPSHOT_LOCKS + transaction, ByteLock::Exclusive)
+    }
+
+    fn release_snapshot(&self, transaction: u64) {
+        // A lock that cannot be given back keeps readers off a snapshot that is gone anyway.
+        let _kept = byte_locks::set(&self.file, SNAPSHOT_LOCKS + transaction, ByteLock::Released);
+    }
 }
 
 impl FileDisk {
+    fn forget_ahead(&self) {
+        let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        if !ahead.1.is_empty() {
+            *ahead = (0, Vec::new());
+        }
+    }
+
     fn write_zeroes(&self, from: u64, length: u64) -> io::Result<()> {
-        let zeroes = super::Block::zeroed(ZERO_STRIDE / BLOCK_SIZE);
+        let zeroes = Block::zeroed(ZERO_STRIDE / BLOCK_SIZE);
         let bytes = zerocopy::IntoBytes::as_bytes(zeroes.as_slice());
         let mut offset = from;
         while offset < length {

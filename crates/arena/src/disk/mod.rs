@@ -18,7 +18,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub const BLOCK_SIZE: usize = 4096;
 
 /// One block, aligned so that it may be handed to a disk that bypasses the page cache.
-#[derive(Clone, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(Clone, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C, align(4096))]
 pub struct Block(pub [u8; BLOCK_SIZE]);
 
@@ -35,12 +35,22 @@ impl Block {
 
 /// Durable storage of a growing number of bytes. Offsets and lengths are multiples of
 /// [`BLOCK_SIZE`], and buffers are aligned to it: the arena never asks for anything else.
-pub trait Disk: Send + Sync {
+pub trait Disk: Send + Sync + 'static {
     /// Fills `buffer` from `offset` (bytes). Reading beyond the end is `UnexpectedEof`.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
 
+    /// As [`Disk::read_at`], for who reads on from there: more may be fetched, and kept until the next write.
+    fn read_on_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.read_at(offset, buffer)
+    }
+
     /// Writes the pieces one after another from `offset` (bytes). Nothing is durable until [`Disk::sync`].
     fn write_at(&self, offset: u64, pieces: &[&[u8]]) -> io::Result<()>;
+
+    /// Writes runs of pieces, each at its offset, in any order.
+    fn write_scattered(&self, runs: &[(u64, Vec<&[u8]>)]) -> io::Result<()> {
+        runs.iter().try_for_each(|(offset, pieces)| self.write_at(*offset, pieces))
+    }
 
     /// Writes the pieces and makes *them* durable; writes made before may stay undurable.
     fn write_durable_at(&self, offset: u64, pieces: &[&[u8]]) -> io::Result<()> {
@@ -60,14 +70,29 @@ pub trait Disk: Send + Sync {
     /// and not only reserved, so that the first write there costs no journal commit.
     /// Not durable until [`Disk::sync`].
     fn grow(&self, length: u64, write_zeroes: bool) -> io::Result<()>;
+
+    /// Before the snapshot that retains commit `transaction` is dropped: whether no other process reads
+    /// it. Nobody begins to until [`Disk::release_snapshot`].
+    fn claim_snapshot(&self, _transaction: u64) -> io::Result<bool> {
+        Ok(true)
+    }
+
+    /// Ends what [`Disk::claim_snapshot`] began.
+    fn release_snapshot(&self, _transaction: u64) {}
 }
 
 impl<D: Disk + ?Sized> Disk for std::sync::Arc<D> {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
         (**self).read_at(offset, buffer)
     }
+    fn read_on_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        (**self).read_on_at(offset, buffer)
+    }
     fn write_at(&self, offset: u64, pieces: &[&[u8]]) -> io::Result<()> {
         (**self).write_at(offset, pieces)
+    }
+    fn write_scattered(&self, runs: &[(u64, Vec<&[u8]>)]) -> io::Result<()> {
+        (**self).write_scattered(runs)
     }
     fn write_durable_at(&self, offset: u64, pieces: &[&[u8]]) -> io::Result<()> {
         (**self).write_durable_at(offset, pieces)
@@ -80,5 +105,11 @@ impl<D: Disk + ?Sized> Disk for std::sync::Arc<D> {
     }
     fn grow(&self, length: u64, write_zeroes: bool) -> io::Result<()> {
         (**self).grow(length, write_zeroes)
+    }
+    fn claim_snapshot(&self, transaction: u64) -> io::Result<bool> {
+        (**self).claim_snapshot(transaction)
+    }
+    fn release_snapshot(&self, transaction: u64) {
+        (**self).release_snapshot(transaction);
     }
 }

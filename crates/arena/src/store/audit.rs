@@ -88,7 +88,7 @@ impl<D: Disk> Store<D> {
         self.census_of_trees(&mut census)?;
         let mut audit = Audit { faults: census.faults, ..Audit::default() };
         for block in 0..self.space.total {
-            let used = self.space.is_used(&self.disk, block)?;
+            let used = self.space.is_used(&self.committed.disk, block)?;
             let owned = census.owned.contains(&block);
             if used != owned {
                 audit.faults.push(format!("block {block}: owned {owned}, marked used {used}"));
@@ -126,7 +126,7 @@ impl<D: Disk> Store<D> {
         let lists = self.snapshots.snapshots.iter().flat_map(|snapshot| &snapshot.deadlist);
         for chunk in lists.chain(&self.snapshots.deadlist) {
             census.own_blob(*chunk, "a deadlist");
-            let bytes = super::fold::read_blob(&self.disk, *chunk, "deadlist of a snapshot")?;
+            let bytes = super::fold::read_blob(&self.committed.disk, *chunk, "deadlist of a snapshot")?;
             for (block, _) in decode_dead(&bytes).unwrap_or_default() {
                 if current.contains(&block) || !shared.contains(&block) {
                     census.faults.push(format!("block {block} is on a deadlist, wrongly"));
@@ -143,10 +143,10 @@ impl<D: Disk> Store<D> {
     /// [`ReadError::Io`] if the disk fails; damage is in the report, not an error.
     pub fn verify(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Result<VerifyReport, ReadError> {
         let mut report = VerifyReport::default();
-        self.cache.clear();
+        self.committed.cache.clear();
         let mut block = Block::ZERO;
         for slot in 0..2 {
-            self.disk.read_at(slot * BLOCK, &mut block.0)?;
+            self.committed.disk.read_at(slot * BLOCK, &mut block.0)?;
             if Meta::decode(&block, true).is_err() {
                 let what = "meta slot".to_owned();
                 report.damage.push(Damage { offset: slot * BLOCK, length: BLOCK, what });
@@ -163,14 +163,14 @@ impl<D: Disk> Store<D> {
         blobs.extend(self.snapshots.deadlist.iter().map(|chunk| (*chunk, "deadlist of a snapshot")));
         for (pointer, what) in blobs {
             if !self.blob_is_intact(pointer) {
-                let (offset, length) = (pointer.block * BLOCK, pointer.blocks() * BLOCK);
+                let (offset, length) = pointer.range();
                 report.damage.push(Damage { offset, length, what: what.to_owned() });
             }
         }
         for number in 0..self.space.index.len() {
             let entry = self.space.index[number];
             if entry.block != 0 {
-                self.disk.read_at(entry.block * BLOCK, &mut block.0)?;
+                self.committed.disk.read_at(entry.block * BLOCK, &mut block.0)?;
                 if super::codec::checksum(&block.0) != entry.checksum {
                     let what = format!("space map of group {number}");
                     report.damage.push(Damage { offset: entry.block * BLOCK, length: BLOCK, what });
@@ -215,7 +215,7 @@ impl<D: Disk> Store<D> {
         let total = entries.len() as u64;
         let mut block = Block::ZERO;
         for (page, entry) in entries {
-            self.disk.read_at(entry.block * BLOCK, &mut block.0)?;
+            self.committed.disk.read_at(entry.block * BLOCK, &mut block.0)?;
             if let Err(ReadError::Damaged(damage)) = check_page(page, entry, &block.0) {
                 report.damage.push(damage);
             }
@@ -232,7 +232,7 @@ impl<D: Disk> Store<D> {
         let mut block = Block::ZERO;
         for record in &self.tail.records {
             let Some((start, _)) = record.overhead.first() else { continue };
-            self.disk.read_at(start * BLOCK, &mut block.0)?;
+            self.committed.disk.read_at(start * BLOCK, &mut block.0)?;
             let intact =
                 super::format::RecordHeader::decode(&block, true).is_some_and(|(header, _, inline)| {
                     let pointer = BlobPointer {
@@ -262,7 +262,7 @@ impl<D: Disk> Store<D> {
 #[cfg(test)]
 impl<D: Disk> Store<D> {
     pub(crate) fn block_is_used(&mut self, block: u64) -> Result<bool, ReadError> {
-        self.space.is_used(&self.disk, block)
+        self.space.is_used(&self.committed.disk, block)
     }
     /// In use only as room for the log to go on, or to keep the meta before whole.
     pub(crate) fn block_is_reserved(&self, block: u64) -> bool {

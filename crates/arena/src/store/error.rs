@@ -45,7 +45,16 @@ pub enum ReadError {
 pub enum CreateError {
     /// The disk failed or is full.
     #[error("the disk failed while creating the arena")]
-    Io(#[from] io::Error),
+    Io(#[source] io::Error),
+    /// No room for even an empty arena.
+    #[error("the disk is full: a new arena takes {needed} bytes; free some space and try again")]
+    DiskFull {
+        /// Bytes that a new arena takes.
+        needed: u64,
+        /// What the file system said.
+        #[source]
+        source: io::Error,
+    },
     /// The base or the reservation is not what a heap can have.
     #[error("base {base:#x} and size {reservation:#x} must be multiples of 2 MiB, the size at most 16 TiB")]
     BadGeometry {
@@ -54,6 +63,12 @@ pub enum CreateError {
         /// Bytes asked for.
         reservation: u64,
     },
+}
+
+impl From<io::Error> for CreateError {
+    fn from(error: io::Error) -> Self {
+        CreateError::Io(error)
+    }
 }
 
 /// Why a store could not be opened.

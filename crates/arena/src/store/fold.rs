@@ -2,8 +2,12 @@
 //!
 //! Two syncs: one before the meta is written, so that it never speaks of what is not there, and one
 //! after, so that nothing is freed on its word alone. A block that dies here is put in limbo: it is
-//! not used again before the *next* fold begins, so the meta before stays whole, and the log behind
+//! not used again before the *next* fold is durable, so the meta before stays whole, and the log behind
 //! it too; losing the newest meta then loses nothing.
+//!
+//! A fold is worked out in memory ([`Store::begin_fold`]), written by whoever has the time
+//! ([`FoldWork::write`]) and then taken for true ([`Store::finish_fold`]). Commits go on in between: they
+//! are in the log behind the position that the new meta names.
 //!
 //! Snapshots: a dead block that was born no later than the newest retained snapshot goes on that
 //! snapshot's successor's deadlist, and is looked at again when a snapshot is dropped.
@@ -12,8 +16,8 @@ use super::codec::{Reader, Writer, checksum};
 use super::error::{CommitError, Damage, ReadError};
 use super::format::{BlobPointer, META_SLOTS, Meta, NodePointer, Position, SnapshotOperation};
 use super::space::Space;
-use super::tree::{NodeAllocator, NodeCache, PageEntry, TreeChange, TreeReader, TreeUpdate};
-use super::{BLOCK, Blocks, LogPosition, Sabotage, SnapshotHandle, SnapshotInfo, Store, Tail, blocks_of};
+use super::tree::{NodeAllocator, PageEntry, TreeChange, TreeUpdate};
+use super::{BLOCK, Blocks, Sabotage, SnapshotHandle, SnapshotInfo, Store, Tail, blocks_of};
 use crate::disk::{Block, Disk};
 use std::collections::BTreeMap;
 
@@ -138,7 +142,7 @@ pub(crate) fn read_blob<D: Disk>(disk: &D, pointer: BlobPointer, what: &str) -> 
     if pointer.block == 0 {
         return Ok(Vec::new());
     }
-    let (offset, length) = (pointer.block * BLOCK, pointer.blocks() * BLOCK);
+    let (offset, length) = pointer.range();
     let damaged = || ReadError::Damaged(Damage { offset, length, what: what.to_owned() });
     // The length is checked against the disk before memory is reserved for it.
     if offset.checked_add(length).is_none_or(|end| disk.length().is_ok_and(|length| end > length)) {
@@ -151,8 +155,64 @@ pub(crate) fn read_blob<D: Disk>(disk: &D, pointer: BlobPointer, what: &str) -> 
     if checksum(bytes) == pointer.checksum { Ok(bytes.to_vec()) } else { Err(damaged()) }
 }
 
+/// Scattered runs of a fold that are written in one call.
+const RUNS_AT_ONCE: usize = if cfg!(test) { 1 } else { 64 };
+
+/// A fold worked out, to be written: by any thread, while the store takes commits.
+pub struct FoldWork {
+    /// Nodes, blobs and the space map, in file order.
+    blocks: Vec<(u64, Block)>,
+    meta: Meta,
+    sabotage: Sabotage,
+}
+
+impl FoldWork {
+    /// Writes everything and then the meta. `between` is called before each operation on the disk.
+    ///
+    /// # Errors
+    /// What the disk says; tell it to [`Store::finish_fold`].
+    pub fn write(&self, disk: &impl Disk, between: &mut dyn FnMut()) -> std::io::Result<()> {
+        let slot = match self.sabotage {
+            Sabotage::MetaInPlace => 0,
+            _ => self.meta.generation % META_SLOTS,
+        };
+        let meta = self.meta.encode();
+        if self.sabotage == Sabotage::MetaBeforeData {
+            disk.write_durable_at(slot * BLOCK, &[&meta.0])?;
+        }
+        // In parts, so that a commit in another thread need not wait for all of it.
+        let runs: Vec<&[(u64, Block)]> = self.blocks.chunk_by(|(a, _), (b, _)| a + 1 == *b).collect();
+        for part in runs.chunks(RUNS_AT_ONCE) {
+            between();
+            let part: Vec<(u64, Vec<&[u8]>)> = part
+                .iter()
+                .map(|run| (run[0].0 * BLOCK, run.iter().map(|(_, block)| &block.0[..]).collect()))
+                .collect();
+            disk.write_scattered(&part)?;
+        }
+        between();
+        if self.sabotage != Sabotage::SkipFoldDataSync {
+            disk.sync()?;
+        }
+        between();
+        if self.sabotage == Sabotage::SkipMetaSync {
+            return disk.write_at(slot * BLOCK, &[&meta.0]);
+        }
+        disk.write_durable_at(slot * BLOCK, &[&meta.0])
+    }
+}
+
 /// A fold worked out: the new state, its meta, and the blocks of the space map.
 type Prepared = (Folding, Meta, Vec<(u64, Block)>);
+
+/// What a store keeps of a fold that is being written.
+pub(crate) struct PendingFold {
+    table: SnapshotTable,
+    released: Vec<(u64, u64)>,
+    /// Records of the log that the fold takes in, and their blocks.
+    records: usize,
+    log_blocks: u64,
+}
 
 /// The growing result of a fold; nothing of it is in the store until the meta is durable.
 #[derive(Default)]
@@ -176,42 +236,92 @@ impl<D: Disk> NodeAllocator for Blocks<'_, D> {
 }
 
 impl<D: Disk> Store<D> {
-    /// Applies the log to the page directory and writes a new meta. Called by commits; a program
-    /// calls it before closing, to make the next open cheap.
+    /// Applies the log to the page directory and writes a new meta. A program calls it before closing,
+    /// to make the next open cheap.
     ///
     /// # Errors
     /// [`CommitError::DiskFull`] leaves everything as it was; [`CommitError::Io`] poisons the store.
     pub fn fold(&mut self) -> Result<(), CommitError> {
+        let Some(work) = self.begin_fold()? else { return Ok(()) };
+        let written = work.write(&self.committed.disk, &mut || {});
+        self.finish_fold(work, written)
+    }
+
+    /// Works out a fold of the log as it is now, in memory. Whoever gets it writes it
+    /// ([`FoldWork::write`]) and then calls [`Store::finish_fold`]; the store takes commits in between.
+    /// `None` if there is nothing to fold or a fold is under way.
+    ///
+    /// # Errors
+    /// As [`Store::fold`].
+    pub fn begin_fold(&mut self) -> Result<Option<FoldWork>, CommitError> {
         if self.poisoned {
             return Err(CommitError::Poisoned);
         }
-        if self.tail.records.is_empty() {
-            return Ok(());
+        if self.tail.records.is_empty() || self.pending.is_some() {
+            return Ok(None);
         }
         self.space.begin();
-        let limbo = std::mem::take(&mut self.limbo);
-        let prepared = self.prepare(&limbo);
-        match prepared {
-            Ok((folding, meta, groups)) => self.publish(folding, meta, &groups),
+        match self.prepare() {
+            Ok((folding, meta, groups)) => Ok(Some(self.hand_out(folding, meta, groups))),
             Err(error) => {
                 // Nothing was written but to blocks that were free: forget it all.
                 self.poisoned |= matches!(error, CommitError::Io(_));
-                self.space.revert(&self.disk)?;
-                for (start, count) in &limbo {
-                    self.space.set(&self.disk, *start, *count, true)?;
-                }
-                self.limbo = limbo;
+                self.space.revert(&self.committed.disk)?;
                 Err(error)
             }
         }
     }
 
-    /// Works out the new state in memory.
-    fn prepare(&mut self, limbo: &[(u64, u64)]) -> Result<Prepared, CommitError> {
-        // The slot that is written next belongs to the meta that these runs were kept for.
-        for (start, count) in limbo {
-            self.space.set(&self.disk, *start, *count, false)?;
+    fn hand_out(&mut self, folding: Folding, meta: Meta, groups: Vec<(u64, Block)>) -> FoldWork {
+        let mut blocks = folding.change.written;
+        blocks.extend(groups);
+        for (start, bytes) in &folding.blobs {
+            blocks.extend((*start..).zip(blocks_of(bytes)));
         }
+        blocks.sort_unstable_by_key(|(block, _)| *block);
+        self.pending = Some(PendingFold {
+            table: folding.table,
+            released: folding.released,
+            records: self.tail.records.len(),
+            log_blocks: self.tail.blocks,
+        });
+        let mut view = self.committed.view();
+        view.folding = std::mem::take(&mut view.overlay);
+        // What commits change in the map from here on belongs to the next fold.
+        self.space.mark_clean();
+        FoldWork { blocks, meta, sabotage: self.options.sabotage }
+    }
+
+    /// Takes a written fold for true, or poisons the store if it could not be written.
+    ///
+    /// # Errors
+    /// [`CommitError::Io`] with the error of the write.
+    pub fn finish_fold(&mut self, work: FoldWork, written: std::io::Result<()>) -> Result<(), CommitError> {
+        let Some(pending) = self.pending.take() else { return Ok(()) };
+        if let Err(error) = written {
+            self.poisoned = true;
+            return Err(CommitError::Io(error));
+        }
+        self.statistics.folds += 1;
+        self.statistics.bytes_written += (work.blocks.len() as u64 + 1) * BLOCK;
+        for (start, count) in std::mem::replace(&mut self.limbo, merge_runs(pending.released)) {
+            if !self.sabotaged(Sabotage::FreeLimboEarly) {
+                self.space.set(&self.committed.disk, start, count, false)?;
+            }
+        }
+        self.snapshots = pending.table;
+        self.tail.records.drain(..pending.records);
+        self.tail.blocks -= pending.log_blocks;
+        self.meta = work.meta;
+        let mut view = self.committed.view();
+        view.tree = self.meta.tree;
+        view.folding.clear();
+        self.committed.cache.trim();
+        Ok(())
+    }
+
+    /// Works out the new state in memory.
+    fn prepare(&mut self) -> Result<Prepared, CommitError> {
         let mut folding =
             Folding { tree: self.meta.tree, table: self.snapshots.clone(), ..Folding::default() };
         let tail = std::mem::take(&mut self.tail);
@@ -226,11 +336,21 @@ impl<D: Disk> Store<D> {
         let snapshots = self.place(&mut folding, snapshots)?;
         if self.sabotaged(Sabotage::ReuseEarly) {
             for (start, count) in std::mem::take(&mut folding.released) {
-                self.space.set(&self.disk, start, count, false)?;
+                self.space.set(&self.committed.disk, start, count, false)?;
             }
         }
+        // The slot that is written next belongs to the meta that these runs were kept for: the map that is
+        // written has them free. The one in memory not yet: a commit that took them before the new meta is
+        // durable would be replayed over the present one, whose limbo they are on.
+        let limbo_before = self.limbo.clone();
+        for (start, count) in &limbo_before {
+            self.space.touch(&self.committed.disk, *start, *count)?;
+        }
         let (index_blocks, limbo_bytes) = self.reserve_map(&mut folding)?;
-        // From here on nothing is allocated: the map in memory is the map that is written.
+        // From here on nothing is allocated.
+        for (start, count) in &limbo_before {
+            self.space.set(&self.committed.disk, *start, *count, false)?;
+        }
         let mut index = self.space.index.clone();
         let mut groups = Vec::new();
         for (number, block) in &index_blocks.groups {
@@ -258,6 +378,11 @@ impl<D: Disk> Store<D> {
             snapshots,
         };
         self.space.index = index;
+        if !self.sabotaged(Sabotage::FreeLimboEarly) {
+            for (start, count) in &limbo_before {
+                self.space.set(&self.committed.disk, *start, *count, true)?;
+            }
+        }
         Ok((folding, meta, groups))
     }
 
@@ -298,10 +423,7 @@ impl<D: Disk> Store<D> {
         let changes: Vec<_> = std::mem::take(&mut folding.stage).into_iter().collect();
         let mut change = std::mem::take(&mut folding.change);
         let root = folding.tree;
-        // The reader and the allocator need the store at once, so the cache is borrowed out for the update.
-        let cache = std::mem::take(&mut self.cache);
-        let updated = self.update_tree(&cache, root, &changes, birth, &mut change);
-        self.cache = cache;
+        let updated = self.update_tree(root, &changes, birth, &mut change);
         folding.tree = updated?;
         let newest = folding.table.snapshots.last().map_or(0, |snapshot| snapshot.position.transaction);
         for (block, birth) in change.dead.drain(..) {
@@ -317,15 +439,14 @@ impl<D: Disk> Store<D> {
 
     fn update_tree(
         &mut self,
-        cache: &NodeCache,
         root: NodePointer,
         changes: &[(u32, Option<PageEntry>)],
         birth: u64,
         change: &mut TreeChange,
     ) -> Result<NodePointer, CommitError> {
-        let Store { disk, options, space, statistics, .. } = self;
-        let mut blocks = Blocks { disk, options, space, statistics };
-        let reader = TreeReader { disk, cache };
+        let committed = std::sync::Arc::clone(&self.committed);
+        let mut blocks = self.blocks();
+        let reader = committed.reader();
         TreeUpdate { reader, allocator: &mut blocks, birth, change }.apply(root, changes)
     }
 
@@ -377,9 +498,9 @@ impl<D: Disk> Store<D> {
     fn read_dead(&self, folding: &Folding, chunk: BlobPointer) -> Result<Vec<(u64, u64)>, ReadError> {
         let decoded = match folding.blobs.iter().find(|(block, _)| *block == chunk.block) {
             Some((_, bytes)) => decode_dead(bytes),
-            None => decode_dead(&read_blob(&self.disk, chunk, "deadlist of a snapshot")?),
+            None => decode_dead(&read_blob(&self.committed.disk, chunk, "deadlist of a snapshot")?),
         };
-        let (offset, length) = (chunk.block * BLOCK, chunk.blocks() * BLOCK);
+        let (offset, length) = chunk.range();
         decoded.ok_or_else(|| {
             ReadError::Damaged(Damage { offset, length, what: "deadlist of a snapshot".to_owned() })
         })
@@ -421,59 +542,17 @@ impl<D: Disk> Store<D> {
         let limbo = encode_runs(&merge_runs(folding.released.clone()));
         // What was reserved too much is given back before the map is written.
         let used = (limbo.len() as u64).div_ceil(BLOCK);
-        self.space.set(&self.disk, blocks.limbo + used, limbo_blocks - used, false)?;
+        self.space.set(&self.committed.disk, blocks.limbo + used, limbo_blocks - used, false)?;
         assert!(
             self.space.index.len() as u64 * 20 <= index_blocks * BLOCK,
             "the fold grew the file by 64 groups"
         );
         let index_used = (self.space.index.len() as u64 * 20).div_ceil(BLOCK);
-        self.space.set(&self.disk, blocks.index + index_used, index_blocks - index_used, false)?;
+        self.space.set(&self.committed.disk, blocks.index + index_used, index_blocks - index_used, false)?;
         if limbo.is_empty() {
             blocks.limbo = 0;
         }
         Ok((blocks, limbo))
-    }
-
-    /// Writes everything, then the meta, and only then takes the new state for true.
-    fn publish(&mut self, folding: Folding, meta: Meta, groups: &[(u64, Block)]) -> Result<(), CommitError> {
-        let mut blocks = folding.change.written;
-        blocks.extend(groups.iter().cloned());
-        for (start, bytes) in &folding.blobs {
-            blocks.extend((*start..).zip(blocks_of(bytes)));
-        }
-        if let Err(error) = self.write_fold(&mut blocks, &meta) {
-            self.poisoned = true;
-            return Err(CommitError::Io(error));
-        }
-        self.statistics.folds += 1;
-        self.statistics.bytes_written += (blocks.len() as u64 + 1) * BLOCK;
-        self.limbo = merge_runs(folding.released);
-        self.snapshots = folding.table;
-        self.log = LogPosition { ..meta.log };
-        self.meta = meta;
-        self.tail = Tail::default();
-        self.space.mark_clean();
-        self.cache.trim();
-        Ok(())
-    }
-
-    fn write_fold(&mut self, blocks: &mut [(u64, Block)], meta: &Meta) -> std::io::Result<()> {
-        blocks.sort_unstable_by_key(|(block, _)| *block);
-        let slot = if self.sabotaged(Sabotage::MetaInPlace) { 0 } else { meta.generation % META_SLOTS };
-        if self.sabotaged(Sabotage::MetaBeforeData) {
-            self.disk.write_durable_at(slot * BLOCK, &[&meta.encode().0])?;
-        }
-        for run in blocks.chunk_by(|(a, _), (b, _)| a + 1 == *b) {
-            let pieces: Vec<&[u8]> = run.iter().map(|(_, block)| &block.0[..]).collect();
-            self.disk.write_at(run[0].0 * BLOCK, &pieces)?;
-        }
-        if !self.sabotaged(Sabotage::SkipFoldDataSync) {
-            self.disk.sync()?;
-        }
-        if self.sabotaged(Sabotage::SkipMetaSync) {
-            return self.disk.write_at(slot * BLOCK, &[&meta.encode().0]);
-        }
-        self.disk.write_durable_at(slot * BLOCK, &[&meta.encode().0])
     }
 }
 

@@ -39,6 +39,11 @@ impl BlobPointer {
     pub(crate) fn blocks(&self) -> u64 {
         self.bytes.div_ceil(BLOCK_SIZE as u64)
     }
+    /// Offset and bytes in the file, whole blocks. A pointer may say anything, so both saturate.
+    pub(crate) fn range(&self) -> (u64, u64) {
+        let block = BLOCK_SIZE as u64;
+        (self.block.saturating_mul(block), self.blocks().saturating_mul(block))
+    }
     pub(crate) fn encode(&self, writer: &mut Writer) {
         writer.u64(self.block);
         writer.u64(self.bytes);
@@ -219,6 +224,17 @@ impl Meta {
             return Err(MetaFault::PageSize(page_size));
         }
         Self::decode_body(&mut reader).ok_or(MetaFault::Checksum)
+    }
+
+    /// Whether what the slot says of places can be so in a file of `total` blocks. An intact checksum proves who
+    /// wrote it only against accidents.
+    pub(crate) fn is_sane(&self, total: u64) -> bool {
+        let LogPosition { next, segment_end, .. } = self.log;
+        (META_SLOTS..=segment_end).contains(&next)
+            && segment_end <= total
+            && self.tree.block < total
+            && self.position.transaction < 1 << 48
+            && self.generation < 1 << 48
     }
 
     fn decode_body(reader: &mut Reader<'_>) -> Option<Meta> {

@@ -11,28 +11,42 @@
 
 mod audit;
 mod codec;
+mod committed;
 mod error;
 mod fold;
 mod format;
+#[doc(hidden)]
+pub mod fuzzing;
 mod recovery;
 mod space;
 mod tree;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use zerocopy::IntoBytes;
 
 pub use self::audit::{Audit, VerifyReport};
-use self::codec::{checksum, page_checksum};
+use self::codec::checksum;
+pub(crate) use self::codec::page_checksum;
+pub use self::committed::{Committed, FoundPage};
 pub use self::error::{CommitError, CreateError, Damage, OpenError, ReadError};
-use self::fold::SnapshotTable;
-use self::format::{BlobPointer, LogPosition, Meta, NodePointer, RecordBody, RecordHeader, roots_fit};
+pub use self::fold::FoldWork;
+use self::fold::{PendingFold, SnapshotTable};
+pub(crate) use self::format::roots_fit;
+use self::format::{BlobPointer, LogPosition, Meta, NodePointer, RecordBody, RecordHeader};
 pub use self::format::{FORMAT_VERSION, Identity, Position, Roots, SNAPSHOT_NAME_MAX, SnapshotOperation};
 pub use self::recovery::RecoveryReport;
 use self::space::Space;
 pub use self::tree::PageEntry;
-use self::tree::{NodeCache, TreeReader};
+use self::tree::TreeReader;
 use crate::disk::{BLOCK_SIZE, Block, Disk};
+
+/// Blocks of log below which nothing is folded.
+const FOLD_BLOCKS_MIN: u64 = 2048;
+/// Commits of so many pages are gathered in one buffer: the disk takes a long piece faster than many short
+/// ones, and a page that was just hashed costs little to copy. Larger ones are written from where they are.
+const GATHERED: std::ops::RangeInclusive<usize> = 8..=4096;
 
 /// Bytes in a page, as an offset.
 pub(crate) const BLOCK: u64 = BLOCK_SIZE as u64;
@@ -42,7 +56,8 @@ pub(crate) const BLOCK: u64 = BLOCK_SIZE as u64;
 pub struct StoreOptions {
     /// Blocks of log that are reserved at a time.
     pub segment_blocks: u64,
-    /// Blocks of log after which a commit also folds.
+    /// Blocks of log after which a commit also folds, at the latest: a small arena folds sooner, so that its
+    /// file stays small.
     pub fold_blocks: u64,
     /// The file grows by at least this many blocks.
     pub growth_blocks: u64,
@@ -51,7 +66,7 @@ pub struct StoreOptions {
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        Self { segment_blocks: 1024, fold_blocks: 32_768, growth_blocks: 2048, sabotage: Sabotage::None }
+        Self { segment_blocks: 4096, fold_blocks: 32_768, growth_blocks: 2048, sabotage: Sabotage::None }
     }
 }
 
@@ -75,6 +90,7 @@ pub(crate) enum Sabotage {
     IgnoreLength,
     KeepDropped,
     ForgetLogTail,
+    FreeLimboEarly,
 }
 
 /// One page of a commit: its number and its bytes, or `None` if it became zero.
@@ -146,14 +162,12 @@ struct TailRecord {
 #[derive(Default)]
 struct Tail {
     records: Vec<TailRecord>,
-    /// The newest entry of each page that they changed.
-    overlay: HashMap<u32, Option<PageEntry>>,
     blocks: u64,
 }
 
 /// A store of pages on a disk.
 pub struct Store<D: Disk> {
-    disk: D,
+    committed: Arc<Committed<D>>,
     options: StoreOptions,
     meta: Meta,
     position: Position,
@@ -163,10 +177,13 @@ pub struct Store<D: Disk> {
     /// Runs that the meta before the newest still refers to.
     limbo: Vec<(u64, u64)>,
     snapshots: SnapshotTable,
-    cache: NodeCache,
+    /// A fold that was begun and is not finished.
+    pending: Option<PendingFold>,
     poisoned: bool,
     readers: BTreeMap<String, usize>,
     statistics: StoreStatistics,
+    /// Where the pages of a commit are gathered, behind a place for the header.
+    gathered: Vec<Block>,
 }
 
 impl<D: Disk> Store<D> {
@@ -181,11 +198,17 @@ impl<D: Disk> Store<D> {
         {
             return Err(CreateError::BadGeometry { base, reservation });
         }
-        let total = (format::META_SLOTS + options.segment_blocks).max(options.growth_blocks);
-        disk.grow(total * BLOCK, true)?;
+        let first_segment = options.segment_blocks.min(options.growth_blocks);
+        let total = (format::META_SLOTS + first_segment).max(options.growth_blocks);
+        disk.grow(total * BLOCK, true).map_err(|source| match source.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+                CreateError::DiskFull { needed: total * BLOCK, source }
+            }
+            _ => CreateError::Io(source),
+        })?;
         let log = LogPosition {
             next: format::META_SLOTS,
-            segment_end: format::META_SLOTS + options.segment_blocks,
+            segment_end: format::META_SLOTS + first_segment,
             chain: checksum(&identity.uuid),
         };
         let meta = Meta {
@@ -218,7 +241,7 @@ impl<D: Disk> Store<D> {
         snapshots: SnapshotTable,
     ) -> Self {
         Self {
-            disk,
+            committed: Arc::new(Committed::new(disk, meta.tree)),
             options,
             position: meta.position.clone(),
             log: meta.log,
@@ -227,10 +250,11 @@ impl<D: Disk> Store<D> {
             tail: Tail::default(),
             limbo,
             snapshots,
-            cache: NodeCache::default(),
+            pending: None,
             poisoned: false,
             readers: BTreeMap::new(),
             statistics: StoreStatistics::default(),
+            gathered: Vec::new(),
         }
     }
 
@@ -266,7 +290,12 @@ impl<D: Disk> Store<D> {
 
     /// The disk that the store lives on.
     pub fn disk(&self) -> &D {
-        &self.disk
+        &self.committed.disk
+    }
+
+    /// The committed pages, for a reader in another thread.
+    pub fn committed(&self) -> Arc<Committed<D>> {
+        Arc::clone(&self.committed)
     }
 
     pub(crate) fn sabotaged(&self, which: Sabotage) -> bool {
@@ -274,7 +303,7 @@ impl<D: Disk> Store<D> {
     }
 
     fn reader(&self) -> TreeReader<'_, D> {
-        TreeReader { disk: &self.disk, cache: &self.cache }
+        self.committed.reader()
     }
 
     /// Where the last commit keeps a page; `None` for a page of zeroes.
@@ -282,10 +311,7 @@ impl<D: Disk> Store<D> {
     /// # Errors
     /// [`ReadError`] if the directory cannot be read.
     pub fn locate(&self, page: u32) -> Result<Option<PageEntry>, ReadError> {
-        match self.tail.overlay.get(&page) {
-            Some(entry) => Ok(*entry),
-            None => self.reader().lookup(self.meta.tree, page),
-        }
+        self.committed.locate(page)
     }
 
     /// Every page of the last commit that is not zero, ascending.
@@ -293,17 +319,7 @@ impl<D: Disk> Store<D> {
     /// # Errors
     /// [`ReadError`] if the directory cannot be read.
     pub fn pages(&self) -> Result<Vec<(u32, PageEntry)>, ReadError> {
-        let mut pages = BTreeMap::new();
-        self.reader().walk(self.meta.tree, &mut |_| true, &mut |page, entry| {
-            pages.insert(page, entry);
-        })?;
-        for (page, entry) in &self.tail.overlay {
-            match entry {
-                Some(entry) => pages.insert(*page, *entry),
-                None => pages.remove(page),
-            };
-        }
-        Ok(pages.into_iter().collect())
+        self.committed.pages()
     }
 
     /// Fills `buffer` with a page and checks it.
@@ -311,9 +327,7 @@ impl<D: Disk> Store<D> {
     /// # Errors
     /// [`ReadError::Damaged`] names the byte range if the checksum does not match.
     pub fn read_entry(&self, page: u32, entry: PageEntry, buffer: &mut [u8]) -> Result<(), ReadError> {
-        let offset = entry.block * BLOCK;
-        self.disk.read_at(offset, buffer)?;
-        check_page(page, entry, buffer)
+        self.committed.read_entry(page, entry, buffer)
     }
 
     /// Fills `buffer` with a page of the last commit, with zeroes if there is none.
@@ -367,6 +381,13 @@ impl<D: Disk> Store<D> {
     pub(crate) fn folded_snapshot(&self, name: &str) -> Option<SnapshotHandle> {
         let current = self.snapshots().into_iter().find(|info| info.name == name)?;
         self.snapshots.find(name).filter(|handle| handle.info == current)
+    }
+
+    /// The committed pages as they were at a snapshot, on this store's disk.
+    pub(crate) fn into_snapshot(self, handle: &SnapshotHandle) -> Option<Committed<D>> {
+        let committed = Arc::into_inner(self.committed)?;
+        *committed.view() = committed::View { tree: handle.tree, ..committed::View::default() };
+        Some(committed)
     }
 
     /// Gives a handle back.
@@ -430,19 +451,59 @@ impl<D: Disk> Store<D> {
         }
     }
 
-    /// Makes the pages, roots and numbers durable, all or none. One sync.
+    /// Makes the pages, roots and numbers durable, all or none. One sync; and a fold, when the log has
+    /// grown so long.
     ///
     /// # Errors
     /// [`CommitError::DiskFull`] and the errors on names leave everything as it was. [`CommitError::Io`]
     /// poisons the store: it must be opened again, and is then at this commit or at the one before.
     pub fn commit(&mut self, request: &CommitRequest<'_>) -> Result<Position, CommitError> {
+        let position = self.commit_record(request)?;
+        if self.wants_fold() {
+            match self.fold() {
+                // The commit is durable whatever becomes of the fold: a full disk only puts it off, and a
+                // failed one has poisoned the store, which the next call reports.
+                Ok(()) | Err(CommitError::DiskFull { .. } | CommitError::Io(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(position)
+    }
+
+    /// As [`Store::commit`], without the fold: for who folds in another thread, see [`Store::begin_fold`].
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub fn commit_record(&mut self, request: &CommitRequest<'_>) -> Result<Position, CommitError> {
         self.check_request(request)?;
+        let dropped = match &request.operation {
+            SnapshotOperation::Drop(name) => self.claim(name)?,
+            _ => None,
+        };
+        let committed = self.write_commit(request);
+        if let Some(transaction) = dropped {
+            self.committed.disk.release_snapshot(transaction);
+        }
+        committed
+    }
+
+    /// Keeps readers in other processes off a snapshot that is to be dropped; gives its commit's number.
+    fn claim(&self, name: &str) -> Result<Option<u64>, CommitError> {
+        let Some(info) = self.snapshots().into_iter().find(|info| info.name == name) else { return Ok(None) };
+        match self.committed.disk.claim_snapshot(info.position.transaction) {
+            Ok(true) => Ok(Some(info.position.transaction)),
+            Ok(false) => Err(CommitError::SnapshotInUse(name.to_owned())),
+            Err(error) => Err(CommitError::Read(ReadError::Io(error))),
+        }
+    }
+
+    fn write_commit(&mut self, request: &CommitRequest<'_>) -> Result<Position, CommitError> {
         self.space.begin();
         let plan = match self.plan(request) {
             Ok(plan) => plan,
             Err(error) => {
                 self.poisoned |= matches!(error, CommitError::Io(_));
-                self.space.revert(&self.disk)?;
+                self.space.revert(&self.committed.disk)?;
                 return Err(error);
             }
         };
@@ -459,15 +520,25 @@ impl<D: Disk> Store<D> {
         self.statistics.commits += 1;
         self.statistics.bytes_dirtied += plan.body.pages.len() as u64 * BLOCK;
         self.accept(position.clone(), &plan.header, plan.sum, plan.body)?;
-        if self.tail.blocks >= self.options.fold_blocks {
-            match self.fold() {
-                // The commit is durable whatever becomes of the fold: a full disk only puts it off, and a
-                // failed one has poisoned the store, which the next call reports.
-                Ok(()) | Err(CommitError::DiskFull { .. } | CommitError::Io(_)) => {}
-                Err(error) => return Err(error),
-            }
-        }
         Ok(position)
+    }
+
+    /// Whether the log is so long that it should be folded, and no fold is under way.
+    pub fn wants_fold(&self) -> bool {
+        self.pending.is_none() && self.tail.blocks >= self.fold_threshold()
+    }
+
+    /// A fold writes about a node for 150 pages that live: with half as many blocks of log as there are
+    /// pages it adds little to what the commits wrote.
+    fn fold_threshold(&self) -> u64 {
+        let limbo: u64 = self.limbo.iter().map(|(_, count)| count).sum();
+        let live = (self.space.total - self.space.free()).saturating_sub(self.tail.blocks + limbo);
+        (live / 2).clamp(FOLD_BLOCKS_MIN.min(self.options.fold_blocks), self.options.fold_blocks)
+    }
+
+    /// Whether the log has grown so far beyond the length at which it is folded that commits should wait.
+    pub fn fold_is_overdue(&self) -> bool {
+        self.tail.blocks >= 4 * self.fold_threshold()
     }
 
     /// Chooses the blocks of a commit. Nothing is written yet but what growth writes.
@@ -477,9 +548,17 @@ impl<D: Disk> Store<D> {
             operation: request.operation.clone(),
             ..RecordBody::default()
         };
+        let gather = GATHERED.contains(&request.pages.len());
+        self.gathered.truncate(1);
         for (page, bytes) in &request.pages {
             match bytes {
-                Some(bytes) if !is_zero(bytes) => body.pages.push((*page, page_checksum(bytes))),
+                Some(bytes) if !is_zero(bytes) => {
+                    body.pages.push((*page, page_checksum(bytes)));
+                    if gather {
+                        self.gathered.resize(self.gathered.len().max(1), Block::ZERO);
+                        crate::committer::copy_pages(&mut self.gathered, bytes);
+                    }
+                }
                 _ => body.zeroes.push(*page),
             }
         }
@@ -536,13 +615,46 @@ impl<D: Disk> Store<D> {
 
     /// Writes a planned record and its pages, and syncs once.
     fn write_record(&mut self, request: &CommitRequest<'_>, plan: &Plan) -> std::io::Result<()> {
-        let mut runs: Vec<(u64, Vec<&[u8]>)> = vec![(self.log.next, vec![&plan.block.0])];
-        let mut pages = request.pages.iter().filter_map(|(_, bytes)| bytes.filter(|bytes| !is_zero(bytes)));
-        for (start, count) in &plan.body.runs {
-            let pieces: Vec<&[u8]> = pages.by_ref().take(*count as usize).collect();
-            match runs.last_mut() {
-                Some((first, before)) if *first + before.len() as u64 == *start => before.extend(pieces),
-                _ => runs.push((*start, pieces)),
+        let mut gathered = std::mem::take(&mut self.gathered);
+        let written = self.write_pieces(request, plan, &mut gathered);
+        self.gathered = gathered;
+        written
+    }
+
+    fn write_pieces(
+        &mut self,
+        request: &CommitRequest<'_>,
+        plan: &Plan,
+        gathered: &mut [Block],
+    ) -> std::io::Result<()> {
+        let mut runs: Vec<(u64, Vec<&[u8]>)> = Vec::with_capacity(plan.body.runs.len() + 2);
+        if gathered.len() > 1 {
+            gathered[0] = plan.block.clone();
+            let (mut header, mut rest) = gathered.split_at(1);
+            for (start, count) in &plan.body.runs {
+                let (run, after) = rest.split_at(*count as usize);
+                rest = after;
+                if *start == self.log.next + 1 && !header.is_empty() {
+                    // The header lies right before it in the buffer only if it is the first run.
+                    runs.push((self.log.next, vec![header.as_bytes(), run.as_bytes()]));
+                    header = &header[..0];
+                } else {
+                    runs.push((*start, vec![run.as_bytes()]));
+                }
+            }
+            if !header.is_empty() {
+                runs.insert(0, (self.log.next, vec![header.as_bytes()]));
+            }
+        } else {
+            runs.push((self.log.next, vec![&plan.block.0]));
+            let mut pages =
+                request.pages.iter().filter_map(|(_, bytes)| bytes.filter(|bytes| !is_zero(bytes)));
+            for (start, count) in &plan.body.runs {
+                let pieces: Vec<&[u8]> = pages.by_ref().take(*count as usize).collect();
+                match runs.last_mut() {
+                    Some((first, before)) if *first + before.len() as u64 == *start => before.extend(pieces),
+                    _ => runs.push((*start, pieces)),
+                }
             }
         }
         let padded = blocks_of(&plan.encoded);
@@ -550,18 +662,18 @@ impl<D: Disk> Store<D> {
             runs.push((plan.header.body_block, padded.iter().map(|block| &block.0[..]).collect()));
         }
         self.statistics.bytes_written +=
-            runs.iter().map(|(_, pieces)| pieces.len() as u64 * BLOCK).sum::<u64>();
+            runs.iter().flat_map(|(_, pieces)| pieces).map(|piece| piece.len() as u64).sum::<u64>();
         let skip_sync = self.sabotaged(Sabotage::SkipCommitSync);
         if let ([(start, pieces)], false) = (runs.as_slice(), skip_sync) {
-            return self.disk.write_durable_at(start * BLOCK, pieces);
+            return self.committed.disk.write_durable_at(start * BLOCK, pieces);
         }
-        for (start, pieces) in &runs {
-            self.disk.write_at(start * BLOCK, pieces)?;
-        }
+        let runs: Vec<(u64, Vec<&[u8]>)> =
+            runs.into_iter().map(|(start, pieces)| (start * BLOCK, pieces)).collect();
+        self.committed.disk.write_scattered(&runs)?;
         if skip_sync {
             return Ok(());
         }
-        self.disk.sync()
+        self.committed.disk.sync()
     }
 
     /// Takes a durable record into the state: used by a commit and by the replay alike.
@@ -575,18 +687,18 @@ impl<D: Disk> Store<D> {
         let LogPosition { next: at, segment_end: end, .. } = self.log;
         let body_blocks = if header.body_block == 0 { 0 } else { header.body_bytes.div_ceil(BLOCK) };
         // What was reserved and stays unused is free again; then everything the record names is in use.
-        self.space.set(&self.disk, at, end - at, false)?;
-        self.space.set(&self.disk, at, 1, true)?;
-        self.space.set(&self.disk, header.next, header.segment_end - header.next, true)?;
+        self.space.set(&self.committed.disk, at, end - at, false)?;
+        self.space.set(&self.committed.disk, at, 1, true)?;
+        self.space.set(&self.committed.disk, header.next, header.segment_end - header.next, true)?;
         let mut overhead = vec![(at, 1)];
         if body_blocks > 0 {
-            self.space.set(&self.disk, header.body_block, body_blocks, true)?;
+            self.space.set(&self.committed.disk, header.body_block, body_blocks, true)?;
             overhead.push((header.body_block, body_blocks));
         }
         let mut pages = Vec::with_capacity(body.pages.len() + body.zeroes.len());
         let mut numbers = body.pages.iter();
         for (start, count) in &body.runs {
-            self.space.set(&self.disk, *start, u64::from(*count), true)?;
+            self.space.set(&self.committed.disk, *start, u64::from(*count), true)?;
             for (offset, (page, checksum)) in (0..u64::from(*count)).zip(numbers.by_ref()) {
                 let entry =
                     PageEntry { block: start + offset, birth: header.transaction, checksum: *checksum };
@@ -594,9 +706,7 @@ impl<D: Disk> Store<D> {
             }
         }
         pages.extend(body.zeroes.iter().map(|page| (*page, None)));
-        for (page, entry) in &pages {
-            self.tail.overlay.insert(*page, *entry);
-        }
+        self.committed.view().overlay.extend(pages.iter().copied());
         self.tail.blocks += 1 + body_blocks + body.pages.len() as u64;
         self.tail.records.push(TailRecord {
             position: position.clone(),
@@ -610,8 +720,8 @@ impl<D: Disk> Store<D> {
     }
 
     fn blocks(&mut self) -> Blocks<'_, D> {
-        let Store { disk, options, space, statistics, .. } = self;
-        Blocks { disk, options, space, statistics }
+        let Store { committed, options, space, statistics, .. } = self;
+        Blocks { disk: &committed.disk, options, space, statistics }
     }
 }
 
@@ -665,7 +775,7 @@ impl<D: Disk> Blocks<'_, D> {
     }
 
     fn grow(&mut self, want: u64) -> Result<(), CommitError> {
-        let step = (self.space.total / 8).clamp(self.options.growth_blocks, 32 * self.options.growth_blocks);
+        let step = (self.space.total / 8).clamp(self.options.growth_blocks, 8 * self.options.growth_blocks);
         // Small steps are written with zeroes, so that the commits into them need no journal commit;
         // for a huge commit that would be the second write that the design avoids.
         let write_zeroes = want <= step;

@@ -43,7 +43,7 @@ impl<D: Disk> Store<D> {
     pub fn open(disk: D, options: StoreOptions) -> Result<(Self, RecoveryReport), OpenError> {
         let opened = Self::open_read_only(disk, options)?;
         if !opened.0.sabotaged(Sabotage::SkipOpenSync) {
-            opened.0.disk.sync()?;
+            opened.0.committed.disk.sync()?;
         }
         opened.0.erase_dropped()?;
         Ok(opened)
@@ -57,13 +57,13 @@ impl<D: Disk> Store<D> {
             return Ok(());
         }
         let mut block = Block::ZERO;
-        self.disk.read_at(self.log.next * BLOCK, &mut block.0)?;
+        self.committed.disk.read_at(self.log.next * BLOCK, &mut block.0)?;
         let Some((header, ..)) = RecordHeader::decode(&block, false) else { return Ok(()) };
         if header.uuid == self.meta.identity.uuid && header.transaction > self.position.transaction {
             // Not zeroes: they could be just what a torn sector lacks, and a crash in this very write would
             // then complete the record. No sector of a record is all ones.
             let ones = Block([u8::MAX; BLOCK_SIZE]);
-            self.disk.write_durable_at(self.log.next * BLOCK, &[&ones.0])?;
+            self.committed.disk.write_durable_at(self.log.next * BLOCK, &[&ones.0])?;
         }
         Ok(())
     }
@@ -83,9 +83,14 @@ impl<D: Disk> Store<D> {
         }
         let total = if ignore_length { u64::MAX >> 16 } else { length / BLOCK };
         let damaged = |pointer: BlobPointer, what: &str| {
-            let (offset, length) = (pointer.block * BLOCK, pointer.blocks() * BLOCK);
+            let (offset, length) = pointer.range();
             OpenError::Damaged(Damage { offset, length, what: what.to_owned() })
         };
+        let slot = meta.generation % 2;
+        if !meta.is_sane(length / BLOCK) && !ignore_length {
+            let what = "meta slot".to_owned();
+            return Err(OpenError::Damaged(Damage { offset: slot * BLOCK, length: BLOCK, what }));
+        }
         let index = read_blob(&disk, meta.space_index, "index of the space map")?;
         let file_total = length / BLOCK;
         let mut space = Space::decode_index(&index, file_total)
@@ -95,12 +100,17 @@ impl<D: Disk> Store<D> {
             space.set(&disk, 0, meta.log.segment_end, true)?;
         }
         let limbo = decode_runs(&read_blob(&disk, meta.limbo, "list of freed blocks")?)
+            .filter(|runs| {
+                runs.iter().all(|(at, count)| at.checked_add(*count).is_some_and(|end| end <= file_total))
+            })
             .ok_or_else(|| damaged(meta.limbo, "list of freed blocks"))?;
         let table = read_blob(&disk, meta.snapshots, "snapshot table")?;
         let table = if meta.snapshots.block == 0 {
             SnapshotTable::default()
         } else {
-            SnapshotTable::decode(&table).ok_or_else(|| damaged(meta.snapshots, "snapshot table"))?
+            SnapshotTable::decode(&table)
+                .filter(|table| table.snapshots.iter().all(|snapshot| snapshot.tree.block < file_total))
+                .ok_or_else(|| damaged(meta.snapshots, "snapshot table"))?
         };
         let mut store = Self::assemble(disk, options, meta, space, limbo, table);
         if !store.sabotaged(Sabotage::ForgetLogTail) {
@@ -155,7 +165,7 @@ impl<D: Disk> Store<D> {
             return Ok(Found::Nothing);
         }
         let mut block = Block::ZERO;
-        self.disk.read_at(log.next * BLOCK, &mut block.0)?;
+        self.committed.disk.read_on_at(log.next * BLOCK, &mut block.0)?;
         let check = !self.sabotaged(Sabotage::SkipHeaderChecksum);
         let Some((header, sum, inline)) = RecordHeader::decode(&block, check) else {
             return Ok(Found::Nothing);
@@ -177,7 +187,11 @@ impl<D: Disk> Store<D> {
                     checksum: header.body_checksum,
                 };
                 let fits = pointer.block.checked_add(pointer.blocks()).is_some_and(|end| end <= total);
-                match if fits { read_blob(&self.disk, pointer, "log record") } else { Ok(Vec::new()) } {
+                match if fits {
+                    read_blob(&self.committed.disk, pointer, "log record")
+                } else {
+                    Ok(Vec::new())
+                } {
                     Ok(bytes) => RecordBody::decode(&bytes),
                     Err(ReadError::Io(error)) => return Err(error.into()),
                     Err(_) => None,
@@ -204,7 +218,7 @@ impl<D: Disk> Store<D> {
         let mut block = Block::ZERO;
         for (start, count) in &body.runs {
             for (at, (page, sum)) in (*start..*start + u64::from(*count)).zip(numbers.by_ref()) {
-                self.disk.read_at(at * BLOCK, &mut block.0)?;
+                self.committed.disk.read_at(at * BLOCK, &mut block.0)?;
                 if page_checksum(&block.0) != *sum {
                     let what = format!("page {page} of the last log record");
                     return Ok(Some(Damage { offset: at * BLOCK, length: BLOCK, what }));
@@ -232,7 +246,7 @@ impl<D: Disk> Store<D> {
         while at < end {
             let count = STRIDE.min(end - at);
             let part = &mut blocks[..count as usize];
-            self.disk.read_at(at * BLOCK, zerocopy::IntoBytes::as_mut_bytes(part))?;
+            self.committed.disk.read_at(at * BLOCK, zerocopy::IntoBytes::as_mut_bytes(part))?;
             for block in part.iter() {
                 if let Some((header, ..)) = RecordHeader::decode(block, true)
                     && header.uuid == self.meta.identity.uuid
@@ -298,6 +312,7 @@ impl<D: Disk> Store<D> {
     /// Whether a sum matches; kept beside the other checks so that `verify` and recovery agree.
     pub(crate) fn blob_is_intact(&self, pointer: BlobPointer) -> bool {
         pointer.block == 0
-            || read_blob(&self.disk, pointer, "").is_ok_and(|bytes| checksum(&bytes) == pointer.checksum)
+            || read_blob(&self.committed.disk, pointer, "")
+                .is_ok_and(|bytes| checksum(&bytes) == pointer.checksum)
     }
 }

@@ -59,6 +59,9 @@ impl Space {
         let mut reader = Reader { bytes };
         while !reader.bytes.is_empty() {
             let (block, checksum, used) = (reader.u64()?, reader.u64()?, reader.u32()?);
+            if block >= total || u64::from(used) > GROUP_BLOCKS {
+                return None;
+            }
             space.index.push(GroupEntry { block, checksum, used });
         }
         space.extend(total);
@@ -89,7 +92,7 @@ impl Space {
 
     /// Free blocks, counting those that a group not yet read is known to have.
     pub(crate) fn free(&self) -> u64 {
-        self.total - self.index.iter().map(|entry| u64::from(entry.used)).sum::<u64>()
+        self.total.saturating_sub(self.index.iter().map(|entry| u64::from(entry.used)).sum())
     }
 
     fn group<D: Disk>(&mut self, disk: &D, number: usize) -> Result<&mut Group, ReadError> {
@@ -146,7 +149,8 @@ impl Space {
                     group.longest = GROUP_BLOCKS;
                 }
                 let entry = &mut self.index[number];
-                entry.used = if used { entry.used + changed } else { entry.used - changed };
+                // A count in the file may be wrong; the bits are what counts.
+                entry.used = if used { entry.used + changed } else { entry.used.saturating_sub(changed) };
             }
             block = number as u64 * GROUP_BLOCKS + last;
         }
@@ -158,6 +162,14 @@ impl Space {
         let bit = block % GROUP_BLOCKS;
         let group = self.group(disk, group_of(block))?;
         Ok(group.bits[(bit / 64) as usize] >> (bit % 64) & 1 == 1)
+    }
+
+    /// Counts the groups of a run as differing from what the file holds.
+    pub(crate) fn touch<D: Disk>(&mut self, disk: &D, start: u64, count: u64) -> Result<(), ReadError> {
+        for number in group_of(start)..=group_of(start + count.max(1) - 1) {
+            self.group(disk, number)?.dirty = true;
+        }
+        Ok(())
     }
 
     /// From here, runs that are allocated can be taken back by [`Space::revert`].
@@ -186,7 +198,7 @@ impl Space {
         let mut best: Option<(u64, u64)> = None;
         for step in 0..groups {
             let number = (self.cursor + step) % groups;
-            let bound = (self.total - number as u64 * GROUP_BLOCKS).min(GROUP_BLOCKS);
+            let bound = self.total.saturating_sub(number as u64 * GROUP_BLOCKS).min(GROUP_BLOCKS);
             let free = bound.saturating_sub(u64::from(self.index[number].used));
             let enough = best.map_or(minimum, |(_, length)| length + 1);
             if free < enough || self.groups.get(&number).is_some_and(|group| group.longest < enough) {

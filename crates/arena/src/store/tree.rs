@@ -5,6 +5,7 @@
 //! Nodes are cached; the cache's mutex is a leaf lock, held for no I/O.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::codec::{Reader, Writer, checksum};
@@ -190,6 +191,61 @@ impl<D: Disk> TreeReader<'_, D> {
                     let Some(at) = at.checked_sub(1) else { return Ok(None) };
                     pointer = entries[at].1;
                 }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Calls `visit` for each entry with a page in the range, ascending. Costs the nodes over the range.
+    pub(crate) fn range(
+        &self,
+        root: NodePointer,
+        pages: Range<u32>,
+        visit: &mut dyn FnMut(u32, PageEntry),
+    ) -> Result<(), ReadError> {
+        self.range_below(root, &pages, HEIGHT_MAX, visit)
+    }
+
+    fn range_below(
+        &self,
+        pointer: NodePointer,
+        pages: &Range<u32>,
+        height: u16,
+        visit: &mut dyn FnMut(u32, PageEntry),
+    ) -> Result<(), ReadError> {
+        if pointer.block == 0 {
+            return Ok(());
+        }
+        match &*self.node(pointer)? {
+            Node::Leaf(entries) => {
+                let first = entries.partition_point(|(page, _)| *page < pages.start);
+                let inside = entries[first..].iter().take_while(|(page, _)| *page < pages.end);
+                inside.for_each(|(page, entry)| visit(*page, *entry));
+            }
+            Node::Inner(_, children) if height > 0 => {
+                let first = children.partition_point(|(page, _)| *page <= pages.start).saturating_sub(1);
+                for (_, child) in children[first..].iter().take_while(|(page, _)| *page < pages.end) {
+                    self.range_below(*child, pages, height - 1, visit)?;
+                }
+            }
+            Node::Inner(..) => {}
+        }
+        Ok(())
+    }
+
+    /// The largest page number of a tree.
+    pub(crate) fn last_page(&self, root: NodePointer) -> Result<Option<u32>, ReadError> {
+        let mut pointer = root;
+        for _ in 0..=HEIGHT_MAX {
+            if pointer.block == 0 {
+                return Ok(None);
+            }
+            match &*self.node(pointer)? {
+                Node::Leaf(entries) => return Ok(entries.last().map(|(page, _)| *page)),
+                Node::Inner(_, children) => match children.last() {
+                    Some((_, child)) => pointer = *child,
+                    None => return Ok(None),
+                },
             }
         }
         Ok(None)
@@ -413,13 +469,14 @@ impl<D: Disk, A: NodeAllocator> TreeUpdate<'_, D, A> {
 
 /// Splits into parts of at most `most` entries: full ones when a run was appended (pages are mostly
 /// handed out in order), even ones otherwise, which leaves each room to grow.
-fn split<T>(mut entries: Vec<T>, most: usize, appended: bool) -> Vec<Vec<T>> {
+fn split<T>(entries: Vec<T>, most: usize, appended: bool) -> Vec<Vec<T>> {
     let count = entries.len().div_ceil(most);
+    let mut rest = entries.into_iter();
     let mut parts = Vec::with_capacity(count);
     for left in (1..=count).rev() {
-        let size = if appended { most.min(entries.len()) } else { entries.len().div_ceil(left) };
-        let rest = entries.split_off(size);
-        parts.push(std::mem::replace(&mut entries, rest));
+        let size = if appended { most } else { rest.len().div_ceil(left) };
+        // A part of its own size: taken off a large vector it would keep the room of all that followed.
+        parts.push(rest.by_ref().take(size).collect());
     }
     parts
 }

@@ -1,13 +1,14 @@
 //! Measurements, each with the bar that it is held to. Rivals run interleaved on the same disk.
 //!
-//! Here the rival is the floor: a bare O_DIRECT write of the same bytes and a data sync.
+//! Here are the rows and their order; `store_bench` measures the store, `rivals` has who it is compared with.
 
 use std::alloc::Layout;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use super::store_bench::{self, Pages};
 use crate::arena::{AllocateError, Arena, ArenaError, ArenaOptions};
-use crate::disk::{BLOCK_SIZE, Block, Disk, FileDisk, FileDiskError};
+use crate::disk::{BLOCK_SIZE, FileDiskError};
 use crate::noun::{CueError, Noun, Nouns};
 use crate::store::CommitError;
 
@@ -78,32 +79,21 @@ pub enum BenchError {
     /// What was jammed could not be cued.
     #[error(transparent)]
     Cue(#[from] CueError),
+    /// A rival failed.
+    #[error("a rival of the bench failed")]
+    Rival(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-fn percentile(times: &mut [Duration], percent: usize) -> f64 {
-    times.sort_unstable();
-    times[(times.len() * percent / 100).min(times.len() - 1)].as_secs_f64() * 1e6
-}
-
-struct Pages {
-    address: usize,
-    count: usize,
-    seed: u64,
-}
-
-impl Pages {
-    /// Writes a word into `count` pages chosen at random.
-    fn dirty(&mut self, count: usize) {
-        for _ in 0..count {
-            self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            self.touch((self.seed >> 33) as usize % self.count);
-        }
+impl BenchError {
+    pub(super) fn rival(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Rival(Box::new(error))
     }
-    fn touch(&mut self, page: usize) {
-        let word: *mut u64 = std::ptr::with_exposed_provenance_mut(self.address + page * BLOCK_SIZE);
-        // SAFETY: the page lies in an object of `count` pages that `bench` allocated and nobody else uses.
-        unsafe { word.write_volatile(self.seed | 1) };
-    }
+}
+
+/// The value below which so many of a hundred lie.
+pub(super) fn percentile(times: &mut [f64], percent: usize) -> f64 {
+    times.sort_unstable_by(f64::total_cmp);
+    times.get(times.len() * percent / 100).or(times.last()).copied().unwrap_or(f64::NAN)
 }
 
 /// Measures in a directory, which needs about three times the resident bytes free, and reports each row as it is done.
@@ -115,69 +105,30 @@ pub fn bench(
     options: BenchOptions,
     report: &mut dyn FnMut(BenchRow),
 ) -> Result<(), BenchError> {
+    store_bench::commits(directory, options, report)?;
+    store_bench::stop(directory, report)?;
+    store_bench::million(directory, report)?;
+    store_bench::open_after_crash(directory, report)?;
     let path = directory.join("bench.arena");
     let mut arena = Arena::create(&path, ArenaOptions::default())?;
-    let bare = FileDisk::create(&directory.join("bench.bare"))?;
-    bare.grow(257 * BLOCK_SIZE as u64, true)?;
-    bare.sync()?;
-    let layout = Layout::from_size_align(options.resident, BLOCK_SIZE).map_err(std::io::Error::other)?;
-    let address = arena.allocate(layout)?.as_ptr() as usize;
-    let mut pages = Pages { address, count: options.resident / BLOCK_SIZE, seed: 1 };
-    for page in 0..pages.count {
-        pages.touch(page);
-    }
-    arena.commit(0, 0)?;
-    arena.fold()?;
-    // Two rounds of overwriting, so that space is recycled and growth is over.
-    for _ in 0..2 * pages.count / 1024 {
-        pages.dirty(1024);
-        arena.commit(0, 0)?;
-    }
-    let blocks = Block::zeroed(257);
-    for (name, count) in [("commit.k1", 1), ("commit.k16", 16), ("commit.k256", 256)] {
-        let (mut ours, mut floor) = (Vec::new(), Vec::new());
-        let before = arena.store().statistics();
-        for _ in 0..options.commits {
-            pages.dirty(count);
-            let started = Instant::now();
-            arena.commit(0, 0)?;
-            ours.push(started.elapsed());
-            let started = Instant::now();
-            let pieces: Vec<&[u8]> = blocks[..=count].iter().map(|block| &block.0[..]).collect();
-            bare.write_at(0, &pieces)?;
-            bare.sync()?;
-            floor.push(started.elapsed());
-        }
-        let after = arena.store().statistics();
-        let (value, bare_p50) = (percentile(&mut ours, 50), percentile(&mut floor, 50));
-        let detail = format!(
-            "p99 {:.0} us, bare {bare_p50:.0} us, written/dirtied {:.3}",
-            percentile(&mut ours, 99),
-            (after.bytes_written - before.bytes_written) as f64
-                / (after.bytes_dirtied - before.bytes_dirtied).max(1) as f64
-        );
-        let ratio = value / bare_p50;
-        report(BenchRow {
-            name,
-            value,
-            unit: "us",
-            ratio,
-            bar: "at most 1.5 x bare",
-            ok: ratio <= 1.5,
-            detail,
-        });
-    }
+    let mut pages = Pages::new(&mut arena, options.resident / BLOCK_SIZE)?;
+    pages.settle(&mut arena)?;
     amplification(&mut arena, &mut pages, report)?;
     first_write(&mut arena, &mut pages, report)?;
-    // Left unfolded on purpose: the open below has a log to replay.
-    arena.fold()?;
-    while arena.store().log_blocks() < (64 << 20) / BLOCK_SIZE as u64 {
-        pages.dirty(512);
-        arena.commit(0, 0)?;
-    }
     drop(arena);
-    open_after_crash(&path, report)?;
     nouns_and_small_objects(directory, report)
+}
+
+/// Measures commits only, and draws them: an SVG of the median time against the pages that were dirty.
+///
+/// # Errors
+/// As [`bench()`].
+pub fn bench_plot(
+    directory: &Path,
+    options: BenchOptions,
+    report: &mut dyn FnMut(BenchRow),
+) -> Result<String, BenchError> {
+    Ok(super::plot::commits(&store_bench::commits(directory, options, report)?))
 }
 
 fn amplification(
@@ -187,7 +138,7 @@ fn amplification(
 ) -> Result<(), BenchError> {
     arena.fold()?;
     let before = arena.store().statistics();
-    for _ in 0..2048 {
+    for _ in 0..4096 {
         pages.dirty(64);
         arena.commit(0, 0)?;
     }
@@ -227,24 +178,6 @@ fn first_write(
     arena.commit(0, 0)?;
     let (name, unit, bar) = ("write.first", "us", "at most 1.2 us");
     report(BenchRow { name, value: best, unit, ratio: 0.0, bar, ok: best <= 1.2, detail: String::new() });
-    Ok(())
-}
-
-fn open_after_crash(path: &Path, report: &mut dyn FnMut(BenchRow)) -> Result<(), BenchError> {
-    let started = Instant::now();
-    let opened = crate::store::Store::open(FileDisk::open(path)?, crate::store::StoreOptions::default());
-    let (store, recovery) = opened.map_err(ArenaError::from)?;
-    let value = started.elapsed().as_secs_f64() * 1e3;
-    report(BenchRow {
-        name: "open.crash",
-        value,
-        unit: "ms",
-        ratio: 0.0,
-        bar: "at most 50 ms",
-        ok: value <= 50.0,
-        detail: format!("{} records, pages not loaded: the heap loads them after", recovery.records),
-    });
-    drop(store);
     Ok(())
 }
 

@@ -3,10 +3,13 @@
 //! All but [`bench()`] read; none needs the heap mapped, so they work on an arena of any base.
 
 mod bench;
+mod plot;
+mod rivals;
+mod store_bench;
 
 use std::path::Path;
 
-pub use self::bench::{BenchError, BenchOptions, BenchRow, bench};
+pub use self::bench::{BenchError, BenchOptions, BenchRow, bench, bench_plot};
 use crate::disk::{FileDisk, FileDiskError};
 use crate::store::{
     Identity, OpenError, Position, ReadError, RecoveryReport, SnapshotInfo, Store, StoreOptions, VerifyReport,

@@ -1,0 +1,260 @@
+//! The thread behind an arena: deferred commits and folds are written while the program goes on.
+//!
+//! A deferred commit is a copy of the dirty pages; the thread makes them durable in the order in which they
+//! were handed over. After a failure nothing that was handed over later is written: all their pages go back
+//! to the arena, which takes them for dirty again, and the error is told at its next call.
+//!
+//! The thread is started at the first job, and ended with the arena once its jobs are done.
+//! Lock order: `state` and the store's lock are never held together.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use crate::disk::{BLOCK_SIZE, Block, Disk};
+use crate::store::{CommitError, CommitRequest, Position, Roots, SnapshotOperation, Store};
+
+/// The dirty pages of one commit, copied.
+#[derive(Default)]
+pub(crate) struct Capture {
+    pub(crate) epoch: u64,
+    pub(crate) event: u64,
+    pub(crate) roots: Roots,
+    pub(crate) operation: SnapshotOperation,
+    /// Page numbers, ascending, and whether the page has bytes in `blocks`.
+    pub(crate) pages: Vec<(u32, bool)>,
+    pub(crate) blocks: Vec<Block>,
+    /// The pager's number of the capture.
+    pub(crate) number: u64,
+}
+
+impl Capture {
+    fn request(&self) -> CommitRequest<'_> {
+        let mut blocks = self.blocks.iter();
+        let pages = self.pages.iter().map(|(page, full)| {
+            let bytes = full.then(|| blocks.next().map(|block| &block.0[..])).flatten();
+            (*page, bytes)
+        });
+        CommitRequest {
+            epoch: self.epoch,
+            event: self.event,
+            roots: self.roots.clone(),
+            operation: self.operation.clone(),
+            pages: pages.collect(),
+        }
+    }
+}
+
+/// What the thread tells the arena.
+#[derive(Default)]
+pub(crate) struct Outcome {
+    /// The newest commit that became durable.
+    pub(crate) position: Option<Position>,
+    /// Captures up to this one are committed, and how many pages they had.
+    pub(crate) accepted: Option<(u64, usize)>,
+    /// Pages of commits that did not happen.
+    pub(crate) returned: Vec<(u32, bool)>,
+    pub(crate) error: Option<CommitError>,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: VecDeque<Capture>,
+    fold: bool,
+    /// A commit is being written.
+    committing: bool,
+    folding: bool,
+    stop: bool,
+    outcome: Outcome,
+    /// Buffers to be used again, since fresh memory costs more than the copy.
+    spare: Vec<Vec<Block>>,
+}
+
+struct Shared<D: Disk> {
+    store: Arc<Mutex<Store<D>>>,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+/// Hands work to the thread.
+pub(crate) struct Committer<D: Disk> {
+    shared: Arc<Shared<D>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Buffers kept for the next commits.
+const SPARES_MAX: usize = 2;
+/// Deferred commits that may wait; the next one waits for a place.
+const JOBS_MAX: usize = 4;
+
+pub(crate) fn lock<D: Disk>(store: &Mutex<Store<D>>) -> MutexGuard<'_, Store<D>> {
+    // A panic in a store call leaves it as a failed write does, and then it is poisoned by its own mark or sound.
+    store.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<D: Disk> Committer<D> {
+    pub(crate) fn new(store: Arc<Mutex<Store<D>>>) -> Self {
+        let shared = Shared { store, state: Mutex::default(), changed: Condvar::new() };
+        Self { shared: Arc::new(shared), thread: None }
+    }
+
+    fn start(&mut self) -> std::io::Result<()> {
+        if self.thread.is_none() {
+            let shared = Arc::clone(&self.shared);
+            let builder = std::thread::Builder::new().name("arena committer".to_owned());
+            self.thread = Some(builder.spawn(move || shared.run())?);
+        }
+        Ok(())
+    }
+
+    /// An empty buffer, used before if there is one.
+    pub(crate) fn buffer(&self) -> Vec<Block> {
+        self.shared.state().spare.pop().unwrap_or_default()
+    }
+
+    /// Queues a commit; waits only if many are queued already.
+    pub(crate) fn commit(&mut self, capture: Capture) -> std::io::Result<()> {
+        self.start()?;
+        let mut state = self.shared.state();
+        while state.jobs.len() >= JOBS_MAX {
+            state = self.shared.wait(state);
+        }
+        state.jobs.push_back(capture);
+        self.shared.changed.notify_all();
+        Ok(())
+    }
+
+    /// Has the log folded, soon.
+    pub(crate) fn fold(&mut self) -> std::io::Result<()> {
+        self.start()?;
+        self.shared.state().fold = true;
+        self.shared.changed.notify_all();
+        Ok(())
+    }
+
+    /// Waits until every queued commit is decided, and for folds too if asked; then tells what came of them.
+    pub(crate) fn settle(&self, folds: bool) -> Outcome {
+        let mut state = self.shared.state();
+        while state.committing || !state.jobs.is_empty() || (folds && (state.folding || state.fold)) {
+            state = self.shared.wait(state);
+        }
+        std::mem::take(&mut state.outcome)
+    }
+
+    /// Keeps an outcome for the next call that can tell it.
+    pub(crate) fn put_back(&self, outcome: Outcome) {
+        let mut state = self.shared.state();
+        let newer = std::mem::replace(&mut state.outcome, outcome);
+        let kept = &mut state.outcome;
+        kept.position = newer.position.or(kept.position.take());
+        kept.accepted = newer.accepted.or(kept.accepted);
+        kept.returned.extend(newer.returned);
+        kept.error = kept.error.take().or(newer.error);
+    }
+
+    /// What has come of the commits so far.
+    pub(crate) fn poll(&self) -> Outcome {
+        std::mem::take(&mut self.shared.state().outcome)
+    }
+}
+
+impl<D: Disk> Drop for Committer<D> {
+    fn drop(&mut self) {
+        self.shared.state().stop = true;
+        self.shared.changed.notify_all();
+        if let Some(thread) = self.thread.take() {
+            // A panic there was already reported by the thread itself.
+            let _ended = thread.join();
+        }
+    }
+}
+
+impl<D: Disk> Shared<D> {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&self) {
+        let mut state = self.state();
+        loop {
+            if let Some(capture) = state.jobs.pop_front() {
+                state.committing = true;
+                drop(state);
+                let committed = lock(&self.store).commit_record(&capture.request());
+                let wants_fold = lock(&self.store).wants_fold();
+                state = self.state();
+                state.committing = false;
+                state.fold |= wants_fold;
+                state.take_in(capture, committed);
+            } else if state.fold {
+                (state.fold, state.folding) = (false, true);
+                drop(state);
+                let failed = self.fold();
+                state = self.state();
+                state.folding = false;
+                state.outcome.error = state.outcome.error.take().or(failed);
+            } else if state.stop {
+                return;
+            } else {
+                state = self.wait(state);
+                continue;
+            }
+            self.changed.notify_all();
+        }
+    }
+
+    /// Folds beside the program's commits. A full disk only puts it off.
+    fn fold(&self) -> Option<CommitError> {
+        let begun = lock(&self.store).begin_fold();
+        let work = match begun {
+            Ok(Some(work)) => work,
+            Ok(None) | Err(CommitError::DiskFull { .. } | CommitError::Poisoned) => return None,
+            Err(error) => return Some(error),
+        };
+        let committed = lock(&self.store).committed();
+        let written = work.write(&committed.disk, &mut || {});
+        lock(&self.store).finish_fold(work, written).err()
+    }
+}
+
+impl State {
+    fn take_in(&mut self, mut capture: Capture, committed: Result<Position, CommitError>) {
+        match committed {
+            Ok(position) => {
+                let (_, pages) = self.outcome.accepted.unwrap_or_default();
+                self.outcome.position = Some(position);
+                self.outcome.accepted = Some((capture.number, pages + capture.pages.len()));
+            }
+            Err(error) => {
+                self.outcome.error = Some(error);
+                self.outcome.returned.append(&mut capture.pages);
+                // What came after stands on what has not happened.
+                for mut later in std::mem::take(&mut self.jobs) {
+                    self.outcome.returned.append(&mut later.pages);
+                }
+            }
+        }
+        capture.blocks.clear();
+        if self.spare.len() < SPARES_MAX {
+            self.spare.push(capture.blocks);
+        }
+    }
+}
+
+/// Copies a run of heap pages behind what a buffer holds.
+pub(crate) fn copy_pages(buffer: &mut Vec<Block>, pages: &[u8]) {
+    debug_assert_eq!(pages.len() % BLOCK_SIZE, 0);
+    match <[Block] as zerocopy::FromBytes>::ref_from_bytes(pages) {
+        Ok(blocks) => buffer.extend_from_slice(blocks),
+        // Not aligned: only where a test passes bytes of its own.
+        Err(_) => buffer.extend(pages.chunks_exact(BLOCK_SIZE).map(|page| {
+            let mut block = Block::ZERO;
+            block.0.copy_from_slice(page);
+            block
+        })),
+    }
+}

@@ -1,0 +1,261 @@
+//! Readers in other processes, and every refusal: read-only and full file systems, files that are none.
+//! File systems are made in mount namespaces of child processes, and are gone with them.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::alloc::Layout;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use banyan_arena::disk::FileDiskError;
+use banyan_arena::store::{CommitError, CreateError, StoreOptions};
+use banyan_arena::{Arena, ArenaError, ArenaOptions, ReaderError, SnapshotReader};
+
+const PAGES: usize = 256;
+
+fn options(number: u64) -> ArenaOptions {
+    let mut store = StoreOptions::default();
+    store.fold_blocks = 300;
+    ArenaOptions {
+        base: 0x3000_0000_0000 + (number << 36),
+        reservation: 1 << 32,
+        store,
+        ..Default::default()
+    }
+}
+
+fn fill(arena: &mut Arena, value: u64) -> usize {
+    let layout = Layout::from_size_align(PAGES * 4096, 4096).unwrap();
+    let address = match arena.root("pages") {
+        Some(address) => address as usize,
+        None => arena.allocate(layout).unwrap().as_ptr() as usize,
+    };
+    arena.set_root("pages", address as u64);
+    arena.set_root("value", value);
+    for page in 0..PAGES {
+        let word: *mut u64 = std::ptr::with_exposed_provenance_mut(address + page * 4096);
+        // SAFETY: the word lies in the object.
+        unsafe { word.write_volatile(value + page as u64) };
+    }
+    address
+}
+
+/// Runs this very test binary again, for the one function that acts by `role`.
+fn child(role: &str, path: &Path) -> Output {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "child_process", "--nocapture", "--test-threads=1"])
+        .env("BANYAN_ARENA_ROLE", role)
+        .env("BANYAN_ARENA_PATH", path)
+        .output()
+        .unwrap()
+}
+
+#[track_caller]
+fn succeeds(output: &Output) {
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+}
+
+#[test]
+fn child_process() {
+    let (Ok(role), Ok(path)) = (std::env::var("BANYAN_ARENA_ROLE"), std::env::var("BANYAN_ARENA_PATH"))
+    else {
+        return;
+    };
+    let path = Path::new(&path);
+    match role.as_str() {
+        "read" => read_snapshot(path, false),
+        "map" => read_snapshot(path, true),
+        "hold" => {
+            let _held = SnapshotReader::open(path, "first").unwrap();
+            println!("held");
+            // Until the parent kills it: nothing is given back in an orderly way.
+            std::thread::sleep(std::time::Duration::from_secs(30));
+        }
+        "read-only" => on_a_read_only_file_system(path),
+        "small" => on_a_small_file_system(path),
+        other => panic!("no role {other}"),
+    }
+}
+
+fn read_snapshot(path: &Path, mapped: bool) {
+    let mut reader = SnapshotReader::open(path, "first").unwrap();
+    let roots = reader.info().position.roots.clone();
+    let (address, value) = (roots["pages"], roots["value"]);
+    if mapped {
+        reader.map().unwrap();
+    }
+    for page in 0..PAGES as u64 {
+        let at = address + page * 4096;
+        let mut word = [0; 8];
+        if mapped {
+            let pointer: *const u64 = std::ptr::with_exposed_provenance(at as usize);
+            // SAFETY: the snapshot is mapped at the heap's address for as long as the reader lives.
+            word = unsafe { pointer.read_volatile() }.to_le_bytes();
+        } else {
+            reader.read(at, &mut word).unwrap();
+        }
+        assert_eq!(u64::from_le_bytes(word), value + page);
+    }
+}
+
+/// Other processes read a snapshot while the writer overwrites everything many times and folds.
+#[test]
+fn readers_of_other_processes_see_their_snapshot() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("shared.arena");
+    let mut arena = Arena::create(&path, options(1)).unwrap();
+    fill(&mut arena, 1000);
+    arena.snapshot("first", 0, 1).unwrap();
+    assert!(matches!(SnapshotReader::open(&path, "first").map(drop), Err(ReaderError::NotFolded(_))));
+    assert!(matches!(SnapshotReader::open(&path, "none").map(drop), Err(ReaderError::NoSuchSnapshot(_))));
+    arena.fold().unwrap();
+    std::thread::scope(|scope| {
+        let readers: Vec<_> = (0..8)
+            .map(|number| {
+                let path = &path;
+                scope.spawn(move || child(if number % 2 == 0 { "read" } else { "map" }, path))
+            })
+            .collect();
+        let mut value = 2000;
+        while readers.iter().any(|reader| !reader.is_finished()) {
+            fill(&mut arena, value);
+            arena.commit(0, value).unwrap();
+            value += 1;
+        }
+        readers.into_iter().for_each(|reader| succeeds(&reader.join().unwrap()));
+    });
+    assert_eq!(arena.store_mut().audit().unwrap().faults, Vec::<String>::new());
+}
+
+#[test]
+fn a_snapshot_that_another_process_reads_is_not_dropped() {
+    use std::io::{BufRead, BufReader};
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("held.arena");
+    let mut arena = Arena::create(&path, options(2)).unwrap();
+    fill(&mut arena, 1);
+    arena.snapshot("first", 0, 1).unwrap();
+    arena.fold().unwrap();
+    let mut holder = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "child_process", "--nocapture", "--test-threads=1"])
+        .env("BANYAN_ARENA_ROLE", "hold")
+        .env("BANYAN_ARENA_PATH", &path)
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(holder.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("held")));
+    let refused = arena.drop_snapshot("first").unwrap_err();
+    assert!(matches!(refused, CommitError::SnapshotInUse(_)), "{refused}");
+    fill(&mut arena, 2);
+    arena.commit(0, 2).unwrap();
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    // The kernel gave the lock back with the process.
+    arena.drop_snapshot("first").unwrap();
+    arena.fold().unwrap();
+    assert!(matches!(SnapshotReader::open(&path, "first").map(drop), Err(ReaderError::NoSuchSnapshot(_))));
+    assert_eq!(arena.store_mut().audit().unwrap().faults, Vec::<String>::new());
+}
+
+#[test]
+fn what_is_no_arena_file_is_refused_by_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let refused = |path: &Path| Arena::open(path, options(3)).map(drop).unwrap_err();
+    let file = |error| match error {
+        ArenaError::File { source, .. } => source,
+        other => panic!("{other}"),
+    };
+    assert!(matches!(file(refused(&directory.path().join("none"))), FileDiskError::NotFound));
+    assert!(matches!(file(refused(directory.path())), FileDiskError::NotAFile));
+    let text = directory.path().join("text");
+    std::fs::write(&text, "not an arena").unwrap();
+    assert!(matches!(refused(&text), ArenaError::Open(_)));
+    assert_eq!(std::fs::read(&text).unwrap(), b"not an arena");
+    let above = directory.path().join("no such directory").join("file");
+    assert!(matches!(Arena::create(&above, options(3)).map(drop), Err(ArenaError::File { .. })));
+}
+
+/// Mounts a memory file system over a directory in a namespace of its own and plays a role in it.
+fn in_a_file_system(role: &str, size: &str, remount: &str) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("the.arena");
+    Arena::create(&path, options(4)).map(drop).unwrap();
+    let script = format!(
+        "mount -t tmpfs -o size={size} none \"$1\" && cd \"$1\" && {remount} \
+         exec \"$2\" --exact child_process --nocapture --test-threads=1"
+    );
+    let output = Command::new("unshare")
+        .args(["--mount", "sh", "-c", &script, "sh"])
+        .arg(directory.path())
+        .arg(std::env::current_exe().unwrap())
+        .env("BANYAN_ARENA_ROLE", role)
+        .env("BANYAN_ARENA_PATH", &path)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    if text.contains("unshare failed") {
+        println!("skipped: no mount namespaces here: {text}");
+        return;
+    }
+    succeeds(&output);
+}
+
+#[test]
+fn a_read_only_file_system_is_refused_for_writing() {
+    in_a_file_system("read-only", "64m", "");
+}
+
+fn on_a_read_only_file_system(path: &Path) {
+    let mut arena = Arena::create(path, options(4)).unwrap();
+    fill(&mut arena, 7);
+    arena.snapshot("first", 0, 7).unwrap();
+    arena.fold().unwrap();
+    drop(arena);
+    let before = std::fs::read(path).unwrap();
+    let remounted = Command::new("mount").args(["-o", "remount,ro"]).arg(path.parent().unwrap()).status();
+    assert!(remounted.unwrap().success());
+    for result in [
+        Arena::open(path, options(4)).map(drop),
+        Arena::create(&path.with_extension("new"), options(4)).map(drop),
+    ] {
+        let error = result.unwrap_err();
+        assert!(
+            matches!(error, ArenaError::File { source: FileDiskError::ReadOnlyFileSystem, .. }),
+            "{error:?}"
+        );
+    }
+    read_snapshot(path, true);
+    assert_eq!(std::fs::read(path).unwrap(), before);
+}
+
+#[test]
+fn a_full_disk_loses_nothing() {
+    in_a_file_system("small", "24m", "");
+}
+
+fn on_a_small_file_system(path: &Path) {
+    let mut arena = Arena::create(path, options(4)).unwrap();
+    fill(&mut arena, 1);
+    arena.commit(0, 1).unwrap();
+    let layout = Layout::from_size_align(40 << 20, 4096).unwrap();
+    let large = arena.allocate(layout).unwrap();
+    // SAFETY: the object was just allocated with this size.
+    unsafe { large.write_bytes(1, 40 << 20) };
+    let error = arena.commit(0, 2).unwrap_err();
+    assert!(matches!(error, CommitError::DiskFull { .. }), "{error:?}");
+    // The arena goes on: undone, and then with less.
+    arena.rollback().unwrap();
+    fill(&mut arena, 3);
+    arena.commit(0, 3).unwrap();
+    drop(arena);
+    // Full before it begins: no room even for a new one, and no file is left.
+    std::fs::write(path.with_extension("filler"), vec![1; 30 << 20]).unwrap_err();
+    let second = path.with_extension("second");
+    let error = Arena::create(&second, options(5)).map(drop).unwrap_err();
+    assert!(matches!(error, ArenaError::Create(CreateError::DiskFull { .. })), "{error:?}");
+    assert!(!second.exists());
+    let arena = Arena::open(path, options(4)).unwrap();
+    assert_eq!((arena.position().event, arena.root("value")), (3, Some(3)));
+}

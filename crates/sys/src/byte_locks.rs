@@ -1,0 +1,68 @@
+//! Locks on single bytes of a file, owned by the open file description (fcntl(2), `F_OFD_SETLK`).
+//!
+//! The kernel drops them with the last descriptor, so a process that dies holds nothing. They say nothing
+//! about the bytes themselves, which need not even exist. Not the same locks as flock(2)'s.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+
+/// What is to become of a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ByteLock {
+    /// With others who share it.
+    Shared,
+    /// Alone; the descriptor must be open for writing.
+    Exclusive,
+    /// Given back.
+    Released,
+}
+
+/// Sets the lock on a byte without waiting; `false` if somebody else's stands against it.
+///
+/// # Errors
+/// What the kernel says.
+pub fn set(file: &impl AsFd, byte: u64, lock: ByteLock) -> io::Result<bool> {
+    let kind = match lock {
+        ByteLock::Shared => libc::F_RDLCK,
+        ByteLock::Exclusive => libc::F_WRLCK,
+        ByteLock::Released => libc::F_UNLCK,
+    };
+    // SAFETY: all zero is a valid `flock`; the kernel reads it during the call only.
+    let result = unsafe {
+        let mut request: libc::flock = std::mem::zeroed();
+        request.l_type = kind as i16;
+        request.l_whence = libc::SEEK_SET as i16;
+        request.l_start = i64::try_from(byte).map_err(io::Error::other)?;
+        request.l_len = 1;
+        libc::fcntl(file.as_fd().as_raw_fd(), libc::F_OFD_SETLK, &raw const request)
+    };
+    if result == 0 {
+        return Ok(true);
+    }
+    match io::Error::last_os_error() {
+        error if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(false),
+        error => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shared_and_exclusive_exclude_each_other() {
+        let path = std::env::temp_dir().join(format!("banyan-byte-locks-{}", std::process::id()));
+        let open = || {
+            std::fs::File::options().read(true).write(true).create(true).truncate(false).open(&path).unwrap()
+        };
+        let (one, two) = (open(), open());
+        assert!(set(&one, 7, ByteLock::Shared).unwrap());
+        assert!(set(&two, 7, ByteLock::Shared).unwrap());
+        assert!(!set(&two, 7, ByteLock::Exclusive).unwrap());
+        assert!(set(&two, 8, ByteLock::Exclusive).unwrap());
+        drop(one);
+        assert!(set(&two, 7, ByteLock::Exclusive).unwrap());
+        assert!(set(&two, 7, ByteLock::Released).unwrap());
+        std::fs::remove_file(&path).unwrap();
+    }
+}
