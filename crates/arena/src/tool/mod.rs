@@ -3,10 +3,12 @@
 //! All but [`bench()`] read; none needs the heap mapped, so they work on an arena of any base.
 
 mod bench;
+mod noun_bench;
 
 use std::path::Path;
 
 pub use self::bench::{BenchError, BenchOptions, BenchRow, bench};
+pub use self::noun_bench::bench_nouns;
 use crate::disk::{FileDisk, FileDiskError};
 use crate::store::{
     Identity, OpenError, Position, ReadError, RecoveryReport, SnapshotInfo, Store, StoreOptions, VerifyReport,
