@@ -101,6 +101,15 @@ impl<'a, D: Disk> Nouns<'a, D> {
         Self { arena }
     }
 
+    /// The noun that a root's word stands for; `None` if the word is none, as far as that can be seen: a number below
+    /// 2^63 always is one.
+    #[must_use]
+    pub fn noun_of_word(&self, word: u64) -> Option<Noun> {
+        let noun = Noun(word);
+        let is_one = noun.is_direct() || self.arena.allocator().slot_at((word & ADDRESS) as usize).is_some();
+        is_one.then_some(noun)
+    }
+
     /// An atom of one word.
     ///
     /// # Errors

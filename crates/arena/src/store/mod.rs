@@ -23,7 +23,8 @@ use std::collections::{BTreeMap, HashMap};
 use zerocopy::IntoBytes;
 
 pub use self::audit::{Audit, VerifyReport};
-use self::codec::{checksum, page_checksum};
+use self::codec::checksum;
+pub(crate) use self::codec::page_checksum;
 pub use self::error::{CommitError, CreateError, Damage, OpenError, ReadError};
 use self::fold::SnapshotTable;
 use self::format::{BlobPointer, LogPosition, Meta, NodePointer, RecordBody, RecordHeader, roots_fit};
