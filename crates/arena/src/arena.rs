@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 
 use crate::allocator::{Allocator, ForeignHeap, Fresh};
+use crate::collections::TYPED;
 use crate::disk::{BLOCK_SIZE, Block, Disk, FileDisk, FileDiskError};
 use crate::heap_memory::HeapMemory;
 use crate::noun::{Cycle, Scratch, Slot};
@@ -263,7 +264,15 @@ impl<D: Disk> Arena<D> {
     }
 
     /// Sets a named root; durable with the next commit, undone by a rollback.
+    ///
+    /// # Panics
+    /// If the name begins with U+0001, as those of collections do inside.
     pub fn set_root(&mut self, name: &str, value: u64) {
+        assert!(!name.starts_with(TYPED), "root {name:?} belongs to a collection");
+        self.set_any_root(name, value);
+    }
+
+    pub(crate) fn set_any_root(&mut self, name: &str, value: u64) {
         self.roots.insert(name.to_owned(), value);
     }
 

@@ -22,6 +22,7 @@
 
 mod allocator;
 mod arena;
+pub mod collections;
 pub mod disk;
 mod heap_memory;
 pub mod noun;

@@ -20,5 +20,7 @@ pub mod raw;
 pub mod sandbox;
 #[cfg(feature = "std")]
 pub mod scheduling;
+#[cfg(feature = "std")]
+pub mod scratch_stack;
 pub mod signal_frame;
 pub mod userfaultfd;
