@@ -10,6 +10,8 @@ use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 
+use banyan_sys::scratch_stack::Shield;
+
 use crate::allocator::{Allocator, ForeignHeap, Fresh};
 use crate::collections::TYPED;
 use crate::disk::{BLOCK_SIZE, Block, Disk, FileDisk, FileDiskError};
@@ -273,11 +275,13 @@ impl<D: Disk> Arena<D> {
     }
 
     pub(crate) fn set_any_root(&mut self, name: &str, value: u64) {
+        let _shield = Shield::new();
         self.roots.insert(name.to_owned(), value);
     }
 
     /// Forgets a named root.
     pub fn remove_root(&mut self, name: &str) {
+        let _shield = Shield::new();
         self.roots.remove(name);
     }
 
@@ -289,6 +293,8 @@ impl<D: Disk> Arena<D> {
     pub fn allocate(&mut self, layout: Layout) -> Result<NonNull<u8>, AllocateError> {
         let memory = &mut self.memory;
         let address = self.allocator.allocate(layout, &mut |Fresh { offset, length }| {
+            // What lies outside of the heap is not undone if an event is stopped here.
+            let _shield = Shield::new();
             memory.populate(offset, length);
         });
         let pointer = address.and_then(|at| NonNull::new(std::ptr::with_exposed_provenance_mut(at)));
@@ -300,6 +306,7 @@ impl<D: Disk> Arena<D> {
     pub(crate) fn allocate_noun(&mut self, size: usize) -> Result<(NonNull<u8>, Slot), AllocateError> {
         let memory = &mut self.memory;
         let found = self.allocator.allocate_noun(size, &mut |Fresh { offset, length }| {
+            let _shield = Shield::new();
             memory.populate(offset, length);
         });
         let (address, slot) = found.ok_or(AllocateError { size, alignment: 16 })?;
@@ -336,6 +343,7 @@ impl<D: Disk> Arena<D> {
     /// # Safety
     /// Nobody refers to the range, which is whole pages.
     pub(crate) unsafe fn discard(&mut self, Fresh { offset, length }: Fresh) {
+        let _shield = Shield::new();
         let (page, count) = ((offset / BLOCK_SIZE) as u32, length / BLOCK_SIZE);
         // SAFETY: as the caller promises.
         if unsafe { self.memory.discard(page, count) }.is_ok() {

@@ -25,6 +25,7 @@ mod arena;
 pub mod collections;
 pub mod disk;
 mod heap_memory;
+pub mod machine;
 pub mod noun;
 pub mod snapshot;
 pub mod store;
