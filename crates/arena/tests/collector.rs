@@ -236,6 +236,29 @@ fn a_crash_at_any_step_reopens_at_the_last_commit() {
     }
 }
 
+/// Unification takes a part out of a cell that was not looked into yet, and the program puts that part under a root:
+/// nothing else leads the collector to it.
+#[test]
+fn a_part_that_is_replaced_while_marking_lives() {
+    let (_, mut arena) = format(6);
+    let mut nouns = Nouns::new(&mut arena);
+    let (a, b) = (noun!(&mut nouns, [[1 2] 3]).unwrap(), noun!(&mut nouns, [[1 2] 3]).unwrap());
+    let long = (0..1000_u64).collect::<Vec<_>>().to_noun(&mut nouns).unwrap();
+    for (name, noun) in [("a", a), ("b", b), ("z", long)] {
+        arena.set_root(name, noun.word());
+    }
+    let mut nouns = Nouns::new(&mut arena);
+    // The last root is looked into first.
+    assert!(matches!(nouns.collect_step(Duration::ZERO, &[]), Collection::Marking(_)));
+    let (part, _) = nouns.split(b).unwrap();
+    assert!(nouns.equal(a, b));
+    assert_ne!(nouns.split(b).unwrap().0, part, "it was not replaced");
+    arena.set_root("part", part.word());
+    let mut nouns = Nouns::new(&mut arena);
+    while !matches!(nouns.collect_step(Duration::ZERO, &[]), Collection::Done(_)) {}
+    assert_eq!(nouns.noun_of_word(part.word()), Some(part), "it was freed");
+}
+
 #[test]
 fn it_is_due_after_churn() {
     let (_, mut arena) = format(3);
