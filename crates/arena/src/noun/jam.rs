@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
 use super::{ADDRESS, Noun, Nouns};
+use super::huge::HugeVec;
 use crate::arena::{AllocateError, Arena};
 use crate::disk::Disk;
 
@@ -38,7 +39,7 @@ struct Places {
     /// For each page of the heap, its array, counted from 1.
     pages: Vec<u32>,
     /// For each 16 bytes of a page, one more than the position in bits; 0 is none.
-    arrays: Vec<[u32; UNITS]>,
+    arrays: HugeVec<[u32; UNITS]>,
     /// Pages that have one.
     touched: Vec<u32>,
     /// Positions that do not fit.
@@ -103,10 +104,10 @@ impl Places {
 /// for the bit nor for the chain.
 #[derive(Default)]
 struct Firsts {
-    bits: Vec<u64>,
+    bits: HugeVec<u64>,
     /// For each remainder of a mug, its newest entry, counted from 1.
-    heads: Vec<u32>,
-    entries: Vec<First>,
+    heads: HugeVec<u32>,
+    entries: HugeVec<First>,
 }
 
 #[derive(Clone, Copy)]
@@ -134,8 +135,8 @@ impl Firsts {
     }
 
     fn resize(&mut self, chains: usize) {
-        self.bits = vec![0; chains * BITS / 64];
-        self.heads = vec![0; chains];
+        self.bits = HugeVec::filled(chains * BITS / 64, 0);
+        self.heads = HugeVec::filled(chains, 0);
     }
 
     /// Whether a noun with this mug may have been seen. It counts as seen from now on.
@@ -424,8 +425,8 @@ impl BitReader<'_> {
 #[derive(Default)]
 struct Starts {
     /// For each 64 bits of input: which of them start a noun, and how many nouns started before.
-    index: Vec<u64>,
-    nouns: Vec<Noun>,
+    index: HugeVec<u64>,
+    nouns: HugeVec<Noun>,
 }
 
 /// A cell of which both parts are not read yet. No noun has this word.

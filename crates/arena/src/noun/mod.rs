@@ -11,6 +11,7 @@
 
 mod collect;
 mod convert;
+mod huge;
 mod jam;
 mod mug;
 mod spans;
