@@ -343,7 +343,12 @@ impl Allocator {
         }
     }
 
-    pub(crate) fn allocate_run(&mut self, count: u32, kind: u32, fresh: &mut dyn FnMut(Fresh)) -> Option<u32> {
+    pub(crate) fn allocate_run(
+        &mut self,
+        count: u32,
+        kind: u32,
+        fresh: &mut dyn FnMut(Fresh),
+    ) -> Option<u32> {
         // SAFETY: the header and the table are valid since `attach`; numbers on the bins' lists are free runs.
         unsafe {
             let header = self.header();

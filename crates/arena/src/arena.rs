@@ -83,7 +83,9 @@ pub enum ArenaError {
     #[error("the heap's memory could not be reserved")]
     Memory(#[source] std::io::Error),
     /// The pages are whole, but another version of the allocator laid the heap out.
-    #[error("the heap in this arena was laid out by another version; export it with that version and import it here")]
+    #[error(
+        "the heap in this arena was laid out by another version; export it with that version and import it here"
+    )]
     ForeignHeap,
     /// A page could not be loaded.
     #[error(transparent)]
@@ -226,7 +228,17 @@ impl<D: Disk> Arena<D> {
         }
         let roots = store.position().roots.clone();
         let (discarded, not_sync) = (BTreeSet::new(), PhantomData);
-        Ok(Self { store, memory, allocator, roots, discarded, recovery, cycle: None, scratch: None, not_sync })
+        Ok(Self {
+            store,
+            memory,
+            allocator,
+            roots,
+            discarded,
+            recovery,
+            cycle: None,
+            scratch: None,
+            not_sync,
+        })
     }
 
     /// The last commit: its number, epoch, event and roots.

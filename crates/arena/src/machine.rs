@@ -60,7 +60,9 @@ pub enum EventError<E> {
     #[error("the event used up its stack; give the machine a larger one, or the event less depth")]
     Overflow,
     /// The disk had no room for more of its stack.
-    #[error("the disk has no room for the event's stack; free some, or move the stack with MachineOptions::directory")]
+    #[error(
+        "the disk has no room for the event's stack; free some, or move the stack with MachineOptions::directory"
+    )]
     DiskFull,
     /// It ended well, but could not be committed, and was undone.
     #[error(transparent)]
@@ -122,7 +124,8 @@ impl<D: Disk + 'static> Machine<D> {
     {
         let mut stack = match self.stack.take() {
             Some(stack) => stack,
-            None => ScratchStack::new(&self.options.directory, self.options.stack_bytes).map_err(EventError::Begin)?,
+            None => ScratchStack::new(&self.options.directory, self.options.stack_bytes)
+                .map_err(EventError::Begin)?,
         };
         let mut state = State { arena: NonNull::from(&mut self.arena) };
         let ended = stack.run(self.options.deadline, &self.stopper, move || computation(&mut state));

@@ -184,7 +184,8 @@ proptest! {
 
 /// A list of `count` pairs of a number and a text, which changes with `event`.
 fn state<D: Disk>(nouns: &mut Nouns<'_, D>, event: u64, count: u64) -> Noun {
-    let items: Vec<(u64, String)> = (0..count).map(|at| (event ^ at, format!("text {event} of {at}"))).collect();
+    let items: Vec<(u64, String)> =
+        (0..count).map(|at| (event ^ at, format!("text {event} of {at}"))).collect();
     items.to_noun(nouns).unwrap()
 }
 
@@ -274,7 +275,9 @@ fn it_is_due_after_churn() {
     }
     let mut nouns = Nouns::new(&mut arena);
     assert!(nouns.used() > 4 << 20);
-    assert!(matches!(nouns.collect(Duration::MAX, &[]), Collection::Done(report) if report.freed_bytes > 3 << 20));
+    assert!(
+        matches!(nouns.collect(Duration::MAX, &[]), Collection::Done(report) if report.freed_bytes > 3 << 20)
+    );
     assert!(!nouns.collection_is_due());
     assert_eq!(nouns.collect(Duration::MAX, &[]), Collection::Idle);
 }

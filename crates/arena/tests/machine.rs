@@ -52,9 +52,10 @@ fn events_are_committed_or_undone() {
         assert_eq!(machine.event(count).unwrap(), round);
         let before = seen(&mut machine);
         assert_eq!(before, (round, (1..=round).collect(), round as usize, round));
-        let refused = machine.event(|state| count(state).and(Err::<(), _>(
-            CollectionError::WrongType { name: String::new(), wanted: String::new() },
-        )));
+        let refused = machine.event(|state| {
+            count(state)
+                .and(Err::<(), _>(CollectionError::WrongType { name: String::new(), wanted: String::new() }))
+        });
         assert!(matches!(refused, Err(EventError::Refused(CollectionError::WrongType { .. }))));
         assert_eq!(seen(&mut machine), before);
         let panicked = machine.event(|state| -> Result<(), ()> {
@@ -149,7 +150,8 @@ fn recurse(levels: u64) -> u64 {
 fn a_deep_recursion_is_bounded_by_disk() {
     let directory = tempfile::tempdir().unwrap();
     let stack_bytes = 3 << 30;
-    let mut machine = machine(directory.path(), 4, MachineOptions { stack_bytes, ..options(directory.path()) });
+    let mut machine =
+        machine(directory.path(), 4, MachineOptions { stack_bytes, ..options(directory.path()) });
     // Each level takes more than a KiB.
     let depth = machine.event(|_| Ok::<_, ()>(recurse(1 << 20))).unwrap();
     assert_eq!(depth, 1 << 20);

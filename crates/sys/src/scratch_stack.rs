@@ -201,7 +201,10 @@ impl ScratchStack {
 
     /// Gives back the room that a deep computation took.
     fn trim(&self) {
-        let taken = self.file.metadata().map_or(0, |metadata| std::os::unix::fs::MetadataExt::blocks(&metadata) * 512);
+        let taken = self
+            .file
+            .metadata()
+            .map_or(0, |metadata| std::os::unix::fs::MetadataExt::blocks(&metadata) * 512);
         if taken > KEPT {
             let address = std::ptr::with_exposed_provenance_mut(self.base + GUARD + RESERVE);
             let length = self.length - GUARD - RESERVE;
@@ -396,7 +399,12 @@ extern "C" fn begin_job<T, F: FnOnce() -> T>(job: *mut u8) {
 /// # Safety
 /// `top` ends a writable stack and is aligned to 16; `function` does not unwind; `saved` outlives the call.
 #[unsafe(naked)]
-unsafe extern "C" fn enter(top: *mut u8, function: extern "C" fn(*mut u8), argument: *mut u8, saved: *mut usize) -> usize {
+unsafe extern "C" fn enter(
+    top: *mut u8,
+    function: extern "C" fn(*mut u8),
+    argument: *mut u8,
+    saved: *mut usize,
+) -> usize {
     core::arch::naked_asm!(
         "push rbp",
         "push rbx",
@@ -479,7 +487,9 @@ impl Timer {
         let at = libc::timespec { tv_sec: (at / 1_000_000_000) as i64, tv_nsec: (at % 1_000_000_000) as i64 };
         let when = libc::itimerspec { it_interval: libc::timespec { tv_sec: 0, tv_nsec: 0 }, it_value: at };
         // SAFETY: the timer is ours and the structure is live.
-        if unsafe { libc::timer_settime(self.id, libc::TIMER_ABSTIME, &raw const when, std::ptr::null_mut()) } != 0 {
+        if unsafe { libc::timer_settime(self.id, libc::TIMER_ABSTIME, &raw const when, std::ptr::null_mut()) }
+            != 0
+        {
             return Err(io::Error::last_os_error());
         }
         Ok(())
@@ -570,16 +580,22 @@ fn prepare_signals() -> io::Result<()> {
             unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut action) };
             action
         };
-        Ok(Signals { code: code_range(), segv_before: before(libc::SIGSEGV), bus_before: before(libc::SIGBUS) })
+        Ok(Signals {
+            code: code_range(),
+            segv_before: before(libc::SIGSEGV),
+            bus_before: before(libc::SIGBUS),
+        })
     });
     if let Err(error) = prepared {
         return Err(io::Error::from_raw_os_error(*error));
     }
     static INSTALLED: OnceLock<i32> = OnceLock::new();
     let error = *INSTALLED.get_or_init(|| {
-        for (signal, handler) in
-            [(libc::SIGSEGV, on_fault as *const ()), (libc::SIGBUS, on_fault as *const ()), (stop_signal(), on_stop as *const ())]
-        {
+        for (signal, handler) in [
+            (libc::SIGSEGV, on_fault as *const ()),
+            (libc::SIGBUS, on_fault as *const ()),
+            (stop_signal(), on_stop as *const ()),
+        ] {
             // SAFETY: zeroes are a valid action, whose fields are set before it is used.
             let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
             action.sa_sigaction = handler as usize;
@@ -606,7 +622,9 @@ fn code_range() -> (usize, usize) {
         let (info, search) = unsafe { (&*info, &mut *search.cast::<Search>()) };
         // SAFETY: so many program headers are there.
         let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)) };
-        let ranges = headers.iter().filter(|header| header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_X != 0);
+        let ranges = headers
+            .iter()
+            .filter(|header| header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_X != 0);
         for header in ranges {
             let start = info.dlpi_addr as usize + header.p_vaddr as usize;
             let range = (start, start + header.p_memsz as usize);
@@ -618,7 +636,11 @@ fn code_range() -> (usize, usize) {
         }
         0
     }
-    let mut search = Search { wanted: enter as *const () as usize, allocator: libc::malloc as *const () as usize, found: (0, 0) };
+    let mut search = Search {
+        wanted: enter as *const () as usize,
+        allocator: libc::malloc as *const () as usize,
+        found: (0, 0),
+    };
     // SAFETY: the callback is given the structure that it expects, for the length of the call.
     unsafe { libc::dl_iterate_phdr(Some(look), (&raw mut search).cast()) };
     search.found
@@ -737,7 +759,8 @@ fn pass_on(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void, 
         }
         handler => {
             // SAFETY: an action without SA_SIGINFO is such a function.
-            let handler: extern "C" fn(i32) = unsafe { std::mem::transmute::<usize, extern "C" fn(i32)>(handler) };
+            let handler: extern "C" fn(i32) =
+                unsafe { std::mem::transmute::<usize, extern "C" fn(i32)>(handler) };
             handler(signal);
         }
     }
@@ -756,14 +779,17 @@ mod tests {
         let mut stack = stack(1 << 20);
         let stopper = Stopper::default();
         for round in 0..100_u64 {
-            let Ended::Returned(value) = stack.run(None, &stopper, move || vec![round; 100]).unwrap() else { panic!() };
+            let Ended::Returned(value) = stack.run(None, &stopper, move || vec![round; 100]).unwrap() else {
+                panic!()
+            };
             assert_eq!(value, vec![round; 100]);
         }
         let ended = stack.run(None, &stopper, || assert_eq!(1, 2, "of no use")).unwrap();
         let Ended::Panicked(payload) = ended else { panic!() };
         assert!(payload.downcast_ref::<String>().unwrap().contains("of no use"));
         assert!(!stack.is_abandoned());
-        let nested = stack.run(None, &stopper, || self::stack(4096).run(None, &Stopper::default(), || ()).is_err());
+        let nested =
+            stack.run(None, &stopper, || self::stack(4096).run(None, &Stopper::default(), || ()).is_err());
         assert!(matches!(nested.unwrap(), Ended::Returned(true)));
     }
 
@@ -771,8 +797,10 @@ mod tests {
     fn an_endless_loop_is_stopped() {
         let stopper = Stopper::default();
         let mut first = stack(1 << 20);
-        let ended = first.run(Some(Duration::from_millis(20)), &stopper, || loop {
-            std::hint::spin_loop();
+        let ended = first.run(Some(Duration::from_millis(20)), &stopper, || {
+            loop {
+                std::hint::spin_loop();
+            }
         });
         let Ended::<()>::Stopped(stop) = ended.unwrap() else { panic!() };
         assert_eq!(stop, Stop::Deadline);
@@ -786,8 +814,10 @@ mod tests {
             }
         });
         // Mostly inside of the allocator, where it is not left.
-        let ended = second.run(None, &stopper, || loop {
-            std::hint::black_box(vec![1_u8; 100]);
+        let ended = second.run(None, &stopper, || {
+            loop {
+                std::hint::black_box(vec![1_u8; 100]);
+            }
         });
         let Ended::<()>::Stopped(stop) = ended.unwrap() else { panic!() };
         assert_eq!(stop, Stop::Asked);
@@ -798,14 +828,16 @@ mod tests {
     #[test]
     fn a_stop_waits_for_shields() {
         static DONE: AtomicU64 = AtomicU64::new(0);
-        let ended = stack(1 << 20).run(Some(Duration::from_millis(5)), &Stopper::default(), || loop {
-            let shield = Shield::new();
-            let begun = std::time::Instant::now();
-            while begun.elapsed() < Duration::from_millis(20) {
-                std::hint::spin_loop();
+        let ended = stack(1 << 20).run(Some(Duration::from_millis(5)), &Stopper::default(), || {
+            loop {
+                let shield = Shield::new();
+                let begun = std::time::Instant::now();
+                while begun.elapsed() < Duration::from_millis(20) {
+                    std::hint::spin_loop();
+                }
+                DONE.fetch_add(1, Ordering::SeqCst);
+                drop(shield);
             }
-            DONE.fetch_add(1, Ordering::SeqCst);
-            drop(shield);
         });
         assert!(matches!(ended.unwrap(), Ended::<()>::Stopped(Stop::Deadline)));
         assert_eq!(DONE.load(Ordering::SeqCst), 1);

@@ -151,7 +151,9 @@ impl<'a, K: Persist + Hash + Eq, V: Persist, D: Disk> AMap<'a, K, V, D> {
         let hash = self.hash(&key);
         match self.find(&key, hash) {
             // SAFETY: the slot is inside the table and holds an entry.
-            Ok(at) => Ok(Some(std::mem::replace(unsafe { &mut (*self.table().add(at).as_ptr()).value }, value))),
+            Ok(at) => {
+                Ok(Some(std::mem::replace(unsafe { &mut (*self.table().add(at).as_ptr()).value }, value)))
+            }
             Err(at) => {
                 // SAFETY: the slot is inside the table.
                 unsafe { self.table().add(at).write(Slot { hash, key, value }) };

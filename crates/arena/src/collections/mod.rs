@@ -133,7 +133,8 @@ impl<'a, D: Disk> View<'a, D> {
             };
         }
         let head = arena.allocate(layout)?.cast::<Head>();
-        let seed = xxh3_64(name.as_bytes()) ^ arena.store().identity().uuid.iter().fold(0, |seed, byte| seed << 5 ^ u64::from(*byte));
+        let seed = xxh3_64(name.as_bytes())
+            ^ arena.store().identity().uuid.iter().fold(0, |seed, byte| seed << 5 ^ u64::from(*byte));
         // SAFETY: the object was just allocated with a layout that begins with a head.
         unsafe { head.write(Head { kind, length: 0, capacity: 0, data: 0, seed, reserved: 0 }) };
         fill(head);
@@ -190,7 +191,11 @@ impl<D: Disk> Arena<D> {
     ///
     /// # Errors
     /// [`CollectionError`].
-    pub fn boxed<T: Persist>(&mut self, name: &str, first: impl FnOnce() -> T) -> Result<ABox<'_, T, D>, CollectionError> {
+    pub fn boxed<T: Persist>(
+        &mut self,
+        name: &str,
+        first: impl FnOnce() -> T,
+    ) -> Result<ABox<'_, T, D>, CollectionError> {
         ABox::open(self, name, first)
     }
 

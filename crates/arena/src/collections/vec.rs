@@ -15,7 +15,11 @@ pub struct AVec<'a, T: Persist, D: Disk = FileDisk> {
 }
 
 impl<'a, T: Persist, D: Disk> AVec<'a, T, D> {
-    pub(super) fn open(arena: &'a mut Arena<D>, name: &str, description: &str) -> Result<Self, CollectionError> {
+    pub(super) fn open(
+        arena: &'a mut Arena<D>,
+        name: &str,
+        description: &str,
+    ) -> Result<Self, CollectionError> {
         let view = View::open(arena, name, description, Layout::new::<Head>(), |_| {})?;
         Ok(Self { view, kind: PhantomData })
     }

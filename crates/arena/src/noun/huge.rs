@@ -80,7 +80,11 @@ impl<T: Copy> HugeVec<T> {
         if layout.size() >= HUGE {
             // SAFETY: advice on page size does not change what the memory holds. Where it is refused, small pages do.
             let _small = unsafe {
-                rustix::mm::madvise(data.as_ptr().cast(), layout.size() / HUGE * HUGE, rustix::mm::Advice::LinuxHugepage)
+                rustix::mm::madvise(
+                    data.as_ptr().cast(),
+                    layout.size() / HUGE * HUGE,
+                    rustix::mm::Advice::LinuxHugepage,
+                )
             };
         }
         let data = data.cast::<T>();

@@ -7,8 +7,8 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-use super::{ADDRESS, Noun, Nouns};
 use super::huge::HugeVec;
+use super::{ADDRESS, Noun, Nouns};
 use crate::arena::{AllocateError, Arena};
 use crate::disk::Disk;
 
@@ -151,7 +151,10 @@ impl Firsts {
 
     #[inline]
     fn insert(&mut self, noun: Noun, mug: u32) {
-        assert!(self.entries.len() < u32::MAX as usize, "a jammed noun has at most 2^32 parts that are not equal");
+        assert!(
+            self.entries.len() < u32::MAX as usize,
+            "a jammed noun has at most 2^32 parts that are not equal"
+        );
         if self.entries.len() == self.heads.len() {
             self.grow();
         }
@@ -493,7 +496,9 @@ impl<D: Disk> Nouns<'_, D> {
             }
             let address = at.0 & ADDRESS;
             let mut known = places.find(address);
-            if at.is_cell() && let Some(before) = known {
+            if at.is_cell()
+                && let Some(before) = known
+            {
                 writer.put_reference(before);
                 continue;
             }

@@ -6,8 +6,8 @@
 //! sixteen. A noun above 8 KiB is a run of granules. Not for objects of the program, which free themselves.
 
 use crate::allocator::{
-    Allocator, CLASS_COUNT, CLASS_SIZES, Fresh, GRANULE, NOUN_LARGE, NOUN_SPAN, NOUN_TAIL, SMALL_MAX, class_of,
-    class_sizes,
+    Allocator, CLASS_COUNT, CLASS_SIZES, Fresh, GRANULE, NOUN_LARGE, NOUN_SPAN, NOUN_TAIL, SMALL_MAX,
+    class_of, class_sizes,
 };
 
 /// Words of a span's bitmap: a bit for each 16 bytes.
@@ -97,7 +97,11 @@ impl Allocator {
 
     /// Room for a noun of `size` bytes, or `None` if the reservation is used up.
     #[inline]
-    pub(crate) fn allocate_noun(&mut self, size: usize, fresh: &mut dyn FnMut(Fresh)) -> Option<(usize, Slot)> {
+    pub(crate) fn allocate_noun(
+        &mut self,
+        size: usize,
+        fresh: &mut dyn FnMut(Fresh),
+    ) -> Option<(usize, Slot)> {
         if size > SMALL_MAX {
             return self.allocate_large_noun(size, fresh);
         }

@@ -12,11 +12,12 @@ use std::time::Duration;
 pub use self::bench::{BenchError, BenchOptions, BenchRow, bench};
 pub use self::noun_bench::bench_nouns;
 pub use self::transfer::{ImportError, Transfer, export, export_noun, import, import_noun};
-use crate::disk::{FileDisk, FileDiskError};
 use crate::arena::{Arena, ArenaError, ArenaOptions};
+use crate::disk::{FileDisk, FileDiskError};
 use crate::noun::{Collection, CollectionReport, CueError, Nouns};
 use crate::store::{
-    CommitError, CreateError, Damage, Identity, OpenError, Position, ReadError, RecoveryReport, SnapshotInfo, Store, StoreOptions, VerifyReport,
+    CommitError, CreateError, Damage, Identity, OpenError, Position, ReadError, RecoveryReport, SnapshotInfo,
+    Store, StoreOptions, VerifyReport,
 };
 
 /// Why a command on an arena failed.
@@ -113,7 +114,9 @@ pub fn create(path: &Path, options: ArenaOptions) -> Result<(), ToolError> {
 #[must_use]
 pub fn damage_of(error: &ToolError) -> Option<&Damage> {
     match error {
-        ToolError::Open(OpenError::Damaged(damage)) | ToolError::Read(ReadError::Damaged(damage)) => Some(damage),
+        ToolError::Open(OpenError::Damaged(damage)) | ToolError::Read(ReadError::Damaged(damage)) => {
+            Some(damage)
+        }
         _ => None,
     }
 }

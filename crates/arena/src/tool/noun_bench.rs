@@ -29,11 +29,7 @@ type Report<'a> = &'a mut dyn FnMut(BenchRow);
 ///
 /// # Errors
 /// [`BenchError`]; files that were made are left to the caller's directory.
-pub fn bench_nouns(
-    directory: &Path,
-    options: BenchOptions,
-    report: Report<'_>,
-) -> Result<(), BenchError> {
+pub fn bench_nouns(directory: &Path, options: BenchOptions, report: Report<'_>) -> Result<(), BenchError> {
     let mut arena = Arena::create(&directory.join("bench-nouns.arena"), ArenaOptions::default())?;
     small_objects(&mut arena, report)?;
     let mut nouns = Nouns::new(&mut arena);
@@ -68,8 +64,11 @@ mod rival {
     #[cfg(not(feature = "mimalloc"))]
     pub(super) use std::alloc::System as Rival;
 
-    pub(super) const NAME: &str =
-        if cfg!(feature = "mimalloc") { "mimalloc" } else { "the C library's; mimalloc is not in this build" };
+    pub(super) const NAME: &str = if cfg!(feature = "mimalloc") {
+        "mimalloc"
+    } else {
+        "the C library's; mimalloc is not in this build"
+    };
 }
 
 const OBJECTS: usize = 1 << 18;
@@ -81,7 +80,8 @@ fn small_objects(arena: &mut Arena, report: Report<'_>) -> Result<(), BenchError
 
     use self::rival::Rival;
 
-    let sizes: Vec<Layout> = (1..=8).filter_map(|units| Layout::from_size_align(units * 16, 16).ok()).collect();
+    let sizes: Vec<Layout> =
+        (1..=8).filter_map(|units| Layout::from_size_align(units * 16, 16).ok()).collect();
     let mut seed = 1_u64;
     let plan: Vec<(usize, usize)> = (0..OBJECTS)
         .map(|_| {
@@ -313,7 +313,9 @@ fn collection(arena: &mut Arena, bytes: usize, report: Report<'_>) -> Result<(),
     steps.sort_unstable();
     commits.sort_unstable();
     let ms = |times: &[Duration], part: usize| {
-        times.get((times.len() * part / 1000).min(times.len().saturating_sub(1))).map_or(0.0, |time| time.as_secs_f64() * 1e3)
+        times
+            .get((times.len() * part / 1000).min(times.len().saturating_sub(1)))
+            .map_or(0.0, |time| time.as_secs_f64() * 1e3)
     };
     let value = ms(&steps, 999);
     report(BenchRow {

@@ -192,11 +192,7 @@ fn write_image<D: Disk>(
 ///
 /// # Errors
 /// [`ToolError`]; there is then no arena of that name.
-pub fn import(
-    input: &Path,
-    path: &Path,
-    progress: &mut dyn FnMut(u64, u64),
-) -> Result<Transfer, ToolError> {
+pub fn import(input: &Path, path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Transfer, ToolError> {
     let file = File::open(input).map_err(ImportError::Io)?;
     let mut image = Hashing::new(BufReader::with_capacity(1 << 20, file));
     let mut magic = [0; 8];
@@ -254,8 +250,13 @@ fn fill<T: Read>(
     loop {
         if numbers.len() == BATCH || done == total {
             let pages = numbers.iter().zip(&blocks).map(|(page, block)| (*page, Some(&block.0[..])));
-            let request =
-                CommitRequest { epoch, event, roots: roots.clone(), pages: pages.collect(), ..Default::default() };
+            let request = CommitRequest {
+                epoch,
+                event,
+                roots: roots.clone(),
+                pages: pages.collect(),
+                ..Default::default()
+            };
             store.commit(&request)?;
             progress(done, total);
             numbers.clear();

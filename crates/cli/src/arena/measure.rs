@@ -44,10 +44,11 @@ pub(super) fn bench(arguments: &BenchArguments) -> anyhow::Result<u8> {
         format!("cannot make {}; choose a directory on the disk to measure with --directory", path.display())
     })?;
     let room = Room { path };
-    let is_wanted =
-        |name: &str| arguments.names.is_empty() || arguments.names.iter().any(|start| name.starts_with(start.as_str()));
-    let only_nouns =
-        !arguments.names.is_empty() && arguments.names.iter().all(|start| NOUNS.iter().any(|name| name.starts_with(start.as_str())));
+    let is_wanted = |name: &str| {
+        arguments.names.is_empty() || arguments.names.iter().any(|start| name.starts_with(start.as_str()))
+    };
+    let only_nouns = !arguments.names.is_empty()
+        && arguments.names.iter().all(|start| NOUNS.iter().any(|name| name.starts_with(start.as_str())));
     let mut live = LiveLine::new();
     let style = Style::for_stream(std::io::IsTerminal::is_terminal(&std::io::stdout()));
     let (mut printed, mut missed) = (0, 0);
@@ -73,7 +74,11 @@ pub(super) fn bench(arguments: &BenchArguments) -> anyhow::Result<u8> {
     let chosen = if only_nouns { tool::bench_nouns } else { tool::bench };
     chosen(&room.path, BenchOptions::default(), &mut report).context("the bench did not end")?;
     drop(room);
-    anyhow::ensure!(printed > 0, "no measurement begins with {:?}; leave the names out to see all", arguments.names);
+    anyhow::ensure!(
+        printed > 0,
+        "no measurement begins with {:?}; leave the names out to see all",
+        arguments.names
+    );
     live.end(&format!("{printed} measurements, {missed} bars missed."));
     Ok(u8::from(missed > 0))
 }

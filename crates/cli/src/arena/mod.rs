@@ -28,20 +28,22 @@ pub(crate) enum ArenaCommand {
     /// Say what an arena is and holds
     Info(ReadArguments),
     /// Read every page of an arena and check it; names the first bad bytes
-    #[command(after_help = "Exit status: 0 if all is well, 1 if bytes are damaged, 125 if it could not be checked.")]
+    #[command(
+        after_help = "Exit status: 0 if all is well, 1 if bytes are damaged, 125 if it could not be checked."
+    )]
     Verify(ReadArguments),
     /// List the snapshots that an arena retains, oldest first
     Snapshots(ReadArguments),
     /// List the pages that differ between two snapshots
     Diff {
+        #[command(flatten)]
+        arena: ReadArguments,
         /// The older snapshot
         #[arg(value_name = "OLD")]
         old: String,
         /// The newer one
         #[arg(value_name = "NEW")]
         new: String,
-        #[command(flatten)]
-        arena: ReadArguments,
     },
     /// Copy the last commit of an arena, or a snapshot, into a file
     Export {
@@ -242,7 +244,11 @@ fn size_text(bytes: u64) -> String {
     for (shift, unit) in [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")] {
         if bytes >> shift > 0 {
             let whole = bytes as f64 / (1_u64 << shift) as f64;
-            return if whole.fract() == 0.0 { format!("{whole} {unit}") } else { format!("{whole:.1} {unit}") };
+            return if whole.fract() == 0.0 {
+                format!("{whole} {unit}")
+            } else {
+                format!("{whole:.1} {unit}")
+            };
         }
     }
     format!("{bytes} B")
@@ -285,7 +291,12 @@ fn verify(arguments: &ReadArguments) -> anyhow::Result<u8> {
     }
     print(&text);
     if is_sound {
-        eprintln!("{}: {} pages and {} directory nodes are intact.", path.display(), report.pages, report.nodes);
+        eprintln!(
+            "{}: {} pages and {} directory nodes are intact.",
+            path.display(),
+            report.pages,
+            report.nodes
+        );
     } else {
         eprintln!(
             "{} ranges are damaged, of {} pages read. Restore a copy, or save what can still be read:  banyan arena export {} FILE",
@@ -364,7 +375,12 @@ fn export(path: &Path, output: &Path, snapshot: Option<&str>, jam: Option<&str>)
     progress.end();
     let done = done.with_context(context)?;
     let commit = done.position.transaction;
-    eprintln!("Wrote commit {commit} to {}: {} pages, {}.", output.display(), done.pages, size_text(done.bytes));
+    eprintln!(
+        "Wrote commit {commit} to {}: {} pages, {}.",
+        output.display(),
+        done.pages,
+        size_text(done.bytes)
+    );
     eprintln!("Make an arena of it:  banyan arena import {} NEW", output.display());
     Ok(0)
 }

@@ -24,7 +24,10 @@ impl Progress {
     pub(crate) fn show(&mut self, done: u64, total: u64) {
         if !self.has_length {
             self.has_length = true;
-            let template = format!("{{prefix}} [{{bar:32}}] {{percent:>3}} % {{pos}}/{{len}} {} {{msg}} {{eta}}", self.counted);
+            let template = format!(
+                "{{prefix}} [{{bar:32}}] {{percent:>3}} % {{pos}}/{{len}} {} {{msg}} {{eta}}",
+                self.counted
+            );
             if let Ok(style) = ProgressStyle::with_template(&template) {
                 self.bar.set_style(style.progress_chars("=> "));
             }
