@@ -99,54 +99,53 @@ impl Places {
     }
 }
 
-/// The first of each set of equal nouns: a chained hash table by mug, with a bit for each of many times more values of a
-/// mug beside it. Nearly every noun is new, and for it the bit says so: the processor guesses that, and waits neither
-/// for the bit nor for the chain.
+/// The first of each set of equal nouns: a chained hash table by mug, with a filter of 32 bits in each bucket. Nearly
+/// every noun is new, and for it the filter says so: the processor guesses that, and waits neither for the bucket nor for
+/// the chain.
 #[derive(Default)]
 struct Firsts {
-    bits: HugeVec<u64>,
-    /// For each remainder of a mug, its newest entry, counted from 1.
-    heads: HugeVec<u32>,
+    buckets: HugeVec<Bucket>,
     entries: HugeVec<First>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Bucket {
+    /// A bit for each value of the highest bits of the mugs in it.
+    filter: u32,
+    /// Its newest entry, counted from 1.
+    head: u32,
 }
 
 #[derive(Clone, Copy)]
 struct First {
     noun: Noun,
     mug: u32,
-    /// The entry before it on its chain.
+    /// The entry before it in its bucket.
     next: u32,
 }
-
-/// Bits for each chain.
-const BITS: usize = 32;
 
 impl Firsts {
     /// Forgets everything.
     fn clear(&mut self) {
         // A large table costs more to empty than a small noun needs.
-        if self.entries.len() < self.heads.len() / 64 || self.heads.is_empty() {
-            self.resize(1024);
+        if self.entries.len() < self.buckets.len() / 64 || self.buckets.is_empty() {
+            self.buckets = HugeVec::filled(1024, Bucket::default());
         } else {
-            self.bits.fill(0);
-            self.heads.fill(0);
+            self.buckets.fill(Bucket::default());
         }
         self.entries.clear();
     }
 
-    fn resize(&mut self, chains: usize) {
-        self.bits = HugeVec::filled(chains * BITS / 64, 0);
-        self.heads = HugeVec::filled(chains, 0);
+    #[inline]
+    fn place(&self, mug: u32) -> usize {
+        mug as usize & (self.buckets.len() - 1)
     }
 
-    /// Whether a noun with this mug may have been seen. It counts as seen from now on.
+    /// The newest entry that may have this mug, counted from 1; 0 is none.
     #[inline]
-    fn meet(&mut self, mug: u32) -> bool {
-        let at = mug as usize & (self.heads.len() * BITS - 1);
-        let bit = 1 << (at % 64);
-        let is_known = self.bits[at / 64] & bit != 0;
-        self.bits[at / 64] |= bit;
-        is_known
+    fn chain(&self, mug: u32) -> u32 {
+        let bucket = self.buckets[self.place(mug)];
+        if bucket.filter & filter(mug) == 0 { 0 } else { bucket.head }
     }
 
     #[inline]
@@ -155,25 +154,32 @@ impl Firsts {
             self.entries.len() < u32::MAX as usize,
             "a jammed noun has at most 2^32 parts that are not equal"
         );
-        if self.entries.len() == self.heads.len() {
+        if self.entries.len() == self.buckets.len() {
             self.grow();
         }
-        let at = mug as usize & (self.heads.len() - 1);
-        self.entries.push(First { noun, mug, next: self.heads[at] });
-        self.heads[at] = self.entries.len() as u32;
+        let at = self.place(mug);
+        let bucket = &mut self.buckets[at];
+        self.entries.push(First { noun, mug, next: bucket.head });
+        *bucket = Bucket { filter: bucket.filter | filter(mug), head: self.entries.len() as u32 };
     }
 
     #[cold]
     fn grow(&mut self) {
-        self.resize(self.heads.len() * 2);
+        self.buckets = HugeVec::filled(self.buckets.len() * 2, Bucket::default());
         for at in 0..self.entries.len() {
             let mug = self.entries[at].mug;
-            self.meet(mug);
-            let head = mug as usize & (self.heads.len() - 1);
-            self.entries[at].next = self.heads[head];
-            self.heads[head] = at as u32 + 1;
+            let place = self.place(mug);
+            let bucket = &mut self.buckets[place];
+            self.entries[at].next = bucket.head;
+            *bucket = Bucket { filter: bucket.filter | filter(mug), head: at as u32 + 1 };
         }
     }
+}
+
+/// A mug has 31 bits, and the highest are the last that tell buckets apart.
+#[inline]
+fn filter(mug: u32) -> u32 {
+    1 << (mug >> 26)
 }
 
 /// Memory for jam and cue, kept between them: the first touch of fresh memory would take a good part of their time.
@@ -195,8 +201,7 @@ impl<D: Disk> Arena<D> {
         let Scratch { places, firsts, atoms, stack, starts, open } = &*scratch;
         let bytes = places.arrays.capacity() * size_of::<[u32; UNITS]>()
             + places.pages.capacity() * 4
-            + firsts.bits.capacity() * 8
-            + firsts.heads.capacity() * 4
+            + firsts.buckets.capacity() * size_of::<Bucket>()
             + firsts.entries.capacity() * size_of::<First>()
             + (atoms.large.capacity() + places.large.capacity() + open.capacity()) * 16
             + (stack.capacity() + starts.index.capacity() + starts.nouns.capacity()) * 8;
@@ -263,65 +268,102 @@ impl Hasher for Multiply {
     }
 }
 
+/// Bits of which the first is the lowest of the first byte.
 #[derive(Default)]
 struct BitWriter {
+    /// As long as there is room; what is behind `position` has no meaning.
     bytes: Vec<u8>,
-    word: u64,
-    filled: u32,
+    /// Bits written.
+    position: u64,
+    /// The bits of the last byte, if it is not full.
+    partial: u64,
 }
 
+/// Bits that fit one write beside a partial byte.
+const PUT_MAX: u32 = 56;
+
 impl BitWriter {
+    #[inline]
     fn position(&self) -> u64 {
-        self.bytes.len() as u64 * 8 + u64::from(self.filled)
+        self.position
     }
-    /// The low `count` bits, at most 64.
+
+    /// The low `count` bits of a value that has no others, at most 56: one write, and no branch that could be guessed wrongly.
     #[inline]
     fn put(&mut self, value: u64, count: u32) {
-        if count == 0 {
-            return;
+        debug_assert!(count <= PUT_MAX && value >> count == 0, "the value fits");
+        let (byte, filled) = ((self.position / 8) as usize, (self.position % 8) as u32);
+        if byte + 8 > self.bytes.len() {
+            self.grow();
         }
-        let value = value & (u64::MAX >> (64 - count));
-        self.word |= value << self.filled;
-        let room = 64 - self.filled;
-        if count < room {
-            self.filled += count;
-            return;
-        }
-        self.bytes.extend_from_slice(&self.word.to_le_bytes());
-        self.word = if room == 64 { 0 } else { value >> room };
-        self.filled = count - room;
+        let word = self.partial | value << filled;
+        self.bytes[byte..byte + 8].copy_from_slice(&word.to_le_bytes());
+        self.position += u64::from(count);
+        self.partial = word >> ((filled + count) & !7);
     }
+
+    #[cold]
+    fn grow(&mut self) {
+        let length = self.bytes.len();
+        self.bytes.resize((length * 2).max(64), 0);
+    }
+
     fn finish(mut self) -> Vec<u8> {
-        let rest = self.filled.div_ceil(8) as usize;
-        self.bytes.extend_from_slice(&self.word.to_le_bytes()[..rest]);
+        self.bytes.truncate(self.position.div_ceil(8) as usize);
         self.bytes
     }
-    #[inline]
-    fn put_atom(&mut self, words: &[u64]) {
-        self.put(0, 1);
-        self.put_number(words);
-    }
+
     #[inline]
     fn put_reference(&mut self, position: u64) {
-        self.put(0b11, 2);
-        self.put_number(&[position][..usize::from(position != 0)]);
+        self.put_tagged(0b11, 2, position);
     }
-    /// A number with its own length before it.
-    #[inline]
-    fn put_number(&mut self, words: &[u64]) {
-        let bits = bit_length(words);
-        if bits == 0 {
-            return self.put(1, 1);
+
+    fn put_atom(&mut self, words: &[u64]) {
+        match words {
+            [] => self.put_tagged(0, 1, 0),
+            [word] => self.put_tagged(0, 1, *word),
+            _ => {
+                self.put(0, 1);
+                self.put_long(bit_length(words), words);
+            }
         }
+    }
+
+    /// A tag, then a number with its own length before it: so many zeroes as the length has bits, a one, the length
+    /// without its highest bit, and the number.
+    #[inline]
+    fn put_tagged(&mut self, tag: u64, tag_bits: u32, value: u64) {
+        if value == 0 {
+            return self.put(tag | 1 << tag_bits, tag_bits + 1);
+        }
+        let bits = 64 - value.leading_zeros();
+        let width = 32 - bits.leading_zeros();
+        let length = u64::from(bits) & !(1 << (width - 1));
+        let prefix = tag | (1 << width | length << (width + 1)) << tag_bits;
+        let prefix_bits = tag_bits + 2 * width;
+        if prefix_bits + bits <= PUT_MAX {
+            return self.put(prefix | value << prefix_bits, prefix_bits + bits);
+        }
+        self.put(prefix, prefix_bits);
+        self.put_word(value, bits);
+    }
+
+    fn put_word(&mut self, value: u64, bits: u32) {
+        let low = bits.min(32);
+        self.put(value & 0xffff_ffff, low);
+        self.put(value >> low, bits - low);
+    }
+
+    #[cold]
+    fn put_long(&mut self, bits: u64, words: &[u64]) {
         let width = 64 - bits.leading_zeros();
-        // `width` zeroes and a one, then the length without its highest bit, then the number.
         self.put(1 << width, width + 1);
-        self.put(bits, width - 1);
+        self.put(bits & !(1 << (width - 1)), width - 1);
         let mut left = bits;
         for word in words {
-            let count = left.min(64);
-            self.put(*word, count as u32);
-            left -= count;
+            let count = left.min(64) as u32;
+            self.put_word(*word, count);
+            left -= u64::from(count);
         }
     }
 }
@@ -490,7 +532,7 @@ impl<D: Disk> Nouns<'_, D> {
                     Some(before) if at.0.leading_zeros() < before.leading_zeros() => {
                         writer.put_reference(before);
                     }
-                    _ => writer.put_atom(&[at.0][..usize::from(at.0 != 0)]),
+                    _ => writer.put_tagged(0, 1, at.0),
                 }
                 continue;
             }
@@ -537,15 +579,13 @@ impl<D: Disk> Nouns<'_, D> {
     /// The noun that equals this one and was written before, if there is one; else this is the first.
     #[inline]
     fn first(&mut self, firsts: &mut Firsts, noun: Noun, mug: u32) -> Option<Noun> {
-        if firsts.meet(mug) {
-            let mut at = firsts.heads[mug as usize & (firsts.heads.len() - 1)];
-            while at != 0 {
-                let First { noun: other, mug: its, next } = firsts.entries[at as usize - 1];
-                if its == mug && self.equal(other, noun) {
-                    return Some(other);
-                }
-                at = next;
+        let mut at = firsts.chain(mug);
+        while at != 0 {
+            let First { noun: other, mug: its, next } = firsts.entries[at as usize - 1];
+            if its == mug && self.equal(other, noun) {
+                return Some(other);
             }
+            at = next;
         }
         firsts.insert(noun, mug);
         None

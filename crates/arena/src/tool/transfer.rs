@@ -45,6 +45,9 @@ pub enum ImportError {
     /// It does not begin as one must.
     #[error("this is no exported arena; `banyan arena export` makes one, and a jam needs `--cue ROOT`")]
     NotAnImage,
+    /// The bytes can be read as a noun, but that noun is jammed as others.
+    #[error("the file holds no jammed noun, or something behind it; `banyan arena export --jam` makes one")]
+    NotAJam,
     /// A number in it is not what it can be.
     #[error("the exported arena is damaged near byte {0}; export it again")]
     Damaged(u64),
@@ -328,7 +331,14 @@ pub fn import_noun(
     let jammed = std::fs::read(input).map_err(ImportError::Io)?;
     let is_new = !path.exists();
     let mut arena = Arena::open_or_create(path, options)?;
-    let done = Nouns::new(&mut arena).cue(&jammed).map_err(ToolError::from).and_then(|noun: Noun| {
+    let mut nouns = Nouns::new(&mut arena);
+    let cued = match nouns.cue(&jammed) {
+        // Nearly any bytes begin with some noun: only those that it is jammed as are meant as one.
+        Ok(noun) if nouns.jam(noun) == jammed => Ok(noun),
+        Ok(_) => Err(ImportError::NotAJam.into()),
+        Err(error) => Err(ToolError::from(error)),
+    };
+    let done = cued.and_then(|noun: Noun| {
         arena.set_root(root, noun.word());
         let (epoch, event) = (arena.position().epoch, arena.position().event);
         arena.commit(epoch, event)?;
