@@ -150,9 +150,10 @@ impl<'a, K: Persist + Hash + Eq, V: Persist, D: Disk> AMap<'a, K, V, D> {
         }
         let hash = self.hash(&key);
         match self.find(&key, hash) {
-            // SAFETY: the slot is inside the table and holds an entry.
             Ok(at) => {
-                Ok(Some(std::mem::replace(unsafe { &mut (*self.table().add(at).as_ptr()).value }, value)))
+                // SAFETY: the slot is inside the table and holds an entry, and this map is borrowed exclusively.
+                let place = unsafe { &mut (*self.table().add(at).as_ptr()).value };
+                Ok(Some(std::mem::replace(place, value)))
             }
             Err(at) => {
                 // SAFETY: the slot is inside the table.

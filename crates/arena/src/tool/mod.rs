@@ -39,7 +39,7 @@ pub enum ToolError {
     NoSuchSnapshot(String),
     /// The arena could not be made or mapped.
     #[error(transparent)]
-    Arena(#[from] ArenaError),
+    Arena(ArenaError),
     /// The new arena could not be made.
     #[error(transparent)]
     Create(#[from] CreateError),
@@ -67,6 +67,17 @@ pub enum ToolError {
     /// The root's value is no noun.
     #[error("root {0:?} holds no noun; export the whole arena instead")]
     NotANoun(String),
+}
+
+impl From<ArenaError> for ToolError {
+    fn from(error: ArenaError) -> Self {
+        match error {
+            // Whoever calls knows the path.
+            ArenaError::File { source, .. } => ToolError::File(source),
+            ArenaError::Open(error) => ToolError::Open(error),
+            error => ToolError::Arena(error),
+        }
+    }
 }
 
 /// What [`collect`] did.

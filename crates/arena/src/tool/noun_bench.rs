@@ -34,7 +34,6 @@ pub fn bench_nouns(directory: &Path, options: BenchOptions, report: Report<'_>) 
     small_objects(&mut arena, report)?;
     let mut nouns = Nouns::new(&mut arena);
     jam_and_cue(&mut nouns, report)?;
-    drop(nouns);
     collection(&mut arena, options.live, report)
 }
 
@@ -98,7 +97,7 @@ fn small_objects(arena: &mut Arena, report: Report<'_>) -> Result<(), BenchError
             for (size, _) in &plan {
                 let object = arena.allocate(sizes[*size])?;
                 // SAFETY: the object was just allocated with at least 16 bytes.
-                unsafe { object.cast::<u64>().write(1) };
+                unsafe { object.write(1) };
                 live.push(object);
             }
             for (object, (size, _)) in live.drain(..).zip(&plan) {
@@ -113,7 +112,7 @@ fn small_objects(arena: &mut Arena, report: Report<'_>) -> Result<(), BenchError
                 let object = unsafe { Rival.alloc(sizes[*size]) };
                 assert!(!object.is_null(), "no memory");
                 // SAFETY: the object was just allocated with at least 16 bytes.
-                unsafe { object.cast::<u64>().write(1) };
+                unsafe { object.write(1) };
                 others.push(object);
             }
             for (object, (size, _)) in others.drain(..).zip(&plan) {
@@ -165,7 +164,7 @@ fn window(arena: &mut Arena, sizes: &[Layout], plan: &[(usize, usize)]) -> Resul
                 unsafe { arena.free(object, sizes[old]) };
                 let object = arena.allocate(sizes[*size])?;
                 // SAFETY: the object was just allocated with at least 16 bytes.
-                unsafe { object.cast::<u64>().write(1) };
+                unsafe { object.write(1) };
                 ours[*place] = (object, *size);
             }
             Ok(())
@@ -180,7 +179,7 @@ fn window(arena: &mut Arena, sizes: &[Layout], plan: &[(usize, usize)]) -> Resul
                 };
                 assert!(!object.is_null(), "no memory");
                 // SAFETY: the object was just allocated with at least 16 bytes.
-                unsafe { object.cast::<u64>().write(1) };
+                unsafe { object.write(1) };
                 theirs[*place] = (object, *size);
             }
         },
@@ -288,7 +287,6 @@ fn collection(arena: &mut Arena, bytes: usize, report: Report<'_>) -> Result<(),
         black_box(nouns.cell(leaf, Noun::ZERO)?);
         root = nouns.cell(leaf, root)?;
     }
-    drop(nouns);
     arena.set_root("state", root.word());
     arena.commit(0, 0)?;
     let (mut steps, mut commits) = (Vec::new(), Vec::new());
@@ -298,7 +296,6 @@ fn collection(arena: &mut Arena, bytes: usize, report: Report<'_>) -> Result<(),
         let started = ProcessorTime::now();
         let progress = nouns.collect_step(Duration::from_millis(1), &[]);
         steps.push(started.elapsed());
-        drop(nouns);
         if let Collection::Done(done) = progress {
             break done;
         }
