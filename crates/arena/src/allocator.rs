@@ -4,7 +4,8 @@
 //! The heap is cut into granules of 64 KiB, each with a 16-byte descriptor in a table at the heap's
 //! start. A small object (up to 8 KiB) lies in a span, a granule of one size class, whose free
 //! objects are linked through themselves; a larger one takes whole granules. Addresses are cheap:
-//! a page that is never touched costs neither memory nor file, so large objects are rounded up.
+//! a page that is never touched costs neither memory nor file, so large objects are rounded up. Nouns have spans
+//! of their own (`noun::spans`), since they are found and freed by a collector.
 //!
 //! Not for several threads: whoever owns the arena allocates.
 
@@ -13,9 +14,9 @@ use std::alloc::Layout;
 /// Bytes in a granule.
 pub(crate) const GRANULE: usize = 64 << 10;
 /// Bytes of the largest small object.
-const SMALL_MAX: usize = 8 << 10;
+pub(crate) const SMALL_MAX: usize = 8 << 10;
 /// First words of the heap.
-const MAGIC: u64 = 0x3150_4145_4859_4e42;
+const MAGIC: u64 = 0x3250_4145_4859_4e42;
 /// Alignment of every object; also the smallest size.
 const UNIT: usize = 16;
 /// Bytes at the start of a span that its header takes.
@@ -23,10 +24,10 @@ const SPAN_HEADER: usize = 64;
 const BINS: usize = 32;
 
 /// Size classes: four to a power of two above 128 bytes, every 16 bytes below.
-const CLASS_COUNT: usize = 8 + 24;
-static CLASS_SIZES: [u32; CLASS_COUNT] = class_sizes();
+pub(crate) const CLASS_COUNT: usize = 8 + 24;
+pub(crate) static CLASS_SIZES: [u32; CLASS_COUNT] = class_sizes();
 
-const fn class_sizes() -> [u32; CLASS_COUNT] {
+pub(crate) const fn class_sizes() -> [u32; CLASS_COUNT] {
     let mut sizes = [0; CLASS_COUNT];
     let mut at = 0;
     while at < 8 {
@@ -43,7 +44,7 @@ const fn class_sizes() -> [u32; CLASS_COUNT] {
 }
 
 /// The class whose objects have at least `size` bytes (at most `SMALL_MAX`).
-fn class_of(size: usize) -> usize {
+pub(crate) fn class_of(size: usize) -> usize {
     if size <= 128 {
         return size.div_ceil(16).max(1) - 1;
     }
@@ -53,7 +54,7 @@ fn class_of(size: usize) -> usize {
 
 /// The allocator's state at the heap's start.
 #[repr(C)]
-struct Header {
+pub(crate) struct Header {
     magic: u64,
     /// Granules handed out so far; those above were never used.
     frontier: u32,
@@ -65,15 +66,21 @@ struct Header {
     partial: [u32; CLASS_COUNT],
     /// Free runs of granules by the power of two of their length.
     bins: [u32; BINS],
+    /// For each class, the first span of nouns that has room; 0 is none.
+    pub(crate) noun_partial: [u32; CLASS_COUNT],
+    /// Bytes in nouns, rounded as `used`, which does not count them.
+    pub(crate) noun_used: u64,
+    /// What `noun_used` was when the last collection ended.
+    pub(crate) noun_survived: u64,
 }
 
 /// What a granule is used for.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
-struct Granule {
-    kind: u32,
+pub(crate) struct Granule {
+    pub(crate) kind: u32,
     /// Granules in the run, at its first and last granule.
-    length: u32,
+    pub(crate) length: u32,
     next: u32,
     previous: u32,
 }
@@ -82,6 +89,12 @@ const UNUSED: u32 = 0;
 const FREE: u32 = 1;
 const SPAN: u32 = 2;
 const LARGE: u32 = 3;
+/// A span of nouns. No other granule's descriptor has this kind, nor the next, even inside a run.
+pub(crate) const NOUN_SPAN: u32 = 4;
+/// The first granule of one noun that is larger than `SMALL_MAX`.
+pub(crate) const NOUN_LARGE: u32 = 5;
+/// The last granule of one.
+pub(crate) const NOUN_TAIL: u32 = 6;
 
 /// The start of a span.
 #[repr(C)]
@@ -102,9 +115,13 @@ struct Span {
 /// A heap's allocator. Holds addresses only; the memory must outlive it.
 #[derive(Debug)]
 pub(crate) struct Allocator {
-    base: usize,
-    first: u32,
+    pub(crate) base: usize,
+    pub(crate) first: u32,
 }
+
+/// The heap was laid out by another version, or is not a heap at all.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ForeignHeap;
 
 /// Something the owner of the memory must do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,26 +141,32 @@ impl Allocator {
     /// # Safety
     /// `length` bytes at `base` are readable and writable, by this allocator alone, for as long as it lives, and
     /// are zero or hold what an allocator left there.
-    pub(crate) unsafe fn attach(base: usize, length: usize) -> Self {
+    pub(crate) unsafe fn attach(base: usize, length: usize) -> Result<Self, ForeignHeap> {
         let granules = length / GRANULE;
         let first = (table_bytes(granules) / GRANULE) as u32;
         let allocator = Self { base, first };
         let header = allocator.header();
         // SAFETY: `header` points into the memory that the caller vouches for.
         unsafe {
-            if (*header).magic != MAGIC {
-                (*header).magic = MAGIC;
-                (*header).frontier = first;
-                (*header).granules = granules as u32;
+            match (*header).magic {
+                0 => {
+                    (*header).magic = MAGIC;
+                    (*header).frontier = first;
+                    (*header).granules = granules as u32;
+                }
+                MAGIC if (*header).granules == granules as u32 => {}
+                _ => return Err(ForeignHeap),
             }
         }
-        allocator
+        Ok(allocator)
     }
 
-    fn header(&self) -> *mut Header {
+    #[inline]
+    pub(crate) fn header(&self) -> *mut Header {
         std::ptr::with_exposed_provenance_mut(self.base)
     }
-    fn granule(&self, number: u32) -> *mut Granule {
+    #[inline]
+    pub(crate) fn granule(&self, number: u32) -> *mut Granule {
         let offset = size_of::<Header>() + number as usize * size_of::<Granule>();
         std::ptr::with_exposed_provenance_mut(self.base + offset)
     }
@@ -151,7 +174,19 @@ impl Allocator {
         std::ptr::with_exposed_provenance_mut(self.base + number as usize * GRANULE)
     }
 
-    /// Bytes in use by objects.
+    /// Granules that were ever handed out end here.
+    #[inline]
+    pub(crate) fn frontier(&self) -> u32 {
+        // SAFETY: the header is valid since `attach`.
+        unsafe { (*self.header()).frontier }
+    }
+
+    /// The addresses between which everything lies.
+    pub(crate) fn reach(&self) -> (usize, usize) {
+        (self.base, self.base + self.frontier() as usize * GRANULE)
+    }
+
+    /// Bytes in use by objects, nouns apart.
     pub(crate) fn used(&self) -> u64 {
         // SAFETY: the header is valid since `attach`.
         unsafe { (*self.header()).used }
@@ -325,7 +360,12 @@ impl Allocator {
         }
     }
 
-    fn allocate_run(&mut self, count: u32, kind: u32, fresh: &mut dyn FnMut(Fresh)) -> Option<u32> {
+    pub(crate) fn allocate_run(
+        &mut self,
+        count: u32,
+        kind: u32,
+        fresh: &mut dyn FnMut(Fresh),
+    ) -> Option<u32> {
         // SAFETY: the header and the table are valid since `attach`; numbers on the bins' lists are free runs.
         unsafe {
             let header = self.header();
@@ -374,7 +414,7 @@ impl Allocator {
         }
     }
 
-    fn free_run(&mut self, mut number: u32, mut count: u32) {
+    pub(crate) fn free_run(&mut self, mut number: u32, mut count: u32) {
         // SAFETY: neighbours below the frontier have valid descriptors, and a free one is on its bin's list.
         unsafe {
             if number > self.first {
@@ -448,7 +488,7 @@ mod tests {
     fn objects_are_disjoint() {
         let mapping = Mapping::reserve(0x6300_0000_0000, 64 << 20).unwrap();
         // SAFETY: the mapping is fresh and used by nothing else in this test.
-        let mut allocator = unsafe { Allocator::attach(mapping.base(), mapping.length()) };
+        let mut allocator = unsafe { Allocator::attach(mapping.base(), mapping.length()) }.unwrap();
         let mut live: Vec<(usize, Layout, u8)> = Vec::new();
         let mut seed = 1_u64;
         let mut next = |bound: u64| {

@@ -14,10 +14,14 @@ use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex};
 
-use crate::allocator::{Allocator, Fresh};
+use banyan_sys::scratch_stack::Shield;
+
+use crate::allocator::{Allocator, ForeignHeap, Fresh};
+use crate::collections::TYPED;
 use crate::committer::{Capture, Committer, Outcome, copy_pages, lock};
 use crate::disk::{BLOCK_SIZE, Block, Disk, FileDisk, FileDiskError};
 use crate::heap::{HeapMemory, PagerStatistics, Tracking};
+use crate::noun::{Cycle, Scratch, Slot};
 use crate::store::{
     CommitError, CommitRequest, CreateError, Identity, OpenError, Position, ReadError, RecoveryReport, Roots,
     SnapshotHandle, SnapshotInfo, SnapshotOperation, Store, StoreOptions, roots_fit,
@@ -107,6 +111,11 @@ pub enum ArenaError {
     /// The heap's memory could not be had.
     #[error("the heap's memory could not be reserved")]
     Memory(#[source] std::io::Error),
+    /// The pages are whole, but another version of the allocator laid the heap out.
+    #[error(
+        "the heap in this arena was laid out by another version; export it with that version and import it here"
+    )]
+    ForeignHeap,
     /// A page could not be loaded.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -129,6 +138,9 @@ pub enum RollbackError {
     /// A deferred commit had failed.
     #[error(transparent)]
     Commit(#[from] CommitError),
+    /// The heap that was read back is not one.
+    #[error("the last commit holds no heap of this version; drop the arena and open it again")]
+    ForeignHeap,
 }
 
 /// No room in the reservation.
@@ -155,6 +167,9 @@ pub struct Arena<D: Disk = FileDisk> {
     /// Pages given back since the last commit, which are zero now.
     discarded: BTreeSet<u32>,
     recovery: RecoveryReport,
+    /// The collection of nouns that is under way. It is in no file: a crash ends it.
+    pub(crate) cycle: Option<Box<Cycle>>,
+    pub(crate) scratch: Option<Box<Scratch>>,
     /// Raw addresses are handed out: keeps the type off several threads at once.
     not_sync: PhantomData<std::cell::Cell<()>>,
 }
@@ -262,6 +277,7 @@ impl<D: Disk> Arena<D> {
         memory.populate(0, 1);
         // SAFETY: the memory is this arena's alone, lives as long as it, and is zero or was committed by an allocator.
         let allocator = unsafe { Allocator::attach(memory.base(), memory.length()) };
+        let allocator = allocator.map_err(|ForeignHeap| ArenaError::ForeignHeap)?;
         for fresh in allocator.extent() {
             if lazy {
                 memory.serve_below(fresh.offset + fresh.length).map_err(ArenaError::Memory)?;
@@ -273,7 +289,19 @@ impl<D: Disk> Arena<D> {
         let (discarded, not_sync) = (BTreeSet::new(), PhantomData);
         let store = Arc::new(Mutex::new(store));
         let committer = Committer::new(Arc::clone(&store));
-        Ok(Self { committer, memory, store, position, allocator, roots, discarded, recovery, not_sync })
+        Ok(Self {
+            committer,
+            memory,
+            store,
+            position,
+            allocator,
+            roots,
+            discarded,
+            recovery,
+            cycle: None,
+            scratch: None,
+            not_sync,
+        })
     }
 
     /// The last commit that is known to be durable: its number, epoch, event and roots.
@@ -331,12 +359,22 @@ impl<D: Disk> Arena<D> {
     }
 
     /// Sets a named root; durable with the next commit, undone by a rollback.
+    ///
+    /// # Panics
+    /// If the name begins with U+0001, as those of collections do inside.
     pub fn set_root(&mut self, name: &str, value: u64) {
+        assert!(!name.starts_with(TYPED), "root {name:?} belongs to a collection");
+        self.set_any_root(name, value);
+    }
+
+    pub(crate) fn set_any_root(&mut self, name: &str, value: u64) {
+        let _shield = Shield::new();
         self.roots.insert(name.to_owned(), value);
     }
 
     /// Forgets a named root.
     pub fn remove_root(&mut self, name: &str) {
+        let _shield = Shield::new();
         self.roots.remove(name);
     }
 
@@ -348,10 +386,35 @@ impl<D: Disk> Arena<D> {
     pub fn allocate(&mut self, layout: Layout) -> Result<NonNull<u8>, AllocateError> {
         let memory = &mut self.memory;
         let address = self.allocator.allocate(layout, &mut |Fresh { offset, length }| {
+            // What lies outside of the heap is not undone if an event is stopped here.
+            let _shield = Shield::new();
             memory.populate(offset, length);
         });
         let pointer = address.and_then(|at| NonNull::new(std::ptr::with_exposed_provenance_mut(at)));
         pointer.ok_or(AllocateError { size: layout.size(), alignment: layout.align() })
+    }
+
+    /// Memory for a noun, and where it lies for the collector. Nouns are never freed by hand.
+    #[inline]
+    pub(crate) fn allocate_noun(&mut self, size: usize) -> Result<(NonNull<u8>, Slot), AllocateError> {
+        let memory = &mut self.memory;
+        let found = self.allocator.allocate_noun(size, &mut |Fresh { offset, length }| {
+            let _shield = Shield::new();
+            memory.populate(offset, length);
+        });
+        let (address, slot) = found.ok_or(AllocateError { size, alignment: 16 })?;
+        let pointer = NonNull::new(std::ptr::with_exposed_provenance_mut(address));
+        Ok((pointer.ok_or(AllocateError { size, alignment: 16 })?, slot))
+    }
+
+    pub(crate) fn allocator(&self) -> &Allocator {
+        &self.allocator
+    }
+    pub(crate) fn allocator_mut(&mut self) -> &mut Allocator {
+        &mut self.allocator
+    }
+    pub(crate) fn roots(&self) -> &Roots {
+        &self.roots
     }
 
     /// Gives an object's memory back.
@@ -362,11 +425,20 @@ impl<D: Disk> Arena<D> {
     pub unsafe fn free(&mut self, pointer: NonNull<u8>, layout: Layout) {
         // SAFETY: as the caller promises.
         let freed = unsafe { self.allocator.free(pointer.as_ptr() as usize, layout) };
-        let Some(Fresh { offset, length }) = freed.filter(|fresh| fresh.length >= DISCARD_MIN) else {
-            return;
-        };
+        if let Some(freed) = freed.filter(|fresh| fresh.length >= DISCARD_MIN) {
+            // SAFETY: the object is free, so nobody refers to its pages.
+            unsafe { self.discard(freed) };
+        }
+    }
+
+    /// Gives the pages of free memory back; they are zero in the next commit.
+    ///
+    /// # Safety
+    /// Nobody refers to the range, which is whole pages.
+    pub(crate) unsafe fn discard(&mut self, Fresh { offset, length }: Fresh) {
+        let _shield = Shield::new();
         let (page, count) = ((offset / BLOCK_SIZE) as u32, length / BLOCK_SIZE);
-        // SAFETY: the object is free, so nobody refers to its pages.
+        // SAFETY: as the caller promises.
         if unsafe { self.memory.discard(page, count) }.is_ok() {
             self.discarded.extend(page..page + count as u32);
         }
@@ -567,7 +639,9 @@ impl<D: Disk> Arena<D> {
         // What was just restored is clean.
         self.take_dirty().map_err(RollbackError::Memory)?;
         // SAFETY: as in `over`: the memory is what a commit held, or zero if there was none.
-        self.allocator = unsafe { Allocator::attach(self.memory.base(), self.memory.length()) };
+        let attached = unsafe { Allocator::attach(self.memory.base(), self.memory.length()) };
+        self.allocator = attached.map_err(|ForeignHeap| RollbackError::ForeignHeap)?;
+        self.abandon_collection_since(self.position().transaction);
         Ok(())
     }
 

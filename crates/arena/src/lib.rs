@@ -9,22 +9,24 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use banyan_arena::{Arena, ArenaOptions};
 //! let mut arena = Arena::open_or_create("counter.arena".as_ref(), ArenaOptions::default())?;
-//! let restarts = arena.root("restarts").unwrap_or(0) + 1;
-//! arena.set_root("restarts", restarts);
-//! arena.commit(0, restarts)?;
-//! println!("started {restarts} times");
+//! *arena.boxed("restarts", || 0_u64)? += 1;
+//! arena.commit(0, 0)?;
+//! println!("started {} times", *arena.boxed("restarts", || 0_u64)?);
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! Layers, each usable alone: [`disk`] (durable bytes), [`store`] (versions of numbered pages), the heap.
+//! Layers, each usable alone: [`disk`] (durable bytes), [`store`] (versions of numbered pages), the heap,
+//! and on it [`collections`], [`noun`]s, and a [`machine`] that runs events.
 //! The layout of the file is described to the byte in `docs/formats/arena.md`.
 
 mod allocator;
 mod arena;
+pub mod collections;
 mod committer;
 pub mod disk;
 mod heap;
+pub mod machine;
 pub mod noun;
 mod reader;
 pub mod snapshot;

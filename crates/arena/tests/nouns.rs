@@ -5,7 +5,8 @@
 use std::sync::Arc;
 
 use banyan_arena::disk::MemoryDisk;
-use banyan_arena::noun::{CueError, Noun, Nouns};
+use banyan_arena::noun;
+use banyan_arena::noun::{CueError, FromNoun, Noun, Nouns, ToNoun};
 use banyan_arena::store::Identity;
 use banyan_arena::{Arena, ArenaOptions};
 use proptest::prelude::*;
@@ -97,6 +98,125 @@ fn paths_and_addresses() {
 }
 
 #[test]
+fn the_macro_builds_what_it_says() {
+    let mut arena = arena(7);
+    let mut nouns = Nouns::new(&mut arena);
+    let x = 40_u64;
+    let noun = noun!(&mut nouns, [1 [2 "three"] (x + 2) ~]).unwrap();
+    let [one, two, forty_two] = [1, 2, 42].map(Noun::small);
+    let three = nouns.atom_of_bytes(b"three").unwrap();
+    let pair = nouns.tuple(&[two, three]).unwrap();
+    let expected = nouns.tuple(&[one, pair, forty_two, Noun::ZERO]).unwrap();
+    assert!(nouns.equal(noun, expected));
+    let atom = noun!(&mut nouns, 7).unwrap();
+    assert_eq!(atom, Noun::small(7));
+    let shared = noun!(&mut nouns, [[1 2] [1 2] 1 2]).unwrap();
+    assert_eq!(hex(&nouns.jam(shared)), "c5c8262701");
+}
+
+fn there_and_back<T: ToNoun + FromNoun + PartialEq + std::fmt::Debug>(
+    nouns: &mut Nouns<'_, Arc<MemoryDisk>>,
+    value: T,
+) {
+    let noun = value.to_noun(nouns).unwrap();
+    assert_eq!(T::from_noun(nouns, noun), Some(value));
+}
+
+#[test]
+fn rust_values_come_back() {
+    let mut arena = arena(8);
+    let mut nouns = Nouns::new(&mut arena);
+    there_and_back(&mut nouns, 0_u8);
+    there_and_back(&mut nouns, u64::MAX);
+    there_and_back(&mut nouns, (1_u64 << 63) - 1);
+    there_and_back(&mut nouns, 1_u64 << 63);
+    there_and_back(&mut nouns, u128::MAX);
+    there_and_back(&mut nouns, "a text that is no direct atom".to_owned());
+    there_and_back(&mut nouns, String::new());
+    there_and_back(&mut nouns, [true, false].to_vec());
+    there_and_back(&mut nouns, (1_u32, "two".to_owned(), vec![3_u64; 3]));
+    there_and_back(&mut nouns, vec![Some(0_u8), None, Some(2)]);
+    let deep: Vec<u32> = (0..1_000_000).collect();
+    there_and_back(&mut nouns, deep);
+    // Wrong shapes are refused, not cut.
+    let noun = noun!(&mut nouns, [256 0]).unwrap();
+    assert_eq!(u8::from_noun(&nouns, noun), None);
+    assert_eq!(Vec::<u8>::from_noun(&nouns, noun), None);
+    assert_eq!(Vec::<u16>::from_noun(&nouns, noun), Some(vec![256]));
+    assert_eq!(bool::from_noun(&nouns, Noun::small(2)), None);
+    assert_eq!(<(u8, u8, u8)>::from_noun(&nouns, noun), None);
+    let not_text = nouns.atom_of_bytes(&[0xff, 0xfe]).unwrap();
+    assert_eq!(String::from_noun(&nouns, not_text), None);
+}
+
+/// Deep to the left and to the right: nothing here recurses, so the thread's stack does not matter.
+#[test]
+fn depth_needs_no_stack() {
+    let work = || {
+        let mut arena = arena(9);
+        let mut nouns = Nouns::new(&mut arena);
+        for left in [false, true] {
+            let mut build = || {
+                (0..300_000).fold(Noun::small(1), |noun, at| {
+                    let leaf = Noun::small(at % 100);
+                    if left { nouns.cell(noun, leaf) } else { nouns.cell(leaf, noun) }.unwrap()
+                })
+            };
+            let (one, other) = (build(), build());
+            assert_eq!(nouns.mug(one), nouns.mug(other));
+            assert!(nouns.equal(one, other));
+            let jammed = nouns.jam(one);
+            let cued = nouns.cue(&jammed).unwrap();
+            assert!(nouns.equal(cued, one));
+            let report = nouns.collect_all(&[one]);
+            assert_eq!(report.reached, 300_000);
+        }
+    };
+    std::thread::Builder::new().stack_size(64 << 10).spawn(work).unwrap().join().unwrap();
+}
+
+/// A number of one, two or many words in every place of the reader's word, and references across them.
+#[test]
+fn numbers_of_every_length_come_back() {
+    let mut arena = arena(10);
+    let mut nouns = Nouns::new(&mut arena);
+    let mut parts = Vec::new();
+    for bits in 0..400_usize {
+        let mut bytes = vec![0xa5_u8; bits / 8 + 1];
+        let last = bytes.len() - 1;
+        bytes[last] = (1 << (bits % 8)) | (bytes[last] & ((1 << (bits % 8)) - 1));
+        let atom = nouns.atom_of_bytes(&bytes).unwrap();
+        parts.extend([atom, Noun::small(bits as u32), atom]);
+    }
+    let list = nouns.list(&parts).unwrap();
+    let jammed = nouns.jam(list);
+    let cued = nouns.cue(&jammed).unwrap();
+    assert!(nouns.equal(cued, list));
+    // Cut anywhere, it is refused, with no harm.
+    for end in 0..jammed.len() {
+        assert!(nouns.cue(&jammed[..end]).is_err());
+    }
+}
+
+/// Memory is bounded by the input's length, whatever the input says.
+#[test]
+fn bombs_are_bounded() {
+    let mut arena = arena(11);
+    let mut nouns = Nouns::new(&mut arena);
+    // An atom that claims 2^40 bits.
+    let mut claim = vec![0_u8; 64];
+    claim[5] = 0x04;
+    assert!(matches!(nouns.cue(&claim), Err(CueError::Length(_))));
+    // As many cells as there can be: [0 0] in every four bits and a bit, and cells that are never closed.
+    for pattern in [0b0010_1001_u8, 0b1010_0101, 0b0101_0101, 0b1001_0010, 0xff, 0x11] {
+        let input = vec![pattern; 100_000];
+        let before = nouns.used();
+        let _ = nouns.cue(&input);
+        assert!(nouns.used() - before <= 64 * 100_000 + (1 << 16), "{pattern:#b}");
+    }
+}
+
+#[test]
 fn hostile_input_is_refused() {
     let mut arena = arena(5);
     let mut nouns = Nouns::new(&mut arena);
@@ -110,6 +230,35 @@ fn hostile_input_is_refused() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Sound jams with a few bytes changed reach further into the reader than random bytes do.
+    #[test]
+    fn mutated_jams_never_panic(
+        values in proptest::collection::vec((any::<u64>(), ".{0,9}", 0_usize..50), 1..100),
+        changes in proptest::collection::vec((any::<usize>(), any::<u8>()), 1..40),
+    ) {
+        let mut arena = arena(12);
+        let mut nouns = Nouns::new(&mut arena);
+        let mut parts = vec![Noun::ZERO];
+        for (number, text, before) in &values {
+            let pair = (*number, text.clone()).to_noun(&mut nouns).unwrap();
+            let shared = parts[parts.len().saturating_sub(1 + before)];
+            parts.push(nouns.cell(pair, shared).unwrap());
+        }
+        let list = nouns.list(&parts).unwrap();
+        let mut jammed = nouns.jam(list);
+        let cued = nouns.cue(&jammed).unwrap();
+        prop_assert!(nouns.equal(cued, list));
+        for (at, value) in changes {
+            let at = at % jammed.len();
+            jammed[at] = value;
+            if let Ok(noun) = nouns.cue(&jammed) {
+                let again = nouns.jam(noun);
+                let back = nouns.cue(&again).unwrap();
+                prop_assert!(nouns.equal(back, noun));
+            }
+        }
+    }
 
     #[test]
     fn cue_never_panics(inputs in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..200), 50)) {

@@ -4,6 +4,7 @@
 //! program that cannot be executed, 127 one that is not found, anything else the program's own.
 #![forbid(unsafe_code)]
 
+mod arena;
 mod bench;
 mod demo;
 mod doctor;
@@ -45,6 +46,9 @@ enum Command {
     /// The programs that `bench` runs
     #[command(hide = true)]
     BenchProgram(bench::ProgramArguments),
+    /// Commands about arenas, files that hold a persistent heap
+    #[command(subcommand)]
+    Arena(arena::ArenaCommand),
     /// Commands about node daemons
     #[command(subcommand)]
     Node(node::NodeCommand),
@@ -76,6 +80,7 @@ fn main() -> ExitCode {
         Command::Doctor(arguments) => doctor::doctor(&arguments),
         Command::Bench(arguments) => bench::bench(&arguments),
         Command::BenchProgram(arguments) => bench::bench_program(&arguments),
+        Command::Arena(command) => arena::arena(&command),
         Command::Node(command) => node::node(&command),
         Command::Completions { shell } => Ok(completions(shell)),
     };

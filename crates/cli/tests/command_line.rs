@@ -21,12 +21,22 @@ fn text(bytes: Vec<u8>) -> String {
 
 #[test]
 fn help_is_what_was_agreed() {
-    let pages: [(&str, &[&str]); 8] = [
+    let pages: [(&str, &[&str]); 18] = [
         ("banyan", &["--help"]),
         ("run", &["run", "--help"]),
         ("demo", &["demo", "--help"]),
         ("doctor", &["doctor", "--help"]),
         ("bench", &["bench", "--help"]),
+        ("arena", &["arena", "--help"]),
+        ("arena-create", &["arena", "create", "--help"]),
+        ("arena-info", &["arena", "info", "--help"]),
+        ("arena-verify", &["arena", "verify", "--help"]),
+        ("arena-snapshots", &["arena", "snapshots", "--help"]),
+        ("arena-diff", &["arena", "diff", "--help"]),
+        ("arena-export", &["arena", "export", "--help"]),
+        ("arena-import", &["arena", "import", "--help"]),
+        ("arena-gc", &["arena", "gc", "--help"]),
+        ("arena-bench", &["arena", "bench", "--help"]),
         ("node", &["node", "--help"]),
         ("node-run", &["node", "run", "--help"]),
         ("completions", &["completions", "--help"]),

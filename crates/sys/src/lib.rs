@@ -24,6 +24,8 @@ pub mod raw;
 pub mod sandbox;
 #[cfg(feature = "std")]
 pub mod scheduling;
+#[cfg(feature = "std")]
+pub mod scratch_stack;
 pub mod signal_frame;
 pub mod userfaultfd;
 #[cfg(feature = "std")]

@@ -4,16 +4,24 @@
 //! its kind in the two highest bits. Cells cache their hash ([`Nouns::mug`]) and are unified when found
 //! equal, by plain writes: the pages are dirty then, and nothing more is needed.
 //!
-//! No noun is ever freed here: there is no collector yet. Everything walks with its own stack, so depth
-//! is bounded by memory and never by the thread's stack. A noun that is kept over a rollback, or used
-//! with another arena, gives wrong answers or a panic, never an access outside the heap.
+//! Nouns are never freed by hand: [`Nouns::collect`] frees those that no root leads to, a little at a time.
+//! Everything walks with its own stack, so depth is bounded by memory and never by the thread's stack. A noun that
+//! is kept over a rollback or a collection against the rules, or used with another arena, gives wrong answers or a
+//! panic, never an access to anything but nouns: they lie in spans of their own, and each address is checked.
 
+mod collect;
+mod convert;
+mod huge;
 mod jam;
 mod mug;
+mod spans;
 
-use std::alloc::Layout;
-
+pub(crate) use self::collect::Cycle;
+pub use self::collect::{Collection, CollectionReport};
+pub use self::convert::{FromNoun, ToNoun};
 pub use self::jam::CueError;
+pub(crate) use self::jam::Scratch;
+pub(crate) use self::spans::Slot;
 use crate::arena::{AllocateError, Arena};
 use crate::disk::Disk;
 
@@ -22,6 +30,7 @@ const KIND_ATOM: u64 = 2;
 const KIND_CELL: u64 = 3;
 const ADDRESS: u64 = (1 << KIND_SHIFT) - 1;
 const DIRECT_MAX: u64 = (1 << 63) - 1;
+const FOREIGN: &str = "a noun of another arena, or from before a rollback or a collection";
 
 /// An atom or a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -55,10 +64,12 @@ impl Noun {
 
     /// Whether it is a cell.
     #[must_use]
+    #[inline]
     pub fn is_cell(self) -> bool {
         self.0 >> KIND_SHIFT == KIND_CELL
     }
 
+    #[inline]
     fn is_direct(self) -> bool {
         self.0 <= DIRECT_MAX
     }
@@ -89,6 +100,15 @@ impl<'a, D: Disk> Nouns<'a, D> {
     /// Works on the nouns of an arena until the arena is wanted for something else.
     pub fn new(arena: &'a mut Arena<D>) -> Self {
         Self { arena }
+    }
+
+    /// The noun that a root's word stands for; `None` if the word is none, as far as that can be seen: a number below
+    /// 2^63 always is one.
+    #[must_use]
+    pub fn noun_of_word(&self, word: u64) -> Option<Noun> {
+        let noun = Noun(word);
+        let is_one = noun.is_direct() || self.arena.allocator().slot_at((word & ADDRESS) as usize).is_some();
+        is_one.then_some(noun)
     }
 
     /// An atom of one word.
@@ -128,13 +148,15 @@ impl<'a, D: Disk> Nouns<'a, D> {
             _ => {}
         }
         let error = AllocateError { size: usize::MAX, alignment: 8 };
-        let layout = Layout::array::<u64>(2 + words.len()).map_err(|_| error)?;
-        let place = self.arena.allocate(layout)?.cast::<AtomHeader>().as_ptr();
+        let size = words.len().checked_mul(8).and_then(|bytes| bytes.checked_add(size_of::<AtomHeader>()));
+        let (place, slot) = self.arena.allocate_noun(size.ok_or(error)?)?;
+        let place = place.cast::<AtomHeader>().as_ptr();
         // SAFETY: the object was just allocated with room for the header and the words, and is aligned to 16.
         unsafe {
             place.write(AtomHeader { mug: 0, reserved: 0, words: words.len() as u64 });
             std::ptr::copy_nonoverlapping(words.as_ptr(), place.add(1).cast::<u64>(), words.len());
         }
+        self.arena.noun_is_new(slot);
         Ok(Noun(KIND_ATOM << KIND_SHIFT | place as u64))
     }
 
@@ -142,10 +164,13 @@ impl<'a, D: Disk> Nouns<'a, D> {
     ///
     /// # Errors
     /// [`AllocateError`] if the arena is full.
+    #[inline]
     pub fn cell(&mut self, head: Noun, tail: Noun) -> Result<Noun, AllocateError> {
-        let place = self.arena.allocate(Layout::new::<Cell>())?.cast::<Cell>().as_ptr();
-        // SAFETY: the object was just allocated with this layout.
+        let (place, slot) = self.arena.allocate_noun(size_of::<Cell>())?;
+        let place = place.cast::<Cell>().as_ptr();
+        // SAFETY: the object was just allocated with this size, and is aligned to 16.
         unsafe { place.write(Cell { mug: 0, reserved: 0, head, tail }) };
+        self.arena.noun_is_new(slot);
         Ok(Noun(KIND_CELL << KIND_SHIFT | place as u64))
     }
 
@@ -180,6 +205,7 @@ impl<'a, D: Disk> Nouns<'a, D> {
 
     /// Head and tail of a cell; `None` for an atom.
     #[must_use]
+    #[inline]
     pub fn split(&self, noun: Noun) -> Option<(Noun, Noun)> {
         let cell = self.cell_place(noun)?;
         // SAFETY: the place is inside the heap, see `cell_place`, and nobody writes while `self` is borrowed.
@@ -237,21 +263,27 @@ impl<'a, D: Disk> Nouns<'a, D> {
         unsafe {
             let count = usize::try_from((*place).words).ok()?;
             let first: *const u64 = place.add(1).cast();
-            let last = (first as usize).checked_add(count.checked_mul(8)?)?.checked_sub(1)?;
-            assert!(
-                self.arena.in_arena(last as *const u8),
-                "a noun of another arena or from before a rollback"
-            );
+            let bytes = count.checked_mul(8)?.checked_add(size_of::<AtomHeader>())?;
+            assert!(self.arena.allocator().is_noun_room(place as usize, bytes), "{FOREIGN}");
             Some(use_words(std::slice::from_raw_parts(first, count)))
         }
     }
 
+    #[inline]
     fn place<T>(&self, noun: Noun) -> *mut T {
         let address = (noun.0 & ADDRESS) as usize;
-        let last = address + size_of::<T>() - 1;
-        let inside = self.arena.in_arena(address as *const u8) && self.arena.in_arena(last as *const u8);
-        assert!(inside && address.is_multiple_of(16), "a noun of another arena or from before a rollback");
+        assert!(self.arena.allocator().holds_nouns(address, size_of::<T>()), "{FOREIGN}");
         std::ptr::with_exposed_provenance_mut(address)
+    }
+
+    /// Asks for a noun that will soon be looked at.
+    #[inline]
+    fn prefetch(&self, noun: Noun) {
+        if !noun.is_direct() {
+            let place: *const i8 = std::ptr::without_provenance((noun.0 & ADDRESS) as usize);
+            // SAFETY: a prefetch reads nothing and never faults, whatever the address.
+            unsafe { core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(place) };
+        }
     }
 
     #[inline]
@@ -295,12 +327,16 @@ impl<'a, D: Disk> Nouns<'a, D> {
                     if let (Some(from), Some(to)) = (self.cell_place(left), self.cell_place(right)) {
                         // SAFETY: both places are inside the heap, and `self` is borrowed for writing. The parts are
                         // equal by value: everything above this step on the stack has been compared.
+                        let (head, tail) = unsafe { ((*to).head, (*to).tail) };
+                        // SAFETY: as above.
                         unsafe {
-                            if (*to).head != (*from).head {
+                            if head != (*from).head {
                                 (*to).head = (*from).head;
+                                self.noun_is_replaced(head);
                             }
-                            if (*to).tail != (*from).tail {
+                            if tail != (*from).tail {
                                 (*to).tail = (*from).tail;
+                                self.noun_is_replaced(tail);
                             }
                         }
                     }

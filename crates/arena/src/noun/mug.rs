@@ -1,6 +1,8 @@
 //! The 31-bit hash of a noun: Murmur3 over an atom's bytes or over the hashes of a cell's two parts,
 //! kept in the object once computed.
 
+use zerocopy::IntoBytes;
+
 use super::{Noun, Nouns};
 use crate::disk::Disk;
 
@@ -44,17 +46,23 @@ fn hash_of_cell(head: u32, tail: u32) -> u32 {
 }
 
 fn hash_of_words(words: &[u64]) -> u32 {
-    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    // The bytes in memory are in the order that is hashed, since only little-endian machines are supported.
+    let bytes = words.as_bytes();
     let length = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     hash(&bytes[..length], ATOM_SEED, 0x7fff)
 }
 
 impl<D: Disk> Nouns<'_, D> {
     /// The noun's hash, below 2^31 and never 0.
+    #[inline]
     pub fn mug(&mut self, noun: Noun) -> u32 {
         if let Some(mug) = self.known_mug(noun) {
             return mug;
         }
+        self.find_mug(noun)
+    }
+
+    fn find_mug(&mut self, noun: Noun) -> u32 {
         let mut stack = vec![noun];
         while let Some(at) = stack.last().copied() {
             let Some((head, tail)) = self.split(at) else {
@@ -80,6 +88,7 @@ impl<D: Disk> Nouns<'_, D> {
     }
 
     /// The hash of an atom, or of a cell whose hash is kept.
+    #[inline]
     fn known_mug(&mut self, noun: Noun) -> Option<u32> {
         if let Some(place) = self.cell_place(noun) {
             // SAFETY: the place is inside the heap.

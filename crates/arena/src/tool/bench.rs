@@ -2,14 +2,13 @@
 //!
 //! Here are the rows and their order; `store_bench` measures the store, `rivals` has who it is compared with.
 
-use std::alloc::Layout;
 use std::path::Path;
 use std::time::Instant;
 
 use super::store_bench::{self, Pages};
 use crate::arena::{AllocateError, Arena, ArenaError, ArenaOptions};
 use crate::disk::{BLOCK_SIZE, FileDiskError};
-use crate::noun::{CueError, Noun, Nouns};
+use crate::noun::CueError;
 use crate::store::CommitError;
 
 /// What to measure.
@@ -19,11 +18,13 @@ pub struct BenchOptions {
     pub commits: usize,
     /// Bytes of heap that are resident for the stop time.
     pub resident: usize,
+    /// Bytes of nouns that live through a collection.
+    pub live: usize,
 }
 
 impl Default for BenchOptions {
     fn default() -> Self {
-        Self { commits: 200, resident: 256 << 20 }
+        Self { commits: 200, resident: 256 << 20, live: 1 << 30 }
     }
 }
 
@@ -116,7 +117,7 @@ pub fn bench(
     amplification(&mut arena, &mut pages, report)?;
     first_write(&mut arena, &mut pages, report)?;
     drop(arena);
-    nouns_and_small_objects(directory, report)
+    super::bench_nouns(directory, options, report)
 }
 
 /// Measures commits only, and draws them: an SVG of the median time against the pages that were dirty.
@@ -178,73 +179,5 @@ fn first_write(
     arena.commit(0, 0)?;
     let (name, unit, bar) = ("write.first", "us", "at most 1.2 us");
     report(BenchRow { name, value: best, unit, ratio: 0.0, bar, ok: best <= 1.2, detail: String::new() });
-    Ok(())
-}
-
-fn nouns_and_small_objects(directory: &Path, report: &mut dyn FnMut(BenchRow)) -> Result<(), BenchError> {
-    let mut arena = Arena::create(&directory.join("bench-nouns.arena"), ArenaOptions::default())?;
-    let layout = Layout::from_size_align(48, 16).map_err(std::io::Error::other)?;
-    const OBJECTS: usize = 1 << 20;
-    let mut live = Vec::with_capacity(OBJECTS);
-    // Once to touch the memory, then measured.
-    let mut value = f64::MAX;
-    for _ in 0..3 {
-        let started = Instant::now();
-        for _ in 0..OBJECTS {
-            live.push(arena.allocate(layout)?);
-        }
-        for object in live.drain(..) {
-            // SAFETY: each object was allocated just above with this layout.
-            unsafe { arena.free(object, layout) };
-        }
-        value = value.min(started.elapsed().as_secs_f64() * 1e9 / OBJECTS as f64);
-    }
-    let mut system = f64::MAX;
-    let mut boxes: Vec<Box<[u64; 6]>> = Vec::with_capacity(OBJECTS);
-    for _ in 0..3 {
-        let started = Instant::now();
-        for at in 0..OBJECTS {
-            boxes.push(Box::new(std::hint::black_box([at as u64; 6])));
-        }
-        boxes.clear();
-        system = system.min(started.elapsed().as_secs_f64() * 1e9 / OBJECTS as f64);
-    }
-    let ratio = system / value;
-    let detail = format!("the process's own allocator {system:.1} ns; mimalloc itself was not run");
-    let (unit, bar) = ("ns a pair", "at least 0.8 x mimalloc");
-    report(BenchRow { name: "alloc.small", value, unit, ratio, bar, ok: ratio >= 0.8, detail });
-
-    let mut nouns = Nouns::new(&mut arena);
-    let mut seed = 1_u64;
-    let mut pool: Vec<Noun> = (0..1000).map(Noun::small).collect();
-    for _ in 0..300_000 {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        let (head, tail) = ((seed >> 33) as usize % pool.len(), pool.len() - 1 - (seed >> 50) as usize % 64);
-        pool.push(nouns.cell(pool[head], pool[tail])?);
-    }
-    let whole = nouns.list(&pool)?;
-    let (mut jam_time, mut cue_time, mut bytes) = (f64::MAX, f64::MAX, 0);
-    for _ in 0..3 {
-        let started = Instant::now();
-        let jammed = nouns.jam(whole);
-        jam_time = jam_time.min(started.elapsed().as_secs_f64());
-        bytes = jammed.len();
-        let started = Instant::now();
-        nouns.cue(&jammed)?;
-        cue_time = cue_time.min(started.elapsed().as_secs_f64());
-    }
-    for (name, time) in [("jam", jam_time), ("cue", cue_time)] {
-        let value = bytes as f64 / time / 1e6;
-        let detail = format!("{bytes} bytes, much sharing");
-        report(BenchRow {
-            name,
-            value,
-            unit: "MB/s",
-            ratio: 0.0,
-            bar: "at least 100 MB/s",
-            ok: value >= 100.0,
-            detail,
-        });
-    }
     Ok(())
 }

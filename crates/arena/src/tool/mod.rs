@@ -1,18 +1,26 @@
 //! What `banyan arena` does, as functions: the command line only parses and prints.
 //!
-//! All but [`bench()`] read; none needs the heap mapped, so they work on an arena of any base.
+//! Those that only read need no heap mapped, so they work on an arena of any base.
 
 mod bench;
+mod noun_bench;
 mod plot;
 mod rivals;
 mod store_bench;
+mod transfer;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub use self::bench::{BenchError, BenchOptions, BenchRow, bench, bench_plot};
+pub use self::noun_bench::bench_nouns;
+pub use self::transfer::{ImportError, Transfer, export, export_noun, import, import_noun};
+use crate::arena::{Arena, ArenaError, ArenaOptions};
 use crate::disk::{FileDisk, FileDiskError};
+use crate::noun::{Collection, CollectionReport, CueError, Nouns};
 use crate::store::{
-    Identity, OpenError, Position, ReadError, RecoveryReport, SnapshotInfo, Store, StoreOptions, VerifyReport,
+    CommitError, CreateError, Damage, Identity, OpenError, Position, ReadError, RecoveryReport, SnapshotInfo,
+    Store, StoreOptions, VerifyReport,
 };
 
 /// Why a command on an arena failed.
@@ -32,6 +40,99 @@ pub enum ToolError {
         "there is no snapshot named {0:?} in the page directory; list them, or open and close the arena once to fold its log"
     )]
     NoSuchSnapshot(String),
+    /// The arena could not be made or mapped.
+    #[error(transparent)]
+    Arena(ArenaError),
+    /// The new arena could not be made.
+    #[error(transparent)]
+    Create(#[from] CreateError),
+    /// A commit failed.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// The file to write could not be written.
+    #[error("cannot write {path}; choose a name that is not taken, where there is room")]
+    Output {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// What was to be imported could not be.
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    /// The jam is none.
+    #[error(transparent)]
+    Cue(#[from] CueError),
+    /// No root of that name.
+    #[error("the arena has no root named {0:?}; `banyan arena info` lists them")]
+    NoSuchRoot(String),
+    /// The root's value is no noun.
+    #[error("root {0:?} holds no noun; export the whole arena instead")]
+    NotANoun(String),
+}
+
+impl From<ArenaError> for ToolError {
+    fn from(error: ArenaError) -> Self {
+        match error {
+            // Whoever calls knows the path.
+            ArenaError::File { source, .. } => ToolError::File(source),
+            ArenaError::Open(error) => ToolError::Open(error),
+            error => ToolError::Arena(error),
+        }
+    }
+}
+
+/// What [`collect`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Collected {
+    /// The whole collection.
+    pub report: CollectionReport,
+    /// Its steps, after each of which came a commit if something had changed.
+    pub steps: u64,
+}
+
+/// Frees the nouns that no root leads to, in steps with commits between them; `progress` is told how far it is.
+///
+/// # Errors
+/// [`ToolError`]. The arena is then at the last step that was committed, and loses nothing.
+pub fn collect(path: &Path, progress: &mut dyn FnMut(Collection)) -> Result<Collected, ToolError> {
+    const STEP: Duration = Duration::from_millis(50);
+    let mut arena = Arena::open(path, ArenaOptions::default())?;
+    let (epoch, event) = (arena.position().epoch, arena.position().event);
+    let mut steps = 0;
+    loop {
+        let step = Nouns::new(&mut arena).collect_step(STEP, &[]);
+        steps += 1;
+        progress(step);
+        if !matches!(step, Collection::Marking(_)) {
+            arena.commit(epoch, event)?;
+        }
+        if let Collection::Done(report) = step {
+            arena.fold()?;
+            return Ok(Collected { report, steps });
+        }
+    }
+}
+
+/// Makes an empty arena.
+///
+/// # Errors
+/// [`ToolError`]; a file of that name is never touched.
+pub fn create(path: &Path, options: ArenaOptions) -> Result<(), ToolError> {
+    Arena::create(path, options)?;
+    Ok(())
+}
+
+/// The damage that kept an arena from being opened or read, if that is why a command failed.
+#[must_use]
+pub fn damage_of(error: &ToolError) -> Option<&Damage> {
+    match error {
+        ToolError::Open(OpenError::Damaged(damage)) | ToolError::Read(ReadError::Damaged(damage)) => {
+            Some(damage)
+        }
+        _ => None,
+    }
 }
 
 /// What `info` prints.

@@ -1,0 +1,274 @@
+//! Events: a computation on the arena's state that is committed whole, or never was.
+//!
+//! [`Machine::event`] runs a closure on a stack of its own, whose backing store is an unlinked file: it may recurse as deep as
+//! the disk is large. A deadline, another thread ([`Machine::stopper`]), a panic, an error or an overflow of that stack ends it,
+//! and the arena is then rolled back to its last commit. What a stopped closure leaves behind, and where it is not
+//! stopped, is said in [`banyan_sys::scratch_stack`]; in short: memory of the process that it owned is lost, a lock that
+//! it held stays locked (so it takes none, or holds a [`Shield`] meanwhile), and its stack is not used again.
+//!
+//! One thread owns a machine, and events run on it.
+
+use std::alloc::Layout;
+use std::any::Any;
+use std::hash::Hash;
+use std::path::PathBuf;
+use std::ptr::NonNull;
+use std::time::Duration;
+
+use banyan_sys::scratch_stack::{Ended, ScratchStack};
+pub use banyan_sys::scratch_stack::{Shield, ShieldedAllocator, Stop, Stopper};
+
+use crate::arena::{AllocateError, Arena, RollbackError};
+use crate::collections::{ABox, AMap, AString, AVec, CollectionError, Persist};
+use crate::disk::{Disk, FileDisk};
+use crate::noun::Nouns;
+use crate::store::{CommitError, Position};
+
+/// What may be chosen for a machine.
+#[derive(Clone, Debug)]
+pub struct MachineOptions {
+    /// Where the nameless file of the stack is made: a directory on a disk.
+    pub directory: PathBuf,
+    /// Largest depth of an event's stack. Room is taken as it is used.
+    pub stack_bytes: usize,
+    /// Longest time of an event; `None` is as long as it takes.
+    pub deadline: Option<Duration>,
+}
+
+impl Default for MachineOptions {
+    fn default() -> Self {
+        Self { directory: PathBuf::from("."), stack_bytes: 64 << 30, deadline: None }
+    }
+}
+
+/// Why an event did not happen. The arena is at its last commit, but for `Rollback`.
+#[derive(Debug, thiserror::Error)]
+pub enum EventError<E> {
+    /// The closure gave an error.
+    #[error("the event was refused")]
+    Refused(E),
+    /// The closure panicked, with this message.
+    #[error("the event panicked: {0}")]
+    Panicked(String),
+    /// Its time was up.
+    #[error("the event was stopped at its deadline; give it more time, or less to do")]
+    Deadline,
+    /// Another thread has stopped it.
+    #[error("the event was stopped by another thread")]
+    Stopped,
+    /// Its stack was used up.
+    #[error("the event used up its stack; give the machine a larger one, or the event less depth")]
+    Overflow,
+    /// The disk had no room for more of its stack.
+    #[error(
+        "the disk has no room for the event's stack; free some, or move the stack with MachineOptions::directory"
+    )]
+    DiskFull,
+    /// It ended well, but could not be committed, and was undone.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// It was not begun: a stack could not be had, or this thread is in an event already.
+    #[error("the event could not be begun")]
+    Begin(#[source] std::io::Error),
+    /// The arena could not be put back to its last commit: drop the machine and open the arena again.
+    #[error(transparent)]
+    Rollback(#[from] RollbackError),
+}
+
+/// An arena whose state changes by events.
+pub struct Machine<D: Disk + 'static = FileDisk> {
+    arena: Arena<D>,
+    options: MachineOptions,
+    stopper: Stopper,
+    stack: Option<ScratchStack>,
+    /// Stacks on which an event was stopped.
+    spent: Vec<ScratchStack>,
+}
+
+impl<D: Disk + 'static> Machine<D> {
+    /// Takes an arena over. What is not committed yet becomes part of the first event.
+    pub fn new(arena: Arena<D>, options: MachineOptions) -> Self {
+        Self { arena, options, stopper: Stopper::default(), stack: None, spent: Vec::new() }
+    }
+
+    /// The arena between events: to read, to take a snapshot, to collect.
+    pub fn arena(&mut self) -> &mut Arena<D> {
+        &mut self.arena
+    }
+
+    /// Gives the arena back.
+    pub fn into_arena(self) -> Arena<D> {
+        self.arena
+    }
+
+    /// What stops the event that runs, from any thread.
+    pub fn stopper(&self) -> Stopper {
+        self.stopper.clone()
+    }
+
+    /// The longest time of the events from now on.
+    pub fn set_deadline(&mut self, deadline: Option<Duration>) {
+        self.options.deadline = deadline;
+    }
+
+    /// Runs a closure on the state and commits, as the next event of the present epoch. If it does not end well, whatever
+    /// it did to the arena is undone.
+    ///
+    /// # Errors
+    /// [`EventError`].
+    pub fn event<T, E, F>(&mut self, computation: F) -> Result<T, EventError<E>>
+    where
+        F: FnOnce(&mut State<D>) -> Result<T, E> + 'static,
+        T: 'static,
+        E: 'static,
+    {
+        let mut stack = match self.stack.take() {
+            Some(stack) => stack,
+            None => ScratchStack::new(&self.options.directory, self.options.stack_bytes)
+                .map_err(EventError::Begin)?,
+        };
+        let mut state = State { arena: NonNull::from(&mut self.arena) };
+        let ended = stack.run(self.options.deadline, &self.stopper, move || computation(&mut state));
+        if stack.is_abandoned() {
+            self.spent.push(stack);
+        } else {
+            self.stack = Some(stack);
+        }
+        let error = match ended.map_err(EventError::Begin)? {
+            Ended::Returned(Ok(value)) => match self.commit() {
+                Ok(_) => return Ok(value),
+                Err(error) => EventError::Commit(error),
+            },
+            Ended::Returned(Err(error)) => EventError::Refused(error),
+            Ended::Panicked(payload) => EventError::Panicked(message_of(&*payload)),
+            Ended::Stopped(Stop::Deadline) => EventError::Deadline,
+            Ended::Stopped(Stop::Asked) => EventError::Stopped,
+            Ended::Stopped(Stop::Overflow) => EventError::Overflow,
+            Ended::Stopped(Stop::DiskFull) => EventError::DiskFull,
+        };
+        self.arena.rollback()?;
+        Err(error)
+    }
+
+    fn commit(&mut self) -> Result<Position, CommitError> {
+        let Position { epoch, event, .. } = *self.arena.position();
+        self.arena.commit(epoch, event + 1)
+    }
+
+    /// Gives the stacks of stopped events back: their addresses, and the room that they take on disk. Otherwise both are
+    /// kept until the process ends.
+    ///
+    /// # Safety
+    /// Nothing refers to the frames of a stopped event: none of them has started a thread that lives, nor given a
+    /// reference to a local variable to anything outside.
+    pub unsafe fn discard_spent_stacks(&mut self) {
+        for stack in self.spent.drain(..) {
+            // SAFETY: as the caller promises.
+            unsafe { stack.discard() };
+        }
+    }
+}
+
+fn message_of(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
+}
+
+/// The arena as an event sees it: everything but commits, rollbacks and snapshots, which are the machine's.
+pub struct State<D: Disk = FileDisk> {
+    /// Also what keeps the state on its thread.
+    arena: NonNull<Arena<D>>,
+}
+
+impl<D: Disk> State<D> {
+    fn arena(&mut self) -> &mut Arena<D> {
+        // SAFETY: the machine is borrowed by `event` for as long as the closure runs, and touches the arena again only
+        // when it has ended or was left for good.
+        unsafe { self.arena.as_mut() }
+    }
+
+    /// Epoch, event and roots of the last commit.
+    #[must_use]
+    pub fn position(&self) -> &Position {
+        // SAFETY: as in `arena`.
+        unsafe { self.arena.as_ref() }.position()
+    }
+
+    /// The nouns of the arena.
+    pub fn nouns(&mut self) -> Nouns<'_, D> {
+        Nouns::new(self.arena())
+    }
+
+    /// As [`Arena::root`].
+    #[must_use]
+    pub fn root(&self, name: &str) -> Option<u64> {
+        // SAFETY: as in `arena`.
+        unsafe { self.arena.as_ref() }.root(name)
+    }
+
+    /// As [`Arena::set_root`].
+    pub fn set_root(&mut self, name: &str, value: u64) {
+        self.arena().set_root(name, value);
+    }
+
+    /// As [`Arena::remove_root`].
+    pub fn remove_root(&mut self, name: &str) {
+        self.arena().remove_root(name);
+    }
+
+    /// As [`Arena::allocate`].
+    ///
+    /// # Errors
+    /// [`AllocateError`].
+    pub fn allocate(&mut self, layout: Layout) -> Result<NonNull<u8>, AllocateError> {
+        self.arena().allocate(layout)
+    }
+
+    /// As [`Arena::free`].
+    ///
+    /// # Safety
+    /// As [`Arena::free`].
+    pub unsafe fn free(&mut self, pointer: NonNull<u8>, layout: Layout) {
+        // SAFETY: as the caller promises.
+        unsafe { self.arena().free(pointer, layout) };
+    }
+
+    /// As [`Arena::boxed`].
+    ///
+    /// # Errors
+    /// [`CollectionError`].
+    pub fn boxed<T: Persist>(
+        &mut self,
+        name: &str,
+        first: impl FnOnce() -> T,
+    ) -> Result<ABox<'_, T, D>, CollectionError> {
+        self.arena().boxed(name, first)
+    }
+
+    /// As [`Arena::vec`].
+    ///
+    /// # Errors
+    /// [`CollectionError`].
+    pub fn vec<T: Persist>(&mut self, name: &str) -> Result<AVec<'_, T, D>, CollectionError> {
+        self.arena().vec(name)
+    }
+
+    /// As [`Arena::string`].
+    ///
+    /// # Errors
+    /// [`CollectionError`].
+    pub fn string(&mut self, name: &str) -> Result<AString<'_, D>, CollectionError> {
+        self.arena().string(name)
+    }
+
+    /// As [`Arena::map`].
+    ///
+    /// # Errors
+    /// [`CollectionError`].
+    pub fn map<K: Persist + Hash + Eq, V: Persist>(
+        &mut self,
+        name: &str,
+    ) -> Result<AMap<'_, K, V, D>, CollectionError> {
+        self.arena().map(name)
+    }
+}

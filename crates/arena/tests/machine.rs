@@ -1,0 +1,170 @@
+//! Events: committed whole, or undone, however they end.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use banyan_arena::collections::CollectionError;
+use banyan_arena::machine::{EventError, Machine, MachineOptions, State};
+use banyan_arena::{Arena, ArenaOptions};
+
+fn machine(directory: &Path, number: u64, options: MachineOptions) -> Machine {
+    let place =
+        ArenaOptions { base: 0x2000_0000_0000 + (number << 36), reservation: 1 << 32, ..Default::default() };
+    let path = directory.join("machine.arena");
+    Machine::new(Arena::open_or_create(&path, place).unwrap(), options)
+}
+
+fn options(directory: &Path) -> MachineOptions {
+    MachineOptions { directory: directory.to_owned(), stack_bytes: 64 << 20, deadline: None }
+}
+
+/// Adds one, and counts in a vector, a map and a noun besides.
+fn count(state: &mut State) -> Result<u64, CollectionError> {
+    let value = {
+        let mut counter = state.boxed("counter", || 0_u64)?;
+        *counter += 1;
+        *counter
+    };
+    state.vec("list")?.push(value)?;
+    state.map::<u64, u64>("map")?.insert(value, value * value)?;
+    let mut nouns = state.nouns();
+    let noun = banyan_arena::noun!(&mut nouns, [1 2 3])?;
+    state.set_root("noun", noun.word());
+    Ok(value)
+}
+
+/// Everything that `count` has left, and the event number.
+fn seen(machine: &mut Machine) -> (u64, Vec<u64>, usize, u64) {
+    let arena = machine.arena();
+    let counter = *arena.boxed("counter", || 0_u64).unwrap();
+    let list = arena.vec("list").unwrap().to_vec();
+    let map = arena.map::<u64, u64>("map").unwrap().len();
+    (counter, list, map, arena.position().event)
+}
+
+#[test]
+fn events_are_committed_or_undone() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut machine = machine(directory.path(), 1, options(directory.path()));
+    for round in 1..=50 {
+        assert_eq!(machine.event(count).unwrap(), round);
+        let before = seen(&mut machine);
+        assert_eq!(before, (round, (1..=round).collect(), round as usize, round));
+        let refused = machine.event(|state| {
+            count(state)
+                .and(Err::<(), _>(CollectionError::WrongType { name: String::new(), wanted: String::new() }))
+        });
+        assert!(matches!(refused, Err(EventError::Refused(CollectionError::WrongType { .. }))));
+        assert_eq!(seen(&mut machine), before);
+        let panicked = machine.event(|state| -> Result<(), ()> {
+            count(state).unwrap();
+            panic!("on purpose, round {}", 7)
+        });
+        assert!(matches!(panicked, Err(EventError::Panicked(text)) if text == "on purpose, round 7"));
+        assert_eq!(seen(&mut machine), before);
+    }
+    assert_eq!(machine.arena().store_mut().audit().unwrap().faults, Vec::<String>::new());
+}
+
+#[test]
+fn an_endless_loop_ends_at_the_deadline() {
+    let directory = tempfile::tempdir().unwrap();
+    let deadline = Some(Duration::from_millis(10));
+    let mut machine = machine(directory.path(), 2, MachineOptions { deadline, ..options(directory.path()) });
+    machine.set_deadline(None);
+    machine.event(count).unwrap();
+    let before = seen(&mut machine);
+    machine.set_deadline(deadline);
+    for round in 0..40 {
+        let begun = Instant::now();
+        let ended = machine.event(move |state| -> Result<(), CollectionError> {
+            loop {
+                match round % 4 {
+                    0 => std::hint::spin_loop(),
+                    // In the arena's allocator and in the process's, in turn.
+                    1 => {
+                        count(state)?;
+                    }
+                    2 => drop(std::hint::black_box(vec![0_u8; 5000])),
+                    _ => {
+                        let mut nouns = state.nouns();
+                        let list: Vec<u64> = (0..1000).collect();
+                        let noun = banyan_arena::noun::ToNoun::to_noun(&list, &mut nouns)?;
+                        let jammed = nouns.jam(noun);
+                        assert!(nouns.cue(&jammed).is_ok());
+                    }
+                }
+            }
+        });
+        assert!(matches!(ended, Err(EventError::Deadline)), "{ended:?}");
+        // Generous: the machine may be busy. Without the stop it would be for ever.
+        assert!(begun.elapsed() < Duration::from_secs(20));
+        assert_eq!(seen(&mut machine), before);
+    }
+    machine.set_deadline(None);
+    assert_eq!(machine.event(count).unwrap(), 2);
+    // SAFETY: the events have started no thread.
+    unsafe { machine.discard_spent_stacks() };
+    assert_eq!(machine.event(count).unwrap(), 3);
+    assert_eq!(machine.arena().store_mut().audit().unwrap().faults, Vec::<String>::new());
+}
+
+#[test]
+fn another_thread_stops_an_event() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut machine = machine(directory.path(), 3, options(directory.path()));
+    machine.event(count).unwrap();
+    let before = seen(&mut machine);
+    for _ in 0..10 {
+        let stopper = machine.stopper();
+        let killer = std::thread::spawn(move || {
+            let deadline = Instant::now() + Duration::from_secs(20);
+            while !stopper.stop() && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        let ended = machine.event(|state| -> Result<(), CollectionError> {
+            loop {
+                count(state)?;
+            }
+        });
+        killer.join().unwrap();
+        assert!(matches!(ended, Err(EventError::Stopped)));
+        assert_eq!(seen(&mut machine), before);
+    }
+    assert!(!machine.stopper().stop(), "nothing runs");
+    drop(machine);
+    let mut machine = self::machine(directory.path(), 3, options(directory.path()));
+    assert_eq!(seen(&mut machine), before);
+}
+
+fn recurse(levels: u64) -> u64 {
+    let frame = std::hint::black_box([levels; 128]);
+    if levels == 0 { 0 } else { 1 + recurse(levels - 1) + std::hint::black_box(frame)[9] - levels }
+}
+
+/// A gibibyte of stack, which is on disk and not in memory.
+#[test]
+fn a_deep_recursion_is_bounded_by_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let stack_bytes = 3 << 30;
+    let mut machine =
+        machine(directory.path(), 4, MachineOptions { stack_bytes, ..options(directory.path()) });
+    // Each level takes more than a KiB.
+    let depth = machine.event(|_| Ok::<_, ()>(recurse(1 << 20))).unwrap();
+    assert_eq!(depth, 1 << 20);
+    machine.event(count).unwrap();
+    let before = seen(&mut machine);
+    drop(machine);
+    let mut machine = self::machine(directory.path(), 4, options(directory.path()));
+    for _ in 0..3 {
+        let ended = machine.event(|state| count(state).map(|_| recurse(u64::MAX)));
+        assert!(matches!(ended, Err(EventError::Overflow)), "{ended:?}");
+        assert_eq!(seen(&mut machine), before);
+        // SAFETY: the event has started no thread.
+        unsafe { machine.discard_spent_stacks() };
+    }
+    assert_eq!(machine.event(count).unwrap(), 2);
+}

@@ -1,0 +1,864 @@
+//! A stack of its own for a computation that may have to be stopped: backed by an unlinked file, so that its depth is
+//! bounded by disk and not by memory, and left for good by a context switch when a deadline passes, another thread
+//! asks, or the stack is used up.
+//!
+//! The stop comes as a signal to the thread that computes. Its handler puts the registers that [`ScratchStack::run`] saved into
+//! the signal frame, so that the return from the signal is a return from `run`, on the caller's stack. No frame of
+//! the computation is unwound and no destructor runs: it is as if it were asleep for ever. So that nobody who still
+//! refers to its frames (a thread that it started) finds them gone, the stack of a stopped computation is never used
+//! nor unmapped again, unless its owner vouches for it ([`ScratchStack::discard`]); and the closure is `'static`, so that it
+//! borrows nothing which its caller could take back.
+//!
+//! Where the computation is not to be left, the stop waits: while a [`Shield`] is up, while a panic unwinds, and
+//! while the processor is not in the code of the object (program or shared library) that this module is linked into. The last is
+//! what keeps a computation from being left inside `malloc` of the C library, with its lock held. If the allocator is
+//! linked into the program itself, it must be wrapped in a [`ShieldedAllocator`]; where the C library itself is, a
+//! computation is only stopped when a shield is lowered. Such a wait is polled each 100 us; a computation that sits in a system
+//! call is stopped when it comes back to its own code.
+//!
+//! What is lost with a stopped computation: the memory that it owned, and any lock that it held outside of a shield stays
+//! locked.
+//!
+//! Signals: SIGSEGV and SIGBUS on the stack's pages are ours, and any other is passed to the handler before;
+//! SIGRTMAX - 3 is the stop. One thread runs one computation at a time. No locks.
+
+use std::alloc::{GlobalAlloc, Layout};
+use std::any::Any;
+use std::cell::Cell;
+use std::fs::File;
+use std::io;
+use std::mem::MaybeUninit;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use rustix::fs::{Mode, OFlags};
+
+/// Room below the stack that is opened when it overflows where it cannot be left at once.
+const RESERVE: usize = 1 << 20;
+/// Room below that which is never opened.
+const GUARD: usize = 1 << 20;
+/// A stack may keep so many bytes of its file between computations.
+const KEPT: u64 = 2 << 20;
+/// How long a stop that had to wait waits.
+const RETRY_NANOSECONDS: i64 = 100_000;
+/// Bytes of the stack that signal handlers run on.
+const HANDLER_STACK: usize = 64 << 10;
+
+/// Why a computation was left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Its time was up.
+    Deadline,
+    /// A [`Stopper`] asked.
+    Asked,
+    /// It used up its stack.
+    Overflow,
+    /// The disk had no room for more of its stack.
+    DiskFull,
+}
+
+impl Stop {
+    const ALL: [Stop; 4] = [Stop::Deadline, Stop::Asked, Stop::Overflow, Stop::DiskFull];
+
+    fn code(self) -> usize {
+        self as usize + 1
+    }
+}
+
+/// How a computation ended.
+pub enum Ended<T> {
+    /// By itself.
+    Returned(T),
+    /// By a panic, with this payload; it has unwound.
+    Panicked(Box<dyn Any + Send>),
+    /// It was left where it was, and its stack with it.
+    Stopped(Stop),
+}
+
+/// A stack in an unlinked file.
+#[derive(Debug)]
+pub struct ScratchStack {
+    base: usize,
+    length: usize,
+    file: File,
+    is_abandoned: bool,
+}
+
+impl ScratchStack {
+    /// A stack of so many bytes in a directory, which should be on a disk. Room is taken as it is used.
+    ///
+    /// # Errors
+    /// What the file system or the kernel says.
+    pub fn new(directory: &Path, length: usize) -> io::Result<Self> {
+        let length = length.next_multiple_of(4096) + RESERVE + GUARD;
+        let file = unlinked(directory)?;
+        file.set_len(length as u64)?;
+        // SAFETY: a new mapping at an address that the kernel chooses.
+        let base = unsafe {
+            rustix::mm::mmap(
+                std::ptr::null_mut(),
+                length,
+                rustix::mm::ProtFlags::READ | rustix::mm::ProtFlags::WRITE,
+                rustix::mm::MapFlags::SHARED | rustix::mm::MapFlags::NORESERVE,
+                &file,
+                0,
+            )?
+        };
+        let stack = Self { base: base as usize, length, file, is_abandoned: false };
+        // SAFETY: the range is in the new mapping, to which nothing refers yet.
+        unsafe { rustix::mm::mprotect(base, GUARD + RESERVE, rustix::mm::MprotectFlags::empty())? };
+        Ok(stack)
+    }
+
+    /// Whether a computation was stopped on this stack, which can then run no other.
+    #[must_use]
+    pub fn is_abandoned(&self) -> bool {
+        self.is_abandoned
+    }
+
+    /// Unmaps the stack, whether or not a computation was stopped on it.
+    ///
+    /// # Safety
+    /// Nothing refers to the frames of a computation that was stopped on it: no thread that it started, nor anything that it
+    /// has put in reach of others.
+    pub unsafe fn discard(mut self) {
+        self.is_abandoned = false;
+    }
+
+    /// Runs a closure on this stack, until it returns, panics, or is stopped.
+    ///
+    /// # Errors
+    /// `ResourceBusy` if this thread is in such a computation already, `InvalidInput` if the stack is abandoned,
+    /// otherwise what the kernel says. The closure has not run then.
+    pub fn run<T, F>(
+        &mut self,
+        deadline: Option<Duration>,
+        stopper: &Stopper,
+        computation: F,
+    ) -> io::Result<Ended<T>>
+    where
+        F: FnOnce() -> T + 'static,
+        T: 'static,
+    {
+        if self.is_abandoned {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        if !ACTIVE.get().is_null() {
+            return Err(io::ErrorKind::ResourceBusy.into());
+        }
+        prepare_signals()?;
+        let handler_stack = HandlerStack::install()?;
+        let timer = Timer::new()?;
+        let mut job = Job { computation: Some(computation), result: MaybeUninit::uninit() };
+        let serial = stopper.begin();
+        let active = Active {
+            saved: Cell::new(0),
+            serial,
+            requested: &stopper.shared.requested,
+            stack: (self.base, self.base + self.length),
+            deadline: deadline.map(|after| now().saturating_add(after.as_nanos() as u64)),
+            timer: timer.id,
+            pending: Cell::new(0),
+        };
+        if let Some(deadline) = active.deadline {
+            timer.set(deadline)?;
+        }
+        let unblocked = Unblocked::new()?;
+        ACTIVE.set(&raw const active);
+        // SAFETY: the top of the stack is the end of a mapping that nothing else uses; `begin_job` gets the job that it
+        // is compiled for, and lets no panic out; `saved` lives in this frame, which is live until `enter` returns.
+        let code = unsafe {
+            enter(
+                (self.base + self.length) as *mut u8,
+                begin_job::<T, F>,
+                (&raw mut job).cast(),
+                active.saved.as_ptr(),
+            )
+        };
+        ACTIVE.set(std::ptr::null());
+        stopper.end();
+        drop(unblocked);
+        drop(timer);
+        drop(handler_stack);
+        SHIELDS.set(0);
+        if let Some(stop) = code.checked_sub(1).and_then(|at| Stop::ALL.get(at)) {
+            self.is_abandoned = true;
+            // The closure was moved to the stack that was left, and the result is not there.
+            std::mem::forget(job);
+            return Ok(Ended::Stopped(*stop));
+        }
+        self.trim();
+        // SAFETY: `begin_job` returned, so it has written the result.
+        Ok(match unsafe { job.result.assume_init_read() } {
+            Ok(value) => Ended::Returned(value),
+            Err(payload) => Ended::Panicked(payload),
+        })
+    }
+
+    /// Gives back the room that a deep computation took.
+    fn trim(&self) {
+        let taken = self
+            .file
+            .metadata()
+            .map_or(0, |metadata| std::os::unix::fs::MetadataExt::blocks(&metadata) * 512);
+        if taken > KEPT {
+            let address = std::ptr::with_exposed_provenance_mut(self.base + GUARD + RESERVE);
+            let length = self.length - GUARD - RESERVE;
+            // SAFETY: the computation has returned, so nothing refers to the stack. Where the file system cannot, the
+            // room stays taken, which harms nothing.
+            let _kept = unsafe { rustix::mm::madvise(address, length, rustix::mm::Advice::LinuxRemove) };
+        }
+    }
+}
+
+impl Drop for ScratchStack {
+    fn drop(&mut self) {
+        if !self.is_abandoned {
+            let address = std::ptr::with_exposed_provenance_mut(self.base);
+            // SAFETY: the mapping is ours, and no computation is on it: `run` borrows it for as long.
+            let unmapped = unsafe { rustix::mm::munmap(address, self.length) };
+            debug_assert!(unmapped.is_ok(), "a mapping of ours can be unmapped");
+        }
+    }
+}
+
+fn unlinked(directory: &Path) -> io::Result<File> {
+    let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
+    match rustix::fs::open(directory, flags, Mode::RUSR | Mode::WUSR) {
+        Ok(file) => return Ok(file.into()),
+        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::ISDIR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    // A file system without nameless files: a name that is gone at once.
+    let path = directory.join(format!(".scratch-{}-{:x}", std::process::id(), now()));
+    let file = File::options().read(true).write(true).create_new(true).open(&path)?;
+    std::fs::remove_file(&path)?;
+    Ok(file)
+}
+
+/// Stops the computation that runs with it, from any thread.
+#[derive(Clone, Debug, Default)]
+pub struct Stopper {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// Number of the computation that runs, 0 if none does.
+    running: AtomicU64,
+    last: AtomicU64,
+    thread: AtomicI32,
+    /// Number of the computation that was asked to stop.
+    requested: AtomicU64,
+}
+
+impl Stopper {
+    /// Asks the computation that runs now to stop; whether one runs. Returns before it has stopped.
+    pub fn stop(&self) -> bool {
+        let serial = self.shared.running.load(Ordering::SeqCst);
+        if serial == 0 {
+            return false;
+        }
+        self.shared.requested.store(serial, Ordering::SeqCst);
+        let thread = self.shared.thread.load(Ordering::SeqCst);
+        // SAFETY: plain system call. If the thread has ended, or is past the computation, the signal finds nobody or
+        // is ignored, since the number is then not that of what runs.
+        unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, stop_signal()) };
+        true
+    }
+
+    fn begin(&self) -> u64 {
+        let serial = self.shared.last.fetch_add(1, Ordering::SeqCst) + 1;
+        // SAFETY: plain call, gives this thread's number.
+        self.shared.thread.store(unsafe { libc::gettid() }, Ordering::SeqCst);
+        self.shared.running.store(serial, Ordering::SeqCst);
+        serial
+    }
+
+    fn end(&self) {
+        self.shared.running.store(0, Ordering::SeqCst);
+    }
+}
+
+/// While one is held, the computation on this thread is not left; a stop that comes meanwhile takes effect when the
+/// last is dropped. For whatever must not stay half done: locks, shared structures, printing.
+#[derive(Debug)]
+pub struct Shield {
+    not_send: std::marker::PhantomData<*const ()>,
+}
+
+impl Shield {
+    /// Raises a shield.
+    #[inline]
+    #[must_use]
+    pub fn new() -> Self {
+        SHIELDS.set(SHIELDS.get() + 1);
+        Self { not_send: std::marker::PhantomData }
+    }
+}
+
+impl Default for Shield {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Shield {
+    #[inline]
+    fn drop(&mut self) {
+        let left = SHIELDS.get() - 1;
+        SHIELDS.set(left);
+        let active = ACTIVE.get();
+        if left == 0 && !active.is_null() {
+            stop_if_pending(active);
+        }
+    }
+}
+
+#[cold]
+fn stop_if_pending(active: *const Active) {
+    // SAFETY: a pointer that is not null is to the frame of `run`, which is live while it is set.
+    let active = unsafe { &*active };
+    let code = active.pending.get();
+    if code != 0 && !std::thread::panicking() {
+        // SAFETY: `enter` has saved its stack pointer there, and its frame is live. Nothing of this stack is used again.
+        unsafe { leave(active.saved.get(), code) };
+    }
+}
+
+/// An allocator that is not left half way by a stop. For programs whose allocator is linked into them.
+#[derive(Debug)]
+pub struct ShieldedAllocator<A>(pub A);
+
+// SAFETY: every call is handed on as it is.
+unsafe impl<A: GlobalAlloc> GlobalAlloc for ShieldedAllocator<A> {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let _shield = Shield::new();
+        // SAFETY: as the caller promises.
+        unsafe { self.0.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        let _shield = Shield::new();
+        // SAFETY: as the caller promises.
+        unsafe { self.0.dealloc(pointer, layout) }
+    }
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        let _shield = Shield::new();
+        // SAFETY: as the caller promises.
+        unsafe { self.0.alloc_zeroed(layout) }
+    }
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        let _shield = Shield::new();
+        // SAFETY: as the caller promises.
+        unsafe { self.0.realloc(pointer, layout, size) }
+    }
+}
+
+/// A computation as its signal handlers see it.
+struct Active {
+    /// The stack pointer of the caller, from which `leave` goes on.
+    saved: Cell<usize>,
+    serial: u64,
+    requested: *const AtomicU64,
+    stack: (usize, usize),
+    deadline: Option<u64>,
+    timer: libc::timer_t,
+    /// Code of a stop that waits for a shield to be lowered; 0 is none.
+    pending: Cell<usize>,
+}
+
+thread_local! {
+    static ACTIVE: Cell<*const Active> = const { Cell::new(std::ptr::null()) };
+    static SHIELDS: Cell<u32> = const { Cell::new(0) };
+}
+
+struct Job<T, F> {
+    computation: Option<F>,
+    result: MaybeUninit<Result<T, Box<dyn Any + Send>>>,
+}
+
+extern "C" fn begin_job<T, F: FnOnce() -> T>(job: *mut u8) {
+    let job: *mut Job<T, F> = job.cast();
+    // SAFETY: `run` gave its own job, which lives until this returns, and does not touch it meanwhile.
+    let computation = unsafe { (*job).computation.take() };
+    let Some(computation) = computation else { return };
+    let result = catch_unwind(AssertUnwindSafe(computation));
+    // From here on there is nothing to stop; `run` lowers it.
+    SHIELDS.set(SHIELDS.get() + 1);
+    // SAFETY: as above.
+    unsafe { (*job).result.write(result) };
+}
+
+/// Calls `function(argument)` on the stack that ends at `top`. Gives 0 when it returns, or the code that
+/// [`leave`] was given.
+///
+/// # Safety
+/// `top` ends a writable stack and is aligned to 16; `function` does not unwind; `saved` outlives the call.
+#[unsafe(naked)]
+unsafe extern "C" fn enter(
+    top: *mut u8,
+    function: extern "C" fn(*mut u8),
+    argument: *mut u8,
+    saved: *mut usize,
+) -> usize {
+    core::arch::naked_asm!(
+        "push rbp",
+        "push rbx",
+        "push r12",
+        "push r13",
+        "push r14",
+        "push r15",
+        "sub rsp, 8",
+        "stmxcsr [rsp]",
+        "fnstcw [rsp + 4]",
+        "mov [rcx], rsp",
+        "mov rbx, rcx",
+        "mov rsp, rdi",
+        "mov rdi, rdx",
+        // Whoever walks the frames finds their end here.
+        "xor ebp, ebp",
+        "call rsi",
+        "mov rdi, [rbx]",
+        "xor esi, esi",
+        "jmp {leave}",
+        leave = sym leave,
+    )
+}
+
+/// Returns from [`enter`] with a code, whatever is on the present stack.
+///
+/// # Safety
+/// `saved` is the stack pointer that a live call of `enter` has saved on this thread.
+#[unsafe(naked)]
+unsafe extern "C" fn leave(saved: usize, code: usize) -> ! {
+    core::arch::naked_asm!(
+        "mov rsp, rdi",
+        "mov rax, rsi",
+        "cld",
+        "fninit",
+        "ldmxcsr [rsp]",
+        "fldcw [rsp + 4]",
+        "add rsp, 8",
+        "pop r15",
+        "pop r14",
+        "pop r13",
+        "pop r12",
+        "pop rbx",
+        "pop rbp",
+        "ret",
+    )
+}
+
+fn now() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+fn stop_signal() -> i32 {
+    libc::SIGRTMAX() - 3
+}
+
+/// A timer that sends the stop to this thread.
+struct Timer {
+    id: libc::timer_t,
+}
+
+impl Timer {
+    fn new() -> io::Result<Self> {
+        // SAFETY: zeroes are a valid event, whose fields are set before it is used.
+        let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
+        event.sigev_notify = libc::SIGEV_THREAD_ID;
+        event.sigev_signo = stop_signal();
+        // SAFETY: plain call, gives this thread's number.
+        event.sigev_notify_thread_id = unsafe { libc::gettid() };
+        let mut id: libc::timer_t = std::ptr::null_mut();
+        // SAFETY: both structures are live.
+        if unsafe { libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut id) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Self { id })
+    }
+
+    fn set(&self, at: u64) -> io::Result<()> {
+        let at = libc::timespec { tv_sec: (at / 1_000_000_000) as i64, tv_nsec: (at % 1_000_000_000) as i64 };
+        let when = libc::itimerspec { it_interval: libc::timespec { tv_sec: 0, tv_nsec: 0 }, it_value: at };
+        // SAFETY: the timer is ours and the structure is live.
+        if unsafe { libc::timer_settime(self.id, libc::TIMER_ABSTIME, &raw const when, std::ptr::null_mut()) }
+            != 0
+        {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        // SAFETY: the timer is ours and is not used again.
+        unsafe { libc::timer_delete(self.id) };
+    }
+}
+
+/// A stack for signal handlers on this thread, in place of the one that it has.
+struct HandlerStack {
+    before: libc::stack_t,
+    _memory: Box<[u8]>,
+}
+
+impl HandlerStack {
+    fn install() -> io::Result<Self> {
+        let mut memory = vec![0_u8; HANDLER_STACK].into_boxed_slice();
+        let stack = libc::stack_t { ss_sp: memory.as_mut_ptr().cast(), ss_flags: 0, ss_size: memory.len() };
+        // SAFETY: zeroes are a valid place for the answer.
+        let mut before: libc::stack_t = unsafe { std::mem::zeroed() };
+        // SAFETY: the memory outlives its use as a stack: `drop` puts the old one back first.
+        if unsafe { libc::sigaltstack(&raw const stack, &raw mut before) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Self { before, _memory: memory })
+    }
+}
+
+impl Drop for HandlerStack {
+    fn drop(&mut self) {
+        // SAFETY: what was there before this is still whoever's it was.
+        unsafe { libc::sigaltstack(&raw const self.before, std::ptr::null_mut()) };
+    }
+}
+
+/// The stop is let through to this thread.
+struct Unblocked {
+    before: libc::sigset_t,
+}
+
+impl Unblocked {
+    fn new() -> io::Result<Self> {
+        // SAFETY: sigemptyset and pthread_sigmask fill the sets that they are given.
+        unsafe {
+            let (mut set, mut before) = (std::mem::zeroed(), std::mem::zeroed());
+            libc::sigemptyset(&raw mut set);
+            libc::sigaddset(&raw mut set, stop_signal());
+            let error = libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, &raw mut before);
+            if error == 0 { Ok(Self { before }) } else { Err(io::Error::from_raw_os_error(error)) }
+        }
+    }
+}
+
+impl Drop for Unblocked {
+    fn drop(&mut self) {
+        // SAFETY: the set was filled by the kernel.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.before, std::ptr::null_mut()) };
+    }
+}
+
+/// What the handlers need and cannot find out themselves.
+struct Signals {
+    /// The code of the object that this module is linked into; empty if the C library is in it.
+    code: (usize, usize),
+    segv_before: libc::sigaction,
+    bus_before: libc::sigaction,
+}
+
+// SAFETY: the actions are plain data, written once.
+unsafe impl Send for Signals {}
+// SAFETY: as above.
+unsafe impl Sync for Signals {}
+
+static SIGNALS: OnceLock<Result<Signals, i32>> = OnceLock::new();
+
+fn prepare_signals() -> io::Result<()> {
+    let prepared = SIGNALS.get_or_init(|| {
+        // The actions before are read first: a fault on another thread may come as soon as ours are set.
+        let before = |signal: i32| {
+            // SAFETY: zeroes are a valid place for the answer.
+            let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+            // SAFETY: the structure is live; nothing is changed.
+            unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut action) };
+            action
+        };
+        Ok(Signals {
+            code: code_range(),
+            segv_before: before(libc::SIGSEGV),
+            bus_before: before(libc::SIGBUS),
+        })
+    });
+    if let Err(error) = prepared {
+        return Err(io::Error::from_raw_os_error(*error));
+    }
+    static INSTALLED: OnceLock<i32> = OnceLock::new();
+    let error = *INSTALLED.get_or_init(|| {
+        for (signal, handler) in [
+            (libc::SIGSEGV, on_fault as *const ()),
+            (libc::SIGBUS, on_fault as *const ()),
+            (stop_signal(), on_stop as *const ()),
+        ] {
+            // SAFETY: zeroes are a valid action, whose fields are set before it is used.
+            let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+            action.sa_sigaction = handler as usize;
+            action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+            // SAFETY: the handlers have the signature that SA_SIGINFO asks for and do only what is safe in a handler.
+            if unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) } != 0 {
+                return io::Error::last_os_error().raw_os_error().unwrap_or(libc::EINVAL);
+            }
+        }
+        0
+    });
+    if error == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(error)) }
+}
+
+/// The executable range of the object that holds this code.
+fn code_range() -> (usize, usize) {
+    struct Search {
+        wanted: usize,
+        allocator: usize,
+        found: (usize, usize),
+    }
+    unsafe extern "C" fn look(info: *mut libc::dl_phdr_info, _: usize, search: *mut libc::c_void) -> i32 {
+        // SAFETY: the loader gives a live description, and `search` is the structure below.
+        let (info, search) = unsafe { (&*info, &mut *search.cast::<Search>()) };
+        // SAFETY: so many program headers are there.
+        let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)) };
+        let ranges = headers
+            .iter()
+            .filter(|header| header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_X != 0);
+        for header in ranges {
+            let start = info.dlpi_addr as usize + header.p_vaddr as usize;
+            let range = (start, start + header.p_memsz as usize);
+            if (range.0..range.1).contains(&search.wanted) {
+                let has_allocator = (range.0..range.1).contains(&search.allocator);
+                search.found = if has_allocator { (0, 0) } else { range };
+                return 1;
+            }
+        }
+        0
+    }
+    let mut search = Search {
+        wanted: enter as *const () as usize,
+        allocator: libc::malloc as *const () as usize,
+        found: (0, 0),
+    };
+    // SAFETY: the callback is given the structure that it expects, for the length of the call.
+    unsafe { libc::dl_iterate_phdr(Some(look), (&raw mut search).cast()) };
+    search.found
+}
+
+/// Whether the computation can be left where the signal has interrupted it.
+fn can_leave(active: &Active, context: &libc::ucontext_t) -> bool {
+    let register = |at: i32| context.uc_mcontext.gregs[at as usize] as usize;
+    let (code, stack) = (register(libc::REG_RIP), register(libc::REG_RSP));
+    let Some(Ok(signals)) = SIGNALS.get() else { return false };
+    SHIELDS.get() == 0
+        && (signals.code.0..signals.code.1).contains(&code)
+        && (active.stack.0..active.stack.1).contains(&stack)
+        && !std::thread::panicking()
+}
+
+/// Makes the return from the signal a return from `enter`.
+fn leave_after_signal(active: &Active, context: &mut libc::ucontext_t, stop: Stop) {
+    let registers = &mut context.uc_mcontext.gregs;
+    registers[libc::REG_RIP as usize] = leave as *const () as i64;
+    registers[libc::REG_RSP as usize] = active.saved.get() as i64;
+    registers[libc::REG_RDI as usize] = active.saved.get() as i64;
+    registers[libc::REG_RSI as usize] = stop.code() as i64;
+}
+
+/// Stops the computation now if it can be left, else as soon as it can.
+fn stop_or_wait(active: &Active, context: &mut libc::ucontext_t, stop: Stop) {
+    if can_leave(active, context) {
+        leave_after_signal(active, context, stop);
+        return;
+    }
+    // A shield that is lowered, or the timer, whichever is first.
+    if active.pending.get() == 0 {
+        active.pending.set(stop.code());
+    }
+    let soon = libc::itimerspec {
+        it_interval: libc::timespec { tv_sec: 0, tv_nsec: 0 },
+        it_value: libc::timespec { tv_sec: 0, tv_nsec: RETRY_NANOSECONDS },
+    };
+    // SAFETY: the timer lives as long as the computation; timer_settime may be called in a handler (signal-safety(7)).
+    unsafe { libc::timer_settime(active.timer, 0, &raw const soon, std::ptr::null_mut()) };
+}
+
+extern "C" fn on_stop(_: i32, _: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    let active = ACTIVE.get();
+    if active.is_null() {
+        return;
+    }
+    // SAFETY: a pointer that is not null is to the frame of `run`, which is live while it is set; the kernel gives a live
+    // context.
+    let (active, context) = unsafe { (&*active, &mut *context.cast::<libc::ucontext_t>()) };
+    // SAFETY: the stopper is borrowed by `run`.
+    let asked = unsafe { (*active.requested).load(Ordering::SeqCst) } == active.serial;
+    let late = active.deadline.is_some_and(|deadline| now() >= deadline);
+    let stop = match active.pending.get() {
+        0 if asked => Stop::Asked,
+        0 if late => Stop::Deadline,
+        0 => return,
+        code => Stop::ALL[code - 1],
+    };
+    // The handler may have interrupted the system calls of the computation: their error number is kept.
+    // SAFETY: the place of this thread's error number is always there.
+    let error = unsafe { *libc::__errno_location() };
+    stop_or_wait(active, context, stop);
+    // SAFETY: as above.
+    unsafe { *libc::__errno_location() = error };
+}
+
+extern "C" fn on_fault(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    let active = ACTIVE.get();
+    // SAFETY: the kernel gives a live description of the fault.
+    let address = unsafe { (*info).si_addr() } as usize;
+    // SAFETY: as in `on_stop`.
+    if let Some(active) = unsafe { active.as_ref() }
+        && (active.stack.0..active.stack.1).contains(&address)
+    {
+        // SAFETY: as in `on_stop`.
+        let context = unsafe { &mut *context.cast::<libc::ucontext_t>() };
+        let reserve = active.stack.0 + GUARD;
+        if signal == libc::SIGBUS {
+            leave_after_signal(active, context, Stop::DiskFull);
+        } else if address < reserve || can_leave(active, context) {
+            // Below the reserve there is no way to go on: the computation is left even inside the C library.
+            leave_after_signal(active, context, Stop::Overflow);
+        } else {
+            // It goes on in the reserve until it can be left.
+            let start = std::ptr::with_exposed_provenance_mut(reserve);
+            let flags = rustix::mm::MprotectFlags::READ | rustix::mm::MprotectFlags::WRITE;
+            // SAFETY: the reserve is part of the stack's mapping.
+            if unsafe { rustix::mm::mprotect(start, RESERVE, flags) }.is_err() {
+                leave_after_signal(active, context, Stop::Overflow);
+            } else {
+                stop_or_wait(active, context, Stop::Overflow);
+            }
+        }
+        return;
+    }
+    let Some(Ok(signals)) = SIGNALS.get() else { return };
+    let before = if signal == libc::SIGBUS { &signals.bus_before } else { &signals.segv_before };
+    pass_on(signal, info, context, before);
+}
+
+/// Does what the action before ours would have done.
+fn pass_on(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void, before: &libc::sigaction) {
+    match before.sa_sigaction {
+        libc::SIG_DFL | libc::SIG_IGN => {
+            // The fault comes again at once, and then ends the process as it would have.
+            // SAFETY: a plain change of the action to what it was.
+            unsafe { libc::sigaction(signal, before, std::ptr::null_mut()) };
+        }
+        handler if before.sa_flags & libc::SA_SIGINFO != 0 => {
+            type Handler = extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void);
+            // SAFETY: an action with SA_SIGINFO is such a function.
+            let handler: Handler = unsafe { std::mem::transmute::<usize, Handler>(handler) };
+            handler(signal, info, context);
+        }
+        handler => {
+            // SAFETY: an action without SA_SIGINFO is such a function.
+            let handler: extern "C" fn(i32) =
+                unsafe { std::mem::transmute::<usize, extern "C" fn(i32)>(handler) };
+            handler(signal);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stack(length: usize) -> ScratchStack {
+        ScratchStack::new(&std::env::temp_dir(), length).unwrap()
+    }
+
+    #[test]
+    fn a_computation_returns_or_panics() {
+        let mut stack = stack(1 << 20);
+        let stopper = Stopper::default();
+        for round in 0..100_u64 {
+            let Ended::Returned(value) = stack.run(None, &stopper, move || vec![round; 100]).unwrap() else {
+                panic!()
+            };
+            assert_eq!(value, vec![round; 100]);
+        }
+        let ended = stack.run(None, &stopper, || assert_eq!(1, 2, "of no use")).unwrap();
+        let Ended::Panicked(payload) = ended else { panic!() };
+        assert!(payload.downcast_ref::<String>().unwrap().contains("of no use"));
+        assert!(!stack.is_abandoned());
+        let nested =
+            stack.run(None, &stopper, || self::stack(4096).run(None, &Stopper::default(), || ()).is_err());
+        assert!(matches!(nested.unwrap(), Ended::Returned(true)));
+    }
+
+    #[test]
+    fn an_endless_loop_is_stopped() {
+        let stopper = Stopper::default();
+        let mut first = stack(1 << 20);
+        let ended = first.run(Some(Duration::from_millis(20)), &stopper, || {
+            loop {
+                std::hint::spin_loop();
+            }
+        });
+        let Ended::<()>::Stopped(stop) = ended.unwrap() else { panic!() };
+        assert_eq!(stop, Stop::Deadline);
+        assert!(first.run(None, &stopper, || ()).is_err(), "the stack is spent");
+        let mut second = stack(1 << 20);
+        let other = stopper.clone();
+        let killer = std::thread::spawn(move || {
+            let deadline = std::time::Instant::now() + Duration::from_secs(20);
+            while !other.stop() && std::time::Instant::now() < deadline {
+                std::thread::yield_now();
+            }
+        });
+        // Mostly inside of the allocator, where it is not left.
+        let ended = second.run(None, &stopper, || {
+            loop {
+                std::hint::black_box(vec![1_u8; 100]);
+            }
+        });
+        let Ended::<()>::Stopped(stop) = ended.unwrap() else { panic!() };
+        assert_eq!(stop, Stop::Asked);
+        killer.join().unwrap();
+        assert!(!stopper.stop(), "nothing runs");
+    }
+
+    #[test]
+    fn a_stop_waits_for_shields() {
+        static DONE: AtomicU64 = AtomicU64::new(0);
+        let ended = stack(1 << 20).run(Some(Duration::from_millis(5)), &Stopper::default(), || {
+            loop {
+                let shield = Shield::new();
+                let begun = std::time::Instant::now();
+                while begun.elapsed() < Duration::from_millis(20) {
+                    std::hint::spin_loop();
+                }
+                DONE.fetch_add(1, Ordering::SeqCst);
+                drop(shield);
+            }
+        });
+        assert!(matches!(ended.unwrap(), Ended::<()>::Stopped(Stop::Deadline)));
+        assert_eq!(DONE.load(Ordering::SeqCst), 1);
+    }
+
+    fn depth(levels: u64) -> u64 {
+        let frame = std::hint::black_box([levels; 64]);
+        if levels == 0 { 0 } else { depth(levels - 1) + std::hint::black_box(frame)[0] - levels + 1 }
+    }
+
+    #[test]
+    fn an_overflow_is_an_error() {
+        let stopper = Stopper::default();
+        let ended = stack(16 << 20).run(None, &stopper, || depth(10_000)).unwrap();
+        assert!(matches!(ended, Ended::Returned(10_000)));
+        for _ in 0..3 {
+            let mut stack = stack(4 << 20);
+            let ended = stack.run(None, &stopper, || depth(u64::MAX)).unwrap();
+            assert!(matches!(ended, Ended::Stopped(Stop::Overflow)));
+            // SAFETY: the computation started no thread and shared nothing.
+            unsafe { stack.discard() };
+        }
+    }
+}
