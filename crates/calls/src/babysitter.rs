@@ -53,10 +53,22 @@ struct Babysitter {
     segments: Vec<Segment>,
     program: Program,
     generation: u32,
+    /// Workers that ended one after the other without a call that succeeded.
     barren: u32,
     successes: u64,
-    failures: u32,
+    /// No worker is started before this time.
+    not_before_ns: u64,
 }
+
+/// Barren workers that are replaced at once; from then on each start waits twice as long.
+const FREE_RESTARTS: u32 = 3;
+/// Longest wait before a start, while the breaker is closed.
+const BACK_OFF_MAX_MS: u64 = 256;
+/// How long the breaker stays open at first, and at most.
+const BREAKER_MS: u64 = 500;
+const BREAKER_MAX_MS: u64 = 30_000;
+/// How soon to try again what should have worked.
+const AGAIN_MS: u64 = 20;
 
 /// Runs the babysitter in the calling process; never returns.
 pub(crate) fn run(program: Program) -> ! {
@@ -317,7 +329,7 @@ fn prepare(file: File, order: Order, program: Program, report: &mut Report) -> R
         generation: 0,
         barren: 0,
         successes: 0,
-        failures: 0,
+        not_before_ns: 0,
     })
 }
 
@@ -343,8 +355,9 @@ impl Babysitter {
         let Ok(children) = child_descriptor() else { self.finish(control) };
         loop {
             self.collect(control);
-            let late = self.top_up(control);
-            let [ended, child] = wait_readable([&client, &children], if late { 20 } else { -1 });
+            let again_ms = self.top_up(control);
+            let timeout_ms = again_ms.map_or(-1, |wait_ms| wait_ms as i32);
+            let [ended, child] = wait_readable([&client, &children], timeout_ms);
             if child {
                 drain(&children);
             }
@@ -384,6 +397,7 @@ impl Babysitter {
     }
 
     fn collect(&mut self, control: &Control) {
+        let mut ended = false;
         while let Some((process, status)) = collect_child() {
             let Some(slot) = control.slots.iter().find(|slot| {
                 let state = slot.state.load(Acquire);
@@ -398,49 +412,63 @@ impl Babysitter {
             let successes = control.successes.load(Relaxed);
             self.barren = if successes == self.successes { self.barren + 1 } else { 0 };
             self.successes = successes;
+            ended = true;
         }
-        if self.barren > self.configuration.crash_loop {
-            control.status.store(CONTROL_BROKEN, Release);
-            control.event.fetch_add(1, AcqRel);
-            futex_wake(&control.event, u32::MAX >> 1);
+        if !ended {
+            return;
         }
+        self.not_before_ns = match self.barren {
+            0..=FREE_RESTARTS => 0,
+            barren if barren <= self.configuration.crash_loop => {
+                now_ns() + (1_000_000_u64 << barren.min(16)).min(BACK_OFF_MAX_MS * 1_000_000)
+            }
+            barren => {
+                let opened = (barren - self.configuration.crash_loop - 1).min(16);
+                let open_ms = (BREAKER_MS << opened).min(BREAKER_MAX_MS);
+                self.tell(control, CONTROL_BROKEN);
+                now_ns() + open_ms * 1_000_000
+            }
+        };
     }
 
-    /// Starts workers until there are enough spares; returns whether to try again soon.
-    fn top_up(&mut self, control: &Control) -> bool {
+    fn tell(&self, control: &Control, status: u32) {
+        control.status.store(status, Release);
+        control.event.fetch_add(1, AcqRel);
+        futex_wake(&control.event, u32::MAX >> 1);
+    }
+
+    /// Starts workers until there are enough spares; returns after how many milliseconds to try again.
+    fn top_up(&mut self, control: &Control) -> Option<u64> {
+        let now = now_ns();
+        if now < self.not_before_ns {
+            return Some((self.not_before_ns - now).div_ceil(1_000_000));
+        }
         if control.status.load(Relaxed) == CONTROL_BROKEN {
-            return false;
+            // Half open: callers may try what is started now, and the next barren end opens it for longer.
+            self.tell(control, CONTROL_READY);
         }
         let count = |wanted: u32| {
             control.slots.iter().skip(1).filter(|slot| slot.state.load(Acquire) == wanted).count()
         };
         let mut wanted = (1 + self.configuration.spares as usize).saturating_sub(count(SLOT_CURRENT));
         wanted = wanted.clamp(1, 8);
-        let mut late = false;
-        // After some barren workers, wait longer and longer before the next.
-        if self.barren > 3 {
-            std::thread::sleep(std::time::Duration::from_millis(1 << self.barren.min(8)));
-        }
+        let mut again = None;
         while count(SLOT_SPARE) < wanted {
             let free = control.slots.iter().skip(1).position(|slot| slot.state.load(Acquire) == SLOT_FREE);
             let Some(index) = free.map(|index| index + 1) else {
                 self.recycle(control, 0);
                 if count(SLOT_FREE) == 0 {
-                    return true;
+                    return Some(AGAIN_MS);
                 }
                 continue;
             };
-            match self.start(control, index) {
-                Ok(()) => self.failures = 0,
-                Err(()) => {
-                    self.failures += 1;
-                    late = true;
-                    break;
-                }
+            if self.start(control, index).is_err() {
+                again = Some(AGAIN_MS);
+                break;
             }
         }
         self.recycle(control, self.configuration.kept as usize);
-        late
+        again
     }
 
     /// Gives back the memory of the oldest ended workers, but for `kept`.

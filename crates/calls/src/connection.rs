@@ -9,10 +9,10 @@
 use crate::error::{CallError, Ran};
 use crate::exchange::Reply;
 use crate::layout::{
-    CHANNELS, CHANNELS_OFFSET, CONFIGURATION_OFFSET, CONSTANT_BLOBS_OFFSET, CONTROL_BYTES, CONTROL_FAILED,
-    CONTROL_READY, Channel, Control, DEPTH_MAX, LOADING_HEAP_OFFSET, PAGES_MAX, REPORT_OFFSET, SEQUENCE_MASK,
-    SLOT_BYTES, SLOT_CURRENT, SLOT_DEAD, SLOT_SPARE, SLOTS, SlotHead, TEXT_MAX, WINDOW_BYTES, WINDOWS,
-    WINDOWS_BASE, at, channel_address, load_bytes, slot_address,
+    CHANNELS, CHANNELS_OFFSET, CONFIGURATION_OFFSET, CONSTANT_BLOBS_OFFSET, CONTROL_BROKEN, CONTROL_BYTES,
+    CONTROL_FAILED, CONTROL_READY, Channel, Control, DEPTH_MAX, LOADING_HEAP_OFFSET, PAGES_MAX,
+    REPORT_OFFSET, SEQUENCE_MASK, SLOT_BYTES, SLOT_CURRENT, SLOT_DEAD, SLOT_SPARE, SLOTS, SlotHead, TEXT_MAX,
+    WINDOW_BYTES, WINDOWS, WINDOWS_BASE, at, channel_address, load_bytes, slot_address,
 };
 use crate::service::{Configuration, Order, Report, Segment, SegmentKind};
 use crate::waiting::{Limits, Wait};
@@ -479,7 +479,8 @@ impl Connection {
     }
 
     /// The worker to call, taking a spare if the last has ended; waits for one until the deadline.
-    pub(crate) fn current(&self, deadline_ns: u64) -> Result<Current, CallError> {
+    /// While the crash-loop breaker is open only a patient caller waits.
+    pub(crate) fn current(&self, deadline_ns: u64, patient: bool) -> Result<Current, CallError> {
         loop {
             let current = self.current.load(Acquire);
             if current > SWITCHING {
@@ -492,13 +493,13 @@ impl Connection {
                 std::thread::yield_now();
                 continue;
             }
-            let taken = self.take_spare(deadline_ns);
+            let taken = self.take_spare(deadline_ns, patient);
             self.current.store(*taken.as_ref().map_or(&0, |current| &current.0), Release);
             return taken;
         }
     }
 
-    fn take_spare(&self, deadline_ns: u64) -> Result<Current, CallError> {
+    fn take_spare(&self, deadline_ns: u64, patient: bool) -> Result<Current, CallError> {
         let control = self.control();
         loop {
             let event = control.event.load(Acquire);
@@ -518,8 +519,13 @@ impl Connection {
                 }
             }
             let status = control.status.load(Acquire);
-            if status != CONTROL_READY || control.alive.word.load(Acquire) & OWNER_DIED != 0 {
-                return Err(CallError::NoService("the babysitter starts no more workers".into()));
+            if control.alive.word.load(Acquire) & OWNER_DIED != 0 {
+                return Err(CallError::NoService("the babysitter has ended".into()));
+            }
+            if status == CONTROL_BROKEN && !patient {
+                return Err(CallError::NoService(
+                    "workers crash one after the other; the next is started after a pause".into(),
+                ));
             }
             if now_ns() > deadline_ns {
                 return Err(CallError::TimedOut { ran: Ran::No });
@@ -652,7 +658,7 @@ impl Connection {
         let deadline_ns = now_ns().saturating_add(options.deadline.as_nanos() as u64);
         let mut tries = 0;
         loop {
-            let current = self.current(deadline_ns)?;
+            let current = self.current(deadline_ns, options.retries > 0)?;
             match attempt(index, current, deadline_ns) {
                 Ok(reply) => {
                     self.statistics.calls.fetch_add(1, Relaxed);

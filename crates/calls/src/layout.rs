@@ -95,7 +95,7 @@ pub(crate) struct SlotState {
 pub(crate) const CONTROL_READY: u32 = 1;
 /// The babysitter could not load; the report says why.
 pub(crate) const CONTROL_FAILED: u32 = 2;
-/// Workers crash without serving; the babysitter starts no more.
+/// Workers crash without serving; the babysitter pauses before it starts the next.
 pub(crate) const CONTROL_BROKEN: u32 = 3;
 
 /// The control part.

@@ -38,7 +38,7 @@ pub struct Configuration {
     /// Whether at most one thread is inside the library at a time. Needed unless all that the
     /// library touches lies in blobs or in its own memory.
     pub serial: bool,
-    /// Workers that may end without having served before no more are started.
+    /// Workers that may end one after the other without having served before callers are refused for a while.
     pub crash_loop: u32,
     /// Milliseconds for loading the library.
     pub start_deadline_ms: u64,
