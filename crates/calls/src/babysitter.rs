@@ -409,7 +409,7 @@ impl Babysitter {
             slot.state.store(SLOT_DEAD, Release);
             control.event.fetch_add(1, AcqRel);
             futex_wake(&control.event, u32::MAX >> 1);
-            let successes = control.successes.load(Relaxed);
+            let successes = control.counts.iter().map(|counts| counts.calls.load(Relaxed)).sum();
             self.barren = if successes == self.successes { self.barren + 1 } else { 0 };
             self.successes = successes;
             ended = true;

@@ -24,6 +24,7 @@ pub mod isolated;
 mod layout;
 mod maps;
 pub mod parallel;
+mod pool;
 mod registers;
 pub mod registry;
 pub mod service;

@@ -21,7 +21,9 @@ pub struct Configuration {
     pub functions: Vec<FunctionName>,
     /// Functions of the caller's C library on `FILE`, by name, for files that the caller opened.
     pub stdio: Vec<(String, u64)>,
-    /// Workers that stand ready beside the one in use.
+    /// Workers that may run at once, each with one call. For functions of a Rust program; a library has one.
+    pub workers: u32,
+    /// Workers that stand ready beside those in use.
     pub spares: u32,
     /// Ended workers whose memory stays readable.
     pub kept: u32,
@@ -50,6 +52,7 @@ impl Default for Configuration {
             library: None,
             functions: Vec::new(),
             stdio: Vec::new(),
+            workers: std::thread::available_parallelism().map_or(2, |count| count.get().clamp(2, 8) as u32),
             spares: 1,
             kept: 3,
             heap_bytes: 4 << 30,

@@ -7,7 +7,6 @@ use banyan_calls::blob::Sharing;
 use banyan_calls::parallel::Group;
 use banyan_calls::{Blob, BlobStore, Blobs, CallError, isolated, spawn};
 use common::{call, open, options};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 #[isolated(deadline = "5s")]
@@ -59,17 +58,8 @@ fn slow(number: u64) -> u64 {
     number * number
 }
 
-/// All isolated functions of a process share its worker, so that a crash ends the calls that run beside it: tests that
-/// use them take turns.
-static WORKER: Mutex<()> = Mutex::new(());
-
-fn turn() -> MutexGuard<'static, ()> {
-    WORKER.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[test]
 fn functions_of_the_program_itself() {
-    let _turn = turn();
     assert_eq!(add(2, 40), Ok(42));
     let times: Vec<u32> = (0..100_000).collect();
     assert_eq!(reverse("abc".into(), times), Ok(("cba".into(), 4_999_950_000)), "through the bulk area");
@@ -83,7 +73,6 @@ fn functions_of_the_program_itself() {
 
 #[test]
 fn spawn_and_sync_keep_the_order_and_all_errors() {
-    let _turn = turn();
     let mut group = Group::new(4);
     for number in 0..12_u64 {
         spawn!(group, slow(number));
@@ -96,6 +85,23 @@ fn spawn_and_sync_keep_the_order_and_all_errors() {
     spawn!(group, panics_or_not(true));
     let error = group.sync().unwrap_err();
     assert_eq!((error.index, error.rest.len(), error.rest[0].0), (1, 1, 3));
+}
+
+#[test]
+fn a_crash_ends_the_call_that_crashed_and_no_other() {
+    std::thread::scope(|scope| {
+        for thread in 0..6_u64 {
+            scope.spawn(move || {
+                for number in 0..40 {
+                    match (thread + number) % 3 {
+                        0 => assert!(matches!(crash(true), Err(CallError::Crashed { .. }))),
+                        1 => assert_eq!(slow(number), Ok(number * number)),
+                        _ => assert_eq!(add(thread, number), Ok(thread + number)),
+                    }
+                }
+            });
+        }
+    });
 }
 
 fn panics_or_not(really: bool) -> Result<u32, CallError> {
