@@ -17,7 +17,8 @@ use crate::worker::{self, BytesFunction, Host};
 use banyan_sys::call_channel::{futex_wake, join_robust_list, now_ns, signal_process, thread_id};
 use banyan_sys::call_memory::{Access, discard, map_over, map_private, map_shared, unmap};
 use banyan_sys::call_process::{
-    Launch, child_descriptor, collect_child, drain, end_now, fork, process_descriptor, wait_readable,
+    Launch, become_child_of, child_descriptor, collect_child, drain, end_now, fork, process_descriptor,
+    wait_readable,
 };
 use banyan_sys::sandbox::{self, Groups};
 use std::fs::File;
@@ -37,6 +38,8 @@ pub(crate) struct Program {
     pub(crate) heap_is_ours: bool,
     /// Told the caller's functions on `FILE`.
     pub(crate) stdio: fn(&[(String, u64)]),
+    /// Looks at an order before it is carried out, and may change or refuse it.
+    pub(crate) admit: Option<&'static dyn Fn(&mut Order) -> Result<(), String>>,
 }
 
 /// Whether this process was started to be a babysitter.
@@ -58,6 +61,10 @@ struct Babysitter {
     successes: u64,
     /// No worker is started before this time.
     not_before_ns: u64,
+    /// When the last worker of each slot ended, in order of ends: not in that of generations, as a caller
+    /// takes the spare that is ready first.
+    ended: [u64; SLOTS],
+    ends: u64,
 }
 
 /// Barren workers that are replaced at once; from then on each start waits twice as long.
@@ -75,7 +82,7 @@ pub(crate) fn run(program: Program) -> ! {
     // SAFETY: a babysitter is started with this descriptor, and nobody else in it owns one.
     let file = unsafe { File::from_raw_fd(Launch::DESCRIPTOR) };
     // The window's place stands in the configuration, so look at that through a first mapping.
-    let Some((order, control)) = open_control(&file) else { end_now(2) };
+    let Some((mut order, control)) = open_control(&file) else { end_now(2) };
     control.babysitter.store(std::process::id(), Release);
     // SAFETY: the control part stays mapped for the life of the process.
     if unsafe { !join_robust_list(&[&control.alive]) } {
@@ -83,7 +90,8 @@ pub(crate) fn run(program: Program) -> ! {
     }
     control.alive.word.store(thread_id(), Release);
     let mut report = Report::default();
-    match prepare(file, order, program, &mut report) {
+    let admitted = program.admit.map_or(Ok(()), |admit| admit(&mut order));
+    match admitted.and_then(|()| prepare(file, order, program, &mut report)) {
         Ok(mut babysitter) => {
             write_report(control, babysitter.window, &report);
             babysitter.top_up(control);
@@ -330,6 +338,8 @@ fn prepare(file: File, order: Order, program: Program, report: &mut Report) -> R
         barren: 0,
         successes: 0,
         not_before_ns: 0,
+        ended: [0; SLOTS],
+        ends: 0,
     })
 }
 
@@ -399,12 +409,14 @@ impl Babysitter {
     fn collect(&mut self, control: &Control) {
         let mut ended = false;
         while let Some((process, status)) = collect_child() {
-            let Some(slot) = control.slots.iter().find(|slot| {
+            let Some((index, slot)) = control.slots.iter().enumerate().find(|(_, slot)| {
                 let state = slot.state.load(Acquire);
                 (state == SLOT_SPARE || state == SLOT_CURRENT) && slot.process.load(Acquire) == process
             }) else {
                 continue;
             };
+            self.ends += 1;
+            self.ended[index] = self.ends;
             slot.wait_status.store(status as u32, Release);
             slot.state.store(SLOT_DEAD, Release);
             control.event.fetch_add(1, AcqRel);
@@ -471,7 +483,7 @@ impl Babysitter {
         again
     }
 
-    /// Gives back the memory of the oldest ended workers, but for `kept`.
+    /// Gives back the memory of the workers that ended first, but for `kept`.
     fn recycle(&self, control: &Control, kept: usize) {
         loop {
             let dead = control
@@ -480,7 +492,7 @@ impl Babysitter {
                 .enumerate()
                 .skip(1)
                 .filter(|(_, slot)| slot.state.load(Acquire) == SLOT_DEAD);
-            let oldest = dead.clone().min_by_key(|(_, slot)| slot.generation.load(Acquire));
+            let oldest = dead.clone().min_by_key(|&(index, _)| self.ended[index]);
             let Some((index, slot)) = oldest.filter(|_| dead.count() > kept) else { return };
             let address = slot_address(self.window, index);
             if map_shared(&self.file, index as u64 * SLOT_BYTES, address, SLOT_BYTES, Access::Write).is_ok() {
@@ -519,16 +531,8 @@ impl Babysitter {
         let slot = slot_address(self.window, index);
         let offset = index as u64 * SLOT_BYTES;
         // A worker must not outlive its babysitter, even one that is killed.
-        // SAFETY: affects this process only.
-        unsafe {
-            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-            // It may have died before that line.
-            if libc::getppid() as u32 != babysitter {
-                end_now(3)
-            }
-            let mut none: libc::sigset_t = std::mem::zeroed();
-            libc::sigemptyset(&raw mut none);
-            libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+        if !become_child_of(babysitter) {
+            end_now(3)
         }
         if map_shared(&self.file, offset, slot, SLOT_BYTES, Access::Write).is_err() {
             end_now(3)

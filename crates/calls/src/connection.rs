@@ -22,6 +22,8 @@ use banyan_sys::call_memory::{
 };
 use banyan_sys::call_process::{Launch, launch_detached};
 use std::ffi::CString;
+use std::fs::File;
+use std::io;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::Duration;
@@ -185,34 +187,61 @@ impl Connection {
         launch: &[CString],
         environment: &[CString],
     ) -> Result<Self, CallError> {
-        let index = (0..WINDOWS as u32)
-            .find(|index| WINDOWS_USED.fetch_or(1 << index, AcqRel) & 1 << index == 0)
-            .ok_or_else(|| CallError::NoService("too many services in one process".into()))?;
-        let window = WINDOWS_BASE + u64::from(index) * WINDOW_BYTES;
-        match Self::open_window(window, configuration, launch, environment) {
-            Ok(connection) => Ok(connection),
-            Err(error) => {
+        Self::open_with(configuration, |file| {
+            launch_detached(&Launch { arguments: launch, environment, inherit: file, stack_limit: 16 << 40 })
+        })
+    }
+
+    /// Makes the memory of a connection, has `start` hand it to a babysitter, and waits until that
+    /// can serve.
+    pub(crate) fn open_with(
+        configuration: &Configuration,
+        start: impl FnOnce(&File) -> io::Result<()>,
+    ) -> Result<Self, CallError> {
+        for index in 0..WINDOWS as u32 {
+            if WINDOWS_USED.fetch_or(1 << index, AcqRel) & 1 << index != 0 {
+                continue;
+            }
+            let window = WINDOWS_BASE + u64::from(index) * WINDOW_BYTES;
+            // Whoever is a worker itself finds its slot there, and looks further.
+            let opened = match Self::map_window(window) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                Err(error) => Err(service_error("shared memory", error)),
+                Ok(file) => Self::open_window(window, configuration, &file, start),
+            };
+            return opened.inspect_err(|_| {
                 WINDOWS_USED.fetch_and(!(1 << index), AcqRel);
-                Err(error)
+            });
+        }
+        Err(CallError::NoService("too many services in one process".into()))
+    }
+
+    /// Maps all that the caller sees of a window, or nothing.
+    fn map_window(window: u64) -> io::Result<File> {
+        let file = anonymous_file(WINDOW_BYTES)?;
+        let parts = [
+            (0, CONTROL_BYTES),
+            (CONSTANT_BLOBS_OFFSET, LOADING_HEAP_OFFSET - CONSTANT_BLOBS_OFFSET),
+            (SLOT_BYTES, SLOT_BYTES * (SLOTS as u64 - 1)),
+        ];
+        for (count, &(offset, length)) in parts.iter().enumerate() {
+            if let Err(error) = map_shared(&file, offset, window + offset, length, Access::Write) {
+                for &(offset, length) in &parts[..count] {
+                    // SAFETY: mapped in this loop, and shown to nobody.
+                    unsafe { unmap(window + offset, length) };
+                }
+                return Err(error);
             }
         }
+        Ok(file)
     }
 
     fn open_window(
         window: u64,
         configuration: &Configuration,
-        launch: &[CString],
-        environment: &[CString],
+        file: &File,
+        start: impl FnOnce(&File) -> io::Result<()>,
     ) -> Result<Self, CallError> {
-        let file = anonymous_file(WINDOW_BYTES).map_err(|error| service_error("shared memory", error))?;
-        map_shared(&file, 0, window, CONTROL_BYTES, Access::Write)
-            .map_err(|error| service_error("control memory", error))?;
-        let slots = SLOT_BYTES * (SLOTS as u64 - 1);
-        let mapped = map_shared(&file, SLOT_BYTES, window + SLOT_BYTES, slots, Access::Write)
-            .map_err(|error| service_error("worker memory", error));
-        let blobs = LOADING_HEAP_OFFSET - CONSTANT_BLOBS_OFFSET;
-        map_shared(&file, CONSTANT_BLOBS_OFFSET, window + CONSTANT_BLOBS_OFFSET, blobs, Access::Write)
-            .map_err(|error| service_error("blob memory", error))?;
         let state_bytes = size_of::<ClientState>() as u64;
         let state = map_anywhere(state_bytes).map_err(|error| service_error("private memory", error))?;
         let connection = Self {
@@ -226,18 +255,16 @@ impl Connection {
             process: std::process::id(),
             statistics: Statistics::default(),
         };
-        mapped?;
         wipe_on_fork(state, 4096).map_err(|error| service_error("fork detection", error))?;
         connection.state().marker.store(1, Relaxed);
-        connection.start(configuration, launch, environment, &file)
+        connection.start(configuration, file, start)
     }
 
     fn start(
         mut self,
         configuration: &Configuration,
-        launch: &[CString],
-        environment: &[CString],
-        file: &std::fs::File,
+        file: &File,
+        start: impl FnOnce(&File) -> io::Result<()>,
     ) -> Result<Self, CallError> {
         let order =
             Order { window: self.window, client: std::process::id(), configuration: configuration.clone() };
@@ -258,8 +285,7 @@ impl Connection {
         control.channels.store(1, Relaxed);
         let workers = if configuration.library.is_none() { configuration.workers } else { 1 };
         control.workers.store(workers, Relaxed);
-        launch_detached(&Launch { arguments: launch, environment, inherit: file, stack_limit: 16 << 40 })
-            .map_err(|error| service_error("starting the babysitter", error))?;
+        start(file).map_err(|error| service_error("starting the babysitter", error))?;
         let deadline = now_ns() + configuration.start_deadline_ms * 1_000_000;
         loop {
             let status = control.status.load(Acquire);
@@ -284,7 +310,7 @@ impl Connection {
                 return Err(CallError::NoService("the report lists an impossible segment".into()));
             }
             let mapped = match &segment.kind {
-                SegmentKind::File { path, offset } => std::fs::File::open(path).and_then(|file| {
+                SegmentKind::File { path, offset } => File::open(path).and_then(|file| {
                     map_shared(&file, *offset, segment.address, segment.length, Access::Read)
                 }),
                 SegmentKind::Code | SegmentKind::Data { .. } => {
@@ -417,6 +443,18 @@ impl Connection {
     #[must_use]
     pub fn generation(&self) -> u32 {
         self.first().map_or(0, Current::generation)
+    }
+
+    /// How many workers this connection may use at once now: what it asked for, or its share of a pool.
+    #[must_use]
+    pub fn workers(&self) -> u32 {
+        self.control().workers.load(Relaxed)
+    }
+
+    /// Whether nobody starts workers for this connection any more.
+    #[must_use]
+    pub fn has_lost_its_babysitter(&self) -> bool {
+        self.control().alive.word.load(Acquire) & OWNER_DIED != 0
     }
 
     /// Whether this process is a fork of the one that opened the connection: it must open its own.

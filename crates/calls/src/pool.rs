@@ -16,8 +16,8 @@ use crate::layout::{
 use crate::service::SegmentKind;
 use crate::waiting::{Deadline, Limits};
 use banyan_sys::call_channel::{
-    OWNER_DIED, futex_wait, futex_wake, process_cpu_ns, signal_process, stack_pointer, thread_id,
-    thread_lives, thread_pointer,
+    OWNER_DIED, futex_wait, futex_wake, process_cpu_ns, process_has_ended, signal_process, stack_pointer,
+    thread_id, thread_lives, thread_pointer,
 };
 use banyan_sys::call_memory::view_again;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
@@ -25,6 +25,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 
 /// Workers that one connection can use at once.
 pub(crate) const PLACES: usize = 8;
+/// Workers found dead that one call passes over.
+const LOST_MAX: u32 = 16;
 /// One call in this many is timed.
 const SAMPLE: u64 = 64;
 
@@ -411,19 +413,27 @@ impl Connection {
             let head = self.head(current.slot());
             head.wanted.fetch_max(wanted, SeqCst);
             futex_wake(&head.wanted, 1);
-            while channel.alive.word.load(Acquire) == 0 {
-                let slot = &self.control().slots[current.slot()];
-                let is_same = slot.generation.load(Acquire) == current.generation();
-                if slot.state.load(Acquire) != SLOT_CURRENT || !is_same {
-                    // It ended before it had a thread for us: the next try takes another worker.
-                    self.retire(current, Fate::Gone);
-                    return Err(CallError::Crashed { signal: 0, address: 0, instruction: 0, ran: Ran::No });
-                }
-                if deadline.has_passed() {
-                    return Err(CallError::TimedOut { ran: Ran::No });
-                }
-                futex_wait(&channel.alive.word, 0, 1_000_000);
+        }
+        loop {
+            let alive = channel.alive.word.load(Acquire);
+            if alive != 0 && alive & OWNER_DIED == 0 {
+                break;
             }
+            let slot = &self.control().slots[current.slot()];
+            let is_same = slot.generation.load(Acquire) == current.generation();
+            if alive & OWNER_DIED != 0
+                || slot.state.load(Acquire) != SLOT_CURRENT
+                || !is_same
+                || process_has_ended(slot.process.load(Acquire))
+            {
+                // It ended before it had our request: the next try takes another worker.
+                self.retire(current, Fate::Gone);
+                return Err(CallError::Crashed { signal: 0, address: 0, instruction: 0, ran: Ran::No });
+            }
+            if deadline.has_passed() {
+                return Err(CallError::TimedOut { ran: Ran::No });
+            }
+            futex_wait(&channel.alive.word, 0, 1_000_000);
         }
         client.of.store(current.0, Relaxed);
         // Ours to know: nobody but callers write this word. Not 0 where a failed call-back left a worker well.
@@ -438,7 +448,7 @@ impl Connection {
     /// How the worker of `current` ended, once the babysitter knows.
     pub(crate) fn how_ended(&self, current: Current, deadline: &Deadline) -> CallError {
         let slot = &self.control().slots[current.slot()];
-        let patience_ns = deadline.left_ns().min(500_000_000);
+        let patience_ns = deadline.left_ns().min(3_000_000_000);
         let asked = Deadline::after(std::time::Duration::from_nanos(patience_ns), self.ticks_per_us);
         loop {
             let event = self.control().event.load(Acquire);
@@ -457,7 +467,7 @@ impl Connection {
                     ran: Ran::Maybe,
                 };
             }
-            if asked.has_passed() {
+            if asked.has_passed() || self.has_lost_its_babysitter() {
                 break;
             }
             futex_wait(&self.control().event, event, 5_000_000);
@@ -482,13 +492,17 @@ impl Connection {
         let deadline = Deadline::after(options.deadline, self.ticks_per_us);
         let claim = self.claim()?;
         let turn = self.enter(claim.index, &deadline)?;
-        let mut tries = 0;
+        let (mut tries, mut lost) = (0, 0);
         loop {
             let current = self.current(turn.place, &deadline, options.retries > 0)?;
             match attempt(claim.index, current, &deadline) {
                 Ok(reply) => {
                     self.count(claim.index, tries, &deadline);
                     return Ok(reply);
+                }
+                // A worker that ended while nobody called it is not this call's failure.
+                Err(CallError::Crashed { ran: Ran::No, .. }) if lost < LOST_MAX && !deadline.has_passed() => {
+                    lost += 1;
                 }
                 Err(error) if error.is_system() && tries < options.retries && !deadline.has_passed() => {
                     tries += 1;

@@ -4,6 +4,7 @@
 //! Not for making calls. The configuration travels as JSON, once, before the first call.
 
 use crate::connection::Connection;
+use crate::discovery::{FIND_VARIABLE, SERVE_VARIABLE};
 use crate::error::CallError;
 use banyan_sys::sandbox::Groups;
 use serde::{Deserialize, Serialize};
@@ -157,7 +158,7 @@ fn text(bytes: &[u8]) -> Result<CString, CallError> {
 
 /// The environment of a worker: the program's, without what would wrap the library once more.
 fn environment() -> Result<Vec<CString>, CallError> {
-    let hidden = ["LD_LIBRARY_PATH", "LD_PRELOAD", WORKER_VARIABLE];
+    let hidden = ["LD_LIBRARY_PATH", "LD_PRELOAD", WORKER_VARIABLE, FIND_VARIABLE, SERVE_VARIABLE];
     let mut variables = Vec::new();
     for (name, value) in std::env::vars_os().filter(|(name, _)| !hidden.iter().any(|hidden| name == hidden)) {
         variables.push(text(&[name.as_bytes(), b"=", value.as_bytes()].concat())?);

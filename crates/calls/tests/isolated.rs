@@ -58,6 +58,62 @@ fn slow(number: u64) -> u64 {
     number * number
 }
 
+/// Functions of libraries that this program does not link.
+mod foreign {
+    use banyan_calls::isolated;
+
+    #[isolated(library = "libz.so.1", deadline = "5s", retry = 2, idempotent)]
+    unsafe extern "C" {
+        /// The checksum of `length` bytes.
+        pub fn crc32(start: u64, bytes: *const u8, length: u32) -> u64;
+        pub fn compress(to: *mut u8, room: *mut u64, from: *const u8, length: u64) -> i32;
+        #[allow(non_snake_case, reason = "the library's own name")]
+        pub fn zlibVersion() -> *const u8;
+    }
+
+    #[isolated(library = "libm.so.6", deadline = "5s")]
+    unsafe extern "C" {
+        pub fn fmaf(a: f32, b: f32, c: f32) -> f32;
+        pub fn ldexp(value: f64, exponent: i32) -> f64;
+        pub fn no_such_function() -> i32;
+    }
+
+    #[isolated(library = "libc.so.6", deadline = "300ms")]
+    unsafe extern "C" {
+        pub fn strlen(text: *const u8) -> usize;
+        pub fn pause() -> i32;
+        pub fn exit(status: i32);
+    }
+}
+
+#[test]
+fn functions_of_a_c_library_that_is_not_linked() {
+    let _ = common::configuration();
+    let text = b"the quick brown fox jumps over the lazy dog, again and again and again";
+    let mut packed = [0_u8; 200];
+    let mut room = packed.len() as u64;
+    // SAFETY: the arguments are right for the functions, or the crash is what is wanted.
+    unsafe {
+        assert_eq!(foreign::crc32(0, b"123456789".as_ptr(), 9), Ok(0xcbf4_3926));
+        let done = foreign::compress(packed.as_mut_ptr(), &raw mut room, text.as_ptr(), text.len() as u64);
+        assert_eq!(done, Ok(0));
+        assert!(
+            (&raw const room).read_volatile() < text.len() as u64
+                && (&raw const packed[0]).read_volatile() == 0x78
+        );
+        // The result points into the library's own memory, which the program sees.
+        assert_eq!(*foreign::zlibVersion().unwrap(), b'1');
+        assert_eq!(foreign::fmaf(2.0, 3.0, 4.0), Ok(10.0));
+        assert_eq!(foreign::ldexp(1.5, 4), Ok(24.0));
+        assert_eq!(foreign::no_such_function(), Err(CallError::NoFunction));
+        let error = foreign::strlen(std::ptr::without_provenance(8)).unwrap_err();
+        assert!(matches!(error, CallError::Crashed { signal: libc::SIGSEGV, address: 8, .. }), "{error:?}");
+        assert!(matches!(foreign::pause(), Err(CallError::TimedOut { .. })));
+        assert_eq!(foreign::exit(9), Err(CallError::Exited { status: 9 }));
+        assert_eq!(foreign::strlen(c"seven b".as_ptr().cast()), Ok(7));
+    }
+}
+
 #[test]
 fn functions_of_the_program_itself() {
     assert_eq!(add(2, 40), Ok(42));

@@ -10,6 +10,8 @@ pub mod call_memory;
 #[cfg(feature = "std")]
 pub mod call_process;
 #[cfg(feature = "std")]
+pub mod call_socket;
+#[cfg(feature = "std")]
 pub mod descriptors;
 #[cfg(feature = "std")]
 pub mod dirty_pages;
