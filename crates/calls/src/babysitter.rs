@@ -8,8 +8,8 @@
 use crate::layout::{
     BLOBS_OFFSET, CONFIGURATION_OFFSET, CONSTANT_BLOBS_OFFSET, CONTROL_BROKEN, CONTROL_BYTES, CONTROL_FAILED,
     CONTROL_READY, Control, DATA_OFFSET, HEAP_OFFSET, LOADING_HEAP_BYTES, LOADING_HEAP_OFFSET, REPORT_OFFSET,
-    SLOT_BYTES, SLOT_CURRENT, SLOT_DEAD, SLOT_FREE, SLOT_SPARE, SLOTS, STACKS_OFFSET, TEXT_MAX, WINDOW_BYTES,
-    at, slot_address,
+    SLOT_BYTES, SLOT_CURRENT, SLOT_DEAD, SLOT_FREE, SLOT_SPARE, SLOTS, STACKS_OFFSET, SlotHead, TEXT_MAX,
+    WINDOW_BYTES, at, slot_address,
 };
 use crate::maps;
 use crate::service::{Configuration, Layer, Order, Report, Segment, SegmentKind, WORKER_VARIABLE};
@@ -65,6 +65,8 @@ struct Babysitter {
     /// takes the spare that is ready first.
     ended: [u64; SLOTS],
     ends: u64,
+    /// When the worker of each slot was started; 0 once it has been seen to be ready.
+    started_ns: [u64; SLOTS],
 }
 
 /// Barren workers that are replaced at once; from then on each start waits twice as long.
@@ -74,6 +76,8 @@ const BACK_OFF_MAX_MS: u64 = 256;
 /// How long the breaker stays open at first, and at most.
 const BREAKER_MS: u64 = 500;
 const BREAKER_MAX_MS: u64 = 30_000;
+/// A worker that cannot serve so long after it was started is ended.
+const START_MS: u64 = 2000;
 /// How soon to try again what should have worked.
 const AGAIN_MS: u64 = 20;
 
@@ -340,6 +344,7 @@ fn prepare(file: File, order: Order, program: Program, report: &mut Report) -> R
         not_before_ns: 0,
         ended: [0; SLOTS],
         ends: 0,
+        started_ns: [0; SLOTS],
     })
 }
 
@@ -366,7 +371,9 @@ impl Babysitter {
         loop {
             self.collect(control);
             let again_ms = self.top_up(control);
-            let timeout_ms = again_ms.map_or(-1, |wait_ms| wait_ms as i32);
+            let starting_ms = self.end_late_starters(control);
+            let timeout_ms =
+                again_ms.into_iter().chain(starting_ms).min().map_or(-1, |wait_ms| wait_ms as i32);
             let [ended, child] = wait_readable([&client, &children], timeout_ms);
             if child {
                 drain(&children);
@@ -483,6 +490,31 @@ impl Babysitter {
         again
     }
 
+    /// Ends workers that do not get ready, stopped ones for instance; returns after how many
+    /// milliseconds to look again, while there are any that start.
+    fn end_late_starters(&mut self, control: &Control) -> Option<u64> {
+        use std::os::unix::fs::FileExt;
+        let now = now_ns();
+        let mut again = None;
+        for (index, slot) in control.slots.iter().enumerate().skip(1) {
+            if self.started_ns[index] == 0 || slot.state.load(Acquire) != SLOT_SPARE {
+                continue;
+            }
+            let mut ready = [0; 4];
+            // The word `ready` is the first of the slot.
+            let read = self.file.read_exact_at(&mut ready, index as u64 * SLOT_BYTES);
+            if read.is_err() || u32::from_le_bytes(ready) == slot.generation.load(Acquire) {
+                self.started_ns[index] = 0;
+            } else if now > self.started_ns[index] + START_MS * 1_000_000 {
+                signal_process(slot.process.load(Acquire), libc::SIGKILL);
+                self.started_ns[index] = 0;
+            } else {
+                again = Some(START_MS);
+            }
+        }
+        again
+    }
+
     /// Gives back the memory of the workers that ended first, but for `kept`.
     fn recycle(&self, control: &Control, kept: usize) {
         loop {
@@ -518,6 +550,7 @@ impl Babysitter {
             Ok(process) => {
                 slot.generation.store(generation, Relaxed);
                 slot.process.store(process, Relaxed);
+                self.started_ns[index] = now_ns();
                 slot.state.store(SLOT_SPARE, Release);
                 control.event.fetch_add(1, AcqRel);
                 futex_wake(&control.event, u32::MAX >> 1);
@@ -575,3 +608,4 @@ impl Babysitter {
 }
 
 const _: () = assert!(SLOTS as u64 * SLOT_BYTES == WINDOW_BYTES);
+const _: () = assert!(std::mem::offset_of!(SlotHead, ready) == 0);

@@ -67,6 +67,8 @@ pub(crate) struct ClientChannel {
     pub(crate) streak: AtomicU32,
     pub(crate) last_counter: AtomicU64,
     pub(crate) placed: AtomicU32,
+    /// Calls in a row that gave up because the worker made no thread for this channel.
+    pub(crate) unserved: AtomicU32,
     /// The place used last.
     pub(crate) place: AtomicU32,
     /// The place given to a waiting caller, plus one.

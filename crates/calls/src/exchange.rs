@@ -273,6 +273,7 @@ impl Connection {
         let client = &self.state().channels[index];
         let channel = self.channel(current.slot(), index);
         let limits = self.limits(current, options, deadline);
+        let on_bytes = frame.first() == Some(&(Kind::CallBytes as u8));
         let (spin_us, beside) = self.waiting_mode(client, channel, options.wait);
         loop {
             let sequence = client.sequence.load(Relaxed).wrapping_add(1) & SEQUENCE_MASK;
@@ -313,13 +314,13 @@ impl Connection {
                     write_results(&mut writer, &arguments, errno)?;
                     used = writer.used();
                 }
-                Kind::Return => {
+                Kind::Return if !on_bytes => {
                     let changed = reader.number_below(PAGES_MAX as u64 + 1)?;
                     let errno = read_results(&mut reader, registers)?;
                     self.write_back(index, current, changed)?;
                     return Ok(Reply::Registers(errno));
                 }
-                kind @ (Kind::CallBytes | Kind::Failed) => {
+                kind @ (Kind::CallBytes | Kind::Failed) if on_bytes => {
                     let failed = kind == Kind::Failed;
                     let in_bulk = reader.number_below(2)? == 1;
                     let bulk = bulk_address(slot_address(self.window, current.slot()), index);
@@ -349,7 +350,12 @@ impl Connection {
                     return Err(Failure::Call(CallError::Refused { call }));
                 }
                 Kind::NoFunction => return Err(Failure::Keep(CallError::NoFunction)),
-                Kind::Call | Kind::CallbackReturn | Kind::Fetched => {
+                Kind::Return
+                | Kind::CallBytes
+                | Kind::Failed
+                | Kind::Call
+                | Kind::CallbackReturn
+                | Kind::Fetched => {
                     return Err(Failure::Frame(FrameError::Range));
                 }
             }

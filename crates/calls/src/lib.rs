@@ -25,6 +25,7 @@ pub mod heap;
 pub mod isolated;
 mod layout;
 mod maps;
+pub mod monitor;
 pub mod named;
 pub mod parallel;
 mod pool;

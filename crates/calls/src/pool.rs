@@ -27,6 +27,9 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 pub(crate) const PLACES: usize = 8;
 /// Workers found dead that one call passes over.
 const LOST_MAX: u32 = 16;
+/// How long, or how often in a row, a worker may fail to start a thread before it is ended.
+const PATIENCE_NS: u64 = 100_000_000;
+const UNSERVED_MAX: u32 = 3;
 /// One call in this many is timed.
 const SAMPLE: u64 = 64;
 
@@ -431,10 +434,17 @@ impl Connection {
                 return Err(CallError::Crashed { signal: 0, address: 0, instruction: 0, ran: Ran::No });
             }
             if deadline.has_passed() {
+                // A worker that starts no thread is stopped or stuck; one that was given little time may be well.
+                let unserved = client.unserved.fetch_add(1, Relaxed) + 1;
+                if deadline.elapsed_ns() > PATIENCE_NS || unserved >= UNSERVED_MAX {
+                    client.unserved.store(0, Relaxed);
+                    self.retire(current, Fate::Kill);
+                }
                 return Err(CallError::TimedOut { ran: Ran::No });
             }
             futex_wait(&channel.alive.word, 0, 1_000_000);
         }
+        client.unserved.store(0, Relaxed);
         client.of.store(current.0, Relaxed);
         // Ours to know: nobody but callers write this word. Not 0 where a failed call-back left a worker well.
         client.sequence.store(channel.request.load(Acquire) & SEQUENCE_MASK, Relaxed);
