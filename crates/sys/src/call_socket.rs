@@ -35,7 +35,8 @@ pub fn send_descriptor(socket: &UnixStream, bytes: &[u8], file: &File) -> io::Re
         (*part).cmsg_level = libc::SOL_SOCKET;
         (*part).cmsg_type = libc::SCM_RIGHTS;
         (*part).cmsg_len = libc::CMSG_LEN(4) as usize;
-        libc::CMSG_DATA(part).cast::<i32>().write_unaligned(file.as_raw_fd());
+        let number = file.as_raw_fd().to_ne_bytes();
+        std::ptr::copy_nonoverlapping(number.as_ptr(), libc::CMSG_DATA(part), number.len());
         libc::sendmsg(socket.as_raw_fd(), &raw const header, libc::MSG_NOSIGNAL)
     };
     match sent {
@@ -66,8 +67,10 @@ pub fn receive_descriptor(socket: &UnixStream, bytes: &mut [u8]) -> io::Result<(
                 let count = ((*part).cmsg_len as usize).saturating_sub(libc::CMSG_LEN(0) as usize) / 4;
                 for index in 0..count {
                     // Owned at once, so that more than we want are closed.
-                    let number = libc::CMSG_DATA(part).cast::<i32>().add(index).read_unaligned();
-                    file = Some(File::from_raw_fd(number));
+                    let mut number = [0; 4];
+                    let from = libc::CMSG_DATA(part).add(index * number.len());
+                    std::ptr::copy_nonoverlapping(from, number.as_mut_ptr(), number.len());
+                    file = Some(File::from_raw_fd(i32::from_ne_bytes(number)));
                 }
             }
             part = libc::CMSG_NXTHDR(&raw const header, part);
