@@ -39,8 +39,11 @@ pub(crate) struct Program {
     /// Told the caller's functions on `FILE`.
     pub(crate) stdio: fn(&[(String, u64)]),
     /// Looks at an order before it is carried out, and may change or refuse it.
-    pub(crate) admit: Option<&'static dyn Fn(&mut Order) -> Result<(), String>>,
+    pub(crate) admit: Option<&'static Admit>,
 }
+
+/// Changes an order, or says why it is refused.
+type Admit = dyn Fn(&mut Order) -> Result<(), String>;
 
 /// Whether this process was started to be a babysitter.
 pub(crate) fn is_wanted() -> bool {

@@ -82,7 +82,7 @@ impl FromStr for Discovery {
 
 #[derive(Debug)]
 enum Found {
-    Child(Connection),
+    Child(Box<Connection>),
     System { name: String, configuration: Box<Configuration>, connection: RwLock<Arc<Connection>> },
     Named(Remote),
 }
@@ -99,7 +99,7 @@ impl Service {
     /// [`CallError::NoService`] with the reason. A `Named` service is looked for at the first call.
     pub fn find(discovery: &Discovery, configuration: &Configuration) -> Result<Self, CallError> {
         Ok(Self(match discovery {
-            Discovery::Child => Found::Child(open_functions(configuration)?),
+            Discovery::Child => Found::Child(Box::new(open_functions(configuration)?)),
             Discovery::System(name) => Found::System {
                 name: name.clone(),
                 configuration: Box::new(configuration.clone()),
