@@ -160,7 +160,10 @@ pub(super) fn encode_error(error: &CallError) -> Vec<u8> {
         CallError::TooMany => number(&mut body, 8),
         CallError::StaleHandle { .. } | CallError::Protocol(_) | CallError::Disconnected { .. } => {
             number(&mut body, 9);
-            text(&mut body, &error.to_string());
+            match error {
+                CallError::Disconnected { reason, .. } => text(&mut body, reason),
+                error => text(&mut body, &error.to_string()),
+            }
             number(&mut body, ran_code(error.ran()));
         }
     }
