@@ -5,7 +5,7 @@ CARGO ?= cargo
 # Large enough for the programs under test, small enough for a machine with two processors.
 TEST_THREADS ?= 2
 
-.PHONY: all build demo test test-calls check soak bench needs
+.PHONY: all build demo test check soak bench needs
 all: build
 
 build:
@@ -18,11 +18,7 @@ demo: build
 
 # Everything: unit tests, simulator, tidy checks, and the real programs on one, two and three nodes.
 test: needs build
-	$(CARGO) test --workspace --exclude banyan-calls --release -- --test-threads=$(TEST_THREADS)
-
-# The crate of isolated calls is not finished, and one of its tests fails now and then: it is run by itself.
-test-calls: needs build
-	$(CARGO) test -p banyan-calls --release -- --test-threads=1
+	$(CARGO) test --workspace --release -- --test-threads=$(TEST_THREADS)
 
 check:
 	$(CARGO) fmt --all --check

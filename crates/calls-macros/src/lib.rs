@@ -1,27 +1,44 @@
-//! The attribute `#[isolated]`, which moves a function into another process.
+//! The attribute `#[isolated]`, which moves functions into another process.
 //!
-//! For functions of a Rust program whose arguments and result are `Portable`. The function's body
-//! runs in a worker; calling it returns `Result<T, CallError>`. Not for methods, generics, or
-//! arguments that borrow. Use it through `banyan_calls::isolated`.
+//! On a function of a Rust program whose arguments and result are `Portable`: its body runs in a
+//! worker. On an `extern "C"` block: the functions of a C library that a worker loads. Calling
+//! either returns `Result<T, CallError>`. Not for methods, generics, arguments that borrow, or
+//! variadic functions. Use it through `banyan_calls::isolated`.
 
 use proc_macro::TokenStream;
 use quote::{format_ident, quote};
 use syn::parse::Parser;
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
-use syn::{Expr, ExprLit, FnArg, ItemFn, Lit, Meta, Pat, ReturnType, Token, parse_macro_input};
+use syn::{
+    Expr, ExprLit, FnArg, ForeignItem, Item, ItemFn, ItemForeignMod, Lit, Meta, Pat, ReturnType, Token,
+    parse_macro_input,
+};
 
-/// Runs the function in another process.
+/// Runs the function, or the functions of the block, in another process.
 ///
 /// Options: `deadline = "50ms"` (units `us`, `ms`, `s`), `retry = 3` (only with `idempotent`:
-/// a call that failed may have run), `idempotent`, `cpu = "1s"`.
+/// a call that failed may have run), `idempotent`, `cpu = "1s"`; for a block also
+/// `library = "libz.so.1"`, a soname or a path.
 #[proc_macro_attribute]
 pub fn isolated(attribute: TokenStream, item: TokenStream) -> TokenStream {
-    let function = parse_macro_input!(item as ItemFn);
-    match expand(attribute, &function) {
+    let item = parse_macro_input!(item as Item);
+    let expanded = Options::parse(attribute).and_then(|options| match &item {
+        Item::Fn(function) => expand(&options, function),
+        Item::ForeignMod(block) => expand_block(&options, block),
+        other => Err(syn::Error::new(other.span(), "a function or an extern \"C\" block is expected")),
+    });
+    match expanded {
         Ok(tokens) => tokens,
         Err(error) => error.into_compile_error().into(),
     }
+}
+
+struct Options {
+    retries: u32,
+    deadline_us: u64,
+    cpu_us: Option<u64>,
+    library: Option<String>,
 }
 
 fn time_us(text: &str) -> Option<u64> {
@@ -35,52 +52,73 @@ fn time_us(text: &str) -> Option<u64> {
     text[..split].parse::<u64>().ok()?.checked_mul(scale)
 }
 
-fn expand(attribute: TokenStream, function: &ItemFn) -> Result<TokenStream, syn::Error> {
-    let options = Punctuated::<Meta, Token![,]>::parse_terminated.parse(attribute)?;
-    let (mut retries, mut deadline_us, mut cpu_us, mut idempotent) = (0_u32, 60_000_000_u64, None, false);
-    let mut retry_span = None;
-    for option in &options {
-        let name = option.path().get_ident().map(ToString::to_string).unwrap_or_default();
-        let value = match option {
-            Meta::NameValue(pair) => match &pair.value {
-                Expr::Lit(ExprLit { lit, .. }) => Some(lit),
-                other => return Err(syn::Error::new(other.span(), "a literal is expected")),
-            },
-            _ => None,
-        };
-        let time = |lit: &Lit| match lit {
-            Lit::Str(text) => time_us(&text.value())
-                .ok_or_else(|| syn::Error::new(text.span(), "a time like \"50ms\" is expected")),
-            other => Err(syn::Error::new(other.span(), "a time like \"50ms\" is expected")),
-        };
-        match (name.as_str(), value) {
-            ("retry", Some(Lit::Int(count))) => {
-                retries = count.base10_parse()?;
-                retry_span = Some(option.span());
+impl Options {
+    fn parse(attribute: TokenStream) -> Result<Self, syn::Error> {
+        let options = Punctuated::<Meta, Token![,]>::parse_terminated.parse(attribute)?;
+        let (mut retries, mut deadline_us, mut cpu_us, mut idempotent) = (0_u32, 60_000_000_u64, None, false);
+        let mut library = None;
+        let mut retry_span = None;
+        for option in &options {
+            let name = option.path().get_ident().map(ToString::to_string).unwrap_or_default();
+            let value = match option {
+                Meta::NameValue(pair) => match &pair.value {
+                    Expr::Lit(ExprLit { lit, .. }) => Some(lit),
+                    other => return Err(syn::Error::new(other.span(), "a literal is expected")),
+                },
+                _ => None,
+            };
+            let time = |lit: &Lit| match lit {
+                Lit::Str(text) => time_us(&text.value())
+                    .ok_or_else(|| syn::Error::new(text.span(), "a time like \"50ms\" is expected")),
+                other => Err(syn::Error::new(other.span(), "a time like \"50ms\" is expected")),
+            };
+            match (name.as_str(), value) {
+                ("retry", Some(Lit::Int(count))) => {
+                    retries = count.base10_parse()?;
+                    retry_span = Some(option.span());
+                }
+                ("deadline", Some(lit)) => deadline_us = time(lit)?,
+                ("cpu", Some(lit)) => cpu_us = Some(time(lit)?),
+                ("idempotent", None) => idempotent = true,
+                ("library", Some(Lit::Str(text))) => library = Some(text.value()),
+                _ => {
+                    return Err(syn::Error::new(
+                        option.span(),
+                        "known are retry = N, deadline = \"TIME\", cpu = \"TIME\", idempotent and, for a block, library = \"NAME\"",
+                    ));
+                }
             }
-            ("deadline", Some(lit)) => deadline_us = time(lit)?,
-            ("cpu", Some(lit)) => cpu_us = Some(time(lit)?),
-            ("idempotent", None) => idempotent = true,
-            _ => {
-                return Err(syn::Error::new(
-                    option.span(),
-                    "known are retry = N, deadline = \"TIME\", cpu = \"TIME\" and idempotent",
-                ));
+        }
+        if let Some(span) = retry_span.filter(|_| retries > 0 && !idempotent) {
+            return Err(syn::Error::new(span, "retry needs idempotent: a call that failed may have run"));
+        }
+        Ok(Self { retries, deadline_us, cpu_us, library })
+    }
+
+    /// The options as an expression.
+    fn tokens(&self) -> proc_macro2::TokenStream {
+        let (retries, deadline_us) = (self.retries, self.deadline_us);
+        let cpu = self.cpu_us.map_or_else(
+            || quote!(::std::option::Option::None),
+            |time| quote!(::std::option::Option::Some(::std::time::Duration::from_micros(#time))),
+        );
+        quote! {
+            ::banyan_calls::CallOptions {
+                deadline: ::std::time::Duration::from_micros(#deadline_us),
+                retries: #retries,
+                cpu_limit: #cpu,
+                ..::std::default::Default::default()
             }
         }
     }
-    if let Some(span) = retry_span.filter(|_| retries > 0 && !idempotent) {
-        return Err(syn::Error::new(span, "retry needs idempotent: a call that failed may have run"));
-    }
-    if !function.sig.generics.params.is_empty() || function.sig.asyncness.is_some() {
-        return Err(syn::Error::new(
-            function.sig.span(),
-            "an isolated function is neither generic nor async",
-        ));
-    }
-    let mut names = Vec::new();
-    let mut kinds = Vec::new();
-    for argument in &function.sig.inputs {
+}
+
+/// The names and types of arguments.
+type Signature = (Vec<syn::Ident>, Vec<syn::Type>);
+
+fn signature(inputs: &Punctuated<FnArg, Token![,]>) -> Result<Signature, syn::Error> {
+    let (mut names, mut kinds) = (Vec::new(), Vec::new());
+    for argument in inputs {
         let FnArg::Typed(argument) = argument else {
             return Err(syn::Error::new(argument.span(), "an isolated function is not a method"));
         };
@@ -90,6 +128,79 @@ fn expand(attribute: TokenStream, function: &ItemFn) -> Result<TokenStream, syn:
         names.push(name.ident.clone());
         kinds.push((*argument.ty).clone());
     }
+    Ok((names, kinds))
+}
+
+fn expand_block(options: &Options, block: &ItemForeignMod) -> Result<TokenStream, syn::Error> {
+    let Some(library) = &options.library else {
+        return Err(syn::Error::new(block.abi.span(), "which library? say library = \"NAME\""));
+    };
+    let mut functions = Vec::new();
+    for item in &block.items {
+        let ForeignItem::Fn(function) = item else {
+            return Err(syn::Error::new(item.span(), "only functions can be isolated"));
+        };
+        if let Some(variadic) = &function.sig.variadic {
+            return Err(syn::Error::new(variadic.span(), "a variadic function needs `banyan call wrap`"));
+        }
+        functions.push(function);
+    }
+    let symbols: Vec<String> = functions.iter().map(|function| function.sig.ident.to_string()).collect();
+    let first = symbols.first().map_or("NONE", String::as_str).to_uppercase();
+    let shared = format_ident!("__BANYAN_LIBRARY_{first}");
+    let options = options.tokens();
+    let mut expanded = quote! {
+        static #shared: ::banyan_calls::foreign::Library =
+            ::banyan_calls::foreign::Library::new(#library, &[#(#symbols),*]);
+    };
+    for (number, function) in functions.iter().enumerate() {
+        let (names, kinds) = signature(&function.sig.inputs)?;
+        if names.len() > 40 {
+            return Err(syn::Error::new(
+                function.sig.span(),
+                "an isolated function has at most forty arguments",
+            ));
+        }
+        let result = match &function.sig.output {
+            ReturnType::Default => quote!(()),
+            ReturnType::Type(_, kind) => quote!(#kind),
+        };
+        let (attributes, visibility, name) = (&function.attrs, &function.vis, &function.sig.ident);
+        let number = number as u64;
+        expanded.extend(quote! {
+            #(#attributes)*
+            ///
+            /// # Errors
+            /// Any `CallError`.
+            ///
+            /// # Safety
+            /// As the C function's: the arguments must be right for it.
+            #[allow(clippy::too_many_arguments)]
+            #visibility unsafe fn #name(#(#names: #kinds),*) -> ::std::result::Result<#result, ::banyan_calls::CallError> {
+                let put = |arguments: &mut ::banyan_calls::foreign::Arguments| {
+                    let _ = &arguments;
+                    #(::banyan_calls::foreign::Scalar::put(#names, arguments);)*
+                };
+                // SAFETY: the caller's contract.
+                unsafe { #shared.call::<#result>(#number, put, &#options) }
+            }
+        });
+    }
+    Ok(expanded.into())
+}
+
+fn expand(options: &Options, function: &ItemFn) -> Result<TokenStream, syn::Error> {
+    if let Some(library) = &options.library {
+        let reason = format!("`{library}` is for an extern \"C\" block: this function is the program's own");
+        return Err(syn::Error::new(function.sig.span(), reason));
+    }
+    if !function.sig.generics.params.is_empty() || function.sig.asyncness.is_some() {
+        return Err(syn::Error::new(
+            function.sig.span(),
+            "an isolated function is neither generic nor async",
+        ));
+    }
+    let (names, kinds) = signature(&function.sig.inputs)?;
     if names.len() > 6 {
         return Err(syn::Error::new(function.sig.span(), "an isolated function has at most six arguments"));
     }
@@ -100,8 +211,7 @@ fn expand(attribute: TokenStream, function: &ItemFn) -> Result<TokenStream, syn:
     let (attributes, visibility, name, body) =
         (&function.attrs, &function.vis, &function.sig.ident, &function.block);
     let section = format_ident!("__BANYAN_ISOLATED_{}", name.to_string().to_uppercase());
-    let cpu =
-        cpu_us.map_or_else(|| quote!(None), |time| quote!(Some(::std::time::Duration::from_micros(#time))));
+    let options = options.tokens();
     let (pack, kind) = if names.is_empty() {
         (quote!(()), quote!(()))
     } else {
@@ -121,12 +231,7 @@ fn expand(attribute: TokenStream, function: &ItemFn) -> Result<TokenStream, syn:
             #[used]
             #[unsafe(link_section = ".init_array")]
             static BEFORE_MAIN: extern "C" fn() = ::banyan_calls::registry::before_main;
-            let options = ::banyan_calls::CallOptions {
-                deadline: ::std::time::Duration::from_micros(#deadline_us),
-                retries: #retries,
-                cpu_limit: #cpu,
-                ..::std::default::Default::default()
-            };
+            let options = #options;
             ::banyan_calls::isolated::call::<#kind, #result>(NUMBER, &#pack, &options)
         }
     }

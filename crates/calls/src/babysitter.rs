@@ -8,8 +8,8 @@
 use crate::layout::{
     BLOBS_OFFSET, CONFIGURATION_OFFSET, CONSTANT_BLOBS_OFFSET, CONTROL_BROKEN, CONTROL_BYTES, CONTROL_FAILED,
     CONTROL_READY, Control, DATA_OFFSET, HEAP_OFFSET, LOADING_HEAP_BYTES, LOADING_HEAP_OFFSET, REPORT_OFFSET,
-    SLOT_BYTES, SLOT_CURRENT, SLOT_DEAD, SLOT_FREE, SLOT_SPARE, SLOTS, STACKS_OFFSET, TEXT_MAX, WINDOW_BYTES,
-    at, slot_address,
+    SLOT_BYTES, SLOT_CURRENT, SLOT_DEAD, SLOT_FREE, SLOT_SPARE, SLOTS, STACKS_OFFSET, SlotHead, TEXT_MAX,
+    WINDOW_BYTES, at, slot_address,
 };
 use crate::maps;
 use crate::service::{Configuration, Layer, Order, Report, Segment, SegmentKind, WORKER_VARIABLE};
@@ -17,7 +17,8 @@ use crate::worker::{self, BytesFunction, Host};
 use banyan_sys::call_channel::{futex_wake, join_robust_list, now_ns, signal_process, thread_id};
 use banyan_sys::call_memory::{Access, discard, map_over, map_private, map_shared, unmap};
 use banyan_sys::call_process::{
-    Launch, child_descriptor, collect_child, drain, end_now, fork, process_descriptor, wait_readable,
+    Launch, become_child_of, child_descriptor, collect_child, drain, end_now, fork, process_descriptor,
+    wait_readable,
 };
 use banyan_sys::sandbox::{self, Groups};
 use std::fs::File;
@@ -37,7 +38,12 @@ pub(crate) struct Program {
     pub(crate) heap_is_ours: bool,
     /// Told the caller's functions on `FILE`.
     pub(crate) stdio: fn(&[(String, u64)]),
+    /// Looks at an order before it is carried out, and may change or refuse it.
+    pub(crate) admit: Option<&'static Admit>,
 }
+
+/// Changes an order, or says why it is refused.
+type Admit = dyn Fn(&mut Order) -> Result<(), String>;
 
 /// Whether this process was started to be a babysitter.
 pub(crate) fn is_wanted() -> bool {
@@ -53,17 +59,37 @@ struct Babysitter {
     segments: Vec<Segment>,
     program: Program,
     generation: u32,
+    /// Workers that ended one after the other without a call that succeeded.
     barren: u32,
     successes: u64,
-    failures: u32,
+    /// No worker is started before this time.
+    not_before_ns: u64,
+    /// When the last worker of each slot ended, in order of ends: not in that of generations, as a caller
+    /// takes the spare that is ready first.
+    ended: [u64; SLOTS],
+    ends: u64,
+    /// When the worker of each slot was started; 0 once it has been seen to be ready.
+    started_ns: [u64; SLOTS],
 }
+
+/// Barren workers that are replaced at once; from then on each start waits twice as long.
+const FREE_RESTARTS: u32 = 3;
+/// Longest wait before a start, while the breaker is closed.
+const BACK_OFF_MAX_MS: u64 = 256;
+/// How long the breaker stays open at first, and at most.
+const BREAKER_MS: u64 = 500;
+const BREAKER_MAX_MS: u64 = 30_000;
+/// A worker that cannot serve so long after it was started is ended.
+const START_MS: u64 = 2000;
+/// How soon to try again what should have worked.
+const AGAIN_MS: u64 = 20;
 
 /// Runs the babysitter in the calling process; never returns.
 pub(crate) fn run(program: Program) -> ! {
     // SAFETY: a babysitter is started with this descriptor, and nobody else in it owns one.
     let file = unsafe { File::from_raw_fd(Launch::DESCRIPTOR) };
     // The window's place stands in the configuration, so look at that through a first mapping.
-    let Some((order, control)) = open_control(&file) else { end_now(2) };
+    let Some((mut order, control)) = open_control(&file) else { end_now(2) };
     control.babysitter.store(std::process::id(), Release);
     // SAFETY: the control part stays mapped for the life of the process.
     if unsafe { !join_robust_list(&[&control.alive]) } {
@@ -71,7 +97,8 @@ pub(crate) fn run(program: Program) -> ! {
     }
     control.alive.word.store(thread_id(), Release);
     let mut report = Report::default();
-    match prepare(file, order, program, &mut report) {
+    let admitted = program.admit.map_or(Ok(()), |admit| admit(&mut order));
+    match admitted.and_then(|()| prepare(file, order, program, &mut report)) {
         Ok(mut babysitter) => {
             write_report(control, babysitter.window, &report);
             babysitter.top_up(control);
@@ -317,7 +344,10 @@ fn prepare(file: File, order: Order, program: Program, report: &mut Report) -> R
         generation: 0,
         barren: 0,
         successes: 0,
-        failures: 0,
+        not_before_ns: 0,
+        ended: [0; SLOTS],
+        ends: 0,
+        started_ns: [0; SLOTS],
     })
 }
 
@@ -343,8 +373,11 @@ impl Babysitter {
         let Ok(children) = child_descriptor() else { self.finish(control) };
         loop {
             self.collect(control);
-            let late = self.top_up(control);
-            let [ended, child] = wait_readable([&client, &children], if late { 20 } else { -1 });
+            let again_ms = self.top_up(control);
+            let starting_ms = self.end_late_starters(control);
+            let timeout_ms =
+                again_ms.into_iter().chain(starting_ms).min().map_or(-1, |wait_ms| wait_ms as i32);
+            let [ended, child] = wait_readable([&client, &children], timeout_ms);
             if child {
                 drain(&children);
             }
@@ -384,66 +417,108 @@ impl Babysitter {
     }
 
     fn collect(&mut self, control: &Control) {
+        let mut ended = false;
         while let Some((process, status)) = collect_child() {
-            let Some(slot) = control.slots.iter().find(|slot| {
+            let Some((index, slot)) = control.slots.iter().enumerate().find(|(_, slot)| {
                 let state = slot.state.load(Acquire);
                 (state == SLOT_SPARE || state == SLOT_CURRENT) && slot.process.load(Acquire) == process
             }) else {
                 continue;
             };
+            self.ends += 1;
+            self.ended[index] = self.ends;
             slot.wait_status.store(status as u32, Release);
             slot.state.store(SLOT_DEAD, Release);
             control.event.fetch_add(1, AcqRel);
             futex_wake(&control.event, u32::MAX >> 1);
-            let successes = control.successes.load(Relaxed);
+            let successes = control.counts.iter().map(|counts| counts.calls.load(Relaxed)).sum();
             self.barren = if successes == self.successes { self.barren + 1 } else { 0 };
             self.successes = successes;
+            ended = true;
         }
-        if self.barren > self.configuration.crash_loop {
-            control.status.store(CONTROL_BROKEN, Release);
-            control.event.fetch_add(1, AcqRel);
-            futex_wake(&control.event, u32::MAX >> 1);
+        if !ended {
+            return;
         }
+        self.not_before_ns = match self.barren {
+            0..=FREE_RESTARTS => 0,
+            barren if barren <= self.configuration.crash_loop => {
+                now_ns() + (1_000_000_u64 << barren.min(16)).min(BACK_OFF_MAX_MS * 1_000_000)
+            }
+            barren => {
+                let opened = (barren - self.configuration.crash_loop - 1).min(16);
+                let open_ms = (BREAKER_MS << opened).min(BREAKER_MAX_MS);
+                self.tell(control, CONTROL_BROKEN);
+                now_ns() + open_ms * 1_000_000
+            }
+        };
     }
 
-    /// Starts workers until there are enough spares; returns whether to try again soon.
-    fn top_up(&mut self, control: &Control) -> bool {
+    fn tell(&self, control: &Control, status: u32) {
+        control.status.store(status, Release);
+        control.event.fetch_add(1, AcqRel);
+        futex_wake(&control.event, u32::MAX >> 1);
+    }
+
+    /// Starts workers until there are enough spares; returns after how many milliseconds to try again.
+    fn top_up(&mut self, control: &Control) -> Option<u64> {
+        let now = now_ns();
+        if now < self.not_before_ns {
+            return Some((self.not_before_ns - now).div_ceil(1_000_000));
+        }
         if control.status.load(Relaxed) == CONTROL_BROKEN {
-            return false;
+            // Half open: callers may try what is started now, and the next barren end opens it for longer.
+            self.tell(control, CONTROL_READY);
         }
         let count = |wanted: u32| {
             control.slots.iter().skip(1).filter(|slot| slot.state.load(Acquire) == wanted).count()
         };
         let mut wanted = (1 + self.configuration.spares as usize).saturating_sub(count(SLOT_CURRENT));
         wanted = wanted.clamp(1, 8);
-        let mut late = false;
-        // After some barren workers, wait longer and longer before the next.
-        if self.barren > 3 {
-            std::thread::sleep(std::time::Duration::from_millis(1 << self.barren.min(8)));
-        }
+        let mut again = None;
         while count(SLOT_SPARE) < wanted {
             let free = control.slots.iter().skip(1).position(|slot| slot.state.load(Acquire) == SLOT_FREE);
             let Some(index) = free.map(|index| index + 1) else {
                 self.recycle(control, 0);
                 if count(SLOT_FREE) == 0 {
-                    return true;
+                    return Some(AGAIN_MS);
                 }
                 continue;
             };
-            match self.start(control, index) {
-                Ok(()) => self.failures = 0,
-                Err(()) => {
-                    self.failures += 1;
-                    late = true;
-                    break;
-                }
+            if self.start(control, index).is_err() {
+                again = Some(AGAIN_MS);
+                break;
             }
         }
         self.recycle(control, self.configuration.kept as usize);
-        late
+        again
     }
 
-    /// Gives back the memory of the oldest ended workers, but for `kept`.
+    /// Ends workers that do not get ready, stopped ones for instance; returns after how many
+    /// milliseconds to look again, while there are any that start.
+    fn end_late_starters(&mut self, control: &Control) -> Option<u64> {
+        use std::os::unix::fs::FileExt;
+        let now = now_ns();
+        let mut again = None;
+        for (index, slot) in control.slots.iter().enumerate().skip(1) {
+            if self.started_ns[index] == 0 || slot.state.load(Acquire) != SLOT_SPARE {
+                continue;
+            }
+            let mut ready = [0; 4];
+            // The word `ready` is the first of the slot.
+            let read = self.file.read_exact_at(&mut ready, index as u64 * SLOT_BYTES);
+            if read.is_err() || u32::from_le_bytes(ready) == slot.generation.load(Acquire) {
+                self.started_ns[index] = 0;
+            } else if now > self.started_ns[index] + START_MS * 1_000_000 {
+                signal_process(slot.process.load(Acquire), libc::SIGKILL);
+                self.started_ns[index] = 0;
+            } else {
+                again = Some(START_MS);
+            }
+        }
+        again
+    }
+
+    /// Gives back the memory of the workers that ended first, but for `kept`.
     fn recycle(&self, control: &Control, kept: usize) {
         loop {
             let dead = control
@@ -452,7 +527,7 @@ impl Babysitter {
                 .enumerate()
                 .skip(1)
                 .filter(|(_, slot)| slot.state.load(Acquire) == SLOT_DEAD);
-            let oldest = dead.clone().min_by_key(|(_, slot)| slot.generation.load(Acquire));
+            let oldest = dead.clone().min_by_key(|&(index, _)| self.ended[index]);
             let Some((index, slot)) = oldest.filter(|_| dead.count() > kept) else { return };
             let address = slot_address(self.window, index);
             if map_shared(&self.file, index as u64 * SLOT_BYTES, address, SLOT_BYTES, Access::Write).is_ok() {
@@ -478,6 +553,7 @@ impl Babysitter {
             Ok(process) => {
                 slot.generation.store(generation, Relaxed);
                 slot.process.store(process, Relaxed);
+                self.started_ns[index] = now_ns();
                 slot.state.store(SLOT_SPARE, Release);
                 control.event.fetch_add(1, AcqRel);
                 futex_wake(&control.event, u32::MAX >> 1);
@@ -491,16 +567,8 @@ impl Babysitter {
         let slot = slot_address(self.window, index);
         let offset = index as u64 * SLOT_BYTES;
         // A worker must not outlive its babysitter, even one that is killed.
-        // SAFETY: affects this process only.
-        unsafe {
-            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-            // It may have died before that line.
-            if libc::getppid() as u32 != babysitter {
-                end_now(3)
-            }
-            let mut none: libc::sigset_t = std::mem::zeroed();
-            libc::sigemptyset(&raw mut none);
-            libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+        if !become_child_of(babysitter) {
+            end_now(3)
         }
         if map_shared(&self.file, offset, slot, SLOT_BYTES, Access::Write).is_err() {
             end_now(3)
@@ -543,3 +611,4 @@ impl Babysitter {
 }
 
 const _: () = assert!(SLOTS as u64 * SLOT_BYTES == WINDOW_BYTES);
+const _: () = assert!(std::mem::offset_of!(SlotHead, ready) == 0);

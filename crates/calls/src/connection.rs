@@ -6,25 +6,24 @@
 //! reached through mappings, so a program that closes all descriptors loses nothing. Not for
 //! choosing what runs in the worker; that is [`crate::service`].
 
-use crate::error::{CallError, Ran};
-use crate::exchange::Reply;
+use crate::error::CallError;
 use crate::layout::{
     CHANNELS, CHANNELS_OFFSET, CONFIGURATION_OFFSET, CONSTANT_BLOBS_OFFSET, CONTROL_BYTES, CONTROL_FAILED,
-    CONTROL_READY, Channel, Control, DEPTH_MAX, LOADING_HEAP_OFFSET, PAGES_MAX, REPORT_OFFSET, SEQUENCE_MASK,
-    SLOT_BYTES, SLOT_CURRENT, SLOT_DEAD, SLOT_SPARE, SLOTS, SlotHead, TEXT_MAX, WINDOW_BYTES, WINDOWS,
-    WINDOWS_BASE, at, channel_address, load_bytes, slot_address,
+    CONTROL_READY, Channel, Control, DEPTH_MAX, LOADING_HEAP_OFFSET, PAGES_MAX, REPORT_OFFSET, SLOT_BYTES,
+    SLOT_CURRENT, SLOT_SPARE, SLOTS, SlotHead, TEXT_MAX, WINDOW_BYTES, WINDOWS, WINDOWS_BASE, at,
+    channel_address, load_bytes, slot_address,
 };
+use crate::pool::Pool;
 use crate::service::{Configuration, Order, Report, Segment, SegmentKind};
-use crate::waiting::{Limits, Wait};
-use banyan_sys::call_channel::{
-    OWNER_DIED, counter, futex_wait, futex_wake, now_ns, signal_process, stack_pointer, thread_id,
-    thread_lives, thread_pointer,
-};
+use crate::waiting::Wait;
+use banyan_sys::call_channel::{OWNER_DIED, counter, futex_wait, now_ns, signal_process};
 use banyan_sys::call_memory::{
-    Access, anonymous_file, map_anywhere, map_private, map_shared, protect, unmap, view_again, wipe_on_fork,
+    Access, anonymous_file, map_anywhere, map_private, map_shared, protect, unmap, wipe_on_fork,
 };
 use banyan_sys::call_process::{Launch, launch_detached};
 use std::ffi::CString;
+use std::fs::File;
+use std::io;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::Duration;
@@ -54,8 +53,8 @@ impl Default for CallOptions {
 #[repr(C, align(128))]
 pub(crate) struct ClientChannel {
     /// The owner's thread pointer plus the level of signal nesting, or 0.
-    owner: AtomicU64,
-    thread: AtomicU32,
+    pub(crate) owner: AtomicU64,
+    pub(crate) thread: AtomicU32,
     /// See the constants below.
     pub(crate) state: AtomicU32,
     /// The current slot and generation that the sequence belongs to.
@@ -68,6 +67,14 @@ pub(crate) struct ClientChannel {
     pub(crate) streak: AtomicU32,
     pub(crate) last_counter: AtomicU64,
     pub(crate) placed: AtomicU32,
+    /// Calls in a row that gave up because the worker made no thread for this channel.
+    pub(crate) unserved: AtomicU32,
+    /// The place used last.
+    pub(crate) place: AtomicU32,
+    /// The place given to a waiting caller, plus one.
+    pub(crate) turn: AtomicU32,
+    /// Order of arrival of a caller that waits for a place, else 0.
+    pub(crate) ticket: AtomicU64,
     pub(crate) call_back_stack: [AtomicU64; DEPTH_MAX],
 }
 
@@ -78,7 +85,7 @@ impl ClientChannel {
     }
 }
 
-/// No call is under way.
+/// No call is under way. Whoever changes a channel's state from this has the channel.
 pub(crate) const IDLE: u32 = 0;
 /// A call waits for the worker.
 pub(crate) const WAITING: u32 = 1;
@@ -97,18 +104,17 @@ pub(crate) struct ClientState {
     pub(crate) code: [AtomicU64; 256],
 }
 
-/// `current` while one thread moves to another worker.
-const SWITCHING: u64 = 1;
+/// A place's worker while one thread moves to another.
+pub(crate) const SWITCHING: u64 = 1;
 
 /// A caller's hold on a service.
 pub struct Connection {
     pub(crate) window: u64,
     state: u64,
-    /// Slot and generation in use, shifted: `generation << 8 | slot << 1`; 0 none.
-    current: AtomicU64,
+    pub(crate) pool: Pool,
     pub(crate) ticks_per_us: u64,
     pub(crate) processors: usize,
-    segments: Vec<Segment>,
+    pub(crate) segments: Vec<Segment>,
     report: Report,
     process: u32,
     pub(crate) statistics: Statistics,
@@ -123,8 +129,6 @@ impl std::fmt::Debug for Connection {
 /// What a connection has counted.
 #[derive(Debug, Default)]
 pub struct Statistics {
-    /// Calls that returned.
-    pub calls: AtomicU64,
     /// Workers that ended during a call.
     pub ended: AtomicU64,
     /// Calls that succeeded after a retry.
@@ -139,7 +143,7 @@ pub struct Statistics {
 
 /// The slot and generation that a call goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Current(u64);
+pub(crate) struct Current(pub(crate) u64);
 
 impl Current {
     pub(crate) const fn slot(self) -> usize {
@@ -185,40 +189,67 @@ impl Connection {
         launch: &[CString],
         environment: &[CString],
     ) -> Result<Self, CallError> {
-        let index = (0..WINDOWS as u32)
-            .find(|index| WINDOWS_USED.fetch_or(1 << index, AcqRel) & 1 << index == 0)
-            .ok_or_else(|| CallError::NoService("too many services in one process".into()))?;
-        let window = WINDOWS_BASE + u64::from(index) * WINDOW_BYTES;
-        match Self::open_window(window, configuration, launch, environment) {
-            Ok(connection) => Ok(connection),
-            Err(error) => {
+        Self::open_with(configuration, |file| {
+            launch_detached(&Launch { arguments: launch, environment, inherit: file, stack_limit: 16 << 40 })
+        })
+    }
+
+    /// Makes the memory of a connection, has `start` hand it to a babysitter, and waits until that
+    /// can serve.
+    pub(crate) fn open_with(
+        configuration: &Configuration,
+        start: impl FnOnce(&File) -> io::Result<()>,
+    ) -> Result<Self, CallError> {
+        for index in 0..WINDOWS as u32 {
+            if WINDOWS_USED.fetch_or(1 << index, AcqRel) & 1 << index != 0 {
+                continue;
+            }
+            let window = WINDOWS_BASE + u64::from(index) * WINDOW_BYTES;
+            // Whoever is a worker itself finds its slot there, and looks further.
+            let opened = match Self::map_window(window) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                Err(error) => Err(service_error("shared memory", error)),
+                Ok(file) => Self::open_window(window, configuration, &file, start),
+            };
+            return opened.inspect_err(|_| {
                 WINDOWS_USED.fetch_and(!(1 << index), AcqRel);
-                Err(error)
+            });
+        }
+        Err(CallError::NoService("too many services in one process".into()))
+    }
+
+    /// Maps all that the caller sees of a window, or nothing.
+    fn map_window(window: u64) -> io::Result<File> {
+        let file = anonymous_file(WINDOW_BYTES)?;
+        let parts = [
+            (0, CONTROL_BYTES),
+            (CONSTANT_BLOBS_OFFSET, LOADING_HEAP_OFFSET - CONSTANT_BLOBS_OFFSET),
+            (SLOT_BYTES, SLOT_BYTES * (SLOTS as u64 - 1)),
+        ];
+        for (count, &(offset, length)) in parts.iter().enumerate() {
+            if let Err(error) = map_shared(&file, offset, window + offset, length, Access::Write) {
+                for &(offset, length) in &parts[..count] {
+                    // SAFETY: mapped in this loop, and shown to nobody.
+                    unsafe { unmap(window + offset, length) };
+                }
+                return Err(error);
             }
         }
+        Ok(file)
     }
 
     fn open_window(
         window: u64,
         configuration: &Configuration,
-        launch: &[CString],
-        environment: &[CString],
+        file: &File,
+        start: impl FnOnce(&File) -> io::Result<()>,
     ) -> Result<Self, CallError> {
-        let file = anonymous_file(WINDOW_BYTES).map_err(|error| service_error("shared memory", error))?;
-        map_shared(&file, 0, window, CONTROL_BYTES, Access::Write)
-            .map_err(|error| service_error("control memory", error))?;
-        let slots = SLOT_BYTES * (SLOTS as u64 - 1);
-        let mapped = map_shared(&file, SLOT_BYTES, window + SLOT_BYTES, slots, Access::Write)
-            .map_err(|error| service_error("worker memory", error));
-        let blobs = LOADING_HEAP_OFFSET - CONSTANT_BLOBS_OFFSET;
-        map_shared(&file, CONSTANT_BLOBS_OFFSET, window + CONSTANT_BLOBS_OFFSET, blobs, Access::Write)
-            .map_err(|error| service_error("blob memory", error))?;
         let state_bytes = size_of::<ClientState>() as u64;
         let state = map_anywhere(state_bytes).map_err(|error| service_error("private memory", error))?;
         let connection = Self {
             window,
             state,
-            current: AtomicU64::new(0),
+            pool: Pool::new(configuration.library.is_none()),
             ticks_per_us: counter_ticks_per_us(),
             processors: std::thread::available_parallelism().map_or(1, usize::from),
             segments: Vec::new(),
@@ -226,18 +257,16 @@ impl Connection {
             process: std::process::id(),
             statistics: Statistics::default(),
         };
-        mapped?;
         wipe_on_fork(state, 4096).map_err(|error| service_error("fork detection", error))?;
         connection.state().marker.store(1, Relaxed);
-        connection.start(configuration, launch, environment, &file)
+        connection.start(configuration, file, start)
     }
 
     fn start(
         mut self,
         configuration: &Configuration,
-        launch: &[CString],
-        environment: &[CString],
-        file: &std::fs::File,
+        file: &File,
+        start: impl FnOnce(&File) -> io::Result<()>,
     ) -> Result<Self, CallError> {
         let order =
             Order { window: self.window, client: std::process::id(), configuration: configuration.clone() };
@@ -256,8 +285,9 @@ impl Connection {
         }
         control.configuration_length.store(text.len() as u64, Release);
         control.channels.store(1, Relaxed);
-        launch_detached(&Launch { arguments: launch, environment, inherit: file, stack_limit: 16 << 40 })
-            .map_err(|error| service_error("starting the babysitter", error))?;
+        let workers = if configuration.library.is_none() { configuration.workers } else { 1 };
+        control.workers.store(workers, Relaxed);
+        start(file).map_err(|error| service_error("starting the babysitter", error))?;
         let deadline = now_ns() + configuration.start_deadline_ms * 1_000_000;
         loop {
             let status = control.status.load(Acquire);
@@ -282,7 +312,7 @@ impl Connection {
                 return Err(CallError::NoService("the report lists an impossible segment".into()));
             }
             let mapped = match &segment.kind {
-                SegmentKind::File { path, offset } => std::fs::File::open(path).and_then(|file| {
+                SegmentKind::File { path, offset } => File::open(path).and_then(|file| {
                     map_shared(&file, *offset, segment.address, segment.length, Access::Read)
                 }),
                 SegmentKind::Code | SegmentKind::Data { .. } => {
@@ -353,7 +383,13 @@ impl Connection {
         &self.report
     }
 
-    /// What this connection has counted.
+    /// Calls that returned.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        self.control().counts.iter().map(|counts| counts.calls.load(Relaxed)).sum()
+    }
+
+    /// What this connection has counted beside its calls.
     #[must_use]
     pub const fn statistics(&self) -> &Statistics {
         &self.statistics
@@ -374,20 +410,21 @@ impl Connection {
         unsafe { at(channel_address(slot_address(self.window, slot), channel)) }
     }
 
-    fn head(&self, slot: usize) -> &SlotHead {
+    pub(crate) fn head(&self, slot: usize) -> &SlotHead {
         // SAFETY: as in `channel`.
         unsafe { at(slot_address(self.window, slot)) }
     }
 
-    /// The process of the worker that serves now, 0 if none does.
+    /// The worker that served this connection's first place last.
+    fn first(&self) -> Option<Current> {
+        let current = self.pool.places[0].current.load(Acquire);
+        (current > SWITCHING).then_some(Current(current))
+    }
+
+    /// The process of the worker that serves now, 0 if none does. Of several, the first.
     #[must_use]
     pub fn worker_process(&self) -> u32 {
-        let current = self.current.load(Acquire);
-        if current <= SWITCHING {
-            0
-        } else {
-            self.control().slots[Current(current).slot()].process.load(Acquire)
-        }
+        self.first().map_or(0, |current| self.control().slots[current.slot()].process.load(Acquire))
     }
 
     /// The processes of all living workers, the spares included.
@@ -404,270 +441,28 @@ impl Connection {
         self.control().babysitter.load(Acquire)
     }
 
-    /// The generation that serves now, 0 if none does yet.
+    /// The generation that serves now, 0 if none does yet. Of several workers, the first's.
     #[must_use]
     pub fn generation(&self) -> u32 {
-        let current = self.current.load(Acquire);
-        if current <= SWITCHING { 0 } else { Current(current).generation() }
+        self.first().map_or(0, Current::generation)
+    }
+
+    /// How many workers this connection may use at once now: what it asked for, or its share of a pool.
+    #[must_use]
+    pub fn workers(&self) -> u32 {
+        self.control().workers.load(Relaxed)
+    }
+
+    /// Whether nobody starts workers for this connection any more.
+    #[must_use]
+    pub fn has_lost_its_babysitter(&self) -> bool {
+        self.control().alive.word.load(Acquire) & OWNER_DIED != 0
     }
 
     /// Whether this process is a fork of the one that opened the connection: it must open its own.
     #[must_use]
     pub fn is_forked(&self) -> bool {
         self.state().marker.load(Relaxed) == 0
-    }
-
-    /// Finds or claims the calling thread's channel, idle or in a call-back.
-    pub(crate) fn claim(&self) -> Result<usize, CallError> {
-        if self.is_forked() {
-            return Err(CallError::NoService("the process has forked; open a new connection".into()));
-        }
-        let pointer = thread_pointer();
-        let here = stack_pointer();
-        // A signal handler that interrupts a wait uses the next level's channel.
-        'levels: for level in 0..4 {
-            let key = pointer + level;
-            let start = ((pointer >> 12) ^ (pointer >> 20) ^ level) as usize;
-            for probe in 0..CHANNELS {
-                let index = (start + probe) % CHANNELS;
-                let client = &self.state().channels[index];
-                let mut owner = client.owner.load(Acquire);
-                if owner == 0 {
-                    match client.owner.compare_exchange(0, key, AcqRel, Acquire) {
-                        Ok(_) => {
-                            client.thread.store(thread_id(), Relaxed);
-                            client.state.store(IDLE, Relaxed);
-                            return Ok(index);
-                        }
-                        Err(other) => owner = other,
-                    }
-                }
-                if owner != key {
-                    continue;
-                }
-                match client.state.load(Relaxed) {
-                    IDLE => return Ok(index),
-                    CALLED_BACK => {
-                        // Frames that the program has jumped out of are not coming back.
-                        let mut depth = client.depth.load(Relaxed);
-                        while depth > 0 && here > client.call_back_stack[depth as usize - 1].load(Relaxed) {
-                            depth -= 1;
-                        }
-                        client.depth.store(depth, Relaxed);
-                        return Ok(index);
-                    }
-                    _ => continue 'levels,
-                }
-            }
-            // The table is full: take over the channel of a thread that has ended.
-            for (index, client) in self.state().channels.iter().enumerate() {
-                let owner = client.owner.load(Acquire);
-                let thread = client.thread.load(Acquire);
-                if thread != 0
-                    && !thread_lives(thread)
-                    && client.owner.compare_exchange(owner, key, AcqRel, Acquire).is_ok()
-                {
-                    client.thread.store(thread_id(), Relaxed);
-                    client.state.store(IDLE, Relaxed);
-                    client.depth.store(0, Relaxed);
-                    return Ok(index);
-                }
-            }
-            break;
-        }
-        Err(CallError::TooMany)
-    }
-
-    /// The worker to call, taking a spare if the last has ended; waits for one until the deadline.
-    pub(crate) fn current(&self, deadline_ns: u64) -> Result<Current, CallError> {
-        loop {
-            let current = self.current.load(Acquire);
-            if current > SWITCHING {
-                return Ok(Current(current));
-            }
-            if current == SWITCHING || self.current.compare_exchange(0, SWITCHING, AcqRel, Acquire).is_err() {
-                if now_ns() > deadline_ns {
-                    return Err(CallError::TimedOut { ran: Ran::No });
-                }
-                std::thread::yield_now();
-                continue;
-            }
-            let taken = self.take_spare(deadline_ns);
-            self.current.store(*taken.as_ref().map_or(&0, |current| &current.0), Release);
-            return taken;
-        }
-    }
-
-    fn take_spare(&self, deadline_ns: u64) -> Result<Current, CallError> {
-        let control = self.control();
-        loop {
-            let event = control.event.load(Acquire);
-            let mut starting = None;
-            for (index, slot) in control.slots.iter().enumerate().skip(1) {
-                if slot.state.load(Acquire) != SLOT_SPARE {
-                    continue;
-                }
-                let generation = slot.generation.load(Acquire);
-                if self.head(index).ready.load(Acquire) != generation {
-                    starting = Some(index);
-                    continue;
-                }
-                if slot.state.compare_exchange(SLOT_SPARE, SLOT_CURRENT, AcqRel, Acquire).is_ok() {
-                    self.show_data(index)?;
-                    return Ok(Current(u64::from(generation) << 8 | (index as u64) << 1));
-                }
-            }
-            let status = control.status.load(Acquire);
-            if status != CONTROL_READY || control.alive.word.load(Acquire) & OWNER_DIED != 0 {
-                return Err(CallError::NoService("the babysitter starts no more workers".into()));
-            }
-            if now_ns() > deadline_ns {
-                return Err(CallError::TimedOut { ran: Ran::No });
-            }
-            match starting {
-                Some(index) => futex_wait(&self.head(index).ready, 0, 1_000_000),
-                None => futex_wait(&control.event, event, 1_000_000),
-            }
-        }
-    }
-
-    /// Shows the library's data of the worker in `slot` at the library's addresses.
-    fn show_data(&self, slot: usize) -> Result<(), CallError> {
-        for segment in &self.segments {
-            if let SegmentKind::Data { slot_offset } = segment.kind {
-                if slot_offset + segment.length > SLOT_BYTES {
-                    return Err(CallError::NoService("the report lists an impossible segment".into()));
-                }
-                // SAFETY: the target was mapped by us for this purpose, the source is a slot's
-                // shared memory; what the program sees there changes as the worker changes.
-                let shown = unsafe {
-                    view_again(slot_address(self.window, slot) + slot_offset, segment.length, segment.address)
-                };
-                shown.map_err(|_| CallError::TooMany)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Gives up the worker of `current`; the next call takes a spare. `kill` ends it.
-    pub(crate) fn retire(&self, current: Current, kill: bool) {
-        let slot = &self.control().slots[current.slot()];
-        if kill
-            && slot.generation.load(Acquire) == current.generation()
-            && slot.state.load(Acquire) == SLOT_CURRENT
-        {
-            signal_process(slot.process.load(Acquire), libc::SIGKILL);
-        }
-        let _ = self.current.compare_exchange(current.0, 0, AcqRel, Acquire);
-        self.statistics.ended.fetch_add(1, Relaxed);
-    }
-
-    /// Ends the worker that serves now; the next call gets a fresh one.
-    pub fn restart(&self) {
-        let current = self.current.load(Acquire);
-        if current > SWITCHING {
-            self.retire(Current(current), true);
-        }
-    }
-
-    /// Makes sure that a thread of the worker serves the channel.
-    pub(crate) fn prepare(&self, current: Current, index: usize, deadline_ns: u64) -> Result<(), CallError> {
-        let client = &self.state().channels[index];
-        let channel = self.channel(current.slot(), index);
-        let wanted = index as u32 + 1;
-        if channel.alive.word.load(Acquire) == 0 {
-            self.control().channels.fetch_max(wanted, AcqRel);
-            let head = self.head(current.slot());
-            head.wanted.fetch_max(wanted, SeqCst);
-            futex_wake(&head.wanted, 1);
-            while channel.alive.word.load(Acquire) == 0 {
-                let slot = &self.control().slots[current.slot()];
-                let is_same = slot.generation.load(Acquire) == current.generation();
-                if slot.state.load(Acquire) != SLOT_CURRENT || !is_same {
-                    // It ended before it had a thread for us: the next try takes another worker.
-                    self.retire(current, false);
-                    return Err(CallError::Crashed { signal: 0, address: 0, instruction: 0, ran: Ran::No });
-                }
-                if now_ns() > deadline_ns {
-                    return Err(CallError::TimedOut { ran: Ran::No });
-                }
-                futex_wait(&channel.alive.word, 0, 1_000_000);
-            }
-        }
-        client.of.store(current.0, Relaxed);
-        // Ours to know: nobody but callers write this word. Not 0 where a failed call-back left a worker well.
-        client.sequence.store(channel.request.load(Acquire) & SEQUENCE_MASK, Relaxed);
-        client.depth.store(0, Relaxed);
-        client.granted.store(0, Relaxed);
-        client.placed.store(u32::MAX, Relaxed);
-        client.streak.store(0, Relaxed);
-        Ok(())
-    }
-
-    /// How the worker of `current` ended, once the babysitter knows.
-    pub(crate) fn how_ended(&self, current: Current, deadline_ns: u64) -> CallError {
-        let slot = &self.control().slots[current.slot()];
-        let patience = deadline_ns.min(now_ns() + 500_000_000);
-        loop {
-            let event = self.control().event.load(Acquire);
-            if slot.generation.load(Acquire) != current.generation() {
-                break;
-            }
-            if slot.state.load(Acquire) == SLOT_DEAD {
-                let status = slot.wait_status.load(Acquire) as i32;
-                if libc::WIFEXITED(status) {
-                    return CallError::Exited { status: libc::WEXITSTATUS(status) };
-                }
-                return CallError::Crashed {
-                    signal: libc::WTERMSIG(status),
-                    address: 0,
-                    instruction: 0,
-                    ran: Ran::Maybe,
-                };
-            }
-            if now_ns() > patience {
-                break;
-            }
-            futex_wait(&self.control().event, event, 5_000_000);
-        }
-        CallError::Crashed { signal: 0, address: 0, instruction: 0, ran: Ran::Maybe }
-    }
-
-    pub(crate) fn limits(&self, current: Current, options: &CallOptions, deadline_ns: u64) -> Limits {
-        let cpu = options.cpu_limit.and_then(|limit| {
-            let process = self.control().slots[current.slot()].process.load(Acquire);
-            let used = banyan_sys::call_channel::process_cpu_ns(process)?;
-            Some((process, used + limit.as_nanos() as u64))
-        });
-        Limits { deadline_ns, cpu }
-    }
-
-    /// Makes a call, again as often as the options allow. `attempt` makes it once.
-    pub(crate) fn with_retries(
-        &self,
-        options: &CallOptions,
-        mut attempt: impl FnMut(usize, Current, u64) -> Result<Reply, CallError>,
-    ) -> Result<Reply, CallError> {
-        let index = self.claim()?;
-        let deadline_ns = now_ns().saturating_add(options.deadline.as_nanos() as u64);
-        let mut tries = 0;
-        loop {
-            let current = self.current(deadline_ns)?;
-            match attempt(index, current, deadline_ns) {
-                Ok(reply) => {
-                    self.statistics.calls.fetch_add(1, Relaxed);
-                    self.control().successes.fetch_add(1, Relaxed);
-                    if tries > 0 {
-                        self.statistics.absorbed.fetch_add(1, Relaxed);
-                    }
-                    return Ok(reply);
-                }
-                Err(error) if error.is_system() && tries < options.retries && now_ns() < deadline_ns => {
-                    tries += 1;
-                }
-                Err(error) => return Err(error),
-            }
-        }
     }
 }
 

@@ -65,6 +65,14 @@ pub enum CallError {
     /// The worker broke the rules of the channel and was ended.
     #[error("the worker broke the channel's rules: {0}")]
     Protocol(#[from] FrameError),
+    /// The connection to another node broke.
+    #[error("the connection to the service was lost: {reason}")]
+    Disconnected {
+        /// What happened.
+        reason: String,
+        /// Whether the call may have run.
+        ran: Ran,
+    },
     /// More threads than channels, or deeper nesting than supported.
     #[error("too many calls at once")]
     TooMany,
@@ -80,6 +88,7 @@ impl CallError {
                 | Self::TimedOut { .. }
                 | Self::Exited { .. }
                 | Self::Protocol(_)
+                | Self::Disconnected { .. }
                 | Self::Refused { .. }
         )
     }
@@ -88,7 +97,7 @@ impl CallError {
     #[must_use]
     pub const fn ran(&self) -> Ran {
         match self {
-            Self::Crashed { ran, .. } | Self::TimedOut { ran } => *ran,
+            Self::Crashed { ran, .. } | Self::TimedOut { ran } | Self::Disconnected { ran, .. } => *ran,
             Self::NoService(_) | Self::NoFunction | Self::StaleHandle { .. } | Self::TooMany => Ran::No,
             Self::Refused { .. } | Self::Exited { .. } | Self::Failed(_) | Self::Protocol(_) => Ran::Maybe,
         }

@@ -5,14 +5,15 @@
 //! checked against what the caller itself recorded. Runs in signal handlers: no allocation, no
 //! lock, no `errno`. Not for finding a worker; that is `connection`.
 
-use crate::connection::{CALLED_BACK, CallOptions, Connection, Current, IDLE, WAITING};
+use crate::connection::{CALLED_BACK, CallOptions, Connection, Current, WAITING};
 use crate::error::{CallError, Ran};
 use crate::layout::{
     BULK_BYTES_MAX, CHANGED_LIST_OFFSET, CHANGES_OFFSET, DEPTH_MAX, INTERRUPTS, PAGE, PAGES_MAX,
     SEQUENCE_MASK, WINDOW_BYTES, bulk_address, load_bytes, load_frame, slot_address, store_frame,
 };
+use crate::pool::Fate;
 use crate::registers::invoke;
-use crate::waiting::{Ended, Wait, post_request, wait_reply};
+use crate::waiting::{Deadline, Ended, Wait, post_request, wait_reply};
 use banyan_sys::call_channel::{
     WAITERS, copy_checked, counter, current_processor, place_thread, stack_pointer, write_checked,
 };
@@ -203,21 +204,18 @@ impl Connection {
         depth_at: usize,
         registers: &mut Registers,
         options: &CallOptions,
-        deadline_ns: u64,
+        deadline: &Deadline,
     ) -> Result<Reply, CallError> {
         let client = &self.state().channels[index];
-        let before = client.state.load(Relaxed);
         if client.of.load(Relaxed) != current_key(current) {
-            self.prepare(current, index, deadline_ns)?;
+            self.prepare(current, index, deadline)?;
         }
         let depth = client.depth.load(Relaxed);
         if depth as usize >= DEPTH_MAX {
             return Err(CallError::TooMany);
         }
         frame[depth_at] = depth as u8 | if client.interrupts() { INTERRUPTS } else { 0 };
-        client.state.store(WAITING, Relaxed);
-        let result = self.converse(index, current, frame, used, registers, options, deadline_ns);
-        client.state.store(if depth > 0 { before } else { IDLE }, Relaxed);
+        let result = self.converse(index, current, frame, used, registers, options, deadline);
         let ended = match result {
             Ok(reply) => return Ok(reply),
             Err(ended) => ended,
@@ -226,7 +224,7 @@ impl Connection {
         client.granted.store(0, Relaxed);
         match ended {
             Failure::Wait(Ended::Died) => {
-                self.retire(current, false);
+                self.retire(current, Fate::Gone);
                 if options.retries > 0 {
                     return Err(CallError::Crashed {
                         signal: 0,
@@ -235,22 +233,23 @@ impl Connection {
                         ran: Ran::Maybe,
                     });
                 }
-                Err(self.how_ended(current, deadline_ns))
+                Err(self.how_ended(current, deadline))
             }
             Failure::Wait(Ended::Late) => {
-                self.retire(current, true);
+                self.retire(current, Fate::Kill);
                 Err(CallError::TimedOut { ran: Ran::Maybe })
             }
             Failure::Wait(Ended::Lied) => {
-                self.retire(current, true);
+                self.retire(current, Fate::Kill);
                 Err(FrameError::Range.into())
             }
             Failure::Frame(error) => {
-                self.retire(current, true);
+                self.retire(current, Fate::Kill);
                 Err(error.into())
             }
             Failure::Call(error) => {
-                self.retire(current, true);
+                let ends_itself = matches!(error, CallError::Crashed { .. } | CallError::Refused { .. });
+                self.retire(current, if ends_itself { Fate::Ending } else { Fate::Kill });
                 Err(error)
             }
             Failure::Keep(error) => {
@@ -269,11 +268,12 @@ impl Connection {
         mut used: usize,
         registers: &mut Registers,
         options: &CallOptions,
-        deadline_ns: u64,
+        deadline: &Deadline,
     ) -> Result<Reply, Failure> {
         let client = &self.state().channels[index];
         let channel = self.channel(current.slot(), index);
-        let limits = self.limits(current, options, deadline_ns);
+        let limits = self.limits(current, options, deadline);
+        let on_bytes = frame.first() == Some(&(Kind::CallBytes as u8));
         let (spin_us, beside) = self.waiting_mode(client, channel, options.wait);
         loop {
             let sequence = client.sequence.load(Relaxed).wrapping_add(1) & SEQUENCE_MASK;
@@ -284,7 +284,7 @@ impl Connection {
             }
             wait_reply(channel, sequence, u64::from(spin_us) * self.ticks_per_us, &limits)
                 .map_err(Failure::Wait)?;
-            let length = channel.reply_length.load(Relaxed) as usize;
+            let length = channel.reply.beside.load(Relaxed) as usize;
             if length > frame.len() {
                 return Err(Failure::Frame(FrameError::Long));
             }
@@ -314,13 +314,13 @@ impl Connection {
                     write_results(&mut writer, &arguments, errno)?;
                     used = writer.used();
                 }
-                Kind::Return => {
+                Kind::Return if !on_bytes => {
                     let changed = reader.number_below(PAGES_MAX as u64 + 1)?;
                     let errno = read_results(&mut reader, registers)?;
                     self.write_back(index, current, changed)?;
                     return Ok(Reply::Registers(errno));
                 }
-                kind @ (Kind::CallBytes | Kind::Failed) => {
+                kind @ (Kind::CallBytes | Kind::Failed) if on_bytes => {
                     let failed = kind == Kind::Failed;
                     let in_bulk = reader.number_below(2)? == 1;
                     let bulk = bulk_address(slot_address(self.window, current.slot()), index);
@@ -350,7 +350,12 @@ impl Connection {
                     return Err(Failure::Call(CallError::Refused { call }));
                 }
                 Kind::NoFunction => return Err(Failure::Keep(CallError::NoFunction)),
-                Kind::Call | Kind::CallbackReturn | Kind::Fetched => {
+                Kind::Return
+                | Kind::CallBytes
+                | Kind::Failed
+                | Kind::Call
+                | Kind::CallbackReturn
+                | Kind::Fetched => {
                     return Err(Failure::Frame(FrameError::Range));
                 }
             }

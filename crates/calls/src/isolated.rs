@@ -1,11 +1,13 @@
 //! Functions of a Rust program that run in a worker: what `#[isolated]` expands to.
 //!
 //! Arguments and results travel as bytes ([`Portable`]); the worker is the program itself, started
-//! again, which never reaches its `main`. Encoding small arguments allocates nothing.
+//! again, which never reaches its `main`; where it runs, [`crate::discovery`] says. Encoding small
+//! arguments for workers of this machine allocates nothing.
 
-use crate::connection::{CallOptions, Connection};
+use crate::connection::CallOptions;
+use crate::discovery::Service;
 use crate::error::CallError;
-use crate::service::{Configuration, open_functions};
+use std::cell::Cell;
 use std::sync::OnceLock;
 
 /// A value that can travel to a worker and back.
@@ -145,14 +147,37 @@ macro_rules! portable_tuples {
 }
 portable_tuples! { (A 0) (A 0, B 1) (A 0, B 1, C 2) (A 0, B 1, C 2, D 3) (A 0, B 1, C 2, D 3, E 4) (A 0, B 1, C 2, D 3, E 4, F 5) }
 
-static FUNCTIONS: OnceLock<Result<Connection, CallError>> = OnceLock::new();
+static SERVICE: OnceLock<Result<Service, CallError>> = OnceLock::new();
 
-/// The connection to this program's own functions, opened at the first use.
+thread_local! {
+    /// The service of [`through`]; no destructor, nothing to set up.
+    static CHOSEN: Cell<*const Service> = const { Cell::new(std::ptr::null()) };
+}
+
+/// The service that calls of this program's own functions go to, found at the first use: the one that
+/// [`use_service`] or the environment names, else a process of one's own.
 ///
 /// # Errors
 /// [`CallError::NoService`] with the reason, the same at every call.
-pub fn functions() -> Result<&'static Connection, CallError> {
-    FUNCTIONS.get_or_init(|| open_functions(&Configuration::default())).as_ref().map_err(Clone::clone)
+pub fn service() -> Result<&'static Service, CallError> {
+    SERVICE.get_or_init(Service::from_environment).as_ref().map_err(Clone::clone)
+}
+
+/// Has all calls of this program go to `service`. Returns false when a call was made before.
+pub fn use_service(service: Service) -> bool {
+    SERVICE.set(Ok(service)).is_ok()
+}
+
+/// Has the calls that `work` makes on this thread go to `service`.
+pub fn through<T>(service: &Service, work: impl FnOnce() -> T) -> T {
+    struct Restore(*const Service);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            CHOSEN.set(self.0);
+        }
+    }
+    let _restore = Restore(CHOSEN.replace(service));
+    work()
 }
 
 /// Calls function `number` of this program in a worker.
@@ -164,12 +189,12 @@ pub fn call<A: Portable, R: Portable>(
     arguments: &A,
     options: &CallOptions,
 ) -> Result<R, CallError> {
-    functions()?.call_bytes(
-        number,
-        |bytes| arguments.put(bytes, 0),
-        |mut bytes| R::take(&mut bytes).ok_or_else(|| CallError::Failed("the result does not decode".into())),
-        options,
-    )
+    // SAFETY: set by `through` only, whose argument outlives the work that we are part of.
+    let service = match unsafe { CHOSEN.get().as_ref() } {
+        Some(chosen) => chosen,
+        None => service()?,
+    };
+    service.call(number, arguments, options)
 }
 
 /// Runs a function on decoded arguments, in the worker.

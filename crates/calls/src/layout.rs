@@ -83,6 +83,7 @@ pub(crate) const SLOT_CURRENT: u32 = 2;
 pub(crate) const SLOT_DEAD: u32 = 3;
 
 /// What the babysitter says about a slot.
+#[derive(Debug)]
 #[repr(C, align(64))]
 pub(crate) struct SlotState {
     pub(crate) state: AtomicU32,
@@ -95,7 +96,7 @@ pub(crate) struct SlotState {
 pub(crate) const CONTROL_READY: u32 = 1;
 /// The babysitter could not load; the report says why.
 pub(crate) const CONTROL_FAILED: u32 = 2;
-/// Workers crash without serving; the babysitter starts no more.
+/// Workers crash without serving; the babysitter pauses before it starts the next.
 pub(crate) const CONTROL_BROKEN: u32 = 3;
 
 /// The control part.
@@ -113,13 +114,28 @@ pub(crate) struct Control {
     pub(crate) configuration_length: AtomicU64,
     /// Length of the report text.
     pub(crate) report_length: AtomicU64,
-    /// Calls that ended well, so that the babysitter can tell a crash loop from crashes.
-    pub(crate) successes: AtomicU64,
+    /// Workers that the caller may use at once.
+    pub(crate) workers: AtomicU32,
+    /// Workers that ended during a call.
+    pub(crate) ended: AtomicU64,
     /// Incremented by the caller when it wants the babysitter to end.
     pub(crate) finish: AtomicU32,
     /// Holds the babysitter's thread id until it ends.
     pub(crate) alive: RobustWord,
     pub(crate) slots: [SlotState; SLOTS],
+    pub(crate) counts: [Counts; CHANNELS],
+}
+
+/// What one channel has counted; only its owner writes.
+#[repr(C, align(64))]
+pub(crate) struct Counts {
+    /// Calls that ended well.
+    pub(crate) calls: AtomicU64,
+    /// Calls that succeeded after a retry.
+    pub(crate) absorbed: AtomicU64,
+    /// Calls that were timed, and their times in nanoseconds.
+    pub(crate) sampled: AtomicU64,
+    pub(crate) sampled_ns: AtomicU64,
 }
 
 /// The head of a slot.
@@ -145,20 +161,19 @@ pub(crate) struct Channel {
     pub(crate) request_length: AtomicU32,
     pub(crate) request_frame: [AtomicU64; FRAME_WORDS],
     reserved: [AtomicU64; 11],
-    /// Sequence number of the last request answered, or the worker's thread id and `WAITERS`.
+    /// Sequence number of the last request answered, or the worker's thread id and `WAITERS`. Beside
+    /// it the reply's length, and behind it its first bytes: a small reply arrives with its number.
     pub(crate) reply: RobustWord,
+    pub(crate) reply_frame: [AtomicU64; FRAME_WORDS],
     /// The worker's thread id until the thread ends.
     pub(crate) alive: RobustWord,
-    /// Length of the reply.
-    pub(crate) reply_length: AtomicU32,
-    /// Whether the worker is placed beside its caller.
-    pub(crate) reply_reserved: AtomicU32,
-    pub(crate) reply_frame: [AtomicU64; FRAME_WORDS],
+    rest: [AtomicU64; 2],
 }
 
 const _: () = {
     assert!(size_of::<Channel>() == 8192);
     assert!(std::mem::offset_of!(Channel, reply) == 4096);
+    assert!(std::mem::offset_of!(Channel, reply_frame) == 4136);
     assert!(CHANNELS_OFFSET + (CHANNELS * size_of::<Channel>()) as u64 <= DATA_OFFSET);
     assert!(STACKS_OFFSET + CHANNELS as u64 * STACK_STRIDE <= BULKS_OFFSET);
     assert!(BULKS_OFFSET + CHANNELS as u64 * BULK_STRIDE <= HEAP_OFFSET);

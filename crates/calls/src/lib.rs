@@ -16,14 +16,19 @@ pub mod blob;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod connection;
+pub mod discovery;
 pub mod error;
 mod exchange;
+pub mod foreign;
 pub mod generate;
 pub mod heap;
 pub mod isolated;
 mod layout;
 mod maps;
+pub mod monitor;
+pub mod named;
 pub mod parallel;
+mod pool;
 mod registers;
 pub mod registry;
 pub mod service;
@@ -34,6 +39,7 @@ mod worker;
 pub use banyan_calls_macros::isolated;
 pub use blob::{Blob, BlobStore, Blobs};
 pub use connection::{CallOptions, Connection};
+pub use discovery::{Discovery, Service};
 pub use error::{CallError, Ran};
 pub use waiting::Wait;
 
@@ -49,6 +55,6 @@ pub const STDIO_FUNCTIONS: &[&str] = &[
 /// as a worker.
 pub fn host_library(stdio: fn(&[(String, u64)])) {
     if babysitter::is_wanted() {
-        babysitter::run(babysitter::Program { find: |_| None, heap_is_ours: true, stdio });
+        babysitter::run(babysitter::Program { find: |_| None, heap_is_ours: true, stdio, admit: None });
     }
 }

@@ -4,6 +4,8 @@
 //! same executable started again, finds them there. A number is a hash of the function's path, so
 //! caller and worker need not agree on addresses. Not for C libraries.
 
+use crate::babysitter::Program;
+use crate::discovery::SERVE_VARIABLE;
 use crate::worker::BytesFunction;
 
 /// One isolated function.
@@ -56,9 +58,15 @@ pub(crate) fn find(number: u64) -> Option<BytesFunction> {
     entries.iter().find(|entry| entry.number == number && number != 0).map(|entry| entry.function)
 }
 
-/// Becomes a babysitter if this process was started as one; `#[isolated]` has it called before `main`.
+/// Becomes a babysitter or a service if this process was started as one; `#[isolated]` has it
+/// called before `main`.
 pub extern "C" fn before_main() {
     if crate::babysitter::is_wanted() {
-        crate::babysitter::run(crate::babysitter::Program { find, heap_is_ours: false, stdio: |_| {} });
+        crate::babysitter::run(Program { find, heap_is_ours: false, stdio: |_| {}, admit: None });
+    }
+    if let Ok(place) = std::env::var(SERVE_VARIABLE) {
+        let error = crate::discovery::serve(&place);
+        eprintln!("banyan: {error}");
+        banyan_sys::call_process::end_now(1);
     }
 }

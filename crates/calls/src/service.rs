@@ -4,6 +4,7 @@
 //! Not for making calls. The configuration travels as JSON, once, before the first call.
 
 use crate::connection::Connection;
+use crate::discovery::{FIND_VARIABLE, SERVE_VARIABLE};
 use crate::error::CallError;
 use banyan_sys::sandbox::Groups;
 use serde::{Deserialize, Serialize};
@@ -21,7 +22,9 @@ pub struct Configuration {
     pub functions: Vec<FunctionName>,
     /// Functions of the caller's C library on `FILE`, by name, for files that the caller opened.
     pub stdio: Vec<(String, u64)>,
-    /// Workers that stand ready beside the one in use.
+    /// Workers that may run at once, each with one call. For functions of a Rust program; a library has one.
+    pub workers: u32,
+    /// Workers that stand ready beside those in use.
     pub spares: u32,
     /// Ended workers whose memory stays readable.
     pub kept: u32,
@@ -38,7 +41,7 @@ pub struct Configuration {
     /// Whether at most one thread is inside the library at a time. Needed unless all that the
     /// library touches lies in blobs or in its own memory.
     pub serial: bool,
-    /// Workers that may end without having served before no more are started.
+    /// Workers that may end one after the other without having served before callers are refused for a while.
     pub crash_loop: u32,
     /// Milliseconds for loading the library.
     pub start_deadline_ms: u64,
@@ -50,6 +53,7 @@ impl Default for Configuration {
             library: None,
             functions: Vec::new(),
             stdio: Vec::new(),
+            workers: std::thread::available_parallelism().map_or(2, |count| count.get().clamp(2, 8) as u32),
             spares: 1,
             kept: 3,
             heap_bytes: 4 << 30,
@@ -154,7 +158,7 @@ fn text(bytes: &[u8]) -> Result<CString, CallError> {
 
 /// The environment of a worker: the program's, without what would wrap the library once more.
 fn environment() -> Result<Vec<CString>, CallError> {
-    let hidden = ["LD_LIBRARY_PATH", "LD_PRELOAD", WORKER_VARIABLE];
+    let hidden = ["LD_LIBRARY_PATH", "LD_PRELOAD", WORKER_VARIABLE, FIND_VARIABLE, SERVE_VARIABLE];
     let mut variables = Vec::new();
     for (name, value) in std::env::vars_os().filter(|(name, _)| !hidden.iter().any(|hidden| name == hidden)) {
         variables.push(text(&[name.as_bytes(), b"=", value.as_bytes()].concat())?);

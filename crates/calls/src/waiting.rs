@@ -4,14 +4,22 @@
 //! The caller's side may run in a signal handler: no allocation, no lock, no `errno`. Each side
 //! writes one word and reads the other's; a sleeper marks the word it sleeps on, so nobody wakes
 //! the kernel for a waker that spins. The caller sleeps on a word that holds the worker's thread id
-//! and is on its robust list: whether the worker answers or dies, the same word changes.
+//! and is on its robust list: whether the worker answers or dies, the same word changes. Behind
+//! that stands a look at the worker's process now and then, for a worker that broke its own robust
+//! list before it died.
+//!
+//! The protocol is written over [`Word`], so that the tests run it on `loom`'s words, in every
+//! order that the processors and the kernel allow.
 
-use crate::layout::{Channel, SEQUENCE_MASK};
+use crate::layout::{Channel, SEQUENCE_MASK, SLOT_DEAD, SlotState};
 use banyan_sys::call_channel::{
-    OWNER_DIED, THREAD_MASK, WAITERS, counter, futex_wait, futex_wake, now_ns, place_thread, process_cpu_ns,
+    OWNER_DIED, THREAD_MASK, WAITERS, counter, futex_wait, futex_wake, place_thread, process_cpu_ns,
+    process_has_ended,
 };
 use std::hint::spin_loop;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
+use std::sync::atomic::{AtomicU32, fence};
+use std::time::Duration;
 
 /// How a caller waits for its worker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,16 +45,215 @@ pub(crate) enum Ended {
     Lied,
 }
 
-/// When a wait must end.
+/// When a call must end, on the processor's counter: asking the kernel for the time costs more
+/// than the rest of a call.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    /// Monotonic time in nanoseconds.
-    pub(crate) deadline_ns: u64,
-    /// The worker's process and the processor time at which it is ended, if there is such a limit.
-    pub(crate) cpu: Option<(u32, u64)>,
+pub(crate) struct Deadline {
+    started: u64,
+    budget_ns: u64,
+    ticks_per_us: u64,
 }
 
+impl Deadline {
+    /// `budget` from now on.
+    #[inline]
+    pub(crate) fn after(budget: Duration, ticks_per_us: u64) -> Self {
+        Self { started: counter(), budget_ns: budget.as_nanos().min(u64::MAX.into()) as u64, ticks_per_us }
+    }
+
+    /// Nanoseconds since it was set.
+    pub(crate) fn elapsed_ns(&self) -> u64 {
+        let ticks = u128::from(counter().wrapping_sub(self.started));
+        (ticks * 1000 / u128::from(self.ticks_per_us)) as u64
+    }
+
+    /// Nanoseconds that are left, 0 when it has passed.
+    pub(crate) fn left_ns(&self) -> u64 {
+        self.budget_ns.saturating_sub(self.elapsed_ns())
+    }
+
+    pub(crate) fn has_passed(&self) -> bool {
+        self.left_ns() == 0
+    }
+}
+
+/// When a wait must end, and whom it waits for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits<'a> {
+    pub(crate) deadline: Deadline,
+    /// The processor time of the worker's process at which it is ended, if there is such a limit.
+    pub(crate) cpu_ns: Option<u64>,
+    /// What the babysitter says about the worker.
+    pub(crate) slot: &'a SlotState,
+    pub(crate) generation: u32,
+}
+
+/// Longest sleep between two looks at the worker's process.
+const LOOK_MAX_NS: u64 = 64_000_000;
+
+impl Limits<'_> {
+    /// How long to sleep for the `round`th time, or why no longer.
+    fn patience(&self, round: u32) -> Result<u64, Ended> {
+        let left = self.deadline.left_ns();
+        if left == 0 {
+            return Err(Ended::Late);
+        }
+        let process = self.slot.process.load(Relaxed);
+        if round > 0 && self.worker_is_gone(process) {
+            return Err(Ended::Died);
+        }
+        let mut slice = left.min((2_000_000 << round.min(10)).min(LOOK_MAX_NS));
+        if let Some(end) = self.cpu_ns {
+            match process_cpu_ns(process) {
+                Some(used) if used >= end => return Err(Ended::Late),
+                Some(used) => slice = slice.min((end - used).max(1_000_000)),
+                None => {}
+            }
+        }
+        Ok(slice)
+    }
+
+    fn worker_is_gone(&self, process: u32) -> bool {
+        self.slot.generation.load(Acquire) != self.generation
+            || self.slot.state.load(Acquire) == SLOT_DEAD
+            || process_has_ended(process)
+    }
+}
+
+/// A word that two processes share, and that one may sleep on.
+pub(crate) trait Word {
+    fn load(&self) -> u32;
+    fn swap(&self, value: u32) -> u32;
+    /// Replaces `from` by `to`; the value found otherwise.
+    fn replace(&self, from: u32, to: u32) -> Result<u32, u32>;
+    /// Sleeps while the word holds `expected`, at most so long; may return early.
+    fn sleep(&self, expected: u32, timeout_ns: u64);
+    /// Wakes one sleeper.
+    fn wake(&self);
+    /// Orders what was written to this word before what is read of another.
+    fn barrier();
+}
+
+impl Word for AtomicU32 {
+    #[inline]
+    fn load(&self) -> u32 {
+        Self::load(self, Acquire)
+    }
+
+    #[inline]
+    fn swap(&self, value: u32) -> u32 {
+        Self::swap(self, value, AcqRel)
+    }
+
+    #[inline]
+    fn replace(&self, from: u32, to: u32) -> Result<u32, u32> {
+        self.compare_exchange(from, to, AcqRel, Acquire)
+    }
+
+    fn sleep(&self, expected: u32, timeout_ns: u64) {
+        futex_wait(self, expected, timeout_ns);
+    }
+
+    fn wake(&self) {
+        futex_wake(self, 1);
+    }
+
+    fn barrier() {
+        fence(SeqCst);
+    }
+}
+
+/// The three words of a channel.
+pub(crate) struct Words<'a, W> {
+    pub(crate) request: &'a W,
+    pub(crate) reply: &'a W,
+    pub(crate) alive: &'a W,
+}
+
+impl<W: Word> Words<'_, W> {
+    /// Puts request `sequence` into effect. Returns whether the worker sleeps, and must be woken.
+    #[inline]
+    fn post_request(&self, sequence: u32) -> bool {
+        self.request.swap(sequence) & WAITERS != 0
+    }
+
+    fn judge(&self, word: u32, sequence: u32) -> Option<Result<(), Ended>> {
+        if word == sequence {
+            return Some(Ok(()));
+        }
+        if word & OWNER_DIED != 0 || self.alive.load() & OWNER_DIED != 0 {
+            // An answer given just before the death still counts.
+            return Some(if self.reply.load() == sequence { Ok(()) } else { Err(Ended::Died) });
+        }
+        None
+    }
+
+    /// Sleeps until request `sequence` is answered; `patience` says how long each time, or ends it.
+    fn sleep_for_reply(
+        &self,
+        sequence: u32,
+        mut patience: impl FnMut(u32) -> Result<u64, Ended>,
+    ) -> Result<(), Ended> {
+        let before = sequence.wrapping_sub(1) & SEQUENCE_MASK;
+        let asleep = self.alive.load() & THREAD_MASK | WAITERS;
+        let mut round = 0;
+        loop {
+            if let Err(word) = self.reply.replace(before, asleep)
+                && word != asleep
+            {
+                return self.judge(word, sequence).unwrap_or(Err(Ended::Lied));
+            }
+            // The kernel marks `alive` before it looks at `reply`: a death that missed our mark shows here.
+            W::barrier();
+            if let Some(end) = self.judge(self.reply.load(), sequence) {
+                return end;
+            }
+            let slice = match patience(round) {
+                Ok(slice) => slice,
+                // It may have answered and died since the last look.
+                Err(ended) => return self.judge(self.reply.load(), sequence).unwrap_or(Err(ended)),
+            };
+            round += 1;
+            self.reply.sleep(asleep, slice);
+            let word = self.reply.load();
+            if word != asleep {
+                return self.judge(word, sequence).unwrap_or(Err(Ended::Lied));
+            }
+        }
+    }
+
+    /// Answers request `sequence`.
+    #[inline]
+    fn post_reply(&self, sequence: u32) {
+        if self.reply.swap(sequence) & WAITERS != 0 {
+            self.reply.wake();
+        }
+    }
+
+    /// Sleeps until there is a request that is not `last`; returns its number.
+    fn sleep_for_request(&self, last: u32, timeout_ns: u64) -> u32 {
+        loop {
+            let word = self.request.load();
+            if word & SEQUENCE_MASK != last {
+                return word & SEQUENCE_MASK;
+            }
+            if word & WAITERS != 0 || self.request.replace(last, last | WAITERS).is_ok() {
+                self.request.sleep(last | WAITERS, timeout_ns);
+            }
+        }
+    }
+}
+
+const fn words(channel: &Channel) -> Words<'_, AtomicU32> {
+    Words { request: &channel.request, reply: &channel.reply.word, alive: &channel.alive.word }
+}
+
+/// Looks at a word this often without the processor's pause, which costs as much as a round trip;
+/// with it afterwards, for the sake of a neighbour on the same core.
+const EAGER: u32 = 512;
+
 /// Puts a request into effect; the frame is stored already. Returns whether the worker slept.
+#[inline]
 pub(crate) fn post_request(
     channel: &Channel,
     sequence: u32,
@@ -55,121 +262,247 @@ pub(crate) fn post_request(
     beside: Option<u32>,
 ) -> bool {
     channel.request_length.store(length as u32 | spin_us.min(0xffff) << 16, Relaxed);
-    let slept = channel.request.swap(sequence, AcqRel) & WAITERS != 0;
+    let slept = words(channel).post_request(sequence);
     if slept {
         if let Some(processor) = beside {
             place_thread(channel.alive.word.load(Relaxed) & THREAD_MASK, Some(processor));
         }
-        futex_wake(&channel.request, 1);
+        channel.request.wake();
     }
     slept
 }
 
 /// Waits for the answer to `sequence`. `spin_ticks` is the time to spin, in ticks of the counter.
+#[inline]
 pub(crate) fn wait_reply(
     channel: &Channel,
     sequence: u32,
     spin_ticks: u64,
-    limits: &Limits,
+    limits: &Limits<'_>,
 ) -> Result<(), Ended> {
+    let words = words(channel);
     let reply = &channel.reply.word;
-    let before = sequence.wrapping_sub(1) & SEQUENCE_MASK;
-    let judge = |word: u32| {
-        if word == sequence {
-            return Some(Ok(()));
-        }
-        if word & OWNER_DIED != 0 || channel.alive.word.load(SeqCst) & OWNER_DIED != 0 {
-            // An answer given just before the death still counts.
-            return Some(if reply.load(Acquire) == sequence { Ok(()) } else { Err(Ended::Died) });
-        }
-        None
-    };
     if spin_ticks > 0 {
+        let before = sequence.wrapping_sub(1) & SEQUENCE_MASK;
+        let mut looks = 0_u32;
         let start = counter();
         loop {
-            for _ in 0..32 {
+            for _ in 0..64 {
                 let word = reply.load(Acquire);
                 if word == sequence {
                     return Ok(());
                 }
                 if word != before {
-                    return judge(word).unwrap_or(Err(Ended::Lied));
+                    return words.judge(word, sequence).unwrap_or(Err(Ended::Lied));
                 }
-                spin_loop();
+                if looks >= EAGER {
+                    spin_loop();
+                }
             }
+            looks = looks.saturating_add(64);
             if channel.alive.word.load(Relaxed) & OWNER_DIED != 0 {
-                return judge(reply.load(Acquire)).unwrap_or(Err(Ended::Died));
+                return words.judge(reply.load(Acquire), sequence).unwrap_or(Err(Ended::Died));
             }
             if counter().wrapping_sub(start) > spin_ticks {
                 break;
             }
         }
     }
-    let thread = channel.alive.word.load(SeqCst) & THREAD_MASK;
-    let asleep = thread | WAITERS;
-    loop {
-        if let Err(word) = reply.compare_exchange(before, asleep, SeqCst, Acquire)
-            && word != asleep
-        {
-            return judge(word).unwrap_or(Err(Ended::Lied));
-        }
-        // The kernel marks `alive` before it looks at `reply`: a death that missed our mark shows here.
-        if let Some(end) = judge(reply.load(Acquire)) {
-            return end;
-        }
-        let now = now_ns();
-        if now >= limits.deadline_ns {
-            return Err(Ended::Late);
-        }
-        let mut slice = (limits.deadline_ns - now).min(100_000_000);
-        if let Some((process, end)) = limits.cpu {
-            match process_cpu_ns(process) {
-                Some(used) if used >= end => return Err(Ended::Late),
-                Some(used) => slice = slice.min((end - used).max(1_000_000)),
-                None => {}
-            }
-        }
-        futex_wait(reply, asleep, slice);
-        let word = reply.load(Acquire);
-        if word != asleep {
-            return judge(word).unwrap_or(Err(Ended::Lied));
-        }
-    }
+    words.sleep_for_reply(sequence, |round| limits.patience(round))
 }
 
 /// Answers request `sequence`; the frame is stored already.
+#[inline]
 pub(crate) fn post_reply(channel: &Channel, sequence: u32, length: usize) {
-    channel.reply_length.store(length as u32, Relaxed);
-    if channel.reply.word.swap(sequence, AcqRel) & WAITERS != 0 {
-        futex_wake(&channel.reply.word, 1);
-    }
+    channel.reply.beside.store(length as u32, Relaxed);
+    words(channel).post_reply(sequence);
 }
 
 /// Waits for a request that is not `last`; returns its sequence number. `ticks_per_us` scales the
 /// spinning that the caller asked for.
+#[inline]
 pub(crate) fn wait_request(channel: &Channel, last: u32, ticks_per_us: u64) -> u32 {
     let spin = u64::from(channel.request_length.load(Relaxed) >> 16) * ticks_per_us;
     if spin > 0 {
+        let mut looks = 0_u32;
         let start = counter();
         while counter().wrapping_sub(start) <= spin {
-            for _ in 0..32 {
+            for _ in 0..64 {
                 let word = channel.request.load(Acquire);
                 if word != last {
                     return word & SEQUENCE_MASK;
                 }
-                spin_loop();
+                if looks >= EAGER {
+                    spin_loop();
+                }
             }
+            looks = looks.saturating_add(64);
         }
     }
-    loop {
-        let word = channel.request.load(Acquire);
-        if word & SEQUENCE_MASK != last {
-            return word & SEQUENCE_MASK;
+    words(channel).sleep_for_request(last, 3_600_000_000_000)
+}
+
+#[cfg(test)]
+mod tests {
+    //! The protocol in every interleaving, with a kernel that marks the words of a dead thread.
+    //! Time never ends a wait here: a wake-up that is lost shows as a deadlock.
+
+    use super::*;
+    use loom::sync::atomic::{AtomicU32, AtomicU64};
+    use loom::sync::{Arc, Condvar, Mutex};
+
+    /// A futex: the kernel's queue is a mutex and a condition.
+    struct ModelWord {
+        value: AtomicU32,
+        queue: Mutex<()>,
+        changed: Condvar,
+    }
+
+    impl ModelWord {
+        fn new(value: u32) -> Self {
+            Self { value: AtomicU32::new(value), queue: Mutex::new(()), changed: Condvar::new() }
         }
-        if word & WAITERS != 0
-            || channel.request.compare_exchange(last, last | WAITERS, AcqRel, Acquire).is_ok()
-        {
-            futex_wait(&channel.request, last | WAITERS, 3_600_000_000_000);
+    }
+
+    impl Word for ModelWord {
+        fn load(&self) -> u32 {
+            self.value.load(Acquire)
         }
+
+        fn swap(&self, value: u32) -> u32 {
+            self.value.swap(value, AcqRel)
+        }
+
+        fn replace(&self, from: u32, to: u32) -> Result<u32, u32> {
+            self.value.compare_exchange(from, to, AcqRel, Acquire)
+        }
+
+        fn sleep(&self, expected: u32, _: u64) {
+            let queue = self.queue.lock().unwrap();
+            if self.value.load(Acquire) == expected {
+                drop(self.changed.wait(queue).unwrap());
+            }
+        }
+
+        fn wake(&self) {
+            drop(self.queue.lock().unwrap());
+            self.changed.notify_one();
+        }
+
+        fn barrier() {
+            loom::sync::atomic::fence(SeqCst);
+        }
+    }
+
+    struct Model {
+        request: ModelWord,
+        reply: ModelWord,
+        alive: ModelWord,
+        asked: AtomicU64,
+        answered: AtomicU64,
+    }
+
+    const THREAD: u32 = 7;
+
+    impl Model {
+        fn new() -> Self {
+            Self {
+                request: ModelWord::new(0),
+                reply: ModelWord::new(0),
+                alive: ModelWord::new(THREAD),
+                asked: AtomicU64::new(0),
+                answered: AtomicU64::new(0),
+            }
+        }
+
+        fn words(&self) -> Words<'_, ModelWord> {
+            Words { request: &self.request, reply: &self.reply, alive: &self.alive }
+        }
+
+        /// What the kernel does for a thread that ends: `alive`, then `reply`, each marked if it
+        /// holds the thread's id, and one sleeper woken.
+        fn die(&self) {
+            for word in [&self.alive, &self.reply] {
+                let mut value = word.load();
+                while value & THREAD_MASK == THREAD && value & OWNER_DIED == 0 {
+                    match word.replace(value, value & WAITERS | OWNER_DIED) {
+                        Ok(_) => {
+                            if value & WAITERS != 0 {
+                                word.wake();
+                            }
+                            break;
+                        }
+                        Err(other) => value = other,
+                    }
+                }
+                ModelWord::barrier();
+            }
+        }
+
+        fn call(&self, sequence: u32) -> Result<(), Ended> {
+            self.asked.store(u64::from(sequence) * 10, Relaxed);
+            if self.words().post_request(sequence) {
+                self.request.wake();
+            }
+            self.words().sleep_for_reply(sequence, |_| Ok(1))?;
+            assert_eq!(
+                self.answered.load(Relaxed),
+                u64::from(sequence) * 10 + 1,
+                "the answer to this request"
+            );
+            Ok(())
+        }
+
+        fn serve(&self, last: u32) -> u32 {
+            let sequence = self.words().sleep_for_request(last, 1);
+            let asked = self.asked.load(Relaxed);
+            assert_eq!(asked, u64::from(sequence) * 10, "the request belongs to its number");
+            self.answered.store(asked + 1, Relaxed);
+            self.words().post_reply(sequence);
+            sequence
+        }
+    }
+
+    /// `calls` calls to a worker that ends after `served` of them. Every order with at most three
+    /// switches that nothing forces; all orders take minutes: `LOOM_MAX_PREEMPTIONS` says another limit.
+    fn explore(calls: u32, served: u32) {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = builder.preemption_bound.or(Some(3));
+        builder.check(move || {
+            let model = Arc::new(Model::new());
+            let worker = {
+                let model = Arc::clone(&model);
+                loom::thread::spawn(move || {
+                    let mut last = 0;
+                    for _ in 0..served {
+                        last = model.serve(last);
+                    }
+                    model.die();
+                })
+            };
+            for sequence in 1..=calls {
+                let result = model.call(sequence);
+                assert_eq!(result, if sequence <= served { Ok(()) } else { Err(Ended::Died) });
+                if result.is_err() {
+                    break;
+                }
+            }
+            worker.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn every_call_is_answered() {
+        explore(2, 2);
+    }
+
+    #[test]
+    fn a_worker_that_dies_instead_of_answering_ends_the_call() {
+        explore(1, 0);
+    }
+
+    #[test]
+    fn a_worker_that_dies_after_an_answer_ends_the_next_call_only() {
+        explore(2, 1);
     }
 }

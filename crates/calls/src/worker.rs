@@ -616,7 +616,15 @@ extern "C" fn on_fault(signal: i32, information: *mut libc::siginfo_t, context: 
     let (information, context) = unsafe { (&*information, &mut *context.cast::<libc::ucontext_t>()) };
     let registers = &mut context.uc_mcontext.gregs;
     let instruction = registers[libc::REG_RIP as usize] as u64;
-    let Some(thread) = THREAD.get() else { kill_self() };
+    let Some(thread) = THREAD.get() else {
+        // A thread of the library's own: the process ends as it would have without us.
+        // SAFETY: restores the default action and sends the signal again, to this thread.
+        unsafe {
+            libc::signal(signal, libc::SIG_DFL);
+            libc::syscall(libc::SYS_tgkill, libc::getpid(), libc::gettid(), signal);
+        }
+        return;
+    };
     FAULTS.fetch_add(1, Relaxed);
     // SAFETY: the address field is valid for the signals that carry one, and some word for others.
     let mut address = unsafe { information.si_addr() } as u64;

@@ -203,7 +203,7 @@ fn handles_of_an_ended_generation_are_refused() {
 }
 
 #[test]
-fn the_crash_loop_breaker_opens() {
+fn the_crash_loop_breaker_opens_and_closes_again() {
     let connection = open(|configuration| configuration.crash_loop = 3);
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
@@ -213,6 +213,14 @@ fn the_crash_loop_breaker_opens() {
             Ok(_) => panic!("it cannot succeed"),
         }
     }
+    let mut patient = options(10_000);
+    patient.retries = 1;
+    assert_eq!(
+        call(&connection, "subject_fail", &[0], &patient),
+        Ok(7),
+        "who may retry waits for the pause's end"
+    );
+    assert_eq!(call(&connection, "subject_fail", &[0], &options(2000)), Ok(7), "and closes it for all");
 }
 
 #[test]

@@ -52,6 +52,8 @@ enum Command {
     /// Commands about node daemons
     #[command(subcommand)]
     Node(node::NodeCommand),
+    /// Calls in another process, which cannot crash their caller
+    Call(banyan_calls::cli::CallCommand),
     /// Print the completion script of a shell
     #[command(
         after_help = "For bash:\n  banyan completions bash > ~/.local/share/bash-completion/completions/banyan"
@@ -82,6 +84,9 @@ fn main() -> ExitCode {
         Command::BenchProgram(arguments) => bench::bench_program(&arguments),
         Command::Arena(command) => arena::arena(&command),
         Command::Node(command) => node::node(&command),
+        Command::Call(command) => {
+            command.run().map(|status| status as u8).map_err(|error| anyhow::anyhow!(error.to_string()))
+        }
         Command::Completions { shell } => Ok(completions(shell)),
     };
     match result {

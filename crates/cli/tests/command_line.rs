@@ -21,7 +21,7 @@ fn text(bytes: Vec<u8>) -> String {
 
 #[test]
 fn help_is_what_was_agreed() {
-    let pages: [(&str, &[&str]); 18] = [
+    let pages: [(&str, &[&str]); 26] = [
         ("banyan", &["--help"]),
         ("run", &["run", "--help"]),
         ("demo", &["demo", "--help"]),
@@ -39,6 +39,14 @@ fn help_is_what_was_agreed() {
         ("arena-bench", &["arena", "bench", "--help"]),
         ("node", &["node", "--help"]),
         ("node-run", &["node", "run", "--help"]),
+        ("call", &["call", "--help"]),
+        ("call-wrap", &["call", "wrap", "--help"]),
+        ("call-exec", &["call", "exec", "--help"]),
+        ("call-status", &["call", "status", "--help"]),
+        ("call-list", &["call", "list", "--help"]),
+        ("call-top", &["call", "top", "--help"]),
+        ("call-serve", &["call", "serve", "--help"]),
+        ("call-bench", &["call", "bench", "--help"]),
         ("completions", &["completions", "--help"]),
     ];
     for (name, arguments) in pages {

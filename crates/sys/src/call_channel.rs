@@ -62,7 +62,9 @@ pub fn futex_wake(word: &AtomicU32, count: u32) {
 pub struct RobustWord {
     /// The word: a thread id, a sequence number, or a death notice.
     pub word: AtomicU32,
-    reserved: [AtomicU32; 5],
+    /// For the owner's own purpose: it lies on the word's cache line.
+    pub beside: AtomicU32,
+    reserved: [AtomicU32; 4],
     previous: AtomicU64,
     next: AtomicU64,
 }
@@ -73,7 +75,8 @@ impl RobustWord {
     pub const fn new(value: u32) -> Self {
         Self {
             word: AtomicU32::new(value),
-            reserved: [const { AtomicU32::new(0) }; 5],
+            beside: AtomicU32::new(0),
+            reserved: [const { AtomicU32::new(0) }; 4],
             previous: AtomicU64::new(0),
             next: AtomicU64::new(0),
         }
@@ -201,6 +204,24 @@ pub fn signal_process(process: u32, signal: i32) -> bool {
     }
     // SAFETY: a signal to another process has no effect on this one's memory.
     unsafe { raw(libc::SYS_kill, [process.into(), signal as u64, 0, 0, 0, 0]) == 0 }
+}
+
+/// Whether process `process` has ended, collected by its parent or not. When the kernel will not
+/// say (no descriptors left), the answer is no.
+#[must_use]
+pub fn process_has_ended(process: u32) -> bool {
+    // SAFETY: opens a descriptor, asks whether it is readable, and closes it; no memory but the
+    // local `poll` is touched.
+    unsafe {
+        let descriptor = raw(libc::SYS_pidfd_open, [process.into(), 0, 0, 0, 0, 0]);
+        if descriptor < 0 {
+            return descriptor == -i64::from(libc::ESRCH);
+        }
+        let mut poll = libc::pollfd { fd: descriptor as i32, events: libc::POLLIN, revents: 0 };
+        let ready = raw(libc::SYS_poll, [(&raw mut poll) as u64, 1, 0, 0, 0, 0]);
+        let _ = raw(libc::SYS_close, [descriptor as u64, 0, 0, 0, 0, 0]);
+        ready == 1
+    }
 }
 
 /// Whether thread `thread` of the calling process is alive.

@@ -93,6 +93,17 @@ pub fn map_private(address: u64, length: u64, access: Access) -> io::Result<()> 
     map(address, length, access, flags, -1, 0)
 }
 
+/// Maps the first `length` bytes of `file`, shared, where the kernel likes; returns the address.
+///
+/// # Errors
+/// The kernel's.
+pub fn map_file_anywhere(file: &File, length: u64, access: Access) -> io::Result<u64> {
+    let (rights, flags, file) = (access.bits() as u64, libc::MAP_SHARED as u64, file.as_raw_fd() as u64);
+    // SAFETY: a new mapping at an address of the kernel's choice disturbs nothing.
+    let result = unsafe { raw(libc::SYS_mmap, [0, length, rights, flags, file, 0]) };
+    if result < 0 { Err(io::Error::from_raw_os_error(-result as i32)) } else { Ok(result as u64) }
+}
+
 /// Maps private empty memory where the kernel likes; returns its address.
 ///
 /// # Errors

@@ -25,6 +25,17 @@ pub struct Launch<'a> {
 impl Launch<'_> {
     /// The number under which [`Launch::inherit`] arrives.
     pub const DESCRIPTOR: RawFd = 3;
+
+    /// In a fork that stands for a launch: moves `descriptor` to [`Launch::DESCRIPTOR`] and closes
+    /// all others but 0, 1 and 2. Returns whether that worked.
+    #[must_use]
+    pub fn keep_only(descriptor: RawFd) -> bool {
+        // SAFETY: the caller is a fresh fork, which uses no descriptor but the one it is given.
+        unsafe {
+            (descriptor == Self::DESCRIPTOR || libc::dup2(descriptor, Self::DESCRIPTOR) >= 0)
+                && libc::syscall(libc::SYS_close_range, 4_u32, u32::MAX, 0_u32) == 0
+        }
+    }
 }
 
 struct Plan {
@@ -163,6 +174,31 @@ pub fn wait_readable<const N: usize>(descriptors: [&OwnedFd; N], timeout_ms: i32
     // SAFETY: the array outlives the call.
     unsafe { libc::poll(polls.as_mut_ptr(), N as libc::nfds_t, timeout_ms) };
     polls.map(|poll| poll.revents != 0)
+}
+
+/// Waits until one of any number of descriptors is readable, as [`wait_readable`].
+#[must_use]
+pub fn wait_any(descriptors: &[RawFd], timeout_ms: i32) -> Vec<bool> {
+    let poll = |&fd: &RawFd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+    let mut polls: Vec<libc::pollfd> = descriptors.iter().map(poll).collect();
+    // SAFETY: the vector outlives the call.
+    unsafe { libc::poll(polls.as_mut_ptr(), polls.len() as libc::nfds_t, timeout_ms) };
+    polls.iter().map(|poll| poll.revents != 0).collect()
+}
+
+/// Has the calling process, a fork of `parent`, end with it, and take signals as a new process
+/// does. Returns whether the parent is still there.
+#[must_use]
+pub fn become_child_of(parent: u32) -> bool {
+    // SAFETY: affects this process only.
+    unsafe {
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+        // It may have ended before the first line.
+        libc::getppid() as u32 == parent
+    }
 }
 
 /// Empties a descriptor of [`child_descriptor`].

@@ -12,6 +12,8 @@ pub mod call_memory;
 #[cfg(feature = "std")]
 pub mod call_process;
 #[cfg(feature = "std")]
+pub mod call_socket;
+#[cfg(feature = "std")]
 pub mod demand_paging;
 #[cfg(feature = "std")]
 pub mod descriptors;

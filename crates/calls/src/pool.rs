@@ -1,0 +1,549 @@
+//! Which worker a call goes to: the caller's table of threads, its places for workers, and the
+//! supply of fresh ones.
+//!
+//! A library has one place, as its workers hold state. Functions of a Rust program have several,
+//! and a call has its worker to itself: a crash ends the call that crashed and no other. When all
+//! places are taken callers wait in the order they came. Runs in signal handlers: no allocation,
+//! no lock. Not for what travels to the worker; that is `exchange`. Not for starting workers; that
+//! is `babysitter`.
+
+use crate::connection::{CALLED_BACK, CallOptions, Connection, Current, IDLE, SWITCHING, WAITING};
+use crate::error::{CallError, Ran};
+use crate::exchange::Reply;
+use crate::layout::{
+    CHANNELS, CONTROL_BROKEN, SEQUENCE_MASK, SLOT_BYTES, SLOT_CURRENT, SLOT_DEAD, SLOT_SPARE, slot_address,
+};
+use crate::service::SegmentKind;
+use crate::waiting::{Deadline, Limits};
+use banyan_sys::call_channel::{
+    OWNER_DIED, futex_wait, futex_wake, process_cpu_ns, process_has_ended, signal_process, stack_pointer,
+    thread_id, thread_lives, thread_pointer,
+};
+use banyan_sys::call_memory::view_again;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
+use std::sync::atomic::{AtomicU32, AtomicU64};
+
+/// Workers that one connection can use at once.
+pub(crate) const PLACES: usize = 8;
+/// Workers found dead that one call passes over.
+const LOST_MAX: u32 = 16;
+/// How long, or how often in a row, a worker may fail to start a thread before it is ended.
+const PATIENCE_NS: u64 = 100_000_000;
+const UNSERVED_MAX: u32 = 3;
+/// One call in this many is timed.
+const SAMPLE: u64 = 64;
+
+/// A place for a worker.
+#[repr(align(64))]
+#[derive(Debug, Default)]
+pub(crate) struct Place {
+    /// Slot and generation of the worker, shifted: `generation << 8 | slot << 1`; 0 none.
+    pub(crate) current: AtomicU64,
+    /// The channel whose call has the place to itself, plus one; 0 none.
+    user: AtomicU32,
+}
+
+/// The places of a connection.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    pub(crate) places: [Place; PLACES],
+    /// Whether a call has its worker to itself.
+    pub(crate) exclusive: bool,
+    tickets: AtomicU64,
+    waiting: AtomicU32,
+    /// A worker that said that it crashed, and must not outlive that by much; a `Current`.
+    condemned: AtomicU64,
+}
+
+impl Pool {
+    pub(crate) fn new(exclusive: bool) -> Self {
+        Self {
+            places: std::array::from_fn(|_| Place::default()),
+            exclusive,
+            tickets: AtomicU64::new(0),
+            waiting: AtomicU32::new(0),
+            condemned: AtomicU64::new(0),
+        }
+    }
+}
+
+/// What becomes of a worker that is given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It has ended.
+    Gone,
+    /// It is ending; the next call makes sure. Ending it now would put the work of taking it down
+    /// in the way of the caller.
+    Ending,
+    /// It is ended now.
+    Kill,
+}
+
+/// A thread's hold on its channel for one call.
+struct Claim<'a> {
+    connection: &'a Connection,
+    index: usize,
+    before: u32,
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.connection.state().channels[self.index].state.store(self.before, Release);
+    }
+}
+
+/// A call's hold on a place.
+struct Turn<'a> {
+    connection: &'a Connection,
+    place: usize,
+    owned: bool,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        if self.owned {
+            self.connection.leave(self.place);
+        }
+    }
+}
+
+impl Connection {
+    /// Finds or takes the calling thread's channel, idle or in a call-back, and marks it busy.
+    fn claim(&self) -> Result<Claim<'_>, CallError> {
+        if self.is_forked() {
+            return Err(CallError::NoService("the process has forked; open a new connection".into()));
+        }
+        let pointer = thread_pointer();
+        let claimed = |index, before| Ok(Claim { connection: self, index, before });
+        // A signal handler that interrupts a wait uses the next level's channel.
+        'levels: for level in 0..4 {
+            let key = pointer + level;
+            let start = ((pointer >> 12) ^ (pointer >> 20) ^ level) as usize;
+            for probe in 0..CHANNELS {
+                let index = (start + probe) % CHANNELS;
+                let client = &self.state().channels[index];
+                let mut owner = client.owner.load(Acquire);
+                if owner == 0 {
+                    match client.owner.compare_exchange(0, key, AcqRel, Acquire) {
+                        Ok(_) => {
+                            client.thread.store(thread_id(), Relaxed);
+                            owner = key;
+                        }
+                        Err(other) => owner = other,
+                    }
+                }
+                if owner != key {
+                    continue;
+                }
+                let state = client.state.load(Relaxed);
+                if state == WAITING || client.state.compare_exchange(state, WAITING, AcqRel, Relaxed).is_err()
+                {
+                    continue 'levels;
+                }
+                if client.owner.load(Acquire) != key {
+                    // Another thread took it over from one that had our thread pointer before us.
+                    client.state.store(state, Release);
+                    continue;
+                }
+                let mut before = IDLE;
+                if state == CALLED_BACK {
+                    // Frames that the program has jumped out of are not coming back.
+                    let here = stack_pointer();
+                    let mut depth = client.depth.load(Relaxed);
+                    while depth > 0 && here > client.call_back_stack[depth as usize - 1].load(Relaxed) {
+                        depth -= 1;
+                    }
+                    client.depth.store(depth, Relaxed);
+                    before = if depth > 0 { CALLED_BACK } else { IDLE };
+                }
+                return claimed(index, before);
+            }
+            // The table is full: take over the channel of a thread that has ended. Only one that is
+            // idle: a thread pointer is used again, and its new owner may be in a call.
+            for (index, client) in self.state().channels.iter().enumerate() {
+                let thread = client.thread.load(Acquire);
+                if thread == 0
+                    || thread_lives(thread)
+                    || client.state.compare_exchange(IDLE, WAITING, AcqRel, Relaxed).is_err()
+                {
+                    continue;
+                }
+                client.owner.store(key, Release);
+                client.thread.store(thread_id(), Relaxed);
+                client.depth.store(0, Relaxed);
+                return claimed(index, IDLE);
+            }
+            break;
+        }
+        Err(CallError::TooMany)
+    }
+
+    /// Places that may be used now.
+    fn allotted(&self) -> usize {
+        (self.control().workers.load(Relaxed) as usize).clamp(1, PLACES)
+    }
+
+    /// Takes a place for the call on channel `index`, waiting behind those who came before.
+    fn enter(&self, index: usize, deadline: &Deadline) -> Result<Turn<'_>, CallError> {
+        let turn = |place, owned| Ok(Turn { connection: self, place, owned });
+        if !self.pool.exclusive {
+            return turn(0, false);
+        }
+        let client = &self.state().channels[index];
+        if self.pool.waiting.load(SeqCst) == 0
+            && let Some(place) = self.free_place(index)
+        {
+            return turn(place, true);
+        }
+        if client.interrupts() {
+            // The call below us on this very thread may hold the last place: it must not be waited for.
+            return turn(client.place.load(Relaxed) as usize, false);
+        }
+        client.turn.store(0, Relaxed);
+        let ticket = self.pool.tickets.fetch_add(1, Relaxed) + 1;
+        client.ticket.store(ticket, SeqCst);
+        self.pool.waiting.fetch_add(1, SeqCst);
+        loop {
+            let granted = client.turn.load(Acquire);
+            if granted != 0 {
+                return turn(granted as usize - 1, true);
+            }
+            // A place may have been left before we were seen to wait.
+            let is_first = self.first_waiting().is_none_or(|(first, _)| first == ticket);
+            let place = if is_first { self.free_place(index) } else { None };
+            let late = deadline.has_passed();
+            if (place.is_some() || late) && client.ticket.compare_exchange(ticket, 0, AcqRel, Acquire).is_ok()
+            {
+                self.pool.waiting.fetch_sub(1, SeqCst);
+                return match place {
+                    Some(place) => turn(place, true),
+                    None => Err(CallError::TimedOut { ran: Ran::No }),
+                };
+            }
+            if let Some(place) = place {
+                // Given one meanwhile: `turn` says which in a moment.
+                self.leave(place);
+            }
+            if client.ticket.load(Acquire) == 0 {
+                std::thread::yield_now();
+                continue;
+            }
+            futex_wait(&client.turn, 0, deadline.left_ns().min(50_000_000));
+        }
+    }
+
+    /// A free place: the last one used, one with a worker, any.
+    fn free_place(&self, index: usize) -> Option<usize> {
+        let client = &self.state().channels[index];
+        let count = self.allotted();
+        let last = client.place.load(Relaxed) as usize;
+        let take = |&place: &usize| {
+            let user = &self.pool.places[place].user;
+            user.load(Relaxed) == 0 && user.compare_exchange(0, index as u32 + 1, SeqCst, Relaxed).is_ok()
+        };
+        let served = |&place: &usize| self.pool.places[place].current.load(Relaxed) > SWITCHING;
+        let found = Some(last)
+            .filter(|&last| last < count && served(&last))
+            .filter(take)
+            .or_else(|| (0..count).filter(served).find(take))
+            .or_else(|| (0..count).find(take))?;
+        client.place.store(found as u32, Relaxed);
+        Some(found)
+    }
+
+    /// The ticket and the channel of the caller that has waited longest.
+    fn first_waiting(&self) -> Option<(u64, usize)> {
+        let tickets = self.state().channels.iter().map(|client| client.ticket.load(SeqCst));
+        tickets.enumerate().filter(|&(_, ticket)| ticket != 0).map(|(index, ticket)| (ticket, index)).min()
+    }
+
+    /// Gives a place up, to the caller that has waited longest if there is one.
+    fn leave(&self, place: usize) {
+        let user = &self.pool.places[place].user;
+        if place >= self.allotted() {
+            // The share shrank: somebody else's worker runs instead.
+            let current = self.pool.places[place].current.load(Acquire);
+            if current > SWITCHING {
+                self.retire(Current(current), Fate::Kill);
+            }
+            user.store(0, SeqCst);
+            return;
+        }
+        loop {
+            while self.pool.waiting.load(SeqCst) != 0 {
+                let Some((ticket, index)) = self.first_waiting() else { break };
+                let client = &self.state().channels[index];
+                if client.ticket.compare_exchange(ticket, 0, AcqRel, Acquire).is_ok() {
+                    self.pool.waiting.fetch_sub(1, SeqCst);
+                    user.store(index as u32 + 1, SeqCst);
+                    client.place.store(place as u32, Relaxed);
+                    client.turn.store(place as u32 + 1, Release);
+                    futex_wake(&client.turn, 1);
+                    return;
+                }
+            }
+            user.store(0, SeqCst);
+            // Who came after our look and found the place still taken is served now.
+            let nobody = self.pool.waiting.load(SeqCst) == 0;
+            if nobody || user.compare_exchange(0, u32::MAX, SeqCst, Relaxed).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// The worker at `place`, taking a spare if the last has ended; waits for one until the
+    /// deadline. While the crash-loop breaker is open only a patient caller waits.
+    #[inline]
+    fn current(&self, place: usize, deadline: &Deadline, patient: bool) -> Result<Current, CallError> {
+        let word = &self.pool.places[place].current;
+        loop {
+            let current = word.load(Acquire);
+            if current > SWITCHING {
+                return Ok(Current(current));
+            }
+            if current == SWITCHING || word.compare_exchange(0, SWITCHING, AcqRel, Acquire).is_err() {
+                if deadline.has_passed() {
+                    return Err(CallError::TimedOut { ran: Ran::No });
+                }
+                std::thread::yield_now();
+                continue;
+            }
+            let taken = self.take_spare(deadline, patient);
+            word.store(*taken.as_ref().map_or(&0, |current| &current.0), Release);
+            return taken;
+        }
+    }
+
+    fn take_spare(&self, deadline: &Deadline, patient: bool) -> Result<Current, CallError> {
+        let control = self.control();
+        loop {
+            let event = control.event.load(Acquire);
+            let mut starting = None;
+            for (index, slot) in control.slots.iter().enumerate().skip(1) {
+                if slot.state.load(Acquire) != SLOT_SPARE {
+                    continue;
+                }
+                let generation = slot.generation.load(Acquire);
+                if self.head(index).ready.load(Acquire) != generation {
+                    starting = Some(index);
+                    continue;
+                }
+                if slot.state.compare_exchange(SLOT_SPARE, SLOT_CURRENT, AcqRel, Acquire).is_ok() {
+                    self.show_data(index)?;
+                    return Ok(Current(u64::from(generation) << 8 | (index as u64) << 1));
+                }
+            }
+            let status = control.status.load(Acquire);
+            if control.alive.word.load(Acquire) & OWNER_DIED != 0 {
+                return Err(CallError::NoService("the babysitter has ended".into()));
+            }
+            if status == CONTROL_BROKEN && !patient {
+                return Err(CallError::NoService(
+                    "workers crash one after the other; the next is started after a pause".into(),
+                ));
+            }
+            if deadline.has_passed() {
+                return Err(CallError::TimedOut { ran: Ran::No });
+            }
+            match starting {
+                Some(index) => futex_wait(&self.head(index).ready, 0, 1_000_000),
+                None => futex_wait(&control.event, event, 1_000_000),
+            }
+        }
+    }
+
+    /// Shows the library's data of the worker in `slot` at the library's addresses.
+    fn show_data(&self, slot: usize) -> Result<(), CallError> {
+        for segment in &self.segments {
+            if let SegmentKind::Data { slot_offset } = segment.kind {
+                if slot_offset + segment.length > SLOT_BYTES {
+                    return Err(CallError::NoService("the report lists an impossible segment".into()));
+                }
+                // SAFETY: the target was mapped by us for this purpose, the source is a slot's
+                // shared memory; what the program sees there changes as the worker changes.
+                let shown = unsafe {
+                    view_again(slot_address(self.window, slot) + slot_offset, segment.length, segment.address)
+                };
+                shown.map_err(|_| CallError::TooMany)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives up the worker of `current`; the next call at its place takes a spare.
+    pub(crate) fn retire(&self, current: Current, fate: Fate) {
+        match fate {
+            Fate::Kill => self.end_worker(current),
+            Fate::Ending => self.pool.condemned.store(current.0, Release),
+            Fate::Gone => {}
+        }
+        for place in &self.pool.places {
+            let _ = place.current.compare_exchange(current.0, 0, AcqRel, Acquire);
+        }
+        self.statistics.ended.fetch_add(1, Relaxed);
+        self.control().ended.fetch_add(1, Relaxed);
+    }
+
+    fn end_worker(&self, current: Current) {
+        let slot = &self.control().slots[current.slot()];
+        if slot.generation.load(Acquire) == current.generation() && slot.state.load(Acquire) == SLOT_CURRENT {
+            signal_process(slot.process.load(Acquire), libc::SIGKILL);
+        }
+    }
+
+    /// Ends the workers that serve now; the next calls get fresh ones.
+    pub fn restart(&self) {
+        for place in &self.pool.places {
+            let current = place.current.load(Acquire);
+            if current > SWITCHING {
+                self.retire(Current(current), Fate::Kill);
+            }
+        }
+    }
+
+    /// Makes sure that a thread of the worker serves the channel.
+    pub(crate) fn prepare(
+        &self,
+        current: Current,
+        index: usize,
+        deadline: &Deadline,
+    ) -> Result<(), CallError> {
+        let client = &self.state().channels[index];
+        let channel = self.channel(current.slot(), index);
+        let wanted = index as u32 + 1;
+        if channel.alive.word.load(Acquire) == 0 {
+            self.control().channels.fetch_max(wanted, AcqRel);
+            let head = self.head(current.slot());
+            head.wanted.fetch_max(wanted, SeqCst);
+            futex_wake(&head.wanted, 1);
+        }
+        loop {
+            let alive = channel.alive.word.load(Acquire);
+            if alive != 0 && alive & OWNER_DIED == 0 {
+                break;
+            }
+            let slot = &self.control().slots[current.slot()];
+            let is_same = slot.generation.load(Acquire) == current.generation();
+            if alive & OWNER_DIED != 0
+                || slot.state.load(Acquire) != SLOT_CURRENT
+                || !is_same
+                || process_has_ended(slot.process.load(Acquire))
+            {
+                // It ended before it had our request: the next try takes another worker.
+                self.retire(current, Fate::Gone);
+                return Err(CallError::Crashed { signal: 0, address: 0, instruction: 0, ran: Ran::No });
+            }
+            if deadline.has_passed() {
+                // A worker that starts no thread is stopped or stuck; one that was given little time may be well.
+                let unserved = client.unserved.fetch_add(1, Relaxed) + 1;
+                if deadline.elapsed_ns() > PATIENCE_NS || unserved >= UNSERVED_MAX {
+                    client.unserved.store(0, Relaxed);
+                    self.retire(current, Fate::Kill);
+                }
+                return Err(CallError::TimedOut { ran: Ran::No });
+            }
+            futex_wait(&channel.alive.word, 0, 1_000_000);
+        }
+        client.unserved.store(0, Relaxed);
+        client.of.store(current.0, Relaxed);
+        // Ours to know: nobody but callers write this word. Not 0 where a failed call-back left a worker well.
+        client.sequence.store(channel.request.load(Acquire) & SEQUENCE_MASK, Relaxed);
+        client.depth.store(0, Relaxed);
+        client.granted.store(0, Relaxed);
+        client.placed.store(u32::MAX, Relaxed);
+        client.streak.store(0, Relaxed);
+        Ok(())
+    }
+
+    /// How the worker of `current` ended, once the babysitter knows.
+    pub(crate) fn how_ended(&self, current: Current, deadline: &Deadline) -> CallError {
+        let slot = &self.control().slots[current.slot()];
+        let patience_ns = deadline.left_ns().min(3_000_000_000);
+        let asked = Deadline::after(std::time::Duration::from_nanos(patience_ns), self.ticks_per_us);
+        loop {
+            let event = self.control().event.load(Acquire);
+            if slot.generation.load(Acquire) != current.generation() {
+                break;
+            }
+            if slot.state.load(Acquire) == SLOT_DEAD {
+                let status = slot.wait_status.load(Acquire) as i32;
+                if libc::WIFEXITED(status) {
+                    return CallError::Exited { status: libc::WEXITSTATUS(status) };
+                }
+                return CallError::Crashed {
+                    signal: libc::WTERMSIG(status),
+                    address: 0,
+                    instruction: 0,
+                    ran: Ran::Maybe,
+                };
+            }
+            if asked.has_passed() || self.has_lost_its_babysitter() {
+                break;
+            }
+            futex_wait(&self.control().event, event, 5_000_000);
+        }
+        CallError::Crashed { signal: 0, address: 0, instruction: 0, ran: Ran::Maybe }
+    }
+
+    pub(crate) fn limits(&self, current: Current, options: &CallOptions, deadline: &Deadline) -> Limits<'_> {
+        let slot = &self.control().slots[current.slot()];
+        let cpu_ns = options
+            .cpu_limit
+            .and_then(|limit| Some(process_cpu_ns(slot.process.load(Acquire))? + limit.as_nanos() as u64));
+        Limits { deadline: *deadline, cpu_ns, slot, generation: current.generation() }
+    }
+
+    /// Makes a call, again as often as the options allow. `attempt` makes it once, on a channel.
+    pub(crate) fn with_retries(
+        &self,
+        options: &CallOptions,
+        mut attempt: impl FnMut(usize, Current, &Deadline) -> Result<Reply, CallError>,
+    ) -> Result<Reply, CallError> {
+        let deadline = Deadline::after(options.deadline, self.ticks_per_us);
+        let claim = self.claim()?;
+        let turn = self.enter(claim.index, &deadline)?;
+        let (mut tries, mut lost) = (0, 0);
+        loop {
+            let current = self.current(turn.place, &deadline, options.retries > 0)?;
+            match attempt(claim.index, current, &deadline) {
+                Ok(reply) => {
+                    self.count(claim.index, tries, &deadline);
+                    return Ok(reply);
+                }
+                // A worker that ended while nobody called it is not this call's failure.
+                Err(CallError::Crashed { ran: Ran::No, .. }) if lost < LOST_MAX && !deadline.has_passed() => {
+                    lost += 1;
+                }
+                Err(error) if error.is_system() && tries < options.retries && !deadline.has_passed() => {
+                    tries += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    #[inline]
+    fn count(&self, index: usize, tries: u32, deadline: &Deadline) {
+        // Only the thread that holds the channel writes its counts: no locked instruction is needed.
+        let add = |word: &AtomicU64, value: u64| {
+            let sum = word.load(Relaxed) + value;
+            word.store(sum, Relaxed);
+            sum
+        };
+        let counts = &self.control().counts[index];
+        if add(&counts.calls, 1) % SAMPLE == 0 {
+            add(&counts.sampled, 1);
+            add(&counts.sampled_ns, deadline.elapsed_ns());
+        }
+        if tries > 0 {
+            add(&counts.absorbed, 1);
+            self.statistics.absorbed.fetch_add(1, Relaxed);
+        }
+        if self.pool.condemned.load(Relaxed) != 0 {
+            let condemned = self.pool.condemned.swap(0, AcqRel);
+            if condemned != 0 {
+                self.end_worker(Current(condemned));
+            }
+        }
+    }
+}
