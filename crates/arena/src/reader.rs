@@ -15,7 +15,7 @@ use crate::heap::{HeapMemory, Tracking};
 use crate::store::{Committed, Identity, OpenError, ReadError, SnapshotInfo, Store, StoreOptions};
 
 /// How long a file that does not verify may be in motion.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Why a snapshot could not be opened for reading.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +66,7 @@ impl SnapshotReader {
                 Err(ReaderError::Open(OpenError::Damaged(_) | OpenError::Io(_) | OpenError::NotAnArena))
                     if started.elapsed() < PATIENCE =>
                 {
-                    std::thread::sleep(Duration::from_millis(10));
+                    std::thread::sleep(Duration::from_millis(1));
                 }
                 done => return done,
             }

@@ -70,7 +70,7 @@ static BASES: AtomicU64 = AtomicU64::new(0);
 fn run(steps: Vec<Step>, tracking: Tracking) {
     let mut store = StoreOptions::default();
     (store.segment_blocks, store.fold_blocks, store.growth_blocks) = (64, 400, 64);
-    let base = 0x2c00_0000_0000 + (BASES.fetch_add(1, Ordering::Relaxed) % 64 << 34);
+    let base = 0x2c00_0000_0000 + ((BASES.fetch_add(1, Ordering::Relaxed) % 64) << 34);
     let options = ArenaOptions { base, reservation: 1 << 32, store, tracking, ..Default::default() };
     let disk = Arc::new(MemoryDisk::default());
     let identity = Identity { uuid: [1; 16], base, reservation: 1 << 32 };

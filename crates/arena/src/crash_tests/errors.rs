@@ -189,6 +189,16 @@ fn bad_files_are_refused_with_a_reason() {
     newer[8] = 9;
     newer[4096 + 8] = 9;
     assert!(matches!(open(newer), OpenError::UnsupportedVersion { found: 9 }));
+    // Made where pages have another size: intact, and not for us.
+    let mut large = image.clone();
+    for slot in large[..8192].chunks_mut(4096) {
+        slot[12..16].copy_from_slice(&16384_u32.to_le_bytes());
+        let sum = xxhash_rust::xxh3::xxh3_128(&slot[..4080]);
+        slot[4080..].copy_from_slice(&sum.to_le_bytes());
+    }
+    let error = open(large);
+    assert!(matches!(error, OpenError::PageSize { found: 16384 }));
+    assert!(error.to_string().contains("export it"), "{error}");
     let mut broken = image;
     broken[40] ^= 1;
     broken[4096 + 40] ^= 1;

@@ -20,7 +20,7 @@ use super::{BLOCK_SIZE, Block, Disk};
 const SNAPSHOT_LOCKS: u64 = 1 << 60;
 /// Bytes that are fetched for who reads on: a little at first, more once he does.
 const AHEAD_MIN: usize = 64 << 10;
-const AHEAD_MAX: usize = 1 << 20;
+const AHEAD_MAX: usize = 4 << 20;
 /// At most this many pieces fit in one vectored write (the kernel's `IOV_MAX`).
 const PIECES_MAX: usize = 1024;
 /// Zeroes are written in strides of this many bytes.
@@ -192,8 +192,9 @@ impl Disk for FileDisk {
                 if count * BLOCK_SIZE < buffer.len() {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
-                blocks.clear();
-                let mut fetched = Block::zeroed(count);
+                // The same memory again: fresh pages would cost as much as the disk.
+                let mut fetched = std::mem::take(blocks);
+                fetched.resize(count, Block::ZERO);
                 self.read_at(offset, zerocopy::IntoBytes::as_mut_bytes(fetched.as_mut_slice()))?;
                 (*start, *blocks) = (offset, fetched);
                 0

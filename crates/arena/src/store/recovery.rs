@@ -239,7 +239,7 @@ impl<D: Disk> Store<D> {
 
     /// Looks in a log segment for intact headers of commits after `transaction`.
     fn scan_for_later(&self, from: u64, to: u64, transaction: u64, total: u64) -> Result<(), OpenError> {
-        const STRIDE: u64 = 256;
+        const STRIDE: u64 = 1024;
         let end = to.min(total);
         let mut at = from;
         let mut blocks = Block::zeroed(STRIDE.min(end.saturating_sub(from)) as usize);
