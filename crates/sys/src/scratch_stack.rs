@@ -168,6 +168,8 @@ impl ScratchStack {
             timer.set(deadline)?;
         }
         let unblocked = Unblocked::new()?;
+        // Whatever the caller shields, the computation shields nothing yet.
+        let shields = SHIELDS.replace(0);
         ACTIVE.set(&raw const active);
         // SAFETY: the top of the stack is the end of a mapping that nothing else uses; `begin_job` gets the job that it
         // is compiled for, and lets no panic out; `saved` lives in this frame, which is live until `enter` returns.
@@ -184,7 +186,7 @@ impl ScratchStack {
         drop(unblocked);
         drop(timer);
         drop(handler_stack);
-        SHIELDS.set(0);
+        SHIELDS.set(shields);
         if let Some(stop) = code.checked_sub(1).and_then(|at| Stop::ALL.get(at)) {
             self.is_abandoned = true;
             // The closure was moved to the stack that was left, and the result is not there.
@@ -310,7 +312,8 @@ impl Default for Shield {
 impl Drop for Shield {
     #[inline]
     fn drop(&mut self) {
-        let left = SHIELDS.get() - 1;
+        // A shield that was carried out of its computation counts for nothing.
+        let left = SHIELDS.get().saturating_sub(1);
         SHIELDS.set(left);
         let active = ACTIVE.get();
         if left == 0 && !active.is_null() {
