@@ -1,0 +1,3 @@
+//! Configurations.
+#[cfg(feature = "wasm")]
+pub mod wasm;
