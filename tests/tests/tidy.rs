@@ -32,7 +32,8 @@ const EDGES: &[(&str, &[&str])] = &[
     // The attribute of `calls`: a macro must be a crate of its own.
     ("calls-macros", &[]),
     ("arena", &["sys"]),
-    ("actors", &["arena"]),
+    // The decisions on sponsors are in `core`, the bytes between routers in `wire`.
+    ("actors", &["arena", "core", "wire"]),
     ("tests", &[]),
 ];
 
