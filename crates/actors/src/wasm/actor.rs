@@ -48,9 +48,19 @@ struct Kept {
     behaviour: u32,
     image: Image,
     memory: usize,
+    /// One bit for each page that was ever written: the others are zero.
+    written: Vec<u64>,
     /// `None` before the first event.
     globals: Option<Vec<Global>>,
     handles: Handles,
+}
+
+fn mark(written: &mut Vec<u64>, page: usize) {
+    let word = page / 64;
+    if word >= written.len() {
+        written.resize(word + 1, 0);
+    }
+    written[word] |= 1 << (page % 64);
 }
 
 /// Why a kept state is none of a module's.
@@ -94,7 +104,15 @@ impl Module {
             let (expected, found) = (self.digest().to_owned(), saved.kind.clone());
             return Err(RestoreError::OtherModule { expected, found });
         }
-        let (behaviour, globals, handles, memory, pages) = match saved.state.decode()? {
+        self.rebuild(&saved.state)
+    }
+
+    /// The actor of a state that was saved under this module's digest: what `Kinds::with_maker` asks for.
+    ///
+    /// # Errors
+    /// [`RestoreError`].
+    pub fn rebuild(&self, state: &Packet) -> Result<Box<dyn Behaviour>, RestoreError> {
+        let (behaviour, globals, handles, memory, pages) = match state.decode()? {
             state::Saved::Fresh { behaviour, bytes, addresses } => {
                 return Ok(self.actor(behaviour, Packet { bytes, addresses }));
             }
@@ -110,16 +128,19 @@ impl Module {
         if globals.len() != self.globals() {
             return Err(RestoreError::Unfit("it has another number of globals"));
         }
-        let handles = Handles::restore(handles).ok_or(RestoreError::Unfit("its table of handles is broken"))?;
+        let handles =
+            Handles::restore(handles).ok_or(RestoreError::Unfit("its table of handles is broken"))?;
         let mut image = self.0.engine.windows().file().image()?;
+        let mut written = Vec::new();
         for (page, state::Page(bytes)) in &pages {
             let offset = *page as usize * PAGE;
             if bytes.len() != PAGE || offset + PAGE > memory {
                 return Err(RestoreError::Unfit("a page is not one, or lies outside of its memory"));
             }
             image.write(offset, bytes);
+            mark(&mut written, *page as usize);
         }
-        let kept = Kept { behaviour, image, memory, globals: Some(globals), handles };
+        let kept = Kept { behaviour, image, memory, written, globals: Some(globals), handles };
         // The types of the globals are checked by setting them.
         let instance = Instance::new(self, &kept.restore());
         let instance = instance.map_err(|_| RestoreError::Unfit("its globals have other types"))?;
@@ -136,9 +157,13 @@ impl Module {
 impl Kept {
     fn fresh(module: &Module, behaviour: u32) -> io::Result<Self> {
         let mut image = module.0.engine.windows().file().image()?;
-        module.0.data.iter().for_each(|(offset, bytes)| image.write(*offset, bytes));
+        let mut written = Vec::new();
+        for (offset, bytes) in &module.0.data {
+            image.write(*offset, bytes);
+            (offset / PAGE..(offset + bytes.len()).div_ceil(PAGE)).for_each(|page| mark(&mut written, page));
+        }
         let memory = module.memory_bytes();
-        Ok(Self { behaviour, image, memory, globals: None, handles: Handles::new() })
+        Ok(Self { behaviour, image, memory, written, globals: None, handles: Handles::new() })
     }
 
     fn restore(&self) -> Restore<'_> {
@@ -155,7 +180,9 @@ impl fmt::Debug for WasmActor {
 impl WasmActor {
     fn event(&mut self, message: &Message, context: &mut Context<'_>) -> Result<(), Failure> {
         if self.broken {
-            return Err(Failure::because("the actor's state was lost when the kernel failed to report its pages"));
+            return Err(Failure::because(
+                "the actor's state was lost when the kernel failed to report its pages",
+            ));
         }
         let packet = message.to_packet()?;
         if self.kept.is_none() {
@@ -166,7 +193,8 @@ impl WasmActor {
         let Some(kept) = &mut self.kept else { return Err(Failure::because("the actor has no state")) };
         if self.instance.is_none() {
             let instance = Instance::new(&self.module, &kept.restore());
-            let error = |error| Failure::because(format!("the actor could not be put into memory: {error:#}"));
+            let error =
+                |error| Failure::because(format!("the actor could not be put into memory: {error:#}"));
             self.instance = Some(instance.map_err(error)?);
         }
         let Some(instance) = &mut self.instance else { return Err(Failure::because("no instance")) };
@@ -177,7 +205,7 @@ impl WasmActor {
         context.charge_cycles(cycles)?;
         result.map_err(|error| failure(&error, &self.module))?;
         let created = apply(instance.store.data_mut(), &self.module, context)?;
-        if let Err(error) = instance.capture(&mut kept.image, &mut |_| {}) {
+        if let Err(error) = instance.capture(&mut kept.image, &mut |page| mark(&mut kept.written, page)) {
             self.broken = true;
             return Err(Failure::because(format!("the actor's memory could not be captured: {error}")));
         }
@@ -238,7 +266,7 @@ fn call(
         }
         if let Some(start) = instance.start.clone() {
             let state = instance.store.data_mut();
-            state.begin_message(creation.bytes.clone(), &creation.addresses)?;
+            state.begin_message(creation.bytes.clone(), creation.addresses.clone())?;
             let (bytes, addresses) = (state.message.len() as u32, state.addresses.len() as u32);
             start.call(&mut instance.store, (creation.behaviour, bytes, addresses))?;
         }
@@ -246,7 +274,7 @@ fn call(
     let state = instance.store.data_mut();
     // What it is started with may choose another behaviour for its first message.
     let behaviour = state.next_behaviour.unwrap_or(kept.behaviour);
-    state.begin_message(packet.bytes, &packet.addresses)?;
+    state.begin_message(packet.bytes, packet.addresses)?;
     let (bytes, addresses) = (state.message.len() as u32, state.addresses.len() as u32);
     instance.receive.call(&mut instance.store, (behaviour, bytes, addresses))
 }
@@ -259,6 +287,7 @@ fn end(instance: &mut Instance, kept: &mut Kept, fuel: u64) -> Result<u64, Failu
     std::mem::swap(&mut state.handles, &mut kept.handles);
     state.running = false;
     state.message = Vec::new();
+    state.addresses = Vec::new();
     let left = left.map_err(|error| Failure::because(format!("{error:#}")))?;
     Ok(fuel.saturating_sub(left))
 }
@@ -317,7 +346,9 @@ fn failure(error: &wasmtime::Error, module: &Module) -> Failure {
         Some(Trap::OutOfFuel) => Exhausted(Resource::Cycles).into(),
         Some(Trap::Interrupt) => {
             let limit = module.0.engine.options().event_time;
-            Failure::Failed(format!("the event ran for longer than {limit:?}; split the work into several messages"))
+            Failure::Failed(format!(
+                "the event ran for longer than {limit:?}; split the work into several messages"
+            ))
         }
         Some(trap) => Failure::Panicked(format!("{trap}{}", place(error))),
         None => Failure::Failed(format!("{error:#}")),
@@ -357,16 +388,16 @@ impl Behaviour for WasmActor {
                 addresses: addresses.clone(),
             },
             (None, Some(kept)) if !self.broken => {
-                let pages = kept.image.bytes(0, kept.memory).chunks_exact(PAGE).enumerate();
-                let written = pages.filter(|(_, page)| page.iter().any(|byte| *byte != 0));
+                let pages = (0..kept.memory / PAGE).filter(|page| {
+                    kept.written.get(page / 64).is_some_and(|word| word & (1 << (page % 64)) != 0)
+                });
+                let bytes = |page: usize| state::Page(kept.image.bytes(page * PAGE, PAGE).to_vec());
                 state::Saved::Started {
                     behaviour: kept.behaviour,
                     globals: kept.globals.clone().unwrap_or_default(),
                     handles: kept.handles.save(),
                     memory: kept.memory as u64,
-                    pages: written
-                        .map(|(number, page)| (number as u32, state::Page(page.to_vec())))
-                        .collect(),
+                    pages: pages.map(|page| (page as u32, bytes(page))).collect(),
                 }
             }
             _ => return None,
@@ -379,9 +410,10 @@ impl Behaviour for WasmActor {
     }
 
     fn size(&self) -> u64 {
-        let told = self.creation.as_ref().map_or(0, |creation| {
-            creation.bytes.len() + creation.addresses.len() * size_of::<Address>()
-        });
+        let told = self
+            .creation
+            .as_ref()
+            .map_or(0, |creation| creation.bytes.len() + creation.addresses.len() * size_of::<Address>());
         (size_of::<Self>() + self.module.memory_bytes() + told) as u64
     }
 }

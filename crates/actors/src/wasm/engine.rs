@@ -50,7 +50,13 @@ pub struct EngineOptions {
 impl Default for EngineOptions {
     fn default() -> Self {
         let event_time = Duration::from_millis(10);
-        Self { metering: Metering::Fuel, limits: Limits::default(), event_time, actors: 65_536, instances: 8_192 }
+        Self {
+            metering: Metering::Fuel,
+            limits: Limits::default(),
+            event_time,
+            actors: 65_536,
+            instances: 8_192,
+        }
     }
 }
 
@@ -61,7 +67,9 @@ pub enum EngineError {
     #[error("WebAssembly cannot run here: {0}")]
     Unsupported(String),
     /// No memory for images.
-    #[error("memory for {actors} guests of up to {bytes} bytes could not be reserved: {source}; allow fewer or smaller ones")]
+    #[error(
+        "memory for {actors} guests of up to {bytes} bytes could not be reserved: {source}; allow fewer or smaller ones"
+    )]
     Memory {
         /// How many.
         actors: usize,

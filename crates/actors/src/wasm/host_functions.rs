@@ -47,13 +47,17 @@ pub enum Level {
 /// Why a host call ended the event.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CallError {
-    #[error("{function}: bytes {pointer:#x} to {pointer:#x} + {length} are outside of the memory of {memory} bytes")]
+    #[error(
+        "{function}: bytes {pointer:#x} to {pointer:#x} + {length} are outside of the memory of {memory} bytes"
+    )]
     OutsideMemory { function: &'static str, pointer: u32, length: u32, memory: usize },
     #[error(
         "{function}: handle {handle} leads nowhere: it was never given to this actor, or it was released"
     )]
     NoHandle { function: &'static str, handle: u32 },
-    #[error("{function}: bytes {offset} to {offset} + {length} are outside of the message of {message} bytes")]
+    #[error(
+        "{function}: bytes {offset} to {offset} + {length} are outside of the message of {message} bytes"
+    )]
     OutsideMessage { function: &'static str, offset: u32, length: u32, message: usize },
     #[error("{function}: the message carries {addresses} addresses, and there is no number {number}")]
     NoAddress { function: &'static str, number: u32, addresses: usize },
@@ -77,8 +81,8 @@ pub(super) struct EventState {
     pub(super) handles: Handles,
     /// The message's bytes.
     pub(super) message: Vec<u8>,
-    /// The handles of the message's addresses.
-    pub(super) addresses: Vec<u32>,
+    /// The message's addresses. One gets a handle when the guest asks for it.
+    pub(super) addresses: Vec<Address>,
     /// Nanoseconds since 1970 when the event began.
     pub(super) time_ns: u64,
     pub(super) effects: Vec<Effect>,
@@ -117,17 +121,12 @@ impl EventState {
         self.handles.add(entry).map_err(full)
     }
 
-    /// Makes a message the one that the guest reads; its addresses get handles.
-    pub(super) fn begin_message(&mut self, bytes: Vec<u8>, addresses: &[Address]) -> Result<(), CallError> {
-        let function = "message_address";
-        within(function, "addresses", addresses.len() as u64, u64::from(abi::MESSAGE_ADDRESSES))?;
+    /// Makes a message the one that the guest reads.
+    pub(super) fn begin_message(&mut self, bytes: Vec<u8>, addresses: Vec<Address>) -> Result<(), CallError> {
+        within("message_address", "addresses", addresses.len() as u64, u64::from(abi::MESSAGE_ADDRESSES))?;
         within("message_read", "bytes", bytes.len() as u64, u64::from(abi::MESSAGE_BYTES))?;
         self.message = bytes;
-        self.addresses.clear();
-        for address in addresses {
-            let handle = self.add_handle(function, Entry::Address(address.clone()))?;
-            self.addresses.push(handle);
-        }
+        self.addresses = addresses;
         Ok(())
     }
 }
@@ -235,20 +234,26 @@ pub(super) fn add_to(linker: &mut Linker<EventState>) -> wasmtime::Result<()> {
 
 fn message_read(mut guest: Guest<'_>, pointer: u32, offset: u32, length: u32) -> wasmtime::Result<()> {
     let function = "message_read";
+    // Checked before it is charged: a length that makes no sense is the guest's mistake, not its sponsor's lack.
+    let message = guest.data().message.len();
+    let range = offset as usize..offset as usize + length as usize;
+    if range.end > message {
+        return Err(CallError::OutsideMessage { function, offset, length, message }.into());
+    }
     charge(&mut guest, CALL_FUEL + u64::from(length))?;
     let (memory, event) = parts(&mut guest)?;
-    let to = bytes(function, memory, pointer, length)?;
-    let from = event.message.get(offset as usize..offset as usize + length as usize);
-    let message = event.message.len();
-    to.copy_from_slice(from.ok_or(CallError::OutsideMessage { function, offset, length, message })?);
+    bytes(function, memory, pointer, length)?.copy_from_slice(&event.message[range]);
     Ok(())
 }
 
 fn message_address(mut guest: Guest<'_>, number: u32) -> wasmtime::Result<u32> {
+    let function = "message_address";
     charge(&mut guest, CALL_FUEL)?;
-    let handles = &guest.data().addresses;
-    let error = CallError::NoAddress { function: "message_address", number, addresses: handles.len() };
-    Ok(*handles.get(number as usize).ok_or(error)?)
+    let event = guest.data_mut();
+    let addresses = event.addresses.len();
+    let address = event.addresses.get(number as usize).cloned();
+    let address = address.ok_or(CallError::NoAddress { function, number, addresses })?;
+    Ok(event.add_handle(function, Entry::Address(address))?)
 }
 
 fn send(
@@ -306,7 +311,12 @@ fn same(mut guest: Guest<'_>, one: u32, other: u32) -> wasmtime::Result<u32> {
 }
 
 /// Text of a guest's: what is no UTF-8 in it is replaced.
-fn text(function: &'static str, guest: &mut Guest<'_>, pointer: u32, length: u32) -> wasmtime::Result<String> {
+fn text(
+    function: &'static str,
+    guest: &mut Guest<'_>,
+    pointer: u32,
+    length: u32,
+) -> wasmtime::Result<String> {
     let length = length.min(abi::TEXT_BYTES);
     charge(guest, CALL_FUEL + EFFECT_FUEL + u64::from(length))?;
     let (memory, event) = parts(guest)?;

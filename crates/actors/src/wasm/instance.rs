@@ -61,7 +61,8 @@ impl Instance {
         store.limiter(|state| state);
         mapped.offer();
         let instance = inner.instance.instantiate(&mut store)?;
-        let missing = || wasmtime::Error::msg("an export that was there when the module was compiled is missing");
+        let missing =
+            || wasmtime::Error::msg("an export that was there when the module was compiled is missing");
         let Some(Extern::Memory(memory)) = instance.get_module_export(&mut store, &inner.memory) else {
             return Err(missing());
         };

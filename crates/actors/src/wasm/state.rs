@@ -1,4 +1,4 @@
-//! The state of an actor as bytes: behaviour, globals, handles, and the pages of memory that are not zero.
+//! The state of an actor as bytes: behaviour, globals, handles, and the pages of memory that were ever written.
 
 use std::fmt;
 
@@ -72,11 +72,7 @@ impl<'de> Deserialize<'de> for Page {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Saved {
     /// It had no event yet.
-    Fresh {
-        behaviour: u32,
-        bytes: Vec<u8>,
-        addresses: Vec<crate::address::Address>,
-    },
+    Fresh { behaviour: u32, bytes: Vec<u8>, addresses: Vec<crate::address::Address> },
     /// It had some.
     Started {
         behaviour: u32,
@@ -84,7 +80,7 @@ pub(super) enum Saved {
         handles: SavedHandles,
         /// Bytes of memory.
         memory: u64,
-        /// Pages that are not all zero, by number.
+        /// Pages that were ever written, by number; the others are zero.
         pages: Vec<(u32, Page)>,
     },
 }

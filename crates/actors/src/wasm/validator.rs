@@ -8,8 +8,8 @@
 use std::ops::Range;
 
 use wasmparser::{
-    BinaryReaderError, ConstExpr, DataKind, ElementKind, ExternalKind, FunctionBody, Operator, Parser, Payload,
-    TableInit, TypeRef, ValType, Validator, WasmFeatures,
+    BinaryReaderError, ConstExpr, DataKind, ElementKind, ExternalKind, FunctionBody, Operator, Parser,
+    Payload, TableInit, TypeRef, ValType, Validator, WasmFeatures,
 };
 
 use super::abi;
@@ -40,7 +40,8 @@ pub enum ModuleError {
     },
     /// An import that is not a host function.
     #[error(
-        "the module imports {module:?} {name:?}, which is not offered: a guest reaches only the functions of {:?} that docs/reference/guest-abi.md lists", abi::IMPORTS
+        "the module imports {module:?} {name:?}, which is not offered: a guest reaches only the functions of {:?} that docs/reference/guest-abi.md lists",
+        abi::IMPORTS
     )]
     UnknownImport {
         /// Module part of the name.
@@ -67,7 +68,10 @@ pub enum ModuleError {
         hint: &'static str,
     },
     /// It was made for another version of the interface.
-    #[error("the module speaks version {found} of the guest interface, and this host speaks {}: build it with a matching SDK", abi::VERSION)]
+    #[error(
+        "the module speaks version {found} of the guest interface, and this host speaks {}: build it with a matching SDK",
+        abi::VERSION
+    )]
     Version {
         /// The version in the export's name.
         found: String,
@@ -239,7 +243,10 @@ impl Survey {
                         return Err(ModuleError::NoSnapshot { what: "a shared table", offset });
                     }
                     if matches!(table.init, TableInit::Expr(_)) {
-                        return Err(ModuleError::NoSnapshot { what: "a table with an initial value", offset });
+                        return Err(ModuleError::NoSnapshot {
+                            what: "a table with an initial value",
+                            offset,
+                        });
                     }
                     self.tables += 1;
                     self.table_elements = self.table_elements.saturating_add(table.ty.initial);
@@ -323,7 +330,8 @@ impl Survey {
             || ModuleError::UnknownImport { module: import.module.to_owned(), name: import.name.to_owned() };
         let TypeRef::Func(kind) = import.ty else { return Err(unknown()) };
         let known = abi::HOST_FUNCTIONS.iter().find(|known| known.0 == import.name);
-        let (name, parameters, results) = known.filter(|_| import.module == abi::IMPORTS).ok_or_else(unknown)?;
+        let (name, parameters, results) =
+            known.filter(|_| import.module == abi::IMPORTS).ok_or_else(unknown)?;
         self.functions.push(kind);
         self.imported_functions += 1;
         self.signature(self.functions.len() as u32 - 1, name, (parameters, results))
@@ -379,7 +387,9 @@ impl Survey {
             let found = self.exports.iter().find(|(other, ..)| other == name);
             found.and_then(|(_, kind, index)| (*kind == ExternalKind::Func).then_some(*index))
         };
-        if let Some((name, ..)) = self.exports.iter().find(|(name, ..)| name.starts_with(abi::RESERVED_PREFIX)) {
+        if let Some((name, ..)) =
+            self.exports.iter().find(|(name, ..)| name.starts_with(abi::RESERVED_PREFIX))
+        {
             return Err(ModuleError::ReservedName { name: name.clone() });
         }
         let version = format!("{}{}", abi::VERSION_PREFIX, abi::VERSION);
