@@ -36,8 +36,14 @@ fi
 cp "$CARGO_TARGET_DIR/$target/release/auction.wasm" prebuilt/auction.wasm
 
 clang=$(first_of clang clang-19 clang-16 clang-14)
-"$clang" --target=wasm32 -Os -nostdlib -ffreestanding -Wall -Wno-unused-parameter -c tally/tally.c -o prebuilt/tally.o
-"$(first_of wasm-ld wasm-ld-19 wasm-ld-16 wasm-ld-14)" --no-entry --strip-all -zstack-size=16384 prebuilt/tally.o \
-    -o prebuilt/tally.wasm
-rm prebuilt/tally.o
+linker=$(first_of wasm-ld wasm-ld-19 wasm-ld-16 wasm-ld-14)
+# guest, optimisation, bytes of stack, bytes of memory at the start if more than the data
+c_guest() {
+    "$clang" --target=wasm32 "$2" -mbulk-memory -nostdlib -ffreestanding -Wall -Wno-unused-parameter -c "$1/$1.c" -o "prebuilt/$1.o"
+    "$linker" --no-entry --strip-all "-zstack-size=$3" ${4:+"--initial-memory=$4"} "prebuilt/$1.o" -o "prebuilt/$1.wasm"
+    rm "prebuilt/$1.o"
+}
+c_guest tally -Os 16384
+c_guest kernels -O2 16384 1048576
+c_guest zoo -O1 8192
 ls -l prebuilt

@@ -6,21 +6,52 @@
 //! by the event's **sponsor** (`banyan_core::sponsors` decides). A behaviour is
 //! whatever implements [`Behaviour`].
 //!
-//! Unsafe code: `message` and `wasm::memory` only.
+//! Unsafe code: `message`, `batch_queue` and `wasm::memory`.
+//!
+//! Locks: the ledger's, the directory's, the names', the log's, each taken alone (`system`). Threads: one per host
+//! (`runtime`), and the pool's (`pool`).
 
+pub mod actor;
 pub mod address;
+pub mod ask;
+mod atomic {
+    pub(crate) use std::sync::atomic::{AtomicPtr, Ordering};
+}
+mod batch_queue;
 pub mod behaviour;
+pub mod configuration;
 pub mod context;
+pub mod durable;
 mod effects;
 mod guest;
+pub mod handle;
+mod host;
+mod lease;
 pub mod message;
+mod pool;
 pub mod probe;
+pub mod runtime;
+pub mod simulation;
+pub mod sponsor;
+pub mod supervision;
+mod system;
+pub mod timers;
 
 #[cfg(feature = "wasm")]
 pub mod wasm;
 
-pub use address::{Addr, Address};
+pub use actor::{Actor, DurableActor, Revoke, Work, closure, kept, native, rebuild};
+pub use address::{Addr, Address, Door};
+pub use ask::AskError;
 pub use banyan_core::sponsors::{Quota, Resource, SponsorId};
 pub use behaviour::{Behaviour, Exhausted, Failure, Saved};
+pub use configuration::{Configuration, Seed};
 pub use context::Context;
-pub use message::{Message, Packet, Payload};
+pub use handle::{Handle, Outlet};
+pub use message::{CodecError, Message, Packet, Payload};
+pub use runtime::{Runtime, RuntimeOptions};
+pub use simulation::Simulation;
+pub use sponsor::{Short, Signal, Sponsor};
+pub use supervision::{Directive, End, Ended, Failed, Supervisor};
+pub use system::NameTaken;
+pub use timers::TimerId;

@@ -209,6 +209,22 @@ impl<M: Payload> TableOf<M> {
     };
 }
 
+/// A value that stays inside the runtime: it has no form as bytes.
+struct Internal<T>(std::marker::PhantomData<T>);
+
+impl<T: Send + 'static> Internal<T> {
+    const TABLE: Table = Table {
+        type_id: TypeId::of::<T>(),
+        type_name: std::any::type_name::<T>,
+        boxed: true,
+        size: |_| size_of::<T>() as u64,
+        drop: Some(drop_box::<T>),
+        encode: |_| {
+            Err(CodecError::Encode { type_name: std::any::type_name::<T>(), reason: "it is internal".into() })
+        },
+    };
+}
+
 static PACKET_TABLE: Table = Table {
     type_id: TypeId::of::<Packet>(),
     type_name: || "bytes",
@@ -271,6 +287,25 @@ impl Message {
         // SAFETY: a pointer fits into the first word.
         unsafe { place.as_mut_ptr().cast::<*mut Packet>().write(pointer) };
         Self { table: &PACKET_TABLE, place }
+    }
+
+    /// A message of the runtime's own.
+    pub(crate) fn internal<T: Send + 'static>(value: T) -> Self {
+        let mut place: Place = [MaybeUninit::uninit(); PLACE_WORDS];
+        let pointer = Box::into_raw(Box::new(value));
+        // SAFETY: a pointer fits into the first word.
+        unsafe { place.as_mut_ptr().cast::<*mut T>().write(pointer) };
+        Self { table: const { &Internal::<T>::TABLE }, place }
+    }
+
+    /// The value of a message of the runtime's own.
+    pub(crate) fn into_internal<T: Send + 'static>(self) -> Option<T> {
+        if self.table.type_id != TypeId::of::<T>() || !self.table.boxed {
+            return None;
+        }
+        let this = std::mem::ManuallyDrop::new(self);
+        // SAFETY: the value is a boxed `T`, and the message is not dropped.
+        Some(*unsafe { Box::from_raw(this.value().cast_mut().cast::<T>()) })
     }
 
     #[inline]

@@ -5,10 +5,10 @@
 mod imports {
     #[link(wasm_import_module = "banyan")]
     unsafe extern "C" {
-        pub(super) fn message_read(pointer: *mut u8, offset: u32, length: u32);
-        pub(super) safe fn message_address(number: u32) -> u32;
-        pub(super) fn send(to: u32, bytes: *const u8, length: u32, handles: *const u32, count: u32);
-        pub(super) fn create(
+        pub(crate) fn message_read(pointer: *mut u8, offset: u32, length: u32);
+        pub(crate) safe fn message_address(number: u32) -> u32;
+        pub(crate) fn send(to: u32, bytes: *const u8, length: u32, handles: *const u32, count: u32);
+        pub(crate) fn create(
             behaviour: u32,
             bytes: *const u8,
             length: u32,
@@ -16,12 +16,12 @@ mod imports {
             count: u32,
         ) -> u32;
         #[link_name = "become"]
-        pub(super) safe fn become_behaviour(behaviour: u32);
-        pub(super) safe fn release(handle: u32);
-        pub(super) safe fn same(one: u32, other: u32) -> u32;
-        pub(super) fn fail(pointer: *const u8, length: u32);
-        pub(super) fn log(level: u32, pointer: *const u8, length: u32);
-        pub(super) safe fn time() -> u64;
+        pub(crate) safe fn become_behaviour(behaviour: u32);
+        pub(crate) safe fn release(handle: u32);
+        pub(crate) safe fn same(one: u32, other: u32) -> u32;
+        pub(crate) fn fail(pointer: *const u8, length: u32);
+        pub(crate) fn log(level: u32, pointer: *const u8, length: u32);
+        pub(crate) safe fn time() -> u64;
     }
 }
 
@@ -31,33 +31,33 @@ mod imports {
     fn absent(function: &str) -> ! {
         panic!("{function}: there is no host outside of a WebAssembly module");
     }
-    pub(super) unsafe fn message_read(_: *mut u8, _: u32, _: u32) {
+    pub(crate) unsafe fn message_read(_: *mut u8, _: u32, _: u32) {
         absent("message_read")
     }
-    pub(super) fn message_address(_: u32) -> u32 {
+    pub(crate) fn message_address(_: u32) -> u32 {
         absent("message_address")
     }
-    pub(super) unsafe fn send(_: u32, _: *const u8, _: u32, _: *const u32, _: u32) {
+    pub(crate) unsafe fn send(_: u32, _: *const u8, _: u32, _: *const u32, _: u32) {
         absent("send")
     }
-    pub(super) unsafe fn create(_: u32, _: *const u8, _: u32, _: *const u32, _: u32) -> u32 {
+    pub(crate) unsafe fn create(_: u32, _: *const u8, _: u32, _: *const u32, _: u32) -> u32 {
         absent("create")
     }
-    pub(super) fn become_behaviour(_: u32) {
+    pub(crate) fn become_behaviour(_: u32) {
         absent("become")
     }
     /// Addresses are dropped in tests too, also while a panic unwinds.
-    pub(super) fn release(_: u32) {}
-    pub(super) fn same(one: u32, other: u32) -> u32 {
+    pub(crate) fn release(_: u32) {}
+    pub(crate) fn same(one: u32, other: u32) -> u32 {
         u32::from(one == other)
     }
-    pub(super) unsafe fn fail(_: *const u8, _: u32) {
+    pub(crate) unsafe fn fail(_: *const u8, _: u32) {
         absent("fail")
     }
-    pub(super) unsafe fn log(_: u32, _: *const u8, _: u32) {
+    pub(crate) unsafe fn log(_: u32, _: *const u8, _: u32) {
         absent("log")
     }
-    pub(super) fn time() -> u64 {
+    pub(crate) fn time() -> u64 {
         absent("time")
     }
 }

@@ -210,6 +210,7 @@ impl WasmActor {
             return Err(Failure::because(format!("the actor's memory could not be captured: {error}")));
         }
         // Nothing fails from here.
+        context.guest.effects.changed = context.guest.durable.is_some();
         kept.memory = instance.memory();
         instance.globals_into(kept.globals.get_or_insert_default());
         kept.handles.resolve(&created);
@@ -231,7 +232,7 @@ fn begin(instance: &mut Instance, kept: &mut Kept, context: &Context<'_>) -> Res
     let state = instance.store.data_mut();
     std::mem::swap(&mut state.handles, &mut kept.handles);
     state.this = Some(context.this());
-    state.time_ns = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64);
+    state.time_ns = time_ns(context);
     state.effects.clear();
     state.created = 0;
     state.next_behaviour = None;
@@ -323,11 +324,19 @@ fn apply(
     Ok(created)
 }
 
-/// What a guest wrote to the log goes to standard error, whether its event completed or not.
+/// What a guest wrote goes to the system's log, whether its event completed or not.
 fn emit(log: &mut Vec<(Level, String)>, context: &Context<'_>) {
     for (level, line) in log.drain(..) {
-        eprintln!("actor {:?}: {level:?}: {}", context.this(), line.escape_debug());
+        context.system.log(format!("{:?} {level:?}: {}", context.this(), line.escape_debug()));
     }
+}
+
+/// When the event begins, for the guest: a simulated system has no other clock than its own.
+fn time_ns(context: &Context<'_>) -> u64 {
+    if context.system.is_simulated() {
+        return context.now();
+    }
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64)
 }
 
 fn no_room(module: &Module, error: &io::Error) -> Failure {

@@ -2,9 +2,11 @@
 #![cfg(feature = "wasm")]
 
 mod abi;
+mod guests;
 mod hostile;
 mod modules;
 mod mutated;
+mod sponsored;
 mod state;
 
 use std::sync::{Arc, Mutex, OnceLock};
