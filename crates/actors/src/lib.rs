@@ -19,6 +19,8 @@ mod atomic {
 }
 mod batch_queue;
 pub mod behaviour;
+#[cfg(feature = "bench")]
+pub mod bench;
 pub mod configuration;
 pub mod context;
 pub mod durable;
