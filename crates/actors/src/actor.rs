@@ -95,6 +95,10 @@ impl<A: DurableActor> Behaviour for Kept<A> {
         run(&mut self.0, message, context)
     }
 
+    fn can_be_kept(&self) -> bool {
+        true
+    }
+
     fn save(&mut self) -> Option<Saved> {
         Some(Saved { kind: A::KIND.to_owned(), state: Packet::encode(&self.0).ok()? })
     }
@@ -208,6 +212,11 @@ impl Context<'_> {
         self.create(native(actor)).unwrap_or_else(|exhausted| cut_off(exhausted)).typed()
     }
 
+    /// Creates a native actor that is kept, if the configuration is durable.
+    pub fn create_kept<A: DurableActor>(&mut self, actor: A) -> Addr<A::Message> {
+        self.create(kept(actor)).unwrap_or_else(|exhausted| cut_off(exhausted)).typed()
+    }
+
     /// Sends a message. If the sponsor cannot pay for it, the event is cut off here: this does not return.
     #[inline]
     pub fn send<M: Payload>(&mut self, target: &Addr<M>, message: M) {
@@ -221,4 +230,10 @@ impl Context<'_> {
 #[cold]
 pub(crate) fn cut_off(exhausted: crate::behaviour::Exhausted) -> ! {
     std::panic::resume_unwind(Box::new(exhausted))
+}
+
+/// Ends the event as a failure with these words.
+#[cold]
+pub(crate) fn refuse(words: &str) -> ! {
+    std::panic::resume_unwind(Box::new(words.to_owned()))
 }

@@ -25,6 +25,11 @@ pub trait Behaviour: Send {
         None
     }
 
+    /// Whether `save` gives something: only such behaviours can live in a durable configuration.
+    fn can_be_kept(&self) -> bool {
+        false
+    }
+
     /// Whether `receive` charges its own cycles ([`Context::charge_cycles`]). Else the host's clock does.
     fn meters_itself(&self) -> bool {
         false

@@ -71,10 +71,21 @@ impl Context<'_> {
     /// [`Exhausted`] if the sponsor has no memory left for it.
     #[inline]
     pub fn create(&mut self, behaviour: Box<dyn Behaviour>) -> Result<Address, Exhausted> {
+        self.check_kept(&*behaviour);
         self.charge_memory(Guest::ACTOR_BYTES + behaviour.size())?;
         let slot = self.guest.occupy(behaviour);
         self.guest.effects.created.push(slot);
         Ok(Address::local(self.guest.local_of(slot)))
+    }
+
+    /// What cannot be kept has no place in a durable configuration: the event fails.
+    #[inline]
+    fn check_kept(&self, behaviour: &dyn Behaviour) {
+        if self.guest.durable.is_some() && !behaviour.can_be_kept() {
+            crate::actor::refuse(
+                "a durable configuration holds only actors that can be kept: use `create_kept`",
+            );
+        }
     }
 
     /// Creates an actor whose failures `supervisor`, an actor of the same configuration, is told of; `factory` makes it,
@@ -131,6 +142,7 @@ impl Context<'_> {
 
     /// The actor handles its next event with another behaviour.
     pub fn become_behaviour(&mut self, behaviour: Box<dyn Behaviour>) {
+        self.check_kept(&*behaviour);
         self.guest.effects.next = Some(behaviour);
     }
 
@@ -149,6 +161,9 @@ impl Context<'_> {
         target: &Address,
         message: Message,
     ) -> Result<TimerId, Exhausted> {
+        if self.guest.durable.is_some() {
+            crate::actor::refuse("a durable configuration has no timers: set it in another configuration");
+        }
         self.charge_memory(size_of::<Event>() as u64 + message.size())?;
         let id = self.guest.timers.new_id();
         let delay = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);

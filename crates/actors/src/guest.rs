@@ -299,10 +299,10 @@ impl Guest {
     }
 
     #[cold]
-    fn dispatch_control(&mut self, event: &mut Event) -> Outcome {
+    pub(crate) fn dispatch_control(&mut self, event: &mut Event) -> Outcome {
         let taken = std::mem::replace(&mut event.message, Message::internal(()));
-        match taken.into_internal::<crate::supervision::ControlOf>() {
-            Some(of) if event.slot == Event::CONTROL => {
+        match taken.try_internal::<crate::supervision::ControlOf>() {
+            Ok(of) if event.slot == Event::CONTROL => {
                 self.control(of.at.slot, of.at.generation, of.control);
                 Outcome::Completed
             }
@@ -399,6 +399,14 @@ impl Guest {
         for event in held.into_iter().rev() {
             self.queue.push_front(event);
         }
+        if let Some(durability) = &mut self.durable {
+            durability.reordered();
+        }
+    }
+
+    /// Events that actors hold until their supervisors have decided.
+    pub(crate) fn held_events(&self) -> impl Iterator<Item = &Event> {
+        self.slots.iter().filter_map(|slot| slot.extras.as_ref()?.held.as_ref()).flatten()
     }
 
     /// An actor ends: those who watch it are told, those linked to it end too, unless it stopped by itself.

@@ -9,11 +9,15 @@ use banyan_core::sponsors::{Quota, SponsorId};
 use crate::address::{Addr, Address, Place};
 use crate::ask::{self, AskError};
 use crate::configuration::Seed;
+use crate::durable::{DurableError, DurableRequest, Numbered, OpenDurableError};
 use crate::guest::Event;
 use crate::host::assert_outside_of_events;
 use crate::message::{Message, Payload};
 use crate::sponsor::Sponsor;
 use crate::system::{NameTaken, Shared, System};
+
+/// How long a request to a durable configuration may take: many batches.
+const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
 
 /// The way in from outside of any event.
 #[derive(Clone)]
@@ -92,6 +96,60 @@ impl Handle {
     pub fn create(&self, seed: Seed) -> Address {
         let shared = self.system.plant(seed);
         Address::local(crate::address::Local { guest: shared.number, slot: 0, generation: 0 })
+    }
+
+    /// Opens a durable configuration: every actor, waiting event and unsent message is as it was last committed. Its first
+    /// actor has the address that is returned.
+    ///
+    /// # Errors
+    /// [`OpenDurableError`].
+    pub fn open(&self, seed: Seed) -> Result<Address, OpenDurableError> {
+        let number = self.system.plant_durable(seed)?;
+        Ok(Address::local(crate::address::Local { guest: number, slot: 0, generation: 0 }))
+    }
+
+    /// Sends a numbered message to a durable configuration, which takes each (sender, sequence) once. A sender counts from
+    /// 1 without gaps, and sends again what [`Handle::last_seen`] does not report after a crash.
+    pub fn send_once<M: Payload>(&self, sender: &str, sequence: u64, target: &Addr<M>, message: M) {
+        let message = Message::new(message);
+        let numbered = Numbered { sender: sender.to_owned(), sequence, message };
+        self.deliver(target.address(), Message::internal(numbered));
+    }
+
+    /// The last message of a sender that a durable configuration has committed.
+    ///
+    /// # Errors
+    /// [`DurableError::NoAnswer`].
+    pub fn last_seen(&self, configuration: &str, sender: &str) -> Result<u64, DurableError> {
+        let (answer, receiver) = std::sync::mpsc::channel();
+        let request = DurableRequest::Seen { sender: sender.to_owned(), answer };
+        self.request_of(configuration, request)?;
+        receiver.recv_timeout(REQUEST_DEADLINE).map_err(|_| DurableError::NoAnswer(configuration.to_owned()))
+    }
+
+    /// Keeps the state of a running durable configuration: under a name in its store, in a new file, or both. Returns how
+    /// many events it had committed.
+    ///
+    /// # Errors
+    /// [`DurableError`].
+    pub fn snapshot(
+        &self,
+        configuration: &str,
+        name: Option<&str>,
+        export: Option<&std::path::Path>,
+    ) -> Result<u64, DurableError> {
+        let (done, receiver) = std::sync::mpsc::channel();
+        let (name, export) = (name.map(str::to_owned), export.map(std::path::Path::to_owned));
+        self.request_of(configuration, DurableRequest::Snapshot { name, export, done })?;
+        let answer = receiver.recv_timeout(REQUEST_DEADLINE);
+        answer.map_err(|_| DurableError::NoAnswer(configuration.to_owned()))?.map_err(DurableError::Refused)
+    }
+
+    fn request_of(&self, configuration: &str, request: DurableRequest) -> Result<(), DurableError> {
+        let number = self.system.durable_number(configuration);
+        let number = number.ok_or_else(|| DurableError::NoAnswer(configuration.to_owned()))?;
+        self.system.request(number, request);
+        Ok(())
     }
 
     /// Sends a message, for which the target's configuration pays.

@@ -102,8 +102,13 @@ impl Host {
         }
         let Some(mut resident) = self.ring.pop_front() else { return self.idle() };
         if !resident.shared.inbox.is_empty() {
-            let queue = &mut resident.guest.queue;
-            resident.shared.inbox.take(|event| queue.push_back(event));
+            let guest = &mut *resident.guest;
+            match &mut guest.durable {
+                None => resident.shared.inbox.take(|event| guest.queue.push_back(event)),
+                Some(durability) => {
+                    resident.shared.inbox.take(|event| durability.admit(event, &mut guest.queue));
+                }
+            }
         }
         if resident.guest.timers.next_due() <= self.now {
             while let Some((target, sponsor, message)) = resident.guest.timers.take_due(self.now) {
@@ -123,8 +128,12 @@ impl Host {
 
     /// Dispatches as many events as the weight says.
     fn run(&mut self, resident: &mut Resident) {
-        let weight = match resident.guest.durable {
+        let weight = match &resident.guest.durable {
             // A commit serves all events of a batch.
+            Some(durability) if durability.has_failed() => {
+                resident.guest.queue.clear();
+                return;
+            }
             Some(_) => crate::durable::BATCH_EVENTS,
             None => resident.shared.weight.load(Ordering::Relaxed),
         };
@@ -132,6 +141,14 @@ impl Host {
         let mut failed = 0;
         for _ in 0..weight {
             let Some(mut event) = resident.guest.queue.pop_front() else { break };
+            if event.slot == Event::CONTROL {
+                resident.guest.dispatch_control(&mut event);
+                self.settle_effects(resident);
+                continue;
+            }
+            if let Some(durability) = &mut resident.guest.durable {
+                durability.popped();
+            }
             match self.dispatch(resident, &mut event) {
                 Outcome::Completed => completed += 1,
                 Outcome::Gone => {
@@ -160,6 +177,9 @@ impl Host {
             }
             resident.guest.durable = Some(durability);
             self.send_outgoing(resident);
+            if let Some(durability) = &mut resident.guest.durable {
+                durability.left();
+            }
         }
         let shared = &resident.shared;
         if completed > 0 {
@@ -189,9 +209,9 @@ impl Host {
     fn wait_with_sponsor(&mut self, resident: &mut Resident, event: Event) {
         let mut treasury = self.system.treasury();
         match treasury.ledger.account(event.sponsor).map(|account| account.state) {
-            Some(State::Running) => resident.guest.queue.push_front(event),
+            Some(State::Running) => put_back(&mut resident.guest, event),
             Some(State::Ended { .. }) | None => {}
-            Some(_) => treasury.park(resident.shared.number, event),
+            Some(_) => treasury.park(resident.shared.number, kept_here(&mut resident.guest, event)),
         }
     }
 
@@ -208,12 +228,12 @@ impl Host {
             Verdict::Release => {
                 // There is more than this host had leased: it takes all.
                 self.leases.take_all(sponsor, &mut treasury);
-                resident.guest.queue.push_front(event);
+                put_back(&mut resident.guest, event);
                 treasury.carry_out(sponsor, verdict, &mut freed);
             }
             Verdict::Drop => {}
             Verdict::Wait | Verdict::Signal(_) => {
-                treasury.park(resident.shared.number, event);
+                treasury.park(resident.shared.number, kept_here(&mut resident.guest, event));
                 treasury.carry_out(sponsor, verdict, &mut freed);
                 if verdict == Verdict::Wait {
                     self.system.recalls.fetch_add(1, Ordering::Relaxed);
@@ -241,7 +261,7 @@ impl Host {
                         treasury.start(sponsor, payer, Some(controller), &mut freed);
                     }
                     Money::Stop(sponsor, heir) => {
-                        treasury.stop(sponsor, heir);
+                        treasury.stop(sponsor, heir, &mut freed);
                         self.system.recalls.fetch_add(1, Ordering::Relaxed);
                     }
                 }
@@ -337,13 +357,7 @@ impl Host {
                     let mut guest = Box::new(Guest::new(shared.number, configuration.sponsor));
                     guest.default_directive = configuration.default_directive;
                     guest.overseer = configuration.overseer;
-                    match seed.durable {
-                        None => drop(guest.occupy(seed.first)),
-                        Some(mut durability) => {
-                            durability.wake(&mut guest, seed.first);
-                            guest.durable = Some(durability);
-                        }
-                    }
+                    guest.occupy(seed.first);
                     shared.actors.store(guest.population(), Ordering::Relaxed);
                     (shared, guest)
                 }
@@ -451,6 +465,23 @@ impl Host {
             drop(shared.rest(guest));
         }
     }
+}
+
+/// An event is to be tried again at once.
+fn put_back(guest: &mut Guest, event: Event) {
+    guest.queue.push_front(event);
+    if let Some(durability) = &mut guest.durable {
+        durability.reordered();
+    }
+}
+
+/// What waits with the sponsor: the event itself, or what stands for it if its configuration keeps its events.
+fn kept_here(guest: &mut Guest, event: Event) -> Event {
+    let Some(durability) = &mut guest.durable else { return event };
+    let sponsor = event.sponsor;
+    durability.parked.push(event);
+    let message = Message::internal(crate::durable::Unpark(sponsor));
+    Event { slot: Event::CONTROL, generation: 0, sponsor, message }
 }
 
 /// What an event from outside of any event costs when it is dispatched.

@@ -19,10 +19,13 @@ mod atomic {
 }
 mod batch_queue;
 pub mod behaviour;
+#[cfg(feature = "bench")]
+pub mod bench;
 pub mod configuration;
 pub mod context;
 pub mod durable;
 mod effects;
+pub mod examples;
 mod guest;
 pub mod handle;
 mod host;
@@ -47,6 +50,7 @@ pub use banyan_core::sponsors::{Quota, Resource, SponsorId};
 pub use behaviour::{Behaviour, Exhausted, Failure, Saved};
 pub use configuration::{Configuration, Seed};
 pub use context::Context;
+pub use durable::{DurableError, DurableStore, KillPoint, Kinds, OpenDurableError};
 pub use handle::{Handle, Outlet};
 pub use message::{CodecError, Message, Packet, Payload};
 pub use runtime::{Runtime, RuntimeOptions};

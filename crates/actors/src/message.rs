@@ -298,14 +298,19 @@ impl Message {
         Self { table: const { &Internal::<T>::TABLE }, place }
     }
 
-    /// The value of a message of the runtime's own.
-    pub(crate) fn into_internal<T: Send + 'static>(self) -> Option<T> {
-        if self.table.type_id != TypeId::of::<T>() || !self.table.boxed {
-            return None;
+    /// Whether it is a message of the runtime's own, of this type.
+    pub(crate) fn is_internal<T: 'static>(&self) -> bool {
+        self.table.boxed && self.table.type_id == TypeId::of::<T>()
+    }
+
+    /// The value of a message of the runtime's own, or the message.
+    pub(crate) fn try_internal<T: Send + 'static>(self) -> Result<T, Self> {
+        if !self.is_internal::<T>() {
+            return Err(self);
         }
         let this = std::mem::ManuallyDrop::new(self);
         // SAFETY: the value is a boxed `T`, and the message is not dropped.
-        Some(*unsafe { Box::from_raw(this.value().cast_mut().cast::<T>()) })
+        Ok(*unsafe { Box::from_raw(this.value().cast_mut().cast::<T>()) })
     }
 
     #[inline]

@@ -127,7 +127,10 @@ impl Treasury {
                 freed.extend(events.into_iter().map(|(guest, event)| Freed::Event(guest, event)));
             }
             Verdict::Drop => {
-                self.waiting.remove(&id);
+                // What stands for the events of a durable configuration goes back, so that they are met and dropped.
+                let waiting = self.waiting.remove(&id).unwrap_or_default();
+                let controls = waiting.into_iter().filter(|(_, event)| event.slot == Event::CONTROL);
+                freed.extend(controls.map(|(guest, event)| Freed::Event(guest, event)));
                 self.controllers.remove(&id);
                 self.names.remove(&id);
             }
@@ -179,11 +182,9 @@ impl Treasury {
     }
 
     /// Ends a sponsor: its events are dropped when they are met.
-    pub(crate) fn stop(&mut self, id: SponsorId, heir: SponsorId) -> bool {
-        let stopped = self.ledger.stop(id, heir);
-        if stopped {
-            self.carry_out(id, Verdict::Drop, &mut Vec::new());
+    pub(crate) fn stop(&mut self, id: SponsorId, heir: SponsorId, freed: &mut Vec<Freed>) {
+        if self.ledger.stop(id, heir) {
+            self.carry_out(id, Verdict::Drop, freed);
         }
-        stopped
     }
 }

@@ -12,6 +12,7 @@ use banyan_core::sponsors::{Quota, SponsorId};
 use crate::address::{Address, GuestNumber, Place};
 use crate::batch_queue::BatchQueue;
 use crate::configuration::Seed;
+use crate::durable::{DurableRequest, OpenDurableError};
 use crate::guest::{Event, Guest};
 use crate::message::Message;
 use crate::pool::Pool;
@@ -140,12 +141,14 @@ enum Clock {
 }
 
 /// What all hosts share.
-pub struct System {
+pub(crate) struct System {
     clock: Clock,
     treasury: Mutex<Treasury>,
     directory: RwLock<BTreeMap<GuestNumber, Arc<Shared>>>,
     names: Mutex<BTreeMap<String, Address>>,
     log: Mutex<VecDeque<String>>,
+    /// Numbers of durable configurations by name, given when the name is first met.
+    durable_numbers: Mutex<BTreeMap<String, GuestNumber>>,
     next_number: AtomicU32,
     next_home: AtomicUsize,
     pub(crate) hosts: Vec<HostDoor>,
@@ -167,6 +170,7 @@ impl System {
             directory: RwLock::new(BTreeMap::new()),
             names: Mutex::new(BTreeMap::new()),
             log: Mutex::new(VecDeque::new()),
+            durable_numbers: Mutex::new(BTreeMap::new()),
             next_number: AtomicU32::new(1),
             next_home: AtomicUsize::new(0),
             hosts: (0..hosts).map(|_| HostDoor::new()).collect(),
@@ -260,6 +264,56 @@ impl System {
         drop(directory);
         self.arrive(home, Arrival::New(shared.clone(), seed));
         shared
+    }
+
+    /// The number of the durable configuration of a name, whether it is open or not.
+    pub(crate) fn number_of_durable(&self, name: &str) -> GuestNumber {
+        let mut numbers = self.durable_numbers.lock().unwrap_or_else(PoisonError::into_inner);
+        *numbers.entry(name.to_owned()).or_insert_with(|| self.new_number())
+    }
+
+    pub(crate) fn durable_number(&self, name: &str) -> Option<GuestNumber> {
+        self.durable_numbers.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied()
+    }
+
+    pub(crate) fn durable_name(&self, number: GuestNumber) -> Option<String> {
+        let numbers = self.durable_numbers.lock().unwrap_or_else(PoisonError::into_inner);
+        numbers.iter().find(|(_, one)| **one == number).map(|(name, _)| name.clone())
+    }
+
+    /// Gives a durable configuration, put back as it was kept, to a host.
+    pub(crate) fn plant_durable(&self, mut seed: Seed) -> Result<GuestNumber, OpenDurableError> {
+        let name = seed.configuration.name.clone();
+        let number = self.number_of_durable(&name);
+        if self.shared(number).is_some() {
+            return Err(OpenDurableError::NameTaken { name });
+        }
+        seed.number = number;
+        let home = seed.configuration.host.unwrap_or_else(|| self.next_home.fetch_add(1, Ordering::Relaxed));
+        let home = home % self.hosts.len();
+        let shared = Arc::new(Shared::new(&seed, home));
+        let mut guest = Box::new(Guest::new(number, seed.configuration.sponsor));
+        guest.default_directive = seed.configuration.default_directive;
+        guest.overseer = seed.configuration.overseer;
+        if let Some(mut durability) = seed.durable {
+            durability.wake(&mut guest, seed.first, self)?;
+            guest.durable = Some(durability);
+        }
+        shared.actors.store(guest.population(), Ordering::Relaxed);
+        let others = self.all_shared();
+        self.directory.write().unwrap_or_else(PoisonError::into_inner).insert(number, shared.clone());
+        self.arrive(home, Arrival::Given(shared, guest));
+        for other in others.iter().filter(|other| other.durable) {
+            self.request(other.number, DurableRequest::Resend { target: name.clone() });
+        }
+        Ok(number)
+    }
+
+    /// Asks something of a durable configuration.
+    pub(crate) fn request(&self, number: GuestNumber, request: DurableRequest) {
+        let message = Message::internal(request);
+        let event = Event { slot: Event::CONTROL, generation: 0, sponsor: SponsorId::ROOT, message };
+        self.route_event(number, event);
     }
 
     pub(crate) fn uproot(&self, number: GuestNumber) {

@@ -5,7 +5,6 @@ mod atomic {
     pub(crate) use loom::sync::atomic::{AtomicPtr, Ordering};
 }
 #[path = "../src/batch_queue.rs"]
-#[expect(dead_code, reason = "the library uses more of it")]
 mod batch_queue;
 
 use batch_queue::BatchQueue;

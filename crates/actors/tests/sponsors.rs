@@ -139,17 +139,17 @@ fn recovers_from_exhaustion_of_each_resource_in_turn() {
     for seed in 0..20 {
         let mut simulation = simulation(seed);
         let (signals, told) = listener::<Signal>(&simulation);
-        let (counts, counted) = listener::<u32>(&simulation);
-        let counting = closure(0_u32, move |count, _: &(), context| {
+        let (counts, counted) = channel();
+        let counting = closure((0_u32, counts), |(count, counts), _: &(), context| {
             context.charge_cycles(1000)?;
             context.charge_memory(1000)?;
             *count += 1;
-            context.send(&counts, *count);
             let me: Addr<()> = context.this().typed();
             if *count < 30 {
                 context.send(&me, ());
             }
-            Ok(())
+            // Nothing fails after this, so it is not undone and done again.
+            counts.send(*count).map_err(|error| Failure::because(error.to_string()))
         });
         let bomb = simulation.create(Configuration::new("counting").with_behaviour(counting));
         let quota = Quota { memory: 8000, cycles: 10_000, events: 20 };

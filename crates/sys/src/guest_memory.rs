@@ -49,7 +49,8 @@ impl ImageFile {
     /// # Errors
     /// What the kernel says, as when there are not enough addresses; `InvalidInput` for sizes that make no sense.
     pub fn new(images: usize, capacity: usize) -> io::Result<Arc<Self>> {
-        let length = images.checked_mul(capacity).filter(|length| *length > 0 && capacity.is_multiple_of(PAGE));
+        let length =
+            images.checked_mul(capacity).filter(|length| *length > 0 && capacity.is_multiple_of(PAGE));
         let length = length.ok_or(io::ErrorKind::InvalidInput)?;
         let file = memfd_create("banyan-guests", MemfdFlags::CLOEXEC)?;
         ftruncate(&file, length as u64)?;
@@ -205,7 +206,10 @@ impl Window {
     pub unsafe fn map(&self, image: &Image, length: usize) -> io::Result<()> {
         // SAFETY: the caller's promise covers this.
         unsafe { self.clear() }?;
-        if !Arc::ptr_eq(&self.file, &image.file) || length > self.file.capacity || !length.is_multiple_of(PAGE) {
+        if !Arc::ptr_eq(&self.file, &image.file)
+            || length > self.file.capacity
+            || !length.is_multiple_of(PAGE)
+        {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         self.place.store(image.place, Ordering::Relaxed);
@@ -257,26 +261,34 @@ impl Window {
         let length = self.length();
         let to = image.address(0, length);
         match &self.file.tracker {
-            Some(tracker) if length > COMPARED_BYTES => tracker.take(self.base, length, &mut |start, bytes| {
-                let offset = start - self.base;
-                // SAFETY: the run is inside the window's accessible part, which the caller keeps quiet, and has
-                // the same extent in the image, which is borrowed mutably. They are different mappings.
-                unsafe {
-                    copy_nonoverlapping::<u8>(
-                        with_exposed_provenance(start),
-                        with_exposed_provenance_mut(to + offset),
-                        bytes,
-                    );
-                }
-                (offset / PAGE..(offset + bytes) / PAGE).for_each(&mut *found);
-            }),
+            Some(tracker) if length > COMPARED_BYTES => {
+                tracker.take(self.base, length, &mut |start, bytes| {
+                    let offset = start - self.base;
+                    // SAFETY: the run is inside the window's accessible part, which the caller keeps quiet, and has
+                    // the same extent in the image, which is borrowed mutably. They are different mappings.
+                    unsafe {
+                        copy_nonoverlapping::<u8>(
+                            with_exposed_provenance(start),
+                            with_exposed_provenance_mut(to + offset),
+                            bytes,
+                        );
+                    }
+                    (offset / PAGE..(offset + bytes) / PAGE).for_each(&mut *found);
+                })
+            }
             _ => {
                 for offset in (0..length).step_by(PAGE) {
                     // SAFETY: whole pages of the window's accessible part and of the image; as above.
                     let (now, then) = unsafe {
                         (
-                            std::slice::from_raw_parts(with_exposed_provenance::<u8>(self.base + offset), PAGE),
-                            std::slice::from_raw_parts_mut(with_exposed_provenance_mut::<u8>(to + offset), PAGE),
+                            std::slice::from_raw_parts(
+                                with_exposed_provenance::<u8>(self.base + offset),
+                                PAGE,
+                            ),
+                            std::slice::from_raw_parts_mut(
+                                with_exposed_provenance_mut::<u8>(to + offset),
+                                PAGE,
+                            ),
                         )
                     };
                     if now != then {

@@ -18,11 +18,12 @@ use super::handles::{Entry, Handles};
 use super::host_functions::{CallError, Effect, EventState, Level, Target};
 use super::instance::{Instance, Restore};
 use super::state::{self, Global};
-use super::watchdog::{Running, TICK};
+use super::watchdog::Running;
 use crate::address::Address;
 use crate::behaviour::{Behaviour, Exhausted, Failure, Saved};
 use crate::context::Context;
-use crate::message::{Message, Packet};
+use crate::durable::Kinds;
+use crate::message::{CodecError, Message, Packet};
 
 /// An actor whose behaviour is a WebAssembly module.
 pub struct WasmActor {
@@ -76,7 +77,7 @@ pub enum RestoreError {
     },
     /// The bytes are no state.
     #[error("the state cannot be read: {0}")]
-    Unreadable(#[from] crate::message::CodecError),
+    Unreadable(#[from] CodecError),
     /// The state does not fit the module.
     #[error("the state does not fit the module: {0}")]
     Unfit(&'static str),
@@ -154,6 +155,22 @@ impl Module {
     }
 }
 
+impl Kinds {
+    /// And the actors of this module, under its digest.
+    #[must_use]
+    pub fn with_module(self, module: &Module) -> Self {
+        let owned = module.clone();
+        self.with_maker(module.digest(), move |state| {
+            owned.rebuild(state).map_err(|error| CodecError::Decode {
+                type_name: "an actor of a module",
+                length: state.bytes.len(),
+                addresses: state.addresses.len(),
+                reason: error.to_string(),
+            })
+        })
+    }
+}
+
 impl Kept {
     fn fresh(module: &Module, behaviour: u32) -> io::Result<Self> {
         let mut image = module.0.engine.windows().file().image()?;
@@ -199,7 +216,7 @@ impl WasmActor {
         }
         let Some(instance) = &mut self.instance else { return Err(Failure::because("no instance")) };
         let fuel = begin(instance, kept, context)?;
-        let result = call(instance, kept, self.creation.as_ref(), packet, &self.module);
+        let result = call(instance, kept, self.creation.as_ref(), packet);
         let cycles = end(instance, kept, fuel)?;
         emit(&mut instance.store.data_mut().log, context);
         context.charge_cycles(cycles)?;
@@ -240,6 +257,7 @@ fn begin(instance: &mut Instance, kept: &mut Kept, context: &Context<'_>) -> Res
     state.memory_left = context.left.memory;
     state.grown = 0;
     state.running = true;
+    state.clock_ns = None;
     if !state.metered {
         return Ok(0);
     }
@@ -254,12 +272,9 @@ fn call(
     kept: &Kept,
     creation: Option<&Creation>,
     packet: Packet,
-    module: &Module,
 ) -> wasmtime::Result<()> {
-    let event_time = module.0.engine.options().event_time;
-    let ticks = event_time.as_nanos().div_ceil(TICK.as_nanos()).min(u128::from(u32::MAX)) as u64;
-    // The first tick comes at once in the worst case.
-    instance.store.set_epoch_deadline(ticks + 1);
+    // At the first tick the processor's clock is looked at, and from then on at the ticks when the time may be up.
+    instance.store.set_epoch_deadline(1);
     let _running = Running::begin();
     if let Some(creation) = creation {
         if let Some(start) = &instance.start_function {
@@ -376,16 +391,37 @@ fn place(error: &wasmtime::Error) -> String {
     if frames.is_empty() { String::new() } else { format!(" in {}", frames.join(", called by ")) }
 }
 
-impl Behaviour for WasmActor {
-    fn receive(&mut self, message: &Message, context: &mut Context<'_>) -> Result<(), Failure> {
-        let result = self.event(message, context);
-        if result.is_err() {
-            self.instance = None;
-            match &mut self.kept {
-                Some(kept) if self.creation.is_none() => kept.handles.undo(),
-                kept => *kept = None,
+/// An event under way: unless it completed, the actor is as it was before when this goes, also if something unwinds.
+struct Undo<'a> {
+    actor: &'a mut WasmActor,
+    completed: bool,
+}
+
+impl Drop for Undo<'_> {
+    fn drop(&mut self) {
+        if self.completed {
+            return;
+        }
+        let WasmActor { creation, kept, instance, .. } = &mut *self.actor;
+        if let (Some(mut instance), Some(kept)) = (instance.take(), kept.as_mut()) {
+            let state = instance.store.data_mut();
+            if state.running {
+                // It unwound out of the guest, which still has the table.
+                std::mem::swap(&mut state.handles, &mut kept.handles);
             }
         }
+        match kept {
+            Some(kept) if creation.is_none() => kept.handles.undo(),
+            kept => *kept = None,
+        }
+    }
+}
+
+impl Behaviour for WasmActor {
+    fn receive(&mut self, message: &Message, context: &mut Context<'_>) -> Result<(), Failure> {
+        let mut undo = Undo { actor: self, completed: false };
+        let result = undo.actor.event(message, context);
+        undo.completed = result.is_ok();
         result
     }
 
@@ -412,6 +448,10 @@ impl Behaviour for WasmActor {
             _ => return None,
         };
         Some(Saved { kind: self.module.digest().to_owned(), state: Packet::encode(&saved).ok()? })
+    }
+
+    fn can_be_kept(&self) -> bool {
+        true
     }
 
     fn meters_itself(&self) -> bool {

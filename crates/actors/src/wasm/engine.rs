@@ -39,7 +39,7 @@ pub struct EngineOptions {
     pub metering: Metering,
     /// What a module may demand.
     pub limits: Limits,
-    /// The longest that one event may run, to the tick of a millisecond. It bounds how long a guest keeps its
+    /// The longest that one event may run, in processor time, to the tick of a millisecond. It bounds how long a guest keeps its
     /// host from the neighbours: an event is not interrupted and resumed.
     pub event_time: Duration,
     /// Actors that have had an event and are not gone, at a time.

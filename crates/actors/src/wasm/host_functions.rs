@@ -95,6 +95,8 @@ pub(super) struct EventState {
     pub(super) grown: u64,
     /// Bytes that the memory may ever have.
     pub(super) memory_limit: usize,
+    /// The thread's processor time when it was first looked at in this event.
+    pub(super) clock_ns: Option<u64>,
     /// Whether an event runs: making an instance is not charged.
     pub(super) running: bool,
 }

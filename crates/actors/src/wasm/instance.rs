@@ -13,6 +13,7 @@ use super::engine::{Engine, Metering, Module};
 use super::host_functions::EventState;
 use super::memory::Mapped;
 use super::state::Global;
+use super::watchdog::judge;
 
 /// The type of the functions that take a message: behaviour, bytes, addresses.
 pub(super) type Entry = TypedFunc<(u32, u32, u32), ()>;
@@ -59,6 +60,8 @@ impl Instance {
         };
         let mut store = Store::new(engine.wasmtime(), state);
         store.limiter(|state| state);
+        let event_time = engine.options().event_time;
+        store.epoch_deadline_callback(move |mut store| judge(&mut store.data_mut().clock_ns, event_time));
         mapped.offer();
         let instance = inner.instance.instantiate(&mut store)?;
         let missing =

@@ -8,10 +8,11 @@
 //! - `memory` puts a guest's memory at addresses of ours; `instance` makes an instance from what was kept.
 //! - `host_functions` are what a guest calls; `handles` its table of addresses; `actor` one event from begin to end.
 //! - `watchdog` is the only thread; it ends events that run too long.
-//! - [`bench`] measures what all of that costs.
+//! - `bench` measures what all of that costs.
 
 pub mod abi;
 mod actor;
+#[cfg(feature = "bench")]
 pub mod bench;
 mod engine;
 mod handles;

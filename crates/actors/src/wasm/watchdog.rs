@@ -1,7 +1,8 @@
 //! The clock that ends an event that runs too long: one thread in the process that adds one to each engine's
 //! epoch every millisecond while events run, and sleeps when none do.
 //!
-//! Compiled code compares the epoch at loop heads and function entries. An event that is under way when the thread wakes
+//! Compiled code compares the epoch at loop heads and function entries, and asks [`judge`] when a deadline has passed. What
+//! counts is the processor time of the event's thread: on a busy machine, an event is not cut off because others run. An event that is under way when the thread wakes
 //! up from its sleep has lost nothing: its deadline counts ticks.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,7 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::Thread;
 use std::time::Duration;
 
-use wasmtime::EngineWeak;
+use wasmtime::{EngineWeak, Trap, UpdateDeadline};
 
 /// Between ticks.
 pub(super) const TICK: Duration = Duration::from_millis(1);
@@ -42,6 +43,19 @@ fn watchdog() -> &'static Arc<Watchdog> {
         let _ = watchdog.thread.set(thread.thread().clone());
         watchdog
     })
+}
+
+/// Decides on an event whose deadline has passed: it goes on until the tick given, or ends.
+pub(super) fn judge(first_ns: &mut Option<u64>, event_time: Duration) -> wasmtime::Result<UpdateDeadline> {
+    let clock = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    let now = clock.tv_sec as u64 * 1_000_000_000 + clock.tv_nsec as u64;
+    // Before it was first looked at, the event had run for up to a tick, which is its own.
+    let used = Duration::from_nanos(now.saturating_sub(*first_ns.get_or_insert(now)));
+    let left = event_time.saturating_sub(used);
+    if left.is_zero() {
+        return Err(Trap::Interrupt.into());
+    }
+    Ok(UpdateDeadline::Continue(left.as_nanos().div_ceil(TICK.as_nanos()) as u64))
 }
 
 /// Ticks for an engine from now on, as long as it lives.

@@ -1,7 +1,9 @@
 //! Untrusted actors, one event at a time: what they may do, and what stops them.
 #![cfg(feature = "wasm")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod abi;
+mod durable;
 mod guests;
 mod hostile;
 mod modules;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::{BenchError, Figure, micros, percentile};
+use super::{BenchError, Row, micros, percentile, row};
 use crate::wasm::{Engine, EngineOptions};
 use crate::{
     Addr, Address, Configuration, Failure, Handle, Message, Packet, Quota, Runtime, RuntimeOptions, Sponsor,
@@ -27,7 +27,7 @@ const WINDOW: Duration = Duration::from_millis(500);
 ///
 /// # Errors
 /// [`BenchError`].
-pub fn neighbours(pairs: usize) -> Result<Figure, BenchError> {
+pub fn neighbours(pairs: usize) -> Result<Row, BenchError> {
     let module = Engine::new(EngineOptions::default())?.compile(ZOO)?;
     let runtime = Runtime::start(RuntimeOptions::default())?;
     let mut sponsors = Vec::new();
@@ -62,7 +62,7 @@ pub fn neighbours(pairs: usize) -> Result<Figure, BenchError> {
         EVERY.as_millis(),
         micros(percentile(&mut quiet_times, 0.5)),
     );
-    Ok(Figure { name: "wasm.bombs.p99", value, unit: "us", ratio, bar: 2.0, ok: ratio <= 2.0, detail })
+    Ok(row("wasm.bombs.p99", value, "us", ratio, "at most 2 x quiet".to_owned(), ratio <= 2.0, detail))
 }
 
 /// Two actors that send one message back and forth.

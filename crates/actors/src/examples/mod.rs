@@ -1,0 +1,3 @@
+//! Programs to begin with, which `banyan actor run` knows by name.
+
+pub mod bank;
