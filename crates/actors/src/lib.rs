@@ -33,6 +33,7 @@ mod lease;
 pub mod message;
 mod pool;
 pub mod probe;
+pub mod router;
 pub mod runtime;
 pub mod simulation;
 pub mod sponsor;
