@@ -178,16 +178,7 @@ pub fn run(mut each: impl FnMut(&Row)) -> Vec<Row> {
         each(&row);
         rows.push(row);
     };
-    for one in CONTESTS {
-        for size in one.sizes {
-            let mut row = judge(one, *size, one.name.to_owned());
-            if one.name == "spawn" {
-                row.bar = "at most 400 ns".to_owned();
-                row.ok = Some(row.value <= 400.0);
-            }
-            add(row);
-        }
-    }
+    // First: what other measurements have freed would be taken again unseen.
     let bytes = ours::idle_bytes(200_000);
     add(Row {
         name: "idle.memory".to_owned(),
@@ -198,6 +189,16 @@ pub fn run(mut each: impl FnMut(&Row)) -> Vec<Row> {
         ok: Some(bytes <= 240.0),
         detail: "resident memory of 200,000 idle actors with a word of state".to_owned(),
     });
+    for one in CONTESTS {
+        for size in one.sizes {
+            let mut row = judge(one, *size, one.name.to_owned());
+            if one.name == "spawn" {
+                row.bar = "at most 400 ns".to_owned();
+                row.ok = Some(row.value <= 400.0);
+            }
+            add(row);
+        }
+    }
     let mut ratios = Vec::new();
     for one in SAVINA {
         for size in one.sizes {
