@@ -25,7 +25,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("stub", &["sys", "wire"]),
     // Its build script builds the stub, and its loader shares the stub's addresses.
     ("node", &["core", "sys", "stub"]),
-    ("cli", &["node"]),
+    ("cli", &["actors", "node"]),
     ("sim", &["core"]),
     ("heap", &["sys"]),
     ("calls", &["sys", "calls-macros"]),

@@ -33,6 +33,12 @@ pub trait Door: Send + Sync {
     fn deliver(&self, message: Message, sponsor: SponsorId);
     /// Words for people that tell what is behind.
     fn describe(&self) -> String;
+    /// For a router's proxies: the token of what is behind.
+    fn token(&self) -> Option<[u8; 16]> {
+        None
+    }
+    /// For a router's proxies: the address has arrived once more.
+    fn came_again(&self) {}
 }
 
 /// A door, shared by all addresses that lead to it; it closes with the last of them.

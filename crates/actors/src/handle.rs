@@ -230,6 +230,12 @@ impl Handle {
         make_sponsor(&self.system, name, amount)
     }
 
+    /// The root of the budget tree.
+    #[must_use]
+    pub fn root_sponsor(&self) -> Sponsor {
+        Sponsor { id: SponsorId::ROOT }
+    }
+
     /// Grants more to a sponsor and starts it.
     pub fn grant(&self, sponsor: &Sponsor, more: Quota) {
         let mut freed = Vec::new();

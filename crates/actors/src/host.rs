@@ -101,6 +101,10 @@ impl Host {
             self.settle_leases();
         }
         let Some(mut resident) = self.ring.pop_front() else { return self.idle() };
+        if resident.shared.has_ended() {
+            self.note_load();
+            return Turn::Worked;
+        }
         if !resident.shared.inbox.is_empty() {
             let guest = &mut *resident.guest;
             match &mut guest.durable {
@@ -128,15 +132,11 @@ impl Host {
 
     /// Dispatches as many events as the weight says.
     fn run(&mut self, resident: &mut Resident) {
-        let weight = match &resident.guest.durable {
-            // A commit serves all events of a batch.
-            Some(durability) if durability.has_failed() => {
-                resident.guest.queue.clear();
-                return;
-            }
-            Some(_) => crate::durable::BATCH_EVENTS,
-            None => resident.shared.weight.load(Ordering::Relaxed),
-        };
+        if resident.guest.durable.as_ref().is_some_and(|durability| durability.has_failed()) {
+            resident.guest.queue.clear();
+            return;
+        }
+        let weight = resident.shared.weight.load(Ordering::Relaxed);
         let mut completed = 0;
         let mut failed = 0;
         for _ in 0..weight {
@@ -168,25 +168,32 @@ impl Host {
                 self.settle_effects(resident);
             }
         }
-        if let Some(mut durability) = resident.guest.durable.take() {
-            let committed = durability.commit(&mut resident.guest, &self.system);
-            if let Err(error) = committed {
-                self.system
-                    .log(format!("{}: {error}; it rests until it is opened again", resident.shared.name));
-                resident.guest.queue.clear();
-            }
-            resident.guest.durable = Some(durability);
-            self.send_outgoing(resident);
-            if let Some(durability) = &mut resident.guest.durable {
-                durability.left();
-            }
-        }
+        self.commit_if_due(resident);
         let shared = &resident.shared;
         if completed > 0 {
             shared.events.store(shared.events.load(Ordering::Relaxed) + completed, Ordering::Relaxed);
         }
         if failed > 0 {
             shared.failures.fetch_add(failed, Ordering::Relaxed);
+        }
+    }
+
+    /// Commits what a durable configuration has done, once it is enough for a sync or there is nothing more to do.
+    fn commit_if_due(&mut self, resident: &mut Resident) {
+        let idle = resident.guest.queue.is_empty();
+        let Some(mut durability) = resident.guest.durable.take_if(|durability| durability.is_due(idle))
+        else {
+            return;
+        };
+        let committed = durability.commit(&mut resident.guest, &self.system);
+        if let Err(error) = committed {
+            self.system.log(format!("{}: {error}; it rests until it is opened again", resident.shared.name));
+            resident.guest.queue.clear();
+        }
+        resident.guest.durable = Some(durability);
+        self.send_outgoing(resident);
+        if let Some(durability) = &mut resident.guest.durable {
+            durability.left();
         }
     }
 
@@ -322,6 +329,9 @@ impl Host {
         one: Option<Event>,
         many: Vec<Event>,
     ) {
+        if known.get(&number).is_some_and(|shared| shared.has_ended()) {
+            known.remove(&number);
+        }
         let shared = match known.get(&number) {
             Some(shared) => shared,
             None => match system.shared(number) {

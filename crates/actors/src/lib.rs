@@ -21,6 +21,8 @@ mod batch_queue;
 pub mod behaviour;
 #[cfg(feature = "bench")]
 pub mod bench;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod configuration;
 pub mod context;
 pub mod durable;
@@ -33,6 +35,7 @@ mod lease;
 pub mod message;
 mod pool;
 pub mod probe;
+pub mod router;
 pub mod runtime;
 pub mod simulation;
 pub mod sponsor;
@@ -59,3 +62,12 @@ pub use sponsor::{Short, Signal, Sponsor};
 pub use supervision::{Directive, End, Ended, Failed, Supervisor};
 pub use system::NameTaken;
 pub use timers::TimerId;
+
+/// The programs of the guides, compiled as tests.
+#[cfg(doctest)]
+mod guides {
+    #[doc = include_str!("../../../docs/guides/first-actor.md")]
+    mod first_actor {}
+    #[doc = include_str!("../../../docs/guides/first-sponsor.md")]
+    mod first_sponsor {}
+}

@@ -41,6 +41,8 @@ pub(crate) struct Shared {
     pub(crate) inbox: BatchQueue<Event>,
     /// It has no events and lies in `parked`. Whoever changes this to `false` gives it to a host.
     resting: AtomicBool,
+    /// It was removed: whoever has it drops it.
+    ended: AtomicBool,
     parked: Mutex<Option<Box<Guest>>>,
     pub(crate) weight: AtomicU32,
     /// The host that had it last.
@@ -60,6 +62,7 @@ impl Shared {
             name: seed.configuration.name.clone(),
             inbox: BatchQueue::new(),
             resting: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             parked: Mutex::new(None),
             weight: AtomicU32::new(seed.configuration.weight),
             home: AtomicUsize::new(home),
@@ -69,6 +72,10 @@ impl Shared {
             sponsor: seed.configuration.sponsor,
             durable: seed.durable.is_some(),
         }
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
     }
 
     /// Lays a configuration without events to rest; gives it back if an event has come meanwhile.
@@ -317,7 +324,11 @@ impl System {
     }
 
     pub(crate) fn uproot(&self, number: GuestNumber) {
-        self.directory.write().unwrap_or_else(PoisonError::into_inner).remove(&number);
+        let removed = self.directory.write().unwrap_or_else(PoisonError::into_inner).remove(&number);
+        if let Some(shared) = removed {
+            shared.ended.store(true, Ordering::Relaxed);
+            self.rouse(&shared);
+        }
     }
 
     pub(crate) fn arrive(&self, host: usize, arrival: Arrival) {

@@ -466,3 +466,24 @@ fn idle_hosts_take_configurations_from_busy_ones() {
     hosts.dedup();
     assert_eq!(hosts.len(), 2, "both hosts have worked");
 }
+
+#[test]
+fn a_configuration_that_is_removed_takes_no_more_messages() {
+    let mut simulation = simulation(5);
+    let counter: Addr<Counting> =
+        simulation.create(Configuration::new("counter").with_actor(Counter(0))).typed();
+    let forward = closure(counter.clone(), |counter, n: &u64, context| {
+        context.send(counter, Counting::Add(*n));
+        Ok(())
+    });
+    let forward: Addr<u64> = simulation.create(Configuration::new("forward").with_behaviour(forward)).typed();
+    simulation.send(&forward, 1_u64);
+    assert_eq!(simulation.run(1000), Ending::Drained);
+    let number = simulation.configurations().iter().find(|one| one.name == "counter").unwrap().number;
+    simulation.remove(number);
+    simulation.send(&forward, 2_u64);
+    simulation.send(&counter, Counting::Add(3));
+    assert_eq!(simulation.run(1000), Ending::Drained);
+    assert_eq!(simulation.configurations().len(), 1);
+    assert_eq!(simulation.dead_letters(), 2);
+}

@@ -45,6 +45,8 @@ enum Command {
     /// The programs that `bench` runs
     #[command(hide = true)]
     BenchProgram(bench::ProgramArguments),
+    /// Run configurations of actors under sponsors, and look into them
+    Actor(banyan_actors::cli::ActorCommand),
     /// Commands about node daemons
     #[command(subcommand)]
     Node(node::NodeCommand),
@@ -76,6 +78,7 @@ fn main() -> ExitCode {
         Command::Doctor(arguments) => doctor::doctor(&arguments),
         Command::Bench(arguments) => bench::bench(&arguments),
         Command::BenchProgram(arguments) => bench::bench_program(&arguments),
+        Command::Actor(command) => command.run().map_err(|error| anyhow::anyhow!(error)),
         Command::Node(command) => node::node(&command),
         Command::Completions { shell } => Ok(completions(shell)),
     };

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{FallocateFlags, MemfdFlags, fallocate, ftruncate, memfd_create};
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
+use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 
 use crate::dirty_pages::DirtyPages;
 
@@ -78,12 +78,6 @@ impl ImageFile {
             None => return Err(io::ErrorKind::StorageFull.into()),
         };
         Ok(Image { file: Arc::clone(self), place })
-    }
-
-    /// Most bytes in an image.
-    #[must_use]
-    pub fn capacity(&self) -> usize {
-        self.capacity
     }
 
     /// A list of numbers has no state that a panic could leave half changed.
@@ -319,13 +313,6 @@ impl Window {
         unsafe { mmap_anonymous(self.base().cast(), length, ProtFlags::empty(), flags) }?;
         self.length.store(0, Ordering::Relaxed);
         Ok(())
-    }
-
-    /// Asks the kernel to bring in the first pages of the image now: one call in place of many faults.
-    pub fn prefetch(&self, bytes: usize) {
-        let bytes = bytes.min(self.length());
-        // SAFETY: populating for reads changes nothing that a reader could see. A refusal costs only time.
-        let _ = unsafe { madvise(self.base().cast(), bytes, Advice::LinuxPopulateRead) };
     }
 }
 

@@ -191,6 +191,8 @@ pub struct Durability {
     next_outbox: u64,
     requests: Vec<DurableRequest>,
     events: u64,
+    /// Events since the last commit.
+    uncommitted: u32,
     failed: bool,
     /// Nothing is committed, and nothing but answers leaves.
     looking: bool,
@@ -222,6 +224,7 @@ impl Durability {
             next_outbox: 0,
             requests: Vec::new(),
             events,
+            uncommitted: 0,
             failed: false,
             looking: false,
             kill: None,
@@ -232,6 +235,11 @@ impl Durability {
         self.touched.insert(slot);
     }
 
+    /// Whether a commit is due: the batch is full, or nothing more is to be done.
+    pub(crate) fn is_due(&self, idle: bool) -> bool {
+        idle || self.uncommitted >= BATCH_EVENTS
+    }
+
     pub(crate) fn has_failed(&self) -> bool {
         self.failed
     }
@@ -239,6 +247,7 @@ impl Durability {
     /// The event at the front of the queue was taken.
     pub(crate) fn popped(&mut self) {
         self.events += 1;
+        self.uncommitted += 1;
         if self.stored_queued > 0 {
             self.stored_queued -= 1;
             self.records.remove(QUEUED | self.queue_from);
@@ -403,6 +412,7 @@ impl Durability {
 
     /// Makes the batch durable: states, queue and outbox together.
     pub(crate) fn commit(&mut self, guest: &mut Guest, system: &System) -> Result<(), CommitFailed> {
+        self.uncommitted = 0;
         if self.looking {
             guest.effects.outgoing.retain(|one| matches!(one, Outgoing::Beyond(..)));
             return Ok(());

@@ -1,4 +1,4 @@
-//! [`WasmActor`]: a module as the behaviour of one actor.
+//! `WasmActor`: a module as the behaviour of one actor.
 //!
 //! Between events an actor is what was kept after the last event that completed: image of its memory, globals, handles.
 //! Its instance is a cache of that. When an event fails, the instance is dropped, and the next event gets a new one: so
@@ -26,7 +26,7 @@ use crate::durable::Kinds;
 use crate::message::{CodecError, Message, Packet};
 
 /// An actor whose behaviour is a WebAssembly module.
-pub struct WasmActor {
+struct WasmActor {
     module: Module,
     /// What it was created with, until the first event has completed.
     creation: Option<Creation>,

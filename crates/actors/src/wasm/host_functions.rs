@@ -33,7 +33,7 @@ pub(super) enum Effect {
 
 /// How bad a line of the log is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Level {
+pub(super) enum Level {
     /// Something failed.
     Error,
     /// Something may fail.

@@ -25,8 +25,7 @@ mod state;
 mod validator;
 mod watchdog;
 
-pub use actor::{RestoreError, WasmActor};
+pub use actor::RestoreError;
 pub use engine::{Engine, EngineError, EngineOptions, Metering, Module};
-pub use host_functions::Level;
 pub use limits::Limits;
 pub use validator::ModuleError;

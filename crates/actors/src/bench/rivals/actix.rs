@@ -1,11 +1,10 @@
 //! actix: an arbiter is a thread; its actors stay on it.
 
-use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use actix::prelude::{Actor, ActorContext, Addr, Arbiter, AsyncContext, Context, Handler};
 
-use super::{First, Library, Message, Role};
+use super::{First, Library, Message, Receiver, Role, wait};
 
 pub(super) struct Node(Role<Reference>);
 
@@ -44,16 +43,11 @@ impl Library for Reference {
         Self(Node::start_in_arbiter(&Arbiter::new().handle(), |_| Node(role)))
     }
 
-    fn run(_: usize, first: First, done: &Receiver<()>, words: usize) -> Duration {
+    fn run(_: usize, first: First, done: &mut Receiver<()>, words: usize) -> Duration {
         let begun = Instant::now();
         actix::System::new().block_on(async {
             first().await;
-            let mut left = words;
-            while left > 0 {
-                tokio::task::yield_now().await;
-                left -= done.try_iter().count();
-            }
-            begun.elapsed()
+            wait(begun, done, words).await
         })
     }
 }

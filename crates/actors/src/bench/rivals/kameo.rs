@@ -1,12 +1,11 @@
 //! kameo: an actor is a task of tokio's.
 
-use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use kameo::actor::{Actor, ActorRef, Spawn};
 use kameo::mailbox;
 
-use super::{First, Library, Message, Role, on_tokio};
+use super::{First, Library, Message, Receiver, Role, on_tokio};
 
 pub(super) struct Node(Role<Reference>);
 
@@ -41,7 +40,7 @@ impl Library for Reference {
         Self(Node::spawn_with_mailbox(Node(role), mailbox::unbounded()))
     }
 
-    fn run(threads: usize, first: First, done: &Receiver<()>, words: usize) -> Duration {
+    fn run(threads: usize, first: First, done: &mut Receiver<()>, words: usize) -> Duration {
         on_tokio(threads, first, done, words)
     }
 }

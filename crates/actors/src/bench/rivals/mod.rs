@@ -5,8 +5,9 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc::{UnboundedReceiver as Receiver, UnboundedSender as Sender, unbounded_channel};
 
 #[path = "actix.rs"]
 mod actix_library;
@@ -24,7 +25,7 @@ trait Library: Clone + Send + Sync + Sized + 'static {
         Self::spawn(role)
     }
     /// Runs `first` inside the library, on so many threads, and waits for so many words that it is done.
-    fn run(threads: usize, first: First, done: &Receiver<()>, words: usize) -> Duration;
+    fn run(threads: usize, first: First, done: &mut Receiver<()>, words: usize) -> Duration;
 }
 
 type First = Box<dyn FnOnce() -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
@@ -71,7 +72,8 @@ impl<L: Library> Role<L> {
             }
             (Self::Player { left, done }, Message::Ball(other)) => {
                 if *left == 0 {
-                    done.iter().for_each(|done| drop(done.send(())));
+                    // Whoever measures waits, so it is there.
+                    let _ = done.as_ref().map(|done| done.send(()));
                     return true;
                 }
                 other.tell(Message::Ball(me()));
@@ -82,7 +84,9 @@ impl<L: Library> Role<L> {
                 return false;
             }
             (Self::Link { next, .. }, Message::Next(other)) => *next = Some(other),
-            (Self::Link { done, .. }, Message::Token(0)) => drop(done.send(())),
+            (Self::Link { done, .. }, Message::Token(0)) => {
+                let _ = done.send(());
+            }
             (Self::Link { next: Some(next), .. }, Message::Token(left)) => {
                 next.tell(Message::Token(left - 1))
             }
@@ -114,14 +118,15 @@ fn run<L: Library, F>(
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let (done, arrived) = channel();
-    L::run(threads, Box::new(move || Box::pin(first(done))), &arrived, words)
+    let (done, mut arrived) = unbounded_channel();
+    L::run(threads, Box::new(move || Box::pin(first(done))), &mut arrived, words)
 }
 
 /// Waits for the end of a program.
-fn wait(begun: Instant, done: &Receiver<()>, words: usize) -> Duration {
+async fn wait(begun: Instant, done: &mut Receiver<()>, words: usize) -> Duration {
     for _ in 0..words {
-        done.recv_timeout(Duration::from_secs(120)).expect("a bench comes to its end");
+        let word = tokio::time::timeout(Duration::from_secs(120), done.recv());
+        word.await.expect("a bench comes to its end");
     }
     begun.elapsed()
 }
@@ -260,24 +265,13 @@ library!(ractor, super::ractor_library::Reference, 2);
 library!(ractor_one_thread, super::ractor_library::Reference, 1);
 
 /// The tokio runtime that two of the libraries run on.
-fn on_tokio(threads: usize, first: First, done: &Receiver<()>, words: usize) -> Duration {
-    if threads == 1 {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.expect("a bench needs threads");
-        let begun = Instant::now();
-        return runtime.block_on(async {
-            first().await;
-            let mut left = words;
-            while left > 0 {
-                tokio::task::yield_now().await;
-                left -= done.try_iter().count();
-            }
-            begun.elapsed()
-        });
-    }
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
+fn on_tokio(threads: usize, first: First, done: &mut Receiver<()>, words: usize) -> Duration {
+    let runtime = match threads {
+        1 => tokio::runtime::Builder::new_current_thread().enable_all().build(),
+        _ => tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build(),
+    };
     let runtime = runtime.expect("a bench needs threads");
     let begun = Instant::now();
     runtime.spawn(async { first().await });
-    wait(begun, done, words)
+    runtime.block_on(wait(begun, done, words))
 }

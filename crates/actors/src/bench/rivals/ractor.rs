@@ -1,11 +1,10 @@
 //! ractor: an actor is a task of tokio's.
 
-use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
-use super::{First, Library, Message, Role, on_tokio};
+use super::{First, Library, Message, Receiver, Role, on_tokio};
 
 pub(super) struct Node;
 
@@ -50,7 +49,7 @@ impl Library for Reference {
         Self(spawned.expect("nothing hinders the start of a bench's actor").0)
     }
 
-    fn run(threads: usize, first: First, done: &Receiver<()>, words: usize) -> Duration {
+    fn run(threads: usize, first: First, done: &mut Receiver<()>, words: usize) -> Duration {
         on_tokio(threads, first, done, words)
     }
 }
