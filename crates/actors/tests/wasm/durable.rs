@@ -78,7 +78,9 @@ fn a_family_is_there_when_it_is_opened_again() {
         expected += 23 + round as u32;
         simulation.run(10_000);
         let handle: Handle = (*simulation).clone();
-        let got = sums(&handle, &family, &mut || drop(simulation.run(10_000)));
+        let got = sums(&handle, &family, &mut || {
+            simulation.run(10_000);
+        });
         assert_eq!(got, [expected; 2], "round {round}: {:?}", handle.log_lines());
     }
 }
