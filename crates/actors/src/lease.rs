@@ -83,7 +83,7 @@ impl Leases {
         let mut treasury = system.treasury();
         if self.held.len() == LEASES_MAX {
             let oldest = self.held.remove(0);
-            give_back(oldest, &mut treasury, &mut freed);
+            give_back(&oldest, &mut treasury, &mut freed);
         }
         let grant = treasury.ledger.lease(sponsor, false);
         drop(treasury);
@@ -145,19 +145,19 @@ impl Leases {
     pub(crate) fn settle_one(&mut self, sponsor: SponsorId, treasury: &mut Treasury, freed: &mut Vec<Freed>) {
         if let Some(place) = self.held.iter().position(|lease| lease.sponsor == sponsor) {
             let lease = self.held.remove(place);
-            give_back(lease, treasury, freed);
+            give_back(&lease, treasury, freed);
         }
     }
 
     pub(crate) fn settle_all(&mut self, _: &System, treasury: &mut Treasury, freed: &mut Vec<Freed>) {
         self.charge_time();
         for lease in self.held.drain(..) {
-            give_back(lease, treasury, freed);
+            give_back(&lease, treasury, freed);
         }
     }
 }
 
-fn give_back(lease: Lease, treasury: &mut Treasury, freed: &mut Vec<Freed>) {
+fn give_back(lease: &Lease, treasury: &mut Treasury, freed: &mut Vec<Freed>) {
     let verdict = treasury.ledger.settle(lease.sponsor, lease.granted, lease.left, lease.overrun);
     treasury.carry_out(lease.sponsor, verdict, freed);
 }

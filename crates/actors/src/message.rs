@@ -151,11 +151,11 @@ struct Table {
     type_name: fn() -> &'static str,
     /// The value lies in a box, and the place holds its address.
     boxed: bool,
-    size: fn(*const u8) -> u64,
+    size: fn(*const ()) -> u64,
     /// # Safety: the pointer is to a live value of the table's type, which is dead afterwards. `None`: nothing to do.
-    drop: Option<unsafe fn(*mut u8)>,
+    drop: Option<unsafe fn(*mut ())>,
     /// # Safety: the pointer is to a live value of the table's type.
-    encode: unsafe fn(*const u8) -> Result<Packet, CodecError>,
+    encode: unsafe fn(*const ()) -> Result<Packet, CodecError>,
 }
 
 const fn is_boxed<M>() -> bool {
@@ -164,28 +164,28 @@ const fn is_boxed<M>() -> bool {
 
 /// # Safety
 /// As [`Table::drop`]: a value in place.
-unsafe fn drop_in_place<M>(value: *mut u8) {
+unsafe fn drop_in_place<M>(value: *mut ()) {
     // SAFETY: as the caller promises.
     unsafe { std::ptr::drop_in_place(value.cast::<M>()) }
 }
 
 /// # Safety
 /// As [`Table::drop`]: a value that `Box::into_raw` gave.
-unsafe fn drop_box<M>(value: *mut u8) {
+unsafe fn drop_box<M>(value: *mut ()) {
     // SAFETY: as the caller promises.
     drop(unsafe { Box::from_raw(value.cast::<M>()) });
 }
 
 /// # Safety
 /// As [`Table::encode`].
-unsafe fn encode<M: Payload>(value: *const u8) -> Result<Packet, CodecError> {
+unsafe fn encode<M: Payload>(value: *const ()) -> Result<Packet, CodecError> {
     // SAFETY: as the caller promises.
     Packet::encode(unsafe { &*value.cast::<M>() })
 }
 
 /// # Safety
 /// As [`Table::encode`]: a packet.
-unsafe fn copy_packet(value: *const u8) -> Result<Packet, CodecError> {
+unsafe fn copy_packet(value: *const ()) -> Result<Packet, CodecError> {
     // SAFETY: as the caller promises.
     Ok(unsafe { &*value.cast::<Packet>() }.clone())
 }
@@ -314,10 +314,10 @@ impl Message {
     }
 
     #[inline]
-    fn value(&self) -> *const u8 {
+    fn value(&self) -> *const () {
         if self.table.boxed {
             // SAFETY: the constructors wrote a pointer there.
-            unsafe { self.place.as_ptr().cast::<*const u8>().read() }
+            unsafe { self.place.as_ptr().cast::<*const ()>().read() }
         } else {
             self.place.as_ptr().cast()
         }

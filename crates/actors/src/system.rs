@@ -153,7 +153,8 @@ pub(crate) struct System {
     treasury: Mutex<Treasury>,
     directory: RwLock<BTreeMap<GuestNumber, Arc<Shared>>>,
     names: Mutex<BTreeMap<String, Address>>,
-    log: Mutex<VecDeque<String>>,
+    /// When, and what.
+    log: Mutex<VecDeque<(u64, String)>>,
     /// Numbers of durable configurations by name, given when the name is first met.
     durable_numbers: Mutex<BTreeMap<String, GuestNumber>>,
     next_number: AtomicU32,
@@ -221,11 +222,12 @@ impl System {
         if log.len() == LOG_MAX {
             log.pop_front();
         }
-        log.push_back(format!("{:.6} {line}", self.now() as f64 / 1e9));
+        log.push_back((self.now(), line));
     }
 
     pub(crate) fn log_lines(&self) -> Vec<String> {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        log.iter().map(|(when, line)| format!("{:.6} {line}", *when as f64 / 1e9)).collect()
     }
 
     pub(crate) fn register(&self, name: &str, address: Address) -> Result<(), NameTaken> {

@@ -48,7 +48,7 @@ impl Actor for Purse {
                 } else {
                     work.become_next(Self { coins, ..self.clone() });
                 }
-                if hops % 5 == 3 && (coins + self.number) % 3 == 0 {
+                if hops % 5 == 3 && (coins + self.number).is_multiple_of(3) {
                     // Undone, and sent again, since what fails leaves nothing behind.
                     return Err(Failure::because("now and then"));
                 }

@@ -1,5 +1,4 @@
 //! The queue between threads under every interleaving that loom finds.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod atomic {
     pub(crate) use loom::sync::atomic::{AtomicPtr, Ordering};

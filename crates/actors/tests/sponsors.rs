@@ -1,5 +1,4 @@
 //! Sponsors: the rules of uFork, and the bombs of native code.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use std::sync::mpsc::{Receiver, channel};
 

@@ -292,7 +292,7 @@ impl Actor for Link {
     fn receive(&self, message: &Ring, work: &mut Work<'_, '_, Self>) -> Done {
         match (message, &self.next) {
             (Ring::Next(next), _) => {
-                work.become_next(Self { next: Some(next.clone()), done: self.done.clone() })
+                work.become_next(Self { next: Some(next.clone()), done: self.done.clone() });
             }
             (Ring::Token(0), _) => finish(&self.done),
             (Ring::Token(left), Some(next)) => work.send(next, Ring::Token(left - 1)),

@@ -155,7 +155,9 @@ impl Ledger {
     #[must_use]
     pub fn total(&self) -> Option<Quota> {
         let accounts = self.accounts().map(|(_, account)| account);
-        accounts.flat_map(|one| [one.balance, one.leased, one.consumed]).try_fold(self.retired, Quota::checked_add)
+        accounts
+            .flat_map(|one| [one.balance, one.leased, one.consumed])
+            .try_fold(self.retired, Quota::checked_add)
     }
 
     /// Grants more to a sponsor from outside: a host's policy for its root. Whether it was added.

@@ -1,5 +1,4 @@
 //! The rules of sponsors, one by one, and the law of conservation under random histories.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use super::{Grant, Ledger, Quota, Resource, SponsorId, State, TransferError, Verdict};
 use alloc::vec::Vec;
