@@ -49,6 +49,8 @@ enum Command {
     /// Commands about arenas, files that hold a persistent heap
     #[command(subcommand)]
     Arena(arena::ArenaCommand),
+    /// Run configurations of actors under sponsors, and look into them
+    Actor(banyan_actors::cli::ActorCommand),
     /// Commands about node daemons
     #[command(subcommand)]
     Node(node::NodeCommand),
@@ -83,6 +85,7 @@ fn main() -> ExitCode {
         Command::Bench(arguments) => bench::bench(&arguments),
         Command::BenchProgram(arguments) => bench::bench_program(&arguments),
         Command::Arena(command) => arena::arena(&command),
+        Command::Actor(command) => command.run().map_err(|error| anyhow::anyhow!(error)),
         Command::Node(command) => node::node(&command),
         Command::Call(command) => {
             command.run().map(|status| status as u8).map_err(|error| anyhow::anyhow!(error.to_string()))

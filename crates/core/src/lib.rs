@@ -12,3 +12,4 @@ pub use banyan_wire::address;
 
 pub mod coherence;
 pub mod regions;
+pub mod sponsors;

@@ -1,12 +1,13 @@
 //! Which pages were written since last asked: userfaultfd's asynchronous write protection together
 //! with the page map scan, which reports and protects again in one call.
 //!
-//! Works on anonymous private memory. The scan must be kept to memory that was populated: a hole
+//! Works on private memory, anonymous or of a memory file. The scan must be kept to memory that was populated: a hole
 //! costs page tables, and counts as written. Neither the descriptor nor the protection survives a
 //! fork or an exec. Sources: ioctl_userfaultfd(2), Documentation/admin-guide/mm/pagemap.rst.
 
 use std::fs::File;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use linux_raw_sys::general as linux;
@@ -16,7 +17,9 @@ use crate::mapping::Mapping;
 const UFFD_API: u64 = 0xaa;
 const UFFDIO_API: u64 = 0xc018_aa3f;
 pub(crate) const UFFDIO_REGISTER: u64 = 0xc020_aa00;
+const UFFDIO_WRITEPROTECT: u64 = 0xc018_aa06;
 pub(crate) const REGISTER_MODE_WP: u64 = 1 << 1;
+const FEATURE_WP_MEMORY_FILES: u64 = 1 << 12;
 const FEATURE_WP_UNPOPULATED: u64 = 1 << 13;
 const FEATURE_POISON: u64 = 1 << 14;
 const FEATURE_WP_ASYNC: u64 = 1 << 15;
@@ -47,6 +50,13 @@ pub(crate) struct Register {
     pub(crate) ioctls: u64,
 }
 
+#[repr(C)]
+struct WriteProtect {
+    start: u64,
+    length: u64,
+    mode: u64,
+}
+
 /// `struct pm_scan_arg`.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
@@ -66,7 +76,7 @@ struct Scan {
 }
 
 #[repr(C)]
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Region {
     start: u64,
     end: u64,
@@ -96,7 +106,7 @@ pub(crate) fn ioctl(
     usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result as i32))
 }
 
-/// Write tracking of one mapping by the kernel.
+/// Write tracking by the kernel: of one mapping, or of as many ranges as are added.
 #[derive(Debug)]
 pub struct DirtyPages {
     pub(crate) userfault: OwnedFd,
@@ -120,15 +130,43 @@ impl DirtyPages {
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => (open(NEEDED)?, false),
             Err(error) => return Err(error),
         };
-        let mut register = Register {
-            start: mapping.base() as u64,
-            length: mapping.length() as u64,
-            mode: REGISTER_MODE_WP,
-            ioctls: 0,
-        };
-        ioctl(&userfault, UFFDIO_REGISTER, (&raw mut register).cast())?;
+        let tracker = Self::over(userfault, extras)?;
+        tracker.add(mapping.base(), mapping.length())?;
+        Ok(tracker)
+    }
+
+    /// A tracker of no memory yet, for private memory of files too.
+    ///
+    /// # Errors
+    /// As [`DirtyPages::track`].
+    pub fn open() -> io::Result<Self> {
+        let userfault = open(FEATURE_WP_ASYNC | FEATURE_WP_UNPOPULATED | FEATURE_WP_MEMORY_FILES)?;
+        Self::over(userfault, false)
+    }
+
+    fn over(userfault: OwnedFd, extras: bool) -> io::Result<Self> {
         let pagemap = File::open("/proc/self/pagemap")?;
         Ok(Self { userfault, pagemap, can_move: extras, can_poison: extras })
+    }
+
+    /// Tracks a range of private memory as well, until it is unmapped.
+    ///
+    /// # Errors
+    /// What the kernel says, as when nothing or something else is mapped there.
+    pub fn add(&self, start: usize, length: usize) -> io::Result<()> {
+        let mut register =
+            Register { start: start as u64, length: length as u64, mode: REGISTER_MODE_WP, ioctls: 0 };
+        ioctl(&self.userfault, UFFDIO_REGISTER, (&raw mut register).cast()).map(drop)
+    }
+
+    /// Makes a range count as not written, the pages that are not there yet too: a first read of a file's
+    /// page then does not count as a write.
+    ///
+    /// # Errors
+    /// What the kernel says, as when the range is not tracked.
+    pub fn protect(&self, start: usize, length: usize) -> io::Result<()> {
+        let mut protect = WriteProtect { start: start as u64, length: length as u64, mode: 1 };
+        ioctl(&self.userfault, UFFDIO_WRITEPROTECT, (&raw mut protect).cast()).map(drop)
     }
 
     /// Calls `found` with each run of pages (address, bytes) in the range that were written since the last
@@ -179,7 +217,8 @@ impl DirtyPages {
     ) -> io::Result<()> {
         let end = (start + length) as u64;
         let mut at = start as u64;
-        let mut regions = [Region::default(); RUNS];
+        // Left unset: to clear it would cost more than the scan of a small range.
+        let mut regions = [const { MaybeUninit::<Region>::uninit() }; RUNS];
         while at < end {
             let mut scan = Scan {
                 size: size_of::<Scan>() as u64,
@@ -194,6 +233,8 @@ impl DirtyPages {
             };
             let count = ioctl(&self.pagemap, PAGEMAP_SCAN, (&raw mut scan).cast())?;
             for region in &regions[..count] {
+                // SAFETY: the kernel has filled in the first `count` regions.
+                let region = unsafe { region.assume_init() };
                 found(region.start as usize, (region.end - region.start) as usize);
             }
             // With a full vector the walk stops early, and goes on from there.

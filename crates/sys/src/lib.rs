@@ -20,6 +20,8 @@ pub mod descriptors;
 #[cfg(feature = "std")]
 pub mod dirty_pages;
 #[cfg(feature = "std")]
+pub mod guest_memory;
+#[cfg(feature = "std")]
 pub mod mapping;
 pub mod raw;
 #[cfg(feature = "std")]

@@ -9,6 +9,7 @@
 #[cfg(feature = "coherence")]
 extern crate alloc;
 
+pub mod actor_frame;
 pub mod address;
 pub mod call_frame;
 #[cfg(feature = "coherence")]

@@ -1,0 +1,256 @@
+//! What is promised of actors, measured: each row beside the bar it must reach, rivals in the same run.
+//!
+//! Ours and the rivals' rounds alternate, and the medians are compared, so that a busy machine is busy for all of them.
+
+mod ours;
+#[cfg(feature = "rivals")]
+mod rivals;
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// Rounds of each measurement.
+const ROUNDS: usize = 3;
+
+/// A row of the table of promises.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// The measurement.
+    pub name: String,
+    /// What was reached.
+    pub value: f64,
+    /// Of what.
+    pub unit: &'static str,
+    /// Against the best rival, if there is one in this build: above 1 is better.
+    pub ratio: Option<f64>,
+    /// What must be reached.
+    pub bar: String,
+    /// Whether it was.
+    pub ok: Option<bool>,
+    /// Rivals' figures.
+    pub detail: String,
+}
+
+/// One program that several libraries run: returns how long it took for how many operations.
+type Program = fn(usize) -> Duration;
+
+struct Contest {
+    name: &'static str,
+    /// Operations, for the three sizes.
+    sizes: &'static [usize],
+    ours: Program,
+    /// Name and program.
+    rivals: &'static [(&'static str, Program)],
+    /// The least ratio of the best rival's time to ours.
+    bar: f64,
+}
+
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
+/// Nanoseconds per operation of ours and of each rival, interleaved.
+fn contest(one: &Contest, size: usize) -> (f64, Vec<(&'static str, f64)>) {
+    let mut ours = Vec::new();
+    let mut theirs = vec![Vec::new(); one.rivals.len()];
+    for _ in 0..ROUNDS {
+        ours.push((one.ours)(size).as_nanos() as f64 / size as f64);
+        for ((_, program), times) in one.rivals.iter().zip(&mut theirs) {
+            times.push(program(size).as_nanos() as f64 / size as f64);
+        }
+    }
+    let named = one.rivals.iter().zip(theirs).map(|((name, _), times)| (*name, median(times)));
+    (median(ours), named.collect())
+}
+
+fn judge(one: &Contest, size: usize, label: String) -> Row {
+    let (ours, theirs) = contest(one, size);
+    let best = theirs.iter().map(|(_, time)| *time).min_by(f64::total_cmp);
+    let ratio = best.map(|best| best / ours);
+    let detail: Vec<String> = theirs.iter().map(|(name, time)| format!("{name} {time:.0} ns")).collect();
+    Row {
+        name: label,
+        value: ours,
+        unit: "ns",
+        ratio,
+        bar: format!("at least {} x the best rival's speed", one.bar),
+        ok: ratio.map(|ratio| ratio >= one.bar),
+        detail: if detail.is_empty() { "built without rivals".to_owned() } else { detail.join(", ") },
+    }
+}
+
+#[cfg(feature = "rivals")]
+macro_rules! programs {
+    ($name:ident) => {
+        &[
+            ("actix", rivals::actix::$name as Program),
+            ("kameo", rivals::kameo::$name as Program),
+            ("kameo on one thread", rivals::kameo_one_thread::$name as Program),
+            ("ractor", rivals::ractor::$name as Program),
+            ("ractor on one thread", rivals::ractor_one_thread::$name as Program),
+        ]
+    };
+}
+#[cfg(not(feature = "rivals"))]
+macro_rules! programs {
+    ($name:ident) => {
+        &[]
+    };
+}
+
+const CONTESTS: &[Contest] = &[
+    Contest {
+        name: "tell.same_host",
+        sizes: &[300_000],
+        ours: ours::tell_same,
+        rivals: programs!(tell_same),
+        bar: 1.5,
+    },
+    Contest {
+        name: "tell.across_hosts",
+        sizes: &[300_000],
+        ours: ours::tell_across,
+        rivals: programs!(tell_across),
+        bar: 1.5,
+    },
+    Contest {
+        name: "ask.across_hosts",
+        sizes: &[5_000],
+        ours: ours::ask_across,
+        rivals: programs!(ask),
+        bar: 1.0,
+    },
+    Contest { name: "spawn", sizes: &[200_000], ours: ours::spawn, rivals: programs!(spawn), bar: 1.0 },
+];
+
+/// Programs of the Savina suite at three sizes; those of the suite itself are among them or larger.
+const SAVINA: &[Contest] = &[
+    Contest {
+        name: "pingpong",
+        sizes: &[4_000, 40_000, 120_000],
+        ours: ours::pingpong,
+        rivals: programs!(pingpong),
+        bar: 1.3,
+    },
+    Contest {
+        name: "count",
+        sizes: &[100_000, 300_000, 1_000_000],
+        ours: ours::count,
+        rivals: programs!(tell_same),
+        bar: 1.3,
+    },
+    Contest {
+        name: "fjthrput",
+        sizes: &[60_000, 180_000, 600_000],
+        ours: ours::fork_join_throughput,
+        rivals: programs!(fork_join_throughput),
+        bar: 1.3,
+    },
+    Contest {
+        name: "fjcreate",
+        sizes: &[4_000, 40_000, 120_000],
+        ours: ours::fork_join_create,
+        rivals: programs!(fork_join_create),
+        bar: 1.3,
+    },
+    Contest {
+        name: "threadring",
+        sizes: &[10_000, 100_000, 300_000],
+        ours: ours::thread_ring,
+        rivals: programs!(thread_ring),
+        bar: 1.3,
+    },
+    Contest {
+        name: "big",
+        sizes: &[24_000, 120_000, 360_000],
+        ours: ours::big,
+        rivals: programs!(big),
+        bar: 1.3,
+    },
+];
+
+/// Measures everything; `each` is called with each row as it is there.
+pub fn run(mut each: impl FnMut(&Row)) -> Vec<Row> {
+    let mut rows = Vec::new();
+    let mut add = |row: Row| {
+        each(&row);
+        rows.push(row);
+    };
+    // First: what other measurements have freed would be taken again unseen.
+    let bytes = ours::idle_bytes(200_000);
+    add(Row {
+        name: "idle.memory".to_owned(),
+        value: bytes,
+        unit: "B",
+        ratio: None,
+        bar: "at most 240 B".to_owned(),
+        ok: Some(bytes <= 240.0),
+        detail: "resident memory of 200,000 idle actors with a word of state".to_owned(),
+    });
+    for one in CONTESTS {
+        for size in one.sizes {
+            let mut row = judge(one, *size, one.name.to_owned());
+            if one.name == "spawn" {
+                row.bar = "at most 400 ns".to_owned();
+                row.ok = Some(row.value <= 400.0);
+            }
+            add(row);
+        }
+    }
+    let mut ratios = Vec::new();
+    for one in SAVINA {
+        for size in one.sizes {
+            let row = judge(one, *size, format!("savina.{}.{size}", one.name));
+            ratios.extend(row.ratio);
+            add(row);
+        }
+    }
+    if !ratios.is_empty() {
+        let mean = (ratios.iter().map(|ratio| ratio.ln()).sum::<f64>() / ratios.len() as f64).exp();
+        add(Row {
+            name: "savina.geometric_mean".to_owned(),
+            value: mean,
+            unit: "x",
+            ratio: Some(mean),
+            bar: "at least 1.3 x the best rival's speed".to_owned(),
+            ok: Some(mean >= 1.3),
+            detail: format!("{} programs, three sizes each", SAVINA.len()),
+        });
+    }
+    match ours::durable_events() {
+        Ok(rate) => add(Row {
+            name: "durable.events".to_owned(),
+            value: rate,
+            unit: "1/s",
+            ratio: None,
+            bar: "at least 20000 a second".to_owned(),
+            ok: Some(rate >= 20_000.0),
+            detail: "transfers in one durable configuration, each answered after its commit".to_owned(),
+        }),
+        Err(error) => add(Row {
+            name: "durable.events".to_owned(),
+            value: 0.0,
+            unit: "1/s",
+            ratio: None,
+            bar: "at least 20000 a second".to_owned(),
+            ok: Some(false),
+            detail: error,
+        }),
+    }
+    #[cfg(feature = "wasm")]
+    match crate::wasm::bench::all() {
+        Ok(figures) => figures.into_iter().for_each(add),
+        Err(error) => add(Row {
+            name: "wasm".to_owned(),
+            value: 0.0,
+            unit: "x",
+            ratio: None,
+            bar: "see the specification".to_owned(),
+            ok: Some(false),
+            detail: format!("not measured: {error}"),
+        }),
+    }
+    rows
+}

@@ -1,0 +1,463 @@
+//! [`Guest`]: a configuration, its actors in a slab and its events in one queue.
+//!
+//! One host at a time has it, and runs one event at a time; nothing here is shared. The queue is first in, first out, so
+//! messages between two actors keep their order. An actor that waits for its supervisor's decision has an inbox of its
+//! own, in which its events wait, in order, without keeping others from theirs.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use banyan_core::sponsors::{Quota, Resource, SponsorId};
+
+use crate::address::{Address, GuestNumber, Local};
+use crate::behaviour::{Behaviour, Exhausted, Failure};
+use crate::context::Context;
+use crate::effects::{Deferred, Effects, Outgoing};
+use crate::message::Message;
+use crate::supervision::{Control, Directive, End, Ended, Extras, Failed};
+use crate::system::System;
+use crate::timers::Timers;
+
+/// A message on its way to an actor of a configuration.
+pub(crate) struct Event {
+    pub(crate) slot: u32,
+    pub(crate) generation: u32,
+    pub(crate) sponsor: SponsorId,
+    pub(crate) message: Message,
+}
+
+impl Event {
+    /// The slot of events that are for the configuration itself; their message is a [`Control`].
+    pub(crate) const CONTROL: u32 = u32::MAX;
+    /// In `generation`: the delivery was paid for in advance.
+    pub(crate) const PREPAID: u32 = 1 << 31;
+    /// In `generation`: it came from outside of any event, and its memory is not paid for yet.
+    pub(crate) const UNPAID: u32 = 1 << 30;
+    /// The generation proper.
+    pub(crate) const GENERATION: u32 = Self::UNPAID - 1;
+}
+
+struct Slot {
+    /// Counts the actors that had this slot, in the bits of [`Event::GENERATION`].
+    generation: u32,
+    behaviour: Option<Box<dyn Behaviour>>,
+    /// What few actors have.
+    extras: Option<Box<Extras>>,
+}
+
+/// How an event ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Its effects are applied.
+    Completed,
+    /// The actor is no more; the message is dropped.
+    Gone,
+    /// The event is in the actor's own inbox, until its supervisor has decided.
+    Held,
+    /// Its sponsor's events wait; it was not begun.
+    Parked,
+    /// The event is undone; the host parks it with its sponsor.
+    Exhausted {
+        /// What was short.
+        resource: Resource,
+        /// How much of it did not suffice.
+        had: u64,
+    },
+    /// The event is undone and consumed.
+    Failed(Failure),
+}
+
+/// A configuration of actors.
+pub(crate) struct Guest {
+    number: GuestNumber,
+    /// Who pays for what the configuration itself does, such as reports to supervisors.
+    pub(crate) sponsor: SponsorId,
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    pub(crate) queue: VecDeque<Event>,
+    pub(crate) effects: Effects,
+    pub(crate) timers: Timers,
+    /// What becomes of an actor that fails and has no supervisor.
+    pub(crate) default_directive: Directive,
+    /// Is told of actors that are ended by a failure that nobody in the configuration took care of.
+    pub(crate) overseer: Option<Address>,
+    pub(crate) durable: Option<Box<crate::durable::Durability>>,
+}
+
+impl Guest {
+    /// What an actor costs beside its behaviour.
+    pub(crate) const ACTOR_BYTES: u64 = size_of::<Slot>() as u64;
+
+    pub(crate) fn new(number: GuestNumber, sponsor: SponsorId) -> Self {
+        Self {
+            number,
+            sponsor,
+            slots: Vec::new(),
+            free: Vec::new(),
+            queue: VecDeque::new(),
+            effects: Effects::default(),
+            timers: Timers::default(),
+            default_directive: Directive::Resume,
+            overseer: None,
+            durable: None,
+        }
+    }
+
+    pub(crate) fn number(&self) -> GuestNumber {
+        self.number
+    }
+
+    /// Actors that live.
+    pub(crate) fn population(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    #[inline]
+    pub(crate) fn local_of(&self, slot: u32) -> Local {
+        Local { guest: self.number, slot, generation: self.slots[slot as usize].generation }
+    }
+
+    /// Gives a behaviour a slot.
+    #[inline]
+    pub(crate) fn occupy(&mut self, behaviour: Box<dyn Behaviour>) -> u32 {
+        if let Some(slot) = self.free.pop() {
+            self.slots[slot as usize].behaviour = Some(behaviour);
+            return slot;
+        }
+        let slot = u32::try_from(self.slots.len()).unwrap_or(Event::CONTROL);
+        assert!(slot < Event::CONTROL, "a configuration has fewer than 2^32 - 1 actors");
+        self.slots.push(Slot { generation: 0, behaviour: Some(behaviour), extras: None });
+        slot
+    }
+
+    /// Frees a slot; addresses of its actor lead nowhere from here.
+    fn vacate(&mut self, slot: u32) -> Option<Box<Extras>> {
+        let entry = &mut self.slots[slot as usize];
+        entry.generation = (entry.generation + 1) & Event::GENERATION;
+        entry.behaviour = None;
+        let extras = entry.extras.take();
+        self.free.push(slot);
+        extras
+    }
+
+    fn is_live(&self, slot: u32, generation: u32) -> bool {
+        self.slots.get(slot as usize).is_some_and(|entry| {
+            entry.generation == generation & Event::GENERATION && entry.behaviour.is_some()
+        })
+    }
+
+    pub(crate) fn extras(&mut self, slot: u32) -> &mut Extras {
+        self.slots[slot as usize].extras.get_or_insert_default()
+    }
+
+    /// Runs one event to its end, or leaves nothing of it. The message stays with the caller.
+    #[inline]
+    pub(crate) fn dispatch(&mut self, event: &mut Event, left: &mut Quota, system: &System) -> Outcome {
+        let slot = event.slot as usize;
+        let Some(entry) = self.slots.get_mut(slot) else { return self.dispatch_control(event) };
+        if entry.generation != event.generation & Event::GENERATION {
+            return Outcome::Gone;
+        }
+        if entry.extras.as_ref().is_some_and(|extras| extras.held.is_some()) {
+            return self.hold(event);
+        }
+        let before = *left;
+        if event.generation & Event::PREPAID == 0 {
+            let Some(events) = left.events.checked_sub(1) else {
+                return Outcome::Exhausted { resource: Resource::Events, had: 0 };
+            };
+            left.events = events;
+        }
+        if event.generation & Event::UNPAID != 0 {
+            let Some(memory) = left.memory.checked_sub(crate::host::delivery_cost(&event.message)) else {
+                left.events = before.events;
+                return Outcome::Exhausted { resource: Resource::Memory, had: before.memory };
+            };
+            left.memory = memory;
+        }
+        if left.cycles == 0 {
+            *left = before;
+            return Outcome::Exhausted { resource: Resource::Cycles, had: 0 };
+        }
+        let Some(mut behaviour) = entry.behaviour.take() else { return Outcome::Gone };
+        let queued = self.queue.len();
+        let outgoing = self.effects.outgoing.len();
+        let result = {
+            let mut context = Context { guest: self, left, system, slot: event.slot, sponsor: event.sponsor };
+            catch_unwind(AssertUnwindSafe(|| behaviour.receive(&event.message, &mut context)))
+        };
+        if matches!(result, Ok(Ok(()))) {
+            self.apply(event, behaviour);
+            return Outcome::Completed;
+        }
+        self.slots[slot].behaviour = Some(behaviour);
+        self.undo(queued, outgoing, before, left, system);
+        let failure = match result {
+            Ok(Err(failure)) => failure,
+            Err(payload) => match payload.downcast::<Exhausted>() {
+                Ok(exhausted) => Failure::Exhausted(*exhausted),
+                Err(payload) => Failure::Panicked(words_of(&*payload)),
+            },
+            Ok(Ok(())) => return Outcome::Completed,
+        };
+        match failure {
+            Failure::Exhausted(Exhausted(resource)) => {
+                left.events = before.events;
+                Outcome::Exhausted { resource, had: before.get(resource) }
+            }
+            failure => {
+                self.report(event, &failure);
+                Outcome::Failed(failure)
+            }
+        }
+    }
+
+    #[inline]
+    fn apply(&mut self, event: &Event, behaviour: Box<dyn Behaviour>) {
+        let entry = &mut self.slots[event.slot as usize];
+        entry.behaviour = Some(behaviour);
+        if self.effects.is_quiet() {
+            return;
+        }
+        if let Some(next) = self.effects.next.take() {
+            entry.behaviour = Some(next);
+        }
+        if let Some(durability) = &mut self.durable {
+            durability.touched(event.slot);
+            self.effects.created.iter().for_each(|slot| durability.touched(*slot));
+        }
+        self.effects.created.clear();
+        let mut deferred = std::mem::take(&mut self.effects.deferred);
+        for action in deferred.drain(..) {
+            self.carry_out(action, event);
+        }
+        self.effects.deferred = deferred;
+        if std::mem::take(&mut self.effects.stop) {
+            self.end(event.slot, &End::Stopped);
+        }
+    }
+
+    #[cold]
+    fn undo(&mut self, queued: usize, outgoing: usize, before: Quota, left: &mut Quota, system: &System) {
+        self.queue.truncate(queued);
+        self.effects.outgoing.truncate(outgoing);
+        self.effects.next = None;
+        self.effects.stop = false;
+        while let Some(slot) = self.effects.created.pop() {
+            self.vacate(slot);
+        }
+        left.memory = before.memory;
+        for action in std::mem::take(&mut self.effects.deferred) {
+            match action {
+                // What was set aside for another sponsor is the event's again.
+                Deferred::Transfer(_, amount) => {
+                    left.cycles += amount.cycles;
+                    left.events += amount.events;
+                }
+                Deferred::Start(..) => left.events += 1,
+                Deferred::NewSponsor(made) => system.treasury().discard(made),
+                Deferred::Name(name) => system.unregister(&name),
+                _ => {}
+            }
+        }
+    }
+
+    #[cold]
+    fn carry_out(&mut self, action: Deferred, event: &Event) {
+        match action {
+            Deferred::NewSponsor(_) | Deferred::Name(_) => {}
+            Deferred::Transfer(to, amount) => self.effects.transfers.push((to, amount)),
+            Deferred::Start(sponsor, controller) => {
+                self.effects.money.push(crate::effects::Money::Start(sponsor, event.sponsor, controller));
+            }
+            Deferred::StopSponsor(sponsor) => {
+                self.effects.money.push(crate::effects::Money::Stop(sponsor, event.sponsor));
+            }
+            Deferred::Timer { id, due, target, message } => {
+                self.timers.set(id, due, target, event.sponsor, message);
+            }
+            Deferred::CancelTimer(id) => self.timers.cancel(id),
+            Deferred::Supervise { slot, supervisor, factory } => {
+                let extras = self.extras(slot);
+                extras.supervisor = supervisor;
+                extras.factory = factory;
+            }
+            Deferred::Control(local, control) => self.control_at(local, control),
+            Deferred::Outside(request) => self.effects.requests.push((event.sponsor, request)),
+        }
+    }
+
+    /// Does something to an actor, here or in another configuration.
+    fn control_at(&mut self, at: Local, control: Control) {
+        if at.guest == self.number {
+            self.control(at.slot, at.generation, control);
+        } else {
+            let message = Message::internal(crate::supervision::ControlOf { at, control });
+            let event = Event { slot: Event::CONTROL, generation: 0, sponsor: self.sponsor, message };
+            self.effects.outgoing.push(Outgoing::Guest(at.guest, event));
+        }
+    }
+
+    #[cold]
+    pub(crate) fn dispatch_control(&mut self, event: &mut Event) -> Outcome {
+        let taken = std::mem::replace(&mut event.message, Message::internal(()));
+        match taken.try_internal::<crate::supervision::ControlOf>() {
+            Ok(of) if event.slot == Event::CONTROL => {
+                self.control(of.at.slot, of.at.generation, of.control);
+                Outcome::Completed
+            }
+            _ => Outcome::Gone,
+        }
+    }
+
+    fn control(&mut self, slot: u32, generation: u32, control: Control) {
+        if !self.is_live(slot, generation) {
+            if let Control::Monitor(watcher) = control {
+                let actor = Address::local(Local { guest: self.number, slot, generation });
+                self.tell(&watcher, Message::new(Ended { actor, how: End::Unknown }));
+            }
+            return;
+        }
+        match control {
+            Control::Monitor(watcher) => self.extras(slot).watchers.push(watcher),
+            Control::Link(other) => self.extras(slot).links.push(other),
+            Control::Direct(directive) => self.direct(slot, &directive),
+            Control::End(how) => self.end(slot, &how),
+        }
+    }
+
+    /// A message from the configuration itself.
+    pub(crate) fn tell(&mut self, target: &Address, message: Message) {
+        let sponsor = self.sponsor;
+        self.effects.route(self.number, &mut self.queue, target, sponsor, message);
+    }
+
+    #[cold]
+    fn hold(&mut self, event: &mut Event) -> Outcome {
+        let taken = std::mem::replace(&mut event.message, Message::internal(()));
+        let held =
+            Event { slot: event.slot, generation: event.generation, sponsor: event.sponsor, message: taken };
+        self.extras(event.slot).held.get_or_insert_default().push_back(held);
+        Outcome::Held
+    }
+
+    /// Tells the supervisor of a failed event, or does what is done without one.
+    #[cold]
+    fn report(&mut self, event: &Event, failure: &Failure) {
+        // A message that is not understood says nothing about the actor.
+        if matches!(failure, Failure::NotUnderstood(_)) {
+            return;
+        }
+        let actor = Address::local(self.local_of(event.slot));
+        let supervisor =
+            self.slots[event.slot as usize].extras.as_ref().and_then(|extras| extras.supervisor.clone());
+        match supervisor {
+            Some(supervisor) => {
+                let extras = self.extras(event.slot);
+                extras.held.get_or_insert_default();
+                extras.last_failure = failure.to_string();
+                let reason = failure.to_string();
+                self.tell(&supervisor, Message::new(Failed { actor, reason }));
+            }
+            None => {
+                self.extras(event.slot).last_failure = failure.to_string();
+                let directive = self.default_directive.clone();
+                self.direct(event.slot, &directive);
+            }
+        }
+    }
+
+    fn direct(&mut self, slot: u32, directive: &Directive) {
+        let reason = std::mem::take(&mut self.extras(slot).last_failure);
+        match directive {
+            Directive::Resume => self.release(slot),
+            Directive::Restart => match self.extras(slot).factory.as_ref().map(|factory| factory()) {
+                Some(fresh) => {
+                    self.slots[slot as usize].behaviour = Some(fresh);
+                    if let Some(durability) = &mut self.durable {
+                        durability.touched(slot);
+                    }
+                    self.release(slot);
+                }
+                None => self.end(slot, &End::Failed(format!("{reason} (nothing to restart it from)"))),
+            },
+            Directive::Stop => self.end(slot, &End::Failed(reason)),
+            Directive::Escalate => {
+                let failed = Failed { actor: Address::local(self.local_of(slot)), reason: reason.clone() };
+                match self.overseer.clone() {
+                    Some(overseer) => self.tell(&overseer, Message::new(failed)),
+                    None => self.effects.complaints.push(format!("{:?} failed: {reason}", failed.actor)),
+                }
+                self.end(slot, &End::Failed(reason));
+            }
+        }
+    }
+
+    /// The actor takes events again, first those that it has held.
+    fn release(&mut self, slot: u32) {
+        let Some(held) = self.extras(slot).held.take() else { return };
+        for event in held.into_iter().rev() {
+            self.queue.push_front(event);
+        }
+        if let Some(durability) = &mut self.durable {
+            durability.reordered();
+        }
+    }
+
+    /// Events that actors hold until their supervisors have decided.
+    pub(crate) fn held_events(&self) -> impl Iterator<Item = &Event> {
+        self.slots.iter().filter_map(|slot| slot.extras.as_ref()?.held.as_ref()).flatten()
+    }
+
+    /// An actor ends: those who watch it are told, those linked to it end too, unless it stopped by itself.
+    pub(crate) fn end(&mut self, slot: u32, how: &End) {
+        let actor = self.local_of(slot);
+        let extras = self.vacate(slot);
+        if let Some(durability) = &mut self.durable {
+            durability.touched(slot);
+        }
+        let Some(extras) = extras else { return };
+        for watcher in extras.watchers {
+            self.tell(&watcher, Message::new(Ended { actor: Address::local(actor), how: how.clone() }));
+        }
+        if let End::Failed(_) = how {
+            for linked in extras.links {
+                self.control_at(linked, Control::End(how.clone()));
+            }
+        }
+    }
+
+    /// Saves the behaviour of a slot; `Err` if it cannot be kept, `Ok(None)` if there is none.
+    pub(crate) fn save(&mut self, slot: u32) -> Result<Option<(u32, crate::behaviour::Saved)>, Local> {
+        let local = self.local_of(slot);
+        match self.slots[slot as usize].behaviour.as_mut() {
+            None => Ok(None),
+            Some(behaviour) => Ok(Some((local.generation, behaviour.save().ok_or(local)?))),
+        }
+    }
+
+    /// Puts an actor back where it was. Slots between are free until they are put back, or for good.
+    pub(crate) fn restore(&mut self, slot: u32, generation: u32, behaviour: Option<Box<dyn Behaviour>>) {
+        while self.slots.len() <= slot as usize {
+            self.free.push(u32::try_from(self.slots.len()).unwrap_or(u32::MAX));
+            self.slots.push(Slot { generation: 0, behaviour: None, extras: None });
+        }
+        let entry = &mut self.slots[slot as usize];
+        entry.generation = generation;
+        if behaviour.is_some() {
+            self.free.retain(|free| *free != slot);
+        }
+        entry.behaviour = behaviour;
+    }
+
+    /// Generations of free slots are part of what is kept: an old address must stay dead.
+    pub(crate) fn generation(&self, slot: u32) -> u32 {
+        self.slots[slot as usize].generation
+    }
+}
+
+/// What a panic said.
+fn words_of(payload: &(dyn std::any::Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no words".to_owned())
+}

@@ -1,0 +1,342 @@
+//! Routers: messages and addresses between configurations of different processes.
+//!
+//! Within a process the directory of `system` is the router. Between processes each side has an [`Exchange`] per peer: an
+//! address that leaves becomes a token of 128 random bits, and one that arrives becomes a **proxy**. When the last copy of
+//! a proxy is dropped, the peer is told, and forgets the token. A token that nobody has given out leads nowhere: a message
+//! to it is dropped whole, before anything is made of what it carries. Delivery is as good as the stream: what is under
+//! way when it ends is lost.
+//!
+//! [`Link`] is the seam for other ways between machines: whoever can carry frames can join configurations.
+//!
+//! Lock: an exchange's tables; nothing is sent, dropped or delivered under it.
+
+mod unix;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use banyan_core::sponsors::SponsorId;
+use banyan_wire::actor_frame::{Frame, FrameAddress, FrameError, Token, VERSION, Writer};
+
+use crate::address::{Address, Door, Place, Proxy};
+use crate::handle::Handle;
+use crate::message::{Message, Packet};
+use crate::sponsor::Sponsor;
+
+pub use banyan_wire::actor_frame::Token as ActorToken;
+pub use unix::{UnixRouter, UnixRouterError};
+
+/// What joins configurations of different processes or machines.
+pub trait Router {
+    /// Makes an actor reachable for whoever has the token that is returned. It is not forgotten.
+    fn publish(&self, actor: &Address) -> Token;
+
+    /// The address of what a peer has published. Whether it is there shows when it answers.
+    fn import(&self, token: Token) -> Address;
+}
+
+/// Carries frames to one peer.
+pub trait Link: Send + Sync {
+    /// Puts a frame on its way; it may be lost if the peer is.
+    fn carry(&self, frame: Vec<u8>);
+}
+
+/// Why a peer is not listened to any more.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PeerError {
+    /// What it sent is no frame.
+    #[error("the peer sent what is no frame: {0}")]
+    Frame(#[from] FrameError),
+    /// It speaks another version.
+    #[error(
+        "the peer speaks version {0} of the frames, this process {VERSION}: run the same version on both sides"
+    )]
+    Version(u32),
+    /// It said something before it greeted.
+    #[error("the peer sent a message before its greeting")]
+    NoGreeting,
+}
+
+/// A token of this side that the peer knows.
+struct Export {
+    address: Address,
+    /// How often the peer was given it and has not said that it dropped it.
+    held: u64,
+}
+
+#[derive(Default)]
+struct Tables {
+    exports: BTreeMap<Token, Export>,
+    /// Tokens of exported actors, by their places.
+    tokens: BTreeMap<(u32, u32, u32), Token>,
+    imports: BTreeMap<Token, Weak<Proxy>>,
+    greeted: bool,
+    /// Imports after which those that are dropped are looked for.
+    sweep_at: usize,
+}
+
+/// What was published, to every peer.
+pub(crate) type Published = Arc<Mutex<BTreeMap<Token, Address>>>;
+
+/// One side of the traffic with one peer.
+pub struct Exchange {
+    this: Weak<Exchange>,
+    handle: Handle,
+    link: Box<dyn Link>,
+    /// Who pays for what arrives; else the target's configuration.
+    sponsor: Option<Sponsor>,
+    published: Published,
+    tables: Mutex<Tables>,
+}
+
+/// What stands for an actor of the peer.
+struct Remote {
+    exchange: Weak<Exchange>,
+    token: Token,
+    /// How often the address has arrived.
+    arrived: Arc<AtomicU64>,
+}
+
+impl Door for Remote {
+    fn deliver(&self, message: Message, _: SponsorId) {
+        let Some(exchange) = self.exchange.upgrade() else { return };
+        if let Err(error) = exchange.send(self.token, &message) {
+            exchange.handle.system.log(format!("a message to another process was not sent: {error}"));
+        }
+    }
+
+    fn describe(&self) -> String {
+        format!("remote {:02x}{:02x}..", self.token[0], self.token[1])
+    }
+
+    fn token(&self) -> Option<Token> {
+        Some(self.token)
+    }
+
+    fn came_again(&self) {
+        self.arrived.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Remote {
+    fn drop(&mut self) {
+        let count = self.arrived.load(Ordering::Relaxed);
+        if count > 0
+            && let Some(exchange) = self.exchange.upgrade()
+        {
+            let mut frame = Vec::new();
+            let written = Writer::new(|bytes| frame.extend_from_slice(bytes)).dropped(&self.token, count);
+            if written.is_ok() {
+                exchange.link.carry(frame);
+            }
+        }
+    }
+}
+
+/// 128 bits that nobody can guess.
+fn random_token() -> Token {
+    let mut token = [0; 16];
+    let mut filled = 0;
+    while filled < token.len() {
+        // The kernel's pool is ready long before any program; interruptions are tried again.
+        let got = rustix::rand::getrandom(&mut token[filled..], rustix::rand::GetRandomFlags::empty());
+        filled += got.unwrap_or(0);
+    }
+    token
+}
+
+impl Exchange {
+    /// An exchange over a link, which is greeted at once.
+    #[must_use]
+    pub fn new(handle: Handle, link: Box<dyn Link>, sponsor: Option<Sponsor>) -> Arc<Self> {
+        Self::with_published(handle, link, sponsor, Published::default())
+    }
+
+    pub(crate) fn with_published(
+        handle: Handle,
+        link: Box<dyn Link>,
+        sponsor: Option<Sponsor>,
+        published: Published,
+    ) -> Arc<Self> {
+        let exchange = Arc::new_cyclic(|this| Self {
+            this: this.clone(),
+            handle,
+            link,
+            sponsor,
+            published,
+            tables: Mutex::new(Tables { sweep_at: 64, ..Tables::default() }),
+        });
+        let mut frame = Vec::new();
+        if Writer::new(|bytes| frame.extend_from_slice(bytes)).greeting(VERSION).is_ok() {
+            exchange.link.carry(frame);
+        }
+        exchange
+    }
+
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tokens of this side that the peer holds, and proxies of its actors on this side.
+    #[must_use]
+    pub fn counts(&self) -> (usize, usize) {
+        let tables = self.tables();
+        let live = tables.imports.values().filter(|proxy| proxy.strong_count() > 0).count();
+        (tables.exports.len(), live)
+    }
+
+    /// The token of an actor, for a message to the peer.
+    fn token_for(&self, address: &Address) -> FrameAddress {
+        if let Place::Beyond(proxy) = &address.0
+            && let Some(token) = proxy.door.token()
+            && self
+                .tables()
+                .imports
+                .get(&token)
+                .is_some_and(|known| std::ptr::eq(known.as_ptr(), Arc::as_ptr(proxy)))
+        {
+            return FrameAddress::Receivers(token);
+        }
+        let mut tables = self.tables();
+        let known = match &address.0 {
+            Place::Local(local) => tables.tokens.get(&(local.guest, local.slot, local.generation)).copied(),
+            // Whoever gives on a door of somebody else's stands between.
+            Place::Beyond(_) => None,
+        };
+        let token = known.unwrap_or_else(random_token);
+        if let Place::Local(local) = &address.0 {
+            tables.tokens.insert((local.guest, local.slot, local.generation), token);
+        }
+        tables.exports.entry(token).or_insert_with(|| Export { address: address.clone(), held: 0 }).held += 1;
+        FrameAddress::Senders(token)
+    }
+
+    fn send(&self, target: Token, message: &Message) -> Result<(), String> {
+        let packet = message.to_packet().map_err(|error| error.to_string())?;
+        let addresses: Vec<FrameAddress> = packet.addresses.iter().map(|one| self.token_for(one)).collect();
+        let mut frame = Vec::with_capacity(packet.bytes.len() + 32 + 17 * addresses.len());
+        let mut writer = Writer::new(|bytes: &[u8]| frame.extend_from_slice(bytes));
+        if let Err(error) = writer.message(&target, &addresses, &packet.bytes) {
+            for address in addresses {
+                if let FrameAddress::Senders(token) = address {
+                    drop(self.forget(token, 1));
+                }
+            }
+            return Err(error.to_string());
+        }
+        self.link.carry(frame);
+        Ok(())
+    }
+
+    /// The peer holds a token so many times less. What is not held any more is returned, to be dropped without the lock.
+    fn forget(&self, token: Token, count: u64) -> Option<Address> {
+        let mut tables = self.tables();
+        let export = tables.exports.get_mut(&token)?;
+        export.held = export.held.saturating_sub(count);
+        if export.held > 0 {
+            return None;
+        }
+        let export = tables.exports.remove(&token)?;
+        if let Place::Local(local) = &export.address.0 {
+            tables.tokens.remove(&(local.guest, local.slot, local.generation));
+        }
+        Some(export.address)
+    }
+
+    /// An actor of the peer, of whose address this is one more copy.
+    fn proxy(&self, token: Token, came: u64) -> Address {
+        let mut swept = Vec::new();
+        let mut tables = self.tables();
+        if let Some(proxy) = tables.imports.get(&token).and_then(Weak::upgrade) {
+            (0..came).for_each(|_| proxy.door.came_again());
+            return Address(Place::Beyond(proxy));
+        }
+        if tables.imports.len() >= tables.sweep_at {
+            let (live, dead) = std::mem::take(&mut tables.imports)
+                .into_iter()
+                .partition::<BTreeMap<_, _>, _>(|(_, proxy)| proxy.strong_count() > 0);
+            tables.imports = live;
+            tables.sweep_at = (2 * tables.imports.len()).max(64);
+            swept.push(dead);
+        }
+        let arrived = Arc::new(AtomicU64::new(came));
+        let remote = Remote { exchange: self.this.clone(), token, arrived };
+        let proxy = Arc::new(Proxy { door: Box::new(remote) });
+        tables.imports.insert(token, Arc::downgrade(&proxy));
+        drop(tables);
+        Address(Place::Beyond(proxy))
+    }
+
+    /// The actor of this side that a token names.
+    fn own(&self, token: &Token) -> Option<Address> {
+        if let Some(export) = self.tables().exports.get(token) {
+            return Some(export.address.clone());
+        }
+        self.published.lock().unwrap_or_else(PoisonError::into_inner).get(token).cloned()
+    }
+
+    /// Takes one frame from the peer, without its length.
+    ///
+    /// # Errors
+    /// [`PeerError`]: whoever reads from the peer stops.
+    pub fn take(&self, frame: &[u8]) -> Result<(), PeerError> {
+        let frame = Frame::decode(frame)?;
+        if let Frame::Greeting { version } = frame {
+            if version != VERSION {
+                return Err(PeerError::Version(version));
+            }
+            self.tables().greeted = true;
+            return Ok(());
+        }
+        if !self.tables().greeted {
+            return Err(PeerError::NoGreeting);
+        }
+        match frame {
+            Frame::Greeting { .. } => {}
+            Frame::Message { target, addresses, bytes } => {
+                let Some(target) = self.own(&target) else {
+                    self.handle.system.dead_letters.fetch_add(1, Ordering::Relaxed);
+                    // What the message carried has arrived, and is not held.
+                    self.refuse(addresses.iter());
+                    return Ok(());
+                };
+                let nowhere = || Address::local(crate::address::Local { guest: 0, slot: 0, generation: 0 });
+                let addresses = addresses.iter().map(|address| match address {
+                    FrameAddress::Senders(token) => self.proxy(token, 1),
+                    FrameAddress::Receivers(token) => self.own(&token).unwrap_or_else(nowhere),
+                });
+                let packet = Packet { bytes: bytes.to_vec(), addresses: addresses.collect() };
+                let message = Message::from_packet(packet);
+                match &self.sponsor {
+                    Some(sponsor) => self.handle.system.route(&target, sponsor.id, message),
+                    None => self.handle.deliver(&target, message),
+                }
+            }
+            Frame::Dropped { token, count } => drop(self.forget(token, count)),
+        }
+        Ok(())
+    }
+
+    fn refuse(&self, addresses: impl Iterator<Item = FrameAddress>) {
+        for address in addresses {
+            let FrameAddress::Senders(token) = address else { continue };
+            let mut frame = Vec::new();
+            if Writer::new(|bytes| frame.extend_from_slice(bytes)).dropped(&token, 1).is_ok() {
+                self.link.carry(frame);
+            }
+        }
+    }
+}
+
+impl Router for Exchange {
+    fn publish(&self, actor: &Address) -> Token {
+        let token = random_token();
+        self.published.lock().unwrap_or_else(PoisonError::into_inner).insert(token, actor.clone());
+        token
+    }
+
+    fn import(&self, token: Token) -> Address {
+        self.proxy(token, 0)
+    }
+}

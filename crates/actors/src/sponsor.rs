@@ -1,0 +1,190 @@
+//! Sponsors at run time: the ledger with the events that wait, and the controllers that are told.
+//!
+//! A [`Sponsor`] is a capability: whoever holds it may give to it, start it, stop it, and send messages on its account.
+//! A behaviour never gets hold of the sponsor of its own event.
+//!
+//! Lock: one, around the whole [`Treasury`]; no other lock is taken under it. Hosts come here once per lease.
+
+use std::collections::BTreeMap;
+
+use banyan_core::sponsors::{Ledger, Quota, Resource, SponsorId, Verdict};
+use serde::{Deserialize, Serialize};
+
+use crate::address::{Address, GuestNumber, Place};
+use crate::guest::Event;
+use crate::message::Message;
+
+/// The right to give to a sponsor, to start and stop it, and to send on its account. It cannot be serialised: bytes
+/// would let anybody make one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sponsor {
+    pub(crate) id: SponsorId,
+}
+
+impl Sponsor {
+    /// The sponsor's name in listings.
+    #[must_use]
+    pub fn id(&self) -> SponsorId {
+        self.id
+    }
+}
+
+/// The message to a sponsor's controller: a resource is exhausted, and the sponsor's events wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signal {
+    /// Which sponsor, as its id's index.
+    pub sponsor: u32,
+    /// What is exhausted.
+    pub short: Short,
+}
+
+/// What a sponsor has run out of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Short {
+    /// Bytes.
+    Memory,
+    /// Cycles.
+    Cycles,
+    /// Deliveries.
+    Events,
+}
+
+impl From<Resource> for Short {
+    fn from(resource: Resource) -> Self {
+        match resource {
+            Resource::Memory => Self::Memory,
+            Resource::Cycles => Self::Cycles,
+            Resource::Events => Self::Events,
+        }
+    }
+}
+
+/// An event to be put on its way, or a message to a door.
+pub(crate) enum Freed {
+    Event(GuestNumber, Event),
+    Message(Address, SponsorId, Message),
+}
+
+struct Controller {
+    address: Address,
+    /// Who has paid for the signal.
+    payer: SponsorId,
+}
+
+/// The ledger, and what belongs to its sponsors.
+pub(crate) struct Treasury {
+    pub(crate) ledger: Ledger,
+    waiting: BTreeMap<SponsorId, Vec<(GuestNumber, Event)>>,
+    controllers: BTreeMap<SponsorId, Controller>,
+    names: BTreeMap<SponsorId, String>,
+    /// What the root gets each time that it is exhausted.
+    pub(crate) refill: Option<Quota>,
+    /// For the log: sponsors without a controller that are exhausted.
+    pub(crate) complaints: Vec<String>,
+}
+
+impl Treasury {
+    pub(crate) fn new(grant: Quota, refill: Option<Quota>) -> Self {
+        Self {
+            ledger: Ledger::new(grant),
+            waiting: BTreeMap::new(),
+            controllers: BTreeMap::new(),
+            names: BTreeMap::new(),
+            refill,
+            complaints: Vec::new(),
+        }
+    }
+
+    pub(crate) fn name(&mut self, id: SponsorId, name: String) {
+        self.names.insert(id, name);
+    }
+
+    pub(crate) fn name_of(&self, id: SponsorId) -> Option<&str> {
+        if id == SponsorId::ROOT { Some("root") } else { self.names.get(&id).map(String::as_str) }
+    }
+
+    pub(crate) fn waiting_for(&self, id: SponsorId) -> usize {
+        self.waiting.get(&id).map_or(0, Vec::len)
+    }
+
+    /// Unmakes a sponsor that an undone event has made.
+    pub(crate) fn discard(&mut self, id: SponsorId) {
+        let parent = self.ledger.account(id).and_then(|account| account.parent).unwrap_or(SponsorId::ROOT);
+        self.ledger.stop(id, parent);
+    }
+
+    /// An event waits with its sponsor.
+    pub(crate) fn park(&mut self, guest: GuestNumber, event: Event) {
+        self.waiting.entry(event.sponsor).or_default().push((guest, event));
+    }
+
+    /// Does what the ledger has decided.
+    pub(crate) fn carry_out(&mut self, id: SponsorId, verdict: Verdict, freed: &mut Vec<Freed>) {
+        match verdict {
+            Verdict::Wait => {}
+            Verdict::Release => {
+                let events = self.waiting.remove(&id).unwrap_or_default();
+                freed.extend(events.into_iter().map(|(guest, event)| Freed::Event(guest, event)));
+            }
+            Verdict::Drop => {
+                // What stands for the events of a durable configuration goes back, so that they are met and dropped.
+                let waiting = self.waiting.remove(&id).unwrap_or_default();
+                let controls = waiting.into_iter().filter(|(_, event)| event.slot == Event::CONTROL);
+                freed.extend(controls.map(|(guest, event)| Freed::Event(guest, event)));
+                self.controllers.remove(&id);
+                self.names.remove(&id);
+            }
+            Verdict::Signal(resource) => self.signal(id, resource, freed),
+        }
+    }
+
+    fn signal(&mut self, id: SponsorId, resource: Resource, freed: &mut Vec<Freed>) {
+        if let Some(controller) = self.controllers.remove(&id) {
+            let message = Message::new(Signal { sponsor: id.index, short: resource.into() });
+            freed.push(match controller.address.0 {
+                Place::Local(local) => {
+                    let generation = local.generation | Event::PREPAID;
+                    let event = Event { slot: local.slot, generation, sponsor: controller.payer, message };
+                    Freed::Event(local.guest, event)
+                }
+                Place::Beyond(_) => Freed::Message(controller.address, controller.payer, message),
+            });
+            return;
+        }
+        if id == SponsorId::ROOT
+            && let Some(refill) = self.refill
+            && self.ledger.grant(id, refill)
+        {
+            let verdict = self.ledger.start(id);
+            self.carry_out(id, verdict, freed);
+            return;
+        }
+        let name = self.name_of(id).unwrap_or("unnamed");
+        self.complaints
+            .push(format!("sponsor {name} has no {resource} left and no controller: its events wait"));
+    }
+
+    /// Starts a sponsor; the controller's event has been paid for by `payer`.
+    pub(crate) fn start(
+        &mut self,
+        id: SponsorId,
+        payer: SponsorId,
+        controller: Option<Address>,
+        freed: &mut Vec<Freed>,
+    ) {
+        let verdict = self.ledger.start(id);
+        if verdict != Verdict::Drop
+            && let Some(address) = controller
+        {
+            self.controllers.insert(id, Controller { address, payer });
+        }
+        self.carry_out(id, verdict, freed);
+    }
+
+    /// Ends a sponsor: its events are dropped when they are met.
+    pub(crate) fn stop(&mut self, id: SponsorId, heir: SponsorId, freed: &mut Vec<Freed>) {
+        if self.ledger.stop(id, heir) {
+            self.carry_out(id, Verdict::Drop, freed);
+        }
+    }
+}

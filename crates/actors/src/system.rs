@@ -1,0 +1,384 @@
+//! [`System`]: what all hosts of a process share: the directory of configurations, names, the ledger, the clock.
+//!
+//! Locks: each field's own, none taken while another is held.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::time::{Duration, Instant};
+
+use banyan_core::sponsors::{Quota, SponsorId};
+
+use crate::address::{Address, GuestNumber, Place};
+use crate::batch_queue::BatchQueue;
+use crate::configuration::Seed;
+use crate::durable::{DurableRequest, OpenDurableError};
+use crate::guest::{Event, Guest};
+use crate::message::Message;
+use crate::pool::Pool;
+use crate::sponsor::{Freed, Treasury};
+
+/// Lines of log that are kept.
+const LOG_MAX: usize = 1000;
+/// No host.
+pub(crate) const NOBODY: usize = usize::MAX;
+
+/// A name is given to another actor already.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the name {name} is taken by {by}; choose another or unregister it")]
+pub struct NameTaken {
+    /// The name.
+    pub name: String,
+    /// Who has it.
+    pub by: String,
+}
+
+/// What of a configuration every host can reach.
+pub(crate) struct Shared {
+    pub(crate) number: GuestNumber,
+    pub(crate) name: String,
+    /// Events from other configurations and from outside.
+    pub(crate) inbox: BatchQueue<Event>,
+    /// It has no events and lies in `parked`. Whoever changes this to `false` gives it to a host.
+    resting: AtomicBool,
+    /// It was removed: whoever has it drops it.
+    ended: AtomicBool,
+    parked: Mutex<Option<Box<Guest>>>,
+    pub(crate) weight: AtomicU32,
+    /// The host that had it last.
+    pub(crate) home: AtomicUsize,
+    /// Events that completed.
+    pub(crate) events: AtomicU64,
+    pub(crate) failures: AtomicU64,
+    pub(crate) actors: AtomicUsize,
+    pub(crate) sponsor: SponsorId,
+    pub(crate) durable: bool,
+}
+
+impl Shared {
+    pub(crate) fn new(seed: &Seed, home: usize) -> Self {
+        Self {
+            number: seed.number,
+            name: seed.configuration.name.clone(),
+            inbox: BatchQueue::new(),
+            resting: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            parked: Mutex::new(None),
+            weight: AtomicU32::new(seed.configuration.weight),
+            home: AtomicUsize::new(home),
+            events: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+            actors: AtomicUsize::new(0),
+            sponsor: seed.configuration.sponsor,
+            durable: seed.durable.is_some(),
+        }
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
+    }
+
+    /// Lays a configuration without events to rest; gives it back if an event has come meanwhile.
+    pub(crate) fn rest(&self, guest: Box<Guest>) -> Option<Box<Guest>> {
+        *self.parked.lock().unwrap_or_else(PoisonError::into_inner) = Some(guest);
+        self.resting.store(true, Ordering::SeqCst);
+        // Whoever put an event in before seeing that this rests has not woken it.
+        if !self.inbox.is_empty() && self.rouse() { self.take() } else { None }
+    }
+
+    /// Whether it rested, and the caller must give it to a host.
+    fn rouse(&self) -> bool {
+        self.resting.load(Ordering::SeqCst)
+            && self.resting.compare_exchange(true, false, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
+    /// For whoever has roused it.
+    pub(crate) fn take(&self) -> Option<Box<Guest>> {
+        self.parked.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// A configuration on its way to a host.
+pub(crate) enum Arrival {
+    /// It was roused.
+    Roused(Arc<Shared>),
+    /// Another host gives it away.
+    Given(Arc<Shared>, Box<Guest>),
+    /// It is to be made.
+    New(Arc<Shared>, Seed),
+}
+
+/// What of a host everybody can reach.
+pub(crate) struct HostDoor {
+    pub(crate) arrivals: BatchQueue<Arrival>,
+    pub(crate) sleeping: AtomicBool,
+    pub(crate) thread: Mutex<Option<std::thread::Thread>>,
+    /// An idle host that would take configurations from this one.
+    pub(crate) wanted_by: AtomicUsize,
+    /// Configurations in its ring.
+    pub(crate) load: AtomicUsize,
+    pub(crate) turns: AtomicU64,
+}
+
+impl HostDoor {
+    fn new() -> Self {
+        Self {
+            arrivals: BatchQueue::new(),
+            sleeping: AtomicBool::new(false),
+            thread: Mutex::new(None),
+            wanted_by: AtomicUsize::new(NOBODY),
+            load: AtomicUsize::new(0),
+            turns: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn wake(&self) {
+        if self.sleeping.load(Ordering::SeqCst)
+            && let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).as_ref()
+        {
+            thread.unpark();
+        }
+    }
+}
+
+enum Clock {
+    Real(Instant),
+    /// Nanoseconds.
+    Simulated(AtomicU64),
+}
+
+/// What all hosts share.
+pub(crate) struct System {
+    clock: Clock,
+    treasury: Mutex<Treasury>,
+    directory: RwLock<BTreeMap<GuestNumber, Arc<Shared>>>,
+    names: Mutex<BTreeMap<String, Address>>,
+    /// When, and what.
+    log: Mutex<VecDeque<(u64, String)>>,
+    /// Numbers of durable configurations by name, given when the name is first met.
+    durable_numbers: Mutex<BTreeMap<String, GuestNumber>>,
+    next_number: AtomicU32,
+    next_home: AtomicUsize,
+    pub(crate) hosts: Vec<HostDoor>,
+    pub(crate) pool: Pool,
+    pub(crate) closing: AtomicBool,
+    /// Messages to actors that are gone.
+    pub(crate) dead_letters: AtomicU64,
+    /// Leases are called back: a sponsor was stopped, or cannot be decided on before all are settled.
+    pub(crate) recalls: AtomicU64,
+    this: Weak<System>,
+}
+
+impl System {
+    pub(crate) fn new(hosts: usize, simulated: bool, grant: Quota, refill: Option<Quota>) -> Arc<Self> {
+        let clock = if simulated { Clock::Simulated(AtomicU64::new(0)) } else { Clock::Real(Instant::now()) };
+        Arc::new_cyclic(|this| Self {
+            clock,
+            treasury: Mutex::new(Treasury::new(grant, refill)),
+            directory: RwLock::new(BTreeMap::new()),
+            names: Mutex::new(BTreeMap::new()),
+            log: Mutex::new(VecDeque::new()),
+            durable_numbers: Mutex::new(BTreeMap::new()),
+            next_number: AtomicU32::new(1),
+            next_home: AtomicUsize::new(0),
+            hosts: (0..hosts).map(|_| HostDoor::new()).collect(),
+            pool: Pool::default(),
+            closing: AtomicBool::new(false),
+            dead_letters: AtomicU64::new(0),
+            recalls: AtomicU64::new(0),
+            this: this.clone(),
+        })
+    }
+
+    pub(crate) fn is_simulated(&self) -> bool {
+        matches!(self.clock, Clock::Simulated(_))
+    }
+
+    /// Nanoseconds since the start.
+    pub(crate) fn now(&self) -> u64 {
+        match &self.clock {
+            Clock::Real(origin) => u64::try_from(origin.elapsed().as_nanos()).unwrap_or(u64::MAX),
+            Clock::Simulated(now) => now.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Moves the simulated clock.
+    pub(crate) fn advance(&self, by: Duration) {
+        if let Clock::Simulated(now) = &self.clock {
+            now.fetch_add(u64::try_from(by.as_nanos()).unwrap_or(0), Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn treasury(&self) -> MutexGuard<'_, Treasury> {
+        self.treasury.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn new_number(&self) -> GuestNumber {
+        self.next_number.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn log(&self, line: String) {
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        if log.len() == LOG_MAX {
+            log.pop_front();
+        }
+        log.push_back((self.now(), line));
+    }
+
+    pub(crate) fn log_lines(&self) -> Vec<String> {
+        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        log.iter().map(|(when, line)| format!("{:.6} {line}", *when as f64 / 1e9)).collect()
+    }
+
+    pub(crate) fn register(&self, name: &str, address: Address) -> Result<(), NameTaken> {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(by) = names.get(name) {
+            return Err(NameTaken { name: name.to_owned(), by: format!("{by:?}") });
+        }
+        names.insert(name.to_owned(), address);
+        Ok(())
+    }
+
+    pub(crate) fn unregister(&self, name: &str) {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+
+    pub(crate) fn lookup(&self, name: &str) -> Option<Address> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    pub(crate) fn names(&self) -> Vec<(String, Address)> {
+        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        names.iter().map(|(name, address)| (name.clone(), address.clone())).collect()
+    }
+
+    pub(crate) fn shared(&self, number: GuestNumber) -> Option<Arc<Shared>> {
+        self.directory.read().unwrap_or_else(PoisonError::into_inner).get(&number).cloned()
+    }
+
+    pub(crate) fn all_shared(&self) -> Vec<Arc<Shared>> {
+        self.directory.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Asks a host to make a configuration. It can be sent to at once.
+    pub(crate) fn plant(&self, mut seed: Seed) -> Arc<Shared> {
+        if seed.number == 0 {
+            seed.number = self.new_number();
+        }
+        let next = self.next_home.fetch_add(1, Ordering::Relaxed);
+        let home = seed.configuration.host.unwrap_or(next) % self.hosts.len();
+        let shared = Arc::new(Shared::new(&seed, home));
+        let mut directory = self.directory.write().unwrap_or_else(PoisonError::into_inner);
+        directory.insert(seed.number, shared.clone());
+        drop(directory);
+        self.arrive(home, Arrival::New(shared.clone(), seed));
+        shared
+    }
+
+    /// The number of the durable configuration of a name, whether it is open or not.
+    pub(crate) fn number_of_durable(&self, name: &str) -> GuestNumber {
+        let mut numbers = self.durable_numbers.lock().unwrap_or_else(PoisonError::into_inner);
+        *numbers.entry(name.to_owned()).or_insert_with(|| self.new_number())
+    }
+
+    pub(crate) fn durable_number(&self, name: &str) -> Option<GuestNumber> {
+        self.durable_numbers.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied()
+    }
+
+    pub(crate) fn durable_name(&self, number: GuestNumber) -> Option<String> {
+        let numbers = self.durable_numbers.lock().unwrap_or_else(PoisonError::into_inner);
+        numbers.iter().find(|(_, one)| **one == number).map(|(name, _)| name.clone())
+    }
+
+    /// Gives a durable configuration, put back as it was kept, to a host.
+    pub(crate) fn plant_durable(&self, mut seed: Seed) -> Result<GuestNumber, OpenDurableError> {
+        let name = seed.configuration.name.clone();
+        let number = self.number_of_durable(&name);
+        if self.shared(number).is_some() {
+            return Err(OpenDurableError::NameTaken { name });
+        }
+        seed.number = number;
+        let home = seed.configuration.host.unwrap_or_else(|| self.next_home.fetch_add(1, Ordering::Relaxed));
+        let home = home % self.hosts.len();
+        let shared = Arc::new(Shared::new(&seed, home));
+        let mut guest = Box::new(Guest::new(number, seed.configuration.sponsor));
+        guest.default_directive = seed.configuration.default_directive;
+        guest.overseer = seed.configuration.overseer;
+        if let Some(mut durability) = seed.durable {
+            durability.wake(&mut guest, seed.first, self)?;
+            guest.durable = Some(durability);
+        }
+        shared.actors.store(guest.population(), Ordering::Relaxed);
+        let others = self.all_shared();
+        self.directory.write().unwrap_or_else(PoisonError::into_inner).insert(number, shared.clone());
+        self.arrive(home, Arrival::Given(shared, guest));
+        for other in others.iter().filter(|other| other.durable) {
+            self.request(other.number, DurableRequest::Resend { target: name.clone() });
+        }
+        Ok(number)
+    }
+
+    /// Asks something of a durable configuration.
+    pub(crate) fn request(&self, number: GuestNumber, request: DurableRequest) {
+        let message = Message::internal(request);
+        let event = Event { slot: Event::CONTROL, generation: 0, sponsor: SponsorId::ROOT, message };
+        self.route_event(number, event);
+    }
+
+    pub(crate) fn uproot(&self, number: GuestNumber) {
+        let removed = self.directory.write().unwrap_or_else(PoisonError::into_inner).remove(&number);
+        if let Some(shared) = removed {
+            shared.ended.store(true, Ordering::Relaxed);
+            self.rouse(&shared);
+        }
+    }
+
+    pub(crate) fn arrive(&self, host: usize, arrival: Arrival) {
+        self.hosts[host].arrivals.push(arrival);
+        self.hosts[host].wake();
+    }
+
+    /// Gives a configuration that may rest to a host, because it has something to do.
+    pub(crate) fn rouse(&self, shared: &Arc<Shared>) {
+        if shared.rouse() {
+            self.arrive(shared.home.load(Ordering::Relaxed), Arrival::Roused(shared.clone()));
+        }
+    }
+
+    /// A message from outside of any event; its sponsor pays for it when it is dispatched.
+    pub(crate) fn route(&self, target: &Address, sponsor: SponsorId, message: Message) {
+        match &target.0 {
+            Place::Beyond(proxy) => proxy.door.deliver(message, sponsor),
+            Place::Local(local) => {
+                let generation = local.generation | Event::UNPAID;
+                self.route_event(local.guest, Event { slot: local.slot, generation, sponsor, message });
+            }
+        }
+    }
+
+    pub(crate) fn route_event(&self, guest: GuestNumber, event: Event) {
+        match self.shared(guest) {
+            Some(shared) => {
+                shared.inbox.push(event);
+                self.rouse(&shared);
+            }
+            None => {
+                self.dead_letters.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Puts what a sponsor's events waited for on its way.
+    pub(crate) fn send_freed(&self, freed: Vec<Freed>) {
+        for freed in freed {
+            match freed {
+                Freed::Event(guest, event) => self.route_event(guest, event),
+                Freed::Message(address, sponsor, message) => self.route(&address, sponsor, message),
+            }
+        }
+    }
+
+    pub(crate) fn submit(&self, job: crate::pool::Job) {
+        self.pool.submit(job, &self.this, !self.is_simulated());
+    }
+}

@@ -1,0 +1,468 @@
+//! `WasmActor`: a module as the behaviour of one actor.
+//!
+//! Between events an actor is what was kept after the last event that completed: image of its memory, globals, handles.
+//! Its instance is a cache of that. When an event fails, the instance is dropped, and the next event gets a new one: so
+//! there is one way back to a state, and it is the same for a failed event, an idle actor and a restart.
+
+use std::fmt;
+use std::io;
+use std::sync::atomic::Ordering;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use banyan_core::sponsors::Resource;
+use banyan_sys::guest_memory::{Image, PAGE};
+use wasmtime::Trap;
+
+use super::engine::{Metering, Module};
+use super::handles::{Entry, Handles};
+use super::host_functions::{CallError, Effect, EventState, Level, Target};
+use super::instance::{Instance, Restore};
+use super::state::{self, Global};
+use super::watchdog::Running;
+use crate::address::Address;
+use crate::behaviour::{Behaviour, Exhausted, Failure, Saved};
+use crate::context::Context;
+use crate::durable::Kinds;
+use crate::message::{CodecError, Message, Packet};
+
+/// An actor whose behaviour is a WebAssembly module.
+struct WasmActor {
+    module: Module,
+    /// What it was created with, until the first event has completed.
+    creation: Option<Creation>,
+    /// What the last completed event left.
+    kept: Option<Kept>,
+    instance: Option<Instance>,
+    /// The kernel did not say which pages an event wrote: the image can no longer be trusted.
+    broken: bool,
+}
+
+#[derive(Debug)]
+struct Creation {
+    behaviour: u32,
+    bytes: Vec<u8>,
+    addresses: Vec<Address>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    behaviour: u32,
+    image: Image,
+    memory: usize,
+    /// One bit for each page that was ever written: the others are zero.
+    written: Vec<u64>,
+    /// `None` before the first event.
+    globals: Option<Vec<Global>>,
+    handles: Handles,
+}
+
+fn mark(written: &mut Vec<u64>, page: usize) {
+    let word = page / 64;
+    if word >= written.len() {
+        written.resize(word + 1, 0);
+    }
+    written[word] |= 1 << (page % 64);
+}
+
+/// Why a kept state is none of a module's.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// It is of another module.
+    #[error("the state is of {found}, and this module is {expected}")]
+    OtherModule {
+        /// The module.
+        expected: String,
+        /// What the state names.
+        found: String,
+    },
+    /// The bytes are no state.
+    #[error("the state cannot be read: {0}")]
+    Unreadable(#[from] CodecError),
+    /// The state does not fit the module.
+    #[error("the state does not fit the module: {0}")]
+    Unfit(&'static str),
+    /// There is no room for one more actor.
+    #[error("no memory for the actor's state: {0}; raise the number of actors or their memory")]
+    Memory(#[from] io::Error),
+}
+
+impl Module {
+    /// An actor that begins with a behaviour of the module's, and what the behaviour is told at its start. No code runs
+    /// before the first event.
+    #[must_use]
+    pub fn actor(&self, behaviour: u32, start: Packet) -> Box<dyn Behaviour> {
+        let Packet { bytes, addresses } = start;
+        let creation = Some(Creation { behaviour, bytes, addresses });
+        Box::new(WasmActor { module: self.clone(), creation, kept: None, instance: None, broken: false })
+    }
+
+    /// The actor that [`Behaviour::save`] wrote. Any bytes give an actor or an error.
+    ///
+    /// # Errors
+    /// [`RestoreError`].
+    pub fn restore(&self, saved: &Saved) -> Result<Box<dyn Behaviour>, RestoreError> {
+        if saved.kind != self.digest() {
+            let (expected, found) = (self.digest().to_owned(), saved.kind.clone());
+            return Err(RestoreError::OtherModule { expected, found });
+        }
+        self.rebuild(&saved.state)
+    }
+
+    /// The actor of a state that was saved under this module's digest: what `Kinds::with_maker` asks for.
+    ///
+    /// # Errors
+    /// [`RestoreError`].
+    pub fn rebuild(&self, state: &Packet) -> Result<Box<dyn Behaviour>, RestoreError> {
+        let (behaviour, globals, handles, memory, pages) = match state.decode()? {
+            state::Saved::Fresh { behaviour, bytes, addresses } => {
+                return Ok(self.actor(behaviour, Packet { bytes, addresses }));
+            }
+            state::Saved::Started { behaviour, globals, handles, memory, pages } => {
+                (behaviour, globals, handles, memory, pages)
+            }
+        };
+        let limit = self.0.engine.options().limits.memory_bytes;
+        let memory = usize::try_from(memory).ok().filter(|memory| {
+            memory.is_multiple_of(64 << 10) && (self.memory_bytes()..=limit).contains(memory)
+        });
+        let memory = memory.ok_or(RestoreError::Unfit("its memory has an impossible size"))?;
+        if globals.len() != self.globals() {
+            return Err(RestoreError::Unfit("it has another number of globals"));
+        }
+        let handles =
+            Handles::restore(handles).ok_or(RestoreError::Unfit("its table of handles is broken"))?;
+        let mut image = self.0.engine.windows().file().image()?;
+        let mut written = Vec::new();
+        for (page, state::Page(bytes)) in &pages {
+            let offset = *page as usize * PAGE;
+            if bytes.len() != PAGE || offset + PAGE > memory {
+                return Err(RestoreError::Unfit("a page is not one, or lies outside of its memory"));
+            }
+            image.write(offset, bytes);
+            mark(&mut written, *page as usize);
+        }
+        let kept = Kept { behaviour, image, memory, written, globals: Some(globals), handles };
+        // The types of the globals are checked by setting them.
+        let instance = Instance::new(self, &kept.restore());
+        let instance = instance.map_err(|_| RestoreError::Unfit("its globals have other types"))?;
+        Ok(Box::new(WasmActor {
+            module: self.clone(),
+            creation: None,
+            kept: Some(kept),
+            instance: Some(instance),
+            broken: false,
+        }))
+    }
+}
+
+impl Kinds {
+    /// And the actors of this module, under its digest.
+    #[must_use]
+    pub fn with_module(self, module: &Module) -> Self {
+        let owned = module.clone();
+        self.with_maker(module.digest(), move |state| {
+            owned.rebuild(state).map_err(|error| CodecError::Decode {
+                type_name: "an actor of a module",
+                length: state.bytes.len(),
+                addresses: state.addresses.len(),
+                reason: error.to_string(),
+            })
+        })
+    }
+}
+
+impl Kept {
+    fn fresh(module: &Module, behaviour: u32) -> io::Result<Self> {
+        let mut image = module.0.engine.windows().file().image()?;
+        let mut written = Vec::new();
+        for (offset, bytes) in &module.0.data {
+            image.write(*offset, bytes);
+            (offset / PAGE..(offset + bytes.len()).div_ceil(PAGE)).for_each(|page| mark(&mut written, page));
+        }
+        let memory = module.memory_bytes();
+        Ok(Self { behaviour, image, memory, written, globals: None, handles: Handles::new() })
+    }
+
+    fn restore(&self) -> Restore<'_> {
+        Restore { image: &self.image, memory: self.memory, globals: self.globals.as_deref() }
+    }
+}
+
+impl fmt::Debug for WasmActor {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("WasmActor").field("module", &self.module).finish_non_exhaustive()
+    }
+}
+
+impl WasmActor {
+    fn event(&mut self, message: &Message, context: &mut Context<'_>) -> Result<(), Failure> {
+        if self.broken {
+            return Err(Failure::because(
+                "the actor's state was lost when the kernel failed to report its pages",
+            ));
+        }
+        let packet = message.to_packet()?;
+        if self.kept.is_none() {
+            let behaviour = self.creation.as_ref().map_or(0, |creation| creation.behaviour);
+            let kept = Kept::fresh(&self.module, behaviour);
+            self.kept = Some(kept.map_err(|error| no_room(&self.module, &error))?);
+        }
+        let Some(kept) = &mut self.kept else { return Err(Failure::because("the actor has no state")) };
+        if self.instance.is_none() {
+            let instance = Instance::new(&self.module, &kept.restore());
+            let error =
+                |error| Failure::because(format!("the actor could not be put into memory: {error:#}"));
+            self.instance = Some(instance.map_err(error)?);
+        }
+        let Some(instance) = &mut self.instance else { return Err(Failure::because("no instance")) };
+        let fuel = begin(instance, kept, context)?;
+        let result = call(instance, kept, self.creation.as_ref(), packet);
+        let cycles = end(instance, kept, fuel)?;
+        emit(&mut instance.store.data_mut().log, context);
+        context.charge_cycles(cycles)?;
+        result.map_err(|error| failure(&error, &self.module))?;
+        let created = apply(instance.store.data_mut(), &self.module, context)?;
+        if let Err(error) = instance.capture(&mut kept.image, &mut |page| mark(&mut kept.written, page)) {
+            self.broken = true;
+            return Err(Failure::because(format!("the actor's memory could not be captured: {error}")));
+        }
+        // Nothing fails from here.
+        context.guest.effects.changed = context.guest.durable.is_some();
+        kept.memory = instance.memory();
+        instance.globals_into(kept.globals.get_or_insert_default());
+        kept.handles.resolve(&created);
+        kept.handles.keep();
+        if let Some(next) = instance.store.data().next_behaviour {
+            kept.behaviour = next;
+        }
+        self.creation = None;
+        let engine = &self.module.0.engine;
+        if engine.instances().load(Ordering::Relaxed) > engine.options().instances {
+            self.instance = None;
+        }
+        Ok(())
+    }
+}
+
+/// Prepares an event; gives the fuel that it starts with.
+fn begin(instance: &mut Instance, kept: &mut Kept, context: &Context<'_>) -> Result<u64, Failure> {
+    let state = instance.store.data_mut();
+    std::mem::swap(&mut state.handles, &mut kept.handles);
+    state.this = Some(context.this());
+    state.time_ns = time_ns(context);
+    state.effects.clear();
+    state.created = 0;
+    state.next_behaviour = None;
+    state.log.clear();
+    state.memory_left = context.left.memory;
+    state.grown = 0;
+    state.running = true;
+    state.clock_ns = None;
+    if !state.metered {
+        return Ok(0);
+    }
+    let fuel = context.cycles_left();
+    instance.store.set_fuel(fuel).map_err(|error| Failure::because(format!("{error:#}")))?;
+    Ok(fuel)
+}
+
+/// Calls the guest: with what it was created with if this is its first event, and with the message.
+fn call(
+    instance: &mut Instance,
+    kept: &Kept,
+    creation: Option<&Creation>,
+    packet: Packet,
+) -> wasmtime::Result<()> {
+    // At the first tick the processor's clock is looked at, and from then on at the ticks when the time may be up.
+    instance.store.set_epoch_deadline(1);
+    let _running = Running::begin();
+    if let Some(creation) = creation {
+        if let Some(start) = &instance.start_function {
+            start.call(&mut instance.store, ())?;
+        }
+        if let Some(start) = instance.start.clone() {
+            let state = instance.store.data_mut();
+            state.begin_message(creation.bytes.clone(), creation.addresses.clone())?;
+            let (bytes, addresses) = (state.message.len() as u32, state.addresses.len() as u32);
+            start.call(&mut instance.store, (creation.behaviour, bytes, addresses))?;
+        }
+    }
+    let state = instance.store.data_mut();
+    // What it is started with may choose another behaviour for its first message.
+    let behaviour = state.next_behaviour.unwrap_or(kept.behaviour);
+    state.begin_message(packet.bytes, packet.addresses)?;
+    let (bytes, addresses) = (state.message.len() as u32, state.addresses.len() as u32);
+    instance.receive.call(&mut instance.store, (behaviour, bytes, addresses))
+}
+
+/// Ends an event, however it went; gives the fuel that it used.
+fn end(instance: &mut Instance, kept: &mut Kept, fuel: u64) -> Result<u64, Failure> {
+    let metered = instance.store.data().metered;
+    let left = if metered { instance.store.get_fuel() } else { Ok(0) };
+    let state = instance.store.data_mut();
+    std::mem::swap(&mut state.handles, &mut kept.handles);
+    state.running = false;
+    state.message = Vec::new();
+    state.addresses = Vec::new();
+    let left = left.map_err(|error| Failure::because(format!("{error:#}")))?;
+    Ok(fuel.saturating_sub(left))
+}
+
+/// Carries out what the guest asked for; gives the addresses of the actors that it created.
+fn apply(
+    state: &mut EventState,
+    module: &Module,
+    context: &mut Context<'_>,
+) -> Result<Vec<Address>, Exhausted> {
+    context.charge_memory(state.grown)?;
+    let mut created: Vec<Address> = Vec::new();
+    let address = |target: &Target, created: &[Address], this: &Context<'_>| match target {
+        Entry::Address(address) => address.clone(),
+        // An actor is created before anything can refer to it.
+        Entry::Created(number) => created.get(*number as usize).cloned().unwrap_or_else(|| this.this()),
+        Entry::This => this.this(),
+    };
+    for effect in state.effects.drain(..) {
+        match effect {
+            Effect::Send { target, bytes, addresses } => {
+                let addresses = addresses.iter().map(|target| address(target, &created, context)).collect();
+                let target = address(&target, &created, context);
+                context.deliver(&target, Message::from_packet(Packet { bytes, addresses }))?;
+            }
+            Effect::Create { behaviour, bytes, addresses } => {
+                let addresses = addresses.iter().map(|target| address(target, &created, context)).collect();
+                let actor = module.actor(behaviour, Packet { bytes, addresses });
+                created.push(context.create(actor)?);
+            }
+        }
+    }
+    Ok(created)
+}
+
+/// What a guest wrote goes to the system's log, whether its event completed or not.
+fn emit(log: &mut Vec<(Level, String)>, context: &Context<'_>) {
+    for (level, line) in log.drain(..) {
+        context.system.log(format!("{:?} {level:?}: {}", context.this(), line.escape_debug()));
+    }
+}
+
+/// When the event begins, for the guest: a simulated system has no other clock than its own.
+fn time_ns(context: &Context<'_>) -> u64 {
+    if context.system.is_simulated() {
+        return context.now();
+    }
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64)
+}
+
+fn no_room(module: &Module, error: &io::Error) -> Failure {
+    let actors = module.0.engine.options().actors;
+    Failure::because(format!("no memory for one more actor: {error}; {actors} are allowed at a time"))
+}
+
+/// What ended an event, in the runtime's terms.
+fn failure(error: &wasmtime::Error, module: &Module) -> Failure {
+    match error.downcast_ref::<CallError>() {
+        Some(CallError::Exhausted(resource)) => return Exhausted(*resource).into(),
+        Some(error) => return Failure::Failed(error.to_string()),
+        None => {}
+    }
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::OutOfFuel) => Exhausted(Resource::Cycles).into(),
+        Some(Trap::Interrupt) => {
+            let limit = module.0.engine.options().event_time;
+            Failure::Failed(format!(
+                "the event ran for longer than {limit:?}; split the work into several messages"
+            ))
+        }
+        Some(trap) => Failure::Panicked(format!("{trap}{}", place(error))),
+        None => Failure::Failed(format!("{error:#}")),
+    }
+}
+
+/// The functions that were running when a guest trapped, innermost first.
+fn place(error: &wasmtime::Error) -> String {
+    const FRAMES: usize = 5;
+    let Some(trace) = error.downcast_ref::<wasmtime::WasmBacktrace>() else { return String::new() };
+    let frames = trace.frames().iter().take(FRAMES).map(|frame| match frame.func_name() {
+        Some(name) => name.to_owned(),
+        None => format!("function {}", frame.func_index()),
+    });
+    let frames: Vec<String> = frames.collect();
+    if frames.is_empty() { String::new() } else { format!(" in {}", frames.join(", called by ")) }
+}
+
+/// An event under way: unless it completed, the actor is as it was before when this goes, also if something unwinds.
+struct Undo<'a> {
+    actor: &'a mut WasmActor,
+    completed: bool,
+}
+
+impl Drop for Undo<'_> {
+    fn drop(&mut self) {
+        if self.completed {
+            return;
+        }
+        let WasmActor { creation, kept, instance, .. } = &mut *self.actor;
+        if let (Some(mut instance), Some(kept)) = (instance.take(), kept.as_mut()) {
+            let state = instance.store.data_mut();
+            if state.running {
+                // It unwound out of the guest, which still has the table.
+                std::mem::swap(&mut state.handles, &mut kept.handles);
+            }
+        }
+        match kept {
+            Some(kept) if creation.is_none() => kept.handles.undo(),
+            kept => *kept = None,
+        }
+    }
+}
+
+impl Behaviour for WasmActor {
+    fn receive(&mut self, message: &Message, context: &mut Context<'_>) -> Result<(), Failure> {
+        let mut undo = Undo { actor: self, completed: false };
+        let result = undo.actor.event(message, context);
+        undo.completed = result.is_ok();
+        result
+    }
+
+    fn save(&mut self) -> Option<Saved> {
+        let saved = match (&self.creation, &self.kept) {
+            (Some(Creation { behaviour, bytes, addresses }), _) => state::Saved::Fresh {
+                behaviour: *behaviour,
+                bytes: bytes.clone(),
+                addresses: addresses.clone(),
+            },
+            (None, Some(kept)) if !self.broken => {
+                let pages = (0..kept.memory / PAGE).filter(|page| {
+                    kept.written.get(page / 64).is_some_and(|word| word & (1 << (page % 64)) != 0)
+                });
+                let bytes = |page: usize| state::Page(kept.image.bytes(page * PAGE, PAGE).to_vec());
+                state::Saved::Started {
+                    behaviour: kept.behaviour,
+                    globals: kept.globals.clone().unwrap_or_default(),
+                    handles: kept.handles.save(),
+                    memory: kept.memory as u64,
+                    pages: pages.map(|page| (page as u32, bytes(page))).collect(),
+                }
+            }
+            _ => return None,
+        };
+        Some(Saved { kind: self.module.digest().to_owned(), state: Packet::encode(&saved).ok()? })
+    }
+
+    fn can_be_kept(&self) -> bool {
+        true
+    }
+
+    fn meters_itself(&self) -> bool {
+        self.module.0.engine.options().metering == Metering::Fuel
+    }
+
+    fn size(&self) -> u64 {
+        let told = self
+            .creation
+            .as_ref()
+            .map_or(0, |creation| creation.bytes.len() + creation.addresses.len() * size_of::<Address>());
+        (size_of::<Self>() + self.module.memory_bytes() + told) as u64
+    }
+}

@@ -1,0 +1,350 @@
+//! The functions that a guest may call, and the state of the event under way that they work on.
+//!
+//! No function blocks, and each is paid for before it does its work, since fuel that a host call uses is otherwise
+//! noticed only when it returns. Whatever a guest passes is checked: pointers and lengths against its memory, handles
+//! against its table. A wrong one ends the event with words that say what was wrong; there are no error codes.
+//!
+//! Effects are collected here and carried out by `actor` when the guest has returned.
+
+use wasmtime::{Caller, Error, Linker, Memory, ResourceLimiter, Trap};
+
+use banyan_core::sponsors::Resource;
+
+use super::abi;
+use super::handles::{Entry, Full, Handles};
+use crate::address::Address;
+
+/// Fuel for any host call, on top of what it copies: about what one costs in instructions.
+const CALL_FUEL: u64 = 100;
+/// Fuel for what leads to work of the host after the event: a message or an actor.
+const EFFECT_FUEL: u64 = 1_000;
+/// Bytes that an effect takes beside its message.
+pub(super) const EFFECT_BYTES: u64 = 128;
+
+/// To whom a message goes, or what it carries: like [`Entry`], but outside of the table.
+pub(super) type Target = Entry;
+
+/// What an event has asked for.
+#[derive(Debug)]
+pub(super) enum Effect {
+    Send { target: Target, bytes: Vec<u8>, addresses: Vec<Target> },
+    Create { behaviour: u32, bytes: Vec<u8>, addresses: Vec<Target> },
+}
+
+/// How bad a line of the log is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Level {
+    /// Something failed.
+    Error,
+    /// Something may fail.
+    Warning,
+    /// Something happened.
+    Information,
+    /// For the guest's own developer.
+    Debug,
+}
+
+/// Why a host call ended the event.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CallError {
+    #[error(
+        "{function}: bytes {pointer:#x} to {pointer:#x} + {length} are outside of the memory of {memory} bytes"
+    )]
+    OutsideMemory { function: &'static str, pointer: u32, length: u32, memory: usize },
+    #[error(
+        "{function}: handle {handle} leads nowhere: it was never given to this actor, or it was released"
+    )]
+    NoHandle { function: &'static str, handle: u32 },
+    #[error(
+        "{function}: bytes {offset} to {offset} + {length} are outside of the message of {message} bytes"
+    )]
+    OutsideMessage { function: &'static str, offset: u32, length: u32, message: usize },
+    #[error("{function}: the message carries {addresses} addresses, and there is no number {number}")]
+    NoAddress { function: &'static str, number: u32, addresses: usize },
+    #[error("{function}: {found} {what}, and {limit} are allowed")]
+    TooMany { function: &'static str, what: &'static str, found: u64, limit: u64 },
+    #[error("log: there is no level {0}; 0 is an error, 1 a warning, 2 information, 3 for debugging")]
+    NoLevel(u32),
+    #[error("{0}")]
+    Failed(String),
+    #[error("the sponsor's quota of {0} is used up")]
+    Exhausted(Resource),
+}
+
+/// What the host functions see of the event under way. Between events it is empty but for the table.
+#[derive(Debug, Default)]
+pub(super) struct EventState {
+    /// The instance's memory, once there is one.
+    pub(super) memory: Option<Memory>,
+    pub(super) metered: bool,
+    pub(super) this: Option<Address>,
+    pub(super) handles: Handles,
+    /// The message's bytes.
+    pub(super) message: Vec<u8>,
+    /// The message's addresses. One gets a handle when the guest asks for it.
+    pub(super) addresses: Vec<Address>,
+    /// Nanoseconds since 1970 when the event began.
+    pub(super) time_ns: u64,
+    pub(super) effects: Vec<Effect>,
+    pub(super) created: u32,
+    pub(super) next_behaviour: Option<u32>,
+    pub(super) log: Vec<(Level, String)>,
+    /// Bytes that the event may still allocate.
+    pub(super) memory_left: u64,
+    /// Bytes that its memory has grown.
+    pub(super) grown: u64,
+    /// Bytes that the memory may ever have.
+    pub(super) memory_limit: usize,
+    /// The thread's processor time when it was first looked at in this event.
+    pub(super) clock_ns: Option<u64>,
+    /// Whether an event runs: making an instance is not charged.
+    pub(super) running: bool,
+}
+
+impl EventState {
+    fn charge_memory(&mut self, bytes: u64) -> Result<(), CallError> {
+        let left = self.memory_left.checked_sub(bytes);
+        self.memory_left = left.ok_or(CallError::Exhausted(Resource::Memory))?;
+        Ok(())
+    }
+
+    fn resolve(&self, function: &'static str, handle: u32) -> Result<Target, CallError> {
+        match (self.handles.get(handle), &self.this) {
+            (Some(Entry::This), Some(this)) => Ok(Entry::Address(this.clone())),
+            (Some(entry), _) => Ok(entry.clone()),
+            (None, _) => Err(CallError::NoHandle { function, handle }),
+        }
+    }
+
+    fn add_handle(&mut self, function: &'static str, entry: Entry) -> Result<u32, CallError> {
+        let limit = u64::from(abi::HANDLES);
+        let full = |Full| CallError::TooMany { function, what: "handles", found: limit + 1, limit };
+        self.charge_memory(size_of::<Address>() as u64)?;
+        self.handles.add(entry).map_err(full)
+    }
+
+    /// Makes a message the one that the guest reads.
+    pub(super) fn begin_message(&mut self, bytes: Vec<u8>, addresses: Vec<Address>) -> Result<(), CallError> {
+        within("message_address", "addresses", addresses.len() as u64, u64::from(abi::MESSAGE_ADDRESSES))?;
+        within("message_read", "bytes", bytes.len() as u64, u64::from(abi::MESSAGE_BYTES))?;
+        self.message = bytes;
+        self.addresses = addresses;
+        Ok(())
+    }
+}
+
+impl ResourceLimiter for EventState {
+    fn memory_growing(&mut self, now: usize, wanted: usize, _most: Option<usize>) -> wasmtime::Result<bool> {
+        if wanted > self.memory_limit {
+            // The guest's `memory.grow` gives -1, as WebAssembly has it.
+            return Ok(false);
+        }
+        if self.running {
+            let bytes = (wanted - now) as u64;
+            self.charge_memory(bytes).map_err(Error::new)?;
+            self.grown += bytes;
+        }
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, now: usize, _wanted: usize, _most: Option<usize>) -> wasmtime::Result<bool> {
+        // Tables have the size that the validator saw, from the beginning.
+        Ok(now == 0)
+    }
+}
+
+fn within(function: &'static str, what: &'static str, found: u64, limit: u64) -> Result<(), CallError> {
+    if found > limit { Err(CallError::TooMany { function, what, found, limit }) } else { Ok(()) }
+}
+
+type Guest<'a> = Caller<'a, EventState>;
+
+/// Takes fuel for a call before it is carried out.
+fn charge(guest: &mut Guest<'_>, fuel: u64) -> wasmtime::Result<()> {
+    if !guest.data().metered {
+        return Ok(());
+    }
+    let left = guest.get_fuel()?.checked_sub(fuel);
+    guest.set_fuel(left.unwrap_or(0))?;
+    left.map(|_| ()).ok_or_else(|| Trap::OutOfFuel.into())
+}
+
+/// The memory and the event, both at once.
+fn parts<'a>(guest: &'a mut Guest<'_>) -> wasmtime::Result<(&'a mut [u8], &'a mut EventState)> {
+    let memory = guest.data().memory.ok_or_else(|| Error::msg("a host call before the memory is there"))?;
+    Ok(memory.data_and_store_mut(guest))
+}
+
+/// The bytes that a guest points at.
+fn bytes<'a>(
+    function: &'static str,
+    memory: &'a mut [u8],
+    pointer: u32,
+    length: u32,
+) -> Result<&'a mut [u8], CallError> {
+    let size = memory.len();
+    let start = pointer as usize;
+    let range = memory.get_mut(start..start + length as usize);
+    range.ok_or(CallError::OutsideMemory { function, pointer, length, memory: size })
+}
+
+/// A message that a guest points at: its bytes, and handles as an array of little-endian words.
+struct Pointers {
+    bytes: u32,
+    length: u32,
+    handles: u32,
+    count: u32,
+}
+
+impl Pointers {
+    fn take(
+        &self,
+        function: &'static str,
+        guest: &mut Guest<'_>,
+    ) -> wasmtime::Result<(Vec<u8>, Vec<Target>)> {
+        within(function, "bytes", u64::from(self.length), u64::from(abi::MESSAGE_BYTES))?;
+        within(function, "addresses", u64::from(self.count), u64::from(abi::MESSAGE_ADDRESSES))?;
+        let copied = u64::from(self.length) + u64::from(self.count) * 16;
+        charge(guest, CALL_FUEL + EFFECT_FUEL + copied)?;
+        let (memory, event) = parts(guest)?;
+        within(function, "sends and creates", event.effects.len() as u64 + 1, abi::EFFECTS as u64)?;
+        let addresses = u64::from(self.count) * size_of::<Target>() as u64;
+        event.charge_memory(EFFECT_BYTES + u64::from(self.length) + addresses)?;
+        let mut targets = Vec::with_capacity(self.count as usize);
+        for word in bytes(function, memory, self.handles, self.count * 4)?.chunks_exact(4) {
+            let handle = u32::from_le_bytes([word[0], word[1], word[2], word[3]]);
+            targets.push(event.resolve(function, handle)?);
+        }
+        Ok((bytes(function, memory, self.bytes, self.length)?.to_vec(), targets))
+    }
+}
+
+/// Adds every function of [`abi::HOST_FUNCTIONS`].
+pub(super) fn add_to(linker: &mut Linker<EventState>) -> wasmtime::Result<()> {
+    linker.func_wrap(abi::IMPORTS, "message_read", message_read)?;
+    linker.func_wrap(abi::IMPORTS, "message_address", message_address)?;
+    linker.func_wrap(abi::IMPORTS, "send", send)?;
+    linker.func_wrap(abi::IMPORTS, "create", create)?;
+    linker.func_wrap(abi::IMPORTS, "become", become_behaviour)?;
+    linker.func_wrap(abi::IMPORTS, "release", release)?;
+    linker.func_wrap(abi::IMPORTS, "same", same)?;
+    linker.func_wrap(abi::IMPORTS, "fail", fail)?;
+    linker.func_wrap(abi::IMPORTS, "log", log)?;
+    linker.func_wrap(abi::IMPORTS, "time", time)?;
+    Ok(())
+}
+
+fn message_read(mut guest: Guest<'_>, pointer: u32, offset: u32, length: u32) -> wasmtime::Result<()> {
+    let function = "message_read";
+    // Checked before it is charged: a length that makes no sense is the guest's mistake, not its sponsor's lack.
+    let message = guest.data().message.len();
+    let range = offset as usize..offset as usize + length as usize;
+    if range.end > message {
+        return Err(CallError::OutsideMessage { function, offset, length, message }.into());
+    }
+    charge(&mut guest, CALL_FUEL + u64::from(length))?;
+    let (memory, event) = parts(&mut guest)?;
+    bytes(function, memory, pointer, length)?.copy_from_slice(&event.message[range]);
+    Ok(())
+}
+
+fn message_address(mut guest: Guest<'_>, number: u32) -> wasmtime::Result<u32> {
+    let function = "message_address";
+    charge(&mut guest, CALL_FUEL)?;
+    let event = guest.data_mut();
+    let addresses = event.addresses.len();
+    let address = event.addresses.get(number as usize).cloned();
+    let address = address.ok_or(CallError::NoAddress { function, number, addresses })?;
+    Ok(event.add_handle(function, Entry::Address(address))?)
+}
+
+fn send(
+    mut guest: Guest<'_>,
+    to: u32,
+    pointer: u32,
+    length: u32,
+    handles: u32,
+    count: u32,
+) -> wasmtime::Result<()> {
+    let pointers = Pointers { bytes: pointer, length, handles, count };
+    let (bytes, addresses) = pointers.take("send", &mut guest)?;
+    let event = guest.data_mut();
+    let target = event.resolve("send", to)?;
+    event.effects.push(Effect::Send { target, bytes, addresses });
+    Ok(())
+}
+
+fn create(
+    mut guest: Guest<'_>,
+    behaviour: u32,
+    pointer: u32,
+    length: u32,
+    handles: u32,
+    count: u32,
+) -> wasmtime::Result<u32> {
+    let pointers = Pointers { bytes: pointer, length, handles, count };
+    let (bytes, addresses) = pointers.take("create", &mut guest)?;
+    let event = guest.data_mut();
+    let number = event.created;
+    let handle = event.add_handle("create", Entry::Created(number))?;
+    event.created += 1;
+    event.effects.push(Effect::Create { behaviour, bytes, addresses });
+    Ok(handle)
+}
+
+fn become_behaviour(mut guest: Guest<'_>, behaviour: u32) -> wasmtime::Result<()> {
+    charge(&mut guest, CALL_FUEL)?;
+    guest.data_mut().next_behaviour = Some(behaviour);
+    Ok(())
+}
+
+fn release(mut guest: Guest<'_>, handle: u32) -> wasmtime::Result<()> {
+    charge(&mut guest, CALL_FUEL)?;
+    if guest.data_mut().handles.release(handle) {
+        return Ok(());
+    }
+    Err(CallError::NoHandle { function: "release", handle }.into())
+}
+
+fn same(mut guest: Guest<'_>, one: u32, other: u32) -> wasmtime::Result<u32> {
+    charge(&mut guest, CALL_FUEL)?;
+    let event = guest.data();
+    Ok(u32::from(event.resolve("same", one)? == event.resolve("same", other)?))
+}
+
+/// Text of a guest's: what is no UTF-8 in it is replaced.
+fn text(
+    function: &'static str,
+    guest: &mut Guest<'_>,
+    pointer: u32,
+    length: u32,
+) -> wasmtime::Result<String> {
+    let length = length.min(abi::TEXT_BYTES);
+    charge(guest, CALL_FUEL + EFFECT_FUEL + u64::from(length))?;
+    let (memory, event) = parts(guest)?;
+    event.charge_memory(EFFECT_BYTES + u64::from(length))?;
+    Ok(String::from_utf8_lossy(bytes(function, memory, pointer, length)?).into_owned())
+}
+
+fn fail(mut guest: Guest<'_>, pointer: u32, length: u32) -> wasmtime::Result<()> {
+    let words = text("fail", &mut guest, pointer, length)?;
+    Err(CallError::Failed(words).into())
+}
+
+fn log(mut guest: Guest<'_>, level: u32, pointer: u32, length: u32) -> wasmtime::Result<()> {
+    let level = match level {
+        0 => Level::Error,
+        1 => Level::Warning,
+        2 => Level::Information,
+        3 => Level::Debug,
+        other => return Err(CallError::NoLevel(other).into()),
+    };
+    let line = text("log", &mut guest, pointer, length)?;
+    guest.data_mut().log.push((level, line));
+    Ok(())
+}
+
+fn time(mut guest: Guest<'_>) -> wasmtime::Result<u64> {
+    charge(&mut guest, CALL_FUEL)?;
+    Ok(guest.data().time_ns)
+}

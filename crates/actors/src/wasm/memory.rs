@@ -1,0 +1,150 @@
+//! Linear memories at addresses of ours: what lets an actor's memory be mapped from its image, captured and dropped.
+//!
+//! The engine asks for a memory while it makes an instance; whoever makes the instance has put a [`Window`] with the
+//! actor's image in place on the same thread before ([`offer`]). Windows are pooled, since to reserve one costs more than
+//! to map an image into it.
+//!
+//! Unsafe code: the engine's trait, and the promise that a window is quiet. Both rest on one rule: a window's memory
+//! is used only by the instance that it was offered to, and an instance runs only while its owner lends it mutably.
+
+#![allow(unsafe_code)]
+
+use std::cell::RefCell;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use banyan_sys::guest_memory::{Image, ImageFile, Window};
+use wasmtime::{LinearMemory, MemoryCreator, MemoryType};
+
+/// Addresses reserved for a memory: with these, 32-bit addresses need no check, and a wrong one faults.
+pub(super) const RESERVED_BYTES: usize = 4 << 30;
+/// Addresses behind them that fault.
+pub(super) const GUARD_BYTES: usize = 32 << 20;
+
+thread_local! {
+    static OFFERED: RefCell<Option<Arc<Window>>> = const { RefCell::new(None) };
+}
+
+/// A window with an image in it; back in the pool when dropped.
+#[derive(Debug)]
+pub(super) struct Mapped {
+    window: Option<Arc<Window>>,
+    pool: Arc<WindowPool>,
+}
+
+/// Windows that are not in use.
+#[derive(Debug)]
+pub(super) struct WindowPool {
+    file: Arc<ImageFile>,
+    idle: Mutex<Vec<Arc<Window>>>,
+}
+
+impl WindowPool {
+    pub(super) fn new(file: Arc<ImageFile>) -> Arc<Self> {
+        Arc::new(Self { file, idle: Mutex::default() })
+    }
+
+    pub(super) fn file(&self) -> &Arc<ImageFile> {
+        &self.file
+    }
+
+    /// Maps the first `bytes` of an image.
+    pub(super) fn map(self: &Arc<Self>, image: &Image, bytes: usize) -> io::Result<Mapped> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let window = match idle {
+            Some(window) => window,
+            None => Arc::new(Window::reserve(&self.file, RESERVED_BYTES + GUARD_BYTES)?),
+        };
+        // SAFETY: a window from the pool, or a new one, has no user.
+        unsafe { window.map(image, bytes) }?;
+        Ok(Mapped { window: Some(window), pool: Arc::clone(self) })
+    }
+}
+
+impl Mapped {
+    fn window(&self) -> &Arc<Window> {
+        self.window.as_ref().expect("a mapped window is there until it is dropped")
+    }
+
+    /// The memory that the next instance made on this thread gets.
+    pub(super) fn offer(&self) {
+        OFFERED.set(Some(Arc::clone(self.window())));
+    }
+
+    /// Bytes accessible.
+    pub(super) fn length(&self) -> usize {
+        self.window().length()
+    }
+
+    /// Copies what was written to the image, and calls `found` with the number of each page.
+    ///
+    /// The instance that has the window must not be running: callers have its store as `&mut`.
+    pub(super) fn capture(&self, image: &mut Image, found: &mut dyn FnMut(usize)) -> io::Result<()> {
+        // SAFETY: only the instance uses the memory, and it is not running.
+        unsafe { self.window().capture(image, found) }
+    }
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        let Some(window) = self.window.take() else { return };
+        // The instance that had the window is gone, and so is the offer if it was never taken.
+        OFFERED.with_borrow_mut(|offered| {
+            offered.take_if(|offered| Arc::ptr_eq(offered, &window));
+        });
+        if Arc::strong_count(&window) > 1 {
+            // An instance still has it: then it ends with the instance, and is not used again.
+            return;
+        }
+        // SAFETY: nobody else refers to the window.
+        if unsafe { window.clear() }.is_ok() {
+            self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner).push(window);
+        }
+    }
+}
+
+/// Gives the engine the memory that was offered.
+pub(super) struct OfferedMemory;
+
+// SAFETY: a window is zero-filled or filled with the actor's own image, never moves, and has `RESERVED_BYTES` and
+// `GUARD_BYTES` of addresses, of which nothing but the accessible part is mapped for access.
+unsafe impl MemoryCreator for OfferedMemory {
+    fn new_memory(
+        &self,
+        _kind: MemoryType,
+        minimum: usize,
+        _maximum: Option<usize>,
+        reserved: Option<usize>,
+        guard: usize,
+    ) -> Result<Box<dyn LinearMemory>, String> {
+        let window = OFFERED.take().ok_or("no memory was offered")?;
+        if reserved.is_some_and(|reserved| reserved > RESERVED_BYTES) || guard > GUARD_BYTES {
+            return Err(format!("the engine wants {reserved:?} bytes of addresses and a guard of {guard}"));
+        }
+        if window.length() < minimum {
+            return Err(format!("an image of {} bytes where {minimum} are needed", window.length()));
+        }
+        Ok(Box::new(WindowMemory(window)))
+    }
+}
+
+struct WindowMemory(Arc<Window>);
+
+// SAFETY: the base never changes, and `byte_size` bytes from it are accessible.
+unsafe impl LinearMemory for WindowMemory {
+    fn byte_size(&self) -> usize {
+        self.0.length()
+    }
+
+    fn byte_capacity(&self) -> usize {
+        RESERVED_BYTES
+    }
+
+    fn grow_to(&mut self, bytes: usize) -> wasmtime::Result<()> {
+        self.0.extend(bytes).map_err(wasmtime::Error::new)
+    }
+
+    fn as_ptr(&self) -> *mut u8 {
+        self.0.base()
+    }
+}

@@ -1,0 +1,31 @@
+//! Untrusted actors: WebAssembly modules, contained in time, memory and reach.
+//!
+//! An [`Engine`] checks and compiles a [`Module`]; a module gives actors, each with a memory of its own. What a guest may
+//! call is fixed by [`abi`] and described in `docs/reference/guest-abi.md`: it reaches only addresses that it was given,
+//! knows them by handles that mean nothing outside of it, and has no clock, no randomness and no other input.
+//!
+//! - `validator` refuses what cannot be kept or costs too much; `instrument` rewrites the rest so that it can be kept.
+//! - `memory` puts a guest's memory at addresses of ours; `instance` makes an instance from what was kept.
+//! - `host_functions` are what a guest calls; `handles` its table of addresses; `actor` one event from begin to end.
+//! - `watchdog` is the only thread; it ends events that run too long.
+//! - `bench` measures what all of that costs.
+
+pub mod abi;
+mod actor;
+#[cfg(feature = "bench")]
+pub mod bench;
+mod engine;
+mod handles;
+mod host_functions;
+mod instance;
+mod instrument;
+mod limits;
+mod memory;
+mod state;
+mod validator;
+mod watchdog;
+
+pub use actor::RestoreError;
+pub use engine::{Engine, EngineError, EngineOptions, Metering, Module};
+pub use limits::Limits;
+pub use validator::ModuleError;

@@ -1,0 +1,347 @@
+//! Durable configurations: killed at any instant, every effect has happened exactly once.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use banyan_actors::examples::bank::{self, Bank, BranchMessage, FIRST_BALANCE};
+use banyan_actors::{
+    Actor, Addr, Configuration, DurableActor, DurableStore, Failure, KillPoint, Kinds, OpenDurableError,
+    Quota, Runtime, RuntimeOptions, Work,
+};
+use serde::{Deserialize, Serialize};
+
+const DEADLINE: Duration = Duration::from_secs(20);
+const ACCOUNTS: u32 = 8;
+
+fn runtime() -> Runtime {
+    Runtime::start(RuntimeOptions { hosts: 2, pin: false, ..RuntimeOptions::default() }).unwrap()
+}
+
+/// Waits until no money is on its way.
+fn settled(bank: &Bank, runtime: &Runtime) -> [Vec<u64>; 2] {
+    let begun = Instant::now();
+    loop {
+        let balances = bank.balances(runtime, DEADLINE).unwrap();
+        let sum: u64 = balances.iter().flatten().sum();
+        if sum == 2 * u64::from(ACCOUNTS) * FIRST_BALANCE {
+            return balances;
+        }
+        assert!(begun.elapsed() < DEADLINE, "money is missing: {balances:?}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// The program that is killed; as a test it does nothing.
+#[test]
+fn child() {
+    let Some(directory) = std::env::var_os("BANYAN_TEST_BANK") else { return };
+    let kill = std::env::var("BANYAN_TEST_KILL").ok().map(|text| {
+        let (point, occurrence) = text.split_once(':').unwrap();
+        KillPoint { point: point.to_owned(), occurrence: occurrence.parse().unwrap() }
+    });
+    let runtime = runtime();
+    let bank = Bank::open(&runtime, Path::new(&directory), ACCOUNTS, kill).unwrap();
+    let balances = settled(&bank, &runtime);
+    let seen = runtime.last_seen("north", "client").unwrap();
+    println!("STATE {seen} {balances:?}");
+    for line in std::io::stdin().lines() {
+        let line = line.unwrap();
+        let numbers: Vec<u64> = line.split(' ').map(|word| word.parse().unwrap()).collect();
+        let [sequence, from, to, amount] = numbers[..] else { panic!("{line}") };
+        let transfer = BranchMessage::Transfer { from: from as u32, to: to as u32, amount, reply: None };
+        runtime.send_once("client", sequence, &bank.north, transfer);
+        if sequence % 16 == 0 {
+            println!("SEEN {}", runtime.last_seen("north", "client").unwrap());
+        }
+    }
+}
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % end
+    }
+}
+
+/// The transfer of a number: always the same.
+fn transfer(sequence: u64) -> [u64; 3] {
+    let mut random = Random(sequence.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    [random.below(u64::from(ACCOUNTS)), random.below(u64::from(ACCOUNTS)), 1 + random.below(9)]
+}
+
+/// The balances after so many transfers.
+struct Model {
+    done: u64,
+    balances: [Vec<u64>; 2],
+}
+
+impl Model {
+    fn new() -> Self {
+        let branch = vec![FIRST_BALANCE; ACCOUNTS as usize];
+        Self { done: 0, balances: [branch.clone(), branch] }
+    }
+
+    fn advance(&mut self, to: u64) {
+        for sequence in self.done + 1..=to {
+            let [from, account, amount] = transfer(sequence);
+            if let Some(left) = self.balances[0][from as usize].checked_sub(amount) {
+                self.balances[0][from as usize] = left;
+                self.balances[1][account as usize] += amount;
+            }
+        }
+        self.done = to;
+    }
+}
+
+struct Process {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Process {
+    fn start(directory: &Path, kill: Option<String>) -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "child", "--nocapture"]).env("BANYAN_TEST_BANK", directory);
+        if let Some(kill) = kill {
+            command.env("BANYAN_TEST_KILL", kill);
+        }
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        let mut child = command.spawn().unwrap();
+        let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        Self { child, input, output: BufReader::new(output) }
+    }
+
+    /// The next line that begins so; `None` if the process has ended.
+    fn line(&mut self, begins: &str) -> Option<String> {
+        let mut line = String::new();
+        while self.output.read_line(&mut line).unwrap() > 0 {
+            // The test harness writes on the same line, before ours.
+            if let Some(place) = line.find(begins) {
+                return line.ends_with('\n').then(|| line[place + begins.len()..].trim().to_owned());
+            }
+            line.clear();
+        }
+        None
+    }
+}
+
+fn rounds() -> u64 {
+    std::env::var("BANYAN_KILL_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1000)
+}
+
+#[test]
+fn killed_at_random_and_named_points_every_transfer_happens_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut model = Model::new();
+    let mut random = Random(1);
+    let begun = Instant::now();
+    let mut sent = 0;
+    let mut acknowledged = 0;
+    let mut killed_at_points = 0;
+    let mut done = rounds();
+    for round in 0..rounds() {
+        if begun.elapsed() > Duration::from_secs(200) {
+            // A machine that is this busy gets fewer rounds, and says so.
+            println!("stopped after {round} rounds");
+            done = round;
+            break;
+        }
+        let kill = match round % 4 {
+            0 => Some(format!("dispatched:{}", 1 + random.below(4))),
+            1 => Some(format!("committed:{}", 1 + random.below(4))),
+            2 => Some(format!("sent:{}", 1 + random.below(4))),
+            _ => None,
+        };
+        let mut process = Process::start(directory.path(), kill.clone());
+        // A named point may be reached before the first answer.
+        let state = process.line("STATE ");
+        if let Some(state) = &state {
+            let (seen, balances) = state.split_once(' ').unwrap();
+            let seen: u64 = seen.parse().unwrap();
+            assert!(
+                seen >= acknowledged,
+                "round {round}: {acknowledged} were acknowledged, {seen} are there"
+            );
+            assert!(seen <= sent, "round {round}: {seen} are there, {sent} were sent");
+            model.advance(seen);
+            assert_eq!(balances, format!("{:?}", model.balances), "round {round}, killed before at {kill:?}");
+            acknowledged = seen;
+            let mut next = seen;
+            for _ in 0..1 + random.below(3) {
+                let lines: Vec<String> = (0..16)
+                    .map(|_| {
+                        next += 1;
+                        let [from, to, amount] = transfer(next);
+                        format!("{next} {from} {to} {amount}\n")
+                    })
+                    .collect();
+                sent = sent.max(next);
+                if process.input.write_all(lines.concat().as_bytes()).is_err() {
+                    break;
+                }
+                if random.below(2) == 0 {
+                    match process.line("SEEN ") {
+                        Some(seen) => acknowledged = seen.parse().unwrap(),
+                        None => break,
+                    }
+                }
+            }
+            if kill.is_none() {
+                std::thread::sleep(Duration::from_micros(random.below(1500)));
+            }
+        }
+        // At a named point it ends by itself, if it gets there.
+        let patience = Instant::now() + Duration::from_millis(if kill.is_some() { 10 } else { 0 });
+        while process.child.try_wait().unwrap().is_none() && Instant::now() < patience {
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        killed_at_points += u64::from(process.child.try_wait().unwrap().is_some());
+        // The process may have ended by itself.
+        let _ = process.child.kill();
+        process.child.wait().unwrap();
+    }
+    assert!(done >= rounds().min(50), "only {done} rounds");
+    assert!(model.done > done, "{} transfers in all", model.done);
+    assert!(killed_at_points > done / 8, "only {killed_at_points} died at a named point");
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct Counter(u64);
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum Count {
+    Add(u64),
+    Read(Addr<u64>),
+    CreateForgetful,
+    SetTimer,
+}
+
+#[derive(Clone)]
+struct Forgetful;
+
+impl Actor for Forgetful {
+    type Message = ();
+    fn receive(&self, (): &(), _: &mut Work<'_, '_, Self>) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+impl DurableActor for Counter {
+    const KIND: &'static str = "test.counter";
+}
+
+impl Actor for Counter {
+    type Message = Count;
+    fn receive(&self, message: &Count, work: &mut Work<'_, '_, Self>) -> Result<(), Failure> {
+        match message {
+            Count::Add(n) => work.become_next(Self(self.0 + n)),
+            Count::Read(reply) => work.send(reply, self.0),
+            Count::CreateForgetful => drop(work.create_actor(Forgetful)),
+            Count::SetTimer => {
+                let me = work.me();
+                work.send_after(Duration::ZERO, &me, Count::Add(1))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn open(runtime: &Runtime, path: &Path, name: &str) -> Result<Addr<Count>, OpenDurableError> {
+    let store = DurableStore::open(path, Kinds::new().with::<Counter>())?;
+    Ok(runtime.open(Configuration::new(name).durable(store, Counter(0)))?.typed())
+}
+
+#[test]
+fn restored_reloaded_and_looked_at_as_it_was() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("counter.arena");
+    let copy = directory.path().join("copy.arena");
+    {
+        let runtime = runtime();
+        let counter = open(&runtime, &path, "counter").unwrap();
+        runtime.send(&counter, Count::Add(5));
+        assert_eq!(runtime.ask(&counter, DEADLINE, Count::Read), Ok(5));
+        runtime.snapshot("counter", Some("at five"), Some(&copy)).unwrap();
+        assert!(runtime.snapshot("counter", Some("at five"), None).is_err(), "the name is taken");
+        runtime.send(&counter, Count::Add(2));
+        assert_eq!(runtime.ask(&counter, DEADLINE, Count::Read), Ok(7));
+        // A copy goes on by itself, under its own name, while the original runs.
+        let twin = open(&runtime, &copy, "twin").unwrap();
+        assert_eq!(runtime.ask(&twin, DEADLINE, Count::Read), Ok(5));
+        // Locked, and taken: errors that say what and where.
+        let error = open(&runtime, &path, "other").unwrap_err().to_string();
+        assert!(error.contains("counter.arena"), "{error}");
+        let fresh = directory.path().join("fresh.arena");
+        let error = open(&runtime, &fresh, "counter").unwrap_err().to_string();
+        assert!(error.contains("named counter is open"), "{error}");
+    }
+    let runtime = runtime();
+    let then =
+        Configuration::new("then").at_snapshot(&path, Kinds::new().with::<Counter>(), "at five").unwrap();
+    let then: Addr<Count> = runtime.open(then).unwrap().typed();
+    assert_eq!(runtime.ask(&then, DEADLINE, Count::Read), Ok(5), "time travel");
+    drop(runtime);
+    let runtime = self::runtime();
+    let counter = open(&runtime, &path, "counter").unwrap();
+    assert_eq!(runtime.ask(&counter, DEADLINE, Count::Read), Ok(7), "what was looked at is unchanged");
+}
+
+#[test]
+fn what_cannot_be_kept_is_refused_and_the_rest_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let runtime = runtime();
+    let counter = open(&runtime, &directory.path().join("counter.arena"), "counter").unwrap();
+    for message in [Count::Add(1), Count::CreateForgetful, Count::SetTimer, Count::Add(1)] {
+        runtime.send(&counter, message);
+    }
+    assert_eq!(runtime.ask(&counter, DEADLINE, Count::Read), Ok(2));
+    let log = runtime.log_lines().join("\n");
+    assert!(log.contains("use `create_kept`") && log.contains("no timers"), "{log}");
+}
+
+#[test]
+fn events_that_wait_for_their_sponsor_are_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("counter.arena");
+    {
+        let runtime = runtime();
+        let counter = open(&runtime, &path, "counter").unwrap();
+        let poor = Quota { memory: 1 << 20, cycles: 1 << 40, events: 3 };
+        let sponsor = runtime.sponsor("poor", poor).unwrap();
+        for _ in 0..5 {
+            runtime.send_under(&sponsor, &counter, Count::Add(1));
+        }
+        assert_eq!(runtime.ask(&counter, DEADLINE, Count::Read), Ok(3));
+        let begun = Instant::now();
+        while !runtime.sponsors().iter().any(|one| one.name == "poor" && one.waiting == 2) {
+            assert!(begun.elapsed() < DEADLINE, "{:?}", runtime.sponsors());
+            std::thread::yield_now();
+        }
+        runtime.grant(&sponsor, Quota { events: 1, ..Quota::ZERO });
+        let begun = Instant::now();
+        while runtime.ask(&counter, DEADLINE, Count::Read) != Ok(4) {
+            assert!(begun.elapsed() < DEADLINE);
+        }
+        assert!(runtime.is_conserved());
+    }
+    let runtime = runtime();
+    let counter = open(&runtime, &path, "counter").unwrap();
+    assert_eq!(runtime.ask(&counter, DEADLINE, Count::Read), Ok(5), "now paid for by the configuration");
+}
+
+#[test]
+fn a_file_that_is_no_store_is_refused_and_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let path: PathBuf = directory.path().join("letter.txt");
+    std::fs::write(&path, "dear reader, this is not an arena").unwrap();
+    let runtime = runtime();
+    assert!(open(&runtime, &path, "letter").is_err());
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "dear reader, this is not an arena");
+    assert!(bank::kinds().with::<Counter>().knows("test.counter"));
+}
