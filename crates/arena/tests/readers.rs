@@ -178,10 +178,10 @@ fn what_is_no_arena_file_is_refused_by_name() {
 }
 
 /// Mounts a memory file system over a directory in a namespace of its own and plays a role in it.
-fn in_a_file_system(role: &str, size: &str, remount: &str) {
+fn in_a_file_system(role: &str, size: &str, remount: &str, base: u64) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("the.arena");
-    Arena::create(&path, options(4)).map(drop).unwrap();
+    Arena::create(&path, options(base)).map(drop).unwrap();
     let script = format!(
         "mount -t tmpfs -o size={size} none \"$1\" && cd \"$1\" && {remount} \
          exec \"$2\" --exact child_process --nocapture --test-threads=1"
@@ -204,7 +204,7 @@ fn in_a_file_system(role: &str, size: &str, remount: &str) {
 
 #[test]
 fn a_read_only_file_system_is_refused_for_writing() {
-    in_a_file_system("read-only", "64m", "");
+    in_a_file_system("read-only", "64m", "", 6);
 }
 
 fn on_a_read_only_file_system(path: &Path) {
@@ -232,7 +232,7 @@ fn on_a_read_only_file_system(path: &Path) {
 
 #[test]
 fn a_full_disk_loses_nothing() {
-    in_a_file_system("small", "24m", "");
+    in_a_file_system("small", "24m", "", 7);
 }
 
 fn on_a_small_file_system(path: &Path) {

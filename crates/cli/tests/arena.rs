@@ -111,7 +111,7 @@ fn bad_input_is_refused_with_a_remedy() {
     let bytes = fs::read(&full).unwrap();
     fs::write(room.path("short.arena"), &bytes[..bytes.len() / 2]).unwrap();
     for command in ["info", "verify", "snapshots", "gc"] {
-        assert!(room.refused(&[command, "missing"]).contains("No such file"), "{command}");
+        assert!(room.refused(&[command, "missing"]).contains("no such file"), "{command}");
         assert!(room.refused(&[command, "text"]).contains("not an arena"), "{command}");
         assert!(room.refused(&[command, "short.arena"]).contains("truncated"), "{command}");
         room.refused(&[command, "empty"]);
@@ -122,7 +122,7 @@ fn bad_input_is_refused_with_a_remedy() {
     assert!(room.refused(&["create", "x", "--size", "7"]).contains("2 MiB"));
     assert!(room.refused(&["create", "x", "--size", "7GB"]).contains("KiB, MiB, GiB"));
     assert!(room.refused(&["create", "x", "--base", "12"]).contains("0x"));
-    assert!(room.refused(&["create", "no/such/place"]).contains("No such file"));
+    assert!(room.refused(&["create", "no/such/place"]).contains("no such file"));
     assert!(room.refused(&["export", "full.arena", "full.arena"]).contains("not taken"));
     assert!(room.refused(&["export", "full.arena", "x", "--snapshot", "none"]).contains("\"none\""));
     assert!(room.refused(&["export", "full.arena", "x", "--jam", "none"]).contains("\"none\""));

@@ -32,7 +32,7 @@ pub struct Piece {
 }
 
 /// A cell of the picture.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cell {
     /// First address.
     pub start: u64,

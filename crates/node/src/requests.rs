@@ -77,7 +77,7 @@ fn handle(
         },
         Some(RequestKind::Push) => {
             let ranges: Vec<(u64, u64)> =
-                question.values[1..].iter().filter(|&&at| at != 0).map(|&at| (at & !4095, 4096)).collect();
+                question.values.iter().filter(|&&at| at != 0).map(|&at| (at & !4095, 4096)).collect();
             daemon.pager.acquire(&ranges, Access::Write, PEER_DEADLINE)?;
         }
         Some(RequestKind::Exit) => {

@@ -96,34 +96,41 @@ pub struct NodeStatistics {
 }
 
 /// What all nodes did.
-#[derive(Clone, Debug, Serialize)]
+///
+/// As `--stats=json` prints it; the reference of the statistics says what each field means.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "docs/reference/stats.md describes each")]
 pub struct RunStatistics {
-    nodes: Vec<NodeLine>,
-    faults: Faults,
-    bytes_moved: u64,
-    migrations: u64,
-    deputy_calls: u64,
-    remote_wait_seconds: f64,
-    wall_seconds: f64,
-    memory_map: Vec<Cell>,
+    pub nodes: Vec<NodeLine>,
+    pub faults: Faults,
+    pub bytes_moved: u64,
+    pub migrations: u64,
+    pub deputy_calls: u64,
+    pub remote_wait_seconds: f64,
+    pub wall_seconds: f64,
+    pub memory_map: Vec<Cell>,
 }
 
-#[derive(Clone, Debug, Serialize)]
-struct NodeLine {
-    name: String,
-    threads_run: u64,
-    cpu_seconds: f64,
-    daemon_cpu_seconds: f64,
-    memory_bytes: u64,
+/// A line of the summary for each node.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "docs/reference/stats.md describes each")]
+pub struct NodeLine {
+    pub name: String,
+    pub threads_run: u64,
+    pub cpu_seconds: f64,
+    pub daemon_cpu_seconds: f64,
+    pub memory_bytes: u64,
 }
 
-#[derive(Clone, Debug, Serialize)]
-struct Faults {
-    read: u64,
-    write: u64,
-    upgrade: u64,
-    p50_us: f64,
-    p99_us: f64,
+/// Faults by cause, and how long they took.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "docs/reference/stats.md describes each")]
+pub struct Faults {
+    pub read: u64,
+    pub write: u64,
+    pub upgrade: u64,
+    pub p50_us: f64,
+    pub p99_us: f64,
 }
 
 impl RunStatistics {

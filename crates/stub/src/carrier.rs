@@ -33,7 +33,7 @@ pub extern "C" fn begin(thread: &'static Thread) -> ! {
     thread.thread_id.store(id as u32, Ordering::Relaxed);
     thread.mask.store(mask, Ordering::Relaxed);
     // Frame and thread control block are what the thread touches first: fetch both before they fault.
-    let push = [2, frame, fs_base, 0, 0, 0, 0, 0];
+    let push = [frame, fs_base, 0, 0, 0, 0, 0, 0];
     let _ = control::request(RequestKind::Push, push);
     resume::resume(thread, frame, fs_base)
 }

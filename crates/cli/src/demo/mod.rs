@@ -9,8 +9,8 @@ mod watch;
 
 use crate::terminal::{LiveLine, Style, columns, wrap};
 use anyhow::{Context, bail};
+use banyan_node::statistics::RunStatistics;
 use clap::Args;
-use picture::Statistics;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
@@ -245,7 +245,7 @@ fn collect(stream: Option<impl Read + Send + 'static>) -> std::thread::JoinHandl
 }
 
 /// Takes the statistics, the last line, off the messages.
-fn split_statistics(messages: &str) -> (&str, Option<Statistics>) {
+fn split_statistics(messages: &str) -> (&str, Option<RunStatistics>) {
     let trimmed = messages.trim_end_matches('\n');
     let start = trimmed.rfind('\n').map_or(0, |newline| newline + 1);
     match serde_json::from_str(&trimmed[start..]) {

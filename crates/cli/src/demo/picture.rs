@@ -1,52 +1,16 @@
 //! What a run did, for the eye: a table of nodes, and strips that show whose memory lies where.
 
 use crate::terminal::{Style, wrap};
-use serde::Deserialize;
+use banyan_node::memory_map::Cell;
+use banyan_node::statistics::{Faults, RunStatistics};
 use std::fmt::Write;
 
 const MEBIBYTE: f64 = (1 << 20) as f64;
 /// First column of the strips.
 const LABEL: usize = 12;
 
-/// The part of `--stats=json` that the picture needs.
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct Statistics {
-    pub(super) nodes: Vec<Node>,
-    faults: Faults,
-    bytes_moved: u64,
-    deputy_calls: u64,
-    remote_wait_seconds: f64,
-    pub(super) wall_seconds: f64,
-    memory_map: Vec<Cell>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct Node {
-    name: String,
-    threads_run: u64,
-    pub(super) cpu_seconds: f64,
-    daemon_cpu_seconds: f64,
-    memory_bytes: u64,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct Faults {
-    read: u64,
-    write: u64,
-    upgrade: u64,
-    p50_us: f64,
-    p99_us: f64,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct Cell {
-    pool: Option<usize>,
-    owner: usize,
-    bytes: Vec<u64>,
-}
-
 /// What ran where and what it cost.
-pub(super) fn table(statistics: &Statistics, style: Style) -> String {
+pub(super) fn table(statistics: &RunStatistics, style: Style) -> String {
     let mut text = style.strong("What ran where") + "\n";
     let _ = writeln!(
         text,
@@ -86,7 +50,7 @@ pub(super) fn table(statistics: &Statistics, style: Style) -> String {
 }
 
 /// A strip for each node, as many cells wide as fit, and one that says who owns what.
-pub(super) fn strips(statistics: &Statistics, style: Style, columns: usize) -> String {
+pub(super) fn strips(statistics: &RunStatistics, style: Style, columns: usize) -> String {
     const INDENT: usize = 2;
     if statistics.memory_map.is_empty() {
         return String::new();
@@ -105,7 +69,7 @@ pub(super) fn strips(statistics: &Statistics, style: Style, columns: usize) -> S
             style.numbered(number, shade)
         });
     }
-    row("owner", None, &|cell| style.numbered(cell.owner, &digit(cell.owner)));
+    row("owner", None, &|cell| style.numbered(usize::from(cell.owner), &digit(cell.owner)));
     row("pool of", None, &|cell| cell.pool.map_or_else(|| "-".into(), digit));
     let legend = "From left to right: the addresses in use, low to high. Shades: \u{2588} nearly all of it is on \
         this node, \u{2593} \u{2592} \u{2591} less, . nothing; a copy for reading counts on every node that has one. \
@@ -117,8 +81,8 @@ pub(super) fn strips(statistics: &Statistics, style: Style, columns: usize) -> S
 /// A cell as it is shown.
 #[derive(Clone, Debug)]
 struct Shown {
-    pool: Option<usize>,
-    owner: usize,
+    pool: Option<u8>,
+    owner: u8,
     bytes: Vec<u64>,
     most: u64,
 }
@@ -165,16 +129,16 @@ fn shade(bytes: u64, most: u64) -> &'static str {
     }
 }
 
-fn digit(node: usize) -> String {
-    u32::try_from(node).ok().and_then(|node| char::from_digit(node, 36)).unwrap_or('*').into()
+fn digit(node: u8) -> String {
+    char::from_digit(u32::from(node), 36).unwrap_or('*').into()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn cell(pool: usize, bytes: [u64; 2]) -> Cell {
-        Cell { pool: Some(pool), owner: pool, bytes: bytes.to_vec() }
+    fn cell(pool: u8, bytes: [u64; 2]) -> Cell {
+        Cell { start: 0, end: 1, pool: Some(pool), owner: pool, bytes: bytes.to_vec() }
     }
 
     #[test]
