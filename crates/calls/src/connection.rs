@@ -15,6 +15,7 @@ use crate::layout::{
     WINDOWS_BASE, at, channel_address, load_bytes, slot_address,
 };
 use crate::service::{Configuration, Order, Report, Segment, SegmentKind};
+use crate::variables::{Copy, Variables};
 use crate::waiting::{Limits, Wait};
 use banyan_sys::call_channel::{
     OWNER_DIED, counter, futex_wait, futex_wake, now_ns, signal_process, stack_pointer, thread_id,
@@ -111,6 +112,7 @@ pub struct Connection {
     segments: Vec<Segment>,
     report: Report,
     process: u32,
+    pub(crate) variables: Variables,
     pub(crate) statistics: Statistics,
 }
 
@@ -224,6 +226,7 @@ impl Connection {
             segments: Vec::new(),
             report: Report::default(),
             process: std::process::id(),
+            variables: Variables::default(),
             statistics: Statistics::default(),
         };
         mapped?;
@@ -334,6 +337,15 @@ impl Connection {
                     && protect(segment.address, segment.length, Access::Execute);
             }
         }
+    }
+
+    /// Keeps variables of the program like those of the library that the configuration names, in order.
+    ///
+    /// # Safety
+    /// Each copy must be the program's memory for as long as the connection lives.
+    pub(crate) unsafe fn keep_alike(&mut self, copies: impl Iterator<Item = Copy>) {
+        // SAFETY: the caller's contract.
+        self.variables = unsafe { Variables::new(copies, &self.report.variables, &self.segments) };
     }
 
     fn read_report(&self) -> Option<Report> {
@@ -653,8 +665,10 @@ impl Connection {
         let mut tries = 0;
         loop {
             let current = self.current(deadline_ns)?;
+            self.variables.push(self.window, current);
             match attempt(index, current, deadline_ns) {
                 Ok(reply) => {
+                    self.variables.pull(self.window, current);
                     self.statistics.calls.fetch_add(1, Relaxed);
                     self.control().successes.fetch_add(1, Relaxed);
                     if tries > 0 {

@@ -22,6 +22,8 @@ use banyan_wire::call_frame::{
 };
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
+/// How long checking arguments waits for a worker to compare them with.
+const HANDLE_CHECK_NS: u64 = 10_000_000_000;
 /// The longest frame of a call on registers.
 pub(crate) const REGISTER_FRAME: usize = 768;
 
@@ -68,7 +70,7 @@ impl Connection {
         let before = errno();
         let result = self.with_retries(options, |index, current, deadline| {
             if exact {
-                self.check_generations(registers, shape, current)?;
+                self.check_generations(&registers.general[..usize::from(shape.general)], current)?;
             }
             let mut frame = [0; REGISTER_FRAME];
             let mut writer = FrameWriter::new(&mut frame);
@@ -172,13 +174,14 @@ impl Connection {
         Err(FrameError::Full.into())
     }
 
-    fn check_generations(
-        &self,
-        registers: &Registers,
-        shape: Shape,
-        current: Current,
-    ) -> Result<(), CallError> {
-        for &value in &registers.general[..usize::from(shape.general)] {
+    /// Whether arguments point into workers that have ended, before there is a call to fail.
+    pub(crate) fn check_handles(&self, arguments: &[u64]) -> Result<(), CallError> {
+        let current = self.current(banyan_sys::call_channel::now_ns() + HANDLE_CHECK_NS)?;
+        self.check_generations(arguments, current)
+    }
+
+    fn check_generations(&self, arguments: &[u64], current: Current) -> Result<(), CallError> {
+        for &value in arguments {
             let offset = value.wrapping_sub(self.window);
             if offset < WINDOW_BYTES {
                 let slot = (offset / crate::layout::SLOT_BYTES) as usize;
@@ -308,7 +311,9 @@ impl Connection {
                     let count = read_arguments(&mut reader, &mut arguments, &mut words)?;
                     reader.end()?;
                     self.write_back(index, current, changed)?;
+                    self.variables.pull(self.window, current);
                     let errno = self.run_call_back(index, target, &mut arguments, &words[..count])?;
+                    self.variables.push(self.window, current);
                     let mut writer = FrameWriter::new(frame);
                     writer.kind(Kind::CallbackReturn)?;
                     write_results(&mut writer, &arguments, errno)?;

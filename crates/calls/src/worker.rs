@@ -76,6 +76,11 @@ thread_local! {
     static THREAD: Cell<Option<&'static Thread>> = const { Cell::new(None) };
 }
 
+/// Whether the calling thread is in a function that the caller asked for.
+pub(crate) fn is_in_call() -> bool {
+    THREAD.try_with(Cell::get).ok().flatten().is_some_and(|thread| thread.in_call.get())
+}
+
 static GATE: AtomicU32 = AtomicU32::new(0);
 
 fn gate_enter(serial: bool) {
