@@ -284,7 +284,7 @@ fn prepare(file: File, order: Order, program: Program, report: &mut Report) -> R
     if is_library && program.heap_is_ours {
         let heap = window + LOADING_HEAP_OFFSET;
         map_private(heap, LOADING_HEAP_BYTES, Access::Write).map_err(|error| error.to_string())?;
-        crate::heap::place(heap, heap + LOADING_HEAP_BYTES, 0, false);
+        crate::heap::place(heap, heap + LOADING_HEAP_BYTES, 0);
     }
     // Blobs are the caller's. A descriptor that cannot write makes mappings that never can, either.
     let read_only =
@@ -550,7 +550,7 @@ impl Babysitter {
         }
         if self.program.heap_is_ours {
             let end = (slot + HEAP_OFFSET + self.configuration.heap_bytes).min(slot + SLOT_BYTES);
-            crate::heap::place(slot + HEAP_OFFSET, end, slot, true);
+            crate::heap::place(slot + HEAP_OFFSET, end, slot);
         }
         // What belongs to the babysitter is out of a worker's reach from here on.
         // SAFETY: nothing below uses the control part.

@@ -187,17 +187,25 @@ impl Connection {
         launch: &[CString],
         environment: &[CString],
     ) -> Result<Self, CallError> {
-        let index = (0..WINDOWS as u32)
-            .find(|index| WINDOWS_USED.fetch_or(1 << index, AcqRel) & 1 << index == 0)
-            .ok_or_else(|| CallError::NoService("too many services in one process".into()))?;
-        let window = WINDOWS_BASE + u64::from(index) * WINDOW_BYTES;
-        match Self::open_window(window, configuration, launch, environment) {
-            Ok(connection) => Ok(connection),
-            Err(error) => {
-                WINDOWS_USED.fetch_and(!(1 << index), AcqRel);
-                Err(error)
+        for index in 0..WINDOWS as u32 {
+            if WINDOWS_USED.fetch_or(1 << index, AcqRel) & 1 << index != 0 {
+                continue;
             }
+            let window = WINDOWS_BASE + u64::from(index) * WINDOW_BYTES;
+            // Another copy of this crate in the process may hold the window.
+            let is_free = map_private(window, CONTROL_BYTES, Access::None).is_ok();
+            if is_free {
+                // SAFETY: mapped a line ago, and used by nobody.
+                unsafe { unmap(window, CONTROL_BYTES) };
+                let opened = Self::open_window(window, configuration, launch, environment);
+                if opened.is_err() {
+                    WINDOWS_USED.fetch_and(!(1 << index), AcqRel);
+                }
+                return opened;
+            }
+            WINDOWS_USED.fetch_and(!(1 << index), AcqRel);
         }
+        Err(CallError::NoService("too many services in one process".into()))
     }
 
     fn open_window(
@@ -259,7 +267,9 @@ impl Connection {
         }
         control.configuration_length.store(text.len() as u64, Release);
         control.channels.store(1, Relaxed);
-        launch_detached(&Launch { arguments: launch, environment, inherit: file, stack_limit: 16 << 40 })
+        // Each window's worker has its libraries elsewhere: this process will see them all.
+        let stack_limit = (16 + (self.window - WINDOWS_BASE) / WINDOW_BYTES * 4) << 40;
+        launch_detached(&Launch { arguments: launch, environment, inherit: file, stack_limit })
             .map_err(|error| service_error("starting the babysitter", error))?;
         let deadline = now_ns() + configuration.start_deadline_ms * 1_000_000;
         loop {

@@ -10,12 +10,14 @@
 mod convention;
 mod declarations;
 mod emit;
+mod exec;
 mod exports;
 mod header;
 mod types;
 mod wrap;
 
 pub use convention::Signature;
+pub use exec::{Prepared, prepare};
 pub use exports::{Export, Exports, derive_groups};
 pub use header::{Header, parse};
 pub use wrap::{Coverage, Outcome, wrap};

@@ -1,0 +1,2 @@
+//! The subcommands as a user runs them.
+fn main() {}
