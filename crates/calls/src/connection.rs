@@ -605,7 +605,9 @@ impl Connection {
             while channel.alive.word.load(Acquire) == 0 {
                 let slot = &self.control().slots[current.slot()];
                 let is_same = slot.generation.load(Acquire) == current.generation();
-                if slot.state.load(Acquire) != SLOT_CURRENT || !is_same {
+                // Workers end with their babysitter, and nobody says so any more.
+                let is_orphan = self.control().alive.word.load(Acquire) & OWNER_DIED != 0;
+                if slot.state.load(Acquire) != SLOT_CURRENT || !is_same || is_orphan {
                     // It ended before it had a thread for us: the next try takes another worker.
                     self.retire(current, false);
                     return Err(CallError::Crashed { signal: 0, address: 0, instruction: 0, ran: Ran::No });
