@@ -8,7 +8,7 @@
 use crate::connection::{CALLED_BACK, CallOptions, Connection, Current, IDLE, WAITING};
 use crate::error::{CallError, Ran};
 use crate::layout::{
-    BULK_BYTES_MAX, CHANGED_LIST_OFFSET, CHANGES_OFFSET, DEPTH_MAX, INTERRUPTS, PAGE, PAGES_MAX,
+    CHANNEL_LIMITS,     BULK_BYTES_MAX, CHANGED_LIST_OFFSET, CHANGES_OFFSET, DEPTH_MAX, INTERRUPTS, PAGE, PAGES_MAX,
     SEQUENCE_MASK, WINDOW_BYTES, bulk_address, load_bytes, load_frame, slot_address, store_frame,
 };
 use crate::registers::invoke;
@@ -17,9 +17,10 @@ use banyan_sys::call_channel::{
     WAITERS, copy_checked, counter, current_processor, place_thread, stack_pointer, write_checked,
 };
 use banyan_wire::call_frame::{
-    FRAME_MAX, FrameError, FrameReader, FrameWriter, Kind, Registers, STACK_WORDS_MAX, Shape, read_arguments,
+    FRAME_MAX, FrameError, FrameWriter, Kind, Registers, STACK_WORDS_MAX, Shape, read_arguments,
     read_results, write_arguments, write_results,
 };
+use banyan_wire::call_message::{Answer, Payload};
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 /// How long checking arguments waits for a worker to compare them with.
@@ -291,21 +292,15 @@ impl Connection {
             if length > frame.len() {
                 return Err(Failure::Frame(FrameError::Long));
             }
-            let mut reader = FrameReader::new(load_frame(&channel.reply_frame, length, frame));
-            match reader.kind()? {
-                Kind::Fetch => {
-                    let page = reader.number_below(1 << 35)?;
-                    let wanted = reader.number_below(257)?;
-                    reader.end()?;
+            match Answer::read(load_frame(&channel.reply_frame, length, frame), CHANNEL_LIMITS)? {
+                Answer::Fetch { page, wanted } => {
                     let granted = self.grant(index, current, page, wanted);
                     let mut writer = FrameWriter::new(frame);
                     writer.kind(Kind::Fetched)?;
                     writer.number(granted)?;
                     used = writer.used();
                 }
-                Kind::Callback => {
-                    let changed = reader.number_below(PAGES_MAX as u64 + 1)?;
-                    let target = reader.number()?;
+                Answer::CallBack { changed, target, arguments: mut reader } => {
                     let mut arguments = Registers::default();
                     let mut words = [0; STACK_WORDS_MAX];
                     let count = read_arguments(&mut reader, &mut arguments, &mut words)?;
@@ -319,30 +314,22 @@ impl Connection {
                     write_results(&mut writer, &arguments, errno)?;
                     used = writer.used();
                 }
-                Kind::Return => {
-                    let changed = reader.number_below(PAGES_MAX as u64 + 1)?;
+                Answer::Returned { changed, results: mut reader } => {
                     let errno = read_results(&mut reader, registers)?;
                     self.write_back(index, current, changed)?;
                     return Ok(Reply::Registers(errno));
                 }
-                kind @ (Kind::CallBytes | Kind::Failed) => {
-                    let failed = kind == Kind::Failed;
-                    let in_bulk = reader.number_below(2)? == 1;
+                answer @ (Answer::Bytes(payload) | Answer::Failed(payload)) => {
+                    let failed = matches!(answer, Answer::Failed(_));
                     let bulk = bulk_address(slot_address(self.window, current.slot()), index);
-                    if in_bulk {
-                        let length = reader.number_below(BULK_BYTES_MAX + 1)? as usize;
-                        reader.end()?;
-                        return Ok(Reply::Bytes(length, true, bulk, failed));
-                    }
-                    let length = reader.rest().len();
-                    let start = frame.len().min(2);
-                    frame.copy_within(start..start + length, 0);
-                    return Ok(Reply::Bytes(length, false, bulk, failed));
+                    let count = match payload {
+                        Payload::Bulk(length) => return Ok(Reply::Bytes(length, true, bulk, failed)),
+                        Payload::Inline(bytes) => bytes.len(),
+                    };
+                    frame.copy_within(length - count..length, 0);
+                    return Ok(Reply::Bytes(count, false, bulk, failed));
                 }
-                Kind::Crashed => {
-                    let signal = reader.number_below(65)? as i32;
-                    let address = reader.number()?;
-                    let instruction = reader.number()?;
+                Answer::Crashed { signal, address, instruction } => {
                     return Err(Failure::Call(CallError::Crashed {
                         signal,
                         address,
@@ -350,14 +337,8 @@ impl Connection {
                         ran: Ran::Maybe,
                     }));
                 }
-                Kind::Refused => {
-                    let call = reader.number_below(1 << 32)? as u32;
-                    return Err(Failure::Call(CallError::Refused { call }));
-                }
-                Kind::NoFunction => return Err(Failure::Keep(CallError::NoFunction)),
-                Kind::Call | Kind::CallbackReturn | Kind::Fetched => {
-                    return Err(Failure::Frame(FrameError::Range));
-                }
+                Answer::Refused(call) => return Err(Failure::Call(CallError::Refused { call })),
+                Answer::NoFunction => return Err(Failure::Keep(CallError::NoFunction)),
             }
         }
     }

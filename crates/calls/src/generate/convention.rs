@@ -140,6 +140,14 @@ pub(crate) fn passing(signature: &Signature) -> Result<Passing, String> {
     })
 }
 
+/// Whether a function of this signature can be called from afar.
+///
+/// # Errors
+/// Why not.
+pub fn can_pass(signature: &Signature) -> Result<(), String> {
+    passing(signature).map(|_| ())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

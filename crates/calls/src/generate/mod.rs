@@ -16,7 +16,7 @@ mod header;
 mod types;
 mod wrap;
 
-pub use convention::Signature;
+pub use convention::{Signature, can_pass};
 pub use exec::{Prepared, prepare};
 pub use exports::{Export, Exports, derive_groups};
 pub use header::{Header, parse};
