@@ -8,8 +8,8 @@
 use crate::connection::{CALLED_BACK, CallOptions, Connection, Current, IDLE, WAITING};
 use crate::error::{CallError, Ran};
 use crate::layout::{
-    CHANNEL_LIMITS,     BULK_BYTES_MAX, CHANGED_LIST_OFFSET, CHANGES_OFFSET, DEPTH_MAX, INTERRUPTS, PAGE, PAGES_MAX,
-    SEQUENCE_MASK, WINDOW_BYTES, bulk_address, load_bytes, load_frame, slot_address, store_frame,
+    BULK_BYTES_MAX, CHANGED_LIST_OFFSET, CHANGES_OFFSET, CHANNEL_LIMITS, DEPTH_MAX, INTERRUPTS, PAGE,
+    PAGES_MAX, SEQUENCE_MASK, WINDOW_BYTES, bulk_address, load_bytes, load_frame, slot_address, store_frame,
 };
 use crate::registers::invoke;
 use crate::waiting::{Ended, Wait, post_request, wait_reply};

@@ -8,9 +8,9 @@
 //! the library, so that threads do not see each other's copies; it is let go in call-backs.
 
 use crate::layout::{
-    BULK_BYTES_MAX, CHANGED_LIST_OFFSET, CHANGES_OFFSET, CHANNEL_LIMITS, CHANNELS, Channel, DEPTH_MAX, FRAME_WORDS,
-    INTERRUPTS, PAGE, PAGES_MAX, STACK_STRIDE, STACKS_OFFSET, SlotHead, at, bulk_address, channel_address,
-    load_bytes, load_frame, store_frame,
+    BULK_BYTES_MAX, CHANGED_LIST_OFFSET, CHANGES_OFFSET, CHANNEL_LIMITS, CHANNELS, Channel, DEPTH_MAX,
+    FRAME_WORDS, INTERRUPTS, PAGE, PAGES_MAX, STACK_STRIDE, STACKS_OFFSET, SlotHead, at, bulk_address,
+    channel_address, load_bytes, load_frame, store_frame,
 };
 use crate::registers::{Context, call_back_address, checkpoint, invoke, resume};
 use crate::waiting::{post_reply, wait_request};
@@ -18,8 +18,8 @@ use banyan_sys::call_channel::{futex_wait, futex_wake, join_robust_list, thread_
 use banyan_sys::call_memory::{Access, map_private, protect, unmap};
 use banyan_sys::call_process::kill_self;
 use banyan_wire::call_frame::{
-    FRAME_MAX, FrameError, FrameWriter, Kind, Registers, STACK_WORDS_MAX, Shape, WANT_VECTOR,
-    read_arguments, read_results, write_arguments, write_results,
+    FRAME_MAX, FrameError, FrameWriter, Kind, Registers, STACK_WORDS_MAX, Shape, WANT_VECTOR, read_arguments,
+    read_results, write_arguments, write_results,
 };
 use banyan_wire::call_message::{Payload, Request};
 use std::cell::{Cell, UnsafeCell};
@@ -456,7 +456,9 @@ fn handle(thread: &Thread, length: usize, level: usize, results: &mut Registers)
             errno().store(after, Relaxed);
             Ok(Next::Return)
         }
-        Request::CallBytes { function, arguments: Payload::Inline(bytes) } => call_bytes(thread, function, bytes),
+        Request::CallBytes { function, arguments: Payload::Inline(bytes) } => {
+            call_bytes(thread, function, bytes)
+        }
         Request::CallBytes { function, arguments: Payload::Bulk(length) } => {
             let mut bytes = vec![0; length];
             // SAFETY: the length fits the bulk area, which is mapped.

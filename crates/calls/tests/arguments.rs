@@ -263,7 +263,9 @@ proptest! {
                 let session = open[way](start.into());
                 let sums: Vec<i64> = steps.iter().map(|&by| step[way](session, by.into())).collect();
                 let mut count = 0;
-                let text = CStr::from_ptr(name[way](session, &raw mut count)).to_owned();
+                let found = name[way](session, &raw mut count);
+                assert!(!found.is_null(), "{}", std::io::Error::last_os_error());
+                let text = CStr::from_ptr(found).to_owned();
                 close[way](session);
                 (sums, count, text)
             }
@@ -408,6 +410,7 @@ proptest! {
                 for _ in 0..counts { count[way](); }
                 let title_at = titles[way].cast::<*const c_char>();
                 let before = title_at.read_volatile();
+                assert!(!before.is_null(), "the library was not opened");
                 title_at.write_volatile(title.as_ptr());
                 let seen = length[way]();
                 title_at.write_volatile(before);

@@ -2,7 +2,11 @@
 //!
 //! This test is its own program, because it is also the command: started as `banyan` it runs the
 //! subcommand. Programs come in their own session, so that signals go where a terminal's would.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may fail by panicking, and reports itself")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test may fail by panicking, and reports itself"
+)]
 
 mod common;
 
@@ -19,7 +23,11 @@ fn main() {
     let arguments: Vec<_> = std::env::args_os().collect();
     let called = Path::new(&arguments[0]).file_name().unwrap_or_default();
     if called == "banyan" {
-        assert_eq!(arguments.get(1).and_then(|word| word.to_str()), Some("call"), "only `banyan call` is here");
+        assert_eq!(
+            arguments.get(1).and_then(|word| word.to_str()),
+            Some("call"),
+            "only `banyan call` is here"
+        );
         let status = match CallCommand::parse_from(&arguments[1..]).run() {
             Ok(status) => status,
             Err(error) => {
@@ -47,7 +55,9 @@ fn main() {
         return;
     }
     let mut failed = 0;
-    for (name, test) in tests.iter().filter(|(name, _)| wanted.iter().all(|word| name.contains(word.as_str()))) {
+    for (name, test) in
+        tests.iter().filter(|(name, _)| wanted.iter().all(|word| name.contains(word.as_str())))
+    {
         let result = std::panic::catch_unwind(test);
         println!("test {name} ... {}", if result.is_ok() { "ok" } else { "FAILED" });
         failed += i32::from(result.is_err());
@@ -83,7 +93,15 @@ fn workplace() -> &'static Path {
             assert!(Command::new("gcc").args(arguments).current_dir(&place).status().unwrap().success());
         };
         let path = |name: &str| source.join(name).to_str().unwrap().to_owned();
-        gcc(&["-shared", "-fPIC", "-w", "-Wl,-soname,libsubject.so.1", "-o", "libsubject.so.1", &path("subject.c")]);
+        gcc(&[
+            "-shared",
+            "-fPIC",
+            "-w",
+            "-Wl,-soname,libsubject.so.1",
+            "-o",
+            "libsubject.so.1",
+            &path("subject.c"),
+        ]);
         gcc(&["-w", "-o", "user", &path("user.c"), "libsubject.so.1"]);
         place
     })
@@ -99,7 +117,10 @@ fn shell(script: &str) -> Command {
     let mut command = Command::new("timeout");
     command.args(["-s", "KILL", "120", "bash", "-c", script]).current_dir(place).env("PATH", path);
     command.env("BANYAN_CALL_PROGRAM", env!("CARGO_BIN_EXE_banyan-call-worker"));
-    command.env("XDG_CACHE_HOME", place.join("cache")).env("LD_LIBRARY_PATH", ".").env("BANYAN_TEST_EXAMPLES", examples);
+    command
+        .env("XDG_CACHE_HOME", place.join("cache"))
+        .env("LD_LIBRARY_PATH", ".")
+        .env("BANYAN_TEST_EXAMPLES", examples);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -150,7 +171,8 @@ impl Drop for Running {
 
 /// Starts a program with the library isolated and waits for its first line.
 fn start(arguments: &str) -> (Running, String) {
-    let mut command = shell(&format!("exec banyan call exec --isolate ./libsubject.so.1 -- ./user {arguments}"));
+    let mut command =
+        shell(&format!("exec banyan call exec --isolate ./libsubject.so.1 -- ./user {arguments}"));
     // Not under `timeout`, which would stand between: every test that starts one ends it.
     let mut direct = Command::new("bash");
     direct.args(command.get_args().skip(4)).current_dir(workplace());
@@ -224,7 +246,9 @@ fn a_killed_worker_is_an_error() {
 }
 
 fn status_and_errors() {
-    let status = |script: &str| run(&format!("banyan call exec --isolate ./libsubject.so.1 -- {script}")).status.code();
+    let status = |script: &str| {
+        run(&format!("banyan call exec --isolate ./libsubject.so.1 -- {script}")).status.code()
+    };
     assert_eq!(status("./user exit"), Some(5));
     assert_eq!(status("./user crash"), Some(0), "the crash of the library is an error value");
     assert_eq!(status("./nowhere"), Some(127));
@@ -242,7 +266,12 @@ fn memory_is_the_programs_to_free() {
     let native = run("./user memory");
     let isolated = run("banyan call exec --isolate ./libsubject.so.1 -- ./user memory");
     assert!(native.status.success(), "{:?}", native.status);
-    assert_eq!((native.status, text(&native.stdout)), (isolated.status, text(&isolated.stdout)), "{}", text(&isolated.stderr));
+    assert_eq!(
+        (native.status, text(&native.stdout)),
+        (isolated.status, text(&isolated.stdout)),
+        "{}",
+        text(&isolated.stderr)
+    );
 }
 
 /// Runs the guide's commands, block by block in one shell, and compares what follows `#:`.
@@ -276,6 +305,10 @@ fn the_guide() {
     let printed = text(&output.stdout);
     let mut lines = printed.lines();
     for wanted in &expected {
-        assert!(lines.any(|line| line == wanted), "no line {wanted:?} after the one before in:\n{printed}\n{}", text(&output.stderr));
+        assert!(
+            lines.any(|line| line == wanted),
+            "no line {wanted:?} after the one before in:\n{printed}\n{}",
+            text(&output.stderr)
+        );
     }
 }

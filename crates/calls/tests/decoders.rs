@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 #[path = "../fuzz/src/lib.rs"]
+#[allow(unreachable_pub, clippy::expect_used, reason = "another crate's library, used as a module")]
 mod fuzzing;
 
 use banyan_calls::isolated::Portable;

@@ -94,7 +94,9 @@ impl<'a> Answer<'a> {
     pub fn read(frame: &'a [u8], limits: Limits) -> Result<Self, FrameError> {
         let mut reader = FrameReader::new(frame);
         Ok(match reader.kind()? {
-            Kind::Return => Self::Returned { changed: reader.number_below(limits.pages + 1)?, results: reader },
+            Kind::Return => {
+                Self::Returned { changed: reader.number_below(limits.pages + 1)?, results: reader }
+            }
             Kind::Callback => Self::CallBack {
                 changed: reader.number_below(limits.pages + 1)?,
                 target: reader.number()?,

@@ -4,7 +4,8 @@
 //! without bound; what decodes must encode to something that decodes alike.
 
 use banyan_wire::call_frame::{
-    FrameReader, FrameWriter, Registers, STACK_WORDS_MAX, Shape, read_arguments, read_results, write_arguments,
+    FrameReader, FrameWriter, Registers, STACK_WORDS_MAX, Shape, read_arguments, read_results,
+    write_arguments,
 };
 use banyan_wire::call_message::{Answer, Limits, Payload, Request};
 

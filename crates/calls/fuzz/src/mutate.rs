@@ -21,8 +21,34 @@ impl Random {
 
 /// Words that make C headers interesting.
 const WORDS: &[&str] = &[
-    "struct ", "union ", "enum ", "typedef ", "{", "}", "(", ")", ";", "[", "]", "*", "...", "int ", "long ", "double ",
-    "unsigned ", "char ", "_Complex ", "_Bool ", ": 3", "= 1 << 40", "sizeof(", "void ", "# 7 \"x.h\"\n", ",", "'", "\"",
+    "struct ",
+    "union ",
+    "enum ",
+    "typedef ",
+    "{",
+    "}",
+    "(",
+    ")",
+    ";",
+    "[",
+    "]",
+    "*",
+    "...",
+    "int ",
+    "long ",
+    "double ",
+    "unsigned ",
+    "char ",
+    "_Complex ",
+    "_Bool ",
+    ": 3",
+    "= 1 << 40",
+    "sizeof(",
+    "void ",
+    "# 7 \"x.h\"\n",
+    ",",
+    "'",
+    "\"",
 ];
 
 /// A changed copy of one of `inputs`.
