@@ -16,8 +16,10 @@ fn first_number(line: String) -> u32 {
 /// Never returns for odd numbers.
 #[isolated(deadline = "200ms")]
 fn half(number: u32) -> u32 {
-    while number % 2 == 1 {
-        std::hint::spin_loop();
+    if number % 2 == 1 {
+        loop {
+            std::hint::spin_loop();
+        }
     }
     number / 2
 }

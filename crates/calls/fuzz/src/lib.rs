@@ -87,8 +87,11 @@ pub fn exports(bytes: &[u8]) {
     let _ = banyan_calls::generate::Exports::parse(std::path::Path::new("library"), bytes);
 }
 
-/// The targets by name, each with inputs to begin from.
-pub fn targets() -> Vec<(&'static str, fn(&[u8]), Vec<Vec<u8>>)> {
+/// A name, what it does with a mass of bytes, and inputs to begin from.
+pub type Target = (&'static str, fn(&[u8]), Vec<Vec<u8>>);
+
+/// All of them.
+pub fn targets() -> Vec<Target> {
     let frames = vec![
         vec![1, 5, 0, 0, 6, 8, 4, 2, 3, 1, 2, 3, 4, 5, 6],
         vec![3, 0, 0, 7, 9],

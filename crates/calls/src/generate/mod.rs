@@ -8,6 +8,7 @@
 //! statically linked programs, macros and inline functions.
 
 mod convention;
+pub(crate) mod coverage;
 mod declarations;
 mod emit;
 mod exec;
