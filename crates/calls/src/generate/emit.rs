@@ -327,6 +327,8 @@ pub(super) fn compile(plan: &Plan<'_>, source: &str) -> Result<PathBuf, WrapErro
         "-fno-builtin",
         "-w",
         "-Wl,-rpath,$ORIGIN",
+        // Its own runtime, before any of another build that LD_LIBRARY_PATH leads to.
+        "-Wl,--disable-new-dtags",
         "-Wl,-z,noexecstack",
     ]);
     command.arg(format!("-Wl,-soname,{}", exports.soname)).arg("-o").arg(&output).arg(&file);
