@@ -57,7 +57,7 @@ fn call(
     registers.general[..arguments.len()].copy_from_slice(arguments);
     let shape = Shape { general: arguments.len() as u8, vector: 0, stack: 0 };
     // SAFETY: the functions below get arguments that suit them, or are meant to crash elsewhere.
-    unsafe { connection.call_registers(number, &mut registers, shape, &[], true, options)? };
+    unsafe { connection.call_registers(number, &mut registers, shape, &[], shape.general.into(), options)? };
     Ok(registers.rax)
 }
 
@@ -321,5 +321,6 @@ pub fn run() -> Result<Vec<Row>, CallError> {
         value <= 400.0,
         "worker and spare killed at once".into(),
     );
+    rows.push(crate::generate::coverage::row());
     Ok(rows)
 }

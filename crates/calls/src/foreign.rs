@@ -187,7 +187,7 @@ impl Library {
         let Arguments { mut registers, shape, words } = arguments;
         let words = &words[..usize::from(shape.stack)];
         // SAFETY: the caller's contract.
-        unsafe { self.connection()?.call_registers(number, &mut registers, shape, words, true, options)? };
+        unsafe { self.connection()?.call_registers(number, &mut registers, shape, words, shape.general.into(), options)? };
         Ok(R::get(&registers))
     }
 }
