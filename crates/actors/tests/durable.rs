@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -204,7 +205,8 @@ fn killed_at_random_and_named_points_every_transfer_happens_once() {
         killed_at_points += u64::from(process.child.try_wait().unwrap().is_some());
         // The process may have ended by itself.
         let _ = process.child.kill();
-        process.child.wait().unwrap();
+        let status = process.child.wait().unwrap();
+        assert_eq!(status.signal(), Some(9), "round {round}: the bank failed by itself, {status}");
     }
     assert!(done >= rounds().min(50), "only {done} rounds");
     assert!(model.done > done, "{} transfers in all", model.done);
