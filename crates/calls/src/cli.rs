@@ -162,6 +162,9 @@ impl CallCommand {
             Action::Top { every, count, json } => top(every, count, json),
             Action::Serve { at, workers, program } => serve(&at, workers, &program),
             Action::Bench { json } => {
+                eprintln!(
+                    "measuring, about two minutes: a million calls of a function that crashes take most of them"
+                );
                 let rows = crate::bench::run()?;
                 for row in &rows {
                     if json {

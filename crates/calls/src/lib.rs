@@ -7,9 +7,11 @@
 //! read what the program can.
 //!
 //! Unsafe code: `registers` (instructions), `worker` and `heap` (the callee's process),
-//! `exchange`, `connection` and `shim` (shared memory, the program's own memory). Lock order:
+//! `exchange`, `connection` and `shim` (shared memory, the program's own memory), `variables` (the
+//! program's and the library's), `allocations` (hands on to the system's allocator). Lock order:
 //! callers take no lock; see `worker` for the callee's one.
 
+pub mod allocations;
 mod babysitter;
 pub mod bench;
 pub mod blob;

@@ -183,8 +183,8 @@ fn open(library: &Library) -> Result<Connection, CallError> {
 /// Opens a drop-in's library before its first call: its variables hold addresses of the library.
 #[unsafe(no_mangle)]
 pub extern "C" fn banyan_calls_open(library: &Library) {
-    let opened = connection(library)
-        .and_then(|connection| connection.library_worker(Duration::from_secs(10)));
+    let opened =
+        connection(library).and_then(|connection| connection.library_worker(Duration::from_secs(10)));
     if let Err(error) = opened {
         eprintln!("banyan: calls: {error}");
     }
