@@ -252,6 +252,10 @@ pub unsafe fn find_kernels(stack: *const u64) {
 
 /// # Safety
 /// `header` must be the kernel's vDSO.
+#[expect(
+    clippy::cast_ptr_alignment,
+    reason = "the image is page-aligned, and its tables are aligned within it"
+)]
 unsafe fn read_kernels(header: *const Header) {
     let base = header.cast::<u8>();
     // SAFETY: the caller's promise; all addresses stay within the image, as its own tables say.

@@ -272,13 +272,19 @@ mod tests {
             assert_eq!([read(3), read(4), read(7), read(2)], [103, 104, 0, 102]);
             // Beyond what is served, memory comes by itself.
             assert_eq!(read(40), 0);
-            let runs = |of: &dyn Fn(&mut dyn FnMut(usize, usize))| {
+            let pages = |at: usize, bytes: usize| ((at - mapping.base()) / PAGE, bytes / PAGE);
+            let taken = || {
                 let mut runs = Vec::new();
-                of(&mut |at, bytes| runs.push(((at - mapping.base()) / PAGE, bytes / PAGE)));
+                let found = &mut |at, bytes| runs.push(pages(at, bytes));
+                tracker.take(mapping.base(), 32 * PAGE, found).unwrap();
                 runs
             };
-            let taken = || runs(&|found| tracker.take(mapping.base(), 32 * PAGE, found).unwrap());
-            let clean = || runs(&|found| tracker.clean(mapping.base(), 32 * PAGE, found).unwrap());
+            let clean = || {
+                let mut runs = Vec::new();
+                let found = &mut |at, bytes| runs.push(pages(at, bytes));
+                tracker.clean(mapping.base(), 32 * PAGE, found).unwrap();
+                runs
+            };
             assert_eq!(taken(), [(7, 1)], "a zero page counts as written, the others do not");
             assert_eq!(clean(), [(2, 3), (7, 1)]);
             // SAFETY: as above.

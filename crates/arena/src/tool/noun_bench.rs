@@ -63,11 +63,8 @@ mod rival {
     #[cfg(not(feature = "rivals"))]
     pub(super) use std::alloc::System as Rival;
 
-    pub(super) const NAME: &str = if cfg!(feature = "rivals") {
-        "mimalloc"
-    } else {
-        "the C library's; mimalloc is not in this build"
-    };
+    pub(super) const NAME: &str =
+        if cfg!(feature = "rivals") { "mimalloc" } else { "the C library's; mimalloc is not in this build" };
 }
 
 const OBJECTS: usize = 1 << 18;

@@ -32,30 +32,38 @@ pub(super) fn read(memory: &MemoryFile, run: Run, out: &mut Vec<u8>, start: usiz
     Ok(pages_at + kept * PAGE)
 }
 
+/// Pages whose bytes lie side by side in a payload.
+pub(super) struct Segment<'a> {
+    pub(super) run: Run,
+    /// Without bytes the pages are zero.
+    pub(super) bytes: Option<&'a [u8]>,
+}
+
 /// The pages of `part` in the payload of a frame that carries `whole`, joined where neighbouring pages lie side by
-/// side in the payload too. Without bytes they are zero.
-pub(super) fn segments(whole: Run, payload: &[u8], part: Run) -> io::Result<Vec<(Run, Option<&[u8]>)>> {
+/// side in the payload too.
+pub(super) fn segments(whole: Run, payload: &[u8], part: Run) -> io::Result<Vec<Segment<'_>>> {
     let contents = Contents::new(whole, payload)
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
     let base = payload.as_ptr() as usize;
-    let mut segments: Vec<(Run, Option<&[u8]>)> = Vec::new();
+    let mut segments: Vec<Segment<'_>> = Vec::new();
     for (page, bytes) in contents.pages().filter(|(page, _)| part.contains(*page)) {
         match (segments.last_mut(), bytes) {
-            (Some((run, Some(joined))), Some(_)) if run.end() == page => {
+            (Some(Segment { run, bytes: Some(joined) }), Some(_)) if run.end() == page => {
                 let start = joined.as_ptr() as usize - base;
                 run.count += 1;
                 *joined = &payload[start..start + run.count as usize * PAGE];
             }
-            (Some((run, None)), None) if run.end() == page => run.count += 1,
-            _ => segments.push((Run::one(page), bytes)),
+            (Some(Segment { run, bytes: None }), None) if run.end() == page => run.count += 1,
+            _ => segments.push(Segment { run: Run::one(page), bytes }),
         }
     }
     Ok(segments)
 }
 
 /// Writes one segment, whatever is there.
-pub(super) fn write(memory: &MemoryFile, run: Run, bytes: Option<&[u8]>) -> io::Result<()> {
-    match bytes {
+pub(super) fn write(memory: &MemoryFile, segment: &Segment<'_>) -> io::Result<()> {
+    let run = segment.run;
+    match segment.bytes {
         Some(bytes) => memory.write(run.first.address(), bytes),
         None => memory.populate(run.first.address(), u64::from(run.count) * PAGE_BYTES),
     }
@@ -82,8 +90,8 @@ mod tests {
         payload.truncate(end);
         assert_eq!(payload.len(), 8 + 3 * PAGE);
         let part = Run { first: run.first, count: 4 };
-        for (segment, bytes) in segments(run, &payload, part).unwrap() {
-            write(&to, segment, bytes).unwrap();
+        for segment in segments(run, &payload, part).unwrap() {
+            write(&to, &segment).unwrap();
         }
         let mut pages = vec![9; 5 * PAGE];
         to.read(address, &mut pages).unwrap();

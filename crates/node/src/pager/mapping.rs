@@ -3,7 +3,8 @@
 //! A range may meet pages that are in a state already, because a fault and a grant crossed each other. Each function
 //! brings every page to the wanted state whatever it finds.
 
-use super::{Pager, PagerError, contents};
+use super::contents::{self, Segment};
+use super::{Pager, PagerError};
 use banyan_sys::raw::Errno;
 use banyan_sys::userfaultfd;
 use banyan_wire::address::{Access, ExtentNumber, PageNumber, Run};
@@ -87,10 +88,8 @@ impl Pager {
         let failed = |error: &dyn std::fmt::Display| PagerError::Fatal(format!("storing pages: {error}"));
         let (before, after) = match marker.filter(|marker| run.contains(*marker)) {
             Some(marker) => {
-                for (page, bytes) in
-                    contents::segments(whole, payload, Run::one(marker)).map_err(|e| failed(&e))?
-                {
-                    contents::write(&self.memory, page, bytes).map_err(|e| failed(&e))?;
+                for segment in contents::segments(whole, payload, Run::one(marker)).map_err(|e| failed(&e))? {
+                    contents::write(&self.memory, &segment).map_err(|e| failed(&e))?;
                 }
                 let before = Run { first: run.first, count: (marker.0 - run.first.0) as u32 };
                 (before, Run { first: marker.plus(1), count: run.count - before.count - 1 })
@@ -98,8 +97,8 @@ impl Pager {
             None => (run, Run { first: run.end(), count: 0 }),
         };
         for part in [before, after] {
-            for (run, bytes) in contents::segments(whole, payload, part).map_err(|e| failed(&e))? {
-                self.install_segment(run, bytes, access)?;
+            for segment in contents::segments(whole, payload, part).map_err(|e| failed(&e))? {
+                self.install_segment(segment, access)?;
             }
         }
         Ok(())
@@ -107,25 +106,20 @@ impl Pager {
 
     /// One call stores and maps a page that is not there, which is nearly always so. The rest is written through the
     /// memory file and then mapped.
-    fn install_segment(
-        &self,
-        mut run: Run,
-        mut bytes: Option<&[u8]>,
-        access: Access,
-    ) -> Result<(), PagerError> {
-        if let Some(all) = bytes {
-            let writable = access == Access::Write;
-            let Err((_, done)) = userfaultfd::copy(self.descriptor()?, run.first.address(), all, writable)
+    fn install_segment(&self, mut segment: Segment<'_>, access: Access) -> Result<(), PagerError> {
+        if let Some(bytes) = segment.bytes {
+            let (run, writable) = (segment.run, access == Access::Write);
+            let Err((_, done)) = userfaultfd::copy(self.descriptor()?, run.first.address(), bytes, writable)
             else {
                 return Ok(());
             };
             let pages = (done / PAGE) as u32;
-            run = Run { first: run.first.plus(pages), count: run.count - pages };
-            bytes = Some(&all[(u64::from(pages) * PAGE) as usize..]);
+            let left = Run { first: run.first.plus(pages), count: run.count - pages };
+            segment = Segment { run: left, bytes: Some(&bytes[(u64::from(pages) * PAGE) as usize..]) };
         }
-        contents::write(&self.memory, run, bytes)
+        contents::write(&self.memory, &segment)
             .map_err(|error| PagerError::Fatal(format!("storing pages: {error}")))?;
-        self.map_pages(run, access)
+        self.map_pages(segment.run, access)
     }
 
     pub(super) fn map_pages(&self, run: Run, access: Access) -> Result<(), PagerError> {
