@@ -1,6 +1,9 @@
 //! `banyan call` on its own: `cargo run --release -p banyan-calls --features cli --example call -- bench`.
 use clap::Parser;
 
+#[global_allocator]
+static ALLOCATOR: banyan_calls::allocations::Counting = banyan_calls::allocations::Counting;
+
 fn main() {
     let status = banyan_calls::cli::CallCommand::parse().run().unwrap_or_else(|error| {
         eprintln!("{error}");

@@ -12,13 +12,15 @@ use crate::layout::{
     WINDOW_BYTES, at, slot_address,
 };
 use crate::maps;
-use crate::service::{Configuration, Layer, Order, Report, Segment, SegmentKind, WORKER_VARIABLE};
+use crate::service::{
+    Configuration, FunctionName, Layer, Order, Report, Segment, SegmentKind, WORKER_VARIABLE,
+};
 use crate::worker::{self, BytesFunction, Host};
 use banyan_sys::call_channel::{futex_wake, join_robust_list, now_ns, signal_process, thread_id};
 use banyan_sys::call_memory::{Access, discard, map_over, map_private, map_shared, unmap};
 use banyan_sys::call_process::{
-    Launch, become_child_of, child_descriptor, collect_child, drain, end_now, fork, process_descriptor,
-    wait_readable,
+    Launch, become_child_of, child_descriptor, collect_child, drain, end_now, fork, leave_descriptors,
+    occupy_descriptors, process_descriptor, wait_readable,
 };
 use banyan_sys::sandbox::{self, Groups};
 use std::fs::File;
@@ -58,6 +60,7 @@ struct Babysitter {
     host: &'static Host,
     segments: Vec<Segment>,
     program: Program,
+    is_library: bool,
     generation: u32,
     /// Workers that ended one after the other without a call that succeeded.
     barren: u32,
@@ -154,24 +157,40 @@ fn load_library(configuration: &Configuration, report: &mut Report) -> Result<Ve
             let error = libc::dlerror();
             return Err(std::ffi::CStr::from_ptr(error).to_string_lossy().into_owned());
         }
+        // What a constructor printed must not come out of every worker once more.
+        libc::fflush(std::ptr::null_mut());
         let mut functions = Vec::new();
         for function in &configuration.functions {
-            let name = std::ffi::CString::new(function.name.as_str()).map_err(|error| error.to_string())?;
-            let mut address = std::ptr::null_mut();
-            if let Some(version) =
-                function.version.as_deref().and_then(|version| std::ffi::CString::new(version).ok())
-            {
-                address = libc::dlvsym(library, name.as_ptr(), version.as_ptr());
-            }
-            if address.is_null() {
-                address = libc::dlsym(library, name.as_ptr());
-            }
-            if address.is_null() {
+            let address = find_symbol(library, function)?;
+            if address == 0 {
                 report.missing.push(function.name.clone());
             }
-            functions.push(address as u64);
+            functions.push(address);
+        }
+        for variable in &configuration.variables {
+            report.variables.push(find_symbol(library, variable)?);
         }
         Ok(functions)
+    }
+}
+
+/// The address of a symbol of a loaded library, of its version if it names one; 0 if there is none.
+///
+/// # Safety
+/// `library` must come from `dlopen`.
+unsafe fn find_symbol(library: *mut libc::c_void, symbol: &FunctionName) -> Result<u64, String> {
+    let name = std::ffi::CString::new(symbol.name.as_str()).map_err(|error| error.to_string())?;
+    let version = symbol.version.as_deref().and_then(|version| std::ffi::CString::new(version).ok());
+    // SAFETY: the caller's contract; the strings outlive the calls.
+    unsafe {
+        let mut address = std::ptr::null_mut();
+        if let Some(version) = version {
+            address = libc::dlvsym(library, name.as_ptr(), version.as_ptr());
+        }
+        if address.is_null() {
+            address = libc::dlsym(library, name.as_ptr());
+        }
+        Ok(address as u64)
     }
 }
 
@@ -284,10 +303,14 @@ fn prepare(file: File, order: Order, program: Program, report: &mut Report) -> R
     // Measured here once, and inherited by every worker: measuring takes a millisecond.
     let _ = crate::connection::ticks_per_us();
     let is_library = configuration.library.is_some();
+    if is_library {
+        // The numbers of the caller's descriptors: what the library opens itself gets others.
+        occupy_descriptors(crate::OWN_DESCRIPTORS);
+    }
     if is_library && program.heap_is_ours {
         let heap = window + LOADING_HEAP_OFFSET;
         map_private(heap, LOADING_HEAP_BYTES, Access::Write).map_err(|error| error.to_string())?;
-        crate::heap::place(heap, heap + LOADING_HEAP_BYTES, 0, false);
+        crate::heap::place(heap, heap + LOADING_HEAP_BYTES, 0);
     }
     // Blobs are the caller's. A descriptor that cannot write makes mappings that never can, either.
     let read_only =
@@ -341,6 +364,7 @@ fn prepare(file: File, order: Order, program: Program, report: &mut Report) -> R
         host,
         segments,
         program,
+        is_library,
         generation: 0,
         barren: 0,
         successes: 0,
@@ -593,13 +617,15 @@ impl Babysitter {
         }
         if self.program.heap_is_ours {
             let end = (slot + HEAP_OFFSET + self.configuration.heap_bytes).min(slot + SLOT_BYTES);
-            crate::heap::place(slot + HEAP_OFFSET, end, slot, true);
+            crate::heap::place(slot + HEAP_OFFSET, end, slot);
         }
         // What belongs to the babysitter is out of a worker's reach from here on.
-        // SAFETY: nothing below uses the control part or the descriptors.
-        unsafe {
-            unmap(self.window, CONTROL_BYTES);
-            libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, 0_u32);
+        // SAFETY: nothing below uses the control part.
+        unsafe { unmap(self.window, CONTROL_BYTES) };
+        if self.is_library {
+            leave_descriptors(Launch::DESCRIPTOR, crate::OWN_DESCRIPTORS);
+        } else {
+            leave_descriptors(Launch::DESCRIPTOR, Launch::DESCRIPTOR);
         }
         let groups = Groups(self.configuration.groups);
         if !groups.has(Groups::EVERYTHING) && sandbox::filter_calls(groups).is_err() {

@@ -3,6 +3,7 @@
 //! For `banyan call bench`. Medians over many calls; the floors are measured in the same run, so
 //! that ratios mean the same on any machine. Not a comparison with other systems.
 
+use crate::allocations;
 use crate::blob::{Blob, Blobs, Sharing};
 use crate::connection::{CallOptions, Connection, ticks_per_us};
 use crate::error::CallError;
@@ -16,6 +17,8 @@ use banyan_wire::call_frame::{Registers, Shape};
 use serde::Serialize;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Release};
 use std::time::Duration;
+
+mod flaky;
 
 /// One measured promise.
 #[derive(Clone, Debug, Serialize)]
@@ -57,7 +60,7 @@ fn call(
     registers.general[..arguments.len()].copy_from_slice(arguments);
     let shape = Shape { general: arguments.len() as u8, vector: 0, stack: 0 };
     // SAFETY: the functions below get arguments that suit them, or are meant to crash elsewhere.
-    unsafe { connection.call_registers(number, &mut registers, shape, &[], true, options)? };
+    unsafe { connection.call_registers(number, &mut registers, shape, &[], shape.general.into(), options)? };
     Ok(registers.rax)
 }
 
@@ -170,7 +173,21 @@ fn socket_floor() -> std::io::Result<f64> {
     Ok(if times.is_empty() { f64::NAN } else { at(&times, 0.5) })
 }
 
-/// Measures every row; about five seconds.
+/// Allocator calls in ten thousand calls that succeed and one that crashes and is made again.
+fn allocator_calls(connection: &Connection, options: &CallOptions) -> Result<Option<u64>, CallError> {
+    let text = c"a text of the caller";
+    let before = allocations::of_this_thread();
+    for _ in 0..10_000 {
+        call(connection, NULL_FUNCTION, &[], options)?;
+        call(connection, 0, &[text.as_ptr() as u64], options)?;
+    }
+    let retried = CallOptions { retries: 1, ..*options };
+    let _ = call(connection, 0, &[8], &retried);
+    let counted = allocations::of_this_thread() - before;
+    Ok(allocations::is_installed().then_some(counted))
+}
+
+/// Measures every row; about two minutes, most of them for a million calls of what crashes.
 ///
 /// # Errors
 /// [`CallError`] when a call that must succeed does not.
@@ -321,5 +338,22 @@ pub fn run() -> Result<Vec<Row>, CallError> {
         value <= 400.0,
         "worker and spare killed at once".into(),
     );
+    let allocated = allocator_calls(&connection, &adaptive)?;
+    row(
+        "allocator calls in the client path",
+        allocated.map_or(f64::NAN, |count| count as f64),
+        "calls",
+        None,
+        0.0,
+        allocated == Some(0),
+        match allocated {
+            Some(_) => {
+                "20,000 calls, half of them with memory of the caller, and a crash with a retry".into()
+            }
+            None => "not measured: this program does not count what it allocates".into(),
+        },
+    );
+    rows.push(flaky::row()?);
+    rows.push(crate::generate::coverage::row());
     Ok(rows)
 }

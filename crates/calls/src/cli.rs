@@ -1,6 +1,6 @@
 //! The subcommands of `banyan call`, for a command line program to embed.
 //!
-//! Data on standard output, the rest on standard error. `exec` ends with the program's status.
+//! Data on standard output, the rest on standard error. `exec` becomes the program.
 
 use crate::discovery::{Discovery, FIND_VARIABLE, SERVE_VARIABLE, WORKERS_VARIABLE};
 use crate::generate::{self, WrapError};
@@ -8,7 +8,6 @@ use crate::monitor::{self, Seen};
 use crate::service::{Configuration, Layer, open_library};
 use clap::{Parser, Subcommand};
 use std::io::IsTerminal;
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -34,6 +33,9 @@ enum Action {
         /// Where to put the drop-in, its worker and the report.
         #[arg(short, long)]
         output: PathBuf,
+        /// Print the report as JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Run an unmodified program with a library isolated.
     Exec {
@@ -121,33 +123,48 @@ impl CallCommand {
     /// What to tell the user.
     pub fn run(self) -> Result<i32, Box<dyn std::error::Error>> {
         match self.action {
-            Action::Wrap { library, headers, policy, output } => {
+            Action::Wrap { library, headers, policy, output, json } => {
                 let outcome = generate::wrap(&find(&library)?, &headers, policy.as_deref(), &output)?;
-                for one in outcome.coverage.iter().filter(|one| one.status == "refused") {
-                    println!("{}\t{}\t{}", one.status, one.name, one.reason);
-                }
                 for problem in &outcome.problems {
                     eprintln!("{problem}");
                 }
-                println!(
-                    "{}: {:.1} % of {} exports without annotation",
-                    outcome.library.display(),
-                    outcome.share() * 100.0,
-                    outcome.coverage.len()
-                );
+                if json {
+                    println!("{}", serde_json::to_string(&outcome)?);
+                } else {
+                    for one in outcome.coverage.iter().filter(|one| one.status == "refused") {
+                        println!("refused\t{}\t{}", one.name, one.reason);
+                    }
+                    println!(
+                        "{}: {:.1} % of {} exports without annotation",
+                        outcome.library.display(),
+                        outcome.share() * 100.0,
+                        outcome.coverage.len()
+                    );
+                    let directory = outcome.library.parent().unwrap_or(Path::new("."));
+                    eprintln!("next: LD_LIBRARY_PATH={} PROGRAM", directory.display());
+                }
                 Ok(i32::from(!outcome.problems.is_empty()))
             }
             Action::Exec { libraries, headers, policy, program } => {
-                let directory = std::env::temp_dir().join(format!("banyan-call-{}", std::process::id()));
-                let result = exec(&libraries, &headers, policy.as_deref(), &program, &directory);
-                let _ = std::fs::remove_dir_all(&directory);
-                result
+                let libraries =
+                    libraries.iter().map(|library| find(library)).collect::<Result<Vec<_>, _>>()?;
+                let prepared = generate::prepare(&libraries, &headers, policy.as_deref())?;
+                for problem in &prepared.problems {
+                    eprintln!("{problem}");
+                }
+                let Some((name, arguments)) = program.split_first() else { return Ok(125) };
+                let error = prepared.exec(name, arguments);
+                eprintln!("{}: {error}", name.display());
+                Ok(if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 })
             }
             Action::Status { what, json } => status(what.as_deref(), json),
             Action::List { json } => list(json),
             Action::Top { every, count, json } => top(every, count, json),
             Action::Serve { at, workers, program } => serve(&at, workers, &program),
             Action::Bench { json } => {
+                eprintln!(
+                    "measuring, about two minutes: a million calls of a function that crashes take most of them"
+                );
                 let rows = crate::bench::run()?;
                 for row in &rows {
                     if json {
@@ -165,38 +182,6 @@ impl CallCommand {
                 }
                 Ok(i32::from(rows.iter().any(|row| !row.ok)))
             }
-        }
-    }
-}
-
-fn exec(
-    libraries: &[PathBuf],
-    headers: &[PathBuf],
-    policy: Option<&Path>,
-    program: &[std::ffi::OsString],
-    directory: &Path,
-) -> Result<i32, Box<dyn std::error::Error>> {
-    for library in libraries {
-        let outcome = generate::wrap(&find(library)?, headers, policy, directory)?;
-        for problem in &outcome.problems {
-            eprintln!("{problem}");
-        }
-    }
-    let Some((name, arguments)) = program.split_first() else { return Ok(2) };
-    let mut path = directory.as_os_str().to_owned();
-    if let Some(old) = std::env::var_os("LD_LIBRARY_PATH") {
-        path.push(":");
-        path.push(old);
-    }
-    match std::process::Command::new(name).args(arguments).env("LD_LIBRARY_PATH", path).status() {
-        Ok(status) => Ok(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            eprintln!("{}: not found", name.display());
-            Ok(127)
-        }
-        Err(error) => {
-            eprintln!("{}: {error}", name.display());
-            Ok(126)
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::layout::{
 };
 use crate::pool::Pool;
 use crate::service::{Configuration, Order, Report, Segment, SegmentKind};
+use crate::variables::{Copy, Variables};
 use crate::waiting::Wait;
 use banyan_sys::call_channel::{OWNER_DIED, counter, futex_wait, now_ns, signal_process};
 use banyan_sys::call_memory::{
@@ -117,6 +118,7 @@ pub struct Connection {
     pub(crate) segments: Vec<Segment>,
     report: Report,
     process: u32,
+    pub(crate) variables: Variables,
     pub(crate) statistics: Statistics,
 }
 
@@ -189,25 +191,31 @@ impl Connection {
         launch: &[CString],
         environment: &[CString],
     ) -> Result<Self, CallError> {
-        Self::open_with(configuration, |file| {
-            launch_detached(&Launch { arguments: launch, environment, inherit: file, stack_limit: 16 << 40 })
+        Self::open_with(configuration, |file, window| {
+            // Each window's worker has its libraries elsewhere: this process will see them all.
+            let stack_limit = (16 + (window - WINDOWS_BASE) / WINDOW_BYTES * 4) << 40;
+            launch_detached(&Launch { arguments: launch, environment, inherit: file, stack_limit })
         })
     }
 
-    /// Makes the memory of a connection, has `start` hand it to a babysitter, and waits until that
-    /// can serve.
+    /// Makes the memory of a connection, has `start` hand it to a babysitter, told the window's address,
+    /// and waits until that can serve.
     pub(crate) fn open_with(
         configuration: &Configuration,
-        start: impl FnOnce(&File) -> io::Result<()>,
+        start: impl FnOnce(&File, u64) -> io::Result<()>,
     ) -> Result<Self, CallError> {
         for index in 0..WINDOWS as u32 {
             if WINDOWS_USED.fetch_or(1 << index, AcqRel) & 1 << index != 0 {
                 continue;
             }
             let window = WINDOWS_BASE + u64::from(index) * WINDOW_BYTES;
-            // Whoever is a worker itself finds its slot there, and looks further.
+            // Whoever is a worker itself finds its slot there, and another copy of this crate in the
+            // process may hold the window: look further.
             let opened = match Self::map_window(window) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    WINDOWS_USED.fetch_and(!(1 << index), AcqRel);
+                    continue;
+                }
                 Err(error) => Err(service_error("shared memory", error)),
                 Ok(file) => Self::open_window(window, configuration, &file, start),
             };
@@ -242,7 +250,7 @@ impl Connection {
         window: u64,
         configuration: &Configuration,
         file: &File,
-        start: impl FnOnce(&File) -> io::Result<()>,
+        start: impl FnOnce(&File, u64) -> io::Result<()>,
     ) -> Result<Self, CallError> {
         let state_bytes = size_of::<ClientState>() as u64;
         let state = map_anywhere(state_bytes).map_err(|error| service_error("private memory", error))?;
@@ -255,6 +263,7 @@ impl Connection {
             segments: Vec::new(),
             report: Report::default(),
             process: std::process::id(),
+            variables: Variables::default(),
             statistics: Statistics::default(),
         };
         wipe_on_fork(state, 4096).map_err(|error| service_error("fork detection", error))?;
@@ -266,7 +275,7 @@ impl Connection {
         mut self,
         configuration: &Configuration,
         file: &File,
-        start: impl FnOnce(&File) -> io::Result<()>,
+        start: impl FnOnce(&File, u64) -> io::Result<()>,
     ) -> Result<Self, CallError> {
         let order =
             Order { window: self.window, client: std::process::id(), configuration: configuration.clone() };
@@ -287,7 +296,7 @@ impl Connection {
         control.channels.store(1, Relaxed);
         let workers = if configuration.library.is_none() { configuration.workers } else { 1 };
         control.workers.store(workers, Relaxed);
-        start(file).map_err(|error| service_error("starting the babysitter", error))?;
+        start(file, self.window).map_err(|error| service_error("starting the babysitter", error))?;
         let deadline = now_ns() + configuration.start_deadline_ms * 1_000_000;
         loop {
             let status = control.status.load(Acquire);
@@ -364,6 +373,15 @@ impl Connection {
                     && protect(segment.address, segment.length, Access::Execute);
             }
         }
+    }
+
+    /// Keeps variables of the program like those of the library that the configuration names, in order.
+    ///
+    /// # Safety
+    /// Each copy must be the program's memory for as long as the connection lives.
+    pub(crate) unsafe fn keep_alike(&mut self, copies: impl Iterator<Item = Copy>) {
+        // SAFETY: the caller's contract.
+        self.variables = unsafe { Variables::new(copies, &self.report.variables, &self.segments) };
     }
 
     fn read_report(&self) -> Option<Report> {

@@ -8,8 +8,8 @@
 use crate::connection::{CALLED_BACK, CallOptions, Connection, Current, WAITING};
 use crate::error::{CallError, Ran};
 use crate::layout::{
-    BULK_BYTES_MAX, CHANGED_LIST_OFFSET, CHANGES_OFFSET, DEPTH_MAX, INTERRUPTS, PAGE, PAGES_MAX,
-    SEQUENCE_MASK, WINDOW_BYTES, bulk_address, load_bytes, load_frame, slot_address, store_frame,
+    BULK_BYTES_MAX, CHANGED_LIST_OFFSET, CHANGES_OFFSET, CHANNEL_LIMITS, DEPTH_MAX, INTERRUPTS, PAGE,
+    PAGES_MAX, SEQUENCE_MASK, WINDOW_BYTES, bulk_address, load_bytes, load_frame, slot_address, store_frame,
 };
 use crate::pool::Fate;
 use crate::registers::invoke;
@@ -18,9 +18,10 @@ use banyan_sys::call_channel::{
     WAITERS, copy_checked, counter, current_processor, place_thread, stack_pointer, write_checked,
 };
 use banyan_wire::call_frame::{
-    FRAME_MAX, FrameError, FrameReader, FrameWriter, Kind, Registers, STACK_WORDS_MAX, Shape, read_arguments,
+    FRAME_MAX, FrameError, FrameWriter, Kind, Registers, STACK_WORDS_MAX, Shape, read_arguments,
     read_results, write_arguments, write_results,
 };
+use banyan_wire::call_message::{Answer, Payload};
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 /// The longest frame of a call on registers.
@@ -49,7 +50,7 @@ impl Connection {
     /// Calls `function` on registers. On success the results replace the arguments and `errno` is the callee's.
     ///
     /// `words` are the arguments on the stack. `shape` says which registers matter; pointers in
-    /// those it names are checked against dead generations when `exact` is set.
+    /// the first `named` integer registers are checked against dead generations.
     ///
     /// # Errors
     /// Any [`CallError`]; the registers are unchanged then.
@@ -63,14 +64,13 @@ impl Connection {
         registers: &mut Registers,
         shape: Shape,
         words: &[u64],
-        exact: bool,
+        named: usize,
         options: &CallOptions,
     ) -> Result<(), CallError> {
         let before = errno();
         let result = self.with_retries(options, |index, current, deadline| {
-            if exact {
-                self.check_generations(registers, shape, current)?;
-            }
+            let named = named.min(shape.general.into());
+            self.check_generations(&registers.general[..named], current)?;
             let mut frame = [0; REGISTER_FRAME];
             let mut writer = FrameWriter::new(&mut frame);
             writer.kind(Kind::Call)?;
@@ -173,13 +173,9 @@ impl Connection {
         Err(FrameError::Full.into())
     }
 
-    fn check_generations(
-        &self,
-        registers: &Registers,
-        shape: Shape,
-        current: Current,
-    ) -> Result<(), CallError> {
-        for &value in &registers.general[..usize::from(shape.general)] {
+    /// Whether arguments point into workers that have ended.
+    fn check_generations(&self, arguments: &[u64], current: Current) -> Result<(), CallError> {
+        for &value in arguments {
             let offset = value.wrapping_sub(self.window);
             if offset < WINDOW_BYTES {
                 let slot = (offset / crate::layout::SLOT_BYTES) as usize;
@@ -288,56 +284,44 @@ impl Connection {
             if length > frame.len() {
                 return Err(Failure::Frame(FrameError::Long));
             }
-            let mut reader = FrameReader::new(load_frame(&channel.reply_frame, length, frame));
-            match reader.kind()? {
-                Kind::Fetch => {
-                    let page = reader.number_below(1 << 35)?;
-                    let wanted = reader.number_below(257)?;
-                    reader.end()?;
+            match Answer::read(load_frame(&channel.reply_frame, length, frame), CHANNEL_LIMITS)? {
+                Answer::Fetch { page, wanted } => {
                     let granted = self.grant(index, current, page, wanted);
                     let mut writer = FrameWriter::new(frame);
                     writer.kind(Kind::Fetched)?;
                     writer.number(granted)?;
                     used = writer.used();
                 }
-                Kind::Callback => {
-                    let changed = reader.number_below(PAGES_MAX as u64 + 1)?;
-                    let target = reader.number()?;
+                Answer::CallBack { changed, target, arguments: mut reader } => {
                     let mut arguments = Registers::default();
                     let mut words = [0; STACK_WORDS_MAX];
                     let count = read_arguments(&mut reader, &mut arguments, &mut words)?;
                     reader.end()?;
                     self.write_back(index, current, changed)?;
+                    self.variables.pull(self.window, current);
                     let errno = self.run_call_back(index, target, &mut arguments, &words[..count])?;
+                    self.variables.push(self.window, current);
                     let mut writer = FrameWriter::new(frame);
                     writer.kind(Kind::CallbackReturn)?;
                     write_results(&mut writer, &arguments, errno)?;
                     used = writer.used();
                 }
-                Kind::Return if !on_bytes => {
-                    let changed = reader.number_below(PAGES_MAX as u64 + 1)?;
+                Answer::Returned { changed, results: mut reader } if !on_bytes => {
                     let errno = read_results(&mut reader, registers)?;
                     self.write_back(index, current, changed)?;
                     return Ok(Reply::Registers(errno));
                 }
-                kind @ (Kind::CallBytes | Kind::Failed) if on_bytes => {
-                    let failed = kind == Kind::Failed;
-                    let in_bulk = reader.number_below(2)? == 1;
+                answer @ (Answer::Bytes(payload) | Answer::Failed(payload)) if on_bytes => {
+                    let failed = matches!(answer, Answer::Failed(_));
                     let bulk = bulk_address(slot_address(self.window, current.slot()), index);
-                    if in_bulk {
-                        let length = reader.number_below(BULK_BYTES_MAX + 1)? as usize;
-                        reader.end()?;
-                        return Ok(Reply::Bytes(length, true, bulk, failed));
-                    }
-                    let length = reader.rest().len();
-                    let start = frame.len().min(2);
-                    frame.copy_within(start..start + length, 0);
-                    return Ok(Reply::Bytes(length, false, bulk, failed));
+                    let count = match payload {
+                        Payload::Bulk(length) => return Ok(Reply::Bytes(length, true, bulk, failed)),
+                        Payload::Inline(bytes) => bytes.len(),
+                    };
+                    frame.copy_within(length - count..length, 0);
+                    return Ok(Reply::Bytes(count, false, bulk, failed));
                 }
-                Kind::Crashed => {
-                    let signal = reader.number_below(65)? as i32;
-                    let address = reader.number()?;
-                    let instruction = reader.number()?;
+                Answer::Crashed { signal, address, instruction } => {
                     return Err(Failure::Call(CallError::Crashed {
                         signal,
                         address,
@@ -345,17 +329,10 @@ impl Connection {
                         ran: Ran::Maybe,
                     }));
                 }
-                Kind::Refused => {
-                    let call = reader.number_below(1 << 32)? as u32;
-                    return Err(Failure::Call(CallError::Refused { call }));
-                }
-                Kind::NoFunction => return Err(Failure::Keep(CallError::NoFunction)),
-                Kind::Return
-                | Kind::CallBytes
-                | Kind::Failed
-                | Kind::Call
-                | Kind::CallbackReturn
-                | Kind::Fetched => {
+                Answer::Refused(call) => return Err(Failure::Call(CallError::Refused { call })),
+                Answer::NoFunction => return Err(Failure::Keep(CallError::NoFunction)),
+                // The reply to a call of the other kind.
+                Answer::Returned { .. } | Answer::Bytes(_) | Answer::Failed(_) => {
                     return Err(Failure::Frame(FrameError::Range));
                 }
             }

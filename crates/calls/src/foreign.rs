@@ -187,7 +187,11 @@ impl Library {
         let Arguments { mut registers, shape, words } = arguments;
         let words = &words[..usize::from(shape.stack)];
         // SAFETY: the caller's contract.
-        unsafe { self.connection()?.call_registers(number, &mut registers, shape, words, true, options)? };
+        unsafe {
+            let connection = self.connection()?;
+            let named = shape.general.into();
+            connection.call_registers(number, &mut registers, shape, words, named, options)?;
+        }
         Ok(R::get(&registers))
     }
 }

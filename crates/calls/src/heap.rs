@@ -79,18 +79,17 @@ fn class_bytes(class: usize) -> u64 {
     (1 << log) + (part + 1) * (1 << (log - 2))
 }
 
-/// Moves the heap to `[start, end)`: what was allocated stays valid, new memory comes from there.
-/// `head` is the slot's head through which the caller frees, 0 for none.
-pub(crate) fn place(start: u64, end: u64, head: u64, keep_free: bool) {
+/// Moves the heap to `[start, end)`: what was allocated stays valid, new memory comes from there
+/// and from nowhere else, so that an address says which worker made it. `head` is the slot's head
+/// through which the caller frees, 0 for none.
+pub(crate) fn place(start: u64, end: u64, head: u64) {
     let _locked = Locked::new();
     NEXT.store(start, Relaxed);
     END.store(end, Relaxed);
     SHARED_START.store(start, Relaxed);
     SHARED_HEAD.store(head, Relaxed);
-    if !keep_free {
-        for list in &FREE {
-            list.store(0, Relaxed);
-        }
+    for list in &FREE {
+        list.store(0, Relaxed);
     }
 }
 
@@ -161,8 +160,11 @@ pub fn release(address: u64) {
     }
     let chunk = address - HEADER - header.shift;
     header.magic = MAGIC_FREE;
+    if !(SHARED_START.load(Relaxed)..END.load(Relaxed)).contains(&chunk) && SHARED_START.load(Relaxed) != 0 {
+        return;
+    }
     let bytes = class_bytes(class);
-    if bytes >= GIVE_BACK && chunk >= SHARED_START.load(Relaxed) && SHARED_HEAD.load(Relaxed) != 0 {
+    if bytes >= GIVE_BACK && SHARED_HEAD.load(Relaxed) != 0 {
         let (start, end) = ((chunk + 4096) & !4095, (chunk + bytes) & !4095);
         // SAFETY: the inside of a chunk that nobody uses.
         unsafe { banyan_sys::call_memory::discard(start, end - start) };

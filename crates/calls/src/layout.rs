@@ -6,6 +6,7 @@
 //! Not for what travels in the channels; that is `banyan_wire::call_frame`.
 
 use banyan_sys::call_channel::RobustWord;
+use banyan_wire::call_message::Limits;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Where windows begin: below every address that the kernel or Banyan's programs choose.
@@ -27,6 +28,8 @@ pub(crate) const DEPTH_MAX: usize = 32;
 pub(crate) const INTERRUPTS: u8 = 0x40;
 /// Pages of the caller that one call may touch between two returns of control.
 pub(crate) const PAGES_MAX: usize = 16384;
+/// What the messages of a channel may say.
+pub(crate) const CHANNEL_LIMITS: Limits = Limits { pages: PAGES_MAX as u64, bulk_bytes: BULK_BYTES_MAX };
 /// Bytes of a page.
 pub(crate) const PAGE: u64 = 4096;
 

@@ -7,9 +7,11 @@
 //! read what the program can.
 //!
 //! Unsafe code: `registers` (instructions), `worker` and `heap` (the callee's process),
-//! `exchange`, `connection` and `shim` (shared memory, the program's own memory). Lock order:
+//! `exchange`, `connection` and `shim` (shared memory, the program's own memory), `variables` (the
+//! program's and the library's), `allocations` (hands on to the system's allocator). Lock order:
 //! callers take no lock; see `worker` for the callee's one.
 
+pub mod allocations;
 mod babysitter;
 pub mod bench;
 pub mod blob;
@@ -33,6 +35,7 @@ mod registers;
 pub mod registry;
 pub mod service;
 pub mod shim;
+mod variables;
 mod waiting;
 mod worker;
 
@@ -43,11 +46,71 @@ pub use discovery::{Discovery, Service};
 pub use error::{CallError, Ran};
 pub use waiting::Wait;
 
-/// Functions on `FILE` that a worker sends to the caller when the file is the caller's.
-pub const STDIO_FUNCTIONS: &[&str] = &[
-    "fwrite", "fread", "fputc", "putc", "fputs", "fflush", "ferror", "feof", "getc", "fgetc", "fgets",
-    "ungetc", "fseek", "ftell", "rewind", "fileno", "clearerr", "vfprintf",
+/// Streams of the caller, and functions on streams and descriptors that a worker sends to the
+/// caller when these are the caller's.
+pub const CALLER_NAMES: &[&str] = &[
+    "stdin",
+    "stdout",
+    "stderr",
+    "fwrite",
+    "fread",
+    "fputc",
+    "putc",
+    "putchar",
+    "fputs",
+    "puts",
+    "fflush",
+    "fclose",
+    "ferror",
+    "feof",
+    "getc",
+    "fgetc",
+    "fgets",
+    "ungetc",
+    "fseek",
+    "ftell",
+    "fseeko",
+    "fseeko64",
+    "ftello",
+    "ftello64",
+    "rewind",
+    "fileno",
+    "clearerr",
+    "setvbuf",
+    "vfprintf",
+    "vfscanf",
+    "read",
+    "write",
+    "pread",
+    "pread64",
+    "pwrite",
+    "pwrite64",
+    "lseek",
+    "lseek64",
+    "readv",
+    "writev",
+    "close",
+    "fstat",
+    "fstat64",
+    "fsync",
+    "fdatasync",
+    "ftruncate",
+    "ftruncate64",
+    "isatty",
+    "fdopen",
+    "fcntl",
+    "fcntl64",
+    "ioctl",
 ];
+
+/// Descriptors from this number on are a worker's own; below, they are the caller's.
+pub const OWN_DESCRIPTORS: i32 = 256;
+
+/// Whether the calling thread of a worker is running a function for the caller, and so may call back.
+#[must_use]
+pub fn is_in_call() -> bool {
+    worker::is_in_call()
+}
 
 /// The worker program's `main`: hosts a library for the process that started it.
 ///

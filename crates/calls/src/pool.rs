@@ -22,6 +22,7 @@ use banyan_sys::call_channel::{
 use banyan_sys::call_memory::view_again;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::time::Duration;
 
 /// Workers that one connection can use at once.
 pub(crate) const PLACES: usize = 8;
@@ -314,6 +315,11 @@ impl Connection {
         }
     }
 
+    /// The worker of a library, waiting for one that is ready.
+    pub(crate) fn library_worker(&self, patience: Duration) -> Result<Current, CallError> {
+        self.current(0, &Deadline::after(patience, self.ticks_per_us), false)
+    }
+
     fn take_spare(&self, deadline: &Deadline, patient: bool) -> Result<Current, CallError> {
         let control = self.control();
         loop {
@@ -427,6 +433,7 @@ impl Connection {
             if alive & OWNER_DIED != 0
                 || slot.state.load(Acquire) != SLOT_CURRENT
                 || !is_same
+                || self.has_lost_its_babysitter()
                 || process_has_ended(slot.process.load(Acquire))
             {
                 // It ended before it had our request: the next try takes another worker.
@@ -459,7 +466,7 @@ impl Connection {
     pub(crate) fn how_ended(&self, current: Current, deadline: &Deadline) -> CallError {
         let slot = &self.control().slots[current.slot()];
         let patience_ns = deadline.left_ns().min(3_000_000_000);
-        let asked = Deadline::after(std::time::Duration::from_nanos(patience_ns), self.ticks_per_us);
+        let asked = Deadline::after(Duration::from_nanos(patience_ns), self.ticks_per_us);
         loop {
             let event = self.control().event.load(Acquire);
             if slot.generation.load(Acquire) != current.generation() {
@@ -505,8 +512,10 @@ impl Connection {
         let (mut tries, mut lost) = (0, 0);
         loop {
             let current = self.current(turn.place, &deadline, options.retries > 0)?;
+            self.variables.push(self.window, current);
             match attempt(claim.index, current, &deadline) {
                 Ok(reply) => {
+                    self.variables.pull(self.window, current);
                     self.count(claim.index, tries, &deadline);
                     return Ok(reply);
                 }

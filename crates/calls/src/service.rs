@@ -20,7 +20,9 @@ pub struct Configuration {
     pub library: Option<PathBuf>,
     /// The library's functions, in the order of their numbers.
     pub functions: Vec<FunctionName>,
-    /// Functions of the caller's C library on `FILE`, by name, for files that the caller opened.
+    /// Variables of the library whose addresses the report gives, in this order.
+    pub variables: Vec<FunctionName>,
+    /// Functions and streams of the caller's C library, by name, for files that the caller opened.
     pub stdio: Vec<(String, u64)>,
     /// Workers that may run at once, each with one call. For functions of a Rust program; a library has one.
     pub workers: u32,
@@ -52,6 +54,7 @@ impl Default for Configuration {
         Self {
             library: None,
             functions: Vec::new(),
+            variables: Vec::new(),
             stdio: Vec::new(),
             workers: std::thread::available_parallelism().map_or(2, |count| count.get().clamp(2, 8) as u32),
             spares: 1,
@@ -97,6 +100,8 @@ pub struct Report {
     /// Functions that the library does not have.
     pub missing: Vec<String>,
     pub(crate) segments: Vec<Segment>,
+    /// Addresses of the variables asked for, 0 where missing.
+    pub(crate) variables: Vec<u64>,
 }
 
 /// One layer of the sandbox.

@@ -9,6 +9,7 @@
 use crate::connection::{CallOptions, Connection};
 use crate::error::CallError;
 use crate::service::{Configuration, FunctionName, open_library};
+use crate::variables::Copy;
 use banyan_sys::call_channel::futex_wait;
 use banyan_wire::call_frame::{Registers, STACK_WORDS_MAX, Shape, WANT_ST0, WANT_VECTOR};
 use std::ffi::{CStr, c_char};
@@ -40,12 +41,39 @@ pub struct Function {
     pub retries: u8,
     /// 0 return the failure value, 1 abort the program.
     pub on_failure: u8,
-    /// Whether `general` is exact, so that pointers among the arguments may be checked.
-    pub exact: u8,
+    /// How many of the integer registers are known to hold arguments: pointers there are checked.
+    pub named: u8,
     /// Whether the failure value is a float or double, in xmm0.
     pub failure_in_vector: u8,
     /// The value of `errno` on failure; 0 chooses one by the kind of failure.
     pub errno: u32,
+    /// Bytes of a result that is written where the first argument points; 0 if there is none.
+    pub result_bytes: u32,
+    /// Whether the function is not to be called at all.
+    pub refused: u32,
+    reserved: u32,
+}
+
+/// A part of a variable of the library that the program sees a copy of, as the generator writes it.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Variable {
+    /// Its symbol.
+    pub name: *const c_char,
+    /// Its version or null.
+    pub version: *const c_char,
+    /// The program's copy.
+    pub here: *mut u8,
+    /// What it held when the program started.
+    pub first: *const u8,
+    /// Where the part begins, and its length.
+    pub offset: u64,
+    /// See `offset`.
+    pub bytes: u64,
+    /// Whether it may change; else it is copied once.
+    pub writable: u32,
+    /// Whether it holds the address of a symbol, which each side has its own of.
+    pub symbol: u32,
 }
 
 /// A drop-in's description of itself, in its data.
@@ -67,6 +95,10 @@ pub struct Library {
     connection: AtomicPtr<Connection>,
     /// Deadline of functions that name none, in microseconds.
     pub deadline_us: u64,
+    /// Its variables.
+    pub variables: *const Variable,
+    /// How many.
+    pub variable_count: u64,
 }
 
 const CLOSED: u32 = 0;
@@ -115,33 +147,52 @@ unsafe fn string(text: *const c_char) -> Option<String> {
 
 fn open(library: &Library) -> Result<Connection, CallError> {
     // SAFETY: the generator fills the fields with constants of the drop-in.
-    let (path, directory, text, functions) = unsafe {
+    let (path, directory, text, functions, variables) = unsafe {
         let functions = std::slice::from_raw_parts(library.functions, library.count as usize);
-        (string(library.path), string(library.directory), string(library.configuration), functions)
+        let variables = std::slice::from_raw_parts(library.variables, library.variable_count as usize);
+        (string(library.path), string(library.directory), string(library.configuration), functions, variables)
     };
     let mut configuration = match text {
         Some(text) => serde_json::from_str(&text).map_err(|error| CallError::NoService(error.to_string()))?,
         None => Configuration::default(),
     };
+    // SAFETY: as above.
+    let name = |name, version| unsafe {
+        FunctionName { name: string(name).unwrap_or_default(), version: string(version) }
+    };
     configuration.library = path.map(Into::into);
-    configuration.functions = functions
-        .iter()
-        // SAFETY: as above.
-        .map(|function| unsafe {
-            FunctionName {
-                name: string(function.name).unwrap_or_default(),
-                version: string(function.version),
-            }
-        })
-        .collect();
+    configuration.functions =
+        functions.iter().map(|function| name(function.name, function.version)).collect();
+    configuration.variables = variables.iter().map(|one| name(one.name, one.version)).collect();
     configuration.stdio = stdio();
     // What the first call changes of errno is not the function's doing.
-    open_library(&configuration, directory.as_deref().map(std::path::Path::new))
+    let mut connection = open_library(&configuration, directory.as_deref().map(std::path::Path::new))?;
+    let copies = variables.iter().map(|one| Copy {
+        here: one.here as u64 + one.offset,
+        first: one.first as u64,
+        offset: one.offset,
+        bytes: one.bytes,
+        is_writable: one.writable != 0,
+        is_symbol: one.symbol != 0,
+    });
+    // SAFETY: the generator lists the drop-in's own variables, which live as long as it does.
+    unsafe { connection.keep_alike(copies) };
+    Ok(connection)
 }
 
-/// The C library's functions on `FILE` in this program, for files that it opened.
+/// Opens a drop-in's library before its first call: its variables hold addresses of the library.
+#[unsafe(no_mangle)]
+pub extern "C" fn banyan_calls_open(library: &Library) {
+    let opened =
+        connection(library).and_then(|connection| connection.library_worker(Duration::from_secs(10)));
+    if let Err(error) = opened {
+        eprintln!("banyan: calls: {error}");
+    }
+}
+
+/// The C library's functions on files and descriptors in this program, for those that it opened.
 fn stdio() -> Vec<(String, u64)> {
-    crate::STDIO_FUNCTIONS
+    crate::CALLER_NAMES
         .iter()
         .filter_map(|name| {
             let name = std::ffi::CString::new(*name).ok()?;
@@ -183,26 +234,13 @@ pub(crate) extern "C" fn enter(library: &Library, number: u32, registers: &mut R
         retries: function.retries.into(),
         ..CallOptions::default()
     };
-    let error = match connection(library) {
-        Ok(connection) => {
-            // SAFETY: the program calls the library's function with these arguments.
-            let result = unsafe {
-                connection.call_registers(
-                    number.into(),
-                    registers,
-                    shape,
-                    &words[..count],
-                    function.exact != 0,
-                    &options,
-                )
-            };
-            match result {
-                Ok(()) => return,
-                Err(error) => error,
-            }
-        }
-        Err(error) => error,
-    };
+    let reached = if function.refused == 0 { connection(library) } else { Err(CallError::NoFunction) };
+    let result = reached.and_then(|connection| {
+        let (words, named) = (&words[..count], function.named.into());
+        // SAFETY: the program calls the library's function with these arguments.
+        unsafe { connection.call_registers(number.into(), registers, shape, words, named, &options) }
+    });
+    let Err(error) = result else { return };
     if function.on_failure == 1 {
         // SAFETY: the policy asks for the end of the program.
         unsafe { libc::abort() };
@@ -210,6 +248,15 @@ pub(crate) extern "C" fn enter(library: &Library, number: u32, registers: &mut R
     note_failure(function, &error);
     registers.rax = function.failure;
     registers.rdx = 0;
+    if function.result_bytes != 0 {
+        // The program reads the result where it said, and by the convention finds that address in rax.
+        registers.rax = registers.general[0];
+        // SAFETY: the program reserved that much memory there for the result.
+        unsafe { std::ptr::write_bytes(registers.rax as *mut u8, 0, function.result_bytes as usize) };
+    }
+    if u64::from(function.results) & WANT_VECTOR != 0 {
+        registers.vector[..2].fill([0, 0]);
+    }
     if function.failure_in_vector != 0 {
         registers.vector[0] = [function.failure, 0];
     }
@@ -239,7 +286,7 @@ pub(crate) extern "C" fn enter_address(library: &Library, address: u64, register
     // SAFETY: the program calls the library's function with these arguments.
     let result = connection(library).and_then(|connection| unsafe {
         let number = crate::worker::BY_ADDRESS | address;
-        connection.call_registers(number, registers, Shape::unknown(0), &words[..count], false, &options)
+        connection.call_registers(number, registers, Shape::unknown(0), &words[..count], 0, &options)
     });
     if result.is_err() {
         registers.rax = 0;
@@ -269,18 +316,28 @@ pub extern "C" fn banyan_calls_entry() -> u64 {
     crate::registers::enter_address()
 }
 
-/// Frees memory of a worker's heap; returns whether the address lies in one. For interposed `free`.
-#[unsafe(no_mangle)]
-pub extern "C" fn banyan_calls_free(address: u64) -> i32 {
-    use crate::layout::{HEAP_OFFSET, SLOT_BYTES, SlotHead, WINDOW_BYTES, WINDOWS, WINDOWS_BASE, at};
+/// The offset in its slot of an address in a worker's heap, `Err(true)` for one elsewhere in a
+/// window, `Err(false)` for one outside.
+fn heap_offset(address: u64) -> Result<u64, bool> {
+    use crate::layout::{HEAP_OFFSET, SLOT_BYTES, WINDOW_BYTES, WINDOWS, WINDOWS_BASE};
     let offset = address.wrapping_sub(WINDOWS_BASE);
     if offset >= WINDOWS * WINDOW_BYTES {
-        return 0;
+        return Err(false);
     }
     let in_slot = offset % SLOT_BYTES;
-    if (offset % WINDOW_BYTES) / SLOT_BYTES == 0 || in_slot < HEAP_OFFSET {
-        return 1;
-    }
+    let is_heap = (offset % WINDOW_BYTES) / SLOT_BYTES != 0 && in_slot >= HEAP_OFFSET;
+    if is_heap { Ok(in_slot) } else { Err(true) }
+}
+
+/// Frees memory of a worker's heap; returns whether the address lies in a worker. For interposed `free`.
+#[unsafe(no_mangle)]
+pub extern "C" fn banyan_calls_free(address: u64) -> i32 {
+    use crate::layout::{SlotHead, at};
+    let in_slot = match heap_offset(address) {
+        Ok(offset) => offset,
+        // Memory from while the library loaded is never given back.
+        Err(is_inside) => return is_inside.into(),
+    };
     // SAFETY: an address that a library handed out lies in a slot that is mapped here.
     let head: &SlotHead = unsafe { at(address - in_slot) };
     let mut first = head.freed.load(Relaxed);
@@ -291,5 +348,24 @@ pub extern "C" fn banyan_calls_free(address: u64) -> i32 {
             Ok(_) => return 1,
             Err(other) => first = other,
         }
+    }
+}
+
+/// How many bytes can be used at an address of a worker's heap; 0 for an address of none. For
+/// interposed `realloc`.
+#[unsafe(no_mangle)]
+pub extern "C" fn banyan_calls_usable(address: u64, bytes: &mut u64) -> i32 {
+    use crate::layout::SLOT_BYTES;
+    match heap_offset(address) {
+        Ok(offset) => {
+            // What the worker wrote before the allocation may be anything; the slot's end is certain.
+            *bytes = crate::heap::usable(address).min(SLOT_BYTES - offset);
+            1
+        }
+        Err(true) => {
+            *bytes = crate::heap::usable(address).min(crate::layout::LOADING_HEAP_BYTES);
+            1
+        }
+        Err(false) => 0,
     }
 }

@@ -8,9 +8,9 @@
 //! the library, so that threads do not see each other's copies; it is let go in call-backs.
 
 use crate::layout::{
-    BULK_BYTES_MAX, CHANGED_LIST_OFFSET, CHANGES_OFFSET, CHANNELS, Channel, DEPTH_MAX, FRAME_WORDS,
-    INTERRUPTS, PAGE, PAGES_MAX, STACK_STRIDE, STACKS_OFFSET, SlotHead, at, bulk_address, channel_address,
-    load_bytes, load_frame, store_frame,
+    BULK_BYTES_MAX, CHANGED_LIST_OFFSET, CHANGES_OFFSET, CHANNEL_LIMITS, CHANNELS, Channel, DEPTH_MAX,
+    FRAME_WORDS, INTERRUPTS, PAGE, PAGES_MAX, STACK_STRIDE, STACKS_OFFSET, SlotHead, at, bulk_address,
+    channel_address, load_bytes, load_frame, store_frame,
 };
 use crate::registers::{Context, call_back_address, checkpoint, invoke, resume};
 use crate::waiting::{post_reply, wait_request};
@@ -18,9 +18,10 @@ use banyan_sys::call_channel::{futex_wait, futex_wake, join_robust_list, thread_
 use banyan_sys::call_memory::{Access, map_private, protect, unmap};
 use banyan_sys::call_process::kill_self;
 use banyan_wire::call_frame::{
-    FRAME_MAX, FrameError, FrameReader, FrameWriter, Kind, Registers, STACK_WORDS_MAX, Shape, WANT_VECTOR,
-    read_arguments, read_results, write_arguments, write_results,
+    FRAME_MAX, FrameError, FrameWriter, Kind, Registers, STACK_WORDS_MAX, Shape, WANT_VECTOR, read_arguments,
+    read_results, write_arguments, write_results,
 };
+use banyan_wire::call_message::{Payload, Request};
 use std::cell::{Cell, UnsafeCell};
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU32, AtomicU64};
@@ -74,6 +75,11 @@ struct Thread {
 
 thread_local! {
     static THREAD: Cell<Option<&'static Thread>> = const { Cell::new(None) };
+}
+
+/// Whether the calling thread is in a function that the caller asked for.
+pub(crate) fn is_in_call() -> bool {
+    THREAD.try_with(Cell::get).ok().flatten().is_some_and(|thread| thread.in_call.get())
 }
 
 static GATE: AtomicU32 = AtomicU32::new(0);
@@ -251,10 +257,9 @@ impl Thread {
         post_reply(channel, self.sequence.get(), used);
         self.sequence.set(wait_request(channel, self.sequence.get(), self.ticks_per_us.get()));
         let length = (channel.request_length.load(Relaxed) & 0xffff) as usize;
-        let mut reader = FrameReader::new(load_frame(&channel.request_frame, length, &mut frame));
-        let Ok(Kind::Fetched) = reader.kind() else { return false };
-        let Ok(count) = reader.number_below(wanted + 1) else { return false };
-        if count == 0 {
+        let request = Request::read(load_frame(&channel.request_frame, length, &mut frame), CHANNEL_LIMITS);
+        let Ok(Request::Fetched(count)) = request else { return false };
+        if count == 0 || count > wanted {
             return false;
         }
         let source = self.bulk() + granted as u64 * PAGE;
@@ -398,13 +403,9 @@ fn handle(thread: &Thread, length: usize, level: usize, results: &mut Registers)
     // of the thread so that it need not be copied.
     let frame: &[u8] =
         unsafe { std::slice::from_raw_parts(thread.frame.get().cast(), length.min(FRAME_MAX)) };
-    let mut reader = FrameReader::new(frame);
-    match reader.kind()? {
-        Kind::Call => {
-            let function = reader.number()?;
-            let flags = reader.number_below(128)? as u8;
+    match Request::read(frame, CHANNEL_LIMITS)? {
+        Request::Call { function, depth: flags, errno: before, arguments: mut reader } => {
             let depth = usize::from(flags & !INTERRUPTS).min(DEPTH_MAX - 1);
-            let before = reader.number_below(4096)? as u32;
             if depth < level {
                 // The caller jumped out of call-backs; their frames on this side go the same way.
                 thread.pending.set(true);
@@ -450,36 +451,21 @@ fn handle(thread: &Thread, length: usize, level: usize, results: &mut Registers)
             write_results(&mut writer, &job.registers, after.min(4095))?;
             Ok(Next::Reply(writer.used()))
         }
-        Kind::CallbackReturn if level > 0 => {
+        Request::CallBackReturned(mut reader) if level > 0 => {
             let after = read_results(&mut reader, results)?;
             errno().store(after, Relaxed);
             Ok(Next::Return)
         }
-        Kind::CallBytes => {
-            let function = reader.number()?;
-            reader.number_below(128)?;
-            let copy;
-            let arguments = if reader.number_below(2)? == 1 {
-                let length = reader.number_below(BULK_BYTES_MAX + 1)? as usize;
-                let mut bytes = vec![0; length];
-                // SAFETY: the length fits the bulk area, which is mapped.
-                unsafe { load_bytes(thread.bulk(), &mut bytes) };
-                copy = bytes;
-                &copy[..]
-            } else {
-                reader.rest()
-            };
-            call_bytes(thread, function, arguments)
+        Request::CallBytes { function, arguments: Payload::Inline(bytes) } => {
+            call_bytes(thread, function, bytes)
         }
-        Kind::CallbackReturn
-        | Kind::Fetched
-        | Kind::Fetch
-        | Kind::Callback
-        | Kind::Return
-        | Kind::Crashed
-        | Kind::NoFunction
-        | Kind::Failed
-        | Kind::Refused => Err(FrameError::Range),
+        Request::CallBytes { function, arguments: Payload::Bulk(length) } => {
+            let mut bytes = vec![0; length];
+            // SAFETY: the length fits the bulk area, which is mapped.
+            unsafe { load_bytes(thread.bulk(), &mut bytes) };
+            call_bytes(thread, function, &bytes)
+        }
+        Request::CallBackReturned(_) | Request::Fetched(_) => Err(FrameError::Range),
     }
 }
 

@@ -1,10 +1,13 @@
 //! The decoders on arbitrary bytes, in the ordinary test run; the fuzz targets go further.
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
+#[path = "../fuzz/src/lib.rs"]
+#[allow(unreachable_pub, clippy::expect_used, reason = "another crate's library, used as a module")]
+mod fuzzing;
+
 use banyan_calls::isolated::Portable;
 use banyan_wire::call_frame::{
-    FrameReader, FrameWriter, Registers, STACK_WORDS_MAX, Shape, read_arguments, read_results,
-    write_arguments,
+    FrameReader, FrameWriter, Registers, STACK_WORDS_MAX, Shape, read_arguments, write_arguments,
 };
 use proptest::prelude::*;
 
@@ -12,27 +15,11 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(4000))]
 
     #[test]
-    fn any_bytes_decode_or_are_refused(bytes in prop::collection::vec(any::<u8>(), 0..700), results in 0..4_u64) {
-        let mut reader = FrameReader::new(&bytes);
-        let _ = reader.kind();
-        let _ = reader.number();
-        let mut registers = Registers { results, ..Registers::default() };
-        let mut words = [0; STACK_WORDS_MAX];
-        let _ = read_arguments(&mut reader, &mut registers, &mut words);
-        registers.results = results;
-        let _ = read_results(&mut FrameReader::new(&bytes), &mut registers);
+    fn any_bytes_decode_or_are_refused(bytes in prop::collection::vec(any::<u8>(), 0..700)) {
+        fuzzing::requests(&bytes);
+        fuzzing::replies(&bytes);
+        fuzzing::exports(&bytes);
         let _ = <(Vec<String>, Option<Vec<u64>>, Result<char, bool>)>::take(&mut &bytes[..]);
-        let _ = banyan_calls::generate::Exports::parse(std::path::Path::new("library"), &bytes);
-    }
-
-    #[test]
-    fn a_damaged_library_is_refused_or_read(at in 0..15_000_usize, byte in any::<u8>()) {
-        let mut bytes = std::fs::read("/lib64/ld-linux-x86-64.so.2").unwrap_or_default();
-        let at = at % bytes.len().max(1);
-        if let Some(target) = bytes.get_mut(at) {
-            *target = byte;
-            let _ = banyan_calls::generate::Exports::parse(std::path::Path::new("library"), &bytes);
-        }
     }
 
     #[test]
@@ -55,5 +42,18 @@ proptest! {
         let mut bytes = [0; 2048];
         let end = value.put(&mut bytes, 0).unwrap();
         prop_assert_eq!(<(String, Vec<i32>, Option<bool>)>::take(&mut &bytes[..end]), Some(value));
+    }
+}
+
+#[test]
+fn the_fuzz_targets_run_clean_for_a_moment() {
+    use fuzzing::mutate::{Random, mutate};
+    for (name, target, inputs) in fuzzing::targets() {
+        let (start, mut random) = (std::time::Instant::now(), Random(11));
+        while start.elapsed() < std::time::Duration::from_secs(1) {
+            let input = mutate(&mut random, &inputs);
+            let result = std::panic::catch_unwind(|| target(&input));
+            assert!(result.is_ok(), "{name}: {:?}", String::from_utf8_lossy(&input));
+        }
     }
 }

@@ -52,7 +52,7 @@ fn call(connection: &Connection, name: &str, arguments: &[u64], deadline_ms: u64
     let shape = Shape { general: arguments.len() as u8, vector: 0, stack: 0 };
     let options = CallOptions { deadline: Duration::from_millis(deadline_ms), ..CallOptions::default() };
     // SAFETY: the arguments suit the functions above.
-    unsafe { connection.call_registers(number, &mut registers, shape, &[], false, &options)? };
+    unsafe { connection.call_registers(number, &mut registers, shape, &[], 0, &options)? };
     Ok(registers.rax)
 }
 

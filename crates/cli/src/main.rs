@@ -16,6 +16,10 @@ use clap::{CommandFactory, Parser, Subcommand};
 use std::io::Write;
 use std::process::ExitCode;
 
+/// `call bench` says how often calls come here.
+#[global_allocator]
+static ALLOCATOR: banyan_calls::allocations::Counting = banyan_calls::allocations::Counting;
+
 /// Makes many Linux machines behave as one computer
 ///
 /// Banyan runs an ordinary multi-threaded program as one process whose threads execute on several nodes and share

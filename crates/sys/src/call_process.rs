@@ -217,6 +217,30 @@ pub fn collect_child() -> Option<(u32, i32)> {
     (process > 0).then_some((process as u32, status))
 }
 
+/// Occupies all free descriptors below `end` with one that can neither be read nor written, so that
+/// files opened later get numbers from `end` on.
+pub fn occupy_descriptors(end: RawFd) {
+    // SAFETY: opens and duplicates descriptors that nobody else knows of.
+    unsafe {
+        let path = c"/dev/null".as_ptr();
+        let mut last = libc::open(path, libc::O_PATH | libc::O_CLOEXEC);
+        while (0..end - 1).contains(&last) {
+            last = libc::fcntl(last, libc::F_DUPFD_CLOEXEC, last);
+        }
+    }
+}
+
+/// Closes `one` and all descriptors from `end` on. Where descriptors were occupied, `one` is again.
+pub fn leave_descriptors(one: RawFd, end: RawFd) {
+    // SAFETY: the caller gives the descriptors up.
+    unsafe {
+        if end <= one + 1 || libc::dup3(one + 1, one, libc::O_CLOEXEC) < 0 {
+            libc::close(one);
+        }
+        libc::syscall(libc::SYS_close_range, end, u32::MAX, 0_u32);
+    }
+}
+
 /// Splits this process in two. Returns 0 in the child, and its process id in the parent.
 ///
 /// # Errors

@@ -12,6 +12,7 @@ extern crate alloc;
 pub mod actor_frame;
 pub mod address;
 pub mod call_frame;
+pub mod call_message;
 #[cfg(feature = "coherence")]
 pub mod coherence;
 pub mod deputy;

@@ -1,7 +1,3 @@
-//! Reads any bytes as a shared library.
+//! See `banyan_calls_fuzz::exports`.
 #![no_main]
-use libfuzzer_sys::fuzz_target;
-
-fuzz_target!(|bytes: &[u8]| {
-    let _ = banyan_calls::generate::Exports::parse(std::path::Path::new("library"), bytes);
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| banyan_calls_fuzz::exports(bytes));

@@ -50,7 +50,7 @@ pub(super) fn open(name: &str, configuration: &Configuration) -> Result<Connecti
     if user != own_user() {
         return Err(no_service(name, format!("it is run by user {user}")));
     }
-    Connection::open_with(configuration, |file| send_descriptor(&socket, GREETING, file))
+    Connection::open_with(configuration, |file, _| send_descriptor(&socket, GREETING, file))
 }
 
 struct Client {

@@ -20,6 +20,8 @@ pub struct Export {
     pub is_default: bool,
     /// Whether it is code.
     pub is_function: bool,
+    /// Whether it is data that may change.
+    pub is_writable: bool,
     /// Bytes, for data.
     pub size: u64,
     /// The data as in the file, and what the loader adds: (offset, symbol) pairs.
@@ -35,6 +37,8 @@ pub struct Exports {
     pub soname: String,
     /// What it exports.
     pub symbols: Vec<Export>,
+    /// What it exports that no drop-in can stand in for, and why.
+    pub others: Vec<(String, &'static str)>,
     /// Names of the functions that it imports.
     pub imports: Vec<String>,
     /// All versions that it defines.
@@ -73,6 +77,7 @@ impl Exports {
         let mut result = Self {
             soname: path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
             symbols: Vec::new(),
+            others: Vec::new(),
             imports: Vec::new(),
             versions: Vec::new(),
         };
@@ -112,10 +117,17 @@ impl Exports {
             let kind = symbol.st_type();
             let is_function = kind == elf::STT_FUNC || kind == elf::STT_GNU_IFUNC;
             let is_data = kind == elf::STT_OBJECT;
-            if symbol.st_bind() == elf::STB_LOCAL
-                || !(is_function || is_data)
-                || symbol.st_shndx(endian) == elf::SHN_ABS
-            {
+            if symbol.st_bind() == elf::STB_LOCAL || symbol.st_shndx(endian) == elf::SHN_ABS {
+                continue;
+            }
+            if !(is_function || is_data) {
+                // The linker's own marks are in many libraries.
+                if kind == elf::STT_TLS {
+                    result.others.push((name, "a variable of each thread"));
+                } else if !matches!(&*name, "_init" | "_fini" | "_end" | "_edata" | "_etext" | "__bss_start")
+                {
+                    result.others.push((name, "neither a function nor a variable"));
+                }
                 continue;
             }
             let (mut version, mut is_default) = (None, true);
@@ -132,10 +144,15 @@ impl Exports {
             let (size, address) = (symbol.st_size(endian), symbol.st_value(endian));
             let mut data = Vec::new();
             let mut pointers = Vec::new();
+            let mut is_writable = false;
             if is_data {
                 let section = sections
                     .section(object::SectionIndex(symbol.st_shndx(endian).0.into()))
                     .map_err(error)?;
+                // Constants with addresses in them are written by the loader, and then never again.
+                let section_name = sections.section_name(endian, section).unwrap_or_default();
+                is_writable = section.sh_flags(endian).0 & elf::SHF_WRITE.0 != 0
+                    && !section_name.starts_with(b".data.rel.ro");
                 let offset = address.wrapping_sub(section.sh_addr(endian)) as usize;
                 let whole = section.data(endian, bytes).unwrap_or_default();
                 data = whole.get(offset..offset.saturating_add(size as usize)).unwrap_or_default().to_vec();
@@ -145,7 +162,16 @@ impl Exports {
                     .map(|(at, name)| (at - address, name.clone().filter(|name| !name.is_empty())))
                     .collect();
             }
-            result.symbols.push(Export { name, version, is_default, is_function, size, data, pointers });
+            result.symbols.push(Export {
+                name,
+                version,
+                is_default,
+                is_function,
+                is_writable,
+                size,
+                data,
+                pointers,
+            });
         }
         Ok(result)
     }

@@ -3,16 +3,25 @@
 //!
 //! The program is not touched, nor the library. What a header says sharpens a wrapper (which
 //! registers matter, what to return on failure); without it every register travels. Needs `gcc`.
-//! Not for statically linked programs, macros and inline functions, or exported variables that
-//! the library changes: the report names those.
+//! From a library to its drop-in: `exports` reads the library, `header` and `declarations` what is
+//! declared, `types` and `convention` say how that travels, `wrap` decides, `emit` writes. Not for
+//! statically linked programs, macros and inline functions.
 
+mod convention;
+pub(crate) mod coverage;
+mod declarations;
 mod emit;
+mod exec;
 mod exports;
 mod header;
+mod types;
+mod wrap;
 
-pub use emit::{Outcome, wrap};
+pub use convention::{Signature, can_pass};
+pub use exec::{Prepared, prepare};
 pub use exports::{Export, Exports, derive_groups};
-pub use header::{HeaderProblem, Signature};
+pub use header::{Header, parse};
+pub use wrap::{Coverage, Outcome, wrap};
 
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -80,6 +89,16 @@ pub struct LibraryPolicy {
     pub allow: Option<Vec<String>>,
 }
 
+/// What a failed call returns.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(untagged)]
+pub enum FailureValue {
+    /// From a function that returns an integer or a pointer.
+    Integer(i64),
+    /// From a function that returns a `float` or `double`.
+    Real(f64),
+}
+
 /// The policy of a function.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -89,11 +108,11 @@ pub struct FunctionPolicy {
     /// Calls made again after a failure; only for functions that may run twice.
     pub retries: Option<u8>,
     /// What the program sees on failure.
-    pub failure: Option<i64>,
+    pub failure: Option<FailureValue>,
     /// `errno` on failure.
     pub errno: Option<u32>,
     /// End the program on failure.
     pub abort: bool,
-    /// Do not wrap the function; the program gets the failure value.
+    /// Do not call the function; the program gets the failure value, and `ENOSYS`.
     pub refuse: bool,
 }

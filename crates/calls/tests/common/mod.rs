@@ -105,7 +105,14 @@ pub fn call(
     let shape = Shape { general: count as u8, vector: 0, stack: (arguments.len() - count) as u8 };
     // SAFETY: the tests pass arguments that suit the function.
     unsafe {
-        connection.call_registers(number(name), &mut registers, shape, &arguments[count..], true, options)?;
+        connection.call_registers(
+            number(name),
+            &mut registers,
+            shape,
+            &arguments[count..],
+            count,
+            options,
+        )?;
     };
     Ok(registers.rax)
 }
@@ -119,9 +126,7 @@ pub fn call_with(
 ) -> Result<(), banyan_calls::CallError> {
     registers.results |= WANT_VECTOR;
     // SAFETY: as above.
-    unsafe {
-        connection.call_registers(number(name), registers, Shape::unknown(0), words, false, &options(5000))
-    }
+    unsafe { connection.call_registers(number(name), registers, Shape::unknown(0), words, 0, &options(5000)) }
 }
 
 pub const LONG_DOUBLE: u64 = WANT_ST0;

@@ -1,0 +1,81 @@
+//! C's allocator, so that what a library allocates lies where its caller sees it.
+//!
+//! Only the C names; the work is done by `banyan_calls::heap`.
+
+use banyan_calls::heap::{allocate, release, resize, usable};
+use std::ffi::c_int;
+
+/// C's `malloc`.
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn malloc(size: usize) -> u64 {
+    allocate(size as u64, 16).0
+}
+
+/// C's `calloc`.
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn calloc(count: usize, size: usize) -> u64 {
+    let Some(bytes) = count.checked_mul(size) else { return 0 };
+    let (address, fresh) = allocate(bytes as u64, 16);
+    if address != 0 && !fresh {
+        // SAFETY: `bytes` bytes at the address were just allocated.
+        unsafe { std::ptr::write_bytes(address as *mut u8, 0, bytes) };
+    }
+    address
+}
+
+/// C's `realloc`.
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn realloc(address: u64, size: usize) -> u64 {
+    if size == 0 && address != 0 {
+        release(address);
+        return 0;
+    }
+    resize(address, size as u64)
+}
+
+/// C's `reallocarray`.
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn reallocarray(address: u64, count: usize, size: usize) -> u64 {
+    count.checked_mul(size).map_or(0, |bytes| resize(address, bytes as u64))
+}
+
+/// C's `free`.
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn free(address: u64) {
+    release(address);
+}
+
+/// C's `aligned_alloc`.
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn aligned_alloc(alignment: usize, size: usize) -> u64 {
+    if alignment.is_power_of_two() { allocate(size as u64, alignment as u64).0 } else { 0 }
+}
+
+/// C's `memalign`.
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn memalign(alignment: usize, size: usize) -> u64 {
+    aligned_alloc(alignment, size)
+}
+
+/// C's `posix_memalign`.
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn posix_memalign(result: &mut u64, alignment: usize, size: usize) -> c_int {
+    let address = aligned_alloc(alignment, size);
+    if address == 0 {
+        return libc::ENOMEM;
+    }
+    *result = address;
+    0
+}
+
+/// C's `valloc`.
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn valloc(size: usize) -> u64 {
+    allocate(size as u64, 4096).0
+}
+
+/// C's `malloc_usable_size`.
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn malloc_usable_size(address: u64) -> usize {
+    if address == 0 { 0 } else { usable(address) as usize }
+}

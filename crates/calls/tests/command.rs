@@ -1,0 +1,314 @@
+//! `banyan call` as a user runs it: programs whose library is isolated on the fly, and the guide.
+//!
+//! This test is its own program, because it is also the command: started as `banyan` it runs the
+//! subcommand. Programs come in their own session, so that signals go where a terminal's would.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test may fail by panicking, and reports itself"
+)]
+
+mod common;
+
+use banyan_calls::cli::CallCommand;
+use clap::Parser;
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+fn main() {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    let called = Path::new(&arguments[0]).file_name().unwrap_or_default();
+    if called == "banyan" {
+        assert_eq!(
+            arguments.get(1).and_then(|word| word.to_str()),
+            Some("call"),
+            "only `banyan call` is here"
+        );
+        let status = match CallCommand::parse_from(&arguments[1..]).run() {
+            Ok(status) => status,
+            Err(error) => {
+                eprintln!("{error}");
+                1
+            }
+        };
+        std::process::exit(status);
+    }
+    if called == "cargo" {
+        run_example(&arguments[1..]);
+    }
+    let tests: &[(&str, fn())] = &[
+        ("an_interrupt_ends_the_program_as_it_would_natively", an_interrupt_ends_the_program),
+        ("a_handler_of_the_program_runs_during_a_call", a_handler_runs_during_a_call),
+        ("a_killed_program_leaves_no_worker", a_killed_program_leaves_no_worker),
+        ("a_killed_worker_is_an_error", a_killed_worker_is_an_error),
+        ("status_and_errors_are_those_of_a_shell", status_and_errors),
+        ("memory_of_the_library_is_the_programs_to_free", memory_is_the_programs_to_free),
+        ("the_guide_does_what_it_says", the_guide),
+    ];
+    let wanted: Vec<_> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    if std::env::args().any(|word| word == "--list") {
+        tests.iter().for_each(|(name, _)| println!("{name}: test"));
+        return;
+    }
+    let mut failed = 0;
+    for (name, test) in
+        tests.iter().filter(|(name, _)| wanted.iter().all(|word| name.contains(word.as_str())))
+    {
+        let result = std::panic::catch_unwind(test);
+        println!("test {name} ... {}", if result.is_ok() { "ok" } else { "FAILED" });
+        failed += i32::from(result.is_err());
+    }
+    let _ = std::fs::remove_dir_all(common::directory());
+    std::process::exit(i32::from(failed > 0));
+}
+
+/// Stands in for `cargo run --example`: runs the example that was built with this test.
+fn run_example(arguments: &[std::ffi::OsString]) -> ! {
+    let name = arguments.iter().skip_while(|word| *word != "--example").nth(1).unwrap();
+    let program = std::env::var_os("BANYAN_TEST_EXAMPLES").unwrap();
+    let built = Path::new(&program).join(name);
+    let error = if built.exists() {
+        Command::new(built).exec()
+    } else {
+        Command::new(env!("CARGO")).args(arguments).exec()
+    };
+    panic!("{error}")
+}
+
+/// A directory with `banyan` in it, and the library and programs of the examples, built.
+fn workplace() -> &'static Path {
+    static PLACE: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
+    PLACE.get_or_init(|| {
+        let place = common::directory();
+        let this = std::env::current_exe().unwrap();
+        for name in ["banyan", "cargo"] {
+            std::os::unix::fs::symlink(&this, place.join(name)).unwrap();
+        }
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/library");
+        let gcc = |arguments: &[&str]| {
+            assert!(Command::new("gcc").args(arguments).current_dir(&place).status().unwrap().success());
+        };
+        let path = |name: &str| source.join(name).to_str().unwrap().to_owned();
+        gcc(&[
+            "-shared",
+            "-fPIC",
+            "-w",
+            "-Wl,-soname,libsubject.so.1",
+            "-o",
+            "libsubject.so.1",
+            &path("subject.c"),
+        ]);
+        gcc(&["-w", "-o", "user", &path("user.c"), "libsubject.so.1"]);
+        place
+    })
+}
+
+/// A command with `banyan`, this build's worker and a cache of its own in its environment.
+fn shell(script: &str) -> Command {
+    let place = workplace();
+    let mut path = std::ffi::OsString::from(place);
+    path.push(":");
+    path.push(std::env::var_os("PATH").unwrap());
+    let examples = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("examples");
+    let mut command = Command::new("timeout");
+    command.args(["-s", "KILL", "120", "bash", "-c", script]).current_dir(place).env("PATH", path);
+    command.env("BANYAN_CALL_PROGRAM", env!("CARGO_BIN_EXE_banyan-call-worker"));
+    command
+        .env("XDG_CACHE_HOME", place.join("cache"))
+        .env("LD_LIBRARY_PATH", ".")
+        .env("BANYAN_TEST_EXAMPLES", examples);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn run(script: &str) -> Output {
+    shell(script).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Processes whose memory shows that they serve calls of `process`, or all if it is gone.
+fn workers() -> BTreeSet<u32> {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let mut found = BTreeSet::new();
+    for entry in entries {
+        let Some(process) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        if text(&line).contains("banyan-call-worker") {
+            // Only those of this test: others may run beside it.
+            let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
+            if text(&environment).contains(workplace().to_str().unwrap()) {
+                found.insert(process);
+            }
+        }
+    }
+    found
+}
+
+fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < Duration::from_secs(10), "{what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A program that is under way; it does not outlive the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts a program with the library isolated and waits for its first line.
+fn start(arguments: &str) -> (Running, String) {
+    let mut command =
+        shell(&format!("exec banyan call exec --isolate ./libsubject.so.1 -- ./user {arguments}"));
+    // Not under `timeout`, which would stand between: every test that starts one ends it.
+    let mut direct = Command::new("bash");
+    direct.args(command.get_args().skip(4)).current_dir(workplace());
+    for (name, value) in command.get_envs() {
+        direct.env(name, value.unwrap_or_default());
+    }
+    command = direct;
+    command.stdout(Stdio::piped()).stderr(Stdio::inherit());
+    let mut child = Running(command.spawn().unwrap());
+    let mut line = String::new();
+    BufReader::new(child.0.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    (child, line)
+}
+
+fn signal(process: u32, signal: i32) {
+    // SAFETY: a signal to a process that this test has started.
+    assert_eq!(unsafe { libc::kill(process as i32, signal) }, 0);
+}
+
+fn finish(mut child: Running) -> std::process::ExitStatus {
+    let mut status = None;
+    eventually("the program ends", || {
+        status = child.0.try_wait().unwrap();
+        status.is_some()
+    });
+    status.unwrap()
+}
+
+fn an_interrupt_ends_the_program() {
+    let (child, line) = start("loop");
+    assert_eq!(line, "looping\n");
+    std::thread::sleep(Duration::from_millis(100));
+    signal(child.0.id(), libc::SIGINT);
+    assert_eq!(finish(child).signal(), Some(libc::SIGINT));
+    eventually("its workers end", || workers().is_empty());
+}
+
+fn a_handler_runs_during_a_call() {
+    let (child, line) = start("handle");
+    assert_eq!(line, "looping\n");
+    std::thread::sleep(Duration::from_millis(100));
+    signal(child.0.id(), libc::SIGINT);
+    assert_eq!(finish(child).code(), Some(9), "the handler called the library and left");
+    eventually("its workers end", || workers().is_empty());
+}
+
+fn a_killed_program_leaves_no_worker() {
+    let (child, _) = start("loop");
+    eventually("the call begins", || !workers().is_empty());
+    std::thread::sleep(Duration::from_millis(50));
+    signal(child.0.id(), libc::SIGKILL);
+    assert_eq!(finish(child).signal(), Some(libc::SIGKILL));
+    eventually("its workers end", || workers().is_empty());
+}
+
+fn a_killed_worker_is_an_error() {
+    let (child, _) = start("many");
+    let mut killed = 0;
+    let start = Instant::now();
+    while killed < 12 && start.elapsed() < Duration::from_secs(5) {
+        // The babysitter among them: from then on every call is an error.
+        for process in workers() {
+            // SAFETY: a process that this test has started, by way of its program.
+            killed += i32::from(unsafe { libc::kill(process as i32, libc::SIGKILL) } == 0);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(killed >= 2, "killed {killed}");
+    assert_eq!(finish(child).code(), Some(0), "the program counts its errors and ends well");
+    eventually("its workers end", || workers().is_empty());
+}
+
+fn status_and_errors() {
+    let status = |script: &str| {
+        run(&format!("banyan call exec --isolate ./libsubject.so.1 -- {script}")).status.code()
+    };
+    assert_eq!(status("./user exit"), Some(5));
+    assert_eq!(status("./user crash"), Some(0), "the crash of the library is an error value");
+    assert_eq!(status("./nowhere"), Some(127));
+    assert_eq!(status("./libsubject.so.1.c"), Some(127));
+    assert_eq!(status(".."), Some(126));
+    let missing = run("banyan call exec --isolate libnowhere.so.1 -- ./user exit");
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(text(&missing.stderr).contains("libnowhere.so.1"), "{}", text(&missing.stderr));
+    let own = run("exec ./user abort").status;
+    let isolated = run("exec banyan call exec --isolate ./libsubject.so.1 -- ./user abort").status;
+    assert_eq!(own, isolated, "the program's own crash stays its own");
+}
+
+fn memory_is_the_programs_to_free() {
+    let native = run("./user memory");
+    let isolated = run("banyan call exec --isolate ./libsubject.so.1 -- ./user memory");
+    assert!(native.status.success(), "{:?}", native.status);
+    assert_eq!(
+        (native.status, text(&native.stdout)),
+        (isolated.status, text(&isolated.stdout)),
+        "{}",
+        text(&isolated.stderr)
+    );
+}
+
+/// Runs the guide's commands, block by block in one shell, and compares what follows `#:`.
+fn the_guide() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
+    let guide = std::fs::read_to_string(root.join("docs/guides/isolate-a-library.md")).unwrap();
+    let place = workplace().join("guide");
+    std::fs::create_dir_all(place.join("examples")).unwrap();
+    let mut copy = Command::new("cp");
+    copy.arg("-r").arg(root.join("examples/isolated-library")).arg(place.join("examples"));
+    assert!(copy.status().unwrap().success());
+    let (mut script, mut expected) = (format!("cd '{}'\n", place.display()), Vec::new());
+    let mut inside = false;
+    for line in guide.lines() {
+        match line {
+            "```sh" => inside = true,
+            "```" => inside = false,
+            _ if inside => {
+                let (command, output) = line.split_once("#: ").unwrap_or((line, ""));
+                if line.contains("#:") {
+                    expected.push(output.to_owned());
+                }
+                script.push_str(command.trim_end());
+                script.push('\n');
+            }
+            _ => {}
+        }
+    }
+    assert!(expected.len() >= 15, "the guide has commands");
+    let output = run(&script);
+    let printed = text(&output.stdout);
+    let mut lines = printed.lines();
+    for wanted in &expected {
+        assert!(
+            lines.any(|line| line == wanted),
+            "no line {wanted:?} after the one before in:\n{printed}\n{}",
+            text(&output.stderr)
+        );
+    }
+}
