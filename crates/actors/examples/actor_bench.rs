@@ -1,4 +1,4 @@
-//! Measures what is promised of actors: `cargo run --release -p banyan-actors --features rivals --example bench`.
+//! Measures what is promised of actors: `cargo run --release -p banyan-actors --features rivals --example actor_bench`.
 
 fn main() {
     banyan_actors::bench::run(|row| {
