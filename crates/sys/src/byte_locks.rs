@@ -22,6 +22,19 @@ pub enum ByteLock {
 /// # Errors
 /// What the kernel says.
 pub fn set(file: &impl AsFd, byte: u64, lock: ByteLock) -> io::Result<bool> {
+    apply(file, byte, 1, lock)
+}
+
+/// Gives back every lock on `byte` and the bytes behind it, also for whoever has a duplicate of the descriptor.
+///
+/// # Errors
+/// What the kernel says.
+pub fn release_from(file: &impl AsFd, byte: u64) -> io::Result<()> {
+    apply(file, byte, 0, ByteLock::Released).map(drop)
+}
+
+/// `length` bytes from `start`; 0 stands for all that follow.
+fn apply(file: &impl AsFd, start: u64, length: i64, lock: ByteLock) -> io::Result<bool> {
     let kind = match lock {
         ByteLock::Shared => libc::F_RDLCK,
         ByteLock::Exclusive => libc::F_WRLCK,
@@ -32,8 +45,8 @@ pub fn set(file: &impl AsFd, byte: u64, lock: ByteLock) -> io::Result<bool> {
         let mut request: libc::flock = std::mem::zeroed();
         request.l_type = kind as i16;
         request.l_whence = libc::SEEK_SET as i16;
-        request.l_start = i64::try_from(byte).map_err(io::Error::other)?;
-        request.l_len = 1;
+        request.l_start = i64::try_from(start).map_err(io::Error::other)?;
+        request.l_len = length;
         libc::fcntl(file.as_fd().as_raw_fd(), libc::F_OFD_SETLK, &raw const request)
     };
     if result == 0 {
@@ -63,6 +76,10 @@ mod tests {
         drop(one);
         assert!(set(&two, 7, ByteLock::Exclusive).unwrap());
         assert!(set(&two, 7, ByteLock::Released).unwrap());
+        let duplicate = two.try_clone().unwrap();
+        release_from(&two, 7).unwrap();
+        assert!(set(&open(), 8, ByteLock::Exclusive).unwrap(), "although a duplicate of the other is open");
+        drop(duplicate);
         std::fs::remove_file(&path).unwrap();
     }
 }

@@ -127,6 +127,16 @@ impl FileDisk {
     }
 }
 
+impl Drop for FileDisk {
+    /// Gives the locks back, rather than leave that to the last descriptor: a process that was forked from this
+    /// one and has not yet become another program has a copy of it, and the file would stay locked for that long.
+    fn drop(&mut self) {
+        // What cannot be released ends with the last descriptor.
+        let _kept = flock(&self.file, FlockOperation::Unlock);
+        let _kept = byte_locks::release_from(&self.file, SNAPSHOT_LOCKS);
+    }
+}
+
 fn write_pieces(file: &File, mut offset: u64, pieces: &[&[u8]], flags: ReadWriteFlags) -> io::Result<()> {
     for group in pieces.chunks(PIECES_MAX) {
         let total: usize = group.iter().map(|piece| piece.len()).sum();
@@ -275,5 +285,22 @@ impl FileDisk {
             offset += count;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_is_closed_is_free_although_a_forked_process_has_its_descriptor() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("disk");
+        let disk = FileDisk::create(&path).unwrap();
+        let inherited = disk.file.try_clone().unwrap();
+        assert!(matches!(FileDisk::open(&path), Err(FileDiskError::Locked)));
+        drop(disk);
+        let disk = FileDisk::open(&path).unwrap();
+        drop((disk, inherited));
     }
 }
