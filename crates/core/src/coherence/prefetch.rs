@@ -83,8 +83,7 @@ impl Prefetch {
             let ahead = Run { first: page.plus(demand), count: habit - demand };
             let next = page.plus(1);
             // A stream that fills the largest window may go on for ever.
-            let (end, window) =
-                if habit < policy.window_max { (page.plus(habit), 0) } else { (next, habit) };
+            let (end, window) = if habit < policy.window_max { (page.plus(habit), 0) } else { (next, habit) };
             self.follow(Stream { first: page, next, asked: ahead.end(), end, window, used: faults });
             return Plan { demand, ahead, window: 1 };
         };
