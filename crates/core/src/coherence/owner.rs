@@ -67,7 +67,7 @@ impl<C: Conduct> Node<C> {
         if asked.demand
             && let Some(entry) = directory.entries.get_mut(asked.run.first.index())
         {
-            entry.hold.asked(asked.requester, now, &policy);
+            entry.hold.asked(asked.requester, asked.access, now, &policy);
         }
         let behind = directory.queue.iter().any(|other| other.run.first == asked.run.first);
         let closed = directory.sharing || directory.successor.is_some();
