@@ -13,7 +13,10 @@ use loom::thread;
 
 #[test]
 fn nothing_is_lost_and_each_thread_keeps_its_order() {
-    loom::model(|| {
+    // At most two forced switches in a run, which is where loom's authors find most errors; all runs take minutes.
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(2);
+    builder.check(|| {
         let queue = Arc::new(BatchQueue::new());
         let producers: Vec<_> = (0..2)
             .map(|producer| {
