@@ -52,8 +52,9 @@ impl Context<'_> {
         self.deliver_under(self.sponsor, target, message)
     }
 
+    /// Sends a message on a sponsor's account, which the event's sponsor pays for.
     #[inline]
-    fn deliver_under(
+    pub(crate) fn deliver_under(
         &mut self,
         sponsor: SponsorId,
         target: &Address,

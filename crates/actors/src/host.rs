@@ -331,6 +331,9 @@ impl Host {
                 Outgoing::Guest(number, event) => {
                     let follows = matches!(items.peek(), Some(Outgoing::Guest(next, _)) if *next == number);
                     if follows || !batch.is_empty() {
+                        if batch.is_empty() {
+                            batch.reserve_exact(items.len() + 1);
+                        }
                         batch.push(event);
                         if follows {
                             continue;
@@ -492,7 +495,9 @@ impl Host {
         let mut freed = Vec::new();
         let mut treasury = self.system.treasury();
         self.leases.settle_all(&mut treasury, &mut freed);
+        let complaints = std::mem::take(&mut treasury.complaints);
         drop(treasury);
+        complaints.into_iter().for_each(|line| self.system.log(line));
         self.system.send_freed(freed);
     }
 

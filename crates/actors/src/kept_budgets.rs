@@ -96,16 +96,26 @@ fn quota([memory, cycles, events]: [u64; 3]) -> Quota {
     Quota { memory, cycles, events }
 }
 
-fn ahead(account: &Account) -> Quota {
+/// What is counted as consumed ahead of a sponsor, of which `covered` was before.
+fn ahead(account: &Account, covered: Quota) -> Quota {
+    // What is covered stays so: it would be written again for the next lease.
+    let still =
+        |covered: u64, consumed: u64, leased: u64| covered.saturating_sub(consumed.saturating_add(leased));
+    let (consumed, leased) = (account.consumed, account.leased);
+    let still = Quota {
+        memory: still(covered.memory, consumed.memory, leased.memory),
+        cycles: still(covered.cycles, consumed.cycles, leased.cycles),
+        events: still(covered.events, consumed.events, leased.events),
+    };
     if account.leases == 0 {
-        return Quota::ZERO;
+        return still;
     }
-    let part = |whole: u64, floor: u64| (whole / 4).max(floor);
+    let part = |whole: u64, floor: u64, still: u64| (whole / 4).max(floor).max(still);
     let Quota { memory, cycles, events } = account.balance;
     Quota {
-        memory: part(memory, AHEAD_FLOOR.memory),
-        cycles: part(cycles, AHEAD_FLOOR.cycles),
-        events: part(events, AHEAD_FLOOR.events),
+        memory: part(memory, AHEAD_FLOOR.memory, still.memory),
+        cycles: part(cycles, AHEAD_FLOOR.cycles, still.cycles),
+        events: part(events, AHEAD_FLOOR.events, still.events),
     }
 }
 
@@ -200,7 +210,11 @@ impl KeptBudgets {
         last: bool,
         beside: impl Fn(SponsorId) -> Beside,
     ) -> Result<(), KeepBudgetsError> {
-        let kept = ledger.after_crash(|account| if last { Quota::ZERO } else { ahead(account) });
+        let covered = |id| self.covered.get(&id).copied().unwrap_or_default();
+        let kept = ledger.after_crash(|id, account| match last {
+            true => Quota::ZERO,
+            false => ahead(account, covered(id)),
+        });
         let mut places = 0;
         for (generation, account) in kept.places() {
             let id = SponsorId { index: places, generation };

@@ -228,12 +228,13 @@ impl Ledger {
     /// The ledger as it must be after a crash, to be kept before hosts spend more: what is leased counts as consumed, and
     /// so does `ahead` of each balance, for leases to come. No crash gives anything back that may have been spent.
     #[must_use]
-    pub fn after_crash(&self, ahead: impl Fn(&Account) -> Quota) -> Self {
+    pub fn after_crash(&self, ahead: impl Fn(SponsorId, &Account) -> Quota) -> Self {
         let mut after = self.clone();
         for index in 0..after.places.len() {
             let place = &mut after.places[index];
+            let id = SponsorId { index: index as u32, generation: place.generation };
             let Some(account) = &mut place.account else { continue };
-            let gone = account.leased.checked_add(ahead(account).min(account.balance));
+            let gone = account.leased.checked_add(ahead(id, account).min(account.balance));
             let gone = gone.expect("parts of what was granted");
             let ahead = gone.checked_sub(account.leased).expect("it was added to that");
             account.balance = account.balance.checked_sub(ahead).expect("no more than there is");
@@ -242,7 +243,6 @@ impl Ledger {
             if matches!(account.state, State::Settling { .. }) {
                 account.state = State::Running;
             }
-            let id = SponsorId { index: index as u32, generation: place.generation };
             after.bury(id);
         }
         after
