@@ -76,6 +76,13 @@ pub(crate) struct Controller {
     pub(crate) stored: Option<StoredAddress>,
 }
 
+/// What was kept of a ledger.
+pub(crate) struct Restored {
+    pub(crate) ledger: Ledger,
+    pub(crate) names: BTreeMap<SponsorId, String>,
+    pub(crate) controllers: BTreeMap<SponsorId, Controller>,
+}
+
 /// The ledger, and what belongs to its sponsors.
 pub(crate) struct Treasury {
     pub(crate) ledger: Ledger,
@@ -109,9 +116,9 @@ impl Treasury {
     pub(crate) fn restore(
         &mut self,
         kept: KeptBudgets,
-        found: Option<(Ledger, BTreeMap<SponsorId, String>, BTreeMap<SponsorId, Controller>)>,
+        found: Option<Restored>,
     ) -> Result<(), KeepBudgetsError> {
-        if let Some((ledger, names, controllers)) = found {
+        if let Some(Restored { ledger, names, controllers }) = found {
             (self.ledger, self.names, self.controllers) = (ledger, names, controllers);
         }
         self.kept = Some(kept);

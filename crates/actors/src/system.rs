@@ -19,7 +19,7 @@ use crate::kept_budgets::{Beside, Found, KeepBudgetsError, KeptBudgets, StoredCo
 use crate::message::Message;
 use crate::pool::Pool;
 use crate::router::Remotes;
-use crate::sponsor::{Controller, Freed, Treasury};
+use crate::sponsor::{Controller, Freed, Restored, Treasury};
 
 /// Lines of log that are kept.
 const LOG_MAX: usize = 1000;
@@ -258,7 +258,7 @@ impl System {
                     controllers.insert(id, Controller { address, payer, stored: Some(stored) });
                 }
             }
-            (ledger, names, controllers)
+            Restored { ledger, names, controllers }
         });
         self.treasury().restore(kept, found)?;
         // Nobody has asked before: the system was made just now.

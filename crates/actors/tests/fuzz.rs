@@ -2,6 +2,7 @@
 #![cfg(feature = "wasm")]
 
 #[path = "../fuzz/src/lib.rs"]
+#[expect(unreachable_pub, reason = "it is a crate of its own for the fuzzers")]
 mod targets;
 
 use std::time::Duration;

@@ -350,7 +350,7 @@ impl Durability {
                     if gap.0 != seen.1 {
                         *gap = (seen.1, 0);
                     }
-                    if gap.1 % ASK_AGAIN == 0 {
+                    if gap.1.is_multiple_of(ASK_AGAIN) {
                         system.remotes.lack(&stream, seen.1);
                     }
                     gap.1 += 1;
