@@ -12,6 +12,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use banyan_core::sponsors::SponsorId;
+use banyan_wire::actor_frame::DurableAddress;
 
 use crate::message::{self, Message};
 
@@ -35,6 +36,10 @@ pub trait Door: Send + Sync {
     fn describe(&self) -> String;
     /// For a router's proxies: the token of what is behind.
     fn token(&self) -> Option<[u8; 16]> {
+        None
+    }
+    /// For what stands for an actor of a durable configuration of another process: its address.
+    fn durable(&self) -> Option<DurableAddress> {
         None
     }
     /// For a router's proxies: the address has arrived once more.
@@ -61,6 +66,11 @@ impl Address {
     #[must_use]
     pub fn of_door(door: Box<dyn Door>) -> Self {
         Self(Place::Beyond(Arc::new(Proxy { door })))
+    }
+
+    /// An address that leads nowhere: no configuration has its number.
+    pub(crate) const fn nowhere() -> Self {
+        Self::local(Local { guest: 0, slot: 0, generation: 0 })
     }
 
     pub(crate) const fn local(local: Local) -> Self {

@@ -13,6 +13,7 @@ pub struct Configuration {
     pub(crate) weight: u32,
     pub(crate) sponsor: SponsorId,
     pub(crate) host: Option<usize>,
+    pub(crate) stays: bool,
     pub(crate) default_directive: Directive,
     pub(crate) overseer: Option<Address>,
 }
@@ -25,6 +26,7 @@ impl Configuration {
             weight: 1,
             sponsor: SponsorId::ROOT,
             host: None,
+            stays: false,
             default_directive: Directive::Resume,
             overseer: None,
         }
@@ -44,10 +46,18 @@ impl Configuration {
         self
     }
 
-    /// Begin on this host; idle hosts may take it from there.
+    /// Begin on this host. It may move from there: to an idle host, or to one whose configurations send to it.
     #[must_use]
     pub fn on_host(mut self, host: usize) -> Self {
         self.host = Some(host);
+        self
+    }
+
+    /// Begin on this host and stay there.
+    #[must_use]
+    pub fn stay_on_host(mut self, host: usize) -> Self {
+        self.host = Some(host);
+        self.stays = true;
         self
     }
 

@@ -52,8 +52,9 @@ impl Context<'_> {
         self.deliver_under(self.sponsor, target, message)
     }
 
+    /// Sends a message on a sponsor's account, which the event's sponsor pays for.
     #[inline]
-    fn deliver_under(
+    pub(crate) fn deliver_under(
         &mut self,
         sponsor: SponsorId,
         target: &Address,
@@ -151,7 +152,8 @@ impl Context<'_> {
         self.guest.effects.stop = true;
     }
 
-    /// Sends a message after a while.
+    /// Sends a message after a while. In a durable configuration the timer is kept: if the process ends before it is due,
+    /// the message is sent when the configuration is opened again, at once if it is overdue by then.
     ///
     /// # Errors
     /// [`Exhausted`] if the sponsor has no memory left for it.
@@ -161,9 +163,6 @@ impl Context<'_> {
         target: &Address,
         message: Message,
     ) -> Result<TimerId, Exhausted> {
-        if self.guest.durable.is_some() {
-            crate::actor::refuse("a durable configuration has no timers: set it in another configuration");
-        }
         self.charge_memory(size_of::<Event>() as u64 + message.size())?;
         let id = self.guest.timers.new_id();
         let delay = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
@@ -322,5 +321,13 @@ impl Context<'_> {
         let left = self.left.cycles.checked_sub(cycles);
         self.left.cycles = left.unwrap_or(0);
         left.map(|_| ()).ok_or(Exhausted(Resource::Cycles))
+    }
+
+    /// Pays for cycles of work that cannot be undone any more: what is not left is paid from the sponsor's next income.
+    #[cfg(feature = "wasm")]
+    pub(crate) fn overdraw_cycles(&mut self, cycles: u64) {
+        let paid = cycles.min(self.left.cycles);
+        self.left.cycles -= paid;
+        self.guest.effects.overdrawn += cycles - paid;
     }
 }

@@ -13,6 +13,7 @@ use crate::behaviour::Behaviour;
 use crate::configuration::Seed;
 use crate::guest::Event;
 use crate::message::Message;
+use crate::sponsor::Controller;
 use crate::supervision::{Control, Factory};
 use crate::timers::TimerId;
 
@@ -59,8 +60,8 @@ pub(crate) enum Deferred {
 
 /// A change to the ledger that a completed event has asked for, by the event's sponsor.
 pub(crate) enum Money {
-    /// Start a sponsor: who pays for the controller's event, and who the controller is.
-    Start(SponsorId, SponsorId, Address),
+    /// Start a sponsor, and who is told when it is exhausted.
+    Start(SponsorId, Controller),
     /// Stop a sponsor; its quota goes to the heir.
     Stop(SponsorId, SponsorId),
 }
@@ -79,6 +80,8 @@ pub(crate) struct Effects {
     /// Whether the event changed its actor in place.
     pub(crate) changed: bool,
 
+    /// For the host: cycles that the event used when nothing was left to pay for them.
+    pub(crate) overdrawn: u64,
     /// For the host: messages that leave the configuration.
     pub(crate) outgoing: Vec<Outgoing>,
     /// For the host: from the lease of the event's sponsor to another sponsor.

@@ -12,11 +12,12 @@ use banyan_core::sponsors::{Quota, Resource, SponsorId};
 use crate::address::{Address, GuestNumber, Local};
 use crate::behaviour::{Behaviour, Exhausted, Failure};
 use crate::context::Context;
-use crate::effects::{Deferred, Effects, Outgoing};
+use crate::effects::{Deferred, Effects, Money, Outgoing};
 use crate::message::Message;
+use crate::sponsor::Controller;
 use crate::supervision::{Control, Directive, End, Ended, Extras, Failed};
 use crate::system::System;
-use crate::timers::Timers;
+use crate::timers::{Timer, TimerId, Timers};
 
 /// A message on its way to an actor of a configuration.
 pub(crate) struct Event {
@@ -40,9 +41,18 @@ impl Event {
 struct Slot {
     /// Counts the actors that had this slot, in the bits of [`Event::GENERATION`].
     generation: u32,
+    /// Its behaviour charges its own cycles; the clock must not charge them once more.
+    meters_itself: bool,
     behaviour: Option<Box<dyn Behaviour>>,
     /// What few actors have.
     extras: Option<Box<Extras>>,
+}
+
+impl Slot {
+    fn put(&mut self, behaviour: Box<dyn Behaviour>) {
+        self.meters_itself = behaviour.meters_itself();
+        self.behaviour = Some(behaviour);
+    }
 }
 
 /// How an event ended.
@@ -120,13 +130,14 @@ impl Guest {
     /// Gives a behaviour a slot.
     #[inline]
     pub(crate) fn occupy(&mut self, behaviour: Box<dyn Behaviour>) -> u32 {
+        let meters_itself = behaviour.meters_itself();
         if let Some(slot) = self.free.pop() {
-            self.slots[slot as usize].behaviour = Some(behaviour);
+            self.slots[slot as usize].put(behaviour);
             return slot;
         }
         let slot = u32::try_from(self.slots.len()).unwrap_or(Event::CONTROL);
         assert!(slot < Event::CONTROL, "a configuration has fewer than 2^32 - 1 actors");
-        self.slots.push(Slot { generation: 0, behaviour: Some(behaviour), extras: None });
+        self.slots.push(Slot { generation: 0, meters_itself, behaviour: Some(behaviour), extras: None });
         slot
     }
 
@@ -144,6 +155,12 @@ impl Guest {
         self.slots.get(slot as usize).is_some_and(|entry| {
             entry.generation == generation & Event::GENERATION && entry.behaviour.is_some()
         })
+    }
+
+    /// Whether the actor of a slot charges its own cycles.
+    #[inline]
+    pub(crate) fn meters_itself(&self, slot: u32) -> bool {
+        self.slots.get(slot as usize).is_some_and(|entry| entry.meters_itself)
     }
 
     pub(crate) fn extras(&mut self, slot: u32) -> &mut Extras {
@@ -220,7 +237,7 @@ impl Guest {
             return;
         }
         if let Some(next) = self.effects.next.take() {
-            entry.behaviour = Some(next);
+            entry.put(next);
         }
         if let Some(durability) = &mut self.durable {
             durability.touched(event.slot);
@@ -268,15 +285,20 @@ impl Guest {
             Deferred::NewSponsor(_) | Deferred::Name(_) => {}
             Deferred::Transfer(to, amount) => self.effects.transfers.push((to, amount)),
             Deferred::Start(sponsor, controller) => {
-                self.effects.money.push(crate::effects::Money::Start(sponsor, event.sponsor, controller));
+                let controller = Controller { address: controller, payer: event.sponsor, stored: None };
+                self.effects.money.push(Money::Start(sponsor, controller));
             }
             Deferred::StopSponsor(sponsor) => {
-                self.effects.money.push(crate::effects::Money::Stop(sponsor, event.sponsor));
+                self.effects.money.push(Money::Stop(sponsor, event.sponsor));
             }
             Deferred::Timer { id, due, target, message } => {
-                self.timers.set(id, due, target, event.sponsor, message);
+                self.timers.set(id, Timer { due, target, sponsor: event.sponsor, message });
+                self.timer_changed(id);
             }
-            Deferred::CancelTimer(id) => self.timers.cancel(id),
+            Deferred::CancelTimer(id) => {
+                self.timers.cancel(id);
+                self.timer_changed(id);
+            }
             Deferred::Supervise { slot, supervisor, factory } => {
                 let extras = self.extras(slot);
                 extras.supervisor = supervisor;
@@ -323,6 +345,22 @@ impl Guest {
             Control::Link(other) => self.extras(slot).links.push(other),
             Control::Direct(directive) => self.direct(slot, &directive),
             Control::End(how) => self.end(slot, &how),
+        }
+    }
+
+    fn timer_changed(&mut self, id: TimerId) {
+        if let Some(durability) = &mut self.durable {
+            durability.timer_changed(id);
+        }
+    }
+
+    /// Puts the messages of timers that are due on their way.
+    #[cold]
+    pub(crate) fn fire_timers(&mut self, now: u64) {
+        while let Some((id, timer)) = self.timers.take_due(now) {
+            let Timer { target, sponsor, message, .. } = timer;
+            self.effects.route(self.number, &mut self.queue, &target, sponsor, message);
+            self.timer_changed(id);
         }
     }
 
@@ -373,7 +411,7 @@ impl Guest {
             Directive::Resume => self.release(slot),
             Directive::Restart => match self.extras(slot).factory.as_ref().map(|factory| factory()) {
                 Some(fresh) => {
-                    self.slots[slot as usize].behaviour = Some(fresh);
+                    self.slots[slot as usize].put(fresh);
                     if let Some(durability) = &mut self.durable {
                         durability.touched(slot);
                     }
@@ -440,14 +478,17 @@ impl Guest {
     pub(crate) fn restore(&mut self, slot: u32, generation: u32, behaviour: Option<Box<dyn Behaviour>>) {
         while self.slots.len() <= slot as usize {
             self.free.push(u32::try_from(self.slots.len()).unwrap_or(u32::MAX));
-            self.slots.push(Slot { generation: 0, behaviour: None, extras: None });
+            self.slots.push(Slot { generation: 0, meters_itself: false, behaviour: None, extras: None });
         }
         let entry = &mut self.slots[slot as usize];
         entry.generation = generation;
-        if behaviour.is_some() {
-            self.free.retain(|free| *free != slot);
+        match behaviour {
+            Some(behaviour) => {
+                entry.put(behaviour);
+                self.free.retain(|free| *free != slot);
+            }
+            None => entry.behaviour = None,
         }
-        entry.behaviour = behaviour;
     }
 
     /// Generations of free slots are part of what is kept: an old address must stay dead.

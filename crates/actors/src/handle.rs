@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use banyan_core::sponsors::{Quota, SponsorId};
+use banyan_wire::actor_frame::DurableAddress;
 
 use crate::address::{Addr, Address, Place};
 use crate::ask::{self, AskError};
@@ -230,6 +231,29 @@ impl Handle {
         make_sponsor(&self.system, name, amount)
     }
 
+    /// The sponsor of a name: budgets that are kept have it after a restart too.
+    #[must_use]
+    pub fn find_sponsor(&self, name: &str) -> Option<Sponsor> {
+        self.system.treasury().find(name).map(|id| Sponsor { id })
+    }
+
+    /// The address of an actor of a durable configuration for other processes, the same after every restart; `None` for
+    /// any other actor. Who has its bytes can send to it.
+    #[must_use]
+    pub fn durable_address(&self, actor: &Address) -> Option<DurableAddress> {
+        match &actor.0 {
+            Place::Local(local) => self.system.remotes.seal(local),
+            Place::Beyond(proxy) => proxy.door.durable(),
+        }
+    }
+
+    /// The actor of a durable configuration of another process, once a router has joined that process. What a durable
+    /// configuration sends to it is taken once, whatever is killed; what others send may be lost.
+    #[must_use]
+    pub fn address_of(&self, durable: &DurableAddress) -> Address {
+        self.system.remotes.address(&self.system, durable)
+    }
+
     /// The root of the budget tree.
     #[must_use]
     pub fn root_sponsor(&self) -> Sponsor {
@@ -241,9 +265,9 @@ impl Handle {
         let mut freed = Vec::new();
         let mut treasury = self.system.treasury();
         if treasury.ledger.grant(sponsor.id, more) {
-            let payer = sponsor.id;
-            treasury.start(sponsor.id, payer, None, &mut freed);
+            treasury.start(sponsor.id, None, &mut freed);
         }
+        treasury.keep();
         drop(treasury);
         self.system.send_freed(freed);
     }
@@ -293,7 +317,8 @@ pub(crate) fn make_sponsor(system: &System, name: &str, amount: Quota) -> Option
         return None;
     }
     treasury.name(id, name.to_owned());
-    treasury.start(id, SponsorId::ROOT, None, &mut Vec::new());
+    treasury.start(id, None, &mut Vec::new());
+    treasury.keep();
     Some(Sponsor { id })
 }
 

@@ -2,7 +2,9 @@
 //!
 //! A turn takes the configuration at the front of the ring, dispatches one event of it (or as many as its weight says),
 //! and puts it at the back. A configuration without events leaves the ring and rests. A configuration belongs to one host
-//! at a time and changes hosts only between turns, when an idle host has asked for one.
+//! at a time and changes hosts only between turns: when an idle host has asked for one, or when it rests and another host
+//! sends to it. A wake-up on another processor costs more than hundreds of events, so a sender that is about to have
+//! nothing to do runs the receiver itself, and one whose receiver's host sleeps runs it until an idle host asks for work.
 //!
 //! Events are paid from leases on their sponsors' quotas ([`Leases`]); the ledger is visited once per lease.
 
@@ -22,8 +24,15 @@ use crate::message::Message;
 use crate::pool::Job;
 use crate::system::{Arrival, NOBODY, Shared, System};
 
-/// After so many turns a host settles its leases, looks at the clock, and at who is idle.
-const HOUSEKEEPING_TURNS: u64 = 256;
+/// The most turns before a host looks at the clock and at who is idle again. Fewer if turns take long, so that it is done
+/// about as often as `HOUSEKEEPING` says.
+const HOUSEKEEPING_TURNS_MAX: u64 = 64;
+/// Nanoseconds between looks: about what it costs to wake another host.
+const HOUSEKEEPING: u64 = 50_000;
+/// Nanoseconds after which leases are settled, so that the ledger shows what was spent.
+const SETTLE: u64 = 1_000_000;
+/// The same in turns of a simulation, whose clock stands still while there is work.
+const SETTLE_TURNS: u64 = 1024;
 
 thread_local! {
     /// Whether this thread is inside an event.
@@ -64,6 +73,11 @@ pub(crate) struct Host {
     known: BTreeMap<GuestNumber, Arc<Shared>>,
     now: u64,
     turns: u64,
+    /// Turns between looks at the clock, and the turn of the next one.
+    look_every: u64,
+    look_at: u64,
+    /// When leases were settled.
+    settled: u64,
     /// How often leases had been called back when this host last settled for that.
     recalls: u64,
 }
@@ -80,6 +94,9 @@ impl Host {
             known: BTreeMap::new(),
             now: 0,
             turns: 0,
+            look_every: 1,
+            look_at: 0,
+            settled: 0,
             recalls: 0,
         }
     }
@@ -92,8 +109,12 @@ impl Host {
         if !door.arrivals.is_empty() {
             self.admit();
         }
-        if self.turns.is_multiple_of(HOUSEKEEPING_TURNS) || self.system.is_simulated() {
+        if self.turns >= self.look_at {
             self.keep_house();
+        } else if self.ring.len() > 1
+            && self.system.hosts[self.index].wanted_by.load(Ordering::Relaxed) != NOBODY
+        {
+            self.share_out();
         }
         let recalls = self.system.recalls.load(Ordering::Relaxed);
         if recalls != self.recalls {
@@ -110,15 +131,13 @@ impl Host {
             match &mut guest.durable {
                 None => resident.shared.inbox.take(|event| guest.queue.push_back(event)),
                 Some(durability) => {
-                    resident.shared.inbox.take(|event| durability.admit(event, &mut guest.queue));
+                    let system = &self.system;
+                    resident.shared.inbox.take(|event| durability.admit(event, &mut guest.queue, system));
                 }
             }
         }
         if resident.guest.timers.next_due() <= self.now {
-            while let Some((target, sponsor, message)) = resident.guest.timers.take_due(self.now) {
-                let guest = &mut *resident.guest;
-                guest.effects.route(guest.number(), &mut guest.queue, &target, sponsor, message);
-            }
+            resident.guest.fire_timers(self.now);
             self.settle_effects(&mut resident);
         }
         self.run(&mut resident);
@@ -199,6 +218,8 @@ impl Host {
 
     #[inline]
     fn dispatch(&mut self, resident: &mut Resident, event: &mut Event) -> Outcome {
+        let meters_itself = resident.guest.meters_itself(event.slot);
+        self.leases.before_event(meters_itself);
         let left = match self.leases.left_of(event.sponsor, &self.system) {
             Paid::Left(left) => left,
             Paid::Park => return Outcome::Parked,
@@ -207,7 +228,11 @@ impl Host {
         DISPATCHING.set(true);
         let outcome = resident.guest.dispatch(event, left, &self.system);
         DISPATCHING.set(false);
-        self.leases.after_event(&self.system);
+        if meters_itself {
+            self.leases.after_metered_event(std::mem::take(&mut resident.guest.effects.overdrawn));
+        } else {
+            self.leases.after_event();
+        }
         outcome
     }
 
@@ -247,6 +272,7 @@ impl Host {
                 }
             }
         }
+        treasury.keep();
         let complaints = std::mem::take(&mut treasury.complaints);
         drop(treasury);
         complaints.into_iter().for_each(|line| self.system.log(line));
@@ -258,14 +284,16 @@ impl Host {
         let effects = &mut resident.guest.effects;
         if !effects.transfers.is_empty() || !effects.money.is_empty() {
             let mut freed = Vec::new();
+            let changes: Vec<Money> =
+                effects.money.drain(..).map(|money| self.system.with_stored(money)).collect();
             let mut treasury = self.system.treasury();
             for (to, amount) in effects.transfers.drain(..) {
                 self.leases.transfer(to, amount, &mut treasury);
             }
-            for money in effects.money.drain(..) {
+            for money in changes {
                 match money {
-                    Money::Start(sponsor, payer, controller) => {
-                        treasury.start(sponsor, payer, Some(controller), &mut freed);
+                    Money::Start(sponsor, controller) => {
+                        treasury.start(sponsor, Some(controller), &mut freed);
                     }
                     Money::Stop(sponsor, heir) => {
                         treasury.stop(sponsor, heir, &mut freed);
@@ -273,6 +301,7 @@ impl Host {
                     }
                 }
             }
+            treasury.keep();
             drop(treasury);
             self.system.send_freed(freed);
         }
@@ -292,6 +321,7 @@ impl Host {
     }
 
     fn send_outgoing(&mut self, resident: &mut Resident) {
+        let is_busy = !resident.guest.queue.is_empty();
         let mut outgoing = std::mem::take(&mut resident.guest.effects.outgoing);
         let mut batch: Vec<Event> = Vec::new();
         let mut items = outgoing.drain(..).peekable();
@@ -301,19 +331,16 @@ impl Host {
                 Outgoing::Guest(number, event) => {
                     let follows = matches!(items.peek(), Some(Outgoing::Guest(next, _)) if *next == number);
                     if follows || !batch.is_empty() {
+                        if batch.is_empty() {
+                            batch.reserve_exact(items.len() + 1);
+                        }
                         batch.push(event);
                         if follows {
                             continue;
                         }
-                        Self::deliver(
-                            &mut self.known,
-                            &self.system,
-                            number,
-                            None,
-                            std::mem::take(&mut batch),
-                        );
+                        self.deliver(number, None, std::mem::take(&mut batch), is_busy);
                     } else {
-                        Self::deliver(&mut self.known, &self.system, number, Some(event), Vec::new());
+                        self.deliver(number, Some(event), Vec::new(), is_busy);
                     }
                 }
             }
@@ -322,23 +349,19 @@ impl Host {
         resident.guest.effects.outgoing = outgoing;
     }
 
-    fn deliver(
-        known: &mut BTreeMap<GuestNumber, Arc<Shared>>,
-        system: &System,
-        number: GuestNumber,
-        one: Option<Event>,
-        many: Vec<Event>,
-    ) {
-        if known.get(&number).is_some_and(|shared| shared.has_ended()) {
-            known.remove(&number);
+    /// Puts events into a configuration's inbox, and takes the configuration or gives it to its host if it rested.
+    /// `sender_is_busy`: the sending configuration has more to do.
+    fn deliver(&mut self, number: GuestNumber, one: Option<Event>, many: Vec<Event>, sender_is_busy: bool) {
+        if self.known.get(&number).is_some_and(|shared| shared.has_ended()) {
+            self.known.remove(&number);
         }
-        let shared = match known.get(&number) {
+        let shared = match self.known.get(&number) {
             Some(shared) => shared,
-            None => match system.shared(number) {
-                Some(shared) => known.entry(number).or_insert(shared),
+            None => match self.system.shared(number) {
+                Some(shared) => self.known.entry(number).or_insert(shared),
                 None => {
                     let count = many.len() as u64 + u64::from(one.is_some());
-                    system.dead_letters.fetch_add(count, Ordering::Relaxed);
+                    self.system.dead_letters.fetch_add(count, Ordering::Relaxed);
                     return;
                 }
             },
@@ -347,7 +370,27 @@ impl Host {
             shared.inbox.push(event);
         }
         shared.inbox.push_many(many);
-        system.rouse(shared);
+        if !shared.rouse() {
+            return;
+        }
+        let home = shared.home.load(Ordering::Relaxed);
+        if home != self.index {
+            let door = &self.system.hosts[home];
+            let this_is_free = self.ring.is_empty() && !sender_is_busy;
+            let take = this_is_free
+                || door.sleeping.load(Ordering::Relaxed)
+                || door.load.load(Ordering::Relaxed) > self.ring.len();
+            if shared.stays || !take {
+                self.system.arrive(home, Arrival::Roused(shared.clone()));
+                return;
+            }
+            shared.home.store(self.index, Ordering::Relaxed);
+        }
+        if let Some(guest) = shared.take() {
+            let shared = shared.clone();
+            self.ring.push_back(Resident { shared, guest });
+            self.note_load();
+        }
     }
 
     /// Takes in the configurations that were given to this host.
@@ -396,11 +439,25 @@ impl Host {
     }
 
     fn keep_house(&mut self) {
-        self.now = self.system.now();
+        let before = std::mem::replace(&mut self.now, self.system.now());
+        let simulated = self.system.is_simulated();
+        if !simulated {
+            let passed = self.now - before;
+            if passed > 2 * HOUSEKEEPING {
+                self.look_every = (self.look_every / 2).max(1);
+            } else if passed < HOUSEKEEPING {
+                self.look_every = (self.look_every * 2).min(HOUSEKEEPING_TURNS_MAX);
+            }
+            self.look_at = self.turns + self.look_every;
+        }
         self.ring_alarms();
-        let door = &self.system.hosts[self.index];
-        door.turns.store(self.turns, Ordering::Relaxed);
-        if self.turns.is_multiple_of(4 * HOUSEKEEPING_TURNS) {
+        self.system.hosts[self.index].turns.store(self.turns, Ordering::Relaxed);
+        let settle = if simulated {
+            self.turns.is_multiple_of(SETTLE_TURNS)
+        } else {
+            self.now.saturating_sub(self.settled) >= SETTLE
+        };
+        if settle {
             self.settle_leases();
         }
         if self.ring.len() > 1 {
@@ -420,20 +477,27 @@ impl Host {
             return;
         }
         let keep = self.ring.len().div_ceil(2);
-        for Resident { shared, guest } in self.ring.split_off(keep) {
-            self.system.arrive(taker, Arrival::Given(shared, guest));
+        for resident in self.ring.split_off(keep) {
+            if resident.shared.stays {
+                self.ring.push_back(resident);
+            } else {
+                self.system.arrive(taker, Arrival::Given(resident.shared, resident.guest));
+            }
         }
         self.note_load();
     }
 
     fn settle_leases(&mut self) {
+        self.settled = self.now;
         if self.leases.is_empty() {
             return;
         }
         let mut freed = Vec::new();
         let mut treasury = self.system.treasury();
-        self.leases.settle_all(&self.system, &mut treasury, &mut freed);
+        self.leases.settle_all(&mut treasury, &mut freed);
+        let complaints = std::mem::take(&mut treasury.complaints);
         drop(treasury);
+        complaints.into_iter().for_each(|line| self.system.log(line));
         self.system.send_freed(freed);
     }
 
@@ -455,17 +519,22 @@ impl Host {
         self.leases.pause();
         self.now = self.system.now();
         self.ring_alarms();
+        self.look_at = self.turns + self.look_every;
         if !self.system.hosts[self.index].arrivals.is_empty() {
             return Turn::Worked;
         }
-        // Whoever is busiest is asked for half of what it has.
+        self.ask_for_work();
+        Turn::Idle(self.alarms.peek().map_or(u64::MAX, |Reverse((due, _))| *due))
+    }
+
+    /// Asks whoever is busiest for half of what it has.
+    pub(crate) fn ask_for_work(&self) {
         let doors = self.system.hosts.iter().enumerate();
         let others =
             doors.filter(|(index, door)| *index != self.index && door.load.load(Ordering::Relaxed) > 1);
         if let Some((_, busiest)) = others.max_by_key(|(_, door)| door.load.load(Ordering::Relaxed)) {
             busiest.wanted_by.store(self.index, Ordering::Relaxed);
         }
-        Turn::Idle(self.alarms.peek().map_or(u64::MAX, |Reverse((due, _))| *due))
     }
 
     /// Gives everything back: what is in the ring rests.

@@ -39,7 +39,7 @@ pub(crate) struct Leases {
     /// The last one is the current.
     held: Vec<Lease>,
     simulated: bool,
-    /// When the clock was last looked at; none while the host is idle.
+    /// When the clock was last looked at; none while nobody is charged by it.
     looked: Option<Instant>,
     events: u32,
 }
@@ -85,7 +85,7 @@ impl Leases {
             let oldest = self.held.remove(0);
             give_back(&oldest, &mut treasury, &mut freed);
         }
-        let grant = treasury.ledger.lease(sponsor, false);
+        let grant = treasury.lease(sponsor, false);
         drop(treasury);
         system.send_freed(freed);
         if let Grant::Leased(granted) = grant {
@@ -96,18 +96,38 @@ impl Leases {
 
     /// All of a sponsor's balance.
     pub(crate) fn take_all(&mut self, sponsor: SponsorId, treasury: &mut Treasury) {
-        if let Grant::Leased(granted) = treasury.ledger.lease(sponsor, true) {
+        if let Grant::Leased(granted) = treasury.lease(sponsor, true) {
             self.held.push(Lease { sponsor, granted, left: granted, overrun: 0 });
         }
     }
 
+    /// Before an event. The clock runs only while it charges: not for events that charge their own cycles, and not while
+    /// the host has nothing to do.
     #[inline]
-    pub(crate) fn after_event(&mut self, _: &System) {
+    pub(crate) fn before_event(&mut self, meters_itself: bool) {
+        if meters_itself {
+            self.charge_time();
+            self.looked = None;
+        } else if self.looked.is_none() && !self.simulated {
+            self.looked = Some(Instant::now());
+        }
+    }
+
+    /// After an event whose cycles the clock charges.
+    #[inline]
+    pub(crate) fn after_event(&mut self) {
         self.events += 1;
         if self.simulated {
             self.charge(SIMULATED_EVENT_CYCLES);
         } else if self.events.is_multiple_of(CLOCK_EVENTS) {
             self.charge_time();
+        }
+    }
+
+    /// After an event that has charged its own cycles, `overdrawn` of them beyond what was left.
+    pub(crate) fn after_metered_event(&mut self, overdrawn: u64) {
+        if let Some(lease) = self.held.last_mut() {
+            lease.overrun += overdrawn;
         }
     }
 
@@ -121,11 +141,9 @@ impl Leases {
 
     /// Charges the time since the last look to the current sponsor.
     fn charge_time(&mut self) {
-        if self.simulated {
-            return;
-        }
-        let now = Instant::now();
-        if let Some(looked) = self.looked.replace(now) {
+        if let Some(looked) = self.looked {
+            let now = Instant::now();
+            self.looked = Some(now);
             self.charge(u64::try_from((now - looked).as_nanos()).unwrap_or(u64::MAX));
         }
     }
@@ -149,7 +167,7 @@ impl Leases {
         }
     }
 
-    pub(crate) fn settle_all(&mut self, _: &System, treasury: &mut Treasury, freed: &mut Vec<Freed>) {
+    pub(crate) fn settle_all(&mut self, treasury: &mut Treasury, freed: &mut Vec<Freed>) {
         self.charge_time();
         for lease in self.held.drain(..) {
             give_back(&lease, treasury, freed);

@@ -3,8 +3,9 @@
 //! A host without work looks around for a moment and then parks. Ends with its last handle: events under way complete,
 //! those that wait are dropped with their configurations.
 
-use std::sync::PoisonError;
+use std::path::Path;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -12,10 +13,13 @@ use banyan_core::sponsors::Quota;
 
 use crate::handle::Handle;
 use crate::host::{Host, Turn};
+use crate::kept_budgets::KeepBudgetsError;
 use crate::system::System;
 
 /// How long a host without work looks around before it parks: about what a wake-up on another processor costs.
 const LOOK_AROUND: Duration = Duration::from_micros(30);
+/// Looks at its own door between looks at the others'.
+const LOOKS_PER_ASKING: u32 = 64;
 /// A host that has missed a wake-up finds out after this long.
 const PARK_MAX: Duration = Duration::from_millis(500);
 
@@ -50,9 +54,28 @@ impl Runtime {
     /// # Errors
     /// What the system says about threads.
     pub fn start(options: RuntimeOptions) -> std::io::Result<Self> {
+        Self::on(&Self::system(options), options)
+    }
+
+    /// The same with budgets that are kept in an arena, which is made if there is none: after a restart every sponsor has
+    /// what it had, less what it may have spent until the process ended. The grant is for a new arena only.
+    ///
+    /// # Errors
+    /// [`KeepBudgetsError`].
+    pub fn start_kept(options: RuntimeOptions, budgets: &Path) -> Result<Self, KeepBudgetsError> {
+        let system = Self::system(options);
+        system.keep_budgets(budgets)?;
+        Ok(Self::on(&system, options)?)
+    }
+
+    fn system(options: RuntimeOptions) -> Arc<System> {
+        let count = if options.hosts == 0 { processors().len() } else { options.hosts };
+        System::new(count, false, options.grant, options.refill)
+    }
+
+    fn on(system: &Arc<System>, options: RuntimeOptions) -> std::io::Result<Self> {
         let processors = processors();
-        let count = if options.hosts == 0 { processors.len() } else { options.hosts };
-        let system = System::new(count, false, options.grant, options.refill);
+        let count = system.hosts.len();
         let mut threads = Vec::new();
         for index in 0..count {
             let host = Host::new(index, system.clone());
@@ -61,7 +84,7 @@ impl Runtime {
             let builder = std::thread::Builder::new().name(format!("banyan-host-{index}"));
             threads.push(builder.spawn(move || run(host, index, &system, processor))?);
         }
-        Ok(Self { handle: Handle { system }, threads })
+        Ok(Self { handle: Handle { system: system.clone() }, threads })
     }
 }
 
@@ -85,6 +108,7 @@ impl Drop for Runtime {
             // A host that panicked has said so; there is nobody else to tell.
             let _ = thread.join();
         }
+        self.handle.system.treasury().close();
     }
 }
 
@@ -108,8 +132,13 @@ fn run(mut host: Host, index: usize, system: &System, processor: Option<usize>) 
     while !system.closing.load(Ordering::Relaxed) {
         let Turn::Idle(until) = host.turn() else { continue };
         let begun = Instant::now();
+        let mut looks = 0_u32;
         while begun.elapsed() < LOOK_AROUND && door.arrivals.is_empty() {
             std::hint::spin_loop();
+            looks += 1;
+            if looks.is_multiple_of(LOOKS_PER_ASKING) {
+                host.ask_for_work();
+            }
         }
         if !door.arrivals.is_empty() {
             continue;

@@ -3,6 +3,7 @@
 //! A seed gives one interleaving of everything: which host takes its next turn, when work of the pool is done, when the
 //! clock moves. A failure found with a seed is found with it again. Native events cost a fixed number of cycles.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use banyan_core::sponsors::Quota;
 
 use crate::handle::Handle;
 use crate::host::{Host, Turn};
+use crate::kept_budgets::KeepBudgetsError;
 use crate::pool;
 use crate::system::System;
 
@@ -60,11 +62,32 @@ impl Simulation {
     /// So many hosts, interleaved as the seed says, with such a root sponsor.
     #[must_use]
     pub fn new(seed: u64, hosts: usize, grant: Quota) -> Self {
+        Self::on(seed, &System::new(hosts.max(1), true, grant, None))
+    }
+
+    /// The same with budgets that are kept in an arena. Dropping the simulation is a crash; [`Simulation::close`] is a
+    /// clean end.
+    ///
+    /// # Errors
+    /// [`KeepBudgetsError`].
+    pub fn kept(seed: u64, hosts: usize, grant: Quota, budgets: &Path) -> Result<Self, KeepBudgetsError> {
         let system = System::new(hosts.max(1), true, grant, None);
-        let running = (0..hosts.max(1)).map(|index| Host::new(index, system.clone()));
+        system.keep_budgets(budgets)?;
+        Ok(Self::on(seed, &system))
+    }
+
+    fn on(seed: u64, system: &Arc<System>) -> Self {
+        let hosts = system.hosts.len();
+        let running = (0..hosts).map(|index| Host::new(index, system.clone()));
         let hosts: Vec<Host> = running.collect();
         let idle = vec![None; hosts.len()];
-        Self { handle: Handle { system: Arc::clone(&system) }, hosts, idle, random: Random(seed), steps: 0 }
+        Self { handle: Handle { system: Arc::clone(system) }, hosts, idle, random: Random(seed), steps: 0 }
+    }
+
+    /// Ends cleanly: leases are settled, and budgets that are kept are written.
+    pub fn close(mut self) {
+        self.hosts.iter_mut().for_each(Host::close);
+        self.handle.system.treasury().close();
     }
 
     /// Steps taken.

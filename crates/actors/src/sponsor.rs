@@ -7,11 +7,13 @@
 
 use std::collections::BTreeMap;
 
-use banyan_core::sponsors::{Ledger, Quota, Resource, SponsorId, Verdict};
+use banyan_core::sponsors::{Grant, Ledger, Quota, Resource, SponsorId, Verdict};
 use serde::{Deserialize, Serialize};
 
 use crate::address::{Address, GuestNumber, Place};
+use crate::durable::StoredAddress;
 use crate::guest::Event;
+use crate::kept_budgets::{Beside, KeepBudgetsError, KeptBudgets, StoredController};
 use crate::message::Message;
 
 /// The right to give to a sponsor, to start and stop it, and to send on its account. It cannot be serialised: bytes
@@ -65,10 +67,20 @@ pub(crate) enum Freed {
     Message(Address, SponsorId, Message),
 }
 
-struct Controller {
-    address: Address,
+/// Who is told when a sponsor is exhausted.
+pub(crate) struct Controller {
+    pub(crate) address: Address,
     /// Who has paid for the signal.
-    payer: SponsorId,
+    pub(crate) payer: SponsorId,
+    /// The address as it is kept, if budgets are.
+    pub(crate) stored: Option<StoredAddress>,
+}
+
+/// What was kept of a ledger.
+pub(crate) struct Restored {
+    pub(crate) ledger: Ledger,
+    pub(crate) names: BTreeMap<SponsorId, String>,
+    pub(crate) controllers: BTreeMap<SponsorId, Controller>,
 }
 
 /// The ledger, and what belongs to its sponsors.
@@ -81,6 +93,9 @@ pub(crate) struct Treasury {
     pub(crate) refill: Option<Quota>,
     /// For the log: sponsors without a controller that are exhausted.
     pub(crate) complaints: Vec<String>,
+    kept: Option<KeptBudgets>,
+    /// Something has changed that must be kept before anybody is told.
+    changed: bool,
 }
 
 impl Treasury {
@@ -92,10 +107,83 @@ impl Treasury {
             names: BTreeMap::new(),
             refill,
             complaints: Vec::new(),
+            kept: None,
+            changed: false,
         }
     }
 
+    /// Goes on with a ledger that was kept, and keeps it.
+    pub(crate) fn restore(
+        &mut self,
+        kept: KeptBudgets,
+        found: Option<Restored>,
+    ) -> Result<(), KeepBudgetsError> {
+        if let Some(Restored { ledger, names, controllers }) = found {
+            (self.ledger, self.names, self.controllers) = (ledger, names, controllers);
+        }
+        self.kept = Some(kept);
+        self.write(false)
+    }
+
+    fn write(&mut self, last: bool) -> Result<(), KeepBudgetsError> {
+        self.changed = false;
+        let Some(mut kept) = self.kept.take() else { return Ok(()) };
+        let beside = |id| Beside {
+            name: self.names.get(&id).cloned().unwrap_or_default(),
+            controller: self.controllers.get(&id).and_then(|controller| {
+                let payer = (controller.payer.index, controller.payer.generation);
+                Some(StoredController { address: controller.stored.clone()?, payer })
+            }),
+        };
+        let written = kept.write(&self.ledger, last, beside);
+        if written.is_ok() {
+            self.kept = Some(kept);
+        }
+        written
+    }
+
+    /// Writes what must be kept before anybody is told of it.
+    pub(crate) fn keep(&mut self) {
+        if self.changed && self.kept.is_some() {
+            self.keep_now(false);
+        }
+    }
+
+    fn keep_now(&mut self, last: bool) {
+        if let Err(error) = self.write(last) {
+            self.complaints.push(format!(
+                "budgets are not kept any more, and a crash would give back what is spent: {error}"
+            ));
+        }
+    }
+
+    /// A clean end: what was really spent is kept.
+    pub(crate) fn close(&mut self) {
+        if self.kept.is_some() {
+            self.keep_now(true);
+            self.kept = None;
+        }
+    }
+
+    /// A lease for a host; what it may spend is counted in what is kept before this returns.
+    pub(crate) fn lease(&mut self, id: SponsorId, all: bool) -> Grant {
+        let grant = self.ledger.lease(id, all);
+        if let (Some(kept), Grant::Leased(_), Some(account)) = (&self.kept, grant, self.ledger.account(id))
+            && !kept.covers(id, account)
+        {
+            self.keep_now(false);
+        }
+        grant
+    }
+
+    /// The sponsor of a name, if there is one: the first that was made.
+    pub(crate) fn find(&self, name: &str) -> Option<SponsorId> {
+        let named = |(id, _): &(SponsorId, _)| self.name_of(*id) == Some(name);
+        self.ledger.accounts().find(named).map(|(id, _)| id)
+    }
+
     pub(crate) fn name(&mut self, id: SponsorId, name: String) {
+        self.changed = true;
         self.names.insert(id, name);
     }
 
@@ -139,6 +227,7 @@ impl Treasury {
     }
 
     fn signal(&mut self, id: SponsorId, resource: Resource, freed: &mut Vec<Freed>) {
+        self.changed = true;
         if let Some(controller) = self.controllers.remove(&id) {
             let message = Message::new(Signal { sponsor: id.index, short: resource.into() });
             freed.push(match controller.address.0 {
@@ -164,19 +253,14 @@ impl Treasury {
             .push(format!("sponsor {name} has no {resource} left and no controller: its events wait"));
     }
 
-    /// Starts a sponsor; the controller's event has been paid for by `payer`.
-    pub(crate) fn start(
-        &mut self,
-        id: SponsorId,
-        payer: SponsorId,
-        controller: Option<Address>,
-        freed: &mut Vec<Freed>,
-    ) {
+    /// Starts a sponsor; the controller's event has been paid for.
+    pub(crate) fn start(&mut self, id: SponsorId, controller: Option<Controller>, freed: &mut Vec<Freed>) {
+        self.changed = true;
         let verdict = self.ledger.start(id);
         if verdict != Verdict::Drop
-            && let Some(address) = controller
+            && let Some(controller) = controller
         {
-            self.controllers.insert(id, Controller { address, payer });
+            self.controllers.insert(id, controller);
         }
         self.carry_out(id, verdict, freed);
     }
@@ -184,6 +268,7 @@ impl Treasury {
     /// Ends a sponsor: its events are dropped when they are met.
     pub(crate) fn stop(&mut self, id: SponsorId, heir: SponsorId, freed: &mut Vec<Freed>) {
         if self.ledger.stop(id, heir) {
+            self.changed = true;
             self.carry_out(id, Verdict::Drop, freed);
         }
     }

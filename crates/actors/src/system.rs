@@ -4,19 +4,22 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use banyan_core::sponsors::{Quota, SponsorId};
 
 use crate::address::{Address, GuestNumber, Place};
 use crate::batch_queue::BatchQueue;
 use crate::configuration::Seed;
-use crate::durable::{DurableRequest, OpenDurableError};
+use crate::durable::{DurableRequest, OpenDurableError, StoredAddress, StoredSponsor};
+use crate::effects::Money;
 use crate::guest::{Event, Guest};
+use crate::kept_budgets::{Beside, Found, KeepBudgetsError, KeptBudgets, StoredController};
 use crate::message::Message;
 use crate::pool::Pool;
-use crate::sponsor::{Freed, Treasury};
+use crate::router::Remotes;
+use crate::sponsor::{Controller, Freed, Restored, Treasury};
 
 /// Lines of log that are kept.
 const LOG_MAX: usize = 1000;
@@ -53,6 +56,8 @@ pub(crate) struct Shared {
     pub(crate) actors: AtomicUsize,
     pub(crate) sponsor: SponsorId,
     pub(crate) durable: bool,
+    /// It stays on the host that it began on.
+    pub(crate) stays: bool,
 }
 
 impl Shared {
@@ -71,6 +76,7 @@ impl Shared {
             actors: AtomicUsize::new(0),
             sponsor: seed.configuration.sponsor,
             durable: seed.durable.is_some(),
+            stays: seed.configuration.stays,
         }
     }
 
@@ -87,7 +93,7 @@ impl Shared {
     }
 
     /// Whether it rested, and the caller must give it to a host.
-    fn rouse(&self) -> bool {
+    pub(crate) fn rouse(&self) -> bool {
         self.resting.load(Ordering::SeqCst)
             && self.resting.compare_exchange(true, false, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
@@ -132,8 +138,10 @@ impl HostDoor {
         }
     }
 
+    /// Wakes the host if it sleeps. Of several that want to, one pays for the wake-up.
     pub(crate) fn wake(&self) {
         if self.sleeping.load(Ordering::SeqCst)
+            && self.sleeping.swap(false, Ordering::SeqCst)
             && let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).as_ref()
         {
             thread.unpark();
@@ -151,6 +159,8 @@ enum Clock {
 pub(crate) struct System {
     clock: Clock,
     treasury: Mutex<Treasury>,
+    /// Names the ledger, if it is kept.
+    kept_ledger: OnceLock<u64>,
     directory: RwLock<BTreeMap<GuestNumber, Arc<Shared>>>,
     names: Mutex<BTreeMap<String, Address>>,
     /// When, and what.
@@ -161,6 +171,8 @@ pub(crate) struct System {
     next_home: AtomicUsize,
     pub(crate) hosts: Vec<HostDoor>,
     pub(crate) pool: Pool,
+    /// Durable configurations, as other processes know them.
+    pub(crate) remotes: Remotes,
     pub(crate) closing: AtomicBool,
     /// Messages to actors that are gone.
     pub(crate) dead_letters: AtomicU64,
@@ -175,6 +187,7 @@ impl System {
         Arc::new_cyclic(|this| Self {
             clock,
             treasury: Mutex::new(Treasury::new(grant, refill)),
+            kept_ledger: OnceLock::new(),
             directory: RwLock::new(BTreeMap::new()),
             names: Mutex::new(BTreeMap::new()),
             log: Mutex::new(VecDeque::new()),
@@ -183,11 +196,16 @@ impl System {
             next_home: AtomicUsize::new(0),
             hosts: (0..hosts).map(|_| HostDoor::new()).collect(),
             pool: Pool::default(),
+            remotes: Remotes::default(),
             closing: AtomicBool::new(false),
             dead_letters: AtomicU64::new(0),
             recalls: AtomicU64::new(0),
             this: this.clone(),
         })
+    }
+
+    pub(crate) fn weak(&self) -> Weak<Self> {
+        self.this.clone()
     }
 
     pub(crate) fn is_simulated(&self) -> bool {
@@ -202,6 +220,17 @@ impl System {
         }
     }
 
+    /// Nanoseconds since 1970, to which what is kept refers; of a simulated clock, since its start.
+    pub(crate) fn date(&self) -> u64 {
+        match &self.clock {
+            Clock::Real(_) => {
+                let since = SystemTime::now().duration_since(UNIX_EPOCH);
+                since.map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+            }
+            Clock::Simulated(now) => now.load(Ordering::Relaxed),
+        }
+    }
+
     /// Moves the simulated clock.
     pub(crate) fn advance(&self, by: Duration) {
         if let Clock::Simulated(now) = &self.clock {
@@ -211,6 +240,53 @@ impl System {
 
     pub(crate) fn treasury(&self) -> MutexGuard<'_, Treasury> {
         self.treasury.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Goes on with the budgets that are kept there, and keeps them from now on.
+    pub(crate) fn keep_budgets(&self, path: &std::path::Path) -> Result<(), KeepBudgetsError> {
+        let (kept, found) = KeptBudgets::open(path)?;
+        let number = kept.number;
+        let found = found.map(|Found { ledger, beside }| {
+            let (mut names, mut controllers) = (BTreeMap::new(), BTreeMap::new());
+            for (id, Beside { name, controller }) in beside {
+                if !name.is_empty() {
+                    names.insert(id, name);
+                }
+                if let Some(StoredController { address: stored, payer: (index, generation) }) = controller {
+                    let address = stored.clone().address(0, self);
+                    let payer = SponsorId { index, generation };
+                    controllers.insert(id, Controller { address, payer, stored: Some(stored) });
+                }
+            }
+            Restored { ledger, names, controllers }
+        });
+        self.treasury().restore(kept, found)?;
+        // Nobody has asked before: the system was made just now.
+        let _ = self.kept_ledger.set(number);
+        Ok(())
+    }
+
+    /// With the controller's address as it is kept.
+    pub(crate) fn with_stored(&self, money: Money) -> Money {
+        match money {
+            Money::Start(sponsor, mut controller) if self.kept_ledger.get().is_some() => {
+                controller.stored = Some(StoredAddress::of(&controller.address, 0, self));
+                Money::Start(sponsor, controller)
+            }
+            other => other,
+        }
+    }
+
+    /// A sponsor as it is kept; `None` if budgets are not.
+    pub(crate) fn stored_sponsor(&self, id: SponsorId) -> Option<StoredSponsor> {
+        let ledger = *self.kept_ledger.get()?;
+        Some(StoredSponsor { ledger, index: id.index, generation: id.generation })
+    }
+
+    /// The sponsor that was kept, if it is of the ledger of this process.
+    pub(crate) fn restored_sponsor(&self, stored: Option<StoredSponsor>) -> Option<SponsorId> {
+        let stored = stored.filter(|stored| self.kept_ledger.get() == Some(&stored.ledger))?;
+        Some(SponsorId { index: stored.index, generation: stored.generation })
     }
 
     pub(crate) fn new_number(&self) -> GuestNumber {
@@ -297,6 +373,12 @@ impl System {
         if self.shared(number).is_some() {
             return Err(OpenDurableError::NameTaken { name });
         }
+        let identity = seed.durable.as_ref().and_then(|durability| durability.identity());
+        if let Some(identity) = identity
+            && !self.remotes.open(number, identity)
+        {
+            return Err(OpenDurableError::Twin { name });
+        }
         seed.number = number;
         let home = seed.configuration.host.unwrap_or_else(|| self.next_home.fetch_add(1, Ordering::Relaxed));
         let home = home % self.hosts.len();
@@ -305,7 +387,10 @@ impl System {
         guest.default_directive = seed.configuration.default_directive;
         guest.overseer = seed.configuration.overseer;
         if let Some(mut durability) = seed.durable {
-            durability.wake(&mut guest, seed.first, self)?;
+            if let Err(error) = durability.wake(&mut guest, seed.first, self) {
+                self.remotes.close(number);
+                return Err(error);
+            }
             guest.durable = Some(durability);
         }
         shared.actors.store(guest.population(), Ordering::Relaxed);
@@ -314,6 +399,9 @@ impl System {
         self.arrive(home, Arrival::Given(shared, guest));
         for other in others.iter().filter(|other| other.durable) {
             self.request(other.number, DurableRequest::Resend { target: name.clone() });
+        }
+        if let Some(identity) = identity {
+            self.remotes.announce(&identity.configuration);
         }
         Ok(number)
     }
@@ -328,6 +416,7 @@ impl System {
     pub(crate) fn uproot(&self, number: GuestNumber) {
         let removed = self.directory.write().unwrap_or_else(PoisonError::into_inner).remove(&number);
         if let Some(shared) = removed {
+            self.remotes.close(number);
             shared.ended.store(true, Ordering::Relaxed);
             self.rouse(&shared);
         }
@@ -362,10 +451,12 @@ impl System {
                 shared.inbox.push(event);
                 self.rouse(&shared);
             }
-            None => {
-                self.dead_letters.fetch_add(1, Ordering::Relaxed);
-            }
+            None => self.note_dead_letter(),
         }
+    }
+
+    pub(crate) fn note_dead_letter(&self) {
+        self.dead_letters.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Puts what a sponsor's events waited for on its way.

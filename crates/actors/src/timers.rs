@@ -1,41 +1,52 @@
-//! Timers of a configuration: messages that come later. They move with it between hosts.
+//! Timers of a configuration: messages that come later. They move with it between hosts, and are kept with it if it is
+//! durable.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
 use banyan_core::sponsors::SponsorId;
 
+use serde::{Deserialize, Serialize};
+
 use crate::address::Address;
 use crate::message::Message;
 
 /// Names one timer of a configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TimerId(pub(crate) u64);
+
+/// A message that comes later.
+pub(crate) struct Timer {
+    /// In nanoseconds of the system's clock.
+    pub(crate) due: u64,
+    pub(crate) target: Address,
+    pub(crate) sponsor: SponsorId,
+    pub(crate) message: Message,
+}
 
 #[derive(Default)]
 pub(crate) struct Timers {
-    next: u64,
+    /// The number given out last.
+    pub(crate) last: u64,
     due: BinaryHeap<Reverse<(u64, u64)>>,
     /// By number: cancelled ones are not here any more.
-    set: BTreeMap<u64, (Address, SponsorId, Message)>,
+    set: BTreeMap<u64, Timer>,
 }
 
 impl Timers {
     pub(crate) fn new_id(&mut self) -> TimerId {
-        self.next += 1;
-        TimerId(self.next)
+        self.last += 1;
+        TimerId(self.last)
     }
 
-    pub(crate) fn set(
-        &mut self,
-        id: TimerId,
-        due: u64,
-        target: Address,
-        sponsor: SponsorId,
-        message: Message,
-    ) {
-        self.due.push(Reverse((due, id.0)));
-        self.set.insert(id.0, (target, sponsor, message));
+    pub(crate) fn set(&mut self, id: TimerId, timer: Timer) {
+        self.due.push(Reverse((timer.due, id.0)));
+        self.set.insert(id.0, timer);
+    }
+
+    /// One that is set.
+    pub(crate) fn get(&self, id: TimerId) -> Option<&Timer> {
+        self.set.get(&id.0)
     }
 
     pub(crate) fn cancel(&mut self, id: TimerId) {
@@ -54,11 +65,11 @@ impl Timers {
     }
 
     /// Takes one that is due.
-    pub(crate) fn take_due(&mut self, now: u64) -> Option<(Address, SponsorId, Message)> {
+    pub(crate) fn take_due(&mut self, now: u64) -> Option<(TimerId, Timer)> {
         while self.next_due() <= now {
             let Reverse((_, id)) = self.due.pop()?;
             if let Some(timer) = self.set.remove(&id) {
-                return Some(timer);
+                return Some((TimerId(id), timer));
             }
         }
         None

@@ -221,7 +221,10 @@ enum Count {
     Add(u64),
     Read(Addr<u64>),
     CreateForgetful,
-    SetTimer,
+    /// Add so much after so many milliseconds.
+    Later(u64, u64),
+    /// Set a timer, and cancel it.
+    Never,
 }
 
 #[derive(Clone)]
@@ -245,9 +248,14 @@ impl Actor for Counter {
             Count::Add(n) => work.become_next(Self(self.0 + n)),
             Count::Read(reply) => work.send(reply, self.0),
             Count::CreateForgetful => drop(work.create_actor(Forgetful)),
-            Count::SetTimer => {
+            Count::Later(n, milliseconds) => {
                 let me = work.me();
-                work.send_after(Duration::ZERO, &me, Count::Add(1))?;
+                work.send_after(Duration::from_millis(*milliseconds), &me, Count::Add(*n))?;
+            }
+            Count::Never => {
+                let me = work.me();
+                let timer = work.send_after(Duration::from_millis(100), &me, Count::Add(1_000_000))?;
+                work.cancel(timer);
             }
         }
         Ok(())
@@ -299,12 +307,49 @@ fn what_cannot_be_kept_is_refused_and_the_rest_goes_on() {
     let directory = tempfile::tempdir().unwrap();
     let runtime = runtime();
     let counter = open(&runtime, &directory.path().join("counter.arena"), "counter").unwrap();
-    for message in [Count::Add(1), Count::CreateForgetful, Count::SetTimer, Count::Add(1)] {
+    for message in [Count::Add(1), Count::CreateForgetful, Count::Add(1)] {
         runtime.send(&counter, message);
     }
     assert_eq!(runtime.ask(&counter, DEADLINE, Count::Read), Ok(2));
     let log = runtime.log_lines().join("\n");
-    assert!(log.contains("use `create_kept`") && log.contains("no timers"), "{log}");
+    assert!(log.contains("use `create_kept`"), "{log}");
+}
+
+/// Timers are kept with their dates: those that are due while nobody has the store open are fired when it is opened.
+#[test]
+fn timers_are_kept_and_fired_once_after_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("counter.arena");
+    let until = |runtime: &Runtime, counter: &Addr<Count>, sum: u64| {
+        let begun = Instant::now();
+        while runtime.ask(counter, DEADLINE, Count::Read) != Ok(sum) {
+            assert!(begun.elapsed() < DEADLINE, "{:?}", runtime.ask(counter, DEADLINE, Count::Read));
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    };
+    {
+        let runtime = runtime();
+        let counter = open(&runtime, &path, "counter").unwrap();
+        // One fires now; the others later than this process lives, one of them sooner than the next one is there.
+        let all = [Count::Later(1, 0), Count::Later(10, 100), Count::Later(100, 600), Count::Never];
+        all.into_iter().for_each(|message| runtime.send(&counter, message));
+        until(&runtime, &counter, 1);
+    }
+    std::thread::sleep(Duration::from_millis(150));
+    let opened = Instant::now();
+    let runtime = runtime();
+    let counter = open(&runtime, &path, "counter").unwrap();
+    until(&runtime, &counter, 11);
+    assert!(
+        opened.elapsed() < Duration::from_millis(400) || cfg!(debug_assertions),
+        "the overdue one is due at once"
+    );
+    until(&runtime, &counter, 111);
+    drop(runtime);
+    let runtime = self::runtime();
+    let counter = open(&runtime, &path, "counter").unwrap();
+    std::thread::sleep(Duration::from_millis(50));
+    assert_eq!(runtime.ask(&counter, DEADLINE, Count::Read), Ok(111), "none is fired twice");
 }
 
 #[test]

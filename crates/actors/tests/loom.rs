@@ -13,7 +13,11 @@ use loom::thread;
 
 #[test]
 fn nothing_is_lost_and_each_thread_keeps_its_order() {
-    loom::model(|| {
+    // At most three forced switches in a run: loom's authors find most errors with two or three, and all runs take
+    // minutes.
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(|| {
         let queue = Arc::new(BatchQueue::new());
         let producers: Vec<_> = (0..2)
             .map(|producer| {

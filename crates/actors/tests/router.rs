@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use banyan_actors::router::{ActorToken, Exchange, Link, PeerError, Router, UnixRouter};
 use banyan_actors::{Actor, Addr, Configuration, Failure, Runtime, RuntimeOptions, Work, closure};
-use banyan_wire::actor_frame::{Frame, FrameAddress, Writer};
+use banyan_wire::actor_frame::{DurableAddress, Frame, FrameAddress, VERSION, Writer};
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -127,18 +127,33 @@ fn an_unknown_token_creates_nothing() {
     let runtime = runtime();
     let recorded = Recorded::default();
     let exchange = Exchange::new((*runtime).clone(), Box::new(recorded.clone()), None);
-    exchange.take(&greeting(1)).unwrap();
+    exchange.take(&greeting(VERSION)).unwrap();
     for guess in 0..100_u8 {
         let carried = [FrameAddress::Senders([guess; 16]), FrameAddress::Receivers([guess; 16])];
         exchange.take(&message([guess; 16], &carried, &[1, 2, 3])).unwrap();
     }
+    // Nor does a letter to a durable configuration that is not here, nor a notice about a stream that nobody sends.
+    let guess = DurableAddress { configuration: [1; 16], slot: 0, generation: 0, seal: [2; 16] };
+    for sequence in [0, 1, u64::MAX] {
+        let mut frame = Vec::new();
+        let mut writer = Writer::new(|piece: &[u8]| frame.extend_from_slice(piece));
+        writer.letter(&guess, &[3; 16], sequence, &[FrameAddress::Senders([4; 16])], &[1]).unwrap();
+        exchange.take(&frame[4..]).unwrap();
+    }
+    for lacking in [false, true] {
+        let mut frame = Vec::new();
+        let mut writer = Writer::new(|piece: &[u8]| frame.extend_from_slice(piece));
+        let written = if lacking { writer.lacking(&[3; 16], 5) } else { writer.acknowledged(&[3; 16], 5) };
+        written.unwrap();
+        exchange.take(&frame[4..]).unwrap();
+    }
     assert_eq!(exchange.counts(), (0, 0), "no proxy, no export");
-    assert_eq!(runtime.dead_letters(), 100);
+    assert_eq!(runtime.dead_letters(), 103);
     assert!(runtime.configurations().is_empty());
     // The sender learns that its addresses are not held.
     let sent = recorded.0.lock().unwrap();
     assert!(sent.iter().skip(1).all(|frame| matches!(Frame::decode(&frame[4..]), Ok(Frame::Dropped { .. }))));
-    assert_eq!(sent.len(), 101);
+    assert_eq!(sent.len(), 104);
 }
 
 #[test]
@@ -154,7 +169,7 @@ proptest! {
 
     /// Any bytes are a frame or an error, and a frame that is written again is the same bytes.
     #[test]
-    fn decoding_is_total(bytes in prop::collection::vec(any::<u8>(), 0..200), kind in 0..5_u8) {
+    fn decoding_is_total(bytes in prop::collection::vec(any::<u8>(), 0..200), kind in 0..9_u8) {
         let mut bytes = bytes;
         if let Some(first) = bytes.first_mut() {
             *first = kind;
@@ -169,6 +184,13 @@ proptest! {
                     writer.message(&target, &addresses, bytes).unwrap();
                 }
                 Frame::Dropped { token, count } => writer.dropped(&token, count).unwrap(),
+                Frame::Letter { target, stream, sequence, addresses, bytes } => {
+                    let addresses: Vec<_> = addresses.iter().collect();
+                    writer.letter(&target, &stream, sequence, &addresses, bytes).unwrap();
+                }
+                Frame::Acknowledged { stream, sequence } => writer.acknowledged(&stream, sequence).unwrap(),
+                Frame::Lacking { stream, sequence } => writer.lacking(&stream, sequence).unwrap(),
+                Frame::Present { configuration } => writer.present(&configuration).unwrap(),
             }
             prop_assert_eq!(&again[4..], bytes.as_slice());
         }
@@ -181,7 +203,7 @@ proptest! {
             static RUNTIME: (Runtime, Arc<Exchange>, Addr<Talk>, ActorToken) = {
                 let runtime = runtime();
                 let exchange = Exchange::new((*runtime).clone(), Box::new(Recorded::default()), None);
-                exchange.take(&greeting(1)).unwrap();
+                exchange.take(&greeting(VERSION)).unwrap();
                 let server = runtime.create(Configuration::new("server").with_actor(Server { kept: None }));
                 let token = exchange.publish(&server);
                 (runtime, exchange, server.typed(), token)

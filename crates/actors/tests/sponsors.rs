@@ -2,9 +2,11 @@
 
 use std::sync::mpsc::{Receiver, channel};
 
+use banyan_actors::examples::zoo;
 use banyan_actors::simulation::{Ending, Simulation};
 use banyan_actors::{
-    Actor, Addr, Configuration, Context, Failure, Payload, Quota, Short, Signal, Sponsor, Work, closure,
+    Actor, Addr, Configuration, Context, Failure, Payload, Quota, Runtime, RuntimeOptions, Short, Signal,
+    Sponsor, Work, closure,
 };
 
 fn simulation(seed: u64) -> Simulation {
@@ -212,4 +214,17 @@ fn a_transfer_that_would_leave_nothing_exhausts_the_donor() {
     assert_eq!(sponsors.len(), 2, "the one that was made is unmade: {sponsors:?}");
     assert_eq!((sponsors[1].state.as_str(), sponsors[1].waiting), ("no memory left", 1));
     assert!(simulation.is_conserved());
+}
+
+/// The example: every bomb is stopped, by its sponsor or with its event, and the neighbour answers all the while.
+#[test]
+fn every_bomb_of_the_zoo_is_stopped() {
+    let options = RuntimeOptions { hosts: 2, ..RuntimeOptions::default() };
+    let runtime = Runtime::start(options).unwrap();
+    let shown = zoo::show(&runtime, |_| {}).unwrap();
+    let stopped = |caged: &&zoo::Caged| caged.exhausted.is_some();
+    let bombs = &shown[1..];
+    assert_eq!(bombs.iter().filter(stopped).count(), bombs.len(), "{shown:?}");
+    assert_eq!(bombs.len(), if cfg!(feature = "wasm") { 11 } else { 5 });
+    assert!(runtime.is_conserved());
 }

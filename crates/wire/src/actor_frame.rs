@@ -1,8 +1,9 @@
 //! Frames between routers of actor configurations: messages, and the notice that an address is no longer held.
 //!
 //! For a stream between two processes of a machine. Decoding believes nothing, allocates nothing and refuses what it does
-//! not know; a frame has one spelling. An address is a token of 128 random bits: whoever has it may send. The layout is
-//! documented in `docs/formats/router.md`.
+//! not know; a frame has one spelling. An address is a token of 128 random bits, or the place of an actor of a durable
+//! configuration with a seal of 128 bits, which means the same after both processes were started again. Whoever has it may
+//! send. The layout is documented in `docs/formats/router.md`.
 
 use thiserror::Error;
 
@@ -11,18 +12,66 @@ pub const FRAME_MAX: usize = 1 << 20;
 /// Bytes before a frame: its length, little-endian.
 pub const LENGTH_BYTES: usize = 4;
 /// The version that a greeting names.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// The most addresses of one message.
 pub const ADDRESSES_MAX: usize = 4096;
 
 const GREETING: u8 = 1;
 const MESSAGE: u8 = 2;
 const DROPPED: u8 = 3;
-/// A token, and on whose side the actor is.
-const ADDRESS_BYTES: usize = 17;
+const LETTER: u8 = 4;
+const ACKNOWLEDGED: u8 = 5;
+const LACKING: u8 = 6;
+const PRESENT: u8 = 7;
+
+/// On whose side the actor of an address is; a durable one may be on either, or on neither.
+const SENDERS: u8 = 0;
+const RECEIVERS: u8 = 1;
+const DURABLE: u8 = 2;
 
 /// Names an actor to other processes.
 pub type Token = [u8; 16];
+
+/// Names an actor of a durable configuration to other processes, for as long as it lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DurableAddress {
+    /// Names the configuration.
+    pub configuration: Token,
+    /// The actor's place in it.
+    pub slot: u32,
+    /// Which of the actors that had this place.
+    pub generation: u32,
+    /// Made by the configuration from the place with a key that nobody else has: only who was given it can know it.
+    pub seal: Token,
+}
+
+impl DurableAddress {
+    /// Bytes of a durable address.
+    pub const BYTES: usize = 40;
+
+    /// The address as bytes, with which another process can be told of it.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; Self::BYTES] {
+        let mut bytes = [0; Self::BYTES];
+        bytes[..16].copy_from_slice(&self.configuration);
+        bytes[16..20].copy_from_slice(&self.slot.to_le_bytes());
+        bytes[20..24].copy_from_slice(&self.generation.to_le_bytes());
+        bytes[24..].copy_from_slice(&self.seal);
+        bytes
+    }
+
+    /// The address of these bytes. Any bytes are an address; one that was not given out leads nowhere.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8; Self::BYTES]) -> Self {
+        let mut address = Self { configuration: [0; 16], slot: 0, generation: 0, seal: [0; 16] };
+        let (mut slot, mut generation) = ([0; 4], [0; 4]);
+        address.configuration.copy_from_slice(&bytes[..16]);
+        slot.copy_from_slice(&bytes[16..20]);
+        generation.copy_from_slice(&bytes[20..24]);
+        address.seal.copy_from_slice(&bytes[24..]);
+        Self { slot: u32::from_le_bytes(slot), generation: u32::from_le_bytes(generation), ..address }
+    }
+}
 
 /// An address inside a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +80,8 @@ pub enum FrameAddress {
     Senders(Token),
     /// The actor is on the receiver's side: the address comes home.
     Receivers(Token),
+    /// The actor is of a durable configuration, wherever that is open.
+    Durable(DurableAddress),
 }
 
 /// One frame.
@@ -57,6 +108,38 @@ pub enum Frame<'a> {
         /// How often the address had come.
         count: u64,
     },
+    /// A message to an actor of a durable configuration.
+    Letter {
+        /// The actor that it is for.
+        target: DurableAddress,
+        /// The sender's stream of messages to that configuration.
+        stream: Token,
+        /// The message's number in the stream, from 1: the receiver takes each once. 0 for a message of no stream.
+        sequence: u64,
+        /// The addresses that it carries.
+        addresses: Addresses<'a>,
+        /// The message itself.
+        bytes: &'a [u8],
+    },
+    /// The receiver of a stream has committed it up to a number.
+    Acknowledged {
+        /// The stream.
+        stream: Token,
+        /// The number.
+        sequence: u64,
+    },
+    /// The receiver of a stream lacks what comes after a number, and has got something later.
+    Lacking {
+        /// The stream.
+        stream: Token,
+        /// The last number that it has.
+        sequence: u64,
+    },
+    /// A durable configuration is open on the sender's side.
+    Present {
+        /// The configuration.
+        configuration: Token,
+    },
 }
 
 /// The addresses of a message, checked, still as bytes.
@@ -66,12 +149,49 @@ pub struct Addresses<'a>(&'a [u8]);
 impl Addresses<'_> {
     /// Each of them, in order.
     pub fn iter(&self) -> impl Iterator<Item = FrameAddress> {
-        self.0.chunks_exact(ADDRESS_BYTES).map(|chunk| {
-            let mut token = [0; 16];
-            token.copy_from_slice(&chunk[1..]);
-            if chunk[0] == 0 { FrameAddress::Senders(token) } else { FrameAddress::Receivers(token) }
+        let mut rest = self.0;
+        core::iter::from_fn(move || {
+            // What does not decode was refused when the frame was read.
+            let (address, after) = address(rest).ok()?;
+            rest = after;
+            Some(address)
         })
     }
+}
+
+/// The first address of these bytes, and the rest.
+fn address(bytes: &[u8]) -> Result<(FrameAddress, &[u8]), FrameError> {
+    let ([side], rest) = split(bytes)?;
+    match side {
+        SENDERS => split(rest).map(|(token, rest)| (FrameAddress::Senders(token), rest)),
+        RECEIVERS => split(rest).map(|(token, rest)| (FrameAddress::Receivers(token), rest)),
+        DURABLE => {
+            split(rest).map(|(bytes, rest)| (FrameAddress::Durable(DurableAddress::from_bytes(&bytes)), rest))
+        }
+        other => Err(FrameError::Side(other)),
+    }
+}
+
+/// Bytes of an address in a frame.
+fn address_bytes(address: &FrameAddress) -> usize {
+    match address {
+        FrameAddress::Senders(_) | FrameAddress::Receivers(_) => 17,
+        FrameAddress::Durable(_) => 1 + DurableAddress::BYTES,
+    }
+}
+
+/// The addresses of a message, behind their number, and its bytes.
+fn content(bytes: &[u8]) -> Result<(Addresses<'_>, &[u8]), FrameError> {
+    let (count, all) = split(bytes)?;
+    let count = usize::from(u16::from_le_bytes(count));
+    if count > ADDRESSES_MAX {
+        return Err(FrameError::Addresses(count));
+    }
+    let mut rest = all;
+    for _ in 0..count {
+        rest = address(rest)?.1;
+    }
+    Ok((Addresses(&all[..all.len() - rest.len()]), rest))
 }
 
 /// Why bytes are no frame.
@@ -116,28 +236,48 @@ impl<'a> Frame<'a> {
             }
             MESSAGE => {
                 let (target, rest) = split(rest)?;
-                let (count, rest) = split(rest)?;
-                let count = usize::from(u16::from_le_bytes(count));
-                if count > ADDRESSES_MAX {
-                    return Err(FrameError::Addresses(count));
-                }
-                let (addresses, bytes) =
-                    rest.split_at_checked(count * ADDRESS_BYTES).ok_or(FrameError::Length)?;
-                let sides = addresses.iter().step_by(ADDRESS_BYTES);
-                if let Some(side) = sides.copied().find(|side| *side > 1) {
-                    return Err(FrameError::Side(side));
-                }
-                (Self::Message { target, addresses: Addresses(addresses), bytes }, &[][..])
+                let (addresses, bytes) = content(rest)?;
+                (Self::Message { target, addresses, bytes }, &[][..])
             }
             DROPPED => {
                 let (token, rest) = split(rest)?;
                 let (count, rest) = split(rest)?;
                 (Self::Dropped { token, count: u64::from_le_bytes(count) }, rest)
             }
+            LETTER => {
+                let (target, rest) = split(rest)?;
+                let (stream, rest) = split(rest)?;
+                let (sequence, rest) = split(rest)?;
+                let (addresses, bytes) = content(rest)?;
+                let (target, sequence) = (DurableAddress::from_bytes(&target), u64::from_le_bytes(sequence));
+                (Self::Letter { target, stream, sequence, addresses, bytes }, &[][..])
+            }
+            ACKNOWLEDGED | LACKING => {
+                let (stream, rest) = split(rest)?;
+                let (sequence, rest) = split(rest)?;
+                let sequence = u64::from_le_bytes(sequence);
+                let frame = match kind {
+                    ACKNOWLEDGED => Self::Acknowledged { stream, sequence },
+                    _ => Self::Lacking { stream, sequence },
+                };
+                (frame, rest)
+            }
+            PRESENT => {
+                let (configuration, rest) = split(rest)?;
+                (Self::Present { configuration }, rest)
+            }
             other => return Err(FrameError::Kind(other)),
         };
         if rest.is_empty() { Ok(frame) } else { Err(FrameError::Length) }
     }
+}
+
+/// Bytes of a message's addresses, their number and its own.
+fn content_bytes(addresses: &[FrameAddress], bytes: &[u8]) -> Result<usize, FrameError> {
+    if addresses.len() > ADDRESSES_MAX {
+        return Err(FrameError::Addresses(addresses.len()));
+    }
+    Ok(2 + addresses.iter().map(address_bytes).sum::<usize>() + bytes.len())
 }
 
 /// Writes frames, with their lengths before them, piece by piece.
@@ -182,21 +322,85 @@ impl<F: FnMut(&[u8])> Writer<F> {
         addresses: &[FrameAddress],
         bytes: &[u8],
     ) -> Result<(), FrameError> {
-        if addresses.len() > ADDRESSES_MAX {
-            return Err(FrameError::Addresses(addresses.len()));
-        }
-        self.begin(MESSAGE, 16 + 2 + addresses.len() * ADDRESS_BYTES + bytes.len())?;
+        let length = 16 + content_bytes(addresses, bytes)?;
+        self.begin(MESSAGE, length)?;
         (self.write)(target);
+        self.content(addresses, bytes);
+        Ok(())
+    }
+
+    /// A message to an actor of a durable configuration.
+    ///
+    /// # Errors
+    /// As [`Writer::message`].
+    pub fn letter(
+        &mut self,
+        target: &DurableAddress,
+        stream: &Token,
+        sequence: u64,
+        addresses: &[FrameAddress],
+        bytes: &[u8],
+    ) -> Result<(), FrameError> {
+        let length = DurableAddress::BYTES + 16 + 8 + content_bytes(addresses, bytes)?;
+        self.begin(LETTER, length)?;
+        (self.write)(&target.to_bytes());
+        (self.write)(stream);
+        (self.write)(&sequence.to_le_bytes());
+        self.content(addresses, bytes);
+        Ok(())
+    }
+
+    fn content(&mut self, addresses: &[FrameAddress], bytes: &[u8]) {
         (self.write)(&(addresses.len() as u16).to_le_bytes());
         for address in addresses {
-            let (side, token) = match address {
-                FrameAddress::Senders(token) => (0, token),
-                FrameAddress::Receivers(token) => (1, token),
-            };
-            (self.write)(&[side]);
-            (self.write)(token);
+            match address {
+                FrameAddress::Senders(token) => {
+                    (self.write)(&[SENDERS]);
+                    (self.write)(token);
+                }
+                FrameAddress::Receivers(token) => {
+                    (self.write)(&[RECEIVERS]);
+                    (self.write)(token);
+                }
+                FrameAddress::Durable(address) => {
+                    (self.write)(&[DURABLE]);
+                    (self.write)(&address.to_bytes());
+                }
+            }
         }
         (self.write)(bytes);
+    }
+
+    /// The notice that a stream is committed up to a number.
+    ///
+    /// # Errors
+    /// None that can happen: a notice is short.
+    pub fn acknowledged(&mut self, stream: &Token, sequence: u64) -> Result<(), FrameError> {
+        self.numbered(ACKNOWLEDGED, stream, sequence)
+    }
+
+    /// The notice that a stream has a gap behind a number.
+    ///
+    /// # Errors
+    /// None that can happen: a notice is short.
+    pub fn lacking(&mut self, stream: &Token, sequence: u64) -> Result<(), FrameError> {
+        self.numbered(LACKING, stream, sequence)
+    }
+
+    fn numbered(&mut self, kind: u8, token: &Token, number: u64) -> Result<(), FrameError> {
+        self.begin(kind, 24)?;
+        (self.write)(token);
+        (self.write)(&number.to_le_bytes());
+        Ok(())
+    }
+
+    /// The notice that a durable configuration is open here.
+    ///
+    /// # Errors
+    /// None that can happen: a notice is short.
+    pub fn present(&mut self, configuration: &Token) -> Result<(), FrameError> {
+        self.begin(PRESENT, 16)?;
+        (self.write)(configuration);
         Ok(())
     }
 
@@ -205,9 +409,6 @@ impl<F: FnMut(&[u8])> Writer<F> {
     /// # Errors
     /// None that can happen: a notice is short.
     pub fn dropped(&mut self, token: &Token, count: u64) -> Result<(), FrameError> {
-        self.begin(DROPPED, 24)?;
-        (self.write)(token);
-        (self.write)(&count.to_le_bytes());
-        Ok(())
+        self.numbered(DROPPED, token, count)
     }
 }

@@ -2,12 +2,15 @@
 //!
 //! Ours and the rivals' rounds alternate, and the medians are compared, so that a busy machine is busy for all of them.
 
+mod erlang;
 mod ours;
 #[cfg(feature = "rivals")]
 mod rivals;
+mod savina;
 
 use std::time::Duration;
 
+use erlang::Erlang;
 use serde::Serialize;
 
 /// Rounds of each measurement.
@@ -44,6 +47,8 @@ struct Contest {
     rivals: &'static [(&'static str, Program)],
     /// The least ratio of the best rival's time to ours.
     bar: f64,
+    /// The program's name in Erlang, if it has one.
+    erlang: Option<&'static str>,
 }
 
 fn median(mut times: Vec<f64>) -> f64 {
@@ -52,24 +57,36 @@ fn median(mut times: Vec<f64>) -> f64 {
 }
 
 /// Nanoseconds per operation of ours and of each rival, interleaved.
-fn contest(one: &Contest, size: usize) -> (f64, Vec<(&'static str, f64)>) {
+fn contest(one: &Contest, size: usize, erlang: Option<&Erlang>) -> (f64, Vec<(&'static str, f64)>) {
     let mut ours = Vec::new();
     let mut theirs = vec![Vec::new(); one.rivals.len()];
+    let mut erlangs = Vec::new();
     for _ in 0..ROUNDS {
         ours.push((one.ours)(size).as_nanos() as f64 / size as f64);
         for ((_, program), times) in one.rivals.iter().zip(&mut theirs) {
             times.push(program(size).as_nanos() as f64 / size as f64);
         }
+        if let (Some(erlang), Some(program)) = (erlang, one.erlang) {
+            let time = erlang.run(program, size);
+            erlangs.extend(time.map(|time| time.as_nanos() as f64 / size as f64));
+        }
     }
     let named = one.rivals.iter().zip(theirs).map(|((name, _), times)| (*name, median(times)));
-    (median(ours), named.collect())
+    let mut named: Vec<_> = named.collect();
+    if !erlangs.is_empty() {
+        named.push(("Erlang", median(erlangs)));
+    }
+    (median(ours), named)
 }
 
-fn judge(one: &Contest, size: usize, label: String) -> Row {
-    let (ours, theirs) = contest(one, size);
+fn judge(one: &Contest, size: usize, label: String, erlang: Option<&Erlang>) -> Row {
+    let (ours, theirs) = contest(one, size, erlang);
     let best = theirs.iter().map(|(_, time)| *time).min_by(f64::total_cmp);
     let ratio = best.map(|best| best / ours);
-    let detail: Vec<String> = theirs.iter().map(|(name, time)| format!("{name} {time:.0} ns")).collect();
+    let mut detail: Vec<String> = theirs.iter().map(|(name, time)| format!("{name} {time:.0} ns")).collect();
+    if cfg!(feature = "rivals") && one.erlang.is_some() && erlang.is_none() {
+        detail.push("erl is not installed".to_owned());
+    }
     Row {
         name: label,
         value: ours,
@@ -107,6 +124,7 @@ const CONTESTS: &[Contest] = &[
         ours: ours::tell_same,
         rivals: programs!(tell_same),
         bar: 1.5,
+        erlang: None,
     },
     Contest {
         name: "tell.across_hosts",
@@ -114,6 +132,7 @@ const CONTESTS: &[Contest] = &[
         ours: ours::tell_across,
         rivals: programs!(tell_across),
         bar: 1.5,
+        erlang: None,
     },
     Contest {
         name: "ask.across_hosts",
@@ -121,8 +140,16 @@ const CONTESTS: &[Contest] = &[
         ours: ours::ask_across,
         rivals: programs!(ask),
         bar: 1.0,
+        erlang: None,
     },
-    Contest { name: "spawn", sizes: &[200_000], ours: ours::spawn, rivals: programs!(spawn), bar: 1.0 },
+    Contest {
+        name: "spawn",
+        sizes: &[200_000],
+        ours: ours::spawn,
+        rivals: programs!(spawn),
+        bar: 1.0,
+        erlang: None,
+    },
 ];
 
 /// Programs of the Savina suite at three sizes; those of the suite itself are among them or larger.
@@ -133,6 +160,7 @@ const SAVINA: &[Contest] = &[
         ours: ours::pingpong,
         rivals: programs!(pingpong),
         bar: 1.3,
+        erlang: Some("pingpong"),
     },
     Contest {
         name: "count",
@@ -140,6 +168,7 @@ const SAVINA: &[Contest] = &[
         ours: ours::count,
         rivals: programs!(tell_same),
         bar: 1.3,
+        erlang: None,
     },
     Contest {
         name: "fjthrput",
@@ -147,6 +176,7 @@ const SAVINA: &[Contest] = &[
         ours: ours::fork_join_throughput,
         rivals: programs!(fork_join_throughput),
         bar: 1.3,
+        erlang: None,
     },
     Contest {
         name: "fjcreate",
@@ -154,6 +184,7 @@ const SAVINA: &[Contest] = &[
         ours: ours::fork_join_create,
         rivals: programs!(fork_join_create),
         bar: 1.3,
+        erlang: Some("fjcreate"),
     },
     Contest {
         name: "threadring",
@@ -161,6 +192,7 @@ const SAVINA: &[Contest] = &[
         ours: ours::thread_ring,
         rivals: programs!(thread_ring),
         bar: 1.3,
+        erlang: Some("threadring"),
     },
     Contest {
         name: "big",
@@ -168,6 +200,39 @@ const SAVINA: &[Contest] = &[
         ours: ours::big,
         rivals: programs!(big),
         bar: 1.3,
+        erlang: Some("big"),
+    },
+    Contest {
+        name: "chameneos",
+        sizes: &[20_000, 60_000, 200_000],
+        ours: ours::chameneos,
+        rivals: programs!(chameneos),
+        bar: 1.3,
+        erlang: None,
+    },
+    Contest {
+        name: "banking",
+        sizes: &[5_000, 50_000, 150_000],
+        ours: ours::banking,
+        rivals: programs!(banking),
+        bar: 1.3,
+        erlang: None,
+    },
+    Contest {
+        name: "philosopher",
+        sizes: &[20_000, 60_000, 200_000],
+        ours: ours::philosopher,
+        rivals: programs!(philosopher),
+        bar: 1.3,
+        erlang: None,
+    },
+    Contest {
+        name: "nqueenk",
+        sizes: &[8, 10, 11],
+        ours: ours::queens,
+        rivals: programs!(queens),
+        bar: 1.3,
+        erlang: None,
     },
 ];
 
@@ -191,18 +256,25 @@ pub fn run(mut each: impl FnMut(&Row)) -> Vec<Row> {
     });
     for one in CONTESTS {
         for size in one.sizes {
-            let mut row = judge(one, *size, one.name.to_owned());
+            let mut row = judge(one, *size, one.name.to_owned(), None);
             if one.name == "spawn" {
                 row.bar = "at most 400 ns".to_owned();
                 row.ok = Some(row.value <= 400.0);
             }
+            if one.name == "ask.across_hosts" {
+                let pinned = median((0..ROUNDS).map(|_| ours::ask_pinned(*size).as_nanos() as f64).collect());
+                let pinned = pinned / *size as f64;
+                row.detail.push_str(&format!("; ours where neither may move: {pinned:.0} ns"));
+            }
             add(row);
         }
     }
+    // Only where the other rivals are in this build: a bench of ours alone needs no other program.
+    let erlang = if cfg!(feature = "rivals") { Erlang::find() } else { None };
     let mut ratios = Vec::new();
     for one in SAVINA {
         for size in one.sizes {
-            let row = judge(one, *size, format!("savina.{}.{size}", one.name));
+            let row = judge(one, *size, format!("savina.{}.{size}", one.name), erlang.as_ref());
             ratios.extend(row.ratio);
             add(row);
         }

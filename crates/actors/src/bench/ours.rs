@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::savina::{ACCOUNTS, CREATURES, PHILOSOPHERS, Part, QUEENS_WORKERS, Word};
 use crate::actor::{Actor, Work};
 use crate::address::Addr;
 use crate::behaviour::Failure;
@@ -146,6 +147,21 @@ pub(super) fn ask_across(count: usize) -> Duration {
         context.send(&ping, Ball(pong.clone()));
     });
     timed(&runtime, &first, &arrived)
+}
+
+/// The same where neither configuration may move.
+pub(super) fn ask_pinned(count: usize) -> Duration {
+    let runtime = runtime(2);
+    let (done, arrived) = channel();
+    let pong = Configuration::new("pong").stay_on_host(1).with_actor(player(1, None));
+    let pong = runtime.create(pong).typed();
+    let ping = player(count, Some(done));
+    let ping: Addr<Ball> =
+        runtime.create(Configuration::new("ping").stay_on_host(0).with_actor(ping)).typed();
+    let begun = Instant::now();
+    runtime.send(&ping, Ball(pong));
+    arrived.recv_timeout(Duration::from_secs(60)).expect("a bench comes to its end");
+    begun.elapsed()
 }
 
 pub(super) fn pingpong(count: usize) -> Duration {
@@ -379,6 +395,82 @@ pub(super) fn big(count: usize) -> Duration {
         arrived.recv_timeout(Duration::from_secs(60)).expect("a bench comes to its end");
     }
     begun.elapsed()
+}
+
+/// A part of one of the programs in `savina`. It is changed in place, as the rivals do.
+struct Savina {
+    part: RefCell<Part<Reference>>,
+    done: Sender<()>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct Reference(Addr<SavinaWord>);
+
+#[derive(Clone, Serialize, Deserialize)]
+struct SavinaWord(Word<Reference>);
+
+impl Actor for Savina {
+    type Message = SavinaWord;
+    fn receive(&self, word: &SavinaWord, work: &mut Work<'_, '_, Self>) -> Done {
+        let me = work.me();
+        let mut tell = |to: &Reference, word| work.send(&to.0, SavinaWord(word));
+        if self.part.borrow_mut().handle(word.0.clone(), || Reference(me), &mut tell) {
+            finish(&self.done);
+        }
+        Ok(())
+    }
+}
+
+/// Runs a program whose parts `setup` makes.
+fn savina(
+    setup: impl Fn(&mut dyn FnMut(Part<Reference>) -> Reference) -> Vec<(Reference, Word<Reference>)>
+    + Send
+    + Clone
+    + 'static,
+) -> Duration {
+    let runtime = runtime(2);
+    let (done, arrived) = channel();
+    let first = with_setup(&runtime, 0, move |context| {
+        let mut spawn =
+            |part| Reference(context.create_actor(Savina { part: RefCell::new(part), done: done.clone() }));
+        for (to, word) in setup(&mut spawn) {
+            context.send(&to.0, SavinaWord(word));
+        }
+    });
+    timed(&runtime, &first, &arrived)
+}
+
+pub(super) fn chameneos(meetings: usize) -> Duration {
+    savina(move |spawn| {
+        let mall = spawn(Part::mall(meetings as u64));
+        let creature = |one| Part::Creature { mall: mall.clone(), color: (one % 3) as u8, met: 0 };
+        (0..CREATURES).map(|one| (spawn(creature(one)), Word::Begin)).collect()
+    })
+}
+
+pub(super) fn banking(transfers: usize) -> Duration {
+    savina(move |spawn| {
+        let accounts = (0..ACCOUNTS).map(|_| spawn(Part::account())).collect();
+        let (begun, left) = (transfers as u64, transfers as u64);
+        vec![(spawn(Part::Teller { accounts, begun, left }), Word::Begin)]
+    })
+}
+
+pub(super) fn philosopher(meals: usize) -> Duration {
+    savina(move |spawn| {
+        let arbiter = spawn(Part::arbiter());
+        let rounds = (meals / PHILOSOPHERS) as u64;
+        let philosopher = |number| Part::Philosopher { number, rounds, arbiter: arbiter.clone() };
+        (0..PHILOSOPHERS as u32).map(|number| (spawn(philosopher(number)), Word::Begin)).collect()
+    })
+}
+
+pub(super) fn queens(size: usize) -> Duration {
+    savina(move |spawn| {
+        let master = spawn(Part::master(size as u8));
+        let workers = (0..QUEENS_WORKERS).map(|_| spawn(Part::Worker { master: master.clone() })).collect();
+        vec![(master.clone(), Word::Workers(workers)), (master, Word::Begin)]
+    })
 }
 
 /// Durable events a second of one host: transfers within the bank's two branches, in a directory of the system's for

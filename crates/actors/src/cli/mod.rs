@@ -36,9 +36,9 @@ struct Which {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Run an example: bank, ring or zoo
+    /// Run an example (bank, ring or zoo) or a WebAssembly module (FILE.wasm)
     Run {
-        /// The example
+        /// The example, or the module's file
         program: String,
         /// Where a durable example keeps its state
         #[arg(long, value_name = "DIRECTORY")]

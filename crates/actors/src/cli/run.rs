@@ -45,7 +45,10 @@ pub(super) fn run(
         other if Path::new(other).extension().is_some_and(|extension| extension == "wasm") => {
             run_module(Path::new(other), options)
         }
-        other => Err(format!("there is no example {other:?}; there are bank, ring and zoo").into()),
+        other => Err(format!(
+            "there is no example {other:?}; there are bank, ring and zoo, and modules as FILE.wasm"
+        )
+        .into()),
     }
 }
 
@@ -91,7 +94,7 @@ fn run_module(path: &Path, options: RuntimeOptions) -> Result<u8, Box<dyn Error 
 }
 
 fn show_zoo(handle: &Handle) -> Result<u8, Box<dyn Error + Send + Sync>> {
-    println!("{:<32} {:<10} {:>12} {:>12}", "BOMB", "EXHAUSTED", "P50 (us)", "P99 (us)");
+    println!("{:<32} {:<10} {:>12} {:>12}", "BOMB", "STOPPED BY", "P50 (us)", "P99 (us)");
     let shown = zoo::show(handle, |caged| {
         let [median, high] = caged.neighbour_us;
         let exhausted = caged.exhausted.as_deref().unwrap_or("-");

@@ -1,16 +1,20 @@
 //! Durable configurations: after each batch of events, states, waiting events and unsent messages are committed together.
 //!
 //! - **Nothing leaves before it is durable.** What events of a batch send to others is held until the batch's commit.
-//! - **Exactly once.** A message to another durable configuration is kept in the outbox until that one has committed it,
-//!   and is sent again when its sender is opened again; the receiver takes each (sender, sequence) once, in order. What
-//!   comes from outside can be numbered too ([`Handle::send_once`](crate::Handle::send_once)). Messages to anybody else
-//!   are sent once after the commit, and are lost if the process ends just then.
+//! - **Exactly once.** A message to another durable configuration, of this process or of another one that a router has
+//!   joined, is kept in the outbox until that one has committed it, and is sent again when either is opened again; the
+//!   receiver takes each (sender, sequence) once, in order. What comes from outside can be numbered too
+//!   ([`Handle::send_once`](crate::Handle::send_once)). Messages to anybody else are sent once after the commit, and are
+//!   lost if the process ends just then.
 //! - **Group commit.** One sync serves all events of a batch, up to [`BATCH_EVENTS`].
 //!
 //! Kept: actors made from [`DurableActor`](crate::DurableActor) or another behaviour that can be saved, the queue, the
-//! outbox. Not kept, and refused inside a durable configuration: actors that cannot be saved, timers. Supervisors, links
-//! and monitors last as long as the process; the sponsors of waiting events are replaced by the configuration's own.
+//! outbox, timers by their date. Not kept, and refused inside a durable configuration: actors that cannot be saved, so also
+//! what waits for an answer. Supervisors, links and monitors last as long as the process. The sponsors of waiting events
+//! are kept if the budgets are ([`Runtime::start_kept`](crate::Runtime::start_kept)), else replaced by the configuration's
+//! own.
 
+mod outbox;
 mod records;
 mod stored;
 
@@ -26,10 +30,13 @@ use crate::configuration::{Configuration, Seed};
 use crate::effects::Outgoing;
 use crate::guest::{Event, Guest};
 use crate::message::{CodecError, Message, Packet};
+use crate::router::{Identity, configuration_of_name, stream_of_name};
 use crate::system::System;
-use records::Records;
+use crate::timers::{Timer, TimerId};
+pub(crate) use records::Records;
 pub use records::RecordsError;
-use stored::{StoredActor, StoredEvent, StoredPacket, StoredSend};
+use stored::{StoredActor, StoredEvent, StoredPacket, StoredSelf, StoredSend, StoredTimer};
+pub(crate) use stored::{StoredAddress, StoredSponsor};
 
 /// The most events of one commit.
 pub const BATCH_EVENTS: u32 = 1024;
@@ -40,7 +47,15 @@ const QUEUED: u64 = 2 << 56;
 const OUTBOX: u64 = 3 << 56;
 const SEEN: u64 = 4 << 56;
 const SENT: u64 = 5 << 56;
+const TIMER: u64 = 6 << 56;
+const SELF: u64 = 7 << 56;
 const KIND: u64 = 0xff << 56;
+/// Numbers of timers that are reserved at a time, so that one is never given out twice.
+const TIMERS_RESERVED: u64 = 1024;
+/// Streams from other processes that a configuration takes: each is a record for ever.
+const STREAMS_MAX: usize = 65_536;
+/// Messages behind a gap after which the sender is told of it once more.
+const ASK_AGAIN: u32 = 256;
 
 type Maker = Box<dyn Fn(&Packet) -> Result<Box<dyn Behaviour>, CodecError> + Send>;
 
@@ -100,6 +115,23 @@ pub enum OpenDurableError {
     NameTaken {
         /// The name.
         name: String,
+    },
+    /// The store is a copy of one that is open.
+    #[error(
+        "the store of {name} has the identity of another one that is open in this process: it is a copy of that; \
+         make copies by a snapshot to a file, which gives them an identity of their own"
+    )]
+    Twin {
+        /// The name.
+        name: String,
+    },
+    /// A new store could not be written.
+    #[error("{path}: the store could not be written: {source}")]
+    Write {
+        /// The arena.
+        path: PathBuf,
+        /// Why.
+        source: CommitError,
     },
     /// An actor's kind is not among those given.
     #[error("{path}: an actor of kind {kind} was kept, and no maker for that kind was given to `Kinds`")]
@@ -172,7 +204,12 @@ pub(crate) enum DurableRequest {
 pub struct Durability {
     path: PathBuf,
     records: Records,
+    /// Who it is to other processes, and how many numbers of timers are reserved.
+    this: StoredSelf,
     kinds: Kinds,
+    timers_changed: BTreeSet<TimerId>,
+    /// By stream with a gap: the number before the gap, and how many have come behind it.
+    gaps: BTreeMap<String, (u64, u32)>,
     touched: BTreeSet<u32>,
     /// Events that wait with their sponsors.
     pub(crate) parked: Vec<Event>,
@@ -205,12 +242,31 @@ fn unreadable(path: &Path, what: &str, error: impl std::fmt::Display) -> OpenDur
 
 impl Durability {
     fn open(path: &Path, kinds: Kinds, snapshot: Option<&str>) -> Result<Self, OpenDurableError> {
-        let records = Records::open(path, snapshot)?;
+        let mut records = Records::open(path, snapshot)?;
         let events = records.last_event();
+        let this = match records.read(SELF) {
+            Some(bytes) => {
+                postcard::from_bytes(&bytes).map_err(|error| unreadable(path, "its identity", error))?
+            }
+            None => {
+                let this = StoredSelf { identity: Identity::random(), timers: 0 };
+                if snapshot.is_none() {
+                    // Before anybody is told of it.
+                    let bytes = encode(&this).map_err(|error| unreadable(path, "its identity", error))?;
+                    records.write(SELF, &bytes);
+                    let written = records.commit(events, SnapshotOperation::None);
+                    written.map_err(|source| OpenDurableError::Write { path: path.to_owned(), source })?;
+                }
+                this
+            }
+        };
         Ok(Self {
             path: path.to_owned(),
             records,
+            this,
             kinds,
+            timers_changed: BTreeSet::new(),
+            gaps: BTreeMap::new(),
             touched: BTreeSet::new(),
             parked: Vec::new(),
             queue_from: 0,
@@ -229,6 +285,15 @@ impl Durability {
             looking: false,
             kill: None,
         })
+    }
+
+    /// Who it is to other processes; nobody, if it is only looked at.
+    pub(crate) fn identity(&self) -> Option<Identity> {
+        (!self.looking).then_some(self.this.identity)
+    }
+
+    pub(crate) fn timer_changed(&mut self, id: TimerId) {
+        self.timers_changed.insert(id);
     }
 
     pub(crate) fn touched(&mut self, slot: u32) {
@@ -261,7 +326,7 @@ impl Durability {
     }
 
     /// Takes an event from outside into the queue, if it is new.
-    pub(crate) fn admit(&mut self, mut event: Event, queue: &mut VecDeque<Event>) {
+    pub(crate) fn admit(&mut self, mut event: Event, queue: &mut VecDeque<Event>, system: &System) {
         if event.slot != Event::CONTROL && !event.message.is_internal::<Numbered>() {
             queue.push_back(event);
             return;
@@ -270,13 +335,28 @@ impl Durability {
         let message = match message.try_internal::<Numbered>() {
             Ok(Numbered { sender, sequence, message }) => {
                 let next = self.seen.len() as u64;
+                let stream = stream_of_name(&sender);
+                if stream.is_some() && self.seen.len() >= STREAMS_MAX && !self.seen.contains_key(&sender) {
+                    system.log(format!("a message of one more stream than {STREAMS_MAX} is not taken"));
+                    return;
+                }
                 let seen = self.seen.entry(sender.clone()).or_insert((next, 0));
-                self.seen_changed.insert(sender);
-                // Sent again, or ahead of one that was lost: the sender sends again what is not acknowledged.
                 if sequence == seen.1 + 1 {
                     seen.1 = sequence;
                     queue.push_back(Event { message, ..event });
+                } else if let Some(stream) = stream.filter(|_| sequence > seen.1) {
+                    // A connection has lost some before it.
+                    let gap = self.gaps.entry(sender.clone()).or_insert((seen.1, 0));
+                    if gap.0 != seen.1 {
+                        *gap = (seen.1, 0);
+                    }
+                    if gap.1.is_multiple_of(ASK_AGAIN) {
+                        system.remotes.lack(&stream, seen.1);
+                    }
+                    gap.1 += 1;
                 }
+                // What is not taken is sent again until it is acknowledged.
+                self.seen_changed.insert(sender);
                 return;
             }
             Err(message) => message,
@@ -315,7 +395,8 @@ impl Durability {
         first: Box<dyn Behaviour>,
         system: &System,
     ) -> Result<(), OpenDurableError> {
-        let keys: Vec<u64> = self.records.keys().collect();
+        let keys: Vec<u64> = self.records.keys().filter(|key| *key != SELF).collect();
+        guest.timers.last = self.this.timers;
         if keys.is_empty() {
             let slot = guest.occupy(first);
             self.touched(slot);
@@ -352,22 +433,36 @@ impl Durability {
                     }
                     self.queue_to = number + 1;
                     self.stored_queued += 1;
-                    let sponsor = guest.sponsor;
-                    guest.queue.push_back(event_of(event, sponsor, own, system));
+                    guest.queue.push_back(event_of(event, guest.sponsor, own, system));
                 }
                 OUTBOX => {
                     let send: StoredSend = postcard::from_bytes(&bytes)
                         .map_err(|error| unreadable(&path, "an unsent message", error))?;
                     self.next_outbox = number + 1;
                     self.outbox.push_back((number, send.target.clone(), send.sequence));
-                    let target = system.number_of_durable(&send.target);
-                    let event = event_of(send.event, guest.sponsor, own, system);
-                    let event = self.number(event, send.sequence, system, own);
-                    guest.effects.outgoing.push(Outgoing::Guest(target, event));
+                    let again = self.send_of(send, guest.sponsor, own, system);
+                    guest.effects.outgoing.push(again);
+                }
+                TIMER => {
+                    let timer: StoredTimer =
+                        postcard::from_bytes(&bytes).map_err(|error| unreadable(&path, "a timer", error))?;
+                    let sponsor = system.restored_sponsor(timer.sponsor).unwrap_or(guest.sponsor);
+                    // What is overdue is due now.
+                    let due = system.now().saturating_add(timer.date.saturating_sub(system.date()));
+                    let target = timer.target.address(own, system);
+                    let message = Message::from_packet(timer.message.packet(own, system));
+                    guest.timers.set(TimerId(number), Timer { due, target, sponsor, message });
                 }
                 SEEN | SENT => {
                     let (name, last): (String, u64) =
                         postcard::from_bytes(&bytes).map_err(|error| unreadable(&path, "a sender", error))?;
+                    if key & KIND == SENT
+                        && let Some(configuration) = configuration_of_name(&name)
+                        && !self.looking
+                    {
+                        // Acknowledgements of what was sent before the restart are for this configuration.
+                        system.remotes.stream(own, &self.this.identity, &configuration);
+                    }
                     let table = if key & KIND == SEEN { &mut self.seen } else { &mut self.sent };
                     table.insert(name, (number, last));
                 }
@@ -375,26 +470,6 @@ impl Durability {
             }
         }
         Ok(())
-    }
-
-    /// Sends again what a receiver may lack.
-    fn resend(&self, target: &str, guest: &mut Guest, system: &System) {
-        let own = guest.number();
-        let number = system.number_of_durable(target);
-        for (key, _, sequence) in self.outbox.iter().filter(|(_, to, _)| to == target) {
-            let record = self.records.read(OUTBOX | key);
-            let send = record.and_then(|bytes| postcard::from_bytes::<StoredSend>(&bytes).ok());
-            let send = send.expect("this process has written the record");
-            let event = event_of(send.event, guest.sponsor, own, system);
-            let event = self.number(event, *sequence, system, own);
-            guest.effects.outgoing.push(Outgoing::Guest(number, event));
-        }
-    }
-
-    fn number(&self, event: Event, sequence: u64, system: &System, own: GuestNumber) -> Event {
-        let sender = system.durable_name(own).unwrap_or_default();
-        let message = Message::internal(Numbered { sender, sequence, message: event.message });
-        Event { message, ..event }
     }
 
     fn kill_point(&mut self, point: &str) {
@@ -414,7 +489,11 @@ impl Durability {
     pub(crate) fn commit(&mut self, guest: &mut Guest, system: &System) -> Result<(), CommitFailed> {
         self.uncommitted = 0;
         if self.looking {
-            guest.effects.outgoing.retain(|one| matches!(one, Outgoing::Beyond(..)));
+            let is_answer = |one: &Outgoing| match one {
+                Outgoing::Beyond(proxy, ..) => proxy.door.durable().is_none(),
+                Outgoing::Guest(..) => false,
+            };
+            guest.effects.outgoing.retain(is_answer);
             return Ok(());
         }
         self.kill_point("dispatched");
@@ -475,30 +554,38 @@ impl Durability {
             self.records.write(ACTOR | u64::from(slot), &encode(&actor)?);
         }
         self.write_queue(guest, system)?;
-        for outgoing in &mut guest.effects.outgoing {
-            let Outgoing::Guest(number, event) = outgoing else { continue };
-            let Some(target) = system.durable_name(*number) else { continue };
-            if event.slot == Event::CONTROL || event.message.is_internal::<Numbered>() {
-                continue;
-            }
-            let next = self.sent.len() as u64;
-            let sent = self.sent.entry(target.clone()).or_insert((next, 0));
-            sent.1 += 1;
-            let (key, sequence) = *sent;
-            self.records.write(SENT | key, &encode(&(&target, sequence))?);
-            let stored = stored_event(event, own, system)?;
-            let send = StoredSend { target: target.clone(), sequence, event: stored };
-            self.records.write(OUTBOX | self.next_outbox, &encode(&send)?);
-            self.outbox.push_back((self.next_outbox, target, sequence));
-            self.next_outbox += 1;
-            let message = std::mem::replace(&mut event.message, Message::internal(()));
-            let taken = Event { message, ..*event };
-            *event = self.number(taken, sequence, system, own);
-        }
+        self.write_timers(guest, system)?;
+        let mut outgoing = std::mem::take(&mut guest.effects.outgoing);
+        let written = outgoing.iter_mut().try_for_each(|one| self.write_send(one, own, system));
+        guest.effects.outgoing = outgoing;
+        written?;
         for sender in &self.seen_changed {
             if let Some((key, last)) = self.seen.get(sender) {
                 self.records.write(SEEN | key, &encode(&(sender, last))?);
             }
+        }
+        Ok(())
+    }
+
+    /// Stores the timers that were set, and removes those that were fired or cancelled.
+    fn write_timers(&mut self, guest: &Guest, system: &System) -> Result<(), CodecError> {
+        let own = guest.number();
+        for id in std::mem::take(&mut self.timers_changed) {
+            let Some(timer) = guest.timers.get(id) else {
+                self.records.remove(TIMER | id.0);
+                continue;
+            };
+            let stored = StoredTimer {
+                date: system.date().saturating_add(timer.due.saturating_sub(system.now())),
+                target: StoredAddress::of(&timer.target, own, system),
+                message: StoredPacket::of(timer.message.to_packet()?, own, system),
+                sponsor: system.stored_sponsor(timer.sponsor),
+            };
+            self.records.write(TIMER | id.0, &encode(&stored)?);
+        }
+        if guest.timers.last > self.this.timers {
+            self.this.timers = guest.timers.last + TIMERS_RESERVED;
+            self.records.write(SELF, &encode(&self.this)?);
         }
         Ok(())
     }
@@ -532,6 +619,11 @@ impl Durability {
     fn answer(&mut self, guest: &mut Guest, system: &System) {
         let own = system.durable_name(guest.number()).unwrap_or_default();
         for sender in std::mem::take(&mut self.seen_changed) {
+            if let Some(stream) = stream_of_name(&sender) {
+                let sequence = self.seen.get(&sender).map_or(0, |(_, last)| *last);
+                system.remotes.acknowledge(system, &stream, sequence);
+                continue;
+            }
             let Some(number) = system.durable_number(&sender) else { continue };
             let sequence = self.seen.get(&sender).map_or(0, |(_, last)| *last);
             let message = Message::internal(DurableRequest::Acknowledge { target: own.clone(), sequence });
@@ -543,7 +635,8 @@ impl Durability {
                 DurableRequest::Acknowledge { .. } => {}
                 DurableRequest::Resend { target } => self.resend(&target, guest, system),
                 DurableRequest::Snapshot { export, done, .. } => {
-                    let exported = export.map_or(Ok(()), |path| self.records.export(&path));
+                    // A copy is somebody else.
+                    let exported = export.map_or(Ok(()), |path| self.records.export(&path, &[SELF]));
                     let _ = done.send(exported.map(|()| self.events).map_err(|error| error.to_string()));
                 }
                 DurableRequest::Seen { sender, answer } => {
@@ -563,7 +656,8 @@ fn encode<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
 
 fn stored_event(event: &Event, own: GuestNumber, system: &System) -> Result<StoredEvent, CodecError> {
     let message = StoredPacket::of(event.message.to_packet()?, own, system);
-    Ok(StoredEvent { slot: event.slot, generation: event.generation & Event::GENERATION, message })
+    let sponsor = system.stored_sponsor(event.sponsor);
+    Ok(StoredEvent { slot: event.slot, generation: event.generation & Event::GENERATION, message, sponsor })
 }
 
 fn store_event(
@@ -578,7 +672,9 @@ fn store_event(
     Ok(())
 }
 
+/// An event that was kept; `sponsor` pays for it if it is not known who did.
 fn event_of(stored: StoredEvent, sponsor: SponsorId, own: GuestNumber, system: &System) -> Event {
+    let sponsor = system.restored_sponsor(stored.sponsor).unwrap_or(sponsor);
     let message = Message::from_packet(stored.message.packet(own, system));
     Event { slot: stored.slot, generation: stored.generation, sponsor, message }
 }

@@ -304,8 +304,8 @@ impl Records {
         self.store.snapshots()
     }
 
-    /// Writes what is committed into a new file.
-    pub(crate) fn export(&self, path: &Path) -> Result<(), RecordsError> {
+    /// Writes what is committed into a new file, without some records.
+    pub(crate) fn export(&self, path: &Path, without: &[u64]) -> Result<(), RecordsError> {
         create(path)?;
         let disk = FileDisk::open(path);
         let disk = disk.map_err(|source| RecordsError::File { path: path.to_owned(), source })?;
@@ -315,6 +315,10 @@ impl Records {
         let pages = pages.collect();
         let (event, roots, operation) = (self.last_event(), Roots::default(), SnapshotOperation::None);
         store.commit(&CommitRequest { epoch: 0, event, roots, operation, pages })?;
+        drop(store);
+        let mut copy = Self::open(path, None)?;
+        without.iter().for_each(|key| copy.remove(*key));
+        copy.commit(event, SnapshotOperation::None)?;
         Ok(())
     }
 }

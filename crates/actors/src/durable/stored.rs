@@ -1,20 +1,65 @@
 //! What is kept of actors, events and messages, as bytes.
 //!
-//! An address is kept if it can mean something in another process: an actor of the same configuration, or of another
-//! durable one, by name. Any other is kept as an address that leads nowhere.
+//! An address is kept if it can mean something in another process: an actor of the same configuration, of another durable
+//! one by name, or of a durable one of another process by its seal. Any other is kept as an address that leads nowhere.
 
+use banyan_wire::actor_frame::{DurableAddress, Token};
 use serde::{Deserialize, Serialize};
 
 use crate::address::{Address, GuestNumber, Local, Place};
 use crate::behaviour::Saved;
 use crate::message::Packet;
+use crate::router::Identity;
 use crate::system::System;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum StoredAddress {
-    Own { slot: u32, generation: u32 },
-    Other { name: String, slot: u32, generation: u32 },
+    Own {
+        slot: u32,
+        generation: u32,
+    },
+    Other {
+        name: String,
+        slot: u32,
+        generation: u32,
+    },
     Gone,
+    /// Of another process: see `router::remotes`.
+    Remote {
+        address: Vec<u8>,
+    },
+}
+
+impl StoredAddress {
+    pub(crate) fn of(address: &Address, own: GuestNumber, system: &System) -> Self {
+        match &address.0 {
+            Place::Local(Local { guest, slot, generation }) if *guest == own => {
+                Self::Own { slot: *slot, generation: *generation }
+            }
+            Place::Local(Local { guest, slot, generation }) => match system.durable_name(*guest) {
+                Some(name) => Self::Other { name, slot: *slot, generation: *generation },
+                None => Self::Gone,
+            },
+            Place::Beyond(proxy) => match proxy.door.durable() {
+                Some(address) => Self::Remote { address: address.to_bytes().to_vec() },
+                None => Self::Gone,
+            },
+        }
+    }
+
+    pub(crate) fn address(self, own: GuestNumber, system: &System) -> Address {
+        match self {
+            Self::Own { slot, generation } => Address::local(Local { guest: own, slot, generation }),
+            Self::Other { name, slot, generation } => {
+                Address::local(Local { guest: system.number_of_durable(&name), slot, generation })
+            }
+            Self::Gone => Address::nowhere(),
+            Self::Remote { address } => match address.as_slice().try_into() {
+                Ok(bytes) => system.remotes.address(system, &DurableAddress::from_bytes(bytes)),
+                Err(_) => Address::nowhere(),
+            },
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +80,35 @@ pub(crate) struct StoredEvent {
     pub(crate) slot: u32,
     pub(crate) generation: u32,
     pub(crate) message: StoredPacket,
+    /// Who pays for it, if the budgets are kept too.
+    pub(crate) sponsor: Option<StoredSponsor>,
+}
+
+/// A sponsor of a ledger that is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StoredSponsor {
+    /// Names the ledger: in another one the same numbers are another sponsor's.
+    pub(crate) ledger: u64,
+    pub(crate) index: u32,
+    pub(crate) generation: u32,
+}
+
+/// A message that comes later.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct StoredTimer {
+    /// Nanoseconds since 1970.
+    pub(crate) date: u64,
+    pub(crate) target: StoredAddress,
+    pub(crate) message: StoredPacket,
+    pub(crate) sponsor: Option<StoredSponsor>,
+}
+
+/// What a store holds of the configuration as a whole.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct StoredSelf {
+    pub(crate) identity: Identity,
+    /// Numbers of timers that may have been given out.
+    pub(crate) timers: u64,
 }
 
 /// A message to another durable configuration, until that has it.
@@ -43,34 +117,18 @@ pub(crate) struct StoredSend {
     pub(crate) target: String,
     pub(crate) sequence: u64,
     pub(crate) event: StoredEvent,
+    /// If the target is a configuration of another process: what proves the right to send to that actor.
+    pub(crate) seal: Option<Token>,
 }
 
 impl StoredPacket {
     pub(crate) fn of(packet: Packet, own: GuestNumber, system: &System) -> Self {
-        let addresses = packet.addresses.iter().map(|address| match &address.0 {
-            Place::Local(Local { guest, slot, generation }) if *guest == own => {
-                StoredAddress::Own { slot: *slot, generation: *generation }
-            }
-            Place::Local(Local { guest, slot, generation }) => match system.durable_name(*guest) {
-                Some(name) => StoredAddress::Other { name, slot: *slot, generation: *generation },
-                None => StoredAddress::Gone,
-            },
-            Place::Beyond(_) => StoredAddress::Gone,
-        });
+        let addresses = packet.addresses.iter().map(|address| StoredAddress::of(address, own, system));
         Self { addresses: addresses.collect(), bytes: packet.bytes }
     }
 
     pub(crate) fn packet(self, own: GuestNumber, system: &System) -> Packet {
-        let addresses = self.addresses.into_iter().map(|address| {
-            Address::local(match address {
-                StoredAddress::Own { slot, generation } => Local { guest: own, slot, generation },
-                StoredAddress::Other { name, slot, generation } => {
-                    Local { guest: system.number_of_durable(&name), slot, generation }
-                }
-                // No configuration has this number.
-                StoredAddress::Gone => Local { guest: 0, slot: 0, generation: 0 },
-            })
-        });
+        let addresses = self.addresses.into_iter().map(|address| address.address(own, system));
         Packet { addresses: addresses.collect(), bytes: self.bytes }
     }
 }

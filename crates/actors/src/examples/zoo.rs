@@ -1,8 +1,8 @@
-//! A sponsor zoo: bombs of native code, each on the account of a sponsor of its own, while a well-behaved neighbour
-//! answers questions. A bomb takes what its sponsor was given, and stops.
+//! A sponsor zoo: bombs, each on the account of a sponsor of its own, while a well-behaved neighbour answers questions. A
+//! bomb takes what its sponsor was given, and stops.
 //!
-//! Code that never gives control back is not here: native code is trusted, and only untrusted guests can be cut off in
-//! the middle of a computation.
+//! Those of native code give control back now and then: native code is trusted. The untrusted guests (`examples/guests/zoo`)
+//! do not, and are cut off in the middle of a computation.
 
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ use crate::behaviour::{Behaviour, Failure};
 use crate::configuration::Configuration;
 use crate::context::Context;
 use crate::handle::Handle;
+use crate::message::{Message, Packet};
 use crate::sponsor::Signal;
 use banyan_core::sponsors::Quota;
 
@@ -61,6 +62,69 @@ fn sends((): &mut (), (): &(), context: &mut Context<'_>) -> Result<(), Failure>
     }
 }
 
+/// What a guest is given: some milliseconds, so that its sponsor is exhausted before the clock ends its event.
+#[cfg(feature = "wasm")]
+const GUEST_CAGE: Quota = Quota { memory: 1 << 20, cycles: 5_000_000, events: 100 };
+
+/// By the numbers of their behaviours.
+#[cfg(feature = "wasm")]
+const GUESTS: [&str; 6] = [
+    "guest: endless loop",
+    "guest: message bomb",
+    "guest: fork bomb",
+    "guest: allocation bomb",
+    "guest: bulk copy",
+    "guest: unmarshal bomb",
+];
+
+/// One bomb, and what sets it off.
+struct Loaded {
+    name: &'static str,
+    behaviour: Box<dyn Behaviour>,
+    spark: Packet,
+    cage: Quota,
+}
+
+/// All bombs.
+fn bombs(handle: &Handle) -> Vec<Loaded> {
+    let native = BOMBS.into_iter().map(|(name, bomb)| Loaded {
+        name,
+        behaviour: closure((), bomb),
+        spark: Packet::default(),
+        cage: CAGE,
+    });
+    native.chain(guests(handle)).collect()
+}
+
+#[cfg(not(feature = "wasm"))]
+fn guests(_: &Handle) -> Vec<Loaded> {
+    Vec::new()
+}
+
+#[cfg(feature = "wasm")]
+fn guests(handle: &Handle) -> Vec<Loaded> {
+    use crate::wasm::{Engine, EngineOptions, Limits};
+    let zoo = include_bytes!("../../../../examples/guests/prebuilt/zoo.wasm");
+    let limits = Limits { memory_bytes: 4 << 20, ..Limits::default() };
+    let engine = Engine::new(EngineOptions { limits, actors: 4_096, ..EngineOptions::default() });
+    let module = engine.map_err(|error| error.to_string());
+    let module = module.and_then(|engine| engine.compile(zoo).map_err(|error| error.to_string()));
+    let module = match module {
+        Ok(module) => module,
+        Err(error) => {
+            handle.system.log(format!("the zoo has no guests: {error}"));
+            return Vec::new();
+        }
+    };
+    let load = |(number, name)| Loaded {
+        name,
+        behaviour: module.actor(number as u32, Packet::default()),
+        spark: Packet { bytes: vec![0; 1_000], addresses: Vec::new() },
+        cage: GUEST_CAGE,
+    };
+    GUESTS.into_iter().enumerate().map(load).collect()
+}
+
 const BOMBS: [(&str, Bomb); 5] = [
     ("endless loop of events", endless),
     ("message bomb", messages),
@@ -74,7 +138,7 @@ const BOMBS: [(&str, Bomb); 5] = [
 pub struct Caged {
     /// Which.
     pub bomb: String,
-    /// What its controller was told is exhausted.
+    /// What its controller was told is exhausted; or that its event has failed.
     pub exhausted: Option<String>,
     /// The neighbour's time to answer, median and 99th of a hundred, in microseconds.
     pub neighbour_us: [f64; 2],
@@ -111,28 +175,42 @@ pub fn show(handle: &Handle, mut each: impl FnMut(&Caged)) -> Result<Vec<Caged>,
     };
     let quiet = latency(handle, &neighbour)?;
     show(Caged { bomb: "none: quiet".to_owned(), exhausted: None, neighbour_us: quiet });
-    for (name, bomb) in BOMBS {
+    for Loaded { name, behaviour, spark, cage } in bombs(handle) {
         let (signals, told) = std::sync::mpsc::channel();
         let controller = closure(signals, |signals, signal: &Signal, _| {
             // Whoever waits for it may have given up.
             let _ = signals.send(format!("{:?}", signal.short).to_lowercase());
             Ok(())
         });
-        let bomb = handle.create(Configuration::new(name).with_behaviour(closure((), bomb))).typed::<()>();
+        let bomb = handle.create(Configuration::new(name).with_behaviour(behaviour));
         let owner = closure(controller_of(handle, controller), move |controller, (): &(), context| {
             let sponsor = context.new_sponsor(name)?;
-            context.transfer(&sponsor, CAGE)?;
+            context.transfer(&sponsor, cage)?;
             context.start(&sponsor, controller)?;
-            context.send_under(&sponsor, &bomb, ())?;
+            context.deliver_under(sponsor.id, &bomb, Message::from_packet(spark.clone()))?;
             Ok(())
         });
         let owner = handle.create(Configuration::new("owner").with_behaviour(owner)).typed();
         handle.send(&owner, ());
         let neighbour_us = latency(handle, &neighbour)?;
-        let exhausted = told.recv_timeout(DEADLINE).ok();
+        let exhausted = became(handle, name, &told);
         show(Caged { bomb: name.to_owned(), exhausted, neighbour_us });
     }
     Ok(shown)
+}
+
+/// What has stopped a bomb.
+fn became(handle: &Handle, name: &str, told: &std::sync::mpsc::Receiver<String>) -> Option<String> {
+    let begun = Instant::now();
+    while begun.elapsed() < DEADLINE {
+        if let Ok(short) = told.recv_timeout(Duration::from_millis(10)) {
+            return Some(short);
+        }
+        if handle.configurations().iter().any(|one| one.name == name && one.failures > 0) {
+            return Some("its event".to_owned());
+        }
+    }
+    None
 }
 
 fn controller_of(handle: &Handle, controller: Box<dyn Behaviour>) -> Addr<Signal> {

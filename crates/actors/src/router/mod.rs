@@ -4,12 +4,13 @@
 //! address that leaves becomes a token of 128 random bits, and one that arrives becomes a **proxy**. When the last copy of
 //! a proxy is dropped, the peer is told, and forgets the token. A token that nobody has given out leads nowhere: a message
 //! to it is dropped whole, before anything is made of what it carries. Delivery is as good as the stream: what is under
-//! way when it ends is lost.
+//! way when it ends is lost, but for what one durable configuration sends to another (`remotes`): that is taken once.
 //!
 //! [`Link`] is the seam for other ways between machines: whoever can carry frames can join configurations.
 //!
 //! Lock: an exchange's tables; nothing is sent, dropped or delivered under it.
 
+mod remotes;
 mod unix;
 
 use std::collections::BTreeMap;
@@ -17,14 +18,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use banyan_core::sponsors::SponsorId;
-use banyan_wire::actor_frame::{Frame, FrameAddress, FrameError, Token, VERSION, Writer};
+use banyan_wire::actor_frame::{DurableAddress, Frame, FrameAddress, FrameError, Token, VERSION, Writer};
 
 use crate::address::{Address, Door, Place, Proxy};
+use crate::durable::Numbered;
 use crate::handle::Handle;
 use crate::message::{Message, Packet};
 use crate::sponsor::Sponsor;
 
 pub use banyan_wire::actor_frame::Token as ActorToken;
+pub(crate) use remotes::{
+    Identity, Remotes, configuration_of_name, name_of_configuration, name_of_stream, stream_of_name,
+};
 pub use unix::{UnixRouter, UnixRouterError};
 
 /// What joins configurations of different processes or machines.
@@ -76,6 +81,8 @@ struct Tables {
     sweep_at: usize,
 }
 
+type FrameWriter<'a> = Writer<&'a mut dyn FnMut(&[u8])>;
+
 /// What was published, to every peer.
 pub(crate) type Published = Arc<Mutex<BTreeMap<Token, Address>>>;
 
@@ -125,17 +132,13 @@ impl Drop for Remote {
         if count > 0
             && let Some(exchange) = self.exchange.upgrade()
         {
-            let mut frame = Vec::new();
-            let written = Writer::new(|bytes| frame.extend_from_slice(bytes)).dropped(&self.token, count);
-            if written.is_ok() {
-                exchange.link.carry(frame);
-            }
+            exchange.note(|writer| writer.dropped(&self.token, count));
         }
     }
 }
 
 /// 128 bits that nobody can guess.
-fn random_token() -> Token {
+pub(crate) fn random_token() -> Token {
     let mut token = [0; 16];
     let mut filled = 0;
     while filled < token.len() {
@@ -167,10 +170,8 @@ impl Exchange {
             published,
             tables: Mutex::new(Tables { sweep_at: 64, ..Tables::default() }),
         });
-        let mut frame = Vec::new();
-        if Writer::new(|bytes| frame.extend_from_slice(bytes)).greeting(VERSION).is_ok() {
-            exchange.link.carry(frame);
-        }
+        exchange.note(|writer| writer.greeting(VERSION));
+        exchange.handle.system.remotes.join(&exchange);
         exchange
     }
 
@@ -188,6 +189,13 @@ impl Exchange {
 
     /// The token of an actor, for a message to the peer.
     fn token_for(&self, address: &Address) -> FrameAddress {
+        let durable = match &address.0 {
+            Place::Local(local) => self.handle.system.remotes.seal(local),
+            Place::Beyond(proxy) => proxy.door.durable(),
+        };
+        if let Some(durable) = durable {
+            return FrameAddress::Durable(durable);
+        }
         if let Place::Beyond(proxy) = &address.0
             && let Some(token) = proxy.door.token()
             && self
@@ -213,11 +221,33 @@ impl Exchange {
     }
 
     fn send(&self, target: Token, message: &Message) -> Result<(), String> {
+        self.send_packet(message, |writer, addresses, bytes| writer.message(&target, addresses, bytes))
+    }
+
+    /// Sends a message of a stream to an actor of a durable configuration; of no stream if `sequence` is 0.
+    fn send_letter(
+        &self,
+        to: &DurableAddress,
+        stream: &Token,
+        sequence: u64,
+        message: &Message,
+    ) -> Result<(), String> {
+        self.send_packet(message, |writer, addresses, bytes| {
+            writer.letter(to, stream, sequence, addresses, bytes)
+        })
+    }
+
+    fn send_packet(
+        &self,
+        message: &Message,
+        write: impl FnOnce(&mut FrameWriter<'_>, &[FrameAddress], &[u8]) -> Result<(), FrameError>,
+    ) -> Result<(), String> {
         let packet = message.to_packet().map_err(|error| error.to_string())?;
         let addresses: Vec<FrameAddress> = packet.addresses.iter().map(|one| self.token_for(one)).collect();
-        let mut frame = Vec::with_capacity(packet.bytes.len() + 32 + 17 * addresses.len());
-        let mut writer = Writer::new(|bytes: &[u8]| frame.extend_from_slice(bytes));
-        if let Err(error) = writer.message(&target, &addresses, &packet.bytes) {
+        let mut frame = Vec::with_capacity(packet.bytes.len() + 96 + 41 * addresses.len());
+        let mut put = |bytes: &[u8]| frame.extend_from_slice(bytes);
+        let mut writer: FrameWriter<'_> = Writer::new(&mut put);
+        if let Err(error) = write(&mut writer, &addresses, &packet.bytes) {
             for address in addresses {
                 if let FrameAddress::Senders(token) = address {
                     drop(self.forget(token, 1));
@@ -227,6 +257,27 @@ impl Exchange {
         }
         self.link.carry(frame);
         Ok(())
+    }
+
+    /// Puts a notice on its way.
+    fn note(&self, write: impl FnOnce(&mut FrameWriter<'_>) -> Result<(), FrameError>) {
+        let mut frame = Vec::new();
+        let mut put = |bytes: &[u8]| frame.extend_from_slice(bytes);
+        if write(&mut Writer::new(&mut put)).is_ok() {
+            self.link.carry(frame);
+        }
+    }
+
+    fn present(&self, configuration: &Token) {
+        self.note(|writer| writer.present(configuration));
+    }
+
+    fn acknowledge(&self, stream: &Token, sequence: u64) {
+        self.note(|writer| writer.acknowledged(stream, sequence));
+    }
+
+    fn lack(&self, stream: &Token, sequence: u64) {
+        self.note(|writer| writer.lacking(stream, sequence));
     }
 
     /// The peer holds a token so many times less. What is not held any more is returned, to be dropped without the lock.
@@ -296,21 +347,42 @@ impl Exchange {
             Frame::Greeting { .. } => {}
             Frame::Message { target, addresses, bytes } => {
                 let Some(target) = self.own(&target) else {
-                    self.handle.system.dead_letters.fetch_add(1, Ordering::Relaxed);
+                    self.handle.system.note_dead_letter();
                     // What the message carried has arrived, and is not held.
                     self.refuse(addresses.iter());
                     return Ok(());
                 };
-                let nowhere = || Address::local(crate::address::Local { guest: 0, slot: 0, generation: 0 });
-                let addresses = addresses.iter().map(|address| match address {
-                    FrameAddress::Senders(token) => self.proxy(token, 1),
-                    FrameAddress::Receivers(token) => self.own(&token).unwrap_or_else(nowhere),
+                self.route(&target, self.message(&addresses, bytes));
+            }
+            Frame::Letter { target, stream, sequence, addresses, bytes } => {
+                let system = &self.handle.system;
+                let arrived = self.this.upgrade().and_then(|exchange| {
+                    let stream = if sequence == 0 { [0; 16] } else { stream };
+                    system.remotes.arrived(&exchange, &target, &stream)
                 });
-                let packet = Packet { bytes: bytes.to_vec(), addresses: addresses.collect() };
-                let message = Message::from_packet(packet);
-                match &self.sponsor {
-                    Some(sponsor) => self.handle.system.route(&target, sponsor.id, message),
-                    None => self.handle.deliver(&target, message),
+                let Some(local) = arrived else {
+                    system.note_dead_letter();
+                    self.refuse(addresses.iter());
+                    return Ok(());
+                };
+                let message = self.message(&addresses, bytes);
+                let message = if sequence == 0 {
+                    message
+                } else {
+                    let sender = name_of_stream(&stream);
+                    Message::internal(Numbered { sender, sequence, message })
+                };
+                self.route(&Address::local(local), message);
+            }
+            Frame::Acknowledged { stream, sequence } => {
+                self.handle.system.remotes.acknowledged(&self.handle.system, &stream, sequence);
+            }
+            Frame::Lacking { stream, .. } => {
+                self.handle.system.remotes.lacked(&self.handle.system, &stream);
+            }
+            Frame::Present { configuration } => {
+                if let Some(exchange) = self.this.upgrade() {
+                    self.handle.system.remotes.peer_has(&self.handle.system, &exchange, configuration);
                 }
             }
             Frame::Dropped { token, count } => drop(self.forget(token, count)),
@@ -318,13 +390,27 @@ impl Exchange {
         Ok(())
     }
 
+    /// What a frame carries, as a message.
+    fn message(&self, addresses: &banyan_wire::actor_frame::Addresses<'_>, bytes: &[u8]) -> Message {
+        let addresses = addresses.iter().map(|address| match address {
+            FrameAddress::Senders(token) => self.proxy(token, 1),
+            FrameAddress::Receivers(token) => self.own(&token).unwrap_or(Address::nowhere()),
+            FrameAddress::Durable(to) => self.handle.system.remotes.address(&self.handle.system, &to),
+        });
+        Message::from_packet(Packet { addresses: addresses.collect(), bytes: bytes.to_vec() })
+    }
+
+    fn route(&self, target: &Address, message: Message) {
+        match &self.sponsor {
+            Some(sponsor) => self.handle.system.route(target, sponsor.id, message),
+            None => self.handle.deliver(target, message),
+        }
+    }
+
     fn refuse(&self, addresses: impl Iterator<Item = FrameAddress>) {
         for address in addresses {
             let FrameAddress::Senders(token) = address else { continue };
-            let mut frame = Vec::new();
-            if Writer::new(|bytes| frame.extend_from_slice(bytes)).dropped(&token, 1).is_ok() {
-                self.link.carry(frame);
-            }
+            self.note(|writer| writer.dropped(&token, 1));
         }
     }
 }

@@ -113,6 +113,13 @@ impl UnixRouter {
         Ok(Self { published, peers: Arc::new(Mutex::new(vec![peer])), listening: None })
     }
 
+    /// Whether any peer is still there.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        let peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        peers.iter().any(|peer| peer.reader.as_ref().is_some_and(|thread| !thread.is_finished()))
+    }
+
     /// Tokens that peers hold, and proxies of their actors here.
     #[must_use]
     pub fn counts(&self) -> (usize, usize) {
@@ -134,7 +141,7 @@ impl Router for UnixRouter {
         let peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
         match peers.first() {
             Some(peer) => peer.exchange.import(token),
-            None => Address::local(crate::address::Local { guest: 0, slot: 0, generation: 0 }),
+            None => Address::nowhere(),
         }
     }
 }

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::io;
 use std::sync::atomic::Ordering;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use banyan_core::sponsors::Resource;
 use banyan_sys::guest_memory::{Image, PAGE};
@@ -23,7 +23,11 @@ use crate::address::Address;
 use crate::behaviour::{Behaviour, Exhausted, Failure, Saved};
 use crate::context::Context;
 use crate::durable::Kinds;
+use crate::host::SIMULATED_EVENT_CYCLES;
 use crate::message::{CodecError, Message, Packet};
+
+/// Fuel for each page that an event has written: finding, copying and protecting it again is the host's work.
+const PAGE_FUEL: u64 = 3_000;
 
 /// An actor whose behaviour is a WebAssembly module.
 struct WasmActor {
@@ -216,17 +220,34 @@ impl WasmActor {
         }
         let Some(instance) = &mut self.instance else { return Err(Failure::because("no instance")) };
         let fuel = begin(instance, kept, context)?;
+        let begun = Instant::now();
         let result = call(instance, kept, self.creation.as_ref(), packet);
-        let cycles = end(instance, kept, fuel)?;
+        let mut cycles = end(instance, kept, fuel)?;
+        if result.is_err() && fuel > 0 {
+            // Compiled code keeps the count in a register, which is lost where it traps: then the time counts.
+            let time = match context.system.is_simulated() {
+                true => SIMULATED_EVENT_CYCLES,
+                false => u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX),
+            };
+            cycles = cycles.max(time).min(fuel);
+        }
         emit(&mut instance.store.data_mut().log, context);
         context.charge_cycles(cycles)?;
         result.map_err(|error| failure(&error, &self.module))?;
         let created = apply(instance.store.data_mut(), &self.module, context)?;
-        if let Err(error) = instance.capture(&mut kept.image, &mut |page| mark(&mut kept.written, page)) {
+        let mut pages = 0;
+        let mut note = |page| {
+            mark(&mut kept.written, page);
+            pages += 1;
+        };
+        if let Err(error) = instance.capture(&mut kept.image, &mut note) {
             self.broken = true;
             return Err(Failure::because(format!("the actor's memory could not be captured: {error}")));
         }
         // Nothing fails from here.
+        if instance.store.data().metered {
+            context.overdraw_cycles(pages * PAGE_FUEL);
+        }
         context.guest.effects.changed = context.guest.durable.is_some();
         kept.memory = instance.memory();
         instance.globals_into(kept.globals.get_or_insert_default());

@@ -2,7 +2,7 @@
 //! when that is used up, goes on when there is more, and its neighbours are served.
 
 use std::sync::mpsc::channel;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use banyan_actors::simulation::{Ending, Simulation};
 use banyan_actors::wasm::{Engine, EngineOptions, Limits, Module};
@@ -136,4 +136,43 @@ fn neighbours_of_bombs_are_served_on_threads() {
         assert_eq!(got[..4], word(sum));
     }
     drop(runtime);
+}
+
+/// On hosts with threads, fuel and the clock both run; a sponsor pays exactly the fuel, whatever the time was.
+#[test]
+fn a_module_pays_its_fuel_and_not_its_time_as_well() {
+    let engine = engine();
+    // Long enough that its time alone would be many times the fuel of an event that does nothing.
+    let module = compile(
+        &engine,
+        "(loop $again (br_if $again (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1)))
+            (i32.const 100000))))",
+    );
+    let cost = {
+        let mut probe = banyan_actors::probe::Probe::new(Quota::AMPLE);
+        let actor = probe.create(module.actor(0, Packet::default()));
+        let before = probe.left.cycles;
+        probe.send(&actor, bytes(&[]));
+        assert_eq!(probe.step().unwrap().failure, None);
+        before - probe.left.cycles
+    };
+    let runtime = Runtime::start(RuntimeOptions { hosts: 2, ..RuntimeOptions::default() }).unwrap();
+    let sponsor =
+        runtime.sponsor("metered", Quota { memory: 1 << 30, cycles: 1 << 40, events: 1_000 }).unwrap();
+    let actor = Configuration::new("metered").sponsor(&sponsor);
+    let actor = runtime.create(actor.with_behaviour(module.actor(0, Packet::default())));
+    for _ in 0..100 {
+        runtime.deliver(&actor, bytes(&[]));
+    }
+    let begun = Instant::now();
+    loop {
+        // Leases are settled when the hosts are idle.
+        let (_, [_, cycles, events], _) = left_and_waiting(&runtime, "metered");
+        if events == 100 {
+            assert_eq!(cycles, 100 * cost, "of fuel, and no time");
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "{events} events were dispatched");
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }

@@ -31,7 +31,7 @@ pub enum State {
 }
 
 /// One sponsor's account.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
     /// Who made it; none for the root.
     pub parent: Option<SponsorId>,
@@ -212,6 +212,64 @@ impl Ledger {
             }
         }
         unreachable!("heirs form no circle: a sponsor that has ended cannot stop another");
+    }
+
+    /// What sponsors that are gone had spent.
+    #[must_use]
+    pub fn retired(&self) -> Quota {
+        self.retired
+    }
+
+    /// Every place: how many sponsors it has had, and the account of the one that has it.
+    pub fn places(&self) -> impl Iterator<Item = (u32, Option<&Account>)> {
+        self.places.iter().map(|place| (place.generation, place.account.as_ref()))
+    }
+
+    /// The ledger as it must be after a crash, to be kept before hosts spend more: what is leased counts as consumed, and
+    /// so does `ahead` of each balance, for leases to come. No crash gives anything back that may have been spent.
+    #[must_use]
+    pub fn after_crash(&self, ahead: impl Fn(SponsorId, &Account) -> Quota) -> Self {
+        let mut after = self.clone();
+        for index in 0..after.places.len() {
+            let place = &mut after.places[index];
+            let id = SponsorId { index: index as u32, generation: place.generation };
+            let Some(account) = &mut place.account else { continue };
+            let gone = account.leased.checked_add(ahead(id, account).min(account.balance));
+            let gone = gone.expect("parts of what was granted");
+            let ahead = gone.checked_sub(account.leased).expect("it was added to that");
+            account.balance = account.balance.checked_sub(ahead).expect("no more than there is");
+            account.consumed = account.consumed.checked_add(gone).expect("a part of what was granted");
+            (account.leased, account.leases) = (Quota::ZERO, 0);
+            if matches!(account.state, State::Settling { .. }) {
+                account.state = State::Running;
+            }
+            after.bury(id);
+        }
+        after
+    }
+
+    /// A ledger that was kept; `None` if the parts are none of a ledger, or do not add up to what was granted.
+    #[must_use]
+    pub fn restore(granted: Quota, retired: Quota, places: Vec<(u32, Option<Account>)>) -> Option<Self> {
+        let (first, root) = places.first()?;
+        if *first != 0 || root.as_ref()?.parent.is_some() || u32::try_from(places.len()).is_err() {
+            return None;
+        }
+        let places = places.into_iter().map(|(generation, account)| Place { generation, account });
+        let mut ledger = Self { places: places.collect(), free: Vec::new(), granted, retired };
+        for (index, place) in ledger.places.iter().enumerate() {
+            let Some(account) = &place.account else {
+                ledger.free.push(index as u32);
+                continue;
+            };
+            let quiet = account.leases == 0 && account.leased == Quota::ZERO;
+            let parent = account.parent.map_or(index == 0, |parent| ledger.account(parent).is_some());
+            let alive = matches!(account.state, State::Stopped | State::Running | State::Exhausted(_));
+            if !quiet || !parent || !alive {
+                return None;
+            }
+        }
+        (ledger.total() == Some(granted)).then_some(ledger)
     }
 
     /// Gives from one balance to another, outside of an event.

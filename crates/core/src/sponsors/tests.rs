@@ -175,3 +175,31 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn after_a_crash_leases_are_consumed_and_a_damaged_ledger_is_none() {
+    let (mut ledger, sponsor) = with_sponsor(1000);
+    let gone = ledger.create(sponsor);
+    ledger.transfer(sponsor, gone, quota(100)).unwrap();
+    let _ = ledger.start(gone);
+    let Grant::Leased(_) = ledger.lease(gone, true) else { panic!() };
+    assert!(ledger.stop(gone, sponsor), "it ends while a lease is out");
+    let Grant::Leased(lease) = ledger.lease(sponsor, false) else { panic!() };
+    let after = ledger.after_crash(|_, account| if account.leases > 0 { quota(10) } else { quota(0) });
+    assert_eq!(after.total(), Some(ledger.granted()), "nothing is made or lost");
+    let account = after.account(sponsor).unwrap();
+    assert_eq!((account.leases, account.leased), (0, quota(0)));
+    assert_eq!(account.consumed.events, lease.events + 10);
+    assert_eq!(account.balance.events, 900 - lease.events - 10);
+    assert!(after.account(gone).is_none(), "what had ended is gone");
+    assert_eq!(after.retired(), quota(100));
+
+    let places = |ledger: &Ledger| -> Vec<_> {
+        ledger.places().map(|(generation, account)| (generation, account.cloned())).collect()
+    };
+    let restored = Ledger::restore(after.granted(), after.retired(), places(&after)).unwrap();
+    assert_eq!(places(&restored), places(&after));
+    assert!(Ledger::restore(after.granted(), quota(0), places(&after)).is_none(), "its sums do not agree");
+    assert!(Ledger::restore(ledger.granted(), ledger.retired(), places(&ledger)).is_none(), "leases are out");
+    assert!(Ledger::restore(quota(0), quota(0), Vec::new()).is_none(), "it has no root");
+}

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{UnboundedReceiver as Receiver, UnboundedSender as Sender, unbounded_channel};
 
+use super::savina::{ACCOUNTS, CREATURES, PHILOSOPHERS, Part, QUEENS_WORKERS, Word};
+
 #[path = "actix.rs"]
 mod actix_library;
 #[path = "kameo.rs"]
@@ -39,6 +41,7 @@ enum Message<L> {
     Peers(Arc<Vec<L>>),
     Ping(L),
     Pong,
+    Savina(Word<L>),
 }
 
 enum Role<L> {
@@ -49,6 +52,7 @@ enum Role<L> {
     Once { joined: L },
     Link { next: Option<L>, done: Sender<()> },
     Peer { peers: Arc<Vec<L>>, left: u64, random: u64, done: Sender<()> },
+    Savina { part: Part<L>, done: Sender<()> },
 }
 
 impl<L: Library> Role<L> {
@@ -89,6 +93,11 @@ impl<L: Library> Role<L> {
             }
             (Self::Link { next: Some(next), .. }, Message::Token(left)) => {
                 next.tell(Message::Token(left - 1))
+            }
+            (Self::Savina { part, done }, Message::Savina(word)) => {
+                if part.handle(word, me, &mut |to: &L, word| to.tell(Message::Savina(word))) {
+                    let _ = done.send(());
+                }
             }
             (Self::Peer { .. }, Message::Ping(from)) => from.tell(Message::Pong),
             (Self::Peer { peers, left, random, done }, message) => {
@@ -221,6 +230,61 @@ fn big<L: Library>(threads: usize, count: usize) -> Duration {
     })
 }
 
+async fn part<L: Library>(part: Part<L>, done: &Sender<()>) -> L {
+    L::spawn(Role::Savina { part, done: done.clone() }).await
+}
+
+fn begin<L: Library>(actors: &[L]) {
+    actors.iter().for_each(|actor| actor.tell(Message::Savina(Word::Begin)));
+}
+
+fn chameneos<L: Library>(threads: usize, meetings: usize) -> Duration {
+    run::<L, _>(threads, 1, move |done| async move {
+        let mall: L = part(Part::mall(meetings as u64), &done).await;
+        let mut creatures = Vec::new();
+        for one in 0..CREATURES {
+            let creature = Part::Creature { mall: mall.clone(), color: (one % 3) as u8, met: 0 };
+            creatures.push(part(creature, &done).await);
+        }
+        begin(&creatures);
+    })
+}
+
+fn banking<L: Library>(threads: usize, transfers: usize) -> Duration {
+    run::<L, _>(threads, 1, move |done| async move {
+        let mut accounts: Vec<L> = Vec::new();
+        for _ in 0..ACCOUNTS {
+            accounts.push(part(Part::account(), &done).await);
+        }
+        let (begun, left) = (transfers as u64, transfers as u64);
+        begin(&[part(Part::Teller { accounts, begun, left }, &done).await]);
+    })
+}
+
+fn philosopher<L: Library>(threads: usize, meals: usize) -> Duration {
+    run::<L, _>(threads, 1, move |done| async move {
+        let arbiter: L = part(Part::arbiter(), &done).await;
+        let rounds = (meals / PHILOSOPHERS) as u64;
+        let mut all = Vec::new();
+        for number in 0..PHILOSOPHERS as u32 {
+            all.push(part(Part::Philosopher { number, rounds, arbiter: arbiter.clone() }, &done).await);
+        }
+        begin(&all);
+    })
+}
+
+fn queens<L: Library>(threads: usize, size: usize) -> Duration {
+    run::<L, _>(threads, 1, move |done| async move {
+        let master: L = part(Part::master(size as u8), &done).await;
+        let mut workers = Vec::new();
+        for _ in 0..QUEENS_WORKERS {
+            workers.push(part(Part::Worker { master: master.clone() }, &done).await);
+        }
+        master.tell(Message::Savina(Word::Workers(workers)));
+        begin(&[master]);
+    })
+}
+
 /// The programs of one library, on as many threads as suit it best.
 macro_rules! library {
     ($name:ident, $reference:ty, $threads:expr) => {
@@ -253,6 +317,18 @@ macro_rules! library {
             }
             pub(in crate::bench) fn big(count: usize) -> Duration {
                 super::big::<Reference>($threads, count)
+            }
+            pub(in crate::bench) fn chameneos(count: usize) -> Duration {
+                super::chameneos::<Reference>($threads, count)
+            }
+            pub(in crate::bench) fn banking(count: usize) -> Duration {
+                super::banking::<Reference>($threads, count)
+            }
+            pub(in crate::bench) fn philosopher(count: usize) -> Duration {
+                super::philosopher::<Reference>($threads, count)
+            }
+            pub(in crate::bench) fn queens(count: usize) -> Duration {
+                super::queens::<Reference>($threads, count)
             }
         }
     };

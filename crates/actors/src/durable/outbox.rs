@@ -1,0 +1,135 @@
+//! The outbox: what a durable configuration sends to others is numbered, kept until the receiver has committed it, and sent
+//! again when that may lack it.
+//!
+//! A receiver is known by its name if it is of this process, else by that of its identity (`router::remotes`).
+
+use banyan_core::sponsors::SponsorId;
+use banyan_wire::actor_frame::{DurableAddress, Token};
+
+use super::stored::{StoredEvent, StoredPacket, StoredSend};
+use super::{Durability, Numbered, OUTBOX, SENT, encode, event_of, stored_event};
+use crate::address::{GuestNumber, Place};
+use crate::effects::Outgoing;
+use crate::guest::{Event, Guest};
+use crate::message::{CodecError, Message};
+use crate::router::{configuration_of_name, name_of_configuration, name_of_stream};
+use crate::system::System;
+
+impl Durability {
+    /// Sends again what a receiver may lack.
+    pub(super) fn resend(&self, target: &str, guest: &mut Guest, system: &System) {
+        let own = guest.number();
+        for (key, ..) in self.outbox.iter().filter(|(_, to, _)| to == target) {
+            let record = self.records.read(OUTBOX | key);
+            let send = record.and_then(|bytes| postcard::from_bytes::<StoredSend>(&bytes).ok());
+            let send = send.expect("this process has written the record");
+            guest.effects.outgoing.push(self.send_of(send, guest.sponsor, own, system));
+        }
+    }
+
+    /// A message of the outbox, to be sent.
+    pub(super) fn send_of(
+        &self,
+        send: StoredSend,
+        sponsor: SponsorId,
+        own: GuestNumber,
+        system: &System,
+    ) -> Outgoing {
+        let StoredSend { target, sequence, event, seal } = send;
+        match (configuration_of_name(&target), seal) {
+            (Some(configuration), Some(seal)) => {
+                let (slot, generation) = (event.slot, event.generation);
+                let event = event_of(event, sponsor, own, system);
+                let to = DurableAddress { configuration, slot, generation, seal };
+                let message = self.number_for(&to, event.message, sequence, system, own);
+                match system.remotes.address(system, &to).0 {
+                    Place::Beyond(proxy) => Outgoing::Beyond(proxy, event.sponsor, message),
+                    // It is open in this process by now.
+                    Place::Local(local) => {
+                        Outgoing::Guest(local.guest, Event { slot, generation, message, ..event })
+                    }
+                }
+            }
+            _ => {
+                let event = event_of(event, sponsor, own, system);
+                let event = self.number(event, sequence, system, own);
+                Outgoing::Guest(system.number_of_durable(&target), event)
+            }
+        }
+    }
+
+    fn number(&self, event: Event, sequence: u64, system: &System, own: GuestNumber) -> Event {
+        let sender = system.durable_name(own).unwrap_or_default();
+        let message = Message::internal(Numbered { sender, sequence, message: event.message });
+        Event { message, ..event }
+    }
+
+    /// A message to a configuration of another process, with its number in the stream to that.
+    fn number_for(
+        &self,
+        to: &DurableAddress,
+        message: Message,
+        sequence: u64,
+        system: &System,
+        own: GuestNumber,
+    ) -> Message {
+        let stream = system.remotes.stream(own, &self.this.identity, &to.configuration);
+        Message::internal(Numbered { sender: name_of_stream(&stream), sequence, message })
+    }
+
+    /// Puts a message into the outbox if it is for another durable configuration, and numbers it.
+    pub(super) fn write_send(
+        &mut self,
+        outgoing: &mut Outgoing,
+        own: GuestNumber,
+        system: &System,
+    ) -> Result<(), CodecError> {
+        match outgoing {
+            Outgoing::Guest(number, event) => {
+                let Some(target) = system.durable_name(*number) else { return Ok(()) };
+                if event.slot == Event::CONTROL || event.message.is_internal::<Numbered>() {
+                    return Ok(());
+                }
+                let stored = stored_event(event, own, system)?;
+                let sequence = self.write_outbox(target, stored, None)?;
+                let message = std::mem::replace(&mut event.message, Message::internal(()));
+                *event = self.number(Event { message, ..*event }, sequence, system, own);
+            }
+            Outgoing::Beyond(proxy, sponsor, message) => {
+                let Some(to) = proxy.door.durable() else { return Ok(()) };
+                if message.is_internal::<Numbered>() {
+                    return Ok(());
+                }
+                let stored = StoredEvent {
+                    slot: to.slot,
+                    generation: to.generation,
+                    message: StoredPacket::of(message.to_packet()?, own, system),
+                    sponsor: system.stored_sponsor(*sponsor),
+                };
+                let target = name_of_configuration(&to.configuration);
+                let sequence = self.write_outbox(target, stored, Some(to.seal))?;
+                let taken = std::mem::replace(message, Message::internal(()));
+                *message = self.number_for(&to, taken, sequence, system, own);
+            }
+        }
+        Ok(())
+    }
+
+    fn write_outbox(
+        &mut self,
+        target: String,
+        event: StoredEvent,
+        seal: Option<Token>,
+    ) -> Result<u64, CodecError> {
+        let next = self.sent.len() as u64;
+        let sent = self.sent.entry(target.clone()).or_insert((next, 0));
+        sent.1 += 1;
+        let (key, sequence) = *sent;
+        self.records.write(SENT | key, &encode(&(&target, sequence))?);
+        let send = StoredSend { target: target.clone(), sequence, event, seal };
+        self.records.write(OUTBOX | self.next_outbox, &encode(&send)?);
+        self.outbox.push_back((self.next_outbox, target, sequence));
+        self.next_outbox += 1;
+        Ok(sequence)
+    }
+}
