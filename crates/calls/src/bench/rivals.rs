@@ -231,6 +231,10 @@ fn procspawn_round() -> Result<Vec<u64>, CallError> {
     Ok(times)
 }
 
+fn crash((): ()) {
+    std::process::abort();
+}
+
 /// How long procspawn takes from a task that crashes to the next one that succeeds.
 pub(super) fn crash_and_retry() -> Result<String, CallError> {
     let pool = pool()?;
@@ -238,13 +242,7 @@ pub(super) fn crash_and_retry() -> Result<String, CallError> {
     for _ in 0..30 {
         procspawn_null(&pool)?;
         let start = counter();
-        if pool
-            .spawn((), |()| {
-                std::process::abort();
-            })
-            .join()
-            .is_ok()
-        {
+        if pool.spawn((), crash).join().is_ok() {
             return Err(failed(PROCSPAWN, "a crash was not noticed"));
         }
         procspawn_null(&pool)?;

@@ -3,7 +3,7 @@
 //! While it waits the caller serves its worker: it copies pages of its own memory that the callee
 //! touches, writes back what the callee changed, and runs call-backs. All that a worker says is
 //! checked against what the caller itself recorded. Runs in signal handlers: no allocation, no
-//! lock, no `errno`. Not for finding a worker; that is `connection`.
+//! lock, no `errno`. Not for finding a worker; that is `pool`.
 
 mod pages;
 
