@@ -11,7 +11,7 @@ use crate::layout::{
     CHANNELS, CHANNELS_OFFSET, CONFIGURATION_OFFSET, CONSTANT_BLOBS_OFFSET, CONTROL_BYTES, CONTROL_FAILED,
     CONTROL_READY, Channel, Control, DEPTH_MAX, LOADING_HEAP_OFFSET, PAGES_MAX, REPORT_OFFSET, SLOT_BYTES,
     SLOT_CURRENT, SLOT_SPARE, SLOTS, SlotHead, TEXT_MAX, WINDOW_BYTES, WINDOWS, WINDOWS_BASE, at,
-    channel_address, load_bytes, slot_address,
+    channel_address, load_bytes, shared_bytes, slot_address,
 };
 use crate::pool::Pool;
 use crate::service::{Configuration, Order, Report, Segment, SegmentKind};
@@ -19,7 +19,7 @@ use crate::variables::{Copy, Variables};
 use crate::waiting::Wait;
 use banyan_sys::call_channel::{OWNER_DIED, counter, futex_wait, now_ns, signal_process};
 use banyan_sys::call_memory::{
-    Access, anonymous_file, map_anywhere, map_private, map_shared, protect, unmap, wipe_on_fork,
+    Access, anonymous_file, map_anywhere, map_private, map_shared, populate, protect, unmap, wipe_on_fork,
 };
 use banyan_sys::call_process::{Launch, launch_detached};
 use std::ffi::CString;
@@ -98,6 +98,8 @@ pub(crate) struct ClientState {
     /// On a page that a forked child finds empty.
     marker: AtomicU32,
     reserved: [AtomicU32; 1023],
+    /// Where a thread found its channel last, by a hash of its key: a hint, checked at each use.
+    pub(crate) hints: [AtomicU32; CHANNELS],
     pub(crate) channels: [ClientChannel; CHANNELS],
     /// Addresses of the pages granted, a row a channel.
     pub(crate) grants: [[AtomicU64; PAGES_MAX]; CHANNELS],
@@ -294,6 +296,10 @@ impl Connection {
         }
         control.configuration_length.store(text.len() as u64, Release);
         control.channels.store(1, Relaxed);
+        for slot in 1..SLOTS {
+            // So that no call pays for the first look at a fresh worker.
+            populate(slot_address(self.window, slot), shared_bytes(1), Access::Write);
+        }
         let workers = if configuration.library.is_none() { configuration.workers } else { 1 };
         control.workers.store(workers, Relaxed);
         start(file, self.window).map_err(|error| service_error("starting the babysitter", error))?;

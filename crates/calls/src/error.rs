@@ -57,7 +57,7 @@ pub enum CallError {
     #[error("the function failed: {0}")]
     Failed(String),
     /// An argument points into the memory of a worker that has ended.
-    #[error("a handle belongs to generation {of}, which has ended")]
+    #[error("a handle belongs to a worker that has ended, of slot {of}")]
     StaleHandle {
         /// The slot that the handle points into.
         of: u32,

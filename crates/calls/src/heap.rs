@@ -212,7 +212,10 @@ fn drain() {
     while next != 0 {
         // SAFETY: the caller pushed an allocation of this heap, whose first word links to the next.
         let following = unsafe { *(next as *const u64) };
-        release(next);
+        // What the caller had from an earlier worker is not ours to free.
+        if (SHARED_START.load(Relaxed)..END.load(Relaxed)).contains(&next) {
+            release(next);
+        }
         next = following;
     }
 }

@@ -51,8 +51,11 @@ pub(crate) const CHANGES_OFFSET: u64 = 64 << 20;
 pub(crate) const CHANGED_LIST_OFFSET: u64 = 80 << 20;
 /// Bytes of arguments or results that a bulk area can carry.
 pub(crate) const BULK_BYTES_MAX: u64 = 64 << 20;
-/// Offset in a slot of the heap, which extends to its end.
+/// Offset in a slot of the heaps, which extend to its end.
 pub(crate) const HEAP_OFFSET: u64 = 16 << 30;
+/// Each worker of a slot begins its heap so much further than the one before, until the end is near: an
+/// address of an earlier one lies below.
+pub(crate) const HEAP_STEP: u64 = 64 << 20;
 /// Offset in the control part of the heap that the babysitter itself uses while it loads the library.
 pub(crate) const LOADING_HEAP_OFFSET: u64 = 16 << 30;
 
@@ -84,6 +87,8 @@ pub(crate) const SLOT_SPARE: u32 = 1;
 pub(crate) const SLOT_CURRENT: u32 = 2;
 /// The worker has ended; its memory is still there.
 pub(crate) const SLOT_DEAD: u32 = 3;
+/// The caller has given the worker up, and another may be started in its stead.
+pub(crate) const SLOT_ENDING: u32 = 4;
 
 /// What the babysitter says about a slot.
 #[derive(Debug)]
@@ -93,6 +98,8 @@ pub(crate) struct SlotState {
     pub(crate) generation: AtomicU32,
     pub(crate) process: AtomicU32,
     pub(crate) wait_status: AtomicU32,
+    /// Where the worker's heap begins, in steps behind the first place for one.
+    pub(crate) heap_steps: AtomicU32,
 }
 
 /// The babysitter serves.
@@ -121,6 +128,8 @@ pub(crate) struct Control {
     pub(crate) workers: AtomicU32,
     /// Workers that ended during a call.
     pub(crate) ended: AtomicU64,
+    /// Set by a caller that waits for a worker when none is starting.
+    pub(crate) hungry: AtomicU32,
     /// Incremented by the caller when it wants the babysitter to end.
     pub(crate) finish: AtomicU32,
     /// Holds the babysitter's thread id until it ends.
@@ -187,10 +196,13 @@ const _: () = {
 /// Stores a frame word by word.
 #[inline]
 pub(crate) fn store_frame(words: &[AtomicU64; FRAME_WORDS], bytes: &[u8]) {
-    for (word, chunk) in words.iter().zip(bytes.chunks(8)) {
-        let mut value = [0; 8];
-        value[..chunk.len()].copy_from_slice(chunk);
-        word.store(u64::from_le_bytes(value), Ordering::Relaxed);
+    let (chunks, rest) = bytes.as_chunks();
+    for (word, chunk) in words.iter().zip(chunks) {
+        word.store(u64::from_le_bytes(*chunk), Ordering::Relaxed);
+    }
+    if let (false, Some(word)) = (rest.is_empty(), words.get(chunks.len())) {
+        let value = rest.iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte));
+        word.store(value, Ordering::Relaxed);
     }
 }
 
@@ -198,10 +210,16 @@ pub(crate) fn store_frame(words: &[AtomicU64; FRAME_WORDS], bytes: &[u8]) {
 #[inline]
 pub(crate) fn load_frame<'a>(words: &[AtomicU64; FRAME_WORDS], length: usize, to: &'a mut [u8]) -> &'a [u8] {
     let length = length.min(to.len()).min(FRAME_WORDS * 8);
-    for (word, chunk) in words.iter().zip(to[..length].chunks_mut(8)) {
-        let value = word.load(Ordering::Relaxed).to_le_bytes();
-        let count = chunk.len();
-        chunk.copy_from_slice(&value[..count]);
+    let (chunks, rest) = to[..length].as_chunks_mut();
+    let count = chunks.len();
+    for (word, chunk) in words.iter().zip(chunks) {
+        *chunk = word.load(Ordering::Relaxed).to_le_bytes();
+    }
+    if let (false, Some(word)) = (rest.is_empty(), words.get(count)) {
+        let value = word.load(Ordering::Relaxed);
+        for (index, byte) in rest.iter_mut().enumerate() {
+            *byte = (value >> (index * 8)) as u8;
+        }
     }
     &to[..length]
 }
@@ -234,9 +252,20 @@ pub(crate) const fn slot_address(window: u64, slot: usize) -> u64 {
     window + slot as u64 * SLOT_BYTES
 }
 
+/// Offset in a slot of a heap that begins so many steps behind the first place for one.
+pub(crate) const fn heap_offset(steps: u32) -> u64 {
+    HEAP_OFFSET + steps as u64 * HEAP_STEP
+}
+
 /// The address of a channel.
 pub(crate) const fn channel_address(slot: u64, channel: usize) -> u64 {
     slot + CHANNELS_OFFSET + (channel * size_of::<Channel>()) as u64
+}
+
+/// Bytes from the start of a slot to the end of its first `channels` channels.
+pub(crate) const fn shared_bytes(channels: u32) -> u64 {
+    let channels = if channels < CHANNELS as u32 { channels as usize } else { CHANNELS };
+    CHANNELS_OFFSET + (channels * size_of::<Channel>()) as u64
 }
 
 /// The address of a channel's bulk area.

@@ -6,10 +6,11 @@
 //! calls whose callee is hostile *and* must not read its caller's memory: a wrapped library may
 //! read what the program can.
 //!
-//! Unsafe code: `registers` (instructions), `worker` and `heap` (the callee's process),
-//! `exchange`, `connection` and `shim` (shared memory, the program's own memory), `variables` (the
-//! program's and the library's), `allocations` (hands on to the system's allocator). Lock order:
-//! callers take no lock; see `worker` for the callee's one.
+//! Unsafe code: `registers` (instructions), `worker`, `babysitter` and `heap` (the callee's
+//! processes), `exchange`, `pool`, `connection`, `shim` and `discovery::system` (shared memory, the
+//! program's own memory), `variables` (the program's and the library's), `registry` and `isolated`
+//! (the program's own tables), `allocations` (hands on to the system's allocator), `bench`. Lock
+//! order: callers take no lock; see `worker` for the callee's one.
 
 pub mod allocations;
 mod babysitter;

@@ -296,11 +296,8 @@ pub(crate) extern "C" fn enter_address(library: &Library, address: u64, register
     }
 }
 
-static FAILURES: AtomicU32 = AtomicU32::new(0);
-
 /// Tells about failures on standard error when `BANYAN_CALL_VERBOSE` is set; outside the path of good calls.
 fn note_failure(function: &Function, error: &CallError) {
-    FAILURES.fetch_add(1, Relaxed);
     // SAFETY: getenv only reads; a failed call is not made in a signal handler that changes the environment.
     let verbose = unsafe { !libc::getenv(c"BANYAN_CALL_VERBOSE".as_ptr()).is_null() };
     if verbose {

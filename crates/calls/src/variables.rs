@@ -129,10 +129,14 @@ impl Variables {
 
     /// Before the worker runs: what the program changed goes over. A worker that is new gives its
     /// values, but for those that the program has set.
+    #[inline]
     pub(crate) fn push(&self, window: u64, current: Current) {
-        if self.kept.is_empty() {
-            return;
+        if !self.kept.is_empty() {
+            self.push_all(window, current);
         }
+    }
+
+    fn push_all(&self, window: u64, current: Current) {
         let slot = slot_address(window, current.slot());
         let is_new = self.generation.swap(current.generation(), Relaxed) != current.generation();
         for kept in &self.kept {
@@ -153,7 +157,14 @@ impl Variables {
     }
 
     /// After the worker ran: what the library changed comes back.
+    #[inline]
     pub(crate) fn pull(&self, window: u64, current: Current) {
+        if !self.kept.is_empty() {
+            self.pull_all(window, current);
+        }
+    }
+
+    fn pull_all(&self, window: u64, current: Current) {
         for kept in self.kept.iter().filter(|kept| kept.copy.is_writable) {
             let (here, there) = (&self.here[Self::range(kept)], &self.there[Self::range(kept)]);
             if Self::look(there, slot_address(window, current.slot()) + kept.offset) {

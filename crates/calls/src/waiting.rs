@@ -251,6 +251,21 @@ const fn words(channel: &Channel) -> Words<'_, AtomicU32> {
 /// Looks at a word this often without the processor's pause, which costs as much as a round trip;
 /// with it afterwards, for the sake of a neighbour on the same core.
 const EAGER: u32 = 512;
+/// Looks between two at the counter, which costs as much as a dozen of them.
+const PATIENT: u32 = 64;
+
+/// Looks at a word so often; returns it once it is not `old` any more.
+#[inline]
+fn look(word: &AtomicU32, old: u32, times: u32, between: impl Fn()) -> Option<u32> {
+    for _ in 0..times {
+        let value = word.load(Acquire);
+        if value != old {
+            return Some(value);
+        }
+        between();
+    }
+    None
+}
 
 /// Puts a request into effect; the frame is stored already. Returns whether the worker slept.
 #[inline]
@@ -284,27 +299,17 @@ pub(crate) fn wait_reply(
     let reply = &channel.reply.word;
     if spin_ticks > 0 {
         let before = sequence.wrapping_sub(1) & SEQUENCE_MASK;
-        let mut looks = 0_u32;
+        let judge = |word| words.judge(word, sequence).unwrap_or(Err(Ended::Lied));
+        if let Some(word) = look(reply, before, EAGER, || {}) {
+            return if word == sequence { Ok(()) } else { judge(word) };
+        }
         let start = counter();
-        loop {
-            for _ in 0..64 {
-                let word = reply.load(Acquire);
-                if word == sequence {
-                    return Ok(());
-                }
-                if word != before {
-                    return words.judge(word, sequence).unwrap_or(Err(Ended::Lied));
-                }
-                if looks >= EAGER {
-                    spin_loop();
-                }
+        while counter().wrapping_sub(start) <= spin_ticks {
+            if let Some(word) = look(reply, before, PATIENT, spin_loop) {
+                return judge(word);
             }
-            looks = looks.saturating_add(64);
             if channel.alive.word.load(Relaxed) & OWNER_DIED != 0 {
                 return words.judge(reply.load(Acquire), sequence).unwrap_or(Err(Ended::Died));
-            }
-            if counter().wrapping_sub(start) > spin_ticks {
-                break;
             }
         }
     }
@@ -324,19 +329,14 @@ pub(crate) fn post_reply(channel: &Channel, sequence: u32, length: usize) {
 pub(crate) fn wait_request(channel: &Channel, last: u32, ticks_per_us: u64) -> u32 {
     let spin = u64::from(channel.request_length.load(Relaxed) >> 16) * ticks_per_us;
     if spin > 0 {
-        let mut looks = 0_u32;
+        if let Some(word) = look(&channel.request, last, EAGER, || {}) {
+            return word & SEQUENCE_MASK;
+        }
         let start = counter();
         while counter().wrapping_sub(start) <= spin {
-            for _ in 0..64 {
-                let word = channel.request.load(Acquire);
-                if word != last {
-                    return word & SEQUENCE_MASK;
-                }
-                if looks >= EAGER {
-                    spin_loop();
-                }
+            if let Some(word) = look(&channel.request, last, PATIENT, spin_loop) {
+                return word & SEQUENCE_MASK;
             }
-            looks = looks.saturating_add(64);
         }
     }
     words(channel).sleep_for_request(last, 3_600_000_000_000)

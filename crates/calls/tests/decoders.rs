@@ -7,7 +7,7 @@ mod fuzzing;
 
 use banyan_calls::isolated::Portable;
 use banyan_wire::call_frame::{
-    FrameReader, FrameWriter, Registers, STACK_WORDS_MAX, Shape, read_arguments, write_arguments,
+    FrameReader, FrameWriter, Registers, STACK_WORDS_MAX, Shape, read_arguments, read_words, write_arguments,
 };
 use proptest::prelude::*;
 
@@ -31,7 +31,9 @@ proptest! {
         write_arguments(&mut writer, Shape::unknown(0), &registers, &stack).unwrap();
         let used = writer.used();
         let (mut read, mut words) = (Registers::default(), [0; STACK_WORDS_MAX]);
-        prop_assert_eq!(read_arguments(&mut FrameReader::new(&bytes[..used]), &mut read, &mut words), Ok(stack.len()));
+        let mut reader = FrameReader::new(&bytes[..used]);
+        prop_assert_eq!(read_arguments(&mut reader, &mut read), Ok(stack.len()));
+        prop_assert_eq!(read_words(reader, &mut words[..stack.len()]), Ok(()));
         prop_assert_eq!(read, registers);
         prop_assert_eq!(&words[..stack.len()], &stack[..]);
     }

@@ -133,6 +133,11 @@ fn jump_into_the_wild_and_arithmetic() {
 #[test]
 fn refused_by_the_sandbox() {
     assert_eq!(fail(13, 5000), CallError::Refused { call: libc::SYS_socket as u32 });
+    // What reaches other processes is for the worker itself only.
+    assert_eq!(fail(17, 5000), CallError::Refused { call: libc::SYS_tgkill as u32 });
+    assert_eq!(fail(18, 5000), CallError::Refused { call: libc::SYS_prlimit64 as u32 });
+    let connection = open(|configuration| configuration.groups = 3);
+    assert_eq!(call(&connection, "subject_fail", &[19], &options(5000)), Ok(7));
 }
 
 #[test]
@@ -200,6 +205,15 @@ fn handles_of_an_ended_generation_are_refused() {
     let error = call(&connection, "subject_drop", &[handle], &options(5000)).unwrap_err();
     assert!(matches!(error, CallError::StaleHandle { .. }), "{error:?}");
     assert_eq!(call(&connection, "subject_fail", &[0], &options(5000)), Ok(7), "the worker is not hurt");
+    // However many workers have come and gone since, and have had the same place.
+    let mut retried = options(5000);
+    retried.retries = 2;
+    for round in 0..60 {
+        assert!(call(&connection, "subject_fail", &[1], &options(5000)).is_err());
+        assert_eq!(call(&connection, "subject_fail", &[0], &retried), Ok(7));
+        let error = call(&connection, "subject_drop", &[handle], &options(5000)).unwrap_err();
+        assert!(matches!(error, CallError::StaleHandle { .. }), "{round}: {error:?}");
+    }
 }
 
 #[test]

@@ -84,10 +84,8 @@ const BASE: &[i64] = &[
     libc::SYS_getrandom,
     libc::SYS_clock_gettime,
     libc::SYS_clock_getres,
-    libc::SYS_tgkill,
     libc::SYS_set_robust_list,
     libc::SYS_get_robust_list,
-    libc::SYS_prlimit64,
     libc::SYS_rseq,
     libc::SYS_membarrier,
     libc::SYS_poll,
@@ -189,6 +187,8 @@ const PROCESSES: &[i64] = &[
     libc::SYS_wait4,
     libc::SYS_waitid,
     libc::SYS_kill,
+    libc::SYS_tgkill,
+    libc::SYS_prlimit64,
     libc::SYS_setsid,
     libc::SYS_setpgid,
     libc::SYS_pidfd_open,
@@ -203,9 +203,9 @@ const fn jump(code: u32, k: u32, yes: u8, no: u8) -> libc::sock_filter {
     libc::sock_filter { code: code as u16, jt: yes, jf: no, k }
 }
 
-/// The filter for `groups`: calls outside them raise SIGSYS; new threads are allowed, new processes
-/// only with [`Groups::PROCESSES`]; clone3 answers `ENOSYS`, so that C libraries fall back on clone.
-fn filter(groups: Groups) -> Vec<libc::sock_filter> {
+/// The filter for `groups` in `process`: calls outside them raise SIGSYS; new threads are allowed, new
+/// processes, signals to others and their limits only with [`Groups::PROCESSES`]; clone3 answers `ENOSYS`, so that C libraries fall back on clone.
+fn filter(groups: Groups, process: u32) -> Vec<libc::sock_filter> {
     const LOAD: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
     const EQUAL: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
     const ANY_BIT: u32 = libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K;
@@ -225,6 +225,17 @@ fn filter(groups: Groups) -> Vec<libc::sock_filter> {
     program.push(jump(ANY_BIT, libc::CLONE_THREAD as u32, 1, 0));
     program.push(statement(RETURN, if processes { libc::SECCOMP_RET_ALLOW } else { libc::SECCOMP_RET_TRAP }));
     program.push(statement(RETURN, libc::SECCOMP_RET_ALLOW));
+    if !processes {
+        // These two reach other processes as well: only for itself.
+        for (number, itself) in [(libc::SYS_tgkill, process), (libc::SYS_prlimit64, 0)] {
+            program.push(jump(EQUAL, number as u32, 0, 5));
+            program.push(statement(LOAD, 16));
+            program.push(jump(EQUAL, process, 1, 0));
+            program.push(jump(EQUAL, itself, 0, 1));
+            program.push(statement(RETURN, libc::SECCOMP_RET_ALLOW));
+            program.push(statement(RETURN, libc::SECCOMP_RET_TRAP));
+        }
+    }
     let lists = [
         (true, BASE),
         (groups.has(Groups::FILES_READ) || groups.has(Groups::FILES_WRITE), FILES_READ),
@@ -262,7 +273,7 @@ pub fn filter_calls(groups: Groups) -> io::Result<()> {
     if groups.has(Groups::EVERYTHING) {
         return Err(io::Error::new(io::ErrorKind::Unsupported, "the policy asks for no filter"));
     }
-    let mut program = filter(groups);
+    let mut program = filter(groups, std::process::id());
     let description = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
     // SAFETY: the kernel copies the program, which outlives the call.
     unsafe {

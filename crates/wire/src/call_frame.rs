@@ -110,6 +110,7 @@ impl<'a> FrameWriter<'a> {
     ///
     /// # Errors
     /// [`FrameError::Full`].
+    #[inline]
     pub fn bytes(&mut self, bytes: &[u8]) -> Result<(), FrameError> {
         let end = self.used.checked_add(bytes.len()).ok_or(FrameError::Full)?;
         self.bytes.get_mut(self.used..end).ok_or(FrameError::Full)?.copy_from_slice(bytes);
@@ -139,6 +140,7 @@ impl<'a> FrameWriter<'a> {
     ///
     /// # Errors
     /// [`FrameError::Full`].
+    #[inline]
     pub fn kind(&mut self, kind: Kind) -> Result<(), FrameError> {
         self.bytes(&[kind as u8])
     }
@@ -161,6 +163,7 @@ impl<'a> FrameReader<'a> {
     ///
     /// # Errors
     /// [`FrameError::Short`].
+    #[inline]
     pub const fn bytes(&mut self, length: usize) -> Result<&'a [u8], FrameError> {
         match self.bytes.split_at_checked(length) {
             Some((head, tail)) => {
@@ -202,6 +205,7 @@ impl<'a> FrameReader<'a> {
     ///
     /// # Errors
     /// As [`FrameReader::number`], and [`FrameError::Range`].
+    #[inline]
     pub fn number_below(&mut self, limit: u64) -> Result<u64, FrameError> {
         let value = self.number()?;
         if value < limit { Ok(value) } else { Err(FrameError::Range) }
@@ -211,6 +215,7 @@ impl<'a> FrameReader<'a> {
     ///
     /// # Errors
     /// [`FrameError::Short`] or [`FrameError::Kind`].
+    #[inline]
     pub fn kind(&mut self) -> Result<Kind, FrameError> {
         let byte = self.bytes(1)?[0];
         Kind::from_byte(byte).ok_or(FrameError::Kind(byte))
@@ -268,6 +273,7 @@ impl Shape {
 ///
 /// # Errors
 /// [`FrameError::Full`].
+#[inline]
 pub fn write_arguments(
     frame: &mut FrameWriter<'_>,
     shape: Shape,
@@ -296,15 +302,12 @@ pub fn write_arguments(
     Ok(())
 }
 
-/// Takes argument registers into `registers`, and stack words into `stack`; returns how many words.
+/// Takes argument registers into `registers`; returns how many stack words follow, for [`read_words`].
 ///
 /// # Errors
 /// [`FrameError::Short`], or [`FrameError::Range`] when a count is beyond its limit.
-pub fn read_arguments(
-    frame: &mut FrameReader<'_>,
-    registers: &mut Registers,
-    stack: &mut [u64; STACK_WORDS_MAX],
-) -> Result<usize, FrameError> {
+#[inline]
+pub fn read_arguments(frame: &mut FrameReader<'_>, registers: &mut Registers) -> Result<usize, FrameError> {
     let counts = frame.bytes(5)?;
     let (general, vector, words) = (usize::from(counts[0]), usize::from(counts[1]), usize::from(counts[2]));
     if general > GENERAL_MAX || vector > VECTOR_MAX || words > STACK_WORDS_MAX || counts[4] > 3 {
@@ -318,12 +321,22 @@ pub fn read_arguments(
     for value in &mut registers.vector[..vector] {
         *value = [word(frame)?, word(frame)?];
     }
-    for value in &mut stack[..words] {
-        *value = word(frame)?;
-    }
     Ok(words)
 }
 
+/// Takes the stack words at the end of a frame: as many as `to` has room for, and no more may follow.
+///
+/// # Errors
+/// [`FrameError::Short`] or [`FrameError::Long`].
+#[inline]
+pub fn read_words(mut frame: FrameReader<'_>, to: &mut [u64]) -> Result<(), FrameError> {
+    for value in to {
+        *value = word(&mut frame)?;
+    }
+    frame.end()
+}
+
+#[inline]
 fn word(frame: &mut FrameReader<'_>) -> Result<u64, FrameError> {
     let mut bytes = [0; 8];
     bytes.copy_from_slice(frame.bytes(8)?);
@@ -334,6 +347,7 @@ fn word(frame: &mut FrameReader<'_>) -> Result<u64, FrameError> {
 ///
 /// # Errors
 /// [`FrameError::Full`].
+#[inline]
 pub fn write_results(
     frame: &mut FrameWriter<'_>,
     registers: &Registers,
@@ -350,23 +364,30 @@ pub fn write_results(
     Ok(())
 }
 
-/// Takes result registers; which are among them is what the reader's `registers.results` says.
-/// Returns `errno`.
+/// Takes result registers; which are among them is what the reader's `registers.results` says. All are
+/// taken, or `registers` stays as it was. Returns `errno`.
 ///
 /// # Errors
 /// [`FrameError::Short`], [`FrameError::Range`] or [`FrameError::Long`].
-pub fn read_results(frame: &mut FrameReader<'_>, registers: &mut Registers) -> Result<u32, FrameError> {
+#[inline]
+pub fn read_results(mut frame: FrameReader<'_>, registers: &mut Registers) -> Result<u32, FrameError> {
     let errno = frame.number_below(4096)? as u32;
-    registers.rax = frame.number()?;
-    registers.rdx = frame.number()?;
-    if registers.results & WANT_VECTOR != 0 {
-        registers.vector[0] = [word(frame)?, word(frame)?];
-        registers.vector[1] = [word(frame)?, word(frame)?];
+    let (rax, rdx) = (frame.number()?, frame.number()?);
+    let has_vector = registers.results & WANT_VECTOR != 0;
+    let has_st0 = registers.results & WANT_ST0 != 0;
+    let rest = frame.rest();
+    if rest.len() != 16 * (2 * usize::from(has_vector) + usize::from(has_st0)) {
+        let is_short = rest.len() < 16 * (2 * usize::from(has_vector) + usize::from(has_st0));
+        return Err(if is_short { FrameError::Short } else { FrameError::Long });
     }
-    if registers.results & WANT_ST0 != 0 {
-        registers.st0 = [word(frame)?, word(frame)?];
+    let vector = if has_vector { &mut registers.vector[..2] } else { &mut [] };
+    for (to, value) in
+        vector.iter_mut().chain(has_st0.then_some(&mut registers.st0)).zip(rest.chunks_exact(16))
+    {
+        let mut words = FrameReader::new(value);
+        *to = [word(&mut words)?, word(&mut words)?];
     }
-    frame.end()?;
+    (registers.rax, registers.rdx) = (rax, rdx);
     Ok(errno)
 }
 
@@ -399,16 +420,28 @@ mod tests {
         write_arguments(&mut writer, Shape { general: 4, vector: 3, stack: 0 }, &registers, &[9, 10])
             .unwrap();
         let mut read = Registers::default();
-        let mut stack = [0; STACK_WORDS_MAX];
-        assert_eq!(read_arguments(&mut FrameReader::new(&bytes), &mut read, &mut stack), Ok(2));
-        assert_eq!(
-            (read.general, read.vector[2], &stack[..2]),
-            ([1, 2, 3, 1 << 60, 0, 0], [7, 8], &[9, 10][..])
-        );
+        let used = writer.used();
+        let mut reader = FrameReader::new(&bytes[..used]);
+        assert_eq!(read_arguments(&mut reader, &mut read), Ok(2));
+        let mut stack = [0; 2];
+        assert_eq!(read_words(reader, &mut stack), Ok(()));
+        assert_eq!((read.general, read.vector[2], stack), ([1, 2, 3, 1 << 60, 0, 0], [7, 8], [9, 10]));
+        assert_eq!(read_words(reader, &mut [0; 1]), Err(FrameError::Long));
+        assert_eq!(read_words(reader, &mut [0; 3]), Err(FrameError::Short));
         assert_eq!(FrameReader::new(&[99]).kind(), Err(FrameError::Kind(99)));
         assert_eq!(
-            read_arguments(&mut FrameReader::new(&[7, 0, 0, 0, 0]), &mut read, &mut stack),
+            read_arguments(&mut FrameReader::new(&[7, 0, 0, 0, 0]), &mut read),
             Err(FrameError::Range)
         );
+        let results = Registers { rax: 1, rdx: 2, st0: [3, 4], results: WANT_ST0, ..read };
+        let mut writer = FrameWriter::new(&mut bytes);
+        write_results(&mut writer, &results, 7).unwrap();
+        let used = writer.used();
+        let mut read = Registers { results: WANT_ST0, ..Registers::default() };
+        assert_eq!(read_results(FrameReader::new(&bytes[..used - 1]), &mut read), Err(FrameError::Short));
+        assert_eq!(read_results(FrameReader::new(&bytes[..=used]), &mut read), Err(FrameError::Long));
+        assert_eq!(read, Registers { results: WANT_ST0, ..Registers::default() }, "all or nothing");
+        assert_eq!(read_results(FrameReader::new(&bytes[..used]), &mut read), Ok(7));
+        assert_eq!((read.rax, read.rdx, read.st0), (1, 2, [3, 4]));
     }
 }

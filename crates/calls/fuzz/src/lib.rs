@@ -4,32 +4,36 @@
 //! without bound; what decodes must encode to something that decodes alike.
 
 use banyan_wire::call_frame::{
-    FrameReader, FrameWriter, Registers, STACK_WORDS_MAX, Shape, read_arguments, read_results,
+    FrameReader, FrameWriter, Registers, STACK_WORDS_MAX, Shape, read_arguments, read_results, read_words,
     write_arguments,
 };
 use banyan_wire::call_message::{Answer, Limits, Payload, Request};
 
 pub mod mutate;
+pub mod stream;
 
 const LIMITS: Limits = Limits { pages: 16384, bulk_bytes: 64 << 20 };
 
-fn arguments(mut reader: FrameReader<'_>) {
-    let mut registers = Registers::default();
-    let mut words = [0; STACK_WORDS_MAX];
-    let Ok(count) = read_arguments(&mut reader, &mut registers, &mut words) else { return };
+fn read(mut reader: FrameReader<'_>) -> Option<(Registers, [u64; STACK_WORDS_MAX], usize)> {
+    let (mut registers, mut words) = (Registers::default(), [0; STACK_WORDS_MAX]);
+    let count = read_arguments(&mut reader, &mut registers).ok()?;
+    read_words(reader, &mut words[..count]).ok()?;
+    Some((registers, words, count))
+}
+
+fn arguments(reader: FrameReader<'_>) {
+    let Some((registers, words, count)) = read(reader) else { return };
     let mut again = [0; 1024];
     let mut writer = FrameWriter::new(&mut again);
     write_arguments(&mut writer, Shape::unknown(0), &registers, &words[..count]).expect("it fits");
     let used = writer.used();
-    let (mut other, mut stack) = (Registers::default(), [0; STACK_WORDS_MAX]);
-    assert_eq!(read_arguments(&mut FrameReader::new(&again[..used]), &mut other, &mut stack), Ok(count));
-    assert_eq!((other, stack), (registers, words));
+    assert_eq!(read(FrameReader::new(&again[..used])), Some((registers, words, count)));
 }
 
 fn results(reader: FrameReader<'_>) {
     for results in 0..4 {
         let mut registers = Registers { results, ..Registers::default() };
-        if let Ok(errno) = read_results(&mut { reader }, &mut registers) {
+        if let Ok(errno) = read_results(reader, &mut registers) {
             assert!(errno < 4096);
         }
     }
@@ -113,5 +117,8 @@ pub fn targets() -> Vec<Target> {
         ("replies", replies, frames),
         ("headers", headers, headers_from),
         ("exports", exports, vec![library]),
+        ("stream_frames", stream::frames, stream::frames_to_begin_from()),
+        ("stream_values", stream::values, stream::values_to_begin_from()),
+        ("stream_messages", stream::messages, stream::messages_to_begin_from()),
     ]
 }

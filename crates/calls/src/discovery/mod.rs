@@ -13,7 +13,7 @@ pub use system::serve_system;
 use crate::connection::{CallOptions, Connection};
 use crate::error::CallError;
 use crate::isolated::Portable;
-use crate::named::{Remote, Server};
+use crate::named::{Remote, Server, with_host};
 use crate::service::{Configuration, open_functions};
 use std::fmt;
 use std::str::FromStr;
@@ -21,7 +21,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 /// Names where the calls of a program go, as a [`Discovery`].
 pub const FIND_VARIABLE: &str = "BANYAN_CALL_SERVICE";
-/// Has a program serve its isolated functions instead of running: `system:NAME` or `named:NAME=ADDRESS`.
+/// Has a program serve its isolated functions instead of running: `system:NAME`, or `named:NAME=HOST:PORT`,
+/// on this machine only if `HOST` is empty.
 pub const SERVE_VARIABLE: &str = "BANYAN_CALL_SERVE";
 
 /// How many workers a serving program runs at once; as many as processors when not set.
@@ -39,7 +40,7 @@ pub enum Discovery {
     Named {
         /// The service's name.
         name: String,
-        /// Addresses, each `host:port`.
+        /// Addresses, each `host:port`; `:port` is on this machine.
         nodes: Vec<String>,
     },
 }
@@ -222,15 +223,23 @@ pub fn serve(place: &str) -> CallError {
         }
         Discovery::System(name) => serve_system(&name, &configuration),
         Discovery::Named { name, nodes } => {
-            let address = nodes.first().map_or("", String::as_str);
-            let server = open_functions(&configuration).and_then(|connection| {
-                Server::bind(address, &name, connection)
-                    .map_err(|error| CallError::NoService(format!("{address}: {error}")))
+            let [node] = &nodes[..] else {
+                return CallError::NoService("a service listens on one address".into());
+            };
+            let address = with_host(node);
+            let bound = open_functions(&configuration).and_then(|connection| {
+                let server = Server::bind(&address, &name, connection);
+                let bound = server.and_then(|server| Ok((server.address()?, server)));
+                bound.map_err(|error| CallError::NoService(format!("{address}: {error}")))
             });
-            match server {
-                Ok(server) => {
-                    let address =
-                        server.address().map_or_else(|_| address.into(), |address| address.to_string());
+            match bound {
+                Ok((address, server)) => {
+                    if !address.ip().is_loopback() {
+                        eprintln!(
+                            "banyan: whoever reaches {address} can call {name}: the stream is neither encrypted nor \
+                             authenticated"
+                        );
+                    }
                     announce(&format!("named:{name}={address}"));
                     server.serve()
                 }
@@ -253,7 +262,7 @@ mod tests {
 
     #[test]
     fn places_are_read_as_they_are_written() {
-        for text in ["child", "system:images", "named:images=10.0.0.1:7000,two:7000"] {
+        for text in ["child", "system:images", "named:images=10.0.0.1:7000,two:7000", "named:images=:7000"] {
             assert_eq!(text.parse::<Discovery>().unwrap().to_string(), text);
         }
         for text in ["", "children", "system:", "system:a/b", "named:x", "named:x=nowhere", "named:=a:1"] {

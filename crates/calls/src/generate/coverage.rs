@@ -4,6 +4,7 @@
 
 use super::wrap;
 use crate::bench::Row;
+use crate::error::CallError;
 use std::path::{Path, PathBuf};
 
 const LIBRARIES: &[(&str, &str)] = &[
@@ -15,7 +16,7 @@ const LIBRARIES: &[(&str, &str)] = &[
 ];
 
 /// One row: the least of the shares, and all of them in its detail.
-pub(crate) fn row() -> Row {
+pub(crate) fn rows() -> Result<Vec<Row>, CallError> {
     let place = std::env::temp_dir().join(format!("banyan-coverage-{}", std::process::id()));
     let (mut least, mut details) = (100.0_f64, Vec::new());
     for (library, header) in LIBRARIES {
@@ -32,13 +33,6 @@ pub(crate) fn row() -> Row {
         details.push(format!("{library} {share:.1} %"));
     }
     let _ = std::fs::remove_dir_all(&place);
-    Row {
-        name: "coverage: exports wrapped without annotation, the least of five libraries",
-        value: least,
-        unit: "%",
-        ratio: None,
-        bar: 80.0,
-        ok: least >= 80.0,
-        detail: details.join(", "),
-    }
+    let name = "coverage: exports wrapped without annotation, the least of five libraries";
+    Ok(vec![Row::new(name, least, "%", 80.0, least >= 80.0, details.join(", "))])
 }

@@ -48,7 +48,7 @@ fn read_text(from: &mut FrameReader<'_>) -> Result<String, FrameError> {
 
 /// A greeting: the version and a name.
 #[must_use]
-pub(super) fn encode_hello(name: &str) -> Vec<u8> {
+pub fn encode_hello(name: &str) -> Vec<u8> {
     let mut body = Vec::new();
     number(&mut body, VERSION);
     text(&mut body, name);
@@ -128,7 +128,7 @@ fn read_ran(from: &mut FrameReader<'_>) -> Result<Ran, FrameError> {
 
 /// An error's bytes.
 #[must_use]
-pub(super) fn encode_error(error: &CallError) -> Vec<u8> {
+pub fn encode_error(error: &CallError) -> Vec<u8> {
     let mut body = Vec::new();
     match error {
         CallError::Crashed { signal, address, instruction, ran } => {

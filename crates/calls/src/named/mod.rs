@@ -3,8 +3,8 @@
 //! The client keeps its connections and uses them again; a call has one to itself. What the server
 //! has seen before is not sent again (`chunks`), and frames are compressed when it pays
 //! (`frame`). A node that cannot be reached is passed over for the next. Lock: the list of idle
-//! connections, never held during a call. The stream is not encrypted and greets anyone: keep it
-//! on a network that you trust until nodes authenticate each other.
+//! connections, never held during a call. The stream is neither encrypted nor authenticated, and so
+//! meant for loopback and networks of one's own: mutual TLS is the cluster's, and comes with it.
 
 mod chunks;
 mod frame;
@@ -13,7 +13,7 @@ mod server;
 
 pub use chunks::{ChunkError, Receiver, Sender};
 pub use frame::{BODY_MAX, Header, Stream, StreamError};
-pub use message::{CallHead, decode_error, decode_hello};
+pub use message::{CallHead, decode_error, decode_hello, encode_error, encode_hello};
 pub use server::Server;
 
 use crate::connection::CallOptions;
@@ -23,6 +23,11 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+/// The address that `node` stands for: `:PORT` alone is this machine's.
+pub(crate) fn with_host(node: &str) -> String {
+    if node.starts_with(':') { format!("127.0.0.1{node}") } else { node.to_owned() }
+}
 
 /// Longest wait for a connection to one node.
 const CONNECT_MAX: Duration = Duration::from_secs(3);
@@ -169,7 +174,7 @@ impl Remote {
 
     fn connect(&self, node: &str, by: Instant) -> Result<Link, String> {
         let mut problem = "the name has no address".to_owned();
-        for address in node.to_socket_addrs().map_err(|error| error.to_string())? {
+        for address in with_host(node).to_socket_addrs().map_err(|error| error.to_string())? {
             let left = by.saturating_duration_since(Instant::now()).min(CONNECT_MAX);
             if left.is_zero() {
                 return Err("no time is left".into());
@@ -184,9 +189,7 @@ impl Remote {
 
     fn greet(&self, socket: TcpStream, by: Instant) -> Result<Link, String> {
         let mut stream = Stream::new(socket).map_err(|error| error.to_string())?;
-        stream
-            .send(message::HELLO, &message::encode_hello(&self.name), by)
-            .map_err(|error| error.to_string())?;
+        stream.send(message::HELLO, &encode_hello(&self.name), by).map_err(|error| error.to_string())?;
         let left = by.saturating_duration_since(Instant::now());
         let (kind, body) = stream.receive(by, left).map_err(|error| error.to_string())?;
         match kind {

@@ -7,6 +7,8 @@
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -86,6 +88,9 @@ int subject_fail(int how) {
     case 14: { volatile int zero = 0, one = 1; return one / zero; }
     case 15: _exit(4);
     case 16: *(volatile int *)0x7ead00000000 = 1; break;
+    case 17: syscall(SYS_tgkill, getppid(), getppid(), SIGKILL); break;
+    case 18: { struct rlimit none = {0, 0}; prlimit(getppid(), RLIMIT_CPU, &none, NULL); break; }
+    case 19: return raise(0) || getrlimit(RLIMIT_CPU, &(struct rlimit){0, 0}) ? 1 : 7;
     }
     return 0;
 }

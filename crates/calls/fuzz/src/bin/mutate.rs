@@ -23,7 +23,7 @@ fn main() {
             }
             slowest = slowest.max(begin.elapsed());
             // Walk away from the first inputs, and come back to them.
-            if input.len() < 4096 || name == "exports" {
+            if input.len() < 32 << 10 || name == "exports" {
                 if kept.len() < 64 { kept.push(input) } else { kept[runs as usize % 64] = input }
             }
             if runs % 997 == 0 {

@@ -5,19 +5,18 @@
 //! for the caller's process; nothing wakes it while nothing happens. Not for the worker's own
 //! life; that is `worker`.
 
+mod library;
+
 use crate::layout::{
-    BLOBS_OFFSET, CONFIGURATION_OFFSET, CONSTANT_BLOBS_OFFSET, CONTROL_BROKEN, CONTROL_BYTES, CONTROL_FAILED,
-    CONTROL_READY, Control, DATA_OFFSET, HEAP_OFFSET, LOADING_HEAP_BYTES, LOADING_HEAP_OFFSET, REPORT_OFFSET,
-    SLOT_BYTES, SLOT_CURRENT, SLOT_DEAD, SLOT_FREE, SLOT_SPARE, SLOTS, STACKS_OFFSET, SlotHead, TEXT_MAX,
-    WINDOW_BYTES, at, slot_address,
+    BLOBS_OFFSET, CHANNELS, CONFIGURATION_OFFSET, CONSTANT_BLOBS_OFFSET, CONTROL_BROKEN, CONTROL_BYTES,
+    CONTROL_FAILED, CONTROL_READY, Control, HEAP_OFFSET, HEAP_STEP, LOADING_HEAP_BYTES, LOADING_HEAP_OFFSET,
+    REPORT_OFFSET, SLOT_BYTES, SLOT_CURRENT, SLOT_DEAD, SLOT_ENDING, SLOT_FREE, SLOT_SPARE, SLOTS, SlotHead,
+    SlotState, TEXT_MAX, WINDOW_BYTES, at, heap_offset, shared_bytes, slot_address,
 };
-use crate::maps;
-use crate::service::{
-    Configuration, FunctionName, Layer, Order, Report, Segment, SegmentKind, WORKER_VARIABLE,
-};
+use crate::service::{Configuration, Layer, Order, Report, Segment, SegmentKind, WORKER_VARIABLE};
 use crate::worker::{self, BytesFunction, Host};
 use banyan_sys::call_channel::{futex_wake, join_robust_list, now_ns, signal_process, thread_id};
-use banyan_sys::call_memory::{Access, discard, map_over, map_private, map_shared, unmap};
+use banyan_sys::call_memory::{Access, map_over, map_private, map_shared, populate, punch, unmap};
 use banyan_sys::call_process::{
     Launch, become_child_of, child_descriptor, collect_child, drain, end_now, fork, leave_descriptors,
     occupy_descriptors, process_descriptor, wait_readable,
@@ -73,6 +72,8 @@ struct Babysitter {
     ends: u64,
     /// When the worker of each slot was started; 0 once it has been seen to be ready.
     started_ns: [u64; SLOTS],
+    /// Workers that each slot has had.
+    turns: [u32; SLOTS],
 }
 
 /// Barren workers that are replaced at once; from then on each start waits twice as long.
@@ -84,6 +85,10 @@ const BREAKER_MS: u64 = 500;
 const BREAKER_MAX_MS: u64 = 30_000;
 /// A worker that cannot serve so long after it was started is ended.
 const START_MS: u64 = 2000;
+/// Most bytes of one mapping that a worker has in place before it touches them.
+const POPULATE_MAX: u64 = 256 << 10;
+/// What a slot's words are before it is used.
+static ZEROES: [u8; shared_bytes(CHANNELS as u32) as usize] = [0; _];
 /// How soon to try again what should have worked.
 const AGAIN_MS: u64 = 20;
 
@@ -145,140 +150,10 @@ fn write_report(control: &Control, window: u64, report: &Report) {
     control.report_length.store(length as u64, Release);
 }
 
-fn load_library(configuration: &Configuration, report: &mut Report) -> Result<Vec<u64>, String> {
-    use std::os::unix::ffi::OsStrExt;
-    let Some(path) = &configuration.library else { return Ok(Vec::new()) };
-    let path = std::ffi::CString::new(path.as_os_str().as_bytes()).map_err(|error| error.to_string())?;
-    // SAFETY: loading runs the library's constructors, which is what this process is for. The
-    // strings outlive the calls.
-    unsafe {
-        let library = libc::dlopen(path.as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL);
-        if library.is_null() {
-            let error = libc::dlerror();
-            return Err(std::ffi::CStr::from_ptr(error).to_string_lossy().into_owned());
-        }
-        // What a constructor printed must not come out of every worker once more.
-        libc::fflush(std::ptr::null_mut());
-        let mut functions = Vec::new();
-        for function in &configuration.functions {
-            let address = find_symbol(library, function)?;
-            if address == 0 {
-                report.missing.push(function.name.clone());
-            }
-            functions.push(address);
-        }
-        for variable in &configuration.variables {
-            report.variables.push(find_symbol(library, variable)?);
-        }
-        Ok(functions)
-    }
-}
-
-/// The address of a symbol of a loaded library, of its version if it names one; 0 if there is none.
-///
-/// # Safety
-/// `library` must come from `dlopen`.
-unsafe fn find_symbol(library: *mut libc::c_void, symbol: &FunctionName) -> Result<u64, String> {
-    let name = std::ffi::CString::new(symbol.name.as_str()).map_err(|error| error.to_string())?;
-    let version = symbol.version.as_deref().and_then(|version| std::ffi::CString::new(version).ok());
-    // SAFETY: the caller's contract; the strings outlive the calls.
-    unsafe {
-        let mut address = std::ptr::null_mut();
-        if let Some(version) = version {
-            address = libc::dlvsym(library, name.as_ptr(), version.as_ptr());
-        }
-        if address.is_null() {
-            address = libc::dlsym(library, name.as_ptr());
-        }
-        Ok(address as u64)
-    }
-}
-
-/// The memory of loaded libraries that the caller is to see: data to share, constants to map.
-fn segments(window: u64, library: &std::path::Path) -> Result<Vec<Segment>, String> {
-    let mut segments = Vec::new();
-    let mut next = DATA_OFFSET;
-    let mut share = |address: u64, length: u64, segments: &mut Vec<Segment>| {
-        segments.push(Segment { address, length, kind: SegmentKind::Data { slot_offset: next } });
-        next += length;
-        if next > STACKS_OFFSET { Err("the library's data is too large".to_owned()) } else { Ok(()) }
-    };
-    // What the C library and the loader keep to themselves stays so; so does this program.
-    let own = maps::list()
-        .iter()
-        .find(|mapping| holds(mapping, run as *const () as u64))
-        .map(|mapping| mapping.path.clone());
-    let private = |path: &str| {
-        let name = path.rsplit('/').next().unwrap_or(path);
-        let hidden = ["ld-linux", "libc.so", "libpthread", "libdl.so", "libgcc_s", "memfd:", "librt.so"];
-        hidden.iter().any(|prefix| name.starts_with(prefix)) || Some(path) == own.as_deref()
-    };
-    let library = library.canonicalize().ok().map(|path| path.to_string_lossy().into_owned());
-    let writable = writable_ranges();
-    let mut data_end = 0;
-    for mapping in maps::list() {
-        let length = mapping.end - mapping.start;
-        let is_file = mapping.path.starts_with('/') && !mapping.path.starts_with("/memfd:");
-        if is_file && !private(&mapping.path) {
-            if mapping.writable {
-                share(mapping.start, length, &mut segments)?;
-                data_end = mapping.end;
-            } else if mapping.readable {
-                // Relocated constants differ from the file; they follow the text in later segments,
-                // and cost little to share.
-                if mapping.executable && length <= 16 << 20 && Some(&*mapping.path) == library.as_deref() {
-                    segments.push(Segment { address: mapping.start, length, kind: SegmentKind::Code });
-                } else if !mapping.executable && length <= 4 << 20 {
-                    share(mapping.start, length, &mut segments)?;
-                } else {
-                    let kind =
-                        SegmentKind::File { path: mapping.path.clone().into(), offset: mapping.offset };
-                    segments.push(Segment { address: mapping.start, length, kind });
-                }
-            }
-        } else if mapping.path.is_empty() && mapping.writable && mapping.start == data_end && data_end != 0 {
-            // The kernel may have merged other memory with the library's zeroed data: take that only.
-            let end =
-                writable.iter().map(|range| range.end).find(|&end| mapping.start < end && end <= mapping.end);
-            if let Some(end) = end {
-                share(mapping.start, end - mapping.start, &mut segments)?;
-            }
-            data_end = 0;
-        }
-    }
-    let heap = window + LOADING_HEAP_OFFSET;
-    let used = crate::heap::used_end();
-    if used > heap && used < heap + SLOT_BYTES {
-        // The last page's tail is left for nobody: a forked worker allocates elsewhere.
-        share(heap, (used - heap).next_multiple_of(4096), &mut segments)?;
-    }
-    Ok(segments)
-}
-
-/// The writable parts of all loaded objects, zeroed data included, in whole pages.
-fn writable_ranges() -> Vec<std::ops::Range<u64>> {
-    extern "C" fn one(information: *mut libc::dl_phdr_info, _: usize, ranges: *mut libc::c_void) -> i32 {
-        // SAFETY: the loader passes a description and our own vector.
-        unsafe {
-            let information = &*information;
-            let ranges = &mut *ranges.cast::<Vec<std::ops::Range<u64>>>();
-            for header in std::slice::from_raw_parts(information.dlpi_phdr, information.dlpi_phnum.into()) {
-                if header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W != 0 {
-                    let start = information.dlpi_addr + header.p_vaddr;
-                    ranges.push(start & !4095..(start + header.p_memsz).next_multiple_of(4096));
-                }
-            }
-        }
-        0
-    }
-    let mut ranges: Vec<std::ops::Range<u64>> = Vec::new();
-    // SAFETY: the function has the signature asked for, and gets our vector back.
-    unsafe { libc::dl_iterate_phdr(Some(one), (&raw mut ranges).cast()) };
-    ranges
-}
-
-const fn holds(mapping: &maps::Mapping, address: u64) -> bool {
-    mapping.start <= address && address < mapping.end
+/// Starts a thread and waits for its end: what the C library does once, for the first thread of a process,
+/// is then done for all forks.
+fn start_a_thread_once() {
+    let _ = std::thread::Builder::new().stack_size(64 << 10).spawn(|| {}).map(std::thread::JoinHandle::join);
 }
 
 fn prepare(file: File, order: Order, program: Program, report: &mut Report) -> Result<Babysitter, String> {
@@ -302,6 +177,7 @@ fn prepare(file: File, order: Order, program: Program, report: &mut Report) -> R
     }
     // Measured here once, and inherited by every worker: measuring takes a millisecond.
     let _ = crate::connection::ticks_per_us();
+    start_a_thread_once();
     let is_library = configuration.library.is_some();
     if is_library {
         // The numbers of the caller's descriptors: what the library opens itself gets others.
@@ -328,10 +204,10 @@ fn prepare(file: File, order: Order, program: Program, report: &mut Report) -> R
         })
         .map_err(|error| format!("blob memory: {error}"))?;
     (program.stdio)(&configuration.stdio);
-    let functions = load_library(&configuration, report)?;
+    let functions = library::load_library(&configuration, report)?;
     worker::catch_faults();
     let segments = if is_library {
-        segments(window, configuration.library.as_deref().unwrap_or(std::path::Path::new("")))?
+        library::segments(window, configuration.library.as_deref().unwrap_or(std::path::Path::new("")))?
     } else {
         Vec::new()
     };
@@ -372,6 +248,7 @@ fn prepare(file: File, order: Order, program: Program, report: &mut Report) -> R
         ended: [0; SLOTS],
         ends: 0,
         started_ns: [0; SLOTS],
+        turns: [0; SLOTS],
     })
 }
 
@@ -389,6 +266,11 @@ fn probe_filter(groups: Groups) -> std::io::Result<()> {
     // SAFETY: waits for our own child.
     unsafe { libc::waitpid(child as i32, &raw mut status, 0) };
     if status == 0 { Ok(()) } else { Err(std::io::Error::other("the kernel refuses the filter")) }
+}
+
+/// Whether a process was started for the slot and has not been collected.
+fn is_alive(slot: &SlotState) -> bool {
+    [SLOT_SPARE, SLOT_CURRENT, SLOT_ENDING].contains(&slot.state.load(Acquire))
 }
 
 impl Babysitter {
@@ -413,8 +295,7 @@ impl Babysitter {
 
     fn finish(&mut self, control: &Control) -> ! {
         for slot in &control.slots {
-            let state = slot.state.load(Acquire);
-            if state == SLOT_SPARE || state == SLOT_CURRENT {
+            if is_alive(slot) {
                 signal_process(slot.process.load(Acquire), libc::SIGKILL);
             }
         }
@@ -443,10 +324,12 @@ impl Babysitter {
     fn collect(&mut self, control: &Control) {
         let mut ended = false;
         while let Some((process, status)) = collect_child() {
-            let Some((index, slot)) = control.slots.iter().enumerate().find(|(_, slot)| {
-                let state = slot.state.load(Acquire);
-                (state == SLOT_SPARE || state == SLOT_CURRENT) && slot.process.load(Acquire) == process
-            }) else {
+            let Some((index, slot)) = control
+                .slots
+                .iter()
+                .enumerate()
+                .find(|(_, slot)| is_alive(slot) && slot.process.load(Acquire) == process)
+            else {
                 continue;
             };
             self.ends += 1;
@@ -496,12 +379,14 @@ impl Babysitter {
         let count = |wanted: u32| {
             control.slots.iter().skip(1).filter(|slot| slot.state.load(Acquire) == wanted).count()
         };
-        let mut wanted = (1 + self.configuration.spares as usize).saturating_sub(count(SLOT_CURRENT));
-        wanted = wanted.clamp(1, 8);
+        let hungry = control.hungry.swap(0, AcqRel) != 0 || count(SLOT_CURRENT) == 0;
+        let wanted = (self.configuration.spares as usize + usize::from(hungry)).min(8);
         let mut again = None;
         while count(SLOT_SPARE) < wanted {
-            let free = control.slots.iter().skip(1).position(|slot| slot.state.load(Acquire) == SLOT_FREE);
-            let Some(index) = free.map(|index| index + 1) else {
+            // The one that was left first, so that addresses of ended workers mean something else as late
+            // as can be.
+            let free = |&index: &usize| control.slots[index].state.load(Acquire) == SLOT_FREE;
+            let Some(index) = (1..SLOTS).filter(free).min_by_key(|&index| self.ended[index]) else {
                 self.recycle(control, 0);
                 if count(SLOT_FREE) == 0 {
                     return Some(AGAIN_MS);
@@ -544,6 +429,7 @@ impl Babysitter {
 
     /// Gives back the memory of the workers that ended first, but for `kept`.
     fn recycle(&self, control: &Control, kept: usize) {
+        use std::os::unix::fs::FileExt;
         loop {
             let dead = control
                 .slots
@@ -553,13 +439,13 @@ impl Babysitter {
                 .filter(|(_, slot)| slot.state.load(Acquire) == SLOT_DEAD);
             let oldest = dead.clone().min_by_key(|&(index, _)| self.ended[index]);
             let Some((index, slot)) = oldest.filter(|_| dead.count() > kept) else { return };
-            let address = slot_address(self.window, index);
-            if map_shared(&self.file, index as u64 * SLOT_BYTES, address, SLOT_BYTES, Access::Write).is_ok() {
-                // SAFETY: the worker that used the slot has ended, and the mapping is ours.
-                unsafe {
-                    discard(address, SLOT_BYTES);
-                    unmap(address, SLOT_BYTES);
-                }
+            let offset = index as u64 * SLOT_BYTES;
+            // The words that the caller looks at are cleared in place: it keeps them mapped.
+            let shared = shared_bytes(control.channels.load(Relaxed));
+            let cleared = self.file.write_all_at(&ZEROES[..shared as usize], offset);
+            punch(&self.file, offset + shared, SLOT_BYTES - shared);
+            if cleared.is_err() {
+                punch(&self.file, offset, shared);
             }
             slot.state.store(SLOT_FREE, Release);
         }
@@ -571,12 +457,16 @@ impl Babysitter {
         let channels = control.channels.load(Relaxed);
         let slot = &control.slots[index];
         let babysitter = std::process::id();
+        let room = (SLOT_BYTES - HEAP_OFFSET).saturating_sub(self.configuration.heap_bytes);
+        let heap_steps = self.turns[index] % (room / HEAP_STEP + 1) as u32;
+        self.turns[index] = self.turns[index].wrapping_add(1);
         // SAFETY: the babysitter has one thread.
         match unsafe { fork() } {
-            Ok(0) => self.become_worker(index, generation, channels, babysitter),
+            Ok(0) => self.become_worker(index, generation, channels, babysitter, heap_offset(heap_steps)),
             Ok(process) => {
                 slot.generation.store(generation, Relaxed);
                 slot.process.store(process, Relaxed);
+                slot.heap_steps.store(heap_steps, Relaxed);
                 self.started_ns[index] = now_ns();
                 slot.state.store(SLOT_SPARE, Release);
                 control.event.fetch_add(1, AcqRel);
@@ -587,7 +477,8 @@ impl Babysitter {
         }
     }
 
-    fn become_worker(&self, index: usize, generation: u32, channels: u32, babysitter: u32) -> ! {
+    fn become_worker(&self, index: usize, generation: u32, channels: u32, babysitter: u32, heap: u64) -> ! {
+        use std::os::unix::fs::FileExt;
         let slot = slot_address(self.window, index);
         let offset = index as u64 * SLOT_BYTES;
         // A worker must not outlive its babysitter, even one that is killed.
@@ -597,27 +488,28 @@ impl Babysitter {
         if map_shared(&self.file, offset, slot, SLOT_BYTES, Access::Write).is_err() {
             end_now(3)
         }
+        populate(slot, shared_bytes(channels), Access::Write);
         for segment in &self.segments {
             let SegmentKind::Data { slot_offset } = segment.kind else { continue };
-            // SAFETY: the copy goes to the slot; then the same bytes appear where they were, shared.
-            // Nothing of what runs meanwhile (this function, the C library) lies in these segments.
-            unsafe {
-                let copy = slot + slot_offset;
-                std::ptr::copy_nonoverlapping(
-                    segment.address as *const u8,
-                    copy as *mut u8,
-                    segment.length as usize,
-                );
-                if map_over(&self.file, offset + slot_offset, segment.address, segment.length, Access::Write)
-                    .is_err()
-                {
-                    end_now(3)
-                }
+            // SAFETY: a part of a loaded library that can be read; nothing changes it meanwhile.
+            let bytes =
+                unsafe { std::slice::from_raw_parts(segment.address as *const u8, segment.length as usize) };
+            if self.file.write_all_at(bytes, offset + slot_offset).is_err() {
+                end_now(3)
             }
+            // SAFETY: the same bytes appear where they were, shared. Nothing of what runs meanwhile (this
+            // function, the C library) lies in these segments.
+            let shared = unsafe {
+                map_over(&self.file, offset + slot_offset, segment.address, segment.length, Access::Write)
+            };
+            if shared.is_err() {
+                end_now(3)
+            }
+            populate(segment.address, segment.length.min(POPULATE_MAX), Access::Write);
         }
         if self.program.heap_is_ours {
-            let end = (slot + HEAP_OFFSET + self.configuration.heap_bytes).min(slot + SLOT_BYTES);
-            crate::heap::place(slot + HEAP_OFFSET, end, slot);
+            let end = heap.saturating_add(self.configuration.heap_bytes).min(SLOT_BYTES);
+            crate::heap::place(slot + heap, slot + end, slot);
         }
         // What belongs to the babysitter is out of a worker's reach from here on.
         // SAFETY: nothing below uses the control part.

@@ -3,29 +3,40 @@
 //! While it waits the caller serves its worker: it copies pages of its own memory that the callee
 //! touches, writes back what the callee changed, and runs call-backs. All that a worker says is
 //! checked against what the caller itself recorded. Runs in signal handlers: no allocation, no
-//! lock, no `errno`. Not for finding a worker; that is `connection`.
+//! lock, no `errno`. Not for finding a worker; that is `pool`.
+
+mod pages;
 
 use crate::connection::{CALLED_BACK, CallOptions, Connection, Current, WAITING};
 use crate::error::{CallError, Ran};
 use crate::layout::{
-    BULK_BYTES_MAX, CHANGED_LIST_OFFSET, CHANGES_OFFSET, CHANNEL_LIMITS, DEPTH_MAX, INTERRUPTS, PAGE,
-    PAGES_MAX, SEQUENCE_MASK, WINDOW_BYTES, bulk_address, load_bytes, load_frame, slot_address, store_frame,
+    BULK_BYTES_MAX, CHANNEL_LIMITS, DEPTH_MAX, HEAP_OFFSET, INTERRUPTS, PAGE, SEQUENCE_MASK, SLOT_BYTES,
+    WINDOW_BYTES, bulk_address, heap_offset, load_bytes, load_frame, slot_address, store_frame,
 };
 use crate::pool::Fate;
 use crate::registers::invoke;
 use crate::waiting::{Deadline, Ended, Wait, post_request, wait_reply};
 use banyan_sys::call_channel::{
-    WAITERS, copy_checked, counter, current_processor, place_thread, stack_pointer, write_checked,
+    THREAD_MASK, WAITERS, counter, current_processor, place_thread, stack_pointer,
 };
 use banyan_wire::call_frame::{
     FRAME_MAX, FrameError, FrameWriter, Kind, Registers, STACK_WORDS_MAX, Shape, read_arguments,
-    read_results, write_arguments, write_results,
+    read_results, read_words, write_arguments, write_results,
 };
 use banyan_wire::call_message::{Answer, Payload};
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 /// The longest frame of a call on registers.
 pub(crate) const REGISTER_FRAME: usize = 768;
+/// As long as most frames of such calls are. Clearing memory for more would take a part of the call's time.
+const SHORT_FRAME: usize = 128;
+
+/// Whether a call of this shape fits a short frame.
+const fn is_short(shape: Shape) -> bool {
+    /// Kind, function, depth, `errno` and counts.
+    const HEAD: usize = 1 + 10 + 1 + 2 + 5;
+    HEAD + 10 * shape.general as usize + 16 * shape.vector as usize + 8 * shape.stack as usize <= SHORT_FRAME
+}
 
 /// The answer to a call.
 #[derive(Clone, Copy, Debug)]
@@ -68,11 +79,10 @@ impl Connection {
         options: &CallOptions,
     ) -> Result<(), CallError> {
         let before = errno();
-        let result = self.with_retries(options, |index, current, deadline| {
+        let attempt = |frame: &mut [u8], index, current, deadline: &Deadline| {
             let named = named.min(shape.general.into());
             self.check_generations(&registers.general[..named], current)?;
-            let mut frame = [0; REGISTER_FRAME];
-            let mut writer = FrameWriter::new(&mut frame);
+            let mut writer = FrameWriter::new(frame);
             writer.kind(Kind::Call)?;
             writer.number(function)?;
             let depth_at = writer.used();
@@ -80,12 +90,13 @@ impl Connection {
             writer.number(before.into())?;
             write_arguments(&mut writer, shape, registers, words)?;
             let used = writer.used();
-            let mut results = *registers;
-            let reply =
-                self.exchange(index, current, &mut frame, used, depth_at, &mut results, options, deadline)?;
-            *registers = results;
-            Ok(reply)
-        });
+            self.exchange(index, current, frame, used, depth_at, registers, options, deadline)
+        };
+        let result = if is_short(shape) && words.len() <= shape.stack.into() {
+            self.with_retries(options, with_frame::<SHORT_FRAME>(attempt))
+        } else {
+            self.with_retries(options, with_frame::<REGISTER_FRAME>(attempt))
+        };
         match result {
             Ok(Reply::Registers(errno)) => {
                 set_errno(errno);
@@ -173,16 +184,24 @@ impl Connection {
         Err(FrameError::Full.into())
     }
 
-    /// Whether arguments point into workers that have ended.
+    /// Refuses arguments that point into the memory of workers that have ended.
+    #[inline]
     fn check_generations(&self, arguments: &[u64], current: Current) -> Result<(), CallError> {
         for &value in arguments {
             let offset = value.wrapping_sub(self.window);
             if offset < WINDOW_BYTES {
-                let slot = (offset / crate::layout::SLOT_BYTES) as usize;
-                if slot != 0 && slot != current.slot() {
-                    return Err(CallError::StaleHandle { of: slot as u32 });
-                }
+                self.check_generation(offset, current)?;
             }
+        }
+        Ok(())
+    }
+
+    fn check_generation(&self, offset: u64, current: Current) -> Result<(), CallError> {
+        let (slot, in_slot) = ((offset / SLOT_BYTES) as usize, offset % SLOT_BYTES);
+        let heap = heap_offset(self.control().slots[current.slot()].heap_steps.load(Relaxed));
+        let is_earlier = slot == current.slot() && (HEAP_OFFSET..heap).contains(&in_slot);
+        if slot != 0 && slot != current.slot() || is_earlier {
+            return Err(CallError::StaleHandle { of: slot as u32 });
         }
         Ok(())
     }
@@ -245,7 +264,10 @@ impl Connection {
             }
             Failure::Call(error) => {
                 let ends_itself = matches!(error, CallError::Crashed { .. } | CallError::Refused { .. });
-                self.retire(current, if ends_itself { Fate::Ending } else { Fate::Kill });
+                let placed = client.placed.load(Relaxed) != u32::MAX;
+                let worker = self.channel(current.slot(), index).alive.word.load(Relaxed) & THREAD_MASK;
+                let ending = Fate::Ending(if placed { worker } else { 0 });
+                self.retire(current, if ends_itself { ending } else { Fate::Kill });
                 Err(error)
             }
             Failure::Keep(error) => {
@@ -281,10 +303,16 @@ impl Connection {
             wait_reply(channel, sequence, u64::from(spin_us) * self.ticks_per_us, &limits)
                 .map_err(Failure::Wait)?;
             let length = channel.reply.beside.load(Relaxed) as usize;
-            if length > frame.len() {
+            let mut long;
+            let reply = if length <= frame.len() {
+                load_frame(&channel.reply_frame, length, frame)
+            } else if length <= REGISTER_FRAME && !on_bytes {
+                long = [0; REGISTER_FRAME];
+                load_frame(&channel.reply_frame, length, &mut long)
+            } else {
                 return Err(Failure::Frame(FrameError::Long));
-            }
-            match Answer::read(load_frame(&channel.reply_frame, length, frame), CHANNEL_LIMITS)? {
+            };
+            match Answer::read(reply, CHANNEL_LIMITS)? {
                 Answer::Fetch { page, wanted } => {
                     let granted = self.grant(index, current, page, wanted);
                     let mut writer = FrameWriter::new(frame);
@@ -295,8 +323,8 @@ impl Connection {
                 Answer::CallBack { changed, target, arguments: mut reader } => {
                     let mut arguments = Registers::default();
                     let mut words = [0; STACK_WORDS_MAX];
-                    let count = read_arguments(&mut reader, &mut arguments, &mut words)?;
-                    reader.end()?;
+                    let count = read_arguments(&mut reader, &mut arguments)?;
+                    read_words(reader, &mut words[..count])?;
                     self.write_back(index, current, changed)?;
                     self.variables.pull(self.window, current);
                     let errno = self.run_call_back(index, target, &mut arguments, &words[..count])?;
@@ -306,10 +334,9 @@ impl Connection {
                     write_results(&mut writer, &arguments, errno)?;
                     used = writer.used();
                 }
-                Answer::Returned { changed, results: mut reader } if !on_bytes => {
-                    let errno = read_results(&mut reader, registers)?;
+                Answer::Returned { changed, results } if !on_bytes => {
                     self.write_back(index, current, changed)?;
-                    return Ok(Reply::Registers(errno));
+                    return Ok(Reply::Registers(read_results(results, registers)?));
                 }
                 answer @ (Answer::Bytes(payload) | Answer::Failed(payload)) if on_bytes => {
                     let failed = matches!(answer, Answer::Failed(_));
@@ -384,78 +411,6 @@ impl Connection {
         (0, Some(here))
     }
 
-    /// Copies up to `wanted` pages for the worker; returns how many it got.
-    fn grant(&self, index: usize, current: Current, page: u64, wanted: u64) -> u64 {
-        let client = &self.state().channels[index];
-        let granted = client.granted.load(Relaxed) as usize;
-        let wanted = (wanted as usize).min(PAGES_MAX - granted);
-        let address = page * PAGE;
-        // Shared memory needs no copying, and that of a dead generation must not come back to life.
-        if wanted == 0 || address.wrapping_sub(self.window) < WINDOW_BYTES {
-            return 0;
-        }
-        let bulk = bulk_address(slot_address(self.window, current.slot()), index) + granted as u64 * PAGE;
-        // SAFETY: the target is the bulk area, which holds PAGES_MAX pages.
-        let pages = unsafe { copy_checked(address, bulk, wanted * PAGE as usize) } / PAGE as usize;
-        for offset in 0..pages {
-            self.state().grants[index][granted + offset].store(address + offset as u64 * PAGE, Relaxed);
-        }
-        client.granted.store((granted + pages) as u32, Relaxed);
-        self.statistics.pages.fetch_add(pages as u64, Relaxed);
-        pages as u64
-    }
-
-    /// Writes the bytes that the callee changed in granted pages over the originals.
-    fn write_back(&self, index: usize, current: Current, changed: u64) -> Result<(), Failure> {
-        let client = &self.state().channels[index];
-        let granted = client.granted.swap(0, Relaxed);
-        if changed > u64::from(granted) {
-            return Err(Failure::Frame(FrameError::Range));
-        }
-        let bulk = bulk_address(slot_address(self.window, current.slot()), index);
-        let mut pieces = [(0_u64, 0_u64, 0_u64); 64];
-        let mut count = 0;
-        for entry in 0..changed {
-            let mut word = [0; 4];
-            // SAFETY: the list lies in the bulk area and has PAGES_MAX entries.
-            word.copy_from_slice(&unsafe { read_word(bulk + CHANGED_LIST_OFFSET + entry * 4) });
-            let number = u32::from_le_bytes(word);
-            if number >= granted {
-                return Err(Failure::Frame(FrameError::Range));
-            }
-            let original = self.state().grants[index][number as usize].load(Relaxed);
-            let copy = bulk + u64::from(number) * PAGE;
-            let mut map = [0_u8; 512];
-            // SAFETY: the change maps lie in the bulk area, 512 bytes for each of PAGES_MAX pages.
-            unsafe { load_bytes(bulk + CHANGES_OFFSET + u64::from(number) * 512, &mut map) };
-            let bit = |at: usize| map[at / 8] >> (at % 8) & 1 == 1;
-            let mut position = 0;
-            while position < PAGE as usize {
-                if position % 8 == 0 && map[position / 8] == 0 {
-                    position += 8;
-                    continue;
-                }
-                if !bit(position) {
-                    position += 1;
-                    continue;
-                }
-                let start = position;
-                while position < PAGE as usize
-                    && (position % 8 == 0 && map[position / 8] == 0xff || bit(position))
-                {
-                    position += if position % 8 == 0 && map[position / 8] == 0xff { 8 } else { 1 };
-                }
-                pieces[count] = (copy + start as u64, original + start as u64, (position - start) as u64);
-                count += 1;
-                if count == pieces.len() {
-                    write_pieces(&pieces)?;
-                    count = 0;
-                }
-            }
-        }
-        write_pieces(&pieces[..count])
-    }
-
     fn run_call_back(
         &self,
         index: usize,
@@ -508,30 +463,15 @@ impl Connection {
     }
 }
 
+/// Has an attempt use a frame of `N` bytes of the stack.
+fn with_frame<const N: usize>(
+    mut attempt: impl FnMut(&mut [u8], usize, Current, &Deadline) -> Result<Reply, CallError>,
+) -> impl FnMut(usize, Current, &Deadline) -> Result<Reply, CallError> {
+    move |index, current, deadline| attempt(&mut [0; N], index, current, deadline)
+}
+
 fn current_key(current: Current) -> u64 {
     u64::from(current.generation()) << 8 | (current.slot() as u64) << 1
-}
-
-/// # Safety
-/// Four bytes must be mapped at `address`, a multiple of four.
-unsafe fn read_word(address: u64) -> [u8; 4] {
-    // SAFETY: the caller's contract; volatile, as the worker may be writing.
-    unsafe { std::ptr::read_volatile(address as *const u32) }.to_le_bytes()
-}
-
-fn write_pieces(pieces: &[(u64, u64, u64)]) -> Result<(), Failure> {
-    if pieces.is_empty() {
-        return Ok(());
-    }
-    let total: u64 = pieces.iter().map(|piece| piece.2).sum();
-    // SAFETY: the targets lie in pages that this caller granted for this call: the callee changed
-    // them, as it would have in the same process. The kernel refuses those that are read-only.
-    let written = unsafe { write_checked(pieces) } as u64;
-    if written == total {
-        return Ok(());
-    }
-    let address = pieces[0].1;
-    Err(Failure::Call(CallError::Crashed { signal: libc::SIGSEGV, address, instruction: 0, ran: Ran::Maybe }))
 }
 
 enum Failure {

@@ -1,5 +1,4 @@
-//! Which worker a call goes to: the caller's table of threads, its places for workers, and the
-//! supply of fresh ones.
+//! Which worker a call goes to: the caller's places for workers, and the supply of fresh ones.
 //!
 //! A library has one place, as its workers hold state. Functions of a Rust program have several,
 //! and a call has its worker to itself: a crash ends the call that crashed and no other. When all
@@ -7,21 +6,24 @@
 //! no lock. Not for what travels to the worker; that is `exchange`. Not for starting workers; that
 //! is `babysitter`.
 
-use crate::connection::{CALLED_BACK, CallOptions, Connection, Current, IDLE, SWITCHING, WAITING};
+mod claim;
+
+use crate::connection::{CallOptions, Connection, Current, SWITCHING};
 use crate::error::{CallError, Ran};
 use crate::exchange::Reply;
 use crate::layout::{
-    CHANNELS, CONTROL_BROKEN, SEQUENCE_MASK, SLOT_BYTES, SLOT_CURRENT, SLOT_DEAD, SLOT_SPARE, slot_address,
+    CONTROL_BROKEN, SEQUENCE_MASK, SLOT_BYTES, SLOT_CURRENT, SLOT_DEAD, SLOT_ENDING, SLOT_SPARE, SlotState,
+    slot_address,
 };
 use crate::service::SegmentKind;
 use crate::waiting::{Deadline, Limits};
 use banyan_sys::call_channel::{
-    OWNER_DIED, futex_wait, futex_wake, process_cpu_ns, process_has_ended, signal_process, stack_pointer,
-    thread_id, thread_lives, thread_pointer,
+    OWNER_DIED, counter, futex_wait, futex_wake, place_thread, process_cpu_ns, process_has_ended,
+    signal_process,
 };
 use banyan_sys::call_memory::view_again;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::time::Duration;
 
 /// Workers that one connection can use at once.
@@ -31,6 +33,8 @@ const LOST_MAX: u32 = 16;
 /// How long, or how often in a row, a worker may fail to start a thread before it is ended.
 const PATIENCE_NS: u64 = 100_000_000;
 const UNSERVED_MAX: u32 = 3;
+/// How long a worker that said that it crashed may take to end itself.
+const CONDEMNED_US: u64 = 6000;
 /// One call in this many is timed.
 const SAMPLE: u64 = 64;
 
@@ -54,6 +58,12 @@ pub(crate) struct Pool {
     waiting: AtomicU32,
     /// A worker that said that it crashed, and must not outlive that by much; a `Current`.
     condemned: AtomicU64,
+    /// The thread of it that a caller has placed beside itself; 0 none.
+    condemned_thread: AtomicU32,
+    /// When it said so, on the processor's counter.
+    condemned_at: AtomicU64,
+    /// The last spare was taken, and the babysitter does not know yet.
+    last_taken: AtomicBool,
 }
 
 impl Pool {
@@ -64,6 +74,9 @@ impl Pool {
             tickets: AtomicU64::new(0),
             waiting: AtomicU32::new(0),
             condemned: AtomicU64::new(0),
+            condemned_thread: AtomicU32::new(0),
+            condemned_at: AtomicU64::new(0),
+            last_taken: AtomicBool::new(false),
         }
     }
 }
@@ -73,24 +86,11 @@ impl Pool {
 pub(crate) enum Fate {
     /// It has ended.
     Gone,
-    /// It is ending; the next call makes sure. Ending it now would put the work of taking it down
-    /// in the way of the caller.
-    Ending,
+    /// It ends itself in a moment; a later call makes sure. Ending it now would put the work of taking it
+    /// down in the way of the caller. The thread of it that was placed on the caller's processor, or 0.
+    Ending(u32),
     /// It is ended now.
     Kill,
-}
-
-/// A thread's hold on its channel for one call.
-struct Claim<'a> {
-    connection: &'a Connection,
-    index: usize,
-    before: u32,
-}
-
-impl Drop for Claim<'_> {
-    fn drop(&mut self) {
-        self.connection.state().channels[self.index].state.store(self.before, Release);
-    }
 }
 
 /// A call's hold on a place.
@@ -109,76 +109,6 @@ impl Drop for Turn<'_> {
 }
 
 impl Connection {
-    /// Finds or takes the calling thread's channel, idle or in a call-back, and marks it busy.
-    fn claim(&self) -> Result<Claim<'_>, CallError> {
-        if self.is_forked() {
-            return Err(CallError::NoService("the process has forked; open a new connection".into()));
-        }
-        let pointer = thread_pointer();
-        let claimed = |index, before| Ok(Claim { connection: self, index, before });
-        // A signal handler that interrupts a wait uses the next level's channel.
-        'levels: for level in 0..4 {
-            let key = pointer + level;
-            let start = ((pointer >> 12) ^ (pointer >> 20) ^ level) as usize;
-            for probe in 0..CHANNELS {
-                let index = (start + probe) % CHANNELS;
-                let client = &self.state().channels[index];
-                let mut owner = client.owner.load(Acquire);
-                if owner == 0 {
-                    match client.owner.compare_exchange(0, key, AcqRel, Acquire) {
-                        Ok(_) => {
-                            client.thread.store(thread_id(), Relaxed);
-                            owner = key;
-                        }
-                        Err(other) => owner = other,
-                    }
-                }
-                if owner != key {
-                    continue;
-                }
-                let state = client.state.load(Relaxed);
-                if state == WAITING || client.state.compare_exchange(state, WAITING, AcqRel, Relaxed).is_err()
-                {
-                    continue 'levels;
-                }
-                if client.owner.load(Acquire) != key {
-                    // Another thread took it over from one that had our thread pointer before us.
-                    client.state.store(state, Release);
-                    continue;
-                }
-                let mut before = IDLE;
-                if state == CALLED_BACK {
-                    // Frames that the program has jumped out of are not coming back.
-                    let here = stack_pointer();
-                    let mut depth = client.depth.load(Relaxed);
-                    while depth > 0 && here > client.call_back_stack[depth as usize - 1].load(Relaxed) {
-                        depth -= 1;
-                    }
-                    client.depth.store(depth, Relaxed);
-                    before = if depth > 0 { CALLED_BACK } else { IDLE };
-                }
-                return claimed(index, before);
-            }
-            // The table is full: take over the channel of a thread that has ended. Only one that is
-            // idle: a thread pointer is used again, and its new owner may be in a call.
-            for (index, client) in self.state().channels.iter().enumerate() {
-                let thread = client.thread.load(Acquire);
-                if thread == 0
-                    || thread_lives(thread)
-                    || client.state.compare_exchange(IDLE, WAITING, AcqRel, Relaxed).is_err()
-                {
-                    continue;
-                }
-                client.owner.store(key, Release);
-                client.thread.store(thread_id(), Relaxed);
-                client.depth.store(0, Relaxed);
-                return claimed(index, IDLE);
-            }
-            break;
-        }
-        Err(CallError::TooMany)
-    }
-
     /// Places that may be used now.
     fn allotted(&self) -> usize {
         (self.control().workers.load(Relaxed) as usize).clamp(1, PLACES)
@@ -335,6 +265,15 @@ impl Connection {
                     continue;
                 }
                 if slot.state.compare_exchange(SLOT_SPARE, SLOT_CURRENT, AcqRel, Acquire).is_ok() {
+                    // The end of a worker tells the babysitter that another is wanted; growth does not.
+                    let stirs =
+                        |slot: &SlotState| [SLOT_SPARE, SLOT_ENDING].contains(&slot.state.load(Relaxed));
+                    self.pool.last_taken.store(!control.slots.iter().any(stirs), Relaxed);
+                    let crashed = self.pool.condemned_thread.swap(0, AcqRel);
+                    if crashed != 0 {
+                        // What is left of it is taken down elsewhere, if that can be.
+                        place_thread(crashed, None);
+                    }
                     self.show_data(index)?;
                     return Ok(Current(u64::from(generation) << 8 | (index as u64) << 1));
                 }
@@ -351,10 +290,14 @@ impl Connection {
             if deadline.has_passed() {
                 return Err(CallError::TimedOut { ran: Ran::No });
             }
-            match starting {
-                Some(index) => futex_wait(&self.head(index).ready, 0, 1_000_000),
-                None => futex_wait(&control.event, event, 1_000_000),
+            if let Some(index) = starting {
+                futex_wait(&self.head(index).ready, 0, 1_000_000);
+                continue;
             }
+            if control.hungry.swap(1, AcqRel) == 0 {
+                self.wake_babysitter();
+            }
+            futex_wait(&control.event, event, 1_000_000);
         }
     }
 
@@ -380,8 +323,22 @@ impl Connection {
     pub(crate) fn retire(&self, current: Current, fate: Fate) {
         match fate {
             Fate::Kill => self.end_worker(current),
-            Fate::Ending => self.pool.condemned.store(current.0, Release),
+            Fate::Ending(thread) => {
+                self.end_condemned();
+                self.pool.condemned_thread.store(thread, Relaxed);
+                self.pool.condemned_at.store(counter(), Relaxed);
+                self.pool.condemned.store(current.0, Release);
+            }
             Fate::Gone => {}
+        }
+        let slot = &self.control().slots[current.slot()];
+        let is_same = || slot.generation.load(Acquire) == current.generation();
+        if is_same()
+            && slot.state.compare_exchange(SLOT_CURRENT, SLOT_ENDING, AcqRel, Acquire).is_ok()
+            && !is_same()
+        {
+            // We were held up for the lives of many workers, and another has the slot now.
+            let _ = slot.state.compare_exchange(SLOT_ENDING, SLOT_CURRENT, AcqRel, Acquire);
         }
         for place in &self.pool.places {
             let _ = place.current.compare_exchange(current.0, 0, AcqRel, Acquire);
@@ -392,7 +349,8 @@ impl Connection {
 
     fn end_worker(&self, current: Current) {
         let slot = &self.control().slots[current.slot()];
-        if slot.generation.load(Acquire) == current.generation() && slot.state.load(Acquire) == SLOT_CURRENT {
+        let is_alive = [SLOT_CURRENT, SLOT_ENDING].contains(&slot.state.load(Acquire));
+        if is_alive && slot.generation.load(Acquire) == current.generation() {
             signal_process(slot.process.load(Acquire), libc::SIGKILL);
         }
     }
@@ -549,10 +507,29 @@ impl Connection {
             self.statistics.absorbed.fetch_add(1, Relaxed);
         }
         if self.pool.condemned.load(Relaxed) != 0 {
-            let condemned = self.pool.condemned.swap(0, AcqRel);
-            if condemned != 0 {
-                self.end_worker(Current(condemned));
+            let age = counter().wrapping_sub(self.pool.condemned_at.load(Relaxed));
+            if age > CONDEMNED_US * self.ticks_per_us {
+                self.end_condemned();
             }
+        }
+        if self.pool.last_taken.load(Relaxed) {
+            self.pool.last_taken.store(false, Relaxed);
+            self.wake_babysitter();
+        }
+    }
+
+    /// Has the babysitter look whether workers are wanted: it waits for its children to end.
+    #[cold]
+    fn wake_babysitter(&self) {
+        signal_process(self.control().babysitter.load(Acquire), libc::SIGCHLD);
+    }
+
+    /// Ends the worker that has crashed, if it has not ended itself.
+    #[cold]
+    fn end_condemned(&self) {
+        let condemned = self.pool.condemned.swap(0, AcqRel);
+        if condemned != 0 {
+            self.end_worker(Current(condemned));
         }
     }
 }

@@ -3,28 +3,33 @@
 //! A thread runs the functions asked for. Memory of the caller that a function touches is not
 //! there: the fault asks the caller for copies of the pages, at the same addresses, and what was
 //! changed goes back when control does. A jump to the caller's code is a call-back. Nothing of
-//! this needs to know a function's signature. The fault handler runs on its own stack and touches
-//! only the thread's own state. Lock order: the gate alone, which a thread holds while it is in
+//! this needs to know a function's signature. Lock order: the gate alone, which a thread holds while it is in
 //! the library, so that threads do not see each other's copies; it is let go in call-backs.
 
+mod faults;
+mod gate;
+mod memory;
+
+pub(crate) use faults::catch_faults;
+
 use crate::layout::{
-    BULK_BYTES_MAX, CHANGED_LIST_OFFSET, CHANGES_OFFSET, CHANNEL_LIMITS, CHANNELS, Channel, DEPTH_MAX,
-    FRAME_WORDS, INTERRUPTS, PAGE, PAGES_MAX, STACK_STRIDE, STACKS_OFFSET, SlotHead, at, bulk_address,
-    channel_address, load_bytes, load_frame, store_frame,
+    BULK_BYTES_MAX, CHANNEL_LIMITS, CHANNELS, Channel, DEPTH_MAX, FRAME_WORDS, INTERRUPTS, PAGE, PAGES_MAX,
+    STACK_STRIDE, STACKS_OFFSET, SlotHead, at, bulk_address, channel_address, load_bytes, load_frame,
+    store_frame,
 };
-use crate::registers::{Context, call_back_address, checkpoint, invoke, resume};
+use crate::registers::{Context, checkpoint, invoke, resume};
 use crate::waiting::{post_reply, wait_request};
 use banyan_sys::call_channel::{futex_wait, futex_wake, join_robust_list, thread_id};
-use banyan_sys::call_memory::{Access, map_private, protect, unmap};
+use banyan_sys::call_memory::{Access, populate, protect};
 use banyan_sys::call_process::kill_self;
 use banyan_wire::call_frame::{
     FRAME_MAX, FrameError, FrameWriter, Kind, Registers, STACK_WORDS_MAX, Shape, WANT_VECTOR, read_arguments,
-    read_results, write_arguments, write_results,
+    read_results, read_words, write_arguments, write_results,
 };
 use banyan_wire::call_message::{Payload, Request};
 use std::cell::{Cell, UnsafeCell};
+use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicU32, AtomicU64};
 
 /// The number of a function that does nothing, in every service.
 pub(crate) const NULL_FUNCTION: u64 = 0xffff_ffff;
@@ -36,6 +41,12 @@ const LOWEST_PAGE: u64 = 16;
 const CALL_BACK_WORDS: usize = 8;
 /// Most pages asked for at once.
 const FETCH_MAX: u64 = 64;
+
+/// Bytes of a thread's stack for signals.
+const SIGNAL_STACK: u64 = 64 << 10;
+/// Bytes of it, and of a thread's stack, that are in place before they are needed.
+const WARM_SIGNAL_STACK: u64 = 12 << 10;
+const WARM_STACK: u64 = 16 << 10;
 
 /// A function on bytes.
 pub(crate) type BytesFunction = fn(&[u8], &mut Vec<u8>) -> Result<(), String>;
@@ -80,23 +91,6 @@ thread_local! {
 /// Whether the calling thread is in a function that the caller asked for.
 pub(crate) fn is_in_call() -> bool {
     THREAD.try_with(Cell::get).ok().flatten().is_some_and(|thread| thread.in_call.get())
-}
-
-static GATE: AtomicU32 = AtomicU32::new(0);
-
-fn gate_enter(serial: bool) {
-    if !serial || GATE.compare_exchange(0, 1, Acquire, Relaxed).is_ok() {
-        return;
-    }
-    while GATE.swap(2, AcqRel) != 0 {
-        futex_wait(&GATE, 2, 1_000_000_000);
-    }
-}
-
-fn gate_leave(serial: bool) {
-    if serial && GATE.swap(0, Release) == 2 {
-        futex_wake(&GATE, 1);
-    }
 }
 
 fn errno() -> &'static AtomicU32 {
@@ -148,6 +142,7 @@ fn start_thread(host: &'static Host, slot: u64, index: usize) {
         libc::pthread_attr_init(&raw mut attributes);
         if host.shared_stacks {
             let _ = protect(bottom - PAGE, PAGE, Access::None);
+            populate(bottom + bytes - WARM_STACK, WARM_STACK, Access::Write);
             libc::pthread_attr_setstack(&raw mut attributes, bottom as *mut libc::c_void, bytes as usize);
         } else {
             libc::pthread_attr_setstacksize(&raw mut attributes, bytes as usize);
@@ -164,18 +159,20 @@ extern "C" fn thread_main(start: *mut libc::c_void) -> *mut libc::c_void {
     // SAFETY: `start_thread` gave us the box.
     let Start { host, slot, index } = *unsafe { Box::from_raw(start.cast::<Start>()) };
     // Private memory of the kernel's choice: not in the heap that callees overrun.
-    let Ok(address) = banyan_sys::call_memory::map_anywhere(size_of::<Thread>() as u64 + (64 << 10)) else {
-        kill_self()
-    };
+    let length = (size_of::<Thread>() as u64).next_multiple_of(PAGE) + SIGNAL_STACK;
+    let Ok(address) = banyan_sys::call_memory::map_anywhere(length) else { kill_self() };
+    let end = address + length;
     // SAFETY: the mapping is large enough, zeroed, ours alone, and never removed. The signal stack
     // lies behind the thread's state.
     let thread = unsafe {
         let pointer = address as *mut Thread;
         (&raw mut (*pointer).host).write(Cell::new(host));
+        populate(address, 2 * PAGE, Access::Write);
+        populate(end - WARM_SIGNAL_STACK, WARM_SIGNAL_STACK, Access::Write);
         let stack = libc::stack_t {
-            ss_sp: (address + size_of::<Thread>() as u64) as *mut libc::c_void,
+            ss_sp: (end - SIGNAL_STACK) as *mut libc::c_void,
             ss_flags: 0,
-            ss_size: 64 << 10,
+            ss_size: SIGNAL_STACK as usize,
         };
         libc::sigaltstack(&raw const stack, std::ptr::null_mut());
         &*pointer
@@ -190,11 +187,32 @@ extern "C" fn thread_main(start: *mut libc::c_void) -> *mut libc::c_void {
     if !unsafe { join_robust_list(&[&channel.alive, &channel.reply]) } {
         kill_self();
     }
+    warm_up(thread);
     channel.alive.word.store(thread_id(), Release);
     futex_wake(&channel.alive.word, u32::MAX >> 1);
     let mut none = Registers::default();
     serve(thread, &mut none);
     std::ptr::null_mut()
+}
+
+/// Goes once through what the first call will need, null calls of both kinds, so that it finds code and
+/// heap in memory: a page that is touched first costs as much as a call.
+fn warm_up(thread: &Thread) {
+    let channel = thread.channel();
+    for kind in [Kind::Call, Kind::CallBytes] {
+        let mut writer = FrameWriter::new(thread.frame());
+        let written = writer.kind(kind).and_then(|()| writer.number(NULL_FUNCTION)).and_then(|()| {
+            // Depth, errno and five counts, of a call that does not wait for others; or depth, and no bytes.
+            writer.bytes(if kind == Kind::Call { &[INTERRUPTS, 0, 0, 0, 0, 0, 0] } else { &[0; 2] })
+        });
+        let used = writer.used();
+        load_frame(&channel.request_frame, FRAME_MAX, &mut [0; 64]);
+        if written.is_ok()
+            && let Ok(Next::Reply(used)) = handle(thread, used, 0, &mut Registers::default())
+        {
+            store_frame(&channel.reply_frame, &thread.frame()[..used]);
+        }
+    }
 }
 
 impl Thread {
@@ -230,151 +248,21 @@ impl Thread {
         let length = (channel.request_length.load(Relaxed) & 0xffff) as usize;
         load_frame(&channel.request_frame, length, self.frame()).len()
     }
-
-    /// Asks for the page of `address`, and more when the function reads on and on.
-    fn fetch(&self, address: u64) -> bool {
-        let page = address / PAGE;
-        let granted = self.granted.get();
-        if !(LOWEST_PAGE..1 << 35).contains(&page) || granted >= PAGES_MAX {
-            return false;
-        }
-        self.ahead.set(if page == self.next_page.get() {
-            (self.ahead.get() * 2).clamp(2, FETCH_MAX)
-        } else {
-            1
-        });
-        let wanted = self.ahead.get().min((PAGES_MAX - granted) as u64);
-        let mut frame = [0; 32];
-        let mut writer = FrameWriter::new(&mut frame);
-        let written =
-            writer.kind(Kind::Fetch).and_then(|()| writer.number(page)).and_then(|()| writer.number(wanted));
-        if written.is_err() {
-            return false;
-        }
-        let used = writer.used();
-        let channel = self.channel();
-        store_frame(&channel.reply_frame, &frame[..used]);
-        post_reply(channel, self.sequence.get(), used);
-        self.sequence.set(wait_request(channel, self.sequence.get(), self.ticks_per_us.get()));
-        let length = (channel.request_length.load(Relaxed) & 0xffff) as usize;
-        let request = Request::read(load_frame(&channel.request_frame, length, &mut frame), CHANNEL_LIMITS);
-        let Ok(Request::Fetched(count)) = request else { return false };
-        if count == 0 || count > wanted {
-            return false;
-        }
-        let source = self.bulk() + granted as u64 * PAGE;
-        if map_private(page * PAGE, count * PAGE, Access::Write).is_ok() {
-            for offset in 0..count {
-                self.fetched[granted + offset as usize].set((page + offset) * PAGE);
-            }
-            // SAFETY: the source is the bulk area, the target was mapped a line ago.
-            unsafe {
-                std::ptr::copy_nonoverlapping(
-                    source as *const u8,
-                    (page * PAGE) as *mut u8,
-                    (count * PAGE) as usize,
-                );
-            };
-        } else {
-            // Something of ours lies in the range: take the pages that are free.
-            for offset in 0..count {
-                let to = (page + offset) * PAGE;
-                let free = map_private(to, PAGE, Access::Write).is_ok();
-                self.fetched[granted + offset as usize].set(if free { to } else { 0 });
-                if free {
-                    // SAFETY: as above.
-                    unsafe {
-                        std::ptr::copy_nonoverlapping(
-                            (source + offset * PAGE) as *const u8,
-                            to as *mut u8,
-                            PAGE as usize,
-                        );
-                    }
-                } else if offset == 0 {
-                    self.granted.set(granted + count as usize);
-                    return false;
-                }
-            }
-        }
-        self.granted.set(granted + count as usize);
-        self.next_page.set(page + count);
-        true
-    }
-
-    /// Lists what was changed in fetched pages for the caller, and forgets the pages. Returns how many.
-    fn flush(&self) -> u64 {
-        let (bulk, mut changed) = (self.bulk(), 0_u64);
-        let (mut start, mut end) = (0, 0);
-        for number in 0..self.granted.take() {
-            let address = self.fetched[number].get();
-            if address == 0 {
-                continue;
-            }
-            let copy = bulk + number as u64 * PAGE;
-            // SAFETY: the page was mapped by `fetch` and is ours; the copy and its map lie in the
-            // bulk area, which the caller does not touch while we hold control.
-            let differs = unsafe { compare(address, copy, bulk + CHANGES_OFFSET + number as u64 * 512) };
-            if differs {
-                // SAFETY: the list has an entry for each page.
-                unsafe {
-                    ((bulk + CHANGED_LIST_OFFSET + changed * 4) as *mut u32).write_volatile(number as u32);
-                };
-                changed += 1;
-            }
-            if address != end {
-                // SAFETY: pages mapped by `fetch`, whose contents have been saved.
-                unsafe { unmap(start, end - start) };
-                start = address;
-            }
-            end = address + PAGE;
-        }
-        if end > start {
-            // SAFETY: as above.
-            unsafe { unmap(start, end - start) };
-        }
-        self.next_page.set(0);
-        changed
-    }
 }
 
-/// Compares a page with its pristine copy; where they differ, updates the copy and sets bits in the map.
-///
-/// # Safety
-/// Both pages and the 512 bytes of the map must be mapped, and nobody else may write them.
-unsafe fn compare(page: u64, copy: u64, map: u64) -> bool {
-    // SAFETY: the caller's contract.
-    let (new, old) = unsafe { (&*(page as *const [u64; 512]), &mut *(copy as *mut [u64; 512])) };
-    if new == old {
-        return false;
-    }
-    for (index, (new, old)) in new.iter().zip(old.iter_mut()).enumerate() {
-        let mut bits = 0_u8;
-        if new != old {
-            for (byte, (new, old)) in new.to_le_bytes().iter().zip(old.to_le_bytes()).enumerate() {
-                bits |= u8::from(*new != old) << byte;
-            }
-            *old = *new;
-        }
-        // SAFETY: one of 512 bytes.
-        unsafe { ((map + index as u64) as *mut u8).write_volatile(bits) };
-    }
-    true
-}
-
-struct Job {
+struct Job<'a> {
     address: u64,
     registers: Registers,
-    words: [u64; STACK_WORDS_MAX],
-    count: usize,
+    words: &'a [u64],
 }
 
 #[expect(clippy::cast_ptr_alignment, reason = "the pointer was a job's before it was cast to bytes")]
 extern "C" fn run_job(job: *mut u8) {
     // SAFETY: `serve` passes its own job, which outlives the call.
-    let job = unsafe { &mut *job.cast::<Job>() };
+    let job = unsafe { &mut *job.cast::<Job<'_>>() };
     // SAFETY: the address is one of the library's functions; the arguments are the caller's, who
     // would have passed them to it in its own process. If they are wrong, this process pays.
-    unsafe { invoke(job.address, &mut job.registers, &job.words[..job.count]) };
+    unsafe { invoke(job.address, &mut job.registers, job.words) };
 }
 
 /// Serves requests until a call-back returns, whose results go to `results`.
@@ -422,14 +310,20 @@ fn handle(thread: &Thread, length: usize, level: usize, results: &mut Registers)
             if address == 0 {
                 return simple(thread, Kind::NoFunction, &[]);
             }
-            let mut job =
-                Job { address, registers: Registers::default(), words: [0; STACK_WORDS_MAX], count: 0 };
-            job.count = read_arguments(&mut reader, &mut job.registers, &mut job.words)?;
-            reader.end()?;
+            let mut job = Job { address, registers: Registers::default(), words: &[] };
+            let count = read_arguments(&mut reader, &mut job.registers)?;
+            let mut words;
+            if count > 0 {
+                words = [0; STACK_WORDS_MAX];
+                read_words(reader, &mut words[..count])?;
+                job.words = &words[..count];
+            } else {
+                reader.end()?;
+            }
             let outer = thread.gated.get();
             let gated = thread.host.get().serial && flags & INTERRUPTS == 0;
             thread.gated.set(gated);
-            gate_enter(gated);
+            gate::enter(gated);
             errno().store(before, Relaxed);
             thread.in_call.set(true);
             // SAFETY: `run_job` expects a job; the context is one of DEPTH_MAX, of this level alone.
@@ -443,7 +337,7 @@ fn handle(thread: &Thread, length: usize, level: usize, results: &mut Registers)
             let after = errno().load(Relaxed);
             thread.in_call.set(false);
             let changed = thread.flush();
-            gate_leave(gated);
+            gate::leave(gated);
             thread.gated.set(outer);
             let mut writer = FrameWriter::new(thread.frame());
             writer.kind(Kind::Return)?;
@@ -451,8 +345,8 @@ fn handle(thread: &Thread, length: usize, level: usize, results: &mut Registers)
             write_results(&mut writer, &job.registers, after.min(4095))?;
             Ok(Next::Reply(writer.used()))
         }
-        Request::CallBackReturned(mut reader) if level > 0 => {
-            let after = read_results(&mut reader, results)?;
+        Request::CallBackReturned(reader) if level > 0 => {
+            let after = read_results(reader, results)?;
             errno().store(after, Relaxed);
             Ok(Next::Return)
         }
@@ -535,11 +429,11 @@ pub(crate) extern "C" fn call_back(target: u64, registers: &mut Registers) {
     let before = errno().load(Relaxed);
     {
         if state.level.get() + 1 >= DEPTH_MAX {
-            report_crash(state, libc::SIGSEGV, target, target);
+            faults::report_crash(state, libc::SIGSEGV, target, target);
         }
         state.in_call.set(false);
         let changed = state.flush();
-        gate_leave(state.gated.get());
+        gate::leave(state.gated.get());
         let mut words = [0; CALL_BACK_WORDS];
         // SAFETY: above the arguments on our stack lie the frames of `serve`, longer than this.
         words.copy_from_slice(unsafe {
@@ -561,97 +455,9 @@ pub(crate) extern "C" fn call_back(target: u64, registers: &mut Registers) {
     }
     serve(state, registers);
     state.level.set(state.level.get() - 1);
-    gate_enter(state.gated.get());
+    gate::enter(state.gated.get());
     state.in_call.set(true);
     let after = errno().load(Relaxed);
     errno().store(if after == 0 { before } else { after }, Relaxed);
     registers.results = 0;
-}
-
-fn report_crash(thread: &Thread, signal: i32, address: u64, instruction: u64) -> ! {
-    let mut frame = [0; 40];
-    let mut writer = FrameWriter::new(&mut frame);
-    let (kind, first) =
-        if signal == libc::SIGSYS { (Kind::Refused, address) } else { (Kind::Crashed, signal as u64) };
-    let written = writer.kind(kind).and_then(|()| writer.number(first)).and_then(|()| {
-        if kind == Kind::Refused {
-            return Ok(());
-        }
-        writer.number(address).and_then(|()| writer.number(instruction))
-    });
-    if written.is_ok() {
-        let used = writer.used();
-        let channel = thread.channel();
-        store_frame(&channel.reply_frame, &frame[..used]);
-        post_reply(channel, thread.sequence.get(), used);
-        // Taking down our memory can take milliseconds, perhaps on the caller's processor: let it go first.
-        let pause = [0_u64, 30_000];
-        // SAFETY: the kernel reads the pause.
-        let _ = unsafe {
-            banyan_sys::call_channel::raw(libc::SYS_nanosleep, [pause.as_ptr() as u64, 0, 0, 0, 0, 0])
-        };
-    }
-    kill_self()
-}
-
-/// Faults seen, for tests of the machinery.
-pub(crate) static FAULTS: AtomicU64 = AtomicU64::new(0);
-
-extern "C" fn on_fault(signal: i32, information: *mut libc::siginfo_t, context: *mut libc::c_void) {
-    // SAFETY: the kernel passes both; the context is ours to change until we return.
-    let (information, context) = unsafe { (&*information, &mut *context.cast::<libc::ucontext_t>()) };
-    let registers = &mut context.uc_mcontext.gregs;
-    let instruction = registers[libc::REG_RIP as usize] as u64;
-    let Some(thread) = THREAD.get() else {
-        // A thread of the library's own: the process ends as it would have without us.
-        // SAFETY: restores the default action and sends the signal again, to this thread.
-        unsafe {
-            libc::signal(signal, libc::SIG_DFL);
-            libc::syscall(libc::SYS_tgkill, libc::getpid(), libc::gettid(), signal);
-        }
-        return;
-    };
-    FAULTS.fetch_add(1, Relaxed);
-    // SAFETY: the address field is valid for the signals that carry one, and some word for others.
-    let mut address = unsafe { information.si_addr() } as u64;
-    const MAPPED_ERROR: i32 = 1;
-    const ACCESS_ERROR: i32 = 2;
-    if signal == libc::SIGSEGV
-        && thread.in_call.get()
-        && (information.si_code == MAPPED_ERROR || information.si_code == ACCESS_ERROR)
-    {
-        const FETCHING_INSTRUCTION: i64 = 0x10;
-        if registers[libc::REG_ERR as usize] & FETCHING_INSTRUCTION != 0 || address == instruction {
-            if address / PAGE >= LOWEST_PAGE {
-                registers[libc::REG_R11 as usize] = address as i64;
-                registers[libc::REG_RIP as usize] = call_back_address() as i64;
-                return;
-            }
-        } else if information.si_code == MAPPED_ERROR {
-            let before = errno().load(Relaxed);
-            let fetched = thread.fetch(address);
-            errno().store(before, Relaxed);
-            if fetched {
-                return;
-            }
-        }
-    }
-    if signal == libc::SIGSYS {
-        // SAFETY: for SIGSYS the kernel puts the call's number behind two words.
-        address = u64::from(unsafe { *(&raw const *information).cast::<u32>().add(6) });
-    }
-    report_crash(thread, signal, address, instruction)
-}
-
-/// Installs the fault handler, for this process and its forks.
-pub(crate) fn catch_faults() {
-    for signal in [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGABRT, libc::SIGSYS] {
-        // SAFETY: the handler has the signature that SA_SIGINFO asks for and uses its own state only.
-        unsafe {
-            let mut action: libc::sigaction = std::mem::zeroed();
-            action.sa_sigaction = on_fault as *const () as usize;
-            action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_NODEFER;
-            libc::sigaction(signal, &raw const action, std::ptr::null_mut());
-        }
-    }
 }
