@@ -12,6 +12,7 @@ use banyan_wire::address::{
 };
 use banyan_wire::coherence::{Holders, Ledger};
 
+use super::hold::Hold;
 use super::migration::Migration;
 
 /// What this node may do with a page.
@@ -73,6 +74,7 @@ pub(super) struct Entry {
     /// How often write access went from one node to another.
     pub(super) moves: u32,
     pub(super) migration: Migration,
+    pub(super) hold: Hold,
 }
 
 /// A transfer that the owner waits for.
@@ -161,6 +163,7 @@ impl Directory {
             held_until: Microseconds(0),
             moves: 0,
             migration: Migration::default(),
+            hold: Hold::default(),
         }
     }
 }

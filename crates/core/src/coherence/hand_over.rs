@@ -11,6 +11,7 @@ use banyan_wire::address::{Epoch, ExtentNumber, NodeId, Run, Transaction};
 use banyan_wire::coherence::{Holders, Ledger, LedgerPage, Message};
 
 use super::extent::{Directory, Entry, Held, Leaving};
+use super::hold::Hold;
 use super::migration::Migration;
 use super::timer::Timer;
 use super::{Conduct, Contents, Mutation, Node, Outcome, Output, Outputs, Problem};
@@ -129,6 +130,7 @@ impl<C: Conduct> Node<C> {
                     held_until,
                     moves: 0,
                     migration: Migration::default(),
+                    hold: Hold::default(),
                 };
                 directory.entries.extend(ledger.pages.iter().map(entry));
                 let extent = self.extent(number);

@@ -21,6 +21,7 @@
 mod discard;
 mod extent;
 mod hand_over;
+mod hold;
 mod holder;
 mod interface;
 mod migration;
@@ -385,6 +386,7 @@ impl<C: Conduct> Node<C> {
             if let Some(directory) = &mut extent.directory {
                 for entry in &mut directory.entries {
                     entry.moves = 0;
+                    entry.hold.forget_times();
                     entry.held_until = entry.held_until.min(Microseconds(1));
                 }
             }

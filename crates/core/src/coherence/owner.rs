@@ -38,7 +38,7 @@ impl<C: Conduct> Node<C> {
             }
             return Ok(());
         }
-        let (me, origin) = (self.me, self.me);
+        let (me, origin, now, policy) = (self.me, self.me, self.now, self.policy);
         let extent = self.extent(number);
         let Some(directory) = &mut extent.directory else {
             if asked.requester == me {
@@ -63,6 +63,11 @@ impl<C: Conduct> Node<C> {
         if let Some(waiting) = directory.queue.iter_mut().find(waits) {
             *waiting = asked;
             return Ok(());
+        }
+        if asked.demand
+            && let Some(entry) = directory.entries.get_mut(asked.run.first.index())
+        {
+            entry.hold.asked(asked.requester, now, &policy);
         }
         let behind = directory.queue.iter().any(|other| other.run.first == asked.run.first);
         let closed = directory.sharing || directory.successor.is_some();
@@ -188,6 +193,12 @@ impl<C: Conduct> Node<C> {
         let run = Run { count, ..asked.run };
         extent.last.0 += 1;
         let transaction = extent.last;
+        for page in run.pages() {
+            let entry = directory.entry_mut(page);
+            if let Holders::Writer(writer) = entry.holders {
+                entry.hold.taken(writer, now);
+            }
+        }
         if asked.access == Access::Read && source == Some(me) {
             // Nobody waits for this: see the head of the parent module.
             for page in run.pages() {
@@ -343,8 +354,8 @@ impl<C: Conduct> Node<C> {
     ) -> Outcome {
         let number = run.first.extent();
         self.release(from, number, transaction, outputs);
-        let (me, held_until) = (self.me, self.now.plus(self.policy.hold));
-        let migrates_after = self.policy.migrates_after;
+        let (me, now, policy) = (self.me, self.now, self.policy);
+        let migrates_after = policy.migrates_after;
         let Some(directory) = &mut self.extent(number).directory else { return Ok(()) };
         let Some(transfer) = directory.transfers.get(&transaction) else { return Ok(()) };
         let Purpose::Access { access, requester, source, .. } = transfer.purpose else {
@@ -373,7 +384,7 @@ impl<C: Conduct> Node<C> {
                 entry.moves = entry.moves.saturating_add(u32::from(moved));
                 entry.holders = Holders::Writer(requester);
                 entry.written = transaction;
-                entry.held_until = held_until;
+                entry.held_until = now.plus(entry.hold.length(&policy));
             } else {
                 // The owner's own copy serves the next reader with a hop less.
                 let sure = if requester == me { me } else { sure };

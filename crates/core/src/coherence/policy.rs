@@ -3,12 +3,16 @@
 use banyan_wire::address::{Microseconds, NodeId};
 
 /// How patient and how greedy a node is.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Policy {
     /// The node that knows, for every extent, somebody who knows its owner.
     pub home: NodeId,
     /// After a page was granted for writing, it stays there at least this long, so that two writers both progress.
     pub hold: Microseconds,
+    /// A page that its writers want back at once stays longer, up to about this; see the head of `hold`.
+    pub hold_max: Microseconds,
+    /// So soon after it has lost a page, a writer that asks for it again was not done with it.
+    pub regret: Microseconds,
     /// After this long without an answer, whatever waits for one asks again.
     pub retry: Microseconds,
     /// Grants of more pages than this go by the bulk connection.
@@ -31,6 +35,8 @@ impl Default for Policy {
         Self {
             home: NodeId::HOME,
             hold: Microseconds(50),
+            hold_max: Microseconds(3_000),
+            regret: Microseconds(200),
             retry: Microseconds(50_000),
             urgent_pages: 16,
             window_first: 4,
