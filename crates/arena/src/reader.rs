@@ -1,21 +1,21 @@
 //! A snapshot read by another process, while the writer goes on.
 //!
-//! The reader takes no lock that a writer waits for. It shares a lock on the byte that stands for the
-//! snapshot; as long as it does, the writer's drop of that snapshot is refused, so none of its blocks is
-//! written again. Which snapshots there are is read without any lock, beside a writer who may be folding: what
-//! does not verify is read again, and is an error only once the file holds still.
+//! The reader looks at the file beside the writer ([`Store::open_beside`]), and takes no lock that a writer waits for. It
+//! then shares a lock on the byte that stands for the snapshot; as long as it does, the writer's drop of that snapshot is
+//! refused, so none of its blocks is written again. A second look, behind the lock, tells whether it was still there: a
+//! drop before the lock is in the log by then, or folded.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::arena::ArenaError;
 use crate::disk::{BLOCK_SIZE, Block, FileDisk, FileDiskError};
 use crate::heap::{HeapMemory, Tracking};
 use crate::store::{Committed, Identity, OpenError, ReadError, SnapshotInfo, Store, StoreOptions};
 
-/// How long a file that does not verify may be in motion.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Times, a millisecond apart, that a snapshot may be found just as it is dropped, before it counts as gone: the drop may fail.
+const DROPS_MAX: u32 = 100;
 
 /// Why a snapshot could not be opened for reading.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +51,17 @@ pub struct SnapshotReader {
     committed: Arc<Committed<FileDisk>>,
     identity: Identity,
     info: SnapshotInfo,
+    /// Has the lock.
+    _held: FileDisk,
+}
+
+fn open_file(path: &Path) -> Result<FileDisk, ReaderError> {
+    FileDisk::open_read_only(path).map_err(|source| ReaderError::File { path: path.to_owned(), source })
+}
+
+/// The arena as it is now.
+fn look(path: &Path) -> Result<Store<FileDisk>, ReaderError> {
+    Ok(Store::open_beside(&mut || open_file(path), StoreOptions::default())?.0)
 }
 
 impl SnapshotReader {
@@ -59,42 +70,27 @@ impl SnapshotReader {
     /// # Errors
     /// [`ReaderError`].
     pub fn open(path: &Path, name: &str) -> Result<Self, ReaderError> {
-        let started = Instant::now();
-        loop {
-            match Self::attempt(path, name) {
-                // The writer may have been at work on what did not verify.
-                Err(ReaderError::Open(OpenError::Damaged(_) | OpenError::Io(_) | OpenError::NotAnArena))
-                    if started.elapsed() < PATIENCE =>
-                {
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-                done => return done,
-            }
-        }
-    }
-
-    fn attempt(path: &Path, name: &str) -> Result<Self, ReaderError> {
-        let failed = |source| ReaderError::File { path: path.to_owned(), source };
         let gone = || ReaderError::NoSuchSnapshot(name.to_owned());
-        let look = || -> Result<Store<FileDisk>, ReaderError> {
-            let disk = FileDisk::open_read_only(path).map_err(failed)?;
-            Ok(Store::open_read_only(disk, StoreOptions::default())?.0)
-        };
         let find = |store: &Store<FileDisk>| store.snapshots().into_iter().find(|info| info.name == name);
-        let seen = find(&look()?).ok_or_else(gone)?;
-        let disk = FileDisk::open_read_only(path).map_err(failed)?;
-        if !disk.hold_snapshot(seen.position.transaction).map_err(ReaderError::Lock)? {
-            return Err(gone());
+        for _ in 0..DROPS_MAX {
+            let seen = find(&look(path)?).ok_or_else(gone)?;
+            let held = open_file(path)?;
+            if !held.hold_snapshot(seen.position.transaction).map_err(ReaderError::Lock)? {
+                std::thread::sleep(Duration::from_millis(1));
+                continue;
+            }
+            let store = look(path)?;
+            if find(&store).ok_or_else(gone)? != seen {
+                // Dropped and made anew under the same name.
+                continue;
+            }
+            let handle =
+                store.folded_snapshot(name).ok_or_else(|| ReaderError::NotFolded(name.to_owned()))?;
+            let identity = store.identity();
+            let committed = Arc::new(store.into_snapshot(&handle).ok_or_else(gone)?);
+            return Ok(Self { memory: None, committed, identity, info: seen, _held: held });
         }
-        // Held from here on, if it is still there: it may have gone between the look and the lock.
-        let (store, _) = Store::open_read_only(disk, StoreOptions::default())?;
-        if find(&store).ok_or_else(gone)? != seen {
-            return Err(gone());
-        }
-        let handle = store.folded_snapshot(name).ok_or_else(|| ReaderError::NotFolded(name.to_owned()))?;
-        let identity = store.identity();
-        let committed = store.into_snapshot(&handle).ok_or_else(gone)?;
-        Ok(Self { memory: None, committed: Arc::new(committed), identity, info: seen })
+        Err(gone())
     }
 
     /// Name and position, with the roots.

@@ -1,6 +1,7 @@
 //! kill -9: a child works on an arena until it is killed, at a random instant or at a chosen operation on the disk,
 //! a thousand times in all; after each the parent opens what is left. BANYAN_ARENA_KILLS sets another number.
 //!
+//! Each event also makes nouns, most of them garbage, and takes a step of a collection, so kills fall into those too.
 //! Every state of the file goes through the `Disk` trait, so its n-th operation is the name of every point in a
 //! commit, a fold, a growth, a first create: before it, after it, or in the middle of what it writes.
 
@@ -14,6 +15,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use banyan_arena::disk::{Disk, FileDisk};
+use banyan_arena::noun::{Noun, Nouns};
 use banyan_arena::store::{Identity, StoreOptions};
 use banyan_arena::{Arena, ArenaOptions, Loading};
 
@@ -96,6 +98,29 @@ fn push<D: Disk>(arena: &mut Arena<D>, value: u64) {
     // SAFETY: the node was just allocated with at least 16 bytes, aligned to 16.
     unsafe { node.cast::<[u64; 2]>().write([value, head]) };
     arena.set_root("head", node.as_ptr() as u64);
+    let before = arena.root("nouns").unwrap_or(0);
+    let mut nouns = Nouns::new(arena);
+    let before = nouns.noun_of_word(before).unwrap();
+    for number in 0..50 {
+        nouns.cell(Noun::small(number), before).unwrap();
+    }
+    let event = nouns.atom(value).unwrap();
+    let nouns = nouns.cell(event, before).unwrap();
+    arena.set_root("nouns", nouns.word());
+}
+
+/// The same list, kept as a noun.
+fn noun_list<D: Disk>(arena: &mut Arena<D>) -> Vec<u64> {
+    let word = arena.root("nouns").unwrap_or(0);
+    let nouns = Nouns::new(arena);
+    let mut at = nouns.noun_of_word(word).unwrap();
+    let mut values = Vec::new();
+    while let Some((head, tail)) = nouns.split(at) {
+        values.push(nouns.number(head).unwrap());
+        at = tail;
+    }
+    values.reverse();
+    values
 }
 
 fn list<D: Disk>(arena: &Arena<D>) -> Vec<u64> {
@@ -123,6 +148,8 @@ fn live<D: Disk>(mut arena: Arena<D>, mut seed: u64) {
     for event in arena.position().event + 1..100_000 {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         push(&mut arena, event);
+        // Its cycles go round without end: what it has freed is in the commits below.
+        let _progress = Nouns::new(&mut arena).collect_step(Duration::from_micros(30), &[]);
         tell("begun", event);
         match (seed >> 40) % 10 {
             0 => {
@@ -249,6 +276,7 @@ fn survive(number: u64, rounds: u64, operation: &dyn Fn(u64) -> Option<u64>) {
             "{event}: {told} told, {begun:?} begun"
         );
         assert_eq!(list(&arena), (1..=event).collect::<Vec<_>>(), "round {round}");
+        assert_eq!(noun_list(&mut arena), (1..=event).collect::<Vec<_>>(), "round {round}");
         assert_eq!(arena.store_mut().audit().unwrap().faults, Vec::<String>::new(), "round {round}");
     }
 }

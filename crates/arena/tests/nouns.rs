@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+use std::collections::HashMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use banyan_arena::disk::MemoryDisk;
@@ -271,5 +273,93 @@ proptest! {
                 prop_assert!(nouns.equal(noun, again));
             }
         }
+    }
+}
+
+/// A noun as plain as can be, and its jam by the letter of the definition: a table from values to positions.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Plain {
+    Atom(u128),
+    Cell(Rc<(Plain, Plain)>),
+}
+
+fn plain_number(bits: &mut Vec<bool>, value: u128) {
+    let length = 128 - value.leading_zeros();
+    let width = 32 - length.leading_zeros();
+    bits.extend((0..width).map(|_| false));
+    bits.push(true);
+    bits.extend((0..width.saturating_sub(1)).map(|bit| length >> bit & 1 == 1));
+    bits.extend((0..length).map(|bit| value >> bit & 1 == 1));
+}
+
+fn plain_jam(noun: &Plain, bits: &mut Vec<bool>, seen: &mut HashMap<Plain, usize>) {
+    let length = |value: u128| 128 - value.leading_zeros();
+    let before = seen.get(noun).copied();
+    seen.entry(noun.clone()).or_insert(bits.len());
+    match (noun, before) {
+        (Plain::Atom(value), Some(at)) if length(*value) <= length(at as u128) => {
+            bits.push(false);
+            plain_number(bits, *value);
+        }
+        (_, Some(at)) => {
+            bits.extend([true, true]);
+            plain_number(bits, at as u128);
+        }
+        (Plain::Atom(value), None) => {
+            bits.push(false);
+            plain_number(bits, *value);
+        }
+        (Plain::Cell(parts), None) => {
+            bits.extend([true, false]);
+            plain_jam(&parts.0, bits, seen);
+            plain_jam(&parts.1, bits, seen);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+    /// Nouns with parts that are shared, and with parts that are equal and not shared, against the definition.
+    #[test]
+    fn jam_is_what_the_definition_says(
+        steps in proptest::collection::vec((0_u8..10, any::<u16>(), any::<u16>(), any::<u64>()), 1..80),
+    ) {
+        let mut arena = arena(13);
+        let mut nouns = Nouns::new(&mut arena);
+        let mut made: Vec<(Plain, Noun)> = vec![(Plain::Atom(0), Noun::ZERO)];
+        for (kind, one, two, value) in steps {
+            let (one, two) = (usize::from(one) % made.len(), usize::from(two) % made.len());
+            let next = match kind {
+                // Small ones, so that equal ones are common; words; and atoms of two words.
+                0 => (Plain::Atom(u128::from(value % 4)), nouns.atom(value % 4).unwrap()),
+                1 => (Plain::Atom(u128::from(value)), nouns.atom(value).unwrap()),
+                2 => {
+                    let wide = u128::from(value % 3) << 64 | u128::from(one as u64);
+                    (Plain::Atom(wide), nouns.atom_of_words(&[wide as u64, (wide >> 64) as u64]).unwrap())
+                }
+                _ => {
+                    let parts = (made[one].0.clone(), made[two].0.clone());
+                    (Plain::Cell(Rc::new(parts)), nouns.cell(made[one].1, made[two].1).unwrap())
+                }
+            };
+            made.push(next);
+        }
+        // The last few together, each twice, once made anew by cue.
+        let mut all = (Plain::Atom(0), Noun::ZERO);
+        for (plain, noun) in made.iter().rev().take(4) {
+            let jammed = nouns.jam(*noun);
+            let again = nouns.cue(&jammed).unwrap();
+            for part in [*noun, again] {
+                let cell = Plain::Cell(Rc::new((plain.clone(), all.0)));
+                all = (cell, nouns.cell(part, all.1).unwrap());
+            }
+        }
+        let mut bits = Vec::new();
+        plain_jam(&all.0, &mut bits, &mut HashMap::new());
+        let bytes: Vec<u8> = bits
+            .chunks(8)
+            .map(|byte| byte.iter().enumerate().map(|(at, bit)| u8::from(*bit) << at).sum())
+            .collect();
+        prop_assert_eq!(nouns.jam(all.1), bytes);
     }
 }

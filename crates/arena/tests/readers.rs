@@ -64,8 +64,8 @@ fn child_process() {
     };
     let path = Path::new(&path);
     match role.as_str() {
-        "read" => read_snapshot(path, false),
-        "map" => read_snapshot(path, true),
+        "read" => (0..10).for_each(|_| read_snapshot(path, false)),
+        "map" => (0..10).for_each(|_| read_snapshot(path, true)),
         "hold" => {
             let _held = SnapshotReader::open(path, "first").unwrap();
             println!("held");
@@ -85,7 +85,7 @@ fn read_snapshot(path: &Path, mapped: bool) {
     if mapped {
         reader.map().unwrap();
     }
-    for page in 0..PAGES as u64 {
+    for page in (0..PAGES as u64).step_by(8) {
         let at = address + page * 4096;
         let mut word = [0; 8];
         if mapped {
@@ -99,7 +99,8 @@ fn read_snapshot(path: &Path, mapped: bool) {
     }
 }
 
-/// Other processes read a snapshot while the writer overwrites everything many times and folds.
+/// Other processes open a snapshot and read it, again and again, while the writer overwrites everything and folds without
+/// any rest.
 #[test]
 fn readers_of_other_processes_see_their_snapshot() {
     let directory = tempfile::tempdir().unwrap();
@@ -121,12 +122,11 @@ fn readers_of_other_processes_see_their_snapshot() {
         while readers.iter().any(|reader| !reader.is_finished()) {
             fill(&mut arena, value);
             arena.commit(0, value).unwrap();
+            arena.fold().unwrap();
             value += 1;
-            // A reader that looks at the log while it is folded looks again. A writer that never rests can keep it
-            // from opening: see docs/concepts/arena.md.
-            std::thread::sleep(std::time::Duration::from_millis(20));
         }
         readers.into_iter().for_each(|reader| succeeds(&reader.join().unwrap()));
+        println!("{} commits, each folded", value - 2000);
     });
     assert_eq!(arena.store_mut().audit().unwrap().faults, Vec::<String>::new());
 }
@@ -159,6 +159,56 @@ fn a_snapshot_that_another_process_reads_is_not_dropped() {
     arena.drop_snapshot("first").unwrap();
     arena.fold().unwrap();
     assert!(matches!(SnapshotReader::open(&path, "first").map(drop), Err(ReaderError::NoSuchSnapshot(_))));
+    assert_eq!(arena.store_mut().audit().unwrap().faults, Vec::<String>::new());
+}
+
+/// A snapshot that comes and goes while others open it: each reader has all of it, or none.
+#[test]
+fn a_snapshot_is_opened_whole_or_not_at_all_while_it_is_dropped() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("coming.arena");
+    let mut arena = Arena::create(&path, options(8)).unwrap();
+    let address = fill(&mut arena, 0) as u64;
+    arena.commit(0, 0).unwrap();
+    std::thread::scope(|scope| {
+        let path = &path;
+        let reader = scope.spawn(move || {
+            let mut opened = 0;
+            for _ in 0..100 {
+                let reader = match SnapshotReader::open(path, "first") {
+                    Ok(reader) => reader,
+                    Err(ReaderError::NoSuchSnapshot(_) | ReaderError::NotFolded(_)) => continue,
+                    Err(error) => panic!("{error:?}"),
+                };
+                opened += 1;
+                let value = reader.info().position.roots["value"];
+                for page in (0..PAGES as u64).step_by(16) {
+                    let mut word = [0; 8];
+                    reader.read(address + page * 4096, &mut word).unwrap();
+                    assert_eq!(u64::from_le_bytes(word), value + page);
+                }
+            }
+            opened
+        });
+        let mut value = 1;
+        let mut refused = 0;
+        while !reader.is_finished() {
+            fill(&mut arena, value * 1000);
+            match arena.snapshots().is_empty() {
+                true => drop(arena.snapshot("first", 0, value).unwrap()),
+                false => match arena.drop_snapshot("first") {
+                    Ok(_) => {}
+                    Err(CommitError::SnapshotInUse(_)) => refused += 1,
+                    Err(error) => panic!("{error}"),
+                },
+            }
+            arena.fold().unwrap();
+            value += 1;
+        }
+        let opened = reader.join().unwrap();
+        println!("{opened} of 100 opens found it; {refused} drops of {value} rounds were refused");
+        assert!(opened > 0);
+    });
     assert_eq!(arena.store_mut().audit().unwrap().faults, Vec::<String>::new());
 }
 

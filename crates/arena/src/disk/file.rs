@@ -18,6 +18,8 @@ use super::{BLOCK_SIZE, Block, Disk};
 
 /// The lock of a snapshot is on the byte at this offset plus the number of its commit, far behind any file's end.
 const SNAPSHOT_LOCKS: u64 = 1 << 60;
+/// The lock on the byte before is for readers that ask the writer not to fold.
+const REST_LOCK: u64 = SNAPSHOT_LOCKS - 1;
 /// Bytes that are fetched for who reads on: a little at first, more once he does.
 const AHEAD_MIN: usize = 64 << 10;
 const AHEAD_MAX: usize = 4 << 20;
@@ -133,7 +135,7 @@ impl Drop for FileDisk {
     fn drop(&mut self) {
         // What cannot be released ends with the last descriptor.
         let _kept = flock(&self.file, FlockOperation::Unlock);
-        let _kept = byte_locks::release_from(&self.file, SNAPSHOT_LOCKS);
+        let _kept = byte_locks::release_from(&self.file, REST_LOCK);
     }
 }
 
@@ -257,6 +259,19 @@ impl Disk for FileDisk {
 
     fn claim_snapshot(&self, transaction: u64) -> io::Result<bool> {
         byte_locks::set(&self.file, SNAPSHOT_LOCKS + transaction, ByteLock::Exclusive)
+    }
+
+    fn ask_for_rest(&self) -> io::Result<()> {
+        // Refused only in the moment in which the writer looks, who finds nobody then: the next one is asked.
+        byte_locks::set(&self.file, REST_LOCK, ByteLock::Shared).map(drop)
+    }
+
+    fn is_asked_for_rest(&self) -> io::Result<bool> {
+        let is_free = byte_locks::set(&self.file, REST_LOCK, ByteLock::Exclusive)?;
+        if is_free {
+            byte_locks::set(&self.file, REST_LOCK, ByteLock::Released)?;
+        }
+        Ok(!is_free)
     }
 
     fn release_snapshot(&self, transaction: u64) {

@@ -79,6 +79,16 @@ pub trait Disk: Send + Sync + 'static {
 
     /// Ends what [`Disk::claim_snapshot`] began.
     fn release_snapshot(&self, _transaction: u64) {}
+
+    /// Asks the writer to put folds off for as long as this disk is open: for a reader that each fold overtakes.
+    fn ask_for_rest(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Whether a reader asks for that.
+    fn is_asked_for_rest(&self) -> io::Result<bool> {
+        Ok(false)
+    }
 }
 
 impl<D: Disk + ?Sized> Disk for std::sync::Arc<D> {
@@ -111,5 +121,11 @@ impl<D: Disk + ?Sized> Disk for std::sync::Arc<D> {
     }
     fn release_snapshot(&self, transaction: u64) {
         (**self).release_snapshot(transaction);
+    }
+    fn ask_for_rest(&self) -> io::Result<()> {
+        (**self).ask_for_rest()
+    }
+    fn is_asked_for_rest(&self) -> io::Result<bool> {
+        (**self).is_asked_for_rest()
     }
 }

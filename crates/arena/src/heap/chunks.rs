@@ -1,15 +1,27 @@
 //! Which 2 MiB chunks of the heap may hold anything: what scans are kept to, since a scan of a hole
-//! allocates page tables. Shared between the program's thread and the pager's; no locks.
+//! allocates page tables; and which of them have all their pages, so that a scan need not look for holes, which takes
+//! it half as long again. Shared between the program's thread and the pager's; no locks of its own, see [`Chunks::set_full`].
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// Bytes in a chunk.
 pub(crate) const CHUNK: usize = 2 << 20;
 
+/// Chunks side by side, as offsets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Run {
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+    /// Whether there is no hole in them.
+    pub(crate) is_full: bool,
+}
+
 /// A set of chunks.
 #[derive(Debug)]
 pub(crate) struct Chunks {
     words: Box<[AtomicU64]>,
+    /// Of the chunks in `words`, those without a hole.
+    full: Box<[AtomicU64]>,
     /// No word from here on has a bit set: keeps a walk to what is used of a large reservation.
     used: AtomicUsize,
 }
@@ -17,7 +29,8 @@ pub(crate) struct Chunks {
 impl Chunks {
     pub(crate) fn new(length: usize) -> Self {
         let words = length.div_ceil(CHUNK).div_ceil(64);
-        Self { words: (0..words).map(|_| AtomicU64::new(0)).collect(), used: AtomicUsize::new(0) }
+        let empty = || (0..words).map(|_| AtomicU64::new(0)).collect();
+        Self { words: empty(), full: empty(), used: AtomicUsize::new(0) }
     }
 
     /// Adds the chunks that the bytes lie in.
@@ -34,6 +47,31 @@ impl Chunks {
     /// Takes a chunk out.
     pub(crate) fn remove(&self, chunk: usize) {
         self.words[chunk / 64].fetch_and(!(1 << (chunk % 64)), Ordering::Relaxed);
+        self.full[chunk / 64].fetch_and(!(1 << (chunk % 64)), Ordering::Relaxed);
+    }
+
+    /// A chunk has all its pages. Whoever makes holes, asks for fullness or says this excludes the others: the pager's
+    /// lock does, where there is a pager.
+    pub(crate) fn set_full(&self, chunk: usize) {
+        self.full[chunk / 64].fetch_or(1 << (chunk % 64), Ordering::Relaxed);
+    }
+
+    /// The bytes may have holes from now on.
+    pub(crate) fn set_holed(&self, offset: usize, length: usize) {
+        for chunk in offset / CHUNK..(offset + length).div_ceil(CHUNK) {
+            self.full[chunk / 64].fetch_and(!(1 << (chunk % 64)), Ordering::Relaxed);
+        }
+    }
+
+    fn is_full(&self, chunk: usize) -> bool {
+        self.full[chunk / 64].load(Ordering::Relaxed) >> (chunk % 64) & 1 == 1
+    }
+
+    /// Chunks that may have holes, from a chunk on and then from the first, at most so many.
+    pub(crate) fn holed(&self, from: usize, most: usize) -> Vec<usize> {
+        let behind = self.iter().filter(|chunk| *chunk >= from);
+        let before = self.iter().filter(|chunk| *chunk < from);
+        behind.chain(before).filter(|chunk| !self.is_full(*chunk)).take(most).collect()
     }
 
     /// The chunks, ascending.
@@ -51,14 +89,15 @@ impl Chunks {
         })
     }
 
-    /// The bytes of adjacent chunks together, as offsets, none beyond `length`.
-    pub(crate) fn runs(&self, length: usize) -> Vec<(usize, usize)> {
-        let mut runs: Vec<(usize, usize)> = Vec::new();
+    /// The bytes of adjacent chunks together, none beyond `length`.
+    pub(crate) fn runs(&self, length: usize) -> Vec<Run> {
+        let mut runs: Vec<Run> = Vec::new();
         for chunk in self.iter() {
             let (start, end) = (chunk * CHUNK, ((chunk + 1) * CHUNK).min(length));
+            let is_full = self.is_full(chunk);
             match runs.last_mut() {
-                Some((_, last)) if *last == start => *last = end,
-                _ => runs.push((start, end)),
+                Some(run) if run.end == start && run.is_full == is_full => run.end = end,
+                _ => runs.push(Run { start, end, is_full }),
             }
         }
         runs
@@ -75,8 +114,16 @@ mod tests {
         chunks.add(3 * CHUNK + 5, CHUNK);
         chunks.add(200 * CHUNK, 1);
         assert_eq!(chunks.iter().collect::<Vec<_>>(), [3, 4, 200]);
-        assert_eq!(chunks.runs(1 << 40), [(3 * CHUNK, 5 * CHUNK), (200 * CHUNK, 201 * CHUNK)]);
+        let run = |start: usize, end: usize, is_full| Run { start: start * CHUNK, end: end * CHUNK, is_full };
+        assert_eq!(chunks.runs(1 << 40), [run(3, 5, false), run(200, 201, false)]);
+        chunks.set_full(4);
+        assert_eq!(chunks.runs(1 << 40), [run(3, 4, false), run(4, 5, true), run(200, 201, false)]);
+        assert_eq!((chunks.holed(4, 9), chunks.holed(0, 1)), (vec![200, 3], vec![3]));
+        chunks.set_holed(5 * CHUNK - 1, 1);
+        assert_eq!(chunks.runs(1 << 40), [run(3, 5, false), run(200, 201, false)]);
+        chunks.set_full(4);
         chunks.remove(4);
-        assert_eq!(chunks.iter().collect::<Vec<_>>(), [3, 200]);
+        chunks.add(4 * CHUNK, 1);
+        assert_eq!(chunks.runs(1 << 40), [run(3, 5, false), run(200, 201, false)]);
     }
 }

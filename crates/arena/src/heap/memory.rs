@@ -7,11 +7,14 @@ use std::sync::Arc;
 use banyan_sys::dirty_pages::DirtyPages;
 use banyan_sys::mapping::Mapping;
 
-use super::chunks::Chunks;
+use super::chunks::{CHUNK, Chunks, Run};
 use super::pager::{Pager, PagerStatistics};
 use super::tracker::{Compare, Tracker, Tracking, track};
 use crate::disk::{BLOCK_SIZE, Disk};
 use crate::store::{Committed, ReadError};
+
+/// Of so many chunks that may have holes one is looked at in each commit.
+const LOOKS: usize = 32;
 
 /// The heap's memory. Fields are dropped in order: the mapping goes last.
 pub(crate) struct HeapMemory<D> {
@@ -23,6 +26,8 @@ pub(crate) struct HeapMemory<D> {
     chunks: Arc<Chunks>,
     /// Pages that were reported, and whose commit then failed: dirty still.
     kept: Vec<u32>,
+    /// The chunk from which on chunks are looked at for holes next.
+    look_from: usize,
     mapping: Mapping,
 }
 
@@ -38,7 +43,7 @@ impl<D: Disk> HeapMemory<D> {
         let (tracker, kernel) = track(&mapping, tracking)?;
         let chunks = Arc::new(Chunks::new(mapping.length()));
         let compared = Compare::default();
-        Ok(Self { pager: None, tracker, kernel, compared, chunks, kept: Vec::new(), mapping })
+        Ok(Self { pager: None, tracker, kernel, compared, chunks, kept: Vec::new(), look_from: 0, mapping })
     }
 
     pub(crate) fn base(&self) -> usize {
@@ -99,19 +104,42 @@ impl<D: Disk> HeapMemory<D> {
     /// Page numbers written since the last call, ascending; they are clean from then on.
     pub(crate) fn take_dirty(&mut self) -> io::Result<Vec<u32>> {
         let mut dirty = std::mem::take(&mut self.kept);
-        let (base, length) = (self.mapping.base(), self.mapping.length());
-        for (start, end) in self.chunks.runs(length) {
-            let mut found = |address: usize, bytes: usize| {
-                let first = (address - base) / BLOCK_SIZE;
-                dirty.extend((first..first + bytes / BLOCK_SIZE).map(|page| page as u32));
-            };
-            self.tracker.take(base + start, end - start, &mut found)?;
+        let base = self.mapping.base();
+        let mut found = |address: usize, bytes: usize| {
+            let first = (address - base) / BLOCK_SIZE;
+            dirty.extend((first..first + bytes / BLOCK_SIZE).map(|page| page as u32));
+        };
+        // A hole that counts as full would be marked as written, and the pager could not fill it any more.
+        let lock = self.pager.as_ref().map(Pager::keep_pages);
+        let runs = self.chunks.runs(self.mapping.length());
+        for Run { start, end, is_full } in &runs {
+            self.tracker.take(base + start, end - start, *is_full, &mut found)?;
         }
+        let holed: usize = runs.iter().filter(|run| !run.is_full).map(|run| run.end - run.start).sum();
+        self.look_from = self.look_for_holes(holed / CHUNK)?;
+        drop(lock);
         if !dirty.is_sorted() {
             dirty.sort_unstable();
         }
         dirty.dedup();
         Ok(dirty)
+    }
+
+    /// Looks at a few of the chunks that may have holes: some have none any more. A look costs as much as the scan of a
+    /// chunk, so there are few of them in each commit. Gives the chunk to go on from.
+    fn look_for_holes(&self, holed: usize) -> io::Result<usize> {
+        let Some(kernel) = self.kernel.as_ref().filter(|_| holed > 0) else { return Ok(0) };
+        let mut next = self.look_from;
+        for chunk in self.chunks.holed(self.look_from, 1 + holed / LOOKS) {
+            let length = CHUNK.min(self.mapping.length() - chunk * CHUNK);
+            let mut there = 0;
+            kernel.resident(self.mapping.base() + chunk * CHUNK, length, &mut |_, bytes| there += bytes)?;
+            if there == length {
+                self.chunks.set_full(chunk);
+            }
+            next = chunk + 1;
+        }
+        Ok(next)
     }
 
     /// These pages are dirty, whatever the tracker says.
@@ -124,7 +152,7 @@ impl<D: Disk> HeapMemory<D> {
         let base = self.mapping.base();
         let (first, end) = (offset / BLOCK_SIZE * BLOCK_SIZE, (offset + length).next_multiple_of(BLOCK_SIZE));
         let kept = &mut self.kept;
-        self.compared.take(base + first, end - first, &mut |address, _| {
+        self.compared.take(base + first, end - first, false, &mut |address, _| {
             kept.push(((address - base) / BLOCK_SIZE) as u32);
         })
     }
@@ -180,6 +208,7 @@ impl<D: Disk> HeapMemory<D> {
     pub(crate) unsafe fn discard(&mut self, page: u32, count: usize) -> io::Result<()> {
         let (offset, length) = (page as usize * BLOCK_SIZE, count * BLOCK_SIZE);
         self.tracker.forget(self.mapping.base() + offset, length);
+        self.chunks.set_holed(offset, length);
         // SAFETY: as the caller promises.
         let mut apply = || unsafe { self.mapping.discard(offset, length) };
         match &self.pager {
@@ -194,9 +223,10 @@ impl<D: Disk> HeapMemory<D> {
     /// Nobody may refer to the pages.
     pub(crate) unsafe fn restore(&mut self, pages: &[u32]) -> io::Result<()> {
         let Some(pager) = &self.pager else { return Err(io::ErrorKind::Unsupported.into()) };
-        let mapping = &self.mapping;
+        let (mapping, chunks) = (&self.mapping, &self.chunks);
         pager.restore(pages, &mut || {
             for run in pages.chunk_by(|a, b| a + 1 == *b) {
+                chunks.set_holed(run[0] as usize * BLOCK_SIZE, run.len() * BLOCK_SIZE);
                 // SAFETY: as the caller promises.
                 unsafe { mapping.discard(run[0] as usize * BLOCK_SIZE, run.len() * BLOCK_SIZE)? };
             }

@@ -21,7 +21,7 @@ use std::thread::JoinHandle;
 use banyan_sys::dirty_pages::DirtyPages;
 use banyan_sys::mapping::Mapping;
 
-use super::chunks::{CHUNK, Chunks};
+use super::chunks::{CHUNK, Chunks, Run};
 use crate::disk::{BLOCK_SIZE, Block, Disk};
 use crate::store::{Committed, PageEntry, ReadError, is_zero, page_checksum};
 
@@ -175,6 +175,11 @@ impl<D: Disk> Pager<D> {
             evicted: read(&counters.evicted),
             kept: read(&counters.kept),
         }
+    }
+
+    /// Until this is dropped no page leaves the heap, and none comes.
+    pub(crate) fn keep_pages(&self) -> impl Drop + '_ {
+        self.shared.state()
     }
 
     /// Serves everything below an offset from now on.
@@ -399,7 +404,7 @@ impl<D: Disk> Shared<D> {
     /// Counts the pages in memory.
     fn count(&self, state: &mut State) -> io::Result<()> {
         let mut resident = 0;
-        for (start, end) in self.chunks.runs(self.length) {
+        for Run { start, end, .. } in self.chunks.runs(self.length) {
             self.pages
                 .resident(self.base + start, end - start, &mut |_, bytes| resident += bytes / BLOCK_SIZE)?;
         }
@@ -441,6 +446,7 @@ impl<D: Disk> Shared<D> {
     /// Drops the clean pages of a chunk and gives their number.
     fn evict_chunk(&self, chunk: usize, program_waits: bool) -> io::Result<usize> {
         let (start, length) = self.chunk_range(chunk);
+        self.chunks.set_holed(chunk * CHUNK, length);
         let mut clean = Vec::new();
         self.pages.clean(start, length, &mut |at, bytes| clean.push((at, bytes)))?;
         if clean.is_empty() {

@@ -37,7 +37,14 @@ pub enum Tracking {
 /// Finds written pages in a range of memory. Ranges are addresses and bytes, whole pages.
 pub(crate) trait Tracker: Send + Sync {
     /// Calls `found` with each run in the range that was written since the last call on it. Clean from then on.
-    fn take(&self, start: usize, length: usize, found: &mut dyn FnMut(usize, usize)) -> io::Result<()>;
+    /// `is_full` promises that the range has no hole.
+    fn take(
+        &self,
+        start: usize,
+        length: usize,
+        is_full: bool,
+        found: &mut dyn FnMut(usize, usize),
+    ) -> io::Result<()>;
     /// Counts a range as written from now on until it is taken, and makes it writable for the kernel too.
     fn note(&self, start: usize, length: usize) -> io::Result<()>;
     /// Forgets what it knows of a range whose pages were dropped or replaced by clean ones.
@@ -75,8 +82,18 @@ struct Protection {
 }
 
 impl Tracker for Protection {
-    fn take(&self, start: usize, length: usize, found: &mut dyn FnMut(usize, usize)) -> io::Result<()> {
-        self.pages.take(start, length, found)?;
+    fn take(
+        &self,
+        start: usize,
+        length: usize,
+        is_full: bool,
+        found: &mut dyn FnMut(usize, usize),
+    ) -> io::Result<()> {
+        if is_full {
+            self.pages.take_full(start, length, found)?;
+        } else {
+            self.pages.take(start, length, found)?;
+        }
         let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
         noted.retain(|(at, bytes)| {
             let inside = (start..start + length).contains(at);
@@ -100,7 +117,13 @@ impl Tracker for Protection {
 struct Signals(WriteFaults);
 
 impl Tracker for Signals {
-    fn take(&self, start: usize, length: usize, found: &mut dyn FnMut(usize, usize)) -> io::Result<()> {
+    fn take(
+        &self,
+        start: usize,
+        length: usize,
+        _is_full: bool,
+        found: &mut dyn FnMut(usize, usize),
+    ) -> io::Result<()> {
         self.0.take(start, length, found)
     }
     fn note(&self, start: usize, length: usize) -> io::Result<()> {
@@ -135,7 +158,13 @@ impl Compare {
 }
 
 impl Tracker for Compare {
-    fn take(&self, start: usize, length: usize, found: &mut dyn FnMut(usize, usize)) -> io::Result<()> {
+    fn take(
+        &self,
+        start: usize,
+        length: usize,
+        _is_full: bool,
+        found: &mut dyn FnMut(usize, usize),
+    ) -> io::Result<()> {
         for address in (start..start + length).step_by(BLOCK_SIZE) {
             if self.changed(address) {
                 found(address, BLOCK_SIZE);
@@ -164,7 +193,13 @@ struct Explicit {
 }
 
 impl Tracker for Explicit {
-    fn take(&self, start: usize, length: usize, found: &mut dyn FnMut(usize, usize)) -> io::Result<()> {
+    fn take(
+        &self,
+        start: usize,
+        length: usize,
+        _is_full: bool,
+        found: &mut dyn FnMut(usize, usize),
+    ) -> io::Result<()> {
         let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
         let taken: Vec<usize> = noted.range(start..start + length).copied().collect();
         for address in taken {
@@ -206,7 +241,7 @@ mod tests {
                     (at..at + bytes).step_by(BLOCK_SIZE).map(|at| (at - mapping.base()) / BLOCK_SIZE),
                 );
             };
-            tracker.take(mapping.base() + start, length, &mut found).unwrap();
+            tracker.take(mapping.base() + start, length, false, &mut found).unwrap();
             pages
         };
         let write = |page: usize, value: u64| {

@@ -24,13 +24,6 @@ impl<T: Copy> Default for HugeVec<T> {
 }
 
 impl<T: Copy> HugeVec<T> {
-    /// So many times the same.
-    pub(super) fn filled(length: usize, value: T) -> Self {
-        let mut filled = Self::default();
-        filled.resize(length, value);
-        filled
-    }
-
     /// Items that there is room for.
     pub(super) fn capacity(&self) -> usize {
         self.capacity
@@ -142,6 +135,6 @@ mod tests {
         vector.clear();
         vector.resize(3, 1);
         assert_eq!(*vector, [1, 1, 1]);
-        assert_eq!(HugeVec::filled(0, 0_u8).len(), 0);
+        assert_eq!(HugeVec::<u8>::default().len(), 0);
     }
 }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
 use super::huge::HugeVec;
-use super::{ADDRESS, Noun, Nouns};
+use super::{ADDRESS, DIRECT_MAX, FOREIGN, KIND_CELL, KIND_SHIFT, Noun, Nouns};
 use crate::arena::{AllocateError, Arena};
 use crate::disk::Disk;
 
@@ -30,20 +30,18 @@ pub enum CueError {
     Allocate(#[from] AllocateError),
 }
 
-/// Where each indirect noun was first written, by the place where it lies: a small array for each page of the heap that
-/// the noun touches. Nouns that were made together lie together, so a look here rarely misses the cache, and a noun that
+/// The number of each indirect noun, by the place where it lies: a small array for each page of the heap that the noun
+/// touches. Nouns that were made together lie together, so a look here rarely misses the cache, and a noun that
 /// is shared is known without being touched.
 #[derive(Default)]
 struct Places {
     base: usize,
     /// For each page of the heap, its array, counted from 1.
     pages: Vec<u32>,
-    /// For each 16 bytes of a page, one more than the position in bits; 0 is none.
+    /// For each 16 bytes of a page, one more than the number; 0 is none.
     arrays: HugeVec<[u32; UNITS]>,
     /// Pages that have one.
     touched: Vec<u32>,
-    /// Positions that do not fit.
-    large: Numbers,
 }
 
 const PAGE: usize = 4096;
@@ -58,135 +56,89 @@ impl Places {
         self.base = base;
         self.pages.resize((end - base).div_ceil(PAGE), 0);
         self.arrays.clear();
-        self.large.clear();
     }
 
-    /// Page and unit of an address; addresses are checked before a noun is followed, not before it is looked up.
+    /// Page and unit of an address.
     #[inline]
     fn place(&self, address: u64) -> (usize, usize) {
         let offset = (address as usize).wrapping_sub(self.base);
         (offset / PAGE, offset % PAGE / 16)
     }
 
+    /// Where the number of the noun at an address is kept, counted from 1.
     #[inline]
-    fn find(&self, address: u64) -> Option<u64> {
+    fn number(&mut self, address: u64) -> &mut u32 {
         let (page, unit) = self.place(address);
-        let array = *self.pages.get(page)?;
-        if array == 0 {
-            return None;
-        }
-        match self.arrays[array as usize - 1][unit] {
-            0 => None,
-            u32::MAX => self.large.get(&address).copied(),
-            position => Some(u64::from(position) - 1),
-        }
-    }
-
-    #[inline]
-    fn insert(&mut self, address: u64, position: u64) {
-        let (page, unit) = self.place(address);
-        let array = &mut self.pages[page];
+        let array = self.pages.get_mut(page).expect(FOREIGN);
         if *array == 0 {
             self.arrays.push([0; UNITS]);
             self.touched.push(page as u32);
             *array = self.arrays.len() as u32;
         }
-        let kept = u32::try_from(position + 1).unwrap_or(u32::MAX);
-        self.arrays[*array as usize - 1][unit] = kept;
-        if kept == u32::MAX {
-            self.large.insert(address, position);
-        }
-    }
-}
-
-/// The first of each set of equal nouns: a chained hash table by mug, with a filter of 32 bits in each bucket. Nearly
-/// every noun is new, and for it the filter says so: the processor guesses that, and waits neither for the bucket nor for
-/// the chain.
-#[derive(Default)]
-struct Firsts {
-    buckets: HugeVec<Bucket>,
-    entries: HugeVec<First>,
-}
-
-#[derive(Clone, Copy, Default)]
-struct Bucket {
-    /// A bit for each value of the highest bits of the mugs in it.
-    filter: u32,
-    /// Its newest entry, counted from 1.
-    head: u32,
-}
-
-#[derive(Clone, Copy)]
-struct First {
-    noun: Noun,
-    mug: u32,
-    /// The entry before it in its bucket.
-    next: u32,
-}
-
-impl Firsts {
-    /// Forgets everything.
-    fn clear(&mut self) {
-        // A large table costs more to empty than a small noun needs.
-        if self.entries.len() < self.buckets.len() / 64 || self.buckets.is_empty() {
-            self.buckets = HugeVec::filled(1024, Bucket::default());
-        } else {
-            self.buckets.fill(Bucket::default());
-        }
-        self.entries.clear();
+        &mut self.arrays[*array as usize - 1][unit]
     }
 
+    /// Asks for what [`Places::number`] will look at.
     #[inline]
-    fn place(&self, mug: u32) -> usize {
-        mug as usize & (self.buckets.len() - 1)
-    }
-
-    /// The newest entry that may have this mug, counted from 1; 0 is none.
-    #[inline]
-    fn chain(&self, mug: u32) -> u32 {
-        let bucket = self.buckets[self.place(mug)];
-        if bucket.filter & filter(mug) == 0 { 0 } else { bucket.head }
-    }
-
-    #[inline]
-    fn insert(&mut self, noun: Noun, mug: u32) {
-        assert!(
-            self.entries.len() < u32::MAX as usize,
-            "a jammed noun has at most 2^32 parts that are not equal"
-        );
-        if self.entries.len() == self.buckets.len() {
-            self.grow();
-        }
-        let at = self.place(mug);
-        let bucket = &mut self.buckets[at];
-        self.entries.push(First { noun, mug, next: bucket.head });
-        *bucket = Bucket { filter: bucket.filter | filter(mug), head: self.entries.len() as u32 };
-    }
-
-    #[cold]
-    fn grow(&mut self) {
-        self.buckets = HugeVec::filled(self.buckets.len() * 2, Bucket::default());
-        for at in 0..self.entries.len() {
-            let mug = self.entries[at].mug;
-            let place = self.place(mug);
-            let bucket = &mut self.buckets[place];
-            self.entries[at].next = bucket.head;
-            *bucket = Bucket { filter: bucket.filter | filter(mug), head: at as u32 + 1 };
+    fn prefetch(&self, address: u64) {
+        let (page, unit) = self.place(address);
+        let array = self.pages.get(page).and_then(|array| (*array as usize).checked_sub(1));
+        if let Some(array) = array {
+            prefetch(&raw const self.arrays[array][unit]);
         }
     }
 }
 
-/// A mug has 31 bits, and the highest are the last that tell buckets apart.
+/// Asks the processor for what will soon be looked at.
 #[inline]
-fn filter(mug: u32) -> u32 {
-    1 << (mug >> 26)
+fn prefetch<T>(place: *const T) {
+    // SAFETY: a prefetch reads nothing and never faults, whatever the address.
+    unsafe { core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(place.cast()) };
+}
+
+/// Items between the one that is worked on and the one whose memory is asked for.
+const AHEAD: usize = 16;
+
+/// The indirect nouns of one jam, each place of the heap once, numbered in the order in which they are first met.
+#[derive(Default)]
+struct Parts {
+    nouns: HugeVec<Noun>,
+    mugs: HugeVec<u32>,
+    /// For each, the first that equals it.
+    firsts: HugeVec<u32>,
+    /// For each, one more than the bit at which it was written; 0 is not.
+    positions: HugeVec<u64>,
+    /// All in the order of the jam: a direct atom is itself; another noun is its number, its kind, and, where it is met
+    /// for the first time, [`NEW`]: the parts of a cell follow then.
+    visits: HugeVec<u64>,
+    /// A hash table by mug: the mug above and one more than the number of a first below.
+    table: HugeVec<u64>,
+}
+
+/// Marks the first visit of a noun. Numbers have 32 bits, and direct atoms lack the highest.
+const NEW: u64 = 1 << 61;
+
+impl Parts {
+    fn clear(&mut self) {
+        self.nouns.clear();
+        self.mugs.clear();
+        self.firsts.clear();
+        self.positions.clear();
+        self.visits.clear();
+    }
+
+    fn bytes(&self) -> usize {
+        (self.nouns.capacity() + self.positions.capacity() + self.visits.capacity()) * 8
+            + (self.mugs.capacity() + self.firsts.capacity()) * 4
+            + self.table.capacity() * 8
+    }
 }
 
 /// Memory for jam and cue, kept between them: the first touch of fresh memory would take a good part of their time.
 #[derive(Default)]
 pub(crate) struct Scratch {
     places: Places,
-    firsts: Firsts,
+    parts: Parts,
     atoms: SeenAtoms,
     stack: Vec<Noun>,
     starts: Starts,
@@ -198,12 +150,11 @@ const SCRATCH_MAX: usize = 64 << 20;
 
 impl<D: Disk> Arena<D> {
     fn keep_scratch(&mut self, scratch: Box<Scratch>) {
-        let Scratch { places, firsts, atoms, stack, starts, open } = &*scratch;
+        let Scratch { places, parts, atoms, stack, starts, open } = &*scratch;
         let bytes = places.arrays.capacity() * size_of::<[u32; UNITS]>()
             + places.pages.capacity() * 4
-            + firsts.buckets.capacity() * size_of::<Bucket>()
-            + firsts.entries.capacity() * size_of::<First>()
-            + (atoms.large.capacity() + places.large.capacity() + open.capacity()) * 16
+            + parts.bytes()
+            + (atoms.large.capacity() + open.capacity()) * 16
             + (stack.capacity() + starts.index.capacity() + starts.nouns.capacity()) * 8;
         if bytes <= SCRATCH_MAX {
             self.scratch = Some(scratch);
@@ -509,86 +460,159 @@ impl Starts {
     }
 }
 
+/// Where the visits go on behind the parts of a cell whose first visit was the one before `at`.
+fn behind(visits: &[u64], mut at: usize) -> usize {
+    let mut open = 2_u64;
+    while open > 0 {
+        let visit = visits[at];
+        let is_new_cell = visit > DIRECT_MAX && visit >> KIND_SHIFT == KIND_CELL && visit & NEW != 0;
+        open = open - 1 + if is_new_cell { 2 } else { 0 };
+        at += 1;
+    }
+    at
+}
+
 impl<D: Disk> Nouns<'_, D> {
     /// The noun as bytes.
     ///
+    /// Three passes, so that each waits for memory as little as it can: the first meets every part and numbers it,
+    /// the second finds which are equal, many looks at a time, and the third writes.
+    ///
     /// # Panics
-    /// If more than 2^32 of its parts differ.
+    /// If it has 2^32 cells or more.
     pub fn jam(&mut self, noun: Noun) -> Vec<u8> {
-        let mut writer = BitWriter::default();
-        let (base, end) = self.arena.allocator().reach();
-        let mut scratch = self.arena.scratch.take().unwrap_or_default();
-        let Scratch { places, firsts, atoms, stack, .. } = &mut *scratch;
-        places.clear(base, end);
-        firsts.clear();
-        atoms.clear();
-        stack.clear();
-        stack.push(noun);
-        while let Some(at) = stack.pop() {
-            let position = writer.position();
-            if at.is_direct() {
-                match atoms.place(at.0, position) {
-                    // A reference must be shorter than the atom to be worth it.
-                    Some(before) if at.0.leading_zeros() < before.leading_zeros() => {
-                        writer.put_reference(before);
-                    }
-                    _ => writer.put_tagged(0, 1, at.0),
-                }
-                continue;
-            }
-            let address = at.0 & ADDRESS;
-            let mut known = places.find(address);
-            if at.is_cell()
-                && let Some(before) = known
-            {
-                writer.put_reference(before);
-                continue;
-            }
-            if known.is_none() {
-                let mug = self.mug(at);
-                known = match self.first(firsts, at, mug) {
-                    Some(other) => places.find(other.0 & ADDRESS),
-                    None => None,
-                };
-                places.insert(address, known.unwrap_or(position));
-            }
-            match (self.split(at), known) {
-                (Some(_), Some(before)) => writer.put_reference(before),
-                (Some((head, tail)), None) => {
-                    writer.put(0b01, 2);
-                    self.prefetch(tail);
-                    self.prefetch(head);
-                    stack.push(tail);
-                    stack.push(head);
-                }
-                (None, known) => {
-                    let written = self.with_words(at, |words| match known {
-                        Some(before) if bit_length(words) > u64::from(64 - before.leading_zeros()) => {
-                            writer.put_reference(before);
-                        }
-                        _ => writer.put_atom(words),
-                    });
-                    debug_assert!(written.is_some(), "what is no cell is an atom");
-                }
-            }
+        if noun.is_cell() {
+            // Finds those of all its parts.
+            self.mug(noun);
         }
+        let mut scratch = self.arena.scratch.take().unwrap_or_default();
+        let Scratch { places, parts, atoms, stack, .. } = &mut *scratch;
+        self.meet(noun, places, parts, stack);
+        self.find_equal(parts);
+        let bytes = self.write(parts, atoms);
         self.arena.keep_scratch(scratch);
-        writer.finish()
+        bytes
     }
 
-    /// The noun that equals this one and was written before, if there is one; else this is the first.
-    #[inline]
-    fn first(&mut self, firsts: &mut Firsts, noun: Noun, mug: u32) -> Option<Noun> {
-        let mut at = firsts.chain(mug);
-        while at != 0 {
-            let First { noun: other, mug: its, next } = firsts.entries[at as usize - 1];
-            if its == mug && self.equal(other, noun) {
-                return Some(other);
+    /// Numbers all parts of a noun, and lists the visits.
+    fn meet(&mut self, noun: Noun, places: &mut Places, parts: &mut Parts, stack: &mut Vec<Noun>) {
+        let (base, end) = self.arena.allocator().reach();
+        places.clear(base, end);
+        parts.clear();
+        stack.clear();
+        let mut next = Some(noun);
+        while let Some(mut at) = next.take().or_else(|| stack.pop()) {
+            // Down the heads.
+            loop {
+                if at.is_direct() {
+                    parts.visits.push(at.0);
+                    break;
+                }
+                let kind = at.0 & !ADDRESS;
+                let number = places.number(at.0 & ADDRESS);
+                if *number != 0 {
+                    parts.visits.push(kind | u64::from(*number - 1));
+                    break;
+                }
+                let count = parts.nouns.len();
+                assert!(count < u32::MAX as usize, "a jammed noun has less than 2^32 cells");
+                *number = count as u32 + 1;
+                parts.visits.push(kind | NEW | count as u64);
+                parts.nouns.push(at);
+                let mug = self.mug(at);
+                parts.mugs.push(mug);
+                let Some((head, tail)) = self.split(at) else { break };
+                for part in [head, tail] {
+                    if !part.is_direct() {
+                        self.prefetch(part);
+                        places.prefetch(part.0 & ADDRESS);
+                    }
+                }
+                stack.push(tail);
+                at = head;
             }
-            at = next;
         }
-        firsts.insert(noun, mug);
-        None
+    }
+
+    /// Finds for each part the first one that equals it.
+    fn find_equal(&mut self, parts: &mut Parts) {
+        let Parts { nouns, mugs, firsts, positions, table, .. } = parts;
+        let size = (nouns.len() * 2).next_power_of_two();
+        table.clear();
+        table.resize(size, 0);
+        positions.resize(nouns.len(), 0);
+        let mask = size - 1;
+        for number in 0..nouns.len() {
+            if let Some(mug) = mugs.get(number + AHEAD) {
+                prefetch(&raw const table[*mug as usize & mask]);
+            }
+            let mug = mugs[number];
+            let mut at = mug as usize & mask;
+            let first = loop {
+                let entry = table[at];
+                if entry == 0 {
+                    table[at] = u64::from(mug) << 32 | (number as u64 + 1);
+                    break number as u32;
+                }
+                let other = entry as u32 - 1;
+                if (entry >> 32) as u32 == mug && self.equal(nouns[other as usize], nouns[number]) {
+                    break other;
+                }
+                at = (at + 1) & mask;
+            };
+            firsts.push(first);
+        }
+    }
+
+    /// Writes what the visits say.
+    fn write(&self, parts: &mut Parts, atoms: &mut SeenAtoms) -> Vec<u8> {
+        let mut writer = BitWriter::default();
+        atoms.clear();
+        let Parts { nouns, firsts, positions, visits, .. } = parts;
+        let mut at = 0;
+        while let Some(visit) = visits.get(at).copied() {
+            at += 1;
+            let position = writer.position();
+            if visit <= DIRECT_MAX {
+                match atoms.place(visit, position) {
+                    // A reference must be shorter than the atom to be worth it.
+                    Some(before) if visit.leading_zeros() < before.leading_zeros() => {
+                        writer.put_reference(before);
+                    }
+                    _ => writer.put_tagged(0, 1, visit),
+                }
+                continue;
+            }
+            if let Some(ahead) = visits.get(at + AHEAD).filter(|ahead| **ahead > DIRECT_MAX) {
+                prefetch(positions.as_ptr().wrapping_add(*ahead as u32 as usize));
+            }
+            let number = visit as u32 as usize;
+            let first = firsts[number] as usize;
+            let known = positions[first].checked_sub(1);
+            if known.is_none() {
+                positions[first] = position + 1;
+            }
+            if visit >> KIND_SHIFT == KIND_CELL {
+                match known {
+                    Some(before) => {
+                        writer.put_reference(before);
+                        if visit & NEW != 0 {
+                            at = behind(visits, at);
+                        }
+                    }
+                    None => writer.put(0b01, 2),
+                }
+                continue;
+            }
+            let written = self.with_words(nouns[number], |words| match known {
+                Some(before) if bit_length(words) > u64::from(64 - before.leading_zeros()) => {
+                    writer.put_reference(before);
+                }
+                _ => writer.put_atom(words),
+            });
+            debug_assert!(written.is_some(), "what is no cell is an atom");
+        }
+        writer.finish()
     }
 
     /// The noun that was jammed into these bytes. What follows it is ignored.

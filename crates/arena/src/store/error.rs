@@ -77,6 +77,9 @@ pub enum OpenError {
     /// The disk failed.
     #[error("the disk failed while opening the arena")]
     Io(#[from] io::Error),
+    /// Beside a writer that folds again and again.
+    #[error("the arena is being written too fast to be read; let its writer rest, or try again")]
+    Overtaken,
     /// Neither meta slot begins as one must.
     #[error("this is not an arena file; nothing was changed")]
     NotAnArena,

@@ -17,7 +17,7 @@ use super::error::{CommitError, Damage, ReadError};
 use super::format::{BlobPointer, META_SLOTS, Meta, NodePointer, Position, SnapshotOperation};
 use super::space::Space;
 use super::tree::{NodeAllocator, PageEntry, TreeChange, TreeUpdate};
-use super::{BLOCK, Blocks, Sabotage, SnapshotHandle, SnapshotInfo, Store, Tail, blocks_of};
+use super::{BLOCK, Blocks, Sabotage, SnapshotHandle, SnapshotInfo, Store, Tail, blocks_in, blocks_of};
 use crate::disk::{Block, Disk};
 use std::collections::BTreeMap;
 
@@ -155,6 +155,8 @@ pub(crate) fn read_blob<D: Disk>(disk: &D, pointer: BlobPointer, what: &str) -> 
     if checksum(bytes) == pointer.checksum { Ok(bytes.to_vec()) } else { Err(damaged()) }
 }
 
+/// Milliseconds that a fold is put off for readers.
+const REST_MAX: u32 = 1000;
 /// Scattered runs of a fold that are written in one call.
 const RUNS_AT_ONCE: usize = if cfg!(test) { 1 } else { 64 };
 
@@ -242,9 +244,20 @@ impl<D: Disk> Store<D> {
     /// # Errors
     /// [`CommitError::DiskFull`] leaves everything as it was; [`CommitError::Io`] poisons the store.
     pub fn fold(&mut self) -> Result<(), CommitError> {
+        self.let_readers_in();
         let Some(work) = self.begin_fold()? else { return Ok(()) };
         let written = work.write(&self.committed.disk, &mut || {});
         self.finish_fold(work, written)
+    }
+
+    /// Waits for readers that ask for rest, but not for long: one of them may be stopped.
+    fn let_readers_in(&self) {
+        for _ in 0..REST_MAX {
+            if !self.committed.disk.is_asked_for_rest().unwrap_or(false) {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
     }
 
     /// Works out a fold of the log as it is now, in memory. Whoever gets it writes it
@@ -309,6 +322,7 @@ impl<D: Disk> Store<D> {
                 self.space.set(&self.committed.disk, start, count, false)?;
             }
         }
+        self.limbo_blocks = blocks_in(&self.limbo);
         self.snapshots = pending.table;
         self.tail.records.drain(..pending.records);
         self.tail.blocks -= pending.log_blocks;

@@ -10,6 +10,7 @@
 //! log refers to is never written.
 
 mod audit;
+mod beside;
 mod codec;
 mod committed;
 mod error;
@@ -176,7 +177,11 @@ pub struct Store<D: Disk> {
     tail: Tail,
     /// Runs that the meta before the newest still refers to.
     limbo: Vec<(u64, u64)>,
+    /// Blocks in them.
+    limbo_blocks: u64,
     snapshots: SnapshotTable,
+    /// The snapshots of the last commit, those in the log too: each commit asks, and the log is long.
+    retained: BTreeMap<String, u64>,
     /// A fold that was begun and is not finished.
     pending: Option<PendingFold>,
     poisoned: bool,
@@ -240,7 +245,10 @@ impl<D: Disk> Store<D> {
         limbo: Vec<(u64, u64)>,
         snapshots: SnapshotTable,
     ) -> Self {
+        let names = snapshots.snapshots.iter().map(|it| (it.name.clone(), it.position.transaction));
         Self {
+            retained: names.collect(),
+            limbo_blocks: blocks_in(&limbo),
             committed: Arc::new(Committed::new(disk, meta.tree)),
             options,
             position: meta.position.clone(),
@@ -437,7 +445,7 @@ impl<D: Disk> Store<D> {
         if !roots_fit(&request.roots) {
             return Err(CommitError::RootsTooLarge);
         }
-        let exists = |name: &String| self.snapshots().iter().any(|info| info.name == *name);
+        let exists = |name: &String| self.retained.contains_key(name);
         match &request.operation {
             SnapshotOperation::Retain(name) if name.is_empty() || name.len() > SNAPSHOT_NAME_MAX => {
                 Err(CommitError::SnapshotName(name.clone()))
@@ -489,9 +497,9 @@ impl<D: Disk> Store<D> {
 
     /// Keeps readers in other processes off a snapshot that is to be dropped; gives its commit's number.
     fn claim(&self, name: &str) -> Result<Option<u64>, CommitError> {
-        let Some(info) = self.snapshots().into_iter().find(|info| info.name == name) else { return Ok(None) };
-        match self.committed.disk.claim_snapshot(info.position.transaction) {
-            Ok(true) => Ok(Some(info.position.transaction)),
+        let Some(transaction) = self.retained.get(name).copied() else { return Ok(None) };
+        match self.committed.disk.claim_snapshot(transaction) {
+            Ok(true) => Ok(Some(transaction)),
             Ok(false) => Err(CommitError::SnapshotInUse(name.to_owned())),
             Err(error) => Err(CommitError::Read(ReadError::Io(error))),
         }
@@ -523,16 +531,18 @@ impl<D: Disk> Store<D> {
         Ok(position)
     }
 
-    /// Whether the log is so long that it should be folded, and no fold is under way.
+    /// Whether the log is so long that it should be folded, no fold is under way, and no reader asks for rest.
     pub fn wants_fold(&self) -> bool {
-        self.pending.is_none() && self.tail.blocks >= self.fold_threshold()
+        self.pending.is_none()
+            && self.tail.blocks >= self.fold_threshold()
+            && (self.fold_is_overdue() || !self.committed.disk.is_asked_for_rest().unwrap_or(false))
     }
 
     /// A fold writes about a node for 150 pages that live: with half as many blocks of log as there are
     /// pages it adds little to what the commits wrote.
     fn fold_threshold(&self) -> u64 {
-        let limbo: u64 = self.limbo.iter().map(|(_, count)| count).sum();
-        let live = (self.space.total - self.space.free()).saturating_sub(self.tail.blocks + limbo);
+        let used = self.space.total - self.space.free();
+        let live = used.saturating_sub(self.tail.blocks + self.limbo_blocks);
         (live / 2).clamp(FOLD_BLOCKS_MIN.min(self.options.fold_blocks), self.options.fold_blocks)
     }
 
@@ -657,8 +667,9 @@ impl<D: Disk> Store<D> {
                 }
             }
         }
-        let padded = blocks_of(&plan.encoded);
-        if plan.header.body_block != 0 {
+        let outside = plan.header.body_block != 0;
+        let padded = if outside { blocks_of(&plan.encoded) } else { Vec::new() };
+        if outside {
             runs.push((plan.header.body_block, padded.iter().map(|block| &block.0[..]).collect()));
         }
         self.statistics.bytes_written +=
@@ -708,6 +719,15 @@ impl<D: Disk> Store<D> {
         pages.extend(body.zeroes.iter().map(|page| (*page, None)));
         self.committed.view().overlay.extend(pages.iter().copied());
         self.tail.blocks += 1 + body_blocks + body.pages.len() as u64;
+        match &body.operation {
+            SnapshotOperation::None => {}
+            SnapshotOperation::Retain(name) => {
+                self.retained.insert(name.clone(), header.transaction);
+            }
+            SnapshotOperation::Drop(name) => {
+                self.retained.remove(name);
+            }
+        }
         self.tail.records.push(TailRecord {
             position: position.clone(),
             operation: body.operation,
@@ -806,6 +826,11 @@ struct Plan {
     sum: u64,
     body: RecordBody,
     encoded: Vec<u8>,
+}
+
+/// Blocks in runs.
+fn blocks_in(runs: &[(u64, u64)]) -> u64 {
+    runs.iter().map(|(_, count)| count).fold(0, |sum, count| sum.saturating_add(*count))
 }
 
 /// The bytes padded to whole blocks.

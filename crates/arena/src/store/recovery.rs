@@ -28,6 +28,13 @@ pub struct RecoveryReport {
     pub broken_slot: Option<Damage>,
 }
 
+/// Whether somebody writes to the file meanwhile. The log's end is then no place to look for damage behind it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Motion {
+    Still,
+    Moving,
+}
+
 enum Found {
     Record(Box<RecordHeader>, u64, RecordBody),
     /// The header is intact, the body is not.
@@ -73,9 +80,19 @@ impl<D: Disk> Store<D> {
     /// # Errors
     /// As [`Store::open`].
     pub fn open_read_only(disk: D, options: StoreOptions) -> Result<(Self, RecoveryReport), OpenError> {
+        Self::open_as(disk, options, Motion::Still)
+    }
+
+    /// As [`Store::open_read_only`], of a file that is being written: see `beside`.
+    pub(super) fn open_moving(disk: D, options: StoreOptions) -> Result<(Self, RecoveryReport), OpenError> {
+        Self::open_as(disk, options, Motion::Moving)
+    }
+
+    fn open_as(disk: D, options: StoreOptions, motion: Motion) -> Result<(Self, RecoveryReport), OpenError> {
         let mut report = RecoveryReport::default();
+        let meta = newest_meta(&disk, disk.length()?, options, &mut report)?;
+        // After the meta: a file in motion may have grown before it was written.
         let length = disk.length()?;
-        let meta = newest_meta(&disk, length, options, &mut report)?;
         let ignore_length = cfg!(test) && options.sabotage == Sabotage::IgnoreLength;
         let expected = meta.total_blocks.saturating_mul(BLOCK);
         if length < expected && !ignore_length {
@@ -114,12 +131,12 @@ impl<D: Disk> Store<D> {
         };
         let mut store = Self::assemble(disk, options, meta, space, limbo, table);
         if !store.sabotaged(Sabotage::ForgetLogTail) {
-            store.replay(total, &mut report)?;
+            store.replay(total, motion, &mut report)?;
         }
         Ok((store, report))
     }
 
-    fn replay(&mut self, total: u64, report: &mut RecoveryReport) -> Result<(), OpenError> {
+    fn replay(&mut self, total: u64, motion: Motion, report: &mut RecoveryReport) -> Result<(), OpenError> {
         let mut found = self.record_at(self.log, self.position.transaction + 1, total)?;
         loop {
             let (header, sum, body) = match found {
@@ -133,13 +150,16 @@ impl<D: Disk> Store<D> {
                     }
                     return Err(OpenError::Damaged(damage));
                 }
+                Found::Nothing if motion == Motion::Moving => return Ok(()),
                 Found::Nothing => return self.check_end(total),
             };
             let after = self.record_at(follow(&header, sum), header.transaction + 1, total)?;
             if matches!(after, Found::Nothing)
                 && let Some(damage) = self.broken_page(&body)?
             {
-                self.scan_for_later(header.next, header.segment_end, header.transaction + 1, total)?;
+                if motion == Motion::Still {
+                    self.scan_for_later(header.next, header.segment_end, header.transaction + 1, total)?;
+                }
                 report.dropped = Some(damage);
                 return Ok(());
             }
@@ -263,6 +283,13 @@ impl<D: Disk> Store<D> {
 
 fn follow(header: &RecordHeader, sum: u64) -> LogPosition {
     LogPosition { next: header.next, segment_end: header.segment_end, chain: sum }
+}
+
+/// The generation of the newest meta that is intact.
+pub(super) fn newest_generation<D: Disk>(disk: &D) -> Option<u64> {
+    let mut report = RecoveryReport::default();
+    let meta = newest_meta(disk, disk.length().ok()?, StoreOptions::default(), &mut report);
+    meta.ok().map(|meta| meta.generation)
 }
 
 /// The newest of the two slots that is intact.

@@ -16,7 +16,9 @@ use crate::store::CommitError;
 pub struct BenchOptions {
     /// Commits measured for each size.
     pub commits: usize,
-    /// Bytes of heap that are resident for the stop time.
+    /// Pages of the heap that commits are measured on, and values that each rival keeps.
+    pub heap_pages: usize,
+    /// Bytes of heap that amplification and first writes are measured on.
     pub resident: usize,
     /// Bytes of nouns that live through a collection.
     pub live: usize,
@@ -24,7 +26,15 @@ pub struct BenchOptions {
 
 impl Default for BenchOptions {
     fn default() -> Self {
-        Self { commits: 200, resident: 256 << 20, live: 1 << 30 }
+        Self { commits: 200, heap_pages: 16_384, resident: 256 << 20, live: 1 << 30 }
+    }
+}
+
+impl BenchOptions {
+    /// Little of each, to see that it works; the figures mean nothing.
+    #[must_use]
+    pub fn quick() -> Self {
+        Self { commits: 4, heap_pages: 1024, resident: 4 << 20, live: 1 << 20 }
     }
 }
 
@@ -91,45 +101,68 @@ impl BenchError {
     }
 }
 
+/// The median time of commits of one size, of one contestant.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CommitPoint {
+    /// Pages that each commit changed.
+    pub pages: usize,
+    /// Who committed: `banyan`, or the name of a rival.
+    pub contestant: String,
+    /// Median microseconds.
+    pub median: f64,
+}
+
 /// The value below which so many of a hundred lie.
 pub(super) fn percentile(times: &mut [f64], percent: usize) -> f64 {
     times.sort_unstable_by(f64::total_cmp);
     times.get(times.len() * percent / 100).or(times.last()).copied().unwrap_or(f64::NAN)
 }
 
-/// Measures in a directory, which needs about three times the resident bytes free, and reports each row as it is done.
+/// Which measurements to take: says of a name whether it is wanted.
+pub type Wanted<'a> = &'a dyn Fn(&str) -> bool;
+
+/// Takes the measurements that are wanted in a directory, which needs 6 GiB for all of them, and reports each row as
+/// it is done. Gives what was measured of commits, for [`commit_plot`](super::commit_plot).
 ///
 /// # Errors
 /// [`BenchError`]; files that were made are left to the caller's directory.
 pub fn bench(
     directory: &Path,
     options: BenchOptions,
+    wanted: Wanted<'_>,
     report: &mut dyn FnMut(BenchRow),
-) -> Result<(), BenchError> {
-    store_bench::commits(directory, options, report)?;
-    store_bench::stop(directory, report)?;
-    store_bench::million(directory, report)?;
-    store_bench::open_after_crash(directory, report)?;
-    let path = directory.join("bench.arena");
-    let mut arena = Arena::create(&path, ArenaOptions::default())?;
-    let mut pages = Pages::new(&mut arena, options.resident / BLOCK_SIZE)?;
-    pages.settle(&mut arena)?;
-    amplification(&mut arena, &mut pages, report)?;
-    first_write(&mut arena, &mut pages, report)?;
-    drop(arena);
-    super::bench_nouns(directory, options, report)
-}
-
-/// Measures commits only, and draws them: an SVG of the median time against the pages that were dirty.
-///
-/// # Errors
-/// As [`bench()`].
-pub fn bench_plot(
-    directory: &Path,
-    options: BenchOptions,
-    report: &mut dyn FnMut(BenchRow),
-) -> Result<String, BenchError> {
-    Ok(super::plot::commits(&store_bench::commits(directory, options, report)?))
+) -> Result<Vec<CommitPoint>, BenchError> {
+    let is_wanted = |names: &[&str]| names.iter().any(|name| wanted(name));
+    let report = &mut |row: BenchRow| {
+        if wanted(row.name) {
+            report(row);
+        }
+    };
+    let mut points = Vec::new();
+    if is_wanted(&["commit.k1", "commit.k16", "commit.k256", "snapshot.retain"]) {
+        points = store_bench::commits(directory, options, report)?;
+    }
+    if wanted("commit.stop") {
+        store_bench::stop(directory, options, report)?;
+    }
+    if wanted("commit.million") {
+        store_bench::million(directory, report)?;
+    }
+    if wanted("open.crash") {
+        store_bench::open_after_crash(directory, report)?;
+    }
+    if is_wanted(&["amplification", "write.first"]) {
+        let path = directory.join("bench.arena");
+        let mut arena = Arena::create(&path, ArenaOptions::default())?;
+        let mut pages = Pages::new(&mut arena, options.resident / BLOCK_SIZE)?;
+        pages.settle(&mut arena)?;
+        amplification(&mut arena, &mut pages, report)?;
+        first_write(&mut arena, &mut pages, report)?;
+    }
+    if is_wanted(&["alloc.small", "jam", "cue", "gc.step"]) {
+        super::noun_bench::nouns(directory, options, wanted, report)?;
+    }
+    Ok(points)
 }
 
 fn amplification(

@@ -12,8 +12,8 @@ mod transfer;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use self::bench::{BenchError, BenchOptions, BenchRow, bench, bench_plot};
-pub use self::noun_bench::bench_nouns;
+pub use self::bench::{BenchError, BenchOptions, BenchRow, CommitPoint, Wanted, bench};
+pub use self::plot::commit_plot;
 pub use self::transfer::{ImportError, Transfer, export, export_noun, import, import_noun};
 use crate::arena::{Arena, ArenaError, ArenaOptions};
 use crate::disk::{FileDisk, FileDiskError};
@@ -153,7 +153,8 @@ pub struct Info {
 }
 
 fn open(path: &Path) -> Result<(Store<FileDisk>, RecoveryReport), ToolError> {
-    Ok(Store::open_read_only(FileDisk::open_read_only(path)?, StoreOptions::default())?)
+    // Its writer may be at work.
+    Store::open_beside(&mut || Ok(FileDisk::open_read_only(path)?), StoreOptions::default())
 }
 
 /// Describes an arena. Writes nothing.
@@ -171,11 +172,20 @@ pub fn info(path: &Path) -> Result<Info, ToolError> {
 /// Checks every checksum of an arena; `progress` is told pages done and pages in all. Writes nothing.
 ///
 /// # Errors
-/// [`ToolError`]; damage that leaves the arena readable is in the report.
+/// [`ToolError`]; damage that leaves the arena readable is in the report. [`OpenError::Overtaken`] if its writer folds
+/// meanwhile, so that what is checked may have been written over.
 pub fn verify(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<VerifyReport, ToolError> {
     let (mut store, recovery) = open(path)?;
     let mut report = store.verify(progress)?;
-    report.damage.extend(recovery.dropped);
+    // A record that its writer was just writing is whole by now.
+    if let Some(dropped) = recovery.dropped
+        && open(path)?.1.dropped.as_ref() == Some(&dropped)
+    {
+        report.damage.push(dropped);
+    }
+    if !report.damage.is_empty() && store.is_overtaken() {
+        return Err(OpenError::Overtaken.into());
+    }
     Ok(report)
 }
 

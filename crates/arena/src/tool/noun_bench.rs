@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::bench::{BenchError, BenchOptions, BenchRow};
+use super::bench::{BenchError, BenchOptions, BenchRow, Wanted};
 use crate::arena::{Arena, ArenaOptions};
 use crate::disk::FileDisk;
 use crate::noun::{Collection, Noun, Nouns};
@@ -26,15 +26,23 @@ impl ProcessorTime {
 type Report<'a> = &'a mut dyn FnMut(BenchRow);
 
 /// Measures what does not depend on the disk: `alloc.small`, `jam`, `cue` and `gc.step`.
-///
-/// # Errors
-/// [`BenchError`]; files that were made are left to the caller's directory.
-pub fn bench_nouns(directory: &Path, options: BenchOptions, report: Report<'_>) -> Result<(), BenchError> {
+pub(super) fn nouns(
+    directory: &Path,
+    options: BenchOptions,
+    wanted: Wanted<'_>,
+    report: Report<'_>,
+) -> Result<(), BenchError> {
     let mut arena = Arena::create(&directory.join("bench-nouns.arena"), ArenaOptions::default())?;
-    small_objects(&mut arena, report)?;
-    let mut nouns = Nouns::new(&mut arena);
-    jam_and_cue(&mut nouns, report)?;
-    collection(&mut arena, options.live, report)
+    if wanted("alloc.small") {
+        small_objects(&mut arena, report)?;
+    }
+    if wanted("jam") || wanted("cue") {
+        jam_and_cue(&mut Nouns::new(&mut arena), report)?;
+    }
+    if wanted("gc.step") {
+        collection(&mut arena, options.live, report)?;
+    }
+    Ok(())
 }
 
 /// The best of a few turns of two contestants, interleaved: nanoseconds for one of `count`.

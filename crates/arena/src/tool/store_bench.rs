@@ -5,21 +5,18 @@ use std::alloc::Layout;
 use std::path::Path;
 use std::time::Instant;
 
-use super::bench::{BenchError, BenchOptions, BenchRow, percentile};
+use super::bench::{BenchError, BenchOptions, BenchRow, CommitPoint, percentile};
 use super::rivals::rivals;
 use crate::arena::{Arena, ArenaError, ArenaOptions, Loading};
 use crate::disk::{BLOCK_SIZE, Block};
 
-/// Pages of the heap that the commits are measured on, and values that each rival keeps: 64 MiB.
-const HEAP_PAGES: usize = 16_384;
-
-/// Rounds, the last ones, in which a heavy rival takes part.
+/// Rounds, the last ones, in which a heavy rival takes part, alone.
 const HEAVY_ROUNDS: usize = 5;
 
 /// Waits until the disk has written what it holds: for some time after, everything is slow.
-fn settle_disk() {
+fn settle_disk(options: BenchOptions) {
     rustix::fs::sync();
-    std::thread::sleep(std::time::Duration::from_secs(2));
+    std::thread::sleep(std::time::Duration::from_millis(10) * options.commits as u32);
 }
 
 /// One large object in an arena, and random pages of it.
@@ -74,18 +71,18 @@ impl Pages {
     }
 }
 
-/// Commits of 1, 16 and 256 pages; gives points (pages, contestant, median us) for a plot.
+/// Commits of 1, 16 and 256 pages.
 pub(super) fn commits(
     directory: &Path,
     options: BenchOptions,
     report: &mut dyn FnMut(BenchRow),
-) -> Result<Vec<(usize, String, f64)>, BenchError> {
+) -> Result<Vec<CommitPoint>, BenchError> {
     let mut arena = Arena::create(&directory.join("bench-commits.arena"), ArenaOptions::default())?;
-    let mut pages = Pages::new(&mut arena, HEAP_PAGES)?;
+    let mut pages = Pages::new(&mut arena, options.heap_pages)?;
     pages.settle(&mut arena)?;
-    let mut rivals = rivals(directory, HEAP_PAGES)?;
+    let mut rivals = rivals(directory, options.heap_pages)?;
     let mut points = Vec::new();
-    settle_disk();
+    settle_disk(options);
     let rows =
         [(1, Some("commit.k1")), (4, None), (16, Some("commit.k16")), (64, None), (256, Some("commit.k256"))];
     for (count, row) in rows {
@@ -99,25 +96,29 @@ pub(super) fn commits(
             }
             let block = Block([round as u8 | 1; BLOCK_SIZE]);
             let chosen: Vec<(u32, Block)> = chosen.into_iter().map(|page| (page, block.clone())).collect();
-            let started = Instant::now();
-            for (page, block) in &chosen {
-                pages.write(*page as usize, block);
-            }
-            let written = Instant::now();
-            arena.commit(0, round as u64)?;
-            commit.push(written.elapsed().as_secs_f64() * 1e6);
-            event.push(started.elapsed().as_secs_f64() * 1e6);
-            for (rival, times) in rivals.iter_mut().zip(&mut theirs) {
-                // One that writes so much that the others would wait for it goes last, alone.
-                let joins = rival.is_light() || round + HEAVY_ROUNDS >= options.commits;
-                if joins {
-                    let started = Instant::now();
+            // One that writes so much that the others would wait for it comes last, alone.
+            let heavy = round + HEAVY_ROUNDS.min(options.commits / 2) >= options.commits;
+            // Whoever comes after another finds the caches and the disk as that one has left them: so each begins in turn.
+            for turn in 0..=rivals.len() {
+                let contestant = (turn + round) % (rivals.len() + 1);
+                let started = Instant::now();
+                let Some(rival) = rivals.get_mut(contestant) else {
+                    for (page, block) in &chosen {
+                        pages.write(*page as usize, block);
+                    }
+                    let written = Instant::now();
+                    arena.commit(0, round as u64)?;
+                    commit.push(written.elapsed().as_secs_f64() * 1e6);
+                    event.push(started.elapsed().as_secs_f64() * 1e6);
+                    continue;
+                };
+                if heavy != rival.is_light() {
                     rival.commit(&chosen)?;
-                    times.push(started.elapsed().as_secs_f64() * 1e6);
+                    theirs[contestant].push(started.elapsed().as_secs_f64() * 1e6);
                 }
             }
         }
-        settle_disk();
+        settle_disk(options);
         let (value, with_writes) = (percentile(&mut commit, 50), percentile(&mut event, 50));
         let mut detail = format!(
             "p99 {:.0} us; with the writes to the heap {with_writes:.0} us",
@@ -125,10 +126,13 @@ pub(super) fn commits(
         );
         let mut ok = true;
         let mut bare = value;
-        points.push((count, "banyan".to_owned(), value));
+        let mut point = |contestant: &str, median| {
+            points.push(CommitPoint { pages: count, contestant: contestant.to_owned(), median });
+        };
+        point("banyan", value);
         for (rival, times) in rivals.iter().zip(&mut theirs) {
             let median = percentile(times, 50);
-            points.push((count, rival.name().to_owned(), median));
+            point(rival.name(), median);
             detail += &format!("; {} {median:.0} us", rival.name());
             if rival.name() == "bare" {
                 bare = median;
@@ -158,16 +162,20 @@ fn retain(
     report: &mut dyn FnMut(BenchRow),
 ) -> Result<(), BenchError> {
     let (mut plain, mut retained) = (Vec::new(), Vec::new());
-    for round in 0..options.commits {
-        pages.dirty(4);
-        let started = Instant::now();
-        arena.commit(0, 0)?;
-        plain.push(started.elapsed().as_secs_f64() * 1e6);
+    // A difference of some microseconds between commits of some hundred: it takes many of them, in turns.
+    for round in 0..5 * options.commits {
         let name = format!("bench {round}");
-        pages.dirty(4);
-        let started = Instant::now();
-        arena.snapshot(&name, 0, 0)?;
-        retained.push(started.elapsed().as_secs_f64() * 1e6);
+        for turn in 0..2 {
+            pages.dirty(4);
+            let started = Instant::now();
+            if (turn + round) % 2 == 0 {
+                arena.commit(0, 0)?;
+                plain.push(started.elapsed().as_secs_f64() * 1e6);
+            } else {
+                arena.snapshot(&name, 0, 0)?;
+                retained.push(started.elapsed().as_secs_f64() * 1e6);
+            }
+        }
         arena.drop_snapshot(&name)?;
     }
     let (plain, retained) = (percentile(&mut plain, 50), percentile(&mut retained, 50));
@@ -185,8 +193,12 @@ fn retain(
 }
 
 /// How long the program stands still for a deferred commit: 1 GiB in memory, 1 % of it dirty.
-pub(super) fn stop(directory: &Path, report: &mut dyn FnMut(BenchRow)) -> Result<(), BenchError> {
-    settle_disk();
+pub(super) fn stop(
+    directory: &Path,
+    options: BenchOptions,
+    report: &mut dyn FnMut(BenchRow),
+) -> Result<(), BenchError> {
+    settle_disk(options);
     let path = directory.join("bench-stop.arena");
     let mut arena = Arena::create(&path, ArenaOptions::default())?;
     let mut pages = Pages::new(&mut arena, (1 << 30) / BLOCK_SIZE)?;

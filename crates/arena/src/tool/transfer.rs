@@ -16,7 +16,8 @@ use crate::arena::{Arena, ArenaOptions};
 use crate::disk::{BLOCK_SIZE, Block, Disk, FileDisk, FileDiskError};
 use crate::noun::{Noun, Nouns};
 use crate::store::{
-    CommitRequest, CreateError, Identity, PageEntry, Position, Roots, Store, StoreOptions, page_checksum,
+    CommitRequest, CreateError, Identity, OpenError, PageEntry, Position, Roots, Store, StoreOptions,
+    page_checksum,
 };
 
 const MAGIC: &[u8; 8] = b"BANYEXP1";
@@ -136,6 +137,7 @@ pub fn export(
             // What is half written is of no use, and failing to remove it is not the first trouble.
             let _half = std::fs::remove_file(output);
             Err(match error {
+                WriteError::Read(_) if store.is_overtaken() => OpenError::Overtaken.into(),
                 WriteError::Read(error) => error.into(),
                 WriteError::Io(error) => failed(error),
             })

@@ -1,5 +1,6 @@
 //! `banyan arena bench`: a row for each measurement, as it is done.
 
+use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -20,10 +21,13 @@ pub(crate) struct BenchArguments {
     /// Print one JSON object a line
     #[arg(long)]
     json: bool,
+    /// Measure commits, and draw their time against the pages that they change, for each contestant, in this SVG
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
+    /// Few rounds on a small heap, to see that it works: the figures mean nothing
+    #[arg(long)]
+    quick: bool,
 }
-
-/// Names that need no measurement of the disk.
-const NOUNS: [&str; 4] = ["alloc.small", "jam", "cue", "gc.step"];
 
 /// A directory of our own that goes when it is dropped.
 struct Room {
@@ -44,18 +48,24 @@ pub(super) fn bench(arguments: &BenchArguments) -> anyhow::Result<u8> {
         format!("cannot make {}; choose a directory on the disk to measure with --directory", path.display())
     })?;
     let room = Room { path };
+    let mut plot = None;
+    if let Some(path) = &arguments.plot {
+        // Before the minutes of measuring.
+        let made = std::fs::File::create(path);
+        plot = Some(made.with_context(|| {
+            format!("cannot write {}; choose a file that can be written", path.display())
+        })?);
+    }
+    let is_drawn = |name: &str| arguments.plot.is_some() && name.starts_with("commit.k");
     let is_wanted = |name: &str| {
-        arguments.names.is_empty() || arguments.names.iter().any(|start| name.starts_with(start.as_str()))
+        is_drawn(name)
+            || arguments.names.iter().any(|start| name.starts_with(start.as_str()))
+            || arguments.names.is_empty() && arguments.plot.is_none()
     };
-    let only_nouns = !arguments.names.is_empty()
-        && arguments.names.iter().all(|start| NOUNS.iter().any(|name| name.starts_with(start.as_str())));
     let mut live = LiveLine::new();
     let style = Style::for_stream(std::io::IsTerminal::is_terminal(&std::io::stdout()));
     let (mut printed, mut missed) = (0, 0);
     let mut report = |row: BenchRow| {
-        if !is_wanted(row.name) {
-            return;
-        }
         printed += 1;
         missed += u32::from(!row.ok);
         if arguments.json {
@@ -71,9 +81,13 @@ pub(super) fn bench(arguments: &BenchArguments) -> anyhow::Result<u8> {
             live.show("measuring...");
         }
     };
-    let chosen = if only_nouns { tool::bench_nouns } else { tool::bench };
-    chosen(&room.path, BenchOptions::default(), &mut report).context("the bench did not end")?;
+    let options = if arguments.quick { BenchOptions::quick() } else { BenchOptions::default() };
+    let points =
+        tool::bench(&room.path, options, &is_wanted, &mut report).context("the bench did not end")?;
     drop(room);
+    if let Some(mut file) = plot {
+        file.write_all(tool::commit_plot(&points).as_bytes()).context("the plot could not be written")?;
+    }
     anyhow::ensure!(
         printed > 0,
         "no measurement begins with {:?}; leave the names out to see all",
