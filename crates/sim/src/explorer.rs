@@ -376,7 +376,7 @@ impl<C: Conduct> State<C> {
             ..Policy::default()
         };
         let nodes = (0..setting.nodes).filter_map(NodeId::new);
-        let nodes = nodes.map(|me| Node::with_conduct(me, policy.clone(), conduct.clone())).collect();
+        let nodes = nodes.map(|me| Node::with_conduct(me, policy, conduct.clone())).collect();
         let owner = NodeId::new(setting.owner).unwrap_or(NodeId::HOME);
         let threads =
             setting.operations.iter().map(|left| Thread { left: *left, doing: None, blocked: false });

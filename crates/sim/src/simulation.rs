@@ -214,7 +214,7 @@ pub fn run_shape<C: Conduct>(
         pages.extend(run.pages().rev().take(shape.pages as usize / 2).rev());
     }
     let nodes = (0..shape.nodes).filter_map(NodeId::new);
-    let nodes = nodes.map(|me| Node::with_conduct(me, shape.policy.clone(), conduct.clone())).collect();
+    let nodes = nodes.map(|me| Node::with_conduct(me, shape.policy, conduct.clone())).collect();
     let mut world = World::new(nodes, &extents, NodeId::HOME);
     world.hold = Some(shape.policy.hold);
     let mut threads = Vec::new();
