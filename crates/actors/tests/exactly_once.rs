@@ -359,10 +359,12 @@ fn two_processes_killed_at_any_instant_take_each_message_once() {
                     lines
                 },
             );
-            if process.say(&lines) && random.below(2) == 0 && process.say("0\n") {
-                if let Some(seen) = process.line("SEEN ") {
-                    acknowledged = seen.parse().unwrap();
-                }
+            if process.say(&lines)
+                && random.below(2) == 0
+                && process.say("0\n")
+                && let Some(seen) = process.line("SEEN ")
+            {
+                acknowledged = seen.parse().unwrap();
             }
         }
         let mut look = |vault: &mut Process| -> Option<u64> {

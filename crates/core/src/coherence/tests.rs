@@ -30,7 +30,7 @@ fn node(number: usize) -> NodeId {
 
 impl Cluster {
     fn new(nodes: usize, policy: &Policy) -> Self {
-        let nodes = (0..nodes).map(|number| Node::new(node(number), policy.clone())).collect();
+        let nodes = (0..nodes).map(|number| Node::new(node(number), *policy)).collect();
         Self { nodes, now: Microseconds(1_000_000), empty: false, done: Vec::new(), sent: Vec::new() }
     }
 
