@@ -127,7 +127,7 @@ pub fn run(configuration: DaemonConfiguration) -> u8 {
 }
 
 fn complain(node: u8, reason: &str) -> u8 {
-    eprintln!("banyan: node {node}: {reason}");
+    say(&format!("banyan: node {node}: {reason}\n"));
     125
 }
 
@@ -191,7 +191,7 @@ impl Daemon {
     /// Says one line to the person who started the run.
     pub(crate) fn notice(&self, text: &str) {
         if self.is_home() {
-            eprintln!("banyan: {text}");
+            say(&format!("banyan: {text}\n"));
         } else {
             self.send_home(&ControlMessage::Notice(format!("node {}: {text}", self.configuration.node)));
         }
@@ -381,10 +381,10 @@ impl Daemon {
         let total = RunStatistics::new(&nodes, self.started.elapsed().as_secs_f64());
         match self.configuration.summary {
             Summary::None => {}
-            Summary::Table => eprint!("{}", total.table()),
+            Summary::Table => say(&total.table()),
             Summary::Json => {
                 if let Ok(text) = serde_json::to_string(&total) {
-                    eprintln!("{text}");
+                    say(&format!("{text}\n"));
                 }
             }
         }
@@ -484,7 +484,7 @@ impl Daemon {
     /// At home: the run cannot go on. One line, and the program ends with 125.
     fn end_program(&self, reason: &str) -> u8 {
         self.finishing.store(true, Ordering::Release);
-        eprintln!("banyan: {reason}");
+        say(&format!("banyan: {reason}\n"));
         if let Some(commands) = self.commands.get() {
             commands.end(&Record::new(CommandKind::End as u32, [125, 0, 0, 0, 0, 0, 0, 0]));
         }
@@ -521,4 +521,10 @@ fn cpu_seconds(path: &str) -> f64 {
     let ticks: u64 =
         fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
     ticks as f64 / rustix::param::clock_ticks_per_second() as f64
+}
+
+/// Writes to the caller's standard error. He may have gone and closed it: that must not end a thread of the daemon, as
+/// `eprintln!` would.
+fn say(text: &str) {
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes());
 }
