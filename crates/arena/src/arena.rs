@@ -18,7 +18,7 @@ use banyan_sys::scratch_stack::Shield;
 
 use crate::allocator::{Allocator, ForeignHeap, Fresh};
 use crate::collections::TYPED;
-use crate::committer::{Capture, Committer, Outcome, copy_pages, lock};
+use crate::committer::{Capture, Committer, Outcome, lock, stream_pages};
 use crate::disk::{BLOCK_SIZE, Block, Disk, FileDisk, FileDiskError};
 use crate::heap::{HeapMemory, PagerStatistics, Tracking};
 use crate::noun::{Cycle, Scratch, Slot};
@@ -513,10 +513,8 @@ impl<D: Disk> Arena<D> {
         }
         let dirty = self.take_dirty().map_err(CommitError::Io)?;
         let mut blocks = self.committer.buffer();
-        for run in dirty.chunk_by(|a, b| a + 1 == *b) {
-            // SAFETY: `self` is borrowed while the pages are copied, so the program cannot write.
-            copy_pages(&mut blocks, unsafe { self.memory.pages(run[0], run.len()) });
-        }
+        // SAFETY: `self` is borrowed while the pages are copied, so the program cannot write.
+        stream_pages(&mut blocks, dirty.len(), dirty.iter().map(|page| unsafe { self.memory.page(*page) }));
         let mut pages: Vec<(u32, bool)> = dirty.iter().map(|page| (*page, true)).collect();
         let discarded = std::mem::take(&mut self.discarded);
         if !discarded.is_empty() {

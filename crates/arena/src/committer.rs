@@ -8,8 +8,11 @@
 //! Lock order: `state` and the store's lock are never held together.
 
 use std::collections::VecDeque;
+use std::mem::MaybeUninit;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+
+use banyan_sys::page_copy::copy_pages;
 
 use crate::disk::{BLOCK_SIZE, Block, Disk};
 use crate::store::{CommitError, CommitRequest, Position, Roots, SnapshotOperation, Store};
@@ -245,16 +248,16 @@ impl State {
     }
 }
 
-/// Copies a run of heap pages behind what a buffer holds.
-pub(crate) fn copy_pages(buffer: &mut Vec<Block>, pages: &[u8]) {
-    debug_assert_eq!(pages.len() % BLOCK_SIZE, 0);
-    match <[Block] as zerocopy::FromBytes>::ref_from_bytes(pages) {
-        Ok(blocks) => buffer.extend_from_slice(blocks),
-        // Not aligned: only where a test passes bytes of its own.
-        Err(_) => buffer.extend(pages.chunks_exact(BLOCK_SIZE).map(|page| {
-            let mut block = Block::ZERO;
-            block.0.copy_from_slice(page);
-            block
-        })),
-    }
+/// Puts copies of `count` heap pages into an empty buffer, past the caches: the copies are read by another thread, later.
+pub(crate) fn stream_pages<'a>(buffer: &mut Vec<Block>, count: usize, pages: impl Iterator<Item = &'a [u8]>) {
+    buffer.clear();
+    buffer.reserve(count);
+    let room = &mut buffer.spare_capacity_mut()[..count];
+    // SAFETY: a block is a page's bytes, with the same size and a stricter alignment.
+    let room: &mut [MaybeUninit<[u8; BLOCK_SIZE]>] =
+        unsafe { std::slice::from_raw_parts_mut(room.as_mut_ptr().cast(), count) };
+    let pages = pages.map(|page| <&[u8; BLOCK_SIZE]>::try_from(page).expect("a heap page has the size of a block"));
+    let copied = copy_pages(room, pages);
+    // SAFETY: the first so many blocks have just been written, whole.
+    unsafe { buffer.set_len(copied) };
 }

@@ -23,6 +23,8 @@ pub mod dirty_pages;
 pub mod guest_memory;
 #[cfg(feature = "std")]
 pub mod mapping;
+#[cfg(feature = "std")]
+pub mod page_copy;
 pub mod raw;
 #[cfg(feature = "std")]
 pub mod sandbox;

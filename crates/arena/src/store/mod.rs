@@ -566,7 +566,8 @@ impl<D: Disk> Store<D> {
                     body.pages.push((*page, page_checksum(bytes)));
                     if gather {
                         self.gathered.resize(self.gathered.len().max(1), Block::ZERO);
-                        crate::committer::copy_pages(&mut self.gathered, bytes);
+                        self.gathered.push(Block::ZERO);
+                        self.gathered.last_mut().expect("pushed above").0.copy_from_slice(bytes);
                     }
                 }
                 _ => body.zeroes.push(*page),
