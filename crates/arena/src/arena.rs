@@ -16,12 +16,12 @@ use std::sync::{Arc, Mutex};
 
 use banyan_sys::scratch_stack::Shield;
 
-use crate::allocator::{Allocator, ForeignHeap, Fresh};
+use crate::allocator::{Allocator, ForeignHeap, Fresh, class_of};
 use crate::collections::TYPED;
 use crate::committer::{Capture, Committer, Outcome, lock, stream_pages};
 use crate::disk::{BLOCK_SIZE, Block, Disk, FileDisk, FileDiskError};
 use crate::heap::{HeapMemory, PagerStatistics, Tracking};
-use crate::noun::{Cycle, Scratch, Slot};
+use crate::noun::{Cycle, Scratch, Slot, Slots};
 use crate::store::{
     CommitError, CommitRequest, CreateError, Identity, OpenError, Position, ReadError, RecoveryReport, Roots,
     SnapshotHandle, SnapshotInfo, SnapshotOperation, Store, StoreOptions, roots_fit,
@@ -405,6 +405,16 @@ impl<D: Disk> Arena<D> {
         let (address, slot) = found.ok_or(AllocateError { size, alignment: 16 })?;
         let pointer = NonNull::new(std::ptr::with_exposed_provenance_mut(address));
         Ok((pointer.ok_or(AllocateError { size, alignment: 16 })?, slot))
+    }
+
+    /// Memory for one noun or more of a size, which is that of a small one; for no more than `most`, which is at least 1.
+    pub(crate) fn allocate_nouns(&mut self, size: usize, most: usize) -> Result<Slots, AllocateError> {
+        let memory = &mut self.memory;
+        let found = self.allocator.allocate_nouns(class_of(size), most, &mut |Fresh { offset, length }| {
+            let _shield = Shield::new();
+            memory.populate(offset, length);
+        });
+        found.ok_or(AllocateError { size, alignment: 16 })
     }
 
     pub(crate) fn allocator(&self) -> &Allocator {

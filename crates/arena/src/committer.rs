@@ -256,7 +256,8 @@ pub(crate) fn stream_pages<'a>(buffer: &mut Vec<Block>, count: usize, pages: imp
     // SAFETY: a block is a page's bytes, with the same size and a stricter alignment.
     let room: &mut [MaybeUninit<[u8; BLOCK_SIZE]>] =
         unsafe { std::slice::from_raw_parts_mut(room.as_mut_ptr().cast(), count) };
-    let pages = pages.map(|page| <&[u8; BLOCK_SIZE]>::try_from(page).expect("a heap page has the size of a block"));
+    let pages =
+        pages.map(|page| <&[u8; BLOCK_SIZE]>::try_from(page).expect("a heap page has the size of a block"));
     let copied = copy_pages(room, pages);
     // SAFETY: the first so many blocks have just been written, whole.
     unsafe { buffer.set_len(copied) };

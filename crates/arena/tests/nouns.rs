@@ -226,6 +226,12 @@ fn hostile_input_is_refused() {
     assert!(matches!(nouns.cue(&[0; 64]), Err(CueError::Length(_))));
     // A reference to itself, before anything was read.
     assert!(matches!(nouns.cue(&[0b111]), Err(CueError::Reference(0))));
+    // The lowest bit of each byte comes first. A cell whose head is a reference to that cell.
+    assert_eq!(nouns.cue(&[0b0101_1101]), Err(CueError::Reference(2)));
+    // A cell whose head is a reference to its tail, which starts at bit 14 and is 0.
+    assert_eq!(nouns.cue(&[0b1000_1101, 0b1011_1000]), Err(CueError::Reference(2)));
+    // A reference into the middle of a noun: from the tail to bit 3, while the head, 0, starts at bit 2.
+    assert_eq!(nouns.cue(&[0b0011_1001, 0b1101]), Err(CueError::Reference(4)));
     // Cells without end.
     assert!(matches!(nouns.cue(&[0b0101_0101; 1 << 16]), Err(CueError::Truncated(_))));
 }

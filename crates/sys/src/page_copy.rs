@@ -21,7 +21,10 @@ pub fn copy_pages<'a>(
     target: &mut [MaybeUninit<[u8; PAGE]>],
     sources: impl IntoIterator<Item = &'a [u8; PAGE]>,
 ) -> usize {
-    assert!(target.as_ptr().addr().is_multiple_of(size_of::<__m128i>()), "streaming stores need an aligned target");
+    assert!(
+        target.as_ptr().addr().is_multiple_of(size_of::<__m128i>()),
+        "streaming stores need an aligned target"
+    );
     let mut sources = sources.into_iter().peekable();
     let mut copied = 0;
     for place in target {
@@ -37,6 +40,7 @@ pub fn copy_pages<'a>(
 }
 
 #[inline]
+#[expect(clippy::cast_ptr_alignment, reason = "the caller has checked the target's")]
 fn copy_page(target: &mut MaybeUninit<[u8; PAGE]>, source: &[u8; PAGE], next: *const u8) {
     let (target, source) = (target.as_mut_ptr().cast::<__m128i>(), source.as_ptr());
     for line in (0..PAGE).step_by(LINE) {
@@ -62,8 +66,9 @@ mod tests {
 
     #[test]
     fn pages_are_copied_whole_and_in_order() {
-        let pages: Vec<[u8; PAGE]> =
-            (0..4_usize).map(|page| core::array::from_fn(|at| (at * 7 + at / 256 + page * 31) as u8)).collect();
+        let pages: Vec<[u8; PAGE]> = (0..4_usize)
+            .map(|page| core::array::from_fn(|at| (at * 7 + at / 256 + page * 31) as u8))
+            .collect();
         let mut target = Aligned([MaybeUninit::uninit(); 3]);
         assert_eq!(copy_pages(&mut target.0[..2], [&pages[3], &pages[0]]), 2);
         assert_eq!(copy_pages(&mut target.0[2..], &pages[1..]), 1, "only as many as there is room for");

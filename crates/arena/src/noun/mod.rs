@@ -9,19 +9,23 @@
 //! is kept over a rollback or a collection against the rules, or used with another arena, gives wrong answers or a
 //! panic, never an access to anything but nouns: they lie in spans of their own, and each address is checked.
 
+mod bits;
 mod collect;
 mod convert;
+mod cue;
 mod huge;
 mod jam;
 mod mug;
+mod prefetch;
+mod scratch;
 mod spans;
 
 pub(crate) use self::collect::Cycle;
 pub use self::collect::{Collection, CollectionReport};
 pub use self::convert::{FromNoun, ToNoun};
-pub use self::jam::CueError;
-pub(crate) use self::jam::Scratch;
-pub(crate) use self::spans::Slot;
+pub use self::cue::CueError;
+pub(crate) use self::scratch::Scratch;
+pub(crate) use self::spans::{Slot, Slots};
 use crate::arena::{AllocateError, Arena};
 use crate::disk::Disk;
 
@@ -166,12 +170,29 @@ impl<'a, D: Disk> Nouns<'a, D> {
     /// [`AllocateError`] if the arena is full.
     #[inline]
     pub fn cell(&mut self, head: Noun, tail: Noun) -> Result<Noun, AllocateError> {
-        let (place, slot) = self.arena.allocate_noun(size_of::<Cell>())?;
-        let place = place.cast::<Cell>().as_ptr();
-        // SAFETY: the object was just allocated with this size, and is aligned to 16.
+        self.cell_of(&mut Slots::default(), 1, head, tail)
+    }
+
+    /// The cell of two nouns in the next of some slots; where there is none left, `most` or fewer are taken.
+    #[inline]
+    fn cell_of(
+        &mut self,
+        slots: &mut Slots,
+        most: usize,
+        head: Noun,
+        tail: Noun,
+    ) -> Result<Noun, AllocateError> {
+        let (address, slot) = loop {
+            match slots.take() {
+                Some(found) => break found,
+                None => *slots = self.arena.allocate_nouns(size_of::<Cell>(), most)?,
+            }
+        };
+        let place: *mut Cell = std::ptr::with_exposed_provenance_mut(address);
+        // SAFETY: the slot was just allocated for this size, is aligned to 16, and nothing else has it.
         unsafe { place.write(Cell { mug: 0, reserved: 0, head, tail }) };
         self.arena.noun_is_new(slot);
-        Ok(Noun(KIND_CELL << KIND_SHIFT | place as u64))
+        Ok(Noun(KIND_CELL << KIND_SHIFT | address as u64))
     }
 
     /// `[a b c]`: cells that nest to the right. One noun is itself, none is 0.
@@ -274,16 +295,6 @@ impl<'a, D: Disk> Nouns<'a, D> {
         let address = (noun.0 & ADDRESS) as usize;
         assert!(self.arena.allocator().holds_nouns(address, size_of::<T>()), "{FOREIGN}");
         std::ptr::with_exposed_provenance_mut(address)
-    }
-
-    /// Asks for a noun that will soon be looked at.
-    #[inline]
-    fn prefetch(&self, noun: Noun) {
-        if !noun.is_direct() {
-            let place: *const i8 = std::ptr::without_provenance((noun.0 & ADDRESS) as usize);
-            // SAFETY: a prefetch reads nothing and never faults, whatever the address.
-            unsafe { core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(place) };
-        }
     }
 
     #[inline]

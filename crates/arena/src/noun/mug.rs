@@ -62,6 +62,16 @@ impl<D: Disk> Nouns<'_, D> {
         self.find_mug(noun)
     }
 
+    /// Hash, head and tail of a cell, with one look at it where its hash is known.
+    #[inline]
+    pub(super) fn whole_cell(&mut self, noun: Noun) -> Option<(u32, Noun, Noun)> {
+        let place = self.cell_place(noun)?;
+        // SAFETY: the place is inside the heap, and nobody writes while `self` is borrowed.
+        let (mug, head, tail) = unsafe { ((*place).mug, (*place).head, (*place).tail) };
+        let mug = if mug == 0 { self.find_mug(noun) } else { mug };
+        Some((mug, head, tail))
+    }
+
     fn find_mug(&mut self, noun: Noun) -> u32 {
         let mut stack = vec![noun];
         while let Some(at) = stack.last().copied() {

@@ -61,6 +61,30 @@ pub(crate) struct Slot {
     pub(crate) unit: u32,
 }
 
+/// Room for some nouns of one size, side by side in a span.
+#[derive(Default)]
+pub(crate) struct Slots {
+    /// The address of the first of these 64 units of 16 bytes, and where they are.
+    address: usize,
+    granule: u32,
+    unit: u32,
+    /// Units at which a slot starts.
+    bits: u64,
+}
+
+impl Slots {
+    /// The next one's address and place.
+    #[inline]
+    pub(crate) fn take(&mut self) -> Option<(usize, Slot)> {
+        if self.bits == 0 {
+            return None;
+        }
+        let unit = self.bits.trailing_zeros();
+        self.bits &= self.bits - 1;
+        Some((self.address + unit as usize * 16, Slot { granule: self.granule, unit: self.unit + unit }))
+    }
+}
+
 /// What became of a granule in a sweep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Swept {
@@ -105,7 +129,17 @@ impl Allocator {
         if size > SMALL_MAX {
             return self.allocate_large_noun(size, fresh);
         }
-        let class = class_of(size);
+        self.allocate_nouns(class_of(size), 1, fresh)?.take()
+    }
+
+    /// Room for one noun or more of a class, but for no more than `most`, which is at least 1.
+    #[inline]
+    pub(crate) fn allocate_nouns(
+        &mut self,
+        class: usize,
+        most: usize,
+        fresh: &mut dyn FnMut(Fresh),
+    ) -> Option<Slots> {
         // SAFETY: the header, and every span on a class's list, lie in this allocator's memory; a listed span has a
         // free slot at or behind its hint, and bits of the bitmap are slots inside the span.
         unsafe {
@@ -120,16 +154,22 @@ impl Allocator {
                 at += 1;
             }
             (*span).hint = at as u32;
-            let word = (*span).free[at];
-            let unit = at as u32 * 64 + word.trailing_zeros();
-            (*span).free[at] = word & (word - 1);
-            (*span).free_slots -= 1;
-            (*header).noun_used += u64::from(CLASS_SIZES[class]);
+            let free = (*span).free[at];
+            let mut left = free & (free - 1);
+            let mut count = 1;
+            while count < most && left != 0 {
+                left &= left - 1;
+                count += 1;
+            }
+            (*span).free[at] = left;
+            (*span).free_slots -= count as u32;
+            (*header).noun_used += count as u64 * u64::from(CLASS_SIZES[class]);
             if (*span).free_slots == 0 {
                 self.unlist_noun_span(number);
             }
+            let unit = at as u32 * 64;
             let address = self.base + number as usize * GRANULE + unit as usize * 16;
-            Some((address, Slot { granule: number, unit }))
+            Some(Slots { address, granule: number, unit, bits: free & !left })
         }
     }
 

@@ -245,10 +245,19 @@ fn shared_noun(nouns: &mut Nouns<'_, FileDisk>, sharing: Sharing) -> Result<Noun
     Ok(nouns.list(&roots)?)
 }
 
-/// Bytes of the jam, and the best MB/s of jam and of cue.
-fn jam_rates(nouns: &mut Nouns<'_, FileDisk>, sharing: Sharing) -> Result<(usize, f64, f64), BenchError> {
+/// What jam and cue of one noun reached, in MB/s of jammed bytes.
+struct JamRates {
+    bytes: usize,
+    jam: f64,
+    cue: f64,
+    /// The first cue, into memory that was never touched before.
+    first_cue: f64,
+}
+
+/// The best of a few turns. What a turn has made is collected before the next, as in a program that lives on.
+fn jam_rates(nouns: &mut Nouns<'_, FileDisk>, sharing: Sharing) -> Result<JamRates, BenchError> {
     let whole = shared_noun(nouns, sharing)?;
-    let (mut jam_time, mut cue_time, mut bytes) = (f64::MAX, f64::MAX, 0);
+    let (mut jam_time, mut cue_time, mut first_cue, mut bytes) = (f64::MAX, f64::MAX, None, 0);
     for _ in 0..9 {
         let started = ProcessorTime::now();
         let jammed = nouns.jam(whole);
@@ -256,16 +265,22 @@ fn jam_rates(nouns: &mut Nouns<'_, FileDisk>, sharing: Sharing) -> Result<(usize
         bytes = jammed.len();
         let started = ProcessorTime::now();
         black_box(nouns.cue(&jammed)?);
-        cue_time = cue_time.min(started.elapsed().as_secs_f64());
+        let time = started.elapsed().as_secs_f64();
+        first_cue.get_or_insert(time);
+        cue_time = cue_time.min(time);
+        while !matches!(nouns.collect_step(Duration::from_secs(1), &[whole]), Collection::Done(_)) {}
     }
     let rate = |time: f64| bytes as f64 / time / 1e6;
-    Ok((bytes, rate(jam_time), rate(cue_time)))
+    let first_cue = rate(first_cue.unwrap_or(f64::MAX));
+    Ok(JamRates { bytes, jam: rate(jam_time), cue: rate(cue_time), first_cue })
 }
 
 fn jam_and_cue(nouns: &mut Nouns<'_, FileDisk>, report: Report<'_>) -> Result<(), BenchError> {
-    let (bytes, jam, cue) = jam_rates(nouns, Sharing::NearAndFar)?;
-    let (_, far_jam, far_cue) = jam_rates(nouns, Sharing::Anywhere)?;
-    for (name, value, far) in [("jam", jam, far_jam), ("cue", cue, far_cue)] {
+    let near = jam_rates(nouns, Sharing::NearAndFar)?;
+    let far = jam_rates(nouns, Sharing::Anywhere)?;
+    let JamRates { bytes, first_cue, .. } = near;
+    let fresh = format!("; into memory never touched before: {first_cue:.0} MB/s");
+    for (name, value, far, more) in [("jam", near.jam, far.jam, ""), ("cue", near.cue, far.cue, &fresh)] {
         report(BenchRow {
             name,
             value,
@@ -274,7 +289,7 @@ fn jam_and_cue(nouns: &mut Nouns<'_, FileDisk>, report: Report<'_>) -> Result<()
             bar: "at least 100 MB/s",
             ok: value >= 100.0,
             detail: format!(
-                "{bytes} bytes, 250000 cells that share parts near and far, best of 9; sharing anywhere: {far:.0} MB/s"
+                "{bytes} bytes, 250000 cells that share parts near and far, best of 9; sharing anywhere: {far:.0} MB/s{more}"
             ),
         });
     }

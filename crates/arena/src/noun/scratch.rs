@@ -1,0 +1,24 @@
+//! Memory for jam and cue, kept between them: the first touch of fresh memory would take a good part of their time.
+
+use super::cue::CueScratch;
+use super::jam::JamScratch;
+use crate::arena::Arena;
+use crate::disk::Disk;
+
+#[derive(Default)]
+pub(crate) struct Scratch {
+    pub(super) jam: JamScratch,
+    pub(super) cue: CueScratch,
+}
+
+/// What is larger than this after a noun is given back.
+const KEPT_MAX: usize = 64 << 20;
+
+impl Scratch {
+    /// Gives it to an arena for the next time, if it is not too large.
+    pub(super) fn keep<D: Disk>(self: Box<Self>, arena: &mut Arena<D>) {
+        if self.jam.bytes() + self.cue.bytes() <= KEPT_MAX {
+            arena.scratch = Some(self);
+        }
+    }
+}
