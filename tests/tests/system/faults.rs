@@ -136,3 +136,20 @@ fn a_kill_at_any_moment_neither_hangs_nor_leaves_anything() {
         );
     }
 }
+
+/// A caller that has gone, and with him the reader of standard error, ends no thread of a daemon: the statistics are
+/// lost, and nothing stays behind.
+#[test]
+fn a_standard_error_that_nobody_reads_keeps_no_daemon() {
+    if workspace::native_only() {
+        return;
+    }
+    let _pass = gate::enter();
+    let script = "mkfifo nobody; (exec 3<nobody) & exec 4>nobody; wait; \
+        $(echo $RUN | sed 's/ run / run --stats /') echo hello 2>&4";
+    for nodes in 1..=NODES {
+        let running = Running::start(&Case::script(script), How::Banyan(nodes)).unwrap();
+        let outcome = running.finish(Duration::from_secs(30)).unwrap();
+        assert_eq!((outcome.end, outcome.stdout.as_slice()), (End::Status(0), b"hello\n".as_slice()));
+    }
+}
