@@ -305,4 +305,32 @@ mod tests {
         });
         assert!(served.load(Ordering::Relaxed));
     }
+
+    /// A call may do a part and ask to be made again, and stops at a page that is there; none of that ends it early, and what
+    /// it says again and again does.
+    #[test]
+    fn a_call_is_carried_through() {
+        let mapping = Mapping::reserve(0x6300_1000_0000, 8 * PAGE).unwrap();
+        let tracker = DirtyPages::track(&mapping).unwrap();
+        let run = |answers: &[(i32, i64)]| {
+            let mut answers = answers.iter();
+            let mut asked = Vec::new();
+            let result = tracker.each(4 * PAGE, &mut |at| {
+                asked.push(at / PAGE);
+                let (error, pages) = *answers.next().unwrap_or(&(0, (4 * PAGE - at) as i64 / PAGE as i64));
+                let result = if error == 0 { Ok(0) } else { Err(io::Error::from_raw_os_error(error)) };
+                (result, pages * PAGE as i64)
+            });
+            (asked, result.map_err(|error| error.raw_os_error()))
+        };
+        const EAGAIN: i32 = 11;
+        const EEXIST: i32 = 17;
+        const ENOMEM: i32 = 12;
+        assert_eq!(run(&[]), (vec![0], Ok(())));
+        assert_eq!(run(&[(EAGAIN, 1), (EAGAIN, 0)]), (vec![0, 1, 1], Ok(())), "goes on behind what was done");
+        assert_eq!(run(&[(0, 1), (EEXIST, -17)]), (vec![0, 1, 2], Ok(())), "leaves out what is there");
+        assert_eq!(run(&[(0, 3), (ENOMEM, -12)]), (vec![0, 3], Err(Some(ENOMEM))));
+        let (asked, result) = run(&[(EAGAIN, 0); 2 * AGAIN_MAX]);
+        assert_eq!((asked.len(), result), (AGAIN_MAX + 1, Err(Some(EAGAIN))));
+    }
 }

@@ -24,6 +24,8 @@ const FEATURE_WP_UNPOPULATED: u64 = 1 << 13;
 const FEATURE_POISON: u64 = 1 << 14;
 const FEATURE_WP_ASYNC: u64 = 1 << 15;
 const FEATURE_MOVE: u64 = 1 << 16;
+/// Without these there is no write tracking.
+const NEEDED: u64 = FEATURE_WP_ASYNC | FEATURE_WP_UNPOPULATED;
 const USER_MODE_ONLY: u64 = 1;
 const PAGEMAP_SCAN: u64 = 0xc060_6610;
 const SCAN_WP_MATCHING: u64 = 1 << 0;
@@ -123,7 +125,6 @@ impl DirtyPages {
     /// # Errors
     /// `Unsupported` or `PermissionDenied` where the kernel lacks the means or withholds them: use another tracker.
     pub fn track(mapping: &Mapping) -> io::Result<Self> {
-        const NEEDED: u64 = FEATURE_WP_ASYNC | FEATURE_WP_UNPOPULATED;
         // A kernel refuses a feature that it does not know, and a refused descriptor is spent.
         let (userfault, extras) = match open(NEEDED | FEATURE_MOVE | FEATURE_POISON) {
             Ok(userfault) => (userfault, true),
@@ -140,7 +141,7 @@ impl DirtyPages {
     /// # Errors
     /// As [`DirtyPages::track`].
     pub fn open() -> io::Result<Self> {
-        let userfault = open(FEATURE_WP_ASYNC | FEATURE_WP_UNPOPULATED | FEATURE_WP_MEMORY_FILES)?;
+        let userfault = open(NEEDED | FEATURE_WP_MEMORY_FILES)?;
         Self::over(userfault, false)
     }
 
@@ -272,38 +273,43 @@ impl DirtyPages {
 
 /// A userfaultfd with these features.
 fn open(features: u64) -> io::Result<OwnedFd> {
-    let userfaultfd = |flags: u64| {
-        let result: isize;
-        // SAFETY: userfaultfd takes one word and gives a new descriptor or an error.
-        unsafe {
-            core::arch::asm!(
-                "syscall",
-                inlateout("rax") linux::__NR_userfaultfd as isize => result,
-                in("rdi") flags,
-                lateout("rcx") _,
-                lateout("r11") _,
-                options(nostack),
-            );
-        }
-        result
-    };
-    let flags = u64::from(linux::O_CLOEXEC | linux::O_NONBLOCK);
-    let mut result = userfaultfd(flags);
-    if result < 0 {
-        // Unprivileged processes may have the kind that leaves the kernel's own accesses alone; write
-        // tracking needs no message, so it serves as well.
-        result = userfaultfd(flags | USER_MODE_ONLY);
+    // Unprivileged processes may have the kind that leaves the kernel's own accesses alone; write tracking needs no
+    // message, so it serves as well.
+    agree(create(0).or_else(|_| create(USER_MODE_ONLY))?, features)
+}
+
+/// A userfaultfd of this kind, on whose features nothing is agreed yet.
+fn create(kind: u64) -> io::Result<OwnedFd> {
+    let flags = kind | u64::from(linux::O_CLOEXEC | linux::O_NONBLOCK);
+    let result: isize;
+    // SAFETY: userfaultfd takes one word and gives a new descriptor or an error.
+    unsafe {
+        core::arch::asm!(
+            "syscall",
+            inlateout("rax") linux::__NR_userfaultfd as isize => result,
+            in("rdi") flags,
+            lateout("rcx") _,
+            lateout("r11") _,
+            options(nostack),
+        );
     }
     let descriptor = i32::try_from(result).map_err(io::Error::other)?;
     if descriptor < 0 {
         return Err(io::Error::from_raw_os_error(-descriptor));
     }
     // SAFETY: the descriptor was opened just above and has no other owner.
-    let userfault = unsafe { OwnedFd::from_raw_fd(descriptor) };
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+/// Asks for features. A descriptor that was refused is spent.
+fn agree(userfault: OwnedFd, features: u64) -> io::Result<OwnedFd> {
     let mut api = Api { api: UFFD_API, features, ioctls: 0 };
     ioctl(&userfault, UFFDIO_API, (&raw mut api).cast())?;
     Ok(userfault)
 }
+
+#[cfg(test)]
+mod traps;
 
 #[cfg(test)]
 mod tests {
@@ -318,8 +324,8 @@ mod tests {
         pages
     }
 
-    /// Traps 1 to 4 of the scan: holes are not reported, a full vector is resumed, and what was
-    /// reported is not reported again until it is written again.
+    /// Holes are not reported, a full vector is resumed, and what was reported is not reported again until it is written
+    /// again.
     #[test]
     fn written_pages_are_reported_once() {
         let length = 16 << 20;
