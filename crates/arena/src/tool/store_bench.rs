@@ -34,8 +34,12 @@ impl Pages {
     }
 
     pub(super) fn random(&mut self) -> usize {
+        self.below(self.count)
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
         self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        (self.seed >> 33) as usize % self.count
+        (self.seed >> 33) as usize % bound
     }
 
     /// Writes a word into `count` pages chosen at random.
@@ -98,9 +102,13 @@ pub(super) fn commits(
             let chosen: Vec<(u32, Block)> = chosen.into_iter().map(|page| (page, block.clone())).collect();
             // One that writes so much that the others would wait for it comes last, alone.
             let heavy = round + HEAVY_ROUNDS.min(options.commits / 2) >= options.commits;
-            // Whoever comes after another finds the caches and the disk as that one has left them: so each begins in turn.
-            for turn in 0..=rivals.len() {
-                let contestant = (turn + round) % (rivals.len() + 1);
+            // Whoever comes after another finds the caches and the disk as that one has left them: so the order changes, and with
+            // it who comes after whom.
+            let mut order: Vec<usize> = (0..=rivals.len()).collect();
+            for place in (1..order.len()).rev() {
+                order.swap(place, pages.below(place + 1));
+            }
+            for contestant in order {
                 let started = Instant::now();
                 let Some(rival) = rivals.get_mut(contestant) else {
                     for (page, block) in &chosen {
