@@ -292,14 +292,14 @@ fn verify(arguments: &ReadArguments) -> anyhow::Result<u8> {
     print(&text);
     if is_sound {
         eprintln!(
-            "{}: {} pages and {} directory nodes are intact.",
+            "{}: all is intact. Pages: {}; nodes of the directory: {}.",
             path.display(),
             report.pages,
             report.nodes
         );
     } else {
         eprintln!(
-            "{} ranges are damaged, of {} pages read. Restore a copy, or save what can still be read:  banyan arena export {} FILE",
+            "Damaged ranges: {}; pages read: {}. Restore a copy, or save what can still be read:  banyan arena export {} FILE",
             report.damage.len(),
             report.pages,
             path.display()
