@@ -18,7 +18,7 @@ use banyan_sys::scratch_stack::Shield;
 
 use crate::allocator::{Allocator, ForeignHeap, Fresh, class_of};
 use crate::collections::TYPED;
-use crate::committer::{Capture, Committer, Outcome, lock, stream_pages};
+use crate::committer::{Capture, Committer, Outcome, lock};
 use crate::disk::{BLOCK_SIZE, Block, Disk, FileDisk, FileDiskError};
 use crate::heap::{HeapMemory, PagerStatistics, Tracking};
 use crate::noun::{Cycle, Scratch, Slot, Slots};
@@ -522,9 +522,9 @@ impl<D: Disk> Arena<D> {
             return Err(CommitError::RootsTooLarge);
         }
         let dirty = self.take_dirty().map_err(CommitError::Io)?;
-        let mut blocks = self.committer.buffer();
         // SAFETY: `self` is borrowed while the pages are copied, so the program cannot write.
-        stream_pages(&mut blocks, dirty.len(), dirty.iter().map(|page| unsafe { self.memory.page(*page) }));
+        let page = |at: usize| unsafe { self.memory.page(dirty[at]) };
+        let blocks = self.committer.copy(dirty.len(), &page);
         let mut pages: Vec<(u32, bool)> = dirty.iter().map(|page| (*page, true)).collect();
         let discarded = std::mem::take(&mut self.discarded);
         if !discarded.is_empty() {

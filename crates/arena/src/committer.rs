@@ -9,12 +9,14 @@
 
 use std::collections::VecDeque;
 use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use banyan_sys::page_copy::copy_pages;
 
 use crate::disk::{BLOCK_SIZE, Block, Disk};
+use crate::helping::{SharedWork, share};
 use crate::store::{CommitError, CommitRequest, Position, Roots, SnapshotOperation, Store};
 
 /// The dirty pages of one commit, copied.
@@ -68,6 +70,8 @@ struct State {
     committing: bool,
     folding: bool,
     stop: bool,
+    /// Work of the program's own that this thread may help with.
+    work: Option<Arc<SharedWork>>,
     outcome: Outcome,
     /// Buffers to be used again, since fresh memory costs more than the copy.
     spare: Vec<Vec<Block>>,
@@ -85,6 +89,11 @@ pub(crate) struct Committer<D: Disk> {
     thread: Option<JoinHandle<()>>,
 }
 
+/// The number of the first of some pages, and room for their copies.
+type Piece<'a> = (usize, &'a mut [MaybeUninit<[u8; BLOCK_SIZE]>]);
+/// Pages that one thread copies at a time, and pieces of so many from which on it pays to wake another one.
+const PIECE: usize = 64;
+const SHARED_MIN: usize = 4;
 /// Buffers kept for the next commits.
 const SPARES_MAX: usize = 2;
 /// Deferred commits that may wait; the next one waits for a place.
@@ -110,9 +119,36 @@ impl<D: Disk> Committer<D> {
         Ok(())
     }
 
-    /// An empty buffer, used before if there is one.
-    pub(crate) fn buffer(&self) -> Vec<Block> {
-        self.shared.state().spare.pop().unwrap_or_default()
+    /// Copies `count` heap pages past the caches, since another thread reads the copies, later. The program stands still
+    /// meanwhile: if the thread has nothing else to do, it copies some of them.
+    pub(crate) fn copy<'a>(&self, count: usize, page: &(dyn Fn(usize) -> &'a [u8] + Sync)) -> Vec<Block> {
+        let mut buffer = self.shared.state().spare.pop().unwrap_or_default();
+        buffer.clear();
+        buffer.reserve(count);
+        let room = &mut buffer.spare_capacity_mut()[..count];
+        // SAFETY: a block is a page's bytes, with the same size and a stricter alignment.
+        let room: &mut [MaybeUninit<[u8; BLOCK_SIZE]>] =
+            unsafe { std::slice::from_raw_parts_mut(room.as_mut_ptr().cast(), count) };
+        let pieces: Vec<Mutex<Piece<'_>>> =
+            room.chunks_mut(PIECE).enumerate().map(|(at, room)| Mutex::new((at * PIECE, room))).collect();
+        let copied = AtomicUsize::new(0);
+        let copy = |piece: usize| {
+            let mut piece = pieces[piece].lock().unwrap_or_else(PoisonError::into_inner);
+            let (first, room) = &mut *piece;
+            let pages = (*first..*first + room.len()).map(|at| {
+                <&[u8; BLOCK_SIZE]>::try_from(page(at)).expect("a heap page has the size of a block")
+            });
+            copied.fetch_add(copy_pages(room, pages), Ordering::Relaxed);
+        };
+        if pieces.len() < SHARED_MIN {
+            (0..pieces.len()).for_each(copy);
+        } else {
+            self.with_help(pieces.len(), &copy);
+        }
+        assert_eq!(copied.into_inner(), count, "each page was copied");
+        // SAFETY: the first so many blocks have just been written, whole.
+        unsafe { buffer.set_len(count) };
+        buffer
     }
 
     /// Queues a commit; waits only if many are queued already.
@@ -133,6 +169,19 @@ impl<D: Disk> Committer<D> {
         self.shared.state().fold = true;
         self.shared.changed.notify_all();
         Ok(())
+    }
+
+    /// Does all parts of some work, with the thread's help if it has nothing else to do.
+    fn with_help(&self, parts: usize, work: &(dyn Fn(usize) + Sync)) {
+        share(parts, work, |shared| {
+            let mut state = self.shared.state();
+            if self.thread.is_some() && state.is_idle() {
+                state.work = Some(shared);
+                self.shared.changed.notify_all();
+            }
+        });
+        // Where it did not come, it need not come any more.
+        self.shared.state().work = None;
     }
 
     /// Waits until every queued commit is decided, and for folds too if asked; then tells what came of them.
@@ -184,6 +233,12 @@ impl<D: Disk> Shared<D> {
     fn run(&self) {
         let mut state = self.state();
         loop {
+            if let Some(work) = state.work.take() {
+                drop(state);
+                work.help();
+                state = self.state();
+                continue;
+            }
             if let Some(capture) = state.jobs.pop_front() {
                 state.committing = true;
                 drop(state);
@@ -225,6 +280,10 @@ impl<D: Disk> Shared<D> {
 }
 
 impl State {
+    fn is_idle(&self) -> bool {
+        !self.committing && !self.folding && !self.fold && self.jobs.is_empty()
+    }
+
     fn take_in(&mut self, mut capture: Capture, committed: Result<Position, CommitError>) {
         match committed {
             Ok(position) => {
@@ -248,17 +307,32 @@ impl State {
     }
 }
 
-/// Puts copies of `count` heap pages into an empty buffer, past the caches: the copies are read by another thread, later.
-pub(crate) fn stream_pages<'a>(buffer: &mut Vec<Block>, count: usize, pages: impl Iterator<Item = &'a [u8]>) {
-    buffer.clear();
-    buffer.reserve(count);
-    let room = &mut buffer.spare_capacity_mut()[..count];
-    // SAFETY: a block is a page's bytes, with the same size and a stricter alignment.
-    let room: &mut [MaybeUninit<[u8; BLOCK_SIZE]>] =
-        unsafe { std::slice::from_raw_parts_mut(room.as_mut_ptr().cast(), count) };
-    let pages =
-        pages.map(|page| <&[u8; BLOCK_SIZE]>::try_from(page).expect("a heap page has the size of a block"));
-    let copied = copy_pages(room, pages);
-    // SAFETY: the first so many blocks have just been written, whole.
-    unsafe { buffer.set_len(copied) };
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::MemoryDisk;
+    use crate::store::{Identity, StoreOptions};
+
+    /// Copies are whole and in order, with help and without, in a buffer that was used before.
+    #[test]
+    fn pages_are_copied_by_two_threads() {
+        let identity = Identity { uuid: [1; 16], base: 1 << 44, reservation: 1 << 30 };
+        let store = Store::create(MemoryDisk::default(), identity, StoreOptions::default()).unwrap();
+        let mut committer = Committer::new(Arc::new(Mutex::new(store)));
+        let heap: Vec<[u8; BLOCK_SIZE]> =
+            (0..1500_u32).map(|page| std::array::from_fn(|at| (page as usize * 7 + at / 16) as u8)).collect();
+        for round in 0..100 {
+            if round == 10 {
+                committer.start().unwrap();
+            }
+            let count = round * 15 + round % 2;
+            let copies = committer.copy(count, &|at| &heap[heap.len() - 1 - at][..]);
+            assert_eq!(copies.len(), count);
+            assert!(
+                copies.iter().zip(heap.iter().rev()).all(|(copy, page)| copy.0 == *page),
+                "round {round}"
+            );
+            committer.shared.state().spare.push(copies);
+        }
+    }
 }

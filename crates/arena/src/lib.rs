@@ -26,6 +26,7 @@ pub mod collections;
 mod committer;
 pub mod disk;
 mod heap;
+mod helping;
 pub mod machine;
 pub mod noun;
 mod reader;
