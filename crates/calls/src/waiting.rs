@@ -342,6 +342,17 @@ pub(crate) fn wait_request(channel: &Channel, last: u32, ticks_per_us: u64) -> u
     words(channel).sleep_for_request(last, 3_600_000_000_000)
 }
 
+/// Spins for the first request to a worker whose caller stands waiting for it. Not for long: the caller may
+/// be waiting for this very processor.
+pub(crate) fn expect_request(channel: &Channel, ticks_per_us: u64) {
+    /// As long as a caller takes to wake up on another processor and ask.
+    const FIRST_US: u64 = 80;
+    let start = counter();
+    while counter().wrapping_sub(start) <= FIRST_US * ticks_per_us
+        && look(&channel.request, 0, PATIENT, spin_loop).is_none()
+    {}
+}
+
 #[cfg(test)]
 mod tests {
     //! The protocol in every interleaving, with a kernel that marks the words of a dead thread.

@@ -16,7 +16,9 @@ use crate::layout::{
 use crate::service::{Configuration, Layer, Order, Report, Segment, SegmentKind, WORKER_VARIABLE};
 use crate::worker::{self, BytesFunction, Host};
 use banyan_sys::call_channel::{futex_wake, join_robust_list, now_ns, signal_process, thread_id};
-use banyan_sys::call_memory::{Access, map_over, map_private, map_shared, populate, punch, unmap};
+use banyan_sys::call_memory::{
+    Access, leave_out_of_forks, map_over, map_private, map_shared, populate, punch,
+};
 use banyan_sys::call_process::{
     Launch, become_child_of, child_descriptor, collect_child, drain, end_now, fork, leave_descriptors,
     occupy_descriptors, process_descriptor, wait_readable,
@@ -74,6 +76,7 @@ struct Babysitter {
     started_ns: [u64; SLOTS],
     /// Workers that each slot has had.
     turns: [u32; SLOTS],
+    processors: usize,
 }
 
 /// Barren workers that are replaced at once; from then on each start waits twice as long.
@@ -89,6 +92,8 @@ const START_MS: u64 = 2000;
 const POPULATE_MAX: u64 = 256 << 10;
 /// What a slot's words are before it is used.
 static ZEROES: [u8; shared_bytes(CHANNELS as u32) as usize] = [0; _];
+/// Bytes of stack of a thread that says nothing else.
+const THREAD_STACK: usize = 8 << 20;
 /// How soon to try again what should have worked.
 const AGAIN_MS: u64 = 20;
 
@@ -104,6 +109,10 @@ pub(crate) fn run(program: Program) -> ! {
         end_now(2)
     }
     control.alive.word.store(thread_id(), Release);
+    // What belongs to the babysitter is out of a worker's reach.
+    if leave_out_of_forks(std::ptr::from_ref(control) as u64, CONTROL_BYTES).is_err() {
+        end_now(2)
+    }
     let mut report = Report::default();
     let admitted = program.admit.map_or(Ok(()), |admit| admit(&mut order));
     match admitted.and_then(|()| prepare(file, order, program, &mut report)) {
@@ -151,9 +160,10 @@ fn write_report(control: &Control, window: u64, report: &Report) {
 }
 
 /// Starts a thread and waits for its end: what the C library does once, for the first thread of a process,
-/// is then done for all forks.
+/// is then done for all forks. It keeps the stack for the next thread, too.
 fn start_a_thread_once() {
-    let _ = std::thread::Builder::new().stack_size(64 << 10).spawn(|| {}).map(std::thread::JoinHandle::join);
+    let _ =
+        std::thread::Builder::new().stack_size(THREAD_STACK).spawn(|| {}).map(std::thread::JoinHandle::join);
 }
 
 fn prepare(file: File, order: Order, program: Program, report: &mut Report) -> Result<Babysitter, String> {
@@ -163,7 +173,7 @@ fn prepare(file: File, order: Order, program: Program, report: &mut Report) -> R
     unsafe {
         let mut attributes: libc::pthread_attr_t = std::mem::zeroed();
         libc::pthread_attr_init(&raw mut attributes);
-        libc::pthread_attr_setstacksize(&raw mut attributes, 8 << 20);
+        libc::pthread_attr_setstacksize(&raw mut attributes, THREAD_STACK);
         pthread_setattr_default_np(&raw const attributes);
     }
     // The limit has moved the libraries and must now go back: under it the kernel would grow our
@@ -205,11 +215,12 @@ fn prepare(file: File, order: Order, program: Program, report: &mut Report) -> R
         .map_err(|error| format!("blob memory: {error}"))?;
     (program.stdio)(&configuration.stdio);
     let functions = library::load_library(&configuration, report)?;
+    // What comes behind is the babysitter's own, and each page of it would cost every worker's start.
+    let heap_end = crate::heap::used_end();
     worker::catch_faults();
-    let segments = if is_library {
-        library::segments(window, configuration.library.as_deref().unwrap_or(std::path::Path::new("")))?
-    } else {
-        Vec::new()
+    let segments = match &configuration.library {
+        Some(library) => library::segments(window, library, heap_end)?,
+        None => Vec::new(),
     };
     report.segments.clone_from(&segments);
     let groups = Groups(configuration.groups);
@@ -249,6 +260,7 @@ fn prepare(file: File, order: Order, program: Program, report: &mut Report) -> R
         ends: 0,
         started_ns: [0; SLOTS],
         turns: [0; SLOTS],
+        processors: std::thread::available_parallelism().map_or(1, usize::from),
     })
 }
 
@@ -379,7 +391,9 @@ impl Babysitter {
         let count = |wanted: u32| {
             control.slots.iter().skip(1).filter(|slot| slot.state.load(Acquire) == wanted).count()
         };
-        let hungry = control.hungry.swap(0, AcqRel) != 0 || count(SLOT_CURRENT) == 0;
+        let mut is_awaited = control.hungry.swap(0, AcqRel) != 0;
+        let hungry = is_awaited || count(SLOT_CURRENT) == 0;
+        is_awaited &= self.processors > 1;
         let wanted = (self.configuration.spares as usize + usize::from(hungry)).min(8);
         let mut again = None;
         while count(SLOT_SPARE) < wanted {
@@ -393,7 +407,7 @@ impl Babysitter {
                 }
                 continue;
             };
-            if self.start(control, index).is_err() {
+            if self.start(control, index, std::mem::take(&mut is_awaited)).is_err() {
                 again = Some(AGAIN_MS);
                 break;
             }
@@ -451,7 +465,7 @@ impl Babysitter {
         }
     }
 
-    fn start(&mut self, control: &Control, index: usize) -> Result<(), ()> {
+    fn start(&mut self, control: &Control, index: usize, is_awaited: bool) -> Result<(), ()> {
         self.generation += 1;
         let generation = self.generation;
         let channels = control.channels.load(Relaxed);
@@ -462,7 +476,11 @@ impl Babysitter {
         self.turns[index] = self.turns[index].wrapping_add(1);
         // SAFETY: the babysitter has one thread.
         match unsafe { fork() } {
-            Ok(0) => self.become_worker(index, generation, channels, babysitter, heap_offset(heap_steps)),
+            // The control part is not mapped here.
+            Ok(0) => {
+                let slot = self.become_worker(index, channels, babysitter, heap_offset(heap_steps));
+                worker::run(self.host, slot, generation, channels, is_awaited)
+            }
             Ok(process) => {
                 slot.generation.store(generation, Relaxed);
                 slot.process.store(process, Relaxed);
@@ -477,7 +495,8 @@ impl Babysitter {
         }
     }
 
-    fn become_worker(&self, index: usize, generation: u32, channels: u32, babysitter: u32, heap: u64) -> ! {
+    /// Turns a fork into the worker of slot `index`, up to its threads; returns the slot's address.
+    fn become_worker(&self, index: usize, channels: u32, babysitter: u32, heap: u64) -> u64 {
         use std::os::unix::fs::FileExt;
         let slot = slot_address(self.window, index);
         let offset = index as u64 * SLOT_BYTES;
@@ -511,9 +530,6 @@ impl Babysitter {
             let end = heap.saturating_add(self.configuration.heap_bytes).min(SLOT_BYTES);
             crate::heap::place(slot + heap, slot + end, slot);
         }
-        // What belongs to the babysitter is out of a worker's reach from here on.
-        // SAFETY: nothing below uses the control part.
-        unsafe { unmap(self.window, CONTROL_BYTES) };
         if self.is_library {
             leave_descriptors(Launch::DESCRIPTOR, crate::OWN_DESCRIPTORS);
         } else {
@@ -524,7 +540,7 @@ impl Babysitter {
             // The probe in the babysitter found the layer usable; without it nothing may run.
             end_now(4)
         }
-        worker::run(self.host, slot, generation, channels)
+        slot
     }
 }
 

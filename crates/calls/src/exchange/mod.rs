@@ -399,12 +399,17 @@ impl Connection {
             }
             return (if wait == Wait::Spin { 1000 } else { SPIN_US }, None);
         }
+        let is_awake = channel.request.load(Relaxed) & WAITERS == 0;
+        if wait == Wait::Adaptive && placed == u32::MAX && is_awake && self.processors > 1 {
+            // It has just started, elsewhere: moving it here would take longer than its answer.
+            return (SPIN_US, None);
+        }
         let here = current_processor();
         if placed == here {
             return (0, None);
         }
         client.placed.store(here, Relaxed);
-        if channel.request.load(Relaxed) & WAITERS == 0 {
+        if is_awake {
             place_thread(worker, Some(here));
             return (0, None);
         }
