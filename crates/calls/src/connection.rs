@@ -25,11 +25,31 @@ use banyan_sys::call_process::{Launch, launch_detached};
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
+use std::sync::Once;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::Duration;
 
 static WINDOWS_USED: AtomicU32 = AtomicU32::new(0);
+/// Windows of the process that this one is a fork of: their workers are not ours to change.
+static WINDOWS_INHERITED: AtomicU32 = AtomicU32::new(0);
+
+/// Runs in each fork of this process. What the library allocated for the parent can still be read here, but
+/// is the parent's: as if nothing had happened, a change would appear there.
+extern "C" fn after_fork() {
+    WINDOWS_INHERITED.fetch_or(WINDOWS_USED.load(Relaxed), Relaxed);
+    crate::maps::each_shared(|start, end| {
+        // SAFETY: nothing in this process may rely on changing memory of the parent's workers.
+        let _ = unsafe { protect(start, end - start, Access::Read) };
+    });
+}
+
+/// Whether `address` lies in memory of workers of the process that this one is a fork of.
+pub(crate) fn is_inherited(address: u64) -> bool {
+    let offset = address.wrapping_sub(WINDOWS_BASE);
+    let window = (offset / WINDOW_BYTES) as u32;
+    offset < WINDOWS * WINDOW_BYTES && WINDOWS_INHERITED.load(Relaxed) & 1 << window != 0
+}
 
 /// How one call is made.
 #[derive(Clone, Copy, Debug)]
@@ -206,6 +226,10 @@ impl Connection {
         configuration: &Configuration,
         start: impl FnOnce(&File, u64) -> io::Result<()>,
     ) -> Result<Self, CallError> {
+        static GUARDED: Once = Once::new();
+        // SAFETY: the function does what may be done in a fork.
+        let guard = || unsafe { libc::pthread_atfork(None, None, Some(after_fork)) };
+        GUARDED.call_once(|| _ = guard());
         for index in 0..WINDOWS as u32 {
             if WINDOWS_USED.fetch_or(1 << index, AcqRel) & 1 << index != 0 {
                 continue;
@@ -512,6 +536,7 @@ impl Drop for Connection {
             unmap(self.window, CONTROL_BYTES);
             unmap(self.state, size_of::<ClientState>() as u64);
         }
+        WINDOWS_INHERITED.fetch_and(!(1 << index), AcqRel);
         WINDOWS_USED.fetch_and(!(1 << index), AcqRel);
     }
 }

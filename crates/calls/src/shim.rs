@@ -6,7 +6,7 @@
 //! and `errno` is set, or the program is aborted where the policy says so. Lock order: none; one
 //! thread opens, others wait for it, bounded by the time that opening may take.
 
-use crate::connection::{CallOptions, Connection};
+use crate::connection::{CallOptions, Connection, is_inherited};
 use crate::error::CallError;
 use crate::service::{Configuration, FunctionName, open_library};
 use crate::variables::Copy;
@@ -335,6 +335,10 @@ pub extern "C" fn banyan_calls_free(address: u64) -> i32 {
         // Memory from while the library loaded is never given back.
         Err(is_inside) => return is_inside.into(),
     };
+    if is_inherited(address) {
+        // The parent frees its own.
+        return 1;
+    }
     // SAFETY: an address that a library handed out lies in a slot that is mapped here.
     let head: &SlotHead = unsafe { at(address - in_slot) };
     let mut first = head.freed.load(Relaxed);

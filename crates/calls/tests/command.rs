@@ -47,6 +47,7 @@ fn main() {
         ("a_killed_worker_is_an_error", a_killed_worker_is_an_error),
         ("status_and_errors_are_those_of_a_shell", status_and_errors),
         ("memory_of_the_library_is_the_programs_to_free", memory_is_the_programs_to_free),
+        ("a_fork_of_the_program_has_workers_of_its_own", a_fork_has_workers_of_its_own),
         ("the_guide_does_what_it_says", the_guide),
     ];
     let wanted: Vec<_> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
@@ -272,6 +273,19 @@ fn memory_is_the_programs_to_free() {
         "{}",
         text(&isolated.stderr)
     );
+}
+
+fn a_fork_has_workers_of_its_own() {
+    let told = workplace().join("fork-told");
+    // Handles are known as such by a header.
+    let header = "int *subject_make(int);\nvoid subject_drop(int *);\nint subject_count(void);\nint subject_fail(int);\n";
+    std::fs::write(workplace().join("subject.h"), header).unwrap();
+    let output = run("banyan call exec --isolate ./libsubject.so.1 --header subject.h -- ./user fork");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    eventually("the child that outlives the program tells", || {
+        std::fs::read_to_string(&told).is_ok_and(|text| text == "0\n")
+    });
+    eventually("all workers end", || workers().is_empty());
 }
 
 /// Runs the guide's commands, block by block in one shell, and compares what follows `#:`.

@@ -7,11 +7,12 @@
 
 mod pages;
 
-use crate::connection::{CALLED_BACK, CallOptions, Connection, Current, WAITING};
+use crate::connection::{CALLED_BACK, CallOptions, Connection, Current, WAITING, is_inherited};
 use crate::error::{CallError, Ran};
 use crate::layout::{
     BULK_BYTES_MAX, CHANNEL_LIMITS, DEPTH_MAX, HEAP_OFFSET, INTERRUPTS, PAGE, SEQUENCE_MASK, SLOT_BYTES,
-    WINDOW_BYTES, bulk_address, heap_offset, load_bytes, load_frame, slot_address, store_frame,
+    WINDOW_BYTES, WINDOWS, WINDOWS_BASE, bulk_address, heap_offset, load_bytes, load_frame, slot_address,
+    store_frame,
 };
 use crate::pool::Fate;
 use crate::registers::invoke;
@@ -188,15 +189,19 @@ impl Connection {
     #[inline]
     fn check_generations(&self, arguments: &[u64], current: Current) -> Result<(), CallError> {
         for &value in arguments {
-            let offset = value.wrapping_sub(self.window);
-            if offset < WINDOW_BYTES {
-                self.check_generation(offset, current)?;
+            if value.wrapping_sub(WINDOWS_BASE) < WINDOWS * WINDOW_BYTES {
+                self.check_generation(value, current)?;
             }
         }
         Ok(())
     }
 
-    fn check_generation(&self, offset: u64, current: Current) -> Result<(), CallError> {
+    fn check_generation(&self, value: u64, current: Current) -> Result<(), CallError> {
+        let offset = value.wrapping_sub(self.window);
+        if offset >= WINDOW_BYTES {
+            // Memory of another library's worker is like any other, unless the process was forked since.
+            return if is_inherited(value) { Err(CallError::StaleHandle { of: 0 }) } else { Ok(()) };
+        }
         let (slot, in_slot) = ((offset / SLOT_BYTES) as usize, offset % SLOT_BYTES);
         let heap = heap_offset(self.control().slots[current.slot()].heap_steps.load(Relaxed));
         let is_earlier = slot == current.slot() && (HEAP_OFFSET..heap).contains(&in_slot);
