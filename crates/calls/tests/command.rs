@@ -318,10 +318,10 @@ fn status_says_what_is_in_force() {
     let seen = top.iter().find(|seen| mine(&seen["service"])).unwrap();
     assert!(seen["rate"]["calls_per_second"].as_f64().unwrap() > 1.0, "{seen}");
     assert!(seen["rate"]["latency_us"].is_null() || seen["rate"]["latency_us"].as_f64().unwrap() > 0.0);
-    assert_eq!(finish(child).code(), Some(0));
+    assert_eq!(finish(child).code(), Some(1), "no call failed");
     // Where one layer cannot be, it is said, and the others are.
     let try_it = "banyan call status ./libsubject.so.1 --json";
-    let denied = format!("unshare -U -r sh -c 'echo 0 > /proc/sys/user/max_net_namespaces; exec {try_it}'");
+    let denied = format!("unshare -U -r sh -c 'echo 0 > /proc/sys/user/max_ipc_namespaces; exec {try_it}'");
     let layers = objects(&denied);
     let off: Vec<_> = layers.iter().filter(|layer| layer["active"] != true).collect();
     assert!(off.len() == 2 && off[0]["name"] == "namespaces", "{layers:?}");
