@@ -264,6 +264,21 @@ fn threads_call_concurrently() {
 }
 
 #[test]
+fn a_fresh_worker_serves_whichever_thread_waits_for_it() {
+    for round in 0..5 {
+        let connection = open(|configuration| configuration.spares = 0);
+        assert_eq!(call(&connection, "subject_fail", &[0], &options(5000)), Ok(7));
+        assert!(call(&connection, "subject_fail", &[1], &options(5000)).is_err());
+        // Its first call of all, on a channel that no worker has known.
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| call(&connection, "subject_fail", &[0], &options(5000)));
+            assert_eq!(other.join().unwrap(), Ok(7), "round {round}");
+        });
+        assert_eq!(call(&connection, "subject_fail", &[0], &options(5000)), Ok(7), "round {round}");
+    }
+}
+
+#[test]
 fn a_crash_under_many_threads_reaches_all_and_each_goes_on() {
     let connection = open(|_| {});
     std::thread::scope(|scope| {

@@ -94,16 +94,17 @@ extern "C" fn first_main(first: *mut u8) -> ! {
     let head: &SlotHead = unsafe { at(start.slot) };
     let thread = begin(start);
     thread.starts_others.set(true);
-    // Where others must wait for the first caller's call anyway, it need not wait for their thread.
-    let one_at_a_time = start.host.serial || !start.host.shared_stacks;
-    let may_wait = is_awaited && wanted == 1 && one_at_a_time;
-    if !may_wait {
+    if wanted > 1 || !is_awaited {
         start_starter(thread);
     }
     head.ready.store(generation, Release);
     futex_wake(&head.ready, u32::MAX >> 1);
-    if is_awaited {
-        expect_request(thread.channel(), thread.ticks_per_us.get());
+    // Where others must wait for the first caller's call anyway, it need not wait for their thread. But who
+    // waits for this worker may be one of the others.
+    let one_at_a_time = start.host.serial || !start.host.shared_stacks;
+    let is_asked = is_awaited && expect_request(thread.channel(), thread.ticks_per_us.get());
+    if !(is_asked && one_at_a_time) {
+        start_starter(thread);
     }
     serve(thread, &mut Registers::default());
     kill_self()
