@@ -61,6 +61,8 @@ struct Babysitter {
     generation: u32,
     /// Workers that ended one after the other without a call that succeeded.
     barren: u32,
+    /// How often the breaker has opened since a call succeeded.
+    openings: u32,
     successes: u64,
     /// No worker is started before this time.
     not_before_ns: u64,
@@ -201,7 +203,11 @@ impl Babysitter {
             control.event.fetch_add(1, AcqRel);
             futex_wake(&control.event, u32::MAX >> 1);
             let successes = control.counts.iter().map(|counts| counts.calls.load(Relaxed)).sum();
-            self.barren = if successes == self.successes { self.barren + 1 } else { 0 };
+            if successes == self.successes {
+                self.barren += 1;
+            } else {
+                (self.barren, self.openings) = (0, 0);
+            }
             self.successes = successes;
             ended = true;
         }
@@ -213,9 +219,11 @@ impl Babysitter {
             barren if barren <= self.configuration.crash_loop => {
                 now_ns() + (1_000_000_u64 << barren.min(16)).min(BACK_OFF_MAX_MS * 1_000_000)
             }
-            barren => {
-                let opened = (barren - self.configuration.crash_loop - 1).min(16);
-                let open_ms = (BREAKER_MS << opened).min(BREAKER_MAX_MS);
+            // Workers that crashed before it opened and are collected only now do not open it for longer.
+            _ if control.status.load(Relaxed) == CONTROL_BROKEN => self.not_before_ns,
+            _ => {
+                let open_ms = (BREAKER_MS << self.openings.min(16)).min(BREAKER_MAX_MS);
+                self.openings += 1;
                 self.tell(control, CONTROL_BROKEN);
                 now_ns() + open_ms * 1_000_000
             }

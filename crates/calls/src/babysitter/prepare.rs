@@ -144,6 +144,7 @@ pub(super) fn prepare(
         is_library,
         generation: 0,
         barren: 0,
+        openings: 0,
         successes: 0,
         not_before_ns: 0,
         ended: [0; SLOTS],

@@ -244,7 +244,8 @@ impl Connection {
         client.granted.store(0, Relaxed);
         match ended {
             Failure::Wait(Ended::Died) => {
-                self.retire(current, Fate::Gone);
+                // Only its thread may have ended.
+                self.retire(current, Fate::Kill);
                 if options.retries > 0 {
                     return Err(CallError::Crashed {
                         signal: 0,

@@ -295,7 +295,7 @@ fn copy(from: &Path, to: &Path) -> Result<(), WrapError> {
     // A hard link would do, but the drop-in may be moved to another machine. Never over a file that
     // a running program has mapped.
     let _ = std::fs::remove_file(to);
-    std::fs::copy(from, to).map(|_| ()).map_err(file_error(from))
+    std::fs::copy(from, to).map(|_| ()).map_err(file_error(to))
 }
 
 /// The worker program and the runtime of drop-ins, where this build has them.

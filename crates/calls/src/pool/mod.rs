@@ -76,8 +76,6 @@ impl Pool {
 /// What becomes of a worker that is given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// It has ended.
-    Gone,
     /// It ends itself in a moment; a later call makes sure. Ending it now would put the work of taking it
     /// down in the way of the caller. The thread of it that was placed on the caller's processor, or 0.
     Ending(u32),

@@ -99,7 +99,6 @@ impl Connection {
                 self.pool.condemned_at.store(counter(), Relaxed);
                 self.pool.condemned.store(current.0, Release);
             }
-            Fate::Gone => {}
         }
         let slot = &self.control().slots[current.slot()];
         let is_same = || slot.generation.load(Acquire) == current.generation();
@@ -120,7 +119,11 @@ impl Connection {
     fn end_worker(&self, current: Current) {
         let slot = &self.control().slots[current.slot()];
         let is_alive = [SLOT_CURRENT, SLOT_ENDING].contains(&slot.state.load(Acquire));
-        if is_alive && slot.generation.load(Acquire) == current.generation() {
+        // A babysitter takes its workers with it, and nobody says any more whose the number is.
+        if is_alive
+            && !self.has_lost_its_babysitter()
+            && slot.generation.load(Acquire) == current.generation()
+        {
             signal_process(slot.process.load(Acquire), libc::SIGKILL);
         }
     }
@@ -165,7 +168,7 @@ impl Connection {
                 || process_has_ended(slot.process.load(Acquire))
             {
                 // It ended before it had our request: the next try takes another worker.
-                self.retire(current, Fate::Gone);
+                self.retire(current, Fate::Kill);
                 return Err(CallError::Crashed { signal: 0, address: 0, instruction: 0, ran: Ran::No });
             }
             if deadline.has_passed() {
