@@ -19,6 +19,19 @@ pub(crate) fn is_executable(address: u64) -> bool {
     found
 }
 
+/// Calls `then` for each mapping that this process shares with workers, and could change. As the kernel shows
+/// the memory of [`banyan_sys::call_memory::anonymous_file`]. Allocates nothing.
+pub(crate) fn each_shared(mut then: impl FnMut(u64, u64)) {
+    read_maps(|line| {
+        let is_ours = line.windows(MEMORY.len()).any(|part| part == MEMORY);
+        if let (true, Some((start, end, [_, b'w', _, b's']))) = (is_ours, parse(line)) {
+            then(start, end);
+        }
+    });
+}
+
+const MEMORY: &[u8] = b"/memfd:banyan-calls";
+
 fn read_maps(mut line: impl FnMut(&[u8])) {
     let mut buffer = [0_u8; 4096];
     let mut held = 0;

@@ -157,6 +157,15 @@ global_asm!(
     "mov rsp, [rdi + 48]",
     "mov eax, 2",
     "ret",
+    // on_stack(top, function, argument): the function must not return.
+    ".globl banyan_calls_on_stack",
+    ".hidden banyan_calls_on_stack",
+    "banyan_calls_on_stack:",
+    "mov rsp, rdi",
+    "xor ebp, ebp",
+    "mov rdi, rdx",
+    "call rsi",
+    "ud2",
     enter = sym crate::shim::enter,
     by_address = sym crate::shim::enter_address,
     call_back = sym crate::worker::call_back,
@@ -178,6 +187,7 @@ unsafe extern "C" {
         argument: *mut u8,
     ) -> u64;
     fn banyan_calls_resume(context: *const Context) -> !;
+    fn banyan_calls_on_stack(top: u64, function: extern "C" fn(*mut u8) -> !, argument: *mut u8) -> !;
 }
 
 /// Calls `target` with `registers` and `words` on the stack; the results replace the registers.
@@ -225,4 +235,14 @@ pub(crate) unsafe fn checkpoint(
 pub(crate) unsafe fn resume(context: *const Context) -> ! {
     // SAFETY: the caller's contract.
     unsafe { banyan_calls_resume(context) }
+}
+
+/// Continues in `function(argument)` on the stack below `top`, for good.
+///
+/// # Safety
+/// `top` must be a multiple of 16 and the end of memory that is used as a stack by nobody; `argument` must
+/// be what `function` expects, and not lie on the stack that is left if that is given up.
+pub(crate) unsafe fn on_stack(top: u64, function: extern "C" fn(*mut u8) -> !, argument: *mut u8) -> ! {
+    // SAFETY: the caller's contract.
+    unsafe { banyan_calls_on_stack(top, function, argument) }
 }

@@ -6,7 +6,7 @@
 //! and `errno` is set, or the program is aborted where the policy says so. Lock order: none; one
 //! thread opens, others wait for it, bounded by the time that opening may take.
 
-use crate::connection::{CallOptions, Connection};
+use crate::connection::{CallOptions, Connection, is_inherited};
 use crate::error::CallError;
 use crate::service::{Configuration, FunctionName, open_library};
 use crate::variables::Copy;
@@ -51,7 +51,8 @@ pub struct Function {
     pub result_bytes: u32,
     /// Whether the function is not to be called at all.
     pub refused: u32,
-    reserved: u32,
+    /// Processor time in milliseconds at which the call is ended, 0 for no limit.
+    pub cpu_ms: u32,
 }
 
 /// A part of a variable of the library that the program sees a copy of, as the generator writes it.
@@ -232,6 +233,7 @@ pub(crate) extern "C" fn enter(library: &Library, number: u32, registers: &mut R
     let options = CallOptions {
         deadline: Duration::from_micros(if deadline == 0 { 60_000_000 } else { deadline }),
         retries: function.retries.into(),
+        cpu_limit: (function.cpu_ms != 0).then(|| Duration::from_millis(function.cpu_ms.into())),
         ..CallOptions::default()
     };
     let reached = if function.refused == 0 { connection(library) } else { Err(CallError::NoFunction) };
@@ -335,6 +337,10 @@ pub extern "C" fn banyan_calls_free(address: u64) -> i32 {
         // Memory from while the library loaded is never given back.
         Err(is_inside) => return is_inside.into(),
     };
+    if is_inherited(address) {
+        // The parent frees its own.
+        return 1;
+    }
     // SAFETY: an address that a library handed out lies in a slot that is mapped here.
     let head: &SlotHead = unsafe { at(address - in_slot) };
     let mut first = head.freed.load(Relaxed);

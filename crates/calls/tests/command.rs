@@ -47,6 +47,8 @@ fn main() {
         ("a_killed_worker_is_an_error", a_killed_worker_is_an_error),
         ("status_and_errors_are_those_of_a_shell", status_and_errors),
         ("memory_of_the_library_is_the_programs_to_free", memory_is_the_programs_to_free),
+        ("a_fork_of_the_program_has_workers_of_its_own", a_fork_has_workers_of_its_own),
+        ("status_says_what_is_in_force", status_says_what_is_in_force),
         ("the_guide_does_what_it_says", the_guide),
     ];
     let wanted: Vec<_> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
@@ -272,6 +274,58 @@ fn memory_is_the_programs_to_free() {
         "{}",
         text(&isolated.stderr)
     );
+}
+
+fn a_fork_has_workers_of_its_own() {
+    let told = workplace().join("fork-told");
+    // Handles are known as such by a header.
+    let header = "int *subject_make(int);\nvoid subject_drop(int *);\nint subject_count(void);\nint subject_fail(int);\n";
+    std::fs::write(workplace().join("subject.h"), header).unwrap();
+    let output = run("banyan call exec --isolate ./libsubject.so.1 --header subject.h -- ./user fork");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    eventually("the child that outlives the program tells", || {
+        std::fs::read_to_string(&told).is_ok_and(|text| text == "0\n")
+    });
+    eventually("all workers end", || workers().is_empty());
+}
+
+/// The objects that a command prints, one a line.
+fn objects(script: &str) -> Vec<serde_json::Value> {
+    let output = run(script);
+    assert!(output.status.success(), "{script}: {}", text(&output.stderr));
+    text(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn active(layers: &serde_json::Value) -> Vec<(String, bool)> {
+    let one =
+        |layer: &serde_json::Value| (layer["name"].as_str().unwrap().to_owned(), layer["active"] == true);
+    layers.as_array().unwrap().iter().map(one).collect()
+}
+
+fn status_says_what_is_in_force() {
+    let (child, _) = start("many");
+    let mine = |seen: &serde_json::Value| seen["caller"] == child.0.id();
+    let listed = objects("banyan call list --json");
+    let service = listed.iter().find(|seen| mine(seen)).unwrap();
+    let babysitter = service["babysitter"].as_u64().unwrap();
+    let status = objects(&format!("banyan call status {babysitter} --json"));
+    let names = ["namespaces", "no new privileges", "resource limits", "file system", "system calls"];
+    // The library writes files: what cannot be forbidden is said as well.
+    let expected = names.map(|name| (name.to_owned(), name != "file system"));
+    assert_eq!(active(&status[0]["layers"]), expected);
+    assert_eq!(status[0]["layers"][3]["detail"], "the policy allows all files");
+    let top = objects("banyan call top --every 0.3 --count 1 --json");
+    let seen = top.iter().find(|seen| mine(&seen["service"])).unwrap();
+    assert!(seen["rate"]["calls_per_second"].as_f64().unwrap() > 1.0, "{seen}");
+    assert!(seen["rate"]["latency_us"].is_null() || seen["rate"]["latency_us"].as_f64().unwrap() > 0.0);
+    assert_eq!(finish(child).code(), Some(1), "no call failed");
+    // Where one layer cannot be, it is said, and the others are.
+    let try_it = "banyan call status ./libsubject.so.1 --json";
+    let denied = format!("unshare -U -r sh -c 'echo 0 > /proc/sys/user/max_ipc_namespaces; exec {try_it}'");
+    let layers = objects(&denied);
+    let off: Vec<_> = layers.iter().filter(|layer| layer["active"] != true).collect();
+    assert!(off.len() == 2 && off[0]["name"] == "namespaces", "{layers:?}");
+    assert!(!off[0]["detail"].as_str().unwrap().is_empty(), "{layers:?}");
 }
 
 /// Runs the guide's commands, block by block in one shell, and compares what follows `#:`.

@@ -264,6 +264,34 @@ fn threads_call_concurrently() {
 }
 
 #[test]
+fn a_thread_that_ends_takes_its_worker_with_it() {
+    let connection = open(|_| {});
+    for _ in 0..3 {
+        assert_eq!(call(&connection, "subject_fail", &[0], &options(5000)), Ok(7));
+        let worker = connection.worker_process();
+        let error = call(&connection, "subject_fail", &[20], &options(5000)).unwrap_err();
+        assert!(crashed(&error, libc::SIGKILL), "{error:?}");
+        gone(&[worker]);
+    }
+    assert_eq!(call(&connection, "subject_fail", &[0], &options(5000)), Ok(7));
+}
+
+#[test]
+fn a_fresh_worker_serves_whichever_thread_waits_for_it() {
+    for round in 0..5 {
+        let connection = open(|configuration| configuration.spares = 0);
+        assert_eq!(call(&connection, "subject_fail", &[0], &options(5000)), Ok(7));
+        assert!(call(&connection, "subject_fail", &[1], &options(5000)).is_err());
+        // Its first call of all, on a channel that no worker has known.
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| call(&connection, "subject_fail", &[0], &options(5000)));
+            assert_eq!(other.join().unwrap(), Ok(7), "round {round}");
+        });
+        assert_eq!(call(&connection, "subject_fail", &[0], &options(5000)), Ok(7), "round {round}");
+    }
+}
+
+#[test]
 fn a_crash_under_many_threads_reaches_all_and_each_goes_on() {
     let connection = open(|_| {});
     std::thread::scope(|scope| {

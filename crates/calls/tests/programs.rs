@@ -269,9 +269,30 @@ fn damaged_images_through_stb_image_end_no_program() {
 }
 
 #[test]
-fn an_endless_query_is_interrupted_by_the_deadline() {
-    let directory =
-        wrapped("libsqlite3.so.0", &["sqlite3.h"], "[function.sqlite3_step]\ndeadline_ms = 500\n");
+fn what_a_library_may_do_is_derived_from_its_imports_unless_the_policy_says_it() {
+    let script = "import ctypes; s = ctypes.CDLL('libsubject.so.1', use_errno=True); print(s.subject_fail(13), ctypes.get_errno())";
+    let outcome = |allow: &str| {
+        let policy = format!("[library]\n{allow}\n[function.subject_fail]\nfailure = -7\n");
+        let directory = wrapped_file(common::subject(), "libsubject.so.1", &[], &policy);
+        let output = run(&format!("exec /usr/bin/python3 -c \"{script}\""), Some(&directory));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    assert_eq!(outcome(""), "0 0\n", "it imports socket, so it gets one");
+    assert_eq!(outcome("allow = [\"files-read\"]"), format!("-7 {}\n", libc::EPERM));
+    assert_eq!(outcome("allow = [\"network\"]"), "0 0\n");
+}
+
+#[test]
+fn an_endless_query_is_interrupted_by_the_deadline_or_by_the_time_it_computes() {
+    for limit in ["deadline_ms = 500", "cpu_ms = 300"] {
+        endless_query_ends(limit);
+    }
+}
+
+/// By the limit, and not by the minute that a call has otherwise.
+fn endless_query_ends(limit: &str) {
+    let policy = format!("[function.sqlite3_step]\n{limit}\n");
+    let directory = wrapped("libsqlite3.so.0", &["sqlite3.h"], &policy);
     let start = Instant::now();
     let query = "with recursive c(x) as (values(1) union all select x+1 from c) select count(*) from c;";
     let output = run(&format!("exec sqlite3 :memory: '{query}'"), Some(&directory));

@@ -219,6 +219,16 @@ pub fn wipe_on_fork(address: u64, length: u64) -> io::Result<()> {
     if result < 0 { Err(io::Error::from_raw_os_error(-result as i32)) } else { Ok(()) }
 }
 
+/// Keeps a range out of children after fork: there nothing is mapped at these addresses.
+///
+/// # Errors
+/// The kernel's.
+pub fn leave_out_of_forks(address: u64, length: u64) -> io::Result<()> {
+    // SAFETY: affects only what children see.
+    let result = unsafe { raw(libc::SYS_madvise, [address, length, libc::MADV_DONTFORK as u64, 0, 0, 0]) };
+    if result < 0 { Err(io::Error::from_raw_os_error(-result as i32)) } else { Ok(()) }
+}
+
 /// Has the pages of a range be there before they are touched, for reading or writing, as far as the
 /// kernel likes (since Linux 5.14): a range costs one call, where touching costs a fault a page.
 pub fn populate(address: u64, length: u64, access: Access) {

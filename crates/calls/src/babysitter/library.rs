@@ -55,8 +55,13 @@ unsafe fn find_symbol(library: *mut libc::c_void, symbol: &FunctionName) -> Resu
     }
 }
 
-/// The memory of loaded libraries that the caller is to see: data to share, constants to map.
-pub(super) fn segments(window: u64, library: &std::path::Path) -> Result<Vec<Segment>, String> {
+/// The memory of loaded libraries that the caller is to see: data to share, constants to map. What they
+/// allocated ends at `heap_end`.
+pub(super) fn segments(
+    window: u64,
+    library: &std::path::Path,
+    heap_end: u64,
+) -> Result<Vec<Segment>, String> {
     let mut segments = Vec::new();
     let mut next = DATA_OFFSET;
     let mut share = |address: u64, length: u64, segments: &mut Vec<Segment>| {
@@ -108,10 +113,9 @@ pub(super) fn segments(window: u64, library: &std::path::Path) -> Result<Vec<Seg
         }
     }
     let heap = window + LOADING_HEAP_OFFSET;
-    let used = crate::heap::used_end();
-    if used > heap && used < heap + SLOT_BYTES {
+    if heap_end > heap && heap_end < heap + SLOT_BYTES {
         // The last page's tail is left for nobody: a forked worker allocates elsewhere.
-        share(heap, (used - heap).next_multiple_of(4096), &mut segments)?;
+        share(heap, (heap_end - heap).next_multiple_of(4096), &mut segments)?;
     }
     Ok(segments)
 }

@@ -6,29 +6,27 @@
 //! life; that is `worker`.
 
 mod library;
+mod prepare;
+
+use prepare::{open_control, prepare, write_report};
 
 use crate::layout::{
-    BLOBS_OFFSET, CHANNELS, CONFIGURATION_OFFSET, CONSTANT_BLOBS_OFFSET, CONTROL_BROKEN, CONTROL_BYTES,
-    CONTROL_FAILED, CONTROL_READY, Control, HEAP_OFFSET, HEAP_STEP, LOADING_HEAP_BYTES, LOADING_HEAP_OFFSET,
-    REPORT_OFFSET, SLOT_BYTES, SLOT_CURRENT, SLOT_DEAD, SLOT_ENDING, SLOT_FREE, SLOT_SPARE, SLOTS, SlotHead,
-    SlotState, TEXT_MAX, WINDOW_BYTES, at, heap_offset, shared_bytes, slot_address,
+    CHANNELS, CONTROL_BROKEN, CONTROL_BYTES, CONTROL_FAILED, CONTROL_READY, Control, HEAP_OFFSET, HEAP_STEP,
+    SLOT_BYTES, SLOT_CURRENT, SLOT_DEAD, SLOT_ENDING, SLOT_FREE, SLOT_SPARE, SLOTS, SlotHead, SlotState,
+    WINDOW_BYTES, heap_offset, shared_bytes, slot_address,
 };
-use crate::service::{Configuration, Layer, Order, Report, Segment, SegmentKind, WORKER_VARIABLE};
+use crate::service::{Configuration, Order, Report, Segment, SegmentKind, WORKER_VARIABLE};
 use crate::worker::{self, BytesFunction, Host};
 use banyan_sys::call_channel::{futex_wake, join_robust_list, now_ns, signal_process, thread_id};
-use banyan_sys::call_memory::{Access, map_over, map_private, map_shared, populate, punch, unmap};
+use banyan_sys::call_memory::{Access, leave_out_of_forks, map_over, map_shared, populate, punch};
 use banyan_sys::call_process::{
     Launch, become_child_of, child_descriptor, collect_child, drain, end_now, fork, leave_descriptors,
-    occupy_descriptors, process_descriptor, wait_readable,
+    process_descriptor, wait_readable,
 };
 use banyan_sys::sandbox::{self, Groups};
 use std::fs::File;
 use std::os::fd::FromRawFd;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-
-unsafe extern "C" {
-    fn pthread_setattr_default_np(attributes: *const libc::pthread_attr_t) -> i32;
-}
 
 /// How much a babysitter knows how to run.
 #[derive(Clone, Copy)]
@@ -63,6 +61,8 @@ struct Babysitter {
     generation: u32,
     /// Workers that ended one after the other without a call that succeeded.
     barren: u32,
+    /// How often the breaker has opened since a call succeeded.
+    openings: u32,
     successes: u64,
     /// No worker is started before this time.
     not_before_ns: u64,
@@ -74,6 +74,7 @@ struct Babysitter {
     started_ns: [u64; SLOTS],
     /// Workers that each slot has had.
     turns: [u32; SLOTS],
+    processors: usize,
 }
 
 /// Barren workers that are replaced at once; from then on each start waits twice as long.
@@ -89,6 +90,8 @@ const START_MS: u64 = 2000;
 const POPULATE_MAX: u64 = 256 << 10;
 /// What a slot's words are before it is used.
 static ZEROES: [u8; shared_bytes(CHANNELS as u32) as usize] = [0; _];
+/// Bytes of stack of a thread that says nothing else.
+const THREAD_STACK: usize = 8 << 20;
 /// How soon to try again what should have worked.
 const AGAIN_MS: u64 = 20;
 
@@ -104,6 +107,10 @@ pub(crate) fn run(program: Program) -> ! {
         end_now(2)
     }
     control.alive.word.store(thread_id(), Release);
+    // What belongs to the babysitter is out of a worker's reach.
+    if leave_out_of_forks(std::ptr::from_ref(control) as u64, CONTROL_BYTES).is_err() {
+        end_now(2)
+    }
     let mut report = Report::default();
     let admitted = program.admit.map_or(Ok(()), |admit| admit(&mut order));
     match admitted.and_then(|()| prepare(file, order, program, &mut report)) {
@@ -123,149 +130,6 @@ pub(crate) fn run(program: Program) -> ! {
             end_now(1)
         }
     }
-}
-
-fn open_control(file: &File) -> Option<(Order, &'static Control)> {
-    use std::os::unix::fs::FileExt;
-    let mut length = [0; 8];
-    file.read_exact_at(&mut length, std::mem::offset_of!(Control, configuration_length) as u64).ok()?;
-    let length = u64::from_le_bytes(length);
-    if length > TEXT_MAX {
-        return None;
-    }
-    let mut text = vec![0; length as usize];
-    file.read_exact_at(&mut text, CONFIGURATION_OFFSET).ok()?;
-    let order: Order = serde_json::from_slice(&text).ok()?;
-    map_shared(file, 0, order.window, CONTROL_BYTES, Access::Write).ok()?;
-    // SAFETY: mapped a line ago, for the life of the process.
-    let control = unsafe { at(order.window) };
-    Some((order, control))
-}
-
-fn write_report(control: &Control, window: u64, report: &Report) {
-    let text = serde_json::to_vec(report).unwrap_or_default();
-    let length = text.len().min(TEXT_MAX as usize);
-    // SAFETY: the report's part of the control memory is mapped, and read only after its length is set.
-    unsafe { std::ptr::copy_nonoverlapping(text.as_ptr(), (window + REPORT_OFFSET) as *mut u8, length) };
-    control.report_length.store(length as u64, Release);
-}
-
-/// Starts a thread and waits for its end: what the C library does once, for the first thread of a process,
-/// is then done for all forks.
-fn start_a_thread_once() {
-    let _ = std::thread::Builder::new().stack_size(64 << 10).spawn(|| {}).map(std::thread::JoinHandle::join);
-}
-
-fn prepare(file: File, order: Order, program: Program, report: &mut Report) -> Result<Babysitter, String> {
-    let Order { window, client, configuration } = order;
-    // SAFETY: the attributes are local. Without this, threads would get stacks of the size that
-    // the babysitter's own limit says, which was raised to move the libraries.
-    unsafe {
-        let mut attributes: libc::pthread_attr_t = std::mem::zeroed();
-        libc::pthread_attr_init(&raw mut attributes);
-        libc::pthread_attr_setstacksize(&raw mut attributes, 8 << 20);
-        pthread_setattr_default_np(&raw const attributes);
-    }
-    // The limit has moved the libraries and must now go back: under it the kernel would grow our
-    // main stack, with zeroes, over addresses at which the caller's own stack is to be fetched.
-    // SAFETY: affects this process only; the main threads of workers need little.
-    unsafe {
-        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-        libc::getrlimit(libc::RLIMIT_STACK, &raw mut limit);
-        limit.rlim_cur = limit.rlim_max.min(512 << 10);
-        libc::setrlimit(libc::RLIMIT_STACK, &raw const limit);
-    }
-    // Measured here once, and inherited by every worker: measuring takes a millisecond.
-    let _ = crate::connection::ticks_per_us();
-    start_a_thread_once();
-    let is_library = configuration.library.is_some();
-    if is_library {
-        // The numbers of the caller's descriptors: what the library opens itself gets others.
-        occupy_descriptors(crate::OWN_DESCRIPTORS);
-    }
-    if is_library && program.heap_is_ours {
-        let heap = window + LOADING_HEAP_OFFSET;
-        map_private(heap, LOADING_HEAP_BYTES, Access::Write).map_err(|error| error.to_string())?;
-        crate::heap::place(heap, heap + LOADING_HEAP_BYTES, 0);
-    }
-    // Blobs are the caller's. A descriptor that cannot write makes mappings that never can, either.
-    let read_only =
-        File::open(format!("/proc/self/fd/{}", Launch::DESCRIPTOR)).map_err(|error| error.to_string())?;
-    let constants = BLOBS_OFFSET - CONSTANT_BLOBS_OFFSET;
-    map_shared(&read_only, CONSTANT_BLOBS_OFFSET, window + CONSTANT_BLOBS_OFFSET, constants, Access::Read)
-        .and_then(|()| {
-            map_shared(
-                &file,
-                BLOBS_OFFSET,
-                window + BLOBS_OFFSET,
-                LOADING_HEAP_OFFSET - BLOBS_OFFSET,
-                Access::Write,
-            )
-        })
-        .map_err(|error| format!("blob memory: {error}"))?;
-    (program.stdio)(&configuration.stdio);
-    let functions = library::load_library(&configuration, report)?;
-    worker::catch_faults();
-    let segments = if is_library {
-        library::segments(window, configuration.library.as_deref().unwrap_or(std::path::Path::new("")))?
-    } else {
-        Vec::new()
-    };
-    report.segments.clone_from(&segments);
-    let groups = Groups(configuration.groups);
-    // SAFETY: affects this process only: a caller that may not trace us cannot be traced by us.
-    unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0) };
-    let mut layer = |name: &str, result: std::io::Result<()>| {
-        let detail = result.as_ref().err().map_or_else(String::new, ToString::to_string);
-        report.layers.push(Layer { name: name.into(), active: result.is_ok(), detail });
-    };
-    let off = || Err(std::io::Error::new(std::io::ErrorKind::Unsupported, "not asked for"));
-    layer("namespaces", if configuration.namespaces { sandbox::leave_namespaces(groups) } else { off() });
-    layer("no new privileges", sandbox::forbid_privileges());
-    layer("resource limits", sandbox::limit_resources(configuration.data_bytes));
-    layer("file system", sandbox::restrict_files(groups));
-    layer("system calls", probe_filter(groups));
-    let host = Box::leak(Box::new(Host {
-        functions,
-        find: program.find,
-        serial: configuration.serial && is_library,
-        shared_stacks: is_library,
-        stack_bytes: configuration.stack_bytes,
-    }));
-    Ok(Babysitter {
-        window,
-        client,
-        file,
-        configuration,
-        host,
-        segments,
-        program,
-        is_library,
-        generation: 0,
-        barren: 0,
-        successes: 0,
-        not_before_ns: 0,
-        ended: [0; SLOTS],
-        ends: 0,
-        started_ns: [0; SLOTS],
-        turns: [0; SLOTS],
-    })
-}
-
-/// Whether a worker will be able to install its filter, by trying it in a child.
-fn probe_filter(groups: Groups) -> std::io::Result<()> {
-    if groups.has(Groups::EVERYTHING) {
-        return sandbox::filter_calls(groups);
-    }
-    // SAFETY: this process has one thread.
-    let child = unsafe { fork()? };
-    if child == 0 {
-        end_now(i32::from(sandbox::filter_calls(groups).is_err()));
-    }
-    let mut status = 0;
-    // SAFETY: waits for our own child.
-    unsafe { libc::waitpid(child as i32, &raw mut status, 0) };
-    if status == 0 { Ok(()) } else { Err(std::io::Error::other("the kernel refuses the filter")) }
 }
 
 /// Whether a process was started for the slot and has not been collected.
@@ -339,7 +203,11 @@ impl Babysitter {
             control.event.fetch_add(1, AcqRel);
             futex_wake(&control.event, u32::MAX >> 1);
             let successes = control.counts.iter().map(|counts| counts.calls.load(Relaxed)).sum();
-            self.barren = if successes == self.successes { self.barren + 1 } else { 0 };
+            if successes == self.successes {
+                self.barren += 1;
+            } else {
+                (self.barren, self.openings) = (0, 0);
+            }
             self.successes = successes;
             ended = true;
         }
@@ -351,9 +219,11 @@ impl Babysitter {
             barren if barren <= self.configuration.crash_loop => {
                 now_ns() + (1_000_000_u64 << barren.min(16)).min(BACK_OFF_MAX_MS * 1_000_000)
             }
-            barren => {
-                let opened = (barren - self.configuration.crash_loop - 1).min(16);
-                let open_ms = (BREAKER_MS << opened).min(BREAKER_MAX_MS);
+            // Workers that crashed before it opened and are collected only now do not open it for longer.
+            _ if control.status.load(Relaxed) == CONTROL_BROKEN => self.not_before_ns,
+            _ => {
+                let open_ms = (BREAKER_MS << self.openings.min(16)).min(BREAKER_MAX_MS);
+                self.openings += 1;
                 self.tell(control, CONTROL_BROKEN);
                 now_ns() + open_ms * 1_000_000
             }
@@ -379,7 +249,9 @@ impl Babysitter {
         let count = |wanted: u32| {
             control.slots.iter().skip(1).filter(|slot| slot.state.load(Acquire) == wanted).count()
         };
-        let hungry = control.hungry.swap(0, AcqRel) != 0 || count(SLOT_CURRENT) == 0;
+        let mut is_awaited = control.hungry.swap(0, AcqRel) != 0;
+        let hungry = is_awaited || count(SLOT_CURRENT) == 0;
+        is_awaited &= self.processors > 1;
         let wanted = (self.configuration.spares as usize + usize::from(hungry)).min(8);
         let mut again = None;
         while count(SLOT_SPARE) < wanted {
@@ -393,7 +265,7 @@ impl Babysitter {
                 }
                 continue;
             };
-            if self.start(control, index).is_err() {
+            if self.start(control, index, std::mem::take(&mut is_awaited)).is_err() {
                 again = Some(AGAIN_MS);
                 break;
             }
@@ -451,7 +323,7 @@ impl Babysitter {
         }
     }
 
-    fn start(&mut self, control: &Control, index: usize) -> Result<(), ()> {
+    fn start(&mut self, control: &Control, index: usize, is_awaited: bool) -> Result<(), ()> {
         self.generation += 1;
         let generation = self.generation;
         let channels = control.channels.load(Relaxed);
@@ -462,7 +334,11 @@ impl Babysitter {
         self.turns[index] = self.turns[index].wrapping_add(1);
         // SAFETY: the babysitter has one thread.
         match unsafe { fork() } {
-            Ok(0) => self.become_worker(index, generation, channels, babysitter, heap_offset(heap_steps)),
+            // The control part is not mapped here.
+            Ok(0) => {
+                let slot = self.become_worker(index, channels, babysitter, heap_offset(heap_steps));
+                worker::run(self.host, slot, generation, channels, is_awaited)
+            }
             Ok(process) => {
                 slot.generation.store(generation, Relaxed);
                 slot.process.store(process, Relaxed);
@@ -477,7 +353,8 @@ impl Babysitter {
         }
     }
 
-    fn become_worker(&self, index: usize, generation: u32, channels: u32, babysitter: u32, heap: u64) -> ! {
+    /// Turns a fork into the worker of slot `index`, up to its threads; returns the slot's address.
+    fn become_worker(&self, index: usize, channels: u32, babysitter: u32, heap: u64) -> u64 {
         use std::os::unix::fs::FileExt;
         let slot = slot_address(self.window, index);
         let offset = index as u64 * SLOT_BYTES;
@@ -511,9 +388,6 @@ impl Babysitter {
             let end = heap.saturating_add(self.configuration.heap_bytes).min(SLOT_BYTES);
             crate::heap::place(slot + heap, slot + end, slot);
         }
-        // What belongs to the babysitter is out of a worker's reach from here on.
-        // SAFETY: nothing below uses the control part.
-        unsafe { unmap(self.window, CONTROL_BYTES) };
         if self.is_library {
             leave_descriptors(Launch::DESCRIPTOR, crate::OWN_DESCRIPTORS);
         } else {
@@ -524,7 +398,7 @@ impl Babysitter {
             // The probe in the babysitter found the layer usable; without it nothing may run.
             end_now(4)
         }
-        worker::run(self.host, slot, generation, channels)
+        slot
     }
 }
 

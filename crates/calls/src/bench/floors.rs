@@ -5,9 +5,15 @@
 use banyan_sys::call_channel::{counter, current_processor, futex_wait, futex_wake, place_thread, thread_id};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Release};
 
+/// Alone on its cache line, and on the one that processors fetch with it.
+#[repr(align(128))]
+struct Alone<T>(T);
+
 /// Times of `count` round trips of a shared cache line between two spinning threads, in ticks.
 pub(super) fn spin(count: u64) -> Vec<u64> {
-    let (ball, stop) = (AtomicU64::new(0), AtomicBool::new(false));
+    // Where a local of either thread shares the line, the floor is twice as high.
+    let (ball, stop) = (Alone(AtomicU64::new(0)), Alone(AtomicBool::new(false)));
+    let (ball, stop) = (&ball.0, &stop.0);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !stop.load(Acquire) {

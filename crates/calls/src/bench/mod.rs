@@ -15,6 +15,7 @@ use std::time::Duration;
 mod failure;
 mod flaky;
 mod floors;
+mod images;
 mod latency;
 #[cfg(feature = "rivals")]
 pub mod rivals;
@@ -124,6 +125,7 @@ const PARTS: &[(&str, Part)] = &[
     ("crash", failure::with_spare),
     ("dirty", failure::dirty),
     ("no-spare", failure::without_spare),
+    ("images", images::rows),
     ("snprintf", flaky::rows),
     ("allocator", failure::allocator_calls),
     ("coverage", crate::generate::coverage::rows),

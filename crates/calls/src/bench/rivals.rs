@@ -9,7 +9,7 @@ use super::times;
 use crate::error::CallError;
 use banyan_sys::call_channel::{counter, current_processor, place_thread, thread_id};
 use banyan_sys::call_process::{become_child_of, end_now};
-use iceoryx2::prelude::{Config, NodeBuilder, Path, SemanticString, ServiceName, ipc};
+use iceoryx2::prelude::{Config, FileName, NodeBuilder, Path, SemanticString, ServiceName, ipc};
 use iceoryx2::service::port_factory::PortFactory;
 use ipc_channel::ipc::{self as channel, IpcOneShotServer, IpcReceiver, IpcSender};
 use std::fmt::{Debug, Display};
@@ -113,7 +113,25 @@ const ICEORYX2: &str = "iceoryx2";
 fn iceoryx2_settings(place: &str) -> Result<Config, CallError> {
     let mut settings = Config::default();
     settings.global.set_root_path(&Path::new(place.as_bytes()).map_err(problem(ICEORYX2))?);
+    let prefix = iceoryx2_prefix(place);
+    settings.global.prefix = FileName::new(prefix.as_bytes()).map_err(problem(ICEORYX2))?;
     Ok(settings)
+}
+
+/// What the names of this round's shared memory begin with.
+fn iceoryx2_prefix(place: &str) -> String {
+    let name: String = place.chars().filter(char::is_ascii_alphanumeric).collect();
+    format!("{name}_")
+}
+
+/// Removes the shared memory of nodes that have ended: version 0.10 leaves a part of it behind.
+fn remove_iceoryx2_remains(place: &str) {
+    let prefix = iceoryx2_prefix(place);
+    for entry in std::fs::read_dir("/dev/shm").into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(&prefix) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// The service in a node; a macro, as its type has no short name.
@@ -127,6 +145,12 @@ macro_rules! iceoryx2_service {
 
 fn iceoryx2_round() -> Result<Vec<u64>, CallError> {
     let place = Place::new()?;
+    let times = iceoryx2_trips(&place);
+    remove_iceoryx2_remains(&place.path());
+    times
+}
+
+fn iceoryx2_trips(place: &Place) -> Result<Vec<u64>, CallError> {
     let settings = iceoryx2_settings(&place.path())?;
     let node = NodeBuilder::new().config(&settings).create::<ipc::Service>().map_err(problem(ICEORYX2))?;
     let service = iceoryx2_service!(node);

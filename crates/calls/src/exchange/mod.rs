@@ -7,11 +7,12 @@
 
 mod pages;
 
-use crate::connection::{CALLED_BACK, CallOptions, Connection, Current, WAITING};
+use crate::connection::{CALLED_BACK, CallOptions, Connection, Current, WAITING, is_inherited};
 use crate::error::{CallError, Ran};
 use crate::layout::{
     BULK_BYTES_MAX, CHANNEL_LIMITS, DEPTH_MAX, HEAP_OFFSET, INTERRUPTS, PAGE, SEQUENCE_MASK, SLOT_BYTES,
-    WINDOW_BYTES, bulk_address, heap_offset, load_bytes, load_frame, slot_address, store_frame,
+    WINDOW_BYTES, WINDOWS, WINDOWS_BASE, bulk_address, heap_offset, load_bytes, load_frame, slot_address,
+    store_frame,
 };
 use crate::pool::Fate;
 use crate::registers::invoke;
@@ -188,15 +189,19 @@ impl Connection {
     #[inline]
     fn check_generations(&self, arguments: &[u64], current: Current) -> Result<(), CallError> {
         for &value in arguments {
-            let offset = value.wrapping_sub(self.window);
-            if offset < WINDOW_BYTES {
-                self.check_generation(offset, current)?;
+            if value.wrapping_sub(WINDOWS_BASE) < WINDOWS * WINDOW_BYTES {
+                self.check_generation(value, current)?;
             }
         }
         Ok(())
     }
 
-    fn check_generation(&self, offset: u64, current: Current) -> Result<(), CallError> {
+    fn check_generation(&self, value: u64, current: Current) -> Result<(), CallError> {
+        let offset = value.wrapping_sub(self.window);
+        if offset >= WINDOW_BYTES {
+            // Memory of another library's worker is like any other, unless the process was forked since.
+            return if is_inherited(value) { Err(CallError::StaleHandle { of: 0 }) } else { Ok(()) };
+        }
         let (slot, in_slot) = ((offset / SLOT_BYTES) as usize, offset % SLOT_BYTES);
         let heap = heap_offset(self.control().slots[current.slot()].heap_steps.load(Relaxed));
         let is_earlier = slot == current.slot() && (HEAP_OFFSET..heap).contains(&in_slot);
@@ -239,7 +244,8 @@ impl Connection {
         client.granted.store(0, Relaxed);
         match ended {
             Failure::Wait(Ended::Died) => {
-                self.retire(current, Fate::Gone);
+                // Only its thread may have ended.
+                self.retire(current, Fate::Kill);
                 if options.retries > 0 {
                     return Err(CallError::Crashed {
                         signal: 0,
@@ -399,12 +405,17 @@ impl Connection {
             }
             return (if wait == Wait::Spin { 1000 } else { SPIN_US }, None);
         }
+        let is_awake = channel.request.load(Relaxed) & WAITERS == 0;
+        if wait == Wait::Adaptive && placed == u32::MAX && is_awake && self.processors > 1 {
+            // It has just started, elsewhere: moving it here would take longer than its answer.
+            return (SPIN_US, None);
+        }
         let here = current_processor();
         if placed == here {
             return (0, None);
         }
         client.placed.store(here, Relaxed);
-        if channel.request.load(Relaxed) & WAITERS == 0 {
+        if is_awake {
             place_thread(worker, Some(here));
             return (0, None);
         }

@@ -3,7 +3,7 @@
 //! All that a worker says about pages is checked against what this side has granted. No allocation, no lock.
 
 use super::Failure;
-use crate::connection::{Connection, Current};
+use crate::connection::{Connection, Current, is_inherited};
 use crate::error::{CallError, Ran};
 use crate::layout::{
     CHANGED_LIST_OFFSET, CHANGES_OFFSET, PAGE, PAGES_MAX, WINDOW_BYTES, bulk_address, load_bytes,
@@ -20,8 +20,9 @@ impl Connection {
         let granted = client.granted.load(Relaxed) as usize;
         let wanted = (wanted as usize).min(PAGES_MAX - granted);
         let address = page * PAGE;
-        // Shared memory needs no copying, and that of a dead generation must not come back to life.
-        if wanted == 0 || address.wrapping_sub(self.window) < WINDOW_BYTES {
+        // Shared memory needs no copying, and that of a dead generation must not come back to life, nor that
+        // of the workers of the process that this one was forked from.
+        if wanted == 0 || address.wrapping_sub(self.window) < WINDOW_BYTES || is_inherited(address) {
             return 0;
         }
         let bulk = bulk_address(slot_address(self.window, current.slot()), index) + granted as u64 * PAGE;

@@ -67,7 +67,7 @@ struct function {
     uint64_t failure, deadline_us;
     uint8_t general, vector, stack, results, retries, on_failure, named, failure_in_vector;
     uint32_t error, result_bytes;
-    uint32_t refused, reserved;
+    uint32_t refused, cpu_ms;
 };
 struct variable {
     const char *name, *version;
@@ -161,7 +161,7 @@ pub(super) fn source(plan: &Plan<'_>) -> String {
         let (rule, passing) = (&entry.rule, &entry.passing);
         let _ = writeln!(
             text,
-            "    {{{}, {}, {}ull, {}ull, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}}},",
+            "    {{{}, {}, {}ull, {}ull, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}}},",
             literal(&entry.export.name),
             version_literal(entry.export),
             entry.failure.0,
@@ -177,6 +177,7 @@ pub(super) fn source(plan: &Plan<'_>) -> String {
             rule.errno.unwrap_or(0),
             passing.result_bytes,
             u8::from(entry.is_refused),
+            rule.cpu_ms.unwrap_or(0),
         );
     }
     text.push_str("};\n");
@@ -294,7 +295,7 @@ fn copy(from: &Path, to: &Path) -> Result<(), WrapError> {
     // A hard link would do, but the drop-in may be moved to another machine. Never over a file that
     // a running program has mapped.
     let _ = std::fs::remove_file(to);
-    std::fs::copy(from, to).map(|_| ()).map_err(file_error(from))
+    std::fs::copy(from, to).map(|_| ()).map_err(file_error(to))
 }
 
 /// The worker program and the runtime of drop-ins, where this build has them.

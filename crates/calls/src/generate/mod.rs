@@ -79,6 +79,8 @@ pub struct Policy {
 pub struct LibraryPolicy {
     /// Deadline of a call in milliseconds.
     pub deadline_ms: Option<u64>,
+    /// Processor time of a call in milliseconds, at which its worker is ended; unlimited if not given.
+    pub cpu_ms: Option<u32>,
     /// Calls made again after a failure.
     pub retries: Option<u8>,
     /// Bytes of heap.
@@ -87,6 +89,9 @@ pub struct LibraryPolicy {
     pub stack_bytes: Option<u64>,
     /// Groups of system calls: `files-read`, `files-write`, `network`, `processes`, `everything`.
     pub allow: Option<Vec<String>>,
+    /// Whether the library leaves the network, unless it may use that, and the machine's shared objects; it
+    /// does if not given.
+    pub namespaces: Option<bool>,
 }
 
 /// What a failed call returns.
@@ -105,6 +110,8 @@ pub enum FailureValue {
 pub struct FunctionPolicy {
     /// Deadline in milliseconds.
     pub deadline_ms: Option<u64>,
+    /// Processor time in milliseconds.
+    pub cpu_ms: Option<u32>,
     /// Calls made again after a failure; only for functions that may run twice.
     pub retries: Option<u8>,
     /// What the program sees on failure.

@@ -179,6 +179,7 @@ pub fn wrap(
         }
         let mut rule = rule.unwrap_or_default();
         rule.retries = rule.retries.or(rules.library.retries);
+        rule.cpu_ms = rule.cpu_ms.or(rules.library.cpu_ms);
         let failure = failure(rule.failure, passing_of.returned).unwrap_or_else(|why| {
             let line = line_of(&policy_text, &export.name);
             problems.push(format!("{}:{line}: function.{}: {why}", policy.display(), export.name));
@@ -206,7 +207,8 @@ pub fn wrap(
     }
     let allowed =
         groups(&rules, &exports).map_err(|reason| WrapError::Policy { path: policy.to_owned(), reason })?;
-    let mut configuration = Configuration { groups: allowed.0, ..Configuration::default() };
+    let namespaces = rules.library.namespaces.unwrap_or(true);
+    let mut configuration = Configuration { groups: allowed.0, namespaces, ..Configuration::default() };
     configuration.heap_bytes = rules.library.heap_bytes.unwrap_or(configuration.heap_bytes);
     configuration.stack_bytes = rules.library.stack_bytes.unwrap_or(configuration.stack_bytes);
     std::fs::create_dir_all(directory).map_err(file_error(directory))?;

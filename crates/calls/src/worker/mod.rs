@@ -9,18 +9,17 @@
 mod faults;
 mod gate;
 mod memory;
+mod start;
 
 pub(crate) use faults::catch_faults;
+pub(crate) use start::run;
 
 use crate::layout::{
-    BULK_BYTES_MAX, CHANNEL_LIMITS, CHANNELS, Channel, DEPTH_MAX, FRAME_WORDS, INTERRUPTS, PAGE, PAGES_MAX,
-    STACK_STRIDE, STACKS_OFFSET, SlotHead, at, bulk_address, channel_address, load_bytes, load_frame,
-    store_frame,
+    BULK_BYTES_MAX, CHANNEL_LIMITS, Channel, DEPTH_MAX, FRAME_WORDS, INTERRUPTS, PAGES_MAX, at, bulk_address,
+    channel_address, load_bytes, load_frame, store_frame,
 };
 use crate::registers::{Context, checkpoint, invoke, resume};
 use crate::waiting::{post_reply, wait_request};
-use banyan_sys::call_channel::{futex_wait, futex_wake, join_robust_list, thread_id};
-use banyan_sys::call_memory::{Access, populate, protect};
 use banyan_sys::call_process::kill_self;
 use banyan_wire::call_frame::{
     FRAME_MAX, FrameError, FrameWriter, Kind, Registers, STACK_WORDS_MAX, Shape, WANT_VECTOR, read_arguments,
@@ -29,7 +28,7 @@ use banyan_wire::call_frame::{
 use banyan_wire::call_message::{Payload, Request};
 use std::cell::{Cell, UnsafeCell};
 use std::sync::atomic::AtomicU32;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::Relaxed;
 
 /// The number of a function that does nothing, in every service.
 pub(crate) const NULL_FUNCTION: u64 = 0xffff_ffff;
@@ -41,12 +40,6 @@ const LOWEST_PAGE: u64 = 16;
 const CALL_BACK_WORDS: usize = 8;
 /// Most pages asked for at once.
 const FETCH_MAX: u64 = 64;
-
-/// Bytes of a thread's stack for signals.
-const SIGNAL_STACK: u64 = 64 << 10;
-/// Bytes of it, and of a thread's stack, that are in place before they are needed.
-const WARM_SIGNAL_STACK: u64 = 12 << 10;
-const WARM_STACK: u64 = 16 << 10;
 
 /// A function on bytes.
 pub(crate) type BytesFunction = fn(&[u8], &mut Vec<u8>) -> Result<(), String>;
@@ -80,6 +73,8 @@ struct Thread {
     next_page: Cell<u64>,
     ahead: Cell<u64>,
     ticks_per_us: Cell<u64>,
+    /// The thread that starts those of further channels is still to be started, by this one.
+    starts_others: Cell<bool>,
     frame: UnsafeCell<[u8; FRAME_MAX]>,
     fetched: [Cell<u64>; PAGES_MAX],
 }
@@ -99,121 +94,6 @@ fn errno() -> &'static AtomicU32 {
 }
 
 extern "C" fn null_function() {}
-
-/// Runs the worker in the calling process, whose only thread this is; never returns.
-pub(crate) fn run(host: &'static Host, slot: u64, generation: u32, channels: u32) -> ! {
-    // SAFETY: the slot is mapped for the life of this process.
-    let head: &SlotHead = unsafe { at(slot) };
-    let mut started = 0;
-    let mut wanted = head.wanted.fetch_max(channels.max(1), AcqRel).max(channels.max(1));
-    loop {
-        while started < (wanted as usize).min(CHANNELS) {
-            start_thread(host, slot, started);
-            started += 1;
-        }
-        if head.ready.load(Relaxed) != generation {
-            // The first request finds a thread that is ready to spin or sleep for it.
-            // SAFETY: as above; the channel lies in the slot.
-            let channel: &Channel = unsafe { at(channel_address(slot, 0)) };
-            while channel.alive.word.load(Acquire) == 0 {
-                futex_wait(&channel.alive.word, 0, 10_000_000);
-            }
-            head.ready.store(generation, Release);
-            futex_wake(&head.ready, u32::MAX >> 1);
-        }
-        futex_wait(&head.wanted, wanted, 3_600_000_000_000);
-        wanted = wanted.max(head.wanted.load(Acquire));
-    }
-}
-
-struct Start {
-    host: &'static Host,
-    slot: u64,
-    index: usize,
-}
-
-fn start_thread(host: &'static Host, slot: u64, index: usize) {
-    let start = Box::into_raw(Box::new(Start { host, slot, index }));
-    let bytes = host.stack_bytes.clamp(64 << 10, STACK_STRIDE - PAGE) & !(PAGE - 1);
-    let bottom = slot + STACKS_OFFSET + (index as u64 + 1) * STACK_STRIDE - bytes;
-    // SAFETY: the attributes are local; the stack is a part of the slot that is this channel's alone.
-    unsafe {
-        let mut attributes: libc::pthread_attr_t = std::mem::zeroed();
-        libc::pthread_attr_init(&raw mut attributes);
-        if host.shared_stacks {
-            let _ = protect(bottom - PAGE, PAGE, Access::None);
-            populate(bottom + bytes - WARM_STACK, WARM_STACK, Access::Write);
-            libc::pthread_attr_setstack(&raw mut attributes, bottom as *mut libc::c_void, bytes as usize);
-        } else {
-            libc::pthread_attr_setstacksize(&raw mut attributes, bytes as usize);
-        }
-        let mut thread = std::mem::zeroed();
-        if libc::pthread_create(&raw mut thread, &raw const attributes, thread_main, start.cast()) != 0 {
-            drop(Box::from_raw(start));
-        }
-        libc::pthread_attr_destroy(&raw mut attributes);
-    }
-}
-
-extern "C" fn thread_main(start: *mut libc::c_void) -> *mut libc::c_void {
-    // SAFETY: `start_thread` gave us the box.
-    let Start { host, slot, index } = *unsafe { Box::from_raw(start.cast::<Start>()) };
-    // Private memory of the kernel's choice: not in the heap that callees overrun.
-    let length = (size_of::<Thread>() as u64).next_multiple_of(PAGE) + SIGNAL_STACK;
-    let Ok(address) = banyan_sys::call_memory::map_anywhere(length) else { kill_self() };
-    let end = address + length;
-    // SAFETY: the mapping is large enough, zeroed, ours alone, and never removed. The signal stack
-    // lies behind the thread's state.
-    let thread = unsafe {
-        let pointer = address as *mut Thread;
-        (&raw mut (*pointer).host).write(Cell::new(host));
-        populate(address, 2 * PAGE, Access::Write);
-        populate(end - WARM_SIGNAL_STACK, WARM_SIGNAL_STACK, Access::Write);
-        let stack = libc::stack_t {
-            ss_sp: (end - SIGNAL_STACK) as *mut libc::c_void,
-            ss_flags: 0,
-            ss_size: SIGNAL_STACK as usize,
-        };
-        libc::sigaltstack(&raw const stack, std::ptr::null_mut());
-        &*pointer
-    };
-    thread.slot.set(slot);
-    thread.index.set(index);
-    thread.ticks_per_us.set(crate::connection::ticks_per_us());
-    THREAD.set(Some(thread));
-    let channel = thread.channel();
-    channel.reply.word.store(0, Relaxed);
-    // SAFETY: the channel stays mapped for the life of the process, and is this thread's alone.
-    if !unsafe { join_robust_list(&[&channel.alive, &channel.reply]) } {
-        kill_self();
-    }
-    warm_up(thread);
-    channel.alive.word.store(thread_id(), Release);
-    futex_wake(&channel.alive.word, u32::MAX >> 1);
-    let mut none = Registers::default();
-    serve(thread, &mut none);
-    std::ptr::null_mut()
-}
-
-/// Goes once through what the first call will need, null calls of both kinds, so that it finds code and
-/// heap in memory: a page that is touched first costs as much as a call.
-fn warm_up(thread: &Thread) {
-    let channel = thread.channel();
-    for kind in [Kind::Call, Kind::CallBytes] {
-        let mut writer = FrameWriter::new(thread.frame());
-        let written = writer.kind(kind).and_then(|()| writer.number(NULL_FUNCTION)).and_then(|()| {
-            // Depth, errno and five counts, of a call that does not wait for others; or depth, and no bytes.
-            writer.bytes(if kind == Kind::Call { &[INTERRUPTS, 0, 0, 0, 0, 0, 0] } else { &[0; 2] })
-        });
-        let used = writer.used();
-        load_frame(&channel.request_frame, FRAME_MAX, &mut [0; 64]);
-        if written.is_ok()
-            && let Ok(Next::Reply(used)) = handle(thread, used, 0, &mut Registers::default())
-        {
-            store_frame(&channel.reply_frame, &thread.frame()[..used]);
-        }
-    }
-}
 
 impl Thread {
     fn channel(&self) -> &'static Channel {
@@ -271,7 +151,10 @@ fn serve(thread: &Thread, results: &mut Registers) {
         let level = thread.level.get();
         let length = thread.request();
         match handle(thread, length, level, results) {
-            Ok(Next::Reply(used)) => thread.reply(used),
+            Ok(Next::Reply(used)) => {
+                thread.reply(used);
+                start::start_starter(thread);
+            }
             Ok(Next::Again) => {}
             Ok(Next::Return) => return,
             // The caller is trusted; a request that does not decode is a defect, and ends us.
@@ -434,6 +317,8 @@ pub(crate) extern "C" fn call_back(target: u64, registers: &mut Registers) {
         state.in_call.set(false);
         let changed = state.flush();
         gate::leave(state.gated.get());
+        // The caller's code may wait for another thread of the caller, which calls too.
+        start::start_starter(state);
         let mut words = [0; CALL_BACK_WORDS];
         // SAFETY: above the arguments on our stack lie the frames of `serve`, longer than this.
         words.copy_from_slice(unsafe {

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 int subject_fail(int how);
 int subject_count(void);
@@ -26,6 +27,50 @@ int main(int count, char **texts)
             usleep(2000);
         }
         return errors == 0;
+    } else if (!strcmp(what, "fork")) {
+        /* Parent and children go on; what is the parent's stays so, and a child outlives it. */
+        int *mine = subject_make(7), *other = subject_make(8), errors = subject_count() != 42;
+        for (int round = 0; round < 4; round++) {
+            pid_t child = fork();
+            if (!child) {
+                for (int i = 0; i < 50; i++) errors += subject_count() != 42 + i;
+                errors += *mine != 7 || *other != 8;
+                int ends[2] = {-1, -1};
+                errors += pipe(ends) != 0 || write(ends[1], "word", 4) != 4;
+                errors += read(ends[0], mine, 4) != -1 || errno != EFAULT;
+                errno = 0;
+                subject_drop(mine);
+                errors += errno != ESTALE;
+                free(other);
+                int *own = subject_make(9);
+                errors += *own != 9;
+                subject_drop(own);
+                errno = 0;
+                subject_fail(1);
+                errors += errno != EIO || subject_count() != 42;
+                if (round == 3 && !fork()) {
+                    errors += subject_count() != 42 || *mine != 7;
+                    usleep(100000);
+                    errors += subject_count() != 43;
+                    FILE *told = fopen("fork-told", "w");
+                    fprintf(told, "%d\n", errors);
+                    fclose(told);
+                }
+                _exit(errors);
+            }
+            int status, *own[20];
+            for (int i = 0; i < 20; i++) own[i] = subject_make(i);
+            for (int i = 0; i < 50; i++) errors += subject_count() != 43 + round * 50 + i;
+            errors += waitpid(child, &status, 0) != child || status != 0;
+            for (int i = 0; i < 20; i++) {
+                errors += *own[i] != i || own[i] == mine || own[i] == other;
+                subject_drop(own[i]);
+            }
+        }
+        errors += *mine != 7 || *other != 8;
+        subject_drop(mine);
+        free(other);
+        return errors;
     } else if (!strcmp(what, "exit")) {
         subject_count();
         return 5;

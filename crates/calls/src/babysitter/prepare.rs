@@ -1,0 +1,172 @@
+//! What a babysitter does once: finds its order, loads the library, takes rights away from itself, reports.
+//!
+//! Not for what it does from then on; that is the module above.
+
+use super::{Babysitter, Program, THREAD_STACK, library};
+use crate::layout::{
+    BLOBS_OFFSET, CONFIGURATION_OFFSET, CONSTANT_BLOBS_OFFSET, CONTROL_BYTES, Control, LOADING_HEAP_BYTES,
+    LOADING_HEAP_OFFSET, REPORT_OFFSET, SLOTS, TEXT_MAX, at,
+};
+use crate::service::{Layer, Order, Report};
+use crate::worker::{self, Host};
+use banyan_sys::call_memory::{Access, map_private, map_shared};
+use banyan_sys::call_process::{Launch, end_now, fork, occupy_descriptors};
+use banyan_sys::sandbox::{self, Groups};
+use std::fs::File;
+use std::sync::atomic::Ordering::Release;
+
+unsafe extern "C" {
+    fn pthread_setattr_default_np(attributes: *const libc::pthread_attr_t) -> i32;
+}
+
+pub(super) fn open_control(file: &File) -> Option<(Order, &'static Control)> {
+    use std::os::unix::fs::FileExt;
+    let mut length = [0; 8];
+    file.read_exact_at(&mut length, std::mem::offset_of!(Control, configuration_length) as u64).ok()?;
+    let length = u64::from_le_bytes(length);
+    if length > TEXT_MAX {
+        return None;
+    }
+    let mut text = vec![0; length as usize];
+    file.read_exact_at(&mut text, CONFIGURATION_OFFSET).ok()?;
+    let order: Order = serde_json::from_slice(&text).ok()?;
+    map_shared(file, 0, order.window, CONTROL_BYTES, Access::Write).ok()?;
+    // SAFETY: mapped a line ago, for the life of the process.
+    let control = unsafe { at(order.window) };
+    Some((order, control))
+}
+
+pub(super) fn write_report(control: &Control, window: u64, report: &Report) {
+    let text = serde_json::to_vec(report).unwrap_or_default();
+    let length = text.len().min(TEXT_MAX as usize);
+    // SAFETY: the report's part of the control memory is mapped, and read only after its length is set.
+    unsafe { std::ptr::copy_nonoverlapping(text.as_ptr(), (window + REPORT_OFFSET) as *mut u8, length) };
+    control.report_length.store(length as u64, Release);
+}
+
+/// Starts a thread and waits for its end: what the C library does once, for the first thread of a process,
+/// is then done for all forks. It keeps the stack for the next thread, too.
+fn start_a_thread_once() {
+    let _ =
+        std::thread::Builder::new().stack_size(THREAD_STACK).spawn(|| {}).map(std::thread::JoinHandle::join);
+}
+
+pub(super) fn prepare(
+    file: File,
+    order: Order,
+    program: Program,
+    report: &mut Report,
+) -> Result<Babysitter, String> {
+    let Order { window, client, configuration } = order;
+    // SAFETY: the attributes are local. Without this, threads would get stacks of the size that
+    // the babysitter's own limit says, which was raised to move the libraries.
+    unsafe {
+        let mut attributes: libc::pthread_attr_t = std::mem::zeroed();
+        libc::pthread_attr_init(&raw mut attributes);
+        libc::pthread_attr_setstacksize(&raw mut attributes, THREAD_STACK);
+        pthread_setattr_default_np(&raw const attributes);
+    }
+    // The limit has moved the libraries and must now go back: under it the kernel would grow our
+    // main stack, with zeroes, over addresses at which the caller's own stack is to be fetched.
+    // SAFETY: affects this process only; the main threads of workers need little.
+    unsafe {
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        libc::getrlimit(libc::RLIMIT_STACK, &raw mut limit);
+        limit.rlim_cur = limit.rlim_max.min(512 << 10);
+        libc::setrlimit(libc::RLIMIT_STACK, &raw const limit);
+    }
+    // Measured here once, and inherited by every worker: measuring takes a millisecond.
+    let _ = crate::connection::ticks_per_us();
+    start_a_thread_once();
+    let is_library = configuration.library.is_some();
+    if is_library {
+        // The numbers of the caller's descriptors: what the library opens itself gets others.
+        occupy_descriptors(crate::OWN_DESCRIPTORS);
+    }
+    if is_library && program.heap_is_ours {
+        let heap = window + LOADING_HEAP_OFFSET;
+        map_private(heap, LOADING_HEAP_BYTES, Access::Write).map_err(|error| error.to_string())?;
+        crate::heap::place(heap, heap + LOADING_HEAP_BYTES, 0);
+    }
+    // Blobs are the caller's. A descriptor that cannot write makes mappings that never can, either.
+    let read_only =
+        File::open(format!("/proc/self/fd/{}", Launch::DESCRIPTOR)).map_err(|error| error.to_string())?;
+    let constants = BLOBS_OFFSET - CONSTANT_BLOBS_OFFSET;
+    map_shared(&read_only, CONSTANT_BLOBS_OFFSET, window + CONSTANT_BLOBS_OFFSET, constants, Access::Read)
+        .and_then(|()| {
+            map_shared(
+                &file,
+                BLOBS_OFFSET,
+                window + BLOBS_OFFSET,
+                LOADING_HEAP_OFFSET - BLOBS_OFFSET,
+                Access::Write,
+            )
+        })
+        .map_err(|error| format!("blob memory: {error}"))?;
+    (program.stdio)(&configuration.stdio);
+    let functions = library::load_library(&configuration, report)?;
+    // What comes behind is the babysitter's own, and each page of it would cost every worker's start.
+    let heap_end = crate::heap::used_end();
+    worker::catch_faults();
+    let segments = match &configuration.library {
+        Some(library) => library::segments(window, library, heap_end)?,
+        None => Vec::new(),
+    };
+    report.segments.clone_from(&segments);
+    let groups = Groups(configuration.groups);
+    // SAFETY: affects this process only: a caller that may not trace us cannot be traced by us.
+    unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0) };
+    let mut layer = |name: &str, result: std::io::Result<()>| {
+        let detail = result.as_ref().err().map_or_else(String::new, ToString::to_string);
+        report.layers.push(Layer { name: name.into(), active: result.is_ok(), detail });
+    };
+    let off = || Err(std::io::Error::new(std::io::ErrorKind::Unsupported, "not asked for"));
+    layer("namespaces", if configuration.namespaces { sandbox::leave_namespaces(groups) } else { off() });
+    layer("no new privileges", sandbox::forbid_privileges());
+    layer("resource limits", sandbox::limit_resources(configuration.data_bytes));
+    layer("file system", sandbox::restrict_files(groups));
+    layer("system calls", probe_filter(groups));
+    let host = Box::leak(Box::new(Host {
+        functions,
+        find: program.find,
+        serial: configuration.serial && is_library,
+        shared_stacks: is_library,
+        stack_bytes: configuration.stack_bytes,
+    }));
+    Ok(Babysitter {
+        window,
+        client,
+        file,
+        configuration,
+        host,
+        segments,
+        program,
+        is_library,
+        generation: 0,
+        barren: 0,
+        openings: 0,
+        successes: 0,
+        not_before_ns: 0,
+        ended: [0; SLOTS],
+        ends: 0,
+        started_ns: [0; SLOTS],
+        turns: [0; SLOTS],
+        processors: std::thread::available_parallelism().map_or(1, usize::from),
+    })
+}
+
+/// Whether a worker will be able to install its filter, by trying it in a child.
+fn probe_filter(groups: Groups) -> std::io::Result<()> {
+    if groups.has(Groups::EVERYTHING) {
+        return sandbox::filter_calls(groups);
+    }
+    // SAFETY: this process has one thread.
+    let child = unsafe { fork()? };
+    if child == 0 {
+        end_now(i32::from(sandbox::filter_calls(groups).is_err()));
+    }
+    let mut status = 0;
+    // SAFETY: waits for our own child.
+    unsafe { libc::waitpid(child as i32, &raw mut status, 0) };
+    if status == 0 { Ok(()) } else { Err(std::io::Error::other("the kernel refuses the filter")) }
+}
