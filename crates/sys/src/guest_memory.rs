@@ -5,6 +5,9 @@
 //! as it was. To keep what was written, capture it; to undo it, map the image again; to put an idle guest away, drop
 //! the window. To map costs a few microseconds whatever the size, since pages come in by demand.
 //!
+//! Behind the reserved range a window has [`BOARD_BYTES`] more for a [`Board`]: words that are no part of any image, by
+//! which the host and the code that runs in the window tell each other to stop.
+//!
 //! Written pages are found by comparison in memories of up to [`COMPARED_BYTES`], and by the kernel above
 //! ([`DirtyPages`]); by comparison everywhere if the kernel withholds its means. No thread of its own; the only lock
 //! guards the list of free places in the file, and nothing is called under it.
@@ -12,7 +15,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::ptr::{copy_nonoverlapping, null_mut, with_exposed_provenance, with_exposed_provenance_mut};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{FallocateFlags, MemfdFlags, fallocate, ftruncate, memfd_create};
@@ -24,6 +27,8 @@ use crate::dirty_pages::DirtyPages;
 pub const PAGE: usize = 4096;
 /// Up to here, comparing every page costs less than the faults of write protection.
 pub const COMPARED_BYTES: usize = 96 << 10;
+/// Bytes of the range that the board lies at the start of: the smallest memory that WebAssembly knows.
+pub const BOARD_BYTES: usize = 64 << 10;
 
 /// A memory file with places for images, all mapped at once to read and write them.
 #[derive(Debug)]
@@ -143,7 +148,17 @@ impl Drop for Image {
     }
 }
 
-/// A range of addresses, with nothing accessible in it but the image that is mapped at its start.
+/// Two words between the host and the code in a window; 0 at first.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Board {
+    /// What the code looks at to find out whether it shall stop.
+    pub word: AtomicI64,
+    /// What it says when it stopped because of that.
+    pub stopped: AtomicI64,
+}
+
+/// A range of addresses, with nothing accessible in it but the image that is mapped at its start, and a board behind it.
 #[derive(Debug)]
 pub struct Window {
     base: usize,
@@ -162,19 +177,38 @@ impl Window {
     /// # Errors
     /// What the kernel says; `InvalidInput` if an image would not fit.
     pub fn reserve(file: &Arc<ImageFile>, bytes: usize) -> io::Result<Self> {
-        if bytes < file.capacity {
+        let whole = bytes.checked_add(BOARD_BYTES).filter(|_| bytes.is_multiple_of(PAGE));
+        let Some(whole) = whole.filter(|_| bytes >= file.capacity) else {
             return Err(io::ErrorKind::InvalidInput.into());
-        }
+        };
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
         // SAFETY: a new mapping at an address of the kernel's choice changes no memory that is in use.
-        let base = unsafe { mmap_anonymous(null_mut(), bytes, ProtFlags::empty(), flags) }?;
-        Ok(Self {
+        let base = unsafe { mmap_anonymous(null_mut(), whole, ProtFlags::empty(), flags) }?;
+        let window = Self {
             base: base.expose_provenance(),
             reserved: bytes,
             file: Arc::clone(file),
             place: AtomicUsize::new(NOTHING),
             length: AtomicUsize::new(0),
-        })
+        };
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: the last part of the range that was reserved just now.
+        unsafe { mmap_anonymous(window.board_base().cast(), BOARD_BYTES, access, flags | MapFlags::FIXED) }?;
+        Ok(window)
+    }
+
+    /// The first of [`BOARD_BYTES`] accessible bytes, which [`board`](Self::board) is at.
+    #[must_use]
+    pub fn board_base(&self) -> *mut u8 {
+        with_exposed_provenance_mut(self.base + self.reserved)
+    }
+
+    /// The words behind the range.
+    #[must_use]
+    pub fn board(&self) -> &Board {
+        // SAFETY: whole pages that are mapped, zero at first, as long as the window lives, and aligned to pages; all that
+        // is in a board may be written through a shared reference.
+        unsafe { &*self.board_base().cast::<Board>() }
     }
 
     /// The first address.
@@ -319,7 +353,7 @@ impl Window {
 impl Drop for Window {
     fn drop(&mut self) {
         // SAFETY: the range is ours since `reserve`, and whoever ran in it had to end first.
-        let unmapped = unsafe { munmap(self.base().cast(), self.reserved) };
+        let unmapped = unsafe { munmap(self.base().cast(), self.reserved + BOARD_BYTES) };
         debug_assert!(unmapped.is_ok(), "a mapping of ours can be unmapped");
     }
 }
@@ -327,8 +361,9 @@ impl Drop for Window {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::sync::atomic::Ordering::Relaxed;
 
-    use super::{COMPARED_BYTES, Image, ImageFile, PAGE, Window};
+    use super::{BOARD_BYTES, COMPARED_BYTES, Image, ImageFile, PAGE, Window};
 
     fn write(window: &Window, offset: usize, value: u8) {
         assert!(offset < window.length());
@@ -404,6 +439,22 @@ mod tests {
         write(&window, 2 * PAGE, 2);
         write(&window, 512 << 10, 3);
         assert_eq!(capture(&window, &mut image), [1, 2, 128]);
+    }
+
+    #[test]
+    fn the_board_is_no_part_of_the_image() {
+        let file = ImageFile::new(1, 1 << 20).unwrap();
+        let mut image = file.image().unwrap();
+        let window = Window::reserve(&file, 1 << 20).unwrap();
+        map(&window, &image, 1 << 20);
+        let board = window.board();
+        assert_eq!((board.word.load(Relaxed), board.stopped.load(Relaxed)), (0, 0));
+        board.word.store(7, Relaxed);
+        // SAFETY: inside of the board's range, and nobody else uses it.
+        unsafe { window.board_base().add(BOARD_BYTES - 1).write_volatile(1) };
+        assert_eq!(capture(&window, &mut image), []);
+        map(&window, &image, PAGE);
+        assert_eq!(window.board().word.load(Relaxed), 7);
     }
 
     #[test]

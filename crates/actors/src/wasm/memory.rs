@@ -1,8 +1,8 @@
 //! Linear memories at addresses of ours: what lets an actor's memory be mapped from its image, captured and dropped.
 //!
-//! The engine asks for a memory while it makes an instance; whoever makes the instance has put a [`Window`] with the
-//! actor's image in place on the same thread before ([`offer`]). Windows are pooled, since to reserve one costs more than
-//! to map an image into it.
+//! The engine asks for memories while it makes an instance; whoever makes the instance has put a [`Window`] with the
+//! actor's image in place on the same thread before ([`Mapped::offer`]). The first memory is the guest's; the second, which a
+//! metered module has, is the window's board. Windows are pooled, since to reserve one costs more than to map an image into it.
 //!
 //! Unsafe code: the engine's trait, and the promise that a window is quiet. Both rest on one rule: a window's memory
 //! is used only by the instance that it was offered to, and an instance runs only while its owner lends it mutably.
@@ -13,7 +13,7 @@ use std::cell::RefCell;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use banyan_sys::guest_memory::{Image, ImageFile, Window};
+use banyan_sys::guest_memory::{BOARD_BYTES, Board, Image, ImageFile, Window};
 use wasmtime::{LinearMemory, MemoryCreator, MemoryType};
 
 /// Addresses reserved for a memory: with these, 32-bit addresses need no check, and a wrong one faults.
@@ -22,7 +22,23 @@ pub(super) const RESERVED_BYTES: usize = 4 << 30;
 pub(super) const GUARD_BYTES: usize = 32 << 20;
 
 thread_local! {
-    static OFFERED: RefCell<Option<Arc<Window>>> = const { RefCell::new(None) };
+    static OFFERED: RefCell<Option<Offered>> = const { RefCell::new(None) };
+}
+
+/// What the engine gets next.
+struct Offered {
+    window: Arc<Window>,
+    /// The guest's memory was taken.
+    only_board: bool,
+}
+
+/// Takes back what was offered and not taken.
+pub(super) struct Offer(());
+
+impl Drop for Offer {
+    fn drop(&mut self) {
+        OFFERED.set(None);
+    }
 }
 
 /// A window with an image in it; back in the pool when dropped.
@@ -66,9 +82,15 @@ impl Mapped {
         self.window.as_ref().expect("a mapped window is there until it is dropped")
     }
 
-    /// The memory that the next instance made on this thread gets.
-    pub(super) fn offer(&self) {
-        OFFERED.set(Some(Arc::clone(self.window())));
+    /// The instance that is made on this thread gets this memory, until the offer is dropped.
+    pub(super) fn offer(&self) -> Offer {
+        OFFERED.set(Some(Offered { window: Arc::clone(self.window()), only_board: false }));
+        Offer(())
+    }
+
+    /// The words by which an event is told to stop.
+    pub(super) fn board(&self) -> &Board {
+        self.window().board()
     }
 
     /// Bytes accessible.
@@ -88,10 +110,6 @@ impl Mapped {
 impl Drop for Mapped {
     fn drop(&mut self) {
         let Some(window) = self.window.take() else { return };
-        // The instance that had the window is gone, and so is the offer if it was never taken.
-        OFFERED.with_borrow_mut(|offered| {
-            offered.take_if(|offered| Arc::ptr_eq(offered, &window));
-        });
         if Arc::strong_count(&window) > 1 {
             // An instance still has it: then it ends with the instance, and is not used again.
             return;
@@ -108,16 +126,28 @@ pub(super) struct OfferedMemory;
 
 // SAFETY: a window is zero-filled or filled with the actor's own image, never moves, and has `RESERVED_BYTES` and
 // `GUARD_BYTES` of addresses, of which nothing but the accessible part is mapped for access.
+//
+// A board has neither addresses in reserve nor a guard, and needs none: the only code that knows of it is what
+// `metering` puts into functions, and that names the addresses 0 and 8, as constants. The guest's own code names the first memory
+// alone, since the validator takes no module that has, or can name, another one. The board is behind the window's guard, so that
+// no address is one of both.
 unsafe impl MemoryCreator for OfferedMemory {
     fn new_memory(
         &self,
         _kind: MemoryType,
         minimum: usize,
-        _maximum: Option<usize>,
+        maximum: Option<usize>,
         reserved: Option<usize>,
         guard: usize,
     ) -> Result<Box<dyn LinearMemory>, String> {
-        let window = OFFERED.take().ok_or("no memory was offered")?;
+        let Offered { window, only_board } = OFFERED.take().ok_or("no memory was offered")?;
+        if only_board {
+            return match (minimum, maximum) {
+                (BOARD_BYTES, Some(BOARD_BYTES)) => Ok(Box::new(BoardMemory(window))),
+                _ => Err(format!("a memory of {minimum} bytes where the board is expected")),
+            };
+        }
+        OFFERED.set(Some(Offered { window: Arc::clone(&window), only_board: true }));
         if reserved.is_some_and(|reserved| reserved > RESERVED_BYTES) || guard > GUARD_BYTES {
             return Err(format!("the engine wants {reserved:?} bytes of addresses and a guard of {guard}"));
         }
@@ -146,5 +176,26 @@ unsafe impl LinearMemory for WindowMemory {
 
     fn as_ptr(&self) -> *mut u8 {
         self.0.base()
+    }
+}
+
+struct BoardMemory(Arc<Window>);
+
+// SAFETY: the base never changes, and `byte_size` bytes from it are accessible.
+unsafe impl LinearMemory for BoardMemory {
+    fn byte_size(&self) -> usize {
+        BOARD_BYTES
+    }
+
+    fn byte_capacity(&self) -> usize {
+        BOARD_BYTES
+    }
+
+    fn grow_to(&mut self, bytes: usize) -> wasmtime::Result<()> {
+        Err(wasmtime::Error::msg(format!("a board does not grow to {bytes} bytes")))
+    }
+
+    fn as_ptr(&self) -> *mut u8 {
+        self.0.board_base()
     }
 }

@@ -13,7 +13,6 @@ use crate::wasm::engine::{Engine, EngineOptions, Metering, Module};
 use crate::wasm::instance::{Instance, Restore};
 use crate::wasm::limits::Limits;
 use crate::wasm::state::Global;
-use crate::wasm::watchdog::Running;
 
 const KERNELS: &[u8] = include_bytes!("../../../../../examples/guests/prebuilt/kernels.wasm");
 /// Names of the kernels, and how much of each takes a few milliseconds.
@@ -72,13 +71,9 @@ fn fresh(module: &Module) -> Result<(banyan_sys::guest_memory::Image, Instance),
 }
 
 fn call(instance: &mut Instance, behaviour: u32, amount: u32) -> Result<Duration, BenchError> {
-    if instance.store.data().metered {
-        instance.store.set_fuel(u64::MAX / 4)?;
-    }
-    instance.store.set_epoch_deadline(60_000);
-    let _running = Running::begin();
+    instance.store.data_mut().fuel = i64::MAX / 4;
     let begun = Instant::now();
-    instance.receive.call(&mut instance.store, (behaviour, amount, 0))?;
+    instance.run(Duration::from_secs(60), |running| running.receive((behaviour, amount, 0)))?;
     Ok(begun.elapsed())
 }
 
