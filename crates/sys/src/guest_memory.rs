@@ -5,8 +5,8 @@
 //! as it was. To keep what was written, capture it; to undo it, map the image again; to put an idle guest away, drop
 //! the window. To map costs a few microseconds whatever the size, since pages come in by demand.
 //!
-//! Behind the reserved range a window has [`BOARD_BYTES`] more for a [`Board`]: words that are no part of any image, by
-//! which the host and the code that runs in the window tell each other to stop.
+//! Behind the reserved range a window has a board of [`BOARD_BYTES`]: words that are no part of any image, between the host
+//! and code that the host has put there to run in the window. Its first page is a [`Gate`].
 //!
 //! Written pages are found by comparison in memories of up to [`COMPARED_BYTES`], and by the kernel above
 //! ([`DirtyPages`]); by comparison everywhere if the kernel withholds its means. No thread of its own; the only lock
@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::fs::{FallocateFlags, MemfdFlags, fallocate, ftruncate, memfd_create};
 use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 
+use crate::cut_off::Gate;
 use crate::dirty_pages::DirtyPages;
 
 /// Bytes in a page.
@@ -29,6 +30,8 @@ pub const PAGE: usize = 4096;
 pub const COMPARED_BYTES: usize = 96 << 10;
 /// Bytes of the range that the board lies at the start of: the smallest memory that WebAssembly knows.
 pub const BOARD_BYTES: usize = 64 << 10;
+/// Words in its first page.
+pub const WORDS: usize = PAGE / size_of::<i64>();
 
 /// A memory file with places for images, all mapped at once to read and write them.
 #[derive(Debug)]
@@ -148,16 +151,6 @@ impl Drop for Image {
     }
 }
 
-/// Two words between the host and the code in a window; 0 at first.
-#[derive(Debug)]
-#[repr(C)]
-pub struct Board {
-    /// What the code looks at to find out whether it shall stop.
-    pub word: AtomicI64,
-    /// What it says when it stopped because of that.
-    pub stopped: AtomicI64,
-}
-
 /// A range of addresses, with nothing accessible in it but the image that is mapped at its start, and a board behind it.
 #[derive(Debug)]
 pub struct Window {
@@ -197,18 +190,43 @@ impl Window {
         Ok(window)
     }
 
-    /// The first of [`BOARD_BYTES`] accessible bytes, which [`board`](Self::board) is at.
+    /// The first of the board's [`BOARD_BYTES`] accessible bytes, all zero at first.
     #[must_use]
     pub fn board_base(&self) -> *mut u8 {
         with_exposed_provenance_mut(self.base + self.reserved)
     }
 
-    /// The words behind the range.
+    /// The first page of the board, which code in the window may have to load from.
     #[must_use]
-    pub fn board(&self) -> &Board {
-        // SAFETY: whole pages that are mapped, zero at first, as long as the window lives, and aligned to pages; all that
-        // is in a board may be written through a shared reference.
-        unsafe { &*self.board_base().cast::<Board>() }
+    pub fn gate(&self) -> Gate<'_> {
+        // SAFETY: the page is mapped as long as the window lives. Beside the code in the window only `word` and `set_word`
+        // touch it, which hold no reference into it.
+        unsafe { Gate::at(self.base + self.reserved) }
+    }
+
+    fn word_at(&self, index: usize) -> *mut i64 {
+        assert!(index < WORDS, "word {index} is in the first page of the board");
+        self.board_base().cast::<i64>().wrapping_add(index)
+    }
+
+    /// A word of the board's first page. Not for use while something runs in the window: its gate may be closed.
+    ///
+    /// # Panics
+    /// If there is no such word.
+    #[must_use]
+    pub fn word(&self, index: usize) -> i64 {
+        // SAFETY: inside of a page that is mapped as long as the window lives, aligned, and used by atomics alone here; the
+        // code in the window does not run.
+        unsafe { AtomicI64::from_ptr(self.word_at(index)) }.load(Ordering::Relaxed)
+    }
+
+    /// Writes a word of the board's first page, at the same times.
+    ///
+    /// # Panics
+    /// If there is no such word.
+    pub fn set_word(&self, index: usize, value: i64) {
+        // SAFETY: as in `word`.
+        unsafe { AtomicI64::from_ptr(self.word_at(index)) }.store(value, Ordering::Relaxed);
     }
 
     /// The first address.
@@ -361,9 +379,8 @@ impl Drop for Window {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::sync::atomic::Ordering::Relaxed;
 
-    use super::{BOARD_BYTES, COMPARED_BYTES, Image, ImageFile, PAGE, Window};
+    use super::{BOARD_BYTES, COMPARED_BYTES, Image, ImageFile, PAGE, WORDS, Window};
 
     fn write(window: &Window, offset: usize, value: u8) {
         assert!(offset < window.length());
@@ -447,14 +464,13 @@ mod tests {
         let mut image = file.image().unwrap();
         let window = Window::reserve(&file, 1 << 20).unwrap();
         map(&window, &image, 1 << 20);
-        let board = window.board();
-        assert_eq!((board.word.load(Relaxed), board.stopped.load(Relaxed)), (0, 0));
-        board.word.store(7, Relaxed);
+        assert_eq!((window.word(0), window.word(WORDS - 1)), (0, 0));
+        window.set_word(3, 7);
         // SAFETY: inside of the board's range, and nobody else uses it.
         unsafe { window.board_base().add(BOARD_BYTES - 1).write_volatile(1) };
         assert_eq!(capture(&window, &mut image), []);
         map(&window, &image, PAGE);
-        assert_eq!(window.board().word.load(Relaxed), 7);
+        assert_eq!(window.word(3), 7);
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub struct EngineOptions {
     /// Actors that have had an event and are not gone, at a time.
     pub actors: usize,
     /// Instances at a time. An actor beyond these is put away after each event and has its state mapped again for the
-    /// next one, which costs a few microseconds. Each takes three of the kernel's mappings (`vm.max_map_count`).
+    /// next one, which costs a few microseconds. Each takes four of the kernel's mappings (`vm.max_map_count`).
     pub instances: usize,
 }
 

@@ -119,22 +119,22 @@ impl Instance {
         event: impl FnOnce(&mut Running<'_>) -> wasmtime::Result<()>,
     ) -> wasmtime::Result<()> {
         let Self { store, mapped, entries, .. } = self;
-        let board = mapped.board();
-        board.word.store(0, Ordering::Relaxed);
-        board.stopped.store(0, Ordering::Relaxed);
-        let (result, late) =
-            watchdog::run(&board.word, allowed, || event(&mut Running { store: &mut *store, entries }));
+        mapped.begin_run();
+        let gate = mapped.gate();
+        let (result, cut_off) =
+            watchdog::run(&gate, allowed, || event(&mut Running { store: &mut *store, entries }));
+        let cut_off = cut_off?;
+        let stopped = mapped.end_run();
         let Err(error) = result else { return Ok(()) };
-        let stopped = board.stopped.load(Ordering::Relaxed) != 0;
-        // Else it is a trap of the guest's own.
-        if !stopped || error.downcast_ref::<Trap>() != Some(&Trap::UnreachableCodeReached) {
-            return Err(error);
+        // Other traps are the guest's own, but for a wrong address in the moment in which it is cut off.
+        match error.downcast_ref::<Trap>() {
+            Some(Trap::UnreachableCodeReached) if stopped => {
+                store.data_mut().fuel = 0;
+                Err(Trap::OutOfFuel.into())
+            }
+            Some(Trap::MemoryOutOfBounds) if cut_off => Err(Trap::Interrupt.into()),
+            _ => Err(error),
         }
-        if late {
-            return Err(Trap::Interrupt.into());
-        }
-        store.data_mut().fuel = 0;
-        Err(Trap::OutOfFuel.into())
     }
 
     /// Bytes of memory.

@@ -51,7 +51,7 @@ pub(super) fn instrument(
     let metered = metering != Metering::None;
     let mut signatures = Signatures::new(metering);
     let mut code = CodeSection::new();
-    let mut bodies = 0;
+    let (mut bodies, mut functions) = (Vec::new(), 0);
     for payload in Parser::new(0).parse_all(module) {
         let payload = payload?;
         if let Payload::ExportSection(section) = &payload {
@@ -71,9 +71,12 @@ pub(super) fn instrument(
             continue;
         }
         if let (Payload::CodeSectionEntry(body), true) = (&payload, metered) {
-            code.function(&metering::rewrite(module, body, &mut signatures)?);
-            bodies -= 1;
-            if bodies == 0 {
+            signatures.survey(body)?;
+            bodies.push(body.clone());
+            if bodies.len() as u32 == functions {
+                for body in bodies.drain(..) {
+                    code.function(&metering::rewrite(module, &body, &mut signatures)?);
+                }
                 output.section(&code);
             }
             continue;
@@ -97,7 +100,7 @@ pub(super) fn instrument(
             Payload::MemorySection(section) if metered => {
                 output.section(&signatures.memory_section(section.clone())?);
             }
-            Payload::CodeSectionStart { count, .. } if metered => bodies = *count,
+            Payload::CodeSectionStart { count, .. } if metered => functions = *count,
             Payload::StartSection { .. } => {}
             Payload::DataSection(section) => {
                 let mut segments = DataSection::new();

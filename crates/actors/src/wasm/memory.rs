@@ -13,8 +13,11 @@ use std::cell::RefCell;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use banyan_sys::guest_memory::{BOARD_BYTES, Board, Image, ImageFile, Window};
+use banyan_sys::cut_off::Gate;
+use banyan_sys::guest_memory::{BOARD_BYTES, Image, ImageFile, Window};
 use wasmtime::{LinearMemory, MemoryCreator, MemoryType};
+
+use super::metering;
 
 /// Addresses reserved for a memory: with these, 32-bit addresses need no check, and a wrong one faults.
 pub(super) const RESERVED_BYTES: usize = 4 << 30;
@@ -46,6 +49,8 @@ impl Drop for Offer {
 pub(super) struct Mapped {
     window: Option<Arc<Window>>,
     pool: Arc<WindowPool>,
+    /// Its gate may be closed.
+    spoilt: bool,
 }
 
 /// Windows that are not in use.
@@ -69,11 +74,15 @@ impl WindowPool {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let window = match idle {
             Some(window) => window,
-            None => Arc::new(Window::reserve(&self.file, RESERVED_BYTES + GUARD_BYTES)?),
+            None => {
+                let window = Window::reserve(&self.file, RESERVED_BYTES + GUARD_BYTES)?;
+                metering::prepare(|word, value| window.set_word(word, value));
+                Arc::new(window)
+            }
         };
         // SAFETY: a window from the pool, or a new one, has no user.
         unsafe { window.map(image, bytes) }?;
-        Ok(Mapped { window: Some(window), pool: Arc::clone(self) })
+        Ok(Mapped { window: Some(window), pool: Arc::clone(self), spoilt: false })
     }
 }
 
@@ -88,9 +97,21 @@ impl Mapped {
         Offer(())
     }
 
-    /// The words by which an event is told to stop.
-    pub(super) fn board(&self) -> &Board {
-        self.window().board()
+    /// What the code loads from while it runs.
+    pub(super) fn gate(&self) -> Gate<'_> {
+        self.window().gate()
+    }
+
+    /// Before the code runs: whatever happens, nobody gets the window after this one, unless the run ends as it should.
+    pub(super) fn begin_run(&mut self) {
+        self.spoilt = true;
+        self.window().set_word(metering::STOPPED_WORD, 0);
+    }
+
+    /// The code does not run, and its gate is open. Gives whether it stopped by itself.
+    pub(super) fn end_run(&mut self) -> bool {
+        self.spoilt = false;
+        self.window().word(metering::STOPPED_WORD) != 0
     }
 
     /// Bytes accessible.
@@ -110,8 +131,8 @@ impl Mapped {
 impl Drop for Mapped {
     fn drop(&mut self) {
         let Some(window) = self.window.take() else { return };
-        if Arc::strong_count(&window) > 1 {
-            // An instance still has it: then it ends with the instance, and is not used again.
+        if self.spoilt || Arc::strong_count(&window) > 1 {
+            // If an instance still has it, it ends with the instance, and is not used again.
             return;
         }
         // SAFETY: nobody else refers to the window.
@@ -128,9 +149,10 @@ pub(super) struct OfferedMemory;
 // `GUARD_BYTES` of addresses, of which nothing but the accessible part is mapped for access.
 //
 // A board has neither addresses in reserve nor a guard, and needs none: the only code that knows of it is what
-// `metering` puts into functions, and that names the addresses 0 and 8, as constants. The guest's own code names the first memory
-// alone, since the validator takes no module that has, or can name, another one. The board is behind the window's guard, so that
-// no address is one of both.
+// `metering` puts into functions, and that names addresses in the board's first page, as constants. The guest's own code names the
+// first memory alone, since the validator takes no module that has, or can name, another one. The board is behind the window's
+// guard, so that no address is one of both. A page of it that is closed is a fault of the code that loads from it, which the engine
+// takes for a wrong address in this memory.
 unsafe impl MemoryCreator for OfferedMemory {
     fn new_memory(
         &self,

@@ -2,16 +2,17 @@
 //! threads which run events, and sleeps when none do.
 //!
 //! What counts is the processor time of the event's thread: on a busy machine, an event is not cut off because others run. It
-//! counts from the first look at the event, so an event has up to a tick more. One that is to end is told so by the word that its
-//! code looks at ([`metering`](super::metering)); that this happens at most once and never to the next event is
+//! counts from the first look at the event, so an event has up to a tick more. To end one, the page is closed that its code loads
+//! from ([`metering`](super::metering)); that this happens at most once and never to the next event is
 //! [`cut_off`](banyan_sys::cut_off)'s promise.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread;
 use std::time::Duration;
 
-use banyan_sys::cut_off::{Run, Runner, Watched};
+use banyan_sys::cut_off::{Gate, Run, Runner, Watched};
 
 /// Between looks.
 const TICK: Duration = Duration::from_millis(1);
@@ -52,9 +53,9 @@ pub(super) fn start() {
     });
 }
 
-/// Runs what looks at `word`, and says whether it was told to stop.
-pub(super) fn run<R>(word: &AtomicI64, allowed: Duration, work: impl FnOnce() -> R) -> (R, bool) {
-    RUNNER.with(|runner| runner.run(word, allowed, || WATCHDOG.wake(), work))
+/// Runs what loads from the gate, and says whether it was cut off; an error if the gate stays closed.
+pub(super) fn run<R>(gate: &Gate<'_>, allowed: Duration, work: impl FnOnce() -> R) -> (R, io::Result<bool>) {
+    RUNNER.with(|runner| runner.run(gate, allowed, || WATCHDOG.wake(), work))
 }
 
 impl Watchdog {
@@ -101,7 +102,8 @@ impl Watchdog {
             match (now, worker.seen) {
                 (Some((run, now)), Some((seen, since))) if run == seen => {
                     if now.saturating_sub(since) >= run.allowed {
-                        worker.watched.stop(run);
+                        // One that could not be cut off goes on, and is tried again with the next look.
+                        let _ = worker.watched.cut_off(run);
                     }
                 }
                 _ => worker.seen = now,

@@ -6,15 +6,15 @@
 //! So a loop without branches has one subtraction, and of two branches one has none. Since outstanding is never below zero, the
 //! fuel in the register is never less than what is left, and no event is called exhausted that is not.
 //!
-//! *Checking.* Every loop is checked at its head and every function that calls another as it begins, so nothing runs
-//! for ever unchecked; also before a call of the host and before memory is copied, which may take long.
+//! *Checking.* Something is checked on every way round a loop, and as a function begins that calls another, so nothing runs for
+//! ever unchecked; also before a call of the host and before memory is copied, which may take long.
 
 use wasm_encoder::reencode::{Reencode, RoundtripReencoder};
 use wasm_encoder::{BlockType, Function, MemArg, ValType};
 use wasmparser::{FunctionBody, Operator};
 
 use super::labels::{Survey, survey};
-use super::{STOPPED_OFFSET, Signatures, WORD_MEMORY, cost, unwritable};
+use super::{BOARD, COSTS, STOPPED_WORD, Signatures, cost, offset, unwritable};
 use crate::wasm::validator::ModuleError;
 
 /// A block, loop, `if` or function that is open where the code is written.
@@ -45,6 +45,8 @@ struct Writer<'a> {
     /// Parameters of the function as it was; also the index of the fuel.
     parameters: u32,
     temporary: u32,
+    /// There is a place behind the function where it says that it stopped.
+    stops: bool,
 }
 
 /// The next function of the module, whose sections before the code were given to `signatures`.
@@ -56,7 +58,8 @@ pub(in crate::wasm) fn rewrite(
     let function = signatures.imported + signatures.rewritten;
     signatures.rewritten += 1;
     let signatures = &*signatures;
-    let survey = survey(body, signatures.imported)?;
+    let checked_at_entry = signatures.is_checked(function);
+    let survey = survey(body, checked_at_entry, &|function| signatures.is_checked(function))?;
     let parameters = signatures.of(function).params().len() as u32;
     let mut locals = Vec::new();
     let mut variables = 0;
@@ -77,16 +80,17 @@ pub(in crate::wasm) fn rewrite(
         live: true,
         parameters,
         temporary: parameters + u32::from(signatures.counts()) + variables,
+        stops: survey.checked && signatures.counts(),
         signatures,
         survey,
     };
-    if writer.survey.checked {
+    if writer.stops {
         writer.output.instructions().block(BlockType::Empty);
     }
     // The function's own label becomes a block's, behind which fuel is given back.
     writer.output.instructions().block(signatures.block(function)?);
     writer.open(false, signatures.of(function).results().is_empty());
-    if writer.survey.checked_at_entry {
+    if checked_at_entry {
         writer.check();
     }
     let mut reader = body.get_operators_reader()?;
@@ -114,9 +118,6 @@ impl Writer<'_> {
                 self.agree(label);
                 self.copy(bytes);
                 self.open(true, self.takes_nothing(blockty));
-                if self.live {
-                    self.check();
-                }
             }
             Operator::If { blockty } => {
                 let alone = !self.survey.labels[self.labels].has_else;
@@ -256,7 +257,11 @@ impl Writer<'_> {
     /// A path comes to the label of this depth by a branch, or by the end of a branch.
     fn reach(&mut self, depth: u32) {
         let index = self.frames.len() - 1 - depth as usize;
-        self.agree(self.frames[index].label);
+        let Frame { label, is_loop, .. } = self.frames[index];
+        if self.live && is_loop && self.survey.labels[label].unchecked {
+            return self.turn(label);
+        }
+        self.agree(label);
         self.frames[index].reached |= self.live;
     }
 
@@ -268,6 +273,24 @@ impl Writer<'_> {
             let fuel = self.parameters;
             self.output.instructions().local_get(fuel).i64_const(difference).i64_sub().local_set(fuel);
         }
+    }
+
+    /// Pays for one turn of a loop, and checks.
+    fn turn(&mut self, label: usize) {
+        let outstanding = self.outstanding;
+        let agreed = *self.agreed(label).get_or_insert(outstanding);
+        let difference = outstanding - agreed;
+        if !self.signatures.counts() || !(1..=COSTS as i64).contains(&difference) {
+            self.settle(agreed);
+            return self.check();
+        }
+        self.outstanding = agreed;
+        let (fuel, stop) = (self.parameters, self.frames.len() as u32);
+        let cost =
+            MemArg { offset: offset(STOPPED_WORD + difference as usize), align: 3, memory_index: BOARD };
+        let mut instructions = self.output.instructions();
+        instructions.local_get(fuel).i32_const(0).i64_atomic_load(cost).i64_sub().local_tee(fuel);
+        instructions.i64_const(0).i64_lt_s().br_if(stop);
     }
 
     fn branch_if(&mut self, depth: u32, bytes: &[u8]) {
@@ -305,25 +328,24 @@ impl Writer<'_> {
     /// Behind the block that the function was: what it gave is on the stack.
     fn finish(&mut self) {
         self.pass_fuel();
-        if self.survey.checked {
-            let stopped = MemArg { offset: STOPPED_OFFSET, align: 0, memory_index: WORD_MEMORY };
+        if self.stops {
+            let stopped = MemArg { offset: offset(STOPPED_WORD), align: 0, memory_index: BOARD };
             self.output.instructions().return_().end();
             self.output.instructions().i32_const(0).i32_const(1).i32_store8(stopped).unreachable();
         }
         self.output.instructions().end();
     }
 
-    /// Stops here if the fuel is used up or the host says so.
+    /// Stops here if the event is cut off or its fuel is used up.
     fn check(&mut self) {
         // Outside of all frames.
         let stop = self.frames.len() as u32;
         let fuel = self.parameters;
-        let word = |align| MemArg { offset: 0, align, memory_index: WORD_MEMORY };
+        let gate = MemArg { offset: offset(0), align: 0, memory_index: BOARD };
         let mut instructions = self.output.instructions();
+        instructions.i32_const(0).i32_atomic_load8_u(gate).drop();
         if self.signatures.counts() {
-            instructions.local_get(fuel).i32_const(0).i64_atomic_load(word(3)).i64_lt_s().br_if(stop);
-        } else {
-            instructions.i32_const(0).i32_atomic_load8_u(word(0)).br_if(stop);
+            instructions.local_get(fuel).i64_const(0).i64_lt_s().br_if(stop);
         }
     }
 

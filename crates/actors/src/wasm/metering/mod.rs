@@ -2,36 +2,55 @@
 //! own checks are off.
 //!
 //! The engine's checks call the host and go on afterwards, so each loop must have its registers ready for a call. Here no
-//! event goes on after a check: one that is exhausted or late is undone. So a check is a load, a comparison and a branch to
-//! the end of the function, where the code says that it stopped and traps.
+//! event goes on after a check: one that is exhausted or late is undone. So whatever a check finds, it ends in a trap.
 //!
-//! - *The word.* The host looks on from a second memory of one page, which the guest's own code cannot name: a module with
-//!   two memories is refused. Its first word is 0, and [`cut_off::STOP`](banyan_sys::cut_off::STOP) when the event shall stop.
-//!   It is loaded atomically, since a compiler may not drop or merge such loads.
-//! - *Fuel* is the last parameter and the last result of every function, so it lies in a register, through calls too.
-//!   The host functions take and give it as well. It is below zero when it is used up, and then below the word as well:
-//!   one comparison for both.
+//! - *The clock.* Code loads from a second memory, the board, which the guest's own code cannot name: a module with two
+//!   memories is refused. To cut off an event, the `watchdog` takes the board away, and the next load traps. It is an atomic
+//!   load, since a compiler may not drop or merge those.
+//! - *Fuel* is the last parameter and the last result of every function, so it lies in a register, through calls too. The
+//!   host functions take and give it as well. Below zero it is used up; then the code says on the board that it stopped,
+//!   and traps.
 //!
-//! [`body`] rewrites functions, [`labels`] finds out beforehand where their paths meet. Sections are `instrument`'s.
+//! What one turn of a loop costs is a number on the board, so one load is both the look at the clock and the operand of the
+//! subtraction. (A constant would be merged with others by the compiler, which then needs two registers for the fuel.)
+//!
+//! [`body`] rewrites functions, [`labels`] finds out beforehand where their paths meet and where checks are needed. Sections
+//! are `instrument`'s.
 
 mod body;
 mod labels;
 #[cfg(test)]
 mod tests;
 
+use banyan_sys::guest_memory::WORDS;
 use wasm_encoder::reencode::{Error, Reencode, RoundtripReencoder};
 use wasm_encoder::{BlockType, EntityType, FuncType, ImportSection, MemorySection, MemoryType, TypeSection};
-use wasmparser::{BinaryReaderError, ImportSectionReader, Operator, TypeRef, TypeSectionReader, ValType};
+use wasmparser::{
+    BinaryReaderError, FunctionBody, ImportSectionReader, Operator, TypeRef, TypeSectionReader, ValType,
+};
 
 use super::engine::Metering;
 use super::validator::ModuleError;
 
 pub(super) use body::rewrite;
 
-/// Index of the memory with the word, behind the guest's only one.
-const WORD_MEMORY: u32 = 1;
-/// Where in it the code says that it stopped, by a byte that is not 0; the word is at 0.
-const STOPPED_OFFSET: u64 = 8;
+/// Index of the board, behind the guest's only memory.
+const BOARD: u32 = 1;
+/// The word of the board in which the code says that its fuel is used up: by any number but 0.
+pub(super) const STOPPED_WORD: usize = 1;
+/// Costs of turns that the board tells: the cost 1 is in the word behind `STOPPED_WORD`, and so on to the end of the page.
+const COSTS: usize = WORDS - 1 - STOPPED_WORD;
+
+/// Where on the board a word is.
+const fn offset(word: usize) -> u64 {
+    (word * size_of::<i64>()) as u64
+}
+
+/// Writes to a new board what the code expects there.
+pub(super) fn prepare(mut set_word: impl FnMut(usize, i64)) {
+    (1..=COSTS).for_each(|cost| set_word(STOPPED_WORD + cost, cost as i64));
+}
+
 /// Parameters and results that a function may have: one less than WebAssembly allows, as fuel is one of each.
 pub(super) const PARAMETERS: usize = 999;
 /// Parameters and variables that a function may have: less than WebAssembly allows by one for fuel and one to move operands.
@@ -46,6 +65,8 @@ pub(super) struct Signatures {
     /// Type of every function, imported ones first.
     functions: Vec<u32>,
     imported: u32,
+    /// Of the functions that the module defines, whether they are checked as they begin.
+    checked: Vec<bool>,
     /// Functions that were rewritten.
     rewritten: u32,
 }
@@ -73,7 +94,18 @@ fn unwritable(error: Error<std::convert::Infallible>) -> ModuleError {
 impl Signatures {
     pub(super) fn new(metering: Metering) -> Self {
         let (types, blocks, functions) = (Vec::new(), Vec::new(), Vec::new());
-        Self { metering, types, blocks, functions, imported: 0, rewritten: 0 }
+        Self { metering, types, blocks, functions, imported: 0, checked: Vec::new(), rewritten: 0 }
+    }
+
+    /// Looks at a function before the first one is rewritten, in their order.
+    pub(super) fn survey(&mut self, body: &FunctionBody<'_>) -> Result<(), BinaryReaderError> {
+        self.checked.push(labels::is_checked_at_entry(body, self.imported)?);
+        Ok(())
+    }
+
+    /// Whether something is checked whenever this function is called: so it is before each call of the host.
+    fn is_checked(&self, function: u32) -> bool {
+        function.checked_sub(self.imported).is_none_or(|index| self.checked[index as usize])
     }
 
     /// Whether functions take and give fuel.
@@ -177,7 +209,7 @@ impl Signatures {
         Ok(output)
     }
 
-    /// The guest's memory, and the one with the word.
+    /// The guest's memory, and the board.
     pub(super) fn memory_section(
         &self,
         section: wasmparser::MemorySectionReader<'_>,
