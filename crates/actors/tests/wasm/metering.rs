@@ -6,7 +6,7 @@ use std::time::Duration;
 use banyan_actors::wasm::{Engine, EngineOptions, Metering};
 use banyan_actors::{Failure, Packet, Quota, Resource};
 
-use super::{COUNTER, Stage, actor, binary, bytes, module, sums, word};
+use super::{COUNTER, Stage, actor, binary, bytes, engine, module, sums, word};
 
 /// Fuel for a page that an event has written.
 const PAGE: u64 = 3_000;
@@ -237,6 +237,9 @@ fn a_trap_of_the_guests_own_is_told_from_being_stopped() {
     }
 }
 
+/// A function that is checked as it begins, and one that is not.
+const CALLED: &str = "(func $leaf) (func $checked (call $leaf))";
+
 /// Ways to go on for ever, each in its own kind of code.
 const ENDLESS: &[(&str, &str, &str)] = &[
     ("an empty loop", "", "(loop $again (br $again))"),
@@ -247,6 +250,45 @@ const ENDLESS: &[(&str, &str, &str)] = &[
     ),
     ("loops in loops", "", "(loop $outer (loop $inner (br_if $inner (i32.const 0))) (br $outer))"),
     ("a table", "", "(loop $again (block $out (br_table $again $out $again (local.get $i))) (br $again))"),
+    ("calls of what is not checked", CALLED, "(loop $again (call $leaf) (br $again))"),
+    ("calls of what is checked", CALLED, "(loop $again (call $checked) (br $again))"),
+    (
+        "a call on a way that is not taken",
+        CALLED,
+        "(loop $again (if (local.get $i) (then (call $checked))) (br $again))",
+    ),
+    (
+        "a call on one of two ways",
+        CALLED,
+        "(loop $again (block $out (br_if $out (i32.eqz (local.get $i))) (call $checked)) (br $again))",
+    ),
+    (
+        "a call behind the way back",
+        CALLED,
+        "(loop $again (br_if $again (i32.eqz (local.get $i))) (call $checked) (br $again))",
+    ),
+    ("a call before the loop", CALLED, "(call $checked) (loop $again (br $again))"),
+    (
+        "a call around the loop",
+        CALLED,
+        "(loop $outer (call $checked) (loop $inner (br_if $inner (i32.eqz (local.get $i)))) (br $outer))",
+    ),
+    (
+        "a call in a block that was left",
+        CALLED,
+        "(block (block (block (call $checked)))) (loop $again (br $again))",
+    ),
+    (
+        "loops that end at once",
+        CALLED,
+        "(loop $outer (loop $inner (call $leaf) (br_if $inner (local.get $i))) (br $outer))",
+    ),
+    ("loops with values", "", "(i32.const 1) (loop $again (param i32) (i32.const 1) (i32.add) (br $again))"),
+    (
+        "a loop that is the target of every branch",
+        "",
+        "(loop $again (br_table $again $again $again (local.tee $i (i32.xor (local.get $i) (i32.const 1)))))",
+    ),
     ("writing", "", "(loop $again (i32.store (i32.const 8) (local.get $i)) (br $again))"),
     ("calls in place of the caller", "(func $on (return_call $on))", "(call $on)"),
     (
@@ -288,38 +330,47 @@ fn clocked(metering: Metering) -> &'static Engine {
     })
 }
 
+/// How the first event of a guest fails. It runs on a thread of its own, so that one which nothing ends fails the test.
+fn first_failure(what: &str, engine: &Engine, body: &str, cycles: u64) -> (Failure, u64) {
+    let module = engine.compile(&binary(body)).unwrap();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let quota = Quota { memory: 1 << 30, cycles, events: 100 };
+        let mut stage = Stage::with(module.actor(0, Packet::default()), quota);
+        let failure = stage.tell(b"").expect_err("it never completes");
+        // Whoever waits for it may have given up.
+        let _ = sender.send((failure, stage.probe.left.cycles));
+    });
+    let failure = receiver.recv_timeout(Duration::from_secs(120));
+    failure.unwrap_or_else(|error| panic!("{what}: nothing ends it ({error})"))
+}
+
 #[test]
 fn what_would_go_on_for_ever_uses_up_its_fuel() {
-    let quota = Quota { memory: 1 << 30, cycles: 3_000_000, events: 100 };
     for (what, functions, code) in ENDLESS {
         let body = format!("{functions} {}", receive(code));
-        let mut stage = Stage::with(actor(&body), quota);
-        let failure = stage.tell(b"").unwrap_err();
+        let (failure, left) = first_failure(what, engine(), &body, 3_000_000);
         assert!(
             matches!(&failure, Failure::Exhausted(lack) if lack.0 == Resource::Cycles),
             "{what}: {failure:?}"
         );
-        assert_eq!(stage.probe.left.cycles, 0, "{what}");
+        assert_eq!(left, 0, "{what}");
     }
 }
 
 /// However much fuel there is, and also where none is counted.
 #[test]
 fn what_would_go_on_for_ever_is_cut_off_by_the_clock() {
-    let quota = Quota { memory: 1 << 30, cycles: u64::MAX, events: 100 };
     for metering in [Metering::Fuel, Metering::Epoch] {
         let engine = clocked(metering);
-        for (what, functions, code) in ENDLESS {
-            let body = format!("{functions} {}", receive(code));
-            let module = engine.compile(&binary(&body)).unwrap();
-            let failure = Stage::with(module.actor(0, Packet::default()), quota).tell(b"").unwrap_err();
+        let bodies =
+            ENDLESS.iter().map(|(what, functions, code)| (*what, format!("{functions} {}", receive(code))));
+        let begin = format!("(func $begin (loop $again (br $again))) (start $begin) {}", receive(""));
+        for (what, body) in bodies.chain([("a loop in the start function", begin)]) {
+            let (failure, _) = first_failure(what, engine, &body, u64::MAX);
             let words = failure.to_string();
             assert!(words.contains("ran for longer than 10ms"), "{what}, {metering:?}: {words}");
         }
-        let body = format!("(func $begin (loop $again (br $again))) (start $begin) {}", receive(""));
-        let module = engine.compile(&binary(&body)).unwrap();
-        let failure = Stage::with(module.actor(0, Packet::default()), quota).tell(b"").unwrap_err();
-        assert!(failure.to_string().contains("ran for longer"), "{metering:?}: {failure}");
     }
 }
 

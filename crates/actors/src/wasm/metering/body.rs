@@ -131,7 +131,7 @@ impl Writer<'_> {
                 }
             }
             Operator::Else => {
-                self.reach(0);
+                self.reach(0, false);
                 self.copy(bytes);
                 if let Some(frame) = self.frames.last() {
                     (self.live, self.outstanding) = (frame.live, frame.at_entry);
@@ -139,22 +139,22 @@ impl Writer<'_> {
             }
             Operator::End => self.end(bytes),
             Operator::Br { relative_depth } => {
-                self.reach(relative_depth);
+                self.reach(relative_depth, false);
                 self.copy(bytes);
                 self.live = false;
             }
             Operator::BrIf { relative_depth } => self.branch_if(relative_depth, bytes),
             Operator::BrTable { ref targets } => {
+                let mut turned = self.reach(targets.default(), false);
                 for depth in targets.targets() {
-                    self.reach(depth?);
+                    turned = self.reach(depth?, turned);
                 }
-                self.reach(targets.default());
                 self.copy(bytes);
                 self.live = false;
             }
             Operator::Return => {
                 let depth = self.frames.len() as u32 - 1;
-                self.reach(depth);
+                self.reach(depth, false);
                 self.output.instructions().br(depth);
                 self.live = false;
             }
@@ -254,15 +254,18 @@ impl Writer<'_> {
         self.settle(agreed);
     }
 
-    /// A path comes to the label of this depth by a branch, or by the end of a branch.
-    fn reach(&mut self, depth: u32) {
+    /// A path comes to the label of this depth by a branch, or by the end of a branch. Gives whether it was checked for another
+    /// turn of a loop, just now or before.
+    fn reach(&mut self, depth: u32, turned: bool) -> bool {
         let index = self.frames.len() - 1 - depth as usize;
         let Frame { label, is_loop, .. } = self.frames[index];
-        if self.live && is_loop && self.survey.labels[label].unchecked {
-            return self.turn(label);
+        if self.live && is_loop && !turned && self.survey.labels[label].unchecked {
+            self.turn(label);
+            return true;
         }
         self.agree(label);
         self.frames[index].reached |= self.live;
+        turned
     }
 
     /// Takes the difference from the fuel.
@@ -301,12 +304,12 @@ impl Writer<'_> {
         if self.live && plain && !is_loop && agreed.is_some_and(|agreed| agreed != outstanding) {
             // Whoever does not branch does not pay for the difference.
             self.output.instructions().if_(BlockType::Empty);
-            self.reach(depth);
+            self.reach(depth, false);
             self.output.instructions().br(depth + 1).end();
             self.outstanding = outstanding;
             return;
         }
-        self.reach(depth);
+        self.reach(depth, false);
         self.copy(bytes);
     }
 
