@@ -116,7 +116,8 @@ pub fn metering(rounds: usize) -> Result<Vec<Row>, BenchError> {
     }
     let figure = |name, kind: usize, bar| {
         let ratio = geometric_mean(&ratios[kind]);
-        let detail = format!("processor time, median of {rounds} rounds: {}", details[kind].trim_end_matches(", "));
+        let detail =
+            format!("processor time, median of {rounds} rounds: {}", details[kind].trim_end_matches(", "));
         row(name, ratio, "x", ratio, format!("at most {bar:.2} x unmetered"), ratio <= bar, detail)
     };
     Ok(vec![figure("wasm.metering.epoch", 1, 1.10), figure("wasm.metering.fuel", 2, 1.25)])
