@@ -206,7 +206,7 @@ impl Window {
 
     fn word_at(&self, index: usize) -> *mut i64 {
         assert!(index < WORDS, "word {index} is in the first page of the board");
-        self.board_base().cast::<i64>().wrapping_add(index)
+        with_exposed_provenance_mut(self.base + self.reserved + index * size_of::<i64>())
     }
 
     /// A word of the board's first page. Not for use while something runs in the window: its gate may be closed.
