@@ -66,7 +66,7 @@ pub(in crate::wasm) fn rewrite(
     for group in body.get_locals_reader()? {
         let (count, kind) = group?;
         variables += count;
-        locals.push((count, RoundtripReencoder.val_type(kind).map_err(unwritable)?));
+        locals.push((count, RoundtripReencoder.val_type(kind).map_err(|error| unwritable(&error))?));
     }
     if survey.needs_temporary {
         locals.push((1, ValType::I32));

@@ -87,7 +87,7 @@ fn cost(operator: &Operator<'_>) -> i64 {
 }
 
 /// A module that was validated can be written again.
-fn unwritable(error: Error<std::convert::Infallible>) -> ModuleError {
+fn unwritable(error: &Error<std::convert::Infallible>) -> ModuleError {
     ModuleError::Compile(format!("a part of it cannot be written again: {error}"))
 }
 
@@ -127,7 +127,9 @@ impl Signatures {
         let index = self.functions[function as usize] as usize;
         Ok(match (self.types[index].results(), self.blocks[index]) {
             (_, Some(block)) => BlockType::FunctionType(block),
-            ([one], _) => BlockType::Result(RoundtripReencoder.val_type(*one).map_err(unwritable)?),
+            ([one], _) => {
+                BlockType::Result(RoundtripReencoder.val_type(*one).map_err(|error| unwritable(&error))?)
+            }
             _ => BlockType::Empty,
         })
     }
@@ -152,8 +154,10 @@ impl Signatures {
                 let types = types.iter().copied().chain(fuel);
                 types.map(|one| RoundtripReencoder.val_type(one)).collect::<Result<Vec<_>, _>>()
             };
-            let function =
-                FuncType::new(all(parameters).map_err(unwritable)?, all(results).map_err(unwritable)?);
+            let function = FuncType::new(
+                all(parameters).map_err(|error| unwritable(&error))?,
+                all(results).map_err(|error| unwritable(&error))?,
+            );
             output.ty().func_type(&function);
             Ok::<_, ModuleError>(())
         };
@@ -216,7 +220,7 @@ impl Signatures {
     ) -> Result<MemorySection, ModuleError> {
         let mut output = MemorySection::new();
         for memory in section {
-            output.memory(RoundtripReencoder.memory_type(memory?).map_err(unwritable)?);
+            output.memory(RoundtripReencoder.memory_type(memory?).map_err(|error| unwritable(&error))?);
         }
         if self.metering != Metering::None {
             output.memory(MemoryType {
