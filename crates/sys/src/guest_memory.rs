@@ -5,6 +5,9 @@
 //! as it was. To keep what was written, capture it; to undo it, map the image again; to put an idle guest away, drop
 //! the window. To map costs a few microseconds whatever the size, since pages come in by demand.
 //!
+//! Behind the reserved range a window has a board of [`BOARD_BYTES`]: words that are no part of any image, between the host
+//! and code that the host has put there to run in the window. Its first page is a [`Gate`].
+//!
 //! Written pages are found by comparison in memories of up to [`COMPARED_BYTES`], and by the kernel above
 //! ([`DirtyPages`]); by comparison everywhere if the kernel withholds its means. No thread of its own; the only lock
 //! guards the list of free places in the file, and nothing is called under it.
@@ -12,18 +15,23 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::ptr::{copy_nonoverlapping, null_mut, with_exposed_provenance, with_exposed_provenance_mut};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{FallocateFlags, MemfdFlags, fallocate, ftruncate, memfd_create};
 use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 
+use crate::cut_off::Gate;
 use crate::dirty_pages::DirtyPages;
 
 /// Bytes in a page.
 pub const PAGE: usize = 4096;
 /// Up to here, comparing every page costs less than the faults of write protection.
 pub const COMPARED_BYTES: usize = 96 << 10;
+/// Bytes of the range that the board lies at the start of: the smallest memory that WebAssembly knows.
+pub const BOARD_BYTES: usize = 64 << 10;
+/// Words in its first page.
+pub const WORDS: usize = PAGE / size_of::<i64>();
 
 /// A memory file with places for images, all mapped at once to read and write them.
 #[derive(Debug)]
@@ -143,7 +151,7 @@ impl Drop for Image {
     }
 }
 
-/// A range of addresses, with nothing accessible in it but the image that is mapped at its start.
+/// A range of addresses, with nothing accessible in it but the image that is mapped at its start, and a board behind it.
 #[derive(Debug)]
 pub struct Window {
     base: usize,
@@ -162,19 +170,63 @@ impl Window {
     /// # Errors
     /// What the kernel says; `InvalidInput` if an image would not fit.
     pub fn reserve(file: &Arc<ImageFile>, bytes: usize) -> io::Result<Self> {
-        if bytes < file.capacity {
+        let whole = bytes.checked_add(BOARD_BYTES).filter(|_| bytes.is_multiple_of(PAGE));
+        let Some(whole) = whole.filter(|_| bytes >= file.capacity) else {
             return Err(io::ErrorKind::InvalidInput.into());
-        }
+        };
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
         // SAFETY: a new mapping at an address of the kernel's choice changes no memory that is in use.
-        let base = unsafe { mmap_anonymous(null_mut(), bytes, ProtFlags::empty(), flags) }?;
-        Ok(Self {
+        let base = unsafe { mmap_anonymous(null_mut(), whole, ProtFlags::empty(), flags) }?;
+        let window = Self {
             base: base.expose_provenance(),
             reserved: bytes,
             file: Arc::clone(file),
             place: AtomicUsize::new(NOTHING),
             length: AtomicUsize::new(0),
-        })
+        };
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: the last part of the range that was reserved just now.
+        unsafe { mmap_anonymous(window.board_base().cast(), BOARD_BYTES, access, flags | MapFlags::FIXED) }?;
+        Ok(window)
+    }
+
+    /// The first of the board's [`BOARD_BYTES`] accessible bytes, all zero at first.
+    #[must_use]
+    pub fn board_base(&self) -> *mut u8 {
+        with_exposed_provenance_mut(self.base + self.reserved)
+    }
+
+    /// The first page of the board, which code in the window may have to load from.
+    #[must_use]
+    pub fn gate(&self) -> Gate<'_> {
+        // SAFETY: the page is mapped as long as the window lives. Beside the code in the window only `word` and `set_word`
+        // touch it, which hold no reference into it.
+        unsafe { Gate::at(self.base + self.reserved) }
+    }
+
+    fn word_at(&self, index: usize) -> *mut i64 {
+        assert!(index < WORDS, "word {index} is in the first page of the board");
+        with_exposed_provenance_mut(self.base + self.reserved + index * size_of::<i64>())
+    }
+
+    /// A word of the board's first page. Not for use while something runs in the window: its gate may be closed.
+    ///
+    /// # Panics
+    /// If there is no such word.
+    #[must_use]
+    pub fn word(&self, index: usize) -> i64 {
+        // SAFETY: inside of a page that is mapped as long as the window lives, aligned, and used by atomics alone here; the
+        // code in the window does not run.
+        unsafe { AtomicI64::from_ptr(self.word_at(index)) }.load(Ordering::Relaxed)
+    }
+
+    /// Writes a word of the board's first page, at the same times.
+    ///
+    /// # Panics
+    /// If there is no such word.
+    pub fn set_word(&self, index: usize, value: i64) {
+        // SAFETY: as in `word`.
+        unsafe { AtomicI64::from_ptr(self.word_at(index)) }.store(value, Ordering::Relaxed);
     }
 
     /// The first address.
@@ -319,7 +371,7 @@ impl Window {
 impl Drop for Window {
     fn drop(&mut self) {
         // SAFETY: the range is ours since `reserve`, and whoever ran in it had to end first.
-        let unmapped = unsafe { munmap(self.base().cast(), self.reserved) };
+        let unmapped = unsafe { munmap(self.base().cast(), self.reserved + BOARD_BYTES) };
         debug_assert!(unmapped.is_ok(), "a mapping of ours can be unmapped");
     }
 }
@@ -328,7 +380,7 @@ impl Drop for Window {
 mod tests {
     use std::sync::Arc;
 
-    use super::{COMPARED_BYTES, Image, ImageFile, PAGE, Window};
+    use super::{BOARD_BYTES, COMPARED_BYTES, Image, ImageFile, PAGE, WORDS, Window};
 
     fn write(window: &Window, offset: usize, value: u8) {
         assert!(offset < window.length());
@@ -404,6 +456,21 @@ mod tests {
         write(&window, 2 * PAGE, 2);
         write(&window, 512 << 10, 3);
         assert_eq!(capture(&window, &mut image), [1, 2, 128]);
+    }
+
+    #[test]
+    fn the_board_is_no_part_of_the_image() {
+        let file = ImageFile::new(1, 1 << 20).unwrap();
+        let mut image = file.image().unwrap();
+        let window = Window::reserve(&file, 1 << 20).unwrap();
+        map(&window, &image, 1 << 20);
+        assert_eq!((window.word(0), window.word(WORDS - 1)), (0, 0));
+        window.set_word(3, 7);
+        // SAFETY: inside of the board's range, and nobody else uses it.
+        unsafe { window.board_base().add(BOARD_BYTES - 1).write_volatile(1) };
+        assert_eq!(capture(&window, &mut image), []);
+        map(&window, &image, PAGE);
+        assert_eq!(window.word(3), 7);
     }
 
     #[test]

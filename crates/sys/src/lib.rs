@@ -14,6 +14,8 @@ pub mod call_process;
 #[cfg(feature = "std")]
 pub mod call_socket;
 #[cfg(feature = "std")]
+pub mod cut_off;
+#[cfg(feature = "std")]
 pub mod demand_paging;
 #[cfg(feature = "std")]
 pub mod descriptors;

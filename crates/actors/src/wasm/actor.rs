@@ -18,7 +18,6 @@ use super::handles::{Entry, Handles};
 use super::host_functions::{CallError, Effect, EventState, Level, Target};
 use super::instance::{Instance, Restore};
 use super::state::{self, Global};
-use super::watchdog::Running;
 use crate::address::Address;
 use crate::behaviour::{Behaviour, Exhausted, Failure, Saved};
 use crate::context::Context;
@@ -219,10 +218,10 @@ impl WasmActor {
             self.instance = Some(instance.map_err(error)?);
         }
         let Some(instance) = &mut self.instance else { return Err(Failure::because("no instance")) };
-        let fuel = begin(instance, kept, context)?;
+        let fuel = begin(instance, kept, context);
         let begun = Instant::now();
-        let result = call(instance, kept, self.creation.as_ref(), packet);
-        let mut cycles = end(instance, kept, fuel)?;
+        let result = call(instance, &self.module, kept.behaviour, self.creation.as_ref(), packet);
+        let mut cycles = end(instance, kept, fuel);
         if result.is_err() && fuel > 0 {
             // Compiled code keeps the count in a register, which is lost where it traps: then the time counts.
             let time = match context.system.is_simulated() {
@@ -266,7 +265,7 @@ impl WasmActor {
 }
 
 /// Prepares an event; gives the fuel that it starts with.
-fn begin(instance: &mut Instance, kept: &mut Kept, context: &Context<'_>) -> Result<u64, Failure> {
+fn begin(instance: &mut Instance, kept: &mut Kept, context: &Context<'_>) -> u64 {
     let state = instance.store.data_mut();
     std::mem::swap(&mut state.handles, &mut kept.handles);
     state.this = Some(context.this());
@@ -278,55 +277,46 @@ fn begin(instance: &mut Instance, kept: &mut Kept, context: &Context<'_>) -> Res
     state.memory_left = context.left.memory;
     state.grown = 0;
     state.running = true;
-    state.clock_ns = None;
     if !state.metered {
-        return Ok(0);
+        return 0;
     }
-    let fuel = context.cycles_left();
-    instance.store.set_fuel(fuel).map_err(|error| Failure::because(format!("{error:#}")))?;
-    Ok(fuel)
+    // Half of what a register holds, so that no sum of costs can exceed it.
+    let fuel = context.cycles_left().min(i64::MAX as u64 / 2);
+    state.fuel = fuel as i64;
+    fuel
 }
 
 /// Calls the guest: with what it was created with if this is its first event, and with the message.
 fn call(
     instance: &mut Instance,
-    kept: &Kept,
+    module: &Module,
+    behaviour: u32,
     creation: Option<&Creation>,
     packet: Packet,
 ) -> wasmtime::Result<()> {
-    // At the first tick the processor's clock is looked at, and from then on at the ticks when the time may be up.
-    instance.store.set_epoch_deadline(1);
-    let _running = Running::begin();
-    if let Some(creation) = creation {
-        if let Some(start) = &instance.start_function {
-            start.call(&mut instance.store, ())?;
+    instance.run(module.0.engine.options().event_time, |running| {
+        if let Some(creation) = creation {
+            running.start_function()?;
+            let (bytes, addresses) = (creation.bytes.clone(), creation.addresses.clone());
+            let (bytes, addresses) = running.state().begin_message(bytes, addresses)?;
+            running.start((creation.behaviour, bytes, addresses))?;
         }
-        if let Some(start) = instance.start.clone() {
-            let state = instance.store.data_mut();
-            state.begin_message(creation.bytes.clone(), creation.addresses.clone())?;
-            let (bytes, addresses) = (state.message.len() as u32, state.addresses.len() as u32);
-            start.call(&mut instance.store, (creation.behaviour, bytes, addresses))?;
-        }
-    }
-    let state = instance.store.data_mut();
-    // What it is started with may choose another behaviour for its first message.
-    let behaviour = state.next_behaviour.unwrap_or(kept.behaviour);
-    state.begin_message(packet.bytes, packet.addresses)?;
-    let (bytes, addresses) = (state.message.len() as u32, state.addresses.len() as u32);
-    instance.receive.call(&mut instance.store, (behaviour, bytes, addresses))
+        let state = running.state();
+        // What it is started with may choose another behaviour for its first message.
+        let behaviour = state.next_behaviour.unwrap_or(behaviour);
+        let (bytes, addresses) = state.begin_message(packet.bytes, packet.addresses)?;
+        running.receive((behaviour, bytes, addresses))
+    })
 }
 
 /// Ends an event, however it went; gives the fuel that it used.
-fn end(instance: &mut Instance, kept: &mut Kept, fuel: u64) -> Result<u64, Failure> {
-    let metered = instance.store.data().metered;
-    let left = if metered { instance.store.get_fuel() } else { Ok(0) };
+fn end(instance: &mut Instance, kept: &mut Kept, fuel: u64) -> u64 {
     let state = instance.store.data_mut();
     std::mem::swap(&mut state.handles, &mut kept.handles);
     state.running = false;
     state.message = Vec::new();
     state.addresses = Vec::new();
-    let left = left.map_err(|error| Failure::because(format!("{error:#}")))?;
-    Ok(fuel.saturating_sub(left))
+    fuel.saturating_sub(u64::try_from(state.fuel).unwrap_or(0))
 }
 
 /// Carries out what the guest asked for; gives the addresses of the actors that it created.

@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use banyan_sys::guest_memory::ImageFile;
+use wasmparser::WasmFeatures;
 use wasmtime::{Config, Engine as Wasmtime, InstancePre, Linker, ModuleExport, OptLevel};
 
 use super::abi;
@@ -45,7 +46,7 @@ pub struct EngineOptions {
     /// Actors that have had an event and are not gone, at a time.
     pub actors: usize,
     /// Instances at a time. An actor beyond these is put away after each event and has its state mapped again for the
-    /// next one, which costs a few microseconds. Each takes three of the kernel's mappings (`vm.max_map_count`).
+    /// next one, which costs a few microseconds. Each takes four of the kernel's mappings (`vm.max_map_count`).
     pub instances: usize,
 }
 
@@ -109,11 +110,11 @@ impl Engine {
         let unsupported = |error: wasmtime::Error| EngineError::Unsupported(format!("{error:#}"));
         let wasmtime = Wasmtime::new(&configuration(options.metering)).map_err(unsupported)?;
         let mut linker = Linker::new(&wasmtime);
-        host_functions::add_to(&mut linker).map_err(unsupported)?;
+        host_functions::add_to(&mut linker, options.metering == Metering::Fuel).map_err(unsupported)?;
         let (actors, bytes) = (options.actors, options.limits.memory_bytes);
         let file = ImageFile::new(actors, bytes);
         let file = file.map_err(|source| EngineError::Memory { actors, bytes, source })?;
-        watchdog::watch(&wasmtime);
+        watchdog::start();
         let instances = AtomicUsize::new(0);
         Ok(Self(Arc::new(Inner { wasmtime, linker, options, windows: WindowPool::new(file), instances })))
     }
@@ -143,7 +144,7 @@ impl Engine {
     /// [`ModuleError`] says what is wrong with it, and where.
     pub fn compile(&self, bytes: &[u8]) -> Result<Module, ModuleError> {
         let checked = validator::check(bytes, &self.0.options.limits)?;
-        let instrumented = instrument(bytes, &checked)?;
+        let instrumented = instrument(bytes, &checked, self.0.options.metering)?;
         let failed = |error: wasmtime::Error| ModuleError::Compile(format!("{error:#}"));
         let compiled = wasmtime::Module::new(&self.0.wasmtime, &instrumented).map_err(failed)?;
         let export = |name: &str| {
@@ -172,12 +173,15 @@ impl Engine {
 
 fn configuration(metering: Metering) -> Config {
     let mut config = Config::new();
-    // The validator has decided on the proposals; the engine's own switches say the same once more.
-    config.wasm_features(validator::FEATURES, true);
-    config.wasm_features(validator::FEATURES.complement(), false);
+    // The validator has decided on the proposals; the engine's own switches say the same once more, but for what
+    // `metering` needs.
+    let features = match metering {
+        Metering::None => validator::FEATURES,
+        _ => validator::FEATURES | WasmFeatures::MULTI_MEMORY | WasmFeatures::THREADS,
+    };
+    config.wasm_features(features, true);
+    config.wasm_features(features.complement(), false);
     config.gc_support(false);
-    config.consume_fuel(metering == Metering::Fuel);
-    config.epoch_interruption(metering != Metering::None);
     config.cranelift_opt_level(OptLevel::Speed);
     config.with_host_memory(Arc::new(OfferedMemory));
     config.memory_reservation(RESERVED_BYTES as u64);

@@ -1,12 +1,12 @@
 //! The functions that a guest may call, and the state of the event under way that they work on.
 //!
-//! No function blocks, and each is paid for before it does its work, since fuel that a host call uses is otherwise
-//! noticed only when it returns. Whatever a guest passes is checked: pointers and lengths against its memory, handles
+//! No function blocks, and each is paid for before it does its work. A metered module hands over its fuel as the last
+//! argument, and gets what is left as the last result ([`metering`](super::metering)). Whatever a guest passes is checked: pointers and lengths against its memory, handles
 //! against its table. A wrong one ends the event with words that say what was wrong; there are no error codes.
 //!
 //! Effects are collected here and carried out by `actor` when the guest has returned.
 
-use wasmtime::{Caller, Error, Linker, Memory, ResourceLimiter, Trap};
+use wasmtime::{Caller, Error, Linker, Memory, ResourceLimiter};
 
 use banyan_core::sponsors::Resource;
 
@@ -77,6 +77,8 @@ pub(super) struct EventState {
     /// The instance's memory, once there is one.
     pub(super) memory: Option<Memory>,
     pub(super) metered: bool,
+    /// Fuel left when the guest last called or returned; below zero if it has used more than there was.
+    pub(super) fuel: i64,
     pub(super) this: Option<Address>,
     pub(super) handles: Handles,
     /// The message's bytes.
@@ -95,8 +97,6 @@ pub(super) struct EventState {
     pub(super) grown: u64,
     /// Bytes that the memory may ever have.
     pub(super) memory_limit: usize,
-    /// The thread's processor time when it was first looked at in this event.
-    pub(super) clock_ns: Option<u64>,
     /// Whether an event runs: making an instance is not charged.
     pub(super) running: bool,
 }
@@ -123,13 +123,18 @@ impl EventState {
         self.handles.add(entry).map_err(full)
     }
 
-    /// Makes a message the one that the guest reads.
-    pub(super) fn begin_message(&mut self, bytes: Vec<u8>, addresses: Vec<Address>) -> Result<(), CallError> {
+    /// Makes a message the one that the guest reads; gives how many bytes and addresses it has.
+    pub(super) fn begin_message(
+        &mut self,
+        bytes: Vec<u8>,
+        addresses: Vec<Address>,
+    ) -> Result<(u32, u32), CallError> {
         within("message_address", "addresses", addresses.len() as u64, u64::from(abi::MESSAGE_ADDRESSES))?;
         within("message_read", "bytes", bytes.len() as u64, u64::from(abi::MESSAGE_BYTES))?;
+        let sizes = (bytes.len() as u32, addresses.len() as u32);
         self.message = bytes;
         self.addresses = addresses;
-        Ok(())
+        Ok(sizes)
     }
 }
 
@@ -160,13 +165,14 @@ fn within(function: &'static str, what: &'static str, found: u64, limit: u64) ->
 type Guest<'a> = Caller<'a, EventState>;
 
 /// Takes fuel for a call before it is carried out.
-fn charge(guest: &mut Guest<'_>, fuel: u64) -> wasmtime::Result<()> {
-    if !guest.data().metered {
+fn charge(guest: &mut Guest<'_>, fuel: u64) -> Result<(), CallError> {
+    let event = guest.data_mut();
+    if !event.metered {
         return Ok(());
     }
-    let left = guest.get_fuel()?.checked_sub(fuel);
-    guest.set_fuel(left.unwrap_or(0))?;
-    left.map(|_| ()).ok_or_else(|| Trap::OutOfFuel.into())
+    // What is charged is in proportion to a memory's size at most.
+    event.fuel = event.fuel.saturating_sub_unsigned(fuel);
+    if event.fuel < 0 { Err(CallError::Exhausted(Resource::Cycles)) } else { Ok(()) }
 }
 
 /// The memory and the event, both at once.
@@ -219,22 +225,66 @@ impl Pointers {
     }
 }
 
-/// Adds every function of [`abi::HOST_FUNCTIONS`].
-pub(super) fn add_to(linker: &mut Linker<EventState>) -> wasmtime::Result<()> {
-    linker.func_wrap(abi::IMPORTS, "message_read", message_read)?;
-    linker.func_wrap(abi::IMPORTS, "message_address", message_address)?;
-    linker.func_wrap(abi::IMPORTS, "send", send)?;
-    linker.func_wrap(abi::IMPORTS, "create", create)?;
-    linker.func_wrap(abi::IMPORTS, "become", become_behaviour)?;
-    linker.func_wrap(abi::IMPORTS, "release", release)?;
-    linker.func_wrap(abi::IMPORTS, "same", same)?;
-    linker.func_wrap(abi::IMPORTS, "fail", fail)?;
-    linker.func_wrap(abi::IMPORTS, "log", log)?;
-    linker.func_wrap(abi::IMPORTS, "time", time)?;
+/// A result, with the fuel that is left behind it.
+trait WithFuel {
+    type Both;
+    fn with_fuel(self, fuel: i64) -> Self::Both;
+}
+
+impl WithFuel for () {
+    type Both = i64;
+    fn with_fuel(self, fuel: i64) -> i64 {
+        fuel
+    }
+}
+
+impl WithFuel for u32 {
+    type Both = (u32, i64);
+    fn with_fuel(self, fuel: i64) -> (u32, i64) {
+        (self, fuel)
+    }
+}
+
+impl WithFuel for u64 {
+    type Both = (u64, i64);
+    fn with_fuel(self, fuel: i64) -> (u64, i64) {
+        (self, fuel)
+    }
+}
+
+/// Adds every function of [`abi::HOST_FUNCTIONS`], with fuel for modules that count it.
+pub(super) fn add_to(linker: &mut Linker<EventState>, counts: bool) -> wasmtime::Result<()> {
+    macro_rules! add {
+        ($($name:literal $function:ident($($argument:ident),*);)*) => {$(
+            if counts {
+                let function = |mut guest: Guest<'_>, $($argument: u32,)* fuel: i64| {
+                    guest.data_mut().fuel = fuel;
+                    let result = $function(&mut guest, $($argument),*)?;
+                    Ok::<_, Error>(result.with_fuel(guest.data().fuel))
+                };
+                linker.func_wrap(abi::IMPORTS, $name, function)?;
+            } else {
+                let function = |mut guest: Guest<'_>, $($argument: u32),*| $function(&mut guest, $($argument),*);
+                linker.func_wrap(abi::IMPORTS, $name, function)?;
+            }
+        )*};
+    }
+    add! {
+        "message_read" message_read(pointer, offset, length);
+        "message_address" message_address(number);
+        "send" send(to, pointer, length, handles, count);
+        "create" create(behaviour, pointer, length, handles, count);
+        "become" become_behaviour(behaviour);
+        "release" release(handle);
+        "same" same(one, other);
+        "fail" fail(pointer, length);
+        "log" log(level, pointer, length);
+        "time" time();
+    }
     Ok(())
 }
 
-fn message_read(mut guest: Guest<'_>, pointer: u32, offset: u32, length: u32) -> wasmtime::Result<()> {
+fn message_read(guest: &mut Guest<'_>, pointer: u32, offset: u32, length: u32) -> wasmtime::Result<()> {
     let function = "message_read";
     // Checked before it is charged: a length that makes no sense is the guest's mistake, not its sponsor's lack.
     let message = guest.data().message.len();
@@ -242,15 +292,15 @@ fn message_read(mut guest: Guest<'_>, pointer: u32, offset: u32, length: u32) ->
     if range.end > message {
         return Err(CallError::OutsideMessage { function, offset, length, message }.into());
     }
-    charge(&mut guest, CALL_FUEL + u64::from(length))?;
-    let (memory, event) = parts(&mut guest)?;
+    charge(guest, CALL_FUEL + u64::from(length))?;
+    let (memory, event) = parts(guest)?;
     bytes(function, memory, pointer, length)?.copy_from_slice(&event.message[range]);
     Ok(())
 }
 
-fn message_address(mut guest: Guest<'_>, number: u32) -> wasmtime::Result<u32> {
+fn message_address(guest: &mut Guest<'_>, number: u32) -> wasmtime::Result<u32> {
     let function = "message_address";
-    charge(&mut guest, CALL_FUEL)?;
+    charge(guest, CALL_FUEL)?;
     let event = guest.data_mut();
     let addresses = event.addresses.len();
     let address = event.addresses.get(number as usize).cloned();
@@ -259,7 +309,7 @@ fn message_address(mut guest: Guest<'_>, number: u32) -> wasmtime::Result<u32> {
 }
 
 fn send(
-    mut guest: Guest<'_>,
+    guest: &mut Guest<'_>,
     to: u32,
     pointer: u32,
     length: u32,
@@ -267,7 +317,7 @@ fn send(
     count: u32,
 ) -> wasmtime::Result<()> {
     let pointers = Pointers { bytes: pointer, length, handles, count };
-    let (bytes, addresses) = pointers.take("send", &mut guest)?;
+    let (bytes, addresses) = pointers.take("send", guest)?;
     let event = guest.data_mut();
     let target = event.resolve("send", to)?;
     event.effects.push(Effect::Send { target, bytes, addresses });
@@ -275,7 +325,7 @@ fn send(
 }
 
 fn create(
-    mut guest: Guest<'_>,
+    guest: &mut Guest<'_>,
     behaviour: u32,
     pointer: u32,
     length: u32,
@@ -283,7 +333,7 @@ fn create(
     count: u32,
 ) -> wasmtime::Result<u32> {
     let pointers = Pointers { bytes: pointer, length, handles, count };
-    let (bytes, addresses) = pointers.take("create", &mut guest)?;
+    let (bytes, addresses) = pointers.take("create", guest)?;
     let event = guest.data_mut();
     let number = event.created;
     let handle = event.add_handle("create", Entry::Created(number))?;
@@ -292,22 +342,22 @@ fn create(
     Ok(handle)
 }
 
-fn become_behaviour(mut guest: Guest<'_>, behaviour: u32) -> wasmtime::Result<()> {
-    charge(&mut guest, CALL_FUEL)?;
+fn become_behaviour(guest: &mut Guest<'_>, behaviour: u32) -> wasmtime::Result<()> {
+    charge(guest, CALL_FUEL)?;
     guest.data_mut().next_behaviour = Some(behaviour);
     Ok(())
 }
 
-fn release(mut guest: Guest<'_>, handle: u32) -> wasmtime::Result<()> {
-    charge(&mut guest, CALL_FUEL)?;
+fn release(guest: &mut Guest<'_>, handle: u32) -> wasmtime::Result<()> {
+    charge(guest, CALL_FUEL)?;
     if guest.data_mut().handles.release(handle) {
         return Ok(());
     }
     Err(CallError::NoHandle { function: "release", handle }.into())
 }
 
-fn same(mut guest: Guest<'_>, one: u32, other: u32) -> wasmtime::Result<u32> {
-    charge(&mut guest, CALL_FUEL)?;
+fn same(guest: &mut Guest<'_>, one: u32, other: u32) -> wasmtime::Result<u32> {
+    charge(guest, CALL_FUEL)?;
     let event = guest.data();
     Ok(u32::from(event.resolve("same", one)? == event.resolve("same", other)?))
 }
@@ -326,12 +376,12 @@ fn text(
     Ok(String::from_utf8_lossy(bytes(function, memory, pointer, length)?).into_owned())
 }
 
-fn fail(mut guest: Guest<'_>, pointer: u32, length: u32) -> wasmtime::Result<()> {
-    let words = text("fail", &mut guest, pointer, length)?;
+fn fail(guest: &mut Guest<'_>, pointer: u32, length: u32) -> wasmtime::Result<()> {
+    let words = text("fail", guest, pointer, length)?;
     Err(CallError::Failed(words).into())
 }
 
-fn log(mut guest: Guest<'_>, level: u32, pointer: u32, length: u32) -> wasmtime::Result<()> {
+fn log(guest: &mut Guest<'_>, level: u32, pointer: u32, length: u32) -> wasmtime::Result<()> {
     let level = match level {
         0 => Level::Error,
         1 => Level::Warning,
@@ -339,12 +389,12 @@ fn log(mut guest: Guest<'_>, level: u32, pointer: u32, length: u32) -> wasmtime:
         3 => Level::Debug,
         other => return Err(CallError::NoLevel(other).into()),
     };
-    let line = text("log", &mut guest, pointer, length)?;
+    let line = text("log", guest, pointer, length)?;
     guest.data_mut().log.push((level, line));
     Ok(())
 }
 
-fn time(mut guest: Guest<'_>) -> wasmtime::Result<u64> {
-    charge(&mut guest, CALL_FUEL)?;
+fn time(guest: &mut Guest<'_>) -> wasmtime::Result<u64> {
+    charge(guest, CALL_FUEL)?;
     Ok(guest.data().time_ns)
 }

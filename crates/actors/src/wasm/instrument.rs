@@ -4,14 +4,17 @@
 //! - active data segments become empty passive ones: the data is put into the actor's first image by the host, once,
 //!   and an instance that is made later finds its memory as it was. (To `memory.init` from such a segment fails as it does
 //!   in the original, where active segments count as dropped.)
-//! - the start function becomes an export, which the host calls once in an actor's life.
+//! - the start function becomes an export, which the host calls once in an actor's life;
+//! - functions count what they use and can be stopped ([`metering`](super::metering)).
 //!
 //! So one compiled module serves both the first instance and every later one. Everything else is copied byte by byte.
 
-use wasm_encoder::{DataSection, ExportKind, ExportSection, Module, RawSection, SectionId};
+use wasm_encoder::{CodeSection, DataSection, ExportKind, ExportSection, Module, RawSection, SectionId};
 use wasmparser::{DataKind, ExternalKind, Parser, Payload};
 
 use super::abi::RESERVED_PREFIX;
+use super::engine::Metering;
+use super::metering::{self, Signatures};
 use super::validator::{Checked, ModuleError};
 
 /// The export by which the host reaches the memory.
@@ -30,7 +33,11 @@ pub(super) fn global_name(index: u32) -> String {
 }
 
 /// The rewritten module.
-pub(super) fn instrument(module: &[u8], checked: &Checked) -> Result<Vec<u8>, ModuleError> {
+pub(super) fn instrument(
+    module: &[u8],
+    checked: &Checked,
+    metering: Metering,
+) -> Result<Vec<u8>, ModuleError> {
     let mut exports = ExportSection::new();
     exports.export(&memory_name(), ExportKind::Memory, 0);
     for index in &checked.mutable_globals {
@@ -41,6 +48,10 @@ pub(super) fn instrument(module: &[u8], checked: &Checked) -> Result<Vec<u8>, Mo
     }
     let mut output = Module::new();
     let mut exported = false;
+    let metered = metering != Metering::None;
+    let mut signatures = Signatures::new(metering);
+    let mut code = CodeSection::new();
+    let (mut bodies, mut functions) = (Vec::new(), 0);
     for payload in Parser::new(0).parse_all(module) {
         let payload = payload?;
         if let Payload::ExportSection(section) = &payload {
@@ -59,6 +70,17 @@ pub(super) fn instrument(module: &[u8], checked: &Checked) -> Result<Vec<u8>, Mo
             exported = true;
             continue;
         }
+        if let (Payload::CodeSectionEntry(body), true) = (&payload, metered) {
+            signatures.survey(body)?;
+            bodies.push(body.clone());
+            if bodies.len() as u32 == functions {
+                for body in bodies.drain(..) {
+                    code.function(&metering::rewrite(module, &body, &mut signatures)?);
+                }
+                output.section(&code);
+            }
+            continue;
+        }
         let Some((id, range)) = payload.as_section() else { continue };
         let after_exports = id > SectionId::Export as u8;
         if after_exports && !exported {
@@ -66,6 +88,19 @@ pub(super) fn instrument(module: &[u8], checked: &Checked) -> Result<Vec<u8>, Mo
             exported = true;
         }
         match &payload {
+            Payload::TypeSection(section) if metered => {
+                output.section(&signatures.type_section(section.clone())?);
+            }
+            Payload::ImportSection(section) if metered => {
+                output.section(&signatures.import_section(section.clone())?);
+            }
+            Payload::FunctionSection(section) if metered => {
+                output.section(&signatures.function_section(section.clone())?);
+            }
+            Payload::MemorySection(section) if metered => {
+                output.section(&signatures.memory_section(section.clone())?);
+            }
+            Payload::CodeSectionStart { count, .. } if metered => functions = *count,
             Payload::StartSection { .. } => {}
             Payload::DataSection(section) => {
                 let mut segments = DataSection::new();

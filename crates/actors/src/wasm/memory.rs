@@ -1,8 +1,8 @@
 //! Linear memories at addresses of ours: what lets an actor's memory be mapped from its image, captured and dropped.
 //!
-//! The engine asks for a memory while it makes an instance; whoever makes the instance has put a [`Window`] with the
-//! actor's image in place on the same thread before ([`offer`]). Windows are pooled, since to reserve one costs more than
-//! to map an image into it.
+//! The engine asks for memories while it makes an instance; whoever makes the instance has put a [`Window`] with the
+//! actor's image in place on the same thread before ([`Mapped::offer`]). The first memory is the guest's; the second, which a
+//! metered module has, is the window's board. Windows are pooled, since to reserve one costs more than to map an image into it.
 //!
 //! Unsafe code: the engine's trait, and the promise that a window is quiet. Both rest on one rule: a window's memory
 //! is used only by the instance that it was offered to, and an instance runs only while its owner lends it mutably.
@@ -13,8 +13,11 @@ use std::cell::RefCell;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use banyan_sys::guest_memory::{Image, ImageFile, Window};
+use banyan_sys::cut_off::Gate;
+use banyan_sys::guest_memory::{BOARD_BYTES, Image, ImageFile, Window};
 use wasmtime::{LinearMemory, MemoryCreator, MemoryType};
+
+use super::metering;
 
 /// Addresses reserved for a memory: with these, 32-bit addresses need no check, and a wrong one faults.
 pub(super) const RESERVED_BYTES: usize = 4 << 30;
@@ -22,7 +25,23 @@ pub(super) const RESERVED_BYTES: usize = 4 << 30;
 pub(super) const GUARD_BYTES: usize = 32 << 20;
 
 thread_local! {
-    static OFFERED: RefCell<Option<Arc<Window>>> = const { RefCell::new(None) };
+    static OFFERED: RefCell<Option<Offered>> = const { RefCell::new(None) };
+}
+
+/// What the engine gets next.
+struct Offered {
+    window: Arc<Window>,
+    /// The guest's memory was taken.
+    only_board: bool,
+}
+
+/// Takes back what was offered and not taken.
+pub(super) struct Offer(());
+
+impl Drop for Offer {
+    fn drop(&mut self) {
+        OFFERED.set(None);
+    }
 }
 
 /// A window with an image in it; back in the pool when dropped.
@@ -30,6 +49,8 @@ thread_local! {
 pub(super) struct Mapped {
     window: Option<Arc<Window>>,
     pool: Arc<WindowPool>,
+    /// Its gate may be closed.
+    spoilt: bool,
 }
 
 /// Windows that are not in use.
@@ -53,11 +74,15 @@ impl WindowPool {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let window = match idle {
             Some(window) => window,
-            None => Arc::new(Window::reserve(&self.file, RESERVED_BYTES + GUARD_BYTES)?),
+            None => {
+                let window = Window::reserve(&self.file, RESERVED_BYTES + GUARD_BYTES)?;
+                metering::prepare(|word, value| window.set_word(word, value));
+                Arc::new(window)
+            }
         };
         // SAFETY: a window from the pool, or a new one, has no user.
         unsafe { window.map(image, bytes) }?;
-        Ok(Mapped { window: Some(window), pool: Arc::clone(self) })
+        Ok(Mapped { window: Some(window), pool: Arc::clone(self), spoilt: false })
     }
 }
 
@@ -66,9 +91,27 @@ impl Mapped {
         self.window.as_ref().expect("a mapped window is there until it is dropped")
     }
 
-    /// The memory that the next instance made on this thread gets.
-    pub(super) fn offer(&self) {
-        OFFERED.set(Some(Arc::clone(self.window())));
+    /// The instance that is made on this thread gets this memory, until the offer is dropped.
+    pub(super) fn offer(&self) -> Offer {
+        OFFERED.set(Some(Offered { window: Arc::clone(self.window()), only_board: false }));
+        Offer(())
+    }
+
+    /// What the code loads from while it runs.
+    pub(super) fn gate(&self) -> Gate<'_> {
+        self.window().gate()
+    }
+
+    /// Before the code runs: whatever happens, nobody gets the window after this one, unless the run ends as it should.
+    pub(super) fn begin_run(&mut self) {
+        self.spoilt = true;
+        self.window().set_word(metering::STOPPED_WORD, 0);
+    }
+
+    /// The code does not run, and its gate is open. Gives whether it stopped by itself.
+    pub(super) fn end_run(&mut self) -> bool {
+        self.spoilt = false;
+        self.window().word(metering::STOPPED_WORD) != 0
     }
 
     /// Bytes accessible.
@@ -88,12 +131,8 @@ impl Mapped {
 impl Drop for Mapped {
     fn drop(&mut self) {
         let Some(window) = self.window.take() else { return };
-        // The instance that had the window is gone, and so is the offer if it was never taken.
-        OFFERED.with_borrow_mut(|offered| {
-            offered.take_if(|offered| Arc::ptr_eq(offered, &window));
-        });
-        if Arc::strong_count(&window) > 1 {
-            // An instance still has it: then it ends with the instance, and is not used again.
+        if self.spoilt || Arc::strong_count(&window) > 1 {
+            // If an instance still has it, it ends with the instance, and is not used again.
             return;
         }
         // SAFETY: nobody else refers to the window.
@@ -108,16 +147,29 @@ pub(super) struct OfferedMemory;
 
 // SAFETY: a window is zero-filled or filled with the actor's own image, never moves, and has `RESERVED_BYTES` and
 // `GUARD_BYTES` of addresses, of which nothing but the accessible part is mapped for access.
+//
+// A board has neither addresses in reserve nor a guard, and needs none: the only code that knows of it is what
+// `metering` puts into functions, and that names addresses in the board's first page, as constants. The guest's own code names the
+// first memory alone, since the validator takes no module that has, or can name, another one. The board is behind the window's
+// guard, so that no address is one of both. A page of it that is closed is a fault of the code that loads from it, which the engine
+// takes for a wrong address in this memory.
 unsafe impl MemoryCreator for OfferedMemory {
     fn new_memory(
         &self,
         _kind: MemoryType,
         minimum: usize,
-        _maximum: Option<usize>,
+        maximum: Option<usize>,
         reserved: Option<usize>,
         guard: usize,
     ) -> Result<Box<dyn LinearMemory>, String> {
-        let window = OFFERED.take().ok_or("no memory was offered")?;
+        let Offered { window, only_board } = OFFERED.take().ok_or("no memory was offered")?;
+        if only_board {
+            return match (minimum, maximum) {
+                (BOARD_BYTES, Some(BOARD_BYTES)) => Ok(Box::new(BoardMemory(window))),
+                _ => Err(format!("a memory of {minimum} bytes where the board is expected")),
+            };
+        }
+        OFFERED.set(Some(Offered { window: Arc::clone(&window), only_board: true }));
         if reserved.is_some_and(|reserved| reserved > RESERVED_BYTES) || guard > GUARD_BYTES {
             return Err(format!("the engine wants {reserved:?} bytes of addresses and a guard of {guard}"));
         }
@@ -146,5 +198,26 @@ unsafe impl LinearMemory for WindowMemory {
 
     fn as_ptr(&self) -> *mut u8 {
         self.0.base()
+    }
+}
+
+struct BoardMemory(Arc<Window>);
+
+// SAFETY: the base never changes, and `byte_size` bytes from it are accessible.
+unsafe impl LinearMemory for BoardMemory {
+    fn byte_size(&self) -> usize {
+        BOARD_BYTES
+    }
+
+    fn byte_capacity(&self) -> usize {
+        BOARD_BYTES
+    }
+
+    fn grow_to(&mut self, bytes: usize) -> wasmtime::Result<()> {
+        Err(wasmtime::Error::msg(format!("a board does not grow to {bytes} bytes")))
+    }
+
+    fn as_ptr(&self) -> *mut u8 {
+        self.0.board_base()
     }
 }

@@ -4,10 +4,11 @@
 //! call is fixed by [`abi`] and described in `docs/reference/guest-abi.md`: it reaches only addresses that it was given,
 //! knows them by handles that mean nothing outside of it, and has no clock, no randomness and no other input.
 //!
-//! - `validator` refuses what cannot be kept or costs too much; `instrument` rewrites the rest so that it can be kept.
+//! - `validator` refuses what cannot be kept or costs too much; `instrument` rewrites the rest so that it can be kept, and
+//!   `metering` so that it counts and can be stopped.
 //! - `memory` puts a guest's memory at addresses of ours; `instance` makes an instance from what was kept.
 //! - `host_functions` are what a guest calls; `handles` its table of addresses; `actor` one event from begin to end.
-//! - `watchdog` is the only thread; it ends events that run too long.
+//! - `watchdog` is the only thread; it tells events that run too long to stop.
 //! - `bench` measures what all of that costs.
 
 pub mod abi;
@@ -21,6 +22,7 @@ mod instance;
 mod instrument;
 mod limits;
 mod memory;
+mod metering;
 mod state;
 mod validator;
 mod watchdog;

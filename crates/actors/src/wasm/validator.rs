@@ -14,6 +14,7 @@ use wasmparser::{
 
 use super::abi;
 use super::limits::Limits;
+use super::metering;
 
 const WASM_PAGE: u64 = 64 << 10;
 
@@ -219,7 +220,12 @@ impl Survey {
                 for group in section {
                     for sub_type in group?.into_types() {
                         self.types.push(match sub_type.composite_type.inner {
-                            wasmparser::CompositeInnerType::Func(function) => Some(function),
+                            wasmparser::CompositeInnerType::Func(function) => {
+                                let most = metering::PARAMETERS as u64;
+                                limit("parameters of a function", function.params().len() as u64, most)?;
+                                limit("results of a function", function.results().len() as u64, most)?;
+                                Some(function)
+                            }
                             _ => None,
                         });
                     }
@@ -355,6 +361,13 @@ impl Survey {
     fn instructions(&mut self, body: &FunctionBody<'_>) -> Result<(), ModuleError> {
         let function = self.imported_functions + self.bodies;
         self.bodies += 1;
+        let kind = self.functions.get(function as usize);
+        let kind = kind.and_then(|kind| self.types.get(*kind as usize)?.as_ref());
+        let mut locals = kind.map_or(0, |kind| kind.params().len() as u64);
+        for group in body.get_locals_reader()? {
+            locals += u64::from(group?.0);
+        }
+        limit("parameters and variables in one function", locals, metering::LOCALS)?;
         let mut reader = body.get_operators_reader()?;
         while !reader.eof() {
             let (operator, offset) = reader.read_with_offset()?;

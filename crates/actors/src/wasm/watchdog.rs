@@ -1,119 +1,122 @@
-//! The clock that ends an event that runs too long: one thread in the process that adds one to each engine's
-//! epoch every millisecond while events run, and sleeps when none do.
+//! The clock that ends an event that runs too long: one thread in the process that looks every millisecond at the
+//! threads which run events, and sleeps when none do.
 //!
-//! Compiled code compares the epoch at loop heads and function entries, and asks [`judge`] when a deadline has passed. What
-//! counts is the processor time of the event's thread: on a busy machine, an event is not cut off because others run. An event that is under way when the thread wakes
-//! up from its sleep has lost nothing: its deadline counts ticks.
+//! What counts is the processor time of the event's thread: on a busy machine, an event is not cut off because others run. It
+//! counts from the first look at the event, so an event has up to a tick more. To end one, the page is closed that its code loads
+//! from ([`metering`](super::metering)); that this happens at most once and never to the next event is
+//! [`cut_off`](banyan_sys::cut_off)'s promise.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread;
 use std::time::Duration;
 
-use wasmtime::{EngineWeak, Trap, UpdateDeadline};
+use banyan_sys::cut_off::{Gate, Run, Runner, Watched};
 
-/// Between ticks.
-pub(super) const TICK: Duration = Duration::from_millis(1);
-/// Ticks without an event before the thread sleeps.
+/// Between looks.
+const TICK: Duration = Duration::from_millis(1);
+/// Looks without an event before the thread sleeps.
 const IDLE_TICKS: u32 = 100;
 
+/// A thread that runs events.
+struct Worker {
+    watched: Watched,
+    /// The run that was under way at the last look, and the thread's processor time when it was first seen.
+    seen: Option<(Run, Duration)>,
+}
+
 struct Watchdog {
-    engines: Mutex<Vec<EngineWeak>>,
-    /// Events begun, and ended: equal when none runs.
-    begun: AtomicU64,
-    ended: AtomicU64,
+    workers: Mutex<Vec<Worker>>,
     asleep: AtomicBool,
     thread: OnceLock<Thread>,
 }
 
-fn watchdog() -> &'static Arc<Watchdog> {
-    static WATCHDOG: OnceLock<Arc<Watchdog>> = OnceLock::new();
-    WATCHDOG.get_or_init(|| {
-        let watchdog = Arc::new(Watchdog {
-            engines: Mutex::default(),
-            begun: AtomicU64::new(0),
-            ended: AtomicU64::new(0),
-            asleep: AtomicBool::new(false),
-            thread: OnceLock::new(),
-        });
-        let ticker = Arc::clone(&watchdog);
+static WATCHDOG: Watchdog =
+    Watchdog { workers: Mutex::new(Vec::new()), asleep: AtomicBool::new(false), thread: OnceLock::new() };
+
+thread_local! {
+    static RUNNER: Runner = {
+        // A thread of this process can read its own clock, on every kernel that this runs on.
+        let runner = Runner::new().expect("a thread has a clock");
+        WATCHDOG.workers().push(Worker { watched: runner.watched(), seen: None });
+        runner
+    };
+}
+
+/// Starts the thread, once in a process.
+pub(super) fn start() {
+    WATCHDOG.thread.get_or_init(|| {
         // Without the thread no event would ever be cut off, so there is no going on without it.
-        let thread = std::thread::Builder::new().name("banyan-watchdog".into()).spawn(move || ticker.tick());
-        let thread = thread.expect("a thread can be started");
-        let _ = watchdog.thread.set(thread.thread().clone());
-        watchdog
-    })
+        let thread = std::thread::Builder::new().name("banyan-watchdog".into()).spawn(|| WATCHDOG.look());
+        thread.expect("a thread can be started").thread().clone()
+    });
 }
 
-/// Decides on an event whose deadline has passed: it goes on until the tick given, or ends.
-pub(super) fn judge(first_ns: &mut Option<u64>, event_time: Duration) -> wasmtime::Result<UpdateDeadline> {
-    let clock = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    let now = clock.tv_sec as u64 * 1_000_000_000 + clock.tv_nsec as u64;
-    // Before it was first looked at, the event had run for up to a tick, which is its own.
-    let used = Duration::from_nanos(now.saturating_sub(*first_ns.get_or_insert(now)));
-    let left = event_time.saturating_sub(used);
-    if left.is_zero() {
-        return Err(Trap::Interrupt.into());
-    }
-    Ok(UpdateDeadline::Continue(left.as_nanos().div_ceil(TICK.as_nanos()) as u64))
-}
-
-/// Ticks for an engine from now on, as long as it lives.
-pub(super) fn watch(engine: &wasmtime::Engine) {
-    watchdog().engines.lock().unwrap_or_else(PoisonError::into_inner).push(engine.weak());
-}
-
-/// An event under way.
-pub(super) struct Running(());
-
-impl Running {
-    pub(super) fn begin() -> Self {
-        let watchdog = watchdog();
-        // Against the order in `tick`: either the thread sees this event, or this sees it asleep.
-        watchdog.begun.fetch_add(1, Ordering::SeqCst);
-        if watchdog.asleep.load(Ordering::SeqCst) {
-            watchdog.asleep.store(false, Ordering::SeqCst);
-            if let Some(thread) = watchdog.thread.get() {
-                thread.unpark();
-            }
-        }
-        Self(())
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        watchdog().ended.fetch_add(1, Ordering::SeqCst);
-    }
+/// Runs what loads from the gate, and says whether it was cut off; an error if the gate stays closed.
+pub(super) fn run<R>(gate: &Gate<'_>, allowed: Duration, work: impl FnOnce() -> R) -> (R, io::Result<bool>) {
+    RUNNER.with(|runner| runner.run(gate, allowed, || WATCHDOG.wake(), work))
 }
 
 impl Watchdog {
-    fn tick(&self) {
-        let mut seen = 0;
-        let mut idle = 0;
+    /// A list that is whole between any two of its changes.
+    fn workers(&self) -> MutexGuard<'_, Vec<Worker>> {
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake(&self) {
+        // Against the order in `rest`: either the thread sees this run, or this sees it asleep.
+        if self.asleep.load(Ordering::SeqCst) {
+            self.asleep.store(false, Ordering::SeqCst);
+            if let Some(thread) = self.thread.get() {
+                thread.unpark();
+            }
+        }
+    }
+
+    fn look(&self) {
+        let (mut idle, mut begun) = (0, 0);
         loop {
             std::thread::sleep(TICK);
-            self.engines.lock().unwrap_or_else(PoisonError::into_inner).retain(|engine| {
-                let engine = engine.upgrade();
-                if let Some(engine) = &engine {
-                    engine.increment_epoch();
-                }
-                engine.is_some()
-            });
-            // What ended is read first: more may begin meanwhile, never fewer.
-            let ended = self.ended.load(Ordering::SeqCst);
-            let begun = self.begun.load(Ordering::SeqCst);
-            idle = if begun == ended && begun == seen { idle + 1 } else { 0 };
-            seen = begun;
-            if idle < IDLE_TICKS {
-                continue;
+            let (now_begun, running) = self.tick();
+            idle = if running || now_begun != begun { 0 } else { idle + 1 };
+            begun = now_begun;
+            if idle >= IDLE_TICKS {
+                self.rest(begun);
+                idle = 0;
             }
-            self.asleep.store(true, Ordering::SeqCst);
-            while self.asleep.load(Ordering::SeqCst) && self.begun.load(Ordering::SeqCst) == seen {
-                std::thread::park();
-            }
-            self.asleep.store(false, Ordering::SeqCst);
-            idle = 0;
         }
+    }
+
+    /// Looks at every thread: the events that were begun, and whether one is under way.
+    fn tick(&self) -> (u64, bool) {
+        let (mut begun, mut running) = (0u64, false);
+        let mut workers = self.workers();
+        workers.retain(|worker| !worker.watched.is_gone());
+        for worker in workers.iter_mut() {
+            begun = begun.wrapping_add(worker.watched.begun());
+            let run = worker.watched.running();
+            running |= run.is_some();
+            // A clock that cannot be read is that of a thread which has ended, or is about to.
+            let now = run.and_then(|run| Some((run, worker.watched.used().ok()?)));
+            match (now, worker.seen) {
+                (Some((run, now)), Some((seen, since))) if run == seen => {
+                    if now.saturating_sub(since) >= run.allowed {
+                        // One that could not be cut off goes on, and is tried again with the next look.
+                        let _ = worker.watched.cut_off(run);
+                    }
+                }
+                _ => worker.seen = now,
+            }
+        }
+        (begun, running)
+    }
+
+    fn rest(&self, begun: u64) {
+        self.asleep.store(true, Ordering::SeqCst);
+        while self.asleep.load(Ordering::SeqCst) && self.tick() == (begun, false) {
+            std::thread::park();
+        }
+        self.asleep.store(false, Ordering::SeqCst);
     }
 }

@@ -6,6 +6,7 @@ mod abi;
 mod durable;
 mod guests;
 mod hostile;
+mod metering;
 mod modules;
 mod mutated;
 mod sponsored;

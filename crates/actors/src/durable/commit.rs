@@ -1,0 +1,220 @@
+//! A commit: states, waiting events, timers and unsent messages of a batch become durable together, and then whoever waits
+//! for that is told.
+
+use banyan_arena::store::{CommitError, SnapshotOperation};
+
+use super::stored::{StoredActor, StoredAddress, StoredEvent, StoredPacket, StoredTimer};
+use super::{
+    ACTOR, CommitFailed, Durability, DurableRequest, QUEUED, Records, SEEN, SELF, TIMER, TIMERS_RESERVED,
+};
+use crate::address::GuestNumber;
+use crate::effects::Outgoing;
+use crate::guest::{Event, Guest};
+use crate::message::{CodecError, Message};
+use crate::router::stream_of_name;
+use crate::system::System;
+
+impl Durability {
+    fn kill_point(&mut self, point: &str) {
+        if let Some(kill) = &mut self.kill
+            && kill.point == point
+        {
+            kill.occurrence -= 1;
+            if kill.occurrence == 0 {
+                // No destructor runs, no buffer is flushed: what a power cut would leave of a process.
+                let _ =
+                    rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+            }
+        }
+    }
+
+    /// Makes the batch durable: states, queue and outbox together.
+    pub(crate) fn commit(&mut self, guest: &mut Guest, system: &System) -> Result<(), CommitFailed> {
+        self.uncommitted = 0;
+        if self.looking {
+            let is_answer = |one: &Outgoing| match one {
+                Outgoing::Beyond(proxy, ..) => proxy.door.durable().is_none(),
+                Outgoing::Guest(..) => false,
+            };
+            guest.effects.outgoing.retain(is_answer);
+            return Ok(());
+        }
+        self.kill_point("dispatched");
+        let result = self.write_batch(guest, system);
+        let exporting =
+            self.requests.iter().any(|request| matches!(request, DurableRequest::Snapshot { .. }));
+        let result = result.and_then(|()| {
+            if !self.records.is_dirty() && !exporting {
+                return Ok(());
+            }
+            let name = self.requests.iter().find_map(|request| match request {
+                DurableRequest::Snapshot { name, .. } => name.clone(),
+                _ => None,
+            });
+            let operation = name.map_or(SnapshotOperation::None, SnapshotOperation::Retain);
+            match self.records.commit(self.events, operation) {
+                Ok(_) => Ok(()),
+                // A bad name is the fault of whoever asked for the snapshot, not of the batch.
+                Err(error @ (CommitError::SnapshotName(_) | CommitError::SnapshotExists(_))) => {
+                    self.refuse_snapshots(&error.to_string());
+                    Ok(self.records.commit(self.events, SnapshotOperation::None).map(|_| ())?)
+                }
+                Err(error) => Err(error.into()),
+            }
+        });
+        if result.is_err() {
+            self.failed = true;
+            guest.effects.outgoing.clear();
+            return result;
+        }
+        self.kill_point("committed");
+        self.answer(guest, system);
+        Ok(())
+    }
+
+    /// After what was committed has left.
+    pub(crate) fn left(&mut self) {
+        self.kill_point("sent");
+    }
+
+    fn refuse_snapshots(&mut self, reason: &str) {
+        self.requests.retain(|request| match request {
+            DurableRequest::Snapshot { done, .. } => {
+                // Whoever asked may have gone.
+                let _ = done.send(Err(reason.to_owned()));
+                false
+            }
+            _ => true,
+        });
+    }
+
+    fn write_batch(&mut self, guest: &mut Guest, system: &System) -> Result<(), CommitFailed> {
+        let own = guest.number();
+        for slot in std::mem::take(&mut self.touched) {
+            let saved = guest.save(slot).map_err(CommitFailed::NotSaved)?;
+            let generation = guest.generation(slot);
+            let actor = StoredActor::of(generation, saved.map(|(_, saved)| saved), own, system);
+            self.records.write(ACTOR | u64::from(slot), &encode(&actor)?);
+        }
+        self.write_queue(guest, system)?;
+        self.write_timers(guest, system)?;
+        let mut outgoing = std::mem::take(&mut guest.effects.outgoing);
+        let written = outgoing.iter_mut().try_for_each(|one| self.write_send(one, own, system));
+        guest.effects.outgoing = outgoing;
+        written?;
+        for sender in &self.seen_changed {
+            if let Some((key, last)) = self.seen.get(sender) {
+                self.records.write(SEEN | key, &encode(&(sender, last))?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores the timers that were set, and removes those that were fired or cancelled.
+    fn write_timers(&mut self, guest: &Guest, system: &System) -> Result<(), CodecError> {
+        let own = guest.number();
+        for id in std::mem::take(&mut self.timers_changed) {
+            let Some(timer) = guest.timers.get(id) else {
+                self.records.remove(TIMER | id.0);
+                continue;
+            };
+            let stored = StoredTimer {
+                date: system.date().saturating_add(timer.due.saturating_sub(system.now())),
+                target: StoredAddress::of(&timer.target, own, system),
+                message: StoredPacket::of(timer.message.to_packet()?, own, system),
+                sponsor: system.stored_sponsor(timer.sponsor),
+            };
+            self.records.write(TIMER | id.0, &encode(&stored)?);
+        }
+        if guest.timers.last > self.this.timers {
+            self.this.timers = guest.timers.last + TIMERS_RESERVED;
+            self.records.write(SELF, &encode(&self.this)?);
+        }
+        Ok(())
+    }
+
+    /// Stores the events that wait. Those that were stored before and are still at the front of the queue stay as they are.
+    fn write_queue(&mut self, guest: &Guest, system: &System) -> Result<(), CommitFailed> {
+        let own = guest.number();
+        let is_control = |event: &Event| event.slot == Event::CONTROL;
+        // Parked and held events are older than what is in the queue, and come first when the store is opened again.
+        let is_odd = !self.parked.is_empty() || guest.held_events().next().is_some();
+        let is_odd = is_odd || guest.queue.iter().any(is_control);
+        if is_odd || self.reordered {
+            for number in self.queue_from..self.queue_to {
+                self.records.remove(QUEUED | number);
+            }
+            self.queue_from = self.queue_to;
+            self.stored_queued = 0;
+            for event in self.parked.iter().chain(guest.held_events()) {
+                store_event(&mut self.records, &mut self.queue_to, event, own, system)?;
+            }
+        }
+        for event in guest.queue.iter().skip(self.stored_queued as usize).filter(|event| !is_control(event)) {
+            store_event(&mut self.records, &mut self.queue_to, event, own, system)?;
+        }
+        self.stored_queued = if is_odd { 0 } else { guest.queue.len() as u64 };
+        self.reordered = is_odd;
+        Ok(())
+    }
+
+    /// After a commit: senders are told what they need not keep, and requests are answered.
+    fn answer(&mut self, guest: &mut Guest, system: &System) {
+        let own = system.durable_name(guest.number()).unwrap_or_default();
+        for sender in std::mem::take(&mut self.seen_changed) {
+            if let Some(stream) = stream_of_name(&sender) {
+                let sequence = self.seen.get(&sender).map_or(0, |(_, last)| *last);
+                system.remotes.acknowledge(system, &stream, sequence);
+                continue;
+            }
+            let Some(number) = system.durable_number(&sender) else { continue };
+            let sequence = self.seen.get(&sender).map_or(0, |(_, last)| *last);
+            let message = Message::internal(DurableRequest::Acknowledge { target: own.clone(), sequence });
+            let event = Event { slot: Event::CONTROL, generation: 0, sponsor: guest.sponsor, message };
+            guest.effects.outgoing.push(Outgoing::Guest(number, event));
+        }
+        for request in std::mem::take(&mut self.requests) {
+            match request {
+                DurableRequest::Acknowledge { .. } => {}
+                DurableRequest::Resend { target } => self.resend(&target, guest, system),
+                DurableRequest::Snapshot { export, done, .. } => {
+                    // A copy is somebody else.
+                    let exported = export.map_or(Ok(()), |path| self.records.export(&path, &[SELF]));
+                    let _ = done.send(exported.map(|()| self.events).map_err(|error| error.to_string()));
+                }
+                DurableRequest::Seen { sender, answer } => {
+                    let _ = answer.send(self.seen.get(&sender).map_or(0, |(_, last)| *last));
+                }
+            }
+        }
+    }
+}
+
+pub(super) fn encode<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
+    postcard::to_stdvec(value).map_err(|error| CodecError::Encode {
+        type_name: std::any::type_name::<T>(),
+        reason: error.to_string(),
+    })
+}
+
+pub(super) fn stored_event(
+    event: &Event,
+    own: GuestNumber,
+    system: &System,
+) -> Result<StoredEvent, CodecError> {
+    let message = StoredPacket::of(event.message.to_packet()?, own, system);
+    let sponsor = system.stored_sponsor(event.sponsor);
+    Ok(StoredEvent { slot: event.slot, generation: event.generation & Event::GENERATION, message, sponsor })
+}
+
+fn store_event(
+    records: &mut Records,
+    next: &mut u64,
+    event: &Event,
+    own: GuestNumber,
+    system: &System,
+) -> Result<(), CodecError> {
+    records.write(QUEUED | *next, &encode(&stored_event(event, own, system)?)?);
+    *next += 1;
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! [`DurableStore`]: a durable configuration before it runs, or a state of long ago that is looked at.
+
+use std::path::Path;
+
+use banyan_arena::store::SnapshotInfo;
+
+use super::{Durability, KillPoint, Kinds, OpenDurableError};
+use crate::behaviour::Behaviour;
+use crate::configuration::{Configuration, Seed};
+
+/// A store that a durable configuration lives in.
+pub struct DurableStore(Box<Durability>);
+
+impl DurableStore {
+    /// Opens the arena of a durable configuration at its last commit; makes it if there is none.
+    ///
+    /// # Errors
+    /// [`OpenDurableError`].
+    pub fn open(path: &Path, kinds: Kinds) -> Result<Self, OpenDurableError> {
+        Ok(Self(Box::new(Durability::open(path, kinds, None)?)))
+    }
+
+    /// The snapshots that the store retains.
+    #[must_use]
+    pub fn snapshots(&self) -> Vec<SnapshotInfo> {
+        self.0.records.snapshots()
+    }
+
+    /// Events that were committed.
+    #[must_use]
+    pub fn events(&self) -> u64 {
+        self.0.events
+    }
+
+    /// Stops the process at a point, for tests of crashes.
+    #[must_use]
+    pub fn kill_at(mut self, kill: KillPoint) -> Self {
+        self.0.kill = Some(kill);
+        self
+    }
+}
+
+impl Configuration {
+    /// A durable configuration: what the store holds, or this first actor if it is new.
+    pub fn durable<A: crate::actor::DurableActor>(self, store: DurableStore, first: A) -> Seed {
+        self.durable_behaviour(store, crate::actor::kept(first))
+    }
+
+    /// The same with a behaviour of another kind, as of a module: one that can be saved.
+    #[must_use]
+    pub fn durable_behaviour(self, store: DurableStore, first: Box<dyn Behaviour>) -> Seed {
+        Seed { configuration: self, first, number: 0, durable: Some(store.0) }
+    }
+
+    /// What a retained snapshot held, for looking at it: a configuration that is not durable.
+    ///
+    /// # Errors
+    /// [`OpenDurableError`], also if there is no such snapshot.
+    pub fn at_snapshot(self, path: &Path, kinds: Kinds, snapshot: &str) -> Result<Seed, OpenDurableError> {
+        let durability = Durability::open(path, kinds, Some(snapshot))?;
+        let first = crate::actor::closure((), |(), (): &(), _: &mut crate::Context<'_>| Ok(()));
+        Ok(Seed { configuration: self, first, number: 0, durable: Some(Box::new(durability.for_looking())) })
+    }
+}
+
+impl Durability {
+    fn for_looking(mut self) -> Self {
+        self.looking = true;
+        self
+    }
+}
