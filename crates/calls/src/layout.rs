@@ -128,8 +128,8 @@ pub(crate) struct Control {
     pub(crate) workers: AtomicU32,
     /// Workers that ended during a call.
     pub(crate) ended: AtomicU64,
-    /// Set by a caller that waits for a worker when none is starting.
-    pub(crate) hungry: AtomicU32,
+    /// Callers that wait for a worker; [`demand`](crate::demand) has the rules.
+    pub(crate) awaiting: AtomicU32,
     /// Incremented by the caller when it wants the babysitter to end.
     pub(crate) finish: AtomicU32,
     /// Holds the babysitter's thread id until it ends.

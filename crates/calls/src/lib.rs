@@ -19,6 +19,7 @@ pub mod blob;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod connection;
+mod demand;
 pub mod discovery;
 pub mod error;
 mod exchange;

@@ -10,6 +10,7 @@ mod prepare;
 
 use prepare::{open_control, prepare, write_report};
 
+use crate::demand::{Demand, demand};
 use crate::layout::{
     CHANNELS, CONTROL_BROKEN, CONTROL_BYTES, CONTROL_FAILED, CONTROL_READY, Control, HEAP_OFFSET, HEAP_STEP,
     SLOT_BYTES, SLOT_CURRENT, SLOT_DEAD, SLOT_ENDING, SLOT_FREE, SLOT_SPARE, SLOTS, SlotHead, SlotState,
@@ -92,6 +93,8 @@ const POPULATE_MAX: u64 = 256 << 10;
 static ZEROES: [u8; shared_bytes(CHANNELS as u32) as usize] = [0; _];
 /// Bytes of stack of a thread that says nothing else.
 const THREAD_STACK: usize = 8 << 20;
+/// Most workers that stand ready with nobody waiting, however many are asked for.
+const SPARES_MAX: usize = 8;
 /// How soon to try again what should have worked.
 const AGAIN_MS: u64 = 20;
 
@@ -249,21 +252,14 @@ impl Babysitter {
         let count = |wanted: u32| {
             control.slots.iter().skip(1).filter(|slot| slot.state.load(Acquire) == wanted).count()
         };
-        let mut is_awaited = control.hungry.swap(0, AcqRel) != 0;
-        let hungry = is_awaited || count(SLOT_CURRENT) == 0;
+        let spares = (self.configuration.spares as usize).min(SPARES_MAX);
+        let Demand { missing, mut is_awaited } = demand(spares, count, &control.awaiting);
         is_awaited &= self.processors > 1;
-        let wanted = (self.configuration.spares as usize + usize::from(hungry)).min(8);
         let mut again = None;
-        while count(SLOT_SPARE) < wanted {
-            // The one that was left first, so that addresses of ended workers mean something else as late
-            // as can be.
-            let free = |&index: &usize| control.slots[index].state.load(Acquire) == SLOT_FREE;
-            let Some(index) = (1..SLOTS).filter(free).min_by_key(|&index| self.ended[index]) else {
-                self.recycle(control, 0);
-                if count(SLOT_FREE) == 0 {
-                    return Some(AGAIN_MS);
-                }
-                continue;
+        for _ in 0..missing {
+            let Some(index) = self.free_slot(control) else {
+                again = Some(AGAIN_MS);
+                break;
             };
             if self.start(control, index, std::mem::take(&mut is_awaited)).is_err() {
                 again = Some(AGAIN_MS);
@@ -272,6 +268,17 @@ impl Babysitter {
         }
         self.recycle(control, self.configuration.kept as usize);
         again
+    }
+
+    /// A slot for a worker; gives back the memory of ended ones if there is none. The one that was left first,
+    /// so that addresses of ended workers mean something else as late as can be.
+    fn free_slot(&self, control: &Control) -> Option<usize> {
+        let free = |&index: &usize| control.slots[index].state.load(Acquire) == SLOT_FREE;
+        let first_left = || (1..SLOTS).filter(free).min_by_key(|&index| self.ended[index]);
+        first_left().or_else(|| {
+            self.recycle(control, 0);
+            first_left()
+        })
     }
 
     /// Ends workers that do not get ready, stopped ones for instance; returns after how many

@@ -302,8 +302,7 @@ impl Connection {
                 self.end_condemned();
             }
         }
-        if self.pool.last_taken.load(Relaxed) {
-            self.pool.last_taken.store(false, Relaxed);
+        if self.pool.last_taken.load(Relaxed) && self.pool.last_taken.swap(false, Relaxed) {
             self.wake_babysitter();
         }
     }

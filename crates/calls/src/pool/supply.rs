@@ -5,6 +5,7 @@
 
 use super::{Fate, PATIENCE_NS, UNSERVED_MAX};
 use crate::connection::{Connection, Current, SWITCHING};
+use crate::demand::Wanting;
 use crate::error::{CallError, Ran};
 use crate::layout::{
     CONTROL_BROKEN, SEQUENCE_MASK, SLOT_BYTES, SLOT_CURRENT, SLOT_DEAD, SLOT_ENDING, SLOT_SPARE, SlotState,
@@ -20,8 +21,12 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use std::time::Duration;
 
 impl Connection {
+    /// A worker that is ready, or the next one that gets ready before the deadline.
     pub(super) fn take_spare(&self, deadline: &Deadline, patient: bool) -> Result<Current, CallError> {
         let control = self.control();
+        let mut wanting = Wanting::new(&control.awaiting);
+        // What the babysitter had done when it was last told that we wait.
+        let mut told = None;
         loop {
             let event = control.event.load(Acquire);
             let mut starting = None;
@@ -34,11 +39,13 @@ impl Connection {
                     starting = Some(index);
                     continue;
                 }
-                if slot.state.compare_exchange(SLOT_SPARE, SLOT_CURRENT, AcqRel, Acquire).is_ok() {
+                if wanting.take(&slot.state) {
                     // The end of a worker tells the babysitter that another is wanted; growth does not.
                     let stirs =
                         |slot: &SlotState| [SLOT_SPARE, SLOT_ENDING].contains(&slot.state.load(Relaxed));
-                    self.pool.last_taken.store(!control.slots.iter().any(stirs), Relaxed);
+                    if !control.slots.iter().any(stirs) {
+                        self.pool.last_taken.store(true, Relaxed);
+                    }
                     let crashed = self.pool.condemned_thread.swap(0, AcqRel);
                     if crashed != 0 {
                         // What is left of it is taken down elsewhere, if that can be.
@@ -47,6 +54,8 @@ impl Connection {
                     self.show_data(index)?;
                     return Ok(Current(u64::from(generation) << 8 | (index as u64) << 1));
                 }
+                // It went to somebody else.
+                told = None;
             }
             let status = control.status.load(Acquire);
             if control.alive.word.load(Acquire) & OWNER_DIED != 0 {
@@ -60,11 +69,13 @@ impl Connection {
             if deadline.has_passed() {
                 return Err(CallError::TimedOut { ran: Ran::No });
             }
+            wanting.wait();
             if let Some(index) = starting {
                 futex_wait(&self.head(index).ready, 0, 1_000_000);
                 continue;
             }
-            if control.hungry.swap(1, AcqRel) == 0 {
+            if told != Some(event) {
+                told = Some(event);
                 self.wake_babysitter();
             }
             futex_wait(&control.event, event, 1_000_000);
