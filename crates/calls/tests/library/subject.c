@@ -70,7 +70,7 @@ int subject_fail(int how) {
     case 8: for (;;) { char *p = malloc(1 << 20); if (!p) abort(); memset(p, 1, 1 << 20); }
     case 9: for (;;) if (fork() < 0) abort();
     case 10: for (int i = 0; i < 1024; i++) close(i); return 7;
-    case 11: { /* write to every page that can be written */
+    case 11: { /* write to every page that can be written; and all of them, should that have hit nothing that matters */
         FILE *maps = fopen("/proc/self/maps", "r");
         char line[512];
         static unsigned long from[4096], to[4096];
@@ -80,8 +80,9 @@ int subject_fail(int how) {
             char rights[5];
             if (sscanf(line, "%lx-%lx %4s", &from[n], &to[n], rights) == 3 && rights[1] == 'w') n++;
         }
-        for (int i = 0; i < n; i++)
-            for (unsigned long p = from[i]; p < to[i] && p < from[i] + (16 << 20); p += 4096) *(volatile long *)p = 0x5a5a5a5a5a5a5a5a;
+        for (int step = 4096; step >= 8; step -= 4088)
+            for (int i = 0; i < n; i++)
+                for (unsigned long p = from[i]; p < to[i] && p < from[i] + (16 << 20); p += step) *(volatile long *)p = 0x5a5a5a5a5a5a5a5a;
         return 7; }
     case 12: ((void (*)(void))0x123456789000)(); break;
     case 13: socket(AF_INET, SOCK_STREAM, 0); return errno;
