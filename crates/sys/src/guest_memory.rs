@@ -15,7 +15,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::ptr::{copy_nonoverlapping, null_mut, with_exposed_provenance, with_exposed_provenance_mut};
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{FallocateFlags, MemfdFlags, fallocate, ftruncate, memfd_create};
@@ -160,6 +160,9 @@ pub struct Window {
     /// Where in the file the mapped image is; [`NOTHING`] if none is.
     place: AtomicUsize,
     length: AtomicUsize,
+    /// Whether the kernel tells by itself which pages were written. It is had to by the first capture, not by the
+    /// mapping: a guest whose event is undone, or that keeps nothing, is never captured.
+    is_protected: AtomicBool,
 }
 
 const NOTHING: usize = usize::MAX;
@@ -183,6 +186,7 @@ impl Window {
             file: Arc::clone(file),
             place: AtomicUsize::new(NOTHING),
             length: AtomicUsize::new(0),
+            is_protected: AtomicBool::new(false),
         };
         let access = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: the last part of the range that was reserved just now.
@@ -285,7 +289,7 @@ impl Window {
         if let Some(tracker) = &self.file.tracker {
             // Small memories too: they may grow beyond what is compared.
             tracker.add(start, added)?;
-            tracker.protect(start, added)?;
+            self.is_protected.store(false, Ordering::Relaxed);
         }
         self.length.store(length, Ordering::Relaxed);
         Ok(())
@@ -308,7 +312,7 @@ impl Window {
         let to = image.address(0, length);
         match &self.file.tracker {
             Some(tracker) if length > COMPARED_BYTES => {
-                tracker.take(self.base, length, &mut |start, bytes| {
+                let mut copy = |start: usize, bytes: usize| {
                     let offset = start - self.base;
                     // SAFETY: the run is inside the window's accessible part, which the caller keeps quiet, and has
                     // the same extent in the image, which is borrowed mutably. They are different mappings.
@@ -320,7 +324,14 @@ impl Window {
                         );
                     }
                     (offset / PAGE..(offset + bytes) / PAGE).for_each(&mut *found);
-                })
+                };
+                if self.is_protected.load(Ordering::Relaxed) {
+                    return tracker.take(self.base, length, &mut copy);
+                }
+                tracker.take_copied(self.base, length, &mut copy)?;
+                tracker.protect(self.base, length)?;
+                self.is_protected.store(true, Ordering::Relaxed);
+                Ok(())
             }
             _ => {
                 for offset in (0..length).step_by(PAGE) {
@@ -419,6 +430,8 @@ mod tests {
         write(&window, 9 * PAGE, 2);
         assert_eq!(image.bytes(5 * PAGE + 7, 1), [0]);
         assert_eq!(capture(&window, &mut image), [5, 9]);
+        // Nor is one of a page that was not there when others were captured.
+        assert_eq!(read(&window, 20 * PAGE), 0);
         assert_eq!(capture(&window, &mut image), []);
         assert_eq!(image.bytes(5 * PAGE + 7, 1), [1]);
         // What was not captured is undone by mapping again, and what was is not.
@@ -428,8 +441,9 @@ mod tests {
         assert_eq!((read(&window, 5 * PAGE + 7), read(&window, 0), read(&window, 9 * PAGE)), (1, 0, 2));
         assert_eq!(capture(&window, &mut image), []);
         // It grows, and what grew counts.
-        window.extend(length + PAGE).unwrap();
+        window.extend(length + 2 * PAGE).unwrap();
         write(&window, length, 4);
+        assert_eq!(read(&window, length + PAGE), 0);
         assert_eq!(capture(&window, &mut image), [length / PAGE]);
         assert_eq!(read(&window, 9 * PAGE), 2);
     }
