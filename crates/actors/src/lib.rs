@@ -25,6 +25,7 @@ pub mod bench;
 pub mod cli;
 pub mod configuration;
 pub mod context;
+mod doors;
 pub mod durable;
 mod effects;
 pub mod examples;
