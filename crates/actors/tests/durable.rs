@@ -1,17 +1,18 @@
 //! Durable configurations: killed at any instant, every effect has happened exactly once.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
-use std::io::{BufRead, BufReader, Write};
+mod killed;
+
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use banyan_actors::examples::bank::{self, Bank, BranchMessage, FIRST_BALANCE};
 use banyan_actors::{
-    Actor, Addr, Configuration, DurableActor, DurableStore, Failure, KillPoint, Kinds, OpenDurableError,
-    Quota, Runtime, RuntimeOptions, Work,
+    Actor, Addr, Configuration, DurableActor, DurableStore, Failure, Kinds, OpenDurableError, Quota, Runtime,
+    RuntimeOptions, Work,
 };
+use killed::{Process, Random};
 use serde::{Deserialize, Serialize};
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -39,12 +40,9 @@ fn settled(bank: &Bank, runtime: &Runtime) -> [Vec<u64>; 2] {
 #[test]
 fn child() {
     let Some(directory) = std::env::var_os("BANYAN_TEST_BANK") else { return };
-    let kill = std::env::var("BANYAN_TEST_KILL").ok().map(|text| {
-        let (point, occurrence) = text.split_once(':').unwrap();
-        KillPoint { point: point.to_owned(), occurrence: occurrence.parse().unwrap() }
-    });
     let runtime = runtime();
-    let bank = Bank::open(&runtime, Path::new(&directory), ACCOUNTS, kill).unwrap();
+    let bank =
+        Bank::open(&runtime, Path::new(&directory), ACCOUNTS, killed::point_from_environment()).unwrap();
     let balances = settled(&bank, &runtime);
     let seen = runtime.last_seen("north", "client").unwrap();
     println!("STATE {seen} {balances:?}");
@@ -57,15 +55,6 @@ fn child() {
         if sequence % 16 == 0 {
             println!("SEEN {}", runtime.last_seen("north", "client").unwrap());
         }
-    }
-}
-
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % end
     }
 }
 
@@ -99,39 +88,6 @@ impl Model {
     }
 }
 
-struct Process {
-    child: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
-}
-
-impl Process {
-    fn start(directory: &Path, kill: Option<String>) -> Self {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "child", "--nocapture"]).env("BANYAN_TEST_BANK", directory);
-        if let Some(kill) = kill {
-            command.env("BANYAN_TEST_KILL", kill);
-        }
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
-        let mut child = command.spawn().unwrap();
-        let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-        Self { child, input, output: BufReader::new(output) }
-    }
-
-    /// The next line that begins so; `None` if the process has ended.
-    fn line(&mut self, begins: &str) -> Option<String> {
-        let mut line = String::new();
-        while self.output.read_line(&mut line).unwrap() > 0 {
-            // The test harness writes on the same line, before ours.
-            if let Some(place) = line.find(begins) {
-                return line.ends_with('\n').then(|| line[place + begins.len()..].trim().to_owned());
-            }
-            line.clear();
-        }
-        None
-    }
-}
-
 fn rounds() -> u64 {
     std::env::var("BANYAN_KILL_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1000)
 }
@@ -139,6 +95,7 @@ fn rounds() -> u64 {
 #[test]
 fn killed_at_random_and_named_points_every_transfer_happens_once() {
     let directory = tempfile::tempdir().unwrap();
+    let text = directory.path().to_str().unwrap();
     let mut model = Model::new();
     let mut random = Random(1);
     let begun = Instant::now();
@@ -159,7 +116,7 @@ fn killed_at_random_and_named_points_every_transfer_happens_once() {
             2 => Some(format!("sent:{}", 1 + random.below(4))),
             _ => None,
         };
-        let mut process = Process::start(directory.path(), kill.clone());
+        let mut process = Process::start("child", &[("BANYAN_TEST_BANK", text)], kill.as_deref());
         // A named point may be reached before the first answer.
         let state = process.line("STATE ");
         if let Some(state) = &state {
@@ -183,7 +140,7 @@ fn killed_at_random_and_named_points_every_transfer_happens_once() {
                     })
                     .collect();
                 sent = sent.max(next);
-                if process.input.write_all(lines.concat().as_bytes()).is_err() {
+                if !process.say(&lines.concat()) {
                     break;
                 }
                 if random.below(2) == 0 {
