@@ -258,6 +258,7 @@ fn point(random: &mut Random) -> Option<String> {
     Some(format!("{point}:{}", 1 + random.below(5)))
 }
 
+/// `BANYAN_KILL_ROUNDS` gives another number of rounds than 150.
 #[test]
 fn two_processes_killed_at_any_instant_take_each_message_once() {
     let rounds: u64 =
