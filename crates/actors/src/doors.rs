@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 use std::sync::{Arc, Mutex, PoisonError};
 
 use banyan_core::sponsors::SponsorId;
+use banyan_sys::batch_queue::BatchQueue;
 
 use crate::address::GuestNumber;
-use crate::batch_queue::BatchQueue;
 use crate::configuration::Seed;
 use crate::guest::{Event, Guest};
 
