@@ -182,6 +182,10 @@ enum Count {
     Add(u64),
     Read(Addr<u64>),
     CreateForgetful,
+    /// Ask whoever this is.
+    Ask(Addr<Count>),
+    Adapt,
+    GiveRevocably,
     /// Add so much after so many milliseconds.
     Later(u64, u64),
     /// Set a timer, and cancel it.
@@ -209,6 +213,14 @@ impl Actor for Counter {
             Count::Add(n) => work.become_next(Self(self.0 + n)),
             Count::Read(reply) => work.send(reply, self.0),
             Count::CreateForgetful => drop(work.create_actor(Forgetful)),
+            Count::Ask(other) => {
+                work.ask(other, DEADLINE, Count::Read, |answer| Count::Add(answer.unwrap_or_default()));
+            }
+            Count::Adapt => drop(work.adapter(|n: &u64| Count::Add(*n))),
+            Count::GiveRevocably => {
+                let me = work.me();
+                drop(work.revocable(me.address())?);
+            }
             Count::Later(n, milliseconds) => {
                 let me = work.me();
                 work.send_after(Duration::from_millis(*milliseconds), &me, Count::Add(*n))?;
@@ -268,12 +280,20 @@ fn what_cannot_be_kept_is_refused_and_the_rest_goes_on() {
     let directory = tempfile::tempdir().unwrap();
     let runtime = runtime();
     let counter = open(&runtime, &directory.path().join("counter.arena"), "counter").unwrap();
-    for message in [Count::Add(1), Count::CreateForgetful, Count::Add(1)] {
+    let cases = [
+        (Count::CreateForgetful, "use `create_kept`"),
+        (Count::Ask(counter.clone()), "`ask` does not work in a durable configuration"),
+        (Count::Adapt, "`adapter` does not work in a durable configuration"),
+        (Count::GiveRevocably, "make it in another configuration"),
+    ];
+    for (number, (message, words)) in (1..).zip(cases) {
         runtime.send(&counter, message);
+        runtime.send(&counter, Count::Add(1));
+        assert_eq!(runtime.ask(&counter, DEADLINE, Count::Read), Ok(number));
+        let line = runtime.log_lines().pop().unwrap_or_default();
+        assert!(line.contains("counter actor 0.0: ") && line.contains(words), "{line}");
+        assert!(!line.contains("panicked"), "{line}");
     }
-    assert_eq!(runtime.ask(&counter, DEADLINE, Count::Read), Ok(2));
-    let log = runtime.log_lines().join("\n");
-    assert!(log.contains("use `create_kept`"), "{log}");
 }
 
 /// Timers are kept with their dates: those that are due while nobody has the store open are fired when it is opened.

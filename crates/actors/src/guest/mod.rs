@@ -213,8 +213,8 @@ impl Guest {
         self.undo(queued, outgoing, before, left, system);
         let failure = match result {
             Ok(Err(failure)) => failure,
-            Err(payload) => match payload.downcast::<Exhausted>() {
-                Ok(exhausted) => Failure::Exhausted(*exhausted),
+            Err(payload) => match payload.downcast::<Failure>() {
+                Ok(failure) => *failure,
                 Err(payload) => Failure::Panicked(words_of(&*payload)),
             },
             Ok(Ok(())) => return Outcome::Completed,

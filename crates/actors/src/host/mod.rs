@@ -209,7 +209,7 @@ impl Host {
             resident.guest.queue.clear();
         }
         resident.guest.durable = Some(durability);
-        self.send_outgoing(resident);
+        self.let_out(resident);
         if let Some(durability) = &mut resident.guest.durable {
             durability.left();
         }

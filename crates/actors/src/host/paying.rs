@@ -83,16 +83,21 @@ impl Host {
         for line in effects.complaints.drain(..) {
             self.system.log(format!("{}: {line}", resident.shared.name));
         }
-        for (sponsor, request) in effects.requests.drain(..) {
+        // What a durable configuration sends, or wants done, leaves after its commit.
+        if resident.guest.durable.is_none() {
+            self.let_out(resident);
+        }
+    }
+
+    /// What goes out of a configuration: its requests to the host, and its messages.
+    pub(super) fn let_out(&mut self, resident: &mut Resident) {
+        for (sponsor, request) in resident.guest.effects.requests.drain(..) {
             match request {
                 Request::Configuration(seed) => drop(self.system.plant(seed)),
                 Request::Blocking(work, reply_to) => self.system.submit(Job { work, reply_to, sponsor }),
             }
         }
-        // What a durable configuration sends leaves after its commit.
-        if resident.guest.durable.is_none() {
-            self.send_outgoing(resident);
-        }
+        self.send_outgoing(resident);
     }
 
     pub(super) fn settle_leases(&mut self) {
