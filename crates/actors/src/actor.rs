@@ -197,11 +197,16 @@ impl Behaviour for Revoker {
 }
 
 impl Context<'_> {
-    /// An address that leads to `target` until it is revoked, and the address that revokes it.
+    /// An address that leads to `target` until it is revoked, and the address that revokes it. Not in a durable
+    /// configuration: the event fails.
     ///
     /// # Errors
     /// [`Failure::Exhausted`].
     pub fn revocable(&mut self, target: &Address) -> Result<(Address, Addr<Revoke>), Failure> {
+        self.refuse_where_durable(
+            "a revocable address is not made in a durable configuration, since it would not outlive the process: make it \
+             in another configuration",
+        );
         let caretaker = self.create(Box::new(Caretaker { target: Some(target.clone()) }))?;
         let revoker = self.create(Box::new(Revoker { caretaker: caretaker.clone() }))?;
         Ok((caretaker, revoker.typed()))
@@ -229,11 +234,11 @@ impl Context<'_> {
 /// Unwinds from an event that cannot be paid for, without the words of a panic.
 #[cold]
 pub(crate) fn cut_off(exhausted: crate::behaviour::Exhausted) -> ! {
-    std::panic::resume_unwind(Box::new(exhausted))
+    std::panic::resume_unwind(Box::new(Failure::Exhausted(exhausted)))
 }
 
-/// Ends the event as a failure with these words.
+/// Ends the event as a failure with these words, which whoever wrote the behaviour is to read.
 #[cold]
 pub(crate) fn refuse(words: &str) -> ! {
-    std::panic::resume_unwind(Box::new(words.to_owned()))
+    std::panic::resume_unwind(Box::new(Failure::because(words)))
 }

@@ -31,6 +31,12 @@ pub enum AskError {
     Dropped,
 }
 
+const CANNOT_ASK: &str = "`ask` does not work in a durable configuration, since what waits for the answer would not \
+    outlive the process: send the question with the address of an actor of your own made by `create_kept`, whose state \
+    says what the answer is for, and set the deadline with `send_after`";
+const CANNOT_ADAPT: &str = "`adapter` does not work in a durable configuration, since its closure would not outlive the \
+    process: make an actor with `create_kept` that sends on what it gets";
+
 /// The deadline has passed.
 struct Late;
 
@@ -85,6 +91,9 @@ where
 impl<A: Actor> Work<'_, '_, A> {
     /// Asks `target`: `question` makes the message from the address for the answer, and `then` makes, from the answer or
     /// from its absence, the message that this actor gets.
+    ///
+    /// Not in a durable configuration: what waits for the answer holds a closure, which cannot be kept, so an answer that
+    /// comes after a restart would find nobody. The event fails with words that say what to use instead.
     pub fn ask<Q: Payload, R: Payload + Clone>(
         &mut self,
         target: &Addr<Q>,
@@ -92,6 +101,7 @@ impl<A: Actor> Work<'_, '_, A> {
         question: impl FnOnce(Addr<R>) -> Q,
         then: impl Fn(Result<R, AskError>) -> A::Message + Send + 'static,
     ) {
+        self.refuse_where_durable(CANNOT_ASK);
         let owner = self.me();
         let timer = self.guest.timers.new_id();
         let waiting = Waiting { owner, timer, then, answer: PhantomData::<fn(R)> };
@@ -108,8 +118,10 @@ impl<A: Actor> Work<'_, '_, A> {
         self.guest.effects.deferred.push(crate::effects::Deferred::Timer { id, due, target, message });
     }
 
-    /// An address at which others reach this actor with messages of another type.
+    /// An address at which others reach this actor with messages of another type. Not in a durable configuration, as
+    /// [`Work::ask`] says.
     pub fn adapter<T: Payload>(&mut self, turn: impl Fn(&T) -> A::Message + Send + 'static) -> Addr<T> {
+        self.refuse_where_durable(CANNOT_ADAPT);
         let adapter = Adapter { owner: self.me(), turn, takes: PhantomData::<fn(T)> };
         self.create(Box::new(adapter)).unwrap_or_else(|exhausted| cut_off(exhausted)).typed()
     }

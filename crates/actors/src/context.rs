@@ -82,10 +82,18 @@ impl Context<'_> {
     /// What cannot be kept has no place in a durable configuration: the event fails.
     #[inline]
     fn check_kept(&self, behaviour: &dyn Behaviour) {
-        if self.guest.durable.is_some() && !behaviour.can_be_kept() {
-            crate::actor::refuse(
+        if !behaviour.can_be_kept() {
+            self.refuse_where_durable(
                 "a durable configuration holds only actors that can be kept: use `create_kept`",
             );
+        }
+    }
+
+    /// Ends the event with these words if the configuration is durable.
+    #[inline]
+    pub(crate) fn refuse_where_durable(&self, words: &str) {
+        if self.guest.durable.is_some() {
+            crate::actor::refuse(words);
         }
     }
 

@@ -10,12 +10,13 @@ use banyan_wire::actor_frame::DurableAddress;
 use crate::address::{Addr, Address, Place};
 use crate::ask::{self, AskError};
 use crate::configuration::Seed;
+use crate::doors::Shared;
 use crate::durable::{DurableError, DurableRequest, Numbered, OpenDurableError};
 use crate::guest::Event;
 use crate::host::assert_outside_of_events;
 use crate::message::{Message, Payload};
 use crate::sponsor::Sponsor;
-use crate::system::{NameTaken, Shared, System};
+use crate::system::{NameTaken, System};
 
 /// How long a request to a durable configuration may take: many batches.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(10);

@@ -6,18 +6,15 @@
 //! by the event's **sponsor** (`banyan_core::sponsors` decides). A behaviour is
 //! whatever implements [`Behaviour`].
 //!
-//! Unsafe code: `message`, `batch_queue` and `wasm::memory`.
+//! Unsafe code: `wasm::memory` alone, since the engine asks for an unsafe trait there.
 //!
 //! Locks: the ledger's, the directory's, the names', the log's, each taken alone (`system`). Threads: one per host
 //! (`runtime`), and the pool's (`pool`).
+#![deny(unsafe_code)]
 
 pub mod actor;
 pub mod address;
 pub mod ask;
-mod atomic {
-    pub(crate) use std::sync::atomic::{AtomicPtr, Ordering};
-}
-mod batch_queue;
 pub mod behaviour;
 #[cfg(feature = "bench")]
 pub mod bench;
@@ -25,6 +22,7 @@ pub mod bench;
 pub mod cli;
 pub mod configuration;
 pub mod context;
+mod doors;
 pub mod durable;
 mod effects;
 pub mod examples;

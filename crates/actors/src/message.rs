@@ -3,14 +3,11 @@
 //! A message is turned into bytes, with a table of the addresses that it carries ([`Packet`]), only when it leaves the
 //! native world: for a WebAssembly behaviour, a durable store or another process. An address is never bytes: in a packet
 //! it is an index into the table, so that bytes alone give nobody a way to an actor.
-//!
-//! Unsafe code: a message is a value of a type that only its table of functions knows.
 
-use std::any::TypeId;
 use std::cell::RefCell;
 use std::fmt;
-use std::mem::MaybeUninit;
 
+use banyan_sys::erased::{Erased, Table};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -141,108 +138,62 @@ impl Packet {
     }
 }
 
-/// Words of a message that are held in place.
-const PLACE_WORDS: usize = 3;
-type Place = [MaybeUninit<u64>; PLACE_WORDS];
-
-/// What can be done with the value of a message, whose type only this table knows.
-struct Table {
-    type_id: TypeId,
+/// What the runtime knows of a message's type.
+struct Kind {
     type_name: fn() -> &'static str,
-    /// The value lies in a box, and the place holds its address.
-    boxed: bool,
-    size: fn(*const ()) -> u64,
-    /// # Safety: the pointer is to a live value of the table's type, which is dead afterwards. `None`: nothing to do.
-    drop: Option<unsafe fn(*mut ())>,
-    /// # Safety: the pointer is to a live value of the table's type.
-    encode: unsafe fn(*const ()) -> Result<Packet, CodecError>,
+    /// It is a message of the runtime's own, which has no form as bytes.
+    internal: bool,
+    /// Bytes beside the event, of a message that is not held in place.
+    size: fn(&Held) -> u64,
+    encode: fn(&Held) -> Result<Packet, CodecError>,
 }
 
-const fn is_boxed<M>() -> bool {
-    size_of::<M>() > size_of::<Place>() || align_of::<M>() > align_of::<Place>()
+type Held = Erased<Kind>;
+
+/// The value, for the table of its own type.
+fn own<M: 'static>(held: &Held) -> &M {
+    held.get().expect("a value and its table are of one type")
 }
 
-/// # Safety
-/// As [`Table::drop`]: a value in place.
-unsafe fn drop_in_place<M>(value: *mut ()) {
-    // SAFETY: as the caller promises.
-    unsafe { std::ptr::drop_in_place(value.cast::<M>()) }
-}
+struct KindOf<M>(std::marker::PhantomData<M>);
 
-/// # Safety
-/// As [`Table::drop`]: a value that `Box::into_raw` gave.
-unsafe fn drop_box<M>(value: *mut ()) {
-    // SAFETY: as the caller promises.
-    drop(unsafe { Box::from_raw(value.cast::<M>()) });
-}
-
-/// # Safety
-/// As [`Table::encode`].
-unsafe fn encode<M: Payload>(value: *const ()) -> Result<Packet, CodecError> {
-    // SAFETY: as the caller promises.
-    Packet::encode(unsafe { &*value.cast::<M>() })
-}
-
-/// # Safety
-/// As [`Table::encode`]: a packet.
-unsafe fn copy_packet(value: *const ()) -> Result<Packet, CodecError> {
-    // SAFETY: as the caller promises.
-    Ok(unsafe { &*value.cast::<Packet>() }.clone())
-}
-
-struct TableOf<M>(std::marker::PhantomData<M>);
-
-impl<M: Payload> TableOf<M> {
-    const TABLE: Table = Table {
-        type_id: TypeId::of::<M>(),
+impl<M: Payload> KindOf<M> {
+    const TABLE: Table<Kind> = Table::of::<M>(Kind {
         type_name: std::any::type_name::<M>,
-        boxed: is_boxed::<M>(),
-        size: |_| if is_boxed::<M>() { size_of::<M>() as u64 } else { 0 },
-        drop: if is_boxed::<M>() {
-            Some(drop_box::<M>)
-        } else if std::mem::needs_drop::<M>() {
-            Some(drop_in_place::<M>)
-        } else {
-            None
-        },
-        encode: encode::<M>,
-    };
+        internal: false,
+        size: |_| size_of::<M>() as u64,
+        encode: |held| Packet::encode(own::<M>(held)),
+    });
 }
 
-/// A value that stays inside the runtime: it has no form as bytes.
+/// A value that stays inside the runtime.
 struct Internal<T>(std::marker::PhantomData<T>);
 
 impl<T: Send + 'static> Internal<T> {
-    const TABLE: Table = Table {
-        type_id: TypeId::of::<T>(),
+    const TABLE: Table<Kind> = Table::of::<T>(Kind {
         type_name: std::any::type_name::<T>,
-        boxed: true,
+        internal: true,
         size: |_| size_of::<T>() as u64,
-        drop: Some(drop_box::<T>),
         encode: |_| {
             Err(CodecError::Encode { type_name: std::any::type_name::<T>(), reason: "it is internal".into() })
         },
-    };
+    });
 }
 
-static PACKET_TABLE: Table = Table {
-    type_id: TypeId::of::<Packet>(),
+static PACKET: Table<Kind> = Table::of::<Packet>(Kind {
     type_name: || "bytes",
-    boxed: true,
-    // SAFETY: the table is only ever used with a packet.
-    size: |packet| unsafe { &*packet.cast::<Packet>() }.size(),
-    drop: Some(drop_box::<Packet>),
-    encode: copy_packet,
-};
+    internal: false,
+    size: |held| own::<Packet>(held).size(),
+    encode: |held| Ok(own::<Packet>(held).clone()),
+});
 
-/// One message, of any type.
-pub struct Message {
-    table: &'static Table,
-    place: Place,
-}
-
-// SAFETY: every constructor demands a `Send` value.
-unsafe impl Send for Message {}
+/// One message, of any type. Threads hand it on, and do not share it: a payload need not be `Sync`.
+///
+/// ```compile_fail
+/// fn shared<T: Sync>() {}
+/// shared::<banyan_actors::Message>();
+/// ```
+pub struct Message(Held);
 
 /// A message as the type that its receiver takes.
 pub enum View<'a, M> {
@@ -267,68 +218,35 @@ impl Message {
     /// A message that native actors get as it is.
     #[inline]
     pub fn new<M: Payload>(value: M) -> Self {
-        let mut place: Place = [MaybeUninit::uninit(); PLACE_WORDS];
-        if is_boxed::<M>() {
-            let pointer = Box::into_raw(Box::new(value));
-            // SAFETY: a pointer fits into the first word.
-            unsafe { place.as_mut_ptr().cast::<*mut M>().write(pointer) };
-        } else {
-            // SAFETY: the value fits, by `is_boxed`.
-            unsafe { place.as_mut_ptr().cast::<M>().write(value) };
-        }
-        Self { table: const { &TableOf::<M>::TABLE }, place }
+        Self(Erased::new(value, const { &KindOf::<M>::TABLE }))
     }
 
     /// A message of bytes and addresses; a native actor gets what they decode to.
     #[must_use]
     pub fn from_packet(packet: Packet) -> Self {
-        let mut place: Place = [MaybeUninit::uninit(); PLACE_WORDS];
-        let pointer = Box::into_raw(Box::new(packet));
-        // SAFETY: a pointer fits into the first word.
-        unsafe { place.as_mut_ptr().cast::<*mut Packet>().write(pointer) };
-        Self { table: &PACKET_TABLE, place }
+        Self(Erased::new(packet, &PACKET))
     }
 
     /// A message of the runtime's own.
     pub(crate) fn internal<T: Send + 'static>(value: T) -> Self {
-        let mut place: Place = [MaybeUninit::uninit(); PLACE_WORDS];
-        let pointer = Box::into_raw(Box::new(value));
-        // SAFETY: a pointer fits into the first word.
-        unsafe { place.as_mut_ptr().cast::<*mut T>().write(pointer) };
-        Self { table: const { &Internal::<T>::TABLE }, place }
+        Self(Erased::new(value, const { &Internal::<T>::TABLE }))
     }
 
     /// Whether it is a message of the runtime's own, of this type.
     pub(crate) fn is_internal<T: 'static>(&self) -> bool {
-        self.table.boxed && self.table.type_id == TypeId::of::<T>()
+        self.0.about().internal && self.0.is::<T>()
     }
 
     /// The value of a message of the runtime's own, or the message.
     pub(crate) fn try_internal<T: Send + 'static>(self) -> Result<T, Self> {
-        if !self.is_internal::<T>() {
-            return Err(self);
-        }
-        let this = std::mem::ManuallyDrop::new(self);
-        // SAFETY: the value is a boxed `T`, and the message is not dropped.
-        Ok(*unsafe { Box::from_raw(this.value().cast_mut().cast::<T>()) })
-    }
-
-    #[inline]
-    fn value(&self) -> *const () {
-        if self.table.boxed {
-            // SAFETY: the constructors wrote a pointer there.
-            unsafe { self.place.as_ptr().cast::<*const ()>().read() }
-        } else {
-            self.place.as_ptr().cast()
-        }
+        if self.is_internal::<T>() { self.0.take().map_err(Self) } else { Err(self) }
     }
 
     /// The value, if it is of this type.
     #[inline]
     #[must_use]
     pub fn downcast<M: 'static>(&self) -> Option<&M> {
-        // SAFETY: the table says that the value is an `M`, and it lives as long as the message.
-        (self.table.type_id == TypeId::of::<M>()).then(|| unsafe { &*self.value().cast::<M>() })
+        self.0.get()
     }
 
     /// The message as bytes, if it came as such.
@@ -351,8 +269,8 @@ impl Message {
 
     #[cold]
     fn decode<M: Payload>(&self) -> Result<View<'_, M>, CodecError> {
-        let other =
-            CodecError::OtherType { expected: std::any::type_name::<M>(), found: (self.table.type_name)() };
+        let found = (self.0.about().type_name)();
+        let other = CodecError::OtherType { expected: std::any::type_name::<M>(), found };
         let packet = self.as_packet().ok_or(other)?;
         Ok(View::Decoded(Box::new(packet.decode()?)))
     }
@@ -362,8 +280,7 @@ impl Message {
     /// # Errors
     /// [`CodecError::Encode`] if the type's serialisation fails.
     pub fn to_packet(&self) -> Result<Packet, CodecError> {
-        // SAFETY: the value is live and of the table's type.
-        unsafe { (self.table.encode)(self.value()) }
+        (self.0.about().encode)(&self.0)
     }
 
     /// Bytes that the message takes beside its event: what a sponsor pays for it. What a native value points at is not
@@ -371,22 +288,12 @@ impl Message {
     #[inline]
     #[must_use]
     pub fn size(&self) -> u64 {
-        if self.table.boxed { (self.table.size)(self.value()) } else { 0 }
-    }
-}
-
-impl Drop for Message {
-    #[inline]
-    fn drop(&mut self) {
-        if let Some(drop) = self.table.drop {
-            // SAFETY: the value is live, of the table's type, and dead from here.
-            unsafe { drop(self.value().cast_mut()) }
-        }
+        if self.0.is_boxed() { (self.0.about().size)(&self.0) } else { 0 }
     }
 }
 
 impl fmt::Debug for Message {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Message({})", (self.table.type_name)())
+        write!(formatter, "Message({})", (self.0.about().type_name)())
     }
 }

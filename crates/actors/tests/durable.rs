@@ -1,17 +1,18 @@
 //! Durable configurations: killed at any instant, every effect has happened exactly once.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
-use std::io::{BufRead, BufReader, Write};
+mod killed;
+
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use banyan_actors::examples::bank::{self, Bank, BranchMessage, FIRST_BALANCE};
 use banyan_actors::{
-    Actor, Addr, Configuration, DurableActor, DurableStore, Failure, KillPoint, Kinds, OpenDurableError,
-    Quota, Runtime, RuntimeOptions, Work,
+    Actor, Addr, Configuration, DurableActor, DurableStore, Failure, Kinds, OpenDurableError, Quota, Runtime,
+    RuntimeOptions, Work,
 };
+use killed::{Process, Random};
 use serde::{Deserialize, Serialize};
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -39,12 +40,9 @@ fn settled(bank: &Bank, runtime: &Runtime) -> [Vec<u64>; 2] {
 #[test]
 fn child() {
     let Some(directory) = std::env::var_os("BANYAN_TEST_BANK") else { return };
-    let kill = std::env::var("BANYAN_TEST_KILL").ok().map(|text| {
-        let (point, occurrence) = text.split_once(':').unwrap();
-        KillPoint { point: point.to_owned(), occurrence: occurrence.parse().unwrap() }
-    });
     let runtime = runtime();
-    let bank = Bank::open(&runtime, Path::new(&directory), ACCOUNTS, kill).unwrap();
+    let bank =
+        Bank::open(&runtime, Path::new(&directory), ACCOUNTS, killed::point_from_environment()).unwrap();
     let balances = settled(&bank, &runtime);
     let seen = runtime.last_seen("north", "client").unwrap();
     println!("STATE {seen} {balances:?}");
@@ -57,15 +55,6 @@ fn child() {
         if sequence % 16 == 0 {
             println!("SEEN {}", runtime.last_seen("north", "client").unwrap());
         }
-    }
-}
-
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % end
     }
 }
 
@@ -99,46 +88,17 @@ impl Model {
     }
 }
 
-struct Process {
-    child: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
-}
-
-impl Process {
-    fn start(directory: &Path, kill: Option<String>) -> Self {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "child", "--nocapture"]).env("BANYAN_TEST_BANK", directory);
-        if let Some(kill) = kill {
-            command.env("BANYAN_TEST_KILL", kill);
-        }
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
-        let mut child = command.spawn().unwrap();
-        let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-        Self { child, input, output: BufReader::new(output) }
-    }
-
-    /// The next line that begins so; `None` if the process has ended.
-    fn line(&mut self, begins: &str) -> Option<String> {
-        let mut line = String::new();
-        while self.output.read_line(&mut line).unwrap() > 0 {
-            // The test harness writes on the same line, before ours.
-            if let Some(place) = line.find(begins) {
-                return line.ends_with('\n').then(|| line[place + begins.len()..].trim().to_owned());
-            }
-            line.clear();
-        }
-        None
-    }
-}
-
+/// How often the bank is killed: `BANYAN_KILL_ROUNDS`, if that is set.
 fn rounds() -> u64 {
     std::env::var("BANYAN_KILL_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1000)
 }
 
+/// Of four rounds, one is killed at random and each of the others at another named point. `BANYAN_KILL_ROUNDS=4000` gives a
+/// thousand at random.
 #[test]
 fn killed_at_random_and_named_points_every_transfer_happens_once() {
     let directory = tempfile::tempdir().unwrap();
+    let text = directory.path().to_str().unwrap();
     let mut model = Model::new();
     let mut random = Random(1);
     let begun = Instant::now();
@@ -147,7 +107,7 @@ fn killed_at_random_and_named_points_every_transfer_happens_once() {
     let mut killed_at_points = 0;
     let mut done = rounds();
     for round in 0..rounds() {
-        if begun.elapsed() > Duration::from_secs(200) {
+        if begun.elapsed() > Duration::from_millis(200).saturating_mul(rounds() as u32) {
             // A machine that is this busy gets fewer rounds, and says so.
             println!("stopped after {round} rounds");
             done = round;
@@ -159,7 +119,7 @@ fn killed_at_random_and_named_points_every_transfer_happens_once() {
             2 => Some(format!("sent:{}", 1 + random.below(4))),
             _ => None,
         };
-        let mut process = Process::start(directory.path(), kill.clone());
+        let mut process = Process::start("child", &[("BANYAN_TEST_BANK", text)], kill.as_deref());
         // A named point may be reached before the first answer.
         let state = process.line("STATE ");
         if let Some(state) = &state {
@@ -183,7 +143,7 @@ fn killed_at_random_and_named_points_every_transfer_happens_once() {
                     })
                     .collect();
                 sent = sent.max(next);
-                if process.input.write_all(lines.concat().as_bytes()).is_err() {
+                if !process.say(&lines.concat()) {
                     break;
                 }
                 if random.below(2) == 0 {
@@ -208,6 +168,7 @@ fn killed_at_random_and_named_points_every_transfer_happens_once() {
         let status = process.child.wait().unwrap();
         assert_eq!(status.signal(), Some(9), "round {round}: the bank failed by itself, {status}");
     }
+    println!("{done} rounds, {killed_at_points} ended at a named point, {} transfers", model.done);
     assert!(done >= rounds().min(50), "only {done} rounds");
     assert!(model.done > done, "{} transfers in all", model.done);
     assert!(killed_at_points > done / 8, "only {killed_at_points} died at a named point");
@@ -221,6 +182,10 @@ enum Count {
     Add(u64),
     Read(Addr<u64>),
     CreateForgetful,
+    /// Ask whoever this is.
+    Ask(Addr<Count>),
+    Adapt,
+    GiveRevocably,
     /// Add so much after so many milliseconds.
     Later(u64, u64),
     /// Set a timer, and cancel it.
@@ -248,6 +213,14 @@ impl Actor for Counter {
             Count::Add(n) => work.become_next(Self(self.0 + n)),
             Count::Read(reply) => work.send(reply, self.0),
             Count::CreateForgetful => drop(work.create_actor(Forgetful)),
+            Count::Ask(other) => {
+                work.ask(other, DEADLINE, Count::Read, |answer| Count::Add(answer.unwrap_or_default()));
+            }
+            Count::Adapt => drop(work.adapter(|n: &u64| Count::Add(*n))),
+            Count::GiveRevocably => {
+                let me = work.me();
+                drop(work.revocable(me.address())?);
+            }
             Count::Later(n, milliseconds) => {
                 let me = work.me();
                 work.send_after(Duration::from_millis(*milliseconds), &me, Count::Add(*n))?;
@@ -307,12 +280,20 @@ fn what_cannot_be_kept_is_refused_and_the_rest_goes_on() {
     let directory = tempfile::tempdir().unwrap();
     let runtime = runtime();
     let counter = open(&runtime, &directory.path().join("counter.arena"), "counter").unwrap();
-    for message in [Count::Add(1), Count::CreateForgetful, Count::Add(1)] {
+    let cases = [
+        (Count::CreateForgetful, "use `create_kept`"),
+        (Count::Ask(counter.clone()), "`ask` does not work in a durable configuration"),
+        (Count::Adapt, "`adapter` does not work in a durable configuration"),
+        (Count::GiveRevocably, "make it in another configuration"),
+    ];
+    for (number, (message, words)) in (1..).zip(cases) {
         runtime.send(&counter, message);
+        runtime.send(&counter, Count::Add(1));
+        assert_eq!(runtime.ask(&counter, DEADLINE, Count::Read), Ok(number));
+        let line = runtime.log_lines().pop().unwrap_or_default();
+        assert!(line.contains("counter actor 0.0: ") && line.contains(words), "{line}");
+        assert!(!line.contains("panicked"), "{line}");
     }
-    assert_eq!(runtime.ask(&counter, DEADLINE, Count::Read), Ok(2));
-    let log = runtime.log_lines().join("\n");
-    assert!(log.contains("use `create_kept`"), "{log}");
 }
 
 /// Timers are kept with their dates: those that are due while nobody has the store open are fired when it is opened.

@@ -2,10 +2,10 @@
 //! the other is taken once, in order.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
-use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Write};
+mod killed;
+
+use std::fmt::Write;
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use banyan_actors::router::UnixRouter;
@@ -13,6 +13,7 @@ use banyan_actors::{
     Actor, Addr, Configuration, DurableActor, DurableAddress, DurableStore, Failure, KillPoint, Kinds,
     Runtime, RuntimeOptions, Work,
 };
+use killed::{Process, Random};
 use serde::{Deserialize, Serialize};
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -188,20 +189,13 @@ fn what_a_broken_connection_loses_is_sent_again() {
     assert_eq!(there.ask(&vault, DEADLINE, VaultMessage::Read), Ok((sent, model(sent))));
 }
 
-fn kill_from_environment() -> Option<KillPoint> {
-    std::env::var("BANYAN_TEST_KILL").ok().map(|text| {
-        let (point, occurrence) = text.split_once(':').unwrap();
-        KillPoint { point: point.to_owned(), occurrence: occurrence.parse().unwrap() }
-    })
-}
-
 /// The process with the vault; as a test it does nothing.
 #[test]
 fn vault_process() {
     let Some(directory) = std::env::var_os("BANYAN_TEST_VAULT") else { return };
     let directory = Path::new(&directory);
     let runtime = runtime();
-    let (vault, durable) = open_vault(&runtime, directory, kill_from_environment());
+    let (vault, durable) = open_vault(&runtime, directory, killed::point_from_environment());
     let socket = directory.join("router.sock");
     // What a killed process has left there.
     let _ = std::fs::remove_file(&socket);
@@ -227,7 +221,7 @@ fn teller_process() {
         (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap()).collect();
     let vault = DurableAddress::from_bytes(bytes.as_slice().try_into().unwrap());
     let runtime = runtime();
-    let teller = open_teller(&runtime, directory, &vault, kill_from_environment());
+    let teller = open_teller(&runtime, directory, &vault, killed::point_from_environment());
     let handle = (*runtime).clone();
     let socket = directory.join("router.sock");
     // Connects again whenever the other process was started again, for as long as this one lives.
@@ -252,64 +246,19 @@ fn teller_process() {
     }
 }
 
-struct Process {
-    child: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
+fn kill(mut process: Process) {
+    // It may have ended by itself, at a named point.
+    let _ = process.child.kill();
+    process.child.wait().unwrap();
 }
 
-impl Process {
-    fn start(test: &str, variables: &[(&str, &str)], kill: Option<&str>) -> Self {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", test, "--nocapture"]).envs(variables.iter().copied());
-        if let Some(kill) = kill {
-            command.env("BANYAN_TEST_KILL", kill);
-        }
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
-        let mut child = command.spawn().unwrap();
-        let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-        Self { child, input, output: BufReader::new(output) }
-    }
-
-    /// The next line that begins so; `None` if the process has ended.
-    fn line(&mut self, begins: &str) -> Option<String> {
-        let mut line = String::new();
-        while self.output.read_line(&mut line).unwrap() > 0 {
-            if let Some(place) = line.find(begins) {
-                return line.ends_with('\n').then(|| line[place + begins.len()..].trim().to_owned());
-            }
-            line.clear();
-        }
-        None
-    }
-
-    /// Asks, if the process still lives.
-    fn say(&mut self, words: &str) -> bool {
-        self.input.write_all(words.as_bytes()).is_ok()
-    }
-
-    fn kill(mut self) {
-        // It may have ended by itself, at a named point.
-        let _ = self.child.kill();
-        self.child.wait().unwrap();
-    }
+/// A named point, or none.
+fn point(random: &mut Random) -> Option<String> {
+    let point = ["dispatched", "committed", "sent"].get(random.below(6) as usize)?;
+    Some(format!("{point}:{}", 1 + random.below(5)))
 }
 
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % end
-    }
-
-    /// A named point, or none.
-    fn point(&mut self) -> Option<String> {
-        let point = ["dispatched", "committed", "sent"].get(self.below(6) as usize)?;
-        Some(format!("{point}:{}", 1 + self.below(5)))
-    }
-}
-
+/// `BANYAN_KILL_ROUNDS` gives another number of rounds than 150.
 #[test]
 fn two_processes_killed_at_any_instant_take_each_message_once() {
     let rounds: u64 =
@@ -325,12 +274,11 @@ fn two_processes_killed_at_any_instant_take_each_message_once() {
     for round in 0..=rounds {
         let last = round == rounds;
         if last {
-            teller.take().into_iter().chain(vault.take()).for_each(Process::kill);
+            teller.take().into_iter().chain(vault.take()).for_each(kill);
         }
         if vault.is_none() {
-            let kill = random.point().filter(|_| !last);
-            let mut started =
-                Process::start("vault_process", &[("BANYAN_TEST_VAULT", text)], kill.as_deref());
+            let at = point(&mut random).filter(|_| !last);
+            let mut started = Process::start("vault_process", &[("BANYAN_TEST_VAULT", text)], at.as_deref());
             if let Some(digits) = started.line("ADDRESS ") {
                 assert!(address.is_empty() || digits == address, "the address outlives the process");
                 address = digits;
@@ -338,9 +286,9 @@ fn two_processes_killed_at_any_instant_take_each_message_once() {
             vault = Some(started);
         }
         if teller.is_none() && !address.is_empty() {
-            let kill = random.point().filter(|_| !last);
+            let at = point(&mut random).filter(|_| !last);
             let variables = [("BANYAN_TEST_TELLER", text), ("BANYAN_TEST_ADDRESS", address.as_str())];
-            let mut started = Process::start("teller_process", &variables, kill.as_deref());
+            let mut started = Process::start("teller_process", &variables, at.as_deref());
             if let Some(seen) = started.line("SEEN ") {
                 let seen: u64 = seen.parse().unwrap();
                 assert!(
@@ -395,18 +343,18 @@ fn two_processes_killed_at_any_instant_take_each_message_once() {
         } else {
             std::thread::sleep(Duration::from_micros(random.below(3000)));
             if random.below(3) > 0 {
-                teller.take().into_iter().for_each(Process::kill);
+                teller.take().into_iter().for_each(kill);
             }
             if random.below(2) > 0 {
-                vault.take().into_iter().for_each(Process::kill);
+                vault.take().into_iter().for_each(kill);
             }
             // One that has ended at a named point is started again.
             for process in [&mut vault, &mut teller] {
                 if process.as_mut().is_some_and(|one| one.child.try_wait().unwrap().is_some()) {
-                    process.take().into_iter().for_each(Process::kill);
+                    process.take().into_iter().for_each(kill);
                 }
             }
         }
     }
-    teller.into_iter().chain(vault).for_each(Process::kill);
+    teller.into_iter().chain(vault).for_each(kill);
 }

@@ -7,17 +7,35 @@ mod targets;
 
 use std::time::Duration;
 
-#[test]
-fn any_bytes_are_taken_or_refused() {
+/// Runs a target: whatever the bytes are, they are taken or refused.
+fn run(name: &str) {
+    let target = targets::TARGETS.iter().find(|(known, ..)| *known == name).expect("there is such a target");
     let seconds = std::env::var("BANYAN_FUZZ_SECONDS").ok().and_then(|text| text.parse().ok());
-    for target in targets::TARGETS {
-        let (time, runs) = match seconds {
-            Some(seconds) => (Duration::from_secs(seconds), u64::MAX),
-            None => (Duration::from_secs(10), 300),
-        };
-        let seed = seconds.unwrap_or(1);
-        let runs = targets::mutate(target, seed, time, runs);
-        println!("{}: {runs} inputs", target.0);
-        assert!(runs > 0);
-    }
+    let (time, runs) = match seconds {
+        Some(seconds) => (Duration::from_secs(seconds), u64::MAX),
+        None => (Duration::from_secs(10), 300),
+    };
+    let runs = targets::mutate(target, seconds.unwrap_or(1), time, runs);
+    println!("{name}: {runs} inputs");
+    assert!(runs > 0);
+}
+
+#[test]
+fn any_bytes_as_a_module() {
+    run("module");
+}
+
+#[test]
+fn any_bytes_as_a_message() {
+    run("message");
+}
+
+#[test]
+fn any_bytes_as_a_state() {
+    run("state");
+}
+
+#[test]
+fn any_bytes_from_a_peer() {
+    run("frames");
 }

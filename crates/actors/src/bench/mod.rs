@@ -11,6 +11,7 @@ mod savina;
 use std::time::Duration;
 
 use erlang::Erlang;
+use ours::{basics, programs};
 use serde::Serialize;
 
 /// Rounds of each measurement.
@@ -121,7 +122,7 @@ const CONTESTS: &[Contest] = &[
     Contest {
         name: "tell.same_host",
         sizes: &[300_000],
-        ours: ours::tell_same,
+        ours: basics::tell_same,
         rivals: programs!(tell_same),
         bar: 1.5,
         erlang: None,
@@ -129,7 +130,7 @@ const CONTESTS: &[Contest] = &[
     Contest {
         name: "tell.across_hosts",
         sizes: &[300_000],
-        ours: ours::tell_across,
+        ours: basics::tell_across,
         rivals: programs!(tell_across),
         bar: 1.5,
         erlang: None,
@@ -137,7 +138,7 @@ const CONTESTS: &[Contest] = &[
     Contest {
         name: "ask.across_hosts",
         sizes: &[5_000],
-        ours: ours::ask_across,
+        ours: basics::ask_across,
         rivals: programs!(ask),
         bar: 1.0,
         erlang: None,
@@ -145,7 +146,7 @@ const CONTESTS: &[Contest] = &[
     Contest {
         name: "spawn",
         sizes: &[200_000],
-        ours: ours::spawn,
+        ours: basics::spawn,
         rivals: programs!(spawn),
         bar: 1.0,
         erlang: None,
@@ -157,7 +158,7 @@ const SAVINA: &[Contest] = &[
     Contest {
         name: "pingpong",
         sizes: &[4_000, 40_000, 120_000],
-        ours: ours::pingpong,
+        ours: programs::pingpong,
         rivals: programs!(pingpong),
         bar: 1.3,
         erlang: Some("pingpong"),
@@ -165,7 +166,7 @@ const SAVINA: &[Contest] = &[
     Contest {
         name: "count",
         sizes: &[100_000, 300_000, 1_000_000],
-        ours: ours::count,
+        ours: programs::count,
         rivals: programs!(tell_same),
         bar: 1.3,
         erlang: None,
@@ -173,7 +174,7 @@ const SAVINA: &[Contest] = &[
     Contest {
         name: "fjthrput",
         sizes: &[60_000, 180_000, 600_000],
-        ours: ours::fork_join_throughput,
+        ours: programs::fork_join_throughput,
         rivals: programs!(fork_join_throughput),
         bar: 1.3,
         erlang: None,
@@ -181,7 +182,7 @@ const SAVINA: &[Contest] = &[
     Contest {
         name: "fjcreate",
         sizes: &[4_000, 40_000, 120_000],
-        ours: ours::fork_join_create,
+        ours: programs::fork_join_create,
         rivals: programs!(fork_join_create),
         bar: 1.3,
         erlang: Some("fjcreate"),
@@ -189,7 +190,7 @@ const SAVINA: &[Contest] = &[
     Contest {
         name: "threadring",
         sizes: &[10_000, 100_000, 300_000],
-        ours: ours::thread_ring,
+        ours: programs::thread_ring,
         rivals: programs!(thread_ring),
         bar: 1.3,
         erlang: Some("threadring"),
@@ -197,7 +198,7 @@ const SAVINA: &[Contest] = &[
     Contest {
         name: "big",
         sizes: &[24_000, 120_000, 360_000],
-        ours: ours::big,
+        ours: programs::big,
         rivals: programs!(big),
         bar: 1.3,
         erlang: Some("big"),
@@ -205,7 +206,7 @@ const SAVINA: &[Contest] = &[
     Contest {
         name: "chameneos",
         sizes: &[20_000, 60_000, 200_000],
-        ours: ours::chameneos,
+        ours: programs::chameneos,
         rivals: programs!(chameneos),
         bar: 1.3,
         erlang: None,
@@ -213,7 +214,7 @@ const SAVINA: &[Contest] = &[
     Contest {
         name: "banking",
         sizes: &[5_000, 50_000, 150_000],
-        ours: ours::banking,
+        ours: programs::banking,
         rivals: programs!(banking),
         bar: 1.3,
         erlang: None,
@@ -221,7 +222,7 @@ const SAVINA: &[Contest] = &[
     Contest {
         name: "philosopher",
         sizes: &[20_000, 60_000, 200_000],
-        ours: ours::philosopher,
+        ours: programs::philosopher,
         rivals: programs!(philosopher),
         bar: 1.3,
         erlang: None,
@@ -229,7 +230,7 @@ const SAVINA: &[Contest] = &[
     Contest {
         name: "nqueenk",
         sizes: &[8, 10, 11],
-        ours: ours::queens,
+        ours: programs::queens,
         rivals: programs!(queens),
         bar: 1.3,
         erlang: None,
@@ -244,7 +245,7 @@ pub fn run(mut each: impl FnMut(&Row)) -> Vec<Row> {
         rows.push(row);
     };
     // First: what other measurements have freed would be taken again unseen.
-    let bytes = ours::idle_bytes(200_000);
+    let bytes = basics::idle_bytes(200_000);
     add(Row {
         name: "idle.memory".to_owned(),
         value: bytes,
@@ -262,7 +263,8 @@ pub fn run(mut each: impl FnMut(&Row)) -> Vec<Row> {
                 row.ok = Some(row.value <= 400.0);
             }
             if one.name == "ask.across_hosts" {
-                let pinned = median((0..ROUNDS).map(|_| ours::ask_pinned(*size).as_nanos() as f64).collect());
+                let pinned =
+                    median((0..ROUNDS).map(|_| basics::ask_pinned(*size).as_nanos() as f64).collect());
                 let pinned = pinned / *size as f64;
                 row.detail.push_str(&format!("; ours where neither may move: {pinned:.0} ns"));
             }
@@ -291,7 +293,7 @@ pub fn run(mut each: impl FnMut(&Row)) -> Vec<Row> {
             detail: format!("{} programs, three sizes each", SAVINA.len()),
         });
     }
-    match ours::durable_events() {
+    match basics::durable_events() {
         Ok(rate) => add(Row {
             name: "durable.events".to_owned(),
             value: rate,

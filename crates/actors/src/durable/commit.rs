@@ -37,6 +37,7 @@ impl Durability {
                 Outgoing::Guest(..) => false,
             };
             guest.effects.outgoing.retain(is_answer);
+            guest.effects.requests.clear();
             return Ok(());
         }
         self.kill_point("dispatched");
@@ -65,6 +66,7 @@ impl Durability {
         if result.is_err() {
             self.failed = true;
             guest.effects.outgoing.clear();
+            guest.effects.requests.clear();
             return result;
         }
         self.kill_point("committed");

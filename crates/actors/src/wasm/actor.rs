@@ -5,31 +5,27 @@
 //! there is one way back to a state, and it is the same for a failed event, an idle actor and a restart.
 
 use std::fmt;
-use std::io;
 use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use banyan_core::sponsors::Resource;
-use banyan_sys::guest_memory::{Image, PAGE};
-use wasmtime::Trap;
-
 use super::engine::{Metering, Module};
-use super::handles::{Entry, Handles};
-use super::host_functions::{CallError, Effect, EventState, Level, Target};
-use super::instance::{Instance, Restore};
-use super::state::{self, Global};
+use super::failure::{failure, no_room};
+use super::handles::Entry;
+use super::host_functions::{Effect, EventState, Level, Target};
+use super::instance::Instance;
+use super::kept::{Creation, Kept, mark};
+use super::state;
 use crate::address::Address;
 use crate::behaviour::{Behaviour, Exhausted, Failure, Saved};
 use crate::context::Context;
-use crate::durable::Kinds;
 use crate::host::SIMULATED_EVENT_CYCLES;
-use crate::message::{CodecError, Message, Packet};
+use crate::message::{Message, Packet};
 
 /// Fuel for each page that an event has written: finding, copying and protecting it again is the host's work.
 const PAGE_FUEL: u64 = 3_000;
 
 /// An actor whose behaviour is a WebAssembly module.
-struct WasmActor {
+pub(super) struct WasmActor {
     module: Module,
     /// What it was created with, until the first event has completed.
     creation: Option<Creation>,
@@ -40,154 +36,13 @@ struct WasmActor {
     broken: bool,
 }
 
-#[derive(Debug)]
-struct Creation {
-    behaviour: u32,
-    bytes: Vec<u8>,
-    addresses: Vec<Address>,
-}
-
-#[derive(Debug)]
-struct Kept {
-    behaviour: u32,
-    image: Image,
-    memory: usize,
-    /// One bit for each page that was ever written: the others are zero.
-    written: Vec<u64>,
-    /// `None` before the first event.
-    globals: Option<Vec<Global>>,
-    handles: Handles,
-}
-
-fn mark(written: &mut Vec<u64>, page: usize) {
-    let word = page / 64;
-    if word >= written.len() {
-        written.resize(word + 1, 0);
-    }
-    written[word] |= 1 << (page % 64);
-}
-
-/// Why a kept state is none of a module's.
-#[derive(Debug, thiserror::Error)]
-pub enum RestoreError {
-    /// It is of another module.
-    #[error("the state is of {found}, and this module is {expected}")]
-    OtherModule {
-        /// The module.
-        expected: String,
-        /// What the state names.
-        found: String,
-    },
-    /// The bytes are no state.
-    #[error("the state cannot be read: {0}")]
-    Unreadable(#[from] CodecError),
-    /// The state does not fit the module.
-    #[error("the state does not fit the module: {0}")]
-    Unfit(&'static str),
-    /// There is no room for one more actor.
-    #[error("no memory for the actor's state: {0}; raise the number of actors or their memory")]
-    Memory(#[from] io::Error),
-}
-
-impl Module {
-    /// An actor that begins with a behaviour of the module's, and what the behaviour is told at its start. No code runs
-    /// before the first event.
-    #[must_use]
-    pub fn actor(&self, behaviour: u32, start: Packet) -> Box<dyn Behaviour> {
-        let Packet { bytes, addresses } = start;
-        let creation = Some(Creation { behaviour, bytes, addresses });
-        Box::new(WasmActor { module: self.clone(), creation, kept: None, instance: None, broken: false })
+impl WasmActor {
+    pub(super) fn created(module: Module, creation: Creation) -> Self {
+        Self { module, creation: Some(creation), kept: None, instance: None, broken: false }
     }
 
-    /// The actor that [`Behaviour::save`] wrote. Any bytes give an actor or an error.
-    ///
-    /// # Errors
-    /// [`RestoreError`].
-    pub fn restore(&self, saved: &Saved) -> Result<Box<dyn Behaviour>, RestoreError> {
-        if saved.kind != self.digest() {
-            let (expected, found) = (self.digest().to_owned(), saved.kind.clone());
-            return Err(RestoreError::OtherModule { expected, found });
-        }
-        self.rebuild(&saved.state)
-    }
-
-    /// The actor of a state that was saved under this module's digest: what `Kinds::with_maker` asks for.
-    ///
-    /// # Errors
-    /// [`RestoreError`].
-    pub fn rebuild(&self, state: &Packet) -> Result<Box<dyn Behaviour>, RestoreError> {
-        let (behaviour, globals, handles, memory, pages) = match state.decode()? {
-            state::Saved::Fresh { behaviour, bytes, addresses } => {
-                return Ok(self.actor(behaviour, Packet { bytes, addresses }));
-            }
-            state::Saved::Started { behaviour, globals, handles, memory, pages } => {
-                (behaviour, globals, handles, memory, pages)
-            }
-        };
-        let limit = self.0.engine.options().limits.memory_bytes;
-        let memory = usize::try_from(memory).ok().filter(|memory| {
-            memory.is_multiple_of(64 << 10) && (self.memory_bytes()..=limit).contains(memory)
-        });
-        let memory = memory.ok_or(RestoreError::Unfit("its memory has an impossible size"))?;
-        if globals.len() != self.globals() {
-            return Err(RestoreError::Unfit("it has another number of globals"));
-        }
-        let handles =
-            Handles::restore(handles).ok_or(RestoreError::Unfit("its table of handles is broken"))?;
-        let mut image = self.0.engine.windows().file().image()?;
-        let mut written = Vec::new();
-        for (page, state::Page(bytes)) in &pages {
-            let offset = *page as usize * PAGE;
-            if bytes.len() != PAGE || offset + PAGE > memory {
-                return Err(RestoreError::Unfit("a page is not one, or lies outside of its memory"));
-            }
-            image.write(offset, bytes);
-            mark(&mut written, *page as usize);
-        }
-        let kept = Kept { behaviour, image, memory, written, globals: Some(globals), handles };
-        // The types of the globals are checked by setting them.
-        let instance = Instance::new(self, &kept.restore());
-        let instance = instance.map_err(|_| RestoreError::Unfit("its globals have other types"))?;
-        Ok(Box::new(WasmActor {
-            module: self.clone(),
-            creation: None,
-            kept: Some(kept),
-            instance: Some(instance),
-            broken: false,
-        }))
-    }
-}
-
-impl Kinds {
-    /// And the actors of this module, under its digest.
-    #[must_use]
-    pub fn with_module(self, module: &Module) -> Self {
-        let owned = module.clone();
-        self.with_maker(module.digest(), move |state| {
-            owned.rebuild(state).map_err(|error| CodecError::Decode {
-                type_name: "an actor of a module",
-                length: state.bytes.len(),
-                addresses: state.addresses.len(),
-                reason: error.to_string(),
-            })
-        })
-    }
-}
-
-impl Kept {
-    fn fresh(module: &Module, behaviour: u32) -> io::Result<Self> {
-        let mut image = module.0.engine.windows().file().image()?;
-        let mut written = Vec::new();
-        for (offset, bytes) in &module.0.data {
-            image.write(*offset, bytes);
-            (offset / PAGE..(offset + bytes.len()).div_ceil(PAGE)).for_each(|page| mark(&mut written, page));
-        }
-        let memory = module.memory_bytes();
-        Ok(Self { behaviour, image, memory, written, globals: None, handles: Handles::new() })
-    }
-
-    fn restore(&self) -> Restore<'_> {
-        Restore { image: &self.image, memory: self.memory, globals: self.globals.as_deref() }
+    pub(super) fn restored(module: Module, kept: Kept, instance: Instance) -> Self {
+        Self { module, creation: None, kept: Some(kept), instance: Some(instance), broken: false }
     }
 }
 
@@ -365,43 +220,6 @@ fn time_ns(context: &Context<'_>) -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64)
 }
 
-fn no_room(module: &Module, error: &io::Error) -> Failure {
-    let actors = module.0.engine.options().actors;
-    Failure::because(format!("no memory for one more actor: {error}; {actors} are allowed at a time"))
-}
-
-/// What ended an event, in the runtime's terms.
-fn failure(error: &wasmtime::Error, module: &Module) -> Failure {
-    match error.downcast_ref::<CallError>() {
-        Some(CallError::Exhausted(resource)) => return Exhausted(*resource).into(),
-        Some(error) => return Failure::Failed(error.to_string()),
-        None => {}
-    }
-    match error.downcast_ref::<Trap>() {
-        Some(Trap::OutOfFuel) => Exhausted(Resource::Cycles).into(),
-        Some(Trap::Interrupt) => {
-            let limit = module.0.engine.options().event_time;
-            Failure::Failed(format!(
-                "the event ran for longer than {limit:?}; split the work into several messages"
-            ))
-        }
-        Some(trap) => Failure::Panicked(format!("{trap}{}", place(error))),
-        None => Failure::Failed(format!("{error:#}")),
-    }
-}
-
-/// The functions that were running when a guest trapped, innermost first.
-fn place(error: &wasmtime::Error) -> String {
-    const FRAMES: usize = 5;
-    let Some(trace) = error.downcast_ref::<wasmtime::WasmBacktrace>() else { return String::new() };
-    let frames = trace.frames().iter().take(FRAMES).map(|frame| match frame.func_name() {
-        Some(name) => name.to_owned(),
-        None => format!("function {}", frame.func_index()),
-    });
-    let frames: Vec<String> = frames.collect();
-    if frames.is_empty() { String::new() } else { format!(" in {}", frames.join(", called by ")) }
-}
-
 /// An event under way: unless it completed, the actor is as it was before when this goes, also if something unwinds.
 struct Undo<'a> {
     actor: &'a mut WasmActor,
@@ -443,19 +261,7 @@ impl Behaviour for WasmActor {
                 bytes: bytes.clone(),
                 addresses: addresses.clone(),
             },
-            (None, Some(kept)) if !self.broken => {
-                let pages = (0..kept.memory / PAGE).filter(|page| {
-                    kept.written.get(page / 64).is_some_and(|word| word & (1 << (page % 64)) != 0)
-                });
-                let bytes = |page: usize| state::Page(kept.image.bytes(page * PAGE, PAGE).to_vec());
-                state::Saved::Started {
-                    behaviour: kept.behaviour,
-                    globals: kept.globals.clone().unwrap_or_default(),
-                    handles: kept.handles.save(),
-                    memory: kept.memory as u64,
-                    pages: pages.map(|page| (page as u32, bytes(page))).collect(),
-                }
-            }
+            (None, Some(kept)) if !self.broken => kept.saved(),
             _ => return None,
         };
         Some(Saved { kind: self.module.digest().to_owned(), state: Packet::encode(&saved).ok()? })

@@ -17,7 +17,8 @@ use super::host_functions::{self, EventState};
 use super::instrument::{self, global_name, instrument, memory_name};
 use super::limits::Limits;
 use super::memory::{GUARD_BYTES, OfferedMemory, RESERVED_BYTES, WindowPool};
-use super::validator::{self, ModuleError};
+use super::module_error::ModuleError;
+use super::validator;
 use super::watchdog;
 
 /// How the time that guests use is measured and bounded.

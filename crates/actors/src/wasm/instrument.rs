@@ -15,7 +15,8 @@ use wasmparser::{DataKind, ExternalKind, Parser, Payload};
 use super::abi::RESERVED_PREFIX;
 use super::engine::Metering;
 use super::metering::{self, Signatures};
-use super::validator::{Checked, ModuleError};
+use super::module_error::ModuleError;
+use super::validator::Checked;
 
 /// The export by which the host reaches the memory.
 pub(super) fn memory_name() -> String {

@@ -7,7 +7,8 @@
 //! - `validator` refuses what cannot be kept or costs too much; `instrument` rewrites the rest so that it can be kept, and
 //!   `metering` so that it counts and can be stopped.
 //! - `memory` puts a guest's memory at addresses of ours; `instance` makes an instance from what was kept.
-//! - `host_functions` are what a guest calls; `handles` its table of addresses; `actor` one event from begin to end.
+//! - `host_functions` are what a guest calls; `handles` its table of addresses; `actor` one event from begin to end,
+//!   `failure` how it ends otherwise, `kept` what is left of an actor between events.
 //! - `watchdog` is the only thread; it tells events that run too long to stop.
 //! - `bench` measures what all of that costs.
 
@@ -16,18 +17,21 @@ mod actor;
 #[cfg(feature = "bench")]
 pub mod bench;
 mod engine;
+mod failure;
 mod handles;
 mod host_functions;
 mod instance;
 mod instrument;
+mod kept;
 mod limits;
 mod memory;
 mod metering;
+mod module_error;
 mod state;
 mod validator;
 mod watchdog;
 
-pub use actor::RestoreError;
 pub use engine::{Engine, EngineError, EngineOptions, Metering, Module};
+pub use kept::RestoreError;
 pub use limits::Limits;
-pub use validator::ModuleError;
+pub use module_error::ModuleError;

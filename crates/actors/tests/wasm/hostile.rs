@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use banyan_actors::wasm::{Engine, EngineOptions, Limits, Metering};
 use banyan_actors::{Failure, Packet, Quota, Resource};
 
-use super::{COUNTER, Stage, actor, binary, module, packet, sums, word};
+use super::{COUNTER, Stage, actor, binary, module, packet, receive, sums, word};
 
 /// Runs a guest's first event with a neighbour in the same configuration, and gives how it failed. The neighbour has
 /// an event before and one after.
@@ -28,10 +28,6 @@ fn beside_a_neighbour(body: &str, quota: Quota) -> Failure {
 }
 
 const QUOTA: Quota = Quota { memory: 8 << 20, cycles: 20_000_000, events: 1_000 };
-
-fn receive(code: &str) -> String {
-    format!(r#"(func (export "banyan_receive") (param i32 i32 i32) (local $i i32) {code})"#)
-}
 
 fn exhausts(body: &str, resource: Resource) {
     let failure = beside_a_neighbour(body, QUOTA);

@@ -39,6 +39,11 @@ fn text(body: &str) -> String {
     )
 }
 
+/// The entry for messages, with two variables.
+fn receive(code: &str) -> String {
+    format!(r#"(func (export "banyan_receive") (param i32 i32 i32) (local $i i32) (local $k i32) {code})"#)
+}
+
 fn binary(body: &str) -> Vec<u8> {
     wat::parse_str(text(body)).expect("the test's module is well-formed")
 }

@@ -15,7 +15,7 @@ use wasmparser::{FunctionBody, Operator};
 
 use super::labels::{Survey, survey};
 use super::{BOARD, COSTS, STOPPED_WORD, Signatures, cost, offset, unwritable};
-use crate::wasm::validator::ModuleError;
+use crate::wasm::module_error::ModuleError;
 
 /// A block, loop, `if` or function that is open where the code is written.
 struct Frame {

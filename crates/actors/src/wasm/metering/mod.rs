@@ -30,7 +30,7 @@ use wasmparser::{
 };
 
 use super::engine::Metering;
-use super::validator::ModuleError;
+use super::module_error::ModuleError;
 
 pub(super) use body::rewrite;
 

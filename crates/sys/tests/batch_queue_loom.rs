@@ -4,6 +4,7 @@ mod atomic {
     pub(crate) use loom::sync::atomic::{AtomicPtr, Ordering};
 }
 #[path = "../src/batch_queue.rs"]
+#[expect(unreachable_pub, reason = "it is a module of the crate")]
 mod batch_queue;
 
 use batch_queue::BatchQueue;
@@ -43,7 +44,7 @@ fn nothing_is_lost_and_each_thread_keeps_its_order() {
     });
 }
 
-/// What `Shared::rest` and `System::rouse` rely on: of an event that is put in and a configuration that goes to rest, one
+/// What the hosts of actors rely on: of an event that is put in and a configuration that goes to rest, one
 /// sees the other. Both sides use sequentially consistent operations, which loom takes for weaker ones than they are; the
 /// fences here stand for what they promise.
 #[test]

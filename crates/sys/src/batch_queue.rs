@@ -3,11 +3,15 @@
 //! A stack of batches that is swapped out whole and reversed (Treiber's, without his problem of reuse, as nobody pops a
 //! single node). What one thread puts in comes out in its order.
 //!
-//! Unsafe code: nodes are boxes whose owner is the queue while they are linked.
+//! What is put in and then looked for by a thread that has said, before it looks, that it goes to rest, is seen by one of
+//! both: putting in and looking ([`BatchQueue::is_empty`]) are sequentially consistent, as the flag must be.
+//!
+//! The interface is safe: nodes are boxes whose owner is the queue while they are linked, and a thread's own from when they
+//! are swapped out. A function that unwinds while it is given items loses what it was not given.
 
 use std::ptr::null_mut;
 
-// The tests with loom have another module of this name.
+// Loom's, in the tests with loom.
 use super::atomic::{AtomicPtr, Ordering};
 
 enum Items<T> {
@@ -21,7 +25,8 @@ struct Node<T> {
 }
 
 /// A queue of `T` between threads.
-pub(crate) struct BatchQueue<T> {
+#[derive(Debug)]
+pub struct BatchQueue<T> {
     newest: AtomicPtr<Node<T>>,
 }
 
@@ -31,15 +36,20 @@ unsafe impl<T: Send> Send for BatchQueue<T> {}
 unsafe impl<T: Send> Sync for BatchQueue<T> {}
 
 impl<T> BatchQueue<T> {
-    pub(crate) fn new() -> Self {
+    /// An empty queue.
+    #[must_use]
+    pub fn new() -> Self {
         Self { newest: AtomicPtr::new(null_mut()) }
     }
 
-    pub(crate) fn push(&self, item: T) {
+    /// Puts one in.
+    #[inline]
+    pub fn push(&self, item: T) {
         self.link(Items::One(item));
     }
 
-    pub(crate) fn push_many(&self, items: Vec<T>) {
+    /// Puts these in, which come out one after the other.
+    pub fn push_many(&self, items: Vec<T>) {
         if !items.is_empty() {
             self.link(Items::Many(items));
         }
@@ -51,7 +61,7 @@ impl<T> BatchQueue<T> {
         loop {
             // SAFETY: the node is not linked yet, so it is this thread's alone.
             unsafe { (*node).next = next };
-            // SeqCst: the other half of `Shared::rest`, which looks here after it has said that it rests.
+            // SeqCst: whoever looks here after it has said that it rests sees this, or is seen to rest.
             match self.newest.compare_exchange_weak(next, node, Ordering::SeqCst, Ordering::Relaxed) {
                 Ok(_) => return,
                 Err(changed) => next = changed,
@@ -61,12 +71,13 @@ impl<T> BatchQueue<T> {
 
     /// Whether there was nothing to take.
     #[inline]
-    pub(crate) fn is_empty(&self) -> bool {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         self.newest.load(Ordering::SeqCst).is_null()
     }
 
     /// Takes everything, oldest first.
-    pub(crate) fn take(&self, mut each: impl FnMut(T)) {
+    pub fn take(&self, mut each: impl FnMut(T)) {
         let mut node = self.newest.swap(null_mut(), Ordering::Acquire);
         let mut oldest = null_mut();
         while !node.is_null() {
@@ -84,6 +95,12 @@ impl<T> BatchQueue<T> {
                 Items::Many(items) => items.into_iter().for_each(&mut each),
             }
         }
+    }
+}
+
+impl<T> Default for BatchQueue<T> {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

@@ -1,8 +1,10 @@
 //! [`Guest`]: a configuration, its actors in a slab and its events in one queue.
 //!
 //! One host at a time has it, and runs one event at a time; nothing here is shared. The queue is first in, first out, so
-//! messages between two actors keep their order. An actor that waits for its supervisor's decision has an inbox of its
-//! own, in which its events wait, in order, without keeping others from theirs.
+//! messages between two actors keep their order.
+
+mod kept;
+mod supervised;
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,10 +14,10 @@ use banyan_core::sponsors::{Quota, Resource, SponsorId};
 use crate::address::{Address, GuestNumber, Local};
 use crate::behaviour::{Behaviour, Exhausted, Failure};
 use crate::context::Context;
-use crate::effects::{Deferred, Effects, Money, Outgoing};
+use crate::effects::{Deferred, Effects, Money};
 use crate::message::Message;
 use crate::sponsor::Controller;
-use crate::supervision::{Control, Directive, End, Ended, Extras, Failed};
+use crate::supervision::{Directive, End, Extras};
 use crate::system::System;
 use crate::timers::{Timer, TimerId, Timers};
 
@@ -211,8 +213,8 @@ impl Guest {
         self.undo(queued, outgoing, before, left, system);
         let failure = match result {
             Ok(Err(failure)) => failure,
-            Err(payload) => match payload.downcast::<Exhausted>() {
-                Ok(exhausted) => Failure::Exhausted(*exhausted),
+            Err(payload) => match payload.downcast::<Failure>() {
+                Ok(failure) => *failure,
                 Err(payload) => Failure::Panicked(words_of(&*payload)),
             },
             Ok(Ok(())) => return Outcome::Completed,
@@ -309,45 +311,6 @@ impl Guest {
         }
     }
 
-    /// Does something to an actor, here or in another configuration.
-    fn control_at(&mut self, at: Local, control: Control) {
-        if at.guest == self.number {
-            self.control(at.slot, at.generation, control);
-        } else {
-            let message = Message::internal(crate::supervision::ControlOf { at, control });
-            let event = Event { slot: Event::CONTROL, generation: 0, sponsor: self.sponsor, message };
-            self.effects.outgoing.push(Outgoing::Guest(at.guest, event));
-        }
-    }
-
-    #[cold]
-    pub(crate) fn dispatch_control(&mut self, event: &mut Event) -> Outcome {
-        let taken = std::mem::replace(&mut event.message, Message::internal(()));
-        match taken.try_internal::<crate::supervision::ControlOf>() {
-            Ok(of) if event.slot == Event::CONTROL => {
-                self.control(of.at.slot, of.at.generation, of.control);
-                Outcome::Completed
-            }
-            _ => Outcome::Gone,
-        }
-    }
-
-    fn control(&mut self, slot: u32, generation: u32, control: Control) {
-        if !self.is_live(slot, generation) {
-            if let Control::Monitor(watcher) = control {
-                let actor = Address::local(Local { guest: self.number, slot, generation });
-                self.tell(&watcher, Message::new(Ended { actor, how: End::Unknown }));
-            }
-            return;
-        }
-        match control {
-            Control::Monitor(watcher) => self.extras(slot).watchers.push(watcher),
-            Control::Link(other) => self.extras(slot).links.push(other),
-            Control::Direct(directive) => self.direct(slot, &directive),
-            Control::End(how) => self.end(slot, &how),
-        }
-    }
-
     fn timer_changed(&mut self, id: TimerId) {
         if let Some(durability) = &mut self.durable {
             durability.timer_changed(id);
@@ -368,132 +331,6 @@ impl Guest {
     pub(crate) fn tell(&mut self, target: &Address, message: Message) {
         let sponsor = self.sponsor;
         self.effects.route(self.number, &mut self.queue, target, sponsor, message);
-    }
-
-    #[cold]
-    fn hold(&mut self, event: &mut Event) -> Outcome {
-        let taken = std::mem::replace(&mut event.message, Message::internal(()));
-        let held =
-            Event { slot: event.slot, generation: event.generation, sponsor: event.sponsor, message: taken };
-        self.extras(event.slot).held.get_or_insert_default().push_back(held);
-        Outcome::Held
-    }
-
-    /// Tells the supervisor of a failed event, or does what is done without one.
-    #[cold]
-    fn report(&mut self, event: &Event, failure: &Failure) {
-        // A message that is not understood says nothing about the actor.
-        if matches!(failure, Failure::NotUnderstood(_)) {
-            return;
-        }
-        let actor = Address::local(self.local_of(event.slot));
-        let supervisor =
-            self.slots[event.slot as usize].extras.as_ref().and_then(|extras| extras.supervisor.clone());
-        match supervisor {
-            Some(supervisor) => {
-                let extras = self.extras(event.slot);
-                extras.held.get_or_insert_default();
-                extras.last_failure = failure.to_string();
-                let reason = failure.to_string();
-                self.tell(&supervisor, Message::new(Failed { actor, reason }));
-            }
-            None => {
-                self.extras(event.slot).last_failure = failure.to_string();
-                let directive = self.default_directive.clone();
-                self.direct(event.slot, &directive);
-            }
-        }
-    }
-
-    fn direct(&mut self, slot: u32, directive: &Directive) {
-        let reason = std::mem::take(&mut self.extras(slot).last_failure);
-        match directive {
-            Directive::Resume => self.release(slot),
-            Directive::Restart => match self.extras(slot).factory.as_ref().map(|factory| factory()) {
-                Some(fresh) => {
-                    self.slots[slot as usize].put(fresh);
-                    if let Some(durability) = &mut self.durable {
-                        durability.touched(slot);
-                    }
-                    self.release(slot);
-                }
-                None => self.end(slot, &End::Failed(format!("{reason} (nothing to restart it from)"))),
-            },
-            Directive::Stop => self.end(slot, &End::Failed(reason)),
-            Directive::Escalate => {
-                let failed = Failed { actor: Address::local(self.local_of(slot)), reason: reason.clone() };
-                match self.overseer.clone() {
-                    Some(overseer) => self.tell(&overseer, Message::new(failed)),
-                    None => self.effects.complaints.push(format!("{:?} failed: {reason}", failed.actor)),
-                }
-                self.end(slot, &End::Failed(reason));
-            }
-        }
-    }
-
-    /// The actor takes events again, first those that it has held.
-    fn release(&mut self, slot: u32) {
-        let Some(held) = self.extras(slot).held.take() else { return };
-        for event in held.into_iter().rev() {
-            self.queue.push_front(event);
-        }
-        if let Some(durability) = &mut self.durable {
-            durability.reordered();
-        }
-    }
-
-    /// Events that actors hold until their supervisors have decided.
-    pub(crate) fn held_events(&self) -> impl Iterator<Item = &Event> {
-        self.slots.iter().filter_map(|slot| slot.extras.as_ref()?.held.as_ref()).flatten()
-    }
-
-    /// An actor ends: those who watch it are told, those linked to it end too, unless it stopped by itself.
-    pub(crate) fn end(&mut self, slot: u32, how: &End) {
-        let actor = self.local_of(slot);
-        let extras = self.vacate(slot);
-        if let Some(durability) = &mut self.durable {
-            durability.touched(slot);
-        }
-        let Some(extras) = extras else { return };
-        for watcher in extras.watchers {
-            self.tell(&watcher, Message::new(Ended { actor: Address::local(actor), how: how.clone() }));
-        }
-        if let End::Failed(_) = how {
-            for linked in extras.links {
-                self.control_at(linked, Control::End(how.clone()));
-            }
-        }
-    }
-
-    /// Saves the behaviour of a slot; `Err` if it cannot be kept, `Ok(None)` if there is none.
-    pub(crate) fn save(&mut self, slot: u32) -> Result<Option<(u32, crate::behaviour::Saved)>, Local> {
-        let local = self.local_of(slot);
-        match self.slots[slot as usize].behaviour.as_mut() {
-            None => Ok(None),
-            Some(behaviour) => Ok(Some((local.generation, behaviour.save().ok_or(local)?))),
-        }
-    }
-
-    /// Puts an actor back where it was. Slots between are free until they are put back, or for good.
-    pub(crate) fn restore(&mut self, slot: u32, generation: u32, behaviour: Option<Box<dyn Behaviour>>) {
-        while self.slots.len() <= slot as usize {
-            self.free.push(u32::try_from(self.slots.len()).unwrap_or(u32::MAX));
-            self.slots.push(Slot { generation: 0, meters_itself: false, behaviour: None, extras: None });
-        }
-        let entry = &mut self.slots[slot as usize];
-        entry.generation = generation;
-        match behaviour {
-            Some(behaviour) => {
-                entry.put(behaviour);
-                self.free.retain(|free| *free != slot);
-            }
-            None => entry.behaviour = None,
-        }
-    }
-
-    /// Generations of free slots are part of what is kept: an old address must stay dead.
-    pub(crate) fn generation(&self, slot: u32) -> u32 {
-        self.slots[slot as usize].generation
     }
 }
 
