@@ -5,27 +5,26 @@
 //! checked against what the caller itself recorded. Runs in signal handlers: no allocation, no
 //! lock, no `errno`. Not for finding a worker; that is `pool`.
 
+mod call_back;
 mod pages;
+mod placing;
+mod stale;
 
-use crate::connection::{CALLED_BACK, CallOptions, Connection, Current, WAITING, is_inherited};
+use crate::connection::{CallOptions, Connection, Current};
 use crate::error::{CallError, Ran};
 use crate::layout::{
-    BULK_BYTES_MAX, CHANNEL_LIMITS, DEPTH_MAX, HEAP_OFFSET, INTERRUPTS, PAGE, SEQUENCE_MASK, SLOT_BYTES,
-    WINDOW_BYTES, WINDOWS, WINDOWS_BASE, bulk_address, heap_offset, load_bytes, load_frame, slot_address,
-    store_frame,
+    BULK_BYTES_MAX, CHANNEL_LIMITS, DEPTH_MAX, INTERRUPTS, SEQUENCE_MASK, bulk_address, load_bytes,
+    load_frame, slot_address, store_frame,
 };
 use crate::pool::Fate;
-use crate::registers::invoke;
-use crate::waiting::{Deadline, Ended, Wait, post_request, wait_reply};
-use banyan_sys::call_channel::{
-    THREAD_MASK, WAITERS, counter, current_processor, place_thread, stack_pointer,
-};
+use crate::waiting::{Deadline, Ended, post_request, wait_reply};
+use banyan_sys::call_channel::THREAD_MASK;
 use banyan_wire::call_frame::{
     FRAME_MAX, FrameError, FrameWriter, Kind, Registers, STACK_WORDS_MAX, Shape, read_arguments,
     read_results, read_words, write_arguments, write_results,
 };
 use banyan_wire::call_message::{Answer, Payload};
-use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 
 /// The longest frame of a call on registers.
 pub(crate) const REGISTER_FRAME: usize = 768;
@@ -183,32 +182,6 @@ impl Connection {
             capacity *= 4;
         }
         Err(FrameError::Full.into())
-    }
-
-    /// Refuses arguments that point into the memory of workers that have ended.
-    #[inline]
-    fn check_generations(&self, arguments: &[u64], current: Current) -> Result<(), CallError> {
-        for &value in arguments {
-            if value.wrapping_sub(WINDOWS_BASE) < WINDOWS * WINDOW_BYTES {
-                self.check_generation(value, current)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn check_generation(&self, value: u64, current: Current) -> Result<(), CallError> {
-        let offset = value.wrapping_sub(self.window);
-        if offset >= WINDOW_BYTES {
-            // Memory of another library's worker is like any other, unless the process was forked since.
-            return if is_inherited(value) { Err(CallError::StaleHandle { of: 0 }) } else { Ok(()) };
-        }
-        let (slot, in_slot) = ((offset / SLOT_BYTES) as usize, offset % SLOT_BYTES);
-        let heap = heap_offset(self.control().slots[current.slot()].heap_steps.load(Relaxed));
-        let is_earlier = slot == current.slot() && (HEAP_OFFSET..heap).contains(&in_slot);
-        if slot != 0 && slot != current.slot() || is_earlier {
-            return Err(CallError::StaleHandle { of: slot as u32 });
-        }
-        Ok(())
     }
 
     #[expect(
@@ -370,107 +343,6 @@ impl Connection {
                 }
             }
         }
-    }
-
-    /// How long both ends spin, in microseconds, and on which processor a sleeping worker is woken.
-    #[inline]
-    fn waiting_mode(
-        &self,
-        client: &crate::connection::ClientChannel,
-        channel: &crate::layout::Channel,
-        wait: Wait,
-    ) -> (u32, Option<u32>) {
-        const QUICK_US: u64 = 200;
-        const STREAK: u32 = 8;
-        const SPIN_US: u32 = 50;
-        let spin = match wait {
-            Wait::Spin => true,
-            Wait::Block => false,
-            Wait::Adaptive => {
-                let now = counter();
-                let quick =
-                    now.wrapping_sub(client.last_counter.load(Relaxed)) < QUICK_US * self.ticks_per_us;
-                client.last_counter.store(now, Relaxed);
-                let streak = if quick { client.streak.load(Relaxed).saturating_add(1) } else { 0 };
-                client.streak.store(streak, Relaxed);
-                streak > STREAK && self.processors > 1
-            }
-        };
-        let placed = client.placed.load(Relaxed);
-        let worker = channel.alive.word.load(Relaxed) & !WAITERS;
-        if spin {
-            if placed != u32::MAX {
-                place_thread(worker, None);
-                client.placed.store(u32::MAX, Relaxed);
-            }
-            return (if wait == Wait::Spin { 1000 } else { SPIN_US }, None);
-        }
-        let is_awake = channel.request.load(Relaxed) & WAITERS == 0;
-        if wait == Wait::Adaptive && placed == u32::MAX && is_awake && self.processors > 1 {
-            // It has just started, elsewhere: moving it here would take longer than its answer.
-            return (SPIN_US, None);
-        }
-        let here = current_processor();
-        if placed == here {
-            return (0, None);
-        }
-        client.placed.store(here, Relaxed);
-        if is_awake {
-            place_thread(worker, Some(here));
-            return (0, None);
-        }
-        (0, Some(here))
-    }
-
-    fn run_call_back(
-        &self,
-        index: usize,
-        target: u64,
-        arguments: &mut Registers,
-        words: &[u64],
-    ) -> Result<u32, Failure> {
-        if !self.is_code(target) {
-            return Err(Failure::Call(CallError::Crashed {
-                signal: libc::SIGSEGV,
-                address: target,
-                instruction: target,
-                ran: Ran::Maybe,
-            }));
-        }
-        let client = &self.state().channels[index];
-        let depth = client.depth.load(Relaxed);
-        if depth as usize >= DEPTH_MAX - 1 {
-            return Err(Failure::Call(CallError::TooMany));
-        }
-        let of = client.of.load(Relaxed);
-        client.call_back_stack[depth as usize].store(stack_pointer(), Relaxed);
-        client.depth.store(depth + 1, Relaxed);
-        client.state.store(CALLED_BACK, Relaxed);
-        self.statistics.call_backs.fetch_add(1, Relaxed);
-        // SAFETY: the target is code of this program, and the library that the program chose calls
-        // it, as it would in the same process; that it is the right function is the library's word.
-        unsafe { invoke(target, arguments, words) };
-        client.state.store(WAITING, Relaxed);
-        if client.of.load(Relaxed) != of {
-            // A nested call lost the worker, and with it the frame that waits for this answer.
-            return Err(Failure::Wait(Ended::Died));
-        }
-        client.depth.store(depth, Relaxed);
-        Ok(errno())
-    }
-
-    /// Whether an address is executable in this program, by the kernel's account.
-    fn is_code(&self, address: u64) -> bool {
-        let page = address / PAGE;
-        let slot = &self.state().code[page as usize % 256];
-        if slot.load(Acquire) == page {
-            return true;
-        }
-        let found = crate::maps::is_executable(address);
-        if found {
-            slot.store(page, Relaxed);
-        }
-        found
     }
 }
 
