@@ -102,7 +102,7 @@ pub(crate) struct HostDoor {
     pub(crate) thread: Mutex<Option<std::thread::Thread>>,
     /// An idle host that would take configurations from this one.
     pub(crate) wanted_by: AtomicUsize,
-    /// Configurations in its ring.
+    /// Configurations that have something to do, the one that has its turn included.
     pub(crate) load: AtomicUsize,
     pub(crate) turns: AtomicU64,
 }

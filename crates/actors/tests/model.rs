@@ -466,6 +466,27 @@ fn idle_hosts_take_configurations_from_busy_ones() {
     assert_eq!(hosts.len(), 2, "both hosts have worked");
 }
 
+/// One that has its turn is as much to do as one that waits for it: of two, an idle host gets one, and it stays there.
+#[test]
+fn an_idle_host_takes_one_of_two_that_talk() {
+    for seed in 0..20 {
+        let mut simulation = Simulation::new(seed, 2, Quota::AMPLE);
+        let counter = Configuration::new("counter").on_host(0).with_actor(Counter(0));
+        let counter: Addr<Counting> = simulation.create(counter).typed();
+        let producer = closure(counter, |counter, _: &(), context| {
+            context.send(counter, Counting::Add(1));
+            let me: Addr<()> = context.this().typed();
+            context.send(&me, ());
+            Ok(())
+        });
+        let producer = simulation.create(Configuration::new("producer").on_host(0).with_behaviour(producer));
+        simulation.send(&producer.typed(), ());
+        assert_eq!(simulation.run(1000), Ending::NotDrained);
+        let homes: Vec<usize> = simulation.configurations().iter().map(|one| one.host).collect();
+        assert_ne!(homes[0], homes[1], "seed {seed}");
+    }
+}
+
 #[test]
 fn a_configuration_that_is_removed_takes_no_more_messages() {
     let mut simulation = simulation(5);

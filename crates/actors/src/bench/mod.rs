@@ -262,11 +262,15 @@ pub fn run(mut each: impl FnMut(&Row)) -> Vec<Row> {
                 row.bar = "at most 400 ns".to_owned();
                 row.ok = Some(row.value <= 400.0);
             }
-            if one.name == "ask.across_hosts" {
-                let pinned =
-                    median((0..ROUNDS).map(|_| basics::ask_pinned(*size).as_nanos() as f64).collect());
+            let pinned: Option<Program> = match one.name {
+                "tell.across_hosts" => Some(basics::tell_pinned),
+                "ask.across_hosts" => Some(basics::ask_pinned),
+                _ => None,
+            };
+            if let Some(pinned) = pinned {
+                let pinned = median((0..ROUNDS).map(|_| pinned(*size).as_nanos() as f64).collect());
                 let pinned = pinned / *size as f64;
-                row.detail.push_str(&format!("; ours where neither may move: {pinned:.0} ns"));
+                row.detail.push_str(&format!("; ours where none may move: {pinned:.0} ns"));
             }
             add(row);
         }

@@ -65,6 +65,8 @@ pub(crate) struct Host {
     index: usize,
     system: Arc<System>,
     ring: VecDeque<Resident>,
+    /// One of its configurations has its turn, and is not in the ring.
+    in_hand: bool,
     leases: Leases,
     /// Resting configurations with timers: when, and which.
     alarms: BinaryHeap<Reverse<(u64, GuestNumber)>>,
@@ -88,6 +90,7 @@ impl Host {
             index,
             system,
             ring: VecDeque::new(),
+            in_hand: false,
             leases,
             alarms: BinaryHeap::new(),
             known: BTreeMap::new(),
@@ -125,6 +128,7 @@ impl Host {
             self.note_load();
             return Turn::Worked;
         }
+        self.in_hand = true;
         if !resident.shared.inbox.is_empty() {
             let guest = &mut *resident.guest;
             match &mut guest.durable {
@@ -141,6 +145,7 @@ impl Host {
         }
         self.run(&mut resident);
         if !resident.guest.queue.is_empty() {
+            self.in_hand = false;
             self.ring.push_back(resident);
         } else {
             self.lay_to_rest(resident);

@@ -72,7 +72,7 @@ impl Host {
             let this_is_free = self.ring.is_empty() && !sender_is_busy;
             let take = this_is_free
                 || door.sleeping.load(Ordering::Relaxed)
-                || door.load.load(Ordering::Relaxed) > self.ring.len();
+                || door.load.load(Ordering::Relaxed) > self.ring.len() + usize::from(sender_is_busy);
             if shared.stays || !take {
                 self.system.arrive(home, Arrival::Roused(shared.clone()));
                 return;
@@ -121,10 +121,13 @@ impl Host {
         if due != u64::MAX {
             self.alarms.push(Reverse((due, shared.number)));
         }
+        self.in_hand = false;
+        // Before: whoever sends to it from then on would take it away from a host that seems to be busy.
+        self.note_load();
         if let Some(guest) = shared.rest(guest) {
             self.ring.push_back(Resident { shared, guest });
+            self.note_load();
         }
-        self.note_load();
     }
 
     /// Gives half of the ring to an idle host that has asked, or wakes one so that it asks.
@@ -160,6 +163,7 @@ impl Host {
     }
 
     pub(super) fn note_load(&self) {
-        self.system.hosts[self.index].load.store(self.ring.len(), Ordering::Relaxed);
+        let load = self.ring.len() + usize::from(self.in_hand);
+        self.system.hosts[self.index].load.store(load, Ordering::Relaxed);
     }
 }

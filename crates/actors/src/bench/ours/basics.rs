@@ -45,10 +45,19 @@ pub(in crate::bench) fn tell_same(count: usize) -> Duration {
 }
 
 pub(in crate::bench) fn tell_across(count: usize) -> Duration {
+    tell_to(Configuration::new("counter").on_host(1), count)
+}
+
+/// The same where the receiver may not move.
+pub(in crate::bench) fn tell_pinned(count: usize) -> Duration {
+    tell_to(Configuration::new("counter").stay_on_host(1), count)
+}
+
+fn tell_to(receiver: Configuration, count: usize) -> Duration {
     let runtime = runtime(2);
     let (done, arrived) = channel();
     let counter = Counter { left: Cell::new(count as u64), done };
-    let counter = runtime.create(Configuration::new("counter").on_host(1).with_actor(counter)).typed();
+    let counter = runtime.create(receiver.with_actor(counter)).typed();
     let first = with_setup(&runtime, 0, move |context| {
         let producer = context.create_actor(Producer { target: counter.clone(), left: count as u64 });
         context.send(&producer, ());
