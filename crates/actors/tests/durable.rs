@@ -5,6 +5,7 @@ mod killed;
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use banyan_actors::examples::bank::{self, Bank, BranchMessage, FIRST_BALANCE};
@@ -190,7 +191,14 @@ enum Count {
     Later(u64, u64),
     /// Set a timer, and cancel it.
     Never,
+    /// Have the pool do something, and look for a while whether it has, before the batch ends.
+    WorkThenLook,
+    Work,
+    Look,
 }
+
+/// The pool has done what [`Count::Work`] asks for.
+static WORKED: AtomicBool = AtomicBool::new(false);
 
 #[derive(Clone)]
 struct Forgetful;
@@ -229,6 +237,28 @@ impl Actor for Counter {
                 let me = work.me();
                 let timer = work.send_after(Duration::from_millis(100), &me, Count::Add(1_000_000))?;
                 work.cancel(timer);
+            }
+            Count::WorkThenLook => {
+                let me = work.me();
+                work.send(&me, Count::Work);
+                work.send(&me, Count::Look);
+            }
+            Count::Work => {
+                let me = work.me();
+                work.blocking(&me, || {
+                    WORKED.store(true, Ordering::SeqCst);
+                    Count::Add(1)
+                })?;
+            }
+            Count::Look => {
+                let begun = Instant::now();
+                while begun.elapsed() < Duration::from_millis(100) {
+                    if WORKED.load(Ordering::SeqCst) {
+                        work.become_next(Self(self.0 + 1_000));
+                        break;
+                    }
+                    std::thread::sleep(Duration::from_millis(1));
+                }
             }
         }
         Ok(())
@@ -296,23 +326,90 @@ fn what_cannot_be_kept_is_refused_and_the_rest_goes_on() {
     }
 }
 
+/// Waits until the sum is no less; on a busy machine it may be more by then.
+fn until(runtime: &Runtime, counter: &Addr<Count>, sum: u64) {
+    let begun = Instant::now();
+    while runtime.ask(counter, DEADLINE, Count::Read).unwrap() < sum {
+        assert!(begun.elapsed() < DEADLINE, "{:?}", runtime.ask(counter, DEADLINE, Count::Read));
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Killed before the commit, an event is run again: what it had given to the pool would be done twice.
+#[test]
+fn work_for_the_pool_waits_for_the_commit() {
+    let directory = tempfile::tempdir().unwrap();
+    let runtime = runtime();
+    let counter = open(&runtime, &directory.path().join("counter.arena"), "counter").unwrap();
+    runtime.send(&counter, Count::WorkThenLook);
+    until(&runtime, &counter, 1);
+    assert_eq!(runtime.ask(&counter, DEADLINE, Count::Read), Ok(1), "it was not done before the commit");
+    assert!(WORKED.load(Ordering::SeqCst));
+}
+
+/// The program whose store cannot grow; as a test it does nothing.
+#[test]
+fn child_in_little_room() {
+    let Some(directory) = std::env::var_os("BANYAN_TEST_ROOM") else { return };
+    let runtime = runtime();
+    let counter = open(&runtime, &Path::new(&directory).join("counter.arena"), "counter").unwrap();
+    let neighbour = open(&runtime, &Path::new(&directory).join("neighbour.arena"), "neighbour").unwrap();
+    let begun = Instant::now();
+    let mut answered = 0;
+    let line = loop {
+        runtime.send(&counter, Count::Add(1));
+        if let Ok(count) = runtime.ask(&counter, Duration::from_millis(500), Count::Read) {
+            answered = count;
+        } else if let Some(line) = runtime.log_lines().pop() {
+            break line;
+        }
+        assert!(begun.elapsed() < DEADLINE, "{answered} were answered, and there is room for more");
+    };
+    assert_eq!(runtime.ask(&neighbour, DEADLINE, Count::Read), Ok(0), "a neighbour goes on");
+    println!("ANSWERED {answered}");
+    println!("LOG {line}");
+}
+
+/// A store that cannot be written any more: its configuration rests and says why, and opened again it is where it was.
+#[test]
+fn a_store_without_room_rests_and_loses_nothing_that_was_answered() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("counter.arena");
+    for name in ["counter", "neighbour"] {
+        open(&runtime(), &directory.path().join(name).with_extension("arena"), name).unwrap();
+    }
+    // Blocks of 512 bytes, and ignoring the signal is inherited.
+    let blocks = std::fs::metadata(&path).unwrap().len() / 512 + 64;
+    let script =
+        format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" --exact child_in_little_room --nocapture");
+    let program = std::env::current_exe().unwrap();
+    let mut shell = std::process::Command::new("sh");
+    let output = shell.args(["-c", &script]).arg(program).env("BANYAN_TEST_ROOM", directory.path()).output();
+    let text = String::from_utf8(output.unwrap().stdout).unwrap();
+    let after =
+        |begins: &str| text.split_once(begins).map(|(_, rest)| rest.lines().next().unwrap().to_owned());
+    let answered: u64 = after("ANSWERED ").unwrap_or_else(|| panic!("{text}")).parse().unwrap();
+    let line = after("LOG ").unwrap();
+    assert!(line.contains("counter: the batch was not committed"), "{text}");
+    assert!(line.contains("rests until it is opened again"), "{text}");
+    let runtime = runtime();
+    let counter = open(&runtime, &path, "counter").unwrap();
+    let count = runtime.ask(&counter, DEADLINE, Count::Read).unwrap();
+    assert!(count >= answered, "{answered} were answered, {count} are there");
+    runtime.send(&counter, Count::Add(1));
+    assert_eq!(runtime.ask(&counter, DEADLINE, Count::Read), Ok(count + 1), "and it goes on");
+}
+
 /// Timers are kept with their dates: those that are due while nobody has the store open are fired when it is opened.
 #[test]
 fn timers_are_kept_and_fired_once_after_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("counter.arena");
-    let until = |runtime: &Runtime, counter: &Addr<Count>, sum: u64| {
-        let begun = Instant::now();
-        while runtime.ask(counter, DEADLINE, Count::Read) != Ok(sum) {
-            assert!(begun.elapsed() < DEADLINE, "{:?}", runtime.ask(counter, DEADLINE, Count::Read));
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    };
     {
         let runtime = runtime();
         let counter = open(&runtime, &path, "counter").unwrap();
         // One fires now; the others later than this process lives, one of them sooner than the next one is there.
-        let all = [Count::Later(1, 0), Count::Later(10, 100), Count::Later(100, 600), Count::Never];
+        let all = [Count::Later(1, 0), Count::Later(10, 100), Count::Later(100, 2500), Count::Never];
         all.into_iter().for_each(|message| runtime.send(&counter, message));
         until(&runtime, &counter, 1);
     }
@@ -321,10 +418,7 @@ fn timers_are_kept_and_fired_once_after_a_restart() {
     let runtime = runtime();
     let counter = open(&runtime, &path, "counter").unwrap();
     until(&runtime, &counter, 11);
-    assert!(
-        opened.elapsed() < Duration::from_millis(400) || cfg!(debug_assertions),
-        "the overdue one is due at once"
-    );
+    assert!(opened.elapsed() < Duration::from_secs(2), "the overdue one is due at once");
     until(&runtime, &counter, 111);
     drop(runtime);
     let runtime = self::runtime();

@@ -173,6 +173,28 @@ fn recovers_from_exhaustion_of_each_resource_in_turn() {
     }
 }
 
+/// However many events wait for a sponsor, all are there when it is started again, in their order.
+#[test]
+fn all_events_that_wait_are_tried_again() {
+    for seed in 0..20 {
+        let mut simulation = simulation(seed);
+        let (numbers, heard) = listener::<u32>(&simulation);
+        let poor = Quota { memory: 1 << 20, cycles: 1 << 20, events: 3 };
+        let sponsor = simulation.sponsor("poor", poor).unwrap();
+        for number in 0..10 {
+            simulation.send_under(&sponsor, &numbers, number);
+        }
+        assert_eq!(simulation.run(100_000), Ending::Drained);
+        assert_eq!(heard.try_iter().collect::<Vec<_>>(), [0, 1, 2], "seed {seed}");
+        let waiting = simulation.sponsors().iter().find(|one| one.name == "poor").unwrap().waiting;
+        assert_eq!(waiting, 7, "seed {seed}");
+        simulation.grant(&sponsor, Quota { events: 100, ..Quota::ZERO });
+        assert_eq!(simulation.run(100_000), Ending::Drained);
+        assert_eq!(heard.try_iter().collect::<Vec<_>>(), (3..10).collect::<Vec<_>>(), "seed {seed}");
+        assert!(simulation.is_conserved());
+    }
+}
+
 #[test]
 fn a_stopped_sponsor_gives_back_what_it_has_and_its_events_are_dropped() {
     let mut simulation = simulation(4);

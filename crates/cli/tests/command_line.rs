@@ -21,12 +21,20 @@ fn text(bytes: Vec<u8>) -> String {
 
 #[test]
 fn help_is_what_was_agreed() {
-    let pages: [(&str, &[&str]); 26] = [
+    let pages: [(&str, &[&str]); 34] = [
         ("banyan", &["--help"]),
         ("run", &["run", "--help"]),
         ("demo", &["demo", "--help"]),
         ("doctor", &["doctor", "--help"]),
         ("bench", &["bench", "--help"]),
+        ("actor", &["actor", "--help"]),
+        ("actor-run", &["actor", "run", "--help"]),
+        ("actor-list", &["actor", "list", "--help"]),
+        ("actor-show", &["actor", "show", "--help"]),
+        ("actor-send", &["actor", "send", "--help"]),
+        ("actor-log", &["actor", "log", "--help"]),
+        ("actor-sponsors", &["actor", "sponsors", "--help"]),
+        ("actor-bench", &["actor", "bench", "--help"]),
         ("arena", &["arena", "--help"]),
         ("arena-create", &["arena", "create", "--help"]),
         ("arena-info", &["arena", "info", "--help"]),

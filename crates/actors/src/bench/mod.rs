@@ -332,3 +332,25 @@ pub fn run(mut each: impl FnMut(&Row)) -> Vec<Row> {
     }
     rows
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Row;
+
+    /// Scripts read the rows by these names.
+    #[test]
+    fn a_row_has_the_keys_that_are_promised() {
+        let row = Row {
+            name: "tell.same_host".to_owned(),
+            value: 40.5,
+            unit: "ns",
+            ratio: None,
+            bar: "at least 1.5 x".to_owned(),
+            ok: Some(true),
+            detail: String::new(),
+        };
+        let text = serde_json::to_string(&row).unwrap();
+        let expected = r#"{"name":"tell.same_host","value":40.5,"unit":"ns","ratio":null,"bar":"at least 1.5 x","ok":true,"detail":""}"#;
+        assert_eq!(text, expected);
+    }
+}

@@ -133,3 +133,58 @@ impl Durability {
         Ok(sequence)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use banyan_core::sponsors::{Quota, SponsorId};
+
+    use super::{Event, Guest, Message, Numbered, OUTBOX, Outgoing, System, stored_event};
+    use crate::durable::{Durability, DurableRequest, Kinds};
+
+    /// A message that a receiver has not committed stays, whatever others have, and is what is sent again.
+    #[test]
+    fn an_acknowledgement_frees_what_it_names_and_no_more() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("sender.arena");
+        let mut durability = Durability::open(&path, Kinds::new(), None).unwrap();
+        let system = System::new(1, true, Quota::AMPLE, None);
+        let event = |slot, message| Event { slot, generation: 0, sponsor: SponsorId::ROOT, message };
+        for (slot, target) in (0..).zip(["one", "other", "one", "one"]) {
+            let stored = stored_event(&event(slot, Message::new(7_u64)), 1, &system).unwrap();
+            durability.write_outbox(target.to_owned(), stored, None).unwrap();
+        }
+        let acknowledge = |durability: &mut Durability, target: &str, sequence| {
+            let target = target.to_owned();
+            let message = Message::internal(DurableRequest::Acknowledge { target, sequence });
+            let mut queue = VecDeque::new();
+            durability.admit(event(Event::CONTROL, message), &mut queue, &system);
+            assert!(queue.is_empty());
+            let kept = durability.outbox.iter().map(|(key, target, sequence)| {
+                assert!(durability.records.read(OUTBOX | key).is_some(), "what is kept is in the store");
+                (target.clone(), *sequence)
+            });
+            kept.collect::<Vec<_>>()
+        };
+        let kept = |list: &[(&str, u64)]| -> Vec<(String, u64)> {
+            list.iter().map(|(target, sequence)| ((*target).to_owned(), *sequence)).collect()
+        };
+        assert_eq!(acknowledge(&mut durability, "one", 1), kept(&[("other", 1), ("one", 2), ("one", 3)]));
+        assert_eq!(acknowledge(&mut durability, "nobody", 9), kept(&[("other", 1), ("one", 2), ("one", 3)]));
+        let mut guest = Guest::new(1, SponsorId::ROOT);
+        durability.resend("one", &mut guest, &system);
+        let again: Vec<(u32, u64)> = std::mem::take(&mut guest.effects.outgoing)
+            .into_iter()
+            .map(|outgoing| match outgoing {
+                Outgoing::Guest(_, event) => {
+                    let numbered = event.message.try_internal::<Numbered>().ok().unwrap();
+                    (event.slot, numbered.sequence)
+                }
+                Outgoing::Beyond(..) => panic!("nobody is beyond"),
+            })
+            .collect();
+        assert_eq!(again, [(2, 2), (3, 3)]);
+        assert_eq!(acknowledge(&mut durability, "one", 3), kept(&[("other", 1)]));
+    }
+}

@@ -5,11 +5,16 @@ use std::time::{Duration, Instant};
 use banyan_actors::wasm::{Engine, EngineOptions, Limits, Metering};
 use banyan_actors::{Failure, Packet, Quota, Resource};
 
-use super::{COUNTER, Stage, actor, binary, module, packet, receive, sums, word};
+use super::{COUNTER, Stage, actor, binary, module, packet, receive, sums, within, word};
 
 /// Runs a guest's first event with a neighbour in the same configuration, and gives how it failed. The neighbour has
 /// an event before and one after.
 fn beside_a_neighbour(body: &str, quota: Quota) -> Failure {
+    let owned = body.to_owned();
+    within(60, body, move || on_this_thread(&owned, quota))
+}
+
+fn on_this_thread(body: &str, quota: Quota) -> Failure {
     let mut stage = Stage::with(actor(COUNTER), quota);
     stage.tell(&word(1)).unwrap();
     let hostile = stage.probe.create(actor(body));

@@ -12,7 +12,9 @@ mod mutated;
 mod sponsored;
 mod state;
 
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use banyan_actors::behaviour::Behaviour;
 use banyan_actors::probe::Probe;
@@ -48,12 +50,26 @@ fn binary(body: &str) -> Vec<u8> {
     wat::parse_str(text(body)).expect("the test's module is well-formed")
 }
 
+/// Runs this on a thread of its own, so that what nothing ends fails the test.
+fn within<T: Send + 'static>(seconds: u64, what: &str, run: impl FnOnce() -> T + Send + 'static) -> T {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        // Whoever waits for it may have given up.
+        let _ = sender.send(run());
+    });
+    match receiver.recv_timeout(Duration::from_secs(seconds)) {
+        Ok(result) => result,
+        Err(RecvTimeoutError::Timeout) => panic!("{what}: nothing ends it"),
+        Err(RecvTimeoutError::Disconnected) => std::panic::resume_unwind(thread.join().unwrap_err()),
+    }
+}
+
 fn engine() -> &'static Engine {
     static ENGINE: OnceLock<Engine> = OnceLock::new();
     ENGINE.get_or_init(|| {
         let limits = Limits { memory_bytes: 4 << 20, ..Limits::default() };
         // Far beyond what a test needs, and far below what would hold up the others.
-        let event_time = std::time::Duration::from_secs(2);
+        let event_time = Duration::from_secs(2);
         Engine::new(EngineOptions { limits, event_time, ..EngineOptions::default() }).unwrap()
     })
 }

@@ -212,3 +212,56 @@ fn join(groups: &mut [usize], one: usize, other: usize) {
     let (one, other) = (representative(groups, one), representative(groups, other));
     groups[one.max(other)] = one.min(other);
 }
+
+#[cfg(test)]
+mod tests {
+    use wasmparser::{Parser, Payload};
+
+    use super::survey;
+
+    /// For each loop of the second function, in the order of the code, whether it needs a check of its own. The first function is
+    /// one that is checked as it begins.
+    fn unchecked_loops(code: &str) -> Vec<bool> {
+        let text = format!("(module (memory 1) (func $checked) (func (param $i i32) {code}))");
+        let module = wat::parse_str(&text).unwrap();
+        let bodies = Parser::new(0).parse_all(&module).filter_map(|payload| match payload {
+            Ok(Payload::CodeSectionEntry(body)) => Some(body),
+            _ => None,
+        });
+        let body = bodies.last().unwrap();
+        let loops = |label: &usize| matches!(kinds(&body)[*label], wasmparser::Operator::Loop { .. });
+        let survey = survey(&body, false, &|function| function == 0).unwrap();
+        (0..survey.labels.len()).filter(loops).map(|label| survey.labels[label].unchecked).collect()
+    }
+
+    /// What opens each label; the function's own is opened by anything.
+    fn kinds<'a>(body: &wasmparser::FunctionBody<'a>) -> Vec<wasmparser::Operator<'a>> {
+        use wasmparser::Operator::{Block, If, Loop, Nop};
+        let operators = body.get_operators_reader().unwrap().into_iter().map(Result::unwrap);
+        let opens = operators.filter(|one| matches!(one, Block { .. } | Loop { .. } | If { .. }));
+        std::iter::once(Nop).chain(opens).collect()
+    }
+
+    #[test]
+    fn a_loop_is_checked_by_itself_unless_every_way_round_it_is() {
+        let cases: &[(&str, &[bool])] = &[
+            ("(loop (br 0))", &[true]),
+            ("(loop (br_if 0 (local.get $i)))", &[true]),
+            ("(loop)", &[false]),
+            ("(loop (call $checked) (br 0))", &[false]),
+            ("(call $checked) (loop (br 0))", &[true]),
+            ("(loop (br_if 0 (local.get $i)) (call $checked) (br 0))", &[true]),
+            ("(loop (if (local.get $i) (then (call $checked))) (br 0))", &[true]),
+            ("(loop (if (local.get $i) (then (call $checked)) (else (call $checked))) (br 0))", &[false]),
+            ("(loop (block (br_if 0 (local.get $i)) (call $checked)) (br 0))", &[true]),
+            ("(loop (call $checked) (loop (br 0)))", &[false, true]),
+            ("(loop (loop (call $checked) (br_if 0 (local.get $i))) (br 0))", &[false, false]),
+            ("(loop $out (call $checked) (loop (br_if $out (local.get $i)) (br 0)))", &[false, true]),
+            ("(loop $again (block (br_table $again 0 (local.get $i))) (call $checked) (br $again))", &[true]),
+            ("(loop (memory.fill (i32.const 0) (i32.const 0) (i32.const 8)) (br 0))", &[false]),
+        ];
+        for (code, expected) in cases {
+            assert_eq!(unchecked_loops(code), *expected, "{code}");
+        }
+    }
+}

@@ -6,7 +6,7 @@ use std::time::Duration;
 use banyan_actors::wasm::{Engine, EngineOptions, Metering};
 use banyan_actors::{Failure, Packet, Quota, Resource};
 
-use super::{Stage, binary, engine, receive};
+use crate::{Stage, binary, engine, receive, within};
 
 /// A function that is checked as it begins, and one that is not.
 const CALLED: &str = "(func $leaf) (func $checked (call $leaf))";
@@ -101,19 +101,15 @@ fn clocked(metering: Metering) -> &'static Engine {
     })
 }
 
-/// How the first event of a guest fails. It runs on a thread of its own, so that one which nothing ends fails the test.
+/// How the first event of a guest fails, and the cycles that it leaves.
 fn first_failure(what: &str, engine: &Engine, body: &str, cycles: u64) -> (Failure, u64) {
     let module = engine.compile(&binary(body)).unwrap();
-    let (sender, receiver) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
+    within(60, what, move || {
         let quota = Quota { memory: 1 << 30, cycles, events: 100 };
         let mut stage = Stage::with(module.actor(0, Packet::default()), quota);
         let failure = stage.tell(b"").expect_err("it never completes");
-        // Whoever waits for it may have given up.
-        let _ = sender.send((failure, stage.probe.left.cycles));
-    });
-    let failure = receiver.recv_timeout(Duration::from_secs(120));
-    failure.unwrap_or_else(|error| panic!("{what}: nothing ends it ({error})"))
+        (failure, stage.probe.left.cycles)
+    })
 }
 
 #[test]

@@ -3,12 +3,12 @@
 mod costs;
 mod endless;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use banyan_actors::wasm::{Engine, EngineOptions, Metering};
 use banyan_actors::{Failure, Packet, Quota};
 
-use super::{COUNTER, Shared, Stage, actor, binary, engine, receive, sums, word};
+use super::{COUNTER, Shared, Stage, actor, binary, receive, sums, word};
 
 /// A trap of the guest's own is one, and no lack of fuel; whatever fuel is left.
 #[test]
@@ -61,6 +61,33 @@ fn an_event_that_ends_as_it_is_cut_off_did_one_or_the_other() {
             }
         }
         assert!(completed > 0 && cut > 0, "{metering:?}: {completed} completed, {cut} were cut off");
+    }
+}
+
+/// One event's time is not counted for the next: together, events without a pause may take as long as they like.
+#[test]
+fn the_clock_begins_anew_with_each_event() {
+    let event_time = Duration::from_millis(200);
+    let engine = Engine::new(EngineOptions { event_time, actors: 4, ..EngineOptions::default() }).unwrap();
+    let code = "(call $message_read (i32.const 0) (i32.const 0) (i32.const 4))
+        (local.set $i (i32.load (i32.const 0)))
+        (loop $again (br_if $again (local.tee $i (i32.sub (local.get $i) (i32.const 1)))))";
+    let module = engine.compile(&binary(&receive(code))).unwrap();
+    let quota = Quota { memory: 1 << 30, cycles: u64::MAX, events: u64::MAX };
+    let mut stage = Stage::with(module.actor(0, Packet::default()), quota);
+    // As many turns as take an eighth of what is allowed.
+    let mut turns = 1 << 16;
+    let eighth = loop {
+        let begun = Instant::now();
+        stage.tell(&word(turns)).unwrap();
+        if begun.elapsed() > event_time / 8 {
+            break begun.elapsed();
+        }
+        turns *= 2;
+    };
+    for number in 0..16 {
+        let result = stage.tell(&word(turns));
+        assert_eq!(result, Ok(()), "event {number} of those that take {eighth:?}");
     }
 }
 
