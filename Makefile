@@ -32,6 +32,7 @@ soak: needs build
 # Every promised number, beside what others would use: their libraries make this build a long one. A missed bar is a status
 # of 1, and no reason to leave out the rest.
 bench: needs
+	$(CARGO) build --release -p banyan-calls
 	$(CARGO) build --release -p banyan-cli --features rivals
 	-target/release/banyan bench
 	-target/release/banyan arena bench

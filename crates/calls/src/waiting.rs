@@ -342,13 +342,14 @@ pub(crate) fn wait_request(channel: &Channel, last: u32, ticks_per_us: u64) -> u
     words(channel).sleep_for_request(last, 3_600_000_000_000)
 }
 
-/// Spins for the first request to a worker whose caller stands waiting for it; returns whether it came. Not
-/// for long: the caller may be waiting for this very processor.
+/// Spins for the first request to a worker whose caller stands waiting for it; returns whether it came. The
+/// caller may have been woken on this very processor, and goes first then.
 pub(crate) fn expect_request(channel: &Channel, ticks_per_us: u64) -> bool {
     /// As long as a caller takes to wake up on another processor and ask.
     const FIRST_US: u64 = 80;
     let start = counter();
     while counter().wrapping_sub(start) <= FIRST_US * ticks_per_us {
+        std::thread::yield_now();
         if look(&channel.request, 0, PATIENT, spin_loop).is_some() {
             return true;
         }

@@ -75,6 +75,8 @@ enum Command {
 const STATUS_OURS: u8 = 125;
 
 fn main() -> ExitCode {
+    #[cfg(feature = "rivals")]
+    banyan_calls::bench::rivals::init();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {

@@ -267,18 +267,22 @@ impl Babysitter {
             }
         }
         self.recycle(control, self.configuration.kept as usize);
+        control.next.store(self.next_slot(control).unwrap_or(0) as u32, Release);
         again
     }
 
-    /// A slot for a worker; gives back the memory of ended ones if there is none. The one that was left first,
-    /// so that addresses of ended workers mean something else as late as can be.
+    /// A slot for a worker; gives back the memory of ended ones if there is none.
     fn free_slot(&self, control: &Control) -> Option<usize> {
-        let free = |&index: &usize| control.slots[index].state.load(Acquire) == SLOT_FREE;
-        let first_left = || (1..SLOTS).filter(free).min_by_key(|&index| self.ended[index]);
-        first_left().or_else(|| {
+        self.next_slot(control).or_else(|| {
             self.recycle(control, 0);
-            first_left()
+            self.next_slot(control)
         })
+    }
+
+    /// The free slot that was left first, so that addresses of ended workers mean something else as late as can be.
+    fn next_slot(&self, control: &Control) -> Option<usize> {
+        let free = |&index: &usize| control.slots[index].state.load(Acquire) == SLOT_FREE;
+        (1..SLOTS).filter(free).min_by_key(|&index| self.ended[index])
     }
 
     /// Ends workers that do not get ready, stopped ones for instance; returns after how many
@@ -354,6 +358,8 @@ impl Babysitter {
                 slot.state.store(SLOT_SPARE, Release);
                 control.event.fetch_add(1, AcqRel);
                 futex_wake(&control.event, u32::MAX >> 1);
+                // The child may stand behind this very thread, and somebody waits for it; what is left can wait.
+                std::thread::yield_now();
                 Ok(())
             }
             Err(_) => Err(()),

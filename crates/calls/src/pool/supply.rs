@@ -8,8 +8,8 @@ use crate::connection::{Connection, Current, SWITCHING};
 use crate::demand::Wanting;
 use crate::error::{CallError, Ran};
 use crate::layout::{
-    CONTROL_BROKEN, SEQUENCE_MASK, SLOT_BYTES, SLOT_CURRENT, SLOT_DEAD, SLOT_ENDING, SLOT_SPARE, SlotState,
-    slot_address,
+    CONTROL_BROKEN, SEQUENCE_MASK, SLOT_BYTES, SLOT_CURRENT, SLOT_DEAD, SLOT_ENDING, SLOT_SPARE, SLOTS,
+    SlotState, slot_address,
 };
 use crate::service::SegmentKind;
 use crate::waiting::Deadline;
@@ -78,7 +78,10 @@ impl Connection {
                 told = Some(event);
                 self.wake_babysitter();
             }
-            futex_wait(&control.event, event, 1_000_000);
+            match control.next.load(Acquire) as usize {
+                next @ 1..SLOTS => futex_wait(&self.head(next).ready, 0, 1_000_000),
+                _ => futex_wait(&control.event, event, 1_000_000),
+            }
         }
     }
 

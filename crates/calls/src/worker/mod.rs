@@ -153,7 +153,7 @@ fn serve(thread: &Thread, results: &mut Registers) {
         match handle(thread, length, level, results) {
             Ok(Next::Reply(used)) => {
                 thread.reply(used);
-                start::start_starter(thread);
+                start::start_starter_behind(thread);
             }
             Ok(Next::Again) => {}
             Ok(Next::Return) => return,

@@ -120,6 +120,15 @@ pub(super) fn start_starter(thread: &Thread) {
     }
 }
 
+/// The same after an answer: its caller may have been woken on this very processor, and goes first.
+#[inline]
+pub(super) fn start_starter_behind(thread: &Thread) {
+    if thread.starts_others.get() {
+        std::thread::yield_now();
+        start_starter(thread);
+    }
+}
+
 extern "C" fn starter_main(start: *mut libc::c_void) -> *mut libc::c_void {
     // SAFETY: `create` gave us the box.
     let start = *unsafe { Box::from_raw(start.cast::<Start>()) };
