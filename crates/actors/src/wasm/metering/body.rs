@@ -344,9 +344,10 @@ impl Writer<'_> {
         // Outside of all frames.
         let stop = self.frames.len() as u32;
         let fuel = self.parameters;
-        let gate = MemArg { offset: offset(0), align: 0, memory_index: BOARD };
+        let gate = MemArg { offset: offset(0), align: 2, memory_index: BOARD };
         let mut instructions = self.output.instructions();
-        instructions.i32_const(0).i32_atomic_load8_u(gate).drop();
+        // Of four bytes: that is the shortest load.
+        instructions.i32_const(0).i32_atomic_load(gate).drop();
         if self.signatures.counts() {
             instructions.local_get(fuel).i64_const(0).i64_lt_s().br_if(stop);
         }
