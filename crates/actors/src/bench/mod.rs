@@ -237,16 +237,45 @@ const SAVINA: &[Contest] = &[
     },
 ];
 
-/// Measures everything; `each` is called with each row as it is there.
-pub fn run(mut each: impl FnMut(&Row)) -> Vec<Row> {
+/// The parts that can be measured by themselves, in their order.
+pub const PARTS: &[&str] = &["idle", "tell", "ask", "spawn", "savina", "durable", "wasm"];
+
+/// Measures what is named, everything if nothing is; `each` is called with each row as it is there.
+pub fn run(only: &[String], mut each: impl FnMut(&Row)) -> Vec<Row> {
+    let wants = |part: &str| only.is_empty() || only.iter().any(|one| one == part);
     let mut rows = Vec::new();
     let mut add = |row: Row| {
         each(&row);
         rows.push(row);
     };
     // First: what other measurements have freed would be taken again unseen.
+    if wants("idle") {
+        add(idle());
+    }
+    for one in CONTESTS.iter().filter(|one| wants(one.name.split('.').next().unwrap_or_default())) {
+        one.sizes.iter().for_each(|size| add(basic(one, *size)));
+    }
+    if wants("savina") {
+        savina(&mut add);
+    }
+    if wants("durable") {
+        add(durable());
+    }
+    #[cfg(feature = "wasm")]
+    if wants("wasm") {
+        match crate::wasm::bench::all() {
+            Ok(figures) => figures.into_iter().for_each(add),
+            Err(error) => {
+                add(not_measured("wasm", "x", "see the specification", format!("not measured: {error}")));
+            }
+        }
+    }
+    rows
+}
+
+fn idle() -> Row {
     let bytes = basics::idle_bytes(200_000);
-    add(Row {
+    Row {
         name: "idle.memory".to_owned(),
         value: bytes,
         unit: "B",
@@ -254,27 +283,29 @@ pub fn run(mut each: impl FnMut(&Row)) -> Vec<Row> {
         bar: "at most 240 B".to_owned(),
         ok: Some(bytes <= 240.0),
         detail: "resident memory of 200,000 idle actors with a word of state".to_owned(),
-    });
-    for one in CONTESTS {
-        for size in one.sizes {
-            let mut row = judge(one, *size, one.name.to_owned(), None);
-            if one.name == "spawn" {
-                row.bar = "at most 400 ns".to_owned();
-                row.ok = Some(row.value <= 400.0);
-            }
-            let pinned: Option<Program> = match one.name {
-                "tell.across_hosts" => Some(basics::tell_pinned),
-                "ask.across_hosts" => Some(basics::ask_pinned),
-                _ => None,
-            };
-            if let Some(pinned) = pinned {
-                let pinned = median((0..ROUNDS).map(|_| pinned(*size).as_nanos() as f64).collect());
-                let pinned = pinned / *size as f64;
-                row.detail.push_str(&format!("; ours where none may move: {pinned:.0} ns"));
-            }
-            add(row);
-        }
     }
+}
+
+fn basic(one: &Contest, size: usize) -> Row {
+    let mut row = judge(one, size, one.name.to_owned(), None);
+    if one.name == "spawn" {
+        row.bar = "at most 400 ns".to_owned();
+        row.ok = Some(row.value <= 400.0);
+    }
+    let pinned: Option<Program> = match one.name {
+        "tell.across_hosts" => Some(basics::tell_pinned),
+        "ask.across_hosts" => Some(basics::ask_pinned),
+        _ => None,
+    };
+    if let Some(pinned) = pinned {
+        let pinned = median((0..ROUNDS).map(|_| pinned(size).as_nanos() as f64).collect());
+        let pinned = pinned / size as f64;
+        row.detail.push_str(&format!("; ours where none may move: {pinned:.0} ns"));
+    }
+    row
+}
+
+fn savina(add: &mut impl FnMut(Row)) {
     // Only where the other rivals are in this build: a bench of ours alone needs no other program.
     let erlang = if cfg!(feature = "rivals") { Erlang::find() } else { None };
     let mut ratios = Vec::new();
@@ -297,40 +328,26 @@ pub fn run(mut each: impl FnMut(&Row)) -> Vec<Row> {
             detail: format!("{} programs, three sizes each", SAVINA.len()),
         });
     }
+}
+
+fn durable() -> Row {
+    const BAR: &str = "at least 20000 a second";
     match basics::durable_events() {
-        Ok(rate) => add(Row {
+        Ok(rate) => Row {
             name: "durable.events".to_owned(),
             value: rate,
             unit: "1/s",
             ratio: None,
-            bar: "at least 20000 a second".to_owned(),
+            bar: BAR.to_owned(),
             ok: Some(rate >= 20_000.0),
             detail: "transfers in one durable configuration, each answered after its commit".to_owned(),
-        }),
-        Err(error) => add(Row {
-            name: "durable.events".to_owned(),
-            value: 0.0,
-            unit: "1/s",
-            ratio: None,
-            bar: "at least 20000 a second".to_owned(),
-            ok: Some(false),
-            detail: error,
-        }),
+        },
+        Err(error) => not_measured("durable.events", "1/s", BAR, error),
     }
-    #[cfg(feature = "wasm")]
-    match crate::wasm::bench::all() {
-        Ok(figures) => figures.into_iter().for_each(add),
-        Err(error) => add(Row {
-            name: "wasm".to_owned(),
-            value: 0.0,
-            unit: "x",
-            ratio: None,
-            bar: "see the specification".to_owned(),
-            ok: Some(false),
-            detail: format!("not measured: {error}"),
-        }),
-    }
-    rows
+}
+
+fn not_measured(name: &str, unit: &'static str, bar: &str, detail: String) -> Row {
+    Row { name: name.to_owned(), value: 0.0, unit, ratio: None, bar: bar.to_owned(), ok: Some(false), detail }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod table;
 use std::error::Error;
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
 
 use self::control::{Answer, Question};
@@ -74,6 +75,9 @@ enum Action {
         /// Print one JSON object a line
         #[arg(long)]
         json: bool,
+        /// Measure this part only; may be given more than once
+        #[arg(long, value_name = "PART", value_parser = PossibleValuesParser::new(crate::bench::PARTS))]
+        only: Vec<String>,
     },
 }
 
@@ -90,7 +94,7 @@ impl ActorCommand {
             Action::Send { name, text, which } => ask(&which, &Question::Send { name, text: text.join(" ") }),
             Action::Log(which) => ask(&which, &Question::Log),
             Action::Sponsors(which) => ask(&which, &Question::Sponsors),
-            Action::Bench { json } => bench(json),
+            Action::Bench { json, only } => bench(json, &only),
         }
     }
 }
@@ -122,8 +126,8 @@ fn print_json<T: serde::Serialize>(list: &[T]) -> Result<(), serde_json::Error> 
     Ok(())
 }
 
-fn bench(json: bool) -> Result<u8, Box<dyn Error + Send + Sync>> {
-    let rows = crate::bench::run(|row| {
+fn bench(json: bool, only: &[String]) -> Result<u8, Box<dyn Error + Send + Sync>> {
+    let rows = crate::bench::run(only, |row| {
         if json {
             // A row is plain text and numbers.
             println!("{}", serde_json::to_string(row).unwrap_or_default());
