@@ -88,7 +88,10 @@ pub(crate) struct Limits<'a> {
     pub(crate) generation: u32,
 }
 
-/// Longest sleep between two looks at the worker's process.
+/// Shortest and longest sleep between two looks at the worker's process. The shortest is longer than a kernel's
+/// tick: a timer that ends before everything else has the processor's timer set, and set back when the answer comes,
+/// which takes a virtual machine ten microseconds each.
+const LOOK_MIN_NS: u64 = 16_000_000;
 const LOOK_MAX_NS: u64 = 64_000_000;
 
 impl Limits<'_> {
@@ -102,7 +105,7 @@ impl Limits<'_> {
         if round > 0 && self.worker_is_gone(process) {
             return Err(Ended::Died);
         }
-        let mut slice = left.min((2_000_000 << round.min(10)).min(LOOK_MAX_NS));
+        let mut slice = left.min((LOOK_MIN_NS << round.min(2)).min(LOOK_MAX_NS));
         if let Some(end) = self.cpu_ns {
             match process_cpu_ns(process) {
                 Some(used) if used >= end => return Err(Ended::Late),
