@@ -254,6 +254,9 @@ impl Context<'_> {
         let mut treasury = self.system.treasury();
         let id = treasury.ledger.create(self.sponsor);
         treasury.name(id, name.to_owned());
+        if let Some(durability) = &self.guest.durable {
+            treasury.made_by(&durability.who(), id);
+        }
         drop(treasury);
         self.guest.effects.deferred.push(Deferred::NewSponsor(id));
         Ok(Sponsor { id })

@@ -17,6 +17,7 @@
 mod commit;
 mod error;
 mod kinds;
+mod money;
 mod outbox;
 mod records;
 mod store;
@@ -31,6 +32,7 @@ use banyan_core::sponsors::SponsorId;
 
 use crate::guest::Event;
 use crate::message::Message;
+use crate::money::Money;
 use crate::router::{Identity, stream_of_name};
 use crate::system::System;
 use crate::timers::TimerId;
@@ -38,6 +40,7 @@ use commit::{encode, stored_event};
 pub(crate) use error::CommitFailed;
 pub use error::{DurableError, OpenDurableError};
 pub use kinds::Kinds;
+use money::StoredMoney;
 pub(crate) use records::Records;
 pub use records::RecordsError;
 pub use store::DurableStore;
@@ -56,6 +59,7 @@ const SEEN: u64 = 4 << 56;
 const SENT: u64 = 5 << 56;
 const TIMER: u64 = 6 << 56;
 const SELF: u64 = 7 << 56;
+const MONEY: u64 = 8 << 56;
 const KIND: u64 = 0xff << 56;
 /// Numbers of timers that are reserved at a time, so that one is never given out twice.
 const TIMERS_RESERVED: u64 = 1024;
@@ -67,7 +71,8 @@ const ASK_AGAIN: u32 = 256;
 /// Stops the process at a named point, the n-th time that it is reached: for tests of crashes.
 #[derive(Clone, Debug)]
 pub struct KillPoint {
-    /// `dispatched`, `committed` or `sent`.
+    /// `dispatched`, `made`, `committed`, `told` or `sent`; those at an `m` and a `t` are passed by batches that ask
+    /// something of the ledger.
     pub point: String,
     /// From 1.
     pub occurrence: u64,
@@ -125,6 +130,12 @@ pub struct Durability {
     sent: BTreeMap<String, (u64, u64)>,
     outbox: VecDeque<(u64, String, u64)>,
     next_outbox: u64,
+    /// For the ledger, after the commit: numbers and changes.
+    held: Vec<(u64, Money)>,
+    /// The number of the last change.
+    last_money: u64,
+    /// What the store held for the ledger.
+    unfinished: Vec<(u64, StoredMoney)>,
     requests: Vec<DurableRequest>,
     events: u64,
     /// Events since the last commit.
@@ -173,6 +184,9 @@ impl Durability {
             sent: BTreeMap::new(),
             outbox: VecDeque::new(),
             next_outbox: 0,
+            held: Vec::new(),
+            last_money: 0,
+            unfinished: Vec::new(),
             requests: Vec::new(),
             events,
             uncommitted: 0,
