@@ -4,6 +4,11 @@
 //! does a part of the balance of each sponsor that hosts spend for just now, so that most leases need no write. A lease that is not covered is written before it is
 //! spent; made, started, stopped and given are written before anybody is told. A clean end writes what was really spent.
 //!
+//! Beside the ledger, and in the same commit, it is written which changes of each durable configuration were carried out, by
+//! the number of the last, and which sponsors its events have made that are not committed yet. Stores without these are
+//! read; one with records that are neither is refused, as is a durable configuration's with changes for the ledger by a
+//! build that does not know them.
+//!
 //! Invariant: for each sponsor, what it has consumed and what is leased is never more than the store counts as consumed.
 
 use std::collections::BTreeMap;

@@ -6,6 +6,11 @@
 //!   receiver takes each (sender, sequence) once, in order. What comes from outside can be numbered too
 //!   ([`Handle::send_once`](crate::Handle::send_once)). Messages to anybody else are sent once after the commit, and are
 //!   lost if the process ends just then.
+//! - **Sponsors too.** The ledger is such a receiver: what an event makes, gives, starts and stops is carried out after the
+//!   commit. If the budgets are kept, it is in the store until the ledger has it for good, which takes each
+//!   (configuration, number) once (`money`). If they are not, the ledger ends with the process, and nothing is stored.
+//! - **At most once**: work for the pool and configurations that the host is asked for. They are begun after the commit,
+//!   and lost if the process ends before.
 //! - **Group commit.** One sync serves all events of a batch, up to [`BATCH_EVENTS`].
 //!
 //! Kept: actors made from [`DurableActor`](crate::DurableActor) or another behaviour that can be saved, the queue, the
@@ -71,8 +76,8 @@ const ASK_AGAIN: u32 = 256;
 /// Stops the process at a named point, the n-th time that it is reached: for tests of crashes.
 #[derive(Clone, Debug)]
 pub struct KillPoint {
-    /// `dispatched`, `made`, `committed`, `told` or `sent`; those at an `m` and a `t` are passed by batches that ask
-    /// something of the ledger.
+    /// `dispatched`, `committed` or `sent`; `made` and `told`, before and after the commit of a batch that asks something of
+    /// the ledger, when that has the sponsors that were made, and when it has everything.
     pub point: String,
     /// From 1.
     pub occurrence: u64,

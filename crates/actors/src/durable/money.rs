@@ -174,3 +174,77 @@ impl Durability {
         system.send_freed(freed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use banyan_core::sponsors::Grant;
+
+    use super::{
+        Durability, MONEY, Quota, SponsorId, StoredChange, StoredMoney, System, Token, encode, pair,
+    };
+    use crate::durable::Kinds;
+
+    const GRANT: Quota = Quota { memory: 1 << 40, cycles: 1 << 40, events: 1 << 40 };
+
+    fn events(events: u64) -> Quota {
+        Quota { events, ..Quota::ZERO }
+    }
+
+    fn system(directory: &std::path::Path) -> Arc<System> {
+        let system = System::new(1, true, GRANT, None);
+        system.keep_budgets(&directory.join("budgets.arena")).unwrap();
+        system
+    }
+
+    fn consumed(system: &System) -> u64 {
+        system.treasury().ledger.account(SponsorId::ROOT).unwrap().consumed.events
+    }
+
+    /// Of what a store holds, its own configuration's changes to this ledger are made, once; those to another ledger wait
+    /// for that, and those of the store that this one is a copy of are nobody's.
+    #[test]
+    fn what_is_found_in_a_store_is_told_to_its_ledger_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = system(directory.path());
+        let receiver = crate::handle::make_sponsor(&first, "receiver", events(1)).unwrap().id;
+        assert!(matches!(first.treasury().lease(SponsorId::ROOT, false), Grant::Leased(_)));
+        // A crash: what was leased counts as consumed.
+        drop(first);
+        let second = system(directory.path());
+        let before = consumed(&second);
+        let mut durability =
+            Durability::open(&directory.path().join("till.arena"), Kinds::new(), None).unwrap();
+        let (ledger, who): (u64, Token) = (second.kept_ledger().unwrap(), durability.who());
+        let found = [(ledger, who, 1), (ledger, [7; 16], 10), (ledger ^ 1, who, 100), (ledger, who, 1000)];
+        let find = |durability: &mut Durability| {
+            for (sequence, (ledger, who, amount)) in (1..).zip(found) {
+                let (from, to) = (pair(SponsorId::ROOT), pair(receiver));
+                let change = StoredChange::Give { from, to, amount: [0, 0, amount] };
+                let stored = StoredMoney { ledger, who, change };
+                durability.records.write(MONEY | sequence, &encode(&stored).unwrap());
+                durability.unfinished.push((sequence, stored));
+            }
+        };
+        let kept = |durability: &Durability| -> Vec<u64> {
+            durability.records.keys().filter(|key| key & MONEY == MONEY).map(|key| key & !MONEY).collect()
+        };
+        let left = |system: &System| system.treasury().ledger.account(receiver).unwrap().balance.events;
+        for _ in 0..2 {
+            find(&mut durability);
+            durability.tell_again(&second);
+            assert_eq!((left(&second), kept(&durability)), (1002, vec![3]));
+            assert_eq!(durability.last_money, 4, "no number is used twice");
+        }
+        assert_eq!(consumed(&second), before - 1001);
+        drop(second);
+        let third = system(directory.path());
+        assert_eq!(left(&third), 1002);
+        assert_eq!(consumed(&third), before - 1001, "the donor has given it once");
+        find(&mut durability);
+        durability.looking = true;
+        durability.tell_again(&third);
+        assert_eq!((left(&third), kept(&durability)), (1002, vec![1, 2, 3, 4]), "who looks tells nothing");
+    }
+}
