@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use banyan_actors::examples::bank::{self, Bank, BranchMessage, FIRST_BALANCE};
 use banyan_actors::{
     Actor, Addr, Configuration, DurableActor, DurableStore, Failure, Kinds, OpenDurableError, Quota, Runtime,
-    RuntimeOptions, Work,
+    RuntimeOptions, Simulation, Work,
 };
 use killed::{Process, Random};
 use serde::{Deserialize, Serialize};
@@ -359,12 +359,13 @@ fn work_for_the_pool_waits_for_the_commit() {
 #[test]
 fn child_with_work() {
     let Some(path) = std::env::var_os("BANYAN_TEST_WORK") else { return };
-    let runtime = runtime();
+    // Nothing runs before it is told to, so that the first commit is that of the event.
+    let mut simulation = Simulation::new(1, 1, Quota::AMPLE);
     let store = DurableStore::open(Path::new(&path), Kinds::new().with::<Counter>()).unwrap();
     let store = store.kill_at(killed::point_from_environment().unwrap());
-    let counter = runtime.open(Configuration::new("counter").durable(store, Counter(0))).unwrap();
-    runtime.send_once("client", 1, &counter.typed(), Count::Work);
-    std::thread::sleep(2 * DEADLINE);
+    let counter = simulation.open(Configuration::new("counter").durable(store, Counter(0))).unwrap();
+    simulation.send_once("client", 1, &counter.typed(), Count::Work);
+    simulation.run(10_000);
 }
 
 /// What the pool is given is done at most once: the event is committed and is not run again, and the work is lost.
