@@ -197,7 +197,10 @@ impl Context<'_> {
         self.guest.effects.deferred.push(Deferred::CancelTimer(timer));
     }
 
-    /// Does work that may block on a thread of the pool, and sends what it returns.
+    /// Does work that may block on a thread of the pool, and sends what it returns. In a durable configuration it is begun
+    /// after the event's commit, and **at most once**: if the process ends before its result is committed too, it is not
+    /// begun again. Who cannot do without it keeps in the actor's state that the result is due, and sets a timer, which is
+    /// kept, to ask again.
     ///
     /// # Errors
     /// [`Exhausted`] if the sponsor has no memory left for it.
@@ -216,9 +219,19 @@ impl Context<'_> {
     /// Asks the host for a new configuration, and gets the address of its first actor, which exists when the event
     /// has completed. Nothing of it runs inside this event.
     ///
+    /// In a durable configuration it is made after the event's commit, and **at most once**: like any configuration that is
+    /// not durable it ends with the process, and is not made again when the durable one is opened again; an address of it
+    /// that was kept then leads nowhere. A durable configuration cannot be asked for, and the event fails: it is opened from
+    /// outside ([`Handle::open`](crate::Handle::open)).
+    ///
     /// # Errors
     /// [`Exhausted`] if the sponsor has no memory left for it.
     pub fn ask_host(&mut self, mut seed: Seed) -> Result<Address, Exhausted> {
+        if seed.durable.is_some() {
+            crate::actor::refuse(
+                "an event cannot ask for a durable configuration: open it from outside, with `Handle::open`",
+            );
+        }
         self.charge_memory(size_of::<Guest>() as u64 + seed.first.size())?;
         seed.number = self.system.new_number();
         if seed.configuration.sponsor == SponsorId::ROOT {
@@ -245,7 +258,8 @@ impl Context<'_> {
         self.system.lookup(name)
     }
 
-    /// Makes a sponsor with nothing, stopped.
+    /// Makes a sponsor with nothing, stopped. This and what is given, started and stopped by an event of a durable
+    /// configuration takes effect with the event's commit, exactly once if the budgets are kept.
     ///
     /// # Errors
     /// [`Exhausted`] if the sponsor of this event has no memory left for it.
@@ -254,6 +268,9 @@ impl Context<'_> {
         let mut treasury = self.system.treasury();
         let id = treasury.ledger.create(self.sponsor);
         treasury.name(id, name.to_owned());
+        if let Some(durability) = &self.guest.durable {
+            treasury.made_by(&durability.who(), id);
+        }
         drop(treasury);
         self.guest.effects.deferred.push(Deferred::NewSponsor(id));
         Ok(Sponsor { id })

@@ -13,7 +13,7 @@ use crate::behaviour::Behaviour;
 use crate::configuration::Seed;
 use crate::guest::Event;
 use crate::message::Message;
-use crate::sponsor::Controller;
+use crate::money::Money;
 use crate::supervision::{Control, Factory};
 use crate::timers::TimerId;
 
@@ -58,14 +58,6 @@ pub(crate) enum Deferred {
     Outside(Request),
 }
 
-/// A change to the ledger that a completed event has asked for, by the event's sponsor.
-pub(crate) enum Money {
-    /// Start a sponsor, and who is told when it is exhausted.
-    Start(SponsorId, Controller),
-    /// Stop a sponsor; its quota goes to the heir.
-    Stop(SponsorId, SponsorId),
-}
-
 /// Effects of the event under way, and what completed events have left for the host.
 #[derive(Default)]
 pub(crate) struct Effects {
@@ -86,7 +78,7 @@ pub(crate) struct Effects {
     pub(crate) outgoing: Vec<Outgoing>,
     /// For the host: from the lease of the event's sponsor to another sponsor.
     pub(crate) transfers: Vec<(SponsorId, Quota)>,
-    /// For the host.
+    /// For the host, after the transfers.
     pub(crate) money: Vec<Money>,
     /// For the host, and who pays.
     pub(crate) requests: Vec<(SponsorId, Request)>,

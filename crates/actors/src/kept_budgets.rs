@@ -4,6 +4,11 @@
 //! does a part of the balance of each sponsor that hosts spend for just now, so that most leases need no write. A lease that is not covered is written before it is
 //! spent; made, started, stopped and given are written before anybody is told. A clean end writes what was really spent.
 //!
+//! Beside the ledger, and in the same commit, it is written which changes of each durable configuration were carried out, by
+//! the number of the last, and which sponsors its events have made that are not committed yet. Stores without these are
+//! read; one with records that are neither is refused, as is a durable configuration's with changes for the ledger by a
+//! build that does not know them.
+//!
 //! Invariant: for each sponsor, what it has consumed and what is leased is never more than the store counts as consumed.
 
 use std::collections::BTreeMap;
@@ -14,9 +19,12 @@ use banyan_core::sponsors::{Account, Ledger, Quota, Resource, SponsorId, State};
 use serde::{Deserialize, Serialize};
 
 use crate::durable::{Records, RecordsError, StoredAddress};
+use crate::money::Told;
 
-/// The record of the ledger as a whole; the others are places of the ledger.
+/// The record of the ledger as a whole; those below [`TOLD`] are places of the ledger.
 const WHOLE: u64 = u64::MAX;
+/// From here: what a durable configuration has told the ledger.
+const TOLD: u64 = 1 << 56;
 /// What is counted as consumed ahead while hosts spend for a sponsor: a quarter of a balance, and at least this if there is.
 const AHEAD_FLOOR: Quota = Quota { memory: 1 << 16, cycles: 1 << 22, events: 256 };
 
@@ -133,6 +141,7 @@ pub(crate) struct KeptBudgets {
 pub(crate) struct Found {
     pub(crate) ledger: Ledger,
     pub(crate) beside: BTreeMap<SponsorId, Beside>,
+    pub(crate) told: Vec<Told>,
 }
 
 impl KeptBudgets {
@@ -186,10 +195,18 @@ impl KeptBudgets {
             beside.insert(id, Beside { name: stored.name, controller: stored.controller });
             places.push((generation, Some(account)));
         }
+        let mut told = Vec::new();
+        for key in kept.records.keys().filter(|key| *key >= u64::from(whole.places) && *key != WHOLE) {
+            if key != TOLD | told.len() as u64 {
+                return Err(unreadable("a record's kind is unknown; use the build that wrote it"));
+            }
+            let record = kept.records.read(key).unwrap_or_default();
+            told.push(postcard::from_bytes(&record).map_err(|error| unreadable(&error.to_string()))?);
+        }
         let ledger = Ledger::restore(quota(whole.granted), quota(whole.retired), places);
         let ledger = ledger.ok_or_else(|| unreadable("its sums do not agree"))?;
         kept.cover(&ledger);
-        Ok((kept, Some(Found { ledger, beside })))
+        Ok((kept, Some(Found { ledger, beside, told })))
     }
 
     fn cover(&mut self, kept: &Ledger) {
@@ -203,10 +220,18 @@ impl KeptBudgets {
         spent.is_some_and(|spent| covered.checked_sub(spent).is_ok())
     }
 
+    /// Part of what a sponsor had consumed before a crash was not: it need not be counted as consumed again.
+    pub(crate) fn uncover(&mut self, id: SponsorId, amount: Quota) {
+        if let Some(covered) = self.covered.get_mut(&id) {
+            *covered = covered.checked_sub(amount).unwrap_or(Quota::ZERO);
+        }
+    }
+
     /// Writes the ledger as it must be after a crash; after a clean end, `last`, as it is.
     pub(crate) fn write(
         &mut self,
         ledger: &Ledger,
+        told: &[Told],
         last: bool,
         beside: impl Fn(SponsorId) -> Beside,
     ) -> Result<(), KeepBudgetsError> {
@@ -238,6 +263,9 @@ impl KeptBudgets {
             });
             self.put(u64::from(places), &StoredPlace { generation, account })?;
             places += 1;
+        }
+        for (key, told) in (TOLD..).zip(told) {
+            self.put(key, told)?;
         }
         let (granted, retired) = (words(kept.granted()), words(kept.retired()));
         self.put(WHOLE, &Whole { number: self.number, granted, retired, places })?;

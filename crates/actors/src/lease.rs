@@ -153,11 +153,12 @@ impl Leases {
         self.looked = None;
     }
 
-    /// Part of the current lease goes to another sponsor; the event has set it aside.
-    pub(crate) fn transfer(&mut self, to: SponsorId, amount: Quota, treasury: &mut Treasury) {
-        let lease = self.held.last_mut().expect("the event that transfers was paid from this lease");
+    /// Takes what the event gives away out of the current lease: it is a lease by itself until it is given.
+    pub(crate) fn set_aside(&mut self, amount: Quota, treasury: &mut Treasury) -> SponsorId {
+        let lease = self.held.last_mut().expect("the event that gives was paid from this lease");
         lease.granted = lease.granted.checked_sub(amount).expect("an event gives from what was leased");
-        treasury.ledger.transfer_leased(lease.sponsor, to, amount);
+        treasury.ledger.split_lease(lease.sponsor);
+        lease.sponsor
     }
 
     pub(crate) fn settle_one(&mut self, sponsor: SponsorId, treasury: &mut Treasury, freed: &mut Vec<Freed>) {

@@ -32,6 +32,7 @@ mod host;
 pub mod kept_budgets;
 mod lease;
 pub mod message;
+mod money;
 mod pool;
 pub mod probe;
 pub mod router;

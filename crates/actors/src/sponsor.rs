@@ -15,6 +15,8 @@ use crate::durable::StoredAddress;
 use crate::guest::Event;
 use crate::kept_budgets::{Beside, KeepBudgetsError, KeptBudgets, StoredController};
 use crate::message::Message;
+use crate::money::Told;
+use crate::system::System;
 
 /// The right to give to a sponsor, to start and stop it, and to send on its account. It cannot be serialised: bytes
 /// would let anybody make one.
@@ -76,11 +78,26 @@ pub(crate) struct Controller {
     pub(crate) stored: Option<StoredAddress>,
 }
 
+impl Controller {
+    pub(crate) fn of_stored(kept: StoredController, system: &System) -> Self {
+        let StoredController { address, payer: (index, generation) } = kept;
+        let payer = SponsorId { index, generation };
+        Self { address: address.clone().address(0, system), payer, stored: Some(address) }
+    }
+
+    /// As it is kept, if it can be.
+    pub(crate) fn to_stored(&self) -> Option<StoredController> {
+        let payer = (self.payer.index, self.payer.generation);
+        Some(StoredController { address: self.stored.clone()?, payer })
+    }
+}
+
 /// What was kept of a ledger.
 pub(crate) struct Restored {
     pub(crate) ledger: Ledger,
     pub(crate) names: BTreeMap<SponsorId, String>,
     pub(crate) controllers: BTreeMap<SponsorId, Controller>,
+    pub(crate) told: Vec<Told>,
 }
 
 /// The ledger, and what belongs to its sponsors.
@@ -93,9 +110,11 @@ pub(crate) struct Treasury {
     pub(crate) refill: Option<Quota>,
     /// For the log: sponsors without a controller that are exhausted.
     pub(crate) complaints: Vec<String>,
-    kept: Option<KeptBudgets>,
+    pub(crate) kept: Option<KeptBudgets>,
+    /// What durable configurations have told it.
+    pub(crate) told: Vec<Told>,
     /// Something has changed that must be kept before anybody is told.
-    changed: bool,
+    pub(crate) changed: bool,
 }
 
 impl Treasury {
@@ -108,6 +127,7 @@ impl Treasury {
             refill,
             complaints: Vec::new(),
             kept: None,
+            told: Vec::new(),
             changed: false,
         }
     }
@@ -118,8 +138,8 @@ impl Treasury {
         kept: KeptBudgets,
         found: Option<Restored>,
     ) -> Result<(), KeepBudgetsError> {
-        if let Some(Restored { ledger, names, controllers }) = found {
-            (self.ledger, self.names, self.controllers) = (ledger, names, controllers);
+        if let Some(Restored { ledger, names, controllers, told }) = found {
+            (self.ledger, self.names, self.controllers, self.told) = (ledger, names, controllers, told);
         }
         self.kept = Some(kept);
         self.write(false)
@@ -130,12 +150,9 @@ impl Treasury {
         let Some(mut kept) = self.kept.take() else { return Ok(()) };
         let beside = |id| Beside {
             name: self.names.get(&id).cloned().unwrap_or_default(),
-            controller: self.controllers.get(&id).and_then(|controller| {
-                let payer = (controller.payer.index, controller.payer.generation);
-                Some(StoredController { address: controller.stored.clone()?, payer })
-            }),
+            controller: self.controllers.get(&id).and_then(Controller::to_stored),
         };
-        let written = kept.write(&self.ledger, last, beside);
+        let written = kept.write(&self.ledger, &self.told, last, beside);
         if written.is_ok() {
             self.kept = Some(kept);
         }
@@ -199,6 +216,8 @@ impl Treasury {
     pub(crate) fn discard(&mut self, id: SponsorId) {
         let parent = self.ledger.account(id).and_then(|account| account.parent).unwrap_or(SponsorId::ROOT);
         self.ledger.stop(id, parent);
+        self.names.remove(&id);
+        self.told.iter_mut().for_each(|told| told.confirm(id));
     }
 
     /// An event waits with its sponsor.

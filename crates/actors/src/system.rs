@@ -13,10 +13,10 @@ use crate::address::{Address, GuestNumber, Place};
 use crate::configuration::Seed;
 use crate::doors::{Arrival, HostDoor, Shared};
 use crate::durable::{DurableRequest, OpenDurableError, StoredAddress, StoredSponsor};
-use crate::effects::Money;
 use crate::guest::{Event, Guest};
-use crate::kept_budgets::{Beside, Found, KeepBudgetsError, KeptBudgets, StoredController};
+use crate::kept_budgets::{Beside, Found, KeepBudgetsError, KeptBudgets};
 use crate::message::Message;
+use crate::money::Money;
 use crate::pool::Pool;
 use crate::router::Remotes;
 use crate::sponsor::{Controller, Freed, Restored, Treasury};
@@ -130,19 +130,17 @@ impl System {
     pub(crate) fn keep_budgets(&self, path: &std::path::Path) -> Result<(), KeepBudgetsError> {
         let (kept, found) = KeptBudgets::open(path)?;
         let number = kept.number;
-        let found = found.map(|Found { ledger, beside }| {
+        let found = found.map(|Found { ledger, beside, told }| {
             let (mut names, mut controllers) = (BTreeMap::new(), BTreeMap::new());
             for (id, Beside { name, controller }) in beside {
                 if !name.is_empty() {
                     names.insert(id, name);
                 }
-                if let Some(StoredController { address: stored, payer: (index, generation) }) = controller {
-                    let address = stored.clone().address(0, self);
-                    let payer = SponsorId { index, generation };
-                    controllers.insert(id, Controller { address, payer, stored: Some(stored) });
+                if let Some(controller) = controller {
+                    controllers.insert(id, Controller::of_stored(controller, self));
                 }
             }
-            Restored { ledger, names, controllers }
+            Restored { ledger, names, controllers, told }
         });
         self.treasury().restore(kept, found)?;
         // Nobody has asked before: the system was made just now.
@@ -161,15 +159,28 @@ impl System {
         }
     }
 
+    /// Names the ledger, if it is kept.
+    pub(crate) fn kept_ledger(&self) -> Option<u64> {
+        self.kept_ledger.get().copied()
+    }
+
+    /// After the ledger was told of a change.
+    pub(crate) fn after_money(&self, freed: Vec<Freed>, stops: bool) {
+        if stops {
+            self.recalls.fetch_add(1, Ordering::Relaxed);
+        }
+        self.send_freed(freed);
+    }
+
     /// A sponsor as it is kept; `None` if budgets are not.
     pub(crate) fn stored_sponsor(&self, id: SponsorId) -> Option<StoredSponsor> {
-        let ledger = *self.kept_ledger.get()?;
+        let ledger = self.kept_ledger()?;
         Some(StoredSponsor { ledger, index: id.index, generation: id.generation })
     }
 
     /// The sponsor that was kept, if it is of the ledger of this process.
     pub(crate) fn restored_sponsor(&self, stored: Option<StoredSponsor>) -> Option<SponsorId> {
-        let stored = stored.filter(|stored| self.kept_ledger.get() == Some(&stored.ledger))?;
+        let stored = stored.filter(|stored| self.kept_ledger() == Some(stored.ledger))?;
         Some(SponsorId { index: stored.index, generation: stored.generation })
     }
 
@@ -275,6 +286,7 @@ impl System {
                 self.remotes.close(number);
                 return Err(error);
             }
+            durability.tell_again(self);
             guest.durable = Some(durability);
         }
         shared.actors.store(guest.population(), Ordering::Relaxed);

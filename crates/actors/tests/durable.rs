@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use banyan_actors::examples::bank::{self, Bank, BranchMessage, FIRST_BALANCE};
 use banyan_actors::{
     Actor, Addr, Configuration, DurableActor, DurableStore, Failure, Kinds, OpenDurableError, Quota, Runtime,
-    RuntimeOptions, Work,
+    RuntimeOptions, Simulation, Work,
 };
 use killed::{Process, Random};
 use serde::{Deserialize, Serialize};
@@ -195,6 +195,8 @@ enum Count {
     WorkThenLook,
     Work,
     Look,
+    /// Ask the host for a durable configuration in this file.
+    AskForDurable(PathBuf),
 }
 
 /// The pool has done what [`Count::Work`] asks for.
@@ -249,6 +251,11 @@ impl Actor for Counter {
                     WORKED.store(true, Ordering::SeqCst);
                     Count::Add(1)
                 })?;
+            }
+            Count::AskForDurable(path) => {
+                let store = DurableStore::open(path, Kinds::new().with::<Self>());
+                let store = store.map_err(|error| Failure::because(error.to_string()))?;
+                work.ask_host(Configuration::new("asked for").durable(store, Self(0)))?;
             }
             Count::Look => {
                 let begun = Instant::now();
@@ -315,6 +322,7 @@ fn what_cannot_be_kept_is_refused_and_the_rest_goes_on() {
         (Count::Ask(counter.clone()), "`ask` does not work in a durable configuration"),
         (Count::Adapt, "`adapter` does not work in a durable configuration"),
         (Count::GiveRevocably, "make it in another configuration"),
+        (Count::AskForDurable(directory.path().join("other.arena")), "with `Handle::open`"),
     ];
     for (number, (message, words)) in (1..).zip(cases) {
         runtime.send(&counter, message);
@@ -345,6 +353,34 @@ fn work_for_the_pool_waits_for_the_commit() {
     until(&runtime, &counter, 1);
     assert_eq!(runtime.ask(&counter, DEADLINE, Count::Read), Ok(1), "it was not done before the commit");
     assert!(WORKED.load(Ordering::SeqCst));
+}
+
+/// The program that is killed between the commit and what is begun after it; as a test it does nothing.
+#[test]
+fn child_with_work() {
+    let Some(path) = std::env::var_os("BANYAN_TEST_WORK") else { return };
+    // Nothing runs before it is told to, so that the first commit is that of the event.
+    let mut simulation = Simulation::new(1, 1, Quota::AMPLE);
+    let store = DurableStore::open(Path::new(&path), Kinds::new().with::<Counter>()).unwrap();
+    let store = store.kill_at(killed::point_from_environment().unwrap());
+    let counter = simulation.open(Configuration::new("counter").durable(store, Counter(0))).unwrap();
+    simulation.send_once("client", 1, &counter.typed(), Count::Work);
+    simulation.run(10_000);
+}
+
+/// What the pool is given is done at most once: the event is committed and is not run again, and the work is lost.
+#[test]
+fn work_for_the_pool_is_not_begun_again_after_a_kill() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("counter.arena");
+    let variables = [("BANYAN_TEST_WORK", path.to_str().unwrap())];
+    let mut process = Process::start("child_with_work", &variables, Some("committed:1"));
+    assert_eq!(process.child.wait().unwrap().signal(), Some(9));
+    let runtime = runtime();
+    let counter = open(&runtime, &path, "counter").unwrap();
+    assert_eq!(runtime.last_seen("counter", "client"), Ok(1), "the event was committed");
+    std::thread::sleep(Duration::from_millis(50));
+    assert_eq!(runtime.ask(&counter, DEADLINE, Count::Read), Ok(0), "and its work was not done");
 }
 
 /// The program whose store cannot grow; as a test it does nothing.

@@ -15,7 +15,7 @@ use crate::router::stream_of_name;
 use crate::system::System;
 
 impl Durability {
-    fn kill_point(&mut self, point: &str) {
+    pub(super) fn kill_point(&mut self, point: &str) {
         if let Some(kill) = &mut self.kill
             && kill.point == point
         {
@@ -38,6 +38,7 @@ impl Durability {
             };
             guest.effects.outgoing.retain(is_answer);
             guest.effects.requests.clear();
+            self.forget_held(system, true);
             return Ok(());
         }
         self.kill_point("dispatched");
@@ -67,9 +68,11 @@ impl Durability {
             self.failed = true;
             guest.effects.outgoing.clear();
             guest.effects.requests.clear();
+            self.forget_held(system, false);
             return result;
         }
         self.kill_point("committed");
+        self.tell(system);
         self.answer(guest, system);
         Ok(())
     }
@@ -109,6 +112,7 @@ impl Durability {
                 self.records.write(SEEN | key, &encode(&(sender, last))?);
             }
         }
+        self.write_money(system)?;
         Ok(())
     }
 

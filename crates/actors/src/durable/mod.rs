@@ -6,6 +6,11 @@
 //!   receiver takes each (sender, sequence) once, in order. What comes from outside can be numbered too
 //!   ([`Handle::send_once`](crate::Handle::send_once)). Messages to anybody else are sent once after the commit, and are
 //!   lost if the process ends just then.
+//! - **Sponsors too.** The ledger is such a receiver: what an event makes, gives, starts and stops is carried out after the
+//!   commit. If the budgets are kept, it is in the store until the ledger has it for good, which takes each
+//!   (configuration, number) once (`money`). If they are not, the ledger ends with the process, and nothing is stored.
+//! - **At most once**: work for the pool and configurations that the host is asked for. They are begun after the commit,
+//!   and lost if the process ends before.
 //! - **Group commit.** One sync serves all events of a batch, up to [`BATCH_EVENTS`].
 //!
 //! Kept: actors made from [`DurableActor`](crate::DurableActor) or another behaviour that can be saved, the queue, the
@@ -17,6 +22,7 @@
 mod commit;
 mod error;
 mod kinds;
+mod money;
 mod outbox;
 mod records;
 mod store;
@@ -31,6 +37,7 @@ use banyan_core::sponsors::SponsorId;
 
 use crate::guest::Event;
 use crate::message::Message;
+use crate::money::Money;
 use crate::router::{Identity, stream_of_name};
 use crate::system::System;
 use crate::timers::TimerId;
@@ -38,6 +45,7 @@ use commit::{encode, stored_event};
 pub(crate) use error::CommitFailed;
 pub use error::{DurableError, OpenDurableError};
 pub use kinds::Kinds;
+use money::StoredMoney;
 pub(crate) use records::Records;
 pub use records::RecordsError;
 pub use store::DurableStore;
@@ -56,6 +64,7 @@ const SEEN: u64 = 4 << 56;
 const SENT: u64 = 5 << 56;
 const TIMER: u64 = 6 << 56;
 const SELF: u64 = 7 << 56;
+const MONEY: u64 = 8 << 56;
 const KIND: u64 = 0xff << 56;
 /// Numbers of timers that are reserved at a time, so that one is never given out twice.
 const TIMERS_RESERVED: u64 = 1024;
@@ -67,7 +76,8 @@ const ASK_AGAIN: u32 = 256;
 /// Stops the process at a named point, the n-th time that it is reached: for tests of crashes.
 #[derive(Clone, Debug)]
 pub struct KillPoint {
-    /// `dispatched`, `committed` or `sent`.
+    /// `dispatched`, `committed` or `sent`; `made` and `told`, before and after the commit of a batch that asks something of
+    /// the ledger, when that has the sponsors that were made, and when it has everything.
     pub point: String,
     /// From 1.
     pub occurrence: u64,
@@ -125,6 +135,12 @@ pub struct Durability {
     sent: BTreeMap<String, (u64, u64)>,
     outbox: VecDeque<(u64, String, u64)>,
     next_outbox: u64,
+    /// For the ledger, after the commit: numbers and changes.
+    held: Vec<(u64, Money)>,
+    /// The number of the last change.
+    last_money: u64,
+    /// What the store held for the ledger.
+    unfinished: Vec<(u64, StoredMoney)>,
     requests: Vec<DurableRequest>,
     events: u64,
     /// Events since the last commit.
@@ -173,6 +189,9 @@ impl Durability {
             sent: BTreeMap::new(),
             outbox: VecDeque::new(),
             next_outbox: 0,
+            held: Vec::new(),
+            last_money: 0,
+            unfinished: Vec::new(),
             requests: Vec::new(),
             events,
             uncommitted: 0,

@@ -5,7 +5,7 @@ use std::path::Path;
 use banyan_core::sponsors::SponsorId;
 
 use super::stored::{StoredActor, StoredEvent, StoredSend, StoredTimer};
-use super::{ACTOR, Durability, KIND, OUTBOX, OpenDurableError, QUEUED, SEEN, SELF, SENT, TIMER};
+use super::{ACTOR, Durability, KIND, MONEY, OUTBOX, OpenDurableError, QUEUED, SEEN, SELF, SENT, TIMER};
 use crate::address::GuestNumber;
 use crate::behaviour::Behaviour;
 use crate::guest::{Event, Guest};
@@ -73,6 +73,11 @@ impl Durability {
                     self.outbox.push_back((number, send.target.clone(), send.sequence));
                     let again = self.send_of(send, guest.sponsor, own, system);
                     guest.effects.outgoing.push(again);
+                }
+                MONEY => {
+                    let stored = postcard::from_bytes(&bytes)
+                        .map_err(|error| unreadable(&path, "a change for the ledger", error))?;
+                    self.unfinished.push((number, stored));
                 }
                 TIMER => {
                     let timer: StoredTimer =

@@ -14,8 +14,9 @@ use banyan_core::sponsors::{Quota, Resource, SponsorId};
 use crate::address::{Address, GuestNumber, Local};
 use crate::behaviour::{Behaviour, Exhausted, Failure};
 use crate::context::Context;
-use crate::effects::{Deferred, Effects, Money};
+use crate::effects::{Deferred, Effects};
 use crate::message::Message;
+use crate::money::Money;
 use crate::sponsor::Controller;
 use crate::supervision::{Directive, End, Extras};
 use crate::system::System;
@@ -284,7 +285,12 @@ impl Guest {
     #[cold]
     fn carry_out(&mut self, action: Deferred, event: &Event) {
         match action {
-            Deferred::NewSponsor(_) | Deferred::Name(_) => {}
+            Deferred::NewSponsor(made) => {
+                if self.durable.is_some() {
+                    self.effects.money.push(Money::Made(made));
+                }
+            }
+            Deferred::Name(_) => {}
             Deferred::Transfer(to, amount) => self.effects.transfers.push((to, amount)),
             Deferred::Start(sponsor, controller) => {
                 let controller = Controller { address: controller, payer: event.sponsor, stored: None };

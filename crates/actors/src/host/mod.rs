@@ -125,6 +125,7 @@ impl Host {
         }
         let Some(mut resident) = self.ring.pop_front() else { return self.idle() };
         if resident.shared.has_ended() {
+            self.let_go(&mut resident.guest);
             self.note_load();
             return Turn::Worked;
         }
@@ -296,7 +297,8 @@ impl Host {
     /// Gives everything back: what is in the ring rests.
     pub(crate) fn close(&mut self) {
         self.settle_leases();
-        while let Some(Resident { shared, guest }) = self.ring.pop_front() {
+        while let Some(Resident { shared, mut guest }) = self.ring.pop_front() {
+            self.let_go(&mut guest);
             drop(shared.rest(guest));
         }
     }

@@ -5,9 +5,10 @@ use std::sync::atomic::Ordering;
 use banyan_core::sponsors::{Resource, State, Verdict};
 
 use super::{Host, Resident};
-use crate::effects::{Money, Request};
+use crate::effects::Request;
 use crate::guest::{Event, Guest};
 use crate::message::Message;
+use crate::money::Money;
 use crate::pool::Job;
 
 impl Host {
@@ -58,27 +59,26 @@ impl Host {
     pub(super) fn settle_effects(&mut self, resident: &mut Resident) {
         let effects = &mut resident.guest.effects;
         if !effects.transfers.is_empty() || !effects.money.is_empty() {
-            let mut freed = Vec::new();
             let changes: Vec<Money> =
                 effects.money.drain(..).map(|money| self.system.with_stored(money)).collect();
             let mut treasury = self.system.treasury();
-            for (to, amount) in effects.transfers.drain(..) {
-                self.leases.transfer(to, amount, &mut treasury);
-            }
-            for money in changes {
-                match money {
-                    Money::Start(sponsor, controller) => {
-                        treasury.start(sponsor, Some(controller), &mut freed);
-                    }
-                    Money::Stop(sponsor, heir) => {
-                        treasury.stop(sponsor, heir, &mut freed);
-                        self.system.recalls.fetch_add(1, Ordering::Relaxed);
-                    }
+            let given = effects.transfers.drain(..).map(|(to, amount)| {
+                let from = self.leases.set_aside(amount, &mut treasury);
+                Money::Give { from, to, amount }
+            });
+            let changes: Vec<Money> = given.collect::<Vec<_>>().into_iter().chain(changes).collect();
+            match &mut resident.guest.durable {
+                // The ledger is told after the commit.
+                Some(durability) => durability.hold(changes),
+                None => {
+                    let mut freed = Vec::new();
+                    let stops = changes.iter().any(Money::is_stop);
+                    changes.into_iter().for_each(|money| treasury.carry_out_money(money, &mut freed));
+                    treasury.keep();
+                    drop(treasury);
+                    self.system.after_money(freed, stops);
                 }
             }
-            treasury.keep();
-            drop(treasury);
-            self.system.send_freed(freed);
         }
         for line in effects.complaints.drain(..) {
             self.system.log(format!("{}: {line}", resident.shared.name));
@@ -98,6 +98,13 @@ impl Host {
             }
         }
         self.send_outgoing(resident);
+    }
+
+    /// A configuration goes before its batch is committed: what the batch has set aside is its donors' again.
+    pub(super) fn let_go(&mut self, guest: &mut Guest) {
+        if let Some(durability) = &mut guest.durable {
+            durability.forget_held(&self.system, true);
+        }
     }
 
     pub(super) fn settle_leases(&mut self) {

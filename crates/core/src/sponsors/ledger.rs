@@ -292,6 +292,27 @@ impl Ledger {
         }
     }
 
+    /// Makes two leases of one that a host holds: a part of it is settled by itself from here.
+    pub fn split_lease(&mut self, id: SponsorId) {
+        let account = self.account_mut(id).expect("a sponsor is not forgotten while a lease is out");
+        account.leases += 1;
+    }
+
+    /// Gives what was leased when the ledger crashed, and so counts as consumed, to whom it was meant for. Whether so much
+    /// is counted as consumed.
+    pub fn transfer_consumed(&mut self, from: SponsorId, to: SponsorId, amount: Quota) -> bool {
+        let retired = &mut self.retired;
+        let place = self.places.get_mut(from.index as usize);
+        let account = place.filter(|place| place.generation == from.generation);
+        // What a sponsor that is gone had spent is counted for all of them together.
+        let consumed =
+            account.and_then(|place| place.account.as_mut()).map_or(retired, |one| &mut one.consumed);
+        let Ok(rest) = consumed.checked_sub(amount) else { return false };
+        *consumed = rest;
+        self.receive(to, amount);
+        true
+    }
+
     /// Starts a sponsor, or starts it again.
     pub fn start(&mut self, id: SponsorId) -> Verdict {
         match self.account_mut(id) {

@@ -1,7 +1,7 @@
 //! The rules of sponsors, one by one, and the law of conservation under random histories.
 
 use super::{Grant, Ledger, Quota, Resource, SponsorId, State, TransferError, Verdict};
-use alloc::vec::Vec;
+use alloc::{vec, vec::Vec};
 use proptest::prelude::*;
 
 fn quota(amount: u64) -> Quota {
@@ -90,6 +90,8 @@ enum Act {
     Create(usize),
     Transfer(usize, usize, u64),
     TransferLeased(usize, usize, u64),
+    Split(usize, u64),
+    TransferConsumed(usize, usize, u64),
     Start(usize),
     Stop(usize, usize),
     Lease(usize, bool),
@@ -104,6 +106,8 @@ fn act() -> impl Strategy<Value = Act> {
         who.clone().prop_map(Act::Create),
         (who.clone(), who.clone(), 0..2000_u64).prop_map(|(from, to, n)| Act::Transfer(from, to, n)),
         (who.clone(), who.clone(), 0..500_u64).prop_map(|(lease, to, n)| Act::TransferLeased(lease, to, n)),
+        (who.clone(), 0..500_u64).prop_map(|(lease, n)| Act::Split(lease, n)),
+        (who.clone(), who.clone(), 0..500_u64).prop_map(|(from, to, n)| Act::TransferConsumed(from, to, n)),
         who.clone().prop_map(Act::Start),
         (who.clone(), who.clone()).prop_map(|(id, heir)| Act::Stop(id, heir)),
         (who.clone(), any::<bool>()).prop_map(|(id, all)| Act::Lease(id, all)),
@@ -138,6 +142,22 @@ proptest! {
                             leases[place].1 = rest;
                         }
                     }
+                }
+                Act::Split(lease, n) => {
+                    if !leases.is_empty() {
+                        let place = lease % leases.len();
+                        let (id, leased) = leases[place];
+                        if let Ok(rest) = leased.checked_sub(quota(n)) {
+                            ledger.split_lease(id);
+                            leases[place].1 = rest;
+                            leases.push((id, quota(n)));
+                        }
+                    }
+                }
+                Act::TransferConsumed(from, to, n) => {
+                    let before = ledger.account(pick(from)).map_or(ledger.retired(), |one| one.consumed);
+                    let done = ledger.transfer_consumed(pick(from), pick(to), quota(n));
+                    prop_assert_eq!(done, before.checked_sub(quota(n)).is_ok());
                 }
                 Act::Start(id) => drop(ledger.start(pick(id))),
                 Act::Stop(id, heir) => drop(ledger.stop(pick(id), pick(heir))),
