@@ -3,8 +3,10 @@
 //! A worker is to be started for each caller that waits for one, and none for a caller who has one: it
 //! would stand beside the spares for ever. Two rules see to that. A caller no longer counts before it takes a
 //! worker, not after; and the babysitter counts the workers that stand ready first, the callers second. So a
-//! caller whose worker it no longer sees ready no longer counts either. Not for waking anybody; callers do that
-//! when they find nothing.
+//! caller whose worker it no longer sees ready no longer counts either.
+//!
+//! A caller that waits sleeps on a word that changes when its worker is ready ([`where_to_sleep`]). Not for waking
+//! anybody; callers wake the babysitter when they find nothing.
 //!
 //! Written over [`Shared`], so that the tests run it on `loom`'s words, in every order.
 
@@ -92,13 +94,43 @@ pub(crate) fn demand(spares: usize, count: impl Fn(u32) -> usize, awaiting: &imp
     Demand { missing: wanted.saturating_sub(ready), is_awaited: awaiting > 0 }
 }
 
+/// Where a caller sleeps that has found no worker, or whether it must look again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sleep {
+    /// On the generation of that slot, as long as it is 0: the worker that is started next writes it.
+    Slot(usize),
+    /// On the count of events.
+    Event,
+    /// Something has happened since the look.
+    LookAgain,
+}
+
+/// `seen` are the events as of before the look. A worker that was started since then has changed them before it is said which
+/// slot is next: so the slot is that of the next worker, or the events have changed. A slot whose worker is ready before
+/// the babysitter has said that it was started will not be heard of again, but the babysitter will.
+pub(crate) fn where_to_sleep<'a, W: Shared + 'a>(
+    events: &W,
+    seen: u32,
+    next: &W,
+    ready: impl Fn(usize) -> Option<&'a W>,
+) -> Sleep {
+    let slot = next.load() as usize;
+    if events.load() != seen {
+        return Sleep::LookAgain;
+    }
+    match ready(slot) {
+        Some(ready) if ready.load() == 0 => Sleep::Slot(slot),
+        _ => Sleep::Event,
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Shared, Wanting, demand};
+    use super::{Shared, Sleep, Wanting, demand, where_to_sleep};
     use crate::layout::{SLOT_CURRENT, SLOT_FREE, SLOT_SPARE};
     use loom::sync::Arc;
     use loom::sync::atomic::AtomicU32;
-    use loom::sync::atomic::Ordering::{AcqRel, Acquire};
+    use loom::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 
     impl Shared for AtomicU32 {
         fn load(&self) -> u32 {
@@ -171,6 +203,39 @@ mod tests {
             callers.into_iter().for_each(|caller| caller.join().unwrap());
             let count = |state| slots.iter().filter(|slot| slot.load(Acquire) == state).count();
             assert_eq!(demand(0, count, &*awaiting).missing, 1);
+        });
+    }
+    /// A worker is started, and gets ready, while a caller looks for one: the caller sees it, or sleeps on a word that is
+    /// changed after it has begun to sleep, or looks again.
+    #[test]
+    fn who_sleeps_is_woken_by_the_worker_that_is_started() {
+        loom::model(|| {
+            let slots = Arc::new([SLOT_FREE, SLOT_FREE].map(AtomicU32::new));
+            let ready = Arc::new([0, 0].map(AtomicU32::new));
+            let [events, next] = [0, 0].map(|value| Arc::new(AtomicU32::new(value)));
+            let worker = {
+                let ready = Arc::clone(&ready);
+                loom::thread::spawn(move || ready[0].store(7, Release))
+            };
+            let babysitter = {
+                let (slots, events, next) = (Arc::clone(&slots), Arc::clone(&events), Arc::clone(&next));
+                loom::thread::spawn(move || {
+                    slots[0].store(SLOT_SPARE, Release);
+                    events.add(1);
+                    next.store(1, Release);
+                })
+            };
+            let seen = events.load(Acquire);
+            let is_seen = slots[0].load(Acquire) == SLOT_SPARE;
+            let sleep = where_to_sleep(&*events, seen, &*next, |slot| ready.get(slot));
+            worker.join().unwrap();
+            babysitter.join().unwrap();
+            let is_woken = match sleep {
+                Sleep::Slot(slot) => ready[slot].load(Acquire) != 0,
+                Sleep::Event => events.load(Acquire) != seen,
+                Sleep::LookAgain => true,
+            };
+            assert!(is_seen || is_woken, "{sleep:?}");
         });
     }
 }

@@ -5,7 +5,7 @@
 
 use super::{Fate, PATIENCE_NS, UNSERVED_MAX};
 use crate::connection::{Connection, Current, SWITCHING};
-use crate::demand::Wanting;
+use crate::demand::{Sleep, Wanting, where_to_sleep};
 use crate::error::{CallError, Ran};
 use crate::layout::{
     CONTROL_BROKEN, SEQUENCE_MASK, SLOT_BYTES, SLOT_CURRENT, SLOT_DEAD, SLOT_ENDING, SLOT_SPARE, SLOTS,
@@ -19,6 +19,10 @@ use banyan_sys::call_channel::{
 use banyan_sys::call_memory::view_again;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use std::time::Duration;
+
+/// How long to sleep until a wake-up, before a look whether one was missed. Longer than the kernel's tick, as
+/// `waiting` says.
+const LOOK_AGAIN_NS: u64 = 16_000_000;
 
 impl Connection {
     /// A worker that is ready, or the next one that gets ready before the deadline.
@@ -71,16 +75,18 @@ impl Connection {
             }
             wanting.wait();
             if let Some(index) = starting {
-                futex_wait(&self.head(index).ready, 0, 1_000_000);
+                futex_wait(&self.head(index).ready, 0, LOOK_AGAIN_NS);
                 continue;
             }
             if told != Some(event) {
                 told = Some(event);
                 self.wake_babysitter();
             }
-            match control.next.load(Acquire) as usize {
-                next @ 1..SLOTS => futex_wait(&self.head(next).ready, 0, 1_000_000),
-                _ => futex_wait(&control.event, event, 1_000_000),
+            let ready = |slot| (1..SLOTS).contains(&slot).then(|| &self.head(slot).ready);
+            match where_to_sleep(&control.event, event, &control.next, ready) {
+                Sleep::Slot(slot) => futex_wait(&self.head(slot).ready, 0, LOOK_AGAIN_NS),
+                Sleep::Event => futex_wait(&control.event, event, LOOK_AGAIN_NS),
+                Sleep::LookAgain => {}
             }
         }
     }
@@ -194,7 +200,7 @@ impl Connection {
                 }
                 return Err(CallError::TimedOut { ran: Ran::No });
             }
-            futex_wait(&channel.alive.word, 0, 1_000_000);
+            futex_wait(&channel.alive.word, 0, LOOK_AGAIN_NS);
         }
         client.unserved.store(0, Relaxed);
         client.of.store(current.0, Relaxed);
