@@ -14,7 +14,8 @@ use crate::layout::{
 use crate::service::SegmentKind;
 use crate::waiting::Deadline;
 use banyan_sys::call_channel::{
-    OWNER_DIED, counter, futex_wait, futex_wake, place_thread, process_has_ended, signal_process,
+    OWNER_DIED, counter, current_processor, futex_wait, futex_wake, place_thread, process_has_ended,
+    signal_process,
 };
 use banyan_sys::call_memory::view_again;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
@@ -80,6 +81,10 @@ impl Connection {
             }
             if told != Some(event) {
                 told = Some(event);
+                // On this processor, which is about to have nothing to do: another may have to be woken itself.
+                if self.processors > 1 {
+                    place_thread(control.babysitter.load(Acquire), Some(current_processor()));
+                }
                 self.wake_babysitter();
             }
             let ready = |slot| (1..SLOTS).contains(&slot).then(|| &self.head(slot).ready);
