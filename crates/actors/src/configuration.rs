@@ -83,7 +83,7 @@ impl Configuration {
     /// With its first actor.
     #[must_use]
     pub fn with_behaviour(self, first: Box<dyn Behaviour>) -> Seed {
-        Seed { configuration: self, first, number: 0, durable: None }
+        Seed { configuration: self, first, number: 0 }
     }
 }
 
@@ -92,7 +92,6 @@ pub struct Seed {
     pub(crate) configuration: Configuration,
     pub(crate) first: Box<dyn Behaviour>,
     pub(crate) number: u32,
-    pub(crate) durable: Option<Box<crate::durable::Durability>>,
 }
 
 impl Seed {

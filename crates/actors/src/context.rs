@@ -221,17 +221,12 @@ impl Context<'_> {
     ///
     /// In a durable configuration it is made after the event's commit, and **at most once**: like any configuration that is
     /// not durable it ends with the process, and is not made again when the durable one is opened again; an address of it
-    /// that was kept then leads nowhere. A durable configuration cannot be asked for, and the event fails: it is opened from
-    /// outside ([`Handle::open`](crate::Handle::open)).
+    /// that was kept then leads nowhere. A durable configuration is opened from outside
+    /// ([`Handle::open`](crate::Handle::open)).
     ///
     /// # Errors
     /// [`Exhausted`] if the sponsor has no memory left for it.
     pub fn ask_host(&mut self, mut seed: Seed) -> Result<Address, Exhausted> {
-        if seed.durable.is_some() {
-            crate::actor::refuse(
-                "an event cannot ask for a durable configuration: open it from outside, with `Handle::open`",
-            );
-        }
         self.charge_memory(size_of::<Guest>() as u64 + seed.first.size())?;
         seed.number = self.system.new_number();
         if seed.configuration.sponsor == SponsorId::ROOT {

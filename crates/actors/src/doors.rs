@@ -37,7 +37,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(seed: &Seed, home: usize) -> Self {
+    pub(crate) fn new(seed: &Seed, home: usize, durable: bool) -> Self {
         Self {
             number: seed.number,
             name: seed.configuration.name.clone(),
@@ -51,7 +51,7 @@ impl Shared {
             failures: AtomicU64::new(0),
             actors: AtomicUsize::new(0),
             sponsor: seed.configuration.sponsor,
-            durable: seed.durable.is_some(),
+            durable,
             stays: seed.configuration.stays,
         }
     }

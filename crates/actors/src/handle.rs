@@ -11,7 +11,7 @@ use crate::address::{Addr, Address, Place};
 use crate::ask::{self, AskError};
 use crate::configuration::Seed;
 use crate::doors::Shared;
-use crate::durable::{DurableError, DurableRequest, Numbered, OpenDurableError};
+use crate::durable::{DurableError, DurableRequest, DurableSeed, Numbered, OpenDurableError};
 use crate::guest::Event;
 use crate::host::assert_outside_of_events;
 use crate::message::{Message, Payload};
@@ -105,7 +105,7 @@ impl Handle {
     ///
     /// # Errors
     /// [`OpenDurableError`].
-    pub fn open(&self, seed: Seed) -> Result<Address, OpenDurableError> {
+    pub fn open(&self, seed: DurableSeed) -> Result<Address, OpenDurableError> {
         let number = self.system.plant_durable(seed)?;
         Ok(Address::local(crate::address::Local { guest: number, slot: 0, generation: 0 }))
     }

@@ -54,7 +54,7 @@ pub use banyan_wire::actor_frame::DurableAddress;
 pub use behaviour::{Behaviour, Exhausted, Failure, Saved};
 pub use configuration::{Configuration, Seed};
 pub use context::Context;
-pub use durable::{DurableError, DurableStore, KillPoint, Kinds, OpenDurableError};
+pub use durable::{DurableError, DurableSeed, DurableStore, KillPoint, Kinds, OpenDurableError};
 pub use handle::{Handle, Outlet};
 pub use kept_budgets::KeepBudgetsError;
 pub use message::{CodecError, Message, Packet, Payload};

@@ -12,7 +12,7 @@ use banyan_core::sponsors::{Quota, SponsorId};
 use crate::address::{Address, GuestNumber, Place};
 use crate::configuration::Seed;
 use crate::doors::{Arrival, HostDoor, Shared};
-use crate::durable::{DurableRequest, OpenDurableError, StoredAddress, StoredSponsor};
+use crate::durable::{DurableRequest, DurableSeed, OpenDurableError, StoredAddress, StoredSponsor};
 use crate::guest::{Event, Guest};
 use crate::kept_budgets::{Beside, Found, KeepBudgetsError, KeptBudgets};
 use crate::message::Message;
@@ -238,7 +238,7 @@ impl System {
         }
         let next = self.next_home.fetch_add(1, Ordering::Relaxed);
         let home = seed.configuration.host.unwrap_or(next) % self.hosts.len();
-        let shared = Arc::new(Shared::new(&seed, home));
+        let shared = Arc::new(Shared::new(&seed, home, false));
         let mut directory = self.directory.write().unwrap_or_else(PoisonError::into_inner);
         directory.insert(seed.number, shared.clone());
         drop(directory);
@@ -262,13 +262,14 @@ impl System {
     }
 
     /// Gives a durable configuration, put back as it was kept, to a host.
-    pub(crate) fn plant_durable(&self, mut seed: Seed) -> Result<GuestNumber, OpenDurableError> {
+    pub(crate) fn plant_durable(&self, durable: DurableSeed) -> Result<GuestNumber, OpenDurableError> {
+        let DurableSeed { mut seed, mut durability } = durable;
         let name = seed.configuration.name.clone();
         let number = self.number_of_durable(&name);
         if self.shared(number).is_some() {
             return Err(OpenDurableError::NameTaken { name });
         }
-        let identity = seed.durable.as_ref().and_then(|durability| durability.identity());
+        let identity = durability.identity();
         if let Some(identity) = identity
             && !self.remotes.open(number, identity)
         {
@@ -277,18 +278,16 @@ impl System {
         seed.number = number;
         let home = seed.configuration.host.unwrap_or_else(|| self.next_home.fetch_add(1, Ordering::Relaxed));
         let home = home % self.hosts.len();
-        let shared = Arc::new(Shared::new(&seed, home));
+        let shared = Arc::new(Shared::new(&seed, home, true));
         let mut guest = Box::new(Guest::new(number, seed.configuration.sponsor));
         guest.default_directive = seed.configuration.default_directive;
         guest.overseer = seed.configuration.overseer;
-        if let Some(mut durability) = seed.durable {
-            if let Err(error) = durability.wake(&mut guest, seed.first, self) {
-                self.remotes.close(number);
-                return Err(error);
-            }
-            durability.tell_again(self);
-            guest.durable = Some(durability);
+        if let Err(error) = durability.wake(&mut guest, seed.first, self) {
+            self.remotes.close(number);
+            return Err(error);
         }
+        durability.tell_again(self);
+        guest.durable = Some(durability);
         shared.actors.store(guest.population(), Ordering::Relaxed);
         let others = self.all_shared();
         self.directory.write().unwrap_or_else(PoisonError::into_inner).insert(number, shared.clone());

@@ -195,8 +195,6 @@ enum Count {
     WorkThenLook,
     Work,
     Look,
-    /// Ask the host for a durable configuration in this file.
-    AskForDurable(PathBuf),
 }
 
 /// The pool has done what [`Count::Work`] asks for.
@@ -251,11 +249,6 @@ impl Actor for Counter {
                     WORKED.store(true, Ordering::SeqCst);
                     Count::Add(1)
                 })?;
-            }
-            Count::AskForDurable(path) => {
-                let store = DurableStore::open(path, Kinds::new().with::<Self>());
-                let store = store.map_err(|error| Failure::because(error.to_string()))?;
-                work.ask_host(Configuration::new("asked for").durable(store, Self(0)))?;
             }
             Count::Look => {
                 let begun = Instant::now();
@@ -322,7 +315,6 @@ fn what_cannot_be_kept_is_refused_and_the_rest_goes_on() {
         (Count::Ask(counter.clone()), "`ask` does not work in a durable configuration"),
         (Count::Adapt, "`adapter` does not work in a durable configuration"),
         (Count::GiveRevocably, "make it in another configuration"),
-        (Count::AskForDurable(directory.path().join("other.arena")), "with `Handle::open`"),
     ];
     for (number, (message, words)) in (1..).zip(cases) {
         runtime.send(&counter, message);

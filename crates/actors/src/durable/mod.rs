@@ -48,7 +48,7 @@ pub use kinds::Kinds;
 use money::StoredMoney;
 pub(crate) use records::Records;
 pub use records::RecordsError;
-pub use store::DurableStore;
+pub use store::{DurableSeed, DurableStore};
 use stored::StoredSelf;
 pub(crate) use stored::{StoredAddress, StoredSponsor};
 use waking::{event_of, unreadable};

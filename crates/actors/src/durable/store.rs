@@ -40,26 +40,38 @@ impl DurableStore {
     }
 }
 
+/// A durable configuration that is to be opened, with [`Handle::open`](crate::Handle::open): from outside only, as an event
+/// cannot ask for one.
+pub struct DurableSeed {
+    pub(crate) seed: Seed,
+    pub(crate) durability: Box<Durability>,
+}
+
 impl Configuration {
     /// A durable configuration: what the store holds, or this first actor if it is new.
-    pub fn durable<A: crate::actor::DurableActor>(self, store: DurableStore, first: A) -> Seed {
+    pub fn durable<A: crate::actor::DurableActor>(self, store: DurableStore, first: A) -> DurableSeed {
         self.durable_behaviour(store, crate::actor::kept(first))
     }
 
     /// The same with a behaviour of another kind, as of a module: one that can be saved.
     #[must_use]
-    pub fn durable_behaviour(self, store: DurableStore, first: Box<dyn Behaviour>) -> Seed {
-        Seed { configuration: self, first, number: 0, durable: Some(store.0) }
+    pub fn durable_behaviour(self, store: DurableStore, first: Box<dyn Behaviour>) -> DurableSeed {
+        DurableSeed { seed: self.with_behaviour(first), durability: store.0 }
     }
 
     /// What a retained snapshot held, for looking at it: a configuration that is not durable.
     ///
     /// # Errors
     /// [`OpenDurableError`], also if there is no such snapshot.
-    pub fn at_snapshot(self, path: &Path, kinds: Kinds, snapshot: &str) -> Result<Seed, OpenDurableError> {
+    pub fn at_snapshot(
+        self,
+        path: &Path,
+        kinds: Kinds,
+        snapshot: &str,
+    ) -> Result<DurableSeed, OpenDurableError> {
         let durability = Durability::open(path, kinds, Some(snapshot))?;
         let first = crate::actor::closure((), |(), (): &(), _: &mut crate::Context<'_>| Ok(()));
-        Ok(Seed { configuration: self, first, number: 0, durable: Some(Box::new(durability.for_looking())) })
+        Ok(DurableSeed { seed: self.with_behaviour(first), durability: Box::new(durability.for_looking()) })
     }
 }
 
