@@ -23,6 +23,7 @@ test: needs build
 check:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps
 	$(CARGO) test -p banyan-tests --test tidy
 
 # Each real program twenty times on each node count, for twenty minutes at most.

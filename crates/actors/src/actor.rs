@@ -161,7 +161,7 @@ struct Caretaker {
     target: Option<Address>,
 }
 
-/// The message that revokes what [`caretaker`] has made; the address to send it to is the second that it returned.
+/// The message that revokes what [`Context::revocable`] has made; the address to send it to is the second that it returned.
 #[derive(Clone, Copy, Debug, Serialize, serde::Deserialize)]
 pub struct Revoke;
 

@@ -1,4 +1,4 @@
-//! [`KeptBudgets`]: the ledger in a store of its own, so that a crash or a restart gives nobody anything back.
+//! The ledger in a store of its own, so that a crash or a restart gives nobody anything back.
 //!
 //! Not every event is written. What is kept is the ledger as it must be after a crash: leases count as consumed, and so
 //! does a part of the balance of each sponsor that hosts spend for just now, so that most leases need no write. A lease that is not covered is written before it is

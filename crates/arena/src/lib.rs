@@ -17,7 +17,7 @@
 //! ```
 //!
 //! Layers, each usable alone: [`disk`] (durable bytes), [`store`] (versions of numbered pages), the heap,
-//! and on it [`collections`], [`noun`]s, and a [`machine`] that runs events.
+//! and on it [`collections`], [`mod@noun`]s, and a [`machine`] that runs events.
 //! The layout of the file is described to the byte in `docs/formats/arena.md`.
 
 mod allocator;

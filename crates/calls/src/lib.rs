@@ -2,7 +2,7 @@
 //!
 //! A callee that crashes, hangs, scribbles on memory or calls `exit` costs its caller an error
 //! value or a retry. For C libraries, wrapped without touching the program
-//! ([`generate`]), and for functions of a Rust program ([`isolated`]). Usable alone. Not for
+//! ([`generate`]), and for functions of a Rust program ([`mod@isolated`]). Usable alone. Not for
 //! calls whose callee is hostile *and* must not read its caller's memory: a wrapped library may
 //! read what the program can.
 //!

@@ -1,7 +1,7 @@
 //! A node daemon: what it is made of and how a run begins and ends.
 //!
 //! Threads: the main one waits for events; one accepts connections; per peer one for each lane's receiving and
-//! sending ([`lanes`]); one serves the replica's requests; the pager's two.
+//! sending (`lanes`); one serves the replica's requests; the pager's two.
 //!
 //! Lock order: `home`, then the pager's. `waiting` and `learned` are taken alone.
 

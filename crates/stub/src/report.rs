@@ -24,7 +24,7 @@ pub fn fail(parts: &[&str]) -> ! {
     kernel::exit_group(STATUS_OURS)
 }
 
-/// Decimal digits of a number, for [`line`].
+/// Decimal digits of a number, for [`macro@line`].
 pub struct Decimal {
     digits: [u8; 20],
     start: usize,

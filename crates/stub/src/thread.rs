@@ -128,7 +128,7 @@ impl Thread {
         AlternateStack { pointer: self.this.get() - STACK_SIZE, flags: 0, padding: 0, size: STACK_SIZE }
     }
 
-    /// Address of the message buffer, [`BUFFER_SIZE`] bytes: a [`Header`] and its payload.
+    /// Address of the message buffer, `BUFFER_SIZE` bytes: a [`Header`] and its payload.
     pub fn buffer(&self) -> *mut u8 {
         (self.this.get() + THREAD_SIZE) as *mut u8
     }

@@ -1,7 +1,7 @@
 //! [`Erased`]: one value of any type, small ones held in place, with a table of what its owner knows about the type.
 //!
 //! A `Box<dyn Any>` allocates for each value. Here three words lie beside the table's address, and what is larger is boxed.
-//! The table is the owner's too: whatever it tells of a type ([`Table::about`]) is found without a second look-up.
+//! The table is the owner's too: whatever it tells of a type (`about`) is found without a second look-up.
 //!
 //! The interface is safe, since a value is only ever given out as the type that went in: a table can be made for a type
 //! that may move between threads, and an [`Erased`] only from a value of its table's type.
