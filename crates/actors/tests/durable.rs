@@ -3,7 +3,6 @@
 
 mod killed;
 
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -158,16 +157,9 @@ fn killed_at_random_and_named_points_every_transfer_happens_once() {
                 std::thread::sleep(Duration::from_micros(random.below(1500)));
             }
         }
-        // At a named point it ends by itself, if it gets there.
-        let patience = Instant::now() + Duration::from_millis(if kill.is_some() { 10 } else { 0 });
-        while process.child.try_wait().unwrap().is_none() && Instant::now() < patience {
-            std::thread::sleep(Duration::from_micros(200));
-        }
-        killed_at_points += u64::from(process.child.try_wait().unwrap().is_some());
-        // The process may have ended by itself.
-        let _ = process.child.kill();
-        let status = process.child.wait().unwrap();
-        assert_eq!(status.signal(), Some(9), "round {round}: the bank failed by itself, {status}");
+        // It is given the time to get to a named point.
+        let patience = Duration::from_millis(if kill.is_some() { 10 } else { 0 });
+        killed_at_points += u64::from(process.end(patience));
     }
     println!("{done} rounds, {killed_at_points} ended at a named point, {} transfers", model.done);
     assert!(done >= rounds().min(50), "only {done} rounds");
@@ -366,8 +358,8 @@ fn work_for_the_pool_is_not_begun_again_after_a_kill() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("counter.arena");
     let variables = [("BANYAN_TEST_WORK", path.to_str().unwrap())];
-    let mut process = Process::start("child_with_work", &variables, Some("committed:1"));
-    assert_eq!(process.child.wait().unwrap().signal(), Some(9));
+    let process = Process::start("child_with_work", &variables, Some("committed:1"));
+    assert!(process.end(DEADLINE), "it kills itself");
     let runtime = runtime();
     let counter = open(&runtime, &path, "counter").unwrap();
     assert_eq!(runtime.last_seen("counter", "client"), Ok(1), "the event was committed");

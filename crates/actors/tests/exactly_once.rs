@@ -246,10 +246,8 @@ fn teller_process() {
     }
 }
 
-fn kill(mut process: Process) {
-    // It may have ended by itself, at a named point.
-    let _ = process.child.kill();
-    process.child.wait().unwrap();
+fn end(process: Process) {
+    process.end(Duration::ZERO);
 }
 
 /// A named point, or none.
@@ -274,7 +272,7 @@ fn two_processes_killed_at_any_instant_take_each_message_once() {
     for round in 0..=rounds {
         let last = round == rounds;
         if last {
-            teller.take().into_iter().chain(vault.take()).for_each(kill);
+            teller.take().into_iter().chain(vault.take()).for_each(end);
         }
         if vault.is_none() {
             let at = point(&mut random).filter(|_| !last);
@@ -343,18 +341,18 @@ fn two_processes_killed_at_any_instant_take_each_message_once() {
         } else {
             std::thread::sleep(Duration::from_micros(random.below(3000)));
             if random.below(3) > 0 {
-                teller.take().into_iter().for_each(kill);
+                teller.take().into_iter().for_each(end);
             }
             if random.below(2) > 0 {
-                vault.take().into_iter().for_each(kill);
+                vault.take().into_iter().for_each(end);
             }
             // One that has ended at a named point is started again.
             for process in [&mut vault, &mut teller] {
                 if process.as_mut().is_some_and(|one| one.child.try_wait().unwrap().is_some()) {
-                    process.take().into_iter().for_each(kill);
+                    process.take().into_iter().for_each(end);
                 }
             }
         }
     }
-    teller.into_iter().chain(vault).for_each(kill);
+    teller.into_iter().chain(vault).for_each(end);
 }

@@ -1,7 +1,9 @@
 //! A test that starts itself as another process, which is killed at some instant or at a named point.
 
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use banyan_actors::KillPoint;
 
@@ -50,6 +52,20 @@ impl Process {
     /// Whether the words reached it, or it had ended.
     pub(crate) fn say(&mut self, words: &str) -> bool {
         self.input.write_all(words.as_bytes()).is_ok()
+    }
+
+    /// Kills it, unless it ends at a named point within `patience`; returns whether it did.
+    pub(crate) fn end(mut self, patience: Duration) -> bool {
+        let begun = Instant::now();
+        while self.child.try_wait().unwrap().is_none() && begun.elapsed() < patience {
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        let by_itself = self.child.try_wait().unwrap().is_some();
+        // It may have ended just now.
+        let _ = self.child.kill();
+        let status = self.child.wait().unwrap();
+        assert_eq!(status.signal(), Some(9), "it failed by itself: {status}");
+        by_itself
     }
 }
 
