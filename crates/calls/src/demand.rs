@@ -105,7 +105,7 @@ pub(crate) enum Sleep {
     LookAgain,
 }
 
-/// `seen` are the events as of before the look. A worker that was started since then has changed them before it is said which
+/// Where a caller sleeps that has looked and found no worker. `seen` are the events as of before the look. A worker that was started since then has changed them before it is said which
 /// slot is next: so the slot is that of the next worker, or the events have changed. A slot whose worker is ready before
 /// the babysitter has said that it was started will not be heard of again, but the babysitter will.
 pub(crate) fn where_to_sleep<'a, W: Shared + 'a>(
@@ -205,6 +205,7 @@ mod tests {
             assert_eq!(demand(0, count, &*awaiting).missing, 1);
         });
     }
+
     /// A worker is started, and gets ready, while a caller looks for one: the caller sees it, or sleeps on a word that is
     /// changed after it has begun to sleep, or looks again.
     #[test]

@@ -291,6 +291,33 @@ fn a_fresh_worker_serves_whichever_thread_waits_for_it() {
     }
 }
 
+/// A worker that a caller waits for is started by a babysitter beside that caller; its threads use what the program may.
+#[test]
+fn a_fresh_worker_stays_on_the_processors_of_its_program() {
+    let confined = || {
+        // SAFETY: a set of processors is plain bits, and the kernel reads it; this thread alone is confined.
+        unsafe {
+            let mut first: libc::cpu_set_t = std::mem::zeroed();
+            libc::CPU_SET(libc::sched_getcpu() as usize, &mut first);
+            assert_eq!(libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const first), 0);
+        }
+        let allowed = |status: &str| {
+            let text = std::fs::read_to_string(status).unwrap();
+            text.lines().find_map(|line| line.strip_prefix("Cpus_allowed:").map(str::to_owned)).unwrap()
+        };
+        let own = allowed("/proc/thread-self/status");
+        let connection = open(|configuration| configuration.spares = 0);
+        assert!(call(&connection, "subject_fail", &[1], &options(5000)).is_err());
+        assert_eq!(call(&connection, "subject_fail", &[0], &options(5000)), Ok(7));
+        let [worker] = connection.worker_processes()[..] else { panic!("one worker serves") };
+        for thread in std::fs::read_dir(format!("/proc/{worker}/task")).unwrap() {
+            let status = thread.unwrap().path().join("status");
+            assert_eq!(allowed(status.to_str().unwrap()), own, "{status:?}");
+        }
+    };
+    std::thread::scope(|scope| scope.spawn(confined).join().unwrap());
+}
+
 #[test]
 fn a_crash_under_many_threads_reaches_all_and_each_goes_on() {
     let connection = open(|_| {});

@@ -185,6 +185,28 @@ pub fn current_processor() -> u32 {
     unsafe { libc::sched_getcpu() as u32 }
 }
 
+/// The processors that a thread may use, bit by bit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Processors([u64; 16]);
+
+impl Processors {
+    /// Those of the calling thread; all, if the kernel does not say.
+    #[must_use]
+    pub fn of_this_thread() -> Self {
+        let mut mask = [0_u64; 16];
+        // SAFETY: the kernel writes at most 128 bytes of the mask.
+        let written =
+            unsafe { raw(libc::SYS_sched_getaffinity, [0, 128, mask.as_mut_ptr() as u64, 0, 0, 0]) };
+        if written > 0 { Self(mask) } else { Self([u64::MAX; 16]) }
+    }
+
+    /// Has the calling thread use these, as far as there are such.
+    pub fn take(&self) {
+        // SAFETY: the kernel reads the mask.
+        let _ = unsafe { raw(libc::SYS_sched_setaffinity, [0, 128, self.0.as_ptr() as u64, 0, 0, 0]) };
+    }
+}
+
 /// Restricts thread `thread` (of any process of this user) to one processor, or with `None` frees it.
 pub fn place_thread(thread: u32, processor: Option<u32>) {
     let mut mask = [0_u64; 16];

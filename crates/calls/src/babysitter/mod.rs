@@ -18,9 +18,7 @@ use crate::layout::{
 };
 use crate::service::{Configuration, Order, Report, Segment, SegmentKind, WORKER_VARIABLE};
 use crate::worker::{self, BytesFunction, Host};
-use banyan_sys::call_channel::{
-    futex_wake, join_robust_list, now_ns, place_thread, signal_process, thread_id,
-};
+use banyan_sys::call_channel::{Processors, futex_wake, join_robust_list, now_ns, signal_process, thread_id};
 use banyan_sys::call_memory::{Access, leave_out_of_forks, map_over, map_shared, populate, punch};
 use banyan_sys::call_process::{
     Launch, become_child_of, child_descriptor, collect_child, drain, end_now, fork, leave_descriptors,
@@ -78,6 +76,8 @@ struct Babysitter {
     /// Workers that each slot has had.
     turns: [u32; SLOTS],
     processors: usize,
+    /// The processors that it may use, as the program that started it.
+    allowed: Processors,
 }
 
 /// Barren workers that are replaced at once; from then on each start waits twice as long.
@@ -374,7 +374,7 @@ impl Babysitter {
         let slot = slot_address(self.window, index);
         let offset = index as u64 * SLOT_BYTES;
         // A caller may have placed the babysitter beside itself; where workers run is decided call by call.
-        place_thread(0, None);
+        self.allowed.take();
         // A worker must not outlive its babysitter, even one that is killed.
         if !become_child_of(babysitter) {
             end_now(3)

@@ -9,6 +9,7 @@ use crate::layout::{
 };
 use crate::service::{Layer, Order, Report};
 use crate::worker::{self, Host};
+use banyan_sys::call_channel::Processors;
 use banyan_sys::call_memory::{Access, map_private, map_shared};
 use banyan_sys::call_process::{Launch, end_now, fork, occupy_descriptors};
 use banyan_sys::sandbox::{self, Groups};
@@ -152,6 +153,7 @@ pub(super) fn prepare(
         started_ns: [0; SLOTS],
         turns: [0; SLOTS],
         processors: std::thread::available_parallelism().map_or(1, usize::from),
+        allowed: Processors::of_this_thread(),
     })
 }
 
