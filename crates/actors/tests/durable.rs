@@ -12,7 +12,7 @@ use banyan_actors::{
     Actor, Addr, Configuration, DurableActor, DurableStore, Failure, Kinds, OpenDurableError, Quota, Runtime,
     RuntimeOptions, Simulation, Work,
 };
-use killed::{Process, Random};
+use killed::{Campaign, Process, Random};
 use serde::{Deserialize, Serialize};
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -88,83 +88,29 @@ impl Model {
     }
 }
 
-/// How often the bank is killed: `BANYAN_KILL_ROUNDS`, if that is set.
-fn rounds() -> u64 {
-    std::env::var("BANYAN_KILL_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1000)
-}
-
 /// Of four rounds, one is killed at random and each of the others at another named point. `BANYAN_KILL_ROUNDS=4000` gives a
 /// thousand at random.
 #[test]
 fn killed_at_random_and_named_points_every_transfer_happens_once() {
     let directory = tempfile::tempdir().unwrap();
-    let text = directory.path().to_str().unwrap();
     let mut model = Model::new();
-    let mut random = Random(1);
-    let begun = Instant::now();
-    let mut sent = 0;
-    let mut acknowledged = 0;
-    let mut killed_at_points = 0;
-    let mut done = rounds();
-    for round in 0..rounds() {
-        if begun.elapsed() > Duration::from_millis(200).saturating_mul(rounds() as u32) {
-            // A machine that is this busy gets fewer rounds, and says so.
-            println!("stopped after {round} rounds");
-            done = round;
-            break;
-        }
-        let kill = match round % 4 {
-            0 => Some(format!("dispatched:{}", 1 + random.below(4))),
-            1 => Some(format!("committed:{}", 1 + random.below(4))),
-            2 => Some(format!("sent:{}", 1 + random.below(4))),
-            _ => None,
-        };
-        let mut process = Process::start("child", &[("BANYAN_TEST_BANK", text)], kill.as_deref());
-        // A named point may be reached before the first answer.
-        let state = process.line("STATE ");
-        if let Some(state) = &state {
-            let (seen, balances) = state.split_once(' ').unwrap();
-            let seen: u64 = seen.parse().unwrap();
-            assert!(
-                seen >= acknowledged,
-                "round {round}: {acknowledged} were acknowledged, {seen} are there"
-            );
-            assert!(seen <= sent, "round {round}: {seen} are there, {sent} were sent");
-            model.advance(seen);
-            assert_eq!(balances, format!("{:?}", model.balances), "round {round}, killed before at {kill:?}");
-            acknowledged = seen;
-            let mut next = seen;
-            for _ in 0..1 + random.below(3) {
-                let lines: Vec<String> = (0..16)
-                    .map(|_| {
-                        next += 1;
-                        let [from, to, amount] = transfer(next);
-                        format!("{next} {from} {to} {amount}\n")
-                    })
-                    .collect();
-                sent = sent.max(next);
-                if !process.say(&lines.concat()) {
-                    break;
-                }
-                if random.below(2) == 0 {
-                    match process.line("SEEN ") {
-                        Some(seen) => acknowledged = seen.parse().unwrap(),
-                        None => break,
-                    }
-                }
-            }
-            if kill.is_none() {
-                std::thread::sleep(Duration::from_micros(random.below(1500)));
-            }
-        }
-        // It is given the time to get to a named point.
-        let patience = Duration::from_millis(if kill.is_some() { 10 } else { 0 });
-        killed_at_points += u64::from(process.end(patience));
-    }
-    println!("{done} rounds, {killed_at_points} ended at a named point, {} transfers", model.done);
-    assert!(done >= rounds().min(50), "only {done} rounds");
-    assert!(model.done > done, "{} transfers in all", model.done);
-    assert!(killed_at_points > done / 8, "only {killed_at_points} died at a named point");
+    let campaign = Campaign {
+        program: "child",
+        variables: &[("BANYAN_TEST_BANK", directory.path().to_str().unwrap())],
+        points: &["dispatched", "committed", "sent"],
+        batch: 16,
+        rounds: killed::rounds(1000),
+        patience: Duration::from_millis(200),
+    };
+    let order = |number| {
+        let [from, to, amount] = transfer(number);
+        format!("{number} {from} {to} {amount}")
+    };
+    let killed = campaign.run(order, |seen| {
+        model.advance(seen);
+        format!("{:?}", model.balances)
+    });
+    assert!(killed.orders > killed.rounds, "{} transfers in all", killed.orders);
 }
 
 #[derive(Clone, Serialize, Deserialize)]

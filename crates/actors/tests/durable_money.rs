@@ -14,7 +14,7 @@ use banyan_actors::{
     Actor, Addr, Configuration, DurableActor, DurableStore, Failure, Handle, KillPoint, Kinds, Quota,
     Runtime, RuntimeOptions, Signal, Sponsor, Work,
 };
-use killed::{Process, Random};
+use killed::{Campaign, Random};
 use serde::{Deserialize, Serialize, Serializer};
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -198,63 +198,20 @@ fn child() {
     }
 }
 
-/// `BANYAN_KILL_ROUNDS`, if that is set.
-fn rounds() -> u64 {
-    std::env::var("BANYAN_KILL_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(240)
-}
-
 /// Of six rounds, one is killed at random and each of the others at another named point.
 #[test]
 fn killed_at_random_and_named_points_every_change_to_the_ledger_is_made_once() {
     let directory = tempfile::tempdir().unwrap();
-    let text = directory.path().to_str().unwrap();
-    let mut random = Random(1);
-    let begun = Instant::now();
-    let (mut sent, mut acknowledged, mut done, mut killed_at_points) = (0, 0, rounds(), 0);
-    for round in 0..rounds() {
-        if begun.elapsed() > Duration::from_millis(250).saturating_mul(rounds() as u32) {
-            // A machine that is this busy gets fewer rounds, and says so.
-            println!("stopped after {round} rounds");
-            done = round;
-            break;
-        }
-        let points = ["dispatched", "made", "committed", "told", "sent"];
-        let point = points.get(round as usize % (points.len() + 1));
-        let kill = point.map(|point| format!("{point}:{}", 1 + random.below(4)));
-        let mut process = Process::start("child", &[("BANYAN_TEST_TILL", text)], kill.as_deref());
-        // A named point may be reached before the first answer.
-        if let Some(state) = process.line("STATE ") {
-            let (seen, found) = state.split_once(' ').unwrap();
-            let seen: u64 = seen.parse().unwrap();
-            assert!((acknowledged..=sent).contains(&seen), "round {round}: {acknowledged} {seen} {sent}");
-            assert_eq!(found, format!("{:?}", model(seen)), "round {round}, {seen} orders, {kill:?}");
-            (acknowledged, sent) = (seen, sent.max(seen));
-            let mut next = seen;
-            for _ in 0..1 + random.below(3) {
-                let end = next + 8 - next % 8;
-                let lines: Vec<String> = (next + 1..=end).map(|number| format!("{number}\n")).collect();
-                (next, sent) = (end, sent.max(end));
-                if !process.say(&lines.concat()) {
-                    break;
-                }
-                if random.below(2) == 0 {
-                    match process.line("SEEN ") {
-                        Some(seen) => acknowledged = seen.parse().unwrap(),
-                        None => break,
-                    }
-                }
-            }
-            if kill.is_none() {
-                std::thread::sleep(Duration::from_micros(random.below(3000)));
-            }
-        }
-        // It is given the time to get to a named point.
-        let patience = Duration::from_millis(if kill.is_some() { 20 } else { 0 });
-        killed_at_points += u64::from(process.end(patience));
-    }
-    println!("{done} rounds, {killed_at_points} ended at a named point, {sent} orders");
-    assert!(done >= rounds().min(50), "only {done} rounds");
-    assert!(killed_at_points > done / 4, "only {killed_at_points} died at a named point");
+    let campaign = Campaign {
+        program: "child",
+        variables: &[("BANYAN_TEST_TILL", directory.path().to_str().unwrap())],
+        points: &["dispatched", "made", "committed", "told", "sent"],
+        batch: 8,
+        rounds: killed::rounds(240),
+        patience: Duration::from_millis(250),
+    };
+    let killed = campaign.run(|number| number.to_string(), |seen| format!("{:?}", model(seen)));
+    assert!(killed.at_points > killed.rounds / 4, "only {} died at a named point", killed.at_points);
 }
 
 /// A simulation whose actors find their sponsors.
