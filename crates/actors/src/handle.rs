@@ -242,10 +242,7 @@ impl Handle {
     /// any other actor. Who has its bytes can send to it.
     #[must_use]
     pub fn durable_address(&self, actor: &Address) -> Option<DurableAddress> {
-        match &actor.0 {
-            Place::Local(local) => self.system.remotes.seal(local),
-            Place::Beyond(proxy) => proxy.door.durable(),
-        }
+        self.system.remotes.durable_address(actor)
     }
 
     /// The actor of a durable configuration of another process, once a router has joined that process. What a durable

@@ -20,11 +20,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::durable::{Records, RecordsError, StoredAddress};
 use crate::money::Told;
+use crate::signals::Signals;
 
 /// The record of the ledger as a whole; those below [`TOLD`] are places of the ledger.
 const WHOLE: u64 = u64::MAX;
 /// From here: what a durable configuration has told the ledger.
 const TOLD: u64 = 1 << 56;
+/// What the ledger has told durable controllers.
+const SIGNALS: u64 = 2 << 56;
 /// What is counted as consumed ahead while hosts spend for a sponsor: a quarter of a balance, and at least this if there is.
 const AHEAD_FLOOR: Quota = Quota { memory: 1 << 16, cycles: 1 << 22, events: 256 };
 
@@ -83,7 +86,7 @@ struct StoredAccount {
 }
 
 /// Who is told when a sponsor is exhausted, and who has paid for that.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct StoredController {
     pub(crate) address: StoredAddress,
     pub(crate) payer: (u32, u32),
@@ -142,6 +145,7 @@ pub(crate) struct Found {
     pub(crate) ledger: Ledger,
     pub(crate) beside: BTreeMap<SponsorId, Beside>,
     pub(crate) told: Vec<Told>,
+    pub(crate) signals: Signals,
 }
 
 impl KeptBudgets {
@@ -195,18 +199,22 @@ impl KeptBudgets {
             beside.insert(id, Beside { name: stored.name, controller: stored.controller });
             places.push((generation, Some(account)));
         }
-        let mut told = Vec::new();
+        let (mut told, mut signals) = (Vec::new(), Signals::default());
         for key in kept.records.keys().filter(|key| *key >= u64::from(whole.places) && *key != WHOLE) {
-            if key != TOLD | told.len() as u64 {
+            let record = kept.records.read(key).unwrap_or_default();
+            let unreadable_record = |error: postcard::Error| unreadable(&error.to_string());
+            if key == TOLD | told.len() as u64 {
+                told.push(postcard::from_bytes(&record).map_err(unreadable_record)?);
+            } else if key == SIGNALS {
+                signals = postcard::from_bytes(&record).map_err(unreadable_record)?;
+            } else {
                 return Err(unreadable("a record's kind is unknown; use the build that wrote it"));
             }
-            let record = kept.records.read(key).unwrap_or_default();
-            told.push(postcard::from_bytes(&record).map_err(|error| unreadable(&error.to_string()))?);
         }
         let ledger = Ledger::restore(quota(whole.granted), quota(whole.retired), places);
         let ledger = ledger.ok_or_else(|| unreadable("its sums do not agree"))?;
         kept.cover(&ledger);
-        Ok((kept, Some(Found { ledger, beside, told })))
+        Ok((kept, Some(Found { ledger, beside, told, signals })))
     }
 
     fn cover(&mut self, kept: &Ledger) {
@@ -232,6 +240,7 @@ impl KeptBudgets {
         &mut self,
         ledger: &Ledger,
         told: &[Told],
+        signals: &Signals,
         last: bool,
         beside: impl Fn(SponsorId) -> Beside,
     ) -> Result<(), KeepBudgetsError> {
@@ -266,6 +275,9 @@ impl KeptBudgets {
         }
         for (key, told) in (TOLD..).zip(told) {
             self.put(key, told)?;
+        }
+        if !signals.is_unused() {
+            self.put(SIGNALS, signals)?;
         }
         let (granted, retired) = (words(kept.granted()), words(kept.retired()));
         self.put(WHOLE, &Whole { number: self.number, granted, retired, places })?;

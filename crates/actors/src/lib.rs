@@ -37,6 +37,7 @@ mod pool;
 pub mod probe;
 pub mod router;
 pub mod runtime;
+mod signals;
 pub mod simulation;
 pub mod sponsor;
 pub mod supervision;

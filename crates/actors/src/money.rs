@@ -100,6 +100,7 @@ impl Treasury {
             Money::Made(id) => self.told.iter_mut().for_each(|told| told.confirm(id)),
             Money::Give { from, to, amount } => {
                 self.ledger.transfer_leased(from, to, amount);
+                self.changed = true;
                 self.end_aside(from, Quota::ZERO, Quota::ZERO, freed);
             }
             Money::GiveConsumed { from, to, amount } => {

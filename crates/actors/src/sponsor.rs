@@ -16,6 +16,7 @@ use crate::guest::Event;
 use crate::kept_budgets::{Beside, KeepBudgetsError, KeptBudgets, StoredController};
 use crate::message::Message;
 use crate::money::Told;
+use crate::signals::Signals;
 use crate::system::System;
 
 /// The right to give to a sponsor, to start and stop it, and to send on its account. It cannot be serialised: bytes
@@ -63,10 +64,11 @@ impl From<Resource> for Short {
     }
 }
 
-/// An event to be put on its way, or a message to a door.
+/// What is to be put on its way: an event, a message to a door, or the signals that are new.
 pub(crate) enum Freed {
     Event(GuestNumber, Event),
     Message(Address, SponsorId, Message),
+    Signals,
 }
 
 /// Who is told when a sponsor is exhausted.
@@ -85,6 +87,11 @@ impl Controller {
         Self { address: address.clone().address(0, system), payer, stored: Some(address) }
     }
 
+    /// As it is kept, if it is an actor of a durable configuration.
+    fn durable(&self) -> Option<StoredController> {
+        self.to_stored().filter(|stored| stored.address != StoredAddress::Gone)
+    }
+
     /// As it is kept, if it can be.
     pub(crate) fn to_stored(&self) -> Option<StoredController> {
         let payer = (self.payer.index, self.payer.generation);
@@ -98,6 +105,7 @@ pub(crate) struct Restored {
     pub(crate) names: BTreeMap<SponsorId, String>,
     pub(crate) controllers: BTreeMap<SponsorId, Controller>,
     pub(crate) told: Vec<Told>,
+    pub(crate) signals: Signals,
 }
 
 /// The ledger, and what belongs to its sponsors.
@@ -113,6 +121,8 @@ pub(crate) struct Treasury {
     pub(crate) kept: Option<KeptBudgets>,
     /// What durable configurations have told it.
     pub(crate) told: Vec<Told>,
+    /// What it has told durable controllers.
+    pub(crate) signals: Signals,
     /// Something has changed that must be kept before anybody is told.
     pub(crate) changed: bool,
 }
@@ -128,6 +138,7 @@ impl Treasury {
             complaints: Vec::new(),
             kept: None,
             told: Vec::new(),
+            signals: Signals::default(),
             changed: false,
         }
     }
@@ -138,8 +149,9 @@ impl Treasury {
         kept: KeptBudgets,
         found: Option<Restored>,
     ) -> Result<(), KeepBudgetsError> {
-        if let Some(Restored { ledger, names, controllers, told }) = found {
-            (self.ledger, self.names, self.controllers, self.told) = (ledger, names, controllers, told);
+        if let Some(Restored { ledger, names, controllers, told, signals }) = found {
+            (self.ledger, self.names, self.controllers) = (ledger, names, controllers);
+            (self.told, self.signals) = (told, signals);
         }
         self.kept = Some(kept);
         self.write(false)
@@ -152,7 +164,7 @@ impl Treasury {
             name: self.names.get(&id).cloned().unwrap_or_default(),
             controller: self.controllers.get(&id).and_then(Controller::to_stored),
         };
-        let written = kept.write(&self.ledger, &self.told, last, beside);
+        let written = kept.write(&self.ledger, &self.told, &self.signals, last, beside);
         if written.is_ok() {
             self.kept = Some(kept);
         }
@@ -248,7 +260,13 @@ impl Treasury {
     fn signal(&mut self, id: SponsorId, resource: Resource, freed: &mut Vec<Freed>) {
         self.changed = true;
         if let Some(controller) = self.controllers.remove(&id) {
-            let message = Message::new(Signal { sponsor: id.index, short: resource.into() });
+            let signal = Signal { sponsor: id.index, short: resource.into() };
+            if let Some(stored) = controller.durable().filter(|_| self.kept.is_some()) {
+                self.signals.add(stored, signal);
+                freed.push(Freed::Signals);
+                return;
+            }
+            let message = Message::new(signal);
             freed.push(match controller.address.0 {
                 Place::Local(local) => {
                     let generation = local.generation | Event::PREPAID;

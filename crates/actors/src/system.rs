@@ -1,6 +1,6 @@
 //! [`System`]: what all hosts of a process share: the directory of configurations, names, the ledger, the clock.
 //!
-//! Locks: each field's own, none taken while another is held.
+//! Locks: each field's own, none taken while another is held, but for what `signals` says.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -18,7 +18,7 @@ use crate::kept_budgets::{Beside, Found, KeepBudgetsError, KeptBudgets};
 use crate::message::Message;
 use crate::money::Money;
 use crate::pool::Pool;
-use crate::router::Remotes;
+use crate::router::{Identity, Remotes, configuration_of_name};
 use crate::sponsor::{Controller, Freed, Restored, Treasury};
 
 /// Lines of log that are kept.
@@ -43,6 +43,8 @@ enum Clock {
 pub(crate) struct System {
     clock: Clock,
     treasury: Mutex<Treasury>,
+    /// Held while signals are numbered and sent: see `signals`.
+    pub(crate) signalling: Mutex<()>,
     /// Names the ledger, if it is kept.
     kept_ledger: OnceLock<u64>,
     directory: RwLock<BTreeMap<GuestNumber, Arc<Shared>>>,
@@ -66,11 +68,15 @@ pub(crate) struct System {
 }
 
 impl System {
+    /// The ledger, where senders are known by the numbers of their configurations. No configuration has this one.
+    pub(crate) const LEDGER: GuestNumber = 0;
+
     pub(crate) fn new(hosts: usize, simulated: bool, grant: Quota, refill: Option<Quota>) -> Arc<Self> {
         let clock = if simulated { Clock::Simulated(AtomicU64::new(0)) } else { Clock::Real(Instant::now()) };
         Arc::new_cyclic(|this| Self {
             clock,
             treasury: Mutex::new(Treasury::new(grant, refill)),
+            signalling: Mutex::new(()),
             kept_ledger: OnceLock::new(),
             directory: RwLock::new(BTreeMap::new()),
             names: Mutex::new(BTreeMap::new()),
@@ -130,7 +136,7 @@ impl System {
     pub(crate) fn keep_budgets(&self, path: &std::path::Path) -> Result<(), KeepBudgetsError> {
         let (kept, found) = KeptBudgets::open(path)?;
         let number = kept.number;
-        let found = found.map(|Found { ledger, beside, told }| {
+        let found = found.map(|Found { ledger, beside, told, signals }| {
             let (mut names, mut controllers) = (BTreeMap::new(), BTreeMap::new());
             for (id, Beside { name, controller }) in beside {
                 if !name.is_empty() {
@@ -140,7 +146,7 @@ impl System {
                     controllers.insert(id, Controller::of_stored(controller, self));
                 }
             }
-            Restored { ledger, names, controllers, told }
+            Restored { ledger, names, controllers, told, signals }
         });
         self.treasury().restore(kept, found)?;
         // Nobody has asked before: the system was made just now.
@@ -152,7 +158,11 @@ impl System {
     pub(crate) fn with_stored(&self, money: Money) -> Money {
         match money {
             Money::Start(sponsor, mut controller) if self.kept_ledger.get().is_some() => {
-                controller.stored = Some(StoredAddress::of(&controller.address, 0, self));
+                // As any process knows it, if it is open; else by its name.
+                controller.stored = Some(match self.remotes.durable_address(&controller.address) {
+                    Some(known) => StoredAddress::Remote { address: known.to_bytes().to_vec() },
+                    None => StoredAddress::of(&controller.address, Self::LEDGER, self),
+                });
                 Money::Start(sponsor, controller)
             }
             other => other,
@@ -295,17 +305,34 @@ impl System {
         for other in others.iter().filter(|other| other.durable) {
             self.request(other.number, DurableRequest::Resend { target: name.clone() });
         }
-        if let Some(identity) = identity {
-            self.remotes.announce(&identity.configuration);
+        if let Some(Identity { configuration, .. }) = identity {
+            self.send_signals(Some(&configuration));
+            self.remotes.announce(&configuration);
         }
         Ok(number)
     }
 
-    /// Asks something of a durable configuration.
+    /// Asks something of a durable configuration, or of the ledger as far as that is a sender like one.
     pub(crate) fn request(&self, number: GuestNumber, request: DurableRequest) {
+        if number == Self::LEDGER {
+            return self.request_of_ledger(&request);
+        }
         let message = Message::internal(request);
         let event = Event { slot: Event::CONTROL, generation: 0, sponsor: SponsorId::ROOT, message };
         self.route_event(number, event);
+    }
+
+    fn request_of_ledger(&self, request: &DurableRequest) {
+        match request {
+            DurableRequest::Acknowledge { target, sequence } => {
+                if let Some(receiver) = configuration_of_name(target) {
+                    self.treasury().signals.acknowledge(&receiver, *sequence);
+                }
+            }
+            DurableRequest::Resend { target } => self.send_signals(configuration_of_name(target).as_ref()),
+            // It has no store of its own kind.
+            DurableRequest::Snapshot { .. } | DurableRequest::Seen { .. } => {}
+        }
     }
 
     pub(crate) fn uproot(&self, number: GuestNumber) {
@@ -360,6 +387,7 @@ impl System {
             match freed {
                 Freed::Event(guest, event) => self.route_event(guest, event),
                 Freed::Message(address, sponsor, message) => self.route(&address, sponsor, message),
+                Freed::Signals => self.send_signals(None),
             }
         }
     }

@@ -210,7 +210,7 @@ pub(super) fn stored_event(
 ) -> Result<StoredEvent, CodecError> {
     let message = StoredPacket::of(event.message.to_packet()?, own, system);
     let sponsor = system.stored_sponsor(event.sponsor);
-    Ok(StoredEvent { slot: event.slot, generation: event.generation & Event::GENERATION, message, sponsor })
+    Ok(StoredEvent { slot: event.slot, generation: event.generation, message, sponsor })
 }
 
 fn store_event(

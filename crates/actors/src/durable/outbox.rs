@@ -140,8 +140,20 @@ mod tests {
 
     use banyan_core::sponsors::{Quota, SponsorId};
 
-    use super::{Event, Guest, Message, Numbered, OUTBOX, Outgoing, System, stored_event};
+    use super::{Event, Guest, Message, Numbered, OUTBOX, Outgoing, System, event_of, stored_event};
     use crate::durable::{Durability, DurableRequest, Kinds};
+
+    /// What was paid for before the process ended is not paid for again after it, and the other way round.
+    #[test]
+    fn a_kept_event_is_as_much_paid_for_as_before() {
+        let system = System::new(1, true, Quota::AMPLE, None);
+        for paid in [0, Event::PREPAID, Event::UNPAID] {
+            let message = Message::new(7_u64);
+            let event = Event { slot: 3, generation: 5 | paid, sponsor: SponsorId::ROOT, message };
+            let again = event_of(stored_event(&event, 1, &system).unwrap(), SponsorId::ROOT, 1, &system);
+            assert_eq!((again.slot, again.generation), (3, 5 | paid));
+        }
+    }
 
     /// A message that a receiver has not committed stays, whatever others have, and is what is sent again.
     #[test]

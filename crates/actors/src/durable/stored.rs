@@ -78,6 +78,7 @@ pub(crate) struct StoredActor {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct StoredEvent {
     pub(crate) slot: u32,
+    /// With the bits that say what of its delivery is paid for.
     pub(crate) generation: u32,
     pub(crate) message: StoredPacket,
     /// Who pays for it, if the budgets are kept too.

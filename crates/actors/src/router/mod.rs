@@ -189,11 +189,7 @@ impl Exchange {
 
     /// The token of an actor, for a message to the peer.
     fn token_for(&self, address: &Address) -> FrameAddress {
-        let durable = match &address.0 {
-            Place::Local(local) => self.handle.system.remotes.seal(local),
-            Place::Beyond(proxy) => proxy.door.durable(),
-        };
-        if let Some(durable) = durable {
+        if let Some(durable) = self.handle.system.remotes.durable_address(address) {
             return FrameAddress::Durable(durable);
         }
         if let Place::Beyond(proxy) = &address.0

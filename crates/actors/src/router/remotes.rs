@@ -196,11 +196,19 @@ impl Remotes {
             return;
         }
         tables.routes.insert(configuration, Arc::downgrade(exchange));
-        let senders: Vec<GuestNumber> = tables.by_number.keys().copied().collect();
+        let senders: Vec<GuestNumber> = tables.by_number.keys().copied().chain([System::LEDGER]).collect();
         drop(tables);
         let target = name_of_configuration(&configuration);
         for number in senders {
             system.request(number, DurableRequest::Resend { target: target.clone() });
+        }
+    }
+
+    /// The address of an actor for any process, if it is one of a durable configuration that is open or was met elsewhere.
+    pub(crate) fn durable_address(&self, address: &Address) -> Option<DurableAddress> {
+        match &address.0 {
+            Place::Local(local) => self.seal(local),
+            Place::Beyond(proxy) => proxy.door.durable(),
         }
     }
 
