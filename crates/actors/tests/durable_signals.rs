@@ -47,7 +47,8 @@ struct Guardian {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum Order {
-    Ward(u64, Addr<Signal>),
+    /// Its number, who is told, and who works under it on another host.
+    Ward(u64, Addr<Signal>, Addr<u64>),
     Work,
     Told(u32),
     Read(Addr<(usize, u64, u64)>),
@@ -58,12 +59,13 @@ impl Actor for Guardian {
     fn receive(&self, order: &Order, work: &mut Work<'_, '_, Self>) -> Result<(), Failure> {
         let mut next = self.clone();
         match order {
-            Order::Ward(number, controller) => {
+            Order::Ward(number, controller, helper) => {
                 let ward = work.new_sponsor(&format!("ward {number}"))?;
                 work.transfer(&ward, Quota { memory: 1 << 20, cycles: 1 << 30, events: AFFORDED })?;
                 work.start(&ward, controller)?;
                 let me = work.me();
                 for _ in 0..ASKED {
+                    work.send_under(&ward, helper, 1)?;
                     work.send_under(&ward, &me, Order::Work)?;
                 }
                 next.wards.insert(ward.id().index, *number);
@@ -132,6 +134,12 @@ fn open_ear(
     handle.open(Configuration::new("ear").durable(store, Ear(guardian.clone()))).unwrap().typed()
 }
 
+/// Its events end with the process, so that the guardian's must come to the end of a ward.
+fn helper(handle: &Handle) -> Addr<u64> {
+    let helper = closure((), |(), _: &u64, _| Ok(()));
+    handle.create(Configuration::new("helper").with_behaviour(helper)).typed()
+}
+
 fn start(directory: &Path) -> Runtime {
     let options = RuntimeOptions { hosts: 2, pin: false, grant: GRANT, refill: None };
     Runtime::start_kept(options, &directory.join("budgets.arena")).unwrap()
@@ -155,6 +163,7 @@ fn child() {
     }
     let guardian = open_guardian(&runtime, directory, guardian_kill);
     let ear = open_ear(&runtime, directory, &guardian, ear_kill);
+    let helper = helper(&runtime);
     let begun = Instant::now();
     let (seen, told, strays) = loop {
         let before = runtime.last_seen("guardian", "client").unwrap();
@@ -169,7 +178,7 @@ fn child() {
     println!("STATE {seen} {told} {strays}");
     for line in std::io::stdin().lines() {
         let number: u64 = line.unwrap().parse().unwrap();
-        runtime.send_once("client", number, &guardian, Order::Ward(number, ear.clone()));
+        runtime.send_once("client", number, &guardian, Order::Ward(number, ear.clone(), helper.clone()));
         if number.is_multiple_of(4) {
             println!("SEEN {}", runtime.last_seen("guardian", "client").unwrap());
         }
@@ -197,6 +206,14 @@ struct Simulated {
     simulation: Simulation,
     guardian: Addr<Order>,
     ear: Addr<Signal>,
+    helper: Addr<u64>,
+}
+
+impl Simulated {
+    fn send(&self, number: u64) {
+        let order = Order::Ward(number, self.ear.clone(), self.helper.clone());
+        self.simulation.send_once("client", number, &self.guardian, order);
+    }
 }
 
 fn simulate(seed: u64, directory: &Path) -> Simulated {
@@ -205,7 +222,8 @@ fn simulate(seed: u64, directory: &Path) -> Simulated {
     simulation.grant(&simulation.root_sponsor(), GRANT);
     let guardian = open_guardian(&simulation, directory, None);
     let ear = open_ear(&simulation, directory, &guardian, None);
-    Simulated { simulation, guardian, ear }
+    let helper = helper(&simulation);
+    Simulated { simulation, guardian, ear, helper }
 }
 
 /// Without running what is left to do.
@@ -239,10 +257,7 @@ fn stopped_after_any_number_of_steps_a_controller_is_told_once() {
             let mut simulated = simulate(random.below(u64::MAX), directory.path());
             // What was not taken before is sent again.
             sent += random.below(6);
-            for number in 1..=sent {
-                let order = Order::Ward(number, simulated.ear.clone());
-                simulated.simulation.send_once("client", number, &simulated.guardian, order);
-            }
+            (1..=sent).for_each(|number| simulated.send(number));
             if random.below(3) > 0 {
                 simulated.simulation.run(random.below(120));
             } else {
@@ -266,24 +281,18 @@ fn close_ear(simulation: &mut Simulation) {
 fn a_controller_is_told_when_it_is_opened() {
     let directory = tempfile::tempdir().unwrap();
     let mut simulated = simulate(1, directory.path());
-    let order = Order::Ward(1, simulated.ear.clone());
-    simulated.simulation.send_once("client", 1, &simulated.guardian, order);
+    simulated.send(1);
     assert_eq!(read(&mut simulated), (0, 1, 0));
     close_ear(&mut simulated.simulation);
-    for number in [2, 3] {
-        let order = Order::Ward(number, simulated.ear.clone());
-        simulated.simulation.send_once("client", number, &simulated.guardian, order);
-    }
+    simulated.send(2);
+    simulated.send(3);
     assert_eq!(read(&mut simulated), (2, 1, 0), "nobody is there to be told");
     // In this process.
-    let Simulated { simulation, guardian, .. } = simulated;
-    let ear = open_ear(&simulation, directory.path(), &guardian, None);
-    let mut simulated = Simulated { simulation, guardian, ear };
+    open_ear(&simulated.simulation, directory.path(), &simulated.guardian, None);
     assert_eq!(read(&mut simulated), (0, 3, 0));
     // In another one, after one in which it was never opened.
     close_ear(&mut simulated.simulation);
-    let order = Order::Ward(4, simulated.ear.clone());
-    simulated.simulation.send_once("client", 4, &simulated.guardian, order);
+    simulated.send(4);
     assert_eq!(simulated.simulation.run(1_000_000), Ending::Drained);
     end(simulated.simulation, false);
     let mut simulation = Simulation::kept(2, 2, GRANT, &directory.path().join("budgets.arena")).unwrap();
