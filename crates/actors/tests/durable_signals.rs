@@ -120,7 +120,10 @@ fn open_guardian(handle: &Handle, directory: &Path, kill: Option<KillPoint>) -> 
     let kinds = Kinds::new().with::<Guardian>();
     let store = DurableStore::open(&directory.join("guardian.arena"), kinds).unwrap();
     let store = if let Some(kill) = kill { store.kill_at(kill) } else { store };
-    handle.open(Configuration::new("guardian").durable(store, Guardian::default())).unwrap().typed()
+    handle
+        .open(Configuration::new("guardian").stay_on_host(0).durable(store, Guardian::default()))
+        .unwrap()
+        .typed()
 }
 
 fn open_ear(
@@ -137,7 +140,7 @@ fn open_ear(
 /// Its events end with the process, so that the guardian's must come to the end of a ward.
 fn helper(handle: &Handle) -> Addr<u64> {
     let helper = closure((), |(), _: &u64, _| Ok(()));
-    handle.create(Configuration::new("helper").with_behaviour(helper)).typed()
+    handle.create(Configuration::new("helper").stay_on_host(1).with_behaviour(helper)).typed()
 }
 
 fn start(directory: &Path) -> Runtime {
