@@ -172,7 +172,7 @@ mod tests {
     use banyan_core::sponsors::Quota;
     use serde::{Deserialize, Serialize};
 
-    use super::{DurableAddress, Signal, Signals, StoredAddress, StoredController};
+    use super::{DurableAddress, Signal, Signals, StoredAddress, StoredController, System};
     use crate::sponsor::Short;
     use crate::{
         Actor, Addr, Configuration, DurableActor, DurableStore, Failure, Kinds, Simulation, Work, closure,
@@ -236,6 +236,27 @@ mod tests {
         signals.acknowledge(&[9; 16], 100);
         assert_eq!(due(&mut signals, Some(9), true), [(20, 1)]);
         assert_eq!(due(&mut signals, Some(9), false), [(20, 1)], "it is known by its address now");
+    }
+
+    /// After a crash the number of what was sent is not given to another signal.
+    #[test]
+    fn what_is_sent_is_kept_before() {
+        let directory = tempfile::tempdir().unwrap();
+        let kept = || {
+            let system = System::new(1, true, Quota::AMPLE, None);
+            system.keep_budgets(&directory.path().join("budgets.arena")).unwrap();
+            system
+        };
+        let system = kept();
+        let mut treasury = system.treasury();
+        treasury.signals.add(known(1), signal(7));
+        treasury.changed = true;
+        drop(treasury);
+        system.send_signals(None);
+        drop(system);
+        let system = kept();
+        let treasury = system.treasury();
+        assert_eq!((treasury.signals.pending.len(), treasury.signals.sent[&[1; 16]]), (1, 1));
     }
 
     #[derive(Clone, Serialize, Deserialize)]
