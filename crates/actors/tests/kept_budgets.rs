@@ -236,6 +236,28 @@ fn a_budget_is_not_spent_twice_by_a_process_that_is_killed() {
     assert!(consumed[2] >= done, "{consumed:?} cover the {done} that were done");
 }
 
+/// What an event has given is the receiver's after a crash, although the event's configuration is not durable.
+#[test]
+fn what_is_given_is_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("budgets.arena");
+    let mut simulation = Simulation::kept(1, 2, GRANT, &path).unwrap();
+    let receiver = simulation.sponsor("receiver", quota(1)).unwrap();
+    let giver = closure(receiver, |receiver, amount: &u64, context| {
+        context.transfer(receiver, quota(*amount))?;
+        Ok(())
+    });
+    let giver = simulation.create(Configuration::new("giver").with_behaviour(giver));
+    simulation.send(&giver.typed(), 400_u64);
+    assert_eq!(simulation.run(10_000), Ending::Drained);
+    let before = books(&simulation);
+    drop(simulation);
+    let after = books(&Simulation::kept(2, 2, GRANT, &path).unwrap());
+    assert_eq!(after["receiver"], before["receiver"]);
+    assert_eq!(after["receiver"].0[2], 401);
+    assert_eq!(sum(&after), sum(&before));
+}
+
 /// A controller that is an actor of a durable configuration is told of an exhaustion after a restart as well.
 #[test]
 fn a_kept_controller_is_told_after_a_restart() {
