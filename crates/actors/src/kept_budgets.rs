@@ -1,13 +1,14 @@
 //! The ledger in a store of its own, so that a crash or a restart gives nobody anything back.
 //!
 //! Not every event is written. What is kept is the ledger as it must be after a crash: leases count as consumed, and so
-//! does a part of the balance of each sponsor that hosts spend for just now, so that most leases need no write. A lease that is not covered is written before it is
-//! spent; made, started, stopped and given are written before anybody is told. A clean end writes what was really spent.
+//! does a part of the balance of each sponsor that hosts spend for just now, so that most leases need no write. A lease that
+//! is not covered is written before it is spent; made, started, stopped and given are written before anybody is told, and
+//! that a sponsor is exhausted with the signal to its controller. A clean end writes what was really spent.
 //!
 //! Beside the ledger, and in the same commit, it is written which changes of each durable configuration were carried out, by
-//! the number of the last, and which sponsors its events have made that are not committed yet. Stores without these are
-//! read; one with records that are neither is refused, as is a durable configuration's with changes for the ledger by a
-//! build that does not know them.
+//! the number of the last, which sponsors its events have made that are not committed yet (`money`), and which signals its
+//! controllers have not committed (`signals`). Stores without these are read; one with records that are neither is refused,
+//! as is a durable configuration's with changes for the ledger by a build that does not know them.
 //!
 //! Invariant: for each sponsor, what it has consumed and what is leased is never more than the store counts as consumed.
 

@@ -8,7 +8,8 @@
 //!   lost if the process ends just then.
 //! - **Sponsors too.** The ledger is such a receiver: what an event makes, gives, starts and stops is carried out after the
 //!   commit. If the budgets are kept, it is in the store until the ledger has it for good, which takes each
-//!   (configuration, number) once (`money`). If they are not, the ledger ends with the process, and nothing is stored.
+//!   (configuration, number) once (`money`), and it is such a sender of what it tells controllers (`signals`). If they are not,
+//!   the ledger ends with the process, and nothing is stored.
 //! - **At most once**: work for the pool and configurations that the host is asked for. They are begun after the commit,
 //!   and lost if the process ends before.
 //! - **Group commit.** One sync serves all events of a batch, up to [`BATCH_EVENTS`].
