@@ -133,6 +133,8 @@ enum Count {
     WorkThenLook,
     Work,
     Look,
+    /// Ask the host for a configuration.
+    Plant,
 }
 
 /// The pool has done what [`Count::Work`] asks for.
@@ -188,6 +190,7 @@ impl Actor for Counter {
                     Count::Add(1)
                 })?;
             }
+            Count::Plant => drop(work.ask_host(Configuration::new("planted").with_actor(Forgetful))?),
             Count::Look => {
                 let begun = Instant::now();
                 while begun.elapsed() < Duration::from_millis(100) {
@@ -294,13 +297,16 @@ fn child_with_work() {
     let store = DurableStore::open(Path::new(&path), Kinds::new().with::<Counter>()).unwrap();
     let store = store.kill_at(killed::point_from_environment().unwrap());
     let counter = simulation.open(Configuration::new("counter").durable(store, Counter(0))).unwrap();
-    simulation.send_once("client", 1, &counter.typed(), Count::Work);
+    let counter = counter.typed();
+    simulation.send_once("client", 1, &counter, Count::Work);
+    simulation.send_once("client", 2, &counter, Count::Plant);
     simulation.run(10_000);
 }
 
-/// What the pool is given is done at most once: the event is committed and is not run again, and the work is lost.
+/// What the pool is given, or the host is asked for, is done at most once: the events are committed and are not run again,
+/// and what they wanted is lost.
 #[test]
-fn work_for_the_pool_is_not_begun_again_after_a_kill() {
+fn what_is_wanted_of_the_pool_and_the_host_is_not_begun_again_after_a_kill() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("counter.arena");
     let variables = [("BANYAN_TEST_WORK", path.to_str().unwrap())];
@@ -308,9 +314,18 @@ fn work_for_the_pool_is_not_begun_again_after_a_kill() {
     assert!(process.end(DEADLINE), "it kills itself");
     let runtime = runtime();
     let counter = open(&runtime, &path, "counter").unwrap();
-    assert_eq!(runtime.last_seen("counter", "client"), Ok(1), "the event was committed");
+    assert_eq!(runtime.last_seen("counter", "client"), Ok(2), "the events were committed");
     std::thread::sleep(Duration::from_millis(50));
-    assert_eq!(runtime.ask(&counter, DEADLINE, Count::Read), Ok(0), "and its work was not done");
+    assert_eq!(runtime.ask(&counter, DEADLINE, Count::Read), Ok(0), "and their work was not done");
+    let is_planted = |runtime: &Runtime| runtime.configurations().iter().any(|one| one.name == "planted");
+    assert!(!is_planted(&runtime), "nor was the configuration made");
+    runtime.send(&counter, Count::Plant);
+    assert_eq!(runtime.ask(&counter, DEADLINE, Count::Read), Ok(0));
+    let begun = Instant::now();
+    while !is_planted(&runtime) {
+        assert!(begun.elapsed() < DEADLINE, "what is committed without a kill is made");
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// The program whose store cannot grow; as a test it does nothing.

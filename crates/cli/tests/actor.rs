@@ -125,6 +125,42 @@ fn a_bank_is_talked_to_killed_and_there_again() {
     assert_eq!((north, south), (before, after), "what was told to be done is done once");
 }
 
+/// In a terminal the configurations are drawn anew each second, above the balances.
+#[test]
+fn a_terminal_shows_a_live_table() {
+    let room = Room::new();
+    let program = room.command(&["run", "bank", "--directory", "bank", "--hosts", "1"]);
+    let words = std::iter::once(program.get_program()).chain(program.get_args());
+    let words: Vec<&str> = words.map(|word| word.to_str().unwrap()).collect();
+    // `script` gives it a terminal; that ends with it, and the program with the terminal.
+    let mut terminal = Command::new("script");
+    terminal.args(["--quiet", "--command", &format!("exec {}", words.join(" ")), "/dev/null"]);
+    terminal.current_dir(room.directory.path()).env("XDG_RUNTIME_DIR", room.directory.path());
+    let mut child =
+        terminal.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let _child = Running(child);
+    let (mut frames, mut has_table, mut has_paid) = (0, false, false);
+    let begun = Instant::now();
+    for line in lines {
+        let line = line.unwrap();
+        assert!(begun.elapsed() < DEADLINE, "no live table within {DEADLINE:?}");
+        if line.starts_with("\x1b[H\x1b[2J") {
+            frames += 1;
+            assert!(line.contains("NUMBER NAME"), "{line:?}");
+            if frames == 1 {
+                assert_eq!(room.good(&["send", "bank", "transfer", "1", "2", "50"]), "transferred\n");
+            }
+        }
+        has_table |= frames > 0 && line.contains("teller");
+        has_paid |= frames > 1 && line.starts_with("south [1000, 1000, 1050,");
+        if has_table && has_paid {
+            break;
+        }
+    }
+    assert!(has_table && has_paid, "{frames} frames");
+}
+
 #[test]
 fn a_ring_goes_round() {
     let text = Room::new().good(&["run", "ring", "--hosts", "1"]);
