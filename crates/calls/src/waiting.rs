@@ -283,7 +283,7 @@ pub(crate) fn post_request(
     let slept = words(channel).post_request(sequence);
     if slept {
         if let Some(processor) = beside {
-            place_thread(channel.alive.word.load(Relaxed) & THREAD_MASK, Some(processor));
+            place_thread(channel.alive.word.load(Relaxed) & THREAD_MASK, processor);
         }
         channel.request.wake();
     }

@@ -310,9 +310,19 @@ fn a_fresh_worker_stays_on_the_processors_of_its_program() {
         assert!(call(&connection, "subject_fail", &[1], &options(5000)).is_err());
         assert_eq!(call(&connection, "subject_fail", &[0], &options(5000)), Ok(7));
         let [worker] = connection.worker_processes()[..] else { panic!("one worker serves") };
-        for thread in std::fs::read_dir(format!("/proc/{worker}/task")).unwrap() {
-            let status = thread.unwrap().path().join("status");
-            assert_eq!(allowed(status.to_str().unwrap()), own, "{status:?}");
+        let all_stay = |when: &str| {
+            for thread in std::fs::read_dir(format!("/proc/{worker}/task")).unwrap() {
+                let status = thread.unwrap().path().join("status");
+                assert_eq!(allowed(status.to_str().unwrap()), own, "{when}: {status:?}");
+            }
+        };
+        all_stay("started");
+        // Woken here, and then free to spin elsewhere if the program may.
+        for wait in [Wait::Block, Wait::Spin, Wait::Block] {
+            let mut options = options(5000);
+            options.wait = wait;
+            (0..3).for_each(|_| assert_eq!(call(&connection, "subject_fail", &[0], &options), Ok(7)));
+            all_stay("after calls");
         }
     };
     std::thread::scope(|scope| scope.spawn(confined).join().unwrap());

@@ -202,21 +202,24 @@ impl Processors {
 
     /// Has the calling thread use these, as far as there are such.
     pub fn take(&self) {
+        self.give(0);
+    }
+
+    /// Has `thread` (of any process of this user) use these, as far as there are such.
+    pub fn give(&self, thread: u32) {
+        let mask = self.0.as_ptr() as u64;
         // SAFETY: the kernel reads the mask.
-        let _ = unsafe { raw(libc::SYS_sched_setaffinity, [0, 128, self.0.as_ptr() as u64, 0, 0, 0]) };
+        let _ = unsafe { raw(libc::SYS_sched_setaffinity, [thread.into(), 128, mask, 0, 0, 0]) };
     }
 }
 
-/// Restricts thread `thread` (of any process of this user) to one processor, or with `None` frees it.
-pub fn place_thread(thread: u32, processor: Option<u32>) {
+/// Restricts thread `thread` (of any process of this user) to one processor.
+pub fn place_thread(thread: u32, processor: u32) {
     let mut mask = [0_u64; 16];
-    match processor {
-        Some(processor) if processor < 1024 => mask[processor as usize / 64] = 1 << (processor % 64),
-        Some(_) => return,
-        None => mask = [u64::MAX; 16],
+    if let Some(word) = mask.get_mut(processor as usize / 64) {
+        *word = 1 << (processor % 64);
+        Processors(mask).give(thread);
     }
-    // SAFETY: the kernel reads the mask.
-    let _ = unsafe { raw(libc::SYS_sched_setaffinity, [thread.into(), 128, mask.as_ptr() as u64, 0, 0, 0]) };
 }
 
 /// Sends `signal` to process `process`; 0 only asks whether it exists. Returns whether it does.

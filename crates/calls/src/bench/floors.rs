@@ -2,7 +2,9 @@
 //!
 //! Measured in the same rounds as calls, so that ratios mean the same on any machine.
 
-use banyan_sys::call_channel::{counter, current_processor, futex_wait, futex_wake, place_thread, thread_id};
+use banyan_sys::call_channel::{
+    Processors, counter, current_processor, futex_wait, futex_wake, place_thread, thread_id,
+};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Release};
 
 /// Alone on its cache line, and on the one that processors fetch with it.
@@ -39,7 +41,7 @@ pub(super) fn spin(count: u64) -> Vec<u64> {
 /// Times of `count` round trips of a futex between two threads on the caller's processor, in ticks.
 pub(super) fn futex(count: u32) -> Vec<u64> {
     let (ball, other) = (AtomicU32::new(0), AtomicU32::new(0));
-    let here = Some(current_processor());
+    let (allowed, here) = (Processors::of_this_thread(), current_processor());
     std::thread::scope(|scope| {
         place_thread(thread_id(), here);
         scope.spawn(|| {
@@ -63,7 +65,7 @@ pub(super) fn futex(count: u32) -> Vec<u64> {
                 counter() - start
             })
             .collect();
-        place_thread(thread_id(), None);
+        allowed.take();
         times
     })
 }
@@ -73,7 +75,7 @@ pub(super) fn futex(count: u32) -> Vec<u64> {
 pub(super) fn socket(count: usize) -> Vec<u64> {
     use std::io::{Read, Write};
     let Ok((mut near, mut far)) = std::os::unix::net::UnixStream::pair() else { return Vec::new() };
-    let here = Some(current_processor());
+    let (allowed, here) = (Processors::of_this_thread(), current_processor());
     let mut times = Vec::with_capacity(count);
     std::thread::scope(|scope| {
         place_thread(thread_id(), here);
@@ -90,7 +92,7 @@ pub(super) fn socket(count: usize) -> Vec<u64> {
             }
             times.push(counter() - start);
         }
-        place_thread(thread_id(), None);
+        allowed.take();
         drop(near);
     });
     times

@@ -7,7 +7,7 @@
 
 use super::times;
 use crate::error::CallError;
-use banyan_sys::call_channel::{counter, current_processor, place_thread, thread_id};
+use banyan_sys::call_channel::{Processors, counter, current_processor, place_thread, thread_id};
 use banyan_sys::call_process::{become_child_of, end_now};
 use iceoryx2::prelude::{Config, FileName, NodeBuilder, Path, SemanticString, ServiceName, ipc};
 use iceoryx2::service::port_factory::PortFactory;
@@ -199,11 +199,12 @@ const CHANNEL: &str = "ipc-channel";
 type Ends = (IpcSender<u64>, IpcReceiver<u64>);
 
 fn channel_round(on_one_processor: bool) -> Result<Vec<u64>, CallError> {
+    let allowed = Processors::of_this_thread();
     if on_one_processor {
-        place_thread(thread_id(), Some(current_processor()));
+        place_thread(thread_id(), current_processor());
     }
     let times = channel_trips();
-    place_thread(thread_id(), None);
+    allowed.take();
     times
 }
 

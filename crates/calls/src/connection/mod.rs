@@ -19,7 +19,7 @@ use crate::pool::Pool;
 use crate::service::{Report, Segment};
 use crate::variables::Variables;
 use crate::waiting::Wait;
-use banyan_sys::call_channel::{OWNER_DIED, counter, futex_wait, now_ns, signal_process};
+use banyan_sys::call_channel::{OWNER_DIED, Processors, counter, futex_wait, now_ns, signal_process};
 use banyan_sys::call_memory::unmap;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 use std::sync::atomic::{AtomicU32, AtomicU64};
@@ -111,6 +111,8 @@ pub struct Connection {
     pub(crate) pool: Pool,
     pub(crate) ticks_per_us: u64,
     pub(crate) processors: usize,
+    /// The processors of the thread that has opened it: a worker's threads use no others.
+    pub(crate) allowed: Processors,
     pub(crate) segments: Vec<Segment>,
     report: Report,
     process: u32,

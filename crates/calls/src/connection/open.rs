@@ -13,7 +13,7 @@ use crate::layout::{
 use crate::pool::Pool;
 use crate::service::{Configuration, Order, Report, SegmentKind};
 use crate::variables::{Copy, Variables};
-use banyan_sys::call_channel::{OWNER_DIED, futex_wait, now_ns};
+use banyan_sys::call_channel::{OWNER_DIED, Processors, futex_wait, now_ns};
 use banyan_sys::call_memory::{
     Access, anonymous_file, map_anywhere, map_private, map_shared, populate, protect, unmap, wipe_on_fork,
 };
@@ -141,6 +141,7 @@ impl Connection {
             pool: Pool::new(configuration.library.is_none()),
             ticks_per_us: counter_ticks_per_us(),
             processors: std::thread::available_parallelism().map_or(1, usize::from),
+            allowed: Processors::of_this_thread(),
             segments: Vec::new(),
             report: Report::default(),
             process: std::process::id(),

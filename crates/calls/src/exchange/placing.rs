@@ -38,7 +38,7 @@ impl Connection {
         let worker = channel.alive.word.load(Relaxed) & !WAITERS;
         if spin {
             if placed != u32::MAX {
-                place_thread(worker, None);
+                self.allowed.give(worker);
                 client.placed.store(u32::MAX, Relaxed);
             }
             return (if wait == Wait::Spin { 1000 } else { SPIN_US }, None);
@@ -54,7 +54,7 @@ impl Connection {
         }
         client.placed.store(here, Relaxed);
         if is_awake {
-            place_thread(worker, Some(here));
+            place_thread(worker, here);
             return (0, None);
         }
         (0, Some(here))

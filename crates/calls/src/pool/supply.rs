@@ -54,7 +54,7 @@ impl Connection {
                     let crashed = self.pool.condemned_thread.swap(0, AcqRel);
                     if crashed != 0 {
                         // What is left of it is taken down elsewhere, if that can be.
-                        place_thread(crashed, None);
+                        self.allowed.give(crashed);
                     }
                     self.show_data(index)?;
                     return Ok(Current(u64::from(generation) << 8 | (index as u64) << 1));
@@ -83,7 +83,7 @@ impl Connection {
                 told = Some(event);
                 // On this processor, which is about to have nothing to do: another may have to be woken itself.
                 if self.processors > 1 {
-                    place_thread(control.babysitter.load(Acquire), Some(current_processor()));
+                    place_thread(control.babysitter.load(Acquire), current_processor());
                 }
                 self.wake_babysitter();
             }
