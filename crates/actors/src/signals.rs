@@ -134,7 +134,8 @@ impl System {
         treasury.keep();
         let is_kept = treasury.is_kept();
         if !is_kept {
-            treasury.signals = Signals::default();
+            // What is due goes out as to any controller; nothing would bring back the rest.
+            treasury.signals.pending.clear();
         }
         drop(treasury);
         for Due { to, payer, signal, sequence } in due {

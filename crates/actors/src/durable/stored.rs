@@ -24,7 +24,7 @@ pub(crate) enum StoredAddress {
         generation: u32,
     },
     Gone,
-    /// Of another process: see `router::remotes`.
+    /// As any process knows it: see `router::remotes`.
     Remote {
         address: Vec<u8>,
     },
