@@ -5,6 +5,9 @@ CARGO ?= cargo
 # Large enough for the programs under test, small enough for a machine with two processors.
 TEST_THREADS ?= 2
 
+# Whoever runs the tests in the background, or goes away meanwhile, has them ignore these; programs under test inherit that.
+SIGNALS := env --default-signal=HUP,INT,QUIT
+
 .PHONY: all build demo test check soak bench needs
 all: build
 
@@ -18,7 +21,7 @@ demo: build
 
 # Everything: unit tests, simulator, tidy checks, and the real programs on one, two and three nodes.
 test: needs build
-	$(CARGO) test --workspace --release -- --test-threads=$(TEST_THREADS)
+	$(SIGNALS) $(CARGO) test --workspace --release -- --test-threads=$(TEST_THREADS)
 
 check:
 	$(CARGO) fmt --all --check
@@ -28,7 +31,7 @@ check:
 
 # Each real program twenty times on each node count, for twenty minutes at most.
 soak: needs build
-	target/release/banyan-soak
+	$(SIGNALS) target/release/banyan-soak
 
 # Every promised number, beside what others would use: their libraries make this build a long one. A missed bar is a status
 # of 1, and no reason to leave out the rest.

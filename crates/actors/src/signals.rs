@@ -173,7 +173,7 @@ mod tests {
     use banyan_core::sponsors::Quota;
     use serde::{Deserialize, Serialize};
 
-    use super::{DurableAddress, Signal, Signals, StoredAddress, StoredController, System};
+    use super::{DurableAddress, Signal, Signals, SponsorId, StoredAddress, StoredController, System};
     use crate::sponsor::Short;
     use crate::{
         Actor, Addr, Configuration, DurableActor, DurableStore, Failure, Kinds, Simulation, Work, closure,
@@ -183,8 +183,8 @@ mod tests {
         DurableAddress { configuration: [configuration; 16], slot: 1, generation: 2, seal: [3; 16] }
     }
 
-    fn signal(sponsor: u32) -> Signal {
-        Signal { sponsor, short: Short::Events }
+    fn signal(index: u32) -> Signal {
+        Signal { sponsor: SponsorId { index, generation: 0 }, short: Short::Events }
     }
 
     fn due(signals: &mut Signals, lacking: Option<u8>, is_open: bool) -> Vec<(u32, u64)> {
@@ -195,7 +195,7 @@ mod tests {
             _ => None,
         };
         let (due, _) = signals.due(lacking.as_ref(), find);
-        due.into_iter().map(|one| (one.signal.sponsor, one.sequence)).collect()
+        due.into_iter().map(|one| (one.signal.sponsor.index, one.sequence)).collect()
     }
 
     fn controller(address: StoredAddress) -> StoredController {

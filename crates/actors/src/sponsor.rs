@@ -37,10 +37,19 @@ impl Sponsor {
 /// The message to a sponsor's controller: a resource is exhausted, and the sponsor's events wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Signal {
-    /// Which sponsor, as its id's index.
-    pub sponsor: u32,
+    /// Which sponsor, as [`Sponsor::id`] says. It may have ended since, and is never taken for another.
+    #[serde(with = "SponsorIdFields")]
+    pub sponsor: SponsorId,
     /// What is exhausted.
     pub short: Short,
+}
+
+/// How an id is written: the crate of the ledger knows nothing of that.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "SponsorId")]
+struct SponsorIdFields {
+    index: u32,
+    generation: u32,
 }
 
 /// What a sponsor has run out of.
@@ -260,7 +269,7 @@ impl Treasury {
     fn signal(&mut self, id: SponsorId, resource: Resource, freed: &mut Vec<Freed>) {
         self.changed = true;
         if let Some(controller) = self.controllers.remove(&id) {
-            let signal = Signal { sponsor: id.index, short: resource.into() };
+            let signal = Signal { sponsor: id, short: resource.into() };
             if let Some(stored) = controller.durable().filter(|_| self.kept.is_some()) {
                 self.signals.add(stored, signal);
                 freed.push(Freed::Signals);

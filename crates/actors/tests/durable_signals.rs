@@ -38,8 +38,8 @@ fn handle() -> Handle {
 /// Has wards: sponsors that cannot pay for all that is sent under them. It ends each when it is told that it is exhausted.
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct Guardian {
-    /// By the sponsor's index: its order's number.
-    wards: BTreeMap<u32, u64>,
+    /// By the sponsor's index and generation: its order's number.
+    wards: BTreeMap<(u32, u32), u64>,
     told: u64,
     /// Signals of which the ledger knows nothing.
     strays: u64,
@@ -50,7 +50,7 @@ enum Order {
     /// Its number, who is told, and who works under it on another host.
     Ward(u64, Addr<Signal>, Addr<u64>),
     Work,
-    Told(u32),
+    Told(u32, u32),
     Read(Addr<(usize, u64, u64)>),
 }
 
@@ -71,19 +71,20 @@ impl Actor for Guardian {
                 for _ in 0..ASKED {
                     work.send_under(&ward, helper, 1)?;
                 }
-                next.wards.insert(ward.id().index, *number);
+                next.wards.insert((ward.id().index, ward.id().generation), *number);
             }
             Order::Work => return Ok(()),
-            Order::Told(index) => {
-                let name = self.wards.get(index).map(|number| format!("ward {number}"));
+            Order::Told(index, generation) => {
+                let ward = (*index, *generation);
+                let name = self.wards.get(&ward).map(|number| format!("ward {number}"));
                 let sponsors = handle().sponsors();
                 let is_exhausted = sponsors.iter().any(|one| {
                     Some(&one.name) == name.as_ref() && one.index == *index && one.state.starts_with("no ")
                 });
                 match name.and_then(|name| handle().find_sponsor(&name)).filter(|_| is_exhausted) {
-                    Some(ward) => {
-                        work.stop_sponsor(&ward);
-                        next.wards.remove(index);
+                    Some(sponsor) => {
+                        work.stop_sponsor(&sponsor);
+                        next.wards.remove(&ward);
                         next.told += 1;
                     }
                     None => next.strays += 1,
@@ -110,7 +111,7 @@ struct Ear(Addr<Order>);
 impl Actor for Ear {
     type Message = Signal;
     fn receive(&self, signal: &Signal, work: &mut Work<'_, '_, Self>) -> Result<(), Failure> {
-        work.send(&self.0, Order::Told(signal.sponsor));
+        work.send(&self.0, Order::Told(signal.sponsor.index, signal.sponsor.generation));
         Ok(())
     }
 }

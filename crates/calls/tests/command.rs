@@ -183,14 +183,6 @@ fn start(arguments: &str) -> (Running, String) {
     }
     command = direct;
     command.stdout(Stdio::piped()).stderr(Stdio::inherit());
-    // SAFETY: only a system call between fork and exec. What started this test in the background of a script has it ignore
-    // interrupts, and so would the program.
-    unsafe {
-        command.pre_exec(|| {
-            libc::signal(libc::SIGINT, libc::SIG_DFL);
-            Ok(())
-        });
-    }
     let mut child = Running(command.spawn().unwrap());
     let mut line = String::new();
     BufReader::new(child.0.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();

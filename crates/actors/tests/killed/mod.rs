@@ -152,8 +152,12 @@ impl Campaign<'_> {
                     std::thread::sleep(Duration::from_micros(random.below(3000)));
                 }
             }
-            // It is given the time to get to a named point.
-            let patience = Duration::from_millis(if kill.is_some() { 20 } else { 0 });
+            // It is given the time to get to a named point: more on a machine where few do.
+            let patience = match kill {
+                Some(_) if at_points < round / 4 => Duration::from_millis(200),
+                Some(_) => Duration::from_millis(20),
+                None => Duration::ZERO,
+            };
             at_points += u64::from(process.end(patience));
         }
         println!("{done} rounds, {at_points} ended at a named point, {sent} orders");
