@@ -298,6 +298,13 @@ impl Context<'_> {
         Ok(())
     }
 
+    /// The sponsor that a [`Signal`] tells of, if this actor is its controller: whoever starts a sponsor gives that right
+    /// with it. A controller that is kept finds its sponsors so after a restart.
+    #[must_use]
+    pub fn controlled(&self, sponsor: SponsorId) -> Option<Sponsor> {
+        self.system.is_controller(sponsor, &self.this()).then_some(Sponsor { id: sponsor })
+    }
+
     /// Ends a sponsor: what it has left goes to the sponsor of this event, and its events are dropped.
     pub fn stop_sponsor(&mut self, sponsor: &Sponsor) {
         self.guest.effects.deferred.push(Deferred::StopSponsor(sponsor.id));

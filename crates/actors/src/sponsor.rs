@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use banyan_core::sponsors::{Grant, Ledger, Quota, Resource, SponsorId, Verdict};
+use banyan_core::sponsors::{Grant, Ledger, Quota, Resource, SponsorId, State, Verdict};
 use serde::{Deserialize, Serialize};
 
 use crate::address::{Address, GuestNumber, Place};
@@ -97,7 +97,7 @@ impl Controller {
     }
 
     /// As it is kept, if it is an actor of a durable configuration.
-    fn durable(&self) -> Option<StoredController> {
+    pub(crate) fn durable(&self) -> Option<StoredController> {
         self.to_stored().filter(|stored| stored.address != StoredAddress::Gone)
     }
 
@@ -121,6 +121,7 @@ pub(crate) struct Restored {
 pub(crate) struct Treasury {
     pub(crate) ledger: Ledger,
     waiting: BTreeMap<SponsorId, Vec<(GuestNumber, Event)>>,
+    /// Of an exhausted sponsor: who has been told.
     controllers: BTreeMap<SponsorId, Controller>,
     names: BTreeMap<SponsorId, String>,
     /// What the root gets each time that it is exhausted.
@@ -229,6 +230,11 @@ impl Treasury {
         if id == SponsorId::ROOT { Some("root") } else { self.names.get(&id).map(String::as_str) }
     }
 
+    /// Who is told, or was told, that a sponsor is exhausted.
+    pub(crate) fn controller(&self, id: SponsorId) -> Option<&Controller> {
+        self.controllers.get(&id)
+    }
+
     pub(crate) fn waiting_for(&self, id: SponsorId) -> usize {
         self.waiting.get(&id).map_or(0, Vec::len)
     }
@@ -268,7 +274,7 @@ impl Treasury {
 
     fn signal(&mut self, id: SponsorId, resource: Resource, freed: &mut Vec<Freed>) {
         self.changed = true;
-        if let Some(controller) = self.controllers.remove(&id) {
+        if let Some(controller) = self.controllers.get(&id) {
             let signal = Signal { sponsor: id, short: resource.into() };
             if let Some(stored) = controller.durable().filter(|_| self.kept.is_some()) {
                 self.signals.add(stored, signal);
@@ -282,7 +288,7 @@ impl Treasury {
                     let event = Event { slot: local.slot, generation, sponsor: controller.payer, message };
                     Freed::Event(local.guest, event)
                 }
-                Place::Beyond(_) => Freed::Message(controller.address, controller.payer, message),
+                Place::Beyond(_) => Freed::Message(controller.address.clone(), controller.payer, message),
             });
             return;
         }
@@ -302,6 +308,11 @@ impl Treasury {
     /// Starts a sponsor; the controller's event has been paid for.
     pub(crate) fn start(&mut self, id: SponsorId, controller: Option<Controller>, freed: &mut Vec<Freed>) {
         self.changed = true;
+        let state = self.ledger.account(id).map(|account| account.state);
+        if matches!(state, Some(State::Exhausted(_))) {
+            // It was told, which was paid for once.
+            self.controllers.remove(&id);
+        }
         let verdict = self.ledger.start(id);
         if verdict != Verdict::Drop
             && let Some(controller) = controller

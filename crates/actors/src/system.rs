@@ -158,15 +158,29 @@ impl System {
     pub(crate) fn with_stored(&self, money: Money) -> Money {
         match money {
             Money::Start(sponsor, mut controller) if self.kept_ledger.get().is_some() => {
-                // As any process knows it, if it is open; else by its name.
-                controller.stored = Some(match self.remotes.durable_address(&controller.address) {
-                    Some(known) => StoredAddress::Remote { address: known.to_bytes().to_vec() },
-                    None => StoredAddress::of(&controller.address, Self::LEDGER, self),
-                });
+                controller.stored = self.stored_controllers(&controller.address).into_iter().next();
                 Money::Start(sponsor, controller)
             }
             other => other,
         }
+    }
+
+    /// Whether an actor is told, or was told, that a sponsor is exhausted.
+    pub(crate) fn is_controller(&self, id: SponsorId, actor: &Address) -> bool {
+        let names = self.stored_controllers(actor);
+        let treasury = self.treasury();
+        let Some(controller) = treasury.controller(id) else { return false };
+        match controller.durable() {
+            Some(kept) => names.contains(&kept.address),
+            None => controller.address == *actor,
+        }
+    }
+
+    /// As what a controller may be kept: as any process knows it, and by its name.
+    fn stored_controllers(&self, actor: &Address) -> Vec<StoredAddress> {
+        let known = self.remotes.durable_address(actor);
+        let known = known.map(|known| StoredAddress::Remote { address: known.to_bytes().to_vec() });
+        known.into_iter().chain([StoredAddress::of(actor, Self::LEDGER, self)]).collect()
     }
 
     /// Names the ledger, if it is kept.

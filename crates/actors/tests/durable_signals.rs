@@ -13,7 +13,7 @@ use banyan_actors::router::UnixRouter;
 use banyan_actors::simulation::{Ending, Simulation};
 use banyan_actors::{
     Actor, Addr, Configuration, DurableActor, DurableStore, Failure, Handle, KillPoint, Kinds, Quota,
-    Runtime, RuntimeOptions, Signal, Work, closure,
+    Runtime, RuntimeOptions, Short, Signal, Work, closure,
 };
 use killed::{Campaign, Random};
 use serde::{Deserialize, Serialize};
@@ -367,6 +367,83 @@ fn a_controller_is_told_when_it_is_opened() {
     let mut simulated = simulate(3, directory.path());
     assert_eq!(read(&mut simulated), (0, 4, 0));
     end(simulated.simulation, true);
+}
+
+/// Gives a sponsor that is exhausted a little more, and starts it again.
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Patron {
+    given: u64,
+}
+
+impl Actor for Patron {
+    type Message = Signal;
+    fn receive(&self, signal: &Signal, work: &mut Work<'_, '_, Self>) -> Result<(), Failure> {
+        let sponsor = work.controlled(signal.sponsor).ok_or_else(|| Failure::because("it is not mine"))?;
+        work.transfer(&sponsor, Quota { events: PORTION, ..Quota::ZERO })?;
+        let me = work.me();
+        work.start(&sponsor, &me)?;
+        work.become_next(Self { given: self.given + PORTION });
+        Ok(())
+    }
+}
+
+impl DurableActor for Patron {
+    const KIND: &'static str = "test.patron";
+}
+
+const PORTION: u64 = 2;
+
+fn open_patron(handle: &Handle, directory: &Path) -> Addr<Signal> {
+    let kinds = Kinds::new().with::<Patron>();
+    let store = DurableStore::open(&directory.join("patron.arena"), kinds).unwrap();
+    handle.open(Configuration::new("patron").durable(store, Patron::default())).unwrap().typed()
+}
+
+/// A controller that is kept gets at the sponsor that it is told of, wherever the process has ended in between, and so the
+/// work under it goes on to its end; nobody else gets at it.
+#[test]
+fn a_kept_controller_has_its_sponsor_after_a_restart() {
+    let mut steps = 0;
+    loop {
+        let directory = tempfile::tempdir().unwrap();
+        let live = |seed| {
+            let mut simulated = simulate(seed, directory.path());
+            simulated.ear = open_patron(&simulated.simulation, directory.path());
+            simulated.send(1);
+            simulated
+        };
+        let mut simulated = live(1);
+        let ending = simulated.simulation.run(steps);
+        end(simulated.simulation, false);
+        let mut simulated = live(2);
+        assert_eq!(simulated.simulation.run(1_000_000), Ending::Drained);
+        let sponsors = simulated.simulation.sponsors();
+        let ward = sponsors.iter().find(|one| one.name == "ward 1").unwrap();
+        assert_eq!((ward.state.as_str(), ward.waiting), ("running", 0), "ended after {steps} steps");
+        assert!(ward.consumed[2] >= AFFORDED + ASKED, "ended after {steps} steps: {ward:?}");
+        // Nobody else gets at it, whatever he says.
+        let sponsor = simulated.simulation.find_sponsor("ward 1").unwrap().id();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let impostor = closure(sender, |sender, signal: &Signal, context| {
+            sender.send(context.controlled(signal.sponsor)).unwrap();
+            Ok(())
+        });
+        let impostor = Configuration::new("impostor").with_behaviour(impostor);
+        let impostor = simulated.simulation.create(impostor).typed();
+        simulated.simulation.send(&impostor, Signal { sponsor, short: Short::Events });
+        assert_eq!(simulated.simulation.run(1_000_000), Ending::Drained);
+        assert_eq!(receiver.try_recv().unwrap(), None, "it is the patron's");
+        let log = simulated.simulation.log_lines();
+        assert!(log.iter().all(|line| !line.contains("not mine")), "{log:?}");
+        assert!(simulated.simulation.is_conserved());
+        end(simulated.simulation, true);
+        if ending == Ending::Drained {
+            break;
+        }
+        steps += 1;
+        assert!(steps < 1000, "it is not done after {steps} steps");
+    }
+    assert!(steps > 10, "{steps} steps");
 }
 
 fn until(what: &str, mut done: impl FnMut() -> bool) {
