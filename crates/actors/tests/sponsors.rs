@@ -200,16 +200,16 @@ fn all_events_that_wait_are_tried_again() {
 fn a_controller_that_was_told_is_not_told_again_unless_it_is_named_again() {
     let mut simulation = simulation(5);
     let (signals, told) = listener::<Signal>(&simulation);
-    let worker =
-        simulation.create(Configuration::new("worker").with_behaviour(closure((), |(), (): &(), _| Ok(()))));
+    let worker = closure((), |(), (): &(), _| Ok(()));
+    let worker: Addr<()> = simulation.create(Configuration::new("worker").with_behaviour(worker)).typed();
     let quota = Quota { memory: 1 << 20, cycles: 1 << 20, events: 1 };
-    let owner = Owner { bomb: worker.typed(), quota, signals, sponsor: None, refill: None };
+    let owner = Owner { bomb: worker.clone(), quota, signals, sponsor: None, refill: None };
     let owner: Addr<u8> = simulation.create(Configuration::new("owner").with_actor(owner)).typed();
     simulation.send(&owner, 0);
     assert_eq!(simulation.run(10_000), Ending::Drained);
     let sponsor = simulation.find_sponsor("bomb").unwrap();
     for round in 0..3 {
-        simulation.send_under(&sponsor, &worker.typed(), ());
+        simulation.send_under(&sponsor, &worker, ());
         assert_eq!(simulation.run(10_000), Ending::Drained);
         assert_eq!(told.try_iter().count(), usize::from(round == 0), "round {round}");
         let complaints = simulation.log_lines().iter().filter(|line| line.contains("no controller")).count();
