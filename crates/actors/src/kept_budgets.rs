@@ -86,7 +86,7 @@ struct StoredAccount {
     controller: Option<StoredController>,
 }
 
-/// Who is told when a sponsor is exhausted, and who has paid for that.
+/// Who is told when a sponsor is exhausted, or was told, and who has paid for that.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct StoredController {
     pub(crate) address: StoredAddress,
