@@ -3,7 +3,8 @@
 //! A [`Sponsor`] is a capability: whoever holds it may give to it, start it, stop it, and send messages on its account.
 //! A behaviour never gets hold of the sponsor of its own event.
 //!
-//! Lock: one, around the whole `Treasury`; no other lock is taken under it. Hosts come here once per lease.
+//! Lock: one, around the whole `Treasury`; no other lock is taken under it, but for what `signals` says. Hosts come here once
+//! per lease.
 
 use std::collections::BTreeMap;
 

@@ -274,13 +274,18 @@ fn read(simulated: &mut Simulated) -> (usize, u64, u64) {
     receiver.try_recv().unwrap()
 }
 
+/// Lives a first life of no steps, of one, and so on, and a second one after each, until the first one comes to its end.
+fn after_every_step(mut live: impl FnMut(u64) -> Ending) {
+    let done = (0..1000).find(|steps| live(*steps) == Ending::Drained);
+    assert!(done.is_some_and(|steps| steps > 10), "it is done after {done:?} steps");
+}
+
 /// Each step of two wards' lives is the last of the first process. Whoever works on the other host for a ward is durable, or
 /// is not there any more in the second one: then a ward may be left that is never exhausted, but what has been told is true.
 #[test]
 fn stopped_after_every_number_of_steps_a_controller_is_told_once() {
     for (seed, is_durable) in [(1, true), (2, true), (1, false)] {
-        let mut steps = 0;
-        loop {
+        after_every_step(|steps| {
             let directory = tempfile::tempdir().unwrap();
             let live = |seed| {
                 let mut simulated = simulate(seed, directory.path());
@@ -303,13 +308,8 @@ fn stopped_after_every_number_of_steps_a_controller_is_told_once() {
             assert!(sponsors.iter().all(|one| one.state == "running"), "{at}: {sponsors:?}");
             assert!(left == 0 || !is_durable, "{at}: {left} are left");
             end(simulated.simulation, true);
-            if ending == Ending::Drained {
-                break;
-            }
-            steps += 1;
-            assert!(steps < 1000, "it is not done after {steps} steps");
-        }
-        assert!(steps > 10, "{steps} steps");
+            ending
+        });
     }
 }
 
@@ -403,8 +403,7 @@ fn open_patron(handle: &Handle, directory: &Path) -> Addr<Signal> {
 /// work under it goes on to its end; nobody else gets at it.
 #[test]
 fn a_kept_controller_has_its_sponsor_after_a_restart() {
-    let mut steps = 0;
-    loop {
+    after_every_step(|steps| {
         let directory = tempfile::tempdir().unwrap();
         let live = |seed| {
             let mut simulated = simulate(seed, directory.path());
@@ -437,13 +436,8 @@ fn a_kept_controller_has_its_sponsor_after_a_restart() {
         assert!(log.iter().all(|line| !line.contains("not mine")), "{log:?}");
         assert!(simulated.simulation.is_conserved());
         end(simulated.simulation, true);
-        if ending == Ending::Drained {
-            break;
-        }
-        steps += 1;
-        assert!(steps < 1000, "it is not done after {steps} steps");
-    }
-    assert!(steps > 10, "{steps} steps");
+        ending
+    });
 }
 
 fn until(what: &str, mut done: impl FnMut() -> bool) {

@@ -105,9 +105,10 @@ pub(crate) enum Sleep {
     LookAgain,
 }
 
-/// Where a caller sleeps that has looked and found no worker. `seen` are the events as of before the look. A worker that was started since then has changed them before it is said which
-/// slot is next: so the slot is that of the next worker, or the events have changed. A slot whose worker is ready before
-/// the babysitter has said that it was started will not be heard of again, but the babysitter will.
+/// Where a caller sleeps that has looked and found no worker. `seen` are the events as of before the look. A worker that was
+/// started since then has changed them before it is said which slot is next: so the slot is that of the next worker, or the
+/// events have changed. A slot whose worker is ready before the babysitter has said that it was started will not be heard of
+/// again, but the babysitter will.
 pub(crate) fn where_to_sleep<'a, W: Shared + 'a>(
     events: &W,
     seen: u32,
