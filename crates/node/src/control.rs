@@ -1,7 +1,7 @@
 //! What daemons of one run tell each other beside pages: regions, ends, statistics. On the control lane, as frames of a
 //! little-endian length and a postcard body.
 
-use crate::statistics::NodeStatistics;
+use crate::observe::statistics::NodeStatistics;
 use serde::{Deserialize, Serialize};
 use std::io::{self, Read};
 

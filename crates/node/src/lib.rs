@@ -4,14 +4,12 @@
 //! calling process into the home replica; [`daemon`] is what each of them does.
 
 pub mod control;
-pub mod daemon;
-pub mod doctor;
-pub mod launch;
-pub mod loader;
-pub mod memory_file;
-pub mod memory_map;
+pub mod job;
+pub mod observe;
 pub mod pager;
-pub mod replica;
-mod requests;
-pub mod statistics;
 pub mod transport;
+
+pub use job::{daemon, launch};
+pub use observe::{doctor, memory_map, statistics};
+
+pub use job::replica::STUB_IMAGE;

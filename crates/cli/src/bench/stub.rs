@@ -3,7 +3,7 @@
 use super::report::{Detail, Measured, Outcome};
 use super::session::Session;
 use anyhow::Context;
-use banyan_node::replica::STUB_IMAGE;
+use banyan_node::STUB_IMAGE;
 use object::elf::{FileHeader64, PT_DYNAMIC, PT_INTERP, PT_LOAD};
 use object::endian::LittleEndian as LE;
 use object::read::elf::{FileHeader, ProgramHeader, Sym};

@@ -1,6 +1,6 @@
 //! Page contents between the memory file and a frame's payload: a bitmap of the pages that are not zero, then those.
 
-use crate::memory_file::MemoryFile;
+use crate::pager::memory_file::MemoryFile;
 use banyan_wire::address::{PAGE_BYTES, Run};
 use banyan_wire::coherence::{Contents, bitmap_bytes};
 use std::io;

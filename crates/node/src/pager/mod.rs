@@ -9,11 +9,12 @@
 
 mod contents;
 mod mapping;
+pub mod memory_file;
 
 pub use mapping::Mapped;
 
-use crate::memory_file::MemoryFile;
-use crate::statistics::Counters;
+use crate::observe::statistics::Counters;
+use crate::pager::memory_file::MemoryFile;
 use crate::transport::Mesh;
 use banyan_core::coherence::{Contents, Extents, Input, Lane, Node, Output, Policy, Token};
 use banyan_sys::userfaultfd::{self, Fault};

@@ -8,14 +8,14 @@
 mod lanes;
 
 use crate::control::{ControlMessage, RegionFacts};
-use crate::launch::{DaemonConfiguration, Placement, Summary};
-use crate::loader;
-use crate::memory_file::MemoryFile;
-use crate::memory_map;
+use crate::job::launch::{DaemonConfiguration, Placement, Summary};
+use crate::job::loader;
+use crate::job::replica::{self, Commands};
+use crate::job::requests;
+use crate::observe::memory_map;
+use crate::observe::statistics::{NodeStatistics, RunStatistics};
+use crate::pager::memory_file::MemoryFile;
 use crate::pager::{Mapped, Pager, PagerError};
-use crate::replica::{self, Commands};
-use crate::requests;
-use crate::statistics::{NodeStatistics, RunStatistics};
 use crate::transport::Mesh;
 use banyan_core::coherence::Policy;
 use banyan_core::regions::Regions;

@@ -4,7 +4,7 @@
 //! Each node looks where its memory file has data; home puts what the nodes found side by side. Both are bounded, so
 //! that neither the end of a large run nor its one line of statistics grows with the program's memory.
 
-use crate::memory_file::MemoryFile;
+use crate::pager::memory_file::MemoryFile;
 use banyan_wire::address::ExtentNumber;
 use banyan_wire::layout::{EXTENT_SIZE, LARGE_START, LOW_END, pool_node};
 use serde::{Deserialize, Serialize};

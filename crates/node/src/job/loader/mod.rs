@@ -7,7 +7,7 @@ mod stack;
 
 pub use resolve::{Command, resolve};
 
-use crate::memory_file::MemoryFile;
+use crate::pager::memory_file::MemoryFile;
 use banyan_core::regions::{Region, Regions};
 use banyan_wire::layout::{PAGE_SIZE, POOL_SIZE, page_up, pool_start};
 use elf::Elf;

@@ -2,7 +2,7 @@
 //!
 //! Not for judging them: what is enough, and what to do if it is not, is said where the facts are printed.
 
-use crate::memory_file::MemoryFile;
+use crate::pager::memory_file::MemoryFile;
 use banyan_sys::raw::{self, Errno};
 use banyan_sys::userfaultfd;
 use banyan_wire::layout::{HIDDEN_DESCRIPTORS, LOW_START, PROGRAM_END, PROGRAM_START, STUB_START};

@@ -1,6 +1,6 @@
 //! What a run cost, per node: threads, CPU time, faults, bytes, and the time lost to remote memory.
 
-use crate::memory_map::{self, Cell, Piece};
+use crate::observe::memory_map::{self, Cell, Piece};
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicU64, Ordering};
 

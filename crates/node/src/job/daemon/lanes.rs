@@ -10,8 +10,8 @@
 
 use super::{Daemon, Event, PROCESS, START_DEADLINE};
 use crate::control::ControlMessage;
+use crate::job::requests;
 use crate::pager::PagerError;
-use crate::requests;
 use crate::transport::{self, Lane, Lanes, MeshError};
 use banyan_sys::scheduling;
 use banyan_wire::address::NodeId;

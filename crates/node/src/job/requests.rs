@@ -4,9 +4,9 @@
 //! home over the control lane.
 
 use crate::control::{ControlMessage, RegionFacts};
-use crate::daemon::{Daemon, Event};
+use crate::job::daemon::{Daemon, Event};
+use crate::job::replica;
 use crate::pager::PagerError;
-use crate::replica;
 use banyan_core::regions::{Effect, Region};
 use banyan_wire::address::Access;
 use banyan_wire::stub::{Action, ActionKind, CommandKind, Record, Refusal, RequestKind};

@@ -4,8 +4,8 @@
 //! The daemons must not be children of the program, which could wait for them, nor of its session, whose Ctrl-C is
 //! meant for the program. So each is started by way of a process that ends at once.
 
-use crate::loader::{self, LoadError};
-use crate::replica;
+use crate::job::loader::{self, LoadError};
+use crate::job::replica;
 use banyan_sys::descriptors;
 use banyan_wire::stub::Record;
 use serde::{Deserialize, Serialize};

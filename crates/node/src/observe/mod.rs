@@ -1,0 +1,7 @@
+//! What can be seen of this machine and of its runs: statistics, where memory is, what the machine offers.
+//!
+//! Not for printing it for people, which is the command's.
+
+pub mod doctor;
+pub mod memory_map;
+pub mod statistics;
