@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex};
 
-use banyan_sys::scratch_stack::Shield;
+use crate::sys::scratch_stack::Shield;
 
 use crate::allocator::{Allocator, ForeignHeap, Fresh, class_of};
 use crate::collections::TYPED;

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use banyan_sys::page_copy::copy_pages;
+use crate::sys::page_copy::copy_pages;
 
 use crate::disk::{BLOCK_SIZE, Block, Disk};
 use crate::helping::{SharedWork, share};

@@ -32,6 +32,7 @@ pub mod noun;
 mod reader;
 pub mod snapshot;
 pub mod store;
+mod sys;
 pub mod tool;
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! [`Machine::event`] runs a closure on a stack of its own, whose backing store is an unlinked file: it may recurse as deep as
 //! the disk is large. A deadline, another thread ([`Machine::stopper`]), a panic, an error or an overflow of that stack ends it,
 //! and the arena is then rolled back to its last commit. What a stopped closure leaves behind, and where it is not
-//! stopped, is said in [`banyan_sys::scratch_stack`]; in short: memory of the process that it owned is lost, a lock that
+//! stopped, is said in [`crate::sys::scratch_stack`]; in short: memory of the process that it owned is lost, a lock that
 //! it held stays locked (so it takes none, or holds a [`Shield`] meanwhile), and its stack is not used again.
 //!
 //! One thread owns a machine, and events run on it.
@@ -15,8 +15,8 @@ use std::path::PathBuf;
 use std::ptr::NonNull;
 use std::time::Duration;
 
-use banyan_sys::scratch_stack::{Ended, ScratchStack};
-pub use banyan_sys::scratch_stack::{Shield, ShieldedAllocator, Stop, Stopper};
+use crate::sys::scratch_stack::{Ended, ScratchStack};
+pub use crate::sys::scratch_stack::{Shield, ShieldedAllocator, Stop, Stopper};
 
 use crate::arena::{AllocateError, Arena, RollbackError};
 use crate::collections::{ABox, AMap, AString, AVec, CollectionError, Persist};

@@ -12,8 +12,6 @@ mod atomic {
 #[cfg(feature = "std")]
 pub mod batch_queue;
 #[cfg(feature = "std")]
-pub mod byte_locks;
-#[cfg(feature = "std")]
 pub mod call_channel;
 #[cfg(feature = "std")]
 pub mod call_memory;
@@ -35,16 +33,10 @@ pub mod erased;
 pub mod guest_memory;
 #[cfg(feature = "std")]
 pub mod mapping;
-#[cfg(feature = "std")]
-pub mod page_copy;
 pub mod raw;
 #[cfg(feature = "std")]
 pub mod sandbox;
 #[cfg(feature = "std")]
 pub mod scheduling;
-#[cfg(feature = "std")]
-pub mod scratch_stack;
 pub mod signal_frame;
 pub mod userfaultfd;
-#[cfg(feature = "std")]
-pub mod write_faults;

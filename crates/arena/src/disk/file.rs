@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use banyan_sys::byte_locks::{self, ByteLock};
+use crate::sys::byte_locks::{self, ByteLock};
 use rustix::fs::{FallocateFlags, FlockOperation, Mode, OFlags, fallocate, fdatasync, flock, open};
 use rustix::io::{Errno, ReadWriteFlags, preadv, pwritev, pwritev2};
 

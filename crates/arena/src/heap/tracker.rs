@@ -7,9 +7,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::sys::write_faults::WriteFaults;
 use banyan_sys::dirty_pages::DirtyPages;
 use banyan_sys::mapping::Mapping;
-use banyan_sys::write_faults::WriteFaults;
 
 use crate::disk::BLOCK_SIZE;
 

@@ -9,7 +9,7 @@ use core::arch::x86_64::{
 use core::mem::MaybeUninit;
 
 /// The bytes of a page.
-pub const PAGE: usize = 4096;
+pub(crate) const PAGE: usize = 4096;
 
 const LINE: usize = 64;
 
@@ -17,7 +17,7 @@ const LINE: usize = 64;
 ///
 /// # Panics
 /// If the target is not aligned to 16 bytes.
-pub fn copy_pages<'a>(
+pub(crate) fn copy_pages<'a>(
     target: &mut [MaybeUninit<[u8; PAGE]>],
     sources: impl IntoIterator<Item = &'a [u8; PAGE]>,
 ) -> usize {

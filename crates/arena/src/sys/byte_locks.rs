@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd};
 
 /// What is to become of a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ByteLock {
+pub(crate) enum ByteLock {
     /// With others who share it.
     Shared,
     /// Alone; the descriptor must be open for writing.
@@ -21,7 +21,7 @@ pub enum ByteLock {
 ///
 /// # Errors
 /// What the kernel says.
-pub fn set(file: &impl AsFd, byte: u64, lock: ByteLock) -> io::Result<bool> {
+pub(crate) fn set(file: &impl AsFd, byte: u64, lock: ByteLock) -> io::Result<bool> {
     apply(file, byte, 1, lock)
 }
 
@@ -29,7 +29,7 @@ pub fn set(file: &impl AsFd, byte: u64, lock: ByteLock) -> io::Result<bool> {
 ///
 /// # Errors
 /// What the kernel says.
-pub fn release_from(file: &impl AsFd, byte: u64) -> io::Result<()> {
+pub(crate) fn release_from(file: &impl AsFd, byte: u64) -> io::Result<()> {
     apply(file, byte, 0, ByteLock::Released).map(drop)
 }
 

@@ -15,13 +15,13 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rustix::mm::{MprotectFlags, mprotect};
 
-use crate::mapping::Mapping;
+use banyan_sys::mapping::Mapping;
 
 const PAGE: usize = 4096;
 /// Pages that become writable at once when there are too many pieces: 2 MiB.
 const CHUNK_PAGES: usize = 512;
 /// Faults between two takes after which whole chunks are made writable.
-pub const ISOLATED_MAX: usize = 8192;
+pub(crate) const ISOLATED_MAX: usize = 8192;
 /// Mappings tracked at a time in one process.
 const TRACKED_MAX: usize = 64;
 
@@ -138,7 +138,7 @@ fn install() -> io::Result<()> {
 }
 
 /// Write tracking of one mapping by signals. Must be dropped before the mapping.
-pub struct WriteFaults {
+pub(crate) struct WriteFaults {
     range: Arc<Range>,
 }
 
@@ -147,7 +147,7 @@ impl WriteFaults {
     ///
     /// # Errors
     /// What the kernel says; `OutOfMemory` if this process tracks 64 mappings already.
-    pub fn track(mapping: &Mapping) -> io::Result<Self> {
+    pub(crate) fn track(mapping: &Mapping) -> io::Result<Self> {
         install()?;
         let pages = mapping.length() / PAGE;
         // Zeroed memory of this size is mapped, not touched: it costs where it is used.
@@ -172,7 +172,7 @@ impl WriteFaults {
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn note(&self, start: usize, length: usize) -> io::Result<()> {
+    pub(crate) fn note(&self, start: usize, length: usize) -> io::Result<()> {
         let first = (start - self.range.base) / PAGE;
         let count = (start - self.range.base + length).div_ceil(PAGE) - first;
         self.range.note(first, count);
@@ -184,7 +184,12 @@ impl WriteFaults {
     ///
     /// # Errors
     /// What the kernel says. Some pages may have been reported and protected by then.
-    pub fn take(&self, start: usize, length: usize, found: &mut dyn FnMut(usize, usize)) -> io::Result<()> {
+    pub(crate) fn take(
+        &self,
+        start: usize,
+        length: usize,
+        found: &mut dyn FnMut(usize, usize),
+    ) -> io::Result<()> {
         let range = &self.range;
         let (first, end) = ((start - range.base) / PAGE, (start - range.base + length) / PAGE);
         let mut run: Option<(usize, usize)> = None;

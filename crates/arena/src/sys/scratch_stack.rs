@@ -70,7 +70,7 @@ impl Stop {
 }
 
 /// How a computation ended.
-pub enum Ended<T> {
+pub(crate) enum Ended<T> {
     /// By itself.
     Returned(T),
     /// By a panic, with this payload; it has unwound.
@@ -81,7 +81,7 @@ pub enum Ended<T> {
 
 /// A stack in an unlinked file.
 #[derive(Debug)]
-pub struct ScratchStack {
+pub(crate) struct ScratchStack {
     base: usize,
     length: usize,
     file: File,
@@ -93,7 +93,7 @@ impl ScratchStack {
     ///
     /// # Errors
     /// What the file system or the kernel says.
-    pub fn new(directory: &Path, length: usize) -> io::Result<Self> {
+    pub(crate) fn new(directory: &Path, length: usize) -> io::Result<Self> {
         let length = length.next_multiple_of(4096) + RESERVE + GUARD;
         let file = unlinked(directory)?;
         file.set_len(length as u64)?;
@@ -116,7 +116,7 @@ impl ScratchStack {
 
     /// Whether a computation was stopped on this stack, which can then run no other.
     #[must_use]
-    pub fn is_abandoned(&self) -> bool {
+    pub(crate) fn is_abandoned(&self) -> bool {
         self.is_abandoned
     }
 
@@ -125,7 +125,7 @@ impl ScratchStack {
     /// # Safety
     /// Nothing refers to the frames of a computation that was stopped on it: no thread that it started, nor anything that it
     /// has put in reach of others.
-    pub unsafe fn discard(mut self) {
+    pub(crate) unsafe fn discard(mut self) {
         self.is_abandoned = false;
     }
 
@@ -134,7 +134,7 @@ impl ScratchStack {
     /// # Errors
     /// `ResourceBusy` if this thread is in such a computation already, `InvalidInput` if the stack is abandoned,
     /// otherwise what the kernel says. The closure has not run then.
-    pub fn run<T, F>(
+    pub(crate) fn run<T, F>(
         &mut self,
         deadline: Option<Duration>,
         stopper: &Stopper,

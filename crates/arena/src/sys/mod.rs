@@ -1,0 +1,8 @@
+//! What the arena needs of Linux and of memory that no library covers, behind interfaces for the rest of the crate.
+//!
+//! Not for what other crates need too: that is in `banyan-sys`.
+
+pub(crate) mod byte_locks;
+pub(crate) mod page_copy;
+pub(crate) mod scratch_stack;
+pub(crate) mod write_faults;
