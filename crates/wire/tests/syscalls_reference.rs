@@ -13,7 +13,7 @@ const HEAD: &str = "\
 # System calls
 
 Every system call of x86-64 Linux and what becomes of it when a program runs under `banyan run`. Generated from the
-table in `crates/wire/src/syscalls.rs`, from which the filters and the handlers are derived too; a test fails when this
+table in `crates/wire/src/syscalls/table.rs`, from which the filters and the handlers are derived too; a test fails when this
 page and the table differ.
 
 | class | what becomes of the call |
