@@ -11,7 +11,7 @@ use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::rc::Rc;
 
 use banyan_core::address::{Access, ExtentNumber, Microseconds, NodeId, PageNumber, Run};
-use banyan_core::coherence::{Conduct, Input, Node, Policy, Token};
+use banyan_core::coherence::{Conduct, Input, Machine, Policy, Token};
 
 use crate::invariants::{self, Violation, directory_agrees, no_resurrection, progress};
 use crate::world::{Effects, Packet, QuickHasher, Value, World};
@@ -376,12 +376,12 @@ impl<C: Conduct> State<C> {
             ..Policy::default()
         };
         let nodes = (0..setting.nodes).filter_map(NodeId::new);
-        let nodes = nodes.map(|me| Node::with_conduct(me, policy, conduct.clone())).collect();
+        let machines = nodes.map(|me| Machine::with_conduct(me, policy, conduct.clone())).collect();
         let owner = NodeId::new(setting.owner).unwrap_or(NodeId::HOME);
         let threads =
             setting.operations.iter().map(|left| Thread { left: *left, doing: None, blocked: false });
         Self {
-            world: World::new(nodes, &[(EXTENT, owner)], NodeId::HOME),
+            world: World::new(machines, &[(EXTENT, owner)], NodeId::HOME),
             packets: Vec::new(),
             threads: threads.collect(),
             losses: setting.losses,
@@ -459,7 +459,7 @@ impl<C: Conduct> State<C> {
             }
         }
         if self.hand_overs > 0
-            && let Some(owner) = self.world.sites.iter().position(|site| site.node.owns(EXTENT).is_some())
+            && let Some(owner) = self.world.sites.iter().position(|site| site.machine.owns(EXTENT).is_some())
             && !self.world.is_busy(owner)
         {
             let others = (0..setting.nodes).filter(|number| usize::from(*number) != owner);
@@ -472,7 +472,7 @@ impl<C: Conduct> State<C> {
     }
 
     fn has_timer(&self, number: usize) -> bool {
-        !self.world.is_busy(number) && self.world.sites[number].node.next_deadline().is_some()
+        !self.world.is_busy(number) && self.world.sites[number].machine.next_deadline().is_some()
     }
 
     /// Can the thread of this node try this now? A fault has to wait until the node is done with its step.
@@ -486,7 +486,7 @@ impl<C: Conduct> State<C> {
         if let Some(number) = self.threads.iter().position(|thread| thread.blocked) {
             return Err(progress::stuck(format!("the thread of node {number} waits for ever")));
         }
-        if let Some(number) = self.world.sites.iter().position(|site| !site.node.is_quiet()) {
+        if let Some(number) = self.world.sites.iter().position(|site| !site.machine.is_quiet()) {
             return Err(progress::stuck(format!(
                 "node {number} waits for something that nothing will bring"
             )));

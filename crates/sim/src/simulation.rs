@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::fmt::Write as _;
 
 use banyan_core::address::{Access, ExtentNumber, Microseconds, NodeId, PageNumber, Run};
-use banyan_core::coherence::{Conduct, Faithful, Input, Node, Policy, Token};
+use banyan_core::coherence::{Conduct, Faithful, Input, Machine, Policy, Token};
 
 use banyan_wire::coherence::Message;
 
@@ -214,8 +214,8 @@ pub fn run_shape<C: Conduct>(
         pages.extend(run.pages().rev().take(shape.pages as usize / 2).rev());
     }
     let nodes = (0..shape.nodes).filter_map(NodeId::new);
-    let nodes = nodes.map(|me| Node::with_conduct(me, shape.policy, conduct.clone())).collect();
-    let mut world = World::new(nodes, &extents, NodeId::HOME);
+    let machines = nodes.map(|me| Machine::with_conduct(me, shape.policy, conduct.clone())).collect();
+    let mut world = World::new(machines, &extents, NodeId::HOME);
     world.hold = Some(shape.policy.hold);
     let mut threads = Vec::new();
     for site in 0..usize::from(shape.nodes) {
@@ -283,7 +283,7 @@ impl<C: Conduct> Simulation<C> {
             return Err(progress::stuck(format!("a thread of node {} is {:?}", thread.site, thread.doing)));
         }
         for (number, site) in self.world.sites.iter().enumerate() {
-            if !site.node.is_quiet() {
+            if !site.machine.is_quiet() {
                 return Err(progress::stuck(format!(
                     "node {number} waits for something that nothing will bring"
                 )));
@@ -299,7 +299,7 @@ impl<C: Conduct> Simulation<C> {
     /// Lets the next thing happen. False when nothing is left to happen.
     fn advance(&mut self) -> Result<bool, Violation> {
         let due = |number: usize| {
-            let deadline = self.world.sites[number].node.next_deadline()?;
+            let deadline = self.world.sites[number].machine.next_deadline()?;
             Some((deadline.0.max(self.paused[number]).max(self.now), number))
         };
         let free = (0..self.paused.len()).filter(|number| !self.world.is_busy(*number));
@@ -376,7 +376,7 @@ impl<C: Conduct> Simulation<C> {
                 3..6 => {
                     let to = NodeId::new(self.random.below(u64::from(self.shape.nodes)) as u8);
                     let extent = self.pick_page().extent();
-                    let owner = self.world.sites.iter().position(|site| site.node.owns(extent).is_some());
+                    let owner = self.world.sites.iter().position(|site| site.machine.owns(extent).is_some());
                     self.finish(index);
                     let (Some(to), Some(owner)) = (to, owner) else { return Ok(()) };
                     self.note(|| format!("node {owner} is to hand over {extent:?} to {to}"));

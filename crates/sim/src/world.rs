@@ -9,7 +9,7 @@ use std::hash::{Hash, Hasher};
 use std::rc::Rc;
 
 use banyan_core::address::{Access, ExtentNumber, Microseconds, NodeId, PageNumber, Run, Transaction};
-use banyan_core::coherence::{Conduct, Contents, Input, Lane, Node, Output, Token};
+use banyan_core::coherence::{Conduct, Contents, Input, Lane, Machine, Output, Token};
 use banyan_wire::coherence::Message;
 
 use crate::invariants::{Violation, copy_is_final, minimum_hold, no_lost_write, nothing_rejected};
@@ -61,7 +61,7 @@ impl Replica {
 #[derive(Clone, Debug)]
 pub struct Site<C> {
     /// Its coherence machine.
-    pub node: Node<C>,
+    pub machine: Machine<C>,
     /// Its memory.
     pub replica: Replica,
     /// Extents just registered, and whether they were empty then; the machine is not yet told.
@@ -283,7 +283,7 @@ impl Hasher for QuickHasher {
 impl<C: Conduct> Site<C> {
     fn rehash(&mut self) {
         let mut hasher = QuickHasher::default();
-        self.node.hash(&mut hasher);
+        self.machine.hash(&mut hasher);
         self.replica.hash(&mut hasher);
         self.registering.hash(&mut hasher);
         self.outputs.hash(&mut hasher);
@@ -293,17 +293,17 @@ impl<C: Conduct> Site<C> {
 }
 
 impl<C: Conduct> World<C> {
-    /// A cluster of these nodes. `owners` says which extents have another first owner than the home.
-    pub fn new(nodes: Vec<Node<C>>, extents: &[(ExtentNumber, NodeId)], home: NodeId) -> Self {
+    /// A cluster of these machines, one a node. `owners` says which extents have another first owner than the home.
+    pub fn new(machines: Vec<Machine<C>>, extents: &[(ExtentNumber, NodeId)], home: NodeId) -> Self {
         let mut sites = Vec::new();
-        for (number, node) in nodes.into_iter().enumerate() {
+        for (number, machine) in machines.into_iter().enumerate() {
             let native = |(extent, owner): &(ExtentNumber, NodeId)| {
                 (usize::from(owner.get()) == number).then_some(*extent)
             };
             let replica =
                 Replica { native: extents.iter().filter_map(native).collect(), ..Replica::default() };
             let mut site = Site {
-                node,
+                machine,
                 replica,
                 registering: VecDeque::new(),
                 outputs: VecDeque::new(),
@@ -315,9 +315,13 @@ impl<C: Conduct> World<C> {
             for (extent, owner) in extents.iter().filter(|(_, owner)| *owner != home) {
                 let extents = banyan_core::coherence::Extents { first: *extent, count: 1 };
                 if usize::from(owner.get()) == number {
-                    site.node.step(Microseconds(0), Input::Claim(extents), &mut outputs);
+                    site.machine.step(Microseconds(0), Input::Claim(extents), &mut outputs);
                 } else if usize::from(home.get()) == number {
-                    site.node.step(Microseconds(0), Input::Assign { extents, owner: *owner }, &mut outputs);
+                    site.machine.step(
+                        Microseconds(0),
+                        Input::Assign { extents, owner: *owner },
+                        &mut outputs,
+                    );
                 }
             }
             site.rehash();
@@ -338,7 +342,7 @@ impl<C: Conduct> World<C> {
     /// For the explorer: forgets the times in a node that changed, and notes its new hash.
     pub fn settle(&mut self, number: usize) {
         let site = Rc::make_mut(&mut self.sites[number]);
-        site.node.forget_times();
+        site.machine.forget_times();
         site.rehash();
     }
 
@@ -390,7 +394,7 @@ impl<C: Conduct> World<C> {
         }
         let site = Rc::make_mut(&mut self.sites[number]);
         let mut outputs = Vec::new();
-        site.node.step(now, input, &mut outputs);
+        site.machine.step(now, input, &mut outputs);
         if !busy && !outputs.is_empty() {
             site.frame.extend_from_slice(pages);
             site.begun = now;

@@ -156,7 +156,7 @@ pub enum Message {
         /// The epoch at which the receiver owns it.
         epoch: Epoch,
         /// The directory.
-        directory: Ledger,
+        directory: Directory,
     },
     /// New owner to old owner: taken.
     Adopted {
@@ -169,7 +169,7 @@ pub enum Message {
 
 /// The directory of an extent as it is handed over.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ledger {
+pub struct Directory {
     /// The highest transaction used so far.
     pub last: Transaction,
     /// The highest discard request carried out so far.
@@ -178,12 +178,12 @@ pub struct Ledger {
     /// whole extent is zero and has never been shared.
     pub origin: NodeId,
     /// The first pages of the extent.
-    pub pages: Vec<LedgerPage>,
+    pub pages: Vec<DirectoryEntry>,
 }
 
 /// Who holds a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LedgerPage {
+pub struct DirectoryEntry {
     /// Who.
     pub holders: Holders,
     /// The transaction that last changed, or let a node change, the page's bytes.
@@ -642,7 +642,7 @@ impl Header {
                 Message::Adopt {
                     extent: self.extent()?,
                     epoch,
-                    directory: Ledger {
+                    directory: Directory {
                         last: Transaction(raw.transaction.get()),
                         discarded: RequestNumber(raw.request.get()),
                         origin: node(raw.node)?,
@@ -702,7 +702,7 @@ fn node(number: u8) -> Result<NodeId, DecodeError> {
     NodeId::new(number).ok_or(DecodeError::Node(number))
 }
 
-fn decode_entries(payload: &[u8]) -> Result<Vec<LedgerPage>, DecodeError> {
+fn decode_entries(payload: &[u8]) -> Result<Vec<DirectoryEntry>, DecodeError> {
     let malformed = DecodeError::Payload { found: payload.len() as u64, expected: 0 };
     let entries = <[RawEntry]>::ref_from_bytes(payload).map_err(|_| malformed)?;
     let page = |(index, entry): (usize, &RawEntry)| {
@@ -716,7 +716,7 @@ fn decode_entries(payload: &[u8]) -> Result<Vec<LedgerPage>, DecodeError> {
         if entry.reserved != [0; 6] {
             return Err(DecodeError::Entry(index as u16));
         }
-        Ok(LedgerPage { holders, written: Transaction(entry.written.get()) })
+        Ok(DirectoryEntry { holders, written: Transaction(entry.written.get()) })
     };
     entries.iter().enumerate().map(page).collect()
 }

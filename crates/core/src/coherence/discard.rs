@@ -15,7 +15,7 @@ use banyan_wire::coherence::{Holders, Message};
 
 use super::extent::{Held, Purpose, Transfer};
 use super::timer::Timer;
-use super::{Conduct, Contents, Mutation, Node, Outcome, Output, Outputs, Problem, Token};
+use super::{Conduct, Contents, Machine, Mutation, Outcome, Output, Outputs, Problem, Token};
 
 /// The discards of home.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -33,7 +33,7 @@ struct Piece {
     request: RequestNumber,
 }
 
-impl<C: Conduct> Node<C> {
+impl<C: Conduct> Machine<C> {
     pub(super) fn discard(&mut self, token: Token, run: Run, outputs: &mut Outputs) {
         let mut left = 0;
         let mut here: Option<Run> = None;

@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use banyan_wire::address::{
     Access, Epoch, Microseconds, NodeId, NodeSet, PageNumber, RequestNumber, Run, Transaction,
 };
-use banyan_wire::coherence::{Holders, Ledger};
+use banyan_wire::coherence::{self as wire, Holders};
 
 use super::hold::Hold;
 use super::migration::Migration;
@@ -183,7 +183,7 @@ pub(super) struct Retained {
 pub(super) struct Leaving {
     pub(super) to: NodeId,
     pub(super) epoch: Epoch,
-    pub(super) ledger: Ledger,
+    pub(super) directory: wire::Directory,
 }
 
 /// Everything about one extent.

@@ -8,15 +8,15 @@ use alloc::boxed::Box;
 use alloc::format;
 
 use banyan_wire::address::{Epoch, ExtentNumber, NodeId, Run, Transaction};
-use banyan_wire::coherence::{Holders, Ledger, LedgerPage, Message};
+use banyan_wire::coherence::{self as wire, Holders, Message};
 
 use super::extent::{Directory, Entry, Held, Leaving};
 use super::hold::Hold;
 use super::migration::Migration;
 use super::timer::Timer;
-use super::{Conduct, Contents, Mutation, Node, Outcome, Output, Outputs, Problem};
+use super::{Conduct, Contents, Machine, Mutation, Outcome, Output, Outputs, Problem};
 
-impl<C: Conduct> Node<C> {
+impl<C: Conduct> Machine<C> {
     pub(super) fn hand_over(&mut self, number: ExtentNumber, to: NodeId, outputs: &mut Outputs) -> Outcome {
         let me = self.me;
         let extent = self.extent(number);
@@ -46,8 +46,8 @@ impl<C: Conduct> Node<C> {
         let quiet = directory.transfers.is_empty() && !directory.sharing && directory.discard.is_none();
         let Some(successor) = directory.successor.filter(|_| quiet) else { return Ok(()) };
         let queue = core::mem::take(&mut directory.queue);
-        let page = |entry: &Entry| LedgerPage { holders: entry.holders, written: entry.written };
-        let ledger = Ledger {
+        let page = |entry: &Entry| wire::DirectoryEntry { holders: entry.holders, written: entry.written };
+        let handed = wire::Directory {
             last: extent.last,
             discarded: extent.discarded,
             origin: directory.origin,
@@ -62,7 +62,7 @@ impl<C: Conduct> Node<C> {
         extent.owner = successor;
         extent.epoch.0 += 1;
         let epoch = extent.epoch;
-        extent.leaving = Some(Box::new(Leaving { to: successor, epoch, ledger }));
+        extent.leaving = Some(Box::new(Leaving { to: successor, epoch, directory: handed }));
         self.timers.cancel(Timer::Queue(number));
         self.retry_hand_over(number, outputs);
         for asked in queue {
@@ -83,14 +83,9 @@ impl<C: Conduct> Node<C> {
 
     pub(super) fn retry_hand_over(&mut self, number: ExtentNumber, outputs: &mut Outputs) {
         if let Some(leaving) = self.extent(number).leaving.as_deref().cloned() {
-            let Leaving { to, epoch, ledger } = leaving;
+            let Leaving { to, epoch, directory } = leaving;
             self.arm(Timer::HandOver(number));
-            self.post(
-                to,
-                Message::Adopt { extent: number, epoch, directory: ledger },
-                Contents::None,
-                outputs,
-            );
+            self.post(to, Message::Adopt { extent: number, epoch, directory }, Contents::None, outputs);
         }
     }
 
@@ -99,7 +94,7 @@ impl<C: Conduct> Node<C> {
         from: NodeId,
         number: ExtentNumber,
         epoch: Epoch,
-        ledger: &Ledger,
+        handed: &wire::Directory,
         outputs: &mut Outputs,
     ) -> Outcome {
         let me = self.me;
@@ -114,16 +109,16 @@ impl<C: Conduct> Node<C> {
             extent.owned = true;
             extent.owner = me;
             extent.epoch = epoch;
-            extent.last = ledger.last;
-            extent.discarded = ledger.discarded;
+            extent.last = handed.last;
+            extent.discarded = handed.discarded;
             // If it was our own hand-over that went round, then it has certainly arrived.
             extent.leaving = None;
             self.timers.cancel(Timer::HandOver(number));
-            if ledger.origin == me && ledger.pages.is_empty() {
+            if handed.origin == me && handed.pages.is_empty() {
                 self.become_native(number, outputs);
             } else {
-                let mut directory = Box::new(Directory::new(ledger.origin));
-                let entry = |page: &LedgerPage| Entry {
+                let mut directory = Box::new(Directory::new(handed.origin));
+                let entry = |page: &wire::DirectoryEntry| Entry {
                     holders: page.holders,
                     written: page.written,
                     busy: Transaction(0),
@@ -132,7 +127,7 @@ impl<C: Conduct> Node<C> {
                     migration: Migration::default(),
                     hold: Hold::default(),
                 };
-                directory.entries.extend(ledger.pages.iter().map(entry));
+                directory.entries.extend(handed.pages.iter().map(entry));
                 let extent = self.extent(number);
                 for (page, entry) in number.run().pages().zip(&mut directory.entries) {
                     if let Holders::Readers { sure, .. } = &mut entry.holders

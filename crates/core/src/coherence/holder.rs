@@ -10,7 +10,7 @@ use banyan_wire::coherence::Message;
 
 use super::extent::{Held, Retained, runs};
 use super::timer::Timer;
-use super::{Conduct, Contents, Mutation, Node, Outcome, Output, Outputs, Problem};
+use super::{Conduct, Contents, Machine, Mutation, Outcome, Output, Outputs, Problem};
 
 /// A [`Message::Forward`], which may come from this node as the owner.
 pub(super) struct Order {
@@ -24,7 +24,7 @@ pub(super) struct Order {
     pub(super) confirm: bool,
 }
 
-impl<C: Conduct> Node<C> {
+impl<C: Conduct> Machine<C> {
     pub(super) fn forward(&mut self, order: &Order, outputs: &mut Outputs) -> Outcome {
         let Order { owner, run, access, epoch, transaction, requester, .. } = *order;
         let number = run.first.extent();

@@ -1,9 +1,9 @@
 //! Keeping one process's memory coherent over many nodes, as a state machine.
 //!
-//! A [`Node`] stands for one process on one node and plays three parts: **requester** for the node's threads, **holder**
-//! of page copies, and **owner** of extents, whose directory says who holds what. At any time a page has one writer or
-//! any number of readers, and a copy that a reader has is the newest. [`Node::step`] takes what happened and says what to do;
-//! it reads no clock and does no I/O.
+//! A [`Machine`] stands for one process on one node and plays three parts: **requester** for the node's threads,
+//! **holder** of page copies, and **owner** of extents, whose directory says who holds what. At any time a page has one
+//! writer or any number of readers, and a copy that a reader has is the newest. [`Machine::step`] takes what happened
+//! and says what to do; it reads no clock and does no I/O.
 //!
 //! What makes it right when messages are lost, repeated, reordered or late:
 //! - The owner runs one transfer of a page at a time and numbers them upwards; every node remembers, for each page, the
@@ -65,7 +65,7 @@ const MAILBOX_MAX: usize = 16 * QUEUE_MAX;
 
 /// One process on one node.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Node<C = Faithful> {
+pub struct Machine<C = Faithful> {
     me: NodeId,
     policy: Policy,
     conduct: C,
@@ -99,16 +99,16 @@ enum Problem {
 type Outcome = Result<(), Problem>;
 type Outputs = Vec<Output>;
 
-impl Node<Faithful> {
-    /// A node that knows nothing yet: every extent is taken to be owned at home until it is said otherwise.
+impl Machine<Faithful> {
+    /// A machine that knows nothing yet: every extent is taken to be owned at home until it is said otherwise.
     #[must_use]
     pub fn new(me: NodeId, policy: Policy) -> Self {
         Self::with_conduct(me, policy, Faithful)
     }
 }
 
-impl<C: Conduct> Node<C> {
-    /// A node that may make a mistake on purpose; for tests of tests.
+impl<C: Conduct> Machine<C> {
+    /// A machine that may make a mistake on purpose; for tests of tests.
     #[must_use]
     pub fn with_conduct(me: NodeId, policy: Policy, conduct: C) -> Self {
         Self {
@@ -377,7 +377,7 @@ fn is_possible(message: &Message) -> bool {
 }
 
 /// For the explorer, which leaves time out.
-impl<C: Conduct> Node<C> {
+impl<C: Conduct> Machine<C> {
     /// Forgets when timers are due, and counts that nothing depends on, so that states which differ in nothing else
     /// are equal.
     pub fn forget_times(&mut self) {

@@ -11,7 +11,7 @@ use banyan_wire::coherence::{Holders, Message};
 
 use super::extent::{Asked, Directory, Entry, Held, Purpose, Transfer};
 use super::timer::Timer;
-use super::{Conduct, Contents, Mutation, Node, Outcome, Output, Outputs, Problem, QUEUE_MAX};
+use super::{Conduct, Contents, Machine, Mutation, Outcome, Output, Outputs, Problem, QUEUE_MAX};
 
 /// What can be done about a page that somebody asked for.
 #[derive(Clone, Copy, PartialEq)]
@@ -24,7 +24,7 @@ enum Plan {
     Transfer { source: Option<NodeId>, targets: NodeSet },
 }
 
-impl<C: Conduct> Node<C> {
+impl<C: Conduct> Machine<C> {
     pub(super) fn get(&mut self, asked: Asked, epoch: Epoch, outputs: &mut Outputs) -> Outcome {
         let number = asked.run.first.extent();
         let serves_anyway = self.conduct.makes(Mutation::ServeAfterHandOver);

@@ -11,7 +11,9 @@ use banyan_wire::coherence::Message;
 
 use super::extent::{Held, runs};
 use super::timer::Timer;
-use super::{ACQUIRE_PAGES_MAX, Conduct, Contents, Mutation, Node, Outcome, Output, Outputs, Problem, Token};
+use super::{
+    ACQUIRE_PAGES_MAX, Conduct, Contents, Machine, Mutation, Outcome, Output, Outputs, Problem, Token,
+};
 
 /// A request under way: [`Message::Get`] was sent, and neither a grant nor a decline came yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -67,7 +69,7 @@ enum Effect {
     Wake,
 }
 
-impl<C: Conduct> Node<C> {
+impl<C: Conduct> Machine<C> {
     pub(super) fn fault(
         &mut self,
         page: PageNumber,

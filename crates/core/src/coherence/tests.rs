@@ -9,14 +9,14 @@ use banyan_wire::address::{
 };
 use banyan_wire::coherence::Message;
 
-use super::{Contents, Extents, Held, Input, Node, Output, Policy, Token};
+use super::{Contents, Extents, Held, Input, Machine, Output, Policy, Token};
 
 const EXTENT: ExtentNumber = ExtentNumber(0x8000);
 const PAGE: PageNumber = PageNumber(0x8000 * 512);
 
 /// A cluster whose messages arrive at once, in order.
 struct Cluster {
-    nodes: Vec<Node>,
+    machines: Vec<Machine>,
     now: Microseconds,
     empty: bool,
     /// What each node was told to do, but for sending.
@@ -30,13 +30,13 @@ fn node(number: usize) -> NodeId {
 
 impl Cluster {
     fn new(nodes: usize, policy: &Policy) -> Self {
-        let nodes = (0..nodes).map(|number| Node::new(node(number), *policy)).collect();
-        Self { nodes, now: Microseconds(1_000_000), empty: false, done: Vec::new(), sent: Vec::new() }
+        let machines = (0..nodes).map(|number| Machine::new(node(number), *policy)).collect();
+        Self { machines, now: Microseconds(1_000_000), empty: false, done: Vec::new(), sent: Vec::new() }
     }
 
     fn step(&mut self, number: usize, input: Input) {
         let mut outputs = Vec::new();
-        self.nodes[number].step(self.now, input, &mut outputs);
+        self.machines[number].step(self.now, input, &mut outputs);
         let mut later = Vec::new();
         for output in outputs {
             match output {
@@ -106,8 +106,8 @@ fn a_read_of_the_owners_page_takes_two_messages() {
             (1, install(Access::Read)),
         ]
     );
-    assert_eq!(cluster.nodes[0].held(PAGE), Held::Shared);
-    assert_eq!(cluster.nodes[1].held(PAGE), Held::Shared);
+    assert_eq!(cluster.machines[0].held(PAGE), Held::Shared);
+    assert_eq!(cluster.machines[1].held(PAGE), Held::Shared);
 }
 
 #[test]
@@ -165,12 +165,12 @@ fn a_writer_keeps_its_page_for_the_minimum_hold_time() {
     cluster.take();
     cluster.fault(2, PAGE, Access::Write);
     assert_eq!(cluster.take().1, ["get"]);
-    let due = cluster.nodes[0].next_deadline().unwrap();
+    let due = cluster.machines[0].next_deadline().unwrap();
     assert_eq!(due, cluster.now.plus(quiet().hold));
     cluster.now = due;
     cluster.step(0, Input::Tick);
     assert_eq!(cluster.take().1, ["forward", "grant", "done", "done"]);
-    assert_eq!(cluster.nodes[0].directory(PAGE).unwrap().1, 2);
+    assert_eq!(cluster.machines[0].directory(PAGE).unwrap().1, 2);
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn an_empty_extent_becomes_the_property_of_who_asks_first() {
     let (done, sent) = cluster.take();
     assert_eq!(sent, ["get", "adopt", "adopted"]);
     assert_eq!(done, [(0, Output::Share { extent: EXTENT }), (1, Output::Native { extent: EXTENT })]);
-    assert_eq!(cluster.nodes[1].owns(EXTENT), Some(Epoch(1)));
+    assert_eq!(cluster.machines[1].owns(EXTENT), Some(Epoch(1)));
     cluster.empty = false;
     // The next one is sent on by home, once.
     cluster.fault(2, PAGE, Access::Read);
@@ -236,7 +236,7 @@ fn a_sequential_reader_is_kept_ahead_of() {
             *number == 1 && matches!(output, Output::Install { marker, .. } if *marker == Some(page))
         };
         // Mapped pages do not fault, markers do.
-        if cluster.nodes[1].held(page) == Held::Absent || cluster.done.iter().any(marked) {
+        if cluster.machines[1].held(page) == Held::Absent || cluster.done.iter().any(marked) {
             cluster.fault(1, page, Access::Read);
         }
     }
@@ -244,13 +244,13 @@ fn a_sequential_reader_is_kept_ahead_of() {
         gets += u32::from(*number == 1 && matches!(message, Message::Get { .. }));
     }
     assert!(gets < 20, "{gets} requests");
-    assert_eq!(cluster.nodes[1].held(PAGE.plus(500)), Held::Shared);
+    assert_eq!(cluster.machines[1].held(PAGE.plus(500)), Held::Shared);
 }
 
 #[test]
 fn what_a_peer_cannot_have_sent_is_refused_and_harms_nothing() {
     let mut cluster = Cluster::new(2, &quiet());
-    let before = cluster.nodes[1].clone();
+    let before = cluster.machines[1].clone();
     let run = Run::one(PAGE);
     let (epoch, transaction, request) = (Epoch(0), Transaction(9), RequestNumber(1));
     let forward = Message::Forward {

@@ -16,7 +16,7 @@ pub use mapping::Mapped;
 use crate::observe::statistics::Counters;
 use crate::pager::memory_file::MemoryFile;
 use crate::transport::Mesh;
-use banyan_core::coherence::{Contents, Extents, Input, Lane, Node, Output, Policy, Token};
+use banyan_core::coherence::{Contents, Extents, Input, Lane, Machine, Output, Policy, Token};
 use banyan_sys::userfaultfd::{self, Fault};
 use banyan_wire::address::{Access, ExtentNumber, Microseconds, NodeId, PageNumber, Run, Transaction};
 use banyan_wire::coherence::{HEADER_BYTES, Message, encode_header, encode_payload};
@@ -67,7 +67,7 @@ pub struct Pager {
 
 #[derive(Debug)]
 struct State {
-    machine: Node,
+    machine: Machine,
     outputs: Vec<Output>,
     /// Payloads of pages given away, until their arrival is confirmed.
     retained: HashMap<(ExtentNumber, Transaction), Vec<u8>>,
@@ -83,7 +83,7 @@ impl Pager {
     /// A pager for `process` on node `own` of `nodes`. Every node owns its pool; home owns the rest.
     #[must_use]
     pub fn new(own: NodeId, nodes: u8, process: u32, memory: MemoryFile, policy: Policy) -> Self {
-        let mut machine = Node::new(own, policy);
+        let mut machine = Machine::new(own, policy);
         let mut outputs = Vec::new();
         for (extents, owner) in first_owners(nodes) {
             let input = if owner == own { Input::Claim(extents) } else { Input::Assign { extents, owner } };

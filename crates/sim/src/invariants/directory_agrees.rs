@@ -13,18 +13,18 @@ use crate::world::World;
 /// # Errors
 /// When the directory is wrong.
 pub fn check<C: Conduct>(world: &World<C>, page: PageNumber) -> Result<(), Violation> {
-    let Some(owner) = world.sites.iter().find(|site| site.node.owns(page.extent()).is_some()) else {
+    let Some(owner) = world.sites.iter().find(|site| site.machine.owns(page.extent()).is_some()) else {
         return Err(Violation { invariant: "directory_agrees", found: format!("nobody owns {page:?}") });
     };
-    let directory = owner.node.directory(page).map(|(holders, _)| holders);
+    let directory = owner.machine.directory(page).map(|(holders, _)| holders);
     for (number, site) in world.sites.iter().enumerate() {
         let Some(node) = banyan_core::address::NodeId::new(number as u8) else { continue };
-        let held = site.node.held(page);
+        let held = site.machine.held(page);
         let agrees = match directory {
             Some(Holders::Writer(writer)) if writer == node => held == Held::Exclusive,
             Some(Holders::Readers { sure, .. }) if sure == node => held == Held::Shared,
             Some(Holders::Readers { nodes, .. }) if nodes.contains(node) => held != Held::Exclusive,
-            None if owner.node.owner(page.extent()) == node => held == Held::Exclusive,
+            None if owner.machine.owner(page.extent()) == node => held == Held::Exclusive,
             Some(_) | None => held == Held::Absent,
         };
         if !agrees {

@@ -6,7 +6,7 @@ use super::Violation;
 use crate::world::World;
 
 pub(super) fn check<C: Conduct>(world: &World<C>, number: usize) -> Result<(), Violation> {
-    world.sites[number].node.check().map_err(|found| Violation {
+    world.sites[number].machine.check().map_err(|found| Violation {
         invariant: "machine_is_sound",
         found: format!("node {number}: {found}"),
     })

@@ -25,14 +25,14 @@ fn access() -> impl Strategy<Value = Access> {
     prop_oneof![Just(Access::Read), Just(Access::Write)]
 }
 
-fn ledger_page() -> impl Strategy<Value = LedgerPage> {
+fn directory_entry() -> impl Strategy<Value = DirectoryEntry> {
     let holders = prop_oneof![
         a_node().prop_map(Holders::Writer),
         (any::<u64>(), a_node())
             .prop_map(|(nodes, sure)| Holders::Readers { nodes: NodeSet(nodes).with(sure), sure }),
     ];
     (holders, any::<u64>())
-        .prop_map(|(holders, written)| LedgerPage { holders, written: Transaction(written) })
+        .prop_map(|(holders, written)| DirectoryEntry { holders, written: Transaction(written) })
 }
 
 fn message() -> impl Strategy<Value = Message> {
@@ -40,7 +40,7 @@ fn message() -> impl Strategy<Value = Message> {
     let request = (1..u64::MAX).prop_map(RequestNumber);
     let transaction = (1..u64::MAX).prop_map(Transaction);
     let numbers = (epoch, request, transaction);
-    let pages = proptest::collection::vec(ledger_page(), 0..=EXTENT_PAGES as usize);
+    let pages = proptest::collection::vec(directory_entry(), 0..=EXTENT_PAGES as usize);
     let rest = (a_node(), any::<bool>(), any::<bool>(), any::<u64>(), pages);
     (0..12, run(), extent(), access(), numbers, rest).prop_map(
         |(kind, run, extent, access, (epoch, request, transaction), (node, flag, other, have, pages))| {
@@ -73,7 +73,7 @@ fn message() -> impl Strategy<Value = Message> {
                 8 => Message::Discard { run, epoch, request },
                 9 => Message::Discarded { run, epoch, request },
                 10 => {
-                    let directory = Ledger { last: transaction, discarded: request, origin: node, pages };
+                    let directory = Directory { last: transaction, discarded: request, origin: node, pages };
                     Message::Adopt { extent, epoch, directory }
                 }
                 _ => Message::Adopted { extent, epoch },
