@@ -33,9 +33,9 @@ const EDGES: &[(&str, &[&str])] = &[
     ("calls-macros", &[]),
     ("arena", &["sys"]),
     // The decisions on sponsors are in `core`, the bytes between routers in `wire`.
-    ("actors", &["arena", "core", "wire"]),
+    ("actors", &["arena", "core", "sys", "wire"]),
     // Runs inside a sandbox, of which it knows only the documented interface.
-    ("guest", &[]),
+    ("actor-guest", &[]),
     ("tests", &[]),
 ];
 

@@ -12,59 +12,43 @@
 //! (`runtime`), and the pool's (`pool`).
 #![deny(unsafe_code)]
 
-pub mod actor;
-pub mod address;
-pub mod ask;
-pub mod behaviour;
 #[cfg(feature = "bench")]
 pub mod bench;
 #[cfg(feature = "cli")]
 pub mod cli;
-pub mod configuration;
-pub mod context;
-mod doors;
+mod configuration;
 pub mod durable;
-mod effects;
 pub mod examples;
-mod guest;
-pub mod handle;
-mod host;
-pub mod kept_budgets;
-mod lease;
-pub mod message;
-mod money;
-mod pool;
-pub mod probe;
+mod model;
+mod processor;
 pub mod router;
-pub mod runtime;
-mod signals;
-pub mod simulation;
-pub mod sponsor;
-pub mod supervision;
+mod sponsors;
+mod sys;
 mod system;
-pub mod timers;
 
 #[cfg(feature = "wasm")]
 pub mod wasm;
 
-pub use actor::{Actor, DurableActor, Revoke, Work, closure, kept, native, rebuild};
-pub use address::{Addr, Address, Door};
-pub use ask::AskError;
 pub use banyan_core::sponsors::{Quota, Resource, SponsorId};
 pub use banyan_wire::actor_frame::DurableAddress;
-pub use behaviour::{Behaviour, Exhausted, Failure, Saved};
-pub use configuration::{Configuration, Seed};
-pub use context::Context;
+pub use configuration::settings::{Configuration, Seed};
+pub use durable::budgets::KeepBudgetsError;
 pub use durable::{DurableError, DurableSeed, DurableStore, KillPoint, Kinds, OpenDurableError};
-pub use handle::{Handle, Outlet};
-pub use kept_budgets::KeepBudgetsError;
-pub use message::{CodecError, Message, Packet, Payload};
-pub use runtime::{Runtime, RuntimeOptions};
-pub use simulation::Simulation;
-pub use sponsor::{Short, Signal, Sponsor};
-pub use supervision::{Directive, End, Ended, Failed, Supervisor};
-pub use system::NameTaken;
-pub use timers::TimerId;
+pub use model::actor::{Actor, DurableActor, Revoke, Work, closure, kept, native, rebuild};
+pub use model::address::{Addr, Address, Door};
+pub use model::ask::AskError;
+pub use model::behaviour::{Behaviour, Exhausted, Failure, Saved};
+pub use model::context::Context;
+pub use model::message::{CodecError, Message, Packet, Payload};
+pub use model::supervision::{Directive, End, Ended, Failed, Supervisor};
+pub use model::timers::TimerId;
+pub use model::{actor, address, ask, behaviour, context, message, supervision, timers};
+pub use processor::runtime::{Runtime, RuntimeOptions};
+pub use processor::simulation::Simulation;
+pub use processor::{probe, runtime, simulation};
+pub use sponsors::{Short, Signal, Sponsor};
+pub use system::handle::{Handle, Outlet};
+pub use system::{NameTaken, handle};
 
 /// The programs of the guides, compiled as tests.
 #[cfg(doctest)]

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::examples::Line;
-use crate::handle::{ConfigurationStatus, Handle, SponsorStatus};
+use crate::system::handle::{ConfigurationStatus, Handle, SponsorStatus};
 
 /// How long either side waits for the other.
 const PATIENCE: Duration = Duration::from_secs(10);

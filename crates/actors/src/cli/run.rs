@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use super::control::Control;
 use super::table;
-use crate::actor::closure;
-use crate::configuration::Configuration;
+use crate::configuration::settings::Configuration;
 use crate::examples::bank::{Bank, BranchMessage};
 use crate::examples::{Line, ring, zoo};
-use crate::handle::Handle;
-use crate::runtime::{Runtime, RuntimeOptions};
+use crate::model::actor::closure;
+use crate::processor::runtime::{Runtime, RuntimeOptions};
+use crate::system::handle::Handle;
 
 const ACCOUNTS: u32 = 16;
 const ROUND_HOPS: u64 = 1_000_000;
@@ -64,7 +64,7 @@ fn run_module(path: &Path, _: RuntimeOptions) -> Result<u8, Box<dyn Error + Send
 /// A module's first actor, under the name of its file, until the process is ended.
 #[cfg(feature = "wasm")]
 fn run_module(path: &Path, options: RuntimeOptions) -> Result<u8, Box<dyn Error + Send + Sync>> {
-    use crate::message::Packet;
+    use crate::model::message::Packet;
     use crate::wasm::{Engine, EngineOptions};
     let shown = path.display();
     let module = std::fs::read(path).map_err(|error| format!("{shown}: {error}"))?;

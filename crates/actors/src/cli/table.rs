@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::handle::{ConfigurationStatus, SponsorStatus};
+use crate::system::handle::{ConfigurationStatus, SponsorStatus};
 
 /// The configurations, one a line.
 pub(super) fn configurations(list: &[ConfigurationStatus]) -> String {

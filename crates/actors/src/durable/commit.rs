@@ -7,10 +7,10 @@ use super::stored::{StoredActor, StoredAddress, StoredEvent, StoredPacket, Store
 use super::{
     ACTOR, CommitFailed, Durability, DurableRequest, QUEUED, Records, SEEN, SELF, TIMER, TIMERS_RESERVED,
 };
-use crate::address::GuestNumber;
-use crate::effects::Outgoing;
-use crate::guest::{Event, Guest};
-use crate::message::{CodecError, Message};
+use crate::configuration::effects::Outgoing;
+use crate::configuration::{Event, Guest};
+use crate::model::address::GuestNumber;
+use crate::model::message::{CodecError, Message};
 use crate::router::stream_of_name;
 use crate::system::System;
 

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use banyan_arena::store::CommitError;
 
 use super::RecordsError;
-use crate::address::Local;
-use crate::message::CodecError;
+use crate::model::address::Local;
+use crate::model::message::CodecError;
 
 /// Why a durable configuration could not be opened.
 #[derive(Debug, thiserror::Error)]

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::behaviour::Behaviour;
-use crate::message::{CodecError, Packet};
+use crate::model::behaviour::Behaviour;
+use crate::model::message::{CodecError, Packet};
 
 pub(super) type Maker = Box<dyn Fn(&Packet) -> Result<Box<dyn Behaviour>, CodecError> + Send>;
 
@@ -31,8 +31,8 @@ impl Kinds {
 
     /// And this native type.
     #[must_use]
-    pub fn with<A: crate::actor::DurableActor>(self) -> Self {
-        self.with_maker(A::KIND, crate::actor::rebuild::<A>)
+    pub fn with<A: crate::model::actor::DurableActor>(self) -> Self {
+        self.with_maker(A::KIND, crate::model::actor::rebuild::<A>)
     }
 
     /// And whatever this makes from states that were saved under a name.

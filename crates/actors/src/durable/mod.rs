@@ -20,12 +20,16 @@
 //! are kept if the budgets are ([`Runtime::start_kept`](crate::Runtime::start_kept)), else replaced by the configuration's
 //! own.
 
+mod actors;
+pub mod budgets;
 mod commit;
 mod error;
+mod held;
 mod kinds;
-mod money;
+pub(crate) mod money;
 mod outbox;
 mod records;
+pub(crate) mod signals;
 mod store;
 mod stored;
 mod waking;
@@ -36,17 +40,17 @@ use std::path::{Path, PathBuf};
 use banyan_arena::store::SnapshotOperation;
 use banyan_core::sponsors::SponsorId;
 
-use crate::guest::Event;
-use crate::message::Message;
-use crate::money::Money;
+use crate::configuration::Event;
+use crate::durable::money::Money;
+use crate::model::message::Message;
+use crate::model::timers::TimerId;
 use crate::router::{Identity, stream_of_name};
 use crate::system::System;
-use crate::timers::TimerId;
 use commit::{encode, stored_event};
 pub(crate) use error::CommitFailed;
 pub use error::{DurableError, OpenDurableError};
+use held::StoredMoney;
 pub use kinds::Kinds;
-use money::StoredMoney;
 pub(crate) use records::Records;
 pub use records::RecordsError;
 pub use store::{DurableSeed, DurableStore};

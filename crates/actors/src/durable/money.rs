@@ -1,250 +1,141 @@
-//! What events of a durable configuration ask of the ledger: held until the commit, kept with it if budgets are kept, and
-//! carried out then; after a restart once more, as far as the ledger has not done it.
+//! [`Money`]: changes to the ledger that events ask for, and [`Told`]: what the ledger has done of those that durable
+//! configurations have committed.
+//!
+//! The ledger is a receiver of a durable configuration's outbox like any other. Its changes are numbered and committed
+//! with the configuration, and carried out then; a ledger that is kept writes the last number with what it has changed,
+//! in one commit. Each number is taken once.
 
 use banyan_core::sponsors::{Quota, SponsorId};
 use banyan_wire::actor_frame::Token;
 use serde::{Deserialize, Serialize};
 
-use super::{Durability, MONEY, encode};
-use crate::kept_budgets::StoredController;
-use crate::message::CodecError;
-use crate::money::Money;
-use crate::sponsor::Controller;
-use crate::system::System;
+use crate::sponsors::{Controller, Freed, Treasury};
 
-/// A change to the ledger, until the ledger has it.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct StoredMoney {
-    /// Names the ledger: in another one the same numbers are another sponsor's.
-    ledger: u64,
-    /// Who has asked for it: not a copy of it.
+/// A change to the ledger that a completed event has asked for.
+pub(crate) enum Money {
+    /// An event of a durable configuration has made a sponsor. The ledger has it already: this makes it last.
+    Made(SponsorId),
+    /// Give what was set aside.
+    Give { from: SponsorId, to: SponsorId, amount: Quota },
+    /// The same after the end of the process that had set it aside: it counts as consumed.
+    GiveConsumed { from: SponsorId, to: SponsorId, amount: Quota },
+    /// Start a sponsor, and who is told when it is exhausted.
+    Start(SponsorId, Controller),
+    /// Stop a sponsor; its quota goes to the heir.
+    Stop(SponsorId, SponsorId),
+}
+
+impl Money {
+    pub(crate) fn is_stop(&self) -> bool {
+        matches!(self, Self::Stop(..))
+    }
+}
+
+/// What a durable configuration has told the ledger.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Told {
+    /// The configuration, as its identity names it.
     who: Token,
-    change: StoredChange,
+    /// The number of its last change that was carried out.
+    last: u64,
+    /// Sponsors that its events have made, as index and generation, of which the ledger does not know that it has
+    /// committed them.
+    made: Vec<(u32, u32)>,
 }
 
-/// Sponsors are index and generation.
-#[derive(Debug, Serialize, Deserialize)]
-enum StoredChange {
-    Made((u32, u32)),
-    Give { from: (u32, u32), to: (u32, u32), amount: [u64; 3] },
-    Start { sponsor: (u32, u32), controller: StoredController },
-    Stop { sponsor: (u32, u32), heir: (u32, u32) },
-}
-
-fn pair(id: SponsorId) -> (u32, u32) {
-    (id.index, id.generation)
-}
-
-fn id((index, generation): (u32, u32)) -> SponsorId {
-    SponsorId { index, generation }
-}
-
-impl StoredChange {
-    fn of(money: &Money) -> Option<Self> {
-        Some(match money {
-            Money::Made(made) => Self::Made(pair(*made)),
-            Money::Give { from, to, amount } | Money::GiveConsumed { from, to, amount } => {
-                let amount = [amount.memory, amount.cycles, amount.events];
-                Self::Give { from: pair(*from), to: pair(*to), amount }
-            }
-            Money::Start(sponsor, controller) => {
-                Self::Start { sponsor: pair(*sponsor), controller: controller.to_stored()? }
-            }
-            Money::Stop(sponsor, heir) => Self::Stop { sponsor: pair(*sponsor), heir: pair(*heir) },
-        })
-    }
-
-    fn money(self, system: &System) -> Money {
-        match self {
-            Self::Made(made) => Money::Made(id(made)),
-            Self::Give { from, to, amount: [memory, cycles, events] } => {
-                let amount = Quota { memory, cycles, events };
-                Money::GiveConsumed { from: id(from), to: id(to), amount }
-            }
-            Self::Start { sponsor, controller } => {
-                Money::Start(id(sponsor), Controller::of_stored(controller, system))
-            }
-            Self::Stop { sponsor, heir } => Money::Stop(id(sponsor), id(heir)),
-        }
+impl Told {
+    /// The sponsor lasts, or is gone.
+    pub(crate) fn confirm(&mut self, id: SponsorId) {
+        self.made.retain(|made| *made != (id.index, id.generation));
     }
 }
 
-impl Durability {
-    /// Who it is to the ledger.
-    pub(crate) fn who(&self) -> Token {
-        self.this.identity.configuration
+impl Treasury {
+    fn told_by(&mut self, who: &Token) -> &mut Told {
+        let place = self.told.iter().position(|told| told.who == *who).unwrap_or_else(|| {
+            self.told.push(Told { who: *who, last: 0, made: Vec::new() });
+            self.told.len() - 1
+        });
+        &mut self.told[place]
     }
 
-    /// Keeps changes back until the commit.
-    pub(crate) fn hold(&mut self, changes: impl IntoIterator<Item = Money>) {
-        for money in changes {
-            self.last_money += 1;
-            self.held.push((self.last_money, money));
-        }
+    /// The number of the last change of a configuration that was carried out.
+    pub(crate) fn last_told(&self, who: &Token) -> u64 {
+        self.told.iter().find(|told| told.who == *who).map_or(0, |told| told.last)
     }
 
-    /// Stores what was held, if the ledger outlives the process. What the batch names must be in the ledger's store
-    /// before: a sponsor that this does not know is gone after a crash, and its name may be another's.
-    pub(super) fn write_money(&mut self, system: &System) -> Result<(), CodecError> {
-        let Some(ledger) = system.kept_ledger() else { return Ok(()) };
-        let mut treasury = system.treasury();
-        treasury.keep();
-        let is_kept = treasury.is_kept();
-        drop(treasury);
-        if !is_kept || self.held.is_empty() {
-            return Ok(());
-        }
-        let who = self.who();
-        for (sequence, money) in &self.held {
-            if let Some(change) = StoredChange::of(money) {
-                self.records.write(MONEY | sequence, &encode(&StoredMoney { ledger, who, change })?);
+    /// Whether budgets are kept, still.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.kept.is_some()
+    }
+
+    /// An event of a durable configuration has made a sponsor: gone again after a crash, unless that has committed it.
+    pub(crate) fn made_by(&mut self, who: &Token, id: SponsorId) {
+        self.told_by(who).made.push((id.index, id.generation));
+    }
+
+    /// Carries out what a configuration has committed, unless that was done before.
+    pub(crate) fn tell(&mut self, who: &Token, changes: Vec<(u64, Money)>, freed: &mut Vec<Freed>) {
+        for (sequence, money) in changes {
+            let told = self.told_by(who);
+            if sequence > told.last {
+                told.last = sequence;
+                self.changed = true;
+                self.carry_out_money(money, freed);
             }
         }
-        self.kill_point("made");
-        Ok(())
     }
 
-    /// After the commit: the ledger is told, and what it has for good need not be kept here.
-    pub(super) fn tell(&mut self, system: &System) {
-        if self.held.is_empty() {
-            return;
+    /// Unmakes what events of a configuration have made that were never committed. What was committed has been told.
+    pub(crate) fn unmake(&mut self, who: &Token) {
+        for (index, generation) in std::mem::take(&mut self.told_by(who).made) {
+            self.discard(SponsorId { index, generation });
+            self.changed = true;
         }
-        let held = std::mem::take(&mut self.held);
-        let numbers: Vec<u64> = held.iter().map(|(sequence, _)| *sequence).collect();
-        if self.tell_all(held, false, system) {
-            numbers.into_iter().for_each(|sequence| self.records.remove(MONEY | sequence));
-        }
-        self.kill_point("told");
     }
 
-    /// After the store was opened: the ledger is told of what it may lack.
-    pub(crate) fn tell_again(&mut self, system: &System) {
-        let unfinished = std::mem::take(&mut self.unfinished);
-        if self.looking {
-            return;
-        }
-        let (who, ledger) = (self.who(), system.kept_ledger());
-        let (mut changes, mut done) = (Vec::new(), Vec::new());
-        for (sequence, stored) in unfinished {
-            self.last_money = self.last_money.max(sequence);
-            if stored.who != who {
-                // The store was copied: what is in it is the original's to tell.
-                done.push(sequence);
-            } else if Some(stored.ledger) == ledger {
-                changes.push((sequence, stored.change.money(system)));
-                done.push(sequence);
+    /// Carries out a change that an event has asked for.
+    pub(crate) fn carry_out_money(&mut self, money: Money, freed: &mut Vec<Freed>) {
+        match money {
+            Money::Made(id) => self.told.iter_mut().for_each(|told| told.confirm(id)),
+            Money::Give { from, to, amount } => {
+                self.ledger.transfer_leased(from, to, amount);
+                self.changed = true;
+                self.end_aside(from, Quota::ZERO, Quota::ZERO, freed);
             }
-        }
-        self.last_money = self.last_money.max(system.treasury().last_told(&who));
-        if self.tell_all(changes, true, system) {
-            done.into_iter().for_each(|sequence| self.records.remove(MONEY | sequence));
-        }
-    }
-
-    /// Whether the ledger has it for good.
-    fn tell_all(&self, changes: Vec<(u64, Money)>, opened: bool, system: &System) -> bool {
-        let who = self.who();
-        let mut freed = Vec::new();
-        let stops = changes.iter().any(|(_, money)| money.is_stop());
-        let mut treasury = system.treasury();
-        let was_kept = treasury.is_kept();
-        treasury.tell(&who, changes, &mut freed);
-        if opened {
-            treasury.unmake(&who);
-        }
-        treasury.keep();
-        let is_kept = treasury.is_kept();
-        drop(treasury);
-        system.after_money(freed, stops);
-        is_kept || !was_kept
-    }
-
-    /// What was held is not to be done. It is given back, unless its commit may have succeeded although it failed.
-    pub(crate) fn forget_held(&mut self, system: &System, give_back: bool) {
-        if self.held.is_empty() {
-            return;
-        }
-        let mut freed = Vec::new();
-        let mut treasury = system.treasury();
-        for (_, money) in self.held.drain(..) {
-            treasury.drop_money(&money, give_back, &mut freed);
-        }
-        treasury.keep();
-        drop(treasury);
-        system.send_freed(freed);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use banyan_core::sponsors::Grant;
-
-    use super::{
-        Durability, MONEY, Quota, SponsorId, StoredChange, StoredMoney, System, Token, encode, pair,
-    };
-    use crate::durable::Kinds;
-
-    const GRANT: Quota = Quota { memory: 1 << 40, cycles: 1 << 40, events: 1 << 40 };
-
-    fn events(events: u64) -> Quota {
-        Quota { events, ..Quota::ZERO }
-    }
-
-    fn system(directory: &std::path::Path) -> Arc<System> {
-        let system = System::new(1, true, GRANT, None);
-        system.keep_budgets(&directory.join("budgets.arena")).unwrap();
-        system
-    }
-
-    fn consumed(system: &System) -> u64 {
-        system.treasury().ledger.account(SponsorId::ROOT).unwrap().consumed.events
-    }
-
-    /// Of what a store holds, its own configuration's changes to this ledger are made, once; those to another ledger wait
-    /// for that, and those of the store that this one is a copy of are nobody's.
-    #[test]
-    fn what_is_found_in_a_store_is_told_to_its_ledger_once() {
-        let directory = tempfile::tempdir().unwrap();
-        let first = system(directory.path());
-        let receiver = crate::handle::make_sponsor(&first, "receiver", events(1)).unwrap().id;
-        assert!(matches!(first.treasury().lease(SponsorId::ROOT, false), Grant::Leased(_)));
-        // A crash: what was leased counts as consumed.
-        drop(first);
-        let second = system(directory.path());
-        let before = consumed(&second);
-        let mut durability =
-            Durability::open(&directory.path().join("till.arena"), Kinds::new(), None).unwrap();
-        let (ledger, who): (u64, Token) = (second.kept_ledger().unwrap(), durability.who());
-        let found = [(ledger, who, 1), (ledger, [7; 16], 10), (ledger ^ 1, who, 100), (ledger, who, 1000)];
-        let find = |durability: &mut Durability| {
-            for (sequence, (ledger, who, amount)) in (1..).zip(found) {
-                let (from, to) = (pair(SponsorId::ROOT), pair(receiver));
-                let change = StoredChange::Give { from, to, amount: [0, 0, amount] };
-                let stored = StoredMoney { ledger, who, change };
-                durability.records.write(MONEY | sequence, &encode(&stored).unwrap());
-                durability.unfinished.push((sequence, stored));
+            Money::GiveConsumed { from, to, amount } => {
+                if self.ledger.transfer_consumed(from, to, amount) {
+                    if let Some(kept) = &mut self.kept {
+                        kept.uncover(from, amount);
+                    }
+                } else {
+                    self.complaints
+                        .push("a committed transfer is more than its donor had: it is not made".into());
+                }
             }
-        };
-        let kept = |durability: &Durability| -> Vec<u64> {
-            durability.records.keys().filter(|key| key & MONEY == MONEY).map(|key| key & !MONEY).collect()
-        };
-        let left = |system: &System| system.treasury().ledger.account(receiver).unwrap().balance.events;
-        for _ in 0..2 {
-            find(&mut durability);
-            durability.tell_again(&second);
-            assert_eq!((left(&second), kept(&durability)), (1002, vec![3]));
-            assert_eq!(durability.last_money, 4, "no number is used twice");
+            Money::Start(sponsor, controller) => self.start(sponsor, Some(controller), freed),
+            Money::Stop(sponsor, heir) => self.stop(sponsor, heir, freed),
         }
-        assert_eq!(consumed(&second), before - 1001);
-        drop(second);
-        let third = system(directory.path());
-        assert_eq!(left(&third), 1002);
-        assert_eq!(consumed(&third), before - 1001, "the donor has given it once");
-        find(&mut durability);
-        durability.looking = true;
-        durability.tell_again(&third);
-        assert_eq!((left(&third), kept(&durability)), (1002, vec![1, 2, 3, 4]), "who looks tells nothing");
+    }
+
+    /// A change that will not be carried out in this process. What it had set aside is its donor's again, or counts as
+    /// consumed if the change may be committed all the same.
+    pub(crate) fn drop_money(&mut self, money: &Money, give_back: bool, freed: &mut Vec<Freed>) {
+        match money {
+            Money::Give { from, amount, .. } => {
+                let left = if give_back { *amount } else { Quota::ZERO };
+                self.end_aside(*from, *amount, left, freed);
+            }
+            Money::Made(id) if give_back => {
+                self.changed = true;
+                self.discard(*id);
+            }
+            _ => {}
+        }
+    }
+
+    fn end_aside(&mut self, from: SponsorId, aside: Quota, left: Quota, freed: &mut Vec<Freed>) {
+        let verdict = self.ledger.settle(from, aside, left, 0);
+        self.carry_out(from, verdict, freed);
     }
 }

@@ -8,10 +8,10 @@ use banyan_wire::actor_frame::{DurableAddress, Token};
 
 use super::stored::{StoredEvent, StoredPacket, StoredSend};
 use super::{Durability, Numbered, OUTBOX, SENT, encode, event_of, stored_event};
-use crate::address::{GuestNumber, Place};
-use crate::effects::Outgoing;
-use crate::guest::{Event, Guest};
-use crate::message::{CodecError, Message};
+use crate::configuration::effects::Outgoing;
+use crate::configuration::{Event, Guest};
+use crate::model::address::{GuestNumber, Place};
+use crate::model::message::{CodecError, Message};
 use crate::router::{configuration_of_name, name_of_configuration, name_of_stream};
 use crate::system::System;
 

@@ -5,8 +5,8 @@ use std::path::Path;
 use banyan_arena::store::SnapshotInfo;
 
 use super::{Durability, KillPoint, Kinds, OpenDurableError};
-use crate::behaviour::Behaviour;
-use crate::configuration::{Configuration, Seed};
+use crate::configuration::settings::{Configuration, Seed};
+use crate::model::behaviour::Behaviour;
 
 /// A store that a durable configuration lives in.
 pub struct DurableStore(Box<Durability>);
@@ -49,8 +49,8 @@ pub struct DurableSeed {
 
 impl Configuration {
     /// A durable configuration: what the store holds, or this first actor if it is new.
-    pub fn durable<A: crate::actor::DurableActor>(self, store: DurableStore, first: A) -> DurableSeed {
-        self.durable_behaviour(store, crate::actor::kept(first))
+    pub fn durable<A: crate::model::actor::DurableActor>(self, store: DurableStore, first: A) -> DurableSeed {
+        self.durable_behaviour(store, crate::model::actor::kept(first))
     }
 
     /// The same with a behaviour of another kind, as of a module: one that can be saved.
@@ -70,7 +70,7 @@ impl Configuration {
         snapshot: &str,
     ) -> Result<DurableSeed, OpenDurableError> {
         let durability = Durability::open(path, kinds, Some(snapshot))?;
-        let first = crate::actor::closure((), |(), (): &(), _: &mut crate::Context<'_>| Ok(()));
+        let first = crate::model::actor::closure((), |(), (): &(), _: &mut crate::Context<'_>| Ok(()));
         Ok(DurableSeed { seed: self.with_behaviour(first), durability: Box::new(durability.for_looking()) })
     }
 }

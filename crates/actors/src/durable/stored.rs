@@ -6,9 +6,9 @@
 use banyan_wire::actor_frame::{DurableAddress, Token};
 use serde::{Deserialize, Serialize};
 
-use crate::address::{Address, GuestNumber, Local, Place};
-use crate::behaviour::Saved;
-use crate::message::Packet;
+use crate::model::address::{Address, GuestNumber, Local, Place};
+use crate::model::behaviour::Saved;
+use crate::model::message::Packet;
 use crate::router::Identity;
 use crate::system::System;
 

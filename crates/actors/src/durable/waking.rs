@@ -6,13 +6,13 @@ use banyan_core::sponsors::SponsorId;
 
 use super::stored::{StoredActor, StoredEvent, StoredSend, StoredTimer};
 use super::{ACTOR, Durability, KIND, MONEY, OUTBOX, OpenDurableError, QUEUED, SEEN, SELF, SENT, TIMER};
-use crate::address::GuestNumber;
-use crate::behaviour::Behaviour;
-use crate::guest::{Event, Guest};
-use crate::message::Message;
+use crate::configuration::{Event, Guest};
+use crate::model::address::GuestNumber;
+use crate::model::behaviour::Behaviour;
+use crate::model::message::Message;
+use crate::model::timers::{Timer, TimerId};
 use crate::router::configuration_of_name;
 use crate::system::System;
-use crate::timers::{Timer, TimerId};
 
 pub(super) fn unreadable(path: &Path, what: &str, error: impl std::fmt::Display) -> OpenDurableError {
     OpenDurableError::Record { path: path.to_owned(), what: what.to_owned(), reason: error.to_string() }

@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::actor::{Actor, DurableActor, Work};
-use crate::address::Addr;
-use crate::ask::AskError;
-use crate::behaviour::Failure;
-use crate::configuration::Configuration;
+use crate::configuration::settings::Configuration;
 use crate::durable::{DurableStore, KillPoint, Kinds, OpenDurableError};
-use crate::handle::Handle;
+use crate::model::actor::{Actor, DurableActor, Work};
+use crate::model::address::Addr;
+use crate::model::ask::AskError;
+use crate::model::behaviour::Failure;
+use crate::system::handle::Handle;
 
 /// What every account begins with.
 pub const FIRST_BALANCE: u64 = 1000;

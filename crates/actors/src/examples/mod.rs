@@ -6,7 +6,7 @@ pub mod zoo;
 
 use serde::{Deserialize, Serialize};
 
-use crate::address::Addr;
+use crate::model::address::Addr;
 
 /// A line of text for an actor, from a person, and where the answer goes.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::actor::{Actor, Work};
-use crate::address::Addr;
-use crate::behaviour::Failure;
-use crate::configuration::Configuration;
-use crate::handle::Handle;
+use crate::configuration::settings::Configuration;
+use crate::model::actor::{Actor, Work};
+use crate::model::address::Addr;
+use crate::model::behaviour::Failure;
+use crate::system::handle::Handle;
 
 /// What goes round.
 #[derive(Clone, Debug, Serialize, Deserialize)]

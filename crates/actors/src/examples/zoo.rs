@@ -8,15 +8,15 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::actor::closure;
-use crate::address::Addr;
-use crate::ask::AskError;
-use crate::behaviour::{Behaviour, Failure};
-use crate::configuration::Configuration;
-use crate::context::Context;
-use crate::handle::Handle;
-use crate::message::{Message, Packet};
-use crate::sponsor::Signal;
+use crate::configuration::settings::Configuration;
+use crate::model::actor::closure;
+use crate::model::address::Addr;
+use crate::model::ask::AskError;
+use crate::model::behaviour::{Behaviour, Failure};
+use crate::model::context::Context;
+use crate::model::message::{Message, Packet};
+use crate::sponsors::Signal;
+use crate::system::handle::Handle;
 use banyan_core::sponsors::Quota;
 
 /// What a bomb is given.

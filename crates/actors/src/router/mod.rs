@@ -20,11 +20,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use banyan_core::sponsors::SponsorId;
 use banyan_wire::actor_frame::{DurableAddress, Frame, FrameAddress, FrameError, Token, VERSION, Writer};
 
-use crate::address::{Address, Door, Place, Proxy};
 use crate::durable::Numbered;
-use crate::handle::Handle;
-use crate::message::{Message, Packet};
-use crate::sponsor::Sponsor;
+use crate::model::address::{Address, Door, Place, Proxy};
+use crate::model::message::{Message, Packet};
+use crate::sponsors::Sponsor;
+use crate::system::handle::Handle;
 
 pub use banyan_wire::actor_frame::Token as ActorToken;
 pub(crate) use remotes::{

@@ -21,9 +21,9 @@ use serde::{Deserialize, Serialize};
 use siphasher::sip128::SipHasher24;
 
 use super::Exchange;
-use crate::address::{Address, Door, GuestNumber, Local, Place, Proxy};
 use crate::durable::{DurableRequest, Numbered};
-use crate::message::Message;
+use crate::model::address::{Address, Door, GuestNumber, Local, Place, Proxy};
+use crate::model::message::Message;
 use crate::system::System;
 
 /// Configurations that one peer may say are open at its end: a bound on what it can make this process remember.

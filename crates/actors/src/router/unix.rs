@@ -11,9 +11,9 @@ use std::thread::JoinHandle;
 use banyan_wire::actor_frame::{FRAME_MAX, LENGTH_BYTES};
 
 use super::{Exchange, Link, Published, Router, Token};
-use crate::address::Address;
-use crate::handle::Handle;
-use crate::sponsor::Sponsor;
+use crate::model::address::Address;
+use crate::sponsors::Sponsor;
+use crate::system::handle::Handle;
 
 /// Bytes that wait for a peer that does not read; what comes beyond is lost.
 const BACKLOG_MAX: usize = 64 << 20;

@@ -15,11 +15,11 @@ use super::host_functions::{Effect, EventState, Level, Target};
 use super::instance::Instance;
 use super::kept::{Creation, Kept, mark};
 use super::state;
-use crate::address::Address;
-use crate::behaviour::{Behaviour, Exhausted, Failure, Saved};
-use crate::context::Context;
-use crate::host::SIMULATED_EVENT_CYCLES;
-use crate::message::{Message, Packet};
+use crate::model::address::Address;
+use crate::model::behaviour::{Behaviour, Exhausted, Failure, Saved};
+use crate::model::context::Context;
+use crate::model::message::{Message, Packet};
+use crate::processor::SIMULATED_EVENT_CYCLES;
 
 /// Fuel for each page that an event has written: finding, copying and protecting it again is the host's work.
 const PAGE_FUEL: u64 = 3_000;

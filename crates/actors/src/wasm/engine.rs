@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use banyan_sys::guest_memory::ImageFile;
+use crate::sys::guest_memory::ImageFile;
 use wasmparser::WasmFeatures;
 use wasmtime::{Config, Engine as Wasmtime, InstancePre, Linker, ModuleExport, OptLevel};
 

@@ -7,7 +7,7 @@ use wasmtime::Trap;
 
 use super::engine::Module;
 use super::host_functions::CallError;
-use crate::behaviour::{Exhausted, Failure};
+use crate::model::behaviour::{Exhausted, Failure};
 
 /// There is no place for its memory.
 pub(super) fn no_room(module: &Module, error: &io::Error) -> Failure {

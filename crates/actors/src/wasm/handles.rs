@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::abi;
-use crate::address::Address;
+use crate::model::address::Address;
 
 /// Where a handle leads.
 #[derive(Clone, Debug, PartialEq)]

@@ -12,7 +12,7 @@ use banyan_core::sponsors::Resource;
 
 use super::abi;
 use super::handles::{Entry, Full, Handles};
-use crate::address::Address;
+use crate::model::address::Address;
 
 /// Fuel for any host call, on top of what it copies: about what one costs in instructions.
 const CALL_FUEL: u64 = 100;

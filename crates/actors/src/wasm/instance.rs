@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use wasmtime::{Extern, Func, Global as GlobalExport, ModuleExport, Store, Trap, TypedFunc, Val};
 
-use banyan_sys::guest_memory::Image;
+use crate::sys::guest_memory::Image;
 
 use super::engine::{Engine, Metering, Module};
 use super::host_functions::EventState;

@@ -2,17 +2,17 @@
 
 use std::io;
 
-use banyan_sys::guest_memory::{Image, PAGE};
+use crate::sys::guest_memory::{Image, PAGE};
 
 use super::actor::WasmActor;
 use super::engine::Module;
 use super::handles::Handles;
 use super::instance::{Instance, Restore};
 use super::state::{self, Global};
-use crate::address::Address;
-use crate::behaviour::{Behaviour, Saved};
 use crate::durable::Kinds;
-use crate::message::{CodecError, Packet};
+use crate::model::address::Address;
+use crate::model::behaviour::{Behaviour, Saved};
+use crate::model::message::{CodecError, Packet};
 
 /// What an actor was created with.
 #[derive(Debug)]

@@ -13,8 +13,8 @@ use std::cell::RefCell;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use banyan_sys::cut_off::Gate;
-use banyan_sys::guest_memory::{BOARD_BYTES, Image, ImageFile, Window};
+use crate::sys::cut_off::Gate;
+use crate::sys::guest_memory::{BOARD_BYTES, Image, ImageFile, Window};
 use wasmtime::{LinearMemory, MemoryCreator, MemoryType};
 
 use super::metering;

@@ -72,7 +72,7 @@ impl<'de> Deserialize<'de> for Page {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Saved {
     /// It had no event yet.
-    Fresh { behaviour: u32, bytes: Vec<u8>, addresses: Vec<crate::address::Address> },
+    Fresh { behaviour: u32, bytes: Vec<u8>, addresses: Vec<crate::model::address::Address> },
     /// It had some.
     Started {
         behaviour: u32,

@@ -4,7 +4,7 @@
 //! What counts is the processor time of the event's thread: on a busy machine, an event is not cut off because others run. It
 //! counts from the first look at the event, so an event has up to a tick more. To end one, the page is closed that its code loads
 //! from ([`metering`](super::metering)); that this happens at most once and never to the next event is
-//! [`cut_off`](banyan_sys::cut_off)'s promise.
+//! [`cut_off`](crate::sys::cut_off)'s promise.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +12,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread;
 use std::time::Duration;
 
-use banyan_sys::cut_off::{Gate, Run, Runner, Watched};
+use crate::sys::cut_off::{Gate, Run, Runner, Watched};
 
 /// Between looks.
 const TICK: Duration = Duration::from_millis(1);

@@ -8,7 +8,7 @@ extern crate alloc;
 
 use alloc::string::String;
 
-use banyan_guest::{Actor, Address, Context, guest};
+use banyan_actor_guest::{Actor, Address, Context, guest};
 use serde::{Deserialize, Serialize};
 
 guest!(0 => House, 1 => Auction, 2 => Over);

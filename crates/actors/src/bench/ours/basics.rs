@@ -5,10 +5,10 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 use super::{Ball, Counter, Done, finish, player, runtime, timed, with_setup};
-use crate::actor::{Actor, Work};
-use crate::address::Addr;
-use crate::configuration::Configuration;
+use crate::configuration::settings::Configuration;
 use crate::examples::bank::{Bank, BranchMessage};
+use crate::model::actor::{Actor, Work};
+use crate::model::address::Addr;
 
 /// Sends so many messages, a hundred an event.
 #[derive(Clone)]

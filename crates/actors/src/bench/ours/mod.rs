@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::actor::{Actor, Work};
-use crate::address::Addr;
-use crate::behaviour::Failure;
-use crate::configuration::Configuration;
-use crate::runtime::{Runtime, RuntimeOptions};
+use crate::configuration::settings::Configuration;
+use crate::model::actor::{Actor, Work};
+use crate::model::address::Addr;
+use crate::model::behaviour::Failure;
+use crate::processor::runtime::{Runtime, RuntimeOptions};
 
 type Done = Result<(), Failure>;
 
@@ -51,7 +51,7 @@ fn with_setup(
     host: usize,
     setup: impl Fn(&mut crate::Context<'_>) + Send + Clone + 'static,
 ) -> Addr<()> {
-    let first = crate::actor::closure(setup, |setup, (): &(), context: &mut crate::Context<'_>| {
+    let first = crate::model::actor::closure(setup, |setup, (): &(), context: &mut crate::Context<'_>| {
         setup(context);
         Ok(())
     });

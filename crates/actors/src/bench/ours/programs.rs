@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::basics::tell_same;
 use super::{Ball, Counter, Done, finish, player, runtime, timed, with_setup};
-use crate::actor::{Actor, Work};
-use crate::address::Addr;
 use crate::bench::savina::{ACCOUNTS, CREATURES, PHILOSOPHERS, Part, QUEENS_WORKERS, Word};
+use crate::model::actor::{Actor, Work};
+use crate::model::address::Addr;
 
 pub(in crate::bench) fn pingpong(count: usize) -> Duration {
     let runtime = runtime(2);

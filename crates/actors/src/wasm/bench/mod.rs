@@ -62,7 +62,7 @@ fn engine(metering: Metering) -> Result<Engine, BenchError> {
     Ok(Engine::new(EngineOptions { metering, limits, actors: 64, ..EngineOptions::default() })?)
 }
 
-fn fresh(module: &Module) -> Result<(banyan_sys::guest_memory::Image, Instance), BenchError> {
+fn fresh(module: &Module) -> Result<(crate::sys::guest_memory::Image, Instance), BenchError> {
     let mut image = module.0.engine.windows().file().image()?;
     module.0.data.iter().for_each(|(offset, bytes)| image.write(*offset, bytes));
     let instance =

@@ -22,7 +22,7 @@ mod labels;
 #[cfg(test)]
 mod tests;
 
-use banyan_sys::guest_memory::WORDS;
+use crate::sys::guest_memory::WORDS;
 use wasm_encoder::reencode::{Error, Reencode, RoundtripReencoder};
 use wasm_encoder::{BlockType, EntityType, FuncType, ImportSection, MemorySection, MemoryType, TypeSection};
 use wasmparser::{

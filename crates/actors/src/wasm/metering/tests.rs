@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use banyan_sys::guest_memory::Image;
+use crate::sys::guest_memory::Image;
 use proptest::prelude::*;
 use wasmtime::{Config, Linker, Module as Compiled, OperatorCost, Store, Trap};
 

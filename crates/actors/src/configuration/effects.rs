@@ -1,0 +1,132 @@
+//! What an event has asked for, until it completes; and what completed events have asked of the host, until it is done.
+//!
+//! Messages to actors of the same configuration are not here: they are at the end of the configuration's queue already,
+//! and are cut off again if the event fails. Nobody else adds to that queue during an event.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use banyan_core::sponsors::{Quota, SponsorId};
+
+use crate::configuration::Event;
+use crate::configuration::settings::Seed;
+use crate::durable::money::Money;
+use crate::model::address::{Address, GuestNumber, Local, Place, Proxy};
+use crate::model::behaviour::Behaviour;
+use crate::model::message::Message;
+use crate::model::supervision::{Control, Factory};
+use crate::model::timers::TimerId;
+
+/// A message that leaves the configuration.
+pub(crate) enum Outgoing {
+    /// To another configuration of this process.
+    Guest(GuestNumber, Event),
+    /// To what is beyond the process.
+    Beyond(Arc<Proxy>, SponsorId, Message),
+}
+
+/// What is asked of the host.
+pub(crate) enum Request {
+    /// A new configuration.
+    Configuration(Seed),
+    /// Work that may block, and who is told its result.
+    Blocking(Box<dyn FnOnce() -> Message + Send>, Address),
+}
+
+/// What an event has asked for and gets when it completes.
+pub(crate) enum Deferred {
+    /// Made already; unmade if the event fails.
+    NewSponsor(SponsorId),
+    /// Taken already; given back if the event fails.
+    Name(String),
+    Transfer(SponsorId, Quota),
+    Start(SponsorId, Address),
+    StopSponsor(SponsorId),
+    Timer {
+        id: TimerId,
+        due: u64,
+        target: Address,
+        message: Message,
+    },
+    CancelTimer(TimerId),
+    Supervise {
+        slot: u32,
+        supervisor: Option<Address>,
+        factory: Option<Factory>,
+    },
+    Control(Local, Control),
+    Outside(Request),
+}
+
+/// Effects of the event under way, and what completed events have left for the host.
+#[derive(Default)]
+pub(crate) struct Effects {
+    /// Slots of actors created by this event.
+    pub(crate) created: Vec<u32>,
+    /// What the actor becomes.
+    pub(crate) next: Option<Box<dyn Behaviour>>,
+    /// Whether the actor ends.
+    pub(crate) stop: bool,
+    /// Whatever else the event has asked for.
+    pub(crate) deferred: Vec<Deferred>,
+    /// Whether the event changed its actor in place.
+    pub(crate) changed: bool,
+
+    /// For the host: cycles that the event used when nothing was left to pay for them.
+    pub(crate) overdrawn: u64,
+    /// For the host: messages that leave the configuration.
+    pub(crate) outgoing: Vec<Outgoing>,
+    /// For the host: from the lease of the event's sponsor to another sponsor.
+    pub(crate) transfers: Vec<(SponsorId, Quota)>,
+    /// For the host, after the transfers.
+    pub(crate) money: Vec<Money>,
+    /// For the host, and who pays.
+    pub(crate) requests: Vec<(SponsorId, Request)>,
+    /// For the host's log.
+    pub(crate) complaints: Vec<String>,
+}
+
+impl Effects {
+    /// Whether an event has asked for nothing but messages.
+    #[inline]
+    pub(crate) fn is_quiet(&mut self) -> bool {
+        self.created.is_empty()
+            && self.deferred.is_empty()
+            && self.next.is_none()
+            && !self.stop
+            && !std::mem::take(&mut self.changed)
+    }
+
+    /// Whether the host has anything to do.
+    #[inline]
+    pub(crate) fn is_settled(&self) -> bool {
+        self.outgoing.is_empty()
+            && self.transfers.is_empty()
+            && self.money.is_empty()
+            && self.requests.is_empty()
+            && self.complaints.is_empty()
+    }
+
+    /// Puts a message on its way.
+    #[inline]
+    pub(crate) fn route(
+        &mut self,
+        here: GuestNumber,
+        queue: &mut VecDeque<Event>,
+        target: &Address,
+        sponsor: SponsorId,
+        message: Message,
+    ) {
+        match &target.0 {
+            Place::Local(local) => {
+                let event = Event { slot: local.slot, generation: local.generation, sponsor, message };
+                if local.guest == here {
+                    queue.push_back(event);
+                } else {
+                    self.outgoing.push(Outgoing::Guest(local.guest, event));
+                }
+            }
+            Place::Beyond(proxy) => self.outgoing.push(Outgoing::Beyond(proxy.clone(), sponsor, message)),
+        }
+    }
+}

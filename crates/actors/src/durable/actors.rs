@@ -1,0 +1,38 @@
+//! Actors out of their slots and back into them: for durable configurations.
+
+use crate::configuration::{Guest, Slot};
+use crate::model::address::Local;
+use crate::model::behaviour::{Behaviour, Saved};
+
+impl Guest {
+    /// Saves the behaviour of a slot; `Err` if it cannot be kept, `Ok(None)` if there is none.
+    pub(crate) fn save(&mut self, slot: u32) -> Result<Option<(u32, Saved)>, Local> {
+        let local = self.local_of(slot);
+        match self.slots[slot as usize].behaviour.as_mut() {
+            None => Ok(None),
+            Some(behaviour) => Ok(Some((local.generation, behaviour.save().ok_or(local)?))),
+        }
+    }
+
+    /// Puts an actor back where it was. Slots between are free until they are put back, or for good.
+    pub(crate) fn restore(&mut self, slot: u32, generation: u32, behaviour: Option<Box<dyn Behaviour>>) {
+        while self.slots.len() <= slot as usize {
+            self.free.push(u32::try_from(self.slots.len()).unwrap_or(u32::MAX));
+            self.slots.push(Slot { generation: 0, meters_itself: false, behaviour: None, extras: None });
+        }
+        let entry = &mut self.slots[slot as usize];
+        entry.generation = generation;
+        match behaviour {
+            Some(behaviour) => {
+                entry.put(behaviour);
+                self.free.retain(|free| *free != slot);
+            }
+            None => entry.behaviour = None,
+        }
+    }
+
+    /// Generations of free slots are part of what is kept: an old address must stay dead.
+    pub(crate) fn generation(&self, slot: u32) -> u32 {
+        self.slots[slot as usize].generation
+    }
+}

@@ -1,0 +1,309 @@
+//! [`Signals`]: what the controllers of exhausted sponsors are told, until those that are durable have committed it.
+//!
+//! The ledger sends to a durable controller as another durable configuration would: it has an identity, and with that a
+//! stream to each configuration, whose messages are numbered, kept in its store with the state that they tell of, and sent
+//! again when the receiver is opened, here or in a process that a router has joined, until the receiver has committed them.
+//! So one exhaustion is told once, whatever is killed between the ledger's write and the controller's commit.
+//!
+//! Not here: signals of ledgers that are not kept, and to controllers that end with their process. They are sent once.
+//!
+//! Lock order: `System::signalling` is held from numbering to sending, so that a stream's signals arrive in their order;
+//! under it the treasury, and under that the tables of `router::remotes`.
+
+use std::collections::BTreeMap;
+use std::sync::PoisonError;
+
+use banyan_core::sponsors::SponsorId;
+use banyan_wire::actor_frame::{DurableAddress, Token};
+use serde::{Deserialize, Serialize};
+
+use crate::configuration::Event;
+use crate::durable::budgets::StoredController;
+use crate::durable::{Numbered, StoredAddress};
+use crate::model::address::{Local, Place};
+use crate::model::message::Message;
+use crate::router::{Identity, name_of_stream};
+use crate::sponsors::{Signal, Treasury};
+use crate::system::System;
+
+/// A signal that its receiver has not committed, as far as the ledger knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Pending {
+    controller: StoredController,
+    signal: Signal,
+    /// Given when the controller's configuration is known: that, and the number in the stream to it.
+    number: Option<(Token, u64)>,
+    /// Not sent in this process. What was kept is sent when its receiver is opened.
+    #[serde(skip)]
+    is_new: bool,
+}
+
+/// The ledger as a sender to durable configurations; kept with it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Signals {
+    identity: Identity,
+    /// By configuration: the number of the last signal.
+    sent: BTreeMap<Token, u64>,
+    /// Oldest first.
+    pending: Vec<Pending>,
+}
+
+/// A signal to be sent, with its number.
+struct Due {
+    to: DurableAddress,
+    payer: SponsorId,
+    signal: Signal,
+    sequence: u64,
+}
+
+impl Default for Signals {
+    fn default() -> Self {
+        Self { identity: Identity::random(), sent: BTreeMap::new(), pending: Vec::new() }
+    }
+}
+
+impl Signals {
+    /// Whether there is nothing in it that must be kept.
+    pub(crate) fn is_unused(&self) -> bool {
+        self.sent.is_empty() && self.pending.is_empty()
+    }
+
+    pub(crate) fn add(&mut self, controller: StoredController, signal: Signal) {
+        let number = match &controller.address {
+            StoredAddress::Remote { address } => sealed(address).map(|to| self.next(to.configuration)),
+            _ => None,
+        };
+        self.pending.push(Pending { controller, signal, number, is_new: true });
+    }
+
+    fn next(&mut self, receiver: Token) -> (Token, u64) {
+        let last = self.sent.entry(receiver).or_default();
+        *last += 1;
+        (receiver, *last)
+    }
+
+    /// Numbers what can be, and gives what is to be sent: what is new, and all for the configuration that may lack something.
+    fn due(
+        &mut self,
+        lacking: Option<&Token>,
+        durable_address: impl Fn(&StoredAddress) -> Option<DurableAddress>,
+    ) -> (Vec<Due>, bool) {
+        let (mut due, mut has_numbered) = (Vec::new(), false);
+        let mut pending = std::mem::take(&mut self.pending);
+        for one in &mut pending {
+            let is_lacked = one.number.is_some_and(|(receiver, _)| Some(&receiver) == lacking);
+            if !is_lacked && !one.is_new && one.number.is_some() {
+                continue;
+            }
+            let Some(to) = durable_address(&one.controller.address) else { continue };
+            if one.number.is_none() {
+                one.controller.address = StoredAddress::Remote { address: to.to_bytes().to_vec() };
+                one.number = Some(self.next(to.configuration));
+                has_numbered = true;
+            }
+            one.is_new = false;
+            let (index, generation) = one.controller.payer;
+            let sequence = one.number.map_or(0, |(_, sequence)| sequence);
+            due.push(Due { to, payer: SponsorId { index, generation }, signal: one.signal, sequence });
+        }
+        self.pending = pending;
+        (due, has_numbered)
+    }
+
+    /// A configuration has committed what it was sent, up to a number.
+    pub(crate) fn acknowledge(&mut self, receiver: &Token, sequence: u64) {
+        self.pending.retain(|one| one.number.is_none_or(|(to, number)| to != *receiver || number > sequence));
+    }
+}
+
+fn sealed(address: &[u8]) -> Option<DurableAddress> {
+    Some(DurableAddress::from_bytes(address.try_into().ok()?))
+}
+
+impl System {
+    /// Sends the signals that are new, and all that a configuration may lack.
+    pub(crate) fn send_signals(&self, lacking: Option<&Token>) {
+        let _order = self.signalling.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut treasury = self.treasury();
+        let Treasury { signals, changed, .. } = &mut *treasury;
+        let (due, has_numbered) = signals.due(lacking, |stored| self.durable_address_of(stored));
+        *changed |= has_numbered;
+        let identity = signals.identity;
+        // A number that the store does not know would be given to another signal after a crash, and that would be taken for
+        // this one.
+        treasury.keep();
+        let is_kept = treasury.is_kept();
+        if !is_kept {
+            // What is due goes out as to any controller; nothing would bring back the rest.
+            treasury.signals.pending.clear();
+        }
+        drop(treasury);
+        for Due { to, payer, signal, sequence } in due {
+            let mut message = Message::new(signal);
+            if is_kept {
+                let stream = self.remotes.stream(Self::LEDGER, &identity, &to.configuration);
+                message = Message::internal(Numbered { sender: name_of_stream(&stream), sequence, message });
+            }
+            match self.remotes.address(self, &to).0 {
+                Place::Local(Local { guest, slot, generation }) => {
+                    let generation = generation | Event::PREPAID;
+                    self.route_event(guest, Event { slot, generation, sponsor: payer, message });
+                }
+                // Wherever it is open; if nowhere, it is sent again when it is.
+                Place::Beyond(proxy) => proxy.door.deliver(message, payer),
+            }
+        }
+    }
+
+    /// The address by which any process knows an actor of a durable configuration, if that was open here since it was kept.
+    fn durable_address_of(&self, stored: &StoredAddress) -> Option<DurableAddress> {
+        match stored {
+            StoredAddress::Remote { address } => sealed(address),
+            StoredAddress::Other { name, slot, generation } => {
+                let guest = self.durable_number(name)?;
+                self.remotes.seal(&Local { guest, slot: *slot, generation: *generation })
+            }
+            StoredAddress::Own { .. } | StoredAddress::Gone => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use banyan_core::sponsors::Quota;
+    use serde::{Deserialize, Serialize};
+
+    use super::{DurableAddress, Signal, Signals, SponsorId, StoredAddress, StoredController, System};
+    use crate::sponsors::Short;
+    use crate::{
+        Actor, Addr, Configuration, DurableActor, DurableStore, Failure, Kinds, Simulation, Work, closure,
+    };
+
+    fn address(configuration: u8) -> DurableAddress {
+        DurableAddress { configuration: [configuration; 16], slot: 1, generation: 2, seal: [3; 16] }
+    }
+
+    fn signal(index: u32) -> Signal {
+        Signal { sponsor: SponsorId { index, generation: 0 }, short: Short::Events }
+    }
+
+    fn due(signals: &mut Signals, lacking: Option<u8>, is_open: bool) -> Vec<(u32, u64)> {
+        let lacking = lacking.map(|configuration| [configuration; 16]);
+        let find = |stored: &StoredAddress| match stored {
+            StoredAddress::Remote { address } => super::sealed(address),
+            StoredAddress::Other { .. } if is_open => Some(address(9)),
+            _ => None,
+        };
+        let (due, _) = signals.due(lacking.as_ref(), find);
+        due.into_iter().map(|one| (one.signal.sponsor.index, one.sequence)).collect()
+    }
+
+    fn controller(address: StoredAddress) -> StoredController {
+        StoredController { address, payer: (0, 0) }
+    }
+
+    fn known(configuration: u8) -> StoredController {
+        controller(StoredAddress::Remote { address: address(configuration).to_bytes().to_vec() })
+    }
+
+    /// Each receiver has a stream of its own; what it has not committed is sent again, in its order, and nothing else.
+    #[test]
+    fn what_is_not_committed_is_sent_again_to_whom_may_lack_it() {
+        let mut signals = Signals::default();
+        for (sponsor, to) in [(10, 1), (11, 2), (12, 1), (13, 1)] {
+            signals.add(known(to), signal(sponsor));
+        }
+        assert_eq!(due(&mut signals, None, false), [(10, 1), (11, 1), (12, 2), (13, 3)]);
+        assert_eq!(due(&mut signals, None, false), [], "they are sent");
+        signals.acknowledge(&[1; 16], 1);
+        assert_eq!(due(&mut signals, Some(1), false), [(12, 2), (13, 3)]);
+        signals.add(known(1), signal(14));
+        assert_eq!(due(&mut signals, Some(1), false), [(12, 2), (13, 3), (14, 4)]);
+        signals.acknowledge(&[1; 16], 4);
+        assert_eq!(due(&mut signals, Some(1), false), []);
+        assert_eq!(due(&mut signals, Some(2), false), [(11, 1)], "its receiver has committed nothing");
+        signals.acknowledge(&[2; 16], 1);
+        signals.add(known(1), signal(15));
+        assert_eq!(due(&mut signals, None, false), [(15, 5)], "no number is used twice");
+    }
+
+    /// What is known by a name only waits until the name is a configuration that is open.
+    #[test]
+    fn a_name_gets_its_number_when_it_is_opened() {
+        let mut signals = Signals::default();
+        let name = StoredAddress::Other { name: "controller".to_owned(), slot: 1, generation: 2 };
+        signals.add(controller(name), signal(20));
+        assert_eq!(due(&mut signals, None, false), []);
+        signals.acknowledge(&[9; 16], 100);
+        assert_eq!(due(&mut signals, Some(9), true), [(20, 1)]);
+        assert_eq!(due(&mut signals, Some(9), false), [(20, 1)], "it is known by its address now");
+    }
+
+    /// After a crash the number of what was sent is not given to another signal.
+    #[test]
+    fn what_is_sent_is_kept_before() {
+        let directory = tempfile::tempdir().unwrap();
+        let kept = || {
+            let system = System::new(1, true, Quota::AMPLE, None);
+            system.keep_budgets(&directory.path().join("budgets.arena")).unwrap();
+            system
+        };
+        let system = kept();
+        let mut treasury = system.treasury();
+        treasury.signals.add(known(1), signal(7));
+        treasury.changed = true;
+        drop(treasury);
+        system.send_signals(None);
+        drop(system);
+        let system = kept();
+        let treasury = system.treasury();
+        assert_eq!((treasury.signals.pending.len(), treasury.signals.sent[&[1; 16]]), (1, 1));
+    }
+
+    #[derive(Clone, Serialize, Deserialize)]
+    struct Controller;
+
+    impl Actor for Controller {
+        type Message = Signal;
+        fn receive(&self, _: &Signal, _: &mut Work<'_, '_, Self>) -> Result<(), Failure> {
+            Ok(())
+        }
+    }
+
+    impl DurableActor for Controller {
+        const KIND: &'static str = "test.acknowledging_controller";
+    }
+
+    /// What a controller has committed is not kept any longer, in this process and after it.
+    #[test]
+    fn what_is_committed_is_forgotten() {
+        const GRANT: Quota = Quota { memory: 1 << 40, cycles: 1 << 40, events: 1 << 40 };
+        let directory = tempfile::tempdir().unwrap();
+        let budgets = directory.path().join("budgets.arena");
+        let mut simulation = Simulation::kept(1, 2, GRANT, &budgets).unwrap();
+        let kinds = Kinds::new().with::<Controller>();
+        let store = DurableStore::open(&directory.path().join("controller.arena"), kinds).unwrap();
+        let opened = simulation.open(Configuration::new("controller").durable(store, Controller));
+        let controller: Addr<Signal> = opened.unwrap().typed();
+        let starter = closure(controller, |controller, (): &(), context| {
+            let watched = context.new_sponsor("watched")?;
+            context.transfer(&watched, Quota { memory: 1 << 20, cycles: 1 << 20, events: 1 })?;
+            context.start(&watched, controller)?;
+            let me: Addr<u64> = context.this().typed();
+            context.send_under(&watched, &me, 1)?;
+            context.send_under(&watched, &me, 2)?;
+            Ok(())
+        });
+        let starter = simulation.create(Configuration::new("starter").with_behaviour(starter));
+        simulation.send(&starter.typed(), ());
+        simulation.run(100_000);
+        let left = |simulation: &Simulation| {
+            let treasury = simulation.system.treasury();
+            (treasury.signals.pending.len(), treasury.signals.sent.values().copied().collect::<Vec<_>>())
+        };
+        assert_eq!(left(&simulation), (0, vec![1]));
+        simulation.close();
+        let simulation = Simulation::kept(2, 2, GRANT, &budgets).unwrap();
+        assert_eq!(left(&simulation), (0, vec![1]), "the next has another number");
+    }
+}

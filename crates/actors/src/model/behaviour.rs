@@ -1,0 +1,80 @@
+//! [`Behaviour`]: the seam between the runtime and whatever an actor is made of, native or WebAssembly.
+//!
+//! Above it, `actor` makes typed native actors; below it, `guest` holds the actors and `host` runs them. A behaviour
+//! sees one message at a time and a [`Context`], through which alone it can do anything.
+
+use banyan_core::sponsors::Resource;
+
+use crate::model::context::Context;
+use crate::model::message::{CodecError, Message, Packet};
+
+/// What handles the events of one actor.
+pub trait Behaviour: Send {
+    /// Handles one event.
+    ///
+    /// If it returns an error, or unwinds, the behaviour must be as it was before: the runtime drops the event's
+    /// effects, and the same event may come again. After `Ok` nothing can undo the event.
+    ///
+    /// # Errors
+    /// [`Failure`]. Pass on what the context's methods return.
+    fn receive(&mut self, message: &Message, context: &mut Context<'_>) -> Result<(), Failure>;
+
+    /// The state, and by what name to find the maker that rebuilds a behaviour from it; `None` if this behaviour cannot
+    /// be kept. Called only between events.
+    fn save(&mut self) -> Option<Saved> {
+        None
+    }
+
+    /// Whether `save` gives something: only such behaviours can live in a durable configuration.
+    fn can_be_kept(&self) -> bool {
+        false
+    }
+
+    /// Whether `receive` charges its own cycles ([`Context::charge_cycles`]). Else the host's clock does.
+    fn meters_itself(&self) -> bool {
+        false
+    }
+
+    /// Bytes that the behaviour takes: what creating it costs.
+    fn size(&self) -> u64 {
+        size_of_val(self) as u64
+    }
+}
+
+/// The state of a behaviour, outside of memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Saved {
+    /// Names the maker: for a native actor its type, for a module its digest.
+    pub kind: String,
+    /// Bytes, and the addresses that they refer to.
+    pub state: Packet,
+}
+
+/// The sponsor's quota of a resource does not suffice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the sponsor's quota of {0} is used up")]
+pub struct Exhausted(pub Resource);
+
+/// Why an event did not complete. Nothing of it is left, whichever it is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The event waits with its sponsor, and is tried again when the sponsor is started again.
+    #[error(transparent)]
+    Exhausted(#[from] Exhausted),
+    /// The message is not one that the actor takes. The event is consumed, the actor lives.
+    #[error(transparent)]
+    NotUnderstood(#[from] CodecError),
+    /// The behaviour gave up. The event is consumed; the supervisor decides on the actor.
+    #[error("{0}")]
+    Failed(String),
+    /// The behaviour panicked or trapped. As `Failed`.
+    #[error("panicked: {0}")]
+    Panicked(String),
+}
+
+impl Failure {
+    /// A failure with words that say what went wrong.
+    pub fn because(reason: impl Into<String>) -> Self {
+        Self::Failed(reason.into())
+    }
+}

@@ -1,0 +1,360 @@
+//! [`Context`]: what a behaviour may do during one event.
+//!
+//! Everything is provisional: it is paid for at once, and applied only when the event completes. A method that cannot be
+//! paid for returns [`Exhausted`]; the behaviour passes it on, and the event is undone.
+//!
+//! There is no way from here to the event's sponsor, or to any actor whose address the behaviour was not given.
+
+use std::time::Duration;
+
+use banyan_core::sponsors::{Quota, Resource, SponsorId};
+
+use crate::configuration::effects::{Deferred, Request};
+use crate::configuration::settings::Seed;
+use crate::configuration::{Event, Guest};
+use crate::model::address::{Addr, Address, Place};
+use crate::model::behaviour::{Behaviour, Exhausted};
+use crate::model::message::{Message, Payload};
+use crate::model::supervision::{Control, Directive, Ended, Failed};
+use crate::model::timers::TimerId;
+use crate::sponsors::{Signal, Sponsor};
+use crate::system::{NameTaken, System};
+
+/// One event under way.
+pub struct Context<'a> {
+    pub(crate) guest: &'a mut Guest,
+    /// What the event may still spend.
+    pub(crate) left: &'a mut Quota,
+    pub(crate) system: &'a System,
+    pub(crate) slot: u32,
+    pub(crate) sponsor: SponsorId,
+}
+
+impl Context<'_> {
+    /// The address of the actor itself.
+    #[must_use]
+    pub fn this(&self) -> Address {
+        Address::local(self.guest.local_of(self.slot))
+    }
+
+    /// Nanoseconds since the system was started; in deterministic mode, of its simulated clock.
+    #[must_use]
+    pub fn now(&self) -> u64 {
+        self.system.now()
+    }
+
+    /// Sends a message, which the event's sponsor pays for. Between two actors, messages arrive in the order sent.
+    ///
+    /// # Errors
+    /// [`Exhausted`] if the sponsor has no memory left for it.
+    #[inline]
+    pub fn deliver(&mut self, target: &Address, message: Message) -> Result<(), Exhausted> {
+        self.deliver_under(self.sponsor, target, message)
+    }
+
+    /// Sends a message on a sponsor's account, which the event's sponsor pays for.
+    #[inline]
+    pub(crate) fn deliver_under(
+        &mut self,
+        sponsor: SponsorId,
+        target: &Address,
+        message: Message,
+    ) -> Result<(), Exhausted> {
+        self.charge_memory(size_of::<Event>() as u64 + message.size())?;
+        let guest = &mut *self.guest;
+        guest.effects.route(guest.number(), &mut guest.queue, target, sponsor, message);
+        Ok(())
+    }
+
+    /// Creates an actor in the same configuration. It exists if the event completes.
+    ///
+    /// # Errors
+    /// [`Exhausted`] if the sponsor has no memory left for it.
+    #[inline]
+    pub fn create(&mut self, behaviour: Box<dyn Behaviour>) -> Result<Address, Exhausted> {
+        self.check_kept(&*behaviour);
+        self.charge_memory(Guest::ACTOR_BYTES + behaviour.size())?;
+        let slot = self.guest.occupy(behaviour);
+        self.guest.effects.created.push(slot);
+        Ok(Address::local(self.guest.local_of(slot)))
+    }
+
+    /// What cannot be kept has no place in a durable configuration: the event fails.
+    #[inline]
+    fn check_kept(&self, behaviour: &dyn Behaviour) {
+        if !behaviour.can_be_kept() {
+            self.refuse_where_durable(
+                "a durable configuration holds only actors that can be kept: use `create_kept`",
+            );
+        }
+    }
+
+    /// Ends the event with these words if the configuration is durable.
+    #[inline]
+    pub(crate) fn refuse_where_durable(&self, words: &str) {
+        if self.guest.durable.is_some() {
+            crate::model::actor::refuse(words);
+        }
+    }
+
+    /// Creates an actor whose failures `supervisor`, an actor of the same configuration, is told of; `factory` makes it,
+    /// now and whenever it is restarted.
+    ///
+    /// # Errors
+    /// [`Exhausted`] if the sponsor has no memory left for it.
+    pub fn create_supervised(
+        &mut self,
+        supervisor: &Addr<Failed>,
+        factory: impl Fn() -> Box<dyn Behaviour> + Send + 'static,
+    ) -> Result<Address, Exhausted> {
+        let address = self.create(factory())?;
+        if let Place::Local(local) = &address.0 {
+            self.guest.effects.deferred.push(Deferred::Supervise {
+                slot: local.slot,
+                supervisor: Some(supervisor.address().clone()),
+                factory: Some(Box::new(factory)),
+            });
+        }
+        Ok(address)
+    }
+
+    /// Decides what becomes of an actor whose failure this actor was told of.
+    pub fn direct(&mut self, actor: &Address, directive: Directive) {
+        self.control(actor, Control::Direct(directive));
+    }
+
+    /// `watcher` is told when an actor ends; at once, if it has.
+    pub fn monitor(&mut self, actor: &Address, watcher: &Addr<Ended>) {
+        self.control(actor, Control::Monitor(watcher.address().clone()));
+    }
+
+    /// If this actor or the other is ended by a failure, so is the other.
+    pub fn link(&mut self, other: &Address) {
+        let this = self.this();
+        if let (Place::Local(mine), Place::Local(theirs)) = (&this.0, &other.0) {
+            let (mine, theirs) = (*mine, *theirs);
+            self.control(other, Control::Link(mine));
+            self.control(&this, Control::Link(theirs));
+        }
+    }
+
+    /// Ends another actor, as if it had stopped.
+    pub fn end(&mut self, actor: &Address) {
+        self.control(actor, Control::End(crate::model::supervision::End::Stopped));
+    }
+
+    fn control(&mut self, actor: &Address, control: Control) {
+        if let Place::Local(local) = &actor.0 {
+            self.guest.effects.deferred.push(Deferred::Control(*local, control));
+        }
+    }
+
+    /// The actor handles its next event with another behaviour.
+    pub fn become_behaviour(&mut self, behaviour: Box<dyn Behaviour>) {
+        self.check_kept(&*behaviour);
+        self.guest.effects.next = Some(behaviour);
+    }
+
+    /// The actor ends with this event, if the event completes.
+    pub fn stop(&mut self) {
+        self.guest.effects.stop = true;
+    }
+
+    /// Sends a message after a while. In a durable configuration the timer is kept: if the process ends before it is due,
+    /// the message is sent when the configuration is opened again, at once if it is overdue by then.
+    ///
+    /// # Errors
+    /// [`Exhausted`] if the sponsor has no memory left for it.
+    pub fn deliver_after(
+        &mut self,
+        delay: Duration,
+        target: &Address,
+        message: Message,
+    ) -> Result<TimerId, Exhausted> {
+        self.charge_memory(size_of::<Event>() as u64 + message.size())?;
+        let id = self.guest.timers.new_id();
+        let delay = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
+        let due = self.now().saturating_add(delay);
+        self.guest.effects.deferred.push(Deferred::Timer { id, due, target: target.clone(), message });
+        Ok(id)
+    }
+
+    /// Sends a typed message after a while.
+    ///
+    /// # Errors
+    /// [`Exhausted`] if the sponsor has no memory left for it.
+    pub fn send_after<M: Payload>(
+        &mut self,
+        delay: Duration,
+        target: &Addr<M>,
+        message: M,
+    ) -> Result<TimerId, Exhausted> {
+        self.deliver_after(delay, target.address(), Message::new(message))
+    }
+
+    /// The timer's message is not sent, if it was not yet.
+    pub fn cancel(&mut self, timer: TimerId) {
+        self.guest.effects.deferred.push(Deferred::CancelTimer(timer));
+    }
+
+    /// Does work that may block on a thread of the pool, and sends what it returns. In a durable configuration it is begun
+    /// after the event's commit, and **at most once**: if the process ends before its result is committed too, it is not
+    /// begun again. Who cannot do without it keeps in the actor's state that the result is due, and sets a timer, which is
+    /// kept, to ask again.
+    ///
+    /// # Errors
+    /// [`Exhausted`] if the sponsor has no memory left for it.
+    pub fn blocking<R: Payload>(
+        &mut self,
+        reply_to: &Addr<R>,
+        work: impl FnOnce() -> R + Send + 'static,
+    ) -> Result<(), Exhausted> {
+        self.charge_memory(size_of::<Event>() as u64 + size_of::<R>() as u64)?;
+        let job = Box::new(move || Message::new(work()));
+        let request = Request::Blocking(job, reply_to.address().clone());
+        self.guest.effects.deferred.push(Deferred::Outside(request));
+        Ok(())
+    }
+
+    /// Asks the host for a new configuration, and gets the address of its first actor, which exists when the event
+    /// has completed. Nothing of it runs inside this event.
+    ///
+    /// In a durable configuration it is made after the event's commit, and **at most once**: like any configuration that is
+    /// not durable it ends with the process, and is not made again when the durable one is opened again; an address of it
+    /// that was kept then leads nowhere. A durable configuration is opened from outside
+    /// ([`Handle::open`](crate::Handle::open)).
+    ///
+    /// # Errors
+    /// [`Exhausted`] if the sponsor has no memory left for it.
+    pub fn ask_host(&mut self, mut seed: Seed) -> Result<Address, Exhausted> {
+        self.charge_memory(size_of::<Guest>() as u64 + seed.first.size())?;
+        seed.number = self.system.new_number();
+        if seed.configuration.sponsor == SponsorId::ROOT {
+            seed.configuration.sponsor = self.sponsor;
+        }
+        let first = Address::local(seed.first_local());
+        self.guest.effects.deferred.push(Deferred::Outside(Request::Configuration(seed)));
+        Ok(first)
+    }
+
+    /// Gives an actor a name in the system's registry.
+    ///
+    /// # Errors
+    /// [`NameTaken`].
+    pub fn register(&mut self, name: &str, actor: &Address) -> Result<(), NameTaken> {
+        self.system.register(name, actor.clone())?;
+        self.guest.effects.deferred.push(Deferred::Name(name.to_owned()));
+        Ok(())
+    }
+
+    /// The actor of a name.
+    #[must_use]
+    pub fn lookup(&self, name: &str) -> Option<Address> {
+        self.system.lookup(name)
+    }
+
+    /// Makes a sponsor with nothing, stopped. This and what is given, started and stopped by an event of a durable
+    /// configuration takes effect with the event's commit, exactly once if the budgets are kept.
+    ///
+    /// # Errors
+    /// [`Exhausted`] if the sponsor of this event has no memory left for it.
+    pub fn new_sponsor(&mut self, name: &str) -> Result<Sponsor, Exhausted> {
+        self.charge_memory(size_of::<banyan_core::sponsors::Account>() as u64 + name.len() as u64)?;
+        let mut treasury = self.system.treasury();
+        let id = treasury.ledger.create(self.sponsor);
+        treasury.name(id, name.to_owned());
+        if let Some(durability) = &self.guest.durable {
+            treasury.made_by(&durability.who(), id);
+        }
+        drop(treasury);
+        self.guest.effects.deferred.push(Deferred::NewSponsor(id));
+        Ok(Sponsor { id })
+    }
+
+    /// Gives to a sponsor from that of this event, which must keep something of whatever it gives of.
+    ///
+    /// # Errors
+    /// [`Exhausted`] if it would not.
+    pub fn transfer(&mut self, to: &Sponsor, amount: Quota) -> Result<(), Exhausted> {
+        for resource in Resource::ALL {
+            if amount.get(resource) > 0 && amount.get(resource) >= self.left.get(resource) {
+                return Err(Exhausted(resource));
+            }
+        }
+        *self.left = self.left.checked_sub(amount).map_err(Exhausted)?;
+        self.guest.effects.deferred.push(Deferred::Transfer(to.id, amount));
+        Ok(())
+    }
+
+    /// Starts a sponsor, or starts it again: its events are dispatched, and `controller` is told when one cannot be paid
+    /// for. That message is paid for now, by the sponsor of this event, so that it can always be sent.
+    ///
+    /// # Errors
+    /// [`Exhausted`] if it cannot be paid for.
+    pub fn start(&mut self, sponsor: &Sponsor, controller: &Addr<Signal>) -> Result<(), Exhausted> {
+        self.charge_memory(size_of::<Event>() as u64)?;
+        self.left.events = self.left.events.checked_sub(1).ok_or(Exhausted(Resource::Events))?;
+        self.guest.effects.deferred.push(Deferred::Start(sponsor.id, controller.address().clone()));
+        Ok(())
+    }
+
+    /// The sponsor that a [`Signal`] tells of, if this actor is its controller: whoever starts a sponsor gives that right
+    /// with it. A controller that is kept finds its sponsors so after a restart.
+    #[must_use]
+    pub fn controlled(&self, sponsor: SponsorId) -> Option<Sponsor> {
+        self.system.is_controller(sponsor, &self.this()).then_some(Sponsor { id: sponsor })
+    }
+
+    /// Ends a sponsor: what it has left goes to the sponsor of this event, and its events are dropped.
+    pub fn stop_sponsor(&mut self, sponsor: &Sponsor) {
+        self.guest.effects.deferred.push(Deferred::StopSponsor(sponsor.id));
+    }
+
+    /// Sends a message on another sponsor's account: what it causes, that sponsor pays for. The message itself is paid
+    /// for by the sponsor of this event.
+    ///
+    /// # Errors
+    /// [`Exhausted`] if it cannot.
+    pub fn send_under<M: Payload>(
+        &mut self,
+        sponsor: &Sponsor,
+        target: &Addr<M>,
+        message: M,
+    ) -> Result<(), Exhausted> {
+        self.deliver_under(sponsor.id, target.address(), Message::new(message))
+    }
+
+    /// Pays for bytes that the behaviour keeps.
+    ///
+    /// # Errors
+    /// [`Exhausted`]; nothing is charged then.
+    #[inline]
+    pub fn charge_memory(&mut self, bytes: u64) -> Result<(), Exhausted> {
+        self.left.memory = self.left.memory.checked_sub(bytes).ok_or(Exhausted(Resource::Memory))?;
+        Ok(())
+    }
+
+    /// Cycles that the event may still use.
+    #[must_use]
+    pub fn cycles_left(&self) -> u64 {
+        self.left.cycles
+    }
+
+    /// Pays for cycles used, by a behaviour that meters itself.
+    ///
+    /// # Errors
+    /// [`Exhausted`]; all that was left is charged then.
+    pub fn charge_cycles(&mut self, cycles: u64) -> Result<(), Exhausted> {
+        let left = self.left.cycles.checked_sub(cycles);
+        self.left.cycles = left.unwrap_or(0);
+        left.map(|_| ()).ok_or(Exhausted(Resource::Cycles))
+    }
+
+    /// Pays for cycles of work that cannot be undone any more: what is not left is paid from the sponsor's next income.
+    #[cfg(feature = "wasm")]
+    pub(crate) fn overdraw_cycles(&mut self, cycles: u64) {
+        let paid = cycles.min(self.left.cycles);
+        self.left.cycles -= paid;
+        self.guest.effects.overdrawn += cycles - paid;
+    }
+}

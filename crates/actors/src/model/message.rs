@@ -1,0 +1,299 @@
+//! [`Message`]: one message of any type, small ones held in place, never serialised between native actors.
+//!
+//! A message is turned into bytes, with a table of the addresses that it carries ([`Packet`]), only when it leaves the
+//! native world: for a WebAssembly behaviour, a durable store or another process. An address is never bytes: in a packet
+//! it is an index into the table, so that bytes alone give nobody a way to an actor.
+
+use std::cell::RefCell;
+use std::fmt;
+
+use crate::sys::erased::{Erased, Table};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::model::address::Address;
+
+/// What can be a message: any type that serde can write and read, and that may move between threads.
+pub trait Payload: Serialize + DeserializeOwned + Send + 'static {}
+impl<T: Serialize + DeserializeOwned + Send + 'static> Payload for T {}
+
+/// A message outside of the native world: bytes, and the addresses that they refer to by index.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Packet {
+    /// The message, in postcard's encoding if a native actor wrote it.
+    pub bytes: Vec<u8>,
+    /// What the indexes in the bytes stand for.
+    pub addresses: Vec<Address>,
+}
+
+/// Why a message has no form as bytes, or bytes are no message of the type asked for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CodecError {
+    /// The type's own serialisation failed.
+    #[error("a message of type {type_name} could not be written as bytes: {reason}")]
+    Encode {
+        /// The Rust type.
+        type_name: &'static str,
+        /// What the serialiser says.
+        reason: String,
+    },
+    /// The bytes are no such message.
+    #[error("{length} bytes with {addresses} addresses are no message of type {type_name}: {reason}")]
+    Decode {
+        /// The Rust type that was expected.
+        type_name: &'static str,
+        /// Bytes there were.
+        length: usize,
+        /// Addresses there were.
+        addresses: usize,
+        /// What the deserialiser says.
+        reason: String,
+    },
+    /// The message is of another Rust type.
+    #[error("a message of type {found} was sent to an actor that takes {expected}")]
+    OtherType {
+        /// What the actor takes.
+        expected: &'static str,
+        /// What was sent.
+        found: &'static str,
+    },
+}
+
+thread_local! {
+    /// The addresses of the packet that is being written or read on this thread.
+    static ADDRESSES: RefCell<Option<Vec<Address>>> = const { RefCell::new(None) };
+}
+
+/// Puts an address into the table of the packet being written; `None` outside of a packet.
+pub(crate) fn write_address(address: &Address) -> Option<u32> {
+    ADDRESSES.with_borrow_mut(|table| {
+        let table = table.as_mut()?;
+        let found = table.iter().position(|other| other == address);
+        let index = found.unwrap_or_else(|| {
+            table.push(address.clone());
+            table.len() - 1
+        });
+        u32::try_from(index).ok()
+    })
+}
+
+/// The address at an index of the packet being read.
+pub(crate) fn read_address(index: u32) -> Option<Address> {
+    ADDRESSES.with_borrow(|table| table.as_ref()?.get(index as usize).cloned())
+}
+
+/// Runs `work` with a table of addresses in place, and gives the table back, whether `work` panics or not.
+fn with_addresses<T>(addresses: Vec<Address>, work: impl FnOnce() -> T) -> (T, Vec<Address>) {
+    struct Restore(Option<Vec<Address>>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            ADDRESSES.set(self.0.take());
+        }
+    }
+    // A serialiser may itself make a packet, so what was there is put back.
+    let _restore = Restore(ADDRESSES.replace(Some(addresses)));
+    let result = work();
+    let addresses = ADDRESSES.take().unwrap_or_default();
+    (result, addresses)
+}
+
+impl Packet {
+    /// Writes a value.
+    ///
+    /// # Errors
+    /// [`CodecError::Encode`].
+    pub fn encode<M: Serialize>(value: &M) -> Result<Self, CodecError> {
+        let (bytes, addresses) = with_addresses(Vec::new(), || postcard::to_stdvec(value));
+        let bytes = bytes.map_err(|error| CodecError::Encode {
+            type_name: std::any::type_name::<M>(),
+            reason: error.to_string(),
+        })?;
+        Ok(Self { bytes, addresses })
+    }
+
+    /// Reads a value. Any bytes give a value or an error; bytes beyond the value are an error.
+    ///
+    /// # Errors
+    /// [`CodecError::Decode`].
+    pub fn decode<M: DeserializeOwned>(&self) -> Result<M, CodecError> {
+        let error = |reason: String| CodecError::Decode {
+            type_name: std::any::type_name::<M>(),
+            length: self.bytes.len(),
+            addresses: self.addresses.len(),
+            reason,
+        };
+        let (result, _) =
+            with_addresses(self.addresses.clone(), || postcard::take_from_bytes::<M>(&self.bytes));
+        match result {
+            Ok((value, [])) => Ok(value),
+            Ok((_, rest)) => Err(error(format!("{} bytes are left over", rest.len()))),
+            Err(reason) => Err(error(reason.to_string())),
+        }
+    }
+
+    /// Bytes of memory that it takes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        (self.bytes.len() + self.addresses.len() * size_of::<Address>()) as u64
+    }
+}
+
+/// What the runtime knows of a message's type.
+struct Kind {
+    type_name: fn() -> &'static str,
+    /// It is a message of the runtime's own, which has no form as bytes.
+    internal: bool,
+    /// Bytes beside the event, of a message that is not held in place.
+    size: fn(&Held) -> u64,
+    encode: fn(&Held) -> Result<Packet, CodecError>,
+}
+
+type Held = Erased<Kind>;
+
+/// The value, for the table of its own type.
+fn own<M: 'static>(held: &Held) -> &M {
+    held.get().expect("a value and its table are of one type")
+}
+
+struct KindOf<M>(std::marker::PhantomData<M>);
+
+impl<M: Payload> KindOf<M> {
+    const TABLE: Table<Kind> = Table::of::<M>(Kind {
+        type_name: std::any::type_name::<M>,
+        internal: false,
+        size: |_| size_of::<M>() as u64,
+        encode: |held| Packet::encode(own::<M>(held)),
+    });
+}
+
+/// A value that stays inside the runtime.
+struct Internal<T>(std::marker::PhantomData<T>);
+
+impl<T: Send + 'static> Internal<T> {
+    const TABLE: Table<Kind> = Table::of::<T>(Kind {
+        type_name: std::any::type_name::<T>,
+        internal: true,
+        size: |_| size_of::<T>() as u64,
+        encode: |_| {
+            Err(CodecError::Encode { type_name: std::any::type_name::<T>(), reason: "it is internal".into() })
+        },
+    });
+}
+
+static PACKET: Table<Kind> = Table::of::<Packet>(Kind {
+    type_name: || "bytes",
+    internal: false,
+    size: |held| own::<Packet>(held).size(),
+    encode: |held| Ok(own::<Packet>(held).clone()),
+});
+
+/// One message, of any type. Threads hand it on, and do not share it: a payload need not be `Sync`.
+///
+/// ```compile_fail
+/// fn shared<T: Sync>() {}
+/// shared::<banyan_actors::Message>();
+/// ```
+pub struct Message(Held);
+
+/// A message as the type that its receiver takes.
+pub enum View<'a, M> {
+    /// It was sent as this type.
+    Native(&'a M),
+    /// It came as bytes.
+    Decoded(Box<M>),
+}
+
+impl<M> std::ops::Deref for View<'_, M> {
+    type Target = M;
+    #[inline]
+    fn deref(&self) -> &M {
+        match self {
+            Self::Native(value) => value,
+            Self::Decoded(value) => value,
+        }
+    }
+}
+
+impl Message {
+    /// A message that native actors get as it is.
+    #[inline]
+    pub fn new<M: Payload>(value: M) -> Self {
+        Self(Erased::new(value, const { &KindOf::<M>::TABLE }))
+    }
+
+    /// A message of bytes and addresses; a native actor gets what they decode to.
+    #[must_use]
+    pub fn from_packet(packet: Packet) -> Self {
+        Self(Erased::new(packet, &PACKET))
+    }
+
+    /// A message of the runtime's own.
+    pub(crate) fn internal<T: Send + 'static>(value: T) -> Self {
+        Self(Erased::new(value, const { &Internal::<T>::TABLE }))
+    }
+
+    /// Whether it is a message of the runtime's own, of this type.
+    pub(crate) fn is_internal<T: 'static>(&self) -> bool {
+        self.0.about().internal && self.0.is::<T>()
+    }
+
+    /// The value of a message of the runtime's own, or the message.
+    pub(crate) fn try_internal<T: Send + 'static>(self) -> Result<T, Self> {
+        if self.is_internal::<T>() { self.0.take().map_err(Self) } else { Err(self) }
+    }
+
+    /// The value, if it is of this type.
+    #[inline]
+    #[must_use]
+    pub fn downcast<M: 'static>(&self) -> Option<&M> {
+        self.0.get()
+    }
+
+    /// The message as bytes, if it came as such.
+    #[must_use]
+    pub fn as_packet(&self) -> Option<&Packet> {
+        self.downcast::<Packet>()
+    }
+
+    /// The message as the type that its receiver takes, decoded if it came as bytes.
+    ///
+    /// # Errors
+    /// [`CodecError`].
+    #[inline]
+    pub fn view<M: Payload>(&self) -> Result<View<'_, M>, CodecError> {
+        match self.downcast::<M>() {
+            Some(value) => Ok(View::Native(value)),
+            None => self.decode(),
+        }
+    }
+
+    #[cold]
+    fn decode<M: Payload>(&self) -> Result<View<'_, M>, CodecError> {
+        let found = (self.0.about().type_name)();
+        let other = CodecError::OtherType { expected: std::any::type_name::<M>(), found };
+        let packet = self.as_packet().ok_or(other)?;
+        Ok(View::Decoded(Box::new(packet.decode()?)))
+    }
+
+    /// The message as bytes and addresses.
+    ///
+    /// # Errors
+    /// [`CodecError::Encode`] if the type's serialisation fails.
+    pub fn to_packet(&self) -> Result<Packet, CodecError> {
+        (self.0.about().encode)(&self.0)
+    }
+
+    /// Bytes that the message takes beside its event: what a sponsor pays for it. What a native value points at is not
+    /// seen.
+    #[inline]
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        if self.0.is_boxed() { (self.0.about().size)(&self.0) } else { 0 }
+    }
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Message({})", (self.0.about().type_name)())
+    }
+}

@@ -1,0 +1,12 @@
+//! What an actor is: addresses, messages, behaviours, and what a behaviour may do during one event.
+//!
+//! Not here: who runs it (`configuration`, `processor`) and who pays for it (`sponsors`).
+
+pub mod actor;
+pub mod address;
+pub mod ask;
+pub mod behaviour;
+pub mod context;
+pub mod message;
+pub mod supervision;
+pub mod timers;

@@ -1,0 +1,361 @@
+//! [`Handle`]: the way in from outside of any event, for hosts that run and for simulated ones.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use banyan_core::sponsors::{Quota, SponsorId};
+use banyan_wire::actor_frame::DurableAddress;
+
+use crate::configuration::Event;
+use crate::configuration::settings::Seed;
+use crate::durable::{DurableError, DurableRequest, DurableSeed, Numbered, OpenDurableError};
+use crate::model::address::{Addr, Address, Place};
+use crate::model::ask::{self, AskError};
+use crate::model::message::{Message, Payload};
+use crate::processor::assert_outside_of_events;
+use crate::sponsors::Sponsor;
+use crate::system::interfaces::Shared;
+use crate::system::{NameTaken, System};
+
+/// How long a request to a durable configuration may take: many batches.
+const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
+
+/// The way in from outside of any event.
+#[derive(Clone)]
+pub struct Handle {
+    pub(crate) system: Arc<System>,
+}
+
+/// What a listing tells of one configuration.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+pub struct ConfigurationStatus {
+    /// Its number.
+    pub number: u32,
+    /// Its name.
+    pub name: String,
+    /// The host that had it last.
+    pub host: usize,
+    /// Events per turn.
+    pub weight: u32,
+    /// Actors, when it last rested.
+    pub actors: usize,
+    /// Events that completed.
+    pub events: u64,
+    /// Events that failed.
+    pub failures: u64,
+    /// Whether it is kept.
+    pub durable: bool,
+}
+
+/// What a listing tells of one sponsor.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+pub struct SponsorStatus {
+    /// Its index.
+    pub index: u32,
+    /// Its parent's.
+    pub parent: Option<u32>,
+    /// Its name.
+    pub name: String,
+    /// What it is doing.
+    pub state: String,
+    /// What it may still spend, leases included: memory, cycles, events.
+    pub left: [u64; 3],
+    /// What it has spent.
+    pub consumed: [u64; 3],
+    /// Events that wait with it.
+    pub waiting: usize,
+}
+
+/// Sends to one actor from outside, as fast as can be.
+pub struct Outlet<M> {
+    system: Arc<System>,
+    shared: Arc<Shared>,
+    target: Addr<M>,
+    slot: u32,
+    generation: u32,
+}
+
+impl<M: Payload> Outlet<M> {
+    /// Sends a message, for which the configuration's sponsor pays.
+    #[inline]
+    pub fn send(&self, message: M) {
+        let sponsor = self.shared.sponsor;
+        let message = Message::new(message);
+        self.shared.inbox.push(Event { slot: self.slot, generation: self.generation, sponsor, message });
+        self.system.rouse(&self.shared);
+    }
+
+    /// The actor.
+    #[must_use]
+    pub fn target(&self) -> &Addr<M> {
+        &self.target
+    }
+}
+
+impl Handle {
+    /// Asks a host for a configuration, and gets the address of its first actor.
+    pub fn create(&self, seed: Seed) -> Address {
+        let shared = self.system.plant(seed);
+        Address::local(crate::model::address::Local { guest: shared.number, slot: 0, generation: 0 })
+    }
+
+    /// Opens a durable configuration: every actor, waiting event and unsent message is as it was last committed. Its first
+    /// actor has the address that is returned.
+    ///
+    /// # Errors
+    /// [`OpenDurableError`].
+    pub fn open(&self, seed: DurableSeed) -> Result<Address, OpenDurableError> {
+        let number = self.system.plant_durable(seed)?;
+        Ok(Address::local(crate::model::address::Local { guest: number, slot: 0, generation: 0 }))
+    }
+
+    /// Sends a numbered message to a durable configuration, which takes each (sender, sequence) once. A sender counts from
+    /// 1 without gaps, and sends again what [`Handle::last_seen`] does not report after a crash.
+    pub fn send_once<M: Payload>(&self, sender: &str, sequence: u64, target: &Addr<M>, message: M) {
+        let message = Message::new(message);
+        let numbered = Numbered { sender: sender.to_owned(), sequence, message };
+        self.deliver(target.address(), Message::internal(numbered));
+    }
+
+    /// The last message of a sender that a durable configuration has committed.
+    ///
+    /// # Errors
+    /// [`DurableError::NoAnswer`].
+    pub fn last_seen(&self, configuration: &str, sender: &str) -> Result<u64, DurableError> {
+        let (answer, receiver) = std::sync::mpsc::channel();
+        let request = DurableRequest::Seen { sender: sender.to_owned(), answer };
+        self.request_of(configuration, request)?;
+        receiver.recv_timeout(REQUEST_DEADLINE).map_err(|_| DurableError::NoAnswer(configuration.to_owned()))
+    }
+
+    /// Keeps the state of a running durable configuration: under a name in its store, in a new file, or both. Returns how
+    /// many events it had committed.
+    ///
+    /// # Errors
+    /// [`DurableError`].
+    pub fn snapshot(
+        &self,
+        configuration: &str,
+        name: Option<&str>,
+        export: Option<&std::path::Path>,
+    ) -> Result<u64, DurableError> {
+        let (done, receiver) = std::sync::mpsc::channel();
+        let (name, export) = (name.map(str::to_owned), export.map(std::path::Path::to_owned));
+        self.request_of(configuration, DurableRequest::Snapshot { name, export, done })?;
+        let answer = receiver.recv_timeout(REQUEST_DEADLINE);
+        answer.map_err(|_| DurableError::NoAnswer(configuration.to_owned()))?.map_err(DurableError::Refused)
+    }
+
+    fn request_of(&self, configuration: &str, request: DurableRequest) -> Result<(), DurableError> {
+        let number = self.system.durable_number(configuration);
+        let number = number.ok_or_else(|| DurableError::NoAnswer(configuration.to_owned()))?;
+        self.system.request(number, request);
+        Ok(())
+    }
+
+    /// Sends a message, for which the target's configuration pays.
+    pub fn send<M: Payload>(&self, target: &Addr<M>, message: M) {
+        self.deliver(target.address(), Message::new(message));
+    }
+
+    /// Sends a message, for which the target's configuration pays.
+    pub fn deliver(&self, target: &Address, message: Message) {
+        let sponsor = match &target.0 {
+            Place::Local(local) => self.system.shared(local.guest).map_or(SponsorId::ROOT, |one| one.sponsor),
+            Place::Beyond(_) => SponsorId::ROOT,
+        };
+        self.system.route(target, sponsor, message);
+    }
+
+    /// Sends a message on a sponsor's account.
+    pub fn send_under<M: Payload>(&self, sponsor: &Sponsor, target: &Addr<M>, message: M) {
+        self.system.route(target.address(), sponsor.id, Message::new(message));
+    }
+
+    /// A way to send many messages to one actor; `None` if it is not in this process.
+    #[must_use]
+    pub fn outlet<M: Payload>(&self, target: &Addr<M>) -> Option<Outlet<M>> {
+        let Place::Local(local) = &target.address().0 else { return None };
+        let shared = self.system.shared(local.guest)?;
+        let (slot, generation) = (local.slot, local.generation | Event::UNPAID);
+        Some(Outlet { system: self.system.clone(), shared, target: target.clone(), slot, generation })
+    }
+
+    /// Asks an actor and waits for the answer.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    ///
+    /// # Panics
+    /// If this thread is inside an event: nothing waits there.
+    pub fn ask<Q: Payload, R: Payload + Clone>(
+        &self,
+        target: &Addr<Q>,
+        deadline: Duration,
+        question: impl FnOnce(Addr<R>) -> Q,
+    ) -> Result<R, AskError> {
+        assert_outside_of_events();
+        let (address, receiver) = ask::reply();
+        self.send(target, question(address));
+        ask::wait(&receiver, deadline)
+    }
+
+    /// Gives an actor a name.
+    ///
+    /// # Errors
+    /// [`NameTaken`].
+    pub fn register(&self, name: &str, actor: &Address) -> Result<(), NameTaken> {
+        self.system.register(name, actor.clone())
+    }
+
+    /// Takes a name away.
+    pub fn unregister(&self, name: &str) {
+        self.system.unregister(name);
+    }
+
+    /// The actor of a name.
+    #[must_use]
+    pub fn lookup(&self, name: &str) -> Option<Address> {
+        self.system.lookup(name)
+    }
+
+    /// All names.
+    #[must_use]
+    pub fn names(&self) -> Vec<(String, Address)> {
+        self.system.names()
+    }
+
+    /// Makes a sponsor below the root, started, with so much of the root's; `None` if the root has not enough.
+    #[must_use]
+    pub fn sponsor(&self, name: &str, amount: Quota) -> Option<Sponsor> {
+        make_sponsor(&self.system, name, amount)
+    }
+
+    /// The sponsor of a name: budgets that are kept have it after a restart too.
+    #[must_use]
+    pub fn find_sponsor(&self, name: &str) -> Option<Sponsor> {
+        self.system.treasury().find(name).map(|id| Sponsor { id })
+    }
+
+    /// The address of an actor of a durable configuration for other processes, the same after every restart; `None` for
+    /// any other actor. Who has its bytes can send to it.
+    #[must_use]
+    pub fn durable_address(&self, actor: &Address) -> Option<DurableAddress> {
+        self.system.remotes.durable_address(actor)
+    }
+
+    /// The actor of a durable configuration of another process, once a router has joined that process. What a durable
+    /// configuration sends to it is taken once, whatever is killed; what others send may be lost.
+    #[must_use]
+    pub fn address_of(&self, durable: &DurableAddress) -> Address {
+        self.system.remotes.address(&self.system, durable)
+    }
+
+    /// The root of the budget tree.
+    #[must_use]
+    pub fn root_sponsor(&self) -> Sponsor {
+        Sponsor { id: SponsorId::ROOT }
+    }
+
+    /// Grants more to a sponsor and starts it.
+    pub fn grant(&self, sponsor: &Sponsor, more: Quota) {
+        let mut freed = Vec::new();
+        let mut treasury = self.system.treasury();
+        if treasury.ledger.grant(sponsor.id, more) {
+            treasury.start(sponsor.id, None, &mut freed);
+        }
+        treasury.keep();
+        drop(treasury);
+        self.system.send_freed(freed);
+    }
+
+    /// Whether what was granted is all there: quotas, leases and what was consumed.
+    #[must_use]
+    pub fn is_conserved(&self) -> bool {
+        let treasury = self.system.treasury();
+        treasury.ledger.total() == Some(treasury.ledger.granted())
+    }
+
+    /// The configurations.
+    #[must_use]
+    pub fn configurations(&self) -> Vec<ConfigurationStatus> {
+        status(&self.system)
+    }
+
+    /// The budget tree.
+    #[must_use]
+    pub fn sponsors(&self) -> Vec<SponsorStatus> {
+        sponsors(&self.system)
+    }
+
+    /// The newest lines of the log: failures, exhausted sponsors, lost stores.
+    #[must_use]
+    pub fn log_lines(&self) -> Vec<String> {
+        self.system.log_lines()
+    }
+
+    /// Messages that were sent to actors that are gone.
+    #[must_use]
+    pub fn dead_letters(&self) -> u64 {
+        self.system.dead_letters.load(Ordering::Relaxed)
+    }
+
+    /// Forgets a configuration: what is sent to it is dropped. An event of it that is under way completes.
+    pub fn remove(&self, configuration: u32) {
+        self.system.uproot(configuration);
+    }
+}
+
+pub(crate) fn make_sponsor(system: &System, name: &str, amount: Quota) -> Option<Sponsor> {
+    let mut treasury = system.treasury();
+    let id = treasury.ledger.create(SponsorId::ROOT);
+    if treasury.ledger.transfer(SponsorId::ROOT, id, amount).is_err() {
+        treasury.discard(id);
+        return None;
+    }
+    treasury.name(id, name.to_owned());
+    treasury.start(id, None, &mut Vec::new());
+    treasury.keep();
+    Some(Sponsor { id })
+}
+
+pub(crate) fn status(system: &System) -> Vec<ConfigurationStatus> {
+    let every = system.all_shared().into_iter();
+    every
+        .map(|shared| ConfigurationStatus {
+            number: shared.number,
+            name: shared.name.clone(),
+            host: shared.home.load(Ordering::Relaxed),
+            weight: shared.weight.load(Ordering::Relaxed),
+            actors: shared.actors.load(Ordering::Relaxed),
+            events: shared.events.load(Ordering::Relaxed),
+            failures: shared.failures.load(Ordering::Relaxed),
+            durable: shared.durable,
+        })
+        .collect()
+}
+
+pub(crate) fn sponsors(system: &System) -> Vec<SponsorStatus> {
+    use banyan_core::sponsors::State;
+    let words = |quota: Quota| [quota.memory, quota.cycles, quota.events];
+    let treasury = system.treasury();
+    let accounts = treasury.ledger.accounts();
+    accounts
+        .map(|(id, account)| SponsorStatus {
+            index: id.index,
+            parent: account.parent.map(|parent| parent.index),
+            name: treasury.name_of(id).unwrap_or("unnamed").to_owned(),
+            state: match account.state {
+                State::Stopped => "stopped".to_owned(),
+                State::Running => "running".to_owned(),
+                State::Settling { .. } => "settling".to_owned(),
+                State::Exhausted(resource) => format!("no {resource} left"),
+                State::Ended { .. } => "ended".to_owned(),
+            },
+            left: words(account.balance.checked_add(account.leased).unwrap_or(account.balance)),
+            consumed: words(account.consumed),
+            waiting: treasury.waiting_for(id),
+        })
+        .collect()
+}
