@@ -3,7 +3,6 @@
 //! One daemon serves one process of one run. [`launch`] starts the daemons of a run on this machine and turns the
 //! calling process into the home replica; [`daemon`] is what each of them does.
 
-pub mod control;
 pub mod job;
 pub mod observe;
 pub mod pager;

@@ -2,7 +2,7 @@
 //! deputy; and the tables that both sides of a boundary share.
 //!
 //! Not for decisions about what to send (that is `banyan-core`) nor for sockets (that is `banyan-node`). Nothing
-//! here allocates unless the feature `coherence` is on, so that the stub, which has no allocator, can use the rest.
+//! here allocates unless the features `coherence` or `control` are on, so that the stub, which has no allocator, can use the rest.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -15,8 +15,14 @@ pub mod call_frame;
 pub mod call_message;
 #[cfg(feature = "coherence")]
 pub mod coherence;
+#[cfg(feature = "control")]
+pub mod control;
 pub mod deputy;
+#[cfg(feature = "control")]
+pub mod fuzz;
 pub mod handshake;
 pub mod layout;
+#[cfg(feature = "control")]
+pub mod statistics;
 pub mod stub;
 pub mod syscalls;

@@ -34,7 +34,7 @@ pub(super) fn table(statistics: &RunStatistics, style: Style) -> String {
     let _ = write!(
         text,
         "\n  page faults   {} to read, {} to write, {} to write after reading\n  \
-         each took     {p50_us:.0} us in the median, {p99_us:.0} us or less 99 times of 100\n  \
+         each took     {p50_us:.1} us in the median, {p99_us:.1} us at the 99th percentile\n  \
          moved         {:.1} MiB between nodes\n  \
          system calls  {} made at home for threads elsewhere\n  \
          time lost     {:.2} s waiting for remote memory, by all threads, in {:.2} s\n",

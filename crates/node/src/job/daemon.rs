@@ -7,13 +7,12 @@
 
 mod lanes;
 
-use crate::control::{ControlMessage, RegionFacts};
 use crate::job::launch::{DaemonConfiguration, Placement, Summary};
 use crate::job::loader;
 use crate::job::replica::{self, Commands};
 use crate::job::requests;
 use crate::observe::memory_map;
-use crate::observe::statistics::{NodeStatistics, RunStatistics};
+use crate::observe::statistics::RunStatistics;
 use crate::pager::memory_file::MemoryFile;
 use crate::pager::{Mapped, Pager, PagerError};
 use crate::transport::Mesh;
@@ -21,6 +20,8 @@ use banyan_core::coherence::Policy;
 use banyan_core::regions::Regions;
 use banyan_sys::{descriptors, scheduling};
 use banyan_wire::address::NodeId;
+use banyan_wire::control::{ControlMessage, RegionFacts};
+use banyan_wire::statistics::{MemoryPiece, NodeStatistics};
 use banyan_wire::stub::{CommandKind, Record, STUB_ABI_VERSION, Welcome};
 use std::collections::HashMap;
 use std::net::TcpListener;
@@ -404,11 +405,11 @@ impl Daemon {
             read_faults: get(&counters.read_faults),
             write_faults: get(&counters.write_faults),
             upgrade_faults: get(&counters.upgrade_faults),
-            histogram: counters.histogram(),
+            waits: counters.waits(),
             bytes_sent: self.pager.mesh().map_or(0, Mesh::sent_bytes),
             deputy_calls: get(&counters.deputy_calls),
             wait_seconds: get(&counters.wait_nanoseconds) as f64 / 1e9,
-            extents: self.memory_pieces(),
+            memory: self.memory_pieces(),
         }
     }
 
@@ -423,7 +424,7 @@ impl Daemon {
     }
 
     /// Where this node has memory; nothing if nobody will look at it.
-    fn memory_pieces(&self) -> Vec<memory_map::Piece> {
+    fn memory_pieces(&self) -> Vec<MemoryPiece> {
         match self.configuration.summary {
             Summary::None => Vec::new(),
             _ => {

@@ -3,12 +3,12 @@
 //! At home the memory calls of the whole process are decided here; a remote replica's questions about regions go to
 //! home over the control lane.
 
-use crate::control::{ControlMessage, RegionFacts};
 use crate::job::daemon::{Daemon, Event};
 use crate::job::replica;
 use crate::pager::PagerError;
 use banyan_core::regions::{Effect, Region};
 use banyan_wire::address::Access;
+use banyan_wire::control::{ControlMessage, RegionFacts};
 use banyan_wire::stub::{Action, ActionKind, CommandKind, Record, Refusal, RequestKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;

@@ -7,6 +7,7 @@
 use crate::pager::memory_file::MemoryFile;
 use banyan_wire::address::ExtentNumber;
 use banyan_wire::layout::{EXTENT_SIZE, LARGE_START, LOW_END, pool_node};
+use banyan_wire::statistics::MemoryPiece;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io;
@@ -17,19 +18,6 @@ const PIECES_MAX: usize = 2048;
 const STEPS_MAX: usize = 50_000;
 /// Cells of the picture at most.
 pub const CELLS_MAX: usize = 64;
-
-/// Memory that a node has in one piece of the address space.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Piece {
-    /// First address; a multiple of the extent size.
-    pub start: u64,
-    /// Bytes of address space; a power of two times the extent size.
-    pub length: u64,
-    /// Bytes of it that are in this node's memory, copies of other nodes' pages included.
-    pub present: u64,
-    /// Who owns the first extent in it with memory, as this node knows.
-    pub owner: u8,
-}
 
 /// A cell of the picture.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,7 +38,7 @@ pub struct Cell {
 ///
 /// # Errors
 /// The system's.
-pub fn pieces(memory: &MemoryFile, owner: impl Fn(ExtentNumber) -> u8) -> io::Result<Vec<Piece>> {
+pub fn pieces(memory: &MemoryFile, owner: impl Fn(ExtentNumber) -> u8) -> io::Result<Vec<MemoryPiece>> {
     let mut unit = EXTENT_SIZE;
     let mut found: BTreeMap<u64, (u64, u8)> = BTreeMap::new();
     let mut from = 0;
@@ -70,7 +58,7 @@ pub fn pieces(memory: &MemoryFile, owner: impl Fn(ExtentNumber) -> u8) -> io::Re
         }
         from = end;
     }
-    let piece = |(&start, &(present, owner))| Piece { start, length: unit, present, owner };
+    let piece = |(&start, &(present, owner))| MemoryPiece { start, length: unit, present, owner };
     Ok(found.iter().map(piece).collect())
 }
 
@@ -85,7 +73,7 @@ fn coarser(found: &BTreeMap<u64, (u64, u8)>, unit: u64) -> BTreeMap<u64, (u64, u
 /// Puts the nodes' pieces side by side, in at most about [`CELLS_MAX`] cells. A cell never spans two pools, for a
 /// pool is what a node's threads get their memory from.
 #[must_use]
-pub fn cells(nodes: &[&[Piece]]) -> Vec<Cell> {
+pub fn cells(nodes: &[&[MemoryPiece]]) -> Vec<Cell> {
     let unit =
         nodes.iter().flat_map(|pieces| pieces.iter()).map(|piece| piece.length).max().unwrap_or(EXTENT_SIZE);
     let mut columns: BTreeMap<u64, Column> = BTreeMap::new();
@@ -154,7 +142,7 @@ mod tests {
         memory.write(start + EXTENT_SIZE - 4096, &[1; 8192]).unwrap();
         let found = pieces(&memory, |extent| (extent.0 % 2) as u8).unwrap();
         let extent = (start / EXTENT_SIZE % 2) as u8;
-        let piece = |start, present, owner| Piece { start, length: EXTENT_SIZE, present, owner };
+        let piece = |start, present, owner| MemoryPiece { start, length: EXTENT_SIZE, present, owner };
         assert_eq!(found, [piece(start, 12288, extent), piece(start + EXTENT_SIZE, 4096, 1 - extent)]);
     }
 
@@ -175,7 +163,7 @@ mod tests {
 
     #[test]
     fn cells_hold_what_every_node_has_and_do_not_span_pools() {
-        let piece = |start, present, owner| Piece { start, length: EXTENT_SIZE, present, owner };
+        let piece = |start, present, owner| MemoryPiece { start, length: EXTENT_SIZE, present, owner };
         // Home has not heard yet who owns the second extent now.
         let home = [piece(pool_start(0), 100, 0), piece(pool_start(1), 7, 2)];
         let other = [piece(pool_start(0), 50, 0), piece(pool_start(1), 200, 1)];

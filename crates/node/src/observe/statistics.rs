@@ -1,11 +1,18 @@
 //! What a run cost, per node: threads, CPU time, faults, bytes, and the time lost to remote memory.
 
-use crate::observe::memory_map::{self, Cell, Piece};
+use crate::observe::memory_map::{self, Cell};
+use banyan_wire::statistics::{NodeStatistics, WaitCount};
+use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Buckets of the fault histogram: a quarter of a power of two each, from 1 us.
-const BUCKETS: usize = 96;
+/// Durations of faults are told apart from this one on.
+const SHORTEST_NANOSECONDS: u64 = 100;
+/// Longer faults are counted with this one: a peer that is silent for so long has been given up.
+const LONGEST_NANOSECONDS: u64 = 60_000_000_000;
+/// Significant digits of a duration.
+const DIGITS: u8 = 2;
 
 /// Counters of one node, updated by the pager and the request service.
 #[derive(Debug)]
@@ -22,7 +29,7 @@ pub struct Counters {
     pub wait_nanoseconds: AtomicU64,
     /// System calls made by deputies.
     pub deputy_calls: AtomicU64,
-    histogram: [AtomicU64; BUCKETS],
+    waits: Mutex<Histogram<u64>>,
 }
 
 impl Default for Counters {
@@ -35,7 +42,7 @@ impl Default for Counters {
             upgrade_faults: zero(),
             wait_nanoseconds: zero(),
             deputy_calls: zero(),
-            histogram: std::array::from_fn(|_| zero()),
+            waits: Mutex::new(no_waits()),
         }
     }
 }
@@ -44,55 +51,27 @@ impl Counters {
     /// Counts the time a fault took until its page was mapped.
     pub fn fault_took(&self, nanoseconds: u64) {
         self.wait_nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
-        self.histogram[bucket(nanoseconds)].fetch_add(1, Ordering::Relaxed);
+        self.lock().saturating_record(nanoseconds);
     }
 
-    /// A copy of the histogram.
+    /// How long faults took.
     #[must_use]
-    pub fn histogram(&self) -> Vec<u64> {
-        self.histogram.iter().map(|count| count.load(Ordering::Relaxed)).collect()
+    pub fn waits(&self) -> Vec<WaitCount> {
+        let count = |step: hdrhistogram::iterators::IterationValue<u64>| WaitCount {
+            nanoseconds: step.value_iterated_to(),
+            count: step.count_at_value(),
+        };
+        self.lock().iter_recorded().map(count).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Histogram<u64>> {
+        self.waits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn bucket(nanoseconds: u64) -> usize {
-    let microseconds = nanoseconds as f64 / 1000.0;
-    ((microseconds.max(1.0).log2() * 4.0) as usize).min(BUCKETS - 1)
-}
-
-/// The upper end of a bucket in microseconds.
-fn bucket_end(bucket: usize) -> f64 {
-    2_f64.powf((bucket + 1) as f64 / 4.0)
-}
-
-/// What one node did in a run.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct NodeStatistics {
-    /// Its name.
-    pub name: String,
-    /// Threads of the program that executed here.
-    pub threads: u64,
-    /// CPU time of the replica.
-    pub cpu_seconds: f64,
-    /// CPU time of the daemon.
-    pub daemon_cpu_seconds: f64,
-    /// Bytes of the program's memory that were here at the end.
-    pub memory_bytes: u64,
-    /// Faults for reading.
-    pub read_faults: u64,
-    /// Faults for writing.
-    pub write_faults: u64,
-    /// Faults for writing a page that was here for reading.
-    pub upgrade_faults: u64,
-    /// Counts by duration.
-    pub histogram: Vec<u64>,
-    /// Bytes sent to other nodes for coherence.
-    pub bytes_sent: u64,
-    /// System calls made for threads elsewhere.
-    pub deputy_calls: u64,
-    /// Time that threads waited for pages.
-    pub wait_seconds: f64,
-    /// Which parts of the address space had memory here at the end.
-    pub extents: Vec<Piece>,
+fn no_waits() -> Histogram<u64> {
+    Histogram::new_with_bounds(SHORTEST_NANOSECONDS, LONGEST_NANOSECONDS, DIGITS)
+        .expect("constants that are valid")
 }
 
 /// What all nodes did.
@@ -137,13 +116,9 @@ impl RunStatistics {
     /// Adds up what the nodes did.
     #[must_use]
     pub fn new(nodes: &[NodeStatistics], wall_seconds: f64) -> Self {
-        let mut histogram = vec![0; BUCKETS];
-        for (sum, count) in
-            nodes.iter().flat_map(|node| node.histogram.iter().enumerate()).map(|(i, c)| (i, *c))
-        {
-            if let Some(slot) = histogram.get_mut(sum) {
-                *slot += count;
-            }
+        let mut waits = no_waits();
+        for wait in nodes.iter().flat_map(|node| &node.waits) {
+            waits.saturating_record_n(wait.nanoseconds, wait.count);
         }
         let total = |value: fn(&NodeStatistics) -> u64| nodes.iter().map(value).sum();
         Self {
@@ -161,8 +136,8 @@ impl RunStatistics {
                 read: total(|node| node.read_faults),
                 write: total(|node| node.write_faults),
                 upgrade: total(|node| node.upgrade_faults),
-                p50_us: quantile(&histogram, 0.50),
-                p99_us: quantile(&histogram, 0.99),
+                p50_us: microseconds(&waits, 0.50),
+                p99_us: microseconds(&waits, 0.99),
             },
             bytes_moved: total(|node| node.bytes_sent),
             migrations: 0,
@@ -170,7 +145,7 @@ impl RunStatistics {
             remote_wait_seconds: nodes.iter().map(|node| node.wait_seconds).sum(),
             wall_seconds,
             memory_map: memory_map::cells(
-                &nodes.iter().map(|node| node.extents.as_slice()).collect::<Vec<_>>(),
+                &nodes.iter().map(|node| node.memory.as_slice()).collect::<Vec<_>>(),
             ),
         }
     }
@@ -199,7 +174,7 @@ impl RunStatistics {
         let faults = &self.faults;
         let _ = writeln!(
             text,
-            "  faults: {} read, {} write, {} upgrade; half took under {:.0} us, 99 of 100 under {:.0} us",
+            "  faults: {} read, {} write, {} upgrade; median {:.1} us, p99 {:.1} us",
             faults.read, faults.write, faults.upgrade, faults.p50_us, faults.p99_us
         );
         let _ = writeln!(
@@ -214,17 +189,12 @@ impl RunStatistics {
     }
 }
 
-fn quantile(histogram: &[u64], part: f64) -> f64 {
-    let total: u64 = histogram.iter().sum();
-    let wanted = (total as f64 * part).ceil() as u64;
-    let mut seen = 0;
-    for (bucket, count) in histogram.iter().enumerate() {
-        seen += count;
-        if seen >= wanted && total > 0 {
-            return (bucket_end(bucket) * 10.0).round() / 10.0;
-        }
+/// The duration that this part of the faults did not exceed; 0 without faults.
+fn microseconds(waits: &Histogram<u64>, part: f64) -> f64 {
+    if waits.is_empty() {
+        return 0.0;
     }
-    0.0
+    (waits.value_at_quantile(part) as f64 / 100.0).round() / 10.0
 }
 
 #[cfg(test)]
@@ -232,12 +202,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quantiles_are_within_a_quarter_power_of_two() {
-        let counters = Counters::default();
+    fn the_quantiles_of_all_nodes_are_right_to_two_digits() {
+        let (one, other) = (Counters::default(), Counters::default());
         for nanoseconds in (1..=1000).map(|n| n * 1000) {
-            counters.fault_took(nanoseconds);
+            if nanoseconds % 3000 == 0 { &one } else { &other }.fault_took(nanoseconds);
         }
-        let p50 = quantile(&counters.histogram(), 0.5);
-        assert!((500.0..=600.0).contains(&p50), "{p50}");
+        let node =
+            |counters: &Counters| NodeStatistics { waits: counters.waits(), ..NodeStatistics::default() };
+        let faults = RunStatistics::new(&[node(&one), node(&other)], 1.0).faults;
+        assert!((500.0..=505.0).contains(&faults.p50_us), "{}", faults.p50_us);
+        assert!((990.0..=1000.0).contains(&faults.p99_us), "{}", faults.p99_us);
+    }
+
+    #[test]
+    fn a_run_without_faults_has_no_durations_and_one_endless_fault_is_bounded() {
+        assert_eq!(RunStatistics::new(&[], 1.0).faults.p99_us, 0.0);
+        let counters = Counters::default();
+        counters.fault_took(u64::MAX);
+        let waits = counters.waits();
+        assert_eq!(waits.len(), 1);
+        assert!(
+            waits[0].nanoseconds >= LONGEST_NANOSECONDS && waits[0].nanoseconds < 2 * LONGEST_NANOSECONDS
+        );
     }
 }

@@ -5,6 +5,7 @@ use alloc::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::fuzz;
 
 fn run() -> impl Strategy<Value = Run> {
     (0..PAGES_END, 1..=EXTENT_PAGES).prop_map(|(first, count)| {
@@ -18,7 +19,7 @@ fn extent() -> impl Strategy<Value = ExtentNumber> {
 }
 
 fn a_node() -> impl Strategy<Value = NodeId> {
-    (0..64_u8).prop_map(|number| NodeId::new(number).unwrap())
+    (0..64_u8).prop_filter_map("a node number", NodeId::new)
 }
 
 fn access() -> impl Strategy<Value = Access> {
@@ -120,7 +121,7 @@ proptest! {
                 prop_assert!(data.is_none_or(|data| data == [7; PAGE_BYTES as usize]));
             }
         }
-        fuzz_decode(&bytes);
+        fuzz::coherence(&bytes);
     }
 
     #[test]
@@ -128,17 +129,17 @@ proptest! {
         let mut bytes = frame(1, &message, &[true, false, true], 9);
         let at = at % bytes.len();
         bytes[at] ^= 1 << bit;
-        fuzz_decode(&bytes);
-        fuzz_decode(&bytes[..at]);
+        fuzz::coherence(&bytes);
+        fuzz::coherence(&bytes[..at]);
     }
 
     #[test]
     fn any_bytes_are_decoded_without_harm(bytes in proptest::collection::vec(any::<u8>(), 0..200), tag in 0..16_u8) {
-        fuzz_decode(&bytes);
+        fuzz::coherence(&bytes);
         let mut likely = bytes;
         likely.resize(likely.len().max(HEADER_BYTES), 0);
         likely[..4].copy_from_slice(&[b'B', b'c', VERSION, tag]);
-        fuzz_decode(&likely);
+        fuzz::coherence(&likely);
     }
 }
 

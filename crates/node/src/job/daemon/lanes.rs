@@ -9,13 +9,13 @@
 //! Lock order: `arrived` is taken alone.
 
 use super::{Daemon, Event, PROCESS, START_DEADLINE};
-use crate::control::ControlMessage;
 use crate::job::requests;
 use crate::pager::PagerError;
 use crate::transport::{self, Lane, Lanes, MeshError};
 use banyan_sys::scheduling;
 use banyan_wire::address::NodeId;
 use banyan_wire::coherence::{HEADER_BYTES, Header};
+use banyan_wire::control::ControlMessage;
 use banyan_wire::handshake::{Hello, Purpose};
 use banyan_wire::stub::{CommandKind, Record};
 use std::collections::HashMap;
@@ -227,7 +227,7 @@ impl Daemon {
     fn receive_control(&self, node: u8, stream: &TcpStream) -> Result<std::convert::Infallible, LaneEnd> {
         let mut stream = BufReader::new(stream);
         loop {
-            match ControlMessage::read(&mut stream)? {
+            match transport::read_control(&mut stream)? {
                 ControlMessage::ReplicaReady => {
                     *self.nodes_ready.lock().unwrap_or_else(PoisonError::into_inner) += 1;
                     self.node_ready.notify_all();

@@ -1,0 +1,223 @@
+//! What daemons of one run say to each other beside pages: regions, ends, statistics.
+//!
+//! A frame is a little-endian length of four bytes and a body in postcard's format. Not for sockets: a frame is read
+//! and sent in `banyan-node`.
+
+use crate::statistics::NodeStatistics;
+use alloc::string::String;
+use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
+
+/// Bytes of the length before each body.
+pub const LENGTH_BYTES: usize = 4;
+/// A longer body is malformed.
+pub const BODY_BYTES_MAX: usize = 1 << 20;
+
+/// A stretch of the program's memory with its rights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegionFacts {
+    /// First byte.
+    pub start: u64,
+    /// First byte after it.
+    pub end: u64,
+    /// `PROT_` bits.
+    pub protection: u32,
+}
+
+/// A message between daemons. Postcard numbers the variants in this order: a new one goes to the end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum ControlMessage {
+    /// To home: the replica is ready for threads.
+    ReplicaReady,
+    /// To home: is there a region at this address that allows this?
+    Lookup {
+        /// Comes back in the answer.
+        id: u64,
+        /// Any address in it.
+        address: u64,
+        /// The `PROT_` bit needed.
+        access: u32,
+    },
+    /// From home.
+    LookedUp {
+        /// As asked.
+        id: u64,
+        /// The region, if there is one that allows it.
+        region: Option<RegionFacts>,
+    },
+    /// From home: unmap this range in the replica.
+    Forget {
+        /// Comes back in the answer.
+        id: u64,
+        /// First byte.
+        start: u64,
+        /// Bytes.
+        length: u64,
+    },
+    /// To home: it is unmapped.
+    Forgotten {
+        /// As asked.
+        id: u64,
+    },
+    /// To home: a line for the person.
+    Notice(
+        /// Without a newline.
+        String,
+    ),
+    /// To home: the replica has ended although the program had not.
+    ReplicaLost(
+        /// How.
+        String,
+    ),
+    /// From home: the program has ended. Kill the replica, count, answer, and end.
+    End,
+    /// To home: the last message of a node.
+    Ended(
+        /// What it did.
+        NodeStatistics,
+    ),
+}
+
+/// Why bytes are not a control message.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ControlError {
+    /// The announced body is too long.
+    #[error("a control message of {0} bytes; {BODY_BYTES_MAX} are allowed")]
+    Length(u32),
+    /// Not the encoding of any message.
+    #[error("not a control message: {0}")]
+    Malformed(postcard::Error),
+    /// The bytes mean a message, but are not how this version writes it.
+    #[error("a control message in another spelling than its only one")]
+    Spelling,
+}
+
+impl ControlMessage {
+    /// Its frame.
+    ///
+    /// # Panics
+    /// Never: every variant can be encoded into a growing buffer.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut frame =
+            postcard::to_extend(self, Vec::from([0; LENGTH_BYTES])).expect("plain data can be encoded");
+        let length = (frame.len() - LENGTH_BYTES) as u32;
+        frame[..LENGTH_BYTES].copy_from_slice(&length.to_le_bytes());
+        frame
+    }
+
+    /// The length of the body that follows these bytes.
+    ///
+    /// # Errors
+    /// [`ControlError::Length`].
+    pub fn body_bytes(length: [u8; LENGTH_BYTES]) -> Result<usize, ControlError> {
+        let length = u32::from_le_bytes(length);
+        if length as usize <= BODY_BYTES_MAX {
+            Ok(length as usize)
+        } else {
+            Err(ControlError::Length(length))
+        }
+    }
+
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub fn decode(body: &[u8]) -> Result<Self, ControlError> {
+        let message: Self = postcard::from_bytes(body).map_err(ControlError::Malformed)?;
+        // Postcard reads a number with needless bytes, and leaves bytes after the message unread.
+        if message.encode()[LENGTH_BYTES..] == *body { Ok(message) } else { Err(ControlError::Spelling) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::statistics::{MemoryPiece, WaitCount};
+    use alloc::vec;
+
+    /// Every message with the bytes that it has always had. A change here is a new version of the greeting.
+    fn golden() -> Vec<(ControlMessage, Vec<u8>)> {
+        let region = RegionFacts { start: 4096, end: 8192, protection: 3 };
+        let statistics = NodeStatistics {
+            name: "n".into(),
+            threads: 1,
+            cpu_seconds: 0.5,
+            daemon_cpu_seconds: 0.0,
+            memory_bytes: 4096,
+            read_faults: 2,
+            write_faults: 3,
+            upgrade_faults: 4,
+            waits: vec![WaitCount { nanoseconds: 300, count: 9 }],
+            bytes_sent: 5,
+            deputy_calls: 6,
+            wait_seconds: 0.0,
+            memory: vec![MemoryPiece { start: 0, length: 2, present: 1, owner: 1 }],
+        };
+        let zero = [0; 8];
+        let half = 0.5_f64.to_le_bytes();
+        let ended = [
+            &[8, 1, b'n', 1],
+            &half[..],
+            &zero,
+            &[0x80, 0x20, 2, 3, 4, 1, 0xac, 2, 9, 5, 6],
+            &zero,
+            &[1, 0, 2, 1, 1],
+        ];
+        vec![
+            (ControlMessage::ReplicaReady, vec![0]),
+            (ControlMessage::Lookup { id: 1, address: 4096, access: 2 }, vec![1, 1, 0x80, 0x20, 2]),
+            (ControlMessage::LookedUp { id: 1, region: None }, vec![2, 1, 0]),
+            (
+                ControlMessage::LookedUp { id: 1, region: Some(region) },
+                vec![2, 1, 1, 0x80, 0x20, 0x80, 0x40, 3],
+            ),
+            (ControlMessage::Forget { id: 2, start: 1, length: 2 }, vec![3, 2, 1, 2]),
+            (ControlMessage::Forgotten { id: 2 }, vec![4, 2]),
+            (ControlMessage::Notice("hi".into()), vec![5, 2, b'h', b'i']),
+            (ControlMessage::ReplicaLost("x".into()), vec![6, 1, b'x']),
+            (ControlMessage::End, vec![7]),
+            (ControlMessage::Ended(statistics), ended.concat()),
+        ]
+    }
+
+    #[test]
+    fn every_message_has_the_bytes_of_the_format() {
+        for (message, body) in golden() {
+            let frame = message.encode();
+            assert_eq!(frame[LENGTH_BYTES..], body, "{message:?}");
+            assert_eq!(frame[..LENGTH_BYTES], (body.len() as u32).to_le_bytes());
+            assert_eq!(ControlMessage::decode(&body), Ok(message));
+        }
+    }
+
+    #[test]
+    fn damage_is_an_error_or_another_message() {
+        for (message, body) in golden() {
+            for cut in 0..body.len() {
+                assert!(ControlMessage::decode(&body[..cut]).is_err(), "{message:?} cut at {cut}");
+            }
+            let longer = [&body[..], &[0]].concat();
+            assert_eq!(ControlMessage::decode(&longer), Err(ControlError::Spelling));
+            for bit in 0..body.len() * 8 {
+                let mut damaged = body.clone();
+                damaged[bit / 8] ^= 1 << (bit % 8);
+                crate::fuzz::control(&damaged);
+            }
+        }
+    }
+
+    #[test]
+    fn a_body_that_is_too_long_is_refused_before_it_is_read() {
+        assert_eq!(ControlMessage::body_bytes([0, 0, 16, 0]), Ok(BODY_BYTES_MAX));
+        assert_eq!(
+            ControlMessage::body_bytes([1, 0, 16, 0]),
+            Err(ControlError::Length(BODY_BYTES_MAX as u32 + 1))
+        );
+    }
+
+    #[test]
+    fn a_number_with_needless_bytes_is_refused() {
+        assert_eq!(ControlMessage::decode(&[4, 0x82, 0]), Err(ControlError::Spelling));
+    }
+}

@@ -1,0 +1,86 @@
+//! What a fuzzer calls: one function for each decoder of bytes that another machine sent.
+//!
+//! Each one panics if decoding is wrong: no bytes may make it panic, and what is accepted has one spelling only, so
+//! that it gives the same bytes when it is encoded again. Not for the records between stub and daemon, nor for
+//! anything that decides whether a message may be sent now.
+
+use crate::coherence::{self, HEADER_BYTES};
+use crate::control::{ControlMessage, LENGTH_BYTES};
+use crate::deputy;
+use crate::handshake::{HELLO_BYTES, Hello};
+use crate::statistics::NodeStatistics;
+use alloc::vec::Vec;
+use zerocopy::{FromBytes, IntoBytes};
+
+/// A frame of a coherence lane.
+///
+/// # Panics
+/// When decoding is wrong.
+pub fn coherence(bytes: &[u8]) {
+    let Ok((header, message)) = coherence::decode(bytes) else { return };
+    let mut again =
+        coherence::encode_header(header.process(), &message, header.payload_bytes() as u32).to_vec();
+    match header.contents() {
+        Some(run) => {
+            let payload = &bytes[HEADER_BYTES..];
+            let contents = coherence::Contents::new(run, payload).expect("it was checked with the message");
+            assert_eq!(contents.pages().count(), run.count as usize);
+            again.extend_from_slice(payload);
+        }
+        None => coherence::encode_payload(&message, &mut again),
+    }
+    assert_eq!(again, bytes, "two spellings of {message:?}");
+}
+
+/// A greeting, and what follows it.
+///
+/// # Panics
+/// When decoding is wrong.
+pub fn handshake(bytes: &[u8]) {
+    let Some((greeting, _)) = bytes.split_at_checked(HELLO_BYTES) else { return };
+    let Ok(hello) = Hello::read_from_bytes(greeting) else { panic!("the size is right") };
+    // A run whose secret the fuzzer knows, or most of the check would never run.
+    if let Ok(purpose) = hello.check(&hello.run, 0, 64) {
+        assert_eq!(hello.purpose, purpose as u32);
+        assert!((1..64).contains(&hello.node));
+    }
+    assert_eq!(hello.as_bytes(), greeting);
+}
+
+/// The header of a message between a deputy and its carrier.
+///
+/// # Panics
+/// When decoding is wrong.
+pub fn deputy(bytes: &[u8]) {
+    let Some((head, _)) = bytes.split_at_checked(size_of::<deputy::Header>()) else { return };
+    let Ok(header) = deputy::Header::read_from_bytes(head) else { panic!("the size is right") };
+    if let Some(kind) = header.check() {
+        assert_eq!(header.kind, kind as u32);
+        assert!(header.length as usize <= deputy::PAYLOAD_MAX);
+    }
+    assert_eq!(header.as_bytes(), head);
+}
+
+/// The body of a control message.
+///
+/// # Panics
+/// When decoding is wrong.
+pub fn control(bytes: &[u8]) {
+    let Ok(message) = ControlMessage::decode(bytes) else { return };
+    let frame = message.encode();
+    assert_eq!(frame[LENGTH_BYTES..], *bytes, "two spellings of {message:?}");
+}
+
+/// A node's statistics, as they lie in the control message that brings them.
+///
+/// # Panics
+/// When decoding is wrong.
+pub fn statistics(bytes: &[u8]) {
+    let Ok((read, rest)) = postcard::take_from_bytes::<NodeStatistics>(bytes) else { return };
+    let again = postcard::to_extend(&read, Vec::new()).expect("plain data can be encoded");
+    // Compared as bytes: a number that is no number differs from itself.
+    let read_again: NodeStatistics = postcard::from_bytes(&again).expect("what was written can be read");
+    let twice = postcard::to_extend(&read_again, Vec::new()).expect("plain data can be encoded");
+    assert_eq!(again, twice);
+    assert!(again.len() <= bytes.len() - rest.len(), "the only spelling is the shortest");
+}
