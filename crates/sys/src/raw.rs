@@ -3,6 +3,7 @@
 //! Not for the daemon's ordinary work, which goes through rustix.
 
 use core::arch::asm;
+use linux_raw_sys::errno;
 
 /// An error number of the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,31 +11,35 @@ pub struct Errno(pub u16);
 
 impl Errno {
     /// Operation not permitted.
-    pub const EPERM: Self = Self(1);
+    pub const EPERM: Self = Self(errno::EPERM as u16);
+    /// No such file, or no such page.
+    pub const ENOENT: Self = Self(errno::ENOENT as u16);
     /// No such thread.
-    pub const ESRCH: Self = Self(3);
+    pub const ESRCH: Self = Self(errno::ESRCH as u16);
     /// Interrupted.
-    pub const EINTR: Self = Self(4);
+    pub const EINTR: Self = Self(errno::EINTR as u16);
     /// Input or output failed.
-    pub const EIO: Self = Self(5);
+    pub const EIO: Self = Self(errno::EIO as u16);
     /// Bad descriptor.
-    pub const EBADF: Self = Self(9);
+    pub const EBADF: Self = Self(errno::EBADF as u16);
     /// Try again.
-    pub const EAGAIN: Self = Self(11);
+    pub const EAGAIN: Self = Self(errno::EAGAIN as u16);
     /// Out of memory.
-    pub const ENOMEM: Self = Self(12);
+    pub const ENOMEM: Self = Self(errno::ENOMEM as u16);
     /// Bad address.
-    pub const EFAULT: Self = Self(14);
+    pub const EFAULT: Self = Self(errno::EFAULT as u16);
     /// Already there.
-    pub const EEXIST: Self = Self(17);
+    pub const EEXIST: Self = Self(errno::EEXIST as u16);
     /// No such device.
-    pub const ENODEV: Self = Self(19);
+    pub const ENODEV: Self = Self(errno::ENODEV as u16);
     /// Invalid argument.
-    pub const EINVAL: Self = Self(22);
+    pub const EINVAL: Self = Self(errno::EINVAL as u16);
     /// Broken pipe.
-    pub const EPIPE: Self = Self(32);
+    pub const EPIPE: Self = Self(errno::EPIPE as u16);
+    /// A name longer than the kernel takes.
+    pub const ENAMETOOLONG: Self = Self(errno::ENAMETOOLONG as u16);
     /// Not implemented.
-    pub const ENOSYS: Self = Self(38);
+    pub const ENOSYS: Self = Self(errno::ENOSYS as u16);
 
     /// The value a system call returns for this error.
     #[must_use]
@@ -49,12 +54,15 @@ impl core::fmt::Display for Errno {
     }
 }
 
+/// The highest error number that a call can return; results below its negative are addresses.
+const ERRNO_MAX: i64 = 4095;
+
 /// Turns a system call's return value into a result.
 ///
 /// # Errors
 /// The kernel's error number if the value is in the error range.
 pub const fn check(value: i64) -> Result<u64, Errno> {
-    if value < 0 && value >= -4095 { Err(Errno(-value as u16)) } else { Ok(value as u64) }
+    if value < 0 && value >= -ERRNO_MAX { Err(Errno(-value as u16)) } else { Ok(value as u64) }
 }
 
 /// Makes system call `number` and returns what the kernel returned.

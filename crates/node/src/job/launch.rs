@@ -117,11 +117,13 @@ impl DaemonConfiguration {
 pub fn run(run: &Run) -> LaunchError {
     match prepare(run) {
         Ok((arguments, requests)) => match replica::exec_home(&arguments, &requests) {
-            error if error.raw_os_error() == Some(7) => LaunchError::Load(LoadError::ArgumentsTooLong {
-                path: run.words[0].clone().into(),
-                bytes: run.words.iter().map(|word| word.len() as u64 + 1).sum(),
-                room: 128 << 10,
-            }),
+            error if error.kind() == io::ErrorKind::ArgumentListTooLong => {
+                LaunchError::Load(LoadError::ArgumentsTooLong {
+                    path: run.words[0].clone().into(),
+                    bytes: run.words.iter().map(|word| word.len() as u64 + 1).sum(),
+                    room: 128 << 10,
+                })
+            }
             error => LaunchError::Start(error),
         },
         Err(error) => error,

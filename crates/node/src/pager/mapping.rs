@@ -153,8 +153,8 @@ impl Pager {
                     .populate(at, PAGE)
                     .map_err(|error| PagerError::Fatal(format!("no memory for a page: {error}")))?,
                 // Not mapped in this replica, or not registered: the page is there when it is.
-                Errno(2) if length > PAGE => step = PAGE,
-                Errno(2) => {
+                Errno::ENOENT if length > PAGE => step = PAGE,
+                Errno::ENOENT => {
                     let _ = userfaultfd::wake(descriptor, at, PAGE);
                     at += PAGE;
                 }
@@ -201,8 +201,8 @@ impl Pager {
                     Err(Errno::ESRCH) => return Ok(()),
                     Err(Errno::EAGAIN) if tries < TRIES => tries += 1,
                     // Unmapped in the replica, or mapped and not yet registered: nobody can access it.
-                    Err(Errno(2)) if step == PAGE => at += PAGE,
-                    Err(Errno(2)) => step = PAGE,
+                    Err(Errno::ENOENT) if step == PAGE => at += PAGE,
+                    Err(Errno::ENOENT) => step = PAGE,
                     Err(error) => {
                         let what = if protect { "protecting" } else { "unprotecting" };
                         return Err(PagerError::Fatal(format!("{what} {from:#x}..{to:#x}: {error}")));
