@@ -11,25 +11,19 @@
 //! - while it handles a trap, every asynchronous signal is blocked, and it leaves by `rt_sigreturn`.
 //!
 //! Threads: the program's, and one *service thread* that obeys the daemon's commands.
-//! Lock order: `memory::LOCK`, then `control::REQUESTS`. Neither is held while program memory is touched, except
+//! Lock order: `memory::LOCK`, then `requests::REQUESTS`. Neither is held while program memory is touched, except
 //! that filling a fresh mapping happens under `memory::LOCK`: the pager takes no lock of the stub.
 #![no_std]
 
-pub mod carrier;
-pub mod control;
-pub mod deputy;
-pub mod fault;
-pub mod filter;
+pub mod daemon;
 pub mod kernel;
-pub mod links;
 pub mod lock;
 pub mod memory;
+pub mod process;
+pub mod remote;
 pub mod report;
-pub mod resume;
-pub mod service;
-pub mod shipping;
-pub mod signals;
+pub mod signal;
 pub mod start;
 pub mod thread;
+pub mod time;
 pub mod trap;
-pub mod vdso;

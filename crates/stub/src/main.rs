@@ -19,7 +19,7 @@ global_asm!(
 /// `stack` is where the kernel put the arguments.
 extern "C" fn start(stack: *const u64) -> ! {
     // SAFETY: `_start` passes the stack pointer that the kernel set.
-    unsafe { banyan_stub::vdso::find_kernels(stack) };
+    unsafe { banyan_stub::time::vdso::find_kernels(stack) };
     banyan_stub::start::start()
 }
 

@@ -3,7 +3,7 @@
 //! A filter decides on the instruction pointer: only code in program memory is trapped, so the stub, the vDSO and
 //! an executed child outside Banyan pass. At home plain calls pass too; on other nodes nearly nothing does.
 
-use crate::control::{self, CONFIGURATION};
+use crate::daemon::requests::{self, CONFIGURATION};
 use crate::kernel;
 use banyan_sys::raw::Errno;
 use banyan_wire::layout::{LOW_END, PROGRAM_END, PROGRAM_START};
@@ -99,7 +99,7 @@ pub fn install() -> Result<(), Errno> {
     program.push(JUMP_EQUAL, X86_64, 1, 0);
     program.result(TRAP);
     program.load(NUMBER);
-    if control::is_home() {
+    if requests::is_home() {
         home(&mut program);
     } else {
         program.result_if_equal(linux::__NR_sched_yield, ALLOW);

@@ -1,12 +1,12 @@
 //! The trap: every system call that the filters do not let pass arrives here as SIGSYS, on the stub's stack, with
 //! all asynchronous signals blocked.
 
-use crate::carrier;
-use crate::control::{self, CONFIGURATION};
+use crate::daemon::requests::{self, CONFIGURATION};
 use crate::kernel::{self, number};
-use crate::links;
 use crate::memory;
-use crate::signals;
+use crate::process::links;
+use crate::remote::carrier;
+use crate::signal;
 use crate::thread::{self, Role, Thread};
 use banyan_sys::raw::Errno;
 use banyan_sys::signal_frame::{SignalInformation, UserContext};
@@ -14,6 +14,9 @@ use banyan_wire::stub::{Refusal, RequestKind};
 use banyan_wire::syscalls::{self, Class};
 use core::sync::atomic::{AtomicU64, Ordering};
 use linux_raw_sys::general as linux;
+
+pub mod fault;
+pub mod filter;
 
 /// `AUDIT_ARCH_X86_64`: calls through the 32-bit gate have another.
 const ARCHITECTURE: u32 = 0xc000_003e;
@@ -57,14 +60,14 @@ fn home_call(
     let view = context.mask | thread.sigsys_blocked.get();
     if call == number(linux::__NR_rt_sigprocmask) {
         let mut mask = view;
-        let result = signals::change_mask(arguments, &mut mask);
-        let (kernels, sigsys) = signals::split_mask(mask);
+        let result = signal::change_mask(arguments, &mut mask);
+        let (kernels, sigsys) = signal::split_mask(mask);
         context.mask = kernels;
         thread.sigsys_blocked.set(sigsys);
         return Some(result);
     }
     if call == number(linux::__NR_sigaltstack) {
-        return Some(signals::change_alternate_stack(thread, arguments, context.registers.rsp));
+        return Some(signal::change_alternate_stack(thread, arguments, context.registers.rsp));
     }
     if call == number(linux::__NR_clone) || call == number(linux::__NR_clone3) {
         return Some(match thread::decode(call, arguments, context, view) {
@@ -119,7 +122,7 @@ pub fn emulate(thread: &'static Thread, call: i64, arguments: &[u64; 6]) -> i64 
         }
         linux::__NR_exit => thread::end(thread, arguments[0]),
         linux::__NR_exit_group => thread::end_process(arguments[0]),
-        linux::__NR_rt_sigaction => signals::set_disposition(arguments),
+        linux::__NR_rt_sigaction => signal::set_disposition(arguments),
         linux::__NR_set_tid_address => {
             thread.clear_on_exit.set(arguments[0]);
             i64::from(thread.thread_id.load(Ordering::Relaxed))
@@ -154,7 +157,7 @@ pub fn emulate(thread: &'static Thread, call: i64, arguments: &[u64; 6]) -> i64 
             guarded(small, arguments)
         }
         linux::__NR_tkill | linux::__NR_tgkill | linux::__NR_rt_tgsigqueueinfo => {
-            signals::send_to_thread(small, arguments)
+            signal::send_to_thread(small, arguments)
         }
         linux::__NR_rt_sigsuspend => refuse(call, Errno::ENOSYS.0),
         linux::__NR_rt_sigtimedwait => kernel::raw(small, *arguments),
@@ -251,7 +254,7 @@ fn reissue(call: i64, more: [u64; 3], context: &mut UserContext) -> Result<u64, 
     let words = [r.rip, r.rdi, r.rsi, r.r8, r.r9, r.r10, a, b, c, 0];
     memory::copy_out(stack, words.as_ptr().cast(), 80)?;
     registers.rsp = stack;
-    registers.rip = signals::reissue_address();
+    registers.rip = signal::reissue_address();
     registers.rax = call as u64;
     Ok(stack + 48)
 }
@@ -271,7 +274,7 @@ fn reissue_with_mask(
         size = memory::load_u64(pointer + 8)?;
         pointer = memory::load_u64(pointer)?;
     }
-    let mask = if pointer == 0 { 0 } else { signals::split_mask(memory::load_u64(pointer)?).0 };
+    let mask = if pointer == 0 { 0 } else { signal::split_mask(memory::load_u64(pointer)?).0 };
     // Only the first word's address is needed to fill the second, and it does not depend on what they hold.
     let at = reissue(call, [mask, 0, size], context)?;
     let mask_at = if pointer == 0 { 0 } else { at };
@@ -302,7 +305,7 @@ pub fn refuse(call: i64, errno: u16) -> i64 {
     };
     if first && !expected {
         let values = [call as u64, Refusal::NotTreated as u64, u64::from(errno), 0, 0, 0, 0, 0];
-        let _ = control::request(RequestKind::Refused, values);
+        let _ = requests::request(RequestKind::Refused, values);
     }
     -i64::from(errno)
 }

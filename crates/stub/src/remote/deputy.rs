@@ -4,13 +4,13 @@
 //! fault and the pager brings the pages. Buffers that came with the call lie in the deputy's own memory instead,
 //! and large ones are acquired in one request before the call, not page by page within it.
 
-use crate::control;
+use crate::daemon::requests;
 use crate::kernel;
-use crate::links;
 use crate::memory;
+use crate::process::links;
+use crate::remote::shipping::{self, Pieces};
 use crate::report;
-use crate::shipping::{self, Pieces};
-use crate::signals;
+use crate::signal;
 use crate::thread::{self, Creation, Thread};
 use crate::trap;
 use banyan_sys::raw::Errno;
@@ -43,7 +43,7 @@ pub fn serve(thread: &'static Thread) -> ! {
                 call(thread, &header);
             }
             Some(DeputyMessage::Exit) => thread::end(thread, header.arguments[0]),
-            Some(DeputyMessage::Fatal) => signals::die_of(header.arguments[0].clamp(1, 31)),
+            Some(DeputyMessage::Fatal) => signal::die_of(header.arguments[0].clamp(1, 31)),
             _ => report::fail(&["banyan: a thread on another node sent a malformed message to its deputy"]),
         }
     }
@@ -72,7 +72,7 @@ fn call(thread: &'static Thread, header: &Header) {
         },
     };
     if result == Errno::EPIPE.negated() {
-        signals::settle_broken_pipe(thread.mask.load(Ordering::Relaxed));
+        signal::settle_broken_pipe(thread.mask.load(Ordering::Relaxed));
     }
     answer(thread, result, &pieces);
 }
@@ -108,7 +108,7 @@ fn emulated_call(thread: &'static Thread, header: &Header) -> i64 {
     }
     if header.number == kernel::number(linux::__NR_rt_sigprocmask) {
         thread.mask.store(a[1], Ordering::Relaxed);
-        signals::remote_masks_changed();
+        signal::remote_masks_changed();
         return 0;
     }
     trap::emulate(thread, header.number, &a)
@@ -145,7 +145,7 @@ fn acquire_range(address: u64, length: u64, write: bool) {
     let length = length.min(ACQUIRE_MAX);
     if length > 4096 {
         let values = [address, length, u64::from(write), 0, 0, 0, 0, 0];
-        let _ = control::request(RequestKind::Acquire, values);
+        let _ = requests::request(RequestKind::Acquire, values);
     }
 }
 

@@ -1,11 +1,11 @@
 //! The service thread of a replica: obeys its daemon, and ends the replica when the daemon is gone.
 
-use crate::carrier;
-use crate::control::{self, CONFIGURATION};
+use crate::daemon::requests::{self, CONFIGURATION};
 use crate::kernel;
 use crate::memory;
+use crate::remote::carrier;
 use crate::report;
-use crate::signals;
+use crate::signal;
 use crate::thread::{self, Role, Thread};
 use banyan_sys::raw::Errno;
 use banyan_wire::stub::{CommandKind, Record};
@@ -15,17 +15,17 @@ use linux_raw_sys::general as linux;
 /// Serves commands for ever.
 pub extern "C" fn serve(thread: &'static Thread) -> ! {
     thread.adopt();
-    if control::is_home() {
-        signals::adopt_service_thread();
+    if requests::is_home() {
+        signal::adopt_service_thread();
     }
     let socket = CONFIGURATION.commands.load(Ordering::Relaxed);
     loop {
         let mut command = Record::new(0, [0; 8]);
         let mut descriptors = [-1; 2];
-        match control::receive(socket, &mut command, &mut descriptors) {
+        match requests::receive(socket, &mut command, &mut descriptors) {
             Ok(()) => {}
             Err(Errno::EIO) => report::fail(&["banyan: a command of the node daemon has the wrong size"]),
-            Err(_) if control::is_home() => {
+            Err(_) if requests::is_home() => {
                 report::fail(&["banyan: the home node's daemon has ended; the program ends with it"])
             }
             Err(_) => kernel::exit_group(report::STATUS_OURS),
@@ -36,7 +36,7 @@ pub extern "C" fn serve(thread: &'static Thread) -> ! {
             Some(CommandKind::End) => kernel::exit_group(command.values[0]),
             None => Errno::EINVAL.negated(),
         };
-        if control::send(socket, &command, None).is_err() {
+        if requests::send(socket, &command, None).is_err() {
             kernel::exit_group(report::STATUS_OURS);
         }
     }

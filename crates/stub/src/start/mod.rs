@@ -1,18 +1,18 @@
 //! The life of a replica from exec to the program's first instruction.
 
-use crate::control::{self, CONFIGURATION};
-use crate::fault;
-use crate::filter;
+use crate::daemon::requests::{self, CONFIGURATION};
+use crate::daemon::service;
 use crate::kernel;
-use crate::links;
 use crate::memory;
+use crate::process::links;
 use crate::report;
-use crate::resume;
-use crate::service;
-use crate::signals;
+use crate::signal;
+use crate::thread::resume;
 use crate::thread::{self, Role};
+use crate::time::vdso;
 use crate::trap;
-use crate::vdso;
+use crate::trap::fault;
+use crate::trap::filter;
 use banyan_sys::userfaultfd;
 use banyan_wire::layout::descriptor_floor;
 use banyan_wire::stub::{Record, RequestKind, STUB_ABI_VERSION, Welcome};
@@ -38,14 +38,14 @@ pub fn start() -> ! {
     welcome(floor as i32);
     hello(floor as i32);
     loop {
-        let answer = control::request(RequestKind::Ready, [0; 8]);
+        let answer = requests::request(RequestKind::Ready, [0; 8]);
         if let Err(error) = memory::perform(&answer, -1, memory::Backing::MemoryFile) {
             let number = report::Decimal::new(u64::from(error.0));
             report::fail(&["banyan: the program's memory cannot be mapped: error ", number.text()]);
         }
         match answer.result {
             MORE => {}
-            RUN if control::is_home() => {
+            RUN if requests::is_home() => {
                 links::set_executable(answer.values[2]);
                 run(answer.values[0], answer.values[1])
             }
@@ -58,7 +58,7 @@ pub fn start() -> ! {
 fn welcome(socket: i32) {
     let mut welcome = Welcome { version: 0, node: 0, nodes: 0, threads_per_turn: 0, name: [0; 16] };
     let mut descriptors = [-1; 2];
-    if control::receive(socket, &mut welcome, &mut descriptors).is_err()
+    if requests::receive(socket, &mut welcome, &mut descriptors).is_err()
         || welcome.version != STUB_ABI_VERSION
     {
         report::fail(&["banyan: this is the runtime inside programs; start programs with `banyan run`"]);
@@ -86,14 +86,14 @@ fn hello(socket: i32) {
     record.values[0] = u64::from(STUB_ABI_VERSION);
     record.values[1] = u64::from(kernel::process_id());
     let created = userfaultfd::create();
-    let descriptor = created.ok().map(control::hide);
+    let descriptor = created.ok().map(requests::hide);
     if let Err(error) = created {
         record.result = error.negated();
     }
     CONFIGURATION.faults.store(descriptor.unwrap_or(-1), Ordering::Relaxed);
-    let sent = control::send(socket, &record, descriptor);
+    let sent = requests::send(socket, &record, descriptor);
     let mut answer = Record::new(0, [0; 8]);
-    if sent.is_err() || control::receive(socket, &mut answer, &mut [-1; 2]).is_err() || answer.result < 0 {
+    if sent.is_err() || requests::receive(socket, &mut answer, &mut [-1; 2]).is_err() || answer.result < 0 {
         // The daemon has said what is wrong.
         kernel::exit_group(report::STATUS_OURS);
     }
@@ -101,10 +101,10 @@ fn hello(socket: i32) {
 
 /// The home replica: the first thread becomes the program's.
 fn run(instruction: u64, stack: u64) -> ! {
-    let mask = signals::block_all();
+    let mask = signal::block_all();
     let started = thread::allocate(Role::Service)
         .and_then(|service| thread::spawn(service, service::serve, 0))
-        .and_then(|_| signals::start(trap::on_trap, fault::on_fault))
+        .and_then(|_| signal::start(trap::on_trap, fault::on_fault))
         .and_then(|()| thread::allocate(Role::Home));
     let Ok(first) = started else { report::fail(&["banyan: the first thread cannot be started"]) };
     first.adopt();
@@ -113,7 +113,7 @@ fn run(instruction: u64, stack: u64) -> ! {
     if filter::install().is_err() {
         report::fail(&["banyan: the kernel refused the seccomp filter that catches system calls"]);
     }
-    let (kernels, sigsys) = signals::split_mask(mask);
+    let (kernels, sigsys) = signal::split_mask(mask);
     first.sigsys_blocked.set(sigsys);
     const SIG_SETMASK: u64 = 2;
     let _ = kernel::raw(linux::__NR_rt_sigprocmask, [SIG_SETMASK, &raw const kernels as u64, 0, 8, 0, 0]);
@@ -125,8 +125,8 @@ fn run(instruction: u64, stack: u64) -> ! {
 
 /// A remote replica: the first thread obeys commands; carriers inherit the filter from it.
 fn serve() -> ! {
-    let _ = signals::block_all();
-    let ready = signals::start(trap::on_trap, fault::on_fault)
+    let _ = signal::block_all();
+    let ready = signal::start(trap::on_trap, fault::on_fault)
         .and_then(|()| filter::install())
         .and_then(|()| thread::allocate(Role::Service));
     match ready {

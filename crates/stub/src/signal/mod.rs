@@ -9,11 +9,11 @@
 //! Not here: bringing a thread home to deliver a signal to it. A signal that only threads on other nodes could
 //! take stays pending unless its action is the default one.
 
-use crate::control;
+use crate::daemon::requests;
 use crate::kernel;
 use crate::memory;
 use crate::thread::{self, Role, Thread};
-use crate::vdso;
+use crate::time::vdso;
 use banyan_sys::raw::Errno;
 use banyan_sys::signal_frame::{
     ALTERNATE_STACK_DISABLED, EXTENDED_MAGIC, LEGACY_STATE, SOFTWARE_BYTES, SignalFrame, SignalInformation,
@@ -124,7 +124,7 @@ pub fn install(signal: u64, handler: Handler, flags: u64) -> Result<(), Errno> {
 /// # Errors
 /// The kernel's.
 pub fn start(trap: Handler, fault: Handler) -> Result<(), Errno> {
-    if control::is_home() {
+    if requests::is_home() {
         for signal in 1..=SIGNALS as u64 {
             let mut inherited: Action = [0; 4];
             let arguments = [signal, 0, inherited.as_mut_ptr() as u64, 8, 0, 0];
@@ -136,7 +136,7 @@ pub fn start(trap: Handler, fault: Handler) -> Result<(), Errno> {
     install(SIGSYS, trap, SA_NODEFER)?;
     install(SIGSEGV, fault, SA_NODEFER)?;
     install(SIGBUS, fault, SA_NODEFER)?;
-    if !control::is_home() {
+    if !requests::is_home() {
         for signal in [SIGILL, SIGFPE, SIGTRAP] {
             install(signal, fault, SA_NODEFER)?;
         }
@@ -411,7 +411,7 @@ pub fn settle_broken_pipe(mask: u64) {
     let arguments = [&raw const set as u64, 0, zero.as_ptr() as u64, 8, 0, 0];
     let _ = kernel::raw(linux::__NR_rt_sigtimedwait, arguments);
     let refusal = Refusal::HandlerOnRemoteThread as u64;
-    let _ = control::request(RequestKind::Refused, [SIGPIPE, refusal, 0, 0, 0, 0, 0, 0]);
+    let _ = requests::request(RequestKind::Refused, [SIGPIPE, refusal, 0, 0, 0, 0, 0, 0]);
 }
 
 /// `tkill`, `tgkill`, `rt_tgsigqueueinfo`. A thread on another node cannot be interrupted there; what the signal does
@@ -436,7 +436,7 @@ pub fn send_to_thread(call: u32, arguments: &[u64; 6]) -> i64 {
         0 | 1 => {}
         _ => {
             let refusal = Refusal::HandlerOnRemoteThread as u64;
-            let _ = control::request(RequestKind::Refused, [signal, refusal, 0, 0, 0, 0, 0, 0]);
+            let _ = requests::request(RequestKind::Refused, [signal, refusal, 0, 0, 0, 0, 0, 0]);
         }
     }
     result

@@ -2,7 +2,7 @@
 
 use crate::kernel;
 use crate::memory;
-use crate::signals;
+use crate::signal;
 use crate::thread::{Role, Thread};
 use banyan_sys::raw::Errno;
 use banyan_sys::signal_frame::{
@@ -59,7 +59,7 @@ pub fn resume(thread: &Thread, frame: u64, fs_base: u64) -> ! {
     let field = context + offset_of!(UserContext, stack) as u64;
     let mut ready = memory::copy_out(field, (&raw const stack).cast(), size_of_val(&stack));
     if thread.role() == Role::Carrier {
-        let mask = signals::CARRIER_MASK;
+        let mask = signal::CARRIER_MASK;
         let field = context + offset_of!(UserContext, mask) as u64;
         ready = ready.and_then(|()| memory::copy_out(field, (&raw const mask).cast(), 8));
     }

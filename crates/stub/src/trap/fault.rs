@@ -1,10 +1,10 @@
 //! Faults of instructions: memory that this replica has not learned yet, bad pointers in the stub's copies, and
 //! the program's own faults, which the program must see as natively.
 
-use crate::carrier;
-use crate::control;
+use crate::daemon::requests;
 use crate::memory;
-use crate::signals;
+use crate::remote::carrier;
+use crate::signal;
 use crate::thread::{Role, Thread};
 use banyan_sys::signal_frame::{SignalInformation, UserContext};
 use banyan_wire::layout::in_program;
@@ -33,7 +33,7 @@ pub unsafe extern "C" fn on_fault(
     let access = access_of(context.registers.err);
     if signal == SIGSEGV
         && from_kernel
-        && !control::is_home()
+        && !requests::is_home()
         && in_program(address)
         && learn(thread, address, access)
     {
@@ -43,14 +43,14 @@ pub unsafe extern "C" fn on_fault(
         context.registers.rip = continuation;
         return;
     }
-    if !signals::runs_program(context.registers.rip) {
+    if !signal::runs_program(context.registers.rip) {
         // A defect of the stub: end with the signal rather than go on.
-        signals::die_of(signal);
+        signal::die_of(signal);
     }
     match thread.role() {
-        Role::Home if signals::has_handler(signal) => signals::deliver(thread, signal, information, context),
+        Role::Home if signal::has_handler(signal) => signal::deliver(thread, signal, information, context),
         // The instruction runs again and meets the kernel's own action, as if Banyan were not there.
-        Role::Home => signals::reset(signal),
+        Role::Home => signal::reset(signal),
         _ => carrier::fatal(thread, signal, address, context.registers.rip),
     }
 }
@@ -73,7 +73,7 @@ fn learn(thread: &Thread, address: u64, access: u64) -> bool {
     if thread.learned.replace(learned) != learned {
         return true;
     }
-    let answer = control::request(RequestKind::Lookup, [address, access, 0, 0, 0, 0, 0, 0]);
+    let answer = requests::request(RequestKind::Lookup, [address, access, 0, 0, 0, 0, 0, 0]);
     if answer.result < 0 || memory::perform(&answer, -1, memory::Backing::MemoryFile).is_err() {
         return false;
     }

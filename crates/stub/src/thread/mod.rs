@@ -3,10 +3,11 @@
 //! A kernel thread at home exists for every thread of the program: it is its tid. It either runs the program
 //! itself or, if the thread was placed on another node, becomes its deputy.
 
-use crate::control::{self, CONFIGURATION};
+use crate::daemon::requests::{self, CONFIGURATION};
 use crate::kernel;
 use crate::lock::Lock;
-use crate::{deputy, memory, report, resume, signals};
+use crate::remote::deputy;
+use crate::{memory, report, signal};
 use banyan_sys::raw::Errno;
 use banyan_sys::signal_frame::{ALTERNATE_STACK_DISABLED, AlternateStack, UserContext};
 use banyan_wire::deputy::{DeputyMessage, Header, PAYLOAD_MAX};
@@ -15,6 +16,8 @@ use core::arch::asm;
 use core::cell::Cell;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use linux_raw_sys::general as linux;
+
+pub mod resume;
 
 /// Bytes of a thread's stack in the stub: trap handler, carrier start, deputy. Must hold two signal frames with
 /// the largest extended state there is (12 KiB with AMX).
@@ -202,7 +205,7 @@ impl Thread {
         self.alternate_stack.set(none);
         self.mask.store(0, Ordering::Relaxed);
         self.sigsys_blocked.set(0);
-        self.node.store(u32::from(control::node()), Ordering::Relaxed);
+        self.node.store(u32::from(requests::node()), Ordering::Relaxed);
         self.deputy_calls.set(0);
         self.learned.set(0);
     }
@@ -285,7 +288,7 @@ pub fn create(creation: &Creation) -> i64 {
     let node = (STARTED.fetch_add(1, Ordering::Relaxed) + 1) / turn % nodes;
     thread.node.store(node as u32, Ordering::Relaxed);
     thread.mask.store(creation.mask, Ordering::Relaxed);
-    thread.sigsys_blocked.set(signals::split_mask(creation.mask).1);
+    thread.sigsys_blocked.set(signal::split_mask(creation.mask).1);
     let wants = |flag: u32, word: u64| if creation.flags & u64::from(flag) != 0 { word } else { 0 };
     thread.clear_on_exit.set(wants(linux::CLONE_CHILD_CLEARTID, creation.child_word));
     let parent_word = wants(linux::CLONE_PARENT_SETTID, creation.parent_word);
@@ -317,11 +320,11 @@ extern "C" fn begin(thread: &'static Thread) -> ! {
     let node = thread.node.load(Ordering::Relaxed);
     if node != 0 {
         let values = [u64::from(node), u64::from(id), start.frame, start.fs_base, 0, 0, 0, 0];
-        let (answer, connection) = control::request_with_descriptor(RequestKind::Connect, values);
+        let (answer, connection) = requests::request_with_descriptor(RequestKind::Connect, values);
         if let (0, Some(connection)) = (answer.result, connection) {
             thread.connection.set(connection);
             thread.set_role(Role::Deputy);
-            signals::remote_masks_changed();
+            signal::remote_masks_changed();
             let mask = thread.mask.load(Ordering::Relaxed);
             let arguments = [start.frame, start.fs_base, u64::from(id), mask, 0, 0];
             let header = Header::new(DeputyMessage::Start, 0, arguments);
@@ -342,7 +345,7 @@ pub fn end(thread: &'static Thread, status: u64) -> ! {
     memory::walk_robust_list(thread.robust_list.get(), thread.thread_id.load(Ordering::Relaxed));
     let (node, cpu) = (u64::from(thread.node.load(Ordering::Relaxed)), kernel::thread_cpu_nanoseconds());
     if thread.role() == Role::Home {
-        let _ = control::request(RequestKind::ThreadEnd, [node, cpu, 0, 0, 0, 0, 0, 0]);
+        let _ = requests::request(RequestKind::ThreadEnd, [node, cpu, 0, 0, 0, 0, 0, 0]);
     }
     if LIVE.fetch_sub(1, Ordering::AcqRel) == 1 {
         end_process(status);
@@ -354,7 +357,7 @@ pub fn end(thread: &'static Thread, status: u64) -> ! {
     if thread.role() == Role::Deputy {
         kernel::close(thread.connection.get());
         thread.set_role(Role::Home);
-        signals::remote_masks_changed();
+        signal::remote_masks_changed();
     }
     leave(thread, status)
 }
@@ -362,7 +365,7 @@ pub fn end(thread: &'static Thread, status: u64) -> ! {
 /// Ends the process with an exit status, after the daemon has ended the other replicas and counted.
 pub fn end_process(status: u64) -> ! {
     let threads = STARTED.load(Ordering::Relaxed) + 1;
-    let _ = control::request(RequestKind::Exit, [status, threads, 0, 0, 0, 0, 0, 0]);
+    let _ = requests::request(RequestKind::Exit, [status, threads, 0, 0, 0, 0, 0, 0]);
     kernel::exit_group(status)
 }
 
@@ -425,6 +428,6 @@ pub fn decode(
         return Err(Errno::ENOSYS);
     }
     let tls = if flags & u64::from(linux::CLONE_SETTLS) != 0 { tls } else { fs_base() };
-    let frame = resume::make_frame(stack, context, signals::split_mask(mask).0)?;
+    let frame = resume::make_frame(stack, context, signal::split_mask(mask).0)?;
     Ok(Creation { flags, frame, fs_base: tls, parent_word, child_word, mask })
 }

@@ -1,6 +1,6 @@
 //! The program's memory as the stub reaches it: safe copies, and the memory calls that change its layout.
 
-use crate::control::{self, CONFIGURATION};
+use crate::daemon::requests::{self, CONFIGURATION};
 use crate::kernel;
 use crate::lock::Lock;
 use banyan_sys::raw::Errno;
@@ -237,7 +237,7 @@ pub fn call(number: i64, arguments: &[u64; 6], node: u32) -> i64 {
     values[1..7].copy_from_slice(arguments);
     values[7] = u64::from(node);
     let _guard = LOCK.lock();
-    let answer = control::request(RequestKind::Memory, values);
+    let answer = requests::request(RequestKind::Memory, values);
     let alone = CONFIGURATION.nodes.load(Ordering::Relaxed) == 1;
     let backing = if alone { Backing::Private } else { Backing::MemoryFile };
     match perform(&answer, arguments[4] as i32, backing) {
@@ -262,7 +262,7 @@ fn check_file(arguments: &[u64; 6]) -> Result<(), Errno> {
     let writable = protection & 2 != 0;
     if flags & 0xf != 2 && writable {
         let _ =
-            control::request(RequestKind::Refused, [9, Refusal::SharedFileMapping as u64, 0, 0, 0, 0, 0, 0]);
+            requests::request(RequestKind::Refused, [9, Refusal::SharedFileMapping as u64, 0, 0, 0, 0, 0, 0]);
         return Err(Errno::ENODEV);
     }
     Ok(())
@@ -289,10 +289,10 @@ pub fn perform(record: &Record, descriptor: i32, backing: Backing) -> Result<(),
             // What nobody else can ask for need not be registered.
             Some(ActionKind::Confirm) if backing == Backing::Private => {}
             Some(ActionKind::Confirm) => {
-                let _ = control::request(RequestKind::Confirm, [address, length, 0, 0, 0, 0, 0, 0]);
+                let _ = requests::request(RequestKind::Confirm, [address, length, 0, 0, 0, 0, 0, 0]);
             }
             Some(ActionKind::Discard) => {
-                let _ = control::request(RequestKind::Discard, [address, length, 0, 0, 0, 0, 0, 0]);
+                let _ = requests::request(RequestKind::Discard, [address, length, 0, 0, 0, 0, 0, 0]);
             }
             Some(ActionKind::Protect) => {
                 let _ = kernel::checked(linux::__NR_mprotect, [address, length, action.extra, 0, 0, 0])?;

@@ -1,13 +1,13 @@
 //! Carriers: OS threads of a remote replica that execute threads of the program. A system call goes over the
 //! thread's own connection to its deputy; this thread waits on the socket itself, so there is one wake-up each way.
 
-use crate::control;
+use crate::daemon::requests;
 use crate::kernel::{self, number};
 use crate::memory;
+use crate::remote::shipping;
 use crate::report;
-use crate::resume;
-use crate::shipping;
-use crate::signals;
+use crate::signal;
+use crate::thread::resume;
 use crate::thread::{self, Role, Thread};
 use crate::trap;
 use banyan_sys::raw::Errno;
@@ -34,7 +34,7 @@ pub extern "C" fn begin(thread: &'static Thread) -> ! {
     thread.mask.store(mask, Ordering::Relaxed);
     // Frame and thread control block are what the thread touches first: fetch both before they fault.
     let push = [frame, fs_base, 0, 0, 0, 0, 0, 0];
-    let _ = control::request(RequestKind::Push, push);
+    let _ = requests::request(RequestKind::Push, push);
     resume::resume(thread, frame, fs_base)
 }
 
@@ -50,7 +50,7 @@ pub fn system_call(
     if call == number(linux::__NR_rt_sigprocmask) {
         let mut mask = thread.mask.load(Ordering::Relaxed);
         let before = mask;
-        let result = signals::change_mask(arguments, &mut mask);
+        let result = signal::change_mask(arguments, &mut mask);
         thread.mask.store(mask, Ordering::Relaxed);
         if mask != before {
             // The deputy must know who blocks what.
@@ -59,7 +59,7 @@ pub fn system_call(
         return result;
     }
     if call == number(linux::__NR_sigaltstack) {
-        return signals::change_alternate_stack(thread, arguments, context.registers.rsp);
+        return signal::change_alternate_stack(thread, arguments, context.registers.rsp);
     }
     if call == number(linux::__NR_arch_prctl) {
         return match arguments[0] {
@@ -96,8 +96,8 @@ pub fn system_call(
     }
     if call == number(linux::__NR_exit) {
         let cpu = kernel::thread_cpu_nanoseconds();
-        let values = [u64::from(control::node()), cpu, thread.deputy_calls.get(), 0, 0, 0, 0, 0];
-        let _ = control::request(RequestKind::ThreadEnd, values);
+        let values = [u64::from(requests::node()), cpu, thread.deputy_calls.get(), 0, 0, 0, 0, 0];
+        let _ = requests::request(RequestKind::ThreadEnd, values);
         let header = Header::new(DeputyMessage::Exit, 0, [arguments[0], cpu, 0, 0, 0, 0]);
         let _ = kernel::send_all(thread.connection.get(), (&raw const header).cast(), size_of::<Header>());
         kernel::close(thread.connection.get());
@@ -173,5 +173,5 @@ pub fn fatal(thread: &'static Thread, signal: u64, address: u64, instruction: u6
         let _ = kernel::send_all(thread.connection.get(), (&raw const header).cast(), size_of::<Header>());
         kernel::park();
     }
-    signals::die_of(signal)
+    signal::die_of(signal)
 }

@@ -1,0 +1,3 @@
+//! What belongs to the process as a whole and not to one of its threads.
+
+pub mod links;

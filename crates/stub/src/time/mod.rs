@@ -1,0 +1,3 @@
+//! Clocks, the same on every node.
+
+pub mod vdso;
