@@ -4,3 +4,5 @@
 
 pub mod requests;
 pub mod service;
+pub mod settings;
+pub mod socket;

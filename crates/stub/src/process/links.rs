@@ -4,7 +4,7 @@
 //! Only reading the links is served. Opening one opens the stub.
 
 use crate::kernel;
-use crate::memory;
+use crate::memory::copy;
 use crate::thread::Thread;
 use banyan_sys::raw::Errno;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -35,7 +35,7 @@ pub fn path_argument(call: i64) -> Option<usize> {
 pub fn read_at_home(thread: &Thread, call: i64, arguments: &[u64; 6], path: usize) -> i64 {
     let payload = thread.payload();
     // SAFETY: the payload buffer is this thread's, and longer.
-    let Ok(length) = (unsafe { memory::copy_string_in(arguments[path], payload, LINK_MAX) }) else {
+    let Ok(length) = (unsafe { copy::copy_string_in(arguments[path], payload, LINK_MAX) }) else {
         return kernel::raw(call as u32, *arguments);
     };
     // SAFETY: the copy filled so many bytes, and nobody else writes them.
@@ -44,7 +44,7 @@ pub fn read_at_home(thread: &Thread, call: i64, arguments: &[u64; 6], path: usiz
         return kernel::raw(call as u32, *arguments);
     }
     let result = target(payload, arguments[path + 2]);
-    match usize::try_from(result).map(|length| memory::copy_out(arguments[path + 1], payload, length)) {
+    match usize::try_from(result).map(|length| copy::copy_out(arguments[path + 1], payload, length)) {
         Ok(Err(error)) => error.negated(),
         _ => result,
     }
@@ -74,7 +74,7 @@ fn target(to: *mut u8, size: u64) -> i64 {
     let mut length = 0;
     while length < PATH_MAX.min(size as usize) {
         let mut byte = 0_u8;
-        if let Err(error) = memory::copy_in(address + length as u64, &raw mut byte, 1) {
+        if let Err(error) = copy::copy_in(address + length as u64, &raw mut byte, 1) {
             return error.negated();
         }
         if byte == 0 {

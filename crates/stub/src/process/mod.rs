@@ -1,3 +1,4 @@
 //! What belongs to the process as a whole and not to one of its threads.
 
+pub mod descriptors;
 pub mod links;

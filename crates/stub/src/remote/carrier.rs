@@ -1,15 +1,14 @@
 //! Carriers: OS threads of a remote replica that execute threads of the program. A system call goes over the
 //! thread's own connection to its deputy; this thread waits on the socket itself, so there is one wake-up each way.
 
-use crate::daemon::requests;
+use crate::daemon::{requests, settings};
 use crate::kernel::{self, number};
-use crate::memory;
+use crate::memory::copy;
 use crate::remote::shipping;
 use crate::report;
-use crate::signal;
-use crate::thread::resume;
-use crate::thread::{self, Role, Thread};
-use crate::trap;
+use crate::signal::{alternate_stack, disposition, mask};
+use crate::thread::{Role, Thread, create, exit, resume};
+use crate::trap::reissue;
 use banyan_sys::raw::Errno;
 use banyan_sys::signal_frame::UserContext;
 use banyan_wire::deputy::{DeputyMessage, Header, PAYLOAD_MAX};
@@ -27,7 +26,7 @@ pub extern "C" fn begin(thread: &'static Thread) -> ! {
     if received.is_err() || header.check() != Some(DeputyMessage::Start) || header.length != 0 {
         // The home node gave up; it knows.
         kernel::close(thread.connection.get());
-        thread::leave(thread, 0);
+        exit::leave(thread, 0);
     }
     let [frame, fs_base, id, mask, ..] = header.arguments;
     thread.thread_id.store(id as u32, Ordering::Relaxed);
@@ -50,7 +49,7 @@ pub fn system_call(
     if call == number(linux::__NR_rt_sigprocmask) {
         let mut mask = thread.mask.load(Ordering::Relaxed);
         let before = mask;
-        let result = signal::change_mask(arguments, &mut mask);
+        let result = mask::change_mask(arguments, &mut mask);
         thread.mask.store(mask, Ordering::Relaxed);
         if mask != before {
             // The deputy must know who blocks what.
@@ -59,14 +58,14 @@ pub fn system_call(
         return result;
     }
     if call == number(linux::__NR_sigaltstack) {
-        return signal::change_alternate_stack(thread, arguments, context.registers.rsp);
+        return alternate_stack::change_alternate_stack(thread, arguments, context.registers.rsp);
     }
     if call == number(linux::__NR_arch_prctl) {
         return match arguments[0] {
             ARCH_SET_FS => kernel::raw(linux::__NR_arch_prctl, *arguments),
             ARCH_GET_FS => {
-                let base = thread::fs_base();
-                match memory::copy_out(arguments[1], (&raw const base).cast(), 8) {
+                let base = resume::fs_base();
+                match copy::copy_out(arguments[1], (&raw const base).cast(), 8) {
                     Ok(()) => 0,
                     Err(error) => error.negated(),
                 }
@@ -76,7 +75,7 @@ pub fn system_call(
     }
     if call == number(linux::__NR_clone) || call == number(linux::__NR_clone3) {
         let mask = thread.mask.load(Ordering::Relaxed);
-        return match thread::decode(call, arguments, context, mask) {
+        return match create::decode(call, arguments, context, mask) {
             Ok(creation) => {
                 let words = [
                     creation.flags,
@@ -96,12 +95,12 @@ pub fn system_call(
     }
     if call == number(linux::__NR_exit) {
         let cpu = kernel::thread_cpu_nanoseconds();
-        let values = [u64::from(requests::node()), cpu, thread.deputy_calls.get(), 0, 0, 0, 0, 0];
+        let values = [u64::from(settings::node()), cpu, thread.deputy_calls.get(), 0, 0, 0, 0, 0];
         let _ = requests::request(RequestKind::ThreadEnd, values);
         let header = Header::new(DeputyMessage::Exit, 0, [arguments[0], cpu, 0, 0, 0, 0]);
         let _ = kernel::send_all(thread.connection.get(), (&raw const header).cast(), size_of::<Header>());
         kernel::close(thread.connection.get());
-        thread::leave(thread, 0);
+        exit::leave(thread, 0);
     }
     let mut header = Header::new(DeputyMessage::Call, call, *arguments);
     match syscalls::find(call).map(|row| (row, row.class)) {
@@ -120,10 +119,10 @@ pub fn system_call(
             }
         }
         Some((row, Class::Deputy)) => forward(thread, &header, Some(row)),
-        Some((_, Class::Emulate)) if trap::mask_argument(call).is_none() => forward(thread, &header, None),
+        Some((_, Class::Emulate)) if reissue::mask_argument(call).is_none() => forward(thread, &header, None),
         Some((row, Class::Emulate)) if call != number(linux::__NR_rt_sigsuspend) => {
             // Waits with a signal mask: a deputy takes no signals, so the mask has no meaning there.
-            let index = trap::mask_argument(call).unwrap_or(5);
+            let index = reissue::mask_argument(call).unwrap_or(5);
             header.arguments[index] = 0;
             forward(thread, &header, Some(row))
         }
@@ -173,5 +172,5 @@ pub fn fatal(thread: &'static Thread, signal: u64, address: u64, instruction: u6
         let _ = kernel::send_all(thread.connection.get(), (&raw const header).cast(), size_of::<Header>());
         kernel::park();
     }
-    signal::die_of(signal)
+    disposition::die_of(signal)
 }

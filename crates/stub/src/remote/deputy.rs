@@ -6,13 +6,14 @@
 
 use crate::daemon::requests;
 use crate::kernel;
-use crate::memory;
+use crate::memory::copy;
 use crate::process::links;
 use crate::remote::shipping::{self, Pieces};
 use crate::report;
-use crate::signal;
-use crate::thread::{self, Creation, Thread};
-use crate::trap;
+use crate::signal::{disposition, queue, service_thread};
+use crate::thread::create::{self, Creation};
+use crate::thread::{Thread, exit};
+use crate::trap::{emulate, refuse, reissue};
 use banyan_sys::raw::Errno;
 use banyan_wire::deputy::{DeputyMessage, Header};
 use banyan_wire::stub::RequestKind;
@@ -42,8 +43,8 @@ pub fn serve(thread: &'static Thread) -> ! {
                 thread.deputy_calls.set(thread.deputy_calls.get() + 1);
                 call(thread, &header);
             }
-            Some(DeputyMessage::Exit) => thread::end(thread, header.arguments[0]),
-            Some(DeputyMessage::Fatal) => signal::die_of(header.arguments[0].clamp(1, 31)),
+            Some(DeputyMessage::Exit) => exit::end(thread, header.arguments[0]),
+            Some(DeputyMessage::Fatal) => disposition::die_of(header.arguments[0].clamp(1, 31)),
             _ => report::fail(&["banyan: a thread on another node sent a malformed message to its deputy"]),
         }
     }
@@ -62,17 +63,17 @@ fn call(thread: &'static Thread, header: &Header) {
     let mut pieces = Pieces::default();
     let result = match row {
         // The carrier could not decide: it names the call that is not served.
-        None => trap::refuse(header.arguments[0] as i64, Errno::ENOSYS.0),
+        None => refuse::refuse(header.arguments[0] as i64, Errno::ENOSYS.0),
         Some(row) => match row.class {
             Class::Deputy => shipped_call(thread, header, row, &mut pieces),
-            Class::Emulate if trap::mask_argument(header.number).is_some() => {
+            Class::Emulate if reissue::mask_argument(header.number).is_some() => {
                 shipped_call(thread, header, row, &mut pieces)
             }
             _ => emulated_call(thread, header),
         },
     };
     if result == Errno::EPIPE.negated() {
-        signal::settle_broken_pipe(thread.mask.load(Ordering::Relaxed));
+        queue::settle_broken_pipe(thread.mask.load(Ordering::Relaxed));
     }
     answer(thread, result, &pieces);
 }
@@ -86,7 +87,7 @@ fn shipped_call(thread: &'static Thread, header: &Header, row: &SystemCall, piec
     acquire(row, header);
     let mut arguments = shipping::local_arguments(header, pieces, thread.payload());
     if syscalls::GUARDED.contains(&row.number) {
-        return trap::emulate(thread, header.number, &arguments);
+        return emulate::emulate(thread, header.number, &arguments);
     }
     if let Some(path) =
         links::path_argument(header.number).filter(|path| pieces[*path].used && pieces[*path + 1].used)
@@ -104,14 +105,14 @@ fn emulated_call(thread: &'static Thread, header: &Header) -> i64 {
     let a = header.arguments;
     if header.number == kernel::number(linux::__NR_clone) {
         let [flags, frame, parent_word, child_word, fs_base, mask] = a;
-        return thread::create(&Creation { flags, frame, fs_base, parent_word, child_word, mask });
+        return create::create(&Creation { flags, frame, fs_base, parent_word, child_word, mask });
     }
     if header.number == kernel::number(linux::__NR_rt_sigprocmask) {
         thread.mask.store(a[1], Ordering::Relaxed);
-        signal::remote_masks_changed();
+        service_thread::remote_masks_changed();
         return 0;
     }
-    trap::emulate(thread, header.number, &a)
+    emulate::emulate(thread, header.number, &a)
 }
 
 /// Brings large buffers here in batches before the kernel would fault them in one page at a time.
@@ -134,7 +135,7 @@ fn acquire(row: &SystemCall, header: &Header) {
 fn acquire_vectors(vectors: u64, count: u64, write: bool) {
     for index in 0..count.min(VECTORS_MAX) {
         let at = vectors.wrapping_add(index * 16);
-        let (Ok(base), Ok(length)) = (memory::load_u64(at), memory::load_u64(at.wrapping_add(8))) else {
+        let (Ok(base), Ok(length)) = (copy::load_u64(at), copy::load_u64(at.wrapping_add(8))) else {
             return;
         };
         acquire_range(base, length, write);

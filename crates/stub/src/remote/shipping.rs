@@ -4,7 +4,7 @@
 //! buffers travel with the return, in argument order. A structure that is written is shipped both ways, so that
 //! a call that leaves it alone leaves the program's alone too.
 
-use crate::memory;
+use crate::memory::copy;
 use banyan_sys::raw::Errno;
 use banyan_wire::deputy::{Header, PAYLOAD_MAX};
 use banyan_wire::syscalls::{Argument, SystemCall};
@@ -54,12 +54,12 @@ pub fn pack(row: &SystemCall, header: &mut Header, payload: *mut u8) -> Result<P
         let length = if *argument == Argument::Path {
             let room = PATH_MAX.min(PAYLOAD_MAX - end);
             // SAFETY: the payload buffer is this thread's and has `room` bytes from here on.
-            unsafe { memory::copy_string_in(pointer, payload.wrapping_add(end), room)? }
+            unsafe { copy::copy_string_in(pointer, payload.wrapping_add(end), room)? }
         } else {
             if length > PAYLOAD_MAX - end {
                 continue;
             }
-            memory::copy_in(pointer, payload.wrapping_add(end), length)?;
+            copy::copy_in(pointer, payload.wrapping_add(end), length)?;
             length
         };
         pieces[index] = Piece { offset: end, length, outward: fixed_out, by_result: false, used: true };
@@ -73,7 +73,7 @@ pub fn pack(row: &SystemCall, header: &mut Header, payload: *mut u8) -> Result<P
         if arguments[index] != 0 && room <= PAYLOAD_MAX - end {
             // The call must not take data that cannot be delivered.
             if room != 0 {
-                memory::probe_writable(arguments[index])?;
+                copy::probe_writable(arguments[index])?;
             }
             pieces[index] = Piece { offset: end, length: room, outward: true, by_result: true, used: true };
             header.shipped |= 1 << index;
@@ -172,7 +172,7 @@ pub fn deliver(
         let length = piece.returned(result);
         if length != 0 {
             let from = payload.wrapping_add(if compact { at } else { piece.offset });
-            memory::copy_out(*argument, from, length)?;
+            copy::copy_out(*argument, from, length)?;
             at += length;
         }
     }

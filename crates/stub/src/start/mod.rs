@@ -1,18 +1,15 @@
 //! The life of a replica from exec to the program's first instruction.
 
-use crate::daemon::requests::{self, CONFIGURATION};
-use crate::daemon::service;
+use crate::daemon::settings::{self, SETTINGS};
+use crate::daemon::{requests, service, socket};
 use crate::kernel;
-use crate::memory;
-use crate::process::links;
+use crate::memory::perform::{self, Backing};
+use crate::process::{descriptors, links};
 use crate::report;
-use crate::signal;
-use crate::thread::resume;
-use crate::thread::{self, Role};
+use crate::signal::{disposition, mask};
+use crate::thread::{Role, block, create, exit, resume};
 use crate::time::vdso;
-use crate::trap;
-use crate::trap::fault;
-use crate::trap::filter;
+use crate::trap::{self, fault, filter};
 use banyan_sys::userfaultfd;
 use banyan_wire::layout::descriptor_floor;
 use banyan_wire::stub::{Record, RequestKind, STUB_ABI_VERSION, Welcome};
@@ -33,19 +30,19 @@ pub fn start() -> ! {
         report::fail(&["banyan: the kernel does not tell the limit of open files"]);
     }
     let floor = descriptor_floor(limit[0], limit[1]) as u32;
-    CONFIGURATION.descriptor_floor.store(floor, Ordering::Relaxed);
-    CONFIGURATION.requests.store(floor as i32, Ordering::Relaxed);
+    SETTINGS.descriptor_floor.store(floor, Ordering::Relaxed);
+    SETTINGS.requests.store(floor as i32, Ordering::Relaxed);
     welcome(floor as i32);
     hello(floor as i32);
     loop {
         let answer = requests::request(RequestKind::Ready, [0; 8]);
-        if let Err(error) = memory::perform(&answer, -1, memory::Backing::MemoryFile) {
+        if let Err(error) = perform::perform(&answer, -1, Backing::MemoryFile) {
             let number = report::Decimal::new(u64::from(error.0));
             report::fail(&["banyan: the program's memory cannot be mapped: error ", number.text()]);
         }
         match answer.result {
             MORE => {}
-            RUN if requests::is_home() => {
+            RUN if settings::is_home() => {
                 links::set_executable(answer.values[2]);
                 run(answer.values[0], answer.values[1])
             }
@@ -58,16 +55,15 @@ pub fn start() -> ! {
 fn welcome(socket: i32) {
     let mut welcome = Welcome { version: 0, node: 0, nodes: 0, threads_per_turn: 0, name: [0; 16] };
     let mut descriptors = [-1; 2];
-    if requests::receive(socket, &mut welcome, &mut descriptors).is_err()
-        || welcome.version != STUB_ABI_VERSION
+    if socket::receive(socket, &mut welcome, &mut descriptors).is_err() || welcome.version != STUB_ABI_VERSION
     {
         report::fail(&["banyan: this is the runtime inside programs; start programs with `banyan run`"]);
     }
-    CONFIGURATION.memory.store(descriptors[0], Ordering::Relaxed);
-    CONFIGURATION.commands.store(descriptors[1], Ordering::Relaxed);
-    CONFIGURATION.node.store(welcome.node, Ordering::Relaxed);
-    CONFIGURATION.nodes.store(welcome.nodes, Ordering::Relaxed);
-    CONFIGURATION.threads_per_turn.store(welcome.threads_per_turn, Ordering::Relaxed);
+    SETTINGS.memory.store(descriptors[0], Ordering::Relaxed);
+    SETTINGS.commands.store(descriptors[1], Ordering::Relaxed);
+    SETTINGS.node.store(welcome.node, Ordering::Relaxed);
+    SETTINGS.nodes.store(welcome.nodes, Ordering::Relaxed);
+    SETTINGS.threads_per_turn.store(welcome.threads_per_turn, Ordering::Relaxed);
     const PR_SET_NAME: u64 = 15;
     welcome.name[15] = 0;
     let _ = kernel::raw(linux::__NR_prctl, [PR_SET_NAME, welcome.name.as_ptr() as u64, 0, 0, 0, 0]);
@@ -86,14 +82,14 @@ fn hello(socket: i32) {
     record.values[0] = u64::from(STUB_ABI_VERSION);
     record.values[1] = u64::from(kernel::process_id());
     let created = userfaultfd::create();
-    let descriptor = created.ok().map(requests::hide);
+    let descriptor = created.ok().map(descriptors::hide);
     if let Err(error) = created {
         record.result = error.negated();
     }
-    CONFIGURATION.faults.store(descriptor.unwrap_or(-1), Ordering::Relaxed);
-    let sent = requests::send(socket, &record, descriptor);
+    SETTINGS.faults.store(descriptor.unwrap_or(-1), Ordering::Relaxed);
+    let sent = socket::send(socket, &record, descriptor);
     let mut answer = Record::new(0, [0; 8]);
-    if sent.is_err() || requests::receive(socket, &mut answer, &mut [-1; 2]).is_err() || answer.result < 0 {
+    if sent.is_err() || socket::receive(socket, &mut answer, &mut [-1; 2]).is_err() || answer.result < 0 {
         // The daemon has said what is wrong.
         kernel::exit_group(report::STATUS_OURS);
     }
@@ -101,19 +97,19 @@ fn hello(socket: i32) {
 
 /// The home replica: the first thread becomes the program's.
 fn run(instruction: u64, stack: u64) -> ! {
-    let mask = signal::block_all();
-    let started = thread::allocate(Role::Service)
-        .and_then(|service| thread::spawn(service, service::serve, 0))
-        .and_then(|_| signal::start(trap::on_trap, fault::on_fault))
-        .and_then(|()| thread::allocate(Role::Home));
+    let mask = mask::block_all();
+    let started = block::allocate(Role::Service)
+        .and_then(|service| create::spawn(service, service::serve, 0))
+        .and_then(|_| disposition::start(trap::on_trap, fault::on_fault))
+        .and_then(|()| block::allocate(Role::Home));
     let Ok(first) = started else { report::fail(&["banyan: the first thread cannot be started"]) };
     first.adopt();
     first.thread_id.store(kernel::thread_id(), Ordering::Relaxed);
-    thread::count_first();
+    exit::count_first();
     if filter::install().is_err() {
         report::fail(&["banyan: the kernel refused the seccomp filter that catches system calls"]);
     }
-    let (kernels, sigsys) = signal::split_mask(mask);
+    let (kernels, sigsys) = mask::split_mask(mask);
     first.sigsys_blocked.set(sigsys);
     const SIG_SETMASK: u64 = 2;
     let _ = kernel::raw(linux::__NR_rt_sigprocmask, [SIG_SETMASK, &raw const kernels as u64, 0, 8, 0, 0]);
@@ -125,10 +121,10 @@ fn run(instruction: u64, stack: u64) -> ! {
 
 /// A remote replica: the first thread obeys commands; carriers inherit the filter from it.
 fn serve() -> ! {
-    let _ = signal::block_all();
-    let ready = signal::start(trap::on_trap, fault::on_fault)
+    let _ = mask::block_all();
+    let ready = disposition::start(trap::on_trap, fault::on_fault)
         .and_then(|()| filter::install())
-        .and_then(|()| thread::allocate(Role::Service));
+        .and_then(|()| block::allocate(Role::Service));
     match ready {
         Ok(thread) => service::serve(thread),
         Err(_) => report::fail(&["banyan: a replica cannot install its handlers or its filter"]),

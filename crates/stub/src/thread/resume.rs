@@ -1,8 +1,8 @@
 //! Starting a thread: a signal frame in coherent memory, an FS base, and `rt_sigreturn`.
 
 use crate::kernel;
-use crate::memory;
-use crate::signal;
+use crate::memory::copy;
+use crate::signal::mask;
 use crate::thread::{Role, Thread};
 use banyan_sys::raw::Errno;
 use banyan_sys::signal_frame::{
@@ -41,13 +41,13 @@ pub fn make_frame(stack: u64, context: &UserContext, mask: u64) -> Result<u64, E
         }
         // Without the magic the kernel takes the image alone.
         image[SOFTWARE_BYTES / 8] = 0;
-        memory::copy_out(state, image.as_ptr().cast(), LEGACY_STATE)?;
+        copy::copy_out(state, image.as_ptr().cast(), LEGACY_STATE)?;
         copy.registers.fpstate = state;
     }
     // SAFETY: all-zero bytes are a valid `SignalInformation`.
     let information: SignalInformation = unsafe { core::mem::zeroed() };
     let whole = SignalFrame { return_address: 0, context: copy, information };
-    memory::copy_out(frame, (&raw const whole).cast(), size_of::<SignalFrame>())?;
+    copy::copy_out(frame, (&raw const whole).cast(), size_of::<SignalFrame>())?;
     Ok(frame)
 }
 
@@ -57,11 +57,11 @@ pub fn resume(thread: &Thread, frame: u64, fs_base: u64) -> ! {
     let stack = thread.signal_stack();
     let context = frame + offset_of!(SignalFrame, context) as u64;
     let field = context + offset_of!(UserContext, stack) as u64;
-    let mut ready = memory::copy_out(field, (&raw const stack).cast(), size_of_val(&stack));
+    let mut ready = copy::copy_out(field, (&raw const stack).cast(), size_of_val(&stack));
     if thread.role() == Role::Carrier {
-        let mask = signal::CARRIER_MASK;
+        let mask = mask::CARRIER_MASK;
         let field = context + offset_of!(UserContext, mask) as u64;
-        ready = ready.and_then(|()| memory::copy_out(field, (&raw const mask).cast(), 8));
+        ready = ready.and_then(|()| copy::copy_out(field, (&raw const mask).cast(), 8));
     }
     const ARCH_SET_FS: u64 = 0x1002;
     let set = kernel::checked(linux::__NR_arch_prctl, [ARCH_SET_FS, fs_base, 0, 0, 0, 0]);
@@ -98,4 +98,12 @@ pub fn enter(instruction: u64, stack: u64) -> ! {
             options(noreturn),
         )
     }
+}
+
+/// The FS base of the calling thread.
+pub fn fs_base() -> u64 {
+    const ARCH_GET_FS: u64 = 0x1003;
+    let mut base = 0_u64;
+    let _ = kernel::raw(linux::__NR_arch_prctl, [ARCH_GET_FS, &raw mut base as u64, 0, 0, 0, 0]);
+    base
 }

@@ -1,10 +1,11 @@
 //! Faults of instructions: memory that this replica has not learned yet, bad pointers in the stub's copies, and
 //! the program's own faults, which the program must see as natively.
 
-use crate::daemon::requests;
-use crate::memory;
+use crate::daemon::{requests, settings};
+use crate::memory::perform::{self, Backing};
+use crate::memory::{self, copy};
 use crate::remote::carrier;
-use crate::signal;
+use crate::signal::{deliver, disposition};
 use crate::thread::{Role, Thread};
 use banyan_sys::signal_frame::{SignalInformation, UserContext};
 use banyan_wire::layout::in_program;
@@ -33,24 +34,26 @@ pub unsafe extern "C" fn on_fault(
     let access = access_of(context.registers.err);
     if signal == SIGSEGV
         && from_kernel
-        && !requests::is_home()
+        && !settings::is_home()
         && in_program(address)
         && learn(thread, address, access)
     {
         return;
     }
-    if let Some(continuation) = memory::fault_continuation(context.registers.rip) {
+    if let Some(continuation) = copy::fault_continuation(context.registers.rip) {
         context.registers.rip = continuation;
         return;
     }
-    if !signal::runs_program(context.registers.rip) {
+    if !deliver::runs_program(context.registers.rip) {
         // A defect of the stub: end with the signal rather than go on.
-        signal::die_of(signal);
+        disposition::die_of(signal);
     }
     match thread.role() {
-        Role::Home if signal::has_handler(signal) => signal::deliver(thread, signal, information, context),
+        Role::Home if disposition::has_handler(signal) => {
+            deliver::deliver(thread, signal, information, context);
+        }
         // The instruction runs again and meets the kernel's own action, as if Banyan were not there.
-        Role::Home => signal::reset(signal),
+        Role::Home => disposition::reset(signal),
         _ => carrier::fatal(thread, signal, address, context.registers.rip),
     }
 }
@@ -74,7 +77,7 @@ fn learn(thread: &Thread, address: u64, access: u64) -> bool {
         return true;
     }
     let answer = requests::request(RequestKind::Lookup, [address, access, 0, 0, 0, 0, 0, 0]);
-    if answer.result < 0 || memory::perform(&answer, -1, memory::Backing::MemoryFile).is_err() {
+    if answer.result < 0 || perform::perform(&answer, -1, Backing::MemoryFile).is_err() {
         return false;
     }
     thread.learned.set(learned + 1);

@@ -3,7 +3,7 @@
 //! A filter decides on the instruction pointer: only code in program memory is trapped, so the stub, the vDSO and
 //! an executed child outside Banyan pass. At home plain calls pass too; on other nodes nearly nothing does.
 
-use crate::daemon::requests::{self, CONFIGURATION};
+use crate::daemon::settings::{self, SETTINGS};
 use crate::kernel;
 use banyan_sys::raw::Errno;
 use banyan_wire::layout::{LOW_END, PROGRAM_END, PROGRAM_START};
@@ -99,7 +99,7 @@ pub fn install() -> Result<(), Errno> {
     program.push(JUMP_EQUAL, X86_64, 1, 0);
     program.result(TRAP);
     program.load(NUMBER);
-    if requests::is_home() {
+    if settings::is_home() {
         home(&mut program);
     } else {
         program.result_if_equal(linux::__NR_sched_yield, ALLOW);
@@ -111,7 +111,7 @@ pub fn install() -> Result<(), Errno> {
 fn home(program: &mut Program) {
     for guarded in syscalls::GUARDED {
         let two = matches!(u32::from(guarded), linux::__NR_dup2 | linux::__NR_dup3);
-        let floor = CONFIGURATION.descriptor_floor.load(Ordering::Relaxed);
+        let floor = SETTINGS.descriptor_floor.load(Ordering::Relaxed);
         program.push(JUMP_EQUAL, u32::from(guarded), 0, if two { 7 } else { 4 });
         program.load(ARGUMENT_0_LOW);
         program.result_if_at_least(floor, TRAP);

@@ -1,0 +1,45 @@
+//! What the daemon said about this replica when it started.
+
+use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+
+/// What the daemon told this replica at the start. Written once before any thread is started.
+pub struct Settings {
+    /// The request socket.
+    pub requests: AtomicI32,
+    /// The command socket.
+    pub commands: AtomicI32,
+    /// The memory file.
+    pub memory: AtomicI32,
+    /// The userfaultfd.
+    pub faults: AtomicI32,
+    /// Descriptors from here on are the stub's and hidden from the program.
+    pub descriptor_floor: AtomicU32,
+    /// This node; 0 is home.
+    pub node: AtomicU32,
+    /// Nodes of the run.
+    pub nodes: AtomicU32,
+    /// Threads that a node takes before the next node's turn.
+    pub threads_per_turn: AtomicU32,
+}
+
+/// The one copy of them.
+pub static SETTINGS: Settings = Settings {
+    requests: AtomicI32::new(-1),
+    commands: AtomicI32::new(-1),
+    memory: AtomicI32::new(-1),
+    faults: AtomicI32::new(-1),
+    descriptor_floor: AtomicU32::new(0),
+    node: AtomicU32::new(0),
+    nodes: AtomicU32::new(1),
+    threads_per_turn: AtomicU32::new(1),
+};
+
+/// Whether this is the home replica.
+pub fn is_home() -> bool {
+    SETTINGS.node.load(Ordering::Relaxed) == 0
+}
+
+/// This replica's node.
+pub fn node() -> u8 {
+    SETTINGS.node.load(Ordering::Relaxed) as u8
+}

@@ -1,0 +1,94 @@
+//! The kernel operations that the daemon lists for a memory call, performed in this replica.
+
+use crate::daemon::requests;
+use crate::daemon::settings::SETTINGS;
+use crate::kernel;
+use crate::memory::copy;
+use banyan_sys::raw::Errno;
+use banyan_wire::stub::{ActionKind, Record, RequestKind};
+use core::sync::atomic::Ordering;
+use linux_raw_sys::general as linux;
+
+/// What is behind new mappings.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Backing {
+    /// The memory file, which the daemon reads and writes.
+    MemoryFile,
+    /// Private memory, whose first touches cost half as much: for a process that has no other node.
+    Private,
+}
+
+/// Performs the kernel operations that the daemon listed.
+///
+/// # Errors
+/// The kernel's; the mapping may then be there in part, as after a failed call of the kernel's own.
+pub fn perform(record: &Record, descriptor: i32, backing: Backing) -> Result<(), Errno> {
+    for action in record.actions() {
+        let (address, length) = (action.address, action.length);
+        match ActionKind::from_number(action.kind) {
+            Some(ActionKind::Reserve) => reserve(address, length, backing)?,
+            // What nobody else can ask for need not be registered.
+            Some(ActionKind::Confirm) if backing == Backing::Private => {}
+            Some(ActionKind::Confirm) => {
+                let _ = requests::request(RequestKind::Confirm, [address, length, 0, 0, 0, 0, 0, 0]);
+            }
+            Some(ActionKind::Discard) => {
+                let _ = requests::request(RequestKind::Discard, [address, length, 0, 0, 0, 0, 0, 0]);
+            }
+            Some(ActionKind::Protect) => {
+                let _ = kernel::checked(linux::__NR_mprotect, [address, length, action.extra, 0, 0, 0])?;
+            }
+            Some(ActionKind::Unmap) => {
+                let _ = kernel::checked(linux::__NR_munmap, [address, length, 0, 0, 0, 0])?;
+            }
+            Some(ActionKind::Punch) => {
+                punch(address, length)?;
+                if backing == Backing::Private {
+                    const DONTNEED: u64 = linux::MADV_DONTNEED as u64;
+                    // Nothing may be mapped there.
+                    let _ = kernel::raw(linux::__NR_madvise, [address, length, DONTNEED, 0, 0, 0]);
+                }
+            }
+            Some(ActionKind::ReadFile) => read_file(descriptor, address, length, action.extra)?,
+            Some(ActionKind::Copy) => {
+                if copy::copy(address, action.extra, length as usize) != 0 {
+                    return Err(Errno::EFAULT);
+                }
+            }
+            None => return Err(Errno::EINVAL),
+        }
+    }
+    Ok(())
+}
+
+/// Maps memory without rights; the memory file at its own address: nobody can touch it before it is registered.
+fn reserve(address: u64, length: u64, backing: Backing) -> Result<(), Errno> {
+    const COMMON: u32 = linux::MAP_FIXED | linux::MAP_NORESERVE;
+    let memory = SETTINGS.memory.load(Ordering::Relaxed) as u64;
+    let (flags, descriptor, offset) = match backing {
+        Backing::MemoryFile => (COMMON | linux::MAP_SHARED, memory, address),
+        Backing::Private => (COMMON | linux::MAP_PRIVATE | linux::MAP_ANONYMOUS, u64::MAX, 0),
+    };
+    kernel::checked(linux::__NR_mmap, [address, length, 0, u64::from(flags), descriptor, offset]).map(drop)
+}
+
+fn punch(address: u64, length: u64) -> Result<(), Errno> {
+    /// FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
+    const PUNCH_HOLE: u64 = 3;
+    let memory = SETTINGS.memory.load(Ordering::Relaxed) as u64;
+    kernel::checked(linux::__NR_fallocate, [memory, PUNCH_HOLE, address, length, 0, 0]).map(drop)
+}
+
+fn read_file(descriptor: i32, address: u64, length: u64, offset: u64) -> Result<(), Errno> {
+    let mut done = 0;
+    while done < length {
+        let arguments = [descriptor as u64, address + done, length - done, offset + done, 0, 0];
+        match kernel::checked(linux::__NR_pread64, arguments) {
+            Ok(0) => break,
+            Ok(read) => done += read,
+            Err(Errno::EINTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,42 @@
+//! `sigaltstack`: the stack on which the program wants its handlers to run.
+
+use crate::memory::copy;
+use crate::thread::Thread;
+use banyan_sys::raw::Errno;
+use banyan_sys::signal_frame::ALTERNATE_STACK_DISABLED;
+
+/// `sigaltstack` of the program: only remembered, since the kernel's alternate stack is the stub's.
+pub fn change_alternate_stack(thread: &Thread, arguments: &[u64; 6], stack: u64) -> i64 {
+    use banyan_sys::signal_frame::AlternateStack;
+    const ONSTACK: i32 = 1;
+    const MINIMUM: u64 = 2048;
+    let [new, old, ..] = *arguments;
+    let current = thread.alternate_stack.get();
+    let on_it =
+        current.flags & ALTERNATE_STACK_DISABLED == 0 && stack.wrapping_sub(current.pointer) < current.size;
+    if new != 0 {
+        let mut given = current;
+        if copy::copy_in(new, (&raw mut given).cast(), size_of::<AlternateStack>()).is_err() {
+            return Errno::EFAULT.negated();
+        }
+        if on_it {
+            return Errno::EPERM.negated();
+        }
+        if given.flags & !(ALTERNATE_STACK_DISABLED | ONSTACK) != 0 {
+            return Errno::EINVAL.negated();
+        }
+        if given.flags & ALTERNATE_STACK_DISABLED == 0 && given.size < MINIMUM {
+            return Errno::ENOMEM.negated();
+        }
+        given.flags &= ALTERNATE_STACK_DISABLED;
+        thread.alternate_stack.set(given);
+    }
+    if old != 0 {
+        let mut seen = current;
+        seen.flags |= if on_it { ONSTACK } else { 0 };
+        if copy::copy_out(old, (&raw const seen).cast(), size_of::<AlternateStack>()).is_err() {
+            return Errno::EFAULT.negated();
+        }
+    }
+    0
+}

@@ -1,0 +1,164 @@
+//! What the program wants done about each signal, and what the kernel is told to do about it.
+//!
+//! The kernel only ever knows the stub's handlers: a disposition of the program is kept here, and the kernel's is made
+//! to fit it.
+
+use crate::daemon::settings;
+use crate::kernel;
+use crate::memory::{self, copy};
+use crate::signal::mask::HANDLER_MASK;
+use crate::signal::{
+    self, SIGBUS, SIGFPE, SIGILL, SIGKILL, SIGNALS, SIGPOKE, SIGSEGV, SIGSTOP, SIGSYS, SIGTRAP, deliver,
+    service_thread,
+};
+use banyan_sys::raw::Errno;
+use banyan_sys::signal_frame::{SignalInformation, UserContext};
+use core::arch::global_asm;
+use core::sync::atomic::{AtomicU64, Ordering};
+use linux_raw_sys::general as linux;
+
+/// `struct sigaction` of the kernel: handler, flags, restorer, mask.
+pub type Action = [u64; 4];
+
+pub(super) const SA_ONSTACK: u64 = 0x0800_0000;
+const SA_SIGINFO: u64 = 4;
+const SA_RESTORER: u64 = 0x0400_0000;
+pub(super) const SA_NODEFER: u64 = 0x4000_0000;
+pub(super) const SA_RESETHAND: u64 = 0x8000_0000;
+/// Flags that the kernel itself acts on.
+const SA_KERNELS: u64 = 1 | 2 | 0x1000_0000;
+/// The program's dispositions, by signal: handler, flags, restorer, mask. Written under `memory::LOCK`.
+pub(super) static DISPOSITIONS: [[AtomicU64; 4]; SIGNALS] =
+    [const { [const { AtomicU64::new(0) }; 4] }; SIGNALS];
+
+global_asm!(".globl banyan_restore", "banyan_restore:", "mov eax, 15", "syscall", "ud2");
+unsafe extern "C" {
+    fn banyan_restore();
+}
+
+/// A handler as the kernel calls it.
+pub type Handler = unsafe extern "C" fn(u64, *mut SignalInformation, *mut UserContext);
+
+/// Installs a handler of the stub.
+///
+/// # Errors
+/// The kernel's.
+pub fn install(signal: u64, handler: Handler, flags: u64) -> Result<(), Errno> {
+    let action: Action = [
+        handler as usize as u64,
+        SA_SIGINFO | SA_ONSTACK | SA_RESTORER | flags,
+        banyan_restore as *const () as u64,
+        HANDLER_MASK,
+    ];
+    kernel::checked(linux::__NR_rt_sigaction, [signal, action.as_ptr() as u64, 0, 8, 0, 0]).map(drop)
+}
+
+/// Installs what every replica needs: the trap, and the faults of instructions. In a home replica the inherited
+/// dispositions that are not the default (ignored signals) become the program's.
+///
+/// # Errors
+/// The kernel's.
+pub fn start(trap: Handler, fault: Handler) -> Result<(), Errno> {
+    if settings::is_home() {
+        for signal in 1..=SIGNALS as u64 {
+            let mut inherited: Action = [0; 4];
+            let arguments = [signal, 0, inherited.as_mut_ptr() as u64, 8, 0, 0];
+            let _ = kernel::checked(linux::__NR_rt_sigaction, arguments)?;
+            DISPOSITIONS[signal as usize - 1][0].store(inherited[0], Ordering::Relaxed);
+        }
+    }
+    // Nested: a trap handler's copies may fault, and that must not be blocked.
+    install(SIGSYS, trap, SA_NODEFER)?;
+    install(SIGSEGV, fault, SA_NODEFER)?;
+    install(SIGBUS, fault, SA_NODEFER)?;
+    if !settings::is_home() {
+        for signal in [SIGILL, SIGFPE, SIGTRAP] {
+            install(signal, fault, SA_NODEFER)?;
+        }
+    }
+    Ok(())
+}
+
+/// The program's handler word for a signal: 0 default, 1 ignore, else an address.
+pub(super) fn handler_of(signal: u64) -> u64 {
+    DISPOSITIONS[signal as usize - 1][0].load(Ordering::Acquire)
+}
+
+/// Whether the program has a handler for the signal.
+pub fn has_handler(signal: u64) -> bool {
+    handler_of(signal) > 1
+}
+
+/// `rt_sigaction` of the program; runs at home. Returns 0 or a negated errno.
+pub fn set_disposition(arguments: &[u64; 6]) -> i64 {
+    let [signal, new, old, size, ..] = *arguments;
+    if size != 8 || signal == 0 || signal > SIGNALS as u64 {
+        return Errno::EINVAL.negated();
+    }
+    let mut given: Action = [0; 4];
+    if new != 0 {
+        if signal == SIGKILL || signal == SIGSTOP {
+            return Errno::EINVAL.negated();
+        }
+        if copy::copy_in(new, given.as_mut_ptr().cast(), 32).is_err() {
+            return Errno::EFAULT.negated();
+        }
+    }
+    let slot = &DISPOSITIONS[signal as usize - 1];
+    let mut before: Action = [0; 4];
+    let result = {
+        let _guard = memory::LOCK.lock();
+        for (word, kept) in before.iter_mut().zip(slot) {
+            *word = kept.load(Ordering::Relaxed);
+        }
+        if new == 0 {
+            Ok(())
+        } else {
+            for (word, kept) in given.iter().zip(slot).rev() {
+                kept.store(*word, Ordering::Release);
+            }
+            apply_disposition(signal, &given)
+        }
+    };
+    if let Err(error) = result {
+        return error.negated();
+    }
+    if new != 0 {
+        service_thread::remote_masks_changed();
+    }
+    if old != 0 && copy::copy_out(old, before.as_ptr().cast(), 32).is_err() {
+        return Errno::EFAULT.negated();
+    }
+    0
+}
+
+/// Makes the kernel's disposition fit the program's.
+pub(super) fn apply_disposition(signal: u64, action: &Action) -> Result<(), Errno> {
+    // The trap and the memory faults stay the stub's; `on_fault` acts for the program.
+    if matches!(signal, SIGSYS | SIGSEGV | SIGBUS | SIGPOKE) {
+        return Ok(());
+    }
+    if action[0] > 1 {
+        return install(signal, deliver::on_signal, action[1] & SA_KERNELS);
+    }
+    let plain: Action =
+        [action[0], (action[1] & SA_KERNELS) | SA_RESTORER, banyan_restore as *const () as u64, 0];
+    kernel::checked(linux::__NR_rt_sigaction, [signal, plain.as_ptr() as u64, 0, 8, 0, 0]).map(drop)
+}
+
+/// Gives a signal back to the kernel's default action.
+pub fn reset(signal: u64) {
+    let plain: Action = [0, SA_RESTORER, banyan_restore as *const () as u64, 0];
+    let _ = kernel::raw(linux::__NR_rt_sigaction, [signal, plain.as_ptr() as u64, 0, 8, 0, 0]);
+}
+
+/// Ends the process by the signal's default action.
+pub fn die_of(signal: u64) -> ! {
+    reset(signal);
+    let (process, thread) = (u64::from(kernel::process_id()), u64::from(kernel::thread_id()));
+    let _ = kernel::raw(linux::__NR_tgkill, [process, thread, signal, 0, 0, 0]);
+    const SIG_UNBLOCK: u64 = 1;
+    let mask = signal::bit(signal);
+    let _ = kernel::raw(linux::__NR_rt_sigprocmask, [SIG_UNBLOCK, &raw const mask as u64, 0, 8, 0, 0]);
+    kernel::park()
+}

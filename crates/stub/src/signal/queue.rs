@@ -1,0 +1,67 @@
+//! Signals sent to one thread, and signals that a deputy's call raised: what becomes of them when the thread that they
+//! are for is on another node.
+
+use crate::daemon::requests;
+use crate::kernel;
+use crate::signal::{self, SIGNALS, SIGPIPE, SIGSTOP, disposition};
+use crate::thread::{Role, Thread, block};
+use banyan_wire::stub::{Refusal, RequestKind};
+use core::sync::atomic::Ordering;
+use linux_raw_sys::general as linux;
+
+/// After a call of a deputy: a broken pipe raised SIGPIPE on the deputy, where it is blocked. Does what it would
+/// have done to the program's thread.
+pub fn settle_broken_pipe(mask: u64) {
+    if mask & signal::bit(SIGPIPE) != 0 || disposition::handler_of(SIGPIPE) == 1 {
+        return;
+    }
+    if disposition::handler_of(SIGPIPE) == 0 {
+        disposition::die_of(SIGPIPE);
+    }
+    // Take it off the deputy's queue; say that the handler did not run.
+    let (set, zero) = (signal::bit(SIGPIPE), [0_u64; 2]);
+    let arguments = [&raw const set as u64, 0, zero.as_ptr() as u64, 8, 0, 0];
+    let _ = kernel::raw(linux::__NR_rt_sigtimedwait, arguments);
+    let refusal = Refusal::HandlerOnRemoteThread as u64;
+    let _ = requests::request(RequestKind::Refused, [SIGPIPE, refusal, 0, 0, 0, 0, 0, 0]);
+}
+
+/// `tkill`, `tgkill`, `rt_tgsigqueueinfo`. A thread on another node cannot be interrupted there; what the signal does
+/// to the process by default is done at once, and a handler that would have to run is named to the person.
+pub fn send_to_thread(call: u32, arguments: &[u64; 6]) -> i64 {
+    let (target, signal) = if call == linux::__NR_tkill {
+        (arguments[0] as u32, arguments[1])
+    } else {
+        (arguments[1] as u32, arguments[2])
+    };
+    let is_remote = |thread: &&Thread| {
+        thread.role() == Role::Deputy && thread.thread_id.load(Ordering::Relaxed) == target
+    };
+    let remote = (1..=SIGNALS as u64).contains(&signal).then(|| block::all().find(is_remote)).flatten();
+    let result = kernel::raw(call, *arguments);
+    let Some(remote) = remote.filter(|_| result == 0) else { return result };
+    if remote.mask.load(Ordering::Relaxed) & signal::bit(signal) != 0 {
+        return result;
+    }
+    match disposition::handler_of(signal) {
+        0 if ends_process(signal) => disposition::die_of(signal),
+        0 | 1 => {}
+        _ => {
+            let refusal = Refusal::HandlerOnRemoteThread as u64;
+            let _ = requests::request(RequestKind::Refused, [signal, refusal, 0, 0, 0, 0, 0, 0]);
+        }
+    }
+    result
+}
+
+/// Whether a signal's default action ends the process: all but the ignored ones and those that stop and continue.
+const fn ends_process(signal: u64) -> bool {
+    const SIGCHLD: u64 = 17;
+    const SIGCONT: u64 = 18;
+    const SIGTSTP: u64 = 20;
+    const SIGTTIN: u64 = 21;
+    const SIGTTOU: u64 = 22;
+    const SIGURG: u64 = 23;
+    const SIGWINCH: u64 = 28;
+    !matches!(signal, SIGCHLD | SIGCONT | SIGSTOP | SIGTSTP | SIGTTIN | SIGTTOU | SIGURG | SIGWINCH)
+}

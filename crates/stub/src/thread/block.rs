@@ -1,0 +1,204 @@
+//! The block of local memory behind each OS thread of a replica: its stack in the stub, what the stub keeps about it, and
+//! its message buffer.
+//!
+//! Blocks are reused and never unmapped.
+
+use crate::daemon::settings;
+use crate::kernel;
+use crate::lock::Lock;
+use crate::report;
+use banyan_sys::raw::Errno;
+use banyan_sys::signal_frame::{ALTERNATE_STACK_DISABLED, AlternateStack};
+use banyan_wire::deputy::{Header, PAYLOAD_MAX};
+use core::arch::asm;
+use core::cell::Cell;
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use linux_raw_sys::general as linux;
+
+/// Bytes of a thread's stack in the stub: trap handler, carrier start, deputy. Must hold two signal frames with
+/// the largest extended state there is (12 KiB with AMX).
+const STACK_SIZE: u64 = 96 << 10;
+/// Bytes of the buffer that holds one message with its payload.
+const BUFFER_SIZE: u64 = PAYLOAD_MAX as u64 + 4096;
+const GUARD_SIZE: u64 = 4096;
+const THREAD_SIZE: u64 = 4096;
+/// Guard page, stack, this structure, message buffer.
+const BLOCK_SIZE: u64 = GUARD_SIZE + STACK_SIZE + THREAD_SIZE + BUFFER_SIZE;
+
+/// What the calling OS thread is to the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Role {
+    /// A thread of the program that runs here, at home.
+    Home = 0,
+    /// The place of execution of a thread whose home is elsewhere.
+    Carrier = 1,
+    /// The home of a thread that runs elsewhere.
+    Deputy = 2,
+    /// The service thread of a replica.
+    Service = 3,
+}
+
+/// What the stub keeps per OS thread. Only that thread writes the cells.
+#[repr(C)]
+pub struct Thread {
+    /// Address of this structure: what `gs:0` yields.
+    pub(super) this: Cell<u64>,
+    /// See [`Role`].
+    role: AtomicU32,
+    /// Block in use.
+    pub(super) used: AtomicU32,
+    /// The next block ever made.
+    next: AtomicPtr<Thread>,
+    /// The thread's id at home.
+    pub thread_id: AtomicU32,
+    /// Connection to the deputy or carrier, or -1.
+    pub connection: Cell<i32>,
+    /// Word to clear and wake when the thread ends (`set_tid_address`), or 0.
+    pub clear_on_exit: Cell<u64>,
+    /// Head of the robust list, or 0.
+    pub robust_list: Cell<u64>,
+    /// The alternate signal stack that the program set.
+    pub alternate_stack: Cell<AlternateStack>,
+    /// Signals that the program blocks, where the kernel's mask is not the program's (carriers, deputies).
+    pub mask: AtomicU64,
+    /// Bit of SIGSYS if the program believes that it blocks it.
+    pub sigsys_blocked: Cell<u64>,
+    /// Node on which the thread executes.
+    pub node: AtomicU32,
+    /// What the thread starts with: frame, FS base, the child's word for the tid.
+    pub(super) start: Cell<Start>,
+    /// Faults resolved by another thread since this one last asked; see `fault`.
+    pub learned: Cell<u64>,
+    /// Calls forwarded or executed for the other side.
+    pub deputy_calls: Cell<u64>,
+}
+
+/// What a new thread needs.
+#[derive(Clone, Copy)]
+pub(super) struct Start {
+    pub(super) frame: u64,
+    pub(super) fs_base: u64,
+    pub(super) child_word: u64,
+}
+
+/// All blocks ever made; blocks are reused, never unmapped.
+static BLOCKS: AtomicPtr<Thread> = AtomicPtr::new(core::ptr::null_mut());
+static BLOCKS_LOCK: Lock = Lock::new();
+
+impl Thread {
+    /// The calling thread's structure.
+    pub fn current() -> &'static Self {
+        let address: u64;
+        // SAFETY: the GS base of every thread that can be here points to its `Thread`, whose first word is its
+        // own address; blocks are never unmapped.
+        unsafe {
+            asm!("mov {}, gs:[0]", out(reg) address, options(nostack, readonly, preserves_flags));
+            &*(address as *const Self)
+        }
+    }
+
+    /// What this thread is.
+    pub fn role(&self) -> Role {
+        match self.role.load(Ordering::Relaxed) {
+            0 => Role::Home,
+            1 => Role::Carrier,
+            2 => Role::Deputy,
+            _ => Role::Service,
+        }
+    }
+
+    /// Changes what this thread is.
+    pub fn set_role(&self, role: Role) {
+        self.role.store(role as u32, Ordering::Relaxed);
+    }
+
+    /// First byte after the thread's stub stack.
+    pub fn stack_top(&self) -> u64 {
+        self.this.get()
+    }
+
+    /// The stub stack as the kernel's alternate signal stack.
+    pub fn signal_stack(&self) -> AlternateStack {
+        AlternateStack { pointer: self.this.get() - STACK_SIZE, flags: 0, padding: 0, size: STACK_SIZE }
+    }
+
+    /// Address of the message buffer, `BUFFER_SIZE` bytes: a [`Header`] and its payload.
+    pub fn buffer(&self) -> *mut u8 {
+        (self.this.get() + THREAD_SIZE) as *mut u8
+    }
+
+    /// The payload part of the message buffer.
+    pub fn payload(&self) -> *mut u8 {
+        self.buffer().wrapping_add(size_of::<Header>())
+    }
+
+    /// Makes the block the calling thread's own: GS base and alternate signal stack.
+    pub fn adopt(&self) {
+        const ARCH_SET_GS: u64 = 0x1001;
+        let stack = self.signal_stack();
+        let set = kernel::checked(linux::__NR_arch_prctl, [ARCH_SET_GS, self.this.get(), 0, 0, 0, 0])
+            .and_then(|_| kernel::checked(linux::__NR_sigaltstack, [&raw const stack as u64, 0, 0, 0, 0, 0]));
+        if set.is_err() {
+            report::fail(&["banyan: the kernel refused a thread its GS base or its signal stack"]);
+        }
+    }
+}
+
+/// Every block in use, oldest last.
+pub fn all() -> impl Iterator<Item = &'static Thread> {
+    let mut at = BLOCKS.load(Ordering::Acquire);
+    core::iter::from_fn(move || {
+        // SAFETY: blocks are never unmapped and `next` is written before a block is published.
+        let thread = unsafe { at.as_ref() }?;
+        at = thread.next.load(Ordering::Relaxed);
+        Some(thread)
+    })
+    .filter(|thread| thread.used.load(Ordering::Acquire) != 0)
+}
+
+/// Takes a free block or makes one.
+///
+/// # Errors
+/// `ENOMEM`.
+pub fn allocate(role: Role) -> Result<&'static Thread, Errno> {
+    let _guard = BLOCKS_LOCK.lock();
+    let mut at = BLOCKS.load(Ordering::Acquire);
+    // SAFETY: as in `all`.
+    while let Some(thread) = unsafe { at.as_ref() } {
+        if thread.used.load(Ordering::Acquire) == 0 {
+            thread.used.store(1, Ordering::Relaxed);
+            thread.reset(role);
+            return Ok(thread);
+        }
+        at = thread.next.load(Ordering::Relaxed);
+    }
+    let base = kernel::map_anonymous(BLOCK_SIZE)?;
+    let _ = kernel::checked(linux::__NR_mprotect, [base, GUARD_SIZE, 0, 0, 0, 0])?;
+    let address = base + GUARD_SIZE + STACK_SIZE;
+    // SAFETY: the block was just mapped, zero-filled, and all-zero bytes are a valid `Thread` except for the
+    // fields that `reset` sets; it is never unmapped.
+    let thread = unsafe { &*(address as *const Thread) };
+    thread.this.set(address);
+    thread.used.store(1, Ordering::Relaxed);
+    thread.reset(role);
+    thread.next.store(BLOCKS.load(Ordering::Relaxed), Ordering::Relaxed);
+    BLOCKS.store(address as *mut Thread, Ordering::Release);
+    Ok(thread)
+}
+
+impl Thread {
+    fn reset(&self, role: Role) {
+        self.set_role(role);
+        self.connection.set(-1);
+        self.clear_on_exit.set(0);
+        self.robust_list.set(0);
+        let none = AlternateStack { pointer: 0, flags: ALTERNATE_STACK_DISABLED, padding: 0, size: 0 };
+        self.alternate_stack.set(none);
+        self.mask.store(0, Ordering::Relaxed);
+        self.sigsys_blocked.set(0);
+        self.node.store(u32::from(settings::node()), Ordering::Relaxed);
+        self.deputy_calls.set(0);
+        self.learned.set(0);
+    }
+}

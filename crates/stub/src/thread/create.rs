@@ -1,0 +1,183 @@
+//! How a thread of the program is created: `clone` and `clone3` decoded, the OS thread started, and, if the thread was
+//! placed on another node, handed over to a carrier there.
+
+use crate::daemon::requests;
+use crate::daemon::settings::SETTINGS;
+use crate::kernel;
+use crate::memory::copy;
+use crate::remote::deputy;
+use crate::signal::{mask, service_thread};
+use crate::thread::block::{self, Start};
+use crate::thread::exit::LIVE;
+use crate::thread::{Role, Thread, resume};
+use banyan_sys::raw::Errno;
+use banyan_sys::signal_frame::UserContext;
+use banyan_wire::deputy::{DeputyMessage, Header};
+use banyan_wire::stub::RequestKind;
+use core::arch::asm;
+use core::sync::atomic::{AtomicU64, Ordering};
+use linux_raw_sys::general as linux;
+
+/// Threads started so far, for placement.
+pub(super) static STARTED: AtomicU64 = AtomicU64::new(0);
+
+/// `clone` and `clone3` with CLONE_THREAD, as one set of values.
+#[derive(Clone, Copy)]
+pub struct Creation {
+    /// `CLONE_` flags.
+    pub flags: u64,
+    /// Where the new thread's frame lies in coherent memory.
+    pub frame: u64,
+    /// FS base of the new thread.
+    pub fs_base: u64,
+    /// Word in the parent that gets the tid, if the flags say so.
+    pub parent_word: u64,
+    /// Word of the child that gets the tid and is cleared at its end, if the flags say so.
+    pub child_word: u64,
+    /// Signal mask that the new thread inherits.
+    pub mask: u64,
+}
+
+/// What `clone` or `clone3` asks for, or the errno to refuse it with. Makes the new thread's frame.
+///
+/// # Errors
+/// `ENOSYS` for anything but a thread, `EFAULT` for bad pointers, `EINVAL` for impossible flags.
+pub fn decode(
+    number: i64,
+    arguments: &[u64; 6],
+    context: &UserContext,
+    mask: u64,
+) -> Result<Creation, Errno> {
+    let (flags, stack, parent_word, child_word, tls);
+    if number == kernel::number(linux::__NR_clone) {
+        [flags, stack, parent_word, child_word, tls, _] = *arguments;
+    } else {
+        let mut given = [0_u64; 11];
+        let size = (arguments[1] as usize).min(size_of_val(&given));
+        if size < 64 {
+            return Err(Errno::EINVAL);
+        }
+        copy::copy_in(arguments[0], given.as_mut_ptr().cast(), size)?;
+        flags = given[0];
+        child_word = given[2];
+        parent_word = given[3];
+        stack = given[5].wrapping_add(given[6]);
+        tls = given[7];
+        if given[8..].iter().any(|&field| field != 0) {
+            return Err(Errno::EINVAL);
+        }
+    }
+    let needed = u64::from(linux::CLONE_VM | linux::CLONE_SIGHAND | linux::CLONE_THREAD);
+    if flags & needed != needed || stack == 0 {
+        return Err(Errno::ENOSYS);
+    }
+    let tls = if flags & u64::from(linux::CLONE_SETTLS) != 0 { tls } else { resume::fs_base() };
+    let frame = resume::make_frame(stack, context, mask::split_mask(mask).0)?;
+    Ok(Creation { flags, frame, fs_base: tls, parent_word, child_word, mask })
+}
+
+/// Creates a thread of the program; runs at home. Returns the tid or a negated errno.
+pub fn create(creation: &Creation) -> i64 {
+    let thread = match block::allocate(Role::Home) {
+        Ok(thread) => thread,
+        Err(_) => return Errno::EAGAIN.negated(),
+    };
+    let nodes = u64::from(SETTINGS.nodes.load(Ordering::Relaxed));
+    let turn = u64::from(SETTINGS.threads_per_turn.load(Ordering::Relaxed)).max(1);
+    // The first thread is at home, so the count begins at 1.
+    let node = (STARTED.fetch_add(1, Ordering::Relaxed) + 1) / turn % nodes;
+    thread.node.store(node as u32, Ordering::Relaxed);
+    thread.mask.store(creation.mask, Ordering::Relaxed);
+    thread.sigsys_blocked.set(mask::split_mask(creation.mask).1);
+    let wants = |flag: u32, word: u64| if creation.flags & u64::from(flag) != 0 { word } else { 0 };
+    thread.clear_on_exit.set(wants(linux::CLONE_CHILD_CLEARTID, creation.child_word));
+    let parent_word = wants(linux::CLONE_PARENT_SETTID, creation.parent_word);
+    thread.start.set(Start {
+        frame: creation.frame,
+        fs_base: creation.fs_base,
+        child_word: wants(linux::CLONE_CHILD_SETTID, creation.child_word),
+    });
+    LIVE.fetch_add(1, Ordering::Relaxed);
+    match spawn(thread, begin, parent_word) {
+        Ok(id) => i64::from(id),
+        Err(error) => {
+            LIVE.fetch_sub(1, Ordering::Relaxed);
+            thread.used.store(0, Ordering::Release);
+            error.negated()
+        }
+    }
+}
+
+/// First code of a new thread at home.
+extern "C" fn begin(thread: &'static Thread) -> ! {
+    thread.adopt();
+    let id = kernel::thread_id();
+    thread.thread_id.store(id, Ordering::Relaxed);
+    let start = thread.start.get();
+    if start.child_word != 0 {
+        let _ = copy::store_u32(start.child_word, id);
+    }
+    let node = thread.node.load(Ordering::Relaxed);
+    if node != 0 {
+        let values = [u64::from(node), u64::from(id), start.frame, start.fs_base, 0, 0, 0, 0];
+        let (answer, connection) = requests::request_with_descriptor(RequestKind::Connect, values);
+        if let (0, Some(connection)) = (answer.result, connection) {
+            thread.connection.set(connection);
+            thread.set_role(Role::Deputy);
+            service_thread::remote_masks_changed();
+            let mask = thread.mask.load(Ordering::Relaxed);
+            let arguments = [start.frame, start.fs_base, u64::from(id), mask, 0, 0];
+            let header = Header::new(DeputyMessage::Start, 0, arguments);
+            if kernel::send_all(connection, (&raw const header).cast(), size_of::<Header>()).is_err() {
+                kernel::park();
+            }
+            deputy::serve(thread);
+        }
+        // The node cannot take it: the thread is as good at home.
+        thread.node.store(0, Ordering::Relaxed);
+    }
+    resume::resume(thread, start.frame, start.fs_base)
+}
+
+/// Starts an OS thread that shares everything with this one and calls `entry(thread)` on the block's stack, with
+/// all signals blocked as they are in the caller. Returns its id, which the kernel also stores in `parent_word` of the
+/// program, if there is one, before the new thread runs: any later, and the thread may have ended and cleared it.
+///
+/// # Errors
+/// The kernel's.
+pub fn spawn(
+    thread: &'static Thread,
+    entry: extern "C" fn(&'static Thread) -> !,
+    parent_word: u64,
+) -> Result<u32, Errno> {
+    const FLAGS: u64 = (linux::CLONE_VM
+        | linux::CLONE_FS
+        | linux::CLONE_FILES
+        | linux::CLONE_SIGHAND
+        | linux::CLONE_THREAD
+        | linux::CLONE_SYSVSEM) as u64;
+    let parent = if parent_word == 0 { 0 } else { u64::from(linux::CLONE_PARENT_SETTID) };
+    let result: i64;
+    // SAFETY: the child starts on its own fresh stack with the two registers that it needs and never returns
+    // from `entry`; the parent only sees rax, rcx and r11 change.
+    unsafe {
+        asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "xor ebp, ebp",
+            "mov rdi, r12",
+            "call r13",
+            "ud2",
+            "2:",
+            inlateout("rax") u64::from(linux::__NR_clone) => result,
+            in("rdi") FLAGS | parent,
+            in("rsi") thread.stack_top(),
+            in("rdx") parent_word, in("r10") 0_u64, in("r8") 0_u64,
+            in("r12") core::ptr::from_ref(thread),
+            in("r13") entry as usize,
+            lateout("rcx") _, lateout("r11") _,
+        );
+    }
+    banyan_sys::raw::check(result).map(|id| id as u32)
+}

@@ -1,0 +1,121 @@
+//! How a thread and the process end: what the kernel would do to program memory while a thread exits is done here,
+//! because the kernel drops such writes silently when the page is not present.
+
+use crate::daemon::requests;
+use crate::kernel;
+use crate::memory::copy;
+use crate::signal::service_thread;
+use crate::thread::create::STARTED;
+use crate::thread::{Role, Thread};
+use banyan_wire::stub::RequestKind;
+use core::arch::asm;
+use core::sync::atomic::{AtomicU64, Ordering};
+use linux_raw_sys::general as linux;
+
+/// Threads of the program that have not ended (at home).
+pub(super) static LIVE: AtomicU64 = AtomicU64::new(0);
+
+/// Counts the program's first thread.
+pub fn count_first() {
+    LIVE.store(1, Ordering::Relaxed);
+}
+
+/// Ends the calling home thread or deputy: everything the kernel would do to program memory while a thread
+/// exits is done here, because it drops such writes silently when the page is not present.
+pub fn end(thread: &'static Thread, status: u64) -> ! {
+    walk_robust_list(thread.robust_list.get(), thread.thread_id.load(Ordering::Relaxed));
+    let (node, cpu) = (u64::from(thread.node.load(Ordering::Relaxed)), kernel::thread_cpu_nanoseconds());
+    if thread.role() == Role::Home {
+        let _ = requests::request(RequestKind::ThreadEnd, [node, cpu, 0, 0, 0, 0, 0, 0]);
+    }
+    if LIVE.fetch_sub(1, Ordering::AcqRel) == 1 {
+        end_process(status);
+    }
+    let word = thread.clear_on_exit.get();
+    if word != 0 && copy::store_u32(word, 0).is_ok() {
+        kernel::futex_wake(word);
+    }
+    if thread.role() == Role::Deputy {
+        kernel::close(thread.connection.get());
+        thread.set_role(Role::Home);
+        service_thread::remote_masks_changed();
+    }
+    leave(thread, status)
+}
+
+/// Ends the process with an exit status, after the daemon has ended the other replicas and counted.
+pub fn end_process(status: u64) -> ! {
+    let threads = STARTED.load(Ordering::Relaxed) + 1;
+    let _ = requests::request(RequestKind::Exit, [status, threads, 0, 0, 0, 0, 0, 0]);
+    kernel::exit_group(status)
+}
+
+/// Gives the block back and ends the OS thread. The stack is not touched after the block is free.
+pub fn leave(thread: &'static Thread, status: u64) -> ! {
+    // SAFETY: after the store another thread may use this block, stack included; the two instructions after it
+    // use registers only, all signals are blocked, and the thread is gone after them.
+    unsafe {
+        asm!(
+            "mov dword ptr [{used}], 0",
+            "syscall",
+            "ud2",
+            used = in(reg) thread.used.as_ptr(),
+            in("rax") u64::from(linux::__NR_exit),
+            in("rdi") status,
+            options(noreturn, nostack),
+        )
+    }
+}
+
+/// Does what the kernel does with the robust list of a thread that ends (kernel/futex/core.c,
+/// `exit_robust_list`): marks each lock that it still owns as owner-died and wakes one waiter.
+pub fn walk_robust_list(head: u64, thread_id: u32) {
+    const OWNER_DIED: u32 = 0x4000_0000;
+    const WAITERS: u32 = 0x8000_0000;
+    const TID_MASK: u32 = 0x3fff_ffff;
+    /// The kernel's `ROBUST_LIST_LIMIT`: the list may be a circle that misses the head.
+    const LIMIT: usize = 2048;
+    if head == 0 {
+        return;
+    }
+    let (Ok(mut entry), Ok(offset), Ok(pending)) =
+        (copy::load_u64(head), copy::load_u64(head + 8), copy::load_u64(head + 16))
+    else {
+        return;
+    };
+    let release = |entry: u64| {
+        let word = (entry & !1).wrapping_add(offset);
+        let mut value = 0_u32;
+        if copy::copy_in(word, (&raw mut value).cast(), 4).is_err() {
+            return;
+        }
+        while value & TID_MASK == thread_id {
+            match copy::exchange_u32(word, value, (value & WAITERS) | OWNER_DIED) {
+                Ok(old) if old == value => {
+                    if value & WAITERS != 0 {
+                        kernel::futex_wake(word);
+                    }
+                    return;
+                }
+                Ok(old) => value = old,
+                Err(_) => return,
+            }
+        }
+    };
+    for _ in 0..LIMIT {
+        if entry & !1 == head {
+            break;
+        }
+        let next = copy::load_u64(entry & !1);
+        if entry & !1 != pending & !1 {
+            release(entry);
+        }
+        match next {
+            Ok(next) => entry = next,
+            Err(_) => break,
+        }
+    }
+    if pending & !1 != 0 {
+        release(pending);
+    }
+}
