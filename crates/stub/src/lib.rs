@@ -6,12 +6,11 @@
 //! Invariants:
 //! - it has no C library, allocates nothing on a heap and shares nothing with the program;
 //! - its own memory (statics, thread blocks) is local to the replica and never coherent;
-//! - it touches the program's memory only through `memory::copy_in` and `copy_out`, the words of thread exit, and
-//!   system calls, all of which may fault and wait;
+//! - it touches the program's memory only through `memory::copy` and system calls, all of which may fault and wait;
 //! - while it handles a trap, every asynchronous signal is blocked, and it leaves by `rt_sigreturn`.
 //!
 //! Threads: the program's, and one *service thread* that obeys the daemon's commands.
-//! Lock order: `memory::LOCK`, then `requests::REQUESTS`. Neither is held while program memory is touched, except
+//! Lock order: `memory::LOCK`, then `daemon::requests::REQUESTS`. Neither is held while program memory is touched, except
 //! that filling a fresh mapping happens under `memory::LOCK`: the pager takes no lock of the stub.
 #![no_std]
 
