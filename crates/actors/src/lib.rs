@@ -12,10 +12,6 @@
 //! (`runtime`), and the pool's (`pool`).
 #![deny(unsafe_code)]
 
-#[cfg(feature = "bench")]
-pub mod bench;
-#[cfg(feature = "cli")]
-pub mod cli;
 mod configuration;
 pub mod durable;
 pub mod examples;

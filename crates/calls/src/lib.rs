@@ -9,15 +9,13 @@
 //! Unsafe code: `registers` (instructions), `worker`, `babysitter` and `heap` (the callee's
 //! processes), `exchange`, `pool`, `connection`, `shim` and `discovery::system` (shared memory, the
 //! program's own memory), `variables` (the program's and the library's), `registry` and `isolated`
-//! (the program's own tables), `allocations` (hands on to the system's allocator), `bench`. Lock
+//! (the program's own tables), `allocations` (hands on to the system's allocator). Lock
 //! order: callers take no lock; see `worker` for the callee's one.
 
 pub mod allocations;
 mod babysitter;
-pub mod bench;
+
 pub mod blob;
-#[cfg(feature = "cli")]
-pub mod cli;
 pub mod connection;
 mod demand;
 pub mod discovery;
@@ -29,6 +27,8 @@ pub mod heap;
 pub mod isolated;
 mod layout;
 mod maps;
+#[doc(hidden)]
+pub mod measuring;
 pub mod monitor;
 pub mod named;
 pub mod parallel;

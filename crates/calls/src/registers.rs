@@ -194,7 +194,7 @@ unsafe extern "C" {
 ///
 /// # Safety
 /// There must be a function at `target` for which these arguments are sound.
-pub(crate) unsafe fn invoke(target: u64, registers: &mut Registers, words: &[u64]) {
+pub unsafe fn invoke(target: u64, registers: &mut Registers, words: &[u64]) {
     // SAFETY: the caller vouches for the function; the words are copied to the new frame.
     unsafe { banyan_calls_invoke(target, registers, words.as_ptr(), words.len() as u64) }
 }

@@ -4,8 +4,9 @@
 //! program that cannot be executed, 127 one that is not found, anything else the program's own.
 #![forbid(unsafe_code)]
 
+mod actor;
 mod arena;
-mod bench;
+mod call;
 mod demo;
 mod doctor;
 mod node;
@@ -46,20 +47,20 @@ enum Command {
     /// Say what this machine lacks for Banyan, and what to type about it
     Doctor(doctor::DoctorArguments),
     /// Measure what running over several nodes costs
-    Bench(bench::BenchArguments),
+    Bench(banyan_bench::run::BenchArguments),
     /// The programs that `bench` runs
     #[command(hide = true)]
-    BenchProgram(bench::ProgramArguments),
+    BenchProgram(banyan_bench::run::ProgramArguments),
     /// Commands about arenas, files that hold a persistent heap
     #[command(subcommand)]
     Arena(arena::ArenaCommand),
     /// Run configurations of actors under sponsors, and look into them
-    Actor(banyan_actors::cli::ActorCommand),
+    Actor(actor::ActorCommand),
     /// Commands about node daemons
     #[command(subcommand)]
     Node(node::NodeCommand),
     /// Calls in another process, which cannot crash their caller
-    Call(banyan_calls::cli::CallCommand),
+    Call(call::CallCommand),
     /// Print the completion script of a shell
     #[command(
         after_help = "For bash:\n  banyan completions bash > ~/.local/share/bash-completion/completions/banyan"
@@ -76,7 +77,7 @@ const STATUS_OURS: u8 = 125;
 
 fn main() -> ExitCode {
     #[cfg(feature = "rivals")]
-    banyan_calls::bench::rivals::init();
+    banyan_bench::call::rivals::init();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -88,14 +89,12 @@ fn main() -> ExitCode {
         Command::Run(arguments) => Ok(run::run(&arguments)),
         Command::Demo(arguments) => demo::demo(&arguments),
         Command::Doctor(arguments) => doctor::doctor(&arguments),
-        Command::Bench(arguments) => bench::bench(&arguments),
-        Command::BenchProgram(arguments) => bench::bench_program(&arguments),
+        Command::Bench(arguments) => banyan_bench::run::bench(&arguments),
+        Command::BenchProgram(arguments) => banyan_bench::run::bench_program(&arguments),
         Command::Arena(command) => arena::arena(&command),
-        Command::Actor(command) => command.run().map_err(|error| anyhow::anyhow!(error)),
+        Command::Actor(command) => command.run(),
         Command::Node(command) => node::node(&command),
-        Command::Call(command) => {
-            command.run().map(|status| status as u8).map_err(|error| anyhow::anyhow!(error.to_string()))
-        }
+        Command::Call(command) => command.run().map(|status| status as u8),
         Command::Completions { shell } => Ok(completions(shell)),
     };
     match result {

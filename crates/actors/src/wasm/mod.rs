@@ -10,12 +10,11 @@
 //! - `host_functions` are what a guest calls; `handles` its table of addresses; `actor` one event from begin to end,
 //!   `failure` how it ends otherwise, `kept` what is left of an actor between events.
 //! - `watchdog` is the only thread; it tells events that run too long to stop.
-//! - `bench` measures what all of that costs.
 
 pub mod abi;
 mod actor;
-#[cfg(feature = "bench")]
-pub mod bench;
+#[doc(hidden)]
+pub mod bare;
 mod engine;
 mod failure;
 mod handles;

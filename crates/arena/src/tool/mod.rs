@@ -2,18 +2,11 @@
 //!
 //! Those that only read need no heap mapped, so they work on an arena of any base.
 
-mod bench;
-mod noun_bench;
-mod plot;
-mod rivals;
-mod store_bench;
 mod transfer;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use self::bench::{BenchError, BenchOptions, BenchRow, CommitPoint, Wanted, bench};
-pub use self::plot::commit_plot;
 pub use self::transfer::{ImportError, Transfer, export, export_noun, import, import_noun};
 use crate::arena::{Arena, ArenaError, ArenaOptions};
 use crate::disk::{FileDisk, FileDiskError};

@@ -171,7 +171,7 @@ fn counter_ticks_per_us() -> u64 {
 }
 
 /// Ticks of the counter in a microsecond, measured once.
-pub(crate) fn ticks_per_us() -> u64 {
+pub fn ticks_per_us() -> u64 {
     counter_ticks_per_us()
 }
 

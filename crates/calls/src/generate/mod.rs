@@ -8,7 +8,6 @@
 //! statically linked programs, macros and inline functions.
 
 mod convention;
-pub(crate) mod coverage;
 mod declarations;
 mod emit;
 mod exec;

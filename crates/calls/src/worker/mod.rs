@@ -31,7 +31,7 @@ use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// The number of a function that does nothing, in every service.
-pub(crate) const NULL_FUNCTION: u64 = 0xffff_ffff;
+pub const NULL_FUNCTION: u64 = 0xffff_ffff;
 /// Set in a function's number that is an address of the worker.
 pub(crate) const BY_ADDRESS: u64 = 1 << 48;
 /// Pages of address space below which nothing is ever fetched: null pointers and their fields.

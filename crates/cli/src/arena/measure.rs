@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use banyan_arena::tool::{self, BenchOptions, BenchRow};
+use banyan_bench::arena::{self, BenchOptions, BenchRow};
 use clap::Args;
 
 use crate::terminal::{LiveLine, Style};
@@ -83,10 +83,10 @@ pub(super) fn bench(arguments: &BenchArguments) -> anyhow::Result<u8> {
     };
     let options = if arguments.quick { BenchOptions::quick() } else { BenchOptions::default() };
     let points =
-        tool::bench(&room.path, options, &is_wanted, &mut report).context("the bench did not end")?;
+        arena::bench(&room.path, options, &is_wanted, &mut report).context("the bench did not end")?;
     drop(room);
     if let Some(mut file) = plot {
-        file.write_all(tool::commit_plot(&points).as_bytes()).context("the plot could not be written")?;
+        file.write_all(arena::commit_plot(&points).as_bytes()).context("the plot could not be written")?;
     }
     anyhow::ensure!(
         printed > 0,

@@ -1,0 +1,233 @@
+//! The programs that the benches run: plain ones, with threads and memory and nothing of Banyan in them, which time
+//! their own loads and system calls. A hidden subcommand holds them, so that the one binary is enough.
+//!
+//! Each prints lines of a name and a number.
+
+use super::{guard, tcp};
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use std::hint::black_box;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+#[path = "../../../../examples/mandelbrot.rs"]
+#[expect(dead_code, reason = "its main function is for the example itself")]
+mod mandelbrot;
+
+const PAGE: usize = 4096;
+
+/// Arguments of `banyan bench-program`.
+#[derive(Debug, Args)]
+pub struct ProgramArguments {
+    #[command(subcommand)]
+    program: Program,
+}
+
+#[derive(Debug, Subcommand)]
+enum Program {
+    /// A thread reads pages that another has written, in an order that nobody can guess
+    FaultRead {
+        /// Pages to read
+        pages: usize,
+    },
+    /// A thread reads, in order, memory that another has written
+    StreamRead {
+        /// Its size in MiB
+        megabytes: usize,
+    },
+    /// A thread makes system calls
+    Calls {
+        /// How many
+        count: usize,
+    },
+    /// Touches memory for the first time
+    FirstTouch {
+        /// Its size in MiB
+        megabytes: usize,
+    },
+    /// Draws the Mandelbrot set
+    Mandelbrot {
+        /// Width and height
+        size: usize,
+        /// Threads that draw
+        threads: usize,
+    },
+    /// One end of a TCP connection
+    TcpServer,
+    /// Asks the other end again and again
+    TcpClient {
+        /// Its port
+        port: u16,
+        /// Requests
+        count: usize,
+        /// Bytes of a reply
+        reply: usize,
+    },
+    /// Takes in a stream from the other end
+    TcpStream {
+        /// Its port
+        port: u16,
+        /// Size of the stream in MiB
+        megabytes: usize,
+    },
+    /// Cleans up when its standard input ends
+    Guard {
+        /// What marks the bench's processes
+        mark: String,
+        /// The bench's files
+        directory: PathBuf,
+    },
+}
+
+/// Runs one of the programs.
+pub fn bench_program(arguments: &ProgramArguments) -> anyhow::Result<u8> {
+    match &arguments.program {
+        Program::FaultRead { pages } => fault_read(*pages)?,
+        Program::StreamRead { megabytes } => stream_read(*megabytes)?,
+        Program::Calls { count } => calls(*count)?,
+        Program::FirstTouch { megabytes } => first_touch(*megabytes),
+        Program::Mandelbrot { size, threads } => {
+            println!("checksum {}", mandelbrot::checksum(&mandelbrot::draw(*size, *threads)));
+        }
+        Program::TcpServer => tcp::serve()?,
+        Program::TcpClient { port, count, reply } => tcp::ask(*port, *count, *reply)?,
+        Program::TcpStream { port, megabytes } => tcp::take(*port, *megabytes)?,
+        Program::Guard { mark, directory } => guard::guard(mark, directory)?,
+    }
+    Ok(0)
+}
+
+/// What it takes to ask for the time twice, at the median. Next to nothing, unless asking is itself a call.
+pub(crate) fn clock_cost() -> Duration {
+    let mut times: Vec<Duration> = (0..1001).map(|_| Instant::now().elapsed()).collect();
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+/// Prints what part of the times lies below what, in microseconds, less the time that asking for the time took.
+pub(crate) fn print_quantiles(mut times: Vec<Duration>, clock: Duration) {
+    println!("clock {}", clock.as_secs_f64() * 1e6);
+    for time in &mut times {
+        *time = time.saturating_sub(clock);
+    }
+    times.sort_unstable();
+    for (name, part) in [("p10", 10), ("p50", 50), ("p90", 90), ("p99", 99)] {
+        let place = (times.len() * part / 100).min(times.len().saturating_sub(1));
+        println!("{name} {}", times.get(place).map_or(0.0, Duration::as_secs_f64) * 1e6);
+    }
+    println!("mean {}", times.iter().sum::<Duration>().as_secs_f64() * 1e6 / times.len().max(1) as f64);
+}
+
+/// Gives whoever starts this time to put its processes where they belong.
+fn settle() {
+    std::thread::sleep(Duration::from_millis(400));
+}
+
+/// The numbers below `count` in an order without ascending neighbours to speak of. Always the same.
+fn shuffled(count: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..count).collect();
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    for place in (1..count).rev() {
+        // Xorshift: any order will do that nobody guesses.
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        order.swap(place, (state % (place as u64 + 1)) as usize);
+    }
+    order
+}
+
+fn joined<T>(thread: std::thread::ScopedJoinHandle<'_, T>) -> anyhow::Result<T> {
+    thread.join().map_err(|_| anyhow::anyhow!("a thread panicked"))
+}
+
+fn fault_read(pages: usize) -> anyhow::Result<()> {
+    // Only every other page is read, so that no two reads are neighbours.
+    let mut memory = vec![0_u8; pages * 2 * PAGE];
+    for (number, page) in memory.chunks_exact_mut(PAGE).enumerate() {
+        page.fill(number as u8 | 1);
+    }
+    settle();
+    let (times, clock) = std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let clock = clock_cost();
+            let order = shuffled(pages);
+            let mut times = vec![Duration::ZERO; pages];
+            for (time, number) in times.iter_mut().zip(order) {
+                let place = &memory[number * 2 * PAGE + 64];
+                let begin = Instant::now();
+                let value = black_box(*black_box(place));
+                *time = begin.elapsed();
+                assert_eq!(value, (number * 2) as u8 | 1, "page {number} has wrong contents");
+            }
+            (times, clock)
+        });
+        joined(reader)
+    })?;
+    print_quantiles(times, clock);
+    Ok(())
+}
+
+fn stream_read(megabytes: usize) -> anyhow::Result<()> {
+    let words = (megabytes << 20) / size_of::<u64>();
+    let memory: Vec<u64> = (0..words as u64).collect();
+    settle();
+    let (seconds, sum) = std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let begin = Instant::now();
+            let sum = black_box(&memory).iter().fold(0_u64, |sum, word| sum.wrapping_add(*word));
+            (begin.elapsed().as_secs_f64(), sum)
+        });
+        joined(reader)
+    })?;
+    let words = words as u64;
+    anyhow::ensure!(sum == (words.wrapping_mul(words - 1)) / 2, "the memory has wrong contents");
+    println!("seconds {seconds}");
+    Ok(())
+}
+
+fn calls(count: usize) -> anyhow::Result<()> {
+    settle();
+    let (times, clock) = std::thread::scope(|scope| {
+        let caller = scope.spawn(|| {
+            let clock = clock_cost();
+            let expected = std::os::unix::process::parent_id();
+            let mut times = vec![Duration::ZERO; count];
+            for time in &mut times {
+                let begin = Instant::now();
+                let parent = std::os::unix::process::parent_id();
+                *time = begin.elapsed();
+                assert_eq!(parent, expected, "the parent has changed");
+            }
+            (times, clock)
+        });
+        joined(caller)
+    })
+    .context("making calls")?;
+    print_quantiles(times, clock);
+    Ok(())
+}
+
+fn first_touch(megabytes: usize) {
+    let mut memory = vec![0_u8; megabytes << 20];
+    let begin = Instant::now();
+    for page in black_box(&mut memory).chunks_exact_mut(PAGE) {
+        page[0] = 1;
+    }
+    println!("seconds {}", begin.elapsed().as_secs_f64());
+    black_box(&memory);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_order_holds_every_number_once() {
+        let mut order = shuffled(1000);
+        let ascending = order.windows(2).filter(|pair| pair[1] == pair[0] + 1).count();
+        assert!(ascending < 20, "{ascending}");
+        order.sort_unstable();
+        assert!(order.into_iter().eq(0..1000));
+    }
+}

@@ -1,0 +1,12 @@
+//! What the bench times calls against: the floors of this machine, and a call without anything to do.
+//!
+//! Not a part of the interface: it follows the needs of the bench.
+
+pub use crate::connection::ticks_per_us;
+pub use crate::registers::invoke;
+pub use crate::worker::NULL_FUNCTION;
+pub use banyan_sys::call_channel::{
+    Processors, counter, current_processor, futex_wait, futex_wake, place_thread, process_cpu_ns, thread_id,
+};
+pub use banyan_sys::call_process::{become_child_of, end_now, fork};
+pub use banyan_wire::call_frame::{Registers, Shape};
