@@ -232,7 +232,7 @@ fn status_and_errors_are_those_of_a_shell() {
     assert_eq!(status("./libsubject.so.1.c"), Some(127));
     assert_eq!(status(".."), Some(126));
     let missing = run("banyan call exec --isolate libnowhere.so.1 -- ./user exit");
-    assert_eq!(missing.status.code(), Some(1));
+    assert_eq!(missing.status.code(), Some(125));
     assert!(text(&missing.stderr).contains("libnowhere.so.1"), "{}", text(&missing.stderr));
     let own = run("exec ./user abort").status;
     let isolated = run("exec banyan call exec --isolate ./libsubject.so.1 -- ./user abort").status;
