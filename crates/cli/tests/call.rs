@@ -1,6 +1,7 @@
 //! `banyan call` as a user runs it: programs whose library is isolated on the fly, and the guide.
 //!
 //! Programs come in their own session, so that signals go where a terminal's would.
+#![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use rustix::process::{Pid, Signal};
