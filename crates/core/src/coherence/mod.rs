@@ -41,7 +41,7 @@ use alloc::vec::Vec;
 
 use banyan_wire::address::{
     Access, EXTENT_PAGES, Epoch, ExtentNumber, Microseconds, NodeId, PAGES_END, PageNumber, RequestNumber,
-    Transaction,
+    Run, Transaction,
 };
 use banyan_wire::coherence::{Holders, Message};
 
@@ -359,21 +359,12 @@ impl<C: Conduct> Machine<C> {
 /// Is what the message is about inside of an extent, and the extent inside of the address space? Decoding has checked
 /// this already, but not every message was decoded.
 fn is_possible(message: &Message) -> bool {
-    match message {
-        Message::Get { run, .. }
-        | Message::Forward { run, .. }
-        | Message::Grant { run, .. }
-        | Message::Decline { run, .. }
-        | Message::Done { run, .. }
-        | Message::Invalidate { run, .. }
-        | Message::Acknowledge { run, .. }
-        | Message::Discard { run, .. }
-        | Message::Discarded { run, .. } => run.first.0 < PAGES_END && run.is_within_extent(),
-        Message::Adopt { extent, directory, .. } => {
-            extent.0 < PAGES_END && directory.pages.len() <= EXTENT_PAGES as usize
-        }
-        Message::Located { extent, .. } | Message::Adopted { extent, .. } => extent.0 < PAGES_END,
-    }
+    let entries = match message {
+        Message::Adopt { directory, .. } => directory.pages.len(),
+        _ => 0,
+    };
+    let place = message.run().map_or(message.extent().0 < PAGES_END, Run::is_within_extent);
+    place && entries <= EXTENT_PAGES as usize
 }
 
 /// For the explorer, which leaves time out.

@@ -4,8 +4,14 @@ use alloc::vec;
 
 use proptest::prelude::*;
 
+use super::fields::{RawHeader, Write};
 use super::*;
+use crate::address::{
+    Access, EXTENT_PAGES, Epoch, ExtentNumber, NodeId, NodeSet, PAGE_BYTES, PAGES_END, PageNumber,
+    RequestNumber, Run, Transaction,
+};
 use crate::fuzz;
+use alloc::vec::Vec;
 
 fn run() -> impl Strategy<Value = Run> {
     (0..PAGES_END, 1..=EXTENT_PAGES).prop_map(|(first, count)| {
@@ -36,49 +42,37 @@ fn directory_entry() -> impl Strategy<Value = DirectoryEntry> {
         .prop_map(|(holders, written)| DirectoryEntry { holders, written: Transaction(written) })
 }
 
+/// Any message: a header in which every field is valid, read by the rules of one row of the table.
 fn message() -> impl Strategy<Value = Message> {
-    let epoch = any::<u64>().prop_map(Epoch);
-    let request = (1..u64::MAX).prop_map(RequestNumber);
-    let transaction = (1..u64::MAX).prop_map(Transaction);
-    let numbers = (epoch, request, transaction);
+    let numbers = (any::<u64>(), 1..u64::MAX, 1..u64::MAX, any::<u64>());
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
     let pages = proptest::collection::vec(directory_entry(), 0..=EXTENT_PAGES as usize);
-    let rest = (a_node(), any::<bool>(), any::<bool>(), any::<u64>(), pages);
-    (0..12, run(), extent(), access(), numbers, rest).prop_map(
-        |(kind, run, extent, access, (epoch, request, transaction), (node, flag, other, have, pages))| {
-            match kind {
-                0 => Message::Get { run, access, epoch, request, have: Transaction(have), demand: flag },
-                1 => Message::Forward {
-                    run,
-                    access,
-                    epoch,
-                    transaction,
-                    requester: node,
-                    request,
-                    confirm: flag,
-                },
-                2 => Message::Grant {
-                    run,
-                    access,
-                    epoch,
-                    transaction,
-                    owner: node,
-                    request,
-                    contents: flag,
-                    confirm: other,
-                },
-                3 => Message::Decline { run, epoch, request },
-                4 => Message::Done { run, epoch, transaction },
-                5 => Message::Invalidate { run, epoch, transaction, discard: flag },
-                6 => Message::Acknowledge { run, epoch, transaction },
-                7 => Message::Located { extent, epoch, owner: node },
-                8 => Message::Discard { run, epoch, request },
-                9 => Message::Discarded { run, epoch, request },
-                10 => {
-                    let directory = Directory { last: transaction, discarded: request, origin: node, pages };
-                    Message::Adopt { extent, epoch, directory }
-                }
-                _ => Message::Adopted { extent, epoch },
+    (0..Message::ROWS.len(), run(), extent(), access(), a_node(), numbers, flags, pages).prop_map(
+        |(row, run, extent, access, node, (epoch, request, transaction, have), flags, pages)| {
+            let (tag, _, fields) = Message::ROWS[row];
+            let mut raw = RawHeader::new(0);
+            raw.tag = tag;
+            let mut write = Write(&mut raw);
+            if fields.contains(&"run") {
+                write.run(&run);
+            } else {
+                write.extent(&extent);
             }
+            write.access(&access);
+            write.epoch(&Epoch(epoch));
+            write.request(&RequestNumber(request));
+            write.transaction(&Transaction(transaction));
+            write.have(&Transaction(have));
+            write.owner(&node);
+            write.confirm(&flags.0);
+            write.contents(&flags.1);
+            write.demand(&flags.2);
+            write.discard(&flags.3);
+            let mut message = Message::read(&raw).expect("every field is valid");
+            if let Message::Adopt { directory, .. } = &mut message {
+                directory.pages = pages;
+            }
+            message
         },
     )
 }
@@ -192,4 +186,85 @@ fn a_bitmap_may_not_name_pages_beyond_the_run() {
     payload[..2].copy_from_slice(&[1, 0]);
     assert!(Contents::new(run, &payload).is_ok());
     assert!(Contents::new(run, &payload[..7]).is_err());
+}
+
+/// Bytes at offsets of a header.
+type Fields = Vec<(usize, u8)>;
+
+/// What lies in the header of a message after magic, version and tag: zero elsewhere.
+fn golden() -> Vec<(u8, Message, Fields)> {
+    let run = Run { first: PageNumber(0x0102), count: 3 };
+    let (epoch, request, transaction) = (Epoch(4), RequestNumber(5), Transaction(6));
+    let (node, extent) = (NodeId::new(7).expect("a node number"), ExtentNumber(0x0908));
+    let (access, pages) = (Access::Write, [(4, 1), (8, 2), (9, 1), (16, 3), (24, 4)]);
+    let whole = [(4, 1), (8, 8), (9, 9), (24, 4)];
+    let entry = DirectoryEntry { holders: Holders::Writer(node), written: transaction };
+    let directory =
+        Directory { last: transaction, discarded: request, origin: node, pages: vec![entry, entry] };
+    let of = |base: &[(usize, u8)], more: &[(usize, u8)]| [base, more].concat();
+    let have = Transaction(9);
+    vec![
+        (
+            1,
+            Message::Get { run, access, epoch, request, have, demand: true },
+            of(&pages, &[(18, 2), (32, 5), (48, 9), (56, 4)]),
+        ),
+        (
+            2,
+            Message::Forward { run, access, epoch, transaction, requester: node, request, confirm: true },
+            of(&pages, &[(18, 2), (19, 7), (32, 5), (40, 6), (56, 1)]),
+        ),
+        (
+            3,
+            Message::Grant {
+                run,
+                access: Access::Read,
+                epoch,
+                transaction,
+                owner: node,
+                request,
+                contents: true,
+                confirm: true,
+            },
+            of(&pages, &[(18, 1), (19, 7), (20, 8), (32, 5), (40, 6), (56, 3)]),
+        ),
+        (4, Message::Decline { run, epoch, request }, of(&pages, &[(32, 5)])),
+        (5, Message::Done { run, epoch, transaction }, of(&pages, &[(40, 6)])),
+        (6, Message::Invalidate { run, epoch, transaction, discard: true }, of(&pages, &[(40, 6), (56, 8)])),
+        (7, Message::Acknowledge { run, epoch, transaction }, of(&pages, &[(40, 6)])),
+        (8, Message::Located { extent, epoch, owner: node }, of(&whole, &[(19, 7)])),
+        (9, Message::Discard { run, epoch, request }, of(&pages, &[(32, 5)])),
+        (10, Message::Discarded { run, epoch, request }, of(&pages, &[(32, 5)])),
+        (
+            11,
+            Message::Adopt { extent, epoch, directory },
+            of(&whole, &[(16, 2), (19, 7), (20, 48), (32, 5), (40, 6)]),
+        ),
+        (12, Message::Adopted { extent, epoch }, whole.to_vec()),
+    ]
+}
+
+#[test]
+fn every_message_has_the_bytes_of_the_format() {
+    assert_eq!(golden().len(), Message::ROWS.len());
+    for (tag, message, fields) in golden() {
+        let mut expected = [0; HEADER_BYTES];
+        expected[..4].copy_from_slice(&[b'B', b'c', 1, tag]);
+        fields.iter().for_each(|&(at, byte)| expected[at] = byte);
+        assert_eq!(encode_header(1, &message, 8), expected, "{message:?}");
+    }
+}
+
+#[test]
+fn the_document_lists_every_message_with_its_fields() {
+    let document = include_str!("../../../../docs/formats/wire.md");
+    for (tag, name, fields) in Message::ROWS {
+        let start = alloc::format!("| {tag} | `{name}` |");
+        let row = document.lines().find(|line| line.starts_with(&start));
+        let uses = row.and_then(|row| row.rsplit('|').nth(1)).unwrap_or_else(|| panic!("no row {start}"));
+        let words: Vec<&str> = uses.split(|letter: char| !letter.is_alphanumeric()).collect();
+        for field in *fields {
+            assert!(words.contains(field), "the row of {name} does not name its field {field}");
+        }
+    }
 }
