@@ -76,6 +76,13 @@ pub enum ControlMessage {
         /// What it did.
         NodeStatistics,
     ),
+    /// From home: the statistics have arrived. Close the connection and go.
+    Bye,
+    /// To home: this node cannot go on.
+    Failed(
+        /// Why.
+        String,
+    ),
 }
 
 /// Why bytes are not a control message.
@@ -178,6 +185,8 @@ mod tests {
             (ControlMessage::ReplicaLost("x".into()), vec![6, 1, b'x']),
             (ControlMessage::End, vec![7]),
             (ControlMessage::Ended(statistics), ended.concat()),
+            (ControlMessage::Bye, vec![9]),
+            (ControlMessage::Failed("x".into()), vec![10, 1, b'x']),
         ]
     }
 

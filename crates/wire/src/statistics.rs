@@ -2,7 +2,8 @@
 //!
 //! Not for adding up what all nodes did, nor for the text of a summary: those are in `banyan-node`.
 
-use alloc::string::String;
+use crate::address::NodeId;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +36,14 @@ pub struct NodeStatistics {
     pub wait_seconds: f64,
     /// Which parts of the address space had memory here at the end.
     pub memory: Vec<MemoryPiece>,
+}
+
+impl NodeStatistics {
+    /// Those of a node that did not say what it did.
+    #[must_use]
+    pub fn unknown(node: NodeId) -> Self {
+        Self { name: node.to_string(), ..Self::default() }
+    }
 }
 
 /// Faults that took equally long, to two significant digits.

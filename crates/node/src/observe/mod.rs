@@ -4,4 +4,5 @@
 
 pub mod doctor;
 pub mod memory_map;
+pub(crate) mod process;
 pub mod statistics;

@@ -27,7 +27,7 @@ use std::collections::HashMap;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 /// What ends a run from inside the pager.
@@ -53,7 +53,7 @@ pub struct Pager {
     process: u32,
     memory: MemoryFile,
     faults: OnceLock<OwnedFd>,
-    mesh: OnceLock<Mesh>,
+    mesh: Arc<OnceLock<Mesh>>,
     /// Ranges of the program's memory that this replica has mapped.
     pub mapped: RwLock<Mapped>,
     /// What it cost.
@@ -80,23 +80,28 @@ struct State {
 }
 
 impl Pager {
-    /// A pager for `process` on node `own` of `nodes`. Every node owns its pool; home owns the rest.
+    /// A pager for `process` on node `own`. `owners` are the first owners of extents that this node is to know.
     #[must_use]
-    pub fn new(own: NodeId, nodes: u8, process: u32, memory: MemoryFile, policy: Policy) -> Self {
+    pub fn new(
+        own: NodeId,
+        process: u32,
+        memory: MemoryFile,
+        mesh: Arc<OnceLock<Mesh>>,
+        policy: Policy,
+        owners: Vec<(Extents, NodeId)>,
+    ) -> Self {
         let mut machine = Machine::new(own, policy);
         let mut outputs = Vec::new();
-        for (extents, owner) in first_owners(nodes) {
+        for (extents, owner) in owners {
             let input = if owner == own { Input::Claim(extents) } else { Input::Assign { extents, owner } };
-            if own == NodeId::HOME || owner == own {
-                machine.step(Microseconds(0), input, &mut outputs);
-            }
+            machine.step(Microseconds(0), input, &mut outputs);
         }
         Self {
             own,
             process,
             memory,
             faults: OnceLock::new(),
-            mesh: OnceLock::new(),
+            mesh,
             mapped: RwLock::default(),
             counters: Counters::default(),
             state: Mutex::new(State {
@@ -494,8 +499,8 @@ fn append(frame: &mut Vec<u8>, payload: &[u8]) -> usize {
     end
 }
 
-/// Which node is the first owner of which extents: the pools, and home for everything else.
-fn first_owners(nodes: u8) -> Vec<(Extents, NodeId)> {
+/// Which node is the first owner of which extents: each of its pool, and home of everything else.
+pub(crate) fn pools(nodes: u8) -> Vec<(Extents, NodeId)> {
     let extents = |start: u64, end: u64| Extents {
         first: ExtentNumber::of_address(start),
         count: (end - start) / EXTENT_SIZE,

@@ -1,4 +1,4 @@
-//! The daemon's connections to the other nodes: making them, receiving on them, and making them again.
+//! A job's connections to the other nodes: making them, receiving on them, and making them again.
 //!
 //! The node with the higher number dials, the other accepts, both at the start and later. The coherence protocol
 //! tolerates the loss of messages, so a coherence lane that breaks, or brings what is no message, is closed and made
@@ -8,8 +8,11 @@
 //!
 //! Lock order: `arrived` is taken alone.
 
-use super::{Daemon, Event, PROCESS, START_DEADLINE};
-use crate::job::requests;
+use super::end::Event;
+use super::home::Home;
+use super::remote::Remote;
+use super::{Job, PROCESS, Role, START_DEADLINE};
+use crate::cluster::authority::Authority;
 use crate::pager::PagerError;
 use crate::transport::{self, Lane, Lanes, MeshError};
 use banyan_sys::scheduling;
@@ -75,14 +78,14 @@ impl From<io::Error> for LaneEnd {
     }
 }
 
-impl Daemon {
+impl Job {
     /// Dials the nodes with lower numbers and accepts those with higher ones: three lanes each.
-    pub(super) fn connect(self: &Arc<Self>, listener: TcpListener) -> Result<Vec<Option<Lanes>>, String> {
-        self.thread("accept", move |daemon| daemon.accept(&listener));
+    pub(super) fn connect(&self, listener: TcpListener) -> Result<Vec<Option<Lanes>>, String> {
+        self.thread("accept", move |job| job.accept(&listener));
         let deadline = Instant::now() + START_DEADLINE;
         let mut lanes = Vec::new();
         for node in 0..self.nodes() {
-            if node == self.configuration.node {
+            if node == self.node.get() {
                 lanes.push(None);
                 continue;
             }
@@ -92,8 +95,8 @@ impl Daemon {
                 let lane =
                     Lane::new(&stream, &format!("{name} {node}")).map_err(|error| error.to_string())?;
                 let own = Arc::clone(&lane);
-                self.thread(&format!("{name} {node}"), move |daemon| {
-                    daemon.receive(node, purpose, stream, &own);
+                self.thread(&format!("{name} {node}"), move |job| {
+                    job.receive(node, purpose, stream, &own);
                 });
                 Ok(lane)
             };
@@ -108,10 +111,10 @@ impl Daemon {
 
     /// A greeted connection to `node`, dialled or accepted.
     fn lane_stream(&self, node: u8, purpose: Purpose, deadline: Instant) -> Result<TcpStream, String> {
-        let own = self.configuration.node;
+        let own = self.node.get();
         if node < own {
-            let hello = Hello::new(purpose, self.configuration.run, own, 0);
-            let address = self.configuration.addresses[usize::from(node)];
+            let hello = Hello::new(purpose, self.settings.run, own, 0);
+            let address = self.settings.addresses[usize::from(node)];
             transport::dial(node, address, self.nodes(), &hello).map_err(|error| error.to_string())
         } else {
             let arrived = self.arrived.take(node, purpose, deadline);
@@ -119,18 +122,18 @@ impl Daemon {
         }
     }
 
-    fn accept(self: &Arc<Self>, listener: &TcpListener) {
+    fn accept(&self, listener: &TcpListener) {
         loop {
             let Ok((stream, address)) = listener.accept() else { continue };
             // Greeting may take as long as a stranger keeps silent: each in a thread of its own.
-            self.thread("greet", move |daemon| {
-                let (run, own) = (daemon.configuration.run, daemon.configuration.node);
-                match transport::greet(&stream, address, run, own, daemon.nodes()) {
-                    Ok((hello, Purpose::Deputy)) => daemon.start_carrier(&stream, hello.thread),
-                    Ok((hello, _)) if hello.node > u32::from(own) => daemon.arrived.put(&hello, stream),
+            self.thread("greet", move |job| {
+                let (run, own) = (job.settings.run, job.node.get());
+                match transport::greet(&stream, address, run, own, job.nodes()) {
+                    Ok((hello, Purpose::Deputy)) => job.start_carrier(&stream, hello.thread),
+                    Ok((hello, _)) if hello.node > u32::from(own) => job.arrived.put(&hello, stream),
                     // A lower number is dialled, and does not dial.
                     Ok(_) => {}
-                    Err(error) => daemon.notice(&error.to_string()),
+                    Err(error) => job.notice(&error.to_string()),
                 }
             });
         }
@@ -145,19 +148,19 @@ impl Daemon {
         match started {
             Ok(id) if id >= 0 => drop(self.pager.counters.threads.fetch_add(1, Ordering::Relaxed)),
             // The deputy sees its connection closed and keeps the thread at home no longer: the run ends.
-            Ok(error) => self.tell(Event::Broken(format!("a thread could not be started: error {}", -error))),
-            Err(error) => self.tell(Event::Broken(format!("a thread could not be started: {error}"))),
+            Ok(error) => self.emit(Event::Broken(format!("a thread could not be started: error {}", -error))),
+            Err(error) => self.emit(Event::Broken(format!("a thread could not be started: {error}"))),
         }
     }
 
     /// At home: a connection for a deputy whose thread will run on `node`.
     pub(crate) fn connect_deputy(&self, node: u8, thread: u32) -> Result<OwnedFd, MeshError> {
-        let address = self.configuration.addresses[usize::from(node.min(self.nodes() - 1))];
-        transport::dial_deputy(node, address, self.nodes(), self.configuration.run, thread).map(OwnedFd::from)
+        let address = self.settings.addresses[usize::from(node.min(self.nodes() - 1))];
+        transport::dial_deputy(node, address, self.nodes(), self.settings.run, thread).map(OwnedFd::from)
     }
 
     /// Receives on one lane for as long as there is one.
-    fn receive(self: &Arc<Self>, node: u8, purpose: Purpose, mut stream: TcpStream, lane: &Lane) {
+    fn receive(&self, node: u8, purpose: Purpose, mut stream: TcpStream, lane: &Lane) {
         let mut times = 0;
         loop {
             let end = match purpose {
@@ -175,14 +178,16 @@ impl Daemon {
                 LaneEnd::Closed => "its daemon closed the connection",
                 LaneEnd::Bad(reason) => reason,
             };
-            let finishing = self.finishing.load(Ordering::Acquire);
-            if purpose == Purpose::Control || finishing || times == AGAIN_MAX {
-                return self.tell(Event::PeerLost { node, reason: reason.into() });
+            if purpose == Purpose::Control {
+                return self.peer_has_gone(node, reason);
+            }
+            if self.is_ending() {
+                return;
             }
             times += 1;
             match self.lane_stream(node, purpose, Instant::now() + AGAIN_DEADLINE) {
-                Ok(again) if lane.replace(&again).is_ok() => stream = again,
-                _ => return self.tell(Event::PeerLost { node, reason: reason.into() }),
+                Ok(again) if times <= AGAIN_MAX && lane.replace(&again).is_ok() => stream = again,
+                _ => return self.lost(node, reason),
             }
             // Whoever closed it says why.
             if let LaneEnd::Bad(reason) = end {
@@ -217,51 +222,74 @@ impl Daemon {
                 Ok(()) => {}
                 Err(error @ PagerError::Rejected { .. }) => return Err(bad(&error)),
                 Err(error) => {
-                    self.tell(Event::Broken(error.to_string()));
+                    self.emit(Event::Broken(error.to_string()));
                     return Err(LaneEnd::Broken);
                 }
             }
         }
     }
 
+    /// The control connection with a node has ended.
+    fn peer_has_gone(&self, node: u8, reason: &str) {
+        if let (Role::Home(home), Some(node)) = (&self.role, NodeId::new(node)) {
+            home.node_has_gone(node);
+        }
+        self.lost(node, reason);
+    }
+
+    fn lost(&self, node: u8, reason: &str) {
+        if let Some(node) = NodeId::new(node) {
+            self.emit(Event::PeerLost { node, reason: reason.into() });
+        }
+    }
+
     fn receive_control(&self, node: u8, stream: &TcpStream) -> Result<std::convert::Infallible, LaneEnd> {
+        let from = NodeId::new(node).ok_or_else(|| LaneEnd::Bad("a node number that is too high".into()))?;
         let mut stream = BufReader::new(stream);
         loop {
             match transport::read_control(&mut stream)? {
-                ControlMessage::ReplicaReady => {
-                    *self.nodes_ready.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-                    self.node_ready.notify_all();
-                }
-                ControlMessage::Lookup { id, address, access } => {
-                    let region = requests::find_region(self, address, access);
-                    if let Some(region) = region {
-                        let mut learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
-                        learned[usize::from(node)].insert(region.start, region.end);
-                    }
-                    self.send(node, &ControlMessage::LookedUp { id, region });
-                }
-                ControlMessage::LookedUp { id, region } => self.answer(id, region),
-                ControlMessage::Forget { id, start, length } => {
-                    // Not on this thread: the replica may be learning a region just now, and the answer to that
-                    // comes in here.
-                    self.thread("forget", move |daemon| match requests::forget_here(daemon, start, length) {
-                        Ok(()) => daemon.send_home(&ControlMessage::Forgotten { id }),
-                        Err(error) => daemon.tell(Event::Broken(error.to_string())),
-                    });
-                }
-                ControlMessage::Forgotten { id } => self.answer(id, None),
-                ControlMessage::Notice(text) => self.notice(&text),
-                ControlMessage::ReplicaLost(how) => {
-                    self.tell(Event::PeerLost { node, reason: format!("its replica {how}") });
-                }
-                ControlMessage::End => self.tell(Event::End),
-                ControlMessage::Ended(statistics) => {
-                    self.ended.lock().unwrap_or_else(PoisonError::into_inner)[usize::from(node)] =
-                        Some(statistics);
-                    self.node_ended.notify_all();
-                }
+                ControlMessage::LookedUp { id, region } => self.questions.answer(id, region),
+                ControlMessage::Forgotten { id } => self.questions.answer(id, None),
+                message => match &self.role {
+                    Role::Home(home) => self.control_at_home(home, from, message)?,
+                    Role::Remote(_) => self.control_elsewhere(message)?,
+                },
             }
         }
+    }
+
+    fn control_at_home(&self, home: &Home, from: NodeId, message: ControlMessage) -> Result<(), LaneEnd> {
+        match message {
+            ControlMessage::ReplicaReady => home.node_is_ready(from),
+            ControlMessage::Lookup { id, address, access } => {
+                let region =
+                    home.learn(from, address, access).map_err(|error| LaneEnd::Bad(error.to_string()))?;
+                self.questions.send(from, &ControlMessage::LookedUp { id, region });
+            }
+            ControlMessage::Notice(text) => self.notice(&text),
+            ControlMessage::ReplicaLost(how) => self.lost(from.get(), &format!("its replica {how}")),
+            ControlMessage::Failed(reason) => self.emit(Event::Broken(format!("{from}: {reason}"))),
+            ControlMessage::Ended(statistics) => home.node_has_ended(from, statistics),
+            other => return Err(LaneEnd::Bad(format!("a message that is not meant for home: {other:?}"))),
+        }
+        Ok(())
+    }
+
+    fn control_elsewhere(&self, message: ControlMessage) -> Result<(), LaneEnd> {
+        match message {
+            // Not on this thread: the replica may be learning a region just now, and the answer to that comes in here.
+            ControlMessage::Forget { id, start, length } => {
+                self.thread("forget", move |job| {
+                    if let Err(error) = Remote::forget(job, id, start, length) {
+                        job.emit(Event::Broken(error.to_string()));
+                    }
+                });
+            }
+            ControlMessage::End => self.emit(Event::End),
+            ControlMessage::Bye => self.emit(Event::Bye),
+            other => return Err(LaneEnd::Bad(format!("a message that only home is sent: {other:?}"))),
+        }
+        Ok(())
     }
 }
 

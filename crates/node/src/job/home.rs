@@ -1,0 +1,189 @@
+//! The part of a job that only its home node has: the map of regions, and what it knows of the other nodes.
+//!
+//! Lock order: `regions`, then the pager's. `learned`, `nodes_ready` and `ends` are taken alone.
+
+use super::loader;
+use super::questions::{PEER_DEADLINE, Questions};
+use crate::cluster::authority::{Authority, MemoryCall};
+use crate::pager::{Mapped, PagerError, pools};
+use banyan_core::coherence::Extents;
+use banyan_core::regions::{Effect, Region, Regions};
+use banyan_wire::address::NodeId;
+use banyan_wire::control::{ControlMessage, RegionFacts};
+use banyan_wire::statistics::NodeStatistics;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// What only the home node has of a job.
+#[derive(Debug)]
+pub(crate) struct Home {
+    regions: Mutex<Map>,
+    start: loader::Start,
+    nodes: u8,
+    questions: Arc<Questions>,
+    /// What each node's replica may have mapped.
+    learned: Mutex<BTreeMap<NodeId, Mapped>>,
+    nodes_ready: Mutex<BTreeSet<NodeId>>,
+    node_ready: Condvar,
+    ends: Mutex<Ends>,
+    node_ended: Condvar,
+}
+
+#[derive(Debug)]
+struct Map {
+    regions: Regions,
+    /// How many of them the stub has mapped before the program starts.
+    mapped_at_start: usize,
+}
+
+/// How the other nodes have ended.
+#[derive(Debug, Default)]
+struct Ends {
+    /// What each did, as its last message says.
+    statistics: BTreeMap<NodeId, NodeStatistics>,
+    /// Nodes whose control connection has ended.
+    gone: BTreeSet<NodeId>,
+}
+
+impl Home {
+    /// With the regions of a program that was loaded, and where it starts.
+    pub(crate) fn new(regions: Regions, start: loader::Start, nodes: u8, questions: Arc<Questions>) -> Self {
+        Self {
+            regions: Mutex::new(Map { regions, mapped_at_start: 0 }),
+            start,
+            nodes,
+            questions,
+            learned: Mutex::default(),
+            nodes_ready: Mutex::default(),
+            node_ready: Condvar::new(),
+            ends: Mutex::default(),
+            node_ended: Condvar::new(),
+        }
+    }
+
+    /// Where the program starts.
+    pub(crate) fn start(&self) -> loader::Start {
+        self.start
+    }
+
+    /// The other nodes.
+    pub(crate) fn others(&self) -> impl Iterator<Item = NodeId> + use<> {
+        (1..self.nodes).filter_map(NodeId::new)
+    }
+
+    /// The next regions, `max` at most, that the stub maps before the program starts. None when all are mapped.
+    pub(crate) fn regions_to_map(&self, max: usize) -> Vec<Region> {
+        let mut map = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
+        let next: Vec<Region> = map.regions.iter().skip(map.mapped_at_start).take(max).copied().collect();
+        map.mapped_at_start += next.len();
+        next
+    }
+
+    /// A node's replica can take threads.
+    pub(crate) fn node_is_ready(&self, node: NodeId) {
+        self.nodes_ready.lock().unwrap_or_else(PoisonError::into_inner).insert(node);
+        self.node_ready.notify_all();
+    }
+
+    /// Waits until every replica can take threads.
+    pub(crate) fn wait_for_nodes(&self, deadline: Duration) -> Result<(), String> {
+        let wanted = usize::from(self.nodes) - 1;
+        let ready = self.nodes_ready.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.node_ready.wait_timeout_while(ready, deadline, |ready| ready.len() < wanted);
+        let ready = waited.unwrap_or_else(PoisonError::into_inner).0.len();
+        if ready < wanted { Err(format!("{ready} of {wanted} other nodes came up")) } else { Ok(()) }
+    }
+
+    /// The last statistics of a node have come: it may go.
+    pub(crate) fn node_has_ended(&self, node: NodeId, statistics: NodeStatistics) {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner).statistics.insert(node, statistics);
+        self.node_ended.notify_all();
+        self.questions.send(node, &ControlMessage::Bye);
+    }
+
+    /// The control connection with a node has ended.
+    pub(crate) fn node_has_gone(&self, node: NodeId) {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner).gone.insert(node);
+        self.node_ended.notify_all();
+    }
+
+    /// Ends the other nodes. Returns what each did, without those that did not say it in time.
+    pub(crate) fn end_nodes(&self, deadline: Instant) -> BTreeMap<NodeId, NodeStatistics> {
+        for node in self.others() {
+            self.questions.send(node, &ControlMessage::End);
+        }
+        let silent = |ends: &mut Ends| {
+            let has_ended = |node| ends.statistics.contains_key(&node) || ends.gone.contains(&node);
+            !self.others().all(has_ended)
+        };
+        let ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.node_ended.wait_timeout_while(ends, left(deadline), silent);
+        waited.unwrap_or_else(PoisonError::into_inner).0.statistics.clone()
+    }
+
+    /// Waits until every other node has closed its control connection: it has read its [`ControlMessage::Bye`].
+    pub(crate) fn wait_for_leave(&self, deadline: Instant) {
+        let ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        let staying = |ends: &mut Ends| !self.others().all(|node| ends.gone.contains(&node));
+        drop(self.node_ended.wait_timeout_while(ends, left(deadline), staying));
+    }
+
+    /// Has the other replicas unmap a range, those that may have it mapped.
+    fn forget_elsewhere(&self, start: u64, length: u64) -> Result<(), PagerError> {
+        let nodes: Vec<NodeId> = {
+            let mut learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
+            let having =
+                learned.iter_mut().filter(|(_, ranges)| !ranges.within(start, start + length).is_empty());
+            having
+                .map(|(&node, ranges)| {
+                    ranges.remove(start, start + length);
+                    node
+                })
+                .collect()
+        };
+        let ask = |node| (node, self.questions.ask(node, |id| ControlMessage::Forget { id, start, length }));
+        let waits: Vec<_> = nodes.into_iter().map(ask).collect();
+        let deadline = Instant::now() + PEER_DEADLINE;
+        for (node, wait) in waits {
+            if wait.recv_timeout(left(deadline)).is_err() {
+                return Err(PagerError::Fatal(format!("{node} did not unmap memory in time")));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn left(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now())
+}
+
+impl Authority for Home {
+    fn first_owners(&self) -> Vec<(Extents, NodeId)> {
+        pools(self.nodes)
+    }
+
+    fn memory_call(&self, call: MemoryCall) -> Result<Effect, PagerError> {
+        let effect = {
+            let mut map = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
+            map.regions.call(call.number, call.arguments, call.node.get())
+        };
+        if let Some(range) = effect.forget {
+            self.forget_elsewhere(range.start, range.length)?;
+        }
+        Ok(effect)
+    }
+
+    fn learn(&self, node: NodeId, address: u64, access: u32) -> Result<Option<RegionFacts>, PagerError> {
+        let region = {
+            let map = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
+            map.regions.lookup(address).filter(|region| region.protection & access == access)
+        };
+        let Some(region) = region else { return Ok(None) };
+        if node != NodeId::HOME {
+            let mut learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
+            learned.entry(node).or_default().insert(region.start, region.end);
+        }
+        Ok(Some(RegionFacts { start: region.start, end: region.end, protection: region.protection }))
+    }
+}

@@ -1,0 +1,57 @@
+//! Control messages to the other nodes of a job, and the answers that are waited for.
+//!
+//! Lock order: `waiting` is taken alone.
+
+use crate::transport::Mesh;
+use banyan_wire::address::NodeId;
+use banyan_wire::control::{ControlMessage, RegionFacts};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+/// A question that another node must answer fails after this time, and with it the run.
+pub(crate) const PEER_DEADLINE: Duration = Duration::from_secs(5);
+
+/// What a question is answered with: a region, or nothing but that it was done.
+type Answer = Option<RegionFacts>;
+
+/// The control lanes of a job, and who waits for an answer on them.
+#[derive(Debug)]
+pub(crate) struct Questions {
+    mesh: Arc<OnceLock<Mesh>>,
+    /// By the id of the question.
+    waiting: Mutex<HashMap<u64, SyncSender<Answer>>>,
+    last_id: AtomicU64,
+}
+
+impl Questions {
+    /// Over the connections of a job.
+    pub(crate) fn new(mesh: Arc<OnceLock<Mesh>>) -> Self {
+        Self { mesh, waiting: Mutex::default(), last_id: AtomicU64::new(0) }
+    }
+
+    /// Sends a message that is not answered.
+    pub(crate) fn send(&self, node: NodeId, message: &ControlMessage) {
+        if let Some(lanes) = self.mesh.get().and_then(|mesh| mesh.lanes(node.get())) {
+            lanes.control.send(&message.encode());
+        }
+    }
+
+    /// Sends a question. The answer comes to the receiver.
+    pub(crate) fn ask(&self, node: NodeId, question: impl FnOnce(u64) -> ControlMessage) -> Receiver<Answer> {
+        let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
+        let (done, wait) = sync_channel(1);
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(id, done);
+        self.send(node, &question(id));
+        wait
+    }
+
+    /// An answer has come.
+    pub(crate) fn answer(&self, id: u64, answer: Answer) {
+        if let Some(waiting) = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&id) {
+            let _ = waiting.try_send(answer);
+        }
+    }
+}
