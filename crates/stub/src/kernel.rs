@@ -3,10 +3,12 @@
 use banyan_sys::raw::{Errno, call, syscall};
 use linux_raw_sys::general as linux;
 
-/// Number of a `__NR_` constant as the traps report it.
-pub const fn number(constant: u32) -> i64 {
-    constant as i64
-}
+/// Operations of `arch_prctl`, from the kernel's `asm/prctl.h`.
+pub const ARCH_SET_GS: u64 = 0x1001;
+/// See [`ARCH_SET_GS`].
+pub const ARCH_SET_FS: u64 = linux::ARCH_SET_FS as u64;
+/// See [`ARCH_SET_GS`].
+pub const ARCH_GET_FS: u64 = 0x1003;
 
 /// Makes a call whose pointers belong to the program or to the caller's own live buffers.
 pub fn raw(number: u32, arguments: [u64; 6]) -> i64 {

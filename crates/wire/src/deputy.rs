@@ -10,6 +10,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub const DEPUTY_MAGIC: u32 = 0x626e_0001;
 /// Bytes of a payload at most. Larger buffers are not shipped: the deputy uses the program's memory itself.
 pub const PAYLOAD_MAX: usize = 128 << 10;
+/// Number of a call that stands for one that is not served on another node, whose number is argument 0: the deputy
+/// refuses it.
+pub const NOT_SERVED: i64 = -1;
 
 /// Kinds of message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

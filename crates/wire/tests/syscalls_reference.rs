@@ -2,7 +2,9 @@
 //! `BANYAN_REGENERATE=1 cargo test -p banyan-wire --test syscalls_reference` writes it anew.
 #![forbid(unsafe_code)]
 
-use banyan_wire::syscalls::{Class, SystemCall, TABLE};
+use banyan_wire::syscalls::{
+    Class, Emulation, Handling, HomeCall, HomeOnly, MemoryCall, SystemCall, TABLE, ThreadCall,
+};
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
@@ -12,14 +14,14 @@ const REGENERATE: &str = "BANYAN_REGENERATE=1 cargo test -p banyan-wire --test s
 const HEAD: &str = "\
 # System calls
 
-Every system call of x86-64 Linux and what becomes of it when a program runs under `banyan run`. Generated from the
+Every system call of x86-64 Linux and how it is handled when a program runs under `banyan run`. Generated from the
 table in `crates/wire/src/syscalls/table.rs`, from which the filters and the handlers are derived too; a test fails when this
 page and the table differ.
 
-| class | what becomes of the call |
+| class | how the call is handled |
 |---|---|
 | local | Runs on the node where the thread is. |
-| deputy | Runs at home. A thread that is at home makes it itself, untouched; for a thread on another node its deputy, an OS thread at home, makes it with the same arguments and sends back the result. |
+| deputy | Runs at home. A thread that is at home makes it itself; for a thread on another node its deputy, an OS thread at home, makes it with the same arguments and sends back the result. |
 | emulated | Done by the runtime inside the program and the home daemon, wherever the thread is. |
 | home only | Can only be done by a thread that is at home. Threads do not move while they run yet, so what the table says is refused is refused on every node. |
 | refused | Fails with the errno in the table, on which C libraries and language runtimes fall back. |
@@ -33,68 +35,100 @@ fail with `ENOSYS`.
 fn class(call: &SystemCall) -> &'static str {
     match call.class {
         Class::Local => "local",
-        Class::Deputy => "deputy",
-        Class::Emulate => "emulated",
-        Class::GoHome => "home only",
-        Class::Refuse(_) => "refused",
+        Class::Deputy(_) => "deputy",
+        Class::Emulate(_) => "emulated",
+        Class::GoHome(_) => "home only",
+        Class::Refuse { .. } => "refused",
     }
 }
 
-fn errno(number: u16) -> &'static str {
-    match number {
-        1 => "EPERM",
-        19 => "ENODEV",
-        22 => "EINVAL",
-        28 => "ENOSPC",
-        38 => "ENOSYS",
-        12 => "ENOMEM",
+fn name_of(errno: u16) -> &'static str {
+    match u32::from(errno) {
+        linux_raw_sys::errno::EPERM => "EPERM",
+        linux_raw_sys::errno::EINVAL => "EINVAL",
+        linux_raw_sys::errno::ENOSPC => "ENOSPC",
+        linux_raw_sys::errno::ENOSYS => "ENOSYS",
         other => panic!("name errno {other} here"),
     }
 }
 
-/// What a program sees that it would not see natively, where that is more than the class says.
+/// What a program sees that differs from a native run, where that is more than the class says.
 fn remark(call: &SystemCall) -> String {
-    if let Class::Refuse(number) = call.class {
-        return format!("fails with `{}`", errno(number));
+    match call.class {
+        Class::Refuse { errno, .. } => format!("fails with `{}`", name_of(errno)),
+        Class::GoHome(HomeOnly::NotServed) => "fails with `ENOSYS` for now".into(),
+        Class::GoHome(HomeOnly::Native) => {
+            "same as in a native run on a thread at home; handlers do not run on threads elsewhere yet".into()
+        }
+        Class::Deputy(Handling::Descriptors(_)) => "Banyan's own descriptors look closed".into(),
+        Class::Deputy(Handling::Mask(_)) => {
+            "a thread that is not at home waits without the signal mask".into()
+        }
+        Class::Deputy(Handling::Link { .. }) => "`/proc/self/exe` leads to the program's file".into(),
+        Class::Deputy(Handling::Futex) => "all futexes are private to the process".into(),
+        Class::Emulate(Emulation::Memory(call)) => of_memory(call).into(),
+        Class::Emulate(Emulation::Home(call)) => at_home(call).into(),
+        Class::Emulate(Emulation::Thread(call)) => of_thread(call).into(),
+        Class::Local | Class::Deputy(Handling::Plain) => match call.name() {
+            "getcpu" => "the processor's number on the thread's node",
+            "sched_getaffinity" | "sched_setaffinity" => "of the home node",
+            "clock_gettime" | "gettimeofday" | "time" => "the clock of the thread's node",
+            _ => "",
+        }
+        .into(),
     }
-    let text = match call.name {
-        "mmap" => {
+}
+
+const SAME: &str = "same as in a native run";
+
+fn of_memory(call: MemoryCall) -> &'static str {
+    match call {
+        MemoryCall::Map => {
             "private file mappings are copied when they are made: later changes of the file are not seen; a shared, \
              writable mapping of a file fails with `ENODEV`; huge pages fail with `ENOMEM`"
         }
-        "mremap" => "the contents are copied when the mapping moves",
-        "madvise" => "discarding makes the pages zero on every node; hints do nothing",
-        "msync" => "nothing to write back: there are no shared, writable file mappings",
-        "mincore" => "all mapped memory counts as resident, on whichever node it is",
-        "mlock" | "mlockall" | "mlock2" | "munlock" | "munlockall" => "succeeds and pins nothing",
-        "fork" | "vfork" | "execve" | "execveat" | "unshare" | "setns" => "fails with `ENOSYS` for now",
-        "clone" | "clone3" => {
-            "makes threads; without `CLONE_THREAD` it is a fork and fails with `ENOSYS` for now"
+        MemoryCall::Unmap | MemoryCall::Protect | MemoryCall::Break => SAME,
+        MemoryCall::Remap => "the contents are copied when the mapping moves",
+        MemoryCall::Advise => "discarding makes the pages zero on every node; hints do nothing",
+        MemoryCall::Synchronize => "nothing to write back: there are no shared, writable file mappings",
+        MemoryCall::Residency => "all mapped memory counts as resident, on whichever node it is",
+        MemoryCall::Pin | MemoryCall::PinAll => "succeeds and pins nothing",
+    }
+}
+
+fn at_home(call: HomeCall) -> &'static str {
+    match call {
+        HomeCall::EndProcess
+        | HomeCall::WaitForSignal
+        | HomeCall::SetTidAddress
+        | HomeCall::SetRobustList
+        | HomeCall::GetRobustList => SAME,
+        HomeCall::SignalAction => {
+            "same as in a native run; `SIGSYS` is Banyan's and its disposition is only remembered"
         }
-        "rt_sigreturn" => "as natively at home; handlers do not run on threads elsewhere yet",
-        "tkill" | "tgkill" | "rt_tgsigqueueinfo" => {
+        HomeCall::SignalThread { .. } => {
             "to a thread elsewhere: a default action takes place, a handler does not run and is named on standard error"
         }
-        "rt_sigsuspend" => "as natively at home; fails with `ENOSYS` on a thread elsewhere for now",
-        "rt_sigaction" => "as natively; `SIGSYS` is Banyan's and its disposition is only remembered",
-        "rt_sigprocmask" => "as natively; blocking `SIGSYS` is only remembered",
-        "arch_prctl" => "the FS base as natively; the GS base is Banyan's: `EINVAL`",
-        "prctl" => {
-            "as natively, but for seccomp, `PR_SET_MM`, naming of mappings and dispatch of calls: `EINVAL`"
+        HomeCall::ProcessControl => {
+            "same as in a native run, but seccomp, `PR_SET_MM`, naming of mappings and dispatch of calls fail with \
+             `EINVAL`"
         }
-        "close_range" => "as natively; Banyan's own descriptors stay open",
-        "close" | "dup2" | "dup3" | "fcntl" => "Banyan's own descriptors look closed",
-        "ppoll" | "pselect6" | "epoll_pwait" | "epoll_pwait2" => {
-            "as natively at home; a thread elsewhere waits without the signal mask"
+        HomeCall::CloseRange => "same as in a native run; Banyan's own descriptors stay open",
+    }
+}
+
+fn of_thread(call: ThreadCall) -> &'static str {
+    match call {
+        ThreadCall::SignalMask => "same as in a native run; blocking `SIGSYS` is only remembered",
+        ThreadCall::AlternateStack | ThreadCall::End => SAME,
+        ThreadCall::Suspend(_) => {
+            "same as in a native run on a thread at home; fails with `ENOSYS` on a thread elsewhere for now"
         }
-        "getcpu" => "the processor's number on the thread's node",
-        "sched_getaffinity" | "sched_setaffinity" => "of the home node",
-        "clock_gettime" | "gettimeofday" | "time" => "the clock of the thread's node",
-        "exit" | "set_tid_address" | "set_robust_list" | "get_robust_list" | "exit_group" | "brk"
-        | "mprotect" | "munmap" | "sigaltstack" | "rt_sigtimedwait" => "as natively",
-        _ => return String::new(),
-    };
-    text.into()
+        ThreadCall::ArchitectureControl => "the FS base is the program's; the GS base is Banyan's: `EINVAL`",
+        ThreadCall::Create(_) => {
+            "makes threads; without `CLONE_THREAD` it is a fork and fails with `ENOSYS` for now"
+        }
+    }
 }
 
 fn page() -> String {
@@ -112,7 +146,8 @@ fn page() -> String {
     );
     page.push_str("| number | name | class | what a program sees |\n|---:|---|---|---|\n");
     for call in TABLE {
-        let _ = writeln!(page, "| {} | `{}` | {} | {} |", call.number, call.name, class(call), remark(call));
+        let _ =
+            writeln!(page, "| {} | `{}` | {} | {} |", call.number, call.name(), class(call), remark(call));
     }
     page
 }
@@ -137,8 +172,8 @@ fn the_reference_is_what_the_table_says() {
 fn every_emulated_or_home_only_call_says_what_a_program_sees() {
     let silent: Vec<&str> = TABLE
         .iter()
-        .filter(|call| matches!(call.class, Class::Emulate | Class::GoHome) && remark(call).is_empty())
-        .map(|call| call.name)
+        .filter(|call| matches!(call.class, Class::Emulate(_) | Class::GoHome(_)) && remark(call).is_empty())
+        .map(SystemCall::name)
         .collect();
     assert!(silent.is_empty(), "{silent:?}");
 }

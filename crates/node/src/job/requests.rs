@@ -12,6 +12,7 @@ use crate::pager::PagerError;
 use banyan_wire::address::{Access, NodeId};
 use banyan_wire::control::ControlMessage;
 use banyan_wire::stub::{Action, ActionKind, Record, Refusal, RequestKind};
+use banyan_wire::syscalls;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
 
@@ -205,7 +206,7 @@ fn lookup(job: &Job, address: u64, access: u32, answer: &mut Record) -> Result<(
 }
 
 fn refused(job: &Job, number: u64, reason: u64, errno: u64) {
-    let name = i64::try_from(number).ok().and_then(banyan_wire::syscalls::find).map_or("?", |row| row.name);
+    let name = i64::try_from(number).ok().and_then(syscalls::find).map_or("?", syscalls::SystemCall::name);
     let text = match Refusal::from_number(reason) {
         Some(Refusal::NotTreated) => {
             let error = std::io::Error::from_raw_os_error(errno as i32);

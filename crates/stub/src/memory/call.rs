@@ -4,23 +4,44 @@ use crate::daemon::requests;
 use crate::daemon::settings::SETTINGS;
 use crate::kernel;
 use crate::memory::LOCK;
+use crate::memory::copy;
 use crate::memory::perform::{self, Backing};
+use crate::thread::Thread;
 use banyan_sys::raw::Errno;
+use banyan_wire::layout::PAGE_SIZE;
 use banyan_wire::stub::{Refusal, RequestKind};
+use banyan_wire::syscalls::MemoryCall;
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general as linux;
 
-/// Performs a memory call of a thread that executes on `node`; runs at home. Returns the call's result.
-pub fn call(number: i64, arguments: &[u64; 6], node: u32) -> i64 {
-    if number == kernel::number(linux::__NR_mmap)
-        && let Err(error) = check_file(arguments)
-    {
-        return error.negated();
+/// Performs a memory call of a thread; runs at home. Returns the call's result.
+pub fn call(thread: &Thread, call: MemoryCall, number: u32, arguments: &[u64; 6]) -> i64 {
+    match call {
+        MemoryCall::Map => match check_file(arguments) {
+            Ok(()) => ask(thread, number, arguments),
+            Err(error) => error.negated(),
+        },
+        MemoryCall::Residency => match ask(thread, number, arguments) {
+            0 => residency(arguments),
+            error => error,
+        },
+        MemoryCall::Unmap
+        | MemoryCall::Protect
+        | MemoryCall::Break
+        | MemoryCall::Remap
+        | MemoryCall::Advise
+        | MemoryCall::Synchronize
+        | MemoryCall::Pin
+        | MemoryCall::PinAll => ask(thread, number, arguments),
     }
+}
+
+/// Has the daemon decide a call and performs what it says.
+fn ask(thread: &Thread, number: u32, arguments: &[u64; 6]) -> i64 {
     let mut values = [0; 8];
-    values[0] = number as u64;
+    values[0] = u64::from(number);
     values[1..7].copy_from_slice(arguments);
-    values[7] = u64::from(node);
+    values[7] = u64::from(thread.node.load(Ordering::Relaxed));
     let _guard = LOCK.lock();
     let answer = requests::request(RequestKind::Memory, values);
     let alone = SETTINGS.nodes.load(Ordering::Relaxed) == 1;
@@ -29,6 +50,22 @@ pub fn call(number: i64, arguments: &[u64; 6], node: u32) -> i64 {
         Ok(()) => answer.result,
         Err(error) => error.negated(),
     }
+}
+
+/// `mincore`: all mapped memory is reported as resident; on which node is not the program's concern.
+fn residency(arguments: &[u64; 6]) -> i64 {
+    let ones = [1_u8; 64];
+    let mut left = arguments[1].div_ceil(PAGE_SIZE);
+    let mut at = arguments[2];
+    while left > 0 {
+        let piece = left.min(64);
+        if copy::copy_out(at, ones.as_ptr(), piece as usize).is_err() {
+            return Errno::EFAULT.negated();
+        }
+        at += piece;
+        left -= piece;
+    }
+    0
 }
 
 /// What the kernel checks of a file before it maps it. Shared mappings that can be written are refused.
@@ -40,14 +77,13 @@ fn check_file(arguments: &[u64; 6]) -> Result<(), Errno> {
     // SAFETY: all-zero bytes are a valid `stat`.
     let mut status: linux::stat = unsafe { core::mem::zeroed() };
     let _ = kernel::checked(linux::__NR_fstat, [descriptor, &raw mut status as u64, 0, 0, 0, 0])?;
-    const KIND: u32 = 0o170_000;
-    if status.st_mode & KIND != 0o100_000 {
+    if status.st_mode & linux::S_IFMT != linux::S_IFREG {
         return Err(Errno::ENODEV);
     }
-    let writable = protection & 2 != 0;
-    if flags & 0xf != 2 && writable {
-        let _ =
-            requests::request(RequestKind::Refused, [9, Refusal::SharedFileMapping as u64, 0, 0, 0, 0, 0, 0]);
+    let writable = protection & u64::from(linux::PROT_WRITE) != 0;
+    if flags & u64::from(linux::MAP_TYPE) != u64::from(linux::MAP_PRIVATE) && writable {
+        let (number, reason) = (u64::from(linux::__NR_mmap), Refusal::SharedFileMapping as u64);
+        let _ = requests::request(RequestKind::Refused, [number, reason, 0, 0, 0, 0, 0, 0]);
         return Err(Errno::ENODEV);
     }
     Ok(())

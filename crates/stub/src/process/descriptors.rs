@@ -5,6 +5,7 @@ use crate::kernel;
 use crate::thread::block;
 use banyan_sys::raw::Errno;
 use banyan_wire::layout::raised_limit;
+use banyan_wire::syscalls::DescriptorArguments;
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general as linux;
 
@@ -57,13 +58,16 @@ pub fn close_range(arguments: &[u64; 6]) -> i64 {
 }
 
 /// Calls that could take a hidden descriptor away: to the program it is not open.
-pub fn guarded(call: u32, arguments: &[u64; 6]) -> i64 {
+pub fn guarded(number: u32, which: DescriptorArguments, arguments: &[u64; 6]) -> i64 {
     let hidden = |argument: u64| u64::from(argument as u32) >= floor() && is_ours(argument as i32);
-    let second = matches!(call, linux::__NR_dup2 | linux::__NR_dup3);
-    if hidden(arguments[0]) || (second && hidden(arguments[1])) {
+    let closed = match which {
+        DescriptorArguments::First => hidden(arguments[0]),
+        DescriptorArguments::FirstAndSecond => hidden(arguments[0]) || hidden(arguments[1]),
+    };
+    if closed {
         return Errno::EBADF.negated();
     }
-    kernel::raw(call, *arguments)
+    kernel::raw(number, *arguments)
 }
 
 /// Whether a descriptor is one that the stub uses.

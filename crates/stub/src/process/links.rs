@@ -8,7 +8,6 @@ use crate::memory::copy;
 use crate::thread::Thread;
 use banyan_sys::raw::Errno;
 use core::sync::atomic::{AtomicU64, Ordering};
-use linux_raw_sys::general as linux;
 
 /// Longer than each of the links, and shorter than a thread's payload buffer.
 const LINK_MAX: usize = 48;
@@ -22,26 +21,17 @@ pub fn set_executable(address: u64) {
     EXECUTABLE.store(address, Ordering::Relaxed);
 }
 
-/// Which argument of a call is the path of a link to read; its successors are the buffer and the buffer's size.
-pub fn path_argument(call: i64) -> Option<usize> {
-    match u32::try_from(call).ok()? {
-        linux::__NR_readlink => Some(0),
-        linux::__NR_readlinkat => Some(1),
-        _ => None,
-    }
-}
-
 /// Reads a link for a home thread, whose arguments are the program's.
-pub fn read_at_home(thread: &Thread, call: i64, arguments: &[u64; 6], path: usize) -> i64 {
+pub fn read_at_home(thread: &Thread, number: u32, arguments: &[u64; 6], path: usize) -> i64 {
     let payload = thread.payload();
     // SAFETY: the payload buffer is this thread's, and longer.
     let Ok(length) = (unsafe { copy::copy_string_in(arguments[path], payload, LINK_MAX) }) else {
-        return kernel::raw(call as u32, *arguments);
+        return kernel::raw(number, *arguments);
     };
     // SAFETY: the copy filled so many bytes, and nobody else writes them.
     let link = unsafe { core::slice::from_raw_parts(payload, length) };
     if !leads_here(link) {
-        return kernel::raw(call as u32, *arguments);
+        return kernel::raw(number, *arguments);
     }
     let result = target(payload, arguments[path + 2]);
     match usize::try_from(result).map(|length| copy::copy_out(arguments[path + 1], payload, length)) {
@@ -54,7 +44,7 @@ pub fn read_at_home(thread: &Thread, call: i64, arguments: &[u64; 6], path: usiz
 ///
 /// # Safety
 /// The path is a string in the stub's memory, and so is the buffer, with the size that the arguments say.
-pub unsafe fn read_for_remote(call: i64, arguments: &[u64; 6], path: usize) -> i64 {
+pub unsafe fn read_for_remote(number: u32, arguments: &[u64; 6], path: usize) -> i64 {
     let start = arguments[path] as *const u8;
     // SAFETY: the string ends at the first zero.
     let length = (0..LINK_MAX).find(|&at| unsafe { start.add(at).read() } == 0).map_or(0, |zero| zero + 1);
@@ -62,7 +52,7 @@ pub unsafe fn read_for_remote(call: i64, arguments: &[u64; 6], path: usize) -> i
     if leads_here(unsafe { core::slice::from_raw_parts(start, length) }) {
         return target(arguments[path + 1] as *mut u8, arguments[path + 2]);
     }
-    kernel::raw(call as u32, *arguments)
+    kernel::raw(number, *arguments)
 }
 
 /// Copies the path of the program's file, at most `size` bytes and no zero, as readlink(2) does.

@@ -2,18 +2,20 @@
 //! thread's own connection to its deputy; this thread waits on the socket itself, so there is one wake-up each way.
 
 use crate::daemon::{requests, settings};
-use crate::kernel::{self, number};
-use crate::memory::copy;
-use crate::remote::shipping;
+use crate::kernel;
+use crate::remote::shipping::{self, Pieces};
 use crate::report;
 use crate::signal::{alternate_stack, disposition, mask};
-use crate::thread::{Role, Thread, create, exit, resume};
-use crate::trap::reissue;
+use crate::thread::create::{self, Creation};
+use crate::thread::{Role, Thread, exit, resume};
+use crate::trap::emulate;
 use banyan_sys::raw::Errno;
 use banyan_sys::signal_frame::UserContext;
-use banyan_wire::deputy::{DeputyMessage, Header, PAYLOAD_MAX};
+use banyan_wire::deputy::{DeputyMessage, Header, NOT_SERVED, PAYLOAD_MAX};
 use banyan_wire::stub::RequestKind;
-use banyan_wire::syscalls::{self, Class};
+use banyan_wire::syscalls::{
+    Class, CreationForm, Emulation, Handling, HomeOnly, Notice, SystemCall, ThreadCall,
+};
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general as linux;
 
@@ -40,110 +42,119 @@ pub extern "C" fn begin(thread: &'static Thread) -> ! {
 /// A system call of the thread that runs on this carrier.
 pub fn system_call(
     thread: &'static Thread,
-    call: i64,
+    row: &SystemCall,
     arguments: &[u64; 6],
     context: &mut UserContext,
 ) -> i64 {
-    const ARCH_SET_FS: u64 = 0x1002;
-    const ARCH_GET_FS: u64 = 0x1003;
-    if call == number(linux::__NR_rt_sigprocmask) {
-        let mut mask = thread.mask.load(Ordering::Relaxed);
-        let before = mask;
-        let result = mask::change_mask(arguments, &mut mask);
-        thread.mask.store(mask, Ordering::Relaxed);
-        if mask != before {
-            // The deputy must know who blocks what.
-            let _ = forward(thread, &Header::new(DeputyMessage::Call, call, [2, mask, 0, 8, 0, 0]), None);
+    match row.class {
+        Class::Local => local_call(thread, row, arguments),
+        Class::Deputy(
+            Handling::Plain | Handling::Descriptors(_) | Handling::Link { .. } | Handling::Futex,
+        )
+        | Class::Emulate(Emulation::Memory(_) | Emulation::Home(_)) => forward(thread, row, arguments),
+        Class::Deputy(Handling::Mask(mask)) => {
+            // A deputy takes no signals, so the mask has no meaning there.
+            let mut arguments = *arguments;
+            arguments[mask.argument()] = 0;
+            forward(thread, row, &arguments)
         }
-        return result;
-    }
-    if call == number(linux::__NR_sigaltstack) {
-        return alternate_stack::change_alternate_stack(thread, arguments, context.registers.rsp);
-    }
-    if call == number(linux::__NR_arch_prctl) {
-        return match arguments[0] {
-            ARCH_SET_FS => kernel::raw(linux::__NR_arch_prctl, *arguments),
-            ARCH_GET_FS => {
-                let base = resume::fs_base();
-                match copy::copy_out(arguments[1], (&raw const base).cast(), 8) {
-                    Ok(()) => 0,
-                    Err(error) => error.negated(),
-                }
-            }
-            _ => Errno::EINVAL.negated(),
-        };
-    }
-    if call == number(linux::__NR_clone) || call == number(linux::__NR_clone3) {
-        let mask = thread.mask.load(Ordering::Relaxed);
-        return match create::decode(call, arguments, context, mask) {
-            Ok(creation) => {
-                let words = [
-                    creation.flags,
-                    creation.frame,
-                    creation.parent_word,
-                    creation.child_word,
-                    creation.fs_base,
-                    mask,
-                ];
-                forward(thread, &Header::new(DeputyMessage::Call, i64::from(linux::__NR_clone), words), None)
-            }
-            Err(Errno::ENOSYS) => {
-                forward(thread, &Header::new(DeputyMessage::Call, -1, [call as u64; 6]), None)
-            }
-            Err(error) => error.negated(),
-        };
-    }
-    if call == number(linux::__NR_exit) {
-        let cpu = kernel::thread_cpu_nanoseconds();
-        let values = [u64::from(settings::node()), cpu, thread.deputy_calls.get(), 0, 0, 0, 0, 0];
-        let _ = requests::request(RequestKind::ThreadEnd, values);
-        let header = Header::new(DeputyMessage::Exit, 0, [arguments[0], cpu, 0, 0, 0, 0]);
-        let _ = kernel::send_all(thread.connection.get(), (&raw const header).cast(), size_of::<Header>());
-        kernel::close(thread.connection.get());
-        exit::leave(thread, 0);
-    }
-    let mut header = Header::new(DeputyMessage::Call, call, *arguments);
-    match syscalls::find(call).map(|row| (row, row.class)) {
-        Some((_, Class::Refuse(errno))) if call == number(linux::__NR_rseq) => -i64::from(errno),
-        Some((row, Class::Local)) => {
-            let payload = thread.payload();
-            let pieces = match shipping::pack(row, &mut header, payload) {
-                Ok(pieces) => pieces,
-                Err(error) => return error.negated(),
-            };
-            let local = shipping::local_arguments(&header, &pieces, payload);
-            let result = kernel::raw(call as u32, local);
-            match shipping::deliver(arguments, &pieces, result, payload, false) {
-                Ok(()) => result,
-                Err(error) => error.negated(),
-            }
+        Class::Emulate(Emulation::Thread(ThreadCall::SignalMask)) => signal_mask(thread, row, arguments),
+        Class::Emulate(Emulation::Thread(ThreadCall::AlternateStack)) => {
+            alternate_stack::change_alternate_stack(thread, arguments, context.registers.rsp)
         }
-        Some((row, Class::Deputy)) => forward(thread, &header, Some(row)),
-        Some((_, Class::Emulate)) if reissue::mask_argument(call).is_none() => forward(thread, &header, None),
-        Some((row, Class::Emulate)) if call != number(linux::__NR_rt_sigsuspend) => {
-            // Waits with a signal mask: a deputy takes no signals, so the mask has no meaning there.
-            let index = reissue::mask_argument(call).unwrap_or(5);
-            header.arguments[index] = 0;
-            forward(thread, &header, Some(row))
+        Class::Emulate(Emulation::Thread(ThreadCall::ArchitectureControl)) => {
+            emulate::architecture_control(arguments)
         }
-        _ => forward(thread, &Header::new(DeputyMessage::Call, -1, [call as u64; 6]), None),
+        Class::Emulate(Emulation::Thread(ThreadCall::Create(form))) => {
+            create(thread, form, row, arguments, context)
+        }
+        Class::Emulate(Emulation::Thread(ThreadCall::End)) => end(thread, arguments[0]),
+        Class::Refuse { errno, notice: Notice::Never } => -i64::from(errno),
+        Class::Refuse { notice: Notice::Once, .. }
+        | Class::GoHome(HomeOnly::Native | HomeOnly::NotServed)
+        | Class::Emulate(Emulation::Thread(ThreadCall::Suspend(_))) => refuse(thread, row.number.into()),
     }
 }
 
-/// Sends a call to the deputy, with its buffers if the table's row is given, and waits for the return.
-fn forward(thread: &'static Thread, header: &Header, row: Option<&syscalls::SystemCall>) -> i64 {
-    let (buffer, payload) = (thread.buffer(), thread.payload());
-    let mut header = *header;
-    let pieces = match row.map(|row| shipping::pack(row, &mut header, payload)).transpose() {
-        Ok(pieces) => pieces.unwrap_or_default(),
+/// A call that runs here, on copies of its buffers: the kernel's own accesses would wait for pages in the middle of it.
+fn local_call(thread: &'static Thread, row: &SystemCall, arguments: &[u64; 6]) -> i64 {
+    let mut header = Header::new(DeputyMessage::Call, row.number.into(), *arguments);
+    let payload = thread.payload();
+    let pieces = match shipping::pack(row, &mut header, payload) {
+        Ok(pieces) => pieces,
         Err(error) => return error.negated(),
     };
+    let result = kernel::raw(row.number.into(), shipping::local_arguments(&header, &pieces, payload));
+    match shipping::deliver(arguments, &pieces, result, payload, false) {
+        Ok(()) => result,
+        Err(error) => error.negated(),
+    }
+}
+
+fn signal_mask(thread: &'static Thread, row: &SystemCall, arguments: &[u64; 6]) -> i64 {
+    let mut mask = thread.mask.load(Ordering::Relaxed);
+    let before = mask;
+    let result = mask::change_mask(arguments, &mut mask);
+    thread.mask.store(mask, Ordering::Relaxed);
+    if mask != before {
+        // The deputy must know who blocks what.
+        let _ = forward(thread, row, &[u64::from(linux::SIG_SETMASK), mask, 0, 8, 0, 0]);
+    }
+    result
+}
+
+/// Makes the new thread's frame here, where the context is, and has the deputy create the thread.
+fn create(
+    thread: &'static Thread,
+    form: CreationForm,
+    row: &SystemCall,
+    arguments: &[u64; 6],
+    context: &UserContext,
+) -> i64 {
+    let mask = thread.mask.load(Ordering::Relaxed);
+    match create::decode(form, arguments, context, mask) {
+        Ok(Creation { flags, frame, fs_base, parent_word, child_word, mask }) => {
+            forward(thread, row, &[flags, frame, parent_word, child_word, fs_base, mask])
+        }
+        Err(Errno::ENOSYS) => refuse(thread, row.number.into()),
+        Err(error) => error.negated(),
+    }
+}
+
+/// Ends the thread, here and at home.
+fn end(thread: &'static Thread, status: u64) -> ! {
+    let cpu = kernel::thread_cpu_nanoseconds();
+    let values = [u64::from(settings::node()), cpu, thread.deputy_calls.get(), 0, 0, 0, 0, 0];
+    let _ = requests::request(RequestKind::ThreadEnd, values);
+    let header = Header::new(DeputyMessage::Exit, 0, [status, cpu, 0, 0, 0, 0]);
+    let _ = kernel::send_all(thread.connection.get(), (&raw const header).cast(), size_of::<Header>());
+    kernel::close(thread.connection.get());
+    exit::leave(thread, 0)
+}
+
+/// Has the deputy refuse a call, for it is the home node that mentions it.
+pub fn refuse(thread: &'static Thread, call: i64) -> i64 {
+    exchange(thread, &Header::new(DeputyMessage::Call, NOT_SERVED, [call as u64; 6]), &Pieces::default())
+}
+
+/// Sends a call to the deputy, with the buffers that its row names, and waits for the return.
+fn forward(thread: &'static Thread, row: &SystemCall, arguments: &[u64; 6]) -> i64 {
+    let mut header = Header::new(DeputyMessage::Call, row.number.into(), *arguments);
+    match shipping::pack(row, &mut header, thread.payload()) {
+        Ok(pieces) => exchange(thread, &header, &pieces),
+        Err(error) => error.negated(),
+    }
+}
+
+/// Sends a message whose payload is in the thread's buffer, and waits for the return.
+fn exchange(thread: &'static Thread, header: &Header, pieces: &Pieces) -> i64 {
+    let (buffer, payload) = (thread.buffer(), thread.payload());
     thread.deputy_calls.set(thread.deputy_calls.get() + 1);
     let socket = thread.connection.get();
     let size = size_of::<Header>();
     // SAFETY: the message buffer of this thread starts with room for a header.
-    unsafe { buffer.cast::<Header>().write_unaligned(header) };
-    let mut answer = header;
+    unsafe { buffer.cast::<Header>().write_unaligned(*header) };
+    let mut answer = *header;
     let exchanged = kernel::send_all(socket, buffer, size + header.length as usize)
         .and_then(|()| kernel::receive_all(socket, (&raw mut answer).cast(), size));
     // A closed connection means that the process ends; the service thread learns it from the daemon.
@@ -151,7 +162,7 @@ fn forward(thread: &'static Thread, header: &Header, row: Option<&syscalls::Syst
         kernel::park();
     }
     let well_formed = answer.check() == Some(DeputyMessage::Return)
-        && answer.length as usize == shipping::returned_total(&pieces, answer.number)
+        && answer.length as usize == shipping::returned_total(pieces, answer.number)
         && answer.length as usize <= PAYLOAD_MAX;
     if !well_formed {
         report::fail(&["banyan: a deputy's answer is malformed"]);
@@ -159,7 +170,7 @@ fn forward(thread: &'static Thread, header: &Header, row: Option<&syscalls::Syst
     if kernel::receive_all(socket, payload, answer.length as usize).is_err() {
         kernel::park();
     }
-    match shipping::deliver(&header.arguments, &pieces, answer.number, payload, true) {
+    match shipping::deliver(&header.arguments, pieces, answer.number, payload, true) {
         Ok(()) => answer.number,
         Err(error) => error.negated(),
     }

@@ -6,18 +6,18 @@
 
 use crate::daemon::requests;
 use crate::kernel;
-use crate::memory::copy;
-use crate::process::links;
+use crate::memory::{call, copy};
+use crate::process::{descriptors, links};
 use crate::remote::shipping::{self, Pieces};
 use crate::report;
 use crate::signal::{disposition, queue, service_thread};
 use crate::thread::create::{self, Creation};
 use crate::thread::{Thread, exit};
-use crate::trap::{emulate, refuse, reissue};
+use crate::trap::{emulate, refuse};
 use banyan_sys::raw::Errno;
 use banyan_wire::deputy::{DeputyMessage, Header};
 use banyan_wire::stub::RequestKind;
-use banyan_wire::syscalls::{self, Argument, Class, SystemCall};
+use banyan_wire::syscalls::{self, Argument, Class, Emulation, Handling, HomeOnly, SystemCall, ThreadCall};
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general as linux;
 
@@ -59,18 +59,10 @@ fn disconnected() -> ! {
 
 /// Executes one call and answers it.
 fn call(thread: &'static Thread, header: &Header) {
-    let row = syscalls::find(header.number);
     let mut pieces = Pieces::default();
-    let result = match row {
-        // The carrier could not decide: it names the call that is not served.
-        None => refuse::refuse(header.arguments[0] as i64, Errno::ENOSYS.0),
-        Some(row) => match row.class {
-            Class::Deputy => shipped_call(thread, header, row, &mut pieces),
-            Class::Emulate if reissue::mask_argument(header.number).is_some() => {
-                shipped_call(thread, header, row, &mut pieces)
-            }
-            _ => emulated_call(thread, header),
-        },
+    let result = match syscalls::find(header.number) {
+        Some(row) => make(thread, row, header, &mut pieces),
+        None => refuse::by_number(header.arguments[0] as i64),
     };
     if result == Errno::EPIPE.negated() {
         queue::settle_broken_pipe(thread.mask.load(Ordering::Relaxed));
@@ -78,41 +70,70 @@ fn call(thread: &'static Thread, header: &Header) {
     answer(thread, result, &pieces);
 }
 
-fn shipped_call(thread: &'static Thread, header: &Header, row: &SystemCall, pieces: &mut Pieces) -> i64 {
+fn make(thread: &'static Thread, row: &SystemCall, header: &Header, pieces: &mut Pieces) -> i64 {
+    let number = u32::from(row.number);
+    match row.class {
+        Class::Deputy(handling) => shipped_call(thread, row, handling, header, pieces),
+        Class::Emulate(Emulation::Memory(call)) => call::call(thread, call, number, &header.arguments),
+        Class::Emulate(Emulation::Home(call)) => emulate::home_call(thread, call, number, &header.arguments),
+        Class::Emulate(Emulation::Thread(ThreadCall::SignalMask)) => {
+            thread.mask.store(header.arguments[1], Ordering::Relaxed);
+            service_thread::remote_masks_changed();
+            0
+        }
+        Class::Emulate(Emulation::Thread(ThreadCall::Create(_))) => {
+            let [flags, frame, parent_word, child_word, fs_base, mask] = header.arguments;
+            create::create(&Creation { flags, frame, fs_base, parent_word, child_word, mask })
+        }
+        // The carrier does these itself, or names them as not served.
+        Class::Local
+        | Class::Emulate(Emulation::Thread(
+            ThreadCall::AlternateStack
+            | ThreadCall::Suspend(_)
+            | ThreadCall::ArchitectureControl
+            | ThreadCall::End,
+        ))
+        | Class::GoHome(HomeOnly::Native | HomeOnly::NotServed)
+        | Class::Refuse { .. } => refuse::by_number(header.number),
+    }
+}
+
+fn shipped_call(
+    thread: &'static Thread,
+    row: &SystemCall,
+    handling: Handling,
+    header: &Header,
+    pieces: &mut Pieces,
+) -> i64 {
     // SAFETY: `serve` received `header.length` bytes into the payload buffer of this thread.
     let Some(unpacked) = (unsafe { shipping::unpack(row, header, thread.payload()) }) else {
-        report::fail(&["banyan: a call from another node does not fit the system call table: ", row.name]);
+        let number = report::Decimal::new(row.number.into());
+        report::fail(&[
+            "banyan: a call from another node does not fit its row in the table: ",
+            number.text(),
+        ]);
     };
     *pieces = unpacked;
     acquire(row, header);
+    let number = u32::from(row.number);
     let mut arguments = shipping::local_arguments(header, pieces, thread.payload());
-    if syscalls::GUARDED.contains(&row.number) {
-        return emulate::emulate(thread, header.number, &arguments);
+    match handling {
+        // The carrier took the mask away.
+        Handling::Plain | Handling::Mask(_) => kernel::raw(number, arguments),
+        Handling::Descriptors(which) => descriptors::guarded(number, which, &arguments),
+        Handling::Link { path } => {
+            let path = usize::from(path);
+            if !pieces[path].used || !pieces[path + 1].used {
+                return kernel::raw(number, arguments);
+            }
+            // SAFETY: `unpack` found the string's end, and the buffer lies behind it with the room that the call names.
+            unsafe { links::read_for_remote(number, &arguments, path) }
+        }
+        Handling::Futex => {
+            arguments[1] |= kernel::FUTEX_PRIVATE;
+            kernel::raw(number, arguments)
+        }
     }
-    if let Some(path) =
-        links::path_argument(header.number).filter(|path| pieces[*path].used && pieces[*path + 1].used)
-    {
-        // SAFETY: `unpack` found the string's end, and the buffer lies behind it with the room that the call names.
-        return unsafe { links::read_for_remote(header.number, &arguments, path) };
-    }
-    if u32::from(row.number) == linux::__NR_futex {
-        arguments[1] |= kernel::FUTEX_PRIVATE;
-    }
-    kernel::raw(u32::from(row.number), arguments)
-}
-
-fn emulated_call(thread: &'static Thread, header: &Header) -> i64 {
-    let a = header.arguments;
-    if header.number == kernel::number(linux::__NR_clone) {
-        let [flags, frame, parent_word, child_word, fs_base, mask] = a;
-        return create::create(&Creation { flags, frame, fs_base, parent_word, child_word, mask });
-    }
-    if header.number == kernel::number(linux::__NR_rt_sigprocmask) {
-        thread.mask.store(a[1], Ordering::Relaxed);
-        service_thread::remote_masks_changed();
-        return 0;
-    }
-    emulate::emulate(thread, header.number, &a)
 }
 
 /// Brings large buffers here in batches before the kernel would fault them in one page at a time.

@@ -28,17 +28,13 @@ pub fn settle_broken_pipe(mask: u64) {
 
 /// `tkill`, `tgkill`, `rt_tgsigqueueinfo`. A thread on another node cannot be interrupted there; what the signal does
 /// to the process by default is done at once, and a handler that would have to run is named to the person.
-pub fn send_to_thread(call: u32, arguments: &[u64; 6]) -> i64 {
-    let (target, signal) = if call == linux::__NR_tkill {
-        (arguments[0] as u32, arguments[1])
-    } else {
-        (arguments[1] as u32, arguments[2])
-    };
+pub fn send_to_thread(number: u32, thread: usize, arguments: &[u64; 6]) -> i64 {
+    let (target, signal) = (arguments[thread] as u32, arguments[thread + 1]);
     let is_remote = |thread: &&Thread| {
         thread.role() == Role::Deputy && thread.thread_id.load(Ordering::Relaxed) == target
     };
     let remote = (1..=SIGNALS as u64).contains(&signal).then(|| block::all().find(is_remote)).flatten();
-    let result = kernel::raw(call, *arguments);
+    let result = kernel::raw(number, *arguments);
     let Some(remote) = remote.filter(|_| result == 0) else { return result };
     if remote.mask.load(Ordering::Relaxed) & signal::bit(signal) != 0 {
         return result;

@@ -14,6 +14,7 @@ use banyan_sys::raw::Errno;
 use banyan_sys::signal_frame::UserContext;
 use banyan_wire::deputy::{DeputyMessage, Header};
 use banyan_wire::stub::RequestKind;
+use banyan_wire::syscalls::CreationForm;
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};
 use linux_raw_sys::general as linux;
@@ -43,28 +44,27 @@ pub struct Creation {
 /// # Errors
 /// `ENOSYS` for anything but a thread, `EFAULT` for bad pointers, `EINVAL` for impossible flags.
 pub fn decode(
-    number: i64,
+    form: CreationForm,
     arguments: &[u64; 6],
     context: &UserContext,
     mask: u64,
 ) -> Result<Creation, Errno> {
     let (flags, stack, parent_word, child_word, tls);
-    if number == kernel::number(linux::__NR_clone) {
-        [flags, stack, parent_word, child_word, tls, _] = *arguments;
-    } else {
-        let mut given = [0_u64; 11];
-        let size = (arguments[1] as usize).min(size_of_val(&given));
-        if size < 64 {
-            return Err(Errno::EINVAL);
-        }
-        copy::copy_in(arguments[0], given.as_mut_ptr().cast(), size)?;
-        flags = given[0];
-        child_word = given[2];
-        parent_word = given[3];
-        stack = given[5].wrapping_add(given[6]);
-        tls = given[7];
-        if given[8..].iter().any(|&field| field != 0) {
-            return Err(Errno::EINVAL);
+    match form {
+        CreationForm::Arguments => [flags, stack, parent_word, child_word, tls, _] = *arguments,
+        CreationForm::Structure => {
+            let mut given = [0_u64; size_of::<linux::clone_args>() / 8];
+            let size = (arguments[1] as usize).min(size_of_val(&given));
+            if size < linux::CLONE_ARGS_SIZE_VER0 as usize {
+                return Err(Errno::EINVAL);
+            }
+            copy::copy_in(arguments[0], given.as_mut_ptr().cast(), size)?;
+            let [first_flags, _, child, parent, _, start, length, base, more @ ..] = given;
+            if more.iter().any(|&field| field != 0) {
+                return Err(Errno::EINVAL);
+            }
+            (flags, child_word, parent_word, tls) = (first_flags, child, parent, base);
+            stack = start.wrapping_add(length);
         }
     }
     let needed = u64::from(linux::CLONE_VM | linux::CLONE_SIGHAND | linux::CLONE_THREAD);

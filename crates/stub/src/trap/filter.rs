@@ -5,9 +5,10 @@
 
 use crate::daemon::settings::{self, SETTINGS};
 use crate::kernel;
+use crate::trap::AUDIT_ARCH_X86_64;
 use banyan_sys::raw::Errno;
 use banyan_wire::layout::{LOW_END, PROGRAM_END, PROGRAM_START};
-use banyan_wire::syscalls::{self, Class};
+use banyan_wire::syscalls::{self, Class, DescriptorArguments, Handling, HomeOnly};
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general as linux;
 
@@ -36,7 +37,6 @@ const INSTRUCTION_LOW: u32 = 8;
 const INSTRUCTION_HIGH: u32 = 12;
 const ARGUMENT_0_LOW: u32 = 16;
 const ARGUMENT_1_LOW: u32 = 24;
-const X86_64: u32 = 0xc000_003e;
 
 /// More than the longest program: two instructions for each change between passing and trapping.
 const PROGRAM_MAX: usize = 1024;
@@ -96,7 +96,7 @@ pub fn install() -> Result<(), Errno> {
     program.result_if_at_least((PROGRAM_END >> 32) as u32, ALLOW);
     // From here on the program's own calls. Another architecture's numbers mean other calls.
     program.load(ARCHITECTURE);
-    program.push(JUMP_EQUAL, X86_64, 1, 0);
+    program.push(JUMP_EQUAL, AUDIT_ARCH_X86_64, 1, 0);
     program.result(TRAP);
     program.load(NUMBER);
     if settings::is_home() {
@@ -109,27 +109,11 @@ pub fn install() -> Result<(), Errno> {
 }
 
 fn home(program: &mut Program) {
-    for guarded in syscalls::GUARDED {
-        let two = matches!(u32::from(guarded), linux::__NR_dup2 | linux::__NR_dup3);
-        let floor = SETTINGS.descriptor_floor.load(Ordering::Relaxed);
-        program.push(JUMP_EQUAL, u32::from(guarded), 0, if two { 7 } else { 4 });
-        program.load(ARGUMENT_0_LOW);
-        program.result_if_at_least(floor, TRAP);
-        if two {
-            program.load(ARGUMENT_1_LOW);
-            program.result_if_at_least(floor, TRAP);
+    for row in syscalls::TABLE {
+        if let Class::Deputy(handling) = row.class {
+            handled(program, row.number.into(), handling);
         }
-        program.result(ALLOW);
     }
-    for link in [linux::__NR_readlink, linux::__NR_readlinkat] {
-        program.result_if_equal(link, TRAP);
-    }
-    // A futex that is not private is made so: see `kernel::FUTEX_PRIVATE`.
-    program.push(JUMP_EQUAL, linux::__NR_futex, 0, 4);
-    program.load(ARGUMENT_1_LOW);
-    program.push(JUMP_IF_SET, kernel::FUTEX_PRIVATE as u32, 1, 0);
-    program.result(TRAP);
-    program.result(ALLOW);
     // Runs of numbers that are treated alike, from below.
     let mut passes = passes_at_home(0);
     for number in 1..=syscalls::NUMBERS as u32 {
@@ -141,13 +125,53 @@ fn home(program: &mut Program) {
     }
 }
 
-/// Whether a home thread's call goes straight to the kernel.
+/// Decides on calls that depend on their arguments, or that are trapped among others that pass.
+fn handled(program: &mut Program, number: u32, handling: Handling) {
+    match handling {
+        Handling::Plain | Handling::Mask(_) => {}
+        Handling::Link { .. } => program.result_if_equal(number, TRAP),
+        Handling::Descriptors(DescriptorArguments::First) => {
+            program.push(JUMP_EQUAL, number, 0, 4);
+            result_if_hidden(program, ARGUMENT_0_LOW);
+            program.result(ALLOW);
+        }
+        Handling::Descriptors(DescriptorArguments::FirstAndSecond) => {
+            program.push(JUMP_EQUAL, number, 0, 7);
+            result_if_hidden(program, ARGUMENT_0_LOW);
+            result_if_hidden(program, ARGUMENT_1_LOW);
+            program.result(ALLOW);
+        }
+        // One that is not private is made so: see `kernel::FUTEX_PRIVATE`.
+        Handling::Futex => {
+            program.push(JUMP_EQUAL, number, 0, 4);
+            program.load(ARGUMENT_1_LOW);
+            program.push(JUMP_IF_SET, kernel::FUTEX_PRIVATE as u32, 1, 0);
+            program.result(TRAP);
+            program.result(ALLOW);
+        }
+    }
+}
+
+/// Traps if the argument may be a descriptor that the stub hides. Three instructions.
+fn result_if_hidden(program: &mut Program, argument: u32) {
+    program.load(argument);
+    program.result_if_at_least(SETTINGS.descriptor_floor.load(Ordering::Relaxed), TRAP);
+}
+
+/// Whether a home thread's call goes straight to the kernel, unless `handled` decided on it.
 fn passes_at_home(number: u32) -> bool {
-    match syscalls::find(i64::from(number)).map(|row| row.class) {
-        Some(Class::Deputy | Class::Local) => true,
+    let Some(row) = syscalls::find(i64::from(number)) else { return false };
+    match row.class {
+        Class::Local
+        | Class::Deputy(
+            Handling::Plain | Handling::Descriptors(_) | Handling::Link { .. } | Handling::Futex,
+        )
         // The return from a handler is the kernel's business.
-        Some(Class::GoHome) => number == linux::__NR_rt_sigreturn,
-        _ => false,
+        | Class::GoHome(HomeOnly::Native) => true,
+        Class::Deputy(Handling::Mask(_))
+        | Class::Emulate(_)
+        | Class::GoHome(HomeOnly::NotServed)
+        | Class::Refuse { .. } => false,
     }
 }
 

@@ -1,24 +1,39 @@
 //! Calls that are not served.
 
 use crate::daemon::requests;
+use banyan_sys::raw::Errno;
 use banyan_wire::stub::{Refusal, RequestKind};
+use banyan_wire::syscalls::{self, Class, NUMBERS, Notice};
 use core::sync::atomic::{AtomicU64, Ordering};
-use linux_raw_sys::general as linux;
 
-/// Refuses a call; the daemon says so once per number. Returns the negated errno.
-pub fn refuse(call: i64, errno: u16) -> i64 {
-    /// Numbers said already.
-    static SAID: [AtomicU64; 8] = [const { AtomicU64::new(0) }; 8];
-    // Every program with a current C library asks for these and has a way without.
-    let expected = [i64::from(linux::__NR_rseq)].contains(&call);
-    let slot = usize::try_from(call).unwrap_or(usize::MAX);
-    let first = match SAID.get(slot / 64) {
-        Some(word) => word.fetch_or(1 << (slot % 64), Ordering::Relaxed) & (1 << (slot % 64)) == 0,
-        None => false,
-    };
-    if first && !expected {
+/// Refuses a call for the reason that its row gives, or because it is not served.
+pub fn by_number(call: i64) -> i64 {
+    match syscalls::find(call).map(|row| row.class) {
+        Some(Class::Refuse { errno, notice }) => refuse(call, errno, notice),
+        Some(Class::Local | Class::Deputy(_) | Class::Emulate(_) | Class::GoHome(_)) | None => {
+            not_served(call)
+        }
+    }
+}
+
+/// Refuses a call that a later Banyan or a newer kernel would serve.
+pub fn not_served(call: i64) -> i64 {
+    refuse(call, Errno::ENOSYS.0, Notice::Once)
+}
+
+/// Refuses a call. Returns the negated errno.
+pub fn refuse(call: i64, errno: u16, notice: Notice) -> i64 {
+    if notice == Notice::Once && is_first(call) {
         let values = [call as u64, Refusal::NotTreated as u64, u64::from(errno), 0, 0, 0, 0, 0];
         let _ = requests::request(RequestKind::Refused, values);
     }
     -i64::from(errno)
+}
+
+/// Whether the number is refused for the first time. False for numbers that no kernel has: they are not mentioned.
+fn is_first(call: i64) -> bool {
+    static SEEN: [AtomicU64; NUMBERS.div_ceil(64)] = [const { AtomicU64::new(0) }; NUMBERS.div_ceil(64)];
+    let Ok(number) = usize::try_from(call) else { return false };
+    let bit = 1 << (number % 64);
+    SEEN.get(number / 64).is_some_and(|word| word.fetch_or(bit, Ordering::Relaxed) & bit == 0)
 }

@@ -1,13 +1,12 @@
 //! A trapped call that the kernel shall make after all, with other arguments, is made again from the program's own stack:
 //! a handler that interrupts it gets a frame like any other.
 
-use crate::kernel::number;
 use crate::memory::copy;
 use crate::signal::mask;
 use banyan_sys::raw::Errno;
 use banyan_sys::signal_frame::UserContext;
+use banyan_wire::syscalls::MaskPointer;
 use core::arch::global_asm;
-use linux_raw_sys::general as linux;
 
 // Code outside the program that runs for it: the call, then the registers that the call must not change, from the words
 // that [`reissue`] put on the stack.
@@ -35,21 +34,10 @@ pub fn contains(instruction: u64) -> bool {
     instruction >= start && instruction < end
 }
 
-/// Which argument of a call points to a signal mask.
-pub fn mask_argument(call: i64) -> Option<usize> {
-    Some(match u32::try_from(call).ok()? {
-        linux::__NR_rt_sigsuspend => 0,
-        linux::__NR_ppoll => 3,
-        linux::__NR_epoll_pwait | linux::__NR_epoll_pwait2 => 4,
-        linux::__NR_pselect6 => 5,
-        _ => return None,
-    })
-}
-
 /// Has a call made again from the program's own stack, so that a handler which interrupts it gets a frame like any
 /// other. The words below the red zone are those that `banyan_reissue` pops: return address, five registers that
 /// the call must not change, then three words for its arguments to point to. Returns the address of the latter.
-pub fn reissue(call: i64, more: [u64; 3], context: &mut UserContext) -> Result<u64, Errno> {
+pub fn reissue(number: u32, more: [u64; 3], context: &mut UserContext) -> Result<u64, Errno> {
     const RED_ZONE: u64 = 128;
     let registers = &mut context.registers;
     let stack = registers.rsp.wrapping_sub(RED_ZONE + 80);
@@ -59,39 +47,44 @@ pub fn reissue(call: i64, more: [u64; 3], context: &mut UserContext) -> Result<u
     copy::copy_out(stack, words.as_ptr().cast(), 80)?;
     registers.rsp = stack;
     registers.rip = &raw const banyan_reissue as u64;
-    registers.rax = call as u64;
+    registers.rax = u64::from(number);
     Ok(stack + 48)
 }
 
-/// Makes a call that carries a signal mask again with SIGSYS taken out of the mask. For `pselect6` the argument is a
-/// pair that points to the mask.
-pub fn reissue_with_mask(
-    call: i64,
+/// Makes a call that carries a signal mask again with SIGSYS taken out of the mask.
+///
+/// # Errors
+/// `EFAULT` if the mask, or the stack, is not memory of the program.
+pub fn with_mask(
+    number: u32,
     arguments: &[u64; 6],
-    index: usize,
+    mask: MaskPointer,
     context: &mut UserContext,
 ) -> Result<(), Errno> {
-    let pair = call == number(linux::__NR_pselect6);
-    let mut pointer = arguments[index];
-    let mut size = 8;
-    if pair && pointer != 0 {
-        size = copy::load_u64(pointer + 8)?;
-        pointer = copy::load_u64(pointer)?;
-    }
-    let mask = if pointer == 0 { 0 } else { mask::split_mask(copy::load_u64(pointer)?).0 };
+    let argument = arguments[mask.argument()];
+    let (pointer, size) = match mask {
+        MaskPointer::Paired(_) if argument != 0 => (copy::load_u64(argument)?, copy::load_u64(argument + 8)?),
+        MaskPointer::Paired(_) | MaskPointer::Direct(_) => (argument, 8),
+    };
+    let kernels = if pointer == 0 { 0 } else { mask::split_mask(copy::load_u64(pointer)?).0 };
     // Only the first word's address is needed to fill the second, and it does not depend on what they hold.
-    let at = reissue(call, [mask, 0, size], context)?;
+    let at = reissue(number, [kernels, 0, size], context)?;
     let mask_at = if pointer == 0 { 0 } else { at };
     copy::copy_out(at + 8, (&raw const mask_at).cast(), 8)?;
-    let registers = &mut context.registers;
-    if arguments[index] != 0 {
-        let replaced = if pair { at + 8 } else { mask_at };
-        match index {
-            0 => registers.rdi = replaced,
-            3 => registers.r10 = replaced,
-            4 => registers.r8 = replaced,
-            _ => registers.r9 = replaced,
-        }
+    if argument != 0 {
+        let replaced = match mask {
+            MaskPointer::Direct(_) => mask_at,
+            MaskPointer::Paired(_) => at + 8,
+        };
+        set_argument(context, mask.argument(), replaced);
     }
     Ok(())
+}
+
+fn set_argument(context: &mut UserContext, index: usize, value: u64) {
+    let r = &mut context.registers;
+    let registers = [&mut r.rdi, &mut r.rsi, &mut r.rdx, &mut r.r10, &mut r.r8, &mut r.r9];
+    if let Some(register) = registers.into_iter().nth(index) {
+        *register = value;
+    }
 }

@@ -1,16 +1,177 @@
-//! What becomes of a call.
+//! How a call is handled. Home threads, carriers and deputies each match every variant, so one that any of them does
+//! not handle is a compile error.
+//!
+//! Not here: what a call's arguments are (`shape`).
 
-/// What becomes of a call.
+/// Where a call is made, and by whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     /// Runs on the thread's own node; buffers are copied through memory of the stub. Native at home.
     Local,
     /// Executed at home: natively by a home thread, by its deputy for a thread elsewhere.
-    Deputy,
+    Deputy(Handling),
     /// Done by the stub and its daemon, wherever the thread is.
-    Emulate,
+    Emulate(Emulation),
     /// Can only be done by a thread that is at home.
-    GoHome,
-    /// Refused with this errno, on which C libraries and language runtimes fall back.
-    Refuse(u16),
+    GoHome(HomeOnly),
+    /// Refused, in a way on which C libraries and language runtimes fall back.
+    Refuse {
+        /// The error that the program gets.
+        errno: u16,
+        /// Whether the run mentions it.
+        notice: Notice,
+    },
+}
+
+/// What the stub sees to before the home kernel makes a call of class [`Class::Deputy`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handling {
+    /// Nothing: a home thread's call is not even trapped.
+    Plain,
+    /// Arguments are descriptors whose loss would harm the stub: its own look closed.
+    Descriptors(DescriptorArguments),
+    /// It reads a link, which may lead to the file of the process: the program must find its own, not the stub's.
+    Link {
+        /// The argument that is the link's path. The buffer and its size follow it.
+        path: u8,
+    },
+    /// It waits with a signal mask, from which the signal of the trap is taken out. A deputy takes no signals, so it
+    /// makes the call without a mask.
+    Mask(MaskPointer),
+    /// The futex is made private.
+    Futex,
+}
+
+/// Which arguments of a call are descriptors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DescriptorArguments {
+    /// The first.
+    First,
+    /// The first and the second.
+    FirstAndSecond,
+}
+
+/// Which argument of a call leads to a signal mask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MaskPointer {
+    /// This one points to the mask.
+    Direct(u8),
+    /// This one points to a pair: pointer to the mask, size of the mask.
+    Paired(u8),
+}
+
+impl MaskPointer {
+    /// The argument's index.
+    #[must_use]
+    pub const fn argument(self) -> usize {
+        match self {
+            Self::Direct(index) | Self::Paired(index) => index as usize,
+        }
+    }
+}
+
+/// Calls that the stub does in place of the kernel, by where their state is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Emulation {
+    /// The map of memory regions, kept by the home daemon.
+    Memory(MemoryCall),
+    /// State that is at home: done by the home thread itself, or by the deputy of a thread elsewhere.
+    Home(HomeCall),
+    /// State of the OS thread that executes the program: done where it is.
+    Thread(ThreadCall),
+}
+
+/// Calls that ask about memory regions or change them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryCall {
+    /// `mmap`
+    Map,
+    /// `munmap`
+    Unmap,
+    /// `mprotect`
+    Protect,
+    /// `brk`
+    Break,
+    /// `mremap`
+    Remap,
+    /// `madvise`
+    Advise,
+    /// `msync`
+    Synchronize,
+    /// `mincore`
+    Residency,
+    /// `mlock`, `mlock2`, `munlock`
+    Pin,
+    /// `mlockall`, `munlockall`
+    PinAll,
+}
+
+/// Calls whose state is at home.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HomeCall {
+    /// `exit_group`
+    EndProcess,
+    /// `rt_sigaction`
+    SignalAction,
+    /// `rt_sigtimedwait`
+    WaitForSignal,
+    /// `tkill`, `tgkill`, `rt_tgsigqueueinfo`
+    SignalThread {
+        /// The argument that is the thread's id. The signal follows it.
+        thread: u8,
+    },
+    /// `set_tid_address`
+    SetTidAddress,
+    /// `set_robust_list`
+    SetRobustList,
+    /// `get_robust_list`
+    GetRobustList,
+    /// `prctl`
+    ProcessControl,
+    /// `close_range`
+    CloseRange,
+}
+
+/// Calls whose state is the executing thread's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ThreadCall {
+    /// `rt_sigprocmask`
+    SignalMask,
+    /// `sigaltstack`
+    AlternateStack,
+    /// `rt_sigsuspend`
+    Suspend(MaskPointer),
+    /// `arch_prctl`
+    ArchitectureControl,
+    /// `clone`, `clone3`
+    Create(CreationForm),
+    /// `exit`
+    End,
+}
+
+/// How a call says what the new thread is like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CreationForm {
+    /// `clone`: in its arguments.
+    Arguments,
+    /// `clone3`: in a structure, whose address and size are the arguments.
+    Structure,
+}
+
+/// Whether a call that only a thread at home can make is made at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HomeOnly {
+    /// A home thread makes it untouched.
+    Native,
+    /// It is not served yet.
+    NotServed,
+}
+
+/// Whether the run mentions a refused call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// Once for each number.
+    Once,
+    /// Not at all: every C library tries it at each start.
+    Never,
 }

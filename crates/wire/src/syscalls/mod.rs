@@ -1,30 +1,43 @@
-//! Every system call of x86-64 Linux and what becomes of it: one exhaustive table, checked when it is compiled.
+//! Every system call of x86-64 Linux and how it is handled: one exhaustive table, checked when it is compiled.
 //!
-//! The filters, the trap handler, the deputies and `docs/reference/syscalls.md` are all derived from it. A number
-//! that is not here (a newer kernel's) is refused with `ENOSYS`, on which programs fall back, and said once.
+//! The filters, the trap handler, the deputies, the map of regions and `docs/reference/syscalls.md` are all derived
+//! from it. A number that is not here (a newer kernel's) is refused with `ENOSYS`, on which programs fall back, and
+//! mentioned once.
+//!
+//! A call becomes an emulated one by its row in `table`, a variant in `class` and the arms that the compiler then asks
+//! for in the stub.
+//!
+//! Not here: how any call is done (`banyan-stub`, `banyan-core`'s regions).
 
 mod class;
 mod shape;
 mod table;
 
-pub use class::Class;
+pub use class::{
+    Class, CreationForm, DescriptorArguments, Emulation, Handling, HomeCall, HomeOnly, MaskPointer,
+    MemoryCall, Notice, ThreadCall,
+};
 pub use shape::Argument;
+use table::NAMES;
 pub use table::TABLE;
-
-/// Calls that take a descriptor in their first argument and could harm the descriptors that the stub hides.
-pub const GUARDED: [u16; 4] = [3, 33, 72, 292];
 
 /// One row of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct SystemCall {
     /// The number in `rax`.
     pub number: u16,
-    /// The kernel's name.
-    pub name: &'static str,
-    /// What becomes of it.
+    /// How it is handled.
     pub class: Class,
     /// Its arguments as far as they are not plain values.
     pub arguments: &'static [Argument],
+}
+
+impl SystemCall {
+    /// The kernel's name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        NAMES[INDEX[usize::from(self.number)] as usize]
+    }
 }
 
 /// The highest number in the table plus one.
@@ -35,6 +48,15 @@ pub const NUMBERS: usize = TABLE[TABLE.len() - 1].number as usize + 1;
 pub fn find(number: i64) -> Option<&'static SystemCall> {
     let index = *INDEX.get(usize::try_from(number).ok()?)?;
     TABLE.get(index as usize)
+}
+
+/// The memory call with this number, if it is one.
+#[must_use]
+pub fn memory_call(number: u64) -> Option<MemoryCall> {
+    match find(i64::try_from(number).ok()?)?.class {
+        Class::Emulate(Emulation::Memory(call)) => Some(call),
+        _ => None,
+    }
 }
 
 /// Row of each number, or `u16::MAX`.
@@ -59,10 +81,3 @@ const _: () = {
         row += 1;
     }
 };
-
-/// The name of a call, given the name of the constant that is its number.
-const fn name_of(constant: &'static str) -> &'static str {
-    let (prefix, name) = constant.split_at("__NR_".len());
-    assert!(matches!(prefix.as_bytes(), b"__NR_"));
-    name
-}

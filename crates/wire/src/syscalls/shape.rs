@@ -1,6 +1,6 @@
-//! What a call's arguments are, so that its buffers can be shipped with it.
+//! What a call's arguments are, so that its buffers can be shipped with it instead of moving pages.
 
-/// What an argument is, so that a call's buffers can be shipped with it instead of moving pages.
+/// What an argument is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Argument {
     /// A plain value.

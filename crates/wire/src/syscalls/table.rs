@@ -1,409 +1,434 @@
 //! The rows, by number. A row is named by the kernel's constant, from which both its number and its name are taken.
 
-use super::class::Class::{Deputy, Emulate, GoHome, Local, Refuse};
+use super::SystemCall;
+use super::class::Class::{self, Deputy, Emulate, GoHome, Local, Refuse};
+use super::class::CreationForm;
+use super::class::DescriptorArguments::{First, FirstAndSecond};
+use super::class::Emulation::{Home, Memory, Thread};
+use super::class::Handling::{Descriptors, Futex, Link, Mask, Plain};
+use super::class::HomeCall::{
+    CloseRange, EndProcess, GetRobustList, ProcessControl, SetRobustList, SetTidAddress, SignalAction,
+    SignalThread, WaitForSignal,
+};
+use super::class::HomeOnly::{Native, NotServed};
+use super::class::MaskPointer::{Direct, Paired};
+use super::class::MemoryCall::{
+    Advise, Break, Map, Pin, PinAll, Protect, Remap, Residency, Synchronize, Unmap,
+};
+use super::class::Notice::{Never, Once};
+use super::class::ThreadCall::{AlternateStack, ArchitectureControl, Create, End, SignalMask, Suspend};
 use super::shape::Argument::{FixedIn, FixedOut, In, Out, Path, Pointer, Value, VectorIn, VectorOut};
-use super::{SystemCall, name_of};
-use linux_raw_sys::{errno, general as linux};
+use linux_raw_sys::errno::{EINVAL, ENOSPC, ENOSYS, EPERM};
+use linux_raw_sys::general as linux;
 
-const EPERM: u16 = errno::EPERM as u16;
-const EINVAL: u16 = errno::EINVAL as u16;
-const ENOSPC: u16 = errno::ENOSPC as u16;
-const ENOSYS: u16 = errno::ENOSYS as u16;
-
-macro_rules! row {
-    ($number:ident, $class:expr, $arguments:expr) => {
-        SystemCall {
-            number: linux::$number as u16,
-            name: name_of(stringify!($number)),
-            class: $class,
-            arguments: &$arguments,
-        }
+/// Makes the rows, and their names beside them: a program that asks for no name does not contain them.
+macro_rules! table {
+    ($($number:ident, $class:expr, $arguments:expr;)*) => {
+        /// The table, by number.
+        pub const TABLE: &[SystemCall] = &[
+            $(SystemCall { number: linux::$number as u16, class: $class, arguments: &$arguments },)*
+        ];
+        /// The names of the rows.
+        pub(super) static NAMES: [&str; TABLE.len()] = [$(name_of(stringify!($number)),)*];
     };
 }
 
-/// The table, by number.
-#[rustfmt::skip]
-pub const TABLE: &[SystemCall] = &[
-    row!(__NR_read, Deputy, [Value, Out(2), Value]),
-    row!(__NR_write, Deputy, [Value, In(2), Value]),
-    row!(__NR_open, Deputy, [Path, Value, Value]),
-    row!(__NR_close, Deputy, []),
-    row!(__NR_stat, Deputy, [Path, FixedOut(144)]),
-    row!(__NR_fstat, Deputy, [Value, FixedOut(144)]),
-    row!(__NR_lstat, Deputy, [Path, FixedOut(144)]),
-    row!(__NR_poll, Deputy, []),
-    row!(__NR_lseek, Deputy, []),
-    row!(__NR_mmap, Emulate, []),
-    row!(__NR_mprotect, Emulate, []),
-    row!(__NR_munmap, Emulate, []),
-    row!(__NR_brk, Emulate, []),
-    row!(__NR_rt_sigaction, Emulate, []),
-    row!(__NR_rt_sigprocmask, Emulate, []),
-    row!(__NR_rt_sigreturn, GoHome, []),
-    row!(__NR_ioctl, Deputy, []),
-    row!(__NR_pread64, Deputy, [Value, Out(2), Value, Value]),
-    row!(__NR_pwrite64, Deputy, [Value, In(2), Value, Value]),
-    row!(__NR_readv, Deputy, [Value, VectorOut(2), Value]),
-    row!(__NR_writev, Deputy, [Value, VectorIn(2), Value]),
-    row!(__NR_access, Deputy, [Path, Value]),
-    row!(__NR_pipe, Deputy, [FixedOut(8)]),
-    row!(__NR_select, Deputy, []),
-    row!(__NR_sched_yield, Local, []),
-    row!(__NR_mremap, Emulate, []),
-    row!(__NR_msync, Emulate, []),
-    row!(__NR_mincore, Emulate, []),
-    row!(__NR_madvise, Emulate, []),
-    row!(__NR_shmget, Refuse(ENOSYS), []),
-    row!(__NR_shmat, Refuse(ENOSYS), []),
-    row!(__NR_shmctl, Refuse(ENOSYS), []),
-    row!(__NR_dup, Deputy, []),
-    row!(__NR_dup2, Deputy, []),
-    row!(__NR_pause, Deputy, []),
-    row!(__NR_nanosleep, Local, [FixedIn(16), FixedOut(16)]),
-    row!(__NR_getitimer, Deputy, [Value, FixedOut(32)]),
-    row!(__NR_alarm, Deputy, []),
-    row!(__NR_setitimer, Deputy, [Value, FixedIn(32), FixedOut(32)]),
-    row!(__NR_getpid, Deputy, []),
-    row!(__NR_sendfile, Deputy, []),
-    row!(__NR_socket, Deputy, []),
-    row!(__NR_connect, Deputy, [Value, In(2), Value]),
-    row!(__NR_accept, Deputy, []),
-    row!(__NR_sendto, Deputy, [Value, In(2), Value, Value, In(5), Value]),
-    row!(__NR_recvfrom, Deputy, [Value, Out(2), Value, Value, Pointer, Pointer]),
-    row!(__NR_sendmsg, Deputy, []),
-    row!(__NR_recvmsg, Deputy, []),
-    row!(__NR_shutdown, Deputy, []),
-    row!(__NR_bind, Deputy, [Value, In(2), Value]),
-    row!(__NR_listen, Deputy, []),
-    row!(__NR_getsockname, Deputy, []),
-    row!(__NR_getpeername, Deputy, []),
-    row!(__NR_socketpair, Deputy, [Value, Value, Value, FixedOut(8)]),
-    row!(__NR_setsockopt, Deputy, [Value, Value, Value, In(4), Value]),
-    row!(__NR_getsockopt, Deputy, []),
-    row!(__NR_clone, Emulate, []),
-    row!(__NR_fork, GoHome, []),
-    row!(__NR_vfork, GoHome, []),
-    row!(__NR_execve, GoHome, []),
-    row!(__NR_exit, Emulate, []),
-    row!(__NR_wait4, Deputy, [Value, FixedOut(4), Value, FixedOut(144)]),
-    row!(__NR_kill, Deputy, []),
-    row!(__NR_uname, Deputy, [FixedOut(390)]),
-    row!(__NR_semget, Deputy, []),
-    row!(__NR_semop, Deputy, []),
-    row!(__NR_semctl, Deputy, []),
-    row!(__NR_shmdt, Refuse(ENOSYS), []),
-    row!(__NR_msgget, Deputy, []),
-    row!(__NR_msgsnd, Deputy, []),
-    row!(__NR_msgrcv, Deputy, []),
-    row!(__NR_msgctl, Deputy, []),
-    row!(__NR_fcntl, Deputy, []),
-    row!(__NR_flock, Deputy, []),
-    row!(__NR_fsync, Deputy, []),
-    row!(__NR_fdatasync, Deputy, []),
-    row!(__NR_truncate, Deputy, [Path, Value]),
-    row!(__NR_ftruncate, Deputy, []),
-    row!(__NR_getdents, Deputy, [Value, Out(2), Value]),
-    row!(__NR_getcwd, Deputy, [Out(1), Value]),
-    row!(__NR_chdir, Deputy, [Path]),
-    row!(__NR_fchdir, Deputy, []),
-    row!(__NR_rename, Deputy, [Path, Path]),
-    row!(__NR_mkdir, Deputy, [Path, Value]),
-    row!(__NR_rmdir, Deputy, [Path]),
-    row!(__NR_creat, Deputy, [Path, Value]),
-    row!(__NR_link, Deputy, [Path, Path]),
-    row!(__NR_unlink, Deputy, [Path]),
-    row!(__NR_symlink, Deputy, [Path, Path]),
-    row!(__NR_readlink, Deputy, [Path, Out(2), Value]),
-    row!(__NR_chmod, Deputy, [Path, Value]),
-    row!(__NR_fchmod, Deputy, []),
-    row!(__NR_chown, Deputy, [Path, Value, Value]),
-    row!(__NR_fchown, Deputy, []),
-    row!(__NR_lchown, Deputy, [Path, Value, Value]),
-    row!(__NR_umask, Deputy, []),
-    row!(__NR_gettimeofday, Local, [FixedOut(16), FixedOut(8)]),
-    row!(__NR_getrlimit, Deputy, [Value, FixedOut(16)]),
-    row!(__NR_getrusage, Deputy, [Value, FixedOut(144)]),
-    row!(__NR_sysinfo, Deputy, [FixedOut(112)]),
-    row!(__NR_times, Deputy, [FixedOut(32)]),
-    row!(__NR_ptrace, Refuse(EPERM), []),
-    row!(__NR_getuid, Deputy, []),
-    row!(__NR_syslog, Deputy, []),
-    row!(__NR_getgid, Deputy, []),
-    row!(__NR_setuid, Deputy, []),
-    row!(__NR_setgid, Deputy, []),
-    row!(__NR_geteuid, Deputy, []),
-    row!(__NR_getegid, Deputy, []),
-    row!(__NR_setpgid, Deputy, []),
-    row!(__NR_getppid, Deputy, []),
-    row!(__NR_getpgrp, Deputy, []),
-    row!(__NR_setsid, Deputy, []),
-    row!(__NR_setreuid, Deputy, []),
-    row!(__NR_setregid, Deputy, []),
-    row!(__NR_getgroups, Deputy, []),
-    row!(__NR_setgroups, Deputy, []),
-    row!(__NR_setresuid, Deputy, []),
-    row!(__NR_getresuid, Deputy, []),
-    row!(__NR_setresgid, Deputy, []),
-    row!(__NR_getresgid, Deputy, []),
-    row!(__NR_getpgid, Deputy, []),
-    row!(__NR_setfsuid, Deputy, []),
-    row!(__NR_setfsgid, Deputy, []),
-    row!(__NR_getsid, Deputy, []),
-    row!(__NR_capget, Deputy, []),
-    row!(__NR_capset, Deputy, []),
-    row!(__NR_rt_sigpending, Deputy, []),
-    row!(__NR_rt_sigtimedwait, Emulate, []),
-    row!(__NR_rt_sigqueueinfo, Deputy, []),
-    row!(__NR_rt_sigsuspend, Emulate, []),
-    row!(__NR_sigaltstack, Emulate, []),
-    row!(__NR_utime, Deputy, []),
-    row!(__NR_mknod, Deputy, [Path, Value, Value]),
-    row!(__NR_uselib, Refuse(ENOSYS), []),
-    row!(__NR_personality, Deputy, []),
-    row!(__NR_ustat, Deputy, []),
-    row!(__NR_statfs, Deputy, [Path, FixedOut(120)]),
-    row!(__NR_fstatfs, Deputy, [Value, FixedOut(120)]),
-    row!(__NR_sysfs, Deputy, []),
-    row!(__NR_getpriority, Deputy, []),
-    row!(__NR_setpriority, Deputy, []),
-    row!(__NR_sched_setparam, Deputy, []),
-    row!(__NR_sched_getparam, Deputy, []),
-    row!(__NR_sched_setscheduler, Deputy, []),
-    row!(__NR_sched_getscheduler, Deputy, []),
-    row!(__NR_sched_get_priority_max, Deputy, []),
-    row!(__NR_sched_get_priority_min, Deputy, []),
-    row!(__NR_sched_rr_get_interval, Deputy, []),
-    row!(__NR_mlock, Emulate, []),
-    row!(__NR_munlock, Emulate, []),
-    row!(__NR_mlockall, Emulate, []),
-    row!(__NR_munlockall, Emulate, []),
-    row!(__NR_vhangup, Deputy, []),
-    row!(__NR_modify_ldt, Refuse(EPERM), []),
-    row!(__NR_pivot_root, Deputy, []),
-    row!(__NR__sysctl, Refuse(ENOSYS), []),
-    row!(__NR_prctl, Emulate, []),
-    row!(__NR_arch_prctl, Emulate, []),
-    row!(__NR_adjtimex, Deputy, []),
-    row!(__NR_setrlimit, Deputy, [Value, FixedIn(16)]),
-    row!(__NR_chroot, Deputy, [Path]),
-    row!(__NR_sync, Deputy, []),
-    row!(__NR_acct, Deputy, []),
-    row!(__NR_settimeofday, Deputy, []),
-    row!(__NR_mount, Deputy, []),
-    row!(__NR_umount2, Deputy, []),
-    row!(__NR_swapon, Deputy, []),
-    row!(__NR_swapoff, Deputy, []),
-    row!(__NR_reboot, Deputy, []),
-    row!(__NR_sethostname, Deputy, []),
-    row!(__NR_setdomainname, Deputy, []),
-    row!(__NR_iopl, Refuse(EPERM), []),
-    row!(__NR_ioperm, Refuse(EPERM), []),
-    row!(__NR_create_module, Refuse(ENOSYS), []),
-    row!(__NR_init_module, Deputy, []),
-    row!(__NR_delete_module, Deputy, []),
-    row!(__NR_get_kernel_syms, Refuse(ENOSYS), []),
-    row!(__NR_query_module, Refuse(ENOSYS), []),
-    row!(__NR_quotactl, Deputy, []),
-    row!(__NR_nfsservctl, Refuse(ENOSYS), []),
-    row!(__NR_getpmsg, Refuse(ENOSYS), []),
-    row!(__NR_putpmsg, Refuse(ENOSYS), []),
-    row!(__NR_afs_syscall, Refuse(ENOSYS), []),
-    row!(__NR_tuxcall, Refuse(ENOSYS), []),
-    row!(__NR_security, Refuse(ENOSYS), []),
-    row!(__NR_gettid, Deputy, []),
-    row!(__NR_readahead, Deputy, []),
-    row!(__NR_setxattr, Deputy, []),
-    row!(__NR_lsetxattr, Deputy, []),
-    row!(__NR_fsetxattr, Deputy, []),
-    row!(__NR_getxattr, Deputy, [Path, Path, Out(3), Value]),
-    row!(__NR_lgetxattr, Deputy, [Path, Path, Out(3), Value]),
-    row!(__NR_fgetxattr, Deputy, [Value, Path, Out(3), Value]),
-    row!(__NR_listxattr, Deputy, [Path, Out(2), Value]),
-    row!(__NR_llistxattr, Deputy, [Path, Out(2), Value]),
-    row!(__NR_flistxattr, Deputy, [Value, Out(2), Value]),
-    row!(__NR_removexattr, Deputy, []),
-    row!(__NR_lremovexattr, Deputy, []),
-    row!(__NR_fremovexattr, Deputy, []),
-    row!(__NR_tkill, Emulate, []),
-    row!(__NR_time, Local, [FixedOut(8)]),
-    row!(__NR_futex, Deputy, []),
-    row!(__NR_sched_setaffinity, Deputy, [Value, Value, In(1)]),
-    row!(__NR_sched_getaffinity, Deputy, [Value, Value, Out(1)]),
-    row!(__NR_set_thread_area, Refuse(EPERM), []),
-    row!(__NR_io_setup, Refuse(ENOSYS), []),
-    row!(__NR_io_destroy, Refuse(ENOSYS), []),
-    row!(__NR_io_getevents, Refuse(ENOSYS), []),
-    row!(__NR_io_submit, Refuse(ENOSYS), []),
-    row!(__NR_io_cancel, Refuse(ENOSYS), []),
-    row!(__NR_get_thread_area, Refuse(EPERM), []),
-    row!(__NR_lookup_dcookie, Refuse(ENOSYS), []),
-    row!(__NR_epoll_create, Deputy, []),
-    row!(__NR_epoll_ctl_old, Refuse(ENOSYS), []),
-    row!(__NR_epoll_wait_old, Refuse(ENOSYS), []),
-    row!(__NR_remap_file_pages, Refuse(ENOSYS), []),
-    row!(__NR_getdents64, Deputy, [Value, Out(2), Value]),
-    row!(__NR_set_tid_address, Emulate, []),
-    row!(__NR_restart_syscall, Deputy, []),
-    row!(__NR_semtimedop, Deputy, []),
-    row!(__NR_fadvise64, Deputy, []),
-    row!(__NR_timer_create, Deputy, []),
-    row!(__NR_timer_settime, Deputy, []),
-    row!(__NR_timer_gettime, Deputy, []),
-    row!(__NR_timer_getoverrun, Deputy, []),
-    row!(__NR_timer_delete, Deputy, []),
-    row!(__NR_clock_settime, Deputy, []),
-    row!(__NR_clock_gettime, Local, [Value, FixedOut(16)]),
-    row!(__NR_clock_getres, Local, [Value, FixedOut(16)]),
-    row!(__NR_clock_nanosleep, Local, [Value, Value, FixedIn(16), FixedOut(16)]),
-    row!(__NR_exit_group, Emulate, []),
-    row!(__NR_epoll_wait, Deputy, []),
-    row!(__NR_epoll_ctl, Deputy, [Value, Value, Value, FixedIn(12)]),
-    row!(__NR_tgkill, Emulate, []),
-    row!(__NR_utimes, Deputy, []),
-    row!(__NR_vserver, Refuse(ENOSYS), []),
-    row!(__NR_mbind, Refuse(ENOSYS), []),
-    row!(__NR_set_mempolicy, Refuse(ENOSYS), []),
-    row!(__NR_get_mempolicy, Refuse(ENOSYS), []),
-    row!(__NR_mq_open, Deputy, []),
-    row!(__NR_mq_unlink, Deputy, []),
-    row!(__NR_mq_timedsend, Deputy, []),
-    row!(__NR_mq_timedreceive, Deputy, []),
-    row!(__NR_mq_notify, Deputy, []),
-    row!(__NR_mq_getsetattr, Deputy, []),
-    row!(__NR_kexec_load, Refuse(EPERM), []),
-    row!(__NR_waitid, Deputy, []),
-    row!(__NR_add_key, Deputy, []),
-    row!(__NR_request_key, Deputy, []),
-    row!(__NR_keyctl, Deputy, []),
-    row!(__NR_ioprio_set, Deputy, []),
-    row!(__NR_ioprio_get, Deputy, []),
-    row!(__NR_inotify_init, Deputy, []),
-    row!(__NR_inotify_add_watch, Deputy, [Value, Path, Value]),
-    row!(__NR_inotify_rm_watch, Deputy, []),
-    row!(__NR_migrate_pages, Refuse(ENOSYS), []),
-    row!(__NR_openat, Deputy, [Value, Path, Value, Value]),
-    row!(__NR_mkdirat, Deputy, [Value, Path, Value]),
-    row!(__NR_mknodat, Deputy, [Value, Path, Value, Value]),
-    row!(__NR_fchownat, Deputy, [Value, Path, Value, Value, Value]),
-    row!(__NR_futimesat, Deputy, []),
-    row!(__NR_newfstatat, Deputy, [Value, Path, FixedOut(144), Value]),
-    row!(__NR_unlinkat, Deputy, [Value, Path, Value]),
-    row!(__NR_renameat, Deputy, [Value, Path, Value, Path]),
-    row!(__NR_linkat, Deputy, [Value, Path, Value, Path, Value]),
-    row!(__NR_symlinkat, Deputy, [Path, Value, Path]),
-    row!(__NR_readlinkat, Deputy, [Value, Path, Out(3), Value]),
-    row!(__NR_fchmodat, Deputy, [Value, Path, Value]),
-    row!(__NR_faccessat, Deputy, [Value, Path, Value]),
-    row!(__NR_pselect6, Emulate, []),
-    row!(__NR_ppoll, Emulate, []),
-    row!(__NR_unshare, GoHome, []),
-    row!(__NR_set_robust_list, Emulate, []),
-    row!(__NR_get_robust_list, Emulate, []),
-    row!(__NR_splice, Deputy, []),
-    row!(__NR_tee, Deputy, []),
-    row!(__NR_sync_file_range, Deputy, []),
-    row!(__NR_vmsplice, Refuse(EINVAL), []),
-    row!(__NR_move_pages, Refuse(ENOSYS), []),
-    row!(__NR_utimensat, Deputy, [Value, Path, Pointer, Value]),
-    row!(__NR_epoll_pwait, Emulate, []),
-    row!(__NR_signalfd, Deputy, []),
-    row!(__NR_timerfd_create, Deputy, []),
-    row!(__NR_eventfd, Deputy, []),
-    row!(__NR_fallocate, Deputy, []),
-    row!(__NR_timerfd_settime, Deputy, [Value, Value, FixedIn(32), FixedOut(32)]),
-    row!(__NR_timerfd_gettime, Deputy, [Value, FixedOut(32)]),
-    row!(__NR_accept4, Deputy, []),
-    row!(__NR_signalfd4, Deputy, []),
-    row!(__NR_eventfd2, Deputy, [Value, Value]),
-    row!(__NR_epoll_create1, Deputy, []),
-    row!(__NR_dup3, Deputy, []),
-    row!(__NR_pipe2, Deputy, [FixedOut(8), Value]),
-    row!(__NR_inotify_init1, Deputy, []),
-    row!(__NR_preadv, Deputy, [Value, VectorOut(2), Value, Value, Value]),
-    row!(__NR_pwritev, Deputy, [Value, VectorIn(2), Value, Value, Value]),
-    row!(__NR_rt_tgsigqueueinfo, Emulate, []),
-    row!(__NR_perf_event_open, Refuse(EPERM), []),
-    row!(__NR_recvmmsg, Deputy, []),
-    row!(__NR_fanotify_init, Deputy, []),
-    row!(__NR_fanotify_mark, Deputy, []),
-    row!(__NR_prlimit64, Deputy, [Value, Value, FixedIn(16), FixedOut(16)]),
-    row!(__NR_name_to_handle_at, Deputy, []),
-    row!(__NR_open_by_handle_at, Deputy, []),
-    row!(__NR_clock_adjtime, Deputy, []),
-    row!(__NR_syncfs, Deputy, []),
-    row!(__NR_sendmmsg, Deputy, []),
-    row!(__NR_setns, GoHome, []),
-    row!(__NR_getcpu, Local, [FixedOut(4), FixedOut(4), Pointer]),
-    row!(__NR_process_vm_readv, Refuse(ENOSYS), []),
-    row!(__NR_process_vm_writev, Refuse(ENOSYS), []),
-    row!(__NR_kcmp, Refuse(EPERM), []),
-    row!(__NR_finit_module, Deputy, []),
-    row!(__NR_sched_setattr, Deputy, []),
-    row!(__NR_sched_getattr, Deputy, []),
-    row!(__NR_renameat2, Deputy, [Value, Path, Value, Path, Value]),
-    row!(__NR_seccomp, Refuse(EPERM), []),
-    row!(__NR_getrandom, Local, [Out(1), Value, Value]),
-    row!(__NR_memfd_create, Deputy, [Path, Value]),
-    row!(__NR_kexec_file_load, Refuse(EPERM), []),
-    row!(__NR_bpf, Refuse(EPERM), []),
-    row!(__NR_execveat, GoHome, []),
-    row!(__NR_userfaultfd, Refuse(ENOSYS), []),
-    row!(__NR_membarrier, Deputy, []),
-    row!(__NR_mlock2, Emulate, []),
-    row!(__NR_copy_file_range, Deputy, []),
-    row!(__NR_preadv2, Deputy, [Value, VectorOut(2), Value, Value, Value, Value]),
-    row!(__NR_pwritev2, Deputy, [Value, VectorIn(2), Value, Value, Value, Value]),
-    row!(__NR_pkey_mprotect, Refuse(EINVAL), []),
-    row!(__NR_pkey_alloc, Refuse(ENOSPC), []),
-    row!(__NR_pkey_free, Refuse(EINVAL), []),
-    row!(__NR_statx, Deputy, [Value, Path, Value, Value, FixedOut(256)]),
-    row!(__NR_io_pgetevents, Refuse(ENOSYS), []),
-    row!(__NR_rseq, Refuse(ENOSYS), []),
-    row!(__NR_uretprobe, Refuse(ENOSYS), []),
-    row!(__NR_pidfd_send_signal, Deputy, []),
-    row!(__NR_io_uring_setup, Refuse(ENOSYS), []),
-    row!(__NR_io_uring_enter, Refuse(ENOSYS), []),
-    row!(__NR_io_uring_register, Refuse(ENOSYS), []),
-    row!(__NR_open_tree, Deputy, []),
-    row!(__NR_move_mount, Deputy, []),
-    row!(__NR_fsopen, Deputy, []),
-    row!(__NR_fsconfig, Deputy, []),
-    row!(__NR_fsmount, Deputy, []),
-    row!(__NR_fspick, Deputy, []),
-    row!(__NR_pidfd_open, Deputy, []),
-    row!(__NR_clone3, Emulate, []),
-    row!(__NR_close_range, Emulate, []),
-    row!(__NR_openat2, Deputy, [Value, Path, Pointer, Value]),
-    row!(__NR_pidfd_getfd, Deputy, []),
-    row!(__NR_faccessat2, Deputy, [Value, Path, Value, Value]),
-    row!(__NR_process_madvise, Refuse(ENOSYS), []),
-    row!(__NR_epoll_pwait2, Emulate, []),
-    row!(__NR_mount_setattr, Deputy, []),
-    row!(__NR_quotactl_fd, Deputy, []),
-    row!(__NR_landlock_create_ruleset, Deputy, []),
-    row!(__NR_landlock_add_rule, Deputy, []),
-    row!(__NR_landlock_restrict_self, Deputy, []),
-    row!(__NR_memfd_secret, Refuse(ENOSYS), []),
-    row!(__NR_process_mrelease, Deputy, []),
-    row!(__NR_futex_waitv, Refuse(ENOSYS), []),
-    row!(__NR_set_mempolicy_home_node, Refuse(ENOSYS), []),
-    row!(__NR_cachestat, Deputy, []),
-    row!(__NR_fchmodat2, Deputy, [Value, Path, Value, Value]),
-    row!(__NR_map_shadow_stack, Refuse(ENOSYS), []),
-    row!(__NR_futex_wake, Refuse(ENOSYS), []),
-    row!(__NR_futex_wait, Refuse(ENOSYS), []),
-    row!(__NR_futex_requeue, Refuse(ENOSYS), []),
-    row!(__NR_statmount, Deputy, []),
-    row!(__NR_listmount, Deputy, []),
-    row!(__NR_lsm_get_self_attr, Deputy, []),
-    row!(__NR_lsm_set_self_attr, Deputy, []),
-    row!(__NR_lsm_list_modules, Deputy, []),
-    row!(__NR_mseal, Refuse(ENOSYS), []),
-    row!(__NR_setxattrat, Deputy, []),
-    row!(__NR_getxattrat, Deputy, []),
-    row!(__NR_listxattrat, Deputy, []),
-    row!(__NR_removexattrat, Deputy, []),
-    row!(__NR_open_tree_attr, Deputy, []),
-    row!(__NR_file_getattr, Deputy, []),
-    row!(__NR_file_setattr, Deputy, []),
-];
+const fn refused(errno: u32) -> Class {
+    Refuse { errno: errno as u16, notice: Once }
+}
+
+const fn refused_silently(errno: u32) -> Class {
+    Refuse { errno: errno as u16, notice: Never }
+}
+
+/// The name of a call, given the name of the constant that is its number.
+const fn name_of(constant: &'static str) -> &'static str {
+    let (prefix, name) = constant.split_at("__NR_".len());
+    assert!(matches!(prefix.as_bytes(), b"__NR_"));
+    name
+}
+
+table! {
+    __NR_read, Deputy(Plain), [Value, Out(2), Value];
+    __NR_write, Deputy(Plain), [Value, In(2), Value];
+    __NR_open, Deputy(Plain), [Path, Value, Value];
+    __NR_close, Deputy(Descriptors(First)), [];
+    __NR_stat, Deputy(Plain), [Path, FixedOut(144)];
+    __NR_fstat, Deputy(Plain), [Value, FixedOut(144)];
+    __NR_lstat, Deputy(Plain), [Path, FixedOut(144)];
+    __NR_poll, Deputy(Plain), [];
+    __NR_lseek, Deputy(Plain), [];
+    __NR_mmap, Emulate(Memory(Map)), [];
+    __NR_mprotect, Emulate(Memory(Protect)), [];
+    __NR_munmap, Emulate(Memory(Unmap)), [];
+    __NR_brk, Emulate(Memory(Break)), [];
+    __NR_rt_sigaction, Emulate(Home(SignalAction)), [];
+    __NR_rt_sigprocmask, Emulate(Thread(SignalMask)), [];
+    __NR_rt_sigreturn, GoHome(Native), [];
+    __NR_ioctl, Deputy(Plain), [];
+    __NR_pread64, Deputy(Plain), [Value, Out(2), Value, Value];
+    __NR_pwrite64, Deputy(Plain), [Value, In(2), Value, Value];
+    __NR_readv, Deputy(Plain), [Value, VectorOut(2), Value];
+    __NR_writev, Deputy(Plain), [Value, VectorIn(2), Value];
+    __NR_access, Deputy(Plain), [Path, Value];
+    __NR_pipe, Deputy(Plain), [FixedOut(8)];
+    __NR_select, Deputy(Plain), [];
+    __NR_sched_yield, Local, [];
+    __NR_mremap, Emulate(Memory(Remap)), [];
+    __NR_msync, Emulate(Memory(Synchronize)), [];
+    __NR_mincore, Emulate(Memory(Residency)), [];
+    __NR_madvise, Emulate(Memory(Advise)), [];
+    __NR_shmget, refused(ENOSYS), [];
+    __NR_shmat, refused(ENOSYS), [];
+    __NR_shmctl, refused(ENOSYS), [];
+    __NR_dup, Deputy(Plain), [];
+    __NR_dup2, Deputy(Descriptors(FirstAndSecond)), [];
+    __NR_pause, Deputy(Plain), [];
+    __NR_nanosleep, Local, [FixedIn(16), FixedOut(16)];
+    __NR_getitimer, Deputy(Plain), [Value, FixedOut(32)];
+    __NR_alarm, Deputy(Plain), [];
+    __NR_setitimer, Deputy(Plain), [Value, FixedIn(32), FixedOut(32)];
+    __NR_getpid, Deputy(Plain), [];
+    __NR_sendfile, Deputy(Plain), [];
+    __NR_socket, Deputy(Plain), [];
+    __NR_connect, Deputy(Plain), [Value, In(2), Value];
+    __NR_accept, Deputy(Plain), [];
+    __NR_sendto, Deputy(Plain), [Value, In(2), Value, Value, In(5), Value];
+    __NR_recvfrom, Deputy(Plain), [Value, Out(2), Value, Value, Pointer, Pointer];
+    __NR_sendmsg, Deputy(Plain), [];
+    __NR_recvmsg, Deputy(Plain), [];
+    __NR_shutdown, Deputy(Plain), [];
+    __NR_bind, Deputy(Plain), [Value, In(2), Value];
+    __NR_listen, Deputy(Plain), [];
+    __NR_getsockname, Deputy(Plain), [];
+    __NR_getpeername, Deputy(Plain), [];
+    __NR_socketpair, Deputy(Plain), [Value, Value, Value, FixedOut(8)];
+    __NR_setsockopt, Deputy(Plain), [Value, Value, Value, In(4), Value];
+    __NR_getsockopt, Deputy(Plain), [];
+    __NR_clone, Emulate(Thread(Create(CreationForm::Arguments))), [];
+    __NR_fork, GoHome(NotServed), [];
+    __NR_vfork, GoHome(NotServed), [];
+    __NR_execve, GoHome(NotServed), [];
+    __NR_exit, Emulate(Thread(End)), [];
+    __NR_wait4, Deputy(Plain), [Value, FixedOut(4), Value, FixedOut(144)];
+    __NR_kill, Deputy(Plain), [];
+    __NR_uname, Deputy(Plain), [FixedOut(390)];
+    __NR_semget, Deputy(Plain), [];
+    __NR_semop, Deputy(Plain), [];
+    __NR_semctl, Deputy(Plain), [];
+    __NR_shmdt, refused(ENOSYS), [];
+    __NR_msgget, Deputy(Plain), [];
+    __NR_msgsnd, Deputy(Plain), [];
+    __NR_msgrcv, Deputy(Plain), [];
+    __NR_msgctl, Deputy(Plain), [];
+    __NR_fcntl, Deputy(Descriptors(First)), [];
+    __NR_flock, Deputy(Plain), [];
+    __NR_fsync, Deputy(Plain), [];
+    __NR_fdatasync, Deputy(Plain), [];
+    __NR_truncate, Deputy(Plain), [Path, Value];
+    __NR_ftruncate, Deputy(Plain), [];
+    __NR_getdents, Deputy(Plain), [Value, Out(2), Value];
+    __NR_getcwd, Deputy(Plain), [Out(1), Value];
+    __NR_chdir, Deputy(Plain), [Path];
+    __NR_fchdir, Deputy(Plain), [];
+    __NR_rename, Deputy(Plain), [Path, Path];
+    __NR_mkdir, Deputy(Plain), [Path, Value];
+    __NR_rmdir, Deputy(Plain), [Path];
+    __NR_creat, Deputy(Plain), [Path, Value];
+    __NR_link, Deputy(Plain), [Path, Path];
+    __NR_unlink, Deputy(Plain), [Path];
+    __NR_symlink, Deputy(Plain), [Path, Path];
+    __NR_readlink, Deputy(Link { path: 0 }), [Path, Out(2), Value];
+    __NR_chmod, Deputy(Plain), [Path, Value];
+    __NR_fchmod, Deputy(Plain), [];
+    __NR_chown, Deputy(Plain), [Path, Value, Value];
+    __NR_fchown, Deputy(Plain), [];
+    __NR_lchown, Deputy(Plain), [Path, Value, Value];
+    __NR_umask, Deputy(Plain), [];
+    __NR_gettimeofday, Local, [FixedOut(16), FixedOut(8)];
+    __NR_getrlimit, Deputy(Plain), [Value, FixedOut(16)];
+    __NR_getrusage, Deputy(Plain), [Value, FixedOut(144)];
+    __NR_sysinfo, Deputy(Plain), [FixedOut(112)];
+    __NR_times, Deputy(Plain), [FixedOut(32)];
+    __NR_ptrace, refused(EPERM), [];
+    __NR_getuid, Deputy(Plain), [];
+    __NR_syslog, Deputy(Plain), [];
+    __NR_getgid, Deputy(Plain), [];
+    __NR_setuid, Deputy(Plain), [];
+    __NR_setgid, Deputy(Plain), [];
+    __NR_geteuid, Deputy(Plain), [];
+    __NR_getegid, Deputy(Plain), [];
+    __NR_setpgid, Deputy(Plain), [];
+    __NR_getppid, Deputy(Plain), [];
+    __NR_getpgrp, Deputy(Plain), [];
+    __NR_setsid, Deputy(Plain), [];
+    __NR_setreuid, Deputy(Plain), [];
+    __NR_setregid, Deputy(Plain), [];
+    __NR_getgroups, Deputy(Plain), [];
+    __NR_setgroups, Deputy(Plain), [];
+    __NR_setresuid, Deputy(Plain), [];
+    __NR_getresuid, Deputy(Plain), [];
+    __NR_setresgid, Deputy(Plain), [];
+    __NR_getresgid, Deputy(Plain), [];
+    __NR_getpgid, Deputy(Plain), [];
+    __NR_setfsuid, Deputy(Plain), [];
+    __NR_setfsgid, Deputy(Plain), [];
+    __NR_getsid, Deputy(Plain), [];
+    __NR_capget, Deputy(Plain), [];
+    __NR_capset, Deputy(Plain), [];
+    __NR_rt_sigpending, Deputy(Plain), [];
+    __NR_rt_sigtimedwait, Emulate(Home(WaitForSignal)), [];
+    __NR_rt_sigqueueinfo, Deputy(Plain), [];
+    __NR_rt_sigsuspend, Emulate(Thread(Suspend(Direct(0)))), [Pointer, Value];
+    __NR_sigaltstack, Emulate(Thread(AlternateStack)), [];
+    __NR_utime, Deputy(Plain), [];
+    __NR_mknod, Deputy(Plain), [Path, Value, Value];
+    __NR_uselib, refused(ENOSYS), [];
+    __NR_personality, Deputy(Plain), [];
+    __NR_ustat, Deputy(Plain), [];
+    __NR_statfs, Deputy(Plain), [Path, FixedOut(120)];
+    __NR_fstatfs, Deputy(Plain), [Value, FixedOut(120)];
+    __NR_sysfs, Deputy(Plain), [];
+    __NR_getpriority, Deputy(Plain), [];
+    __NR_setpriority, Deputy(Plain), [];
+    __NR_sched_setparam, Deputy(Plain), [];
+    __NR_sched_getparam, Deputy(Plain), [];
+    __NR_sched_setscheduler, Deputy(Plain), [];
+    __NR_sched_getscheduler, Deputy(Plain), [];
+    __NR_sched_get_priority_max, Deputy(Plain), [];
+    __NR_sched_get_priority_min, Deputy(Plain), [];
+    __NR_sched_rr_get_interval, Deputy(Plain), [];
+    __NR_mlock, Emulate(Memory(Pin)), [];
+    __NR_munlock, Emulate(Memory(Pin)), [];
+    __NR_mlockall, Emulate(Memory(PinAll)), [];
+    __NR_munlockall, Emulate(Memory(PinAll)), [];
+    __NR_vhangup, Deputy(Plain), [];
+    __NR_modify_ldt, refused(EPERM), [];
+    __NR_pivot_root, Deputy(Plain), [];
+    __NR__sysctl, refused(ENOSYS), [];
+    __NR_prctl, Emulate(Home(ProcessControl)), [];
+    __NR_arch_prctl, Emulate(Thread(ArchitectureControl)), [];
+    __NR_adjtimex, Deputy(Plain), [];
+    __NR_setrlimit, Deputy(Plain), [Value, FixedIn(16)];
+    __NR_chroot, Deputy(Plain), [Path];
+    __NR_sync, Deputy(Plain), [];
+    __NR_acct, Deputy(Plain), [];
+    __NR_settimeofday, Deputy(Plain), [];
+    __NR_mount, Deputy(Plain), [];
+    __NR_umount2, Deputy(Plain), [];
+    __NR_swapon, Deputy(Plain), [];
+    __NR_swapoff, Deputy(Plain), [];
+    __NR_reboot, Deputy(Plain), [];
+    __NR_sethostname, Deputy(Plain), [];
+    __NR_setdomainname, Deputy(Plain), [];
+    __NR_iopl, refused(EPERM), [];
+    __NR_ioperm, refused(EPERM), [];
+    __NR_create_module, refused(ENOSYS), [];
+    __NR_init_module, Deputy(Plain), [];
+    __NR_delete_module, Deputy(Plain), [];
+    __NR_get_kernel_syms, refused(ENOSYS), [];
+    __NR_query_module, refused(ENOSYS), [];
+    __NR_quotactl, Deputy(Plain), [];
+    __NR_nfsservctl, refused(ENOSYS), [];
+    __NR_getpmsg, refused(ENOSYS), [];
+    __NR_putpmsg, refused(ENOSYS), [];
+    __NR_afs_syscall, refused(ENOSYS), [];
+    __NR_tuxcall, refused(ENOSYS), [];
+    __NR_security, refused(ENOSYS), [];
+    __NR_gettid, Deputy(Plain), [];
+    __NR_readahead, Deputy(Plain), [];
+    __NR_setxattr, Deputy(Plain), [];
+    __NR_lsetxattr, Deputy(Plain), [];
+    __NR_fsetxattr, Deputy(Plain), [];
+    __NR_getxattr, Deputy(Plain), [Path, Path, Out(3), Value];
+    __NR_lgetxattr, Deputy(Plain), [Path, Path, Out(3), Value];
+    __NR_fgetxattr, Deputy(Plain), [Value, Path, Out(3), Value];
+    __NR_listxattr, Deputy(Plain), [Path, Out(2), Value];
+    __NR_llistxattr, Deputy(Plain), [Path, Out(2), Value];
+    __NR_flistxattr, Deputy(Plain), [Value, Out(2), Value];
+    __NR_removexattr, Deputy(Plain), [];
+    __NR_lremovexattr, Deputy(Plain), [];
+    __NR_fremovexattr, Deputy(Plain), [];
+    __NR_tkill, Emulate(Home(SignalThread { thread: 0 })), [];
+    __NR_time, Local, [FixedOut(8)];
+    __NR_futex, Deputy(Futex), [];
+    __NR_sched_setaffinity, Deputy(Plain), [Value, Value, In(1)];
+    __NR_sched_getaffinity, Deputy(Plain), [Value, Value, Out(1)];
+    __NR_set_thread_area, refused(EPERM), [];
+    __NR_io_setup, refused(ENOSYS), [];
+    __NR_io_destroy, refused(ENOSYS), [];
+    __NR_io_getevents, refused(ENOSYS), [];
+    __NR_io_submit, refused(ENOSYS), [];
+    __NR_io_cancel, refused(ENOSYS), [];
+    __NR_get_thread_area, refused(EPERM), [];
+    __NR_lookup_dcookie, refused(ENOSYS), [];
+    __NR_epoll_create, Deputy(Plain), [];
+    __NR_epoll_ctl_old, refused(ENOSYS), [];
+    __NR_epoll_wait_old, refused(ENOSYS), [];
+    __NR_remap_file_pages, refused(ENOSYS), [];
+    __NR_getdents64, Deputy(Plain), [Value, Out(2), Value];
+    __NR_set_tid_address, Emulate(Home(SetTidAddress)), [];
+    __NR_restart_syscall, Deputy(Plain), [];
+    __NR_semtimedop, Deputy(Plain), [];
+    __NR_fadvise64, Deputy(Plain), [];
+    __NR_timer_create, Deputy(Plain), [];
+    __NR_timer_settime, Deputy(Plain), [];
+    __NR_timer_gettime, Deputy(Plain), [];
+    __NR_timer_getoverrun, Deputy(Plain), [];
+    __NR_timer_delete, Deputy(Plain), [];
+    __NR_clock_settime, Deputy(Plain), [];
+    __NR_clock_gettime, Local, [Value, FixedOut(16)];
+    __NR_clock_getres, Local, [Value, FixedOut(16)];
+    __NR_clock_nanosleep, Local, [Value, Value, FixedIn(16), FixedOut(16)];
+    __NR_exit_group, Emulate(Home(EndProcess)), [];
+    __NR_epoll_wait, Deputy(Plain), [];
+    __NR_epoll_ctl, Deputy(Plain), [Value, Value, Value, FixedIn(12)];
+    __NR_tgkill, Emulate(Home(SignalThread { thread: 1 })), [];
+    __NR_utimes, Deputy(Plain), [];
+    __NR_vserver, refused(ENOSYS), [];
+    __NR_mbind, refused(ENOSYS), [];
+    __NR_set_mempolicy, refused(ENOSYS), [];
+    __NR_get_mempolicy, refused(ENOSYS), [];
+    __NR_mq_open, Deputy(Plain), [];
+    __NR_mq_unlink, Deputy(Plain), [];
+    __NR_mq_timedsend, Deputy(Plain), [];
+    __NR_mq_timedreceive, Deputy(Plain), [];
+    __NR_mq_notify, Deputy(Plain), [];
+    __NR_mq_getsetattr, Deputy(Plain), [];
+    __NR_kexec_load, refused(EPERM), [];
+    __NR_waitid, Deputy(Plain), [];
+    __NR_add_key, Deputy(Plain), [];
+    __NR_request_key, Deputy(Plain), [];
+    __NR_keyctl, Deputy(Plain), [];
+    __NR_ioprio_set, Deputy(Plain), [];
+    __NR_ioprio_get, Deputy(Plain), [];
+    __NR_inotify_init, Deputy(Plain), [];
+    __NR_inotify_add_watch, Deputy(Plain), [Value, Path, Value];
+    __NR_inotify_rm_watch, Deputy(Plain), [];
+    __NR_migrate_pages, refused(ENOSYS), [];
+    __NR_openat, Deputy(Plain), [Value, Path, Value, Value];
+    __NR_mkdirat, Deputy(Plain), [Value, Path, Value];
+    __NR_mknodat, Deputy(Plain), [Value, Path, Value, Value];
+    __NR_fchownat, Deputy(Plain), [Value, Path, Value, Value, Value];
+    __NR_futimesat, Deputy(Plain), [];
+    __NR_newfstatat, Deputy(Plain), [Value, Path, FixedOut(144), Value];
+    __NR_unlinkat, Deputy(Plain), [Value, Path, Value];
+    __NR_renameat, Deputy(Plain), [Value, Path, Value, Path];
+    __NR_linkat, Deputy(Plain), [Value, Path, Value, Path, Value];
+    __NR_symlinkat, Deputy(Plain), [Path, Value, Path];
+    __NR_readlinkat, Deputy(Link { path: 1 }), [Value, Path, Out(3), Value];
+    __NR_fchmodat, Deputy(Plain), [Value, Path, Value];
+    __NR_faccessat, Deputy(Plain), [Value, Path, Value];
+    __NR_pselect6, Deputy(Mask(Paired(5))), [Value, Pointer, Pointer, Pointer, Pointer, Pointer];
+    __NR_ppoll, Deputy(Mask(Direct(3))), [Pointer, Value, Pointer, Pointer, Value];
+    __NR_unshare, GoHome(NotServed), [];
+    __NR_set_robust_list, Emulate(Home(SetRobustList)), [];
+    __NR_get_robust_list, Emulate(Home(GetRobustList)), [];
+    __NR_splice, Deputy(Plain), [];
+    __NR_tee, Deputy(Plain), [];
+    __NR_sync_file_range, Deputy(Plain), [];
+    __NR_vmsplice, refused(EINVAL), [];
+    __NR_move_pages, refused(ENOSYS), [];
+    __NR_utimensat, Deputy(Plain), [Value, Path, Pointer, Value];
+    __NR_epoll_pwait, Deputy(Mask(Direct(4))), [Value, Pointer, Value, Value, Pointer, Value];
+    __NR_signalfd, Deputy(Plain), [];
+    __NR_timerfd_create, Deputy(Plain), [];
+    __NR_eventfd, Deputy(Plain), [];
+    __NR_fallocate, Deputy(Plain), [];
+    __NR_timerfd_settime, Deputy(Plain), [Value, Value, FixedIn(32), FixedOut(32)];
+    __NR_timerfd_gettime, Deputy(Plain), [Value, FixedOut(32)];
+    __NR_accept4, Deputy(Plain), [];
+    __NR_signalfd4, Deputy(Plain), [];
+    __NR_eventfd2, Deputy(Plain), [Value, Value];
+    __NR_epoll_create1, Deputy(Plain), [];
+    __NR_dup3, Deputy(Descriptors(FirstAndSecond)), [];
+    __NR_pipe2, Deputy(Plain), [FixedOut(8), Value];
+    __NR_inotify_init1, Deputy(Plain), [];
+    __NR_preadv, Deputy(Plain), [Value, VectorOut(2), Value, Value, Value];
+    __NR_pwritev, Deputy(Plain), [Value, VectorIn(2), Value, Value, Value];
+    __NR_rt_tgsigqueueinfo, Emulate(Home(SignalThread { thread: 1 })), [];
+    __NR_perf_event_open, refused(EPERM), [];
+    __NR_recvmmsg, Deputy(Plain), [];
+    __NR_fanotify_init, Deputy(Plain), [];
+    __NR_fanotify_mark, Deputy(Plain), [];
+    __NR_prlimit64, Deputy(Plain), [Value, Value, FixedIn(16), FixedOut(16)];
+    __NR_name_to_handle_at, Deputy(Plain), [];
+    __NR_open_by_handle_at, Deputy(Plain), [];
+    __NR_clock_adjtime, Deputy(Plain), [];
+    __NR_syncfs, Deputy(Plain), [];
+    __NR_sendmmsg, Deputy(Plain), [];
+    __NR_setns, GoHome(NotServed), [];
+    __NR_getcpu, Local, [FixedOut(4), FixedOut(4), Pointer];
+    __NR_process_vm_readv, refused(ENOSYS), [];
+    __NR_process_vm_writev, refused(ENOSYS), [];
+    __NR_kcmp, refused(EPERM), [];
+    __NR_finit_module, Deputy(Plain), [];
+    __NR_sched_setattr, Deputy(Plain), [];
+    __NR_sched_getattr, Deputy(Plain), [];
+    __NR_renameat2, Deputy(Plain), [Value, Path, Value, Path, Value];
+    __NR_seccomp, refused(EPERM), [];
+    __NR_getrandom, Local, [Out(1), Value, Value];
+    __NR_memfd_create, Deputy(Plain), [Path, Value];
+    __NR_kexec_file_load, refused(EPERM), [];
+    __NR_bpf, refused(EPERM), [];
+    __NR_execveat, GoHome(NotServed), [];
+    __NR_userfaultfd, refused(ENOSYS), [];
+    __NR_membarrier, Deputy(Plain), [];
+    __NR_mlock2, Emulate(Memory(Pin)), [];
+    __NR_copy_file_range, Deputy(Plain), [];
+    __NR_preadv2, Deputy(Plain), [Value, VectorOut(2), Value, Value, Value, Value];
+    __NR_pwritev2, Deputy(Plain), [Value, VectorIn(2), Value, Value, Value, Value];
+    __NR_pkey_mprotect, refused(EINVAL), [];
+    __NR_pkey_alloc, refused(ENOSPC), [];
+    __NR_pkey_free, refused(EINVAL), [];
+    __NR_statx, Deputy(Plain), [Value, Path, Value, Value, FixedOut(256)];
+    __NR_io_pgetevents, refused(ENOSYS), [];
+    __NR_rseq, refused_silently(ENOSYS), [];
+    __NR_uretprobe, refused(ENOSYS), [];
+    __NR_pidfd_send_signal, Deputy(Plain), [];
+    __NR_io_uring_setup, refused(ENOSYS), [];
+    __NR_io_uring_enter, refused(ENOSYS), [];
+    __NR_io_uring_register, refused(ENOSYS), [];
+    __NR_open_tree, Deputy(Plain), [];
+    __NR_move_mount, Deputy(Plain), [];
+    __NR_fsopen, Deputy(Plain), [];
+    __NR_fsconfig, Deputy(Plain), [];
+    __NR_fsmount, Deputy(Plain), [];
+    __NR_fspick, Deputy(Plain), [];
+    __NR_pidfd_open, Deputy(Plain), [];
+    __NR_clone3, Emulate(Thread(Create(CreationForm::Structure))), [];
+    __NR_close_range, Emulate(Home(CloseRange)), [];
+    __NR_openat2, Deputy(Plain), [Value, Path, Pointer, Value];
+    __NR_pidfd_getfd, Deputy(Plain), [];
+    __NR_faccessat2, Deputy(Plain), [Value, Path, Value, Value];
+    __NR_process_madvise, refused(ENOSYS), [];
+    __NR_epoll_pwait2, Deputy(Mask(Direct(4))), [Value, Pointer, Value, Pointer, Pointer, Value];
+    __NR_mount_setattr, Deputy(Plain), [];
+    __NR_quotactl_fd, Deputy(Plain), [];
+    __NR_landlock_create_ruleset, Deputy(Plain), [];
+    __NR_landlock_add_rule, Deputy(Plain), [];
+    __NR_landlock_restrict_self, Deputy(Plain), [];
+    __NR_memfd_secret, refused(ENOSYS), [];
+    __NR_process_mrelease, Deputy(Plain), [];
+    __NR_futex_waitv, refused(ENOSYS), [];
+    __NR_set_mempolicy_home_node, refused(ENOSYS), [];
+    __NR_cachestat, Deputy(Plain), [];
+    __NR_fchmodat2, Deputy(Plain), [Value, Path, Value, Value];
+    __NR_map_shadow_stack, refused(ENOSYS), [];
+    __NR_futex_wake, refused(ENOSYS), [];
+    __NR_futex_wait, refused(ENOSYS), [];
+    __NR_futex_requeue, refused(ENOSYS), [];
+    __NR_statmount, Deputy(Plain), [];
+    __NR_listmount, Deputy(Plain), [];
+    __NR_lsm_get_self_attr, Deputy(Plain), [];
+    __NR_lsm_set_self_attr, Deputy(Plain), [];
+    __NR_lsm_list_modules, Deputy(Plain), [];
+    __NR_mseal, refused(ENOSYS), [];
+    __NR_setxattrat, Deputy(Plain), [];
+    __NR_getxattrat, Deputy(Plain), [];
+    __NR_listxattrat, Deputy(Plain), [];
+    __NR_removexattrat, Deputy(Plain), [];
+    __NR_open_tree_attr, Deputy(Plain), [];
+    __NR_file_getattr, Deputy(Plain), [];
+    __NR_file_setattr, Deputy(Plain), [];
+}
