@@ -472,7 +472,7 @@ fn bin_of(count: u32) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use banyan_sys::mapping::Mapping;
+    use crate::sys::mapping::Mapping;
 
     #[test]
     fn classes_hold_their_sizes() {

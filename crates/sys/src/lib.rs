@@ -12,13 +12,9 @@ pub mod call_process;
 #[cfg(feature = "std")]
 pub mod call_socket;
 #[cfg(feature = "std")]
-pub mod demand_paging;
-#[cfg(feature = "std")]
 pub mod descriptors;
 #[cfg(feature = "std")]
 pub mod dirty_pages;
-#[cfg(feature = "std")]
-pub mod mapping;
 pub mod raw;
 #[cfg(feature = "std")]
 pub mod sandbox;

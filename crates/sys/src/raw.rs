@@ -12,9 +12,9 @@ pub struct Errno(pub u16);
 impl Errno {
     /// Operation not permitted.
     pub const EPERM: Self = Self(errno::EPERM as u16);
-    /// No such file, or no such page.
+    /// No such file, range or registration.
     pub const ENOENT: Self = Self(errno::ENOENT as u16);
-    /// No such thread.
+    /// No such thread or process.
     pub const ESRCH: Self = Self(errno::ESRCH as u16);
     /// Interrupted.
     pub const EINTR: Self = Self(errno::EINTR as u16);
@@ -28,6 +28,8 @@ impl Errno {
     pub const ENOMEM: Self = Self(errno::ENOMEM as u16);
     /// Bad address.
     pub const EFAULT: Self = Self(errno::EFAULT as u16);
+    /// In use.
+    pub const EBUSY: Self = Self(errno::EBUSY as u16);
     /// Already there.
     pub const EEXIST: Self = Self(errno::EEXIST as u16);
     /// No such device.
@@ -36,7 +38,7 @@ impl Errno {
     pub const EINVAL: Self = Self(errno::EINVAL as u16);
     /// Broken pipe.
     pub const EPIPE: Self = Self(errno::EPIPE as u16);
-    /// A name longer than the kernel takes.
+    /// Name too long.
     pub const ENAMETOOLONG: Self = Self(errno::ENAMETOOLONG as u16);
     /// Not implemented.
     pub const ENOSYS: Self = Self(errno::ENOSYS as u16);
@@ -56,6 +58,13 @@ impl core::fmt::Display for Errno {
 
 /// The highest error number that a call can return; results below its negative are addresses.
 const ERRNO_MAX: i64 = 4095;
+
+#[cfg(feature = "std")]
+impl From<Errno> for std::io::Error {
+    fn from(errno: Errno) -> Self {
+        Self::from_raw_os_error(i32::from(errno.0))
+    }
+}
 
 /// Turns a system call's return value into a result.
 ///

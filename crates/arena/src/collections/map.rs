@@ -43,7 +43,8 @@ impl Hasher for StableHasher {
         }
     }
     fn write_u64(&mut self, value: u64) {
-        let product = u128::from(self.0 ^ value) * 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835_u128;
+        const FACTOR: u128 = 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
+        let product = u128::from(self.0 ^ value).wrapping_mul(FACTOR);
         self.0 = product as u64 ^ (product >> 64) as u64;
     }
     fn write_u32(&mut self, value: u32) {

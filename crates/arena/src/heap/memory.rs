@@ -4,8 +4,8 @@
 use std::io;
 use std::sync::Arc;
 
-use banyan_sys::dirty_pages::DirtyPages;
-use banyan_sys::mapping::Mapping;
+use crate::sys::demand_paging::DemandPaging;
+use crate::sys::mapping::Mapping;
 
 use super::chunks::{CHUNK, Chunks, Run};
 use super::pager::{Pager, PagerStatistics};
@@ -20,7 +20,7 @@ const LOOKS: usize = 32;
 pub(crate) struct HeapMemory<D> {
     pager: Option<Pager<D>>,
     tracker: Box<dyn Tracker>,
-    kernel: Option<Arc<DirtyPages>>,
+    kernel: Option<Arc<DemandPaging>>,
     /// What is compared where the program says the rest.
     compared: Compare,
     chunks: Arc<Chunks>,
@@ -133,7 +133,9 @@ impl<D: Disk> HeapMemory<D> {
         for chunk in self.chunks.holed(self.look_from, 1 + holed / LOOKS) {
             let length = CHUNK.min(self.mapping.length() - chunk * CHUNK);
             let mut there = 0;
-            kernel.resident(self.mapping.base() + chunk * CHUNK, length, &mut |_, bytes| there += bytes)?;
+            kernel
+                .written()
+                .resident(self.mapping.base() + chunk * CHUNK, length, &mut |_, bytes| there += bytes)?;
             if there == length {
                 self.chunks.set_full(chunk);
             }

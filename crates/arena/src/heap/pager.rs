@@ -18,8 +18,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use banyan_sys::dirty_pages::DirtyPages;
-use banyan_sys::mapping::Mapping;
+use crate::sys::demand_paging::DemandPaging;
+use crate::sys::mapping::Mapping;
 
 use super::chunks::{CHUNK, Chunks, Run};
 use crate::disk::{BLOCK_SIZE, Block, Disk};
@@ -77,7 +77,7 @@ struct State {
 
 struct Shared<D> {
     committed: Arc<Committed<D>>,
-    pages: Arc<DirtyPages>,
+    pages: Arc<DemandPaging>,
     base: usize,
     length: usize,
     chunks: Arc<Chunks>,
@@ -120,7 +120,7 @@ impl<D: Disk> Pager<D> {
     /// Serves `[base, base + served)` from now on. `mapping` must outlive the pager.
     pub(crate) fn start(
         committed: Arc<Committed<D>>,
-        pages: Arc<DirtyPages>,
+        pages: Arc<DemandPaging>,
         mapping: &Mapping,
         chunks: Arc<Chunks>,
         served: usize,
@@ -155,7 +155,7 @@ impl<D: Disk> Pager<D> {
         let builder = std::thread::Builder::new().name("arena pager".to_owned());
         let thread = builder.spawn(move || {
             // A handler of the program might touch the heap, and would wait for its own thread.
-            banyan_sys::demand_paging::block_signals();
+            crate::sys::demand_paging::block_signals();
             // A fault that nobody serves would be a thread that hangs for ever: rather end.
             let served = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| serving.run(&stopped)));
             if !matches!(served, Ok(Ok(()))) {
@@ -372,7 +372,7 @@ impl<D: Disk> Shared<D> {
         let entries = self.committed.locate_run(first, count)?;
         let mut there = HashSet::new();
         let (start, length) = (self.address_of(first), count as usize * BLOCK_SIZE);
-        self.pages.resident(start, length, &mut |at, bytes| {
+        self.pages.written().resident(start, length, &mut |at, bytes| {
             there.extend((at..at + bytes).step_by(BLOCK_SIZE).map(|at| self.page_of(at)));
         })?;
         let entry_of =
@@ -406,6 +406,7 @@ impl<D: Disk> Shared<D> {
         let mut resident = 0;
         for Run { start, end, .. } in self.chunks.runs(self.length) {
             self.pages
+                .written()
                 .resident(self.base + start, end - start, &mut |_, bytes| resident += bytes / BLOCK_SIZE)?;
         }
         state.resident = resident;
@@ -428,7 +429,7 @@ impl<D: Disk> Shared<D> {
             self.counters.evicted.fetch_add(dropped as u64, Ordering::Relaxed);
             let mut left = 0;
             let (start, length) = self.chunk_range(chunk);
-            self.pages.resident(start, length, &mut |_, bytes| left += bytes)?;
+            self.pages.written().resident(start, length, &mut |_, bytes| left += bytes)?;
             if left == 0 {
                 self.chunks.remove(chunk);
             } else if state.queued.insert(chunk) {
@@ -448,7 +449,7 @@ impl<D: Disk> Shared<D> {
         let (start, length) = self.chunk_range(chunk);
         self.chunks.set_holed(chunk * CHUNK, length);
         let mut clean = Vec::new();
-        self.pages.clean(start, length, &mut |at, bytes| clean.push((at, bytes)))?;
+        self.pages.written().clean(start, length, &mut |at, bytes| clean.push((at, bytes)))?;
         if clean.is_empty() {
             return Ok(0);
         }

@@ -7,9 +7,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::sys::demand_paging::DemandPaging;
+use crate::sys::mapping::Mapping;
 use crate::sys::write_faults::WriteFaults;
-use banyan_sys::dirty_pages::DirtyPages;
-use banyan_sys::mapping::Mapping;
 
 use crate::disk::BLOCK_SIZE;
 
@@ -54,12 +54,12 @@ pub(crate) trait Tracker: Send + Sync {
 }
 
 /// A tracker, and the kernel's one if that is what it is: only with it can pages be provided on demand.
-pub(crate) type Tracked = (Box<dyn Tracker>, Option<Arc<DirtyPages>>);
+pub(crate) type Tracked = (Box<dyn Tracker>, Option<Arc<DemandPaging>>);
 
 /// A tracker for a fresh mapping.
 pub(crate) fn track(mapping: &Mapping, wanted: Tracking) -> io::Result<Tracked> {
     let protection = || -> io::Result<Tracked> {
-        let pages = Arc::new(DirtyPages::track(mapping)?);
+        let pages = Arc::new(DemandPaging::track(mapping)?);
         let noted = Mutex::default();
         Ok((Box::new(Protection { pages: Arc::clone(&pages), noted }), Some(pages)))
     };
@@ -76,7 +76,7 @@ pub(crate) fn track(mapping: &Mapping, wanted: Tracking) -> io::Result<Tracked> 
 }
 
 struct Protection {
-    pages: Arc<DirtyPages>,
+    pages: Arc<DemandPaging>,
     /// Runs that the program spoke of; the kernel reports them anyway once they are written.
     noted: Mutex<Vec<(usize, usize)>>,
 }
@@ -90,9 +90,9 @@ impl Tracker for Protection {
         found: &mut dyn FnMut(usize, usize),
     ) -> io::Result<()> {
         if is_full {
-            self.pages.take_full(start, length, found)?;
+            self.pages.written().take_full(start, length, found)?;
         } else {
-            self.pages.take(start, length, found)?;
+            self.pages.written().take(start, length, found)?;
         }
         let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
         noted.retain(|(at, bytes)| {

@@ -3,6 +3,8 @@
 //! Not for what other crates need too: that is in `banyan-sys`.
 
 pub(crate) mod byte_locks;
+pub(crate) mod demand_paging;
+pub(crate) mod mapping;
 pub(crate) mod page_copy;
 pub(crate) mod scratch_stack;
 pub(crate) mod write_faults;

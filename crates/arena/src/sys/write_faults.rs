@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rustix::mm::{MprotectFlags, mprotect};
 
-use banyan_sys::mapping::Mapping;
+use crate::sys::mapping::Mapping;
 
 const PAGE: usize = 4096;
 /// Pages that become writable at once when there are too many pieces: 2 MiB.

@@ -4,15 +4,15 @@
 
 use crate::pager::memory_file::MemoryFile;
 use banyan_sys::raw::{self, Errno};
-use banyan_sys::userfaultfd;
+use banyan_sys::userfaultfd::{self, Access, Kind, Registration, Userfaultfd, Wake, WriteProtection};
 use banyan_wire::layout::{HIDDEN_DESCRIPTORS, LOW_START, PROGRAM_END, PROGRAM_START, STUB_START};
-use rustix::fs::{MemfdFlags, OFlags};
+use rustix::fs::MemfdFlags;
 use rustix::mm::{MapFlags, ProtFlags};
 use rustix::process::{Resource, getrlimit};
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::ptr::NonNull;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -182,13 +182,13 @@ impl Drop for SharedPage {
 fn serve_one_fault() -> Result<(), String> {
     let say = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
     let refused = |what: &'static str| move |error: Errno| format!("{what}: {error}");
-    let descriptor = userfaultfd::create().map_err(refused("it could not be created"))?;
-    // SAFETY: the descriptor was made by the line above and belongs to nobody else.
-    let faults = unsafe { OwnedFd::from_raw_fd(descriptor) };
-    rustix::fs::fcntl_setfl(&faults, OFlags::NONBLOCK).map_err(|error| error.to_string())?;
+    // SAFETY: only the page below is registered with it, which is reached by its address alone.
+    let faults = unsafe { Userfaultfd::create(Kind::ProgramAndKernel, userfaultfd::FEATURES) }
+        .map_err(refused("it could not be created"))?;
     let page = SharedPage::new(ProtFlags::READ | ProtFlags::WRITE).map_err(say("a page of shared memory"))?;
     let start = page.address.as_ptr() as u64;
-    userfaultfd::register(descriptor, start, PAGE as u64)
+    faults
+        .register(start, PAGE as u64, Registration::Everything)
         .map_err(refused("shared memory cannot be registered"))?;
     let (source, mut sink) = io::pipe().map_err(say("a pipe"))?;
     sink.write_all(b"!").map_err(say("a pipe"))?;
@@ -200,7 +200,7 @@ fn serve_one_fault() -> Result<(), String> {
         let byte = unsafe { std::slice::from_raw_parts_mut(address as *mut u8, 1) };
         let _ = done.send(rustix::io::read(&source, byte).is_ok_and(|count| count == 1));
     });
-    let served = serve(descriptor, &page, start);
+    let served = serve(&faults, &page, start);
     let in_time = finished.recv_timeout(PROBE_DEADLINE);
     // Closing the descriptor lets a reader go that still waits.
     drop(faults);
@@ -212,11 +212,11 @@ fn serve_one_fault() -> Result<(), String> {
     }
 }
 
-fn serve(descriptor: i32, page: &SharedPage, start: u64) -> Result<(), String> {
+fn serve(faults: &Userfaultfd, page: &SharedPage, start: u64) -> Result<(), String> {
     let deadline = Instant::now() + PROBE_DEADLINE;
     let mut messages = [userfaultfd::Message::default(); 1];
     loop {
-        match userfaultfd::read(descriptor, &mut messages) {
+        match faults.read(&mut messages) {
             Ok(1) if messages[0].fault().is_some_and(|fault| fault.address == start) => break,
             Err(error) if error != Errno::EAGAIN && error != Errno::EINTR => {
                 return Err(format!("reading page faults: {error}"));
@@ -226,9 +226,11 @@ fn serve(descriptor: i32, page: &SharedPage, start: u64) -> Result<(), String> {
         }
     }
     rustix::io::pwrite(&page.file, &[0; PAGE], 0).map_err(|error| format!("storing a page: {error}"))?;
-    userfaultfd::map_present(descriptor, start, PAGE as u64, true, false)
-        .map_err(|(error, _)| format!("mapping a page: {error}"))?;
-    userfaultfd::write_protect(descriptor, start, PAGE as u64, false)
+    faults
+        .map_present(start, PAGE as u64, Access::Write, Wake::Now)
+        .map_err(|partial| format!("mapping a page: {}", partial.error))?;
+    faults
+        .write_protect(start, PAGE as u64, WriteProtection::Lifted)
         .map_err(|error| format!("changing the protection of a page: {error}"))
 }
 

@@ -6,11 +6,10 @@
 use super::contents::{self, Segment};
 use super::{Pager, PagerError};
 use banyan_sys::raw::Errno;
-use banyan_sys::userfaultfd;
+use banyan_sys::userfaultfd::{self, Partial, Userfaultfd, Wake, WriteProtection};
 use banyan_wire::address::{Access, ExtentNumber, PageNumber, Run};
 use banyan_wire::layout::EXTENT_SIZE;
 use std::collections::BTreeMap;
-use std::os::fd::AsRawFd;
 use std::sync::PoisonError;
 
 const PAGE: u64 = 4096;
@@ -71,9 +70,17 @@ impl Mapped {
     }
 }
 
+/// What the program may do to a page, for the kernel.
+fn rights(access: Access) -> userfaultfd::Access {
+    match access {
+        Access::Read => userfaultfd::Access::Read,
+        Access::Write => userfaultfd::Access::Write,
+    }
+}
+
 impl Pager {
-    fn descriptor(&self) -> Result<i32, PagerError> {
-        self.faults.get().map(AsRawFd::as_raw_fd).ok_or_else(|| PagerError::Fatal("no replica yet".into()))
+    fn descriptor(&self) -> Result<&Userfaultfd, PagerError> {
+        self.faults.get().ok_or_else(|| PagerError::Fatal("no replica yet".into()))
     }
 
     /// Stores the pages of `run` that a frame carries, maps them but for the marker, and wakes who waits for them.
@@ -108,8 +115,9 @@ impl Pager {
     /// memory file and then mapped.
     fn install_segment(&self, mut segment: Segment<'_>, access: Access) -> Result<(), PagerError> {
         if let Some(bytes) = segment.bytes {
-            let (run, writable) = (segment.run, access == Access::Write);
-            let Err((_, done)) = userfaultfd::copy(self.descriptor()?, run.first.address(), bytes, writable)
+            let run = segment.run;
+            let Err(Partial { done, .. }) =
+                self.descriptor()?.copy(run.first.address(), bytes, rights(access))
             else {
                 return Ok(());
             };
@@ -124,28 +132,28 @@ impl Pager {
 
     pub(super) fn map_pages(&self, run: Run, access: Access) -> Result<(), PagerError> {
         let descriptor = self.descriptor()?;
-        let writable = access == Access::Write;
         let (mut at, end) = (run.first.address(), run.end().address());
         // A call covers one mapping only; after `ENOENT` on a longer run its pages are mapped one by one.
         let mut step = end.saturating_sub(at);
         let mut tries = 0;
         while at < end {
             let length = step.min(end - at);
-            let (error, done) = match userfaultfd::map_present(descriptor, at, length, writable, false) {
+            let Partial { error, done } = match descriptor.map_present(at, length, rights(access), Wake::Now)
+            {
                 Ok(()) => {
                     at += length;
                     continue;
                 }
-                Err(problem) => problem,
+                Err(partial) => partial,
             };
             at += done;
             match error {
                 Errno::EEXIST => {
                     // Mapped already, perhaps with fewer rights.
-                    if writable {
-                        self.change_protection(at, PAGE, false)?;
+                    if access == Access::Write {
+                        self.change_protection(at, PAGE, WriteProtection::Lifted)?;
                     }
-                    let _ = userfaultfd::wake(descriptor, at, PAGE);
+                    let _ = descriptor.wake(at, PAGE);
                     at += PAGE;
                 }
                 Errno::EFAULT => self
@@ -155,7 +163,7 @@ impl Pager {
                 // Not mapped in this replica, or not registered: the page is there when it is.
                 Errno::ENOENT if length > PAGE => step = PAGE,
                 Errno::ENOENT => {
-                    let _ = userfaultfd::wake(descriptor, at, PAGE);
+                    let _ = descriptor.wake(at, PAGE);
                     at += PAGE;
                 }
                 Errno::EAGAIN => {}
@@ -175,28 +183,28 @@ impl Pager {
 
     /// Takes write access to the pages away.
     pub(super) fn protect(&self, run: Run) -> Result<(), PagerError> {
-        self.change_protection(run.first.address(), u64::from(run.count) * PAGE, true)
+        self.change_protection(run.first.address(), u64::from(run.count) * PAGE, WriteProtection::Set)
     }
 
     /// Gives write access to the pages and wakes who waits for it.
     pub(super) fn unprotect(&self, run: Run) -> Result<(), PagerError> {
         let (start, length) = (run.first.address(), u64::from(run.count) * PAGE);
-        self.change_protection(start, length, false)?;
-        let _ = userfaultfd::wake(self.descriptor()?, start, length);
+        self.change_protection(start, length, WriteProtection::Lifted)?;
+        let _ = self.descriptor()?.wake(start, length);
         Ok(())
     }
 
-    fn change_protection(&self, start: u64, length: u64, protect: bool) -> Result<(), PagerError> {
+    fn change_protection(&self, start: u64, length: u64, to: WriteProtection) -> Result<(), PagerError> {
         // Only what is mapped can be protected; what is not mapped cannot be written either.
         let pieces = self.mapped.read().unwrap_or_else(PoisonError::into_inner).within(start, start + length);
         let descriptor = self.descriptor()?;
-        for (from, to) in pieces {
+        for (from, end) in pieces {
             let mut at = from;
             // One call for the piece; page by page where a part of it is being mapped anew just now.
-            let mut step = to - from;
+            let mut step = end - from;
             let mut tries = 0;
-            while at < to {
-                match userfaultfd::write_protect(descriptor, at, step.min(to - at), protect) {
+            while at < end {
+                match descriptor.write_protect(at, step.min(end - at), to) {
                     Ok(()) => at += step,
                     Err(Errno::ESRCH) => return Ok(()),
                     Err(Errno::EAGAIN) if tries < TRIES => tries += 1,
@@ -204,8 +212,11 @@ impl Pager {
                     Err(Errno::ENOENT) if step == PAGE => at += PAGE,
                     Err(Errno::ENOENT) => step = PAGE,
                     Err(error) => {
-                        let what = if protect { "protecting" } else { "unprotecting" };
-                        return Err(PagerError::Fatal(format!("{what} {from:#x}..{to:#x}: {error}")));
+                        let what = match to {
+                            WriteProtection::Set => "protecting",
+                            WriteProtection::Lifted => "unprotecting",
+                        };
+                        return Err(PagerError::Fatal(format!("{what} {from:#x}..{end:#x}: {error}")));
                     }
                 }
             }
@@ -215,8 +226,9 @@ impl Pager {
 
     /// Whether the replica's address space is gone. (`UFFDIO_REGISTER` reports that as `ENOMEM`.)
     pub(super) fn replica_ended(&self) -> bool {
-        let descriptor = self.descriptor().unwrap_or(-1);
-        matches!(userfaultfd::map_present(descriptor, 0, PAGE, false, true), Err((Errno::ESRCH, _)))
+        let Some(faults) = self.faults.get() else { return false };
+        let mapped = faults.map_present(0, PAGE, userfaultfd::Access::Read, Wake::Later);
+        matches!(mapped, Err(Partial { error: Errno::ESRCH, .. }))
     }
 
     /// Lets the extent's first touches be native again.
@@ -226,7 +238,7 @@ impl Pager {
         let pieces =
             self.mapped.read().unwrap_or_else(PoisonError::into_inner).within(start, start + EXTENT_SIZE);
         for (from, to) in pieces {
-            match userfaultfd::unregister(descriptor, from, to - from) {
+            match descriptor.unregister(from, to - from) {
                 Ok(()) | Err(Errno::EINVAL) => {}
                 Err(_) if self.replica_ended() => {}
                 Err(error) => {

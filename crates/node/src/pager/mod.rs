@@ -17,14 +17,14 @@ use crate::observe::statistics::Counters;
 use crate::pager::memory_file::MemoryFile;
 use crate::transport::Mesh;
 use banyan_core::coherence::{Contents, Extents, Input, Lane, Machine, Output, Policy, Token};
-use banyan_sys::userfaultfd::{self, Fault};
+use banyan_sys::userfaultfd::{self, Cause, Fault, Registration, Userfaultfd};
 use banyan_wire::address::{Access, ExtentNumber, Microseconds, NodeId, PageNumber, Run, Transaction};
 use banyan_wire::coherence::{HEADER_BYTES, Message, encode_header, encode_payload};
 use banyan_wire::layout::{
     EXTENT_SIZE, LARGE_START, LOW_END, POOL_SIZE, PROGRAM_END, PROGRAM_START, pool_start,
 };
 use std::collections::HashMap;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
@@ -52,7 +52,7 @@ pub struct Pager {
     own: NodeId,
     process: u32,
     memory: MemoryFile,
-    faults: OnceLock<OwnedFd>,
+    faults: OnceLock<Userfaultfd>,
     mesh: Arc<OnceLock<Mesh>>,
     /// Ranges of the program's memory that this replica has mapped.
     pub mapped: RwLock<Mapped>,
@@ -126,7 +126,7 @@ impl Pager {
 
     /// Gives the replica's userfaultfd; once.
     pub fn set_faults(&self, descriptor: OwnedFd) {
-        let _ = self.faults.set(descriptor);
+        let _ = self.faults.set(descriptor.into());
     }
 
     /// Gives the connections to the other nodes; once, before any is used.
@@ -147,7 +147,7 @@ impl Pager {
         let Some(faults) = self.faults.get() else { return Ok(()) };
         let mut messages = [userfaultfd::Message::default(); 16];
         loop {
-            match userfaultfd::read(faults.as_raw_fd(), &mut messages) {
+            match faults.read(&mut messages) {
                 Ok(count) => {
                     for fault in messages[..count].iter().filter_map(userfaultfd::Message::fault) {
                         self.fault(fault)?;
@@ -161,10 +161,13 @@ impl Pager {
 
     fn fault(&self, fault: Fault) -> Result<(), PagerError> {
         let page = PageNumber::of_address(fault.address);
-        let access = if fault.write || fault.protected { Access::Write } else { Access::Read };
+        let access = match fault.access {
+            userfaultfd::Access::Read => Access::Read,
+            userfaultfd::Access::Write => Access::Write,
+        };
         let counter = match access {
             Access::Read => &self.counters.read_faults,
-            Access::Write if fault.protected => &self.counters.upgrade_faults,
+            Access::Write if fault.cause == Cause::Protected => &self.counters.upgrade_faults,
             Access::Write => &self.counters.write_faults,
         };
         counter.fetch_add(1, Ordering::Relaxed);
@@ -303,7 +306,7 @@ impl Pager {
 
     fn register(&self, start: u64, end: u64) -> Result<(), PagerError> {
         let Some(faults) = self.faults.get() else { return Ok(()) };
-        match userfaultfd::register(faults.as_raw_fd(), start, end - start) {
+        match faults.register(start, end - start, Registration::Everything) {
             Ok(()) => Ok(()),
             Err(_) if self.replica_ended() => Ok(()),
             Err(error) => Err(PagerError::Fatal(format!("registering {start:#x}..{end:#x}: {error}"))),

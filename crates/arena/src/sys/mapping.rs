@@ -9,7 +9,7 @@ use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap_anony
 
 /// A private, anonymous range of memory at the address that was asked for.
 #[derive(Debug)]
-pub struct Mapping {
+pub(crate) struct Mapping {
     base: usize,
     length: usize,
 }
@@ -19,7 +19,7 @@ impl Mapping {
     ///
     /// # Errors
     /// `AlreadyExists` if something else is mapped there, which is left alone; otherwise what the kernel says.
-    pub fn reserve(base: usize, length: usize) -> io::Result<Self> {
+    pub(crate) fn reserve(base: usize, length: usize) -> io::Result<Self> {
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED_NOREPLACE;
         let address = std::ptr::without_provenance_mut(base);
         // SAFETY: FIXED_NOREPLACE makes the kernel refuse a range in which anything is mapped, so no memory
@@ -35,13 +35,13 @@ impl Mapping {
 
     /// First address.
     #[must_use]
-    pub fn base(&self) -> usize {
+    pub(crate) fn base(&self) -> usize {
         self.base
     }
 
     /// Bytes in the range.
     #[must_use]
-    pub fn length(&self) -> usize {
+    pub(crate) fn length(&self) -> usize {
         self.length
     }
 
@@ -52,7 +52,7 @@ impl Mapping {
     ///
     /// # Errors
     /// What the kernel says; `InvalidInput` for a range that is not inside.
-    pub unsafe fn discard(&self, offset: usize, length: usize) -> io::Result<()> {
+    pub(crate) unsafe fn discard(&self, offset: usize, length: usize) -> io::Result<()> {
         self.check(offset, length)?;
         let address = std::ptr::with_exposed_provenance_mut(self.base + offset);
         // SAFETY: the range is inside this mapping, and the caller gives up its content.
@@ -63,7 +63,7 @@ impl Mapping {
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn forbid_writes(&self) -> io::Result<()> {
+    pub(crate) fn forbid_writes(&self) -> io::Result<()> {
         let address = std::ptr::with_exposed_provenance_mut(self.base);
         // SAFETY: the range is ours and stays readable; nobody was promised a writable reference into it.
         unsafe { mprotect(address, self.length, MprotectFlags::READ) }.map_err(Into::into)
@@ -73,7 +73,7 @@ impl Mapping {
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn keep_from_children(&self) -> io::Result<()> {
+    pub(crate) fn keep_from_children(&self) -> io::Result<()> {
         let address = std::ptr::with_exposed_provenance_mut(self.base);
         // SAFETY: the advice changes nothing in this process.
         unsafe { madvise(address, self.length, Advice::LinuxDontFork) }.map_err(Into::into)
@@ -83,7 +83,7 @@ impl Mapping {
     ///
     /// # Errors
     /// What the kernel says; `InvalidInput` for a range that is not inside.
-    pub fn advise_huge_pages(&self, offset: usize, length: usize, wanted: bool) -> io::Result<()> {
+    pub(crate) fn advise_huge_pages(&self, offset: usize, length: usize, wanted: bool) -> io::Result<()> {
         self.check(offset, length)?;
         let advice = if wanted { Advice::LinuxHugepage } else { Advice::LinuxNoHugepage };
         let address = std::ptr::with_exposed_provenance_mut(self.base + offset);

@@ -3,9 +3,11 @@
 
 use std::os::fd::AsFd;
 
+use banyan_sys::dirty_pages;
+use banyan_sys::userfaultfd::{Kind, Userfaultfd};
 use rustix::io::Errno;
 
-use super::{DirtyPages, Mapping, NEEDED, USER_MODE_ONLY, agree, create};
+use super::{DemandPaging, Mapping, Means};
 
 const PAGE: usize = 4096;
 const HUGE: usize = 2 << 20;
@@ -14,10 +16,10 @@ fn word(mapping: &Mapping, page: usize) -> *mut u64 {
     std::ptr::with_exposed_provenance_mut(mapping.base() + page * PAGE)
 }
 
-fn written(tracker: &DirtyPages, mapping: &Mapping) -> Vec<(usize, usize)> {
+fn written(tracker: &DemandPaging, mapping: &Mapping) -> Vec<(usize, usize)> {
     let mut runs = Vec::new();
     let mut found = |at: usize, bytes: usize| runs.push(((at - mapping.base()) / PAGE, bytes / PAGE));
-    tracker.take(mapping.base(), mapping.length(), &mut found).unwrap();
+    tracker.written().take(mapping.base(), mapping.length(), &mut found).unwrap();
     runs
 }
 
@@ -26,7 +28,7 @@ fn written(tracker: &DirtyPages, mapping: &Mapping) -> Vec<(usize, usize)> {
 #[test]
 fn a_page_that_is_not_present_is_reported_all_the_same() {
     let mapping = Mapping::reserve(0x6201_0000_0000, HUGE).unwrap();
-    let tracker = DirtyPages::track(&mapping).unwrap();
+    let tracker = DemandPaging::track(&mapping).unwrap();
     // Pages can be provided, poison among them, where missing ones are asked for.
     tracker.serve(mapping.base(), HUGE).unwrap();
     if tracker.poison(mapping.base() + 5 * PAGE, PAGE).unwrap() {
@@ -39,7 +41,7 @@ fn a_page_that_is_not_present_is_reported_all_the_same() {
 #[test]
 fn tracked_pages_are_not_collapsed() {
     let mapping = Mapping::reserve(0x6201_1000_0000, HUGE).unwrap();
-    let _tracker = DirtyPages::track(&mapping).unwrap();
+    let _tracker = DemandPaging::track(&mapping).unwrap();
     // SAFETY: the word is in the mapping; the advice changes no content.
     let refused = unsafe {
         word(&mapping, 0).write_volatile(1);
@@ -54,8 +56,10 @@ fn tracked_pages_are_not_collapsed() {
 #[test]
 fn a_system_call_on_a_missing_page_fails_where_only_the_program_is_served() {
     let mapping = Mapping::reserve(0x6201_2000_0000, HUGE).unwrap();
-    let tracker = DirtyPages::over(agree(create(USER_MODE_ONLY).unwrap(), NEEDED).unwrap(), false).unwrap();
-    tracker.add(mapping.base(), HUGE).unwrap();
+    // SAFETY: the test's mapping alone is registered with it, and reached by raw pointers.
+    let faults = unsafe { Userfaultfd::create(Kind::ProgramOnly, dirty_pages::FEATURES) }.unwrap();
+    let tracker = DemandPaging::over(faults, Means::Least).unwrap();
+    tracker.written().add(mapping.base(), HUGE).unwrap();
     tracker.serve(mapping.base(), HUGE).unwrap();
     let (reader, writer) = rustix::pipe::pipe().unwrap();
     let page = |number: usize| {
