@@ -16,8 +16,8 @@ use std::thread::JoinHandle;
 use crate::sys::page_copy::copy_pages;
 
 use crate::disk::{BLOCK_SIZE, Block, Disk};
-use crate::helping::{SharedWork, share};
 use crate::store::{CommitError, CommitRequest, Position, Roots, SnapshotOperation, Store};
+use crate::work_sharing::{SharedWork, share};
 
 /// The dirty pages of one commit, copied.
 #[derive(Default)]

@@ -17,7 +17,7 @@
 //! ```
 //!
 //! Layers, each usable alone: [`disk`] (durable bytes), [`store`] (versions of numbered pages), the heap,
-//! and on it [`collections`], [`mod@noun`]s, and a [`machine`] that runs events.
+//! and on it [`collections`], [`mod@noun`]s, and [`events`] that are committed whole or never were.
 //! The layout of the file is described to the byte in `docs/formats/arena.md`.
 
 mod allocator;
@@ -25,15 +25,15 @@ mod arena;
 pub mod collections;
 mod committer;
 pub mod disk;
+pub mod events;
 mod heap;
-mod helping;
-pub mod machine;
+pub mod image;
 pub mod noun;
 mod reader;
-pub mod snapshot;
 pub mod store;
 mod sys;
 pub mod tool;
+mod work_sharing;
 
 #[cfg(test)]
 mod crash_tests;

@@ -1,6 +1,6 @@
 //! A snapshot read by another process, while the writer goes on.
 //!
-//! The reader looks at the file beside the writer ([`Store::open_beside`]), and takes no lock that a writer waits for. It
+//! The reader looks at the file beside the writer ([`Store::open_concurrently`]), and takes no lock that a writer waits for. It
 //! then shares a lock on the byte that stands for the snapshot; as long as it does, the writer's drop of that snapshot is
 //! refused, so none of its blocks is written again. A second look, behind the lock, tells whether it was still there: a
 //! drop before the lock is in the log by then, or folded.
@@ -61,7 +61,7 @@ fn open_file(path: &Path) -> Result<FileDisk, ReaderError> {
 
 /// The arena as it is now.
 fn look(path: &Path) -> Result<Store<FileDisk>, ReaderError> {
-    Ok(Store::open_beside(&mut || open_file(path), StoreOptions::default())?.0)
+    Ok(Store::open_concurrently(&mut || open_file(path), StoreOptions::default())?.0)
 }
 
 impl SnapshotReader {

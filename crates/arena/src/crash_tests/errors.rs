@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use super::explore::{IDENTITY, small};
 use super::model::{Chance, Version, random_step};
 use crate::disk::{Disk, MemoryDisk};
-use crate::store::{CommitError, OpenError, Sabotage, Store};
+use crate::store::{CommitError, Mutation, OpenError, Store};
 
 /// How the failing call fails.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -66,7 +66,7 @@ fn an_error_at_any_call_loses_nothing() {
     for failure in [Failure::Error, Failure::Full, Failure::ShortWrite] {
         for call in 0..120 {
             let memory = Arc::new(MemoryDisk::default());
-            let options = small(Sabotage::None);
+            let options = small(Mutation::None);
             Store::create(Arc::clone(&memory), IDENTITY, options).unwrap();
             let disk = FailingDisk { disk: Arc::clone(&memory), left: AtomicI64::new(call + 1), failure };
             let mut store = Store::open(disk, options).unwrap().0;
@@ -120,7 +120,7 @@ fn next_commit_is_refused<D: Disk>(good: &Version, store: &mut Store<D>, chance:
 /// block; wrong bytes are never served.
 #[test]
 fn any_flipped_bit_is_found_and_named() {
-    let options = small(Sabotage::None);
+    let options = small(Mutation::None);
     let memory = Arc::new(MemoryDisk::default());
     let mut store = Store::create(Arc::clone(&memory), IDENTITY, options).unwrap();
     let mut chance = Chance(5);
@@ -177,7 +177,7 @@ fn any_flipped_bit_is_found_and_named() {
 /// Files that are no arena, or no longer one.
 #[test]
 fn bad_files_are_refused_with_a_reason() {
-    let options = small(Sabotage::None);
+    let options = small(Mutation::None);
     let open = |image: Vec<u8>| Store::open(MemoryDisk::new(image), options).map(|_| ()).unwrap_err();
     assert!(matches!(open(Vec::new()), OpenError::NotAnArena));
     assert!(matches!(open(vec![7; 65536]), OpenError::NotAnArena));

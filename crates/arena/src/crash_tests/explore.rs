@@ -8,13 +8,13 @@ use super::crash_disk::{Choices, CrashDisk, image_number};
 use super::model::{Chance, Step, Version, random_step};
 use super::recording::{CrashPoint, RecordingDisk};
 use crate::disk::MemoryDisk;
-use crate::store::{Identity, Sabotage, Store, StoreOptions};
+use crate::store::{Identity, Mutation, Store, StoreOptions};
 
 pub(crate) const IDENTITY: Identity =
     Identity { uuid: *b"crash tests uuid", base: 1 << 44, reservation: 1 << 30 };
 
-pub(crate) fn small(sabotage: Sabotage) -> StoreOptions {
-    StoreOptions { segment_blocks: 8, fold_blocks: 14, growth_blocks: 16, sabotage }
+pub(crate) fn small(mutation: Mutation) -> StoreOptions {
+    StoreOptions { segment_blocks: 8, fold_blocks: 14, growth_blocks: 16, mutation }
 }
 
 /// Bounds of an exploration.
@@ -225,8 +225,8 @@ impl crate::disk::Disk for KilledBeforeSync {
 }
 
 /// One seed: a workload from an empty store, its crash states, and workloads from some of those, to `depth`.
-pub(crate) fn explore_seed(seed: u64, sabotage: Sabotage, budget: Budget, depth: usize, tally: &mut Tally) {
-    let options = small(sabotage);
+pub(crate) fn explore_seed(seed: u64, mutation: Mutation, budget: Budget, depth: usize, tally: &mut Tally) {
+    let options = small(mutation);
     let mut chance = Chance(seed);
     let memory = Arc::new(MemoryDisk::default());
     Store::create(Arc::clone(&memory), IDENTITY, options).unwrap();
@@ -262,7 +262,7 @@ fn every_crash_state_recovers() {
     while tally.states.len() < goal {
         assert!(Instant::now() < deadline, "only {} states within the deadline", tally.states.len());
         seeds += 1;
-        explore_seed(seeds, Sabotage::None, budget, 3, &mut tally);
+        explore_seed(seeds, Mutation::None, budget, 3, &mut tally);
         assert_eq!(tally.fault, None);
     }
     println!(
@@ -277,7 +277,7 @@ fn every_crash_state_recovers() {
 /// reach the same outcomes, no more and no fewer.
 #[test]
 fn brute_force_agrees_on_small_windows() {
-    let options = small(Sabotage::None);
+    let options = small(Mutation::None);
     let mut windows = 0;
     for seed in 1..400 {
         let mut chance = Chance(seed);

@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use super::explore::{Budget, IDENTITY, Tally, explore_seed, small};
 use crate::disk::MemoryDisk;
-use crate::store::{OpenError, Sabotage, Store};
+use crate::store::{Mutation, OpenError, Store};
 
 /// Seeds to try before a mutant counts as survived.
 const SEEDS_MAX: u64 = 60;
 
-fn caught(sabotage: Sabotage) -> Option<String> {
+fn caught(mutation: Mutation) -> Option<String> {
     let budget = Budget { exhaustive: 60, random: 30, steps: 12, branches: 3 };
     let mut tally = Tally::default();
     for seed in 1..=SEEDS_MAX {
-        explore_seed(seed, sabotage, budget, 2 + usize::from(seed > 3), &mut tally);
+        explore_seed(seed, mutation, budget, 2 + usize::from(seed > 3), &mut tally);
         if tally.fault.is_some() {
             return tally.fault;
         }
@@ -24,21 +24,21 @@ fn caught(sabotage: Sabotage) -> Option<String> {
 #[test]
 fn every_mutant_is_caught() {
     let mutants = [
-        Sabotage::SkipCommitSync,
-        Sabotage::SkipFoldDataSync,
-        Sabotage::SkipMetaSync,
-        Sabotage::MetaBeforeData,
-        Sabotage::MetaInPlace,
-        Sabotage::SkipChainCheck,
-        Sabotage::SkipHeaderChecksum,
-        Sabotage::SkipMetaChecksum,
-        Sabotage::SkipPageChecksum,
-        Sabotage::ReuseEarly,
-        Sabotage::ForgetDeadlist,
-        Sabotage::SkipOpenSync,
-        Sabotage::KeepDropped,
-        Sabotage::ForgetLogTail,
-        Sabotage::FreeLimboEarly,
+        Mutation::SkipCommitSync,
+        Mutation::SkipFoldDataSync,
+        Mutation::SkipMetaSync,
+        Mutation::MetaBeforeData,
+        Mutation::MetaInPlace,
+        Mutation::SkipChainCheck,
+        Mutation::SkipHeaderChecksum,
+        Mutation::SkipMetaChecksum,
+        Mutation::SkipPageChecksum,
+        Mutation::ReuseEarly,
+        Mutation::ForgetDeadlist,
+        Mutation::SkipOpenSync,
+        Mutation::KeepDropped,
+        Mutation::ForgetLogTail,
+        Mutation::FreePendingEarly,
     ];
     let mut survived = Vec::new();
     for mutant in mutants {
@@ -54,12 +54,12 @@ fn every_mutant_is_caught() {
 /// its absence away is a file that lost its end.
 #[test]
 fn ignoring_the_length_is_caught() {
-    let refused = |sabotage| {
+    let refused = |mutation| {
         let disk = Arc::new(MemoryDisk::default());
-        Store::create(Arc::clone(&disk), IDENTITY, small(sabotage)).unwrap();
+        Store::create(Arc::clone(&disk), IDENTITY, small(mutation)).unwrap();
         let half = disk.image()[..8 * 4096].to_vec();
-        matches!(Store::open(MemoryDisk::new(half), small(sabotage)), Err(OpenError::Truncated { .. }))
+        matches!(Store::open(MemoryDisk::new(half), small(mutation)), Err(OpenError::Truncated { .. }))
     };
-    assert!(refused(Sabotage::None));
-    assert!(!refused(Sabotage::IgnoreLength), "the mutant survived");
+    assert!(refused(Mutation::None));
+    assert!(!refused(Mutation::IgnoreLength), "the mutant survived");
 }

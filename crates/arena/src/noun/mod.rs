@@ -57,15 +57,6 @@ impl Noun {
         Noun(u64::from(value))
     }
 
-    /// The noun of a word that was kept in a root.
-    ///
-    /// # Safety
-    /// The word came from [`Noun::word`], and the noun it stood for is in the arena it will be used with.
-    #[must_use]
-    pub unsafe fn from_word(word: u64) -> Noun {
-        Noun(word)
-    }
-
     /// Whether it is a cell.
     #[must_use]
     #[inline]

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use super::error::{Damage, ReadError};
 use super::fold::decode_dead;
 use super::format::{BlobPointer, Meta, NodePointer};
-use super::{BLOCK, SnapshotOperation, Store, check_page};
+use super::{BLOCK, Store, check_page};
 use crate::disk::{Block, Disk};
 
 /// Where the file's blocks have gone.
@@ -69,13 +69,13 @@ impl<D: Disk> Store<D> {
         census.own(0, 2, "the meta slots");
         census.own(self.log.next, self.log.segment_end - self.log.next, "the log segment");
         census.own_blob(self.meta.space_index, "the index of the space map");
-        census.own_blob(self.meta.limbo, "the list of freed blocks");
+        census.own_blob(self.meta.pending_free, "the list of freed blocks");
         census.own_blob(self.meta.snapshots, "the snapshot table");
         for entry in self.space.index.iter().filter(|entry| entry.block != 0) {
             census.own(entry.block, 1, "the space map");
         }
-        for (start, count) in &self.limbo {
-            census.own(*start, *count, "limbo");
+        for (start, count) in &self.pending_free {
+            census.own(*start, *count, "pending");
         }
         for record in &self.tail.records {
             for (start, count) in &record.overhead {
@@ -154,7 +154,7 @@ impl<D: Disk> Store<D> {
         }
         let mut blobs = vec![
             (self.meta.space_index, "index of the space map"),
-            (self.meta.limbo, "list of freed blocks"),
+            (self.meta.pending_free, "list of freed blocks"),
             (self.meta.snapshots, "snapshot table"),
         ];
         for snapshot in &self.snapshots.snapshots {
@@ -250,13 +250,6 @@ impl<D: Disk> Store<D> {
         }
         Ok(())
     }
-
-    /// Names of snapshots that only the log knows so far.
-    #[must_use]
-    pub fn unfolded_snapshots(&self) -> usize {
-        let retained = |record: &&super::TailRecord| matches!(record.operation, SnapshotOperation::Retain(_));
-        self.tail.records.iter().filter(retained).count()
-    }
 }
 
 #[cfg(test)]
@@ -267,11 +260,11 @@ impl<D: Disk> Store<D> {
     /// In use only as room for the log to go on, or to keep the meta before whole.
     pub(crate) fn block_is_reserved(&self, block: u64) -> bool {
         (self.log.next..self.log.segment_end).contains(&block)
-            || self.limbo.iter().any(|(start, count)| (*start..start + count).contains(&block))
+            || self.pending_free.iter().any(|(start, count)| (*start..start + count).contains(&block))
     }
     /// Whether a byte lies behind the end of a blob, in its last block.
     pub(crate) fn is_padding(&self, byte: u64) -> bool {
-        let mut blobs = vec![self.meta.space_index, self.meta.limbo, self.meta.snapshots];
+        let mut blobs = vec![self.meta.space_index, self.meta.pending_free, self.meta.snapshots];
         blobs.extend(self.snapshots.snapshots.iter().flat_map(|snapshot| snapshot.deadlist.clone()));
         blobs.extend(self.snapshots.deadlist.clone());
         blobs.iter().filter(|blob| blob.block != 0).any(|blob| {

@@ -1,7 +1,7 @@
 //! Folding: the log's commits are applied to the page directory, and a new meta says so.
 //!
 //! Two syncs: one before the meta is written, so that it never speaks of what is not there, and one
-//! after, so that nothing is freed on its word alone. A block that dies here is put in limbo: it is
+//! after, so that nothing is freed on its word alone. A block that dies here is pending: it is
 //! not used again before the *next* fold is durable, so the meta before stays whole, and the log behind
 //! it too; losing the newest meta then loses nothing.
 //!
@@ -12,12 +12,13 @@
 //! Snapshots: a dead block that was born no later than the newest retained snapshot goes on that
 //! snapshot's successor's deadlist, and is looked at again when a snapshot is dropped.
 
+use super::blocks::Blocks;
 use super::codec::{Reader, Writer, checksum};
 use super::error::{CommitError, Damage, ReadError};
 use super::format::{BlobPointer, META_SLOTS, Meta, NodePointer, Position, SnapshotOperation};
-use super::space::Space;
+use super::free_space::FreeSpace;
 use super::tree::{NodeAllocator, PageEntry, TreeChange, TreeUpdate};
-use super::{BLOCK, Blocks, Sabotage, SnapshotHandle, SnapshotInfo, Store, Tail, blocks_in, blocks_of};
+use super::{BLOCK, Mutation, SnapshotHandle, SnapshotInfo, Store, Tail, blocks_in, blocks_of};
 use crate::disk::{Block, Disk};
 use std::collections::BTreeMap;
 
@@ -165,7 +166,7 @@ pub struct FoldWork {
     /// Nodes, blobs and the space map, in file order.
     blocks: Vec<(u64, Block)>,
     meta: Meta,
-    sabotage: Sabotage,
+    mutation: Mutation,
 }
 
 impl FoldWork {
@@ -174,12 +175,12 @@ impl FoldWork {
     /// # Errors
     /// What the disk says; tell it to [`Store::finish_fold`].
     pub fn write(&self, disk: &impl Disk, between: &mut dyn FnMut()) -> std::io::Result<()> {
-        let slot = match self.sabotage {
-            Sabotage::MetaInPlace => 0,
+        let slot = match self.mutation {
+            Mutation::MetaInPlace => 0,
             _ => self.meta.generation % META_SLOTS,
         };
         let meta = self.meta.encode();
-        if self.sabotage == Sabotage::MetaBeforeData {
+        if self.mutation == Mutation::MetaBeforeData {
             disk.write_durable_at(slot * BLOCK, &[&meta.0])?;
         }
         // In parts, so that a commit in another thread need not wait for all of it.
@@ -193,11 +194,11 @@ impl FoldWork {
             disk.write_scattered(&part)?;
         }
         between();
-        if self.sabotage != Sabotage::SkipFoldDataSync {
+        if self.mutation != Mutation::SkipFoldDataSync {
             disk.sync()?;
         }
         between();
-        if self.sabotage == Sabotage::SkipMetaSync {
+        if self.mutation == Mutation::SkipMetaSync {
             return disk.write_at(slot * BLOCK, &[&meta.0]);
         }
         disk.write_durable_at(slot * BLOCK, &[&meta.0])
@@ -302,7 +303,7 @@ impl<D: Disk> Store<D> {
         view.folding = std::mem::take(&mut view.overlay);
         // What commits change in the map from here on belongs to the next fold.
         self.space.mark_clean();
-        FoldWork { blocks, meta, sabotage: self.options.sabotage }
+        FoldWork { blocks, meta, mutation: self.options.mutation }
     }
 
     /// Takes a written fold for true, or poisons the store if it could not be written.
@@ -317,12 +318,12 @@ impl<D: Disk> Store<D> {
         }
         self.statistics.folds += 1;
         self.statistics.bytes_written += (work.blocks.len() as u64 + 1) * BLOCK;
-        for (start, count) in std::mem::replace(&mut self.limbo, merge_runs(pending.released)) {
-            if !self.sabotaged(Sabotage::FreeLimboEarly) {
+        for (start, count) in std::mem::replace(&mut self.pending_free, merge_runs(pending.released)) {
+            if !self.is_mutated(Mutation::FreePendingEarly) {
                 self.space.set(&self.committed.disk, start, count, false)?;
             }
         }
-        self.limbo_blocks = blocks_in(&self.limbo);
+        self.pending_free_blocks = blocks_in(&self.pending_free);
         self.snapshots = pending.table;
         self.tail.records.drain(..pending.records);
         self.tail.blocks -= pending.log_blocks;
@@ -343,26 +344,26 @@ impl<D: Disk> Store<D> {
         self.tail = tail;
         applied?;
 
-        let old = [self.meta.space_index, self.meta.limbo, self.meta.snapshots];
+        let old = [self.meta.space_index, self.meta.pending_free, self.meta.snapshots];
         folding.released.extend(old.iter().filter(|blob| blob.block != 0).map(|b| (b.block, b.blocks())));
         self.hold(&mut folding)?;
         let snapshots = folding.table.encode();
         let snapshots = self.place(&mut folding, snapshots)?;
-        if self.sabotaged(Sabotage::ReuseEarly) {
+        if self.is_mutated(Mutation::ReuseEarly) {
             for (start, count) in std::mem::take(&mut folding.released) {
                 self.space.set(&self.committed.disk, start, count, false)?;
             }
         }
         // The slot that is written next belongs to the meta that these runs were kept for: the map that is
         // written has them free. The one in memory not yet: a commit that took them before the new meta is
-        // durable would be replayed over the present one, whose limbo they are on.
-        let limbo_before = self.limbo.clone();
-        for (start, count) in &limbo_before {
+        // durable would be replayed over the present one, whose pending list they are on.
+        let pending_before = self.pending_free.clone();
+        for (start, count) in &pending_before {
             self.space.touch(&self.committed.disk, *start, *count)?;
         }
-        let (index_blocks, limbo_bytes) = self.reserve_map(&mut folding)?;
+        let (index_blocks, pending_bytes) = self.reserve_map(&mut folding)?;
         // From here on nothing is allocated.
-        for (start, count) in &limbo_before {
+        for (start, count) in &pending_before {
             self.space.set(&self.committed.disk, *start, *count, false)?;
         }
         let mut index = self.space.index.clone();
@@ -373,12 +374,12 @@ impl<D: Disk> Store<D> {
             index[*number].checksum = checksum(&bits.0);
             groups.push((*block, bits));
         }
-        let index_bytes = Space::encode_index(&index);
+        let index_bytes = FreeSpace::encode_index(&index);
         let space_index = pointer(index_blocks.index, &index_bytes);
-        let limbo = pointer(index_blocks.limbo, &limbo_bytes);
+        let pending_free = pointer(index_blocks.pending_free, &pending_bytes);
         folding.blobs.push((index_blocks.index, index_bytes));
-        if index_blocks.limbo != 0 {
-            folding.blobs.push((index_blocks.limbo, limbo_bytes));
+        if index_blocks.pending_free != 0 {
+            folding.blobs.push((index_blocks.pending_free, pending_bytes));
         }
         let meta = Meta {
             identity: self.meta.identity,
@@ -388,12 +389,12 @@ impl<D: Disk> Store<D> {
             total_blocks: self.space.total,
             tree: folding.tree,
             space_index,
-            limbo,
+            pending_free,
             snapshots,
         };
         self.space.index = index;
-        if !self.sabotaged(Sabotage::FreeLimboEarly) {
-            for (start, count) in &limbo_before {
+        if !self.is_mutated(Mutation::FreePendingEarly) {
+            for (start, count) in &pending_before {
                 self.space.set(&self.committed.disk, *start, *count, true)?;
             }
         }
@@ -441,7 +442,7 @@ impl<D: Disk> Store<D> {
         folding.tree = updated?;
         let newest = folding.table.snapshots.last().map_or(0, |snapshot| snapshot.position.transaction);
         for (block, birth) in change.dead.drain(..) {
-            if birth <= newest && !self.sabotaged(Sabotage::ForgetDeadlist) {
+            if birth <= newest && !self.is_mutated(Mutation::ForgetDeadlist) {
                 folding.held.push((block, birth));
             } else {
                 folding.released.push((block, 1));
@@ -527,14 +528,14 @@ impl<D: Disk> Store<D> {
         Ok(placed)
     }
 
-    /// Finds a place for every changed group of the space map, for its index and for the limbo list.
+    /// Finds a place for every changed group of the space map, for its index and for the list of pending blocks.
     /// Each place may change another group, so this goes on until nothing new is touched.
     fn reserve_map(&mut self, folding: &mut Folding) -> Result<(MapBlocks, Vec<u8>), CommitError> {
         let mut blocks = MapBlocks::default();
         // Room for the runs that the old places of the groups will add: every group at most once.
         let upper = folding.released.len() + self.space.index.len() + 16;
-        let limbo_blocks = (upper as u64 * 16).div_ceil(BLOCK);
-        blocks.limbo = self.blocks().whole(limbo_blocks)?;
+        let pending_free_blocks = (upper as u64 * 16).div_ceil(BLOCK);
+        blocks.pending_free = self.blocks().whole(pending_free_blocks)?;
         let index_bytes = (self.space.index.len() as u64 + 64) * 20;
         let index_blocks = index_bytes.div_ceil(BLOCK);
         blocks.index = self.blocks().whole(index_blocks)?;
@@ -553,20 +554,25 @@ impl<D: Disk> Store<D> {
                 blocks.groups.insert(number, block);
             }
         }
-        let limbo = encode_runs(&merge_runs(folding.released.clone()));
+        let pending_free = encode_runs(&merge_runs(folding.released.clone()));
         // What was reserved too much is given back before the map is written.
-        let used = (limbo.len() as u64).div_ceil(BLOCK);
-        self.space.set(&self.committed.disk, blocks.limbo + used, limbo_blocks - used, false)?;
+        let used = (pending_free.len() as u64).div_ceil(BLOCK);
+        self.space.set(
+            &self.committed.disk,
+            blocks.pending_free + used,
+            pending_free_blocks - used,
+            false,
+        )?;
         assert!(
             self.space.index.len() as u64 * 20 <= index_blocks * BLOCK,
             "the fold grew the file by 64 groups"
         );
         let index_used = (self.space.index.len() as u64 * 20).div_ceil(BLOCK);
         self.space.set(&self.committed.disk, blocks.index + index_used, index_blocks - index_used, false)?;
-        if limbo.is_empty() {
-            blocks.limbo = 0;
+        if pending_free.is_empty() {
+            blocks.pending_free = 0;
         }
-        Ok((blocks, limbo))
+        Ok((blocks, pending_free))
     }
 }
 
@@ -574,7 +580,7 @@ impl<D: Disk> Store<D> {
 struct MapBlocks {
     groups: BTreeMap<usize, u64>,
     index: u64,
-    limbo: u64,
+    pending_free: u64,
 }
 
 fn pointer(block: u64, bytes: &[u8]) -> BlobPointer {

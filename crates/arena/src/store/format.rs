@@ -164,7 +164,7 @@ pub(crate) struct Meta {
     /// One `BlobPointer`-like entry for each group of the space map.
     pub(crate) space_index: BlobPointer,
     /// Runs that the meta before still refers to.
-    pub(crate) limbo: BlobPointer,
+    pub(crate) pending_free: BlobPointer,
     /// Snapshots and their deadlists.
     pub(crate) snapshots: BlobPointer,
 }
@@ -194,7 +194,7 @@ impl Meta {
         writer.u64(self.total_blocks);
         self.tree.encode(&mut writer);
         self.space_index.encode(&mut writer);
-        self.limbo.encode(&mut writer);
+        self.pending_free.encode(&mut writer);
         self.snapshots.encode(&mut writer);
         self.position.encode(&mut writer);
         let mut block = Block::ZERO;
@@ -248,7 +248,7 @@ impl Meta {
             total_blocks: reader.u64()?,
             tree: NodePointer::decode(reader)?,
             space_index: BlobPointer::decode(reader)?,
-            limbo: BlobPointer::decode(reader)?,
+            pending_free: BlobPointer::decode(reader)?,
             snapshots: BlobPointer::decode(reader)?,
             position: Position::decode(reader)?,
         })

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::codec::{checksum, wide_checksum};
 use super::fold::{SnapshotTable, decode_dead, decode_runs};
 use super::format::{META_MAGIC, Meta, RECORD_MAGIC, RecordBody, RecordHeader};
-use super::space::Space;
+use super::free_space::FreeSpace;
 use super::tree::Node;
 use super::{CommitRequest, Identity, SnapshotOperation, Store, StoreOptions};
 use crate::disk::{BLOCK_SIZE, Block, MemoryDisk};
@@ -35,7 +35,7 @@ pub fn tree(bytes: &[u8]) {
     let _node = Node::decode(bytes);
     let _body = RecordBody::decode(bytes);
     let (_runs, _dead) = (decode_runs(bytes), decode_dead(bytes));
-    let (_table, _space) = (SnapshotTable::decode(bytes), Space::decode_index(bytes, 1 << 20));
+    let (_table, _space) = (SnapshotTable::decode(bytes), FreeSpace::decode_index(bytes, 1 << 20));
     let mut block = Block::ZERO;
     let length = bytes.len().min(BLOCK_SIZE);
     block.0[..length].copy_from_slice(&bytes[..length]);

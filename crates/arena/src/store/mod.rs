@@ -10,16 +10,19 @@
 //! log refers to is never written.
 
 mod audit;
-mod beside;
+mod blocks;
 mod codec;
-mod committed;
+mod commit;
+mod committed_pages;
+mod concurrent;
 mod error;
 mod fold;
 mod format;
+mod free_space;
 #[doc(hidden)]
 pub mod fuzzing;
 mod recovery;
-mod space;
+mod snapshots;
 mod tree;
 
 use std::collections::BTreeMap;
@@ -30,25 +33,23 @@ use zerocopy::IntoBytes;
 pub use self::audit::{Audit, VerifyReport};
 use self::codec::checksum;
 pub(crate) use self::codec::page_checksum;
-pub use self::committed::{Committed, FoundPage};
+pub use self::commit::{CommitPage, CommitRequest};
+pub use self::committed_pages::{Committed, FoundPage};
 pub use self::error::{CommitError, CreateError, Damage, OpenError, ReadError};
 pub use self::fold::FoldWork;
 use self::fold::{PendingFold, SnapshotTable};
 pub(crate) use self::format::roots_fit;
-use self::format::{BlobPointer, LogPosition, Meta, NodePointer, RecordBody, RecordHeader};
+use self::format::{BlobPointer, LogPosition, Meta, NodePointer};
 pub use self::format::{FORMAT_VERSION, Identity, Position, Roots, SNAPSHOT_NAME_MAX, SnapshotOperation};
+use self::free_space::FreeSpace;
 pub use self::recovery::RecoveryReport;
-use self::space::Space;
+pub use self::snapshots::{SnapshotHandle, SnapshotInfo};
 pub use self::tree::PageEntry;
 use self::tree::TreeReader;
 use crate::disk::{BLOCK_SIZE, Block, Disk};
 
 /// Blocks of log below which nothing is folded.
 const FOLD_BLOCKS_MIN: u64 = 2048;
-/// Commits of so many pages are gathered in one buffer: the disk takes a long piece faster than many short
-/// ones, and a page that was just hashed costs little to copy. Larger ones are written from where they are.
-const GATHERED: std::ops::RangeInclusive<usize> = 8..=4096;
-
 /// Bytes in a page, as an offset.
 pub(crate) const BLOCK: u64 = BLOCK_SIZE as u64;
 
@@ -62,19 +63,19 @@ pub struct StoreOptions {
     pub fold_blocks: u64,
     /// The file grows by at least this many blocks.
     pub growth_blocks: u64,
-    pub(crate) sabotage: Sabotage,
+    pub(crate) mutation: Mutation,
 }
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        Self { segment_blocks: 4096, fold_blocks: 32_768, growth_blocks: 2048, sabotage: Sabotage::None }
+        Self { segment_blocks: 4096, fold_blocks: 32_768, growth_blocks: 2048, mutation: Mutation::None }
     }
 }
 
 /// Defects that the crash tests switch on one at a time, to prove that they would be found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(not(test), allow(dead_code, reason = "only the crash tests construct these"))]
-pub(crate) enum Sabotage {
+pub(crate) enum Mutation {
     None,
     SkipCommitSync,
     SkipFoldDataSync,
@@ -91,25 +92,7 @@ pub(crate) enum Sabotage {
     IgnoreLength,
     KeepDropped,
     ForgetLogTail,
-    FreeLimboEarly,
-}
-
-/// One page of a commit: its number and its bytes, or `None` if it became zero.
-pub type CommitPage<'a> = (u32, Option<&'a [u8]>);
-
-/// What a commit makes durable.
-#[derive(Clone, Debug, Default)]
-pub struct CommitRequest<'a> {
-    /// Recorded and given back by the next open.
-    pub epoch: u64,
-    /// Recorded and given back by the next open.
-    pub event: u64,
-    /// The named roots, all of them.
-    pub roots: Roots,
-    /// Retain or drop a snapshot with this commit.
-    pub operation: SnapshotOperation,
-    /// Changed pages, ascending; each slice is one page long and aligned to it.
-    pub pages: Vec<CommitPage<'a>>,
+    FreePendingEarly,
 }
 
 /// Bytes and calls since the store was opened.
@@ -125,30 +108,6 @@ pub struct StoreStatistics {
     pub bytes_written: u64,
     /// Bytes by which the file grew.
     pub bytes_grown: u64,
-}
-
-/// A snapshot that is retained.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SnapshotInfo {
-    /// Its name.
-    pub name: String,
-    /// The commit that it retains.
-    pub position: Position,
-}
-
-/// A version of the pages that can be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SnapshotHandle {
-    pub(crate) info: SnapshotInfo,
-    tree: NodePointer,
-}
-
-impl SnapshotHandle {
-    /// Name and position.
-    #[must_use]
-    pub fn info(&self) -> &SnapshotInfo {
-        &self.info
-    }
 }
 
 struct TailRecord {
@@ -173,12 +132,12 @@ pub struct Store<D: Disk> {
     meta: Meta,
     position: Position,
     log: LogPosition,
-    space: Space,
+    space: FreeSpace,
     tail: Tail,
     /// Runs that the meta before the newest still refers to.
-    limbo: Vec<(u64, u64)>,
+    pending_free: Vec<(u64, u64)>,
     /// Blocks in them.
-    limbo_blocks: u64,
+    pending_free_blocks: u64,
     snapshots: SnapshotTable,
     /// The snapshots of the last commit, those in the log too: each commit asks, and the log is long.
     retained: BTreeMap<String, u64>,
@@ -224,14 +183,14 @@ impl<D: Disk> Store<D> {
             total_blocks: total,
             tree: NodePointer::default(),
             space_index: BlobPointer::default(),
-            limbo: BlobPointer::default(),
+            pending_free: BlobPointer::default(),
             snapshots: BlobPointer::default(),
         };
         // Both slots are written, so that from the first moment either can be lost.
         let second = Meta { generation: 1, ..meta.clone() };
         disk.write_at(0, &[&meta.encode().0, &second.encode().0])?;
         disk.sync()?;
-        let mut space = Space::new(total);
+        let mut space = FreeSpace::new(total);
         let marked = space.set(&disk, 0, log.segment_end, true);
         marked.map_err(|error| CreateError::Io(std::io::Error::other(error)))?;
         Ok(Self::assemble(disk, options, second, space, Vec::new(), SnapshotTable::default()))
@@ -241,14 +200,14 @@ impl<D: Disk> Store<D> {
         disk: D,
         options: StoreOptions,
         meta: Meta,
-        space: Space,
-        limbo: Vec<(u64, u64)>,
+        space: FreeSpace,
+        pending_free: Vec<(u64, u64)>,
         snapshots: SnapshotTable,
     ) -> Self {
         let names = snapshots.snapshots.iter().map(|it| (it.name.clone(), it.position.transaction));
         Self {
             retained: names.collect(),
-            limbo_blocks: blocks_in(&limbo),
+            pending_free_blocks: blocks_in(&pending_free),
             committed: Arc::new(Committed::new(disk, meta.tree)),
             options,
             position: meta.position.clone(),
@@ -256,7 +215,7 @@ impl<D: Disk> Store<D> {
             meta,
             space,
             tail: Tail::default(),
-            limbo,
+            pending_free,
             snapshots,
             pending: None,
             poisoned: false,
@@ -306,8 +265,8 @@ impl<D: Disk> Store<D> {
         Arc::clone(&self.committed)
     }
 
-    pub(crate) fn sabotaged(&self, which: Sabotage) -> bool {
-        cfg!(test) && self.options.sabotage == which
+    pub(crate) fn is_mutated(&self, which: Mutation) -> bool {
+        cfg!(test) && self.options.mutation == which
     }
 
     fn reader(&self) -> TreeReader<'_, D> {
@@ -338,199 +297,6 @@ impl<D: Disk> Store<D> {
         self.committed.read_entry(page, entry, buffer)
     }
 
-    /// Fills `buffer` with a page of the last commit, with zeroes if there is none.
-    ///
-    /// # Errors
-    /// [`ReadError`] if it cannot be read or is damaged.
-    pub fn read_page(&self, page: u32, buffer: &mut Block) -> Result<(), ReadError> {
-        match self.locate(page)? {
-            Some(entry) => self.read_entry(page, entry, &mut buffer.0),
-            None => {
-                buffer.0.fill(0);
-                Ok(())
-            }
-        }
-    }
-
-    /// The snapshots that are retained, oldest first.
-    pub fn snapshots(&self) -> Vec<SnapshotInfo> {
-        let mut list = self.snapshots.infos();
-        for record in &self.tail.records {
-            match &record.operation {
-                SnapshotOperation::None => {}
-                SnapshotOperation::Retain(name) => {
-                    list.push(SnapshotInfo { name: name.clone(), position: record.position.clone() });
-                }
-                SnapshotOperation::Drop(name) => list.retain(|info| info.name != *name),
-            }
-        }
-        list
-    }
-
-    /// A handle on a snapshot, which cannot be dropped until [`Store::close_snapshot`]. Folds the log
-    /// first if the snapshot is that new.
-    ///
-    /// # Errors
-    /// [`CommitError::NoSuchSnapshot`], or what the fold says.
-    pub fn open_snapshot(&mut self, name: &str) -> Result<SnapshotHandle, CommitError> {
-        if !self.snapshots().iter().any(|info| info.name == name) {
-            return Err(CommitError::NoSuchSnapshot(name.to_owned()));
-        }
-        if self.folded_snapshot(name).is_none() {
-            self.fold()?;
-        }
-        let found = self.snapshots.find(name).ok_or_else(|| CommitError::NoSuchSnapshot(name.to_owned()))?;
-        *self.readers.entry(name.to_owned()).or_default() += 1;
-        Ok(found)
-    }
-
-    /// The snapshot of that name, if it is folded already. The log may have dropped the one that the
-    /// table knows and retained another under the same name.
-    pub(crate) fn folded_snapshot(&self, name: &str) -> Option<SnapshotHandle> {
-        let current = self.snapshots().into_iter().find(|info| info.name == name)?;
-        self.snapshots.find(name).filter(|handle| handle.info == current)
-    }
-
-    /// The committed pages as they were at a snapshot, on this store's disk.
-    pub(crate) fn into_snapshot(self, handle: &SnapshotHandle) -> Option<Committed<D>> {
-        let committed = Arc::into_inner(self.committed)?;
-        *committed.view() = committed::View { tree: handle.tree, ..committed::View::default() };
-        Some(committed)
-    }
-
-    /// Gives a handle back.
-    pub fn close_snapshot(&mut self, handle: &SnapshotHandle) {
-        if let Some(count) = self.readers.get_mut(&handle.info.name) {
-            *count -= 1;
-            if *count == 0 {
-                self.readers.remove(&handle.info.name);
-            }
-        }
-    }
-
-    /// Where a snapshot keeps a page.
-    ///
-    /// # Errors
-    /// [`ReadError`] if the directory cannot be read.
-    pub fn locate_in(&self, snapshot: &SnapshotHandle, page: u32) -> Result<Option<PageEntry>, ReadError> {
-        self.reader().lookup(snapshot.tree, page)
-    }
-
-    /// Every page of a snapshot that is not zero, ascending.
-    ///
-    /// # Errors
-    /// [`ReadError`] if the directory cannot be read.
-    pub fn pages_of(&self, snapshot: &SnapshotHandle) -> Result<Vec<(u32, PageEntry)>, ReadError> {
-        let mut pages = Vec::new();
-        self.reader().walk(snapshot.tree, &mut |_| true, &mut |page, entry| pages.push((page, entry)))?;
-        Ok(pages)
-    }
-
-    /// Pages that differ between two snapshots; `None` is a page that became zero. Costs what differs.
-    ///
-    /// # Errors
-    /// [`ReadError`] if the directory cannot be read.
-    pub fn diff(
-        &self,
-        old: &SnapshotHandle,
-        new: &SnapshotHandle,
-    ) -> Result<Vec<(u32, Option<PageEntry>)>, ReadError> {
-        self.reader().diff(old.tree, new.tree)
-    }
-
-    fn check_request(&self, request: &CommitRequest<'_>) -> Result<(), CommitError> {
-        if self.poisoned {
-            return Err(CommitError::Poisoned);
-        }
-        if !roots_fit(&request.roots) {
-            return Err(CommitError::RootsTooLarge);
-        }
-        let exists = |name: &String| self.retained.contains_key(name);
-        match &request.operation {
-            SnapshotOperation::Retain(name) if name.is_empty() || name.len() > SNAPSHOT_NAME_MAX => {
-                Err(CommitError::SnapshotName(name.clone()))
-            }
-            SnapshotOperation::Retain(name) if exists(name) => Err(CommitError::SnapshotExists(name.clone())),
-            SnapshotOperation::Drop(name) if !exists(name) => Err(CommitError::NoSuchSnapshot(name.clone())),
-            SnapshotOperation::Drop(name) if self.readers.contains_key(name) => {
-                Err(CommitError::SnapshotInUse(name.clone()))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Makes the pages, roots and numbers durable, all or none. One sync; and a fold, when the log has
-    /// grown so long.
-    ///
-    /// # Errors
-    /// [`CommitError::DiskFull`] and the errors on names leave everything as it was. [`CommitError::Io`]
-    /// poisons the store: it must be opened again, and is then at this commit or at the one before.
-    pub fn commit(&mut self, request: &CommitRequest<'_>) -> Result<Position, CommitError> {
-        let position = self.commit_record(request)?;
-        if self.wants_fold() {
-            match self.fold() {
-                // The commit is durable whatever becomes of the fold: a full disk only puts it off, and a
-                // failed one has poisoned the store, which the next call reports.
-                Ok(()) | Err(CommitError::DiskFull { .. } | CommitError::Io(_)) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(position)
-    }
-
-    /// As [`Store::commit`], without the fold: for who folds in another thread, see [`Store::begin_fold`].
-    ///
-    /// # Errors
-    /// As [`Store::commit`].
-    pub fn commit_record(&mut self, request: &CommitRequest<'_>) -> Result<Position, CommitError> {
-        self.check_request(request)?;
-        let dropped = match &request.operation {
-            SnapshotOperation::Drop(name) => self.claim(name)?,
-            _ => None,
-        };
-        let committed = self.write_commit(request);
-        if let Some(transaction) = dropped {
-            self.committed.disk.release_snapshot(transaction);
-        }
-        committed
-    }
-
-    /// Keeps readers in other processes off a snapshot that is to be dropped; gives its commit's number.
-    fn claim(&self, name: &str) -> Result<Option<u64>, CommitError> {
-        let Some(transaction) = self.retained.get(name).copied() else { return Ok(None) };
-        match self.committed.disk.claim_snapshot(transaction) {
-            Ok(true) => Ok(Some(transaction)),
-            Ok(false) => Err(CommitError::SnapshotInUse(name.to_owned())),
-            Err(error) => Err(CommitError::Read(ReadError::Io(error))),
-        }
-    }
-
-    fn write_commit(&mut self, request: &CommitRequest<'_>) -> Result<Position, CommitError> {
-        self.space.begin();
-        let plan = match self.plan(request) {
-            Ok(plan) => plan,
-            Err(error) => {
-                self.poisoned |= matches!(error, CommitError::Io(_));
-                self.space.revert(&self.committed.disk)?;
-                return Err(error);
-            }
-        };
-        if let Err(error) = self.write_record(request, &plan) {
-            self.poisoned = true;
-            return Err(CommitError::Io(error));
-        }
-        let position = Position {
-            transaction: plan.header.transaction,
-            epoch: request.epoch,
-            event: request.event,
-            roots: request.roots.clone(),
-        };
-        self.statistics.commits += 1;
-        self.statistics.bytes_dirtied += plan.body.pages.len() as u64 * BLOCK;
-        self.accept(position.clone(), &plan.header, plan.sum, plan.body)?;
-        Ok(position)
-    }
-
     /// Whether the log is so long that it should be folded, no fold is under way, and no reader asks for rest.
     pub fn wants_fold(&self) -> bool {
         self.pending.is_none()
@@ -542,7 +308,7 @@ impl<D: Disk> Store<D> {
     /// pages it adds little to what the commits wrote.
     fn fold_threshold(&self) -> u64 {
         let used = self.space.total - self.space.free();
-        let live = used.saturating_sub(self.tail.blocks + self.limbo_blocks);
+        let live = used.saturating_sub(self.tail.blocks + self.pending_free_blocks);
         (live / 2).clamp(FOLD_BLOCKS_MIN.min(self.options.fold_blocks), self.options.fold_blocks)
     }
 
@@ -550,283 +316,6 @@ impl<D: Disk> Store<D> {
     pub fn fold_is_overdue(&self) -> bool {
         self.tail.blocks >= 4 * self.fold_threshold()
     }
-
-    /// Chooses the blocks of a commit. Nothing is written yet but what growth writes.
-    fn plan(&mut self, request: &CommitRequest<'_>) -> Result<Plan, CommitError> {
-        let mut body = RecordBody {
-            roots: request.roots.clone(),
-            operation: request.operation.clone(),
-            ..RecordBody::default()
-        };
-        let gather = GATHERED.contains(&request.pages.len());
-        self.gathered.truncate(1);
-        for (page, bytes) in &request.pages {
-            match bytes {
-                Some(bytes) if !is_zero(bytes) => {
-                    body.pages.push((*page, page_checksum(bytes)));
-                    if gather {
-                        self.gathered.resize(self.gathered.len().max(1), Block::ZERO);
-                        self.gathered.push(Block::ZERO);
-                        self.gathered.last_mut().expect("pushed above").0.copy_from_slice(bytes);
-                    }
-                }
-                _ => body.zeroes.push(*page),
-            }
-        }
-        let pages = body.pages.len() as u64;
-        let segment = self.options.segment_blocks;
-        let LogPosition { next: at, segment_end: end, chain } = self.log;
-        let (mut next, mut segment_end) = (at + 1, end);
-        // One run fits the header block up to some hundred pages: the usual commit is one write.
-        let inline = RecordHeader::body_fits_inline(body.encode().len() + 12);
-        if pages == 0 {
-        } else if inline && pages < end - at {
-            body.runs.push((at + 1, pages as u32));
-            next = at + 1 + pages;
-        } else if inline && pages <= self.options.segment_blocks / 2 {
-            let (start, length) = self.blocks().run(segment, pages)?;
-            if length >= pages {
-                body.runs.push((start, pages as u32));
-                (next, segment_end) = (start + pages, start + length);
-            }
-        }
-        if body.runs.is_empty() {
-            let mut left = pages;
-            while left > 0 {
-                let (start, length) = self.blocks().run(left, 1)?;
-                body.runs.push((start, length as u32));
-                left -= length;
-            }
-        }
-        let encoded = body.encode();
-        let mut body_block = 0;
-        if !RecordHeader::body_fits_inline(encoded.len()) {
-            let blocks = (encoded.len() as u64).div_ceil(BLOCK);
-            body_block = self.blocks().whole(blocks)?;
-        }
-        if next == segment_end {
-            let (start, length) = self.blocks().run(segment, 1)?;
-            (next, segment_end) = (start, start + length);
-        }
-        let header = RecordHeader {
-            uuid: self.meta.identity.uuid,
-            transaction: self.position.transaction + 1,
-            chain,
-            epoch: request.epoch,
-            event: request.event,
-            next,
-            segment_end,
-            body_bytes: encoded.len() as u64,
-            body_block,
-            body_checksum: checksum(&encoded),
-        };
-        let (block, sum) = header.encode(&encoded);
-        Ok(Plan { header, block, sum, body, encoded })
-    }
-
-    /// Writes a planned record and its pages, and syncs once.
-    fn write_record(&mut self, request: &CommitRequest<'_>, plan: &Plan) -> std::io::Result<()> {
-        let mut gathered = std::mem::take(&mut self.gathered);
-        let written = self.write_pieces(request, plan, &mut gathered);
-        self.gathered = gathered;
-        written
-    }
-
-    fn write_pieces(
-        &mut self,
-        request: &CommitRequest<'_>,
-        plan: &Plan,
-        gathered: &mut [Block],
-    ) -> std::io::Result<()> {
-        let mut runs: Vec<(u64, Vec<&[u8]>)> = Vec::with_capacity(plan.body.runs.len() + 2);
-        if gathered.len() > 1 {
-            gathered[0] = plan.block.clone();
-            let (mut header, mut rest) = gathered.split_at(1);
-            for (start, count) in &plan.body.runs {
-                let (run, after) = rest.split_at(*count as usize);
-                rest = after;
-                if *start == self.log.next + 1 && !header.is_empty() {
-                    // The header lies right before it in the buffer only if it is the first run.
-                    runs.push((self.log.next, vec![header.as_bytes(), run.as_bytes()]));
-                    header = &header[..0];
-                } else {
-                    runs.push((*start, vec![run.as_bytes()]));
-                }
-            }
-            if !header.is_empty() {
-                runs.insert(0, (self.log.next, vec![header.as_bytes()]));
-            }
-        } else {
-            runs.push((self.log.next, vec![&plan.block.0]));
-            let mut pages =
-                request.pages.iter().filter_map(|(_, bytes)| bytes.filter(|bytes| !is_zero(bytes)));
-            for (start, count) in &plan.body.runs {
-                let pieces: Vec<&[u8]> = pages.by_ref().take(*count as usize).collect();
-                match runs.last_mut() {
-                    Some((first, before)) if *first + before.len() as u64 == *start => before.extend(pieces),
-                    _ => runs.push((*start, pieces)),
-                }
-            }
-        }
-        let outside = plan.header.body_block != 0;
-        let padded = if outside { blocks_of(&plan.encoded) } else { Vec::new() };
-        if outside {
-            runs.push((plan.header.body_block, padded.iter().map(|block| &block.0[..]).collect()));
-        }
-        self.statistics.bytes_written +=
-            runs.iter().flat_map(|(_, pieces)| pieces).map(|piece| piece.len() as u64).sum::<u64>();
-        let skip_sync = self.sabotaged(Sabotage::SkipCommitSync);
-        if let ([(start, pieces)], false) = (runs.as_slice(), skip_sync) {
-            return self.committed.disk.write_durable_at(start * BLOCK, pieces);
-        }
-        let runs: Vec<(u64, Vec<&[u8]>)> =
-            runs.into_iter().map(|(start, pieces)| (start * BLOCK, pieces)).collect();
-        self.committed.disk.write_scattered(&runs)?;
-        if skip_sync {
-            return Ok(());
-        }
-        self.committed.disk.sync()
-    }
-
-    /// Takes a durable record into the state: used by a commit and by the replay alike.
-    fn accept(
-        &mut self,
-        position: Position,
-        header: &RecordHeader,
-        sum: u64,
-        body: RecordBody,
-    ) -> Result<(), ReadError> {
-        let LogPosition { next: at, segment_end: end, .. } = self.log;
-        let body_blocks = if header.body_block == 0 { 0 } else { header.body_bytes.div_ceil(BLOCK) };
-        // What was reserved and stays unused is free again; then everything the record names is in use.
-        self.space.set(&self.committed.disk, at, end - at, false)?;
-        self.space.set(&self.committed.disk, at, 1, true)?;
-        self.space.set(&self.committed.disk, header.next, header.segment_end - header.next, true)?;
-        let mut overhead = vec![(at, 1)];
-        if body_blocks > 0 {
-            self.space.set(&self.committed.disk, header.body_block, body_blocks, true)?;
-            overhead.push((header.body_block, body_blocks));
-        }
-        let mut pages = Vec::with_capacity(body.pages.len() + body.zeroes.len());
-        let mut numbers = body.pages.iter();
-        for (start, count) in &body.runs {
-            self.space.set(&self.committed.disk, *start, u64::from(*count), true)?;
-            for (offset, (page, checksum)) in (0..u64::from(*count)).zip(numbers.by_ref()) {
-                let entry =
-                    PageEntry { block: start + offset, birth: header.transaction, checksum: *checksum };
-                pages.push((*page, Some(entry)));
-            }
-        }
-        pages.extend(body.zeroes.iter().map(|page| (*page, None)));
-        self.committed.view().overlay.extend(pages.iter().copied());
-        self.tail.blocks += 1 + body_blocks + body.pages.len() as u64;
-        match &body.operation {
-            SnapshotOperation::None => {}
-            SnapshotOperation::Retain(name) => {
-                self.retained.insert(name.clone(), header.transaction);
-            }
-            SnapshotOperation::Drop(name) => {
-                self.retained.remove(name);
-            }
-        }
-        self.tail.records.push(TailRecord {
-            position: position.clone(),
-            operation: body.operation,
-            overhead,
-            pages,
-        });
-        self.position = position;
-        self.log = LogPosition { next: header.next, segment_end: header.segment_end, chain: sum };
-        Ok(())
-    }
-
-    fn blocks(&mut self) -> Blocks<'_, D> {
-        let Store { committed, options, space, statistics, .. } = self;
-        Blocks { disk: &committed.disk, options, space, statistics }
-    }
-}
-
-/// The parts of a store that hand out blocks, borrowed apart from the rest.
-struct Blocks<'a, D: Disk> {
-    disk: &'a D,
-    options: &'a StoreOptions,
-    space: &'a mut Space,
-    statistics: &'a mut StoreStatistics,
-}
-
-impl<D: Disk> Blocks<'_, D> {
-    /// A run of `want` blocks, or of at least `minimum`; grows the file rather than scatter a commit,
-    /// while a good part of the file is in use.
-    fn run(&mut self, want: u64, minimum: u64) -> Result<(u64, u64), CommitError> {
-        // A file that is half empty is used up in smaller pieces before it grows again.
-        let roomy = self.space.free() > self.space.total / 2 && self.space.free() > 4 * want;
-        let acceptable = if roomy { minimum } else { minimum.max(want.min(self.options.segment_blocks) / 4) };
-        if let Some(run) = self.space.allocate(self.disk, want, acceptable)? {
-            return Ok(run);
-        }
-        match self.grow(want) {
-            Ok(()) => {}
-            Err(error @ CommitError::Io(_)) => return Err(error),
-            Err(error) => {
-                return self.space.allocate(self.disk, want, minimum)?.ok_or(error);
-            }
-        }
-        let found = self.space.allocate(self.disk, want, minimum)?;
-        found.ok_or_else(|| CommitError::DiskFull {
-            needed: want * BLOCK,
-            source: std::io::ErrorKind::StorageFull.into(),
-        })
-    }
-
-    /// A run of exactly `count` blocks.
-    fn whole(&mut self, count: u64) -> Result<u64, CommitError> {
-        if let Some((start, _)) = self.space.allocate(self.disk, count, count)? {
-            return Ok(start);
-        }
-        self.grow(count)?;
-        // A run lies inside one group of the map: the growth may have straddled the boundary of two.
-        for _ in 0..2 {
-            if let Some((start, _)) = self.space.allocate(self.disk, count, count)? {
-                return Ok(start);
-            }
-            self.grow(count)?;
-        }
-        let source = std::io::ErrorKind::StorageFull.into();
-        Err(CommitError::DiskFull { needed: count * BLOCK, source })
-    }
-
-    fn grow(&mut self, want: u64) -> Result<(), CommitError> {
-        let step = (self.space.total / 8).clamp(self.options.growth_blocks, 8 * self.options.growth_blocks);
-        // Small steps are written with zeroes, so that the commits into them need no journal commit;
-        // for a huge commit that would be the second write that the design avoids.
-        let write_zeroes = want <= step;
-        for blocks in [want.max(step), want] {
-            let total = self.space.total + blocks;
-            match self.disk.grow(total * BLOCK, write_zeroes) {
-                Ok(()) => {
-                    // The length is durable before anything is written behind the old end: a second guard, beside
-                    // the erased header, against a record that a short file hides and a growth brings back.
-                    self.disk.sync().map_err(CommitError::Io)?;
-                    self.statistics.bytes_grown += blocks * BLOCK;
-                    self.space.extend(total);
-                    return Ok(());
-                }
-                Err(source) if blocks == want => {
-                    return Err(CommitError::DiskFull { needed: want * BLOCK, source });
-                }
-                Err(_) => {}
-            }
-        }
-        Ok(())
-    }
-}
-
-struct Plan {
-    header: RecordHeader,
-    block: Block,
-    sum: u64,
-    body: RecordBody,
-    encoded: Vec<u8>,
 }
 
 /// Blocks in runs.

@@ -13,8 +13,8 @@ use super::codec::{checksum, page_checksum};
 use super::error::{Damage, OpenError, ReadError};
 use super::fold::{SnapshotTable, decode_runs, read_blob};
 use super::format::{BlobPointer, Meta, MetaFault, Position, RecordBody, RecordHeader};
-use super::space::Space;
-use super::{BLOCK, LogPosition, Sabotage, Store, StoreOptions};
+use super::free_space::FreeSpace;
+use super::{BLOCK, LogPosition, Mutation, Store, StoreOptions};
 use crate::disk::{BLOCK_SIZE, Block, Disk};
 
 /// What opening found.
@@ -49,7 +49,7 @@ impl<D: Disk> Store<D> {
     /// Everything that makes the file not a sound arena, see [`OpenError`]. Nothing is changed then.
     pub fn open(disk: D, options: StoreOptions) -> Result<(Self, RecoveryReport), OpenError> {
         let opened = Self::open_read_only(disk, options)?;
-        if !opened.0.sabotaged(Sabotage::SkipOpenSync) {
+        if !opened.0.is_mutated(Mutation::SkipOpenSync) {
             opened.0.committed.disk.sync()?;
         }
         opened.0.erase_dropped()?;
@@ -60,7 +60,7 @@ impl<D: Disk> Store<D> {
     /// by the next record, which is written over it: a crash in that commit would then bring back a
     /// commit that the program was told had not happened.
     fn erase_dropped(&self) -> Result<(), OpenError> {
-        if self.log.next >= self.space.total || self.sabotaged(Sabotage::KeepDropped) {
+        if self.log.next >= self.space.total || self.is_mutated(Mutation::KeepDropped) {
             return Ok(());
         }
         let mut block = Block::ZERO;
@@ -93,7 +93,7 @@ impl<D: Disk> Store<D> {
         let meta = newest_meta(&disk, disk.length()?, options, &mut report)?;
         // After the meta: a file in motion may have grown before it was written.
         let length = disk.length()?;
-        let ignore_length = cfg!(test) && options.sabotage == Sabotage::IgnoreLength;
+        let ignore_length = cfg!(test) && options.mutation == Mutation::IgnoreLength;
         let expected = meta.total_blocks.saturating_mul(BLOCK);
         if length < expected && !ignore_length {
             return Err(OpenError::Truncated { found: length, expected });
@@ -110,17 +110,17 @@ impl<D: Disk> Store<D> {
         }
         let index = read_blob(&disk, meta.space_index, "index of the space map")?;
         let file_total = length / BLOCK;
-        let mut space = Space::decode_index(&index, file_total)
+        let mut space = FreeSpace::decode_index(&index, file_total)
             .ok_or_else(|| damaged(meta.space_index, "index of the space map"))?;
         if meta.space_index.block == 0 {
             // Never folded: nothing but the slots and the first segment is in use.
             space.set(&disk, 0, meta.log.segment_end, true)?;
         }
-        let limbo = decode_runs(&read_blob(&disk, meta.limbo, "list of freed blocks")?)
+        let pending_free = decode_runs(&read_blob(&disk, meta.pending_free, "list of freed blocks")?)
             .filter(|runs| {
                 runs.iter().all(|(at, count)| at.checked_add(*count).is_some_and(|end| end <= file_total))
             })
-            .ok_or_else(|| damaged(meta.limbo, "list of freed blocks"))?;
+            .ok_or_else(|| damaged(meta.pending_free, "list of freed blocks"))?;
         let table = read_blob(&disk, meta.snapshots, "snapshot table")?;
         let table = if meta.snapshots.block == 0 {
             SnapshotTable::default()
@@ -129,8 +129,8 @@ impl<D: Disk> Store<D> {
                 .filter(|table| table.snapshots.iter().all(|snapshot| snapshot.tree.block < file_total))
                 .ok_or_else(|| damaged(meta.snapshots, "snapshot table"))?
         };
-        let mut store = Self::assemble(disk, options, meta, space, limbo, table);
-        if !store.sabotaged(Sabotage::ForgetLogTail) {
+        let mut store = Self::assemble(disk, options, meta, space, pending_free, table);
+        if !store.is_mutated(Mutation::ForgetLogTail) {
             store.replay(total, motion, &mut report)?;
         }
         Ok((store, report))
@@ -186,14 +186,14 @@ impl<D: Disk> Store<D> {
         }
         let mut block = Block::ZERO;
         self.committed.disk.read_on_at(log.next * BLOCK, &mut block.0)?;
-        let check = !self.sabotaged(Sabotage::SkipHeaderChecksum);
+        let check = !self.is_mutated(Mutation::SkipHeaderChecksum);
         let Some((header, sum, inline)) = RecordHeader::decode(&block, check) else {
             return Ok(Found::Nothing);
         };
         let chained = header.transaction == transaction && header.chain == log.chain;
         let sane = header.next < header.segment_end && header.segment_end <= total && header.next >= 2;
         if header.uuid != self.meta.identity.uuid
-            || !(chained || self.sabotaged(Sabotage::SkipChainCheck))
+            || !(chained || self.is_mutated(Mutation::SkipChainCheck))
             || !sane
         {
             return Ok(Found::Nothing);
@@ -231,7 +231,7 @@ impl<D: Disk> Store<D> {
 
     /// The first page of a record that does not match its checksum.
     fn broken_page(&self, body: &RecordBody) -> Result<Option<Damage>, OpenError> {
-        if self.sabotaged(Sabotage::SkipPageChecksum) {
+        if self.is_mutated(Mutation::SkipPageChecksum) {
             return Ok(None);
         }
         let mut numbers = body.pages.iter();
@@ -299,7 +299,7 @@ fn newest_meta<D: Disk>(
     options: StoreOptions,
     report: &mut RecoveryReport,
 ) -> Result<Meta, OpenError> {
-    let check = !(cfg!(test) && options.sabotage == Sabotage::SkipMetaChecksum);
+    let check = !(cfg!(test) && options.mutation == Mutation::SkipMetaChecksum);
     let mut best: Option<Meta> = None;
     let mut faults = Vec::new();
     for slot in 0..2 {

@@ -147,7 +147,7 @@ pub struct Info {
 
 fn open(path: &Path) -> Result<(Store<FileDisk>, RecoveryReport), ToolError> {
     // Its writer may be at work.
-    Store::open_beside(&mut || Ok(FileDisk::open_read_only(path)?), StoreOptions::default())
+    Store::open_concurrently(&mut || Ok(FileDisk::open_read_only(path)?), StoreOptions::default())
 }
 
 /// Describes an arena. Writes nothing.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::BenchError;
 use banyan_arena::disk::{BLOCK_SIZE, Block, Disk, FileDisk};
-use banyan_arena::snapshot::{JamDoubleBuffer, Snapshot};
+use banyan_arena::image::{Image, JamDoubleBuffer};
 
 /// One that keeps pages.
 pub(super) trait Rival {

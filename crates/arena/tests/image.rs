@@ -1,11 +1,11 @@
-//! The conformance suite of `Snapshot`: every mechanism is held to the same.
+//! The conformance suite of `Image`: every mechanism is held to the same.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use banyan_arena::snapshot::{InMemory, JamDoubleBuffer, Pma, Saved, Snapshot};
+use banyan_arena::image::{Image, InMemory, JamDoubleBuffer, Pma, Saved};
 use banyan_arena::{Arena, ArenaOptions, DEFAULT_BASE};
 
 /// `reopen` drops the place and opens it again, or gives it back as it is.
-fn conforms(mut place: Box<dyn Snapshot>, reopen: &mut dyn FnMut(Box<dyn Snapshot>) -> Box<dyn Snapshot>) {
+fn conforms(mut place: Box<dyn Image>, reopen: &mut dyn FnMut(Box<dyn Image>) -> Box<dyn Image>) {
     assert_eq!(place.load().unwrap(), None);
     let mut seed = 1_u64;
     for event in 0..60 {

@@ -6,18 +6,18 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use banyan_arena::collections::CollectionError;
-use banyan_arena::machine::{EventError, Machine, MachineOptions, State};
+use banyan_arena::events::{EventError, EventOptions, EventRunner, State};
 use banyan_arena::{Arena, ArenaOptions};
 
-fn machine(directory: &Path, number: u64, options: MachineOptions) -> Machine {
+fn runner(directory: &Path, number: u64, options: EventOptions) -> EventRunner {
     let place =
         ArenaOptions { base: 0x2000_0000_0000 + (number << 36), reservation: 1 << 32, ..Default::default() };
-    let path = directory.join("machine.arena");
-    Machine::new(Arena::open_or_create(&path, place).unwrap(), options)
+    let path = directory.join("runner.arena");
+    EventRunner::new(Arena::open_or_create(&path, place).unwrap(), options)
 }
 
-fn options(directory: &Path) -> MachineOptions {
-    MachineOptions { directory: directory.to_owned(), stack_bytes: 64 << 20, deadline: None }
+fn options(directory: &Path) -> EventOptions {
+    EventOptions { directory: directory.to_owned(), stack_bytes: 64 << 20, deadline: None }
 }
 
 /// Adds one, and counts in a vector, a map and a noun besides.
@@ -36,8 +36,8 @@ fn count(state: &mut State) -> Result<u64, CollectionError> {
 }
 
 /// Everything that `count` has left, and the event number.
-fn seen(machine: &mut Machine) -> (u64, Vec<u64>, usize, u64) {
-    let arena = machine.arena();
+fn seen(runner: &mut EventRunner) -> (u64, Vec<u64>, usize, u64) {
+    let arena = runner.arena();
     let counter = *arena.boxed("counter", || 0_u64).unwrap();
     let list = arena.vec("list").unwrap().to_vec();
     let map = arena.map::<u64, u64>("map").unwrap().len();
@@ -47,39 +47,39 @@ fn seen(machine: &mut Machine) -> (u64, Vec<u64>, usize, u64) {
 #[test]
 fn events_are_committed_or_undone() {
     let directory = tempfile::tempdir().unwrap();
-    let mut machine = machine(directory.path(), 1, options(directory.path()));
+    let mut runner = runner(directory.path(), 1, options(directory.path()));
     for round in 1..=50 {
-        assert_eq!(machine.event(count).unwrap(), round);
-        let before = seen(&mut machine);
+        assert_eq!(runner.event(count).unwrap(), round);
+        let before = seen(&mut runner);
         assert_eq!(before, (round, (1..=round).collect(), round as usize, round));
-        let refused = machine.event(|state| {
+        let refused = runner.event(|state| {
             count(state)
                 .and(Err::<(), _>(CollectionError::WrongType { name: String::new(), wanted: String::new() }))
         });
         assert!(matches!(refused, Err(EventError::Refused(CollectionError::WrongType { .. }))));
-        assert_eq!(seen(&mut machine), before);
-        let panicked = machine.event(|state| -> Result<(), ()> {
+        assert_eq!(seen(&mut runner), before);
+        let panicked = runner.event(|state| -> Result<(), ()> {
             count(state).unwrap();
             panic!("on purpose, round {}", 7)
         });
         assert!(matches!(panicked, Err(EventError::Panicked(text)) if text == "on purpose, round 7"));
-        assert_eq!(seen(&mut machine), before);
+        assert_eq!(seen(&mut runner), before);
     }
-    assert_eq!(machine.arena().store_mut().audit().unwrap().faults, Vec::<String>::new());
+    assert_eq!(runner.arena().store_mut().audit().unwrap().faults, Vec::<String>::new());
 }
 
 #[test]
 fn an_endless_loop_ends_at_the_deadline() {
     let directory = tempfile::tempdir().unwrap();
     let deadline = Some(Duration::from_millis(10));
-    let mut machine = machine(directory.path(), 2, MachineOptions { deadline, ..options(directory.path()) });
-    machine.set_deadline(None);
-    machine.event(count).unwrap();
-    let before = seen(&mut machine);
-    machine.set_deadline(deadline);
+    let mut runner = runner(directory.path(), 2, EventOptions { deadline, ..options(directory.path()) });
+    runner.set_deadline(None);
+    runner.event(count).unwrap();
+    let before = seen(&mut runner);
+    runner.set_deadline(deadline);
     for round in 0..40 {
         let begun = Instant::now();
-        let ended = machine.event(move |state| -> Result<(), CollectionError> {
+        let ended = runner.event(move |state| -> Result<(), CollectionError> {
             loop {
                 match round % 4 {
                     0 => std::hint::spin_loop(),
@@ -99,45 +99,45 @@ fn an_endless_loop_ends_at_the_deadline() {
             }
         });
         assert!(matches!(ended, Err(EventError::Deadline)), "{ended:?}");
-        // Generous: the machine may be busy. Without the stop it would be for ever.
+        // Generous: the processors may be busy. Without the stop it would be for ever.
         assert!(begun.elapsed() < Duration::from_secs(20));
-        assert_eq!(seen(&mut machine), before);
+        assert_eq!(seen(&mut runner), before);
     }
-    machine.set_deadline(None);
-    assert_eq!(machine.event(count).unwrap(), 2);
+    runner.set_deadline(None);
+    assert_eq!(runner.event(count).unwrap(), 2);
     // SAFETY: the events have started no thread.
-    unsafe { machine.discard_spent_stacks() };
-    assert_eq!(machine.event(count).unwrap(), 3);
-    assert_eq!(machine.arena().store_mut().audit().unwrap().faults, Vec::<String>::new());
+    unsafe { runner.discard_spent_stacks() };
+    assert_eq!(runner.event(count).unwrap(), 3);
+    assert_eq!(runner.arena().store_mut().audit().unwrap().faults, Vec::<String>::new());
 }
 
 #[test]
 fn another_thread_stops_an_event() {
     let directory = tempfile::tempdir().unwrap();
-    let mut machine = machine(directory.path(), 3, options(directory.path()));
-    machine.event(count).unwrap();
-    let before = seen(&mut machine);
+    let mut runner = runner(directory.path(), 3, options(directory.path()));
+    runner.event(count).unwrap();
+    let before = seen(&mut runner);
     for _ in 0..10 {
-        let stopper = machine.stopper();
+        let stopper = runner.stopper();
         let killer = std::thread::spawn(move || {
             let deadline = Instant::now() + Duration::from_secs(20);
             while !stopper.stop() && Instant::now() < deadline {
                 std::thread::sleep(Duration::from_millis(1));
             }
         });
-        let ended = machine.event(|state| -> Result<(), CollectionError> {
+        let ended = runner.event(|state| -> Result<(), CollectionError> {
             loop {
                 count(state)?;
             }
         });
         killer.join().unwrap();
         assert!(matches!(ended, Err(EventError::Stopped)));
-        assert_eq!(seen(&mut machine), before);
+        assert_eq!(seen(&mut runner), before);
     }
-    assert!(!machine.stopper().stop(), "nothing runs");
-    drop(machine);
-    let mut machine = self::machine(directory.path(), 3, options(directory.path()));
-    assert_eq!(seen(&mut machine), before);
+    assert!(!runner.stopper().stop(), "nothing runs");
+    drop(runner);
+    let mut runner = self::runner(directory.path(), 3, options(directory.path()));
+    assert_eq!(seen(&mut runner), before);
 }
 
 fn recurse(levels: u64) -> u64 {
@@ -150,21 +150,20 @@ fn recurse(levels: u64) -> u64 {
 fn a_deep_recursion_is_bounded_by_disk() {
     let directory = tempfile::tempdir().unwrap();
     let stack_bytes = 3 << 30;
-    let mut machine =
-        machine(directory.path(), 4, MachineOptions { stack_bytes, ..options(directory.path()) });
+    let mut runner = runner(directory.path(), 4, EventOptions { stack_bytes, ..options(directory.path()) });
     // Each level takes more than a KiB.
-    let depth = machine.event(|_| Ok::<_, ()>(recurse(1 << 20))).unwrap();
+    let depth = runner.event(|_| Ok::<_, ()>(recurse(1 << 20))).unwrap();
     assert_eq!(depth, 1 << 20);
-    machine.event(count).unwrap();
-    let before = seen(&mut machine);
-    drop(machine);
-    let mut machine = self::machine(directory.path(), 4, options(directory.path()));
+    runner.event(count).unwrap();
+    let before = seen(&mut runner);
+    drop(runner);
+    let mut runner = self::runner(directory.path(), 4, options(directory.path()));
     for _ in 0..3 {
-        let ended = machine.event(|state| count(state).map(|_| recurse(u64::MAX)));
+        let ended = runner.event(|state| count(state).map(|_| recurse(u64::MAX)));
         assert!(matches!(ended, Err(EventError::Overflow)), "{ended:?}");
-        assert_eq!(seen(&mut machine), before);
+        assert_eq!(seen(&mut runner), before);
         // SAFETY: the event has started no thread.
-        unsafe { machine.discard_spent_stacks() };
+        unsafe { runner.discard_spent_stacks() };
     }
-    assert_eq!(machine.event(count).unwrap(), 2);
+    assert_eq!(runner.event(count).unwrap(), 2);
 }

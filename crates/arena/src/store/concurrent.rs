@@ -28,7 +28,7 @@ impl<D: Disk> Store<D> {
     /// # Errors
     /// What `disk` says; as [`Store::open_read_only`]; [`OpenError::Overtaken`] if the writer folds all the time although
     /// it was asked not to.
-    pub fn open_beside<E: From<OpenError>>(
+    pub fn open_concurrently<E: From<OpenError>>(
         disk: &mut dyn FnMut() -> Result<D, E>,
         options: StoreOptions,
     ) -> Result<(Self, RecoveryReport), E> {
@@ -137,7 +137,7 @@ mod tests {
         segment_blocks: 8,
         fold_blocks: 16,
         growth_blocks: 16,
-        sabotage: crate::store::Sabotage::None,
+        mutation: crate::store::Mutation::None,
     };
 
     fn commit(store: &mut Store<Opened>, event: u64, operation: SnapshotOperation) {
@@ -173,7 +173,7 @@ mod tests {
             });
             let mut newest = 0;
             for _ in 0..200 {
-                let opened = Store::open_beside(&mut || Ok::<_, OpenError>(disk.again()), OPTIONS);
+                let opened = Store::open_concurrently(&mut || Ok::<_, OpenError>(disk.again()), OPTIONS);
                 let Ok((reader, _)) = opened.inspect_err(|_| done.store(true, Ordering::Relaxed)) else {
                     panic!("kept out");
                 };
@@ -200,7 +200,7 @@ mod tests {
         let table = writer.meta.snapshots.block * crate::store::BLOCK;
         disk.write_at(table, &[&[0; crate::disk::BLOCK_SIZE]]).unwrap();
         let mut opened = 0;
-        let result = Store::open_beside(
+        let result = Store::open_concurrently(
             &mut || {
                 opened += 1;
                 Ok::<_, OpenError>(disk.again())
@@ -215,7 +215,8 @@ mod tests {
     fn a_reader_knows_that_it_is_overtaken() {
         let disk = Opened::default();
         let mut writer = store(&disk);
-        let (reader, _) = Store::open_beside(&mut || Ok::<_, OpenError>(disk.again()), OPTIONS).unwrap();
+        let (reader, _) =
+            Store::open_concurrently(&mut || Ok::<_, OpenError>(disk.again()), OPTIONS).unwrap();
         let mut overtaken = Vec::new();
         for event in 1..4 {
             commit(&mut writer, event, SnapshotOperation::None);
@@ -229,7 +230,7 @@ mod tests {
     fn what_is_no_arena_is_told() {
         let text = Opened::default();
         text.write_at(0, &[&[7; 2 * crate::disk::BLOCK_SIZE]]).unwrap();
-        let opened = Store::open_beside(&mut || Ok::<_, OpenError>(text.again()), OPTIONS);
+        let opened = Store::open_concurrently(&mut || Ok::<_, OpenError>(text.again()), OPTIONS);
         assert!(matches!(opened, Err(OpenError::NotAnArena)));
     }
 }

@@ -1,12 +1,12 @@
 //! Events: a computation on the arena's state that is committed whole, or never was.
 //!
-//! [`Machine::event`] runs a closure on a stack of its own, whose backing store is an unlinked file: it may recurse as deep as
-//! the disk is large. A deadline, another thread ([`Machine::stopper`]), a panic, an error or an overflow of that stack ends it,
+//! [`EventRunner::event`] runs a closure on a stack of its own, whose backing store is an unlinked file: it may recurse as deep as
+//! the disk is large. A deadline, another thread ([`EventRunner::stopper`]), a panic, an error or an overflow of that stack ends it,
 //! and the arena is then rolled back to its last commit. What a stopped closure leaves behind, and where it is not
 //! stopped, is said in [`crate::sys::scratch_stack`]; in short: memory of the process that it owned is lost, a lock that
 //! it held stays locked (so it takes none, or holds a [`Shield`] meanwhile), and its stack is not used again.
 //!
-//! One thread owns a machine, and events run on it.
+//! One thread owns a runner, and events run on it.
 
 use std::alloc::Layout;
 use std::any::Any;
@@ -24,9 +24,9 @@ use crate::disk::{Disk, FileDisk};
 use crate::noun::Nouns;
 use crate::store::{CommitError, Position};
 
-/// What may be chosen for a machine.
+/// What may be chosen for a runner.
 #[derive(Clone, Debug)]
-pub struct MachineOptions {
+pub struct EventOptions {
     /// Where the nameless file of the stack is made: a directory on a disk.
     pub directory: PathBuf,
     /// Largest depth of an event's stack. Room is taken as it is used.
@@ -35,7 +35,7 @@ pub struct MachineOptions {
     pub deadline: Option<Duration>,
 }
 
-impl Default for MachineOptions {
+impl Default for EventOptions {
     fn default() -> Self {
         Self { directory: PathBuf::from("."), stack_bytes: 64 << 30, deadline: None }
     }
@@ -57,11 +57,11 @@ pub enum EventError<E> {
     #[error("the event was stopped by another thread")]
     Stopped,
     /// Its stack was used up.
-    #[error("the event used up its stack; give the machine a larger one, or the event less depth")]
+    #[error("the event used up its stack; give the runner a larger one, or the event less depth")]
     Overflow,
     /// The disk had no room for more of its stack.
     #[error(
-        "the disk has no room for the event's stack; free some, or move the stack with MachineOptions::directory"
+        "the disk has no room for the event's stack; free some, or move the stack with EventOptions::directory"
     )]
     DiskFull,
     /// It ended well, but could not be committed, and was undone.
@@ -70,35 +70,30 @@ pub enum EventError<E> {
     /// It was not begun: a stack could not be had, or this thread is in an event already.
     #[error("the event could not be begun")]
     Begin(#[source] std::io::Error),
-    /// The arena could not be put back to its last commit: drop the machine and open the arena again.
+    /// The arena could not be put back to its last commit: drop the runner and open the arena again.
     #[error(transparent)]
     Rollback(#[from] RollbackError),
 }
 
 /// An arena whose state changes by events.
-pub struct Machine<D: Disk + 'static = FileDisk> {
+pub struct EventRunner<D: Disk + 'static = FileDisk> {
     arena: Arena<D>,
-    options: MachineOptions,
+    options: EventOptions,
     stopper: Stopper,
     stack: Option<ScratchStack>,
     /// Stacks on which an event was stopped.
     spent: Vec<ScratchStack>,
 }
 
-impl<D: Disk + 'static> Machine<D> {
+impl<D: Disk + 'static> EventRunner<D> {
     /// Takes an arena over. What is not committed yet becomes part of the first event.
-    pub fn new(arena: Arena<D>, options: MachineOptions) -> Self {
+    pub fn new(arena: Arena<D>, options: EventOptions) -> Self {
         Self { arena, options, stopper: Stopper::default(), stack: None, spent: Vec::new() }
     }
 
     /// The arena between events: to read, to take a snapshot, to collect.
     pub fn arena(&mut self) -> &mut Arena<D> {
         &mut self.arena
-    }
-
-    /// Gives the arena back.
-    pub fn into_arena(self) -> Arena<D> {
-        self.arena
     }
 
     /// What stops the event that runs, from any thread.
@@ -174,7 +169,7 @@ fn message_of(payload: &(dyn Any + Send)) -> String {
     text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
 }
 
-/// The arena as an event sees it: everything but commits, rollbacks and snapshots, which are the machine's.
+/// The arena as an event sees it: everything but commits, rollbacks and snapshots, which are the runner's.
 pub struct State<D: Disk = FileDisk> {
     /// Also what keeps the state on its thread.
     arena: NonNull<Arena<D>>,
@@ -182,7 +177,7 @@ pub struct State<D: Disk = FileDisk> {
 
 impl<D: Disk> State<D> {
     fn arena(&mut self) -> &mut Arena<D> {
-        // SAFETY: the machine is borrowed by `event` for as long as the closure runs, and touches the arena again only
+        // SAFETY: the runner is borrowed by `event` for as long as the closure runs, and touches the arena again only
         // when it has ended or was left for good.
         unsafe { self.arena.as_mut() }
     }

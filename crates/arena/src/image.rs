@@ -1,11 +1,11 @@
-//! [`Snapshot`]: how a program's state is kept, behind one trait, so that the mechanism is one line.
+//! [`Image`]: how a program's state is kept, behind one trait, so that the mechanism is one line.
 //!
 //! The state here is bytes, such as a jammed noun. [`Pma`] keeps them in an arena: a commit writes the
 //! pages that changed. [`JamDoubleBuffer`] writes the whole state into the older of two checksummed
 //! files: simple, and proportional to the state. [`InMemory`] keeps nothing beyond the process.
 //!
 //! After a crash each gives the last state whose `save` returned, or the one under way. One conformance
-//! suite (`tests/snapshot.rs`) holds all of them to it.
+//! suite (`tests/image.rs`) holds all of them to it.
 
 use std::alloc::Layout;
 use std::fs::File;
@@ -47,7 +47,7 @@ pub enum SaveError {
 }
 
 /// A place that keeps the newest state of a program.
-pub trait Snapshot {
+pub trait Image {
     /// Makes a state durable in place of the one before.
     ///
     /// # Errors
@@ -67,7 +67,7 @@ pub struct InMemory {
     saved: Option<Saved>,
 }
 
-impl Snapshot for InMemory {
+impl Image for InMemory {
     fn save(&mut self, epoch: u64, event: u64, bytes: &[u8]) -> Result<(), SaveError> {
         self.saved = Some(Saved { epoch, event, bytes: bytes.to_vec() });
         Ok(())
@@ -130,7 +130,7 @@ impl Pma {
     }
 }
 
-impl Snapshot for Pma {
+impl Image for Pma {
     fn save(&mut self, epoch: u64, event: u64, bytes: &[u8]) -> Result<(), SaveError> {
         let written = self.write(bytes).map_err(SaveError::from);
         let saved = written.and_then(|()| Ok(self.arena.commit(epoch, event).map(|_| ())?));
@@ -205,7 +205,7 @@ fn sum_of(header: &[u8], body: &[u8]) -> u128 {
     xxh3_128(body) ^ xxh3_128(header).rotate_left(64)
 }
 
-impl Snapshot for JamDoubleBuffer {
+impl Image for JamDoubleBuffer {
     fn save(&mut self, epoch: u64, event: u64, bytes: &[u8]) -> Result<(), SaveError> {
         let generation = self.generation + 1;
         let mut header = Vec::with_capacity(HEADER);

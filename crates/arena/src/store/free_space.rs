@@ -31,12 +31,12 @@ struct Group {
 }
 
 /// The space map of one file.
-pub(crate) struct Space {
+pub(crate) struct FreeSpace {
     pub(crate) total: u64,
     pub(crate) index: Vec<GroupEntry>,
     groups: BTreeMap<usize, Group>,
     cursor: usize,
-    /// Runs marked since [`Space::begin`], to be taken back if the operation cannot go on.
+    /// Runs marked since [`FreeSpace::begin`], to be taken back if the operation cannot go on.
     journal: Vec<(u64, u64)>,
 }
 
@@ -45,7 +45,7 @@ fn group_of(block: u64) -> usize {
     (block / GROUP_BLOCKS) as usize
 }
 
-impl Space {
+impl FreeSpace {
     pub(crate) fn new(total: u64) -> Self {
         let mut space =
             Self { total: 0, index: Vec::new(), groups: BTreeMap::new(), cursor: 0, journal: Vec::new() };
@@ -54,7 +54,7 @@ impl Space {
     }
 
     pub(crate) fn decode_index(bytes: &[u8], total: u64) -> Option<Self> {
-        let mut space = Space::new(0);
+        let mut space = FreeSpace::new(0);
         space.index.clear();
         let mut reader = Reader { bytes };
         while !reader.bytes.is_empty() {
@@ -172,12 +172,12 @@ impl Space {
         Ok(())
     }
 
-    /// From here, runs that are allocated can be taken back by [`Space::revert`].
+    /// From here, runs that are allocated can be taken back by [`FreeSpace::revert`].
     pub(crate) fn begin(&mut self) {
         self.journal.clear();
     }
 
-    /// Frees every run allocated since [`Space::begin`].
+    /// Frees every run allocated since [`FreeSpace::begin`].
     pub(crate) fn revert<D: Disk>(&mut self, disk: &D) -> Result<(), ReadError> {
         for (start, count) in std::mem::take(&mut self.journal) {
             self.set(disk, start, count, false)?;

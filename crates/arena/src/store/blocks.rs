@@ -1,0 +1,88 @@
+//! Blocks for commits and folds: from the free space, or from a file that grows.
+
+use super::error::CommitError;
+use super::free_space::FreeSpace;
+use super::{BLOCK, Store, StoreOptions, StoreStatistics};
+use crate::disk::Disk;
+
+impl<D: Disk> Store<D> {
+    pub(super) fn blocks(&mut self) -> Blocks<'_, D> {
+        let Store { committed, options, space, statistics, .. } = self;
+        Blocks { disk: &committed.disk, options, space, statistics }
+    }
+}
+
+/// The parts of a store that hand out blocks, borrowed apart from the rest.
+pub(super) struct Blocks<'a, D: Disk> {
+    disk: &'a D,
+    options: &'a StoreOptions,
+    space: &'a mut FreeSpace,
+    statistics: &'a mut StoreStatistics,
+}
+
+impl<D: Disk> Blocks<'_, D> {
+    /// A run of `want` blocks, or of at least `minimum`; grows the file rather than scatter a commit,
+    /// while a good part of the file is in use.
+    pub(super) fn run(&mut self, want: u64, minimum: u64) -> Result<(u64, u64), CommitError> {
+        // A file that is half empty is used up in smaller pieces before it grows again.
+        let roomy = self.space.free() > self.space.total / 2 && self.space.free() > 4 * want;
+        let acceptable = if roomy { minimum } else { minimum.max(want.min(self.options.segment_blocks) / 4) };
+        if let Some(run) = self.space.allocate(self.disk, want, acceptable)? {
+            return Ok(run);
+        }
+        match self.grow(want) {
+            Ok(()) => {}
+            Err(error @ CommitError::Io(_)) => return Err(error),
+            Err(error) => {
+                return self.space.allocate(self.disk, want, minimum)?.ok_or(error);
+            }
+        }
+        let found = self.space.allocate(self.disk, want, minimum)?;
+        found.ok_or_else(|| CommitError::DiskFull {
+            needed: want * BLOCK,
+            source: std::io::ErrorKind::StorageFull.into(),
+        })
+    }
+
+    /// A run of exactly `count` blocks.
+    pub(super) fn whole(&mut self, count: u64) -> Result<u64, CommitError> {
+        if let Some((start, _)) = self.space.allocate(self.disk, count, count)? {
+            return Ok(start);
+        }
+        self.grow(count)?;
+        // A run lies inside one group of the map: the growth may have straddled the boundary of two.
+        for _ in 0..2 {
+            if let Some((start, _)) = self.space.allocate(self.disk, count, count)? {
+                return Ok(start);
+            }
+            self.grow(count)?;
+        }
+        let source = std::io::ErrorKind::StorageFull.into();
+        Err(CommitError::DiskFull { needed: count * BLOCK, source })
+    }
+
+    fn grow(&mut self, want: u64) -> Result<(), CommitError> {
+        let step = (self.space.total / 8).clamp(self.options.growth_blocks, 8 * self.options.growth_blocks);
+        // Small steps are written with zeroes, so that the commits into them need no journal commit;
+        // for a huge commit that would be the second write that the design avoids.
+        let write_zeroes = want <= step;
+        for blocks in [want.max(step), want] {
+            let total = self.space.total + blocks;
+            match self.disk.grow(total * BLOCK, write_zeroes) {
+                Ok(()) => {
+                    // The length is durable before anything is written behind the old end: a second guard, beside
+                    // the erased header, against a record that a short file hides and a growth brings back.
+                    self.disk.sync().map_err(CommitError::Io)?;
+                    self.statistics.bytes_grown += blocks * BLOCK;
+                    self.space.extend(total);
+                    return Ok(());
+                }
+                Err(source) if blocks == want => {
+                    return Err(CommitError::DiskFull { needed: want * BLOCK, source });
+                }
+                Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+}
