@@ -8,16 +8,13 @@
 //! Lock order: `state` and the store's lock are never held together.
 
 use std::collections::VecDeque;
-use std::mem::MaybeUninit;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use crate::sys::page_copy::copy_pages;
-
-use crate::disk::{BLOCK_SIZE, Block, Disk};
+use crate::disk::{Block, Disk};
 use crate::store::{CommitError, CommitRequest, Position, Roots, SnapshotOperation, Store};
-use crate::work_sharing::{SharedWork, share};
+use crate::sys::page_copy::copy_in_pieces;
+use crate::sys::work_sharing::{SharedWork, share};
 
 /// The dirty pages of one commit, copied.
 #[derive(Default)]
@@ -89,8 +86,6 @@ pub(crate) struct Committer<D: Disk> {
     thread: Option<JoinHandle<()>>,
 }
 
-/// The number of the first of some pages, and room for their copies.
-type Piece<'a> = (usize, &'a mut [MaybeUninit<[u8; BLOCK_SIZE]>]);
 /// Pages that one thread copies at a time, and pieces of so many from which on it pays to wake another one.
 const PIECE: usize = 64;
 const SHARED_MIN: usize = 4;
@@ -123,31 +118,13 @@ impl<D: Disk> Committer<D> {
     /// meanwhile: if the thread has nothing else to do, it copies some of them.
     pub(crate) fn copy<'a>(&self, count: usize, page: &(dyn Fn(usize) -> &'a [u8] + Sync)) -> Vec<Block> {
         let mut buffer = self.shared.state().spare.pop().unwrap_or_default();
-        buffer.clear();
-        buffer.reserve(count);
-        let room = &mut buffer.spare_capacity_mut()[..count];
-        // SAFETY: a block is a page's bytes, with the same size and a stricter alignment.
-        let room: &mut [MaybeUninit<[u8; BLOCK_SIZE]>] =
-            unsafe { std::slice::from_raw_parts_mut(room.as_mut_ptr().cast(), count) };
-        let pieces: Vec<Mutex<Piece<'_>>> =
-            room.chunks_mut(PIECE).enumerate().map(|(at, room)| Mutex::new((at * PIECE, room))).collect();
-        let copied = AtomicUsize::new(0);
-        let copy = |piece: usize| {
-            let mut piece = pieces[piece].lock().unwrap_or_else(PoisonError::into_inner);
-            let (first, room) = &mut *piece;
-            let pages = (*first..*first + room.len()).map(|at| {
-                <&[u8; BLOCK_SIZE]>::try_from(page(at)).expect("a heap page has the size of a block")
-            });
-            copied.fetch_add(copy_pages(room, pages), Ordering::Relaxed);
-        };
-        if pieces.len() < SHARED_MIN {
-            (0..pieces.len()).for_each(copy);
-        } else {
-            self.with_help(pieces.len(), &copy);
-        }
-        assert_eq!(copied.into_inner(), count, "each page was copied");
-        // SAFETY: the first so many blocks have just been written, whole.
-        unsafe { buffer.set_len(count) };
+        copy_in_pieces(&mut buffer, count, PIECE, page, |pieces, copy| {
+            if pieces < SHARED_MIN {
+                (0..pieces).for_each(copy);
+            } else {
+                self.with_help(pieces, copy);
+            }
+        });
         buffer
     }
 
@@ -310,7 +287,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::MemoryDisk;
+    use crate::disk::{BLOCK_SIZE, MemoryDisk};
     use crate::store::{Identity, StoreOptions};
 
     /// Copies are whole and in order, with help and without, in a buffer that was used before.

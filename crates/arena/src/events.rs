@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::ptr::NonNull;
 use std::time::Duration;
 
-use crate::sys::scratch_stack::{Ended, ScratchStack};
+use crate::sys::scratch_stack::{Ended, Lent, ScratchStack};
 pub use crate::sys::scratch_stack::{Shield, ShieldedAllocator, Stop, Stopper};
 
 use crate::arena::{AllocateError, Arena, RollbackError};
@@ -113,7 +113,7 @@ impl<D: Disk + 'static> EventRunner<D> {
     /// [`EventError`].
     pub fn event<T, E, F>(&mut self, computation: F) -> Result<T, EventError<E>>
     where
-        F: FnOnce(&mut State<D>) -> Result<T, E> + 'static,
+        F: FnOnce(&mut State<'_, D>) -> Result<T, E> + 'static,
         T: 'static,
         E: 'static,
     {
@@ -122,8 +122,9 @@ impl<D: Disk + 'static> EventRunner<D> {
             None => ScratchStack::new(&self.options.directory, self.options.stack_bytes)
                 .map_err(EventError::Begin)?,
         };
-        let mut state = State { arena: NonNull::from(&mut self.arena) };
-        let ended = stack.run(self.options.deadline, &self.stopper, move || computation(&mut state));
+        let ended = stack.run_on(&mut self.arena, self.options.deadline, &self.stopper, move |arena| {
+            computation(&mut State { arena })
+        });
         if stack.is_abandoned() {
             self.spent.push(stack);
         } else {
@@ -156,6 +157,7 @@ impl<D: Disk + 'static> EventRunner<D> {
     /// # Safety
     /// Nothing refers to the frames of a stopped event: none of them has started a thread that lives, nor given a
     /// reference to a local variable to anything outside.
+    #[expect(unsafe_code, reason = "what a stopped event has shared is for the caller to know")]
     pub unsafe fn discard_spent_stacks(&mut self) {
         for stack in self.spent.drain(..) {
             // SAFETY: as the caller promises.
@@ -170,23 +172,20 @@ fn message_of(payload: &(dyn Any + Send)) -> String {
 }
 
 /// The arena as an event sees it: everything but commits, rollbacks and snapshots, which are the runner's.
-pub struct State<D: Disk = FileDisk> {
+pub struct State<'a, D: Disk = FileDisk> {
     /// Also what keeps the state on its thread.
-    arena: NonNull<Arena<D>>,
+    arena: &'a mut Lent<Arena<D>>,
 }
 
-impl<D: Disk> State<D> {
+impl<D: Disk> State<'_, D> {
     fn arena(&mut self) -> &mut Arena<D> {
-        // SAFETY: the runner is borrowed by `event` for as long as the closure runs, and touches the arena again only
-        // when it has ended or was left for good.
-        unsafe { self.arena.as_mut() }
+        self.arena.get_mut()
     }
 
     /// Epoch, event and roots of the last commit.
     #[must_use]
     pub fn position(&self) -> &Position {
-        // SAFETY: as in `arena`.
-        unsafe { self.arena.as_ref() }.position()
+        self.arena.get().position()
     }
 
     /// The nouns of the arena.
@@ -197,8 +196,7 @@ impl<D: Disk> State<D> {
     /// As [`Arena::root`].
     #[must_use]
     pub fn root(&self, name: &str) -> Option<u64> {
-        // SAFETY: as in `arena`.
-        unsafe { self.arena.as_ref() }.root(name)
+        self.arena.get().root(name)
     }
 
     /// As [`Arena::set_root`].
@@ -223,6 +221,7 @@ impl<D: Disk> State<D> {
     ///
     /// # Safety
     /// As [`Arena::free`].
+    #[expect(unsafe_code, reason = "as for the arena's own objects")]
     pub unsafe fn free(&mut self, pointer: NonNull<u8>, layout: Layout) {
         // SAFETY: as the caller promises.
         unsafe { self.arena().free(pointer, layout) };

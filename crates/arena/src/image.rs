@@ -7,15 +7,14 @@
 //! After a crash each gives the last state whose `save` returned, or the one under way. One conformance
 //! suite (`tests/image.rs`) holds all of them to it.
 
-use std::alloc::Layout;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::ptr::NonNull;
 
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::arena::{AllocateError, Arena, ArenaError, ArenaOptions, RollbackError};
+use crate::collections::bytes;
 use crate::store::CommitError;
 
 /// A state with its numbers.
@@ -90,49 +89,11 @@ impl Pma {
     pub fn open(path: &Path, options: ArenaOptions) -> Result<Self, ArenaError> {
         Ok(Self { arena: Arena::open_or_create(path, options)? })
     }
-
-    fn place(&self) -> Option<(NonNull<u8>, Layout, usize)> {
-        let address = usize::try_from(self.arena.root("state")?).ok()?;
-        let capacity = usize::try_from(self.arena.root("capacity")?).ok()?;
-        let length = usize::try_from(self.arena.root("length")?).ok()?;
-        let pointer = NonNull::new(std::ptr::with_exposed_provenance_mut(address))?;
-        Some((pointer, Layout::from_size_align(capacity, 16).ok()?, length))
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<(), AllocateError> {
-        let place = match self.place() {
-            Some((pointer, layout, _)) if layout.size() >= bytes.len() => pointer,
-            old => {
-                let capacity = bytes.len().next_power_of_two().max(64);
-                let error = AllocateError { size: capacity, alignment: 16 };
-                let layout = Layout::from_size_align(capacity, 16).map_err(|_| error)?;
-                if let Some((pointer, layout, _)) = old {
-                    // SAFETY: the object was allocated by an earlier `write` with this layout, and the roots that lead
-                    // to it are replaced below.
-                    unsafe { self.arena.free(pointer, layout) };
-                }
-                let pointer = self.arena.allocate(layout)?;
-                self.arena.set_root("state", pointer.as_ptr() as u64);
-                self.arena.set_root("capacity", capacity as u64);
-                pointer
-            }
-        };
-        // SAFETY: the object has room for the bytes, and nobody else refers to it.
-        let target = unsafe { std::slice::from_raw_parts_mut(place.as_ptr(), bytes.len()) };
-        // Only pages that differ are written, so that only they are dirty.
-        for (old, new) in target.chunks_mut(4096).zip(bytes.chunks(4096)) {
-            if old != new {
-                old.copy_from_slice(new);
-            }
-        }
-        self.arena.set_root("length", bytes.len() as u64);
-        Ok(())
-    }
 }
 
 impl Image for Pma {
     fn save(&mut self, epoch: u64, event: u64, bytes: &[u8]) -> Result<(), SaveError> {
-        let written = self.write(bytes).map_err(SaveError::from);
+        let written = bytes::write(&mut self.arena, bytes).map_err(SaveError::from);
         let saved = written.and_then(|()| Ok(self.arena.commit(epoch, event).map(|_| ())?));
         if saved.is_err() {
             self.arena.rollback()?;
@@ -141,9 +102,7 @@ impl Image for Pma {
     }
 
     fn load(&mut self) -> io::Result<Option<Saved>> {
-        let Some((pointer, _, length)) = self.place() else { return Ok(None) };
-        // SAFETY: the object holds `length` bytes that `write` put there, and nobody writes meanwhile.
-        let bytes = unsafe { std::slice::from_raw_parts(pointer.as_ptr(), length) }.to_vec();
+        let Some(bytes) = bytes::read(&self.arena) else { return Ok(None) };
         let position = self.arena.position();
         Ok(Some(Saved { epoch: position.epoch, event: position.event, bytes }))
     }

@@ -1,39 +1,33 @@
 //! A persistent heap that survives any crash.
 //!
-//! An [`Arena`] is a heap in a file, mapped at the same address in every process that opens it, so it may hold
-//! plain pointers into itself. [`Arena::commit`] makes all changes durable, all or none, in time
-//! proportional to what changed; after a kill or a power cut at any instant the next
-//! [`Arena::open`] is at the last commit. Snapshots cost nothing to retain.
+#![doc = include_str!("../README.md")]
 //!
-//! ```no_run
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! use banyan_arena::{Arena, ArenaOptions};
-//! let mut arena = Arena::open_or_create("counter.arena".as_ref(), ArenaOptions::default())?;
-//! *arena.boxed("restarts", || 0_u64)? += 1;
-//! arena.commit(0, 0)?;
-//! println!("started {} times", *arena.boxed("restarts", || 0_u64)?);
-//! # Ok(())
-//! # }
-//! ```
+//! ## Layers
 //!
-//! Layers, each usable alone: [`disk`] (durable bytes), [`store`] (versions of numbered pages), the heap,
-//! and on it [`collections`], [`mod@noun`]s, and [`events`] that are committed whole or never were.
+//! Each is usable alone: [`disk`] (durable bytes), [`store`] (versions of numbered pages), the heap, and on it
+//! [`collections`], [`mod@noun`]s, and [`events`] that are committed whole or never were.
 //! The layout of the file is described to the byte in `docs/formats/arena.md`.
+//!
+//! Unsafe code is in `sys` (the kernel, memory between threads), `heap` (what lies at an address), and the typed views of the
+//! heap: `collections`, `noun` and `arena::objects`. The rest, the store above all, is checked by the compiler.
+#![deny(unsafe_code)]
 
-mod allocator;
 mod arena;
+#[expect(unsafe_code, reason = "typed views of objects in the heap")]
 pub mod collections;
 mod committer;
 pub mod disk;
 pub mod events;
+#[expect(unsafe_code, reason = "what lies at an address of the heap, and whether it is there")]
 mod heap;
 pub mod image;
+#[expect(unsafe_code, reason = "views of cells and atoms in the heap")]
 pub mod noun;
 mod reader;
 pub mod store;
+#[expect(unsafe_code, reason = "the kernel, and memory that is shared between threads")]
 mod sys;
 pub mod tool;
-mod work_sharing;
 
 #[cfg(test)]
 mod crash_tests;

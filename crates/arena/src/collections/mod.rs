@@ -6,6 +6,7 @@
 //! data ([`Persist`]); nothing is dropped when a view is, only `delete` frees.
 
 mod boxed;
+pub(crate) mod bytes;
 mod map;
 mod string;
 mod vec;
@@ -19,11 +20,8 @@ pub use self::boxed::ABox;
 pub use self::map::AMap;
 pub use self::string::AString;
 pub use self::vec::AVec;
-use crate::arena::{AllocateError, Arena};
+use crate::arena::{AllocateError, Arena, TYPED};
 use crate::disk::Disk;
-
-/// Begins the names of roots that hold collections, which the program cannot set by hand.
-pub(crate) const TYPED: char = '\u{1}';
 
 /// Plain data that may lie in an arena for ever.
 ///

@@ -10,13 +10,13 @@
 //! an equal one: while marking goes on, the part that it replaces is marked (a deletion barrier). A rollback to a commit
 //! from before the cycle ends the cycle, since what was reachable then was not looked at.
 
+use std::any::Any;
 use std::time::{Duration, Instant};
 
-use super::spans::{Bitmap, Slot, Swept, WORDS};
 use super::{ADDRESS, Noun, Nouns};
-use crate::allocator::{Fresh, GRANULE};
-use crate::arena::Arena;
+use crate::arena::{Arena, Collector};
 use crate::disk::Disk;
+use crate::heap::{Bitmap, Fresh, GRANULE, Slot, Swept, WORDS};
 
 /// A collection is due when this many bytes of nouns have come since the last, beside what survived it.
 const CHURN_MIN: u64 = 4 << 20;
@@ -53,7 +53,7 @@ pub struct CollectionReport {
 }
 
 /// A collection under way.
-pub(crate) struct Cycle {
+struct Cycle {
     /// Number of the commit that it began after.
     since: u64,
     /// For each granule below the frontier of that time, a bitmap of the slots that are marked. Flat, since only then it
@@ -107,20 +107,20 @@ impl Cycle {
     }
 }
 
-impl<D: Disk> Arena<D> {
-    /// Ends a collection that a rollback to the commit of that number has made wrong.
-    pub(crate) fn abandon_collection_since(&mut self, transaction: u64) {
-        if self.cycle.as_ref().is_some_and(|cycle| cycle.since >= transaction) {
-            self.cycle = None;
-        }
+impl Collector for Cycle {
+    fn object_is_new(&mut self, slot: Slot) {
+        self.mark(slot);
     }
 
-    /// A noun was made.
-    #[inline]
-    pub(crate) fn noun_is_new(&mut self, slot: Slot) {
-        if let Some(cycle) = &mut self.cycle {
-            cycle.mark(slot);
-        }
+    fn survives_rollback_to(&self, transaction: u64) -> bool {
+        self.since < transaction
+    }
+}
+
+impl<D: Disk> Arena<D> {
+    fn take_cycle(&mut self) -> Option<Box<Cycle>> {
+        let collector: Box<dyn Any> = self.collector.take()?;
+        collector.downcast().ok()
     }
 
     /// Marks a noun, to be looked into, if it is one.
@@ -161,7 +161,7 @@ impl<D: Disk> Nouns<'_, D> {
     /// the program still holds elsewhere and wants to use. Any other noun is dead after it, also one in an object of the
     /// program's own. Nothing moves.
     pub fn collect(&mut self, budget: Duration, keep: &[Noun]) -> Collection {
-        if self.arena.cycle.is_none() && !self.collection_is_due() {
+        if self.arena.collector.is_none() && !self.collection_is_due() {
             return Collection::Idle;
         }
         self.collect_step(budget, keep)
@@ -170,7 +170,7 @@ impl<D: Disk> Nouns<'_, D> {
     /// As [`Nouns::collect`], but begins a collection whether or not one is due.
     pub fn collect_step(&mut self, budget: Duration, keep: &[Noun]) -> Collection {
         let deadline = Instant::now().checked_add(budget);
-        let mut cycle = match self.arena.cycle.take() {
+        let mut cycle = match self.arena.take_cycle() {
             Some(cycle) => cycle,
             None => Box::new(self.begin()),
         };
@@ -197,14 +197,14 @@ impl<D: Disk> Nouns<'_, D> {
             None => Collection::Marking(cycle.report.reached),
             Some(at) => Collection::Sweeping(at, cycle.bitmaps().len() as u32),
         };
-        self.arena.cycle = Some(cycle);
+        self.arena.collector = Some(cycle);
         progress
     }
 
     /// A whole collection at once.
     pub fn collect_all(&mut self, keep: &[Noun]) -> CollectionReport {
         // One that is under way knows nothing of what died since it began.
-        self.arena.cycle = None;
+        self.arena.collector = None;
         loop {
             if let Collection::Done(report) = self.collect_step(Duration::MAX, keep) {
                 return report;
@@ -215,11 +215,11 @@ impl<D: Disk> Nouns<'_, D> {
     /// A noun that unification takes out of a cell.
     #[inline]
     pub(super) fn noun_is_replaced(&mut self, noun: Noun) {
-        let Some(mut cycle) = self.arena.cycle.take() else { return };
+        let Some(mut cycle) = self.arena.take_cycle() else { return };
         if cycle.swept.is_none() {
             self.arena.shade(&mut cycle, noun);
         }
-        self.arena.cycle = Some(cycle);
+        self.arena.collector = Some(cycle);
     }
 
     fn begin(&mut self) -> Cycle {

@@ -116,7 +116,7 @@ impl<D: Disk> Nouns<'_, D> {
     /// # Errors
     /// [`CueError`] names the bit at which the input stops making sense.
     pub fn cue(&mut self, bytes: &[u8]) -> Result<Noun, CueError> {
-        let mut scratch = self.arena.scratch.take().unwrap_or_default();
+        let mut scratch = Scratch::take(self.arena);
         let result = self.cue_with(bytes, &mut scratch.cue);
         Scratch::keep(scratch, self.arena);
         result

@@ -206,7 +206,7 @@ impl<D: Disk> Nouns<'_, D> {
             // Finds those of all its parts.
             self.mug(noun);
         }
-        let mut scratch = self.arena.scratch.take().unwrap_or_default();
+        let mut scratch = Scratch::take(self.arena);
         let JamScratch { places, parts, atoms, stack } = &mut scratch.jam;
         self.meet(noun, places, parts, stack);
         self.find_equal(parts);

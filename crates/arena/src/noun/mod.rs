@@ -18,16 +18,13 @@ mod jam;
 mod mug;
 mod prefetch;
 mod scratch;
-mod spans;
 
-pub(crate) use self::collect::Cycle;
 pub use self::collect::{Collection, CollectionReport};
 pub use self::convert::{FromNoun, ToNoun};
 pub use self::cue::CueError;
-pub(crate) use self::scratch::Scratch;
-pub(crate) use self::spans::{Slot, Slots};
 use crate::arena::{AllocateError, Arena};
 use crate::disk::Disk;
+use crate::heap::Slots;
 
 const KIND_SHIFT: u32 = 62;
 const KIND_ATOM: u64 = 2;

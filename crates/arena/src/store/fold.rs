@@ -163,7 +163,7 @@ const RUNS_AT_ONCE: usize = if cfg!(test) { 1 } else { 64 };
 
 /// A fold worked out, to be written: by any thread, while the store takes commits.
 pub struct FoldWork {
-    /// Nodes, blobs and the space map, in file order.
+    /// Nodes, blobs and the space map.
     blocks: Vec<(u64, Block)>,
     meta: Meta,
     mutation: Mutation,
@@ -184,7 +184,10 @@ impl FoldWork {
             disk.write_durable_at(slot * BLOCK, &[&meta.0])?;
         }
         // In parts, so that a commit in another thread need not wait for all of it.
-        let runs: Vec<&[(u64, Block)]> = self.blocks.chunk_by(|(a, _), (b, _)| a + 1 == *b).collect();
+        // In file order. References are sorted, since each block is a page.
+        let mut blocks: Vec<&(u64, Block)> = self.blocks.iter().collect();
+        blocks.sort_unstable_by_key(|(at, _)| *at);
+        let runs: Vec<&[&(u64, Block)]> = blocks.chunk_by(|(a, _), (b, _)| a + 1 == *b).collect();
         for part in runs.chunks(RUNS_AT_ONCE) {
             between();
             let part: Vec<(u64, Vec<&[u8]>)> = part
@@ -292,7 +295,6 @@ impl<D: Disk> Store<D> {
         for (start, bytes) in &folding.blobs {
             blocks.extend((*start..).zip(blocks_of(bytes)));
         }
-        blocks.sort_unstable_by_key(|(block, _)| *block);
         self.pending = Some(PendingFold {
             table: folding.table,
             released: folding.released,

@@ -7,4 +7,5 @@ pub(crate) mod demand_paging;
 pub(crate) mod mapping;
 pub(crate) mod page_copy;
 pub(crate) mod scratch_stack;
+pub(crate) mod work_sharing;
 pub(crate) mod write_faults;

@@ -7,17 +7,59 @@ use core::arch::x86_64::{
     __m128i, _MM_HINT_NTA, _mm_loadu_si128, _mm_prefetch, _mm_sfence, _mm_stream_si128,
 };
 use core::mem::MaybeUninit;
+use core::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use zerocopy::FromBytes;
 
 /// The bytes of a page.
-pub(crate) const PAGE: usize = 4096;
+const PAGE: usize = 4096;
 
 const LINE: usize = 64;
+
+/// The number of the first of some pages, and room for their copies.
+type Piece<'a> = (usize, &'a mut [MaybeUninit<[u8; PAGE]>]);
+
+/// Makes the buffer hold copies of `count` pages. They are copied in pieces of `piece` pages by `run`, which is given the
+/// number of pieces and what copies one, from any thread.
+///
+/// # Panics
+/// If a piece was left out.
+pub(crate) fn copy_in_pieces<'a, B: FromBytes>(
+    buffer: &mut Vec<B>,
+    count: usize,
+    piece: usize,
+    page: &(dyn Fn(usize) -> &'a [u8] + Sync),
+    run: impl FnOnce(usize, &(dyn Fn(usize) + Sync)),
+) {
+    const { assert!(size_of::<B>() == PAGE, "a block is the bytes of a page") };
+    buffer.clear();
+    buffer.reserve(count);
+    let room = &mut buffer.spare_capacity_mut()[..count];
+    // SAFETY: a block has the size of a page's bytes, and no weaker alignment.
+    let room: &mut [MaybeUninit<[u8; PAGE]>] =
+        unsafe { std::slice::from_raw_parts_mut(room.as_mut_ptr().cast(), count) };
+    let pieces: Vec<Mutex<Option<Piece<'_>>>> =
+        room.chunks_mut(piece).enumerate().map(|(at, room)| Mutex::new(Some((at * piece, room)))).collect();
+    let copied = AtomicUsize::new(0);
+    run(pieces.len(), &|number| {
+        let taken = pieces[number].lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some((first, room)) = taken else { return };
+        let pages = (first..first + room.len())
+            .map(|at| <&[u8; PAGE]>::try_from(page(at)).expect("a heap page has the size of a block"));
+        copied.fetch_add(copy_pages(room, pages), Ordering::Relaxed);
+    });
+    assert_eq!(copied.into_inner(), count, "each page was copied");
+    // SAFETY: each piece was taken once and written whole, and together they are the first `count` blocks, which may be any
+    // bytes.
+    unsafe { buffer.set_len(count) };
+}
 
 /// Copies each source to the next place in `target`, and gives how many were copied: as many as there are of both.
 ///
 /// # Panics
 /// If the target is not aligned to 16 bytes.
-pub(crate) fn copy_pages<'a>(
+fn copy_pages<'a>(
     target: &mut [MaybeUninit<[u8; PAGE]>],
     sources: impl IntoIterator<Item = &'a [u8; PAGE]>,
 ) -> usize {

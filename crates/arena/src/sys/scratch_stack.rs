@@ -30,6 +30,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
@@ -201,6 +202,27 @@ impl ScratchStack {
         })
     }
 
+    /// As [`ScratchStack::run`], for a closure that works on a value of the caller's. When the closure was left for good,
+    /// the caller has the value back as the closure left it.
+    ///
+    /// # Errors
+    /// As [`ScratchStack::run`].
+    pub(crate) fn run_on<V, T, F>(
+        &mut self,
+        value: &mut V,
+        deadline: Option<Duration>,
+        stopper: &Stopper,
+        computation: F,
+    ) -> io::Result<Ended<T>>
+    where
+        F: FnOnce(&mut Lent<V>) -> T + 'static,
+        V: 'static,
+        T: 'static,
+    {
+        let mut lent = Lent(NonNull::from(value));
+        self.run(deadline, stopper, move || computation(&mut lent))
+    }
+
     /// Gives back the room that a deep computation took.
     fn trim(&self) {
         let taken = self
@@ -225,6 +247,24 @@ impl Drop for ScratchStack {
             let unmapped = unsafe { rustix::mm::munmap(address, self.length) };
             debug_assert!(unmapped.is_ok(), "a mapping of ours can be unmapped");
         }
+    }
+}
+
+/// A value that a computation has until it ends or is left for good. It cannot be kept: the computation sees a reference to
+/// this, of which it has no second one to put in its place, since a thread runs one computation at a time.
+#[derive(Debug)]
+pub(crate) struct Lent<V>(NonNull<V>);
+
+impl<V> Lent<V> {
+    pub(crate) fn get(&self) -> &V {
+        // SAFETY: `run_on` borrows the value for as long as the computation runs, and its caller has it back only when the
+        // computation has ended or runs no more.
+        unsafe { self.0.as_ref() }
+    }
+
+    pub(crate) fn get_mut(&mut self) -> &mut V {
+        // SAFETY: as above, and this is the one way to the value.
+        unsafe { self.0.as_mut() }
     }
 }
 

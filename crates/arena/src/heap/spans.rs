@@ -5,7 +5,7 @@
 //! freeing every dead noun of a span writes this bitmap and nothing else, so it dirties one page of the
 //! sixteen. A noun above 8 KiB is a run of granules. Not for objects of the program, which free themselves.
 
-use crate::allocator::{
+use super::allocator::{
     Allocator, CLASS_COUNT, CLASS_SIZES, Fresh, GRANULE, NOUN_LARGE, NOUN_SPAN, NOUN_TAIL, SMALL_MAX,
     class_of, class_sizes,
 };

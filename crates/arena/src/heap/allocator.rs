@@ -5,7 +5,7 @@
 //! start. A small object (up to 8 KiB) lies in a span, a granule of one size class, whose free
 //! objects are linked through themselves; a larger one takes whole granules. Addresses are cheap:
 //! a page that is never touched costs neither memory nor file, so large objects are rounded up. Nouns have spans
-//! of their own (`noun::spans`), since they are found and freed by a collector.
+//! of their own (`spans`), since they are found and freed by a collector.
 //!
 //! Not for several threads: whoever owns the arena allocates.
 

@@ -1,0 +1,165 @@
+//! Commits, at once and deferred, and the way back to the last one.
+
+use std::collections::BTreeSet;
+
+use super::{Arena, RollbackError};
+use crate::committer::{Capture, Outcome, lock};
+use crate::disk::Disk;
+use crate::store::{CommitError, CommitRequest, Position, SnapshotOperation, roots_fit};
+
+impl<D: Disk> Arena<D> {
+    /// Makes everything durable: the heap, the roots, and these numbers. All or nothing, one sync.
+    ///
+    /// # Errors
+    /// As [`Store::commit`]. After [`CommitError::DiskFull`] the heap is as the program left it and
+    /// may be committed again.
+    pub fn commit(&mut self, epoch: u64, event: u64) -> Result<Position, CommitError> {
+        self.commit_with(epoch, event, SnapshotOperation::None)
+    }
+
+    /// Commits, and retains that commit under a name. Costs what the commit costs.
+    ///
+    /// # Errors
+    /// As [`Arena::commit`], and [`CommitError::SnapshotExists`].
+    pub fn snapshot(&mut self, name: &str, epoch: u64, event: u64) -> Result<Position, CommitError> {
+        self.commit_with(epoch, event, SnapshotOperation::Retain(name.to_owned()))
+    }
+
+    /// Commits, and forgets a snapshot. Its space is free again after the next fold but one.
+    ///
+    /// # Errors
+    /// As [`Arena::commit`], [`CommitError::NoSuchSnapshot`] and [`CommitError::SnapshotInUse`].
+    pub fn drop_snapshot(&mut self, name: &str) -> Result<Position, CommitError> {
+        let Position { epoch, event, .. } = *self.position();
+        self.commit_with(epoch, event, SnapshotOperation::Drop(name.to_owned()))
+    }
+
+    /// Hands everything over to be made durable, in order, and returns as soon as it is copied: the program
+    /// goes on while it is written. [`Arena::wait`] tells when it is durable. Until then a crash may lose it, never a
+    /// part of it, nor an earlier one alone.
+    ///
+    /// # Errors
+    /// That of an earlier deferred commit, which did not happen, nor did those behind it: what they held is
+    /// dirty again, and part of the next commit.
+    pub fn begin_commit(&mut self, epoch: u64, event: u64) -> Result<(), CommitError> {
+        let outcome = self.committer.poll();
+        self.take_in(outcome)?;
+        if !roots_fit(&self.roots) {
+            return Err(CommitError::RootsTooLarge);
+        }
+        let dirty = self.heap.take_dirty().map_err(CommitError::Io)?;
+        let blocks = self.committer.copy(dirty.len(), &|at| self.heap.page(dirty[at]));
+        let mut pages: Vec<(u32, bool)> = dirty.iter().map(|page| (*page, true)).collect();
+        let discarded = std::mem::take(&mut self.discarded);
+        if !discarded.is_empty() {
+            let zero = discarded.into_iter().filter(|page| dirty.binary_search(page).is_err());
+            pages.extend(zero.map(|page| (page, false)).collect::<Vec<_>>());
+            pages.sort_unstable();
+        }
+        let number = self.heap.memory.captured();
+        let (roots, operation) = (self.roots.clone(), SnapshotOperation::None);
+        self.committer
+            .commit(Capture { epoch, event, roots, operation, pages, blocks, number })
+            .map_err(CommitError::Io)
+    }
+
+    /// Waits until every deferred commit is durable, and gives the last one's position.
+    ///
+    /// # Errors
+    /// As [`Arena::begin_commit`].
+    pub fn wait(&mut self) -> Result<&Position, CommitError> {
+        let outcome = self.committer.settle(false);
+        self.take_in(outcome)?;
+        Ok(&self.position)
+    }
+
+    /// Acts on what the committer tells.
+    fn take_in(&mut self, outcome: Outcome) -> Result<(), CommitError> {
+        if let Some(position) = outcome.position {
+            self.position = position;
+        }
+        if let Some((number, pages)) = outcome.accepted {
+            self.heap.memory.accepted(number, pages).map_err(CommitError::Io)?;
+        }
+        for (page, full) in outcome.returned {
+            if full {
+                self.heap.memory.mark_dirty(&[page]);
+            } else {
+                self.discarded.insert(page);
+            }
+        }
+        outcome.error.map_or(Ok(()), Err)
+    }
+
+    fn commit_with(
+        &mut self,
+        epoch: u64,
+        event: u64,
+        operation: SnapshotOperation,
+    ) -> Result<Position, CommitError> {
+        let outcome = self.committer.settle(false);
+        self.take_in(outcome)?;
+        let dirty = self.heap.take_dirty().map_err(CommitError::Io)?;
+        let mut pages: Vec<(u32, Option<&[u8]>)> = Vec::with_capacity(dirty.len() + self.discarded.len());
+        for page in &dirty {
+            pages.push((*page, Some(self.heap.page(*page))));
+        }
+        if !self.discarded.is_empty() {
+            let zero = self.discarded.iter().filter(|page| dirty.binary_search(page).is_err());
+            pages.extend(zero.map(|page| (*page, None)));
+            pages.sort_unstable_by_key(|(page, _)| *page);
+        }
+        let request = CommitRequest { epoch, event, roots: self.roots.clone(), operation, pages };
+        let mut store = lock(&self.store);
+        match store.commit_record(&request) {
+            Ok(position) => {
+                let (wants_fold, overdue) = (store.wants_fold(), store.fold_is_overdue());
+                drop(store);
+                self.position = position.clone();
+                self.discarded.clear();
+                let number = self.heap.memory.captured();
+                // The commit is durable: what fails from here on is told by the next call.
+                let kept = self.heap.memory.accepted(number, dirty.len());
+                let begun = if wants_fold { self.committer.fold() } else { Ok(()) };
+                let waited = if overdue { self.committer.settle(true) } else { Outcome::default() };
+                let error = waited.error.or(kept.and(begun).err().map(CommitError::Io));
+                self.committer.put_back(Outcome { error, ..waited });
+                Ok(position)
+            }
+            Err(error) => {
+                drop(store);
+                self.heap.memory.mark_dirty(&dirty);
+                Err(error)
+            }
+        }
+    }
+
+    /// Undoes everything since the last commit: memory, roots, allocations. Costs what was written.
+    ///
+    /// The last commit is the last one begun, deferred or not. Every reference into the heap must be
+    /// fetched anew from a root, which the borrow of `self` ensures for the typed API; raw pointers are the caller's
+    /// business.
+    ///
+    /// # Errors
+    /// [`RollbackError`]; the arena must then be dropped.
+    pub fn rollback(&mut self) -> Result<(), RollbackError> {
+        let outcome = self.committer.settle(false);
+        self.take_in(outcome)?;
+        let mut dirty: BTreeSet<u32> =
+            self.heap.take_dirty().map_err(RollbackError::Memory)?.into_iter().collect();
+        dirty.append(&mut self.discarded);
+        let dirty: Vec<u32> = dirty.into_iter().collect();
+        let committed = lock(&self.store).committed();
+        self.heap.roll_back(&dirty, &committed)?;
+        self.roots = self.position.roots.clone();
+        let transaction = self.position.transaction;
+        self.collector.take_if(|collector| !collector.survives_rollback_to(transaction));
+        Ok(())
+    }
+
+    /// Waits for all that is under way.
+    pub(super) fn settle(&mut self) -> Result<(), CommitError> {
+        let outcome = self.committer.settle(true);
+        self.take_in(outcome)
+    }
+}

@@ -1,0 +1,76 @@
+//! Snapshots of an arena, read in the process that has it open. Another process reads one by
+//! [`SnapshotReader`](crate::SnapshotReader).
+
+use super::Arena;
+use crate::committer::lock;
+use crate::disk::{BLOCK_SIZE, Block, Disk};
+use crate::store::{CommitError, ReadError, SnapshotHandle, SnapshotInfo};
+
+impl<D: Disk> Arena<D> {
+    /// The snapshots that are retained, oldest first.
+    pub fn snapshots(&self) -> Vec<SnapshotInfo> {
+        lock(&self.store).snapshots()
+    }
+
+    /// Opens a snapshot for reading; close it with [`Arena::close_snapshot`].
+    ///
+    /// # Errors
+    /// As [`Store::open_snapshot`].
+    pub fn open_snapshot(&mut self, name: &str) -> Result<SnapshotHandle, CommitError> {
+        self.settle()?;
+        lock(&self.store).open_snapshot(name)
+    }
+
+    /// Gives a snapshot back.
+    pub fn close_snapshot(&mut self, snapshot: &SnapshotHandle) {
+        lock(&self.store).close_snapshot(snapshot);
+    }
+
+    /// Copies bytes of a snapshot, from the address that they had in the heap. Checked as they are read.
+    ///
+    /// # Errors
+    /// [`ReadError`]. Addresses outside the heap read as zero.
+    pub fn read_snapshot(
+        &self,
+        snapshot: &SnapshotHandle,
+        address: usize,
+        buffer: &mut [u8],
+    ) -> Result<(), ReadError> {
+        let store = lock(&self.store);
+        let mut block = Block::ZERO;
+        let mut done = 0;
+        while done < buffer.len() {
+            let offset = (address + done).wrapping_sub(self.heap.memory.base());
+            let within = offset % BLOCK_SIZE;
+            let count = (BLOCK_SIZE - within).min(buffer.len() - done);
+            let page = u32::try_from(offset / BLOCK_SIZE).ok();
+            match page.map(|page| store.locate_in(snapshot, page)).transpose()?.flatten() {
+                Some(entry) => {
+                    store.read_entry((offset / BLOCK_SIZE) as u32, entry, &mut block.0)?;
+                    buffer[done..done + count].copy_from_slice(&block.0[within..within + count]);
+                }
+                None => buffer[done..done + count].fill(0),
+            }
+            done += count;
+        }
+        Ok(())
+    }
+
+    /// Numbers of the pages that differ between two snapshots. Costs what differs.
+    ///
+    /// # Errors
+    /// As [`Store::open_snapshot`], or [`CommitError::Read`].
+    pub fn diff(&mut self, old: &str, new: &str) -> Result<Vec<u32>, CommitError> {
+        self.settle()?;
+        let mut store = lock(&self.store);
+        let old = store.open_snapshot(old)?;
+        let new = store.open_snapshot(new);
+        let changed = match &new {
+            Ok(new) => store.diff(&old, new),
+            Err(_) => Ok(Vec::new()),
+        };
+        store.close_snapshot(&old);
+        store.close_snapshot(&new?);
+        Ok(changed?.into_iter().map(|(page, _)| page).collect())
+    }
+}
