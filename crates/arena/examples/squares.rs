@@ -1,4 +1,5 @@
-//! Keeps a map of a million squares, ten thousand more of them in each event, and goes on where it was if it is killed.
+//! Keeps a map of a million squares, ten thousand more of them in each event, and goes on where it was if it
+//! is killed.
 use banyan_arena::events::{EventOptions, EventRunner};
 use banyan_arena::{Arena, ArenaOptions};
 

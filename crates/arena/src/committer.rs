@@ -2,7 +2,7 @@
 //!
 //! A deferred commit is a copy of the dirty pages; the thread makes them durable in the order in which they
 //! were handed over. After a failure nothing that was handed over later is written: all their pages go back
-//! to the arena, which takes them for dirty again, and the error is told at its next call.
+//! to the arena, which takes them for dirty again, and its next call returns the error.
 //!
 //! The thread is started at the first job, and ended with the arena once its jobs are done.
 //! Lock order: `state` and the store's lock are never held together.
@@ -47,7 +47,7 @@ impl Capture {
     }
 }
 
-/// What the thread tells the arena.
+/// What the thread reports to the arena.
 #[derive(Default)]
 pub(crate) struct Outcome {
     /// The newest commit that became durable.
@@ -86,7 +86,8 @@ pub(crate) struct Committer<D: Disk> {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Pages that one thread copies at a time, and pieces of so many from which on it pays to wake another one.
+/// Pages that one thread copies at a time, and the number of pieces from which it pays to wake another
+/// thread.
 const PIECE: usize = 64;
 const SHARED_MIN: usize = 4;
 /// Buffers kept for the next commits.
@@ -95,7 +96,8 @@ const SPARES_MAX: usize = 2;
 const JOBS_MAX: usize = 4;
 
 pub(crate) fn lock<D: Disk>(store: &Mutex<Store<D>>) -> MutexGuard<'_, Store<D>> {
-    // A panic in a store call leaves it as a failed write does, and then it is poisoned by its own mark or sound.
+    // A panic in a store call leaves it as a failed write does, and then it is poisoned by its own mark or
+    // sound.
     store.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -114,8 +116,8 @@ impl<D: Disk> Committer<D> {
         Ok(())
     }
 
-    /// Copies `count` heap pages past the caches, since another thread reads the copies, later. The program stands still
-    /// meanwhile: if the thread has nothing else to do, it copies some of them.
+    /// Copies `count` heap pages past the caches, since another thread reads the copies, later. The program
+    /// stands still meanwhile: if the thread has nothing else to do, it copies some of them.
     pub(crate) fn copy<'a>(&self, count: usize, page: &(dyn Fn(usize) -> &'a [u8] + Sync)) -> Vec<Block> {
         let mut buffer = self.shared.state().spare.pop().unwrap_or_default();
         copy_in_pieces(&mut buffer, count, PIECE, page, |pieces, copy| {
@@ -161,7 +163,7 @@ impl<D: Disk> Committer<D> {
         self.shared.state().work = None;
     }
 
-    /// Waits until every queued commit is decided, and for folds too if asked; then tells what came of them.
+    /// Waits until every queued commit is decided, and for folds too if asked; returns what came of them.
     pub(crate) fn settle(&self, folds: bool) -> Outcome {
         let mut state = self.shared.state();
         while state.committing || !state.jobs.is_empty() || (folds && (state.folding || state.fold)) {
@@ -170,7 +172,7 @@ impl<D: Disk> Committer<D> {
         std::mem::take(&mut state.outcome)
     }
 
-    /// Keeps an outcome for the next call that can tell it.
+    /// Keeps an outcome for the next call that can report it.
     pub(crate) fn put_back(&self, outcome: Outcome) {
         let mut state = self.shared.state();
         let newer = std::mem::replace(&mut state.outcome, outcome);

@@ -1,10 +1,11 @@
 //! Events: a computation on the arena's state that is committed whole, or never was.
 //!
-//! [`EventRunner::event`] runs a closure on a stack of its own, whose backing store is an unlinked file: it may recurse as deep as
-//! the disk is large. A deadline, another thread ([`EventRunner::stopper`]), a panic, an error or an overflow of that stack ends it,
-//! and the arena is then rolled back to its last commit. What a stopped closure leaves behind, and where it is not
-//! stopped, is said in [`crate::sys::scratch_stack`]; in short: memory of the process that it owned is lost, a lock that
-//! it held stays locked (so it takes none, or holds a [`Shield`] meanwhile), and its stack is not used again.
+//! [`EventRunner::event`] runs a closure on a separate stack, whose backing store is an unlinked file: it may
+//! recurse as deep as the disk is large. A deadline, another thread ([`EventRunner::stopper`]), a panic, an
+//! error or an overflow of that stack ends it, and the arena is then rolled back to its last commit. What a
+//! stopped closure leaves behind, and where it is not stopped, is said in [`crate::sys::scratch_stack`]; in
+//! short: memory of the process that it owned is lost, a lock that it held stays locked (so it takes none, or
+//! holds a [`Shield`] meanwhile), and its stack is not used again.
 //!
 //! One thread owns a runner, and events run on it.
 
@@ -106,8 +107,8 @@ impl<D: Disk + 'static> EventRunner<D> {
         self.options.deadline = deadline;
     }
 
-    /// Runs a closure on the state and commits, as the next event of the present epoch. If it does not end well, whatever
-    /// it did to the arena is undone.
+    /// Runs a closure on the state and commits, as the next event of the present epoch. If it does not end
+    /// well, whatever it did to the arena is undone.
     ///
     /// # Errors
     /// [`EventError`].
@@ -151,12 +152,12 @@ impl<D: Disk + 'static> EventRunner<D> {
         self.arena.commit(epoch, event + 1)
     }
 
-    /// Gives the stacks of stopped events back: their addresses, and the room that they take on disk. Otherwise both are
-    /// kept until the process ends.
+    /// Gives the stacks of stopped events back: their addresses, and the room that they take on disk.
+    /// Otherwise both are kept until the process ends.
     ///
     /// # Safety
-    /// Nothing refers to the frames of a stopped event: none of them has started a thread that lives, nor given a
-    /// reference to a local variable to anything outside.
+    /// Nothing refers to the frames of a stopped event: none of them has started a thread that lives, nor
+    /// given a reference to a local variable to anything outside.
     #[expect(unsafe_code, reason = "what a stopped event has shared is for the caller to know")]
     pub unsafe fn discard_spent_stacks(&mut self) {
         for stack in self.spent.drain(..) {

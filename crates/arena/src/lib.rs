@@ -4,12 +4,13 @@
 //!
 //! ## Layers
 //!
-//! Each is usable alone: [`disk`] (durable bytes), [`store`] (versions of numbered pages), the heap, and on it
-//! [`collections`], [`mod@noun`]s, and [`events`] that are committed whole or never were.
-//! The layout of the file is described to the byte in `docs/formats/arena.md`.
+//! Each is usable alone: [`disk`] (durable bytes), [`store`] (versions of numbered pages), the heap, and on
+//! it [`collections`], [`mod@noun`]s, and [`events`] that are committed whole or never were. The layout of
+//! the file is described to the byte in `docs/formats/arena.md`.
 //!
-//! Unsafe code is in `sys` (the kernel, memory between threads), `heap` (what lies at an address), and the typed views of the
-//! heap: `collections`, `noun` and `arena::objects`. The rest, the store above all, is checked by the compiler.
+//! Unsafe code is in `sys` (the kernel, memory between threads), `heap` (what lies at an address), and the
+//! typed views of the heap: `collections`, `noun` and `arena::objects`. The rest, the store above all, is
+//! checked by the compiler.
 #![deny(unsafe_code)]
 
 mod arena;

@@ -1,9 +1,9 @@
 //! A snapshot read by another process, while the writer goes on.
 //!
-//! The reader looks at the file beside the writer ([`Store::open_concurrently`]), and takes no lock that a writer waits for. It
-//! then shares a lock on the byte that stands for the snapshot; as long as it does, the writer's drop of that snapshot is
-//! refused, so none of its blocks is written again. A second look, behind the lock, tells whether it was still there: a
-//! drop before the lock is in the log by then, or folded.
+//! The reader looks at the file beside the writer ([`Store::open_concurrently`]), and takes no lock that a
+//! writer waits for. It then shares a lock on the byte that stands for the snapshot; as long as it does, the
+//! writer's drop of that snapshot is refused, so none of its blocks is written again. A second look, behind
+//! the lock, tells whether it was still there: a drop before the lock is in the log by then, or folded.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +14,8 @@ use crate::disk::{BLOCK_SIZE, Block, FileDisk, FileDiskError};
 use crate::heap::{HeapMemory, Tracking};
 use crate::store::{Committed, Identity, OpenError, ReadError, SnapshotInfo, Store, StoreOptions};
 
-/// Times, a millisecond apart, that a snapshot may be found just as it is dropped, before it counts as gone: the drop may fail.
+/// Times, a millisecond apart, that a snapshot may be found just as it is dropped, before it counts as gone:
+/// the drop may fail.
 const DROPS_MAX: u32 = 100;
 
 /// Why a snapshot could not be opened for reading.
@@ -65,7 +66,7 @@ fn look(path: &Path) -> Result<Store<FileDisk>, ReaderError> {
 }
 
 impl SnapshotReader {
-    /// Opens a snapshot of an arena, whether or not somebody has the arena open for writing.
+    /// Opens a snapshot of an arena, whether or not the arena is open for writing.
     ///
     /// # Errors
     /// [`ReaderError`].
@@ -129,8 +130,8 @@ impl SnapshotReader {
         Ok(())
     }
 
-    /// Maps the snapshot at the heap's own address, so that its pointers work. Pages come when they are touched;
-    /// a write ends in SIGSEGV. Not in a process that has the arena itself open.
+    /// Maps the snapshot at the heap's own address, so that its pointers work. Pages come when they are
+    /// touched; a write ends in SIGSEGV. Not in a process that has the arena itself open.
     ///
     /// # Errors
     /// [`ArenaError::BaseTaken`], [`ArenaError::LazyUnavailable`], or what the kernel says.

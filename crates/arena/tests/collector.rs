@@ -1,5 +1,5 @@
-//! The collector against a model of what is live: whatever happens between its steps, nothing that a root leads to is
-//! lost, and everything else is freed.
+//! The collector against a model of what is live: whatever happens between its steps, nothing that a root
+//! leads to is lost, and everything else is freed.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -24,7 +24,8 @@ fn format(number: u64) -> (Arc<MemoryDisk>, Arena<Arc<MemoryDisk>>) {
     (disk.clone(), Arena::format(disk, identity, ArenaOptions::default()).unwrap())
 }
 
-/// What the roots lead to, by walking: cells and small atoms of 32 bytes each, and large atoms of a granule each.
+/// What the roots lead to, by walking: cells and small atoms of 32 bytes each, and large atoms of a granule
+/// each.
 fn reachable<D: Disk>(arena: &mut Arena<D>, names: impl Iterator<Item = String>) -> (u64, u64) {
     let words: Vec<u64> = names.filter_map(|name| arena.root(&name)).collect();
     let nouns = Nouns::new(arena);
@@ -237,8 +238,8 @@ fn a_crash_at_any_step_reopens_at_the_last_commit() {
     }
 }
 
-/// Unification takes a part out of a cell that was not looked into yet, and the program puts that part under a root:
-/// nothing else leads the collector to it.
+/// Unification takes a part out of a cell that was not looked into yet, and the program puts that part under
+/// a root: nothing else leads the collector to it.
 #[test]
 fn a_part_that_is_replaced_while_marking_lives() {
     let (_, mut arena) = format(6);
@@ -302,7 +303,7 @@ fn options() -> ArenaOptions {
     ArenaOptions { base: BASE + (5 << 36), reservation: 1 << 33, ..Default::default() }
 }
 
-/// In the child: events for ever, with a step of the collector in each.
+/// In the child: events without end, with a step of the collector in each.
 #[test]
 fn child_of_the_kill_test() {
     let Ok(path) = std::env::var("BANYAN_COLLECTOR_KILL_CHILD") else { return };

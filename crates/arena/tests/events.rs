@@ -99,7 +99,7 @@ fn an_endless_loop_ends_at_the_deadline() {
             }
         });
         assert!(matches!(ended, Err(EventError::Deadline)), "{ended:?}");
-        // Generous: the processors may be busy. Without the stop it would be for ever.
+        // Generous: the processors may be busy. Without the stop it would not end.
         assert!(begun.elapsed() < Duration::from_secs(20));
         assert_eq!(seen(&mut runner), before);
     }

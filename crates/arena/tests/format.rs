@@ -1,7 +1,7 @@
-//! One small arena of each version of the file format, as it was written when that version was new, is opened by this
-//! build. A change of the format, or of the heap's layout, that cannot read it shows here.
+//! One small arena of each version of the file format, as it was written when that version was new, is opened
+//! by this build. A change of the format, or of the heap's layout, that cannot read it shows here.
 //!
-//! A new version gets a fixture of its own: `BANYAN_REGENERATE=1 cargo test -p banyan-arena --test format`.
+//! Each new version gets its own fixture: `BANYAN_REGENERATE=1 cargo test -p banyan-arena --test format`.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -22,7 +22,8 @@ fn options() -> ArenaOptions {
     ArenaOptions { base: 0x6000_0000_0000, reservation: 64 << 20, store, ..Default::default() }
 }
 
-/// Runs of zeroes are left out, so that the fixture is small: pairs of offset and length, each followed by its bytes.
+/// Runs of zeroes are left out, so that the fixture is small: pairs of offset and length, each followed by
+/// its bytes.
 fn pack(bytes: &[u8]) -> Vec<u8> {
     let mut packed = (bytes.len() as u64).to_le_bytes().to_vec();
     let mut at = 0;

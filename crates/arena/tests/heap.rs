@@ -11,7 +11,7 @@ use banyan_arena::disk::FileDiskError;
 use banyan_arena::store::{CommitError, StoreOptions};
 use banyan_arena::{Arena, ArenaError, ArenaOptions, Tracking};
 
-/// Each test has a base of its own, since they share one process.
+/// Each test has its own base, since they share one process.
 fn options(number: u64) -> ArenaOptions {
     let mut store = StoreOptions::default();
     store.fold_blocks = 64;
@@ -167,7 +167,7 @@ fn bad_input_is_refused_and_the_file_left_alone() {
     assert_eq!(names, 2, "a failed create leaves no file behind");
 }
 
-/// In the child: commits for ever, telling the parent each acknowledged event.
+/// In the child: commits without end, reporting to the parent each acknowledged event.
 #[test]
 fn child_of_the_kill_test() {
     use std::io::Write;

@@ -50,7 +50,7 @@ fn a_double_buffer_conforms() {
     });
 }
 
-/// Whatever becomes of the file that is being written, the other one is there.
+/// However the write of one file ends, the other file is there.
 #[test]
 fn a_torn_double_buffer_gives_the_state_before() {
     let directory = tempfile::tempdir().unwrap();

@@ -1,9 +1,11 @@
-//! kill -9: a child works on an arena until it is killed, at a random instant or at a chosen operation on the disk,
-//! a thousand times in all; after each the parent opens what is left. BANYAN_ARENA_KILLS sets another number.
+//! kill -9: a child works on an arena until it is killed, at a random instant or at a chosen operation on the
+//! disk, a thousand times in all; after each the parent opens what is left. BANYAN_ARENA_KILLS sets another
+//! number.
 //!
-//! Each event also makes nouns, most of them garbage, and takes a step of a collection, so kills fall into those too.
-//! Every state of the file goes through the `Disk` trait, so its n-th operation is the name of every point in a
-//! commit, a fold, a growth, a first create: before it, after it, or in the middle of what it writes.
+//! Each event also makes nouns, most of them garbage, and takes a step of a collection, so kills fall into
+//! those too. Every state of the file goes through the `Disk` trait, so its n-th operation is the name of
+//! every point in a commit, a fold, a growth, a first create: before it, after it, or in the middle of what
+//! it writes.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 

@@ -325,7 +325,8 @@ fn plain_jam(noun: &Plain, bits: &mut Vec<bool>, seen: &mut HashMap<Plain, usize
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
-    /// Nouns with parts that are shared, and with parts that are equal and not shared, against the definition.
+    /// Nouns with parts that are shared, and with parts that are equal and not shared, against the
+    /// definition.
     #[test]
     fn jam_is_what_the_definition_says(
         steps in proptest::collection::vec((0_u8..10, any::<u16>(), any::<u16>(), any::<u64>()), 1..80),

@@ -1,4 +1,5 @@
-//! Lazy loading, eviction under a budget, deferred commits: the arena against a plain copy of what it must hold.
+//! Lazy loading, eviction under a budget, deferred commits: the arena against a plain copy of what it must
+//! hold.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 

@@ -101,8 +101,8 @@ fn read_snapshot(path: &Path, mapped: bool) {
     }
 }
 
-/// Other processes open a snapshot and read it, again and again, while the writer overwrites everything and folds without
-/// any rest.
+/// Other processes open a snapshot and read it, again and again, while the writer overwrites everything and
+/// folds without any rest.
 #[test]
 fn readers_of_other_processes_see_their_snapshot() {
     let directory = tempfile::tempdir().unwrap();
@@ -164,9 +164,9 @@ fn a_snapshot_that_another_process_reads_is_not_dropped() {
     assert_eq!(arena.store_mut().audit().unwrap().faults, Vec::<String>::new());
 }
 
-/// A snapshot that comes and goes while others open it: each reader has all of it, or none. The writer folds without any
-/// rest, so that an opening may be overtaken as often as it likes; one snapshot in sixteen therefore stays until an opening
-/// that began after it has ended, and that one has to find it.
+/// A snapshot that comes and goes while others open it: each reader has all of it, or none. The writer folds
+/// without any rest, so that an opening may be overtaken as often as it likes; one snapshot in sixteen
+/// therefore stays until an opening that began after it has ended, and that one has to find it.
 #[test]
 fn a_snapshot_is_opened_whole_or_not_at_all_while_it_is_dropped() {
     const OPENINGS: u32 = 100;
@@ -258,7 +258,7 @@ fn what_is_no_arena_file_is_refused_by_name() {
     assert!(matches!(Arena::create(&above, options(3)).map(drop), Err(ArenaError::File { .. })));
 }
 
-/// Mounts a memory file system over a directory in a namespace of its own and plays a role in it.
+/// Mounts a memory file system over a directory in its own namespace and plays a role in it.
 fn in_a_file_system(role: &str, size: &str, remount: &str, base: u64) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("the.arena");

@@ -1,5 +1,5 @@
-//! What must hold of the heap because of how the kernel tracks and serves memory. What the kernel does by itself is in the
-//! tests of `banyan_sys::dirty_pages`.
+//! What must hold of the heap because of how the kernel tracks and serves memory. What the kernel does by
+//! itself is in the tests of `banyan_sys::dirty_pages`.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -18,8 +18,8 @@ fn page_tables() -> usize {
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
-/// A scan of memory that was never touched makes page tables for it: 2 GiB of them for a TiB. So a commit scans what is in
-/// use only.
+/// A scan of memory that was never touched makes page tables for it: 2 GiB of them for a TiB. So a commit
+/// scans what is in use only.
 #[test]
 fn a_huge_reservation_costs_no_page_tables() {
     let directory = tempfile::tempdir().unwrap();
@@ -37,8 +37,8 @@ fn a_huge_reservation_costs_no_page_tables() {
     assert!(page_tables() < before + 64 * 1024, "{} KiB, {before} before", page_tables());
 }
 
-/// Neither the tracking nor the serving of pages survives a fork. A child that saw the heap would read zeroes where a
-/// page had yet to come; so it does not see it, and the parent goes on.
+/// Neither the tracking nor the serving of pages survives a fork. A child that saw the heap would read zeroes
+/// where a page had yet to come; so it does not see it, and the parent goes on.
 #[test]
 fn a_forked_child_has_no_heap() {
     for loading in [Loading::Eager, Loading::Lazy] {
@@ -55,7 +55,8 @@ fn a_forked_child_has_no_heap() {
         let address = object.as_ptr() as usize;
         let read = move || {
             let place: *const u64 = std::ptr::with_exposed_provenance(address);
-            // SAFETY: the object is in the heap of the arena that is open; in the child this is what is tested.
+            // SAFETY: the object is in the heap of the arena that is open; in the child this is what is
+            // tested.
             unsafe { place.read_volatile() }
         };
         let mut child = Command::new("/bin/true");

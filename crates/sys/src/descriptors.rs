@@ -18,7 +18,7 @@ pub fn take(number: i32) -> io::Result<OwnedFd> {
         return Err(io::ErrorKind::InvalidInput.into());
     }
     set_close_on_exec(number, true)?;
-    // SAFETY: it is open, as the call above has shown; whoever passed the number passed it for this process alone,
+    // SAFETY: it is open, as the call above has shown; the number was passed for this process alone,
     // and taking the same number twice is a defect of the caller that the second owner's close reports.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }

@@ -1,6 +1,7 @@
 //! Linux, made safe: the kernel interfaces that Banyan needs and no library covers.
 //!
-//! Everything without the `std` feature works where there is no C library: the stub uses it inside the program.
+//! Everything without the `std` feature works where there is no C library: the stub uses it inside the
+//! program.
 #![cfg_attr(not(feature = "std"), no_std)]
 
 #[cfg(feature = "std")]

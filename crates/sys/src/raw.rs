@@ -1,4 +1,5 @@
-//! System calls by inline assembly, without a C library: the stub runs where libc's state belongs to the program.
+//! System calls by inline assembly, without a C library: the stub runs where libc's state belongs to the
+//! program.
 //!
 //! Not for the daemon's ordinary work, which goes through rustix.
 

@@ -1,5 +1,5 @@
-//! What the fuzz targets do with bytes from anywhere. None may panic, or take memory without bound; `open` and `tree` are
-//! in `banyan_arena::store::fuzzing`.
+//! What the fuzz targets do with bytes from anywhere. None may panic, or take memory without bound; `open`
+//! and `tree` are in `banyan_arena::store::fuzzing`.
 
 use std::sync::Arc;
 

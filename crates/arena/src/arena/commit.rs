@@ -35,8 +35,8 @@ impl<D: Disk> Arena<D> {
     }
 
     /// Hands everything over to be made durable, in order, and returns as soon as it is copied: the program
-    /// goes on while it is written. [`Arena::wait`] tells when it is durable. Until then a crash may lose it, never a
-    /// part of it, nor an earlier one alone.
+    /// goes on while it is written. [`Arena::wait`] tells when it is durable. Until then a crash may lose it,
+    /// never a part of it, nor an earlier one alone.
     ///
     /// # Errors
     /// That of an earlier deferred commit, which did not happen, nor did those behind it: what they held is
@@ -73,7 +73,7 @@ impl<D: Disk> Arena<D> {
         Ok(&self.position)
     }
 
-    /// Acts on what the committer tells.
+    /// Acts on what the committer reports.
     fn take_in(&mut self, outcome: Outcome) -> Result<(), CommitError> {
         if let Some(position) = outcome.position {
             self.position = position;
@@ -118,7 +118,7 @@ impl<D: Disk> Arena<D> {
                 self.position = position.clone();
                 self.discarded.clear();
                 let number = self.heap.memory.captured();
-                // The commit is durable: what fails from here on is told by the next call.
+                // The commit is durable: what fails from here on is an error of the next call.
                 let kept = self.heap.memory.accepted(number, dirty.len());
                 let begun = if wants_fold { self.committer.fold() } else { Ok(()) };
                 let waited = if overdue { self.committer.settle(true) } else { Outcome::default() };
@@ -136,8 +136,8 @@ impl<D: Disk> Arena<D> {
 
     /// Undoes everything since the last commit: memory, roots, allocations. Costs what was written.
     ///
-    /// The last commit is the last one begun, deferred or not. Every reference into the heap must be
-    /// fetched anew from a root, which the borrow of `self` ensures for the typed API; raw pointers are the caller's
+    /// The last commit is the last one begun, deferred or not. Every reference into the heap must be fetched
+    /// anew from a root, which the borrow of `self` ensures for the typed API; raw pointers are the caller's
     /// business.
     ///
     /// # Errors

@@ -1,9 +1,9 @@
 //! The arena itself: a heap at a fixed address, kept in a page store.
 //!
-//! One thread owns an [`Arena`] (it is `Send`, not `Sync`). It may have two threads of its own: the pager, where
-//! pages come lazily, and the committer, once there is a deferred commit or a fold to write. Lock order: the
-//! store's lock, or the pager's and then the store's view; heap memory may be touched under the store's
-//! lock, since the pager never takes that one. Addresses stay the same for the life of the file, so the heap may
+//! One thread owns an [`Arena`] (it is `Send`, not `Sync`). It may have two threads: the pager, where pages
+//! come lazily, and the committer, once there is a deferred commit or a fold to write. Lock order: the
+//! store's lock, or the pager's and then the store's view; heap memory may be touched under the store's lock,
+//! since the pager never takes that one. Addresses stay the same for the life of the file, so the heap may
 //! hold plain pointers into itself, and only into itself.
 
 mod commit;
@@ -198,7 +198,7 @@ impl<D: Disk> Arena<D> {
 
     /// The store under the heap, for audits and folds, with nothing under way.
     pub fn store_mut(&mut self) -> impl DerefMut<Target = Store<D>> + '_ {
-        // What came of deferred commits is for the next call that can tell.
+        // What came of deferred commits is for the next call that can report it.
         let outcome = self.committer.settle(true);
         self.committer.put_back(outcome);
         lock(&self.store)
@@ -244,8 +244,8 @@ impl<D: Disk> Arena<D> {
         &self.roots
     }
 
-    /// Says that the program writes these bytes: needed with [`Tracking::Explicit`] before the commit, and with
-    /// [`Tracking::Signals`] before the kernel writes there.
+    /// Says that the program writes these bytes: needed with [`Tracking::Explicit`] before the commit, and
+    /// with [`Tracking::Signals`] before the kernel writes there.
     ///
     /// # Errors
     /// What the kernel says; `InvalidInput` for memory outside the arena.

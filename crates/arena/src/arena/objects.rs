@@ -1,6 +1,8 @@
-//! Objects by raw pointer: where the program's own data goes, and where collections and nouns get their memory.
+//! Objects by raw pointer: where the program's own data goes, and where collections and nouns get their
+//! memory.
 //!
-//! The one part of the arena that asks promises of its caller: an object is freed once, and as it was allocated.
+//! The one part of the arena that asks promises of its caller: an object is freed once, and as it was
+//! allocated.
 
 use std::alloc::Layout;
 use std::ptr::NonNull;
@@ -14,8 +16,8 @@ use crate::sys::scratch_stack::Shield;
 const DISCARD_MIN: usize = 1 << 20;
 
 impl<D: Disk> Arena<D> {
-    /// Memory for an object, not zeroed. It is part of the next commit, and gone after a rollback. The program reads and
-    /// writes it by pointer, while no method of the arena runs.
+    /// Memory for an object, not zeroed. It is part of the next commit, and gone after a rollback. The
+    /// program reads and writes it by pointer, while no method of the arena runs.
     ///
     /// # Errors
     /// [`AllocateError`] if the reservation is used up, or the alignment is above 64 KiB.
@@ -44,7 +46,8 @@ impl<D: Disk> Arena<D> {
         Ok((pointer.ok_or(AllocateError { size, alignment: 16 })?, slot))
     }
 
-    /// Memory for one noun or more of a size, which is that of a small one; for no more than `most`, which is at least 1.
+    /// Memory for one noun or more of a size, which is that of a small one; for no more than `most`, which is
+    /// at least 1.
     pub(crate) fn allocate_nouns(&mut self, size: usize, most: usize) -> Result<Slots, AllocateError> {
         let Heap { memory, allocator } = &mut self.heap;
         let found = allocator.allocate_nouns(class_of(size), most, &mut |Fresh { offset, length }| {
@@ -72,12 +75,12 @@ impl<D: Disk> Arena<D> {
     ///
     /// # Safety
     /// The pointer came from [`Arena::allocate`] of this arena, in this or an earlier process, with this
-    /// layout; it was not freed since, and nobody uses it any more.
+    /// layout; it was not freed since, and is used no more.
     pub unsafe fn free(&mut self, pointer: NonNull<u8>, layout: Layout) {
         // SAFETY: as the caller promises.
         let freed = unsafe { self.heap.allocator.free(pointer.as_ptr() as usize, layout) };
         if let Some(freed) = freed.filter(|fresh| fresh.length >= DISCARD_MIN) {
-            // SAFETY: the object is free, so nobody refers to its pages.
+            // SAFETY: the object is free, so no reference leads to its pages.
             unsafe { self.discard(freed) };
         }
     }
@@ -85,7 +88,7 @@ impl<D: Disk> Arena<D> {
     /// Gives the pages of free memory back; they are zero in the next commit.
     ///
     /// # Safety
-    /// Nobody refers to the range, which is whole pages.
+    /// No reference leads into the range, which is whole pages.
     pub(crate) unsafe fn discard(&mut self, Fresh { offset, length }: Fresh) {
         let _shield = Shield::new();
         let (page, count) = ((offset / BLOCK_SIZE) as u32, length / BLOCK_SIZE);

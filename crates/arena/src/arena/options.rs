@@ -16,9 +16,9 @@ pub enum Loading {
     Auto,
     /// All of them, checked, when the arena is opened: damage is an error of the open.
     Eager,
-    /// Each when it is touched: opening takes the same time whatever the arena's size, and it may be larger than
-    /// memory. A page that turns out to be damaged, or cannot be read, is named on standard error, and the
-    /// access to it ends in `SIGBUS`; [`Arena::load_range`] finds out beforehand.
+    /// Each when it is touched: opening takes the same time whatever the arena's size, and it may be larger
+    /// than memory. A page that turns out to be damaged, or cannot be read, is named on standard error, and
+    /// the access to it ends in `SIGBUS`; [`Arena::load_range`] finds out beforehand.
     Lazy,
 }
 
@@ -33,8 +33,8 @@ pub struct ArenaOptions {
     pub tracking: Tracking,
     /// When committed pages come into memory.
     pub loading: Loading,
-    /// Bytes of heap that may stay in memory, at least 4 MiB; beyond that clean pages are dropped, and come back
-    /// when they are touched. Pages written since the last commit always stay. Implies lazy loading.
+    /// Bytes of heap that may stay in memory, at least 4 MiB; beyond that clean pages are dropped, and come
+    /// back when they are touched. Pages written since the last commit always stay. Implies lazy loading.
     pub memory_budget: Option<usize>,
     /// Options of the page store.
     pub store: StoreOptions,

@@ -34,8 +34,8 @@ pub(crate) fn write<D: Disk>(arena: &mut Arena<D>, bytes: &[u8]) -> Result<(), A
             let error = AllocateError { size: capacity, alignment: 16 };
             let layout = Layout::from_size_align(capacity, 16).map_err(|_| error)?;
             if let Some((pointer, layout, _)) = old {
-                // SAFETY: the object was allocated by an earlier `write` with this layout, and the roots that lead
-                // to it are replaced below.
+                // SAFETY: the object was allocated by an earlier `write` with this layout, and the roots that
+                // lead to it are replaced below.
                 unsafe { arena.free(pointer, layout) };
             }
             let pointer = arena.allocate(layout)?;
@@ -44,7 +44,7 @@ pub(crate) fn write<D: Disk>(arena: &mut Arena<D>, bytes: &[u8]) -> Result<(), A
             pointer
         }
     };
-    // SAFETY: the object has room for the bytes, and nobody else refers to it.
+    // SAFETY: the object has room for the bytes, and no other reference leads to it.
     let target = unsafe { std::slice::from_raw_parts_mut(place.as_ptr(), bytes.len()) };
     // Only pages that differ are written, so that only they are dirty.
     for (old, new) in target.chunks_mut(4096).zip(bytes.chunks(4096)) {

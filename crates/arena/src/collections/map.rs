@@ -1,5 +1,5 @@
-//! A hash table under a root: open addressing, linear probing, and no tombstones: what follows a removed entry is
-//! moved back. The hash is the same in every process and build; each map has a seed of its own.
+//! A hash table under a root: open addressing, linear probing, and no tombstones: what follows a removed
+//! entry is moved back. The hash is the same in every process and build; each map has its own seed.
 
 use std::alloc::Layout;
 use std::hash::{Hash, Hasher};
@@ -152,7 +152,8 @@ impl<'a, K: Persist + Hash + Eq, V: Persist, D: Disk> AMap<'a, K, V, D> {
         let hash = self.hash(&key);
         match self.find(&key, hash) {
             Ok(at) => {
-                // SAFETY: the slot is inside the table and holds an entry, and this map is borrowed exclusively.
+                // SAFETY: the slot is inside the table and holds an entry, and this map is borrowed
+                // exclusively.
                 let place = unsafe { &mut (*self.table().add(at).as_ptr()).value };
                 Ok(Some(std::mem::replace(place, value)))
             }
@@ -230,8 +231,8 @@ impl<'a, K: Persist + Hash + Eq, V: Persist, D: Disk> AMap<'a, K, V, D> {
         (head.data, head.capacity) = (table.as_ptr() as u64, capacity as u64);
         let mask = self.mask();
         for at in 0..old {
-            // SAFETY: `before` is the old table, of `old` slots, alive until it is freed below; places in the new one are
-            // masked to it, and it has room.
+            // SAFETY: `before` is the old table, of `old` slots, alive until it is freed below; places in the
+            // new one are masked to it, and it has room.
             unsafe {
                 let slot = before.add(at);
                 let hash = (*slot.as_ptr()).hash;

@@ -1,9 +1,9 @@
 //! Typed collections under named roots: [`ABox`], [`AVec`], [`AString`], [`AMap`].
 //!
-//! What lies in the heap is of a fixed layout (`repr(C)`), so it can be used by another build of the program; each root
-//! remembers its type, and is refused as another. The Rust values here are views that borrow the arena: none can
-//! outlive a rollback, a collection of another thread, or the arena. One view at a time, therefore. They hold plain
-//! data ([`Persist`]); nothing is dropped when a view is, only `delete` frees.
+//! What lies in the heap is of a fixed layout (`repr(C)`), so it can be used by another build of the program;
+//! each root remembers its type, and is refused as another. The Rust values here are views that borrow the
+//! arena: none can outlive a rollback, a collection of another thread, or the arena. One view at a time,
+//! therefore. They hold plain data ([`Persist`]); nothing is dropped when a view is, only `delete` frees.
 
 mod boxed;
 pub(crate) mod bytes;
@@ -23,11 +23,12 @@ pub use self::vec::AVec;
 use crate::arena::{AllocateError, Arena, TYPED};
 use crate::disk::Disk;
 
-/// Plain data that may lie in an arena for ever.
+/// Plain data that may lie in an arena forever.
 ///
 /// # Safety
-/// A value means the same in another process and another build of the program: no pointer to anything outside of the
-/// arena, a layout that is fixed (`repr(C)` or a primitive type), and a name that no type of another layout or meaning has.
+/// A value means the same in another process and another build of the program: no pointer to anything outside
+/// of the arena, a layout that is fixed (`repr(C)` or a primitive type), and a name that no type of another
+/// layout or meaning has.
 pub unsafe trait Persist: Copy + 'static {
     /// The type, for the check when it is opened again.
     fn type_name() -> String;
@@ -162,7 +163,8 @@ impl<'a, D: Disk> View<'a, D> {
         let data = if old == 0 {
             self.arena.allocate(new)?
         } else {
-            // SAFETY: the items were allocated here with room for `old` of them, and nothing else refers to them.
+            // SAFETY: the items were allocated here with room for `old` of them, and nothing else refers to
+            // them.
             unsafe { self.arena.reallocate(self.data::<T>().cast(), layout_of::<T>(old)?, new.size())? }
         };
         let head = self.head_mut();

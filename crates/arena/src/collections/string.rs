@@ -39,7 +39,7 @@ impl<'a, D: Disk> AString<'a, D> {
         Some(last)
     }
 
-    /// Keeps at most so many bytes.
+    /// Keeps at most this many bytes.
     ///
     /// # Panics
     /// If that cuts a character in two.

@@ -30,7 +30,7 @@ impl<'a, T: Persist, D: Disk> AVec<'a, T, D> {
         self.view.head().capacity as usize
     }
 
-    /// Makes room for so many more items.
+    /// Makes room for this many more items.
     ///
     /// # Errors
     /// [`AllocateError`] if the arena is full; the vector is then as it was.
@@ -101,7 +101,7 @@ impl<'a, T: Persist, D: Disk> AVec<'a, T, D> {
         item
     }
 
-    /// Keeps at most so many items.
+    /// Keeps at most this many items.
     pub fn truncate(&mut self, length: usize) {
         let kept = self.len().min(length);
         self.view.head_mut().length = kept as u64;
@@ -121,7 +121,7 @@ impl<'a, T: Persist, D: Disk> AVec<'a, T, D> {
 impl<T: Persist, D: Disk> Deref for AVec<'_, T, D> {
     type Target = [T];
     fn deref(&self) -> &[T] {
-        // SAFETY: so many items were written there, and the arena is borrowed.
+        // SAFETY: that many items were written there, and the arena is borrowed.
         unsafe { std::slice::from_raw_parts(self.view.data().as_ptr(), self.view.head().length as usize) }
     }
 }

@@ -19,7 +19,7 @@ pub(crate) struct Version {
 /// The bytes of a page.
 pub(crate) fn page_bytes(page: u32, seed: u64) -> Block {
     let mut block = Block::ZERO;
-    // Mostly zero, as heap pages are, but with every sector telling who it is.
+    // Mostly zero, as heap pages are, but every sector names itself.
     for (at, sector) in block.0.chunks_mut(512).enumerate() {
         sector[..8].copy_from_slice(&(seed ^ u64::from(page) << 32 ^ (at as u64) << 56).to_le_bytes());
         sector[504..].copy_from_slice(&seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());

@@ -16,11 +16,12 @@ use rustix::io::{Errno, ReadWriteFlags, preadv, pwritev, pwritev2};
 
 use super::{BLOCK_SIZE, Block, Disk};
 
-/// The lock of a snapshot is on the byte at this offset plus the number of its commit, far behind any file's end.
+/// The lock of a snapshot is on the byte at this offset plus the number of its commit, far behind any file's
+/// end.
 const SNAPSHOT_LOCKS: u64 = 1 << 60;
 /// The lock on the byte before is for readers that ask the writer not to fold.
 const REST_LOCK: u64 = SNAPSHOT_LOCKS - 1;
-/// Bytes that are fetched for who reads on: a little at first, more once he does.
+/// Bytes that are fetched for a sequential reader: few at first, more as it goes on.
 const AHEAD_MIN: usize = 64 << 10;
 const AHEAD_MAX: usize = 4 << 20;
 /// At most this many pieces fit in one vectored write (the kernel's `IOV_MAX`).
@@ -130,8 +131,9 @@ impl FileDisk {
 }
 
 impl Drop for FileDisk {
-    /// Gives the locks back, rather than leave that to the last descriptor: a process that was forked from this
-    /// one and has not yet become another program has a copy of it, and the file would stay locked for that long.
+    /// Gives the locks back, rather than leave that to the last descriptor: a process that was forked from
+    /// this one and has not yet become another program has a copy of it, and the file would stay locked for
+    /// that long.
     fn drop(&mut self) {
         // What cannot be released ends with the last descriptor.
         let _kept = flock(&self.file, FlockOperation::Unlock);
@@ -262,7 +264,8 @@ impl Disk for FileDisk {
     }
 
     fn ask_for_rest(&self) -> io::Result<()> {
-        // Refused only in the moment in which the writer looks, who finds nobody then: the next one is asked.
+        // Refused only in the moment in which the writer looks, and then finds no reader: the next one is
+        // asked.
         byte_locks::set(&self.file, REST_LOCK, ByteLock::Shared).map(drop)
     }
 

@@ -39,7 +39,8 @@ pub trait Disk: Send + Sync + 'static {
     /// Fills `buffer` from `offset` (bytes). Reading beyond the end is `UnexpectedEof`.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
 
-    /// As [`Disk::read_at`], for who reads on from there: more may be fetched, and kept until the next write.
+    /// As [`Disk::read_at`], for a reader that goes on from there: more may be fetched, and kept until the
+    /// next write.
     fn read_on_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
         self.read_at(offset, buffer)
     }
@@ -72,7 +73,7 @@ pub trait Disk: Send + Sync + 'static {
     fn grow(&self, length: u64, write_zeroes: bool) -> io::Result<()>;
 
     /// Before the snapshot that retains commit `transaction` is dropped: whether no other process reads
-    /// it. Nobody begins to until [`Disk::release_snapshot`].
+    /// it. No reader begins until [`Disk::release_snapshot`].
     fn claim_snapshot(&self, _transaction: u64) -> io::Result<bool> {
         Ok(true)
     }
@@ -80,7 +81,8 @@ pub trait Disk: Send + Sync + 'static {
     /// Ends what [`Disk::claim_snapshot`] began.
     fn release_snapshot(&self, _transaction: u64) {}
 
-    /// Asks the writer to put folds off for as long as this disk is open: for a reader that each fold overtakes.
+    /// Asks the writer to put folds off for as long as this disk is open: for a reader that each fold
+    /// overtakes.
     fn ask_for_rest(&self) -> io::Result<()> {
         Ok(())
     }

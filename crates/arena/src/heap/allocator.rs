@@ -1,13 +1,13 @@
 //! The allocator: where in the heap an object goes. Its whole state lies in the heap itself, so it is
 //! committed, rolled back and kept in snapshots like any other page.
 //!
-//! The heap is cut into granules of 64 KiB, each with a 16-byte descriptor in a table at the heap's
-//! start. A small object (up to 8 KiB) lies in a span, a granule of one size class, whose free
-//! objects are linked through themselves; a larger one takes whole granules. Addresses are cheap:
-//! a page that is never touched costs neither memory nor file, so large objects are rounded up. Nouns have spans
-//! of their own (`spans`), since they are found and freed by a collector.
+//! The heap is cut into granules of 64 KiB, each with a 16-byte descriptor in a table at the heap's start. A
+//! small object (up to 8 KiB) lies in a span, a granule of one size class, whose free objects are linked
+//! through themselves; a larger one takes whole granules. Addresses are cheap: a page that is never touched
+//! costs neither memory nor file, so large objects are rounded up. Nouns have spans of their own (`spans`),
+//! since they are found and freed by a collector.
 //!
-//! Not for several threads: whoever owns the arena allocates.
+//! Not for several threads: the owner of the arena allocates.
 
 use std::alloc::Layout;
 
@@ -139,8 +139,8 @@ impl Allocator {
     /// The allocator of a heap at `base`; sets it up if the heap is all zero.
     ///
     /// # Safety
-    /// `length` bytes at `base` are readable and writable, by this allocator alone, for as long as it lives, and
-    /// are zero or hold what an allocator left there.
+    /// `length` bytes at `base` are readable and writable, by this allocator alone, for as long as it lives,
+    /// and are zero or hold what an allocator left there.
     pub(crate) unsafe fn attach(base: usize, length: usize) -> Result<Self, ForeignHeap> {
         let granules = length / GRANULE;
         let first = (table_bytes(granules) / GRANULE) as u32;
@@ -218,7 +218,7 @@ impl Allocator {
         }
     }
 
-    /// An address for an object, or `None` if the reservation is used up. `fresh` is told of memory
+    /// An address for an object, or `None` if the reservation is used up. `fresh` gets memory
     /// that is handed out for the first time.
     pub(crate) fn allocate(&mut self, layout: Layout, fresh: &mut dyn FnMut(Fresh)) -> Option<usize> {
         let size = layout.size().max(UNIT);
@@ -237,8 +237,8 @@ impl Allocator {
 
     #[inline]
     fn allocate_small(&mut self, class: usize, fresh: &mut dyn FnMut(Fresh)) -> Option<usize> {
-        // SAFETY: the header, and every span on a class's list, lie in this allocator's memory, and offsets in a
-        // span stay below the granule's end by construction.
+        // SAFETY: the header, and every span on a class's list, lie in this allocator's memory, and offsets
+        // in a span stay below the granule's end by construction.
         unsafe {
             let header = self.header();
             let mut number = (*header).partial[class];
@@ -366,7 +366,8 @@ impl Allocator {
         kind: u32,
         fresh: &mut dyn FnMut(Fresh),
     ) -> Option<u32> {
-        // SAFETY: the header and the table are valid since `attach`; numbers on the bins' lists are free runs.
+        // SAFETY: the header and the table are valid since `attach`; numbers on the bins' lists are free
+        // runs.
         unsafe {
             let header = self.header();
             for bin in bin_of(count)..BINS {

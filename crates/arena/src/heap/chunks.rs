@@ -1,6 +1,7 @@
-//! Which 2 MiB chunks of the heap may hold anything: what scans are kept to, since a scan of a hole
-//! allocates page tables; and which of them have all their pages, so that a scan need not look for holes, which takes
-//! it half as long again. Shared between the program's thread and the pager's; no locks of its own, see [`Chunks::set_full`].
+//! Which 2 MiB chunks of the heap may hold anything: what scans are kept to, since a scan of a hole allocates
+//! page tables; and which of them have all their pages, so that a scan need not look for holes, which takes
+//! it half as long again. Shared between the program's thread and the pager's; no locks, see
+//! [`Chunks::set_full`].
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -50,7 +51,7 @@ impl Chunks {
         self.full[chunk / 64].fetch_and(!(1 << (chunk % 64)), Ordering::Relaxed);
     }
 
-    /// A chunk has all its pages. Whoever makes holes, asks for fullness or says this excludes the others: the pager's
+    /// A chunk has all its pages. Making holes, asking for fullness and this exclude each other: the pager's
     /// lock does, where there is a pager.
     pub(crate) fn set_full(&self, chunk: usize) {
         self.full[chunk / 64].fetch_or(1 << (chunk % 64), Ordering::Relaxed);
@@ -67,7 +68,7 @@ impl Chunks {
         self.full[chunk / 64].load(Ordering::Relaxed) >> (chunk % 64) & 1 == 1
     }
 
-    /// Chunks that may have holes, from a chunk on and then from the first, at most so many.
+    /// Chunks that may have holes, from a chunk on and then from the first, at most `most`.
     pub(crate) fn holed(&self, from: usize, most: usize) -> Vec<usize> {
         let behind = self.iter().filter(|chunk| *chunk >= from);
         let before = self.iter().filter(|chunk| *chunk < from);

@@ -13,7 +13,7 @@ use super::tracker::{Compare, Tracker, Tracking, track};
 use crate::disk::{BLOCK_SIZE, Disk};
 use crate::store::{Committed, ReadError};
 
-/// Of so many chunks that may have holes one is looked at in each commit.
+/// One in this many of the chunks that may have holes is looked at in each commit.
 const LOOKS: usize = 32;
 
 /// The heap's memory. Fields are dropped in order: the mapping goes last.
@@ -125,8 +125,8 @@ impl<D: Disk> HeapMemory<D> {
         Ok(dirty)
     }
 
-    /// Looks at a few of the chunks that may have holes: some have none any more. A look costs as much as the scan of a
-    /// chunk, so there are few of them in each commit. Gives the chunk to go on from.
+    /// Looks at a few of the chunks that may have holes: some have none any more. A look costs as much as the
+    /// scan of a chunk, so there are few of them in each commit. Gives the chunk to go on from.
     fn look_for_holes(&self, holed: usize) -> io::Result<usize> {
         let Some(kernel) = self.kernel.as_ref().filter(|_| holed > 0) else { return Ok(0) };
         let mut next = self.look_from;
@@ -170,7 +170,7 @@ impl<D: Disk> HeapMemory<D> {
     /// The bytes of a page.
     ///
     /// # Safety
-    /// Nobody may write to the page while the slice lives.
+    /// Nothing writes to the page while the slice lives.
     pub(crate) unsafe fn page(&self, page: u32) -> &[u8] {
         // SAFETY: as the caller promises.
         unsafe { self.pages(page, 1) }
@@ -179,7 +179,7 @@ impl<D: Disk> HeapMemory<D> {
     /// The bytes of a run of pages.
     ///
     /// # Safety
-    /// Nobody may write to the pages while the slice lives.
+    /// Nothing writes to the pages while the slice lives.
     pub(crate) unsafe fn pages(&self, page: u32, count: usize) -> &[u8] {
         let (address, length) = self.range(page, count);
         // SAFETY: the pages are inside the mapping, which is readable, and the caller keeps writers away.
@@ -189,7 +189,7 @@ impl<D: Disk> HeapMemory<D> {
     /// The bytes of a run of pages, to be filled.
     ///
     /// # Safety
-    /// Nobody else may refer to the pages while the slice lives.
+    /// No other reference leads to the pages while the slice lives.
     pub(crate) unsafe fn pages_mut(&mut self, page: u32, count: usize) -> &mut [u8] {
         let (address, length) = self.range(page, count);
         self.populate(page as usize * BLOCK_SIZE, length);
@@ -206,7 +206,7 @@ impl<D: Disk> HeapMemory<D> {
     /// Makes pages read as zero.
     ///
     /// # Safety
-    /// Nobody may refer to the pages.
+    /// No reference leads to the pages.
     pub(crate) unsafe fn discard(&mut self, page: u32, count: usize) -> io::Result<()> {
         let (offset, length) = (page as usize * BLOCK_SIZE, count * BLOCK_SIZE);
         self.tracker.forget(self.mapping.base() + offset, length);
@@ -222,7 +222,7 @@ impl<D: Disk> HeapMemory<D> {
     /// Drops pages, which come back as they were committed. Only where pages come lazily.
     ///
     /// # Safety
-    /// Nobody may refer to the pages.
+    /// No reference leads to the pages.
     pub(crate) unsafe fn restore(&mut self, pages: &[u32]) -> io::Result<()> {
         let Some(pager) = &self.pager else { return Err(io::ErrorKind::Unsupported.into()) };
         let (mapping, chunks) = (&self.mapping, &self.chunks);
@@ -241,7 +241,7 @@ impl<D: Disk> HeapMemory<D> {
         self.pager.as_ref().map_or(0, Pager::captured)
     }
 
-    /// A capture with so many pages is committed. `waits`: the program is in a call of the arena.
+    /// A capture with this many pages is committed; the program is in a call of the arena.
     pub(crate) fn accepted(&self, capture: u64, pages: usize) -> io::Result<()> {
         let Some(pager) = &self.pager else { return Ok(()) };
         pager.accepted(capture);

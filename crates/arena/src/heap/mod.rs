@@ -1,10 +1,10 @@
-//! The heap: an address range whose pages are loaded, tracked and dropped, and in it the allocator, which decides where
-//! an object goes.
+//! The heap: an address range whose pages are loaded, tracked and dropped, and in it the allocator, which
+//! decides where an object goes.
 //!
-//! Who may touch what: the program's objects are read and written by raw pointers, while no method of the arena runs; views
-//! of them (collections, nouns) borrow the arena; the allocator's own words are written by its `&mut` methods. The pager
-//! brings a page and takes it away without changing what is seen there. So a page may be lent as a slice for as long as
-//! the [`Heap`] is borrowed.
+//! The rules of access: the program's objects are read and written by raw pointers, while no method of the
+//! arena runs; views of them (collections, nouns) borrow the arena; the allocator's own words are written by
+//! its `&mut` methods. The pager brings a page and takes it away without changing what is seen there. So a
+//! page may be lent as a slice for as long as the [`Heap`] is borrowed.
 //!
 //! Not for durability: that is the store's. Not for deciding when: that is the arena's.
 
@@ -31,7 +31,7 @@ use crate::store::{Committed, ReadError};
 pub(crate) enum Arrival {
     /// All of them now.
     Now,
-    /// Each when it is touched; of those no more than so many bytes stay.
+    /// Each when it is touched; of those no more than this many bytes stay.
     WhenTouched(Option<usize>),
 }
 
@@ -117,8 +117,8 @@ impl<D: Disk> Heap<D> {
         self.memory.take_dirty()
     }
 
-    /// Brings the pages that were written since a commit back to what they were then. Views of objects cannot be alive,
-    /// since the arena is borrowed; raw pointers are the program's business.
+    /// Brings the pages that were written since a commit back to what they were then. Views of objects cannot
+    /// be alive, since the arena is borrowed; raw pointers are the program's business.
     pub(crate) fn roll_back(&mut self, dirty: &[u32], committed: &Committed<D>) -> Result<(), LoadError> {
         if self.memory.is_paged() {
             // SAFETY: as above.
@@ -152,7 +152,8 @@ impl<D: Disk> Heap<D> {
 
 /// The allocator whose state is in the pages.
 fn attach<D: Disk>(memory: &HeapMemory<D>) -> Result<Allocator, LoadError> {
-    // SAFETY: the memory is this heap's alone, lives as long as it, and is zero or was committed by an allocator.
+    // SAFETY: the memory is this heap's alone, lives as long as it, and is zero or was committed by an
+    // allocator.
     let allocator = unsafe { Allocator::attach(memory.base(), memory.length()) };
     allocator.map_err(|allocator::ForeignHeap| LoadError::ForeignHeap)
 }

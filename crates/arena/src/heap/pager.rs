@@ -5,9 +5,9 @@
 //! `served` is registered for faults; above it lies memory that no commit has filled, which comes by itself.
 //!
 //! Eviction must not lose a write that races with it, so a page is first *moved* out of the heap
-//! (UFFDIO_MOVE): who touches it from then on waits for the thread that is doing this. Then it is compared with the
-//! checksum of its commit, and put back if it differs. Where the kernel cannot move pages, they leave only while
-//! the program waits in a call of the arena.
+//! (UFFDIO_MOVE): a thread that touches it from then on waits for the one that is doing this. Then it is
+//! compared with the checksum of its commit, and put back if it differs. Where the kernel cannot move pages,
+//! they leave only while the program waits in a call of the arena.
 //!
 //! Lock order: `state`, then the store's view. The program's thread takes `state` to give pages back.
 
@@ -156,7 +156,7 @@ impl<D: Disk> Pager<D> {
         let thread = builder.spawn(move || {
             // A handler of the program might touch the heap, and would wait for its own thread.
             crate::sys::demand_paging::block_signals();
-            // A fault that nobody serves would be a thread that hangs for ever: rather end.
+            // A fault that is not served would be a thread that hangs forever: better to end.
             let served = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| serving.run(&stopped)));
             if !matches!(served, Ok(Ok(()))) {
                 eprintln!("arena: the pager failed, and the process cannot go on without it: {served:?}");
@@ -187,7 +187,7 @@ impl<D: Disk> Pager<D> {
         self.shared.serve_below(&mut self.shared.state(), offset)
     }
 
-    /// Makes pages read as zero, whatever is committed. Nobody may refer to them.
+    /// Makes pages read as zero, whatever is committed. No reference may lead to them.
     pub(crate) fn discard(
         &self,
         page: u32,
@@ -259,7 +259,7 @@ impl<D> Drop for Pager<D> {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // It ends only well: an error of its ends the process.
+            // The thread returns only on success: on an error it ends the process.
             let _ended = thread.join();
         }
     }
@@ -279,7 +279,7 @@ fn reserve_staging() -> io::Result<Mapping> {
 
 impl<D: Disk> Shared<D> {
     fn state(&self) -> MutexGuard<'_, State> {
-        // Whoever panicked in between was the program's thread in a call that only adds entries.
+        // If a thread panicked in between, it was the program's in a call that only adds entries.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -354,7 +354,7 @@ impl<D: Disk> Shared<D> {
                         self.counters.loaded.fetch_add(installed as u64, Ordering::Relaxed);
                     }
                     Err(error) if page == first || window == Window::All => failed = Some(error),
-                    // Nobody asked for this one yet: its own fault will tell.
+                    // This one was not asked for yet: its own fault will say so.
                     Err(_) => {}
                 }
                 Ok::<(), io::Error>(())
@@ -457,7 +457,8 @@ impl<D: Disk> Shared<D> {
         // A directory that cannot be read keeps its pages in memory.
         let Ok(entries) = self.committed.locate_run(first, CHUNK_PAGES) else { return Ok(0) };
         let is_committed = |address: usize, at: usize| {
-            // SAFETY: the page is mapped and nobody else writes it: it lies in the staging place, or the program waits.
+            // SAFETY: the page is mapped and no other thread writes it: it lies in the staging place, or the
+            // program waits.
             let page = unsafe {
                 std::slice::from_raw_parts(std::ptr::with_exposed_provenance::<u8>(address), BLOCK_SIZE)
             };
@@ -483,21 +484,22 @@ impl<D: Disk> Shared<D> {
                 let place = if moved { staged } else { heap };
                 if is_committed(place, heap) {
                     if !moved {
-                        // SAFETY: the page equals its commit and comes back through a fault; the program waits.
+                        // SAFETY: the page equals its commit and comes back through a fault; the program
+                        // waits.
                         unsafe { drop_page(heap)? };
                     }
                     dropped += 1;
                 } else {
                     self.counters.kept.fetch_add(1, Ordering::Relaxed);
                     if moved {
-                        // SAFETY: nobody relies on the hole at the old place but through a fault.
+                        // SAFETY: nothing relies on the hole at the old place but through a fault.
                         unsafe { self.pages.move_pages(heap, staged, BLOCK_SIZE)? };
                         self.pages.wake(heap, BLOCK_SIZE)?;
                     }
                 }
             }
             if moved {
-                // SAFETY: nobody refers to the staging place.
+                // SAFETY: no reference leads to the staging place.
                 unsafe { self.staging.discard(at - start, bytes)? };
             }
         }
@@ -508,7 +510,7 @@ impl<D: Disk> Shared<D> {
 /// Drops one page of the heap.
 ///
 /// # Safety
-/// Nobody relies on its content but through a fault.
+/// Nothing relies on its content but through a fault.
 unsafe fn drop_page(address: usize) -> io::Result<()> {
     let pointer = std::ptr::with_exposed_provenance_mut(address);
     // SAFETY: as the caller promises.

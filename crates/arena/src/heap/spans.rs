@@ -1,9 +1,10 @@
 //! Where nouns lie: spans of their own in the heap, so that the collector finds each of them, and frees them
 //! without touching them.
 //!
-//! A span is a granule of one size class. Its header holds a bit for each 16 bytes, set where a free slot starts:
-//! freeing every dead noun of a span writes this bitmap and nothing else, so it dirties one page of the
-//! sixteen. A noun above 8 KiB is a run of granules. Not for objects of the program, which free themselves.
+//! A span is a granule of one size class. Its header holds a bit for each 16 bytes, set where a free slot
+//! starts: freeing every dead noun of a span writes this bitmap and nothing else, so it dirties one page of
+//! the sixteen. A noun above 8 KiB is a run of granules. Not for objects of the program, which free
+//! themselves.
 
 use super::allocator::{
     Allocator, CLASS_COUNT, CLASS_SIZES, Fresh, GRANULE, NOUN_LARGE, NOUN_SPAN, NOUN_TAIL, SMALL_MAX,
@@ -85,14 +86,14 @@ impl Slots {
     }
 }
 
-/// What became of a granule in a sweep.
+/// What a sweep did to a granule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Swept {
     /// It holds no nouns.
     Other,
-    /// So many bytes of nouns are free now.
+    /// This many bytes of nouns are free now.
     Freed(u64),
-    /// It held none that lives; the run of so many granules is free.
+    /// It held none that lives; the run of granules is free.
     Emptied { bytes: u64, granules: u32 },
 }
 
@@ -140,8 +141,8 @@ impl Allocator {
         most: usize,
         fresh: &mut dyn FnMut(Fresh),
     ) -> Option<Slots> {
-        // SAFETY: the header, and every span on a class's list, lie in this allocator's memory; a listed span has a
-        // free slot at or behind its hint, and bits of the bitmap are slots inside the span.
+        // SAFETY: the header, and every span on a class's list, lie in this allocator's memory; a listed span
+        // has a free slot at or behind its hint, and bits of the bitmap are slots inside the span.
         unsafe {
             let header = self.header();
             let mut number = (*header).noun_partial[class];
@@ -238,8 +239,8 @@ impl Allocator {
         }
     }
 
-    /// Whether `size` bytes at `address` lie where nouns lie and nothing else does. A noun that was kept too long
-    /// may pass, and is then some other noun.
+    /// Whether `size` bytes at `address` lie where nouns lie and nothing else does. A noun that was kept too
+    /// long may pass, and is then some other noun.
     #[inline]
     pub(crate) fn holds_nouns(&self, address: usize, size: usize) -> bool {
         let offset = address.wrapping_sub(self.base);

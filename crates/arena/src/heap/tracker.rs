@@ -1,7 +1,7 @@
 //! How written pages are found: one trait, four ways, one of them chosen by a probe.
 //!
 //! A tracker reports each page that was written since it was last asked, perhaps more, never less. It is
-//! asked only while nobody writes. All of them are held to one suite of tests at the end of this file.
+//! asked only while no thread writes. All of them are held to one suite of tests at the end of this file.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
@@ -28,16 +28,16 @@ pub enum Tracking {
     /// Every page in memory is compared with a hash of what it was: nothing is noted while the program runs,
     /// and a commit costs what is in memory.
     Compare,
-    /// The program says what it writes to objects above 8 KiB, by [`Arena::dirty`](crate::Arena::dirty), before
-    /// the commit; smaller ones are compared, since the allocator writes among them. What is not said
+    /// The program says what it writes to objects above 8 KiB, by [`Arena::dirty`](crate::Arena::dirty),
+    /// before the commit; smaller ones are compared, since the allocator writes among them. What is not said
     /// is not kept: for programs that know.
     Explicit,
 }
 
 /// Finds written pages in a range of memory. Ranges are addresses and bytes, whole pages.
 pub(crate) trait Tracker: Send + Sync {
-    /// Calls `found` with each run in the range that was written since the last call on it. Clean from then on.
-    /// `is_full` promises that the range has no hole.
+    /// Calls `found` with each run in the range that was written since the last call on it. Clean from then
+    /// on. `is_full` promises that the range has no hole.
     fn take(
         &self,
         start: usize,
@@ -143,7 +143,7 @@ pub(crate) struct Compare {
 
 impl Compare {
     fn changed(&self, address: usize) -> bool {
-        // SAFETY: the trait's contract: the page is in the heap's mapping and nobody writes while we look.
+        // SAFETY: the trait's contract: the page is in the heap's mapping and no thread writes while we look.
         let page = unsafe {
             std::slice::from_raw_parts(std::ptr::with_exposed_provenance::<u8>(address), BLOCK_SIZE)
         };

@@ -24,7 +24,8 @@ impl BitWriter {
         self.position
     }
 
-    /// The low `count` bits of a value that has no others, at most 56: one write, and no branch that could be guessed wrongly.
+    /// The low `count` bits of a value that has no others, at most 56: one write, and no branch that could be
+    /// guessed wrongly.
     #[inline]
     pub(super) fn put(&mut self, value: u64, count: u32) {
         debug_assert!(count <= PUT_MAX && value >> count == 0, "the value fits");
@@ -65,8 +66,8 @@ impl BitWriter {
         }
     }
 
-    /// A tag, then a number with its own length before it: so many zeroes as the length has bits, a one, the length
-    /// without its highest bit, and the number.
+    /// A tag, then a number with its own length before it: as many zeroes as the length has bits, a one, the
+    /// length without its highest bit, and the number.
     #[inline]
     pub(super) fn put_tagged(&mut self, tag: u64, tag_bits: u32, value: u64) {
         if value == 0 {
@@ -155,7 +156,7 @@ impl<'a> BitReader<'a> {
         u64::from_le_bytes(word)
     }
 
-    /// Goes on by so many bits.
+    /// Goes on by this many bits.
     #[inline]
     pub(super) fn skip(&mut self, count: u64) -> Result<(), CueError> {
         if count > self.end - self.position {

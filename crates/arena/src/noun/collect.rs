@@ -1,14 +1,15 @@
 //! The collector: finds the nouns that the roots lead to and frees the rest, a little at a time.
 //!
-//! It marks and sweeps, and moves nothing. What it knows (marks, the nouns still to look at, how far it has swept)
-//! lies outside of the arena; what it changes are the free bitmaps of spans, which the next commit writes like any
-//! other page. So between any two of its steps the heap is whole, and a crash loses the collection and nothing
-//! else: the arena opens at its last commit, with nothing to replay.
+//! It marks and sweeps, and moves nothing. What it knows (marks, the nouns still to look at, how far it has
+//! swept) lies outside of the arena; what it changes are the free bitmaps of spans, which the next commit
+//! writes like any other page. So between any two of its steps the heap is whole, and a crash loses the
+//! collection and nothing else: the arena opens at its last commit, with nothing to replay.
 //!
 //! Invariant: a cycle frees nothing that was reachable when it began, and nothing that was made since. New
-//! nouns are marked as they are made. Nouns never change but for unification, which writes one part in place of
-//! an equal one: while marking goes on, the part that it replaces is marked (a deletion barrier). A rollback to a commit
-//! from before the cycle ends the cycle, since what was reachable then was not looked at.
+//! nouns are marked as they are made. Nouns never change but for unification, which writes one part in place
+//! of an equal one: while marking goes on, the part that it replaces is marked (a deletion barrier). A
+//! rollback to a commit from before the cycle ends the cycle, since what was reachable then was not looked
+//! at.
 
 use std::any::Any;
 use std::time::{Duration, Instant};
@@ -22,10 +23,11 @@ use crate::heap::{Bitmap, Fresh, GRANULE, Slot, Swept, WORDS};
 const CHURN_MIN: u64 = 4 << 20;
 /// Nouns looked at between two looks at the clock.
 const BATCH: usize = 64;
-/// Granules swept between two looks at the clock: the pages of an empty one are given back, which costs some 10 us.
+/// Granules swept between two looks at the clock: the pages of an empty one are given back, which costs some
+/// 10 us.
 const SWEEP_BATCH: u32 = 8;
-/// Nouns in one piece of the list of nouns to look at. Pieces, since one long vector would be copied as it grows, in
-/// one long step.
+/// Nouns in one piece of the list of nouns to look at. Pieces, since one long vector would be copied as it
+/// grows, in one long step.
 const PIECE: usize = 8192;
 
 /// How far a collection is.
@@ -33,9 +35,9 @@ const PIECE: usize = 8192;
 pub enum Collection {
     /// Nothing is due and nothing was done.
     Idle,
-    /// Looking for what is reachable: so many nouns were found so far.
+    /// Looking for what is reachable: the nouns found so far.
     Marking(u64),
-    /// Freeing the rest: so many granules of 64 KiB are done, of so many.
+    /// Freeing the rest: granules of 64 KiB that are done, and all of them.
     Sweeping(u32, u32),
     /// A cycle has ended.
     Done(CollectionReport),
@@ -56,8 +58,8 @@ pub struct CollectionReport {
 struct Cycle {
     /// Number of the commit that it began after.
     since: u64,
-    /// For each granule below the frontier of that time, a bitmap of the slots that are marked. Flat, since only then it
-    /// is memory that is zero when it is touched, and not zeroed in one long step.
+    /// For each granule below the frontier of that time, a bitmap of the slots that are marked. Flat, since
+    /// only then it is memory that is zero when it is touched, and not zeroed in one long step.
     marks: Vec<u64>,
     /// Cells that are marked and not yet looked into.
     grey: Vec<Vec<Noun>>,
@@ -146,7 +148,7 @@ impl<D: Disk> Nouns<'_, D> {
         self.arena.allocator().noun_used()
     }
 
-    /// Whether so many nouns were made since the last collection that another is worth while: as many bytes as
+    /// Whether enough nouns were made since the last collection to make another worth while: as many bytes as
     /// survived it, and 4 MiB. It goes by churn, never by a clock.
     #[must_use]
     pub fn collection_is_due(&self) -> bool {
@@ -154,12 +156,12 @@ impl<D: Disk> Nouns<'_, D> {
         self.used() > survived.saturating_mul(2).saturating_add(CHURN_MIN)
     }
 
-    /// A step of a collection, if one is due or under way: to be called once for each event. It returns soon after
-    /// `budget` has passed.
+    /// A step of a collection, if one is due or under way: to be called once for each event. It returns soon
+    /// after `budget` has passed.
     ///
-    /// What survives is what the arena's roots lead to (a root holds [`Noun::word`]), and `keep`: every noun that
-    /// the program still holds elsewhere and wants to use. Any other noun is dead after it, also one in an object of the
-    /// program's own. Nothing moves.
+    /// What survives is what the arena's roots lead to (a root holds [`Noun::word`]), and `keep`: every noun
+    /// that the program still holds elsewhere and wants to use. Any other noun is dead after it, also one in
+    /// an object of the program's own. Nothing moves.
     pub fn collect(&mut self, budget: Duration, keep: &[Noun]) -> Collection {
         if self.arena.collector.is_none() && !self.collection_is_due() {
             return Collection::Idle;
@@ -233,7 +235,7 @@ impl<D: Disk> Nouns<'_, D> {
         };
         let roots: Vec<u64> = self.arena.roots().values().copied().collect();
         for word in roots {
-            // A root that is no noun but looks like one keeps a noun alive, which harms nobody.
+            // A root that is no noun but looks like one keeps a noun alive, which does no harm.
             self.arena.shade(&mut cycle, Noun(word));
         }
         cycle
@@ -267,8 +269,8 @@ impl<D: Disk> Nouns<'_, D> {
                     cycle.report.freed_bytes += bytes;
                     let freed =
                         Fresh { offset: number as usize * GRANULE, length: granules as usize * GRANULE };
-                    // SAFETY: no noun in the run is alive, so nobody may refer to it; a noun that was kept against the
-                    // rules is checked before it is followed.
+                    // SAFETY: no noun in the run is alive, so none refers to it; a noun that was kept against
+                    // the rules is checked before it is followed.
                     unsafe { self.arena.discard(freed) };
                 }
             }

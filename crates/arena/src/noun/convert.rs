@@ -176,10 +176,11 @@ impl<A: FromNoun, B: FromNoun, C: FromNoun> FromNoun for (A, B, C) {
     }
 }
 
-/// A noun written as nouns are: `noun!(nouns, [1 2 [3 "text"] x])` is `[1 2 [3 'text'] x]`, nested to the right.
+/// A noun written as nouns are: `noun!(nouns, [1 2 [3 "text"] x])` is `[1 2 [3 'text'] x]`, nested to the
+/// right.
 ///
-/// Each part is one token: a literal, a variable, `~` for 0, another bracket, or any expression in parentheses.
-/// Parts are made with [`ToNoun`](crate::noun::ToNoun). Gives a `Result` with
+/// Each part is one token: a literal, a variable, `~` for 0, another bracket, or any expression in
+/// parentheses. Parts are made with [`ToNoun`](crate::noun::ToNoun). Gives a `Result` with
 /// [`AllocateError`](crate::AllocateError).
 ///
 /// ```

@@ -1,11 +1,11 @@
 //! Cue: bytes back to the noun that was jammed into them.
 //!
-//! The bytes are untrusted. Each bit is read once, the stack is its own, and at most one cell is made for every four bits, so
-//! the cost is linear in the input whatever the input says: at most 64 bytes of arena and some 130 of other memory for
-//! each byte.
+//! The bytes are untrusted. Each bit is read once, the stack is its own, and at most one cell is made for
+//! every four bits, so the cost is linear in the input whatever the input says: at most 64 bytes of arena and
+//! some 130 of other memory for each byte.
 //!
-//! Three passes, so that none waits for memory: the first reads the bits, the second finds which noun each reference
-//! means, many looks at a time, and the third builds.
+//! Three passes, so that none waits for memory: the first reads the bits, the second finds which noun each
+//! reference means, many looks at a time, and the third builds.
 
 use super::bits::{BitReader, Number};
 use super::huge::HugeVec;
@@ -16,7 +16,7 @@ use crate::arena::AllocateError;
 use crate::disk::Disk;
 
 /// Why bytes are not a jammed noun. The arena may hold parts that were built before the fault: roll
-/// back, or leave them to nobody.
+/// back, or leave them without an owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CueError {
     /// The bits end in the middle of a noun.
@@ -39,7 +39,8 @@ const REFERENCE: u64 = u64::MAX - 1;
 /// A cell of which both parts are not built yet.
 const PENDING: Noun = Noun(CELL);
 
-/// A reference: the bit at which its noun starts, and then the number of that noun; and the bit at which it stands itself.
+/// A reference: the bit at which its noun starts, and then the number of that noun; and the bit at which it
+/// stands itself.
 #[derive(Clone, Copy)]
 struct Reference {
     target: u64,
@@ -69,8 +70,8 @@ impl CueScratch {
     }
 }
 
-/// Which bits start an atom or a cell. They start in the order in which they are read, so a bitmap with running
-/// counts leads from a bit to a number, with no hashing.
+/// Which bits start an atom or a cell. They start in the order in which they are read, so a bitmap with
+/// running counts leads from a bit to a number, with no hashing.
 #[derive(Default)]
 struct Starts {
     /// For each 64 bits of input: which of them start a noun, and how many nouns started before.
@@ -79,7 +80,7 @@ struct Starts {
 }
 
 impl Starts {
-    /// Forgets everything, for an input of so many bytes.
+    /// Forgets everything, for an input of this many bytes.
     fn clear(&mut self, bytes: usize) {
         self.index.clear();
         self.index.resize(bytes.div_ceil(8), (0, 0));

@@ -1,5 +1,6 @@
-//! A growing array in huge pages, for tables that are read at random: with small pages most of the time of such a look goes
-//! into finding the page, above all in a virtual machine. Plain data only; small arrays are like any other.
+//! A growing array in huge pages, for tables that are read at random: with small pages most of the time of
+//! such a look goes into finding the page, above all in a virtual machine. Plain data only; small arrays are
+//! like any other.
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ops::{Deref, DerefMut};
@@ -71,7 +72,8 @@ impl<T: Copy> HugeVec<T> {
         // SAFETY: the layout is not empty, since no `T` here is.
         let Some(data) = NonNull::new(unsafe { alloc(layout) }) else { handle_alloc_error(layout) };
         if layout.size() >= HUGE {
-            // SAFETY: advice on page size does not change what the memory holds. Where it is refused, small pages do.
+            // SAFETY: advice on page size does not change what the memory holds. Where it is refused, small
+            // pages do.
             let _small = unsafe {
                 rustix::mm::madvise(
                     data.as_ptr().cast(),
@@ -105,7 +107,7 @@ impl<T: Copy> Deref for HugeVec<T> {
     type Target = [T];
     #[inline]
     fn deref(&self) -> &[T] {
-        // SAFETY: so many items are written.
+        // SAFETY: this many items are written.
         unsafe { std::slice::from_raw_parts(self.data.as_ptr(), self.length) }
     }
 }

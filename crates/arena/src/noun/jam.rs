@@ -1,7 +1,8 @@
-//! Jam: a noun as bits, exact to the bit. A part that was written before becomes a reference where that is shorter.
+//! Jam: a noun as bits, exact to the bit. A part that was written before becomes a reference where that is
+//! shorter.
 //!
-//! Three passes, so that each waits for memory as little as it can: the first meets every part and numbers it,
-//! the second finds which are equal, many looks at a time, and the third writes.
+//! Three passes, so that each waits for memory as little as it can: the first meets every part and numbers
+//! it, the second finds which are equal, many looks at a time, and the third writes.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -13,9 +14,9 @@ use super::scratch::Scratch;
 use super::{ADDRESS, DIRECT_MAX, FOREIGN, KIND_CELL, KIND_SHIFT, Noun, Nouns};
 use crate::disk::Disk;
 
-/// The number of each indirect noun, by the place where it lies: a small array for each page of the heap that the noun
-/// touches. Nouns that were made together lie together, so a look here rarely misses the cache, and a noun that
-/// is shared is known without being touched.
+/// The number of each indirect noun, by the place where it lies: a small array for each page of the heap that
+/// the noun touches. Nouns that were made together lie together, so a look here rarely misses the cache, and
+/// a noun that is shared is known without being touched.
 #[derive(Default)]
 struct Places {
     base: usize,
@@ -72,16 +73,17 @@ impl Places {
     }
 }
 
-/// The indirect nouns of one jam, each place of the heap once, numbered in the order in which they are first met.
+/// The indirect nouns of one jam, each place of the heap once, numbered in the order in which they are first
+/// met.
 #[derive(Default)]
 struct Parts {
     nouns: HugeVec<Noun>,
     mugs: HugeVec<u32>,
-    /// For each, one more than the bit at which it was written, 0 if it was not; or [`SAME`] and the number of the first
-    /// one that equals it.
+    /// For each, one more than the bit at which it was written, 0 if it was not; or [`SAME`] and the number
+    /// of the first one that equals it.
     positions: HugeVec<u64>,
-    /// All in the order of the jam: a direct atom is itself; another noun is its number, its kind, and, where it is met
-    /// for the first time, [`NEW`]: the parts of a cell follow then.
+    /// All in the order of the jam: a direct atom is itself; another noun is its number, its kind, and, where
+    /// it is met for the first time, [`NEW`]: the parts of a cell follow then.
     visits: HugeVec<u64>,
     /// A hash table by mug: the mug above and one more than the number of a first below.
     table: HugeVec<u64>,

@@ -5,9 +5,10 @@
 //! equal, by plain writes: the pages are dirty then, and nothing more is needed.
 //!
 //! Nouns are never freed by hand: [`Nouns::collect`] frees those that no root leads to, a little at a time.
-//! Everything walks with its own stack, so depth is bounded by memory and never by the thread's stack. A noun that
-//! is kept over a rollback or a collection against the rules, or used with another arena, gives wrong answers or a
-//! panic, never an access to anything but nouns: they lie in spans of their own, and each address is checked.
+//! Everything walks with its own stack, so depth is bounded by memory and never by the thread's stack. A noun
+//! that is kept over a rollback or a collection against the rules, or used with another arena, gives wrong
+//! answers or a panic, never an access to anything but nouns: they lie in spans of their own, and each
+//! address is checked.
 
 mod bits;
 mod collect;
@@ -94,8 +95,8 @@ impl<'a, D: Disk> Nouns<'a, D> {
         Self { arena }
     }
 
-    /// The noun that a root's word stands for; `None` if the word is none, as far as that can be seen: a number below
-    /// 2^63 always is one.
+    /// The noun that a root's word stands for; `None` if the word is none, as far as that can be seen: a
+    /// number below 2^63 always is one.
     #[must_use]
     pub fn noun_of_word(&self, word: u64) -> Option<Noun> {
         let noun = Noun(word);
@@ -217,7 +218,8 @@ impl<'a, D: Disk> Nouns<'a, D> {
     #[inline]
     pub fn split(&self, noun: Noun) -> Option<(Noun, Noun)> {
         let cell = self.cell_place(noun)?;
-        // SAFETY: the place is inside the heap, see `cell_place`, and nobody writes while `self` is borrowed.
+        // SAFETY: the place is inside the heap, see `cell_place`, and nothing writes there while `self` is
+        // borrowed.
         unsafe { Some(((*cell).head, (*cell).tail)) }
     }
 
@@ -267,8 +269,8 @@ impl<'a, D: Disk> Nouns<'a, D> {
             return Some(use_words(if noun.0 == 0 { &[] } else { std::slice::from_ref(&noun.0) }));
         }
         let place = self.atom_place(noun)?;
-        // SAFETY: the header is inside the heap, see `atom_place`; the words are checked to be as well, and nobody
-        // writes while `self` is borrowed.
+        // SAFETY: the header is inside the heap, see `atom_place`; the words are checked to be as well, and
+        // nothing writes there while `self` is borrowed.
         unsafe {
             let count = usize::try_from((*place).words).ok()?;
             let first: *const u64 = place.add(1).cast();
@@ -330,8 +332,9 @@ impl<'a, D: Disk> Nouns<'a, D> {
                 },
                 Step::Unify(left, right) => {
                     if let (Some(from), Some(to)) = (self.cell_place(left), self.cell_place(right)) {
-                        // SAFETY: both places are inside the heap, and `self` is borrowed for writing. The parts are
-                        // equal by value: everything above this step on the stack has been compared.
+                        // SAFETY: both places are inside the heap, and `self` is borrowed for writing. The
+                        // parts are equal by value: everything above this step on the stack has been
+                        // compared.
                         let (head, tail) = unsafe { ((*to).head, (*to).tail) };
                         // SAFETY: as above.
                         unsafe {

@@ -66,7 +66,7 @@ impl<D: Disk> Nouns<'_, D> {
     #[inline]
     pub(super) fn whole_cell(&mut self, noun: Noun) -> Option<(u32, Noun, Noun)> {
         let place = self.cell_place(noun)?;
-        // SAFETY: the place is inside the heap, and nobody writes while `self` is borrowed.
+        // SAFETY: the place is inside the heap, and nothing writes there while `self` is borrowed.
         let (mug, head, tail) = unsafe { ((*place).mug, (*place).head, (*place).tail) };
         let mug = if mug == 0 { self.find_mug(noun) } else { mug };
         Some((mug, head, tail))

@@ -1,4 +1,5 @@
-//! Memory for jam and cue, kept between them: the first touch of fresh memory would take a good part of their time.
+//! Memory for jam and cue, kept between them: the first touch of fresh memory would take a good part of their
+//! time.
 
 use super::cue::CueScratch;
 use super::jam::JamScratch;

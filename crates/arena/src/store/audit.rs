@@ -136,7 +136,7 @@ impl<D: Disk> Store<D> {
         Ok(())
     }
 
-    /// Reads everything that any version refers to and checks every checksum. `progress` is told how
+    /// Reads everything that any version refers to and checks every checksum. `progress` gets how
     /// many pages are done, out of how many.
     ///
     /// # Errors

@@ -70,8 +70,9 @@ impl<D: Disk> Blocks<'_, D> {
             let total = self.space.total + blocks;
             match self.disk.grow(total * BLOCK, write_zeroes) {
                 Ok(()) => {
-                    // The length is durable before anything is written behind the old end: a second guard, beside
-                    // the erased header, against a record that a short file hides and a growth brings back.
+                    // The length is durable before anything is written behind the old end: a second guard,
+                    // beside the erased header, against a record that a short file hides and a growth brings
+                    // back.
                     self.disk.sync().map_err(CommitError::Io)?;
                     self.statistics.bytes_grown += blocks * BLOCK;
                     self.space.extend(total);

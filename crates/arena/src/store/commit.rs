@@ -1,5 +1,5 @@
-//! A commit: its blocks are planned, record and pages are written and synced once, and what is durable is taken into
-//! the state. The replay takes records in by the same function ([`Store::accept`]).
+//! A commit: its blocks are planned, record and pages are written and synced once, and what is durable is
+//! taken into the state. The replay takes records in by the same function ([`Store::accept`]).
 //!
 //! Not for folding: `fold`.
 
@@ -76,7 +76,7 @@ impl<D: Disk> Store<D> {
         let position = self.commit_record(request)?;
         if self.wants_fold() {
             match self.fold() {
-                // The commit is durable whatever becomes of the fold: a full disk only puts it off, and a
+                // The commit is durable however the fold ends: a full disk only puts it off, and a
                 // failed one has poisoned the store, which the next call reports.
                 Ok(()) | Err(CommitError::DiskFull { .. } | CommitError::Io(_)) => {}
                 Err(error) => return Err(error),
@@ -85,7 +85,7 @@ impl<D: Disk> Store<D> {
         Ok(position)
     }
 
-    /// As [`Store::commit`], without the fold: for who folds in another thread, see [`Store::begin_fold`].
+    /// As [`Store::commit`], without the fold: for folding in another thread, see [`Store::begin_fold`].
     ///
     /// # Errors
     /// As [`Store::commit`].

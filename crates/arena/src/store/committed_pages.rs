@@ -1,7 +1,7 @@
 //! The committed pages as a reader sees them: found and read while the store commits and folds.
 //!
-//! [`Committed`] is shared between a store and whoever loads pages lazily. One mutex guards where pages
-//! are; it is held for a lookup, directory reads included, and never while a page is read.
+//! [`Committed`] is shared between a store and the threads that load pages lazily. One mutex guards where
+//! pages are; it is held for a lookup, directory reads included, and never while a page is read.
 //!
 //! Invariant: the directory's root changes only under the mutex, and a fold reuses no block of the root
 //! before; so a lookup under the mutex never meets a node that is being overwritten.
@@ -49,7 +49,8 @@ impl<D: Disk> Committed<D> {
     }
 
     pub(crate) fn view(&self) -> MutexGuard<'_, View> {
-        // A panic while it was held cannot have left a half of an update that matters: entries are independent.
+        // A panic while it was held cannot have left a half of an update that matters: entries are
+        // independent.
         self.view.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -1,12 +1,14 @@
-//! Opening for reading beside a writer in another process, who commits and folds meanwhile.
+//! Opening for reading beside a writer in another process, which commits and folds meanwhile.
 //!
-//! What a meta refers to, and the log behind it, is whole until the fold after the next one is durable: blocks that
-//! die in a fold are reused only then (see `fold`). So a look at the file is sound if the newest meta afterwards is the one
-//! that the look began with or the one after it; else it is overtaken, and the reader looks again. After a few
-//! times it asks the writer to put its folds off, and then nothing can overtake it.
+//! What a meta refers to, and the log behind it, is whole until the fold after the next one is durable:
+//! blocks that die in a fold are reused only then (see `fold`). So a look at the file is sound if the newest
+//! meta afterwards is the one that the look began with or the one after it; else it is overtaken, and the
+//! reader looks again. After a few times it asks the writer to put its folds off, and then nothing can
+//! overtake it.
 //!
 //! The end of the log moves while it is read, so it is wherever the first unfinished record is. What does not
-//! verify is damage if it is found again and again in the same place while the metas stay; nothing in motion is.
+//! verify is damage if it is found again and again in the same place while the metas stay; nothing in motion
+//! is.
 
 use std::time::Duration;
 
@@ -19,15 +21,15 @@ use crate::disk::Disk;
 const PATIENCE: u32 = 4;
 /// Looks in all.
 const LOOKS_MAX: u32 = 200;
-/// The same damage in so many looks without a fold between them is there.
+/// The same damage in this many looks without a fold between them is there.
 const SAME_MAX: u32 = 3;
 
 impl<D: Disk> Store<D> {
     /// As [`Store::open_read_only`], beside a writer. `disk` opens the file, once for each look.
     ///
     /// # Errors
-    /// What `disk` says; as [`Store::open_read_only`]; [`OpenError::Overtaken`] if the writer folds all the time although
-    /// it was asked not to.
+    /// What `disk` says; as [`Store::open_read_only`]; [`OpenError::Overtaken`] if the writer folds all the
+    /// time although it was asked not to.
     pub fn open_concurrently<E: From<OpenError>>(
         disk: &mut dyn FnMut() -> Result<D, E>,
         options: StoreOptions,
@@ -152,10 +154,11 @@ mod tests {
         Store::create(disk.again(), identity, OPTIONS).unwrap()
     }
 
-    /// Every look that is taken for sound is one: its snapshot is whole, and time does not go back. The writer folds after
-    /// each commit, so a look would hardly ever end before it is overtaken if the writer could not be asked to wait.
+    /// Every look that is taken for sound is one: its snapshot is whole, and time does not go back. The
+    /// writer folds after each commit, so a look would hardly ever end before it is overtaken if the writer
+    /// could not be asked to wait.
     #[test]
-    fn a_writer_that_never_rests_keeps_nobody_out() {
+    fn a_writer_that_never_rests_keeps_no_reader_out() {
         let disk = Opened::default();
         let mut writer = store(&disk);
         commit(&mut writer, 1, SnapshotOperation::Retain("kept".to_owned()));

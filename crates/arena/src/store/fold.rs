@@ -5,7 +5,7 @@
 //! not used again before the *next* fold is durable, so the meta before stays whole, and the log behind
 //! it too; losing the newest meta then loses nothing.
 //!
-//! A fold is worked out in memory ([`Store::begin_fold`]), written by whoever has the time
+//! A fold is worked out in memory ([`Store::begin_fold`]), written by any thread
 //! ([`FoldWork::write`]) and then taken for true ([`Store::finish_fold`]). Commits go on in between: they
 //! are in the log behind the position that the new meta names.
 //!
@@ -173,7 +173,7 @@ impl FoldWork {
     /// Writes everything and then the meta. `between` is called before each operation on the disk.
     ///
     /// # Errors
-    /// What the disk says; tell it to [`Store::finish_fold`].
+    /// What the disk says; pass it to [`Store::finish_fold`].
     pub fn write(&self, disk: &impl Disk, between: &mut dyn FnMut()) -> std::io::Result<()> {
         let slot = match self.mutation {
             Mutation::MetaInPlace => 0,
@@ -264,7 +264,7 @@ impl<D: Disk> Store<D> {
         }
     }
 
-    /// Works out a fold of the log as it is now, in memory. Whoever gets it writes it
+    /// Works out a fold of the log as it is now, in memory. The caller writes it
     /// ([`FoldWork::write`]) and then calls [`Store::finish_fold`]; the store takes commits in between.
     /// `None` if there is nothing to fold or a fold is under way.
     ///
@@ -308,7 +308,7 @@ impl<D: Disk> Store<D> {
         FoldWork { blocks, meta, mutation: self.options.mutation }
     }
 
-    /// Takes a written fold for true, or poisons the store if it could not be written.
+    /// Accepts a written fold, or poisons the store if it could not be written.
     ///
     /// # Errors
     /// [`CommitError::Io`] with the error of the write.
@@ -530,8 +530,8 @@ impl<D: Disk> Store<D> {
         Ok(placed)
     }
 
-    /// Finds a place for every changed group of the space map, for its index and for the list of pending blocks.
-    /// Each place may change another group, so this goes on until nothing new is touched.
+    /// Finds a place for every changed group of the space map, for its index and for the list of pending
+    /// blocks. Each place may change another group, so this goes on until nothing new is touched.
     fn reserve_map(&mut self, folding: &mut Folding) -> Result<(MapBlocks, Vec<u8>), CommitError> {
         let mut blocks = MapBlocks::default();
         // Room for the runs that the old places of the groups will add: every group at most once.

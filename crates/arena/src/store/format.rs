@@ -1,5 +1,5 @@
 //! The layout of an arena file: meta slots, log records, blobs. Described to the byte in
-//! `docs/formats/arena.md`; whoever changes one changes the other and the version.
+//! `docs/formats/arena.md`; a change of one is a change of the other and of the version.
 //!
 //! Pure encoding and decoding: no disk is touched here. Decoders take untrusted bytes and answer
 //! `None` for anything that does not make sense.
@@ -226,8 +226,8 @@ impl Meta {
         Self::decode_body(&mut reader).ok_or(MetaFault::Checksum)
     }
 
-    /// Whether what the slot says of places can be so in a file of `total` blocks. An intact checksum proves who
-    /// wrote it only against accidents.
+    /// Whether what the slot says of places can be so in a file of `total` blocks. An intact checksum proves
+    /// who wrote it only against accidents.
     pub(crate) fn is_sane(&self, total: u64) -> bool {
         let LogPosition { next, segment_end, .. } = self.log;
         (META_SLOTS..=segment_end).contains(&next)

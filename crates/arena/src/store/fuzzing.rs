@@ -1,6 +1,6 @@
 //! Entry points for fuzzers: bytes from anywhere go through the decoders, and must be refused or read, never
-//! end in a panic or an allocation beyond their size. `crates/arena/fuzz` runs these; the test below runs them on
-//! mutated arenas in every build.
+//! end in a panic or an allocation beyond their size. `crates/arena/fuzz` runs these; the test below runs
+//! them on mutated arenas in every build.
 
 use std::sync::Arc;
 
@@ -81,8 +81,8 @@ fn resign(block: &mut [u8]) {
     }
 }
 
-/// An arena with some bytes changed, and the checksums of metas and records made right over them. `next` gives random
-/// numbers below its argument.
+/// An arena with some bytes changed, and the checksums of metas and records made right over them. `next`
+/// gives random numbers below its argument.
 pub fn mutated(whole: &[u8], next: &mut dyn FnMut(usize) -> usize) -> Vec<u8> {
     let mut bytes = whole.to_vec();
     let blocks = bytes.len() / BLOCK_SIZE;

@@ -297,7 +297,8 @@ impl<D: Disk> Store<D> {
         self.committed.read_entry(page, entry, buffer)
     }
 
-    /// Whether the log is so long that it should be folded, no fold is under way, and no reader asks for rest.
+    /// Whether the log is so long that it should be folded, no fold is under way, and no reader asks for
+    /// rest.
     pub fn wants_fold(&self) -> bool {
         self.pending.is_none()
             && self.tail.blocks >= self.fold_threshold()

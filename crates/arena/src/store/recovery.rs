@@ -28,7 +28,7 @@ pub struct RecoveryReport {
     pub broken_slot: Option<Damage>,
 }
 
-/// Whether somebody writes to the file meanwhile. The log's end is then no place to look for damage behind it.
+/// Whether a writer has the file open meanwhile. The log's end is then no place to look for damage behind it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Motion {
     Still,
@@ -171,7 +171,7 @@ impl<D: Disk> Store<D> {
             };
             self.accept(position, &header, sum, body)?;
             report.records += 1;
-            // Each record has a header block of its own, so this many cannot be.
+            // Each record has its own header block, so this many cannot be.
             if report.records > self.space.total {
                 return Err(OpenError::Damaged(self.record_damage("log record")));
             }

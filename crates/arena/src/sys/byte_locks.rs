@@ -6,18 +6,18 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
-/// What is to become of a lock.
+/// What a lock is set to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ByteLock {
-    /// With others who share it.
+    /// Shared with other holders.
     Shared,
-    /// Alone; the descriptor must be open for writing.
+    /// Held alone; the descriptor must be open for writing.
     Exclusive,
     /// Given back.
     Released,
 }
 
-/// Sets the lock on a byte without waiting; `false` if somebody else's stands against it.
+/// Sets the lock on a byte without waiting; `false` if another holder's stands against it.
 ///
 /// # Errors
 /// What the kernel says.
@@ -25,7 +25,7 @@ pub(crate) fn set(file: &impl AsFd, byte: u64, lock: ByteLock) -> io::Result<boo
     apply(file, byte, 1, lock)
 }
 
-/// Gives back every lock on `byte` and the bytes behind it, also for whoever has a duplicate of the descriptor.
+/// Gives back every lock on `byte` and the bytes behind it, also those of a duplicate of the descriptor.
 ///
 /// # Errors
 /// What the kernel says.

@@ -1,7 +1,7 @@
 //! Memory at a fixed address: reserve it, protect it, give its pages back.
 //!
 //! A [`Mapping`] owns its range and unmaps it on drop. It hands out addresses, not references: what
-//! lies there is the business of whoever reserved it. Not for shared memory.
+//! lies there is the business of its owner. Not for shared memory.
 
 use std::io;
 
@@ -18,7 +18,8 @@ impl Mapping {
     /// Reserves `length` bytes at `base`, readable and writable; memory is used only where it is touched.
     ///
     /// # Errors
-    /// `AlreadyExists` if something else is mapped there, which is left alone; otherwise what the kernel says.
+    /// `AlreadyExists` if something else is mapped there, which is left alone; otherwise what the kernel
+    /// says.
     pub(crate) fn reserve(base: usize, length: usize) -> io::Result<Self> {
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED_NOREPLACE;
         let address = std::ptr::without_provenance_mut(base);
@@ -48,7 +49,7 @@ impl Mapping {
     /// Drops the pages of a range, which read as zero from then on.
     ///
     /// # Safety
-    /// Nobody may hold a reference into the range, nor rely on what is in it.
+    /// No reference leads into the range, and nothing relies on its content.
     ///
     /// # Errors
     /// What the kernel says; `InvalidInput` for a range that is not inside.
@@ -65,11 +66,12 @@ impl Mapping {
     /// What the kernel says.
     pub(crate) fn forbid_writes(&self) -> io::Result<()> {
         let address = std::ptr::with_exposed_provenance_mut(self.base);
-        // SAFETY: the range is ours and stays readable; nobody was promised a writable reference into it.
+        // SAFETY: the range is ours and stays readable; no writable reference into it was promised.
         unsafe { mprotect(address, self.length, MprotectFlags::READ) }.map_err(Into::into)
     }
 
-    /// Leaves the range out of a child made by fork(2): it would see zeroes where a page is provided on demand.
+    /// Leaves the range out of a child made by fork(2): it would see zeroes where a page is provided on
+    /// demand.
     ///
     /// # Errors
     /// What the kernel says.
@@ -100,7 +102,7 @@ impl Mapping {
 impl Drop for Mapping {
     fn drop(&mut self) {
         let address = std::ptr::with_exposed_provenance_mut(self.base);
-        // SAFETY: the range is ours since `reserve`, and whoever borrowed addresses from it had to end first.
+        // SAFETY: the range is ours since `reserve`, and every borrower of its addresses has ended.
         let unmapped = unsafe { munmap(address, self.length) };
         debug_assert!(unmapped.is_ok(), "a mapping of ours can be unmapped");
     }

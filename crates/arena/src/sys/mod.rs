@@ -1,4 +1,5 @@
-//! What the arena needs of Linux and of memory that no library covers, behind interfaces for the rest of the crate.
+//! What the arena needs of Linux and of memory that no library covers, behind interfaces for the rest of the
+//! crate.
 //!
 //! Not for what other crates need too: that is in `banyan-sys`.
 

@@ -1,7 +1,9 @@
-//! Copies of scattered pages to memory that is not read soon: past the caches, which such a copy would only empty.
+//! Copies of scattered pages to memory that is not read soon: past the caches, which such a copy would only
+//! empty.
 //!
-//! A plain copy of a cold page waits for its first lines, since the processor's prefetcher begins anew in each page, and
-//! reads the target before it overwrites it. This asks for the next page while it copies one, and streams.
+//! A plain copy of a cold page waits for its first lines, since the processor's prefetcher begins anew in
+//! each page, and reads the target before it overwrites it. This asks for the next page while it copies one,
+//! and streams.
 
 use core::arch::x86_64::{
     __m128i, _MM_HINT_NTA, _mm_loadu_si128, _mm_prefetch, _mm_sfence, _mm_stream_si128,
@@ -20,8 +22,8 @@ const LINE: usize = 64;
 /// The number of the first of some pages, and room for their copies.
 type Piece<'a> = (usize, &'a mut [MaybeUninit<[u8; PAGE]>]);
 
-/// Makes the buffer hold copies of `count` pages. They are copied in pieces of `piece` pages by `run`, which is given the
-/// number of pieces and what copies one, from any thread.
+/// Makes the buffer hold copies of `count` pages. They are copied in pieces of `piece` pages by `run`, which
+/// is given the number of pieces and what copies one, from any thread.
 ///
 /// # Panics
 /// If a piece was left out.
@@ -50,12 +52,13 @@ pub(crate) fn copy_in_pieces<'a, B: FromBytes>(
         copied.fetch_add(copy_pages(room, pages), Ordering::Relaxed);
     });
     assert_eq!(copied.into_inner(), count, "each page was copied");
-    // SAFETY: each piece was taken once and written whole, and together they are the first `count` blocks, which may be any
-    // bytes.
+    // SAFETY: each piece was taken once and written whole, and together they are the first `count` blocks,
+    // which may be any bytes.
     unsafe { buffer.set_len(count) };
 }
 
-/// Copies each source to the next place in `target`, and gives how many were copied: as many as there are of both.
+/// Copies each source to the next place in `target`, and gives how many were copied: as many as there are of
+/// both.
 ///
 /// # Panics
 /// If the target is not aligned to 16 bytes.
@@ -75,8 +78,8 @@ fn copy_pages<'a>(
         copy_page(place, source, next);
         copied += 1;
     }
-    // SAFETY: a fence has no condition. Streamed stores are ordered by nothing else: whoever is told of the copy, by
-    // whatever means, must find it.
+    // SAFETY: a fence has no condition. Streamed stores are ordered by nothing else: a thread that learns of
+    // the copy, by any means, must find it.
     unsafe { _mm_sfence() };
     copied
 }
@@ -89,8 +92,8 @@ fn copy_page(target: &mut MaybeUninit<[u8; PAGE]>, source: &[u8; PAGE], next: *c
         // SAFETY: a prefetch reads nothing and never faults, whatever the address.
         unsafe { _mm_prefetch::<_MM_HINT_NTA>(next.wrapping_add(line).cast()) };
         for part in (line..line + LINE).step_by(size_of::<__m128i>()) {
-            // SAFETY: `part` and the 15 bytes behind it are in the page, of which source and target have one each; the
-            // target is aligned, as the caller has checked, and exclusively borrowed.
+            // SAFETY: `part` and the 15 bytes behind it are in the page, of which source and target have one
+            // each; the target is aligned, as the caller has checked, and exclusively borrowed.
             unsafe {
                 let word = _mm_loadu_si128(source.add(part).cast());
                 _mm_stream_si128(target.add(part / size_of::<__m128i>()), word);

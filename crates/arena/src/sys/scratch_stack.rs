@@ -1,23 +1,25 @@
-//! A stack of its own for a computation that may have to be stopped: backed by an unlinked file, so that its depth is
-//! bounded by disk and not by memory, and left for good by a context switch when a deadline passes, another thread
-//! asks, or the stack is used up.
+//! A separate stack for a computation that may have to be stopped: backed by an unlinked file, so that its
+//! depth is bounded by disk and not by memory, and left for good by a context switch when a deadline passes,
+//! another thread asks, or the stack is used up.
 //!
-//! The stop comes as a signal to the thread that computes. Its handler puts the registers that [`ScratchStack::run`] saved into
-//! the signal frame, so that the return from the signal is a return from `run`, on the caller's stack. No frame of
-//! the computation is unwound and no destructor runs: it is as if it were asleep for ever. So that nobody who still
-//! refers to its frames (a thread that it started) finds them gone, the stack of a stopped computation is never used
-//! nor unmapped again, unless its owner vouches for it ([`ScratchStack::discard`]); and the closure is `'static`, so that it
-//! borrows nothing which its caller could take back.
+//! The stop comes as a signal to the thread that computes. Its handler puts the registers that
+//! [`ScratchStack::run`] saved into the signal frame, so that the return from the signal is a return from
+//! `run`, on the caller's stack. No frame of the computation is unwound and no destructor runs: it is as if
+//! it slept forever. So that a thread that it started and that refers to its frames does not find them gone,
+//! the stack of a stopped computation is never used nor unmapped again, unless its owner answers for it
+//! ([`ScratchStack::discard`]); and the closure is `'static`, so that it borrows nothing which its caller
+//! could take back.
 //!
-//! Where the computation is not to be left, the stop waits: while a [`Shield`] is up, while a panic unwinds, and
-//! while the processor is not in the code of the object (program or shared library) that this module is linked into. The last is
-//! what keeps a computation from being left inside `malloc` of the C library, with its lock held. If the allocator is
-//! linked into the program itself, it must be wrapped in a [`ShieldedAllocator`]; where the C library itself is, a
-//! computation is only stopped when a shield is lowered. Such a wait is polled each 100 us; a computation that sits in a system
-//! call is stopped when it comes back to its own code.
+//! Where the computation is not to be left, the stop waits: while a [`Shield`] is up, while a panic unwinds,
+//! and while the processor is not in the code of the object (program or shared library) that this module is
+//! linked into. The last is what keeps a computation from being left inside `malloc` of the C library, with
+//! its lock held. If the allocator is linked into the program itself, it must be wrapped in a
+//! [`ShieldedAllocator`]; where the C library itself is, a computation is only stopped when a shield is
+//! lowered. Such a wait is polled each 100 us; a computation that sits in a system call is stopped when it
+//! comes back to its own code.
 //!
-//! What is lost with a stopped computation: the memory that it owned, and any lock that it held outside of a shield stays
-//! locked.
+//! What is lost with a stopped computation: the memory that it owned, and any lock that it held outside of a
+//! shield stays locked.
 //!
 //! Signals: SIGSEGV and SIGBUS on the stack's pages are ours, and any other is passed to the handler before;
 //! SIGRTMAX - 3 is the stop. One thread runs one computation at a time. No locks.
@@ -42,7 +44,7 @@ use rustix::fs::{Mode, OFlags};
 const RESERVE: usize = 1 << 20;
 /// Room below that which is never opened.
 const GUARD: usize = 1 << 20;
-/// A stack may keep so many bytes of its file between computations.
+/// A stack may keep this many bytes of its file between computations.
 const KEPT: u64 = 2 << 20;
 /// How long a stop that had to wait waits.
 const RETRY_NANOSECONDS: i64 = 100_000;
@@ -90,7 +92,7 @@ pub(crate) struct ScratchStack {
 }
 
 impl ScratchStack {
-    /// A stack of so many bytes in a directory, which should be on a disk. Room is taken as it is used.
+    /// A stack of this many bytes in a directory, which should be on a disk. Room is taken as it is used.
     ///
     /// # Errors
     /// What the file system or the kernel says.
@@ -124,8 +126,8 @@ impl ScratchStack {
     /// Unmaps the stack, whether or not a computation was stopped on it.
     ///
     /// # Safety
-    /// Nothing refers to the frames of a computation that was stopped on it: no thread that it started, nor anything that it
-    /// has put in reach of others.
+    /// Nothing refers to the frames of a computation that was stopped on it: no thread that it started, nor
+    /// anything that it has put in reach of others.
     pub(crate) unsafe fn discard(mut self) {
         self.is_abandoned = false;
     }
@@ -133,8 +135,8 @@ impl ScratchStack {
     /// Runs a closure on this stack, until it returns, panics, or is stopped.
     ///
     /// # Errors
-    /// `ResourceBusy` if this thread is in such a computation already, `InvalidInput` if the stack is abandoned,
-    /// otherwise what the kernel says. The closure has not run then.
+    /// `ResourceBusy` if this thread is in such a computation already, `InvalidInput` if the stack is
+    /// abandoned, otherwise what the kernel says. The closure has not run then.
     pub(crate) fn run<T, F>(
         &mut self,
         deadline: Option<Duration>,
@@ -172,8 +174,9 @@ impl ScratchStack {
         // Whatever the caller shields, the computation shields nothing yet.
         let shields = SHIELDS.replace(0);
         ACTIVE.set(&raw const active);
-        // SAFETY: the top of the stack is the end of a mapping that nothing else uses; `begin_job` gets the job that it
-        // is compiled for, and lets no panic out; `saved` lives in this frame, which is live until `enter` returns.
+        // SAFETY: the top of the stack is the end of a mapping that nothing else uses; `begin_job` gets the
+        // job that it is compiled for, and lets no panic out; `saved` lives in this frame, which is live
+        // until `enter` returns.
         let code = unsafe {
             enter(
                 (self.base + self.length) as *mut u8,
@@ -202,8 +205,8 @@ impl ScratchStack {
         })
     }
 
-    /// As [`ScratchStack::run`], for a closure that works on a value of the caller's. When the closure was left for good,
-    /// the caller has the value back as the closure left it.
+    /// As [`ScratchStack::run`], for a closure that works on a value of the caller's. When the closure was
+    /// left for good, the caller has the value back as the closure left it.
     ///
     /// # Errors
     /// As [`ScratchStack::run`].
@@ -232,8 +235,8 @@ impl ScratchStack {
         if taken > KEPT {
             let address = std::ptr::with_exposed_provenance_mut(self.base + GUARD + RESERVE);
             let length = self.length - GUARD - RESERVE;
-            // SAFETY: the computation has returned, so nothing refers to the stack. Where the file system cannot, the
-            // room stays taken, which harms nothing.
+            // SAFETY: the computation has returned, so nothing refers to the stack. Where the file system
+            // cannot, the room stays taken, which harms nothing.
             let _kept = unsafe { rustix::mm::madvise(address, length, rustix::mm::Advice::LinuxRemove) };
         }
     }
@@ -250,15 +253,16 @@ impl Drop for ScratchStack {
     }
 }
 
-/// A value that a computation has until it ends or is left for good. It cannot be kept: the computation sees a reference to
-/// this, of which it has no second one to put in its place, since a thread runs one computation at a time.
+/// A value that a computation has until it ends or is left for good. It cannot be kept: the computation sees
+/// a reference to this, of which it has no second one to put in its place, since a thread runs one
+/// computation at a time.
 #[derive(Debug)]
 pub(crate) struct Lent<V>(NonNull<V>);
 
 impl<V> Lent<V> {
     pub(crate) fn get(&self) -> &V {
-        // SAFETY: `run_on` borrows the value for as long as the computation runs, and its caller has it back only when the
-        // computation has ended or runs no more.
+        // SAFETY: `run_on` borrows the value for as long as the computation runs, and its caller has it back
+        // only when the computation has ended or runs no more.
         unsafe { self.0.as_ref() }
     }
 
@@ -307,8 +311,8 @@ impl Stopper {
         }
         self.shared.requested.store(serial, Ordering::SeqCst);
         let thread = self.shared.thread.load(Ordering::SeqCst);
-        // SAFETY: plain system call. If the thread has ended, or is past the computation, the signal finds nobody or
-        // is ignored, since the number is then not that of what runs.
+        // SAFETY: plain system call. If the thread has ended, or is past the computation, the signal finds no
+        // thread or is ignored, since the number is then not that of what runs.
         unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, stop_signal()) };
         true
     }
@@ -326,8 +330,8 @@ impl Stopper {
     }
 }
 
-/// While one is held, the computation on this thread is not left; a stop that comes meanwhile takes effect when the
-/// last is dropped. For whatever must not stay half done: locks, shared structures, printing.
+/// While one is held, the computation on this thread is not left; a stop that comes meanwhile takes effect
+/// when the last is dropped. For whatever must not stay half done: locks, shared structures, printing.
 #[derive(Debug)]
 pub struct Shield {
     not_send: std::marker::PhantomData<*const ()>,
@@ -368,7 +372,8 @@ fn stop_if_pending(active: *const Active) {
     let active = unsafe { &*active };
     let code = active.pending.get();
     if code != 0 && !std::thread::panicking() {
-        // SAFETY: `enter` has saved its stack pointer there, and its frame is live. Nothing of this stack is used again.
+        // SAFETY: `enter` has saved its stack pointer there, and its frame is live. Nothing of this stack is
+        // used again.
         unsafe { leave(active.saved.get(), code) };
     }
 }
@@ -462,7 +467,7 @@ unsafe extern "C" fn enter(
         "mov rbx, rcx",
         "mov rsp, rdi",
         "mov rdi, rdx",
-        // Whoever walks the frames finds their end here.
+        // A walk of the frames ends here.
         "xor ebp, ebp",
         "call rsi",
         "mov rdi, [rbx]",
@@ -568,7 +573,7 @@ impl HandlerStack {
 
 impl Drop for HandlerStack {
     fn drop(&mut self) {
-        // SAFETY: what was there before this is still whoever's it was.
+        // SAFETY: what was there before this still belongs to its owner.
         unsafe { libc::sigaltstack(&raw const self.before, std::ptr::null_mut()) };
     }
 }
@@ -643,7 +648,8 @@ fn prepare_signals() -> io::Result<()> {
             let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
             action.sa_sigaction = handler as usize;
             action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
-            // SAFETY: the handlers have the signature that SA_SIGINFO asks for and do only what is safe in a handler.
+            // SAFETY: the handlers have the signature that SA_SIGINFO asks for and do only what is safe in a
+            // handler.
             if unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) } != 0 {
                 return io::Error::last_os_error().raw_os_error().unwrap_or(libc::EINVAL);
             }
@@ -663,7 +669,7 @@ fn code_range() -> (usize, usize) {
     unsafe extern "C" fn look(info: *mut libc::dl_phdr_info, _: usize, search: *mut libc::c_void) -> i32 {
         // SAFETY: the loader gives a live description, and `search` is the structure below.
         let (info, search) = unsafe { (&*info, &mut *search.cast::<Search>()) };
-        // SAFETY: so many program headers are there.
+        // SAFETY: that many program headers are there.
         let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)) };
         let ranges = headers
             .iter()
@@ -723,7 +729,8 @@ fn stop_or_wait(active: &Active, context: &mut libc::ucontext_t, stop: Stop) {
         it_interval: libc::timespec { tv_sec: 0, tv_nsec: 0 },
         it_value: libc::timespec { tv_sec: 0, tv_nsec: RETRY_NANOSECONDS },
     };
-    // SAFETY: the timer lives as long as the computation; timer_settime may be called in a handler (signal-safety(7)).
+    // SAFETY: the timer lives as long as the computation; timer_settime may be called in a handler
+    // (signal-safety(7)).
     unsafe { libc::timer_settime(active.timer, 0, &raw const soon, std::ptr::null_mut()) };
 }
 
@@ -732,8 +739,8 @@ extern "C" fn on_stop(_: i32, _: *mut libc::siginfo_t, context: *mut libc::c_voi
     if active.is_null() {
         return;
     }
-    // SAFETY: a pointer that is not null is to the frame of `run`, which is live while it is set; the kernel gives a live
-    // context.
+    // SAFETY: a pointer that is not null is to the frame of `run`, which is live while it is set; the kernel
+    // gives a live context.
     let (active, context) = unsafe { (&*active, &mut *context.cast::<libc::ucontext_t>()) };
     // SAFETY: the stopper is borrowed by `run`.
     let asked = unsafe { (*active.requested).load(Ordering::SeqCst) } == active.serial;

@@ -1,15 +1,17 @@
-//! Work in parts, for which the program stands still: another thread that has nothing else to do may take some of them.
-//! Nobody waits for a helper that has not begun, so where no processor is free the work takes as long as it takes alone.
+//! Work in parts, for which the program stands still: another thread that has nothing else to do may take
+//! some of them. There is no wait for a helper that has not begun, so without a free processor the work takes
+//! as long as it takes alone.
 //!
-//! For copies of memory. Not for scans of page tables: what a scan protects must be flushed from the translation caches
-//! of every processor that runs the process, which cost more than the second thread saved.
+//! For copies of memory. Not for scans of page tables: what a scan protects must be flushed from the
+//! translation caches of every processor that runs the process, which cost more than the second thread saved.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A piece of work that is being done.
 pub(crate) struct SharedWork {
-    /// Lives until `share` returns, and is used only by who has claimed a part that `share` then waits for.
+    /// Lives until `share` returns, and is used only for a part that is claimed, for which `share` then
+    /// waits.
     work: *const (dyn Fn(usize) + Sync),
     parts: usize,
     /// The part to be claimed next; `parts` or more when there is none.
@@ -44,7 +46,8 @@ impl SharedWork {
     }
 }
 
-/// Does all parts, together with whoever `call` shows the work to and who calls [`SharedWork::help`].
+/// Does all parts, together with the threads to which `call` shows the work and which call
+/// [`SharedWork::help`].
 ///
 /// # Panics
 /// If a part does, here.
@@ -52,7 +55,8 @@ pub(crate) fn share(parts: usize, work: &(dyn Fn(usize) + Sync), call: impl FnOn
     struct Waits(Arc<SharedWork>);
     impl Drop for Waits {
         fn drop(&mut self) {
-            // After a panic too: what is not claimed yet stays undone, and what is claimed still uses the work.
+            // After a panic too: what is not claimed yet stays undone, and what is claimed still uses the
+            // work.
             let claimed = self.0.next.swap(self.0.parts, Ordering::Relaxed).min(self.0.parts);
             while self.0.done.load(Ordering::Acquire) < claimed {
                 std::thread::yield_now();
@@ -76,7 +80,7 @@ mod tests {
 
     use super::*;
 
-    /// Each part is done once, whoever helps, whether he comes early, late or never.
+    /// Each part is done once, whether a helper comes early, late or never.
     #[test]
     fn each_part_is_done_once() {
         for round in 0..200 {
@@ -101,7 +105,7 @@ mod tests {
         }
     }
 
-    /// A panic waits for the part that another thread has begun, and is told.
+    /// A panic waits for the part that another thread has begun, and is passed on.
     #[test]
     fn a_panic_waits_for_the_others() {
         let begun = mpsc::channel::<()>();

@@ -1,13 +1,14 @@
 //! Which pages were written, by memory protection and SIGSEGV: for kernels that track writes in no other way.
 //!
-//! A [`WriteFaults`] makes a mapping read-only; the first write to a page is a signal, whose handler notes the
-//! page and makes it writable. The kernel's own writes to a page that is still read-only (a `read(2)` into it)
-//! fail with `EFAULT`: note such a range first ([`WriteFaults::note`]).
+//! A [`WriteFaults`] makes a mapping read-only; the first write to a page is a signal, whose handler notes
+//! the page and makes it writable. The kernel's own writes to a page that is still read-only (a `read(2)`
+//! into it) fail with `EFAULT`: note such a range first ([`WriteFaults::note`]).
 //!
-//! The handler is the process's own and stays installed; a fault elsewhere goes to whoever handled SIGSEGV
-//! before. It allocates nothing and takes no lock: ranges are found in a table of atomics.
-//! Isolated writable pages split the mapping, and the kernel allows only so many pieces: beyond
-//! [`ISOLATED_MAX`] faults since the last [`WriteFaults::take`], whole chunks become writable and count as written.
+//! The handler is the process's own and stays installed; a fault elsewhere goes to the handler that had
+//! SIGSEGV before. It allocates nothing and takes no lock: ranges are found in a table of atomics. Isolated
+//! writable pages split the mapping, and the kernel allows a limited number of pieces: beyond
+//! [`ISOLATED_MAX`] faults since the last [`WriteFaults::take`], whole chunks become writable and count as
+//! written.
 
 use std::io;
 use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
@@ -78,8 +79,8 @@ extern "C" fn on_fault(signal: i32, info: *mut libc::siginfo_t, context: *mut li
             if range.is_null() {
                 continue;
             }
-            // SAFETY: a range stays allocated while it is in the table and somebody can fault on its mapping: its
-            // owner takes it out before the mapping goes.
+            // SAFETY: a range stays allocated while it is in the table and a thread can fault on its mapping:
+            // its owner takes it out before the mapping goes.
             let range = unsafe { &*range };
             if address.wrapping_sub(range.base) < range.length && range.admit((address - range.base) / PAGE) {
                 return;
@@ -90,7 +91,8 @@ extern "C" fn on_fault(signal: i32, info: *mut libc::siginfo_t, context: *mut li
         Some(previous)
             if previous.sa_sigaction != libc::SIG_DFL && previous.sa_sigaction != libc::SIG_IGN =>
         {
-            // SAFETY: whoever installed this handler promised that it is one of the kind that its flags say.
+            // SAFETY: the program that installed this handler promised that it is one of the kind that its
+            // flags say.
             unsafe {
                 if previous.sa_flags & libc::SA_SIGINFO != 0 {
                     let handler: extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void) =
@@ -103,7 +105,7 @@ extern "C" fn on_fault(signal: i32, info: *mut libc::siginfo_t, context: *mut li
             }
         }
         _ => {
-            // Nobody else wants it: the default action, at the retry of the same instruction.
+            // No handler wants it: the default action, at the retry of the same instruction.
             // SAFETY: sigaction with a zeroed, thus default, action for a valid signal.
             unsafe {
                 let default: libc::sigaction = std::mem::zeroed();
@@ -152,7 +154,8 @@ impl WriteFaults {
         let pages = mapping.length() / PAGE;
         // Zeroed memory of this size is mapped, not touched: it costs where it is used.
         let zeroed = vec![0_u64; pages.div_ceil(64)].into_boxed_slice();
-        // SAFETY: an atomic word has the size, alignment and valid values of a plain one, and the box is ours.
+        // SAFETY: an atomic word has the size, alignment and valid values of a plain one, and the box is
+        // ours.
         let written = unsafe { Box::from_raw(Box::into_raw(zeroed) as *mut [AtomicU64]) };
         let (base, length) = (mapping.base(), mapping.length());
         let range = Arc::new(Range { base, length, written, faults: AtomicUsize::new(0) });

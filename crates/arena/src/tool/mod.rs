@@ -68,7 +68,7 @@ pub enum ToolError {
 impl From<ArenaError> for ToolError {
     fn from(error: ArenaError) -> Self {
         match error {
-            // Whoever calls knows the path.
+            // The caller knows the path.
             ArenaError::File { source, .. } => ToolError::File(source),
             ArenaError::Open(error) => ToolError::Open(error),
             error => ToolError::Arena(error),
@@ -85,7 +85,7 @@ pub struct Collected {
     pub steps: u64,
 }
 
-/// Frees the nouns that no root leads to, in steps with commits between them; `progress` is told how far it is.
+/// Frees the nouns that no root leads to, in steps with commits between them; `progress` gets how far it is.
 ///
 /// # Errors
 /// [`ToolError`]. The arena is then at the last step that was committed, and loses nothing.
@@ -162,11 +162,11 @@ pub fn info(path: &Path) -> Result<Info, ToolError> {
     Ok(Info { identity, position, recovery, blocks, pages, snapshots })
 }
 
-/// Checks every checksum of an arena; `progress` is told pages done and pages in all. Writes nothing.
+/// Checks every checksum of an arena; `progress` gets pages done and pages in all. Writes nothing.
 ///
 /// # Errors
-/// [`ToolError`]; damage that leaves the arena readable is in the report. [`OpenError::Overtaken`] if its writer folds
-/// meanwhile, so that what is checked may have been written over.
+/// [`ToolError`]; damage that leaves the arena readable is in the report. [`OpenError::Overtaken`] if its
+/// writer folds meanwhile, so that what is checked may have been written over.
 pub fn verify(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<VerifyReport, ToolError> {
     let (mut store, recovery) = open(path)?;
     let mut report = store.verify(progress)?;

@@ -1,9 +1,9 @@
-//! Export and import. An image holds the pages and roots of one commit in a file that any build of any later format can
-//! read back; it keeps the heap's base, since the heap holds addresses. A jam holds one noun, and goes into an arena
-//! of any base.
+//! Export and import. An image holds the pages and roots of one commit in a file that any build of any later
+//! format can read back; it keeps the heap's base, since the heap holds addresses. A jam holds one noun, and
+//! goes into an arena of any base.
 //!
-//! The layout of an image is in `docs/formats/arena.md`. An image is untrusted: each number in it is checked, and an
-//! arena takes its name only once the whole image was read and its checksum found right.
+//! The layout of an image is in `docs/formats/arena.md`. An image is untrusted: each number in it is checked,
+//! and an arena takes its name only once the whole image was read and its checksum found right.
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
@@ -106,7 +106,7 @@ fn create_file(path: &Path) -> Result<File, ToolError> {
     File::create_new(path).map_err(|error| ToolError::Output { path: path.to_owned(), source: error })
 }
 
-/// Writes the last commit, or a snapshot, into a new file. `progress` is told pages done and pages in all.
+/// Writes the last commit, or a snapshot, into a new file. `progress` gets pages done and pages in all.
 ///
 /// # Errors
 /// [`ToolError`]; a file that was begun is removed.
@@ -193,7 +193,7 @@ fn write_image<D: Disk>(
     Ok(output.bytes)
 }
 
-/// Makes a new arena of an image. `progress` is told pages done and pages in all.
+/// Makes a new arena of an image. `progress` gets pages done and pages in all.
 ///
 /// # Errors
 /// [`ToolError`]; there is then no arena of that name.

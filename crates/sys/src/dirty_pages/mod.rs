@@ -1,9 +1,9 @@
 //! Which pages were written since last asked: userfaultfd's asynchronous write protection together
 //! with the page map scan, which reports and protects again in one call.
 //!
-//! Works on private memory, anonymous or of a memory file. The scan must be kept to memory that was populated: a hole
-//! costs page tables, and counts as written. Neither the descriptor nor the protection survives a
-//! fork or an exec. Sources: ioctl_userfaultfd(2), Documentation/admin-guide/mm/pagemap.rst.
+//! Works on private memory, anonymous or of a memory file. The scan must be kept to memory that was
+//! populated: a hole costs page tables, and counts as written. Neither the descriptor nor the protection
+//! survives a fork or an exec. Sources: ioctl_userfaultfd(2), Documentation/admin-guide/mm/pagemap.rst.
 
 use std::fs::File;
 use std::io;
@@ -53,13 +53,15 @@ impl DirtyPages {
     /// A tracker of no memory yet, for private memory of files too.
     ///
     /// # Errors
-    /// `Unsupported` or `PermissionDenied` where the kernel lacks the means or withholds them: use another way.
+    /// `Unsupported` or `PermissionDenied` where the kernel lacks the means or withholds them: use another
+    /// way.
     pub fn open() -> io::Result<Self> {
         let features = FEATURES | FEATURE_MEMORY_FILES;
-        // SAFETY: ranges are registered for writes only, which changes nobody's content, and the descriptor stays here.
+        // SAFETY: ranges are registered for writes only, which changes no content, and the descriptor stays
+        // here.
         let create = |kind| unsafe { Userfaultfd::create(kind, features) };
-        // Unprivileged processes may have the kind that leaves the kernel's own accesses alone; write tracking needs no
-        // message, so it serves as well.
+        // Unprivileged processes may have the kind that leaves the kernel's own accesses alone; write
+        // tracking needs no message, so it serves as well.
         let userfault = match create(Kind::ProgramAndKernel) {
             Err(Errno::EPERM) => create(Kind::ProgramOnly)?,
             other => other?,
@@ -107,8 +109,9 @@ impl DirtyPages {
         self.scan(start, length, scan, found)
     }
 
-    /// As [`DirtyPages::take`] for a range in which every page is in memory or swapped out, in two thirds of the time:
-    /// the kernel has a short way for who asks for nothing but written pages. A hole would count as written.
+    /// As [`DirtyPages::take`] for a range in which every page is in memory or swapped out, in two thirds of
+    /// the time: the kernel has a shorter path for a caller that asks for written pages only. A hole would
+    /// count as written.
     ///
     /// # Errors
     /// As [`DirtyPages::take`].
@@ -122,8 +125,9 @@ impl DirtyPages {
         self.walk(start, length, Scan { flags: TAKE, category_mask, return_mask, ..Scan::default() }, found)
     }
 
-    /// As [`DirtyPages::take`] for private memory of a file that was not protected: a page counts as written once the
-    /// process has a copy of its own. Each page that is there is looked up, which takes half as long again.
+    /// As [`DirtyPages::take`] for private memory of a file that was not protected: a page counts as written
+    /// once the process has its own copy. Each page that is there is looked up, which takes half as long
+    /// again.
     ///
     /// # Errors
     /// As [`DirtyPages::take`].
@@ -208,8 +212,9 @@ impl DirtyPages {
             };
             let pagemap = self.pagemap.as_raw_fd() as u64;
             let argument = (&raw mut arguments) as u64;
-            // SAFETY: the kernel reads and writes one `pm_scan_arg`, and writes regions up to the number given. A scan that
-            // protects does so where writes are tracked asynchronously only, which no program notices.
+            // SAFETY: the kernel reads and writes one `pm_scan_arg`, and writes regions up to the number
+            // given. A scan that protects does so where writes are tracked asynchronously only, which no
+            // program notices.
             let count =
                 unsafe { call(linux::__NR_ioctl, [pagemap, u64::from(PAGEMAP_SCAN), argument, 0, 0, 0])? };
             for region in &regions[..count as usize] {

@@ -62,8 +62,8 @@ fn dirty(tracker: &DirtyPages, mapping: &Mapping, length: usize) -> Vec<usize> {
     pages
 }
 
-/// Holes are not reported, a full vector is resumed, and what was reported is not reported again until it is written
-/// again.
+/// Holes are not reported, a full vector is resumed, and what was reported is not reported again until it is
+/// written again.
 #[test]
 fn written_pages_are_reported_once() {
     let length = 16 << 20;

@@ -1,5 +1,5 @@
-//! The descriptor as a value: every call on it, for the daemon (pages of a replica) and for heaps that are loaded
-//! lazily (pages of this very process).
+//! The descriptor as a value: every call on it, for the daemon (pages of a replica) and for heaps that are
+//! loaded lazily (pages of this very process).
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
@@ -37,7 +37,7 @@ pub enum Registration {
     Everything,
 }
 
-/// What becomes of the write protection of a range.
+/// What the write protection of a range is set to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteProtection {
     /// A write is a fault.
@@ -72,7 +72,8 @@ pub struct Partial {
 pub struct Userfaultfd(OwnedFd);
 
 impl From<OwnedFd> for Userfaultfd {
-    /// A descriptor that came from another process. (Safe code has no other: to create one in this process is unsafe.)
+    /// A descriptor that came from another process. (Safe code has no other: to create one in this process is
+    /// unsafe.)
     fn from(descriptor: OwnedFd) -> Self {
         Self(descriptor)
     }
@@ -88,8 +89,8 @@ impl Userfaultfd {
     /// A userfaultfd of this very process, with these features; reading it does not wait.
     ///
     /// # Safety
-    /// No range may be registered with it whose content safe code relies on: pages that are missing there take the
-    /// content that they are provided with.
+    /// No range may be registered with it whose content safe code relies on: pages that are missing there
+    /// take the content that they are provided with.
     ///
     /// # Errors
     /// `EPERM` where this is not allowed; `EINVAL` if the kernel lacks a feature.
@@ -214,7 +215,8 @@ impl Userfaultfd {
         partial(result, arguments.move_)
     }
 
-    /// Waits for faults, if the descriptor is one that waits, and stores them in `messages`; gives how many came.
+    /// Waits for faults, if the descriptor is one that waits, and stores them in `messages`; gives how many
+    /// came.
     ///
     /// # Errors
     /// The kernel's; `EINTR` to try again, `EAGAIN` if there is none and the descriptor does not wait.

@@ -1,10 +1,10 @@
-//! userfaultfd(2): page faults that are served by a program, and the calls that move a page between the states of a
-//! lease.
+//! userfaultfd(2): page faults that are served by a program, and the calls that move a page between the
+//! states of a lease.
 //!
-//! [`create`] works without a C library, since the stub makes the descriptor that the daemon uses: of the kind that
-//! also reports faults taken inside the kernel (the other kind kills a process at the first signal frame on an absent
-//! page). All the rest is [`Userfaultfd`]. Not for finding out what was written: that is [`crate::dirty_pages`]. Sources:
-//! ioctl_userfaultfd(2) and Documentation/admin-guide/mm/userfaultfd.rst.
+//! [`create`] works without a C library, since the stub makes the descriptor that the daemon uses: of the
+//! kind that also reports faults taken inside the kernel (the other kind kills a process at the first signal
+//! frame on an absent page). All the rest is [`Userfaultfd`]. Not for finding out what was written: that is
+//! [`crate::dirty_pages`]. Sources: ioctl_userfaultfd(2) and Documentation/admin-guide/mm/userfaultfd.rst.
 
 #[cfg(feature = "std")]
 mod descriptor;
@@ -52,7 +52,8 @@ pub enum Access {
 pub enum Kind {
     /// The program's, and the kernel's own within a system call.
     ProgramAndKernel,
-    /// The program's only, which takes no privilege. A system call that meets a missing page fails with `EFAULT`.
+    /// The program's only, which takes no privilege. A system call that meets a missing page fails with
+    /// `EFAULT`.
     ProgramOnly,
 }
 
@@ -112,12 +113,12 @@ impl Message {
     }
 }
 
-/// Creates a userfaultfd of the calling process that sees kernel faults, with [`FEATURES`], and gives its number: it
-/// is for another process, to which the caller sends it.
+/// Creates a userfaultfd of the calling process that sees kernel faults, with [`FEATURES`], and gives its
+/// number: it is for another process, to which the caller sends it.
 ///
 /// # Errors
-/// `EPERM` if neither the capability, nor `/dev/userfaultfd`, nor the sysctl allows it; `EINVAL` if the kernel
-/// lacks a feature.
+/// `EPERM` if neither the capability, nor `/dev/userfaultfd`, nor the sysctl allows it; `EINVAL` if the
+/// kernel lacks a feature.
 pub fn create() -> Result<i32, Errno> {
     create_with(Kind::ProgramAndKernel, 0, FEATURES).map(|(descriptor, _)| descriptor)
 }
@@ -132,7 +133,8 @@ pub fn supported_features() -> Result<u64, Errno> {
     Ok(features)
 }
 
-/// A new descriptor with these flags on which these features are agreed, and all features that the kernel has.
+/// A new descriptor with these flags on which these features are agreed, and all features that the kernel
+/// has.
 fn create_with(kind: Kind, flags: u32, features: u64) -> Result<(i32, u64), Errno> {
     let kind_flag = match kind {
         Kind::ProgramAndKernel => 0,

@@ -1,5 +1,5 @@
-//! Runs a target on mutated inputs for a time, with no special compiler: `mutate [TARGET [SECONDS [SEED]]]`. Blind where
-//! libFuzzer sees coverage. Its random numbers come from the seed, so a failure can be had again.
+//! Runs a target on mutated inputs for a time, with no special compiler: `mutate [TARGET [SECONDS [SEED]]]`.
+//! Blind where libFuzzer sees coverage. Its random numbers come from the seed, so a failure can be had again.
 
 use std::time::{Duration, Instant};
 

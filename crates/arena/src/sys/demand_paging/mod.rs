@@ -1,9 +1,9 @@
-//! Pages of a heap that are brought in when they are touched, and taken out again, in ranges whose writes are tracked:
-//! userfaultfd's missing faults, served by a thread of this very process.
+//! Pages of a heap that are brought in when they are touched, and taken out again, in ranges whose writes are
+//! tracked: userfaultfd's missing faults, served by a thread of this very process.
 //!
 //! The thread that serves must never touch a page of the range itself: it would wait for itself. With a
-//! descriptor of the kind that serves the program only, the kernel's own accesses to a missing page fail with `EFAULT`
-//! instead of waiting. Source: ioctl_userfaultfd(2).
+//! descriptor of the kind that serves the program only, the kernel's own accesses to a missing page fail with
+//! `EFAULT` instead of waiting. Source: ioctl_userfaultfd(2).
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -51,11 +51,12 @@ pub(crate) fn block_signals() {
 }
 
 impl DemandPaging {
-    /// Tracks the writes to a mapping, whose pages come by themselves until they are [served](Self::serve). All of them
-    /// count as written until they are first taken.
+    /// Tracks the writes to a mapping, whose pages come by themselves until they are [served](Self::serve).
+    /// All of them count as written until they are first taken.
     ///
     /// # Errors
-    /// `Unsupported` or `PermissionDenied` where the kernel lacks the means or withholds them: use another tracker.
+    /// `Unsupported` or `PermissionDenied` where the kernel lacks the means or withholds them: use another
+    /// tracker.
     pub(crate) fn track(mapping: &Mapping) -> io::Result<Self> {
         // A kernel refuses a feature that it does not know.
         let (faults, means) = match create(dirty_pages::FEATURES | FEATURE_MOVE | FEATURE_POISON) {
@@ -78,7 +79,8 @@ impl DemandPaging {
         &self.written
     }
 
-    /// From now on a thread that touches a page of the range that is not in memory waits until it is provided.
+    /// From now on a thread that touches a page of the range that is not in memory waits until it is
+    /// provided.
     ///
     /// # Errors
     /// What the kernel says.
@@ -86,7 +88,8 @@ impl DemandPaging {
         Ok(self.faults.register(start as u64, length as u64, Registration::WritesAndMissing)?)
     }
 
-    /// Waits until a thread touches a missing page, and gives the page's address; `None` once `stop` is readable.
+    /// Waits until a thread touches a missing page, and gives the page's address; `None` once `stop` is
+    /// readable.
     ///
     /// # Errors
     /// What the kernel says.
@@ -117,8 +120,8 @@ impl DemandPaging {
         }
     }
 
-    /// Provides pages from `address` on, clean, and wakes the threads that wait for them. A page that is there already
-    /// is left as it is. Gives the pages that were installed.
+    /// Provides pages from `address` on, clean, and wakes the threads that wait for them. A page that is
+    /// there already is left as it is. Gives the pages that were installed.
     ///
     /// # Errors
     /// What the kernel says, `EEXIST` and `EAGAIN` apart.
@@ -202,8 +205,8 @@ impl DemandPaging {
 
 /// A userfaultfd for the pages of a heap.
 fn create(features: u64) -> Result<Userfaultfd, Errno> {
-    // SAFETY: heaps and the pager's staging places are registered with it. They are reached by way of the arena, which
-    // holds nothing that lies in a page while the page is not there.
+    // SAFETY: heaps and the pager's staging places are registered with it. They are reached by way of the
+    // arena, which holds nothing that lies in a page while the page is not there.
     let create = |kind| unsafe { Userfaultfd::create(kind, features) };
     // Unprivileged processes may have the kind that leaves the kernel's own accesses alone.
     match create(Kind::ProgramAndKernel) {
@@ -212,8 +215,8 @@ fn create(features: u64) -> Result<Userfaultfd, Errno> {
     }
 }
 
-/// Carries a call through a range: it may stop early with `EAGAIN`, and at a page that is there already. `step` gives
-/// the bytes that were done.
+/// Carries a call through a range: it may stop early with `EAGAIN`, and at a page that is there already.
+/// `step` gives the bytes that were done.
 fn carry_through(length: usize, step: &mut dyn FnMut(usize) -> Result<u64, Partial>) -> Result<(), Errno> {
     let (mut at, mut again) = (0, 0);
     while at < length {
@@ -247,7 +250,7 @@ mod tests {
         std::ptr::with_exposed_provenance_mut(mapping.base() + page * PAGE)
     }
 
-    /// Pages come when touched, clean, and can be taken out and put back while somebody uses them.
+    /// Pages come when touched, clean, and can be taken out and put back while they are in use.
     #[test]
     fn pages_come_and_go() {
         let mapping = Mapping::reserve(0x6300_0000_0000, 64 * PAGE).unwrap();
@@ -296,7 +299,7 @@ mod tests {
             assert_eq!(taken(), [(4, 1)]);
             // Out, looked at, and in again.
             let out = 48;
-            // SAFETY: nobody relies on pages 48 to 50, and the test reads pages 2 to 4 through faults only.
+            // SAFETY: nothing relies on pages 48 to 50, and the test reads pages 2 to 4 through faults only.
             let moved = unsafe {
                 tracker.move_pages(mapping.base() + out * PAGE, mapping.base() + 2 * PAGE, 3 * PAGE).unwrap()
             };
@@ -309,8 +312,8 @@ mod tests {
         assert!(served.load(Ordering::Relaxed));
     }
 
-    /// A call may do a part and ask to be made again, and stops at a page that is there; none of that ends it early, and what
-    /// it says again and again does.
+    /// A call may do a part and ask to be made again, and stops at a page that is there; none of that ends it
+    /// early, and what it says again and again does.
     #[test]
     fn a_call_is_carried_through() {
         let run = |answers: &[(u16, i64)]| {

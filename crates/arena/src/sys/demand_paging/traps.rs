@@ -1,5 +1,5 @@
-//! What the kernel does with tracked memory that one would not expect. Each of these once lost a write or stopped a
-//! program somewhere; a kernel that changes its mind shows here first.
+//! What the kernel does with tracked memory that one would not expect. Each of these once lost a write or
+//! stopped a program somewhere; a kernel that changes its mind shows here first.
 
 use std::os::fd::AsFd;
 
@@ -23,8 +23,9 @@ fn written(tracker: &DemandPaging, mapping: &Mapping) -> Vec<(usize, usize)> {
     runs
 }
 
-/// A dirty page that was swapped out is not present. A scan that asks for present pages would lose it. A poisoned
-/// page stands for it here, since no test may count on a swap device: both are entries that are not present and not empty.
+/// A dirty page that was swapped out is not present. A scan that asks for present pages would lose it. A
+/// poisoned page stands for it here, since no test may count on a swap device: both are entries that are not
+/// present and not empty.
 #[test]
 fn a_page_that_is_not_present_is_reported_all_the_same() {
     let mapping = Mapping::reserve(0x6201_0000_0000, HUGE).unwrap();
@@ -51,8 +52,8 @@ fn tracked_pages_are_not_collapsed() {
     assert_eq!(refused, -1, "collapsed: then pages that rest could be scanned as one");
 }
 
-/// The unprivileged kind of userfaultfd serves the program's own accesses only: a system call that meets a missing page fails. A
-/// page that was provided before is like any other.
+/// The unprivileged kind of userfaultfd serves the program's own accesses only: a system call that meets a
+/// missing page fails. A page that was provided before is like any other.
 #[test]
 fn a_system_call_on_a_missing_page_fails_where_only_the_program_is_served() {
     let mapping = Mapping::reserve(0x6201_2000_0000, HUGE).unwrap();
@@ -63,7 +64,7 @@ fn a_system_call_on_a_missing_page_fails_where_only_the_program_is_served() {
     tracker.serve(mapping.base(), HUGE).unwrap();
     let (reader, writer) = rustix::pipe::pipe().unwrap();
     let page = |number: usize| {
-        // SAFETY: the page is in the mapping, which is readable, and nobody writes to it.
+        // SAFETY: the page is in the mapping, which is readable, and no thread writes to it.
         unsafe { std::slice::from_raw_parts(word(&mapping, number).cast::<u8>(), PAGE) }
     };
     assert_eq!(rustix::io::write(writer.as_fd(), page(1)), Err(Errno::FAULT));
