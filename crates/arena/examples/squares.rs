@@ -1,5 +1,4 @@
-//! Keeps a map of a million squares, ten thousand more of them in each event, and goes on where it was if it
-//! is killed.
+//! Keeps a map of a million squares, ten thousand of them an event; killed, it goes on where it was.
 use banyan_arena::events::{EventOptions, EventRunner};
 use banyan_arena::{Arena, ArenaOptions};
 
