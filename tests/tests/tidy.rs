@@ -65,7 +65,6 @@ const UNSAFE_CODE: &[&str] = &[
     "crates/calls-macros/src/",
     // Measured beside what others offer, in raw memory.
     "crates/bench/src/",
-    "crates/arena/src/tool/",
     // One page, mapped and touched to see what the kernel does.
     "crates/node/src/observe/doctor.rs",
 ];
