@@ -30,7 +30,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("bench", &["actors", "arena", "calls", "node"]),
     ("sim", &["core"]),
     ("heap", &["sys"]),
-    ("calls", &["sys", "calls-macros"]),
+    ("calls", &["sys", "wire", "calls-macros"]),
     // The attribute of `calls`: a macro must be a crate of its own.
     ("calls-macros", &[]),
     ("arena", &["sys"]),
