@@ -22,13 +22,13 @@ pub mod events;
 #[expect(unsafe_code, reason = "what lies at an address of the heap, and whether it is there")]
 mod heap;
 pub mod image;
+pub mod inspect;
 #[expect(unsafe_code, reason = "views of cells and atoms in the heap")]
 pub mod noun;
 mod reader;
 pub mod store;
 #[expect(unsafe_code, reason = "the kernel, and memory that is shared between threads")]
 mod sys;
-pub mod tool;
 
 #[cfg(test)]
 mod crash_tests;

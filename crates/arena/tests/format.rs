@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use banyan_arena::noun::{FromNoun, Nouns};
 use banyan_arena::store::StoreOptions;
-use banyan_arena::{Arena, ArenaOptions, noun, tool};
+use banyan_arena::{Arena, ArenaOptions, inspect, noun};
 
 fn fixture(version: u32) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/version-{version}.image"))
@@ -86,7 +86,7 @@ fn version_1_is_read() {
         std::fs::remove_file(&path).unwrap();
     }
     std::fs::write(&path, unpack(&std::fs::read(fixture(1)).unwrap())).unwrap();
-    assert_eq!(tool::verify(&path, &mut |_, _| {}).unwrap().damage, []);
+    assert_eq!(inspect::verify(&path, &mut |_, _| {}).unwrap().damage, []);
     let mut arena = Arena::open(&path, options()).unwrap();
     let position = arena.position();
     assert_eq!((position.transaction, position.epoch, position.event), (4, 2, 4));

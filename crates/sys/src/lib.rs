@@ -1,7 +1,11 @@
-//! Linux, made safe: the kernel interfaces that Banyan needs and no library covers.
+//! What two crates need of Linux and no library covers: system calls and error numbers ([`raw`]), page faults that a
+//! program serves ([`userfaultfd`]), which pages were written (`dirty_pages`). And the unsafe code of the daemon, which
+//! has none otherwise (`descriptors`, `scheduling`).
 //!
-//! Everything without the `std` feature works where there is no C library: the stub uses it inside the
-//! program.
+//! Descriptors are owned or borrowed, choices are enums, and a safe function cannot be misused. Not for what one crate
+//! alone needs: that lies in its `src/sys`.
+//!
+//! Everything without the `std` feature works where there is no C library: the stub uses it inside the program.
 #![cfg_attr(not(feature = "std"), no_std)]
 
 #[cfg(feature = "std")]
@@ -21,5 +25,4 @@ pub mod raw;
 pub mod sandbox;
 #[cfg(feature = "std")]
 pub mod scheduling;
-pub mod signal_frame;
 pub mod userfaultfd;

@@ -1,6 +1,6 @@
 //! Proof that a store is sound: every checksum, and every block of the file accounted for once.
 //!
-//! Used by the tool's `verify` and, as the oracle, by every crash test. Reads, never writes.
+//! Used by `inspect::verify` and, as the oracle, by every crash test. Reads, never writes.
 
 use std::collections::HashSet;
 

@@ -1,4 +1,4 @@
-//! `banyan arena`: looks at arenas, checks them, copies them and measures them. The work is done by `banyan_arena::tool`;
+//! `banyan arena`: looks at arenas, checks them, copies them and measures them. The work is done by `banyan_arena::inspect`;
 //! here it is parsed and printed.
 
 mod measure;
@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use banyan_arena::ArenaOptions;
+use banyan_arena::inspect;
 use banyan_arena::noun::Collection;
 use banyan_arena::store::{FORMAT_VERSION, Position};
-use banyan_arena::tool;
 use clap::{Args, Subcommand};
 use progress::Progress;
 use serde_json::{Value, json};
@@ -172,7 +172,7 @@ fn print_json(value: &Value) {
 fn create(arguments: &CreateArguments) -> anyhow::Result<u8> {
     let path = &arguments.path;
     let options = arguments.place.options();
-    tool::create(path, options).with_context(|| format!("cannot make {}", path.display()))?;
+    inspect::create(path, options).with_context(|| format!("cannot make {}", path.display()))?;
     eprintln!("Made {}, an empty arena at {:#x}.", path.display(), options.base);
     eprintln!("Look at it:  banyan arena info {}", path.display());
     Ok(0)
@@ -199,7 +199,7 @@ fn uuid_text(uuid: [u8; 16]) -> String {
 
 fn info(arguments: &ReadArguments) -> anyhow::Result<u8> {
     let path = &arguments.path;
-    let info = tool::info(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let info = inspect::info(path).with_context(|| format!("cannot read {}", path.display()))?;
     let (blocks, free) = info.blocks;
     if arguments.json {
         let snapshots: Vec<&str> = info.snapshots.iter().map(|snapshot| snapshot.name.as_str()).collect();
@@ -257,12 +257,12 @@ fn size_text(bytes: u64) -> String {
 fn verify(arguments: &ReadArguments) -> anyhow::Result<u8> {
     let path = &arguments.path;
     let mut progress = Progress::new("checking", "pages");
-    let checked = tool::verify(path, &mut |done, total| progress.show(done, total));
+    let checked = inspect::verify(path, &mut |done, total| progress.show(done, total));
     progress.end();
     // Damage that keeps the arena from being opened is a finding as well.
     let report = match checked {
         Ok(report) => report,
-        Err(error) => match tool::damage_of(&error) {
+        Err(error) => match inspect::damage_of(&error) {
             Some(damage) => {
                 let damage = vec![damage.clone()];
                 banyan_arena::store::VerifyReport { damage, ..Default::default() }
@@ -310,7 +310,7 @@ fn verify(arguments: &ReadArguments) -> anyhow::Result<u8> {
 
 fn snapshots(arguments: &ReadArguments) -> anyhow::Result<u8> {
     let path = &arguments.path;
-    let list = tool::snapshots(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let list = inspect::snapshots(path).with_context(|| format!("cannot read {}", path.display()))?;
     if arguments.json {
         let list: Vec<Value> = list
             .iter()
@@ -335,8 +335,8 @@ fn snapshots(arguments: &ReadArguments) -> anyhow::Result<u8> {
 fn diff(arguments: &ReadArguments, old: &str, new: &str) -> anyhow::Result<u8> {
     let path = &arguments.path;
     let pages =
-        tool::diff(path, old, new).with_context(|| format!("cannot compare in {}", path.display()))?;
-    let base = tool::info(path)?.identity.base;
+        inspect::diff(path, old, new).with_context(|| format!("cannot compare in {}", path.display()))?;
+    let base = inspect::info(path)?.identity.base;
     let mut runs: Vec<(u64, u64)> = Vec::new();
     for page in &pages {
         let page = u64::from(*page);
@@ -365,13 +365,13 @@ fn diff(arguments: &ReadArguments, old: &str, new: &str) -> anyhow::Result<u8> {
 fn export(path: &Path, output: &Path, snapshot: Option<&str>, jam: Option<&str>) -> anyhow::Result<u8> {
     let context = || format!("cannot export {}", path.display());
     if let Some(root) = jam {
-        let done = tool::export_noun(path, root, output).with_context(context)?;
+        let done = inspect::export_noun(path, root, output).with_context(context)?;
         eprintln!("Wrote the noun of root {root:?} to {}, {}.", output.display(), size_text(done.bytes));
         eprintln!("Put it into an arena:  banyan arena import --cue {root} {} NEW", output.display());
         return Ok(0);
     }
     let mut progress = Progress::new("exporting", "pages");
-    let done = tool::export(path, snapshot, output, &mut |done, total| progress.show(done, total));
+    let done = inspect::export(path, snapshot, output, &mut |done, total| progress.show(done, total));
     progress.end();
     let done = done.with_context(context)?;
     let commit = done.position.transaction;
@@ -388,7 +388,7 @@ fn export(path: &Path, output: &Path, snapshot: Option<&str>, jam: Option<&str>)
 fn import(input: &Path, path: &Path, cue: Option<&str>, place: PlaceArguments) -> anyhow::Result<u8> {
     let context = || format!("cannot import {} as {}", input.display(), path.display());
     if let Some(root) = cue {
-        let done = tool::import_noun(input, path, root, place.options()).with_context(context)?;
+        let done = inspect::import_noun(input, path, root, place.options()).with_context(context)?;
         eprintln!("Root {root:?} of {} holds the noun, {} jammed.", path.display(), size_text(done.bytes));
         eprintln!("Look at it:  banyan arena info {}", path.display());
         return Ok(0);
@@ -399,7 +399,7 @@ fn import(input: &Path, path: &Path, cue: Option<&str>, place: PlaceArguments) -
          export single nouns with --jam"
     );
     let mut progress = Progress::new("importing", "pages");
-    let done = tool::import(input, path, &mut |done, total| progress.show(done, total));
+    let done = inspect::import(input, path, &mut |done, total| progress.show(done, total));
     progress.end();
     let done = done.with_context(context)?;
     eprintln!(
@@ -416,7 +416,7 @@ fn import(input: &Path, path: &Path, cue: Option<&str>, place: PlaceArguments) -
 fn gc(arguments: &ReadArguments) -> anyhow::Result<u8> {
     let path = &arguments.path;
     let mut progress = Progress::new("collecting", "granules");
-    let done = tool::collect(path, &mut |step| match step {
+    let done = inspect::collect(path, &mut |step| match step {
         Collection::Sweeping(done, total) => progress.show(u64::from(done), u64::from(total)),
         Collection::Marking(found) => progress.note(&format!("{found} nouns found")),
         Collection::Idle | Collection::Done(_) => {}

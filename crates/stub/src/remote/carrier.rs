@@ -5,12 +5,12 @@ use crate::daemon::{requests, settings};
 use crate::kernel;
 use crate::remote::shipping::{self, Pieces};
 use crate::report;
+use crate::signal::frame::UserContext;
 use crate::signal::{alternate_stack, disposition, mask};
 use crate::thread::create::{self, Creation};
 use crate::thread::{Role, Thread, exit, resume};
 use crate::trap::emulate;
 use banyan_sys::raw::Errno;
-use banyan_sys::signal_frame::UserContext;
 use banyan_wire::deputy::{DeputyMessage, Header, NOT_SERVED, PAYLOAD_MAX};
 use banyan_wire::stub::RequestKind;
 use banyan_wire::syscalls::{

@@ -1,13 +1,13 @@
 //! `sigaltstack`: the stack on which the program wants its handlers to run.
 
 use crate::memory::copy;
+use crate::signal::frame::ALTERNATE_STACK_DISABLED;
 use crate::thread::Thread;
 use banyan_sys::raw::Errno;
-use banyan_sys::signal_frame::ALTERNATE_STACK_DISABLED;
 
 /// `sigaltstack` of the program: only remembered, since the kernel's alternate stack is the stub's.
 pub fn change_alternate_stack(thread: &Thread, arguments: &[u64; 6], stack: u64) -> i64 {
-    use banyan_sys::signal_frame::AlternateStack;
+    use crate::signal::frame::AlternateStack;
     const ONSTACK: i32 = 1;
     const MINIMUM: u64 = 2048;
     let [new, old, ..] = *arguments;

@@ -7,15 +7,15 @@
 use crate::kernel;
 use crate::memory::{self, copy};
 use crate::signal::disposition::{self, DISPOSITIONS, SA_NODEFER, SA_ONSTACK, SA_RESETHAND};
+use crate::signal::frame::{
+    ALTERNATE_STACK_DISABLED, EXTENDED_MAGIC, LEGACY_STATE, SOFTWARE_BYTES, SignalFrame, SignalInformation,
+    UserContext,
+};
 use crate::signal::{self, SIGSEGV, SIGSYS};
 use crate::thread::{Role, Thread};
 use crate::time::vdso;
 use crate::trap::reissue;
 use banyan_sys::raw::Errno;
-use banyan_sys::signal_frame::{
-    ALTERNATE_STACK_DISABLED, EXTENDED_MAGIC, LEGACY_STATE, SOFTWARE_BYTES, SignalFrame, SignalInformation,
-    UserContext,
-};
 use banyan_wire::layout::in_program;
 use core::mem::offset_of;
 use core::sync::atomic::Ordering;

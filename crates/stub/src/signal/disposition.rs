@@ -6,13 +6,13 @@
 use crate::daemon::settings;
 use crate::kernel;
 use crate::memory::{self, copy};
+use crate::signal::frame::{SignalInformation, UserContext};
 use crate::signal::mask::HANDLER_MASK;
 use crate::signal::{
     self, SIGBUS, SIGFPE, SIGILL, SIGKILL, SIGNALS, SIGPOKE, SIGSEGV, SIGSTOP, SIGSYS, SIGTRAP, deliver,
     service_thread,
 };
 use banyan_sys::raw::Errno;
-use banyan_sys::signal_frame::{SignalInformation, UserContext};
 use core::arch::global_asm;
 use core::sync::atomic::{AtomicU64, Ordering};
 use linux_raw_sys::general as linux;

@@ -12,6 +12,7 @@
 pub mod alternate_stack;
 pub mod deliver;
 pub mod disposition;
+pub mod frame;
 pub mod mask;
 pub mod queue;
 pub mod service_thread;

@@ -2,10 +2,10 @@
 //! in place of those threads.
 
 use crate::kernel;
+use crate::signal::frame::{SignalInformation, UserContext};
 use crate::signal::mask::HANDLER_MASK;
 use crate::signal::{self, SIGNALS, SIGPOKE, deliver, disposition};
 use crate::thread::{Role, Thread, block};
-use banyan_sys::signal_frame::{SignalInformation, UserContext};
 use core::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use linux_raw_sys::general as linux;
 

@@ -2,12 +2,12 @@
 
 use crate::kernel;
 use crate::memory::copy;
+use crate::signal::frame::{
+    FP_XSTATE, LEGACY_STATE, SOFTWARE_BYTES, SignalFrame, SignalInformation, UserContext,
+};
 use crate::signal::mask;
 use crate::thread::{Role, Thread};
 use banyan_sys::raw::Errno;
-use banyan_sys::signal_frame::{
-    FP_XSTATE, LEGACY_STATE, SOFTWARE_BYTES, SignalFrame, SignalInformation, UserContext,
-};
 use core::arch::asm;
 use core::mem::offset_of;
 use linux_raw_sys::general as linux;

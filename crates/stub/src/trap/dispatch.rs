@@ -5,11 +5,11 @@
 use crate::kernel;
 use crate::memory::call;
 use crate::process::{descriptors, links};
+use crate::signal::frame::UserContext;
 use crate::signal::{alternate_stack, mask};
 use crate::thread::{Thread, create, exit};
 use crate::trap::{emulate, refuse, reissue};
 use banyan_sys::raw::Errno;
-use banyan_sys::signal_frame::UserContext;
 use banyan_wire::syscalls::{Class, CreationForm, Emulation, Handling, HomeOnly, SystemCall, ThreadCall};
 
 /// What the trap does next.

@@ -9,8 +9,8 @@ pub mod refuse;
 pub mod reissue;
 
 use crate::remote::carrier;
+use crate::signal::frame::{SignalInformation, UserContext};
 use crate::thread::{Role, Thread};
-use banyan_sys::signal_frame::{SignalInformation, UserContext};
 use banyan_wire::syscalls;
 use dispatch::Outcome;
 

@@ -2,9 +2,9 @@
 //! a handler that interrupts it gets a frame like any other.
 
 use crate::memory::copy;
+use crate::signal::frame::UserContext;
 use crate::signal::mask;
 use banyan_sys::raw::Errno;
-use banyan_sys::signal_frame::UserContext;
 use banyan_wire::syscalls::MaskPointer;
 use core::arch::global_asm;
 

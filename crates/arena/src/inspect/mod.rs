@@ -18,7 +18,7 @@ use crate::store::{
 
 /// Why a command on an arena failed.
 #[derive(Debug, thiserror::Error)]
-pub enum ToolError {
+pub enum InspectError {
     /// The file could not be had.
     #[error(transparent)]
     File(#[from] FileDiskError),
@@ -65,13 +65,13 @@ pub enum ToolError {
     NotANoun(String),
 }
 
-impl From<ArenaError> for ToolError {
+impl From<ArenaError> for InspectError {
     fn from(error: ArenaError) -> Self {
         match error {
             // The caller knows the path.
-            ArenaError::File { source, .. } => ToolError::File(source),
-            ArenaError::Open(error) => ToolError::Open(error),
-            error => ToolError::Arena(error),
+            ArenaError::File { source, .. } => InspectError::File(source),
+            ArenaError::Open(error) => InspectError::Open(error),
+            error => InspectError::Arena(error),
         }
     }
 }
@@ -88,8 +88,8 @@ pub struct Collected {
 /// Frees the nouns that no root leads to, in steps with commits between them; `progress` gets how far it is.
 ///
 /// # Errors
-/// [`ToolError`]. The arena is then at the last step that was committed, and loses nothing.
-pub fn collect(path: &Path, progress: &mut dyn FnMut(Collection)) -> Result<Collected, ToolError> {
+/// [`InspectError`]. The arena is then at the last step that was committed, and loses nothing.
+pub fn collect(path: &Path, progress: &mut dyn FnMut(Collection)) -> Result<Collected, InspectError> {
     const STEP: Duration = Duration::from_millis(50);
     let mut arena = Arena::open(path, ArenaOptions::default())?;
     let (epoch, event) = (arena.position().epoch, arena.position().event);
@@ -111,17 +111,17 @@ pub fn collect(path: &Path, progress: &mut dyn FnMut(Collection)) -> Result<Coll
 /// Makes an empty arena.
 ///
 /// # Errors
-/// [`ToolError`]; a file of that name is never touched.
-pub fn create(path: &Path, options: ArenaOptions) -> Result<(), ToolError> {
+/// [`InspectError`]; a file of that name is never touched.
+pub fn create(path: &Path, options: ArenaOptions) -> Result<(), InspectError> {
     Arena::create(path, options)?;
     Ok(())
 }
 
 /// The damage that kept an arena from being opened or read, if that is why a command failed.
 #[must_use]
-pub fn damage_of(error: &ToolError) -> Option<&Damage> {
+pub fn damage_of(error: &InspectError) -> Option<&Damage> {
     match error {
-        ToolError::Open(OpenError::Damaged(damage)) | ToolError::Read(ReadError::Damaged(damage)) => {
+        InspectError::Open(OpenError::Damaged(damage)) | InspectError::Read(ReadError::Damaged(damage)) => {
             Some(damage)
         }
         _ => None,
@@ -145,7 +145,7 @@ pub struct Info {
     pub snapshots: Vec<SnapshotInfo>,
 }
 
-fn open(path: &Path) -> Result<(Store<FileDisk>, RecoveryReport), ToolError> {
+fn open(path: &Path) -> Result<(Store<FileDisk>, RecoveryReport), InspectError> {
     // Its writer may be at work.
     Store::open_concurrently(&mut || Ok(FileDisk::open_read_only(path)?), StoreOptions::default())
 }
@@ -153,8 +153,8 @@ fn open(path: &Path) -> Result<(Store<FileDisk>, RecoveryReport), ToolError> {
 /// Describes an arena. Writes nothing.
 ///
 /// # Errors
-/// [`ToolError`].
-pub fn info(path: &Path) -> Result<Info, ToolError> {
+/// [`InspectError`].
+pub fn info(path: &Path) -> Result<Info, InspectError> {
     let (store, recovery) = open(path)?;
     let pages = store.pages()?.len() as u64;
     let (identity, position) = (store.identity(), store.position().clone());
@@ -165,9 +165,9 @@ pub fn info(path: &Path) -> Result<Info, ToolError> {
 /// Checks every checksum of an arena; `progress` gets pages done and pages in all. Writes nothing.
 ///
 /// # Errors
-/// [`ToolError`]; damage that leaves the arena readable is in the report. [`OpenError::Overtaken`] if its
+/// [`InspectError`]; damage that leaves the arena readable is in the report. [`OpenError::Overtaken`] if its
 /// writer folds meanwhile, so that what is checked may have been written over.
-pub fn verify(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<VerifyReport, ToolError> {
+pub fn verify(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<VerifyReport, InspectError> {
     let (mut store, recovery) = open(path)?;
     let mut report = store.verify(progress)?;
     // A record that its writer was just writing is whole by now.
@@ -185,19 +185,19 @@ pub fn verify(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<VerifyR
 /// The retained snapshots, oldest first. Writes nothing.
 ///
 /// # Errors
-/// [`ToolError`].
-pub fn snapshots(path: &Path) -> Result<Vec<SnapshotInfo>, ToolError> {
+/// [`InspectError`].
+pub fn snapshots(path: &Path) -> Result<Vec<SnapshotInfo>, InspectError> {
     Ok(open(path)?.0.snapshots())
 }
 
 /// Numbers of the pages that differ between two snapshots. Writes nothing.
 ///
 /// # Errors
-/// [`ToolError`].
-pub fn diff(path: &Path, old: &str, new: &str) -> Result<Vec<u32>, ToolError> {
+/// [`InspectError`].
+pub fn diff(path: &Path, old: &str, new: &str) -> Result<Vec<u32>, InspectError> {
     let (store, _) = open(path)?;
     let find =
-        |name: &str| store.folded_snapshot(name).ok_or_else(|| ToolError::NoSuchSnapshot(name.to_owned()));
+        |name: &str| store.folded_snapshot(name).ok_or_else(|| InspectError::NoSuchSnapshot(name.to_owned()));
     let changed = store.diff(&find(old)?, &find(new)?)?;
     Ok(changed.into_iter().map(|(page, _)| page).collect())
 }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::Xxh3;
 
-use super::ToolError;
+use super::InspectError;
 use crate::arena::{Arena, ArenaOptions};
 use crate::disk::{BLOCK_SIZE, Block, Disk, FileDisk, FileDiskError};
 use crate::noun::{Noun, Nouns};
@@ -102,30 +102,30 @@ impl<T: Read> Hashing<T> {
     }
 }
 
-fn create_file(path: &Path) -> Result<File, ToolError> {
-    File::create_new(path).map_err(|error| ToolError::Output { path: path.to_owned(), source: error })
+fn create_file(path: &Path) -> Result<File, InspectError> {
+    File::create_new(path).map_err(|error| InspectError::Output { path: path.to_owned(), source: error })
 }
 
 /// Writes the last commit, or a snapshot, into a new file. `progress` gets pages done and pages in all.
 ///
 /// # Errors
-/// [`ToolError`]; a file that was begun is removed.
+/// [`InspectError`]; a file that was begun is removed.
 pub fn export(
     path: &Path,
     snapshot: Option<&str>,
     output: &Path,
     progress: &mut dyn FnMut(u64, u64),
-) -> Result<Transfer, ToolError> {
+) -> Result<Transfer, InspectError> {
     let (store, _) = super::open(path)?;
     let (position, pages) = match snapshot {
         None => (store.position().clone(), store.pages()?),
         Some(name) => {
             let found = store.folded_snapshot(name);
-            let handle = found.ok_or_else(|| ToolError::NoSuchSnapshot(name.to_owned()))?;
+            let handle = found.ok_or_else(|| InspectError::NoSuchSnapshot(name.to_owned()))?;
             (handle.info().position.clone(), store.pages_of(&handle)?)
         }
     };
-    let failed = |source: io::Error| ToolError::Output { path: output.to_owned(), source };
+    let failed = |source: io::Error| InspectError::Output { path: output.to_owned(), source };
     let file = create_file(output)?;
     let written = write_image(&store, &position, &pages, &file, progress);
     match written {
@@ -196,8 +196,12 @@ fn write_image<D: Disk>(
 /// Makes a new arena of an image. `progress` gets pages done and pages in all.
 ///
 /// # Errors
-/// [`ToolError`]; there is then no arena of that name.
-pub fn import(input: &Path, path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Transfer, ToolError> {
+/// [`InspectError`]; there is then no arena of that name.
+pub fn import(
+    input: &Path,
+    path: &Path,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Transfer, InspectError> {
     let file = File::open(input).map_err(ImportError::Io)?;
     let mut image = Hashing::new(BufReader::with_capacity(1 << 20, file));
     let mut magic = [0; 8];
@@ -225,7 +229,7 @@ fn fill<T: Read>(
     image: &mut Hashing<T>,
     temporary: &Path,
     progress: &mut dyn FnMut(u64, u64),
-) -> Result<Transfer, ToolError> {
+) -> Result<Transfer, InspectError> {
     let (base, reservation, epoch, event) = (image.u64()?, image.u64()?, image.u64()?, image.u64()?);
     let mut roots = Roots::new();
     for _ in 0..image.u16()? {
@@ -292,11 +296,11 @@ fn fill<T: Read>(
 }
 
 /// Gives a finished file its name, durably, unless the name is taken.
-fn publish(temporary: &Path, path: &Path) -> Result<(), ToolError> {
+fn publish(temporary: &Path, path: &Path) -> Result<(), InspectError> {
     // A hard link fails if the name is taken, where a rename would replace.
     std::fs::hard_link(temporary, path).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => ToolError::File(FileDiskError::Exists),
-        _ => ToolError::File(FileDiskError::Io(error)),
+        io::ErrorKind::AlreadyExists => InspectError::File(FileDiskError::Exists),
+        _ => InspectError::File(FileDiskError::Io(error)),
     })?;
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let directory = File::open(directory.unwrap_or(Path::new("."))).map_err(FileDiskError::Io)?;
@@ -306,15 +310,15 @@ fn publish(temporary: &Path, path: &Path) -> Result<(), ToolError> {
 /// Writes the noun of a root, jammed, into a new file.
 ///
 /// # Errors
-/// [`ToolError`].
-pub fn export_noun(path: &Path, root: &str, output: &Path) -> Result<Transfer, ToolError> {
+/// [`InspectError`].
+pub fn export_noun(path: &Path, root: &str, output: &Path) -> Result<Transfer, InspectError> {
     let mut arena = Arena::open(path, ArenaOptions::default())?;
-    let word = arena.root(root).ok_or_else(|| ToolError::NoSuchRoot(root.to_owned()))?;
+    let word = arena.root(root).ok_or_else(|| InspectError::NoSuchRoot(root.to_owned()))?;
     let position = arena.position().clone();
     let mut nouns = Nouns::new(&mut arena);
-    let noun = nouns.noun_of_word(word).ok_or_else(|| ToolError::NotANoun(root.to_owned()))?;
+    let noun = nouns.noun_of_word(word).ok_or_else(|| InspectError::NotANoun(root.to_owned()))?;
     let jammed = nouns.jam(noun);
-    let failed = |source: io::Error| ToolError::Output { path: output.to_owned(), source };
+    let failed = |source: io::Error| InspectError::Output { path: output.to_owned(), source };
     let mut file = create_file(output)?;
     file.write_all(&jammed).and_then(|()| file.sync_all()).map_err(failed)?;
     Ok(Transfer { pages: 0, position, bytes: jammed.len() as u64 })
@@ -323,13 +327,13 @@ pub fn export_noun(path: &Path, root: &str, output: &Path) -> Result<Transfer, T
 /// Cues a jam into an arena, which is made if it is not there, and commits it under a root.
 ///
 /// # Errors
-/// [`ToolError`]; an arena that was there is as it was.
+/// [`InspectError`]; an arena that was there is as it was.
 pub fn import_noun(
     input: &Path,
     path: &Path,
     root: &str,
     options: ArenaOptions,
-) -> Result<Transfer, ToolError> {
+) -> Result<Transfer, InspectError> {
     let jammed = std::fs::read(input).map_err(ImportError::Io)?;
     let is_new = !path.exists();
     let mut arena = Arena::open_or_create(path, options)?;
@@ -338,7 +342,7 @@ pub fn import_noun(
         // Nearly any bytes begin with some noun: only those that it is jammed as are meant as one.
         Ok(noun) if nouns.jam(noun) == jammed => Ok(noun),
         Ok(_) => Err(ImportError::NotAJam.into()),
-        Err(error) => Err(ToolError::from(error)),
+        Err(error) => Err(InspectError::from(error)),
     };
     let done = cued.and_then(|noun: Noun| {
         arena.set_root(root, noun.word());
