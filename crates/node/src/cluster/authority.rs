@@ -9,12 +9,13 @@ use banyan_core::coherence::Extents;
 use banyan_core::regions::Effect;
 use banyan_wire::address::NodeId;
 use banyan_wire::control::RegionFacts;
+use banyan_wire::syscalls;
 
 /// A system call about memory, as the program made it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MemoryCall {
-    /// The kernel's number of the call.
-    pub(crate) number: u64,
+    /// Which call.
+    pub(crate) kind: syscalls::MemoryCall,
     /// Its arguments.
     pub(crate) arguments: [u64; 6],
     /// The node on which the calling thread executes: new memory is placed there.

@@ -166,7 +166,7 @@ impl Authority for Home {
     fn memory_call(&self, call: MemoryCall) -> Result<Effect, PagerError> {
         let effect = {
             let mut map = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
-            map.regions.call(call.number, call.arguments, call.node.get())
+            map.regions.call(call.kind, call.arguments, call.node.get())
         };
         if let Some(range) = effect.forget {
             self.forget_elsewhere(range.start, range.length)?;

@@ -45,7 +45,7 @@ impl Authority for Remote {
 
     fn memory_call(&self, call: MemoryCall) -> Result<Effect, PagerError> {
         // Deputies make the memory calls of threads elsewhere, and deputies are at home.
-        Err(PagerError::Fatal(format!("memory call {} of a replica that is not at home", call.number)))
+        Err(PagerError::Fatal(format!("{:?} of memory by a replica that is not at home", call.kind)))
     }
 
     fn learn(&self, _: NodeId, address: u64, access: u32) -> Result<Option<RegionFacts>, PagerError> {

@@ -9,16 +9,17 @@ use super::replica;
 use super::{Job, Role, START_DEADLINE};
 use crate::cluster::authority::MemoryCall;
 use crate::pager::PagerError;
+use banyan_core::regions::Operation;
 use banyan_wire::address::{Access, NodeId};
 use banyan_wire::control::ControlMessage;
 use banyan_wire::stub::{Action, ActionKind, Record, Refusal, RequestKind};
 use banyan_wire::syscalls;
+use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
 
 /// The stub's sign that there is more to map before the program starts.
 const MORE: i64 = 1;
-const EFAULT: i64 = -14;
 
 /// Serves the request socket until the replica ends.
 pub(crate) fn serve(job: &Job, socket: &OwnedFd) {
@@ -90,7 +91,7 @@ fn handle(
             job.pager.counters.deputy_calls.fetch_add(c, Ordering::Relaxed);
         }
         Some(RequestKind::Refused) => refused(job, a, b, c),
-        None => answer.result = -38,
+        None => answer.result = negated(Errno::NOSYS),
     }
     Ok(None)
 }
@@ -151,31 +152,52 @@ fn ready(job: &Job, answer: &mut Record) {
 
 fn memory_call(job: &Job, question: &Record, answer: &mut Record) -> Result<(), PagerError> {
     let [number, a, b, c, d, e, f, node] = question.values;
+    let Some(kind) = syscalls::memory_call(number) else {
+        answer.result = negated(Errno::NOSYS);
+        return Ok(());
+    };
     let node = NodeId::new(node as u8).unwrap_or(NodeId::HOME);
-    let call = MemoryCall { number, arguments: [a, b, c, d, e, f], node };
-    let effect = job.authority().memory_call(call)?;
+    let effect = job.authority().memory_call(MemoryCall { kind, arguments: [a, b, c, d, e, f], node })?;
     answer.result = effect.result;
-    for action in &effect.actions {
-        let mut action = *action;
-        let range = (action.address, action.length);
-        if action.kind == ActionKind::Discard as u32 && job.pager.is_native(range.0, range.1) {
-            action.kind = ActionKind::Punch as u32;
-        }
-        if action.kind == ActionKind::Unmap as u32 {
+    for &operation in &effect.operations {
+        if let Operation::Unmap(range) = operation {
             let mut mapped = job.pager.mapped.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-            mapped.remove(range.0, range.0 + range.1);
+            mapped.remove(range.start, range.start + range.length);
         }
-        if !answer.push(action) {
+        if !answer.push(action(job, operation)) {
             return Err(PagerError::Fatal("a memory call with too many steps".into()));
         }
     }
     Ok(())
 }
 
+/// What the stub does for one operation of the map of regions.
+fn action(job: &Job, operation: Operation) -> Action {
+    let (kind, range, extra) = match operation {
+        Operation::Reserve(range) => (ActionKind::Reserve, range, 0),
+        Operation::Confirm(range) => (ActionKind::Confirm, range, 0),
+        Operation::Protect(range, protection) => (ActionKind::Protect, range, u64::from(protection)),
+        Operation::Unmap(range) => (ActionKind::Unmap, range, 0),
+        // No other node has pages of it.
+        Operation::Discard(range) if job.pager.is_native(range.start, range.length) => {
+            (ActionKind::Punch, range, 0)
+        }
+        Operation::Discard(range) => (ActionKind::Discard, range, 0),
+        Operation::ReadFile { to, offset } => (ActionKind::ReadFile, to, offset),
+        Operation::Copy { to, from } => (ActionKind::Copy, to, from),
+    };
+    Action::new(kind, range.start, range.length, extra)
+}
+
+/// An error as the result of a call.
+fn negated(error: Errno) -> i64 {
+    -i64::from(error.raw_os_error())
+}
+
 /// A remote replica learns the region around an address: the part of it that it has not mapped yet.
 fn lookup(job: &Job, address: u64, access: u32, answer: &mut Record) -> Result<(), PagerError> {
     let Some(region) = job.authority().learn(job.node, address, access)? else {
-        answer.result = EFAULT;
+        answer.result = negated(Errno::FAULT);
         return Ok(());
     };
     let gap = {

@@ -8,7 +8,7 @@ mod stack;
 pub use resolve::{Command, resolve};
 
 use crate::pager::memory_file::MemoryFile;
-use banyan_core::regions::{Region, Regions};
+use banyan_core::regions::{Backing, Region, Regions};
 use banyan_wire::layout::{PAGE_SIZE, POOL_SIZE, page_up, pool_start};
 use elf::Elf;
 use std::ffi::OsString;
@@ -155,7 +155,12 @@ pub fn load(
     }
     let size = stack::size();
     let protection = if program.executable_stack { 7 } else { 3 };
-    regions.insert(Region { start: STACK_END - size, end: STACK_END, protection, file: false });
+    regions.insert(Region {
+        start: STACK_END - size,
+        end: STACK_END,
+        protection,
+        backing: Backing::Anonymous,
+    });
     let contents = stack::Contents {
         command,
         environment,
@@ -180,7 +185,7 @@ fn place(elf: &Elf, base: u64, memory: &MemoryFile, regions: &mut Regions) -> Re
         let start = (base + segment.address) & !(PAGE_SIZE - 1);
         let end = page_up(base + segment.address + segment.size).unwrap_or(start);
         // Pages that two segments share get the rights of both, as the later mapping would give them.
-        regions.insert(Region { start, end, protection: segment.protection, file: true });
+        regions.insert(Region { start, end, protection: segment.protection, backing: Backing::File });
     }
     Ok(())
 }

@@ -1,0 +1,81 @@
+//! What a memory call comes to: its result, and what the replicas must do for it.
+
+use alloc::vec::Vec;
+
+/// A stretch of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// First byte.
+    pub start: u64,
+    /// Bytes.
+    pub length: u64,
+}
+
+/// One step of the home replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Map the range of the memory file at its address, without access rights.
+    Reserve(Range),
+    /// Tell the daemon that the range is mapped.
+    Confirm(Range),
+    /// Give the range these `PROT_` bits.
+    Protect(Range, u32),
+    /// Unmap the range.
+    Unmap(Range),
+    /// Make the range zero on all nodes.
+    Discard(Range),
+    /// Fill the range from the file that the call names.
+    ReadFile {
+        /// What is filled.
+        to: Range,
+        /// Where in the file its first byte is.
+        offset: u64,
+    },
+    /// Fill the range from other memory of the program.
+    Copy {
+        /// What is filled.
+        to: Range,
+        /// Address of the first byte to copy.
+        from: u64,
+    },
+}
+
+/// What a memory call comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Effect {
+    /// The call's result: a value or a negated errno.
+    pub result: i64,
+    /// What the home replica does, in order, before the call returns.
+    pub operations: Vec<Operation>,
+    /// Other replicas must unmap this range, and have said so, before the operations are performed.
+    pub forget: Option<Range>,
+}
+
+impl Effect {
+    /// Nothing but a result.
+    pub(super) fn new(result: u64) -> Self {
+        Self { result: result as i64, operations: Vec::new(), forget: None }
+    }
+
+    /// Nothing but an error.
+    pub(super) fn failure(errno: u32) -> Self {
+        Self { result: -i64::from(errno), operations: Vec::new(), forget: None }
+    }
+
+    pub(super) fn push(&mut self, operation: Operation) {
+        self.operations.push(operation);
+    }
+
+    /// New memory in a free range.
+    pub(super) fn create(&mut self, range: Range, protection: u32) {
+        self.push(Operation::Reserve(range));
+        self.push(Operation::Confirm(range));
+        self.push(Operation::Protect(range, protection));
+    }
+
+    /// The end of memory in a range.
+    pub(super) fn remove(&mut self, range: Range) {
+        self.push(Operation::Unmap(range));
+        self.push(Operation::Discard(range));
+    }
+}

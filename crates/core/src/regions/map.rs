@@ -1,0 +1,96 @@
+//! `mmap`.
+
+use super::{
+    Backing, Effect, Operation, Outcome, READ_WRITE, RIGHTS, Range, Region, Regions, has, is_page_aligned,
+};
+use banyan_wire::layout::{LOW_END, LOW_START, PAGE_SIZE, page_down, page_up, range_in_program};
+use linux_raw_sys::errno::{EEXIST, EINVAL, ENOMEM};
+use linux_raw_sys::general as linux;
+
+/// Where a new mapping goes.
+enum Place {
+    /// Free addresses.
+    Free(u64),
+    /// Addresses at which something is mapped already, which the new mapping replaces.
+    Occupied(u64),
+}
+
+impl Regions {
+    pub(super) fn map(&mut self, arguments: [u64; 6], node: u8) -> Outcome {
+        let [hint, asked, protection, flags, _, offset] = arguments;
+        if asked == 0 {
+            return Err(EINVAL);
+        }
+        let length = page_up(asked).ok_or(ENOMEM)?;
+        let private = is_private(flags)?;
+        let protection = protection as u32 & RIGHTS;
+        let backing = if has(flags, linux::MAP_ANONYMOUS) { Backing::Anonymous } else { Backing::File };
+        if backing == Backing::File && !is_page_aligned(offset) {
+            return Err(EINVAL);
+        }
+        // The kernel's heuristic overcommit refuses what can never be backed; so does huge-page memory here.
+        let counted = private && protection & linux::PROT_WRITE != 0 && !has(flags, linux::MAP_NORESERVE);
+        if has(flags, linux::MAP_HUGETLB) || (counted && length > self.memory_total) {
+            return Err(ENOMEM);
+        }
+        let place = if has(flags, linux::MAP_FIXED | linux::MAP_FIXED_NOREPLACE) {
+            self.fixed_place(hint, length, flags)?
+        } else {
+            self.free_place(page_down(hint), length, flags, node).map(Place::Free).ok_or(ENOMEM)?
+        };
+        let (Place::Free(start) | Place::Occupied(start)) = place;
+        let range = Range { start, length };
+        let mut effect = Effect::new(start);
+        effect.push(Operation::Reserve(range));
+        if matches!(place, Place::Occupied(_)) {
+            effect.forget = Some(range);
+            effect.push(Operation::Discard(range));
+        }
+        effect.push(Operation::Confirm(range));
+        if backing == Backing::File {
+            effect.push(Operation::Protect(range, READ_WRITE));
+            effect.push(Operation::ReadFile { to: range, offset });
+        }
+        effect.push(Operation::Protect(range, protection));
+        self.map.replace(Region { start, end: start + length, protection, backing });
+        Ok(effect)
+    }
+
+    /// The addresses that the program insists on.
+    fn fixed_place(&self, address: u64, length: u64, flags: u64) -> Result<Place, u32> {
+        if !is_page_aligned(address) {
+            return Err(EINVAL);
+        }
+        if !range_in_program(address, length) {
+            return Err(ENOMEM);
+        }
+        if !self.map.overlaps(address, address + length) {
+            return Ok(Place::Free(address));
+        }
+        if has(flags, linux::MAP_FIXED_NOREPLACE) {
+            return Err(EEXIST);
+        }
+        Ok(Place::Occupied(address))
+    }
+
+    /// Addresses at `hint` if they are free, else wherever there is room.
+    fn free_place(&mut self, hint: u64, length: u64, flags: u64, node: u8) -> Option<u64> {
+        if has(flags, linux::MAP_32BIT) {
+            return self.map.gap(LOW_START, LOW_END, length, PAGE_SIZE);
+        }
+        if hint != 0 && range_in_program(hint, length) && !self.map.overlaps(hint, hint + length) {
+            return Some(hint);
+        }
+        self.place(node, length)
+    }
+}
+
+/// Whether the mapping is private; `EINVAL` if it is of no kind.
+fn is_private(flags: u64) -> Result<bool, u32> {
+    match flags as u32 & linux::MAP_TYPE {
+        linux::MAP_PRIVATE => Ok(true),
+        // The latter is the former that refuses unknown flags.
+        linux::MAP_SHARED | linux::MAP_SHARED_VALIDATE => Ok(false),
+        _ => Err(EINVAL),
+    }
+}

@@ -1,0 +1,34 @@
+//! `mprotect`.
+
+use super::{Effect, Operation, Outcome, RIGHTS, Range, Region, Regions, is_page_aligned};
+use alloc::vec::Vec;
+use banyan_wire::layout::page_up;
+use linux_raw_sys::errno::{EINVAL, ENOMEM};
+
+impl Regions {
+    pub(super) fn protect(&mut self, arguments: [u64; 6]) -> Outcome {
+        let [start, length, protection, ..] = arguments;
+        if !is_page_aligned(start) || protection & !u64::from(RIGHTS) != 0 {
+            return Err(EINVAL);
+        }
+        let protection = protection as u32;
+        let length = page_up(length).ok_or(ENOMEM)?;
+        let mut effect = Effect::new(0);
+        if length == 0 {
+            return Ok(effect);
+        }
+        let end = start.checked_add(length).filter(|&end| self.map.covers(start, end)).ok_or(ENOMEM)?;
+        let range = Range { start, length };
+        let pieces: Vec<Region> = self.map.pieces(start, end).collect();
+        // A replica with too many rights must lose them now; one with too few asks again when it faults.
+        if pieces.iter().any(|piece| piece.protection & !protection != 0) {
+            effect.forget = Some(range);
+        }
+        self.map.cut(start, end);
+        for piece in pieces {
+            self.map.join(Region { protection, ..piece });
+        }
+        effect.push(Operation::Protect(range, protection));
+        Ok(effect)
+    }
+}

@@ -1,0 +1,99 @@
+//! `mremap`. Memory has the offset of its address, so moving is copying.
+
+use super::{Effect, Operation, Outcome, READ_WRITE, Range, Region, Regions, has, is_page_aligned};
+use banyan_wire::layout::{page_up, range_in_program};
+use linux_raw_sys::errno::{EFAULT, EINVAL, ENOMEM};
+use linux_raw_sys::general::{MREMAP_FIXED, MREMAP_MAYMOVE, PROT_READ};
+
+impl Regions {
+    pub(super) fn remap(&mut self, arguments: [u64; 6], node: u8) -> Outcome {
+        let [start, old_length, new_length, flags, target, _] = arguments;
+        let old = Range { start, length: page_up(old_length).ok_or(EINVAL)? };
+        let new_length = page_up(new_length).ok_or(EINVAL)?;
+        check(old, new_length, flags, target)?;
+        let region = self.lookup(start).filter(|region| old.length <= region.end - start).ok_or(EFAULT)?;
+        if new_length > self.memory_total {
+            return Err(ENOMEM);
+        }
+        if has(flags, MREMAP_FIXED) {
+            return Ok(self.move_mapping(region, old, Range { start: target, length: new_length }));
+        }
+        if new_length <= old.length {
+            return Ok(self.shrink(old, new_length));
+        }
+        if let Some(effect) = self.grow(region, old, new_length) {
+            return Ok(effect);
+        }
+        if !has(flags, MREMAP_MAYMOVE) {
+            return Err(ENOMEM);
+        }
+        let start = self.place(node, new_length).ok_or(ENOMEM)?;
+        Ok(self.move_mapping(region, old, Range { start, length: new_length }))
+    }
+
+    fn shrink(&mut self, old: Range, new_length: u64) -> Effect {
+        let mut effect = Effect::new(old.start);
+        if new_length < old.length {
+            let rest = Range { start: old.start + new_length, length: old.length - new_length };
+            self.remove(&mut effect, rest);
+        }
+        effect
+    }
+
+    /// Grows a mapping where it is, if the addresses after it are free.
+    fn grow(&mut self, region: Region, old: Range, new_length: u64) -> Option<Effect> {
+        let (tail, end) = (old.start + old.length, old.start.checked_add(new_length)?);
+        if !range_in_program(old.start, new_length) || self.map.overlaps(tail, end) {
+            return None;
+        }
+        let mut effect = Effect::new(old.start);
+        effect.create(Range { start: tail, length: end - tail }, region.protection);
+        self.map.join(Region { start: tail, end, ..region });
+        Some(effect)
+    }
+
+    fn move_mapping(&mut self, region: Region, old: Range, new: Range) -> Effect {
+        let (old_end, new_end) = (old.start + old.length, new.start + new.length);
+        let mut effect = Effect::new(new.start);
+        effect.push(Operation::Reserve(new));
+        // What lay at the target goes first.
+        let replaced = self.map.overlaps(new.start, new_end);
+        if replaced {
+            effect.push(Operation::Discard(new));
+        }
+        effect.push(Operation::Confirm(new));
+        effect.push(Operation::Protect(new, READ_WRITE));
+        if region.protection & PROT_READ == 0 {
+            effect.push(Operation::Protect(old, PROT_READ));
+        }
+        let kept = Range { start: new.start, length: old.length.min(new.length) };
+        effect.push(Operation::Copy { to: kept, from: old.start });
+        effect.push(Operation::Protect(new, region.protection));
+        effect.remove(old);
+        // One range to forget covers both ends: a replica that unmaps too much only learns it again.
+        let (low, high) =
+            if replaced { (old.start.min(new.start), old_end.max(new_end)) } else { (old.start, old_end) };
+        effect.forget = Some(Range { start: low, length: high - low });
+        self.map.cut(old.start, old_end);
+        self.map.replace(Region { start: new.start, end: new_end, ..region });
+        effect
+    }
+}
+
+/// What the kernel refuses whatever is mapped.
+fn check(old: Range, new_length: u64, flags: u64, target: u64) -> Result<(), u32> {
+    let known = u64::from(MREMAP_MAYMOVE | MREMAP_FIXED);
+    if !is_page_aligned(old.start) || old.length == 0 || new_length == 0 || flags & !known != 0 {
+        return Err(EINVAL);
+    }
+    let overlaps =
+        target < old.start.saturating_add(old.length) && old.start < target.saturating_add(new_length);
+    let possible = has(flags, MREMAP_MAYMOVE)
+        && is_page_aligned(target)
+        && range_in_program(target, new_length)
+        && !overlaps;
+    if has(flags, MREMAP_FIXED) && !possible {
+        return Err(EINVAL);
+    }
+    Ok(())
+}

@@ -1,0 +1,26 @@
+//! `munmap`.
+
+use super::{Effect, Outcome, Range, Regions, is_page_aligned};
+use banyan_wire::layout::{page_up, range_in_program};
+use linux_raw_sys::errno::EINVAL;
+
+impl Regions {
+    pub(super) fn unmap(&mut self, arguments: [u64; 6]) -> Outcome {
+        let [start, length, ..] = arguments;
+        let length = page_up(length).filter(|&l| l != 0 && is_page_aligned(start)).ok_or(EINVAL)?;
+        let end = start.checked_add(length).ok_or(EINVAL)?;
+        let mut effect = Effect::new(0);
+        // Nothing of the program lies outside its memory, and unmapping nothing is no error.
+        if range_in_program(start, length) && self.map.overlaps(start, end) {
+            self.remove(&mut effect, Range { start, length });
+        }
+        Ok(effect)
+    }
+
+    /// Unmaps a range on all nodes.
+    pub(super) fn remove(&mut self, effect: &mut Effect, range: Range) {
+        effect.forget = Some(range);
+        effect.remove(range);
+        self.map.cut(range.start, range.start + range.length);
+    }
+}
