@@ -40,6 +40,12 @@ fn clocks_chance_and_identity_are_one() {
     check(&c("clocks", []).on_every_node());
 }
 
+/// What is refused is mentioned on standard error.
+#[test]
+fn emulated_and_refused_calls_answer_as_the_kernel_does() {
+    check(&c("emulated_calls", []).on_every_node().any_stderr());
+}
+
 // To be turned round when these calls work: then the outcome is that of a native run.
 #[test]
 fn fork_spawn_and_exec_are_refused_with_an_error() {
