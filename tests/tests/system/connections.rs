@@ -126,3 +126,25 @@ fn a_broken_connection_of_one_thread_ends_the_run() {
     assert_eq!(outcome.end, End::Status(125), "{text}");
     assert_eq!(text.lines().count(), 1, "{text}");
 }
+
+/// On a control connection every message counts: its end is the end of the run, with one line that says so.
+#[test]
+fn a_control_connection_that_ends_ends_the_run() {
+    let _pass = gate::enter();
+    let program = compile::c("endless", Link::Dynamic).unwrap();
+    if workspace::native_only() {
+        return;
+    }
+    let mut running = Running::start(&Case::new(program, ["busy"]), How::Banyan(NODES)).unwrap();
+    running.wait_for_output("ready", Duration::from_secs(30)).unwrap();
+    let processes = processes::of_run(&running.scratch.run);
+    let daemon = processes.iter().filter(|process| process.is_daemon()).nth(NODES - 1);
+    // The last node dials: urgent, bulk and control with the home node, then with the other.
+    let control = connections(daemon.unwrap()).into_iter().nth(2).expect("a control connection");
+    rustix::net::shutdown(&control.copy, Shutdown::Both).unwrap();
+    let outcome = running.finish(Duration::from_secs(7)).unwrap();
+    let text = String::from_utf8_lossy(&outcome.stderr);
+    assert_eq!(outcome.end, End::Status(125), "{text}");
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(text.contains("node 2 was lost"), "{text}");
+}

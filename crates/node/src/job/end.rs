@@ -12,7 +12,6 @@ use crate::observe::memory_map;
 use crate::observe::process::{private_bytes, processor_seconds};
 use crate::observe::statistics::RunStatistics;
 use crate::report::Report;
-use crate::transport::Mesh;
 use banyan_sys::descriptors;
 use banyan_wire::address::NodeId;
 use banyan_wire::control::ControlMessage;
@@ -87,7 +86,7 @@ fn serve(settings: DaemonConfiguration) -> Result<u8, String> {
             match &job.role {
                 Role::Home(_) => return Err(named(reason)),
                 // Without connections home cannot be told, and sees it.
-                Role::Remote(_) if job.pager.mesh().is_none() => return Ok(STATUS_OURS),
+                Role::Remote(_) if job.peers.get(NodeId::HOME).is_none() => return Ok(STATUS_OURS),
                 Role::Remote(_) => job.emit(Event::Broken(reason)),
             }
             None
@@ -146,7 +145,7 @@ impl Job {
             write_faults: get(&counters.write_faults),
             upgrade_faults: get(&counters.upgrade_faults),
             waits: counters.waits(),
-            bytes_sent: self.pager.mesh().map_or(0, Mesh::sent_bytes),
+            bytes_sent: self.peers.sent_bytes(),
             deputy_calls: get(&counters.deputy_calls),
             wait_seconds: get(&counters.wait_nanoseconds) as f64 / 1e9,
             memory: self.memory_pieces(),

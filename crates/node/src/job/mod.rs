@@ -20,7 +20,7 @@ use crate::cluster::authority::Authority;
 use crate::pager::Pager;
 use crate::pager::memory_file::MemoryFile;
 use crate::report::Report;
-use crate::transport::Mesh;
+use crate::transport::Peers;
 use banyan_core::coherence::Policy;
 use banyan_core::regions::Regions;
 use banyan_sys::scheduling;
@@ -52,6 +52,8 @@ pub(crate) struct Job {
     settings: DaemonConfiguration,
     node: NodeId,
     pub(crate) pager: Pager,
+    /// The lanes to the other nodes.
+    peers: Arc<Peers>,
     questions: Arc<Questions>,
     role: Role,
     commands: OnceLock<Commands>,
@@ -83,8 +85,8 @@ impl Job {
         let nodes = settings.addresses.len() as u8;
         let node = NodeId::new(settings.node).ok_or("its number is too high")?;
         let memory = MemoryFile::create().map_err(|error| format!("its memory file: {error}"))?;
-        let mesh = Arc::new(OnceLock::new());
-        let questions = Arc::new(Questions::new(Arc::clone(&mesh)));
+        let peers = Arc::new(Peers::default());
+        let questions = Arc::new(Questions::new(Arc::clone(&peers)));
         let role = if node == NodeId::HOME {
             let mut regions = Regions::new(memory_total() * u64::from(nodes));
             let environment: Vec<_> =
@@ -100,7 +102,8 @@ impl Job {
         Ok(Arc::new_cyclic(|own| Self {
             settings,
             node,
-            pager: Pager::new(node, PROCESS, memory, mesh, Policy::default(), owners),
+            pager: Pager::new(node, PROCESS, memory, Arc::clone(&peers), Policy::default(), owners),
+            peers,
             questions,
             role,
             commands: OnceLock::new(),
@@ -147,8 +150,7 @@ impl Job {
 
     /// Connects to the other nodes and starts this node's replica. A remote replica is a child.
     fn begin(&self, listener: TcpListener, requests: Option<OwnedFd>) -> Result<Option<Child>, String> {
-        let lanes = self.connect(listener)?;
-        self.pager.set_mesh(Mesh(lanes));
+        self.connect(listener)?;
         let (requests, child) = match requests {
             Some(requests) => {
                 // The launcher waits for this before it becomes the program.

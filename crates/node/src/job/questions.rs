@@ -2,13 +2,13 @@
 //!
 //! Lock order: `waiting` is taken alone.
 
-use crate::transport::Mesh;
+use crate::transport::Peers;
 use banyan_wire::address::NodeId;
 use banyan_wire::control::{ControlMessage, RegionFacts};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// A question that another node must answer fails after this time, and with it the run.
@@ -20,7 +20,7 @@ type Answer = Option<RegionFacts>;
 /// The control lanes of a job, and who waits for an answer on them.
 #[derive(Debug)]
 pub(crate) struct Questions {
-    mesh: Arc<OnceLock<Mesh>>,
+    peers: Arc<Peers>,
     /// By the id of the question.
     waiting: Mutex<HashMap<u64, SyncSender<Answer>>>,
     last_id: AtomicU64,
@@ -28,14 +28,14 @@ pub(crate) struct Questions {
 
 impl Questions {
     /// Over the connections of a job.
-    pub(crate) fn new(mesh: Arc<OnceLock<Mesh>>) -> Self {
-        Self { mesh, waiting: Mutex::default(), last_id: AtomicU64::new(0) }
+    pub(crate) fn new(peers: Arc<Peers>) -> Self {
+        Self { peers, waiting: Mutex::default(), last_id: AtomicU64::new(0) }
     }
 
     /// Sends a message that is not answered.
     pub(crate) fn send(&self, node: NodeId, message: &ControlMessage) {
-        if let Some(lanes) = self.mesh.get().and_then(|mesh| mesh.lanes(node.get())) {
-            lanes.control.send(&message.encode());
+        if let Some(peer) = self.peers.get(node) {
+            peer.control.send(&message.encode());
         }
     }
 

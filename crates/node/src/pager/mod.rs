@@ -15,7 +15,7 @@ pub use mapping::Mapped;
 
 use crate::observe::statistics::Counters;
 use crate::pager::memory_file::MemoryFile;
-use crate::transport::Mesh;
+use crate::transport::Peers;
 use banyan_core::coherence::{Contents, Extents, Input, Lane, Machine, Output, Policy, Token};
 use banyan_sys::userfaultfd::{self, Cause, Fault, Registration, Userfaultfd};
 use banyan_wire::address::{Access, ExtentNumber, Microseconds, NodeId, PageNumber, Run, Transaction};
@@ -53,7 +53,7 @@ pub struct Pager {
     process: u32,
     memory: MemoryFile,
     faults: OnceLock<Userfaultfd>,
-    mesh: Arc<OnceLock<Mesh>>,
+    peers: Arc<Peers>,
     /// Ranges of the program's memory that this replica has mapped.
     pub mapped: RwLock<Mapped>,
     /// What it cost.
@@ -86,7 +86,7 @@ impl Pager {
         own: NodeId,
         process: u32,
         memory: MemoryFile,
-        mesh: Arc<OnceLock<Mesh>>,
+        peers: Arc<Peers>,
         policy: Policy,
         owners: Vec<(Extents, NodeId)>,
     ) -> Self {
@@ -101,7 +101,7 @@ impl Pager {
             process,
             memory,
             faults: OnceLock::new(),
-            mesh,
+            peers,
             mapped: RwLock::default(),
             counters: Counters::default(),
             state: Mutex::new(State {
@@ -127,16 +127,6 @@ impl Pager {
     /// Gives the replica's userfaultfd; once.
     pub fn set_faults(&self, descriptor: OwnedFd) {
         let _ = self.faults.set(descriptor.into());
-    }
-
-    /// Gives the connections to the other nodes; once, before any is used.
-    pub fn set_mesh(&self, mesh: Mesh) {
-        let _ = self.mesh.set(mesh);
-    }
-
-    /// The connections to the other nodes.
-    pub fn mesh(&self) -> Option<&Mesh> {
-        self.mesh.get()
     }
 
     /// Serves faults until the replica's descriptor fails.
@@ -433,7 +423,7 @@ impl Pager {
         message: &Message,
         contents: Contents,
     ) -> Result<(), PagerError> {
-        let Some(lanes) = self.mesh.get().and_then(|mesh| mesh.lanes(to.get())) else {
+        let Some(peer) = self.peers.get(to) else {
             return Err(PagerError::Fatal(format!("a message for {to}, which is not of this run")));
         };
         let mut frame = std::mem::take(&mut state.frame);
@@ -460,8 +450,8 @@ impl Pager {
         let header = encode_header(self.process, message, (end - HEADER_BYTES) as u32);
         frame[..HEADER_BYTES].copy_from_slice(&header);
         match lane {
-            Lane::Urgent => lanes.urgent.send(&frame[..end]),
-            Lane::Bulk => lanes.bulk.send(&frame[..end]),
+            Lane::Urgent => peer.urgent.send(&frame[..end]),
+            Lane::Bulk => peer.bulk.send(&frame[..end]),
         }
         state.frame = frame;
         Ok(())

@@ -2,14 +2,13 @@
 //!
 //! The pager sends while it holds its state lock. If it waited for a full socket there, two nodes that send each
 //! other long runs would wait for each other for ever. So what the socket does not take at once is queued, and a
-//! thread of the lane's own sends it. The connection can be replaced: what was on its way in the old one is lost.
+//! thread of the lane sends it. The connection can be replaced: what was on its way in the old one is lost.
 //!
 //! Lock order: after the pager's state lock; nothing is locked while the queue is.
 
-use rustix::net::SendFlags;
+use super::connection::{Connection, Wait};
 use std::collections::VecDeque;
 use std::io;
-use std::net::TcpStream;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
@@ -27,27 +26,37 @@ pub struct Lane {
 
 #[derive(Debug)]
 struct Queue {
-    stream: Arc<TcpStream>,
+    connection: Arc<Connection>,
     waiting: VecDeque<Vec<u8>>,
     /// Bytes that wait.
     bytes: u64,
-    /// The lane's thread is sending: nobody else may, or bytes would change places.
+    /// The lane's thread is sending: no other thread may, or bytes would change places.
     sending: bool,
-    closed: bool,
+    state: State,
+}
+
+/// Whether a lane takes messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Open,
+    /// Until its connection is replaced; what is sent meanwhile is lost.
+    Closed,
+    /// For ever.
+    Ended,
 }
 
 impl Lane {
-    /// Takes over the sending side of `stream` and starts its thread.
+    /// Takes over the sending side of a connection and starts its thread.
     ///
     /// # Errors
     /// The system's.
-    pub fn new(stream: &TcpStream, name: &str) -> io::Result<Arc<Self>> {
+    pub fn new(connection: &Connection, name: &str) -> io::Result<Arc<Self>> {
         let queue = Queue {
-            stream: sending_side(stream)?,
+            connection: sending_side(connection)?,
             waiting: VecDeque::new(),
             bytes: 0,
             sending: false,
-            closed: false,
+            state: State::Open,
         };
         let lane = Arc::new(Self {
             queue: Mutex::new(queue),
@@ -64,16 +73,15 @@ impl Lane {
     pub fn send(&self, message: &[u8]) {
         self.sent_bytes.fetch_add(message.len() as u64, Ordering::Relaxed);
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        if queue.closed {
+        if queue.state != State::Open {
             return;
         }
         let mut rest = message;
         if queue.waiting.is_empty() && !queue.sending {
             while !rest.is_empty() {
-                match rustix::net::send(&*queue.stream, rest, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+                match queue.connection.send(rest, Wait::No) {
                     Ok(sent) => rest = &rest[sent..],
-                    Err(rustix::io::Errno::INTR) => {}
-                    Err(rustix::io::Errno::AGAIN) => break,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                     Err(_) => return,
                 }
             }
@@ -84,8 +92,7 @@ impl Lane {
         queue.bytes += rest.len() as u64;
         queue.waiting.push_back(rest.to_vec());
         if queue.bytes > QUEUE_MAX {
-            let _ = queue.stream.shutdown(std::net::Shutdown::Both);
-            queue.close();
+            queue.close(State::Closed);
         }
         self.filled.notify_one();
     }
@@ -98,20 +105,29 @@ impl Lane {
     /// Ends the connection; its receiver sees the end of the stream.
     pub fn close(&self) {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = queue.stream.shutdown(std::net::Shutdown::Both);
-        queue.close();
+        queue.close(State::Closed);
+    }
+
+    /// Ends the lane with its connection and its thread: no other connection will come.
+    pub fn end(&self) {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.close(State::Ended);
+        self.filled.notify_one();
     }
 
     /// Goes on with another connection. What the old one has not taken is dropped: half a message may be in it.
     ///
     /// # Errors
     /// The system's; the lane is closed then.
-    pub fn replace(&self, stream: &TcpStream) -> io::Result<()> {
+    pub fn replace(&self, connection: &Connection) -> io::Result<()> {
         self.close();
-        let stream = sending_side(stream)?;
+        let connection = sending_side(connection)?;
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        queue.stream = stream;
-        queue.closed = false;
+        if queue.state == State::Ended {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        queue.connection = connection;
+        queue.state = State::Open;
         Ok(())
     }
 
@@ -119,41 +135,46 @@ impl Lane {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             let Some(piece) = queue.waiting.pop_front() else {
+                if queue.state == State::Ended {
+                    return;
+                }
                 queue = self.filled.wait(queue).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
             queue.bytes -= piece.len() as u64;
             queue.sending = true;
-            let stream = Arc::clone(&queue.stream);
+            let connection = Arc::clone(&queue.connection);
             drop(queue);
-            let sent = send_all(&stream, &piece);
+            let sent = send_all(&connection, &piece);
             queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
             queue.sending = false;
-            if sent.is_err() && Arc::ptr_eq(&stream, &queue.stream) {
-                queue.close();
+            if sent.is_err() && Arc::ptr_eq(&connection, &queue.connection) {
+                queue.close(State::Closed);
             }
         }
     }
 }
 
 impl Queue {
-    fn close(&mut self) {
-        self.closed = true;
+    /// Ends the connection and drops what waits. A lane that has ended stays so.
+    fn close(&mut self, state: State) {
+        self.connection.close();
+        if self.state != State::Ended {
+            self.state = state;
+        }
         self.waiting.clear();
         self.bytes = 0;
     }
 }
 
-fn sending_side(stream: &TcpStream) -> io::Result<Arc<TcpStream>> {
-    // Pacing (BBR) spreads a burst over time; between nodes of a cluster a burst is wanted.
-    let _ = rustix::net::sockopt::set_tcp_congestion(stream, "reno");
-    stream.try_clone().map(Arc::new)
+fn sending_side(connection: &Connection) -> io::Result<Arc<Connection>> {
+    connection.prefer_bursts();
+    connection.try_clone().map(Arc::new)
 }
 
-fn send_all(stream: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
+fn send_all(connection: &Connection, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
-        let sent = rustix::io::retry_on_intr(|| rustix::net::send(stream, bytes, SendFlags::NOSIGNAL))?;
-        bytes = &bytes[sent..];
+        bytes = &bytes[connection.send(bytes, Wait::Yes)?..];
     }
     Ok(())
 }
@@ -161,22 +182,20 @@ fn send_all(stream: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transport::tests::pair;
     use std::io::Read;
-    use std::net::TcpListener;
 
     #[test]
     fn a_peer_that_does_not_read_never_blocks_the_sender_and_loses_nothing() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (mut peer, _) = listener.accept().unwrap();
-        let lane = Lane::new(&stream, "test").unwrap();
+        let (ours, peer) = pair();
+        let lane = Lane::new(&ours, "test").unwrap();
         let message: Vec<u8> = (0..1_000_003_u32).map(|n| (n % 251) as u8).collect();
         for _ in 0..32 {
             lane.send(&message);
         }
         let mut received = vec![0; message.len()];
         for _ in 0..32 {
-            peer.read_exact(&mut received).unwrap();
+            (&peer).read_exact(&mut received).unwrap();
             assert!(received == message);
         }
         lane.close();

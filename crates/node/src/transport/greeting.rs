@@ -1,0 +1,88 @@
+//! The greeting on every new connection: both sides say who they are and what for, and check the other.
+
+use super::connection::Connection;
+use banyan_wire::address::NodeId;
+use banyan_wire::handshake::{HELLO_BYTES, Hello, HelloError, Purpose};
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::time::Duration;
+use zerocopy::{FromBytes, IntoBytes};
+
+/// A peer that does not greet within this time is no node.
+const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why a connection did not come about.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// It could not be made, or broke before the greeting.
+    #[error("{node} at {address} cannot be reached: {source}; is its daemon running?")]
+    Unreachable {
+        /// Which node.
+        node: NodeId,
+        /// Where.
+        address: SocketAddr,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// The other side is not what it should be.
+    #[error("a connection from {address} was closed: {source}")]
+    Greeting {
+        /// From where.
+        address: SocketAddr,
+        /// What is wrong.
+        source: HelloError,
+    },
+    /// The other side said nothing, or too little.
+    #[error("a connection from {address} was closed before its greeting: {source}")]
+    Silent {
+        /// From where.
+        address: SocketAddr,
+        /// The system's error.
+        source: io::Error,
+    },
+}
+
+/// Connects to `node` and exchanges greetings.
+///
+/// # Errors
+/// [`ConnectError`].
+pub fn dial(node: NodeId, address: SocketAddr, nodes: u8, hello: &Hello) -> Result<Connection, ConnectError> {
+    let unreachable = |source| ConnectError::Unreachable { node, address, source };
+    let connection = Connection::dial(address, GREETING_TIMEOUT).map_err(unreachable)?;
+    connection.set_read_timeout(Some(GREETING_TIMEOUT)).map_err(unreachable)?;
+    (&connection).write_all(hello.as_bytes()).map_err(unreachable)?;
+    let answer = read_hello(&connection).map_err(unreachable)?;
+    answer
+        .check(&hello.run, hello.node as u8, nodes)
+        .map_err(|source| ConnectError::Greeting { address, source })?;
+    connection.set_read_timeout(None).map_err(unreachable)?;
+    Ok(connection)
+}
+
+/// Greets a connection that was accepted. Returns what the peer said.
+///
+/// # Errors
+/// [`ConnectError`].
+pub fn greet(
+    connection: &Connection,
+    address: SocketAddr,
+    run: [u8; 16],
+    own: NodeId,
+    nodes: u8,
+) -> Result<(Hello, Purpose), ConnectError> {
+    let silent = |source| ConnectError::Silent { address, source };
+    connection.set_read_timeout(Some(GREETING_TIMEOUT)).map_err(silent)?;
+    let hello = read_hello(connection).map_err(silent)?;
+    let purpose =
+        hello.check(&run, own.get(), nodes).map_err(|source| ConnectError::Greeting { address, source })?;
+    let answer = Hello::new(purpose, run, own.get(), 0);
+    (&mut &*connection).write_all(answer.as_bytes()).map_err(silent)?;
+    connection.set_read_timeout(None).map_err(silent)?;
+    Ok((hello, purpose))
+}
+
+fn read_hello(mut connection: &Connection) -> io::Result<Hello> {
+    let mut bytes = [0; HELLO_BYTES];
+    connection.read_exact(&mut bytes)?;
+    Hello::read_from_bytes(&bytes).map_err(|_| io::ErrorKind::InvalidData.into())
+}
