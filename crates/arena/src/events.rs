@@ -3,9 +3,9 @@
 //! [`EventRunner::event`] runs a closure on a separate stack, whose backing store is an unlinked file: it may
 //! recurse as deep as the disk is large. A deadline, another thread ([`EventRunner::stopper`]), a panic, an
 //! error or an overflow of that stack ends it, and the arena is then rolled back to its last commit. What a
-//! stopped closure leaves behind, and where it is not stopped, is said in [`crate::sys::scratch_stack`]; in
-//! short: memory of the process that it owned is lost, a lock that it held stays locked (so it takes none, or
-//! holds a [`Shield`] meanwhile), and its stack is not used again.
+//! stopped closure leaves behind, and where it is not stopped, is said in the guide; in short: memory of the
+//! process that it owned is lost, a lock that it held stays locked (so it takes none, or holds a [`Shield`]
+//! meanwhile), and its stack is not used again.
 //!
 //! One thread owns a runner, and events run on it.
 

@@ -208,7 +208,7 @@ pub fn detach(configuration: i32, read: &DaemonConfiguration) -> io::Result<()> 
     // The daemon outlives its caller: it must not keep the caller's pipes open.
     descriptors::close_all_on_exec()?;
     for number in [Some(configuration), Some(read.listener), read.requests].into_iter().flatten() {
-        descriptors::set_close_on_exec(number, false)?;
+        descriptors::keep_on_exec(number)?;
     }
     let node = read.node;
     let mut command = Command::new("/proc/self/exe");
