@@ -5,6 +5,8 @@
 //! either returns `Result<T, CallError>`. Not for methods, generics, arguments that borrow, or
 //! variadic functions. Use it through `banyan_calls::isolated`.
 
+#![forbid(unsafe_code)]
+
 use proc_macro::TokenStream;
 use quote::{format_ident, quote};
 use syn::parse::Parser;

@@ -1,6 +1,10 @@
 //! The heap: an address range whose pages are loaded, tracked and dropped, and in it the allocator, which
 //! decides where an object goes.
 //!
+//! `memory` is the range; `tracker` finds written pages, one of several ways behind one trait; `pager` brings
+//! pages in when they are touched and drops clean ones under a budget; `chunks` remembers what to scan;
+//! `allocator` places objects, `spans` those that a collector frees.
+//!
 //! The rules of access: the program's objects are read and written by raw pointers, while no method of the
 //! arena runs; views of them (collections, nouns) borrow the arena; the allocator's own words are written by
 //! its `&mut` methods. The pager brings a page and takes it away without changing what is seen there. So a
