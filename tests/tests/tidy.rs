@@ -34,8 +34,8 @@ const EDGES: &[(&str, &[&str])] = &[
     // The attribute of `calls`: a macro must be a crate of its own.
     ("calls-macros", &[]),
     ("arena", &["sys"]),
-    // The decisions on sponsors are in `core`, the bytes between routers in `wire`.
-    ("actors", &["arena", "core", "sys", "wire"]),
+    // The decisions on sponsors are in `core`.
+    ("actors", &["arena", "core", "sys"]),
     // Runs inside a sandbox, of which it knows only the documented interface.
     ("actor-guest", &[]),
     ("tests", &[]),

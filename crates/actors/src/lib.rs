@@ -26,25 +26,30 @@ mod system;
 pub mod wasm;
 
 pub use banyan_core::sponsors::{Quota, Resource, SponsorId};
-pub use banyan_wire::actor_frame::DurableAddress;
-pub use configuration::settings::{Configuration, Seed};
-pub use durable::budgets::KeepBudgetsError;
-pub use durable::{DurableError, DurableSeed, DurableStore, KillPoint, Kinds, OpenDurableError};
+pub use configuration::effects::Seed;
+pub use configuration::settings::Configuration;
+pub use durable::{
+    DurableError, DurableSeed, DurableStore, KeepBudgetsError, KillPoint, Kinds, OpenDurableError,
+};
 pub use model::actor::{Actor, DurableActor, Revoke, Work, closure, kept, native, rebuild};
 pub use model::address::{Addr, Address, Door};
 pub use model::ask::AskError;
-pub use model::behaviour::{Behaviour, Exhausted, Failure, Saved};
+pub use model::behaviour::{Behaviour, Exhausted, Failure};
 pub use model::context::Context;
+pub use model::durable_address::DurableAddress;
 pub use model::message::{CodecError, Message, Packet, Payload};
-pub use model::supervision::{Directive, End, Ended, Failed, Supervisor};
+pub use model::saved::Saved;
+pub use model::supervision::{Directive, End, Ended, Failed};
+pub use model::supervisor::Supervisor;
 pub use model::timers::TimerId;
 pub use model::{actor, address, ask, behaviour, context, message, supervision, timers};
 pub use processor::runtime::{Runtime, RuntimeOptions};
 pub use processor::simulation::Simulation;
 pub use processor::{probe, runtime, simulation};
-pub use sponsors::{Short, Signal, Sponsor};
+pub use sponsors::sponsor::{Signal, Sponsor};
+pub use system::handle;
 pub use system::handle::{Handle, Outlet};
-pub use system::{NameTaken, handle};
+pub use system::names::NameTaken;
 
 /// The programs of the guides, compiled as tests.
 #[cfg(doctest)]

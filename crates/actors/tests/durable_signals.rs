@@ -13,7 +13,7 @@ use banyan_actors::router::UnixRouter;
 use banyan_actors::simulation::{Ending, Simulation};
 use banyan_actors::{
     Actor, Addr, Configuration, DurableActor, DurableStore, Failure, Handle, KillPoint, Kinds, Quota,
-    Runtime, RuntimeOptions, Short, Signal, Work, closure,
+    Resource, Runtime, RuntimeOptions, Signal, Work, closure,
 };
 use killed::{Campaign, Random};
 use serde::{Deserialize, Serialize};
@@ -429,7 +429,7 @@ fn a_kept_controller_has_its_sponsor_after_a_restart() {
         });
         let impostor = Configuration::new("impostor").with_behaviour(impostor);
         let impostor = simulated.simulation.create(impostor).typed();
-        simulated.simulation.send(&impostor, Signal { sponsor, short: Short::Events });
+        simulated.simulation.send(&impostor, Signal { sponsor, resource: Resource::Events });
         assert_eq!(simulated.simulation.run(1_000_000), Ending::Drained);
         assert_eq!(receiver.try_recv().unwrap(), None, "it is the patron's");
         let log = simulated.simulation.log_lines();

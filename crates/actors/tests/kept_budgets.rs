@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use banyan_actors::simulation::{Ending, Simulation};
 use banyan_actors::{
-    Actor, Addr, Configuration, DurableActor, DurableStore, Failure, Handle, Kinds, Quota, Runtime,
-    RuntimeOptions, Short, Signal, Sponsor, Work, closure,
+    Actor, Addr, Configuration, DurableActor, DurableStore, Failure, Handle, Kinds, Quota, Resource, Runtime,
+    RuntimeOptions, Signal, Sponsor, Work, closure,
 };
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -266,7 +266,7 @@ fn a_kept_controller_is_told_after_a_restart() {
     impl Actor for Controller {
         type Message = Signal;
         fn receive(&self, signal: &Signal, work: &mut Work<'_, '_, Self>) -> Result<(), Failure> {
-            if signal.short != Short::Events {
+            if signal.resource != Resource::Events {
                 return Err(Failure::because("only events are short here"));
             }
             work.become_next(Self(self.0 + 1));

@@ -5,9 +5,10 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use banyan_actors::DurableAddress;
+use banyan_actors::router::frame::{Frame, FrameAddress, VERSION, Writer};
 use banyan_actors::router::{ActorToken, Exchange, Link, PeerError, Router, UnixRouter};
 use banyan_actors::{Actor, Addr, Configuration, Failure, Runtime, RuntimeOptions, Work, closure};
-use banyan_wire::actor_frame::{DurableAddress, Frame, FrameAddress, VERSION, Writer};
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 

@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, channel};
 use banyan_actors::examples::zoo;
 use banyan_actors::simulation::{Ending, Simulation};
 use banyan_actors::{
-    Actor, Addr, Configuration, Context, Failure, Payload, Quota, Runtime, RuntimeOptions, Short, Signal,
+    Actor, Addr, Configuration, Context, Failure, Payload, Quota, Resource, Runtime, RuntimeOptions, Signal,
     Sponsor, Work, closure,
 };
 
@@ -98,13 +98,13 @@ fn cycle_bomb((): &mut (), (): &(), context: &mut Context<'_>) -> Result<(), Fai
 
 #[test]
 fn every_bomb_is_contained_its_controller_told_once_and_neighbours_unharmed() {
-    let bombs: [(&str, Bomb, &[Short]); 6] = [
-        ("events", event_bomb, &[Short::Events]),
-        ("messages", message_bomb, &[Short::Memory, Short::Events, Short::Cycles]),
-        ("endless sends", endless_sends, &[Short::Memory]),
-        ("forks", fork_bomb, &[Short::Memory, Short::Events, Short::Cycles]),
-        ("allocation", allocation_bomb, &[Short::Memory]),
-        ("cycles", cycle_bomb, &[Short::Cycles]),
+    let bombs: [(&str, Bomb, &[Resource]); 6] = [
+        ("events", event_bomb, &[Resource::Events]),
+        ("messages", message_bomb, &[Resource::Memory, Resource::Events, Resource::Cycles]),
+        ("endless sends", endless_sends, &[Resource::Memory]),
+        ("forks", fork_bomb, &[Resource::Memory, Resource::Events, Resource::Cycles]),
+        ("allocation", allocation_bomb, &[Resource::Memory]),
+        ("cycles", cycle_bomb, &[Resource::Cycles]),
     ];
     for (name, bomb, shorts) in bombs {
         for seed in 0..20 {
@@ -121,7 +121,7 @@ fn every_bomb_is_contained_its_controller_told_once_and_neighbours_unharmed() {
             assert_eq!(simulation.run(200_000), Ending::Drained, "{name}");
             let signals: Vec<Signal> = told.try_iter().collect();
             assert_eq!(signals.len(), 1, "{name}: told once");
-            assert!(shorts.contains(&signals[0].short), "{name}: {signals:?}");
+            assert!(shorts.contains(&signals[0].resource), "{name}: {signals:?}");
             assert_eq!(heard.try_iter().count(), 100, "{name}: the neighbour is served");
             assert!(simulation.is_conserved(), "{name}");
             let status = simulation.sponsors();
@@ -163,11 +163,11 @@ fn recovers_from_exhaustion_of_each_resource_in_turn() {
             assert_eq!(simulation.run(100_000), Ending::Drained);
             let Ok(signal) = told.try_recv() else { break };
             assert!(told.try_recv().is_err(), "told once");
-            shorts.push(signal.short);
+            shorts.push(signal.resource);
             simulation.send(&owner, 1);
         }
-        assert_eq!(shorts[..2], [Short::Memory, Short::Cycles], "seed {seed}");
-        assert!(shorts.contains(&Short::Events), "seed {seed}: {shorts:?}");
+        assert_eq!(shorts[..2], [Resource::Memory, Resource::Cycles], "seed {seed}");
+        assert!(shorts.contains(&Resource::Events), "seed {seed}: {shorts:?}");
         assert_eq!(counted.try_iter().collect::<Vec<_>>(), (1..=30).collect::<Vec<_>>(), "each count once");
         assert!(simulation.is_conserved());
     }

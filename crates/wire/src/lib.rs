@@ -9,7 +9,6 @@
 #[cfg(feature = "coherence")]
 extern crate alloc;
 
-pub mod actor_frame;
 pub mod address;
 pub mod call_frame;
 pub mod call_message;

@@ -8,21 +8,43 @@ use std::sync::Arc;
 
 use banyan_core::sponsors::{Quota, SponsorId};
 
-use crate::configuration::Event;
-use crate::configuration::settings::Seed;
-use crate::durable::money::Money;
-use crate::model::address::{Address, GuestNumber, Local, Place, Proxy};
-use crate::model::behaviour::Behaviour;
+use super::event::Event;
+use super::settings::Configuration;
+use crate::durable::changes::LedgerChange;
+use crate::model::address::{Address, ConfigurationNumber, Local, Place, Proxy};
+use crate::model::behaviour::{Behaviour, Factory};
 use crate::model::message::Message;
-use crate::model::supervision::{Control, Factory};
+use crate::model::supervision::Control;
 use crate::model::timers::TimerId;
 
 /// A message that leaves the configuration.
 pub(crate) enum Outgoing {
     /// To another configuration of this process.
-    Guest(GuestNumber, Event),
+    Configuration(ConfigurationNumber, Event),
     /// To what is beyond the process.
     Beyond(Arc<Proxy>, SponsorId, Message),
+}
+
+/// A configuration that a host is asked to make.
+pub struct Seed {
+    pub(crate) configuration: Configuration,
+    pub(crate) first: Box<dyn Behaviour>,
+    pub(crate) number: u32,
+}
+
+impl Seed {
+    /// The first actor of a new configuration has its first slot.
+    pub(crate) fn first_local(&self) -> Local {
+        Local { guest: self.number, slot: 0, generation: 0 }
+    }
+}
+
+impl Configuration {
+    /// With its first actor.
+    #[must_use]
+    pub fn with_behaviour(self, first: Box<dyn Behaviour>) -> Seed {
+        Seed { configuration: self, first, number: 0 }
+    }
 }
 
 /// What is asked of the host.
@@ -79,7 +101,7 @@ pub(crate) struct Effects {
     /// For the host: from the lease of the event's sponsor to another sponsor.
     pub(crate) transfers: Vec<(SponsorId, Quota)>,
     /// For the host, after the transfers.
-    pub(crate) money: Vec<Money>,
+    pub(crate) ledger_changes: Vec<LedgerChange>,
     /// For the host, and who pays.
     pub(crate) requests: Vec<(SponsorId, Request)>,
     /// For the host's log.
@@ -102,7 +124,7 @@ impl Effects {
     pub(crate) fn is_settled(&self) -> bool {
         self.outgoing.is_empty()
             && self.transfers.is_empty()
-            && self.money.is_empty()
+            && self.ledger_changes.is_empty()
             && self.requests.is_empty()
             && self.complaints.is_empty()
     }
@@ -111,7 +133,7 @@ impl Effects {
     #[inline]
     pub(crate) fn route(
         &mut self,
-        here: GuestNumber,
+        here: ConfigurationNumber,
         queue: &mut VecDeque<Event>,
         target: &Address,
         sponsor: SponsorId,
@@ -123,7 +145,7 @@ impl Effects {
                 if local.guest == here {
                     queue.push_back(event);
                 } else {
-                    self.outgoing.push(Outgoing::Guest(local.guest, event));
+                    self.outgoing.push(Outgoing::Configuration(local.guest, event));
                 }
             }
             Place::Beyond(proxy) => self.outgoing.push(Outgoing::Beyond(proxy.clone(), sponsor, message)),

@@ -2,9 +2,7 @@
 
 use banyan_core::sponsors::SponsorId;
 
-use crate::model::actor::{Actor, native};
 use crate::model::address::Address;
-use crate::model::behaviour::Behaviour;
 use crate::model::supervision::Directive;
 
 /// What a configuration begins with.
@@ -41,7 +39,7 @@ impl Configuration {
 
     /// Who pays for events from outside of any event, and for what the configuration itself does.
     #[must_use]
-    pub fn sponsor(mut self, sponsor: &crate::sponsors::Sponsor) -> Self {
+    pub fn sponsor(mut self, sponsor: &crate::sponsors::sponsor::Sponsor) -> Self {
         self.sponsor = sponsor.id;
         self
     }
@@ -76,30 +74,5 @@ impl Configuration {
     ) -> Self {
         self.overseer = Some(overseer.address().clone());
         self
-    }
-
-    /// With its first actor: what a host is asked to make.
-    pub fn with_actor<A: Actor>(self, first: A) -> Seed {
-        self.with_behaviour(native(first))
-    }
-
-    /// With its first actor.
-    #[must_use]
-    pub fn with_behaviour(self, first: Box<dyn Behaviour>) -> Seed {
-        Seed { configuration: self, first, number: 0 }
-    }
-}
-
-/// A configuration that a host is asked to make.
-pub struct Seed {
-    pub(crate) configuration: Configuration,
-    pub(crate) first: Box<dyn Behaviour>,
-    pub(crate) number: u32,
-}
-
-impl Seed {
-    /// The first actor of a new configuration has its first slot.
-    pub(crate) fn first_local(&self) -> crate::model::address::Local {
-        crate::model::address::Local { guest: self.number, slot: 0, generation: 0 }
     }
 }

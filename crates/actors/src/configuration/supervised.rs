@@ -3,14 +3,15 @@
 //! An actor that waits for its supervisor's decision has an inbox of its own, in which its events wait, in order, without
 //! keeping others from theirs.
 
-use super::{Event, Guest, Outcome};
-use crate::configuration::effects::Outgoing;
+use super::effects::Outgoing;
+use super::event::Event;
+use super::running::{Outcome, RunningConfiguration};
 use crate::model::address::{Address, Local};
 use crate::model::behaviour::Failure;
 use crate::model::message::Message;
 use crate::model::supervision::{Control, Directive, End, Ended, Failed};
 
-impl Guest {
+impl RunningConfiguration {
     #[cold]
     pub(crate) fn dispatch_control(&mut self, event: &mut Event) -> Outcome {
         let taken = std::mem::replace(&mut event.message, Message::internal(()));
@@ -30,7 +31,7 @@ impl Guest {
         } else {
             let message = Message::internal(crate::model::supervision::ControlOf { at, control });
             let event = Event { slot: Event::CONTROL, generation: 0, sponsor: self.sponsor, message };
-            self.effects.outgoing.push(Outgoing::Guest(at.guest, event));
+            self.effects.outgoing.push(Outgoing::Configuration(at.guest, event));
         }
     }
 
@@ -92,8 +93,8 @@ impl Guest {
             Directive::Restart => match self.extras(slot).factory.as_ref().map(|factory| factory()) {
                 Some(fresh) => {
                     self.slots[slot as usize].put(fresh);
-                    if let Some(durability) = &mut self.durable {
-                        durability.touched(slot);
+                    if let Some(changed) = &mut self.changed {
+                        changed.slots.insert(slot);
                     }
                     self.release(slot);
                 }
@@ -117,8 +118,8 @@ impl Guest {
         for event in held.into_iter().rev() {
             self.queue.push_front(event);
         }
-        if let Some(durability) = &mut self.durable {
-            durability.reordered();
+        if let Some(changed) = &mut self.changed {
+            changed.reordered = true;
         }
     }
 
@@ -131,8 +132,8 @@ impl Guest {
     pub(crate) fn end(&mut self, slot: u32, how: &End) {
         let actor = self.local_of(slot);
         let extras = self.vacate(slot);
-        if let Some(durability) = &mut self.durable {
-            durability.touched(slot);
+        if let Some(changed) = &mut self.changed {
+            changed.slots.insert(slot);
         }
         let Some(extras) = extras else { return };
         for watcher in extras.watchers {

@@ -1,10 +1,11 @@
 //! Actors out of their slots and back into them: for durable configurations.
 
-use crate::configuration::{Guest, Slot};
+use crate::configuration::running::{RunningConfiguration, Slot};
 use crate::model::address::Local;
-use crate::model::behaviour::{Behaviour, Saved};
+use crate::model::behaviour::Behaviour;
+use crate::model::saved::Saved;
 
-impl Guest {
+impl RunningConfiguration {
     /// Saves the behaviour of a slot; `Err` if it cannot be kept, `Ok(None)` if there is none.
     pub(crate) fn save(&mut self, slot: u32) -> Result<Option<(u32, Saved)>, Local> {
         let local = self.local_of(slot);

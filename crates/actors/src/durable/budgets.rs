@@ -5,7 +5,7 @@
 //! is not covered is written before it is spent; made, started, stopped and given are written before anybody is told, and
 //! that a sponsor is exhausted with the signal to its controller. A clean end writes what was really spent.
 //!
-//! Beside the ledger, and in the same commit, it is written which changes of each durable configuration were carried out, by
+//! Attributes the ledger, and in the same commit, it is written which changes of each durable configuration were carried out, by
 //! the number of the last, which sponsors its events have made that are not committed yet (`money`), and which signals its
 //! controllers have not committed (`signals`). Stores without these are read; one with records that are neither is refused,
 //! as is a durable configuration's with changes for the ledger by a build that does not know them.
@@ -19,14 +19,16 @@ use banyan_arena::store::{CommitError, SnapshotOperation};
 use banyan_core::sponsors::{Account, Ledger, Quota, Resource, SponsorId, State};
 use serde::{Deserialize, Serialize};
 
-use crate::durable::money::Told;
+use crate::durable::changes::Reported;
+use crate::durable::identity::random_token;
+use crate::durable::records::{Records, RecordsError};
 use crate::durable::signals::Signals;
-use crate::durable::{Records, RecordsError, StoredAddress};
+use crate::durable::stored::StoredController;
 
-/// The record of the ledger as a whole; those below [`TOLD`] are places of the ledger.
+/// The record of the ledger as a whole; those below [`REPORTED`] are places of the ledger.
 const WHOLE: u64 = u64::MAX;
 /// From here: what a durable configuration has told the ledger.
-const TOLD: u64 = 1 << 56;
+const REPORTED: u64 = 1 << 56;
 /// What the ledger has told durable controllers.
 const SIGNALS: u64 = 2 << 56;
 /// What is counted as consumed ahead while hosts spend for a sponsor: a quarter of a balance, and at least this if there is.
@@ -86,16 +88,9 @@ struct StoredAccount {
     controller: Option<StoredController>,
 }
 
-/// Who is told when a sponsor is exhausted, or was told, and who has paid for that.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct StoredController {
-    pub(crate) address: StoredAddress,
-    pub(crate) payer: (u32, u32),
-}
-
 /// What is kept of a sponsor beside its account.
 #[derive(Default)]
-pub(crate) struct Beside {
+pub(crate) struct Attributes {
     pub(crate) name: String,
     pub(crate) controller: Option<StoredController>,
 }
@@ -144,8 +139,8 @@ pub(crate) struct KeptBudgets {
 /// What a store held.
 pub(crate) struct Found {
     pub(crate) ledger: Ledger,
-    pub(crate) beside: BTreeMap<SponsorId, Beside>,
-    pub(crate) told: Vec<Told>,
+    pub(crate) attributes: BTreeMap<SponsorId, Attributes>,
+    pub(crate) reported: Vec<Reported>,
     pub(crate) signals: Signals,
 }
 
@@ -161,14 +156,14 @@ impl KeptBudgets {
             if kept.records.keys().next().is_some() {
                 return Err(unreadable("it is the store of a durable configuration"));
             }
-            let token = crate::router::random_token();
+            let token = random_token();
             kept.number = token.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte));
             return Ok((kept, None));
         };
         let whole: Whole = postcard::from_bytes(&whole).map_err(|error| unreadable(&error.to_string()))?;
         kept.number = whole.number;
         kept.writes = kept.records.last_event();
-        let (mut places, mut beside) = (Vec::new(), BTreeMap::new());
+        let (mut places, mut attributes) = (Vec::new(), BTreeMap::new());
         for index in 0..whole.places {
             let record =
                 kept.records.read(u64::from(index)).ok_or_else(|| unreadable("a sponsor is missing"))?;
@@ -197,15 +192,15 @@ impl KeptBudgets {
                 overdrawn: stored.overdrawn,
             };
             let id = SponsorId { index, generation };
-            beside.insert(id, Beside { name: stored.name, controller: stored.controller });
+            attributes.insert(id, Attributes { name: stored.name, controller: stored.controller });
             places.push((generation, Some(account)));
         }
-        let (mut told, mut signals) = (Vec::new(), Signals::default());
+        let (mut reported, mut signals) = (Vec::new(), Signals::default());
         for key in kept.records.keys().filter(|key| *key >= u64::from(whole.places) && *key != WHOLE) {
             let record = kept.records.read(key).unwrap_or_default();
             let unreadable_record = |error: postcard::Error| unreadable(&error.to_string());
-            if key == TOLD | told.len() as u64 {
-                told.push(postcard::from_bytes(&record).map_err(unreadable_record)?);
+            if key == REPORTED | reported.len() as u64 {
+                reported.push(postcard::from_bytes(&record).map_err(unreadable_record)?);
             } else if key == SIGNALS {
                 signals = postcard::from_bytes(&record).map_err(unreadable_record)?;
             } else {
@@ -215,7 +210,7 @@ impl KeptBudgets {
         let ledger = Ledger::restore(quota(whole.granted), quota(whole.retired), places);
         let ledger = ledger.ok_or_else(|| unreadable("its sums do not agree"))?;
         kept.cover(&ledger);
-        Ok((kept, Some(Found { ledger, beside, told, signals })))
+        Ok((kept, Some(Found { ledger, attributes, reported, signals })))
     }
 
     fn cover(&mut self, kept: &Ledger) {
@@ -240,10 +235,10 @@ impl KeptBudgets {
     pub(crate) fn write(
         &mut self,
         ledger: &Ledger,
-        told: &[Told],
+        reported: &[Reported],
         signals: &Signals,
         last: bool,
-        beside: impl Fn(SponsorId) -> Beside,
+        attributes: impl Fn(SponsorId) -> Attributes,
     ) -> Result<(), KeepBudgetsError> {
         let covered = |id| self.covered.get(&id).copied().unwrap_or_default();
         let kept = ledger.after_crash(|id, account| match last {
@@ -254,7 +249,7 @@ impl KeptBudgets {
         for (generation, account) in kept.places() {
             let id = SponsorId { index: places, generation };
             let account = account.map(|account| {
-                let Beside { name, controller } = beside(id);
+                let Attributes { name, controller } = attributes(id);
                 StoredAccount {
                     name,
                     parent: account.parent.map(|parent| (parent.index, parent.generation)),
@@ -274,8 +269,8 @@ impl KeptBudgets {
             self.put(u64::from(places), &StoredPlace { generation, account })?;
             places += 1;
         }
-        for (key, told) in (TOLD..).zip(told) {
-            self.put(key, told)?;
+        for (key, reported) in (REPORTED..).zip(reported) {
+            self.put(key, reported)?;
         }
         if !signals.is_unused() {
             self.put(SIGNALS, signals)?;

@@ -1,18 +1,27 @@
 //! A commit: states, waiting events, timers and unsent messages of a batch become durable together, and then whoever waits
 //! for that is told.
 
+use std::collections::BTreeSet;
+
 use banyan_arena::store::{CommitError, SnapshotOperation};
 
-use super::stored::{StoredActor, StoredAddress, StoredEvent, StoredPacket, StoredTimer};
-use super::{
-    ACTOR, CommitFailed, Durability, DurableRequest, QUEUED, Records, SEEN, SELF, TIMER, TIMERS_RESERVED,
-};
+use super::error::CommitFailed;
+use super::identity::stream_of_name;
+use super::keys::{ACTOR, QUEUED, SEEN, SELF, TIMER};
+use super::records::Records;
+use super::requests::{DurableRequest, Notice};
+use super::state::Durability;
+use super::stored::{StoredActor, StoredAddress, StoredEvent, StoredPacket, StoredTimer, encode};
 use crate::configuration::effects::Outgoing;
-use crate::configuration::{Event, Guest};
-use crate::model::address::GuestNumber;
+use crate::configuration::event::Event;
+use crate::configuration::running::RunningConfiguration;
+use crate::model::address::ConfigurationNumber;
 use crate::model::message::{CodecError, Message};
-use crate::router::stream_of_name;
-use crate::system::System;
+use crate::model::timers::TimerId;
+use crate::system::facilities::Facilities;
+
+/// Numbers of timers that are reserved at a time, so that one is never given out twice.
+const TIMERS_RESERVED: u64 = 1024;
 
 impl Durability {
     pub(super) fn kill_point(&mut self, point: &str) {
@@ -29,20 +38,24 @@ impl Durability {
     }
 
     /// Makes the batch durable: states, queue and outbox together.
-    pub(crate) fn commit(&mut self, guest: &mut Guest, system: &System) -> Result<(), CommitFailed> {
+    pub(crate) fn commit(
+        &mut self,
+        guest: &mut RunningConfiguration,
+        facilities: &Facilities,
+    ) -> Result<(), CommitFailed> {
         self.uncommitted = 0;
         if self.looking {
             let is_answer = |one: &Outgoing| match one {
                 Outgoing::Beyond(proxy, ..) => proxy.door.durable().is_none(),
-                Outgoing::Guest(..) => false,
+                Outgoing::Configuration(..) => false,
             };
             guest.effects.outgoing.retain(is_answer);
             guest.effects.requests.clear();
-            self.forget_held(system, true);
+            self.forget_held(facilities, true);
             return Ok(());
         }
         self.kill_point("dispatched");
-        let result = self.write_batch(guest, system);
+        let result = self.write_batch(guest, facilities);
         let exporting =
             self.requests.iter().any(|request| matches!(request, DurableRequest::Snapshot { .. }));
         let result = result.and_then(|()| {
@@ -68,12 +81,12 @@ impl Durability {
             self.failed = true;
             guest.effects.outgoing.clear();
             guest.effects.requests.clear();
-            self.forget_held(system, false);
+            self.forget_held(facilities, false);
             return result;
         }
         self.kill_point("committed");
-        self.tell(system);
-        self.answer(guest, system);
+        self.report(facilities);
+        self.answer(guest, facilities);
         Ok(())
     }
 
@@ -93,18 +106,28 @@ impl Durability {
         });
     }
 
-    fn write_batch(&mut self, guest: &mut Guest, system: &System) -> Result<(), CommitFailed> {
+    fn write_batch(
+        &mut self,
+        guest: &mut RunningConfiguration,
+        facilities: &Facilities,
+    ) -> Result<(), CommitFailed> {
         let own = guest.number();
-        for slot in std::mem::take(&mut self.touched) {
+        let changed = guest.changed.as_mut().map(|changed| {
+            self.reordered |= std::mem::take(&mut changed.reordered);
+            (std::mem::take(&mut changed.slots), std::mem::take(&mut changed.timers))
+        });
+        let (slots, timers) = changed.unwrap_or_default();
+        for slot in slots {
             let saved = guest.save(slot).map_err(CommitFailed::NotSaved)?;
             let generation = guest.generation(slot);
-            let actor = StoredActor::of(generation, saved.map(|(_, saved)| saved), own, system);
+            let actor =
+                StoredActor::of(generation, saved.map(|(_, saved)| saved), own, &facilities.identities);
             self.records.write(ACTOR | u64::from(slot), &encode(&actor)?);
         }
-        self.write_queue(guest, system)?;
-        self.write_timers(guest, system)?;
+        self.write_queue(guest, facilities)?;
+        self.write_timers(timers, guest, facilities)?;
         let mut outgoing = std::mem::take(&mut guest.effects.outgoing);
-        let written = outgoing.iter_mut().try_for_each(|one| self.write_send(one, own, system));
+        let written = outgoing.iter_mut().try_for_each(|one| self.write_send(one, own, facilities));
         guest.effects.outgoing = outgoing;
         written?;
         for sender in &self.seen_changed {
@@ -112,23 +135,31 @@ impl Durability {
                 self.records.write(SEEN | key, &encode(&(sender, last))?);
             }
         }
-        self.write_money(system)?;
+        self.write_held(facilities)?;
         Ok(())
     }
 
     /// Stores the timers that were set, and removes those that were fired or cancelled.
-    fn write_timers(&mut self, guest: &Guest, system: &System) -> Result<(), CodecError> {
+    fn write_timers(
+        &mut self,
+        changed: BTreeSet<TimerId>,
+        guest: &RunningConfiguration,
+        facilities: &Facilities,
+    ) -> Result<(), CodecError> {
         let own = guest.number();
-        for id in std::mem::take(&mut self.timers_changed) {
+        for id in changed {
             let Some(timer) = guest.timers.get(id) else {
                 self.records.remove(TIMER | id.0);
                 continue;
             };
             let stored = StoredTimer {
-                date: system.date().saturating_add(timer.due.saturating_sub(system.now())),
-                target: StoredAddress::of(&timer.target, own, system),
-                message: StoredPacket::of(timer.message.to_packet()?, own, system),
-                sponsor: system.stored_sponsor(timer.sponsor),
+                date: facilities
+                    .clock
+                    .date()
+                    .saturating_add(timer.due.saturating_sub(facilities.clock.now())),
+                target: StoredAddress::of(&timer.target, own, &facilities.identities),
+                message: StoredPacket::of(timer.message.to_packet()?, own, &facilities.identities),
+                sponsor: facilities.stored_sponsor(timer.sponsor),
             };
             self.records.write(TIMER | id.0, &encode(&stored)?);
         }
@@ -140,7 +171,11 @@ impl Durability {
     }
 
     /// Stores the events that wait. Those that were stored before and are still at the front of the queue stay as they are.
-    fn write_queue(&mut self, guest: &Guest, system: &System) -> Result<(), CommitFailed> {
+    fn write_queue(
+        &mut self,
+        guest: &RunningConfiguration,
+        facilities: &Facilities,
+    ) -> Result<(), CommitFailed> {
         let own = guest.number();
         let is_control = |event: &Event| event.slot == Event::CONTROL;
         // Parked and held events are older than what is in the queue, and come first when the store is opened again.
@@ -153,11 +188,11 @@ impl Durability {
             self.queue_from = self.queue_to;
             self.stored_queued = 0;
             for event in self.parked.iter().chain(guest.held_events()) {
-                store_event(&mut self.records, &mut self.queue_to, event, own, system)?;
+                store_event(&mut self.records, &mut self.queue_to, event, own, facilities)?;
             }
         }
         for event in guest.queue.iter().skip(self.stored_queued as usize).filter(|event| !is_control(event)) {
-            store_event(&mut self.records, &mut self.queue_to, event, own, system)?;
+            store_event(&mut self.records, &mut self.queue_to, event, own, facilities)?;
         }
         self.stored_queued = if is_odd { 0 } else { guest.queue.len() as u64 };
         self.reordered = is_odd;
@@ -165,24 +200,24 @@ impl Durability {
     }
 
     /// After a commit: senders are told what they need not keep, and requests are answered.
-    fn answer(&mut self, guest: &mut Guest, system: &System) {
-        let own = system.durable_name(guest.number()).unwrap_or_default();
+    fn answer(&mut self, guest: &mut RunningConfiguration, facilities: &Facilities) {
+        let own = facilities.identities.numbers.durable_name(guest.number()).unwrap_or_default();
         for sender in std::mem::take(&mut self.seen_changed) {
             if let Some(stream) = stream_of_name(&sender) {
                 let sequence = self.seen.get(&sender).map_or(0, |(_, last)| *last);
-                system.remotes.acknowledge(system, &stream, sequence);
+                self.aftermath.notices.push(Notice::Acknowledged { stream, sequence });
                 continue;
             }
-            let Some(number) = system.durable_number(&sender) else { continue };
+            let Some(number) = facilities.identities.numbers.known(&sender) else { continue };
             let sequence = self.seen.get(&sender).map_or(0, |(_, last)| *last);
             let message = Message::internal(DurableRequest::Acknowledge { target: own.clone(), sequence });
-            let event = Event { slot: Event::CONTROL, generation: 0, sponsor: guest.sponsor, message };
-            guest.effects.outgoing.push(Outgoing::Guest(number, event));
+            let event = Event::control(guest.sponsor, message);
+            guest.effects.outgoing.push(Outgoing::Configuration(number, event));
         }
         for request in std::mem::take(&mut self.requests) {
             match request {
                 DurableRequest::Acknowledge { .. } => {}
-                DurableRequest::Resend { target } => self.resend(&target, guest, system),
+                DurableRequest::Resend { target } => self.resend(&target, guest, facilities),
                 DurableRequest::Snapshot { export, done, .. } => {
                     // A copy is somebody else.
                     let exported = export.map_or(Ok(()), |path| self.records.export(&path, &[SELF]));
@@ -196,20 +231,13 @@ impl Durability {
     }
 }
 
-pub(super) fn encode<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
-    postcard::to_stdvec(value).map_err(|error| CodecError::Encode {
-        type_name: std::any::type_name::<T>(),
-        reason: error.to_string(),
-    })
-}
-
 pub(super) fn stored_event(
     event: &Event,
-    own: GuestNumber,
-    system: &System,
+    own: ConfigurationNumber,
+    facilities: &Facilities,
 ) -> Result<StoredEvent, CodecError> {
-    let message = StoredPacket::of(event.message.to_packet()?, own, system);
-    let sponsor = system.stored_sponsor(event.sponsor);
+    let message = StoredPacket::of(event.message.to_packet()?, own, &facilities.identities);
+    let sponsor = facilities.stored_sponsor(event.sponsor);
     Ok(StoredEvent { slot: event.slot, generation: event.generation, message, sponsor })
 }
 
@@ -217,10 +245,10 @@ fn store_event(
     records: &mut Records,
     next: &mut u64,
     event: &Event,
-    own: GuestNumber,
-    system: &System,
+    own: ConfigurationNumber,
+    facilities: &Facilities,
 ) -> Result<(), CodecError> {
-    records.write(QUEUED | *next, &encode(&stored_event(event, own, system)?)?);
+    records.write(QUEUED | *next, &encode(&stored_event(event, own, facilities)?)?);
     *next += 1;
     Ok(())
 }

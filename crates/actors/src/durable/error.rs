@@ -1,10 +1,10 @@
 //! Why a durable configuration is not opened, does not answer, or does not commit.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use banyan_arena::store::CommitError;
 
-use super::RecordsError;
+use super::records::RecordsError;
 use crate::model::address::Local;
 use crate::model::message::CodecError;
 
@@ -55,6 +55,12 @@ pub enum OpenDurableError {
         /// The kind.
         kind: String,
     },
+}
+
+impl OpenDurableError {
+    pub(super) fn unreadable(path: &Path, what: &str, error: impl std::fmt::Display) -> Self {
+        Self::Record { path: path.to_owned(), what: what.to_owned(), reason: error.to_string() }
+    }
 }
 
 /// Why a durable configuration gave no answer.

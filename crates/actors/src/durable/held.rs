@@ -2,19 +2,20 @@
 //! carried out then; after a restart once more, as far as the ledger has not done it.
 
 use banyan_core::sponsors::{Quota, SponsorId};
-use banyan_wire::actor_frame::Token;
 use serde::{Deserialize, Serialize};
 
-use super::{Durability, MONEY, encode};
-use crate::durable::budgets::StoredController;
-use crate::durable::money::Money;
+use super::changes::LedgerChange;
+use super::keys::LEDGER;
+use super::state::Durability;
+use super::stored::{StoredController, encode};
+use crate::model::durable_address::Token;
 use crate::model::message::CodecError;
-use crate::sponsors::Controller;
-use crate::system::System;
+use crate::sponsors::accounts::Controller;
+use crate::system::facilities::Facilities;
 
 /// A change to the ledger, until the ledger has it.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct StoredMoney {
+pub(crate) struct StoredLedgerChange {
     /// Names the ledger: in another one the same numbers are another sponsor's.
     ledger: u64,
     /// Who has asked for it: not a copy of it.
@@ -40,31 +41,31 @@ fn id((index, generation): (u32, u32)) -> SponsorId {
 }
 
 impl StoredChange {
-    fn of(money: &Money) -> Option<Self> {
-        Some(match money {
-            Money::Made(made) => Self::Made(pair(*made)),
-            Money::Give { from, to, amount } | Money::GiveConsumed { from, to, amount } => {
+    fn of(change: &LedgerChange) -> Option<Self> {
+        Some(match change {
+            LedgerChange::Made(made) => Self::Made(pair(*made)),
+            LedgerChange::Give { from, to, amount } | LedgerChange::GiveConsumed { from, to, amount } => {
                 let amount = [amount.memory, amount.cycles, amount.events];
                 Self::Give { from: pair(*from), to: pair(*to), amount }
             }
-            Money::Start(sponsor, controller) => {
+            LedgerChange::Start(sponsor, controller) => {
                 Self::Start { sponsor: pair(*sponsor), controller: controller.to_stored()? }
             }
-            Money::Stop(sponsor, heir) => Self::Stop { sponsor: pair(*sponsor), heir: pair(*heir) },
+            LedgerChange::Stop(sponsor, heir) => Self::Stop { sponsor: pair(*sponsor), heir: pair(*heir) },
         })
     }
 
-    fn money(self, system: &System) -> Money {
+    fn restored(self, facilities: &Facilities) -> LedgerChange {
         match self {
-            Self::Made(made) => Money::Made(id(made)),
+            Self::Made(made) => LedgerChange::Made(id(made)),
             Self::Give { from, to, amount: [memory, cycles, events] } => {
                 let amount = Quota { memory, cycles, events };
-                Money::GiveConsumed { from: id(from), to: id(to), amount }
+                LedgerChange::GiveConsumed { from: id(from), to: id(to), amount }
             }
             Self::Start { sponsor, controller } => {
-                Money::Start(id(sponsor), Controller::of_stored(controller, system))
+                LedgerChange::Start(id(sponsor), Controller::of_stored(controller, &facilities.identities))
             }
-            Self::Stop { sponsor, heir } => Money::Stop(id(sponsor), id(heir)),
+            Self::Stop { sponsor, heir } => LedgerChange::Stop(id(sponsor), id(heir)),
         }
     }
 }
@@ -76,28 +77,28 @@ impl Durability {
     }
 
     /// Keeps changes back until the commit.
-    pub(crate) fn hold(&mut self, changes: impl IntoIterator<Item = Money>) {
-        for money in changes {
-            self.last_money += 1;
-            self.held.push((self.last_money, money));
+    pub(crate) fn hold(&mut self, changes: impl IntoIterator<Item = LedgerChange>) {
+        for change in changes {
+            self.last_change += 1;
+            self.held.push((self.last_change, change));
         }
     }
 
     /// Stores what was held, if the ledger outlives the process. What the batch names must be in the ledger's store
     /// before: a sponsor that this does not know is gone after a crash, and its name may be another's.
-    pub(super) fn write_money(&mut self, system: &System) -> Result<(), CodecError> {
-        let Some(ledger) = system.kept_ledger() else { return Ok(()) };
-        let mut treasury = system.treasury();
-        treasury.keep();
-        let is_kept = treasury.is_kept();
-        drop(treasury);
+    pub(super) fn write_held(&mut self, facilities: &Facilities) -> Result<(), CodecError> {
+        let Some(ledger) = facilities.kept_ledger() else { return Ok(()) };
+        let mut accounts = facilities.accounts();
+        accounts.keep();
+        let is_kept = accounts.is_kept();
+        drop(accounts);
         if !is_kept || self.held.is_empty() {
             return Ok(());
         }
         let who = self.who();
-        for (sequence, money) in &self.held {
-            if let Some(change) = StoredChange::of(money) {
-                self.records.write(MONEY | sequence, &encode(&StoredMoney { ledger, who, change })?);
+        for (sequence, change) in &self.held {
+            if let Some(change) = StoredChange::of(change) {
+                self.records.write(LEDGER | sequence, &encode(&StoredLedgerChange { ledger, who, change })?);
             }
         }
         self.kill_point("made");
@@ -105,73 +106,79 @@ impl Durability {
     }
 
     /// After the commit: the ledger is told, and what it has for good need not be kept here.
-    pub(super) fn tell(&mut self, system: &System) {
+    pub(super) fn report(&mut self, facilities: &Facilities) {
         if self.held.is_empty() {
             return;
         }
         let held = std::mem::take(&mut self.held);
         let numbers: Vec<u64> = held.iter().map(|(sequence, _)| *sequence).collect();
-        if self.tell_all(held, false, system) {
-            numbers.into_iter().for_each(|sequence| self.records.remove(MONEY | sequence));
+        if self.report_all(held, false, facilities) {
+            numbers.into_iter().for_each(|sequence| self.records.remove(LEDGER | sequence));
         }
         self.kill_point("told");
     }
 
     /// After the store was opened: the ledger is told of what it may lack.
-    pub(crate) fn tell_again(&mut self, system: &System) {
+    pub(crate) fn report_again(&mut self, facilities: &Facilities) {
         let unfinished = std::mem::take(&mut self.unfinished);
         if self.looking {
             return;
         }
-        let (who, ledger) = (self.who(), system.kept_ledger());
+        let (who, ledger) = (self.who(), facilities.kept_ledger());
         let (mut changes, mut done) = (Vec::new(), Vec::new());
         for (sequence, stored) in unfinished {
-            self.last_money = self.last_money.max(sequence);
+            self.last_change = self.last_change.max(sequence);
             if stored.who != who {
                 // The store was copied: what is in it is the original's to tell.
                 done.push(sequence);
             } else if Some(stored.ledger) == ledger {
-                changes.push((sequence, stored.change.money(system)));
+                changes.push((sequence, stored.change.restored(facilities)));
                 done.push(sequence);
             }
         }
-        self.last_money = self.last_money.max(system.treasury().last_told(&who));
-        if self.tell_all(changes, true, system) {
-            done.into_iter().for_each(|sequence| self.records.remove(MONEY | sequence));
+        self.last_change = self.last_change.max(facilities.accounts().last_reported(&who));
+        if self.report_all(changes, true, facilities) {
+            done.into_iter().for_each(|sequence| self.records.remove(LEDGER | sequence));
         }
     }
 
     /// Whether the ledger has it for good.
-    fn tell_all(&self, changes: Vec<(u64, Money)>, opened: bool, system: &System) -> bool {
+    fn report_all(
+        &mut self,
+        changes: Vec<(u64, LedgerChange)>,
+        opened: bool,
+        facilities: &Facilities,
+    ) -> bool {
         let who = self.who();
         let mut freed = Vec::new();
-        let stops = changes.iter().any(|(_, money)| money.is_stop());
-        let mut treasury = system.treasury();
-        let was_kept = treasury.is_kept();
-        treasury.tell(&who, changes, &mut freed);
+        let stops = changes.iter().any(|(_, change)| change.is_stop());
+        let mut accounts = facilities.accounts();
+        let was_kept = accounts.is_kept();
+        accounts.tell(&who, changes, &mut freed);
         if opened {
-            treasury.unmake(&who);
+            accounts.unmake(&who);
         }
-        treasury.keep();
-        let is_kept = treasury.is_kept();
-        drop(treasury);
-        system.after_money(freed, stops);
+        accounts.keep();
+        let is_kept = accounts.is_kept();
+        drop(accounts);
+        self.aftermath.freed.append(&mut freed);
+        self.aftermath.stops |= stops;
         is_kept || !was_kept
     }
 
     /// What was held is not to be done. It is given back, unless its commit may have succeeded although it failed.
-    pub(crate) fn forget_held(&mut self, system: &System, give_back: bool) {
+    pub(crate) fn forget_held(&mut self, facilities: &Facilities, give_back: bool) {
         if self.held.is_empty() {
             return;
         }
         let mut freed = Vec::new();
-        let mut treasury = system.treasury();
-        for (_, money) in self.held.drain(..) {
-            treasury.drop_money(&money, give_back, &mut freed);
+        let mut accounts = facilities.accounts();
+        for (_, change) in self.held.drain(..) {
+            accounts.drop_change(&change, give_back, &mut freed);
         }
-        treasury.keep();
-        drop(treasury);
-        system.send_freed(freed);
+        accounts.keep();
+        drop(accounts);
+        self.aftermath.freed.append(&mut freed);
     }
 }
 
@@ -182,9 +189,11 @@ mod tests {
     use banyan_core::sponsors::Grant;
 
     use super::{
-        Durability, MONEY, Quota, SponsorId, StoredChange, StoredMoney, System, Token, encode, pair,
+        Durability, LEDGER, Quota, SponsorId, StoredChange, StoredLedgerChange, Token, encode, pair,
     };
-    use crate::durable::Kinds;
+    use crate::durable::kinds::Kinds;
+    use crate::system::System;
+    use crate::system::clock::Clock;
 
     const GRANT: Quota = Quota { memory: 1 << 40, cycles: 1 << 40, events: 1 << 40 };
 
@@ -193,13 +202,13 @@ mod tests {
     }
 
     fn system(directory: &std::path::Path) -> Arc<System> {
-        let system = System::new(1, true, GRANT, None);
-        system.keep_budgets(&directory.join("budgets.arena")).unwrap();
+        let system = System::new(1, Clock::simulated(), GRANT, None);
+        system.facilities.keep_budgets(&directory.join("budgets.arena")).unwrap();
         system
     }
 
     fn consumed(system: &System) -> u64 {
-        system.treasury().ledger.account(SponsorId::ROOT).unwrap().consumed.events
+        system.facilities.accounts().ledger.account(SponsorId::ROOT).unwrap().consumed.events
     }
 
     /// Of what a store holds, its own configuration's changes to this ledger are made, once; those to another ledger wait
@@ -209,33 +218,34 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let first = system(directory.path());
         let receiver = crate::system::handle::make_sponsor(&first, "receiver", events(1)).unwrap().id;
-        assert!(matches!(first.treasury().lease(SponsorId::ROOT, false), Grant::Leased(_)));
+        assert!(matches!(first.facilities.accounts().lease(SponsorId::ROOT, false), Grant::Leased(_)));
         // A crash: what was leased counts as consumed.
         drop(first);
         let second = system(directory.path());
         let before = consumed(&second);
         let mut durability =
             Durability::open(&directory.path().join("till.arena"), Kinds::new(), None).unwrap();
-        let (ledger, who): (u64, Token) = (second.kept_ledger().unwrap(), durability.who());
+        let (ledger, who): (u64, Token) = (second.facilities.kept_ledger().unwrap(), durability.who());
         let found = [(ledger, who, 1), (ledger, [7; 16], 10), (ledger ^ 1, who, 100), (ledger, who, 1000)];
         let find = |durability: &mut Durability| {
             for (sequence, (ledger, who, amount)) in (1..).zip(found) {
                 let (from, to) = (pair(SponsorId::ROOT), pair(receiver));
                 let change = StoredChange::Give { from, to, amount: [0, 0, amount] };
-                let stored = StoredMoney { ledger, who, change };
-                durability.records.write(MONEY | sequence, &encode(&stored).unwrap());
+                let stored = StoredLedgerChange { ledger, who, change };
+                durability.records.write(LEDGER | sequence, &encode(&stored).unwrap());
                 durability.unfinished.push((sequence, stored));
             }
         };
         let kept = |durability: &Durability| -> Vec<u64> {
-            durability.records.keys().filter(|key| key & MONEY == MONEY).map(|key| key & !MONEY).collect()
+            durability.records.keys().filter(|key| key & LEDGER == LEDGER).map(|key| key & !LEDGER).collect()
         };
-        let left = |system: &System| system.treasury().ledger.account(receiver).unwrap().balance.events;
+        let left =
+            |system: &System| system.facilities.accounts().ledger.account(receiver).unwrap().balance.events;
         for _ in 0..2 {
             find(&mut durability);
-            durability.tell_again(&second);
+            durability.report_again(&second.facilities);
             assert_eq!((left(&second), kept(&durability)), (1002, vec![3]));
-            assert_eq!(durability.last_money, 4, "no number is used twice");
+            assert_eq!(durability.last_change, 4, "no number is used twice");
         }
         assert_eq!(consumed(&second), before - 1001);
         drop(second);
@@ -244,7 +254,7 @@ mod tests {
         assert_eq!(consumed(&third), before - 1001, "the donor has given it once");
         find(&mut durability);
         durability.looking = true;
-        durability.tell_again(&third);
+        durability.report_again(&third.facilities);
         assert_eq!((left(&third), kept(&durability)), (1002, vec![1, 2, 3, 4]), "who looks tells nothing");
     }
 }

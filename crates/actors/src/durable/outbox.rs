@@ -4,26 +4,31 @@
 //! A receiver is known by its name if it is of this process, else by that of its identity (`router::remotes`).
 
 use banyan_core::sponsors::SponsorId;
-use banyan_wire::actor_frame::{DurableAddress, Token};
 
-use super::stored::{StoredEvent, StoredPacket, StoredSend};
-use super::{Durability, Numbered, OUTBOX, SENT, encode, event_of, stored_event};
+use super::commit::stored_event;
+use super::identity::{configuration_of_name, name_of_configuration, name_of_stream};
+use super::keys::{OUTBOX, SENT};
+use super::requests::Numbered;
+use super::state::Durability;
+use super::stored::{StoredEvent, StoredPacket, StoredSend, encode};
+use super::waking::event_of;
 use crate::configuration::effects::Outgoing;
-use crate::configuration::{Event, Guest};
-use crate::model::address::{GuestNumber, Place};
+use crate::configuration::event::Event;
+use crate::configuration::running::RunningConfiguration;
+use crate::model::address::{ConfigurationNumber, Place};
+use crate::model::durable_address::{DurableAddress, Token};
 use crate::model::message::{CodecError, Message};
-use crate::router::{configuration_of_name, name_of_configuration, name_of_stream};
-use crate::system::System;
+use crate::system::facilities::Facilities;
 
 impl Durability {
     /// Sends again what a receiver may lack.
-    pub(super) fn resend(&self, target: &str, guest: &mut Guest, system: &System) {
+    pub(super) fn resend(&self, target: &str, guest: &mut RunningConfiguration, facilities: &Facilities) {
         let own = guest.number();
         for (key, ..) in self.outbox.iter().filter(|(_, to, _)| to == target) {
             let record = self.records.read(OUTBOX | key);
             let send = record.and_then(|bytes| postcard::from_bytes::<StoredSend>(&bytes).ok());
             let send = send.expect("this process has written the record");
-            guest.effects.outgoing.push(self.send_of(send, guest.sponsor, own, system));
+            guest.effects.outgoing.push(self.send_of(send, guest.sponsor, own, facilities));
         }
     }
 
@@ -32,34 +37,40 @@ impl Durability {
         &self,
         send: StoredSend,
         sponsor: SponsorId,
-        own: GuestNumber,
-        system: &System,
+        own: ConfigurationNumber,
+        facilities: &Facilities,
     ) -> Outgoing {
         let StoredSend { target, sequence, event, seal } = send;
         match (configuration_of_name(&target), seal) {
             (Some(configuration), Some(seal)) => {
                 let (slot, generation) = (event.slot, event.generation);
-                let event = event_of(event, sponsor, own, system);
+                let event = event_of(event, sponsor, own, facilities);
                 let to = DurableAddress { configuration, slot, generation, seal };
-                let message = self.number_for(&to, event.message, sequence, system, own);
-                match system.remotes.address(system, &to).0 {
+                let message = self.number_for(&to, event.message, sequence, facilities, own);
+                match facilities.identities.address(&to).0 {
                     Place::Beyond(proxy) => Outgoing::Beyond(proxy, event.sponsor, message),
                     // It is open in this process by now.
                     Place::Local(local) => {
-                        Outgoing::Guest(local.guest, Event { slot, generation, message, ..event })
+                        Outgoing::Configuration(local.guest, Event { slot, generation, message, ..event })
                     }
                 }
             }
             _ => {
-                let event = event_of(event, sponsor, own, system);
-                let event = self.number(event, sequence, system, own);
-                Outgoing::Guest(system.number_of_durable(&target), event)
+                let event = event_of(event, sponsor, own, facilities);
+                let event = self.number(event, sequence, facilities, own);
+                Outgoing::Configuration(facilities.identities.numbers.of_durable(&target), event)
             }
         }
     }
 
-    fn number(&self, event: Event, sequence: u64, system: &System, own: GuestNumber) -> Event {
-        let sender = system.durable_name(own).unwrap_or_default();
+    fn number(
+        &self,
+        event: Event,
+        sequence: u64,
+        facilities: &Facilities,
+        own: ConfigurationNumber,
+    ) -> Event {
+        let sender = facilities.identities.numbers.durable_name(own).unwrap_or_default();
         let message = Message::internal(Numbered { sender, sequence, message: event.message });
         Event { message, ..event }
     }
@@ -70,10 +81,10 @@ impl Durability {
         to: &DurableAddress,
         message: Message,
         sequence: u64,
-        system: &System,
-        own: GuestNumber,
+        facilities: &Facilities,
+        own: ConfigurationNumber,
     ) -> Message {
-        let stream = system.remotes.stream(own, &self.this.identity, &to.configuration);
+        let stream = facilities.identities.stream(own, &self.this.identity, &to.configuration);
         Message::internal(Numbered { sender: name_of_stream(&stream), sequence, message })
     }
 
@@ -81,19 +92,19 @@ impl Durability {
     pub(super) fn write_send(
         &mut self,
         outgoing: &mut Outgoing,
-        own: GuestNumber,
-        system: &System,
+        own: ConfigurationNumber,
+        facilities: &Facilities,
     ) -> Result<(), CodecError> {
         match outgoing {
-            Outgoing::Guest(number, event) => {
-                let Some(target) = system.durable_name(*number) else { return Ok(()) };
+            Outgoing::Configuration(number, event) => {
+                let Some(target) = facilities.identities.numbers.durable_name(*number) else { return Ok(()) };
                 if event.slot == Event::CONTROL || event.message.is_internal::<Numbered>() {
                     return Ok(());
                 }
-                let stored = stored_event(event, own, system)?;
+                let stored = stored_event(event, own, facilities)?;
                 let sequence = self.write_outbox(target, stored, None)?;
                 let message = std::mem::replace(&mut event.message, Message::internal(()));
-                *event = self.number(Event { message, ..*event }, sequence, system, own);
+                *event = self.number(Event { message, ..*event }, sequence, facilities, own);
             }
             Outgoing::Beyond(proxy, sponsor, message) => {
                 let Some(to) = proxy.door.durable() else { return Ok(()) };
@@ -103,13 +114,13 @@ impl Durability {
                 let stored = StoredEvent {
                     slot: to.slot,
                     generation: to.generation,
-                    message: StoredPacket::of(message.to_packet()?, own, system),
-                    sponsor: system.stored_sponsor(*sponsor),
+                    message: StoredPacket::of(message.to_packet()?, own, &facilities.identities),
+                    sponsor: facilities.stored_sponsor(*sponsor),
                 };
                 let target = name_of_configuration(&to.configuration);
                 let sequence = self.write_outbox(target, stored, Some(to.seal))?;
                 let taken = std::mem::replace(message, Message::internal(()));
-                *message = self.number_for(&to, taken, sequence, system, own);
+                *message = self.number_for(&to, taken, sequence, facilities, own);
             }
         }
         Ok(())
@@ -140,13 +151,17 @@ mod tests {
 
     use banyan_core::sponsors::{Quota, SponsorId};
 
-    use super::{Event, Guest, Message, Numbered, OUTBOX, Outgoing, System, event_of, stored_event};
-    use crate::durable::{Durability, DurableRequest, Kinds};
+    use super::{
+        Durability, Event, Facilities, Message, Numbered, OUTBOX, Outgoing, RunningConfiguration, event_of,
+        stored_event,
+    };
+    use crate::durable::kinds::Kinds;
+    use crate::durable::requests::DurableRequest;
 
     /// What was paid for before the process ended is not paid for again after it, and the other way round.
     #[test]
     fn a_kept_event_is_as_much_paid_for_as_before() {
-        let system = System::new(1, true, Quota::AMPLE, None);
+        let system = Facilities::for_test(Quota::AMPLE);
         for paid in [0, Event::PREPAID, Event::UNPAID] {
             let message = Message::new(7_u64);
             let event = Event { slot: 3, generation: 5 | paid, sponsor: SponsorId::ROOT, message };
@@ -161,7 +176,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("sender.arena");
         let mut durability = Durability::open(&path, Kinds::new(), None).unwrap();
-        let system = System::new(1, true, Quota::AMPLE, None);
+        let system = Facilities::for_test(Quota::AMPLE);
         let event = |slot, message| Event { slot, generation: 0, sponsor: SponsorId::ROOT, message };
         for (slot, target) in (0..).zip(["one", "other", "one", "one"]) {
             let stored = stored_event(&event(slot, Message::new(7_u64)), 1, &system).unwrap();
@@ -184,12 +199,12 @@ mod tests {
         };
         assert_eq!(acknowledge(&mut durability, "one", 1), kept(&[("other", 1), ("one", 2), ("one", 3)]));
         assert_eq!(acknowledge(&mut durability, "nobody", 9), kept(&[("other", 1), ("one", 2), ("one", 3)]));
-        let mut guest = Guest::new(1, SponsorId::ROOT);
+        let mut guest = RunningConfiguration::new(1, SponsorId::ROOT);
         durability.resend("one", &mut guest, &system);
         let again: Vec<(u32, u64)> = std::mem::take(&mut guest.effects.outgoing)
             .into_iter()
             .map(|outgoing| match outgoing {
-                Outgoing::Guest(_, event) => {
+                Outgoing::Configuration(_, event) => {
                     let numbered = event.message.try_internal::<Numbered>().ok().unwrap();
                     (event.slot, numbered.sequence)
                 }

@@ -7,24 +7,17 @@
 //!
 //! Not here: signals of ledgers that are not kept, and to controllers that end with their process. They are sent once.
 //!
-//! Lock order: `System::signalling` is held from numbering to sending, so that a stream's signals arrive in their order;
-//! under it the treasury, and under that the tables of `router::remotes`.
+//! Sending is in `system::signalling`.
 
 use std::collections::BTreeMap;
-use std::sync::PoisonError;
 
 use banyan_core::sponsors::SponsorId;
-use banyan_wire::actor_frame::{DurableAddress, Token};
 use serde::{Deserialize, Serialize};
 
-use crate::configuration::Event;
-use crate::durable::budgets::StoredController;
-use crate::durable::{Numbered, StoredAddress};
-use crate::model::address::{Local, Place};
-use crate::model::message::Message;
-use crate::router::{Identity, name_of_stream};
-use crate::sponsors::{Signal, Treasury};
-use crate::system::System;
+use crate::durable::identity::Identity;
+use crate::durable::stored::{StoredAddress, StoredController};
+use crate::model::durable_address::{DurableAddress, Token};
+use crate::sponsors::sponsor::Signal;
 
 /// A signal that its receiver has not committed, as far as the ledger knows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,7 +34,7 @@ struct Pending {
 /// The ledger as a sender to durable configurations; kept with it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Signals {
-    identity: Identity,
+    pub(crate) identity: Identity,
     /// By configuration: the number of the last signal.
     sent: BTreeMap<Token, u64>,
     /// Oldest first.
@@ -49,11 +42,11 @@ pub(crate) struct Signals {
 }
 
 /// A signal to be sent, with its number.
-struct Due {
-    to: DurableAddress,
-    payer: SponsorId,
-    signal: Signal,
-    sequence: u64,
+pub(crate) struct Due {
+    pub(crate) to: DurableAddress,
+    pub(crate) payer: SponsorId,
+    pub(crate) signal: Signal,
+    pub(crate) sequence: u64,
 }
 
 impl Default for Signals {
@@ -66,6 +59,11 @@ impl Signals {
     /// Whether there is nothing in it that must be kept.
     pub(crate) fn is_unused(&self) -> bool {
         self.sent.is_empty() && self.pending.is_empty()
+    }
+
+    /// Drops what is not committed: it cannot be kept any more.
+    pub(crate) fn forget(&mut self) {
+        self.pending.clear();
     }
 
     pub(crate) fn add(&mut self, controller: StoredController, signal: Signal) {
@@ -83,7 +81,7 @@ impl Signals {
     }
 
     /// Numbers what can be, and gives what is to be sent: what is new, and all for the configuration that may lack something.
-    fn due(
+    pub(crate) fn due(
         &mut self,
         lacking: Option<&Token>,
         durable_address: impl Fn(&StoredAddress) -> Option<DurableAddress>,
@@ -116,56 +114,8 @@ impl Signals {
     }
 }
 
-fn sealed(address: &[u8]) -> Option<DurableAddress> {
+pub(crate) fn sealed(address: &[u8]) -> Option<DurableAddress> {
     Some(DurableAddress::from_bytes(address.try_into().ok()?))
-}
-
-impl System {
-    /// Sends the signals that are new, and all that a configuration may lack.
-    pub(crate) fn send_signals(&self, lacking: Option<&Token>) {
-        let _order = self.signalling.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut treasury = self.treasury();
-        let Treasury { signals, changed, .. } = &mut *treasury;
-        let (due, has_numbered) = signals.due(lacking, |stored| self.durable_address_of(stored));
-        *changed |= has_numbered;
-        let identity = signals.identity;
-        // A number that the store does not know would be given to another signal after a crash, and that would be taken for
-        // this one.
-        treasury.keep();
-        let is_kept = treasury.is_kept();
-        if !is_kept {
-            // What is due goes out as to any controller; nothing would bring back the rest.
-            treasury.signals.pending.clear();
-        }
-        drop(treasury);
-        for Due { to, payer, signal, sequence } in due {
-            let mut message = Message::new(signal);
-            if is_kept {
-                let stream = self.remotes.stream(Self::LEDGER, &identity, &to.configuration);
-                message = Message::internal(Numbered { sender: name_of_stream(&stream), sequence, message });
-            }
-            match self.remotes.address(self, &to).0 {
-                Place::Local(Local { guest, slot, generation }) => {
-                    let generation = generation | Event::PREPAID;
-                    self.route_event(guest, Event { slot, generation, sponsor: payer, message });
-                }
-                // Wherever it is open; if nowhere, it is sent again when it is.
-                Place::Beyond(proxy) => proxy.door.deliver(message, payer),
-            }
-        }
-    }
-
-    /// The address by which any process knows an actor of a durable configuration, if that was open here since it was kept.
-    fn durable_address_of(&self, stored: &StoredAddress) -> Option<DurableAddress> {
-        match stored {
-            StoredAddress::Remote { address } => sealed(address),
-            StoredAddress::Other { name, slot, generation } => {
-                let guest = self.durable_number(name)?;
-                self.remotes.seal(&Local { guest, slot: *slot, generation: *generation })
-            }
-            StoredAddress::Own { .. } | StoredAddress::Gone => None,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -173,8 +123,11 @@ mod tests {
     use banyan_core::sponsors::Quota;
     use serde::{Deserialize, Serialize};
 
-    use super::{DurableAddress, Signal, Signals, SponsorId, StoredAddress, StoredController, System};
-    use crate::sponsors::Short;
+    use banyan_core::sponsors::Resource;
+
+    use super::{DurableAddress, Signal, Signals, SponsorId, StoredAddress, StoredController};
+    use crate::system::System;
+    use crate::system::clock::Clock;
     use crate::{
         Actor, Addr, Configuration, DurableActor, DurableStore, Failure, Kinds, Simulation, Work, closure,
     };
@@ -184,10 +137,10 @@ mod tests {
     }
 
     fn signal(index: u32) -> Signal {
-        Signal { sponsor: SponsorId { index, generation: 0 }, short: Short::Events }
+        Signal { sponsor: SponsorId { index, generation: 0 }, resource: Resource::Events }
     }
 
-    fn due(signals: &mut Signals, lacking: Option<u8>, is_open: bool) -> Vec<(u32, u64)> {
+    pub(crate) fn due(signals: &mut Signals, lacking: Option<u8>, is_open: bool) -> Vec<(u32, u64)> {
         let lacking = lacking.map(|configuration| [configuration; 16]);
         let find = |stored: &StoredAddress| match stored {
             StoredAddress::Remote { address } => super::sealed(address),
@@ -244,20 +197,20 @@ mod tests {
     fn what_is_sent_is_kept_before() {
         let directory = tempfile::tempdir().unwrap();
         let kept = || {
-            let system = System::new(1, true, Quota::AMPLE, None);
-            system.keep_budgets(&directory.path().join("budgets.arena")).unwrap();
+            let system = System::new(1, Clock::simulated(), Quota::AMPLE, None);
+            system.facilities.keep_budgets(&directory.path().join("budgets.arena")).unwrap();
             system
         };
         let system = kept();
-        let mut treasury = system.treasury();
-        treasury.signals.add(known(1), signal(7));
-        treasury.changed = true;
-        drop(treasury);
+        let mut accounts = system.facilities.accounts();
+        accounts.signals.add(known(1), signal(7));
+        accounts.changed = true;
+        drop(accounts);
         system.send_signals(None);
         drop(system);
         let system = kept();
-        let treasury = system.treasury();
-        assert_eq!((treasury.signals.pending.len(), treasury.signals.sent[&[1; 16]]), (1, 1));
+        let accounts = system.facilities.accounts();
+        assert_eq!((accounts.signals.pending.len(), accounts.signals.sent[&[1; 16]]), (1, 1));
     }
 
     #[derive(Clone, Serialize, Deserialize)]
@@ -298,8 +251,8 @@ mod tests {
         simulation.send(&starter.typed(), ());
         simulation.run(100_000);
         let left = |simulation: &Simulation| {
-            let treasury = simulation.system.treasury();
-            (treasury.signals.pending.len(), treasury.signals.sent.values().copied().collect::<Vec<_>>())
+            let accounts = simulation.system.facilities.accounts();
+            (accounts.signals.pending.len(), accounts.signals.sent.values().copied().collect::<Vec<_>>())
         };
         assert_eq!(left(&simulation), (0, vec![1]));
         simulation.close();

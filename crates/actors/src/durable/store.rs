@@ -4,8 +4,11 @@ use std::path::Path;
 
 use banyan_arena::store::SnapshotInfo;
 
-use super::{Durability, KillPoint, Kinds, OpenDurableError};
-use crate::configuration::settings::{Configuration, Seed};
+use super::error::OpenDurableError;
+use super::kinds::Kinds;
+use super::state::{Durability, KillPoint};
+use crate::configuration::effects::Seed;
+use crate::configuration::settings::Configuration;
 use crate::model::behaviour::Behaviour;
 
 /// A store that a durable configuration lives in.

@@ -3,14 +3,14 @@
 //! An address is kept if it can mean something in another process: an actor of the same configuration, of another durable
 //! one by name, or of a durable one of another process by its seal. Any other is kept as an address that leads nowhere.
 
-use banyan_wire::actor_frame::{DurableAddress, Token};
 use serde::{Deserialize, Serialize};
 
-use crate::model::address::{Address, GuestNumber, Local, Place};
-use crate::model::behaviour::Saved;
-use crate::model::message::Packet;
-use crate::router::Identity;
-use crate::system::System;
+use crate::durable::identities::Identities;
+use crate::durable::identity::Identity;
+use crate::model::address::{Address, ConfigurationNumber, Local, Place};
+use crate::model::durable_address::{DurableAddress, Token};
+use crate::model::message::{CodecError, Packet};
+use crate::model::saved::Saved;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum StoredAddress {
@@ -31,15 +31,17 @@ pub(crate) enum StoredAddress {
 }
 
 impl StoredAddress {
-    pub(crate) fn of(address: &Address, own: GuestNumber, system: &System) -> Self {
+    pub(crate) fn of(address: &Address, own: ConfigurationNumber, identities: &Identities) -> Self {
         match &address.0 {
             Place::Local(Local { guest, slot, generation }) if *guest == own => {
                 Self::Own { slot: *slot, generation: *generation }
             }
-            Place::Local(Local { guest, slot, generation }) => match system.durable_name(*guest) {
-                Some(name) => Self::Other { name, slot: *slot, generation: *generation },
-                None => Self::Gone,
-            },
+            Place::Local(Local { guest, slot, generation }) => {
+                match identities.numbers.durable_name(*guest) {
+                    Some(name) => Self::Other { name, slot: *slot, generation: *generation },
+                    None => Self::Gone,
+                }
+            }
             Place::Beyond(proxy) => match proxy.door.durable() {
                 Some(address) => Self::Remote { address: address.to_bytes().to_vec() },
                 None => Self::Gone,
@@ -47,15 +49,15 @@ impl StoredAddress {
         }
     }
 
-    pub(crate) fn address(self, own: GuestNumber, system: &System) -> Address {
+    pub(crate) fn address(self, own: ConfigurationNumber, identities: &Identities) -> Address {
         match self {
             Self::Own { slot, generation } => Address::local(Local { guest: own, slot, generation }),
             Self::Other { name, slot, generation } => {
-                Address::local(Local { guest: system.number_of_durable(&name), slot, generation })
+                Address::local(Local { guest: identities.numbers.of_durable(&name), slot, generation })
             }
             Self::Gone => Address::nowhere(),
             Self::Remote { address } => match address.as_slice().try_into() {
-                Ok(bytes) => system.remotes.address(system, &DurableAddress::from_bytes(bytes)),
+                Ok(bytes) => identities.address(&DurableAddress::from_bytes(bytes)),
                 Err(_) => Address::nowhere(),
             },
         }
@@ -123,20 +125,40 @@ pub(crate) struct StoredSend {
 }
 
 impl StoredPacket {
-    pub(crate) fn of(packet: Packet, own: GuestNumber, system: &System) -> Self {
-        let addresses = packet.addresses.iter().map(|address| StoredAddress::of(address, own, system));
+    pub(crate) fn of(packet: Packet, own: ConfigurationNumber, identities: &Identities) -> Self {
+        let addresses = packet.addresses.iter().map(|address| StoredAddress::of(address, own, identities));
         Self { addresses: addresses.collect(), bytes: packet.bytes }
     }
 
-    pub(crate) fn packet(self, own: GuestNumber, system: &System) -> Packet {
-        let addresses = self.addresses.into_iter().map(|address| address.address(own, system));
+    pub(crate) fn packet(self, own: ConfigurationNumber, identities: &Identities) -> Packet {
+        let addresses = self.addresses.into_iter().map(|address| address.address(own, identities));
         Packet { addresses: addresses.collect(), bytes: self.bytes }
     }
 }
 
 impl StoredActor {
-    pub(crate) fn of(generation: u32, saved: Option<Saved>, own: GuestNumber, system: &System) -> Self {
-        let behaviour = saved.map(|saved| (saved.kind, StoredPacket::of(saved.state, own, system)));
+    pub(crate) fn of(
+        generation: u32,
+        saved: Option<Saved>,
+        own: ConfigurationNumber,
+        identities: &Identities,
+    ) -> Self {
+        let behaviour = saved.map(|saved| (saved.kind, StoredPacket::of(saved.state, own, identities)));
         Self { generation, behaviour }
     }
+}
+
+/// Who is told when a sponsor is exhausted, or was told, and who has paid for that.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StoredController {
+    pub(crate) address: StoredAddress,
+    pub(crate) payer: (u32, u32),
+}
+
+/// A record as bytes.
+pub(super) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
+    postcard::to_stdvec(value).map_err(|error| CodecError::Encode {
+        type_name: std::any::type_name::<T>(),
+        reason: error.to_string(),
+    })
 }

@@ -1,36 +1,35 @@
 //! Opening: what was kept becomes actors, events, messages and timers again.
 
-use std::path::Path;
-
 use banyan_core::sponsors::SponsorId;
 
+use super::error::OpenDurableError;
+use super::identity::configuration_of_name;
+use super::keys::{ACTOR, KIND, LEDGER, OUTBOX, QUEUED, SEEN, SELF, SENT, TIMER};
+use super::state::Durability;
 use super::stored::{StoredActor, StoredEvent, StoredSend, StoredTimer};
-use super::{ACTOR, Durability, KIND, MONEY, OUTBOX, OpenDurableError, QUEUED, SEEN, SELF, SENT, TIMER};
-use crate::configuration::{Event, Guest};
-use crate::model::address::GuestNumber;
+use crate::configuration::event::Event;
+use crate::configuration::running::RunningConfiguration;
+use crate::model::address::ConfigurationNumber;
 use crate::model::behaviour::Behaviour;
 use crate::model::message::Message;
 use crate::model::timers::{Timer, TimerId};
-use crate::router::configuration_of_name;
-use crate::system::System;
-
-pub(super) fn unreadable(path: &Path, what: &str, error: impl std::fmt::Display) -> OpenDurableError {
-    OpenDurableError::Record { path: path.to_owned(), what: what.to_owned(), reason: error.to_string() }
-}
+use crate::system::facilities::Facilities;
 
 impl Durability {
     /// Puts back what was kept; a new store begins with the first actor.
     pub(crate) fn wake(
         &mut self,
-        guest: &mut Guest,
+        guest: &mut RunningConfiguration,
         first: Box<dyn Behaviour>,
-        system: &System,
+        facilities: &Facilities,
     ) -> Result<(), OpenDurableError> {
         let keys: Vec<u64> = self.records.keys().filter(|key| *key != SELF).collect();
         guest.timers.last = self.this.timers;
         if keys.is_empty() {
             let slot = guest.occupy(first);
-            self.touched(slot);
+            if let Some(changed) = &mut guest.changed {
+                changed.slots.insert(slot);
+            }
             return Ok(());
         }
         let own = guest.number();
@@ -41,68 +40,74 @@ impl Durability {
             match key & KIND {
                 ACTOR => {
                     let what = format!("actor {number}");
-                    let actor: StoredActor =
-                        postcard::from_bytes(&bytes).map_err(|error| unreadable(&path, &what, error))?;
+                    let actor: StoredActor = postcard::from_bytes(&bytes)
+                        .map_err(|error| OpenDurableError::unreadable(&path, &what, error))?;
                     let behaviour = match actor.behaviour {
                         None => None,
                         Some((kind, state)) => {
                             let unknown =
                                 || OpenDurableError::UnknownKind { path: path.clone(), kind: kind.clone() };
                             let make = self.kinds.maker(&kind).ok_or_else(unknown)?;
-                            let made = make(&state.packet(own, system));
-                            Some(made.map_err(|error| unreadable(&path, &what, error))?)
+                            let made = make(&state.packet(own, &facilities.identities));
+                            Some(made.map_err(|error| OpenDurableError::unreadable(&path, &what, error))?)
                         }
                     };
-                    let slot = u32::try_from(number).map_err(|error| unreadable(&path, &what, error))?;
+                    let slot = u32::try_from(number)
+                        .map_err(|error| OpenDurableError::unreadable(&path, &what, error))?;
                     guest.restore(slot, actor.generation, behaviour);
                 }
                 QUEUED => {
                     let event = postcard::from_bytes(&bytes);
-                    let event = event.map_err(|error| unreadable(&path, "a waiting event", error))?;
+                    let event = event
+                        .map_err(|error| OpenDurableError::unreadable(&path, "a waiting event", error))?;
                     if self.stored_queued == 0 {
                         self.queue_from = number;
                     }
                     self.queue_to = number + 1;
                     self.stored_queued += 1;
-                    guest.queue.push_back(event_of(event, guest.sponsor, own, system));
+                    guest.queue.push_back(event_of(event, guest.sponsor, own, facilities));
                 }
                 OUTBOX => {
                     let send: StoredSend = postcard::from_bytes(&bytes)
-                        .map_err(|error| unreadable(&path, "an unsent message", error))?;
+                        .map_err(|error| OpenDurableError::unreadable(&path, "an unsent message", error))?;
                     self.next_outbox = number + 1;
                     self.outbox.push_back((number, send.target.clone(), send.sequence));
-                    let again = self.send_of(send, guest.sponsor, own, system);
+                    let again = self.send_of(send, guest.sponsor, own, facilities);
                     guest.effects.outgoing.push(again);
                 }
-                MONEY => {
-                    let stored = postcard::from_bytes(&bytes)
-                        .map_err(|error| unreadable(&path, "a change for the ledger", error))?;
+                LEDGER => {
+                    let stored = postcard::from_bytes(&bytes).map_err(|error| {
+                        OpenDurableError::unreadable(&path, "a change for the ledger", error)
+                    })?;
                     self.unfinished.push((number, stored));
                 }
                 TIMER => {
-                    let timer: StoredTimer =
-                        postcard::from_bytes(&bytes).map_err(|error| unreadable(&path, "a timer", error))?;
-                    let sponsor = system.restored_sponsor(timer.sponsor).unwrap_or(guest.sponsor);
+                    let timer: StoredTimer = postcard::from_bytes(&bytes)
+                        .map_err(|error| OpenDurableError::unreadable(&path, "a timer", error))?;
+                    let sponsor = facilities.restored_sponsor(timer.sponsor).unwrap_or(guest.sponsor);
                     // What is overdue is due now.
-                    let due = system.now().saturating_add(timer.date.saturating_sub(system.date()));
-                    let target = timer.target.address(own, system);
-                    let message = Message::from_packet(timer.message.packet(own, system));
+                    let due = facilities
+                        .clock
+                        .now()
+                        .saturating_add(timer.date.saturating_sub(facilities.clock.date()));
+                    let target = timer.target.address(own, &facilities.identities);
+                    let message = Message::from_packet(timer.message.packet(own, &facilities.identities));
                     guest.timers.set(TimerId(number), Timer { due, target, sponsor, message });
                 }
                 SEEN | SENT => {
-                    let (name, last): (String, u64) =
-                        postcard::from_bytes(&bytes).map_err(|error| unreadable(&path, "a sender", error))?;
+                    let (name, last): (String, u64) = postcard::from_bytes(&bytes)
+                        .map_err(|error| OpenDurableError::unreadable(&path, "a sender", error))?;
                     if key & KIND == SENT
                         && let Some(configuration) = configuration_of_name(&name)
                         && !self.looking
                     {
                         // Acknowledgements of what was sent before the restart are for this configuration.
-                        system.remotes.stream(own, &self.this.identity, &configuration);
+                        facilities.identities.stream(own, &self.this.identity, &configuration);
                     }
                     let table = if key & KIND == SEEN { &mut self.seen } else { &mut self.sent };
                     table.insert(name, (number, last));
                 }
-                _ => return Err(unreadable(&path, "a record", "its kind is unknown")),
+                _ => return Err(OpenDurableError::unreadable(&path, "a record", "its kind is unknown")),
             }
         }
         Ok(())
@@ -110,8 +115,13 @@ impl Durability {
 }
 
 /// An event that was kept; `sponsor` pays for it if it is not known who did.
-pub(super) fn event_of(stored: StoredEvent, sponsor: SponsorId, own: GuestNumber, system: &System) -> Event {
-    let sponsor = system.restored_sponsor(stored.sponsor).unwrap_or(sponsor);
-    let message = Message::from_packet(stored.message.packet(own, system));
+pub(super) fn event_of(
+    stored: StoredEvent,
+    sponsor: SponsorId,
+    own: ConfigurationNumber,
+    facilities: &Facilities,
+) -> Event {
+    let sponsor = facilities.restored_sponsor(stored.sponsor).unwrap_or(sponsor);
+    let message = Message::from_packet(stored.message.packet(own, &facilities.identities));
     Event { slot: stored.slot, generation: stored.generation, sponsor, message }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::Signal;
 use crate::configuration::settings::Configuration;
 use crate::model::actor::closure;
 use crate::model::address::Addr;
@@ -15,7 +16,6 @@ use crate::model::ask::AskError;
 use crate::model::behaviour::{Behaviour, Failure};
 use crate::model::context::Context;
 use crate::model::message::{Message, Packet};
-use crate::sponsors::Signal;
 use crate::system::handle::Handle;
 use banyan_core::sponsors::Quota;
 
@@ -112,7 +112,7 @@ fn guests(handle: &Handle) -> Vec<Loaded> {
     let module = match module {
         Ok(module) => module,
         Err(error) => {
-            handle.system.log(format!("the zoo has no guests: {error}"));
+            handle.system.facilities.log(format!("the zoo has no guests: {error}"));
             return Vec::new();
         }
     };
@@ -179,7 +179,7 @@ pub fn show(handle: &Handle, mut each: impl FnMut(&Caged)) -> Result<Vec<Caged>,
         let (signals, told) = std::sync::mpsc::channel();
         let controller = closure(signals, |signals, signal: &Signal, _| {
             // Whoever waits for it may have given up.
-            let _ = signals.send(format!("{:?}", signal.short).to_lowercase());
+            let _ = signals.send(format!("{:?}", signal.resource).to_lowercase());
             Ok(())
         });
         let bomb = handle.create(Configuration::new(name).with_behaviour(behaviour));

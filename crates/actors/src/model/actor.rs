@@ -10,10 +10,13 @@ use std::ops::{Deref, DerefMut};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::configuration::effects::Seed;
+use crate::configuration::settings::Configuration;
 use crate::model::address::{Addr, Address};
-use crate::model::behaviour::{Behaviour, Failure, Saved};
+use crate::model::behaviour::{Behaviour, Failure};
 use crate::model::context::Context;
 use crate::model::message::{CodecError, Message, Packet, Payload};
+use crate::model::saved::Saved;
 
 /// A native actor.
 pub trait Actor: Send + Sized + 'static {
@@ -75,7 +78,7 @@ fn run<A: Actor>(actor: &mut A, message: &Message, context: &mut Context<'_>) ->
     let mut work = Work { context, next: None };
     actor.receive(&message, &mut work)?;
     if let Some(next) = work.next {
-        context.guest.effects.changed = context.guest.durable.is_some();
+        context.running.effects.changed = context.running.changed.is_some();
         *actor = next;
     }
     Ok(())
@@ -237,8 +240,9 @@ pub(crate) fn cut_off(exhausted: crate::model::behaviour::Exhausted) -> ! {
     std::panic::resume_unwind(Box::new(Failure::Exhausted(exhausted)))
 }
 
-/// Ends the event as a failure with these words, which whoever wrote the behaviour is to read.
-#[cold]
-pub(crate) fn refuse(words: &str) -> ! {
-    std::panic::resume_unwind(Box::new(Failure::because(words)))
+impl Configuration {
+    /// With its first actor: what a processor is asked to make.
+    pub fn with_actor<A: Actor>(self, first: A) -> Seed {
+        self.with_behaviour(native(first))
+    }
 }

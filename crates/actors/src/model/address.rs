@@ -12,17 +12,17 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use banyan_core::sponsors::SponsorId;
-use banyan_wire::actor_frame::DurableAddress;
 
+use crate::model::durable_address::DurableAddress;
 use crate::model::message::{self, Message};
 
 /// Number of a guest configuration within a process.
-pub type GuestNumber = u32;
+pub type ConfigurationNumber = u32;
 
 /// An actor of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Local {
-    pub(crate) guest: GuestNumber,
+    pub(crate) guest: ConfigurationNumber,
     pub(crate) slot: u32,
     /// Which of the actors that had this slot.
     pub(crate) generation: u32,
@@ -43,7 +43,7 @@ pub trait Door: Send + Sync {
         None
     }
     /// For a router's proxies: the address has arrived once more.
-    fn came_again(&self) {}
+    fn arrived_again(&self) {}
 }
 
 /// A door, shared by all addresses that lead to it; it closes with the last of them.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use banyan_core::sponsors::SponsorId;
 use serde::{Deserialize, Serialize};
 
+use crate::configuration::effects::Deferred;
 use crate::model::actor::{Actor, Work, cut_off};
 use crate::model::address::{Addr, Address, Door};
 use crate::model::behaviour::{Behaviour, Failure};
@@ -103,7 +104,7 @@ impl<A: Actor> Work<'_, '_, A> {
     ) {
         self.refuse_where_durable(CANNOT_ASK);
         let owner = self.me();
-        let timer = self.guest.timers.new_id();
+        let timer = self.running.timers.new_id();
         let waiting = Waiting { owner, timer, then, answer: PhantomData::<fn(R)> };
         let waiting = self.create(Box::new(waiting)).unwrap_or_else(|exhausted| cut_off(exhausted));
         self.set_timer(timer, deadline, &waiting);
@@ -115,12 +116,7 @@ impl<A: Actor> Work<'_, '_, A> {
         let delay = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
         let due = self.now().saturating_add(delay);
         let (target, message) = (target.clone(), Message::internal(Late));
-        self.guest.effects.deferred.push(crate::configuration::effects::Deferred::Timer {
-            id,
-            due,
-            target,
-            message,
-        });
+        self.running.effects.deferred.push(Deferred::Timer { id, due, target, message });
     }
 
     /// An address at which others reach this actor with messages of another type. Not in a durable configuration, as

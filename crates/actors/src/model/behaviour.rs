@@ -1,12 +1,14 @@
 //! [`Behaviour`]: the seam between the runtime and whatever an actor is made of, native or WebAssembly.
 //!
-//! Above it, `actor` makes typed native actors; below it, `guest` holds the actors and `host` runs them. A behaviour
+//! Above it, `actor` makes typed native actors; below it, `configuration` holds the actors and
+//! `processor` runs them. A behaviour
 //! sees one message at a time and a [`Context`], through which alone it can do anything.
 
 use banyan_core::sponsors::Resource;
 
 use crate::model::context::Context;
-use crate::model::message::{CodecError, Message, Packet};
+use crate::model::message::{CodecError, Message};
+use crate::model::saved::Saved;
 
 /// What handles the events of one actor.
 pub trait Behaviour: Send {
@@ -41,14 +43,8 @@ pub trait Behaviour: Send {
     }
 }
 
-/// The state of a behaviour, outside of memory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Saved {
-    /// Names the maker: for a native actor its type, for a module its digest.
-    pub kind: String,
-    /// Bytes, and the addresses that they refer to.
-    pub state: Packet,
-}
+/// Makes a behaviour anew.
+pub(crate) type Factory = Box<dyn Fn() -> Box<dyn Behaviour> + Send>;
 
 /// The sponsor's quota of a resource does not suffice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -77,4 +73,10 @@ impl Failure {
     pub fn because(reason: impl Into<String>) -> Self {
         Self::Failed(reason.into())
     }
+}
+
+/// Ends the event as a failure with these words, which whoever wrote the behaviour is to read.
+#[cold]
+pub(crate) fn refuse(words: &str) -> ! {
+    std::panic::resume_unwind(Box::new(Failure::because(words)))
 }

@@ -9,23 +9,24 @@ use std::time::Duration;
 
 use banyan_core::sponsors::{Quota, Resource, SponsorId};
 
-use crate::configuration::effects::{Deferred, Request};
-use crate::configuration::settings::Seed;
-use crate::configuration::{Event, Guest};
+use crate::configuration::effects::{Deferred, Request, Seed};
+use crate::configuration::event::Event;
+use crate::configuration::running::RunningConfiguration;
 use crate::model::address::{Addr, Address, Place};
 use crate::model::behaviour::{Behaviour, Exhausted};
 use crate::model::message::{Message, Payload};
 use crate::model::supervision::{Control, Directive, Ended, Failed};
 use crate::model::timers::TimerId;
-use crate::sponsors::{Signal, Sponsor};
-use crate::system::{NameTaken, System};
+use crate::sponsors::sponsor::{Signal, Sponsor};
+use crate::system::facilities::Facilities;
+use crate::system::names::NameTaken;
 
 /// One event under way.
 pub struct Context<'a> {
-    pub(crate) guest: &'a mut Guest,
+    pub(crate) running: &'a mut RunningConfiguration,
     /// What the event may still spend.
     pub(crate) left: &'a mut Quota,
-    pub(crate) system: &'a System,
+    pub(crate) facilities: &'a Facilities,
     pub(crate) slot: u32,
     pub(crate) sponsor: SponsorId,
 }
@@ -34,13 +35,13 @@ impl Context<'_> {
     /// The address of the actor itself.
     #[must_use]
     pub fn this(&self) -> Address {
-        Address::local(self.guest.local_of(self.slot))
+        Address::local(self.running.local_of(self.slot))
     }
 
     /// Nanoseconds since the system was started; in deterministic mode, of its simulated clock.
     #[must_use]
     pub fn now(&self) -> u64 {
-        self.system.now()
+        self.facilities.clock.now()
     }
 
     /// Sends a message, which the event's sponsor pays for. Between two actors, messages arrive in the order sent.
@@ -61,8 +62,8 @@ impl Context<'_> {
         message: Message,
     ) -> Result<(), Exhausted> {
         self.charge_memory(size_of::<Event>() as u64 + message.size())?;
-        let guest = &mut *self.guest;
-        guest.effects.route(guest.number(), &mut guest.queue, target, sponsor, message);
+        let running = &mut *self.running;
+        running.effects.route(running.number(), &mut running.queue, target, sponsor, message);
         Ok(())
     }
 
@@ -73,10 +74,10 @@ impl Context<'_> {
     #[inline]
     pub fn create(&mut self, behaviour: Box<dyn Behaviour>) -> Result<Address, Exhausted> {
         self.check_kept(&*behaviour);
-        self.charge_memory(Guest::ACTOR_BYTES + behaviour.size())?;
-        let slot = self.guest.occupy(behaviour);
-        self.guest.effects.created.push(slot);
-        Ok(Address::local(self.guest.local_of(slot)))
+        self.charge_memory(RunningConfiguration::ACTOR_BYTES + behaviour.size())?;
+        let slot = self.running.occupy(behaviour);
+        self.running.effects.created.push(slot);
+        Ok(Address::local(self.running.local_of(slot)))
     }
 
     /// What cannot be kept has no place in a durable configuration: the event fails.
@@ -92,8 +93,8 @@ impl Context<'_> {
     /// Ends the event with these words if the configuration is durable.
     #[inline]
     pub(crate) fn refuse_where_durable(&self, words: &str) {
-        if self.guest.durable.is_some() {
-            crate::model::actor::refuse(words);
+        if self.running.changed.is_some() {
+            crate::model::behaviour::refuse(words);
         }
     }
 
@@ -109,7 +110,7 @@ impl Context<'_> {
     ) -> Result<Address, Exhausted> {
         let address = self.create(factory())?;
         if let Place::Local(local) = &address.0 {
-            self.guest.effects.deferred.push(Deferred::Supervise {
+            self.running.effects.deferred.push(Deferred::Supervise {
                 slot: local.slot,
                 supervisor: Some(supervisor.address().clone()),
                 factory: Some(Box::new(factory)),
@@ -145,19 +146,19 @@ impl Context<'_> {
 
     fn control(&mut self, actor: &Address, control: Control) {
         if let Place::Local(local) = &actor.0 {
-            self.guest.effects.deferred.push(Deferred::Control(*local, control));
+            self.running.effects.deferred.push(Deferred::Control(*local, control));
         }
     }
 
     /// The actor handles its next event with another behaviour.
     pub fn become_behaviour(&mut self, behaviour: Box<dyn Behaviour>) {
         self.check_kept(&*behaviour);
-        self.guest.effects.next = Some(behaviour);
+        self.running.effects.next = Some(behaviour);
     }
 
     /// The actor ends with this event, if the event completes.
     pub fn stop(&mut self) {
-        self.guest.effects.stop = true;
+        self.running.effects.stop = true;
     }
 
     /// Sends a message after a while. In a durable configuration the timer is kept: if the process ends before it is due,
@@ -172,10 +173,10 @@ impl Context<'_> {
         message: Message,
     ) -> Result<TimerId, Exhausted> {
         self.charge_memory(size_of::<Event>() as u64 + message.size())?;
-        let id = self.guest.timers.new_id();
+        let id = self.running.timers.new_id();
         let delay = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
         let due = self.now().saturating_add(delay);
-        self.guest.effects.deferred.push(Deferred::Timer { id, due, target: target.clone(), message });
+        self.running.effects.deferred.push(Deferred::Timer { id, due, target: target.clone(), message });
         Ok(id)
     }
 
@@ -194,7 +195,7 @@ impl Context<'_> {
 
     /// The timer's message is not sent, if it was not yet.
     pub fn cancel(&mut self, timer: TimerId) {
-        self.guest.effects.deferred.push(Deferred::CancelTimer(timer));
+        self.running.effects.deferred.push(Deferred::CancelTimer(timer));
     }
 
     /// Does work that may block on a thread of the pool, and sends what it returns. In a durable configuration it is begun
@@ -212,7 +213,7 @@ impl Context<'_> {
         self.charge_memory(size_of::<Event>() as u64 + size_of::<R>() as u64)?;
         let job = Box::new(move || Message::new(work()));
         let request = Request::Blocking(job, reply_to.address().clone());
-        self.guest.effects.deferred.push(Deferred::Outside(request));
+        self.running.effects.deferred.push(Deferred::Outside(request));
         Ok(())
     }
 
@@ -227,13 +228,13 @@ impl Context<'_> {
     /// # Errors
     /// [`Exhausted`] if the sponsor has no memory left for it.
     pub fn ask_host(&mut self, mut seed: Seed) -> Result<Address, Exhausted> {
-        self.charge_memory(size_of::<Guest>() as u64 + seed.first.size())?;
-        seed.number = self.system.new_number();
+        self.charge_memory(size_of::<RunningConfiguration>() as u64 + seed.first.size())?;
+        seed.number = self.facilities.numbers().fresh();
         if seed.configuration.sponsor == SponsorId::ROOT {
             seed.configuration.sponsor = self.sponsor;
         }
         let first = Address::local(seed.first_local());
-        self.guest.effects.deferred.push(Deferred::Outside(Request::Configuration(seed)));
+        self.running.effects.deferred.push(Deferred::Outside(Request::Configuration(seed)));
         Ok(first)
     }
 
@@ -242,15 +243,15 @@ impl Context<'_> {
     /// # Errors
     /// [`NameTaken`].
     pub fn register(&mut self, name: &str, actor: &Address) -> Result<(), NameTaken> {
-        self.system.register(name, actor.clone())?;
-        self.guest.effects.deferred.push(Deferred::Name(name.to_owned()));
+        self.facilities.names.register(name, actor.clone())?;
+        self.running.effects.deferred.push(Deferred::Name(name.to_owned()));
         Ok(())
     }
 
     /// The actor of a name.
     #[must_use]
     pub fn lookup(&self, name: &str) -> Option<Address> {
-        self.system.lookup(name)
+        self.facilities.names.lookup(name)
     }
 
     /// Makes a sponsor with nothing, stopped. This and what is given, started and stopped by an event of a durable
@@ -260,14 +261,14 @@ impl Context<'_> {
     /// [`Exhausted`] if the sponsor of this event has no memory left for it.
     pub fn new_sponsor(&mut self, name: &str) -> Result<Sponsor, Exhausted> {
         self.charge_memory(size_of::<banyan_core::sponsors::Account>() as u64 + name.len() as u64)?;
-        let mut treasury = self.system.treasury();
-        let id = treasury.ledger.create(self.sponsor);
-        treasury.name(id, name.to_owned());
-        if let Some(durability) = &self.guest.durable {
-            treasury.made_by(&durability.who(), id);
+        let mut accounts = self.facilities.accounts();
+        let id = accounts.ledger.create(self.sponsor);
+        accounts.name(id, name.to_owned());
+        if let Some(changed) = &self.running.changed {
+            accounts.made_by(&changed.who, id);
         }
-        drop(treasury);
-        self.guest.effects.deferred.push(Deferred::NewSponsor(id));
+        drop(accounts);
+        self.running.effects.deferred.push(Deferred::NewSponsor(id));
         Ok(Sponsor { id })
     }
 
@@ -282,7 +283,7 @@ impl Context<'_> {
             }
         }
         *self.left = self.left.checked_sub(amount).map_err(Exhausted)?;
-        self.guest.effects.deferred.push(Deferred::Transfer(to.id, amount));
+        self.running.effects.deferred.push(Deferred::Transfer(to.id, amount));
         Ok(())
     }
 
@@ -294,7 +295,7 @@ impl Context<'_> {
     pub fn start(&mut self, sponsor: &Sponsor, controller: &Addr<Signal>) -> Result<(), Exhausted> {
         self.charge_memory(size_of::<Event>() as u64)?;
         self.left.events = self.left.events.checked_sub(1).ok_or(Exhausted(Resource::Events))?;
-        self.guest.effects.deferred.push(Deferred::Start(sponsor.id, controller.address().clone()));
+        self.running.effects.deferred.push(Deferred::Start(sponsor.id, controller.address().clone()));
         Ok(())
     }
 
@@ -302,12 +303,12 @@ impl Context<'_> {
     /// with it. A controller that is kept finds its sponsors so after a restart.
     #[must_use]
     pub fn controlled(&self, sponsor: SponsorId) -> Option<Sponsor> {
-        self.system.is_controller(sponsor, &self.this()).then_some(Sponsor { id: sponsor })
+        self.facilities.is_controller(sponsor, &self.this()).then_some(Sponsor { id: sponsor })
     }
 
     /// Ends a sponsor: what it has left goes to the sponsor of this event, and its events are dropped.
     pub fn stop_sponsor(&mut self, sponsor: &Sponsor) {
-        self.guest.effects.deferred.push(Deferred::StopSponsor(sponsor.id));
+        self.running.effects.deferred.push(Deferred::StopSponsor(sponsor.id));
     }
 
     /// Sends a message on another sponsor's account: what it causes, that sponsor pays for. The message itself is paid
@@ -355,6 +356,6 @@ impl Context<'_> {
     pub(crate) fn overdraw_cycles(&mut self, cycles: u64) {
         let paid = cycles.min(self.left.cycles);
         self.left.cycles -= paid;
-        self.guest.effects.overdrawn += cycles - paid;
+        self.running.effects.overdrawn += cycles - paid;
     }
 }

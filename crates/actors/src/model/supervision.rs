@@ -1,23 +1,16 @@
 //! Failures, and what is done about the actors that fail.
 //!
 //! A failed event leaves nothing behind. Its actor is then held: its events wait while its supervisor, an actor of the
-//! same configuration, is told by a message and answers with a [`Directive`] ([`Context::direct`]). [`Supervisor`] is one
-//! that always answers alike. An actor without a supervisor gets its configuration's default directive at once, and an
+//! same configuration, is told by a message and answers with a [`Directive`] ([`Context::direct`]). [`Supervisor`] is one that
+//! always answers alike. An actor without a supervisor gets its configuration's default directive at once, and an
 //! escalated failure goes to the configuration's overseer.
 //!
 //! [`Context::direct`]: crate::Context::direct
-
-use std::collections::VecDeque;
+//! [`Supervisor`]: crate::Supervisor
 
 use serde::{Deserialize, Serialize};
 
-use crate::configuration::Event;
-use crate::model::actor::{Actor, Work};
 use crate::model::address::{Address, Local};
-use crate::model::behaviour::{Behaviour, Failure};
-
-/// Makes a behaviour anew.
-pub(crate) type Factory = Box<dyn Fn() -> Box<dyn Behaviour> + Send>;
 
 /// What becomes of an actor whose event has failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,18 +54,6 @@ pub struct Ended {
     pub how: End,
 }
 
-/// What few actors have, so that the others are small.
-#[derive(Default)]
-pub(crate) struct Extras {
-    /// Events that wait for the supervisor's decision.
-    pub(crate) held: Option<VecDeque<Event>>,
-    pub(crate) supervisor: Option<Address>,
-    pub(crate) factory: Option<Factory>,
-    pub(crate) watchers: Vec<Address>,
-    pub(crate) links: Vec<Local>,
-    pub(crate) last_failure: String,
-}
-
 /// What is done to an actor from outside of it.
 #[derive(Debug)]
 pub(crate) enum Control {
@@ -91,33 +72,4 @@ pub(crate) enum Control {
 pub(crate) struct ControlOf {
     pub(crate) at: Local,
     pub(crate) control: Control,
-}
-
-/// A supervisor that always gives the same directive, and escalates when there are too many failures.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Supervisor {
-    directive: Directive,
-    failures_left: u32,
-}
-
-impl Supervisor {
-    /// Gives `directive` for so many failures, and escalates after that.
-    #[must_use]
-    pub fn new(directive: Directive, failures_max: u32) -> Self {
-        Self { directive, failures_left: failures_max }
-    }
-}
-
-impl Actor for Supervisor {
-    type Message = Failed;
-
-    fn receive(&self, failed: &Failed, work: &mut Work<'_, '_, Self>) -> Result<(), Failure> {
-        if self.failures_left == 0 {
-            work.direct(&failed.actor, Directive::Escalate);
-            return Ok(());
-        }
-        work.direct(&failed.actor, self.directive.clone());
-        work.become_next(Self { failures_left: self.failures_left - 1, ..self.clone() });
-        Ok(())
-    }
 }

@@ -1,4 +1,4 @@
-//! [`Host`]: the run loop of one processor. It is no actor, and nothing of it runs inside an event.
+//! [`Processor`]: the run loop of one processor. It is no actor, and nothing of it runs inside an event.
 //!
 //! A turn takes the configuration at the front of the ring, dispatches one event of it (or as many as its weight says),
 //! and puts it at the back. A configuration without events leaves the ring and rests. A configuration belongs to one host
@@ -7,48 +7,36 @@
 //!
 //! Events are paid from leases on their sponsors' quotas ([`Leases`]); the ledger is visited once per lease (`paying`).
 
+pub(crate) mod dispatching;
 mod moving;
 mod paying;
 pub(crate) mod pool;
 pub mod probe;
 pub mod runtime;
+mod sending;
 pub mod simulation;
 
-use std::cell::Cell;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::configuration::{Event, Guest, Outcome};
-use crate::model::address::GuestNumber;
-use crate::model::message::Message;
+use crate::configuration::event::Event;
+use crate::configuration::running::Outcome;
+use crate::model::address::ConfigurationNumber;
 use crate::sponsors::lease::{Leases, Paid};
 use crate::system::System;
-use crate::system::interfaces::{NOBODY, Shared};
+use crate::system::directory::{Entry, Exclusive, NO_PROCESSOR};
 
 /// The most turns before a host looks at the clock and at who is idle again. Fewer if turns take long, so that it is done
-/// about as often as `HOUSEKEEPING` says.
-const HOUSEKEEPING_TURNS_MAX: u64 = 64;
+/// about as often as `MAINTENANCE` says.
+const MAINTENANCE_TURNS_MAX: u64 = 64;
 /// Nanoseconds between looks: about what it costs to wake another host.
-const HOUSEKEEPING: u64 = 50_000;
+const MAINTENANCE: u64 = 50_000;
 /// Nanoseconds after which leases are settled, so that the ledger shows what was spent.
 const SETTLE: u64 = 1_000_000;
 /// The same in turns of a simulation, whose clock stands still while there is work.
 const SETTLE_TURNS: u64 = 1024;
-
-thread_local! {
-    /// Whether this thread is inside an event.
-    static DISPATCHING: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Stops the process if this thread is inside an event: a dispatch in a dispatch would let an actor run another.
-pub(crate) fn assert_outside_of_events() {
-    assert!(
-        !DISPATCHING.get(),
-        "an event cannot dispatch another, nor wait: ask the host, or send a message"
-    );
-}
 
 /// What a turn did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,12 +48,12 @@ pub(crate) enum Turn {
 }
 
 struct Resident {
-    shared: Arc<Shared>,
-    guest: Box<Guest>,
+    entry: Arc<Entry>,
+    exclusive: Box<Exclusive>,
 }
 
 /// The run loop of one processor.
-pub(crate) struct Host {
+pub(crate) struct Processor {
     index: usize,
     system: Arc<System>,
     ring: VecDeque<Resident>,
@@ -73,9 +61,9 @@ pub(crate) struct Host {
     in_hand: bool,
     leases: Leases,
     /// Resting configurations with timers: when, and which.
-    alarms: BinaryHeap<Reverse<(u64, GuestNumber)>>,
+    alarms: BinaryHeap<Reverse<(u64, ConfigurationNumber)>>,
     /// Configurations that were sent to.
-    known: BTreeMap<GuestNumber, Arc<Shared>>,
+    known: BTreeMap<ConfigurationNumber, Arc<Entry>>,
     now: u64,
     turns: u64,
     /// Turns between looks at the clock, and the turn of the next one.
@@ -87,9 +75,9 @@ pub(crate) struct Host {
     recalls: u64,
 }
 
-impl Host {
+impl Processor {
     pub(crate) fn new(index: usize, system: Arc<System>) -> Self {
-        let leases = Leases::new(system.is_simulated());
+        let leases = Leases::new(system.facilities.clock.is_simulated());
         Self {
             index,
             system,
@@ -109,18 +97,18 @@ impl Host {
 
     /// One turn.
     pub(crate) fn turn(&mut self) -> Turn {
-        assert_outside_of_events();
+        dispatching::assert_outside_of_events();
         self.turns += 1;
-        let door = &self.system.hosts[self.index];
+        let door = &self.system.directory.processors[self.index];
         if !door.arrivals.is_empty() {
             self.admit();
         }
         if self.turns >= self.look_at {
-            self.keep_house();
+            self.maintain();
         } else if self.ring.len() > 1
-            && self.system.hosts[self.index].wanted_by.load(Ordering::Relaxed) != NOBODY
+            && self.system.directory.processors[self.index].wanted_by.load(Ordering::Relaxed) != NO_PROCESSOR
         {
-            self.share_out();
+            self.give_away();
         }
         let recalls = self.system.recalls.load(Ordering::Relaxed);
         if recalls != self.recalls {
@@ -128,76 +116,77 @@ impl Host {
             self.settle_leases();
         }
         let Some(mut resident) = self.ring.pop_front() else { return self.idle() };
-        if resident.shared.has_ended() {
-            self.let_go(&mut resident.guest);
+        if resident.entry.has_ended() {
+            self.abandon_batch(&mut resident.exclusive);
             self.note_load();
             return Turn::Worked;
         }
         self.in_hand = true;
-        if !resident.shared.inbox.is_empty() {
-            let guest = &mut *resident.guest;
-            match &mut guest.durable {
-                None => resident.shared.inbox.take(|event| guest.queue.push_back(event)),
+        if !resident.entry.inbox.is_empty() {
+            let Exclusive { running, durability } = &mut *resident.exclusive;
+            match durability {
+                None => resident.entry.inbox.take(|event| running.queue.push_back(event)),
                 Some(durability) => {
-                    let system = &self.system;
-                    resident.shared.inbox.take(|event| durability.admit(event, &mut guest.queue, system));
+                    let facilities = &self.system.facilities;
+                    let inbox = &resident.entry.inbox;
+                    inbox.take(|event| durability.admit(event, &mut running.queue, facilities));
+                    self.system.carry_out(durability.take_aftermath());
                 }
             }
         }
-        if resident.guest.timers.next_due() <= self.now {
-            resident.guest.fire_timers(self.now);
+        if resident.exclusive.running.timers.next_due() <= self.now {
+            resident.exclusive.running.fire_timers(self.now);
             self.settle_effects(&mut resident);
         }
         self.run(&mut resident);
-        if !resident.guest.queue.is_empty() {
+        if !resident.exclusive.running.queue.is_empty() {
             self.in_hand = false;
             self.ring.push_back(resident);
         } else {
-            self.lay_to_rest(resident);
+            self.put_to_rest(resident);
         }
         Turn::Worked
     }
 
     /// Dispatches as many events as the weight says.
     fn run(&mut self, resident: &mut Resident) {
-        if resident.guest.durable.as_ref().is_some_and(|durability| durability.has_failed()) {
-            resident.guest.queue.clear();
+        if resident.exclusive.durability.as_ref().is_some_and(|durability| durability.has_failed()) {
+            resident.exclusive.running.queue.clear();
             return;
         }
-        let weight = resident.shared.weight.load(Ordering::Relaxed);
+        let weight = resident.entry.weight.load(Ordering::Relaxed);
         let mut completed = 0;
         let mut failed = 0;
         for _ in 0..weight {
-            let Some(mut event) = resident.guest.queue.pop_front() else { break };
+            let Some(mut event) = resident.exclusive.running.queue.pop_front() else { break };
             if event.slot == Event::CONTROL {
-                resident.guest.dispatch_control(&mut event);
+                resident.exclusive.running.dispatch_control(&mut event);
                 self.settle_effects(resident);
                 continue;
             }
-            if let Some(durability) = &mut resident.guest.durable {
+            if let Some(durability) = &mut resident.exclusive.durability {
                 durability.popped();
             }
             match self.dispatch(resident, &mut event) {
                 Outcome::Completed => completed += 1,
                 Outcome::Gone => {
-                    self.system.dead_letters.fetch_add(1, Ordering::Relaxed);
+                    self.system.note_dead_letter();
                 }
                 Outcome::Held => {}
                 Outcome::Parked => self.wait_with_sponsor(resident, event),
                 Outcome::Exhausted { resource, had } => self.exhausted(resident, event, resource, had),
                 Outcome::Failed(failure) => {
                     failed += 1;
-                    let at =
-                        (resident.shared.name.as_str(), event.slot, event.generation & Event::GENERATION);
-                    self.system.log(format!("{} actor {}.{}: {failure}", at.0, at.1, at.2));
+                    let at = (resident.entry.name.as_str(), event.slot, event.generation & Event::GENERATION);
+                    self.system.facilities.log(format!("{} actor {}.{}: {failure}", at.0, at.1, at.2));
                 }
             }
-            if !resident.guest.effects.is_settled() {
+            if !resident.exclusive.running.effects.is_settled() {
                 self.settle_effects(resident);
             }
         }
         self.commit_if_due(resident);
-        let shared = &resident.shared;
+        let shared = &resident.entry;
         if completed > 0 {
             shared.events.store(shared.events.load(Ordering::Relaxed) + completed, Ordering::Relaxed);
         }
@@ -208,57 +197,63 @@ impl Host {
 
     /// Commits what a durable configuration has done, once it is enough for a sync or there is nothing more to do.
     fn commit_if_due(&mut self, resident: &mut Resident) {
-        let idle = resident.guest.queue.is_empty();
-        let Some(mut durability) = resident.guest.durable.take_if(|durability| durability.is_due(idle))
-        else {
+        let Exclusive { running, durability } = &mut *resident.exclusive;
+        let idle = running.queue.is_empty();
+        let Some(durability) = durability.as_mut().filter(|durability| durability.is_due(idle)) else {
             return;
         };
-        let committed = durability.commit(&mut resident.guest, &self.system);
+        let committed = durability.commit(running, &self.system.facilities);
+        self.system.carry_out(durability.take_aftermath());
         if let Err(error) = committed {
-            self.system.log(format!("{}: {error}; it rests until it is opened again", resident.shared.name));
-            resident.guest.queue.clear();
+            let name = &resident.entry.name;
+            self.system.facilities.log(format!("{name}: {error}; it rests until it is opened again"));
+            running.queue.clear();
         }
-        resident.guest.durable = Some(durability);
-        self.let_out(resident);
-        if let Some(durability) = &mut resident.guest.durable {
+        self.release_effects(resident);
+        if let Some(durability) = &mut resident.exclusive.durability {
             durability.left();
         }
     }
 
     #[inline]
     fn dispatch(&mut self, resident: &mut Resident, event: &mut Event) -> Outcome {
-        let meters_itself = resident.guest.meters_itself(event.slot);
+        let meters_itself = resident.exclusive.running.meters_itself(event.slot);
         self.leases.before_event(meters_itself);
-        let left = match self.leases.left_of(event.sponsor, &self.system) {
+        let mut freed = Vec::new();
+        let paid = self.leases.left_of(event.sponsor, &self.system.facilities, &mut freed);
+        if !freed.is_empty() {
+            self.system.send_freed(freed);
+        }
+        let left = match paid {
             Paid::Left(left) => left,
             Paid::Park => return Outcome::Parked,
             Paid::Drop => return Outcome::Gone,
         };
-        DISPATCHING.set(true);
-        let outcome = resident.guest.dispatch(event, left, &self.system);
-        DISPATCHING.set(false);
+        let running = &mut resident.exclusive.running;
+        let outcome = dispatching::inside(|| running.dispatch(event, left, &self.system.facilities));
         if meters_itself {
-            self.leases.after_metered_event(std::mem::take(&mut resident.guest.effects.overdrawn));
+            self.leases
+                .after_metered_event(std::mem::take(&mut resident.exclusive.running.effects.overdrawn));
         } else {
             self.leases.after_event();
         }
         outcome
     }
 
-    fn keep_house(&mut self) {
-        let before = std::mem::replace(&mut self.now, self.system.now());
-        let simulated = self.system.is_simulated();
+    fn maintain(&mut self) {
+        let before = std::mem::replace(&mut self.now, self.system.facilities.clock.now());
+        let simulated = self.system.facilities.clock.is_simulated();
         if !simulated {
             let passed = self.now - before;
-            if passed > 2 * HOUSEKEEPING {
+            if passed > 2 * MAINTENANCE {
                 self.look_every = (self.look_every / 2).max(1);
-            } else if passed < HOUSEKEEPING {
-                self.look_every = (self.look_every * 2).min(HOUSEKEEPING_TURNS_MAX);
+            } else if passed < MAINTENANCE {
+                self.look_every = (self.look_every * 2).min(MAINTENANCE_TURNS_MAX);
             }
             self.look_at = self.turns + self.look_every;
         }
-        self.ring_alarms();
-        self.system.hosts[self.index].turns.store(self.turns, Ordering::Relaxed);
+        self.rouse_due();
+        self.system.directory.processors[self.index].turns.store(self.turns, Ordering::Relaxed);
         let settle = if simulated {
             self.turns.is_multiple_of(SETTLE_TURNS)
         } else {
@@ -268,17 +263,17 @@ impl Host {
             self.settle_leases();
         }
         if self.ring.len() > 1 {
-            self.share_out();
+            self.give_away();
         }
     }
 
     /// Rouses configurations whose timers are due.
-    fn ring_alarms(&mut self) {
+    fn rouse_due(&mut self) {
         while let Some(Reverse((due, number))) = self.alarms.peek()
             && *due <= self.now
         {
-            if let Some(shared) = self.system.shared(*number) {
-                self.system.rouse(&shared);
+            if let Some(entry) = self.system.directory.find(*number) {
+                self.system.directory.rouse(&entry);
             }
             self.alarms.pop();
         }
@@ -288,10 +283,10 @@ impl Host {
         self.note_load();
         self.settle_leases();
         self.leases.pause();
-        self.now = self.system.now();
-        self.ring_alarms();
+        self.now = self.system.facilities.clock.now();
+        self.rouse_due();
         self.look_at = self.turns + self.look_every;
-        if !self.system.hosts[self.index].arrivals.is_empty() {
+        if !self.system.directory.processors[self.index].arrivals.is_empty() {
             return Turn::Worked;
         }
         self.ask_for_work();
@@ -301,17 +296,9 @@ impl Host {
     /// Gives everything back: what is in the ring rests.
     pub(crate) fn close(&mut self) {
         self.settle_leases();
-        while let Some(Resident { shared, mut guest }) = self.ring.pop_front() {
-            self.let_go(&mut guest);
-            drop(shared.rest(guest));
+        while let Some(Resident { entry, mut exclusive }) = self.ring.pop_front() {
+            self.abandon_batch(&mut exclusive);
+            drop(entry.rest(exclusive));
         }
     }
 }
-
-/// What an event from outside of any event costs when it is dispatched.
-pub(crate) fn delivery_cost(message: &Message) -> u64 {
-    size_of::<Event>() as u64 + message.size()
-}
-
-/// A quota that pays for one event of native code in deterministic mode.
-pub(crate) const SIMULATED_EVENT_CYCLES: u64 = 100;

@@ -4,22 +4,15 @@
 //! deterministic mode there are none: the simulation does the work when its seed says so.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 
-use banyan_core::sponsors::SponsorId;
-
-use crate::model::address::Address;
-use crate::model::message::Message;
-use crate::system::System;
+use parking_lot::{Condvar, Mutex};
 
 /// The most threads of a pool.
 const THREADS_MAX: usize = 32;
 
-pub(crate) struct Job {
-    pub(crate) work: Box<dyn FnOnce() -> Message + Send>,
-    pub(crate) reply_to: Address,
-    pub(crate) sponsor: SponsorId,
-}
+/// Work, with what is done with its result.
+pub(crate) type Job = Box<dyn FnOnce() + Send>;
 
 #[derive(Default)]
 struct Jobs {
@@ -36,30 +29,30 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    pub(crate) fn submit(&self, job: Job, system: &Weak<System>, threads: bool) {
-        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn submit(self: &Arc<Self>, job: Job, threads: bool) {
+        let mut jobs = self.jobs.lock();
         jobs.waiting.push_back(job);
         if threads && jobs.free < jobs.waiting.len() && jobs.threads < THREADS_MAX {
-            let system = system.clone();
+            let pool = self.clone();
             let thread = std::thread::Builder::new().name("banyan-blocking".to_owned());
             // Without a thread the work waits for one that becomes free.
-            jobs.threads += usize::from(thread.spawn(move || serve(&system)).is_ok());
+            jobs.threads += usize::from(thread.spawn(move || serve(&pool)).is_ok());
         }
         self.arrived.notify_one();
     }
 
     /// The oldest job, without waiting.
     pub(crate) fn take(&self) -> Option<Job> {
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).waiting.pop_front()
+        self.jobs.lock().waiting.pop_front()
     }
 
     pub(crate) fn close(&self) {
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        self.jobs.lock().closed = true;
         self.arrived.notify_all();
     }
 
     fn wait(&self) -> Option<Job> {
-        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut jobs = self.jobs.lock();
         jobs.free += 1;
         loop {
             if jobs.closed {
@@ -70,23 +63,13 @@ impl Pool {
                 jobs.free -= 1;
                 return Some(job);
             }
-            jobs = self.arrived.wait(jobs).unwrap_or_else(PoisonError::into_inner);
+            self.arrived.wait(&mut jobs);
         }
     }
 }
 
-fn serve(system: &Weak<System>) {
-    while let Some(system) = system.upgrade() {
-        let Some(job) = system.pool.wait() else { return };
-        run(job, &system);
-    }
-}
-
-/// Does one job. If it panics, no answer comes.
-pub(crate) fn run(job: Job, system: &System) {
-    let Job { work, reply_to, sponsor } = job;
-    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)) {
-        Ok(message) => system.route(&reply_to, sponsor, message),
-        Err(_) => system.log("blocking work panicked; nobody is answered".to_owned()),
+fn serve(pool: &Pool) {
+    while let Some(job) = pool.wait() {
+        job();
     }
 }

@@ -5,15 +5,17 @@ use std::sync::Arc;
 use banyan_core::sponsors::{Quota, SponsorId};
 
 use crate::configuration::effects::Outgoing;
-use crate::configuration::{Event, Guest, Outcome};
+use crate::configuration::event::Event;
+use crate::configuration::running::{Outcome, RunningConfiguration};
 use crate::model::address::{Address, Place};
 use crate::model::behaviour::{Behaviour, Exhausted, Failure};
 use crate::model::message::Message;
 use crate::system::System;
+use crate::system::clock::Clock;
 
 /// A configuration that is dispatched one event at a time by its caller.
 pub struct Probe {
-    guest: Guest,
+    running: RunningConfiguration,
     system: Arc<System>,
     /// What is left to spend.
     pub left: Quota,
@@ -32,49 +34,49 @@ impl Probe {
     /// An empty configuration that may spend so much.
     #[must_use]
     pub fn new(left: Quota) -> Self {
-        let system = System::new(1, true, Quota::AMPLE, None);
-        Self { guest: Guest::new(1, SponsorId::ROOT), system, left }
+        let system = System::new(1, Clock::simulated(), Quota::AMPLE, None);
+        Self { running: RunningConfiguration::new(1, SponsorId::ROOT), system, left }
     }
 
     /// Puts an actor in.
     pub fn create(&mut self, behaviour: Box<dyn Behaviour>) -> Address {
-        let slot = self.guest.occupy(behaviour);
-        Address::local(self.guest.local_of(slot))
+        let slot = self.running.occupy(behaviour);
+        Address::local(self.running.local_of(slot))
     }
 
     /// Puts a message at the end of the queue; messages to other places are dropped.
     pub fn send(&mut self, target: &Address, message: Message) {
         if let Place::Local(local) = &target.0 {
             let (slot, generation) = (local.slot, local.generation);
-            self.guest.queue.push_back(Event { slot, generation, sponsor: SponsorId::ROOT, message });
+            self.running.queue.push_back(Event { slot, generation, sponsor: SponsorId::ROOT, message });
         }
     }
 
     /// Events in the queue.
     #[must_use]
     pub fn queued(&self) -> usize {
-        self.guest.queue.len()
+        self.running.queue.len()
     }
 
     /// Actors that live.
     #[must_use]
     pub fn actors(&self) -> usize {
-        self.guest.population()
+        self.running.population()
     }
 
     /// Dispatches the first event; `None` if there is none. An event that could not be paid for is at the front again.
     pub fn step(&mut self) -> Option<Step> {
-        let mut event = self.guest.queue.pop_front()?;
-        let failure = match self.guest.dispatch(&mut event, &mut self.left, &self.system) {
+        let mut event = self.running.queue.pop_front()?;
+        let failure = match self.running.dispatch(&mut event, &mut self.left, &self.system.facilities) {
             Outcome::Completed | Outcome::Gone | Outcome::Held | Outcome::Parked => None,
             Outcome::Failed(failure) => Some(failure),
             Outcome::Exhausted { resource, .. } => {
-                self.guest.queue.push_front(event);
+                self.running.queue.push_front(event);
                 Some(Failure::Exhausted(Exhausted(resource)))
             }
         };
-        let sent = self.guest.effects.outgoing.drain(..).map(|outgoing| match outgoing {
-            Outgoing::Guest(_, event) => event.message,
+        let sent = self.running.effects.outgoing.drain(..).map(|outgoing| match outgoing {
+            Outgoing::Configuration(_, event) => event.message,
             Outgoing::Beyond(_, _, message) => message,
         });
         Some(Step { failure, sent: sent.collect() })

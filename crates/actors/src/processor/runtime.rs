@@ -4,16 +4,17 @@
 //! those that wait are dropped with their configurations.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use banyan_core::sponsors::Quota;
 
 use crate::durable::budgets::KeepBudgetsError;
-use crate::processor::{Host, Turn};
+use crate::processor::{Processor, Turn};
 use crate::system::System;
+use crate::system::clock::Clock;
 use crate::system::handle::Handle;
 
 /// How long a host without work looks around before it parks: about what a wake-up on another processor costs.
@@ -64,21 +65,21 @@ impl Runtime {
     /// [`KeepBudgetsError`].
     pub fn start_kept(options: RuntimeOptions, budgets: &Path) -> Result<Self, KeepBudgetsError> {
         let system = Self::system(options);
-        system.keep_budgets(budgets)?;
+        system.facilities.keep_budgets(budgets)?;
         Ok(Self::on(&system, options)?)
     }
 
     fn system(options: RuntimeOptions) -> Arc<System> {
         let count = if options.hosts == 0 { processors().len() } else { options.hosts };
-        System::new(count, false, options.grant, options.refill)
+        System::new(count, Clock::real(), options.grant, options.refill)
     }
 
     fn on(system: &Arc<System>, options: RuntimeOptions) -> std::io::Result<Self> {
         let processors = processors();
-        let count = system.hosts.len();
+        let count = system.directory.processors.len();
         let mut threads = Vec::new();
         for index in 0..count {
-            let host = Host::new(index, system.clone());
+            let host = Processor::new(index, system.clone());
             let processor = options.pin.then(|| processors[index % processors.len()]);
             let system = system.clone();
             let builder = std::thread::Builder::new().name(format!("banyan-host-{index}"));
@@ -98,8 +99,8 @@ impl std::ops::Deref for Runtime {
 impl Drop for Runtime {
     fn drop(&mut self) {
         self.handle.system.closing.store(true, Ordering::SeqCst);
-        for door in &self.handle.system.hosts {
-            if let Some(thread) = door.thread.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+        for door in &self.handle.system.directory.processors {
+            if let Some(thread) = door.thread.lock().as_ref() {
                 thread.unpark();
             }
         }
@@ -108,7 +109,7 @@ impl Drop for Runtime {
             // A host that panicked has said so; there is nobody else to tell.
             let _ = thread.join();
         }
-        self.handle.system.treasury().close();
+        self.handle.system.facilities.accounts().close();
     }
 }
 
@@ -120,15 +121,15 @@ fn processors() -> Vec<usize> {
     if found.is_empty() { vec![0] } else { found }
 }
 
-fn run(mut host: Host, index: usize, system: &System, processor: Option<usize>) {
+fn run(mut host: Processor, index: usize, system: &System, processor: Option<usize>) {
     if let Some(processor) = processor {
         let mut set = rustix::thread::CpuSet::new();
         set.set(processor);
         // Not being allowed to stay on a processor costs speed only.
         let _ = rustix::thread::sched_setaffinity(None, &set);
     }
-    let door = &system.hosts[index];
-    *door.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(std::thread::current());
+    let door = &system.directory.processors[index];
+    *door.thread.lock() = Some(std::thread::current());
     while !system.closing.load(Ordering::Relaxed) {
         let Turn::Idle(until) = host.turn() else { continue };
         let begun = Instant::now();
@@ -146,7 +147,7 @@ fn run(mut host: Host, index: usize, system: &System, processor: Option<usize>) 
         door.sleeping.store(true, Ordering::SeqCst);
         // Whoever gave something before seeing that this host sleeps has not woken it.
         if door.arrivals.is_empty() && !system.closing.load(Ordering::SeqCst) {
-            let wait = Duration::from_nanos(until.saturating_sub(system.now()));
+            let wait = Duration::from_nanos(until.saturating_sub(system.facilities.clock.now()));
             std::thread::park_timeout(wait.min(PARK_MAX));
         }
         door.sleeping.store(false, Ordering::SeqCst);

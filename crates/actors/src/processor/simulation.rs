@@ -10,9 +10,9 @@ use std::time::Duration;
 use banyan_core::sponsors::Quota;
 
 use crate::durable::budgets::KeepBudgetsError;
-use crate::processor::pool;
-use crate::processor::{Host, Turn};
+use crate::processor::{Processor, Turn};
 use crate::system::System;
+use crate::system::clock::Clock;
 use crate::system::handle::Handle;
 
 /// Random numbers that are the same everywhere (splitmix64).
@@ -44,7 +44,7 @@ pub enum Ending {
 /// Hosts that take turns as a seed decides; what is done with them is on [`Handle`].
 pub struct Simulation {
     handle: Handle,
-    hosts: Vec<Host>,
+    hosts: Vec<Processor>,
     /// What each host's last turn said: idle until then, if it was idle.
     idle: Vec<Option<u64>>,
     random: Random,
@@ -62,7 +62,7 @@ impl Simulation {
     /// So many hosts, interleaved as the seed says, with such a root sponsor.
     #[must_use]
     pub fn new(seed: u64, hosts: usize, grant: Quota) -> Self {
-        Self::on(seed, &System::new(hosts.max(1), true, grant, None))
+        Self::on(seed, &System::new(hosts.max(1), Clock::simulated(), grant, None))
     }
 
     /// The same with budgets that are kept in an arena. Dropping the simulation is a crash; [`Simulation::close`] is a
@@ -71,23 +71,23 @@ impl Simulation {
     /// # Errors
     /// [`KeepBudgetsError`].
     pub fn kept(seed: u64, hosts: usize, grant: Quota, budgets: &Path) -> Result<Self, KeepBudgetsError> {
-        let system = System::new(hosts.max(1), true, grant, None);
-        system.keep_budgets(budgets)?;
+        let system = System::new(hosts.max(1), Clock::simulated(), grant, None);
+        system.facilities.keep_budgets(budgets)?;
         Ok(Self::on(seed, &system))
     }
 
     fn on(seed: u64, system: &Arc<System>) -> Self {
-        let hosts = system.hosts.len();
-        let running = (0..hosts).map(|index| Host::new(index, system.clone()));
-        let hosts: Vec<Host> = running.collect();
+        let hosts = system.directory.processors.len();
+        let running = (0..hosts).map(|index| Processor::new(index, system.clone()));
+        let hosts: Vec<Processor> = running.collect();
         let idle = vec![None; hosts.len()];
         Self { handle: Handle { system: Arc::clone(system) }, hosts, idle, random: Random(seed), steps: 0 }
     }
 
     /// Ends cleanly: leases are settled, and budgets that are kept are written.
     pub fn close(mut self) {
-        self.hosts.iter_mut().for_each(Host::close);
-        self.handle.system.treasury().close();
+        self.hosts.iter_mut().for_each(Processor::close);
+        self.handle.system.facilities.accounts().close();
     }
 
     /// Steps taken.
@@ -121,7 +121,8 @@ impl Simulation {
             if until == u64::MAX {
                 return Ending::Drained;
             }
-            self.handle.system.advance(Duration::from_nanos(until.saturating_sub(self.handle.system.now())));
+            let clock = &self.handle.system.facilities.clock;
+            clock.advance(Duration::from_nanos(until.saturating_sub(clock.now())));
             self.idle.fill(None);
         }
         Ending::NotDrained
@@ -129,7 +130,7 @@ impl Simulation {
 
     fn work_of_pool(&mut self) -> bool {
         let Some(job) = self.handle.system.pool.take() else { return false };
-        pool::run(job, &self.handle.system);
+        job();
         self.idle.fill(None);
         true
     }

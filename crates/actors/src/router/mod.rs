@@ -10,26 +10,27 @@
 //!
 //! Lock: an exchange's tables; nothing is sent, dropped or delivered under it.
 
-mod remotes;
+pub mod frame;
+pub(crate) mod peers;
 mod unix;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use banyan_core::sponsors::SponsorId;
-use banyan_wire::actor_frame::{DurableAddress, Frame, FrameAddress, FrameError, Token, VERSION, Writer};
+use parking_lot::{Mutex, MutexGuard};
 
-use crate::durable::Numbered;
+use self::frame::{Frame, FrameAddress, FrameError, VERSION, Writer};
+use crate::durable::identity::{name_of_stream, random_token};
+use crate::durable::requests::Numbered;
 use crate::model::address::{Address, Door, Place, Proxy};
+use crate::model::durable_address::{DurableAddress, Token};
 use crate::model::message::{Message, Packet};
-use crate::sponsors::Sponsor;
+use crate::sponsors::sponsor::Sponsor;
 use crate::system::handle::Handle;
 
-pub use banyan_wire::actor_frame::Token as ActorToken;
-pub(crate) use remotes::{
-    Identity, Remotes, configuration_of_name, name_of_configuration, name_of_stream, stream_of_name,
-};
+pub use crate::model::durable_address::Token as ActorToken;
 pub use unix::{UnixRouter, UnixRouterError};
 
 /// What joins configurations of different processes or machines.
@@ -109,7 +110,11 @@ impl Door for Remote {
     fn deliver(&self, message: Message, _: SponsorId) {
         let Some(exchange) = self.exchange.upgrade() else { return };
         if let Err(error) = exchange.send(self.token, &message) {
-            exchange.handle.system.log(format!("a message to another process was not sent: {error}"));
+            exchange
+                .handle
+                .system
+                .facilities
+                .log(format!("a message to another process was not sent: {error}"));
         }
     }
 
@@ -121,7 +126,7 @@ impl Door for Remote {
         Some(self.token)
     }
 
-    fn came_again(&self) {
+    fn arrived_again(&self) {
         self.arrived.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -135,18 +140,6 @@ impl Drop for Remote {
             exchange.note(|writer| writer.dropped(&self.token, count));
         }
     }
-}
-
-/// 128 bits that nobody can guess.
-pub(crate) fn random_token() -> Token {
-    let mut token = [0; 16];
-    let mut filled = 0;
-    while filled < token.len() {
-        // The kernel's pool is ready long before any program; interruptions are tried again.
-        let got = rustix::rand::getrandom(&mut token[filled..], rustix::rand::GetRandomFlags::empty());
-        filled += got.unwrap_or(0);
-    }
-    token
 }
 
 impl Exchange {
@@ -171,12 +164,12 @@ impl Exchange {
             tables: Mutex::new(Tables { sweep_at: 64, ..Tables::default() }),
         });
         exchange.note(|writer| writer.greeting(VERSION));
-        exchange.handle.system.remotes.join(&exchange);
+        exchange.handle.system.peers.join(&exchange.handle.system, &exchange);
         exchange
     }
 
     fn tables(&self) -> MutexGuard<'_, Tables> {
-        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+        self.tables.lock()
     }
 
     /// Tokens of this side that the peer holds, and proxies of its actors on this side.
@@ -189,7 +182,7 @@ impl Exchange {
 
     /// The token of an actor, for a message to the peer.
     fn token_for(&self, address: &Address) -> FrameAddress {
-        if let Some(durable) = self.handle.system.remotes.durable_address(address) {
+        if let Some(durable) = self.handle.system.facilities.identities.durable_address(address) {
             return FrameAddress::Durable(durable);
         }
         if let Place::Beyond(proxy) = &address.0
@@ -296,7 +289,7 @@ impl Exchange {
         let mut swept = Vec::new();
         let mut tables = self.tables();
         if let Some(proxy) = tables.imports.get(&token).and_then(Weak::upgrade) {
-            (0..came).for_each(|_| proxy.door.came_again());
+            (0..came).for_each(|_| proxy.door.arrived_again());
             return Address(Place::Beyond(proxy));
         }
         if tables.imports.len() >= tables.sweep_at {
@@ -320,7 +313,7 @@ impl Exchange {
         if let Some(export) = self.tables().exports.get(token) {
             return Some(export.address.clone());
         }
-        self.published.lock().unwrap_or_else(PoisonError::into_inner).get(token).cloned()
+        self.published.lock().get(token).cloned()
     }
 
     /// Takes one frame from the peer, without its length.
@@ -354,7 +347,7 @@ impl Exchange {
                 let system = &self.handle.system;
                 let arrived = self.this.upgrade().and_then(|exchange| {
                     let stream = if sequence == 0 { [0; 16] } else { stream };
-                    system.remotes.arrived(&exchange, &target, &stream)
+                    system.peers.arrived(system, &exchange, &target, &stream)
                 });
                 let Some(local) = arrived else {
                     system.note_dead_letter();
@@ -371,14 +364,14 @@ impl Exchange {
                 self.route(&Address::local(local), message);
             }
             Frame::Acknowledged { stream, sequence } => {
-                self.handle.system.remotes.acknowledged(&self.handle.system, &stream, sequence);
+                self.handle.system.peers.acknowledged(&self.handle.system, &stream, sequence);
             }
             Frame::Lacking { stream, .. } => {
-                self.handle.system.remotes.lacked(&self.handle.system, &stream);
+                self.handle.system.peers.lacked(&self.handle.system, &stream);
             }
             Frame::Present { configuration } => {
                 if let Some(exchange) = self.this.upgrade() {
-                    self.handle.system.remotes.peer_has(&self.handle.system, &exchange, configuration);
+                    self.handle.system.peers.peer_has(&self.handle.system, &exchange, configuration);
                 }
             }
             Frame::Dropped { token, count } => drop(self.forget(token, count)),
@@ -387,11 +380,11 @@ impl Exchange {
     }
 
     /// What a frame carries, as a message.
-    fn message(&self, addresses: &banyan_wire::actor_frame::Addresses<'_>, bytes: &[u8]) -> Message {
+    fn message(&self, addresses: &frame::Addresses<'_>, bytes: &[u8]) -> Message {
         let addresses = addresses.iter().map(|address| match address {
             FrameAddress::Senders(token) => self.proxy(token, 1),
             FrameAddress::Receivers(token) => self.own(&token).unwrap_or(Address::nowhere()),
-            FrameAddress::Durable(to) => self.handle.system.remotes.address(&self.handle.system, &to),
+            FrameAddress::Durable(to) => self.handle.system.facilities.identities.address(&to),
         });
         Message::from_packet(Packet { addresses: addresses.collect(), bytes: bytes.to_vec() })
     }
@@ -414,7 +407,7 @@ impl Exchange {
 impl Router for Exchange {
     fn publish(&self, actor: &Address) -> Token {
         let token = random_token();
-        self.published.lock().unwrap_or_else(PoisonError::into_inner).insert(token, actor.clone());
+        self.published.lock().insert(token, actor.clone());
         token
     }
 

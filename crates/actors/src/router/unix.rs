@@ -3,16 +3,18 @@
 use std::io::{self, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use banyan_wire::actor_frame::{FRAME_MAX, LENGTH_BYTES};
+use parking_lot::Mutex;
 
+use super::frame::{FRAME_MAX, LENGTH_BYTES};
 use super::{Exchange, Link, Published, Router, Token};
+use crate::durable::identity::random_token;
 use crate::model::address::Address;
-use crate::sponsors::Sponsor;
+use crate::sponsors::sponsor::Sponsor;
 use crate::system::handle::Handle;
 
 /// Bytes that wait for a peer that does not read; what comes beyond is lost.
@@ -52,11 +54,11 @@ impl Link for UnixLink {
         let length = frame.len();
         if self.backlog.fetch_add(length, Ordering::Relaxed) + length > BACKLOG_MAX {
             self.backlog.fetch_sub(length, Ordering::Relaxed);
-            self.handle.system.log("a peer does not read: a message to it is lost".to_owned());
+            self.handle.system.facilities.log("a peer does not read: a message to it is lost".to_owned());
             return;
         }
         // A peer that has gone takes nothing.
-        let _ = self.frames.lock().unwrap_or_else(PoisonError::into_inner).send(frame);
+        let _ = self.frames.lock().send(frame);
     }
 }
 
@@ -86,7 +88,7 @@ impl UnixRouter {
         let (theirs, known, given) = (peers.clone(), published.clone(), handle.clone());
         let accept = move || {
             while let Ok((stream, _)) = listener.accept() {
-                let mut peers = theirs.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut peers = theirs.lock();
                 // The listener's own connection ends the loop: see `drop`.
                 if given.system.closing.load(Ordering::SeqCst) || Arc::strong_count(&theirs) == 1 {
                     return;
@@ -116,14 +118,14 @@ impl UnixRouter {
     /// Whether any peer is still there.
     #[must_use]
     pub fn is_connected(&self) -> bool {
-        let peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        let peers = self.peers.lock();
         peers.iter().any(|peer| peer.reader.as_ref().is_some_and(|thread| !thread.is_finished()))
     }
 
     /// Tokens that peers hold, and proxies of their actors here.
     #[must_use]
     pub fn counts(&self) -> (usize, usize) {
-        let peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        let peers = self.peers.lock();
         let counts = peers.iter().map(|peer| peer.exchange.counts());
         counts.fold((0, 0), |(all, every), (exports, imports)| (all + exports, every + imports))
     }
@@ -131,14 +133,14 @@ impl UnixRouter {
 
 impl Router for UnixRouter {
     fn publish(&self, actor: &Address) -> Token {
-        let token = super::random_token();
-        self.published.lock().unwrap_or_else(PoisonError::into_inner).insert(token, actor.clone());
+        let token = random_token();
+        self.published.lock().insert(token, actor.clone());
         token
     }
 
     /// For the process that was connected to: one that listens learns of its peers' actors from messages.
     fn import(&self, token: Token) -> Address {
-        let peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        let peers = self.peers.lock();
         match peers.first() {
             Some(peer) => peer.exchange.import(token),
             None => Address::nowhere(),
@@ -148,7 +150,7 @@ impl Router for UnixRouter {
 
 impl Drop for UnixRouter {
     fn drop(&mut self) {
-        let peers = std::mem::take(&mut *self.peers.lock().unwrap_or_else(PoisonError::into_inner));
+        let peers = std::mem::take(&mut *self.peers.lock());
         // From here on the accepting thread holds the only other reference, and ends at its next connection.
         self.peers = Arc::default();
         if let Some((path, thread)) = self.listening.take() {
@@ -186,7 +188,7 @@ fn join(stream: UnixStream, handle: &Handle, sponsor: Option<Sponsor>, known: Pu
         while let Ok(true) = read_frame(&mut stream, &mut frame) {
             let Some(exchange) = taking.upgrade() else { return };
             if let Err(error) = exchange.take(&frame) {
-                log.system.log(format!("a peer is not listened to any more: {error}"));
+                log.system.facilities.log(format!("a peer is not listened to any more: {error}"));
                 // It learns that by the end of the stream.
                 let _ = stream.get_ref().shutdown(std::net::Shutdown::Both);
                 return;

@@ -8,12 +8,13 @@ use std::time::Instant;
 
 use banyan_core::sponsors::{Grant, Quota, SponsorId};
 
-use crate::processor::SIMULATED_EVENT_CYCLES;
-use crate::sponsors::{Freed, Treasury};
-use crate::system::System;
+use super::accounts::{Accounts, Freed};
+use crate::system::facilities::Facilities;
 
 /// The most leases a host holds.
 const LEASES_MAX: usize = 8;
+/// What one event of native code costs in deterministic mode.
+pub(crate) const SIMULATED_EVENT_CYCLES: u64 = 100;
 /// Events between looks at the clock.
 const CLOCK_EVENTS: u32 = 64;
 
@@ -53,12 +54,17 @@ impl Leases {
         self.held.is_empty()
     }
 
-    /// What is left for a sponsor's event.
+    /// What is left for a sponsor's event. What the ledger lets go for that is put into `freed`.
     #[inline]
-    pub(crate) fn left_of(&mut self, sponsor: SponsorId, system: &System) -> Paid<'_> {
+    pub(crate) fn left_of(
+        &mut self,
+        sponsor: SponsorId,
+        facilities: &Facilities,
+        freed: &mut Vec<Freed>,
+    ) -> Paid<'_> {
         if self.held.last().is_none_or(|lease| lease.sponsor != sponsor) {
             self.charge_time();
-            match self.switch(sponsor, system) {
+            match self.switch(sponsor, facilities, freed) {
                 Grant::Leased(_) => {}
                 Grant::Park => return Paid::Park,
                 Grant::Drop => return Paid::Drop,
@@ -72,22 +78,20 @@ impl Leases {
 
     /// Makes a sponsor's lease the current one.
     #[cold]
-    fn switch(&mut self, sponsor: SponsorId, system: &System) -> Grant {
+    fn switch(&mut self, sponsor: SponsorId, facilities: &Facilities, freed: &mut Vec<Freed>) -> Grant {
         if let Some(place) = self.held.iter().position(|lease| lease.sponsor == sponsor) {
             let lease = self.held.remove(place);
             let granted = lease.granted;
             self.held.push(lease);
             return Grant::Leased(granted);
         }
-        let mut freed = Vec::new();
-        let mut treasury = system.treasury();
+        let mut accounts = facilities.accounts();
         if self.held.len() == LEASES_MAX {
             let oldest = self.held.remove(0);
-            give_back(&oldest, &mut treasury, &mut freed);
+            give_back(&oldest, &mut accounts, freed);
         }
-        let grant = treasury.lease(sponsor, false);
-        drop(treasury);
-        system.send_freed(freed);
+        let grant = accounts.lease(sponsor, false);
+        drop(accounts);
         if let Grant::Leased(granted) = grant {
             self.held.push(Lease { sponsor, granted, left: granted, overrun: 0 });
         }
@@ -95,8 +99,8 @@ impl Leases {
     }
 
     /// All of a sponsor's balance.
-    pub(crate) fn take_all(&mut self, sponsor: SponsorId, treasury: &mut Treasury) {
-        if let Grant::Leased(granted) = treasury.lease(sponsor, true) {
+    pub(crate) fn take_all(&mut self, sponsor: SponsorId, accounts: &mut Accounts) {
+        if let Grant::Leased(granted) = accounts.lease(sponsor, true) {
             self.held.push(Lease { sponsor, granted, left: granted, overrun: 0 });
         }
     }
@@ -154,29 +158,29 @@ impl Leases {
     }
 
     /// Takes what the event gives away out of the current lease: it is a lease by itself until it is given.
-    pub(crate) fn set_aside(&mut self, amount: Quota, treasury: &mut Treasury) -> SponsorId {
+    pub(crate) fn set_aside(&mut self, amount: Quota, accounts: &mut Accounts) -> SponsorId {
         let lease = self.held.last_mut().expect("the event that gives was paid from this lease");
         lease.granted = lease.granted.checked_sub(amount).expect("an event gives from what was leased");
-        treasury.ledger.split_lease(lease.sponsor);
+        accounts.ledger.split_lease(lease.sponsor);
         lease.sponsor
     }
 
-    pub(crate) fn settle_one(&mut self, sponsor: SponsorId, treasury: &mut Treasury, freed: &mut Vec<Freed>) {
+    pub(crate) fn settle_one(&mut self, sponsor: SponsorId, accounts: &mut Accounts, freed: &mut Vec<Freed>) {
         if let Some(place) = self.held.iter().position(|lease| lease.sponsor == sponsor) {
             let lease = self.held.remove(place);
-            give_back(&lease, treasury, freed);
+            give_back(&lease, accounts, freed);
         }
     }
 
-    pub(crate) fn settle_all(&mut self, treasury: &mut Treasury, freed: &mut Vec<Freed>) {
+    pub(crate) fn settle_all(&mut self, accounts: &mut Accounts, freed: &mut Vec<Freed>) {
         self.charge_time();
         for lease in self.held.drain(..) {
-            give_back(&lease, treasury, freed);
+            give_back(&lease, accounts, freed);
         }
     }
 }
 
-fn give_back(lease: &Lease, treasury: &mut Treasury, freed: &mut Vec<Freed>) {
-    let verdict = treasury.ledger.settle(lease.sponsor, lease.granted, lease.left, lease.overrun);
-    treasury.carry_out(lease.sponsor, verdict, freed);
+fn give_back(lease: &Lease, accounts: &mut Accounts, freed: &mut Vec<Freed>) {
+    let verdict = accounts.ledger.settle(lease.sponsor, lease.granted, lease.left, lease.overrun);
+    accounts.carry_out(lease.sponsor, verdict, freed);
 }

@@ -5,18 +5,20 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use banyan_core::sponsors::{Quota, SponsorId};
-use banyan_wire::actor_frame::DurableAddress;
 
-use crate::configuration::Event;
-use crate::configuration::settings::Seed;
-use crate::durable::{DurableError, DurableRequest, DurableSeed, Numbered, OpenDurableError};
+use super::System;
+use super::directory::Entry;
+use super::names::NameTaken;
+use crate::configuration::effects::Seed;
+use crate::configuration::event::Event;
+use crate::durable::requests::{DurableRequest, Numbered};
+use crate::durable::{DurableError, DurableSeed, OpenDurableError};
 use crate::model::address::{Addr, Address, Place};
 use crate::model::ask::{self, AskError};
+use crate::model::durable_address::DurableAddress;
 use crate::model::message::{Message, Payload};
-use crate::processor::assert_outside_of_events;
-use crate::sponsors::Sponsor;
-use crate::system::interfaces::Shared;
-use crate::system::{NameTaken, System};
+use crate::processor::dispatching::assert_outside_of_events;
+use crate::sponsors::sponsor::Sponsor;
 
 /// How long a request to a durable configuration may take: many batches.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
@@ -70,7 +72,7 @@ pub struct SponsorStatus {
 /// Sends to one actor from outside, as fast as can be.
 pub struct Outlet<M> {
     system: Arc<System>,
-    shared: Arc<Shared>,
+    shared: Arc<Entry>,
     target: Addr<M>,
     slot: u32,
     generation: u32,
@@ -83,7 +85,7 @@ impl<M: Payload> Outlet<M> {
         let sponsor = self.shared.sponsor;
         let message = Message::new(message);
         self.shared.inbox.push(Event { slot: self.slot, generation: self.generation, sponsor, message });
-        self.system.rouse(&self.shared);
+        self.system.directory.rouse(&self.shared);
     }
 
     /// The actor.
@@ -96,7 +98,7 @@ impl<M: Payload> Outlet<M> {
 impl Handle {
     /// Asks a host for a configuration, and gets the address of its first actor.
     pub fn create(&self, seed: Seed) -> Address {
-        let shared = self.system.plant(seed);
+        let shared = self.system.spawn(seed);
         Address::local(crate::model::address::Local { guest: shared.number, slot: 0, generation: 0 })
     }
 
@@ -106,7 +108,7 @@ impl Handle {
     /// # Errors
     /// [`OpenDurableError`].
     pub fn open(&self, seed: DurableSeed) -> Result<Address, OpenDurableError> {
-        let number = self.system.plant_durable(seed)?;
+        let number = self.system.open_durable(seed)?;
         Ok(Address::local(crate::model::address::Local { guest: number, slot: 0, generation: 0 }))
     }
 
@@ -148,7 +150,7 @@ impl Handle {
     }
 
     fn request_of(&self, configuration: &str, request: DurableRequest) -> Result<(), DurableError> {
-        let number = self.system.durable_number(configuration);
+        let number = self.system.facilities.numbers().known(configuration);
         let number = number.ok_or_else(|| DurableError::NoAnswer(configuration.to_owned()))?;
         self.system.request(number, request);
         Ok(())
@@ -162,7 +164,9 @@ impl Handle {
     /// Sends a message, for which the target's configuration pays.
     pub fn deliver(&self, target: &Address, message: Message) {
         let sponsor = match &target.0 {
-            Place::Local(local) => self.system.shared(local.guest).map_or(SponsorId::ROOT, |one| one.sponsor),
+            Place::Local(local) => {
+                self.system.directory.find(local.guest).map_or(SponsorId::ROOT, |one| one.sponsor)
+            }
             Place::Beyond(_) => SponsorId::ROOT,
         };
         self.system.route(target, sponsor, message);
@@ -177,7 +181,7 @@ impl Handle {
     #[must_use]
     pub fn outlet<M: Payload>(&self, target: &Addr<M>) -> Option<Outlet<M>> {
         let Place::Local(local) = &target.address().0 else { return None };
-        let shared = self.system.shared(local.guest)?;
+        let shared = self.system.directory.find(local.guest)?;
         let (slot, generation) = (local.slot, local.generation | Event::UNPAID);
         Some(Outlet { system: self.system.clone(), shared, target: target.clone(), slot, generation })
     }
@@ -206,24 +210,24 @@ impl Handle {
     /// # Errors
     /// [`NameTaken`].
     pub fn register(&self, name: &str, actor: &Address) -> Result<(), NameTaken> {
-        self.system.register(name, actor.clone())
+        self.system.facilities.names.register(name, actor.clone())
     }
 
     /// Takes a name away.
     pub fn unregister(&self, name: &str) {
-        self.system.unregister(name);
+        self.system.facilities.names.unregister(name);
     }
 
     /// The actor of a name.
     #[must_use]
     pub fn lookup(&self, name: &str) -> Option<Address> {
-        self.system.lookup(name)
+        self.system.facilities.names.lookup(name)
     }
 
     /// All names.
     #[must_use]
     pub fn names(&self) -> Vec<(String, Address)> {
-        self.system.names()
+        self.system.facilities.names.all()
     }
 
     /// Makes a sponsor below the root, started, with so much of the root's; `None` if the root has not enough.
@@ -235,21 +239,21 @@ impl Handle {
     /// The sponsor of a name: budgets that are kept have it after a restart too.
     #[must_use]
     pub fn find_sponsor(&self, name: &str) -> Option<Sponsor> {
-        self.system.treasury().find(name).map(|id| Sponsor { id })
+        self.system.facilities.accounts().find(name).map(|id| Sponsor { id })
     }
 
     /// The address of an actor of a durable configuration for other processes, the same after every restart; `None` for
     /// any other actor. Who has its bytes can send to it.
     #[must_use]
     pub fn durable_address(&self, actor: &Address) -> Option<DurableAddress> {
-        self.system.remotes.durable_address(actor)
+        self.system.facilities.identities.durable_address(actor)
     }
 
     /// The actor of a durable configuration of another process, once a router has joined that process. What a durable
     /// configuration sends to it is taken once, whatever is killed; what others send may be lost.
     #[must_use]
     pub fn address_of(&self, durable: &DurableAddress) -> Address {
-        self.system.remotes.address(&self.system, durable)
+        self.system.facilities.identities.address(durable)
     }
 
     /// The root of the budget tree.
@@ -261,20 +265,20 @@ impl Handle {
     /// Grants more to a sponsor and starts it.
     pub fn grant(&self, sponsor: &Sponsor, more: Quota) {
         let mut freed = Vec::new();
-        let mut treasury = self.system.treasury();
-        if treasury.ledger.grant(sponsor.id, more) {
-            treasury.start(sponsor.id, None, &mut freed);
+        let mut accounts = self.system.facilities.accounts();
+        if accounts.ledger.grant(sponsor.id, more) {
+            accounts.start(sponsor.id, None, &mut freed);
         }
-        treasury.keep();
-        drop(treasury);
+        accounts.keep();
+        drop(accounts);
         self.system.send_freed(freed);
     }
 
     /// Whether what was granted is all there: quotas, leases and what was consumed.
     #[must_use]
     pub fn is_conserved(&self) -> bool {
-        let treasury = self.system.treasury();
-        treasury.ledger.total() == Some(treasury.ledger.granted())
+        let accounts = self.system.facilities.accounts();
+        accounts.ledger.total() == Some(accounts.ledger.granted())
     }
 
     /// The configurations.
@@ -292,36 +296,36 @@ impl Handle {
     /// The newest lines of the log: failures, exhausted sponsors, lost stores.
     #[must_use]
     pub fn log_lines(&self) -> Vec<String> {
-        self.system.log_lines()
+        self.system.facilities.log_lines()
     }
 
     /// Messages that were sent to actors that are gone.
     #[must_use]
     pub fn dead_letters(&self) -> u64 {
-        self.system.dead_letters.load(Ordering::Relaxed)
+        self.system.directory.dead_letters()
     }
 
     /// Forgets a configuration: what is sent to it is dropped. An event of it that is under way completes.
     pub fn remove(&self, configuration: u32) {
-        self.system.uproot(configuration);
+        self.system.remove(configuration);
     }
 }
 
 pub(crate) fn make_sponsor(system: &System, name: &str, amount: Quota) -> Option<Sponsor> {
-    let mut treasury = system.treasury();
-    let id = treasury.ledger.create(SponsorId::ROOT);
-    if treasury.ledger.transfer(SponsorId::ROOT, id, amount).is_err() {
-        treasury.discard(id);
+    let mut accounts = system.facilities.accounts();
+    let id = accounts.ledger.create(SponsorId::ROOT);
+    if accounts.ledger.transfer(SponsorId::ROOT, id, amount).is_err() {
+        accounts.discard(id);
         return None;
     }
-    treasury.name(id, name.to_owned());
-    treasury.start(id, None, &mut Vec::new());
-    treasury.keep();
+    accounts.name(id, name.to_owned());
+    accounts.start(id, None, &mut Vec::new());
+    accounts.keep();
     Some(Sponsor { id })
 }
 
 pub(crate) fn status(system: &System) -> Vec<ConfigurationStatus> {
-    let every = system.all_shared().into_iter();
+    let every = system.directory.all().into_iter();
     every
         .map(|shared| ConfigurationStatus {
             number: shared.number,
@@ -339,23 +343,22 @@ pub(crate) fn status(system: &System) -> Vec<ConfigurationStatus> {
 pub(crate) fn sponsors(system: &System) -> Vec<SponsorStatus> {
     use banyan_core::sponsors::State;
     let words = |quota: Quota| [quota.memory, quota.cycles, quota.events];
-    let treasury = system.treasury();
-    let accounts = treasury.ledger.accounts();
-    accounts
-        .map(|(id, account)| SponsorStatus {
-            index: id.index,
-            parent: account.parent.map(|parent| parent.index),
-            name: treasury.name_of(id).unwrap_or("unnamed").to_owned(),
-            state: match account.state {
-                State::Stopped => "stopped".to_owned(),
-                State::Running => "running".to_owned(),
-                State::Settling { .. } => "settling".to_owned(),
-                State::Exhausted(resource) => format!("no {resource} left"),
-                State::Ended { .. } => "ended".to_owned(),
-            },
-            left: words(account.balance.checked_add(account.leased).unwrap_or(account.balance)),
-            consumed: words(account.consumed),
-            waiting: treasury.waiting_for(id),
-        })
-        .collect()
+    let accounts = system.facilities.accounts();
+    let all = accounts.ledger.accounts();
+    all.map(|(id, account)| SponsorStatus {
+        index: id.index,
+        parent: account.parent.map(|parent| parent.index),
+        name: accounts.name_of(id).unwrap_or("unnamed").to_owned(),
+        state: match account.state {
+            State::Stopped => "stopped".to_owned(),
+            State::Running => "running".to_owned(),
+            State::Settling { .. } => "settling".to_owned(),
+            State::Exhausted(resource) => format!("no {resource} left"),
+            State::Ended { .. } => "ended".to_owned(),
+        },
+        left: words(account.balance.checked_add(account.leased).unwrap_or(account.balance)),
+        consumed: words(account.consumed),
+        waiting: accounts.waiting_for(id),
+    })
+    .collect()
 }

@@ -10,16 +10,17 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::engine::{Metering, Module};
 use super::failure::{failure, no_room};
-use super::handles::Entry;
+use super::handles::Shared;
 use super::host_functions::{Effect, EventState, Level, Target};
 use super::instance::Instance;
 use super::kept::{Creation, Kept, mark};
 use super::state;
 use crate::model::address::Address;
-use crate::model::behaviour::{Behaviour, Exhausted, Failure, Saved};
+use crate::model::behaviour::{Behaviour, Exhausted, Failure};
 use crate::model::context::Context;
 use crate::model::message::{Message, Packet};
-use crate::processor::SIMULATED_EVENT_CYCLES;
+use crate::model::saved::Saved;
+use crate::sponsors::lease::SIMULATED_EVENT_CYCLES;
 
 /// Fuel for each page that an event has written: finding, copying and protecting it again is the host's work.
 const PAGE_FUEL: u64 = 3_000;
@@ -79,7 +80,7 @@ impl WasmActor {
         let mut cycles = end(instance, kept, fuel);
         if result.is_err() && fuel > 0 {
             // Compiled code keeps the count in a register, which is lost where it traps: then the time counts.
-            let time = match context.system.is_simulated() {
+            let time = match context.facilities.clock.is_simulated() {
                 true => SIMULATED_EVENT_CYCLES,
                 false => u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX),
             };
@@ -102,7 +103,7 @@ impl WasmActor {
         if instance.store.data().metered {
             context.overdraw_cycles(pages * PAGE_FUEL);
         }
-        context.guest.effects.changed = context.guest.durable.is_some();
+        context.running.effects.changed = context.running.changed.is_some();
         kept.memory = instance.memory();
         instance.globals_into(kept.globals.get_or_insert_default());
         kept.handles.resolve(&created);
@@ -183,10 +184,10 @@ fn apply(
     context.charge_memory(state.grown)?;
     let mut created: Vec<Address> = Vec::new();
     let address = |target: &Target, created: &[Address], this: &Context<'_>| match target {
-        Entry::Address(address) => address.clone(),
+        Shared::Address(address) => address.clone(),
         // An actor is created before anything can refer to it.
-        Entry::Created(number) => created.get(*number as usize).cloned().unwrap_or_else(|| this.this()),
-        Entry::This => this.this(),
+        Shared::Created(number) => created.get(*number as usize).cloned().unwrap_or_else(|| this.this()),
+        Shared::This => this.this(),
     };
     for effect in state.effects.drain(..) {
         match effect {
@@ -208,13 +209,13 @@ fn apply(
 /// What a guest wrote goes to the system's log, whether its event completed or not.
 fn emit(log: &mut Vec<(Level, String)>, context: &Context<'_>) {
     for (level, line) in log.drain(..) {
-        context.system.log(format!("{:?} {level:?}: {}", context.this(), line.escape_debug()));
+        context.facilities.log(format!("{:?} {level:?}: {}", context.this(), line.escape_debug()));
     }
 }
 
 /// When the event begins, for the guest: a simulated system has no other clock than its own.
 fn time_ns(context: &Context<'_>) -> u64 {
-    if context.system.is_simulated() {
+    if context.facilities.clock.is_simulated() {
         return context.now();
     }
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64)

@@ -11,7 +11,7 @@ use crate::model::address::Address;
 
 /// Where a handle leads.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Entry {
+pub(super) enum Shared {
     /// An actor.
     Address(Address),
     /// The actor that this event creates as its nth: it has no address before the event completes.
@@ -23,7 +23,7 @@ pub(super) enum Entry {
 /// The table of one actor.
 #[derive(Debug, Default)]
 pub(super) struct Handles {
-    entries: Vec<Option<Entry>>,
+    entries: Vec<Option<Shared>>,
     free: Vec<u32>,
     changes: Vec<Change>,
 }
@@ -35,7 +35,7 @@ enum Change {
     /// An entry was added at the end.
     Added,
     /// An entry was released.
-    Released(u32, Entry),
+    Released(u32, Shared),
 }
 
 /// The table is full.
@@ -51,11 +51,11 @@ pub(super) struct SavedHandles {
 
 impl Handles {
     pub(super) fn new() -> Self {
-        Self { entries: vec![Some(Entry::This)], ..Self::default() }
+        Self { entries: vec![Some(Shared::This)], ..Self::default() }
     }
 
     /// Puts an entry in, and gives its number.
-    pub(super) fn add(&mut self, entry: Entry) -> Result<u32, Full> {
+    pub(super) fn add(&mut self, entry: Shared) -> Result<u32, Full> {
         if let Some(handle) = self.free.pop() {
             self.entries[handle as usize] = Some(entry);
             self.changes.push(Change::Filled(handle));
@@ -69,7 +69,7 @@ impl Handles {
         Ok(self.entries.len() as u32 - 1)
     }
 
-    pub(super) fn get(&self, handle: u32) -> Option<&Entry> {
+    pub(super) fn get(&self, handle: u32) -> Option<&Shared> {
         self.entries.get(handle as usize)?.as_ref()
     }
 
@@ -129,7 +129,7 @@ impl Handles {
     /// The table as it is kept; only between events.
     pub(super) fn save(&self) -> SavedHandles {
         let entries = self.entries.iter().skip(1).map(|entry| match entry {
-            Some(Entry::Address(address)) => Some(address.clone()),
+            Some(Shared::Address(address)) => Some(address.clone()),
             _ => None,
         });
         SavedHandles { entries: entries.collect(), free: self.free.clone() }
@@ -138,7 +138,7 @@ impl Handles {
     /// The table that was kept; `None` for one that no table can be.
     pub(super) fn restore(saved: SavedHandles) -> Option<Self> {
         let mut handles = Self::new();
-        handles.entries.extend(saved.entries.into_iter().map(|address| address.map(Entry::Address)));
+        handles.entries.extend(saved.entries.into_iter().map(|address| address.map(Shared::Address)));
         if handles.entries.len() > abi::HANDLES as usize {
             return None;
         }
@@ -156,9 +156,9 @@ impl Handles {
     }
 }
 
-fn resolve(entry: &mut Option<Entry>, created: &[Address]) {
-    if let Some(Entry::Created(number)) = entry {
-        *entry = created.get(*number as usize).cloned().map(Entry::Address);
+fn resolve(entry: &mut Option<Shared>, created: &[Address]) {
+    if let Some(Shared::Created(number)) = entry {
+        *entry = created.get(*number as usize).cloned().map(Shared::Address);
     }
 }
 
@@ -166,9 +166,9 @@ fn resolve(entry: &mut Option<Entry>, created: &[Address]) {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{Entry, Handles};
+    use super::{Handles, Shared};
 
-    fn contents(handles: &Handles) -> (Vec<Option<Entry>>, Vec<u32>) {
+    fn contents(handles: &Handles) -> (Vec<Option<Shared>>, Vec<u32>) {
         (handles.entries.clone(), handles.free.clone())
     }
 
@@ -187,8 +187,8 @@ mod tests {
         for (number, step) in steps.iter().enumerate() {
             match step {
                 Step::Add => {
-                    let handle = handles.add(Entry::Created(number as u32)).unwrap();
-                    assert_eq!(handles.get(handle), Some(&Entry::Created(number as u32)));
+                    let handle = handles.add(Shared::Created(number as u32)).unwrap();
+                    assert_eq!(handles.get(handle), Some(&Shared::Created(number as u32)));
                 }
                 Step::Release(handle) => {
                     let there = *handle != 0 && handles.get(*handle).is_some();
@@ -211,7 +211,7 @@ mod tests {
             carry_out(&mut handles, &event);
             handles.undo();
             prop_assert_eq!(contents(&handles), then);
-            prop_assert_eq!(handles.get(0), Some(&Entry::This));
+            prop_assert_eq!(handles.get(0), Some(&Shared::This));
         }
     }
 
@@ -219,10 +219,10 @@ mod tests {
     fn the_table_has_an_end() {
         let mut handles = Handles::new();
         for _ in 1..super::abi::HANDLES {
-            handles.add(Entry::This).unwrap();
+            handles.add(Shared::This).unwrap();
         }
-        assert!(handles.add(Entry::This).is_err());
+        assert!(handles.add(Shared::This).is_err());
         assert!(handles.release(77));
-        assert_eq!(handles.add(Entry::This).unwrap(), 77);
+        assert_eq!(handles.add(Shared::This).unwrap(), 77);
     }
 }

@@ -11,7 +11,7 @@ use wasmtime::{Caller, Error, Linker, Memory, ResourceLimiter};
 use banyan_core::sponsors::Resource;
 
 use super::abi;
-use super::handles::{Entry, Full, Handles};
+use super::handles::{Full, Handles, Shared};
 use crate::model::address::Address;
 
 /// Fuel for any host call, on top of what it copies: about what one costs in instructions.
@@ -21,8 +21,8 @@ const EFFECT_FUEL: u64 = 1_000;
 /// Bytes that an effect takes beside its message.
 pub(super) const EFFECT_BYTES: u64 = 128;
 
-/// To whom a message goes, or what it carries: like [`Entry`], but outside of the table.
-pub(super) type Target = Entry;
+/// To whom a message goes, or what it carries: like [`Shared`], but outside of the table.
+pub(super) type Target = Shared;
 
 /// What an event has asked for.
 #[derive(Debug)]
@@ -110,13 +110,13 @@ impl EventState {
 
     fn resolve(&self, function: &'static str, handle: u32) -> Result<Target, CallError> {
         match (self.handles.get(handle), &self.this) {
-            (Some(Entry::This), Some(this)) => Ok(Entry::Address(this.clone())),
+            (Some(Shared::This), Some(this)) => Ok(Shared::Address(this.clone())),
             (Some(entry), _) => Ok(entry.clone()),
             (None, _) => Err(CallError::NoHandle { function, handle }),
         }
     }
 
-    fn add_handle(&mut self, function: &'static str, entry: Entry) -> Result<u32, CallError> {
+    fn add_handle(&mut self, function: &'static str, entry: Shared) -> Result<u32, CallError> {
         let limit = u64::from(abi::HANDLES);
         let full = |Full| CallError::TooMany { function, what: "handles", found: limit + 1, limit };
         self.charge_memory(size_of::<Address>() as u64)?;
@@ -162,10 +162,10 @@ fn within(function: &'static str, what: &'static str, found: u64, limit: u64) ->
     if found > limit { Err(CallError::TooMany { function, what, found, limit }) } else { Ok(()) }
 }
 
-type Guest<'a> = Caller<'a, EventState>;
+type RunningConfiguration<'a> = Caller<'a, EventState>;
 
 /// Takes fuel for a call before it is carried out.
-fn charge(guest: &mut Guest<'_>, fuel: u64) -> Result<(), CallError> {
+fn charge(guest: &mut RunningConfiguration<'_>, fuel: u64) -> Result<(), CallError> {
     let event = guest.data_mut();
     if !event.metered {
         return Ok(());
@@ -176,7 +176,9 @@ fn charge(guest: &mut Guest<'_>, fuel: u64) -> Result<(), CallError> {
 }
 
 /// The memory and the event, both at once.
-fn parts<'a>(guest: &'a mut Guest<'_>) -> wasmtime::Result<(&'a mut [u8], &'a mut EventState)> {
+fn parts<'a>(
+    guest: &'a mut RunningConfiguration<'_>,
+) -> wasmtime::Result<(&'a mut [u8], &'a mut EventState)> {
     let memory = guest.data().memory.ok_or_else(|| Error::msg("a host call before the memory is there"))?;
     Ok(memory.data_and_store_mut(guest))
 }
@@ -206,7 +208,7 @@ impl Pointers {
     fn take(
         &self,
         function: &'static str,
-        guest: &mut Guest<'_>,
+        guest: &mut RunningConfiguration<'_>,
     ) -> wasmtime::Result<(Vec<u8>, Vec<Target>)> {
         within(function, "bytes", u64::from(self.length), u64::from(abi::MESSAGE_BYTES))?;
         within(function, "addresses", u64::from(self.count), u64::from(abi::MESSAGE_ADDRESSES))?;
@@ -257,14 +259,14 @@ pub(super) fn add_to(linker: &mut Linker<EventState>, counts: bool) -> wasmtime:
     macro_rules! add {
         ($($name:literal $function:ident($($argument:ident),*);)*) => {$(
             if counts {
-                let function = |mut guest: Guest<'_>, $($argument: u32,)* fuel: i64| {
+                let function = |mut guest: RunningConfiguration<'_>, $($argument: u32,)* fuel: i64| {
                     guest.data_mut().fuel = fuel;
                     let result = $function(&mut guest, $($argument),*)?;
                     Ok::<_, Error>(result.with_fuel(guest.data().fuel))
                 };
                 linker.func_wrap(abi::IMPORTS, $name, function)?;
             } else {
-                let function = |mut guest: Guest<'_>, $($argument: u32),*| $function(&mut guest, $($argument),*);
+                let function = |mut guest: RunningConfiguration<'_>, $($argument: u32),*| $function(&mut guest, $($argument),*);
                 linker.func_wrap(abi::IMPORTS, $name, function)?;
             }
         )*};
@@ -284,7 +286,12 @@ pub(super) fn add_to(linker: &mut Linker<EventState>, counts: bool) -> wasmtime:
     Ok(())
 }
 
-fn message_read(guest: &mut Guest<'_>, pointer: u32, offset: u32, length: u32) -> wasmtime::Result<()> {
+fn message_read(
+    guest: &mut RunningConfiguration<'_>,
+    pointer: u32,
+    offset: u32,
+    length: u32,
+) -> wasmtime::Result<()> {
     let function = "message_read";
     // Checked before it is charged: a length that makes no sense is the guest's mistake, not its sponsor's lack.
     let message = guest.data().message.len();
@@ -298,18 +305,18 @@ fn message_read(guest: &mut Guest<'_>, pointer: u32, offset: u32, length: u32) -
     Ok(())
 }
 
-fn message_address(guest: &mut Guest<'_>, number: u32) -> wasmtime::Result<u32> {
+fn message_address(guest: &mut RunningConfiguration<'_>, number: u32) -> wasmtime::Result<u32> {
     let function = "message_address";
     charge(guest, CALL_FUEL)?;
     let event = guest.data_mut();
     let addresses = event.addresses.len();
     let address = event.addresses.get(number as usize).cloned();
     let address = address.ok_or(CallError::NoAddress { function, number, addresses })?;
-    Ok(event.add_handle(function, Entry::Address(address))?)
+    Ok(event.add_handle(function, Shared::Address(address))?)
 }
 
 fn send(
-    guest: &mut Guest<'_>,
+    guest: &mut RunningConfiguration<'_>,
     to: u32,
     pointer: u32,
     length: u32,
@@ -325,7 +332,7 @@ fn send(
 }
 
 fn create(
-    guest: &mut Guest<'_>,
+    guest: &mut RunningConfiguration<'_>,
     behaviour: u32,
     pointer: u32,
     length: u32,
@@ -336,19 +343,19 @@ fn create(
     let (bytes, addresses) = pointers.take("create", guest)?;
     let event = guest.data_mut();
     let number = event.created;
-    let handle = event.add_handle("create", Entry::Created(number))?;
+    let handle = event.add_handle("create", Shared::Created(number))?;
     event.created += 1;
     event.effects.push(Effect::Create { behaviour, bytes, addresses });
     Ok(handle)
 }
 
-fn become_behaviour(guest: &mut Guest<'_>, behaviour: u32) -> wasmtime::Result<()> {
+fn become_behaviour(guest: &mut RunningConfiguration<'_>, behaviour: u32) -> wasmtime::Result<()> {
     charge(guest, CALL_FUEL)?;
     guest.data_mut().next_behaviour = Some(behaviour);
     Ok(())
 }
 
-fn release(guest: &mut Guest<'_>, handle: u32) -> wasmtime::Result<()> {
+fn release(guest: &mut RunningConfiguration<'_>, handle: u32) -> wasmtime::Result<()> {
     charge(guest, CALL_FUEL)?;
     if guest.data_mut().handles.release(handle) {
         return Ok(());
@@ -356,7 +363,7 @@ fn release(guest: &mut Guest<'_>, handle: u32) -> wasmtime::Result<()> {
     Err(CallError::NoHandle { function: "release", handle }.into())
 }
 
-fn same(guest: &mut Guest<'_>, one: u32, other: u32) -> wasmtime::Result<u32> {
+fn same(guest: &mut RunningConfiguration<'_>, one: u32, other: u32) -> wasmtime::Result<u32> {
     charge(guest, CALL_FUEL)?;
     let event = guest.data();
     Ok(u32::from(event.resolve("same", one)? == event.resolve("same", other)?))
@@ -365,7 +372,7 @@ fn same(guest: &mut Guest<'_>, one: u32, other: u32) -> wasmtime::Result<u32> {
 /// Text of a guest's: what is no UTF-8 in it is replaced.
 fn text(
     function: &'static str,
-    guest: &mut Guest<'_>,
+    guest: &mut RunningConfiguration<'_>,
     pointer: u32,
     length: u32,
 ) -> wasmtime::Result<String> {
@@ -376,12 +383,12 @@ fn text(
     Ok(String::from_utf8_lossy(bytes(function, memory, pointer, length)?).into_owned())
 }
 
-fn fail(guest: &mut Guest<'_>, pointer: u32, length: u32) -> wasmtime::Result<()> {
+fn fail(guest: &mut RunningConfiguration<'_>, pointer: u32, length: u32) -> wasmtime::Result<()> {
     let words = text("fail", guest, pointer, length)?;
     Err(CallError::Failed(words).into())
 }
 
-fn log(guest: &mut Guest<'_>, level: u32, pointer: u32, length: u32) -> wasmtime::Result<()> {
+fn log(guest: &mut RunningConfiguration<'_>, level: u32, pointer: u32, length: u32) -> wasmtime::Result<()> {
     let level = match level {
         0 => Level::Error,
         1 => Level::Warning,
@@ -394,7 +401,7 @@ fn log(guest: &mut Guest<'_>, level: u32, pointer: u32, length: u32) -> wasmtime
     Ok(())
 }
 
-fn time(guest: &mut Guest<'_>) -> wasmtime::Result<u64> {
+fn time(guest: &mut RunningConfiguration<'_>) -> wasmtime::Result<u64> {
     charge(guest, CALL_FUEL)?;
     Ok(guest.data().time_ns)
 }

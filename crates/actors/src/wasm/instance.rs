@@ -17,15 +17,15 @@ use super::state::Global;
 use super::watchdog;
 
 /// A function that takes a message: behaviour, bytes, addresses.
-enum Entry {
+enum Shared {
     Plain(TypedFunc<(u32, u32, u32), ()>),
     /// It takes and gives fuel, too.
     Counting(TypedFunc<(u32, u32, u32, i64), i64>),
 }
 
 struct Entries {
-    receive: Entry,
-    start: Option<Entry>,
+    receive: Shared,
+    start: Option<Shared>,
     start_function: Option<Func>,
 }
 
@@ -103,8 +103,8 @@ impl Instance {
         let start = inner.start.as_ref().map(&mut function).transpose()?;
         let start_function = inner.start_function.as_ref().map(function).transpose()?;
         let entries = Entries {
-            receive: Entry::new(&receive, &store)?,
-            start: start.map(|start| Entry::new(&start, &store)).transpose()?,
+            receive: Shared::new(&receive, &store)?,
+            start: start.map(|start| Shared::new(&start, &store)).transpose()?,
             start_function,
         };
         engine.instances().fetch_add(1, Ordering::Relaxed);
@@ -155,7 +155,7 @@ impl Instance {
     }
 }
 
-impl Entry {
+impl Shared {
     fn new(function: &Func, store: &Store<EventState>) -> wasmtime::Result<Self> {
         Ok(match store.data().metered {
             true => Self::Counting(function.typed(store)?),

@@ -11,8 +11,9 @@ use super::instance::{Instance, Restore};
 use super::state::{self, Global};
 use crate::durable::Kinds;
 use crate::model::address::Address;
-use crate::model::behaviour::{Behaviour, Saved};
+use crate::model::behaviour::Behaviour;
 use crate::model::message::{CodecError, Packet};
+use crate::model::saved::Saved;
 
 /// What an actor was created with.
 #[derive(Debug)]

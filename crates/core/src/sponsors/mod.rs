@@ -20,6 +20,7 @@ pub use quota::{Quota, Resource};
 
 /// Names one sponsor; never used again for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct SponsorId {
     /// Place in the ledger.
     pub index: u32,

@@ -4,6 +4,7 @@ use core::fmt;
 
 /// What a sponsor pays for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Resource {
     /// Bytes allocated: consumed, never given back.
     Memory,
@@ -30,6 +31,7 @@ impl fmt::Display for Resource {
 
 /// An amount of each resource.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Quota {
     /// Bytes.
     pub memory: u64,

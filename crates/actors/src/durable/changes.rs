@@ -1,4 +1,4 @@
-//! [`Money`]: changes to the ledger that events ask for, and [`Told`]: what the ledger has done of those that durable
+//! [`LedgerChange`]: changes to the ledger that events ask for, and [`Reported`]: what the ledger has done of those that durable
 //! configurations have committed.
 //!
 //! The ledger is a receiver of a durable configuration's outbox like any other. Its changes are numbered and committed
@@ -6,13 +6,13 @@
 //! in one commit. Each number is taken once.
 
 use banyan_core::sponsors::{Quota, SponsorId};
-use banyan_wire::actor_frame::Token;
 use serde::{Deserialize, Serialize};
 
-use crate::sponsors::{Controller, Freed, Treasury};
+use crate::model::durable_address::Token;
+use crate::sponsors::accounts::{Accounts, Controller, Freed};
 
 /// A change to the ledger that a completed event has asked for.
-pub(crate) enum Money {
+pub(crate) enum LedgerChange {
     /// An event of a durable configuration has made a sponsor. The ledger has it already: this makes it last.
     Made(SponsorId),
     /// Give what was set aside.
@@ -25,7 +25,7 @@ pub(crate) enum Money {
     Stop(SponsorId, SponsorId),
 }
 
-impl Money {
+impl LedgerChange {
     pub(crate) fn is_stop(&self) -> bool {
         matches!(self, Self::Stop(..))
     }
@@ -33,7 +33,7 @@ impl Money {
 
 /// What a durable configuration has told the ledger.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Told {
+pub(crate) struct Reported {
     /// The configuration, as its identity names it.
     who: Token,
     /// The number of its last change that was carried out.
@@ -43,25 +43,25 @@ pub(crate) struct Told {
     made: Vec<(u32, u32)>,
 }
 
-impl Told {
+impl Reported {
     /// The sponsor lasts, or is gone.
     pub(crate) fn confirm(&mut self, id: SponsorId) {
         self.made.retain(|made| *made != (id.index, id.generation));
     }
 }
 
-impl Treasury {
-    fn told_by(&mut self, who: &Token) -> &mut Told {
-        let place = self.told.iter().position(|told| told.who == *who).unwrap_or_else(|| {
-            self.told.push(Told { who: *who, last: 0, made: Vec::new() });
-            self.told.len() - 1
+impl Accounts {
+    fn reported_by(&mut self, who: &Token) -> &mut Reported {
+        let place = self.reported.iter().position(|reported| reported.who == *who).unwrap_or_else(|| {
+            self.reported.push(Reported { who: *who, last: 0, made: Vec::new() });
+            self.reported.len() - 1
         });
-        &mut self.told[place]
+        &mut self.reported[place]
     }
 
     /// The number of the last change of a configuration that was carried out.
-    pub(crate) fn last_told(&self, who: &Token) -> u64 {
-        self.told.iter().find(|told| told.who == *who).map_or(0, |told| told.last)
+    pub(crate) fn last_reported(&self, who: &Token) -> u64 {
+        self.reported.iter().find(|reported| reported.who == *who).map_or(0, |reported| reported.last)
     }
 
     /// Whether budgets are kept, still.
@@ -71,39 +71,39 @@ impl Treasury {
 
     /// An event of a durable configuration has made a sponsor: gone again after a crash, unless that has committed it.
     pub(crate) fn made_by(&mut self, who: &Token, id: SponsorId) {
-        self.told_by(who).made.push((id.index, id.generation));
+        self.reported_by(who).made.push((id.index, id.generation));
     }
 
     /// Carries out what a configuration has committed, unless that was done before.
-    pub(crate) fn tell(&mut self, who: &Token, changes: Vec<(u64, Money)>, freed: &mut Vec<Freed>) {
-        for (sequence, money) in changes {
-            let told = self.told_by(who);
-            if sequence > told.last {
-                told.last = sequence;
+    pub(crate) fn tell(&mut self, who: &Token, changes: Vec<(u64, LedgerChange)>, freed: &mut Vec<Freed>) {
+        for (sequence, change) in changes {
+            let reported = self.reported_by(who);
+            if sequence > reported.last {
+                reported.last = sequence;
                 self.changed = true;
-                self.carry_out_money(money, freed);
+                self.carry_out_change(change, freed);
             }
         }
     }
 
     /// Unmakes what events of a configuration have made that were never committed. What was committed has been told.
     pub(crate) fn unmake(&mut self, who: &Token) {
-        for (index, generation) in std::mem::take(&mut self.told_by(who).made) {
+        for (index, generation) in std::mem::take(&mut self.reported_by(who).made) {
             self.discard(SponsorId { index, generation });
             self.changed = true;
         }
     }
 
     /// Carries out a change that an event has asked for.
-    pub(crate) fn carry_out_money(&mut self, money: Money, freed: &mut Vec<Freed>) {
-        match money {
-            Money::Made(id) => self.told.iter_mut().for_each(|told| told.confirm(id)),
-            Money::Give { from, to, amount } => {
+    pub(crate) fn carry_out_change(&mut self, change: LedgerChange, freed: &mut Vec<Freed>) {
+        match change {
+            LedgerChange::Made(id) => self.reported.iter_mut().for_each(|reported| reported.confirm(id)),
+            LedgerChange::Give { from, to, amount } => {
                 self.ledger.transfer_leased(from, to, amount);
                 self.changed = true;
                 self.end_aside(from, Quota::ZERO, Quota::ZERO, freed);
             }
-            Money::GiveConsumed { from, to, amount } => {
+            LedgerChange::GiveConsumed { from, to, amount } => {
                 if self.ledger.transfer_consumed(from, to, amount) {
                     if let Some(kept) = &mut self.kept {
                         kept.uncover(from, amount);
@@ -113,20 +113,20 @@ impl Treasury {
                         .push("a committed transfer is more than its donor had: it is not made".into());
                 }
             }
-            Money::Start(sponsor, controller) => self.start(sponsor, Some(controller), freed),
-            Money::Stop(sponsor, heir) => self.stop(sponsor, heir, freed),
+            LedgerChange::Start(sponsor, controller) => self.start(sponsor, Some(controller), freed),
+            LedgerChange::Stop(sponsor, heir) => self.stop(sponsor, heir, freed),
         }
     }
 
     /// A change that will not be carried out in this process. What it had set aside is its donor's again, or counts as
     /// consumed if the change may be committed all the same.
-    pub(crate) fn drop_money(&mut self, money: &Money, give_back: bool, freed: &mut Vec<Freed>) {
-        match money {
-            Money::Give { from, amount, .. } => {
+    pub(crate) fn drop_change(&mut self, change: &LedgerChange, give_back: bool, freed: &mut Vec<Freed>) {
+        match change {
+            LedgerChange::Give { from, amount, .. } => {
                 let left = if give_back { *amount } else { Quota::ZERO };
                 self.end_aside(*from, *amount, left, freed);
             }
-            Money::Made(id) if give_back => {
+            LedgerChange::Made(id) if give_back => {
                 self.changed = true;
                 self.discard(*id);
             }

@@ -7,6 +7,8 @@
 
 use thiserror::Error;
 
+use crate::model::durable_address::{DurableAddress, Token};
+
 /// The longest frame in bytes, its length apart.
 pub const FRAME_MAX: usize = 1 << 20;
 /// Bytes before a frame: its length, little-endian.
@@ -28,50 +30,6 @@ const PRESENT: u8 = 7;
 const SENDERS: u8 = 0;
 const RECEIVERS: u8 = 1;
 const DURABLE: u8 = 2;
-
-/// Names an actor to other processes.
-pub type Token = [u8; 16];
-
-/// Names an actor of a durable configuration to other processes, for as long as it lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct DurableAddress {
-    /// Names the configuration.
-    pub configuration: Token,
-    /// The actor's place in it.
-    pub slot: u32,
-    /// Which of the actors that had this place.
-    pub generation: u32,
-    /// Made by the configuration from the place with a key that nobody else has: only who was given it can know it.
-    pub seal: Token,
-}
-
-impl DurableAddress {
-    /// Bytes of a durable address.
-    pub const BYTES: usize = 40;
-
-    /// The address as bytes, with which another process can be told of it.
-    #[must_use]
-    pub fn to_bytes(&self) -> [u8; Self::BYTES] {
-        let mut bytes = [0; Self::BYTES];
-        bytes[..16].copy_from_slice(&self.configuration);
-        bytes[16..20].copy_from_slice(&self.slot.to_le_bytes());
-        bytes[20..24].copy_from_slice(&self.generation.to_le_bytes());
-        bytes[24..].copy_from_slice(&self.seal);
-        bytes
-    }
-
-    /// The address of these bytes. Any bytes are an address; one that was not given out leads nowhere.
-    #[must_use]
-    pub fn from_bytes(bytes: &[u8; Self::BYTES]) -> Self {
-        let mut address = Self { configuration: [0; 16], slot: 0, generation: 0, seal: [0; 16] };
-        let (mut slot, mut generation) = ([0; 4], [0; 4]);
-        address.configuration.copy_from_slice(&bytes[..16]);
-        slot.copy_from_slice(&bytes[16..20]);
-        generation.copy_from_slice(&bytes[20..24]);
-        address.seal.copy_from_slice(&bytes[24..]);
-        Self { slot: u32::from_le_bytes(slot), generation: u32::from_le_bytes(generation), ..address }
-    }
-}
 
 /// An address inside a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,7 +108,7 @@ impl Addresses<'_> {
     /// Each of them, in order.
     pub fn iter(&self) -> impl Iterator<Item = FrameAddress> {
         let mut rest = self.0;
-        core::iter::from_fn(move || {
+        std::iter::from_fn(move || {
             // What does not decode was refused when the frame was read.
             let (address, after) = address(rest).ok()?;
             rest = after;

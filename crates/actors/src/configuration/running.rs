@@ -1,0 +1,360 @@
+//! [`RunningConfiguration`]: the actors of a configuration in a slab, and its events in one queue.
+//!
+//! One host at a time has it, and runs one event at a time; nothing here is shared. The queue is first in, first out, so
+//! messages between two actors keep their order.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use banyan_core::sponsors::{Quota, Resource, SponsorId};
+
+use super::changed::Changed;
+use super::effects::{Deferred, Effects, Seed};
+use super::event::Event;
+use crate::durable::changes::LedgerChange;
+use crate::model::address::{Address, ConfigurationNumber, Local};
+use crate::model::behaviour::{Behaviour, Exhausted, Factory, Failure};
+use crate::model::context::Context;
+use crate::model::message::Message;
+use crate::model::supervision::{Directive, End};
+use crate::model::timers::{Timer, TimerId, Timers};
+use crate::sponsors::accounts::Controller;
+use crate::system::facilities::Facilities;
+
+pub(crate) struct Slot {
+    /// Counts the actors that had this slot, in the bits of [`Event::GENERATION`].
+    pub(crate) generation: u32,
+    /// Its behaviour charges its own cycles; the clock must not charge them once more.
+    pub(crate) meters_itself: bool,
+    pub(crate) behaviour: Option<Box<dyn Behaviour>>,
+    /// What few actors have.
+    pub(crate) extras: Option<Box<Extras>>,
+}
+
+impl Slot {
+    pub(crate) fn put(&mut self, behaviour: Box<dyn Behaviour>) {
+        self.meters_itself = behaviour.meters_itself();
+        self.behaviour = Some(behaviour);
+    }
+}
+
+/// What few actors have, so that the others are small.
+#[derive(Default)]
+pub(crate) struct Extras {
+    /// Events that wait for the supervisor's decision.
+    pub(crate) held: Option<VecDeque<Event>>,
+    pub(crate) supervisor: Option<Address>,
+    pub(crate) factory: Option<Factory>,
+    pub(crate) watchers: Vec<Address>,
+    pub(crate) links: Vec<Local>,
+    pub(crate) last_failure: String,
+}
+
+/// How an event ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Its effects are applied.
+    Completed,
+    /// The actor is no more; the message is dropped.
+    Gone,
+    /// The event is in the actor's own inbox, until its supervisor has decided.
+    Held,
+    /// Its sponsor's events wait; it was not begun.
+    Parked,
+    /// The event is undone; the host parks it with its sponsor.
+    Exhausted {
+        /// What was short.
+        resource: Resource,
+        /// How much of it did not suffice.
+        had: u64,
+    },
+    /// The event is undone and consumed.
+    Failed(Failure),
+}
+
+/// A configuration of actors.
+pub(crate) struct RunningConfiguration {
+    pub(super) number: ConfigurationNumber,
+    /// Who pays for what the configuration itself does, such as reports to supervisors.
+    pub(crate) sponsor: SponsorId,
+    pub(crate) slots: Vec<Slot>,
+    pub(crate) free: Vec<u32>,
+    pub(crate) queue: VecDeque<Event>,
+    pub(crate) effects: Effects,
+    pub(crate) timers: Timers,
+    /// What becomes of an actor that fails and has no supervisor.
+    pub(crate) default_directive: Directive,
+    /// Is told of actors that are ended by a failure that nobody in the configuration took care of.
+    pub(crate) overseer: Option<Address>,
+    /// If it is durable.
+    pub(crate) changed: Option<Box<Changed>>,
+}
+
+impl RunningConfiguration {
+    /// What an actor costs beside its behaviour.
+    pub(crate) const ACTOR_BYTES: u64 = size_of::<Slot>() as u64;
+
+    pub(crate) fn new(number: ConfigurationNumber, sponsor: SponsorId) -> Self {
+        Self {
+            number,
+            sponsor,
+            slots: Vec::new(),
+            free: Vec::new(),
+            queue: VecDeque::new(),
+            effects: Effects::default(),
+            timers: Timers::default(),
+            default_directive: Directive::Resume,
+            overseer: None,
+            changed: None,
+        }
+    }
+
+    /// As a configuration that is to be made wants it.
+    pub(crate) fn of(seed: &Seed) -> Self {
+        let settings = &seed.configuration;
+        let (default_directive, overseer) = (settings.default_directive.clone(), settings.overseer.clone());
+        Self { default_directive, overseer, ..Self::new(seed.number, settings.sponsor) }
+    }
+
+    pub(crate) fn number(&self) -> ConfigurationNumber {
+        self.number
+    }
+
+    /// Actors that live.
+    pub(crate) fn population(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    #[inline]
+    pub(crate) fn local_of(&self, slot: u32) -> Local {
+        Local { guest: self.number, slot, generation: self.slots[slot as usize].generation }
+    }
+
+    /// Gives a behaviour a slot.
+    #[inline]
+    pub(crate) fn occupy(&mut self, behaviour: Box<dyn Behaviour>) -> u32 {
+        let meters_itself = behaviour.meters_itself();
+        if let Some(slot) = self.free.pop() {
+            self.slots[slot as usize].put(behaviour);
+            return slot;
+        }
+        let slot = u32::try_from(self.slots.len()).unwrap_or(Event::CONTROL);
+        assert!(slot < Event::CONTROL, "a configuration has fewer than 2^32 - 1 actors");
+        self.slots.push(Slot { generation: 0, meters_itself, behaviour: Some(behaviour), extras: None });
+        slot
+    }
+
+    /// Frees a slot; addresses of its actor lead nowhere from here.
+    pub(super) fn vacate(&mut self, slot: u32) -> Option<Box<Extras>> {
+        let entry = &mut self.slots[slot as usize];
+        entry.generation = (entry.generation + 1) & Event::GENERATION;
+        entry.behaviour = None;
+        let extras = entry.extras.take();
+        self.free.push(slot);
+        extras
+    }
+
+    pub(super) fn is_live(&self, slot: u32, generation: u32) -> bool {
+        self.slots.get(slot as usize).is_some_and(|entry| {
+            entry.generation == generation & Event::GENERATION && entry.behaviour.is_some()
+        })
+    }
+
+    /// Whether the actor of a slot charges its own cycles.
+    #[inline]
+    pub(crate) fn meters_itself(&self, slot: u32) -> bool {
+        self.slots.get(slot as usize).is_some_and(|entry| entry.meters_itself)
+    }
+
+    pub(crate) fn extras(&mut self, slot: u32) -> &mut Extras {
+        self.slots[slot as usize].extras.get_or_insert_default()
+    }
+
+    /// Runs one event to its end, or leaves nothing of it. The message stays with the caller.
+    #[inline]
+    pub(crate) fn dispatch(
+        &mut self,
+        event: &mut Event,
+        left: &mut Quota,
+        facilities: &Facilities,
+    ) -> Outcome {
+        let slot = event.slot as usize;
+        let Some(entry) = self.slots.get_mut(slot) else { return self.dispatch_control(event) };
+        if entry.generation != event.generation & Event::GENERATION {
+            return Outcome::Gone;
+        }
+        if entry.extras.as_ref().is_some_and(|extras| extras.held.is_some()) {
+            return self.hold(event);
+        }
+        let before = *left;
+        if event.generation & Event::PREPAID == 0 {
+            let Some(events) = left.events.checked_sub(1) else {
+                return Outcome::Exhausted { resource: Resource::Events, had: 0 };
+            };
+            left.events = events;
+        }
+        if event.generation & Event::UNPAID != 0 {
+            let Some(memory) = left.memory.checked_sub(Event::delivery_cost(&event.message)) else {
+                left.events = before.events;
+                return Outcome::Exhausted { resource: Resource::Memory, had: before.memory };
+            };
+            left.memory = memory;
+        }
+        if left.cycles == 0 {
+            *left = before;
+            return Outcome::Exhausted { resource: Resource::Cycles, had: 0 };
+        }
+        let Some(mut behaviour) = entry.behaviour.take() else { return Outcome::Gone };
+        let queued = self.queue.len();
+        let outgoing = self.effects.outgoing.len();
+        let result = {
+            let mut context =
+                Context { running: self, left, facilities, slot: event.slot, sponsor: event.sponsor };
+            catch_unwind(AssertUnwindSafe(|| behaviour.receive(&event.message, &mut context)))
+        };
+        if matches!(result, Ok(Ok(()))) {
+            self.apply(event, behaviour);
+            return Outcome::Completed;
+        }
+        self.slots[slot].behaviour = Some(behaviour);
+        self.undo(queued, outgoing, before, left, facilities);
+        let failure = match result {
+            Ok(Err(failure)) => failure,
+            Err(payload) => match payload.downcast::<Failure>() {
+                Ok(failure) => *failure,
+                Err(payload) => Failure::Panicked(words_of(&*payload)),
+            },
+            Ok(Ok(())) => return Outcome::Completed,
+        };
+        match failure {
+            Failure::Exhausted(Exhausted(resource)) => {
+                left.events = before.events;
+                Outcome::Exhausted { resource, had: before.get(resource) }
+            }
+            failure => {
+                self.report(event, &failure);
+                Outcome::Failed(failure)
+            }
+        }
+    }
+
+    #[inline]
+    fn apply(&mut self, event: &Event, behaviour: Box<dyn Behaviour>) {
+        let entry = &mut self.slots[event.slot as usize];
+        entry.behaviour = Some(behaviour);
+        if self.effects.is_quiet() {
+            return;
+        }
+        if let Some(next) = self.effects.next.take() {
+            entry.put(next);
+        }
+        if let Some(changed) = &mut self.changed {
+            changed.slots.insert(event.slot);
+            changed.slots.extend(&self.effects.created);
+        }
+        self.effects.created.clear();
+        let mut deferred = std::mem::take(&mut self.effects.deferred);
+        for action in deferred.drain(..) {
+            self.carry_out(action, event);
+        }
+        self.effects.deferred = deferred;
+        if std::mem::take(&mut self.effects.stop) {
+            self.end(event.slot, &End::Stopped);
+        }
+    }
+
+    #[cold]
+    fn undo(
+        &mut self,
+        queued: usize,
+        outgoing: usize,
+        before: Quota,
+        left: &mut Quota,
+        facilities: &Facilities,
+    ) {
+        self.queue.truncate(queued);
+        self.effects.outgoing.truncate(outgoing);
+        self.effects.next = None;
+        self.effects.stop = false;
+        while let Some(slot) = self.effects.created.pop() {
+            self.vacate(slot);
+        }
+        left.memory = before.memory;
+        for action in std::mem::take(&mut self.effects.deferred) {
+            match action {
+                // What was set aside for another sponsor is the event's again.
+                Deferred::Transfer(_, amount) => {
+                    left.cycles += amount.cycles;
+                    left.events += amount.events;
+                }
+                Deferred::Start(..) => left.events += 1,
+                Deferred::NewSponsor(made) => facilities.accounts().discard(made),
+                Deferred::Name(name) => facilities.names.unregister(&name),
+                _ => {}
+            }
+        }
+    }
+
+    #[cold]
+    fn carry_out(&mut self, action: Deferred, event: &Event) {
+        match action {
+            Deferred::NewSponsor(made) => {
+                if self.changed.is_some() {
+                    self.effects.ledger_changes.push(LedgerChange::Made(made));
+                }
+            }
+            Deferred::Name(_) => {}
+            Deferred::Transfer(to, amount) => self.effects.transfers.push((to, amount)),
+            Deferred::Start(sponsor, controller) => {
+                let controller = Controller { address: controller, payer: event.sponsor, stored: None };
+                self.effects.ledger_changes.push(LedgerChange::Start(sponsor, controller));
+            }
+            Deferred::StopSponsor(sponsor) => {
+                self.effects.ledger_changes.push(LedgerChange::Stop(sponsor, event.sponsor));
+            }
+            Deferred::Timer { id, due, target, message } => {
+                self.timers.set(id, Timer { due, target, sponsor: event.sponsor, message });
+                self.timer_changed(id);
+            }
+            Deferred::CancelTimer(id) => {
+                self.timers.cancel(id);
+                self.timer_changed(id);
+            }
+            Deferred::Supervise { slot, supervisor, factory } => {
+                let extras = self.extras(slot);
+                extras.supervisor = supervisor;
+                extras.factory = factory;
+            }
+            Deferred::Control(local, control) => self.control_at(local, control),
+            Deferred::Outside(request) => self.effects.requests.push((event.sponsor, request)),
+        }
+    }
+
+    fn timer_changed(&mut self, id: TimerId) {
+        if let Some(changed) = &mut self.changed {
+            changed.timers.insert(id);
+        }
+    }
+
+    /// Puts the messages of timers that are due on their way.
+    #[cold]
+    pub(crate) fn fire_timers(&mut self, now: u64) {
+        while let Some((id, timer)) = self.timers.take_due(now) {
+            let Timer { target, sponsor, message, .. } = timer;
+            self.effects.route(self.number, &mut self.queue, &target, sponsor, message);
+            self.timer_changed(id);
+        }
+    }
+
+    /// A message from the configuration itself.
+    pub(crate) fn tell(&mut self, target: &Address, message: Message) {
+        let sponsor = self.sponsor;
+        self.effects.route(self.number, &mut self.queue, target, sponsor, message);
+    }
+}
+
+/// What a panic said.
+fn words_of(payload: &(dyn std::any::Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no words".to_owned())
+}

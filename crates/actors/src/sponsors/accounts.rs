@@ -1,0 +1,276 @@
+//! [`Accounts`]: the ledger at run time, with the events that wait for it and the controllers that it signals.
+//!
+//! Lock: one, around all of it; no other lock is taken under it, but for what `system::signalling` says. Processors come
+//! here once per lease.
+
+use std::collections::BTreeMap;
+
+use banyan_core::sponsors::{Grant, Ledger, Quota, Resource, SponsorId, State, Verdict};
+
+use crate::configuration::event::Event;
+use crate::durable::budgets::{Attributes, KeepBudgetsError, KeptBudgets};
+use crate::durable::changes::Reported;
+use crate::durable::identities::Identities;
+use crate::durable::signals::Signals;
+use crate::durable::stored::{StoredAddress, StoredController};
+use crate::model::address::{Address, ConfigurationNumber, Place};
+use crate::model::message::Message;
+use crate::sponsors::sponsor::Signal;
+
+/// What is to be put on its way: an event, a message to a door, or the signals that are new.
+pub(crate) enum Freed {
+    Event(ConfigurationNumber, Event),
+    Message(Address, SponsorId, Message),
+    Signals,
+}
+
+/// Who is told when a sponsor is exhausted.
+pub(crate) struct Controller {
+    pub(crate) address: Address,
+    /// Who has paid for the signal.
+    pub(crate) payer: SponsorId,
+    /// The address as it is kept, if budgets are.
+    pub(crate) stored: Option<StoredAddress>,
+}
+
+impl Controller {
+    pub(crate) fn of_stored(kept: StoredController, identities: &Identities) -> Self {
+        let StoredController { address, payer: (index, generation) } = kept;
+        let payer = SponsorId { index, generation };
+        Self { address: address.clone().address(0, identities), payer, stored: Some(address) }
+    }
+
+    /// As it is kept, if it is an actor of a durable configuration.
+    pub(crate) fn durable(&self) -> Option<StoredController> {
+        self.to_stored().filter(|stored| stored.address != StoredAddress::Gone)
+    }
+
+    /// As it is kept, if it can be.
+    pub(crate) fn to_stored(&self) -> Option<StoredController> {
+        let payer = (self.payer.index, self.payer.generation);
+        Some(StoredController { address: self.stored.clone()?, payer })
+    }
+}
+
+/// What was kept of a ledger.
+pub(crate) struct Restored {
+    pub(crate) ledger: Ledger,
+    pub(crate) names: BTreeMap<SponsorId, String>,
+    pub(crate) controllers: BTreeMap<SponsorId, Controller>,
+    pub(crate) reported: Vec<Reported>,
+    pub(crate) signals: Signals,
+}
+
+/// The ledger, and what belongs to its sponsors.
+pub(crate) struct Accounts {
+    pub(crate) ledger: Ledger,
+    waiting: BTreeMap<SponsorId, Vec<(ConfigurationNumber, Event)>>,
+    /// Of an exhausted sponsor: who has been told.
+    controllers: BTreeMap<SponsorId, Controller>,
+    names: BTreeMap<SponsorId, String>,
+    /// What the root gets each time that it is exhausted.
+    pub(crate) refill: Option<Quota>,
+    /// For the log: sponsors without a controller that are exhausted.
+    pub(crate) complaints: Vec<String>,
+    pub(crate) kept: Option<KeptBudgets>,
+    /// What durable configurations have told it.
+    pub(crate) reported: Vec<Reported>,
+    /// What it has told durable controllers.
+    pub(crate) signals: Signals,
+    /// Something has changed that must be kept before anybody is told.
+    pub(crate) changed: bool,
+}
+
+impl Accounts {
+    pub(crate) fn new(grant: Quota, refill: Option<Quota>) -> Self {
+        Self {
+            ledger: Ledger::new(grant),
+            waiting: BTreeMap::new(),
+            controllers: BTreeMap::new(),
+            names: BTreeMap::new(),
+            refill,
+            complaints: Vec::new(),
+            kept: None,
+            reported: Vec::new(),
+            signals: Signals::default(),
+            changed: false,
+        }
+    }
+
+    /// Goes on with a ledger that was kept, and keeps it.
+    pub(crate) fn restore(
+        &mut self,
+        kept: KeptBudgets,
+        found: Option<Restored>,
+    ) -> Result<(), KeepBudgetsError> {
+        if let Some(Restored { ledger, names, controllers, reported, signals }) = found {
+            (self.ledger, self.names, self.controllers) = (ledger, names, controllers);
+            (self.reported, self.signals) = (reported, signals);
+        }
+        self.kept = Some(kept);
+        self.write(false)
+    }
+
+    fn write(&mut self, last: bool) -> Result<(), KeepBudgetsError> {
+        self.changed = false;
+        let Some(mut kept) = self.kept.take() else { return Ok(()) };
+        let attributes = |id| Attributes {
+            name: self.names.get(&id).cloned().unwrap_or_default(),
+            controller: self.controllers.get(&id).and_then(Controller::to_stored),
+        };
+        let written = kept.write(&self.ledger, &self.reported, &self.signals, last, attributes);
+        if written.is_ok() {
+            self.kept = Some(kept);
+        }
+        written
+    }
+
+    /// Writes what must be kept before anybody is told of it.
+    pub(crate) fn keep(&mut self) {
+        if self.changed && self.kept.is_some() {
+            self.keep_now(false);
+        }
+    }
+
+    fn keep_now(&mut self, last: bool) {
+        if let Err(error) = self.write(last) {
+            self.complaints.push(format!(
+                "budgets are not kept any more, and a crash would give back what is spent: {error}"
+            ));
+        }
+    }
+
+    /// A clean end: what was really spent is kept.
+    pub(crate) fn close(&mut self) {
+        if self.kept.is_some() {
+            self.keep_now(true);
+            self.kept = None;
+        }
+    }
+
+    /// A lease for a host; what it may spend is counted in what is kept before this returns.
+    pub(crate) fn lease(&mut self, id: SponsorId, all: bool) -> Grant {
+        let grant = self.ledger.lease(id, all);
+        if let (Some(kept), Grant::Leased(_), Some(account)) = (&self.kept, grant, self.ledger.account(id))
+            && !kept.covers(id, account)
+        {
+            self.keep_now(false);
+        }
+        grant
+    }
+
+    /// The sponsor of a name, if there is one: the first that was made.
+    pub(crate) fn find(&self, name: &str) -> Option<SponsorId> {
+        let named = |(id, _): &(SponsorId, _)| self.name_of(*id) == Some(name);
+        self.ledger.accounts().find(named).map(|(id, _)| id)
+    }
+
+    pub(crate) fn name(&mut self, id: SponsorId, name: String) {
+        self.changed = true;
+        self.names.insert(id, name);
+    }
+
+    pub(crate) fn name_of(&self, id: SponsorId) -> Option<&str> {
+        if id == SponsorId::ROOT { Some("root") } else { self.names.get(&id).map(String::as_str) }
+    }
+
+    /// Who is told, or was told, that a sponsor is exhausted.
+    pub(crate) fn controller(&self, id: SponsorId) -> Option<&Controller> {
+        self.controllers.get(&id)
+    }
+
+    pub(crate) fn waiting_for(&self, id: SponsorId) -> usize {
+        self.waiting.get(&id).map_or(0, Vec::len)
+    }
+
+    /// Unmakes a sponsor that an undone event has made.
+    pub(crate) fn discard(&mut self, id: SponsorId) {
+        let parent = self.ledger.account(id).and_then(|account| account.parent).unwrap_or(SponsorId::ROOT);
+        self.ledger.stop(id, parent);
+        self.names.remove(&id);
+        self.reported.iter_mut().for_each(|reported| reported.confirm(id));
+    }
+
+    /// An event waits with its sponsor.
+    pub(crate) fn park(&mut self, guest: ConfigurationNumber, event: Event) {
+        self.waiting.entry(event.sponsor).or_default().push((guest, event));
+    }
+
+    /// Does what the ledger has decided.
+    pub(crate) fn carry_out(&mut self, id: SponsorId, verdict: Verdict, freed: &mut Vec<Freed>) {
+        match verdict {
+            Verdict::Wait => {}
+            Verdict::Release => {
+                let events = self.waiting.remove(&id).unwrap_or_default();
+                freed.extend(events.into_iter().map(|(guest, event)| Freed::Event(guest, event)));
+            }
+            Verdict::Drop => {
+                // What stands for the events of a durable configuration goes back, so that they are met and dropped.
+                let waiting = self.waiting.remove(&id).unwrap_or_default();
+                let controls = waiting.into_iter().filter(|(_, event)| event.slot == Event::CONTROL);
+                freed.extend(controls.map(|(guest, event)| Freed::Event(guest, event)));
+                self.controllers.remove(&id);
+                self.names.remove(&id);
+            }
+            Verdict::Signal(resource) => self.signal(id, resource, freed),
+        }
+    }
+
+    fn signal(&mut self, id: SponsorId, resource: Resource, freed: &mut Vec<Freed>) {
+        self.changed = true;
+        if let Some(controller) = self.controllers.get(&id) {
+            let signal = Signal { sponsor: id, resource };
+            if let Some(stored) = controller.durable().filter(|_| self.kept.is_some()) {
+                self.signals.add(stored, signal);
+                freed.push(Freed::Signals);
+                return;
+            }
+            let message = Message::new(signal);
+            freed.push(match controller.address.0 {
+                Place::Local(local) => {
+                    let generation = local.generation | Event::PREPAID;
+                    let event = Event { slot: local.slot, generation, sponsor: controller.payer, message };
+                    Freed::Event(local.guest, event)
+                }
+                Place::Beyond(_) => Freed::Message(controller.address.clone(), controller.payer, message),
+            });
+            return;
+        }
+        if id == SponsorId::ROOT
+            && let Some(refill) = self.refill
+            && self.ledger.grant(id, refill)
+        {
+            let verdict = self.ledger.start(id);
+            self.carry_out(id, verdict, freed);
+            return;
+        }
+        let name = self.name_of(id).unwrap_or("unnamed");
+        self.complaints
+            .push(format!("sponsor {name} has no {resource} left and no controller: its events wait"));
+    }
+
+    /// Starts a sponsor; the controller's event has been paid for.
+    pub(crate) fn start(&mut self, id: SponsorId, controller: Option<Controller>, freed: &mut Vec<Freed>) {
+        self.changed = true;
+        let state = self.ledger.account(id).map(|account| account.state);
+        if matches!(state, Some(State::Exhausted(_))) {
+            // It was told, which was paid for once.
+            self.controllers.remove(&id);
+        }
+        let verdict = self.ledger.start(id);
+        if verdict != Verdict::Drop
+            && let Some(controller) = controller
+        {
+            self.controllers.insert(id, controller);
+        }
+        self.carry_out(id, verdict, freed);
+    }
+
+    /// Ends a sponsor: its events are dropped when they are met.
+    pub(crate) fn stop(&mut self, id: SponsorId, heir: SponsorId, freed: &mut Vec<Freed>) {
+        if self.ledger.stop(id, heir) {
+            self.changed = true;
+            self.carry_out(id, Verdict::Drop, freed);
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! [`Directory`]: which configurations there are, which processor has each, and how an event gets to it.
+//!
+//! An [`Entry`] is what every processor can reach of a configuration, a [`ProcessorEntry`] what can be reached of a
+//! processor. The rest of a configuration, [`Exclusive`], is with one processor at a time, or in the entry while it rests.
+//!
+//! Lock: the table of entries, and each entry's own; nothing is sent under them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use banyan_core::sponsors::SponsorId;
+use parking_lot::{Mutex, RwLock};
+
+use crate::configuration::effects::Seed;
+use crate::configuration::event::Event;
+use crate::configuration::running::RunningConfiguration;
+use crate::durable::Durability;
+use crate::model::address::{Address, ConfigurationNumber, Place};
+use crate::model::message::Message;
+use crate::sys::batch_queue::BatchQueue;
+
+/// No host.
+pub(crate) const NO_PROCESSOR: usize = usize::MAX;
+
+/// What one processor at a time has of a configuration.
+pub(crate) struct Exclusive {
+    pub(crate) running: RunningConfiguration,
+    pub(crate) durability: Option<Box<Durability>>,
+}
+
+/// What every processor can reach of a configuration.
+pub(crate) struct Entry {
+    pub(crate) number: ConfigurationNumber,
+    pub(crate) name: String,
+    /// Events from other configurations and from outside.
+    pub(crate) inbox: BatchQueue<Event>,
+    /// It has no events and lies in `parked`. Whoever changes this to `false` gives it to a host.
+    resting: AtomicBool,
+    ended: AtomicBool,
+    parked: Mutex<Option<Box<Exclusive>>>,
+    pub(crate) weight: AtomicU32,
+    /// The host that had it last.
+    pub(crate) home: AtomicUsize,
+    /// Events that completed.
+    pub(crate) events: AtomicU64,
+    pub(crate) failures: AtomicU64,
+    pub(crate) actors: AtomicUsize,
+    pub(crate) sponsor: SponsorId,
+    pub(crate) durable: bool,
+    /// It stays on the host that it began on.
+    pub(crate) stays: bool,
+}
+
+impl Entry {
+    pub(crate) fn new(seed: &Seed, home: usize, durable: bool) -> Self {
+        Self {
+            number: seed.number,
+            name: seed.configuration.name.clone(),
+            inbox: BatchQueue::new(),
+            resting: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            parked: Mutex::new(None),
+            weight: AtomicU32::new(seed.configuration.weight),
+            home: AtomicUsize::new(home),
+            events: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+            actors: AtomicUsize::new(0),
+            sponsor: seed.configuration.sponsor,
+            durable,
+            stays: seed.configuration.stays,
+        }
+    }
+
+    /// It was removed: whoever has it drops it.
+    pub(crate) fn end(&self) {
+        self.ended.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
+    }
+
+    /// Lays a configuration without events to rest; gives it back if an event has come meanwhile.
+    pub(crate) fn rest(&self, exclusive: Box<Exclusive>) -> Option<Box<Exclusive>> {
+        *self.parked.lock() = Some(exclusive);
+        self.resting.store(true, Ordering::SeqCst);
+        // Whoever put an event in before seeing that this rests has not woken it.
+        if !self.inbox.is_empty() && self.rouse() { self.take() } else { None }
+    }
+
+    /// Whether it rested, and the caller must give it to a host.
+    pub(crate) fn rouse(&self) -> bool {
+        self.resting.load(Ordering::SeqCst)
+            && self.resting.compare_exchange(true, false, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
+    /// For whoever has roused it.
+    pub(crate) fn take(&self) -> Option<Box<Exclusive>> {
+        self.parked.lock().take()
+    }
+}
+
+/// A configuration on its way to a host.
+pub(crate) enum Arrival {
+    /// It was roused.
+    Roused(Arc<Entry>),
+    /// Another host gives it away.
+    Given(Arc<Entry>, Box<Exclusive>),
+    /// It is to be made.
+    New(Arc<Entry>, Seed),
+}
+
+/// What of a host everybody can reach.
+pub(crate) struct ProcessorEntry {
+    pub(crate) arrivals: BatchQueue<Arrival>,
+    pub(crate) sleeping: AtomicBool,
+    pub(crate) thread: Mutex<Option<std::thread::Thread>>,
+    /// An idle host that would take configurations from this one.
+    pub(crate) wanted_by: AtomicUsize,
+    /// Configurations that have something to do, the one that has its turn included.
+    pub(crate) load: AtomicUsize,
+    pub(crate) turns: AtomicU64,
+}
+
+impl ProcessorEntry {
+    pub(crate) fn new() -> Self {
+        Self {
+            arrivals: BatchQueue::new(),
+            sleeping: AtomicBool::new(false),
+            thread: Mutex::new(None),
+            wanted_by: AtomicUsize::new(NO_PROCESSOR),
+            load: AtomicUsize::new(0),
+            turns: AtomicU64::new(0),
+        }
+    }
+
+    /// Wakes the host if it sleeps. Of several that want to, one pays for the wake-up.
+    pub(crate) fn wake(&self) {
+        if self.sleeping.load(Ordering::SeqCst)
+            && self.sleeping.swap(false, Ordering::SeqCst)
+            && let Some(thread) = self.thread.lock().as_ref()
+        {
+            thread.unpark();
+        }
+    }
+}
+
+/// Configurations by number, and the processors that run them.
+pub(crate) struct Directory {
+    entries: RwLock<BTreeMap<ConfigurationNumber, Arc<Entry>>>,
+    pub(crate) processors: Vec<ProcessorEntry>,
+    next_home: AtomicUsize,
+    /// Messages to actors that are gone.
+    dead_letters: AtomicU64,
+}
+
+impl Directory {
+    pub(crate) fn new(processors: usize) -> Self {
+        Self {
+            entries: RwLock::default(),
+            processors: (0..processors).map(|_| ProcessorEntry::new()).collect(),
+            next_home: AtomicUsize::new(0),
+            dead_letters: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn find(&self, number: ConfigurationNumber) -> Option<Arc<Entry>> {
+        self.entries.read().get(&number).cloned()
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Entry>> {
+        self.entries.read().values().cloned().collect()
+    }
+
+    pub(crate) fn insert(&self, entry: &Arc<Entry>) {
+        self.entries.write().insert(entry.number, entry.clone());
+    }
+
+    pub(crate) fn take_out(&self, number: ConfigurationNumber) -> Option<Arc<Entry>> {
+        self.entries.write().remove(&number)
+    }
+
+    /// The processor that the next new configuration begins on.
+    pub(crate) fn next_home(&self) -> usize {
+        self.next_home.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Gives a configuration to a processor.
+    pub(crate) fn arrive(&self, processor: usize, arrival: Arrival) {
+        self.processors[processor].arrivals.push(arrival);
+        self.processors[processor].wake();
+    }
+
+    /// Gives a configuration that may rest to a processor, because it has something to do.
+    pub(crate) fn rouse(&self, entry: &Arc<Entry>) {
+        if entry.rouse() {
+            self.arrive(entry.home.load(Ordering::Relaxed), Arrival::Roused(entry.clone()));
+        }
+    }
+
+    /// A message from outside of any event; its sponsor pays for it when it is dispatched.
+    pub(crate) fn route(&self, target: &Address, sponsor: SponsorId, message: Message) {
+        match &target.0 {
+            Place::Beyond(proxy) => proxy.door.deliver(message, sponsor),
+            Place::Local(local) => {
+                let generation = local.generation | Event::UNPAID;
+                self.route_event(local.guest, Event { slot: local.slot, generation, sponsor, message });
+            }
+        }
+    }
+
+    pub(crate) fn route_event(&self, number: ConfigurationNumber, event: Event) {
+        match self.find(number) {
+            Some(entry) => {
+                entry.inbox.push(event);
+                self.rouse(&entry);
+            }
+            None => self.note_dead_letters(1),
+        }
+    }
+
+    pub(crate) fn note_dead_letters(&self, count: u64) {
+        self.dead_letters.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub(crate) fn dead_letters(&self) -> u64 {
+        self.dead_letters.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,43 @@
+//! [`Numbers`]: the numbers of configurations within this process, given out once. Lock: its own.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::model::address::ConfigurationNumber;
+
+/// Who has which number.
+pub(crate) struct Numbers {
+    next: AtomicU32,
+    /// Of durable configurations by name, given when the name is first met.
+    durable: Mutex<BTreeMap<String, ConfigurationNumber>>,
+}
+
+impl Numbers {
+    /// The ledger, where senders are known by the numbers of their configurations. No configuration has this one.
+    pub(crate) const LEDGER: ConfigurationNumber = 0;
+
+    pub(crate) fn new() -> Self {
+        Self { next: AtomicU32::new(Self::LEDGER + 1), durable: Mutex::default() }
+    }
+
+    pub(crate) fn fresh(&self) -> ConfigurationNumber {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The number of the durable configuration of a name, whether it is open or not.
+    pub(crate) fn of_durable(&self, name: &str) -> ConfigurationNumber {
+        *self.durable.lock().entry(name.to_owned()).or_insert_with(|| self.fresh())
+    }
+
+    /// The same if the name was met.
+    pub(crate) fn known(&self, name: &str) -> Option<ConfigurationNumber> {
+        self.durable.lock().get(name).copied()
+    }
+
+    /// The name of a durable configuration.
+    pub(crate) fn durable_name(&self, number: ConfigurationNumber) -> Option<String> {
+        self.durable.lock().iter().find(|(_, one)| **one == number).map(|(name, _)| name.clone())
+    }
+}
