@@ -16,7 +16,7 @@ pub struct Address<M> {
     takes: PhantomData<fn(M)>,
 }
 
-/// A number in the host's table for this actor; given back when nobody here has it any more.
+/// A number in the host's table for this actor; given back when the last copy here is dropped.
 struct Handle(u32);
 
 impl Drop for Handle {

@@ -19,7 +19,7 @@ pub enum Level {
     Warning = 1,
     /// Something happened.
     Information = 2,
-    /// For whoever writes the guest.
+    /// For the author of the guest.
     Debug = 3,
 }
 
@@ -60,7 +60,7 @@ impl Context {
     }
 }
 
-/// Fails the event: nothing of it is left, and the actor's supervisor is told the words.
+/// Fails the event: nothing of it is left, and the actor's supervisor gets the words.
 pub fn fail(words: &str) -> ! {
     host::fail(words);
     // The host does not return from there; this says so to the compiler, and stops what has no host.

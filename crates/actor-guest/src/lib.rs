@@ -61,7 +61,7 @@ use serde::de::DeserializeOwned;
 
 /// What an actor is: how it starts, and what it does with each message.
 pub trait Actor: Sized + 'static {
-    /// What it is told when it is created.
+    /// What it is given when it is created.
     type Start: Serialize + DeserializeOwned;
     /// What it takes.
     type Message: Serialize + DeserializeOwned;
@@ -112,3 +112,8 @@ macro_rules! guest {
         }
     };
 }
+
+/// The program of the README, compiled as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

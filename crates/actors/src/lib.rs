@@ -1,7 +1,7 @@
 //! Configurations of actors under sponsors, usable alone.
 //!
-//! A **guest configuration** is a set of actors with one queue of events; a **host** is the run loop of one processor,
-//! which takes one event of each runnable guest per turn. An event runs to its end or leaves nothing behind: what it
+//! A **configuration** is a set of actors with one queue of events; a **processor** runs them, one event of each
+//! configuration that has any per turn. An event runs to its end or leaves nothing behind: what it
 //! creates, sends and becomes is collected and applied only when it completes. Every cycle, byte and event is paid for
 //! by the event's **sponsor** (`banyan_core::sponsors` decides). A behaviour is
 //! whatever implements [`Behaviour`].
@@ -51,9 +51,11 @@ pub use system::handle;
 pub use system::handle::{Handle, Outlet};
 pub use system::names::NameTaken;
 
-/// The programs of the guides, compiled as tests.
+/// The programs of the guides and of the README, compiled as tests.
 #[cfg(doctest)]
 mod guides {
+    #[doc = include_str!("../README.md")]
+    mod readme {}
     #[doc = include_str!("../../../docs/guides/first-actor.md")]
     mod first_actor {}
     #[doc = include_str!("../../../docs/guides/first-sponsor.md")]

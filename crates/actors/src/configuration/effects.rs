@@ -1,7 +1,7 @@
-//! What an event has asked for, until it completes; and what completed events have asked of the host, until it is done.
+//! What an event has asked for, until it completes; and what completed events have asked of the processor, until it is done.
 //!
 //! Messages to actors of the same configuration are not here: they are at the end of the configuration's queue already,
-//! and are cut off again if the event fails. Nobody else adds to that queue during an event.
+//! and are cut off again if the event fails. Nothing else is added to that queue during an event.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub(crate) enum Outgoing {
     Beyond(Arc<Proxy>, SponsorId, Message),
 }
 
-/// A configuration that a host is asked to make.
+/// A configuration that a processor is asked to make.
 pub struct Seed {
     pub(crate) configuration: Configuration,
     pub(crate) first: Box<dyn Behaviour>,
@@ -47,11 +47,11 @@ impl Configuration {
     }
 }
 
-/// What is asked of the host.
+/// What is asked of the processor.
 pub(crate) enum Request {
     /// A new configuration.
     Configuration(Seed),
-    /// Work that may block, and who is told its result.
+    /// Work that may block, and who receives its result.
     Blocking(Box<dyn FnOnce() -> Message + Send>, Address),
 }
 
@@ -80,7 +80,7 @@ pub(crate) enum Deferred {
     Outside(Request),
 }
 
-/// Effects of the event under way, and what completed events have left for the host.
+/// Effects of the event under way, and what completed events have left for the processor.
 #[derive(Default)]
 pub(crate) struct Effects {
     /// Slots of actors created by this event.
@@ -94,17 +94,17 @@ pub(crate) struct Effects {
     /// Whether the event changed its actor in place.
     pub(crate) changed: bool,
 
-    /// For the host: cycles that the event used when nothing was left to pay for them.
+    /// For the processor: cycles that the event used when nothing was left to pay for them.
     pub(crate) overdrawn: u64,
-    /// For the host: messages that leave the configuration.
+    /// For the processor: messages that leave the configuration.
     pub(crate) outgoing: Vec<Outgoing>,
-    /// For the host: from the lease of the event's sponsor to another sponsor.
+    /// For the processor: from the lease of the event's sponsor to another sponsor.
     pub(crate) transfers: Vec<(SponsorId, Quota)>,
-    /// For the host, after the transfers.
+    /// For the processor, after the transfers.
     pub(crate) ledger_changes: Vec<LedgerChange>,
-    /// For the host, and who pays.
+    /// For the processor, and who pays.
     pub(crate) requests: Vec<(SponsorId, Request)>,
-    /// For the host's log.
+    /// For the processor's log.
     pub(crate) complaints: Vec<String>,
 }
 
@@ -119,7 +119,7 @@ impl Effects {
             && !std::mem::take(&mut self.changed)
     }
 
-    /// Whether the host has anything to do.
+    /// Whether the processor has anything to do.
     #[inline]
     pub(crate) fn is_settled(&self) -> bool {
         self.outgoing.is_empty()

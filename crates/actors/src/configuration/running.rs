@@ -1,6 +1,6 @@
 //! [`RunningConfiguration`]: the actors of a configuration in a slab, and its events in one queue.
 //!
-//! One host at a time has it, and runs one event at a time; nothing here is shared. The queue is first in, first out, so
+//! One processor at a time has it, and runs one event at a time; nothing here is shared. The queue is first in, first out, so
 //! messages between two actors keep their order.
 
 use std::collections::VecDeque;
@@ -61,7 +61,7 @@ pub(crate) enum Outcome {
     Held,
     /// Its sponsor's events wait; it was not begun.
     Parked,
-    /// The event is undone; the host parks it with its sponsor.
+    /// The event is undone; the processor parks it with its sponsor.
     Exhausted {
         /// What was short.
         resource: Resource,
@@ -82,9 +82,9 @@ pub(crate) struct RunningConfiguration {
     pub(crate) queue: VecDeque<Event>,
     pub(crate) effects: Effects,
     pub(crate) timers: Timers,
-    /// What becomes of an actor that fails and has no supervisor.
+    /// What is done about an actor that fails and has no supervisor.
     pub(crate) default_directive: Directive,
-    /// Is told of actors that are ended by a failure that nobody in the configuration took care of.
+    /// Receives the failures that no supervisor in the configuration took care of.
     pub(crate) overseer: Option<Address>,
     /// If it is durable.
     pub(crate) changed: Option<Box<Changed>>,

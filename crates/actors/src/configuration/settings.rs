@@ -59,14 +59,14 @@ impl Configuration {
         self
     }
 
-    /// What becomes of an actor that fails and has no supervisor. Else it goes on as it was before the event.
+    /// What is done about an actor that fails and has no supervisor. Else it goes on as it was before the event.
     #[must_use]
     pub fn default_directive(mut self, directive: Directive) -> Self {
         self.default_directive = directive;
         self
     }
 
-    /// Who is told of failures that nobody in the configuration takes care of.
+    /// Who receives the failures that no supervisor in the configuration takes care of.
     #[must_use]
     pub fn overseer(
         mut self,

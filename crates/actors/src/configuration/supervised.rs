@@ -1,6 +1,6 @@
-//! What becomes of actors whose events fail, and of those who watch them.
+//! What is done about actors whose events fail, and what those that watch them receive.
 //!
-//! An actor that waits for its supervisor's decision has an inbox of its own, in which its events wait, in order, without
+//! An actor that waits for its supervisor's decision has its own inbox, in which its events wait, in order, without
 //! keeping others from theirs.
 
 use super::effects::Outgoing;

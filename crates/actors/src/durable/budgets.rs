@@ -1,8 +1,8 @@
-//! The ledger in a store of its own, so that a crash or a restart gives nobody anything back.
+//! The ledger in its own store, so that a crash or a restart gives back nothing that was spent.
 //!
 //! Not every event is written. What is kept is the ledger as it must be after a crash: leases count as consumed, and so
 //! does a part of the balance of each sponsor that hosts spend for just now, so that most leases need no write. A lease that
-//! is not covered is written before it is spent; made, started, stopped and given are written before anybody is told, and
+//! is not covered is written before it is spent; made, started, stopped and given are written before they are reported, and
 //! that a sponsor is exhausted with the signal to its controller. A clean end writes what was really spent.
 //!
 //! Attributes the ledger, and in the same commit, it is written which changes of each durable configuration were carried out, by
@@ -62,30 +62,30 @@ pub enum KeepBudgetsError {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Whole {
+pub(super) struct Whole {
     /// Names the ledger.
-    number: u64,
-    granted: [u64; 3],
-    retired: [u64; 3],
-    places: u32,
+    pub(super) number: u64,
+    pub(super) granted: [u64; 3],
+    pub(super) retired: [u64; 3],
+    pub(super) places: u32,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct StoredPlace {
-    generation: u32,
-    account: Option<StoredAccount>,
+pub(super) struct StoredPlace {
+    pub(super) generation: u32,
+    pub(super) account: Option<StoredAccount>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct StoredAccount {
-    name: String,
-    parent: Option<(u32, u32)>,
+pub(super) struct StoredAccount {
+    pub(super) name: String,
+    pub(super) parent: Option<(u32, u32)>,
     /// 0 stopped, 1 running, from 2 exhausted.
-    state: u8,
-    balance: [u64; 3],
-    consumed: [u64; 3],
-    overdrawn: u64,
-    controller: Option<StoredController>,
+    pub(super) state: u8,
+    pub(super) balance: [u64; 3],
+    pub(super) consumed: [u64; 3],
+    pub(super) overdrawn: u64,
+    pub(super) controller: Option<StoredController>,
 }
 
 /// What is kept of a sponsor beside its account.

@@ -19,7 +19,7 @@ pub(crate) enum LedgerChange {
     Give { from: SponsorId, to: SponsorId, amount: Quota },
     /// The same after the end of the process that had set it aside: it counts as consumed.
     GiveConsumed { from: SponsorId, to: SponsorId, amount: Quota },
-    /// Start a sponsor, and who is told when it is exhausted.
+    /// Start a sponsor, and who is signalled when it is exhausted.
     Start(SponsorId, Controller),
     /// Stop a sponsor; its quota goes to the heir.
     Stop(SponsorId, SponsorId),
@@ -44,6 +44,11 @@ pub(crate) struct Reported {
 }
 
 impl Reported {
+    #[cfg(test)]
+    pub(super) fn of(who: Token, last: u64, made: Vec<(u32, u32)>) -> Self {
+        Self { who, last, made }
+    }
+
     /// The sponsor lasts, or is gone.
     pub(crate) fn confirm(&mut self, id: SponsorId) {
         self.made.retain(|made| *made != (id.index, id.generation));

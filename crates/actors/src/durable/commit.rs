@@ -1,5 +1,5 @@
-//! A commit: states, waiting events, timers and unsent messages of a batch become durable together, and then whoever waits
-//! for that is told.
+//! A commit: states, waiting events, timers and unsent messages of a batch become durable together, and then
+//! those that wait for that are answered.
 
 use std::collections::BTreeSet;
 
@@ -69,7 +69,7 @@ impl Durability {
             let operation = name.map_or(SnapshotOperation::None, SnapshotOperation::Retain);
             match self.records.commit(self.events, operation) {
                 Ok(_) => Ok(()),
-                // A bad name is the fault of whoever asked for the snapshot, not of the batch.
+                // A bad name is the fault of the request for the snapshot, not of the batch.
                 Err(error @ (CommitError::SnapshotName(_) | CommitError::SnapshotExists(_))) => {
                     self.refuse_snapshots(&error.to_string());
                     Ok(self.records.commit(self.events, SnapshotOperation::None).map(|_| ())?)
@@ -98,7 +98,7 @@ impl Durability {
     fn refuse_snapshots(&mut self, reason: &str) {
         self.requests.retain(|request| match request {
             DurableRequest::Snapshot { done, .. } => {
-                // Whoever asked may have gone.
+                // The caller may have given up.
                 let _ = done.send(Err(reason.to_owned()));
                 false
             }

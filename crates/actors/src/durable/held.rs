@@ -17,15 +17,15 @@ use crate::system::facilities::Facilities;
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct StoredLedgerChange {
     /// Names the ledger: in another one the same numbers are another sponsor's.
-    ledger: u64,
+    pub(super) ledger: u64,
     /// Who has asked for it: not a copy of it.
-    who: Token,
-    change: StoredChange,
+    pub(super) who: Token,
+    pub(super) change: StoredChange,
 }
 
 /// Sponsors are index and generation.
 #[derive(Debug, Serialize, Deserialize)]
-enum StoredChange {
+pub(super) enum StoredChange {
     Made((u32, u32)),
     Give { from: (u32, u32), to: (u32, u32), amount: [u64; 3] },
     Start { sponsor: (u32, u32), controller: StoredController },
@@ -105,7 +105,7 @@ impl Durability {
         Ok(())
     }
 
-    /// After the commit: the ledger is told, and what it has for good need not be kept here.
+    /// After the commit: the ledger is changed, and what it has for good need not be kept here.
     pub(super) fn report(&mut self, facilities: &Facilities) {
         if self.held.is_empty() {
             return;
@@ -118,7 +118,7 @@ impl Durability {
         self.kill_point("told");
     }
 
-    /// After the store was opened: the ledger is told of what it may lack.
+    /// After the store was opened: the ledger gets what it may lack.
     pub(crate) fn report_again(&mut self, facilities: &Facilities) {
         let unfinished = std::mem::take(&mut self.unfinished);
         if self.looking {
@@ -212,7 +212,7 @@ mod tests {
     }
 
     /// Of what a store holds, its own configuration's changes to this ledger are made, once; those to another ledger wait
-    /// for that, and those of the store that this one is a copy of are nobody's.
+    /// for that, and those of the store that this one is a copy of are dropped.
     #[test]
     fn what_is_found_in_a_store_is_told_to_its_ledger_once() {
         let directory = tempfile::tempdir().unwrap();

@@ -32,7 +32,7 @@ struct Tables {
 /// What leads to no actor of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NotHere {
-    /// Its configuration is open here, and the seal is not one of its own.
+    /// Its configuration is open here, and the seal is not one that it made.
     WrongSeal,
     /// Its configuration is not open here.
     NotOpen,
@@ -121,7 +121,7 @@ impl Identities {
     pub(crate) fn address(&self, to: &DurableAddress) -> Address {
         match self.local(to) {
             Ok(local) => return Address::local(local),
-            // Whoever made it up has an address that leads nowhere.
+            // An address that was made up leads nowhere.
             Err(NotHere::WrongSeal) => return Address::nowhere(),
             Err(NotHere::NotOpen) => {}
         }

@@ -22,6 +22,11 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
+    #[cfg(test)]
+    pub(super) fn of(configuration: Token, key: Token) -> Self {
+        Self { configuration, key }
+    }
+
     pub(crate) fn random() -> Self {
         Self { configuration: random_token(), key: random_token() }
     }

@@ -1,4 +1,4 @@
-//! Durable configurations: after each batch of events, states, waiting events and unsent messages are committed together.
+//! What is kept. Durable configurations: after each batch of events, states, waiting events and unsent messages are committed together.
 //!
 //! - **Nothing leaves before it is durable.** What events of a batch send to others is held until the batch's commit.
 //! - **Exactly once.** A message to another durable configuration, of this process or of another one that a router has
@@ -25,6 +25,8 @@ pub(crate) mod budgets;
 pub(crate) mod changes;
 mod commit;
 mod error;
+#[cfg(test)]
+mod format;
 mod held;
 pub(crate) mod identities;
 pub(crate) mod identity;

@@ -1,7 +1,10 @@
 //! [`Records`]: numbered byte strings in the pages of an arena's store, changed in memory and committed together.
 //!
 //! A page is either a slab of slots of one size, or the beginning or rest of a record that is larger than a page. What a
-//! page holds is read back when the store is opened; there is no other index. Only pages that changed are committed.
+//! page holds is read back when the store is opened; there is no other index. Only pages that changed are committed. The
+//! format is in `docs/formats/durable-actors.md`.
+//!
+//! It is here and not in the arena: its keys and its version are those of durable actors, and nothing else uses it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -13,6 +16,10 @@ use banyan_arena::store::{
     SnapshotOperation, Store, StoreOptions,
 };
 
+/// The root of the arena that names the version of what is in the pages: their layout, and the records.
+const VERSION_ROOT: &str = "actors.version";
+/// The version that is written. A store without the root was written before there was one, and is as this.
+pub(crate) const VERSION: u64 = 1;
 /// Bytes at the beginning of a page: how it is divided.
 const PAGE_HEADER: usize = 16;
 /// Bytes before a record: its key and its length plus one; zero for a free slot.
@@ -56,6 +63,16 @@ pub enum RecordsError {
     /// There is no such snapshot, or it cannot be opened.
     #[error(transparent)]
     Snapshot(#[from] CommitError),
+    /// The records are of another version.
+    #[error(
+        "{path} holds records of version {found}, and this build reads version {VERSION}: use the build that wrote it"
+    )]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u64,
+    },
     /// A page does not hold records.
     #[error("page {page} of {path} does not hold records; it is an arena of another program")]
     NotRecords {
@@ -104,6 +121,10 @@ impl Records {
         let disk = FileDisk::open(path);
         let disk = disk.map_err(|source| RecordsError::File { path: path.to_owned(), source })?;
         let (mut store, _) = Store::open(disk, StoreOptions::default())?;
+        let found = store.position().roots.get(VERSION_ROOT).copied().unwrap_or(VERSION);
+        if found != VERSION {
+            return Err(RecordsError::Version { path: path.to_owned(), found });
+        }
         let entries = match snapshot {
             None => store.pages()?,
             Some(name) => {
@@ -257,7 +278,7 @@ impl Records {
         Place { page, offset: PAGE_HEADER, class: LARGE }
     }
 
-    /// The first of so many pages in a row.
+    /// The first of `count` pages in a row.
     fn new_pages(&mut self, count: usize) -> u32 {
         let mut begin = None;
         for page in &self.free_pages {
@@ -289,7 +310,7 @@ impl Records {
     ) -> Result<Position, CommitError> {
         let pages = self.dirty.iter().map(|page| (*page, Some(self.pages[*page as usize].0.as_slice())));
         let pages = pages.collect();
-        let request = CommitRequest { epoch: 0, event, roots: Roots::default(), operation, pages };
+        let request = CommitRequest { epoch: 0, event, roots: roots(), operation, pages };
         let position = self.store.commit(&request)?;
         self.dirty.clear();
         Ok(position)
@@ -313,14 +334,19 @@ impl Records {
         let pages =
             self.pages.iter().enumerate().map(|(page, block)| (page as u32, Some(block.0.as_slice())));
         let pages = pages.collect();
-        let (event, roots, operation) = (self.last_event(), Roots::default(), SnapshotOperation::None);
-        store.commit(&CommitRequest { epoch: 0, event, roots, operation, pages })?;
+        let (event, operation) = (self.last_event(), SnapshotOperation::None);
+        store.commit(&CommitRequest { epoch: 0, event, roots: roots(), operation, pages })?;
         drop(store);
         let mut copy = Self::open(path, None)?;
         without.iter().for_each(|key| copy.remove(*key));
         copy.commit(event, SnapshotOperation::None)?;
         Ok(())
     }
+}
+
+/// What every commit says of the store.
+fn roots() -> Roots {
+    Roots::from([(VERSION_ROOT.to_owned(), VERSION)])
 }
 
 /// Makes an empty store: whole under its name, or not at all.

@@ -1,9 +1,9 @@
-//! [`Signals`]: what the controllers of exhausted sponsors are told, until those that are durable have committed it.
+//! [`Signals`]: the signals to controllers of exhausted sponsors, until those that are durable have committed it.
 //!
 //! The ledger sends to a durable controller as another durable configuration would: it has an identity, and with that a
 //! stream to each configuration, whose messages are numbered, kept in its store with the state that they tell of, and sent
 //! again when the receiver is opened, here or in a process that a router has joined, until the receiver has committed them.
-//! So one exhaustion is told once, whatever is killed between the ledger's write and the controller's commit.
+//! So one exhaustion is signalled once, whatever is killed between the ledger's write and the controller's commit.
 //!
 //! Not here: signals of ledgers that are not kept, and to controllers that end with their process. They are sent once.
 //!
@@ -159,7 +159,7 @@ mod tests {
         controller(StoredAddress::Remote { address: address(configuration).to_bytes().to_vec() })
     }
 
-    /// Each receiver has a stream of its own; what it has not committed is sent again, in its order, and nothing else.
+    /// Each receiver has its own stream; what it has not committed is sent again, in its order, and nothing else.
     #[test]
     fn what_is_not_committed_is_sent_again_to_whom_may_lack_it() {
         let mut signals = Signals::default();

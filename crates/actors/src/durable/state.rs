@@ -26,7 +26,7 @@ pub const BATCH_EVENTS: u32 = 1024;
 
 /// Streams from other processes that a configuration takes: each is a record for ever.
 const STREAMS_MAX: usize = 65_536;
-/// Messages behind a gap after which the sender is told of it once more.
+/// Messages behind a gap after which the sender is asked once more.
 const ASK_AGAIN: u32 = 256;
 
 /// Stops the process at a named point, the n-th time that it is reached: for tests of crashes.
@@ -90,7 +90,7 @@ impl Durability {
             None => {
                 let this = StoredSelf { identity: Identity::random(), timers: 0 };
                 if snapshot.is_none() {
-                    // Before anybody is told of it.
+                    // Before any other process can know it.
                     let bytes = encode(&this)
                         .map_err(|error| OpenDurableError::unreadable(path, "its identity", error))?;
                     records.write(SELF, &bytes);
@@ -129,7 +129,7 @@ impl Durability {
         })
     }
 
-    /// Who it is to other processes; nobody, if it is only looked at.
+    /// Who it is to other processes; none, if it is only looked at.
     pub(crate) fn identity(&self) -> Option<Identity> {
         (!self.looking).then_some(self.this.identity)
     }

@@ -66,8 +66,8 @@ impl StoredAddress {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct StoredPacket {
-    bytes: Vec<u8>,
-    addresses: Vec<StoredAddress>,
+    pub(super) bytes: Vec<u8>,
+    pub(super) addresses: Vec<StoredAddress>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -148,7 +148,7 @@ impl StoredActor {
     }
 }
 
-/// Who is told when a sponsor is exhausted, or was told, and who has paid for that.
+/// Who is, or was, signalled when a sponsor is exhausted, and who has paid for that.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct StoredController {
     pub(crate) address: StoredAddress,

@@ -1,7 +1,7 @@
 //! A bank of two branches, both durable: money leaves an account of one and arrives at the other, exactly once, whatever
 //! is killed when.
 //!
-//! Transfers are numbered by whoever orders them ([`Handle::send_once`]), so that an order that is sent again after a
+//! Transfers are numbered by the client that orders them ([`Handle::send_once`]), so that an order that is sent again after a
 //! crash is carried out once. Within the bank nothing of the kind is needed: a message between durable configurations is
 //! delivered once.
 
@@ -24,7 +24,7 @@ pub const FIRST_BALANCE: u64 = 1000;
 /// What a branch takes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum BranchMessage {
-    /// Open so many accounts.
+    /// Open this many accounts.
     Open(u32),
     /// From an account of this branch to one of the other, if there is enough.
     Transfer {
@@ -34,7 +34,7 @@ pub enum BranchMessage {
         to: u32,
         /// How much.
         amount: u64,
-        /// Who is told whether there was enough.
+        /// Who receives whether there was enough.
         reply: Option<Addr<bool>>,
     },
     /// Money arrives.
@@ -68,7 +68,7 @@ pub enum AccountMessage {
         to: u32,
         /// The other branch.
         branch: Addr<BranchMessage>,
-        /// Who is told whether there was enough.
+        /// Who receives whether there was enough.
         reply: Option<Addr<bool>>,
     },
     /// Money arrives.
@@ -177,7 +177,7 @@ pub fn kinds() -> Kinds {
 }
 
 impl Bank {
-    /// Opens the bank in a directory, with so many accounts in each branch if it is new.
+    /// Opens the bank in a directory, with `accounts` accounts in each branch if it is new.
     ///
     /// # Errors
     /// [`OpenDurableError`].

@@ -11,7 +11,7 @@ use crate::system::handle::Handle;
 /// What goes round.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Round {
-    /// Make the rest of the ring: so many more, and the first one.
+    /// Make the rest of the ring: how many more, and the first one.
     Build(u32, Option<Addr<Round>>),
     /// Hops to go, and who waits for the end.
     Token(u64, Addr<u64>),
@@ -53,7 +53,7 @@ impl Actor for Link {
     }
 }
 
-/// Makes a ring of so many actors in a configuration of its own, and returns the first.
+/// Makes a ring of actors in a configuration, and returns the first.
 pub fn start(handle: &Handle, actors: u32) -> Addr<Round> {
     let first = handle.create(Configuration::new("ring").with_actor(Link::default())).typed();
     handle.send(&first, Round::Build(actors.saturating_sub(1), None));

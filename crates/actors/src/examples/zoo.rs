@@ -1,4 +1,4 @@
-//! A sponsor zoo: bombs, each on the account of a sponsor of its own, while a well-behaved neighbour answers questions. A
+//! A sponsor zoo: bombs, each on the account of its own sponsor, while a well-behaved neighbour answers questions. A
 //! bomb takes what its sponsor was given, and stops.
 //!
 //! Those of native code give control back now and then: native code is trusted. The untrusted guests (`examples/guests/zoo`)
@@ -178,7 +178,7 @@ pub fn show(handle: &Handle, mut each: impl FnMut(&Caged)) -> Result<Vec<Caged>,
     for Loaded { name, behaviour, spark, cage } in bombs(handle) {
         let (signals, told) = std::sync::mpsc::channel();
         let controller = closure(signals, |signals, signal: &Signal, _| {
-            // Whoever waits for it may have given up.
+            // The thread that waits for it may have given up.
             let _ = signals.send(format!("{:?}", signal.resource).to_lowercase());
             Ok(())
         });

@@ -26,7 +26,7 @@ pub trait Actor: Send + Sized + 'static {
     /// Handles one message.
     ///
     /// # Errors
-    /// [`Failure`]: the event is undone, and the supervisor decides what becomes of the actor.
+    /// [`Failure`]: the event is undone, and the supervisor decides about the actor.
     fn receive(&self, message: &Self::Message, work: &mut Work<'_, '_, Self>) -> Result<(), Failure>;
 }
 
@@ -183,7 +183,7 @@ impl Behaviour for Caretaker {
     }
 }
 
-/// Only the revoker sends it: it is no payload, so nobody else can make a message of it.
+/// Only the revoker sends it: it is no payload, so no other code can make a message of it.
 struct RevokeNow;
 
 struct Revoker {

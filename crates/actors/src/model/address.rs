@@ -1,6 +1,6 @@
 //! Addresses: the only way to an actor, and so the only authority there is.
 //!
-//! Nobody can make one from numbers: it is got from `create`, from a message, or from a name. As bytes it exists only
+//! None can be made from numbers: it is got from `create`, from a message, or from a name. As bytes it exists only
 //! inside a packet, as an index into the packet's table; between processes a router turns it into 128 random bits.
 //! An address may outlive its actor: sending to it then does nothing.
 

@@ -94,7 +94,7 @@ impl<A: Actor> Work<'_, '_, A> {
     /// from its absence, the message that this actor gets.
     ///
     /// Not in a durable configuration: what waits for the answer holds a closure, which cannot be kept, so an answer that
-    /// comes after a restart would find nobody. The event fails with words that say what to use instead.
+    /// comes after a restart would have no receiver. The event fails with words that say what to use instead.
     pub fn ask<Q: Payload, R: Payload + Clone>(
         &mut self,
         target: &Addr<Q>,

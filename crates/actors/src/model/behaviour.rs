@@ -75,7 +75,7 @@ impl Failure {
     }
 }
 
-/// Ends the event as a failure with these words, which whoever wrote the behaviour is to read.
+/// Ends the event as a failure with these words, which are for the author of the behaviour.
 #[cold]
 pub(crate) fn refuse(words: &str) -> ! {
     std::panic::resume_unwind(Box::new(Failure::because(words)))

@@ -98,7 +98,7 @@ impl Context<'_> {
         }
     }
 
-    /// Creates an actor whose failures `supervisor`, an actor of the same configuration, is told of; `factory` makes it,
+    /// Creates an actor whose failures are reported to `supervisor`, an actor of the same configuration; `factory` makes it,
     /// now and whenever it is restarted.
     ///
     /// # Errors
@@ -119,12 +119,12 @@ impl Context<'_> {
         Ok(address)
     }
 
-    /// Decides what becomes of an actor whose failure this actor was told of.
+    /// Decides about an actor whose failure was reported to this one.
     pub fn direct(&mut self, actor: &Address, directive: Directive) {
         self.control(actor, Control::Direct(directive));
     }
 
-    /// `watcher` is told when an actor ends; at once, if it has.
+    /// `watcher` receives a message when an actor ends; at once, if it has.
     pub fn monitor(&mut self, actor: &Address, watcher: &Addr<Ended>) {
         self.control(actor, Control::Monitor(watcher.address().clone()));
     }
@@ -200,8 +200,8 @@ impl Context<'_> {
 
     /// Does work that may block on a thread of the pool, and sends what it returns. In a durable configuration it is begun
     /// after the event's commit, and **at most once**: if the process ends before its result is committed too, it is not
-    /// begun again. Who cannot do without it keeps in the actor's state that the result is due, and sets a timer, which is
-    /// kept, to ask again.
+    /// begun again. An actor that cannot do without it notes in its state that the result is due, and
+    /// sets a timer, which is kept, to ask again.
     ///
     /// # Errors
     /// [`Exhausted`] if the sponsor has no memory left for it.
@@ -287,7 +287,7 @@ impl Context<'_> {
         Ok(())
     }
 
-    /// Starts a sponsor, or starts it again: its events are dispatched, and `controller` is told when one cannot be paid
+    /// Starts a sponsor, or starts it again: its events are dispatched, and `controller` is signalled when one cannot be paid
     /// for. That message is paid for now, by the sponsor of this event, so that it can always be sent.
     ///
     /// # Errors
@@ -299,7 +299,7 @@ impl Context<'_> {
         Ok(())
     }
 
-    /// The sponsor that a [`Signal`] tells of, if this actor is its controller: whoever starts a sponsor gives that right
+    /// The sponsor that a [`Signal`] is about, if this actor is its controller: the actor that starts a sponsor gives that right
     /// with it. A controller that is kept finds its sponsors so after a restart.
     #[must_use]
     pub fn controlled(&self, sponsor: SponsorId) -> Option<Sponsor> {

@@ -2,7 +2,7 @@
 //!
 //! A message is turned into bytes, with a table of the addresses that it carries ([`Packet`]), only when it leaves the
 //! native world: for a WebAssembly behaviour, a durable store or another process. An address is never bytes: in a packet
-//! it is an index into the table, so that bytes alone give nobody a way to an actor.
+//! it is an index into the table, so that bytes alone are no way to an actor.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -150,7 +150,7 @@ struct Kind {
 
 type Held = Erased<Kind>;
 
-/// The value, for the table of its own type.
+/// The value, for the table of its type.
 fn own<M: 'static>(held: &Held) -> &M {
     held.get().expect("a value and its table are of one type")
 }

@@ -1,7 +1,7 @@
 //! Failures, and what is done about the actors that fail.
 //!
 //! A failed event leaves nothing behind. Its actor is then held: its events wait while its supervisor, an actor of the
-//! same configuration, is told by a message and answers with a [`Directive`] ([`Context::direct`]). [`Supervisor`] is one that
+//! same configuration, is sent the failure and answers with a [`Directive`] ([`Context::direct`]). [`Supervisor`] is one that
 //! always answers alike. An actor without a supervisor gets its configuration's default directive at once, and an
 //! escalated failure goes to the configuration's overseer.
 //!
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::address::{Address, Local};
 
-/// What becomes of an actor whose event has failed.
+/// What is done about an actor whose event has failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Directive {
     /// It goes on as it was before the event.
@@ -21,7 +21,7 @@ pub enum Directive {
     Restart,
     /// It ends.
     Stop,
-    /// It ends, and whoever oversees the configuration is told.
+    /// It ends, and the configuration's overseer is sent the failure.
     Escalate,
 }
 
@@ -45,7 +45,7 @@ pub enum End {
     Unknown,
 }
 
-/// The message to whoever monitors an actor.
+/// The message to those that monitor an actor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ended {
     /// Who.

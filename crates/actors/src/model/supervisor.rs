@@ -14,7 +14,7 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// Gives `directive` for so many failures, and escalates after that.
+    /// Gives `directive` for up to `failures_max` failures, and escalates after that.
     #[must_use]
     pub fn new(directive: Directive, failures_max: u32) -> Self {
         Self { directive, failures_left: failures_max }

@@ -1,8 +1,8 @@
 //! [`Processor`]: the run loop of one processor. It is no actor, and nothing of it runs inside an event.
 //!
 //! A turn takes the configuration at the front of the ring, dispatches one event of it (or as many as its weight says),
-//! and puts it at the back. A configuration without events leaves the ring and rests. A configuration belongs to one host
-//! at a time and changes hosts only between turns: when an idle host has asked for one, or when it rests and another host
+//! and puts it at the back. A configuration without events leaves the ring and rests. A configuration belongs to one processor
+//! at a time and changes processors only between turns: when an idle processor has asked for one, or when it rests and another processor
 //! sends to it (`moving`).
 //!
 //! Events are paid from leases on their sponsors' quotas ([`Leases`]); the ledger is visited once per lease (`paying`).
@@ -28,10 +28,10 @@ use crate::sponsors::lease::{Leases, Paid};
 use crate::system::System;
 use crate::system::directory::{Entry, Exclusive, NO_PROCESSOR};
 
-/// The most turns before a host looks at the clock and at who is idle again. Fewer if turns take long, so that it is done
+/// The most turns before a processor looks at the clock and at who is idle again. Fewer if turns take long, so that it is done
 /// about as often as `MAINTENANCE` says.
 const MAINTENANCE_TURNS_MAX: u64 = 64;
-/// Nanoseconds between looks: about what it costs to wake another host.
+/// Nanoseconds between looks: about what it costs to wake another processor.
 const MAINTENANCE: u64 = 50_000;
 /// Nanoseconds after which leases are settled, so that the ledger shows what was spent.
 const SETTLE: u64 = 1_000_000;
@@ -71,7 +71,7 @@ pub(crate) struct Processor {
     look_at: u64,
     /// When leases were settled.
     settled: u64,
-    /// How often leases had been called back when this host last settled for that.
+    /// How often leases had been called back when this processor last settled for that.
     recalls: u64,
 }
 

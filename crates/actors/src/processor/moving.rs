@@ -8,7 +8,7 @@ use crate::configuration::running::RunningConfiguration;
 use crate::system::directory::{Arrival, Exclusive, NO_PROCESSOR};
 
 impl Processor {
-    /// Takes in the configurations that were given to this host.
+    /// Takes in the configurations that were given to this processor.
     #[cold]
     pub(super) fn admit(&mut self) {
         let mut arrivals = Vec::new();
@@ -41,7 +41,7 @@ impl Processor {
             self.alarms.push(Reverse((due, entry.number)));
         }
         self.in_hand = false;
-        // Before: whoever sends to it from then on would take it away from a host that seems to be busy.
+        // Before: a sender would take it away from a processor that seems to be busy.
         self.note_load();
         if let Some(exclusive) = entry.rest(exclusive) {
             self.ring.push_back(Resident { entry, exclusive });
@@ -49,7 +49,7 @@ impl Processor {
         }
     }
 
-    /// Gives half of the ring to an idle host that has asked, or wakes one so that it asks.
+    /// Gives half of the ring to an idle processor that has asked, or wakes one so that it asks.
     pub(super) fn give_away(&mut self) {
         let door = &self.system.directory.processors[self.index];
         let taker = door.wanted_by.swap(NO_PROCESSOR, Ordering::Relaxed);
@@ -72,7 +72,7 @@ impl Processor {
         self.note_load();
     }
 
-    /// Asks whoever is busiest for half of what it has.
+    /// Asks the busiest processor for half of what it has.
     pub(crate) fn ask_for_work(&self) {
         let doors = self.system.directory.processors.iter().enumerate();
         let others =

@@ -1,4 +1,4 @@
-//! What a host has to do with sponsors: events that cannot be paid for, what completed events have asked for, and leases.
+//! What a processor has to do with sponsors: events that cannot be paid for, what completed events have asked for, and leases.
 
 use banyan_core::sponsors::{Resource, State, Verdict};
 
@@ -21,7 +21,7 @@ impl Processor {
         }
     }
 
-    /// An event cannot be paid for: it waits with its sponsor, unless another host's lease, or the rest of the balance,
+    /// An event cannot be paid for: it waits with its sponsor, unless another processor's lease, or the rest of the balance,
     /// can still pay for it.
     #[cold]
     pub(super) fn exhausted(&mut self, resident: &mut Resident, event: Event, resource: Resource, had: u64) {
@@ -32,7 +32,7 @@ impl Processor {
         let verdict = accounts.ledger.park(sponsor, resource, had);
         match verdict {
             Verdict::Release => {
-                // There is more than this host had leased: it takes all.
+                // There is more than this processor had leased: it takes all.
                 self.leases.take_all(sponsor, &mut accounts);
                 put_back(&mut resident.exclusive, event);
                 accounts.carry_out(sponsor, verdict, &mut freed);
@@ -53,7 +53,7 @@ impl Processor {
         self.system.send_freed(freed);
     }
 
-    /// Does what completed events have asked of the host.
+    /// Does what completed events have asked of the processor.
     pub(super) fn settle_effects(&mut self, resident: &mut Resident) {
         let effects = &mut resident.exclusive.running.effects;
         if !effects.transfers.is_empty() || !effects.ledger_changes.is_empty() {
@@ -69,7 +69,7 @@ impl Processor {
             });
             let changes: Vec<LedgerChange> = given.collect::<Vec<_>>().into_iter().chain(changes).collect();
             match &mut resident.exclusive.durability {
-                // The ledger is told after the commit.
+                // The ledger is changed after the commit.
                 Some(durability) => durability.hold(changes),
                 None => {
                     let mut freed = Vec::new();

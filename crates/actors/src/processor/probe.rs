@@ -1,4 +1,4 @@
-//! [`Probe`]: one event after another by hand, without hosts or threads; for tests of behaviours, and for stepping.
+//! [`Probe`]: one event after another by hand, without processors or threads; for tests of behaviours, and for stepping.
 
 use std::sync::Arc;
 

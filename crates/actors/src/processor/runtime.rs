@@ -1,6 +1,6 @@
-//! [`Runtime`]: hosts on threads of their own, one pinned to each processor.
+//! [`Runtime`]: processors on threads of their own, one pinned to each processor.
 //!
-//! A host without work looks around for a moment and then parks. Ends with its last handle: events under way complete,
+//! A processor without work looks around for a moment and then parks. Ends with its last handle: events under way complete,
 //! those that wait are dropped with their configurations.
 
 use std::path::Path;
@@ -17,11 +17,11 @@ use crate::system::System;
 use crate::system::clock::Clock;
 use crate::system::handle::Handle;
 
-/// How long a host without work looks around before it parks: about what a wake-up on another processor costs.
+/// How long a processor without work looks around before it parks: about what a wake-up on another processor costs.
 const LOOK_AROUND: Duration = Duration::from_micros(30);
 /// Looks at its own door between looks at the others'.
 const LOOKS_PER_ASKING: u32 = 64;
-/// A host that has missed a wake-up finds out after this long.
+/// A processor that has missed a wake-up finds out after this long.
 const PARK_MAX: Duration = Duration::from_millis(500);
 
 /// What may be chosen for a runtime.
@@ -29,7 +29,7 @@ const PARK_MAX: Duration = Duration::from_millis(500);
 pub struct RuntimeOptions {
     /// Hosts; 0 for one per processor that this process may use.
     pub hosts: usize,
-    /// Whether hosts stay on their processors.
+    /// Whether processors stay on their processors.
     pub pin: bool,
     /// What the root sponsor has.
     pub grant: Quota,
@@ -50,7 +50,7 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// Starts the hosts.
+    /// Starts the processors.
     ///
     /// # Errors
     /// What the system says about threads.
@@ -106,7 +106,7 @@ impl Drop for Runtime {
         }
         self.handle.system.pool.close();
         for thread in self.threads.drain(..) {
-            // A host that panicked has said so; there is nobody else to tell.
+            // A processor's thread that panicked has said so.
             let _ = thread.join();
         }
         self.handle.system.facilities.accounts().close();
@@ -145,7 +145,7 @@ fn run(mut host: Processor, index: usize, system: &System, processor: Option<usi
             continue;
         }
         door.sleeping.store(true, Ordering::SeqCst);
-        // Whoever gave something before seeing that this host sleeps has not woken it.
+        // What was given before this processor was seen to sleep has not woken it.
         if door.arrivals.is_empty() && !system.closing.load(Ordering::SeqCst) {
             let wait = Duration::from_nanos(until.saturating_sub(system.facilities.clock.now()));
             std::thread::park_timeout(wait.min(PARK_MAX));

@@ -12,7 +12,7 @@ use crate::model::address::ConfigurationNumber;
 use crate::system::directory::Arrival;
 
 impl Processor {
-    /// What goes out of a configuration: its requests to the host, and its messages.
+    /// What goes out of a configuration: its requests to the processor, and its messages.
     pub(super) fn release_effects(&mut self, resident: &mut Resident) {
         for (sponsor, request) in resident.exclusive.running.effects.requests.drain(..) {
             match request {
@@ -53,7 +53,7 @@ impl Processor {
         resident.exclusive.running.effects.outgoing = outgoing;
     }
 
-    /// Puts events into a configuration's inbox, and takes the configuration or gives it to its host if it rested.
+    /// Puts events into a configuration's inbox, and takes the configuration or gives it to its processor if it rested.
     /// `sender_is_busy`: the sending configuration has more to do.
     fn deliver(
         &mut self,

@@ -1,6 +1,6 @@
-//! Deterministic mode: the same hosts and configurations on one thread, in an order that a seed decides.
+//! Deterministic mode: the same processors and configurations on one thread, in an order that a seed decides.
 //!
-//! A seed gives one interleaving of everything: which host takes its next turn, when work of the pool is done, when the
+//! A seed gives one interleaving of everything: which processor takes its next turn, when work of the pool is done, when the
 //! clock moves. A failure found with a seed is found with it again. Native events cost a fixed number of cycles.
 
 use std::path::Path;
@@ -45,7 +45,7 @@ pub enum Ending {
 pub struct Simulation {
     handle: Handle,
     hosts: Vec<Processor>,
-    /// What each host's last turn said: idle until then, if it was idle.
+    /// What each processor's last turn said: idle until then, if it was idle.
     idle: Vec<Option<u64>>,
     random: Random,
     steps: u64,
@@ -59,7 +59,7 @@ impl std::ops::Deref for Simulation {
 }
 
 impl Simulation {
-    /// So many hosts, interleaved as the seed says, with such a root sponsor.
+    /// `hosts` processors, interleaved as the seed says, and a root sponsor with `grant`.
     #[must_use]
     pub fn new(seed: u64, hosts: usize, grant: Quota) -> Self {
         Self::on(seed, &System::new(hosts.max(1), Clock::simulated(), grant, None))
@@ -96,7 +96,7 @@ impl Simulation {
         self.steps
     }
 
-    /// Goes on until nothing is left to do, or for so many steps.
+    /// Goes on until nothing is left to do, or for `steps_max` steps.
     pub fn run(&mut self, steps_max: u64) -> Ending {
         self.idle.fill(None);
         for _ in 0..steps_max {

@@ -2,7 +2,7 @@
 //!
 //! For a stream between two processes of a machine. Decoding believes nothing, allocates nothing and refuses what it does
 //! not know; a frame has one spelling. An address is a token of 128 random bits, or the place of an actor of a durable
-//! configuration with a seal of 128 bits, which means the same after both processes were started again. Whoever has it may
+//! configuration with a seal of 128 bits, which means the same after both processes were started again. Any process that has it may
 //! send. The layout is documented in `docs/formats/router.md`.
 
 use thiserror::Error;

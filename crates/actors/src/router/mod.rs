@@ -2,11 +2,11 @@
 //!
 //! Within a process the directory of `system` is the router. Between processes each side has an [`Exchange`] per peer: an
 //! address that leaves becomes a token of 128 random bits, and one that arrives becomes a **proxy**. When the last copy of
-//! a proxy is dropped, the peer is told, and forgets the token. A token that nobody has given out leads nowhere: a message
+//! a proxy is dropped, the peer gets notice, and forgets the token. A token that was not given out leads nowhere: a message
 //! to it is dropped whole, before anything is made of what it carries. Delivery is as good as the stream: what is under
 //! way when it ends is lost, but for what one durable configuration sends to another (`remotes`): that is taken once.
 //!
-//! [`Link`] is the seam for other ways between machines: whoever can carry frames can join configurations.
+//! [`Link`] is the seam for other ways between machines: what can carry frames can join configurations.
 //!
 //! Lock: an exchange's tables; nothing is sent, dropped or delivered under it.
 
@@ -35,7 +35,7 @@ pub use unix::{UnixRouter, UnixRouterError};
 
 /// What joins configurations of different processes or machines.
 pub trait Router {
-    /// Makes an actor reachable for whoever has the token that is returned. It is not forgotten.
+    /// Makes an actor reachable with the token that is returned. It is not forgotten.
     fn publish(&self, actor: &Address) -> Token;
 
     /// The address of what a peer has published. Whether it is there shows when it answers.
@@ -198,7 +198,7 @@ impl Exchange {
         let mut tables = self.tables();
         let known = match &address.0 {
             Place::Local(local) => tables.tokens.get(&(local.guest, local.slot, local.generation)).copied(),
-            // Whoever gives on a door of somebody else's stands between.
+            // A process that passes on another's door stands between.
             Place::Beyond(_) => None,
         };
         let token = known.unwrap_or_else(random_token);
@@ -269,7 +269,7 @@ impl Exchange {
         self.note(|writer| writer.lacking(stream, sequence));
     }
 
-    /// The peer holds a token so many times less. What is not held any more is returned, to be dropped without the lock.
+    /// The peer holds a token `count` times less. What is not held any more is returned, to be dropped without the lock.
     fn forget(&self, token: Token, count: u64) -> Option<Address> {
         let mut tables = self.tables();
         let export = tables.exports.get_mut(&token)?;
@@ -319,7 +319,7 @@ impl Exchange {
     /// Takes one frame from the peer, without its length.
     ///
     /// # Errors
-    /// [`PeerError`]: whoever reads from the peer stops.
+    /// [`PeerError`]: reading from the peer must stop.
     pub fn take(&self, frame: &[u8]) -> Result<(), PeerError> {
         let frame = Frame::decode(frame)?;
         if let Frame::Greeting { version } = frame {

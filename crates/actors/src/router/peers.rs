@@ -76,7 +76,7 @@ impl Peers {
         tables.exchanges.iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// A peer is there: it is told what is open here, now and later.
+    /// A peer is there: it gets notice of what is open here, now and later.
     pub(super) fn join(&self, system: &System, exchange: &Arc<Exchange>) {
         // First: what is opened from here on is announced to it too.
         self.tables.lock().exchanges.push(Arc::downgrade(exchange));

@@ -33,7 +33,7 @@ pub enum UnixRouterError {
         /// Why.
         source: io::Error,
     },
-    /// Nobody listens.
+    /// No process listens.
     #[error("{path}: nobody listens: {source}; is the other process running?")]
     Connect {
         /// The socket.
@@ -158,7 +158,7 @@ impl Drop for UnixRouter {
                 // It returns: it has nothing left to do.
                 let _ = thread.join();
             }
-            // Whoever removed it already has done what we want.
+            // If it was removed already, that is what we want.
             let _ = std::fs::remove_file(path);
         }
         for mut peer in peers {

@@ -24,7 +24,7 @@ pub(crate) enum Freed {
     Signals,
 }
 
-/// Who is told when a sponsor is exhausted.
+/// Who is signalled when a sponsor is exhausted.
 pub(crate) struct Controller {
     pub(crate) address: Address,
     /// Who has paid for the signal.
@@ -77,7 +77,7 @@ pub(crate) struct Accounts {
     pub(crate) reported: Vec<Reported>,
     /// What it has told durable controllers.
     pub(crate) signals: Signals,
-    /// Something has changed that must be kept before anybody is told.
+    /// Something has changed that must be kept before it is reported.
     pub(crate) changed: bool,
 }
 
@@ -125,7 +125,7 @@ impl Accounts {
         written
     }
 
-    /// Writes what must be kept before anybody is told of it.
+    /// Writes what must be kept before it is reported.
     pub(crate) fn keep(&mut self) {
         if self.changed && self.kept.is_some() {
             self.keep_now(false);
@@ -174,7 +174,7 @@ impl Accounts {
         if id == SponsorId::ROOT { Some("root") } else { self.names.get(&id).map(String::as_str) }
     }
 
-    /// Who is told, or was told, that a sponsor is exhausted.
+    /// Who is, or was, signalled that a sponsor is exhausted.
     pub(crate) fn controller(&self, id: SponsorId) -> Option<&Controller> {
         self.controllers.get(&id)
     }

@@ -1,4 +1,4 @@
-//! [`Leases`]: what a host may spend for a few sponsors without asking the ledger, and the clock by which native events
+//! [`Leases`]: what a processor may spend for a few sponsors without asking the ledger, and the clock by which native events
 //! are charged.
 //!
 //! Time is charged to the sponsor whose events ran, when the sponsor changes and every few events: one look at the clock
@@ -11,7 +11,7 @@ use banyan_core::sponsors::{Grant, Quota, SponsorId};
 use super::accounts::{Accounts, Freed};
 use crate::system::facilities::Facilities;
 
-/// The most leases a host holds.
+/// The most leases a processor holds.
 const LEASES_MAX: usize = 8;
 /// What one event of native code costs in deterministic mode.
 pub(crate) const SIMULATED_EVENT_CYCLES: u64 = 100;
@@ -40,7 +40,7 @@ pub(crate) struct Leases {
     /// The last one is the current.
     held: Vec<Lease>,
     simulated: bool,
-    /// When the clock was last looked at; none while nobody is charged by it.
+    /// When the clock was last looked at; none while no sponsor is charged by it.
     looked: Option<Instant>,
     events: u32,
 }
@@ -106,7 +106,7 @@ impl Leases {
     }
 
     /// Before an event. The clock runs only while it charges: not for events that charge their own cycles, and not while
-    /// the host has nothing to do.
+    /// the processor has nothing to do.
     #[inline]
     pub(crate) fn before_event(&mut self, meters_itself: bool) {
         if meters_itself {
@@ -152,7 +152,7 @@ impl Leases {
         }
     }
 
-    /// The host is idle: time passes at nobody's expense.
+    /// The processor is idle: no sponsor pays for the time.
     pub(crate) fn pause(&mut self) {
         self.looked = None;
     }

@@ -1,6 +1,6 @@
 //! [`BatchQueue`]: many threads put batches in, one at a time takes everything out. No lock.
 //!
-//! A stack of batches that is swapped out whole and reversed (Treiber's, without his problem of reuse, as nobody pops a
+//! A stack of batches that is swapped out whole and reversed (Treiber's, without the ABA problem, as no thread pops a
 //! single node). What one thread puts in comes out in its order.
 //!
 //! What is put in and then looked for by a thread that has said, before it looks, that it goes to rest, is seen by one of
@@ -61,7 +61,7 @@ impl<T> BatchQueue<T> {
         loop {
             // SAFETY: the node is not linked yet, so it is this thread's alone.
             unsafe { (*node).next = next };
-            // SeqCst: whoever looks here after it has said that it rests sees this, or is seen to rest.
+            // SeqCst: a thread that looks here after it has said that it rests sees this, or is seen to rest.
             match self.newest.compare_exchange_weak(next, node, Ordering::SeqCst, Ordering::Relaxed) {
                 Ok(_) => return,
                 Err(changed) => next = changed,

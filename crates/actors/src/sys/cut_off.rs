@@ -2,7 +2,7 @@
 //!
 //! A thread runs work by its [`Runner`], with a [`Gate`]: a page that the work loads from now and then. A watcher reads the
 //! processor time of that thread by the [`Watched`] half, and closes the gate of a run that it names; then the next load faults,
-//! and whoever handles faults ends the work. So the work pays for a load, and neither for a comparison nor for a call.
+//! and the handler of faults ends the work. So the work pays for a load, and neither for a comparison nor for a call.
 //! Beginning and ending take no lock, and no system call but to open a gate again.
 //!
 //! A run is cut off at most once, and never after its end: the gate is open when `run` returns, and serves the next run at
@@ -50,7 +50,7 @@ impl Gate<'_> {
     /// The gate at this address.
     ///
     /// # Safety
-    /// A page of private memory is mapped there to be read and written, as long as the gate lives, and nobody holds a
+    /// A page of private memory is mapped there to be read and written, as long as the gate lives, and nothing holds a
     /// reference into it while a run can be cut off.
     #[must_use]
     pub(crate) unsafe fn at(address: usize) -> Self {
@@ -65,7 +65,7 @@ pub(crate) struct Runner {
     stays: PhantomData<*const ()>,
 }
 
-/// The half of whoever watches it.
+/// The watcher's half.
 #[derive(Clone, Debug)]
 pub(crate) struct Watched(Arc<Shared>);
 
@@ -303,7 +303,7 @@ mod tests {
         }
     }
 
-    /// Runs that last no longer than it takes to cut one off: whoever comes first, both say the same, and the gate is open.
+    /// Runs that last no longer than it takes to cut one off: whichever comes first, both say the same, and the gate is open.
     #[test]
     fn the_end_and_the_watcher_at_once() {
         const RUNS: u64 = 50_000;

@@ -1,7 +1,7 @@
 //! Memory of guests that can be dropped and had again: images in one memory file, and windows onto them.
 //!
 //! An [`Image`] is the content as of the last [`Window::capture`]: what survives. A [`Window`] is a range of
-//! addresses at which an image is mapped privately: whoever runs there writes copies of pages, and the image stays
+//! addresses at which an image is mapped privately: code that runs there writes copies of pages, and the image stays
 //! as it was. To keep what was written, capture it; to undo it, map the image again; to put an idle guest away, drop
 //! the window. To map costs a few microseconds whatever the size, since pages come in by demand.
 //!
@@ -9,7 +9,7 @@
 //! and code that the host has put there to run in the window. Its first page is a [`Gate`].
 //!
 //! Written pages are found by comparison in memories of up to [`COMPARED_BYTES`], and by the kernel above
-//! ([`DirtyPages`]); by comparison everywhere if the kernel withholds its means. No thread of its own; the only lock
+//! ([`DirtyPages`]); by comparison everywhere if the kernel withholds its means. No thread; the only lock
 //! guards the list of free places in the file, and nothing is called under it.
 
 use std::io;
@@ -118,7 +118,7 @@ impl Image {
     #[must_use]
     pub(crate) fn bytes(&self, offset: usize, length: usize) -> &[u8] {
         let start = self.address(offset, length);
-        // SAFETY: the range is inside this image's place, which nobody else refers to, and which changes only
+        // SAFETY: the range is inside this image's place, which nothing else refers to, and which changes only
         // through a `&mut Image`.
         unsafe { std::slice::from_raw_parts(with_exposed_provenance(start), length) }
     }
@@ -248,7 +248,7 @@ impl Window {
     /// Maps the first `length` bytes of an image here. What was written here before is gone.
     ///
     /// # Safety
-    /// Nobody uses the window's memory meanwhile, or relies on what was in it.
+    /// No code uses the window's memory meanwhile, or relies on what was in it.
     ///
     /// # Errors
     /// What the kernel says; `InvalidInput` for an image of another file, or a length that is not whole pages inside
@@ -299,7 +299,7 @@ impl Window {
     /// `found` with the number of each.
     ///
     /// # Safety
-    /// Nobody uses the window's memory meanwhile.
+    /// No code uses the window's memory meanwhile.
     ///
     /// # Errors
     /// What the kernel says; `InvalidInput` for an image that is not mapped here. The image may hold part of what
@@ -361,7 +361,7 @@ impl Window {
     /// Makes nothing accessible and gives the memory back.
     ///
     /// # Safety
-    /// Nobody uses the window's memory from now on.
+    /// No code uses the window's memory from now on.
     ///
     /// # Errors
     /// What the kernel says.
@@ -381,7 +381,7 @@ impl Window {
 
 impl Drop for Window {
     fn drop(&mut self) {
-        // SAFETY: the range is ours since `reserve`, and whoever ran in it had to end first.
+        // SAFETY: the range is ours since `reserve`, and the code that ran in it had to end first.
         let unmapped = unsafe { munmap(self.base().cast(), self.reserved + BOARD_BYTES) };
         debug_assert!(unmapped.is_ok(), "a mapping of ours can be unmapped");
     }
@@ -480,7 +480,7 @@ mod tests {
         map(&window, &image, 1 << 20);
         assert_eq!((window.word(0), window.word(WORDS - 1)), (0, 0));
         window.set_word(3, 7);
-        // SAFETY: inside of the board's range, and nobody else uses it.
+        // SAFETY: inside of the board's range, and nothing else uses it.
         unsafe { window.board_base().add(BOARD_BYTES - 1).write_volatile(1) };
         assert_eq!(capture(&window, &mut image), [0_usize; 0]);
         map(&window, &image, PAGE);
@@ -504,7 +504,7 @@ mod tests {
         let other = ImageFile::new(2, 1 << 20).unwrap();
         let window = Window::reserve(&file, 1 << 20).unwrap();
         let image = file.image().unwrap();
-        // SAFETY: nobody uses the window.
+        // SAFETY: nothing uses the window.
         let map = |image: &Image, length| unsafe { window.map(image, length) }.is_err();
         assert!(window.extend(PAGE).is_err(), "no image is mapped");
         assert!(map(&image, (1 << 20) + PAGE));

@@ -20,7 +20,7 @@ use crate::model::address::{Address, ConfigurationNumber, Place};
 use crate::model::message::Message;
 use crate::sys::batch_queue::BatchQueue;
 
-/// No host.
+/// No processor.
 pub(crate) const NO_PROCESSOR: usize = usize::MAX;
 
 /// What one processor at a time has of a configuration.
@@ -35,12 +35,12 @@ pub(crate) struct Entry {
     pub(crate) name: String,
     /// Events from other configurations and from outside.
     pub(crate) inbox: BatchQueue<Event>,
-    /// It has no events and lies in `parked`. Whoever changes this to `false` gives it to a host.
+    /// It has no events and lies in `parked`. The thread that changes this to `false` gives it to a processor.
     resting: AtomicBool,
     ended: AtomicBool,
     parked: Mutex<Option<Box<Exclusive>>>,
     pub(crate) weight: AtomicU32,
-    /// The host that had it last.
+    /// The processor that had it last.
     pub(crate) home: AtomicUsize,
     /// Events that completed.
     pub(crate) events: AtomicU64,
@@ -48,7 +48,7 @@ pub(crate) struct Entry {
     pub(crate) actors: AtomicUsize,
     pub(crate) sponsor: SponsorId,
     pub(crate) durable: bool,
-    /// It stays on the host that it began on.
+    /// It stays on the processor that it began on.
     pub(crate) stays: bool,
 }
 
@@ -72,7 +72,7 @@ impl Entry {
         }
     }
 
-    /// It was removed: whoever has it drops it.
+    /// It was removed: the processor that has it drops it.
     pub(crate) fn end(&self) {
         self.ended.store(true, Ordering::Relaxed);
     }
@@ -85,38 +85,38 @@ impl Entry {
     pub(crate) fn rest(&self, exclusive: Box<Exclusive>) -> Option<Box<Exclusive>> {
         *self.parked.lock() = Some(exclusive);
         self.resting.store(true, Ordering::SeqCst);
-        // Whoever put an event in before seeing that this rests has not woken it.
+        // A thread that put an event in before it saw that this rests has not woken it.
         if !self.inbox.is_empty() && self.rouse() { self.take() } else { None }
     }
 
-    /// Whether it rested, and the caller must give it to a host.
+    /// Whether it rested, and the caller must give it to a processor.
     pub(crate) fn rouse(&self) -> bool {
         self.resting.load(Ordering::SeqCst)
             && self.resting.compare_exchange(true, false, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
-    /// For whoever has roused it.
+    /// For the thread that has roused it.
     pub(crate) fn take(&self) -> Option<Box<Exclusive>> {
         self.parked.lock().take()
     }
 }
 
-/// A configuration on its way to a host.
+/// A configuration on its way to a processor.
 pub(crate) enum Arrival {
     /// It was roused.
     Roused(Arc<Entry>),
-    /// Another host gives it away.
+    /// Another processor gives it away.
     Given(Arc<Entry>, Box<Exclusive>),
     /// It is to be made.
     New(Arc<Entry>, Seed),
 }
 
-/// What of a host everybody can reach.
+/// What every processor can reach of a processor.
 pub(crate) struct ProcessorEntry {
     pub(crate) arrivals: BatchQueue<Arrival>,
     pub(crate) sleeping: AtomicBool,
     pub(crate) thread: Mutex<Option<std::thread::Thread>>,
-    /// An idle host that would take configurations from this one.
+    /// An idle processor that would take configurations from this one.
     pub(crate) wanted_by: AtomicUsize,
     /// Configurations that have something to do, the one that has its turn included.
     pub(crate) load: AtomicUsize,
@@ -135,7 +135,7 @@ impl ProcessorEntry {
         }
     }
 
-    /// Wakes the host if it sleeps. Of several that want to, one pays for the wake-up.
+    /// Wakes the processor if it sleeps. Of several that want to, one pays for the wake-up.
     pub(crate) fn wake(&self) {
         if self.sleeping.load(Ordering::SeqCst)
             && self.sleeping.swap(false, Ordering::SeqCst)

@@ -36,7 +36,7 @@ pub struct ConfigurationStatus {
     pub number: u32,
     /// Its name.
     pub name: String,
-    /// The host that had it last.
+    /// The processor that had it last.
     pub host: usize,
     /// Events per turn.
     pub weight: u32,

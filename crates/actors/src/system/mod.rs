@@ -170,7 +170,7 @@ impl System {
                 }
             }
             DurableRequest::Resend { target } => self.send_signals(configuration_of_name(target).as_ref()),
-            // It has no store of its own kind.
+            // It has no store of that kind.
             DurableRequest::Snapshot { .. } | DurableRequest::Seen { .. } => {}
         }
     }

@@ -1,6 +1,6 @@
 //! [`Engine`]: compiles modules and holds what their actors share. [`Module`]: one that was checked and compiled.
 //!
-//! Compiling takes time in proportion to the module and is paid for by nobody: do it outside of events.
+//! Compiling takes time in proportion to the module and no sponsor pays for it: do it outside of events.
 
 use std::fmt;
 use std::io;

@@ -1,4 +1,4 @@
-//! What a guest knows addresses by: numbers in a table of its own.
+//! What a guest knows addresses by: numbers in its table.
 //!
 //! A number that the guest makes up leads to an entry that it was given, or to nothing; an address itself never enters
 //! its memory. Changes are noted until [`Handles::keep`], so that a failed event can be undone in time proportional to

@@ -68,7 +68,7 @@ pub enum RestoreError {
 }
 
 impl Module {
-    /// An actor that begins with a behaviour of the module's, and what the behaviour is told at its start. No code runs
+    /// An actor that begins with a behaviour of the module's, and what the behaviour is given at its start. No code runs
     /// before the first event.
     #[must_use]
     pub fn actor(&self, behaviour: u32, start: Packet) -> Box<dyn Behaviour> {

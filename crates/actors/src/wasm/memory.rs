@@ -1,6 +1,6 @@
 //! Linear memories at addresses of ours: what lets an actor's memory be mapped from its image, captured and dropped.
 //!
-//! The engine asks for memories while it makes an instance; whoever makes the instance has put a [`Window`] with the
+//! The engine asks for memories while it makes an instance; the maker of the instance has put a [`Window`] with the
 //! actor's image in place on the same thread before ([`Mapped::offer`]). The first memory is the guest's; the second, which a
 //! metered module has, is the window's board. Windows are pooled, since to reserve one costs more than to map an image into it.
 //!
@@ -102,7 +102,7 @@ impl Mapped {
         self.window().gate()
     }
 
-    /// Before the code runs: whatever happens, nobody gets the window after this one, unless the run ends as it should.
+    /// Before the code runs: whatever happens, the window is not used after this one, unless the run ends as it should.
     pub(super) fn begin_run(&mut self) {
         self.spoilt = true;
         self.window().set_word(metering::STOPPED_WORD, 0);
@@ -135,7 +135,7 @@ impl Drop for Mapped {
             // If an instance still has it, it ends with the instance, and is not used again.
             return;
         }
-        // SAFETY: nobody else refers to the window.
+        // SAFETY: nothing else refers to the window.
         if unsafe { window.clear() }.is_ok() {
             self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner).push(window);
         }

@@ -1,6 +1,6 @@
 //! Untrusted actors: WebAssembly modules, contained in time, memory and reach.
 //!
-//! An [`Engine`] checks and compiles a [`Module`]; a module gives actors, each with a memory of its own. What a guest may
+//! An [`Engine`] checks and compiles a [`Module`]; a module gives actors, each with its own memory. What a guest may
 //! call is fixed by [`abi`] and described in `docs/reference/guest-abi.md`: it reaches only addresses that it was given,
 //! knows them by handles that mean nothing outside of it, and has no clock, no randomness and no other input.
 //!

@@ -19,7 +19,7 @@ use super::module_error::ModuleError;
 
 const WASM_PAGE: u64 = 64 << 10;
 
-/// The proposals that a module may use: what compilers emit for plain `wasm32`, and nothing with state of its own.
+/// The proposals that a module may use: what compilers emit for plain `wasm32`, and nothing that has state.
 pub(super) const FEATURES: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL
     .union(WasmFeatures::SATURATING_FLOAT_TO_INT)
     .union(WasmFeatures::SIGN_EXTENSION)
@@ -113,107 +113,120 @@ impl Survey {
 
     fn section(&mut self, payload: Payload<'_>) -> Result<(), ModuleError> {
         match payload {
-            Payload::TypeSection(section) => {
-                for group in section {
-                    for sub_type in group?.into_types() {
-                        self.types.push(match sub_type.composite_type.inner {
-                            wasmparser::CompositeInnerType::Func(function) => {
-                                let most = metering::PARAMETERS as u64;
-                                limit("parameters of a function", function.params().len() as u64, most)?;
-                                limit("results of a function", function.results().len() as u64, most)?;
-                                Some(function)
-                            }
-                            _ => None,
-                        });
+            Payload::TypeSection(section) => self.types(section),
+            Payload::ImportSection(section) => section.into_imports_with_offsets().try_for_each(|import| {
+                let (offset, import) = import?;
+                self.import(&import, offset)
+            }),
+            Payload::FunctionSection(section) => section.into_iter().try_for_each(|function| {
+                self.functions.push(function?);
+                Ok(())
+            }),
+            Payload::TableSection(section) => self.tables(section),
+            Payload::MemorySection(section) => self.memories(section),
+            Payload::GlobalSection(section) => self.globals(section),
+            Payload::ExportSection(section) => section.into_iter().try_for_each(|export| {
+                let export = export?;
+                self.exports.push((export.name.to_owned(), export.kind, export.index));
+                Ok(())
+            }),
+            Payload::StartSection { func, .. } => {
+                self.start = Some(func);
+                Ok(())
+            }
+            Payload::ElementSection(section) => self.elements(section),
+            Payload::DataSection(section) => self.data(section),
+            _ => Ok(()),
+        }
+    }
+
+    fn types(&mut self, section: wasmparser::TypeSectionReader<'_>) -> Result<(), ModuleError> {
+        for group in section {
+            for sub_type in group?.into_types() {
+                self.types.push(match sub_type.composite_type.inner {
+                    wasmparser::CompositeInnerType::Func(function) => {
+                        let most = metering::PARAMETERS as u64;
+                        limit("parameters of a function", function.params().len() as u64, most)?;
+                        limit("results of a function", function.results().len() as u64, most)?;
+                        Some(function)
                     }
-                }
+                    _ => None,
+                });
             }
-            Payload::ImportSection(section) => {
-                for import in section.into_imports_with_offsets() {
-                    let (offset, import) = import?;
-                    self.import(&import, offset)?;
-                }
+        }
+        Ok(())
+    }
+
+    fn tables(&mut self, section: wasmparser::TableSectionReader<'_>) -> Result<(), ModuleError> {
+        for table in section.into_iter_with_offsets() {
+            let (offset, table) = table?;
+            if table.ty.shared {
+                return Err(ModuleError::NoSnapshot { what: "a shared table", offset });
             }
-            Payload::FunctionSection(section) => {
-                for function in section {
-                    self.functions.push(function?);
-                }
+            if matches!(table.init, TableInit::Expr(_)) {
+                return Err(ModuleError::NoSnapshot { what: "a table with an initial value", offset });
             }
-            Payload::TableSection(section) => {
-                for table in section.into_iter_with_offsets() {
-                    let (offset, table) = table?;
-                    if table.ty.shared {
-                        return Err(ModuleError::NoSnapshot { what: "a shared table", offset });
-                    }
-                    if matches!(table.init, TableInit::Expr(_)) {
-                        return Err(ModuleError::NoSnapshot {
-                            what: "a table with an initial value",
-                            offset,
-                        });
-                    }
-                    self.tables += 1;
-                    self.table_elements = self.table_elements.saturating_add(table.ty.initial);
-                }
+            self.tables += 1;
+            self.table_elements = self.table_elements.saturating_add(table.ty.initial);
+        }
+        Ok(())
+    }
+
+    fn memories(&mut self, section: wasmparser::MemorySectionReader<'_>) -> Result<(), ModuleError> {
+        for memory in section.into_iter_with_offsets() {
+            let (offset, memory) = memory?;
+            if memory.shared {
+                return Err(ModuleError::NoSnapshot { what: "a shared memory", offset });
             }
-            Payload::MemorySection(section) => {
-                for memory in section.into_iter_with_offsets() {
-                    let (offset, memory) = memory?;
-                    if memory.shared {
-                        return Err(ModuleError::NoSnapshot { what: "a shared memory", offset });
-                    }
-                    self.memories.push(memory);
-                }
-            }
-            Payload::GlobalSection(section) => {
-                for global in section.into_iter_with_offsets() {
-                    let (offset, global) = global?;
-                    if global.ty.mutable {
-                        if matches!(global.ty.content_type, ValType::Ref(_)) {
-                            return Err(ModuleError::NoSnapshot {
-                                what: "a mutable global that holds a reference",
-                                offset,
-                            });
-                        }
-                        self.mutable_globals.push(self.globals);
-                    }
-                    self.globals += 1;
-                }
-            }
-            Payload::ExportSection(section) => {
-                for export in section {
-                    let export = export?;
-                    self.exports.push((export.name.to_owned(), export.kind, export.index));
-                }
-            }
-            Payload::StartSection { func, .. } => self.start = Some(func),
-            Payload::ElementSection(section) => {
-                let mut elements = 0u64;
-                for element in section {
-                    let element = element?;
-                    let ElementKind::Active { .. } = element.kind else { continue };
-                    elements += u64::from(match element.items {
-                        wasmparser::ElementItems::Functions(items) => items.count(),
-                        wasmparser::ElementItems::Expressions(_, items) => items.count(),
+            self.memories.push(memory);
+        }
+        Ok(())
+    }
+
+    fn globals(&mut self, section: wasmparser::GlobalSectionReader<'_>) -> Result<(), ModuleError> {
+        for global in section.into_iter_with_offsets() {
+            let (offset, global) = global?;
+            if global.ty.mutable {
+                if matches!(global.ty.content_type, ValType::Ref(_)) {
+                    return Err(ModuleError::NoSnapshot {
+                        what: "a mutable global that holds a reference",
+                        offset,
                     });
                 }
-                self.table_elements = self.table_elements.max(elements);
+                self.mutable_globals.push(self.globals);
             }
-            Payload::DataSection(section) => {
-                for (segment, data) in section.into_iter().enumerate() {
-                    let data = data?;
-                    let DataKind::Active { offset_expr, .. } = data.kind else { continue };
-                    let start = u64::from(constant(&offset_expr)?);
-                    let end = start + data.data.len() as u64;
-                    let memory = self.memories.first().map_or(0, |memory| memory.initial * WASM_PAGE);
-                    if end > memory {
-                        return Err(ModuleError::DataOutside { segment, end, memory });
-                    }
-                    // The segment's bytes are the last thing in its range.
-                    let bytes = data.range.end - data.data.len()..data.range.end;
-                    self.data.push((start as usize, bytes));
-                }
+            self.globals += 1;
+        }
+        Ok(())
+    }
+
+    fn elements(&mut self, section: wasmparser::ElementSectionReader<'_>) -> Result<(), ModuleError> {
+        let mut elements = 0u64;
+        for element in section {
+            let element = element?;
+            let ElementKind::Active { .. } = element.kind else { continue };
+            elements += u64::from(match element.items {
+                wasmparser::ElementItems::Functions(items) => items.count(),
+                wasmparser::ElementItems::Expressions(_, items) => items.count(),
+            });
+        }
+        self.table_elements = self.table_elements.max(elements);
+        Ok(())
+    }
+
+    fn data(&mut self, section: wasmparser::DataSectionReader<'_>) -> Result<(), ModuleError> {
+        for (segment, data) in section.into_iter().enumerate() {
+            let data = data?;
+            let DataKind::Active { offset_expr, .. } = data.kind else { continue };
+            let start = u64::from(constant(&offset_expr)?);
+            let end = start + data.data.len() as u64;
+            let memory = self.memories.first().map_or(0, |memory| memory.initial * WASM_PAGE);
+            if end > memory {
+                return Err(ModuleError::DataOutside { segment, end, memory });
             }
-            _ => {}
+            // The segment's bytes are the last thing in its range.
+            let bytes = data.range.end - data.data.len()..data.range.end;
+            self.data.push((start as usize, bytes));
         }
         Ok(())
     }

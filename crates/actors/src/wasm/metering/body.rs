@@ -302,7 +302,7 @@ impl Writer<'_> {
         let outstanding = self.outstanding;
         let agreed = *self.agreed(label);
         if self.live && plain && !is_loop && agreed.is_some_and(|agreed| agreed != outstanding) {
-            // Whoever does not branch does not pay for the difference.
+            // A path that does not branch does not pay for the difference.
             self.output.instructions().if_(BlockType::Empty);
             self.reach(depth, false);
             self.output.instructions().br(depth + 1).end();
