@@ -21,9 +21,9 @@ impl Lock {
     pub fn lock(&self) -> Guard<'_> {
         if self.0.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
             while self.0.swap(2, Ordering::Acquire) != 0 {
-                const FUTEX_WAIT_PRIVATE: u64 = 128;
+                const WAIT: u64 = (linux::FUTEX_WAIT | linux::FUTEX_PRIVATE_FLAG) as u64;
                 let word = &raw const self.0 as u64;
-                let _ = kernel::raw(linux::__NR_futex, [word, FUTEX_WAIT_PRIVATE, 2, 0, 0, 0]);
+                let _ = kernel::raw(linux::__NR_futex, [word, WAIT, 2, 0, 0, 0]);
             }
         }
         Guard(self)

@@ -103,7 +103,7 @@ pub fn copy_out(to: u64, from: *const u8, length: usize) -> Result<(), Errno> {
 /// Copies a string that ends with zero; returns its length with the zero.
 ///
 /// # Errors
-/// `EFAULT`; `ENAMETOOLONG` (36) if there is no zero in `room` bytes.
+/// `EFAULT`; `ENAMETOOLONG` if there is no zero in `room` bytes.
 ///
 /// # Safety
 /// `to` points to `room` bytes of the stub that nobody else uses.
@@ -121,7 +121,7 @@ pub unsafe fn copy_string_in(from: u64, to: *mut u8, room: usize) -> Result<usiz
         }
         done += piece;
     }
-    Err(Errno(36))
+    Err(Errno::ENAMETOOLONG)
 }
 
 /// Stores an aligned word of program memory, in one piece: other threads may be waiting on it.

@@ -73,8 +73,7 @@ fn reserve(address: u64, length: u64, backing: Backing) -> Result<(), Errno> {
 }
 
 fn punch(address: u64, length: u64) -> Result<(), Errno> {
-    /// FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
-    const PUNCH_HOLE: u64 = 3;
+    const PUNCH_HOLE: u64 = (linux::FALLOC_FL_PUNCH_HOLE | linux::FALLOC_FL_KEEP_SIZE) as u64;
     let memory = SETTINGS.memory.load(Ordering::Relaxed) as u64;
     kernel::checked(linux::__NR_fallocate, [memory, PUNCH_HOLE, address, length, 0, 0]).map(drop)
 }

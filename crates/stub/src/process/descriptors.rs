@@ -12,7 +12,7 @@ use linux_raw_sys::general as linux;
 /// Moves a descriptor to the hidden numbers, above what the program's limit lets it get. The limit is lifted for
 /// a moment: existing descriptors above it stay valid. If that is not allowed, the descriptor stays where it is.
 pub fn hide(descriptor: i32) -> i32 {
-    const F_DUPFD_CLOEXEC: u64 = 1030;
+    const DUPLICATE: u64 = linux::F_DUPFD_CLOEXEC as u64;
     let floor = u64::from(SETTINGS.descriptor_floor.load(Ordering::Relaxed));
     let mut limit = [0_u64; 2];
     if with_limit(None, Some(&mut limit)).is_err() {
@@ -22,7 +22,7 @@ pub fn hide(descriptor: i32) -> i32 {
     if with_limit(Some(&raised), None).is_err() {
         return descriptor;
     }
-    let moved = kernel::checked(linux::__NR_fcntl, [descriptor as u64, F_DUPFD_CLOEXEC, floor, 0, 0, 0]);
+    let moved = kernel::checked(linux::__NR_fcntl, [descriptor as u64, DUPLICATE, floor, 0, 0, 0]);
     let _ = with_limit(Some(&limit), None);
     match moved {
         Ok(moved) => {
@@ -34,10 +34,10 @@ pub fn hide(descriptor: i32) -> i32 {
 }
 
 fn with_limit(new: Option<&[u64; 2]>, old: Option<&mut [u64; 2]>) -> Result<u64, Errno> {
-    const RLIMIT_NOFILE: u64 = 7;
+    const LIMIT: u64 = linux::RLIMIT_NOFILE as u64;
     let new = new.map_or(0, |limit| limit.as_ptr() as u64);
     let old = old.map_or(0, |limit| limit.as_mut_ptr() as u64);
-    kernel::checked(linux::__NR_prlimit64, [0, RLIMIT_NOFILE, new, old, 0, 0])
+    kernel::checked(linux::__NR_prlimit64, [0, LIMIT, new, old, 0, 0])
 }
 
 fn floor() -> u64 {

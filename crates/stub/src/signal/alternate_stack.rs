@@ -4,12 +4,13 @@ use crate::memory::copy;
 use crate::signal::frame::ALTERNATE_STACK_DISABLED;
 use crate::thread::Thread;
 use banyan_sys::raw::Errno;
+use linux_raw_sys::general as linux;
 
 /// `sigaltstack` of the program: only remembered, since the kernel's alternate stack is the stub's.
 pub fn change_alternate_stack(thread: &Thread, arguments: &[u64; 6], stack: u64) -> i64 {
     use crate::signal::frame::AlternateStack;
-    const ONSTACK: i32 = 1;
-    const MINIMUM: u64 = 2048;
+    const ONSTACK: i32 = linux::SS_ONSTACK as i32;
+    const MINIMUM: u64 = linux::MINSIGSTKSZ as u64;
     let [new, old, ..] = *arguments;
     let current = thread.alternate_stack.get();
     let on_it =

@@ -6,12 +6,15 @@
 
 use crate::kernel;
 use crate::memory::{self, copy};
-use crate::signal::disposition::{self, DISPOSITIONS, SA_NODEFER, SA_ONSTACK, SA_RESETHAND};
+use crate::signal::disposition::{
+    self, DISPOSITIONS, SA_NODEFER, SA_ONSTACK, SA_RESETHAND, SIG_DFL, SIG_IGN,
+};
 use crate::signal::frame::{
     ALTERNATE_STACK_DISABLED, EXTENDED_MAGIC, LEGACY_STATE, SOFTWARE_BYTES, SignalFrame, SignalInformation,
     UserContext,
 };
 use crate::signal::{self, SIGSEGV, SIGSYS};
+use crate::thread::resume::RED_ZONE;
 use crate::thread::{Role, Thread};
 use crate::time::vdso;
 use crate::trap::reissue;
@@ -20,6 +23,9 @@ use banyan_wire::layout::in_program;
 use core::mem::offset_of;
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general as linux;
+
+/// Flags that are clear in a handler: trap, direction, resume.
+const CLEARED_FLAGS: u64 = 1 << 8 | 1 << 10 | 1 << 16;
 
 /// Whether a thread interrupted at `instruction` is running the program.
 pub fn runs_program(instruction: u64) -> bool {
@@ -56,16 +62,16 @@ pub unsafe extern "C" fn on_signal(
 pub fn deliver(thread: &Thread, signal: u64, information: &SignalInformation, context: &mut UserContext) {
     let slot = &DISPOSITIONS[signal as usize - 1];
     let [handler, flags, restorer, mask] = [0, 1, 2, 3].map(|word: usize| slot[word].load(Ordering::Acquire));
-    if handler <= 1 {
+    if handler <= SIG_IGN {
         // It was reset meanwhile: ignored, or the default action now.
-        if handler == 0 {
+        if handler == SIG_DFL {
             disposition::die_of(signal);
         }
         return;
     }
     if flags & SA_RESETHAND != 0 {
         let _guard = memory::LOCK.lock();
-        slot[0].store(0, Ordering::Release);
+        slot[0].store(SIG_DFL, Ordering::Release);
         let _ = disposition::apply_disposition(signal, &[0; 4]);
     }
     let alternate = thread.alternate_stack.get();
@@ -75,7 +81,7 @@ pub fn deliver(thread: &Thread, signal: u64, information: &SignalInformation, co
     let top = if flags & SA_ONSTACK != 0 && usable && !on_alternate {
         alternate.pointer + alternate.size
     } else {
-        stack.wrapping_sub(128)
+        stack.wrapping_sub(RED_ZONE)
     };
     let Ok(frame) = push_frame(thread, top, restorer, information, context) else {
         disposition::die_of(SIGSEGV)
@@ -90,8 +96,7 @@ pub fn deliver(thread: &Thread, signal: u64, information: &SignalInformation, co
     registers.rsi = frame + offset_of!(SignalFrame, information) as u64;
     registers.rdx = frame + offset_of!(SignalFrame, context) as u64;
     registers.rax = 0;
-    // Direction, trap and resume flags are clear in a handler.
-    registers.eflags &= !0x1_0500;
+    registers.eflags &= !CLEARED_FLAGS;
 }
 
 /// Copies the kernel's frame, floating-point state included, below `top` in program memory.

@@ -7,10 +7,10 @@ use crate::daemon::settings;
 use crate::kernel;
 use crate::memory::{self, copy};
 use crate::signal::frame::{SignalInformation, UserContext};
-use crate::signal::mask::HANDLER_MASK;
+use crate::signal::mask::{self, HANDLER_MASK};
 use crate::signal::{
-    self, SIGBUS, SIGFPE, SIGILL, SIGKILL, SIGNALS, SIGPOKE, SIGSEGV, SIGSTOP, SIGSYS, SIGTRAP, deliver,
-    service_thread,
+    self, MASK_BYTES, SIGBUS, SIGFPE, SIGILL, SIGKILL, SIGNALS, SIGPOKE, SIGSEGV, SIGSTOP, SIGSYS, SIGTRAP,
+    deliver, service_thread,
 };
 use banyan_sys::raw::Errno;
 use core::arch::global_asm;
@@ -20,18 +20,31 @@ use linux_raw_sys::general as linux;
 /// `struct sigaction` of the kernel: handler, flags, restorer, mask.
 pub type Action = [u64; 4];
 
-pub(super) const SA_ONSTACK: u64 = 0x0800_0000;
-const SA_SIGINFO: u64 = 4;
-const SA_RESTORER: u64 = 0x0400_0000;
-pub(super) const SA_NODEFER: u64 = 0x4000_0000;
-pub(super) const SA_RESETHAND: u64 = 0x8000_0000;
+/// Handler word that asks for the default action.
+pub(super) const SIG_DFL: u64 = 0;
+/// Handler word that asks for nothing to be done. Higher words are addresses.
+pub(super) const SIG_IGN: u64 = 1;
+
+pub(super) const SA_ONSTACK: u64 = linux::SA_ONSTACK as u64;
+const SA_SIGINFO: u64 = linux::SA_SIGINFO as u64;
+const SA_RESTORER: u64 = linux::SA_RESTORER as u64;
+pub(super) const SA_NODEFER: u64 = linux::SA_NODEFER as u64;
+pub(super) const SA_RESETHAND: u64 = linux::SA_RESETHAND as u64;
 /// Flags that the kernel itself acts on.
-const SA_KERNELS: u64 = 1 | 2 | 0x1000_0000;
+const SA_KERNELS: u64 = (linux::SA_NOCLDSTOP | linux::SA_NOCLDWAIT | linux::SA_RESTART) as u64;
+
 /// The program's dispositions, by signal: handler, flags, restorer, mask. Written under `memory::LOCK`.
 pub(super) static DISPOSITIONS: [[AtomicU64; 4]; SIGNALS] =
     [const { [const { AtomicU64::new(0) }; 4] }; SIGNALS];
 
-global_asm!(".globl banyan_restore", "banyan_restore:", "mov eax, 15", "syscall", "ud2");
+global_asm!(
+    ".globl banyan_restore",
+    "banyan_restore:",
+    "mov eax, {number}",
+    "syscall",
+    "ud2",
+    number = const linux::__NR_rt_sigreturn,
+);
 unsafe extern "C" {
     fn banyan_restore();
 }
@@ -50,7 +63,7 @@ pub fn install(signal: u64, handler: Handler, flags: u64) -> Result<(), Errno> {
         banyan_restore as *const () as u64,
         HANDLER_MASK,
     ];
-    kernel::checked(linux::__NR_rt_sigaction, [signal, action.as_ptr() as u64, 0, 8, 0, 0]).map(drop)
+    kernel::checked(linux::__NR_rt_sigaction, [signal, action.as_ptr() as u64, 0, MASK_BYTES, 0, 0]).map(drop)
 }
 
 /// Installs what every replica needs: the trap, and the faults of instructions. In a home replica the inherited
@@ -62,7 +75,7 @@ pub fn start(trap: Handler, fault: Handler) -> Result<(), Errno> {
     if settings::is_home() {
         for signal in 1..=SIGNALS as u64 {
             let mut inherited: Action = [0; 4];
-            let arguments = [signal, 0, inherited.as_mut_ptr() as u64, 8, 0, 0];
+            let arguments = [signal, 0, inherited.as_mut_ptr() as u64, MASK_BYTES, 0, 0];
             let _ = kernel::checked(linux::__NR_rt_sigaction, arguments)?;
             DISPOSITIONS[signal as usize - 1][0].store(inherited[0], Ordering::Relaxed);
         }
@@ -79,20 +92,20 @@ pub fn start(trap: Handler, fault: Handler) -> Result<(), Errno> {
     Ok(())
 }
 
-/// The program's handler word for a signal: 0 default, 1 ignore, else an address.
+/// The program's handler word for a signal: [`SIG_DFL`], [`SIG_IGN`] or an address.
 pub(super) fn handler_of(signal: u64) -> u64 {
     DISPOSITIONS[signal as usize - 1][0].load(Ordering::Acquire)
 }
 
 /// Whether the program has a handler for the signal.
 pub fn has_handler(signal: u64) -> bool {
-    handler_of(signal) > 1
+    handler_of(signal) > SIG_IGN
 }
 
 /// `rt_sigaction` of the program; runs at home. Returns 0 or a negated errno.
 pub fn set_disposition(arguments: &[u64; 6]) -> i64 {
     let [signal, new, old, size, ..] = *arguments;
-    if size != 8 || signal == 0 || signal > SIGNALS as u64 {
+    if size != MASK_BYTES || signal == 0 || signal > SIGNALS as u64 {
         return Errno::EINVAL.negated();
     }
     let mut given: Action = [0; 4];
@@ -100,7 +113,7 @@ pub fn set_disposition(arguments: &[u64; 6]) -> i64 {
         if signal == SIGKILL || signal == SIGSTOP {
             return Errno::EINVAL.negated();
         }
-        if copy::copy_in(new, given.as_mut_ptr().cast(), 32).is_err() {
+        if copy::copy_in(new, given.as_mut_ptr().cast(), size_of::<Action>()).is_err() {
             return Errno::EFAULT.negated();
         }
     }
@@ -126,7 +139,7 @@ pub fn set_disposition(arguments: &[u64; 6]) -> i64 {
     if new != 0 {
         service_thread::remote_masks_changed();
     }
-    if old != 0 && copy::copy_out(old, before.as_ptr().cast(), 32).is_err() {
+    if old != 0 && copy::copy_out(old, before.as_ptr().cast(), size_of::<Action>()).is_err() {
         return Errno::EFAULT.negated();
     }
     0
@@ -138,18 +151,18 @@ pub(super) fn apply_disposition(signal: u64, action: &Action) -> Result<(), Errn
     if matches!(signal, SIGSYS | SIGSEGV | SIGBUS | SIGPOKE) {
         return Ok(());
     }
-    if action[0] > 1 {
+    if action[0] > SIG_IGN {
         return install(signal, deliver::on_signal, action[1] & SA_KERNELS);
     }
     let plain: Action =
         [action[0], (action[1] & SA_KERNELS) | SA_RESTORER, banyan_restore as *const () as u64, 0];
-    kernel::checked(linux::__NR_rt_sigaction, [signal, plain.as_ptr() as u64, 0, 8, 0, 0]).map(drop)
+    kernel::checked(linux::__NR_rt_sigaction, [signal, plain.as_ptr() as u64, 0, MASK_BYTES, 0, 0]).map(drop)
 }
 
 /// Gives a signal back to the kernel's default action.
 pub fn reset(signal: u64) {
-    let plain: Action = [0, SA_RESTORER, banyan_restore as *const () as u64, 0];
-    let _ = kernel::raw(linux::__NR_rt_sigaction, [signal, plain.as_ptr() as u64, 0, 8, 0, 0]);
+    let plain: Action = [SIG_DFL, SA_RESTORER, banyan_restore as *const () as u64, 0];
+    let _ = kernel::raw(linux::__NR_rt_sigaction, [signal, plain.as_ptr() as u64, 0, MASK_BYTES, 0, 0]);
 }
 
 /// Ends the process by the signal's default action.
@@ -157,8 +170,6 @@ pub fn die_of(signal: u64) -> ! {
     reset(signal);
     let (process, thread) = (u64::from(kernel::process_id()), u64::from(kernel::thread_id()));
     let _ = kernel::raw(linux::__NR_tgkill, [process, thread, signal, 0, 0, 0]);
-    const SIG_UNBLOCK: u64 = 1;
-    let mask = signal::bit(signal);
-    let _ = kernel::raw(linux::__NR_rt_sigprocmask, [SIG_UNBLOCK, &raw const mask as u64, 0, 8, 0, 0]);
+    mask::change_kernels(linux::SIG_UNBLOCK, signal::bit(signal));
     kernel::park()
 }

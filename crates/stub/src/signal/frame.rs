@@ -54,7 +54,7 @@ pub struct AlternateStack {
 }
 
 /// `SS_DISABLE`: there is no alternate stack.
-pub const ALTERNATE_STACK_DISABLED: i32 = 2;
+pub const ALTERNATE_STACK_DISABLED: i32 = linux_raw_sys::general::SS_DISABLE as i32;
 
 /// `struct ucontext`.
 #[derive(Clone, Copy, Debug)]

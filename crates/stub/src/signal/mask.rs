@@ -5,7 +5,7 @@
 
 use crate::kernel;
 use crate::memory::copy;
-use crate::signal::{self, SIGKILL, SIGSTOP, SIGSYS, SYNCHRONOUS};
+use crate::signal::{self, MASK_BYTES, SIGKILL, SIGSTOP, SIGSYS, SYNCHRONOUS};
 use banyan_sys::raw::Errno;
 use linux_raw_sys::general as linux;
 
@@ -16,31 +16,35 @@ pub(super) const HANDLER_MASK: u64 = !SYNCHRONOUS;
 
 /// Blocks all signals but faults; returns the mask before.
 pub fn block_all() -> u64 {
-    const SIG_SETMASK: u64 = 2;
+    change_kernels(linux::SIG_SETMASK, HANDLER_MASK)
+}
+
+/// Changes the calling thread's mask in the kernel; `how` is one of the kernel's `SIG_` constants. Returns the mask
+/// before.
+pub fn change_kernels(how: u32, mask: u64) -> u64 {
     let mut before = 0_u64;
-    let mask = HANDLER_MASK;
-    let arguments = [SIG_SETMASK, &raw const mask as u64, &raw mut before as u64, 8, 0, 0];
-    let _ = kernel::raw(linux::__NR_rt_sigprocmask, arguments);
+    let (new, old) = (&raw const mask as u64, &raw mut before as u64);
+    let _ = kernel::raw(linux::__NR_rt_sigprocmask, [u64::from(how), new, old, MASK_BYTES, 0, 0]);
     before
 }
 
 /// `rt_sigprocmask`: changes `mask` (the program's view) and returns 0 or a negated errno.
 pub fn change_mask(arguments: &[u64; 6], mask: &mut u64) -> i64 {
     let [how, set, old, size, ..] = *arguments;
-    if size != 8 {
+    if size != MASK_BYTES {
         return Errno::EINVAL.negated();
     }
     let before = *mask;
     if set != 0 {
         let Ok(given) = copy::load_u64(set) else { return Errno::EFAULT.negated() };
-        *mask = match how {
-            0 => before | given,
-            1 => before & !given,
-            2 => given,
+        *mask = match how as u32 {
+            linux::SIG_BLOCK => before | given,
+            linux::SIG_UNBLOCK => before & !given,
+            linux::SIG_SETMASK => given,
             _ => return Errno::EINVAL.negated(),
         } & !(signal::bit(SIGKILL) | signal::bit(SIGSTOP));
     }
-    if old != 0 && copy::copy_out(old, (&raw const before).cast(), 8).is_err() {
+    if old != 0 && copy::copy_out(old, (&raw const before).cast(), size_of_val(&before)).is_err() {
         return Errno::EFAULT.negated();
     }
     0

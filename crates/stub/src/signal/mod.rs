@@ -17,19 +17,25 @@ pub mod mask;
 pub mod queue;
 pub mod service_thread;
 
-/// Signals that there are.
+use linux_raw_sys::general as linux;
+
+/// Signals that there are (`_NSIG`).
 const SIGNALS: usize = 64;
-const SIGBUS: u64 = 7;
-const SIGFPE: u64 = 8;
-const SIGILL: u64 = 4;
-const SIGTRAP: u64 = 5;
-const SIGKILL: u64 = 9;
-const SIGSEGV: u64 = 11;
-const SIGPIPE: u64 = 13;
-const SIGSTOP: u64 = 19;
-const SIGSYS: u64 = 31;
+/// Bytes of a signal mask, which every call that takes one must name.
+pub const MASK_BYTES: u64 = size_of::<linux::kernel_sigset_t>() as u64;
+const _: () = assert!(MASK_BYTES == size_of::<u64>() as u64, "masks are kept in 64 bits");
+const SIGBUS: u64 = linux::SIGBUS as u64;
+const SIGFPE: u64 = linux::SIGFPE as u64;
+const SIGILL: u64 = linux::SIGILL as u64;
+const SIGTRAP: u64 = linux::SIGTRAP as u64;
+const SIGKILL: u64 = linux::SIGKILL as u64;
+/// Memory that is not mapped, or not for this access.
+pub const SIGSEGV: u64 = linux::SIGSEGV as u64;
+const SIGPIPE: u64 = linux::SIGPIPE as u64;
+const SIGSTOP: u64 = linux::SIGSTOP as u64;
+const SIGSYS: u64 = linux::SIGSYS as u64;
 /// Wakes the service thread so that it takes a new mask. The last real-time signal, of which glibc uses none.
-const SIGPOKE: u64 = 64;
+const SIGPOKE: u64 = SIGNALS as u64;
 
 const fn bit(signal: u64) -> u64 {
     1 << (signal - 1)

@@ -3,7 +3,8 @@
 
 use crate::daemon::requests;
 use crate::kernel;
-use crate::signal::{self, SIGNALS, SIGPIPE, SIGSTOP, disposition};
+use crate::signal::disposition::{self, SIG_DFL, SIG_IGN};
+use crate::signal::{self, MASK_BYTES, SIGNALS, SIGPIPE};
 use crate::thread::{Role, Thread, block};
 use banyan_wire::stub::{Refusal, RequestKind};
 use core::sync::atomic::Ordering;
@@ -12,15 +13,15 @@ use linux_raw_sys::general as linux;
 /// After a call of a deputy: a broken pipe raised SIGPIPE on the deputy, where it is blocked. Does what it would
 /// have done to the program's thread.
 pub fn settle_broken_pipe(mask: u64) {
-    if mask & signal::bit(SIGPIPE) != 0 || disposition::handler_of(SIGPIPE) == 1 {
+    if mask & signal::bit(SIGPIPE) != 0 || disposition::handler_of(SIGPIPE) == SIG_IGN {
         return;
     }
-    if disposition::handler_of(SIGPIPE) == 0 {
+    if disposition::handler_of(SIGPIPE) == SIG_DFL {
         disposition::die_of(SIGPIPE);
     }
     // Take it off the deputy's queue; say that the handler did not run.
     let (set, zero) = (signal::bit(SIGPIPE), [0_u64; 2]);
-    let arguments = [&raw const set as u64, 0, zero.as_ptr() as u64, 8, 0, 0];
+    let arguments = [&raw const set as u64, 0, zero.as_ptr() as u64, MASK_BYTES, 0, 0];
     let _ = kernel::raw(linux::__NR_rt_sigtimedwait, arguments);
     let refusal = Refusal::HandlerOnRemoteThread as u64;
     let _ = requests::request(RequestKind::Refused, [SIGPIPE, refusal, 0, 0, 0, 0, 0, 0]);
@@ -40,8 +41,8 @@ pub fn send_to_thread(number: u32, thread: usize, arguments: &[u64; 6]) -> i64 {
         return result;
     }
     match disposition::handler_of(signal) {
-        0 if ends_process(signal) => disposition::die_of(signal),
-        0 | 1 => {}
+        SIG_DFL if ends_process(signal) => disposition::die_of(signal),
+        SIG_DFL | SIG_IGN => {}
         _ => {
             let refusal = Refusal::HandlerOnRemoteThread as u64;
             let _ = requests::request(RequestKind::Refused, [signal, refusal, 0, 0, 0, 0, 0, 0]);
@@ -52,12 +53,15 @@ pub fn send_to_thread(number: u32, thread: usize, arguments: &[u64; 6]) -> i64 {
 
 /// Whether a signal's default action ends the process: all but the ignored ones and those that stop and continue.
 const fn ends_process(signal: u64) -> bool {
-    const SIGCHLD: u64 = 17;
-    const SIGCONT: u64 = 18;
-    const SIGTSTP: u64 = 20;
-    const SIGTTIN: u64 = 21;
-    const SIGTTOU: u64 = 22;
-    const SIGURG: u64 = 23;
-    const SIGWINCH: u64 = 28;
-    !matches!(signal, SIGCHLD | SIGCONT | SIGSTOP | SIGTSTP | SIGTTIN | SIGTTOU | SIGURG | SIGWINCH)
+    !matches!(
+        signal as u32,
+        linux::SIGCHLD
+            | linux::SIGCONT
+            | linux::SIGSTOP
+            | linux::SIGTSTP
+            | linux::SIGTTIN
+            | linux::SIGTTOU
+            | linux::SIGURG
+            | linux::SIGWINCH
+    )
 }

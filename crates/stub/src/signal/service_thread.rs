@@ -2,8 +2,9 @@
 //! in place of those threads.
 
 use crate::kernel;
+use crate::signal::disposition::SIG_DFL;
 use crate::signal::frame::{SignalInformation, UserContext};
-use crate::signal::mask::HANDLER_MASK;
+use crate::signal::mask::{self, HANDLER_MASK};
 use crate::signal::{self, SIGNALS, SIGPOKE, deliver, disposition};
 use crate::thread::{Role, Thread, block};
 use core::sync::atomic::{AtomicI32, AtomicU64, Ordering};
@@ -17,9 +18,7 @@ static SERVICE_MASK: AtomicU64 = AtomicU64::new(!0);
 pub fn adopt_service_thread() {
     SERVICE.store(kernel::thread_id() as i32, Ordering::Release);
     let _ = disposition::install(SIGPOKE, on_poke, 0);
-    const SIG_UNBLOCK: u64 = 1;
-    let mask = signal::bit(SIGPOKE);
-    let _ = kernel::raw(linux::__NR_rt_sigprocmask, [SIG_UNBLOCK, &raw const mask as u64, 0, 8, 0, 0]);
+    mask::change_kernels(linux::SIG_UNBLOCK, signal::bit(SIGPOKE));
 }
 
 /// Recomputes which signals the service thread lets in: those whose action is the default and that some thread on
@@ -34,7 +33,7 @@ pub fn remote_masks_changed() {
         open |= !thread.mask.load(Ordering::Relaxed);
     }
     for signal in 1..=SIGNALS as u64 {
-        if disposition::handler_of(signal) != 0 {
+        if disposition::handler_of(signal) != SIG_DFL {
             open &= !signal::bit(signal);
         }
     }

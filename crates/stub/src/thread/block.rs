@@ -135,9 +135,8 @@ impl Thread {
 
     /// Makes the block the calling thread's own: GS base and alternate signal stack.
     pub fn adopt(&self) {
-        const ARCH_SET_GS: u64 = 0x1001;
         let stack = self.signal_stack();
-        let set = kernel::checked(linux::__NR_arch_prctl, [ARCH_SET_GS, self.this.get(), 0, 0, 0, 0])
+        let set = kernel::checked(linux::__NR_arch_prctl, [kernel::ARCH_SET_GS, self.this.get(), 0, 0, 0, 0])
             .and_then(|_| kernel::checked(linux::__NR_sigaltstack, [&raw const stack as u64, 0, 0, 0, 0, 0]));
         if set.is_err() {
             report::fail(&["banyan: the kernel refused a thread its GS base or its signal stack"]);

@@ -70,9 +70,6 @@ pub fn leave(thread: &'static Thread, status: u64) -> ! {
 /// Does what the kernel does with the robust list of a thread that ends (kernel/futex/core.c,
 /// `exit_robust_list`): marks each lock that it still owns as owner-died and wakes one waiter.
 pub fn walk_robust_list(head: u64, thread_id: u32) {
-    const OWNER_DIED: u32 = 0x4000_0000;
-    const WAITERS: u32 = 0x8000_0000;
-    const TID_MASK: u32 = 0x3fff_ffff;
     /// The kernel's `ROBUST_LIST_LIMIT`: the list may be a circle that misses the head.
     const LIMIT: usize = 2048;
     if head == 0 {
@@ -89,10 +86,10 @@ pub fn walk_robust_list(head: u64, thread_id: u32) {
         if copy::copy_in(word, (&raw mut value).cast(), 4).is_err() {
             return;
         }
-        while value & TID_MASK == thread_id {
-            match copy::exchange_u32(word, value, (value & WAITERS) | OWNER_DIED) {
+        while value & linux::FUTEX_TID_MASK == thread_id {
+            match copy::exchange_u32(word, value, (value & linux::FUTEX_WAITERS) | linux::FUTEX_OWNER_DIED) {
                 Ok(old) if old == value => {
-                    if value & WAITERS != 0 {
+                    if value & linux::FUTEX_WAITERS != 0 {
                         kernel::futex_wake(word);
                     }
                     return;

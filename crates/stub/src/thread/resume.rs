@@ -13,7 +13,7 @@ use core::mem::offset_of;
 use linux_raw_sys::general as linux;
 
 /// Bytes below the stack pointer that belong to the interrupted function (System V ABI).
-const RED_ZONE: u64 = 128;
+pub const RED_ZONE: u64 = 128;
 
 /// Writes a frame below `stack` for a thread that continues where `context` is, with `rax` 0 and the new stack.
 /// Returns the frame's address.
@@ -63,8 +63,7 @@ pub fn resume(thread: &Thread, frame: u64, fs_base: u64) -> ! {
         let field = context + offset_of!(UserContext, mask) as u64;
         ready = ready.and_then(|()| copy::copy_out(field, (&raw const mask).cast(), 8));
     }
-    const ARCH_SET_FS: u64 = 0x1002;
-    let set = kernel::checked(linux::__NR_arch_prctl, [ARCH_SET_FS, fs_base, 0, 0, 0, 0]);
+    let set = kernel::checked(linux::__NR_arch_prctl, [kernel::ARCH_SET_FS, fs_base, 0, 0, 0, 0]);
     if ready.is_err() || set.is_err() {
         crate::report::fail(&["banyan: a thread's first frame is not in the program's memory"]);
     }
@@ -102,8 +101,7 @@ pub fn enter(instruction: u64, stack: u64) -> ! {
 
 /// The FS base of the calling thread.
 pub fn fs_base() -> u64 {
-    const ARCH_GET_FS: u64 = 0x1003;
     let mut base = 0_u64;
-    let _ = kernel::raw(linux::__NR_arch_prctl, [ARCH_GET_FS, &raw mut base as u64, 0, 0, 0, 0]);
+    let _ = kernel::raw(linux::__NR_arch_prctl, [kernel::ARCH_GET_FS, &raw mut base as u64, 0, 0, 0, 0]);
     base
 }

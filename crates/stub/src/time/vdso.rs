@@ -11,10 +11,12 @@ use core::ffi::CStr;
 use core::mem::offset_of;
 use core::ptr;
 use core::sync::atomic::{AtomicU64, Ordering};
+use linux_raw_sys::elf::{self, PF_R, PT_DYNAMIC, PT_LOAD};
+use linux_raw_sys::{auxvec, general as linux};
 
-const AT_NULL: u64 = 0;
+const AT_NULL: u64 = auxvec::AT_NULL as u64;
 /// Where the vDSO's image is (getauxval(3)).
-const AT_SYSINFO_EHDR: u64 = 33;
+const AT_SYSINFO_EHDR: u64 = auxvec::AT_SYSINFO_EHDR as u64;
 
 const FUNCTIONS: usize = 4;
 const NAMES: [&CStr; FUNCTIONS] =
@@ -34,20 +36,24 @@ global_asm!(
     "banyan_vdso_gettimeofday: jmp [rip + {targets} + 8]",
     "banyan_vdso_time: jmp [rip + {targets} + 16]",
     "banyan_vdso_clock_getres: jmp [rip + {targets} + 24]",
-    "banyan_call_clock_gettime: mov eax, 228",
+    "banyan_call_clock_gettime: mov eax, {clock_gettime}",
     "syscall",
     "ret",
-    "banyan_call_gettimeofday: mov eax, 96",
+    "banyan_call_gettimeofday: mov eax, {gettimeofday}",
     "syscall",
     "ret",
-    "banyan_call_time: mov eax, 201",
+    "banyan_call_time: mov eax, {time}",
     "syscall",
     "ret",
-    "banyan_call_clock_getres: mov eax, 229",
+    "banyan_call_clock_getres: mov eax, {clock_getres}",
     "syscall",
     "ret",
     "banyan_vdso_end:",
     targets = sym TARGETS,
+    clock_gettime = const linux::__NR_clock_gettime,
+    gettimeofday = const linux::__NR_gettimeofday,
+    time = const linux::__NR_time,
+    clock_getres = const linux::__NR_clock_getres,
 );
 unsafe extern "C" {
     static banyan_vdso_start: u8;
@@ -134,17 +140,15 @@ struct Image {
 // SAFETY: it is never written.
 unsafe impl Sync for Image {}
 
-const DT_NULL: u64 = 0;
-const DT_HASH: u64 = 4;
-const DT_STRTAB: u64 = 5;
-const DT_SYMTAB: u64 = 6;
+const DT_NULL: u64 = elf::DT_NULL as u64;
+const DT_HASH: u64 = elf::DT_HASH as u64;
+const DT_STRTAB: u64 = elf::DT_STRTAB as u64;
+const DT_SYMTAB: u64 = elf::DT_SYMTAB as u64;
+const DT_SYMENT: u64 = elf::DT_SYMENT as u64;
+/// The two entries that linux-raw-sys does not name (elf(5)).
 const DT_STRSZ: u64 = 10;
-const DT_SYMENT: u64 = 11;
 const DT_SONAME: u64 = 14;
-const PT_LOAD: u32 = 1;
-const PT_DYNAMIC: u32 = 2;
-const READ_EXECUTE: u32 = 5;
-const READ: u32 = 4;
+const READ_EXECUTE: u32 = PF_R | elf::PF_X;
 
 /// The names one after another, behind an empty one, and where each begins.
 const fn strings() -> ([u8; STRINGS_BYTES], [u32; FUNCTIONS + 1]) {
@@ -191,7 +195,7 @@ static IMAGE: Image = Image {
     header: Header {
         identification: [0x7f, b'E', b'L', b'F', 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0],
         kind: 3,
-        machine: 62,
+        machine: elf::EM_CURRENT,
         version: 1,
         entry: 0,
         program_headers: offset_of!(Image, program_headers) as u64,
@@ -204,7 +208,7 @@ static IMAGE: Image = Image {
     },
     program_headers: [
         segment(PT_LOAD, READ_EXECUTE, 0, size_of::<Image>()),
-        segment(PT_DYNAMIC, READ, offset_of!(Image, dynamic), size_of::<[Dynamic; 7]>()),
+        segment(PT_DYNAMIC, PF_R, offset_of!(Image, dynamic), size_of::<[Dynamic; 7]>()),
     ],
     dynamic: [
         Dynamic { tag: DT_SONAME, value: number(strings().1[FUNCTIONS] as usize) },

@@ -6,13 +6,12 @@ use crate::memory::perform::{self, Backing};
 use crate::memory::{self, copy};
 use crate::remote::carrier;
 use crate::signal::frame::{SignalInformation, UserContext};
-use crate::signal::{deliver, disposition};
+use crate::signal::{SIGSEGV, deliver, disposition};
 use crate::thread::{Role, Thread};
 use banyan_wire::layout::in_program;
 use banyan_wire::stub::RequestKind;
 use core::sync::atomic::{AtomicU64, Ordering};
-
-const SIGSEGV: u64 = 11;
+use linux_raw_sys::general as linux;
 
 /// Counts the mappings that this replica has learned.
 static LEARNED: AtomicU64 = AtomicU64::new(1);
@@ -58,12 +57,14 @@ pub unsafe extern "C" fn on_fault(
     }
 }
 
-/// The `PROT_` bit that the access needed, from the page-fault error code (bit 1 write, bit 4 instruction fetch).
+/// The `PROT_` bit that the access needed, from the error code of the page fault.
 const fn access_of(error: u64) -> u64 {
-    match error & 0x12 {
-        0 => 1,
-        2 => 2,
-        _ => 4,
+    const WRITE: u64 = 1 << 1;
+    const FETCH: u64 = 1 << 4;
+    match error & (WRITE | FETCH) {
+        0 => linux::PROT_READ as u64,
+        WRITE => linux::PROT_WRITE as u64,
+        _ => linux::PROT_EXEC as u64,
     }
 }
 

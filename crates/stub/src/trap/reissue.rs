@@ -4,6 +4,7 @@
 use crate::memory::copy;
 use crate::signal::frame::UserContext;
 use crate::signal::mask;
+use crate::thread::resume::RED_ZONE;
 use banyan_sys::raw::Errno;
 use banyan_wire::syscalls::MaskPointer;
 use core::arch::global_asm;
@@ -38,7 +39,6 @@ pub fn contains(instruction: u64) -> bool {
 /// other. The words below the red zone are those that `banyan_reissue` pops: return address, five registers that
 /// the call must not change, then three words for its arguments to point to. Returns the address of the latter.
 pub fn reissue(number: u32, more: [u64; 3], context: &mut UserContext) -> Result<u64, Errno> {
-    const RED_ZONE: u64 = 128;
     let registers = &mut context.registers;
     let stack = registers.rsp.wrapping_sub(RED_ZONE + 80);
     let [a, b, c] = more;
