@@ -2,6 +2,7 @@
 //!
 //! One daemon serves one process of one run. [`launch`] starts the daemons of a run on this machine and turns the
 //! calling process into the home replica; [`daemon`] is what each of them does.
+#![forbid(unsafe_code)]
 
 mod cluster;
 pub mod job;

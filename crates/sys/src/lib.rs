@@ -1,6 +1,6 @@
 //! What two crates need of Linux and no library covers: system calls and error numbers ([`raw`]), page faults that a
 //! program serves ([`userfaultfd`]), which pages were written (`dirty_pages`). And the unsafe code of the daemon, which
-//! has none otherwise (`descriptors`, `scheduling`).
+//! has none otherwise (`descriptors`, `scheduling`, `probe`).
 //!
 //! Descriptors are owned or borrowed, choices are enums, and a safe function cannot be misused. Not for what one crate
 //! alone needs: that lies in its `src/sys`.
@@ -20,6 +20,8 @@ pub mod call_socket;
 pub mod descriptors;
 #[cfg(feature = "std")]
 pub mod dirty_pages;
+#[cfg(feature = "std")]
+pub mod probe;
 pub mod raw;
 #[cfg(feature = "std")]
 pub mod sandbox;

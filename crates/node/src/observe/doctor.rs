@@ -3,18 +3,13 @@
 //! Not for judging them: what is enough, and what to do if it is not, is said where the facts are printed.
 
 use crate::pager::memory_file::MemoryFile;
-use banyan_sys::raw::{self, Errno};
-use banyan_sys::userfaultfd::{self, Access, Kind, Registration, Userfaultfd, Wake, WriteProtection};
+use banyan_sys::raw::Errno;
+use banyan_sys::{probe, userfaultfd};
 use banyan_wire::layout::{HIDDEN_DESCRIPTORS, LOW_START, PROGRAM_END, PROGRAM_START, STUB_START};
-use rustix::fs::MemfdFlags;
-use rustix::mm::{MapFlags, ProtFlags};
 use rustix::process::{Resource, getrlimit};
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
-use std::ptr::NonNull;
-use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 /// Descriptors that a replica hides from the program.
@@ -104,14 +99,14 @@ impl Facts {
             processors: std::thread::available_parallelism().map_or(1, usize::from),
             memory_bytes: information.totalram as u64 * u64::from(information.mem_unit),
             fault_service: fault_service(),
-            seccomp_trap: seccomp_trap(),
+            seccomp_trap: probe::can_trap_system_calls(),
             // With a limit the attempt would end this process by SIGXFSZ.
             memory_file_problem: match file_size_limit {
                 None => MemoryFile::create().err().map(|error| error.to_string()),
                 Some(_) => None,
             },
             file_size_limit,
-            memory_files_executable: memory_files_executable(),
+            memory_files_executable: probe::memory_files_are_executable(),
             shared_huge_pages: shared_huge_pages(),
             mappings_max: number("/proc/sys/vm/max_map_count"),
             lowest_address: number("/proc/sys/vm/mmap_min_addr"),
@@ -120,7 +115,7 @@ impl Facts {
             open_files_soft: open_files.current.unwrap_or(u64::MAX),
             open_files_hard: open_files.maximum.unwrap_or(u64::MAX),
             loopback: loopback().map_err(|error| error.to_string()),
-            real_time: real_time(),
+            real_time: probe::can_run_in_real_time(),
             overcommit: number("/proc/sys/vm/overcommit_memory"),
             extended_state_bytes: extended_state_bytes(),
             signal_stack_min: signal_stack_min(),
@@ -147,105 +142,10 @@ fn fault_service() -> FaultService {
     if !missing.is_empty() {
         return FaultService::Lacks(missing);
     }
-    match serve_one_fault() {
+    match probe::serve_one_fault() {
         Ok(()) => FaultService::Works,
-        Err(reason) => FaultService::Broken(reason),
+        Err(reason) => FaultService::Broken(reason.to_string()),
     }
-}
-
-/// One shared page of a memory file, mapped.
-struct SharedPage {
-    file: OwnedFd,
-    address: NonNull<u8>,
-}
-
-impl SharedPage {
-    fn new(protection: ProtFlags) -> io::Result<Self> {
-        let file = rustix::fs::memfd_create("banyan-doctor", MemfdFlags::CLOEXEC)?;
-        rustix::fs::ftruncate(&file, PAGE as u64)?;
-        // SAFETY: a new mapping at an address that the kernel chooses takes nothing away from anybody.
-        let address =
-            unsafe { rustix::mm::mmap(std::ptr::null_mut(), PAGE, protection, MapFlags::SHARED, &file, 0)? };
-        let address = NonNull::new(address.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Self { file, address })
-    }
-}
-
-impl Drop for SharedPage {
-    fn drop(&mut self) {
-        // SAFETY: the mapping is this value's own, and no reference to it is left.
-        let _ = unsafe { rustix::mm::munmap(self.address.as_ptr().cast(), PAGE) };
-    }
-}
-
-/// Lets the kernel itself, within a read, touch a page that is absent, and serves that fault as the pager does.
-fn serve_one_fault() -> Result<(), String> {
-    let say = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
-    let refused = |what: &'static str| move |error: Errno| format!("{what}: {error}");
-    // SAFETY: only the page below is registered with it, which is reached by its address alone.
-    let faults = unsafe { Userfaultfd::create(Kind::ProgramAndKernel, userfaultfd::FEATURES) }
-        .map_err(refused("it could not be created"))?;
-    let page = SharedPage::new(ProtFlags::READ | ProtFlags::WRITE).map_err(say("a page of shared memory"))?;
-    let start = page.address.as_ptr() as u64;
-    faults
-        .register(start, PAGE as u64, Registration::Everything)
-        .map_err(refused("shared memory cannot be registered"))?;
-    let (source, mut sink) = io::pipe().map_err(say("a pipe"))?;
-    sink.write_all(b"!").map_err(say("a pipe"))?;
-    let (done, finished) = mpsc::channel();
-    let address = page.address.as_ptr() as usize;
-    let reader = std::thread::spawn(move || {
-        // SAFETY: the mapping outlives this thread, which is joined before it goes, and nobody else touches the
-        // first byte until then.
-        let byte = unsafe { std::slice::from_raw_parts_mut(address as *mut u8, 1) };
-        let _ = done.send(rustix::io::read(&source, byte).is_ok_and(|count| count == 1));
-    });
-    let served = serve(&faults, &page, start);
-    let in_time = finished.recv_timeout(PROBE_DEADLINE);
-    // Closing the descriptor lets a reader go that still waits.
-    drop(faults);
-    let joined = reader.join();
-    served?;
-    match (in_time, joined) {
-        (Ok(true), Ok(())) => Ok(()),
-        _ => Err("a read into an absent page did not succeed after the page was there".into()),
-    }
-}
-
-fn serve(faults: &Userfaultfd, page: &SharedPage, start: u64) -> Result<(), String> {
-    let deadline = Instant::now() + PROBE_DEADLINE;
-    let mut messages = [userfaultfd::Message::default(); 1];
-    loop {
-        match faults.read(&mut messages) {
-            Ok(1) if messages[0].fault().is_some_and(|fault| fault.address == start) => break,
-            Err(error) if error != Errno::EAGAIN && error != Errno::EINTR => {
-                return Err(format!("reading page faults: {error}"));
-            }
-            _ if Instant::now() > deadline => return Err("a fault inside the kernel was not reported".into()),
-            _ => std::thread::sleep(Duration::from_millis(1)),
-        }
-    }
-    rustix::io::pwrite(&page.file, &[0; PAGE], 0).map_err(|error| format!("storing a page: {error}"))?;
-    faults
-        .map_present(start, PAGE as u64, Access::Write, Wake::Now)
-        .map_err(|partial| format!("mapping a page: {}", partial.error))?;
-    faults
-        .write_protect(start, PAGE as u64, WriteProtection::Lifted)
-        .map_err(|error| format!("changing the protection of a page: {error}"))
-}
-
-fn seccomp_trap() -> bool {
-    const SECCOMP: u32 = 317;
-    const GET_ACTION_AVAILABLE: u64 = 2;
-    let trap = 0x0003_0000_u32;
-    // SAFETY: the kernel reads one word.
-    unsafe { raw::call(SECCOMP, [GET_ACTION_AVAILABLE, 0, &raw const trap as u64, 0, 0, 0]) }.is_ok()
-}
-
-fn memory_files_executable() -> bool {
-    let Ok(page) = SharedPage::new(ProtFlags::READ | ProtFlags::EXEC) else { return false };
-    // The runtime is started from such a file, so the file's mode must allow it too.
-    rustix::fs::fstat(&page.file).is_ok_and(|status| status.st_mode & 0o100 != 0)
 }
 
 /// The chosen word of the setting, which stands in brackets.
@@ -258,23 +158,7 @@ fn shared_huge_pages() -> Option<String> {
 /// Those of the addresses that replicas use at which this process cannot map anything.
 fn addresses_taken() -> Vec<u64> {
     let wanted = [PROGRAM_START, PROGRAM_END - PAGE as u64, STUB_START];
-    wanted
-        .into_iter()
-        .filter(|&address| {
-            let flags = MapFlags::PRIVATE | MapFlags::FIXED_NOREPLACE;
-            let at = address as *mut std::ffi::c_void;
-            // SAFETY: a mapping that replaces none; it goes away at once and nobody learns its address.
-            let mapped = unsafe { rustix::mm::mmap_anonymous(at, PAGE, ProtFlags::empty(), flags) };
-            match mapped {
-                Ok(found) => {
-                    // SAFETY: made above.
-                    let _ = unsafe { rustix::mm::munmap(found, PAGE) };
-                    found != at
-                }
-                Err(_) => true,
-            }
-        })
-        .collect()
+    wanted.into_iter().filter(|&address| !probe::is_mappable(address)).collect()
 }
 
 fn loopback() -> io::Result<Duration> {
@@ -306,18 +190,6 @@ fn loopback() -> io::Result<Duration> {
     let _ = echo.join();
     times.sort_unstable();
     Ok(times[ROUNDS / 2])
-}
-
-/// Tries it with a thread that ends at once.
-fn real_time() -> bool {
-    const SCHED_SETSCHEDULER: u32 = 144;
-    const FIFO: u64 = 1;
-    let attempt = std::thread::spawn(|| {
-        let priority = 1_i32;
-        // SAFETY: the kernel reads one word; the calling thread's scheduling harms nobody.
-        unsafe { raw::call(SCHED_SETSCHEDULER, [0, FIFO, &raw const priority as u64, 0, 0, 0]) }.is_ok()
-    });
-    attempt.join().unwrap_or(false)
 }
 
 fn extended_state_bytes() -> u64 {
