@@ -93,7 +93,7 @@ fn main() -> ExitCode {
         Command::BenchProgram(arguments) => banyan_bench::run::bench_program(&arguments),
         Command::Arena(command) => arena::arena(&command),
         Command::Actor(command) => command.run(),
-        Command::Node(command) => node::node(&command),
+        Command::Node(command) => node::node(command),
         Command::Call(command) => command.run().map(|status| status as u8),
         Command::Completions { shell } => Ok(completions(shell)),
     };

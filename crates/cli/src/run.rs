@@ -1,8 +1,10 @@
 //! `banyan run`: becomes the program.
 
-use banyan_node::launch::{self, Placement, Run, Summary};
+use banyan_node::launch::{self, Run};
+use banyan_node::{Placement, Summary};
 use clap::{Args, ValueEnum};
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 const AFTER_HELP: &str = "\
 Exit status: the program's own, or what a shell shows for the signal that ended it.
@@ -22,6 +24,9 @@ pub(crate) struct RunArguments {
     /// Nodes to run on: so many node daemons are started on this machine for the length of the run
     #[arg(short = 'n', long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
     nodes: u8,
+    /// The socket of a node to begin on, as `banyan node run` has put it; BANYAN_SOCKET says it too
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
     /// On which node a new thread starts
     #[arg(long, value_enum, default_value_t = Place::Spread)]
     place: Place,
@@ -54,6 +59,7 @@ pub(crate) fn run(arguments: &RunArguments) -> u8 {
     let error = launch::run(&Run {
         words: arguments.program.clone(),
         nodes: arguments.nodes,
+        node: arguments.socket.clone().or_else(|| std::env::var_os("BANYAN_SOCKET").map(PathBuf::from)),
         placement: match arguments.place {
             Place::Spread => Placement::Spread,
             Place::Pack => Placement::Pack,

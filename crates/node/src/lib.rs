@@ -1,7 +1,7 @@
-//! The node daemon: loader, pager, transport, and the service of replicas.
+//! The node daemon: its jobs, their programs, pages and connections.
 //!
-//! One daemon serves one process of one run. [`launch`] starts the daemons of a run on this machine and turns the
-//! calling process into the home replica; [`daemon`] is what each of them does.
+//! [`node`] is the life of a daemon on a machine; [`launch`] begins a run and turns the calling process into its home
+//! replica.
 #![forbid(unsafe_code)]
 
 mod cluster;
@@ -11,7 +11,9 @@ pub mod pager;
 mod report;
 pub mod transport;
 
-pub use job::{end as daemon, launch};
+pub use cluster::node;
+pub use job::launch;
+pub use job::settings::{Placement, Summary};
 pub use observe::{doctor, memory_map, statistics};
 
 pub use job::replica::STUB_IMAGE;

@@ -6,6 +6,7 @@
 use crate::statistics::NodeStatistics;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 /// Bytes of the length before each body.
@@ -83,6 +84,33 @@ pub enum ControlMessage {
         /// Why.
         String,
     ),
+    /// From home, the only message on a connection for a job: take part in it.
+    Join(
+        /// What a node needs to know.
+        JobPart,
+    ),
+    /// The answer to it: the node does, or why not.
+    Joined(
+        /// Why not.
+        Result<(), String>,
+    ),
+}
+
+/// What home says of a job to a node that is to take part.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobPart {
+    /// The number that the node has in the job.
+    pub node: u8,
+    /// Where the nodes of the job listen, by number.
+    pub addresses: Vec<SocketAddr>,
+    /// What the kernel would call the program's process, filled up with zeroes.
+    pub name: [u8; 16],
+    /// Threads that a node gets before the next one gets any.
+    pub threads_per_turn: u32,
+    /// Someone will look at what the node did.
+    pub summary: bool,
+    /// `KEY=VALUE`, put in the environment of the node's replica to find it by.
+    pub mark: Option<String>,
 }
 
 /// Why bytes are not a control message.
@@ -161,6 +189,15 @@ mod tests {
             wait_seconds: 0.0,
             memory: vec![MemoryPiece { start: 0, length: 2, present: 1, owner: 1 }],
         };
+        let part = JobPart {
+            node: 1,
+            addresses: vec![SocketAddr::from(([127, 0, 0, 1], 300))],
+            name: *b"pigz\0\0\0\0\0\0\0\0\0\0\0\0",
+            threads_per_turn: 2,
+            summary: true,
+            mark: Some("A=1".into()),
+        };
+        let join = [&[11, 1, 1, 0, 127, 0, 0, 1, 0xac, 2][..], b"pigz", &[0; 12], &[2, 1, 1, 3], b"A=1"];
         let zero = [0; 8];
         let half = 0.5_f64.to_le_bytes();
         let ended = [
@@ -187,6 +224,9 @@ mod tests {
             (ControlMessage::Ended(statistics), ended.concat()),
             (ControlMessage::Bye, vec![9]),
             (ControlMessage::Failed("x".into()), vec![10, 1, b'x']),
+            (ControlMessage::Join(part), join.concat()),
+            (ControlMessage::Joined(Ok(())), vec![12, 0]),
+            (ControlMessage::Joined(Err("x".into())), vec![12, 1, 1, b'x']),
         ]
     }
 

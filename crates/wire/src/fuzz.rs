@@ -4,6 +4,7 @@
 //! that it gives the same bytes when it is encoded again. Not for the records between stub and daemon, nor for
 //! anything that decides whether a message may be sent now.
 
+use crate::address::JobId;
 use crate::coherence::{self, HEADER_BYTES};
 use crate::control::{ControlMessage, LENGTH_BYTES};
 use crate::deputy;
@@ -39,9 +40,11 @@ pub fn coherence(bytes: &[u8]) {
 pub fn handshake(bytes: &[u8]) {
     let Some((greeting, _)) = bytes.split_at_checked(HELLO_BYTES) else { return };
     let Ok(hello) = Hello::read_from_bytes(greeting) else { panic!("the size is right") };
-    // A run whose secret the fuzzer knows, or most of the check would never run.
-    if let Ok(purpose) = hello.check(&hello.run, 0, 64) {
+    // Nodes whose secret the fuzzer knows, or most of the check would never run.
+    if let Ok(purpose) = hello.check_secret(&hello.secret) {
         assert_eq!(hello.purpose, purpose as u32);
+    }
+    if hello.check_member(JobId(hello.job), 0, 64).is_ok() {
         assert!((1..64).contains(&hello.node));
     }
     assert_eq!(hello.as_bytes(), greeting);

@@ -1,6 +1,7 @@
-//! The first bytes on every connection between nodes: who speaks, to which run it belongs, and what the connection
+//! The first bytes on every connection between nodes: who speaks, to which job it belongs, and what the connection
 //! is for. The side that dials sends a [`Hello`]; the side that accepts answers with its own.
 
+use crate::address::JobId;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// "BANYAN" and two bytes that no text has.
@@ -20,6 +21,8 @@ pub enum Purpose {
     Control = 3,
     /// One thread: its deputy and its carrier.
     Deputy = 4,
+    /// Home asks a node to take part in a job, and the node answers.
+    Job = 5,
 }
 
 /// Who speaks and what for.
@@ -32,9 +35,11 @@ pub struct Hello {
     pub version: u32,
     /// A [`Purpose`].
     pub purpose: u32,
-    /// The run's secret: only processes that were started for it know it.
-    pub run: [u8; 16],
-    /// Number of the speaking node.
+    /// The nodes' secret: no other process knows it.
+    pub secret: [u8; 16],
+    /// A [`JobId`].
+    pub job: u32,
+    /// Number of the speaking node in the job.
     pub node: u32,
     /// For [`Purpose::Deputy`]: the thread's id at home. Otherwise 0.
     pub thread: u32,
@@ -42,7 +47,7 @@ pub struct Hello {
 
 /// Bytes of a [`Hello`].
 pub const HELLO_BYTES: usize = size_of::<Hello>();
-const _: () = assert!(HELLO_BYTES == 40);
+const _: () = assert!(HELLO_BYTES == 44);
 
 /// Why a connection is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -53,11 +58,14 @@ pub enum HelloError {
     /// Another version.
     #[error("the peer speaks version {0}, this node {VERSION}; use the same build on all nodes")]
     Version(u32),
-    /// Another run, or a stranger.
-    #[error("the peer does not know this run's secret")]
-    Run,
+    /// A stranger.
+    #[error("the peer does not know the secret of this node")]
+    Secret,
+    /// A job that has ended, or was never here.
+    #[error("{0} is not on this node")]
+    Job(JobId),
     /// A node number that is not of this run, or this node's own.
-    #[error("the peer says that it is node {0}, which is not one of this run's others")]
+    #[error("the peer says that it is node {0}, which is not one of this job's others")]
     Node(u32),
     /// A purpose that does not exist.
     #[error("unknown purpose {0}")]
@@ -67,15 +75,16 @@ pub enum HelloError {
 impl Hello {
     /// A greeting.
     #[must_use]
-    pub const fn new(purpose: Purpose, run: [u8; 16], node: u8, thread: u32) -> Self {
-        Self { magic: MAGIC, version: VERSION, purpose: purpose as u32, run, node: node as u32, thread }
+    pub const fn new(purpose: Purpose, secret: [u8; 16], job: JobId, node: u8, thread: u32) -> Self {
+        let (purpose, job, node) = (purpose as u32, job.0, node as u32);
+        Self { magic: MAGIC, version: VERSION, purpose, secret, job, node, thread }
     }
 
-    /// Checks a greeting that came in at node `own` of a run with `nodes` nodes.
+    /// Checks that a greeting comes from one of the nodes. Which job it is for is in its fields.
     ///
     /// # Errors
     /// [`HelloError`].
-    pub fn check(&self, run: &[u8; 16], own: u8, nodes: u8) -> Result<Purpose, HelloError> {
+    pub fn check_secret(&self, secret: &[u8; 16]) -> Result<Purpose, HelloError> {
         if self.magic != MAGIC {
             return Err(HelloError::Magic);
         }
@@ -83,20 +92,32 @@ impl Hello {
             return Err(HelloError::Version(self.version));
         }
         // Compared without an early end, so that the time tells nothing about the secret.
-        let difference = self.run.iter().zip(run).fold(0, |sum, (a, b)| sum | (a ^ b));
+        let difference = self.secret.iter().zip(secret).fold(0, |sum, (a, b)| sum | (a ^ b));
         if difference != 0 {
-            return Err(HelloError::Run);
-        }
-        if self.node >= u32::from(nodes) || self.node == u32::from(own) {
-            return Err(HelloError::Node(self.node));
+            return Err(HelloError::Secret);
         }
         match self.purpose {
             1 => Ok(Purpose::Urgent),
             2 => Ok(Purpose::Bulk),
             3 => Ok(Purpose::Control),
             4 => Ok(Purpose::Deputy),
+            5 => Ok(Purpose::Job),
             other => Err(HelloError::Purpose(other)),
         }
+    }
+
+    /// Checks that a greeting is for a job, and from another of its nodes than `own`; it has `nodes`.
+    ///
+    /// # Errors
+    /// [`HelloError`].
+    pub fn check_member(&self, job: JobId, own: u8, nodes: u8) -> Result<(), HelloError> {
+        if self.job != job.0 {
+            return Err(HelloError::Job(JobId(self.job)));
+        }
+        if self.node >= u32::from(nodes) || self.node == u32::from(own) {
+            return Err(HelloError::Node(self.node));
+        }
+        Ok(())
     }
 }
 
@@ -106,15 +127,19 @@ mod tests {
 
     #[test]
     fn every_flipped_byte_of_a_greeting_is_noticed() {
-        let hello = Hello::new(Purpose::Urgent, [7; 16], 2, 0);
-        assert_eq!(hello.check(&[7; 16], 0, 3), Ok(Purpose::Urgent));
-        for at in 0..32 {
+        let job = JobId(0x1234_5678);
+        let hello = Hello::new(Purpose::Urgent, [7; 16], job, 2, 0);
+        let check = |hello: &Hello, own| {
+            hello.check_secret(&[7; 16]).and_then(|purpose| hello.check_member(job, own, 3).map(|()| purpose))
+        };
+        assert_eq!(check(&hello, 0), Ok(Purpose::Urgent));
+        for at in 0..36 {
             let mut bytes = [0; HELLO_BYTES];
             bytes.copy_from_slice(hello.as_bytes());
             bytes[at] ^= 0x80;
             let Ok(damaged) = Hello::read_from_bytes(&bytes) else { panic!("the size is right") };
-            assert!(damaged.check(&[7; 16], 0, 3).is_err(), "byte {at}");
+            assert!(check(&damaged, 0).is_err(), "byte {at}");
         }
-        assert_eq!(hello.check(&[7; 16], 2, 3), Err(HelloError::Node(2)));
+        assert_eq!(check(&hello, 2), Err(HelloError::Node(2)));
     }
 }

@@ -8,6 +8,7 @@ mod bad_input;
 mod command_line;
 mod connections;
 mod faults;
+mod jobs;
 mod languages;
 mod litmus;
 mod memory;

@@ -5,23 +5,20 @@
 //! home waits for. So nothing that was said is lost with a process that ends too early. Each wait has a deadline.
 
 use super::home::Home;
-use super::launch::{DaemonConfiguration, Summary};
 use super::remote::Remote;
+use super::settings::Summary;
 use super::{Job, Role};
 use crate::observe::memory_map;
 use crate::observe::process::{private_bytes, processor_seconds};
 use crate::observe::statistics::RunStatistics;
-use crate::report::Report;
-use banyan_sys::descriptors;
 use banyan_wire::address::NodeId;
 use banyan_wire::control::ControlMessage;
 use banyan_wire::statistics::{MemoryPiece, NodeStatistics};
 use banyan_wire::stub::{CommandKind, Record};
-use std::net::TcpListener;
 use std::process::Child;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 /// The other nodes must have ended within this time.
@@ -51,53 +48,6 @@ pub(crate) enum Event {
     Bye,
 }
 
-/// Runs the daemon of one node until its run ends. Returns the exit status of the daemon.
-#[must_use]
-pub fn run(settings: DaemonConfiguration) -> u8 {
-    // A session of its own: the terminal's signals are the program's.
-    let _ = rustix::process::setsid();
-    // A limit on file sizes is meant for the program's files, not for its memory.
-    let files = rustix::process::getrlimit(rustix::process::Resource::Fsize);
-    let raised = rustix::process::Rlimit { current: files.maximum, ..files };
-    let _ = rustix::process::setrlimit(rustix::process::Resource::Fsize, raised);
-    match serve(settings) {
-        Ok(status) => status,
-        Err(reason) => {
-            if let Ok(report) = Report::own() {
-                report.notice(&reason);
-            }
-            STATUS_OURS
-        }
-    }
-}
-
-fn serve(settings: DaemonConfiguration) -> Result<u8, String> {
-    let number = settings.node;
-    let named = |reason: String| format!("node {number}: {reason}");
-    let requests = settings.requests.map(descriptors::take).transpose();
-    let requests = requests.map_err(|error| named(format!("its request socket: {error}")))?;
-    let listener = descriptors::take(settings.listener);
-    let listener = listener.map_err(|error| named(format!("its listening socket: {error}")))?;
-    let (events, inbox) = channel();
-    let job = Job::new(settings, events).map_err(named)?;
-    let child = match job.begin(TcpListener::from(listener), requests) {
-        Ok(child) => child,
-        Err(reason) => {
-            match &job.role {
-                Role::Home(_) => return Err(named(reason)),
-                // Without connections home cannot be told, and sees it.
-                Role::Remote(_) if job.peers.get(NodeId::HOME).is_none() => return Ok(STATUS_OURS),
-                Role::Remote(_) => job.emit(Event::Broken(reason)),
-            }
-            None
-        }
-    };
-    Ok(match &job.role {
-        Role::Home(home) => job.follow_at_home(home, &inbox),
-        Role::Remote(remote) => job.follow_elsewhere(remote, &inbox, child),
-    })
-}
-
 impl Job {
     /// At home: ends the other nodes, adds up what all did, and prints it if that was asked for. Once; a second
     /// caller waits for the first.
@@ -117,12 +67,12 @@ impl Job {
         // The first thread is always at home; a program that a signal ended sent no count.
         nodes[0].threads = self.threads_started.load(Ordering::Relaxed).saturating_sub(elsewhere).max(1);
         let total = RunStatistics::new(&nodes, self.started.elapsed().as_secs_f64());
-        match self.settings.summary {
+        match home.summary {
             Summary::None => {}
-            Summary::Table => self.report.write(&total.table()),
+            Summary::Table => home.report().write(&total.table()),
             Summary::Json => {
                 if let Ok(text) = serde_json::to_string(&total) {
-                    self.report.write(&format!("{text}\n"));
+                    home.report().write(&format!("{text}\n"));
                 }
             }
         }
@@ -139,7 +89,7 @@ impl Job {
             name: self.node.to_string(),
             threads: get(&counters.threads),
             cpu_seconds: processor_seconds(replica),
-            daemon_cpu_seconds: processor_seconds(std::process::id()),
+            daemon_cpu_seconds: processor_seconds(std::process::id()) - self.daemon_seconds,
             memory_bytes: self.pager.memory().bytes().unwrap_or(0) + private,
             read_faults: get(&counters.read_faults),
             write_faults: get(&counters.write_faults),
@@ -154,39 +104,46 @@ impl Job {
 
     /// Where this node has memory; nothing if no one will look at it.
     fn memory_pieces(&self) -> Vec<MemoryPiece> {
-        match self.settings.summary {
-            Summary::None => Vec::new(),
-            _ => {
-                memory_map::pieces(self.pager.memory(), |extent| self.pager.owner(extent)).unwrap_or_default()
-            }
+        if !self.part.summary {
+            return Vec::new();
+        }
+        memory_map::pieces(self.pager.memory(), |extent| self.pager.owner(extent)).unwrap_or_default()
+    }
+
+    /// Follows what happens until the run has ended.
+    pub(crate) fn follow(&self) {
+        let inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
+        match &self.role {
+            Role::Home(home) => self.follow_at_home(home, &inbox),
+            Role::Remote(remote) => self.follow_elsewhere(remote, &inbox),
         }
     }
 
-    /// Follows what happens at home until the run has ended.
-    fn follow_at_home(&self, home: &Home, inbox: &Receiver<Event>) -> u8 {
+    fn follow_at_home(&self, home: &Home, inbox: &Receiver<Event>) {
         while let Ok(event) = inbox.recv() {
             match event {
                 Event::ReplicaEnded => {
                     self.finish(home);
                     home.wait_for_leave(Instant::now() + LEAVE_DEADLINE);
-                    return 0;
+                    return;
                 }
                 Event::PeerLost { node, reason } if !self.is_ending() => {
                     let reason = format!("{node} was lost: {reason}; the program ends with it");
                     return self.end_program(home, &reason);
                 }
-                Event::Broken(reason) if !self.is_ending() => return self.end_program(home, &reason),
+                Event::Broken(reason) if !self.is_ending() => {
+                    return self.end_program(home, &reason);
+                }
                 // A part of the end, or nothing that home is sent.
                 Event::PeerLost { .. } | Event::Broken(_) | Event::End | Event::Bye => {}
             }
         }
-        STATUS_OURS
     }
 
     /// At home: the run cannot go on. One line, and the program ends with 125.
-    fn end_program(&self, home: &Home, reason: &str) -> u8 {
+    fn end_program(&self, home: &Home, reason: &str) {
         self.ending.store(true, Ordering::Release);
-        self.report.notice(reason);
+        home.report().notice(reason);
         if let Some(commands) = self.commands.get() {
             commands
                 .end(&Record::new(CommandKind::End as u32, [u64::from(STATUS_OURS), 0, 0, 0, 0, 0, 0, 0]));
@@ -194,13 +151,18 @@ impl Job {
         let deadline = Instant::now() + LEAVE_DEADLINE;
         home.end_nodes(deadline);
         home.wait_for_leave(deadline);
-        STATUS_OURS
     }
 
-    /// Follows what happens on another node until home has said that the run has ended, or is gone.
-    fn follow_elsewhere(&self, remote: &Remote, inbox: &Receiver<Event>, child: Option<Child>) -> u8 {
-        let mut replica = RemoteReplica(child);
-        let mut status = 0;
+    /// Starts this node's part, and follows what happens until home has said that the run has ended, or is gone.
+    fn follow_elsewhere(&self, remote: &Remote, inbox: &Receiver<Event>) {
+        let mut replica = RemoteReplica(None);
+        if let Err(reason) = self.begin_elsewhere(&mut replica) {
+            if self.peers.get(NodeId::HOME).is_none() {
+                // Without connections home cannot be told, and sees it.
+                return;
+            }
+            self.emit(Event::Broken(reason));
+        }
         // From when on this node waits for home to end the run.
         let mut deadline: Option<Instant> = None;
         loop {
@@ -214,7 +176,6 @@ impl Job {
                     deadline.get_or_insert_with(|| Instant::now() + END_DEADLINE);
                 }
                 Ok(Event::Broken(reason)) if !self.is_ending() => {
-                    status = STATUS_OURS;
                     self.ending.store(true, Ordering::Release);
                     remote.send_home(&ControlMessage::Failed(reason));
                     replica.kill();
@@ -230,15 +191,14 @@ impl Job {
                 // Home reports the loss of any other node and ends the run.
                 Ok(Event::PeerLost { node, .. }) if node != NodeId::HOME => {}
                 Ok(Event::ReplicaEnded | Event::Broken(_)) => {}
-                Ok(Event::Bye | Event::PeerLost { .. }) => return status,
-                Err(_) => return STATUS_OURS,
+                Ok(Event::Bye | Event::PeerLost { .. }) | Err(_) => return,
             }
         }
     }
 }
 
 /// The replica of a node that is not the home, a child of this daemon. It does not outlive this value.
-struct RemoteReplica(Option<Child>);
+pub(super) struct RemoteReplica(pub(super) Option<Child>);
 
 impl RemoteReplica {
     fn id(&self) -> u32 {

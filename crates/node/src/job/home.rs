@@ -4,8 +4,10 @@
 
 use super::loader;
 use super::questions::{PEER_DEADLINE, Questions};
+use super::settings::Summary;
 use crate::cluster::authority::{Authority, MemoryCall};
 use crate::pager::{Mapped, PagerError, pools};
+use crate::report::Report;
 use banyan_core::coherence::Extents;
 use banyan_core::regions::{Effect, Region, Regions};
 use banyan_wire::address::NodeId;
@@ -28,6 +30,9 @@ pub(crate) struct Home {
     node_ready: Condvar,
     ends: Mutex<Ends>,
     node_ended: Condvar,
+    report: Report,
+    /// What to print at the end.
+    pub(crate) summary: Summary,
 }
 
 #[derive(Debug)]
@@ -48,7 +53,14 @@ struct Ends {
 
 impl Home {
     /// With the regions of a program that was loaded, and where it starts.
-    pub(crate) fn new(regions: Regions, start: loader::Start, nodes: u8, questions: Arc<Questions>) -> Self {
+    pub(crate) fn new(
+        regions: Regions,
+        start: loader::Start,
+        nodes: u8,
+        questions: Arc<Questions>,
+        report: Report,
+        summary: Summary,
+    ) -> Self {
         Self {
             regions: Mutex::new(Map { regions, mapped_at_start: 0 }),
             start,
@@ -59,7 +71,14 @@ impl Home {
             node_ready: Condvar::new(),
             ends: Mutex::default(),
             node_ended: Condvar::new(),
+            report,
+            summary,
         }
+    }
+
+    /// Where lines for the person go.
+    pub(crate) fn report(&self) -> &Report {
+        &self.report
     }
 
     /// Where the program starts.

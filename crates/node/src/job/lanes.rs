@@ -3,14 +3,14 @@
 //! The node with the higher number dials, the other accepts, both at the start and later. A coherence lane that ends
 //! is made again. On the control lane every message counts: when it ends, so does the run.
 //!
-//! Threads: one accepts, one greets each connection that was accepted, and one receives on each lane.
+//! Threads: one receives on each lane.
 //!
 //! Lock order: `arrived` is taken alone.
 
 use super::end::Event;
 use super::home::Home;
 use super::remote::Remote;
-use super::{Job, PROCESS, Role, START_DEADLINE};
+use super::{Job, Role, START_DEADLINE};
 use crate::cluster::authority::Authority;
 use crate::pager::PagerError;
 use crate::transport::{self, ConnectError, Connection, Lane, LaneEnd, Peer};
@@ -22,7 +22,6 @@ use banyan_wire::stub::{CommandKind, Record};
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
-use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -58,17 +57,25 @@ impl Arrived {
 
 impl Job {
     /// Dials the nodes with lower numbers and accepts those with higher ones: three lanes each.
-    pub(super) fn connect(&self, listener: TcpListener) -> Result<(), String> {
-        self.thread("accept", move |job| job.accept(&listener));
+    pub(super) fn connect(&self) -> Result<(), String> {
         let deadline = Instant::now() + START_DEADLINE;
-        for node in (0..self.nodes()).filter_map(NodeId::new).filter(|&node| node != self.node) {
-            let lane = |purpose| self.make_lane(node, purpose, deadline);
-            let peer = Peer {
-                urgent: lane(Purpose::Urgent)?,
-                bulk: lane(Purpose::Bulk)?,
-                control: lane(Purpose::Control)?,
+        for node in self.facts.others(self.node) {
+            let mut made = Vec::new();
+            let mut lane = |purpose| -> Result<Arc<Lane>, String> {
+                let lane = self.make_lane(node, purpose, deadline)?;
+                made.push(Arc::clone(&lane));
+                Ok(lane)
             };
-            self.peers.insert(node, peer);
+            let peer = lane(Purpose::Urgent).and_then(|urgent| {
+                Ok(Peer { urgent, bulk: lane(Purpose::Bulk)?, control: lane(Purpose::Control)? })
+            });
+            match peer {
+                Ok(peer) => self.peers.insert(node, peer),
+                Err(reason) => {
+                    made.iter().for_each(|lane| lane.end());
+                    return Err(reason);
+                }
+            }
         }
         Ok(())
     }
@@ -85,34 +92,36 @@ impl Job {
         Ok(lane)
     }
 
+    /// Ends all connections with other nodes.
+    pub(super) fn disconnect(&self) {
+        for node in self.peers.nodes() {
+            self.peers.remove(node);
+        }
+    }
+
     /// A greeted connection to `node`, dialled or accepted.
     fn connection(&self, node: NodeId, purpose: Purpose, deadline: Instant) -> Result<Connection, String> {
         if node < self.node {
-            let hello = Hello::new(purpose, self.settings.run, self.node.get(), 0);
-            let address = self.settings.addresses[usize::from(node.get())];
-            transport::dial(node, address, self.nodes(), &hello).map_err(|error| error.to_string())
+            self.dial(node, purpose, 0).map_err(|error| error.to_string())
         } else {
             let arrived = self.arrived.take(node, purpose, deadline);
             arrived.ok_or_else(|| format!("{node} did not come up"))
         }
     }
 
-    fn accept(&self, listener: &TcpListener) {
-        loop {
-            let Ok((connection, address)) = Connection::accept(listener) else { continue };
-            // Greeting may take as long as a stranger keeps silent: each in a thread of its own.
-            self.thread("greet", move |job| {
-                match transport::greet(&connection, address, job.settings.run, job.node, job.nodes()) {
-                    Ok((hello, Purpose::Deputy)) => job.start_carrier(&connection, hello.thread),
-                    Ok((hello, _)) if hello.node > u32::from(job.node.get()) => {
-                        job.arrived.put(&hello, connection);
-                    }
-                    // A lower number is dialled, and does not dial.
-                    Ok(_) => {}
-                    Err(error) => job.notice(&error.to_string()),
-                }
-            });
+    fn dial(&self, node: NodeId, purpose: Purpose, thread: u32) -> Result<Connection, ConnectError> {
+        let hello = Hello::new(purpose, self.facts.secret, self.facts.id, self.node.get(), thread);
+        transport::dial(node, self.facts.addresses[usize::from(node.get())], self.nodes(), &hello)
+    }
+
+    /// A greeted connection of another node of this job.
+    pub(crate) fn arrived(&self, hello: &Hello, purpose: Purpose, connection: Connection) {
+        if purpose == Purpose::Deputy {
+            self.start_carrier(&connection, hello.thread);
+        } else if hello.node > u32::from(self.node.get()) {
+            self.arrived.put(hello, connection);
         }
+        // A lower number is dialled, and does not dial.
     }
 
     fn start_carrier(&self, connection: &Connection, thread: u32) {
@@ -133,9 +142,8 @@ impl Job {
     pub(crate) fn connect_deputy(&self, node: u8, thread: u32) -> Result<OwnedFd, ConnectError> {
         let last = NodeId::new(self.nodes() - 1).unwrap_or(NodeId::HOME);
         let node = NodeId::new(node).map_or(last, |node| node.min(last));
-        let address = self.settings.addresses[usize::from(node.get())];
-        let hello = Hello::new(Purpose::Deputy, self.settings.run, self.node.get(), thread);
-        let connection = transport::dial(node, address, self.nodes(), &hello)?;
+        let connection = self.dial(node, Purpose::Deputy, thread)?;
+        let address = self.facts.addresses[usize::from(node.get())];
         connection.into_descriptor().map_err(|source| ConnectError::Unreachable { node, address, source })
     }
 
@@ -160,7 +168,7 @@ impl Job {
     }
 
     fn receive_coherence(&self, node: NodeId, connection: &Connection) -> Result<Infallible, LaneEnd> {
-        transport::receive_coherence(connection, PROCESS, |message, payload| {
+        transport::receive_coherence(connection, self.facts.id.0, |message, payload| {
             match self.pager.receive(node, message, payload) {
                 Ok(()) => Ok(()),
                 Err(error @ PagerError::Rejected { .. }) => Err(LaneEnd::Bad(error.to_string())),
@@ -241,5 +249,6 @@ const fn lane_name(purpose: Purpose) -> &'static str {
         Purpose::Bulk => "bulk",
         Purpose::Control => "control",
         Purpose::Deputy => "deputy",
+        Purpose::Job => "job",
     }
 }

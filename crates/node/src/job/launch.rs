@@ -1,50 +1,34 @@
-//! A run with no cluster up: starts the node daemons on this machine for the length of the run and turns the calling
-//! process into the program's home replica.
+//! Begins a run: asks a node for the job and turns the calling process into the program's home replica.
 //!
-//! The daemons must not be children of the program, which could wait for them, nor of its session, whose Ctrl-C is
-//! meant for the program. So each is started by way of a process that ends at once.
+//! The node is one that runs already, or the first of some that are started on this machine for the length of the run.
+//! Those must not be children of the program, which could wait for them, nor of its session, whose Ctrl-C is meant for
+//! the program. So each is started by way of a process that ends at once.
 
-use crate::job::loader::{self, LoadError};
-use crate::job::replica;
+use super::loader::{self, LoadError};
+use super::replica;
+use super::settings::{JobSettings, Placement, Summary};
+use crate::cluster::ask_for_job;
+use crate::cluster::node::{NodeSettings, random_secret};
 use banyan_sys::descriptors;
-use banyan_wire::stub::Record;
-use serde::{Deserialize, Serialize};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-
-/// How threads are distributed over nodes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Placement {
-    /// One node after the other.
-    Spread,
-    /// A node gets as many threads as it has processors before the next one gets any.
-    Pack,
-}
-
-/// What to print at the end of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Summary {
-    /// Nothing.
-    None,
-    /// A table for a person.
-    Table,
-    /// One JSON object on one line.
-    Json,
-}
 
 /// What a run is.
 #[derive(Clone, Debug)]
 pub struct Run {
     /// Program and arguments.
     pub words: Vec<OsString>,
-    /// Nodes to emulate, 1 or more.
+    /// Nodes to run on, 1 or more.
     pub nodes: u8,
+    /// The socket of the node to begin on. Without one, nodes are started for the run.
+    pub node: Option<PathBuf>,
     /// Where threads go.
     pub placement: Placement,
     /// What to print at the end.
@@ -60,9 +44,17 @@ pub enum LaunchError {
     /// The daemons could not be started.
     #[error("starting the node daemons: {0}")]
     Start(#[from] io::Error),
-    /// A daemon said why it cannot go on.
-    #[error("{0}")]
-    Daemon(String),
+    /// The node is not there, or does not answer.
+    #[error("{}: no node answers there: {source}; start one with `banyan node run`", path.display())]
+    NoNode {
+        /// Its socket.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// The node cannot begin the job.
+    #[error("node 0: {0}")]
+    Refused(String),
 }
 
 impl LaunchError {
@@ -76,47 +68,11 @@ impl LaunchError {
     }
 }
 
-/// What a daemon needs to know, passed to it in a memory file.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct DaemonConfiguration {
-    /// The run's secret.
-    pub run: [u8; 16],
-    /// This node.
-    pub node: u8,
-    /// Where the nodes listen, by number.
-    pub addresses: Vec<SocketAddr>,
-    /// Number of the listening socket that this daemon inherits.
-    pub listener: i32,
-    /// Number of the request socket that the home daemon inherits.
-    pub requests: Option<i32>,
-    /// The program: file, arguments, environment, as bytes.
-    pub path: Vec<u8>,
-    /// Arguments, the zeroth included.
-    pub arguments: Vec<Vec<u8>>,
-    /// `KEY=VALUE` words.
-    pub environment: Vec<Vec<u8>>,
-    /// Where threads go.
-    pub placement: Placement,
-    /// What to print at the end.
-    pub summary: Summary,
-}
-
-impl DaemonConfiguration {
-    /// The program's command.
-    #[must_use]
-    pub fn command(&self) -> loader::Command {
-        loader::Command {
-            path: PathBuf::from(OsString::from_vec(self.path.clone())),
-            arguments: self.arguments.iter().cloned().map(OsString::from_vec).collect(),
-        }
-    }
-}
-
-/// Starts the daemons and becomes the program. Returns only if that fails.
+/// Begins a run and becomes its program. Returns only if that fails.
 #[must_use]
 pub fn run(run: &Run) -> LaunchError {
     match prepare(run) {
-        Ok((arguments, requests)) => match replica::exec_home(&arguments, &requests) {
+        Ok(job) => match replica::exec_home(&job.arguments, &job.requests) {
             error if error.kind() == io::ErrorKind::ArgumentListTooLong => {
                 LaunchError::Load(LoadError::ArgumentsTooLong {
                     path: run.words[0].clone().into(),
@@ -130,60 +86,97 @@ pub fn run(run: &Run) -> LaunchError {
     }
 }
 
-fn prepare(run: &Run) -> Result<(Vec<OsString>, OwnedFd), LaunchError> {
+/// A job that has begun and whose program this process is to become.
+struct Prepared {
+    arguments: Vec<OsString>,
+    /// The request socket of its stub.
+    requests: OwnedFd,
+    /// To the node, or to each that was started. Closed on exec, after which those end with their jobs.
+    _nodes: Vec<OwnedFd>,
+}
+
+fn prepare(run: &Run) -> Result<Prepared, LaunchError> {
     let command = loader::resolve(&run.words, std::env::var_os("PATH").as_deref())?;
     loader::check(&command)?;
-    let mut secret = [0; 16];
-    rustix::rand::getrandom(&mut secret, rustix::rand::GetRandomFlags::empty()).map_err(io::Error::from)?;
-    let listeners: Vec<TcpListener> =
-        (0..run.nodes).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<io::Result<_>>()?;
-    let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
+    let settings = job_settings(run, &command);
     let (stubs_end, daemons_end) = replica::socket_pair()?;
+    let ask = |node: BorrowedFd<'_>| ask_for_job(node, &settings, daemons_end.as_fd(), io::stderr().as_fd());
+    let (nodes, answer) = match &run.node {
+        Some(path) => {
+            let no_node = |source| LaunchError::NoNode { path: path.clone(), source };
+            let node = connect(path).map_err(no_node)?;
+            let answer = ask(node.as_fd()).map_err(no_node)?;
+            (vec![node], answer)
+        }
+        None => {
+            let nodes = start_nodes(run.nodes)?;
+            let answer = ask(nodes[0].as_fd())?;
+            (nodes, answer)
+        }
+    };
+    answer.map_err(LaunchError::Refused)?;
+    Ok(Prepared { arguments: command.arguments, requests: stubs_end, _nodes: nodes })
+}
+
+/// What the node needs to know: everything that this process would have passed to the program.
+fn job_settings(run: &Run, command: &loader::Command) -> JobSettings {
     let environment = std::env::vars_os().map(|(key, value)| {
         let mut word = key.into_vec();
         word.push(b'=');
         word.extend(value.into_vec());
         word
     });
-    let mut configuration = DaemonConfiguration {
-        run: secret,
-        node: 0,
-        addresses,
-        listener: 0,
-        requests: None,
+    JobSettings {
         path: command.path.as_os_str().as_bytes().to_vec(),
         arguments: command.arguments.iter().map(|word| word.as_bytes().to_vec()).collect(),
         environment: environment.collect(),
+        // One that is gone leaves relative paths as they are.
+        directory: std::env::current_dir().unwrap_or_default().into_os_string().into_vec(),
+        stack_limit: rustix::process::getrlimit(rustix::process::Resource::Stack).current,
+        nodes: run.nodes,
         placement: run.placement,
         summary: run.summary,
-    };
-    for (node, listener) in listeners.iter().enumerate() {
-        configuration.node = node as u8;
-        configuration.listener = listener.as_raw_fd();
-        configuration.requests = (node == 0).then(|| daemons_end.as_raw_fd());
-        let inherited = [Some(listener.as_fd()), (node == 0).then(|| daemons_end.as_fd())];
-        start_daemon(&configuration, inherited.into_iter().flatten())?;
-    }
-    drop(daemons_end);
-    // The home daemon says that all nodes stand, or why not.
-    match replica::receive_record::<Record>(&stubs_end) {
-        Ok(Some((record, _))) if record.result == 0 => Ok((command.arguments, stubs_end)),
-        Ok(Some(_)) | Ok(None) => Err(LaunchError::Daemon(
-            "the home node's daemon did not start; it said why above, or see `banyan doctor`".into(),
-        )),
-        Err(error) => Err(error.into()),
     }
 }
 
-/// Starts one daemon by way of a process that ends.
-fn start_daemon<'a>(
-    configuration: &DaemonConfiguration,
-    inherited: impl Iterator<Item = std::os::fd::BorrowedFd<'a>>,
-) -> io::Result<()> {
-    let file = rustix::fs::memfd_create("banyan-run", rustix::fs::MemfdFlags::empty())?;
+/// A connection to the node whose socket is at `path`.
+fn connect(path: &std::path::Path) -> io::Result<OwnedFd> {
+    let address = SocketAddrUnix::new(path)?;
+    let socket =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    rustix::net::connect(&socket, &address)?;
+    Ok(socket)
+}
+
+/// Starts nodes on this machine for one run. Returns a socket to each.
+fn start_nodes(count: u8) -> io::Result<Vec<OwnedFd>> {
+    let secret = random_secret()?;
+    let listeners: Vec<TcpListener> =
+        (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<io::Result<_>>()?;
+    let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
+    let mut sockets = Vec::new();
+    for (number, listener) in listeners.iter().enumerate() {
+        let (ours, theirs) = replica::socket_pair()?;
+        let others = addresses.iter().enumerate().filter(|(other, _)| *other != number);
+        let settings = NodeSettings {
+            name: format!("node {number}"),
+            secret,
+            listener: listener.as_raw_fd(),
+            local: theirs.as_raw_fd(),
+            peers: others.map(|(_, address)| *address).collect::<Vec<SocketAddr>>(),
+        };
+        start_node(number, &settings, [listener.as_fd(), theirs.as_fd()])?;
+        sockets.push(ours);
+    }
+    // From now on a node that is gone refuses connections, and none waits in its place.
+    Ok(sockets)
+}
+
+/// Starts one node by way of a process that ends.
+fn start_node(number: usize, settings: &NodeSettings, inherited: [BorrowedFd<'_>; 2]) -> io::Result<()> {
+    let file = rustix::fs::memfd_create("banyan-node", rustix::fs::MemfdFlags::empty())?;
     let mut file = std::fs::File::from(file);
-    file.write_all(&serde_json::to_vec(configuration)?)?;
-    let inherited: Vec<_> = inherited.collect();
+    file.write_all(&serde_json::to_vec(settings)?)?;
     for descriptor in &inherited {
         rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::empty())?;
     }
@@ -191,6 +184,7 @@ fn start_daemon<'a>(
         .arg0("banyan")
         .args(["node", "run", "--detach", "--configuration"])
         .arg(file.as_raw_fd().to_string())
+        .args(["--node", &number.to_string()])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .status();
@@ -204,26 +198,25 @@ fn start_daemon<'a>(
 ///
 /// # Errors
 /// The system's.
-pub fn detach(configuration: i32, read: &DaemonConfiguration) -> io::Result<()> {
+pub fn detach(configuration: i32, read: &NodeSettings, number: Option<u8>) -> io::Result<()> {
     // The daemon outlives its caller: it must not keep the caller's pipes open.
     descriptors::close_all_on_exec()?;
-    for number in [Some(configuration), Some(read.listener), read.requests].into_iter().flatten() {
-        descriptors::keep_on_exec(number)?;
+    for inherited in [configuration, read.listener, read.local] {
+        descriptors::keep_on_exec(inherited)?;
     }
-    let node = read.node;
     let mut command = Command::new("/proc/self/exe");
     command.arg0("banyan").args(["node", "run", "--configuration"]).arg(configuration.to_string());
-    command.args(["--node", &node.to_string()]);
+    command.args(number.map(|number| format!("--node={number}")));
     command.stdin(Stdio::null()).stdout(Stdio::null());
     // The child outlives this process on purpose.
     command.spawn().map(drop)
 }
 
-/// Reads the configuration that a daemon inherits.
+/// Reads the settings that a daemon inherits.
 ///
 /// # Errors
 /// The system's; `InvalidData` if it is none.
-pub fn read_configuration(descriptor: i32) -> io::Result<DaemonConfiguration> {
+pub fn read_settings(descriptor: i32) -> io::Result<NodeSettings> {
     let bytes = std::fs::read(format!("/proc/self/fd/{descriptor}"))?;
     Ok(serde_json::from_slice(&bytes)?)
 }

@@ -3,10 +3,11 @@
 //! A [`Job`] is what every node of a run has of it; [`Role`] is what only the home, or only a node elsewhere has.
 //! Not here: how it ends (`end`), its connections (`lanes`), its pages (`crate::pager`).
 //!
-//! Threads: the one that follows the job's events; one accepts connections; one receives on each lane; one serves
-//! the replica's requests; the pager's two.
+//! Threads: the one that follows the job's events; one receives on each lane, and one sends what a socket does not take at
+//! once; one serves the replica's requests; the pager's two. When the job ends, they end, and with the last of them goes
+//! the job's memory.
 
-pub mod end;
+mod end;
 mod home;
 mod lanes;
 pub mod launch;
@@ -15,8 +16,10 @@ mod questions;
 mod remote;
 pub mod replica;
 mod requests;
+pub(crate) mod settings;
 
 use crate::cluster::authority::Authority;
+use crate::observe::process::processor_seconds;
 use crate::pager::Pager;
 use crate::pager::memory_file::MemoryFile;
 use crate::report::Report;
@@ -24,32 +27,63 @@ use crate::transport::Peers;
 use banyan_core::coherence::Policy;
 use banyan_core::regions::Regions;
 use banyan_sys::scheduling;
-use banyan_wire::address::NodeId;
-use banyan_wire::control::ControlMessage;
+use banyan_wire::address::{JobId, NodeId};
+use banyan_wire::control::{ControlMessage, JobPart};
 use banyan_wire::stub::{CommandKind, Record, STUB_ABI_VERSION, Welcome};
-use end::Event;
+use end::{Event, RemoteReplica};
 use home::Home;
-use launch::{DaemonConfiguration, Placement};
 use questions::Questions;
 use remote::Remote;
 use replica::Commands;
-use std::net::TcpListener;
+use settings::{JobSettings, Summary};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::process::Child;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-/// The id by which messages name the process; one daemon serves one.
-const PROCESS: u32 = 1;
 /// All nodes must stand within this time.
 const START_DEADLINE: Duration = Duration::from_secs(4);
+
+/// What all nodes of a job know of it.
+#[derive(Clone, Debug)]
+pub(crate) struct JobFacts {
+    pub(crate) id: JobId,
+    /// The secret that its nodes share.
+    pub(crate) secret: [u8; 16],
+    /// Where its nodes listen, by number.
+    pub(crate) addresses: Vec<SocketAddr>,
+}
+
+impl JobFacts {
+    pub(crate) fn nodes(&self) -> u8 {
+        self.addresses.len() as u8
+    }
+
+    /// All nodes but one.
+    pub(crate) fn others(&self, own: NodeId) -> impl Iterator<Item = NodeId> + use<> {
+        (0..self.nodes()).filter_map(NodeId::new).filter(move |&node| node != own)
+    }
+
+    /// What a node needs to know that is to take part.
+    pub(crate) fn part(&self, settings: &JobSettings, node: NodeId) -> JobPart {
+        JobPart {
+            node: node.get(),
+            addresses: self.addresses.clone(),
+            name: settings.name(),
+            threads_per_turn: settings.threads_per_turn(),
+            summary: settings.summary != Summary::None,
+            mark: settings.mark(),
+        }
+    }
+}
 
 /// One run, as one of its nodes has it.
 #[derive(Debug)]
 pub(crate) struct Job {
-    settings: DaemonConfiguration,
+    facts: JobFacts,
+    part: JobPart,
     node: NodeId,
     pub(crate) pager: Pager,
     /// The lanes to the other nodes.
@@ -61,13 +95,16 @@ pub(crate) struct Job {
     /// Threads that the program has started, its first one included.
     threads_started: AtomicU64,
     events: Sender<Event>,
+    /// Taken by the thread that follows the job.
+    inbox: Mutex<Receiver<Event>>,
     /// The end of the run has begun: what breaks from now on is part of it.
     ending: AtomicBool,
     /// The nodes have been ended and the summary has been written.
     finished: Mutex<bool>,
     arrived: lanes::Arrived,
-    report: Report,
     started: Instant,
+    /// Processor time that this daemon had used before.
+    daemon_seconds: f64,
     own: Weak<Self>,
 }
 
@@ -81,28 +118,58 @@ pub(crate) enum Role {
 }
 
 impl Job {
-    fn new(settings: DaemonConfiguration, events: Sender<Event>) -> Result<Arc<Self>, String> {
-        let nodes = settings.addresses.len() as u8;
-        let node = NodeId::new(settings.node).ok_or("its number is too high")?;
+    /// A job whose home is here: loads its program. Lines for the person go to `report`.
+    pub(crate) fn at_home(
+        facts: &JobFacts,
+        settings: &JobSettings,
+        report: Report,
+    ) -> Result<Arc<Self>, String> {
         let memory = MemoryFile::create().map_err(|error| format!("its memory file: {error}"))?;
+        let mut regions = Regions::new(memory_total() * u64::from(facts.nodes()));
+        let start = loader::load(&settings.command(), &settings.surroundings(), &memory, &mut regions)
+            .map_err(|error| error.to_string())?;
+        let part = facts.part(settings, NodeId::HOME);
+        let role = |questions| {
+            Role::Home(Box::new(Home::new(
+                regions,
+                start,
+                facts.nodes(),
+                questions,
+                report,
+                settings.summary,
+            )))
+        };
+        Self::new(facts.clone(), part, NodeId::HOME, memory, role)
+    }
+
+    /// A job whose home is another node.
+    pub(crate) fn elsewhere(facts: JobFacts, part: JobPart) -> Result<Arc<Self>, String> {
+        let node = NodeId::new(part.node).filter(|&node| node != NodeId::HOME && node.get() < facts.nodes());
+        let node = node.ok_or("a number in the job that cannot be")?;
+        let memory = MemoryFile::create().map_err(|error| format!("its memory file: {error}"))?;
+        let nodes = facts.nodes();
+        Self::new(facts, part, node, memory, |questions| Role::Remote(Remote::new(node, nodes, questions)))
+    }
+
+    fn new(
+        facts: JobFacts,
+        part: JobPart,
+        node: NodeId,
+        memory: MemoryFile,
+        role: impl FnOnce(Arc<Questions>) -> Role,
+    ) -> Result<Arc<Self>, String> {
         let peers = Arc::new(Peers::default());
         let questions = Arc::new(Questions::new(Arc::clone(&peers)));
-        let role = if node == NodeId::HOME {
-            let mut regions = Regions::new(memory_total() * u64::from(nodes));
-            let environment: Vec<_> =
-                settings.environment.iter().cloned().map(std::os::unix::ffi::OsStringExt::from_vec).collect();
-            let start = loader::load(&settings.command(), &environment, &memory, &mut regions)
-                .map_err(|error| error.to_string())?;
-            Role::Home(Box::new(Home::new(regions, start, nodes, Arc::clone(&questions))))
-        } else {
-            Role::Remote(Remote::new(node, nodes, Arc::clone(&questions)))
-        };
+        let role = role(Arc::clone(&questions));
         let owners = role.authority().first_owners();
-        let report = Report::own().map_err(|error| format!("its standard error: {error}"))?;
+        let pager = Pager::new(node, facts.id, memory, Arc::clone(&peers), Policy::default(), owners)
+            .map_err(|error| format!("its pager: {error}"))?;
+        let (events, inbox) = channel();
         Ok(Arc::new_cyclic(|own| Self {
-            settings,
+            facts,
+            part,
             node,
-            pager: Pager::new(node, PROCESS, memory, Arc::clone(&peers), Policy::default(), owners),
+            pager,
             peers,
             questions,
             role,
@@ -110,22 +177,32 @@ impl Job {
             replica_id: AtomicU32::new(0),
             threads_started: AtomicU64::new(1),
             events,
+            inbox: Mutex::new(inbox),
             ending: AtomicBool::new(false),
             finished: Mutex::new(false),
             arrived: lanes::Arrived::default(),
-            report,
             started: Instant::now(),
+            daemon_seconds: processor_seconds(std::process::id()),
             own: Weak::clone(own),
         }))
+    }
+
+    pub(crate) fn id(&self) -> JobId {
+        self.facts.id
+    }
+
+    /// The number of this node in the job.
+    pub(crate) fn node(&self) -> NodeId {
+        self.node
+    }
+
+    pub(crate) fn nodes(&self) -> u8 {
+        self.facts.nodes()
     }
 
     /// Who decides about regions and extents.
     pub(crate) fn authority(&self) -> &dyn Authority {
         self.role.authority()
-    }
-
-    fn nodes(&self) -> u8 {
-        self.settings.addresses.len() as u8
     }
 
     fn is_ending(&self) -> bool {
@@ -141,54 +218,50 @@ impl Job {
     /// Writes one line to the person who started the run.
     pub(crate) fn notice(&self, text: &str) {
         match &self.role {
-            Role::Home(_) => self.report.notice(text),
+            Role::Home(home) => home.report().notice(text),
             Role::Remote(remote) => {
                 remote.send_home(&ControlMessage::Notice(format!("{}: {text}", self.node)));
             }
         }
     }
 
-    /// Connects to the other nodes and starts this node's replica. A remote replica is a child.
-    fn begin(&self, listener: TcpListener, requests: Option<OwnedFd>) -> Result<Option<Child>, String> {
-        self.connect(listener)?;
-        let (requests, child) = match requests {
-            Some(requests) => {
-                // The launcher waits for this before it becomes the program.
-                let _ = replica::send_record(&requests, &Record::new(0, [0; 8]), &[]);
-                (requests, None)
-            }
-            None => {
-                let (child, requests) = replica::spawn_remote(&format!("banyan: {}", self.node))
-                    .map_err(|error| format!("its replica could not be started: {error}"))?;
-                (requests, Some(child))
-            }
-        };
-        let turn = match self.settings.placement {
-            Placement::Spread => 1,
-            Placement::Pack => std::thread::available_parallelism().map_or(1, usize::from) as u32,
-        };
+    /// At home: connects to the other nodes and greets the stub, the process at the other end of `requests`.
+    pub(crate) fn begin_at_home(&self, requests: OwnedFd) -> Result<(), String> {
+        self.connect()?;
+        self.greet_replica(requests)
+    }
+
+    /// Elsewhere: connects to the other nodes and starts the replica, a child of this daemon.
+    fn begin_elsewhere(&self, replica: &mut RemoteReplica) -> Result<(), String> {
+        self.connect()?;
+        let (child, requests) =
+            replica::spawn_remote(&format!("banyan: {}", self.node), self.part.mark.as_deref())
+                .map_err(|error| format!("its replica could not be started: {error}"))?;
+        *replica = RemoteReplica(Some(child));
+        self.greet_replica(requests)
+    }
+
+    /// Gives a stub its role and serves its requests.
+    fn greet_replica(&self, requests: OwnedFd) -> Result<(), String> {
         let welcome = Welcome {
             version: STUB_ABI_VERSION,
             node: u32::from(self.node.get()),
             nodes: u32::from(self.nodes()),
-            threads_per_turn: turn,
-            name: self.name(),
+            threads_per_turn: self.part.threads_per_turn,
+            name: self.part.name,
         };
         let commands = replica::welcome(&requests, &welcome, self.pager.memory().as_fd())
             .map_err(|error| format!("its replica did not start: {error}"))?;
         let _ = self.commands.set(commands);
         self.thread("requests", move |job| requests::serve(job, &requests));
-        Ok(child)
+        Ok(())
     }
 
-    /// What the kernel would call the program's process: 15 bytes of its file's name.
-    fn name(&self) -> [u8; 16] {
-        let file = self.settings.path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
-        let mut name = [0; 16];
-        for (to, from) in name.iter_mut().take(15).zip(file) {
-            *to = *from;
-        }
-        name
+    /// Ends the job's threads and connections. Its replica has ended.
+    pub(crate) fn close(&self) {
+        self.ending.store(true, Ordering::Release);
+        self.pager.stop();
+        self.disconnect();
     }
 
     /// Starts a thread of this job. Without it the job is not whole, so failing to start one is fatal.

@@ -2,11 +2,14 @@
 //!
 //! The request socket waits for the stub at the number of the soft limit of open files, the lowest number that the
 //! program can never get by itself. The image of the stub comes out of this binary by way of a memory file.
+//!
+//! Lock order: `STARTING` is taken alone.
 
 use banyan_wire::layout::{descriptor_floor, raised_limit};
 use banyan_wire::stub::{Record, Welcome};
 use rustix::fs::MemfdFlags;
 use rustix::io::FdFlags;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
@@ -17,6 +20,8 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// The stub's image, built by `build.rs`.
@@ -82,24 +87,30 @@ pub fn receive_record<T: FromBytes + IntoBytes>(
     }
 }
 
-/// Starts a remote replica as a child of this daemon, outside of the program's sessions and process groups. Returns
-/// it and this side of its request socket.
+/// Held while a replica is started: the number that its socket needs, and the limit, are this process's, and another
+/// child would inherit the socket.
+static STARTING: Mutex<()> = Mutex::new(());
+
+/// Starts a remote replica as a child of this daemon, outside of the program's sessions and process groups. `mark` is
+/// the one word of its environment. Returns it and this side of its request socket.
 ///
 /// # Errors
 /// The system's.
-pub fn spawn_remote(name: &str) -> io::Result<(Child, OwnedFd)> {
+pub fn spawn_remote(name: &str, mark: Option<&str>) -> io::Result<(Child, OwnedFd)> {
     let (ours, theirs) = socket_pair()?;
     let image = image_file()?;
+    let one_at_a_time = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
     let placed = place_descriptor(&theirs)?;
     let child = Command::new(format!("/proc/self/fd/{}", image.as_raw_fd()))
         .arg0(name)
         .env_clear()
-        .envs(std::env::vars_os().filter(|(key, _)| key == "BANYAN_RUN_ID"))
+        .envs(mark.and_then(|mark| mark.split_once('=')))
         .stdin(std::process::Stdio::null())
         .stdout(std::process::Stdio::null())
         .process_group(0)
         .spawn()?;
     drop(placed);
+    drop(one_at_a_time);
     Ok((child, ours))
 }
 
@@ -144,15 +155,18 @@ fn place_descriptor(descriptor: &OwnedFd) -> io::Result<OwnedFd> {
     Ok(placed)
 }
 
+/// A stub that does not answer a command within this time hangs: its service thread waits for nothing else.
+const COMMAND_DEADLINE: Duration = Duration::from_secs(5);
+
 /// Commands to a stub's service thread, one at a time, each answered.
 #[derive(Debug)]
-pub struct Commands(std::sync::Mutex<OwnedFd>);
+pub struct Commands(Mutex<OwnedFd>);
 
 impl Commands {
     /// Over this side of a command socket.
     #[must_use]
     pub fn new(socket: OwnedFd) -> Self {
-        Self(std::sync::Mutex::new(socket))
+        Self(Mutex::new(socket))
     }
 
     /// Sends a command and returns the stub's result.
@@ -160,7 +174,7 @@ impl Commands {
     /// # Errors
     /// The system's; `UnexpectedEof` if the replica is gone.
     pub fn command(&self, record: &Record, file: Option<BorrowedFd<'_>>) -> io::Result<i64> {
-        let socket = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let socket = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         send_record(&*socket, record, file.as_slice())?;
         match receive_record::<Record>(&*socket)? {
             Some((answer, _)) => Ok(answer.result),
@@ -170,7 +184,7 @@ impl Commands {
 
     /// Sends a command that is not answered because the replica ends.
     pub fn end(&self, record: &Record) {
-        let socket = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let socket = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let _ = send_record(&*socket, record, &[]);
     }
 }
@@ -181,6 +195,7 @@ impl Commands {
 /// The system's.
 pub fn welcome(requests: &OwnedFd, welcome: &Welcome, memory: BorrowedFd<'_>) -> io::Result<Commands> {
     let (ours, theirs) = socket_pair()?;
+    set_socket_timeout(&ours, Timeout::Recv, Some(COMMAND_DEADLINE))?;
     send_record(requests, welcome, &[memory, theirs.as_fd()])?;
     Ok(Commands::new(ours))
 }

@@ -99,7 +99,12 @@ fn handle(
 fn hello(job: &Job, question: &Record, file: Option<OwnedFd>, answer: &mut Record) {
     job.replica_id.store(question.values[1] as u32, Ordering::Relaxed);
     match file {
-        Some(file) => job.pager.set_faults(file),
+        Some(file) => {
+            if let Err(error) = job.pager.set_faults(file) {
+                job.notice(&format!("the replica's userfaultfd: {error}"));
+                answer.result = -1;
+            }
+        }
         None => {
             let error = std::io::Error::from_raw_os_error(-question.result as i32);
             job.notice(&format!(

@@ -1,4 +1,4 @@
-//! The pager: drives the coherence machine of one process on this node.
+//! The pager: drives the coherence machine of one job on this node.
 //!
 //! Threads: one reads the userfaultfd, one per coherence lane reads messages, one keeps time. Each takes the state
 //! lock, steps the machine and carries out what it says, in order, before it lets go: that order is what the
@@ -18,14 +18,17 @@ use crate::pager::memory_file::MemoryFile;
 use crate::transport::Peers;
 use banyan_core::coherence::{Contents, Extents, Input, Lane, Machine, Output, Policy, Token};
 use banyan_sys::userfaultfd::{self, Cause, Fault, Registration, Userfaultfd};
-use banyan_wire::address::{Access, ExtentNumber, Microseconds, NodeId, PageNumber, Run, Transaction};
+use banyan_wire::address::{Access, ExtentNumber, JobId, Microseconds, NodeId, PageNumber, Run, Transaction};
 use banyan_wire::coherence::{HEADER_BYTES, Message, encode_header, encode_payload};
 use banyan_wire::layout::{
     EXTENT_SIZE, LARGE_START, LOW_END, POOL_SIZE, PROGRAM_END, PROGRAM_START, pool_start,
 };
+use rustix::event::{EventfdFlags, PollFd, PollFlags};
+use rustix::fs::OFlags;
 use std::collections::HashMap;
+use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -46,11 +49,11 @@ pub enum PagerError {
     },
 }
 
-/// Coherence of one process on one node.
+/// Coherence of one job on one node.
 #[derive(Debug)]
 pub struct Pager {
     own: NodeId,
-    process: u32,
+    job: JobId,
     memory: MemoryFile,
     faults: OnceLock<Userfaultfd>,
     peers: Arc<Peers>,
@@ -62,6 +65,9 @@ pub struct Pager {
     /// When the timekeeper wakes, in microseconds; it is told only of earlier deadlines.
     armed: AtomicU64,
     earlier: Condvar,
+    /// Readable when the pager's threads are to end.
+    stop: OwnedFd,
+    stopped: AtomicBool,
     started: Instant,
 }
 
@@ -80,25 +86,28 @@ struct State {
 }
 
 impl Pager {
-    /// A pager for `process` on node `own`. `owners` are the first owners of extents that this node is to know.
-    #[must_use]
+    /// A pager for `job` on node `own`. `owners` are the first owners of extents that this node is to know.
+    ///
+    /// # Errors
+    /// The system's.
     pub fn new(
         own: NodeId,
-        process: u32,
+        job: JobId,
         memory: MemoryFile,
         peers: Arc<Peers>,
         policy: Policy,
         owners: Vec<(Extents, NodeId)>,
-    ) -> Self {
+    ) -> io::Result<Self> {
         let mut machine = Machine::new(own, policy);
         let mut outputs = Vec::new();
         for (extents, owner) in owners {
             let input = if owner == own { Input::Claim(extents) } else { Input::Assign { extents, owner } };
             machine.step(Microseconds(0), input, &mut outputs);
         }
-        Self {
+        let stop = rustix::event::eventfd(0, EventfdFlags::CLOEXEC)?;
+        Ok(Self {
             own,
-            process,
+            job,
             memory,
             faults: OnceLock::new(),
             peers,
@@ -115,8 +124,10 @@ impl Pager {
             }),
             armed: AtomicU64::new(u64::MAX),
             earlier: Condvar::new(),
+            stop,
+            stopped: AtomicBool::new(false),
             started: Instant::now(),
-        }
+        })
     }
 
     /// The memory file of the replica.
@@ -125,18 +136,41 @@ impl Pager {
     }
 
     /// Gives the replica's userfaultfd; once.
-    pub fn set_faults(&self, descriptor: OwnedFd) {
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn set_faults(&self, descriptor: OwnedFd) -> io::Result<()> {
+        // It is waited for together with the sign to stop.
+        rustix::fs::fcntl_setfl(&descriptor, OFlags::NONBLOCK)?;
         let _ = self.faults.set(descriptor.into());
+        Ok(())
     }
 
-    /// Serves faults until the replica's descriptor fails.
+    /// Ends the threads that serve faults and keep the time. The replica must have ended.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+        let _ = rustix::io::write(&self.stop, &1_u64.to_ne_bytes());
+        // Under the lock, so that the timekeeper is not between its look and its wait.
+        let _state = self.lock();
+        self.earlier.notify_one();
+    }
+
+    /// Serves faults until the pager is stopped.
     ///
     /// # Errors
     /// [`PagerError`].
     pub fn serve_faults(&self) -> Result<(), PagerError> {
         let Some(faults) = self.faults.get() else { return Ok(()) };
+        let failed =
+            |error: &dyn std::fmt::Display| PagerError::Fatal(format!("reading page faults: {error}"));
         let mut messages = [userfaultfd::Message::default(); 16];
         loop {
+            let mut ready = [PollFd::new(faults, PollFlags::IN), PollFd::new(&self.stop, PollFlags::IN)];
+            match rustix::event::poll(&mut ready, None) {
+                Ok(_) if ready[1].revents().contains(PollFlags::IN) => return Ok(()),
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(failed(&error)),
+            }
             match faults.read(&mut messages) {
                 Ok(count) => {
                     for fault in messages[..count].iter().filter_map(userfaultfd::Message::fault) {
@@ -144,7 +178,7 @@ impl Pager {
                     }
                 }
                 Err(banyan_sys::raw::Errno::EINTR | banyan_sys::raw::Errno::EAGAIN) => {}
-                Err(error) => return Err(PagerError::Fatal(format!("reading page faults: {error}"))),
+                Err(error) => return Err(failed(&error)),
             }
         }
     }
@@ -176,13 +210,13 @@ impl Pager {
         self.step(self.lock(), Input::Receive { from, message }, payload)
     }
 
-    /// Wakes the machine at its deadlines. Never returns but for an error.
+    /// Wakes the machine at its deadlines, until the pager is stopped.
     ///
     /// # Errors
     /// [`PagerError`].
     pub fn keep_time(&self) -> Result<(), PagerError> {
         let mut state = self.lock();
-        loop {
+        while !self.stopped.load(Ordering::Acquire) {
             let now = self.now();
             match state.machine.next_deadline() {
                 Some(deadline) if deadline.0 <= now.0 => {
@@ -197,6 +231,7 @@ impl Pager {
                 }
             }
         }
+        Ok(())
     }
 
     /// Brings `[address, address + length)` here. Blocks until it was here, or `deadline` has passed.
@@ -447,7 +482,7 @@ impl Pager {
             }
             _ => return Err(PagerError::Fatal("contents for a message that carries none".into())),
         };
-        let header = encode_header(self.process, message, (end - HEADER_BYTES) as u32);
+        let header = encode_header(self.job.0, message, (end - HEADER_BYTES) as u32);
         frame[..HEADER_BYTES].copy_from_slice(&header);
         match lane {
             Lane::Urgent => peer.urgent.send(&frame[..end]),

@@ -1,7 +1,7 @@
 //! The greeting on every new connection: both sides say who they are and what for, and check the other.
 
 use super::connection::Connection;
-use banyan_wire::address::NodeId;
+use banyan_wire::address::{JobId, NodeId};
 use banyan_wire::handshake::{HELLO_BYTES, Hello, HelloError, Purpose};
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -42,7 +42,7 @@ pub enum ConnectError {
     },
 }
 
-/// Connects to `node` and exchanges greetings.
+/// Connects to `node`, of the `nodes` of the job that `hello` names, and exchanges greetings.
 ///
 /// # Errors
 /// [`ConnectError`].
@@ -53,32 +53,44 @@ pub fn dial(node: NodeId, address: SocketAddr, nodes: u8, hello: &Hello) -> Resu
     (&connection).write_all(hello.as_bytes()).map_err(unreachable)?;
     let answer = read_hello(&connection).map_err(unreachable)?;
     answer
-        .check(&hello.run, hello.node as u8, nodes)
+        .check_secret(&hello.secret)
+        .and_then(|_| answer.check_member(JobId(hello.job), hello.node as u8, nodes))
         .map_err(|source| ConnectError::Greeting { address, source })?;
     connection.set_read_timeout(None).map_err(unreachable)?;
     Ok(connection)
 }
 
-/// Greets a connection that was accepted. Returns what the peer said.
+/// Reads the greeting of a connection that was accepted, and checks that it comes from a node. It is answered by
+/// [`answer`], when it is known which job it is for.
 ///
 /// # Errors
 /// [`ConnectError`].
 pub fn greet(
     connection: &Connection,
     address: SocketAddr,
-    run: [u8; 16],
-    own: NodeId,
-    nodes: u8,
+    secret: [u8; 16],
 ) -> Result<(Hello, Purpose), ConnectError> {
     let silent = |source| ConnectError::Silent { address, source };
     connection.set_read_timeout(Some(GREETING_TIMEOUT)).map_err(silent)?;
     let hello = read_hello(connection).map_err(silent)?;
-    let purpose =
-        hello.check(&run, own.get(), nodes).map_err(|source| ConnectError::Greeting { address, source })?;
-    let answer = Hello::new(purpose, run, own.get(), 0);
-    (&mut &*connection).write_all(answer.as_bytes()).map_err(silent)?;
-    connection.set_read_timeout(None).map_err(silent)?;
+    let purpose = hello.check_secret(&secret).map_err(|source| ConnectError::Greeting { address, source })?;
     Ok((hello, purpose))
+}
+
+/// Answers a greeting as node `own` of its job, and lets the connection wait for messages as long as it takes.
+///
+/// # Errors
+/// [`ConnectError`].
+pub fn answer(
+    mut connection: &Connection,
+    address: SocketAddr,
+    greeting: &Hello,
+    own: NodeId,
+) -> Result<(), ConnectError> {
+    let silent = |source| ConnectError::Silent { address, source };
+    let answer = Hello { node: u32::from(own.get()), thread: 0, ..*greeting };
+    connection.write_all(answer.as_bytes()).map_err(silent)?;
+    connection.set_read_timeout(None).map_err(silent)
 }
 
 fn read_hello(mut connection: &Connection) -> io::Result<Hello> {

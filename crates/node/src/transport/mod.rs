@@ -16,7 +16,7 @@ mod tests;
 
 pub use connection::{Connection, Wait};
 pub use control::read_control;
-pub use greeting::{ConnectError, dial, greet};
+pub use greeting::{ConnectError, answer, dial, greet};
 pub use lane::Lane;
 pub use peers::{Peer, Peers};
 pub use receive::{LaneEnd, receive_again, receive_coherence, receive_control};

@@ -123,17 +123,29 @@ fn read_interpreter(command: &Command, interpreter: &std::path::Path) -> Result<
     })
 }
 
+/// What a program gets from its caller beside its command.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    /// `KEY=VALUE` words.
+    pub environment: Vec<OsString>,
+    /// Where relative paths start.
+    pub directory: PathBuf,
+    /// The limit on the size of a stack, in bytes.
+    pub stack_limit: Option<u64>,
+}
+
 /// Loads `command` into `memory` and enters its regions.
 ///
 /// # Errors
 /// [`LoadError`].
 pub fn load(
     command: &Command,
-    environment: &[OsString],
+    surroundings: &Surroundings,
     memory: &MemoryFile,
     regions: &mut Regions,
 ) -> Result<Start, LoadError> {
-    let program = Elf::read(&command.path)?;
+    let path = surroundings.directory.join(&command.path);
+    let program = Elf::read(&path)?;
     let base = if program.fixed { 0 } else { PROGRAM_BASE };
     place(&program, base, memory, regions)?;
     regions.start_mappings(0, MAPPINGS_START);
@@ -141,7 +153,7 @@ pub fn load(
     let mut linker_base = 0;
     let mut entry = base + program.entry;
     if let Some(interpreter) = &program.interpreter {
-        let linker = read_interpreter(command, interpreter)?;
+        let linker = read_interpreter(command, &surroundings.directory.join(interpreter))?;
         linker_base = if linker.fixed {
             0
         } else {
@@ -153,7 +165,7 @@ pub fn load(
         place(&linker, linker_base, memory, regions)?;
         entry = linker_base + linker.entry;
     }
-    let size = stack::size();
+    let size = stack::size(surroundings.stack_limit);
     let protection = if program.executable_stack { 7 } else { 3 };
     regions.insert(Region {
         start: STACK_END - size,
@@ -163,7 +175,8 @@ pub fn load(
     });
     let contents = stack::Contents {
         command,
-        environment,
+        executable: &path,
+        environment: &surroundings.environment,
         program_headers: base + program.headers_address,
         program_header_count: program.header_count,
         linker_base,

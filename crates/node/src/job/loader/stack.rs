@@ -3,6 +3,7 @@
 use super::{Command, LoadError};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 const AT_NULL: u64 = 0;
 const AT_PHDR: u64 = 3;
@@ -23,6 +24,8 @@ const INHERITED: [u64; 11] = [6, 8, 11, 12, 13, 14, 16, 17, 26, 29, 51];
 /// What the stack says.
 pub(super) struct Contents<'a> {
     pub(super) command: &'a Command,
+    /// The program's file, as this process can open it.
+    pub(super) executable: &'a Path,
     pub(super) environment: &'a [OsString],
     pub(super) program_headers: u64,
     pub(super) program_header_count: u64,
@@ -30,12 +33,11 @@ pub(super) struct Contents<'a> {
     pub(super) entry: u64,
 }
 
-/// Bytes of the first stack: the soft limit, within reason where there is none.
-pub(super) fn size() -> u64 {
+/// Bytes of the first stack: the caller's soft limit, within reason where there is none.
+pub(super) fn size(limit: Option<u64>) -> u64 {
     const DEFAULT: u64 = 8 << 20;
     const MAX: u64 = 1 << 30;
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Stack).current.unwrap_or(DEFAULT);
-    limit.clamp(256 << 10, MAX) & !4095
+    limit.unwrap_or(DEFAULT).clamp(256 << 10, MAX) & !4095
 }
 
 impl Contents<'_> {
@@ -50,8 +52,8 @@ impl Contents<'_> {
             offset
         };
         let path = add(self.command.path.as_os_str().as_bytes());
-        let executable = std::fs::canonicalize(&self.command.path);
-        let executable = add(executable.as_ref().unwrap_or(&self.command.path).as_os_str().as_bytes());
+        let executable = std::fs::canonicalize(self.executable);
+        let executable = add(executable.as_deref().unwrap_or(self.executable).as_os_str().as_bytes());
         let platform = add(b"x86_64");
         let arguments: Vec<usize> = self.command.arguments.iter().map(|a| add(a.as_bytes())).collect();
         let environment: Vec<usize> = self.environment.iter().map(|e| add(e.as_bytes())).collect();

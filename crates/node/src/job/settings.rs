@@ -1,0 +1,110 @@
+//! What a job is, as the process says that asks its node for it.
+
+use super::loader;
+use serde::{Deserialize, Serialize};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+/// How threads are distributed over nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Placement {
+    /// One node after the other.
+    Spread,
+    /// A node gets as many threads as it has processors before the next one gets any.
+    Pack,
+}
+
+/// What to print at the end of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Summary {
+    /// Nothing.
+    None,
+    /// A table for a person.
+    Table,
+    /// One JSON object on one line.
+    Json,
+}
+
+/// A program to run, and over how many nodes. Words are bytes: the kernel knows no encoding.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct JobSettings {
+    /// The program's file, as it was found; a relative path starts at `directory`.
+    pub(crate) path: Vec<u8>,
+    /// Arguments, the zeroth included.
+    pub(crate) arguments: Vec<Vec<u8>>,
+    /// `KEY=VALUE` words.
+    pub(crate) environment: Vec<Vec<u8>>,
+    /// The caller's working directory.
+    pub(crate) directory: Vec<u8>,
+    /// The caller's limit on the size of a stack, in bytes.
+    pub(crate) stack_limit: Option<u64>,
+    /// Nodes to run on.
+    pub(crate) nodes: u8,
+    /// Where threads go.
+    pub(crate) placement: Placement,
+    /// What to print at the end.
+    pub(crate) summary: Summary,
+}
+
+fn word(bytes: &[u8]) -> OsString {
+    OsString::from_vec(bytes.to_vec())
+}
+
+impl JobSettings {
+    /// The program's command.
+    pub(crate) fn command(&self) -> loader::Command {
+        loader::Command {
+            path: PathBuf::from(word(&self.path)),
+            arguments: self.arguments.iter().map(|bytes| word(bytes)).collect(),
+        }
+    }
+
+    /// What the program gets from its caller beside its command.
+    pub(crate) fn surroundings(&self) -> loader::Surroundings {
+        loader::Surroundings {
+            environment: self.environment.iter().map(|bytes| word(bytes)).collect(),
+            directory: PathBuf::from(word(&self.directory)),
+            stack_limit: self.stack_limit,
+        }
+    }
+
+    /// What the kernel would call the program's process: 15 bytes of its file's name.
+    pub(crate) fn name(&self) -> [u8; 16] {
+        let file = self.path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+        let mut name = [0; 16];
+        for (to, from) in name.iter_mut().take(15).zip(file) {
+            *to = *from;
+        }
+        name
+    }
+
+    /// The word of the environment that marks the processes of a run, if there is one.
+    pub(crate) fn mark(&self) -> Option<String> {
+        let word = self.environment.iter().find(|word| word.starts_with(b"BANYAN_RUN_ID="))?;
+        String::from_utf8(word.clone()).ok()
+    }
+
+    /// Threads that a node gets before the next one gets any.
+    pub(crate) fn threads_per_turn(&self) -> u32 {
+        match self.placement {
+            Placement::Spread => 1,
+            Placement::Pack => std::thread::available_parallelism().map_or(1, usize::from) as u32,
+        }
+    }
+
+    /// A job for tests.
+    #[cfg(test)]
+    pub(crate) fn example() -> Self {
+        Self {
+            path: b"/bin/true".to_vec(),
+            arguments: vec![b"true".to_vec()],
+            environment: Vec::new(),
+            directory: b"/".to_vec(),
+            stack_limit: None,
+            nodes: 1,
+            placement: Placement::Spread,
+            summary: Summary::None,
+        }
+    }
+}
