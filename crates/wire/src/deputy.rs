@@ -1,8 +1,9 @@
-//! What a carrier (the thread's place of execution) and its deputy (the home thread that makes its system calls)
-//! say to each other, over a TCP connection of their own: one wake-up each way and nothing in between.
+//! What a carrier (the thread's place of execution) and its deputy (the home thread that makes its system
+//! calls) say to each other, over a TCP connection of their own: one wake-up each way and nothing in between.
 //!
-//! A message is a [`Header`] and `length` bytes of payload. The payload of a call is the contents of its inward
-//! buffers, one after another in argument order; that of a return, the contents of its outward buffers.
+//! A message is a [`Header`] and `length` bytes of payload. The payload of a call is the contents of its
+//! inward buffers, one after another in argument order; that of a return, the contents of its outward
+//! buffers.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -10,8 +11,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub const DEPUTY_MAGIC: u32 = 0x626e_0001;
 /// Bytes of a payload at most. Larger buffers are not shipped: the deputy uses the program's memory itself.
 pub const PAYLOAD_MAX: usize = 128 << 10;
-/// Number of a call that stands for one that is not served on another node, whose number is argument 0: the deputy
-/// refuses it.
+/// Number of a call that stands for one that is not served on another node, whose number is argument 0: the
+/// deputy refuses it.
 pub const NOT_SERVED: i64 = -1;
 
 /// Kinds of message.
@@ -24,9 +25,11 @@ pub enum DeputyMessage {
     Call = 2,
     /// Deputy to carrier: the result is in `number`.
     Return = 3,
-    /// Carrier to deputy: the thread has ended; the deputy ends as well. Arguments: exit status, CPU nanoseconds.
+    /// Carrier to deputy: the thread has ended; the deputy ends as well. Arguments: exit status, CPU
+    /// nanoseconds.
     Exit = 4,
-    /// Carrier to deputy: the thread touched memory that does not exist. Arguments: signal, address, instruction.
+    /// Carrier to deputy: the thread touched memory that does not exist. Arguments: signal, address,
+    /// instruction.
     Fatal = 5,
 }
 

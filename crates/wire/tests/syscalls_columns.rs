@@ -1,4 +1,5 @@
-//! The columns of the system call table agree with each other: what one column says of an argument, the shape says too.
+//! The columns of the system call table agree with each other: what one column says of an argument, the shape
+//! says too.
 #![forbid(unsafe_code)]
 
 use banyan_wire::syscalls::{

@@ -1,4 +1,4 @@
-//! `docs/reference/syscalls.md` is generated from the table of system calls. This test fails when it is stale;
+//! `docs/reference/syscalls.md` is generated from the table of system calls. This test fails when it is stale.
 //! `BANYAN_REGENERATE=1 cargo test -p banyan-wire --test syscalls_reference` writes it anew.
 #![forbid(unsafe_code)]
 

@@ -1,11 +1,12 @@
 //! The authoritative map of a process's memory regions, kept by its home daemon.
 //!
-//! [`Regions::call`] takes a memory call of the program and answers with its result and the operations that the home
-//! replica must perform. It decides addresses, so that every extent holds the mappings of one node only, and it never
-//! touches memory itself. Each call has a file; `region_map` is the structure that they change.
+//! [`Regions::call`] takes a memory call of the program and answers with its result and the operations that
+//! the home replica must perform. It decides addresses, so that every extent holds the mappings of one node
+//! only, and it never touches memory itself. Each call has a file; `region_map` is the structure that they
+//! change.
 //!
-//! Not here: who holds which page (`coherence`), and the other replicas, which learn a region when they fault in
-//! it ([`Regions::lookup`]) and forget it when it shrinks ([`Effect::forget`]).
+//! Not here: who holds which page (`coherence`), and the other replicas, which learn a region when they fault
+//! in it ([`Regions::lookup`]) and forget it when it shrinks ([`Effect::forget`]).
 
 mod advise;
 mod effect;

@@ -1,4 +1,5 @@
-//! Random calls against a map of single pages: what is mapped, and with which rights, is the same after every call.
+//! Random calls against a map of single pages: what is mapped, and with which rights, is the same after every
+//! call.
 
 use super::*;
 use alloc::vec;

@@ -62,8 +62,8 @@ fn process_control(arguments: &[u64; 6]) -> i64 {
     }
 }
 
-/// `arch_prctl`, done where the thread executes. The GS base is the stub's; shadow stacks and tagged addresses do
-/// not travel.
+/// `arch_prctl`, done where the thread executes. The GS base is the stub's; shadow stacks and tagged
+/// addresses do not travel.
 pub fn architecture_control(arguments: &[u64; 6]) -> i64 {
     match arguments[0] {
         kernel::ARCH_SET_FS => kernel::raw(linux::__NR_arch_prctl, *arguments),

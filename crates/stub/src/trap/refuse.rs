@@ -30,7 +30,8 @@ pub fn refuse(call: i64, errno: u16, notice: Notice) -> i64 {
     -i64::from(errno)
 }
 
-/// Whether the number is refused for the first time. False for numbers that no kernel has: they are not mentioned.
+/// Whether the number is refused for the first time. False for numbers that no kernel has: they are not
+/// mentioned.
 fn is_first(call: i64) -> bool {
     static SEEN: [AtomicU64; NUMBERS.div_ceil(64)] = [const { AtomicU64::new(0) }; NUMBERS.div_ceil(64)];
     let Ok(number) = usize::try_from(call) else { return false };

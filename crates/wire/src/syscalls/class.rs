@@ -1,5 +1,5 @@
-//! How a call is handled. Home threads, carriers and deputies each match every variant, so one that any of them does
-//! not handle is a compile error.
+//! How a call is handled. Home threads, carriers and deputies each match every variant, so one that any of
+//! them does not handle is a compile error.
 //!
 //! Not here: what a call's arguments are (`shape`).
 
@@ -30,13 +30,14 @@ pub enum Handling {
     Plain,
     /// Arguments are descriptors whose loss would harm the stub: its own look closed.
     Descriptors(DescriptorArguments),
-    /// It reads a link, which may lead to the file of the process: the program must find its own, not the stub's.
+    /// It reads a link, which may lead to the file of the process: the program must find its own, not the
+    /// stub's.
     Link {
         /// The argument that is the link's path. The buffer and its size follow it.
         path: u8,
     },
-    /// It waits with a signal mask, from which the signal of the trap is taken out. A deputy takes no signals, so it
-    /// makes the call without a mask.
+    /// It waits with a signal mask, from which the signal of the trap is taken out. A deputy takes no
+    /// signals, so it makes the call without a mask.
     Mask(MaskPointer),
     /// The futex is made private.
     Futex,

@@ -1,11 +1,12 @@
-//! Every system call of x86-64 Linux and how it is handled: one exhaustive table, checked when it is compiled.
+//! Every system call of x86-64 Linux and how it is handled: one exhaustive table, checked when it is
+//! compiled.
 //!
-//! The filters, the trap handler, the deputies, the map of regions and `docs/reference/syscalls.md` are all derived
-//! from it. A number that is not here (a newer kernel's) is refused with `ENOSYS`, on which programs fall back, and
-//! mentioned once.
+//! The filters, the trap handler, the deputies, the map of regions and `docs/reference/syscalls.md` are all
+//! derived from it. A number that is not here (a newer kernel's) is refused with `ENOSYS`, on which programs
+//! fall back, and mentioned once.
 //!
-//! A call becomes an emulated one by its row in `table`, a variant in `class` and the arms that the compiler then asks
-//! for in the stub.
+//! A call becomes an emulated one by its row in `table`, a variant in `class` and the arms that the compiler
+//! then asks for in the stub.
 //!
 //! Not here: how any call is done (`banyan-stub`, `banyan-core`'s regions).
 

@@ -1,4 +1,5 @@
-//! The rows, by number. A row is named by the kernel's constant, from which both its number and its name are taken.
+//! The rows, by number. A row is named by the kernel's constant, from which both its number and its name are
+//! taken.
 
 use super::SystemCall;
 use super::class::Class::{self, Deputy, Emulate, GoHome, Local, Refuse};

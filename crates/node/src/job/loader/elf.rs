@@ -7,6 +7,7 @@ use object::elf::{
 };
 use object::endian::LittleEndian as LE;
 use object::read::elf::{FileHeader, ProgramHeader};
+use rustix::mm::ProtFlags;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -124,8 +125,11 @@ impl Elf {
                         elf.headers_address = address + (table - offset);
                     }
                     let flags = header.p_flags(LE).0;
-                    let bit = |flag, protection| if flags & flag != 0 { protection } else { 0 };
-                    let protection = bit(PF_R.0, 1) | bit(PF_W.0, 2) | bit(PF_X.0, 4);
+                    let mut rights = ProtFlags::empty();
+                    rights.set(ProtFlags::READ, flags & PF_R.0 != 0);
+                    rights.set(ProtFlags::WRITE, flags & PF_W.0 != 0);
+                    rights.set(ProtFlags::EXEC, flags & PF_X.0 != 0);
+                    let protection = rights.bits();
                     elf.segments.push(Segment { address, size, file_range, protection });
                     elf.end = elf.end.max(end);
                     first = first.min(address);

@@ -11,6 +11,7 @@ use crate::pager::memory_file::MemoryFile;
 use banyan_core::regions::{Backing, Region, Regions};
 use banyan_wire::layout::{PAGE_SIZE, POOL_SIZE, page_up, pool_start};
 use elf::Elf;
+use rustix::mm::ProtFlags;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -166,7 +167,9 @@ pub fn load(
         entry = linker_base + linker.entry;
     }
     let size = stack::size(surroundings.stack_limit);
-    let protection = if program.executable_stack { 7 } else { 3 };
+    let mut rights = ProtFlags::READ | ProtFlags::WRITE;
+    rights.set(ProtFlags::EXEC, program.executable_stack);
+    let protection = rights.bits();
     regions.insert(Region {
         start: STACK_END - size,
         end: STACK_END,
