@@ -60,7 +60,7 @@ impl Program {
         self.push(RETURN, value, 0, 0);
     }
 
-    /// Returns `result` if the loaded word is not below `bound`... else goes on.
+    /// Returns `result` if the loaded word is at least `bound`, else goes on.
     fn result_if_at_least(&mut self, bound: u32, result: u32) {
         self.push(JUMP_AT_LEAST, bound, 0, 1);
         self.result(result);
@@ -78,11 +78,29 @@ impl Program {
     }
 }
 
+/// Where the threads are whose calls a filter sees.
+#[derive(Clone, Copy)]
+enum Place {
+    /// At home, where descriptors from this one on may be the stub's.
+    Home { descriptor_floor: u32 },
+    /// On another node.
+    Elsewhere,
+}
+
 /// Installs the filter of this replica's role for the calling thread and all that it creates.
 ///
 /// # Errors
 /// The kernel's.
 pub fn install() -> Result<(), Errno> {
+    let place = if settings::is_home() {
+        Place::Home { descriptor_floor: SETTINGS.descriptor_floor.load(Ordering::Relaxed) }
+    } else {
+        Place::Elsewhere
+    };
+    load_filter(&filter(place))
+}
+
+fn filter(place: Place) -> Program {
     const EMPTY: Instruction = Instruction { code: 0, if_true: 0, if_false: 0, value: 0 };
     let mut program = Program { instructions: [EMPTY; PROGRAM_MAX], length: 0 };
     program.load(INSTRUCTION_HIGH);
@@ -99,19 +117,18 @@ pub fn install() -> Result<(), Errno> {
     program.push(JUMP_EQUAL, AUDIT_ARCH_X86_64, 1, 0);
     program.result(TRAP);
     program.load(NUMBER);
-    if settings::is_home() {
-        home(&mut program);
-    } else {
-        program.result_if_equal(linux::__NR_sched_yield, ALLOW);
+    match place {
+        Place::Home { descriptor_floor } => home(&mut program, descriptor_floor),
+        Place::Elsewhere => program.result_if_equal(linux::__NR_sched_yield, ALLOW),
     }
     program.result(TRAP);
-    load_filter(&program)
+    program
 }
 
-fn home(program: &mut Program) {
+fn home(program: &mut Program, descriptor_floor: u32) {
     for row in syscalls::TABLE {
         if let Class::Deputy(handling) = row.class {
-            handled(program, row.number.into(), handling);
+            handled(program, row.number.into(), handling, descriptor_floor);
         }
     }
     // Runs of numbers that are treated alike, from below.
@@ -126,19 +143,19 @@ fn home(program: &mut Program) {
 }
 
 /// Decides on calls that depend on their arguments, or that are trapped among others that pass.
-fn handled(program: &mut Program, number: u32, handling: Handling) {
+fn handled(program: &mut Program, number: u32, handling: Handling, descriptor_floor: u32) {
     match handling {
         Handling::Plain | Handling::Mask(_) => {}
         Handling::Link { .. } => program.result_if_equal(number, TRAP),
         Handling::Descriptors(DescriptorArguments::First) => {
             program.push(JUMP_EQUAL, number, 0, 4);
-            result_if_hidden(program, ARGUMENT_0_LOW);
+            result_if_hidden(program, ARGUMENT_0_LOW, descriptor_floor);
             program.result(ALLOW);
         }
         Handling::Descriptors(DescriptorArguments::FirstAndSecond) => {
             program.push(JUMP_EQUAL, number, 0, 7);
-            result_if_hidden(program, ARGUMENT_0_LOW);
-            result_if_hidden(program, ARGUMENT_1_LOW);
+            result_if_hidden(program, ARGUMENT_0_LOW, descriptor_floor);
+            result_if_hidden(program, ARGUMENT_1_LOW, descriptor_floor);
             program.result(ALLOW);
         }
         // One that is not private is made so: see `kernel::FUTEX_PRIVATE`.
@@ -153,9 +170,9 @@ fn handled(program: &mut Program, number: u32, handling: Handling) {
 }
 
 /// Traps if the argument may be a descriptor that the stub hides. Three instructions.
-fn result_if_hidden(program: &mut Program, argument: u32) {
+fn result_if_hidden(program: &mut Program, argument: u32, descriptor_floor: u32) {
     program.load(argument);
-    program.result_if_at_least(SETTINGS.descriptor_floor.load(Ordering::Relaxed), TRAP);
+    program.result_if_at_least(descriptor_floor, TRAP);
 }
 
 /// Whether a home thread's call goes straight to the kernel, unless `handled` decided on it.
@@ -188,4 +205,117 @@ fn load_filter(program: &Program) -> Result<(), Errno> {
     }
     let _ = kernel::checked(linux::__NR_prctl, [PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0])?;
     kernel::checked(linux::__NR_seccomp, arguments).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FLOOR: u32 = 1000;
+    const HOME: Place = Place::Home { descriptor_floor: FLOOR };
+
+    /// `struct seccomp_data` in words: number, architecture, instruction, arguments.
+    fn call(number: u32, arguments: [u32; 2]) -> [u32; 16] {
+        let mut data = [0; 16];
+        data[0] = number;
+        data[1] = AUDIT_ARCH_X86_64;
+        from(&mut data, PROGRAM_START);
+        data[4] = arguments[0];
+        data[6] = arguments[1];
+        data
+    }
+
+    fn from(data: &mut [u32; 16], instruction: u64) {
+        data[2] = instruction as u32;
+        data[3] = (instruction >> 32) as u32;
+    }
+
+    /// Interprets a filter as the kernel does.
+    fn verdict(program: &Program, data: &[u32; 16]) -> u32 {
+        let (mut at, mut word) = (0, 0);
+        loop {
+            let Instruction { code, if_true, if_false, value } = program.instructions[at];
+            at += 1;
+            let mut jump = |holds: bool| at += usize::from(if holds { if_true } else { if_false });
+            match code {
+                LOAD => word = data[value as usize / 4],
+                JUMP => at += value as usize,
+                JUMP_EQUAL => jump(word == value),
+                JUMP_AT_LEAST => jump(word >= value),
+                JUMP_IF_SET => jump(word & value != 0),
+                RETURN => return value,
+                other => panic!("instruction {other:#x}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_home_thread_is_trapped_where_its_row_says() {
+        let program = filter(HOME);
+        let private = kernel::FUTEX_PRIVATE as u32;
+        for row in syscalls::TABLE {
+            let at = |first, second| verdict(&program, &call(row.number.into(), [first, second]));
+            let (low, high) = (at(FLOOR - 1, private), at(FLOOR, private));
+            let expected = match row.class {
+                Class::Local
+                | Class::Deputy(Handling::Plain | Handling::Futex)
+                | Class::GoHome(HomeOnly::Native) => (ALLOW, ALLOW),
+                Class::Deputy(Handling::Descriptors(_)) => (ALLOW, TRAP),
+                Class::Deputy(Handling::Link { .. } | Handling::Mask(_))
+                | Class::Emulate(_)
+                | Class::GoHome(HomeOnly::NotServed)
+                | Class::Refuse { .. } => (TRAP, TRAP),
+            };
+            assert_eq!((low, high), expected, "{}", row.name());
+        }
+        assert_eq!(verdict(&program, &call(linux::__NR_futex, [0, 0])), TRAP, "a shared futex");
+        assert_eq!(verdict(&program, &call(linux::__NR_dup2, [0, FLOOR])), TRAP, "a hidden target");
+        assert_eq!(verdict(&program, &call(linux::__NR_dup2, [0, FLOOR - 1])), ALLOW);
+    }
+
+    #[test]
+    fn numbers_without_a_row_are_trapped() {
+        let program = filter(HOME);
+        for number in [336, 423, syscalls::NUMBERS as u32, 0x4000_0000, u32::MAX] {
+            assert_eq!(verdict(&program, &call(number, [0; 2])), TRAP, "{number}");
+        }
+    }
+
+    #[test]
+    fn only_yielding_passes_on_another_node() {
+        let program = filter(Place::Elsewhere);
+        for row in syscalls::TABLE {
+            let expected = if row.name() == "sched_yield" { ALLOW } else { TRAP };
+            assert_eq!(verdict(&program, &call(row.number.into(), [0; 2])), expected, "{}", row.name());
+        }
+    }
+
+    #[test]
+    fn only_calls_of_the_programs_code_are_trapped() {
+        for place in [HOME, Place::Elsewhere] {
+            let program = filter(place);
+            let mut data = call(linux::__NR_mmap, [0; 2]);
+            for (instruction, expected) in [
+                (0x40_0000, TRAP),
+                (LOW_END - 1, TRAP),
+                (LOW_END, ALLOW),
+                (PROGRAM_START - 1, ALLOW),
+                (PROGRAM_START, TRAP),
+                (PROGRAM_END - 1, TRAP),
+                (PROGRAM_END, ALLOW),
+                (0x7fff_ffff_f000, ALLOW),
+            ] {
+                from(&mut data, instruction);
+                assert_eq!(verdict(&program, &data), expected, "{instruction:#x}");
+            }
+        }
+    }
+
+    #[test]
+    fn calls_of_another_architecture_are_trapped() {
+        let mut data = call(linux::__NR_getpid, [0; 2]);
+        assert_eq!(verdict(&filter(HOME), &data), ALLOW);
+        data[1] = 0x4000_0003;
+        assert_eq!(verdict(&filter(HOME), &data), TRAP);
+    }
 }
