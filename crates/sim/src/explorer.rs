@@ -1,9 +1,10 @@
 //! Every state that a small cluster can reach.
 //!
-//! The network keeps no order: at any moment any message on its way may arrive. Within a budget messages are also lost
-//! or arrive twice, and timers go off too early; when nothing else can happen they go off anyway. Time itself is left
-//! out: every delay and pause is some order of events. Threads choose any access at any moment, within a budget. Where
-//! the setting says so, that moment may lie between two outputs of a step, of this node or another.
+//! The network keeps no order: at any moment any message on its way may arrive. Within a budget messages are
+//! also lost or arrive twice, and timers go off too early; when nothing else can happen they go off anyway.
+//! Time itself is left out: every delay and pause is some order of events. Threads choose any access at any
+//! moment, within a budget. Where the setting says so, that moment may be between two outputs of a step, of
+//! this node or another.
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::fmt;
@@ -52,9 +53,9 @@ pub struct Setting {
     pub repeats: u8,
     /// Times that a node's timers may go off although something else could happen.
     pub timeouts: u8,
-    /// Times that a thread finds its page gone again when it runs. After so many, threads run the moment that they are
-    /// woken; without an end to it, two writers could steal a page from each other for ever. (What ends it in a real
-    /// cluster is the minimum hold time.)
+    /// Times that a thread finds its page gone again when it runs. After that many, threads run the moment
+    /// that they are woken; without an end to it, two writers could steal a page from each other for ever.
+    /// (What ends it in a real cluster is the minimum hold time.)
     pub steals: u8,
     /// Hand-overs of the directory, to any node.
     pub hand_overs: u8,
@@ -272,7 +273,8 @@ struct State<C> {
 /// In which order states are visited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// Nearest first: what is found comes with a shortest history, but every state not yet visited is in memory.
+    /// Nearest first: what is found comes with a shortest history, but every state not yet visited is in
+    /// memory.
     Nearest,
     /// Along one history to its end, then from its last fork: needs little memory.
     Deepest,
@@ -359,7 +361,7 @@ fn history<C: Conduct>(
             }
             _ => format!("{action:?}"),
         });
-        // The last one fails, which is why it is told.
+        // The last action is the one that fails.
         let _ = state.act(action, setting, pages);
     }
     told
@@ -566,7 +568,7 @@ impl<C: Conduct> State<C> {
         self.steals = self.steals.saturating_sub(u8::from(again));
         let limit = page.plus(1);
         if setting.batches && page == pages[0] {
-            // What a system call that uses both pages would do; nobody waits for its end.
+            // What a system call that uses both pages would do; no thread waits for its end.
             let run = Run { first: page, count: setting.pages };
             self.step(
                 number,

@@ -38,7 +38,7 @@ enum Command {
         /// Allow more operations and more accidents: takes long.
         #[arg(long)]
         deep: bool,
-        /// Stop after so many states in each setting.
+        /// Stop after this many states in each setting.
         #[arg(long, default_value_t = 100_000_000)]
         states: usize,
     },

@@ -39,7 +39,7 @@ pub struct Shape {
     pub delay: u64,
     /// Deliveries, of a thousand, before which the receiver pauses.
     pub pauses: u64,
-    /// What the nodes are told.
+    /// What the nodes are to keep to.
     pub policy: Policy,
     /// Steps, of a hundred, between whose outputs time passes; the others are done in one moment.
     pub interruptions: u64,

@@ -1,8 +1,8 @@
 //! The nodes, their memory, and what the program may see in it.
 //!
-//! A page's contents are one number: which write it was last written by. Outputs are carried out as a driver must, but
-//! one at a time: other nodes, and the threads of all, can act between any two outputs of a step. Who acts next, and
-//! what becomes of messages, is up to the simulation or the explorer.
+//! A page's contents are one number: which write it was last written by. Outputs are carried out as a driver
+//! must, but one at a time: other nodes, and the threads of all, can act between any two outputs of a step.
+//! Who acts next, and what happens to messages, is up to the simulation or the explorer.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{Hash, Hasher};
@@ -24,8 +24,8 @@ pub struct Slot {
     pub value: Value,
     /// What threads can do without a fault.
     pub mapped: Option<Access>,
-    /// When the step began that last granted write access; zero if none did. Only the simulation, which has a clock,
-    /// fills this in.
+    /// When the step began that last granted write access; zero if none did. Only the simulation, which has a
+    /// clock, fills this in.
     pub granted: u64,
 }
 
@@ -37,8 +37,11 @@ pub struct Replica {
     /// Extents that threads touch natively.
     pub native: BTreeSet<ExtentNumber>,
     /// Pages given away.
-    pub retained: BTreeMap<(ExtentNumber, Transaction), Vec<(PageNumber, Value)>>,
+    pub retained: BTreeMap<(ExtentNumber, Transaction), Pages>,
 }
+
+/// Pages with what is in them.
+pub type Pages = Vec<(PageNumber, Value)>;
 
 impl Replica {
     /// What a thread can do with a page without a fault.
@@ -54,6 +57,54 @@ impl Replica {
     #[must_use]
     pub fn value(&self, page: PageNumber) -> Value {
         self.slots.get(&page).map_or(0, |slot| slot.value)
+    }
+
+    /// The pages that go with a message of node `number`.
+    fn contents(&self, number: usize, message: &Message, from: Contents) -> Result<Pages, Violation> {
+        match (from, message) {
+            (Contents::None, _) => Ok(Vec::new()),
+            (Contents::Replica, Message::Grant { run, .. }) => copy_is_final::read(number, &self.slots, *run),
+            (Contents::Retained, Message::Grant { run, transaction, .. }) => {
+                let kept = self.retained.get(&(run.first.extent(), *transaction)).cloned();
+                kept.ok_or_else(|| no_lost_write::not_retained(number, *run, *transaction))
+            }
+            _ => Err(nothing_rejected::broken(format!("contents with {message:?}"))),
+        }
+    }
+
+    /// Stores pages that a frame carries and maps them but for the marker. `granted` is when write access was.
+    fn install(
+        &mut self,
+        run: Run,
+        frame: &[(PageNumber, Value)],
+        (access, granted): (Access, u64),
+        marker: Option<PageNumber>,
+    ) -> Result<(), Violation> {
+        for page in run.pages() {
+            let carried = frame.iter().find(|(carried, _)| *carried == page);
+            let value = carried
+                .map(|(_, value)| *value)
+                .ok_or_else(|| nothing_rejected::broken(format!("{page:?} is not in the frame")))?;
+            let mapped = (marker != Some(page)).then_some(access);
+            let granted = if access == Access::Write { granted } else { 0 };
+            self.slots.insert(page, Slot { value, mapped, granted });
+        }
+        Ok(())
+    }
+
+    /// Lets pages be written that are mapped.
+    fn upgrade(&mut self, run: Run, granted: u64, hasty: Option<PageNumber>) {
+        for page in run.pages() {
+            // A hole that was write-protected stays unmapped, but a hasty thread has it mapped at once.
+            if hasty == Some(page) {
+                let hole = Slot { value: 0, mapped: None, granted: 0 };
+                self.slots.entry(page).or_insert(hole).mapped = Some(Access::Write);
+            }
+            if let Some(slot) = self.slots.get_mut(&page) {
+                slot.mapped = slot.mapped.map(|_| Access::Write);
+                slot.granted = granted;
+            }
+        }
     }
 }
 
@@ -80,7 +131,7 @@ pub struct Site<C> {
 pub struct Packet {
     /// Who sent it.
     pub from: NodeId,
-    /// To whom.
+    /// The receiver.
     pub to: NodeId,
     /// By which connection.
     pub lane: Lane,
@@ -110,8 +161,8 @@ pub struct Effects {
 /// What a program that sees one memory could see in it now.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Oracle {
-    /// The possible contents of each page that is not surely zero. More than one while, and just after, threads race
-    /// with a discard.
+    /// The possible contents of each page that is not surely zero. More than one while, and just after,
+    /// threads race with a discard.
     allowed: BTreeMap<PageNumber, BTreeSet<Value>>,
     /// Pages being discarded.
     pub discarding: BTreeMap<Token, Run>,
@@ -293,7 +344,8 @@ impl<C: Conduct> Site<C> {
 }
 
 impl<C: Conduct> World<C> {
-    /// A cluster of these machines, one a node. `owners` says which extents have another first owner than the home.
+    /// A cluster of these machines, one a node. `owners` says which extents have another first owner than the
+    /// home.
     pub fn new(machines: Vec<Machine<C>>, extents: &[(ExtentNumber, NodeId)], home: NodeId) -> Self {
         let mut sites = Vec::new();
         for (number, machine) in machines.into_iter().enumerate() {
@@ -369,15 +421,15 @@ impl<C: Conduct> World<C> {
         Some(Input::Shared { extent, empty })
     }
 
-    /// Is a step of this node under way? Then it takes no input but the answer to a registration, as in a driver that
-    /// holds a lock meanwhile. Its threads go on.
+    /// Is a step of this node under way? Then it takes no input but the answer to a registration, as in a
+    /// driver that holds a lock meanwhile. Its threads go on.
     #[must_use]
     pub fn is_busy(&self, number: usize) -> bool {
         !self.sites[number].outputs.is_empty()
     }
 
-    /// Begins a step of a node, whose outputs are then to be carried out. The answer to a registration may come while a
-    /// step is under way, and its outputs come after the others.
+    /// Begins a step of a node, whose outputs are then to be carried out. The answer to a registration may
+    /// come while a step is under way, and its outputs come after the others.
     ///
     /// # Errors
     /// If a step of the node is under way.
@@ -403,8 +455,8 @@ impl<C: Conduct> World<C> {
         Ok(())
     }
 
-    /// Carries out the next output of the step of a node that is under way. A `hasty` thread has its access the moment
-    /// that it can.
+    /// Carries out the next output of the step of a node that is under way. A `hasty` thread has its access
+    /// the moment that it can.
     ///
     /// # Errors
     /// When an invariant that concerns single outputs is broken.
@@ -426,6 +478,8 @@ impl<C: Conduct> World<C> {
         }
         self.touched.extend(changed(&output));
         let now = site.begun;
+        // Only the simulation, which has a clock, looks at this.
+        let granted = if hold.is_some() { now.0 } else { 0 };
         let Replica { slots, native, retained } = &mut site.replica;
         match output {
             Output::Share { extent } => {
@@ -439,47 +493,15 @@ impl<C: Conduct> World<C> {
                 effects.woken = Some(extent.run());
             }
             Output::Send { to, lane, message, contents } => {
-                let run =
-                    if let Message::Grant { run, .. } = message { run } else { Run::one(PageNumber(0)) };
-                let pages = match contents {
-                    Contents::None => Vec::new(),
-                    Contents::Replica => copy_is_final::read(number, slots, run)?,
-                    Contents::Retained => {
-                        let Message::Grant { transaction, .. } = message else {
-                            return Err(nothing_rejected::broken(format!("contents with {message:?}")));
-                        };
-                        retained
-                            .get(&(run.first.extent(), transaction))
-                            .cloned()
-                            .ok_or_else(|| no_lost_write::not_retained(number, run, transaction))?
-                    }
-                };
+                let pages = site.replica.contents(number, &message, contents)?;
                 effects.packet = Some(Packet { from, to, lane, message, pages });
             }
             Output::Install { run, access, marker } => {
-                for page in run.pages() {
-                    let carried = site.frame.iter().find(|(carried, _)| *carried == page);
-                    let value = carried
-                        .map(|(_, value)| *value)
-                        .ok_or_else(|| nothing_rejected::broken(format!("{page:?} is not in the frame")))?;
-                    let mapped = (marker != Some(page)).then_some(access);
-                    let granted = if access == Access::Write && hold.is_some() { now.0 } else { 0 };
-                    slots.insert(page, Slot { value, mapped, granted });
-                }
+                site.replica.install(run, &site.frame, (access, granted), marker)?;
                 effects.woken = Some(run);
             }
             Output::Upgrade { run } => {
-                for page in run.pages() {
-                    // A hole that was write-protected stays unmapped, but a hasty thread has it mapped at once.
-                    if hasty.is_some_and(|(wanted, _)| wanted == page) {
-                        let hole = Slot { value: 0, mapped: None, granted: 0 };
-                        slots.entry(page).or_insert(hole).mapped = Some(Access::Write);
-                    }
-                    if let Some(slot) = slots.get_mut(&page) {
-                        slot.mapped = slot.mapped.map(|_| Access::Write);
-                        slot.granted = if hold.is_some() { now.0 } else { 0 };
-                    }
-                }
+                site.replica.upgrade(run, granted, hasty.map(|(page, _)| page));
                 effects.woken = Some(run);
             }
             Output::Downgrade { run } => {

@@ -94,7 +94,7 @@ impl NodeSet {
         Self(self.0 & !(1 << node.0))
     }
 
-    /// Is nobody in it?
+    /// Is no node in it?
     #[must_use]
     pub const fn is_empty(self) -> bool {
         self.0 == 0
@@ -146,7 +146,7 @@ impl PageNumber {
         self.0 * PAGE_BYTES
     }
 
-    /// The extent it lies in.
+    /// The extent that it is in.
     #[must_use]
     pub const fn extent(self) -> ExtentNumber {
         ExtentNumber(self.0 / EXTENT_PAGES as u64)
@@ -280,7 +280,7 @@ pub enum Access {
 }
 
 /// How often the ownership of an extent has changed hands. A message about an extent that carries a lower epoch
-/// than the receiver knows was sent by, or on behalf of, somebody who was not yet told of the new owner.
+/// than the receiver knows was sent by, or on behalf of, a node that had not yet heard of the new owner.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch(pub u64);
 

@@ -1,7 +1,7 @@
 //! What daemons of one run say to each other beside pages: regions, ends, statistics.
 //!
-//! A frame is a little-endian length of four bytes and a body in postcard's format. Not for sockets: a frame is read
-//! and sent in `banyan-node`.
+//! A frame is a little-endian length of four bytes and a body in postcard's format. Not for sockets: a frame
+//! is read and sent in `banyan-node`.
 
 use crate::statistics::NodeStatistics;
 use alloc::string::String;

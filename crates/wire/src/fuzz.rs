@@ -1,8 +1,8 @@
 //! What a fuzzer calls: one function for each decoder of bytes that another machine sent.
 //!
-//! Each one panics if decoding is wrong: no bytes may make it panic, and what is accepted has one spelling only, so
-//! that it gives the same bytes when it is encoded again. Not for the records between stub and daemon, nor for
-//! anything that decides whether a message may be sent now.
+//! Each one panics if decoding is wrong: no bytes may make it panic, and what is accepted has one spelling
+//! only, so that it gives the same bytes when it is encoded again. Not for the records between stub and
+//! daemon, nor for anything that decides whether a message may be sent now.
 
 use crate::address::JobId;
 use crate::coherence::{self, HEADER_BYTES};
@@ -74,7 +74,7 @@ pub fn control(bytes: &[u8]) {
     assert_eq!(frame[LENGTH_BYTES..], *bytes, "two spellings of {message:?}");
 }
 
-/// A node's statistics, as they lie in the control message that brings them.
+/// A node's statistics, as they are in the control message that brings them.
 ///
 /// # Panics
 /// When decoding is wrong.

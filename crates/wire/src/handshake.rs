@@ -1,5 +1,5 @@
-//! The first bytes on every connection between nodes: who speaks, to which job it belongs, and what the connection
-//! is for. The side that dials sends a [`Hello`]; the side that accepts answers with its own.
+//! The first bytes on every connection between nodes: who speaks, to which job it belongs, and what the
+//! connection is for. The side that dials sends a [`Hello`]; the side that accepts answers with its own.
 
 use crate::address::JobId;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};

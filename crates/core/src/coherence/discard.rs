@@ -1,9 +1,9 @@
 //! Making pages zero everywhere: for munmap and MADV_DONTNEED.
 //!
-//! Home asks each extent's owner, for one extent one discard at a time, with ascending numbers so that a repetition is
-//! known for one. For the owner a discard is a transfer like any other: it waits for those under way and has a number
-//! of its own, so that nothing granted before can come back after it. Then the owner holds every page for
-//! writing, as holes.
+//! Home asks each extent's owner, for one extent one discard at a time, with ascending numbers so that a
+//! repetition is known for one. For the owner a discard is a transfer like any other: it waits for those
+//! under way and has its own number, so that nothing granted before can come back after it. Then the owner
+//! holds every page for writing, as holes.
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::format;
@@ -72,7 +72,7 @@ impl<C: Conduct> Machine<C> {
         }
     }
 
-    /// Sends the first piece of an extent to whom it concerns.
+    /// Sends the first piece of an extent to its owner.
     pub(super) fn discard_again(&mut self, number: ExtentNumber, outputs: &mut Outputs) {
         let Some(piece) = self.discards.pieces.get(&number).and_then(VecDeque::front).copied() else {
             return;
@@ -177,7 +177,7 @@ impl<C: Conduct> Machine<C> {
         self.begin(number, transaction, Transfer { run, purpose, waiting }, outputs);
     }
 
-    /// Everybody has forgotten the pages.
+    /// Every node has forgotten the pages.
     pub(super) fn finish_discard(
         &mut self,
         number: ExtentNumber,

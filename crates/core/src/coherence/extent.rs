@@ -1,7 +1,7 @@
 //! What a node remembers of an extent, as a holder of its pages and as their owner.
 //!
-//! Plain state and its small questions; what changes it is in the sibling modules. An extent that nobody else has
-//! asked for has no entry at all.
+//! Plain state and its small questions; what changes it is in the sibling modules. An extent that no other
+//! node has asked for has no entry at all.
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
@@ -22,7 +22,7 @@ pub enum Held {
     Absent,
     /// Read it, as others may.
     Shared,
-    /// Write it, as nobody else may even read it.
+    /// Write it, as no other node may even read it.
     Exclusive,
 }
 
@@ -55,7 +55,8 @@ pub(super) struct Page {
     pub(super) held: Held,
     /// The last transaction that touched the page here. Whatever arrives with no higher number is old news.
     pub(super) version: Transaction,
-    /// What threads and acquisitions wait for. Unless the extent is being shared, a request is under way then.
+    /// What threads and acquisitions wait for. Unless the extent is being shared, a request is under way
+    /// then.
     pub(super) wanted: Option<Access>,
     /// The request under way that covers the page, or zero.
     pub(super) request: RequestNumber,
@@ -65,7 +66,7 @@ pub(super) struct Page {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Entry {
     pub(super) holders: Holders,
-    /// The last transaction that let somebody change the bytes.
+    /// The last transaction that let a node change the bytes.
     pub(super) written: Transaction,
     /// The transfer under way, or zero.
     pub(super) busy: Transaction,
@@ -92,7 +93,7 @@ pub(super) enum Purpose {
         access: Access,
         requester: NodeId,
         request: RequestNumber,
-        /// Who sends the bytes; nobody if the requester has them.
+        /// The node that sends the bytes; none if the requester has them.
         source: Option<NodeId>,
     },
     Discard {
@@ -192,7 +193,8 @@ pub(super) struct Extent {
     /// The owner, as far as this node knows, and since which epoch.
     pub(super) owner: NodeId,
     pub(super) epoch: Epoch,
-    /// This node is the owner. (That `owner` names this node is not enough: the directory may not have arrived.)
+    /// This node is the owner. (That `owner` names this node is not enough: the directory may not have
+    /// arrived.)
     pub(super) owned: bool,
     /// The state of each page beyond `pages`.
     pub(super) untouched: Held,
@@ -227,7 +229,7 @@ impl Extent {
         }
     }
 
-    /// Owned here, and nobody else has ever asked: local threads touch it without our knowledge.
+    /// Owned here, and no other node has ever asked: local threads touch it without a fault.
     pub(super) fn is_native(&self) -> bool {
         self.owned && self.directory.is_none()
     }

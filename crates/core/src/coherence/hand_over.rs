@@ -1,8 +1,8 @@
 //! Giving the directory of an extent to another owner, and taking it.
 //!
-//! The old owner lets transfers end, starts no new ones, sends the directory at the next epoch, and from then on points
-//! everybody to the new owner. An extent that was empty when first asked for goes without a directory, and is native
-//! at its new owner.
+//! The old owner lets transfers end, starts no new ones, sends the directory at the next epoch, and from then
+//! on points every node to the new owner. An extent that was empty when first asked for goes without a
+//! directory, and is native at its new owner.
 
 use alloc::boxed::Box;
 use alloc::format;
@@ -24,7 +24,7 @@ impl<C: Conduct> Machine<C> {
             return Ok(());
         }
         let Some(directory) = &mut extent.directory else {
-            // Its pages are mapped natively here, which must not be so when somebody else owns them.
+            // Its pages are mapped natively here, which must not be so when another node owns them.
             let mut directory = Box::new(Directory::new(me));
             directory.sharing = true;
             directory.successor = Some(to);

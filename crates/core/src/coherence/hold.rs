@@ -1,12 +1,14 @@
-//! How long a page stays with a node that was granted it for writing before it goes to the next one that asks.
+//! How long a page stays with a node that was granted it for writing before it goes to the next one that
+//! asks.
 //!
-//! Long enough that the writer gets something done, short enough that the others need not wait (the window Δ of Fleisch
-//! and Popek, "Mirage: a coherent distributed shared memory design", SOSP 1989). No one length fits: threads that
-//! take a lock in turn write its page once and go on to other things, while threads whose own data happen to lie in
-//! one page write it all the time, and then nearly all of the time goes into moving it. So each page has its own: a node
-//! that asks to write the page again as soon as it has lost it was not done with it, and the time doubles; a node that
-//! comes back later, or does not come back before the page moves on, had what it needed, and the time halves. One that
-//! only reads it again at once may well wait for somebody else to write it: that says nothing.
+//! Long enough that the writer gets something done, short enough that the others need not wait (the window Δ
+//! of Fleisch and Popek, "Mirage: a coherent distributed shared memory design", SOSP 1989). No one length
+//! fits: threads that take a lock in turn write its page once and go on to other things, while threads whose
+//! own data happen to be in one page write it all the time, and then nearly all of the time goes into moving
+//! it. So each page has its own: a node that asks to write the page again as soon as it has lost it was not
+//! done with it, and the time doubles; a node that comes back later, or does not come back before the page
+//! moves on, had what it needed, and the time halves. One that only reads it again at once may well wait for
+//! another node to write it: that says nothing.
 //!
 //! Nothing here concerns correctness: a page may always stay longer.
 
@@ -17,7 +19,7 @@ use super::Policy;
 /// Kept for each page at its owner.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Hold {
-    /// The length is the policy's shortest, doubled so many times.
+    /// How often the policy's shortest length is doubled.
     doublings: u8,
     /// The writer that last had to give the page away, if it has not asked for it since, and when that was.
     gone: Option<(NodeId, Microseconds)>,

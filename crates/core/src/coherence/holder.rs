@@ -31,7 +31,7 @@ impl<C: Conduct> Machine<C> {
         self.learn(number, epoch, owner, outputs);
         let known = self.extent(number);
         if epoch < known.epoch {
-            // A repetition by an owner who was replaced since; he was replaced only after the transfer was complete.
+            // A repetition by a former owner, which was replaced only after the transfer was complete.
             return Ok(());
         }
         if known.retained.contains_key(&transaction) {
@@ -65,8 +65,8 @@ impl<C: Conduct> Machine<C> {
         Ok(())
     }
 
-    /// Sends pages to their requester. The order of the outputs matters: a page is protected before it is read, and
-    /// kept before it is dropped, and dropped before the grant leaves.
+    /// Sends pages to their requester. The order of the outputs matters: a page is protected before it is
+    /// read, and kept before it is dropped, and dropped before the grant leaves.
     fn supply(&mut self, order: &Order, outputs: &mut Outputs) {
         let Order { run, access, transaction, .. } = *order;
         let number = run.first.extent();
@@ -107,13 +107,13 @@ impl<C: Conduct> Machine<C> {
                             epoch: order.epoch,
                         },
                     );
-                    // The owner asks again himself, and as the holder he would only do so twice.
+                    // The owner asks again; if it is the holder too, it would only do so twice.
                     if order.owner != self.me {
                         self.arm(Timer::Retained(number, transaction));
                     }
                 }
-                // Dropped before the grant leaves: the requester may write as soon as it has it, and until the page
-                // is gone from here its old bytes can be read.
+                // Dropped before the grant leaves: the requester may write as soon as it has it, and until
+                // the page is gone from here its old bytes can be read.
                 if !keep_page && !late_drop {
                     outputs.push(Output::Invalidate { run });
                 }

@@ -32,8 +32,8 @@ pub enum Input {
         /// Where prefetch has to stop: the first page that is not in the same mapping.
         limit: PageNumber,
     },
-    /// Get all these pages, in as few requests as possible. Answered by [`Output::Acquired`]. The run may span
-    /// extents, but at most [`super::ACQUIRE_PAGES_MAX`] pages count; the rest is left to faults.
+    /// Get all these pages, in as few requests as possible. Answered by [`Output::Acquired`]. The run may
+    /// span extents, but at most [`super::ACQUIRE_PAGES_MAX`] pages count; the rest is left to faults.
     Acquire {
         /// Comes back in the answer; unused by any other acquisition that is under way.
         token: Token,
@@ -42,7 +42,8 @@ pub enum Input {
         /// What for.
         access: Access,
     },
-    /// A message from another node. The frame's payload must stay at hand until the outputs have been carried out.
+    /// A message from another node. The frame's payload must stay at hand until the outputs have been carried
+    /// out.
     Receive {
         /// Who sent it.
         from: NodeId,
@@ -51,9 +52,10 @@ pub enum Input {
     },
     /// The deadline that the machine last named has passed. More often does no harm.
     Tick,
-    /// This node is the first owner of these fresh extents, which nobody has touched yet.
+    /// This node is the first owner of these fresh extents, which no thread has touched yet.
     Claim(Extents),
-    /// At home: another node is the first owner of these fresh extents. To be given before that node may touch them.
+    /// At home: another node is the first owner of these fresh extents. To be given before that node may
+    /// touch them.
     Assign {
         /// The extents.
         extents: Extents,
@@ -67,8 +69,8 @@ pub enum Input {
         /// After registering it, there was no page of it in the replica's memory.
         empty: bool,
     },
-    /// At home: these pages become zero everywhere and are held by nobody who held them before. Answered by
-    /// [`Output::Discarded`]. The run may span extents.
+    /// At home: these pages become zero everywhere and held by none of the nodes that held them before.
+    /// Answered by [`Output::Discarded`]. The run may span extents.
     Discard {
         /// Comes back in the answer; unused by any other discard that is under way.
         token: Token,
@@ -87,7 +89,7 @@ pub enum Input {
 /// Which of the two connections to a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Lane {
-    /// Small messages that somebody waits for.
+    /// Small messages that a thread waits for.
     Urgent,
     /// Long runs.
     Bulk,
@@ -98,31 +100,33 @@ pub enum Lane {
 pub enum Contents {
     /// No pages go with it.
     None,
-    /// Read them from the replica's memory now: they are write-protected, and may be changed or gone after the next
-    /// output.
+    /// Read them from the replica's memory now: they are write-protected, and may be changed or gone after
+    /// the next output.
     Replica,
     /// Those kept by [`Output::Retain`] for the message's extent and transaction.
     Retained,
 }
 
-/// Something to do. The driver does all of it, in order; every run lies within one extent unless it says otherwise.
+/// Something to do. The driver does all of it, in order; every run is within one extent unless it says
+/// otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Output {
-    /// Register the extent with userfaultfd, then see whether it is empty, then answer with [`Input::Shared`] at once.
-    /// Until then its threads touched it natively; every page is theirs to write, and a hole is a zero page.
+    /// Register the extent with userfaultfd, then see whether it is empty, then answer with [`Input::Shared`]
+    /// at once. Until then its threads touched it natively; every page is theirs to write, and a hole is a
+    /// zero page.
     Share {
         /// The extent.
         extent: ExtentNumber,
     },
-    /// The extent is owned here, wholly zero, and held by nobody else: unregister it (which wakes its waiters) so
-    /// that its first touches are native.
+    /// The extent is owned here, wholly zero, and held by no other node: unregister it (which wakes its
+    /// waiters) so that its first touches are native.
     Native {
         /// The extent.
         extent: ExtentNumber,
     },
     /// Send a message.
     Send {
-        /// To whom; never this node.
+        /// The receiver; never this node.
         to: NodeId,
         /// By which connection.
         lane: Lane,
@@ -131,18 +135,20 @@ pub enum Output {
         /// The pages to send with it.
         contents: Contents,
     },
-    /// Write these pages, which the frame just received carries, into the memory, then map them (CONTINUE; with
-    /// write-protection if the access is read), which wakes their waiters. The run is all or a part of the frame's.
+    /// Write these pages, which the frame just received carries, into the memory, then map them (CONTINUE;
+    /// with write-protection if the access is read), which wakes their waiters. The run is all or a part of
+    /// the frame's.
     Install {
         /// The pages.
         run: Run,
         /// How they may be accessed.
         access: Access,
-        /// Leave this page unmapped: it is in memory, and its next touch will show how far a sequential reader got.
+        /// Leave this page unmapped: it is in memory, and its next touch will show how far a sequential
+        /// reader got.
         marker: Option<PageNumber>,
     },
-    /// The pages are in memory and mapped read-only (or not mapped): let them be written (WRITEPROTECT off), and wake
-    /// their waiters.
+    /// The pages are in memory and mapped read-only (or not mapped): let them be written (WRITEPROTECT off),
+    /// and wake their waiters.
     Upgrade {
         /// The pages.
         run: Run,
@@ -152,12 +158,14 @@ pub enum Output {
         /// The pages.
         run: Run,
     },
-    /// Drop the pages from memory (PUNCH_HOLE). As the outcome of a discard at home, the run may span extents.
+    /// Drop the pages from memory (PUNCH_HOLE). As the outcome of a discard at home, the run may span
+    /// extents.
     Invalidate {
         /// The pages.
         run: Run,
     },
-    /// The pages are held: map what is not mapped with this access (CONTINUE; a hole is a zero page) and wake waiters.
+    /// The pages are held: map what is not mapped with this access (CONTINUE; a hole is a zero page) and wake
+    /// waiters.
     Wake {
         /// The pages.
         run: Run,
@@ -188,7 +196,8 @@ pub enum Output {
         /// Of the discard.
         token: Token,
     },
-    /// A peer sent what it cannot have sent if it works: close the connection with this reason. Nothing has changed.
+    /// A peer sent what it cannot have sent if it works: close the connection with this reason. Nothing has
+    /// changed.
     Reject {
         /// The peer.
         from: NodeId,

@@ -1,28 +1,30 @@
-//! Recognizes pages that migrate: one node after another reads such a page and then writes it, as with a lock and
-//! what it guards. Its reader is given the page for writing at once, which saves the upgrade that would follow.
+//! Recognizes pages that migrate: one node after another reads such a page and then writes it, as with a lock
+//! and what it guards. Its reader is given the page for writing at once, which saves the upgrade that would
+//! follow.
 //!
-//! A score is kept for each page, at its owner. It rises when a node that came to the page by reading goes on to
-//! write it, and falls for every other node that only read it in between. Once a page migrates nobody can see any
-//! more whether its readers write, so now and then one of them is given a read copy only, and what it does counts.
-//! (Cox and Fowler, "Adaptive cache coherency for detecting migratory shared data", ISCA 1993; Stenström, Brorsson
-//! and Sandberg, "An adaptive cache coherence protocol optimized for migratory sharing", ISCA 1993.)
+//! A score is kept for each page, at its owner. It rises when a node that came to the page by reading goes on
+//! to write it, and falls for every other node that only read it in between. Once a page migrates its owner
+//! no longer sees whether its readers write, so now and then one of them is given a read copy only, and what
+//! it does counts. (Cox and Fowler, "Adaptive cache coherency for detecting migratory shared data", ISCA
+//! 1993; Stenström, Brorsson and Sandberg, "An adaptive cache coherence protocol optimized for migratory
+//! sharing", ISCA 1993.)
 //!
 //! Nothing here concerns correctness: a read request may always be answered with more than it asked for.
 
 use banyan_wire::address::{NodeId, NodeSet};
 
-/// Every so manieth reader of a migrating page is given a read copy.
+/// One reader in this many of a migrating page is given a read copy only.
 const PROBE_EVERY: u8 = 16;
 
 /// How a page has been used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Migration {
-    /// From 0 to the threshold, [`super::Policy::migrates_after`], at which the page migrates. A threshold of 0 turns all
-    /// this off.
+    /// From 0 to the threshold, [`super::Policy::migrates_after`], at which the page migrates. A threshold of
+    /// 0 turns all this off.
     score: u8,
     /// Readers since the last probe.
     readers: u8,
-    /// Who wrote last; nobody, as far as is known, before the first transfer.
+    /// The node that wrote last; unknown before the first transfer.
     writer: Option<NodeId>,
 }
 

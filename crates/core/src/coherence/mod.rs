@@ -1,19 +1,21 @@
 //! Keeping one process's memory coherent over many nodes, as a state machine.
 //!
-//! A [`Machine`] stands for one process on one node and plays three parts: **requester** for the node's threads,
-//! **holder** of page copies, and **owner** of extents, whose directory says who holds what. At any time a page has one
-//! writer or any number of readers, and a copy that a reader has is the newest. [`Machine::step`] takes what happened
-//! and says what to do; it reads no clock and does no I/O.
+//! A [`Machine`] stands for one process on one node and plays three parts: **requester** for the node's
+//! threads, **holder** of page copies, and **owner** of extents, whose directory says who holds what. At any
+//! time a page has one writer or any number of readers, and a copy that a reader has is the newest.
+//! [`Machine::step`] takes what happened and says what to do; it reads no clock and does no I/O.
 //!
 //! What makes it right when messages are lost, repeated, reordered or late:
-//! - The owner runs one transfer of a page at a time and numbers them upwards; every node remembers, for each page, the
-//!   last number that touched it, and ignores what is not newer. So a stray grant never brings old bytes back.
+//! - The owner runs one transfer of a page at a time and numbers them upwards; every node remembers, for each
+//!   page, the last number that touched it, and ignores what is not newer. So a stray grant never brings old
+//!   bytes back.
 //! - Bytes that are given away are retained until their arrival is confirmed.
-//! - A read grant of the owner's own copy is not confirmed: should it arrive after the invalidation that ends it, it
-//!   is old news. The price is that the directory may list a reader who got nothing; so a reader that wants to write
-//!   says since when it has had its copy, and is sent the bytes if that is not recent enough; and the directory names
-//!   one reader who surely has the bytes, so that the last copy is never taken from where it is.
-//! - Whoever waits for an answer asks again; whoever is asked again answers again.
+//! - A read grant of the owner's own copy is not confirmed: should it arrive after the invalidation that ends
+//!   it, it is old news. The price is that the directory may list a reader that got nothing; so a reader that
+//!   wants to write says since when it has had its copy, and is sent the bytes if that is not recent enough;
+//!   and the directory names one reader that surely has the bytes, so that the last copy is never taken from
+//!   where it is.
+//! - A node that waits for an answer asks again, and one that is asked again answers again.
 //! - Ownership moves with its count of transactions, at a higher epoch.
 //!
 //! Not here: which threads run where, what is mapped, and how zero pages are encoded.
@@ -58,7 +60,8 @@ pub use policy::Policy;
 
 /// The most pages that one acquisition waits for; the buffers of a larger system call are left to faults.
 pub const ACQUIRE_PAGES_MAX: u32 = 4096;
-/// The most requests that wait at the owner of an extent. A request beyond that is dropped; its sender asks again.
+/// The most requests that wait at the owner of an extent. A request beyond that is dropped; its sender asks
+/// again.
 pub const QUEUE_MAX: usize = 4096;
 /// The most messages that a node sends itself in one step: a few for each of the requests that can be queued.
 const MAILBOX_MAX: usize = 16 * QUEUE_MAX;
@@ -73,7 +76,8 @@ pub struct Machine<C = Faithful> {
     now: Microseconds,
     /// Extents that concern more than one node: bounded by the memory of the process.
     extents: BTreeMap<ExtentNumber, Extent>,
-    /// First owners by range, as first extent -> (end, owner): at home everybody's, elsewhere only this node's own.
+    /// First owners by range, as first extent -> (end, owner): at home those of every node, elsewhere only
+    /// this node's.
     assigned: BTreeMap<ExtentNumber, (ExtentNumber, NodeId)>,
     /// At most one for each page that a thread waits for, an acquisition covers, or prefetch is ahead.
     requests: BTreeMap<RequestNumber, Request>,
@@ -100,7 +104,8 @@ type Outcome = Result<(), Problem>;
 type Outputs = Vec<Output>;
 
 impl Machine<Faithful> {
-    /// A machine that knows nothing yet: every extent is taken to be owned at home until it is said otherwise.
+    /// A machine that knows nothing yet: every extent is taken to be owned at home until it is said
+    /// otherwise.
     #[must_use]
     pub fn new(me: NodeId, policy: Policy) -> Self {
         Self::with_conduct(me, policy, Faithful)
@@ -273,7 +278,8 @@ impl<C: Conduct> Machine<C> {
         Ok(())
     }
 
-    /// Notes the first owner of extents that nobody has asked for yet. Extents that are already known keep theirs.
+    /// Notes the first owner of extents that no node has asked for yet. Extents that are already known keep
+    /// theirs.
     fn assign(&mut self, extents: Extents, owner: NodeId) {
         let end = ExtentNumber(extents.first.0.saturating_add(extents.count));
         if extents.count > 0 && self.is_fresh(extents) {
@@ -324,7 +330,7 @@ impl<C: Conduct> Machine<C> {
         Some((entry.holders, entry.moves))
     }
 
-    /// Owner and epoch of an extent that nobody has told this node about.
+    /// Owner and epoch of an extent of which this node has heard nothing.
     fn first_owner(&self, extent: ExtentNumber) -> (NodeId, Epoch) {
         match self.assigned.range(..=extent).next_back() {
             Some((_, (end, owner))) if extent < *end => (*owner, Epoch(1)),
@@ -356,8 +362,8 @@ impl<C: Conduct> Machine<C> {
     }
 }
 
-/// Is what the message is about inside of an extent, and the extent inside of the address space? Decoding has checked
-/// this already, but not every message was decoded.
+/// Is what the message is about inside of an extent, and the extent inside of the address space? Decoding has
+/// checked this already, but not every message was decoded.
 fn is_possible(message: &Message) -> bool {
     let entries = match message {
         Message::Adopt { directory, .. } => directory.pages.len(),
@@ -369,8 +375,8 @@ fn is_possible(message: &Message) -> bool {
 
 /// For the explorer, which leaves time out.
 impl<C: Conduct> Machine<C> {
-    /// Forgets when timers are due, and counts that nothing depends on, so that states which differ in nothing else
-    /// are equal.
+    /// Forgets when timers are due, and counts that nothing depends on, so that states which differ in
+    /// nothing else are equal.
     pub fn forget_times(&mut self) {
         self.timers.forget_times();
         for extent in self.extents.values_mut() {

@@ -1,7 +1,7 @@
 //! Deliberate mistakes, so that the simulator and the explorer can show that they would notice them.
 //!
-//! A real machine is `Machine<Faithful>`, for which every question here is the constant `false`, so the mistakes are
-//! not in its code.
+//! A real machine is `Machine<Faithful>`, for which every question here is the constant `false`, so the
+//! mistakes are not in its code.
 
 use core::fmt::Debug;
 use core::hash::Hash;

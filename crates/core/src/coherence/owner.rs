@@ -13,7 +13,7 @@ use super::extent::{Asked, Directory, Entry, Held, Purpose, Transfer};
 use super::timer::Timer;
 use super::{Conduct, Contents, Machine, Mutation, Outcome, Output, Outputs, Problem, QUEUE_MAX};
 
-/// What can be done about a page that somebody asked for.
+/// What can be done about a page that a node asked for.
 #[derive(Clone, Copy, PartialEq)]
 enum Plan {
     /// It has to wait: for a transfer, or until a time.
@@ -31,7 +31,8 @@ impl<C: Conduct> Machine<C> {
         let extent = self.extent(number);
         let serves = extent.owned || (serves_anyway && extent.directory.is_some());
         if !serves {
-            // With a newer epoch than ours, the requester knows more than we: our directory is still on its way.
+            // With a newer epoch than ours, the requester knows more than we: our directory is still on its
+            // way.
             if epoch <= extent.epoch {
                 let message = Message::Located { extent: number, epoch: extent.epoch, owner: extent.owner };
                 self.post(asked.requester, message, Contents::None, outputs);
@@ -120,7 +121,8 @@ impl<C: Conduct> Machine<C> {
         self.serve_queue(number, outputs)
     }
 
-    /// Looks at everything that waits at this extent: a discard, a hand-over, requests in the order of their arrival.
+    /// Looks at everything that waits at this extent: a discard, a hand-over, requests in the order of their
+    /// arrival.
     pub(super) fn serve_queue(&mut self, number: ExtentNumber, outputs: &mut Outputs) -> Outcome {
         self.timers.cancel(Timer::Queue(number));
         self.start_discard(number, outputs);
@@ -145,7 +147,8 @@ impl<C: Conduct> Machine<C> {
         Ok(())
     }
 
-    /// Starts to serve a request, with as many pages as can be treated alike. False if its first page has to wait.
+    /// Starts to serve a request, with as many pages as can be treated alike. False if its first page has to
+    /// wait.
     fn start(&mut self, number: ExtentNumber, asked: &Asked, outputs: &mut Outputs) -> bool {
         let (me, now) = (self.me, self.now);
         let ignore_busy = self.conduct.makes(Mutation::IgnoreBusy);
@@ -200,7 +203,7 @@ impl<C: Conduct> Machine<C> {
             }
         }
         if asked.access == Access::Read && source == Some(me) {
-            // Nobody waits for this: see the head of the parent module.
+            // No node waits for this: see the head of the parent module.
             for page in run.pages() {
                 let entry = directory.entry_mut(page);
                 let nodes = match entry.holders {
@@ -271,7 +274,7 @@ impl<C: Conduct> Machine<C> {
         }
     }
 
-    /// Nobody else has the pages any more: have them sent, or say that they may be used.
+    /// No other node has the pages any more: have them sent, or say that they may be used.
     fn send_supply(
         &mut self,
         number: ExtentNumber,
@@ -344,7 +347,7 @@ impl<C: Conduct> Machine<C> {
         }
     }
 
-    /// A grant has been carried out: news for whoever gave the bytes away, and for the owner.
+    /// A grant has been carried out: news for the node that gave the bytes away, and for the owner.
     pub(super) fn done(
         &mut self,
         from: NodeId,

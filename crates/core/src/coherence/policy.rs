@@ -2,16 +2,17 @@
 
 use banyan_wire::address::{Microseconds, NodeId};
 
-/// How patient and how greedy a node is.
+/// Times and sizes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Policy {
-    /// The node that knows, for every extent, somebody who knows its owner.
+    /// The node that knows, for every extent, a node that knows its owner.
     pub home: NodeId,
-    /// After a page was granted for writing, it stays there at least this long, so that two writers both progress.
+    /// After a page was granted for writing, it stays there at least this long, so that two writers both
+    /// progress.
     pub hold: Microseconds,
     /// A page that its writers want back at once stays longer, up to about this; see the head of `hold`.
     pub hold_max: Microseconds,
-    /// So soon after it has lost a page, a writer that asks for it again was not done with it.
+    /// A writer that asks for a page again within this time after it has lost it was not done with it.
     pub regret: Microseconds,
     /// After this long without an answer, whatever waits for one asks again.
     pub retry: Microseconds,
@@ -23,8 +24,8 @@ pub struct Policy {
     pub window_max: u32,
     /// How many windows are requested beyond the one that the reader has begun.
     pub windows_ahead: u32,
-    /// After so many times that nodes in turn read and then wrote a page, its readers get it for writing at once. Zero
-    /// turns this off.
+    /// When nodes in turn have read and then written a page this often, its readers get it for writing at
+    /// once. Zero turns this off.
     pub migrates_after: u8,
     /// Whether an extent that is empty when first asked for becomes the asker's own.
     pub give_empty: bool,

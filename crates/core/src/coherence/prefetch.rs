@@ -1,14 +1,16 @@
 //! Which pages to ask for before a thread wants them.
 //!
-//! A few ascending streams of faults are followed at a time. The second fault of a stream asks for a small window along
-//! with the page, and every further one doubles the window and asks for some windows ahead. Since a page that has
-//! arrived does not fault, each window is installed with its first page unmapped: touching that marker is cheap and
-//! shows that the reader has begun the window, which is when the next one has to be asked for. Thus the data of the
-//! windows ahead is always on its way while the reader is busy with this one.
+//! A few ascending streams of faults are followed at a time. The second fault of a stream asks for a small
+//! window along with the page, and every further one doubles the window and asks for some windows ahead.
+//! Since a page that has arrived does not fault, each window is installed with its first page unmapped:
+//! touching that marker is cheap and shows that the reader has begun the window, which is when the next one
+//! has to be asked for. Thus the data of the windows ahead is always on its way while the reader is busy with
+//! this one.
 //!
-//! Buffers are gone through again and again, from the same page and over the same length. So it is remembered how far
-//! the streams got that began at a page, and a fault at such a page asks for all of that and nothing beyond. The last
-//! page of it is a marker too: if it was not touched by the next time, the habit is forgotten.
+//! Buffers are gone through again and again, from the same page and over the same length. So it is remembered
+//! how far the streams got that began at a page, and a fault at such a page asks for all of that and nothing
+//! beyond. The last page of it is a marker too: if it was not touched by the next time, the habit is
+//! forgotten.
 
 use alloc::vec::Vec;
 
@@ -107,7 +109,8 @@ impl Prefetch {
                 if stream.window > policy.window_first { 1 + u64::from(policy.windows_ahead) } else { 0 };
             let wished = windows * u64::from(stream.window);
             let missing = (page.0 + wished.min(room)).saturating_sub(stream.asked.0);
-            // Whole windows only, but for the last: what is left over would come back as a small request for ever.
+            // Whole windows only, but for the last: what is left over would come back as a small request for
+            // ever.
             let whole = if wished < room { missing - missing % u64::from(stream.window) } else { missing };
             plan.ahead = Run { first: stream.asked, count: whole as u32 };
             stream.asked = plan.ahead.end();
@@ -127,7 +130,8 @@ impl Prefetch {
         }
     }
 
-    /// How many pages a stream that begins here is expected to go through, if that is known and was right last time.
+    /// How many pages a stream that begins here is expected to go through, if that is known and was right
+    /// last time.
     fn habit(&mut self, first: PageNumber) -> Option<u32> {
         let place = self.habits.iter().position(|habit| habit.first == first)?;
         let habit = &mut self.habits[place];
@@ -139,7 +143,7 @@ impl Prefetch {
         Some(habit.pages)
     }
 
-    /// A stream that began at `first` has got through so many pages.
+    /// A stream that began at `first` has got through `pages` pages.
     fn note(&mut self, first: PageNumber, pages: u32) {
         let used = self.faults;
         if let Some(habit) = self.habits.iter_mut().find(|habit| habit.first == first) {
@@ -187,7 +191,8 @@ mod tests {
         assert!(faults < 300, "{faults} faults");
     }
 
-    /// Goes through a buffer and returns how often that faulted without the page, and what was asked for beyond.
+    /// Goes through a buffer and returns how often that faulted without the page, and what was asked for
+    /// beyond.
     fn go_through(prefetch: &mut Prefetch, first: u64, pages: u64) -> (u32, u64) {
         let policy = Policy::default();
         let (mut have, mut missed, mut beyond) = (first, 0, 0);
@@ -211,7 +216,7 @@ mod tests {
         let mut prefetch = Prefetch::default();
         let buffers = [(5_000, 32), (1_000, 8), (70_000, 200), (40_000, 33)];
         for (first, pages) in buffers {
-            assert!(go_through(&mut prefetch, first, pages).0 > 1, "nobody can know yet");
+            assert!(go_through(&mut prefetch, first, pages).0 > 1, "it cannot be known yet");
         }
         for round in 0..16 {
             for (first, pages) in buffers {

@@ -142,7 +142,7 @@ impl<C: Conduct> Machine<C> {
         });
     }
 
-    /// The page is held here now: whoever waited for that much need not wait longer.
+    /// The page is held here now: what waited for that much need not wait longer.
     pub(super) fn satisfy(&mut self, page: PageNumber) {
         let state = self.extent(page.extent()).page_mut(page);
         let held = state.held;
@@ -158,8 +158,8 @@ impl<C: Conduct> Machine<C> {
         }
     }
 
-    /// Asks for the pages of this run, all of one extent, that are neither held nor asked for: on demand only for the
-    /// first such stretch, ahead for each.
+    /// Asks for the pages of this run, all of one extent, that are neither held nor asked for: on demand only
+    /// for the first such stretch, ahead for each.
     fn ask(&mut self, run: Run, access: Access, demand: bool, outputs: &mut Outputs) {
         let run = run.by_extent().next().unwrap_or(run);
         let extent = self.extent(run.first.extent());
@@ -369,7 +369,7 @@ impl<C: Conduct> Machine<C> {
         Ok(())
     }
 
-    /// Somebody says who owns an extent since when. It is believed if that is news.
+    /// A message says which node owns an extent, and since which epoch. It is believed if that is news.
     pub(super) fn learn(&mut self, number: ExtentNumber, epoch: Epoch, owner: NodeId, outputs: &mut Outputs) {
         let me = self.me;
         let extent = self.extent(number);
@@ -380,7 +380,7 @@ impl<C: Conduct> Machine<C> {
         let moved = extent.owner != owner;
         extent.epoch = epoch;
         extent.owner = owner;
-        // Only whom we handed the directory to can have handed it on.
+        // Only the node that was given the directory can have handed it on.
         self.adopted(number, Epoch(epoch.0 - 1));
         // The first word about an extent often comes from the very node that was asked.
         if moved {

@@ -22,7 +22,8 @@ pub(super) enum Timer {
     Discard(ExtentNumber),
 }
 
-/// The armed timers. There are few at a time (one for each thing under way), so that the earliest is found by looking.
+/// The armed timers. There are few at a time (one for each thing under way), so that the earliest is found by
+/// looking.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Timers {
     armed: BTreeMap<Timer, Microseconds>,

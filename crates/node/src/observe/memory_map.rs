@@ -1,8 +1,9 @@
-//! Which parts of a program's address space have memory on which node, and who owns them: a picture for people, made
-//! once at the end of a run.
+//! Which parts of a program's address space have memory on which node, and who owns them: a picture for
+//! people, made once at the end of a run.
 //!
-//! Each node looks where its memory file has data; home puts what the nodes found side by side. Both are bounded, so
-//! that neither the end of a large run nor its one line of statistics grows with the program's memory.
+//! Each node looks where its memory file has data; home puts what the nodes found side by side. Both are
+//! bounded, so that neither the end of a large run nor its one line of statistics grows with the program's
+//! memory.
 
 use crate::pager::memory_file::MemoryFile;
 use banyan_wire::address::ExtentNumber;
@@ -34,7 +35,7 @@ pub struct Cell {
     pub bytes: Vec<u64>,
 }
 
-/// The pieces of a node, lowest first. `owner` tells whom an extent belongs to.
+/// The pieces of a node, lowest first. `owner` says which node owns an extent.
 ///
 /// # Errors
 /// The system's.
@@ -70,8 +71,8 @@ fn coarser(found: &BTreeMap<u64, (u64, u8)>, unit: u64) -> BTreeMap<u64, (u64, u
     joined
 }
 
-/// Puts the nodes' pieces side by side, in at most about [`CELLS_MAX`] cells. A cell never spans two pools, for a
-/// pool is what a node's threads get their memory from.
+/// Puts the nodes' pieces side by side, in at most about [`CELLS_MAX`] cells. A cell never spans two pools,
+/// for a pool is what a node's threads get their memory from.
 #[must_use]
 pub fn cells(nodes: &[&[MemoryPiece]]) -> Vec<Cell> {
     let unit =

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Durations of faults are told apart from this one on.
+/// The resolution of durations: shorter differences do not count.
 const SHORTEST_NANOSECONDS: u64 = 100;
 /// Longer faults are counted with this one: a peer that is silent for so long has been given up.
 const LONGEST_NANOSECONDS: u64 = 60_000_000_000;

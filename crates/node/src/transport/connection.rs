@@ -1,8 +1,8 @@
 //! A connection to another node: bytes in order, each way, until it ends.
 //!
-//! Everything outside of `transport` sees a connection only as this type, so that what carries the bytes can be
-//! another thing tomorrow. An enum and not a trait: there are two or three kinds, and the way of a page fault goes
-//! through here. Not here: who may connect (`greeting`), and what is sent (`lane`).
+//! Everything outside of `transport` sees a connection only as this type, so that what carries the bytes can
+//! be another thing tomorrow. An enum and not a trait: there are two or three kinds, and the way of a page
+//! fault goes through here. Not here: who may connect (`greeting`), and what is sent (`lane`).
 
 #[cfg(test)]
 use super::faulty::Faulty;
@@ -55,7 +55,8 @@ impl Connection {
         Ok((Self::Tcp(stream), address))
     }
 
-    /// Sends the first of these bytes, as many as it takes. A peer that has gone is an error and not a signal.
+    /// Sends the first of these bytes, as many as it takes. A peer that has gone is an error and not a
+    /// signal.
     ///
     /// # Errors
     /// The system's.
@@ -120,8 +121,8 @@ impl Connection {
         }
     }
 
-    /// Sends bursts as they come. Pacing (BBR) spreads them over time, which helps on the Internet and costs the
-    /// nodes of a cluster their speed.
+    /// Sends bursts as they come. Pacing (BBR) spreads them over time, which helps on the Internet and costs
+    /// the nodes of a cluster their speed.
     pub fn prefer_bursts(&self) {
         // Another congestion control is slower, and no less right.
         let _ = sockopt::set_tcp_congestion(self, "reno");
@@ -158,7 +159,8 @@ impl AsFd for Connection {
     }
 }
 
-/// No message waits for more to fill a segment, and a peer that a broken network hides is lost within seconds (tcp(7)).
+/// No message waits for more to fill a segment, and a peer that a broken network hides is lost within seconds
+/// (tcp(7)).
 fn set_options(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     sockopt::set_socket_keepalive(stream, true)?;

@@ -1,7 +1,9 @@
-//! A connection whose sending side goes wrong by a seed: late, in another order, cut off, cut in two. For tests.
+//! A connection whose sending side goes wrong by a seed: late, in another order, cut off, cut in two. For
+//! tests.
 //!
-//! What is sent in one call counts as one message. A thread of its own sends what is due, so that the sender never
-//! waits; it ends with the last handle of the connection. Receiving is not touched: the other side has faults too.
+//! What is sent in one call counts as one message. A thread sends what is due, so that the sender never
+//! waits; it ends with the last handle of the connection. Receiving is not touched: the other side has faults
+//! too.
 
 use super::connection::{Connection, Wait};
 use std::cmp::Reverse;
@@ -112,7 +114,8 @@ fn deliver(connection: &Connection, messages: &Receiver<Vec<u8>>, faults: Faults
     }
 }
 
-/// Sends a message that begins `sent` bytes after the beginning of the connection, or what the ending leaves of it.
+/// Sends a message that begins `sent` bytes after the beginning of the connection, or what the ending leaves
+/// of it.
 fn send(connection: &Connection, message: &[u8], sent: u64, ending: Ending) -> io::Result<()> {
     let end = match ending {
         Ending::Never => u64::MAX,

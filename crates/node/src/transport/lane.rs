@@ -1,8 +1,9 @@
 //! One direction of one connection: sending without ever waiting for the peer.
 //!
-//! The pager sends while it holds its state lock. If it waited for a full socket there, two nodes that send each
-//! other long runs would wait for each other for ever. So what the socket does not take at once is queued, and a
-//! thread of the lane sends it. The connection can be replaced: what was on its way in the old one is lost.
+//! The pager sends while it holds its state lock. If it waited for a full socket there, two nodes that send
+//! each other long runs would wait for each other for ever. So what the socket does not take at once is
+//! queued, and a thread of the lane sends it. The connection can be replaced: what was on its way in the old
+//! one is lost.
 //!
 //! Lock order: after the pager's state lock; nothing is locked while the queue is.
 
@@ -12,8 +13,8 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-/// Bytes that wait for a peer at most. The protocol bounds what is outstanding (a window of runs for each reader),
-/// so more means that the peer has stopped reading.
+/// Bytes that wait for a peer at most. The protocol bounds what is outstanding (a window of runs for each
+/// reader), so more means that the peer has stopped reading.
 const QUEUE_MAX: u64 = 1 << 30;
 
 /// The sending side of a connection.
@@ -115,7 +116,8 @@ impl Lane {
         self.filled.notify_one();
     }
 
-    /// Goes on with another connection. What the old one has not taken is dropped: half a message may be in it.
+    /// Goes on with another connection. What the old one has not taken is dropped: half a message may be in
+    /// it.
     ///
     /// # Errors
     /// The system's; the lane is closed then.

@@ -1,7 +1,8 @@
 //! Connections between nodes: greeting, lanes, and the other nodes of a run.
 //!
-//! Every pair of nodes has three lanes: urgent and bulk carry coherence messages, control the rest. A connection that
-//! brings something malformed is closed with a logged reason; the other connections do not notice.
+//! Every pair of nodes has three lanes: urgent and bulk carry coherence messages, control the rest. A
+//! connection that brings something malformed is closed with a logged reason; the other connections do not
+//! notice.
 
 mod connection;
 mod control;

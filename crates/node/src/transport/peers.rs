@@ -34,8 +34,8 @@ pub struct Peers {
 }
 
 impl Peers {
-    /// The lanes to a node, if it is one of the others now. Who has them may go on using them after it has left: what
-    /// is sent then is dropped.
+    /// The lanes to a node, if it is one of the others now. Who has them may go on using them after it has
+    /// left: what is sent then is dropped.
     #[must_use]
     pub fn get(&self, node: NodeId) -> Option<Arc<Peer>> {
         self.peers.read().unwrap_or_else(PoisonError::into_inner).get(&node).cloned()

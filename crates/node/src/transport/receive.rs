@@ -1,8 +1,8 @@
 //! Receiving on a lane until it ends, and making a coherence connection again that has ended.
 //!
-//! The coherence protocol tolerates the loss of messages, so a coherence lane that breaks, or brings what is no message,
-//! is closed and made anew, and only what was in it is lost. On the control lane every message counts: the one that receives
-//! there decides what its end means. Not here: what a message means.
+//! The coherence protocol tolerates the loss of messages, so a coherence lane that breaks, or brings what is
+//! no message, is closed and made anew, and only what was in it is lost. On the control lane every message
+//! counts: the one that receives there decides what its end means. Not here: what a message means.
 
 use super::connection::Connection;
 use super::{Lane, read_control};
@@ -38,8 +38,8 @@ impl From<io::Error> for LaneEnd {
     }
 }
 
-/// Gives `receive` every message of a coherence connection with the bytes of its payload, until one of both ends.
-/// Messages are about `process`.
+/// Gives `receive` every message of a coherence connection with the bytes of its payload, until one of both
+/// ends. Messages are about `process`.
 ///
 /// # Errors
 /// Always, at last.
@@ -84,10 +84,10 @@ pub fn receive_control(
     }
 }
 
-/// Receives on a coherence lane, over one connection after another: when one ends, both sides close it, `again` makes
-/// the next and `lane` goes on sending over that. Returns why the last one ended: the receiver stopped, there were too
-/// many, or `again` made none. `report` is given the reason of every connection that went bad and was made again: the
-/// side that closed it knows the reason, the other does not.
+/// Receives on a coherence lane, over one connection after another: when one ends, both sides close it,
+/// `again` makes the next and `lane` goes on sending over that. Returns why the last one ended: the receiver
+/// stopped, there were too many, or `again` made none. `report` is given the reason of every connection that
+/// went bad and was made again: the side that closed it knows the reason, the other does not.
 pub fn receive_again(
     lane: &Lane,
     mut connection: Connection,

@@ -1,5 +1,6 @@
-//! Nodes that talk over connections with faults: what a lane loses is asked for again, delays change nothing, and the
-//! end of a control lane is noticed. The nodes are real coherence machines with a model of their memory.
+//! Nodes that talk over connections with faults: what a lane loses is asked for again, delays change nothing,
+//! and the end of a control lane is noticed. The nodes are real coherence machines with a model of their
+//! memory.
 
 use super::faulty::{Ending, Faults, Faulty, Order};
 use super::{Connection, Lane, LaneEnd, Peer, Peers, receive_again, receive_coherence, receive_control};
@@ -34,7 +35,7 @@ fn node(number: usize) -> NodeId {
     NodeId::new(number as u8).unwrap()
 }
 
-/// What goes wrong with the n-th connection of a lane, each with a seed of its own.
+/// What goes wrong with the n-th connection of a lane, each with its own seed.
 type Schedule = fn(u64) -> Faults;
 
 fn late(seed: u64) -> Faults {
@@ -201,7 +202,8 @@ fn contents(state: &State, run: Run) -> Vec<u8> {
     payload
 }
 
-/// Makes the connections of one lane between two nodes, the first and all that follow it, with faults on both sides.
+/// Makes the connections of one lane between two nodes, the first and all that follow it, with faults on both
+/// sides.
 struct Wire {
     schedule: Schedule,
     seed: u64,

@@ -1,5 +1,5 @@
-//! When nothing is under way, the owner's directory says who holds what; it may list a reader too many (whose grant
-//! came too late), never one too few.
+//! When nothing is under way, the owner's directory says who holds what; it may list a reader too many (whose
+//! grant came too late), never one too few.
 
 use banyan_core::address::PageNumber;
 use banyan_core::coherence::{Conduct, Held};
@@ -14,7 +14,7 @@ use crate::world::World;
 /// When the directory is wrong.
 pub fn check<C: Conduct>(world: &World<C>, page: PageNumber) -> Result<(), Violation> {
     let Some(owner) = world.sites.iter().find(|site| site.machine.owns(page.extent()).is_some()) else {
-        return Err(Violation { invariant: "directory_agrees", found: format!("nobody owns {page:?}") });
+        return Err(Violation { invariant: "directory_agrees", found: format!("no node owns {page:?}") });
     };
     let directory = owner.machine.directory(page).map(|(holders, _)| holders);
     for (number, site) in world.sites.iter().enumerate() {

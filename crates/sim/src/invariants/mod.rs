@@ -36,8 +36,8 @@ impl fmt::Display for Violation {
 
 impl std::error::Error for Violation {}
 
-/// Checks everything that must hold after every step: of the given pages those whose memory changed, of the nodes the
-/// one that made the step.
+/// Checks everything that must hold after every step: of the given pages those whose memory changed, of the
+/// nodes the one that made the step.
 ///
 /// # Errors
 /// The first invariant that is broken.

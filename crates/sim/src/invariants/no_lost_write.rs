@@ -1,5 +1,5 @@
-//! The newest contents of every page are in some node's memory, or kept by a node that gave them away: never only in a
-//! message, which may be lost.
+//! The newest contents of every page are in some node's memory, or kept by a node that gave them away: never
+//! only in a message, which may be lost.
 
 use banyan_core::address::{PageNumber, Run, Transaction};
 use banyan_core::coherence::Conduct;

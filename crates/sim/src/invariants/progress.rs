@@ -1,4 +1,4 @@
-//! A thread that waits is some day woken: when nothing is under way any more, nobody waits.
+//! A thread that waits is woken at last: when nothing is under way any more, no thread waits.
 
 use super::Violation;
 

@@ -1,4 +1,5 @@
-//! From a message to bytes and back. A message has one spelling: what was decoded, encoded again, gives the same bytes.
+//! From a message to bytes and back. A message has one spelling: what was decoded, encoded again, gives the
+//! same bytes.
 
 use super::contents::{Contents, bitmap_bytes, contents_bytes};
 use super::directory::{self, ENTRY_BYTES};
@@ -10,8 +11,8 @@ use super::{MAGIC, VERSION};
 use crate::address::{PageNumber, Run};
 use core::fmt;
 
-/// The header of a message of this process. `contents_bytes` is the length of the payload of a grant with contents
-/// (see [`contents_bytes`]) and is ignored for every other message.
+/// The header of a message of this process. `contents_bytes` is the length of the payload of a grant with
+/// contents (see [`contents_bytes`]) and is ignored for every other message.
 #[must_use]
 pub fn encode_header(process: u32, message: &Message, contents_bytes: u32) -> [u8; HEADER_BYTES] {
     zerocopy::transmute!(raw_header(process, message, contents_bytes))

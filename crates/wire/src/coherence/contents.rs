@@ -1,5 +1,5 @@
-//! The pages that come with a [`Message::Grant`](super::Message::Grant): a bitmap that says which pages are not all
-//! zero, then those pages.
+//! The pages that come with a [`Message::Grant`](super::Message::Grant): a bitmap that says which pages are
+//! not all zero, then those pages.
 
 use super::error::DecodeError;
 use crate::address::{EXTENT_PAGES, PAGE_BYTES, PageNumber, Run};
@@ -7,8 +7,9 @@ use crate::address::{EXTENT_PAGES, PAGE_BYTES, PageNumber, Run};
 /// The most bytes that can follow a header: a whole extent with no zero page.
 pub const PAYLOAD_BYTES_MAX: usize = contents_bytes(EXTENT_PAGES, EXTENT_PAGES) as usize;
 
-/// Bytes of the bitmap before the pages of a grant of `count` pages: a bit for each page, the lowest page in the
-/// lowest bit of the first byte, in whole groups of eight bytes. A clear bit is a zero page, which is not sent.
+/// Bytes of the bitmap before the pages of a grant of `count` pages: a bit for each page, the lowest page in
+/// the lowest bit of the first byte, in whole groups of eight bytes. A clear bit is a zero page, which is not
+/// sent.
 #[must_use]
 pub const fn bitmap_bytes(count: u32) -> usize {
     count.div_ceil(64) as usize * 8

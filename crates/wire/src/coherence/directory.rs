@@ -14,8 +14,8 @@ pub struct Directory {
     pub last: Transaction,
     /// The highest discard request carried out so far.
     pub discarded: RequestNumber,
-    /// Who holds every page for writing that `pages` does not list. If that is the receiver and `pages` is empty, the
-    /// whole extent is zero and has never been shared.
+    /// Who holds every page for writing that `pages` does not list. If that is the receiver and `pages` is
+    /// empty, the whole extent is zero and has never been shared.
     pub origin: NodeId,
     /// The first pages of the extent.
     pub pages: Vec<DirectoryEntry>,

@@ -1,7 +1,7 @@
-//! The 64 bytes of a header, and where each field of a message lies in them.
+//! The 64 bytes of a header, and where in them each field of a message is.
 //!
-//! [`Write`] and [`Read`] have a method for each name that a field of a message can have: the table of messages finds
-//! the place of a field by its name. Reading checks what can be checked of the field alone.
+//! [`Write`] and [`Read`] have a method for each name that a field of a message can have: the table of
+//! messages finds the place of a field by its name. Reading checks what can be checked of the field alone.
 
 use super::directory::Directory;
 use super::error::DecodeError;
@@ -73,7 +73,7 @@ impl RawHeader {
     }
 }
 
-/// Puts the fields of a message where they lie.
+/// Puts the fields of a message in their places.
 pub(super) struct Write<'a>(pub(super) &'a mut RawHeader);
 
 impl Write<'_> {
@@ -145,7 +145,7 @@ impl Write<'_> {
     }
 }
 
-/// Finds the fields of a message where they lie, and believes nothing.
+/// Finds the fields of a message in their places, and believes nothing.
 pub(super) struct Read<'a>(pub(super) &'a RawHeader);
 
 impl Read<'_> {

@@ -1,8 +1,9 @@
 //! The coherence messages, one row each: tag, name, what part of memory it is about, payload, fields.
 //!
-//! This table is the only place in this crate that lists them: encoding, decoding and [`Message::extent`] follow from
-//! it, and a test compares it with the format's document. Where a field lies in the header is in `fields`, by the
-//! field's name. What a message *means*, and whether it may be sent now, is decided in `banyan-core`.
+//! This table is the only place in this crate that lists them: encoding, decoding and [`Message::extent`]
+//! follow from it, and a test compares it with the format's document. Where in the header a field is: in
+//! `fields`, by the field's name. What a message *means*, and whether it may be sent now, is decided in
+//! `banyan-core`.
 
 use super::directory::Directory;
 use super::table::messages;
@@ -11,10 +12,11 @@ use crate::address::{Access, Epoch, ExtentNumber, NodeId, RequestNumber, Run, Tr
 messages! {
     /// What one node tells another about the pages of one process.
     ///
-    /// The three parties of a transfer are the requester, the owner (who keeps the directory) and the holder (who has
-    /// the bytes); any two may be the same node.
+    /// The three parties of a transfer are the requester, the owner (who keeps the directory) and the holder
+    /// (who has the bytes); any two may be the same node.
     pub enum Message {
-        /// Requester to owner: let me access the first page, and as many after it as can be had along with it.
+        /// Requester to owner: let me access the first page, and as many after it as can be had along with
+        /// it.
         1 = Get (about run, payload None) {
             /// The pages.
             run: Run,
@@ -24,10 +26,11 @@ messages! {
             epoch: Epoch,
             /// Names this request at the requester; a retry has the same number.
             request: RequestNumber,
-            /// If the requester has read copies of the whole run: the lowest transaction that gave or kept one.
-            /// Otherwise zero.
+            /// If the requester has read copies of the whole run: the lowest transaction that gave or kept
+            /// one. Otherwise zero.
             have: Transaction,
-            /// A thread waits for the first page: queue the request if need be. Otherwise decline rather than wait.
+            /// A thread waits for the first page: queue the request if need be. Otherwise decline rather than
+            /// wait.
             demand: bool,
         }
         /// Owner to holder: send these pages to the requester; for a write, give them away.
@@ -66,7 +69,8 @@ messages! {
             /// Say [`Message::Done`] to the owner, and to the sender if it gave bytes away.
             confirm: bool,
         }
-        /// Owner to requester: this request changes nothing (a prefetch that is in conflict, or pages already held).
+        /// Owner to requester: this request changes nothing (a prefetch that is in conflict, or pages already
+        /// held).
         4 = Decline (about run, payload None) {
             /// The asked run.
             run: Run,
@@ -104,7 +108,8 @@ messages! {
             /// The change that this is part of.
             transaction: Transaction,
         }
-        /// To a node that asked the wrong one, or with an old epoch: this is the owner as far as the sender knows.
+        /// To a node that asked the wrong one, or with an old epoch: this is the owner as far as the sender
+        /// knows.
         8 = Located (about extent, payload None) {
             /// The extent.
             extent: ExtentNumber,

@@ -1,13 +1,13 @@
 //! The messages by which nodes keep one process's memory coherent, and their bytes.
 //!
 //! A message is a header of [`HEADER_BYTES`] bytes, then `payload` bytes. Two kinds have a payload: a
-//! [`Message::Grant`] with contents carries pages, and a [`Message::Adopt`] carries an extent's directory. Decoding
-//! believes nothing: every length, number, tag and reserved byte is checked, and what fails is an error that says why.
-//! What a message *means*, and whether it may be sent now, is decided in `banyan-core`; how it travels, in
-//! `banyan-node`.
+//! [`Message::Grant`] with contents carries pages, and a [`Message::Adopt`] carries an extent's directory.
+//! Decoding believes nothing: every length, number, tag and reserved byte is checked, and what fails is an
+//! error that says why. What a message *means*, and whether it may be sent now, is decided in `banyan-core`;
+//! how it travels, in `banyan-node`.
 //!
-//! A new message is a row in `message` and, if it has a field of a new name, that name in `fields`; then its row in
-//! the format's document and its handler in `banyan-core`.
+//! A new message is a row in `message` and, if it has a field of a new name, that name in `fields`; then its
+//! row in the format's document and its handler in `banyan-core`.
 
 mod codec;
 mod contents;

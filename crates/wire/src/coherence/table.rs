@@ -98,7 +98,7 @@ pub(super) use messages;
 
 /// The part of memory that a message is about.
 pub(super) trait Place {
-    /// The extent that it lies in.
+    /// The extent that it is in.
     fn extent(&self) -> ExtentNumber;
     /// Its pages, unless it is an extent as a whole.
     fn run(&self) -> Option<Run>;

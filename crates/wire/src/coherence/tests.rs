@@ -191,7 +191,7 @@ fn a_bitmap_may_not_name_pages_beyond_the_run() {
 /// Bytes at offsets of a header.
 type Fields = Vec<(usize, u8)>;
 
-/// What lies in the header of a message after magic, version and tag: zero elsewhere.
+/// What is in the header of a message after magic, version and tag: zero elsewhere.
 fn golden() -> Vec<(u8, Message, Fields)> {
     let run = Run { first: PageNumber(0x0102), count: 3 };
     let (epoch, request, transaction) = (Epoch(4), RequestNumber(5), Transaction(6));
