@@ -15,7 +15,31 @@ pub const PAGES_END: u64 = 1 << (47 - 12);
 
 /// A node of the cluster, less than [`NODES_MAX`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(
+    feature = "control",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(try_from = "u8", into = "u8")
+)]
 pub struct NodeId(u8);
+
+/// A number that is no node's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("node number {0} is too high")]
+pub struct NoSuchNode(pub u8);
+
+impl TryFrom<u8> for NodeId {
+    type Error = NoSuchNode;
+
+    fn try_from(number: u8) -> Result<Self, NoSuchNode> {
+        Self::new(number).ok_or(NoSuchNode(number))
+    }
+}
+
+impl From<NodeId> for u8 {
+    fn from(node: NodeId) -> Self {
+        node.0
+    }
+}
 
 impl NodeId {
     /// The node where a process started, whose daemon holds its map of regions.

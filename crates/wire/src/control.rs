@@ -168,12 +168,14 @@ impl ControlMessage {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::address::NodeId;
     use crate::statistics::{MemoryPiece, WaitCount};
     use alloc::vec;
 
     /// Every message with the bytes that it has always had. A change here is a new version of the greeting.
     fn golden() -> Vec<(ControlMessage, Vec<u8>)> {
         let region = RegionFacts { start: 4096, end: 8192, protection: 3 };
+        let node = NodeId::new(1).expect("a node number");
         let statistics = NodeStatistics {
             name: "n".into(),
             threads: 1,
@@ -187,7 +189,7 @@ mod tests {
             bytes_sent: 5,
             deputy_calls: 6,
             wait_seconds: 0.0,
-            memory: vec![MemoryPiece { start: 0, length: 2, present: 1, owner: 1 }],
+            memory: vec![MemoryPiece { start: 0, length: 2, present: 1, owner: node }],
         };
         let part = JobPart {
             node: 1,

@@ -65,5 +65,5 @@ pub struct MemoryPiece {
     /// Bytes of it that are in this node's memory, copies of other nodes' pages included.
     pub present: u64,
     /// The node that owns the first extent in it with memory, as this node knows.
-    pub owner: u8,
+    pub owner: NodeId,
 }

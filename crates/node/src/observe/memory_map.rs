@@ -6,7 +6,7 @@
 //! memory.
 
 use crate::pager::memory_file::MemoryFile;
-use banyan_wire::address::ExtentNumber;
+use banyan_wire::address::{ExtentNumber, NodeId};
 use banyan_wire::layout::{EXTENT_SIZE, LARGE_START, LOW_END, pool_node};
 use banyan_wire::statistics::MemoryPiece;
 use serde::{Deserialize, Serialize};
@@ -39,9 +39,9 @@ pub struct Cell {
 ///
 /// # Errors
 /// The system's.
-pub fn pieces(memory: &MemoryFile, owner: impl Fn(ExtentNumber) -> u8) -> io::Result<Vec<MemoryPiece>> {
+pub fn pieces(memory: &MemoryFile, owner: impl Fn(ExtentNumber) -> NodeId) -> io::Result<Vec<MemoryPiece>> {
     let mut unit = EXTENT_SIZE;
-    let mut found: BTreeMap<u64, (u64, u8)> = BTreeMap::new();
+    let mut found: BTreeMap<u64, (u64, NodeId)> = BTreeMap::new();
     let mut from = 0;
     for _ in 0..STEPS_MAX {
         let Some((start, end)) = memory.next_data(from)? else { break };
@@ -63,8 +63,8 @@ pub fn pieces(memory: &MemoryFile, owner: impl Fn(ExtentNumber) -> u8) -> io::Re
     Ok(found.iter().map(piece).collect())
 }
 
-fn coarser(found: &BTreeMap<u64, (u64, u8)>, unit: u64) -> BTreeMap<u64, (u64, u8)> {
-    let mut joined: BTreeMap<u64, (u64, u8)> = BTreeMap::new();
+fn coarser(found: &BTreeMap<u64, (u64, NodeId)>, unit: u64) -> BTreeMap<u64, (u64, NodeId)> {
+    let mut joined: BTreeMap<u64, (u64, NodeId)> = BTreeMap::new();
     for (start, (present, owner)) in found {
         joined.entry(start / unit * unit).or_insert((0, *owner)).0 += present;
     }
@@ -87,9 +87,9 @@ pub fn cells(nodes: &[&[MemoryPiece]]) -> Vec<Cell> {
             });
             column.bytes[node] += piece.present;
             // A node that calls itself the owner knows it; what others say may be old.
-            let claims = usize::from(piece.owner) == node;
+            let claims = usize::from(piece.owner.get()) == node;
             if column.owner.is_none() || (claims && !column.claimed) {
-                column.owner = Some(piece.owner);
+                column.owner = Some(piece.owner.get());
                 column.claimed = claims;
             }
         }
@@ -135,15 +135,20 @@ mod tests {
     use super::*;
     use banyan_wire::layout::pool_start;
 
+    fn node(number: u8) -> NodeId {
+        NodeId::new(number).expect("a node number")
+    }
+
     #[test]
     fn pieces_are_where_the_data_is() {
         let memory = MemoryFile::create().unwrap();
         let start = pool_start(2);
         memory.write(start + 4096, &[1; 8192]).unwrap();
         memory.write(start + EXTENT_SIZE - 4096, &[1; 8192]).unwrap();
-        let found = pieces(&memory, |extent| (extent.0 % 2) as u8).unwrap();
+        let found = pieces(&memory, |extent| node((extent.0 % 2) as u8)).unwrap();
         let extent = (start / EXTENT_SIZE % 2) as u8;
-        let piece = |start, present, owner| MemoryPiece { start, length: EXTENT_SIZE, present, owner };
+        let piece =
+            |start, present, owner| MemoryPiece { start, length: EXTENT_SIZE, present, owner: node(owner) };
         assert_eq!(found, [piece(start, 12288, extent), piece(start + EXTENT_SIZE, 4096, 1 - extent)]);
     }
 
@@ -154,7 +159,7 @@ mod tests {
         for number in 0..extents {
             memory.write(pool_start(1) + number * EXTENT_SIZE, b"x").unwrap();
         }
-        let found = pieces(&memory, |_| 1).unwrap();
+        let found = pieces(&memory, |_| node(1)).unwrap();
         assert_eq!(found.len(), 1250);
         assert!(found.iter().all(|piece| piece.length == 4 * EXTENT_SIZE && piece.present == 4 * 4096));
         let cells = cells(&[&[], &found]);
@@ -164,7 +169,8 @@ mod tests {
 
     #[test]
     fn cells_hold_what_every_node_has_and_do_not_span_pools() {
-        let piece = |start, present, owner| MemoryPiece { start, length: EXTENT_SIZE, present, owner };
+        let piece =
+            |start, present, owner| MemoryPiece { start, length: EXTENT_SIZE, present, owner: node(owner) };
         // Home has not heard yet who owns the second extent now.
         let home = [piece(pool_start(0), 100, 0), piece(pool_start(1), 7, 2)];
         let other = [piece(pool_start(0), 50, 0), piece(pool_start(1), 200, 1)];

@@ -40,10 +40,10 @@ pub enum PagerError {
     #[error("the pager stopped rather than corrupt the program's memory: {0}")]
     Fatal(String),
     /// A peer sent what it must not.
-    #[error("node {from} sent an impossible message: {reason}")]
+    #[error("{from} sent an impossible message: {reason}")]
     Rejected {
         /// The peer.
-        from: u8,
+        from: NodeId,
         /// What is wrong.
         reason: String,
     },
@@ -291,9 +291,9 @@ impl Pager {
         extents_of(address, length).all(|extent| self.native(&state, extent))
     }
 
-    /// The number of the node that owns an extent, as this node knows.
-    pub fn owner(&self, extent: ExtentNumber) -> u8 {
-        self.lock().machine.owner(extent).get()
+    /// The node that owns an extent, as this node knows.
+    pub fn owner(&self, extent: ExtentNumber) -> NodeId {
+        self.lock().machine.owner(extent)
     }
 
     fn native(&self, state: &State, extent: ExtentNumber) -> bool {
@@ -443,7 +443,7 @@ impl Pager {
                 }
             }
             Output::Reject { from, reason } => {
-                return Err(PagerError::Rejected { from: from.get(), reason: reason.clone() });
+                return Err(PagerError::Rejected { from: *from, reason: reason.clone() });
             }
             Output::Fatal { reason } => return Err(PagerError::Fatal(reason.clone())),
         }
