@@ -10,7 +10,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{fail, host};
 
-/// The address of an actor that takes messages of type `M`. It comes from `create`, from a message, or is one's own.
+/// The address of an actor that takes messages of type `M`. It comes from `create`, from a message, or is
+/// one's own.
 pub struct Address<M> {
     handle: Rc<Handle>,
     takes: PhantomData<fn(M)>,
@@ -37,7 +38,8 @@ impl<M> Address<M> {
         self.handle.0
     }
 
-    /// The same actor as one that takes other messages. It checks what it gets, so a wrong type here fails there.
+    /// The same actor as one that takes other messages. It checks what it gets, so a wrong type here fails
+    /// there.
     #[must_use]
     pub fn cast<N>(self) -> Address<N> {
         Address { handle: self.handle, takes: PhantomData }

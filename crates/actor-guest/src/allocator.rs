@@ -1,7 +1,7 @@
 //! The allocator of a module: blocks of powers of two, each size with a list of free blocks.
 //!
-//! Small rather than clever, since it is part of every guest's module: at most half of a block is wasted, and freed
-//! blocks are used again for their size only. An instance is one actor with one thread.
+//! Small rather than clever, since it is part of every guest's module: at most half of a block is wasted, and
+//! freed blocks are used again for their size only. An instance is one actor with one thread.
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::cell::UnsafeCell;

@@ -1,5 +1,5 @@
-//! The host's functions, as safe ones: they check every pointer, so nothing passed here can harm the host, and what is
-//! passed from here is always a live slice.
+//! The host's functions, as safe ones: they check every pointer, so nothing passed here can harm the host,
+//! and what is passed from here is always a live slice.
 
 #[cfg(target_arch = "wasm32")]
 mod imports {

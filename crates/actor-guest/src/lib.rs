@@ -33,12 +33,13 @@
 //! banyan_actor_guest::guest!(0 => Counter);
 //! ```
 //!
-//! Built for `wasm32-unknown-unknown` as a `cdylib` with `#![no_std]`, this is a module that `banyan actor run` takes. The
-//! crate brings the allocator and the panic handler: a panic fails the event, with its words, and the event leaves
-//! nothing behind. For other targets everything compiles, so that a guest can be checked and its logic tested, but
-//! there is no host: each call to one panics.
+//! Built for `wasm32-unknown-unknown` as a `cdylib` with `#![no_std]`, this is a module that `banyan actor
+//! run` takes. The crate brings the allocator and the panic handler: a panic fails the event, with its words,
+//! and the event leaves nothing behind. For other targets everything compiles, so that a guest can be checked
+//! and its logic tested, but there is no host: each call to one panics.
 //!
-//! The interface below is `docs/reference/guest-abi.md`; it is not Rust's, so a guest may be written in any language.
+//! The interface below is `docs/reference/guest-abi.md`; it is not Rust's, so a guest may be written in any
+//! language.
 //!
 //! Unsafe code: `host`, `runtime`, `allocator`, and one line of `address`.
 #![cfg_attr(target_arch = "wasm32", no_std)]
@@ -79,7 +80,8 @@ pub trait Numbered: Actor {
     const NUMBER: u32;
 }
 
-/// Makes a module of actors: each with the number that `create` knows it by. The host's first actor is number 0.
+/// Makes a module of actors: each with the number that `create` knows it by. The host's first actor is number
+/// 0.
 ///
 /// Numbers are part of a kept actor's state: do not change them when the module changes.
 #[macro_export]

@@ -1,7 +1,7 @@
 //! What [`crate::guest!`]'s functions do: read the message, call the actor, keep it.
 //!
-//! A module's instance is one actor, so its state is one pointer, to a value of the type whose number the host passes
-//! with each message. Called by generated code only.
+//! A module's instance is one actor, so its state is one pointer, to a value of the type whose number the
+//! host passes with each message. Called by generated code only.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -47,8 +47,8 @@ pub fn receive<A: Numbered>(bytes: u32) {
     }
     let mut context = Context { next: None };
     {
-        // SAFETY: the host passes the number of the type that `start` or `become_actor` stored last, and calls one
-        // function at a time, so this is the only reference.
+        // SAFETY: the host passes the number of the type that `start` or `become_actor` stored last, and
+        // calls one function at a time, so this is the only reference.
         let actor = unsafe { &mut *state };
         <A as Actor>::receive(actor, decode(&message(bytes)), &mut context);
     }

@@ -1,20 +1,19 @@
 //! Configurations of actors under sponsors, usable alone.
 //!
-//! A **configuration** is a set of actors with one queue of events; a **processor** runs them, one event of each
-//! configuration that has any per turn. An event runs to its end or leaves nothing behind: what it
-//! creates, sends and becomes is collected and applied only when it completes. Every cycle, byte and event is paid for
-//! by the event's **sponsor** (`banyan_core::sponsors` decides). A behaviour is
-//! whatever implements [`Behaviour`].
+//! A **configuration** is a set of actors with one queue of events; a **processor** runs them, one event of
+//! each configuration that has any per turn. An event runs to its end or leaves nothing behind: what it
+//! creates, sends and becomes is collected and applied only when it completes. Every cycle, byte and event is
+//! paid for by the event's **sponsor** (`banyan_core::sponsors` decides). A behaviour is a type that
+//! implements [`Behaviour`].
 //!
-//! Unsafe code: `wasm::memory` alone, since the engine asks for an unsafe trait there.
+//! Unsafe code: `sys`, and `wasm::memory`, since the engine asks for an unsafe trait there.
 //!
-//! Locks: the ledger's, the directory's, the names', the log's, each taken alone (`system`). Threads: one per host
-//! (`runtime`), and the pool's (`pool`).
+//! Locks: the accounts', the directory's, the names', the log's, each taken alone (`system`). Threads: one
+//! per processor (`processor::runtime`), and the pool's (`processor::pool`).
 #![deny(unsafe_code)]
 
 mod configuration;
 pub mod durable;
-pub mod examples;
 mod model;
 mod processor;
 pub mod router;

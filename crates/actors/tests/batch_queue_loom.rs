@@ -13,8 +13,8 @@ use loom::thread;
 
 #[test]
 fn nothing_is_lost_and_each_thread_keeps_its_order() {
-    // At most three forced switches in a run: loom's authors find most errors with two or three, and all runs take
-    // minutes.
+    // At most three forced switches in a run: loom's authors find most errors with two or three, and all runs
+    // take minutes.
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(3);
     builder.check(|| {
@@ -44,8 +44,8 @@ fn nothing_is_lost_and_each_thread_keeps_its_order() {
 }
 
 /// What the hosts of actors rely on: of an event that is put in and a configuration that goes to rest, one
-/// sees the other. Both sides use sequentially consistent operations, which loom takes for weaker ones than they are; the
-/// fences here stand for what they promise.
+/// sees the other. Both sides use sequentially consistent operations, which loom takes for weaker ones than
+/// they are; the fences here stand for what they promise.
 #[test]
 fn an_event_for_a_configuration_that_goes_to_rest_is_seen() {
     loom::model(|| {

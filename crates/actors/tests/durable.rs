@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use banyan_actors::examples::bank::{self, Bank, BranchMessage, FIRST_BALANCE};
+use banyan_actor_examples::bank::{self, Bank, BranchMessage, FIRST_BALANCE};
 use banyan_actors::{
     Actor, Addr, Configuration, DurableActor, DurableStore, Failure, Kinds, OpenDurableError, Quota, Runtime,
     RuntimeOptions, Simulation, Work,
@@ -88,8 +88,8 @@ impl Model {
     }
 }
 
-/// Of four rounds, one is killed at random and each of the others at another named point. `BANYAN_KILL_ROUNDS=4000` gives a
-/// thousand at random.
+/// Of four rounds, one is killed at random and each of the others at another named point.
+/// `BANYAN_KILL_ROUNDS=4000` gives a thousand at random.
 #[test]
 fn killed_at_random_and_named_points_every_transfer_happens_once() {
     let directory = tempfile::tempdir().unwrap();
@@ -303,8 +303,8 @@ fn child_with_work() {
     simulation.run(10_000);
 }
 
-/// What the pool is given, or the host is asked for, is done at most once: the events are committed and are not run again,
-/// and what they wanted is lost.
+/// What the pool is given, or the host is asked for, is done at most once: the events are committed and are
+/// not run again, and what they wanted is lost.
 #[test]
 fn what_is_wanted_of_the_pool_and_the_host_is_not_begun_again_after_a_kill() {
     let directory = tempfile::tempdir().unwrap();
@@ -351,7 +351,8 @@ fn child_in_little_room() {
     println!("LOG {line}");
 }
 
-/// A store that cannot be written any more: its configuration rests and says why, and opened again it is where it was.
+/// A store that cannot be written any more: its configuration rests and says why, and opened again it is
+/// where it was.
 #[test]
 fn a_store_without_room_rests_and_loses_nothing_that_was_answered() {
     let directory = tempfile::tempdir().unwrap();
@@ -381,7 +382,8 @@ fn a_store_without_room_rests_and_loses_nothing_that_was_answered() {
     assert_eq!(runtime.ask(&counter, DEADLINE, Count::Read), Ok(count + 1), "and it goes on");
 }
 
-/// Timers are kept with their dates: those that are due while nobody has the store open are fired when it is opened.
+/// Timers are kept with their dates: those that are due while nobody has the store open are fired when it is
+/// opened.
 #[test]
 fn timers_are_kept_and_fired_once_after_a_restart() {
     let directory = tempfile::tempdir().unwrap();
@@ -389,7 +391,8 @@ fn timers_are_kept_and_fired_once_after_a_restart() {
     {
         let runtime = runtime();
         let counter = open(&runtime, &path, "counter").unwrap();
-        // One fires now; the others later than this process lives, one of them sooner than the next one is there.
+        // One fires now; the others later than this process lives, one of them sooner than the next one is
+        // there.
         let all = [Count::Later(1, 0), Count::Later(10, 100), Count::Later(100, 2500), Count::Never];
         all.into_iter().for_each(|message| runtime.send(&counter, message));
         until(&runtime, &counter, 1);

@@ -1,5 +1,5 @@
-//! What durable events do to sponsors: killed at any instant, it is done exactly once, and never for an event that is not
-//! committed.
+//! What durable events do to sponsors: killed at any instant, it is done exactly once, and never for an event
+//! that is not committed.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod killed;
@@ -260,8 +260,9 @@ fn stopped_after_any_number_of_steps_every_change_to_the_ledger_is_made_once() {
     }
 }
 
-/// After a clean end an event that was not committed has cost nothing; after a crash it has cost what it had set aside,
-/// since no crash gives anything back. The receiver has it once, when the event has been run again.
+/// After a clean end an event that was not committed has cost nothing; after a crash it has cost what it had
+/// set aside, since no crash gives anything back. The receiver has it once, when the event has been run
+/// again.
 #[test]
 fn what_an_event_has_set_aside_is_not_given_before_its_commit() {
     const AMOUNT: u64 = 1 << 40;
@@ -309,8 +310,8 @@ fn a_configuration_that_is_removed_before_its_commit_has_given_nothing() {
     end(simulation, true);
 }
 
-/// An event whose commit fails has done nothing to the ledger, and the sponsors that it had made are gone when the
-/// configuration is opened again.
+/// An event whose commit fails has done nothing to the ledger, and the sponsors that it had made are gone
+/// when the configuration is opened again.
 #[test]
 fn an_event_that_cannot_be_committed_gives_nothing() {
     let directory = tempfile::tempdir().unwrap();
@@ -323,7 +324,8 @@ fn an_event_that_cannot_be_committed_gives_nothing() {
     assert!(simulation.log_lines().iter().any(|line| line.contains("could not be written as bytes")));
     let receiver = simulation.sponsors().into_iter().find(|one| one.name == "receiver").unwrap();
     assert_eq!(receiver.left[2], 8);
-    // A commit that fails may be there all the same when the store is opened: nobody else may spend what it gives.
+    // A commit that fails may be there all the same when the store is opened: nobody else may spend what it
+    // gives.
     assert!(root_consumed(&simulation) >= 1000);
     assert!(simulation.is_conserved());
     end(simulation, false);
@@ -336,8 +338,8 @@ fn an_event_that_cannot_be_committed_gives_nothing() {
     end(simulation, true);
 }
 
-/// A sponsor that an event makes, starts and sends under pays for that once the event is committed, whether budgets are
-/// kept or not.
+/// A sponsor that an event makes, starts and sends under pays for that once the event is committed, whether
+/// budgets are kept or not.
 #[test]
 fn a_sponsor_that_a_durable_event_has_started_pays() {
     for kept in [true, false] {

@@ -1,4 +1,5 @@
-//! Durable controllers are told of each exhaustion once, whatever is killed between the ledger's write and their commit.
+//! Durable controllers are told of each exhaustion once, whatever is killed between the ledger's write and
+//! their commit.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod killed;
@@ -35,7 +36,8 @@ fn handle() -> Handle {
     SIMULATED.with_borrow(Option::clone).or_else(|| HANDLE.get().cloned()).unwrap()
 }
 
-/// Has wards: sponsors that cannot pay for all that is sent under them. It ends each when it is told that it is exhausted.
+/// Has wards: sponsors that cannot pay for all that is sent under them. It ends each when it is told that it
+/// is exhausted.
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct Guardian {
     /// By the sponsor's index and generation: its order's number.
@@ -64,7 +66,8 @@ impl Actor for Guardian {
                 work.transfer(&ward, Quota { memory: 1 << 20, cycles: 1 << 30, events: AFFORDED })?;
                 work.start(&ward, controller)?;
                 let me = work.me();
-                // It is exhausted by this host, or by the other when this one has spent all and not yet given back its lease.
+                // It is exhausted by this host, or by the other when this one has spent all and not yet given
+                // back its lease.
                 for _ in 0..if number % 2 == 0 { ASKED } else { AFFORDED } {
                     work.send_under(&ward, &me, Order::Work)?;
                 }
@@ -208,8 +211,8 @@ fn child() {
     }
 }
 
-/// Of seven rounds, one is killed at random and each of the others at a named point of the controller or of whoever makes
-/// sponsors.
+/// Of seven rounds, one is killed at random and each of the others at a named point of the controller or of
+/// whoever makes sponsors.
 #[test]
 fn killed_at_random_and_named_points_a_controller_is_told_once() {
     let directory = tempfile::tempdir().unwrap();
@@ -274,14 +277,16 @@ fn read(simulated: &mut Simulated) -> (usize, u64, u64) {
     receiver.try_recv().unwrap()
 }
 
-/// Lives a first life of no steps, of one, and so on, and a second one after each, until the first one comes to its end.
+/// Lives a first life of no steps, of one, and so on, and a second one after each, until the first one comes
+/// to its end.
 fn after_every_step(mut live: impl FnMut(u64) -> Ending) {
     let done = (0..1000).find(|steps| live(*steps) == Ending::Drained);
     assert!(done.is_some_and(|steps| steps > 10), "it is done after {done:?} steps");
 }
 
-/// Each step of two wards' lives is the last of the first process. Whoever works on the other host for a ward is durable, or
-/// is not there any more in the second one: then a ward may be left that is never exhausted, but what has been told is true.
+/// Each step of two wards' lives is the last of the first process. Whoever works on the other host for a ward
+/// is durable, or is not there any more in the second one: then a ward may be left that is never exhausted,
+/// but what has been told is true.
 #[test]
 fn stopped_after_every_number_of_steps_a_controller_is_told_once() {
     for (seed, is_durable) in [(1, true), (2, true), (1, false)] {
@@ -342,7 +347,8 @@ fn close_ear(simulation: &mut Simulation) {
     assert_eq!(simulation.run(1_000_000), Ending::Drained);
 }
 
-/// A sponsor is exhausted while its controller's configuration is not open, or not even known but by its name.
+/// A sponsor is exhausted while its controller's configuration is not open, or not even known but by its
+/// name.
 #[test]
 fn a_controller_is_told_when_it_is_opened() {
     let directory = tempfile::tempdir().unwrap();
@@ -399,8 +405,8 @@ fn open_patron(handle: &Handle, directory: &Path) -> Addr<Signal> {
     handle.open(Configuration::new("patron").durable(store, Patron::default())).unwrap().typed()
 }
 
-/// A controller that is kept gets at the sponsor that it is told of, wherever the process has ended in between, and so the
-/// work under it goes on to its end; nobody else gets at it.
+/// A controller that is kept gets at the sponsor that it is told of, wherever the process has ended in
+/// between, and so the work under it goes on to its end; nobody else gets at it.
 #[test]
 fn a_kept_controller_has_its_sponsor_after_a_restart() {
     after_every_step(|steps| {
@@ -448,8 +454,8 @@ fn until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// A durable controller of another process is told once, although nobody is connected when the sponsor is exhausted, the
-/// process with the ledger is another by then, and so is that of the controller afterwards.
+/// A durable controller of another process is told once, although nobody is connected when the sponsor is
+/// exhausted, the process with the ledger is another by then, and so is that of the controller afterwards.
 #[test]
 fn a_controller_of_another_process_is_told_once() {
     /// Counts what it is told.

@@ -1,5 +1,5 @@
-//! Two processes over a socket, each with a durable configuration: either is killed at any instant, and what one sends to
-//! the other is taken once, in order.
+//! Two processes over a socket, each with a durable configuration: either is killed at any instant, and what
+//! one sends to the other is taken once, in order.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod killed;
@@ -135,7 +135,8 @@ fn model(count: u64) -> u64 {
     (1..=count).fold(0, |state, number| mix(state, amount(number)))
 }
 
-/// The connection breaks and is made again while both sides live, and while one is closed: what was sent meanwhile comes.
+/// The connection breaks and is made again while both sides live, and while one is closed: what was sent
+/// meanwhile comes.
 #[test]
 fn what_a_broken_connection_loses_is_sent_again() {
     let directory = tempfile::tempdir().unwrap();

@@ -1,8 +1,9 @@
-//! The stores of a durable configuration and of budgets, as each version wrote them, are opened by this build: states,
-//! waiting events, unsent messages, timers and sponsors. A change of the format that cannot read them shows here.
+//! The stores of a durable configuration and of budgets, as each version wrote them, are opened by this
+//! build: states, waiting events, unsent messages, timers and sponsors. A change of the format that cannot
+//! read them shows here.
 //!
-//! Version 1 has two fixtures: stores of before the version was written into them, and stores that name it. A new version
-//! gets a fixture of its own: `BANYAN_REGENERATE=1 cargo test -p banyan-actors --test format`.
+//! Version 1 has two fixtures: stores of before the version was written into them, and stores that name it. A
+//! new version gets a fixture of its own: `BANYAN_REGENERATE=1 cargo test -p banyan-actors --test format`.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use std::path::{Path, PathBuf};
@@ -185,7 +186,8 @@ fn what_is_written_today_is_read() {
     read_back(directory.path());
 }
 
-/// Runs of zeroes are left out, so that a fixture is small: pairs of offset and length, each followed by its bytes.
+/// Runs of zeroes are left out, so that a fixture is small: pairs of offset and length, each followed by its
+/// bytes.
 fn pack(bytes: &[u8]) -> Vec<u8> {
     let mut packed = (bytes.len() as u64).to_le_bytes().to_vec();
     let mut at = 0;

@@ -1,4 +1,5 @@
-//! Hosts that have nothing to do use no processor time. Alone in its process, whose time is what is looked at.
+//! Hosts that have nothing to do use no processor time. Alone in its process, whose time is what is looked
+//! at.
 
 use std::time::Duration;
 

@@ -134,7 +134,8 @@ fn no_interleaving_makes_coins_or_loses_any_but_those_of_failed_events() {
     let begun = std::time::Instant::now();
     for seed in 0..seeds() {
         let (_, failures, lost) = world(seed);
-        // A failed event is consumed, with the coins that it brought; nothing else is lost, nothing is made twice.
+        // A failed event is consumed, with the coins that it brought; nothing else is lost, nothing is made
+        // twice.
         assert!((lost == 0) == (failures == 0), "replay with seed {seed}: {lost} lost, {failures} failures");
         assert!(begun.elapsed() < Duration::from_secs(240), "too slow at seed {seed}");
     }

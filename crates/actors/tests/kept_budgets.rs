@@ -1,5 +1,5 @@
-//! Budgets that are kept: quotas and what was consumed add up to what was granted, across crashes and restarts, and no
-//! crash gives anything back.
+//! Budgets that are kept: quotas and what was consumed add up to what was granted, across crashes and
+//! restarts, and no crash gives anything back.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use std::collections::BTreeMap;
@@ -194,7 +194,8 @@ fn spender() {
     std::thread::sleep(10 * DEADLINE);
 }
 
-/// A process that spends is killed again and again: all it has done in all its lives is within the one budget.
+/// A process that spends is killed again and again: all it has done in all its lives is within the one
+/// budget.
 #[test]
 fn a_budget_is_not_spent_twice_by_a_process_that_is_killed() {
     let directory = tempfile::tempdir().unwrap();
@@ -236,7 +237,8 @@ fn a_budget_is_not_spent_twice_by_a_process_that_is_killed() {
     assert!(consumed[2] >= done, "{consumed:?} cover the {done} that were done");
 }
 
-/// What an event has given is the receiver's after a crash, although the event's configuration is not durable.
+/// What an event has given is the receiver's after a crash, although the event's configuration is not
+/// durable.
 #[test]
 fn what_is_given_is_kept() {
     let directory = tempfile::tempdir().unwrap();

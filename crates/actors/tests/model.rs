@@ -466,7 +466,8 @@ fn idle_hosts_take_configurations_from_busy_ones() {
     assert_eq!(hosts.len(), 2, "both hosts have worked");
 }
 
-/// One that has its turn is as much to do as one that waits for it: of two, an idle host gets one, and it stays there.
+/// One that has its turn is as much to do as one that waits for it: of two, an idle host gets one, and it
+/// stays there.
 #[test]
 fn an_idle_host_takes_one_of_two_that_talk() {
     for seed in 0..20 {

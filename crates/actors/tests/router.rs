@@ -133,7 +133,8 @@ fn an_unknown_token_creates_nothing() {
         let carried = [FrameAddress::Senders([guess; 16]), FrameAddress::Receivers([guess; 16])];
         exchange.take(&message([guess; 16], &carried, &[1, 2, 3])).unwrap();
     }
-    // Nor does a letter to a durable configuration that is not here, nor a notice about a stream that nobody sends.
+    // Nor does a letter to a durable configuration that is not here, nor a notice about a stream that nobody
+    // sends.
     let guess = DurableAddress { configuration: [1; 16], slot: 0, generation: 0, seal: [2; 16] };
     for sequence in [0, 1, u64::MAX] {
         let mut frame = Vec::new();

@@ -2,7 +2,7 @@
 
 use std::sync::mpsc::{Receiver, channel};
 
-use banyan_actors::examples::zoo;
+use banyan_actor_examples::zoo;
 use banyan_actors::simulation::{Ending, Simulation};
 use banyan_actors::{
     Actor, Addr, Configuration, Context, Failure, Payload, Quota, Resource, Runtime, RuntimeOptions, Signal,
@@ -263,7 +263,8 @@ fn a_transfer_that_would_leave_nothing_exhausts_the_donor() {
     assert!(simulation.is_conserved());
 }
 
-/// The example: every bomb is stopped, by its sponsor or with its event, and the neighbour answers all the while.
+/// The example: every bomb is stopped, by its sponsor or with its event, and the neighbour answers all the
+/// while.
 #[test]
 fn every_bomb_of_the_zoo_is_stopped() {
     let options = RuntimeOptions { hosts: 2, ..RuntimeOptions::default() };

@@ -1,5 +1,5 @@
-//! [`Changed`]: what a durable configuration has changed since its last commit, noted by its events and written by
-//! `durable`.
+//! [`Changed`]: what a durable configuration has changed since its last commit, noted by its events and
+//! written by `durable`.
 
 use std::collections::BTreeSet;
 

@@ -1,7 +1,9 @@
-//! What an event has asked for, until it completes; and what completed events have asked of the processor, until it is done.
+//! What an event has asked for, until it completes; and what completed events have asked of the processor,
+//! until it is done.
 //!
-//! Messages to actors of the same configuration are not here: they are at the end of the configuration's queue already,
-//! and are cut off again if the event fails. Nothing else is added to that queue during an event.
+//! Messages to actors of the same configuration are not here: they are at the end of the configuration's
+//! queue already, and are cut off again if the event fails. Nothing else is added to that queue during an
+//! event.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! [`RunningConfiguration`]: the actors of a configuration in a slab, and its events in one queue.
 //!
-//! One processor at a time has it, and runs one event at a time; nothing here is shared. The queue is first in, first out, so
-//! messages between two actors keep their order.
+//! One processor at a time has it, and runs one event at a time; nothing here is shared. The queue is first
+//! in, first out, so messages between two actors keep their order.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -17,7 +17,8 @@ pub struct Configuration {
 }
 
 impl Configuration {
-    /// A configuration of this name, for people; with weight 1, paid by the root sponsor, on a host that is not busy.
+    /// A configuration of this name, for people; with weight 1, paid by the root sponsor, on a host that is
+    /// not busy.
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -44,7 +45,8 @@ impl Configuration {
         self
     }
 
-    /// Begin on this host. It may move from there: to an idle host, or to one whose configurations send to it.
+    /// Begin on this host. It may move from there: to an idle host, or to one whose configurations send to
+    /// it.
     #[must_use]
     pub fn on_host(mut self, host: usize) -> Self {
         self.host = Some(host);
@@ -59,7 +61,8 @@ impl Configuration {
         self
     }
 
-    /// What is done about an actor that fails and has no supervisor. Else it goes on as it was before the event.
+    /// What is done about an actor that fails and has no supervisor. Else it goes on as it was before the
+    /// event.
     #[must_use]
     pub fn default_directive(mut self, directive: Directive) -> Self {
         self.default_directive = directive;

@@ -1,7 +1,7 @@
 //! What is done about actors whose events fail, and what those that watch them receive.
 //!
-//! An actor that waits for its supervisor's decision has its own inbox, in which its events wait, in order, without
-//! keeping others from theirs.
+//! An actor that waits for its supervisor's decision has its own inbox, in which its events wait, in order,
+//! without keeping others from theirs.
 
 use super::effects::Outgoing;
 use super::event::Event;

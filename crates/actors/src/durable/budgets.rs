@@ -1,16 +1,19 @@
 //! The ledger in its own store, so that a crash or a restart gives back nothing that was spent.
 //!
-//! Not every event is written. What is kept is the ledger as it must be after a crash: leases count as consumed, and so
-//! does a part of the balance of each sponsor that hosts spend for just now, so that most leases need no write. A lease that
-//! is not covered is written before it is spent; made, started, stopped and given are written before they are reported, and
-//! that a sponsor is exhausted with the signal to its controller. A clean end writes what was really spent.
+//! Not every event is written. What is kept is the ledger as it must be after a crash: leases count as
+//! consumed, and so does a part of the balance of each sponsor that hosts spend for just now, so that most
+//! leases need no write. A lease that is not covered is written before it is spent; made, started, stopped
+//! and given are written before they are reported, and that a sponsor is exhausted with the signal to its
+//! controller. A clean end writes what was really spent.
 //!
-//! Attributes the ledger, and in the same commit, it is written which changes of each durable configuration were carried out, by
-//! the number of the last, which sponsors its events have made that are not committed yet (`money`), and which signals its
-//! controllers have not committed (`signals`). Stores without these are read; one with records that are neither is refused,
-//! as is a durable configuration's with changes for the ledger by a build that does not know them.
+//! Attributes the ledger, and in the same commit, it is written which changes of each durable configuration
+//! were carried out, by the number of the last, which sponsors its events have made that are not committed
+//! yet (`changes`), and which signals its controllers have not committed (`signals`). Stores without these
+//! are read; one with records that are neither is refused, as is a durable configuration's with changes for
+//! the ledger by a build that does not know them.
 //!
-//! Invariant: for each sponsor, what it has consumed and what is leased is never more than the store counts as consumed.
+//! Invariant: for each sponsor, what it has consumed and what is leased is never more than the store counts
+//! as consumed.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -31,7 +34,8 @@ const WHOLE: u64 = u64::MAX;
 const REPORTED: u64 = 1 << 56;
 /// What the ledger has told durable controllers.
 const SIGNALS: u64 = 2 << 56;
-/// What is counted as consumed ahead while hosts spend for a sponsor: a quarter of a balance, and at least this if there is.
+/// What is counted as consumed ahead while hosts spend for a sponsor: a quarter of a balance, and at least
+/// this if there is.
 const AHEAD_FLOOR: Quota = Quota { memory: 1 << 16, cycles: 1 << 22, events: 256 };
 
 /// Why budgets could not be kept.

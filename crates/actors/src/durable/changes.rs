@@ -1,9 +1,9 @@
-//! [`LedgerChange`]: changes to the ledger that events ask for, and [`Reported`]: what the ledger has done of those that durable
-//! configurations have committed.
+//! [`LedgerChange`]: changes to the ledger that events ask for, and [`Reported`]: what the ledger has done of
+//! those that durable configurations have committed.
 //!
-//! The ledger is a receiver of a durable configuration's outbox like any other. Its changes are numbered and committed
-//! with the configuration, and carried out then; a ledger that is kept writes the last number with what it has changed,
-//! in one commit. Each number is taken once.
+//! The ledger is a receiver of a durable configuration's outbox like any other. Its changes are numbered and
+//! committed with the configuration, and carried out then; a ledger that is kept writes the last number with
+//! what it has changed, in one commit. Each number is taken once.
 
 use banyan_core::sponsors::{Quota, SponsorId};
 use serde::{Deserialize, Serialize};
@@ -38,8 +38,8 @@ pub(crate) struct Reported {
     who: Token,
     /// The number of its last change that was carried out.
     last: u64,
-    /// Sponsors that its events have made, as index and generation, of which the ledger does not know that it has
-    /// committed them.
+    /// Sponsors that its events have made, as index and generation, of which the ledger does not know that it
+    /// has committed them.
     made: Vec<(u32, u32)>,
 }
 
@@ -74,7 +74,8 @@ impl Accounts {
         self.kept.is_some()
     }
 
-    /// An event of a durable configuration has made a sponsor: gone again after a crash, unless that has committed it.
+    /// An event of a durable configuration has made a sponsor: gone again after a crash, unless that has
+    /// committed it.
     pub(crate) fn made_by(&mut self, who: &Token, id: SponsorId) {
         self.reported_by(who).made.push((id.index, id.generation));
     }
@@ -91,7 +92,8 @@ impl Accounts {
         }
     }
 
-    /// Unmakes what events of a configuration have made that were never committed. What was committed has been told.
+    /// Unmakes what events of a configuration have made that were never committed. What was committed has
+    /// been told.
     pub(crate) fn unmake(&mut self, who: &Token) {
         for (index, generation) in std::mem::take(&mut self.reported_by(who).made) {
             self.discard(SponsorId { index, generation });
@@ -123,8 +125,8 @@ impl Accounts {
         }
     }
 
-    /// A change that will not be carried out in this process. What it had set aside is its donor's again, or counts as
-    /// consumed if the change may be committed all the same.
+    /// A change that will not be carried out in this process. What it had set aside is its donor's again, or
+    /// counts as consumed if the change may be committed all the same.
     pub(crate) fn drop_change(&mut self, change: &LedgerChange, give_back: bool, freed: &mut Vec<Freed>) {
         match change {
             LedgerChange::Give { from, amount, .. } => {

@@ -170,7 +170,8 @@ impl Durability {
         Ok(())
     }
 
-    /// Stores the events that wait. Those that were stored before and are still at the front of the queue stay as they are.
+    /// Stores the events that wait. Those that were stored before and are still at the front of the queue
+    /// stay as they are.
     fn write_queue(
         &mut self,
         guest: &RunningConfiguration,
@@ -178,7 +179,8 @@ impl Durability {
     ) -> Result<(), CommitFailed> {
         let own = guest.number();
         let is_control = |event: &Event| event.slot == Event::CONTROL;
-        // Parked and held events are older than what is in the queue, and come first when the store is opened again.
+        // Parked and held events are older than what is in the queue, and come first when the store is opened
+        // again.
         let is_odd = !self.parked.is_empty() || guest.held_events().next().is_some();
         let is_odd = is_odd || guest.queue.iter().any(is_control);
         if is_odd || self.reordered {

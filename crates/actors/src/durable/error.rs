@@ -74,7 +74,8 @@ pub enum DurableError {
     Refused(String),
 }
 
-/// Why a batch was not committed. The configuration then takes no more events; opened again, it is where it was.
+/// Why a batch was not committed. The configuration then takes no more events; opened again, it is where it
+/// was.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CommitFailed {
     #[error("the batch was not committed: {0}")]

@@ -1,5 +1,5 @@
-//! What events of a durable configuration ask of the ledger: held until the commit, kept with it if budgets are kept, and
-//! carried out then; after a restart once more, as far as the ledger has not done it.
+//! What events of a durable configuration ask of the ledger: held until the commit, kept with it if budgets
+//! are kept, and carried out then; after a restart once more, as far as the ledger has not done it.
 
 use banyan_core::sponsors::{Quota, SponsorId};
 use serde::{Deserialize, Serialize};
@@ -84,8 +84,8 @@ impl Durability {
         }
     }
 
-    /// Stores what was held, if the ledger outlives the process. What the batch names must be in the ledger's store
-    /// before: a sponsor that this does not know is gone after a crash, and its name may be another's.
+    /// Stores what was held, if the ledger outlives the process. What the batch names must be in the ledger's
+    /// store before: a sponsor that this does not know is gone after a crash, and its name may be another's.
     pub(super) fn write_held(&mut self, facilities: &Facilities) -> Result<(), CodecError> {
         let Some(ledger) = facilities.kept_ledger() else { return Ok(()) };
         let mut accounts = facilities.accounts();
@@ -166,7 +166,8 @@ impl Durability {
         is_kept || !was_kept
     }
 
-    /// What was held is not to be done. It is given back, unless its commit may have succeeded although it failed.
+    /// What was held is not to be done. It is given back, unless its commit may have succeeded although it
+    /// failed.
     pub(crate) fn forget_held(&mut self, facilities: &Facilities, give_back: bool) {
         if self.held.is_empty() {
             return;
@@ -211,8 +212,8 @@ mod tests {
         system.facilities.accounts().ledger.account(SponsorId::ROOT).unwrap().consumed.events
     }
 
-    /// Of what a store holds, its own configuration's changes to this ledger are made, once; those to another ledger wait
-    /// for that, and those of the store that this one is a copy of are dropped.
+    /// Of what a store holds, its own configuration's changes to this ledger are made, once; those to another
+    /// ledger wait for that, and those of the store that this one is a copy of are dropped.
     #[test]
     fn what_is_found_in_a_store_is_told_to_its_ledger_once() {
         let directory = tempfile::tempdir().unwrap();

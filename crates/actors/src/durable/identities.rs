@@ -1,9 +1,10 @@
-//! [`Identities`]: the durable configurations that are open in this process, and the addresses of those that are not.
+//! [`Identities`]: the durable configurations that are open in this process, and the addresses of those that
+//! are not.
 //!
-//! What durable configurations send each other is taken once, whatever is killed and whichever connection breaks: messages
-//! of a stream are numbered, kept in the sender's outbox until the receiver has committed them, and sent again when the
-//! receiver is open again or says that it lacks some. Where a configuration of another process is open is not known here
-//! but to `router::peers`.
+//! What durable configurations send each other is taken once, whatever is killed and whichever connection
+//! breaks: messages of a stream are numbered, kept in the sender's outbox until the receiver has committed
+//! them, and sent again when the receiver is open again or says that it lacks some. Where a configuration of
+//! another process is open is not known here but to `router::peers`.
 //!
 //! Lock: the tables; nothing is sent, dropped or routed under it.
 
@@ -88,7 +89,8 @@ impl Identities {
         self.tables.lock().sent.get(stream).copied()
     }
 
-    /// The address of an actor for any process, if it is one of a durable configuration that is open or was met elsewhere.
+    /// The address of an actor for any process, if it is one of a durable configuration that is open or was
+    /// met elsewhere.
     pub(crate) fn durable_address(&self, address: &Address) -> Option<DurableAddress> {
         match &address.0 {
             Place::Local(local) => self.seal(local),
@@ -142,7 +144,8 @@ impl Identities {
         Address(Place::Beyond(proxy))
     }
 
-    /// The stream from a configuration that is open here to another one; acknowledgements are for it from now on.
+    /// The stream from a configuration that is open here to another one; acknowledgements are for it from now
+    /// on.
     pub(crate) fn stream(&self, from: ConfigurationNumber, identity: &Identity, to: &Token) -> Token {
         let stream = identity.stream(to);
         self.tables.lock().sent.insert(stream, (from, *to));

@@ -1,16 +1,18 @@
-//! [`Identity`]: who a durable configuration is to other processes, and what is made of it: seals, streams and names.
+//! [`Identity`]: who a durable configuration is to other processes, and what is made of it: seals, streams
+//! and names.
 //!
-//! An identity is a public name of 128 random bits, and a key. An address of one of the configuration's actors carries the
-//! actor's place and a seal made with the key, so it needs no table, means the same after a restart, and cannot be made
-//! up. What one durable configuration sends to another is a **stream**, named by another seal that only the two can know.
+//! An identity is a public name of 128 random bits, and a key. An address of one of the configuration's
+//! actors carries the actor's place and a seal made with the key, so it needs no table, means the same after
+//! a restart, and cannot be made up. What one durable configuration sends to another is a **stream**, named
+//! by another seal that only the two can know.
 
 use serde::{Deserialize, Serialize};
 use siphasher::sip128::SipHasher24;
 
 use crate::model::durable_address::{DurableAddress, Token};
 
-/// What a name begins with that stands for a configuration of another process, or for a stream from one. Names that people
-/// give do not begin so.
+/// What a name begins with that stands for a configuration of another process, or for a stream from one.
+/// Names that people give do not begin so.
 const CONFIGURATION_PREFIX: &str = "\u{1}";
 const STREAM_PREFIX: &str = "\u{2}";
 

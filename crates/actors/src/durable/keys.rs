@@ -1,4 +1,5 @@
-//! The keys of a durable configuration's records: what each is, to the byte, is in `docs/formats/durable-actors.md`.
+//! The keys of a durable configuration's records: what each is, to the byte, is in
+//! `docs/formats/durable-actors.md`.
 
 /// The first byte of a key says what the record is; the others number it.
 pub(super) const ACTOR: u64 = 1 << 56;

@@ -1,7 +1,8 @@
-//! The outbox: what a durable configuration sends to others is numbered, kept until the receiver has committed it, and sent
-//! again when that may lack it.
+//! The outbox: what a durable configuration sends to others is numbered, kept until the receiver has
+//! committed it, and sent again when that may lack it.
 //!
-//! A receiver is known by its name if it is of this process, else by that of its identity (`router::remotes`).
+//! A receiver is known by its name if it is of this process, else by that of its identity
+//! (`durable::identities`).
 
 use banyan_core::sponsors::SponsorId;
 

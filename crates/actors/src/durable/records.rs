@@ -1,10 +1,12 @@
-//! [`Records`]: numbered byte strings in the pages of an arena's store, changed in memory and committed together.
+//! [`Records`]: numbered byte strings in the pages of an arena's store, changed in memory and committed
+//! together.
 //!
-//! A page is either a slab of slots of one size, or the beginning or rest of a record that is larger than a page. What a
-//! page holds is read back when the store is opened; there is no other index. Only pages that changed are committed. The
-//! format is in `docs/formats/durable-actors.md`.
+//! A page is either a slab of slots of one size, or the beginning or rest of a record that is larger than a
+//! page. What a page holds is read back when the store is opened; there is no other index. Only pages that
+//! changed are committed. The format is in `docs/formats/durable-actors.md`.
 //!
-//! It is here and not in the arena: its keys and its version are those of durable actors, and nothing else uses it.
+//! It is here and not in the arena: its keys and its version are those of durable actors, and nothing else
+//! uses it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;

@@ -1,4 +1,5 @@
-//! What is sent to a durable configuration beside the messages to its actors, and what it wants done when it has committed.
+//! What is sent to a durable configuration beside the messages to its actors, and what it wants done when it
+//! has committed.
 
 use std::path::PathBuf;
 use std::sync::mpsc::Sender;
@@ -39,7 +40,8 @@ pub(crate) enum Notice {
     Lacking { stream: Token, sequence: u64 },
 }
 
-/// What a durable configuration leaves for the system to do: nothing of it is done while the configuration is at work.
+/// What a durable configuration leaves for the system to do: nothing of it is done while the configuration is
+/// at work.
 #[derive(Default)]
 pub(crate) struct Aftermath {
     /// What sponsors had kept waiting.

@@ -1,11 +1,14 @@
-//! [`Signals`]: the signals to controllers of exhausted sponsors, until those that are durable have committed it.
+//! [`Signals`]: the signals to controllers of exhausted sponsors, until those that are durable have committed
+//! it.
 //!
-//! The ledger sends to a durable controller as another durable configuration would: it has an identity, and with that a
-//! stream to each configuration, whose messages are numbered, kept in its store with the state that they tell of, and sent
-//! again when the receiver is opened, here or in a process that a router has joined, until the receiver has committed them.
-//! So one exhaustion is signalled once, whatever is killed between the ledger's write and the controller's commit.
+//! The ledger sends to a durable controller as another durable configuration would: it has an identity, and
+//! with that a stream to each configuration, whose messages are numbered, kept in its store with the state
+//! that they tell of, and sent again when the receiver is opened, here or in a process that a router has
+//! joined, until the receiver has committed them. So one exhaustion is signalled once, whatever is killed
+//! between the ledger's write and the controller's commit.
 //!
-//! Not here: signals of ledgers that are not kept, and to controllers that end with their process. They are sent once.
+//! Not here: signals of ledgers that are not kept, and to controllers that end with their process. They are
+//! sent once.
 //!
 //! Sending is in `system::signalling`.
 
@@ -80,7 +83,8 @@ impl Signals {
         (receiver, *last)
     }
 
-    /// Numbers what can be, and gives what is to be sent: what is new, and all for the configuration that may lack something.
+    /// Numbers what can be, and gives what is to be sent: what is new, and all for the configuration that may
+    /// lack something.
     pub(crate) fn due(
         &mut self,
         lacking: Option<&Token>,
@@ -159,7 +163,8 @@ mod tests {
         controller(StoredAddress::Remote { address: address(configuration).to_bytes().to_vec() })
     }
 
-    /// Each receiver has its own stream; what it has not committed is sent again, in its order, and nothing else.
+    /// Each receiver has its own stream; what it has not committed is sent again, in its order, and nothing
+    /// else.
     #[test]
     fn what_is_not_committed_is_sent_again_to_whom_may_lack_it() {
         let mut signals = Signals::default();

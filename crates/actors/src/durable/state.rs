@@ -1,7 +1,7 @@
 //! [`Durability`]: what is in memory of a durable configuration's store, and how events from outside come in.
 //!
-//! Opening is in `waking`, writing in `commit`. What goes out while it is at work, to other configurations, to the ledger's
-//! sponsors and to peers, is left in its [`Aftermath`] for the processor.
+//! Opening is in `waking`, writing in `commit`. What goes out while it is at work, to other configurations,
+//! to the ledger's sponsors and to peers, is left in its [`Aftermath`] for the processor.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
@@ -32,8 +32,8 @@ const ASK_AGAIN: u32 = 256;
 /// Stops the process at a named point, the n-th time that it is reached: for tests of crashes.
 #[derive(Clone, Debug)]
 pub struct KillPoint {
-    /// `dispatched`, `committed` or `sent`; `made` and `told`, before and after the commit of a batch that asks something of
-    /// the ledger, when that has the sponsors that were made, and when it has everything.
+    /// `dispatched`, `committed` or `sent`; `made` and `told`, before and after the commit of a batch that
+    /// asks something of the ledger, when that has the sponsors that were made, and when it has everything.
     pub point: String,
     /// From 1.
     pub occurrence: u64,

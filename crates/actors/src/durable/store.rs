@@ -43,8 +43,8 @@ impl DurableStore {
     }
 }
 
-/// A durable configuration that is to be opened, with [`Handle::open`](crate::Handle::open): from outside only, as an event
-/// cannot ask for one.
+/// A durable configuration that is to be opened, with [`Handle::open`](crate::Handle::open): from outside
+/// only, as an event cannot ask for one.
 pub struct DurableSeed {
     pub(crate) seed: Seed,
     pub(crate) durability: Box<Durability>,

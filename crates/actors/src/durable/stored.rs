@@ -1,7 +1,8 @@
 //! What is kept of actors, events and messages, as bytes.
 //!
-//! An address is kept if it can mean something in another process: an actor of the same configuration, of another durable
-//! one by name, or of a durable one of another process by its seal. Any other is kept as an address that leads nowhere.
+//! An address is kept if it can mean something in another process: an actor of the same configuration, of
+//! another durable one by name, or of a durable one of another process by its seal. Any other is kept as an
+//! address that leads nowhere.
 
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +25,7 @@ pub(crate) enum StoredAddress {
         generation: u32,
     },
     Gone,
-    /// As any process knows it: see `router::remotes`.
+    /// As any process knows it: see `durable::identities`.
     Remote {
         address: Vec<u8>,
     },

@@ -1,8 +1,9 @@
 //! Native actors with typed messages: the trait [`Actor`], and the same as a closure ([`closure`]).
 //!
-//! An actor sees `&self` and the message by reference: a failed event leaves nothing behind, and an event that waits for
-//! its sponsor can be tried again, only if neither was changed. An actor changes by becoming its next self. Changing it
-//! behind the shared reference (`Cell`, `RefCell`) is not undone when an event fails; do so last.
+//! An actor sees `&self` and the message by reference: a failed event leaves nothing behind, and an event
+//! that waits for its sponsor can be tried again, only if neither was changed. An actor changes by becoming
+//! its next self. Changing it behind the shared reference (`Cell`, `RefCell`) is not undone when an event
+//! fails; do so last.
 
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
@@ -36,7 +37,8 @@ pub trait DurableActor: Actor + Serialize + DeserializeOwned {
     const KIND: &'static str;
 }
 
-/// One event of an [`Actor`] under way. What a sponsor cannot pay for unwinds from here, and the event is undone.
+/// One event of an [`Actor`] under way. What a sponsor cannot pay for unwinds from here, and the event is
+/// undone.
 pub struct Work<'w, 'c, A> {
     context: &'w mut Context<'c>,
     next: Option<A>,
@@ -158,13 +160,14 @@ where
 }
 
 /// Stands between an address and its holder, and can be revoked: what is sent then goes nowhere. Make it with
-/// [`Context::create_actor`], give out its address instead of the target's, and keep [`Revoke`] for yourself by sending
-/// it from wherever the right to revoke is.
+/// [`Context::create_actor`], give out its address instead of the target's, and keep [`Revoke`] for yourself
+/// by sending it from wherever the right to revoke is.
 struct Caretaker {
     target: Option<Address>,
 }
 
-/// The message that revokes what [`Context::revocable`] has made; the address to send it to is the second that it returned.
+/// The message that revokes what [`Context::revocable`] has made; the address to send it to is the second
+/// that it returned.
 #[derive(Clone, Copy, Debug, Serialize, serde::Deserialize)]
 pub struct Revoke;
 
@@ -200,8 +203,8 @@ impl Behaviour for Revoker {
 }
 
 impl Context<'_> {
-    /// An address that leads to `target` until it is revoked, and the address that revokes it. Not in a durable
-    /// configuration: the event fails.
+    /// An address that leads to `target` until it is revoked, and the address that revokes it. Not in a
+    /// durable configuration: the event fails.
     ///
     /// # Errors
     /// [`Failure::Exhausted`].

@@ -1,8 +1,8 @@
 //! Addresses: the only way to an actor, and so the only authority there is.
 //!
-//! None can be made from numbers: it is got from `create`, from a message, or from a name. As bytes it exists only
-//! inside a packet, as an index into the packet's table; between processes a router turns it into 128 random bits.
-//! An address may outlive its actor: sending to it then does nothing.
+//! None can be made from numbers: it is got from `create`, from a message, or from a name. As bytes it exists
+//! only inside a packet, as an index into the packet's table; between processes a router turns it into 128
+//! random bits. An address may outlive its actor: sending to it then does nothing.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -28,7 +28,8 @@ pub(crate) struct Local {
     pub(crate) generation: u32,
 }
 
-/// What takes messages and is no actor of this process: an actor in another one, or a thread that waits for an answer.
+/// What takes messages and is no actor of this process: an actor in another one, or a thread that waits for
+/// an answer.
 pub trait Door: Send + Sync {
     /// Takes a message; it may be lost, as everything beyond a process may.
     fn deliver(&self, message: Message, sponsor: SponsorId);
@@ -77,8 +78,8 @@ impl Address {
         Self(Place::Local(local))
     }
 
-    /// The same address, for messages of one type. The actor checks what it gets: a message that it does not take is a
-    /// failed event.
+    /// The same address, for messages of one type. The actor checks what it gets: a message that it does not
+    /// take is a failed event.
     #[must_use]
     pub fn typed<M>(self) -> Addr<M> {
         Addr { address: self, takes: PhantomData }

@@ -1,7 +1,7 @@
 //! Questions: a message with an address for the answer, and a deadline.
 //!
-//! From inside an event the answer comes back as an event ([`Work::ask`]); from outside of any event the thread waits
-//! ([`Handle::ask`](crate::Handle::ask)). Inside an event nothing ever waits.
+//! From inside an event the answer comes back as an event ([`Work::ask`]); from outside of any event the
+//! thread waits ([`Handle::ask`](crate::Handle::ask)). Inside an event nothing ever waits.
 
 use std::marker::PhantomData;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -90,11 +90,12 @@ where
 }
 
 impl<A: Actor> Work<'_, '_, A> {
-    /// Asks `target`: `question` makes the message from the address for the answer, and `then` makes, from the answer or
-    /// from its absence, the message that this actor gets.
+    /// Asks `target`: `question` makes the message from the address for the answer, and `then` makes, from
+    /// the answer or from its absence, the message that this actor gets.
     ///
-    /// Not in a durable configuration: what waits for the answer holds a closure, which cannot be kept, so an answer that
-    /// comes after a restart would have no receiver. The event fails with words that say what to use instead.
+    /// Not in a durable configuration: what waits for the answer holds a closure, which cannot be kept, so an
+    /// answer that comes after a restart would have no receiver. The event fails with words that say what to
+    /// use instead.
     pub fn ask<Q: Payload, R: Payload + Clone>(
         &mut self,
         target: &Addr<Q>,
@@ -119,8 +120,8 @@ impl<A: Actor> Work<'_, '_, A> {
         self.running.effects.deferred.push(Deferred::Timer { id, due, target, message });
     }
 
-    /// An address at which others reach this actor with messages of another type. Not in a durable configuration, as
-    /// [`Work::ask`] says.
+    /// An address at which others reach this actor with messages of another type. Not in a durable
+    /// configuration, as [`Work::ask`] says.
     pub fn adapter<T: Payload>(&mut self, turn: impl Fn(&T) -> A::Message + Send + 'static) -> Addr<T> {
         self.refuse_where_durable(CANNOT_ADAPT);
         let adapter = Adapter { owner: self.me(), turn, takes: PhantomData::<fn(T)> };

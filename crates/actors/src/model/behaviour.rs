@@ -14,15 +14,15 @@ use crate::model::saved::Saved;
 pub trait Behaviour: Send {
     /// Handles one event.
     ///
-    /// If it returns an error, or unwinds, the behaviour must be as it was before: the runtime drops the event's
-    /// effects, and the same event may come again. After `Ok` nothing can undo the event.
+    /// If it returns an error, or unwinds, the behaviour must be as it was before: the runtime drops the
+    /// event's effects, and the same event may come again. After `Ok` nothing can undo the event.
     ///
     /// # Errors
     /// [`Failure`]. Pass on what the context's methods return.
     fn receive(&mut self, message: &Message, context: &mut Context<'_>) -> Result<(), Failure>;
 
-    /// The state, and by what name to find the maker that rebuilds a behaviour from it; `None` if this behaviour cannot
-    /// be kept. Called only between events.
+    /// The state, and by what name to find the maker that rebuilds a behaviour from it; `None` if this
+    /// behaviour cannot be kept. Called only between events.
     fn save(&mut self) -> Option<Saved> {
         None
     }

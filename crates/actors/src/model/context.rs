@@ -1,9 +1,10 @@
 //! [`Context`]: what a behaviour may do during one event.
 //!
-//! Everything is provisional: it is paid for at once, and applied only when the event completes. A method that cannot be
-//! paid for returns [`Exhausted`]; the behaviour passes it on, and the event is undone.
+//! Everything is provisional: it is paid for at once, and applied only when the event completes. A method
+//! that cannot be paid for returns [`Exhausted`]; the behaviour passes it on, and the event is undone.
 //!
-//! There is no way from here to the event's sponsor, or to any actor whose address the behaviour was not given.
+//! There is no way from here to the event's sponsor, or to any actor whose address the behaviour was not
+//! given.
 
 use std::time::Duration;
 
@@ -44,18 +45,19 @@ impl Context<'_> {
         self.facilities.clock.now()
     }
 
-    /// Sends a message, which the event's sponsor pays for. Between two actors, messages arrive in the order sent.
+    /// Sends a message, which the event's sponsor pays for. Between two actors, messages arrive in the order
+    /// sent.
     ///
     /// # Errors
     /// [`Exhausted`] if the sponsor has no memory left for it.
     #[inline]
     pub fn deliver(&mut self, target: &Address, message: Message) -> Result<(), Exhausted> {
-        self.deliver_under(self.sponsor, target, message)
+        self.deliver_charged_to(self.sponsor, target, message)
     }
 
     /// Sends a message on a sponsor's account, which the event's sponsor pays for.
     #[inline]
-    pub(crate) fn deliver_under(
+    fn deliver_charged_to(
         &mut self,
         sponsor: SponsorId,
         target: &Address,
@@ -98,8 +100,8 @@ impl Context<'_> {
         }
     }
 
-    /// Creates an actor whose failures are reported to `supervisor`, an actor of the same configuration; `factory` makes it,
-    /// now and whenever it is restarted.
+    /// Creates an actor whose failures are reported to `supervisor`, an actor of the same configuration;
+    /// `factory` makes it, now and whenever it is restarted.
     ///
     /// # Errors
     /// [`Exhausted`] if the sponsor has no memory left for it.
@@ -161,8 +163,9 @@ impl Context<'_> {
         self.running.effects.stop = true;
     }
 
-    /// Sends a message after a while. In a durable configuration the timer is kept: if the process ends before it is due,
-    /// the message is sent when the configuration is opened again, at once if it is overdue by then.
+    /// Sends a message after a while. In a durable configuration the timer is kept: if the process ends
+    /// before it is due, the message is sent when the configuration is opened again, at once if it is overdue
+    /// by then.
     ///
     /// # Errors
     /// [`Exhausted`] if the sponsor has no memory left for it.
@@ -198,10 +201,10 @@ impl Context<'_> {
         self.running.effects.deferred.push(Deferred::CancelTimer(timer));
     }
 
-    /// Does work that may block on a thread of the pool, and sends what it returns. In a durable configuration it is begun
-    /// after the event's commit, and **at most once**: if the process ends before its result is committed too, it is not
-    /// begun again. An actor that cannot do without it notes in its state that the result is due, and
-    /// sets a timer, which is kept, to ask again.
+    /// Does work that may block on a thread of the pool, and sends what it returns. In a durable
+    /// configuration it is begun after the event's commit, and **at most once**: if the process ends before
+    /// its result is committed too, it is not begun again. An actor that cannot do without it notes in its
+    /// state that the result is due, and sets a timer, which is kept, to ask again.
     ///
     /// # Errors
     /// [`Exhausted`] if the sponsor has no memory left for it.
@@ -217,13 +220,13 @@ impl Context<'_> {
         Ok(())
     }
 
-    /// Asks the host for a new configuration, and gets the address of its first actor, which exists when the event
-    /// has completed. Nothing of it runs inside this event.
+    /// Asks the host for a new configuration, and gets the address of its first actor, which exists when the
+    /// event has completed. Nothing of it runs inside this event.
     ///
-    /// In a durable configuration it is made after the event's commit, and **at most once**: like any configuration that is
-    /// not durable it ends with the process, and is not made again when the durable one is opened again; an address of it
-    /// that was kept then leads nowhere. A durable configuration is opened from outside
-    /// ([`Handle::open`](crate::Handle::open)).
+    /// In a durable configuration it is made after the event's commit, and **at most once**: like any
+    /// configuration that is not durable it ends with the process, and is not made again when the durable one
+    /// is opened again; an address of it that was kept then leads nowhere. A durable configuration is opened
+    /// from outside ([`Handle::open`](crate::Handle::open)).
     ///
     /// # Errors
     /// [`Exhausted`] if the sponsor has no memory left for it.
@@ -254,8 +257,8 @@ impl Context<'_> {
         self.facilities.names.lookup(name)
     }
 
-    /// Makes a sponsor with nothing, stopped. This and what is given, started and stopped by an event of a durable
-    /// configuration takes effect with the event's commit, exactly once if the budgets are kept.
+    /// Makes a sponsor with nothing, stopped. This and what is given, started and stopped by an event of a
+    /// durable configuration takes effect with the event's commit, exactly once if the budgets are kept.
     ///
     /// # Errors
     /// [`Exhausted`] if the sponsor of this event has no memory left for it.
@@ -287,8 +290,9 @@ impl Context<'_> {
         Ok(())
     }
 
-    /// Starts a sponsor, or starts it again: its events are dispatched, and `controller` is signalled when one cannot be paid
-    /// for. That message is paid for now, by the sponsor of this event, so that it can always be sent.
+    /// Starts a sponsor, or starts it again: its events are dispatched, and `controller` is signalled when
+    /// one cannot be paid for. That message is paid for now, by the sponsor of this event, so that it can
+    /// always be sent.
     ///
     /// # Errors
     /// [`Exhausted`] if it cannot be paid for.
@@ -299,8 +303,8 @@ impl Context<'_> {
         Ok(())
     }
 
-    /// The sponsor that a [`Signal`] is about, if this actor is its controller: the actor that starts a sponsor gives that right
-    /// with it. A controller that is kept finds its sponsors so after a restart.
+    /// The sponsor that a [`Signal`] is about, if this actor is its controller: the actor that starts a
+    /// sponsor gives that right with it. A controller that is kept finds its sponsors so after a restart.
     #[must_use]
     pub fn controlled(&self, sponsor: SponsorId) -> Option<Sponsor> {
         self.facilities.is_controller(sponsor, &self.this()).then_some(Sponsor { id: sponsor })
@@ -311,8 +315,8 @@ impl Context<'_> {
         self.running.effects.deferred.push(Deferred::StopSponsor(sponsor.id));
     }
 
-    /// Sends a message on another sponsor's account: what it causes, that sponsor pays for. The message itself is paid
-    /// for by the sponsor of this event.
+    /// Sends a message on another sponsor's account: what it causes, that sponsor pays for. The message
+    /// itself is paid for by the sponsor of this event.
     ///
     /// # Errors
     /// [`Exhausted`] if it cannot.
@@ -322,7 +326,20 @@ impl Context<'_> {
         target: &Addr<M>,
         message: M,
     ) -> Result<(), Exhausted> {
-        self.deliver_under(sponsor.id, target.address(), Message::new(message))
+        self.deliver_under(sponsor, target.address(), Message::new(message))
+    }
+
+    /// The same with a message of any type.
+    ///
+    /// # Errors
+    /// [`Exhausted`] if it cannot.
+    pub fn deliver_under(
+        &mut self,
+        sponsor: &Sponsor,
+        target: &Address,
+        message: Message,
+    ) -> Result<(), Exhausted> {
+        self.deliver_charged_to(sponsor.id, target, message)
     }
 
     /// Pays for bytes that the behaviour keeps.
@@ -351,7 +368,8 @@ impl Context<'_> {
         left.map(|_| ()).ok_or(Exhausted(Resource::Cycles))
     }
 
-    /// Pays for cycles of work that cannot be undone any more: what is not left is paid from the sponsor's next income.
+    /// Pays for cycles of work that cannot be undone any more: what is not left is paid from the sponsor's
+    /// next income.
     #[cfg(feature = "wasm")]
     pub(crate) fn overdraw_cycles(&mut self, cycles: u64) {
         let paid = cycles.min(self.left.cycles);

@@ -1,9 +1,11 @@
-//! [`DurableAddress`]: an actor of a durable configuration, as any process knows it, for as long as the actor lives.
+//! [`DurableAddress`]: an actor of a durable configuration, as any process knows it, for as long as the actor
+//! lives.
 
 use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-/// Names an actor, a configuration or a stream of messages to other processes: 128 bits that cannot be guessed.
+/// Names an actor, a configuration or a stream of messages to other processes: 128 bits that cannot be
+/// guessed.
 pub type Token = [u8; 16];
 
 /// Names an actor of a durable configuration to other processes, for as long as it lives.
@@ -15,7 +17,8 @@ pub struct DurableAddress {
     pub slot: u32,
     /// Which of the actors that had this place.
     pub generation: u32,
-    /// Made by the configuration from the place with a key that stays with it: only who was given the seal can know it.
+    /// Made by the configuration from the place with a key that stays with it: only who was given the seal
+    /// can know it.
     pub seal: Token,
 }
 

@@ -1,8 +1,8 @@
 //! [`Message`]: one message of any type, small ones held in place, never serialised between native actors.
 //!
-//! A message is turned into bytes, with a table of the addresses that it carries ([`Packet`]), only when it leaves the
-//! native world: for a WebAssembly behaviour, a durable store or another process. An address is never bytes: in a packet
-//! it is an index into the table, so that bytes alone are no way to an actor.
+//! A message is turned into bytes, with a table of the addresses that it carries ([`Packet`]), only when it
+//! leaves the native world: for a WebAssembly behaviour, a durable store or another process. An address is
+//! never bytes: in a packet it is an index into the table, so that bytes alone are no way to an actor.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -283,8 +283,8 @@ impl Message {
         (self.0.about().encode)(&self.0)
     }
 
-    /// Bytes that the message takes beside its event: what a sponsor pays for it. What a native value points at is not
-    /// seen.
+    /// Bytes that the message takes beside its event: what a sponsor pays for it. What a native value points
+    /// at is not seen.
     #[inline]
     #[must_use]
     pub fn size(&self) -> u64 {

@@ -1,9 +1,10 @@
 //! Failures, and what is done about the actors that fail.
 //!
-//! A failed event leaves nothing behind. Its actor is then held: its events wait while its supervisor, an actor of the
-//! same configuration, is sent the failure and answers with a [`Directive`] ([`Context::direct`]). [`Supervisor`] is one that
-//! always answers alike. An actor without a supervisor gets its configuration's default directive at once, and an
-//! escalated failure goes to the configuration's overseer.
+//! A failed event leaves nothing behind. Its actor is then held: its events wait while its supervisor, an
+//! actor of the same configuration, is sent the failure and answers with a [`Directive`]
+//! ([`Context::direct`]). [`Supervisor`] is one that always answers alike. An actor without a supervisor gets
+//! its configuration's default directive at once, and an escalated failure goes to the configuration's
+//! overseer.
 //!
 //! [`Context::direct`]: crate::Context::direct
 //! [`Supervisor`]: crate::Supervisor

@@ -1,5 +1,5 @@
-//! Timers of a configuration: messages that come later. They move with it between hosts, and are kept with it if it is
-//! durable.
+//! Timers of a configuration: messages that come later. They move with it between hosts, and are kept with it
+//! if it is durable.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};

@@ -1,4 +1,5 @@
-//! Whether this thread is inside an event: nothing that waits, or that would run another actor, may be done there.
+//! Whether this thread is inside an event: nothing that waits, or that would run another actor, may be done
+//! there.
 
 use std::cell::Cell;
 
@@ -7,7 +8,8 @@ thread_local! {
     static DISPATCHING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Stops the process if this thread is inside an event: a dispatch in a dispatch would let an actor run another.
+/// Stops the process if this thread is inside an event: a dispatch in a dispatch would let an actor run
+/// another.
 pub(crate) fn assert_outside_of_events() {
     assert!(
         !DISPATCHING.get(),

@@ -1,11 +1,12 @@
 //! [`Processor`]: the run loop of one processor. It is no actor, and nothing of it runs inside an event.
 //!
-//! A turn takes the configuration at the front of the ring, dispatches one event of it (or as many as its weight says),
-//! and puts it at the back. A configuration without events leaves the ring and rests. A configuration belongs to one processor
-//! at a time and changes processors only between turns: when an idle processor has asked for one, or when it rests and another processor
-//! sends to it (`moving`).
+//! A turn takes the configuration at the front of the ring, dispatches one event of it (or as many as its
+//! weight says), and puts it at the back. A configuration without events leaves the ring and rests. A
+//! configuration belongs to one processor at a time and changes processors only between turns: when an idle
+//! processor has asked for one, or when it rests and another processor sends to it (`moving`).
 //!
-//! Events are paid from leases on their sponsors' quotas ([`Leases`]); the ledger is visited once per lease (`paying`).
+//! Events are paid from leases on their sponsors' quotas ([`Leases`]); the ledger is visited once per lease
+//! (`paying`).
 
 pub(crate) mod dispatching;
 mod moving;
@@ -28,8 +29,8 @@ use crate::sponsors::lease::{Leases, Paid};
 use crate::system::System;
 use crate::system::directory::{Entry, Exclusive, NO_PROCESSOR};
 
-/// The most turns before a processor looks at the clock and at who is idle again. Fewer if turns take long, so that it is done
-/// about as often as `MAINTENANCE` says.
+/// The most turns before a processor looks at the clock and at who is idle again. Fewer if turns take long,
+/// so that it is done about as often as `MAINTENANCE` says.
 const MAINTENANCE_TURNS_MAX: u64 = 64;
 /// Nanoseconds between looks: about what it costs to wake another processor.
 const MAINTENANCE: u64 = 50_000;
@@ -195,7 +196,8 @@ impl Processor {
         }
     }
 
-    /// Commits what a durable configuration has done, once it is enough for a sync or there is nothing more to do.
+    /// Commits what a durable configuration has done, once it is enough for a sync or there is nothing more
+    /// to do.
     fn commit_if_due(&mut self, resident: &mut Resident) {
         let Exclusive { running, durability } = &mut *resident.exclusive;
         let idle = running.queue.is_empty();

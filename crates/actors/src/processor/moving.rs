@@ -1,4 +1,5 @@
-//! Configurations on their way between processors: given, roused, put to rest, and asked for by an idle processor.
+//! Configurations on their way between processors: given, roused, put to rest, and asked for by an idle
+//! processor.
 
 use std::cmp::Reverse;
 use std::sync::atomic::Ordering;

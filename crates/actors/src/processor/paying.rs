@@ -1,4 +1,5 @@
-//! What a processor has to do with sponsors: events that cannot be paid for, what completed events have asked for, and leases.
+//! What a processor has to do with sponsors: events that cannot be paid for, what completed events have asked
+//! for, and leases.
 
 use banyan_core::sponsors::{Resource, State, Verdict};
 
@@ -21,8 +22,8 @@ impl Processor {
         }
     }
 
-    /// An event cannot be paid for: it waits with its sponsor, unless another processor's lease, or the rest of the balance,
-    /// can still pay for it.
+    /// An event cannot be paid for: it waits with its sponsor, unless another processor's lease, or the rest
+    /// of the balance, can still pay for it.
     #[cold]
     pub(super) fn exhausted(&mut self, resident: &mut Resident, event: Event, resource: Resource, had: u64) {
         let sponsor = event.sponsor;
@@ -121,7 +122,8 @@ fn put_back(exclusive: &mut Exclusive, event: Event) {
     }
 }
 
-/// What waits with the sponsor: the event itself, or what stands for it if its configuration keeps its events.
+/// What waits with the sponsor: the event itself, or what stands for it if its configuration keeps its
+/// events.
 fn kept_here(exclusive: &mut Exclusive, event: Event) -> Event {
     let Some(durability) = &mut exclusive.durability else { return event };
     let sponsor = event.sponsor;

@@ -1,7 +1,7 @@
 //! A pool of threads for work that may block: what it returns comes back as an event.
 //!
-//! Threads are started when work waits and none is free, up to [`THREADS_MAX`], and end when the system does. In
-//! deterministic mode there are none: the simulation does the work when its seed says so.
+//! Threads are started when work waits and none is free, up to [`THREADS_MAX`], and end when the system does.
+//! In deterministic mode there are none: the simulation does the work when its seed says so.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! [`Probe`]: one event after another by hand, without processors or threads; for tests of behaviours, and for stepping.
+//! [`Probe`]: one event after another by hand, without processors or threads; for tests of behaviours, and
+//! for stepping.
 
 use std::sync::Arc;
 
@@ -64,7 +65,8 @@ impl Probe {
         self.running.population()
     }
 
-    /// Dispatches the first event; `None` if there is none. An event that could not be paid for is at the front again.
+    /// Dispatches the first event; `None` if there is none. An event that could not be paid for is at the
+    /// front again.
     pub fn step(&mut self) -> Option<Step> {
         let mut event = self.running.queue.pop_front()?;
         let failure = match self.running.dispatch(&mut event, &mut self.left, &self.system.facilities) {

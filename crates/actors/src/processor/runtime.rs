@@ -1,7 +1,7 @@
 //! [`Runtime`]: processors on threads of their own, one pinned to each processor.
 //!
-//! A processor without work looks around for a moment and then parks. Ends with its last handle: events under way complete,
-//! those that wait are dropped with their configurations.
+//! A processor without work looks around for a moment and then parks. Ends with its last handle: events under
+//! way complete, those that wait are dropped with their configurations.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,7 +17,8 @@ use crate::system::System;
 use crate::system::clock::Clock;
 use crate::system::handle::Handle;
 
-/// How long a processor without work looks around before it parks: about what a wake-up on another processor costs.
+/// How long a processor without work looks around before it parks: about what a wake-up on another processor
+/// costs.
 const LOOK_AROUND: Duration = Duration::from_micros(30);
 /// Looks at its own door between looks at the others'.
 const LOOKS_PER_ASKING: u32 = 64;
@@ -33,7 +34,8 @@ pub struct RuntimeOptions {
     pub pin: bool,
     /// What the root sponsor has.
     pub grant: Quota,
-    /// What it gets each time that it has nothing left; without this its events then wait for [`Handle::grant`].
+    /// What it gets each time that it has nothing left; without this its events then wait for
+    /// [`Handle::grant`].
     pub refill: Option<Quota>,
 }
 
@@ -58,8 +60,9 @@ impl Runtime {
         Self::on(&Self::system(options), options)
     }
 
-    /// The same with budgets that are kept in an arena, which is made if there is none: after a restart every sponsor has
-    /// what it had, less what it may have spent until the process ended. The grant is for a new arena only.
+    /// The same with budgets that are kept in an arena, which is made if there is none: after a restart every
+    /// sponsor has what it had, less what it may have spent until the process ended. The grant is for a new
+    /// arena only.
     ///
     /// # Errors
     /// [`KeepBudgetsError`].

@@ -1,7 +1,9 @@
-//! What leaves a configuration: its requests to the system, and its messages to other configurations and processes.
+//! What leaves a configuration: its requests to the system, and its messages to other configurations and
+//! processes.
 //!
-//! A wake-up on another processor costs more than hundreds of events, so a sender that is about to have nothing to do runs
-//! the receiver itself, and one whose receiver's processor sleeps runs it until an idle processor asks for work.
+//! A wake-up on another processor costs more than hundreds of events, so a sender that is about to have
+//! nothing to do runs the receiver itself, and one whose receiver's processor sleeps runs it until an idle
+//! processor asks for work.
 
 use std::sync::atomic::Ordering;
 
@@ -53,8 +55,8 @@ impl Processor {
         resident.exclusive.running.effects.outgoing = outgoing;
     }
 
-    /// Puts events into a configuration's inbox, and takes the configuration or gives it to its processor if it rested.
-    /// `sender_is_busy`: the sending configuration has more to do.
+    /// Puts events into a configuration's inbox, and takes the configuration or gives it to its processor if
+    /// it rested. `sender_is_busy`: the sending configuration has more to do.
     fn deliver(
         &mut self,
         number: ConfigurationNumber,

@@ -1,7 +1,8 @@
 //! Deterministic mode: the same processors and configurations on one thread, in an order that a seed decides.
 //!
-//! A seed gives one interleaving of everything: which processor takes its next turn, when work of the pool is done, when the
-//! clock moves. A failure found with a seed is found with it again. Native events cost a fixed number of cycles.
+//! A seed gives one interleaving of everything: which processor takes its next turn, when work of the pool is
+//! done, when the clock moves. A failure found with a seed is found with it again. Native events cost a fixed
+//! number of cycles.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -65,8 +66,8 @@ impl Simulation {
         Self::on(seed, &System::new(hosts.max(1), Clock::simulated(), grant, None))
     }
 
-    /// The same with budgets that are kept in an arena. Dropping the simulation is a crash; [`Simulation::close`] is a
-    /// clean end.
+    /// The same with budgets that are kept in an arena. Dropping the simulation is a crash;
+    /// [`Simulation::close`] is a clean end.
     ///
     /// # Errors
     /// [`KeepBudgetsError`].

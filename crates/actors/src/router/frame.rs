@@ -1,9 +1,11 @@
-//! Frames between routers of actor configurations: messages, and the notice that an address is no longer held.
+//! Frames between routers of actor configurations: messages, and the notice that an address is no longer
+//! held.
 //!
-//! For a stream between two processes of a machine. Decoding believes nothing, allocates nothing and refuses what it does
-//! not know; a frame has one spelling. An address is a token of 128 random bits, or the place of an actor of a durable
-//! configuration with a seal of 128 bits, which means the same after both processes were started again. Any process that has it may
-//! send. The layout is documented in `docs/formats/router.md`.
+//! For a stream between two processes of a machine. Decoding believes nothing, allocates nothing and refuses
+//! what it does not know; a frame has one spelling. An address is a token of 128 random bits, or the place of
+//! an actor of a durable configuration with a seal of 128 bits, which means the same after both processes
+//! were started again. Any process that has it may send. The layout is documented in
+//! `docs/formats/router.md`.
 
 use thiserror::Error;
 
@@ -72,7 +74,8 @@ pub enum Frame<'a> {
         target: DurableAddress,
         /// The sender's stream of messages to that configuration.
         stream: Token,
-        /// The message's number in the stream, from 1: the receiver takes each once. 0 for a message of no stream.
+        /// The message's number in the stream, from 1: the receiver takes each once. 0 for a message of no
+        /// stream.
         sequence: u64,
         /// The addresses that it carries.
         addresses: Addresses<'a>,

@@ -1,10 +1,11 @@
 //! Routers: messages and addresses between configurations of different processes.
 //!
-//! Within a process the directory of `system` is the router. Between processes each side has an [`Exchange`] per peer: an
-//! address that leaves becomes a token of 128 random bits, and one that arrives becomes a **proxy**. When the last copy of
-//! a proxy is dropped, the peer gets notice, and forgets the token. A token that was not given out leads nowhere: a message
-//! to it is dropped whole, before anything is made of what it carries. Delivery is as good as the stream: what is under
-//! way when it ends is lost, but for what one durable configuration sends to another (`remotes`): that is taken once.
+//! Within a process the directory of `system` is the router. Between processes each side has an [`Exchange`]
+//! per peer: an address that leaves becomes a token of 128 random bits, and one that arrives becomes a
+//! **proxy**. When the last copy of a proxy is dropped, the peer gets notice, and forgets the token. A token
+//! that was not given out leads nowhere: a message to it is dropped whole, before anything is made of what it
+//! carries. Delivery is as good as the stream: what is under way when it ends is lost, but for what one
+//! durable configuration sends to another (`peers`): that is taken once.
 //!
 //! [`Link`] is the seam for other ways between machines: what can carry frames can join configurations.
 //!
@@ -269,7 +270,8 @@ impl Exchange {
         self.note(|writer| writer.lacking(stream, sequence));
     }
 
-    /// The peer holds a token `count` times less. What is not held any more is returned, to be dropped without the lock.
+    /// The peer holds a token `count` times less. What is not held any more is returned, to be dropped
+    /// without the lock.
     fn forget(&self, token: Token, count: u64) -> Option<Address> {
         let mut tables = self.tables();
         let export = tables.exports.get_mut(&token)?;

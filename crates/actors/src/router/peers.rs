@@ -1,7 +1,7 @@
 //! [`Peers`]: where durable configurations of other processes are open, and what is said to them.
 //!
-//! A peer is believed when it says that a configuration is open at its end: peers of a router are processes that trust each
-//! other with that.
+//! A peer is believed when it says that a configuration is open at its end: peers of a router are processes
+//! that trust each other with that.
 //!
 //! Lock: the tables; nothing is sent, dropped or routed under it.
 
@@ -21,7 +21,8 @@ use crate::model::message::Message;
 use crate::system::System;
 use crate::system::numbers::Numbers;
 
-/// Configurations that one peer may say are open at its end: a bound on what it can make this process remember.
+/// Configurations that one peer may say are open at its end: a bound on what it can make this process
+/// remember.
 const ROUTES_MAX: usize = 65_536;
 
 #[derive(Default)]
@@ -39,7 +40,8 @@ pub(crate) struct Peers {
     tables: Mutex<Tables>,
 }
 
-/// What stands for an actor of a durable configuration that is not open here, wherever it is open when something is sent.
+/// What stands for an actor of a durable configuration that is not open here, wherever it is open when
+/// something is sent.
 pub(crate) struct DurableRemote {
     pub(crate) system: Weak<System>,
     pub(crate) to: DurableAddress,
@@ -101,7 +103,8 @@ impl Peers {
         }
     }
 
-    /// Sends to an actor of a durable configuration. What cannot be sent now is lost, unless it is in an outbox.
+    /// Sends to an actor of a durable configuration. What cannot be sent now is lost, unless it is in an
+    /// outbox.
     fn send(&self, system: &System, to: &DurableAddress, message: Message, sponsor: SponsorId) {
         let (numbered, message) = match message.try_internal::<Numbered>() {
             Ok(Numbered { sender, sequence, message }) => (Some((sender, sequence)), message),

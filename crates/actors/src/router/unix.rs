@@ -1,4 +1,5 @@
-//! Routers over Unix sockets: one thread reads from each peer, one writes to it, so that no host ever waits for a peer.
+//! Routers over Unix sockets: one thread reads from each peer, one writes to it, so that no host ever waits
+//! for a peer.
 
 use std::io::{self, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};

@@ -1,7 +1,8 @@
-//! [`Accounts`]: the ledger at run time, with the events that wait for it and the controllers that it signals.
+//! [`Accounts`]: the ledger at run time, with the events that wait for it and the controllers that it
+//! signals.
 //!
-//! Lock: one, around all of it; no other lock is taken under it, but for what `system::signalling` says. Processors come
-//! here once per lease.
+//! Lock: one, around all of it; no other lock is taken under it, but for what `system::signalling` says.
+//! Processors come here once per lease.
 
 use std::collections::BTreeMap;
 
@@ -205,7 +206,8 @@ impl Accounts {
                 freed.extend(events.into_iter().map(|(guest, event)| Freed::Event(guest, event)));
             }
             Verdict::Drop => {
-                // What stands for the events of a durable configuration goes back, so that they are met and dropped.
+                // What stands for the events of a durable configuration goes back, so that they are met and
+                // dropped.
                 let waiting = self.waiting.remove(&id).unwrap_or_default();
                 let controls = waiting.into_iter().filter(|(_, event)| event.slot == Event::CONTROL);
                 freed.extend(controls.map(|(guest, event)| Freed::Event(guest, event)));

@@ -1,8 +1,9 @@
-//! [`Leases`]: what a processor may spend for a few sponsors without asking the ledger, and the clock by which native events
-//! are charged.
+//! [`Leases`]: what a processor may spend for a few sponsors without asking the ledger, and the clock by
+//! which native events are charged.
 //!
-//! Time is charged to the sponsor whose events ran, when the sponsor changes and every few events: one look at the clock
-//! serves many events. Native code cannot be cut off by the clock; what it uses beyond the lease is overdrawn.
+//! Time is charged to the sponsor whose events ran, when the sponsor changes and every few events: one look
+//! at the clock serves many events. Native code cannot be cut off by the clock; what it uses beyond the lease
+//! is overdrawn.
 
 use std::time::Instant;
 
@@ -105,8 +106,8 @@ impl Leases {
         }
     }
 
-    /// Before an event. The clock runs only while it charges: not for events that charge their own cycles, and not while
-    /// the processor has nothing to do.
+    /// Before an event. The clock runs only while it charges: not for events that charge their own cycles,
+    /// and not while the processor has nothing to do.
     #[inline]
     pub(crate) fn before_event(&mut self, meters_itself: bool) {
         if meters_itself {

@@ -1,13 +1,15 @@
 //! [`BatchQueue`]: many threads put batches in, one at a time takes everything out. No lock.
 //!
-//! A stack of batches that is swapped out whole and reversed (Treiber's, without the ABA problem, as no thread pops a
-//! single node). What one thread puts in comes out in its order.
+//! A stack of batches that is swapped out whole and reversed (Treiber's, without the ABA problem, as no
+//! thread pops a single node). What one thread puts in comes out in its order.
 //!
-//! What is put in and then looked for by a thread that has said, before it looks, that it goes to rest, is seen by one of
-//! both: putting in and looking ([`BatchQueue::is_empty`]) are sequentially consistent, as the flag must be.
+//! What is put in and then looked for by a thread that has said, before it looks, that it goes to rest, is
+//! seen by one of both: putting in and looking ([`BatchQueue::is_empty`]) are sequentially consistent, as the
+//! flag must be.
 //!
-//! The interface is safe: nodes are boxes whose owner is the queue while they are linked, and a thread's own from when they
-//! are swapped out. A function that unwinds while it is given items loses what it was not given.
+//! The interface is safe: nodes are boxes whose owner is the queue while they are linked, and a thread's own
+//! from when they are swapped out. A function that unwinds while it is given items loses what it was not
+//! given.
 
 use std::ptr::null_mut;
 

@@ -1,12 +1,14 @@
 //! Work that another thread can cut off when it has used too much of its processor's time.
 //!
-//! A thread runs work by its [`Runner`], with a [`Gate`]: a page that the work loads from now and then. A watcher reads the
-//! processor time of that thread by the [`Watched`] half, and closes the gate of a run that it names; then the next load faults,
-//! and the handler of faults ends the work. So the work pays for a load, and neither for a comparison nor for a call.
-//! Beginning and ending take no lock, and no system call but to open a gate again.
+//! A thread runs work by its [`Runner`], with a [`Gate`]: a page that the work loads from now and then. A
+//! watcher reads the processor time of that thread by the [`Watched`] half, and closes the gate of a run that
+//! it names; then the next load faults, and the handler of faults ends the work. So the work pays for a load,
+//! and neither for a comparison nor for a call. Beginning and ending take no lock, and no system call but to
+//! open a gate again.
 //!
-//! A run is cut off at most once, and never after its end: the gate is open when `run` returns, and serves the next run at
-//! once. The state of the runner is the whole protocol. The watcher touches the gate in one phase only, which `run` waits out:
+//! A run is cut off at most once, and never after its end: the gate is open when `run` returns, and serves
+//! the next run at once. The state of the runner is the whole protocol. The watcher touches the gate in one
+//! phase only, which `run` waits out:
 //!
 //! ```text
 //! resting ──run──► running ──watcher──► closing ──watcher──► closed ──run──► resting
@@ -50,8 +52,8 @@ impl Gate<'_> {
     /// The gate at this address.
     ///
     /// # Safety
-    /// A page of private memory is mapped there to be read and written, as long as the gate lives, and nothing holds a
-    /// reference into it while a run can be cut off.
+    /// A page of private memory is mapped there to be read and written, as long as the gate lives, and
+    /// nothing holds a reference into it while a run can be cut off.
     #[must_use]
     pub(crate) unsafe fn at(address: usize) -> Self {
         Self { address, owner: PhantomData }
@@ -102,12 +104,12 @@ impl Runner {
         Watched(Arc::clone(&self.shared))
     }
 
-    /// Does the work, which may use so much processor time, and says whether its gate was closed. That it began is
-    /// seen by every thread that looks after `begun` was called.
+    /// Does the work, which may use so much processor time, and says whether its gate was closed. That it
+    /// began is seen by every thread that looks after `begun` was called.
     ///
     /// # Errors
-    /// The gate was closed and could not be opened again: what the system says. It must not be used any more, nor if the
-    /// work unwinds.
+    /// The gate was closed and could not be opened again: what the system says. It must not be used any more,
+    /// nor if the work unwinds.
     ///
     /// # Panics
     /// If the runner is running already.
@@ -209,8 +211,8 @@ impl Watched {
             return Ok(false);
         }
         let page = with_exposed_provenance_mut(gate.load(Ordering::Relaxed));
-        // SAFETY: the gate was put there before the state became that of this run, and `run`, which borrows it, does
-        // not return while the state is `CLOSING`.
+        // SAFETY: the gate was put there before the state became that of this run, and `run`, which borrows
+        // it, does not return while the state is `CLOSING`.
         let closed = unsafe { mprotect(page, PAGE, MprotectFlags::empty()) };
         let next = if closed.is_ok() { run.state & !PHASES | CLOSED } else { run.state };
         state.store(next, Ordering::Release);
@@ -303,7 +305,8 @@ mod tests {
         }
     }
 
-    /// Runs that last no longer than it takes to cut one off: whichever comes first, both say the same, and the gate is open.
+    /// Runs that last no longer than it takes to cut one off: whichever comes first, both say the same, and
+    /// the gate is open.
     #[test]
     fn the_end_and_the_watcher_at_once() {
         const RUNS: u64 = 50_000;

@@ -1,10 +1,12 @@
-//! [`Erased`]: one value of any type, small ones held in place, with a table of what its owner knows about the type.
+//! [`Erased`]: one value of any type, small ones held in place, with a table of what its owner knows about
+//! the type.
 //!
-//! A `Box<dyn Any>` allocates for each value. Here three words lie beside the table's address, and what is larger is boxed.
-//! The table is the owner's too: whatever it tells of a type (`about`) is found without a second look-up.
+//! A `Box<dyn Any>` allocates for each value. Here three words lie beside the table's address, and what is
+//! larger is boxed. The table is the owner's too: whatever it tells of a type (`about`) is found without a
+//! second look-up.
 //!
-//! The interface is safe, since a value is only ever given out as the type that went in: a table can be made for a type
-//! that may move between threads, and an [`Erased`] only from a value of its table's type.
+//! The interface is safe, since a value is only ever given out as the type that went in: a table can be made
+//! for a type that may move between threads, and an [`Erased`] only from a value of its table's type.
 
 use std::any::TypeId;
 use std::marker::PhantomData;
@@ -23,8 +25,9 @@ const fn is_boxed<T>() -> bool {
 pub(crate) struct Table<V> {
     type_id: TypeId,
     boxed: bool,
-    /// # Safety: the pointer is to a live value of the table's type, which is dead afterwards; one in a box, if the table
-    /// says so. `None`: nothing to do.
+    /// # Safety
+    /// The pointer is to a live value of the table's type, which is dead afterwards; one in a box, if the
+    /// table says so. `None`: nothing to do.
     drop: Option<unsafe fn(*mut ())>,
     about: V,
 }
@@ -58,8 +61,8 @@ unsafe fn drop_box<T>(value: *mut ()) {
     drop(unsafe { Box::from_raw(value.cast::<T>()) });
 }
 
-/// A value of a type that only its table knows. It moves between threads, but two threads never see one at a time, since
-/// its type need not allow that.
+/// A value of a type that only its table knows. It moves between threads, but two threads never see one at a
+/// time, since its type need not allow that.
 pub(crate) struct Erased<V: 'static> {
     table: &'static Table<V>,
     place: Place,

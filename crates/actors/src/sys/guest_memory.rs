@@ -1,12 +1,13 @@
 //! Memory of guests that can be dropped and had again: images in one memory file, and windows onto them.
 //!
 //! An [`Image`] is the content as of the last [`Window::capture`]: what survives. A [`Window`] is a range of
-//! addresses at which an image is mapped privately: code that runs there writes copies of pages, and the image stays
-//! as it was. To keep what was written, capture it; to undo it, map the image again; to put an idle guest away, drop
-//! the window. To map costs a few microseconds whatever the size, since pages come in by demand.
+//! addresses at which an image is mapped privately: code that runs there writes copies of pages, and the
+//! image stays as it was. To keep what was written, capture it; to undo it, map the image again; to put an
+//! idle guest away, drop the window. To map costs a few microseconds whatever the size, since pages come in
+//! by demand.
 //!
-//! Behind the reserved range a window has a board of [`BOARD_BYTES`]: words that are no part of any image, between the host
-//! and code that the host has put there to run in the window. Its first page is a [`Gate`].
+//! Behind the reserved range a window has a board of [`BOARD_BYTES`]: words that are no part of any image,
+//! between the host and code that the host has put there to run in the window. Its first page is a [`Gate`].
 //!
 //! Written pages are found by comparison in memories of up to [`COMPARED_BYTES`], and by the kernel above
 //! ([`DirtyPages`]); by comparison everywhere if the kernel withholds its means. No thread; the only lock
@@ -51,11 +52,12 @@ struct Places {
 }
 
 impl ImageFile {
-    /// A file of at most `images` images of at most `capacity` bytes each (whole pages). Memory is used only where
-    /// something is written.
+    /// A file of at most `images` images of at most `capacity` bytes each (whole pages). Memory is used only
+    /// where something is written.
     ///
     /// # Errors
-    /// What the kernel says, as when there are not enough addresses; `InvalidInput` for sizes that make no sense.
+    /// What the kernel says, as when there are not enough addresses; `InvalidInput` for sizes that make no
+    /// sense.
     pub(crate) fn new(images: usize, capacity: usize) -> io::Result<Arc<Self>> {
         let length =
             images.checked_mul(capacity).filter(|length| *length > 0 && capacity.is_multiple_of(PAGE));
@@ -118,8 +120,8 @@ impl Image {
     #[must_use]
     pub(crate) fn bytes(&self, offset: usize, length: usize) -> &[u8] {
         let start = self.address(offset, length);
-        // SAFETY: the range is inside this image's place, which nothing else refers to, and which changes only
-        // through a `&mut Image`.
+        // SAFETY: the range is inside this image's place, which nothing else refers to, and which changes
+        // only through a `&mut Image`.
         unsafe { std::slice::from_raw_parts(with_exposed_provenance(start), length) }
     }
 
@@ -151,7 +153,8 @@ impl Drop for Image {
     }
 }
 
-/// A range of addresses, with nothing accessible in it but the image that is mapped at its start, and a board behind it.
+/// A range of addresses, with nothing accessible in it but the image that is mapped at its start, and a board
+/// behind it.
 #[derive(Debug)]
 pub(crate) struct Window {
     base: usize,
@@ -160,8 +163,8 @@ pub(crate) struct Window {
     /// Where in the file the mapped image is; [`NOTHING`] if none is.
     place: AtomicUsize,
     length: AtomicUsize,
-    /// Whether the kernel tells by itself which pages were written. It is had to by the first capture, not by the
-    /// mapping: a guest whose event is undone, or that keeps nothing, is never captured.
+    /// Whether the kernel tells by itself which pages were written. It is had to by the first capture, not by
+    /// the mapping: a guest whose event is undone, or that keeps nothing, is never captured.
     is_protected: AtomicBool,
 }
 
@@ -203,8 +206,8 @@ impl Window {
     /// The first page of the board, which code in the window may have to load from.
     #[must_use]
     pub(crate) fn gate(&self) -> Gate<'_> {
-        // SAFETY: the page is mapped as long as the window lives. Beside the code in the window only `word` and `set_word`
-        // touch it, which hold no reference into it.
+        // SAFETY: the page is mapped as long as the window lives. Beside the code in the window only `word`
+        // and `set_word` touch it, which hold no reference into it.
         unsafe { Gate::at(self.base + self.reserved) }
     }
 
@@ -213,14 +216,15 @@ impl Window {
         with_exposed_provenance_mut(self.base + self.reserved + index * size_of::<i64>())
     }
 
-    /// A word of the board's first page. Not for use while something runs in the window: its gate may be closed.
+    /// A word of the board's first page. Not for use while something runs in the window: its gate may be
+    /// closed.
     ///
     /// # Panics
     /// If there is no such word.
     #[must_use]
     pub(crate) fn word(&self, index: usize) -> i64 {
-        // SAFETY: inside of a page that is mapped as long as the window lives, aligned, and used by atomics alone here; the
-        // code in the window does not run.
+        // SAFETY: inside of a page that is mapped as long as the window lives, aligned, and used by atomics
+        // alone here; the code in the window does not run.
         unsafe { AtomicI64::from_ptr(self.word_at(index)) }.load(Ordering::Relaxed)
     }
 
@@ -251,8 +255,8 @@ impl Window {
     /// No code uses the window's memory meanwhile, or relies on what was in it.
     ///
     /// # Errors
-    /// What the kernel says; `InvalidInput` for an image of another file, or a length that is not whole pages inside
-    /// the image. The window is empty then.
+    /// What the kernel says; `InvalidInput` for an image of another file, or a length that is not whole pages
+    /// inside the image. The window is empty then.
     pub(crate) unsafe fn map(&self, image: &Image, length: usize) -> io::Result<()> {
         // SAFETY: the caller's promise covers this.
         unsafe { self.clear() }?;
@@ -269,8 +273,8 @@ impl Window {
     /// Makes more of the image accessible, up to `length` bytes of it.
     ///
     /// # Errors
-    /// What the kernel says; `InvalidInput` if no image is mapped, or for a length that is shorter, not whole pages, or
-    /// more than the image. What was accessible still is.
+    /// What the kernel says; `InvalidInput` if no image is mapped, or for a length that is shorter, not whole
+    /// pages, or more than the image. What was accessible still is.
     pub(crate) fn extend(&self, length: usize) -> io::Result<()> {
         let (old, place) = (self.length(), self.place.load(Ordering::Relaxed));
         let fits = length >= old && length <= self.file.capacity && length.is_multiple_of(PAGE);
@@ -302,8 +306,8 @@ impl Window {
     /// No code uses the window's memory meanwhile.
     ///
     /// # Errors
-    /// What the kernel says; `InvalidInput` for an image that is not mapped here. The image may hold part of what
-    /// was written then.
+    /// What the kernel says; `InvalidInput` for an image that is not mapped here. The image may hold part of
+    /// what was written then.
     pub(crate) unsafe fn capture(&self, image: &mut Image, found: &mut dyn FnMut(usize)) -> io::Result<()> {
         if !Arc::ptr_eq(&self.file, &image.file) || image.place != self.place.load(Ordering::Relaxed) {
             return Err(io::ErrorKind::InvalidInput.into());
@@ -314,8 +318,9 @@ impl Window {
             Some(tracker) if length > COMPARED_BYTES => {
                 let mut copy = |start: usize, bytes: usize| {
                     let offset = start - self.base;
-                    // SAFETY: the run is inside the window's accessible part, which the caller keeps quiet, and has
-                    // the same extent in the image, which is borrowed mutably. They are different mappings.
+                    // SAFETY: the run is inside the window's accessible part, which the caller keeps quiet,
+                    // and has the same extent in the image, which is borrowed mutably. They are different
+                    // mappings.
                     unsafe {
                         copy_nonoverlapping::<u8>(
                             with_exposed_provenance(start),

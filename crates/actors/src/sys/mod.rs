@@ -1,5 +1,5 @@
-//! The unsafe code of this crate, behind safe interfaces: memory of guests, the gate that cuts them off, and two
-//! structures whose own code the compiler cannot vouch for.
+//! The unsafe code of this crate, behind safe interfaces: memory of guests, the gate that cuts them off, and
+//! two structures whose own code the compiler cannot vouch for.
 //!
 //! Not here: what other crates need of Linux too (`banyan_sys`).
 #![expect(unsafe_code, reason = "the one folder of this crate that may")]

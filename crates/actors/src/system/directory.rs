@@ -1,7 +1,8 @@
 //! [`Directory`]: which configurations there are, which processor has each, and how an event gets to it.
 //!
-//! An [`Entry`] is what every processor can reach of a configuration, a [`ProcessorEntry`] what can be reached of a
-//! processor. The rest of a configuration, [`Exclusive`], is with one processor at a time, or in the entry while it rests.
+//! An [`Entry`] is what every processor can reach of a configuration, a [`ProcessorEntry`] what can be
+//! reached of a processor. The rest of a configuration, [`Exclusive`], is with one processor at a time, or in
+//! the entry while it rests.
 //!
 //! Lock: the table of entries, and each entry's own; nothing is sent under them.
 
@@ -35,7 +36,8 @@ pub(crate) struct Entry {
     pub(crate) name: String,
     /// Events from other configurations and from outside.
     pub(crate) inbox: BatchQueue<Event>,
-    /// It has no events and lies in `parked`. The thread that changes this to `false` gives it to a processor.
+    /// It has no events and lies in `parked`. The thread that changes this to `false` gives it to a
+    /// processor.
     resting: AtomicBool,
     ended: AtomicBool,
     parked: Mutex<Option<Box<Exclusive>>>,

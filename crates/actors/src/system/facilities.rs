@@ -1,6 +1,7 @@
 //! [`Facilities`]: what an event or a commit may use of its process: clock, log, names, accounts, identities.
 //!
-//! No way leads from here to another configuration or to a processor: what an event wants of those is in its effects.
+//! No way leads from here to another configuration or to a processor: what an event wants of those is in its
+//! effects.
 //!
 //! Locks: each part's own, none taken while another is held, but for what `system::signalling` says.
 

@@ -102,8 +102,8 @@ impl Handle {
         Address::local(crate::model::address::Local { guest: shared.number, slot: 0, generation: 0 })
     }
 
-    /// Opens a durable configuration: every actor, waiting event and unsent message is as it was last committed. Its first
-    /// actor has the address that is returned.
+    /// Opens a durable configuration: every actor, waiting event and unsent message is as it was last
+    /// committed. Its first actor has the address that is returned.
     ///
     /// # Errors
     /// [`OpenDurableError`].
@@ -112,8 +112,9 @@ impl Handle {
         Ok(Address::local(crate::model::address::Local { guest: number, slot: 0, generation: 0 }))
     }
 
-    /// Sends a numbered message to a durable configuration, which takes each (sender, sequence) once. A sender counts from
-    /// 1 without gaps, and sends again what [`Handle::last_seen`] does not report after a crash.
+    /// Sends a numbered message to a durable configuration, which takes each (sender, sequence) once. A
+    /// sender counts from 1 without gaps, and sends again what [`Handle::last_seen`] does not report after a
+    /// crash.
     pub fn send_once<M: Payload>(&self, sender: &str, sequence: u64, target: &Addr<M>, message: M) {
         let message = Message::new(message);
         let numbered = Numbered { sender: sender.to_owned(), sequence, message };
@@ -131,8 +132,8 @@ impl Handle {
         receiver.recv_timeout(REQUEST_DEADLINE).map_err(|_| DurableError::NoAnswer(configuration.to_owned()))
     }
 
-    /// Keeps the state of a running durable configuration: under a name in its store, in a new file, or both. Returns how
-    /// many events it had committed.
+    /// Keeps the state of a running durable configuration: under a name in its store, in a new file, or both.
+    /// Returns how many events it had committed.
     ///
     /// # Errors
     /// [`DurableError`].
@@ -230,7 +231,8 @@ impl Handle {
         self.system.facilities.names.all()
     }
 
-    /// Makes a sponsor below the root, started, with so much of the root's; `None` if the root has not enough.
+    /// Makes a sponsor below the root, started, with so much of the root's; `None` if the root has not
+    /// enough.
     #[must_use]
     pub fn sponsor(&self, name: &str, amount: Quota) -> Option<Sponsor> {
         make_sponsor(&self.system, name, amount)
@@ -242,15 +244,15 @@ impl Handle {
         self.system.facilities.accounts().find(name).map(|id| Sponsor { id })
     }
 
-    /// The address of an actor of a durable configuration for other processes, the same after every restart; `None` for
-    /// any other actor. Who has its bytes can send to it.
+    /// The address of an actor of a durable configuration for other processes, the same after every restart;
+    /// `None` for any other actor. Who has its bytes can send to it.
     #[must_use]
     pub fn durable_address(&self, actor: &Address) -> Option<DurableAddress> {
         self.system.facilities.identities.durable_address(actor)
     }
 
-    /// The actor of a durable configuration of another process, once a router has joined that process. What a durable
-    /// configuration sends to it is taken once, whatever is killed; what others send may be lost.
+    /// The actor of a durable configuration of another process, once a router has joined that process. What a
+    /// durable configuration sends to it is taken once, whatever is killed; what others send may be lost.
     #[must_use]
     pub fn address_of(&self, durable: &DurableAddress) -> Address {
         self.system.facilities.identities.address(durable)
@@ -291,6 +293,11 @@ impl Handle {
     #[must_use]
     pub fn sponsors(&self) -> Vec<SponsorStatus> {
         sponsors(&self.system)
+    }
+
+    /// Writes a line into the log.
+    pub fn log(&self, line: impl Into<String>) {
+        self.system.facilities.log(line.into());
     }
 
     /// The newest lines of the log: failures, exhausted sponsors, lost stores.

@@ -1,7 +1,8 @@
 //! [`System`]: what the processors of a process share, and the steps that need more than one part of it.
 //!
 //! - `directory`: configurations, and which processor has each;
-//! - `facilities`: what events and commits may use (`clock`, `log`, `names`, `numbers`, accounts, identities);
+//! - `facilities`: what events and commits may use (`clock`, `log`, `names`, `numbers`, accounts,
+//!   identities);
 //! - `signalling`: the signals of the ledger to durable controllers;
 //! - `handle`: the way in from outside of any event.
 //!

@@ -15,7 +15,8 @@ pub(crate) struct Numbers {
 }
 
 impl Numbers {
-    /// The ledger, where senders are known by the numbers of their configurations. No configuration has this one.
+    /// The ledger, where senders are known by the numbers of their configurations. No configuration has this
+    /// one.
     pub(crate) const LEDGER: ConfigurationNumber = 0;
 
     pub(crate) fn new() -> Self {

@@ -1,7 +1,8 @@
-//! Signals of the ledger to durable controllers: numbered, kept, sent, and sent again to a controller that may lack some.
+//! Signals of the ledger to durable controllers: numbered, kept, sent, and sent again to a controller that
+//! may lack some.
 //!
-//! Lock order: `System::signalling` is held from numbering to sending, so that a stream's signals arrive in their order;
-//! under it the accounts, and under that the tables of `durable::identities`.
+//! Lock order: `System::signalling` is held from numbering to sending, so that a stream's signals arrive in
+//! their order; under it the accounts, and under that the tables of `durable::identities`.
 
 use super::System;
 use super::numbers::Numbers;
@@ -25,8 +26,8 @@ impl System {
         *changed |= has_numbered;
         let identity = signals.identity;
         let identities = &self.facilities.identities;
-        // A number that the store does not know would be given to another signal after a crash, and that would be taken for
-        // this one.
+        // A number that the store does not know would be given to another signal after a crash, and that
+        // would be taken for this one.
         accounts.keep();
         let is_kept = accounts.is_kept();
         if !is_kept {
@@ -51,7 +52,8 @@ impl System {
         }
     }
 
-    /// The address by which any process knows an actor of a durable configuration, if that was open here since it was kept.
+    /// The address by which any process knows an actor of a durable configuration, if that was open here
+    /// since it was kept.
     fn durable_address_of(&self, stored: &StoredAddress) -> Option<DurableAddress> {
         match stored {
             StoredAddress::Remote { address } => sealed(address),

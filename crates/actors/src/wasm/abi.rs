@@ -1,9 +1,10 @@
-//! The names, numbers and signatures that host and guest agree on. What they mean is described byte by byte in
-//! `docs/reference/guest-abi.md`; the functions themselves are in `host_functions`.
+//! The names, numbers and signatures that host and guest agree on. What they mean is described byte by byte
+//! in `docs/reference/guest-abi.md`; the functions themselves are in `host_functions`.
 
 use wasmparser::ValType;
 
-/// The version that this host speaks. A module exports a function `banyan_abi_<version>`, which is never called.
+/// The version that this host speaks. A module exports a function `banyan_abi_<version>`, which is never
+/// called.
 pub const VERSION: u32 = 1;
 /// The start of the name by which a module says which version it speaks.
 pub const VERSION_PREFIX: &str = "banyan_abi_";

@@ -1,8 +1,9 @@
 //! `WasmActor`: a module as the behaviour of one actor.
 //!
-//! Between events an actor is what was kept after the last event that completed: image of its memory, globals, handles.
-//! Its instance is a cache of that. When an event fails, the instance is dropped, and the next event gets a new one: so
-//! there is one way back to a state, and it is the same for a failed event, an idle actor and a restart.
+//! Between events an actor is what was kept after the last event that completed: image of its memory,
+//! globals, handles. Its instance is a cache of that. When an event fails, the instance is dropped, and the
+//! next event gets a new one: so there is one way back to a state, and it is the same for a failed event, an
+//! idle actor and a restart.
 
 use std::fmt;
 use std::sync::atomic::Ordering;
@@ -79,7 +80,8 @@ impl WasmActor {
         let result = call(instance, &self.module, kept.behaviour, self.creation.as_ref(), packet);
         let mut cycles = end(instance, kept, fuel);
         if result.is_err() && fuel > 0 {
-            // Compiled code keeps the count in a register, which is lost where it traps: then the time counts.
+            // Compiled code keeps the count in a register, which is lost where it traps: then the time
+            // counts.
             let time = match context.facilities.clock.is_simulated() {
                 true => SIMULATED_EVENT_CYCLES,
                 false => u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX),
@@ -221,7 +223,8 @@ fn time_ns(context: &Context<'_>) -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64)
 }
 
-/// An event under way: unless it completed, the actor is as it was before when this goes, also if something unwinds.
+/// An event under way: unless it completed, the actor is as it was before when this goes, also if something
+/// unwinds.
 struct Undo<'a> {
     actor: &'a mut WasmActor,
     completed: bool,

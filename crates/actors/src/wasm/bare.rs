@@ -1,4 +1,5 @@
-//! A module's instance and its memory without an actor around them, so that a bench can time one step of an event.
+//! A module's instance and its memory without an actor around them, so that a bench can time one step of an
+//! event.
 //!
 //! Not for running guests: nothing here is paid for, sent or kept.
 

@@ -1,4 +1,5 @@
-//! [`Engine`]: compiles modules and holds what their actors share. [`Module`]: one that was checked and compiled.
+//! [`Engine`]: compiles modules and holds what their actors share. [`Module`]: one that was checked and
+//! compiled.
 //!
 //! Compiling takes time in proportion to the module and no sponsor pays for it: do it outside of events.
 
@@ -24,8 +25,8 @@ use super::watchdog;
 /// How the time that guests use is measured and bounded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Metering {
-    /// By fuel, exactly and the same in every run: one unit an instruction, and one a byte that an instruction or a
-    /// host function copies. The clock cuts off what runs too long as well.
+    /// By fuel, exactly and the same in every run: one unit an instruction, and one a byte that an
+    /// instruction or a host function copies. The clock cuts off what runs too long as well.
     #[default]
     Fuel,
     /// By the clock alone: events are cut off, and their cycles are what the host measures.
@@ -41,13 +42,14 @@ pub struct EngineOptions {
     pub metering: Metering,
     /// What a module may demand.
     pub limits: Limits,
-    /// The longest that one event may run, in processor time, to the tick of a millisecond. It bounds how long a guest keeps its
-    /// host from the neighbours: an event is not interrupted and resumed.
+    /// The longest that one event may run, in processor time, to the tick of a millisecond. It bounds how
+    /// long a guest keeps its host from the neighbours: an event is not interrupted and resumed.
     pub event_time: Duration,
     /// Actors that have had an event and are not gone, at a time.
     pub actors: usize,
-    /// Instances at a time. An actor beyond these is put away after each event and has its state mapped again for the
-    /// next one, which costs a few microseconds. Each takes four of the kernel's mappings (`vm.max_map_count`).
+    /// Instances at a time. An actor beyond these is put away after each event and has its state mapped again
+    /// for the next one, which costs a few microseconds. Each takes four of the kernel's mappings
+    /// (`vm.max_map_count`).
     pub instances: usize,
 }
 
@@ -174,8 +176,8 @@ impl Engine {
 
 fn configuration(metering: Metering) -> Config {
     let mut config = Config::new();
-    // The validator has decided on the proposals; the engine's own switches say the same once more, but for what
-    // `metering` needs.
+    // The validator has decided on the proposals; the engine's own switches say the same once more, but for
+    // what `metering` needs.
     let features = match metering {
         Metering::None => validator::FEATURES,
         _ => validator::FEATURES | WasmFeatures::MULTI_MEMORY | WasmFeatures::THREADS,

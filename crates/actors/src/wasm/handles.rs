@@ -1,8 +1,8 @@
 //! What a guest knows addresses by: numbers in its table.
 //!
-//! A number that the guest makes up leads to an entry that it was given, or to nothing; an address itself never enters
-//! its memory. Changes are noted until [`Handles::keep`], so that a failed event can be undone in time proportional to
-//! what it did.
+//! A number that the guest makes up leads to an entry that it was given, or to nothing; an address itself
+//! never enters its memory. Changes are noted until [`Handles::keep`], so that a failed event can be undone
+//! in time proportional to what it did.
 
 use serde::{Deserialize, Serialize};
 
@@ -200,8 +200,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever an event did to the table, undoing it gives the table as it was, free numbers in their order too:
-        /// else a retried event would get other numbers.
+        /// Whatever an event did to the table, undoing it gives the table as it was, free numbers in their
+        /// order too: else a retried event would get other numbers.
         #[test]
         fn an_undone_event_leaves_the_table_as_it_was(before in steps(), event in steps()) {
             let mut handles = Handles::new();

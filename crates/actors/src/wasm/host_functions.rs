@@ -1,8 +1,9 @@
 //! The functions that a guest may call, and the state of the event under way that they work on.
 //!
-//! No function blocks, and each is paid for before it does its work. A metered module hands over its fuel as the last
-//! argument, and gets what is left as the last result ([`metering`](super::metering)). Whatever a guest passes is checked: pointers and lengths against its memory, handles
-//! against its table. A wrong one ends the event with words that say what was wrong; there are no error codes.
+//! No function blocks, and each is paid for before it does its work. A metered module hands over its fuel as
+//! the last argument, and gets what is left as the last result ([`metering`](super::metering)). Whatever a
+//! guest passes is checked: pointers and lengths against its memory, handles against its table. A wrong one
+//! ends the event with words that say what was wrong; there are no error codes.
 //!
 //! Effects are collected here and carried out by `actor` when the guest has returned.
 
@@ -293,7 +294,8 @@ fn message_read(
     length: u32,
 ) -> wasmtime::Result<()> {
     let function = "message_read";
-    // Checked before it is charged: a length that makes no sense is the guest's mistake, not its sponsor's lack.
+    // Checked before it is charged: a length that makes no sense is the guest's mistake, not its sponsor's
+    // lack.
     let message = guest.data().message.len();
     let range = offset as usize..offset as usize + length as usize;
     if range.end > message {

@@ -1,7 +1,8 @@
-//! [`Instance`]: a module with an actor's memory mapped and its globals set, ready to be [`run`](Instance::run).
+//! [`Instance`]: a module with an actor's memory mapped and its globals set, ready to be
+//! [`run`](Instance::run).
 //!
-//! It can be dropped at any moment between events and made again from what is kept: that is how an actor is put away, and
-//! how a failed event is undone.
+//! It can be dropped at any moment between events and made again from what is kept: that is how an actor is
+//! put away, and how a failed event is undone.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -112,7 +113,8 @@ impl Instance {
         Ok(Self { store, mapped, globals, entries, _counted })
     }
 
-    /// Does what an event does, and stops it when it has used the processor time that is allowed, or its fuel.
+    /// Does what an event does, and stops it when it has used the processor time that is allowed, or its
+    /// fuel.
     pub(super) fn run(
         &mut self,
         allowed: Duration,

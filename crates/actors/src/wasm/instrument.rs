@@ -1,13 +1,14 @@
 //! Rewrites a checked module so that an instance can be had from a snapshot, and a snapshot from an instance:
 //!
 //! - the memory and every mutable global are exported, under names that no module of a user's has;
-//! - active data segments become empty passive ones: the data is put into the actor's first image by the host, once,
-//!   and an instance that is made later finds its memory as it was. (To `memory.init` from such a segment fails as it does
-//!   in the original, where active segments count as dropped.)
+//! - active data segments become empty passive ones: the data is put into the actor's first image by the
+//!   host, once, and an instance that is made later finds its memory as it was. (To `memory.init` from such a
+//!   segment fails as it does in the original, where active segments count as dropped.)
 //! - the start function becomes an export, which the host calls once in an actor's life;
 //! - functions count what they use and can be stopped ([`metering`](super::metering)).
 //!
-//! So one compiled module serves both the first instance and every later one. Everything else is copied byte by byte.
+//! So one compiled module serves both the first instance and every later one. Everything else is copied byte
+//! by byte.
 
 use wasm_encoder::{CodeSection, DataSection, ExportKind, ExportSection, Module, RawSection, SectionId};
 use wasmparser::{DataKind, ExternalKind, Parser, Payload};

@@ -68,8 +68,8 @@ pub enum RestoreError {
 }
 
 impl Module {
-    /// An actor that begins with a behaviour of the module's, and what the behaviour is given at its start. No code runs
-    /// before the first event.
+    /// An actor that begins with a behaviour of the module's, and what the behaviour is given at its start.
+    /// No code runs before the first event.
     #[must_use]
     pub fn actor(&self, behaviour: u32, start: Packet) -> Box<dyn Behaviour> {
         let Packet { bytes, addresses } = start;

@@ -1,7 +1,7 @@
 //! What an untrusted module may demand, at most. Not about what its events may spend: that is the sponsor's.
 
-/// Upper bounds on a module. Each is there because something costs time or memory in proportion to it outside any
-/// event, where no sponsor pays: compiling, making an instance, or capturing its state.
+/// Upper bounds on a module. Each is there because something costs time or memory in proportion to it outside
+/// any event, where no sponsor pays: compiling, making an instance, or capturing its state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of the module.
@@ -10,8 +10,8 @@ pub struct Limits {
     pub functions: usize,
     /// Bytes of one function: the compiler's time grows faster than a function's size.
     pub function_bytes: usize,
-    /// Globals: each mutable one is read after every event. (With 100,000 of them, messages of the Internet Computer
-    /// were about forty times slower.)
+    /// Globals: each mutable one is read after every event. (With 100,000 of them, messages of the Internet
+    /// Computer were about forty times slower.)
     pub globals: usize,
     /// Tables, and elements of all of them together: they are built again for every instance.
     pub tables: usize,
@@ -21,8 +21,8 @@ pub struct Limits {
     pub data_segments: usize,
     /// Exports.
     pub exports: usize,
-    /// Bytes of memory that one actor can ever have: a whole number of 64 KiB pages. It also bounds how long one
-    /// instruction can copy, between two looks at the clock.
+    /// Bytes of memory that one actor can ever have: a whole number of 64 KiB pages. It also bounds how long
+    /// one instruction can copy, between two looks at the clock.
     pub memory_bytes: usize,
 }
 

@@ -1,11 +1,14 @@
-//! Linear memories at addresses of ours: what lets an actor's memory be mapped from its image, captured and dropped.
+//! Linear memories at addresses of ours: what lets an actor's memory be mapped from its image, captured and
+//! dropped.
 //!
-//! The engine asks for memories while it makes an instance; the maker of the instance has put a [`Window`] with the
-//! actor's image in place on the same thread before ([`Mapped::offer`]). The first memory is the guest's; the second, which a
-//! metered module has, is the window's board. Windows are pooled, since to reserve one costs more than to map an image into it.
+//! The engine asks for memories while it makes an instance; the maker of the instance has put a [`Window`]
+//! with the actor's image in place on the same thread before ([`Mapped::offer`]). The first memory is the
+//! guest's; the second, which a metered module has, is the window's board. Windows are pooled, since to
+//! reserve one costs more than to map an image into it.
 //!
-//! Unsafe code: the engine's trait, and the promise that a window is quiet. Both rest on one rule: a window's memory
-//! is used only by the instance that it was offered to, and an instance runs only while its owner lends it mutably.
+//! Unsafe code: the engine's trait, and the promise that a window is quiet. Both rest on one rule: a window's
+//! memory is used only by the instance that it was offered to, and an instance runs only while its owner
+//! lends it mutably.
 
 #![allow(unsafe_code)]
 
@@ -102,7 +105,8 @@ impl Mapped {
         self.window().gate()
     }
 
-    /// Before the code runs: whatever happens, the window is not used after this one, unless the run ends as it should.
+    /// Before the code runs: whatever happens, the window is not used after this one, unless the run ends as
+    /// it should.
     pub(super) fn begin_run(&mut self) {
         self.spoilt = true;
         self.window().set_word(metering::STOPPED_WORD, 0);
@@ -145,14 +149,15 @@ impl Drop for Mapped {
 /// Gives the engine the memory that was offered.
 pub(super) struct OfferedMemory;
 
-// SAFETY: a window is zero-filled or filled with the actor's own image, never moves, and has `RESERVED_BYTES` and
-// `GUARD_BYTES` of addresses, of which nothing but the accessible part is mapped for access.
+// SAFETY: a window is zero-filled or filled with the actor's own image, never moves, and has `RESERVED_BYTES`
+// and `GUARD_BYTES` of addresses, of which nothing but the accessible part is mapped for access.
 //
-// A board has neither addresses in reserve nor a guard, and needs none: the only code that knows of it is what
-// `metering` puts into functions, and that names addresses in the board's first page, as constants. The guest's own code names the
-// first memory alone, since the validator takes no module that has, or can name, another one. The board is behind the window's
-// guard, so that no address is one of both. A page of it that is closed is a fault of the code that loads from it, which the engine
-// takes for a wrong address in this memory.
+// A board has neither addresses in reserve nor a guard, and needs none: the only code that knows of it is
+// what `metering` puts into functions, and that names addresses in the board's first page, as constants. The
+// guest's own code names the first memory alone, since the validator takes no module that has, or can name,
+// another one. The board is behind the window's guard, so that no address is one of both. A page of it that
+// is closed is a fault of the code that loads from it, which the engine takes for a wrong address in this
+// memory.
 unsafe impl MemoryCreator for OfferedMemory {
     fn new_memory(
         &self,

@@ -1,14 +1,15 @@
 //! Untrusted actors: WebAssembly modules, contained in time, memory and reach.
 //!
-//! An [`Engine`] checks and compiles a [`Module`]; a module gives actors, each with its own memory. What a guest may
-//! call is fixed by [`abi`] and described in `docs/reference/guest-abi.md`: it reaches only addresses that it was given,
-//! knows them by handles that mean nothing outside of it, and has no clock, no randomness and no other input.
+//! An [`Engine`] checks and compiles a [`Module`]; a module gives actors, each with its own memory. What a
+//! guest may call is fixed by [`abi`] and described in `docs/reference/guest-abi.md`: it reaches only
+//! addresses that it was given, knows them by handles that mean nothing outside of it, and has no clock, no
+//! randomness and no other input.
 //!
-//! - `validator` refuses what cannot be kept or costs too much; `instrument` rewrites the rest so that it can be kept, and
-//!   `metering` so that it counts and can be stopped.
+//! - `validator` refuses what cannot be kept or costs too much; `instrument` rewrites the rest so that it can
+//!   be kept, and `metering` so that it counts and can be stopped.
 //! - `memory` puts a guest's memory at addresses of ours; `instance` makes an instance from what was kept.
-//! - `host_functions` are what a guest calls; `handles` its table of addresses; `actor` one event from begin to end,
-//!   `failure` how it ends otherwise, `kept` what is left of an actor between events.
+//! - `host_functions` are what a guest calls; `handles` its table of addresses; `actor` one event from begin
+//!   to end, `failure` how it ends otherwise, `kept` what is left of an actor between events.
 //! - `watchdog` is the only thread; it tells events that run too long to stop.
 
 pub mod abi;

@@ -1,4 +1,5 @@
-//! The state of an actor as bytes: behaviour, globals, handles, and the pages of memory that were ever written.
+//! The state of an actor as bytes: behaviour, globals, handles, and the pages of memory that were ever
+//! written.
 
 use std::fmt;
 

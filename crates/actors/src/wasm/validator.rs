@@ -1,9 +1,10 @@
-//! Decides whether a module may become actors: it is valid WebAssembly, asks for no more than the limits, imports only
-//! host functions, speaks this version of the interface, and has no state that a snapshot would miss.
+//! Decides whether a module may become actors: it is valid WebAssembly, asks for no more than the limits,
+//! imports only host functions, speaks this version of the interface, and has no state that a snapshot would
+//! miss.
 //!
-//! A snapshot is the memory and the mutable globals at an empty call stack. So what changes a table or drops a segment is
-//! refused, as are references in mutable globals, shared or imported memories, and imported tables and globals. The same
-//! list is kept by wizer, which freezes modules for the same reason.
+//! A snapshot is the memory and the mutable globals at an empty call stack. So what changes a table or drops
+//! a segment is refused, as are references in mutable globals, shared or imported memories, and imported
+//! tables and globals. The same list is kept by wizer, which freezes modules for the same reason.
 
 use std::ops::Range;
 
@@ -345,7 +346,8 @@ impl Survey {
     }
 }
 
-/// The value of an offset: it was validated, so it is made of constants alone, since globals cannot be imported.
+/// The value of an offset: it was validated, so it is made of constants alone, since globals cannot be
+/// imported.
 fn constant(expression: &ConstExpr<'_>) -> Result<u32, ModuleError> {
     let mut stack = Vec::new();
     let mut reader = expression.get_operators_reader();

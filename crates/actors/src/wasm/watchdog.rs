@@ -1,10 +1,10 @@
-//! The clock that ends an event that runs too long: one thread in the process that looks every millisecond at the
-//! threads which run events, and sleeps when none do.
+//! The clock that ends an event that runs too long: one thread in the process that looks every millisecond at
+//! the threads which run events, and sleeps when none do.
 //!
-//! What counts is the processor time of the event's thread: on a busy machine, an event is not cut off because others run. It
-//! counts from the first look at the event, so an event has up to a tick more. To end one, the page is closed that its code loads
-//! from ([`metering`](super::metering)); that this happens at most once and never to the next event is
-//! [`cut_off`](crate::sys::cut_off)'s promise.
+//! What counts is the processor time of the event's thread: on a busy machine, an event is not cut off
+//! because others run. It counts from the first look at the event, so an event has up to a tick more. To end
+//! one, the page is closed that its code loads from ([`metering`](super::metering)); that this happens at
+//! most once and never to the next event is [`cut_off`](crate::sys::cut_off)'s promise.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};

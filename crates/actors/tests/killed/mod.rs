@@ -1,5 +1,5 @@
-//! A test that starts itself as another process, which is killed at some instant or at a named point; and [`Campaign`], many
-//! such rounds over one store.
+//! A test that starts itself as another process, which is killed at some instant or at a named point; and
+//! [`Campaign`], many such rounds over one store.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::io::{BufRead, BufReader, Write};
@@ -83,7 +83,8 @@ impl Random {
 
 /// A durable program that is killed again and again. It answers to numbered orders, one a line:
 ///
-/// - `STATE seen found` first of all: how far orders were taken, and what there is to be found after that many;
+/// - `STATE seen found` first of all: how far orders were taken, and what there is to be found after that
+///   many;
 /// - `SEEN seen` after each `batch` orders.
 pub(crate) struct Campaign<'a> {
     /// The test that is the program.
@@ -111,8 +112,8 @@ pub(crate) fn rounds(usual: u64) -> u64 {
 }
 
 impl Campaign<'_> {
-    /// Kills it in each round. `order` is the line of a number, always the same; `model` says what is to be found after so
-    /// many orders, which never are fewer than before.
+    /// Kills it in each round. `order` is the line of a number, always the same; `model` says what is to be
+    /// found after so many orders, which never are fewer than before.
     pub(crate) fn run(&self, order: impl Fn(u64) -> String, mut model: impl FnMut(u64) -> String) -> Killed {
         let begun = Instant::now();
         let mut random = Random(1);

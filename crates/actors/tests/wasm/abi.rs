@@ -25,8 +25,9 @@ fn a_native_message_arrives_as_bytes_and_addresses() {
     assert_eq!(stage.collected(), [[0, 0xac, 2]]);
 }
 
-/// A maker creates an actor with another behaviour, tells it a number and an address at its start, and writes to it; the
-/// made one sends what it was told, then what it was sent, and becomes a third that only says its behaviour.
+/// A maker creates an actor with another behaviour, tells it a number and an address at its start, and writes
+/// to it; the made one sends what it was told, then what it was sent, and becomes a third that only says its
+/// behaviour.
 #[test]
 fn actors_are_created_started_and_become() {
     let body = r#"
@@ -79,7 +80,8 @@ fn a_created_actors_address_travels() {
     stage.run().unwrap();
 }
 
-/// Whatever numbers a guest makes up, it reaches only what it was given: nobody else's address is behind any of them.
+/// Whatever numbers a guest makes up, it reaches only what it was given: nobody else's address is behind any
+/// of them.
 #[test]
 fn a_handle_that_was_never_given_leads_nowhere() {
     let body = r#"(func (export "banyan_receive") (param i32 i32 i32)
@@ -255,7 +257,8 @@ fn an_exhausted_event_is_undone_and_comes_again() {
 
 #[test]
 fn the_documented_prelude_is_complete() {
-    // Every function of the interface is imported by the tests' prelude with the type that the document gives.
+    // Every function of the interface is imported by the tests' prelude with the type that the document
+    // gives.
     let prelude = text("");
     for (name, ..) in banyan_actors::wasm::abi::HOST_FUNCTIONS {
         assert!(prelude.contains(&format!("{name:?}")), "{name}");

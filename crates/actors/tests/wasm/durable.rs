@@ -1,4 +1,5 @@
-//! Durable actors of a module: memory, globals and handles are there after any crash, and every event happened once.
+//! Durable actors of a module: memory, globals and handles are there after any crash, and every event
+//! happened once.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -14,8 +15,9 @@ use banyan_actors::{
 
 use super::{binary, word};
 
-/// Adds up what it is sent, in a global and in memory, and has a child that does the same, whose handle it holds. A
-/// number is added; anything else is a question for both sums. The number 13 is one that it traps on, after all is done.
+/// Adds up what it is sent, in a global and in memory, and has a child that does the same, whose handle it
+/// holds. A number is added; anything else is a question for both sums. The number 13 is one that it traps
+/// on, after all is done.
 const FAMILY: &str = r#"
     (global $child (mut i32) (i32.const 0))
     (global $sum (mut i32) (i32.const 0))

@@ -28,7 +28,8 @@ fn a_guest_in_c_adds_up() {
     assert_eq!(stage.collected(), [113u64.to_le_bytes()]);
 }
 
-// What the auction's messages look like to a native actor: the same types, with `Addr` for the guest's `Address`.
+// What the auction's messages look like to a native actor: the same types, with `Addr` for the guest's
+// `Address`.
 
 #[derive(Serialize, Deserialize)]
 struct Sell {

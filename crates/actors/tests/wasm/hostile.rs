@@ -1,4 +1,5 @@
-//! Guests that mean harm: each is stopped with words that say what and where, and its neighbour goes on as before.
+//! Guests that mean harm: each is stopped with words that say what and where, and its neighbour goes on as
+//! before.
 
 use std::time::{Duration, Instant};
 
@@ -7,8 +8,8 @@ use banyan_actors::{Failure, Packet, Quota, Resource};
 
 use super::{COUNTER, Stage, actor, binary, module, packet, receive, sums, within, word};
 
-/// Runs a guest's first event with a neighbour in the same configuration, and gives how it failed. The neighbour has
-/// an event before and one after.
+/// Runs a guest's first event with a neighbour in the same configuration, and gives how it failed. The
+/// neighbour has an event before and one after.
 fn beside_a_neighbour(body: &str, quota: Quota) -> Failure {
     let owned = body.to_owned();
     within(60, body, move || on_this_thread(&owned, quota))

@@ -1,5 +1,5 @@
-//! Modules with random bytes changed: each is refused with an error before it is compiled, or its events end within their
-//! bounds.
+//! Modules with random bytes changed: each is refused with an error before it is compiled, or its events end
+//! within their bounds.
 
 use banyan_actors::wasm::{Engine, EngineOptions, Limits, ModuleError};
 use banyan_actors::{Packet, Quota};

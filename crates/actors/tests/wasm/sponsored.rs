@@ -1,5 +1,5 @@
-//! Untrusted actors in configurations with sponsors of their own: every bomb spends what it was given and no more, waits
-//! when that is used up, goes on when there is more, and its neighbours are served.
+//! Untrusted actors in configurations with sponsors of their own: every bomb spends what it was given and no
+//! more, waits when that is used up, goes on when there is more, and its neighbours are served.
 
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
@@ -100,8 +100,8 @@ fn every_bomb_spends_what_it_was_given_and_waits() {
     }
 }
 
-/// On hosts with threads: all bombs at once, refilled again and again, beside a neighbour on the same hosts that is asked
-/// all the while.
+/// On hosts with threads: all bombs at once, refilled again and again, beside a neighbour on the same hosts
+/// that is asked all the while.
 #[test]
 fn neighbours_of_bombs_are_served_on_threads() {
     let engine = engine();
@@ -138,7 +138,8 @@ fn neighbours_of_bombs_are_served_on_threads() {
     drop(runtime);
 }
 
-/// On hosts with threads, fuel and the clock both run; a sponsor pays exactly the fuel, whatever the time was.
+/// On hosts with threads, fuel and the clock both run; a sponsor pays exactly the fuel, whatever the time
+/// was.
 #[test]
 fn a_module_pays_its_fuel_and_not_its_time_as_well() {
     let engine = engine();

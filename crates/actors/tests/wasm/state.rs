@@ -97,7 +97,8 @@ fn the_start_function_runs_once() {
     assert_eq!(stage.collected(), [word(1), word(1)]);
 }
 
-/// An active segment counts as dropped, a passive one can be copied from, in a fresh instance and in a later one.
+/// An active segment counts as dropped, a passive one can be copied from, in a fresh instance and in a later
+/// one.
 #[test]
 fn segments_are_as_webassembly_has_them() {
     let body = r#"

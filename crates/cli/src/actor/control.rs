@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
-use banyan_actors::examples::Line;
+use banyan_actor_examples::Line;
 use banyan_actors::handle::{ConfigurationStatus, Handle, SponsorStatus};
 
 /// How long either side waits for the other.

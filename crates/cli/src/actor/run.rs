@@ -8,10 +8,10 @@ use anyhow::Context;
 
 use super::control::Control;
 use super::table;
+use banyan_actor_examples::bank::{Bank, BranchMessage};
+use banyan_actor_examples::{Line, ring, zoo};
 use banyan_actors::Configuration;
 use banyan_actors::actor::closure;
-use banyan_actors::examples::bank::{Bank, BranchMessage};
-use banyan_actors::examples::{Line, ring, zoo};
 use banyan_actors::handle::Handle;
 use banyan_actors::runtime::{Runtime, RuntimeOptions};
 

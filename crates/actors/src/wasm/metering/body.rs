@@ -1,13 +1,15 @@
 //! Rewrites one function so that it counts its fuel and can be stopped.
 //!
-//! *Counting.* What was executed and is not yet taken from the fuel is *outstanding*: a number that is known while the
-//! code is rewritten. It is taken where control leaves the function for another one. Where paths meet, all of them must have the same
-//! outstanding, so the first one to be written decides, and the others take or give back the difference on their way.
-//! So a loop without branches has one subtraction, and of two branches one has none. Since outstanding is never below zero, the
-//! fuel in the register is never less than what is left, and no event is called exhausted that is not.
+//! *Counting.* What was executed and is not yet taken from the fuel is *outstanding*: a number that is known
+//! while the code is rewritten. It is taken where control leaves the function for another one. Where paths
+//! meet, all of them must have the same outstanding, so the first one to be written decides, and the others
+//! take or give back the difference on their way. So a loop without branches has one subtraction, and of two
+//! branches one has none. Since outstanding is never below zero, the fuel in the register is never less than
+//! what is left, and no event is called exhausted that is not.
 //!
-//! *Checking.* Something is checked on every way round a loop, and as a function begins that calls another, so nothing runs for
-//! ever unchecked; also before a call of the host and before memory is copied, which may take long.
+//! *Checking.* Something is checked on every way round a loop, and as a function begins that calls another,
+//! so nothing runs for ever unchecked; also before a call of the host and before memory is copied, which may
+//! take long.
 
 use wasm_encoder::reencode::{Reencode, RoundtripReencoder};
 use wasm_encoder::{BlockType, Function, MemArg, ValType};
@@ -254,8 +256,8 @@ impl Writer<'_> {
         self.settle(agreed);
     }
 
-    /// A path comes to the label of this depth by a branch, or by the end of a branch. Gives whether it was checked for another
-    /// turn of a loop, just now or before.
+    /// A path comes to the label of this depth by a branch, or by the end of a branch. Gives whether it was
+    /// checked for another turn of a loop, just now or before.
     fn reach(&mut self, depth: u32, turned: bool) -> bool {
         let index = self.frames.len() - 1 - depth as usize;
         let Frame { label, is_loop, .. } = self.frames[index];

@@ -1,11 +1,12 @@
-//! What must be known of a function before it is rewritten: which labels are reached from one place, and where checks are needed.
+//! What must be known of a function before it is rewritten: which labels are reached from one place, and
+//! where checks are needed.
 
 use wasmparser::{BinaryReaderError, FunctionBody, Operator};
 
 use super::cost;
 
-/// Instructions of a function without loops and calls that may run without a look at the clock: few, since another
-/// function can call it once for every two bytes of its own.
+/// Instructions of a function without loops and calls that may run without a look at the clock: few, since
+/// another function can call it once for every two bytes of its own.
 const UNCHECKED: i64 = 32;
 
 /// One label: the function's own, or that of a block, loop or `if`, in the order of the code.
@@ -57,8 +58,8 @@ enum Kind {
     If,
 }
 
-/// Walks through a function and follows, on the way of every path, how many of the labels around were opened before the last
-/// check: a loop among these needs none of its own on that path.
+/// Walks through a function and follows, on the way of every path, how many of the labels around were opened
+/// before the last check: a loop among these needs none of its own on that path.
 struct Walk<'a> {
     labels: Vec<Label>,
     groups: Vec<usize>,
@@ -219,8 +220,8 @@ mod tests {
 
     use super::survey;
 
-    /// For each loop of the second function, in the order of the code, whether it needs a check of its own. The first function is
-    /// one that is checked as it begins.
+    /// For each loop of the second function, in the order of the code, whether it needs a check of its own.
+    /// The first function is one that is checked as it begins.
     fn unchecked_loops(code: &str) -> Vec<bool> {
         let text = format!("(module (memory 1) (func $checked) (func (param $i i32) {code}))");
         let module = wat::parse_str(&text).unwrap();

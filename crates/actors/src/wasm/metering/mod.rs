@@ -1,21 +1,23 @@
-//! What a module's code does about its fuel and its time. It is put into the code before it is compiled, and the engine's
-//! own checks are off.
+//! What a module's code does about its fuel and its time. It is put into the code before it is compiled, and
+//! the engine's own checks are off.
 //!
-//! The engine's checks call the host and go on afterwards, so each loop must have its registers ready for a call. Here no
-//! event goes on after a check: one that is exhausted or late is undone. So whatever a check finds, it ends in a trap.
+//! The engine's checks call the host and go on afterwards, so each loop must have its registers ready for a
+//! call. Here no event goes on after a check: one that is exhausted or late is undone. So whatever a check
+//! finds, it ends in a trap.
 //!
-//! - *The clock.* Code loads from a second memory, the board, which the guest's own code cannot name: a module with two
-//!   memories is refused. To cut off an event, the `watchdog` takes the board away, and the next load traps. It is an atomic
-//!   load, since a compiler may not drop or merge those.
-//! - *Fuel* is the last parameter and the last result of every function, so it lies in a register, through calls too. The
-//!   host functions take and give it as well. Below zero it is used up; then the code says on the board that it stopped,
-//!   and traps.
+//! - *The clock.* Code loads from a second memory, the board, which the guest's own code cannot name: a
+//!   module with two memories is refused. To cut off an event, the `watchdog` takes the board away, and the
+//!   next load traps. It is an atomic load, since a compiler may not drop or merge those.
+//! - *Fuel* is the last parameter and the last result of every function, so it lies in a register, through
+//!   calls too. The host functions take and give it as well. Below zero it is used up; then the code says on
+//!   the board that it stopped, and traps.
 //!
-//! What one turn of a loop costs is a number on the board, so one load is both the look at the clock and the operand of the
-//! subtraction. (A constant would be merged with others by the compiler, which then needs two registers for the fuel.)
+//! What one turn of a loop costs is a number on the board, so one load is both the look at the clock and the
+//! operand of the subtraction. (A constant would be merged with others by the compiler, which then needs two
+//! registers for the fuel.)
 //!
-//! [`body`] rewrites functions, [`labels`] finds out beforehand where their paths meet and where checks are needed. Sections
-//! are `instrument`'s.
+//! [`body`] rewrites functions, [`labels`] finds out beforehand where their paths meet and where checks are
+//! needed. Sections are `instrument`'s.
 
 mod body;
 mod labels;
@@ -38,7 +40,8 @@ pub(super) use body::rewrite;
 const BOARD: u32 = 1;
 /// The word of the board in which the code says that its fuel is used up: by any number but 0.
 pub(super) const STOPPED_WORD: usize = 1;
-/// Costs of turns that the board tells: the cost 1 is in the word behind `STOPPED_WORD`, and so on to the end of the page.
+/// Costs of turns that the board tells: the cost 1 is in the word behind `STOPPED_WORD`, and so on to the end
+/// of the page.
 const COSTS: usize = WORDS - 1 - STOPPED_WORD;
 
 /// Where on the board a word is.
@@ -53,7 +56,8 @@ pub(super) fn prepare(mut set_word: impl FnMut(usize, i64)) {
 
 /// Parameters and results that a function may have: one less than WebAssembly allows, as fuel is one of each.
 pub(super) const PARAMETERS: usize = 999;
-/// Parameters and variables that a function may have: less than WebAssembly allows by one for fuel and one to move operands.
+/// Parameters and variables that a function may have: less than WebAssembly allows by one for fuel and one to
+/// move operands.
 pub(super) const LOCALS: u64 = 49_998;
 
 /// The signatures of a module, as they are rewritten.

@@ -1,4 +1,5 @@
-//! Counts against the engine's own: programs of every shape, with random paths through them, must do and cost the same.
+//! Counts against the engine's own: programs of every shape, with random paths through them, must do and cost
+//! the same.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -34,8 +35,8 @@ fn ours(metering: Metering, binary: &[u8], message: (u32, u32, u32)) -> (Vec<u8>
     (memory.data(&instance.store).to_vec(), fuel)
 }
 
-/// The same by the engine's own means. It counts one for each function that is entered; so calls count nothing here,
-/// and the call from outside is too much. `None` if the fuel does not suffice.
+/// The same by the engine's own means. It counts one for each function that is entered; so calls count
+/// nothing here, and the call from outside is too much. `None` if the fuel does not suffice.
 fn theirs(binary: &[u8], message: (u32, u32, u32)) -> Option<(Vec<u8>, i64)> {
     let mut config = Config::new();
     config.consume_fuel(true);
@@ -74,8 +75,9 @@ fn the_kernels_cost_what_the_engine_counts() {
     }
 }
 
-/// Writes a module of some functions, each of which may call those after it, with nested blocks, loops of a few turns,
-/// choices and branches to any label around them. Where it goes depends on numbers that are computed on the way.
+/// Writes a module of some functions, each of which may call those after it, with nested blocks, loops of a
+/// few turns, choices and branches to any label around them. Where it goes depends on numbers that are
+/// computed on the way.
 struct Author {
     random: u64,
     text: String,
@@ -195,7 +197,8 @@ impl Author {
                 }
             }
             11 => {
-                // A block that gives a number, by a branch or at its end, with something below it on the stack.
+                // A block that gives a number, by a branch or at its end, with something below it on the
+                // stack.
                 let condition = self.condition();
                 self.line("(global.set $x (i32.xor (global.get $x) (block (result i32)");
                 self.within(true);

@@ -9,7 +9,8 @@ const PAGE: u64 = 3_000;
 /// Fuel for a call of the host.
 const HOST: u64 = 100;
 
-/// What the second event of a guest costs that gets a message of so many bytes, which is the function's parameter 1.
+/// What the second event of a guest costs that gets a message of so many bytes, which is the function's
+/// parameter 1.
 fn costs(body: &str, length: usize) -> u64 {
     let mut stage = Stage::new(actor(body));
     stage.tell(&vec![0; length]).unwrap();

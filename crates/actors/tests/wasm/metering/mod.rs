@@ -23,8 +23,8 @@ fn a_trap_of_the_guests_own_is_told_from_being_stopped() {
     }
 }
 
-/// Events whose length is about what is allowed: whichever way each ends, it ends that way alone, and the actor goes on
-/// from where its last completed event left it.
+/// Events whose length is about what is allowed: whichever way each ends, it ends that way alone, and the
+/// actor goes on from where its last completed event left it.
 #[test]
 fn an_event_that_ends_as_it_is_cut_off_did_one_or_the_other() {
     let event_time = Duration::from_millis(1);
@@ -64,7 +64,8 @@ fn an_event_that_ends_as_it_is_cut_off_did_one_or_the_other() {
     }
 }
 
-/// One event's time is not counted for the next: together, events without a pause may take as long as they like.
+/// One event's time is not counted for the next: together, events without a pause may take as long as they
+/// like.
 #[test]
 fn the_clock_begins_anew_with_each_event() {
     let event_time = Duration::from_millis(200);

@@ -5,10 +5,10 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 use super::{Ball, Counter, Done, finish, player, runtime, timed, with_setup};
+use banyan_actor_examples::bank::{Bank, BranchMessage};
 use banyan_actors::Configuration;
 use banyan_actors::actor::{Actor, Work};
 use banyan_actors::address::Addr;
-use banyan_actors::examples::bank::{Bank, BranchMessage};
 
 /// Sends so many messages, a hundred an event.
 #[derive(Clone)]

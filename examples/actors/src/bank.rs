@@ -1,22 +1,19 @@
-//! A bank of two branches, both durable: money leaves an account of one and arrives at the other, exactly once, whatever
-//! is killed when.
+//! A bank of two branches, both durable: money leaves an account of one and arrives at the other, exactly
+//! once, whatever is killed when.
 //!
-//! Transfers are numbered by the client that orders them ([`Handle::send_once`]), so that an order that is sent again after a
-//! crash is carried out once. Within the bank nothing of the kind is needed: a message between durable configurations is
-//! delivered once.
+//! Transfers are numbered by the client that orders them ([`Handle::send_once`]), so that an order that is
+//! sent again after a crash is carried out once. Within the bank nothing of the kind is needed: a message
+//! between durable configurations is delivered once.
 
 use std::path::Path;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::configuration::settings::Configuration;
-use crate::durable::{DurableStore, KillPoint, Kinds, OpenDurableError};
-use crate::model::actor::{Actor, DurableActor, Work};
-use crate::model::address::Addr;
-use crate::model::ask::AskError;
-use crate::model::behaviour::Failure;
-use crate::system::handle::Handle;
+use banyan_actors::{
+    Actor, Addr, AskError, Configuration, DurableActor, DurableStore, Failure, Handle, KillPoint, Kinds,
+    OpenDurableError, Work,
+};
 
 /// What every account begins with.
 pub const FIRST_BALANCE: u64 = 1000;

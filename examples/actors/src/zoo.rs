@@ -1,23 +1,17 @@
-//! A sponsor zoo: bombs, each on the account of its own sponsor, while a well-behaved neighbour answers questions. A
-//! bomb takes what its sponsor was given, and stops.
+//! A sponsor zoo: bombs, each on the account of its own sponsor, while a well-behaved neighbour answers
+//! questions. A bomb takes what its sponsor was given, and stops.
 //!
-//! Those of native code give control back now and then: native code is trusted. The untrusted guests (`examples/guests/zoo`)
-//! do not, and are cut off in the middle of a computation.
+//! Those of native code give control back now and then: native code is trusted. The untrusted guests
+//! (`examples/guests/zoo`) do not, and are cut off in the middle of a computation.
 
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::Signal;
-use crate::configuration::settings::Configuration;
-use crate::model::actor::closure;
-use crate::model::address::Addr;
-use crate::model::ask::AskError;
-use crate::model::behaviour::{Behaviour, Failure};
-use crate::model::context::Context;
-use crate::model::message::{Message, Packet};
-use crate::system::handle::Handle;
-use banyan_core::sponsors::Quota;
+use banyan_actors::{
+    Addr, AskError, Behaviour, Configuration, Context, Failure, Handle, Message, Packet, Quota, Signal,
+    closure,
+};
 
 /// What a bomb is given.
 const CAGE: Quota = Quota { memory: 4 << 20, cycles: 200_000_000, events: 50_000 };
@@ -62,12 +56,11 @@ fn sends((): &mut (), (): &(), context: &mut Context<'_>) -> Result<(), Failure>
     }
 }
 
-/// What a guest is given: some milliseconds, so that its sponsor is exhausted before the clock ends its event.
-#[cfg(feature = "wasm")]
+/// What a guest is given: some milliseconds, so that its sponsor is exhausted before the clock ends its
+/// event.
 const GUEST_CAGE: Quota = Quota { memory: 1 << 20, cycles: 5_000_000, events: 100 };
 
 /// By the numbers of their behaviours.
-#[cfg(feature = "wasm")]
 const GUESTS: [&str; 6] = [
     "guest: endless loop",
     "guest: message bomb",
@@ -96,15 +89,9 @@ fn bombs(handle: &Handle) -> Vec<Loaded> {
     native.chain(guests(handle)).collect()
 }
 
-#[cfg(not(feature = "wasm"))]
-fn guests(_: &Handle) -> Vec<Loaded> {
-    Vec::new()
-}
-
-#[cfg(feature = "wasm")]
 fn guests(handle: &Handle) -> Vec<Loaded> {
-    use crate::wasm::{Engine, EngineOptions, Limits};
-    let zoo = include_bytes!("../../../../examples/guests/prebuilt/zoo.wasm");
+    use banyan_actors::wasm::{Engine, EngineOptions, Limits};
+    let zoo = include_bytes!("../../guests/prebuilt/zoo.wasm");
     let limits = Limits { memory_bytes: 4 << 20, ..Limits::default() };
     let engine = Engine::new(EngineOptions { limits, actors: 4_096, ..EngineOptions::default() });
     let module = engine.map_err(|error| error.to_string());
@@ -112,7 +99,7 @@ fn guests(handle: &Handle) -> Vec<Loaded> {
     let module = match module {
         Ok(module) => module,
         Err(error) => {
-            handle.system.facilities.log(format!("the zoo has no guests: {error}"));
+            handle.log(format!("the zoo has no guests: {error}"));
             return Vec::new();
         }
     };
@@ -187,7 +174,7 @@ pub fn show(handle: &Handle, mut each: impl FnMut(&Caged)) -> Result<Vec<Caged>,
             let sponsor = context.new_sponsor(name)?;
             context.transfer(&sponsor, cage)?;
             context.start(&sponsor, controller)?;
-            context.deliver_under(sponsor.id, &bomb, Message::from_packet(spark.clone()))?;
+            context.deliver_under(&sponsor, &bomb, Message::from_packet(spark.clone()))?;
             Ok(())
         });
         let owner = handle.create(Configuration::new("owner").with_behaviour(owner)).typed();

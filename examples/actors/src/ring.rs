@@ -2,11 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::configuration::settings::Configuration;
-use crate::model::actor::{Actor, Work};
-use crate::model::address::Addr;
-use crate::model::behaviour::Failure;
-use crate::system::handle::Handle;
+use banyan_actors::{Actor, Addr, Configuration, Failure, Handle, Work};
 
 /// What goes round.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -1,4 +1,9 @@
 //! Programs to begin with, which `banyan actor run` knows by name.
+//!
+//! - [`bank`]: durable accounts in two branches; a transfer happens exactly once, whatever is killed.
+//! - [`ring`]: a message that goes round a ring of actors.
+//! - [`zoo`]: bombs, each under a sponsor, beside a neighbour that answers in time.
+#![forbid(unsafe_code)]
 
 pub mod bank;
 pub mod ring;
@@ -6,7 +11,7 @@ pub mod zoo;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::address::Addr;
+use banyan_actors::Addr;
 
 /// A line of text for an actor, from a person, and where the answer goes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
