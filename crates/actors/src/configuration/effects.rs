@@ -37,7 +37,7 @@ pub struct Seed {
 impl Seed {
     /// The first actor of a new configuration has its first slot.
     pub(crate) fn first_local(&self) -> Local {
-        Local { guest: self.number, slot: 0, generation: 0 }
+        Local { configuration: self.number, slot: 0, generation: 0 }
     }
 }
 
@@ -144,10 +144,10 @@ impl Effects {
         match &target.0 {
             Place::Local(local) => {
                 let event = Event { slot: local.slot, generation: local.generation, sponsor, message };
-                if local.guest == here {
+                if local.configuration == here {
                     queue.push_back(event);
                 } else {
-                    self.outgoing.push(Outgoing::Configuration(local.guest, event));
+                    self.outgoing.push(Outgoing::Configuration(local.configuration, event));
                 }
             }
             Place::Beyond(proxy) => self.outgoing.push(Outgoing::Beyond(proxy.clone(), sponsor, message)),

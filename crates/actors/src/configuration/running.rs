@@ -127,7 +127,7 @@ impl RunningConfiguration {
 
     #[inline]
     pub(crate) fn local_of(&self, slot: u32) -> Local {
-        Local { guest: self.number, slot, generation: self.slots[slot as usize].generation }
+        Local { configuration: self.number, slot, generation: self.slots[slot as usize].generation }
     }
 
     /// Gives a behaviour a slot.

@@ -26,19 +26,19 @@ impl RunningConfiguration {
 
     /// Does something to an actor, here or in another configuration.
     pub(super) fn control_at(&mut self, at: Local, control: Control) {
-        if at.guest == self.number {
+        if at.configuration == self.number {
             self.control(at.slot, at.generation, control);
         } else {
             let message = Message::internal(crate::model::supervision::ControlOf { at, control });
             let event = Event { slot: Event::CONTROL, generation: 0, sponsor: self.sponsor, message };
-            self.effects.outgoing.push(Outgoing::Configuration(at.guest, event));
+            self.effects.outgoing.push(Outgoing::Configuration(at.configuration, event));
         }
     }
 
     fn control(&mut self, slot: u32, generation: u32, control: Control) {
         if !self.is_live(slot, generation) {
             if let Control::Monitor(watcher) = control {
-                let actor = Address::local(Local { guest: self.number, slot, generation });
+                let actor = Address::local(Local { configuration: self.number, slot, generation });
                 self.tell(&watcher, Message::new(Ended { actor, how: End::Unknown }));
             }
             return;

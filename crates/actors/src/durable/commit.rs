@@ -40,7 +40,7 @@ impl Durability {
     /// Makes the batch durable: states, queue and outbox together.
     pub(crate) fn commit(
         &mut self,
-        guest: &mut RunningConfiguration,
+        running: &mut RunningConfiguration,
         facilities: &Facilities,
     ) -> Result<(), CommitFailed> {
         self.uncommitted = 0;
@@ -49,13 +49,13 @@ impl Durability {
                 Outgoing::Beyond(proxy, ..) => proxy.door.durable().is_none(),
                 Outgoing::Configuration(..) => false,
             };
-            guest.effects.outgoing.retain(is_answer);
-            guest.effects.requests.clear();
+            running.effects.outgoing.retain(is_answer);
+            running.effects.requests.clear();
             self.forget_held(facilities, true);
             return Ok(());
         }
         self.kill_point("dispatched");
-        let result = self.write_batch(guest, facilities);
+        let result = self.write_batch(running, facilities);
         let exporting =
             self.requests.iter().any(|request| matches!(request, DurableRequest::Snapshot { .. }));
         let result = result.and_then(|()| {
@@ -79,14 +79,14 @@ impl Durability {
         });
         if result.is_err() {
             self.failed = true;
-            guest.effects.outgoing.clear();
-            guest.effects.requests.clear();
+            running.effects.outgoing.clear();
+            running.effects.requests.clear();
             self.forget_held(facilities, false);
             return result;
         }
         self.kill_point("committed");
         self.report(facilities);
-        self.answer(guest, facilities);
+        self.answer(running, facilities);
         Ok(())
     }
 
@@ -108,27 +108,27 @@ impl Durability {
 
     fn write_batch(
         &mut self,
-        guest: &mut RunningConfiguration,
+        running: &mut RunningConfiguration,
         facilities: &Facilities,
     ) -> Result<(), CommitFailed> {
-        let own = guest.number();
-        let changed = guest.changed.as_mut().map(|changed| {
+        let own = running.number();
+        let changed = running.changed.as_mut().map(|changed| {
             self.reordered |= std::mem::take(&mut changed.reordered);
             (std::mem::take(&mut changed.slots), std::mem::take(&mut changed.timers))
         });
         let (slots, timers) = changed.unwrap_or_default();
         for slot in slots {
-            let saved = guest.save(slot).map_err(CommitFailed::NotSaved)?;
-            let generation = guest.generation(slot);
+            let saved = running.save(slot).map_err(CommitFailed::NotSaved)?;
+            let generation = running.generation(slot);
             let actor =
                 StoredActor::of(generation, saved.map(|(_, saved)| saved), own, &facilities.identities);
             self.records.write(ACTOR | u64::from(slot), &encode(&actor)?);
         }
-        self.write_queue(guest, facilities)?;
-        self.write_timers(timers, guest, facilities)?;
-        let mut outgoing = std::mem::take(&mut guest.effects.outgoing);
+        self.write_queue(running, facilities)?;
+        self.write_timers(timers, running, facilities)?;
+        let mut outgoing = std::mem::take(&mut running.effects.outgoing);
         let written = outgoing.iter_mut().try_for_each(|one| self.write_send(one, own, facilities));
-        guest.effects.outgoing = outgoing;
+        running.effects.outgoing = outgoing;
         written?;
         for sender in &self.seen_changed {
             if let Some((key, last)) = self.seen.get(sender) {
@@ -143,12 +143,12 @@ impl Durability {
     fn write_timers(
         &mut self,
         changed: BTreeSet<TimerId>,
-        guest: &RunningConfiguration,
+        running: &RunningConfiguration,
         facilities: &Facilities,
     ) -> Result<(), CodecError> {
-        let own = guest.number();
+        let own = running.number();
         for id in changed {
-            let Some(timer) = guest.timers.get(id) else {
+            let Some(timer) = running.timers.get(id) else {
                 self.records.remove(TIMER | id.0);
                 continue;
             };
@@ -163,8 +163,8 @@ impl Durability {
             };
             self.records.write(TIMER | id.0, &encode(&stored)?);
         }
-        if guest.timers.last > self.this.timers {
-            self.this.timers = guest.timers.last + TIMERS_RESERVED;
+        if running.timers.last > self.this.timers {
+            self.this.timers = running.timers.last + TIMERS_RESERVED;
             self.records.write(SELF, &encode(&self.this)?);
         }
         Ok(())
@@ -174,36 +174,37 @@ impl Durability {
     /// stay as they are.
     fn write_queue(
         &mut self,
-        guest: &RunningConfiguration,
+        running: &RunningConfiguration,
         facilities: &Facilities,
     ) -> Result<(), CommitFailed> {
-        let own = guest.number();
+        let own = running.number();
         let is_control = |event: &Event| event.slot == Event::CONTROL;
         // Parked and held events are older than what is in the queue, and come first when the store is opened
         // again.
-        let is_odd = !self.parked.is_empty() || guest.held_events().next().is_some();
-        let is_odd = is_odd || guest.queue.iter().any(is_control);
+        let is_odd = !self.parked.is_empty() || running.held_events().next().is_some();
+        let is_odd = is_odd || running.queue.iter().any(is_control);
         if is_odd || self.reordered {
             for number in self.queue_from..self.queue_to {
                 self.records.remove(QUEUED | number);
             }
             self.queue_from = self.queue_to;
             self.stored_queued = 0;
-            for event in self.parked.iter().chain(guest.held_events()) {
+            for event in self.parked.iter().chain(running.held_events()) {
                 store_event(&mut self.records, &mut self.queue_to, event, own, facilities)?;
             }
         }
-        for event in guest.queue.iter().skip(self.stored_queued as usize).filter(|event| !is_control(event)) {
+        for event in running.queue.iter().skip(self.stored_queued as usize).filter(|event| !is_control(event))
+        {
             store_event(&mut self.records, &mut self.queue_to, event, own, facilities)?;
         }
-        self.stored_queued = if is_odd { 0 } else { guest.queue.len() as u64 };
+        self.stored_queued = if is_odd { 0 } else { running.queue.len() as u64 };
         self.reordered = is_odd;
         Ok(())
     }
 
     /// After a commit: senders are told what they need not keep, and requests are answered.
-    fn answer(&mut self, guest: &mut RunningConfiguration, facilities: &Facilities) {
-        let own = facilities.identities.numbers.durable_name(guest.number()).unwrap_or_default();
+    fn answer(&mut self, running: &mut RunningConfiguration, facilities: &Facilities) {
+        let own = facilities.identities.numbers.durable_name(running.number()).unwrap_or_default();
         for sender in std::mem::take(&mut self.seen_changed) {
             if let Some(stream) = stream_of_name(&sender) {
                 let sequence = self.seen.get(&sender).map_or(0, |(_, last)| *last);
@@ -213,13 +214,13 @@ impl Durability {
             let Some(number) = facilities.identities.numbers.known(&sender) else { continue };
             let sequence = self.seen.get(&sender).map_or(0, |(_, last)| *last);
             let message = Message::internal(DurableRequest::Acknowledge { target: own.clone(), sequence });
-            let event = Event::control(guest.sponsor, message);
-            guest.effects.outgoing.push(Outgoing::Configuration(number, event));
+            let event = Event::control(running.sponsor, message);
+            running.effects.outgoing.push(Outgoing::Configuration(number, event));
         }
         for request in std::mem::take(&mut self.requests) {
             match request {
                 DurableRequest::Acknowledge { .. } => {}
-                DurableRequest::Resend { target } => self.resend(&target, guest, facilities),
+                DurableRequest::Resend { target } => self.resend(&target, running, facilities),
                 DurableRequest::Snapshot { export, done, .. } => {
                     // A copy is somebody else.
                     let exported = export.map_or(Ok(()), |path| self.records.export(&path, &[SELF]));

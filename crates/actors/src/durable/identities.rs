@@ -101,7 +101,7 @@ impl Identities {
     /// The address of a local actor for other processes, if it is one of a durable configuration.
     pub(crate) fn seal(&self, local: &Local) -> Option<DurableAddress> {
         let tables = self.tables.lock();
-        let configuration = tables.by_number.get(&local.guest)?;
+        let configuration = tables.by_number.get(&local.configuration)?;
         let (_, identity) = tables.here.get(configuration)?;
         Some(identity.seal(local.slot, local.generation))
     }
@@ -109,14 +109,14 @@ impl Identities {
     /// The local actor of a sealed address; [`NotHere`] if it leads to none.
     pub(crate) fn local(&self, to: &DurableAddress) -> Result<Local, NotHere> {
         let tables = self.tables.lock();
-        let (guest, identity) = tables.here.get(&to.configuration).ok_or(NotHere::NotOpen)?;
+        let (number, identity) = tables.here.get(&to.configuration).ok_or(NotHere::NotOpen)?;
         let sealed = identity.seal(to.slot, to.generation);
         // The comparison takes as long whichever byte is wrong: a peer cannot feel its way to a seal.
         let difference = sealed.seal.iter().zip(&to.seal).fold(0, |all, (one, other)| all | (one ^ other));
         if difference != 0 {
             return Err(NotHere::WrongSeal);
         }
-        Ok(Local { guest: *guest, slot: to.slot, generation: to.generation })
+        Ok(Local { configuration: *number, slot: to.slot, generation: to.generation })
     }
 
     /// The actor that an address from elsewhere leads to: one that is here, or what stands for it.

@@ -23,13 +23,13 @@ use crate::system::facilities::Facilities;
 
 impl Durability {
     /// Sends again what a receiver may lack.
-    pub(super) fn resend(&self, target: &str, guest: &mut RunningConfiguration, facilities: &Facilities) {
-        let own = guest.number();
+    pub(super) fn resend(&self, target: &str, running: &mut RunningConfiguration, facilities: &Facilities) {
+        let own = running.number();
         for (key, ..) in self.outbox.iter().filter(|(_, to, _)| to == target) {
             let record = self.records.read(OUTBOX | key);
             let send = record.and_then(|bytes| postcard::from_bytes::<StoredSend>(&bytes).ok());
             let send = send.expect("this process has written the record");
-            guest.effects.outgoing.push(self.send_of(send, guest.sponsor, own, facilities));
+            running.effects.outgoing.push(self.send_of(send, running.sponsor, own, facilities));
         }
     }
 
@@ -51,9 +51,10 @@ impl Durability {
                 match facilities.identities.address(&to).0 {
                     Place::Beyond(proxy) => Outgoing::Beyond(proxy, event.sponsor, message),
                     // It is open in this process by now.
-                    Place::Local(local) => {
-                        Outgoing::Configuration(local.guest, Event { slot, generation, message, ..event })
-                    }
+                    Place::Local(local) => Outgoing::Configuration(
+                        local.configuration,
+                        Event { slot, generation, message, ..event },
+                    ),
                 }
             }
             _ => {
@@ -200,9 +201,9 @@ mod tests {
         };
         assert_eq!(acknowledge(&mut durability, "one", 1), kept(&[("other", 1), ("one", 2), ("one", 3)]));
         assert_eq!(acknowledge(&mut durability, "nobody", 9), kept(&[("other", 1), ("one", 2), ("one", 3)]));
-        let mut guest = RunningConfiguration::new(1, SponsorId::ROOT);
-        durability.resend("one", &mut guest, &system);
-        let again: Vec<(u32, u64)> = std::mem::take(&mut guest.effects.outgoing)
+        let mut running = RunningConfiguration::new(1, SponsorId::ROOT);
+        durability.resend("one", &mut running, &system);
+        let again: Vec<(u32, u64)> = std::mem::take(&mut running.effects.outgoing)
             .into_iter()
             .map(|outgoing| match outgoing {
                 Outgoing::Configuration(_, event) => {

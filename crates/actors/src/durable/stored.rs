@@ -34,11 +34,11 @@ pub(crate) enum StoredAddress {
 impl StoredAddress {
     pub(crate) fn of(address: &Address, own: ConfigurationNumber, identities: &Identities) -> Self {
         match &address.0 {
-            Place::Local(Local { guest, slot, generation }) if *guest == own => {
+            Place::Local(Local { configuration, slot, generation }) if *configuration == own => {
                 Self::Own { slot: *slot, generation: *generation }
             }
-            Place::Local(Local { guest, slot, generation }) => {
-                match identities.numbers.durable_name(*guest) {
+            Place::Local(Local { configuration, slot, generation }) => {
+                match identities.numbers.durable_name(*configuration) {
                     Some(name) => Self::Other { name, slot: *slot, generation: *generation },
                     None => Self::Gone,
                 }
@@ -52,10 +52,12 @@ impl StoredAddress {
 
     pub(crate) fn address(self, own: ConfigurationNumber, identities: &Identities) -> Address {
         match self {
-            Self::Own { slot, generation } => Address::local(Local { guest: own, slot, generation }),
-            Self::Other { name, slot, generation } => {
-                Address::local(Local { guest: identities.numbers.of_durable(&name), slot, generation })
-            }
+            Self::Own { slot, generation } => Address::local(Local { configuration: own, slot, generation }),
+            Self::Other { name, slot, generation } => Address::local(Local {
+                configuration: identities.numbers.of_durable(&name),
+                slot,
+                generation,
+            }),
             Self::Gone => Address::nowhere(),
             Self::Remote { address } => match address.as_slice().try_into() {
                 Ok(bytes) => identities.address(&DurableAddress::from_bytes(bytes)),

@@ -19,20 +19,20 @@ impl Durability {
     /// Puts back what was kept; a new store begins with the first actor.
     pub(crate) fn wake(
         &mut self,
-        guest: &mut RunningConfiguration,
+        running: &mut RunningConfiguration,
         first: Box<dyn Behaviour>,
         facilities: &Facilities,
     ) -> Result<(), OpenDurableError> {
         let keys: Vec<u64> = self.records.keys().filter(|key| *key != SELF).collect();
-        guest.timers.last = self.this.timers;
+        running.timers.last = self.this.timers;
         if keys.is_empty() {
-            let slot = guest.occupy(first);
-            if let Some(changed) = &mut guest.changed {
+            let slot = running.occupy(first);
+            if let Some(changed) = &mut running.changed {
                 changed.slots.insert(slot);
             }
             return Ok(());
         }
-        let own = guest.number();
+        let own = running.number();
         for key in keys {
             let bytes = self.records.read(key).unwrap_or_default();
             let number = key & !KIND;
@@ -54,7 +54,7 @@ impl Durability {
                     };
                     let slot = u32::try_from(number)
                         .map_err(|error| OpenDurableError::unreadable(&path, &what, error))?;
-                    guest.restore(slot, actor.generation, behaviour);
+                    running.restore(slot, actor.generation, behaviour);
                 }
                 QUEUED => {
                     let event = postcard::from_bytes(&bytes);
@@ -65,15 +65,15 @@ impl Durability {
                     }
                     self.queue_to = number + 1;
                     self.stored_queued += 1;
-                    guest.queue.push_back(event_of(event, guest.sponsor, own, facilities));
+                    running.queue.push_back(event_of(event, running.sponsor, own, facilities));
                 }
                 OUTBOX => {
                     let send: StoredSend = postcard::from_bytes(&bytes)
                         .map_err(|error| OpenDurableError::unreadable(&path, "an unsent message", error))?;
                     self.next_outbox = number + 1;
                     self.outbox.push_back((number, send.target.clone(), send.sequence));
-                    let again = self.send_of(send, guest.sponsor, own, facilities);
-                    guest.effects.outgoing.push(again);
+                    let again = self.send_of(send, running.sponsor, own, facilities);
+                    running.effects.outgoing.push(again);
                 }
                 LEDGER => {
                     let stored = postcard::from_bytes(&bytes).map_err(|error| {
@@ -84,7 +84,7 @@ impl Durability {
                 TIMER => {
                     let timer: StoredTimer = postcard::from_bytes(&bytes)
                         .map_err(|error| OpenDurableError::unreadable(&path, "a timer", error))?;
-                    let sponsor = facilities.restored_sponsor(timer.sponsor).unwrap_or(guest.sponsor);
+                    let sponsor = facilities.restored_sponsor(timer.sponsor).unwrap_or(running.sponsor);
                     // What is overdue is due now.
                     let due = facilities
                         .clock
@@ -92,7 +92,7 @@ impl Durability {
                         .saturating_add(timer.date.saturating_sub(facilities.clock.date()));
                     let target = timer.target.address(own, &facilities.identities);
                     let message = Message::from_packet(timer.message.packet(own, &facilities.identities));
-                    guest.timers.set(TimerId(number), Timer { due, target, sponsor, message });
+                    running.timers.set(TimerId(number), Timer { due, target, sponsor, message });
                 }
                 SEEN | SENT => {
                     let (name, last): (String, u64) = postcard::from_bytes(&bytes)

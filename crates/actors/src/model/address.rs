@@ -16,13 +16,13 @@ use banyan_core::sponsors::SponsorId;
 use crate::model::durable_address::DurableAddress;
 use crate::model::message::{self, Message};
 
-/// Number of a guest configuration within a process.
+/// Number of a configuration within a process.
 pub type ConfigurationNumber = u32;
 
 /// An actor of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Local {
-    pub(crate) guest: ConfigurationNumber,
+    pub(crate) configuration: ConfigurationNumber,
     pub(crate) slot: u32,
     /// Which of the actors that had this slot.
     pub(crate) generation: u32,
@@ -71,7 +71,7 @@ impl Address {
 
     /// An address that leads nowhere: no configuration has its number.
     pub(crate) const fn nowhere() -> Self {
-        Self::local(Local { guest: 0, slot: 0, generation: 0 })
+        Self::local(Local { configuration: 0, slot: 0, generation: 0 })
     }
 
     pub(crate) const fn local(local: Local) -> Self {
@@ -110,8 +110,8 @@ impl Hash for Address {
 impl fmt::Debug for Address {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Place::Local(Local { guest, slot, generation }) => {
-                write!(formatter, "{guest}.{slot}.{generation}")
+            Place::Local(Local { configuration, slot, generation }) => {
+                write!(formatter, "{configuration}.{slot}.{generation}")
             }
             Place::Beyond(proxy) => formatter.write_str(&proxy.door.describe()),
         }

@@ -198,13 +198,15 @@ impl Exchange {
         }
         let mut tables = self.tables();
         let known = match &address.0 {
-            Place::Local(local) => tables.tokens.get(&(local.guest, local.slot, local.generation)).copied(),
+            Place::Local(local) => {
+                tables.tokens.get(&(local.configuration, local.slot, local.generation)).copied()
+            }
             // A process that passes on another's door stands between.
             Place::Beyond(_) => None,
         };
         let token = known.unwrap_or_else(random_token);
         if let Place::Local(local) = &address.0 {
-            tables.tokens.insert((local.guest, local.slot, local.generation), token);
+            tables.tokens.insert((local.configuration, local.slot, local.generation), token);
         }
         tables.exports.entry(token).or_insert_with(|| Export { address: address.clone(), held: 0 }).held += 1;
         FrameAddress::Senders(token)
@@ -281,7 +283,7 @@ impl Exchange {
         }
         let export = tables.exports.remove(&token)?;
         if let Place::Local(local) = &export.address.0 {
-            tables.tokens.remove(&(local.guest, local.slot, local.generation));
+            tables.tokens.remove(&(local.configuration, local.slot, local.generation));
         }
         Some(export.address)
     }

@@ -193,8 +193,8 @@ impl Accounts {
     }
 
     /// An event waits with its sponsor.
-    pub(crate) fn park(&mut self, guest: ConfigurationNumber, event: Event) {
-        self.waiting.entry(event.sponsor).or_default().push((guest, event));
+    pub(crate) fn park(&mut self, number: ConfigurationNumber, event: Event) {
+        self.waiting.entry(event.sponsor).or_default().push((number, event));
     }
 
     /// Does what the ledger has decided.
@@ -203,14 +203,14 @@ impl Accounts {
             Verdict::Wait => {}
             Verdict::Release => {
                 let events = self.waiting.remove(&id).unwrap_or_default();
-                freed.extend(events.into_iter().map(|(guest, event)| Freed::Event(guest, event)));
+                freed.extend(events.into_iter().map(|(number, event)| Freed::Event(number, event)));
             }
             Verdict::Drop => {
                 // What stands for the events of a durable configuration goes back, so that they are met and
                 // dropped.
                 let waiting = self.waiting.remove(&id).unwrap_or_default();
                 let controls = waiting.into_iter().filter(|(_, event)| event.slot == Event::CONTROL);
-                freed.extend(controls.map(|(guest, event)| Freed::Event(guest, event)));
+                freed.extend(controls.map(|(number, event)| Freed::Event(number, event)));
                 self.controllers.remove(&id);
                 self.names.remove(&id);
             }
@@ -232,7 +232,7 @@ impl Accounts {
                 Place::Local(local) => {
                     let generation = local.generation | Event::PREPAID;
                     let event = Event { slot: local.slot, generation, sponsor: controller.payer, message };
-                    Freed::Event(local.guest, event)
+                    Freed::Event(local.configuration, event)
                 }
                 Place::Beyond(_) => Freed::Message(controller.address.clone(), controller.payer, message),
             });

@@ -207,7 +207,10 @@ impl Directory {
             Place::Beyond(proxy) => proxy.door.deliver(message, sponsor),
             Place::Local(local) => {
                 let generation = local.generation | Event::UNPAID;
-                self.route_event(local.guest, Event { slot: local.slot, generation, sponsor, message });
+                self.route_event(
+                    local.configuration,
+                    Event { slot: local.slot, generation, sponsor, message },
+                );
             }
         }
     }

@@ -13,7 +13,7 @@ use crate::configuration::effects::Seed;
 use crate::configuration::event::Event;
 use crate::durable::requests::{DurableRequest, Numbered};
 use crate::durable::{DurableError, DurableSeed, OpenDurableError};
-use crate::model::address::{Addr, Address, Place};
+use crate::model::address::{Addr, Address, Local, Place};
 use crate::model::ask::{self, AskError};
 use crate::model::durable_address::DurableAddress;
 use crate::model::message::{Message, Payload};
@@ -99,7 +99,7 @@ impl Handle {
     /// Asks a host for a configuration, and gets the address of its first actor.
     pub fn create(&self, seed: Seed) -> Address {
         let shared = self.system.spawn(seed);
-        Address::local(crate::model::address::Local { guest: shared.number, slot: 0, generation: 0 })
+        Address::local(Local { configuration: shared.number, slot: 0, generation: 0 })
     }
 
     /// Opens a durable configuration: every actor, waiting event and unsent message is as it was last
@@ -109,7 +109,7 @@ impl Handle {
     /// [`OpenDurableError`].
     pub fn open(&self, seed: DurableSeed) -> Result<Address, OpenDurableError> {
         let number = self.system.open_durable(seed)?;
-        Ok(Address::local(crate::model::address::Local { guest: number, slot: 0, generation: 0 }))
+        Ok(Address::local(Local { configuration: number, slot: 0, generation: 0 }))
     }
 
     /// Sends a numbered message to a durable configuration, which takes each (sender, sequence) once. A
@@ -166,7 +166,7 @@ impl Handle {
     pub fn deliver(&self, target: &Address, message: Message) {
         let sponsor = match &target.0 {
             Place::Local(local) => {
-                self.system.directory.find(local.guest).map_or(SponsorId::ROOT, |one| one.sponsor)
+                self.system.directory.find(local.configuration).map_or(SponsorId::ROOT, |one| one.sponsor)
             }
             Place::Beyond(_) => SponsorId::ROOT,
         };
@@ -182,7 +182,7 @@ impl Handle {
     #[must_use]
     pub fn outlet<M: Payload>(&self, target: &Addr<M>) -> Option<Outlet<M>> {
         let Place::Local(local) = &target.address().0 else { return None };
-        let shared = self.system.directory.find(local.guest)?;
+        let shared = self.system.directory.find(local.configuration)?;
         let (slot, generation) = (local.slot, local.generation | Event::UNPAID);
         Some(Outlet { system: self.system.clone(), shared, target: target.clone(), slot, generation })
     }

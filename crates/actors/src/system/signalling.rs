@@ -42,9 +42,10 @@ impl System {
                 message = Message::internal(Numbered { sender: name_of_stream(&stream), sequence, message });
             }
             match identities.address(&to).0 {
-                Place::Local(Local { guest, slot, generation }) => {
+                Place::Local(Local { configuration, slot, generation }) => {
                     let generation = generation | Event::PREPAID;
-                    self.directory.route_event(guest, Event { slot, generation, sponsor: payer, message });
+                    self.directory
+                        .route_event(configuration, Event { slot, generation, sponsor: payer, message });
                 }
                 // Wherever it is open; if nowhere, it is sent again when it is.
                 Place::Beyond(proxy) => proxy.door.deliver(message, payer),
@@ -58,8 +59,12 @@ impl System {
         match stored {
             StoredAddress::Remote { address } => sealed(address),
             StoredAddress::Other { name, slot, generation } => {
-                let guest = self.facilities.numbers().known(name)?;
-                self.facilities.identities.seal(&Local { guest, slot: *slot, generation: *generation })
+                let configuration = self.facilities.numbers().known(name)?;
+                self.facilities.identities.seal(&Local {
+                    configuration,
+                    slot: *slot,
+                    generation: *generation,
+                })
             }
             StoredAddress::Own { .. } | StoredAddress::Gone => None,
         }
