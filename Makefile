@@ -39,9 +39,6 @@ bench: needs
 	$(CARGO) build --release -p banyan-calls
 	$(CARGO) build --release -p banyan-cli --features rivals
 	-target/release/banyan bench
-	-target/release/banyan arena bench
-	-target/release/banyan call bench
-	-target/release/banyan actor bench
 
 # The compilers and programs that the tests run, installed only when one is missing.
 needs:

@@ -6,6 +6,7 @@
 
 mod actor;
 mod arena;
+mod bench;
 mod call;
 mod demo;
 mod doctor;
@@ -46,11 +47,15 @@ enum Command {
     Demo(demo::DemoArguments),
     /// Say what this machine lacks for Banyan, and what to type about it
     Doctor(doctor::DoctorArguments),
-    /// Measure what running over several nodes costs
-    Bench(banyan_bench::run::BenchArguments),
+    /// Measure on this machine what is promised, beside what others would use
+    Bench(bench::BenchArguments),
     /// The programs that `bench` runs
     #[command(hide = true)]
-    BenchProgram(banyan_bench::run::ProgramArguments),
+    BenchProgram {
+        /// Which, and what it takes
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
     /// Commands about arenas, files that hold a persistent heap
     #[command(subcommand)]
     Arena(arena::ArenaCommand),
@@ -76,8 +81,7 @@ enum Command {
 const STATUS_OURS: u8 = 125;
 
 fn main() -> ExitCode {
-    #[cfg(feature = "rivals")]
-    banyan_bench::call::rivals::init();
+    banyan_bench::init();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -89,8 +93,8 @@ fn main() -> ExitCode {
         Command::Run(arguments) => Ok(run::run(&arguments)),
         Command::Demo(arguments) => demo::demo(&arguments),
         Command::Doctor(arguments) => doctor::doctor(&arguments),
-        Command::Bench(arguments) => banyan_bench::run::bench(&arguments),
-        Command::BenchProgram(arguments) => banyan_bench::run::bench_program(&arguments),
+        Command::Bench(arguments) => bench::bench(&arguments),
+        Command::BenchProgram { words } => banyan_bench::program(&words).map(|()| 0),
         Command::Arena(command) => arena::arena(&command),
         Command::Actor(command) => command.run(),
         Command::Node(command) => node::node(command),

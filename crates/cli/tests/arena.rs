@@ -129,38 +129,8 @@ fn bad_input_is_refused_with_a_remedy() {
     assert!(room.refused(&["import", "text", "x"]).contains("no exported arena"));
     assert!(room.refused(&["import", "text", "x", "--cue", "state"]).contains("no jammed noun"));
     assert!(room.refused(&["import", "missing", "x"]).contains("cannot read"));
-    assert!(
-        room.refused(&["bench", "no-such-name", "--directory", "/no/such/place"]).contains("--directory")
-    );
-    assert!(room.refused(&["bench", "--quick", "--plot", "no/such/plot.svg"]).contains("cannot write"));
     assert!(!room.path("x").exists(), "a command that failed left its output behind");
     assert_eq!(fs::read(&full).unwrap(), bytes, "the arena was touched");
-}
-
-/// Each row of the commits once, in JSON, and drawn: the plot names every contestant.
-#[test]
-fn commits_are_measured_and_drawn() {
-    let room = Room::new();
-    let output = room.run(&["bench", "--quick", "--json", "--plot", "commits.svg"]);
-    let text = String::from_utf8(output.stdout).unwrap();
-    let rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let names: Vec<&str> = rows.iter().map(|row| row["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["commit.k1", "commit.k16", "commit.k256"]);
-    for row in &rows {
-        let keys: Vec<&String> = row.as_object().unwrap().keys().collect();
-        assert_eq!(keys, ["bar", "detail", "name", "ok", "ratio", "unit", "value"]);
-        assert!(row["value"].as_f64().unwrap() > 0.0, "{row}");
-    }
-    // Whether a bar is held says nothing here; that it was said does.
-    let missed = rows.iter().any(|row| row["ok"] == false);
-    assert_eq!(output.status.code(), Some(i32::from(missed)), "{}", String::from_utf8_lossy(&output.stderr));
-    let svg = fs::read_to_string(room.path("commits.svg")).unwrap();
-    for contestant in ["banyan", "bare", "jam"] {
-        assert!(svg.contains(&format!(">{contestant}</text>")), "{contestant} is not in the plot");
-    }
-    assert!(!svg.contains("NaN"), "a contestant was not measured");
-    let left: Vec<_> = fs::read_dir(room.path("commits.svg").parent().unwrap()).unwrap().collect();
-    assert_eq!(left.len(), 1, "{left:?}");
 }
 
 #[test]

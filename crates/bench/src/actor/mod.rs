@@ -1,4 +1,4 @@
-//! What is promised of actors, measured: each row beside the bar it must reach, rivals in the same run.
+//! Actors: messages, questions, spawning, programs of the Savina suite, durable events, guests; rivals in the same run.
 //!
 //! Ours and the rivals' rounds alternate, and the medians are compared, so that a busy machine is busy for all of them.
 
@@ -13,35 +13,22 @@ use std::time::Duration;
 
 use erlang::Erlang;
 use ours::{basics, programs};
-use serde::Serialize;
+use serde_json::json;
+
+use crate::report::Report;
+use crate::row::{Row, rounded};
+use crate::statistics::{geometric_mean, median};
+use crate::{Bench, Plan};
 
 /// Rounds of each measurement.
 const ROUNDS: usize = 3;
-
-/// A row of the table of promises.
-#[derive(Clone, Debug, Serialize)]
-pub struct Row {
-    /// The measurement.
-    pub name: String,
-    /// What was reached.
-    pub value: f64,
-    /// Of what.
-    pub unit: &'static str,
-    /// Against the best rival, if there is one in this build: above 1 is better.
-    pub ratio: Option<f64>,
-    /// What must be reached.
-    pub bar: String,
-    /// Whether it was.
-    pub ok: Option<bool>,
-    /// Rivals' figures.
-    pub detail: String,
-}
 
 /// One program that several libraries run: returns how long it took for how many operations.
 type Program = fn(usize) -> Duration;
 
 struct Contest {
     name: &'static str,
+    about: &'static str,
     /// Operations, for the three sizes.
     sizes: &'static [usize],
     ours: Program,
@@ -51,11 +38,6 @@ struct Contest {
     bar: f64,
     /// The program's name in Erlang, if it has one.
     erlang: Option<&'static str>,
-}
-
-fn median(mut times: Vec<f64>) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
 }
 
 /// Nanoseconds per operation of ours and of each rival, interleaved.
@@ -83,20 +65,18 @@ fn contest(one: &Contest, size: usize, erlang: Option<&Erlang>) -> (f64, Vec<(&'
 
 fn judge(one: &Contest, size: usize, label: String, erlang: Option<&Erlang>) -> Row {
     let (ours, theirs) = contest(one, size, erlang);
-    let best = theirs.iter().map(|(_, time)| *time).min_by(f64::total_cmp);
-    let ratio = best.map(|best| best / ours);
     let mut detail: Vec<String> = theirs.iter().map(|(name, time)| format!("{name} {time:.0} ns")).collect();
     if cfg!(feature = "rivals") && one.erlang.is_some() && erlang.is_none() {
         detail.push("erl is not installed".to_owned());
     }
-    Row {
-        name: label,
-        value: ours,
-        unit: "ns",
-        ratio,
-        bar: format!("at least {} x the best rival's speed", one.bar),
-        ok: ratio.map(|ratio| ratio >= one.bar),
-        detail: if detail.is_empty() { "built without rivals".to_owned() } else { detail.join(", ") },
+    let row = Row::new(label, ours, "ns");
+    let bar = format!("at least {} x the best rival's speed", one.bar);
+    match theirs.iter().min_by(|one, other| one.1.total_cmp(&other.1)) {
+        Some((rival, best)) => {
+            let ratio = best / ours;
+            row.judged(bar, ratio >= one.bar).against(*rival, ratio).note(detail.join(", "))
+        }
+        None => Row { bar, ..row }.note("built without rivals"),
     }
 }
 
@@ -121,7 +101,8 @@ macro_rules! programs {
 
 const CONTESTS: &[Contest] = &[
     Contest {
-        name: "tell.same_host",
+        name: "actor.tell.same_host",
+        about: "a message between actors of one host",
         sizes: &[300_000],
         ours: basics::tell_same,
         rivals: programs!(tell_same),
@@ -129,7 +110,8 @@ const CONTESTS: &[Contest] = &[
         erlang: None,
     },
     Contest {
-        name: "tell.across_hosts",
+        name: "actor.tell.across_hosts",
+        about: "a message to an actor of another host",
         sizes: &[300_000],
         ours: basics::tell_across,
         rivals: programs!(tell_across),
@@ -137,7 +119,8 @@ const CONTESTS: &[Contest] = &[
         erlang: None,
     },
     Contest {
-        name: "ask.across_hosts",
+        name: "actor.ask.across_hosts",
+        about: "a question to an actor of another host, and its answer",
         sizes: &[5_000],
         ours: basics::ask_across,
         rivals: programs!(ask),
@@ -145,7 +128,8 @@ const CONTESTS: &[Contest] = &[
         erlang: None,
     },
     Contest {
-        name: "spawn",
+        name: "actor.spawn",
+        about: "making an actor",
         sizes: &[200_000],
         ours: basics::spawn,
         rivals: programs!(spawn),
@@ -157,7 +141,8 @@ const CONTESTS: &[Contest] = &[
 /// Programs of the Savina suite at three sizes; those of the suite itself are among them or larger.
 const SAVINA: &[Contest] = &[
     Contest {
-        name: "pingpong",
+        name: "actor.savina.pingpong",
+        about: "two actors send one message back and forth",
         sizes: &[4_000, 40_000, 120_000],
         ours: programs::pingpong,
         rivals: programs!(pingpong),
@@ -165,7 +150,8 @@ const SAVINA: &[Contest] = &[
         erlang: Some("pingpong"),
     },
     Contest {
-        name: "count",
+        name: "actor.savina.count",
+        about: "one actor counts the messages of another",
         sizes: &[100_000, 300_000, 1_000_000],
         ours: programs::count,
         rivals: programs!(tell_same),
@@ -173,7 +159,8 @@ const SAVINA: &[Contest] = &[
         erlang: None,
     },
     Contest {
-        name: "fjthrput",
+        name: "actor.savina.fjthrput",
+        about: "sixty actors get messages in turn",
         sizes: &[60_000, 180_000, 600_000],
         ours: programs::fork_join_throughput,
         rivals: programs!(fork_join_throughput),
@@ -181,7 +168,8 @@ const SAVINA: &[Contest] = &[
         erlang: None,
     },
     Contest {
-        name: "fjcreate",
+        name: "actor.savina.fjcreate",
+        about: "an actor is made for each message",
         sizes: &[4_000, 40_000, 120_000],
         ours: programs::fork_join_create,
         rivals: programs!(fork_join_create),
@@ -189,7 +177,8 @@ const SAVINA: &[Contest] = &[
         erlang: Some("fjcreate"),
     },
     Contest {
-        name: "threadring",
+        name: "actor.savina.threadring",
+        about: "a token goes round a hundred actors",
         sizes: &[10_000, 100_000, 300_000],
         ours: programs::thread_ring,
         rivals: programs!(thread_ring),
@@ -197,7 +186,8 @@ const SAVINA: &[Contest] = &[
         erlang: Some("threadring"),
     },
     Contest {
-        name: "big",
+        name: "actor.savina.big",
+        about: "every actor sends to random others",
         sizes: &[24_000, 120_000, 360_000],
         ours: programs::big,
         rivals: programs!(big),
@@ -205,7 +195,8 @@ const SAVINA: &[Contest] = &[
         erlang: Some("big"),
     },
     Contest {
-        name: "chameneos",
+        name: "actor.savina.chameneos",
+        about: "creatures meet at a mall",
         sizes: &[20_000, 60_000, 200_000],
         ours: programs::chameneos,
         rivals: programs!(chameneos),
@@ -213,7 +204,8 @@ const SAVINA: &[Contest] = &[
         erlang: None,
     },
     Contest {
-        name: "banking",
+        name: "actor.savina.banking",
+        about: "transfers between accounts by way of a teller",
         sizes: &[5_000, 50_000, 150_000],
         ours: programs::banking,
         rivals: programs!(banking),
@@ -221,7 +213,8 @@ const SAVINA: &[Contest] = &[
         erlang: None,
     },
     Contest {
-        name: "philosopher",
+        name: "actor.savina.philosopher",
+        about: "philosophers eat by way of an arbiter",
         sizes: &[20_000, 60_000, 200_000],
         ours: programs::philosopher,
         rivals: programs!(philosopher),
@@ -229,7 +222,8 @@ const SAVINA: &[Contest] = &[
         erlang: None,
     },
     Contest {
-        name: "nqueenk",
+        name: "actor.savina.nqueenk",
+        about: "queens on a board, searched by workers",
         sizes: &[8, 10, 11],
         ours: programs::queens,
         rivals: programs!(queens),
@@ -238,136 +232,102 @@ const SAVINA: &[Contest] = &[
     },
 ];
 
-/// The parts that can be measured by themselves, in their order.
-pub const PARTS: &[&str] = &["idle", "tell", "ask", "spawn", "savina", "durable", "wasm"];
+/// Benches beside the contests; a program of the suite is `actor.savina.NAME`.
+const IDLE: Bench = Bench { name: "actor.idle.memory", about: "resident memory of an idle actor" };
+const MEAN: Bench =
+    Bench { name: "actor.savina.geometric_mean", about: "speed against the best rival's, over all programs" };
+const DURABLE: Bench =
+    Bench { name: "actor.durable.events", about: "events of a durable configuration, each committed" };
 
-/// Measures what is named, everything if nothing is; `each` is called with each row as it is there.
-pub fn run(only: &[String], mut each: impl FnMut(&Row)) -> Vec<Row> {
-    let wants = |part: &str| only.is_empty() || only.iter().any(|one| one == part);
-    let mut rows = Vec::new();
-    let mut add = |row: Row| {
-        each(&row);
-        rows.push(row);
-    };
+/// The benches, for a list, in the order in which they are measured.
+pub(crate) fn benches() -> Vec<Bench> {
+    let contests = CONTESTS.iter().chain(SAVINA).map(|one| Bench { name: one.name, about: one.about });
+    let wasm = wasm::BENCHES.iter().map(|(name, about, _)| Bench { name, about });
+    std::iter::once(IDLE).chain(contests).chain([MEAN, DURABLE]).chain(wasm).collect()
+}
+
+/// Takes the measurements that are selected.
+pub(crate) fn measure(plan: &Plan, report: &mut Report) -> anyhow::Result<()> {
+    let wants = |bench: &str| plan.selection.wants_of(bench);
     // First: what other measurements have freed would be taken again unseen.
-    if wants("idle") {
-        add(idle());
+    if wants(IDLE.name) {
+        report.announce(IDLE.name, IDLE.about);
+        report.add(&idle());
     }
-    for one in CONTESTS.iter().filter(|one| wants(one.name.split('.').next().unwrap_or_default())) {
-        one.sizes.iter().for_each(|size| add(basic(one, *size)));
+    for one in CONTESTS.iter().filter(|one| wants(one.name)) {
+        report.announce(one.name, one.about);
+        one.sizes.iter().for_each(|size| report.add(&basic(one, *size)));
     }
-    if wants("savina") {
-        savina(&mut add);
+    if SAVINA.iter().any(|one| wants(one.name)) || wants(MEAN.name) {
+        savina(plan, report);
     }
-    if wants("durable") {
-        add(durable());
+    if wants(DURABLE.name) {
+        report.announce(DURABLE.name, DURABLE.about);
+        report.add(&durable());
     }
-    if wants("wasm") {
-        match wasm::all() {
-            Ok(figures) => figures.into_iter().for_each(add),
-            Err(error) => {
-                add(not_measured("wasm", "x", "see the specification", format!("not measured: {error}")));
-            }
+    for (name, about, measure) in wasm::BENCHES.iter().filter(|(name, ..)| wants(name)) {
+        report.announce(name, about);
+        match measure() {
+            Ok(rows) => rows.iter().for_each(|row| report.add(row)),
+            Err(error) => report.add(&Row::failed(*name, error.to_string())),
         }
     }
-    rows
+    Ok(())
 }
 
 fn idle() -> Row {
     let bytes = basics::idle_bytes(200_000);
-    Row {
-        name: "idle.memory".to_owned(),
-        value: bytes,
-        unit: "B",
-        ratio: None,
-        bar: "at most 240 B".to_owned(),
-        ok: Some(bytes <= 240.0),
-        detail: "resident memory of 200,000 idle actors with a word of state".to_owned(),
-    }
+    let row = Row::new(IDLE.name, bytes, "B").judged("at most 240 B", bytes <= 240.0);
+    row.note("resident memory of 200,000 idle actors with a word of state")
 }
 
 fn basic(one: &Contest, size: usize) -> Row {
     let mut row = judge(one, size, one.name.to_owned(), None);
-    if one.name == "spawn" {
-        row.bar = "at most 400 ns".to_owned();
-        row.ok = Some(row.value <= 400.0);
+    if one.name == "actor.spawn" {
+        let reached = row.value.is_some_and(|value| value <= 400.0);
+        row = row.judged("at most 400 ns", reached);
     }
     let pinned: Option<Program> = match one.name {
-        "tell.across_hosts" => Some(basics::tell_pinned),
-        "ask.across_hosts" => Some(basics::ask_pinned),
+        "actor.tell.across_hosts" => Some(basics::tell_pinned),
+        "actor.ask.across_hosts" => Some(basics::ask_pinned),
         _ => None,
     };
-    if let Some(pinned) = pinned {
-        let pinned = median((0..ROUNDS).map(|_| pinned(size).as_nanos() as f64).collect());
-        let pinned = pinned / size as f64;
-        row.detail.push_str(&format!("; ours where none may move: {pinned:.0} ns"));
-    }
-    row
+    let Some(pinned) = pinned else { return row };
+    let pinned = median((0..ROUNDS).map(|_| pinned(size).as_nanos() as f64)) / size as f64;
+    row.fact("ours_where_none_may_move_ns", json!(rounded(pinned)))
 }
 
-fn savina(add: &mut impl FnMut(Row)) {
+/// The programs of the suite that are selected, at the sizes that are; their mean only of all of them.
+fn savina(plan: &Plan, report: &mut Report) {
     // Only where the other rivals are in this build: a bench of ours alone needs no other program.
     let erlang = if cfg!(feature = "rivals") { Erlang::find() } else { None };
+    let wants_mean = plan.selection.wants(MEAN.name);
     let mut ratios = Vec::new();
     for one in SAVINA {
-        for size in one.sizes {
-            let row = judge(one, *size, format!("savina.{}.{size}", one.name), erlang.as_ref());
+        let named = one.sizes.iter().map(|size| (*size, format!("{}.{size}", one.name)));
+        let chosen: Vec<_> = named.filter(|(_, name)| wants_mean || plan.selection.wants(name)).collect();
+        if !chosen.is_empty() {
+            report.announce(one.name, one.about);
+        }
+        for (size, name) in chosen {
+            let row = judge(one, size, name, erlang.as_ref());
             ratios.extend(row.ratio);
-            add(row);
+            report.add(&row);
         }
     }
-    if !ratios.is_empty() {
-        let mean = (ratios.iter().map(|ratio| ratio.ln()).sum::<f64>() / ratios.len() as f64).exp();
-        add(Row {
-            name: "savina.geometric_mean".to_owned(),
-            value: mean,
-            unit: "x",
-            ratio: Some(mean),
-            bar: "at least 1.3 x the best rival's speed".to_owned(),
-            ok: Some(mean >= 1.3),
-            detail: format!("{} programs, three sizes each", SAVINA.len()),
-        });
+    if wants_mean && !ratios.is_empty() {
+        let mean = geometric_mean(&ratios);
+        let row = Row::new(MEAN.name, mean, "x").judged("at least 1.3 x the best rival's speed", mean >= 1.3);
+        let row = row.against("the best rival of each", mean);
+        report.add(&row.note(format!("{} programs, three sizes each", SAVINA.len())));
     }
 }
 
 fn durable() -> Row {
-    const BAR: &str = "at least 20000 a second";
     match basics::durable_events() {
-        Ok(rate) => Row {
-            name: "durable.events".to_owned(),
-            value: rate,
-            unit: "1/s",
-            ratio: None,
-            bar: BAR.to_owned(),
-            ok: Some(rate >= 20_000.0),
-            detail: "transfers in one durable configuration, each answered after its commit".to_owned(),
-        },
-        Err(error) => not_measured("durable.events", "1/s", BAR, error),
-    }
-}
-
-fn not_measured(name: &str, unit: &'static str, bar: &str, detail: String) -> Row {
-    Row { name: name.to_owned(), value: 0.0, unit, ratio: None, bar: bar.to_owned(), ok: Some(false), detail }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Row;
-
-    /// Scripts read the rows by these names.
-    #[test]
-    fn a_row_has_the_keys_that_are_promised() {
-        let row = Row {
-            name: "tell.same_host".to_owned(),
-            value: 40.5,
-            unit: "ns",
-            ratio: None,
-            bar: "at least 1.5 x".to_owned(),
-            ok: Some(true),
-            detail: String::new(),
-        };
-        let text = serde_json::to_string(&row).unwrap();
-        let expected = r#"{"name":"tell.same_host","value":40.5,"unit":"ns","ratio":null,"bar":"at least 1.5 x","ok":true,"detail":""}"#;
-        assert_eq!(text, expected);
+        Ok(rate) => Row::new(DURABLE.name, rate, "1/s")
+            .judged("at least 20000 a second", rate >= 20_000.0)
+            .note("transfers in one durable configuration, each answered after its commit"),
+        Err(error) => Row::failed(DURABLE.name, error),
     }
 }

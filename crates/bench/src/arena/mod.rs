@@ -1,17 +1,26 @@
-//! Measurements, each with the bar that it is held to. Rivals run interleaved on the same disk.
+//! The arena, on the disk of a directory: commits, recovery, first writes, nouns. Rivals take turns on the same disk.
 //!
-//! Here are the rows and their order; `store` measures the store, `rivals` has who it is compared with.
+//! Here are the rows and their order; `store` measures the store, `nouns` what needs no disk; `rivals` has what
+//! the store is compared with.
 
+#[expect(unsafe_code, reason = "small objects are allocated, written and freed inside what is timed")]
 mod nouns;
 mod plot;
+#[cfg_attr(feature = "rivals", expect(unsafe_code, reason = "LMDB maps a file that nothing else may change"))]
 mod rivals;
+#[expect(unsafe_code, reason = "pages of the heap are written inside what is timed")]
 mod store;
 
-use std::path::Path;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-pub use self::plot::commit_plot;
+use self::plot::commit_plot;
 use self::store::Pages;
+use crate::report::Report;
+use crate::row::Row;
+use crate::{Bench, Plan};
+use anyhow::Context;
 use banyan_arena::disk::{BLOCK_SIZE, FileDiskError};
 use banyan_arena::noun::CueError;
 use banyan_arena::store::CommitError;
@@ -19,15 +28,15 @@ use banyan_arena::{AllocateError, Arena, ArenaError, ArenaOptions};
 
 /// What to measure.
 #[derive(Clone, Copy, Debug)]
-pub struct BenchOptions {
+struct BenchOptions {
     /// Commits measured for each size.
-    pub commits: usize,
+    commits: usize,
     /// Pages of the heap that commits are measured on, and values that each rival keeps.
-    pub heap_pages: usize,
+    heap_pages: usize,
     /// Bytes of heap that amplification and first writes are measured on.
-    pub resident: usize,
+    resident: usize,
     /// Bytes of nouns that live through a collection.
-    pub live: usize,
+    live: usize,
 }
 
 impl Default for BenchOptions {
@@ -38,46 +47,14 @@ impl Default for BenchOptions {
 
 impl BenchOptions {
     /// Little of each, to see that it works; the figures mean nothing.
-    #[must_use]
-    pub fn quick() -> Self {
+    fn quick() -> Self {
         Self { commits: 4, heap_pages: 1024, resident: 4 << 20, live: 1 << 20 }
-    }
-}
-
-/// One measurement.
-#[derive(Clone, Debug)]
-pub struct BenchRow {
-    /// Name, such as `commit.k16`.
-    pub name: &'static str,
-    /// The figure, in `unit`.
-    pub value: f64,
-    /// Unit of the value.
-    pub unit: &'static str,
-    /// The value against what it is compared with; 0 if with nothing.
-    pub ratio: f64,
-    /// What must hold, in words.
-    pub bar: &'static str,
-    /// Whether it holds.
-    pub ok: bool,
-    /// Figures beside.
-    pub detail: String,
-}
-
-impl BenchRow {
-    /// The row as a JSON object on one line.
-    #[must_use]
-    pub fn json(&self) -> String {
-        let Self { name, value, unit, ratio, bar, ok, detail } = self;
-        // All texts are this module's own and hold no character that JSON escapes.
-        format!(
-            r#"{{"name":"{name}","value":{value:.3},"unit":"{unit}","ratio":{ratio:.3},"bar":"{bar}","ok":{ok},"detail":"{detail}"}}"#
-        )
     }
 }
 
 /// Why the bench could not go on.
 #[derive(Debug, thiserror::Error)]
-pub enum BenchError {
+enum BenchError {
     /// The arena could not be made or opened.
     #[error(transparent)]
     Arena(#[from] ArenaError),
@@ -102,62 +79,115 @@ pub enum BenchError {
 }
 
 impl BenchError {
-    pub(super) fn rival(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+    fn rival(error: impl std::error::Error + Send + Sync + 'static) -> Self {
         Self::Rival(Box::new(error))
     }
 }
 
 /// The median time of commits of one size, of one contestant.
 #[derive(Clone, Debug, PartialEq)]
-pub struct CommitPoint {
+struct CommitPoint {
     /// Pages that each commit changed.
-    pub pages: usize,
+    pages: usize,
     /// Who committed: `banyan`, or the name of a rival.
-    pub contestant: String,
+    contestant: String,
     /// Median microseconds.
-    pub median: f64,
+    median: f64,
 }
 
-/// The value below which so many of a hundred lie.
-pub(super) fn percentile(times: &mut [f64], percent: usize) -> f64 {
-    times.sort_unstable_by(f64::total_cmp);
-    times.get(times.len() * percent / 100).or(times.last()).copied().unwrap_or(f64::NAN)
+/// The benches of the arena by the names of their rows.
+pub(crate) fn benches() -> Vec<Bench> {
+    let bench = |(name, about): &(&'static str, &'static str)| Bench { name, about };
+    BENCHES.iter().map(bench).collect()
 }
 
-/// Which measurements to take: says of a name whether it is wanted.
-pub type Wanted<'a> = &'a dyn Fn(&str) -> bool;
+const BENCHES: &[(&str, &str)] = &[
+    ("arena.commit.k1", "a durable commit of 1 page against each rival's"),
+    ("arena.commit.k16", "a durable commit of 16 pages against each rival's"),
+    ("arena.commit.k256", "a durable commit of 256 pages against each rival's"),
+    ("arena.snapshot.retain", "what retaining a snapshot costs beyond its commit"),
+    ("arena.commit.stop", "how long a program stands still for a deferred commit"),
+    ("arena.commit.million", "one commit of a million scattered pages"),
+    ("arena.open.crash", "opening an arena after a crash, with 64 MiB of log"),
+    ("arena.amplification", "bytes written for each byte that was changed"),
+    ("arena.write.first", "the first write to a page after a commit"),
+    ("arena.alloc.small", "allocating and freeing small objects against mimalloc"),
+    ("arena.jam", "writing a noun as bytes"),
+    ("arena.cue", "reading a noun from bytes"),
+    ("arena.gc.step", "one step of the collector of nouns"),
+];
 
-/// Takes the measurements that are wanted in a directory, which needs 6 GiB for all of them, and reports each row as
-/// it is done. Gives what was measured of commits, for [`commit_plot`](super::commit_plot).
-///
-/// # Errors
-/// [`BenchError`]; files that were made are left to the caller's directory.
-pub fn bench(
+/// A directory for the files that goes when it is dropped.
+struct Room(PathBuf);
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        // A directory that stays behind spoils no figure.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Takes the measurements that are selected, and draws the plot if one is wanted.
+pub(crate) fn measure(plan: &Plan, report: &mut Report) -> anyhow::Result<()> {
+    let path = plan.directory.join(format!("banyan-arena-bench-{}", std::process::id()));
+    std::fs::create_dir(&path).with_context(|| {
+        format!("cannot make {}; choose a directory on the disk to measure with --directory", path.display())
+    })?;
+    let room = Room(path);
+    let mut plot = None;
+    if let Some(path) = &plan.plot {
+        // Before the minutes of measuring.
+        let made = std::fs::File::create(path);
+        plot = Some(made.with_context(|| {
+            format!("cannot write {}; choose a file that can be written", path.display())
+        })?);
+    }
+    let options = if plan.quick { BenchOptions::quick() } else { BenchOptions::default() };
+    let wanted = |name: &str| plan.selection.wants(name);
+    let points = bench(&room.0, options, &wanted, report).context("the bench of the arena did not end")?;
+    if let Some(mut file) = plot {
+        file.write_all(commit_plot(&points).as_bytes()).context("the plot could not be written")?;
+    }
+    Ok(())
+}
+
+/// Which rows are wanted.
+type Wanted<'a> = &'a dyn Fn(&str) -> bool;
+
+/// Takes the measurements that are wanted in a directory. Gives what was measured of commits.
+fn bench(
     directory: &Path,
     options: BenchOptions,
     wanted: Wanted<'_>,
-    report: &mut dyn FnMut(BenchRow),
+    report: &mut Report,
 ) -> Result<Vec<CommitPoint>, BenchError> {
     let is_wanted = |names: &[&str]| names.iter().any(|name| wanted(name));
-    let report = &mut |row: BenchRow| {
-        if wanted(row.name) {
-            report(row);
+    let announce = |report: &Report, names: &[&str]| {
+        for (name, about) in BENCHES.iter().filter(|(name, _)| names.contains(name) && wanted(name)) {
+            report.announce(name, about);
         }
     };
+    let commits = ["arena.commit.k1", "arena.commit.k16", "arena.commit.k256", "arena.snapshot.retain"];
     let mut points = Vec::new();
-    if is_wanted(&["commit.k1", "commit.k16", "commit.k256", "snapshot.retain"]) {
+    if is_wanted(&commits) {
+        announce(report, &commits);
         points = store::commits(directory, options, report)?;
     }
-    if wanted("commit.stop") {
+    if wanted("arena.commit.stop") {
+        announce(report, &["arena.commit.stop"]);
         store::stop(directory, options, report)?;
     }
-    if wanted("commit.million") {
+    if wanted("arena.commit.million") {
+        announce(report, &["arena.commit.million"]);
         store::million(directory, report)?;
     }
-    if wanted("open.crash") {
+    if wanted("arena.open.crash") {
+        announce(report, &["arena.open.crash"]);
         store::open_after_crash(directory, report)?;
     }
-    if is_wanted(&["amplification", "write.first"]) {
+    let writes = ["arena.amplification", "arena.write.first"];
+    if is_wanted(&writes) {
+        announce(report, &writes);
         let path = directory.join("bench.arena");
         let mut arena = Arena::create(&path, ArenaOptions::default())?;
         let mut pages = Pages::new(&mut arena, options.resident / BLOCK_SIZE)?;
@@ -165,17 +195,15 @@ pub fn bench(
         amplification(&mut arena, &mut pages, report)?;
         first_write(&mut arena, &mut pages, report)?;
     }
-    if is_wanted(&["alloc.small", "jam", "cue", "gc.step"]) {
+    let small = ["arena.alloc.small", "arena.jam", "arena.cue", "arena.gc.step"];
+    if is_wanted(&small) {
+        announce(report, &small);
         nouns::nouns(directory, options, wanted, report)?;
     }
     Ok(points)
 }
 
-fn amplification(
-    arena: &mut Arena,
-    pages: &mut Pages,
-    report: &mut dyn FnMut(BenchRow),
-) -> Result<(), BenchError> {
+fn amplification(arena: &mut Arena, pages: &mut Pages, report: &mut Report) -> Result<(), BenchError> {
     arena.fold()?;
     let before = arena.store().statistics();
     for _ in 0..4096 {
@@ -188,23 +216,15 @@ fn amplification(
     let dirtied = after.bytes_dirtied - before.bytes_dirtied;
     let value = written as f64 / dirtied as f64;
     let grown = after.bytes_grown - before.bytes_grown;
-    report(BenchRow {
-        name: "amplification",
-        value,
-        unit: "written/dirtied",
-        ratio: value,
-        bar: "at most 1.1 at k = 64",
-        ok: value <= 1.1,
-        detail: format!("{} folds, {grown} bytes grown", after.folds - before.folds),
-    });
+    let row = Row::new("arena.amplification", value, "written/dirtied")
+        .judged("at most 1.1 at k = 64", value <= 1.1)
+        .against("the bytes that were changed", value)
+        .note(format!("{} folds, {grown} bytes grown", after.folds - before.folds));
+    report.add(&row);
     Ok(())
 }
 
-fn first_write(
-    arena: &mut Arena,
-    pages: &mut Pages,
-    report: &mut dyn FnMut(BenchRow),
-) -> Result<(), BenchError> {
+fn first_write(arena: &mut Arena, pages: &mut Pages, report: &mut Report) -> Result<(), BenchError> {
     let count = pages.count.min(8192);
     let mut best = f64::MAX;
     for _ in 0..5 {
@@ -216,7 +236,8 @@ fn first_write(
         best = best.min(started.elapsed().as_secs_f64() * 1e6 / count as f64);
     }
     arena.commit(0, 0)?;
-    let (name, unit, bar) = ("write.first", "us", "at most 1.2 us");
-    report(BenchRow { name, value: best, unit, ratio: 0.0, bar, ok: best <= 1.2, detail: String::new() });
+    let (name, unit, bar) = ("arena.write.first", "us", "at most 1.2 us");
+    let row = Row::new(name, best, unit).judged(bar, best <= 1.2);
+    report.add(&row);
     Ok(())
 }

@@ -5,7 +5,10 @@ use std::hint::black_box;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::{BenchError, BenchOptions, BenchRow, Wanted};
+use crate::report::Report;
+use crate::row::Row;
+
+use super::{BenchError, BenchOptions, Wanted};
 use banyan_arena::disk::FileDisk;
 use banyan_arena::noun::{Collection, Noun, Nouns};
 use banyan_arena::{Arena, ArenaOptions};
@@ -23,23 +26,21 @@ impl ProcessorTime {
     }
 }
 
-type Report<'a> = &'a mut dyn FnMut(BenchRow);
-
 /// Measures what does not depend on the disk: `alloc.small`, `jam`, `cue` and `gc.step`.
 pub(super) fn nouns(
     directory: &Path,
     options: BenchOptions,
     wanted: Wanted<'_>,
-    report: Report<'_>,
+    report: &mut Report,
 ) -> Result<(), BenchError> {
     let mut arena = Arena::create(&directory.join("bench-nouns.arena"), ArenaOptions::default())?;
-    if wanted("alloc.small") {
+    if wanted("arena.alloc.small") {
         small_objects(&mut arena, report)?;
     }
-    if wanted("jam") || wanted("cue") {
+    if wanted("arena.jam") || wanted("arena.cue") {
         jam_and_cue(&mut Nouns::new(&mut arena), report)?;
     }
-    if wanted("gc.step") {
+    if wanted("arena.gc.step") {
         collection(&mut arena, options.live, report)?;
     }
     Ok(())
@@ -79,7 +80,7 @@ const OBJECTS: usize = 1 << 18;
 
 /// Objects of 16 to 128 bytes: a burst of them freed in the order in which they were made, then a window
 /// of live objects of which a random one is replaced again and again.
-fn small_objects(arena: &mut Arena, report: Report<'_>) -> Result<(), BenchError> {
+fn small_objects(arena: &mut Arena, report: &mut Report) -> Result<(), BenchError> {
     use std::alloc::GlobalAlloc;
 
     use self::rival::Rival;
@@ -128,22 +129,18 @@ fn small_objects(arena: &mut Arena, report: Report<'_>) -> Result<(), BenchError
     )?;
     let window = window(arena, &sizes, &plan)?;
     let ratio = (burst.1 / burst.0).min(window.1 / window.0);
-    report(BenchRow {
-        name: "alloc.small",
-        value: burst.0.max(window.0),
-        unit: "ns a pair",
-        ratio,
-        bar: "at least 0.8 x mimalloc",
-        ok: ratio >= 0.8 && cfg!(feature = "rivals"),
-        detail: format!(
+    let row = Row::new("arena.alloc.small", burst.0.max(window.0), "ns a pair")
+        .judged("at least 0.8 x mimalloc", ratio >= 0.8 && cfg!(feature = "rivals"))
+        .against("mimalloc", ratio)
+        .note(format!(
             "burst {:.1} against {:.1} ns, window {:.1} against {:.1} ns; rival: {}",
             burst.0,
             burst.1,
             window.0,
             window.1,
             rival::NAME
-        ),
-    });
+        ));
+    report.add(&row);
     Ok(())
 }
 
@@ -275,30 +272,25 @@ fn jam_rates(nouns: &mut Nouns<'_, FileDisk>, sharing: Sharing) -> Result<JamRat
     Ok(JamRates { bytes, jam: rate(jam_time), cue: rate(cue_time), first_cue })
 }
 
-fn jam_and_cue(nouns: &mut Nouns<'_, FileDisk>, report: Report<'_>) -> Result<(), BenchError> {
+fn jam_and_cue(nouns: &mut Nouns<'_, FileDisk>, report: &mut Report) -> Result<(), BenchError> {
     let near = jam_rates(nouns, Sharing::NearAndFar)?;
     let far = jam_rates(nouns, Sharing::Anywhere)?;
     let JamRates { bytes, first_cue, .. } = near;
     let fresh = format!("; into memory never touched before: {first_cue:.0} MB/s");
-    for (name, value, far, more) in [("jam", near.jam, far.jam, ""), ("cue", near.cue, far.cue, &fresh)] {
-        report(BenchRow {
-            name,
-            value,
-            unit: "MB/s",
-            ratio: 0.0,
-            bar: "at least 100 MB/s",
-            ok: value >= 100.0,
-            detail: format!(
+    for (name, value, far, more) in
+        [("arena.jam", near.jam, far.jam, ""), ("arena.cue", near.cue, far.cue, &fresh)]
+    {
+        let row = Row::new(name, value, "MB/s").judged("at least 100 MB/s", value >= 100.0).note(format!(
                 "{bytes} bytes, 250000 cells that share parts near and far, best of 9; sharing anywhere: {far:.0} MB/s{more}"
-            ),
-        });
+            ));
+        report.add(&row);
     }
     Ok(())
 }
 
 /// A tree of `bytes` of live cells, every second one of as many dead; steps of 1 ms, a small event and a commit
 /// between each two.
-fn collection(arena: &mut Arena, bytes: usize, report: Report<'_>) -> Result<(), BenchError> {
+fn collection(arena: &mut Arena, bytes: usize, report: &mut Report) -> Result<(), BenchError> {
     let mut nouns = Nouns::new(arena);
     let mut root = Noun::ZERO;
     for at in 0..bytes / 64 {
@@ -335,14 +327,7 @@ fn collection(arena: &mut Arena, bytes: usize, report: Report<'_>) -> Result<(),
             .map_or(0.0, |time| time.as_secs_f64() * 1e3)
     };
     let value = ms(&steps, 999);
-    report(BenchRow {
-        name: "gc.step",
-        value,
-        unit: "ms",
-        ratio: 0.0,
-        bar: "at most 2 ms, p99.9 of the steps",
-        ok: value <= 2.0,
-        detail: format!(
+    let row = Row::new("arena.gc.step", value, "ms").judged("at most 2 ms, p99.9 of the steps", value <= 2.0).note(format!(
             "{} MiB live, {} MiB freed, {} steps, p50 {:.2} ms, longest {:.2} ms, {} commits between them, p50 {:.2} ms",
             done.live_bytes >> 20,
             done.freed_bytes >> 20,
@@ -351,7 +336,7 @@ fn collection(arena: &mut Arena, bytes: usize, report: Report<'_>) -> Result<(),
             ms(&steps, 1000),
             commits.len(),
             ms(&commits, 500),
-        ),
-    });
+        ));
+    report.add(&row);
     Ok(())
 }

@@ -16,9 +16,8 @@ const LABEL: f64 = 14.0;
 /// Dark enough on white, and told apart by those who see fewer colours; the names stand beside the lines too.
 const COLOURS: [&str; 6] = ["#d55e00", "#555555", "#999999", "#0072b2", "#009e73", "#cc79a7"];
 
-/// Draws what [`bench`](super::bench()) measured of commits: the text of an SVG.
-#[must_use]
-pub fn commit_plot(points: &[CommitPoint]) -> String {
+/// Draws what `bench` measured of commits: the text of an SVG.
+pub(super) fn commit_plot(points: &[CommitPoint]) -> String {
     let pages = points.iter().map(|point| point.pages as f64);
     let times = points.iter().map(|point| point.median);
     let (first, last) = (1.0_f64, pages.fold(2.0, f64::max));

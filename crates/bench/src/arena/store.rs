@@ -6,7 +6,10 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::rivals::rivals;
-use super::{BenchError, BenchOptions, BenchRow, CommitPoint, percentile};
+use super::{BenchError, BenchOptions, CommitPoint};
+use crate::report::Report;
+use crate::row::Row;
+use crate::statistics::{median, percentile};
 use banyan_arena::disk::{BLOCK_SIZE, Block};
 use banyan_arena::{Arena, ArenaError, ArenaOptions, Loading};
 
@@ -79,7 +82,7 @@ impl Pages {
 pub(super) fn commits(
     directory: &Path,
     options: BenchOptions,
-    report: &mut dyn FnMut(BenchRow),
+    report: &mut Report,
 ) -> Result<Vec<CommitPoint>, BenchError> {
     let mut arena = Arena::create(&directory.join("bench-commits.arena"), ArenaOptions::default())?;
     let mut pages = Pages::new(&mut arena, options.heap_pages)?;
@@ -87,8 +90,13 @@ pub(super) fn commits(
     let mut rivals = rivals(directory, options.heap_pages)?;
     let mut points = Vec::new();
     settle_disk(options);
-    let rows =
-        [(1, Some("commit.k1")), (4, None), (16, Some("commit.k16")), (64, None), (256, Some("commit.k256"))];
+    let rows = [
+        (1, Some("arena.commit.k1")),
+        (4, None),
+        (16, Some("arena.commit.k16")),
+        (64, None),
+        (256, Some("arena.commit.k256")),
+    ];
     for (count, row) in rows {
         let (mut commit, mut event) = (Vec::new(), Vec::new());
         let mut theirs: Vec<Vec<f64>> = rivals.iter().map(|_| Vec::new()).collect();
@@ -127,10 +135,10 @@ pub(super) fn commits(
             }
         }
         settle_disk(options);
-        let (value, with_writes) = (percentile(&mut commit, 50), percentile(&mut event, 50));
+        let (value, with_writes) = (median(commit.iter().copied()), median(event.iter().copied()));
         let mut detail = format!(
             "p99 {:.0} us; with the writes to the heap {with_writes:.0} us",
-            percentile(&mut commit, 99)
+            percentile(commit.iter().copied(), 0.99)
         );
         let mut ok = true;
         let mut bare = value;
@@ -139,7 +147,7 @@ pub(super) fn commits(
         };
         point("banyan", value);
         for (rival, times) in rivals.iter().zip(&mut theirs) {
-            let median = percentile(times, 50);
+            let median = median(times.iter().copied());
             point(rival.name(), median);
             detail += &format!("; {} {median:.0} us", rival.name());
             if rival.name() == "bare" {
@@ -155,7 +163,11 @@ pub(super) fn commits(
         }
         if let Some(name) = row {
             let bar = "faster than each rival, and at most 1.5 x bare";
-            report(BenchRow { name, value, unit: "us", ratio: value / bare, bar, ok, detail });
+            let row = Row::new(name, value, "us")
+                .judged(bar, ok)
+                .against("one write and sync of the same bytes", value / bare)
+                .note(detail);
+            report.add(&row);
         }
     }
     retain(&mut arena, &mut pages, options, report)?;
@@ -167,7 +179,7 @@ fn retain(
     arena: &mut Arena,
     pages: &mut Pages,
     options: BenchOptions,
-    report: &mut dyn FnMut(BenchRow),
+    report: &mut Report,
 ) -> Result<(), BenchError> {
     let (mut plain, mut retained) = (Vec::new(), Vec::new());
     // A difference of some microseconds between commits of some hundred: it takes many of them, in turns.
@@ -186,26 +198,18 @@ fn retain(
         }
         arena.drop_snapshot(&name)?;
     }
-    let (plain, retained) = (percentile(&mut plain, 50), percentile(&mut retained, 50));
+    let (plain, retained) = (median(plain.iter().copied()), median(retained.iter().copied()));
     let value = retained - plain;
-    report(BenchRow {
-        name: "snapshot.retain",
-        value,
-        unit: "us",
-        ratio: retained / plain,
-        bar: "at most 10 us beyond the commit",
-        ok: value <= 10.0,
-        detail: format!("medians: commit {plain:.0} us, commit and retain {retained:.0} us, of 4 pages"),
-    });
+    let row = Row::new("arena.snapshot.retain", value, "us")
+        .judged("at most 10 us beyond the commit", value <= 10.0)
+        .against("the commit alone", retained / plain)
+        .note(format!("medians: commit {plain:.0} us, commit and retain {retained:.0} us, of 4 pages"));
+    report.add(&row);
     Ok(())
 }
 
 /// How long the program stands still for a deferred commit: 1 GiB in memory, 1 % of it dirty.
-pub(super) fn stop(
-    directory: &Path,
-    options: BenchOptions,
-    report: &mut dyn FnMut(BenchRow),
-) -> Result<(), BenchError> {
+pub(super) fn stop(directory: &Path, options: BenchOptions, report: &mut Report) -> Result<(), BenchError> {
     settle_disk(options);
     let path = directory.join("bench-stop.arena");
     let mut arena = Arena::create(&path, ArenaOptions::default())?;
@@ -226,27 +230,20 @@ pub(super) fn stop(
             whole.push(started.elapsed().as_secs_f64() * 1e3);
         }
     }
-    let value = percentile(&mut stops, 50);
-    report(BenchRow {
-        name: "commit.stop",
-        value,
-        unit: "ms",
-        ratio: 0.0,
-        bar: "at most 3 ms",
-        ok: value <= 3.0,
-        detail: format!(
-            "p99 {:.2} ms; durable after {:.2} ms",
-            percentile(&mut stops, 99),
-            percentile(&mut whole, 50)
-        ),
-    });
+    let value = median(stops.iter().copied());
+    let row = Row::new("arena.commit.stop", value, "ms").judged("at most 3 ms", value <= 3.0).note(format!(
+        "p99 {:.2} ms; durable after {:.2} ms",
+        percentile(stops.iter().copied(), 0.99),
+        median(whole.iter().copied())
+    ));
+    report.add(&row);
     drop(arena);
     std::fs::remove_file(path)?;
     Ok(())
 }
 
 /// A million scattered pages in one event.
-pub(super) fn million(directory: &Path, report: &mut dyn FnMut(BenchRow)) -> Result<(), BenchError> {
+pub(super) fn million(directory: &Path, report: &mut Report) -> Result<(), BenchError> {
     const PAGES: usize = 1_000_000;
     let path = directory.join("bench-million.arena");
     let mut arena = Arena::create(&path, ArenaOptions::default())?;
@@ -259,22 +256,21 @@ pub(super) fn million(directory: &Path, report: &mut dyn FnMut(BenchRow)) -> Res
     let value = started.elapsed().as_secs_f64();
     let after = std::fs::read_to_string("/proc/self/maps")?.lines().count().max(mappings);
     let written = arena.store().statistics();
-    report(BenchRow {
-        name: "commit.million",
-        value,
-        unit: "s",
-        ratio: written.bytes_written as f64 / written.bytes_dirtied as f64,
-        bar: "commits, with fewer than 64 mappings in the process",
-        ok: written.bytes_dirtied >= (PAGES * BLOCK_SIZE) as u64 && after < 64,
-        detail: format!("{after} mappings, {:.2} GB/s", written.bytes_written as f64 / value / 1e9),
-    });
+    let row = Row::new("arena.commit.million", value, "s")
+        .judged(
+            "commits, with fewer than 64 mappings in the process",
+            written.bytes_dirtied >= (PAGES * BLOCK_SIZE) as u64 && after < 64,
+        )
+        .against("the bytes that were changed", written.bytes_written as f64 / written.bytes_dirtied as f64)
+        .note(format!("{after} mappings, {:.2} GB/s", written.bytes_written as f64 / value / 1e9));
+    report.add(&row);
     drop(arena);
     std::fs::remove_file(path)?;
     Ok(())
 }
 
 /// The time to open an arena after a crash with 64 MiB of log, for heaps of 1 GiB and 16 GiB.
-pub(super) fn open_after_crash(directory: &Path, report: &mut dyn FnMut(BenchRow)) -> Result<(), BenchError> {
+pub(super) fn open_after_crash(directory: &Path, report: &mut Report) -> Result<(), BenchError> {
     let mut figures = Vec::new();
     for (gigabytes, stride) in [(1_usize, 1), (16, 16)] {
         let path = directory.join("bench-open.arena");
@@ -304,7 +300,7 @@ pub(super) fn open_after_crash(directory: &Path, report: &mut dyn FnMut(BenchRow
             times.push(started.elapsed().as_secs_f64() * 1e3);
             records = arena.recovery().records;
         }
-        figures.push((gigabytes, percentile(&mut times, 50), records, count));
+        figures.push((gigabytes, median(times.iter().copied()), records, count));
         std::fs::remove_file(&path)?;
     }
     let value = figures.iter().map(|(_, time, ..)| *time).fold(0.0, f64::max);
@@ -314,14 +310,13 @@ pub(super) fn open_after_crash(directory: &Path, report: &mut dyn FnMut(BenchRow
             format!("{size} GiB heap with {count} pages: {time:.1} ms, {records} records")
         })
         .collect();
-    report(BenchRow {
-        name: "open.crash",
-        value,
-        unit: "ms",
-        ratio: figures[1].1 / figures[0].1,
-        bar: "at most 50 ms, the same at 1 GiB and 16 GiB",
-        ok: value <= 50.0 && figures[1].1 <= 1.5 * figures[0].1,
-        detail: parts.join("; "),
-    });
+    let row = Row::new("arena.open.crash", value, "ms")
+        .judged(
+            "at most 50 ms, the same at 1 GiB and 16 GiB",
+            value <= 50.0 && figures[1].1 <= 1.5 * figures[0].1,
+        )
+        .against("a heap of 1 GiB", figures[1].1 / figures[0].1)
+        .note(parts.join("; "));
+    report.add(&row);
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! What a call costs whose callee crashes: until the error, and until the retry has succeeded.
 
-use super::{MALLOC, MEMSET, Row, STRLEN, at, call, open, open_with, options};
+use super::{MALLOC, MEMSET, STRLEN, at, call, open, open_with, options};
+use crate::row::Row;
 use banyan_calls::Wait;
 use banyan_calls::allocations;
 use banyan_calls::connection::{CallOptions, Connection};
@@ -23,11 +24,10 @@ fn crash(connection: &Connection, options: &CallOptions) -> Result<u64, CallErro
     }
 }
 
-fn row(name: &'static str, mut times: Vec<u64>, bar: f64, detail: &str) -> Row {
-    times.sort_unstable();
-    let value = at(&times, 0.5);
-    let detail = format!("{detail}p99 {:.1} us of {}", at(&times, 0.99), times.len());
-    Row::new(name, value, "us", bar, value <= bar, detail)
+fn row(name: &'static str, times: &[u64], bar: f64, detail: &str) -> Row {
+    let value = at(times, 0.5);
+    let detail = format!("{detail}p99 {:.1} us of {}", at(times, 0.99), times.len());
+    Row::new(name, value, "us").judged(format!("at most {bar} us"), value <= bar).note(detail)
 }
 
 /// Times of crashes until the error, and until the same caller's next call has succeeded; in ticks.
@@ -52,24 +52,23 @@ fn crashes(spares: u32) -> Result<(Vec<u64>, Vec<u64>), CallError> {
 pub(super) fn with_spare() -> Result<Vec<Row>, CallError> {
     let (errors, recovered) = crashes(1)?;
     Ok(vec![
-        row("SIGSEGV to error, p50", errors, 50.0, ""),
-        row("crash to retried success with a spare, p50", recovered, 100.0, ""),
+        row("call.crash.spare.error", &errors, 50.0, ""),
+        row("call.crash.spare.retried", &recovered, 100.0, ""),
     ])
 }
 
 /// A crash when there is no spare: the babysitter forks.
 pub(super) fn without_spare() -> Result<Vec<Row>, CallError> {
     let (_, recovered) = crashes(0)?;
-    let mut floor = super::floors::fork(200);
-    floor.sort_unstable();
-    let floor = at(&floor, 0.5);
+    let floor = at(&super::floors::fork(200), 0.5);
     #[cfg(feature = "rivals")]
     let rivals = super::rivals::crash_and_retry()?;
     #[cfg(not(feature = "rivals"))]
     let rivals = "";
     let detail = format!("fork, exit and wait of this process {floor:.1} us; {rivals}");
-    let name = "crash to retried success from the babysitter, p50";
-    Ok(vec![row(name, recovered, 400.0, &detail).over(floor)])
+    let row = row("call.crash.no_spare", &recovered, 400.0, &detail);
+    let ratio = row.value.unwrap_or(f64::NAN) / floor;
+    Ok(vec![row.against("a fork of this process", ratio)])
 }
 
 /// A crash of a callee that has changed 256 MiB.
@@ -83,7 +82,7 @@ pub(super) fn dirty() -> Result<Vec<Row>, CallError> {
         call(&connection, MEMSET, &[memory, 1, BYTES], &options)?;
         errors.push(crash(&connection, &options)?);
     }
-    Ok(vec![row("SIGSEGV to error with 256 MiB dirty, p50", errors, 100.0, "")])
+    Ok(vec![row("call.crash.dirty", &errors, 100.0, "")])
 }
 
 /// Allocator calls in twenty thousand calls that succeed and one that crashes and is made again.
@@ -103,10 +102,10 @@ pub(super) fn allocator_calls() -> Result<Vec<Row>, CallError> {
     let counted = allocations::of_this_thread() - before;
     let (value, detail) = if allocations::is_installed() {
         let what = "20,000 calls, half of them with memory of the caller, and a crash with a retry";
-        (counted as f64, what.into())
+        (counted as f64, what)
     } else {
-        (f64::NAN, "not measured: this program does not count what it allocates".into())
+        (f64::NAN, "not measured: this program does not count what it allocates")
     };
     let ok = allocations::is_installed() && counted == 0 && crashed;
-    Ok(vec![Row::new("allocator calls in the client path", value, "calls", 0.0, ok, detail)])
+    Ok(vec![Row::new("call.allocator", value, "calls").judged("none", ok).note(detail)])
 }

@@ -3,7 +3,8 @@
 //! The libraries are the system's own. Every byte of every result is compared with what the library gives
 //! in this process; a library that is missing is a promise not kept.
 
-use super::{Row, at};
+use super::at;
+use crate::row::Row;
 use banyan_calls::connection::{CallOptions, Connection};
 use banyan_calls::error::CallError;
 use banyan_calls::measuring::counter;
@@ -193,21 +194,20 @@ fn row(name: &'static str, subject: &Subject, work: Work) -> Result<Row, CallErr
         }
         wrong += usize::from(packed[0] != packed[1]);
     }
-    times.iter_mut().for_each(|times| times.sort_unstable());
     let [here, there] = times.map(|times| at(&times, 0.5) / 1000.0);
     let detail = format!(
         "{WIDTH} x {HEIGHT} pixels of three bytes, packed and restored, copied both ways; in place {here:.1} ms, \
          isolated {there:.1} ms"
     );
-    Ok(Row { ratio: Some(there / here), ..Row::new(name, wrong as f64, "bytes", 0.0, wrong == 0, detail) })
+    let row = Row::new(name, wrong as f64, "wrong bytes").judged("none", wrong == 0);
+    Ok(row.against("the time in place", there / here).note(detail))
 }
 
 /// A row for each library: bytes that differ; its ratio is the time over that in place.
 pub(super) fn rows() -> Result<Vec<Row>, CallError> {
     let names = [c"compress2", c"uncompress"];
-    let zlib_row =
-        row("a large image through zlib: bytes that differ", &Subject::open(c"libz.so.1", &names)?, zlib)?;
+    let zlib_row = row("call.images.zlib", &Subject::open(c"libz.so.1", &names)?, zlib)?;
     let names = [c"png_image_write_to_memory", c"png_image_begin_read_from_memory", c"png_image_finish_read"];
     let subject = Subject::open(c"libpng16.so.16", &names)?;
-    Ok(vec![zlib_row, row("a large image through libpng: bytes that differ", &subject, png)?])
+    Ok(vec![zlib_row, row("call.images.libpng", &subject, png)?])
 }

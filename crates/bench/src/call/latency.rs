@@ -1,7 +1,8 @@
 //! What a call costs that goes well: null calls, spinning and blocking, and blobs; and what a worker
 //! costs while nobody calls.
 
-use super::{Row, at, call, open, options, times};
+use super::{at, call, open, options, times};
+use crate::row::Row;
 use banyan_calls::Wait;
 use banyan_calls::blob::{Blob, Blobs, Sharing};
 use banyan_calls::error::CallError;
@@ -25,15 +26,12 @@ impl<'a> Lane<'a> {
     }
 }
 
-/// Has all lanes take turns; each one's times are sorted afterwards.
+/// Has all lanes take turns.
 fn interleave(lanes: &mut [Lane<'_>]) -> Result<(), CallError> {
     for _ in 0..ROUNDS {
         for lane in &mut *lanes {
             lane.times.extend((lane.round)()?);
         }
-    }
-    for lane in lanes {
-        lane.times.sort_unstable();
     }
     Ok(())
 }
@@ -61,7 +59,12 @@ pub(super) fn spinning() -> Result<Vec<Row>, CallError> {
     let (floor, p50) = (at(&lanes[0].times, 0.5), at(&lanes[1].times, 0.5));
     let ok = p50 <= 0.40 && p50 <= 1.5 * floor;
     let detail = format!("death notice on; {}", list(&lanes));
-    Ok(vec![Row::new("null call, spinning, p50", p50, "us", 0.40, ok, detail).over(floor)])
+    Ok(vec![
+        Row::new("call.null.spinning", p50, "us")
+            .judged("at most 0.4 us and 1.5 x the floor", ok)
+            .against("a round trip of a cache line", p50 / floor)
+            .note(detail),
+    ])
 }
 
 /// The null call while both ends sleep, against what the kernel takes.
@@ -81,8 +84,11 @@ pub(super) fn blocking() -> Result<Vec<Row>, CallError> {
     let (floor, p50, p99) = (at(&lanes[0].times, 0.5), at(&lanes[1].times, 0.5), at(&lanes[1].times, 0.99));
     let detail = format!("hand-over on the caller's processor; {}", list(&lanes));
     Ok(vec![
-        Row::new("null call, blocking, p50", p50, "us", 2.5, p50 <= 2.5, detail).over(floor),
-        Row::new("null call, blocking, p99", p99, "us", 10.0, p99 <= 10.0, String::new()),
+        Row::new("call.null.blocking.p50", p50, "us")
+            .judged("at most 2.5 us", p50 <= 2.5)
+            .against("a futex on one processor", p50 / floor)
+            .note(detail),
+        Row::new("call.null.blocking.p99", p99, "us").judged("at most 10 us", p99 <= 10.0),
     ])
 }
 
@@ -98,8 +104,8 @@ pub(super) fn idle() -> Result<Vec<Row>, CallError> {
     let before = used();
     std::thread::sleep(Duration::from_secs(1));
     let idle = (used() - before) as f64 / 1000.0;
-    let detail = "worker, spare and babysitter".into();
-    Ok(vec![Row::new("processor time of an idle worker, one second", idle, "us", 0.0, idle == 0.0, detail)])
+    let row = Row::new("call.idle", idle, "us in 1 s").judged("none", idle == 0.0);
+    Ok(vec![row.note("worker, spare and babysitter")])
 }
 
 /// What a call costs more whose arguments are blobs of a MiB.
@@ -123,7 +129,10 @@ pub(super) fn blobs() -> Result<Vec<Row>, CallError> {
     ];
     interleave(&mut lanes)?;
     let extra = at(&lanes[1].times, 0.5) - at(&lanes[0].times, 0.5);
-    let name = "1 MiB in and out through blobs, above a null call";
     let detail = format!("the callee's own work not counted; {}", list(&lanes));
-    Ok(vec![Row::new(name, extra, "us", 1.0, extra <= 1.0, detail)])
+    Ok(vec![
+        Row::new("call.blobs", extra, "us")
+            .judged("at most 1 us above a null call", extra <= 1.0)
+            .note(detail),
+    ])
 }

@@ -1,6 +1,4 @@
-//! The bars of calls, measured: each row a promise, its value, and whether it is kept here.
-//!
-//! For `banyan call bench`. Medians over many calls; the floors, and the rivals where this is built
+//! Calls in another process. Medians over many calls; the floors, and the rivals where this is built
 //! with them, take turns with ours, so that ratios mean the same on any machine.
 
 use banyan_calls::Wait;
@@ -9,53 +7,24 @@ use banyan_calls::error::CallError;
 use banyan_calls::measuring::{Registers, Shape};
 use banyan_calls::measuring::{counter, ticks_per_us};
 use banyan_calls::service::{Configuration, FunctionName, open_library};
-use serde::Serialize;
 use std::time::Duration;
+
+use crate::report::Report;
+use crate::row::Row;
+use crate::statistics::percentile;
+use crate::{Bench, Plan};
 
 mod coverage;
 mod failure;
+#[expect(unsafe_code, reason = "the callee writes to memory of this process")]
 mod flaky;
+#[expect(unsafe_code, reason = "a child of this process is made and waited for")]
 mod floors;
+#[expect(unsafe_code, reason = "functions of C libraries are called")]
 mod images;
 mod latency;
 #[cfg(feature = "rivals")]
-pub mod rivals;
-
-/// One measured promise.
-#[derive(Clone, Debug, Serialize)]
-pub struct Row {
-    /// What was measured.
-    pub name: &'static str,
-    /// The value, in `unit`.
-    pub value: f64,
-    /// The unit of `value` and `bar`.
-    pub unit: &'static str,
-    /// The value over the floor of the same run, where there is one.
-    pub ratio: Option<f64>,
-    /// What was promised.
-    pub bar: f64,
-    /// Whether the promise is kept.
-    pub ok: bool,
-    /// How it was measured, and the rivals.
-    pub detail: String,
-}
-
-impl Row {
-    pub(crate) const fn new(
-        name: &'static str,
-        value: f64,
-        unit: &'static str,
-        bar: f64,
-        ok: bool,
-        detail: String,
-    ) -> Self {
-        Self { name, value, unit, ratio: None, bar, ok, detail }
-    }
-
-    fn over(self, floor: f64) -> Self {
-        Self { ratio: Some(self.value / floor), ..self }
-    }
-}
+pub(crate) mod rivals;
 
 /// The functions of the C library that the rows call, in the order of their numbers.
 const FUNCTIONS: &[&str] = &["strlen", "malloc", "memset", "memcpy"];
@@ -88,8 +57,11 @@ fn call(
     let mut registers = Registers::default();
     registers.general[..arguments.len()].copy_from_slice(arguments);
     let shape = Shape { general: arguments.len() as u8, vector: 0, stack: 0 };
+    #[expect(unsafe_code, reason = "functions of the C library are called")]
     // SAFETY: the functions get arguments that suit them, or are meant to crash elsewhere.
-    unsafe { connection.call_registers(number, &mut registers, shape, &[], shape.general.into(), options)? };
+    unsafe {
+        connection.call_registers(number, &mut registers, shape, &[], shape.general.into(), options)?;
+    };
     Ok(registers.rax)
 }
 
@@ -108,39 +80,42 @@ fn times(count: usize, mut run: impl FnMut() -> Result<(), CallError>) -> Result
     Ok(times)
 }
 
-/// The value below which that share of the sorted times lies, in microseconds.
+/// The time, in microseconds, that this share of the times, which are in ticks, does not exceed.
 fn at(times: &[u64], share: f64) -> f64 {
-    let index = (times.len().saturating_sub(1) as f64 * share) as usize;
-    times.get(index).map_or(f64::NAN, |&ticks| microseconds(ticks))
+    percentile(times.iter().map(|&ticks| microseconds(ticks)), share)
 }
 
 /// Measures some rows.
-type Part = fn() -> Result<Vec<Row>, CallError>;
+type Measure = fn() -> Result<Vec<Row>, CallError>;
 
-/// The parts by name.
-const PARTS: &[(&str, Part)] = &[
-    ("spinning", latency::spinning),
-    ("blocking", latency::blocking),
-    ("idle", latency::idle),
-    ("blobs", latency::blobs),
-    ("crash", failure::with_spare),
-    ("dirty", failure::dirty),
-    ("no-spare", failure::without_spare),
-    ("images", images::rows),
-    ("snprintf", flaky::rows),
-    ("allocator", failure::allocator_calls),
-    ("coverage", coverage::rows),
+/// The name of the row, or what the names of the rows begin with; what is measured; how.
+const BENCHES: &[(&str, &str, Measure)] = &[
+    ("call.null.spinning", "a call that does nothing, while both ends spin", latency::spinning),
+    ("call.null.blocking", "a call that does nothing, while both ends sleep", latency::blocking),
+    ("call.idle", "processor time of a worker that nothing calls", latency::idle),
+    ("call.blobs", "what two blobs of 1 MiB add to a call", latency::blobs),
+    ("call.crash.spare", "a crash of the callee while a spare worker stands ready", failure::with_spare),
+    ("call.crash.dirty", "a crash of a callee that has changed 256 MiB", failure::dirty),
+    ("call.crash.no_spare", "a crash of the callee without a spare worker", failure::without_spare),
+    ("call.images", "a large image through zlib and libpng, isolated and in place", images::rows),
+    ("call.flaky", "a million calls of a function that crashes one time in forty", flaky::rows),
+    ("call.allocator", "allocator calls on the caller's side", failure::allocator_calls),
+    ("call.coverage", "exports of five libraries that are wrapped without annotation", coverage::rows),
 ];
 
-/// The names of the parts, in the order in which they are measured.
-pub fn parts() -> impl Iterator<Item = &'static str> {
-    PARTS.iter().map(|(name, _)| *name)
+/// The benches, for a list.
+pub(crate) fn benches() -> Vec<Bench> {
+    BENCHES.iter().map(|(name, about, _)| Bench { name, about }).collect()
 }
 
-/// Measures the part of that name; no row for another name.
-///
-/// # Errors
-/// [`CallError`] when a call that must succeed does not.
-pub fn measure(part: &str) -> Result<Vec<Row>, CallError> {
-    PARTS.iter().find(|(name, _)| *name == part).map_or(Ok(Vec::new()), |(_, measure)| measure())
+/// Takes the measurements that are selected.
+pub(crate) fn measure(plan: &Plan, report: &mut Report) -> anyhow::Result<()> {
+    for (name, about, measure) in BENCHES.iter().filter(|(name, ..)| plan.selection.wants_of(name)) {
+        report.announce(name, about);
+        match measure() {
+            Ok(rows) => rows.iter().for_each(|row| report.add(row)),
+            Err(error) => report.add(&Row::failed(*name, error.to_string())),
+        }
+    }
+    Ok(())
 }

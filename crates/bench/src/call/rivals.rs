@@ -42,7 +42,7 @@ pub(super) const BLOCKING: &[Rival] = &[
 ];
 
 /// Must be called first in `main`: the rivals start the program again to be their other end.
-pub fn init() {
+pub(crate) fn init() {
     procspawn::init();
     let Ok(role) = std::env::var(ROLE) else { return };
     if !become_child_of(std::os::unix::process::parent_id()) {
@@ -274,7 +274,6 @@ pub(super) fn crash_and_retry() -> Result<String, CallError> {
         all.push(counter() - start);
     }
     pool.shutdown();
-    all.sort_unstable();
     Ok(format!("procspawn {:.1} us; ", super::at(&all, 0.5)))
 }
 

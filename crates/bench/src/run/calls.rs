@@ -1,7 +1,7 @@
 //! System calls of a remote thread, which its deputy at home makes.
 
 use super::memory::{Placement, compare, two_nodes};
-use super::report::Outcome;
+use super::outcome::Outcome;
 use super::session::Session;
 use super::tcp;
 use anyhow::Context;

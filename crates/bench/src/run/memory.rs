@@ -1,9 +1,13 @@
 //! Memory of another node: the fault for one page, and a stream of them.
 
+use super::outcome::Outcome;
 use super::processes::{self, Launch, Member, Place, hold};
-use super::report::{Detail, Outcome, list_of, median, rounded};
 use super::session::{Session, only, processors};
 use super::tcp::{self, Sides};
+use crate::report::list_of;
+use crate::row::Detail;
+use crate::row::rounded;
+use crate::statistics::median;
 use anyhow::Context;
 use serde_json::json;
 use std::collections::BTreeMap;

@@ -1,9 +1,13 @@
 //! One node against none: what being watched costs a program that shares with nobody.
 
 use super::input;
+use super::outcome::Outcome;
 use super::processes::{self, Finished, Launch};
-use super::report::{Detail, Outcome, list_of, median, rounded};
 use super::session::Session;
+use crate::report::list_of;
+use crate::row::Detail;
+use crate::row::rounded;
+use crate::statistics::median;
 use anyhow::Context;
 use serde_json::json;
 use std::path::Path;

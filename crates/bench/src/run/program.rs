@@ -5,9 +5,8 @@
 
 use super::{guard, tcp};
 use anyhow::Context;
-use clap::{Args, Subcommand};
 use std::hint::black_box;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 #[path = "../../../../examples/mandelbrot.rs"]
@@ -16,85 +15,35 @@ mod mandelbrot;
 
 const PAGE: usize = 4096;
 
-/// Arguments of `banyan bench-program`.
-#[derive(Debug, Args)]
-pub struct ProgramArguments {
-    #[command(subcommand)]
-    program: Program,
-}
-
-#[derive(Debug, Subcommand)]
-enum Program {
-    /// A thread reads pages that another has written, in an order that nobody can guess
-    FaultRead {
-        /// Pages to read
-        pages: usize,
-    },
-    /// A thread reads, in order, memory that another has written
-    StreamRead {
-        /// Its size in MiB
-        megabytes: usize,
-    },
-    /// A thread makes system calls
-    Calls {
-        /// How many
-        count: usize,
-    },
-    /// Touches memory for the first time
-    FirstTouch {
-        /// Its size in MiB
-        megabytes: usize,
-    },
-    /// Draws the Mandelbrot set
-    Mandelbrot {
-        /// Width and height
-        size: usize,
-        /// Threads that draw
-        threads: usize,
-    },
-    /// One end of a TCP connection
-    TcpServer,
-    /// Asks the other end again and again
-    TcpClient {
-        /// Its port
-        port: u16,
-        /// Requests
-        count: usize,
-        /// Bytes of a reply
-        reply: usize,
-    },
-    /// Takes in a stream from the other end
-    TcpStream {
-        /// Its port
-        port: u16,
-        /// Size of the stream in MiB
-        megabytes: usize,
-    },
-    /// Cleans up when its standard input ends
-    Guard {
-        /// What marks the bench's processes
-        mark: String,
-        /// The bench's files
-        directory: PathBuf,
-    },
-}
-
-/// Runs one of the programs.
-pub fn bench_program(arguments: &ProgramArguments) -> anyhow::Result<u8> {
-    match &arguments.program {
-        Program::FaultRead { pages } => fault_read(*pages)?,
-        Program::StreamRead { megabytes } => stream_read(*megabytes)?,
-        Program::Calls { count } => calls(*count)?,
-        Program::FirstTouch { megabytes } => first_touch(*megabytes),
-        Program::Mandelbrot { size, threads } => {
-            println!("checksum {}", mandelbrot::checksum(&mandelbrot::draw(*size, *threads)));
+/// Runs one of the programs: its name, and what that takes.
+///
+/// # Errors
+/// What the program failed at, or that there is no such program.
+pub fn program(words: &[String]) -> anyhow::Result<()> {
+    let number = |word: &String| word.parse::<usize>().with_context(|| format!("{word:?} is no number"));
+    match words {
+        [name, pages] if name == "fault-read" => fault_read(number(pages)?),
+        [name, megabytes] if name == "stream-read" => stream_read(number(megabytes)?),
+        [name, count] if name == "calls" => calls(number(count)?),
+        [name, megabytes] if name == "first-touch" => {
+            first_touch(number(megabytes)?);
+            Ok(())
         }
-        Program::TcpServer => tcp::serve()?,
-        Program::TcpClient { port, count, reply } => tcp::ask(*port, *count, *reply)?,
-        Program::TcpStream { port, megabytes } => tcp::take(*port, *megabytes)?,
-        Program::Guard { mark, directory } => guard::guard(mark, directory)?,
+        [name, size, threads] if name == "mandelbrot" => {
+            println!("checksum {}", mandelbrot::checksum(&mandelbrot::draw(number(size)?, number(threads)?)));
+            Ok(())
+        }
+        [name] if name == "tcp-server" => tcp::serve(),
+        [name, port, count, reply] if name == "tcp-client" => {
+            tcp::ask(number(port)? as u16, number(count)?, number(reply)?)
+        }
+        [name, port, megabytes] if name == "tcp-stream" => {
+            tcp::take(number(port)? as u16, number(megabytes)?)
+        }
+        // When its standard input ends.
+        [name, mark, directory] if name == "guard" => guard::guard(mark, Path::new(directory)),
+        _ => anyhow::bail!("there is no program {words:?}"),
     }
-    Ok(0)
 }
 
 /// What it takes to ask for the time twice, at the median. Next to nothing, unless asking is itself a call.

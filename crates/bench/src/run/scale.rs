@@ -7,9 +7,13 @@
 use super::control_group::{self, ControlGroup};
 use super::input;
 use super::one_node::{missing, path_text};
+use super::outcome::Outcome;
 use super::processes::{self, Finished, Launch, Member, Role};
-use super::report::{Detail, Outcome, list_of, median, rounded};
 use super::session::Session;
+use crate::report::list_of;
+use crate::row::Detail;
+use crate::row::rounded;
+use crate::statistics::median;
 use serde_json::json;
 use std::time::Duration;
 

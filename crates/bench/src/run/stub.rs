@@ -1,7 +1,8 @@
 //! The runtime inside each replica: small, complete in itself, and without an allocator.
 
-use super::report::{Detail, Measured, Outcome};
+use super::outcome::{Measured, Outcome};
 use super::session::Session;
+use crate::row::Detail;
 use anyhow::Context;
 use banyan_node::STUB_IMAGE;
 use object::elf::{FileHeader64, PT_DYNAMIC, PT_INTERP, PT_LOAD};

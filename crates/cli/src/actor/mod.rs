@@ -9,7 +9,6 @@ mod table;
 
 use std::path::PathBuf;
 
-use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
 
 use self::control::{Answer, Question};
@@ -69,15 +68,6 @@ enum Action {
     Log(Which),
     /// Show the budget tree
     Sponsors(Which),
-    /// Measure actors on this machine against what is promised
-    Bench {
-        /// Print one JSON object a line
-        #[arg(long)]
-        json: bool,
-        /// Measure this part only; may be given more than once
-        #[arg(long, value_name = "PART", value_parser = PossibleValuesParser::new(banyan_bench::actor::PARTS))]
-        only: Vec<String>,
-    },
 }
 
 impl ActorCommand {
@@ -93,7 +83,6 @@ impl ActorCommand {
             Action::Send { name, text, which } => ask(&which, &Question::Send { name, text: text.join(" ") }),
             Action::Log(which) => ask(&which, &Question::Log),
             Action::Sponsors(which) => ask(&which, &Question::Sponsors),
-            Action::Bench { json, only } => bench(json, &only),
         }
     }
 }
@@ -123,17 +112,4 @@ fn print_json<T: serde::Serialize>(list: &[T]) -> Result<(), serde_json::Error> 
         println!("{}", serde_json::to_string(one)?);
     }
     Ok(())
-}
-
-fn bench(json: bool, only: &[String]) -> anyhow::Result<u8> {
-    let rows = banyan_bench::actor::run(only, |row| {
-        if json {
-            // A row is plain text and numbers.
-            println!("{}", serde_json::to_string(row).unwrap_or_default());
-        } else {
-            let ok = row.ok.map_or("unjudged", |ok| if ok { "ok" } else { "missed" });
-            println!("{ok}\t{}\t{:.1} {}\t{}\t{}", row.name, row.value, row.unit, row.bar, row.detail);
-        }
-    });
-    Ok(u8::from(rows.iter().any(|row| row.ok == Some(false))))
 }

@@ -1,7 +1,6 @@
 //! `banyan arena`: looks at arenas, checks them, copies them and measures them. The work is done by `banyan_arena::inspect`;
 //! here it is parsed and printed.
 
-mod measure;
 mod progress;
 
 use std::fmt::Write as _;
@@ -76,8 +75,6 @@ pub(crate) enum ArenaCommand {
     },
     /// Free the nouns that no root leads to
     Gc(ReadArguments),
-    /// Measure arenas on this machine's disk against what is promised
-    Bench(measure::BenchArguments),
 }
 
 /// An arena, and how to print what is found.
@@ -156,7 +153,6 @@ pub(crate) fn arena(command: &ArenaCommand) -> anyhow::Result<u8> {
         }
         ArenaCommand::Import { input, path, cue, place } => import(input, path, cue.as_deref(), *place),
         ArenaCommand::Gc(arguments) => gc(arguments),
-        ArenaCommand::Bench(arguments) => measure::bench(arguments),
     }
 }
 

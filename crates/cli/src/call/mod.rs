@@ -6,7 +6,6 @@ use banyan_calls::discovery::{Discovery, FIND_VARIABLE, SERVE_VARIABLE, WORKERS_
 use banyan_calls::generate::{self, WrapError};
 use banyan_calls::monitor::{self, Seen};
 use banyan_calls::service::{Configuration, Layer, open_library};
-use clap::builder::PossibleValuesParser;
 use clap::{Parser, Subcommand};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -94,15 +93,6 @@ enum Action {
         #[arg(trailing_var_arg = true, required = true)]
         program: Vec<std::ffi::OsString>,
     },
-    /// Measure calls on this machine against what is promised.
-    Bench {
-        /// Print one JSON object a line.
-        #[arg(long)]
-        json: bool,
-        /// Measure this part only; may be given more than once.
-        #[arg(long, value_name = "PART", value_parser = PossibleValuesParser::new(banyan_bench::call::parts()))]
-        only: Vec<String>,
-    },
 }
 
 fn find(library: &Path) -> Result<PathBuf, WrapError> {
@@ -167,32 +157,8 @@ impl CallCommand {
             Action::List { json } => list(json),
             Action::Top { every, count, json } => top(every, count, json),
             Action::Serve { at, workers, program } => serve(&at, workers, &program),
-            Action::Bench { json, only } => bench(json, &only),
         }
     }
-}
-
-fn bench(json: bool, only: &[String]) -> anyhow::Result<i32> {
-    if only.is_empty() {
-        eprintln!(
-            "measuring, about two minutes: a million calls of a function that crashes take most of them"
-        );
-    }
-    let mut missed = false;
-    for part in
-        banyan_bench::call::parts().filter(|part| only.is_empty() || only.iter().any(|one| one == part))
-    {
-        for row in banyan_bench::call::measure(part)? {
-            missed |= !row.ok;
-            if json {
-                println!("{}", serde_json::to_string(&row)?);
-            } else {
-                let word = if row.ok { "ok" } else { "missed" };
-                println!("{word}\t{:.3} {}\tbar {}\t{}", row.value, row.unit, row.bar, row.name);
-            }
-        }
-    }
-    Ok(i32::from(missed))
 }
 
 fn print_layers(layers: &[Layer], json: bool) -> anyhow::Result<()> {

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use banyan_actors::wasm::bare::{BareError, BareInstance, BareState};
 use banyan_actors::wasm::{Engine, EngineOptions, Limits, Metering, Module};
 
-use crate::actor::Row;
+use crate::row::Row;
+use crate::statistics::{geometric_mean, median, percentile};
 
 const KERNELS: &[u8] = include_bytes!("../../../../../examples/guests/prebuilt/kernels.wasm");
 /// Names of the kernels, and how much of each takes a few milliseconds.
@@ -41,17 +42,16 @@ pub(super) enum BenchError {
     Memory(#[from] std::io::Error),
 }
 
-/// All figures.
-///
-/// # Errors
-/// [`BenchError`].
-pub(super) fn all() -> Result<Vec<Row>, BenchError> {
-    let mut figures = metering(15)?;
-    figures.extend(restore(5_000)?);
-    figures.push(capture(1_000)?);
-    figures.push(zoo::neighbours(5)?);
-    Ok(figures)
-}
+/// Measures some rows.
+type Measure = fn() -> Result<Vec<Row>, BenchError>;
+
+/// The name of the row, or what the names of the rows begin with; what is measured; how.
+pub(super) const BENCHES: &[(&str, &str, Measure)] = &[
+    ("actor.wasm.metering", "guests that count their fuel against guests that do not", || metering(15)),
+    ("actor.wasm.restore", "making an instance from a kept state of 1 MiB", || restore(5_000)),
+    ("actor.wasm.capture", "keeping what an event wrote", || Ok(vec![capture(1_000)?])),
+    ("actor.wasm.bombs", "a neighbour's latency beside six bombs", || Ok(vec![zoo::neighbours(5)?])),
+];
 
 fn engine(metering: Metering) -> Result<Engine, BenchError> {
     let limits = Limits { memory_bytes: 2 << 20, ..Limits::default() };
@@ -94,7 +94,7 @@ pub(super) fn metering(rounds: usize) -> Result<Vec<Row>, BenchError> {
                 times[kind].push(processor_time().saturating_sub(begun));
             }
         }
-        let medians = times.map(|mut times| median(&mut times).as_secs_f64());
+        let medians = times.map(|times| median(times.iter().map(Duration::as_secs_f64)));
         for kind in 1..kinds.len() {
             let ratio = medians[kind] / medians[0];
             ratios[kind].push(ratio);
@@ -105,9 +105,10 @@ pub(super) fn metering(rounds: usize) -> Result<Vec<Row>, BenchError> {
         let ratio = geometric_mean(&ratios[kind]);
         let detail =
             format!("processor time, median of {rounds} rounds: {}", details[kind].trim_end_matches(", "));
-        row(name, ratio, "x", ratio, format!("at most {bar:.2} x unmetered"), ratio <= bar, detail)
+        let row = Row::new(name, ratio, "x").judged(format!("at most {bar:.2} x unmetered"), ratio <= bar);
+        row.against("unmetered", ratio).note(detail)
     };
-    Ok(vec![figure("wasm.metering.epoch", 1, 1.10), figure("wasm.metering.fuel", 2, 1.25)])
+    Ok(vec![figure("actor.wasm.metering.epoch", 1, 1.10), figure("actor.wasm.metering.fuel", 2, 1.25)])
 }
 
 /// An instance from a kept state whose memory is 1 MiB, all of it written.
@@ -131,13 +132,14 @@ pub(super) fn restore(rounds: usize) -> Result<Vec<Row>, BenchError> {
         // Four pages written, and a few read: what an event would cost that comes next.
         first.push(instance.receive(TOUCH, 4)?);
     }
-    let (p50, p99) = (micros(percentile(&mut times, 0.50)), micros(percentile(&mut times, 0.99)));
-    let event = micros(median(&mut first));
+    let times: Vec<f64> = times.into_iter().map(micros).collect();
+    let (p50, p99) = (median(times.iter().copied()), percentile(times.iter().copied(), 0.99));
+    let event = median(first.into_iter().map(micros));
     let detail = format!("p50 {p50:.1}, p99 {p99:.1}; its first event, which writes 4 pages, {event:.1}");
     let figure = |name, value: f64, bar: f64| {
-        row(name, value, "us", value / bar, format!("at most {bar} us"), value <= bar, detail.clone())
+        Row::new(name, value, "us").judged(format!("at most {bar} us"), value <= bar).note(detail.clone())
     };
-    Ok(vec![figure("wasm.restore.p50", p50, 15.0), figure("wasm.restore.p99", p99, 100.0)])
+    Ok(vec![figure("actor.wasm.restore.p50", p50, 15.0), figure("actor.wasm.restore.p99", p99, 100.0)])
 }
 
 /// What an event wrote, found and copied: against 2 us and 0.8 us for each page written.
@@ -156,7 +158,7 @@ pub(super) fn capture(rounds: usize) -> Result<Row, BenchError> {
             found += instance.capture(&mut state)?;
             times.push(begun.elapsed());
         }
-        let time = micros(median(&mut times));
+        let time = median(times.into_iter().map(micros));
         // The guest's counter and result are in a page of their own.
         let written = found as f64 / rounds as f64;
         let ratio = time / (2.0 + 0.8 * written);
@@ -167,29 +169,14 @@ pub(super) fn capture(rounds: usize) -> Result<Row, BenchError> {
     }
     let detail = detail.trim_end_matches(", ").to_owned();
     let bar = "at most 2 us and 0.8 us a page".to_owned();
-    Ok(row("wasm.capture", value, "us", worst, bar, worst <= 1.0, detail))
-}
-
-/// A row whose ratio is to what it is compared to, or to its bar.
-fn row(name: &str, value: f64, unit: &'static str, ratio: f64, bar: String, ok: bool, detail: String) -> Row {
-    Row { name: name.to_owned(), value, unit, ratio: Some(ratio), bar, ok: Some(ok), detail }
+    Ok(Row::new("actor.wasm.capture", value, "us")
+        .judged(bar, worst <= 1.0)
+        .against("its bar", worst)
+        .note(detail))
 }
 
 fn micros(time: Duration) -> f64 {
     time.as_secs_f64() * 1e6
-}
-
-fn percentile(times: &mut [Duration], part: f64) -> Duration {
-    times.sort_unstable();
-    times[((times.len() - 1) as f64 * part) as usize]
-}
-
-fn median(times: &mut [Duration]) -> Duration {
-    percentile(times, 0.5)
-}
-
-fn geometric_mean(ratios: &[f64]) -> f64 {
-    (ratios.iter().map(|ratio| ratio.ln()).sum::<f64>() / ratios.len() as f64).exp()
 }
 
 #[cfg(test)]
@@ -203,14 +190,14 @@ mod tests {
         figures.push(super::zoo::neighbours(1).unwrap());
         let names: Vec<&str> = figures.iter().map(|figure| figure.name.as_str()).collect();
         let expected = [
-            "wasm.metering.epoch",
-            "wasm.metering.fuel",
-            "wasm.restore.p50",
-            "wasm.restore.p99",
-            "wasm.capture",
-            "wasm.bombs.p99",
+            "actor.wasm.metering.epoch",
+            "actor.wasm.metering.fuel",
+            "actor.wasm.restore.p50",
+            "actor.wasm.restore.p99",
+            "actor.wasm.capture",
+            "actor.wasm.bombs.p99",
         ];
         assert_eq!(names, expected);
-        assert!(figures.iter().all(|figure| figure.value > 0.0 && figure.ratio > Some(0.0)));
+        assert!(figures.iter().all(|figure| figure.value > Some(0.0) && figure.ok.is_some()));
     }
 }

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::{BenchError, Row, micros, percentile, row};
+use super::{BenchError, micros};
+use crate::row::Row;
+use crate::statistics::{median, percentile};
 use banyan_actors::wasm::{Engine, EngineOptions};
 use banyan_actors::{
     Addr, Address, Configuration, Failure, Handle, Message, Packet, Quota, Runtime, RuntimeOptions, Sponsor,
@@ -45,24 +47,25 @@ pub(super) fn neighbours(pairs: usize) -> Result<Row, BenchError> {
     for _ in 0..pairs {
         // What the bombs still have is used up before the quiet begins.
         pair.window(WINDOW / 2, || {})?;
-        let mut quiet = pair.window(WINDOW, || {})?;
+        let quiet = pair.window(WINDOW, || {})?;
         let allowance = || sponsors.iter().for_each(|sponsor: &Sponsor| runtime.grant(sponsor, ALLOWANCE));
-        let mut bombs = pair.window(WINDOW, allowance)?;
-        let (one, other) = (percentile(&mut quiet, 0.99), percentile(&mut bombs, 0.99));
-        ratios.push(other.as_secs_f64() / one.as_secs_f64());
+        let bombs = pair.window(WINDOW, allowance)?;
+        let p99 = |times: Vec<Duration>| percentile(times.into_iter().map(micros), 0.99);
+        let (one, other) = (p99(quiet), p99(bombs));
+        ratios.push(other / one);
         quiet_times.push(one);
         bomb_times.push(other);
     }
-    ratios.sort_unstable_by(f64::total_cmp);
-    let ratio = ratios[ratios.len() / 2];
-    let value = micros(percentile(&mut bomb_times, 0.5));
+    let ratio = median(ratios);
+    let value = median(bomb_times);
     let detail = format!(
         "p99 of a round trip {value:.1} us beside six bombs with 1,000,000 cycles each every {} ms, {:.1} us without; \
          one round trip at a time",
         EVERY.as_millis(),
-        micros(percentile(&mut quiet_times, 0.5)),
+        median(quiet_times),
     );
-    Ok(row("wasm.bombs.p99", value, "us", ratio, "at most 2 x quiet".to_owned(), ratio <= 2.0, detail))
+    let row = Row::new("actor.wasm.bombs.p99", value, "us").judged("at most 2 x quiet", ratio <= 2.0);
+    Ok(row.against("the same in a quiet time", ratio).note(detail))
 }
 
 /// Two actors that send one message back and forth.
