@@ -1,5 +1,5 @@
 //! Entry points for fuzzers: bytes from anywhere go through the decoders, and must be refused or read, never
-//! end in a panic or an allocation beyond their size. `crates/arena/fuzz` runs these; the test below runs
+//! end in a panic or an allocation beyond their size. The crate `fuzz` runs these; the test below runs
 //! them on mutated arenas in every build.
 
 use std::sync::Arc;

@@ -1,4 +1,0 @@
-//! See `banyan_actors_fuzz::frames`.
-#![no_main]
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| banyan_actors_fuzz::frames(data));

@@ -1,3 +1,0 @@
-//! See `banyan_calls_fuzz::stream::values`.
-#![no_main]
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| banyan_calls_fuzz::stream::values(bytes));
