@@ -14,7 +14,12 @@ use banyan_actors::{Configuration, Context, Message, Packet, Quota, Simulation, 
 
 /// The targets.
 pub const TARGETS: &[Target] = &[
-    Target { inputs: module_inputs, inputs_in_test: 300, kept_bytes_max: 64 << 10, ..Target::new("actor_module", module) },
+    Target {
+        inputs: module_inputs,
+        inputs_in_test: 300,
+        kept_bytes_max: 64 << 10,
+        ..Target::new("actor_module", module)
+    },
     Target {
         inputs: || inputs(&[b"\x01\x01a\x05\x00", b"\x03house\x00\x01\x02"]),
         inputs_in_test: 300,

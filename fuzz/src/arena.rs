@@ -16,8 +16,18 @@ use banyan_arena::{Arena, ArenaOptions};
 /// The targets.
 pub const TARGETS: &[Target] = &[
     Target { inputs: jams, kept_bytes_max: 4096, inputs_in_test: 2000, ..Target::new("arena_cue", cue) },
-    Target { inputs: sample, mutate: Some(file), inputs_in_test: 3000, ..Target::new("arena_file", fuzzing::open) },
-    Target { inputs: sample, mutate: Some(page), inputs_in_test: 3000, ..Target::new("arena_page", fuzzing::tree) },
+    Target {
+        inputs: sample,
+        mutate: Some(file),
+        inputs_in_test: 3000,
+        ..Target::new("arena_file", fuzzing::open)
+    },
+    Target {
+        inputs: sample,
+        mutate: Some(page),
+        inputs_in_test: 3000,
+        ..Target::new("arena_page", fuzzing::tree)
+    },
 ];
 
 /// Cue of any bytes gives a noun or an error; a noun comes back from its own jam.

@@ -10,14 +10,48 @@ use banyan_wire::call_frame::{
 use banyan_wire::call_message::{Answer, Limits, Payload, Request};
 
 /// Words that make C headers interesting.
-const WORDS: &[&str] = &["struct ", "union ", "enum ", "typedef ", "{", "}", "(", ")", ";", "[", "]", "*", "...", "int ", "long ", "double ", "unsigned ", "char ", "_Complex ", "_Bool ", ": 3", "= 1 << 40", "sizeof(", "void ", "# 7 \"x.h\"\n", ",", "'", "\"",];
+const WORDS: &[&str] = &[
+    "struct ",
+    "union ",
+    "enum ",
+    "typedef ",
+    "{",
+    "}",
+    "(",
+    ")",
+    ";",
+    "[",
+    "]",
+    "*",
+    "...",
+    "int ",
+    "long ",
+    "double ",
+    "unsigned ",
+    "char ",
+    "_Complex ",
+    "_Bool ",
+    ": 3",
+    "= 1 << 40",
+    "sizeof(",
+    "void ",
+    "# 7 \"x.h\"\n",
+    ",",
+    "'",
+    "\"",
+];
 
 /// The targets.
 pub const TARGETS: &[Target] = &[
     Target { inputs: frames, ..Target::new("call_request", requests) },
     Target { inputs: frames, ..Target::new("call_reply", replies) },
     Target { inputs: texts, words: WORDS, inputs_in_test: 2000, ..Target::new("call_header", headers) },
-    Target { inputs: libraries, kept_bytes_max: 4 << 20, inputs_in_test: 500, ..Target::new("call_library", exports) },
+    Target {
+        inputs: libraries,
+        kept_bytes_max: 4 << 20,
+        inputs_in_test: 500,
+        ..Target::new("call_library", exports)
+    },
 ];
 
 const LIMITS: Limits = Limits { pages: 16384, bulk_bytes: 64 << 20 };

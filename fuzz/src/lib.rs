@@ -14,6 +14,9 @@ pub mod mutate;
 pub mod nodes;
 pub mod stream;
 
+/// Changes an input.
+pub type Mutate = fn(&mut fastrand::Rng, &[u8]) -> Vec<u8>;
+
 /// A decoder.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
@@ -28,7 +31,7 @@ pub struct Target {
     /// Longer inputs are not mutated again.
     pub kept_bytes_max: usize,
     /// Changes the first input in a way of the format's own, with checksums made right; in place of the mutator.
-    pub mutate: Option<fn(&mut fastrand::Rng, &[u8]) -> Vec<u8>>,
+    pub mutate: Option<Mutate>,
     /// Inputs in a test run.
     pub inputs_in_test: u64,
 }

@@ -24,7 +24,9 @@ pub fn mutate(random: &mut Rng, kept: &[Vec<u8>], words: &[&str]) -> Vec<u8> {
             2 => bytes.insert(at, random.u8(..)),
             3 if at < bytes.len() => drop(bytes.remove(at)),
             4 => bytes.truncate(at),
-            5 if !words.is_empty() => drop(bytes.splice(at..at, random.choice(words).copied().unwrap_or_default().bytes())),
+            5 if !words.is_empty() => {
+                drop(bytes.splice(at..at, random.choice(words).copied().unwrap_or_default().bytes()))
+            }
             6 => {
                 let other = &kept[random.usize(..kept.len())];
                 let from = random.usize(..=other.len());

@@ -51,8 +51,7 @@ fn coherence_inputs() -> Vec<Vec<u8>> {
     let run = Run { first: PageNumber(0x1_0000_0000), count: 2 };
     let (epoch, transaction, request) = (Epoch(3), Transaction(7), RequestNumber(9));
     let (extent, node) = (run.first.extent(), NodeId::HOME);
-    let get =
-        Message::Get { run, access: Access::Read, epoch, request, have: Transaction(0), demand: true };
+    let get = Message::Get { run, access: Access::Read, epoch, request, have: Transaction(0), demand: true };
     let grant = Message::Grant {
         run,
         access: Access::Write,
@@ -102,7 +101,7 @@ fn facts() -> NodeStatistics {
         name: "node".into(),
         threads: 3,
         waits: vec![WaitCount { nanoseconds: 4096, count: 2 }],
-        memory: vec![MemoryPiece { start: 0x1000_0000_0000, length: 2 << 20, present: 4096, owner: 1 }],
+        memory: vec![MemoryPiece { start: 0x1000_0000_0000, length: 2 << 20, present: 4096, owner: NodeId::HOME }],
         ..NodeStatistics::default()
     }
 }

@@ -15,7 +15,6 @@ mod run;
 mod terminal;
 
 use clap::{CommandFactory, Parser, Subcommand};
-use std::io::Write;
 use std::process::ExitCode;
 
 /// `call bench` says how often calls come here.
@@ -98,7 +97,7 @@ fn main() -> ExitCode {
         Command::Arena(command) => arena::arena(&command),
         Command::Actor(command) => command.run(),
         Command::Node(command) => node::node(command),
-        Command::Call(command) => command.run().map(|status| status as u8),
+        Command::Call(command) => command.run(),
         Command::Completions { shell } => Ok(completions(shell)),
     };
     match result {
@@ -113,7 +112,6 @@ fn main() -> ExitCode {
 fn completions(shell: clap_complete::Shell) -> u8 {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Arguments::command(), "banyan", &mut script);
-    // Whoever closes the pipe early has seen enough.
-    let _ = std::io::stdout().write_all(&script);
+    terminal::print(&String::from_utf8_lossy(&script));
     0
 }

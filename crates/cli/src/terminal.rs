@@ -1,45 +1,46 @@
-//! Colour, width and live lines, for people. Where nobody watches, plain text.
+//! Colour, width, live lines and pictures, for people; off a terminal, plain text. What all commands print with.
 
 use std::io::{self, IsTerminal, Write};
 
-/// Whether text may be coloured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Style {
-    coloured: bool,
-}
+/// How text is set off for people. It always is; a [`stream`] takes it away where it is not wanted.
+pub(crate) mod style {
+    use anstyle::{AnsiColor, Style};
 
-impl Style {
-    /// Coloured if the stream is a terminal and `NO_COLOR` is not set (<https://no-color.org>).
-    pub(crate) fn for_stream(is_terminal: bool) -> Self {
-        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        Self { coloured: is_terminal && !refused && !dumb }
+    fn paint(style: Style, text: &str) -> String {
+        format!("{style}{text}{style:#}")
     }
 
-    fn paint(self, code: &str, text: &str) -> String {
-        if self.coloured { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    fn colour(colour: AnsiColor) -> Style {
+        colour.on_default()
     }
 
-    pub(crate) fn good(self, text: &str) -> String {
-        self.paint("32", text)
+    pub(crate) fn good(text: &str) -> String {
+        paint(colour(AnsiColor::Green), text)
     }
 
-    pub(crate) fn caution(self, text: &str) -> String {
-        self.paint("33", text)
+    pub(crate) fn caution(text: &str) -> String {
+        paint(colour(AnsiColor::Yellow), text)
     }
 
-    pub(crate) fn bad(self, text: &str) -> String {
-        self.paint("31;1", text)
+    pub(crate) fn bad(text: &str) -> String {
+        paint(colour(AnsiColor::Red).bold(), text)
     }
 
-    pub(crate) fn strong(self, text: &str) -> String {
-        self.paint("1", text)
+    pub(crate) fn strong(text: &str) -> String {
+        paint(Style::new().bold(), text)
     }
 
     /// One of a few colours that are told apart, by number.
-    pub(crate) fn numbered(self, number: usize, text: &str) -> String {
-        const CODES: [&str; 6] = ["36", "35", "33", "32", "34", "31"];
-        self.paint(CODES[number % CODES.len()], text)
+    pub(crate) fn numbered(number: usize, text: &str) -> String {
+        const COLOURS: [AnsiColor; 6] = [
+            AnsiColor::Cyan,
+            AnsiColor::Magenta,
+            AnsiColor::Yellow,
+            AnsiColor::Green,
+            AnsiColor::Blue,
+            AnsiColor::Red,
+        ];
+        paint(colour(COLOURS[number % COLOURS.len()]), text)
     }
 }
 
@@ -57,23 +58,35 @@ pub(crate) fn columns() -> usize {
         .max(LEAST)
 }
 
-/// Breaks text between words so that it fits beside an indent of so many columns.
+/// Breaks text between words so that it fits beside an indent of that many columns.
 pub(crate) fn wrap(text: &str, indent: usize, columns: usize) -> String {
-    let room = columns.saturating_sub(indent).max(20);
-    let (mut wrapped, mut used) = (String::new(), 0);
-    for word in text.split(' ') {
-        let length = word.chars().count();
-        if used > 0 && used + 1 + length > room {
-            wrapped.push_str(&format!("\n{:indent$}", ""));
-            used = 0;
-        } else if used > 0 {
-            wrapped.push(' ');
-            used += 1;
-        }
-        wrapped.push_str(word);
-        used += length;
+    let options = textwrap::Options::new(columns.saturating_sub(indent).max(20))
+        .break_words(false)
+        .word_splitter(textwrap::WordSplitter::NoHyphenation)
+        .wrap_algorithm(textwrap::WrapAlgorithm::FirstFit);
+    textwrap::fill(text, options).replace('\n', &format!("\n{:indent$}", ""))
+}
+
+/// Prints data, without colours where they are not wanted (<https://no-color.org>). A reader that closes the pipe early
+/// has seen enough.
+pub(crate) fn print(text: &str) {
+    let _ = anstream::stdout().write_all(text.as_bytes());
+}
+
+/// Prints values as JSON, one a line.
+pub(crate) fn print_json<T: serde::Serialize>(values: &[T]) -> anyhow::Result<()> {
+    for value in values {
+        print(&format!("{}\n", serde_json::to_string(value)?));
     }
-    wrapped
+    Ok(())
+}
+
+/// Prints a picture in place of the last one; below it where standard output is no terminal.
+pub(crate) fn redraw(text: &str) -> io::Result<()> {
+    const CLEAR: &str = "\x1b[H\x1b[2J";
+    let clear = if io::stdout().is_terminal() { CLEAR } else { "" };
+    let mut out = io::stdout().lock();
+    write!(out, "{clear}{text}").and_then(|()| out.flush())
 }
 
 /// A line on standard error that is replaced while something goes on; off a terminal, a plain line now and then.
@@ -139,7 +152,9 @@ mod tests {
 
     #[test]
     fn no_terminal_no_colour() {
-        assert_eq!(Style::for_stream(false).bad("x"), "x");
-        assert_eq!(Style { coloured: true }.good("x"), "\x1b[32mx\x1b[0m");
+        let mut plain = anstream::StripStream::new(Vec::new());
+        plain.write_all(style::bad("x").as_bytes()).unwrap_or_default();
+        assert_eq!(plain.into_inner(), b"x");
+        assert_eq!(style::good("x"), "\x1b[32mx\x1b[0m");
     }
 }

@@ -21,7 +21,10 @@ fn main() -> ExitCode {
     }
     for target in chosen {
         let ran = mutate::run(&target, seed, Duration::from_secs(seconds), u64::MAX);
-        println!("{}: {} inputs in {seconds} s, slowest {:?}, none failed", target.name, ran.inputs, ran.slowest);
+        println!(
+            "{}: {} inputs in {seconds} s, slowest {:?}, none failed",
+            target.name, ran.inputs, ran.slowest
+        );
     }
     ExitCode::SUCCESS
 }

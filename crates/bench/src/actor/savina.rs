@@ -84,6 +84,22 @@ impl<L: Clone> Part<L> {
         me: impl FnOnce() -> L,
         tell: &mut impl FnMut(&L, Word<L>),
     ) -> bool {
+        match self {
+            Self::Mall { .. } | Self::Creature { .. } => self.chameneos(word, me, tell),
+            Self::Teller { .. } | Self::Account { .. } => self.banking(word, me, tell),
+            Self::Philosopher { .. } | Self::Arbiter { .. } => self.philosophers(word, me, tell),
+            Self::Master { .. } | Self::Worker { .. } => self.queens(word, tell),
+        }
+    }
+
+    /// Creatures meet in pairs at a mall.
+    #[inline]
+    fn chameneos(
+        &mut self,
+        word: Word<L>,
+        me: impl FnOnce() -> L,
+        tell: &mut impl FnMut(&L, Word<L>),
+    ) -> bool {
         match (self, word) {
             (Self::Mall { meetings, waiting, .. }, Word::Meet(from, color)) => {
                 if *meetings == 0 {
@@ -115,6 +131,15 @@ impl<L: Clone> Part<L> {
                 tell(mall, Word::Meet(me(), *color));
             }
             (Self::Creature { mall, met, .. }, Word::Over) => tell(mall, Word::Met(*met)),
+            _ => {}
+        }
+        false
+    }
+
+    /// A teller has accounts transfer to each other.
+    #[inline]
+    fn banking(&mut self, word: Word<L>, me: impl FnOnce() -> L, tell: &mut impl FnMut(&L, Word<L>)) -> bool {
+        match (self, word) {
             (Self::Teller { accounts, begun, .. }, Word::Begin) => {
                 let teller = me();
                 for number in 0..*begun {
@@ -151,6 +176,20 @@ impl<L: Clone> Part<L> {
                     tell(&to, Word::Debit { amount, from: me() });
                 }
             }
+            _ => {}
+        }
+        false
+    }
+
+    /// Philosophers ask an arbiter for their forks.
+    #[inline]
+    fn philosophers(
+        &mut self,
+        word: Word<L>,
+        me: impl FnOnce() -> L,
+        tell: &mut impl FnMut(&L, Word<L>),
+    ) -> bool {
+        match (self, word) {
             (Self::Philosopher { number, arbiter, .. }, Word::Begin | Word::Denied) => {
                 tell(arbiter, Word::Hungry(*number, me()));
             }
@@ -175,6 +214,15 @@ impl<L: Clone> Part<L> {
                 *philosophers -= 1;
                 return *philosophers == 0;
             }
+            _ => {}
+        }
+        false
+    }
+
+    /// Workers divide the boards that a master hands out.
+    #[inline]
+    fn queens(&mut self, word: Word<L>, tell: &mut impl FnMut(&L, Word<L>)) -> bool {
+        match (self, word) {
             (Self::Master { workers, .. }, Word::Workers(all)) => *workers = all,
             (Self::Master { workers, next, size, under_way, .. }, Word::Begin) => {
                 (*next, *under_way) = (1, 1);

@@ -4,6 +4,8 @@
 //! become its children and are waited for: their CPU time is read when they have ended and before they are reaped.
 
 use anyhow::{Context, bail};
+pub(crate) use banyan_node::job::replica::RUN_VARIABLE;
+use procfs::process::{Process, Stat};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions};
 use rustix::thread::CpuSet;
 use std::collections::BTreeMap;
@@ -12,8 +14,6 @@ use std::io::Read;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// The variable that marks every process of a run; Banyan passes it on to daemons and replicas.
-pub(crate) const RUN_VARIABLE: &str = "BANYAN_RUN_ID";
 /// How long everything may take to end after the program has.
 const END_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -267,19 +267,16 @@ fn read_all(pipe: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle
     })
 }
 
-/// The fields of `/proc/PID/stat` after the name, from the state on (proc_pid_stat(5), field 3).
-fn stat_fields(process: i32) -> Option<Vec<i64>> {
-    let text = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // The name in parentheses may contain anything.
-    let (_, fields) = text.rsplit_once(')')?;
-    Some(fields.split_whitespace().map(|field| field.parse().unwrap_or(0)).collect())
+/// What the kernel counts of a process.
+fn stat(process: i32) -> Option<Stat> {
+    Process::new(process).and_then(|process| process.stat()).ok()
 }
 
 /// User and system time of a process and of the children that it has waited for.
 fn cpu_seconds(process: i32) -> anyhow::Result<f64> {
-    let fields = stat_fields(process).with_context(|| format!("process {process} is gone"))?;
-    let ticks: i64 = fields.iter().skip(11).take(4).sum();
-    Ok(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
+    let stat = stat(process).with_context(|| format!("process {process} is gone"))?;
+    let ticks = (stat.utime + stat.stime).cast_signed() + stat.cutime + stat.cstime;
+    Ok(ticks as f64 / procfs::ticks_per_second() as f64)
 }
 
 fn processes() -> Vec<i32> {
@@ -290,13 +287,11 @@ fn processes() -> Vec<i32> {
 /// Children of the bench that it has not started itself: the daemons of the run. The guard and the raw TCP server are
 /// in process groups of their own; a daemon too, but it leads a session.
 fn orphans(child: u32) -> Vec<i32> {
-    let own = std::process::id();
+    let own = std::process::id() as i32;
+    let own_session = rustix::process::getsid(None).map_or(0, |session| session.as_raw_nonzero().get());
     let is_orphan = |process: &i32| {
-        stat_fields(*process).is_some_and(|fields| {
-            let (parent, session) = (fields[1], fields[3]);
-            let own_session =
-                rustix::process::getsid(None).map_or(0, |session| session.as_raw_nonzero().get());
-            parent == i64::from(own) && session != i64::from(own_session) && *process != child as i32
+        stat(*process).is_some_and(|stat| {
+            stat.ppid == own && stat.session != own_session && *process != child as i32
         })
     };
     processes().into_iter().filter(is_orphan).collect()
@@ -318,8 +313,7 @@ fn members(mark: &str, home: i32) -> Vec<Member> {
         if !image.to_string_lossy().contains("banyan-stub") {
             return None;
         }
-        let parent = *stat_fields(*process)?.get(1)? as i32;
-        let node = if *process == home { 0 } else { *daemons.get(&parent)? };
+        let node = if *process == home { 0 } else { *daemons.get(&stat(*process)?.ppid)? };
         Some(Member { process: *process, node, role: Role::Replica })
     };
     let replicas = marked.iter().filter_map(replica);

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use self::control::{Answer, Question};
+use crate::terminal::{print, print_json};
 
 /// Configurations of actors under sponsors
 #[derive(Debug, Parser)]
@@ -100,16 +101,9 @@ fn ask(which: &Which, question: &Question) -> anyhow::Result<u8> {
     match answer {
         Answer::Refused(reason) => anyhow::bail!(reason),
         _ if which.json => {}
-        Answer::Configurations(list) => print!("{}", table::configurations(&list)),
-        Answer::Sponsors(list) => print!("{}", table::sponsors(&list)),
-        Answer::Lines(lines) => lines.iter().for_each(|line| println!("{line}")),
+        Answer::Configurations(list) => print(&table::configurations(&list)),
+        Answer::Sponsors(list) => print(&table::sponsors(&list)),
+        Answer::Lines(lines) => lines.iter().for_each(|line| print(&format!("{line}\n"))),
     }
     Ok(0)
-}
-
-fn print_json<T: serde::Serialize>(list: &[T]) -> Result<(), serde_json::Error> {
-    for one in list {
-        println!("{}", serde_json::to_string(one)?);
-    }
-    Ok(())
 }

@@ -1,6 +1,6 @@
 //! `banyan actor run`: the process in which an example lives, with a live table on a terminal.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use super::control::Control;
 use super::table;
 use banyan_actor_examples::bank::{Bank, BranchMessage};
 use banyan_actor_examples::{Line, ring, zoo};
+use crate::terminal::redraw;
 use banyan_actors::Configuration;
 use banyan_actors::actor::closure;
 use banyan_actors::handle::Handle;
@@ -65,15 +66,11 @@ fn run_module(path: &Path, options: RuntimeOptions) -> anyhow::Result<u8> {
     runtime.register(&name, &first)?;
     eprintln!("{name} runs; end it with Ctrl-C. In another terminal:");
     eprintln!("  banyan actor send {name} WORDS\n  banyan actor log\n  banyan actor sponsors");
-    let live = std::io::stdout().is_terminal();
+    let is_live = std::io::stdout().is_terminal();
     loop {
-        if live {
-            let mut out = std::io::stdout().lock();
-            let text = format!("\x1b[H\x1b[2J{}", table::configurations(&runtime.configurations()));
-            if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
-                // Whoever watched has gone.
-                return Ok(0);
-            }
+        // Where it cannot be shown any more, the reader has gone.
+        if is_live && redraw(&table::configurations(&runtime.configurations())).is_err() {
+            return Ok(0);
         }
         std::thread::sleep(Duration::from_secs(1));
     }
@@ -129,19 +126,16 @@ fn open_bank(handle: &Handle, directory: &Path) -> anyhow::Result<u8> {
     handle.register("bank", &teller)?;
     eprintln!("the bank is open; it is as it was if you end it, however you do. In another terminal:");
     eprintln!("  banyan actor send bank transfer 1 2 50\n  banyan actor list");
-    let live = std::io::stdout().is_terminal();
+    let is_live = std::io::stdout().is_terminal();
     loop {
         let [north, south] = bank.balances(handle, DEADLINE)?;
         let mut text = format!("north {north:?}\nsouth {south:?}\n");
-        if live {
-            text = format!("\x1b[H\x1b[2J{}\n{text}", table::configurations(&handle.configurations()));
+        if is_live {
+            text = format!("{}\n{text}", table::configurations(&handle.configurations()));
         }
-        let mut out = std::io::stdout().lock();
-        if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
-            // Whoever watched has gone.
+        if redraw(&text).is_err() {
             return Ok(0);
         }
-        drop(out);
         std::thread::sleep(Duration::from_secs(1));
     }
 }

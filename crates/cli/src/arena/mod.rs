@@ -1,10 +1,9 @@
-//! `banyan arena`: looks at arenas, checks them, copies them and measures them. The work is done by `banyan_arena::inspect`;
-//! here it is parsed and printed.
+//! `banyan arena`: looks at arenas, checks them and copies them. The work is done by `banyan_arena::inspect`; here it is
+//! parsed and printed.
 
 mod progress;
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -14,7 +13,10 @@ use banyan_arena::noun::Collection;
 use banyan_arena::store::{FORMAT_VERSION, Position};
 use clap::{Args, Subcommand};
 use progress::Progress;
+
+use crate::terminal::print;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 /// Bytes in a page.
 const PAGE: u64 = 4096;
@@ -156,11 +158,6 @@ pub(crate) fn arena(command: &ArenaCommand) -> anyhow::Result<u8> {
     }
 }
 
-/// Prints data. Whoever closes the pipe early has seen enough.
-fn print(text: &str) {
-    let _ = std::io::stdout().write_all(text.as_bytes());
-}
-
 fn print_json(value: &Value) {
     print(&format!("{value}\n"));
 }
@@ -183,16 +180,6 @@ fn position_json(position: &Position) -> Value {
     })
 }
 
-fn uuid_text(uuid: [u8; 16]) -> String {
-    let mut text = String::new();
-    for (at, byte) in uuid.iter().enumerate() {
-        let dash = if matches!(at, 4 | 6 | 8 | 10) { "-" } else { "" };
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{dash}{byte:02x}");
-    }
-    text
-}
-
 fn info(arguments: &ReadArguments) -> anyhow::Result<u8> {
     let path = &arguments.path;
     let info = inspect::info(path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -201,7 +188,7 @@ fn info(arguments: &ReadArguments) -> anyhow::Result<u8> {
         let snapshots: Vec<&str> = info.snapshots.iter().map(|snapshot| snapshot.name.as_str()).collect();
         print_json(&json!({
             "format": FORMAT_VERSION,
-            "uuid": uuid_text(info.identity.uuid),
+            "uuid": Uuid::from_bytes(info.identity.uuid).to_string(),
             "base": info.identity.base,
             "reservation_bytes": info.identity.reservation,
             "position": position_json(&info.position),
@@ -219,7 +206,7 @@ fn info(arguments: &ReadArguments) -> anyhow::Result<u8> {
         let _ = writeln!(text, "{name:<12}{value}");
     };
     row("format", FORMAT_VERSION.to_string());
-    row("uuid", uuid_text(info.identity.uuid));
+    row("uuid", Uuid::from_bytes(info.identity.uuid).to_string());
     row("heap", format!("{:#x}, at most {}", info.identity.base, size_text(info.identity.reservation)));
     row("commit", format!("{}", info.position.transaction));
     row("epoch", format!("{}", info.position.epoch));

@@ -7,8 +7,9 @@ mod picture;
 mod text;
 mod watch;
 
-use crate::terminal::{LiveLine, Style, columns, wrap};
+use crate::terminal::{LiveLine, columns, print, wrap};
 use anyhow::{Context, bail};
+use banyan_node::job::replica::RUN_VARIABLE;
 use banyan_node::statistics::RunStatistics;
 use clap::Args;
 use std::fs::{self, File};
@@ -16,7 +17,7 @@ use std::io::{self, BufWriter, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
-use watch::{RUN_VARIABLE, Replicas};
+use watch::Replicas;
 
 const MEBIBYTE: f64 = (1 << 20) as f64;
 /// Bytes of the text that the demonstration makes for itself.
@@ -62,7 +63,6 @@ struct Outcome {
 /// Runs the demonstration. Returns 0 if both outputs are the same.
 pub(crate) fn demo(arguments: &DemoArguments) -> anyhow::Result<u8> {
     let program = program()?;
-    let style = Style::for_stream(io::stdout().is_terminal());
     let mut line = LiveLine::new();
     let (input, bytes) = match arguments.input.as_deref() {
         Some(path) => open(path)?,
@@ -94,18 +94,18 @@ pub(crate) fn demo(arguments: &DemoArguments) -> anyhow::Result<u8> {
     let mut report = String::new();
     report.push_str(&if same {
         let bytes = native.output.len();
-        style.good(&format!(
+        style::good(&format!(
             "The output is the same, byte for byte: {bytes} bytes, {}.\n",
             ending(native.status)
         ))
     } else {
-        style.bad(&different(&native, &spread))
+        style::bad(&different(&native, &spread))
     });
     if let Some(statistics) = statistics {
         report.push('\n');
-        report.push_str(&picture::table(&statistics, style));
+        report.push_str(&picture::table(&statistics));
         report.push('\n');
-        report.push_str(&picture::strips(&statistics, style, columns()));
+        report.push_str(&picture::strips(&statistics, columns()));
     }
     report.push_str(&closing(&job.program, arguments.nodes));
     // Whoever closes the pipe early has seen enough.

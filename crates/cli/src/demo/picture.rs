@@ -1,6 +1,6 @@
 //! What a run did, for the eye: a table of nodes, and strips that show whose memory lies where.
 
-use crate::terminal::{Style, wrap};
+use crate::terminal::{style, wrap};
 use banyan_node::memory_map::Cell;
 use banyan_node::statistics::{Faults, RunStatistics};
 use std::fmt::Write;
@@ -10,8 +10,8 @@ const MEBIBYTE: f64 = (1 << 20) as f64;
 const LABEL: usize = 12;
 
 /// What ran where and what it cost.
-pub(super) fn table(statistics: &RunStatistics, style: Style) -> String {
-    let mut text = style.strong("What ran where") + "\n";
+pub(super) fn table(statistics: &RunStatistics) -> String {
+    let mut text = style::strong("What ran where") + "\n";
     let _ = writeln!(
         text,
         "  {:<LABEL$}{:>8}{:>11}{:>13}{:>12}",
@@ -21,7 +21,7 @@ pub(super) fn table(statistics: &RunStatistics, style: Style) -> String {
         let _ = writeln!(
             text,
             "  {}{:>8}{:>9.2} s{:>11.2} s{:>8.1} MiB",
-            style.numbered(number, &format!("{:<LABEL$}", node.name)),
+            style::numbered(number, &format!("{:<LABEL$}", node.name)),
             node.threads_run,
             node.cpu_seconds,
             node.daemon_cpu_seconds,
@@ -30,7 +30,7 @@ pub(super) fn table(statistics: &RunStatistics, style: Style) -> String {
     }
     let Faults { read, write, upgrade, p50_us, p99_us } = statistics.faults;
     text.push('\n');
-    text += &style.strong("What it cost");
+    text += &style::strong("What it cost");
     let _ = write!(
         text,
         "\n  page faults   {} to read, {} to write, {} to write after reading\n  \
@@ -50,26 +50,26 @@ pub(super) fn table(statistics: &RunStatistics, style: Style) -> String {
 }
 
 /// A strip for each node, as many cells wide as fit, and one that says who owns what.
-pub(super) fn strips(statistics: &RunStatistics, style: Style, columns: usize) -> String {
+pub(super) fn strips(statistics: &RunStatistics, columns: usize) -> String {
     const INDENT: usize = 2;
     if statistics.memory_map.is_empty() {
         return String::new();
     }
     let cells = fit(&statistics.memory_map, columns.saturating_sub(LABEL + INDENT + 1).max(8));
-    let mut text = style.strong("Where the memory was at the end") + "\n";
+    let mut text = style::strong("Where the memory was at the end") + "\n";
     let mut row = |label: &str, number: Option<usize>, draw: &dyn Fn(&Shown) -> String| {
         let strip: String = cells.iter().map(|cell| cell.as_ref().map_or_else(|| "|".into(), draw)).collect();
         let label = format!("{label:<LABEL$}");
-        let label = number.map_or_else(|| label.clone(), |number| style.numbered(number, &label));
+        let label = number.map_or_else(|| label.clone(), |number| style::numbered(number, &label));
         let _ = writeln!(text, "  {label}{strip}");
     };
     for (number, node) in statistics.nodes.iter().enumerate() {
         row(&node.name, Some(number), &|cell| {
             let shade = shade(cell.bytes.get(number).copied().unwrap_or(0), cell.most);
-            style.numbered(number, shade)
+            style::numbered(number, shade)
         });
     }
-    row("owner", None, &|cell| style.numbered(usize::from(cell.owner), &digit(cell.owner)));
+    row("owner", None, &|cell| style::numbered(usize::from(cell.owner), &digit(cell.owner)));
     row("pool of", None, &|cell| cell.pool.map_or_else(|| "-".into(), digit));
     let legend = "From left to right: the addresses in use, low to high. Shades: \u{2588} nearly all of it is on \
         this node, \u{2593} \u{2592} \u{2591} less, . nothing; a copy for reading counts on every node that has one. \

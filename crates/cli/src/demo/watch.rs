@@ -2,13 +2,9 @@
 //!
 //! Only by way of /proc, so that watching costs the run nothing.
 
-use std::fs;
-use std::path::PathBuf;
-
-/// The variable by which the processes of one run are recognised.
-pub(super) const RUN_VARIABLE: &str = "BANYAN_RUN_ID";
-/// How remote replicas are called in a list of processes.
-const REPLICA_NAME: &str = "banyan: node ";
+use banyan_node::job::replica::{REPLICA_NAME, RUN_VARIABLE};
+use procfs::process::Process;
+use std::ffi::{OsStr, OsString};
 
 /// What a replica does just now.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -20,7 +16,7 @@ pub(super) struct Activity {
 /// The replicas of one run, found once and then followed.
 #[derive(Debug)]
 pub(super) struct Replicas {
-    run: String,
+    run: OsString,
     nodes: usize,
     /// Process of each node's replica; home is known from the start.
     processes: Vec<Option<u32>>,
@@ -33,7 +29,7 @@ impl Replicas {
         let mut processes = vec![None; nodes];
         processes[0] = Some(home);
         Self {
-            run: format!("{RUN_VARIABLE}={run}"),
+            run: run.into(),
             nodes,
             processes,
             latest: vec![Activity::default(); nodes],
@@ -54,41 +50,28 @@ impl Replicas {
     }
 
     fn find(&mut self) {
-        let Ok(directory) = fs::read_dir("/proc") else { return };
-        for entry in directory.flatten() {
-            let Some(process) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
-                continue;
-            };
-            let path = entry.path();
-            let Some(node) = node_of(&path.join("cmdline")).filter(|&node| node < self.nodes) else {
-                continue;
-            };
-            let environment = fs::read(path.join("environ")).unwrap_or_default();
-            if environment.split(|&byte| byte == 0).any(|word| word == self.run.as_bytes()) {
-                self.processes[node] = Some(process);
+        for process in procfs::process::all_processes().into_iter().flatten().flatten() {
+            let Some(node) = node_of(&process).filter(|&node| node < self.nodes) else { continue };
+            let marked = process.environ().is_ok_and(|environment| {
+                environment.get(OsStr::new(RUN_VARIABLE)).is_some_and(|run| *run == *self.run)
+            });
+            if marked {
+                self.processes[node] = Some(process.pid().cast_unsigned());
             }
         }
     }
 }
 
 /// The node of a remote replica, by its command line.
-fn node_of(path: &PathBuf) -> Option<usize> {
-    let text = fs::read_to_string(path).ok()?;
-    text.strip_prefix(REPLICA_NAME)?.split('\0').next()?.parse().ok()
+fn node_of(process: &Process) -> Option<usize> {
+    let line = process.cmdline().ok()?;
+    line.first()?.strip_prefix(REPLICA_NAME)?.parse().ok()
 }
 
 fn activity(process: u32) -> Option<Activity> {
-    let text = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    let ticks = cpu_ticks(&text)?;
-    Some(Activity { cpu_seconds: ticks as f64 / rustix::param::clock_ticks_per_second() as f64 })
-}
-
-/// User and system time in a line of /proc/PID/stat, its 14th and 15th field.
-fn cpu_ticks(line: &str) -> Option<u64> {
-    // The second field is a name in parentheses that may contain anything.
-    let (_, fields) = line.rsplit_once(')')?;
-    let mut fields = fields.split_whitespace().skip(11).map(str::parse::<u64>);
-    Some(fields.next()?.ok()? + fields.next()?.ok()?)
+    let stat = Process::new(process.cast_signed()).and_then(|process| process.stat()).ok()?;
+    let ticks = stat.utime + stat.stime;
+    Some(Activity { cpu_seconds: ticks as f64 / procfs::ticks_per_second() as f64 })
 }
 
 #[cfg(test)]
@@ -96,10 +79,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cpu_time_is_found_behind_any_name() {
-        let line = "7 (a ) b) S 1 2 3 4 5 6 7 8 9 10 30 12 1 2";
-        assert_eq!(cpu_ticks(line), Some(42));
-        assert_eq!(cpu_ticks("7 (a"), None);
+    fn processor_time_is_that_of_the_process() {
+        let begun = std::time::Instant::now();
+        while begun.elapsed() < std::time::Duration::from_millis(100) {}
+        let seconds = activity(std::process::id()).map(|activity| activity.cpu_seconds);
+        assert!(seconds.is_some_and(|seconds| seconds > 0.0), "{seconds:?}");
+        assert_eq!(activity(u32::MAX >> 1), None);
     }
 
     #[test]

@@ -2,12 +2,11 @@
 
 mod checks;
 
-use crate::terminal::{Style, columns, wrap};
+use crate::terminal::{columns, print, style, wrap};
 use banyan_node::doctor::Facts;
 use checks::{Check, Status};
 use clap::Args;
 use serde::Serialize;
-use std::io::{self, IsTerminal, Write};
 
 /// Arguments of `banyan doctor`.
 #[derive(Debug, Args)]
@@ -41,29 +40,27 @@ pub(crate) fn doctor(arguments: &DoctorArguments) -> anyhow::Result<u8> {
         };
         format!("{}\n", serde_json::to_string(&report)?)
     } else {
-        let style = Style::for_stream(io::stdout().is_terminal());
-        lines(&checks, style, columns())
+        lines(&checks, columns())
     };
-    // Whoever closes the pipe early has seen enough.
-    let _ = io::stdout().write_all(text.as_bytes());
+    print(&text);
     Ok(u8::from(!is_ok))
 }
 
-fn lines(checks: &[Check], style: Style, columns: usize) -> String {
+fn lines(checks: &[Check], columns: usize) -> String {
     let width = checks.iter().map(|check| check.name.len()).max().unwrap_or(0);
     let indent = width + 8;
     let mut text = String::new();
     for check in checks {
         let word = match check.status {
-            Status::Ok => style.good("ok  "),
-            Status::Warn => style.caution("warn"),
-            Status::Fail => style.bad("fail"),
+            Status::Ok => style::good("ok  "),
+            Status::Warn => style::caution("warn"),
+            Status::Fail => style::bad("fail"),
         };
         let found = wrap(&check.found, indent, columns);
         text.push_str(&format!("{word}  {:width$}  {found}\n", check.name));
         if let Some(fix) = &check.fix {
             // Not wrapped: it is there to be copied.
-            text.push_str(&format!("{:indent$}fix: {}\n", "", style.strong(fix)));
+            text.push_str(&format!("{:indent$}fix: {}\n", "", style::strong(fix)));
         }
     }
     let count = |status| checks.iter().filter(|check| check.status == status).count();

@@ -24,6 +24,11 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+/// The variable by which the processes of one run are recognised; daemons and replicas inherit it.
+pub const RUN_VARIABLE: &str = "BANYAN_RUN_ID";
+/// What the replica of a node is called in a list of processes, before the node's number.
+pub const REPLICA_NAME: &str = "banyan: node ";
+
 /// The stub's image, built by `build.rs`.
 pub static STUB_IMAGE: &[u8] = include_bytes!(env!("BANYAN_STUB_IMAGE"));
 

@@ -65,7 +65,8 @@ impl Elf {
         Self::parse(path, std::fs::read(path).map_err(io)?)
     }
 
-    fn parse(path: &Path, bytes: Vec<u8>) -> Result<Self, LoadError> {
+    /// Checks the bytes of a file.
+    pub(super) fn parse(path: &Path, bytes: Vec<u8>) -> Result<Self, LoadError> {
         let corrupt = |reason: &str| LoadError::Corrupt { path: path.into(), reason: reason.into() };
         if bytes.len() < 20 || !bytes.starts_with(b"\x7fELF") {
             return Err(corrupt("it is neither an ELF file nor a script"));

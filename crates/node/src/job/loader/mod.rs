@@ -13,7 +13,7 @@ use banyan_wire::layout::{PAGE_SIZE, POOL_SIZE, page_up, pool_start};
 use elf::Elf;
 use rustix::mm::ProtFlags;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where position-independent programs are put.
 const PROGRAM_BASE: u64 = pool_start(0) + (16 << 20);
@@ -21,6 +21,14 @@ const PROGRAM_BASE: u64 = pool_start(0) + (16 << 20);
 const MAPPINGS_START: u64 = pool_start(0) + (64 << 30);
 /// The first stack ends here, at the end of the home node's pool.
 const STACK_END: u64 = pool_start(0) + POOL_SIZE - (1 << 30);
+
+/// Reads and checks a program's file, which is at `path`, as before a start; nothing is mapped.
+///
+/// # Errors
+/// [`LoadError`] if it is no program that can be run.
+pub fn check_program(path: &Path, bytes: Vec<u8>) -> Result<(), LoadError> {
+    Elf::parse(path, bytes).map(drop)
+}
 
 /// Why a program cannot be started. Each says which file and what is wrong with it.
 #[derive(Debug, thiserror::Error)]
@@ -115,7 +123,7 @@ pub fn check(command: &Command) -> Result<(), LoadError> {
     }
 }
 
-fn read_interpreter(command: &Command, interpreter: &std::path::Path) -> Result<Elf, LoadError> {
+fn read_interpreter(command: &Command, interpreter: &Path) -> Result<Elf, LoadError> {
     Elf::read(interpreter).map_err(|error| match error {
         LoadError::NotFound(_) => {
             LoadError::MissingInterpreter { path: command.path.clone(), interpreter: interpreter.into() }
