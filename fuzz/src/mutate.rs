@@ -25,7 +25,8 @@ pub fn mutate(random: &mut Rng, kept: &[Vec<u8>], words: &[&str]) -> Vec<u8> {
             3 if at < bytes.len() => drop(bytes.remove(at)),
             4 => bytes.truncate(at),
             5 if !words.is_empty() => {
-                drop(bytes.splice(at..at, random.choice(words).copied().unwrap_or_default().bytes()))
+                let word = random.choice(words).copied().unwrap_or_default();
+                bytes.splice(at..at, word.bytes());
             }
             6 => {
                 let other = &kept[random.usize(..kept.len())];

@@ -51,7 +51,7 @@ const SAFE_CRATES: &[&str] =
 
 /// Crates whose roots say nothing of unsafe code, since they consist of it or do not yet keep it in one place. All others
 /// forbid it, or deny it and expect it where `UNSAFE_CODE` allows.
-const OPEN_CRATES: &[&str] = &["sys", "stub", "actor-guest", "bench", "calls"];
+const OPEN_CRATES: &[&str] = &["sys", "stub", "actor-guest", "calls"];
 
 /// Where unsafe code may be, by the start of the path; everywhere below `crates`, a folder `src/sys` may have it too. A
 /// crate that has such a place denies it at its root and expects it there.

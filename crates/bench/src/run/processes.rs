@@ -290,9 +290,8 @@ fn orphans(child: u32) -> Vec<i32> {
     let own = std::process::id() as i32;
     let own_session = rustix::process::getsid(None).map_or(0, |session| session.as_raw_nonzero().get());
     let is_orphan = |process: &i32| {
-        stat(*process).is_some_and(|stat| {
-            stat.ppid == own && stat.session != own_session && *process != child as i32
-        })
+        stat(*process)
+            .is_some_and(|stat| stat.ppid == own && stat.session != own_session && *process != child as i32)
     };
     processes().into_iter().filter(is_orphan).collect()
 }

@@ -7,13 +7,13 @@ mod picture;
 mod text;
 mod watch;
 
-use crate::terminal::{LiveLine, columns, print, wrap};
+use crate::terminal::{LiveLine, columns, print, style, wrap};
 use anyhow::{Context, bail};
 use banyan_node::job::replica::RUN_VARIABLE;
 use banyan_node::statistics::RunStatistics;
 use clap::Args;
 use std::fs::{self, File};
-use std::io::{self, BufWriter, IsTerminal, Read, Write};
+use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -108,8 +108,7 @@ pub(crate) fn demo(arguments: &DemoArguments) -> anyhow::Result<u8> {
         report.push_str(&picture::strips(&statistics, columns()));
     }
     report.push_str(&closing(&job.program, arguments.nodes));
-    // Whoever closes the pipe early has seen enough.
-    let _ = io::stdout().write_all(report.as_bytes());
+    print(&report);
     Ok(if same { 0 } else { STATUS_DIFFERENT })
 }
 

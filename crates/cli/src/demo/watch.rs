@@ -28,12 +28,7 @@ impl Replicas {
     pub(super) fn new(run: &str, home: u32, nodes: usize) -> Self {
         let mut processes = vec![None; nodes];
         processes[0] = Some(home);
-        Self {
-            run: run.into(),
-            nodes,
-            processes,
-            latest: vec![Activity::default(); nodes],
-        }
+        Self { run: run.into(), nodes, processes, latest: vec![Activity::default(); nodes] }
     }
 
     /// How it stands with each node. A replica that has ended keeps what it last had.

@@ -1,6 +1,7 @@
 //! What a job is, as the process says that asks its node for it.
 
 use super::loader;
+use super::replica::RUN_VARIABLE;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -81,7 +82,10 @@ impl JobSettings {
 
     /// The word of the environment that marks the processes of a run, if there is one.
     pub(crate) fn mark(&self) -> Option<String> {
-        let word = self.environment.iter().find(|word| word.starts_with(b"BANYAN_RUN_ID="))?;
+        let is_mark = |word: &&Vec<u8>| {
+            word.strip_prefix(RUN_VARIABLE.as_bytes()).is_some_and(|rest| rest.starts_with(b"="))
+        };
+        let word = self.environment.iter().find(is_mark)?;
         String::from_utf8(word.clone()).ok()
     }
 
