@@ -49,7 +49,9 @@ impl Report {
 
     /// Prints a row, if it is selected.
     pub fn add(&mut self, row: &Row) {
-        if !self.selection.wants_of(&row.name) {
+        // What could not be had stands for all rows of its bench.
+        let stands_for_others = row.value.is_none() && self.selection.wants_of(&row.name);
+        if !stands_for_others && !self.selection.wants(&row.name) {
             return;
         }
         self.rows += 1;
