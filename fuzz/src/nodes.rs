@@ -3,7 +3,7 @@
 use crate::Target;
 use banyan_node::job::loader::check_program;
 use banyan_wire::address::{
-    Access, Epoch, NodeId, NodeSet, PAGE_BYTES, PageNumber, RequestNumber, Run, Transaction,
+    Access, Epoch, JobId, NodeId, NodeSet, PAGE_BYTES, PageNumber, RequestNumber, Run, Transaction,
 };
 use banyan_wire::coherence::{
     Directory, DirectoryEntry, Holders, Message, bitmap_bytes, encode_header, encode_payload,
@@ -85,7 +85,10 @@ fn coherence_inputs() -> Vec<Vec<u8>> {
 
 fn handshake_inputs() -> Vec<Vec<u8>> {
     let purposes = [Purpose::Urgent, Purpose::Bulk, Purpose::Control, Purpose::Deputy];
-    purposes.iter().map(|purpose| Hello::new(*purpose, [7; 16], 1, 99).as_bytes().to_vec()).collect()
+    purposes
+        .iter()
+        .map(|purpose| Hello::new(*purpose, [7; 16], JobId(3), 1, 99).as_bytes().to_vec())
+        .collect()
 }
 
 fn deputy_inputs() -> Vec<Vec<u8>> {
