@@ -104,7 +104,12 @@ fn facts() -> NodeStatistics {
         name: "node".into(),
         threads: 3,
         waits: vec![WaitCount { nanoseconds: 4096, count: 2 }],
-        memory: vec![MemoryPiece { start: 0x1000_0000_0000, length: 2 << 20, present: 4096, owner: NodeId::HOME }],
+        memory: vec![MemoryPiece {
+            start: 0x1000_0000_0000,
+            length: 2 << 20,
+            present: 4096,
+            owner: NodeId::HOME,
+        }],
         ..NodeStatistics::default()
     }
 }

@@ -8,9 +8,9 @@ use anyhow::Context;
 
 use super::control::Control;
 use super::table;
+use crate::terminal::redraw;
 use banyan_actor_examples::bank::{Bank, BranchMessage};
 use banyan_actor_examples::{Line, ring, zoo};
-use crate::terminal::redraw;
 use banyan_actors::Configuration;
 use banyan_actors::actor::closure;
 use banyan_actors::handle::Handle;
