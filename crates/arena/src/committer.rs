@@ -47,6 +47,13 @@ impl Capture {
     }
 }
 
+/// What is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Queued {
+    Commits,
+    CommitsAndFolds,
+}
+
 /// What the thread reports to the arena.
 #[derive(Default)]
 pub(crate) struct Outcome {
@@ -163,8 +170,9 @@ impl<D: Disk> Committer<D> {
         self.shared.state().work = None;
     }
 
-    /// Waits until every queued commit is decided, and for folds too if asked; returns what came of them.
-    pub(crate) fn settle(&self, folds: bool) -> Outcome {
+    /// Waits until what is queued is decided; returns what came of it.
+    pub(crate) fn settle(&self, queued: Queued) -> Outcome {
+        let folds = queued == Queued::CommitsAndFolds;
         let mut state = self.shared.state();
         while state.committing || !state.jobs.is_empty() || (folds && (state.folding || state.fold)) {
             state = self.shared.wait(state);

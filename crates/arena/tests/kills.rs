@@ -16,7 +16,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use banyan_arena::disk::{Disk, FileDisk};
+use banyan_arena::disk::{Disk, FileDisk, Room};
 use banyan_arena::noun::{Noun, Nouns};
 use banyan_arena::store::{Identity, StoreOptions};
 use banyan_arena::{Arena, ArenaOptions, Loading};
@@ -85,10 +85,10 @@ impl Disk for Deadly {
     fn length(&self) -> io::Result<u64> {
         self.file.length()
     }
-    fn grow(&self, length: u64, write_zeroes: bool) -> io::Result<()> {
+    fn grow(&self, length: u64, room: Room) -> io::Result<()> {
         let from = self.file.length()?;
         let half = (from + length) / 2 / 4096 * 4096;
-        self.around(&mut || drop(self.file.grow(half, false)), || self.file.grow(length, write_zeroes))
+        self.around(&mut || drop(self.file.grow(half, Room::Reserved)), || self.file.grow(length, room))
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use banyan_arena::disk::{Disk, MemoryDisk};
+use banyan_arena::disk::{Disk, MemoryDisk, Room};
 use banyan_arena::store::{CommitError, Identity, StoreOptions};
 use banyan_arena::{Arena, ArenaError, ArenaOptions, Loading, Tracking};
 
@@ -272,11 +272,11 @@ impl Disk for Failing {
     fn length(&self) -> std::io::Result<u64> {
         self.memory.length()
     }
-    fn grow(&self, length: u64, write_zeroes: bool) -> std::io::Result<()> {
+    fn grow(&self, length: u64, room: Room) -> std::io::Result<()> {
         if self.full.load(Ordering::Relaxed) {
             return Err(std::io::ErrorKind::StorageFull.into());
         }
-        self.memory.grow(length, write_zeroes)
+        self.memory.grow(length, room)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Arena, RollbackError};
-use crate::committer::{Capture, Outcome, lock};
+use crate::committer::{Capture, Outcome, Queued, lock};
 use crate::disk::Disk;
 use crate::store::{CommitError, CommitRequest, Position, SnapshotOperation, roots_fit};
 
@@ -68,7 +68,7 @@ impl<D: Disk> Arena<D> {
     /// # Errors
     /// As [`Arena::begin_commit`].
     pub fn wait(&mut self) -> Result<&Position, CommitError> {
-        let outcome = self.committer.settle(false);
+        let outcome = self.committer.settle(Queued::Commits);
         self.take_in(outcome)?;
         Ok(&self.position)
     }
@@ -97,7 +97,7 @@ impl<D: Disk> Arena<D> {
         event: u64,
         operation: SnapshotOperation,
     ) -> Result<Position, CommitError> {
-        let outcome = self.committer.settle(false);
+        let outcome = self.committer.settle(Queued::Commits);
         self.take_in(outcome)?;
         let dirty = self.heap.take_dirty().map_err(CommitError::Io)?;
         let mut pages: Vec<(u32, Option<&[u8]>)> = Vec::with_capacity(dirty.len() + self.discarded.len());
@@ -121,7 +121,8 @@ impl<D: Disk> Arena<D> {
                 // The commit is durable: what fails from here on is an error of the next call.
                 let kept = self.heap.memory.accepted(number, dirty.len());
                 let begun = if wants_fold { self.committer.fold() } else { Ok(()) };
-                let waited = if overdue { self.committer.settle(true) } else { Outcome::default() };
+                let waited =
+                    if overdue { self.committer.settle(Queued::CommitsAndFolds) } else { Outcome::default() };
                 let error = waited.error.or(kept.and(begun).err().map(CommitError::Io));
                 self.committer.put_back(Outcome { error, ..waited });
                 Ok(position)
@@ -143,7 +144,7 @@ impl<D: Disk> Arena<D> {
     /// # Errors
     /// [`RollbackError`]; the arena must then be dropped.
     pub fn rollback(&mut self) -> Result<(), RollbackError> {
-        let outcome = self.committer.settle(false);
+        let outcome = self.committer.settle(Queued::Commits);
         self.take_in(outcome)?;
         let mut dirty: BTreeSet<u32> =
             self.heap.take_dirty().map_err(RollbackError::Memory)?.into_iter().collect();
@@ -159,7 +160,7 @@ impl<D: Disk> Arena<D> {
 
     /// Waits for all that is under way.
     pub(super) fn settle(&mut self) -> Result<(), CommitError> {
-        let outcome = self.committer.settle(true);
+        let outcome = self.committer.settle(Queued::CommitsAndFolds);
         self.take_in(outcome)
     }
 }

@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex};
 
 pub use self::error::{AllocateError, ArenaError, RollbackError};
 pub use self::options::{ArenaOptions, DEFAULT_BASE, DEFAULT_RESERVATION, Loading};
-use crate::committer::{Committer, lock};
+use crate::committer::{Committer, Queued, lock};
 use crate::disk::{BLOCK_SIZE, Disk, FileDisk, FileDiskError};
 use crate::heap::{Arrival, Heap, HeapMemory, PagerStatistics, Slot, Tracking};
 use crate::store::{CommitError, Identity, Position, ReadError, RecoveryReport, Roots, Store};
@@ -199,7 +199,7 @@ impl<D: Disk> Arena<D> {
     /// The store under the heap, for audits and folds, with nothing under way.
     pub fn store_mut(&mut self) -> impl DerefMut<Target = Store<D>> + '_ {
         // What came of deferred commits is for the next call that can report it.
-        let outcome = self.committer.settle(true);
+        let outcome = self.committer.settle(Queued::CommitsAndFolds);
         self.committer.put_back(outcome);
         lock(&self.store)
     }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::recording::{CrashPoint, SECTOR};
-use crate::disk::{BLOCK_SIZE, Disk};
+use crate::disk::{BLOCK_SIZE, Disk, Room};
 
 const SECTORS: u64 = (BLOCK_SIZE / SECTOR) as u64;
 
@@ -207,7 +207,7 @@ impl Disk for CrashDisk {
         state.length = Some(length);
         Ok(length)
     }
-    fn grow(&self, _length: u64, _write_zeroes: bool) -> io::Result<()> {
+    fn grow(&self, _length: u64, _room: Room) -> io::Result<()> {
         Err(io::Error::other("recovery must not grow the file"))
     }
 }

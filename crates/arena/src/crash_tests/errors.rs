@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::explore::{IDENTITY, small};
 use super::model::{Chance, Version, random_step};
-use crate::disk::{Disk, MemoryDisk};
+use crate::disk::{Disk, MemoryDisk, Room};
 use crate::store::{CommitError, Mutation, OpenError, Store};
 
 /// How the failing call fails.
@@ -54,8 +54,8 @@ impl Disk for FailingDisk {
     fn length(&self) -> io::Result<u64> {
         self.disk.length()
     }
-    fn grow(&self, length: u64, write_zeroes: bool) -> io::Result<()> {
-        if self.due() { Err(self.error()) } else { self.disk.grow(length, write_zeroes) }
+    fn grow(&self, length: u64, room: Room) -> io::Result<()> {
+        if self.due() { Err(self.error()) } else { self.disk.grow(length, room) }
     }
 }
 

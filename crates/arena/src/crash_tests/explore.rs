@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::crash_disk::{Choices, CrashDisk, image_number};
 use super::model::{Chance, Step, Version, random_step};
 use super::recording::{CrashPoint, RecordingDisk};
-use crate::disk::MemoryDisk;
+use crate::disk::{MemoryDisk, Room};
 use crate::store::{Identity, Mutation, Store, StoreOptions};
 
 pub(crate) const IDENTITY: Identity =
@@ -219,8 +219,8 @@ impl crate::disk::Disk for KilledBeforeSync {
     fn length(&self) -> std::io::Result<u64> {
         self.0.length()
     }
-    fn grow(&self, length: u64, write_zeroes: bool) -> std::io::Result<()> {
-        self.0.grow(length, write_zeroes)
+    fn grow(&self, length: u64, room: Room) -> std::io::Result<()> {
+        self.0.grow(length, room)
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use crate::disk::{Disk, MemoryDisk};
+use crate::disk::{Disk, MemoryDisk, Room};
 
 pub(crate) const SECTOR: usize = 512;
 
@@ -135,8 +135,8 @@ impl Disk for RecordingDisk {
     fn length(&self) -> io::Result<u64> {
         self.current.length()
     }
-    fn grow(&self, length: u64, write_zeroes: bool) -> io::Result<()> {
-        self.current.grow(length, write_zeroes)?;
+    fn grow(&self, length: u64, room: Room) -> io::Result<()> {
+        self.current.grow(length, room)?;
         self.state.lock().unwrap().window.lengths.push(length);
         Ok(())
     }

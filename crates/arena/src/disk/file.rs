@@ -14,7 +14,7 @@ use crate::sys::byte_locks::{self, ByteLock};
 use rustix::fs::{FallocateFlags, FlockOperation, Mode, OFlags, fallocate, fdatasync, flock, open};
 use rustix::io::{Errno, ReadWriteFlags, preadv, pwritev, pwritev2};
 
-use super::{BLOCK_SIZE, Block, Disk};
+use super::{BLOCK_SIZE, Block, Disk, Room};
 
 /// The lock of a snapshot is on the byte at this offset plus the number of its commit, far behind any file's
 /// end.
@@ -241,7 +241,7 @@ impl Disk for FileDisk {
         Ok(self.file.metadata()?.len())
     }
 
-    fn grow(&self, length: u64, write_zeroes: bool) -> io::Result<()> {
+    fn grow(&self, length: u64, room: Room) -> io::Result<()> {
         let from = self.length()?;
         if length <= from {
             return Ok(());
@@ -256,7 +256,10 @@ impl Disk for FileDisk {
                 return Err(errno.into());
             }
         }
-        if write_zeroes { self.write_zeroes(from, length) } else { Ok(()) }
+        match room {
+            Room::Written => self.write_zeroes(from, length),
+            Room::Reserved => Ok(()),
+        }
     }
 
     fn claim_snapshot(&self, transaction: u64) -> io::Result<bool> {

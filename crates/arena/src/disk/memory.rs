@@ -5,7 +5,7 @@
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::Disk;
+use super::{Disk, Room};
 
 /// A disk whose bytes live in this process.
 #[derive(Default)]
@@ -63,7 +63,7 @@ impl Disk for MemoryDisk {
         Ok(self.lock().len() as u64)
     }
 
-    fn grow(&self, length: u64, _write_zeroes: bool) -> io::Result<()> {
+    fn grow(&self, length: u64, _room: Room) -> io::Result<()> {
         let mut bytes = self.lock();
         let length = usize::try_from(length).map_err(io::Error::other)?;
         if length > bytes.len() {

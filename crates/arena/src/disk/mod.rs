@@ -17,6 +17,15 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// Bytes in one block: the unit of every read, write and checksum, and the page size of the heap.
 pub const BLOCK_SIZE: usize = 4096;
 
+/// How the room behind the old end of a disk is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// Its space is reserved.
+    Reserved,
+    /// It is written with zeroes as well, so that the first write there costs no journal commit.
+    Written,
+}
+
 /// One block, aligned so that it may be handed to a disk that bypasses the page cache.
 #[derive(Clone, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C, align(4096))]
@@ -67,10 +76,9 @@ pub trait Disk: Send + Sync + 'static {
     fn length(&self) -> io::Result<u64>;
 
     /// Extends the disk to `length` bytes, the new bytes reading as zero, with the space reserved so
-    /// that writing there cannot fail for want of it. `write_zeroes` asks for space that is written
-    /// and not only reserved, so that the first write there costs no journal commit.
+    /// that writing there cannot fail for want of it.
     /// Not durable until [`Disk::sync`].
-    fn grow(&self, length: u64, write_zeroes: bool) -> io::Result<()>;
+    fn grow(&self, length: u64, room: Room) -> io::Result<()>;
 
     /// Before the snapshot that retains commit `transaction` is dropped: whether no other process reads
     /// it. No reader begins until [`Disk::release_snapshot`].
@@ -115,8 +123,8 @@ impl<D: Disk + ?Sized> Disk for std::sync::Arc<D> {
     fn length(&self) -> io::Result<u64> {
         (**self).length()
     }
-    fn grow(&self, length: u64, write_zeroes: bool) -> io::Result<()> {
-        (**self).grow(length, write_zeroes)
+    fn grow(&self, length: u64, room: Room) -> io::Result<()> {
+        (**self).grow(length, room)
     }
     fn claim_snapshot(&self, transaction: u64) -> io::Result<bool> {
         (**self).claim_snapshot(transaction)

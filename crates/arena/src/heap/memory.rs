@@ -9,7 +9,7 @@ use crate::sys::mapping::Mapping;
 
 use super::chunks::{CHUNK, Chunks, Run};
 use super::pager::{Pager, PagerStatistics};
-use super::tracker::{Compare, Tracker, Tracking, track};
+use super::tracker::{Compare, Holes, Tracker, Tracking, track};
 use crate::disk::{BLOCK_SIZE, Disk};
 use crate::store::{Committed, ReadError};
 
@@ -35,7 +35,7 @@ impl<D: Disk> HeapMemory<D> {
     pub(crate) fn reserve(base: u64, reservation: u64, tracking: Tracking) -> io::Result<Self> {
         let mapping = Mapping::reserve(base as usize, reservation as usize)?;
         // A huge page would be split at the first write after each commit.
-        mapping.advise_huge_pages(0, mapping.length(), false).or_else(|error| match error.kind() {
+        mapping.avoid_huge_pages().or_else(|error| match error.kind() {
             io::ErrorKind::InvalidInput => Ok(()),
             _ => Err(error),
         })?;
@@ -113,7 +113,8 @@ impl<D: Disk> HeapMemory<D> {
         let lock = self.pager.as_ref().map(Pager::keep_pages);
         let runs = self.chunks.runs(self.mapping.length());
         for Run { start, end, is_full } in &runs {
-            self.tracker.take(base + start, end - start, *is_full, &mut found)?;
+            let holes = if *is_full { Holes::None } else { Holes::Perhaps };
+            self.tracker.take(base + start, end - start, holes, &mut found)?;
         }
         let holed: usize = runs.iter().filter(|run| !run.is_full).map(|run| run.end - run.start).sum();
         self.look_from = self.look_for_holes(holed / CHUNK)?;
@@ -154,7 +155,7 @@ impl<D: Disk> HeapMemory<D> {
         let base = self.mapping.base();
         let (first, end) = (offset / BLOCK_SIZE * BLOCK_SIZE, (offset + length).next_multiple_of(BLOCK_SIZE));
         let kept = &mut self.kept;
-        self.compared.take(base + first, end - first, false, &mut |address, _| {
+        self.compared.take(base + first, end - first, Holes::Perhaps, &mut |address, _| {
             kept.push(((address - base) / BLOCK_SIZE) as u32);
         })
     }

@@ -99,6 +99,15 @@ enum Window {
     All,
 }
 
+/// What the program does while pages are dropped.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Program {
+    /// It may write to them.
+    Runs,
+    /// It waits in a call of the arena.
+    Waits,
+}
+
 /// What a window is to be filled with.
 #[derive(Default)]
 struct Wanted {
@@ -237,7 +246,7 @@ impl<D: Disk> Pager<D> {
                 }
             }
             self.shared.count(&mut state)?;
-            self.shared.evict(&mut state, true)?;
+            self.shared.evict(&mut state, Program::Waits)?;
         }
         Ok(())
     }
@@ -326,7 +335,7 @@ impl<D: Disk> Shared<D> {
             }
             if self.budget.is_some_and(|budget| state.resident > budget.max(state.threshold)) {
                 self.count(&mut state)?;
-                self.evict(&mut state, false)?;
+                self.evict(&mut state, Program::Runs)?;
             }
         }
         Ok(())
@@ -414,7 +423,7 @@ impl<D: Disk> Shared<D> {
     }
 
     /// Drops clean pages, those of the chunks that came first, until an eighth of the budget is free.
-    fn evict(&self, state: &mut State, program_waits: bool) -> io::Result<()> {
+    fn evict(&self, state: &mut State, program: Program) -> io::Result<()> {
         let Some(budget) = self.budget else { return Ok(()) };
         let goal = budget - budget / 8;
         for _ in 0..state.queue.len() {
@@ -424,7 +433,7 @@ impl<D: Disk> Shared<D> {
             let Some(chunk) = state.queue.pop_front() else { break };
             state.queued.remove(&chunk);
             self.serve_below(state, (chunk + 1) * CHUNK)?;
-            let dropped = self.evict_chunk(chunk, program_waits)?;
+            let dropped = self.evict_chunk(chunk, program)?;
             state.resident -= dropped.min(state.resident);
             self.counters.evicted.fetch_add(dropped as u64, Ordering::Relaxed);
             let mut left = 0;
@@ -445,7 +454,7 @@ impl<D: Disk> Shared<D> {
     }
 
     /// Drops the clean pages of a chunk and gives their number.
-    fn evict_chunk(&self, chunk: usize, program_waits: bool) -> io::Result<usize> {
+    fn evict_chunk(&self, chunk: usize, program: Program) -> io::Result<usize> {
         let (start, length) = self.chunk_range(chunk);
         self.chunks.set_holed(chunk * CHUNK, length);
         let mut clean = Vec::new();
@@ -473,7 +482,7 @@ impl<D: Disk> Shared<D> {
             // SAFETY: the staging place is this thread's or, under the state's lock, the caller's; the heap's
             // pages come back through faults.
             let moved = unsafe { self.pages.move_pages(staged, at, bytes)? };
-            if !moved && !program_waits {
+            if !moved && program == Program::Runs {
                 // Whatever did move goes back.
                 // SAFETY: as above, the other way round.
                 unsafe { self.pages.move_pages(at, staged, bytes)? };

@@ -34,15 +34,24 @@ pub enum Tracking {
     Explicit,
 }
 
+/// Whether pages of a range may be missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Holes {
+    /// All of them are there.
+    None,
+    /// Some may not be.
+    Perhaps,
+}
+
 /// Finds written pages in a range of memory. Ranges are addresses and bytes, whole pages.
 pub(crate) trait Tracker: Send + Sync {
     /// Calls `found` with each run in the range that was written since the last call on it. Clean from then
-    /// on. `is_full` promises that the range has no hole.
+    /// on.
     fn take(
         &self,
         start: usize,
         length: usize,
-        is_full: bool,
+        holes: Holes,
         found: &mut dyn FnMut(usize, usize),
     ) -> io::Result<()>;
     /// Counts a range as written from now on until it is taken, and makes it writable for the kernel too.
@@ -86,13 +95,12 @@ impl Tracker for Protection {
         &self,
         start: usize,
         length: usize,
-        is_full: bool,
+        holes: Holes,
         found: &mut dyn FnMut(usize, usize),
     ) -> io::Result<()> {
-        if is_full {
-            self.pages.written().take_full(start, length, found)?;
-        } else {
-            self.pages.written().take(start, length, found)?;
+        match holes {
+            Holes::None => self.pages.written().take_full(start, length, found)?,
+            Holes::Perhaps => self.pages.written().take(start, length, found)?,
         }
         let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
         noted.retain(|(at, bytes)| {
@@ -121,7 +129,7 @@ impl Tracker for Signals {
         &self,
         start: usize,
         length: usize,
-        _is_full: bool,
+        _holes: Holes,
         found: &mut dyn FnMut(usize, usize),
     ) -> io::Result<()> {
         self.0.take(start, length, found)
@@ -162,7 +170,7 @@ impl Tracker for Compare {
         &self,
         start: usize,
         length: usize,
-        _is_full: bool,
+        _holes: Holes,
         found: &mut dyn FnMut(usize, usize),
     ) -> io::Result<()> {
         for address in (start..start + length).step_by(BLOCK_SIZE) {
@@ -197,7 +205,7 @@ impl Tracker for Explicit {
         &self,
         start: usize,
         length: usize,
-        _is_full: bool,
+        _holes: Holes,
         found: &mut dyn FnMut(usize, usize),
     ) -> io::Result<()> {
         let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
@@ -241,7 +249,7 @@ mod tests {
                     (at..at + bytes).step_by(BLOCK_SIZE).map(|at| (at - mapping.base()) / BLOCK_SIZE),
                 );
             };
-            tracker.take(mapping.base() + start, length, false, &mut found).unwrap();
+            tracker.take(mapping.base() + start, length, Holes::Perhaps, &mut found).unwrap();
             pages
         };
         let write = |page: usize, value: u64| {

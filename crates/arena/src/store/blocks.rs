@@ -3,7 +3,7 @@
 use super::error::CommitError;
 use super::free_space::FreeSpace;
 use super::{BLOCK, Store, StoreOptions, StoreStatistics};
-use crate::disk::Disk;
+use crate::disk::{Disk, Room};
 
 impl<D: Disk> Store<D> {
     pub(super) fn blocks(&mut self) -> Blocks<'_, D> {
@@ -65,10 +65,10 @@ impl<D: Disk> Blocks<'_, D> {
         let step = (self.space.total / 8).clamp(self.options.growth_blocks, 8 * self.options.growth_blocks);
         // Small steps are written with zeroes, so that the commits into them need no journal commit;
         // for a huge commit that would be the second write that the design avoids.
-        let write_zeroes = want <= step;
+        let room = if want <= step { Room::Written } else { Room::Reserved };
         for blocks in [want.max(step), want] {
             let total = self.space.total + blocks;
-            match self.disk.grow(total * BLOCK, write_zeroes) {
+            match self.disk.grow(total * BLOCK, room) {
                 Ok(()) => {
                     // The length is durable before anything is written behind the old end: a second guard,
                     // beside the erased header, against a record that a short file hides and a growth brings

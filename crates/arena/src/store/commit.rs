@@ -10,6 +10,7 @@ use super::error::{CommitError, ReadError};
 use super::format::{
     LogPosition, Position, RecordBody, RecordHeader, Roots, SNAPSHOT_NAME_MAX, SnapshotOperation, roots_fit,
 };
+use super::free_space::BlockUse;
 use super::tree::PageEntry;
 use super::{BLOCK, Mutation, Store, TailRecord, blocks_of, is_zero};
 use crate::disk::{Block, Disk};
@@ -286,18 +287,23 @@ impl<D: Disk> Store<D> {
         let LogPosition { next: at, segment_end: end, .. } = self.log;
         let body_blocks = if header.body_block == 0 { 0 } else { header.body_bytes.div_ceil(BLOCK) };
         // What was reserved and stays unused is free again; then everything the record names is in use.
-        self.space.set(&self.committed.disk, at, end - at, false)?;
-        self.space.set(&self.committed.disk, at, 1, true)?;
-        self.space.set(&self.committed.disk, header.next, header.segment_end - header.next, true)?;
+        self.space.set(&self.committed.disk, at, end - at, BlockUse::Free)?;
+        self.space.set(&self.committed.disk, at, 1, BlockUse::Used)?;
+        self.space.set(
+            &self.committed.disk,
+            header.next,
+            header.segment_end - header.next,
+            BlockUse::Used,
+        )?;
         let mut overhead = vec![(at, 1)];
         if body_blocks > 0 {
-            self.space.set(&self.committed.disk, header.body_block, body_blocks, true)?;
+            self.space.set(&self.committed.disk, header.body_block, body_blocks, BlockUse::Used)?;
             overhead.push((header.body_block, body_blocks));
         }
         let mut pages = Vec::with_capacity(body.pages.len() + body.zeroes.len());
         let mut numbers = body.pages.iter();
         for (start, count) in &body.runs {
-            self.space.set(&self.committed.disk, *start, u64::from(*count), true)?;
+            self.space.set(&self.committed.disk, *start, u64::from(*count), BlockUse::Used)?;
             for (offset, (page, checksum)) in (0..u64::from(*count)).zip(numbers.by_ref()) {
                 let entry =
                     PageEntry { block: start + offset, birth: header.transaction, checksum: *checksum };

@@ -84,7 +84,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
     use super::*;
-    use crate::disk::{Block, MemoryDisk};
+    use crate::disk::{Block, MemoryDisk, Room};
     use crate::store::{CommitRequest, Identity, SnapshotOperation};
 
     /// A disk that readers and a writer open apart, as processes open a file.
@@ -121,8 +121,8 @@ mod tests {
         fn length(&self) -> std::io::Result<u64> {
             self.bytes.length()
         }
-        fn grow(&self, length: u64, write_zeroes: bool) -> std::io::Result<()> {
-            self.bytes.grow(length, write_zeroes)
+        fn grow(&self, length: u64, room: Room) -> std::io::Result<()> {
+            self.bytes.grow(length, room)
         }
         fn ask_for_rest(&self) -> std::io::Result<()> {
             if !self.asks.swap(true, Ordering::Relaxed) {

@@ -16,6 +16,7 @@ use super::blocks::Blocks;
 use super::codec::{Reader, Writer, checksum};
 use super::error::{CommitError, Damage, ReadError};
 use super::format::{BlobPointer, META_SLOTS, Meta, NodePointer, Position, SnapshotOperation};
+use super::free_space::BlockUse;
 use super::free_space::FreeSpace;
 use super::tree::{NodeAllocator, PageEntry, TreeChange, TreeUpdate};
 use super::{BLOCK, Mutation, SnapshotHandle, SnapshotInfo, Store, Tail, blocks_in, blocks_of};
@@ -322,7 +323,7 @@ impl<D: Disk> Store<D> {
         self.statistics.bytes_written += (work.blocks.len() as u64 + 1) * BLOCK;
         for (start, count) in std::mem::replace(&mut self.pending_free, merge_runs(pending.released)) {
             if !self.is_mutated(Mutation::FreePendingEarly) {
-                self.space.set(&self.committed.disk, start, count, false)?;
+                self.space.set(&self.committed.disk, start, count, BlockUse::Free)?;
             }
         }
         self.pending_free_blocks = blocks_in(&self.pending_free);
@@ -353,7 +354,7 @@ impl<D: Disk> Store<D> {
         let snapshots = self.place(&mut folding, snapshots)?;
         if self.is_mutated(Mutation::ReuseEarly) {
             for (start, count) in std::mem::take(&mut folding.released) {
-                self.space.set(&self.committed.disk, start, count, false)?;
+                self.space.set(&self.committed.disk, start, count, BlockUse::Free)?;
             }
         }
         // The slot that is written next belongs to the meta that these runs were kept for: the map that is
@@ -366,7 +367,7 @@ impl<D: Disk> Store<D> {
         let (index_blocks, pending_bytes) = self.reserve_map(&mut folding)?;
         // From here on nothing is allocated.
         for (start, count) in &pending_before {
-            self.space.set(&self.committed.disk, *start, *count, false)?;
+            self.space.set(&self.committed.disk, *start, *count, BlockUse::Free)?;
         }
         let mut index = self.space.index.clone();
         let mut groups = Vec::new();
@@ -397,7 +398,7 @@ impl<D: Disk> Store<D> {
         self.space.index = index;
         if !self.is_mutated(Mutation::FreePendingEarly) {
             for (start, count) in &pending_before {
-                self.space.set(&self.committed.disk, *start, *count, true)?;
+                self.space.set(&self.committed.disk, *start, *count, BlockUse::Used)?;
             }
         }
         Ok((folding, meta, groups))
@@ -563,14 +564,19 @@ impl<D: Disk> Store<D> {
             &self.committed.disk,
             blocks.pending_free + used,
             pending_free_blocks - used,
-            false,
+            BlockUse::Free,
         )?;
         assert!(
             self.space.index.len() as u64 * 20 <= index_blocks * BLOCK,
             "the fold grew the file by 64 groups"
         );
         let index_used = (self.space.index.len() as u64 * 20).div_ceil(BLOCK);
-        self.space.set(&self.committed.disk, blocks.index + index_used, index_blocks - index_used, false)?;
+        self.space.set(
+            &self.committed.disk,
+            blocks.index + index_used,
+            index_blocks - index_used,
+            BlockUse::Free,
+        )?;
         if pending_free.is_empty() {
             blocks.pending_free = 0;
         }

@@ -10,6 +10,15 @@ use super::codec::{Reader, Writer, checksum};
 use super::error::{Damage, ReadError};
 use crate::disk::{BLOCK_SIZE, Block, Disk};
 
+/// What a block is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BlockUse {
+    /// It holds something.
+    Used,
+    /// It may be written.
+    Free,
+}
+
 /// Blocks that one group covers: the bits of one block.
 pub(crate) const GROUP_BLOCKS: u64 = BLOCK_SIZE as u64 * 8;
 const WORDS: usize = BLOCK_SIZE / 8;
@@ -123,7 +132,7 @@ impl FreeSpace {
         disk: &D,
         start: u64,
         count: u64,
-        used: bool,
+        to: BlockUse,
     ) -> Result<(), ReadError> {
         let (mut block, end) = (start, start + count);
         while block < end {
@@ -139,18 +148,24 @@ impl FreeSpace {
                 let high = (low + last - bit).min(64);
                 let mask = (u64::MAX >> (64 - (high - low))) << low;
                 let before = group.bits[word];
-                group.bits[word] = if used { before | mask } else { before & !mask };
+                group.bits[word] = match to {
+                    BlockUse::Used => before | mask,
+                    BlockUse::Free => before & !mask,
+                };
                 changed += (before ^ group.bits[word]).count_ones();
                 bit += high - low;
             }
             if changed != 0 {
                 group.dirty = true;
-                if !used {
+                if to == BlockUse::Free {
                     group.longest = GROUP_BLOCKS;
                 }
                 let entry = &mut self.index[number];
                 // A count in the file may be wrong; the bits are what counts.
-                entry.used = if used { entry.used + changed } else { entry.used.saturating_sub(changed) };
+                entry.used = match to {
+                    BlockUse::Used => entry.used + changed,
+                    BlockUse::Free => entry.used.saturating_sub(changed),
+                };
             }
             block = number as u64 * GROUP_BLOCKS + last;
         }
@@ -180,7 +195,7 @@ impl FreeSpace {
     /// Frees every run allocated since [`FreeSpace::begin`].
     pub(crate) fn revert<D: Disk>(&mut self, disk: &D) -> Result<(), ReadError> {
         for (start, count) in std::mem::take(&mut self.journal) {
-            self.set(disk, start, count, false)?;
+            self.set(disk, start, count, BlockUse::Free)?;
         }
         Ok(())
     }
@@ -218,7 +233,7 @@ impl FreeSpace {
             }
         }
         if let Some((start, length)) = best {
-            self.set(disk, start, length, true)?;
+            self.set(disk, start, length, BlockUse::Used)?;
             self.journal.push((start, length));
         }
         Ok(best)

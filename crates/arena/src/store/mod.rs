@@ -41,12 +41,12 @@ use self::fold::{PendingFold, SnapshotTable};
 pub(crate) use self::format::roots_fit;
 use self::format::{BlobPointer, LogPosition, Meta, NodePointer};
 pub use self::format::{FORMAT_VERSION, Identity, Position, Roots, SNAPSHOT_NAME_MAX, SnapshotOperation};
-use self::free_space::FreeSpace;
+use self::free_space::{BlockUse, FreeSpace};
 pub use self::recovery::RecoveryReport;
 pub use self::snapshots::{SnapshotHandle, SnapshotInfo};
 pub use self::tree::PageEntry;
 use self::tree::TreeReader;
-use crate::disk::{BLOCK_SIZE, Block, Disk};
+use crate::disk::{BLOCK_SIZE, Block, Disk, Room};
 
 /// Blocks of log below which nothing is folded.
 const FOLD_BLOCKS_MIN: u64 = 2048;
@@ -164,7 +164,7 @@ impl<D: Disk> Store<D> {
         }
         let first_segment = options.segment_blocks.min(options.growth_blocks);
         let total = (format::META_SLOTS + first_segment).max(options.growth_blocks);
-        disk.grow(total * BLOCK, true).map_err(|source| match source.kind() {
+        disk.grow(total * BLOCK, Room::Written).map_err(|source| match source.kind() {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
                 CreateError::DiskFull { needed: total * BLOCK, source }
             }
@@ -191,7 +191,7 @@ impl<D: Disk> Store<D> {
         disk.write_at(0, &[&meta.encode().0, &second.encode().0])?;
         disk.sync()?;
         let mut space = FreeSpace::new(total);
-        let marked = space.set(&disk, 0, log.segment_end, true);
+        let marked = space.set(&disk, 0, log.segment_end, BlockUse::Used);
         marked.map_err(|error| CreateError::Io(std::io::Error::other(error)))?;
         Ok(Self::assemble(disk, options, second, space, Vec::new(), SnapshotTable::default()))
     }

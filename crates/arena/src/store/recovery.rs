@@ -13,6 +13,7 @@ use super::codec::{checksum, page_checksum};
 use super::error::{Damage, OpenError, ReadError};
 use super::fold::{SnapshotTable, decode_runs, read_blob};
 use super::format::{BlobPointer, Meta, MetaFault, Position, RecordBody, RecordHeader};
+use super::free_space::BlockUse;
 use super::free_space::FreeSpace;
 use super::{BLOCK, LogPosition, Mutation, Store, StoreOptions};
 use crate::disk::{BLOCK_SIZE, Block, Disk};
@@ -114,7 +115,7 @@ impl<D: Disk> Store<D> {
             .ok_or_else(|| damaged(meta.space_index, "index of the space map"))?;
         if meta.space_index.block == 0 {
             // Never folded: nothing but the slots and the first segment is in use.
-            space.set(&disk, 0, meta.log.segment_end, true)?;
+            space.set(&disk, 0, meta.log.segment_end, BlockUse::Used)?;
         }
         let pending_free = decode_runs(&read_blob(&disk, meta.pending_free, "list of freed blocks")?)
             .filter(|runs| {

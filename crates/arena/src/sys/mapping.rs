@@ -81,16 +81,14 @@ impl Mapping {
         unsafe { madvise(address, self.length, Advice::LinuxDontFork) }.map_err(Into::into)
     }
 
-    /// Asks for huge pages in a range, or for none.
+    /// Asks for no huge pages in the range.
     ///
     /// # Errors
-    /// What the kernel says; `InvalidInput` for a range that is not inside.
-    pub(crate) fn advise_huge_pages(&self, offset: usize, length: usize, wanted: bool) -> io::Result<()> {
-        self.check(offset, length)?;
-        let advice = if wanted { Advice::LinuxHugepage } else { Advice::LinuxNoHugepage };
-        let address = std::ptr::with_exposed_provenance_mut(self.base + offset);
+    /// What the kernel says.
+    pub(crate) fn avoid_huge_pages(&self) -> io::Result<()> {
+        let address = std::ptr::with_exposed_provenance_mut(self.base);
         // SAFETY: advice on page size does not change what the memory holds.
-        unsafe { madvise(address, length, advice) }.map_err(Into::into)
+        unsafe { madvise(address, self.length, Advice::LinuxNoHugepage) }.map_err(Into::into)
     }
 
     fn check(&self, offset: usize, length: usize) -> io::Result<()> {

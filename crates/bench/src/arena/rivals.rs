@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use super::BenchError;
-use banyan_arena::disk::{BLOCK_SIZE, Block, Disk, FileDisk};
+use banyan_arena::disk::{BLOCK_SIZE, Block, Disk, FileDisk, Room};
 use banyan_arena::image::{Image, JamDoubleBuffer};
 
 /// One that keeps pages.
@@ -49,7 +49,7 @@ impl Bare {
     fn new(directory: &Path, pages: usize) -> Result<Self, BenchError> {
         let disk = FileDisk::create(&directory.join("bench.bare"))?;
         let blocks = 2 * pages as u64;
-        disk.grow(blocks * BLOCK_SIZE as u64, true)?;
+        disk.grow(blocks * BLOCK_SIZE as u64, Room::Written)?;
         disk.sync()?;
         Ok(Self { disk, blocks, next: 0 })
     }
