@@ -21,7 +21,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct RunArguments {
-    /// Nodes to run on: so many node daemons are started on this machine for the length of the run
+    /// Nodes to run on; without --socket, each is a daemon started on this machine for the length of the run
     #[arg(short = 'n', long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
     nodes: u8,
     /// The socket of a node to begin on, as `banyan node run` has put it; BANYAN_SOCKET says it too

@@ -1,7 +1,7 @@
 //! The node daemon: its jobs, their programs, pages and connections.
 //!
-//! [`node`] is the life of a daemon on a machine; [`launch`] begins a run and turns the calling process into its home
-//! replica.
+//! [`node`] is the life of a daemon on a machine; [`launch`] begins a run and turns the calling process into
+//! its home replica.
 #![forbid(unsafe_code)]
 
 mod cluster;

@@ -1,6 +1,7 @@
 //! Lines for the person who started a run, on the standard error of the run.
 //!
-//! The reader may have gone and the stream be closed: that must not end a thread of the daemon, as `eprintln!` would.
+//! The reader may have gone and the stream be closed: that must not end a thread of the daemon, as
+//! `eprintln!` would.
 
 use std::fs::File;
 use std::io::{self, Write};

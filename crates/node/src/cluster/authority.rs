@@ -1,8 +1,8 @@
-//! Who decides about the address space of a job: the one interface behind which that may be the home daemon, or a
-//! consensus of nodes.
+//! Who decides about the address space of a job: the one interface behind which that may be the home daemon,
+//! or a consensus of nodes.
 //!
-//! The pager and the service of the stub ask here and do not know who answers. Not here: who holds which page (the
-//! owner of its extent knows), and the decisions themselves (`banyan_core::regions`).
+//! The pager and the service of the stub ask here and do not know who answers. Not here: who holds which page
+//! (the owner of its extent knows), and the decisions themselves (`banyan_core::regions`).
 
 use crate::pager::PagerError;
 use banyan_core::coherence::Extents;
@@ -27,15 +27,15 @@ pub(crate) trait Authority {
     /// The extents whose owners this node knows from the start. It learns of others when it asks for a page.
     fn first_owners(&self) -> Vec<(Extents, NodeId)>;
 
-    /// Carries out a memory call: places, frees or protects. When it returns, no other replica maps what the call has
-    /// taken away; the effect is what is left for the home replica to do.
+    /// Carries out a memory call: places, frees or protects. When it returns, no other replica maps what the
+    /// call has taken away; the effect is what is left for the home replica to do.
     ///
     /// # Errors
     /// [`PagerError`] if the authority does not answer in time.
     fn memory_call(&self, call: MemoryCall) -> Result<Effect, PagerError>;
 
-    /// The region at `address` if it allows `access`, a `PROT_` bit. `node` maps it afterwards, and will be asked to
-    /// unmap it when it shrinks.
+    /// The region at `address` if it allows `access`, a `PROT_` bit. `node` maps it afterwards, and will be
+    /// asked to unmap it when it shrinks.
     ///
     /// # Errors
     /// [`PagerError`] if the authority does not answer in time.

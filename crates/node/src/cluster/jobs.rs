@@ -39,7 +39,8 @@ impl<J> Jobs<J> {
         self.changed.notify_all();
     }
 
-    /// The job with this id. Another node may know of it earlier than this one, so it may take until `deadline`.
+    /// The job with this id. Another node may know of it earlier than this one, so it may take until
+    /// `deadline`.
     pub(crate) fn find(&self, id: JobId, deadline: Duration) -> Option<Arc<J>> {
         let until = Instant::now() + deadline;
         let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);

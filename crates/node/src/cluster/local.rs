@@ -1,7 +1,8 @@
 //! How a process on this machine asks the node to begin a job: one packet over a Unix socket, and one back.
 //!
-//! The packet is a mark; beside it travel a memory file with the job's settings, the request socket of the program, and
-//! the caller's standard error. The answer is empty, or the reason for a refusal. Not for other machines.
+//! The packet is a mark; beside it travel a memory file with the job's settings, the request socket of the
+//! program, and the caller's standard error. The answer is empty, or the reason for a refusal. Not for other
+//! machines.
 
 use crate::job::settings::JobSettings;
 use rustix::net::{

@@ -1,4 +1,5 @@
-//! What concerns a machine and its neighbours rather than one run: the node, its jobs, and who decides about memory.
+//! What concerns a machine and its neighbours rather than one run: the node, its jobs, and who decides about
+//! memory.
 
 pub(crate) mod authority;
 mod jobs;

@@ -1,10 +1,10 @@
 //! A node: the life of one daemon on a machine, and the jobs that are on it.
 //!
-//! It listens in two places: for processes of this machine that want to begin a job, and for the other nodes. A job
-//! that a process asks for has its home here; the other nodes are asked to join it.
+//! It listens in two places: for processes of this machine that want to begin a job, and for the other nodes.
+//! A job that a process asks for has its home here; the other nodes are asked to join it.
 //!
-//! Threads: the main one answers the processes of this machine; one accepts connections from other nodes; one greets
-//! each of those; and one follows each job (`crate::job`).
+//! Threads: the main one answers the processes of this machine; one accepts connections from other nodes; one
+//! greets each of those; and one follows each job (`crate::job`).
 
 use super::jobs::Jobs;
 use super::local::{self, Question};
@@ -82,8 +82,8 @@ pub fn random_secret() -> io::Result<[u8; 16]> {
     Ok(secret)
 }
 
-/// Serves the one run that a node is started for: until the process that started it has closed its socket, or become
-/// the program, and every job has ended.
+/// Serves the one run that a node is started for: until the process that started it has closed its socket, or
+/// become the program, and every job has ended.
 ///
 /// # Errors
 /// [`NodeError`].
@@ -93,7 +93,7 @@ pub fn serve_run(settings: NodeSettings) -> Result<(), NodeError> {
     };
     let local = take(settings.local, "the socket to its starter")?;
     let listener = TcpListener::from(take(settings.listener, "its listening socket")?);
-    // A session of its own: the terminal's signals are the program's.
+    // Another session: the terminal's signals are the program's.
     let _ = rustix::process::setsid();
     let node = Node::start(settings.name, settings.secret, listener, settings.peers)?;
     node.serve_process(&local);
@@ -101,8 +101,8 @@ pub fn serve_run(settings: NodeSettings) -> Result<(), NodeError> {
     Ok(())
 }
 
-/// Serves every process of this user that connects to the socket at `path`, and the nodes that share `secret`. Calls
-/// `ready` with the address for other nodes when both can be reached.
+/// Serves every process of this user that connects to the socket at `path`, and the nodes that share
+/// `secret`. Calls `ready` with the address for other nodes when both can be reached.
 ///
 /// # Errors
 /// [`NodeError`].
@@ -260,7 +260,7 @@ impl Node {
         Ok(())
     }
 
-    /// Follows a job until it ends, in a thread of its own.
+    /// Follows a job in a new thread until it ends.
     fn follow(&self, job: &Arc<Job>) {
         let job = Arc::clone(job);
         let id = job.id();
@@ -274,7 +274,7 @@ impl Node {
     fn accept(&self, listener: &TcpListener) {
         loop {
             let Ok((connection, address)) = Connection::accept(listener) else { continue };
-            // Greeting may take as long as a stranger keeps silent: each in a thread of its own.
+            // Greeting may take as long as a stranger keeps silent: each in a new thread.
             self.thread("greet", move |node| {
                 if let Err(error) = node.greet(connection, address) {
                     node.report.notice(&format!("{}: {error}", node.name));

@@ -1,4 +1,5 @@
-//! Page contents between the memory file and a frame's payload: a bitmap of the pages that are not zero, then those.
+//! Page contents between the memory file and a frame's payload: a bitmap of the pages that are not zero, then
+//! those.
 
 use crate::pager::memory_file::MemoryFile;
 use banyan_wire::address::{PAGE_BYTES, Run};
@@ -7,8 +8,8 @@ use std::io;
 
 const PAGE: usize = PAGE_BYTES as usize;
 
-/// Writes the payload for `run` into `out` from byte `start` on, which grows if it must; what it held is overwritten.
-/// Returns the end of the payload.
+/// Writes the payload for `run` into `out` from byte `start` on, which grows if it must; what it held is
+/// overwritten. Returns the end of the payload.
 pub(super) fn read(memory: &MemoryFile, run: Run, out: &mut Vec<u8>, start: usize) -> io::Result<usize> {
     let pages_at = start + bitmap_bytes(run.count);
     let end = pages_at + run.count as usize * PAGE;
@@ -39,8 +40,8 @@ pub(super) struct Segment<'a> {
     pub(super) bytes: Option<&'a [u8]>,
 }
 
-/// The pages of `part` in the payload of a frame that carries `whole`, joined where neighbouring pages lie side by
-/// side in the payload too.
+/// The pages of `part` in the payload of a frame that carries `whole`, joined where neighbouring pages lie
+/// side by side in the payload too.
 pub(super) fn segments(whole: Run, payload: &[u8], part: Run) -> io::Result<Vec<Segment<'_>>> {
     let contents = Contents::new(whole, payload)
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;

@@ -1,7 +1,8 @@
-//! Page tables of the replica: mapping, protecting and unmapping pages with userfaultfd, and which ranges are mapped.
+//! Page tables of the replica: mapping, protecting and unmapping pages with userfaultfd, and which ranges are
+//! mapped.
 //!
-//! A range may meet pages that are in a state already, because a fault and a grant crossed each other. Each function
-//! brings every page to the wanted state whatever it finds.
+//! A range may meet pages that are in a state already, because a fault and a grant crossed each other. Each
+//! function brings every page to the wanted state whatever it finds.
 
 use super::contents::{self, Segment};
 use super::{Pager, PagerError};
@@ -83,7 +84,8 @@ impl Pager {
         self.faults.get().ok_or_else(|| PagerError::Fatal("no replica yet".into()))
     }
 
-    /// Stores the pages of `run` that a frame carries, maps them but for the marker, and wakes who waits for them.
+    /// Stores the pages of `run` that a frame carries, maps them but for the marker, and wakes who waits for
+    /// them.
     pub(super) fn install(
         &self,
         whole: Run,
@@ -111,8 +113,8 @@ impl Pager {
         Ok(())
     }
 
-    /// One call stores and maps a page that is not there, which is nearly always so. The rest is written through the
-    /// memory file and then mapped.
+    /// One call stores and maps a page that is not there, which is nearly always so. The rest is written
+    /// through the memory file and then mapped.
     fn install_segment(&self, mut segment: Segment<'_>, access: Access) -> Result<(), PagerError> {
         if let Some(bytes) = segment.bytes {
             let run = segment.run;
@@ -208,7 +210,7 @@ impl Pager {
                     Ok(()) => at += step,
                     Err(Errno::ESRCH) => return Ok(()),
                     Err(Errno::EAGAIN) if tries < TRIES => tries += 1,
-                    // Unmapped in the replica, or mapped and not yet registered: nobody can access it.
+                    // Unmapped in the replica, or mapped and not yet registered: no thread can access it.
                     Err(Errno::ENOENT) if step == PAGE => at += PAGE,
                     Err(Errno::ENOENT) => step = PAGE,
                     Err(error) => {

@@ -1,8 +1,9 @@
-//! The memory file of a replica: where the bytes of a program's memory are on this node. The offset of a byte is its
-//! virtual address.
+//! The memory file of a replica: where the bytes of a program's memory are on this node. The offset of a byte
+//! is its virtual address.
 //!
-//! It is read and written with `pread` and `pwrite`, not through a mapping: a hole can be read without filling it,
-//! a daemon needs no page tables for the program's memory, and no reference to memory that others write exists.
+//! It is read and written with `pread` and `pwrite`, not through a mapping: a hole can be read without
+//! filling it, a daemon needs no page tables for the program's memory, and no reference to memory that others
+//! write exists.
 
 use banyan_wire::layout::MEMORY_FILE_SIZE;
 use rustix::fs::{FallocateFlags, MemfdFlags};

@@ -1,5 +1,5 @@
-//! Brings a program into a replica's memory as the kernel's exec would: segments, interpreter, heap start, first
-//! stack. The stub then only maps the regions and jumps.
+//! Brings a program into a replica's memory as the kernel's exec would: segments, interpreter, heap start,
+//! first stack. The stub then only maps the regions and jumps.
 
 mod elf;
 mod resolve;

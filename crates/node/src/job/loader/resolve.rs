@@ -1,5 +1,5 @@
-//! From the words of a command line to the file that is executed: `PATH` and `#!` lines, as a shell and the kernel
-//! treat them.
+//! From the words of a command line to the file that is executed: `PATH` and `#!` lines, as a shell and the
+//! kernel treat them.
 
 use super::LoadError;
 use std::ffi::{OsStr, OsString};

@@ -16,9 +16,9 @@ const AT_SECURE: u64 = 23;
 const AT_RANDOM: u64 = 25;
 const AT_EXECFN: u64 = 31;
 const AT_SYSINFO_EHDR: u64 = 33;
-/// Facts about kernel and processor that are the same for the program as for this daemon: page size, ids, clock
-/// ticks, processor capabilities, least signal stack. The kernel's vDSO and rseq are left out on purpose: a
-/// program must not see what differs between nodes.
+/// Facts about kernel and processor that are the same for the program as for this daemon: page size, ids,
+/// clock ticks, processor capabilities, least signal stack. The kernel's vDSO and rseq are left out on
+/// purpose: a program must not see what differs between nodes.
 const INHERITED: [u64; 11] = [6, 8, 11, 12, 13, 14, 16, 17, 26, 29, 51];
 
 /// What the stack says.
@@ -41,8 +41,8 @@ pub(super) fn size(limit: Option<u64>) -> u64 {
 }
 
 impl Contents<'_> {
-    /// The bytes that end at `end`; the first of them is where the stack pointer starts. Also, where among them the
-    /// path of the program's file is, which the links under /proc lead to.
+    /// The bytes that end at `end`; the first of them is where the stack pointer starts. Also, where among
+    /// them the path of the program's file is, which the links under /proc lead to.
     pub(super) fn build(&self, end: u64, room: u64) -> Result<(Vec<u8>, u64), LoadError> {
         let mut strings = Vec::new();
         let mut add = |bytes: &[u8]| {
