@@ -3,11 +3,11 @@
 //! What decodes must encode to something that decodes alike.
 
 use crate::Target;
-use banyan_wire::call_frame::{
+use banyan_calls::frame::{
     FrameReader, FrameWriter, Registers, STACK_WORDS_MAX, Shape, read_arguments, read_results, read_words,
     write_arguments,
 };
-use banyan_wire::call_message::{Answer, Limits, Payload, Request};
+use banyan_calls::message::{Answer, Limits, Payload, Request};
 
 /// Words that make C headers interesting.
 const WORDS: &[&str] = &[

@@ -2,7 +2,7 @@
 //! difference, greetings, calls and errors. Both ends read the other's bytes with them.
 
 use crate::Target;
-use banyan_calls::named::{
+use banyan_calls::stream::{
     BODY_MAX, CallHead, Header, Receiver, Sender, decode_error, decode_hello, encode_error, encode_hello,
 };
 

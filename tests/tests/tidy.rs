@@ -30,7 +30,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("bench", &["actor-examples", "actors", "arena", "calls", "node"]),
     ("sim", &["core"]),
     ("heap", &["sys"]),
-    ("calls", &["sys", "wire", "calls-macros"]),
+    ("calls", &["calls-macros"]),
     // The attribute of `calls`: a macro must be a crate of its own.
     ("calls-macros", &[]),
     ("arena", &["sys"]),

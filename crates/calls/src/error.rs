@@ -2,7 +2,7 @@
 //!
 //! For callers. Not for errors of making a wrapper; see [`crate::generate`].
 
-use banyan_wire::call_frame::FrameError;
+use crate::shared::frame::FrameError;
 use thiserror::Error;
 
 /// Whether a call that failed may have had effects.

@@ -14,39 +14,28 @@
 
 pub mod allocations;
 mod babysitter;
-
-pub mod blob;
-pub mod connection;
-mod demand;
-pub mod discovery;
+mod caller;
 pub mod error;
-mod exchange;
-pub mod foreign;
 pub mod generate;
-pub mod heap;
-pub mod isolated;
-mod layout;
-mod maps;
 #[doc(hidden)]
 pub mod measuring;
 pub mod monitor;
-pub mod named;
-pub mod parallel;
-mod pool;
-mod registers;
-pub mod registry;
-pub mod service;
-pub mod shim;
-mod variables;
-mod waiting;
+mod rust;
+mod shared;
+pub mod stream;
+mod sys;
 mod worker;
 
 pub use banyan_calls_macros::isolated;
+pub use caller::{blob, connection, shim};
+pub use error::{CallError, Ran};
+pub use rust::{discovery, foreign, isolated, parallel, registry};
+pub use shared::{frame, message, service, waiting::Wait};
+pub use worker::heap;
+
 pub use blob::{Blob, BlobStore, Blobs};
 pub use connection::{CallOptions, Connection};
 pub use discovery::{Discovery, Service};
-pub use error::{CallError, Ran};
-pub use waiting::Wait;
 
 /// Streams of the caller, and functions on streams and descriptors that a worker sends to the
 /// caller when these are the caller's.

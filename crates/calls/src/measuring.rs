@@ -2,11 +2,11 @@
 //!
 //! Not a part of the interface: it follows the needs of the bench.
 
-pub use crate::connection::ticks_per_us;
-pub use crate::registers::invoke;
-pub use crate::worker::NULL_FUNCTION;
-pub use banyan_sys::call_channel::{
+pub use crate::caller::connection::ticks_per_us;
+pub use crate::frame::{Registers, Shape};
+pub use crate::shared::registers::invoke;
+pub use crate::sys::channel::{
     Processors, counter, current_processor, futex_wait, futex_wake, place_thread, process_cpu_ns, thread_id,
 };
-pub use banyan_sys::call_process::{become_child_of, end_now, fork};
-pub use banyan_wire::call_frame::{Registers, Shape};
+pub use crate::sys::process::{become_child_of, end_now, fork};
+pub use crate::worker::NULL_FUNCTION;

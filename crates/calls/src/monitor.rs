@@ -4,12 +4,12 @@
 //! Nothing is registered anywhere: a babysitter keeps its window's file open, and who may open it
 //! through `/proc` may read it. All that is read is checked. Not for changing anything.
 
-use crate::layout::{
+use crate::shared::layout::{
     CHANNELS, CONFIGURATION_OFFSET, CONTROL_BROKEN, CONTROL_FAILED, CONTROL_READY, Control, Counts,
     REPORT_OFFSET, SLOT_CURRENT, SLOT_SPARE, SLOTS, SlotState, TEXT_MAX, WINDOW_BYTES,
 };
-use crate::service::{Layer, Order, Report};
-use banyan_sys::call_process::Launch;
+use crate::shared::service::{Layer, Order, Report};
+use crate::sys::process::Launch;
 use serde::Serialize;
 use std::fs::File;
 use std::mem::offset_of;

@@ -1,10 +1,10 @@
 //! What is encoded comes back, and arbitrary bytes are a value or none; the fuzz targets go further.
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
-use banyan_calls::isolated::Portable;
-use banyan_wire::call_frame::{
+use banyan_calls::frame::{
     FrameReader, FrameWriter, Registers, STACK_WORDS_MAX, Shape, read_arguments, read_words, write_arguments,
 };
+use banyan_calls::isolated::Portable;
 use proptest::prelude::*;
 
 proptest! {

@@ -2,12 +2,17 @@
 //! what each does when the other end is gone, slow, or talks nonsense.
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
+mod common;
+
 use banyan_calls::discovery::{SERVE_VARIABLE, WORKERS_VARIABLE};
 use banyan_calls::isolated::through;
 use banyan_calls::service::Configuration;
 use banyan_calls::{CallError, Discovery, Ran, Service, isolated};
-use std::io::{BufRead, BufReader, Read, Write};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use std::io::{BufRead, BufReader, IoSlice, Read, Write};
+use std::mem::MaybeUninit;
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixStream};
 use std::process::{Child, Command, Stdio};
@@ -275,7 +280,7 @@ fn a_pool_that_is_killed_is_an_error_and_can_be_started_anew() {
         }
     });
     for process in processes {
-        while !banyan_sys::call_channel::process_has_ended(process) {
+        while !common::processes::has_ended(process) {
             assert!(start.elapsed() < Duration::from_secs(5), "worker {process} is left");
             std::thread::sleep(Duration::from_millis(2));
         }
@@ -292,7 +297,7 @@ fn a_pool_that_is_killed_is_an_error_and_can_be_started_anew() {
 #[test]
 fn nonsense_on_the_pools_socket_hurts_nobody() {
     let serving = system("nonsense", 2);
-    let name = format!("banyan-calls/{}/{}", banyan_sys::call_socket::own_user(), unique("nonsense"));
+    let name = format!("banyan-calls/{}/{}", rustix::process::geteuid().as_raw(), unique("nonsense"));
     let address = SocketAddr::from_abstract_name(name).unwrap();
     let mut silent = Vec::new();
     for round in 0..40_usize {
@@ -303,7 +308,12 @@ fn nonsense_on_the_pools_socket_hurts_nobody() {
             2 => {
                 // The right words with a file that is no window.
                 let file = std::fs::File::open("/proc/self/exe").unwrap();
-                banyan_sys::call_socket::send_descriptor(&socket, b"bncalls1", &file).unwrap();
+                let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+                let mut ancillary = SendAncillaryBuffer::new(&mut space);
+                let files = [file.as_fd()];
+                assert!(ancillary.push(SendAncillaryMessage::ScmRights(&files)));
+                let greeting = [IoSlice::new(b"bncalls1")];
+                sendmsg(&socket, &greeting, &mut ancillary, SendFlags::empty()).unwrap();
             }
             _ => silent.push(socket),
         }
@@ -415,7 +425,7 @@ fn a_server_refuses_nonsense_and_goes_on() {
 
 #[test]
 fn a_half_closed_connection_still_gets_its_answer() {
-    use banyan_calls::named::{CallHead, Receiver, Sender, Stream};
+    use banyan_calls::stream::{CallHead, Receiver, Sender, Stream};
     let serving = named("half");
     let socket = TcpStream::connect(serving.node()).unwrap();
     let mut stream = Stream::new(socket.try_clone().unwrap()).unwrap();

@@ -4,7 +4,9 @@
 mod common;
 
 use banyan_calls::{CallError, Wait};
+use common::processes::send;
 use common::{call, open, options};
+use rustix::process::Signal;
 use std::time::{Duration, Instant};
 
 fn fail(how: u64, deadline_ms: u64) -> CallError {
@@ -148,7 +150,7 @@ fn killed_between_calls_and_while_the_spare_starts() {
     for round in 0..30 {
         assert_eq!(call(&connection, "subject_fail", &[0], &retried), Ok(7), "round {round}");
         for process in connection.worker_processes() {
-            banyan_sys::call_channel::signal_process(process, libc::SIGKILL);
+            send(process, Signal::KILL);
         }
         if round % 3 == 0 {
             std::thread::sleep(Duration::from_millis(2));
@@ -160,7 +162,7 @@ fn killed_between_calls_and_while_the_spare_starts() {
 fn death_of_the_babysitter_is_an_error() {
     let connection = open(|_| {});
     assert_eq!(call(&connection, "subject_fail", &[0], &options(5000)), Ok(7));
-    banyan_sys::call_channel::signal_process(connection.babysitter_process(), libc::SIGKILL);
+    send(connection.babysitter_process(), Signal::KILL);
     let start = Instant::now();
     let deadline = start + Duration::from_secs(3);
     while call(&connection, "subject_fail", &[0], &options(1000)).is_ok() {
@@ -176,7 +178,7 @@ fn a_crash_in_a_call_back_is_the_callers_own_and_jumping_out_of_one_cuts_the_cal
     extern "C" fn kills_the_worker(_: i64, _: f64, _: u64) -> i64 {
         // SAFETY: the test stores its own connection, which outlives the call.
         let connection = unsafe { &*(CONNECTION.load(SeqCst) as *const banyan_calls::Connection) };
-        banyan_sys::call_channel::signal_process(connection.worker_process(), libc::SIGKILL);
+        send(connection.worker_process(), Signal::KILL);
         5
     }
     let connection = open(|_| {});

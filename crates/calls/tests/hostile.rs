@@ -4,10 +4,11 @@
 
 mod common;
 
+use banyan_calls::frame::{Registers, Shape};
 use banyan_calls::service::{Configuration, FunctionName, open_library};
 use banyan_calls::{CallError, CallOptions, Connection};
-use banyan_sys::call_channel::{process_has_ended, signal_process};
-use banyan_wire::call_frame::{Registers, Shape};
+use common::processes::{has_ended, send};
+use rustix::process::Signal;
 use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -62,7 +63,7 @@ fn fine(connection: &Connection) {
 
 fn ends(process: u32) {
     let deadline = Instant::now() + Duration::from_secs(3);
-    while !process_has_ended(process) {
+    while !has_ended(process) {
         assert!(Instant::now() < deadline, "process {process} is left");
         std::thread::sleep(Duration::from_millis(2));
     }
@@ -139,7 +140,7 @@ fn lies_in_every_field_of_a_reply() {
         fine(&connection);
         // One that said that it crashed may take a moment to end itself; a later call sees to it.
         let deadline = Instant::now() + Duration::from_secs(3);
-        while round > 0 && liar != 0 && !process_has_ended(liar) {
+        while round > 0 && liar != 0 && !has_ended(liar) {
             assert!(Instant::now() < deadline, "{bytes:?}: process {liar} is left");
             std::thread::sleep(Duration::from_millis(2));
             fine(&connection);
@@ -240,7 +241,7 @@ fn a_babysitter_that_is_stopped_holds_nobody_past_the_deadline() {
     // Let the spares get ready first.
     std::thread::sleep(Duration::from_millis(100));
     let babysitter = connection.babysitter_process();
-    signal_process(babysitter, libc::SIGSTOP);
+    send(babysitter, Signal::STOP);
     let start = Instant::now();
     let mut refused = 0;
     for _ in 0..6 {
@@ -248,7 +249,7 @@ fn a_babysitter_that_is_stopped_holds_nobody_past_the_deadline() {
             u32::from(matches!(call(&connection, "liar_crash", &[], 300), Err(CallError::TimedOut { .. })));
     }
     let elapsed = start.elapsed();
-    signal_process(babysitter, libc::SIGCONT);
+    send(babysitter, Signal::CONT);
     assert!(refused >= 3, "there were two workers");
     assert!(elapsed < Duration::from_secs(4), "{elapsed:?}");
     fine(&connection);
@@ -260,7 +261,7 @@ fn a_worker_stopped_between_calls_and_one_stopped_while_it_is_spare() {
     for _ in 0..3 {
         fine(&connection);
         for process in connection.worker_processes() {
-            signal_process(process, libc::SIGSTOP);
+            send(process, Signal::STOP);
             stops(process);
         }
         let start = Instant::now();

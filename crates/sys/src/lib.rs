@@ -9,22 +9,12 @@
 #![cfg_attr(not(feature = "std"), no_std)]
 
 #[cfg(feature = "std")]
-pub mod call_channel;
-#[cfg(feature = "std")]
-pub mod call_memory;
-#[cfg(feature = "std")]
-pub mod call_process;
-#[cfg(feature = "std")]
-pub mod call_socket;
-#[cfg(feature = "std")]
 pub mod descriptors;
 #[cfg(feature = "std")]
 pub mod dirty_pages;
 #[cfg(feature = "std")]
 pub mod probe;
 pub mod raw;
-#[cfg(feature = "std")]
-pub mod sandbox;
 #[cfg(feature = "std")]
 pub mod scheduling;
 pub mod userfaultfd;

@@ -10,8 +10,6 @@
 extern crate alloc;
 
 pub mod address;
-pub mod call_frame;
-pub mod call_message;
 #[cfg(feature = "coherence")]
 pub mod coherence;
 #[cfg(feature = "control")]

@@ -1,9 +1,9 @@
 //! Loading a library, and finding the memory of it that its caller is to see.
 
 use super::run;
-use crate::layout::{DATA_OFFSET, LOADING_HEAP_OFFSET, SLOT_BYTES, STACKS_OFFSET};
-use crate::maps;
-use crate::service::{Configuration, FunctionName, Report, Segment, SegmentKind};
+use crate::shared::layout::{DATA_OFFSET, LOADING_HEAP_OFFSET, SLOT_BYTES, STACKS_OFFSET};
+use crate::shared::maps;
+use crate::shared::service::{Configuration, FunctionName, Report, Segment, SegmentKind};
 
 /// Loads the library and finds its functions and variables; the functions' addresses, 0 where missing.
 pub(super) fn load_library(configuration: &Configuration, report: &mut Report) -> Result<Vec<u64>, String> {

@@ -10,21 +10,21 @@ mod prepare;
 
 use prepare::{open_control, prepare, write_report};
 
-use crate::demand::{Demand, demand};
-use crate::layout::{
+use crate::shared::demand::{Demand, demand};
+use crate::shared::layout::{
     CHANNELS, CONTROL_BROKEN, CONTROL_BYTES, CONTROL_FAILED, CONTROL_READY, Control, HEAP_OFFSET, HEAP_STEP,
     SLOT_BYTES, SLOT_CURRENT, SLOT_DEAD, SLOT_ENDING, SLOT_FREE, SLOT_SPARE, SLOTS, SlotHead, SlotState,
     WINDOW_BYTES, heap_offset, shared_bytes, slot_address,
 };
-use crate::service::{Configuration, Order, Report, Segment, SegmentKind, WORKER_VARIABLE};
-use crate::worker::{self, BytesFunction, Host};
-use banyan_sys::call_channel::{Processors, futex_wake, join_robust_list, now_ns, signal_process, thread_id};
-use banyan_sys::call_memory::{Access, leave_out_of_forks, map_over, map_shared, populate, punch};
-use banyan_sys::call_process::{
+use crate::shared::service::{Configuration, Order, Report, Segment, SegmentKind, WORKER_VARIABLE};
+use crate::sys::channel::{Processors, futex_wake, join_robust_list, now_ns, signal_process, thread_id};
+use crate::sys::memory::{Access, leave_out_of_forks, map_over, map_shared, populate, punch};
+use crate::sys::process::{
     Launch, become_child_of, child_descriptor, collect_child, drain, end_now, fork, leave_descriptors,
     process_descriptor, wait_readable,
 };
-use banyan_sys::sandbox::{self, Groups};
+use crate::sys::sandbox::{self, Groups};
+use crate::worker::{self, BytesFunction, Host};
 use std::fs::File;
 use std::os::fd::FromRawFd;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
@@ -403,7 +403,7 @@ impl Babysitter {
         }
         if self.program.heap_is_ours {
             let end = heap.saturating_add(self.configuration.heap_bytes).min(SLOT_BYTES);
-            crate::heap::place(slot + heap, slot + end, slot);
+            worker::heap::place(slot + heap, slot + end, slot);
         }
         if self.is_library {
             leave_descriptors(Launch::DESCRIPTOR, crate::OWN_DESCRIPTORS);

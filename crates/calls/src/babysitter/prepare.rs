@@ -3,16 +3,16 @@
 //! Not for what it does from then on; that is the module above.
 
 use super::{Babysitter, Program, THREAD_STACK, library};
-use crate::layout::{
+use crate::shared::layout::{
     BLOBS_OFFSET, CONFIGURATION_OFFSET, CONSTANT_BLOBS_OFFSET, CONTROL_BYTES, Control, LOADING_HEAP_BYTES,
     LOADING_HEAP_OFFSET, REPORT_OFFSET, SLOTS, TEXT_MAX, at,
 };
-use crate::service::{Layer, Order, Report};
+use crate::shared::service::{Layer, Order, Report};
+use crate::sys::channel::Processors;
+use crate::sys::memory::{Access, map_private, map_shared};
+use crate::sys::process::{Launch, end_now, fork, occupy_descriptors};
+use crate::sys::sandbox::{self, Groups};
 use crate::worker::{self, Host};
-use banyan_sys::call_channel::Processors;
-use banyan_sys::call_memory::{Access, map_private, map_shared};
-use banyan_sys::call_process::{Launch, end_now, fork, occupy_descriptors};
-use banyan_sys::sandbox::{self, Groups};
 use std::fs::File;
 use std::sync::atomic::Ordering::Release;
 
@@ -77,7 +77,7 @@ pub(super) fn prepare(
         libc::setrlimit(libc::RLIMIT_STACK, &raw const limit);
     }
     // Measured here once, and inherited by every worker: measuring takes a millisecond.
-    let _ = crate::connection::ticks_per_us();
+    let _ = crate::caller::connection::ticks_per_us();
     start_a_thread_once();
     let is_library = configuration.library.is_some();
     if is_library {
@@ -87,7 +87,7 @@ pub(super) fn prepare(
     if is_library && program.heap_is_ours {
         let heap = window + LOADING_HEAP_OFFSET;
         map_private(heap, LOADING_HEAP_BYTES, Access::Write).map_err(|error| error.to_string())?;
-        crate::heap::place(heap, heap + LOADING_HEAP_BYTES, 0);
+        worker::heap::place(heap, heap + LOADING_HEAP_BYTES, 0);
     }
     // Blobs are the caller's. A descriptor that cannot write makes mappings that never can, either.
     let read_only =
@@ -107,7 +107,7 @@ pub(super) fn prepare(
     (program.stdio)(&configuration.stdio);
     let functions = library::load_library(&configuration, report)?;
     // What comes behind is the babysitter's own, and each page of it would cost every worker's start.
-    let heap_end = crate::heap::used_end();
+    let heap_end = worker::heap::used_end();
     worker::catch_faults();
     let segments = match &configuration.library {
         Some(library) => library::segments(window, library, heap_end)?,

@@ -4,7 +4,7 @@
 //! call frame, or has no place in it, is refused with the reason.
 
 use super::types::{Class, Form, Layout, Scalar, Type};
-use banyan_wire::call_frame::{GENERAL_MAX, STACK_WORDS_MAX, VECTOR_MAX, WANT_ST0, WANT_VECTOR};
+use crate::shared::frame::{GENERAL_MAX, STACK_WORDS_MAX, VECTOR_MAX, WANT_ST0, WANT_VECTOR};
 
 /// What is known of a function.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use super::convention::Passing;
 use super::exports::{Export, Exports};
 use super::wrap::file_error;
 use super::{FunctionPolicy, WrapError};
-use crate::service::{Configuration, find_worker_program};
+use crate::shared::service::{Configuration, find_worker_program};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -3,7 +3,7 @@
 //! For the generator. The file is not trusted: the `object` crate checks every offset.
 
 use super::WrapError;
-use banyan_sys::sandbox::Groups;
+use crate::sys::sandbox::Groups;
 use object::Endianness;
 use object::elf::{self, FileHeader64};
 use object::read::elf::{FileHeader, Rela, SectionHeader, Sym};

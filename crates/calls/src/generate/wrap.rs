@@ -8,8 +8,8 @@ use super::emit::{Entry, Plan, compile, source};
 use super::exports::{Export, Exports, derive_groups};
 use super::header::{self, Header};
 use super::{FailureValue, Policy, WrapError};
-use crate::service::Configuration;
-use banyan_sys::sandbox::Groups;
+use crate::shared::service::Configuration;
+use crate::sys::sandbox::Groups;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 

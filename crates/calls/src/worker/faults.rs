@@ -4,11 +4,13 @@
 //! The handler runs on its own stack and touches only the thread's own state.
 
 use super::{LOWEST_PAGE, THREAD, Thread, errno};
-use crate::layout::{CHANNELS, Channel, PAGE, SEQUENCE_MASK, SlotHead, at, channel_address, store_frame};
-use crate::registers::call_back_address;
-use crate::waiting::post_reply;
-use banyan_sys::call_process::kill_self;
-use banyan_wire::call_frame::{FrameWriter, Kind};
+use crate::shared::frame::{FrameWriter, Kind};
+use crate::shared::layout::{
+    CHANNELS, Channel, PAGE, SEQUENCE_MASK, SlotHead, at, channel_address, store_frame,
+};
+use crate::shared::registers::call_back_address;
+use crate::shared::waiting::post_reply;
+use crate::sys::process::kill_self;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Tells the caller that the thread crashed, and ends the process.
@@ -32,9 +34,8 @@ pub(super) fn report_crash(thread: &Thread, signal: i32, address: u64, instructi
         // first, to another worker. But whoever else waits for us learns of the crash by our end.
         let pause = [0_u64, if others_wait(thread) { 30_000 } else { 3_000_000 }];
         // SAFETY: the kernel reads the pause.
-        let _ = unsafe {
-            banyan_sys::call_channel::raw(libc::SYS_nanosleep, [pause.as_ptr() as u64, 0, 0, 0, 0, 0])
-        };
+        let _ =
+            unsafe { crate::sys::channel::raw(libc::SYS_nanosleep, [pause.as_ptr() as u64, 0, 0, 0, 0, 0]) };
     }
     kill_self()
 }

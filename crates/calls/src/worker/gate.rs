@@ -1,7 +1,7 @@
 //! The gate of a serial library: one thread at a time is inside, so that threads do not see each
 //! other's copies of the caller's pages. A futex with three states: free, taken, taken and waited for.
 
-use banyan_sys::call_channel::{futex_wait, futex_wake};
+use crate::sys::channel::{futex_wait, futex_wake};
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 

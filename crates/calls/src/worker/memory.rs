@@ -3,13 +3,13 @@
 //! Runs in the fault handler as well: it touches the thread's own state and the pages only.
 
 use super::{FETCH_MAX, LOWEST_PAGE, Thread};
-use crate::layout::{
+use crate::shared::frame::{FrameWriter, Kind};
+use crate::shared::layout::{
     CHANGED_LIST_OFFSET, CHANGES_OFFSET, CHANNEL_LIMITS, PAGE, PAGES_MAX, load_frame, store_frame,
 };
-use crate::waiting::{post_reply, wait_request};
-use banyan_sys::call_memory::{Access, map_private, unmap};
-use banyan_wire::call_frame::{FrameWriter, Kind};
-use banyan_wire::call_message::Request;
+use crate::shared::message::Request;
+use crate::shared::waiting::{post_reply, wait_request};
+use crate::sys::memory::{Access, map_private, unmap};
 use std::sync::atomic::Ordering::Relaxed;
 
 impl Thread {

@@ -8,24 +8,25 @@
 
 mod faults;
 mod gate;
+pub mod heap;
 mod memory;
 mod start;
 
 pub(crate) use faults::catch_faults;
 pub(crate) use start::run;
 
-use crate::layout::{
-    BULK_BYTES_MAX, CHANNEL_LIMITS, Channel, DEPTH_MAX, FRAME_WORDS, INTERRUPTS, PAGES_MAX, at, bulk_address,
-    channel_address, load_bytes, load_frame, store_frame,
-};
-use crate::registers::{Context, checkpoint, invoke, resume};
-use crate::waiting::{post_reply, wait_request};
-use banyan_sys::call_process::kill_self;
-use banyan_wire::call_frame::{
+use crate::shared::frame::{
     FRAME_MAX, FrameError, FrameWriter, Kind, Registers, STACK_WORDS_MAX, Shape, WANT_VECTOR, read_arguments,
     read_results, read_words, write_arguments, write_results,
 };
-use banyan_wire::call_message::{Payload, Request};
+use crate::shared::layout::{
+    BULK_BYTES_MAX, CHANNEL_LIMITS, Channel, DEPTH_MAX, FRAME_WORDS, INTERRUPTS, PAGES_MAX, at, bulk_address,
+    channel_address, load_bytes, load_frame, store_frame,
+};
+use crate::shared::message::{Payload, Request};
+use crate::shared::registers::{Context, checkpoint, invoke, resume};
+use crate::shared::waiting::{post_reply, wait_request};
+use crate::sys::process::kill_self;
 use std::cell::{Cell, UnsafeCell};
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;

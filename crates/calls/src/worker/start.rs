@@ -6,16 +6,16 @@
 //! does once it serves; that is the module above.
 
 use super::{Host, Next, THREAD, Thread, handle, serve};
-use crate::layout::{
+use crate::shared::frame::{FRAME_MAX, FrameWriter, Kind, Registers};
+use crate::shared::layout::{
     CHANNELS, INTERRUPTS, PAGE, STACK_STRIDE, STACKS_OFFSET, SlotHead, at, load_frame, store_frame,
 };
-use crate::registers::on_stack;
-use crate::waiting::expect_request;
+use crate::shared::registers::on_stack;
+use crate::shared::waiting::expect_request;
+use crate::sys::channel::{futex_wait, futex_wake, join_robust_list, thread_id};
+use crate::sys::memory::{Access, map_anywhere, populate, protect};
+use crate::sys::process::kill_self;
 use crate::worker::NULL_FUNCTION;
-use banyan_sys::call_channel::{futex_wait, futex_wake, join_robust_list, thread_id};
-use banyan_sys::call_memory::{Access, map_anywhere, populate, protect};
-use banyan_sys::call_process::kill_self;
-use banyan_wire::call_frame::{FRAME_MAX, FrameWriter, Kind, Registers};
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 /// Bytes of a thread's stack for signals.
@@ -211,7 +211,7 @@ fn begin(Start { host, slot, index }: Start) -> &'static Thread {
     };
     thread.slot.set(slot);
     thread.index.set(index);
-    thread.ticks_per_us.set(crate::connection::ticks_per_us());
+    thread.ticks_per_us.set(crate::caller::connection::ticks_per_us());
     THREAD.set(Some(thread));
     let channel = thread.channel();
     channel.reply.word.store(0, Relaxed);

@@ -7,9 +7,11 @@
     reason = "each test program uses its own part"
 )]
 
+pub mod processes;
+
+use banyan_calls::frame::{Registers, Shape, WANT_ST0, WANT_VECTOR};
 use banyan_calls::service::{Configuration, FunctionName, open_library};
 use banyan_calls::{CallOptions, Connection};
-use banyan_wire::call_frame::{Registers, Shape, WANT_ST0, WANT_VECTOR};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;

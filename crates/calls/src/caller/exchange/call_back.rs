@@ -1,0 +1,68 @@
+//! A call-back: code of this program, run while the call that it belongs to waits.
+//!
+//! Only what the kernel says is code is jumped to, whatever the worker names. The call-back may call the library again,
+//! one level deeper, and may lose the worker so.
+
+use super::{Failure, errno};
+use crate::caller::connection::{CALLED_BACK, Connection, WAITING};
+use crate::error::{CallError, Ran};
+use crate::shared::frame::Registers;
+use crate::shared::layout::{DEPTH_MAX, PAGE};
+use crate::shared::registers::invoke;
+use crate::shared::waiting::Ended;
+use crate::sys::channel::stack_pointer;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
+
+impl Connection {
+    /// Runs `target`, code of this program, for the worker that waits; gives the `errno` that it leaves.
+    pub(super) fn run_call_back(
+        &self,
+        index: usize,
+        target: u64,
+        arguments: &mut Registers,
+        words: &[u64],
+    ) -> Result<u32, Failure> {
+        if !self.is_code(target) {
+            return Err(Failure::Call(CallError::Crashed {
+                signal: libc::SIGSEGV,
+                address: target,
+                instruction: target,
+                ran: Ran::Maybe,
+            }));
+        }
+        let client = &self.state().channels[index];
+        let depth = client.depth.load(Relaxed);
+        if depth as usize >= DEPTH_MAX - 1 {
+            return Err(Failure::Call(CallError::TooMany));
+        }
+        let of = client.of.load(Relaxed);
+        client.call_back_stack[depth as usize].store(stack_pointer(), Relaxed);
+        client.depth.store(depth + 1, Relaxed);
+        client.state.store(CALLED_BACK, Relaxed);
+        self.statistics.call_backs.fetch_add(1, Relaxed);
+        // SAFETY: the target is code of this program, and the library that the program chose calls
+        // it, as it would in the same process; that it is the right function is the library's word.
+        unsafe { invoke(target, arguments, words) };
+        client.state.store(WAITING, Relaxed);
+        if client.of.load(Relaxed) != of {
+            // A nested call lost the worker, and with it the frame that waits for this answer.
+            return Err(Failure::Wait(Ended::Died));
+        }
+        client.depth.store(depth, Relaxed);
+        Ok(errno())
+    }
+
+    /// Whether an address is executable in this program, by the kernel's account.
+    fn is_code(&self, address: u64) -> bool {
+        let page = address / PAGE;
+        let slot = &self.state().code[page as usize % 256];
+        if slot.load(Acquire) == page {
+            return true;
+        }
+        let found = crate::shared::maps::is_executable(address);
+        if found {
+            slot.store(page, Relaxed);
+        }
+        found
+    }
+}

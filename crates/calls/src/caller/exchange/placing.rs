@@ -1,0 +1,62 @@
+//! How a call waits: how long both ends spin, and on which processor the worker's thread runs.
+//!
+//! A worker that sleeps answers soonest on the caller's own processor, which is about to have nothing to do. Calls that follow
+//! each other closely are worth spinning for, on two processors. Not for the waiting itself; that is `waiting`.
+
+use crate::caller::connection::{ClientChannel, Connection};
+use crate::shared::layout::Channel;
+use crate::shared::waiting::Wait;
+use crate::sys::channel::{WAITERS, counter, current_processor, place_thread};
+use std::sync::atomic::Ordering::Relaxed;
+
+impl Connection {
+    /// How long both ends spin, in microseconds, and on which processor a sleeping worker is woken.
+    #[inline]
+    pub(super) fn waiting_mode(
+        &self,
+        client: &ClientChannel,
+        channel: &Channel,
+        wait: Wait,
+    ) -> (u32, Option<u32>) {
+        const QUICK_US: u64 = 200;
+        const STREAK: u32 = 8;
+        const SPIN_US: u32 = 50;
+        let spin = match wait {
+            Wait::Spin => true,
+            Wait::Block => false,
+            Wait::Adaptive => {
+                let now = counter();
+                let quick =
+                    now.wrapping_sub(client.last_counter.load(Relaxed)) < QUICK_US * self.ticks_per_us;
+                client.last_counter.store(now, Relaxed);
+                let streak = if quick { client.streak.load(Relaxed).saturating_add(1) } else { 0 };
+                client.streak.store(streak, Relaxed);
+                streak > STREAK && self.processors > 1
+            }
+        };
+        let placed = client.placed.load(Relaxed);
+        let worker = channel.alive.word.load(Relaxed) & !WAITERS;
+        if spin {
+            if placed != u32::MAX {
+                self.allowed.give(worker);
+                client.placed.store(u32::MAX, Relaxed);
+            }
+            return (if wait == Wait::Spin { 1000 } else { SPIN_US }, None);
+        }
+        let is_awake = channel.request.load(Relaxed) & WAITERS == 0;
+        if wait == Wait::Adaptive && placed == u32::MAX && is_awake && self.processors > 1 {
+            // It has just started, elsewhere: moving it here would take longer than its answer.
+            return (SPIN_US, None);
+        }
+        let here = current_processor();
+        if placed == here {
+            return (0, None);
+        }
+        client.placed.store(here, Relaxed);
+        if is_awake {
+            place_thread(worker, here);
+            return (0, None);
+        }
+        (0, Some(here))
+    }
+}

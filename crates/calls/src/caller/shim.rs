@@ -1,0 +1,374 @@
+//! The entry of wrapped C libraries: what a drop-in library calls for each of its functions.
+//!
+//! A drop-in describes itself by a [`Library`] in its own data; the first call opens the
+//! connection. From then on the path of a call allocates nothing. If the program forks, the child
+//! opens a connection of its own. On failure the function's declared failure value is returned
+//! and `errno` is set, or the program is aborted where the policy says so. Lock order: none; one
+//! thread opens, others wait for it, bounded by the time that opening may take.
+
+use crate::caller::connection::{CallOptions, Connection, is_inherited};
+use crate::caller::variables::Copy;
+use crate::error::CallError;
+use crate::shared::frame::{Registers, STACK_WORDS_MAX, Shape, WANT_ST0, WANT_VECTOR};
+use crate::shared::service::{Configuration, FunctionName, open_library};
+use crate::sys::channel::futex_wait;
+use std::ffi::{CStr, c_char};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicPtr, AtomicU32};
+use std::time::Duration;
+
+/// One function of a drop-in, as the generator writes it.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Function {
+    /// Its symbol.
+    pub name: *const c_char,
+    /// Its version or null.
+    pub version: *const c_char,
+    /// Failure value.
+    pub failure: u64,
+    /// Deadline in microseconds, 0 for the library's.
+    pub deadline_us: u64,
+    /// Registers and stack words that hold arguments.
+    pub general: u8,
+    /// See `general`.
+    pub vector: u8,
+    /// See `general`.
+    pub stack: u8,
+    /// `WANT_` bits of the result.
+    pub results: u8,
+    /// How often to call again after a failure.
+    pub retries: u8,
+    /// 0 return the failure value, 1 abort the program.
+    pub on_failure: u8,
+    /// How many of the integer registers are known to hold arguments: pointers there are checked.
+    pub named: u8,
+    /// Whether the failure value is a float or double, in xmm0.
+    pub failure_in_vector: u8,
+    /// The value of `errno` on failure; 0 chooses one by the kind of failure.
+    pub errno: u32,
+    /// Bytes of a result that is written where the first argument points; 0 if there is none.
+    pub result_bytes: u32,
+    /// Whether the function is not to be called at all.
+    pub refused: u32,
+    /// Processor time in milliseconds at which the call is ended, 0 for no limit.
+    pub cpu_ms: u32,
+}
+
+/// A part of a variable of the library that the program sees a copy of, as the generator writes it.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Variable {
+    /// Its symbol.
+    pub name: *const c_char,
+    /// Its version or null.
+    pub version: *const c_char,
+    /// The program's copy.
+    pub here: *mut u8,
+    /// What it held when the program started.
+    pub first: *const u8,
+    /// Where the part begins, and its length.
+    pub offset: u64,
+    /// See `offset`.
+    pub bytes: u64,
+    /// Whether it may change; else it is copied once.
+    pub writable: u32,
+    /// Whether it holds the address of a symbol, which each side has its own of.
+    pub symbol: u32,
+}
+
+/// A drop-in's description of itself, in its data.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Library {
+    /// The real library's path.
+    pub path: *const c_char,
+    /// The directory of the drop-in, where the worker program is.
+    pub directory: *const c_char,
+    /// The configuration as JSON; null for the default.
+    pub configuration: *const c_char,
+    /// Its functions.
+    pub functions: *const Function,
+    /// How many.
+    pub count: u32,
+    /// 0 closed, 1 being opened, 2 open, 3 failed.
+    state: AtomicU32,
+    connection: AtomicPtr<Connection>,
+    /// Deadline of functions that name none, in microseconds.
+    pub deadline_us: u64,
+    /// Its variables.
+    pub variables: *const Variable,
+    /// How many.
+    pub variable_count: u64,
+}
+
+const CLOSED: u32 = 0;
+const OPENING: u32 = 1;
+const OPEN: u32 = 2;
+const FAILED: u32 = 3;
+
+fn connection(library: &Library) -> Result<&Connection, CallError> {
+    for _ in 0..2000 {
+        match library.state.load(Acquire) {
+            OPEN => {
+                // SAFETY: a connection stored here is never dropped while the drop-in is loaded.
+                let connection = unsafe { &*library.connection.load(Acquire) };
+                if !connection.is_forked() {
+                    return Ok(connection);
+                }
+                let _ = library.state.compare_exchange(OPEN, CLOSED, AcqRel, Acquire);
+            }
+            CLOSED if library.state.compare_exchange(CLOSED, OPENING, AcqRel, Acquire).is_ok() => {
+                let opened = open(library);
+                let state = if opened.is_ok() { OPEN } else { FAILED };
+                if let Ok(connection) = opened {
+                    let connection = Box::into_raw(Box::new(connection));
+                    // SAFETY: just boxed, and never dropped; the drop-in's description lives as long.
+                    unsafe { (*connection).install_entries(std::ptr::from_ref(library) as u64) };
+                    library.connection.store(connection, Release);
+                } else if let Err(error) = &opened {
+                    eprintln!("banyan: calls: {error}");
+                }
+                library.state.store(state, Release);
+                crate::sys::channel::futex_wake(&library.state, u32::MAX >> 1);
+            }
+            FAILED => return Err(CallError::NoService("the library could not be isolated".into())),
+            _ => futex_wait(&library.state, OPENING, 10_000_000),
+        }
+    }
+    Err(CallError::NoService("opening the library takes too long".into()))
+}
+
+/// # Safety
+/// `text` must be null or a C string.
+unsafe fn string(text: *const c_char) -> Option<String> {
+    // SAFETY: the caller's contract.
+    (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned())
+}
+
+fn open(library: &Library) -> Result<Connection, CallError> {
+    // SAFETY: the generator fills the fields with constants of the drop-in.
+    let (path, directory, text, functions, variables) = unsafe {
+        let functions = std::slice::from_raw_parts(library.functions, library.count as usize);
+        let variables = std::slice::from_raw_parts(library.variables, library.variable_count as usize);
+        (string(library.path), string(library.directory), string(library.configuration), functions, variables)
+    };
+    let mut configuration = match text {
+        Some(text) => serde_json::from_str(&text).map_err(|error| CallError::NoService(error.to_string()))?,
+        None => Configuration::default(),
+    };
+    // SAFETY: as above.
+    let name = |name, version| unsafe {
+        FunctionName { name: string(name).unwrap_or_default(), version: string(version) }
+    };
+    configuration.library = path.map(Into::into);
+    configuration.functions =
+        functions.iter().map(|function| name(function.name, function.version)).collect();
+    configuration.variables = variables.iter().map(|one| name(one.name, one.version)).collect();
+    configuration.stdio = stdio();
+    // What the first call changes of errno is not the function's doing.
+    let mut connection = open_library(&configuration, directory.as_deref().map(std::path::Path::new))?;
+    let copies = variables.iter().map(|one| Copy {
+        here: one.here as u64 + one.offset,
+        first: one.first as u64,
+        offset: one.offset,
+        bytes: one.bytes,
+        is_writable: one.writable != 0,
+        is_symbol: one.symbol != 0,
+    });
+    // SAFETY: the generator lists the drop-in's own variables, which live as long as it does.
+    unsafe { connection.keep_alike(copies) };
+    Ok(connection)
+}
+
+/// Opens a drop-in's library before its first call: its variables hold addresses of the library.
+#[unsafe(no_mangle)]
+pub extern "C" fn banyan_calls_open(library: &Library) {
+    let opened =
+        connection(library).and_then(|connection| connection.library_worker(Duration::from_secs(10)));
+    if let Err(error) = opened {
+        eprintln!("banyan: calls: {error}");
+    }
+}
+
+/// The C library's functions on files and descriptors in this program, for those that it opened.
+fn stdio() -> Vec<(String, u64)> {
+    crate::CALLER_NAMES
+        .iter()
+        .filter_map(|name| {
+            let name = std::ffi::CString::new(*name).ok()?;
+            // SAFETY: looks a name up.
+            let address = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) } as u64;
+            (address != 0).then(|| (name.to_string_lossy().into_owned(), address))
+        })
+        .collect()
+}
+
+/// Reads the stack arguments; near the end of a page by way of the kernel, as the stack may end there.
+fn stack_words(address: u64, words: &mut [u64]) -> usize {
+    let bytes = (words.len() * 8) as u64;
+    if address % 4096 + bytes <= 4096 {
+        for (index, word) in words.iter_mut().enumerate() {
+            // SAFETY: the first word above the return address lies on this page of the stack, so
+            // the page is mapped, and the words do not leave it.
+            *word = unsafe { std::ptr::read_volatile((address + index as u64 * 8) as *const u64) };
+        }
+        return words.len();
+    }
+    // SAFETY: the target is the local array.
+    unsafe { crate::sys::channel::copy_checked(address, words.as_mut_ptr() as u64, bytes as usize) / 8 }
+}
+
+/// One call of a drop-in's function; entered from `banyan_calls_enter`.
+pub(crate) extern "C" fn enter(library: &Library, number: u32, registers: &mut Registers) {
+    // SAFETY: the generator numbers the functions of this table.
+    let function = unsafe { &*library.functions.add(number as usize) };
+    registers.results = function.results.into();
+    let shape =
+        Shape { general: function.general.min(6), vector: function.vector.min(8), stack: function.stack };
+    let mut words = [0; STACK_WORDS_MAX];
+    let wanted = usize::from(shape.stack).min(STACK_WORDS_MAX);
+    let count = if wanted > 0 { stack_words(registers.stack, &mut words[..wanted]) } else { 0 };
+    let deadline = if function.deadline_us == 0 { library.deadline_us } else { function.deadline_us };
+    let options = CallOptions {
+        deadline: Duration::from_micros(if deadline == 0 { 60_000_000 } else { deadline }),
+        retries: function.retries.into(),
+        cpu_limit: (function.cpu_ms != 0).then(|| Duration::from_millis(function.cpu_ms.into())),
+        ..CallOptions::default()
+    };
+    let reached = if function.refused == 0 { connection(library) } else { Err(CallError::NoFunction) };
+    let result = reached.and_then(|connection| {
+        let (words, named) = (&words[..count], function.named.into());
+        // SAFETY: the program calls the library's function with these arguments.
+        unsafe { connection.call_registers(number.into(), registers, shape, words, named, &options) }
+    });
+    let Err(error) = result else { return };
+    if function.on_failure == 1 {
+        // SAFETY: the policy asks for the end of the program.
+        unsafe { libc::abort() };
+    }
+    note_failure(function, &error);
+    registers.rax = function.failure;
+    registers.rdx = 0;
+    if function.result_bytes != 0 {
+        // The program reads the result where it said, and by the convention finds that address in rax.
+        registers.rax = registers.general[0];
+        // SAFETY: the program reserved that much memory there for the result.
+        unsafe { std::ptr::write_bytes(registers.rax as *mut u8, 0, function.result_bytes as usize) };
+    }
+    if u64::from(function.results) & WANT_VECTOR != 0 {
+        registers.vector[..2].fill([0, 0]);
+    }
+    if function.failure_in_vector != 0 {
+        registers.vector[0] = [function.failure, 0];
+    }
+    if u64::from(function.results) & WANT_ST0 != 0 {
+        registers.st0 = [0, 0];
+    }
+    let errno = match (function.errno, &error) {
+        (0, CallError::TimedOut { .. }) => libc::ETIMEDOUT as u32,
+        (0, CallError::StaleHandle { .. }) => libc::ESTALE as u32,
+        (0, CallError::NoService(_) | CallError::NoFunction) => libc::ENOSYS as u32,
+        (0, CallError::Refused { .. }) => libc::EPERM as u32,
+        (0, _) => libc::EIO as u32,
+        (errno, _) => errno,
+    };
+    // SAFETY: errno of this thread.
+    unsafe { *libc::__errno_location() = errno as i32 };
+}
+
+/// The program called an address that it got from the library: there the same function is called.
+pub(crate) extern "C" fn enter_address(library: &Library, address: u64, registers: &mut Registers) {
+    const WORDS: usize = 8;
+    registers.results = WANT_VECTOR;
+    let mut words = [0; WORDS];
+    let count = stack_words(registers.stack, &mut words);
+    let deadline = if library.deadline_us == 0 { 60_000_000 } else { library.deadline_us };
+    let options = CallOptions { deadline: Duration::from_micros(deadline), ..CallOptions::default() };
+    // SAFETY: the program calls the library's function with these arguments.
+    let result = connection(library).and_then(|connection| unsafe {
+        let number = crate::worker::BY_ADDRESS | address;
+        connection.call_registers(number, registers, Shape::unknown(0), &words[..count], 0, &options)
+    });
+    if result.is_err() {
+        registers.rax = 0;
+        registers.rdx = 0;
+        // SAFETY: errno of this thread.
+        unsafe { *libc::__errno_location() = libc::EIO };
+    }
+}
+
+/// Tells about failures on standard error when `BANYAN_CALL_VERBOSE` is set; outside the path of good calls.
+fn note_failure(function: &Function, error: &CallError) {
+    // SAFETY: getenv only reads; a failed call is not made in a signal handler that changes the environment.
+    let verbose = unsafe { !libc::getenv(c"BANYAN_CALL_VERBOSE".as_ptr()).is_null() };
+    if verbose {
+        // SAFETY: a constant of the drop-in.
+        let name = unsafe { string(function.name) }.unwrap_or_default();
+        eprintln!("banyan: {name}: {error}");
+    }
+}
+
+/// Where the functions of a drop-in jump to: r10 holds its [`Library`], r11 the function's number.
+#[unsafe(no_mangle)]
+pub extern "C" fn banyan_calls_entry() -> u64 {
+    crate::shared::registers::enter_address()
+}
+
+/// The offset in its slot of an address in a worker's heap, `Err(true)` for one elsewhere in a
+/// window, `Err(false)` for one outside.
+fn heap_offset(address: u64) -> Result<u64, bool> {
+    use crate::shared::layout::{HEAP_OFFSET, SLOT_BYTES, WINDOW_BYTES, WINDOWS, WINDOWS_BASE};
+    let offset = address.wrapping_sub(WINDOWS_BASE);
+    if offset >= WINDOWS * WINDOW_BYTES {
+        return Err(false);
+    }
+    let in_slot = offset % SLOT_BYTES;
+    let is_heap = (offset % WINDOW_BYTES) / SLOT_BYTES != 0 && in_slot >= HEAP_OFFSET;
+    if is_heap { Ok(in_slot) } else { Err(true) }
+}
+
+/// Frees memory of a worker's heap; returns whether the address lies in a worker. For interposed `free`.
+#[unsafe(no_mangle)]
+pub extern "C" fn banyan_calls_free(address: u64) -> i32 {
+    use crate::shared::layout::{SlotHead, at};
+    let in_slot = match heap_offset(address) {
+        Ok(offset) => offset,
+        // Memory from while the library loaded is never given back.
+        Err(is_inside) => return is_inside.into(),
+    };
+    if is_inherited(address) {
+        // The parent frees its own.
+        return 1;
+    }
+    // SAFETY: an address that a library handed out lies in a slot that is mapped here.
+    let head: &SlotHead = unsafe { at(address - in_slot) };
+    let mut first = head.freed.load(Relaxed);
+    loop {
+        // SAFETY: the program gives the memory up; its first word links the list.
+        unsafe { std::ptr::write_volatile(address as *mut u64, first) };
+        match head.freed.compare_exchange_weak(first, address, Release, Relaxed) {
+            Ok(_) => return 1,
+            Err(other) => first = other,
+        }
+    }
+}
+
+/// How many bytes can be used at an address of a worker's heap; 0 for an address of none. For
+/// interposed `realloc`.
+#[unsafe(no_mangle)]
+pub extern "C" fn banyan_calls_usable(address: u64, bytes: &mut u64) -> i32 {
+    use crate::shared::layout::SLOT_BYTES;
+    match heap_offset(address) {
+        Ok(offset) => {
+            // What the worker wrote before the allocation may be anything; the slot's end is certain.
+            *bytes = crate::worker::heap::usable(address).min(SLOT_BYTES - offset);
+            1
+        }
+        Err(true) => {
+            *bytes = crate::worker::heap::usable(address).min(crate::shared::layout::LOADING_HEAP_BYTES);
+            1
+        }
+        Err(false) => 0,
+    }
+}

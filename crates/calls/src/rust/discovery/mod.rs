@@ -1,0 +1,272 @@
+//! Where calls go, without a change at the call site: a process of one's own, a pool of this
+//! machine, another node.
+//!
+//! [`Discovery`] says where to look, [`Service`] is what was found. Serving is the other half: any
+//! program with isolated functions serves them when it is started with `BANYAN_CALL_SERVE` set, as
+//! `banyan call serve` does. Not for C libraries, whose pointers reach no further than this machine's
+//! memory: they have a process of their own. Lock: a `System` service's connection, read for each call.
+
+mod system;
+
+pub use system::serve_system;
+
+use crate::caller::connection::{CallOptions, Connection};
+use crate::error::CallError;
+use crate::rust::isolated::Portable;
+use crate::shared::service::{Configuration, open_functions};
+use crate::stream::{Remote, Server, with_host};
+use std::fmt;
+use std::str::FromStr;
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// Names where the calls of a program go, as a [`Discovery`].
+pub const FIND_VARIABLE: &str = "BANYAN_CALL_SERVICE";
+/// Has a program serve its isolated functions instead of running: `system:NAME`, or `named:NAME=HOST:PORT`,
+/// on this machine only if `HOST` is empty.
+pub const SERVE_VARIABLE: &str = "BANYAN_CALL_SERVE";
+
+/// How many workers a serving program runs at once; as many as processors when not set.
+pub const WORKERS_VARIABLE: &str = "BANYAN_CALL_WORKERS";
+
+/// Where to find a service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Discovery {
+    /// Workers of this process, with a babysitter of their own.
+    #[default]
+    Child,
+    /// The service of that name on this machine, for this user; several programs share its workers.
+    System(String),
+    /// The service of that name on the first node that answers.
+    Named {
+        /// The service's name.
+        name: String,
+        /// Addresses, each `host:port`; `:port` is on this machine.
+        nodes: Vec<String>,
+    },
+}
+
+impl fmt::Display for Discovery {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Child => formatter.write_str("child"),
+            Self::System(name) => write!(formatter, "system:{name}"),
+            Self::Named { name, nodes } => write!(formatter, "named:{name}={}", nodes.join(",")),
+        }
+    }
+}
+
+impl FromStr for Discovery {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        const KNOWN: &str = "known are child, system:NAME and named:NAME=HOST:PORT,HOST:PORT";
+        let good = |name: &str| {
+            let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+            !name.is_empty() && name.len() <= 64 && name.bytes().all(known)
+        };
+        let bad = || format!("`{text}` names no service: {KNOWN}");
+        match text.split_once(':') {
+            None if text == "child" => Ok(Self::Child),
+            Some(("system", name)) if good(name) => Ok(Self::System(name.into())),
+            Some(("named", rest)) => {
+                let (name, nodes) = rest.split_once('=').filter(|(name, _)| good(name)).ok_or_else(bad)?;
+                let nodes: Vec<String> = nodes.split(',').map(str::to_owned).collect();
+                if nodes.iter().any(|node| !node.contains(':')) {
+                    return Err(bad());
+                }
+                Ok(Self::Named { name: name.into(), nodes })
+            }
+            _ => Err(bad()),
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Found {
+    Child(Box<Connection>),
+    System { name: String, configuration: Box<Configuration>, connection: RwLock<Arc<Connection>> },
+    Named(Remote),
+}
+
+/// A service that takes calls.
+#[derive(Debug)]
+pub struct Service(Found);
+
+impl Service {
+    /// Finds a service. `configuration` is for workers of this process, and says how many workers
+    /// to ask of a shared pool.
+    ///
+    /// # Errors
+    /// [`CallError::NoService`] with the reason. A `Named` service is looked for at the first call.
+    pub fn find(discovery: &Discovery, configuration: &Configuration) -> Result<Self, CallError> {
+        Ok(Self(match discovery {
+            Discovery::Child => Found::Child(Box::new(open_functions(configuration)?)),
+            Discovery::System(name) => Found::System {
+                name: name.clone(),
+                configuration: Box::new(configuration.clone()),
+                connection: RwLock::new(Arc::new(system::open(name, configuration)?)),
+            },
+            Discovery::Named { name, nodes } => Found::Named(Remote::new(name.clone(), nodes.clone())),
+        }))
+    }
+
+    /// The service that the environment names: [`FIND_VARIABLE`], else a process of one's own.
+    ///
+    /// # Errors
+    /// As [`Service::find`].
+    pub fn from_environment() -> Result<Self, CallError> {
+        let discovery = match std::env::var(FIND_VARIABLE) {
+            Ok(text) => text.parse().map_err(CallError::NoService)?,
+            Err(_) => Discovery::Child,
+        };
+        Self::find(&discovery, &Configuration::default())
+    }
+
+    /// The connection to workers of this machine; none for another node.
+    pub fn with_connection<T>(&self, then: impl FnOnce(&Connection) -> T) -> Option<T> {
+        match &self.0 {
+            Found::Child(connection) => Some(then(connection)),
+            Found::System { connection, .. } => {
+                let connection = Arc::clone(&connection.read().unwrap_or_else(PoisonError::into_inner));
+                Some(then(&connection))
+            }
+            Found::Named(_) => None,
+        }
+    }
+
+    /// The connections to another node.
+    #[must_use]
+    pub const fn remote(&self) -> Option<&Remote> {
+        if let Found::Named(remote) = &self.0 { Some(remote) } else { None }
+    }
+
+    /// Calls function `number` of the service's program.
+    ///
+    /// # Errors
+    /// Any [`CallError`].
+    pub fn call<A: Portable, R: Portable>(
+        &self,
+        number: u64,
+        arguments: &A,
+        options: &CallOptions,
+    ) -> Result<R, CallError> {
+        match &self.0 {
+            Found::Child(connection) => call_connection(connection, number, arguments, options),
+            Found::System { name, configuration, connection } => {
+                let known = Arc::clone(&connection.read().unwrap_or_else(PoisonError::into_inner));
+                match call_connection(&known, number, arguments, options) {
+                    // Whoever started the service anew wants it used.
+                    Err(CallError::NoService(_)) if known.has_lost_its_babysitter() => {
+                        let fresh = Arc::new(system::open(name, configuration)?);
+                        *connection.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&fresh);
+                        call_connection(&fresh, number, arguments, options)
+                    }
+                    result => result,
+                }
+            }
+            Found::Named(remote) => {
+                let bytes = encode(arguments)?;
+                let result = remote.call(number, &bytes, options)?;
+                decode(&result)
+            }
+        }
+    }
+}
+
+fn call_connection<A: Portable, R: Portable>(
+    connection: &Connection,
+    number: u64,
+    arguments: &A,
+    options: &CallOptions,
+) -> Result<R, CallError> {
+    connection.call_bytes(number, |bytes| arguments.put(bytes, 0), decode, options)
+}
+
+fn decode<R: Portable>(mut bytes: &[u8]) -> Result<R, CallError> {
+    R::take(&mut bytes).ok_or_else(|| CallError::Failed("the result does not decode".into()))
+}
+
+fn encode<A: Portable>(arguments: &A) -> Result<Vec<u8>, CallError> {
+    let mut bytes = vec![0; 512];
+    loop {
+        if let Some(length) = arguments.put(&mut bytes, 0) {
+            bytes.truncate(length);
+            return Ok(bytes);
+        }
+        if bytes.len() >= 64 << 20 {
+            return Err(CallError::Failed("the arguments are too long".into()));
+        }
+        let longer = bytes.len() * 4;
+        bytes.resize(longer, 0);
+    }
+}
+
+/// Serves this program's functions where `place` says; returns only if that cannot be done.
+///
+/// Prints the place on standard output once calls are taken.
+#[must_use]
+pub fn serve(place: &str) -> CallError {
+    let discovery: Discovery = match place.parse() {
+        Ok(discovery) => discovery,
+        Err(problem) => return CallError::NoService(problem),
+    };
+    let mut configuration = Configuration::default();
+    if let Ok(workers) = std::env::var(WORKERS_VARIABLE) {
+        match workers.parse() {
+            Ok(workers @ 1..=256) => configuration.workers = workers,
+            _ => return CallError::NoService(format!("{WORKERS_VARIABLE} must be a number from 1 to 256")),
+        }
+    }
+    match discovery {
+        Discovery::Child => {
+            CallError::NoService("nobody could find it: say system:NAME or named:NAME=ADDRESS".into())
+        }
+        Discovery::System(name) => serve_system(&name, &configuration),
+        Discovery::Named { name, nodes } => {
+            let [node] = &nodes[..] else {
+                return CallError::NoService("a service listens on one address".into());
+            };
+            let address = with_host(node);
+            let bound = open_functions(&configuration).and_then(|connection| {
+                let server = Server::bind(&address, &name, connection);
+                let bound = server.and_then(|server| Ok((server.address()?, server)));
+                bound.map_err(|error| CallError::NoService(format!("{address}: {error}")))
+            });
+            match bound {
+                Ok((address, server)) => {
+                    if !address.ip().is_loopback() {
+                        eprintln!(
+                            "banyan: whoever reaches {address} can call {name}: the stream is neither encrypted nor \
+                             authenticated"
+                        );
+                    }
+                    announce(&format!("named:{name}={address}"));
+                    server.serve()
+                }
+                Err(error) => error,
+            }
+        }
+    }
+}
+
+fn announce(place: &str) {
+    use std::io::Write;
+    let mut output = std::io::stdout().lock();
+    // Nobody needs to listen.
+    let _ = writeln!(output, "{place}").and_then(|()| output.flush());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_read_as_they_are_written() {
+        for text in ["child", "system:images", "named:images=10.0.0.1:7000,two:7000", "named:images=:7000"] {
+            assert_eq!(text.parse::<Discovery>().unwrap().to_string(), text);
+        }
+        for text in ["", "children", "system:", "system:a/b", "named:x", "named:x=nowhere", "named:=a:1"] {
+            assert!(text.parse::<Discovery>().is_err(), "{text}");
+        }
+    }
+}
