@@ -1,11 +1,11 @@
 //! The pager: drives the coherence machine of one job on this node.
 //!
-//! Threads: one reads the userfaultfd, one per coherence lane reads messages, one keeps time. Each takes the state
-//! lock, steps the machine and carries out what it says, in order, before it lets go: that order is what the
-//! protocol's correctness rests on.
+//! Threads: one reads the userfaultfd, one per coherence lane reads messages, one keeps time. Each takes the
+//! state lock, steps the machine and carries out what it says, in order, before it lets go: that order is
+//! what the protocol's correctness rests on.
 //!
-//! Lock order: `state`, then `mapped`, then a lane's queue. None is held while waiting for a peer or a thread of the
-//! program, and nothing here touches a file, pipe or terminal of the program.
+//! Lock order: `state`, then `mapped`, then a lane's queue. None is held while waiting for a peer or a thread
+//! of the program, and nothing here touches a file, pipe or terminal of the program.
 
 mod contents;
 mod mapping;

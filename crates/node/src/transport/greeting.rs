@@ -60,8 +60,8 @@ pub fn dial(node: NodeId, address: SocketAddr, nodes: u8, hello: &Hello) -> Resu
     Ok(connection)
 }
 
-/// Reads the greeting of a connection that was accepted, and checks that it comes from a node. It is answered by
-/// [`answer`], when it is known which job it is for.
+/// Reads the greeting of a connection that was accepted, and checks that it comes from a node. It is answered
+/// by [`answer`], when it is known which job it is for.
 ///
 /// # Errors
 /// [`ConnectError`].
@@ -77,7 +77,8 @@ pub fn greet(
     Ok((hello, purpose))
 }
 
-/// Answers a greeting as node `own` of its job, and lets the connection wait for messages as long as it takes.
+/// Answers a greeting as node `own` of its job, and lets the connection wait for messages as long as it
+/// takes.
 ///
 /// # Errors
 /// [`ConnectError`].
