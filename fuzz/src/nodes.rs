@@ -2,7 +2,7 @@
 
 use crate::Target;
 use banyan_node::job::loader::check_program;
-use banyan_wire::address::{
+use banyan_wire::ids::{
     Access, Epoch, JobId, NodeId, NodeSet, PAGE_BYTES, PageNumber, RequestNumber, Run, Transaction,
 };
 use banyan_wire::coherence::{

@@ -8,7 +8,7 @@
 
 extern crate alloc;
 
-pub use banyan_wire::address;
+pub use banyan_wire::ids;
 
 pub mod coherence;
 pub mod regions;

@@ -11,7 +11,7 @@ use std::fmt;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::rc::Rc;
 
-use banyan_core::address::{Access, ExtentNumber, Microseconds, NodeId, PageNumber, Run};
+use banyan_core::ids::{Access, ExtentNumber, Microseconds, NodeId, PageNumber, Run};
 use banyan_core::coherence::{Conduct, Input, Machine, Policy, Token};
 
 use crate::invariants::{self, Violation, directory_agrees, no_resurrection, progress};

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::rc::Rc;
 
-use banyan_core::address::{Access, ExtentNumber, Microseconds, NodeId, PageNumber, Run, Transaction};
+use banyan_core::ids::{Access, ExtentNumber, Microseconds, NodeId, PageNumber, Run, Transaction};
 use banyan_core::coherence::{Conduct, Contents, Input, Lane, Machine, Output, Token};
 use banyan_wire::coherence::Message;
 

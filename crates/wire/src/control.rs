@@ -168,7 +168,7 @@ impl ControlMessage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::address::NodeId;
+    use crate::ids::NodeId;
     use crate::statistics::{MemoryPiece, WaitCount};
     use alloc::vec;
 

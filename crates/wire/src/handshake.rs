@@ -1,7 +1,7 @@
 //! The first bytes on every connection between nodes: who speaks, to which job it belongs, and what the
 //! connection is for. The side that dials sends a [`Hello`]; the side that accepts answers with its own.
 
-use crate::address::JobId;
+use crate::ids::JobId;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// "BANYAN" and two bytes that no text has.

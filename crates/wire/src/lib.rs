@@ -9,7 +9,7 @@
 #[cfg(feature = "coherence")]
 extern crate alloc;
 
-pub mod address;
+pub mod address_space;
 #[cfg(feature = "coherence")]
 pub mod coherence;
 #[cfg(feature = "control")]
@@ -18,7 +18,7 @@ pub mod deputy;
 #[cfg(feature = "control")]
 pub mod fuzz;
 pub mod handshake;
-pub mod layout;
+pub mod ids;
 #[cfg(feature = "control")]
 pub mod statistics;
 pub mod stub;

@@ -2,7 +2,7 @@
 //!
 //! Not for adding up what all nodes did, nor for the text of a summary: those are in `banyan-node`.
 
-use crate::address::NodeId;
+use crate::ids::NodeId;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};

@@ -8,7 +8,7 @@
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::format;
 
-use banyan_wire::address::{
+use banyan_wire::ids::{
     Access, Epoch, ExtentNumber, Microseconds, NodeId, NodeSet, RequestNumber, Run, Transaction,
 };
 use banyan_wire::coherence::{Holders, Message};

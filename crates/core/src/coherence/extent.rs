@@ -7,7 +7,7 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
-use banyan_wire::address::{
+use banyan_wire::ids::{
     Access, Epoch, Microseconds, NodeId, NodeSet, PageNumber, RequestNumber, Run, Transaction,
 };
 use banyan_wire::coherence::{self as wire, Holders};

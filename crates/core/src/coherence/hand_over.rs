@@ -7,7 +7,7 @@
 use alloc::boxed::Box;
 use alloc::format;
 
-use banyan_wire::address::{Epoch, ExtentNumber, NodeId, Run, Transaction};
+use banyan_wire::ids::{Epoch, ExtentNumber, NodeId, Run, Transaction};
 use banyan_wire::coherence::{self as wire, Holders, Message};
 
 use super::extent::{Directory, Entry, Held, Leaving};

@@ -12,7 +12,7 @@
 //!
 //! Nothing here concerns correctness: a page may always stay longer.
 
-use banyan_wire::address::{Access, Microseconds, NodeId};
+use banyan_wire::ids::{Access, Microseconds, NodeId};
 
 use super::Policy;
 

@@ -3,7 +3,7 @@
 use alloc::format;
 use alloc::vec::Vec;
 
-use banyan_wire::address::{
+use banyan_wire::ids::{
     Access, Epoch, ExtentNumber, NodeId, PageNumber, RequestNumber, Run, Transaction,
 };
 use banyan_wire::coherence::Message;

@@ -4,7 +4,7 @@
 
 use alloc::string::String;
 
-use banyan_wire::address::{Access, ExtentNumber, NodeId, PageNumber, Run, Transaction};
+use banyan_wire::ids::{Access, ExtentNumber, NodeId, PageNumber, Run, Transaction};
 use banyan_wire::coherence::Message;
 
 /// The driver's name for something that it asked for and waits for.

@@ -11,7 +11,7 @@
 //!
 //! Nothing here concerns correctness: a read request may always be answered with more than it asked for.
 
-use banyan_wire::address::{NodeId, NodeSet};
+use banyan_wire::ids::{NodeId, NodeSet};
 
 /// One reader in this many of a migrating page is given a read copy only.
 const PROBE_EVERY: u8 = 16;

@@ -41,7 +41,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use banyan_wire::address::{
+use banyan_wire::ids::{
     Access, EXTENT_PAGES, Epoch, ExtentNumber, Microseconds, NodeId, PAGES_END, PageNumber, RequestNumber,
     Run, Transaction,
 };

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
 
-use banyan_wire::address::{
+use banyan_wire::ids::{
     Access, Epoch, ExtentNumber, Microseconds, NodeId, NodeSet, PageNumber, Run, Transaction,
 };
 use banyan_wire::coherence::{Holders, Message};

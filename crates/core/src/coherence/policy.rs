@@ -1,6 +1,6 @@
 //! The numbers that shape the protocol without changing what is correct.
 
-use banyan_wire::address::{Microseconds, NodeId};
+use banyan_wire::ids::{Microseconds, NodeId};
 
 /// Times and sizes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -14,7 +14,7 @@
 
 use alloc::vec::Vec;
 
-use banyan_wire::address::{PageNumber, Run};
+use banyan_wire::ids::{PageNumber, Run};
 
 use super::policy::Policy;
 

@@ -4,7 +4,7 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use banyan_wire::address::{
+use banyan_wire::ids::{
     Access, Epoch, ExtentNumber, Microseconds, NodeId, PageNumber, RequestNumber, Run, Transaction,
 };
 use banyan_wire::coherence::Message;

@@ -3,7 +3,7 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use banyan_wire::address::{ExtentNumber, Microseconds, RequestNumber, Transaction};
+use banyan_wire::ids::{ExtentNumber, Microseconds, RequestNumber, Transaction};
 
 /// Something to look at again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,7 +1,7 @@
 //! `madvise`: discarding is done, hints do nothing.
 
 use super::{Backing, Effect, Operation, Outcome, Range, Regions, is_page_aligned};
-use banyan_wire::layout::page_up;
+use banyan_wire::address_space::page_up;
 use banyan_wire::stub::ACTIONS_MAX;
 use linux_raw_sys::errno::{EINVAL, ENOMEM};
 use linux_raw_sys::general::{MADV_COLLAPSE, MADV_DONTNEED, MADV_REMOVE};

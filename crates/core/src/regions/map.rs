@@ -3,7 +3,7 @@
 use super::{
     Backing, Effect, Operation, Outcome, READ_WRITE, RIGHTS, Range, Region, Regions, has, is_page_aligned,
 };
-use banyan_wire::layout::{LOW_END, LOW_START, PAGE_SIZE, page_down, page_up, range_in_program};
+use banyan_wire::address_space::{LOW_END, LOW_START, PAGE_SIZE, page_down, page_up, range_in_program};
 use linux_raw_sys::errno::{EEXIST, EINVAL, ENOMEM};
 use linux_raw_sys::general as linux;
 

@@ -25,7 +25,7 @@ pub use effect::{Effect, Operation, Range};
 pub use region_map::{Backing, Region};
 
 use alloc::collections::BTreeMap;
-use banyan_wire::layout::{
+use banyan_wire::address_space::{
     EXTENT_SIZE, LARGE_START, PAGE_SIZE, POOL_SIZE, PROGRAM_END, page_down, page_up, pool_start,
 };
 use banyan_wire::syscalls::MemoryCall;

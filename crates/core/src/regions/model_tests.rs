@@ -72,7 +72,7 @@ fn perform(regions: &mut Regions, pages: &mut Pages, step: Step) {
             let arguments = [0, count * PAGE_SIZE, protection.into(), ANONYMOUS, u64::MAX, 0];
             let effect = regions.call(MemoryCall::Map, arguments, node);
             let start = effect.result as u64;
-            assert_eq!(banyan_wire::layout::pool_node(start), node);
+            assert_eq!(banyan_wire::address_space::pool_node(start), node);
             for address in addresses(start, count) {
                 assert_eq!(pages.insert(address, protection), None, "{step:?}");
             }

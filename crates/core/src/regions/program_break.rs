@@ -1,7 +1,7 @@
 //! `brk`.
 
 use super::{Backing, Effect, Outcome, READ_WRITE, Range, Region, Regions};
-use banyan_wire::layout::{page_up, range_in_program};
+use banyan_wire::address_space::{page_up, range_in_program};
 
 impl Regions {
     /// Moves the break to `wanted`; answers with where it is then, as the kernel does, and with no error.

@@ -2,7 +2,7 @@
 
 use super::{Effect, Operation, Outcome, RIGHTS, Range, Region, Regions, is_page_aligned};
 use alloc::vec::Vec;
-use banyan_wire::layout::page_up;
+use banyan_wire::address_space::page_up;
 use linux_raw_sys::errno::{EINVAL, ENOMEM};
 
 impl Regions {

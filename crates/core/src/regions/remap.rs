@@ -1,7 +1,7 @@
 //! `mremap`. Memory has the offset of its address, so moving is copying.
 
 use super::{Effect, Operation, Outcome, READ_WRITE, Range, Region, Regions, has, is_page_aligned};
-use banyan_wire::layout::{page_up, range_in_program};
+use banyan_wire::address_space::{page_up, range_in_program};
 use linux_raw_sys::errno::{EFAULT, EINVAL, ENOMEM};
 use linux_raw_sys::general::{MREMAP_FIXED, MREMAP_MAYMOVE, PROT_READ};
 

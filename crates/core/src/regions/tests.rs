@@ -20,7 +20,7 @@ fn mappings_of_different_nodes_never_share_an_extent() {
     let mut regions = Regions::new(1 << 30);
     let (a, b) = (mapped(&mut regions, 4096, 0), mapped(&mut regions, 4096, 1));
     assert_ne!(a / EXTENT_SIZE, b / EXTENT_SIZE);
-    assert_eq!(banyan_wire::layout::pool_node(b), 1);
+    assert_eq!(banyan_wire::address_space::pool_node(b), 1);
 }
 
 #[test]

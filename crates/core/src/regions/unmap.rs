@@ -1,7 +1,7 @@
 //! `munmap`.
 
 use super::{Effect, Outcome, Range, Regions, is_page_aligned};
-use banyan_wire::layout::{page_up, range_in_program};
+use banyan_wire::address_space::{page_up, range_in_program};
 use linux_raw_sys::errno::EINVAL;
 
 impl Regions {

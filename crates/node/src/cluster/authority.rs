@@ -7,7 +7,7 @@
 use crate::pager::PagerError;
 use banyan_core::coherence::Extents;
 use banyan_core::regions::Effect;
-use banyan_wire::address::NodeId;
+use banyan_wire::ids::NodeId;
 use banyan_wire::control::RegionFacts;
 use banyan_wire::syscalls;
 

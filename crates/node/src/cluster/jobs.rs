@@ -2,7 +2,7 @@
 //!
 //! Lock order: `jobs` is taken alone.
 
-use banyan_wire::address::JobId;
+use banyan_wire::ids::JobId;
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};

@@ -13,7 +13,7 @@ use crate::job::{Job, JobFacts};
 use crate::report::Report;
 use crate::transport::{self, ConnectError, Connection};
 use banyan_sys::descriptors;
-use banyan_wire::address::{JobId, NodeId};
+use banyan_wire::ids::{JobId, NodeId};
 use banyan_wire::control::{ControlMessage, JobPart};
 use banyan_wire::handshake::{Hello, HelloError, Purpose};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};

@@ -11,7 +11,7 @@ use super::{Job, Role};
 use crate::observe::memory_map;
 use crate::observe::process::{private_bytes, processor_seconds};
 use crate::observe::statistics::RunStatistics;
-use banyan_wire::address::NodeId;
+use banyan_wire::ids::NodeId;
 use banyan_wire::control::ControlMessage;
 use banyan_wire::statistics::{MemoryPiece, NodeStatistics};
 use banyan_wire::stub::{CommandKind, Record};

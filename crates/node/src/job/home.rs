@@ -10,7 +10,7 @@ use crate::pager::{Mapped, PagerError, pools};
 use crate::report::Report;
 use banyan_core::coherence::Extents;
 use banyan_core::regions::{Effect, Region, Regions};
-use banyan_wire::address::NodeId;
+use banyan_wire::ids::NodeId;
 use banyan_wire::control::{ControlMessage, RegionFacts};
 use banyan_wire::statistics::NodeStatistics;
 use std::collections::{BTreeMap, BTreeSet};

@@ -15,7 +15,7 @@ use crate::cluster::authority::Authority;
 use crate::pager::PagerError;
 use crate::transport::{self, ConnectError, Connection, Lane, LaneEnd, Peer};
 use banyan_sys::scheduling;
-use banyan_wire::address::NodeId;
+use banyan_wire::ids::NodeId;
 use banyan_wire::control::ControlMessage;
 use banyan_wire::handshake::{Hello, Purpose};
 use banyan_wire::stub::{CommandKind, Record};

@@ -27,7 +27,7 @@ use crate::transport::Peers;
 use banyan_core::coherence::Policy;
 use banyan_core::regions::Regions;
 use banyan_sys::scheduling;
-use banyan_wire::address::{JobId, NodeId};
+use banyan_wire::ids::{JobId, NodeId};
 use banyan_wire::control::{ControlMessage, JobPart};
 use banyan_wire::stub::{CommandKind, Record, STUB_ABI_VERSION, Welcome};
 use end::{Event, RemoteReplica};

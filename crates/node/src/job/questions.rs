@@ -3,7 +3,7 @@
 //! Lock order: `waiting` is taken alone.
 
 use crate::transport::Peers;
-use banyan_wire::address::NodeId;
+use banyan_wire::ids::NodeId;
 use banyan_wire::control::{ControlMessage, RegionFacts};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -6,7 +6,7 @@ use crate::cluster::authority::{Authority, MemoryCall};
 use crate::pager::{PagerError, pools};
 use banyan_core::coherence::Extents;
 use banyan_core::regions::Effect;
-use banyan_wire::address::NodeId;
+use banyan_wire::ids::NodeId;
 use banyan_wire::control::{ControlMessage, RegionFacts};
 use std::sync::Arc;
 

@@ -10,7 +10,7 @@ use super::{Job, Role, START_DEADLINE};
 use crate::cluster::authority::MemoryCall;
 use crate::pager::PagerError;
 use banyan_core::regions::Operation;
-use banyan_wire::address::{Access, NodeId};
+use banyan_wire::ids::{Access, NodeId};
 use banyan_wire::control::ControlMessage;
 use banyan_wire::stub::{Action, ActionKind, Record, Refusal, RequestKind};
 use banyan_wire::syscalls;

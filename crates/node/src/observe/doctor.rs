@@ -5,7 +5,7 @@
 use crate::pager::memory_file::MemoryFile;
 use banyan_sys::raw::Errno;
 use banyan_sys::{probe, userfaultfd};
-use banyan_wire::layout::{HIDDEN_DESCRIPTORS, LOW_START, PROGRAM_END, PROGRAM_START, STUB_START};
+use banyan_wire::address_space::{HIDDEN_DESCRIPTORS, LOW_START, PROGRAM_END, PROGRAM_START, STUB_START};
 use rustix::process::{Resource, getrlimit};
 use std::fs;
 use std::io::{self, Read, Write};

@@ -6,8 +6,8 @@
 //! memory.
 
 use crate::pager::memory_file::MemoryFile;
-use banyan_wire::address::{ExtentNumber, NodeId};
-use banyan_wire::layout::{EXTENT_SIZE, LARGE_START, LOW_END, pool_node};
+use banyan_wire::ids::{ExtentNumber, NodeId};
+use banyan_wire::address_space::{EXTENT_SIZE, LARGE_START, LOW_END, pool_node};
 use banyan_wire::statistics::MemoryPiece;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -133,7 +133,7 @@ fn pool(address: u64) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use banyan_wire::layout::pool_start;
+    use banyan_wire::address_space::pool_start;
 
     fn node(number: u8) -> NodeId {
         NodeId::new(number).expect("a node number")

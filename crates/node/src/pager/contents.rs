@@ -2,7 +2,7 @@
 //! those.
 
 use crate::pager::memory_file::MemoryFile;
-use banyan_wire::address::{PAGE_BYTES, Run};
+use banyan_wire::ids::{PAGE_BYTES, Run};
 use banyan_wire::coherence::{Contents, bitmap_bytes};
 use std::io;
 
@@ -77,7 +77,7 @@ fn is_zero(page: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use banyan_wire::address::PageNumber;
+    use banyan_wire::ids::PageNumber;
 
     #[test]
     fn pages_arrive_as_they_left_and_zero_pages_cost_nothing() {

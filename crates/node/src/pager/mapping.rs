@@ -8,8 +8,8 @@ use super::contents::{self, Segment};
 use super::{Pager, PagerError};
 use banyan_sys::raw::Errno;
 use banyan_sys::userfaultfd::{self, Partial, Userfaultfd, Wake, WriteProtection};
-use banyan_wire::address::{Access, ExtentNumber, PageNumber, Run};
-use banyan_wire::layout::EXTENT_SIZE;
+use banyan_wire::ids::{Access, ExtentNumber, PageNumber, Run};
+use banyan_wire::address_space::EXTENT_SIZE;
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 

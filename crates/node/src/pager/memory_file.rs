@@ -5,7 +5,7 @@
 //! filling it, a daemon needs no page tables for the program's memory, and no reference to memory that others
 //! write exists.
 
-use banyan_wire::layout::MEMORY_FILE_SIZE;
+use banyan_wire::address_space::MEMORY_FILE_SIZE;
 use rustix::fs::{FallocateFlags, MemfdFlags};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn holes_read_as_zero_and_stay_holes() {
         let memory = MemoryFile::create().unwrap();
-        let address = banyan_wire::layout::pool_start(3);
+        let address = banyan_wire::address_space::pool_start(3);
         let mut page = [1_u8; 4096];
         memory.read(address, &mut page).unwrap();
         assert!(page.iter().all(|&byte| byte == 0));

@@ -18,9 +18,9 @@ use crate::pager::memory_file::MemoryFile;
 use crate::transport::Peers;
 use banyan_core::coherence::{Contents, Extents, Input, Lane, Machine, Output, Policy, Token};
 use banyan_sys::userfaultfd::{self, Cause, Fault, Registration, Userfaultfd};
-use banyan_wire::address::{Access, ExtentNumber, JobId, Microseconds, NodeId, PageNumber, Run, Transaction};
+use banyan_wire::ids::{Access, ExtentNumber, JobId, Microseconds, NodeId, PageNumber, Run, Transaction};
 use banyan_wire::coherence::{HEADER_BYTES, Message, encode_header, encode_payload};
-use banyan_wire::layout::{
+use banyan_wire::address_space::{
     EXTENT_SIZE, LARGE_START, LOW_END, POOL_SIZE, PROGRAM_END, PROGRAM_START, pool_start,
 };
 use rustix::event::{EventfdFlags, PollFd, PollFlags};

@@ -1,7 +1,7 @@
 //! The greeting on every new connection: both sides say who they are and what for, and check the other.
 
 use super::connection::Connection;
-use banyan_wire::address::{JobId, NodeId};
+use banyan_wire::ids::{JobId, NodeId};
 use banyan_wire::handshake::{HELLO_BYTES, Hello, HelloError, Purpose};
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;

@@ -3,7 +3,7 @@
 //! Lock order: after the pager's state lock; a lane's queue is taken after it was released.
 
 use super::Lane;
-use banyan_wire::address::NodeId;
+use banyan_wire::ids::NodeId;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};

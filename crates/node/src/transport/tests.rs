@@ -5,7 +5,7 @@
 use super::faulty::{Ending, Faults, Faulty, Order};
 use super::{Connection, Lane, LaneEnd, Peer, Peers, receive_again, receive_coherence, receive_control};
 use banyan_core::coherence::{self, Held, Input, Machine, Output, Policy};
-use banyan_wire::address::{
+use banyan_wire::ids::{
     Access, ExtentNumber, Microseconds, NodeId, PAGE_BYTES, PageNumber, Run, Transaction,
 };
 use banyan_wire::coherence::{Contents, HEADER_BYTES, Message, bitmap_bytes, encode_header, encode_payload};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use banyan_core::address::{Access, PageNumber, Run};
+use banyan_core::ids::{Access, PageNumber, Run};
 
 use super::Violation;
 use crate::world::{Slot, Value};

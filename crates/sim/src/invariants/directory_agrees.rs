@@ -1,7 +1,7 @@
 //! When nothing is under way, the owner's directory says who holds what; it may list a reader too many (whose
 //! grant came too late), never one too few.
 
-use banyan_core::address::PageNumber;
+use banyan_core::ids::PageNumber;
 use banyan_core::coherence::{Conduct, Held};
 use banyan_wire::coherence::Holders;
 
@@ -18,7 +18,7 @@ pub fn check<C: Conduct>(world: &World<C>, page: PageNumber) -> Result<(), Viola
     };
     let directory = owner.machine.directory(page).map(|(holders, _)| holders);
     for (number, site) in world.sites.iter().enumerate() {
-        let Some(node) = banyan_core::address::NodeId::new(number as u8) else { continue };
+        let Some(node) = banyan_core::ids::NodeId::new(number as u8) else { continue };
         let held = site.machine.held(page);
         let agrees = match directory {
             Some(Holders::Writer(writer)) if writer == node => held == Held::Exclusive,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use banyan_core::address::{Microseconds, PageNumber, Run};
+use banyan_core::ids::{Microseconds, PageNumber, Run};
 
 use super::Violation;
 use crate::world::Slot;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use banyan_core::address::PageNumber;
+use banyan_core::ids::PageNumber;
 use banyan_core::coherence::Conduct;
 
 use crate::world::World;

@@ -1,7 +1,7 @@
 //! The newest contents of every page are in some node's memory, or kept by a node that gave them away: never
 //! only in a message, which may be lost.
 
-use banyan_core::address::{PageNumber, Run, Transaction};
+use banyan_core::ids::{PageNumber, Run, Transaction};
 use banyan_core::coherence::Conduct;
 
 use super::Violation;

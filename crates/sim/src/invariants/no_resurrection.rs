@@ -1,6 +1,6 @@
 //! When a discard is complete, nothing that was written before it is in any node's memory.
 
-use banyan_core::address::Run;
+use banyan_core::ids::Run;
 use banyan_core::coherence::Conduct;
 
 use super::Violation;

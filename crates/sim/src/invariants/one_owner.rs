@@ -1,6 +1,6 @@
 //! At most one node takes itself for the owner of an extent.
 
-use banyan_core::address::ExtentNumber;
+use banyan_core::ids::ExtentNumber;
 use banyan_core::coherence::Conduct;
 
 use super::Violation;

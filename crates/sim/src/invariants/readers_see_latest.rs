@@ -1,6 +1,6 @@
 //! Whatever a thread could read without a fault is the page's newest contents.
 
-use banyan_core::address::PageNumber;
+use banyan_core::ids::PageNumber;
 use banyan_core::coherence::Conduct;
 
 use super::Violation;

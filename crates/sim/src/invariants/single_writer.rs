@@ -1,6 +1,6 @@
 //! A page that one node can write, no other node can even read.
 
-use banyan_core::address::{Access, PageNumber};
+use banyan_core::ids::{Access, PageNumber};
 use banyan_core::coherence::Conduct;
 
 use super::Violation;

@@ -8,7 +8,7 @@ use crate::memory::copy;
 use crate::memory::perform::{self, Backing};
 use crate::thread::Thread;
 use banyan_sys::raw::Errno;
-use banyan_wire::layout::PAGE_SIZE;
+use banyan_wire::address_space::PAGE_SIZE;
 use banyan_wire::stub::{Refusal, RequestKind};
 use banyan_wire::syscalls::MemoryCall;
 use core::sync::atomic::Ordering;

@@ -3,7 +3,7 @@
 //! The only instructions of the stub that touch program memory are here.
 
 use banyan_sys::raw::Errno;
-use banyan_wire::layout::{PAGE_SIZE, in_program};
+use banyan_wire::address_space::{PAGE_SIZE, in_program};
 use core::arch::{asm, global_asm};
 use core::sync::atomic::Ordering;
 

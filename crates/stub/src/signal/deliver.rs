@@ -19,7 +19,7 @@ use crate::thread::{Role, Thread};
 use crate::time::vdso;
 use crate::trap::reissue;
 use banyan_sys::raw::Errno;
-use banyan_wire::layout::in_program;
+use banyan_wire::address_space::in_program;
 use core::mem::offset_of;
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general as linux;

@@ -8,7 +8,7 @@ use crate::remote::carrier;
 use crate::signal::frame::{SignalInformation, UserContext};
 use crate::signal::{SIGSEGV, deliver, disposition};
 use crate::thread::{Role, Thread};
-use banyan_wire::layout::in_program;
+use banyan_wire::address_space::in_program;
 use banyan_wire::stub::RequestKind;
 use core::sync::atomic::{AtomicU64, Ordering};
 use linux_raw_sys::general as linux;

@@ -7,7 +7,7 @@ use crate::daemon::settings::{self, SETTINGS};
 use crate::kernel;
 use crate::trap::AUDIT_ARCH_X86_64;
 use banyan_sys::raw::Errno;
-use banyan_wire::layout::{LOW_END, PROGRAM_END, PROGRAM_START};
+use banyan_wire::address_space::{LOW_END, PROGRAM_END, PROGRAM_START};
 use banyan_wire::syscalls::{self, Class, DescriptorArguments, Handling, HomeOnly};
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general as linux;

@@ -8,7 +8,7 @@ use super::fields::{HEADER_BYTES, RawHeader};
 use super::message::Message;
 use super::table::Payload;
 use super::{MAGIC, VERSION};
-use crate::address::{PageNumber, Run};
+use crate::ids::{PageNumber, Run};
 use core::fmt;
 
 /// The header of a message of this process. `contents_bytes` is the length of the payload of a grant with

@@ -2,7 +2,7 @@
 //! not all zero, then those pages.
 
 use super::error::DecodeError;
-use crate::address::{EXTENT_PAGES, PAGE_BYTES, PageNumber, Run};
+use crate::ids::{EXTENT_PAGES, PAGE_BYTES, PageNumber, Run};
 
 /// The most bytes that can follow a header: a whole extent with no zero page.
 pub const PAYLOAD_BYTES_MAX: usize = contents_bytes(EXTENT_PAGES, EXTENT_PAGES) as usize;

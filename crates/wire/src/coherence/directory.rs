@@ -2,7 +2,7 @@
 
 use super::error::DecodeError;
 use super::message::Message;
-use crate::address::{NodeId, NodeSet, RequestNumber, Transaction};
+use crate::ids::{NodeId, NodeSet, RequestNumber, Transaction};
 use alloc::vec::Vec;
 use zerocopy::byteorder::little_endian::U64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};

@@ -6,7 +6,7 @@
 use super::directory::Directory;
 use super::error::DecodeError;
 use super::{MAGIC, VERSION};
-use crate::address::{
+use crate::ids::{
     Access, EXTENT_PAGES, Epoch, ExtentNumber, NodeId, PAGES_END, PageNumber, RequestNumber, Run, Transaction,
 };
 use alloc::vec::Vec;

@@ -7,7 +7,7 @@
 
 use super::directory::Directory;
 use super::table::messages;
-use crate::address::{Access, Epoch, ExtentNumber, NodeId, RequestNumber, Run, Transaction};
+use crate::ids::{Access, Epoch, ExtentNumber, NodeId, RequestNumber, Run, Transaction};
 
 messages! {
     /// What one node tells another about the pages of one process.

@@ -1,6 +1,6 @@
 //! What follows from the table of messages in `message`.
 
-use crate::address::{ExtentNumber, Run};
+use crate::ids::{ExtentNumber, Run};
 
 /// How long the payload of a message is, and what it must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::fields::{RawHeader, Write};
 use super::*;
-use crate::address::{
+use crate::ids::{
     Access, EXTENT_PAGES, Epoch, ExtentNumber, NodeId, NodeSet, PAGE_BYTES, PAGES_END, PageNumber,
     RequestNumber, Run, Transaction,
 };

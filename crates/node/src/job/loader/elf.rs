@@ -1,7 +1,7 @@
 //! Reads a program or a dynamic linker: what is to be mapped where. Nothing in the file is believed.
 
 use super::LoadError;
-use banyan_wire::layout::{LOW_END, LOW_START};
+use banyan_wire::address_space::{LOW_END, LOW_START};
 use object::elf::{
     EM_X86_64, ET_DYN, ET_EXEC, FileHeader64, PF_R, PF_W, PF_X, PT_GNU_STACK, PT_INTERP, PT_LOAD, PT_PHDR,
 };

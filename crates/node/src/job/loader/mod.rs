@@ -9,7 +9,7 @@ pub use resolve::{Command, resolve};
 
 use crate::pager::memory_file::MemoryFile;
 use banyan_core::regions::{Backing, Region, Regions};
-use banyan_wire::layout::{PAGE_SIZE, POOL_SIZE, page_up, pool_start};
+use banyan_wire::address_space::{PAGE_SIZE, POOL_SIZE, page_up, pool_start};
 use elf::Elf;
 use rustix::mm::ProtFlags;
 use std::ffi::OsString;
