@@ -8,6 +8,8 @@ use std::env;
 use std::path::PathBuf;
 use std::process::Command;
 
+use banyan_wire::address_space::STUB;
+
 fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR"));
@@ -16,12 +18,13 @@ fn main() {
         println!("cargo:rerun-if-changed={}", crates.join(part).display());
     }
     let target = "x86_64-unknown-linux-gnu";
+    let image_base = format!("-Clink-arg=--image-base={:#x}", STUB.start);
     let flags = [
         "-Crelocation-model=pic",
         "-Clinker=rust-lld",
         "-Clinker-flavor=ld.lld",
         "-Ctarget-feature=+crt-static",
-        "-Clink-arg=--image-base=0x700000000000",
+        image_base.as_str(),
         "-Clink-arg=-nostdlib",
         "-Clink-arg=--no-pie",
         "-Clink-arg=--no-dynamic-linker",

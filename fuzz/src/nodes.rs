@@ -2,9 +2,6 @@
 
 use crate::Target;
 use banyan_node::job::loader::check_program;
-use banyan_wire::ids::{
-    Access, Epoch, JobId, NodeId, NodeSet, PAGE_BYTES, PageNumber, RequestNumber, Run, Transaction,
-};
 use banyan_wire::coherence::{
     Directory, DirectoryEntry, Holders, Message, bitmap_bytes, encode_header, encode_payload,
 };
@@ -12,6 +9,9 @@ use banyan_wire::control::{ControlMessage, LENGTH_BYTES, RegionFacts};
 use banyan_wire::deputy::{self, DeputyMessage};
 use banyan_wire::fuzz;
 use banyan_wire::handshake::{Hello, Purpose};
+use banyan_wire::ids::{
+    Access, Epoch, JobId, NodeId, NodeSet, PAGE_BYTES, PageNumber, RequestNumber, Run, Transaction,
+};
 use banyan_wire::statistics::{MemoryPiece, NodeStatistics, WaitCount};
 use std::path::Path;
 use zerocopy::IntoBytes;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use banyan_arena::disk::FileDiskError;
 use banyan_arena::store::{CommitError, StoreOptions};
-use banyan_arena::{Arena, ArenaError, ArenaOptions, Tracking};
+use banyan_arena::{Arena, ArenaError, ArenaOptions, DEFAULT_BASE, Tracking};
 
 /// Each test has its own base, since they share one process.
 fn options(number: u64) -> ArenaOptions {
@@ -179,6 +179,26 @@ fn child_of_the_kill_test() {
         arena.commit(0, event).unwrap();
         writeln!(out, "acknowledged {event}").unwrap();
     }
+}
+
+/// Arenas of earlier builds have their heap where programs under `banyan run` have theirs: the file says where, and that
+/// is where it opens.
+#[test]
+fn an_arena_with_the_former_default_base_still_opens() {
+    const FORMER_BASE: u64 = 0x1000_0000_0000;
+    assert_ne!(DEFAULT_BASE, FORMER_BASE);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("former.arena");
+    let former = ArenaOptions { base: FORMER_BASE, reservation: 1 << 40, ..Default::default() };
+    let mut arena = Arena::create(&path, former).unwrap();
+    push(&mut arena, 7);
+    arena.commit(1, 0).unwrap();
+    drop(arena);
+    let mut arena = Arena::open(&path, ArenaOptions::default()).unwrap();
+    push(&mut arena, 8);
+    arena.commit(2, 0).unwrap();
+    assert_eq!(list(&arena), [7, 8]);
+    assert_eq!(arena.root("head").map(|head| head >> 40), Some(FORMER_BASE >> 40));
 }
 
 /// A child is killed at random instants, first create, growth and folds included; BANYAN_ARENA_KILLS sets

@@ -11,8 +11,8 @@ use std::fmt;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::rc::Rc;
 
-use banyan_core::ids::{Access, ExtentNumber, Microseconds, NodeId, PageNumber, Run};
 use banyan_core::coherence::{Conduct, Input, Machine, Policy, Token};
+use banyan_core::ids::{Access, ExtentNumber, Microseconds, NodeId, PageNumber, Run};
 
 use crate::invariants::{self, Violation, directory_agrees, no_resurrection, progress};
 use crate::world::{Effects, Packet, QuickHasher, Value, World};

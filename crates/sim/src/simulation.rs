@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::fmt::Write as _;
 
-use banyan_core::ids::{Access, ExtentNumber, Microseconds, NodeId, PageNumber, Run};
 use banyan_core::coherence::{Conduct, Faithful, Input, Machine, Policy, Token};
+use banyan_core::ids::{Access, ExtentNumber, Microseconds, NodeId, PageNumber, Run};
 
 use banyan_wire::coherence::Message;
 

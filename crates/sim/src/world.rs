@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::rc::Rc;
 
-use banyan_core::ids::{Access, ExtentNumber, Microseconds, NodeId, PageNumber, Run, Transaction};
 use banyan_core::coherence::{Conduct, Contents, Input, Lane, Machine, Output, Token};
+use banyan_core::ids::{Access, ExtentNumber, Microseconds, NodeId, PageNumber, Run, Transaction};
 use banyan_wire::coherence::Message;
 
 use crate::invariants::{Violation, copy_is_final, minimum_hold, no_lost_write, nothing_rejected};

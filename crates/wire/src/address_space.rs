@@ -1,72 +1,169 @@
-//! Where everything lies in the address space of a replica, identical on every node.
+//! Where everything lies in an address space: the one table of ranges, the same on every node and in every process
+//! of Banyan's.
 //!
-//! Program memory lies where the kernel chooses nothing by itself: position-independent programs land at
-//! 0x5555.., libraries, stacks and the vDSO at 0x7f... So the seccomp filters can tell the program's code from
-//! everything else by the instruction pointer alone, and an executed child outside Banyan is never trapped.
+//! Program code lies where the kernel chooses nothing by itself: position-independent programs land at 0x5555..,
+//! libraries, stacks and the vDSO at 0x7f... So the seccomp filters can tell the program's code from everything
+//! else by the instruction pointer alone, and an executed child outside Banyan is never trapped. Persistent heaps,
+//! shared heaps and the windows of isolated calls have ranges outside the program's own, so that none of them
+//! takes the place of another, whichever of them meet in one process.
+//!
+//! Not for what lies inside a range: each crate lays out its own.
 //!
 //! Invariant: the offset in a replica's memory file equals the virtual address.
+//! Invariant: the ranges of [`TABLE`] are ordered and have no address in common; the compiler checks it.
 
-/// First byte of program memory.
-pub const PROGRAM_START: u64 = 0x1000_0000_0000;
-/// First byte after program memory.
-pub const PROGRAM_END: u64 = 0x5000_0000_0000;
-/// First byte of the range where programs linked at a fixed address (non-PIE) live; the kernel's `mmap_min_addr`.
-pub const LOW_START: u64 = 0x1_0000;
-/// First byte after the low range. The kernel never places anything below it by its own choice.
-pub const LOW_END: u64 = 0x8000_0000;
-/// Where the stub is linked.
-pub const STUB_START: u64 = 0x7000_0000_0000;
-/// First byte after the space reserved for the stub's image.
-pub const STUB_END: u64 = 0x7000_0100_0000;
-/// Bytes of address space from which each node's mappings are taken, so that an extent belongs to one node.
-pub const POOL_SIZE: u64 = 0x80_0000_0000;
-/// Nodes that one process can be spread over.
-pub const NODES_MAX: usize = 64;
-/// First byte after the pools: reservations that are too large for a pool. They belong to the home node.
-pub const LARGE_START: u64 = PROGRAM_START + POOL_SIZE * NODES_MAX as u64;
-/// Bytes of a page.
-pub const PAGE_SIZE: u64 = 4096;
-/// Bytes of an extent, the unit of ownership.
-pub const EXTENT_SIZE: u64 = 2 << 20;
-/// Size of the memory file: it must reach the last program address. It is sparse.
-pub const MEMORY_FILE_SIZE: u64 = PROGRAM_END;
+use crate::ids::{EXTENT_BYTES, NODES_MAX, PAGE_BYTES};
 
-const _: () = assert!(LARGE_START < PROGRAM_END);
-
-/// Whether `address` belongs to program memory (high or low range).
-#[must_use]
-pub const fn in_program(address: u64) -> bool {
-    (address >= PROGRAM_START && address < PROGRAM_END) || (address >= LOW_START && address < LOW_END)
+/// Addresses from `start` up to `end`, which is not one of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddressRange {
+    /// First byte.
+    pub start: u64,
+    /// First byte after it.
+    pub end: u64,
 }
 
-/// Whether `[address, address + length)` lies wholly in one range of program memory.
+impl AddressRange {
+    /// How many bytes it has.
+    #[must_use]
+    pub const fn bytes(self) -> u64 {
+        self.end - self.start
+    }
+
+    /// Does it hold this address?
+    #[must_use]
+    pub const fn contains(self, address: u64) -> bool {
+        self.start <= address && address < self.end
+    }
+
+    /// Does it hold all of `[address, address + length)`?
+    #[must_use]
+    pub const fn holds(self, address: u64, length: u64) -> bool {
+        match address.checked_add(length) {
+            Some(end) => self.start <= address && end <= self.end,
+            None => false,
+        }
+    }
+}
+
+const TIB: u64 = 1 << 40;
+
+const fn tebibytes(start: u64, end: u64) -> AddressRange {
+    AddressRange { start: start * TIB, end: end * TIB }
+}
+
+/// Programs linked at a fixed address (non-PIE), from the kernel's `mmap_min_addr` on. The kernel never places
+/// anything below its end by its own choice.
+pub const LOW: AddressRange = AddressRange { start: 0x1_0000, end: 0x8000_0000 };
+/// What the caller of an isolated call shares with the worker: 16 windows of 512 GiB.
+pub const CALL_WINDOWS: AddressRange = tebibytes(8, 16);
+/// The pools from which each node's mappings are taken, so that an extent belongs to one node.
+pub const POOLS: AddressRange = tebibytes(16, 48);
+/// Reservations that are too large for a pool. They belong to the home node.
+pub const LARGE: AddressRange = tebibytes(48, 80);
+/// Where an arena's pager looks at pages before it drops them. The kernel's position-independent programs and
+/// their break end below it.
+pub const ARENA_STAGINGS: AddressRange = tebibytes(87, 88);
+/// Heaps of arenas, unless their file says another address.
+pub const ARENA_HEAPS: AddressRange = tebibytes(88, 104);
+/// Explicit heaps: memory that processes share by name. Reserved; nothing is placed there yet.
+pub const EXPLICIT_HEAPS: AddressRange = tebibytes(104, 112);
+/// The stub's image, in which the vDSO lies that the program sees.
+pub const STUB: AddressRange = AddressRange { start: 112 * TIB, end: 112 * TIB + (16 << 20) };
+
+/// Every range, by address, with its name.
+pub const TABLE: [(&str, AddressRange); 8] = [
+    ("low", LOW),
+    ("call windows", CALL_WINDOWS),
+    ("pools", POOLS),
+    ("large", LARGE),
+    ("arena stagings", ARENA_STAGINGS),
+    ("arena heaps", ARENA_HEAPS),
+    ("explicit heaps", EXPLICIT_HEAPS),
+    ("stub", STUB),
+];
+
+const _: () = {
+    let mut number = 0;
+    while number < TABLE.len() {
+        let range = TABLE[number].1;
+        assert!(
+            range.start < range.end
+                && range.start.is_multiple_of(PAGE_BYTES)
+                && range.end.is_multiple_of(PAGE_BYTES)
+        );
+        assert!(number == 0 || TABLE[number - 1].1.end <= range.start);
+        number += 1;
+    }
+    assert!(POOLS.bytes() == POOL_BYTES * NODES_MAX as u64 && POOL_BYTES.is_multiple_of(EXTENT_BYTES));
+    assert!(POOLS.end == LARGE.start && EXPLICIT_HEAPS.end == STUB.start);
+};
+
+/// High addresses at which the program's code may lie: what the seccomp filters trap, beside [`LOW`].
+pub const PROGRAM_CODE: AddressRange = AddressRange { start: POOLS.start, end: LARGE.end };
+/// Runs of neighbouring ranges that the program may map. All of it is coherent memory.
+const PROGRAM_MEMORY: [AddressRange; 3] = [
+    LOW,
+    AddressRange { start: CALL_WINDOWS.start, end: LARGE.end },
+    AddressRange { start: ARENA_STAGINGS.start, end: EXPLICIT_HEAPS.end },
+];
+/// Bytes of a node's pool.
+pub const POOL_BYTES: u64 = 512 << 30;
+/// Bytes of the memory file: it must reach the last address of program memory. It is sparse.
+pub const MEMORY_FILE_BYTES: u64 = EXPLICIT_HEAPS.end;
+
+/// Whether an instruction at `address` is the program's own.
 #[must_use]
-pub const fn range_in_program(address: u64, length: u64) -> bool {
-    let Some(end) = address.checked_add(length) else { return false };
-    (address >= PROGRAM_START && end <= PROGRAM_END) || (address >= LOW_START && end <= LOW_END)
+pub const fn is_program_code(address: u64) -> bool {
+    may_hold_code(address, 1)
+}
+
+/// Whether code of the program may lie in `[address, address + length)`. Elsewhere its calls would not be trapped.
+#[must_use]
+pub const fn may_hold_code(address: u64, length: u64) -> bool {
+    PROGRAM_CODE.holds(address, length) || LOW.holds(address, length)
+}
+
+/// Whether `address` is one at which the program may have memory.
+#[must_use]
+pub const fn is_program_memory(address: u64) -> bool {
+    may_map(address, 1)
+}
+
+/// Whether the program may map `[address, address + length)`: it lies wholly in one run of ranges for its memory.
+#[must_use]
+pub const fn may_map(address: u64, length: u64) -> bool {
+    let mut number = 0;
+    while number < PROGRAM_MEMORY.len() {
+        if PROGRAM_MEMORY[number].holds(address, length) {
+            return true;
+        }
+        number += 1;
+    }
+    false
 }
 
 /// The node whose pool `address` lies in; everything outside the pools belongs to the home node. This is the
 /// first owner of the extent.
 #[must_use]
 pub const fn pool_node(address: u64) -> u8 {
-    if address < PROGRAM_START || address >= LARGE_START {
+    if !POOLS.contains(address) {
         return 0;
     }
-    ((address - PROGRAM_START) / POOL_SIZE) as u8
+    ((address - POOLS.start) / POOL_BYTES) as u8
 }
 
 /// First address of a node's pool.
 #[must_use]
 pub const fn pool_start(node: u8) -> u64 {
-    PROGRAM_START + POOL_SIZE * node as u64
+    POOLS.start + POOL_BYTES * node as u64
 }
 
 /// Rounds up to a whole page; `None` past the end of the address space.
 #[must_use]
 pub const fn page_up(value: u64) -> Option<u64> {
-    match value.checked_add(PAGE_SIZE - 1) {
-        Some(v) => Some(v & !(PAGE_SIZE - 1)),
+    match value.checked_add(PAGE_BYTES - 1) {
+        Some(v) => Some(v & !(PAGE_BYTES - 1)),
         None => None,
     }
 }
@@ -74,28 +171,39 @@ pub const fn page_up(value: u64) -> Option<u64> {
 /// Rounds down to a whole page.
 #[must_use]
 pub const fn page_down(value: u64) -> u64 {
-    value & !(PAGE_SIZE - 1)
+    value & !(PAGE_BYTES - 1)
 }
 
-/// Descriptors that a stub may need: its own few and one for each remote thread.
-pub const HIDDEN_DESCRIPTORS: u64 = 4096;
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// The lowest number of the descriptors that a stub hides, given the soft and hard limit of open files. Above the
-/// soft limit if the hard one leaves room, for there the program gets no descriptor by itself; else the last numbers
-/// below it, which a program reaches only when it has nearly all the files open that it may have.
-#[must_use]
-pub const fn descriptor_floor(soft: u64, hard: u64) -> u64 {
-    if hard >= soft.saturating_add(HIDDEN_DESCRIPTORS) {
-        soft
-    } else if soft / 4 < HIDDEN_DESCRIPTORS {
-        soft - soft / 4
-    } else {
-        soft - HIDDEN_DESCRIPTORS
+    #[test]
+    fn program_memory_is_every_range_but_the_stubs() {
+        for (name, range) in TABLE {
+            assert_eq!(may_map(range.start, range.bytes()), name != "stub", "{name}");
+            assert_eq!(is_program_memory(range.end - 1), name != "stub", "{name}");
+        }
+        assert!(!is_program_memory(LOW.start - 1));
+        assert!(!is_program_memory(0x5555_5555_4000), "where the kernel puts programs");
+        assert!(!may_map(LARGE.end - PAGE_BYTES, 2 * PAGE_BYTES), "over the end of a range");
+        assert!(!may_map(LOW.start, u64::MAX), "around the end of all addresses");
     }
-}
 
-/// The soft limit that lets hidden descriptors be made.
-#[must_use]
-pub const fn raised_limit(soft: u64, hard: u64) -> u64 {
-    if hard >= soft.saturating_add(HIDDEN_DESCRIPTORS) { soft + HIDDEN_DESCRIPTORS } else { soft }
+    #[test]
+    fn code_is_in_the_programs_own_ranges_only() {
+        for (name, range) in TABLE {
+            assert_eq!(is_program_code(range.start), ["low", "pools", "large"].contains(&name), "{name}");
+        }
+    }
+
+    #[test]
+    fn pools_belong_to_their_nodes_and_the_rest_to_home() {
+        assert_eq!(pool_node(pool_start(63)), 63);
+        assert_eq!(pool_node(pool_start(1) - 1), 0);
+        assert_eq!(pool_node(pool_start(1) + POOL_BYTES - 1), 1);
+        for range in [LOW, CALL_WINDOWS, LARGE, ARENA_HEAPS, EXPLICIT_HEAPS] {
+            assert_eq!(pool_node(range.start), 0);
+        }
+    }
 }

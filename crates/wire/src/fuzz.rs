@@ -4,11 +4,11 @@
 //! only, so that it gives the same bytes when it is encoded again. Not for the records between stub and
 //! daemon, nor for anything that decides whether a message may be sent now.
 
-use crate::ids::JobId;
 use crate::coherence::{self, HEADER_BYTES};
 use crate::control::{ControlMessage, LENGTH_BYTES};
 use crate::deputy;
 use crate::handshake::{HELLO_BYTES, Hello};
+use crate::ids::JobId;
 use crate::statistics::NodeStatistics;
 use alloc::vec::Vec;
 use zerocopy::{FromBytes, IntoBytes};

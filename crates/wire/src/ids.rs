@@ -6,8 +6,10 @@ use core::fmt;
 
 /// Bytes in a page.
 pub const PAGE_BYTES: u64 = 4096;
-/// Pages in an extent: 2 MiB, the unit of allocation and ownership.
+/// Pages in an extent, the unit of allocation and ownership.
 pub const EXTENT_PAGES: u32 = 512;
+/// Bytes in an extent: 2 MiB.
+pub const EXTENT_BYTES: u64 = PAGE_BYTES * EXTENT_PAGES as u64;
 /// Nodes in one cluster; a [`NodeSet`] has one bit for each.
 pub const NODES_MAX: u8 = 64;
 /// The first page number beyond the 47-bit user address space: no page has this number or a higher one.

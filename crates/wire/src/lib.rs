@@ -15,6 +15,7 @@ pub mod coherence;
 #[cfg(feature = "control")]
 pub mod control;
 pub mod deputy;
+pub mod descriptors;
 #[cfg(feature = "control")]
 pub mod fuzz;
 pub mod handshake;

@@ -18,6 +18,11 @@ fn mappings_holes_and_protections_hold_for_every_thread() {
 }
 
 #[test]
+fn heaps_and_windows_at_fixed_addresses_are_shared_like_any_memory() {
+    check(&c("memory_ranges", []).on_every_node());
+}
+
+#[test]
 fn remapped_memory_keeps_its_contents() {
     check(&c("memory_remap", []).on_every_node());
 }

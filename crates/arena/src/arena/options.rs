@@ -2,9 +2,11 @@
 
 use crate::heap::Tracking;
 use crate::store::StoreOptions;
+use banyan_wire::address_space::ARENA_HEAPS;
 
-/// Default address of the heap: in no range that the kernel or a C library chooses by itself.
-pub const DEFAULT_BASE: u64 = 0x1000_0000_0000;
+/// Default address of the heap: in no range that the kernel or a C library chooses by itself, nor in one that another
+/// part of Banyan uses.
+pub const DEFAULT_BASE: u64 = ARENA_HEAPS.start;
 /// Default bytes of address space.
 pub const DEFAULT_RESERVATION: u64 = 1 << 40;
 

@@ -22,6 +22,8 @@ use crate::sys::demand_paging::DemandPaging;
 use crate::sys::mapping::Mapping;
 
 use super::chunks::{CHUNK, Chunks, Run};
+use banyan_wire::address_space::ARENA_STAGINGS;
+
 use crate::disk::{BLOCK_SIZE, Block, Disk};
 use crate::store::{Committed, PageEntry, ReadError, is_zero, page_checksum};
 
@@ -33,8 +35,9 @@ const CHUNK_PAGES: u32 = (CHUNK / BLOCK_SIZE) as u32;
 /// Times that a page is looked up again because it moved while it was read.
 const RETRIES_MAX: usize = 3;
 /// First address of the places where pages are looked at before they are dropped, and room between two.
-const STAGING: usize = 0x0f00_0000_0000;
+const STAGING: usize = ARENA_STAGINGS.start as usize;
 const STAGINGS_MAX: usize = 4096;
+const _: () = assert!((STAGINGS_MAX * 2 * CHUNK) as u64 <= ARENA_STAGINGS.bytes());
 
 /// What the pager has done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -7,10 +7,11 @@
 
 use crate::shared::message::Limits;
 use crate::sys::channel::RobustWord;
+use banyan_wire::address_space::CALL_WINDOWS;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// Where windows begin: below every address that the kernel or Banyan's programs choose.
-pub(crate) const WINDOWS_BASE: u64 = 0x0800_0000_0000;
+/// Where windows begin.
+pub(crate) const WINDOWS_BASE: u64 = CALL_WINDOWS.start;
 /// Bytes of a window.
 pub(crate) const WINDOW_BYTES: u64 = 1 << 39;
 /// Windows that one process may have: libraries isolated at once.
@@ -192,7 +193,7 @@ const _: () = {
     assert!(CHANNELS_OFFSET + (CHANNELS * size_of::<Channel>()) as u64 <= DATA_OFFSET);
     assert!(STACKS_OFFSET + CHANNELS as u64 * STACK_STRIDE <= BULKS_OFFSET);
     assert!(BULKS_OFFSET + CHANNELS as u64 * BULK_STRIDE <= HEAP_OFFSET);
-    assert!(WINDOWS_BASE + WINDOWS * WINDOW_BYTES <= 0x1000_0000_0000);
+    assert!(WINDOWS * WINDOW_BYTES == CALL_WINDOWS.bytes());
     assert!(size_of::<Control>() as u64 <= CONFIGURATION_OFFSET);
 };
 

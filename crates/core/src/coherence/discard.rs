@@ -8,10 +8,10 @@
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::format;
 
+use banyan_wire::coherence::{Holders, Message};
 use banyan_wire::ids::{
     Access, Epoch, ExtentNumber, Microseconds, NodeId, NodeSet, RequestNumber, Run, Transaction,
 };
-use banyan_wire::coherence::{Holders, Message};
 
 use super::extent::{Held, Purpose, Transfer};
 use super::timer::Timer;

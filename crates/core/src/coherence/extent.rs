@@ -7,10 +7,10 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
+use banyan_wire::coherence::{self as wire, Holders};
 use banyan_wire::ids::{
     Access, Epoch, Microseconds, NodeId, NodeSet, PageNumber, RequestNumber, Run, Transaction,
 };
-use banyan_wire::coherence::{self as wire, Holders};
 
 use super::hold::Hold;
 use super::migration::Migration;

@@ -7,8 +7,8 @@
 use alloc::boxed::Box;
 use alloc::format;
 
-use banyan_wire::ids::{Epoch, ExtentNumber, NodeId, Run, Transaction};
 use banyan_wire::coherence::{self as wire, Holders, Message};
+use banyan_wire::ids::{Epoch, ExtentNumber, NodeId, Run, Transaction};
 
 use super::extent::{Directory, Entry, Held, Leaving};
 use super::hold::Hold;

@@ -3,10 +3,8 @@
 use alloc::format;
 use alloc::vec::Vec;
 
-use banyan_wire::ids::{
-    Access, Epoch, ExtentNumber, NodeId, PageNumber, RequestNumber, Run, Transaction,
-};
 use banyan_wire::coherence::Message;
+use banyan_wire::ids::{Access, Epoch, ExtentNumber, NodeId, PageNumber, RequestNumber, Run, Transaction};
 
 use super::extent::{Held, Retained, runs};
 use super::timer::Timer;

@@ -4,8 +4,8 @@
 
 use alloc::string::String;
 
-use banyan_wire::ids::{Access, ExtentNumber, NodeId, PageNumber, Run, Transaction};
 use banyan_wire::coherence::Message;
+use banyan_wire::ids::{Access, ExtentNumber, NodeId, PageNumber, Run, Transaction};
 
 /// The driver's name for something that it asked for and waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

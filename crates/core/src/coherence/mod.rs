@@ -41,11 +41,11 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use banyan_wire::coherence::{Holders, Message};
 use banyan_wire::ids::{
     Access, EXTENT_PAGES, Epoch, ExtentNumber, Microseconds, NodeId, PAGES_END, PageNumber, RequestNumber,
     Run, Transaction,
 };
-use banyan_wire::coherence::{Holders, Message};
 
 use discard::Discards;
 use extent::Extent;

@@ -4,10 +4,10 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
 
+use banyan_wire::coherence::{Holders, Message};
 use banyan_wire::ids::{
     Access, Epoch, ExtentNumber, Microseconds, NodeId, NodeSet, PageNumber, Run, Transaction,
 };
-use banyan_wire::coherence::{Holders, Message};
 
 use super::extent::{Asked, Directory, Entry, Held, Purpose, Transfer};
 use super::timer::Timer;

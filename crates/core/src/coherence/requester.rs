@@ -4,10 +4,8 @@ use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use banyan_wire::ids::{
-    Access, Epoch, ExtentNumber, NodeId, PageNumber, RequestNumber, Run, Transaction,
-};
 use banyan_wire::coherence::Message;
+use banyan_wire::ids::{Access, Epoch, ExtentNumber, NodeId, PageNumber, RequestNumber, Run, Transaction};
 
 use super::extent::{Held, runs};
 use super::timer::Timer;

@@ -4,10 +4,10 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
+use banyan_wire::coherence::Message;
 use banyan_wire::ids::{
     Access, Epoch, ExtentNumber, Microseconds, NodeId, PageNumber, RequestNumber, Run, Transaction,
 };
-use banyan_wire::coherence::Message;
 
 use super::{Contents, Extents, Held, Input, Machine, Output, Policy, Token};
 

@@ -3,7 +3,8 @@
 use super::{
     Backing, Effect, Operation, Outcome, READ_WRITE, RIGHTS, Range, Region, Regions, has, is_page_aligned,
 };
-use banyan_wire::address_space::{LOW_END, LOW_START, PAGE_SIZE, page_down, page_up, range_in_program};
+use banyan_wire::address_space::{LOW, may_hold_code, may_map, page_down, page_up};
+use banyan_wire::ids::PAGE_BYTES;
 use linux_raw_sys::errno::{EEXIST, EINVAL, ENOMEM};
 use linux_raw_sys::general as linux;
 
@@ -34,7 +35,7 @@ impl Regions {
             return Err(ENOMEM);
         }
         let place = if has(flags, linux::MAP_FIXED | linux::MAP_FIXED_NOREPLACE) {
-            self.fixed_place(hint, length, flags)?
+            self.fixed_place(hint, length, protection, flags)?
         } else {
             self.free_place(page_down(hint), length, flags, node).map(Place::Free).ok_or(ENOMEM)?
         };
@@ -57,11 +58,12 @@ impl Regions {
     }
 
     /// The addresses that the program insists on.
-    fn fixed_place(&self, address: u64, length: u64, flags: u64) -> Result<Place, u32> {
+    fn fixed_place(&self, address: u64, length: u64, protection: u32, flags: u64) -> Result<Place, u32> {
         if !is_page_aligned(address) {
             return Err(EINVAL);
         }
-        if !range_in_program(address, length) {
+        let executable = protection & linux::PROT_EXEC != 0;
+        if !may_map(address, length) || (executable && !may_hold_code(address, length)) {
             return Err(ENOMEM);
         }
         if !self.map.overlaps(address, address + length) {
@@ -76,9 +78,9 @@ impl Regions {
     /// Addresses at `hint` if they are free, else wherever there is room.
     fn free_place(&mut self, hint: u64, length: u64, flags: u64, node: u8) -> Option<u64> {
         if has(flags, linux::MAP_32BIT) {
-            return self.map.gap(LOW_START, LOW_END, length, PAGE_SIZE);
+            return self.map.gap(LOW.start, LOW.end, length, PAGE_BYTES);
         }
-        if hint != 0 && range_in_program(hint, length) && !self.map.overlaps(hint, hint + length) {
+        if hint != 0 && may_hold_code(hint, length) && !self.map.overlaps(hint, hint + length) {
             return Some(hint);
         }
         self.place(node, length)

@@ -25,9 +25,8 @@ pub use effect::{Effect, Operation, Range};
 pub use region_map::{Backing, Region};
 
 use alloc::collections::BTreeMap;
-use banyan_wire::address_space::{
-    EXTENT_SIZE, LARGE_START, PAGE_SIZE, POOL_SIZE, PROGRAM_END, page_down, page_up, pool_start,
-};
+use banyan_wire::address_space::{LARGE, POOL_BYTES, page_down, page_up, pool_start};
+use banyan_wire::ids::{EXTENT_BYTES, PAGE_BYTES};
 use banyan_wire::syscalls::MemoryCall;
 use linux_raw_sys::errno::ENOMEM;
 use linux_raw_sys::general::{PROT_EXEC, PROT_READ, PROT_WRITE};
@@ -94,11 +93,11 @@ impl Regions {
 
     /// Free addresses for `length` bytes in a node's pool.
     pub fn place(&mut self, node: u8, length: u64) -> Option<u64> {
-        if length > POOL_SIZE / 2 {
-            return self.map.gap(LARGE_START, PROGRAM_END, length, EXTENT_SIZE);
+        if length > POOL_BYTES / 2 {
+            return self.map.gap(LARGE.start, LARGE.end, length, EXTENT_BYTES);
         }
-        let (low, high) = (pool_start(node), pool_start(node) + POOL_SIZE);
-        let align = if length >= EXTENT_SIZE { EXTENT_SIZE } else { PAGE_SIZE };
+        let (low, high) = (pool_start(node), pool_start(node) + POOL_BYTES);
+        let align = if length >= EXTENT_BYTES { EXTENT_BYTES } else { PAGE_BYTES };
         let cursor = self.cursors.get(&node).copied().unwrap_or(low);
         let start =
             self.map.gap(cursor, high, length, align).or_else(|| self.map.gap(low, high, length, align))?;
@@ -139,5 +138,5 @@ const fn has(flags: u64, bits: u32) -> bool {
 }
 
 const fn is_page_aligned(address: u64) -> bool {
-    address.is_multiple_of(PAGE_SIZE)
+    address.is_multiple_of(PAGE_BYTES)
 }

@@ -48,11 +48,11 @@ fn step() -> impl Strategy<Value = Step> {
 type Pages = BTreeMap<u64, u32>;
 
 fn addresses(start: u64, count: u64) -> impl Iterator<Item = u64> {
-    (0..count).map(move |page| start + page * PAGE_SIZE)
+    (0..count).map(move |page| start + page * PAGE_BYTES)
 }
 
 fn at(page: u64) -> u64 {
-    pool_start(0) + page * PAGE_SIZE
+    pool_start(0) + page * PAGE_BYTES
 }
 
 /// Makes the call, and changes the pages as a kernel would.
@@ -61,7 +61,7 @@ fn perform(regions: &mut Regions, pages: &mut Pages, step: Step) {
     const FIXED: u64 = linux::MAP_FIXED as u64;
     match step {
         Step::MapAt { page, count, protection } => {
-            let arguments = [at(page), count * PAGE_SIZE, protection.into(), ANONYMOUS | FIXED, u64::MAX, 0];
+            let arguments = [at(page), count * PAGE_BYTES, protection.into(), ANONYMOUS | FIXED, u64::MAX, 0];
             let effect = regions.call(MemoryCall::Map, arguments, 0);
             assert_eq!(effect.result as u64, at(page));
             let occupied = addresses(at(page), count).any(|address| pages.contains_key(&address));
@@ -69,7 +69,7 @@ fn perform(regions: &mut Regions, pages: &mut Pages, step: Step) {
             pages.extend(addresses(at(page), count).map(|address| (address, protection)));
         }
         Step::MapAnywhere { count, protection, node } => {
-            let arguments = [0, count * PAGE_SIZE, protection.into(), ANONYMOUS, u64::MAX, 0];
+            let arguments = [0, count * PAGE_BYTES, protection.into(), ANONYMOUS, u64::MAX, 0];
             let effect = regions.call(MemoryCall::Map, arguments, node);
             let start = effect.result as u64;
             assert_eq!(banyan_wire::address_space::pool_node(start), node);
@@ -78,12 +78,12 @@ fn perform(regions: &mut Regions, pages: &mut Pages, step: Step) {
             }
         }
         Step::Unmap { page, count } => {
-            let arguments = [at(page), count * PAGE_SIZE, 0, 0, 0, 0];
+            let arguments = [at(page), count * PAGE_BYTES, 0, 0, 0, 0];
             assert_eq!(regions.call(MemoryCall::Unmap, arguments, 0).result, 0);
             pages.retain(|address, _| !addresses(at(page), count).any(|gone| gone == *address));
         }
         Step::Protect { page, count, protection } => {
-            let arguments = [at(page), count * PAGE_SIZE, protection.into(), 0, 0, 0];
+            let arguments = [at(page), count * PAGE_BYTES, protection.into(), 0, 0, 0];
             let result = regions.call(MemoryCall::Protect, arguments, 0).result;
             let mapped = addresses(at(page), count).all(|address| pages.contains_key(&address));
             assert_eq!(result, if mapped { 0 } else { -i64::from(ENOMEM) }, "{step:?}");
@@ -93,7 +93,7 @@ fn perform(regions: &mut Regions, pages: &mut Pages, step: Step) {
         }
         Step::Remap { page, count, new_count } => {
             let flags = u64::from(linux::MREMAP_MAYMOVE);
-            let arguments = [at(page), count * PAGE_SIZE, new_count * PAGE_SIZE, flags, 0, 0];
+            let arguments = [at(page), count * PAGE_BYTES, new_count * PAGE_BYTES, flags, 0, 0];
             let result = regions.call(MemoryCall::Remap, arguments, 0).result;
             let protection = pages.get(&at(page)).copied();
             let whole = addresses(at(page), count).all(|address| pages.get(&address).copied() == protection);
@@ -121,7 +121,7 @@ fn check(regions: &Regions, pages: &Pages) {
     let flat: Pages = all
         .iter()
         .flat_map(|region| {
-            addresses(region.start, (region.end - region.start) / PAGE_SIZE)
+            addresses(region.start, (region.end - region.start) / PAGE_BYTES)
                 .map(|address| (address, region.protection))
         })
         .collect();

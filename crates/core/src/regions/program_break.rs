@@ -1,7 +1,7 @@
 //! `brk`.
 
 use super::{Backing, Effect, Outcome, READ_WRITE, Range, Region, Regions};
-use banyan_wire::address_space::{page_up, range_in_program};
+use banyan_wire::address_space::{may_map, page_up};
 
 impl Regions {
     /// Moves the break to `wanted`; answers with where it is then, as the kernel does, and with no error.
@@ -13,7 +13,7 @@ impl Regions {
             return Ok(effect);
         }
         if new > old {
-            let fits = range_in_program(old, new - old)
+            let fits = may_map(old, new - old)
                 && !self.map.overlaps(old, new)
                 && new - self.break_start <= self.memory_total;
             if !fits {

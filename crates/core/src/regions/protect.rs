@@ -2,8 +2,9 @@
 
 use super::{Effect, Operation, Outcome, RIGHTS, Range, Region, Regions, is_page_aligned};
 use alloc::vec::Vec;
-use banyan_wire::address_space::page_up;
-use linux_raw_sys::errno::{EINVAL, ENOMEM};
+use banyan_wire::address_space::{may_hold_code, page_up};
+use linux_raw_sys::errno::{EACCES, EINVAL, ENOMEM};
+use linux_raw_sys::general::PROT_EXEC;
 
 impl Regions {
     pub(super) fn protect(&mut self, arguments: [u64; 6]) -> Outcome {
@@ -18,6 +19,9 @@ impl Regions {
             return Ok(effect);
         }
         let end = start.checked_add(length).filter(|&end| self.map.covers(start, end)).ok_or(ENOMEM)?;
+        if protection & PROT_EXEC != 0 && !may_hold_code(start, length) {
+            return Err(EACCES);
+        }
         let range = Range { start, length };
         let pieces: Vec<Region> = self.map.pieces(start, end).collect();
         // A replica with too many rights must lose them now; one with too few asks again when it faults.

@@ -1,7 +1,7 @@
 //! `mremap`. Memory has the offset of its address, so moving is copying.
 
 use super::{Effect, Operation, Outcome, READ_WRITE, Range, Region, Regions, has, is_page_aligned};
-use banyan_wire::address_space::{page_up, range_in_program};
+use banyan_wire::address_space::{may_map, page_up};
 use linux_raw_sys::errno::{EFAULT, EINVAL, ENOMEM};
 use linux_raw_sys::general::{MREMAP_FIXED, MREMAP_MAYMOVE, PROT_READ};
 
@@ -43,7 +43,7 @@ impl Regions {
     /// Grows a mapping where it is, if the addresses after it are free.
     fn grow(&mut self, region: Region, old: Range, new_length: u64) -> Option<Effect> {
         let (tail, end) = (old.start + old.length, old.start.checked_add(new_length)?);
-        if !range_in_program(old.start, new_length) || self.map.overlaps(tail, end) {
+        if !may_map(old.start, new_length) || self.map.overlaps(tail, end) {
             return None;
         }
         let mut effect = Effect::new(old.start);
@@ -88,10 +88,8 @@ fn check(old: Range, new_length: u64, flags: u64, target: u64) -> Result<(), u32
     }
     let overlaps =
         target < old.start.saturating_add(old.length) && old.start < target.saturating_add(new_length);
-    let possible = has(flags, MREMAP_MAYMOVE)
-        && is_page_aligned(target)
-        && range_in_program(target, new_length)
-        && !overlaps;
+    let possible =
+        has(flags, MREMAP_MAYMOVE) && is_page_aligned(target) && may_map(target, new_length) && !overlaps;
     if has(flags, MREMAP_FIXED) && !possible {
         return Err(EINVAL);
     }

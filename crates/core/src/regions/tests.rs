@@ -19,31 +19,31 @@ fn mapped(regions: &mut Regions, length: u64, node: u8) -> u64 {
 fn mappings_of_different_nodes_never_share_an_extent() {
     let mut regions = Regions::new(1 << 30);
     let (a, b) = (mapped(&mut regions, 4096, 0), mapped(&mut regions, 4096, 1));
-    assert_ne!(a / EXTENT_SIZE, b / EXTENT_SIZE);
+    assert_ne!(a / EXTENT_BYTES, b / EXTENT_BYTES);
     assert_eq!(banyan_wire::address_space::pool_node(b), 1);
 }
 
 #[test]
 fn unmapping_the_middle_splits_and_is_forgotten_elsewhere() {
     let mut regions = Regions::new(1 << 30);
-    let a = mapped(&mut regions, 3 * PAGE_SIZE, 0);
-    let effect = regions.call(MemoryCall::Unmap, [a + PAGE_SIZE, PAGE_SIZE, 0, 0, 0, 0], 0);
-    assert_eq!(effect.forget, Some(Range { start: a + PAGE_SIZE, length: PAGE_SIZE }));
-    assert!(regions.lookup(a).is_some() && regions.lookup(a + PAGE_SIZE).is_none());
-    assert!(regions.lookup(a + 2 * PAGE_SIZE).is_some());
+    let a = mapped(&mut regions, 3 * PAGE_BYTES, 0);
+    let effect = regions.call(MemoryCall::Unmap, [a + PAGE_BYTES, PAGE_BYTES, 0, 0, 0, 0], 0);
+    assert_eq!(effect.forget, Some(Range { start: a + PAGE_BYTES, length: PAGE_BYTES }));
+    assert!(regions.lookup(a).is_some() && regions.lookup(a + PAGE_BYTES).is_none());
+    assert!(regions.lookup(a + 2 * PAGE_BYTES).is_some());
 }
 
 #[test]
 fn only_taking_rights_away_is_forgotten_elsewhere() {
     let mut regions = Regions::new(1 << 30);
-    let a = mapped(&mut regions, 4 * PAGE_SIZE, 0);
-    let less = regions.call(MemoryCall::Protect, [a, PAGE_SIZE, READ, 0, 0, 0], 0);
+    let a = mapped(&mut regions, 4 * PAGE_BYTES, 0);
+    let less = regions.call(MemoryCall::Protect, [a, PAGE_BYTES, READ, 0, 0, 0], 0);
     assert!(less.forget.is_some());
-    let more = regions.call(MemoryCall::Protect, [a, PAGE_SIZE, WRITABLE, 0, 0, 0], 0);
+    let more = regions.call(MemoryCall::Protect, [a, PAGE_BYTES, WRITABLE, 0, 0, 0], 0);
     assert_eq!(more.forget, None);
     assert_eq!(
         regions.lookup(a).map(|r| r.end),
-        Some(a + 4 * PAGE_SIZE),
+        Some(a + 4 * PAGE_BYTES),
         "equal neighbours are joined again"
     );
 }
@@ -60,14 +60,17 @@ fn what_no_memory_can_back_is_refused_and_a_reservation_is_not() {
 #[test]
 fn fixed_mappings_replace_and_no_replace_refuses() {
     let mut regions = Regions::new(1 << 30);
-    let a = mapped(&mut regions, 2 * PAGE_SIZE, 0);
+    let a = mapped(&mut regions, 2 * PAGE_BYTES, 0);
     let flags = ANONYMOUS | u64::from(linux::MAP_FIXED_NOREPLACE);
     assert_eq!(
-        regions.call(MemoryCall::Map, [a, PAGE_SIZE, WRITABLE, flags, 0, 0], 0).result,
+        regions.call(MemoryCall::Map, [a, PAGE_BYTES, WRITABLE, flags, 0, 0], 0).result,
         -i64::from(EEXIST)
     );
-    let over =
-        regions.call(MemoryCall::Map, [a, PAGE_SIZE, READ, ANONYMOUS | u64::from(linux::MAP_FIXED), 0, 0], 0);
+    let over = regions.call(
+        MemoryCall::Map,
+        [a, PAGE_BYTES, READ, ANONYMOUS | u64::from(linux::MAP_FIXED), 0, 0],
+        0,
+    );
     assert_eq!(over.result as u64, a);
     assert!(over.operations.iter().any(|operation| matches!(operation, Operation::Discard(_))));
     assert_eq!(regions.lookup(a).map(|r| r.protection), Some(PROT_READ));
@@ -76,13 +79,13 @@ fn fixed_mappings_replace_and_no_replace_refuses() {
 #[test]
 fn remap_grows_in_place_or_moves() {
     let mut regions = Regions::new(1 << 30);
-    let a = mapped(&mut regions, PAGE_SIZE, 0);
-    let grown = regions.call(MemoryCall::Remap, [a, PAGE_SIZE, 2 * PAGE_SIZE, MAY_MOVE, 0, 0], 0);
+    let a = mapped(&mut regions, PAGE_BYTES, 0);
+    let grown = regions.call(MemoryCall::Remap, [a, PAGE_BYTES, 2 * PAGE_BYTES, MAY_MOVE, 0, 0], 0);
     assert_eq!(grown.result as u64, a);
-    let b = mapped(&mut regions, PAGE_SIZE, 0);
-    assert_eq!(b, a + 2 * PAGE_SIZE);
-    let _ = regions.call(MemoryCall::Protect, [b, PAGE_SIZE, READ, 0, 0, 0], 0);
-    let moved = regions.call(MemoryCall::Remap, [a, 2 * PAGE_SIZE, 8 * PAGE_SIZE, MAY_MOVE, 0, 0], 0);
+    let b = mapped(&mut regions, PAGE_BYTES, 0);
+    assert_eq!(b, a + 2 * PAGE_BYTES);
+    let _ = regions.call(MemoryCall::Protect, [b, PAGE_BYTES, READ, 0, 0, 0], 0);
+    let moved = regions.call(MemoryCall::Remap, [a, 2 * PAGE_BYTES, 8 * PAGE_BYTES, MAY_MOVE, 0, 0], 0);
     assert_ne!(moved.result as u64, a);
     assert!(regions.lookup(a).is_none());
     assert!(moved.operations.len() <= banyan_wire::stub::ACTIONS_MAX);
@@ -103,11 +106,11 @@ fn the_break_moves_both_ways() {
 #[test]
 fn a_length_that_wraps_around_is_no_mapping() {
     let mut regions = Regions::new(1 << 30);
-    let a = mapped(&mut regions, 2 * PAGE_SIZE, 0);
-    let wrapping = 0_u64.wrapping_sub(a) + PAGE_SIZE;
-    let effect = regions.call(MemoryCall::Remap, [a, wrapping, PAGE_SIZE, MAY_MOVE, 0, 0], 0);
+    let a = mapped(&mut regions, 2 * PAGE_BYTES, 0);
+    let wrapping = 0_u64.wrapping_sub(a) + PAGE_BYTES;
+    let effect = regions.call(MemoryCall::Remap, [a, wrapping, PAGE_BYTES, MAY_MOVE, 0, 0], 0);
     assert_eq!((effect.result, effect.operations.len()), (-i64::from(EFAULT), 0));
-    assert_eq!(regions.lookup(a).map(|region| region.end), Some(a + 2 * PAGE_SIZE));
+    assert_eq!(regions.lookup(a).map(|region| region.end), Some(a + 2 * PAGE_BYTES));
 }
 
 #[test]
@@ -115,28 +118,28 @@ fn only_anonymous_memory_is_discarded() {
     let mut regions = Regions::new(1 << 30);
     let start = pool_start(0);
     let region = |page: u64, backing| Region {
-        start: start + page * PAGE_SIZE,
-        end: start + (page + 1) * PAGE_SIZE,
+        start: start + page * PAGE_BYTES,
+        end: start + (page + 1) * PAGE_BYTES,
         protection: READ_WRITE,
         backing,
     };
     regions.insert(region(0, Backing::Anonymous));
     regions.insert(region(1, Backing::File));
     let advice = u64::from(linux::MADV_DONTNEED);
-    let effect = regions.call(MemoryCall::Advise, [start, 2 * PAGE_SIZE, advice, 0, 0, 0], 0);
-    assert_eq!(effect.operations, [Operation::Discard(Range { start, length: PAGE_SIZE })]);
+    let effect = regions.call(MemoryCall::Advise, [start, 2 * PAGE_BYTES, advice, 0, 0, 0], 0);
+    assert_eq!(effect.operations, [Operation::Discard(Range { start, length: PAGE_BYTES })]);
     let hint = u64::from(linux::MADV_WILLNEED);
-    let effect = regions.call(MemoryCall::Advise, [start, 2 * PAGE_SIZE, hint, 0, 0, 0], 0);
+    let effect = regions.call(MemoryCall::Advise, [start, 2 * PAGE_BYTES, hint, 0, 0, 0], 0);
     assert_eq!((effect.result, effect.operations.len()), (0, 0));
 }
 
 #[test]
 fn calls_that_change_nothing_fail_where_nothing_is_mapped() {
     let mut regions = Regions::new(1 << 30);
-    let a = mapped(&mut regions, PAGE_SIZE, 0);
+    let a = mapped(&mut regions, PAGE_BYTES, 0);
     for call in [MemoryCall::Synchronize, MemoryCall::Residency, MemoryCall::Pin] {
-        assert_eq!(regions.call(call, [a, PAGE_SIZE, 0, 0, 0, 0], 0), Effect::new(0));
-        assert_eq!(regions.call(call, [a, PAGE_SIZE + 1, 0, 0, 0, 0], 0), Effect::failure(ENOMEM));
+        assert_eq!(regions.call(call, [a, PAGE_BYTES, 0, 0, 0, 0], 0), Effect::new(0));
+        assert_eq!(regions.call(call, [a, PAGE_BYTES + 1, 0, 0, 0, 0], 0), Effect::failure(ENOMEM));
     }
     assert_eq!(regions.call(MemoryCall::PinAll, [u64::MAX; 6], 0), Effect::new(0));
 }

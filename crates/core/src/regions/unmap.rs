@@ -1,7 +1,7 @@
 //! `munmap`.
 
 use super::{Effect, Outcome, Range, Regions, is_page_aligned};
-use banyan_wire::address_space::{page_up, range_in_program};
+use banyan_wire::address_space::{may_map, page_up};
 use linux_raw_sys::errno::EINVAL;
 
 impl Regions {
@@ -11,7 +11,7 @@ impl Regions {
         let end = start.checked_add(length).ok_or(EINVAL)?;
         let mut effect = Effect::new(0);
         // Nothing of the program lies outside its memory, and unmapping nothing is no error.
-        if range_in_program(start, length) && self.map.overlaps(start, end) {
+        if may_map(start, length) && self.map.overlaps(start, end) {
             self.remove(&mut effect, Range { start, length });
         }
         Ok(effect)

@@ -7,8 +7,8 @@
 use crate::pager::PagerError;
 use banyan_core::coherence::Extents;
 use banyan_core::regions::Effect;
-use banyan_wire::ids::NodeId;
 use banyan_wire::control::RegionFacts;
+use banyan_wire::ids::NodeId;
 use banyan_wire::syscalls;
 
 /// A system call about memory, as the program made it.

@@ -3,8 +3,8 @@
 //! Lock order: `waiting` is taken alone.
 
 use crate::transport::Peers;
-use banyan_wire::ids::NodeId;
 use banyan_wire::control::{ControlMessage, RegionFacts};
+use banyan_wire::ids::NodeId;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};

@@ -6,8 +6,8 @@ use crate::cluster::authority::{Authority, MemoryCall};
 use crate::pager::{PagerError, pools};
 use banyan_core::coherence::Extents;
 use banyan_core::regions::Effect;
-use banyan_wire::ids::NodeId;
 use banyan_wire::control::{ControlMessage, RegionFacts};
+use banyan_wire::ids::NodeId;
 use std::sync::Arc;
 
 /// What only a node elsewhere has of a job.

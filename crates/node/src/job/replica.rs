@@ -5,7 +5,7 @@
 //!
 //! Lock order: `STARTING` is taken alone.
 
-use banyan_wire::address_space::{descriptor_floor, raised_limit};
+use banyan_wire::descriptors::{descriptor_floor, raised_limit};
 use banyan_wire::stub::{Record, Welcome};
 use rustix::fs::MemfdFlags;
 use rustix::io::FdFlags;

@@ -5,7 +5,8 @@
 use crate::pager::memory_file::MemoryFile;
 use banyan_sys::raw::Errno;
 use banyan_sys::{probe, userfaultfd};
-use banyan_wire::address_space::{HIDDEN_DESCRIPTORS, LOW_START, PROGRAM_END, PROGRAM_START, STUB_START};
+use banyan_wire::address_space::{LOW, PROGRAM_CODE, STUB};
+use banyan_wire::descriptors::HIDDEN_DESCRIPTORS;
 use rustix::process::{Resource, getrlimit};
 use std::fs;
 use std::io::{self, Read, Write};
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 /// Descriptors that a replica hides from the program.
 pub const DESCRIPTORS_HIDDEN: u64 = HIDDEN_DESCRIPTORS;
 /// The lowest address at which a program that is linked at a fixed one may lie.
-pub const LOWEST_PROGRAM_ADDRESS: u64 = LOW_START;
+pub const LOWEST_PROGRAM_ADDRESS: u64 = LOW.start;
 /// A larger signal frame does not fit twice on the runtime's stacks, which is how often it must.
 pub const SIGNAL_FRAME_MAX: u64 = 40 << 10;
 
@@ -157,7 +158,7 @@ fn shared_huge_pages() -> Option<String> {
 
 /// Those of the addresses that replicas use at which this process cannot map anything.
 fn addresses_taken() -> Vec<u64> {
-    let wanted = [PROGRAM_START, PROGRAM_END - PAGE as u64, STUB_START];
+    let wanted = [PROGRAM_CODE.start, PROGRAM_CODE.end - PAGE as u64, STUB.start];
     wanted.into_iter().filter(|&address| !probe::is_mappable(address)).collect()
 }
 

@@ -6,8 +6,8 @@
 //! memory.
 
 use crate::pager::memory_file::MemoryFile;
-use banyan_wire::ids::{ExtentNumber, NodeId};
-use banyan_wire::address_space::{EXTENT_SIZE, LARGE_START, LOW_END, pool_node};
+use banyan_wire::address_space::{POOLS, pool_node};
+use banyan_wire::ids::{EXTENT_BYTES, ExtentNumber, NodeId};
 use banyan_wire::statistics::MemoryPiece;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -40,14 +40,14 @@ pub struct Cell {
 /// # Errors
 /// The system's.
 pub fn pieces(memory: &MemoryFile, owner: impl Fn(ExtentNumber) -> NodeId) -> io::Result<Vec<MemoryPiece>> {
-    let mut unit = EXTENT_SIZE;
+    let mut unit = EXTENT_BYTES;
     let mut found: BTreeMap<u64, (u64, NodeId)> = BTreeMap::new();
     let mut from = 0;
     for _ in 0..STEPS_MAX {
         let Some((start, end)) = memory.next_data(from)? else { break };
         let mut at = start;
         while at < end {
-            let stop = ((at / EXTENT_SIZE + 1) * EXTENT_SIZE).min(end);
+            let stop = ((at / EXTENT_BYTES + 1) * EXTENT_BYTES).min(end);
             let entry = found.entry(at / unit * unit);
             let (present, _) = entry.or_insert_with(|| (0, owner(ExtentNumber::of_address(at))));
             *present += stop - at;
@@ -76,7 +76,7 @@ fn coarser(found: &BTreeMap<u64, (u64, NodeId)>, unit: u64) -> BTreeMap<u64, (u6
 #[must_use]
 pub fn cells(nodes: &[&[MemoryPiece]]) -> Vec<Cell> {
     let unit =
-        nodes.iter().flat_map(|pieces| pieces.iter()).map(|piece| piece.length).max().unwrap_or(EXTENT_SIZE);
+        nodes.iter().flat_map(|pieces| pieces.iter()).map(|piece| piece.length).max().unwrap_or(EXTENT_BYTES);
     let mut columns: BTreeMap<u64, Column> = BTreeMap::new();
     for (node, pieces) in nodes.iter().enumerate() {
         for piece in *pieces {
@@ -127,7 +127,7 @@ struct Column {
 }
 
 fn pool(address: u64) -> Option<u8> {
-    (LOW_END..LARGE_START).contains(&address).then(|| pool_node(address))
+    POOLS.contains(address).then(|| pool_node(address))
 }
 
 #[cfg(test)]
@@ -144,12 +144,12 @@ mod tests {
         let memory = MemoryFile::create().unwrap();
         let start = pool_start(2);
         memory.write(start + 4096, &[1; 8192]).unwrap();
-        memory.write(start + EXTENT_SIZE - 4096, &[1; 8192]).unwrap();
+        memory.write(start + EXTENT_BYTES - 4096, &[1; 8192]).unwrap();
         let found = pieces(&memory, |extent| node((extent.0 % 2) as u8)).unwrap();
-        let extent = (start / EXTENT_SIZE % 2) as u8;
+        let extent = (start / EXTENT_BYTES % 2) as u8;
         let piece =
-            |start, present, owner| MemoryPiece { start, length: EXTENT_SIZE, present, owner: node(owner) };
-        assert_eq!(found, [piece(start, 12288, extent), piece(start + EXTENT_SIZE, 4096, 1 - extent)]);
+            |start, present, owner| MemoryPiece { start, length: EXTENT_BYTES, present, owner: node(owner) };
+        assert_eq!(found, [piece(start, 12288, extent), piece(start + EXTENT_BYTES, 4096, 1 - extent)]);
     }
 
     #[test]
@@ -157,11 +157,11 @@ mod tests {
         let memory = MemoryFile::create().unwrap();
         let extents = 5000;
         for number in 0..extents {
-            memory.write(pool_start(1) + number * EXTENT_SIZE, b"x").unwrap();
+            memory.write(pool_start(1) + number * EXTENT_BYTES, b"x").unwrap();
         }
         let found = pieces(&memory, |_| node(1)).unwrap();
         assert_eq!(found.len(), 1250);
-        assert!(found.iter().all(|piece| piece.length == 4 * EXTENT_SIZE && piece.present == 4 * 4096));
+        assert!(found.iter().all(|piece| piece.length == 4 * EXTENT_BYTES && piece.present == 4 * 4096));
         let cells = cells(&[&[], &found]);
         assert!(cells.len() <= CELLS_MAX);
         assert_eq!(cells.iter().map(|cell| cell.bytes[1]).sum::<u64>(), extents * 4096);
@@ -170,14 +170,14 @@ mod tests {
     #[test]
     fn cells_hold_what_every_node_has_and_do_not_span_pools() {
         let piece =
-            |start, present, owner| MemoryPiece { start, length: EXTENT_SIZE, present, owner: node(owner) };
+            |start, present, owner| MemoryPiece { start, length: EXTENT_BYTES, present, owner: node(owner) };
         // Home has not heard yet who owns the second extent now.
         let home = [piece(pool_start(0), 100, 0), piece(pool_start(1), 7, 2)];
         let other = [piece(pool_start(0), 50, 0), piece(pool_start(1), 200, 1)];
         let found = cells(&[&home, &other]);
         let cell = |node: u8, bytes: [u64; 2]| {
             let start = pool_start(node);
-            Cell { start, end: start + EXTENT_SIZE, pool: Some(node), owner: node, bytes: bytes.to_vec() }
+            Cell { start, end: start + EXTENT_BYTES, pool: Some(node), owner: node, bytes: bytes.to_vec() }
         };
         assert_eq!(found, [cell(0, [100, 50]), cell(1, [7, 200])]);
         assert_eq!(cells(&[&[]]), []);

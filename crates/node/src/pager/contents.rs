@@ -2,8 +2,8 @@
 //! those.
 
 use crate::pager::memory_file::MemoryFile;
-use banyan_wire::ids::{PAGE_BYTES, Run};
 use banyan_wire::coherence::{Contents, bitmap_bytes};
+use banyan_wire::ids::{PAGE_BYTES, Run};
 use std::io;
 
 const PAGE: usize = PAGE_BYTES as usize;

@@ -8,8 +8,8 @@ use super::contents::{self, Segment};
 use super::{Pager, PagerError};
 use banyan_sys::raw::Errno;
 use banyan_sys::userfaultfd::{self, Partial, Userfaultfd, Wake, WriteProtection};
+use banyan_wire::ids::EXTENT_BYTES;
 use banyan_wire::ids::{Access, ExtentNumber, PageNumber, Run};
-use banyan_wire::address_space::EXTENT_SIZE;
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
@@ -238,7 +238,7 @@ impl Pager {
         let descriptor = self.descriptor()?;
         let start = extent.first_page().address();
         let pieces =
-            self.mapped.read().unwrap_or_else(PoisonError::into_inner).within(start, start + EXTENT_SIZE);
+            self.mapped.read().unwrap_or_else(PoisonError::into_inner).within(start, start + EXTENT_BYTES);
         for (from, to) in pieces {
             match descriptor.unregister(from, to - from) {
                 Ok(()) | Err(Errno::EINVAL) => {}

@@ -5,7 +5,7 @@
 //! filling it, a daemon needs no page tables for the program's memory, and no reference to memory that others
 //! write exists.
 
-use banyan_wire::address_space::MEMORY_FILE_SIZE;
+use banyan_wire::address_space::MEMORY_FILE_BYTES;
 use rustix::fs::{FallocateFlags, MemfdFlags};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -21,7 +21,7 @@ impl MemoryFile {
     /// The system's.
     pub fn create() -> io::Result<Self> {
         let file = rustix::fs::memfd_create("banyan-memory", MemfdFlags::CLOEXEC)?;
-        rustix::fs::ftruncate(&file, MEMORY_FILE_SIZE)?;
+        rustix::fs::ftruncate(&file, MEMORY_FILE_BYTES)?;
         Ok(Self(file))
     }
 

@@ -18,10 +18,10 @@ use crate::pager::memory_file::MemoryFile;
 use crate::transport::Peers;
 use banyan_core::coherence::{Contents, Extents, Input, Lane, Machine, Output, Policy, Token};
 use banyan_sys::userfaultfd::{self, Cause, Fault, Registration, Userfaultfd};
-use banyan_wire::ids::{Access, ExtentNumber, JobId, Microseconds, NodeId, PageNumber, Run, Transaction};
+use banyan_wire::address_space::{MEMORY_FILE_BYTES, POOL_BYTES, POOLS, pool_start};
 use banyan_wire::coherence::{HEADER_BYTES, Message, encode_header, encode_payload};
-use banyan_wire::address_space::{
-    EXTENT_SIZE, LARGE_START, LOW_END, POOL_SIZE, PROGRAM_END, PROGRAM_START, pool_start,
+use banyan_wire::ids::{
+    Access, EXTENT_BYTES, ExtentNumber, JobId, Microseconds, NodeId, PageNumber, Run, Transaction,
 };
 use rustix::event::{EventfdFlags, PollFd, PollFlags};
 use rustix::fs::OFlags;
@@ -313,7 +313,7 @@ impl Pager {
                 continue;
             }
             let start = extent.first_page().address().max(address);
-            let end = (extent.first_page().address() + EXTENT_SIZE).min(address + length);
+            let end = (extent.first_page().address() + EXTENT_BYTES).min(address + length);
             pending = match pending {
                 Some((from, to)) if to == start => Some((from, end)),
                 Some((from, to)) => {
@@ -394,13 +394,13 @@ impl Pager {
         match output {
             Output::Share { extent } => {
                 let (start, end) =
-                    (extent.first_page().address(), extent.first_page().address() + EXTENT_SIZE);
+                    (extent.first_page().address(), extent.first_page().address() + EXTENT_BYTES);
                 let pieces = self.mapped.read().unwrap_or_else(PoisonError::into_inner).within(start, end);
                 for (from, to) in pieces {
                     self.register(from, to)?;
                 }
                 let empty =
-                    self.memory.is_empty(start, EXTENT_SIZE).map_err(|e| fatal("looking for pages", &e))?;
+                    self.memory.is_empty(start, EXTENT_BYTES).map_err(|e| fatal("looking for pages", &e))?;
                 return Ok(Some(Input::Shared { extent: *extent, empty }));
             }
             Output::Native { extent } => self.unregister(*extent)?,
@@ -531,24 +531,23 @@ fn append(frame: &mut Vec<u8>, payload: &[u8]) -> usize {
 pub(crate) fn pools(nodes: u8) -> Vec<(Extents, NodeId)> {
     let extents = |start: u64, end: u64| Extents {
         first: ExtentNumber::of_address(start),
-        count: (end - start) / EXTENT_SIZE,
+        count: (end - start) / EXTENT_BYTES,
     };
     let mut owners =
-        vec![(extents(0, LOW_END), NodeId::HOME), (extents(LARGE_START, PROGRAM_END), NodeId::HOME)];
+        vec![(extents(0, POOLS.start), NodeId::HOME), (extents(POOLS.end, MEMORY_FILE_BYTES), NodeId::HOME)];
     for node in 0..nodes {
         let start = pool_start(node);
         if let Some(id) = NodeId::new(node) {
-            owners.push((extents(start, start + POOL_SIZE), id));
+            owners.push((extents(start, start + POOL_BYTES), id));
         }
     }
-    if pool_start(nodes) < LARGE_START {
-        owners.push((extents(pool_start(nodes), LARGE_START), NodeId::HOME));
+    if pool_start(nodes) < POOLS.end {
+        owners.push((extents(pool_start(nodes), POOLS.end), NodeId::HOME));
     }
-    debug_assert!(pool_start(0) == PROGRAM_START);
     owners
 }
 
 fn extents_of(address: u64, length: u64) -> impl Iterator<Item = ExtentNumber> {
-    let (first, last) = (address / EXTENT_SIZE, (address + length.max(1) - 1) / EXTENT_SIZE);
+    let (first, last) = (address / EXTENT_BYTES, (address + length.max(1) - 1) / EXTENT_BYTES);
     (first..=last).map(ExtentNumber)
 }

@@ -1,8 +1,8 @@
 //! The greeting on every new connection: both sides say who they are and what for, and check the other.
 
 use super::connection::Connection;
-use banyan_wire::ids::{JobId, NodeId};
 use banyan_wire::handshake::{HELLO_BYTES, Hello, HelloError, Purpose};
+use banyan_wire::ids::{JobId, NodeId};
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -5,11 +5,11 @@
 use super::faulty::{Ending, Faults, Faulty, Order};
 use super::{Connection, Lane, LaneEnd, Peer, Peers, receive_again, receive_coherence, receive_control};
 use banyan_core::coherence::{self, Held, Input, Machine, Output, Policy};
+use banyan_wire::coherence::{Contents, HEADER_BYTES, Message, bitmap_bytes, encode_header, encode_payload};
+use banyan_wire::control::ControlMessage;
 use banyan_wire::ids::{
     Access, ExtentNumber, Microseconds, NodeId, PAGE_BYTES, PageNumber, Run, Transaction,
 };
-use banyan_wire::coherence::{Contents, HEADER_BYTES, Message, bitmap_bytes, encode_header, encode_payload};
-use banyan_wire::control::ControlMessage;
 use std::collections::HashMap;
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};

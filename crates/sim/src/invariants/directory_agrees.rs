@@ -1,8 +1,8 @@
 //! When nothing is under way, the owner's directory says who holds what; it may list a reader too many (whose
 //! grant came too late), never one too few.
 
-use banyan_core::ids::PageNumber;
 use banyan_core::coherence::{Conduct, Held};
+use banyan_core::ids::PageNumber;
 use banyan_wire::coherence::Holders;
 
 use super::Violation;

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use banyan_core::ids::PageNumber;
 use banyan_core::coherence::Conduct;
+use banyan_core::ids::PageNumber;
 
 use crate::world::World;
 

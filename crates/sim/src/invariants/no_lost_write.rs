@@ -1,8 +1,8 @@
 //! The newest contents of every page are in some node's memory, or kept by a node that gave them away: never
 //! only in a message, which may be lost.
 
-use banyan_core::ids::{PageNumber, Run, Transaction};
 use banyan_core::coherence::Conduct;
+use banyan_core::ids::{PageNumber, Run, Transaction};
 
 use super::Violation;
 use crate::world::{Value, World};

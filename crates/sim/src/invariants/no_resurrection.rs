@@ -1,7 +1,7 @@
 //! When a discard is complete, nothing that was written before it is in any node's memory.
 
-use banyan_core::ids::Run;
 use banyan_core::coherence::Conduct;
+use banyan_core::ids::Run;
 
 use super::Violation;
 use crate::world::{Value, World};

@@ -1,7 +1,7 @@
 //! At most one node takes itself for the owner of an extent.
 
-use banyan_core::ids::ExtentNumber;
 use banyan_core::coherence::Conduct;
+use banyan_core::ids::ExtentNumber;
 
 use super::Violation;
 use crate::world::World;

@@ -1,7 +1,7 @@
 //! Whatever a thread could read without a fault is the page's newest contents.
 
-use banyan_core::ids::PageNumber;
 use banyan_core::coherence::Conduct;
+use banyan_core::ids::PageNumber;
 
 use super::Violation;
 use crate::world::World;

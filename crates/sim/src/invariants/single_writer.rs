@@ -1,7 +1,7 @@
 //! A page that one node can write, no other node can even read.
 
-use banyan_core::ids::{Access, PageNumber};
 use banyan_core::coherence::Conduct;
+use banyan_core::ids::{Access, PageNumber};
 
 use super::Violation;
 use crate::world::World;

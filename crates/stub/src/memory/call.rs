@@ -8,7 +8,7 @@ use crate::memory::copy;
 use crate::memory::perform::{self, Backing};
 use crate::thread::Thread;
 use banyan_sys::raw::Errno;
-use banyan_wire::address_space::PAGE_SIZE;
+use banyan_wire::ids::PAGE_BYTES;
 use banyan_wire::stub::{Refusal, RequestKind};
 use banyan_wire::syscalls::MemoryCall;
 use core::sync::atomic::Ordering;
@@ -55,7 +55,7 @@ fn ask(thread: &Thread, number: u32, arguments: &[u64; 6]) -> i64 {
 /// `mincore`: all mapped memory is reported as resident; on which node is not the program's concern.
 fn residency(arguments: &[u64; 6]) -> i64 {
     let ones = [1_u8; 64];
-    let mut left = arguments[1].div_ceil(PAGE_SIZE);
+    let mut left = arguments[1].div_ceil(PAGE_BYTES);
     let mut at = arguments[2];
     while left > 0 {
         let piece = left.min(64);

@@ -3,7 +3,8 @@
 //! The only instructions of the stub that touch program memory are here.
 
 use banyan_sys::raw::Errno;
-use banyan_wire::address_space::{PAGE_SIZE, in_program};
+use banyan_wire::address_space::is_program_memory;
+use banyan_wire::ids::PAGE_BYTES;
 use core::arch::{asm, global_asm};
 use core::sync::atomic::Ordering;
 
@@ -54,7 +55,7 @@ pub fn fault_continuation(instruction: u64) -> Option<u64> {
 /// # Errors
 /// `EFAULT` if it cannot.
 pub fn probe_writable(at: u64) -> Result<(), Errno> {
-    if !in_program(at) {
+    if !is_program_memory(at) {
         return Err(Errno::EFAULT);
     }
     let failed: u64;
@@ -83,7 +84,7 @@ pub(super) fn copy(to: u64, from: u64, length: usize) -> u64 {
 /// # Errors
 /// `EFAULT` if the program has no readable memory there.
 pub fn copy_in(from: u64, to: *mut u8, length: usize) -> Result<(), Errno> {
-    if length != 0 && !in_program(from) {
+    if length != 0 && !is_program_memory(from) {
         return Err(Errno::EFAULT);
     }
     if copy(to as u64, from, length) == 0 { Ok(()) } else { Err(Errno::EFAULT) }
@@ -94,7 +95,7 @@ pub fn copy_in(from: u64, to: *mut u8, length: usize) -> Result<(), Errno> {
 /// # Errors
 /// `EFAULT` if the program has no writable memory there.
 pub fn copy_out(to: u64, from: *const u8, length: usize) -> Result<(), Errno> {
-    if length != 0 && !in_program(to) {
+    if length != 0 && !is_program_memory(to) {
         return Err(Errno::EFAULT);
     }
     if copy(to, from as u64, length) == 0 { Ok(()) } else { Err(Errno::EFAULT) }
@@ -111,7 +112,7 @@ pub unsafe fn copy_string_in(from: u64, to: *mut u8, room: usize) -> Result<usiz
     let mut done = 0;
     while done < room {
         let at = from.wrapping_add(done as u64);
-        let piece = (PAGE_SIZE - at % PAGE_SIZE).min((room - done) as u64) as usize;
+        let piece = (PAGE_BYTES - at % PAGE_BYTES).min((room - done) as u64) as usize;
         copy_in(at, to.wrapping_add(done), piece)?;
         for index in done..done + piece {
             // SAFETY: the copy above filled the buffer up to here.

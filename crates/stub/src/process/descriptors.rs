@@ -4,7 +4,7 @@ use crate::daemon::settings::SETTINGS;
 use crate::kernel;
 use crate::thread::block;
 use banyan_sys::raw::Errno;
-use banyan_wire::address_space::raised_limit;
+use banyan_wire::descriptors::raised_limit;
 use banyan_wire::syscalls::DescriptorArguments;
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general as linux;

@@ -19,7 +19,7 @@ use crate::thread::{Role, Thread};
 use crate::time::vdso;
 use crate::trap::reissue;
 use banyan_sys::raw::Errno;
-use banyan_wire::address_space::in_program;
+use banyan_wire::address_space::is_program_code;
 use core::mem::offset_of;
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general as linux;
@@ -29,7 +29,7 @@ const CLEARED_FLAGS: u64 = 1 << 8 | 1 << 10 | 1 << 16;
 
 /// Whether a thread interrupted at `instruction` is running the program.
 pub fn runs_program(instruction: u64) -> bool {
-    in_program(instruction) || reissue::contains(instruction) || vdso::contains(instruction)
+    is_program_code(instruction) || reissue::contains(instruction) || vdso::contains(instruction)
 }
 
 /// Handler of every signal that the program catches.

@@ -11,7 +11,7 @@ use crate::thread::{Role, block, create, exit, resume};
 use crate::time::vdso;
 use crate::trap::{self, fault, filter};
 use banyan_sys::userfaultfd;
-use banyan_wire::address_space::descriptor_floor;
+use banyan_wire::descriptors::descriptor_floor;
 use banyan_wire::stub::{Record, RequestKind, STUB_ABI_VERSION, Welcome};
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general as linux;

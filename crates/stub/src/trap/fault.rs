@@ -8,7 +8,7 @@ use crate::remote::carrier;
 use crate::signal::frame::{SignalInformation, UserContext};
 use crate::signal::{SIGSEGV, deliver, disposition};
 use crate::thread::{Role, Thread};
-use banyan_wire::address_space::in_program;
+use banyan_wire::address_space::is_program_memory;
 use banyan_wire::stub::RequestKind;
 use core::sync::atomic::{AtomicU64, Ordering};
 use linux_raw_sys::general as linux;
@@ -34,7 +34,7 @@ pub unsafe extern "C" fn on_fault(
     if signal == SIGSEGV
         && from_kernel
         && !settings::is_home()
-        && in_program(address)
+        && is_program_memory(address)
         && learn(thread, address, access)
     {
         return;

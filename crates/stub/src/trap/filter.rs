@@ -7,7 +7,7 @@ use crate::daemon::settings::{self, SETTINGS};
 use crate::kernel;
 use crate::trap::AUDIT_ARCH_X86_64;
 use banyan_sys::raw::Errno;
-use banyan_wire::address_space::{LOW_END, PROGRAM_END, PROGRAM_START};
+use banyan_wire::address_space::{LOW, PROGRAM_CODE};
 use banyan_wire::syscalls::{self, Class, DescriptorArguments, Handling, HomeOnly};
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general as linux;
@@ -107,11 +107,11 @@ fn filter(place: Place) -> Program {
     // High part 0: the low range. Between the ranges and above: not the program.
     program.push(JUMP_EQUAL, 0, 0, 4);
     program.load(INSTRUCTION_LOW);
-    program.push(JUMP_AT_LEAST, LOW_END as u32, 0, 1);
+    program.push(JUMP_AT_LEAST, LOW.end as u32, 0, 1);
     program.result(ALLOW);
     program.push(JUMP, 4, 0, 0);
-    program.result_if_below((PROGRAM_START >> 32) as u32, ALLOW);
-    program.result_if_at_least((PROGRAM_END >> 32) as u32, ALLOW);
+    program.result_if_below((PROGRAM_CODE.start >> 32) as u32, ALLOW);
+    program.result_if_at_least((PROGRAM_CODE.end >> 32) as u32, ALLOW);
     // From here on the program's own calls. Another architecture's numbers mean other calls.
     program.load(ARCHITECTURE);
     program.push(JUMP_EQUAL, AUDIT_ARCH_X86_64, 1, 0);
@@ -219,7 +219,7 @@ mod tests {
         let mut data = [0; 16];
         data[0] = number;
         data[1] = AUDIT_ARCH_X86_64;
-        from(&mut data, PROGRAM_START);
+        from(&mut data, PROGRAM_CODE.start);
         data[4] = arguments[0];
         data[6] = arguments[1];
         data
@@ -297,12 +297,12 @@ mod tests {
             let mut data = call(linux::__NR_mmap, [0; 2]);
             for (instruction, expected) in [
                 (0x40_0000, TRAP),
-                (LOW_END - 1, TRAP),
-                (LOW_END, ALLOW),
-                (PROGRAM_START - 1, ALLOW),
-                (PROGRAM_START, TRAP),
-                (PROGRAM_END - 1, TRAP),
-                (PROGRAM_END, ALLOW),
+                (LOW.end - 1, TRAP),
+                (LOW.end, ALLOW),
+                (PROGRAM_CODE.start - 1, ALLOW),
+                (PROGRAM_CODE.start, TRAP),
+                (PROGRAM_CODE.end - 1, TRAP),
+                (PROGRAM_CODE.end, ALLOW),
                 (0x7fff_ffff_f000, ALLOW),
             ] {
                 from(&mut data, instruction);

@@ -6,11 +6,11 @@ use proptest::prelude::*;
 
 use super::fields::{RawHeader, Write};
 use super::*;
+use crate::fuzz;
 use crate::ids::{
     Access, EXTENT_PAGES, Epoch, ExtentNumber, NodeId, NodeSet, PAGE_BYTES, PAGES_END, PageNumber,
     RequestNumber, Run, Transaction,
 };
-use crate::fuzz;
 use alloc::vec::Vec;
 
 fn run() -> impl Strategy<Value = Run> {

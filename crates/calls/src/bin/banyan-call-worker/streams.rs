@@ -4,15 +4,14 @@
 //! with what its program prints, and is not lost with a worker. The formatting functions take any
 //! number of arguments, which Rust cannot define: a few instructions turn them into a list.
 
+use banyan_wire::address_space::CALL_WINDOWS;
+
 use crate::caller::{callers, forward, position};
 use std::arch::global_asm;
 use std::ffi::{c_char, c_int, c_long, c_void};
 
 /// Any `FILE`, or null for all.
 type Stream = *mut c_void;
-
-/// The addresses of windows: a `FILE` there was allocated by a worker.
-const WINDOWS: std::ops::Range<u64> = 0x0800_0000_0000..0x1000_0000_0000;
 
 unsafe extern "C" {
     static stdin: Stream;
@@ -27,7 +26,7 @@ fn standard() -> [(Stream, u64); 3] {
     [(own[0], callers(THEIRS[0])), (own[1], callers(THEIRS[1])), (own[2], callers(THEIRS[2]))]
 }
 
-/// The stream to use, and whether it is the caller's.
+/// The stream to use, and whether it is the caller's. A `FILE` in a window was allocated by a worker.
 fn choose(file: Stream) -> (Stream, bool) {
     let standard = standard();
     if !banyan_calls::is_in_call() {
@@ -38,7 +37,7 @@ fn choose(file: Stream) -> (Stream, bool) {
         // SAFETY: a variable of the caller, fetched when it is read.
         return if *theirs == 0 { (file, false) } else { (unsafe { *(*theirs as *const Stream) }, true) };
     }
-    (file, !file.is_null() && !WINDOWS.contains(&(file as u64)))
+    (file, !file.is_null() && !CALL_WINDOWS.contains(file as u64))
 }
 
 forward! { choose;

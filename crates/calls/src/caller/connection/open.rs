@@ -18,6 +18,7 @@ use crate::sys::memory::{
     Access, anonymous_file, map_anywhere, map_private, map_shared, populate, protect, unmap, wipe_on_fork,
 };
 use crate::sys::process::{Launch, launch_detached};
+use banyan_wire::address_space::LARGE;
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
@@ -54,6 +55,20 @@ pub(super) fn release_window(window: u64) {
     WINDOWS_USED.fetch_and(!(1 << index), AcqRel);
 }
 
+/// The limit of the stack (getrlimit(2)) that lets the kernel place the libraries of a window's worker. It maps from
+/// that far below the end of the address space downwards, less at most 1 TiB by chance: each window's worker has
+/// its libraries elsewhere, since this process will see them all, and all are in the range for large reservations,
+/// where nothing else lies.
+const fn worker_stack_limit(window: u64) -> u64 {
+    (48 + 2 * window) << 40
+}
+
+const _: () = {
+    let (end, apart) = (1 << 47, 1 << 41);
+    assert!(end - worker_stack_limit(0) <= LARGE.end);
+    assert!(end - worker_stack_limit(WINDOWS - 1) - apart >= LARGE.start);
+};
+
 fn service_error(what: &str, error: impl std::fmt::Display) -> CallError {
     CallError::NoService(format!("{what}: {error}"))
 }
@@ -69,8 +84,7 @@ impl Connection {
         environment: &[CString],
     ) -> Result<Self, CallError> {
         Self::open_with(configuration, |file, window| {
-            // Each window's worker has its libraries elsewhere: this process will see them all.
-            let stack_limit = (16 + (window - WINDOWS_BASE) / WINDOW_BYTES * 4) << 40;
+            let stack_limit = worker_stack_limit((window - WINDOWS_BASE) / WINDOW_BYTES);
             launch_detached(&Launch { arguments: launch, environment, inherit: file, stack_limit })
         })
     }

@@ -2,7 +2,8 @@
 
 use crate::caller::connection::{Connection, Current, is_inherited};
 use crate::error::CallError;
-use crate::shared::layout::{HEAP_OFFSET, SLOT_BYTES, WINDOW_BYTES, WINDOWS, WINDOWS_BASE, heap_offset};
+use crate::shared::layout::{HEAP_OFFSET, SLOT_BYTES, WINDOW_BYTES, heap_offset};
+use banyan_wire::address_space::CALL_WINDOWS;
 use std::sync::atomic::Ordering::Relaxed;
 
 impl Connection {
@@ -10,7 +11,7 @@ impl Connection {
     #[inline]
     pub(super) fn check_generations(&self, arguments: &[u64], current: Current) -> Result<(), CallError> {
         for &value in arguments {
-            if value.wrapping_sub(WINDOWS_BASE) < WINDOWS * WINDOW_BYTES {
+            if CALL_WINDOWS.contains(value) {
                 self.check_generation(value, current)?;
             }
         }

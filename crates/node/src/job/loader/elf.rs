@@ -1,7 +1,7 @@
 //! Reads a program or a dynamic linker: what is to be mapped where. Nothing in the file is believed.
 
 use super::LoadError;
-use banyan_wire::address_space::{LOW_END, LOW_START};
+use banyan_wire::address_space::LOW;
 use object::elf::{
     EM_X86_64, ET_DYN, ET_EXEC, FileHeader64, PF_R, PF_W, PF_X, PT_GNU_STACK, PT_INTERP, PT_LOAD, PT_PHDR,
 };
@@ -112,7 +112,7 @@ impl Elf {
                     let (address, size) = (header.p_vaddr(LE), header.p_memsz(LE));
                     let end = address.checked_add(size).filter(|_| file_size <= size);
                     let end = end.ok_or_else(|| corrupt("a segment has an impossible size"))?;
-                    let fits = if fixed { address >= LOW_START && end <= LOW_END } else { end <= SPAN_MAX };
+                    let fits = if fixed { LOW.holds(address, end - address) } else { end <= SPAN_MAX };
                     if !fits {
                         let reason = if fixed {
                             "it is linked at a fixed address outside of the lowest 2 GiB"

@@ -9,7 +9,8 @@ pub use resolve::{Command, resolve};
 
 use crate::pager::memory_file::MemoryFile;
 use banyan_core::regions::{Backing, Region, Regions};
-use banyan_wire::address_space::{PAGE_SIZE, POOL_SIZE, page_up, pool_start};
+use banyan_wire::address_space::{POOL_BYTES, page_up, pool_start};
+use banyan_wire::ids::PAGE_BYTES;
 use elf::Elf;
 use rustix::mm::ProtFlags;
 use std::ffi::OsString;
@@ -20,7 +21,7 @@ const PROGRAM_BASE: u64 = pool_start(0) + (16 << 20);
 /// Mappings begin here; the space below is the heap's to grow into.
 const MAPPINGS_START: u64 = pool_start(0) + (64 << 30);
 /// The first stack ends here, at the end of the home node's pool.
-const STACK_END: u64 = pool_start(0) + POOL_SIZE - (1 << 30);
+const STACK_END: u64 = pool_start(0) + POOL_BYTES - (1 << 30);
 
 /// Reads and checks a program's file, which is at `path`, as before a start; nothing is mapped.
 ///
@@ -206,7 +207,7 @@ fn place(elf: &Elf, base: u64, memory: &MemoryFile, regions: &mut Regions) -> Re
         memory
             .write(base + segment.address, bytes)
             .map_err(|source| LoadError::Io { path: elf.path.clone(), source })?;
-        let start = (base + segment.address) & !(PAGE_SIZE - 1);
+        let start = (base + segment.address) & !(PAGE_BYTES - 1);
         let end = page_up(base + segment.address + segment.size).unwrap_or(start);
         // Pages that two segments share get the rights of both, as the later mapping would give them.
         regions.insert(Region { start, end, protection: segment.protection, backing: Backing::File });
