@@ -19,9 +19,10 @@ build:
 demo: build
 	target/release/banyan demo $(if $(INPUT),--input '$(INPUT)')
 
-# Everything: unit tests, simulator, tidy checks, and the real programs on one, two and three nodes.
+# Everything: unit tests, simulator, tidy checks, and the real programs on one, two and three nodes. NAME=litmus runs
+# only the tests whose path has that word.
 test: needs build
-	$(SIGNALS) $(CARGO) test --workspace --release -- --test-threads=$(TEST_THREADS)
+	$(SIGNALS) $(CARGO) test --workspace --release -- --test-threads=$(TEST_THREADS) $(NAME)
 
 check:
 	$(CARGO) fmt --all --check

@@ -2,8 +2,10 @@
 //! machine lets Banyan run at all.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 
 /// The root of the workspace.
 #[must_use]
@@ -27,20 +29,39 @@ pub fn program_source(name: &str) -> PathBuf {
     root().join("tests/programs").join(name)
 }
 
-/// The binary under test, or why it cannot be tested.
+/// The binary under test, never older than its source; or why it cannot be tested.
 pub fn banyan() -> Result<PathBuf> {
     let path = match std::env::var_os("BANYAN") {
         Some(path) => root().join(path),
-        None => target().join("release/banyan"),
+        None => {
+            build_once()?;
+            target().join("release/banyan")
+        }
     };
     if !path.is_file() {
-        bail!(
-            "there is no binary at {}: build it with `cargo build --release`, or name one in BANYAN",
-            path.display()
-        );
+        bail!("there is no binary at {}: BANYAN names one to test", path.display());
     }
     require_userfaultfd()?;
     Ok(path)
+}
+
+/// Builds what `make build` builds: the first test of a process that wants the binary waits for Cargo, which has
+/// nothing to do if the source is as it was.
+fn build_once() -> Result<()> {
+    static BUILT: OnceLock<Result<(), String>> = OnceLock::new();
+    let built = BUILT.get_or_init(|| {
+        for part in [&[][..], &["-p", "banyan-tests", "--examples"]] {
+            let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+            let mut command = Command::new(cargo);
+            command.args(["build", "--release", "--quiet"]).args(part).current_dir(root());
+            let output = command.output().map_err(|error| format!("cargo cannot be started: {error}"))?;
+            if !output.status.success() {
+                return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+            }
+        }
+        Ok(())
+    });
+    built.clone().map_err(|error| anyhow!("the binary under test cannot be built:\n{error}"))
 }
 
 /// Whether only the native runs are wanted.
