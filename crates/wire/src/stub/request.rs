@@ -1,0 +1,182 @@
+//! What the stub asks of its daemon, and the answers.
+
+use super::Steps;
+use super::packet::{messages, records};
+use zerocopy::{Immutable, IntoBytes, KnownLayout, TryFromBytes};
+
+messages! {
+    /// What the stub asks of its daemon.
+    Request {
+        /// First request of a replica, which carries the userfaultfd, if there is one. Done.
+        1 Hello(Hello),
+        /// Ready to run. Steps to perform before asking again, the start of the program at home, or done elsewhere.
+        2 Ready(Nothing),
+        /// A memory call of the program. Steps.
+        3 Memory(MemoryCall),
+        /// The actions up to [`ActionKind::Confirm`](super::ActionKind::Confirm) were performed on a range. Done.
+        4 Confirm(Range),
+        /// A range is unmapped here: make its pages zero on every node. Done when they are.
+        5 Discard(Range),
+        /// A replica touched an address that it has no mapping for. Steps, or failed if the program has none either.
+        6 Lookup(Lookup),
+        /// Bring a range here before a system call uses it. Done when it is here, or late.
+        7 Acquire(Acquire),
+        /// A new thread of the program is about to start: where? Placed; the connection to the node comes beside it,
+        /// unless it is home.
+        8 StartThread(StartThread),
+        /// The program ends. Done when the other replicas have ended and all is counted.
+        9 Exit(Exit),
+        /// Say a line to the person: a call was refused. Done.
+        10 Refused(Refused),
+        /// Bring the pages at these addresses here: a thread is about to start on them. Done when they are here, or late.
+        11 Push(Push),
+        /// A thread ends. Done.
+        12 ThreadEnd(ThreadEnd),
+    }
+}
+
+messages! {
+    /// What the daemon answers.
+    #[expect(clippy::large_enum_variant, reason = "there is no allocator")]
+    Answer {
+        /// It is done.
+        1 Done(Nothing),
+        /// It cannot be done.
+        2 Failed(Nothing),
+        /// Kernel operations to perform, and a result.
+        3 Steps(Steps),
+        /// The program starts.
+        4 Enter(Enter),
+        /// Where the new thread executes.
+        5 Placed(Placed),
+    }
+}
+
+records! {
+    /// No fields.
+    Nothing {}
+
+    /// A replica introduces itself.
+    Hello {
+        /// [`STUB_ABI_VERSION`](super::STUB_ABI_VERSION).
+        version: u32,
+        /// Its process id.
+        process: u32,
+        /// Why there is no userfaultfd: an errno, or 0 if there is one.
+        error: u32,
+    }
+
+    /// A memory call of the program.
+    MemoryCall {
+        /// The call's arguments.
+        arguments: [u64; 6],
+        /// The call's number.
+        number: u32,
+        /// The node whose thread called.
+        node: u32,
+    }
+
+    /// A range of addresses.
+    Range {
+        /// First byte.
+        address: u64,
+        /// Bytes.
+        length: u64,
+    }
+
+    /// An access that met no mapping.
+    Lookup {
+        /// The address.
+        address: u64,
+        /// The `PROT_` bit that the access needs.
+        protection: u64,
+    }
+
+    /// Memory that a system call is going to use.
+    Acquire {
+        /// First byte.
+        address: u64,
+        /// Bytes.
+        length: u64,
+        /// What the call does with it.
+        purpose: Purpose,
+    }
+
+    /// A thread of the program that has been created.
+    StartThread {
+        /// Its id at home.
+        thread: u32,
+    }
+
+    /// The program's end.
+    Exit {
+        /// Its exit status.
+        status: u64,
+        /// Threads that it started, the first one included.
+        threads: u64,
+    }
+
+    /// A call that was not served.
+    Refused {
+        /// Number of the call, or of the signal that was not handled.
+        number: u64,
+        /// Why.
+        reason: Refusal,
+        /// What the program got.
+        errno: u32,
+    }
+
+    /// Addresses that a new thread needs first.
+    Push {
+        /// Its first signal frame.
+        frame: u64,
+        /// Its thread control block.
+        fs_base: u64,
+    }
+
+    /// A thread that ends. Both its carrier and home say so, each to its own daemon.
+    ThreadEnd {
+        /// Where it executed.
+        node: u32,
+        /// System calls that its deputy made, if its carrier says so; else 0.
+        deputy_calls: u32,
+    }
+
+    /// Where the program starts.
+    Enter {
+        /// Its first instruction.
+        instruction: u64,
+        /// Its stack pointer.
+        stack: u64,
+        /// Address of the path of its file.
+        executable: u64,
+    }
+
+    /// Where a new thread executes.
+    Placed {
+        /// The node; 0 is home.
+        node: u32,
+    }
+}
+
+/// What a system call does with memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, TryFromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(u64)]
+pub enum Purpose {
+    /// It reads it.
+    Read = 0,
+    /// It writes it.
+    Write = 1,
+}
+
+/// Why a call was refused; the daemon turns it into one line on the standard error of the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, TryFromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(u32)]
+pub enum Refusal {
+    /// The number has no class that can be served yet.
+    NotTreated = 1,
+    /// A shared, writable mapping of a file.
+    SharedFileMapping = 2,
+    /// A signal with a program handler reached a thread on another node.
+    HandlerOnRemoteThread = 3,
+}
