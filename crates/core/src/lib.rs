@@ -11,5 +11,6 @@ extern crate alloc;
 pub use banyan_wire::ids;
 
 pub mod coherence;
+pub mod placement;
 pub mod regions;
 pub mod sponsors;

@@ -105,8 +105,6 @@ pub struct JobPart {
     pub addresses: Vec<SocketAddr>,
     /// What the kernel would call the program's process, filled up with zeroes.
     pub name: [u8; 16],
-    /// Threads that a node gets before the next one gets any.
-    pub threads_per_turn: u32,
     /// Someone will look at what the node did.
     pub summary: bool,
     /// `KEY=VALUE`, put in the environment of the node's replica to find it by.
@@ -195,11 +193,10 @@ mod tests {
             node: 1,
             addresses: vec![SocketAddr::from(([127, 0, 0, 1], 300))],
             name: *b"pigz\0\0\0\0\0\0\0\0\0\0\0\0",
-            threads_per_turn: 2,
             summary: true,
             mark: Some("A=1".into()),
         };
-        let join = [&[11, 1, 1, 0, 127, 0, 0, 1, 0xac, 2][..], b"pigz", &[0; 12], &[2, 1, 1, 3], b"A=1"];
+        let join = [&[11, 1, 1, 0, 127, 0, 0, 1, 0xac, 2][..], b"pigz", &[0; 12], &[1, 1, 3], b"A=1"];
         let zero = [0; 8];
         let half = 0.5_f64.to_le_bytes();
         let ended = [

@@ -14,7 +14,6 @@ use crate::observe::statistics::RunStatistics;
 use banyan_wire::control::ControlMessage;
 use banyan_wire::ids::NodeId;
 use banyan_wire::statistics::{MemoryPiece, NodeStatistics};
-use banyan_wire::stub::{CommandKind, Record};
 use std::process::Child;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -145,8 +144,7 @@ impl Job {
         self.ending.store(true, Ordering::Release);
         home.report().notice(reason);
         if let Some(commands) = self.commands.get() {
-            commands
-                .end(&Record::new(CommandKind::End as u32, [u64::from(STATUS_OURS), 0, 0, 0, 0, 0, 0, 0]));
+            commands.end(STATUS_OURS);
         }
         let deadline = Instant::now() + LEAVE_DEADLINE;
         home.end_nodes(deadline);

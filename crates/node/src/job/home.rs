@@ -1,6 +1,6 @@
 //! The part of a job that only its home node has: the map of regions, and what it knows of the other nodes.
 //!
-//! Lock order: `regions`, then the pager's. `learned`, `nodes_ready` and `ends` are taken alone.
+//! Lock order: `regions`, then the pager's. `placement`, `learned`, `nodes_ready` and `ends` are taken alone.
 
 use super::loader;
 use super::questions::{PEER_DEADLINE, Questions};
@@ -9,12 +9,13 @@ use crate::cluster::authority::{Authority, MemoryCall};
 use crate::pager::{Mapped, PagerError, pools};
 use crate::report::Report;
 use banyan_core::coherence::Extents;
+use banyan_core::placement::Placement;
 use banyan_core::regions::{Effect, Region, Regions};
 use banyan_wire::control::{ControlMessage, RegionFacts};
 use banyan_wire::ids::NodeId;
 use banyan_wire::statistics::NodeStatistics;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// What only the home node has of a job.
@@ -22,6 +23,8 @@ use std::time::{Duration, Instant};
 pub(crate) struct Home {
     regions: Mutex<Map>,
     start: loader::Start,
+    /// Where the threads of the program are.
+    placement: Mutex<Placement>,
     nodes: u8,
     questions: Arc<Questions>,
     /// What each node's replica may have mapped.
@@ -56,14 +59,16 @@ impl Home {
     pub(crate) fn new(
         regions: Regions,
         start: loader::Start,
-        nodes: u8,
+        placement: Placement,
         questions: Arc<Questions>,
         report: Report,
         summary: Summary,
     ) -> Self {
+        let nodes = placement.live().len() as u8;
         Self {
             regions: Mutex::new(Map { regions, mapped_at_start: 0 }),
             start,
+            placement: Mutex::new(placement),
             nodes,
             questions,
             learned: Mutex::default(),
@@ -84,6 +89,11 @@ impl Home {
     /// Where the program starts.
     pub(crate) fn start(&self) -> loader::Start {
         self.start
+    }
+
+    /// What is known of where threads are, to choose by or to change.
+    pub(crate) fn placement(&self) -> MutexGuard<'_, Placement> {
+        self.placement.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The other nodes.

@@ -17,8 +17,7 @@ use crate::transport::{self, ConnectError, Connection, Lane, LaneEnd, Peer};
 use banyan_sys::scheduling;
 use banyan_wire::control::ControlMessage;
 use banyan_wire::handshake::{Hello, Purpose};
-use banyan_wire::ids::NodeId;
-use banyan_wire::stub::{CommandKind, Record};
+use banyan_wire::stub::{Command, Failed, Reply, StartCarrier};
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
@@ -125,23 +124,27 @@ impl Job {
     }
 
     fn start_carrier(&self, connection: &Connection, thread: u32) {
-        let command = Record::new(CommandKind::StartCarrier as u32, [u64::from(thread), 0, 0, 0, 0, 0, 0, 0]);
+        let command = Command::StartCarrier(StartCarrier { thread });
         let started = match self.commands.get() {
             Some(commands) => commands.command(&command, Some(connection.as_fd())),
             None => Err(io::ErrorKind::NotConnected.into()),
         };
         match started {
-            Ok(id) if id >= 0 => drop(self.pager.counters.threads.fetch_add(1, Ordering::Relaxed)),
+            Ok(Reply::Started(_)) => drop(self.pager.counters.threads.fetch_add(1, Ordering::Relaxed)),
             // The deputy sees its connection closed and keeps the thread at home no longer: the run ends.
-            Ok(error) => self.emit(Event::Broken(format!("a thread could not be started: error {}", -error))),
+            Ok(Reply::Failed(Failed { errno })) => {
+                let error = io::Error::from_raw_os_error(errno as i32);
+                self.emit(Event::Broken(format!("a thread could not be started: {error}")));
+            }
+            Ok(Reply::Done(_)) => {
+                self.emit(Event::Broken("the replica replied to another command than was given".into()));
+            }
             Err(error) => self.emit(Event::Broken(format!("a thread could not be started: {error}"))),
         }
     }
 
     /// At home: a connection for a deputy whose thread will run on `node`.
-    pub(crate) fn connect_deputy(&self, node: u8, thread: u32) -> Result<OwnedFd, ConnectError> {
-        let last = NodeId::new(self.nodes() - 1).unwrap_or(NodeId::HOME);
-        let node = NodeId::new(node).map_or(last, |node| node.min(last));
+    pub(crate) fn connect_deputy(&self, node: NodeId, thread: u32) -> Result<OwnedFd, ConnectError> {
         let connection = self.dial(node, Purpose::Deputy, thread)?;
         let address = self.facts.addresses[usize::from(node.get())];
         connection.into_descriptor().map_err(|source| ConnectError::Unreachable { node, address, source })

@@ -28,8 +28,7 @@ use banyan_core::coherence::Policy;
 use banyan_core::regions::Regions;
 use banyan_sys::scheduling;
 use banyan_wire::control::{ControlMessage, JobPart};
-use banyan_wire::ids::{JobId, NodeId};
-use banyan_wire::stub::{CommandKind, Record, STUB_ABI_VERSION, Welcome};
+use banyan_wire::stub::{Command, Range, STUB_ABI_VERSION, Welcome};
 use end::{Event, RemoteReplica};
 use home::Home;
 use questions::Questions;
@@ -72,7 +71,6 @@ impl JobFacts {
             node: node.get(),
             addresses: self.addresses.clone(),
             name: settings.name(),
-            threads_per_turn: settings.threads_per_turn(),
             summary: settings.summary != Summary::None,
             mark: settings.mark(),
         }
@@ -129,15 +127,9 @@ impl Job {
         let start = loader::load(&settings.command(), &settings.surroundings(), &memory, &mut regions)
             .map_err(|error| error.to_string())?;
         let part = facts.part(settings, NodeId::HOME);
+        let placement = settings.placement(facts.nodes());
         let role = |questions| {
-            Role::Home(Box::new(Home::new(
-                regions,
-                start,
-                facts.nodes(),
-                questions,
-                report,
-                settings.summary,
-            )))
+            Role::Home(Box::new(Home::new(regions, start, placement, questions, report, settings.summary)))
         };
         Self::new(facts.clone(), part, NodeId::HOME, memory, role)
     }
@@ -247,7 +239,6 @@ impl Job {
             version: STUB_ABI_VERSION,
             node: u32::from(self.node.get()),
             nodes: u32::from(self.nodes()),
-            threads_per_turn: self.part.threads_per_turn,
             name: self.part.name,
         };
         let commands = replica::welcome(&requests, &welcome, self.pager.memory().as_fd())
@@ -291,7 +282,7 @@ impl Job {
     /// Unmaps a range in this node's replica.
     fn unmap(&self, start: u64, length: u64) -> std::io::Result<()> {
         if let Some(commands) = self.commands.get() {
-            let command = Record::new(CommandKind::Forget as u32, [start, length, 0, 0, 0, 0, 0, 0]);
+            let command = Command::Forget(Range { address: start, length });
             let _ = commands.command(&command, None)?;
         }
         let mut mapped = self.pager.mapped.write().unwrap_or_else(PoisonError::into_inner);

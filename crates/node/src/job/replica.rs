@@ -6,7 +6,7 @@
 //! Lock order: `STARTING` is taken alone.
 
 use banyan_wire::descriptors::{descriptor_floor, raised_limit};
-use banyan_wire::stub::{Record, Welcome};
+use banyan_wire::stub::{Command, End, PACKET_MAX, Reply, Welcome};
 use rustix::fs::MemfdFlags;
 use rustix::io::FdFlags;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
@@ -19,10 +19,10 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command};
+use std::process::{self, Child};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
-use zerocopy::{FromBytes, Immutable, IntoBytes};
+use zerocopy::IntoBytes;
 
 /// The variable by which the processes of one run are recognised; daemons and replicas inherit it.
 pub const RUN_VARIABLE: &str = "BANYAN_RUN_ID";
@@ -40,40 +40,50 @@ pub fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
 }
 
-/// Sends one record with descriptors.
+/// Sends one packet with descriptors.
 ///
 /// # Errors
 /// The system's.
-pub fn send_record<T: IntoBytes + Immutable>(
-    socket: impl AsFd,
-    record: &T,
-    files: &[BorrowedFd<'_>],
-) -> io::Result<()> {
+pub fn send(socket: impl AsFd, packet: &[u8], files: &[BorrowedFd<'_>]) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     if !files.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(files)) {
         return Err(io::ErrorKind::InvalidInput.into());
     }
-    let bytes = record.as_bytes();
     rustix::io::retry_on_intr(|| {
-        rustix::net::sendmsg(&socket, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL)
+        rustix::net::sendmsg(&socket, &[IoSlice::new(packet)], &mut ancillary, SendFlags::NOSIGNAL)
     })?;
     Ok(())
 }
 
-/// Receives one record with at most one descriptor. `None` at the end of the stream.
+/// One packet as it was received, and the descriptor that came beside it.
+#[derive(Debug)]
+pub struct Received {
+    /// One byte more than the longest packet: what is longer is no message.
+    buffer: [u8; PACKET_MAX + 1],
+    length: usize,
+    /// The descriptor, if there was one.
+    pub file: Option<OwnedFd>,
+}
+
+impl Received {
+    /// The packet.
+    #[must_use]
+    pub fn packet(&self) -> &[u8] {
+        &self.buffer[..self.length]
+    }
+}
+
+/// Receives one packet with at most one descriptor. `None` at the end of the stream.
 ///
 /// # Errors
-/// The system's; `InvalidData` for a packet of another size.
-pub fn receive_record<T: FromBytes + IntoBytes>(
-    socket: impl AsFd,
-) -> io::Result<Option<(T, Option<OwnedFd>)>> {
-    let mut record = T::new_zeroed();
+/// The system's.
+pub fn receive(socket: impl AsFd) -> io::Result<Option<Received>> {
+    let mut buffer = [0; PACKET_MAX + 1];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let expected = size_of::<T>();
     let received = rustix::io::retry_on_intr(|| {
-        let mut slices = [IoSliceMut::new(record.as_mut_bytes())];
+        let mut slices = [IoSliceMut::new(&mut buffer)];
         rustix::net::recvmsg(&socket, &mut slices, &mut ancillary, RecvFlags::CMSG_CLOEXEC)
     })?;
     let mut file = None;
@@ -82,14 +92,8 @@ pub fn receive_record<T: FromBytes + IntoBytes>(
             file = files.last();
         }
     }
-    match received.bytes {
-        0 => Ok(None),
-        bytes if bytes == expected => Ok(Some((record, file))),
-        bytes => {
-            let text = format!("a record of {bytes} bytes, {expected} expected");
-            Err(io::Error::new(io::ErrorKind::InvalidData, text))
-        }
-    }
+    let length = received.bytes;
+    Ok((length > 0).then_some(Received { buffer, length, file }))
 }
 
 /// Held while a replica is started: the number that its socket needs, and the limit, are this process's, and another
@@ -106,12 +110,12 @@ pub fn spawn_remote(name: &str, mark: Option<&str>) -> io::Result<(Child, OwnedF
     let image = image_file()?;
     let one_at_a_time = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
     let placed = place_descriptor(&theirs)?;
-    let child = Command::new(format!("/proc/self/fd/{}", image.as_raw_fd()))
+    let child = process::Command::new(format!("/proc/self/fd/{}", image.as_raw_fd()))
         .arg0(name)
         .env_clear()
         .envs(mark.and_then(|mark| mark.split_once('=')))
-        .stdin(std::process::Stdio::null())
-        .stdout(std::process::Stdio::null())
+        .stdin(process::Stdio::null())
+        .stdout(process::Stdio::null())
         .process_group(0)
         .spawn()?;
     drop(placed);
@@ -126,7 +130,10 @@ pub fn exec_home(arguments: &[std::ffi::OsString], requests: &OwnedFd) -> io::Er
         let image = image_file()?;
         let _placed = place_descriptor(requests)?;
         let (zeroth, rest) = arguments.split_first().ok_or(io::ErrorKind::InvalidInput)?;
-        Ok(Command::new(format!("/proc/self/fd/{}", image.as_raw_fd())).arg0(zeroth).args(rest).exec())
+        Ok(process::Command::new(format!("/proc/self/fd/{}", image.as_raw_fd()))
+            .arg0(zeroth)
+            .args(rest)
+            .exec())
     };
     exec().unwrap_or_else(|error| error)
 }
@@ -174,23 +181,22 @@ impl Commands {
         Self(Mutex::new(socket))
     }
 
-    /// Sends a command and returns the stub's result.
+    /// Sends a command and returns the stub's reply.
     ///
     /// # Errors
-    /// The system's; `UnexpectedEof` if the replica is gone.
-    pub fn command(&self, record: &Record, file: Option<BorrowedFd<'_>>) -> io::Result<i64> {
+    /// The system's; `UnexpectedEof` if the replica is gone, `InvalidData` if its reply is none.
+    pub fn command(&self, command: &Command, file: Option<BorrowedFd<'_>>) -> io::Result<Reply> {
         let socket = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        send_record(&*socket, record, file.as_slice())?;
-        match receive_record::<Record>(&*socket)? {
-            Some((answer, _)) => Ok(answer.result),
-            None => Err(io::ErrorKind::UnexpectedEof.into()),
-        }
+        send(&*socket, command.encode().bytes(), file.as_slice())?;
+        let received = receive(&*socket)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        Reply::decode(received.packet()).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
     }
 
-    /// Sends a command that is not answered because the replica ends.
-    pub fn end(&self, record: &Record) {
+    /// Ends the replica with an exit status; this has no reply.
+    pub fn end(&self, status: u8) {
         let socket = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = send_record(&*socket, record, &[]);
+        let command = Command::End(End { status: u32::from(status) });
+        let _ = send(&*socket, command.encode().bytes(), &[]);
     }
 }
 
@@ -201,6 +207,6 @@ impl Commands {
 pub fn welcome(requests: &OwnedFd, welcome: &Welcome, memory: BorrowedFd<'_>) -> io::Result<Commands> {
     let (ours, theirs) = socket_pair()?;
     set_socket_timeout(&ours, Timeout::Recv, Some(COMMAND_DEADLINE))?;
-    send_record(requests, welcome, &[memory, theirs.as_fd()])?;
+    send(requests, welcome.as_bytes(), &[memory, theirs.as_fd()])?;
     Ok(Commands::new(ours))
 }

@@ -5,175 +5,226 @@
 
 use super::end::Event;
 use super::questions::PEER_DEADLINE;
-use super::replica;
+use super::replica::{self, Received};
 use super::{Job, Role, START_DEADLINE};
 use crate::cluster::authority::MemoryCall;
 use crate::pager::PagerError;
-use banyan_core::regions::Operation;
-use banyan_wire::control::ControlMessage;
+use banyan_core::regions::{Operation, Region};
 use banyan_wire::ids::{Access, NodeId};
-use banyan_wire::stub::{Action, ActionKind, Record, Refusal, RequestKind};
-use banyan_wire::syscalls;
+use banyan_wire::control::ControlMessage;
+use banyan_wire::stub::{
+    ACTIONS_MAX, Action, ActionKind, Answer, Enter, Hello, Nothing, Placed, Purpose, Push, Range, Refusal,
+    Refused, Request, Steps, ThreadEnd,
+};
+use banyan_wire::{stub, syscalls};
 use rustix::io::Errno;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
-/// The stub's sign that there is more to map before the program starts.
-const MORE: i64 = 1;
+const PAGE: u64 = 4096;
+const DONE: Answer = Answer::Done(Nothing {});
+const FAILED: Answer = Answer::Failed(Nothing {});
 
 /// Serves the request socket until the replica ends.
 pub(crate) fn serve(job: &Job, socket: &OwnedFd) {
     loop {
-        let (question, file) = match replica::receive_record::<Record>(socket) {
-            Ok(Some(received)) => received,
-            Ok(None) | Err(_) => {
-                job.emit(Event::ReplicaEnded);
-                return;
-            }
+        let Ok(Some(received)) = replica::receive(socket) else {
+            job.emit(Event::ReplicaEnded);
+            return;
         };
-        let mut answer = Record::new(question.kind, [0; 8]);
-        let connection = match handle(job, &question, file, &mut answer) {
-            Ok(connection) => connection,
+        let (answer, connection) = match handle(job, received) {
+            Ok(answered) => answered,
             Err(error) => {
                 job.emit(Event::Broken(error.to_string()));
                 return;
             }
         };
-        let files: Vec<BorrowedFd<'_>> = connection.iter().map(AsFd::as_fd).collect();
+        let file = connection.as_ref().map(AsFd::as_fd);
         // A failure to answer shows as the end of the stream on the next receive.
-        let _ = replica::send_record(socket, &answer, &files);
+        let _ = replica::send(socket, answer.encode().bytes(), file.as_slice());
     }
 }
 
-fn handle(
-    job: &Job,
-    question: &Record,
-    file: Option<OwnedFd>,
-    answer: &mut Record,
-) -> Result<Option<OwnedFd>, PagerError> {
-    let [a, b, c, ..] = question.values;
-    match RequestKind::from_number(question.kind) {
-        Some(RequestKind::Hello) => hello(job, question, file, answer),
-        Some(RequestKind::Ready) => ready(job, answer),
-        Some(RequestKind::Memory) => memory_call(job, question, answer)?,
-        Some(RequestKind::Confirm) => job.pager.confirm(a, b)?,
-        Some(RequestKind::Discard) => {
-            if job.pager.is_native(a, b) {
-                job.pager.memory().punch(a, b).map_err(|error| PagerError::Fatal(error.to_string()))?;
+/// The answer to one packet, and the connection that goes beside it.
+fn handle(job: &Job, received: Received) -> Result<(Answer, Option<OwnedFd>), PagerError> {
+    let request = Request::decode(received.packet())
+        .map_err(|error| PagerError::Fatal(format!("the replica asked what is no question: {error}")))?;
+    let answer = match request {
+        Request::Hello(request) => hello(job, &request, received.file),
+        Request::Ready(_) => ready(job),
+        Request::Memory(request) => memory_call(job, &request)?,
+        Request::Confirm(range) => {
+            let (address, length) = checked(range)?;
+            job.pager.confirm(address, length)?;
+            DONE
+        }
+        Request::Discard(range) => {
+            let (address, length) = checked(range)?;
+            if job.pager.is_native(address, length) {
+                let punched = job.pager.memory().punch(address, length);
+                punched.map_err(|error| PagerError::Fatal(error.to_string()))?;
             } else {
-                job.pager.discard(a, b, PEER_DEADLINE)?;
+                job.pager.discard(address, length, PEER_DEADLINE)?;
             }
+            DONE
         }
-        Some(RequestKind::Lookup) => lookup(job, a, b as u32, answer)?,
-        Some(RequestKind::Acquire) => {
-            let access = if c != 0 { Access::Write } else { Access::Read };
-            job.pager.acquire(&[(a, b)], access, PEER_DEADLINE)?;
+        Request::Lookup(request) => lookup(job, request.address, request.protection as u32)?,
+        Request::Acquire(request) => {
+            let access = match request.purpose {
+                Purpose::Read => Access::Read,
+                Purpose::Write => Access::Write,
+            };
+            // The program's own words: the pager takes what there is of the range.
+            job.pager.acquire(&[(request.address, request.length)], access, PEER_DEADLINE)?;
+            DONE
         }
-        Some(RequestKind::Connect) => match job.connect_deputy(a as u8, b as u32) {
-            Ok(connection) => return Ok(Some(connection)),
-            Err(error) => {
-                job.notice(&format!("a thread stays on the home node: {error}"));
-                answer.result = -1;
-            }
-        },
-        Some(RequestKind::Push) => {
+        Request::StartThread(request) => return Ok(start_thread(job, request.thread)),
+        Request::Push(Push { frame, fs_base }) => {
             let ranges: Vec<(u64, u64)> =
-                question.values.iter().filter(|&&at| at != 0).map(|&at| (at & !4095, 4096)).collect();
+                [frame, fs_base].iter().filter(|&&at| at != 0).map(|at| (at & !(PAGE - 1), PAGE)).collect();
             job.pager.acquire(&ranges, Access::Write, PEER_DEADLINE)?;
+            DONE
         }
-        Some(RequestKind::Exit) => {
-            job.threads_started.store(b, Ordering::Relaxed);
+        Request::Exit(request) => {
+            job.threads_started.store(request.threads, Ordering::Relaxed);
             if let Role::Home(home) = &job.role {
                 job.finish(home);
             }
+            DONE
         }
-        Some(RequestKind::ThreadEnd) => {
-            job.pager.counters.deputy_calls.fetch_add(c, Ordering::Relaxed);
+        Request::ThreadEnd(ThreadEnd { node, deputy_calls }) => {
+            job.pager.counters.deputy_calls.fetch_add(u64::from(deputy_calls), Ordering::Relaxed);
+            if let Role::Home(home) = &job.role {
+                home.placement().ended(node_of(job, node)?);
+            }
+            DONE
         }
-        Some(RequestKind::Refused) => refused(job, a, b, c),
-        None => answer.result = negated(Errno::NOSYS),
-    }
-    Ok(None)
+        Request::Refused(request) => {
+            refused(job, request);
+            DONE
+        }
+    };
+    Ok((answer, None))
 }
 
-fn hello(job: &Job, question: &Record, file: Option<OwnedFd>, answer: &mut Record) {
-    job.replica_id.store(question.values[1] as u32, Ordering::Relaxed);
-    match file {
-        Some(file) => {
-            if let Err(error) = job.pager.set_faults(file) {
+/// Address and length of a range that ends within the address space.
+fn checked(Range { address, length }: Range) -> Result<(u64, u64), PagerError> {
+    match address.checked_add(length) {
+        Some(_) => Ok((address, length)),
+        None => Err(PagerError::Fatal(format!("the replica named {length} bytes at {address:#x}"))),
+    }
+}
+
+/// The node with this number, if the run has it.
+fn node_of(job: &Job, number: u32) -> Result<NodeId, PagerError> {
+    u8::try_from(number).ok().filter(|&number| number < job.nodes()).and_then(NodeId::new).ok_or_else(|| {
+        PagerError::Fatal(format!("the replica named node {number}, which the run does not have"))
+    })
+}
+
+fn hello(job: &Job, request: &Hello, file: Option<OwnedFd>) -> Answer {
+    job.replica_id.store(request.process, Ordering::Relaxed);
+    let answer = match file {
+        Some(file) => match job.pager.set_faults(file) {
+            Ok(()) => DONE,
+            Err(error) => {
                 job.notice(&format!("the replica's userfaultfd: {error}"));
-                answer.result = -1;
+                FAILED
             }
-        }
+        },
         None => {
-            let error = std::io::Error::from_raw_os_error(-question.result as i32);
+            let error = std::io::Error::from_raw_os_error(request.error as i32);
             job.notice(&format!(
                 "this kernel gives no userfaultfd to user {}: {error}; allow it with `chmod 666 /dev/userfaultfd` or \
                  `sysctl vm.unprivileged_userfaultfd=1`, or run as root",
                 rustix::process::getuid().as_raw(),
             ));
-            answer.result = -1;
+            FAILED
         }
-    }
+    };
     job.serve_faults();
+    answer
 }
 
 /// Lists what to map before the program starts, a few regions an answer; then says where it starts.
-fn ready(job: &Job, answer: &mut Record) {
+fn ready(job: &Job) -> Answer {
     let home = match &job.role {
         Role::Home(home) => home,
-        Role::Remote(remote) => return remote.send_home(&ControlMessage::ReplicaReady),
+        Role::Remote(remote) => {
+            remote.send_home(&ControlMessage::ReplicaReady);
+            return DONE;
+        }
     };
-    let regions = home.regions_to_map(banyan_wire::stub::ACTIONS_MAX / 3);
-    for region in &regions {
-        let length = region.end - region.start;
-        let pushed = answer.push(Action::new(ActionKind::Reserve, region.start, length, 0))
-            && answer.push(Action::new(ActionKind::Confirm, region.start, length, 0))
-            && answer.push(Action::new(
-                ActionKind::Protect,
-                region.start,
-                length,
-                u64::from(region.protection),
-            ));
-        debug_assert!(pushed);
-    }
+    let regions = home.regions_to_map(ACTIONS_MAX / 3);
     if !regions.is_empty() {
-        answer.result = MORE;
-        return;
+        let mut steps = Steps::new(0);
+        let fits = regions.iter().all(|region: &Region| {
+            let rights = u64::from(region.protection);
+            map(&mut steps, region.start, region.end - region.start, rights)
+        });
+        debug_assert!(fits);
+        return Answer::Steps(steps);
     }
     match home.wait_for_nodes(START_DEADLINE) {
         Ok(()) => {
             let start = home.start();
-            answer.values[0] = start.instruction;
-            answer.values[1] = start.stack;
-            answer.values[2] = start.executable;
+            Answer::Enter(Enter {
+                instruction: start.instruction,
+                stack: start.stack,
+                executable: start.executable,
+            })
         }
         Err(reason) => {
             job.notice(&reason);
-            answer.result = -1;
+            FAILED
         }
     }
 }
 
-fn memory_call(job: &Job, question: &Record, answer: &mut Record) -> Result<(), PagerError> {
-    let [number, a, b, c, d, e, f, node] = question.values;
-    let Some(kind) = syscalls::memory_call(number) else {
-        answer.result = negated(Errno::NOSYS);
-        return Ok(());
+/// Lists the steps that map a range, in the order in which no thread can touch a page before the daemon has registered
+/// what other nodes hold. False if there is no room for them.
+fn map(steps: &mut Steps, start: u64, length: u64, rights: u64) -> bool {
+    steps.push(Action::new(ActionKind::Reserve, start, length, 0))
+        && steps.push(Action::new(ActionKind::Confirm, start, length, 0))
+        && steps.push(Action::new(ActionKind::Protect, start, length, rights))
+}
+
+/// Chooses a node for a new thread and connects the thread's deputy to it.
+fn start_thread(job: &Job, thread: u32) -> (Answer, Option<OwnedFd>) {
+    let Role::Home(home) = &job.role else { return (FAILED, None) };
+    let node = home.placement().start();
+    let at_home = Answer::Placed(Placed { node: u32::from(NodeId::HOME.get()) });
+    if node == NodeId::HOME {
+        return (at_home, None);
+    }
+    match job.connect_deputy(node, thread) {
+        Ok(connection) => (Answer::Placed(Placed { node: u32::from(node.get()) }), Some(connection)),
+        Err(error) => {
+            home.placement().stays_at_home(node);
+            job.notice(&format!("a thread stays on the home node: {error}"));
+            (at_home, None)
+        }
+    }
+}
+
+fn memory_call(job: &Job, call: &stub::MemoryCall) -> Result<Answer, PagerError> {
+    let node = node_of(job, call.node)?;
+    let Some(kind) = syscalls::memory_call(call.number.into()) else {
+        return Ok(Answer::Steps(Steps::new(-i64::from(Errno::NOSYS.raw_os_error()))));
     };
-    let node = NodeId::new(node as u8).unwrap_or(NodeId::HOME);
-    let effect = job.authority().memory_call(MemoryCall { kind, arguments: [a, b, c, d, e, f], node })?;
-    answer.result = effect.result;
+    let effect = job.authority().memory_call(MemoryCall { kind, arguments: call.arguments, node })?;
+    let mut steps = Steps::new(effect.result);
     for &operation in &effect.operations {
         if let Operation::Unmap(range) = operation {
-            let mut mapped = job.pager.mapped.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut mapped = job.pager.mapped.write().unwrap_or_else(PoisonError::into_inner);
             mapped.remove(range.start, range.start + range.length);
         }
-        if !answer.push(action(job, operation)) {
+        if !steps.push(action(job, operation)) {
             return Err(PagerError::Fatal("a memory call with too many steps".into()));
         }
     }
-    Ok(())
+    Ok(Answer::Steps(steps))
 }
 
 /// What the stub does for one operation of the map of regions.
@@ -194,60 +245,45 @@ fn action(job: &Job, operation: Operation) -> Action {
     Action::new(kind, range.start, range.length, extra)
 }
 
-/// An error as the result of a call.
-fn negated(error: Errno) -> i64 {
-    -i64::from(error.raw_os_error())
-}
-
 /// A remote replica learns the region around an address: the part of it that it has not mapped yet.
-fn lookup(job: &Job, address: u64, access: u32, answer: &mut Record) -> Result<(), PagerError> {
+fn lookup(job: &Job, address: u64, access: u32) -> Result<Answer, PagerError> {
     let Some(region) = job.authority().learn(job.node, address, access)? else {
-        answer.result = negated(Errno::FAULT);
-        return Ok(());
-    };
-    let gap = {
-        let mapped = job.pager.mapped.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        mapped.gap_around(address, region.start, region.end)
+        return Ok(FAILED);
     };
     let rights = u64::from(region.protection);
-    let pushed = match gap {
-        Some((start, end)) => {
-            answer.push(Action::new(ActionKind::Reserve, start, end - start, 0))
-                && answer.push(Action::new(ActionKind::Confirm, start, end - start, 0))
-                && answer.push(Action::new(ActionKind::Protect, start, end - start, rights))
-        }
+    let mut steps = Steps::new(0);
+    let mapped = job.pager.mapped.read().unwrap_or_else(PoisonError::into_inner);
+    let fits = match mapped.gap_around(address, region.start, region.end) {
+        Some((start, end)) => map(&mut steps, start, end - start, rights),
         // Mapped with rights that have grown since.
         None => {
-            let mapped = job.pager.mapped.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-            let piece = mapped
-                .within(region.start, region.end)
-                .into_iter()
-                .find(|&(from, to)| from <= address && address < to);
+            let pieces = mapped.within(region.start, region.end);
+            let piece = pieces.into_iter().find(|&(from, to)| from <= address && address < to);
             piece.is_none_or(|(from, to)| {
-                answer.push(Action::new(ActionKind::Protect, from, to - from, rights))
+                steps.push(Action::new(ActionKind::Protect, from, to - from, rights))
             })
         }
     };
-    debug_assert!(pushed);
-    Ok(())
+    debug_assert!(fits);
+    Ok(Answer::Steps(steps))
 }
 
-fn refused(job: &Job, number: u64, reason: u64, errno: u64) {
-    let name = i64::try_from(number).ok().and_then(syscalls::find).map_or("?", syscalls::SystemCall::name);
-    let text = match Refusal::from_number(reason) {
-        Some(Refusal::NotTreated) => {
+fn refused(job: &Job, Refused { number, reason, errno }: Refused) {
+    let text = match reason {
+        Refusal::NotTreated => {
+            let row = i64::try_from(number).ok().and_then(syscalls::find);
+            let name = row.map_or("?", syscalls::SystemCall::name);
             let error = std::io::Error::from_raw_os_error(errno as i32);
             format!("the program's call {name} (number {number}) is not served yet; it got: {error}")
         }
-        Some(Refusal::SharedFileMapping) => {
+        Refusal::SharedFileMapping => {
             "a shared, writable mapping of a file is not served yet; the program got: No such device".into()
         }
-        Some(Refusal::HandlerOnRemoteThread) => {
+        Refusal::HandlerOnRemoteThread => {
             format!(
                 "signal {number} was meant for a handler on a thread that runs on another node; it was dropped"
             )
         }
-        None => return,
     };
     job.notice(&text);
 }

@@ -2,6 +2,7 @@
 
 use super::loader;
 use super::replica::RUN_VARIABLE;
+use banyan_core::placement::{self, Policy};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -89,12 +90,15 @@ impl JobSettings {
         String::from_utf8(word.clone()).ok()
     }
 
-    /// Threads that a node gets before the next one gets any.
-    pub(crate) fn threads_per_turn(&self) -> u32 {
-        match self.placement {
-            Placement::Spread => 1,
-            Placement::Pack => std::thread::available_parallelism().map_or(1, usize::from) as u32,
-        }
+    /// Where the threads of the program go, when its first one starts at home.
+    pub(crate) fn placement(&self, nodes: u8) -> placement::Placement {
+        let policy = match self.placement {
+            Placement::Spread => Policy::Spread,
+            Placement::Pack => {
+                Policy::Pack(std::thread::available_parallelism().map_or(1, usize::from) as u32)
+            }
+        };
+        placement::Placement::new(policy, nodes)
     }
 
     /// A job for tests.

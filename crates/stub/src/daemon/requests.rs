@@ -5,7 +5,7 @@ use crate::daemon::socket;
 use crate::kernel;
 use crate::lock::Lock;
 use crate::report;
-use banyan_wire::stub::{Record, RequestKind};
+use banyan_wire::stub::{Answer, PACKET_MAX, Request};
 use core::sync::atomic::Ordering;
 
 /// Guards the request socket: one question at a time.
@@ -13,28 +13,31 @@ static REQUESTS: Lock = Lock::new();
 
 /// Asks the daemon and waits for its answer. Never returns if the daemon is gone: the service thread sees the
 /// same and ends the process.
-pub fn request(kind: RequestKind, values: [u64; 8]) -> Record {
-    request_with_descriptor(kind, values).0
+pub fn ask(request: &Request) -> Answer {
+    ask_for_descriptor(request).0
 }
 
-/// As [`request`]; also gives the descriptor that came with the answer.
-pub fn request_with_descriptor(kind: RequestKind, values: [u64; 8]) -> (Record, Option<i32>) {
+/// Tells the daemon something and waits until it is done.
+pub fn tell(request: &Request) {
+    let _ = ask(request);
+}
+
+/// As [`ask`]; also gives the descriptor that came with the answer.
+pub fn ask_for_descriptor(request: &Request) -> (Answer, Option<i32>) {
     let socket = SETTINGS.requests.load(Ordering::Relaxed);
-    let question = Record::new(kind as u32, values);
     let guard = REQUESTS.lock();
-    if socket::send(socket, &question, None).is_err() {
-        drop(guard);
-        kernel::abandon();
+    let mut buffer = [0; PACKET_MAX];
+    let received = socket::send(socket, request.encode().bytes(), None)
+        .and_then(|()| socket::receive(socket, &mut buffer));
+    drop(guard);
+    let Ok(received) = received else { kernel::abandon() };
+    match Answer::decode(received.packet) {
+        Ok(answer) => (answer, received.descriptors[0]),
+        Err(_) => unexpected(),
     }
-    let mut descriptors = [-1; 2];
-    let mut answer = Record::new(0, [0; 8]);
-    match socket::receive(socket, &mut answer, &mut descriptors) {
-        Ok(()) if answer.kind == kind as u32 => {}
-        Ok(()) => report::fail(&["banyan: the node daemon answered another question than was asked"]),
-        Err(_) => {
-            drop(guard);
-            kernel::abandon();
-        }
-    }
-    (answer, (descriptors[0] >= 0).then_some(descriptors[0]))
+}
+
+/// The daemon's answer is none to what was asked.
+pub fn unexpected() -> ! {
+    report::fail(&["banyan: the node daemon's answer does not fit the question"])
 }

@@ -9,7 +9,7 @@ use crate::report;
 use crate::signal::service_thread;
 use crate::thread::{Role, Thread, block, create};
 use banyan_sys::raw::Errno;
-use banyan_wire::stub::{CommandKind, Record};
+use banyan_wire::stub::{Command, Failed, Nothing, PACKET_MAX, Range, Reply, Started};
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general as linux;
 
@@ -21,48 +21,51 @@ pub extern "C" fn serve(thread: &'static Thread) -> ! {
     }
     let socket = SETTINGS.commands.load(Ordering::Relaxed);
     loop {
-        let mut command = Record::new(0, [0; 8]);
-        let mut descriptors = [-1; 2];
-        match socket::receive(socket, &mut command, &mut descriptors) {
-            Ok(()) => {}
-            Err(Errno::EIO) => report::fail(&["banyan: a command of the node daemon has the wrong size"]),
+        let mut buffer = [0; PACKET_MAX];
+        let received = match socket::receive(socket, &mut buffer) {
+            Ok(received) => received,
             Err(_) if settings::is_home() => {
                 report::fail(&["banyan: the home node's daemon has ended; the program ends with it"])
             }
             Err(_) => kernel::exit_group(report::STATUS_OURS),
-        }
-        command.result = match CommandKind::from_number(command.kind) {
-            Some(CommandKind::StartCarrier) => start_carrier(descriptors[0], command.values[0]),
-            Some(CommandKind::Forget) => forget(command.values[0], command.values[1]),
-            Some(CommandKind::End) => kernel::exit_group(command.values[0]),
-            None => Errno::EINVAL.negated(),
         };
-        if socket::send(socket, &command, None).is_err() {
+        let reply = match Command::decode(received.packet) {
+            Ok(Command::StartCarrier(command)) => start_carrier(received.descriptors[0], command.thread),
+            Ok(Command::Forget(range)) => forget(range),
+            Ok(Command::End(command)) => kernel::exit_group(u64::from(command.status)),
+            Err(_) => report::fail(&["banyan: a command of the node daemon is malformed"]),
+        };
+        if socket::send(socket, reply.encode().bytes(), None).is_err() {
             kernel::exit_group(report::STATUS_OURS);
         }
     }
 }
 
-fn start_carrier(connection: i32, thread_id: u64) -> i64 {
-    if connection < 0 {
-        return Errno::EBADF.negated();
-    }
+fn failed(error: Errno) -> Reply {
+    Reply::Failed(Failed { errno: u32::from(error.0) })
+}
+
+fn start_carrier(connection: Option<i32>, thread_id: u32) -> Reply {
+    let Some(connection) = connection else { return failed(Errno::EBADF) };
     let started = block::allocate(Role::Carrier).and_then(|thread| {
         thread.connection.set(connection);
-        thread.thread_id.store(thread_id as u32, Ordering::Relaxed);
+        thread.thread_id.store(thread_id, Ordering::Relaxed);
         create::spawn(thread, carrier::begin, 0)
     });
     match started {
-        Ok(id) => i64::from(id),
+        Ok(carrier) => Reply::Started(Started { carrier }),
         Err(error) => {
             kernel::close(connection);
-            error.negated()
+            failed(error)
         }
     }
 }
 
 /// Unmaps a range, after any mapping that is being learned is complete.
-fn forget(address: u64, length: u64) -> i64 {
+fn forget(range: Range) -> Reply {
     let _guard = memory::LOCK.lock();
-    kernel::raw(linux::__NR_munmap, [address, length, 0, 0, 0, 0])
+    match kernel::checked(linux::__NR_munmap, [range.address, range.length, 0, 0, 0, 0]) {
+        Ok(_) => Reply::Done(Nothing {}),
+        Err(error) => failed(error),
+    }
 }

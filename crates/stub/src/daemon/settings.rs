@@ -18,8 +18,6 @@ pub struct Settings {
     pub node: AtomicU32,
     /// Nodes of the run.
     pub nodes: AtomicU32,
-    /// Threads that a node takes before the next node's turn.
-    pub threads_per_turn: AtomicU32,
 }
 
 /// The one copy of them.
@@ -31,7 +29,6 @@ pub static SETTINGS: Settings = Settings {
     descriptor_floor: AtomicU32::new(0),
     node: AtomicU32::new(0),
     nodes: AtomicU32::new(1),
-    threads_per_turn: AtomicU32::new(1),
 };
 
 /// Whether this is the home replica.

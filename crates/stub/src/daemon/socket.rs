@@ -5,12 +5,12 @@ use crate::process::descriptors;
 use banyan_sys::raw::Errno;
 use linux_raw_sys::general as linux;
 
-/// Sends one plain-old-data record, with a descriptor if given.
+/// Sends one packet, with a descriptor if given.
 ///
 /// # Errors
 /// The kernel's.
-pub fn send<T>(socket: i32, record: &T, descriptor: Option<i32>) -> Result<(), Errno> {
-    let vector = [record as *const T as u64, size_of::<T>() as u64];
+pub fn send(socket: i32, packet: &[u8], descriptor: Option<i32>) -> Result<(), Errno> {
+    let vector = [packet.as_ptr() as u64, packet.len() as u64];
     let mut ancillary = Ancillary::new();
     let mut header = MessageHeader::new(&vector);
     if let Some(descriptor) = descriptor {
@@ -30,42 +30,42 @@ pub fn send<T>(socket: i32, record: &T, descriptor: Option<i32>) -> Result<(), E
     }
 }
 
-/// Receives one record and up to two descriptors, which become hidden ones.
+/// A packet that was received.
+pub struct Received<'a> {
+    /// The packet, without what did not fit into the buffer.
+    pub packet: &'a [u8],
+    /// Descriptors that came beside it; hidden ones.
+    pub descriptors: [Option<i32>; 2],
+}
+
+/// Receives one packet and up to two descriptors.
 ///
 /// # Errors
-/// The kernel's; `EPIPE` if the other side is gone, `EIO` if the packet has another size.
-pub fn receive<T: zerocopy::FromBytes>(
-    socket: i32,
-    record: &mut T,
-    descriptors: &mut [i32; 2],
-) -> Result<(), Errno> {
-    let vector = [record as *mut T as u64, size_of::<T>() as u64];
+/// The kernel's; `EPIPE` if the other side is gone.
+pub fn receive(socket: i32, buffer: &mut [u8]) -> Result<Received<'_>, Errno> {
+    let vector = [buffer.as_mut_ptr() as u64, buffer.len() as u64];
     let mut ancillary = Ancillary::new();
     let mut header = MessageHeader::new(&vector);
     header.control = &raw mut ancillary as u64;
     header.control_length = size_of::<Ancillary>() as u64;
     const MSG_CMSG_CLOEXEC: u64 = 0x4000_0000;
-    let received = loop {
+    let length = loop {
         let arguments = [socket as u64, &raw mut header as u64, MSG_CMSG_CLOEXEC, 0, 0, 0];
         match kernel::checked(linux::__NR_recvmsg, arguments) {
             Err(Errno::EINTR) => {}
             Err(error) => return Err(error),
-            Ok(received) => break received,
+            Ok(0) => return Err(Errno::EPIPE),
+            Ok(length) => break length as usize,
         }
     };
-    if received == 0 {
-        return Err(Errno::EPIPE);
-    }
-    if received != size_of::<T>() as u64 {
-        return Err(Errno::EIO);
-    }
+    let mut descriptors = [None; 2];
     if header.control_length >= 20 && ancillary.level == 1 && ancillary.kind == 1 {
         let count = (ancillary.length as usize).saturating_sub(16) / 4;
         for (slot, &descriptor) in descriptors.iter_mut().zip(&ancillary.descriptors[..count.min(2)]) {
-            *slot = descriptors::hide(descriptor);
+            *slot = Some(descriptors::hide(descriptor));
         }
     }
-    Ok(())
+    Ok(Received { packet: &buffer[..length], descriptors })
 }
 
 /// `struct msghdr`.

@@ -9,7 +9,7 @@ use crate::memory::perform::{self, Backing};
 use crate::thread::Thread;
 use banyan_sys::raw::Errno;
 use banyan_wire::ids::PAGE_BYTES;
-use banyan_wire::stub::{Refusal, RequestKind};
+use banyan_wire::stub::{self, Answer, Refusal, Refused, Request};
 use banyan_wire::syscalls::MemoryCall;
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general as linux;
@@ -38,16 +38,14 @@ pub fn call(thread: &Thread, call: MemoryCall, number: u32, arguments: &[u64; 6]
 
 /// Has the daemon decide a call and performs what it says.
 fn ask(thread: &Thread, number: u32, arguments: &[u64; 6]) -> i64 {
-    let mut values = [0; 8];
-    values[0] = u64::from(number);
-    values[1..7].copy_from_slice(arguments);
-    values[7] = u64::from(thread.node.load(Ordering::Relaxed));
+    let node = thread.node.load(Ordering::Relaxed);
+    let request = stub::MemoryCall { arguments: *arguments, number, node };
     let _guard = LOCK.lock();
-    let answer = requests::request(RequestKind::Memory, values);
+    let Answer::Steps(steps) = requests::ask(&Request::Memory(request)) else { requests::unexpected() };
     let alone = SETTINGS.nodes.load(Ordering::Relaxed) == 1;
     let backing = if alone { Backing::Private } else { Backing::MemoryFile };
-    match perform::perform(&answer, arguments[4] as i32, backing) {
-        Ok(()) => answer.result,
+    match perform::perform(&steps, arguments[4] as i32, backing) {
+        Ok(()) => steps.result,
         Err(error) => error.negated(),
     }
 }
@@ -82,8 +80,8 @@ fn check_file(arguments: &[u64; 6]) -> Result<(), Errno> {
     }
     let writable = protection & u64::from(linux::PROT_WRITE) != 0;
     if flags & u64::from(linux::MAP_TYPE) != u64::from(linux::MAP_PRIVATE) && writable {
-        let (number, reason) = (u64::from(linux::__NR_mmap), Refusal::SharedFileMapping as u64);
-        let _ = requests::request(RequestKind::Refused, [number, reason, 0, 0, 0, 0, 0, 0]);
+        let (number, reason) = (u64::from(linux::__NR_mmap), Refusal::SharedFileMapping);
+        requests::tell(&Request::Refused(Refused { number, reason, errno: 0 }));
         return Err(Errno::ENODEV);
     }
     Ok(())

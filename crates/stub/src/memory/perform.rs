@@ -5,7 +5,7 @@ use crate::daemon::settings::SETTINGS;
 use crate::kernel;
 use crate::memory::copy;
 use banyan_sys::raw::Errno;
-use banyan_wire::stub::{ActionKind, Record, RequestKind};
+use banyan_wire::stub::{ActionKind, Range, Request, Steps};
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general as linux;
 
@@ -22,26 +22,26 @@ pub enum Backing {
 ///
 /// # Errors
 /// The kernel's; the mapping may then be there in part, as after a failed call of the kernel's own.
-pub fn perform(record: &Record, descriptor: i32, backing: Backing) -> Result<(), Errno> {
-    for action in record.actions() {
+pub fn perform(steps: &Steps, descriptor: i32, backing: Backing) -> Result<(), Errno> {
+    for action in steps.actions() {
         let (address, length) = (action.address, action.length);
-        match ActionKind::from_number(action.kind) {
-            Some(ActionKind::Reserve) => reserve(address, length, backing)?,
+        match action.kind {
+            ActionKind::Reserve => reserve(address, length, backing)?,
             // What nobody else can ask for need not be registered.
-            Some(ActionKind::Confirm) if backing == Backing::Private => {}
-            Some(ActionKind::Confirm) => {
-                let _ = requests::request(RequestKind::Confirm, [address, length, 0, 0, 0, 0, 0, 0]);
+            ActionKind::Confirm if backing == Backing::Private => {}
+            ActionKind::Confirm => {
+                requests::tell(&Request::Confirm(Range { address, length }));
             }
-            Some(ActionKind::Discard) => {
-                let _ = requests::request(RequestKind::Discard, [address, length, 0, 0, 0, 0, 0, 0]);
+            ActionKind::Discard => {
+                requests::tell(&Request::Discard(Range { address, length }));
             }
-            Some(ActionKind::Protect) => {
+            ActionKind::Protect => {
                 let _ = kernel::checked(linux::__NR_mprotect, [address, length, action.extra, 0, 0, 0])?;
             }
-            Some(ActionKind::Unmap) => {
+            ActionKind::Unmap => {
                 let _ = kernel::checked(linux::__NR_munmap, [address, length, 0, 0, 0, 0])?;
             }
-            Some(ActionKind::Punch) => {
+            ActionKind::Punch => {
                 punch(address, length)?;
                 if backing == Backing::Private {
                     const DONTNEED: u64 = linux::MADV_DONTNEED as u64;
@@ -49,13 +49,12 @@ pub fn perform(record: &Record, descriptor: i32, backing: Backing) -> Result<(),
                     let _ = kernel::raw(linux::__NR_madvise, [address, length, DONTNEED, 0, 0, 0]);
                 }
             }
-            Some(ActionKind::ReadFile) => read_file(descriptor, address, length, action.extra)?,
-            Some(ActionKind::Copy) => {
+            ActionKind::ReadFile => read_file(descriptor, address, length, action.extra)?,
+            ActionKind::Copy => {
                 if copy::copy(address, action.extra, length as usize) != 0 {
                     return Err(Errno::EFAULT);
                 }
             }
-            None => return Err(Errno::EINVAL),
         }
     }
     Ok(())

@@ -12,7 +12,7 @@ use crate::thread::{Role, Thread, exit, resume};
 use crate::trap::emulate;
 use banyan_sys::raw::Errno;
 use banyan_wire::deputy::{DeputyMessage, Header, NOT_SERVED, PAYLOAD_MAX};
-use banyan_wire::stub::RequestKind;
+use banyan_wire::stub::{Push, Request, ThreadEnd};
 use banyan_wire::syscalls::{
     Class, CreationForm, Emulation, Handling, HomeOnly, Notice, SystemCall, ThreadCall,
 };
@@ -34,8 +34,7 @@ pub extern "C" fn begin(thread: &'static Thread) -> ! {
     thread.thread_id.store(id as u32, Ordering::Relaxed);
     thread.mask.store(mask, Ordering::Relaxed);
     // Frame and thread control block are what the thread touches first: fetch both before they fault.
-    let push = [frame, fs_base, 0, 0, 0, 0, 0, 0];
-    let _ = requests::request(RequestKind::Push, push);
+    requests::tell(&Request::Push(Push { frame, fs_base }));
     resume::resume(thread, frame, fs_base)
 }
 
@@ -124,8 +123,8 @@ fn create(
 /// Ends the thread, here and at home.
 fn end(thread: &'static Thread, status: u64) -> ! {
     let cpu = kernel::thread_cpu_nanoseconds();
-    let values = [u64::from(settings::node()), cpu, thread.deputy_calls.get(), 0, 0, 0, 0, 0];
-    let _ = requests::request(RequestKind::ThreadEnd, values);
+    let (node, calls) = (u32::from(settings::node()), thread.deputy_calls.get());
+    requests::tell(&Request::ThreadEnd(ThreadEnd { node, deputy_calls: calls as u32 }));
     let header = Header::new(DeputyMessage::Exit, 0, [status, cpu, 0, 0, 0, 0]);
     let _ = kernel::send_all(thread.connection.get(), (&raw const header).cast(), size_of::<Header>());
     kernel::close(thread.connection.get());

@@ -16,7 +16,7 @@ use crate::thread::{Thread, exit};
 use crate::trap::{emulate, refuse};
 use banyan_sys::raw::Errno;
 use banyan_wire::deputy::{DeputyMessage, Header};
-use banyan_wire::stub::RequestKind;
+use banyan_wire::stub::{Acquire, Purpose, Request};
 use banyan_wire::syscalls::{self, Argument, Class, Emulation, Handling, HomeOnly, SystemCall, ThreadCall};
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general as linux;
@@ -166,8 +166,8 @@ fn acquire_vectors(vectors: u64, count: u64, write: bool) {
 fn acquire_range(address: u64, length: u64, write: bool) {
     let length = length.min(ACQUIRE_MAX);
     if length > 4096 {
-        let values = [address, length, u64::from(write), 0, 0, 0, 0, 0];
-        let _ = requests::request(RequestKind::Acquire, values);
+        let purpose = if write { Purpose::Write } else { Purpose::Read };
+        requests::tell(&Request::Acquire(Acquire { address, length, purpose }));
     }
 }
 

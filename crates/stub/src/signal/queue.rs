@@ -6,7 +6,7 @@ use crate::kernel;
 use crate::signal::disposition::{self, SIG_DFL, SIG_IGN};
 use crate::signal::{self, MASK_BYTES, SIGNALS, SIGPIPE};
 use crate::thread::{Role, Thread, block};
-use banyan_wire::stub::{Refusal, RequestKind};
+use banyan_wire::stub::{Refusal, Refused, Request};
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general as linux;
 
@@ -23,8 +23,7 @@ pub fn settle_broken_pipe(mask: u64) {
     let (set, zero) = (signal::bit(SIGPIPE), [0_u64; 2]);
     let arguments = [&raw const set as u64, 0, zero.as_ptr() as u64, MASK_BYTES, 0, 0];
     let _ = kernel::raw(linux::__NR_rt_sigtimedwait, arguments);
-    let refusal = Refusal::HandlerOnRemoteThread as u64;
-    let _ = requests::request(RequestKind::Refused, [SIGPIPE, refusal, 0, 0, 0, 0, 0, 0]);
+    handler_did_not_run(SIGPIPE);
 }
 
 /// `tkill`, `tgkill`, `rt_tgsigqueueinfo`. A thread on another node cannot be interrupted there; what the signal does
@@ -44,11 +43,16 @@ pub fn send_to_thread(number: u32, thread: usize, arguments: &[u64; 6]) -> i64 {
         SIG_DFL if ends_process(signal) => disposition::die_of(signal),
         SIG_DFL | SIG_IGN => {}
         _ => {
-            let refusal = Refusal::HandlerOnRemoteThread as u64;
-            let _ = requests::request(RequestKind::Refused, [signal, refusal, 0, 0, 0, 0, 0, 0]);
+            handler_did_not_run(signal);
         }
     }
     result
+}
+
+/// Names a signal to the person whose handler would have had to run on another node.
+fn handler_did_not_run(signal: u64) {
+    let refused = Refused { number: signal, reason: Refusal::HandlerOnRemoteThread, errno: 0 };
+    requests::tell(&Request::Refused(refused));
 }
 
 /// Whether a signal's default action ends the process: all but the ignored ones and those that stop and continue.

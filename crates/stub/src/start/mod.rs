@@ -12,14 +12,10 @@ use crate::time::vdso;
 use crate::trap::{self, fault, filter};
 use banyan_sys::userfaultfd;
 use banyan_wire::descriptors::descriptor_floor;
-use banyan_wire::stub::{Record, RequestKind, STUB_ABI_VERSION, Welcome};
+use banyan_wire::stub::{Answer, Hello, Nothing, PACKET_MAX, Request, STUB_ABI_VERSION, Steps, Welcome};
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general as linux;
-
-/// The daemon's answer to [`RequestKind::Ready`]: run the program.
-const RUN: i64 = 0;
-/// The daemon's answer to [`RequestKind::Ready`]: perform the actions and ask again.
-const MORE: i64 = 1;
+use zerocopy::FromBytes;
 
 /// Becomes a replica. The request socket waits at the first hidden number, where the launcher put it.
 pub fn start() -> ! {
@@ -35,35 +31,44 @@ pub fn start() -> ! {
     welcome(floor as i32);
     hello(floor as i32);
     loop {
-        let answer = requests::request(RequestKind::Ready, [0; 8]);
-        if let Err(error) = perform::perform(&answer, -1, Backing::MemoryFile) {
-            let number = report::Decimal::new(u64::from(error.0));
-            report::fail(&["banyan: the program's memory cannot be mapped: error ", number.text()]);
-        }
-        match answer.result {
-            MORE => {}
-            RUN if settings::is_home() => {
-                links::set_executable(answer.values[2]);
-                run(answer.values[0], answer.values[1])
+        match requests::ask(&Request::Ready(Nothing {})) {
+            Answer::Steps(steps) => map(&steps),
+            Answer::Enter(start) if settings::is_home() => {
+                links::set_executable(start.executable);
+                run(start.instruction, start.stack)
             }
-            RUN => serve(),
-            _ => kernel::exit_group(report::STATUS_OURS),
+            Answer::Done(_) if !settings::is_home() => serve(),
+            // The daemon has said what is wrong.
+            Answer::Failed(_) => kernel::exit_group(report::STATUS_OURS),
+            _ => requests::unexpected(),
         }
     }
 }
 
-fn welcome(socket: i32) {
-    let mut welcome = Welcome { version: 0, node: 0, nodes: 0, threads_per_turn: 0, name: [0; 16] };
-    let mut descriptors = [-1; 2];
-    if socket::receive(socket, &mut welcome, &mut descriptors).is_err() || welcome.version != STUB_ABI_VERSION
-    {
-        report::fail(&["banyan: this is the runtime inside programs; start programs with `banyan run`"]);
+/// Maps a part of the program's memory.
+fn map(steps: &Steps) {
+    if let Err(error) = perform::perform(steps, -1, Backing::MemoryFile) {
+        let number = report::Decimal::new(u64::from(error.0));
+        report::fail(&["banyan: the program's memory cannot be mapped: error ", number.text()]);
     }
-    SETTINGS.memory.store(descriptors[0], Ordering::Relaxed);
-    SETTINGS.commands.store(descriptors[1], Ordering::Relaxed);
+}
+
+fn welcome(socket: i32) {
+    let mut buffer = [0; size_of::<Welcome>()];
+    let received = socket::receive(socket, &mut buffer).ok();
+    let welcome = received.and_then(|received| {
+        let [Some(memory), Some(commands)] = received.descriptors else { return None };
+        Some((Welcome::read_from_bytes(received.packet).ok()?, memory, commands))
+    });
+    let Some((mut welcome, memory, commands)) =
+        welcome.filter(|(welcome, ..)| welcome.version == STUB_ABI_VERSION)
+    else {
+        report::fail(&["banyan: this is the runtime inside programs; start programs with `banyan run`"]);
+    };
+    SETTINGS.memory.store(memory, Ordering::Relaxed);
+    SETTINGS.commands.store(commands, Ordering::Relaxed);
     SETTINGS.node.store(welcome.node, Ordering::Relaxed);
     SETTINGS.nodes.store(welcome.nodes, Ordering::Relaxed);
-    SETTINGS.threads_per_turn.store(welcome.threads_per_turn, Ordering::Relaxed);
     const PR_SET_NAME: u64 = 15;
     welcome.name[15] = 0;
     let _ = kernel::raw(linux::__NR_prctl, [PR_SET_NAME, welcome.name.as_ptr() as u64, 0, 0, 0, 0]);
@@ -78,20 +83,21 @@ fn welcome(socket: i32) {
 /// Gives the daemon this address space's userfaultfd. A hidden duplicate stays here: should the daemon die, threads
 /// that wait for a page hang until the service thread ends them, and never continue on a page of zeroes.
 fn hello(socket: i32) {
-    let mut record = Record::new(RequestKind::Hello as u32, [0; 8]);
-    record.values[0] = u64::from(STUB_ABI_VERSION);
-    record.values[1] = u64::from(kernel::process_id());
     let created = userfaultfd::create();
     let descriptor = created.ok().map(descriptors::hide);
-    if let Err(error) = created {
-        record.result = error.negated();
-    }
     SETTINGS.faults.store(descriptor.unwrap_or(-1), Ordering::Relaxed);
-    let sent = socket::send(socket, &record, descriptor);
-    let mut answer = Record::new(0, [0; 8]);
-    if sent.is_err() || socket::receive(socket, &mut answer, &mut [-1; 2]).is_err() || answer.result < 0 {
+    let hello = Request::Hello(Hello {
+        version: STUB_ABI_VERSION,
+        process: kernel::process_id(),
+        error: created.err().map_or(0, |error| u32::from(error.0)),
+    });
+    let mut buffer = [0; PACKET_MAX];
+    let answered = socket::send(socket, hello.encode().bytes(), descriptor)
+        .and_then(|()| socket::receive(socket, &mut buffer));
+    match answered.map(|received| Answer::decode(received.packet)) {
+        Ok(Ok(Answer::Done(_))) => {}
         // The daemon has said what is wrong.
-        kernel::exit_group(report::STATUS_OURS);
+        _ => kernel::exit_group(report::STATUS_OURS),
     }
 }
 

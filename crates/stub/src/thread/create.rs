@@ -13,7 +13,7 @@ use crate::thread::exit::LIVE;
 use crate::thread::{Role, Thread, resume};
 use banyan_sys::raw::Errno;
 use banyan_wire::deputy::{DeputyMessage, Header};
-use banyan_wire::stub::RequestKind;
+use banyan_wire::stub::{Answer, Request, StartThread};
 use banyan_wire::syscalls::CreationForm;
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -82,11 +82,7 @@ pub fn create(creation: &Creation) -> i64 {
         Ok(thread) => thread,
         Err(_) => return Errno::EAGAIN.negated(),
     };
-    let nodes = u64::from(SETTINGS.nodes.load(Ordering::Relaxed));
-    let turn = u64::from(SETTINGS.threads_per_turn.load(Ordering::Relaxed)).max(1);
-    // The first thread is at home, so the count begins at 1.
-    let node = (STARTED.fetch_add(1, Ordering::Relaxed) + 1) / turn % nodes;
-    thread.node.store(node as u32, Ordering::Relaxed);
+    STARTED.fetch_add(1, Ordering::Relaxed);
     thread.mask.store(creation.mask, Ordering::Relaxed);
     thread.sigsys_blocked.set(mask::split_mask(creation.mask).1);
     let wants = |flag: u32, word: u64| if creation.flags & u64::from(flag) != 0 { word } else { 0 };
@@ -108,7 +104,7 @@ pub fn create(creation: &Creation) -> i64 {
     }
 }
 
-/// First code of a new thread at home.
+/// First code of a new thread at home. Where it executes is the daemon's choice.
 extern "C" fn begin(thread: &'static Thread) -> ! {
     thread.adopt();
     let id = kernel::thread_id();
@@ -117,24 +113,21 @@ extern "C" fn begin(thread: &'static Thread) -> ! {
     if start.child_word != 0 {
         let _ = copy::store_u32(start.child_word, id);
     }
-    let node = thread.node.load(Ordering::Relaxed);
-    if node != 0 {
-        let values = [u64::from(node), u64::from(id), start.frame, start.fs_base, 0, 0, 0, 0];
-        let (answer, connection) = requests::request_with_descriptor(RequestKind::Connect, values);
-        if let (0, Some(connection)) = (answer.result, connection) {
-            thread.connection.set(connection);
-            thread.set_role(Role::Deputy);
-            service_thread::remote_masks_changed();
-            let mask = thread.mask.load(Ordering::Relaxed);
-            let arguments = [start.frame, start.fs_base, u64::from(id), mask, 0, 0];
-            let header = Header::new(DeputyMessage::Start, 0, arguments);
-            if kernel::send_all(connection, (&raw const header).cast(), size_of::<Header>()).is_err() {
-                kernel::park();
-            }
-            deputy::serve(thread);
+    if SETTINGS.nodes.load(Ordering::Relaxed) > 1
+        && let (Answer::Placed(placed), Some(connection)) =
+            requests::ask_for_descriptor(&Request::StartThread(StartThread { thread: id }))
+    {
+        thread.node.store(placed.node, Ordering::Relaxed);
+        thread.connection.set(connection);
+        thread.set_role(Role::Deputy);
+        service_thread::remote_masks_changed();
+        let mask = thread.mask.load(Ordering::Relaxed);
+        let arguments = [start.frame, start.fs_base, u64::from(id), mask, 0, 0];
+        let header = Header::new(DeputyMessage::Start, 0, arguments);
+        if kernel::send_all(connection, (&raw const header).cast(), size_of::<Header>()).is_err() {
+            kernel::park();
         }
-        // The node cannot take it: the thread is as good at home.
-        thread.node.store(0, Ordering::Relaxed);
+        deputy::serve(thread);
     }
     resume::resume(thread, start.frame, start.fs_base)
 }

@@ -2,12 +2,13 @@
 //! because the kernel drops such writes silently when the page is not present.
 
 use crate::daemon::requests;
+use crate::daemon::settings::SETTINGS;
 use crate::kernel;
 use crate::memory::copy;
 use crate::signal::service_thread;
 use crate::thread::create::STARTED;
 use crate::thread::{Role, Thread};
-use banyan_wire::stub::RequestKind;
+use banyan_wire::stub::{Exit, Request, ThreadEnd};
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};
 use linux_raw_sys::general as linux;
@@ -24,9 +25,9 @@ pub fn count_first() {
 /// exits is done here, because it drops such writes silently when the page is not present.
 pub fn end(thread: &'static Thread, status: u64) -> ! {
     walk_robust_list(thread.robust_list.get(), thread.thread_id.load(Ordering::Relaxed));
-    let (node, cpu) = (u64::from(thread.node.load(Ordering::Relaxed)), kernel::thread_cpu_nanoseconds());
-    if thread.role() == Role::Home {
-        let _ = requests::request(RequestKind::ThreadEnd, [node, cpu, 0, 0, 0, 0, 0, 0]);
+    if SETTINGS.nodes.load(Ordering::Relaxed) > 1 {
+        let node = thread.node.load(Ordering::Relaxed);
+        requests::tell(&Request::ThreadEnd(ThreadEnd { node, deputy_calls: 0 }));
     }
     if LIVE.fetch_sub(1, Ordering::AcqRel) == 1 {
         end_process(status);
@@ -46,7 +47,7 @@ pub fn end(thread: &'static Thread, status: u64) -> ! {
 /// Ends the process with an exit status, after the daemon has ended the other replicas and counted.
 pub fn end_process(status: u64) -> ! {
     let threads = STARTED.load(Ordering::Relaxed) + 1;
-    let _ = requests::request(RequestKind::Exit, [status, threads, 0, 0, 0, 0, 0, 0]);
+    requests::tell(&Request::Exit(Exit { status, threads }));
     kernel::exit_group(status)
 }
 

@@ -9,7 +9,7 @@ use crate::signal::frame::{SignalInformation, UserContext};
 use crate::signal::{SIGSEGV, deliver, disposition};
 use crate::thread::{Role, Thread};
 use banyan_wire::address_space::is_program_memory;
-use banyan_wire::stub::RequestKind;
+use banyan_wire::stub::{Answer, Lookup, Request};
 use core::sync::atomic::{AtomicU64, Ordering};
 use linux_raw_sys::general as linux;
 
@@ -77,8 +77,9 @@ fn learn(thread: &Thread, address: u64, access: u64) -> bool {
     if thread.learned.replace(learned) != learned {
         return true;
     }
-    let answer = requests::request(RequestKind::Lookup, [address, access, 0, 0, 0, 0, 0, 0]);
-    if answer.result < 0 || perform::perform(&answer, -1, Backing::MemoryFile).is_err() {
+    let question = Request::Lookup(Lookup { address, protection: access });
+    let Answer::Steps(steps) = requests::ask(&question) else { return false };
+    if perform::perform(&steps, -1, Backing::MemoryFile).is_err() {
         return false;
     }
     thread.learned.set(learned + 1);

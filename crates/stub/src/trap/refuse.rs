@@ -2,7 +2,7 @@
 
 use crate::daemon::requests;
 use banyan_sys::raw::Errno;
-use banyan_wire::stub::{Refusal, RequestKind};
+use banyan_wire::stub::{Refusal, Refused, Request};
 use banyan_wire::syscalls::{self, Class, NUMBERS, Notice};
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -24,8 +24,8 @@ pub fn not_served(call: i64) -> i64 {
 /// Refuses a call. Returns the negated errno.
 pub fn refuse(call: i64, errno: u16, notice: Notice) -> i64 {
     if notice == Notice::Once && is_first(call) {
-        let values = [call as u64, Refusal::NotTreated as u64, u64::from(errno), 0, 0, 0, 0, 0];
-        let _ = requests::request(RequestKind::Refused, values);
+        let (number, errno) = (call as u64, u32::from(errno));
+        requests::tell(&Request::Refused(Refused { number, reason: Refusal::NotTreated, errno }));
     }
     -i64::from(errno)
 }

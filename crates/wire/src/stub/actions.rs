@@ -1,46 +1,45 @@
 //! The kernel operations that the daemon has the stub perform, in order, for a memory call or to learn a mapping.
 
-use super::packet::{Body, Field};
-use zerocopy::{Immutable, IntoBytes, KnownLayout, TryFromBytes};
+use super::packet::{Body, Field, enumeration, records};
+use zerocopy::{IntoBytes, TryFromBytes};
 
 /// Kernel operations that the stub performs for one memory call, at most.
 pub const ACTIONS_MAX: usize = 12;
 
-/// Kinds of [`Action`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, TryFromBytes, IntoBytes, KnownLayout, Immutable)]
-#[repr(u64)]
-pub enum ActionKind {
-    /// Map `[address, +length)` of the memory file at its own address without access rights.
-    Reserve = 1,
-    /// Tell the daemon ([`Request::Confirm`](super::Request::Confirm)) that the range is mapped; it registers what is
-    /// shared.
-    Confirm = 2,
-    /// Set access rights of the range to `extra` (PROT_ bits).
-    Protect = 3,
-    /// Unmap the range.
-    Unmap = 4,
-    /// Drop the pages of the range from the memory file here; no other node has any.
-    Punch = 5,
-    /// Ask the daemon ([`Request::Discard`](super::Request::Discard)) to make the range zero on all nodes.
-    Discard = 6,
-    /// Fill the range from the file of the original call, at offset `extra`.
-    ReadFile = 7,
-    /// Copy `length` bytes from `extra` to `address`.
-    Copy = 8,
+enumeration! {
+    /// Kinds of [`Action`].
+    ActionKind: u64 {
+        /// Map the memory file at the range, at the offset that is the address, without rights.
+        1 Reserve,
+        /// Send the request `Confirm`; the daemon registers what is shared.
+        2 Confirm,
+        /// Give the range the rights in `extra` (`PROT_` bits).
+        3 Protect,
+        /// Unmap the range.
+        4 Unmap,
+        /// Make the range a hole in the memory file; no other node has any of it.
+        5 Punch,
+        /// Send the request `Discard`.
+        6 Discard,
+        /// Fill the range from the file of the call, at offset `extra`.
+        7 ReadFile,
+        /// Copy to the range from the address `extra`.
+        8 Copy,
+    }
 }
 
-/// One kernel operation for the stub to perform.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, TryFromBytes, IntoBytes, KnownLayout, Immutable)]
-#[repr(C)]
-pub struct Action {
-    /// What to do.
-    pub kind: ActionKind,
-    /// First byte.
-    pub address: u64,
-    /// Bytes.
-    pub length: u64,
-    /// Meaning depends on the kind.
-    pub extra: u64,
+records! {
+    /// One kernel operation for the stub to perform.
+    Action {
+        /// What to do.
+        kind: ActionKind,
+        /// First byte.
+        address: u64,
+        /// Bytes.
+        length: u64,
+        /// Depends on the kind.
+        extra: u64,
+    }
 }
 
 impl Action {
@@ -95,8 +94,18 @@ impl Eq for Steps {}
 
 impl Body for Steps {
     const FIELDS: &'static [Field] = &[
-        Field { name: "result", offset: 0, bytes: 8 },
-        Field { name: "actions", offset: 8, bytes: size_of::<Action>() * ACTIONS_MAX },
+        Field {
+            name: "result",
+            about: "What the call returns: a value, or a negated errno.",
+            offset: 0,
+            bytes: 8,
+        },
+        Field {
+            name: "actions",
+            about: "What to do, in order: as many as the packet holds, twelve at most.",
+            offset: 8,
+            bytes: size_of::<Action>() * ACTIONS_MAX,
+        },
     ];
 
     fn write(&self, to: &mut [u8]) -> usize {

@@ -66,37 +66,42 @@ pub(super) trait Body: Sized {
 pub struct Field {
     /// Its name.
     pub name: &'static str,
+    /// What it says, in the words of its documentation.
+    pub about: &'static str,
     /// Where it begins, counted from the end of the kind.
     pub offset: usize,
     /// How long it is.
     pub bytes: usize,
 }
 
-/// A message, for the format's document.
+/// A message, or a value of an enumeration, for the format's document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// The number with which its packets begin.
-    pub kind: u32,
+    /// The number with which its packets begin, or that is its value.
+    pub number: u32,
     /// Its name.
     pub name: &'static str,
+    /// What it means, in the words of its documentation.
+    pub about: &'static str,
     /// What follows the kind.
     pub fields: &'static [Field],
 }
 
 /// Declares records: structures that lie in a packet as they lie in memory, without padding.
 macro_rules! records {
-    ($($(#[$attribute:meta])* $name:ident { $($(#[$about:meta])* $field:ident: $type:ty),* $(,)? })+) => { $(
+    ($($(#[$attribute:meta])* $name:ident { $($(#[doc = $about:literal])* $field:ident: $type:ty),* $(,)? })+) => { $(
         $(#[$attribute])*
         #[derive(
             Clone, Copy, Debug, PartialEq, Eq, zerocopy::TryFromBytes, zerocopy::IntoBytes, zerocopy::KnownLayout,
             zerocopy::Immutable,
         )]
         #[repr(C)]
-        pub struct $name { $($(#[$about])* pub $field: $type),* }
+        pub struct $name { $($(#[doc = $about])* pub $field: $type),* }
 
         impl $crate::stub::packet::Body for $name {
             const FIELDS: &'static [$crate::stub::packet::Field] = &[$($crate::stub::packet::Field {
                 name: stringify!($field),
+                about: concat!($($about),*),
                 offset: core::mem::offset_of!($name, $field),
                 bytes: size_of::<$type>(),
             }),*];
@@ -119,17 +124,18 @@ macro_rules! records {
 /// Declares all messages that go one way: a number, a name and a record for each.
 macro_rules! messages {
     ($(#[$attribute:meta])* $name:ident {
-        $($(#[$about:meta])* $kind:literal $variant:ident($body:ty)),+ $(,)?
+        $($(#[doc = $about:literal])* $kind:literal $variant:ident($body:ty)),+ $(,)?
     }) => {
         $(#[$attribute])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum $name { $($(#[$about])* $variant($body)),+ }
+        pub enum $name { $($(#[doc = $about])* $variant($body)),+ }
 
         impl $name {
             /// All of them, for the format's document.
             pub const ROWS: &'static [$crate::stub::packet::Row] = &[$($crate::stub::packet::Row {
-                kind: $kind,
+                number: $kind,
                 name: stringify!($variant),
+                about: concat!($($about),*),
                 fields: <$body as $crate::stub::packet::Body>::FIELDS,
             }),+];
 
@@ -160,4 +166,29 @@ macro_rules! messages {
         }
     };
 }
-pub(super) use {messages, records};
+
+/// Declares an enumeration that is a field of a record, or part of one.
+macro_rules! enumeration {
+    ($(#[$attribute:meta])* $name:ident: $number:ident {
+        $($(#[doc = $about:literal])* $value:literal $variant:ident),+ $(,)?
+    }) => {
+        $(#[$attribute])*
+        #[derive(
+            Clone, Copy, Debug, PartialEq, Eq, zerocopy::TryFromBytes, zerocopy::IntoBytes, zerocopy::KnownLayout,
+            zerocopy::Immutable,
+        )]
+        #[repr($number)]
+        pub enum $name { $($(#[doc = $about])* $variant = $value),+ }
+
+        impl $name {
+            /// All values, for the format's document.
+            pub const ROWS: &'static [$crate::stub::packet::Row] = &[$($crate::stub::packet::Row {
+                number: $value,
+                name: stringify!($variant),
+                about: concat!($($about),*),
+                fields: &[],
+            }),+];
+        }
+    };
+}
+pub(super) use {enumeration, messages, records};

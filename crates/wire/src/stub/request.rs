@@ -1,8 +1,7 @@
 //! What the stub asks of its daemon, and the answers.
 
 use super::Steps;
-use super::packet::{messages, records};
-use zerocopy::{Immutable, IntoBytes, KnownLayout, TryFromBytes};
+use super::packet::{enumeration, messages, records};
 
 messages! {
     /// What the stub asks of its daemon.
@@ -13,7 +12,7 @@ messages! {
         2 Ready(Nothing),
         /// A memory call of the program. Steps.
         3 Memory(MemoryCall),
-        /// The actions up to [`ActionKind::Confirm`](super::ActionKind::Confirm) were performed on a range. Done.
+        /// The actions up to `Confirm` were performed on a range. Done.
         4 Confirm(Range),
         /// A range is unmapped here: make its pages zero on every node. Done when they are.
         5 Discard(Range),
@@ -58,7 +57,7 @@ records! {
 
     /// A replica introduces itself.
     Hello {
-        /// [`STUB_ABI_VERSION`](super::STUB_ABI_VERSION).
+        /// The version of these records.
         version: u32,
         /// Its process id.
         process: u32,
@@ -159,24 +158,24 @@ records! {
     }
 }
 
-/// What a system call does with memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, TryFromBytes, IntoBytes, KnownLayout, Immutable)]
-#[repr(u64)]
-pub enum Purpose {
-    /// It reads it.
-    Read = 0,
-    /// It writes it.
-    Write = 1,
+enumeration! {
+    /// What a system call does with memory.
+    Purpose: u64 {
+        /// It reads it.
+        0 Read,
+        /// It writes it.
+        1 Write,
+    }
 }
 
-/// Why a call was refused; the daemon turns it into one line on the standard error of the run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, TryFromBytes, IntoBytes, KnownLayout, Immutable)]
-#[repr(u32)]
-pub enum Refusal {
-    /// The number has no class that can be served yet.
-    NotTreated = 1,
-    /// A shared, writable mapping of a file.
-    SharedFileMapping = 2,
-    /// A signal with a program handler reached a thread on another node.
-    HandlerOnRemoteThread = 3,
+enumeration! {
+    /// Why a call was refused; the daemon turns it into one line on the standard error of the run.
+    Refusal: u32 {
+        /// The call is not served yet.
+        1 NotTreated,
+        /// A shared, writable mapping of a file.
+        2 SharedFileMapping,
+        /// A signal with a handler reached a thread on another node.
+        3 HandlerOnRemoteThread,
+    }
 }
