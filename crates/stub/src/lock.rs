@@ -2,7 +2,6 @@
 
 use crate::kernel;
 use core::sync::atomic::{AtomicU32, Ordering};
-use linux_raw_sys::general as linux;
 
 /// The lock. 0 free, 1 held, 2 held with waiters.
 pub struct Lock(AtomicU32);
@@ -21,9 +20,7 @@ impl Lock {
     pub fn lock(&self) -> Guard<'_> {
         if self.0.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
             while self.0.swap(2, Ordering::Acquire) != 0 {
-                const WAIT: u64 = (linux::FUTEX_WAIT | linux::FUTEX_PRIVATE_FLAG) as u64;
-                let word = &raw const self.0 as u64;
-                let _ = kernel::raw(linux::__NR_futex, [word, WAIT, 2, 0, 0, 0]);
+                kernel::futex_wait(&self.0, 2);
             }
         }
         Guard(self)

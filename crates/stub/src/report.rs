@@ -1,7 +1,6 @@
 //! Last words: a line on standard error when the stub itself cannot go on.
 
 use crate::kernel;
-use linux_raw_sys::general as linux;
 
 /// Exit status for failures that are Banyan's and not the program's.
 pub const STATUS_OURS: u64 = 125;
@@ -15,7 +14,7 @@ pub fn line(parts: &[&str]) {
         length += 1;
     }
     text[length] = b'\n';
-    let _ = kernel::raw(linux::__NR_write, [2, text.as_ptr() as u64, length as u64 + 1, 0, 0, 0]);
+    kernel::write_error(&text[..=length]);
 }
 
 /// Says what happened and ends the process with [`STATUS_OURS`].

@@ -64,7 +64,8 @@ fn start_carrier(connection: Option<i32>, thread_id: u32) -> Reply {
 /// Unmaps a range, after any mapping that is being learned is complete.
 fn forget(range: Range) -> Reply {
     let _guard = memory::LOCK.lock();
-    match kernel::checked(linux::__NR_munmap, [range.address, range.length, 0, 0, 0, 0]) {
+    // SAFETY: the daemon names memory of the program only.
+    match unsafe { kernel::checked(linux::__NR_munmap, [range.address, range.length, 0, 0, 0, 0]) } {
         Ok(_) => Reply::Done(Nothing {}),
         Err(error) => failed(error),
     }

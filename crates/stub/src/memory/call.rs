@@ -4,7 +4,7 @@ use crate::daemon::requests;
 use crate::daemon::settings::SETTINGS;
 use crate::kernel;
 use crate::memory::LOCK;
-use crate::memory::copy;
+use crate::memory::copy::{self, ProgramAddress};
 use crate::memory::perform::{self, Backing};
 use crate::thread::Thread;
 use banyan_sys::raw::Errno;
@@ -57,7 +57,7 @@ fn residency(arguments: &[u64; 6]) -> i64 {
     let mut at = arguments[2];
     while left > 0 {
         let piece = left.min(64);
-        if copy::copy_out(at, ones.as_ptr(), piece as usize).is_err() {
+        if copy::copy_out(ProgramAddress(at), &ones[..piece as usize]).is_err() {
             return Errno::EFAULT.negated();
         }
         at += piece;
@@ -74,7 +74,8 @@ fn check_file(arguments: &[u64; 6]) -> Result<(), Errno> {
     }
     // SAFETY: all-zero bytes are a valid `stat`.
     let mut status: linux::stat = unsafe { core::mem::zeroed() };
-    let _ = kernel::checked(linux::__NR_fstat, [descriptor, &raw mut status as u64, 0, 0, 0, 0])?;
+    // SAFETY: the status lives across the call, which writes it.
+    let _ = unsafe { kernel::checked(linux::__NR_fstat, [descriptor, &raw mut status as u64, 0, 0, 0, 0])? };
     if status.st_mode & linux::S_IFMT != linux::S_IFREG {
         return Err(Errno::ENODEV);
     }

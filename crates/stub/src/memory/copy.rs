@@ -6,7 +6,8 @@ use banyan_sys::raw::Errno;
 use banyan_wire::address_space::is_program_memory;
 use banyan_wire::ids::PAGE_BYTES;
 use core::arch::{asm, global_asm};
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU32, Ordering};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 // The one place where the stub's own instructions touch program memory. A SIGSEGV or SIGBUS at `..._access` is
 // sent to `..._failed` by the fault handler; userfaultfd faults just wait.
@@ -50,25 +51,46 @@ pub fn fault_continuation(instruction: u64) -> Option<u64> {
     }
 }
 
+/// An address that the program named. Nothing is known of it until it is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProgramAddress(pub u64);
+
+impl ProgramAddress {
+    /// The address this many bytes further on. It wraps, as the program's own sums would.
+    #[must_use]
+    pub const fn add(self, bytes: u64) -> Self {
+        Self(self.0.wrapping_add(bytes))
+    }
+
+    /// `EFAULT` unless all bytes from here on are where only the program has memory. So no copy can reach the stub's.
+    fn check(self, length: usize) -> Result<(), Errno> {
+        let Some(last) = length.checked_sub(1) else { return Ok(()) };
+        let last = self.0.checked_add(last as u64).ok_or(Errno::EFAULT)?;
+        if in_program(self.0) && in_program(last) { Ok(()) } else { Err(Errno::EFAULT) }
+    }
+}
+
 /// Finds out whether a byte of program memory can be written, without changing it.
 ///
 /// # Errors
 /// `EFAULT` if it cannot.
-pub fn probe_writable(at: u64) -> Result<(), Errno> {
-    if !is_program_memory(at) {
-        return Err(Errno::EFAULT);
-    }
+pub fn probe_writable(at: ProgramAddress) -> Result<(), Errno> {
+    at.check(1)?;
     let failed: u64;
-    // SAFETY: an atomic or with zero changes nothing; a bad address ends it through the fault handler.
-    unsafe { asm!("call banyan_probe", in("rdi") at, lateout("rax") failed, lateout("rcx") _) };
+    // SAFETY: the byte is not the stub's; an atomic or with zero changes nothing, and a bad address ends it through the
+    // fault handler.
+    unsafe { asm!("call banyan_probe", in("rdi") at.0, lateout("rax") failed, lateout("rcx") _) };
     if failed == 0 { Ok(()) } else { Err(Errno::EFAULT) }
 }
 
-/// Copies bytes, one side of which is program memory. Returns how many were *not* copied because of a fault.
-pub(super) fn copy(to: u64, from: u64, length: usize) -> u64 {
+/// Copies bytes, one side of which at least is program memory.
+///
+/// # Safety
+/// A side that is not program memory must be a buffer of the stub with that length, to be written if it is `to`.
+unsafe fn copy(to: u64, from: u64, length: usize) -> Result<(), Errno> {
     let left: u64;
-    // SAFETY: the callers give one side that is the stub's own buffer of that length; the other side is program
-    // memory, no Rust object, and a bad address ends the copy through the fault handler.
+    // SAFETY: the stub's side is the caller's promise; program memory is no Rust object, and a bad address ends the copy
+    // through the fault handler.
     unsafe {
         asm!(
             "call banyan_copy",
@@ -76,94 +98,104 @@ pub(super) fn copy(to: u64, from: u64, length: usize) -> u64 {
             lateout("rax") left, lateout("rcx") _, lateout("rdi") _, lateout("rsi") _,
         );
     }
-    left
+    if left == 0 { Ok(()) } else { Err(Errno::EFAULT) }
 }
 
 /// Copies from program memory into a buffer of the stub.
 ///
 /// # Errors
-/// `EFAULT` if the program has no readable memory there.
-pub fn copy_in(from: u64, to: *mut u8, length: usize) -> Result<(), Errno> {
-    if length != 0 && !is_program_memory(from) {
-        return Err(Errno::EFAULT);
-    }
-    if copy(to as u64, from, length) == 0 { Ok(()) } else { Err(Errno::EFAULT) }
+/// `EFAULT` if the program has no readable memory there; the buffer may then be filled in part.
+pub fn copy_in(from: ProgramAddress, to: &mut [u8]) -> Result<(), Errno> {
+    from.check(to.len())?;
+    // SAFETY: `to` is a buffer of that length.
+    unsafe { copy(to.as_mut_ptr() as u64, from.0, to.len()) }
 }
 
 /// Copies from a buffer of the stub into program memory.
 ///
 /// # Errors
-/// `EFAULT` if the program has no writable memory there.
-pub fn copy_out(to: u64, from: *const u8, length: usize) -> Result<(), Errno> {
-    if length != 0 && !is_program_memory(to) {
-        return Err(Errno::EFAULT);
-    }
-    if copy(to, from as u64, length) == 0 { Ok(()) } else { Err(Errno::EFAULT) }
+/// `EFAULT` if the program has no writable memory there; it may then be written in part.
+pub fn copy_out(to: ProgramAddress, from: &[u8]) -> Result<(), Errno> {
+    to.check(from.len())?;
+    // SAFETY: `from` is a buffer of that length.
+    unsafe { copy(to.0, from.as_ptr() as u64, from.len()) }
+}
+
+/// Copies within program memory; the ranges do not overlap.
+///
+/// # Errors
+/// `EFAULT` if the program has no memory there.
+pub fn copy_within(to: ProgramAddress, from: ProgramAddress, length: usize) -> Result<(), Errno> {
+    to.check(length)?;
+    from.check(length)?;
+    // SAFETY: neither side is the stub's.
+    unsafe { copy(to.0, from.0, length) }
 }
 
 /// Copies a string that ends with zero; returns its length with the zero.
 ///
 /// # Errors
-/// `EFAULT`; `ENAMETOOLONG` if there is no zero in `room` bytes.
-///
-/// # Safety
-/// `to` points to `room` bytes of the stub that nobody else uses.
-pub unsafe fn copy_string_in(from: u64, to: *mut u8, room: usize) -> Result<usize, Errno> {
+/// `EFAULT`; `ENAMETOOLONG` if it does not fit into the buffer.
+pub fn copy_string_in(from: ProgramAddress, to: &mut [u8]) -> Result<usize, Errno> {
     let mut done = 0;
-    while done < room {
-        let at = from.wrapping_add(done as u64);
-        let piece = (PAGE_BYTES - at % PAGE_BYTES).min((room - done) as u64) as usize;
-        copy_in(at, to.wrapping_add(done), piece)?;
-        for index in done..done + piece {
-            // SAFETY: the copy above filled the buffer up to here.
-            if unsafe { to.add(index).read() } == 0 {
-                return Ok(index + 1);
-            }
+    while done < to.len() {
+        let at = from.add(done as u64);
+        let piece = (PAGE_BYTES - at.0 % PAGE_BYTES).min((to.len() - done) as u64) as usize;
+        let piece = &mut to[done..done + piece];
+        copy_in(at, piece)?;
+        if let Some(zero) = piece.iter().position(|&byte| byte == 0) {
+            return Ok(done + zero + 1);
         }
-        done += piece;
+        done += piece.len();
     }
     Err(Errno::ENAMETOOLONG)
+}
+
+/// Loads a value from program memory.
+///
+/// # Errors
+/// `EFAULT`.
+pub fn load<T: FromBytes + IntoBytes>(from: ProgramAddress) -> Result<T, Errno> {
+    let mut value = T::new_zeroed();
+    copy_in(from, value.as_mut_bytes())?;
+    Ok(value)
+}
+
+/// Stores a value into program memory.
+///
+/// # Errors
+/// `EFAULT`.
+pub fn store<T: IntoBytes + Immutable>(to: ProgramAddress, value: &T) -> Result<(), Errno> {
+    copy_out(to, value.as_bytes())
 }
 
 /// Stores an aligned word of program memory, in one piece: other threads may be waiting on it.
 ///
 /// # Errors
 /// `EFAULT`.
-pub fn store_u32(to: u64, value: u32) -> Result<(), Errno> {
-    let mut probe = 0_u32;
-    if !to.is_multiple_of(4) {
-        return copy_out(to, (&raw const value).cast(), 4);
+pub fn store_u32(to: ProgramAddress, value: u32) -> Result<(), Errno> {
+    if !to.0.is_multiple_of(4) {
+        return store(to, &value);
     }
-    copy_in(to, (&raw mut probe).cast(), 4)?;
-    // SAFETY: the word is aligned and was readable just now; the program gave it to be written by the kernel.
-    // Atomics are how program memory may be touched.
-    unsafe { core::sync::atomic::AtomicU32::from_ptr(to as *mut u32) }.store(value, Ordering::Release);
+    let _: u32 = load(to)?;
+    // SAFETY: the word is aligned, not the stub's, and was readable just now; the program gave it to be written by the
+    // kernel. Atomics are how program memory may be touched.
+    unsafe { AtomicU32::from_ptr(to.0 as *mut u32) }.store(value, Ordering::Release);
     Ok(())
-}
-
-/// Loads a word of program memory.
-///
-/// # Errors
-/// `EFAULT`.
-pub fn load_u64(from: u64) -> Result<u64, Errno> {
-    let mut value = 0_u64;
-    copy_in(from, (&raw mut value).cast(), 8)?;
-    Ok(value)
 }
 
 /// Compares and exchanges a word of program memory; returns what was there.
 ///
 /// # Errors
 /// `EFAULT` if the word is unaligned or outside program memory.
-pub fn exchange_u32(at: u64, expected: u32, new: u32) -> Result<u32, Errno> {
-    let mut probe = 0_u32;
-    if !at.is_multiple_of(4) {
+pub fn exchange_u32(at: ProgramAddress, expected: u32, new: u32) -> Result<u32, Errno> {
+    if !at.0.is_multiple_of(4) {
         return Err(Errno::EFAULT);
     }
-    copy_in(at, (&raw mut probe).cast(), 4)?;
-    // SAFETY: the word is aligned and was readable just now; it belongs to a lock that a live thread of the
-    // program shares, so it stays mapped. Atomics are how program memory may be touched.
-    let word = unsafe { core::sync::atomic::AtomicU32::from_ptr(at as *mut u32) };
+    let _: u32 = load(at)?;
+    // SAFETY: the word is aligned, not the stub's, and was readable just now; it belongs to a lock that a live thread of
+    // the program shares, so it stays mapped. Atomics are how program memory may be touched.
+    let word = unsafe { AtomicU32::from_ptr(at.0 as *mut u32) };
     Ok(match word.compare_exchange(expected, new, Ordering::AcqRel, Ordering::Acquire) {
         Ok(old) | Err(old) => old,
     })

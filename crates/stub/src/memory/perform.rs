@@ -3,7 +3,7 @@
 use crate::daemon::requests;
 use crate::daemon::settings::SETTINGS;
 use crate::kernel;
-use crate::memory::copy;
+use crate::memory::copy::{self, ProgramAddress};
 use banyan_sys::raw::Errno;
 use banyan_wire::stub::{ActionKind, Range, Request, Steps};
 use core::sync::atomic::Ordering;
@@ -36,24 +36,27 @@ pub fn perform(steps: &Steps, descriptor: i32, backing: Backing) -> Result<(), E
                 requests::tell(&Request::Discard(Range { address, length }));
             }
             ActionKind::Protect => {
-                let _ = kernel::checked(linux::__NR_mprotect, [address, length, action.extra, 0, 0, 0])?;
+                // SAFETY: the daemon names memory of the program only.
+                let _ = unsafe {
+                    kernel::checked(linux::__NR_mprotect, [address, length, action.extra, 0, 0, 0])?
+                };
             }
             ActionKind::Unmap => {
-                let _ = kernel::checked(linux::__NR_munmap, [address, length, 0, 0, 0, 0])?;
+                // SAFETY: the daemon names memory of the program only.
+                let _ = unsafe { kernel::checked(linux::__NR_munmap, [address, length, 0, 0, 0, 0])? };
             }
             ActionKind::Punch => {
                 punch(address, length)?;
                 if backing == Backing::Private {
                     const DONTNEED: u64 = linux::MADV_DONTNEED as u64;
                     // Nothing may be mapped there.
-                    let _ = kernel::raw(linux::__NR_madvise, [address, length, DONTNEED, 0, 0, 0]);
+                    // SAFETY: as above.
+                    let _ = unsafe { kernel::raw(linux::__NR_madvise, [address, length, DONTNEED, 0, 0, 0]) };
                 }
             }
             ActionKind::ReadFile => read_file(descriptor, address, length, action.extra)?,
             ActionKind::Copy => {
-                if copy::copy(address, action.extra, length as usize) != 0 {
-                    return Err(Errno::EFAULT);
-                }
+                copy::copy_within(ProgramAddress(address), ProgramAddress(action.extra), length as usize)?;
             }
         }
     }
@@ -68,20 +71,24 @@ fn reserve(address: u64, length: u64, backing: Backing) -> Result<(), Errno> {
         Backing::MemoryFile => (COMMON | linux::MAP_SHARED, memory, address),
         Backing::Private => (COMMON | linux::MAP_PRIVATE | linux::MAP_ANONYMOUS, u64::MAX, 0),
     };
-    kernel::checked(linux::__NR_mmap, [address, length, 0, u64::from(flags), descriptor, offset]).map(drop)
+    let arguments = [address, length, 0, u64::from(flags), descriptor, offset];
+    // SAFETY: the daemon names memory of the program only.
+    unsafe { kernel::checked(linux::__NR_mmap, arguments) }.map(drop)
 }
 
 fn punch(address: u64, length: u64) -> Result<(), Errno> {
     const PUNCH_HOLE: u64 = (linux::FALLOC_FL_PUNCH_HOLE | linux::FALLOC_FL_KEEP_SIZE) as u64;
     let memory = SETTINGS.memory.load(Ordering::Relaxed) as u64;
-    kernel::checked(linux::__NR_fallocate, [memory, PUNCH_HOLE, address, length, 0, 0]).map(drop)
+    // SAFETY: the memory file holds memory of the program only.
+    unsafe { kernel::checked(linux::__NR_fallocate, [memory, PUNCH_HOLE, address, length, 0, 0]) }.map(drop)
 }
 
 fn read_file(descriptor: i32, address: u64, length: u64, offset: u64) -> Result<(), Errno> {
     let mut done = 0;
     while done < length {
         let arguments = [descriptor as u64, address + done, length - done, offset + done, 0, 0];
-        match kernel::checked(linux::__NR_pread64, arguments) {
+        // SAFETY: the daemon names memory of the program only.
+        match unsafe { kernel::checked(linux::__NR_pread64, arguments) } {
             Ok(0) => break,
             Ok(read) => done += read,
             Err(Errno::EINTR) => {}

@@ -12,32 +12,19 @@ use linux_raw_sys::general as linux;
 /// Moves a descriptor to the hidden numbers, above what the program's limit lets it get. The limit is lifted for
 /// a moment: existing descriptors above it stay valid. If that is not allowed, the descriptor stays where it is.
 pub fn hide(descriptor: i32) -> i32 {
-    const DUPLICATE: u64 = linux::F_DUPFD_CLOEXEC as u64;
-    let floor = u64::from(SETTINGS.descriptor_floor.load(Ordering::Relaxed));
-    let mut limit = [0_u64; 2];
-    if with_limit(None, Some(&mut limit)).is_err() {
+    let Ok([soft, hard]) = kernel::file_limit() else { return descriptor };
+    if kernel::set_file_limit([raised_limit(soft, hard), hard]).is_err() {
         return descriptor;
     }
-    let raised = [raised_limit(limit[0], limit[1]), limit[1]];
-    if with_limit(Some(&raised), None).is_err() {
-        return descriptor;
-    }
-    let moved = kernel::checked(linux::__NR_fcntl, [descriptor as u64, DUPLICATE, floor, 0, 0, 0]);
-    let _ = with_limit(Some(&limit), None);
+    let moved = kernel::duplicate_from(descriptor, floor());
+    let _ = kernel::set_file_limit([soft, hard]);
     match moved {
         Ok(moved) => {
             kernel::close(descriptor);
-            moved as i32
+            moved
         }
         Err(_) => descriptor,
     }
-}
-
-fn with_limit(new: Option<&[u64; 2]>, old: Option<&mut [u64; 2]>) -> Result<u64, Errno> {
-    const LIMIT: u64 = linux::RLIMIT_NOFILE as u64;
-    let new = new.map_or(0, |limit| limit.as_ptr() as u64);
-    let old = old.map_or(0, |limit| limit.as_mut_ptr() as u64);
-    kernel::checked(linux::__NR_prlimit64, [0, LIMIT, new, old, 0, 0])
 }
 
 fn floor() -> u64 {
@@ -54,7 +41,8 @@ pub fn close_range(arguments: &[u64; 6]) -> i64 {
         return 0;
     }
     arguments[1] = arguments[1].min(floor() - 1);
-    kernel::raw(linux::__NR_close_range, arguments)
+    // SAFETY: the program's own call, without the stub's descriptors.
+    unsafe { kernel::raw(linux::__NR_close_range, arguments) }
 }
 
 /// Calls that could take a hidden descriptor away: to the program it is not open.
@@ -67,7 +55,8 @@ pub fn guarded(number: u32, which: DescriptorArguments, arguments: &[u64; 6]) ->
     if closed {
         return Errno::EBADF.negated();
     }
-    kernel::raw(number, *arguments)
+    // SAFETY: the program's own call, about a descriptor of its own.
+    unsafe { kernel::raw(number, *arguments) }
 }
 
 /// Whether a descriptor is one that the stub uses.

@@ -4,7 +4,7 @@
 //! Only reading the links is served. Opening one opens the stub.
 
 use crate::kernel;
-use crate::memory::copy;
+use crate::memory::copy::{self, ProgramAddress};
 use crate::thread::Thread;
 use banyan_sys::raw::Errno;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -23,18 +23,18 @@ pub fn set_executable(address: u64) {
 
 /// Reads a link for a home thread, whose arguments are the program's.
 pub fn read_at_home(thread: &Thread, number: u32, arguments: &[u64; 6], path: usize) -> i64 {
-    let payload = thread.payload();
-    // SAFETY: the payload buffer is this thread's, and longer.
-    let Ok(length) = (unsafe { copy::copy_string_in(arguments[path], payload, LINK_MAX) }) else {
-        return kernel::raw(number, *arguments);
-    };
-    // SAFETY: the copy filled so many bytes, and nobody else writes them.
-    let link = unsafe { core::slice::from_raw_parts(payload, length) };
-    if !leads_here(link) {
-        return kernel::raw(number, *arguments);
+    // SAFETY: this thread's own, and the only reference to it.
+    let payload = unsafe { thread.payload() };
+    let leads = copy::copy_string_in(ProgramAddress(arguments[path]), &mut payload[..LINK_MAX])
+        .is_ok_and(|length| leads_here(&payload[..length]));
+    if !leads {
+        // SAFETY: the program's own call.
+        return unsafe { kernel::raw(number, *arguments) };
     }
     let result = target(payload, arguments[path + 2]);
-    match usize::try_from(result).map(|length| copy::copy_out(arguments[path + 1], payload, length)) {
+    let copied = usize::try_from(result)
+        .map(|length| copy::copy_out(ProgramAddress(arguments[path + 1]), &payload[..length]));
+    match copied {
         Ok(Err(error)) => error.negated(),
         _ => result,
     }
@@ -43,35 +43,36 @@ pub fn read_at_home(thread: &Thread, number: u32, arguments: &[u64; 6], path: us
 /// Reads a link for a thread on another node, whose path and buffer came with the call.
 ///
 /// # Safety
-/// The path is a string in the stub's memory, and so is the buffer, with the size that the arguments say.
+/// The path is a string in the stub's memory, and so is the buffer behind it, with the size that the arguments say.
 pub unsafe fn read_for_remote(number: u32, arguments: &[u64; 6], path: usize) -> i64 {
     let start = arguments[path] as *const u8;
     // SAFETY: the string ends at the first zero.
     let length = (0..LINK_MAX).find(|&at| unsafe { start.add(at).read() } == 0).map_or(0, |zero| zero + 1);
     // SAFETY: as above.
     if leads_here(unsafe { core::slice::from_raw_parts(start, length) }) {
-        return target(arguments[path + 1] as *mut u8, arguments[path + 2]);
+        let size = arguments[path + 2];
+        // SAFETY: the caller's promise; the path is not used any more.
+        let buffer =
+            unsafe { core::slice::from_raw_parts_mut(arguments[path + 1] as *mut u8, size as usize) };
+        return target(buffer, size);
     }
-    kernel::raw(number, *arguments)
+    // SAFETY: the program's own call.
+    unsafe { kernel::raw(number, *arguments) }
 }
 
 /// Copies the path of the program's file, at most `size` bytes and no zero, as readlink(2) does.
-fn target(to: *mut u8, size: u64) -> i64 {
+fn target(to: &mut [u8], size: u64) -> i64 {
     if size as i32 <= 0 {
         return Errno::EINVAL.negated();
     }
-    let address = EXECUTABLE.load(Ordering::Relaxed);
+    let address = ProgramAddress(EXECUTABLE.load(Ordering::Relaxed));
     let mut length = 0;
-    while length < PATH_MAX.min(size as usize) {
-        let mut byte = 0_u8;
-        if let Err(error) = copy::copy_in(address + length as u64, &raw mut byte, 1) {
-            return error.negated();
+    for slot in to.iter_mut().take(PATH_MAX.min(size as usize)) {
+        match copy::load(address.add(length)) {
+            Ok(0_u8) => break,
+            Ok(byte) => *slot = byte,
+            Err(error) => return error.negated(),
         }
-        if byte == 0 {
-            break;
-        }
-        // SAFETY: both callers give a buffer with room for `size` bytes or for a path.
-        unsafe { to.add(length).write(byte) };
         length += 1;
     }
     length as i64

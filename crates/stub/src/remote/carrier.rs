@@ -3,7 +3,7 @@
 
 use crate::daemon::{requests, settings};
 use crate::kernel;
-use crate::remote::shipping::{self, Pieces};
+use crate::remote::shipping::{self, Order, Pieces};
 use crate::report;
 use crate::signal::frame::UserContext;
 use crate::signal::{alternate_stack, disposition, mask};
@@ -18,13 +18,13 @@ use banyan_wire::syscalls::{
 };
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general as linux;
+use zerocopy::IntoBytes;
 
 /// First code of a carrier: waits for the thread to come over its connection and becomes it.
 pub extern "C" fn begin(thread: &'static Thread) -> ! {
     thread.adopt();
     let mut header = Header::new(DeputyMessage::Return, 0, [0; 6]);
-    let size = size_of::<Header>();
-    let received = kernel::receive_all(thread.connection.get(), (&raw mut header).cast(), size);
+    let received = kernel::receive_all(thread.connection.get(), header.as_mut_bytes());
     if received.is_err() || header.check() != Some(DeputyMessage::Start) || header.length != 0 {
         // The home node gave up; it knows.
         kernel::close(thread.connection.get());
@@ -78,13 +78,16 @@ pub fn system_call(
 /// A call that runs here, on copies of its buffers: the kernel's own accesses would wait for pages in the middle of it.
 fn local_call(thread: &'static Thread, row: &SystemCall, arguments: &[u64; 6]) -> i64 {
     let mut header = Header::new(DeputyMessage::Call, row.number.into(), *arguments);
-    let payload = thread.payload();
+    // SAFETY: this thread's own, and the only reference to it.
+    let payload = unsafe { thread.payload() };
     let pieces = match shipping::pack(row, &mut header, payload) {
         Ok(pieces) => pieces,
         Err(error) => return error.negated(),
     };
-    let result = kernel::raw(row.number.into(), shipping::local_arguments(&header, &pieces, payload));
-    match shipping::deliver(arguments, &pieces, result, payload, false) {
+    let local = shipping::local_arguments(&header, &pieces, payload);
+    // SAFETY: the program's own call, whose buffers lie in the payload with the lengths that the call names.
+    let result = unsafe { kernel::raw(row.number.into(), local) };
+    match shipping::deliver(arguments, &pieces, result, payload, Order::InPlace) {
         Ok(()) => result,
         Err(error) => error.negated(),
     }
@@ -126,7 +129,7 @@ fn end(thread: &'static Thread, status: u64) -> ! {
     let (node, calls) = (u32::from(settings::node()), thread.deputy_calls.get());
     requests::tell(&Request::ThreadEnd(ThreadEnd { node, deputy_calls: calls as u32 }));
     let header = Header::new(DeputyMessage::Exit, 0, [status, cpu, 0, 0, 0, 0]);
-    let _ = kernel::send_all(thread.connection.get(), (&raw const header).cast(), size_of::<Header>());
+    let _ = kernel::send_all(thread.connection.get(), header.as_bytes());
     kernel::close(thread.connection.get());
     exit::leave(thread, 0)
 }
@@ -139,7 +142,8 @@ pub fn refuse(thread: &'static Thread, call: i64) -> i64 {
 /// Sends a call to the deputy, with the buffers that its row names, and waits for the return.
 fn forward(thread: &'static Thread, row: &SystemCall, arguments: &[u64; 6]) -> i64 {
     let mut header = Header::new(DeputyMessage::Call, row.number.into(), *arguments);
-    match shipping::pack(row, &mut header, thread.payload()) {
+    // SAFETY: this thread's own, and the only reference to it.
+    match shipping::pack(row, &mut header, unsafe { thread.payload() }) {
         Ok(pieces) => exchange(thread, &header, &pieces),
         Err(error) => error.negated(),
     }
@@ -147,15 +151,15 @@ fn forward(thread: &'static Thread, row: &SystemCall, arguments: &[u64; 6]) -> i
 
 /// Sends a message whose payload is in the thread's buffer, and waits for the return.
 fn exchange(thread: &'static Thread, header: &Header, pieces: &Pieces) -> i64 {
-    let (buffer, payload) = (thread.buffer(), thread.payload());
+    // SAFETY: this thread's own, and the only reference to it.
+    let buffer = unsafe { thread.buffer() };
     thread.deputy_calls.set(thread.deputy_calls.get() + 1);
     let socket = thread.connection.get();
     let size = size_of::<Header>();
-    // SAFETY: the message buffer of this thread starts with room for a header.
-    unsafe { buffer.cast::<Header>().write_unaligned(*header) };
+    buffer[..size].copy_from_slice(header.as_bytes());
     let mut answer = *header;
-    let exchanged = kernel::send_all(socket, buffer, size + header.length as usize)
-        .and_then(|()| kernel::receive_all(socket, (&raw mut answer).cast(), size));
+    let exchanged = kernel::send_all(socket, &buffer[..size + header.length as usize])
+        .and_then(|()| kernel::receive_all(socket, answer.as_mut_bytes()));
     // A closed connection means that the process ends; the service thread learns it from the daemon.
     if exchanged.is_err() {
         kernel::park();
@@ -166,10 +170,11 @@ fn exchange(thread: &'static Thread, header: &Header, pieces: &Pieces) -> i64 {
     if !well_formed {
         report::fail(&["banyan: a deputy's answer is malformed"]);
     }
-    if kernel::receive_all(socket, payload, answer.length as usize).is_err() {
+    let payload = &mut buffer[size..size + answer.length as usize];
+    if kernel::receive_all(socket, payload).is_err() {
         kernel::park();
     }
-    match shipping::deliver(&header.arguments, pieces, answer.number, payload, true) {
+    match shipping::deliver(&header.arguments, pieces, answer.number, payload, Order::Compact) {
         Ok(()) => answer.number,
         Err(error) => error.negated(),
     }
@@ -179,7 +184,7 @@ fn exchange(thread: &'static Thread, header: &Header, pieces: &Pieces) -> i64 {
 pub fn fatal(thread: &'static Thread, signal: u64, address: u64, instruction: u64) -> ! {
     if thread.role() == Role::Carrier {
         let header = Header::new(DeputyMessage::Fatal, 0, [signal, address, instruction, 0, 0, 0]);
-        let _ = kernel::send_all(thread.connection.get(), (&raw const header).cast(), size_of::<Header>());
+        let _ = kernel::send_all(thread.connection.get(), header.as_bytes());
         kernel::park();
     }
     disposition::die_of(signal)

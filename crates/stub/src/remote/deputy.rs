@@ -6,7 +6,8 @@
 
 use crate::daemon::requests;
 use crate::kernel;
-use crate::memory::{call, copy};
+use crate::memory::call;
+use crate::memory::copy::{self, ProgramAddress};
 use crate::process::{descriptors, links};
 use crate::remote::shipping::{self, Pieces};
 use crate::report;
@@ -20,6 +21,7 @@ use banyan_wire::stub::{Acquire, Purpose, Request};
 use banyan_wire::syscalls::{self, Argument, Class, Emulation, Handling, HomeOnly, SystemCall, ThreadCall};
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general as linux;
+use zerocopy::IntoBytes;
 
 /// Acquired for one call at most; the rest faults.
 const ACQUIRE_MAX: u64 = 1 << 20;
@@ -29,15 +31,16 @@ const VECTORS_MAX: u64 = 64;
 /// Serves the thread until it ends.
 pub fn serve(thread: &'static Thread) -> ! {
     let socket = thread.connection.get();
-    let size = size_of::<Header>();
     loop {
         let mut header = Header::new(DeputyMessage::Return, 0, [0; 6]);
-        if kernel::receive_all(socket, (&raw mut header).cast(), size).is_err() {
+        if kernel::receive_all(socket, header.as_mut_bytes()).is_err() {
             disconnected();
         }
         match header.check() {
             Some(DeputyMessage::Call) => {
-                if kernel::receive_all(socket, thread.payload(), header.length as usize).is_err() {
+                // SAFETY: this thread's own, and the only reference to it.
+                let payload = unsafe { &mut thread.payload()[..header.length as usize] };
+                if kernel::receive_all(socket, payload).is_err() {
                     disconnected();
                 }
                 thread.deputy_calls.set(thread.deputy_calls.get() + 1);
@@ -105,8 +108,9 @@ fn shipped_call(
     header: &Header,
     pieces: &mut Pieces,
 ) -> i64 {
-    // SAFETY: `serve` received `header.length` bytes into the payload buffer of this thread.
-    let Some(unpacked) = (unsafe { shipping::unpack(row, header, thread.payload()) }) else {
+    // SAFETY: this thread's own, and the only reference to it.
+    let payload = unsafe { thread.payload() };
+    let Some(unpacked) = shipping::unpack(row, header, payload) else {
         let number = report::Decimal::new(row.number.into());
         report::fail(&[
             "banyan: a call from another node does not fit its row in the table: ",
@@ -116,22 +120,25 @@ fn shipped_call(
     *pieces = unpacked;
     acquire(row, header);
     let number = u32::from(row.number);
-    let mut arguments = shipping::local_arguments(header, pieces, thread.payload());
+    let mut arguments = shipping::local_arguments(header, pieces, payload);
     match handling {
         // The carrier took the mask away.
-        Handling::Plain | Handling::Mask(_) => kernel::raw(number, arguments),
+        // SAFETY: the program's own call, whose buffers lie in the payload with the lengths that the call names.
+        Handling::Plain | Handling::Mask(_) => unsafe { kernel::raw(number, arguments) },
         Handling::Descriptors(which) => descriptors::guarded(number, which, &arguments),
         Handling::Link { path } => {
             let path = usize::from(path);
             if !pieces[path].used || !pieces[path + 1].used {
-                return kernel::raw(number, arguments);
+                // SAFETY: as above.
+                return unsafe { kernel::raw(number, arguments) };
             }
             // SAFETY: `unpack` found the string's end, and the buffer lies behind it with the room that the call names.
             unsafe { links::read_for_remote(number, &arguments, path) }
         }
         Handling::Futex => {
             arguments[1] |= kernel::FUTEX_PRIVATE;
-            kernel::raw(number, arguments)
+            // SAFETY: as above.
+            unsafe { kernel::raw(number, arguments) }
         }
     }
 }
@@ -155,8 +162,8 @@ fn acquire(row: &SystemCall, header: &Header) {
 
 fn acquire_vectors(vectors: u64, count: u64, write: bool) {
     for index in 0..count.min(VECTORS_MAX) {
-        let at = vectors.wrapping_add(index * 16);
-        let (Ok(base), Ok(length)) = (copy::load_u64(at), copy::load_u64(at.wrapping_add(8))) else {
+        let at = ProgramAddress(vectors).add(index * 16);
+        let (Ok(base), Ok(length)) = (copy::load(at), copy::load(at.add(8))) else {
             return;
         };
         acquire_range(base, length, write);
@@ -175,39 +182,34 @@ fn acquire_range(address: u64, length: u64, write: bool) {
 fn answer(thread: &'static Thread, result: i64, pieces: &Pieces) {
     let mut header = Header::new(DeputyMessage::Return, result, [0; 6]);
     header.length = shipping::returned_total(pieces, result) as u32;
-    let size = size_of::<Header>();
     let socket = thread.connection.get();
-    let sent = if header.length == 0 {
-        kernel::send_all(socket, (&raw const header).cast(), size)
-    } else {
-        send_vectors(socket, &header, pieces, thread.payload(), result)
-    };
+    // SAFETY: this thread's own, and the only reference to it.
+    let sent = send(socket, &header, pieces, unsafe { thread.payload() }, result);
     if sent.is_err() {
         disconnected();
     }
 }
 
-fn send_vectors(
-    socket: i32,
-    header: &Header,
-    pieces: &Pieces,
-    payload: *mut u8,
-    result: i64,
-) -> Result<(), Errno> {
+/// Sends the header and, of the payload, what goes back.
+fn send(socket: i32, header: &Header, pieces: &Pieces, payload: &[u8], result: i64) -> Result<(), Errno> {
+    if header.length == 0 {
+        return kernel::send_all(socket, header.as_bytes());
+    }
     let mut vectors = [[0_u64; 2]; 7];
     vectors[0] = [core::ptr::from_ref(header) as u64, size_of::<Header>() as u64];
     let mut count = 1;
     for piece in pieces {
-        let length = piece.returned(result);
-        if length != 0 {
-            vectors[count] = [payload.wrapping_add(piece.offset) as u64, length as u64];
+        let bytes = &payload[piece.offset..piece.offset + piece.returned(result)];
+        if !bytes.is_empty() {
+            vectors[count] = [bytes.as_ptr() as u64, bytes.len() as u64];
             count += 1;
         }
     }
     let mut first = 0;
     while first < count {
         let arguments = [socket as u64, vectors[first..].as_ptr() as u64, (count - first) as u64, 0, 0, 0];
-        let mut sent = match kernel::checked(linux::__NR_writev, arguments) {
+        // SAFETY: header and payload live across the call, which only reads them.
+        let mut sent = match unsafe { kernel::checked(linux::__NR_writev, arguments) } {
             Ok(sent) => sent,
             Err(Errno::EINTR) => continue,
             Err(error) => return Err(error),

@@ -4,7 +4,7 @@
 //! buffers travel with the return, in argument order. A structure that is written is shipped both ways, so that
 //! a call that leaves it alone leaves the program's alone too.
 
-use crate::memory::copy;
+use crate::memory::copy::{self, ProgramAddress};
 use banyan_sys::raw::Errno;
 use banyan_wire::deputy::{Header, PAYLOAD_MAX};
 use banyan_wire::syscalls::{Argument, SystemCall};
@@ -35,7 +35,7 @@ pub type Pieces = [Piece; 6];
 ///
 /// # Errors
 /// `EFAULT` if an inward buffer is not the program's memory, or an outward one begins where it cannot write.
-pub fn pack(row: &SystemCall, header: &mut Header, payload: *mut u8) -> Result<Pieces, Errno> {
+pub fn pack(row: &SystemCall, header: &mut Header, payload: &mut [u8]) -> Result<Pieces, Errno> {
     let arguments = header.arguments;
     let mut pieces = Pieces::default();
     let mut end = 0;
@@ -53,13 +53,12 @@ pub fn pack(row: &SystemCall, header: &mut Header, payload: *mut u8) -> Result<P
         };
         let length = if *argument == Argument::Path {
             let room = PATH_MAX.min(PAYLOAD_MAX - end);
-            // SAFETY: the payload buffer is this thread's and has `room` bytes from here on.
-            unsafe { copy::copy_string_in(pointer, payload.wrapping_add(end), room)? }
+            copy::copy_string_in(ProgramAddress(pointer), &mut payload[end..end + room])?
         } else {
             if length > PAYLOAD_MAX - end {
                 continue;
             }
-            copy::copy_in(pointer, payload.wrapping_add(end), length)?;
+            copy::copy_in(ProgramAddress(pointer), &mut payload[end..end + length])?;
             length
         };
         pieces[index] = Piece { offset: end, length, outward: fixed_out, by_result: false, used: true };
@@ -73,7 +72,7 @@ pub fn pack(row: &SystemCall, header: &mut Header, payload: *mut u8) -> Result<P
         if arguments[index] != 0 && room <= PAYLOAD_MAX - end {
             // The call must not take data that cannot be delivered.
             if room != 0 {
-                copy::probe_writable(arguments[index])?;
+                copy::probe_writable(ProgramAddress(arguments[index]))?;
             }
             pieces[index] = Piece { offset: end, length: room, outward: true, by_result: true, used: true };
             header.shipped |= 1 << index;
@@ -85,10 +84,7 @@ pub fn pack(row: &SystemCall, header: &mut Header, payload: *mut u8) -> Result<P
 
 /// The deputy's side of [`pack`]: where the shipped arguments lie, from a header and payload that came over the
 /// network. `None` if they do not agree with the table.
-///
-/// # Safety
-/// `payload` must point to [`PAYLOAD_MAX`] bytes, the first `header.length` of them received.
-pub unsafe fn unpack(row: &SystemCall, header: &Header, payload: *const u8) -> Option<Pieces> {
+pub fn unpack(row: &SystemCall, header: &Header, payload: &[u8]) -> Option<Pieces> {
     let received = header.length as usize;
     let mut pieces = Pieces::default();
     let mut end = 0;
@@ -101,9 +97,8 @@ pub unsafe fn unpack(row: &SystemCall, header: &Header, payload: *const u8) -> O
             Argument::FixedIn(size) => (size as usize, false),
             Argument::FixedOut(size) => (size as usize, true),
             Argument::Path => {
-                // SAFETY: only received bytes are read.
-                let found = (end..received).find(|&at| unsafe { payload.add(at).read() } == 0)?;
-                (found + 1 - end, false)
+                let zero = payload.get(end..received)?.iter().position(|&byte| byte == 0)?;
+                (zero + 1, false)
             }
             Argument::Out(_) => continue,
             _ => return None,
@@ -147,16 +142,24 @@ impl Piece {
 }
 
 /// The call's arguments with shipped pointers replaced by their place in `payload`.
-pub fn local_arguments(header: &Header, pieces: &Pieces, payload: *const u8) -> [u64; 6] {
+pub fn local_arguments(header: &Header, pieces: &Pieces, payload: &mut [u8]) -> [u64; 6] {
     let mut arguments = header.arguments;
     for (argument, piece) in arguments.iter_mut().zip(pieces).filter(|(_, piece)| piece.used) {
-        *argument = payload.wrapping_add(piece.offset) as u64;
+        *argument = payload[piece.offset..].as_mut_ptr() as u64;
     }
     arguments
 }
 
-/// Copies outward bytes to the program. `compact` says that they lie one after another from the start of
-/// `payload`, as they came over the network, and not where the call wrote them.
+/// Where outward bytes lie in a payload after the call.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Where the call wrote them.
+    InPlace,
+    /// One after another from the start, as they come over the network.
+    Compact,
+}
+
+/// Copies outward bytes to the program.
 ///
 /// # Errors
 /// `EFAULT` if an outward buffer is not the program's writable memory.
@@ -164,15 +167,18 @@ pub fn deliver(
     arguments: &[u64; 6],
     pieces: &Pieces,
     result: i64,
-    payload: *const u8,
-    compact: bool,
+    payload: &[u8],
+    order: Order,
 ) -> Result<(), Errno> {
     let mut at = 0;
     for (argument, piece) in arguments.iter().zip(pieces) {
         let length = piece.returned(result);
         if length != 0 {
-            let from = payload.wrapping_add(if compact { at } else { piece.offset });
-            copy::copy_out(*argument, from, length)?;
+            let from = match order {
+                Order::InPlace => piece.offset,
+                Order::Compact => at,
+            };
+            copy::copy_out(ProgramAddress(*argument), &payload[from..from + length])?;
             at += length;
         }
     }

@@ -1,6 +1,6 @@
 //! `sigaltstack`: the stack on which the program wants its handlers to run.
 
-use crate::memory::copy;
+use crate::memory::copy::{self, ProgramAddress};
 use crate::signal::frame::ALTERNATE_STACK_DISABLED;
 use crate::thread::Thread;
 use banyan_sys::raw::Errno;
@@ -16,10 +16,9 @@ pub fn change_alternate_stack(thread: &Thread, arguments: &[u64; 6], stack: u64)
     let on_it =
         current.flags & ALTERNATE_STACK_DISABLED == 0 && stack.wrapping_sub(current.pointer) < current.size;
     if new != 0 {
-        let mut given = current;
-        if copy::copy_in(new, (&raw mut given).cast(), size_of::<AlternateStack>()).is_err() {
+        let Ok(mut given) = copy::load::<AlternateStack>(ProgramAddress(new)) else {
             return Errno::EFAULT.negated();
-        }
+        };
         if on_it {
             return Errno::EPERM.negated();
         }
@@ -35,7 +34,7 @@ pub fn change_alternate_stack(thread: &Thread, arguments: &[u64; 6], stack: u64)
     if old != 0 {
         let mut seen = current;
         seen.flags |= if on_it { ONSTACK } else { 0 };
-        if copy::copy_out(old, (&raw const seen).cast(), size_of::<AlternateStack>()).is_err() {
+        if copy::store(ProgramAddress(old), &seen).is_err() {
             return Errno::EFAULT.negated();
         }
     }

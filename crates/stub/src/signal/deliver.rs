@@ -5,7 +5,8 @@
 //! ever runs on a stub stack.
 
 use crate::kernel;
-use crate::memory::{self, copy};
+use crate::memory;
+use crate::memory::copy::{self, ProgramAddress};
 use crate::signal::disposition::{
     self, DISPOSITIONS, SA_NODEFER, SA_ONSTACK, SA_RESETHAND, SIG_DFL, SIG_IGN,
 };
@@ -48,10 +49,9 @@ pub unsafe extern "C" fn on_signal(
         // A deputy or the service thread took it: block it here and give it back to the process.
         context.mask |= signal::bit(signal);
         let process = u64::from(kernel::process_id());
-        let _ = kernel::raw(
-            linux::__NR_rt_sigqueueinfo,
-            [process, signal, information as *const _ as u64, 0, 0, 0],
-        );
+        let arguments = [process, signal, information as *const _ as u64, 0, 0, 0];
+        // SAFETY: the information is the kernel's own and lives across the call, which only reads it.
+        let _ = unsafe { kernel::raw(linux::__NR_rt_sigqueueinfo, arguments) };
         return;
     }
     deliver(thread, signal, information, context);
@@ -119,12 +119,14 @@ fn push_frame(
         };
         let size = if magic == EXTENDED_MAGIC { extended as usize } else { LEGACY_STATE };
         at = at.wrapping_sub(size as u64) & !63;
-        copy::copy_out(at, state as *const u8, size)?;
+        // SAFETY: the kernel wrote that many bytes there.
+        let image = unsafe { core::slice::from_raw_parts(state as *const u8, size) };
+        copy::copy_out(ProgramAddress(at), image)?;
         copy.registers.fpstate = at;
     }
     let frame = (at.wrapping_sub(size_of::<SignalFrame>() as u64) & !15) - 8;
     copy.mask |= thread.sigsys_blocked.get();
     let whole = SignalFrame { return_address: restorer, context: copy, information: *information };
-    copy::copy_out(frame, (&raw const whole).cast(), size_of::<SignalFrame>())?;
+    copy::store(ProgramAddress(frame), &whole)?;
     Ok(frame)
 }

@@ -4,10 +4,11 @@
 //! to fit it.
 
 use crate::daemon::settings;
-use crate::kernel;
-use crate::memory::{self, copy};
+use crate::kernel::{self, MaskChange};
+use crate::memory;
+use crate::memory::copy::{self, ProgramAddress};
 use crate::signal::frame::{SignalInformation, UserContext};
-use crate::signal::mask::{self, HANDLER_MASK};
+use crate::signal::mask::HANDLER_MASK;
 use crate::signal::{
     self, MASK_BYTES, SIGBUS, SIGFPE, SIGILL, SIGKILL, SIGNALS, SIGPOKE, SIGSEGV, SIGSTOP, SIGSYS, SIGTRAP,
     deliver, service_thread,
@@ -56,14 +57,28 @@ pub type Handler = unsafe extern "C" fn(u64, *mut SignalInformation, *mut UserCo
 ///
 /// # Errors
 /// The kernel's.
-pub fn install(signal: u64, handler: Handler, flags: u64) -> Result<(), Errno> {
+///
+/// # Safety
+/// The handler must leave the interrupted thread as it may be left, wherever it was interrupted.
+pub unsafe fn install(signal: u64, handler: Handler, flags: u64) -> Result<(), Errno> {
     let action: Action = [
         handler as usize as u64,
         SA_SIGINFO | SA_ONSTACK | SA_RESTORER | flags,
         banyan_restore as *const () as u64,
         HANDLER_MASK,
     ];
-    kernel::checked(linux::__NR_rt_sigaction, [signal, action.as_ptr() as u64, 0, MASK_BYTES, 0, 0]).map(drop)
+    // SAFETY: the handler is the caller's promise.
+    unsafe { change(signal, &action) }
+}
+
+/// Changes the kernel's disposition.
+///
+/// # Safety
+/// A handler in it must be one of the stub's.
+unsafe fn change(signal: u64, action: &Action) -> Result<(), Errno> {
+    let arguments = [signal, action.as_ptr() as u64, 0, MASK_BYTES, 0, 0];
+    // SAFETY: the action lives across the call, which only reads it; the handler is the caller's promise.
+    unsafe { kernel::checked(linux::__NR_rt_sigaction, arguments) }.map(drop)
 }
 
 /// Installs what every replica needs: the trap, and the faults of instructions. In a home replica the inherited
@@ -71,22 +86,29 @@ pub fn install(signal: u64, handler: Handler, flags: u64) -> Result<(), Errno> {
 ///
 /// # Errors
 /// The kernel's.
-pub fn start(trap: Handler, fault: Handler) -> Result<(), Errno> {
+///
+/// # Safety
+/// As [`install`] for both handlers.
+pub unsafe fn start(trap: Handler, fault: Handler) -> Result<(), Errno> {
     if settings::is_home() {
         for signal in 1..=SIGNALS as u64 {
             let mut inherited: Action = [0; 4];
             let arguments = [signal, 0, inherited.as_mut_ptr() as u64, MASK_BYTES, 0, 0];
-            let _ = kernel::checked(linux::__NR_rt_sigaction, arguments)?;
+            // SAFETY: the action lives across the call, which writes it.
+            let _ = unsafe { kernel::checked(linux::__NR_rt_sigaction, arguments)? };
             DISPOSITIONS[signal as usize - 1][0].store(inherited[0], Ordering::Relaxed);
         }
     }
     // Nested: a trap handler's copies may fault, and that must not be blocked.
-    install(SIGSYS, trap, SA_NODEFER)?;
-    install(SIGSEGV, fault, SA_NODEFER)?;
-    install(SIGBUS, fault, SA_NODEFER)?;
-    if !settings::is_home() {
-        for signal in [SIGILL, SIGFPE, SIGTRAP] {
-            install(signal, fault, SA_NODEFER)?;
+    // SAFETY: the caller's promise.
+    unsafe {
+        install(SIGSYS, trap, SA_NODEFER)?;
+        install(SIGSEGV, fault, SA_NODEFER)?;
+        install(SIGBUS, fault, SA_NODEFER)?;
+        if !settings::is_home() {
+            for signal in [SIGILL, SIGFPE, SIGTRAP] {
+                install(signal, fault, SA_NODEFER)?;
+            }
         }
     }
     Ok(())
@@ -113,8 +135,9 @@ pub fn set_disposition(arguments: &[u64; 6]) -> i64 {
         if signal == SIGKILL || signal == SIGSTOP {
             return Errno::EINVAL.negated();
         }
-        if copy::copy_in(new, given.as_mut_ptr().cast(), size_of::<Action>()).is_err() {
-            return Errno::EFAULT.negated();
+        match copy::load(ProgramAddress(new)) {
+            Ok(action) => given = action,
+            Err(error) => return error.negated(),
         }
     }
     let slot = &DISPOSITIONS[signal as usize - 1];
@@ -139,7 +162,7 @@ pub fn set_disposition(arguments: &[u64; 6]) -> i64 {
     if new != 0 {
         service_thread::remote_masks_changed();
     }
-    if old != 0 && copy::copy_out(old, before.as_ptr().cast(), size_of::<Action>()).is_err() {
+    if old != 0 && copy::store(ProgramAddress(old), &before).is_err() {
         return Errno::EFAULT.negated();
     }
     0
@@ -152,24 +175,26 @@ pub(super) fn apply_disposition(signal: u64, action: &Action) -> Result<(), Errn
         return Ok(());
     }
     if action[0] > SIG_IGN {
-        return install(signal, deliver::on_signal, action[1] & SA_KERNELS);
+        // SAFETY: it gives a signal that did not interrupt the program back to the process.
+        return unsafe { install(signal, deliver::on_signal, action[1] & SA_KERNELS) };
     }
     let plain: Action =
         [action[0], (action[1] & SA_KERNELS) | SA_RESTORER, banyan_restore as *const () as u64, 0];
-    kernel::checked(linux::__NR_rt_sigaction, [signal, plain.as_ptr() as u64, 0, MASK_BYTES, 0, 0]).map(drop)
+    // SAFETY: no code runs for a default or ignored signal.
+    unsafe { change(signal, &plain) }
 }
 
 /// Gives a signal back to the kernel's default action.
 pub fn reset(signal: u64) {
     let plain: Action = [SIG_DFL, SA_RESTORER, banyan_restore as *const () as u64, 0];
-    let _ = kernel::raw(linux::__NR_rt_sigaction, [signal, plain.as_ptr() as u64, 0, MASK_BYTES, 0, 0]);
+    // SAFETY: no code runs for a default signal.
+    let _ = unsafe { change(signal, &plain) };
 }
 
 /// Ends the process by the signal's default action.
 pub fn die_of(signal: u64) -> ! {
     reset(signal);
-    let (process, thread) = (u64::from(kernel::process_id()), u64::from(kernel::thread_id()));
-    let _ = kernel::raw(linux::__NR_tgkill, [process, thread, signal, 0, 0, 0]);
-    mask::change_kernels(linux::SIG_UNBLOCK, signal::bit(signal));
+    kernel::signal_thread(kernel::thread_id(), signal);
+    kernel::set_mask(MaskChange::Unblock, signal::bit(signal));
     kernel::park()
 }

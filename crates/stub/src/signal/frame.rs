@@ -3,8 +3,10 @@
 //! A thread of the program is such a frame in coherent memory plus an FS base: whoever returns onto the frame
 //! continues the thread. Source: arch/x86/include/uapi/asm/{sigcontext,ucontext}.h and arch/x86/kernel/signal.c.
 
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
 /// General registers in the kernel's order (`struct sigcontext_64`).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 #[expect(missing_docs, reason = "the fields are the registers")]
 pub struct MachineContext {
@@ -40,7 +42,7 @@ pub struct MachineContext {
 }
 
 /// `stack_t`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct AlternateStack {
     /// First byte.
@@ -57,7 +59,7 @@ pub struct AlternateStack {
 pub const ALTERNATE_STACK_DISABLED: i32 = linux_raw_sys::general::SS_DISABLE as i32;
 
 /// `struct ucontext`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct UserContext {
     /// `UC_` flags.
@@ -73,7 +75,7 @@ pub struct UserContext {
 }
 
 /// `siginfo_t`, as far as it is read here.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct SignalInformation {
     /// The signal.
@@ -109,7 +111,7 @@ pub const SOFTWARE_BYTES: usize = 464;
 
 /// What the kernel pushes for a handler: return address, context, information; the stack pointer of the handler
 /// is the address of `return_address`, and that of `rt_sigreturn` is 8 more.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct SignalFrame {
     /// Where the handler returns to: `sa_restorer`.

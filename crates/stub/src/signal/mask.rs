@@ -3,8 +3,8 @@
 //! SIGSYS is never blocked in the kernel: a trapped call of a thread that blocks it would kill the process. That the
 //! program believes that it blocks SIGSYS is kept beside.
 
-use crate::kernel;
-use crate::memory::copy;
+use crate::kernel::{self, MaskChange};
+use crate::memory::copy::{self, ProgramAddress};
 use crate::signal::{self, MASK_BYTES, SIGKILL, SIGSTOP, SIGSYS, SYNCHRONOUS};
 use banyan_sys::raw::Errno;
 use linux_raw_sys::general as linux;
@@ -16,16 +16,7 @@ pub(super) const HANDLER_MASK: u64 = !SYNCHRONOUS;
 
 /// Blocks all signals but faults; returns the mask before.
 pub fn block_all() -> u64 {
-    change_kernels(linux::SIG_SETMASK, HANDLER_MASK)
-}
-
-/// Changes the calling thread's mask in the kernel; `how` is one of the kernel's `SIG_` constants. Returns the mask
-/// before.
-pub fn change_kernels(how: u32, mask: u64) -> u64 {
-    let mut before = 0_u64;
-    let (new, old) = (&raw const mask as u64, &raw mut before as u64);
-    let _ = kernel::raw(linux::__NR_rt_sigprocmask, [u64::from(how), new, old, MASK_BYTES, 0, 0]);
-    before
+    kernel::set_mask(MaskChange::Set, HANDLER_MASK)
 }
 
 /// `rt_sigprocmask`: changes `mask` (the program's view) and returns 0 or a negated errno.
@@ -36,7 +27,9 @@ pub fn change_mask(arguments: &[u64; 6], mask: &mut u64) -> i64 {
     }
     let before = *mask;
     if set != 0 {
-        let Ok(given) = copy::load_u64(set) else { return Errno::EFAULT.negated() };
+        let Ok(given): Result<u64, Errno> = copy::load(ProgramAddress(set)) else {
+            return Errno::EFAULT.negated();
+        };
         *mask = match how as u32 {
             linux::SIG_BLOCK => before | given,
             linux::SIG_UNBLOCK => before & !given,
@@ -44,7 +37,7 @@ pub fn change_mask(arguments: &[u64; 6], mask: &mut u64) -> i64 {
             _ => return Errno::EINVAL.negated(),
         } & !(signal::bit(SIGKILL) | signal::bit(SIGSTOP));
     }
-    if old != 0 && copy::copy_out(old, (&raw const before).cast(), size_of_val(&before)).is_err() {
+    if old != 0 && copy::store(ProgramAddress(old), &before).is_err() {
         return Errno::EFAULT.negated();
     }
     0

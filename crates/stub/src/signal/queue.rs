@@ -22,7 +22,8 @@ pub fn settle_broken_pipe(mask: u64) {
     // Take it off the deputy's queue; say that the handler did not run.
     let (set, zero) = (signal::bit(SIGPIPE), [0_u64; 2]);
     let arguments = [&raw const set as u64, 0, zero.as_ptr() as u64, MASK_BYTES, 0, 0];
-    let _ = kernel::raw(linux::__NR_rt_sigtimedwait, arguments);
+    // SAFETY: the set and the time live across the call, which only reads them.
+    let _ = unsafe { kernel::raw(linux::__NR_rt_sigtimedwait, arguments) };
     handler_did_not_run(SIGPIPE);
 }
 
@@ -34,7 +35,8 @@ pub fn send_to_thread(number: u32, thread: usize, arguments: &[u64; 6]) -> i64 {
         thread.role() == Role::Deputy && thread.thread_id.load(Ordering::Relaxed) == target
     };
     let remote = (1..=SIGNALS as u64).contains(&signal).then(|| block::all().find(is_remote)).flatten();
-    let result = kernel::raw(number, *arguments);
+    // SAFETY: the program's own call.
+    let result = unsafe { kernel::raw(number, *arguments) };
     let Some(remote) = remote.filter(|_| result == 0) else { return result };
     if remote.mask.load(Ordering::Relaxed) & signal::bit(signal) != 0 {
         return result;

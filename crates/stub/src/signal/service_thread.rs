@@ -1,14 +1,13 @@
 //! Signals for threads on other nodes whose action is the default one: the service thread of the home replica takes them
 //! in place of those threads.
 
-use crate::kernel;
+use crate::kernel::{self, MaskChange};
 use crate::signal::disposition::SIG_DFL;
 use crate::signal::frame::{SignalInformation, UserContext};
-use crate::signal::mask::{self, HANDLER_MASK};
+use crate::signal::mask::HANDLER_MASK;
 use crate::signal::{self, SIGNALS, SIGPOKE, deliver, disposition};
 use crate::thread::{Role, Thread, block};
 use core::sync::atomic::{AtomicI32, AtomicU64, Ordering};
-use linux_raw_sys::general as linux;
 
 /// The service thread's kernel id, and the mask that it should have.
 static SERVICE: AtomicI32 = AtomicI32::new(0);
@@ -17,8 +16,9 @@ static SERVICE_MASK: AtomicU64 = AtomicU64::new(!0);
 /// Makes the calling thread the one that takes signals for threads on other nodes.
 pub fn adopt_service_thread() {
     SERVICE.store(kernel::thread_id() as i32, Ordering::Release);
-    let _ = disposition::install(SIGPOKE, on_poke, 0);
-    mask::change_kernels(linux::SIG_UNBLOCK, signal::bit(SIGPOKE));
+    // SAFETY: `on_poke` is a handler of a signal that only this file sends.
+    let _ = unsafe { disposition::install(SIGPOKE, on_poke, 0) };
+    kernel::set_mask(MaskChange::Unblock, signal::bit(SIGPOKE));
 }
 
 /// Recomputes which signals the service thread lets in: those whose action is the default and that some thread on
@@ -39,8 +39,7 @@ pub fn remote_masks_changed() {
     }
     let mask = HANDLER_MASK & !signal::bit(SIGPOKE) & !open;
     if SERVICE_MASK.swap(mask, Ordering::AcqRel) != mask {
-        let process = u64::from(kernel::process_id());
-        let _ = kernel::raw(linux::__NR_tgkill, [process, service as u64, SIGPOKE, 0, 0, 0]);
+        kernel::signal_thread(service as u32, SIGPOKE);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::daemon::settings::{self, SETTINGS};
 use crate::daemon::{requests, service, socket};
-use crate::kernel;
+use crate::kernel::{self, MaskChange};
 use crate::memory::perform::{self, Backing};
 use crate::process::{descriptors, links};
 use crate::report;
@@ -10,22 +10,19 @@ use crate::signal::{disposition, mask};
 use crate::thread::{Role, block, create, exit, resume};
 use crate::time::vdso;
 use crate::trap::{self, fault, filter};
+use banyan_sys::raw::Errno;
 use banyan_sys::userfaultfd;
 use banyan_wire::descriptors::descriptor_floor;
 use banyan_wire::stub::{Answer, Hello, Nothing, PACKET_MAX, Request, STUB_ABI_VERSION, Steps, Welcome};
 use core::sync::atomic::Ordering;
-use linux_raw_sys::general as linux;
 use zerocopy::FromBytes;
 
 /// Becomes a replica. The request socket waits at the first hidden number, where the launcher put it.
 pub fn start() -> ! {
-    let mut limit = [0_u64; 2];
-    const RLIMIT_NOFILE: u64 = 7;
-    let limits = [0, RLIMIT_NOFILE, 0, limit.as_mut_ptr() as u64, 0, 0];
-    if kernel::checked(linux::__NR_prlimit64, limits).is_err() {
+    let Ok([soft, hard]) = kernel::file_limit() else {
         report::fail(&["banyan: the kernel does not tell the limit of open files"]);
-    }
-    let floor = descriptor_floor(limit[0], limit[1]) as u32;
+    };
+    let floor = descriptor_floor(soft, hard) as u32;
     SETTINGS.descriptor_floor.store(floor, Ordering::Relaxed);
     SETTINGS.requests.store(floor as i32, Ordering::Relaxed);
     welcome(floor as i32);
@@ -60,7 +57,7 @@ fn welcome(socket: i32) {
         let [Some(memory), Some(commands)] = received.descriptors else { return None };
         Some((Welcome::read_from_bytes(received.packet).ok()?, memory, commands))
     });
-    let Some((mut welcome, memory, commands)) =
+    let Some((welcome, memory, commands)) =
         welcome.filter(|(welcome, ..)| welcome.version == STUB_ABI_VERSION)
     else {
         report::fail(&["banyan: this is the runtime inside programs; start programs with `banyan run`"]);
@@ -69,14 +66,10 @@ fn welcome(socket: i32) {
     SETTINGS.commands.store(commands, Ordering::Relaxed);
     SETTINGS.node.store(welcome.node, Ordering::Relaxed);
     SETTINGS.nodes.store(welcome.nodes, Ordering::Relaxed);
-    const PR_SET_NAME: u64 = 15;
-    welcome.name[15] = 0;
-    let _ = kernel::raw(linux::__NR_prctl, [PR_SET_NAME, welcome.name.as_ptr() as u64, 0, 0, 0, 0]);
+    kernel::set_name(&welcome.name);
     if welcome.node != 0 {
         // A replica ends with its daemon whatever its threads are waiting for.
-        const PR_SET_PDEATHSIG: u64 = 1;
-        const SIGKILL: u64 = 9;
-        let _ = kernel::raw(linux::__NR_prctl, [PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0, 0]);
+        kernel::end_with_parent();
     }
 }
 
@@ -106,7 +99,7 @@ fn run(instruction: u64, stack: u64) -> ! {
     let mask = mask::block_all();
     let started = block::allocate(Role::Service)
         .and_then(|service| create::spawn(service, service::serve, 0))
-        .and_then(|_| disposition::start(trap::on_trap, fault::on_fault))
+        .and_then(|_| install_handlers())
         .and_then(|()| block::allocate(Role::Home));
     let Ok(first) = started else { report::fail(&["banyan: the first thread cannot be started"]) };
     first.adopt();
@@ -117,8 +110,7 @@ fn run(instruction: u64, stack: u64) -> ! {
     }
     let (kernels, sigsys) = mask::split_mask(mask);
     first.sigsys_blocked.set(sigsys);
-    const SIG_SETMASK: u64 = 2;
-    let _ = kernel::raw(linux::__NR_rt_sigprocmask, [SIG_SETMASK, &raw const kernels as u64, 0, 8, 0, 0]);
+    kernel::set_mask(MaskChange::Set, kernels);
     if vdso::announce(stack).is_err() {
         report::fail(&["banyan: the program's first stack is not in its memory"]);
     }
@@ -128,11 +120,15 @@ fn run(instruction: u64, stack: u64) -> ! {
 /// A remote replica: the first thread obeys commands; carriers inherit the filter from it.
 fn serve() -> ! {
     let _ = mask::block_all();
-    let ready = disposition::start(trap::on_trap, fault::on_fault)
-        .and_then(|()| filter::install())
-        .and_then(|()| block::allocate(Role::Service));
+    let ready =
+        install_handlers().and_then(|()| filter::install()).and_then(|()| block::allocate(Role::Service));
     match ready {
         Ok(thread) => service::serve(thread),
         Err(_) => report::fail(&["banyan: a replica cannot install its handlers or its filter"]),
     }
+}
+
+fn install_handlers() -> Result<(), Errno> {
+    // SAFETY: both leave the interrupted thread with what the program asked for, or end the process.
+    unsafe { disposition::start(trap::on_trap, fault::on_fault) }
 }

@@ -123,21 +123,38 @@ impl Thread {
         AlternateStack { pointer: self.this.get() - STACK_SIZE, flags: 0, padding: 0, size: STACK_SIZE }
     }
 
-    /// Address of the message buffer, `BUFFER_SIZE` bytes: a [`Header`] and its payload.
-    pub fn buffer(&self) -> *mut u8 {
-        (self.this.get() + THREAD_SIZE) as *mut u8
+    /// The message buffer: a [`Header`] and its payload.
+    ///
+    /// # Safety
+    /// Only for the thread itself, and not while another reference to it is in use.
+    #[expect(clippy::mut_from_ref, reason = "the buffer lies beside this structure, and the caller owns it")]
+    pub unsafe fn buffer(&self) -> &mut [u8] {
+        let start = (self.this.get() + THREAD_SIZE) as *mut u8;
+        // SAFETY: the block has these bytes behind this structure; that they are not shared is the caller's promise.
+        unsafe { core::slice::from_raw_parts_mut(start, size_of::<Header>() + PAYLOAD_MAX) }
     }
 
-    /// The payload part of the message buffer.
-    pub fn payload(&self) -> *mut u8 {
-        self.buffer().wrapping_add(size_of::<Header>())
+    /// The payload part of the message buffer, [`PAYLOAD_MAX`] bytes.
+    ///
+    /// # Safety
+    /// As [`Self::buffer`].
+    #[expect(clippy::mut_from_ref, reason = "as for the whole buffer")]
+    pub unsafe fn payload(&self) -> &mut [u8] {
+        // SAFETY: the caller's promise.
+        unsafe { &mut self.buffer()[size_of::<Header>()..] }
     }
 
     /// Makes the block the calling thread's own: GS base and alternate signal stack.
     pub fn adopt(&self) {
         let stack = self.signal_stack();
-        let set = kernel::checked(linux::__NR_arch_prctl, [kernel::ARCH_SET_GS, self.this.get(), 0, 0, 0, 0])
-            .and_then(|_| kernel::checked(linux::__NR_sigaltstack, [&raw const stack as u64, 0, 0, 0, 0, 0]));
+        // SAFETY: the block becomes the calling thread's own: its structure is what `current` finds by the GS base, and its
+        // stack lives as long as the process.
+        let set = unsafe {
+            kernel::checked(linux::__NR_arch_prctl, [kernel::ARCH_SET_GS, self.this.get(), 0, 0, 0, 0])
+                .and_then(|_| {
+                    kernel::checked(linux::__NR_sigaltstack, [&raw const stack as u64, 0, 0, 0, 0, 0])
+                })
+        };
         if set.is_err() {
             report::fail(&["banyan: the kernel refused a thread its GS base or its signal stack"]);
         }
@@ -173,7 +190,8 @@ pub fn allocate(role: Role) -> Result<&'static Thread, Errno> {
         at = thread.next.load(Ordering::Relaxed);
     }
     let base = kernel::map_anonymous(BLOCK_SIZE)?;
-    let _ = kernel::checked(linux::__NR_mprotect, [base, GUARD_SIZE, 0, 0, 0, 0])?;
+    // SAFETY: the page was just mapped, and nothing refers to it.
+    let _ = unsafe { kernel::checked(linux::__NR_mprotect, [base, GUARD_SIZE, 0, 0, 0, 0])? };
     let address = base + GUARD_SIZE + STACK_SIZE;
     // SAFETY: the block was just mapped, zero-filled, and all-zero bytes are a valid `Thread` except for the
     // fields that `reset` sets; it is never unmapped.

@@ -4,7 +4,7 @@
 use crate::daemon::requests;
 use crate::daemon::settings::SETTINGS;
 use crate::kernel;
-use crate::memory::copy;
+use crate::memory::copy::{self, ProgramAddress};
 use crate::remote::deputy;
 use crate::signal::frame::UserContext;
 use crate::signal::{mask, service_thread};
@@ -18,6 +18,7 @@ use banyan_wire::syscalls::CreationForm;
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};
 use linux_raw_sys::general as linux;
+use zerocopy::IntoBytes;
 
 /// Threads started so far, for placement.
 pub(super) static STARTED: AtomicU64 = AtomicU64::new(0);
@@ -58,7 +59,7 @@ pub fn decode(
             if size < linux::CLONE_ARGS_SIZE_VER0 as usize {
                 return Err(Errno::EINVAL);
             }
-            copy::copy_in(arguments[0], given.as_mut_ptr().cast(), size)?;
+            copy::copy_in(ProgramAddress(arguments[0]), &mut given.as_mut_bytes()[..size])?;
             let [first_flags, _, child, parent, _, start, length, base, more @ ..] = given;
             if more.iter().any(|&field| field != 0) {
                 return Err(Errno::EINVAL);
@@ -71,7 +72,7 @@ pub fn decode(
     if flags & needed != needed || stack == 0 {
         return Err(Errno::ENOSYS);
     }
-    let tls = if flags & u64::from(linux::CLONE_SETTLS) != 0 { tls } else { resume::fs_base() };
+    let tls = if flags & u64::from(linux::CLONE_SETTLS) != 0 { tls } else { kernel::fs_base() };
     let frame = resume::make_frame(stack, context, mask::split_mask(mask).0)?;
     Ok(Creation { flags, frame, fs_base: tls, parent_word, child_word, mask })
 }
@@ -111,7 +112,7 @@ extern "C" fn begin(thread: &'static Thread) -> ! {
     thread.thread_id.store(id, Ordering::Relaxed);
     let start = thread.start.get();
     if start.child_word != 0 {
-        let _ = copy::store_u32(start.child_word, id);
+        let _ = copy::store_u32(ProgramAddress(start.child_word), id);
     }
     if SETTINGS.nodes.load(Ordering::Relaxed) > 1
         && let (Answer::Placed(placed), Some(connection)) =
@@ -124,7 +125,7 @@ extern "C" fn begin(thread: &'static Thread) -> ! {
         let mask = thread.mask.load(Ordering::Relaxed);
         let arguments = [start.frame, start.fs_base, u64::from(id), mask, 0, 0];
         let header = Header::new(DeputyMessage::Start, 0, arguments);
-        if kernel::send_all(connection, (&raw const header).cast(), size_of::<Header>()).is_err() {
+        if kernel::send_all(connection, header.as_bytes()).is_err() {
             kernel::park();
         }
         deputy::serve(thread);

@@ -4,7 +4,7 @@
 use crate::daemon::requests;
 use crate::daemon::settings::SETTINGS;
 use crate::kernel;
-use crate::memory::copy;
+use crate::memory::copy::{self, ProgramAddress};
 use crate::signal::service_thread;
 use crate::thread::create::STARTED;
 use crate::thread::{Role, Thread};
@@ -33,7 +33,7 @@ pub fn end(thread: &'static Thread, status: u64) -> ! {
         end_process(status);
     }
     let word = thread.clear_on_exit.get();
-    if word != 0 && copy::store_u32(word, 0).is_ok() {
+    if word != 0 && copy::store_u32(ProgramAddress(word), 0).is_ok() {
         kernel::futex_wake(word);
     }
     if thread.role() == Role::Deputy {
@@ -76,19 +76,22 @@ pub fn walk_robust_list(head: u64, thread_id: u32) {
     if head == 0 {
         return;
     }
-    let (Ok(mut entry), Ok(offset), Ok(pending)) =
-        (copy::load_u64(head), copy::load_u64(head + 8), copy::load_u64(head + 16))
-    else {
+    let (Ok(mut entry), Ok(offset), Ok(pending)) = (
+        copy::load::<u64>(ProgramAddress(head)),
+        copy::load::<u64>(ProgramAddress(head + 8)),
+        copy::load::<u64>(ProgramAddress(head + 16)),
+    ) else {
         return;
     };
     let release = |entry: u64| {
         let word = (entry & !1).wrapping_add(offset);
-        let mut value = 0_u32;
-        if copy::copy_in(word, (&raw mut value).cast(), 4).is_err() {
-            return;
-        }
+        let Ok(mut value) = copy::load::<u32>(ProgramAddress(word)) else { return };
         while value & linux::FUTEX_TID_MASK == thread_id {
-            match copy::exchange_u32(word, value, (value & linux::FUTEX_WAITERS) | linux::FUTEX_OWNER_DIED) {
+            match copy::exchange_u32(
+                ProgramAddress(word),
+                value,
+                (value & linux::FUTEX_WAITERS) | linux::FUTEX_OWNER_DIED,
+            ) {
                 Ok(old) if old == value => {
                     if value & linux::FUTEX_WAITERS != 0 {
                         kernel::futex_wake(word);
@@ -104,7 +107,7 @@ pub fn walk_robust_list(head: u64, thread_id: u32) {
         if entry & !1 == head {
             break;
         }
-        let next = copy::load_u64(entry & !1);
+        let next = copy::load::<u64>(ProgramAddress(entry & !1));
         if entry & !1 != pending & !1 {
             release(entry);
         }

@@ -1,7 +1,7 @@
 //! Starting a thread: a signal frame in coherent memory, an FS base, and `rt_sigreturn`.
 
 use crate::kernel;
-use crate::memory::copy;
+use crate::memory::copy::{self, ProgramAddress};
 use crate::signal::frame::{
     FP_XSTATE, LEGACY_STATE, SOFTWARE_BYTES, SignalFrame, SignalInformation, UserContext,
 };
@@ -11,6 +11,7 @@ use banyan_sys::raw::Errno;
 use core::arch::asm;
 use core::mem::offset_of;
 use linux_raw_sys::general as linux;
+use zerocopy::FromZeros;
 
 /// Bytes below the stack pointer that belong to the interrupted function (System V ABI).
 pub const RED_ZONE: u64 = 128;
@@ -41,13 +42,12 @@ pub fn make_frame(stack: u64, context: &UserContext, mask: u64) -> Result<u64, E
         }
         // Without the magic the kernel takes the image alone.
         image[SOFTWARE_BYTES / 8] = 0;
-        copy::copy_out(state, image.as_ptr().cast(), LEGACY_STATE)?;
+        copy::store(ProgramAddress(state), &image)?;
         copy.registers.fpstate = state;
     }
-    // SAFETY: all-zero bytes are a valid `SignalInformation`.
-    let information: SignalInformation = unsafe { core::mem::zeroed() };
+    let information = SignalInformation::new_zeroed();
     let whole = SignalFrame { return_address: 0, context: copy, information };
-    copy::copy_out(frame, (&raw const whole).cast(), size_of::<SignalFrame>())?;
+    copy::store(ProgramAddress(frame), &whole)?;
     Ok(frame)
 }
 
@@ -57,13 +57,14 @@ pub fn resume(thread: &Thread, frame: u64, fs_base: u64) -> ! {
     let stack = thread.signal_stack();
     let context = frame + offset_of!(SignalFrame, context) as u64;
     let field = context + offset_of!(UserContext, stack) as u64;
-    let mut ready = copy::copy_out(field, (&raw const stack).cast(), size_of_val(&stack));
+    let mut ready = copy::store(ProgramAddress(field), &stack);
     if thread.role() == Role::Carrier {
         let mask = mask::CARRIER_MASK;
         let field = context + offset_of!(UserContext, mask) as u64;
-        ready = ready.and_then(|()| copy::copy_out(field, (&raw const mask).cast(), 8));
+        ready = ready.and_then(|()| copy::store(ProgramAddress(field), &mask));
     }
-    let set = kernel::checked(linux::__NR_arch_prctl, [kernel::ARCH_SET_FS, fs_base, 0, 0, 0, 0]);
+    // SAFETY: the FS base is the program's; the stub does not use it.
+    let set = unsafe { kernel::checked(linux::__NR_arch_prctl, [kernel::ARCH_SET_FS, fs_base, 0, 0, 0, 0]) };
     if ready.is_err() || set.is_err() {
         crate::report::fail(&["banyan: a thread's first frame is not in the program's memory"]);
     }
@@ -97,11 +98,4 @@ pub fn enter(instruction: u64, stack: u64) -> ! {
             options(noreturn),
         )
     }
-}
-
-/// The FS base of the calling thread.
-pub fn fs_base() -> u64 {
-    let mut base = 0_u64;
-    let _ = kernel::raw(linux::__NR_arch_prctl, [kernel::ARCH_GET_FS, &raw mut base as u64, 0, 0, 0, 0]);
-    base
 }

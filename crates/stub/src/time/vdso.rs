@@ -4,7 +4,7 @@
 //!
 //! Only clocks are here. `getcpu` is left out, so that the C library asks for it by a system call.
 
-use crate::memory::copy;
+use crate::memory::copy::{self, ProgramAddress};
 use banyan_sys::raw::Errno;
 use core::arch::global_asm;
 use core::ffi::CStr;
@@ -304,11 +304,12 @@ unsafe fn read_kernels(header: *const Header) {
 /// # Errors
 /// `EFAULT` if `stack` is not the program's first stack.
 pub fn announce(stack: u64) -> Result<(), Errno> {
-    let Some(entry) = auxiliary(|at| copy::load_u64(stack + at as u64 * 8), AT_SYSINFO_EHDR) else {
+    let Some(entry) = auxiliary(|at| copy::load(ProgramAddress(stack).add(at as u64 * 8)), AT_SYSINFO_EHDR)
+    else {
         return Err(Errno::EFAULT);
     };
     let image = &raw const IMAGE as u64;
-    copy::copy_out(stack + entry as u64 * 8, (&raw const image).cast(), 8)
+    copy::store(ProgramAddress(stack).add(entry as u64 * 8), &image)
 }
 
 /// The index of a value of the auxiliary vector, in words from the bottom of a first stack: the count of arguments,

@@ -1,10 +1,10 @@
 //! System calls that the stub does itself, for threads at home and for those whose deputies are here.
 
 use crate::kernel;
-use crate::memory::copy;
+use crate::memory::copy::{self, ProgramAddress};
 use crate::process::descriptors;
 use crate::signal::{disposition, queue};
-use crate::thread::{Thread, exit, resume};
+use crate::thread::{Thread, exit};
 use banyan_sys::raw::Errno;
 use banyan_wire::syscalls::HomeCall;
 use core::sync::atomic::Ordering;
@@ -19,7 +19,8 @@ pub fn home_call(thread: &'static Thread, call: HomeCall, number: u32, arguments
     match call {
         HomeCall::EndProcess => exit::end_process(arguments[0]),
         HomeCall::SignalAction => disposition::set_disposition(arguments),
-        HomeCall::WaitForSignal => kernel::raw(number, *arguments),
+        // SAFETY: the program's own call.
+        HomeCall::WaitForSignal => unsafe { kernel::raw(number, *arguments) },
         HomeCall::SignalThread { thread } => queue::send_to_thread(number, usize::from(thread), arguments),
         HomeCall::SetTidAddress => {
             thread.clear_on_exit.set(arguments[0]);
@@ -43,8 +44,8 @@ fn set_robust_list(thread: &Thread, arguments: &[u64; 6]) -> i64 {
 fn get_robust_list(thread: &Thread, arguments: &[u64; 6]) -> i64 {
     let own = arguments[0] == 0 || arguments[0] == u64::from(thread.thread_id.load(Ordering::Relaxed));
     let (head, size) = (thread.robust_list.get(), ROBUST_LIST_HEAD);
-    let stored = copy::copy_out(arguments[1], (&raw const head).cast(), 8)
-        .and_then(|()| copy::copy_out(arguments[2], (&raw const size).cast(), 8));
+    let stored = copy::store(ProgramAddress(arguments[1]), &head)
+        .and_then(|()| copy::store(ProgramAddress(arguments[2]), &size));
     match (own, stored) {
         (false, _) => Errno::EPERM.negated(),
         (true, Ok(())) => 0,
@@ -58,7 +59,8 @@ fn process_control(arguments: &[u64; 6]) -> i64 {
         | prctl::PR_SET_MM
         | prctl::PR_SET_SYSCALL_USER_DISPATCH
         | prctl::PR_SET_VMA => Errno::EINVAL.negated(),
-        _ => kernel::raw(linux::__NR_prctl, *arguments),
+        // SAFETY: the program's own call, of those that do not change what the stub relies on.
+        _ => unsafe { kernel::raw(linux::__NR_prctl, *arguments) },
     }
 }
 
@@ -66,10 +68,11 @@ fn process_control(arguments: &[u64; 6]) -> i64 {
 /// addresses do not travel.
 pub fn architecture_control(arguments: &[u64; 6]) -> i64 {
     match arguments[0] {
-        kernel::ARCH_SET_FS => kernel::raw(linux::__NR_arch_prctl, *arguments),
+        // SAFETY: the FS base is the program's; the stub does not use it.
+        kernel::ARCH_SET_FS => unsafe { kernel::raw(linux::__NR_arch_prctl, *arguments) },
         kernel::ARCH_GET_FS => {
-            let base = resume::fs_base();
-            match copy::copy_out(arguments[1], (&raw const base).cast(), 8) {
+            let base = kernel::fs_base();
+            match copy::store(ProgramAddress(arguments[1]), &base) {
                 Ok(()) => 0,
                 Err(error) => error.negated(),
             }

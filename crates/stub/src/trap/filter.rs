@@ -200,11 +200,15 @@ fn load_filter(program: &Program) -> Result<(), Errno> {
     let arguments =
         [SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, description.as_ptr() as u64, 0, 0, 0];
     // Unprivileged users may install filters only when they give up set-user-id programs.
-    if kernel::checked(linux::__NR_seccomp, arguments).is_ok() {
+    // SAFETY: the filter lives across the call, which only reads it, and lets the stub's own code pass.
+    if unsafe { kernel::checked(linux::__NR_seccomp, arguments) }.is_ok() {
         return Ok(());
     }
-    let _ = kernel::checked(linux::__NR_prctl, [PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0])?;
-    kernel::checked(linux::__NR_seccomp, arguments).map(drop)
+    // SAFETY: no pointers, then as above.
+    unsafe {
+        let _ = kernel::checked(linux::__NR_prctl, [PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0])?;
+        kernel::checked(linux::__NR_seccomp, arguments).map(drop)
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! A trapped call that the kernel shall make after all, with other arguments, is made again from the program's own stack:
 //! a handler that interrupts it gets a frame like any other.
 
-use crate::memory::copy;
+use crate::memory::copy::{self, ProgramAddress};
 use crate::signal::frame::UserContext;
 use crate::signal::mask;
 use crate::thread::resume::RED_ZONE;
@@ -44,7 +44,7 @@ pub fn reissue(number: u32, more: [u64; 3], context: &mut UserContext) -> Result
     let [a, b, c] = more;
     let r = &*registers;
     let words = [r.rip, r.rdi, r.rsi, r.r8, r.r9, r.r10, a, b, c, 0];
-    copy::copy_out(stack, words.as_ptr().cast(), 80)?;
+    copy::store(ProgramAddress(stack), &words)?;
     registers.rsp = stack;
     registers.rip = &raw const banyan_reissue as u64;
     registers.rax = u64::from(number);
@@ -63,14 +63,16 @@ pub fn with_mask(
 ) -> Result<(), Errno> {
     let argument = arguments[mask.argument()];
     let (pointer, size) = match mask {
-        MaskPointer::Paired(_) if argument != 0 => (copy::load_u64(argument)?, copy::load_u64(argument + 8)?),
+        MaskPointer::Paired(_) if argument != 0 => {
+            (copy::load(ProgramAddress(argument))?, copy::load(ProgramAddress(argument).add(8))?)
+        }
         MaskPointer::Paired(_) | MaskPointer::Direct(_) => (argument, 8),
     };
-    let kernels = if pointer == 0 { 0 } else { mask::split_mask(copy::load_u64(pointer)?).0 };
+    let kernels = if pointer == 0 { 0 } else { mask::split_mask(copy::load(ProgramAddress(pointer))?).0 };
     // Only the first word's address is needed to fill the second, and it does not depend on what they hold.
     let at = reissue(number, [kernels, 0, size], context)?;
     let mask_at = if pointer == 0 { 0 } else { at };
-    copy::copy_out(at + 8, (&raw const mask_at).cast(), 8)?;
+    copy::store(ProgramAddress(at).add(8), &mask_at)?;
     if argument != 0 {
         let replaced = match mask {
             MaskPointer::Direct(_) => mask_at,
