@@ -2,7 +2,7 @@
 //!
 //! Not here: moving a thread that runs, and anything that is measured while threads run.
 
-use crate::address::NodeId;
+use crate::ids::NodeId;
 use alloc::vec;
 use alloc::vec::Vec;
 

@@ -1,7 +1,7 @@
 //! Threads that start and end at random stay evenly spread, or packed, and every deliberate mistake is noticed.
 #![forbid(unsafe_code)]
 
-use banyan_core::address::NodeId;
+use banyan_core::ids::NodeId;
 use banyan_core::placement::{MUTATIONS, Mutation, Placement, Policy};
 use banyan_sim::random::Random;
 

@@ -17,6 +17,7 @@ use crate::transport::{self, ConnectError, Connection, Lane, LaneEnd, Peer};
 use banyan_sys::scheduling;
 use banyan_wire::control::ControlMessage;
 use banyan_wire::handshake::{Hello, Purpose};
+use banyan_wire::ids::NodeId;
 use banyan_wire::stub::{Command, Failed, Reply, StartCarrier};
 use std::collections::HashMap;
 use std::convert::Infallible;

@@ -28,6 +28,7 @@ use banyan_core::coherence::Policy;
 use banyan_core::regions::Regions;
 use banyan_sys::scheduling;
 use banyan_wire::control::{ControlMessage, JobPart};
+use banyan_wire::ids::{JobId, NodeId};
 use banyan_wire::stub::{Command, Range, STUB_ABI_VERSION, Welcome};
 use end::{Event, RemoteReplica};
 use home::Home;

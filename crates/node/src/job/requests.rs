@@ -10,8 +10,8 @@ use super::{Job, Role, START_DEADLINE};
 use crate::cluster::authority::MemoryCall;
 use crate::pager::PagerError;
 use banyan_core::regions::{Operation, Region};
-use banyan_wire::ids::{Access, NodeId};
 use banyan_wire::control::ControlMessage;
+use banyan_wire::ids::{Access, NodeId};
 use banyan_wire::stub::{
     ACTIONS_MAX, Action, ActionKind, Answer, Enter, Hello, Nothing, Placed, Purpose, Push, Range, Refusal,
     Refused, Request, Steps, ThreadEnd,

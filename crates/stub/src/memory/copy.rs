@@ -3,7 +3,7 @@
 //! The only instructions of the stub that touch program memory are here.
 
 use banyan_sys::raw::Errno;
-use banyan_wire::address_space::is_program_memory;
+use banyan_wire::address_space::may_map;
 use banyan_wire::ids::PAGE_BYTES;
 use core::arch::{asm, global_asm};
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -64,9 +64,7 @@ impl ProgramAddress {
 
     /// `EFAULT` unless all bytes from here on are where only the program has memory. So no copy can reach the stub's.
     fn check(self, length: usize) -> Result<(), Errno> {
-        let Some(last) = length.checked_sub(1) else { return Ok(()) };
-        let last = self.0.checked_add(last as u64).ok_or(Errno::EFAULT)?;
-        if in_program(self.0) && in_program(last) { Ok(()) } else { Err(Errno::EFAULT) }
+        if length == 0 || may_map(self.0, length as u64) { Ok(()) } else { Err(Errno::EFAULT) }
     }
 }
 
