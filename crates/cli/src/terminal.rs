@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
-/// How text is set off for people. It always is; a [`stream`] takes it away where it is not wanted.
+/// How text is set off for people. `anstream` takes it away where it is not wanted.
 pub(crate) mod style {
     use anstyle::{AnsiColor, Style};
 

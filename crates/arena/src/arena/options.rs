@@ -20,7 +20,7 @@ pub enum Loading {
     Eager,
     /// Each when it is touched: opening takes the same time whatever the arena's size, and it may be larger
     /// than memory. A page that turns out to be damaged, or cannot be read, is named on standard error, and
-    /// the access to it ends in `SIGBUS`; [`Arena::load_range`] finds out beforehand.
+    /// the access to it ends in `SIGBUS`; [`Arena::load_range`](crate::Arena::load_range) finds out beforehand.
     Lazy,
 }
 

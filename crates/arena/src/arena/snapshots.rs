@@ -15,7 +15,7 @@ impl<D: Disk> Arena<D> {
     /// Opens a snapshot for reading; close it with [`Arena::close_snapshot`].
     ///
     /// # Errors
-    /// As [`Store::open_snapshot`].
+    /// As [`Store::open_snapshot`](crate::store::Store::open_snapshot).
     pub fn open_snapshot(&mut self, name: &str) -> Result<SnapshotHandle, CommitError> {
         self.settle()?;
         lock(&self.store).open_snapshot(name)
@@ -59,7 +59,7 @@ impl<D: Disk> Arena<D> {
     /// Numbers of the pages that differ between two snapshots. Costs what differs.
     ///
     /// # Errors
-    /// As [`Store::open_snapshot`], or [`CommitError::Read`].
+    /// As [`Store::open_snapshot`](crate::store::Store::open_snapshot), or [`CommitError::Read`].
     pub fn diff(&mut self, old: &str, new: &str) -> Result<Vec<u32>, CommitError> {
         self.settle()?;
         let mut store = lock(&self.store);

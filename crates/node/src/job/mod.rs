@@ -1,6 +1,6 @@
 //! One run on one node: its program brought into memory, its replica served, and its end.
 //!
-//! A [`Job`] is what every node of a run has of it; [`Role`] is what only the home, or only a node elsewhere has.
+//! A `Job` is what every node of a run has of it; `Role` is what only the home, or only a node elsewhere has.
 //! Not here: how it ends (`end`), its connections (`lanes`), its pages (`crate::pager`).
 //!
 //! Threads: the one that follows the job's events; one receives on each lane, and one sends what a socket does not take at

@@ -1,6 +1,6 @@
 //! Signals: the program's dispositions and masks, and the delivery of a caught signal to a home thread.
 //!
-//! The kernel only ever knows the stub's handlers. A caught signal arrives on the stub's stack; [`on_signal`] then
+//! The kernel only ever knows the stub's handlers. A caught signal arrives on the stub's stack; `on_signal` then
 //! builds the frame that the kernel would have built on the program's stack and returns into the handler. So the
 //! handler's frame lies in coherent memory and no program code ever runs on a stub stack.
 //!
