@@ -1,8 +1,9 @@
-//! Builds the stub image with its own profile and link arguments, so that a plain `cargo build` builds everything.
+//! Builds the stub image with its own profile and link arguments, so that a plain `cargo build` builds
+//! everything.
 //!
-//! The image is a static, position-dependent ELF at the address that `wire::address_space` reserves, without a C library.
-//! A build of its own keeps Cargo from unifying its features with the rest of the workspace, and a target
-//! directory of its own keeps the two Cargo processes from waiting for each other.
+//! The image is a static, position-dependent ELF at the address that `wire::address_space` reserves, without
+//! a C library. A build of its own keeps Cargo from unifying its features with the rest of the workspace, and
+//! a target directory of its own keeps the two Cargo processes from waiting for each other.
 
 use std::env;
 use std::path::PathBuf;

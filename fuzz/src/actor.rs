@@ -82,8 +82,9 @@ pub fn module(data: &[u8]) {
     }
 }
 
-/// Any bytes and addresses are a message to a guest, or an error of that event: here to an SDK's decoder in its sandbox,
-/// and back from there to the host. The first byte says how many addresses; the rest are two messages.
+/// Any bytes and addresses are a message to a guest, or an error of that event: here to an SDK's decoder in
+/// its sandbox, and back from there to the host. The first byte says how many addresses; the rest are two
+/// messages.
 pub fn message(data: &[u8]) {
     let Some((addresses, data)) = data.split_first() else { return };
     let (one, other) = data.split_at(data.len() / 2);
@@ -94,8 +95,8 @@ pub fn message(data: &[u8]) {
     run(auction().actor(0, start), &[data, other], addresses);
 }
 
-/// Any bytes are the state of an actor, or an error: a table of handles with holes, pages outside of the memory, globals
-/// of other types. An actor that comes of it stays within its bounds.
+/// Any bytes are the state of an actor, or an error: a table of handles with holes, pages outside of the
+/// memory, globals of other types. An actor that comes of it stays within its bounds.
 pub fn state(data: &[u8]) {
     let state = Packet { bytes: data.to_vec(), addresses: Vec::new() };
     if let Ok(actor) = auction().rebuild(&state) {
@@ -109,8 +110,8 @@ impl Link for Nowhere {
     fn carry(&self, _: Vec<u8>) {}
 }
 
-/// Any bytes from a peer: each frame is taken or refused, and nothing is created for a token that nobody gave out. Frames
-/// of up to 255 bytes, each behind its length.
+/// Any bytes from a peer: each frame is taken or refused, and nothing is created for a token that nobody gave
+/// out. Frames of up to 255 bytes, each behind its length.
 pub fn frames(bytes: &[u8]) {
     let mut simulation = Simulation::new(1, 1, Quota::AMPLE);
     let actor = closure((), |(), _: &(u64, String), _: &mut Context<'_>| Ok(()));

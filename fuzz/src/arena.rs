@@ -1,6 +1,7 @@
 //! The arena's file, its pages and records with checksums made right, and jammed nouns.
 //!
-//! `open` and `tree` themselves are in `banyan_arena::store::fuzzing`, which makes checksums right over changes.
+//! `open` and `tree` themselves are in `banyan_arena::store::fuzzing`, which makes checksums right over
+//! changes.
 
 use std::sync::Arc;
 

@@ -1,10 +1,11 @@
-//! Fuzz targets: one for each decoder of bytes that come from elsewhere, whether from another node, a worker, a guest,
-//! a peer, a file or a program.
+//! Fuzz targets: one for each decoder of bytes that come from elsewhere, whether from another node, a worker,
+//! a guest, a peer, a file or a program.
 //!
-//! None may panic, overflow, run without bound or take memory without bound; where a format has one spelling only, what
-//! decodes must encode to the same bytes. `tests/targets.rs` runs each of them for a moment in every test run;
-//! `BANYAN_FUZZ_SECONDS=600` there, or the program `mutate`, for longer; `cargo fuzz` with a nightly compiler sees
-//! coverage, too. Not for what a decoder's caller does with a message: tests of each crate are for that.
+//! None may panic, overflow, run without bound or take memory without bound; where a format has one spelling
+//! only, what decodes must encode to the same bytes. `tests/targets.rs` runs each of them for a moment in
+//! every test run; `BANYAN_FUZZ_SECONDS=600` there, or the program `mutate`, for longer; `cargo fuzz` with a
+//! nightly compiler sees coverage, too. Not for what a decoder's caller does with a message: tests of each
+//! crate are for that.
 #![forbid(unsafe_code)]
 
 pub mod actor;
@@ -30,7 +31,8 @@ pub struct Target {
     pub words: &'static [&'static str],
     /// Longer inputs are not mutated again.
     pub kept_bytes_max: usize,
-    /// Changes the first input in a way of the format's own, with checksums made right; in place of the mutator.
+    /// Changes the first input in a way of the format's own, with checksums made right; in place of the
+    /// mutator.
     pub mutate: Option<Mutate>,
     /// Inputs in a test run.
     pub inputs_in_test: u64,

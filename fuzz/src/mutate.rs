@@ -1,7 +1,7 @@
 //! The mutator, which needs no special compiler: random changes to inputs, and crossings between them.
 //!
-//! Blind where libFuzzer sees coverage, but it runs wherever the workspace builds. Its random numbers come from a seed,
-//! so a failure can be had again.
+//! Blind where libFuzzer sees coverage, but it runs wherever the workspace builds. Its random numbers come
+//! from a seed, so a failure can be had again.
 
 use crate::Target;
 use fastrand::Rng;

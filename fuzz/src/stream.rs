@@ -18,7 +18,8 @@ const HEADER: usize = 16;
 /// Longest value that the target lets a peer send: it is about the rules, not about memory.
 const VALUE_MAX: usize = 4 << 20;
 
-/// A frame: what its header says must hold for the body, and a body opens to what was announced or not at all.
+/// A frame: what its header says must hold for the body, and a body opens to what was announced or not at
+/// all.
 pub fn frames(bytes: &[u8]) {
     let Some((head, body)) = bytes.split_first_chunk::<HEADER>() else { return };
     let Ok(header) = Header::decode(head) else { return };

@@ -45,8 +45,8 @@ pub fn banyan() -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Builds what `make build` builds: the first test of a process that wants the binary waits for Cargo, which has
-/// nothing to do if the source is as it was.
+/// Builds what `make build` builds: the first test of a process that wants the binary waits for Cargo, which
+/// has nothing to do if the source is as it was.
 fn build_once() -> Result<()> {
     static BUILT: OnceLock<Result<(), String>> = OnceLock::new();
     let built = BUILT.get_or_init(|| {

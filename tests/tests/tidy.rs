@@ -11,7 +11,10 @@ use std::process::Command;
 use banyan_tests::workspace;
 use serde_json::Value;
 
+/// Lines of a file.
 const LONGEST: usize = 1200;
+/// Columns of a comment: `max_width` of rustfmt.toml.
+const WIDEST: usize = 110;
 
 /// Generated files: they may be long, and open with what their generator writes.
 const GENERATED: &[&str] = &[];
@@ -49,12 +52,12 @@ const EDGES: &[(&str, &[&str])] = &[
 const SAFE_CRATES: &[&str] =
     &["actor-examples", "core", "wire", "cli", "sim", "tests", "calls-macros", "node"];
 
-/// Crates whose roots say nothing of unsafe code, since they consist of it or do not yet keep it in one place. All others
-/// forbid it, or deny it and expect it where `UNSAFE_CODE` allows.
+/// Crates whose roots say nothing of unsafe code, since they consist of it or do not yet keep it in one
+/// place. All others forbid it, or deny it and expect it where `UNSAFE_CODE` allows.
 const OPEN_CRATES: &[&str] = &["sys", "stub", "actor-guest", "calls"];
 
-/// Where unsafe code may be, by the start of the path; everywhere below `crates`, a folder `src/sys` may have it too. A
-/// crate that has such a place denies it at its root and expects it there.
+/// Where unsafe code may be, by the start of the path; everywhere below `crates`, a folder `src/sys` may have
+/// it too. A crate that has such a place denies it at its root and expects it there.
 const UNSAFE_CODE: &[&str] = &[
     "crates/sys/src/",
     "crates/stub/src/",
@@ -140,6 +143,29 @@ fn files_are_short_enough_to_read() {
         .map(|(path, lines)| format!("{}: {lines} lines, more than {LONGEST}: split it", path.display()))
         .collect();
     nothing_wrong(&problems);
+}
+
+#[test]
+fn comments_are_narrow_enough_to_read() {
+    let problems: Vec<String> = with_extension("rs")
+        .iter()
+        .filter(|path| !is_generated(path))
+        .flat_map(|path| {
+            let lines = read(path);
+            let wide = lines.lines().enumerate().filter(|(_, line)| is_wide_comment(line));
+            wide.map(|(number, _)| format!("{}:{}: wider than {WIDEST}", path.display(), number + 1))
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    nothing_wrong(&problems);
+}
+
+/// rustfmt keeps code within [`WIDEST`], and leaves comments as they are. A word that cannot be broken may be
+/// wider.
+fn is_wide_comment(line: &str) -> bool {
+    let text = line.trim_start();
+    let words = text.trim_start_matches(['/', '!', ' ']);
+    text.starts_with("//") && line.chars().count() > WIDEST && words.contains(' ')
 }
 
 #[test]
@@ -428,6 +454,8 @@ fn names_an_issue(line: &str) -> bool {
 
 #[test]
 fn the_checks_see_what_they_look_for() {
+    assert!(is_wide_comment(&format!("    // {}", "word ".repeat(22))));
+    assert!(!is_wide_comment(&format!("// {}", "x".repeat(120))));
     assert_eq!(declared_module("pub(crate) mod name;"), Some("name"));
     assert_eq!(declared_module("mod name;"), Some("name"));
     assert_eq!(declared_module("pub mod name {"), None);

@@ -181,8 +181,8 @@ fn child_of_the_kill_test() {
     }
 }
 
-/// Arenas of earlier builds have their heap where programs under `banyan run` have theirs: the file says where, and that
-/// is where it opens.
+/// Arenas of earlier builds have their heap where programs under `banyan run` have theirs: the file says
+/// where, and that is where it opens.
 #[test]
 fn an_arena_with_the_former_default_base_still_opens() {
     const FORMER_BASE: u64 = 0x1000_0000_0000;

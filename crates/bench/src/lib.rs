@@ -1,12 +1,12 @@
 //! Every bench of Banyan, and what each is compared with: a run over nodes, the arena, calls and actors.
 //!
-//! What is promised in SPECIFICATION.md is measured beside what others would use, in the same run, in turns, so that
-//! whatever else the machine does falls on all sides. All benches give [`Row`]s to one [`Report`]. They are part of the
-//! command `banyan`, which starts itself again for programs that a bench needs (`bench-program`).
-//! Not for tests: a figure that is missed is no failure of the code.
+//! What is promised in SPECIFICATION.md is measured beside what others would use, in the same run, in turns,
+//! so that whatever else the machine does falls on all sides. All benches give [`Row`]s to one [`Report`].
+//! They are part of the command `banyan`, which starts itself again for programs that a bench needs
+//! (`bench-program`). Not for tests: a figure that is missed is no failure of the code.
 //!
-//! Unsafe code: where memory is written or a C function called inside what is timed (`arena::{store, nouns, rivals}`,
-//! `call`).
+//! Unsafe code: where memory is written or a C function called inside what is timed (`arena::{store, nouns,
+//! rivals}`, `call`).
 #![deny(unsafe_code)]
 
 mod actor;
@@ -49,8 +49,8 @@ pub struct Bench {
     pub about: &'static str,
 }
 
-/// Benches that are measured in one process. Others have another one: what they do to a process's memory, threads and
-/// children would change the figures.
+/// Benches that are measured in one process. Others have another one: what they do to a process's memory,
+/// threads and children would change the figures.
 pub struct Family {
     /// Its name.
     pub name: &'static str,
@@ -97,7 +97,8 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "actor", benches: actor::benches, measure: actor::measure },
 ];
 
-/// Must be called first in `main` of a program with benches: rivals start the program again to be their other end.
+/// Must be called first in `main` of a program with benches: rivals start the program again to be their other
+/// end.
 pub fn init() {
     #[cfg(feature = "rivals")]
     call::rivals::init();

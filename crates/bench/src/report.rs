@@ -1,4 +1,5 @@
-//! [`Report`]: prints rows as they come, as a table for people or as one JSON object a line, and knows how it ended.
+//! [`Report`]: prints rows as they come, as a table for people or as one JSON object a line, and knows how it
+//! ended.
 
 use crate::row::Row;
 use crate::selection::Selection;

@@ -293,7 +293,8 @@ fn a_fresh_worker_serves_whichever_thread_waits_for_it() {
     }
 }
 
-/// A worker that a caller waits for is started by a babysitter beside that caller; its threads use what the program may.
+/// A worker that a caller waits for is started by a babysitter beside that caller; its threads use what the
+/// program may.
 #[test]
 fn a_fresh_worker_stays_on_the_processors_of_its_program() {
     let confined = || {

@@ -42,7 +42,8 @@ fn panics(text: String) -> u32 {
 
 #[isolated(retry = 50, deadline = "10s", idempotent)]
 fn flaky(seed: u64) -> u64 {
-    // Crashes every other time. Not by its process number: those of workers come in steps, so luck would last.
+    // Crashes every other time. Not by its process number: those of workers come in steps, so luck would
+    // last.
     let mut chance = 0_u8;
     // SAFETY: the kernel writes one byte.
     let got = unsafe { libc::getrandom((&raw mut chance).cast(), 1, 0) };

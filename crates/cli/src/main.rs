@@ -1,7 +1,7 @@
 //! The `banyan` command: parses, and hands over to one file per subcommand.
 //!
-//! Data goes to standard output, everything else to standard error. Exit status as docker's: 125 is ours, 126 a
-//! program that cannot be executed, 127 one that is not found, anything else the program's own.
+//! Data goes to standard output, everything else to standard error. Exit status as docker's: 125 is ours, 126
+//! a program that cannot be executed, 127 one that is not found, anything else the program's own.
 #![forbid(unsafe_code)]
 
 mod actor;
@@ -23,8 +23,8 @@ static ALLOCATOR: banyan_calls::allocations::Counting = banyan_calls::allocation
 
 /// Makes many Linux machines behave as one computer
 ///
-/// Banyan runs an ordinary multi-threaded program as one process whose threads execute on several nodes and share
-/// one memory. The program is not changed, not recompiled and not linked with anything.
+/// Banyan runs an ordinary multi-threaded program as one process whose threads execute on several nodes and
+/// share one memory. The program is not changed, not recompiled and not linked with anything.
 #[derive(Debug, Parser)]
 #[command(
     name = "banyan",

@@ -1,4 +1,5 @@
-//! Colour, width, live lines and pictures, for people; off a terminal, plain text. What all commands print with.
+//! Colour, width, live lines and pictures, for people; off a terminal, plain text. What all commands print
+//! with.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -67,8 +68,8 @@ pub(crate) fn wrap(text: &str, indent: usize, columns: usize) -> String {
     textwrap::fill(text, options).replace('\n', &format!("\n{:indent$}", ""))
 }
 
-/// Prints data, without colours where they are not wanted (<https://no-color.org>). A reader that closes the pipe early
-/// has seen enough.
+/// Prints data, without colours where they are not wanted (<https://no-color.org>). A reader that closes the
+/// pipe early has seen enough.
 pub(crate) fn print(text: &str) {
     let _ = anstream::stdout().write_all(text.as_bytes());
 }
@@ -89,7 +90,8 @@ pub(crate) fn redraw(text: &str) -> io::Result<()> {
     write!(out, "{clear}{text}").and_then(|()| out.flush())
 }
 
-/// A line on standard error that is replaced while something goes on; off a terminal, a plain line now and then.
+/// A line on standard error that is replaced while something goes on; off a terminal, a plain line now and
+/// then.
 #[derive(Debug)]
 pub(crate) struct LiveLine {
     is_terminal: bool,

@@ -1,4 +1,5 @@
-//! `banyan actor` from outside: a bank that is talked to, killed and opened again, and what bad input is told.
+//! `banyan actor` from outside: a bank that is talked to, killed and opened again, and what bad input is
+//! told.
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 

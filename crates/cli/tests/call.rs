@@ -25,8 +25,8 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap()
 }
 
-/// The directory of what Cargo built, with the worker program, its library and the examples in it, which are another
-/// package's.
+/// The directory of what Cargo built, with the worker program, its library and the examples in it, which are
+/// another package's.
 fn built() -> &'static Path {
     static BUILT: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
     BUILT.get_or_init(|| {

@@ -1,4 +1,5 @@
-//! What people and scripts rely on: the help texts, word for word, and the keys of what `doctor --json` prints.
+//! What people and scripts rely on: the help texts, word for word, and the keys of what `doctor --json`
+//! prints.
 //!
 //! After a change of a help text: `BANYAN_REGENERATE=1 cargo test -p banyan-cli --test command_line`.
 #![forbid(unsafe_code)]

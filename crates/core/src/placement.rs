@@ -1,4 +1,5 @@
-//! On which node a new thread of a process starts. Home decides, since its daemon knows the threads of the process.
+//! On which node a new thread of a process starts. Home decides, since its daemon knows the threads of the
+//! process.
 //!
 //! Not here: moving a thread that runs, and anything that is measured while threads run.
 
@@ -11,7 +12,8 @@ use alloc::vec::Vec;
 pub enum Policy {
     /// Each thread goes to the node that has the fewest; among equals, to the one whose turn it is.
     Spread,
-    /// A node gets this many threads before the next node gets any, and as many again when all nodes have them.
+    /// A node gets this many threads before the next node gets any, and as many again when all nodes have
+    /// them.
     Pack(u32),
 }
 
@@ -86,7 +88,8 @@ impl Placement {
         self.live[0] += 1;
     }
 
-    /// A thread of a node has ended. What was never started is not counted: this comes from inside the program.
+    /// A thread of a node has ended. What was never started is not counted: this comes from inside the
+    /// program.
     pub fn ended(&mut self, node: NodeId) {
         if self.mutation == Some(Mutation::ForgetExits) {
             return;

@@ -72,7 +72,8 @@ impl Replica {
         }
     }
 
-    /// Stores pages that a frame carries and maps them but for the marker. `granted` is when write access was.
+    /// Stores pages that a frame carries and maps them but for the marker. `granted` is when write access
+    /// was.
     fn install(
         &mut self,
         run: Run,

@@ -1,4 +1,5 @@
-//! The protocol holds in random histories and in every state of small clusters, and every deliberate mistake in it is noticed.
+//! The protocol holds in random histories and in every state of small clusters, and every deliberate mistake
+//! in it is noticed.
 #![forbid(unsafe_code)]
 
 use banyan_core::coherence::{Faithful, MUTATIONS, Mutant, Mutation};
@@ -31,8 +32,8 @@ fn a_part_of_every_setting_keeps_every_invariant() {
     }
 }
 
-/// The invariants that notice this mistake: the first one that random histories break, and the first one that the
-/// explorer finds broken.
+/// The invariants that notice this mistake: the first one that random histories break, and the first one that
+/// the explorer finds broken.
 fn noticed(mutation: Mutation) -> (Option<&'static str>, Option<&'static str>) {
     let simulated = (0..400).find_map(|seed| {
         let (outcome, _) = simulation::run_with(seed, &Mutant(mutation), None);
@@ -58,8 +59,8 @@ fn every_mistake_is_noticed() {
     assert!(unnoticed.is_empty(), "unnoticed: {unnoticed:?}");
 }
 
-/// Only a world in which others act between two outputs of a step can tell in which order they were: where every step
-/// is one event, a grant that leaves before the page is dropped does no harm.
+/// Only a world in which others act between two outputs of a step can tell in which order they were: where
+/// every step is one event, a grant that leaves before the page is dropped does no harm.
 #[test]
 fn a_grant_before_the_drop_shows_only_between_outputs() {
     let mutant = Mutant(Mutation::GrantBeforeDrop);

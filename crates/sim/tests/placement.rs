@@ -1,4 +1,5 @@
-//! Threads that start and end at random stay evenly spread, or packed, and every deliberate mistake is noticed.
+//! Threads that start and end at random stay evenly spread, or packed, and every deliberate mistake is
+//! noticed.
 #![forbid(unsafe_code)]
 
 use banyan_core::ids::NodeId;

@@ -5,24 +5,26 @@ use core::sync::atomic::AtomicU32;
 use linux_raw_sys::general as linux;
 use linux_raw_sys::{net, prctl};
 
-/// `arch_prctl`: sets the GS base. From the kernel's `asm/prctl.h`, of which linux-raw-sys names only `ARCH_SET_FS`.
+/// `arch_prctl`: sets the GS base. From the kernel's `asm/prctl.h`, of which linux-raw-sys names only
+/// `ARCH_SET_FS`.
 pub const ARCH_SET_GS: u64 = 0x1001;
 /// `arch_prctl`: sets the FS base.
 pub const ARCH_SET_FS: u64 = linux::ARCH_SET_FS as u64;
 /// `arch_prctl`: stores the FS base where the argument points.
 pub const ARCH_GET_FS: u64 = 0x1003;
 
-/// `FUTEX_PRIVATE_FLAG`: the futex is found by its address, not by the page that it lies in. All futexes of the
-/// program are made private, since no other process maps its memory, and since the kernel's look at the page fails
-/// with EFAULT, which no program expects, when the pager takes the page away at that moment.
+/// `FUTEX_PRIVATE_FLAG`: the futex is found by its address, not by the page that it lies in. All futexes of
+/// the program are made private, since no other process maps its memory, and since the kernel's look at the
+/// page fails with EFAULT, which no program expects, when the pager takes the page away at that moment.
 pub const FUTEX_PRIVATE: u64 = linux::FUTEX_PRIVATE_FLAG as u64;
 
 /// Makes a system call and returns what the kernel returned.
 ///
 /// # Safety
-/// As the call itself: what its arguments point to must be valid for what the kernel does with it, and it must not take
-/// away memory, descriptors or threads that the stub relies on. The program's own calls with the program's own arguments
-/// are allowed: it could make them itself, and what would touch the stub's memory or descriptors is not passed on.
+/// As the call itself: what its arguments point to must be valid for what the kernel does with it, and it
+/// must not take away memory, descriptors or threads that the stub relies on. The program's own calls with
+/// the program's own arguments are allowed: it could make them itself, and what would touch the stub's memory
+/// or descriptors is not passed on.
 pub unsafe fn raw(number: u32, arguments: [u64; 6]) -> i64 {
     // SAFETY: passed on to the caller.
     unsafe { syscall(number, arguments) }
@@ -63,8 +65,8 @@ pub fn sleep_seconds(seconds: u64) {
     let _ = unsafe { raw(linux::__NR_nanosleep, [time.as_ptr() as u64, 0, 0, 0, 0, 0]) };
 }
 
-/// For threads whose daemon or peer is gone: gives the service thread time to end the process with a reason, and
-/// ends it if there is no service thread yet.
+/// For threads whose daemon or peer is gone: gives the service thread time to end the process with a reason,
+/// and ends it if there is no service thread yet.
 pub fn abandon() -> ! {
     sleep_seconds(1);
     exit_group(crate::report::STATUS_OURS)

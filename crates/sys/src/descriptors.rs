@@ -18,8 +18,8 @@ pub fn take(number: i32) -> io::Result<OwnedFd> {
         return Err(io::ErrorKind::InvalidInput.into());
     }
     set_flags(number, linux::FD_CLOEXEC)?;
-    // SAFETY: it is open, as the calls above have shown. It came through exec, as no descriptor does that the standard
-    // library or this workspace opens for itself; and it is not taken twice, since it is marked now.
+    // SAFETY: it is open, as the calls above have shown. It came through exec, as no descriptor does that the
+    // standard library or this workspace opens for itself; and it is not taken twice, since it is marked now.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 

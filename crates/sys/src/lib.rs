@@ -1,11 +1,12 @@
-//! What two crates need of Linux and no library covers: system calls and error numbers ([`raw`]), page faults that a
-//! program serves ([`userfaultfd`]), which pages were written (`dirty_pages`). And the unsafe code of the daemon, which
-//! has none otherwise (`descriptors`, `scheduling`, `probe`).
+//! What two crates need of Linux and no library covers: system calls and error numbers ([`raw`]), page faults
+//! that a program serves ([`userfaultfd`]), which pages were written (`dirty_pages`). And the unsafe code of
+//! the daemon, which has none otherwise (`descriptors`, `scheduling`, `probe`).
 //!
-//! Descriptors are owned or borrowed, choices are enums, and a safe function cannot be misused. Not for what one crate
-//! alone needs: that lies in its `src/sys`.
+//! Descriptors are owned or borrowed, choices are enums, and a safe function cannot be misused. Not for what
+//! one crate alone needs: that lies in its `src/sys`.
 //!
-//! Everything without the `std` feature works where there is no C library: the stub uses it inside the program.
+//! Everything without the `std` feature works where there is no C library: the stub uses it inside the
+//! program.
 #![cfg_attr(not(feature = "std"), no_std)]
 
 #[cfg(feature = "std")]

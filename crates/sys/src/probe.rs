@@ -64,8 +64,8 @@ pub fn serve_one_fault() -> Result<(), NotServed> {
     let (done, finished) = mpsc::channel();
     let address = page.address.as_ptr().expose_provenance();
     let reader = std::thread::spawn(move || {
-        // SAFETY: the mapping outlives this thread, which is joined before it goes, and no other thread touches the
-        // first byte until then.
+        // SAFETY: the mapping outlives this thread, which is joined before it goes, and no other thread
+        // touches the first byte until then.
         let byte: &mut [u8] =
             unsafe { std::slice::from_raw_parts_mut(std::ptr::with_exposed_provenance_mut(address), 1) };
         let _ = done.send(rustix::io::read(&source, byte).is_ok_and(|count| count == 1));

@@ -1,11 +1,11 @@
-//! Where everything lies in an address space: the one table of ranges, the same on every node and in every process
-//! of Banyan's.
+//! Where everything lies in an address space: the one table of ranges, the same on every node and in every
+//! process of Banyan's.
 //!
-//! Program code lies where the kernel chooses nothing by itself: position-independent programs land at 0x5555..,
-//! libraries, stacks and the vDSO at 0x7f... So the seccomp filters can tell the program's code from everything
-//! else by the instruction pointer alone, and an executed child outside Banyan is never trapped. Persistent heaps,
-//! shared heaps and the windows of isolated calls have ranges outside the program's own, so that none of them
-//! takes the place of another, whichever of them meet in one process.
+//! Program code lies where the kernel chooses nothing by itself: position-independent programs land at
+//! 0x5555.., libraries, stacks and the vDSO at 0x7f... So the seccomp filters can tell the program's code
+//! from everything else by the instruction pointer alone, and an executed child outside Banyan is never
+//! trapped. Persistent heaps, shared heaps and the windows of isolated calls have ranges outside the
+//! program's own, so that none of them takes the place of another, whichever of them meet in one process.
 //!
 //! Not for what lies inside a range: each crate lays out its own.
 //!
@@ -52,8 +52,8 @@ const fn tebibytes(start: u64, end: u64) -> AddressRange {
     AddressRange { start: start * TIB, end: end * TIB }
 }
 
-/// Programs linked at a fixed address (non-PIE), from the kernel's `mmap_min_addr` on. The kernel never places
-/// anything below its end by its own choice.
+/// Programs linked at a fixed address (non-PIE), from the kernel's `mmap_min_addr` on. The kernel never
+/// places anything below its end by its own choice.
 pub const LOW: AddressRange = AddressRange { start: 0x1_0000, end: 0x8000_0000 };
 /// What the caller of an isolated call shares with the worker: 16 windows of 512 GiB.
 pub const CALL_WINDOWS: AddressRange = tebibytes(8, 16);
@@ -118,7 +118,8 @@ pub const fn is_program_code(address: u64) -> bool {
     may_hold_code(address, 1)
 }
 
-/// Whether code of the program may lie in `[address, address + length)`. Elsewhere its calls would not be trapped.
+/// Whether code of the program may lie in `[address, address + length)`. Elsewhere its calls would not be
+/// trapped.
 #[must_use]
 pub const fn may_hold_code(address: u64, length: u64) -> bool {
     PROGRAM_CODE.holds(address, length) || LOW.holds(address, length)
@@ -130,7 +131,8 @@ pub const fn is_program_memory(address: u64) -> bool {
     may_map(address, 1)
 }
 
-/// Whether the program may map `[address, address + length)`: it lies wholly in one run of ranges for its memory.
+/// Whether the program may map `[address, address + length)`: it lies wholly in one run of ranges for its
+/// memory.
 #[must_use]
 pub const fn may_map(address: u64, length: u64) -> bool {
     let mut number = 0;

@@ -72,7 +72,8 @@ impl fmt::Display for NodeId {
     }
 }
 
-/// One run on the nodes that take part in it. Its home chooses it at random, so that no two homes need to agree.
+/// One run on the nodes that take part in it. Its home chooses it at random, so that no two homes need to
+/// agree.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct JobId(pub u32);
 
@@ -305,13 +306,15 @@ pub enum Access {
     Write,
 }
 
-/// How often the ownership of an extent has changed hands. A message about an extent that carries a lower epoch
-/// than the receiver knows was sent by, or on behalf of, a node that had not yet heard of the new owner.
+/// How often the ownership of an extent has changed hands. A message about an extent that carries a lower
+/// epoch than the receiver knows was sent by, or on behalf of, a node that had not yet heard of the new
+/// owner.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch(pub u64);
 
-/// The number of one change of one extent's directory; an owner hands them out in ascending order and a hand-over
-/// carries the count along, so of two transactions of an extent the higher one is the later. Zero is none.
+/// The number of one change of one extent's directory; an owner hands them out in ascending order and a
+/// hand-over carries the count along, so of two transactions of an extent the higher one is the later. Zero
+/// is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Transaction(pub u64);
 

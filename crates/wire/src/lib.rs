@@ -1,8 +1,9 @@
-//! Every byte that crosses a boundary: between nodes, between a stub and its daemon, between a carrier and its
-//! deputy; and the tables that both sides of a boundary share.
+//! Every byte that crosses a boundary: between nodes, between a stub and its daemon, between a carrier and
+//! its deputy; and the tables that both sides of a boundary share.
 //!
-//! Not for decisions about what to send (that is `banyan-core`) nor for sockets (that is `banyan-node`). Nothing
-//! here allocates unless the features `coherence` or `control` are on, so that the stub, which has no allocator, can use the rest.
+//! Not for decisions about what to send (that is `banyan-core`) nor for sockets (that is `banyan-node`).
+//! Nothing here allocates unless the features `coherence` or `control` are on, so that the stub, which has no
+//! allocator, can use the rest.
 #![no_std]
 #![forbid(unsafe_code)]
 

@@ -1,5 +1,6 @@
-//! Records between stub and daemon: their bytes, what the decoders refuse, and the document, whose second half is
-//! generated from the types. `BANYAN_REGENERATE=1 cargo test -p banyan-wire --test stub_abi` writes it anew.
+//! Records between stub and daemon: their bytes, what the decoders refuse, and the document, whose second
+//! half is generated from the types. `BANYAN_REGENERATE=1 cargo test -p banyan-wire --test stub_abi` writes
+//! it anew.
 #![forbid(unsafe_code)]
 
 use banyan_wire::stub::{

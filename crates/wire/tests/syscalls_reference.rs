@@ -1,5 +1,5 @@
-//! `docs/reference/syscalls.md` is generated from the table of system calls. This test fails when it is stale.
-//! `BANYAN_REGENERATE=1 cargo test -p banyan-wire --test syscalls_reference` writes it anew.
+//! `docs/reference/syscalls.md` is generated from the table of system calls. This test fails when it is
+//! stale. `BANYAN_REGENERATE=1 cargo test -p banyan-wire --test syscalls_reference` writes it anew.
 #![forbid(unsafe_code)]
 
 use banyan_wire::syscalls::{

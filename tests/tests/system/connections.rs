@@ -1,5 +1,5 @@
-//! Coherence connections that break, or bring bytes that are no message, in the middle of a run: they are made again,
-//! a line says why, and the program notices nothing.
+//! Coherence connections that break, or bring bytes that are no message, in the middle of a run: they are
+//! made again, a line says why, and the program notices nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -115,7 +115,8 @@ fn a_kill_at_any_moment_neither_hangs_nor_leaves_anything() {
         let case = Case::new(&program, ["busy"]);
         let running = Running::start(&case, How::Banyan(NODES)).unwrap();
         std::thread::sleep(Duration::from_millis(5 + moment * moment * 3));
-        // The process that starts a daemon and ends at once has done its work when it is seen: losing it is no loss.
+        // The process that starts a daemon and ends at once has done its work when it is seen: losing it is
+        // no loss.
         let starts = |process: &Process| process.arguments.iter().any(|argument| argument == "--detach");
         let processes: Vec<Process> =
             processes::of_run(&running.scratch.run).into_iter().filter(|process| !starts(process)).collect();
@@ -137,8 +138,8 @@ fn a_kill_at_any_moment_neither_hangs_nor_leaves_anything() {
     }
 }
 
-/// A caller that has gone, and with him the reader of standard error, ends no thread of a daemon: the statistics are
-/// lost, and nothing stays behind.
+/// A caller that has gone, and with him the reader of standard error, ends no thread of a daemon: the
+/// statistics are lost, and nothing stays behind.
 #[test]
 fn a_standard_error_that_nobody_reads_keeps_no_daemon() {
     if workspace::native_only() {

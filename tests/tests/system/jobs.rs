@@ -1,5 +1,5 @@
-//! Two jobs at a time on the same two node daemons: each is as it is natively, the end of one is nothing to the other,
-//! and the daemons keep nothing of either.
+//! Two jobs at a time on the same two node daemons: each is as it is natively, the end of one is nothing to
+//! the other, and the daemons keep nothing of either.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};

@@ -11,8 +11,8 @@ impl<D: Disk> Arena<D> {
     /// Makes everything durable: the heap, the roots, and these numbers. All or nothing, one sync.
     ///
     /// # Errors
-    /// As [`Store::commit`](crate::store::Store::commit). After [`CommitError::DiskFull`] the heap is as the program left it and
-    /// may be committed again.
+    /// As [`Store::commit`](crate::store::Store::commit). After [`CommitError::DiskFull`] the heap is as the
+    /// program left it and may be committed again.
     pub fn commit(&mut self, epoch: u64, event: u64) -> Result<Position, CommitError> {
         self.commit_with(epoch, event, SnapshotOperation::None)
     }

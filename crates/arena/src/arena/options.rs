@@ -4,8 +4,8 @@ use crate::heap::Tracking;
 use crate::store::StoreOptions;
 use banyan_wire::address_space::ARENA_HEAPS;
 
-/// Default address of the heap: in no range that the kernel or a C library chooses by itself, nor in one that another
-/// part of Banyan uses.
+/// Default address of the heap: in no range that the kernel or a C library chooses by itself, nor in one that
+/// another part of Banyan uses.
 pub const DEFAULT_BASE: u64 = ARENA_HEAPS.start;
 /// Default bytes of address space.
 pub const DEFAULT_RESERVATION: u64 = 1 << 40;
@@ -20,7 +20,8 @@ pub enum Loading {
     Eager,
     /// Each when it is touched: opening takes the same time whatever the arena's size, and it may be larger
     /// than memory. A page that turns out to be damaged, or cannot be read, is named on standard error, and
-    /// the access to it ends in `SIGBUS`; [`Arena::load_range`](crate::Arena::load_range) finds out beforehand.
+    /// the access to it ends in `SIGBUS`; [`Arena::load_range`](crate::Arena::load_range) finds out
+    /// beforehand.
     Lazy,
 }
 

@@ -1,5 +1,5 @@
-//! Erlang, where it is installed: four of the programs, run by `erl` in a process of its own, which tells how long they took
-//! without its start.
+//! Erlang, where it is installed: four of the programs, run by `erl` in a process of its own, which tells how
+//! long they took without its start.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};

@@ -1,6 +1,8 @@
-//! Actors: messages, questions, spawning, programs of the Savina suite, durable events, guests; rivals in the same run.
+//! Actors: messages, questions, spawning, programs of the Savina suite, durable events, guests; rivals in the
+//! same run.
 //!
-//! Ours and the rivals' rounds alternate, and the medians are compared, so that a busy machine is busy for all of them.
+//! Ours and the rivals' rounds alternate, and the medians are compared, so that a busy machine is busy for
+//! all of them.
 
 mod erlang;
 mod ours;

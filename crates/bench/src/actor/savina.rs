@@ -1,5 +1,6 @@
-//! Four programs of the Savina suite (Imam and Sarkar, AGERE 2014), each written once: [`Part`] is what an actor does with a
-//! message, whatever library runs it. `ours` and `rivals` create the parts and carry the messages.
+//! Four programs of the Savina suite (Imam and Sarkar, AGERE 2014), each written once: [`Part`] is what an
+//! actor does with a message, whatever library runs it. `ours` and `rivals` create the parts and carry the
+//! messages.
 
 use std::collections::VecDeque;
 

@@ -1,7 +1,8 @@
-//! The arena, on the disk of a directory: commits, recovery, first writes, nouns. Rivals take turns on the same disk.
+//! The arena, on the disk of a directory: commits, recovery, first writes, nouns. Rivals take turns on the
+//! same disk.
 //!
-//! Here are the rows and their order; `store` measures the store, `nouns` what needs no disk; `rivals` has what
-//! the store is compared with.
+//! Here are the rows and their order; `store` measures the store, `nouns` what needs no disk; `rivals` has
+//! what the store is compared with.
 
 #[expect(unsafe_code, reason = "small objects are allocated, written and freed inside what is timed")]
 mod nouns;

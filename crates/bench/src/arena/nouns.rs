@@ -13,7 +13,8 @@ use banyan_arena::disk::FileDisk;
 use banyan_arena::noun::{Collection, Noun, Nouns};
 use banyan_arena::{Arena, ArenaOptions};
 
-/// Processor time of this thread: what other processes do meanwhile does not count, as far as they leave the caches alone.
+/// Processor time of this thread: what other processes do meanwhile does not count, as far as they leave the
+/// caches alone.
 struct ProcessorTime(Duration);
 
 impl ProcessorTime {
@@ -174,7 +175,8 @@ fn window(arena: &mut Arena, sizes: &[Layout], plan: &[(usize, usize)]) -> Resul
         &mut || {
             for (size, place) in plan {
                 let (object, old) = theirs[*place];
-                // SAFETY: the object is in the window and was allocated with this layout; the new one is not empty.
+                // SAFETY: the object is in the window and was allocated with this layout; the new one is not
+                // empty.
                 let object = unsafe {
                     Rival.dealloc(object, sizes[old]);
                     Rival.alloc(sizes[*size])
@@ -205,8 +207,8 @@ enum Sharing {
     Anywhere,
 }
 
-/// A noun of some 1 MB when jammed: small numbers, texts, and cells of which half the heads are cells that were made
-/// before.
+/// A noun of some 1 MB when jammed: small numbers, texts, and cells of which half the heads are cells that
+/// were made before.
 fn shared_noun(nouns: &mut Nouns<'_, FileDisk>, sharing: Sharing) -> Result<Noun, BenchError> {
     let mut seed = 1_u64;
     let mut next = move |bound: usize| {
@@ -288,8 +290,8 @@ fn jam_and_cue(nouns: &mut Nouns<'_, FileDisk>, report: &mut Report) -> Result<(
     Ok(())
 }
 
-/// A tree of `bytes` of live cells, every second one of as many dead; steps of 1 ms, a small event and a commit
-/// between each two.
+/// A tree of `bytes` of live cells, every second one of as many dead; steps of 1 ms, a small event and a
+/// commit between each two.
 fn collection(arena: &mut Arena, bytes: usize, report: &mut Report) -> Result<(), BenchError> {
     let mut nouns = Nouns::new(arena);
     let mut root = Noun::ZERO;

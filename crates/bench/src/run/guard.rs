@@ -1,7 +1,7 @@
 //! Cleans up after the bench, however it ends: a process that waits for the other end of a pipe to close.
 //!
-//! Ctrl-C, a kill or a crash of the bench all close the pipe. The guard is in a process group of its own, which the
-//! terminal's signals do not reach.
+//! Ctrl-C, a kill or a crash of the bench all close the pipe. The guard is in a process group of its own,
+//! which the terminal's signals do not reach.
 
 use super::{control_group, processes};
 use anyhow::Context;

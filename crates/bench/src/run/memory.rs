@@ -21,10 +21,11 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// Where the two sides of a measure run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Placement {
-    /// Everything on one processor. A switch to another thread costs little there, so nothing hides what Banyan
-    /// itself takes, and results vary least: this judges latencies.
+    /// Everything on one processor. A switch to another thread costs little there, so nothing hides what
+    /// Banyan itself takes, and results vary least: this judges latencies.
     OneProcessor,
-    /// A node on each of two processors, as nodes are machines: this judges streams, where both ends work at once.
+    /// A node on each of two processors, as nodes are machines: this judges streams, where both ends work at
+    /// once.
     ProcessorEach,
     /// Wherever the kernel puts it.
     Free,
@@ -77,8 +78,8 @@ pub(crate) fn two_nodes(
     .numbers()
 }
 
-/// Both sides of a measure in every placement, round after round. It is judged by the placement `judge`, or by the
-/// first there is.
+/// Both sides of a measure in every placement, round after round. It is judged by the placement `judge`, or
+/// by the first there is.
 pub(crate) fn compare(
     session: &mut Session,
     unit: &'static str,

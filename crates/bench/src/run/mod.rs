@@ -1,8 +1,8 @@
 //! What running over several nodes costs, measured as ratios to the same thing without Banyan.
 //!
-//! Each measure compares two sides in the same run: a remote fault with a raw TCP round trip, a program on one node
-//! with the program alone, four throttled nodes with one. The sides take turns, several rounds of each, and medians
-//! are compared, so that whatever else the machine does falls on both.
+//! Each measure compares two sides in the same run: a remote fault with a raw TCP round trip, a program on
+//! one node with the program alone, four throttled nodes with one. The sides take turns, several rounds of
+//! each, and medians are compared, so that whatever else the machine does falls on both.
 
 mod calls;
 mod control_group;

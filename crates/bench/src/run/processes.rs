@@ -1,7 +1,8 @@
 //! Running a program beside or under Banyan and finding out what it took.
 //!
-//! The bench makes itself the one to whom orphans fall, so a run's daemons, which are nobody's children on purpose,
-//! become its children and are waited for: their CPU time is read when they have ended and before they are reaped.
+//! The bench makes itself the one to whom orphans fall, so a run's daemons, which are nobody's children on
+//! purpose, become its children and are waited for: their CPU time is read when they have ended and before
+//! they are reaped.
 
 use anyhow::{Context, bail};
 pub(crate) use banyan_node::job::replica::RUN_VARIABLE;
@@ -100,8 +101,9 @@ pub(crate) fn run(launch: Launch<'_>) -> anyhow::Result<Finished> {
     Run::start(launch).and_then(Run::finish).with_context(|| name)
 }
 
-/// Has the machine's memory at hand. A virtual machine may have given free memory back to its host, and then every page
-/// used anew takes many microseconds more, on whichever side happens to get it; memory just freed is used first.
+/// Has the machine's memory at hand. A virtual machine may have given free memory back to its host, and then
+/// every page used anew takes many microseconds more, on whichever side happens to get it; memory just freed
+/// is used first.
 pub(crate) fn warm_memory(run: String, megabytes: usize) -> anyhow::Result<()> {
     self::run(Launch {
         words: ["/proc/self/exe", "bench-program", "first-touch", &megabytes.to_string()]
@@ -205,8 +207,8 @@ impl<'a> Run<'a> {
         Ok(finished)
     }
 
-    /// Waits for every process of the run and puts it in its place. Twice, since a thread may have started another
-    /// while its process was being moved.
+    /// Waits for every process of the run and puts it in its place. Twice, since a thread may have started
+    /// another while its process was being moved.
     fn place_all(&mut self, own: i32, deadline: Instant) -> anyhow::Result<()> {
         let nodes = usize::from(self.launch.nodes.unwrap_or(0));
         let Some(place) = self.launch.place.as_mut() else { return Ok(()) };
@@ -284,8 +286,8 @@ fn processes() -> Vec<i32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
-/// Children of the bench that it has not started itself: the daemons of the run. The guard and the raw TCP server are
-/// in process groups of their own; a daemon too, but it leads a session.
+/// Children of the bench that it has not started itself: the daemons of the run. The guard and the raw TCP
+/// server are in process groups of their own; a daemon too, but it leads a session.
 fn orphans(child: u32) -> Vec<i32> {
     let own = std::process::id() as i32;
     let own_session = rustix::process::getsid(None).map_or(0, |session| session.as_raw_nonzero().get());

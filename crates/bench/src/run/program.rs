@@ -1,5 +1,6 @@
-//! The programs that the benches run: plain ones, with threads and memory and nothing of Banyan in them, which time
-//! their own loads and system calls. A hidden subcommand holds them, so that the one binary is enough.
+//! The programs that the benches run: plain ones, with threads and memory and nothing of Banyan in them,
+//! which time their own loads and system calls. A hidden subcommand holds them, so that the one binary is
+//! enough.
 //!
 //! Each prints lines of a name and a number.
 
@@ -53,7 +54,8 @@ pub(crate) fn clock_cost() -> Duration {
     times[times.len() / 2]
 }
 
-/// Prints what part of the times lies below what, in microseconds, less the time that asking for the time took.
+/// Prints what part of the times lies below what, in microseconds, less the time that asking for the time
+/// took.
 pub(crate) fn print_quantiles(mut times: Vec<Duration>, clock: Duration) {
     println!("clock {}", clock.as_secs_f64() * 1e6);
     for time in &mut times {

@@ -1,8 +1,8 @@
-//! Four small nodes against one: each node is held to a fifth of a processor by a control group, so that four of them
-//! fit on a small machine and more nodes really mean more processor time.
+//! Four small nodes against one: each node is held to a fifth of a processor by a control group, so that four
+//! of them fit on a small machine and more nodes really mean more processor time.
 //!
-//! The replicas are in the groups, the daemons outside: they are measured and shown beside the speed. The period of
-//! the quota is short, so that a node that has spent it does not look like a slow network.
+//! The replicas are in the groups, the daemons outside: they are measured and shown beside the speed. The
+//! period of the quota is short, so that a node that has spent it does not look like a slow network.
 
 use super::control_group::{self, ControlGroup};
 use super::input;

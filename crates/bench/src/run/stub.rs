@@ -11,8 +11,8 @@ use object::read::elf::{FileHeader, ProgramHeader, Sym};
 use serde_json::json;
 
 const SIZE_MAX: f64 = 65536.0;
-/// What a binary that uses Rust's allocating library, or C's, would hold somewhere: the path of its source in the
-/// texts of its panics, or the names of its functions.
+/// What a binary that uses Rust's allocating library, or C's, would hold somewhere: the path of its source in
+/// the texts of its panics, or the names of its functions.
 const TRACES_OF_ALLOCATION: &[&str] = &["library/alloc/", "__rust_alloc", "__rdl_alloc", "malloc"];
 
 /// `stub.size`.

@@ -1,7 +1,7 @@
 //! Raw TCP between two processes over loopback: what the network itself takes, with nothing of Banyan on top.
 //!
-//! A request is 64 bytes, the first sixteen of which say how many bytes to answer and in all, as a node's request for a
-//! page is a small frame that a larger one answers.
+//! A request is 64 bytes, the first sixteen of which say how many bytes to answer and in all, as a node's
+//! request for a page is a small frame that a larger one answers.
 
 use super::processes::{self, Finished, Launch, hold};
 use super::program::{clock_cost, print_quantiles};

@@ -281,7 +281,8 @@ impl Babysitter {
         })
     }
 
-    /// The free slot that was left first, so that addresses of ended workers mean something else as late as can be.
+    /// The free slot that was left first, so that addresses of ended workers mean something else as late as
+    /// can be.
     fn next_slot(&self, control: &Control) -> Option<usize> {
         let free = |&index: &usize| control.slots[index].state.load(Acquire) == SLOT_FREE;
         (1..SLOTS).filter(free).min_by_key(|&index| self.ended[index])
@@ -360,7 +361,8 @@ impl Babysitter {
                 slot.state.store(SLOT_SPARE, Release);
                 control.event.fetch_add(1, AcqRel);
                 futex_wake(&control.event, u32::MAX >> 1);
-                // The child may stand behind this very thread, and somebody waits for it; what is left can wait.
+                // The child may stand behind this very thread, and somebody waits for it; what is left can
+                // wait.
                 std::thread::yield_now();
                 Ok(())
             }

@@ -5,8 +5,8 @@
 //! worker, not after; and the babysitter counts the workers that stand ready first, the callers second. So a
 //! caller whose worker it no longer sees ready no longer counts either.
 //!
-//! A caller that waits sleeps on a word that changes when its worker is ready ([`where_to_sleep`]). Not for waking
-//! anybody; callers wake the babysitter when they find nothing.
+//! A caller that waits sleeps on a word that changes when its worker is ready ([`where_to_sleep`]). Not for
+//! waking anybody; callers wake the babysitter when they find nothing.
 //!
 //! Written over [`Shared`], so that the tests run it on `loom`'s words, in every order.
 
@@ -105,10 +105,10 @@ pub(crate) enum Sleep {
     LookAgain,
 }
 
-/// Where a caller sleeps that has looked and found no worker. `seen` are the events as of before the look. A worker that was
-/// started since then has changed them before it is said which slot is next: so the slot is that of the next worker, or the
-/// events have changed. A slot whose worker is ready before the babysitter has said that it was started will not be heard of
-/// again, but the babysitter will.
+/// Where a caller sleeps that has looked and found no worker. `seen` are the events as of before the look. A
+/// worker that was started since then has changed them before it is said which slot is next: so the slot is
+/// that of the next worker, or the events have changed. A slot whose worker is ready before the babysitter
+/// has said that it was started will not be heard of again, but the babysitter will.
 pub(crate) fn where_to_sleep<'a, W: Shared + 'a>(
     events: &W,
     seen: u32,
@@ -147,8 +147,8 @@ mod tests {
         }
     }
 
-    /// A worker stands ready for the caller that waits, who takes it at any moment: the babysitter, which looks at
-    /// any moment, starts none.
+    /// A worker stands ready for the caller that waits, who takes it at any moment: the babysitter, which
+    /// looks at any moment, starts none.
     #[test]
     fn none_is_started_for_a_caller_who_has_one() {
         loom::model(|| {
@@ -168,8 +168,8 @@ mod tests {
         });
     }
 
-    /// Where no worker is in use, the first caller takes the one that was started for the next call: no other is
-    /// started for that call.
+    /// Where no worker is in use, the first caller takes the one that was started for the next call: no other
+    /// is started for that call.
     #[test]
     fn none_is_started_for_a_call_that_has_come() {
         loom::model(|| {
@@ -185,7 +185,8 @@ mod tests {
         });
     }
 
-    /// Of two callers that see one worker ready, the one that comes too late waits, and one is started for it.
+    /// Of two callers that see one worker ready, the one that comes too late waits, and one is started for
+    /// it.
     #[test]
     fn one_is_started_for_who_came_too_late() {
         loom::model(|| {
@@ -207,8 +208,8 @@ mod tests {
         });
     }
 
-    /// A worker is started, and gets ready, while a caller looks for one: the caller sees it, or sleeps on a word that is
-    /// changed after it has begun to sleep, or looks again.
+    /// A worker is started, and gets ready, while a caller looks for one: the caller sees it, or sleeps on a
+    /// word that is changed after it has begun to sleep, or looks again.
     #[test]
     fn who_sleeps_is_woken_by_the_worker_that_is_started() {
         loom::model(|| {

@@ -131,8 +131,9 @@ pub(crate) struct Control {
     pub(crate) ended: AtomicU64,
     /// Callers that wait for a worker; [`demand`](crate::shared::demand) has the rules.
     pub(crate) awaiting: AtomicU32,
-    /// The slot of the worker that is started next, as far as is known; 0 if it is not. Who waits for it need not be
-    /// woken when it is started, only to find that it is not ready: on a processor that is busy starting it.
+    /// The slot of the worker that is started next, as far as is known; 0 if it is not. Who waits for it need
+    /// not be woken when it is started, only to find that it is not ready: on a processor that is busy
+    /// starting it.
     pub(crate) next: AtomicU32,
     /// Incremented by the caller when it wants the babysitter to end.
     pub(crate) finish: AtomicU32,

@@ -88,9 +88,9 @@ pub(crate) struct Limits<'a> {
     pub(crate) generation: u32,
 }
 
-/// Shortest and longest sleep between two looks at the worker's process. The shortest is longer than a kernel's
-/// tick: a timer that ends before everything else has the processor's timer set, and set back when the answer comes,
-/// which takes a virtual machine ten microseconds each.
+/// Shortest and longest sleep between two looks at the worker's process. The shortest is longer than a
+/// kernel's tick: a timer that ends before everything else has the processor's timer set, and set back when
+/// the answer comes, which takes a virtual machine ten microseconds each.
 const LOOK_MIN_NS: u64 = 16_000_000;
 const LOOK_MAX_NS: u64 = 64_000_000;
 

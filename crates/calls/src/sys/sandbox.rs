@@ -204,7 +204,8 @@ const fn jump(code: u32, k: u32, yes: u8, no: u8) -> libc::sock_filter {
 }
 
 /// The filter for `groups` in `process`: calls outside them raise SIGSYS; new threads are allowed, new
-/// processes, signals to others and their limits only with [`Groups::PROCESSES`]; clone3 answers `ENOSYS`, so that C libraries fall back on clone.
+/// processes, signals to others and their limits only with [`Groups::PROCESSES`]; clone3 answers `ENOSYS`, so
+/// that C libraries fall back on clone.
 fn filter(groups: Groups, process: u32) -> Vec<libc::sock_filter> {
     const LOAD: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
     const EQUAL: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
@@ -293,7 +294,8 @@ pub(crate) fn restrict_files(groups: Groups) -> io::Result<()> {
     const CREATE_RULESET: i64 = 444;
     const ADD_RULE: i64 = 445;
     const RESTRICT_SELF: i64 = 446;
-    /// Rights of the first version of the interface: execute, write, read, directories, the makes and removes.
+    /// Rights of the first version of the interface: execute, write, read, directories, the makes and
+    /// removes.
     const ALL: u64 = 0x1fff;
     const READS: u64 = 1 | 4 | 8;
     if groups.has(Groups::FILES_WRITE) || groups.has(Groups::EVERYTHING) {

@@ -1,7 +1,7 @@
 //! `banyan actor`: configurations of actors under sponsors.
 //!
-//! `run` is the process in which configurations live; the others ask it over its control socket. Data on standard output,
-//! the rest on standard error.
+//! `run` is the process in which configurations live; the others ask it over its control socket. Data on
+//! standard output, the rest on standard error.
 
 mod control;
 mod run;

@@ -1,5 +1,5 @@
-//! `banyan arena`: looks at arenas, checks them and copies them. The work is done by `banyan_arena::inspect`; here it is
-//! parsed and printed.
+//! `banyan arena`: looks at arenas, checks them and copies them. The work is done by `banyan_arena::inspect`;
+//! here it is parsed and printed.
 
 mod progress;
 
@@ -102,8 +102,8 @@ pub(crate) struct CreateArguments {
 /// Where the heap of a new arena lies.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct PlaceArguments {
-    /// Address of the heap of a new arena, such as 0x180000000000; arenas that one process opens together need different
-    /// ones
+    /// Address of the heap of a new arena, such as 0x180000000000; arenas that one process opens together
+    /// need different ones
     #[arg(long, value_name = "ADDRESS", value_parser = parse_address)]
     base: Option<u64>,
     /// Largest size of the heap of a new arena, such as 64GiB; takes room only as it is used

@@ -39,8 +39,8 @@ pub(crate) struct BenchArguments {
     /// Where the arena's measurements put their files; they need 6 GiB and are removed
     #[arg(long, value_name = "DIRECTORY", default_value = ".")]
     directory: PathBuf,
-    /// Measure commits of the arena, and draw their time against the pages that they change, for each contestant, in
-    /// this SVG
+    /// Measure commits of the arena, and draw their time against the pages that they change, for each
+    /// contestant, in this SVG
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
     /// The family to measure, in this process

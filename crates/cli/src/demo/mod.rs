@@ -1,5 +1,5 @@
-//! `banyan demo`: one plain program, once natively and once spread over local nodes; the same output, and a picture
-//! of what happened.
+//! `banyan demo`: one plain program, once natively and once spread over local nodes; the same output, and a
+//! picture of what happened.
 //!
 //! The program is `examples/wordcount`, which knows nothing of Banyan. It lies beside this binary.
 
@@ -137,7 +137,8 @@ fn open(path: &Path) -> anyhow::Result<(File, u64)> {
     Ok((file, metadata.len()))
 }
 
-/// Makes a text in a file that has no name any more when anything can go wrong, so that it is never left behind.
+/// Makes a text in a file that has no name any more when anything can go wrong, so that it is never left
+/// behind.
 fn make_text() -> anyhow::Result<(File, u64)> {
     let path = std::env::temp_dir().join(format!("banyan-demo-{}", std::process::id()));
     let what = || format!("{}: cannot be written; set TMPDIR to a directory with room", path.display());

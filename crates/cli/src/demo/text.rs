@@ -1,9 +1,11 @@
-//! Text for the demonstration when no file is given: the same on every machine, with the word frequencies, sentences
-//! and paragraphs of a language. Its words are made of syllables, so it reads like a language that nobody speaks.
+//! Text for the demonstration when no file is given: the same on every machine, with the word frequencies,
+//! sentences and paragraphs of a language. Its words are made of syllables, so it reads like a language that
+//! nobody speaks.
 
 use std::io::{self, Write};
 
-/// Different words. The rank of a word decides how often it comes, as in every language: half as often, twice the rank.
+/// Different words. The rank of a word decides how often it comes, as in every language: half as often, twice
+/// the rank.
 const WORDS: usize = 20_000;
 
 const BEGINNINGS: [&str; 24] = [

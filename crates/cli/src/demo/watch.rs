@@ -1,4 +1,5 @@
-//! Looks at the replicas of a run while it goes on: how many threads each has and how much CPU time they used.
+//! Looks at the replicas of a run while it goes on: how many threads each has and how much CPU time they
+//! used.
 //!
 //! Only by way of /proc, so that watching costs the run nothing.
 

@@ -1,5 +1,5 @@
-//! What of the facts about a machine is enough for Banyan, and what to type where it is not. A pure list: facts in,
-//! lines out.
+//! What of the facts about a machine is enough for Banyan, and what to type where it is not. A pure list:
+//! facts in, lines out.
 
 use banyan_node::doctor::{
     DESCRIPTORS_HIDDEN, Facts, FaultService, LOWEST_PROGRAM_ADDRESS, SIGNAL_FRAME_MAX,

@@ -151,7 +151,8 @@ impl Ledger {
         self.granted
     }
 
-    /// The sum that the law of conservation equals to [`Ledger::granted`]; `None` if it does not fit into a word.
+    /// The sum that the law of conservation equals to [`Ledger::granted`]; `None` if it does not fit into a
+    /// word.
     #[must_use]
     pub fn total(&self) -> Option<Quota> {
         let accounts = self.accounts().map(|(_, account)| account);
@@ -196,7 +197,8 @@ impl Ledger {
     /// Adds to a balance, pays what is overdrawn, and passes on what an ended sponsor gets.
     fn receive(&mut self, id: SponsorId, amount: Quota) {
         let mut id = id;
-        // An heir may have ended as well: at most as many steps as there are sponsors, and the root never ends.
+        // An heir may have ended as well: at most as many steps as there are sponsors, and the root never
+        // ends.
         for _ in 0..=self.places.len() {
             match self.account_mut(id) {
                 Some(account) => match account.state {
@@ -225,8 +227,9 @@ impl Ledger {
         self.places.iter().map(|place| (place.generation, place.account.as_ref()))
     }
 
-    /// The ledger as it must be after a crash, to be kept before hosts spend more: what is leased counts as consumed, and
-    /// so does `ahead` of each balance, for leases to come. No crash gives anything back that may have been spent.
+    /// The ledger as it must be after a crash, to be kept before hosts spend more: what is leased counts as
+    /// consumed, and so does `ahead` of each balance, for leases to come. No crash gives anything back that
+    /// may have been spent.
     #[must_use]
     pub fn after_crash(&self, ahead: impl Fn(SponsorId, &Account) -> Quota) -> Self {
         let mut after = self.clone();
@@ -248,7 +251,8 @@ impl Ledger {
         after
     }
 
-    /// A ledger that was kept; `None` if the parts are none of a ledger, or do not add up to what was granted.
+    /// A ledger that was kept; `None` if the parts are none of a ledger, or do not add up to what was
+    /// granted.
     #[must_use]
     pub fn restore(granted: Quota, retired: Quota, places: Vec<(u32, Option<Account>)>) -> Option<Self> {
         let (first, root) = places.first()?;
@@ -298,8 +302,8 @@ impl Ledger {
         account.leases += 1;
     }
 
-    /// Gives what was leased when the ledger crashed, and so counts as consumed, to whom it was meant for. Whether so much
-    /// is counted as consumed.
+    /// Gives what was leased when the ledger crashed, and so counts as consumed, to whom it was meant for.
+    /// Whether so much is counted as consumed.
     pub fn transfer_consumed(&mut self, from: SponsorId, to: SponsorId, amount: Quota) -> bool {
         let retired = &mut self.retired;
         let place = self.places.get_mut(from.index as usize);
@@ -324,8 +328,8 @@ impl Ledger {
         }
     }
 
-    /// Ends a sponsor. Its balance goes to the heir now, what is leased when it is settled. Its children live on as
-    /// children of the heir. The root, and whoever would be its own heir, are not ended: `false`.
+    /// Ends a sponsor. Its balance goes to the heir now, what is leased when it is settled. Its children live
+    /// on as children of the heir. The root, and whoever would be its own heir, are not ended: `false`.
     pub fn stop(&mut self, id: SponsorId, heir: SponsorId) -> bool {
         let alive = |account: &Account| !matches!(account.state, State::Ended { .. });
         if id == SponsorId::ROOT || id == heir || !self.account(heir).is_some_and(alive) {
@@ -379,8 +383,8 @@ impl Ledger {
         Grant::Leased(leased)
     }
 
-    /// Takes a lease back: `leased` as it was granted, less what was transferred from it; `left` of it is unspent, and
-    /// `overrun` cycles were used beyond it.
+    /// Takes a lease back: `leased` as it was granted, less what was transferred from it; `left` of it is
+    /// unspent, and `overrun` cycles were used beyond it.
     pub fn settle(&mut self, id: SponsorId, leased: Quota, left: Quota, overrun: u64) -> Verdict {
         let account = self.account_mut(id).expect("a sponsor is not forgotten while a lease is out");
         let spent = leased.checked_sub(left).expect("no more is left of a lease than was leased");

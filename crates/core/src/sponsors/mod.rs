@@ -1,10 +1,11 @@
 //! Sponsors: who pays for an event, and what becomes of an event that cannot be paid for.
 //!
-//! Every event has a sponsor, inherited from the event that caused it; an actor has none. A sponsor holds a [`Quota`] of
-//! memory, cycles and events. Hosts do not come here for each event: they take a **lease** on a part of a sponsor's
-//! quota, spend from it on their own, and **settle** it after a while. So that nobody is called exhausted while another
-//! host still holds what is missing, an event that cannot be paid for waits until all leases are settled, and only then
-//! is the sponsor exhausted. The rules are those of uFork's sponsors, with leases added.
+//! Every event has a sponsor, inherited from the event that caused it; an actor has none. A sponsor holds a
+//! [`Quota`] of memory, cycles and events. Hosts do not come here for each event: they take a **lease** on a
+//! part of a sponsor's quota, spend from it on their own, and **settle** it after a while. So that nobody is
+//! called exhausted while another host still holds what is missing, an event that cannot be paid for waits
+//! until all leases are settled, and only then is the sponsor exhausted. The rules are those of uFork's
+//! sponsors, with leases added.
 //!
 //! Invariant: over all sponsors, balance + leased + consumed + retired = granted.
 //!

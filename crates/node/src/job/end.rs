@@ -1,8 +1,9 @@
 //! How a run ends, as each of its nodes sees it.
 //!
-//! Home says `End` to every node when the program has ended or cannot go on. A node ends its replica and answers with
-//! what it did (`Ended`); home acknowledges that (`Bye`), and the node leaves by closing its control connection, which
-//! home waits for. So nothing that was said is lost with a process that ends too early. Each wait has a deadline.
+//! Home says `End` to every node when the program has ended or cannot go on. A node ends its replica and
+//! answers with what it did (`Ended`); home acknowledges that (`Bye`), and the node leaves by closing its
+//! control connection, which home waits for. So nothing that was said is lost with a process that ends too
+//! early. Each wait has a deadline.
 
 use super::home::Home;
 use super::remote::Remote;
@@ -48,8 +49,8 @@ pub(crate) enum Event {
 }
 
 impl Job {
-    /// At home: ends the other nodes, adds up what all did, and prints it if that was asked for. Once; a second
-    /// caller waits for the first.
+    /// At home: ends the other nodes, adds up what all did, and prints it if that was asked for. Once; a
+    /// second caller waits for the first.
     pub(crate) fn finish(&self, home: &Home) {
         self.ending.store(true, Ordering::Release);
         let mut finished = self.finished.lock().unwrap_or_else(PoisonError::into_inner);
@@ -81,8 +82,8 @@ impl Job {
     fn statistics(&self, replica: u32) -> NodeStatistics {
         let counters = &self.pager.counters;
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        // Memory of a replica that is alone and needs no memory file. With other nodes only the stub has private
-        // memory.
+        // Memory of a replica that is alone and needs no memory file. With other nodes only the stub has
+        // private memory.
         let private = if self.nodes() > 1 { 0 } else { private_bytes(replica) };
         NodeStatistics {
             name: self.node.to_string(),
@@ -151,7 +152,8 @@ impl Job {
         home.wait_for_leave(deadline);
     }
 
-    /// Starts this node's part, and follows what happens until home has said that the run has ended, or is gone.
+    /// Starts this node's part, and follows what happens until home has said that the run has ended, or is
+    /// gone.
     fn follow_elsewhere(&self, remote: &Remote, inbox: &Receiver<Event>) {
         let mut replica = RemoteReplica(None);
         if let Err(reason) = self.begin_elsewhere(&mut replica) {

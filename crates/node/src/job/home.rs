@@ -101,7 +101,8 @@ impl Home {
         (1..self.nodes).filter_map(NodeId::new)
     }
 
-    /// The next regions, `max` at most, that the stub maps before the program starts. None when all are mapped.
+    /// The next regions, `max` at most, that the stub maps before the program starts. None when all are
+    /// mapped.
     pub(crate) fn regions_to_map(&self, max: usize) -> Vec<Region> {
         let mut map = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
         let next: Vec<Region> = map.regions.iter().skip(map.mapped_at_start).take(max).copied().collect();
@@ -151,7 +152,8 @@ impl Home {
         waited.unwrap_or_else(PoisonError::into_inner).0.statistics.clone()
     }
 
-    /// Waits until every other node has closed its control connection: it has read its [`ControlMessage::Bye`].
+    /// Waits until every other node has closed its control connection: it has read its
+    /// [`ControlMessage::Bye`].
     pub(crate) fn wait_for_leave(&self, deadline: Instant) {
         let ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
         let staying = |ends: &mut Ends| !self.others().all(|node| ends.gone.contains(&node));

@@ -1,7 +1,7 @@
 //! A job's connections to the other nodes: making them, receiving on them, and making them again.
 //!
-//! The node with the higher number dials, the other accepts, both at the start and later. A coherence lane that ends
-//! is made again. On the control lane every message counts: when it ends, so does the run.
+//! The node with the higher number dials, the other accepts, both at the start and later. A coherence lane
+//! that ends is made again. On the control lane every message counts: when it ends, so does the run.
 //!
 //! Threads: one receives on each lane.
 //!
@@ -231,7 +231,8 @@ impl Job {
 
     fn control_elsewhere(&self, message: ControlMessage) -> Result<(), LaneEnd> {
         match message {
-            // Not on this thread: the replica may be learning a region just now, and the answer to that comes in here.
+            // Not on this thread: the replica may be learning a region just now, and the answer to that comes
+            // in here.
             ControlMessage::Forget { id, start, length } => {
                 self.thread("forget", move |job| {
                     if let Err(error) = Remote::forget(job, id, start, length) {

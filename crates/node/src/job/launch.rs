@@ -1,8 +1,8 @@
 //! Begins a run: asks a node for the job and turns the calling process into the program's home replica.
 //!
-//! The node is one that runs already, or the first of some that are started on this machine for the length of the run.
-//! Those must not be children of the program, which could wait for them, nor of its session, whose Ctrl-C is meant for
-//! the program. So each is started by way of a process that ends at once.
+//! The node is one that runs already, or the first of some that are started on this machine for the length of
+//! the run. Those must not be children of the program, which could wait for them, nor of its session, whose
+//! Ctrl-C is meant for the program. So each is started by way of a process that ends at once.
 
 use super::loader::{self, LoadError};
 use super::replica;

@@ -3,9 +3,9 @@
 //! A `Job` is what every node of a run has of it; `Role` is what only the home, or only a node elsewhere has.
 //! Not here: how it ends (`end`), its connections (`lanes`), its pages (`crate::pager`).
 //!
-//! Threads: the one that follows the job's events; one receives on each lane, and one sends what a socket does not take at
-//! once; one serves the replica's requests; the pager's two. When the job ends, they end, and with the last of them goes
-//! the job's memory.
+//! Threads: the one that follows the job's events; one receives on each lane, and one sends what a socket
+//! does not take at once; one serves the replica's requests; the pager's two. When the job ends, they end,
+//! and with the last of them goes the job's memory.
 
 mod end;
 mod home;

@@ -1,7 +1,8 @@
 //! Replicas: starting the stub, and the sockets to it.
 //!
-//! The request socket waits for the stub at the number of the soft limit of open files, the lowest number that the
-//! program can never get by itself. The image of the stub comes out of this binary by way of a memory file.
+//! The request socket waits for the stub at the number of the soft limit of open files, the lowest number
+//! that the program can never get by itself. The image of the stub comes out of this binary by way of a
+//! memory file.
 //!
 //! Lock order: `STARTING` is taken alone.
 
@@ -96,12 +97,12 @@ pub fn receive(socket: impl AsFd) -> io::Result<Option<Received>> {
     Ok((length > 0).then_some(Received { buffer, length, file }))
 }
 
-/// Held while a replica is started: the number that its socket needs, and the limit, are this process's, and another
-/// child would inherit the socket.
+/// Held while a replica is started: the number that its socket needs, and the limit, are this process's, and
+/// another child would inherit the socket.
 static STARTING: Mutex<()> = Mutex::new(());
 
-/// Starts a remote replica as a child of this daemon, outside of the program's sessions and process groups. `mark` is
-/// the one word of its environment. Returns it and this side of its request socket.
+/// Starts a remote replica as a child of this daemon, outside of the program's sessions and process groups.
+/// `mark` is the one word of its environment. Returns it and this side of its request socket.
 ///
 /// # Errors
 /// The system's.
@@ -148,8 +149,8 @@ fn image_file() -> io::Result<OwnedFd> {
     Ok(file)
 }
 
-/// Duplicates a descriptor to the first hidden number, inheritable. If that lies above the soft limit, the limit is
-/// lifted for a moment: a descriptor above it can only be made, not kept, with its help.
+/// Duplicates a descriptor to the first hidden number, inheritable. If that lies above the soft limit, the
+/// limit is lifted for a moment: a descriptor above it can only be made, not kept, with its help.
 fn place_descriptor(descriptor: &OwnedFd) -> io::Result<OwnedFd> {
     let limit = rustix::process::getrlimit(Resource::Nofile);
     let (soft, hard) = (limit.current.unwrap_or(u64::MAX / 2), limit.maximum.unwrap_or(u64::MAX));

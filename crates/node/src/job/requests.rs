@@ -1,7 +1,7 @@
 //! What the stub of this node's replica asks, answered one question at a time.
 //!
-//! At home the memory calls of the whole process are decided here; a remote replica's questions about regions go to
-//! home over the control lane.
+//! At home the memory calls of the whole process are decided here; a remote replica's questions about regions
+//! go to home over the control lane.
 
 use super::end::Event;
 use super::questions::PEER_DEADLINE;
@@ -182,8 +182,8 @@ fn ready(job: &Job) -> Answer {
     }
 }
 
-/// Lists the steps that map a range, in the order in which no thread can touch a page before the daemon has registered
-/// what other nodes hold. False if there is no room for them.
+/// Lists the steps that map a range, in the order in which no thread can touch a page before the daemon has
+/// registered what other nodes hold. False if there is no room for them.
 fn map(steps: &mut Steps, start: u64, length: u64, rights: u64) -> bool {
     steps.push(Action::new(ActionKind::Reserve, start, length, 0))
         && steps.push(Action::new(ActionKind::Confirm, start, length, 0))

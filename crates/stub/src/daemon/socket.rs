@@ -52,7 +52,8 @@ pub fn receive(socket: i32, buffer: &mut [u8]) -> Result<Received<'_>, Errno> {
     const MSG_CMSG_CLOEXEC: u64 = 0x4000_0000;
     let length = loop {
         let arguments = [socket as u64, &raw mut header as u64, MSG_CMSG_CLOEXEC, 0, 0, 0];
-        // SAFETY: the header and what it points to live across the call, which writes no more than their lengths.
+        // SAFETY: the header and what it points to live across the call, which writes no more than their
+        // lengths.
         match unsafe { kernel::checked(linux::__NR_recvmsg, arguments) } {
             Err(Errno::EINTR) => {}
             Err(error) => return Err(error),

@@ -1,4 +1,5 @@
-//! Copies between the stub's buffers and the program's memory, which may fail or wait like any access of the program.
+//! Copies between the stub's buffers and the program's memory, which may fail or wait like any access of the
+//! program.
 //!
 //! The only instructions of the stub that touch program memory are here.
 
@@ -9,8 +10,8 @@ use core::arch::{asm, global_asm};
 use core::sync::atomic::{AtomicU32, Ordering};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-// The one place where the stub's own instructions touch program memory. A SIGSEGV or SIGBUS at `..._access` is
-// sent to `..._failed` by the fault handler; userfaultfd faults just wait.
+// The one place where the stub's own instructions touch program memory. A SIGSEGV or SIGBUS at `..._access`
+// is sent to `..._failed` by the fault handler; userfaultfd faults just wait.
 global_asm!(
     ".globl banyan_copy_access",
     ".globl banyan_copy_failed",
@@ -62,7 +63,8 @@ impl ProgramAddress {
         Self(self.0.wrapping_add(bytes))
     }
 
-    /// `EFAULT` unless all bytes from here on are where only the program has memory. So no copy can reach the stub's.
+    /// `EFAULT` unless all bytes from here on are where only the program has memory. So no copy can reach the
+    /// stub's.
     fn check(self, length: usize) -> Result<(), Errno> {
         if length == 0 || may_map(self.0, length as u64) { Ok(()) } else { Err(Errno::EFAULT) }
     }
@@ -75,8 +77,8 @@ impl ProgramAddress {
 pub fn probe_writable(at: ProgramAddress) -> Result<(), Errno> {
     at.check(1)?;
     let failed: u64;
-    // SAFETY: the byte is not the stub's; an atomic or with zero changes nothing, and a bad address ends it through the
-    // fault handler.
+    // SAFETY: the byte is not the stub's; an atomic or with zero changes nothing, and a bad address ends it
+    // through the fault handler.
     unsafe { asm!("call banyan_probe", in("rdi") at.0, lateout("rax") failed, lateout("rcx") _) };
     if failed == 0 { Ok(()) } else { Err(Errno::EFAULT) }
 }
@@ -84,11 +86,12 @@ pub fn probe_writable(at: ProgramAddress) -> Result<(), Errno> {
 /// Copies bytes, one side of which at least is program memory.
 ///
 /// # Safety
-/// A side that is not program memory must be a buffer of the stub with that length, to be written if it is `to`.
+/// A side that is not program memory must be a buffer of the stub with that length, to be written if it is
+/// `to`.
 unsafe fn copy(to: u64, from: u64, length: usize) -> Result<(), Errno> {
     let left: u64;
-    // SAFETY: the stub's side is the caller's promise; program memory is no Rust object, and a bad address ends the copy
-    // through the fault handler.
+    // SAFETY: the stub's side is the caller's promise; program memory is no Rust object, and a bad address
+    // ends the copy through the fault handler.
     unsafe {
         asm!(
             "call banyan_copy",
@@ -176,8 +179,8 @@ pub fn store_u32(to: ProgramAddress, value: u32) -> Result<(), Errno> {
         return store(to, &value);
     }
     let _: u32 = load(to)?;
-    // SAFETY: the word is aligned, not the stub's, and was readable just now; the program gave it to be written by the
-    // kernel. Atomics are how program memory may be touched.
+    // SAFETY: the word is aligned, not the stub's, and was readable just now; the program gave it to be
+    // written by the kernel. Atomics are how program memory may be touched.
     unsafe { AtomicU32::from_ptr(to.0 as *mut u32) }.store(value, Ordering::Release);
     Ok(())
 }
@@ -191,8 +194,8 @@ pub fn exchange_u32(at: ProgramAddress, expected: u32, new: u32) -> Result<u32, 
         return Err(Errno::EFAULT);
     }
     let _: u32 = load(at)?;
-    // SAFETY: the word is aligned, not the stub's, and was readable just now; it belongs to a lock that a live thread of
-    // the program shares, so it stays mapped. Atomics are how program memory may be touched.
+    // SAFETY: the word is aligned, not the stub's, and was readable just now; it belongs to a lock that a
+    // live thread of the program shares, so it stays mapped. Atomics are how program memory may be touched.
     let word = unsafe { AtomicU32::from_ptr(at.0 as *mut u32) };
     Ok(match word.compare_exchange(expected, new, Ordering::AcqRel, Ordering::Acquire) {
         Ok(old) | Err(old) => old,

@@ -63,7 +63,8 @@ pub fn perform(steps: &Steps, descriptor: i32, backing: Backing) -> Result<(), E
     Ok(())
 }
 
-/// Maps memory without rights; the memory file at its own address: nobody can touch it before it is registered.
+/// Maps memory without rights; the memory file at its own address: nobody can touch it before it is
+/// registered.
 fn reserve(address: u64, length: u64, backing: Backing) -> Result<(), Errno> {
     const COMMON: u32 = linux::MAP_FIXED | linux::MAP_NORESERVE;
     let memory = SETTINGS.memory.load(Ordering::Relaxed) as u64;

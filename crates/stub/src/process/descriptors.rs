@@ -9,8 +9,9 @@ use banyan_wire::syscalls::DescriptorArguments;
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general as linux;
 
-/// Moves a descriptor to the hidden numbers, above what the program's limit lets it get. The limit is lifted for
-/// a moment: existing descriptors above it stay valid. If that is not allowed, the descriptor stays where it is.
+/// Moves a descriptor to the hidden numbers, above what the program's limit lets it get. The limit is lifted
+/// for a moment: existing descriptors above it stay valid. If that is not allowed, the descriptor stays where
+/// it is.
 pub fn hide(descriptor: i32) -> i32 {
     let Ok([soft, hard]) = kernel::file_limit() else { return descriptor };
     if kernel::set_file_limit([raised_limit(soft, hard), hard]).is_err() {

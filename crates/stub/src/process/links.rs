@@ -1,5 +1,6 @@
-//! Links under /proc that lead to the file of this process. The kernel's lead to the stub; the program must find its
-//! own file there, for the dynamic linker resolves `$ORIGIN` by them, and programs find their data by them.
+//! Links under /proc that lead to the file of this process. The kernel's lead to the stub; the program must
+//! find its own file there, for the dynamic linker resolves `$ORIGIN` by them, and programs find their data
+//! by them.
 //!
 //! Only reading the links is served. Opening one opens the stub.
 
@@ -43,7 +44,8 @@ pub fn read_at_home(thread: &Thread, number: u32, arguments: &[u64; 6], path: us
 /// Reads a link for a thread on another node, whose path and buffer came with the call.
 ///
 /// # Safety
-/// The path is a string in the stub's memory, and so is the buffer behind it, with the size that the arguments say.
+/// The path is a string in the stub's memory, and so is the buffer behind it, with the size that the
+/// arguments say.
 pub unsafe fn read_for_remote(number: u32, arguments: &[u64; 6], path: usize) -> i64 {
     let start = arguments[path] as *const u8;
     // SAFETY: the string ends at the first zero.

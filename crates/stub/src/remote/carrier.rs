@@ -1,5 +1,6 @@
 //! Carriers: OS threads of a remote replica that execute threads of the program. A system call goes over the
-//! thread's own connection to its deputy; this thread waits on the socket itself, so there is one wake-up each way.
+//! thread's own connection to its deputy; this thread waits on the socket itself, so there is one wake-up
+//! each way.
 
 use crate::daemon::{requests, settings};
 use crate::kernel;
@@ -75,7 +76,8 @@ pub fn system_call(
     }
 }
 
-/// A call that runs here, on copies of its buffers: the kernel's own accesses would wait for pages in the middle of it.
+/// A call that runs here, on copies of its buffers: the kernel's own accesses would wait for pages in the
+/// middle of it.
 fn local_call(thread: &'static Thread, row: &SystemCall, arguments: &[u64; 6]) -> i64 {
     let mut header = Header::new(DeputyMessage::Call, row.number.into(), *arguments);
     // SAFETY: this thread's own, and the only reference to it.

@@ -1,8 +1,8 @@
 //! Deputies: home threads that make the system calls of threads on other nodes.
 //!
-//! A deputy executes a call with the program's own pointers: memory is coherent, so the home kernel's accesses
-//! fault and the pager brings the pages. Buffers that came with the call lie in the deputy's own memory instead,
-//! and large ones are acquired in one request before the call, not page by page within it.
+//! A deputy executes a call with the program's own pointers: memory is coherent, so the home kernel's
+//! accesses fault and the pager brings the pages. Buffers that came with the call lie in the deputy's own
+//! memory instead, and large ones are acquired in one request before the call, not page by page within it.
 
 use crate::daemon::requests;
 use crate::kernel;
@@ -53,8 +53,9 @@ pub fn serve(thread: &'static Thread) -> ! {
     }
 }
 
-/// The connection to the thread's carrier has ended. Usually its node is gone: then the daemon ends the process and
-/// says why. If nothing comes of that, only the connection broke, and what was in it cannot be had again.
+/// The connection to the thread's carrier has ended. Usually its node is gone: then the daemon ends the
+/// process and says why. If nothing comes of that, only the connection broke, and what was in it cannot be
+/// had again.
 fn disconnected() -> ! {
     kernel::sleep_seconds(2);
     report::fail(&["banyan: the connection to a thread on another node broke; the program ends with it"])
@@ -123,7 +124,8 @@ fn shipped_call(
     let mut arguments = shipping::local_arguments(header, pieces, payload);
     match handling {
         // The carrier took the mask away.
-        // SAFETY: the program's own call, whose buffers lie in the payload with the lengths that the call names.
+        // SAFETY: the program's own call, whose buffers lie in the payload with the lengths that the call
+        // names.
         Handling::Plain | Handling::Mask(_) => unsafe { kernel::raw(number, arguments) },
         Handling::Descriptors(which) => descriptors::guarded(number, which, &arguments),
         Handling::Link { path } => {
@@ -132,7 +134,8 @@ fn shipped_call(
                 // SAFETY: as above.
                 return unsafe { kernel::raw(number, arguments) };
             }
-            // SAFETY: `unpack` found the string's end, and the buffer lies behind it with the room that the call names.
+            // SAFETY: `unpack` found the string's end, and the buffer lies behind it with the room that the
+            // call names.
             unsafe { links::read_for_remote(number, &arguments, path) }
         }
         Handling::Futex => {

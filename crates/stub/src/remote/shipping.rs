@@ -1,8 +1,8 @@
 //! Shipping a call's buffers with the call: which argument is which comes from the syscall table.
 //!
 //! Inward buffers and the old contents of fixed structures travel with the call, in argument order; outward
-//! buffers travel with the return, in argument order. A structure that is written is shipped both ways, so that
-//! a call that leaves it alone leaves the program's alone too.
+//! buffers travel with the return, in argument order. A structure that is written is shipped both ways, so
+//! that a call that leaves it alone leaves the program's alone too.
 
 use crate::memory::copy::{self, ProgramAddress};
 use banyan_sys::raw::Errno;
@@ -82,8 +82,8 @@ pub fn pack(row: &SystemCall, header: &mut Header, payload: &mut [u8]) -> Result
     Ok(pieces)
 }
 
-/// The deputy's side of [`pack`]: where the shipped arguments lie, from a header and payload that came over the
-/// network. `None` if they do not agree with the table.
+/// The deputy's side of [`pack`]: where the shipped arguments lie, from a header and payload that came over
+/// the network. `None` if they do not agree with the table.
 pub fn unpack(row: &SystemCall, header: &Header, payload: &[u8]) -> Option<Pieces> {
     let received = header.length as usize;
     let mut pieces = Pieces::default();

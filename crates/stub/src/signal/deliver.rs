@@ -1,8 +1,8 @@
 //! Delivery of a caught signal to a home thread.
 //!
-//! A caught signal arrives on the stub's stack; [`on_signal`] then builds the frame that the kernel would have built on
-//! the program's stack and returns into the handler. So the handler's frame lies in coherent memory and no program code
-//! ever runs on a stub stack.
+//! A caught signal arrives on the stub's stack; [`on_signal`] then builds the frame that the kernel would
+//! have built on the program's stack and returns into the handler. So the handler's frame lies in coherent
+//! memory and no program code ever runs on a stub stack.
 
 use crate::kernel;
 use crate::memory;
@@ -111,8 +111,8 @@ fn push_frame(
     let mut copy = *context;
     let mut at = top;
     if state != 0 {
-        // SAFETY: the kernel wrote at least an FXSAVE image there, on our own stack; its software-reserved bytes
-        // tell how much follows.
+        // SAFETY: the kernel wrote at least an FXSAVE image there, on our own stack; its software-reserved
+        // bytes tell how much follows.
         let (magic, extended) = unsafe {
             let words = (state + SOFTWARE_BYTES as u64) as *const u32;
             (words.read(), words.add(1).read())

@@ -1,7 +1,7 @@
 //! What the program wants done about each signal, and what the kernel is told to do about it.
 //!
-//! The kernel only ever knows the stub's handlers: a disposition of the program is kept here, and the kernel's is made
-//! to fit it.
+//! The kernel only ever knows the stub's handlers: a disposition of the program is kept here, and the
+//! kernel's is made to fit it.
 
 use crate::daemon::settings;
 use crate::kernel::{self, MaskChange};
@@ -81,8 +81,8 @@ unsafe fn change(signal: u64, action: &Action) -> Result<(), Errno> {
     unsafe { kernel::checked(linux::__NR_rt_sigaction, arguments) }.map(drop)
 }
 
-/// Installs what every replica needs: the trap, and the faults of instructions. In a home replica the inherited
-/// dispositions that are not the default (ignored signals) become the program's.
+/// Installs what every replica needs: the trap, and the faults of instructions. In a home replica the
+/// inherited dispositions that are not the default (ignored signals) become the program's.
 ///
 /// # Errors
 /// The kernel's.

@@ -1,7 +1,8 @@
 //! The signal frame of x86-64 Linux: what the kernel pushes for a handler and takes back in `rt_sigreturn`.
 //!
 //! A thread of the program is such a frame in coherent memory plus an FS base: whoever returns onto the frame
-//! continues the thread. Source: arch/x86/include/uapi/asm/{sigcontext,ucontext}.h and arch/x86/kernel/signal.c.
+//! continues the thread. Source: arch/x86/include/uapi/asm/{sigcontext,ucontext}.h and
+//! arch/x86/kernel/signal.c.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -102,15 +103,17 @@ const _: () = assert!(size_of::<SignalInformation>() == 128);
 /// `UC_FP_XSTATE`: the floating-point state is an XSAVE area.
 pub const FP_XSTATE: u64 = 1;
 
-/// Bytes of the FXSAVE image and of the XSAVE header after it: the least that a frame's floating-point state has.
+/// Bytes of the FXSAVE image and of the XSAVE header after it: the least that a frame's floating-point state
+/// has.
 pub const LEGACY_STATE: usize = 512;
 /// `FP_XSTATE_MAGIC1`, in the software-reserved bytes of the FXSAVE image at offset 464.
 pub const EXTENDED_MAGIC: u32 = 0x4650_5853;
-/// Offset of `struct _fpx_sw_bytes` in the FXSAVE image: magic, extended size (with the trailing magic), features.
+/// Offset of `struct _fpx_sw_bytes` in the FXSAVE image: magic, extended size (with the trailing magic),
+/// features.
 pub const SOFTWARE_BYTES: usize = 464;
 
-/// What the kernel pushes for a handler: return address, context, information; the stack pointer of the handler
-/// is the address of `return_address`, and that of `rt_sigreturn` is 8 more.
+/// What the kernel pushes for a handler: return address, context, information; the stack pointer of the
+/// handler is the address of `return_address`, and that of `rt_sigreturn` is 8 more.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct SignalFrame {

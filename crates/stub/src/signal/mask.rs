@@ -1,7 +1,7 @@
 //! Signal masks: the program's view of its own, and what the kernel gets of it.
 //!
-//! SIGSYS is never blocked in the kernel: a trapped call of a thread that blocks it would kill the process. That the
-//! program believes that it blocks SIGSYS is kept beside.
+//! SIGSYS is never blocked in the kernel: a trapped call of a thread that blocks it would kill the process.
+//! That the program believes that it blocks SIGSYS is kept beside.
 
 use crate::kernel::{self, MaskChange};
 use crate::memory::copy::{self, ProgramAddress};

@@ -1,13 +1,13 @@
 //! Signals: the program's dispositions and masks, and the delivery of a caught signal to a home thread.
 //!
-//! The kernel only ever knows the stub's handlers. A caught signal arrives on the stub's stack; `on_signal` then
-//! builds the frame that the kernel would have built on the program's stack and returns into the handler. So the
-//! handler's frame lies in coherent memory and no program code ever runs on a stub stack.
+//! The kernel only ever knows the stub's handlers. A caught signal arrives on the stub's stack; `on_signal`
+//! then builds the frame that the kernel would have built on the program's stack and returns into the
+//! handler. So the handler's frame lies in coherent memory and no program code ever runs on a stub stack.
 //!
 //! SIGSYS is never blocked: a trapped call of a thread that blocks it kills the process.
 //!
-//! Not here: bringing a thread home to deliver a signal to it. A signal that only threads on other nodes could
-//! take stays pending unless its action is the default one.
+//! Not here: bringing a thread home to deliver a signal to it. A signal that only threads on other nodes
+//! could take stays pending unless its action is the default one.
 
 pub mod alternate_stack;
 pub mod deliver;

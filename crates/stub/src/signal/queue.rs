@@ -1,5 +1,5 @@
-//! Signals sent to one thread, and signals that a deputy's call raised: what becomes of them when the thread that they
-//! are for is on another node.
+//! Signals sent to one thread, and signals that a deputy's call raised: what becomes of them when the thread
+//! that they are for is on another node.
 
 use crate::daemon::requests;
 use crate::kernel;
@@ -10,8 +10,8 @@ use banyan_wire::stub::{Refusal, Refused, Request};
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general as linux;
 
-/// After a call of a deputy: a broken pipe raised SIGPIPE on the deputy, where it is blocked. Does what it would
-/// have done to the program's thread.
+/// After a call of a deputy: a broken pipe raised SIGPIPE on the deputy, where it is blocked. Does what it
+/// would have done to the program's thread.
 pub fn settle_broken_pipe(mask: u64) {
     if mask & signal::bit(SIGPIPE) != 0 || disposition::handler_of(SIGPIPE) == SIG_IGN {
         return;
@@ -27,8 +27,9 @@ pub fn settle_broken_pipe(mask: u64) {
     handler_did_not_run(SIGPIPE);
 }
 
-/// `tkill`, `tgkill`, `rt_tgsigqueueinfo`. A thread on another node cannot be interrupted there; what the signal does
-/// to the process by default is done at once, and a handler that would have to run is named to the person.
+/// `tkill`, `tgkill`, `rt_tgsigqueueinfo`. A thread on another node cannot be interrupted there; what the
+/// signal does to the process by default is done at once, and a handler that would have to run is named to
+/// the person.
 pub fn send_to_thread(number: u32, thread: usize, arguments: &[u64; 6]) -> i64 {
     let (target, signal) = (arguments[thread] as u32, arguments[thread + 1]);
     let is_remote = |thread: &&Thread| {
@@ -57,7 +58,8 @@ fn handler_did_not_run(signal: u64) {
     requests::tell(&Request::Refused(refused));
 }
 
-/// Whether a signal's default action ends the process: all but the ignored ones and those that stop and continue.
+/// Whether a signal's default action ends the process: all but the ignored ones and those that stop and
+/// continue.
 const fn ends_process(signal: u64) -> bool {
     !matches!(
         signal as u32,

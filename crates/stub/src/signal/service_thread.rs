@@ -1,5 +1,5 @@
-//! Signals for threads on other nodes whose action is the default one: the service thread of the home replica takes them
-//! in place of those threads.
+//! Signals for threads on other nodes whose action is the default one: the service thread of the home replica
+//! takes them in place of those threads.
 
 use crate::kernel::{self, MaskChange};
 use crate::signal::disposition::SIG_DFL;
@@ -21,8 +21,9 @@ pub fn adopt_service_thread() {
     kernel::set_mask(MaskChange::Unblock, signal::bit(SIGPOKE));
 }
 
-/// Recomputes which signals the service thread lets in: those whose action is the default and that some thread on
-/// another node does not block. Without it, Ctrl-C would stay pending when every unblocked thread is remote.
+/// Recomputes which signals the service thread lets in: those whose action is the default and that some
+/// thread on another node does not block. Without it, Ctrl-C would stay pending when every unblocked thread
+/// is remote.
 pub fn remote_masks_changed() {
     let service = SERVICE.load(Ordering::Acquire);
     if service == 0 {

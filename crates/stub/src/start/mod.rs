@@ -73,8 +73,9 @@ fn welcome(socket: i32) {
     }
 }
 
-/// Gives the daemon this address space's userfaultfd. A hidden duplicate stays here: should the daemon die, threads
-/// that wait for a page hang until the service thread ends them, and never continue on a page of zeroes.
+/// Gives the daemon this address space's userfaultfd. A hidden duplicate stays here: should the daemon die,
+/// threads that wait for a page hang until the service thread ends them, and never continue on a page of
+/// zeroes.
 fn hello(socket: i32) {
     let created = userfaultfd::create();
     let descriptor = created.ok().map(descriptors::hide);

@@ -1,5 +1,5 @@
-//! The block of local memory behind each OS thread of a replica: its stack in the stub, what the stub keeps about it, and
-//! its message buffer.
+//! The block of local memory behind each OS thread of a replica: its stack in the stub, what the stub keeps
+//! about it, and its message buffer.
 //!
 //! Blocks are reused and never unmapped.
 
@@ -15,8 +15,8 @@ use core::cell::Cell;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use linux_raw_sys::general as linux;
 
-/// Bytes of a thread's stack in the stub: trap handler, carrier start, deputy. Must hold two signal frames with
-/// the largest extended state there is (12 KiB with AMX).
+/// Bytes of a thread's stack in the stub: trap handler, carrier start, deputy. Must hold two signal frames
+/// with the largest extended state there is (12 KiB with AMX).
 const STACK_SIZE: u64 = 96 << 10;
 /// Bytes of the buffer that holds one message with its payload.
 const BUFFER_SIZE: u64 = PAYLOAD_MAX as u64 + 4096;
@@ -90,8 +90,8 @@ impl Thread {
     /// The calling thread's structure.
     pub fn current() -> &'static Self {
         let address: u64;
-        // SAFETY: the GS base of every thread that can be here points to its `Thread`, whose first word is its
-        // own address; blocks are never unmapped.
+        // SAFETY: the GS base of every thread that can be here points to its `Thread`, whose first word is
+        // its own address; blocks are never unmapped.
         unsafe {
             asm!("mov {}, gs:[0]", out(reg) address, options(nostack, readonly, preserves_flags));
             &*(address as *const Self)
@@ -130,7 +130,8 @@ impl Thread {
     #[expect(clippy::mut_from_ref, reason = "the buffer lies beside this structure, and the caller owns it")]
     pub unsafe fn buffer(&self) -> &mut [u8] {
         let start = (self.this.get() + THREAD_SIZE) as *mut u8;
-        // SAFETY: the block has these bytes behind this structure; that they are not shared is the caller's promise.
+        // SAFETY: the block has these bytes behind this structure; that they are not shared is the caller's
+        // promise.
         unsafe { core::slice::from_raw_parts_mut(start, size_of::<Header>() + PAYLOAD_MAX) }
     }
 
@@ -147,8 +148,8 @@ impl Thread {
     /// Makes the block the calling thread's own: GS base and alternate signal stack.
     pub fn adopt(&self) {
         let stack = self.signal_stack();
-        // SAFETY: the block becomes the calling thread's own: its structure is what `current` finds by the GS base, and its
-        // stack lives as long as the process.
+        // SAFETY: the block becomes the calling thread's own: its structure is what `current` finds by the GS
+        // base, and its stack lives as long as the process.
         let set = unsafe {
             kernel::checked(linux::__NR_arch_prctl, [kernel::ARCH_SET_GS, self.this.get(), 0, 0, 0, 0])
                 .and_then(|_| {

@@ -1,5 +1,5 @@
-//! How a thread of the program is created: `clone` and `clone3` decoded, the OS thread started, and, if the thread was
-//! placed on another node, handed over to a carrier there.
+//! How a thread of the program is created: `clone` and `clone3` decoded, the OS thread started, and, if the
+//! thread was placed on another node, handed over to a carrier there.
 
 use crate::daemon::requests;
 use crate::daemon::settings::SETTINGS;
@@ -133,9 +133,10 @@ extern "C" fn begin(thread: &'static Thread) -> ! {
     resume::resume(thread, start.frame, start.fs_base)
 }
 
-/// Starts an OS thread that shares everything with this one and calls `entry(thread)` on the block's stack, with
-/// all signals blocked as they are in the caller. Returns its id, which the kernel also stores in `parent_word` of the
-/// program, if there is one, before the new thread runs: any later, and the thread may have ended and cleared it.
+/// Starts an OS thread that shares everything with this one and calls `entry(thread)` on the block's stack,
+/// with all signals blocked as they are in the caller. Returns its id, which the kernel also stores in
+/// `parent_word` of the program, if there is one, before the new thread runs: any later, and the thread may
+/// have ended and cleared it.
 ///
 /// # Errors
 /// The kernel's.

@@ -1,5 +1,5 @@
-//! How a thread and the process end: what the kernel would do to program memory while a thread exits is done here,
-//! because the kernel drops such writes silently when the page is not present.
+//! How a thread and the process end: what the kernel would do to program memory while a thread exits is done
+//! here, because the kernel drops such writes silently when the page is not present.
 
 use crate::daemon::requests;
 use crate::daemon::settings::SETTINGS;
@@ -53,8 +53,8 @@ pub fn end_process(status: u64) -> ! {
 
 /// Gives the block back and ends the OS thread. The stack is not touched after the block is free.
 pub fn leave(thread: &'static Thread, status: u64) -> ! {
-    // SAFETY: after the store another thread may use this block, stack included; the two instructions after it
-    // use registers only, all signals are blocked, and the thread is gone after them.
+    // SAFETY: after the store another thread may use this block, stack included; the two instructions after
+    // it use registers only, all signals are blocked, and the thread is gone after them.
     unsafe {
         asm!(
             "mov dword ptr [{used}], 0",

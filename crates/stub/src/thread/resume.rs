@@ -16,11 +16,11 @@ use zerocopy::FromZeros;
 /// Bytes below the stack pointer that belong to the interrupted function (System V ABI).
 pub const RED_ZONE: u64 = 128;
 
-/// Writes a frame below `stack` for a thread that continues where `context` is, with `rax` 0 and the new stack.
-/// Returns the frame's address.
+/// Writes a frame below `stack` for a thread that continues where `context` is, with `rax` 0 and the new
+/// stack. Returns the frame's address.
 ///
-/// Of the floating-point state only the FXSAVE image goes along: rounding modes are inherited, and no compiler
-/// keeps the upper vector halves over a system call that starts a thread.
+/// Of the floating-point state only the FXSAVE image goes along: rounding modes are inherited, and no
+/// compiler keeps the upper vector halves over a system call that starts a thread.
 ///
 /// # Errors
 /// `EFAULT` if the stack is not memory of the program.
@@ -83,8 +83,8 @@ pub fn resume(thread: &Thread, frame: u64, fs_base: u64) -> ! {
 
 /// Starts the program itself: registers as the kernel leaves them after exec.
 pub fn enter(instruction: u64, stack: u64) -> ! {
-    // SAFETY: the loader wrote the program and its first stack there; all registers but the two are zero, as the
-    // ABI says (rdx is a function to register at exit, or zero).
+    // SAFETY: the loader wrote the program and its first stack there; all registers but the two are zero, as
+    // the ABI says (rdx is a function to register at exit, or zero).
     unsafe {
         asm!(
             "mov rsp, {stack}",

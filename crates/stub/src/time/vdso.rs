@@ -1,6 +1,6 @@
-//! The vDSO that the program sees (vdso(7)): a small ELF image within the stub, at the same address on every node,
-//! whose functions jump to those of the local kernel's own vDSO. The kernel's lies elsewhere in every replica and
-//! reads pages that the kernel writes, so its address must not get into the program's memory.
+//! The vDSO that the program sees (vdso(7)): a small ELF image within the stub, at the same address on every
+//! node, whose functions jump to those of the local kernel's own vDSO. The kernel's lies elsewhere in every
+//! replica and reads pages that the kernel writes, so its address must not get into the program's memory.
 //!
 //! Only clocks are here. `getcpu` is left out, so that the C library asks for it by a system call.
 
@@ -244,7 +244,8 @@ pub unsafe fn find_kernels(stack: *const u64) {
     for (target, call) in TARGETS.iter().zip(calls) {
         target.store(call as u64, Ordering::Relaxed);
     }
-    // SAFETY: the kernel ends arguments, environment and vector as `auxiliary` expects, and its vDSO is well-formed.
+    // SAFETY: the kernel ends arguments, environment and vector as `auxiliary` expects, and its vDSO is
+    // well-formed.
     unsafe {
         let Some(entry) = auxiliary(|at| Ok(stack.add(at).read()), AT_SYSINFO_EHDR) else { return };
         let header = stack.add(entry).read() as *const Header;
@@ -280,7 +281,8 @@ unsafe fn read_kernels(header: *const Header) {
             entry = entry.add(1);
         }
         let (Some(strings), Some(symbols)) = (strings, symbols) else { return };
-        // Linkers put the names behind the symbols; the hash tables, of which there are two kinds, are not needed.
+        // Linkers put the names behind the symbols; the hash tables, of which there are two kinds, are not
+        // needed.
         let count = (strings as usize).saturating_sub(symbols as usize) / size_of::<Symbol>();
         for symbol in core::slice::from_raw_parts(symbols, count) {
             let name = strings.add(symbol.name as usize);
@@ -312,8 +314,8 @@ pub fn announce(stack: u64) -> Result<(), Errno> {
     copy::store(ProgramAddress(stack).add(entry as u64 * 8), &image)
 }
 
-/// The index of a value of the auxiliary vector, in words from the bottom of a first stack: the count of arguments,
-/// the arguments, a zero, the environment, a zero, and the vector's pairs of key and value.
+/// The index of a value of the auxiliary vector, in words from the bottom of a first stack: the count of
+/// arguments, the arguments, a zero, the environment, a zero, and the vector's pairs of key and value.
 fn auxiliary(word: impl Fn(usize) -> Result<u64, Errno>, wanted: u64) -> Option<usize> {
     let mut at = 1 + word(0).ok()? as usize + 1;
     while word(at).ok()? != 0 {

@@ -1,7 +1,8 @@
 //! The seccomp filters: which system calls of the program's code are trapped. Derived from the syscall table.
 //!
-//! A filter decides on the instruction pointer: only code in program memory is trapped, so the stub, the vDSO and
-//! an executed child outside Banyan pass. At home plain calls pass too; on other nodes nearly nothing does.
+//! A filter decides on the instruction pointer: only code in program memory is trapped, so the stub, the vDSO
+//! and an executed child outside Banyan pass. At home plain calls pass too; on other nodes nearly nothing
+//! does.
 
 use crate::daemon::settings::{self, SETTINGS};
 use crate::kernel;

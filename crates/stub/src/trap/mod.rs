@@ -1,5 +1,5 @@
-//! The trap: every system call that the filters do not let pass arrives here as SIGSYS, on the stub's stack, with
-//! all asynchronous signals blocked.
+//! The trap: every system call that the filters do not let pass arrives here as SIGSYS, on the stub's stack,
+//! with all asynchronous signals blocked.
 
 pub mod dispatch;
 pub mod emulate;
@@ -14,7 +14,8 @@ use crate::thread::{Role, Thread};
 use banyan_wire::syscalls;
 use dispatch::Outcome;
 
-/// What the kernel calls this architecture where it reports calls (`linux/audit.h`); the 32-bit gate has another.
+/// What the kernel calls this architecture where it reports calls (`linux/audit.h`); the 32-bit gate has
+/// another.
 const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
 
 /// Handler of SIGSYS.

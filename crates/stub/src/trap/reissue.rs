@@ -1,5 +1,5 @@
-//! A trapped call that the kernel shall make after all, with other arguments, is made again from the program's own stack:
-//! a handler that interrupts it gets a frame like any other.
+//! A trapped call that the kernel shall make after all, with other arguments, is made again from the
+//! program's own stack: a handler that interrupts it gets a frame like any other.
 
 use crate::memory::copy::{self, ProgramAddress};
 use crate::signal::frame::UserContext;
@@ -9,8 +9,8 @@ use banyan_sys::raw::Errno;
 use banyan_wire::syscalls::MaskPointer;
 use core::arch::global_asm;
 
-// Code outside the program that runs for it: the call, then the registers that the call must not change, from the words
-// that [`reissue`] put on the stack.
+// Code outside the program that runs for it: the call, then the registers that the call must not change, from
+// the words that [`reissue`] put on the stack.
 global_asm!(
     ".globl banyan_reissue",
     ".globl banyan_reissue_end",
@@ -35,9 +35,10 @@ pub fn contains(instruction: u64) -> bool {
     instruction >= start && instruction < end
 }
 
-/// Has a call made again from the program's own stack, so that a handler which interrupts it gets a frame like any
-/// other. The words below the red zone are those that `banyan_reissue` pops: return address, five registers that
-/// the call must not change, then three words for its arguments to point to. Returns the address of the latter.
+/// Has a call made again from the program's own stack, so that a handler which interrupts it gets a frame
+/// like any other. The words below the red zone are those that `banyan_reissue` pops: return address, five
+/// registers that the call must not change, then three words for its arguments to point to. Returns the
+/// address of the latter.
 pub fn reissue(number: u32, more: [u64; 3], context: &mut UserContext) -> Result<u64, Errno> {
     let registers = &mut context.registers;
     let stack = registers.rsp.wrapping_sub(RED_ZONE + 80);

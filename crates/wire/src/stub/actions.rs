@@ -1,4 +1,5 @@
-//! The kernel operations that the daemon has the stub perform, in order, for a memory call or to learn a mapping.
+//! The kernel operations that the daemon has the stub perform, in order, for a memory call or to learn a
+//! mapping.
 
 use super::packet::{Body, Field, enumeration, records};
 use zerocopy::{IntoBytes, TryFromBytes};
@@ -50,8 +51,8 @@ impl Action {
     }
 }
 
-/// The result of a memory call, and what to do before the call returns it. In a packet: the result, and as many actions
-/// as there are.
+/// The result of a memory call, and what to do before the call returns it. In a packet: the result, and as
+/// many actions as there are.
 #[derive(Clone, Copy, Debug)]
 pub struct Steps {
     /// What the call returns: a value, or a negated errno.

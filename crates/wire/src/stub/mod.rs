@@ -3,10 +3,10 @@
 //! - the *request* socket: the stub sends a [`Request`], the daemon an [`Answer`], one at a time;
 //! - the *command* socket: the daemon sends a [`Command`], the stub's service thread a [`Reply`].
 //!
-//! A message is one packet: its kind in four bytes, then the fields of its record without padding. The stub shares its
-//! address space with the program, so the daemon believes nothing that comes from it: a packet decodes only if its kind
-//! is known, its length is that of the kind, and every enumeration has one of its values. What was decoded encodes to
-//! the same bytes again.
+//! A message is one packet: its kind in four bytes, then the fields of its record without padding. The stub
+//! shares its address space with the program, so the daemon believes nothing that comes from it: a packet
+//! decodes only if its kind is known, its length is that of the kind, and every enumeration has one of its
+//! values. What was decoded encodes to the same bytes again.
 //!
 //! Descriptors (memory file, userfaultfd, deputy connections) travel beside a packet as SCM_RIGHTS.
 //!

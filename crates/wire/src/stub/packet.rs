@@ -1,4 +1,5 @@
-//! How a message is put into a packet and taken out of it, and the two macros that declare records and messages.
+//! How a message is put into a packet and taken out of it, and the two macros that declare records and
+//! messages.
 
 /// Bytes of a packet at most: the kind, a result, and the longest list of actions.
 pub const PACKET_MAX: usize = KIND_BYTES + 8 + 32 * super::ACTIONS_MAX;

@@ -8,7 +8,8 @@ messages! {
     Request {
         /// First request of a replica, which carries the userfaultfd, if there is one. Done.
         1 Hello(Hello),
-        /// Ready to run. Steps to perform before asking again, the start of the program at home, or done elsewhere.
+        /// Ready to run. Steps to perform before asking again, the start of the program at home, or done
+        /// elsewhere.
         2 Ready(Nothing),
         /// A memory call of the program. Steps.
         3 Memory(MemoryCall),
@@ -16,18 +17,20 @@ messages! {
         4 Confirm(Range),
         /// A range is unmapped here: make its pages zero on every node. Done when they are.
         5 Discard(Range),
-        /// A replica touched an address that it has no mapping for. Steps, or failed if the program has none either.
+        /// A replica touched an address that it has no mapping for. Steps, or failed if the program has none
+        /// either.
         6 Lookup(Lookup),
         /// Bring a range here before a system call uses it. Done when it is here, or late.
         7 Acquire(Acquire),
-        /// A new thread of the program is about to start: where? Placed; the connection to the node comes beside it,
-        /// unless it is home.
+        /// A new thread of the program is about to start: where? Placed; the connection to the node comes
+        /// beside it, unless it is home.
         8 StartThread(StartThread),
         /// The program ends. Done when the other replicas have ended and all is counted.
         9 Exit(Exit),
         /// Say a line to the person: a call was refused. Done.
         10 Refused(Refused),
-        /// Bring the pages at these addresses here: a thread is about to start on them. Done when they are here, or late.
+        /// Bring the pages at these addresses here: a thread is about to start on them. Done when they are
+        /// here, or late.
         11 Push(Push),
         /// A thread ends. Done.
         12 ThreadEnd(ThreadEnd),

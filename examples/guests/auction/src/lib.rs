@@ -1,7 +1,8 @@
-//! An auction house as untrusted actors: the house opens an auction for each item, and bidders talk to that alone.
+//! An auction house as untrusted actors: the house opens an auction for each item, and bidders talk to that
+//! alone.
 //!
-//! Nobody can bid without the auction's address, which only the house gives out; the auction knows of its bidders only
-//! what they sent. `banyan actor run auction.wasm` makes the house.
+//! Nobody can bid without the auction's address, which only the house gives out; the auction knows of its
+//! bidders only what they sent. `banyan actor run auction.wasm` makes the house.
 #![no_std]
 
 extern crate alloc;

@@ -151,8 +151,8 @@ pub(in crate::actor) fn idle_bytes(count: usize) -> f64 {
     (resident() - before) / count as f64
 }
 
-/// Durable events a second of one host: transfers within the bank's two branches, in a directory of the system's for
-/// temporary files. A transfer is four events.
+/// Durable events a second of one host: transfers within the bank's two branches, in a directory of the
+/// system's for temporary files. A transfer is four events.
 pub(in crate::actor) fn durable_events() -> Result<f64, String> {
     const TRANSFERS: u64 = 20_000;
     let directory = std::env::temp_dir().join(format!("banyan-actors-bench-{}", std::process::id()));

@@ -1,7 +1,8 @@
-//! The measured programs for other libraries: each program once ([`Role`]), and each library behind [`Library`].
+//! The measured programs for other libraries: each program once ([`Role`]), and each library behind
+//! [`Library`].
 //!
-//! A library's part is what its documentation shows for an actor with one message type and an unbounded mailbox. State
-//! is changed in place, and nothing is accounted for.
+//! A library's part is what its documentation shows for an actor with one message type and an unbounded
+//! mailbox. State is changed in place, and nothing is accounted for.
 
 use std::future::Future;
 use std::sync::Arc;

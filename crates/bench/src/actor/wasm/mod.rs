@@ -1,5 +1,5 @@
-//! What containment costs: metering against none, restoring an instance, capturing its state; and what it is worth to a
-//! neighbour ([`zoo`]).
+//! What containment costs: metering against none, restoring an instance, capturing its state; and what it is
+//! worth to a neighbour ([`zoo`]).
 //!
 //! Every figure is made of rounds that are interleaved with what it is compared to. The guests are
 //! `examples/guests/kernels`, compiled; the calls are those of an event without the runtime around it.

@@ -1,5 +1,5 @@
-//! A neighbour's latency beside bombs, against a quiet time: two native actors of two configurations send one message
-//! back and forth, while each bomb's sponsor gets a new allowance again and again.
+//! A neighbour's latency beside bombs, against a quiet time: two native actors of two configurations send one
+//! message back and forth, while each bomb's sponsor gets a new allowance again and again.
 
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
@@ -25,7 +25,8 @@ const EVERY: Duration = Duration::from_millis(50);
 /// One window of quiet, or of bombs.
 const WINDOW: Duration = Duration::from_millis(500);
 
-/// The ratio of the neighbour's 99th percentiles, bombs against quiet: the median of so many pairs of windows.
+/// The ratio of the neighbour's 99th percentiles, bombs against quiet: the median of so many pairs of
+/// windows.
 ///
 /// # Errors
 /// [`BenchError`].

@@ -55,10 +55,10 @@ pub(super) fn release_window(window: u64) {
     WINDOWS_USED.fetch_and(!(1 << index), AcqRel);
 }
 
-/// The limit of the stack (getrlimit(2)) that lets the kernel place the libraries of a window's worker. It maps from
-/// that far below the end of the address space downwards, less at most 1 TiB by chance: each window's worker has
-/// its libraries elsewhere, since this process will see them all, and all are in the range for large reservations,
-/// where nothing else lies.
+/// The limit of the stack (getrlimit(2)) that lets the kernel place the libraries of a window's worker. It
+/// maps from that far below the end of the address space downwards, less at most 1 TiB by chance: each
+/// window's worker has its libraries elsewhere, since this process will see them all, and all are in the
+/// range for large reservations, where nothing else lies.
 const fn worker_stack_limit(window: u64) -> u64 {
     (48 + 2 * window) << 40
 }

@@ -1,7 +1,7 @@
 //! A call-back: code of this program, run while the call that it belongs to waits.
 //!
-//! Only what the kernel says is code is jumped to, whatever the worker names. The call-back may call the library again,
-//! one level deeper, and may lose the worker so.
+//! Only what the kernel says is code is jumped to, whatever the worker names. The call-back may call the
+//! library again, one level deeper, and may lose the worker so.
 
 use super::{Failure, errno};
 use crate::caller::connection::{CALLED_BACK, Connection, WAITING};

@@ -58,7 +58,8 @@ fn set_errno(value: u32) {
 }
 
 impl Connection {
-    /// Calls `function` on registers. On success the results replace the arguments and `errno` is the callee's.
+    /// Calls `function` on registers. On success the results replace the arguments and `errno` is the
+    /// callee's.
     ///
     /// `words` are the arguments on the stack. `shape` says which registers matter; pointers in
     /// the first `named` integer registers are checked against dead generations.

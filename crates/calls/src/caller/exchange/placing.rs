@@ -1,7 +1,8 @@
 //! How a call waits: how long both ends spin, and on which processor the worker's thread runs.
 //!
-//! A worker that sleeps answers soonest on the caller's own processor, which is about to have nothing to do. Calls that follow
-//! each other closely are worth spinning for, on two processors. Not for the waiting itself; that is `waiting`.
+//! A worker that sleeps answers soonest on the caller's own processor, which is about to have nothing to do.
+//! Calls that follow each other closely are worth spinning for, on two processors. Not for the waiting
+//! itself; that is `waiting`.
 
 use crate::caller::connection::{ClientChannel, Connection};
 use crate::shared::layout::Channel;

@@ -81,7 +81,8 @@ impl Connection {
             }
             if told != Some(event) {
                 told = Some(event);
-                // On this processor, which is about to have nothing to do: another may have to be woken itself.
+                // On this processor, which is about to have nothing to do: another may have to be woken
+                // itself.
                 if self.processors > 1 {
                     place_thread(control.babysitter.load(Acquire), current_processor());
                 }
@@ -197,7 +198,8 @@ impl Connection {
                 return Err(CallError::Crashed { signal: 0, address: 0, instruction: 0, ran: Ran::No });
             }
             if deadline.has_passed() {
-                // A worker that starts no thread is stopped or stuck; one that was given little time may be well.
+                // A worker that starts no thread is stopped or stuck; one that was given little time may be
+                // well.
                 let unserved = client.unserved.fetch_add(1, Relaxed) + 1;
                 if deadline.elapsed_ns() > PATIENCE_NS || unserved >= UNSERVED_MAX {
                     client.unserved.store(0, Relaxed);
@@ -209,7 +211,8 @@ impl Connection {
         }
         client.unserved.store(0, Relaxed);
         client.of.store(current.0, Relaxed);
-        // Ours to know: nobody but callers write this word. Not 0 where a failed call-back left a worker well.
+        // Ours to know: nobody but callers write this word. Not 0 where a failed call-back left a worker
+        // well.
         client.sequence.store(channel.request.load(Acquire) & SEQUENCE_MASK, Relaxed);
         client.depth.store(0, Relaxed);
         client.granted.store(0, Relaxed);
