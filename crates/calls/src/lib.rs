@@ -112,3 +112,8 @@ pub fn host_library(stdio: fn(&[(String, u64)])) {
         babysitter::run(babysitter::Program { find: |_| None, heap_is_ours: true, stdio, admit: None });
     }
 }
+
+/// The program of the README, compiled as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
