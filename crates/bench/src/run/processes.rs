@@ -223,11 +223,13 @@ impl<'a> Run<'a> {
             complete += usize::from(members.len() == 2 * nodes && replicas == nodes);
             let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
             let process = Pid::from_raw(own).context("a process without a number")?;
-            if rustix::process::waitid(WaitId::Pid(process), options)?.is_some() {
+            let has_ended = rustix::process::waitid(WaitId::Pid(process), options)?.is_some();
+            if has_ended && complete > 0 {
                 return Ok(());
             }
-            if Instant::now() > deadline {
-                bail!("{} of {nodes} nodes came up", replicas);
+            // A figure of a run that was not held where it should be is worse than none.
+            if has_ended || Instant::now() > deadline {
+                bail!("{replicas} of {nodes} nodes came up and could be placed");
             }
             std::thread::sleep(Duration::from_millis(3));
         }
@@ -327,9 +329,9 @@ fn members(mark: &str, home: i32) -> Vec<Member> {
 fn daemon_node(process: i32) -> Option<usize> {
     let line = fs::read(format!("/proc/{process}/cmdline")).ok()?;
     let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
-    let place = words.iter().position(|word| *word == b"--node")?;
     (words.get(1..3) == Some(&[b"node".as_slice(), b"run"])).then_some(())?;
-    std::str::from_utf8(words.get(place + 1)?).ok()?.parse().ok()
+    let number = words.iter().find_map(|word| word.strip_prefix(b"--node="))?;
+    std::str::from_utf8(number).ok()?.parse().ok()
 }
 
 /// Kills every process whose environment has a word that begins like this.
