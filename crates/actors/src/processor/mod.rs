@@ -232,7 +232,9 @@ impl Processor {
             Paid::Drop => return Outcome::Gone,
         };
         let running = &mut resident.exclusive.running;
-        let outcome = dispatching::inside(|| running.dispatch(event, left, &self.system.facilities));
+        let inside = dispatching::enter();
+        let outcome = running.dispatch(event, left, &self.system.facilities);
+        drop(inside);
         if meters_itself {
             self.leases
                 .after_metered_event(std::mem::take(&mut resident.exclusive.running.effects.overdrawn));
