@@ -94,6 +94,13 @@ pub enum ControlMessage {
         /// Why not.
         Result<(), String>,
     ),
+    /// To home: a connection of this node with another one is lost, and the run with it. Home may not see it.
+    PeerLost {
+        /// The other node.
+        node: u8,
+        /// How.
+        reason: String,
+    },
 }
 
 /// What home says of a job to a node that is to take part.
@@ -223,6 +230,7 @@ mod tests {
             (ControlMessage::Ended(statistics), ended.concat()),
             (ControlMessage::Bye, vec![9]),
             (ControlMessage::Failed("x".into()), vec![10, 1, b'x']),
+            (ControlMessage::PeerLost { node: 2, reason: "x".into() }, vec![13, 2, 1, b'x']),
             (ControlMessage::Join(part), join.concat()),
             (ControlMessage::Joined(Ok(())), vec![12, 0]),
             (ControlMessage::Joined(Err("x".into())), vec![12, 1, 1, b'x']),

@@ -188,8 +188,12 @@ impl Job {
                     remote.send_home(&ControlMessage::Ended(statistics));
                     deadline = Some(Instant::now() + END_DEADLINE);
                 }
-                // Home reports the loss of any other node and ends the run.
-                Ok(Event::PeerLost { node, .. }) if node != NodeId::HOME => {}
+                // Home may have lost nothing: that two others cannot reach each other, only they know.
+                Ok(Event::PeerLost { node, reason }) if node != NodeId::HOME => {
+                    if !self.is_ending() {
+                        remote.send_home(&ControlMessage::PeerLost { node: node.get(), reason });
+                    }
+                }
                 Ok(Event::ReplicaEnded | Event::Broken(_)) => {}
                 Ok(Event::Bye | Event::PeerLost { .. }) | Err(_) => return,
             }

@@ -29,6 +29,8 @@ use std::time::{Duration, Instant};
 
 /// A broken lane must stand again within this time: a lost node has to be noticed within five seconds.
 const AGAIN_DEADLINE: Duration = Duration::from_secs(3);
+/// Between two attempts at that.
+const AGAIN_PAUSE: Duration = Duration::from_millis(10);
 
 /// Connections that were accepted and not taken yet, by the peer and the purpose.
 #[derive(Debug, Default)]
@@ -155,10 +157,16 @@ impl Job {
     fn follow_coherence(&self, node: NodeId, purpose: Purpose, connection: Connection, lane: &Lane) {
         let _ = scheduling::make_urgent();
         let again = || {
-            if self.is_ending() {
-                return None;
+            // A connection may be lost before it is greeted: that one failed says nothing of the next.
+            let deadline = Instant::now() + AGAIN_DEADLINE;
+            while !self.is_ending() {
+                match self.connection(node, purpose, deadline) {
+                    Ok(connection) => return Some(connection),
+                    Err(_) if Instant::now() >= deadline => return None,
+                    Err(_) => std::thread::sleep(AGAIN_PAUSE),
+                }
             }
-            self.connection(node, purpose, Instant::now() + AGAIN_DEADLINE).ok()
+            None
         };
         let report = |reason: &str| {
             let name = lane_name(purpose);
@@ -222,6 +230,10 @@ impl Job {
             }
             ControlMessage::Notice(text) => self.notice(&text),
             ControlMessage::ReplicaLost(how) => self.lost(from, &format!("its replica {how}")),
+            ControlMessage::PeerLost { node, reason } => match NodeId::new(node) {
+                Some(node) => self.lost(node, &format!("{from} says: {reason}")),
+                None => return Err(LaneEnd::Bad(format!("a message about node {node}, which cannot be"))),
+            },
             ControlMessage::Failed(reason) => self.emit(Event::Broken(format!("{from}: {reason}"))),
             ControlMessage::Ended(statistics) => home.node_has_ended(from, statistics),
             other => return Err(LaneEnd::Bad(format!("a message that is not meant for home: {other:?}"))),
