@@ -1,4 +1,4 @@
-//! What nodes say to each other, and the program's file that the loader reads.
+//! What nodes, and a stub and its daemon, say to each other, and the program's file that the loader reads.
 
 use crate::Target;
 use banyan_node::job::loader::check_program;
@@ -13,6 +13,10 @@ use banyan_wire::ids::{
     Access, Epoch, JobId, NodeId, NodeSet, PAGE_BYTES, PageNumber, RequestNumber, Run, Transaction,
 };
 use banyan_wire::statistics::{MemoryPiece, NodeStatistics, WaitCount};
+use banyan_wire::stub::{
+    self, Acquire, Action, ActionKind, Answer, Command, Lookup, Nothing, Range, Refusal, Refused, Reply,
+    Request, Started, Steps,
+};
 use std::path::Path;
 use zerocopy::IntoBytes;
 
@@ -23,6 +27,7 @@ pub const TARGETS: &[Target] = &[
     Target { inputs: deputy_inputs, ..Target::new("deputy", fuzz::deputy) },
     Target { inputs: control_inputs, ..Target::new("control", fuzz::control) },
     Target { inputs: statistics_inputs, ..Target::new("statistics", fuzz::statistics) },
+    Target { inputs: stub_inputs, ..Target::new("stub", fuzz::stub) },
     Target {
         inputs: program_inputs,
         inputs_in_test: 3000,
@@ -44,6 +49,24 @@ fn frame(message: &Message, contents: &[u8]) -> Vec<u8> {
     let mut frame = encode_header(1, message, payload.len() as u32).to_vec();
     frame.extend_from_slice(&payload);
     frame
+}
+
+/// A packet each way between a stub and its daemon, with a list, an enumeration, and nothing.
+fn stub_inputs() -> Vec<Vec<u8>> {
+    let mut steps = Steps::new(-1);
+    assert!(steps.push(Action::new(ActionKind::Protect, 1 << 44, PAGE_BYTES, 3)));
+    let refused = Refused { number: 57, reason: Refusal::NotTreated, errno: 38 };
+    [
+        Request::Lookup(Lookup { address: 1 << 44, protection: 1 }).encode(),
+        Request::Acquire(Acquire { address: 1 << 44, length: 8192, purpose: stub::Purpose::Write }).encode(),
+        Request::Refused(refused).encode(),
+        Answer::Steps(steps).encode(),
+        Answer::Done(Nothing {}).encode(),
+        Command::Forget(Range { address: 1 << 44, length: PAGE_BYTES }).encode(),
+        Reply::Started(Started { carrier: 7 }).encode(),
+    ]
+    .map(|packet| packet.bytes().to_vec())
+    .to_vec()
 }
 
 /// A message of each shape: with a run, with pages, with a directory.

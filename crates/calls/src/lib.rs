@@ -6,11 +6,10 @@
 //! calls whose callee is hostile *and* must not read its caller's memory: a wrapped library may
 //! read what the program can.
 //!
-//! Unsafe code: `registers` (instructions), `worker`, `babysitter` and `heap` (the callee's
-//! processes), `exchange`, `pool`, `connection`, `shim` and `discovery::system` (shared memory, the
-//! program's own memory), `variables` (the program's and the library's), `registry` and `isolated`
-//! (the program's own tables), `allocations` (hands on to the system's allocator). Lock
-//! order: callers take no lock; see `worker` for the callee's one.
+//! A file's folder says which process runs it: `caller`, `worker`, `babysitter`, or several (`shared`).
+//! Unsafe code is in all of these, for they are the program's own memory and the callee's, and in `sys`,
+//! `rust` and `allocations`; not in `stream`. Lock order: callers take no lock; see `worker`
+//! for the callee's one.
 
 pub mod allocations;
 mod babysitter;

@@ -1,8 +1,8 @@
-//! What a fuzzer calls: one function for each decoder of bytes that another machine sent.
+//! What a fuzzer calls: one function for each decoder of bytes that another machine, or a stub, sent.
 //!
 //! Each one panics if decoding is wrong: no bytes may make it panic, and what is accepted has one spelling
-//! only, so that it gives the same bytes when it is encoded again. Not for the records between stub and
-//! daemon, nor for anything that decides whether a message may be sent now.
+//! only, so that it gives the same bytes when it is encoded again. Not for anything that decides whether a
+//! message may be sent now.
 
 use crate::coherence::{self, HEADER_BYTES};
 use crate::control::{ControlMessage, LENGTH_BYTES};
@@ -10,6 +10,7 @@ use crate::deputy;
 use crate::handshake::{HELLO_BYTES, Hello};
 use crate::ids::JobId;
 use crate::statistics::NodeStatistics;
+use crate::stub::{Answer, Command, Malformed, Packet, Reply, Request};
 use alloc::vec::Vec;
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -86,4 +87,20 @@ pub fn statistics(bytes: &[u8]) {
     let twice = postcard::to_extend(&read_again, Vec::new()).expect("plain data can be encoded");
     assert_eq!(again, twice);
     assert!(again.len() <= bytes.len() - rest.len(), "the only spelling is the shortest");
+}
+
+/// A packet between a stub and its daemon, as each of the four that it may be.
+///
+/// # Panics
+/// When decoding is wrong.
+pub fn stub(bytes: &[u8]) {
+    let same = |encoded: Result<Packet, Malformed>| {
+        if let Ok(packet) = encoded {
+            assert_eq!(packet.bytes(), bytes);
+        }
+    };
+    same(Request::decode(bytes).map(|message| message.encode()));
+    same(Answer::decode(bytes).map(|message| message.encode()));
+    same(Command::decode(bytes).map(|message| message.encode()));
+    same(Reply::decode(bytes).map(|message| message.encode()));
 }

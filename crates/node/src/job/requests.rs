@@ -10,8 +10,9 @@ use super::{Job, Role, START_DEADLINE};
 use crate::cluster::authority::MemoryCall;
 use crate::pager::PagerError;
 use banyan_core::regions::{Operation, Region};
+use banyan_wire::address_space::page_down;
 use banyan_wire::control::ControlMessage;
-use banyan_wire::ids::{Access, NodeId};
+use banyan_wire::ids::{Access, NodeId, PAGE_BYTES};
 use banyan_wire::stub::{
     ACTIONS_MAX, Action, ActionKind, Answer, Enter, Hello, Nothing, Placed, Purpose, Push, Range, Refusal,
     Refused, Request, Steps, ThreadEnd,
@@ -22,7 +23,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
-const PAGE: u64 = 4096;
 const DONE: Answer = Answer::Done(Nothing {});
 const FAILED: Answer = Answer::Failed(Nothing {});
 
@@ -52,7 +52,7 @@ fn handle(job: &Job, received: Received) -> Result<(Answer, Option<OwnedFd>), Pa
         .map_err(|error| PagerError::Fatal(format!("the replica asked what is no question: {error}")))?;
     let answer = match request {
         Request::Hello(request) => hello(job, &request, received.file),
-        Request::Ready(_) => ready(job),
+        Request::Ready(_) => ready(job)?,
         Request::Memory(request) => memory_call(job, &request)?,
         Request::Confirm(range) => {
             let (address, length) = checked(range)?;
@@ -81,8 +81,11 @@ fn handle(job: &Job, received: Received) -> Result<(Answer, Option<OwnedFd>), Pa
         }
         Request::StartThread(request) => return Ok(start_thread(job, request.thread)),
         Request::Push(Push { frame, fs_base }) => {
-            let ranges: Vec<(u64, u64)> =
-                [frame, fs_base].iter().filter(|&&at| at != 0).map(|at| (at & !(PAGE - 1), PAGE)).collect();
+            let ranges: Vec<(u64, u64)> = [frame, fs_base]
+                .iter()
+                .filter(|&&at| at != 0)
+                .map(|&at| (page_down(at), PAGE_BYTES))
+                .collect();
             job.pager.acquire(&ranges, Access::Write, PEER_DEADLINE)?;
             DONE
         }
@@ -148,25 +151,23 @@ fn hello(job: &Job, request: &Hello, file: Option<OwnedFd>) -> Answer {
 }
 
 /// Lists what to map before the program starts, a few regions an answer; then says where it starts.
-fn ready(job: &Job) -> Answer {
+fn ready(job: &Job) -> Result<Answer, PagerError> {
     let home = match &job.role {
         Role::Home(home) => home,
         Role::Remote(remote) => {
             remote.send_home(&ControlMessage::ReplicaReady);
-            return DONE;
+            return Ok(DONE);
         }
     };
     let regions = home.regions_to_map(ACTIONS_MAX / 3);
     if !regions.is_empty() {
         let mut steps = Steps::new(0);
-        let fits = regions.iter().all(|region: &Region| {
-            let rights = u64::from(region.protection);
-            map(&mut steps, region.start, region.end - region.start, rights)
-        });
-        debug_assert!(fits);
-        return Answer::Steps(steps);
+        for Region { start, end, protection, .. } in regions {
+            map(&mut steps, start, end - start, u64::from(protection))?;
+        }
+        return Ok(Answer::Steps(steps));
     }
-    match home.wait_for_nodes(START_DEADLINE) {
+    Ok(match home.wait_for_nodes(START_DEADLINE) {
         Ok(()) => {
             let start = home.start();
             Answer::Enter(Enter {
@@ -179,15 +180,20 @@ fn ready(job: &Job) -> Answer {
             job.notice(&reason);
             FAILED
         }
-    }
+    })
+}
+
+/// One step more. Each list is bounded so that it fits.
+fn push(steps: &mut Steps, action: Action) -> Result<(), PagerError> {
+    if steps.push(action) { Ok(()) } else { Err(PagerError::Fatal("an answer with too many steps".into())) }
 }
 
 /// Lists the steps that map a range, in the order in which no thread can touch a page before the daemon has
-/// registered what other nodes hold. False if there is no room for them.
-fn map(steps: &mut Steps, start: u64, length: u64, rights: u64) -> bool {
-    steps.push(Action::new(ActionKind::Reserve, start, length, 0))
-        && steps.push(Action::new(ActionKind::Confirm, start, length, 0))
-        && steps.push(Action::new(ActionKind::Protect, start, length, rights))
+/// registered what other nodes hold.
+fn map(steps: &mut Steps, start: u64, length: u64, rights: u64) -> Result<(), PagerError> {
+    push(steps, Action::new(ActionKind::Reserve, start, length, 0))?;
+    push(steps, Action::new(ActionKind::Confirm, start, length, 0))?;
+    push(steps, Action::new(ActionKind::Protect, start, length, rights))
 }
 
 /// Chooses a node for a new thread and connects the thread's deputy to it.
@@ -220,9 +226,7 @@ fn memory_call(job: &Job, call: &stub::MemoryCall) -> Result<Answer, PagerError>
             let mut mapped = job.pager.mapped.write().unwrap_or_else(PoisonError::into_inner);
             mapped.remove(range.start, range.start + range.length);
         }
-        if !steps.push(action(job, operation)) {
-            return Err(PagerError::Fatal("a memory call with too many steps".into()));
-        }
+        push(&mut steps, action(job, operation))?;
     }
     Ok(Answer::Steps(steps))
 }
@@ -253,18 +257,17 @@ fn lookup(job: &Job, address: u64, access: u32) -> Result<Answer, PagerError> {
     let rights = u64::from(region.protection);
     let mut steps = Steps::new(0);
     let mapped = job.pager.mapped.read().unwrap_or_else(PoisonError::into_inner);
-    let fits = match mapped.gap_around(address, region.start, region.end) {
-        Some((start, end)) => map(&mut steps, start, end - start, rights),
+    match mapped.gap_around(address, region.start, region.end) {
+        Some((start, end)) => map(&mut steps, start, end - start, rights)?,
         // Mapped with rights that have grown since.
         None => {
             let pieces = mapped.within(region.start, region.end);
             let piece = pieces.into_iter().find(|&(from, to)| from <= address && address < to);
-            piece.is_none_or(|(from, to)| {
-                steps.push(Action::new(ActionKind::Protect, from, to - from, rights))
-            })
+            if let Some((from, to)) = piece {
+                push(&mut steps, Action::new(ActionKind::Protect, from, to - from, rights))?;
+            }
         }
-    };
-    debug_assert!(fits);
+    }
     Ok(Answer::Steps(steps))
 }
 

@@ -8,12 +8,10 @@ use super::contents::{self, Segment};
 use super::{Pager, PagerError};
 use banyan_sys::raw::Errno;
 use banyan_sys::userfaultfd::{self, Partial, Userfaultfd, Wake, WriteProtection};
-use banyan_wire::ids::EXTENT_BYTES;
-use banyan_wire::ids::{Access, ExtentNumber, PageNumber, Run};
+use banyan_wire::ids::{Access, EXTENT_BYTES, ExtentNumber, PAGE_BYTES, PageNumber, Run};
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
-const PAGE: u64 = 4096;
 /// `EAGAIN` means that the address space was changing; it does not go on changing for ever.
 const TRIES: usize = 10_000;
 
@@ -123,9 +121,9 @@ impl Pager {
             else {
                 return Ok(());
             };
-            let pages = (done / PAGE) as u32;
+            let pages = (done / PAGE_BYTES) as u32;
             let left = Run { first: run.first.plus(pages), count: run.count - pages };
-            segment = Segment { run: left, bytes: Some(&bytes[(u64::from(pages) * PAGE) as usize..]) };
+            segment = Segment { run: left, bytes: Some(&bytes[(u64::from(pages) * PAGE_BYTES) as usize..]) };
         }
         contents::write(&self.memory, &segment)
             .map_err(|error| PagerError::Fatal(format!("storing pages: {error}")))?;
@@ -153,20 +151,20 @@ impl Pager {
                 Errno::EEXIST => {
                     // Mapped already, perhaps with fewer rights.
                     if access == Access::Write {
-                        self.change_protection(at, PAGE, WriteProtection::Lifted)?;
+                        self.change_protection(at, PAGE_BYTES, WriteProtection::Lifted)?;
                     }
-                    let _ = descriptor.wake(at, PAGE);
-                    at += PAGE;
+                    let _ = descriptor.wake(at, PAGE_BYTES);
+                    at += PAGE_BYTES;
                 }
                 Errno::EFAULT => self
                     .memory
-                    .populate(at, PAGE)
+                    .populate(at, PAGE_BYTES)
                     .map_err(|error| PagerError::Fatal(format!("no memory for a page: {error}")))?,
                 // Not mapped in this replica, or not registered: the page is there when it is.
-                Errno::ENOENT if length > PAGE => step = PAGE,
+                Errno::ENOENT if length > PAGE_BYTES => step = PAGE_BYTES,
                 Errno::ENOENT => {
-                    let _ = descriptor.wake(at, PAGE);
-                    at += PAGE;
+                    let _ = descriptor.wake(at, PAGE_BYTES);
+                    at += PAGE_BYTES;
                 }
                 Errno::EAGAIN => {}
                 // The replica has ended.
@@ -185,12 +183,12 @@ impl Pager {
 
     /// Takes write access to the pages away.
     pub(super) fn protect(&self, run: Run) -> Result<(), PagerError> {
-        self.change_protection(run.first.address(), u64::from(run.count) * PAGE, WriteProtection::Set)
+        self.change_protection(run.first.address(), u64::from(run.count) * PAGE_BYTES, WriteProtection::Set)
     }
 
     /// Gives write access to the pages and wakes who waits for it.
     pub(super) fn unprotect(&self, run: Run) -> Result<(), PagerError> {
-        let (start, length) = (run.first.address(), u64::from(run.count) * PAGE);
+        let (start, length) = (run.first.address(), u64::from(run.count) * PAGE_BYTES);
         self.change_protection(start, length, WriteProtection::Lifted)?;
         let _ = self.descriptor()?.wake(start, length);
         Ok(())
@@ -211,8 +209,8 @@ impl Pager {
                     Err(Errno::ESRCH) => return Ok(()),
                     Err(Errno::EAGAIN) if tries < TRIES => tries += 1,
                     // Unmapped in the replica, or mapped and not yet registered: no thread can access it.
-                    Err(Errno::ENOENT) if step == PAGE => at += PAGE,
-                    Err(Errno::ENOENT) => step = PAGE,
+                    Err(Errno::ENOENT) if step == PAGE_BYTES => at += PAGE_BYTES,
+                    Err(Errno::ENOENT) => step = PAGE_BYTES,
                     Err(error) => {
                         let what = match to {
                             WriteProtection::Set => "protecting",
@@ -229,7 +227,7 @@ impl Pager {
     /// Whether the replica's address space is gone. (`UFFDIO_REGISTER` reports that as `ENOMEM`.)
     pub(super) fn replica_ended(&self) -> bool {
         let Some(faults) = self.faults.get() else { return false };
-        let mapped = faults.map_present(0, PAGE, userfaultfd::Access::Read, Wake::Later);
+        let mapped = faults.map_present(0, PAGE_BYTES, userfaultfd::Access::Read, Wake::Later);
         matches!(mapped, Err(Partial { error: Errno::ESRCH, .. }))
     }
 

@@ -17,6 +17,7 @@ use crate::thread::{Thread, exit};
 use crate::trap::{emulate, refuse};
 use banyan_sys::raw::Errno;
 use banyan_wire::deputy::{DeputyMessage, Header};
+use banyan_wire::ids::PAGE_BYTES;
 use banyan_wire::stub::{Acquire, Purpose, Request};
 use banyan_wire::syscalls::{self, Argument, Class, Emulation, Handling, HomeOnly, SystemCall, ThreadCall};
 use core::sync::atomic::Ordering;
@@ -154,29 +155,30 @@ fn acquire(row: &SystemCall, header: &Header) {
             continue;
         }
         match *argument {
-            Argument::In(of) => acquire_range(pointer, header.arguments[of as usize], false),
-            Argument::Out(of) => acquire_range(pointer, header.arguments[of as usize], true),
-            Argument::VectorIn(of) => acquire_vectors(pointer, header.arguments[of as usize], false),
-            Argument::VectorOut(of) => acquire_vectors(pointer, header.arguments[of as usize], true),
+            Argument::In(of) => acquire_range(pointer, header.arguments[of as usize], Purpose::Read),
+            Argument::Out(of) => acquire_range(pointer, header.arguments[of as usize], Purpose::Write),
+            Argument::VectorIn(of) => acquire_vectors(pointer, header.arguments[of as usize], Purpose::Read),
+            Argument::VectorOut(of) => {
+                acquire_vectors(pointer, header.arguments[of as usize], Purpose::Write);
+            }
             _ => {}
         }
     }
 }
 
-fn acquire_vectors(vectors: u64, count: u64, write: bool) {
+fn acquire_vectors(vectors: u64, count: u64, purpose: Purpose) {
     for index in 0..count.min(VECTORS_MAX) {
         let at = ProgramAddress(vectors).add(index * 16);
         let (Ok(base), Ok(length)) = (copy::load(at), copy::load(at.add(8))) else {
             return;
         };
-        acquire_range(base, length, write);
+        acquire_range(base, length, purpose);
     }
 }
 
-fn acquire_range(address: u64, length: u64, write: bool) {
+fn acquire_range(address: u64, length: u64, purpose: Purpose) {
     let length = length.min(ACQUIRE_MAX);
-    if length > 4096 {
-        let purpose = if write { Purpose::Write } else { Purpose::Read };
+    if length > PAGE_BYTES {
         requests::tell(&Request::Acquire(Acquire { address, length, purpose }));
     }
 }
