@@ -34,7 +34,7 @@ pub const TARGETS: &[Target] = &[
 ];
 
 /// An example guest, which the SDK's decoder is part of.
-pub const AUCTION_BYTES: &[u8] = include_bytes!("../../examples/guests/prebuilt/auction.wasm");
+const AUCTION_BYTES: &[u8] = include_bytes!("../../examples/guests/prebuilt/auction.wasm");
 
 /// An engine with small limits.
 fn engine() -> &'static Engine {

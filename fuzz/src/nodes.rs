@@ -1,7 +1,7 @@
 //! What nodes, and a stub and its daemon, say to each other, and the program's file that the loader reads.
 
 use crate::Target;
-use banyan_node::job::loader::check_program;
+use banyan_node::check_program;
 use banyan_wire::coherence::{
     Directory, DirectoryEntry, Holders, Message, bitmap_bytes, encode_header, encode_payload,
 };

@@ -47,7 +47,7 @@ pub use processor::simulation::Simulation;
 pub use processor::{probe, runtime, simulation};
 pub use sponsors::sponsor::{Signal, Sponsor};
 pub use system::handle;
-pub use system::handle::{Handle, Outlet};
+pub use system::handle::Handle;
 pub use system::names::NameTaken;
 
 /// The programs of the guides and of the README, compiled as tests.

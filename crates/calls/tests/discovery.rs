@@ -5,7 +5,7 @@
 mod common;
 
 use banyan_calls::discovery::{SERVE_VARIABLE, WORKERS_VARIABLE};
-use banyan_calls::isolated::through;
+use banyan_calls::isolated::{through, use_service};
 use banyan_calls::service::Configuration;
 use banyan_calls::{CallError, Discovery, Ran, Service, isolated};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
@@ -256,8 +256,10 @@ fn a_pool_is_shared_evenly_and_clients_come_and_go() {
 /// Does something only when the test above has named a service.
 #[test]
 fn a_client_in_a_process_of_its_own() {
-    if std::env::var_os(banyan_calls::discovery::FIND_VARIABLE).is_some() {
+    if let Ok(place) = std::env::var(banyan_calls::discovery::FIND_VARIABLE) {
         assert_eq!(add(20, 22), Ok(42));
+        // The first call has chosen.
+        assert!(!use_service(find(&place)));
         assert!(matches!(fail(1), Err(CallError::Crashed { .. })));
         assert_eq!(fail(0), Ok(7));
     }

@@ -5,15 +5,16 @@
 #![forbid(unsafe_code)]
 
 mod cluster;
-pub mod job;
-pub mod observe;
-pub mod pager;
+mod job;
+mod observe;
+mod pager;
 mod report;
-pub mod transport;
+mod transport;
 
 pub use cluster::node;
 pub use job::launch;
 pub use job::settings::{Placement, Summary};
 pub use observe::{doctor, memory_map, statistics};
-
-pub use job::replica::STUB_IMAGE;
+// For a fuzzer, and for who looks for a run's processes.
+pub use job::loader::{LoadError, check_program};
+pub use job::replica::{REPLICA_NAME, RUN_VARIABLE, STUB_IMAGE};

@@ -15,7 +15,8 @@ use banyan_core::coherence::{Conduct, Input, Machine, Policy, Token};
 use banyan_core::ids::{Access, ExtentNumber, Microseconds, NodeId, PageNumber, Run};
 
 use crate::invariants::{self, Violation, directory_agrees, no_resurrection, progress};
-use crate::world::{Effects, Packet, QuickHasher, Value, World};
+use crate::page::Value;
+use crate::world::{Effects, Packet, QuickHasher, World};
 
 const EXTENT: ExtentNumber = ExtentNumber(0x8000);
 /// The only token: there is at most one discard.

@@ -8,6 +8,8 @@
 
 pub mod explorer;
 pub mod invariants;
+pub mod page;
 pub mod random;
+pub mod replica;
 pub mod simulation;
 pub mod world;

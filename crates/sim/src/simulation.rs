@@ -9,8 +9,9 @@ use banyan_core::ids::{Access, ExtentNumber, Microseconds, NodeId, PageNumber, R
 use banyan_wire::coherence::Message;
 
 use crate::invariants::{self, Violation, directory_agrees, no_resurrection, progress};
+use crate::page::Value;
 use crate::random::Random;
-use crate::world::{Effects, Packet, Value, World};
+use crate::world::{Effects, Packet, World};
 
 /// Simulated time after which something is surely stuck.
 const TIME_MAX: u64 = 120_000_000;

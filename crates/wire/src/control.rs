@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 /// Bytes of the length before each body.
 pub const LENGTH_BYTES: usize = 4;
 /// A longer body is malformed.
-pub const BODY_BYTES_MAX: usize = 1 << 20;
+const BODY_BYTES_MAX: usize = 1 << 20;
 
 /// A stretch of the program's memory with its rights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

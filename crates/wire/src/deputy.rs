@@ -8,7 +8,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// First word of every message: "bnyd" and the version of this protocol.
-pub const DEPUTY_MAGIC: u32 = 0x626e_0001;
+const DEPUTY_MAGIC: u32 = 0x626e_0001;
 /// Bytes of a payload at most. Larger buffers are not shipped: the deputy uses the program's memory itself.
 pub const PAYLOAD_MAX: usize = 128 << 10;
 /// Number of a call that stands for one that is not served on another node, whose number is argument 0: the
@@ -35,8 +35,7 @@ pub enum DeputyMessage {
 
 impl DeputyMessage {
     /// The kind with this number, if there is one.
-    #[must_use]
-    pub fn from_number(number: u32) -> Option<Self> {
+    fn from_number(number: u32) -> Option<Self> {
         Some(match number {
             1 => Self::Start,
             2 => Self::Call,
@@ -52,7 +51,7 @@ impl DeputyMessage {
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
 pub struct Header {
-    /// [`DEPUTY_MAGIC`].
+    /// `DEPUTY_MAGIC`.
     pub magic: u32,
     /// A [`DeputyMessage`].
     pub kind: u32,

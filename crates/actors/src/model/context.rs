@@ -169,7 +169,7 @@ impl Context<'_> {
     ///
     /// # Errors
     /// [`Exhausted`] if the sponsor has no memory left for it.
-    pub fn deliver_after(
+    fn deliver_after(
         &mut self,
         delay: Duration,
         target: &Address,

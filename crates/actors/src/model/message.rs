@@ -250,8 +250,7 @@ impl Message {
     }
 
     /// The message as bytes, if it came as such.
-    #[must_use]
-    pub fn as_packet(&self) -> Option<&Packet> {
+    fn as_packet(&self) -> Option<&Packet> {
         self.downcast::<Packet>()
     }
 

@@ -18,7 +18,7 @@ pub const LENGTH_BYTES: usize = 4;
 /// The version that a greeting names.
 pub const VERSION: u32 = 2;
 /// The most addresses of one message.
-pub const ADDRESSES_MAX: usize = 4096;
+const ADDRESSES_MAX: usize = 4096;
 
 const GREETING: u8 = 1;
 const MESSAGE: u8 = 2;

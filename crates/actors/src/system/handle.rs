@@ -7,10 +7,8 @@ use std::time::Duration;
 use banyan_core::sponsors::{Quota, SponsorId};
 
 use super::System;
-use super::directory::Entry;
 use super::names::NameTaken;
 use crate::configuration::effects::Seed;
-use crate::configuration::event::Event;
 use crate::durable::requests::{DurableRequest, Numbered};
 use crate::durable::{DurableError, DurableSeed, OpenDurableError};
 use crate::model::address::{Addr, Address, Local, Place};
@@ -67,32 +65,6 @@ pub struct SponsorStatus {
     pub consumed: [u64; 3],
     /// Events that wait with it.
     pub waiting: usize,
-}
-
-/// Sends to one actor from outside, as fast as can be.
-pub struct Outlet<M> {
-    system: Arc<System>,
-    shared: Arc<Entry>,
-    target: Addr<M>,
-    slot: u32,
-    generation: u32,
-}
-
-impl<M: Payload> Outlet<M> {
-    /// Sends a message, for which the configuration's sponsor pays.
-    #[inline]
-    pub fn send(&self, message: M) {
-        let sponsor = self.shared.sponsor;
-        let message = Message::new(message);
-        self.shared.inbox.push(Event { slot: self.slot, generation: self.generation, sponsor, message });
-        self.system.directory.rouse(&self.shared);
-    }
-
-    /// The actor.
-    #[must_use]
-    pub fn target(&self) -> &Addr<M> {
-        &self.target
-    }
 }
 
 impl Handle {
@@ -176,15 +148,6 @@ impl Handle {
     /// Sends a message on a sponsor's account.
     pub fn send_under<M: Payload>(&self, sponsor: &Sponsor, target: &Addr<M>, message: M) {
         self.system.route(target.address(), sponsor.id, Message::new(message));
-    }
-
-    /// A way to send many messages to one actor; `None` if it is not in this process.
-    #[must_use]
-    pub fn outlet<M: Payload>(&self, target: &Addr<M>) -> Option<Outlet<M>> {
-        let Place::Local(local) = &target.address().0 else { return None };
-        let shared = self.system.directory.find(local.configuration)?;
-        let (slot, generation) = (local.slot, local.generation | Event::UNPAID);
-        Some(Outlet { system: self.system.clone(), shared, target: target.clone(), slot, generation })
     }
 
     /// Asks an actor and waits for the answer.

@@ -9,12 +9,13 @@ use std::fmt;
 use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use super::engine::{Metering, Module};
+use super::engine::Module;
 use super::failure::{failure, no_room};
 use super::handles::Shared;
 use super::host_functions::{Effect, EventState, Level, Target};
 use super::instance::Instance;
 use super::kept::{Creation, Kept, mark};
+use super::metering::Metering;
 use super::state;
 use crate::model::address::Address;
 use crate::model::behaviour::{Behaviour, Exhausted, Failure};

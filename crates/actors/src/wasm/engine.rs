@@ -18,22 +18,10 @@ use super::host_functions::{self, EventState};
 use super::instrument::{self, global_name, instrument, memory_name};
 use super::limits::Limits;
 use super::memory::{GUARD_BYTES, OfferedMemory, RESERVED_BYTES, WindowPool};
+use super::metering::Metering;
 use super::module_error::ModuleError;
 use super::validator;
 use super::watchdog;
-
-/// How the time that guests use is measured and bounded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Metering {
-    /// By fuel, exactly and the same in every run: one unit an instruction, and one a byte that an
-    /// instruction or a host function copies. The clock cuts off what runs too long as well.
-    #[default]
-    Fuel,
-    /// By the clock alone: events are cut off, and their cycles are what the host measures.
-    Epoch,
-    /// Not at all, and nothing ends an endless loop: only to measure what the others cost.
-    None,
-}
 
 /// What an engine is made with.
 #[derive(Clone, Debug)]

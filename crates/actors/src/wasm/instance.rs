@@ -11,9 +11,10 @@ use wasmtime::{Extern, Func, Global as GlobalExport, ModuleExport, Store, Trap, 
 
 use crate::sys::guest_memory::Image;
 
-use super::engine::{Engine, Metering, Module};
+use super::engine::{Engine, Module};
 use super::host_functions::EventState;
 use super::memory::Mapped;
+use super::metering::Metering;
 use super::state::Global;
 use super::watchdog;
 

@@ -14,7 +14,7 @@ use wasm_encoder::{CodeSection, DataSection, ExportKind, ExportSection, Module, 
 use wasmparser::{DataKind, ExternalKind, Parser, Payload};
 
 use super::abi::RESERVED_PREFIX;
-use super::engine::Metering;
+use super::metering::Metering;
 use super::metering::{self, Signatures};
 use super::module_error::ModuleError;
 use super::validator::Checked;

@@ -31,7 +31,8 @@ mod state;
 mod validator;
 mod watchdog;
 
-pub use engine::{Engine, EngineError, EngineOptions, Metering, Module};
+pub use engine::{Engine, EngineError, EngineOptions, Module};
 pub use kept::RestoreError;
 pub use limits::Limits;
+pub use metering::Metering;
 pub use module_error::ModuleError;

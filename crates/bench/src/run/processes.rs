@@ -5,7 +5,7 @@
 //! they are reaped.
 
 use anyhow::{Context, bail};
-pub(crate) use banyan_node::job::replica::RUN_VARIABLE;
+pub(crate) use banyan_node::RUN_VARIABLE;
 use procfs::process::{Process, Stat};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions};
 use rustix::thread::CpuSet;

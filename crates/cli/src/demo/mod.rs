@@ -9,7 +9,7 @@ mod watch;
 
 use crate::terminal::{LiveLine, columns, print, style, wrap};
 use anyhow::{Context, bail};
-use banyan_node::job::replica::RUN_VARIABLE;
+use banyan_node::RUN_VARIABLE;
 use banyan_node::statistics::RunStatistics;
 use clap::Args;
 use std::fs::{self, File};

@@ -3,7 +3,7 @@
 //!
 //! Only by way of /proc, so that watching costs the run nothing.
 
-use banyan_node::job::replica::{REPLICA_NAME, RUN_VARIABLE};
+use banyan_node::{REPLICA_NAME, RUN_VARIABLE};
 use procfs::process::Process;
 use std::ffi::{OsStr, OsString};
 

@@ -288,8 +288,7 @@ impl<C: Conduct> Machine<C> {
     }
 
     /// Has none of these extents been claimed, assigned, or asked for? Only such extents may be assigned.
-    #[must_use]
-    pub fn is_fresh(&self, extents: Extents) -> bool {
+    fn is_fresh(&self, extents: Extents) -> bool {
         let end = ExtentNumber(extents.first.0.saturating_add(extents.count));
         let assigned_before =
             self.assigned.range(..end).next_back().is_some_and(|(_, (last, _))| *last > extents.first);

@@ -21,7 +21,7 @@ use super::policy::Policy;
 /// Streams followed at a time; the one that was idle longest makes room.
 pub const STREAMS_MAX: usize = 16;
 /// Beginnings of streams remembered; the one that was idle longest makes room.
-pub const HABITS_MAX: usize = 64;
+const HABITS_MAX: usize = 64;
 /// Shorter streams are no habit: a page or two are asked for soon enough without.
 const HABIT_PAGES_MIN: u32 = 4;
 

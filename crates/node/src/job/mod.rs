@@ -11,10 +11,10 @@ mod end;
 mod home;
 mod lanes;
 pub mod launch;
-pub mod loader;
+pub(crate) mod loader;
 mod questions;
 mod remote;
-pub mod replica;
+pub(crate) mod replica;
 mod requests;
 pub(crate) mod settings;
 

@@ -37,7 +37,7 @@ pub static STUB_IMAGE: &[u8] = include_bytes!(env!("BANYAN_STUB_IMAGE"));
 ///
 /// # Errors
 /// The system's.
-pub fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+pub(crate) fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
 }
 
@@ -45,7 +45,7 @@ pub fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
 ///
 /// # Errors
 /// The system's.
-pub fn send(socket: impl AsFd, packet: &[u8], files: &[BorrowedFd<'_>]) -> io::Result<()> {
+pub(crate) fn send(socket: impl AsFd, packet: &[u8], files: &[BorrowedFd<'_>]) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     if !files.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(files)) {
@@ -59,7 +59,7 @@ pub fn send(socket: impl AsFd, packet: &[u8], files: &[BorrowedFd<'_>]) -> io::R
 
 /// One packet as it was received, and the descriptor that came beside it.
 #[derive(Debug)]
-pub struct Received {
+pub(crate) struct Received {
     /// One byte more than the longest packet: what is longer is no message.
     buffer: [u8; PACKET_MAX + 1],
     length: usize,
@@ -70,7 +70,7 @@ pub struct Received {
 impl Received {
     /// The packet.
     #[must_use]
-    pub fn packet(&self) -> &[u8] {
+    pub(crate) fn packet(&self) -> &[u8] {
         &self.buffer[..self.length]
     }
 }
@@ -79,7 +79,7 @@ impl Received {
 ///
 /// # Errors
 /// The system's.
-pub fn receive(socket: impl AsFd) -> io::Result<Option<Received>> {
+pub(crate) fn receive(socket: impl AsFd) -> io::Result<Option<Received>> {
     let mut buffer = [0; PACKET_MAX + 1];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
@@ -106,7 +106,7 @@ static STARTING: Mutex<()> = Mutex::new(());
 ///
 /// # Errors
 /// The system's.
-pub fn spawn_remote(name: &str, mark: Option<&str>) -> io::Result<(Child, OwnedFd)> {
+pub(crate) fn spawn_remote(name: &str, mark: Option<&str>) -> io::Result<(Child, OwnedFd)> {
     let (ours, theirs) = socket_pair()?;
     let image = image_file()?;
     let one_at_a_time = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
@@ -126,7 +126,7 @@ pub fn spawn_remote(name: &str, mark: Option<&str>) -> io::Result<(Child, OwnedF
 
 /// Becomes the home replica: replaces this process by the stub. Returns only on failure.
 #[must_use]
-pub fn exec_home(arguments: &[std::ffi::OsString], requests: &OwnedFd) -> io::Error {
+pub(crate) fn exec_home(arguments: &[std::ffi::OsString], requests: &OwnedFd) -> io::Error {
     let exec = || -> io::Result<io::Error> {
         let image = image_file()?;
         let _placed = place_descriptor(requests)?;
@@ -173,12 +173,12 @@ const COMMAND_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Commands to a stub's service thread, one at a time, each answered.
 #[derive(Debug)]
-pub struct Commands(Mutex<OwnedFd>);
+pub(crate) struct Commands(Mutex<OwnedFd>);
 
 impl Commands {
     /// Over this side of a command socket.
     #[must_use]
-    pub fn new(socket: OwnedFd) -> Self {
+    pub(crate) fn new(socket: OwnedFd) -> Self {
         Self(Mutex::new(socket))
     }
 
@@ -186,7 +186,7 @@ impl Commands {
     ///
     /// # Errors
     /// The system's; `UnexpectedEof` if the replica is gone, `InvalidData` if its reply is none.
-    pub fn command(&self, command: &Command, file: Option<BorrowedFd<'_>>) -> io::Result<Reply> {
+    pub(crate) fn command(&self, command: &Command, file: Option<BorrowedFd<'_>>) -> io::Result<Reply> {
         let socket = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         send(&*socket, command.encode().bytes(), file.as_slice())?;
         let received = receive(&*socket)?.ok_or(io::ErrorKind::UnexpectedEof)?;
@@ -194,7 +194,7 @@ impl Commands {
     }
 
     /// Ends the replica with an exit status; this has no reply.
-    pub fn end(&self, status: u8) {
+    pub(crate) fn end(&self, status: u8) {
         let socket = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let command = Command::End(End { status: u32::from(status) });
         let _ = send(&*socket, command.encode().bytes(), &[]);
@@ -205,7 +205,7 @@ impl Commands {
 ///
 /// # Errors
 /// The system's.
-pub fn welcome(requests: &OwnedFd, welcome: &Welcome, memory: BorrowedFd<'_>) -> io::Result<Commands> {
+pub(crate) fn welcome(requests: &OwnedFd, welcome: &Welcome, memory: BorrowedFd<'_>) -> io::Result<Commands> {
     let (ours, theirs) = socket_pair()?;
     set_socket_timeout(&ours, Timeout::Recv, Some(COMMAND_DEADLINE))?;
     send(requests, welcome.as_bytes(), &[memory, theirs.as_fd()])?;

@@ -18,7 +18,7 @@ const PIECES_MAX: usize = 2048;
 /// Stretches of data that are looked at, at most: some tens of milliseconds.
 const STEPS_MAX: usize = 50_000;
 /// Cells of the picture at most.
-pub const CELLS_MAX: usize = 64;
+const CELLS_MAX: usize = 64;
 
 /// A cell of the picture.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,7 +71,7 @@ fn coarser(found: &BTreeMap<u64, (u64, NodeId)>, unit: u64) -> BTreeMap<u64, (u6
     joined
 }
 
-/// Puts the nodes' pieces side by side, in at most about [`CELLS_MAX`] cells. A cell never spans two pools,
+/// Puts the nodes' pieces side by side, in at most about `CELLS_MAX` cells. A cell never spans two pools,
 /// for a pool is what a node's threads get their memory from.
 #[must_use]
 pub fn cells(nodes: &[&[MemoryPiece]]) -> Vec<Cell> {

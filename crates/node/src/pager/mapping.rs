@@ -17,11 +17,11 @@ const TRIES: usize = 10_000;
 
 /// Ranges of addresses, joined where they touch.
 #[derive(Clone, Debug, Default)]
-pub struct Mapped(BTreeMap<u64, u64>);
+pub(crate) struct Mapped(BTreeMap<u64, u64>);
 
 impl Mapped {
     /// Adds `[start, end)`.
-    pub fn insert(&mut self, mut start: u64, mut end: u64) {
+    pub(crate) fn insert(&mut self, mut start: u64, mut end: u64) {
         while let Some((&from, &to)) = self.0.range(..=end).next_back().filter(|&(_, &to)| to >= start) {
             self.0.remove(&from);
             start = start.min(from);
@@ -31,7 +31,7 @@ impl Mapped {
     }
 
     /// Takes `[start, end)` away.
-    pub fn remove(&mut self, start: u64, end: u64) {
+    pub(crate) fn remove(&mut self, start: u64, end: u64) {
         while let Some((&from, &to)) = self.0.range(..end).next_back().filter(|&(_, &to)| to > start) {
             self.0.remove(&from);
             if to > end {
@@ -45,13 +45,13 @@ impl Mapped {
 
     /// The end of the range that holds `address`.
     #[must_use]
-    pub fn end_of(&self, address: u64) -> Option<u64> {
+    pub(crate) fn end_of(&self, address: u64) -> Option<u64> {
         self.0.range(..=address).next_back().map(|(_, &end)| end).filter(|&end| end > address)
     }
 
     /// The pieces within `[start, end)`.
     #[must_use]
-    pub fn within(&self, start: u64, end: u64) -> Vec<(u64, u64)> {
+    pub(crate) fn within(&self, start: u64, end: u64) -> Vec<(u64, u64)> {
         let first = self.0.range(..=start).next_back().map_or(start, |(&from, _)| from);
         let pieces = self.0.range(first..end).filter(|&(_, &to)| to > start);
         pieces.map(|(&from, &to)| (from.max(start), to.min(end))).collect()
@@ -59,7 +59,7 @@ impl Mapped {
 
     /// The gap around `address` within `[start, end)`; `None` if the address is in a range.
     #[must_use]
-    pub fn gap_around(&self, address: u64, start: u64, end: u64) -> Option<(u64, u64)> {
+    pub(crate) fn gap_around(&self, address: u64, start: u64, end: u64) -> Option<(u64, u64)> {
         if self.end_of(address).is_some() {
             return None;
         }

@@ -9,9 +9,9 @@
 
 mod contents;
 mod mapping;
-pub mod memory_file;
+pub(crate) mod memory_file;
 
-pub use mapping::Mapped;
+pub(crate) use mapping::Mapped;
 
 use crate::observe::statistics::Counters;
 use crate::pager::memory_file::MemoryFile;
@@ -35,7 +35,7 @@ use std::time::{Duration, Instant};
 
 /// What ends a run from inside the pager.
 #[derive(Debug, thiserror::Error)]
-pub enum PagerError {
+pub(crate) enum PagerError {
     /// The machine contradicts itself, or the kernel refused what must succeed.
     #[error("the pager stopped rather than corrupt the program's memory: {0}")]
     Fatal(String),
@@ -51,7 +51,7 @@ pub enum PagerError {
 
 /// Coherence of one job on one node.
 #[derive(Debug)]
-pub struct Pager {
+pub(crate) struct Pager {
     own: NodeId,
     job: JobId,
     memory: MemoryFile,
@@ -90,7 +90,7 @@ impl Pager {
     ///
     /// # Errors
     /// The system's.
-    pub fn new(
+    pub(crate) fn new(
         own: NodeId,
         job: JobId,
         memory: MemoryFile,
@@ -131,7 +131,7 @@ impl Pager {
     }
 
     /// The memory file of the replica.
-    pub fn memory(&self) -> &MemoryFile {
+    pub(crate) fn memory(&self) -> &MemoryFile {
         &self.memory
     }
 
@@ -139,7 +139,7 @@ impl Pager {
     ///
     /// # Errors
     /// The system's.
-    pub fn set_faults(&self, descriptor: OwnedFd) -> io::Result<()> {
+    pub(crate) fn set_faults(&self, descriptor: OwnedFd) -> io::Result<()> {
         // It is waited for together with the sign to stop.
         rustix::fs::fcntl_setfl(&descriptor, OFlags::NONBLOCK)?;
         let _ = self.faults.set(descriptor.into());
@@ -147,7 +147,7 @@ impl Pager {
     }
 
     /// Ends the threads that serve faults and keep the time. The replica must have ended.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
         let _ = rustix::io::write(&self.stop, &1_u64.to_ne_bytes());
         // Under the lock, so that the timekeeper is not between its look and its wait.
@@ -159,7 +159,7 @@ impl Pager {
     ///
     /// # Errors
     /// [`PagerError`].
-    pub fn serve_faults(&self) -> Result<(), PagerError> {
+    pub(crate) fn serve_faults(&self) -> Result<(), PagerError> {
         let Some(faults) = self.faults.get() else { return Ok(()) };
         let failed =
             |error: &dyn std::fmt::Display| PagerError::Fatal(format!("reading page faults: {error}"));
@@ -206,7 +206,7 @@ impl Pager {
     ///
     /// # Errors
     /// [`PagerError`].
-    pub fn receive(&self, from: NodeId, message: Message, payload: &[u8]) -> Result<(), PagerError> {
+    pub(crate) fn receive(&self, from: NodeId, message: Message, payload: &[u8]) -> Result<(), PagerError> {
         self.step(self.lock(), Input::Receive { from, message }, payload)
     }
 
@@ -214,7 +214,7 @@ impl Pager {
     ///
     /// # Errors
     /// [`PagerError`].
-    pub fn keep_time(&self) -> Result<(), PagerError> {
+    pub(crate) fn keep_time(&self) -> Result<(), PagerError> {
         let mut state = self.lock();
         while !self.stopped.load(Ordering::Acquire) {
             let now = self.now();
@@ -238,7 +238,7 @@ impl Pager {
     ///
     /// # Errors
     /// [`PagerError`].
-    pub fn acquire(
+    pub(crate) fn acquire(
         &self,
         ranges: &[(u64, u64)],
         access: Access,
@@ -268,7 +268,7 @@ impl Pager {
     ///
     /// # Errors
     /// [`PagerError`]; also if it takes longer than `deadline`.
-    pub fn discard(&self, address: u64, length: u64, deadline: Duration) -> Result<(), PagerError> {
+    pub(crate) fn discard(&self, address: u64, length: u64, deadline: Duration) -> Result<(), PagerError> {
         let first = PageNumber::of_address(address);
         let mut left = length / 4096;
         let mut at = first;
@@ -286,13 +286,13 @@ impl Pager {
     }
 
     /// Whether no other node has ever asked for any of the range, all of which is owned here.
-    pub fn is_native(&self, address: u64, length: u64) -> bool {
+    pub(crate) fn is_native(&self, address: u64, length: u64) -> bool {
         let state = self.lock();
         extents_of(address, length).all(|extent| self.native(&state, extent))
     }
 
     /// The node that owns an extent, as this node knows.
-    pub fn owner(&self, extent: ExtentNumber) -> NodeId {
+    pub(crate) fn owner(&self, extent: ExtentNumber) -> NodeId {
         self.lock().machine.owner(extent)
     }
 
@@ -304,7 +304,7 @@ impl Pager {
     ///
     /// # Errors
     /// [`PagerError`].
-    pub fn confirm(&self, address: u64, length: u64) -> Result<(), PagerError> {
+    pub(crate) fn confirm(&self, address: u64, length: u64) -> Result<(), PagerError> {
         let state = self.lock();
         self.mapped.write().unwrap_or_else(PoisonError::into_inner).insert(address, address + length);
         let mut pending: Option<(u64, u64)> = None;

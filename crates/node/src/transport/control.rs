@@ -7,7 +7,7 @@ use std::io::{self, Read};
 ///
 /// # Errors
 /// The stream's; `InvalidData` for anything that is not a message.
-pub fn read_control(stream: &mut impl Read) -> io::Result<ControlMessage> {
+pub(crate) fn read_control(stream: &mut impl Read) -> io::Result<ControlMessage> {
     let invalid = |error: ControlError| io::Error::new(io::ErrorKind::InvalidData, error);
     let mut length = [0; LENGTH_BYTES];
     stream.read_exact(&mut length)?;

@@ -13,7 +13,7 @@ const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why a connection did not come about.
 #[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
+pub(crate) enum ConnectError {
     /// It could not be made, or broke before the greeting.
     #[error("{node} at {address} cannot be reached: {source}; is its daemon running?")]
     Unreachable {
@@ -46,7 +46,12 @@ pub enum ConnectError {
 ///
 /// # Errors
 /// [`ConnectError`].
-pub fn dial(node: NodeId, address: SocketAddr, nodes: u8, hello: &Hello) -> Result<Connection, ConnectError> {
+pub(crate) fn dial(
+    node: NodeId,
+    address: SocketAddr,
+    nodes: u8,
+    hello: &Hello,
+) -> Result<Connection, ConnectError> {
     let unreachable = |source| ConnectError::Unreachable { node, address, source };
     let connection = Connection::dial(address, GREETING_TIMEOUT).map_err(unreachable)?;
     connection.set_read_timeout(Some(GREETING_TIMEOUT)).map_err(unreachable)?;
@@ -65,7 +70,7 @@ pub fn dial(node: NodeId, address: SocketAddr, nodes: u8, hello: &Hello) -> Resu
 ///
 /// # Errors
 /// [`ConnectError`].
-pub fn greet(
+pub(crate) fn greet(
     connection: &Connection,
     address: SocketAddr,
     secret: [u8; 16],
@@ -82,7 +87,7 @@ pub fn greet(
 ///
 /// # Errors
 /// [`ConnectError`].
-pub fn answer(
+pub(crate) fn answer(
     mut connection: &Connection,
     address: SocketAddr,
     greeting: &Hello,

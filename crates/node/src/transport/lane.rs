@@ -19,7 +19,7 @@ const QUEUE_MAX: u64 = 1 << 30;
 
 /// The sending side of a connection.
 #[derive(Debug)]
-pub struct Lane {
+pub(crate) struct Lane {
     queue: Mutex<Queue>,
     filled: Condvar,
     sent_bytes: AtomicU64,
@@ -51,7 +51,7 @@ impl Lane {
     ///
     /// # Errors
     /// The system's.
-    pub fn new(connection: &Connection, name: &str) -> io::Result<Arc<Self>> {
+    pub(crate) fn new(connection: &Connection, name: &str) -> io::Result<Arc<Self>> {
         let queue = Queue {
             connection: sending_side(connection)?,
             waiting: VecDeque::new(),
@@ -71,7 +71,7 @@ impl Lane {
 
     /// Sends one message, or queues what the socket does not take. Errors show on the receiving side of the
     /// connection, which closes it.
-    pub fn send(&self, message: &[u8]) {
+    pub(crate) fn send(&self, message: &[u8]) {
         self.sent_bytes.fetch_add(message.len() as u64, Ordering::Relaxed);
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         if queue.state != State::Open {
@@ -99,18 +99,18 @@ impl Lane {
     }
 
     /// Bytes given to [`Lane::send`] so far.
-    pub fn sent_bytes(&self) -> u64 {
+    pub(crate) fn sent_bytes(&self) -> u64 {
         self.sent_bytes.load(Ordering::Relaxed)
     }
 
     /// Ends the connection; its receiver sees the end of the stream.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         queue.close(State::Closed);
     }
 
     /// Ends the lane with its connection and its thread: no other connection will come.
-    pub fn end(&self) {
+    pub(crate) fn end(&self) {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         queue.close(State::Ended);
         self.filled.notify_one();
@@ -121,7 +121,7 @@ impl Lane {
     ///
     /// # Errors
     /// The system's; the lane is closed then.
-    pub fn replace(&self, connection: &Connection) -> io::Result<()> {
+    pub(crate) fn replace(&self, connection: &Connection) -> io::Result<()> {
         self.close();
         let connection = sending_side(connection)?;
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);

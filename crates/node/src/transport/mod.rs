@@ -15,9 +15,9 @@ mod receive;
 #[cfg(test)]
 mod tests;
 
-pub use connection::{Connection, Wait};
-pub use control::read_control;
-pub use greeting::{ConnectError, answer, dial, greet};
-pub use lane::Lane;
-pub use peers::{Peer, Peers};
-pub use receive::{LaneEnd, receive_again, receive_coherence, receive_control};
+pub(crate) use connection::Connection;
+pub(crate) use control::read_control;
+pub(crate) use greeting::{ConnectError, answer, dial, greet};
+pub(crate) use lane::Lane;
+pub(crate) use peers::{Peer, Peers};
+pub(crate) use receive::{LaneEnd, receive_again, receive_coherence, receive_control};

@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 /// Another node: the lanes to it.
 #[derive(Debug)]
-pub struct Peer {
+pub(crate) struct Peer {
     /// Coherence messages that a thread waits for.
     pub urgent: Arc<Lane>,
     /// Coherence messages with long runs.
@@ -27,7 +27,7 @@ impl Peer {
 
 /// The other nodes.
 #[derive(Debug, Default)]
-pub struct Peers {
+pub(crate) struct Peers {
     peers: RwLock<BTreeMap<NodeId, Arc<Peer>>>,
     /// What was sent to nodes that have left.
     sent_before: AtomicU64,
@@ -37,31 +37,31 @@ impl Peers {
     /// The lanes to a node, if it is one of the others now. Who has them may go on using them after it has
     /// left: what is sent then is dropped.
     #[must_use]
-    pub fn get(&self, node: NodeId) -> Option<Arc<Peer>> {
+    pub(crate) fn get(&self, node: NodeId) -> Option<Arc<Peer>> {
         self.peers.read().unwrap_or_else(PoisonError::into_inner).get(&node).cloned()
     }
 
     /// A node has joined. One with the same number that has not left is replaced, and its lanes end.
-    pub fn insert(&self, node: NodeId, peer: Peer) {
+    pub(crate) fn insert(&self, node: NodeId, peer: Peer) {
         let before = self.peers.write().unwrap_or_else(PoisonError::into_inner).insert(node, Arc::new(peer));
         self.end(before);
     }
 
     /// A node has left: its lanes end.
-    pub fn remove(&self, node: NodeId) {
+    pub(crate) fn remove(&self, node: NodeId) {
         let before = self.peers.write().unwrap_or_else(PoisonError::into_inner).remove(&node);
         self.end(before);
     }
 
     /// The others, lowest first.
     #[must_use]
-    pub fn nodes(&self) -> Vec<NodeId> {
+    pub(crate) fn nodes(&self) -> Vec<NodeId> {
         self.peers.read().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
     }
 
     /// Bytes sent on coherence lanes so far, to nodes that have left too.
     #[must_use]
-    pub fn sent_bytes(&self) -> u64 {
+    pub(crate) fn sent_bytes(&self) -> u64 {
         let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
         self.sent_before.load(Ordering::Relaxed) + peers.values().map(|peer| peer.sent_bytes()).sum::<u64>()
     }

@@ -16,7 +16,7 @@ const AGAIN_MAX: u32 = 64;
 
 /// Why nothing more is received on a connection.
 #[derive(Debug, thiserror::Error)]
-pub enum LaneEnd {
+pub(crate) enum LaneEnd {
     /// The other side closed it.
     #[error("its daemon closed the connection")]
     Closed,
@@ -43,7 +43,7 @@ impl From<io::Error> for LaneEnd {
 ///
 /// # Errors
 /// Always, at last.
-pub fn receive_coherence(
+pub(crate) fn receive_coherence(
     connection: &Connection,
     process: u32,
     mut receive: impl FnMut(Message, &[u8]) -> Result<(), LaneEnd>,
@@ -74,7 +74,7 @@ pub fn receive_coherence(
 ///
 /// # Errors
 /// Always, at last.
-pub fn receive_control(
+pub(crate) fn receive_control(
     connection: &Connection,
     mut receive: impl FnMut(ControlMessage) -> Result<(), LaneEnd>,
 ) -> Result<Infallible, LaneEnd> {
@@ -88,7 +88,7 @@ pub fn receive_control(
 /// `again` makes the next and `lane` goes on sending over that. Returns why the last one ended: the receiver
 /// stopped, there were too many, or `again` made none. `report` is given the reason of every connection that
 /// went bad and was made again: the side that closed it knows the reason, the other does not.
-pub fn receive_again(
+pub(crate) fn receive_again(
     lane: &Lane,
     mut connection: Connection,
     mut receive: impl FnMut(&Connection) -> Result<Infallible, LaneEnd>,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use banyan_core::ids::{Access, PageNumber, Run};
 
 use super::Violation;
-use crate::world::{Slot, Value};
+use crate::page::{Slot, Value};
 
 pub(crate) fn read(
     number: usize,

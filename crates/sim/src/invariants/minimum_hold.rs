@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use banyan_core::ids::{Microseconds, PageNumber, Run};
 
 use super::Violation;
-use crate::world::Slot;
+use crate::page::Slot;
 
 pub(crate) fn check(
     number: usize,

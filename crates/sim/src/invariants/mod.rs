@@ -1,7 +1,5 @@
 //! What must be true of a cluster, one file for each.
 
-use std::fmt;
-
 use banyan_core::coherence::Conduct;
 use banyan_core::ids::PageNumber;
 
@@ -18,23 +16,9 @@ pub mod one_owner;
 pub mod progress;
 pub mod readers_see_latest;
 pub mod single_writer;
+mod violation;
 
-/// An invariant that does not hold.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Violation {
-    /// The name of its file.
-    pub invariant: &'static str,
-    /// What was found.
-    pub found: String,
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.invariant, self.found)
-    }
-}
-
-impl std::error::Error for Violation {}
+pub use violation::Violation;
 
 /// Checks everything that must hold after every step: of the given pages those whose memory changed, of the
 /// nodes the one that made the step.

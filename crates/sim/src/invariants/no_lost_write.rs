@@ -5,7 +5,8 @@ use banyan_core::coherence::Conduct;
 use banyan_core::ids::{PageNumber, Run, Transaction};
 
 use super::Violation;
-use crate::world::{Value, World};
+use crate::page::Value;
+use crate::world::World;
 
 const INVARIANT: &str = "no_lost_write";
 

@@ -4,7 +4,8 @@ use banyan_core::coherence::Conduct;
 use banyan_core::ids::Run;
 
 use super::Violation;
-use crate::world::{Value, World};
+use crate::page::Value;
+use crate::world::World;
 
 /// Checks a run just discarded; `floor` is the last write before the discard began.
 ///

@@ -70,7 +70,7 @@ pub fn leave(thread: &'static Thread, status: u64) -> ! {
 
 /// Does what the kernel does with the robust list of a thread that ends (kernel/futex/core.c,
 /// `exit_robust_list`): marks each lock that it still owns as owner-died and wakes one waiter.
-pub fn walk_robust_list(head: u64, thread_id: u32) {
+fn walk_robust_list(head: u64, thread_id: u32) {
     /// The kernel's `ROBUST_LIST_LIMIT`: the list may be a circle that misses the head.
     const LIMIT: usize = 2048;
     if head == 0 {

@@ -31,10 +31,22 @@ use wasmparser::{
     BinaryReaderError, FunctionBody, ImportSectionReader, Operator, TypeRef, TypeSectionReader, ValType,
 };
 
-use super::engine::Metering;
 use super::module_error::ModuleError;
 
 pub(super) use body::rewrite;
+
+/// How the time that guests use is measured and bounded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Metering {
+    /// By fuel, exactly and the same in every run: one unit an instruction, and one a byte that an
+    /// instruction or a host function copies. The clock cuts off what runs too long as well.
+    #[default]
+    Fuel,
+    /// By the clock alone: events are cut off, and their cycles are what the host measures.
+    Epoch,
+    /// Not at all, and nothing ends an endless loop: only to measure what the others cost.
+    None,
+}
 
 /// Index of the board, behind the guest's only memory.
 const BOARD: u32 = 1;

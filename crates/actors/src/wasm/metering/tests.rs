@@ -8,8 +8,9 @@ use crate::sys::guest_memory::Image;
 use proptest::prelude::*;
 use wasmtime::{Config, Linker, Module as Compiled, OperatorCost, Store, Trap};
 
-use crate::wasm::engine::{Engine, EngineOptions, Metering, Module};
+use crate::wasm::engine::{Engine, EngineOptions, Module};
 use crate::wasm::instance::{Instance, Restore};
+use crate::wasm::metering::Metering;
 
 /// More than the kernels need, and what a random program may use.
 const FUEL: i64 = 1 << 24;

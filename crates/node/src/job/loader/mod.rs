@@ -5,7 +5,7 @@ mod elf;
 mod resolve;
 mod stack;
 
-pub use resolve::{Command, resolve};
+pub(crate) use resolve::{Command, resolve};
 
 use crate::pager::memory_file::MemoryFile;
 use banyan_core::regions::{Backing, Region, Regions};
@@ -103,7 +103,7 @@ impl LoadError {
 
 /// Where a loaded program starts.
 #[derive(Clone, Copy, Debug)]
-pub struct Start {
+pub(crate) struct Start {
     /// First instruction.
     pub instruction: u64,
     /// Stack pointer.
@@ -116,7 +116,7 @@ pub struct Start {
 ///
 /// # Errors
 /// [`LoadError`].
-pub fn check(command: &Command) -> Result<(), LoadError> {
+pub(crate) fn check(command: &Command) -> Result<(), LoadError> {
     let program = Elf::read(&command.path)?;
     match &program.interpreter {
         Some(interpreter) => read_interpreter(command, interpreter).map(drop),
@@ -135,7 +135,7 @@ fn read_interpreter(command: &Command, interpreter: &Path) -> Result<Elf, LoadEr
 
 /// What a program gets from its caller beside its command.
 #[derive(Clone, Debug)]
-pub struct Surroundings {
+pub(crate) struct Surroundings {
     /// `KEY=VALUE` words.
     pub environment: Vec<OsString>,
     /// Where relative paths start.
@@ -148,7 +148,7 @@ pub struct Surroundings {
 ///
 /// # Errors
 /// [`LoadError`].
-pub fn load(
+pub(crate) fn load(
     command: &Command,
     surroundings: &Surroundings,
     memory: &MemoryFile,

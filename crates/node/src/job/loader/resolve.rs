@@ -15,7 +15,7 @@ const LINE_MAX: usize = 256;
 
 /// What is to be executed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Command {
+pub(crate) struct Command {
     /// The ELF file.
     pub path: PathBuf,
     /// Its arguments, the zeroth included.
@@ -29,7 +29,7 @@ pub struct Command {
 ///
 /// # Panics
 /// If `words` is empty; the command line parser asks for one word at least.
-pub fn resolve(words: &[OsString], search: Option<&OsStr>) -> Result<Command, LoadError> {
+pub(crate) fn resolve(words: &[OsString], search: Option<&OsStr>) -> Result<Command, LoadError> {
     let mut path = find(&words[0], search)?;
     let mut arguments = words.to_vec();
     for _ in 0..SCRIPT_DEPTH_MAX {
