@@ -65,7 +65,10 @@ fn remark(call: &SystemCall) -> String {
             "a thread that is not at home waits without the signal mask".into()
         }
         Class::Deputy(Handling::Link { .. }) => "`/proc/self/exe` leads to the program's file".into(),
-        Class::Deputy(Handling::Futex) => "all futexes are private to the process".into(),
+        Class::Deputy(Handling::Futex) => {
+            "all futexes are private to the process; a word that the kernel writes is brought home first"
+                .into()
+        }
         Class::Emulate(Emulation::Memory(call)) => of_memory(call).into(),
         Class::Emulate(Emulation::Home(call)) => at_home(call).into(),
         Class::Emulate(Emulation::Thread(call)) => of_thread(call).into(),

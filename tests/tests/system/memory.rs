@@ -48,6 +48,11 @@ fn calls_reach_large_buffers_that_other_threads_hold() {
 }
 
 #[test]
+fn calls_use_the_part_of_a_buffer_that_there_is() {
+    check(&c("partial_io", []).on_every_node());
+}
+
+#[test]
 fn blocks_are_freed_by_other_threads() {
     check(&c("malloc_stress", []).on_every_node());
 }

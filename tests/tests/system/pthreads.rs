@@ -12,6 +12,11 @@ fn mutexes_exclude_and_answer_misuse() {
 }
 
 #[test]
+fn locks_that_pass_priority_on_work_across_nodes() {
+    check(&c("futex_writes", []).on_every_node());
+}
+
+#[test]
 fn mutexes_work_when_all_threads_are_packed() {
     check(&c("mutex", []).place(Place::Pack));
 }

@@ -7,7 +7,6 @@ use banyan_sys::raw::Errno;
 use banyan_wire::address_space::may_map;
 use banyan_wire::ids::PAGE_BYTES;
 use core::arch::{asm, global_asm};
-use core::sync::atomic::{AtomicU32, Ordering};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 // The one place where the stub's own instructions touch program memory. A SIGSEGV or SIGBUS at `..._access`
@@ -32,6 +31,24 @@ global_asm!(
     "banyan_probe_failed:",
     "mov rax, rcx",
     "ret",
+    ".globl banyan_store_access",
+    ".globl banyan_store_failed",
+    "banyan_store:",
+    "mov rcx, 1",
+    "banyan_store_access:",
+    "mov dword ptr [rdi], esi",
+    "xor ecx, ecx",
+    "banyan_store_failed:",
+    "ret",
+    ".globl banyan_exchange_access",
+    ".globl banyan_exchange_failed",
+    "banyan_exchange:",
+    "mov rcx, 1",
+    "banyan_exchange_access:",
+    "lock cmpxchg dword ptr [rdi], esi",
+    "mov ecx, 0",
+    "banyan_exchange_failed:",
+    "ret",
 );
 
 unsafe extern "C" {
@@ -39,17 +56,21 @@ unsafe extern "C" {
     static banyan_copy_failed: u8;
     static banyan_probe_access: u8;
     static banyan_probe_failed: u8;
+    static banyan_store_access: u8;
+    static banyan_store_failed: u8;
+    static banyan_exchange_access: u8;
+    static banyan_exchange_failed: u8;
 }
 
-/// Where the handler of memory faults continues if the interrupted instruction is a copy's or a probe's.
+/// Where the handler of memory faults continues if the interrupted instruction is one of those above.
 pub fn fault_continuation(instruction: u64) -> Option<u64> {
-    if instruction == &raw const banyan_copy_access as u64 {
-        Some(&raw const banyan_copy_failed as u64)
-    } else if instruction == &raw const banyan_probe_access as u64 {
-        Some(&raw const banyan_probe_failed as u64)
-    } else {
-        None
-    }
+    let continuations = [
+        (&raw const banyan_copy_access, &raw const banyan_copy_failed),
+        (&raw const banyan_probe_access, &raw const banyan_probe_failed),
+        (&raw const banyan_store_access, &raw const banyan_store_failed),
+        (&raw const banyan_exchange_access, &raw const banyan_exchange_failed),
+    ];
+    continuations.iter().find(|(access, _)| *access as u64 == instruction).map(|&(_, failed)| failed as u64)
 }
 
 /// An address that the program named. Nothing is known of it until it is used.
@@ -175,29 +196,31 @@ pub fn store<T: IntoBytes + Immutable>(to: ProgramAddress, value: &T) -> Result<
 /// # Errors
 /// `EFAULT`.
 pub fn store_u32(to: ProgramAddress, value: u32) -> Result<(), Errno> {
-    if !to.0.is_multiple_of(4) {
-        return store(to, &value);
-    }
-    let _: u32 = load(to)?;
-    // SAFETY: the word is aligned, not the stub's, and was readable just now; the program gave it to be
-    // written by the kernel. Atomics are how program memory may be touched.
-    unsafe { AtomicU32::from_ptr(to.0 as *mut u32) }.store(value, Ordering::Release);
-    Ok(())
+    to.check(4)?;
+    let failed: u64;
+    // SAFETY: the word is not the stub's; the program gave it to be written by the kernel, and a bad address
+    // ends the store through the fault handler.
+    unsafe { asm!("call banyan_store", in("rdi") to.0, in("esi") value, lateout("rcx") failed) };
+    if failed == 0 { Ok(()) } else { Err(Errno::EFAULT) }
 }
 
 /// Compares and exchanges a word of program memory; returns what was there.
 ///
 /// # Errors
-/// `EFAULT` if the word is unaligned or outside program memory.
+/// `EFAULT` if the word is unaligned, or not the program's to write.
 pub fn exchange_u32(at: ProgramAddress, expected: u32, new: u32) -> Result<u32, Errno> {
+    at.check(4)?;
     if !at.0.is_multiple_of(4) {
         return Err(Errno::EFAULT);
     }
-    let _: u32 = load(at)?;
-    // SAFETY: the word is aligned, not the stub's, and was readable just now; it belongs to a lock that a
-    // live thread of the program shares, so it stays mapped. Atomics are how program memory may be touched.
-    let word = unsafe { AtomicU32::from_ptr(at.0 as *mut u32) };
-    Ok(match word.compare_exchange(expected, new, Ordering::AcqRel, Ordering::Acquire) {
-        Ok(old) | Err(old) => old,
-    })
+    let (failed, old): (u64, u32);
+    // SAFETY: the word is not the stub's; it belongs to a lock of the program, and a bad address ends the
+    // exchange through the fault handler.
+    unsafe {
+        asm!(
+            "call banyan_exchange",
+            in("rdi") at.0, in("esi") new, inlateout("eax") expected => old, lateout("rcx") failed,
+        );
+    }
+    if failed == 0 { Ok(old) } else { Err(Errno::EFAULT) }
 }

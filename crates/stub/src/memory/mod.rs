@@ -2,6 +2,7 @@
 
 pub mod call;
 pub mod copy;
+pub mod futex;
 pub mod perform;
 
 use crate::lock::Lock;

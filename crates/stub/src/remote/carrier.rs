@@ -82,10 +82,7 @@ fn local_call(thread: &'static Thread, row: &SystemCall, arguments: &[u64; 6]) -
     let mut header = Header::new(DeputyMessage::Call, row.number.into(), *arguments);
     // SAFETY: this thread's own, and the only reference to it.
     let payload = unsafe { thread.payload() };
-    let pieces = match shipping::pack(row, &mut header, payload) {
-        Ok(pieces) => pieces,
-        Err(error) => return error.negated(),
-    };
+    let pieces = shipping::pack(row, &mut header, payload);
     let local = shipping::local_arguments(&header, &pieces, payload);
     // SAFETY: the program's own call, whose buffers lie in the payload with the lengths that the call names.
     let result = unsafe { kernel::raw(row.number.into(), local) };
@@ -145,10 +142,8 @@ pub fn refuse(thread: &'static Thread, call: i64) -> i64 {
 fn forward(thread: &'static Thread, row: &SystemCall, arguments: &[u64; 6]) -> i64 {
     let mut header = Header::new(DeputyMessage::Call, row.number.into(), *arguments);
     // SAFETY: this thread's own, and the only reference to it.
-    match shipping::pack(row, &mut header, unsafe { thread.payload() }) {
-        Ok(pieces) => exchange(thread, &header, &pieces),
-        Err(error) => error.negated(),
-    }
+    let pieces = shipping::pack(row, &mut header, unsafe { thread.payload() });
+    exchange(thread, &header, &pieces)
 }
 
 /// Sends a message whose payload is in the thread's buffer, and waits for the return.

@@ -8,6 +8,7 @@ use crate::daemon::requests;
 use crate::kernel;
 use crate::memory::call;
 use crate::memory::copy::{self, ProgramAddress};
+use crate::memory::futex;
 use crate::process::{descriptors, links};
 use crate::remote::shipping::{self, Pieces};
 use crate::report;
@@ -122,7 +123,7 @@ fn shipped_call(
     *pieces = unpacked;
     acquire(row, header);
     let number = u32::from(row.number);
-    let mut arguments = shipping::local_arguments(header, pieces, payload);
+    let arguments = shipping::local_arguments(header, pieces, payload);
     match handling {
         // The carrier took the mask away.
         // SAFETY: the program's own call, whose buffers lie in the payload with the lengths that the call
@@ -139,11 +140,7 @@ fn shipped_call(
             // call names.
             unsafe { links::read_for_remote(number, &arguments, path) }
         }
-        Handling::Futex => {
-            arguments[1] |= kernel::FUTEX_PRIVATE;
-            // SAFETY: as above.
-            unsafe { kernel::raw(number, arguments) }
-        }
+        Handling::Futex => futex::call_for_remote(number, &arguments),
     }
 }
 

@@ -7,6 +7,7 @@
 use crate::memory::copy::{self, ProgramAddress};
 use banyan_sys::raw::Errno;
 use banyan_wire::deputy::{Header, PAYLOAD_MAX};
+use banyan_wire::ids::PAGE_BYTES;
 use banyan_wire::syscalls::{Argument, SystemCall};
 
 /// Longest path that is shipped: `PATH_MAX`.
@@ -31,11 +32,9 @@ pub struct Piece {
 pub type Pieces = [Piece; 6];
 
 /// Copies a call's inward buffers from program memory into `payload` and notes in `header` what is shipped.
-/// Buffers that do not fit are left to the deputy, which follows the program's own pointers.
-///
-/// # Errors
-/// `EFAULT` if an inward buffer is not the program's memory, or an outward one begins where it cannot write.
-pub fn pack(row: &SystemCall, header: &mut Header, payload: &mut [u8]) -> Result<Pieces, Errno> {
+/// Buffers that do not fit, and those that are not wholly the program's memory, are left to whoever makes the
+/// call, with the program's own pointers: the kernel then does the part that it can, or says what is wrong.
+pub fn pack(row: &SystemCall, header: &mut Header, payload: &mut [u8]) -> Pieces {
     let arguments = header.arguments;
     let mut pieces = Pieces::default();
     let mut end = 0;
@@ -51,16 +50,15 @@ pub fn pack(row: &SystemCall, header: &mut Header, payload: &mut [u8]) -> Result
             Argument::Path => (0, false),
             _ => continue,
         };
-        let length = if *argument == Argument::Path {
+        let copied = if *argument == Argument::Path {
             let room = PATH_MAX.min(PAYLOAD_MAX - end);
-            copy::copy_string_in(ProgramAddress(pointer), &mut payload[end..end + room])?
+            copy::copy_string_in(ProgramAddress(pointer), &mut payload[end..end + room])
+        } else if length <= PAYLOAD_MAX - end {
+            copy::copy_in(ProgramAddress(pointer), &mut payload[end..end + length]).map(|()| length)
         } else {
-            if length > PAYLOAD_MAX - end {
-                continue;
-            }
-            copy::copy_in(ProgramAddress(pointer), &mut payload[end..end + length])?;
-            length
+            continue;
         };
+        let Ok(length) = copied else { continue };
         pieces[index] = Piece { offset: end, length, outward: fixed_out, by_result: false, used: true };
         header.shipped |= 1 << index;
         end += length;
@@ -69,17 +67,23 @@ pub fn pack(row: &SystemCall, header: &mut Header, payload: &mut [u8]) -> Result
     for (index, argument) in row.arguments.iter().enumerate() {
         let Argument::Out(of) = *argument else { continue };
         let room = arguments[of as usize] as usize;
-        if arguments[index] != 0 && room <= PAYLOAD_MAX - end {
-            // The call must not take data that cannot be delivered.
-            if room != 0 {
-                copy::probe_writable(ProgramAddress(arguments[index]))?;
-            }
+        // The call must not take data that cannot be delivered.
+        let whole = room <= PAYLOAD_MAX - end && is_writable(ProgramAddress(arguments[index]), room as u64);
+        if arguments[index] != 0 && whole {
             pieces[index] = Piece { offset: end, length: room, outward: true, by_result: true, used: true };
             header.shipped |= 1 << index;
             end += room;
         }
     }
-    Ok(pieces)
+    pieces
+}
+
+/// Whether the program can write all of a buffer.
+fn is_writable(start: ProgramAddress, length: u64) -> bool {
+    let first = PAGE_BYTES - start.0 % PAGE_BYTES;
+    let pages = (first..length).step_by(PAGE_BYTES as usize);
+    length == 0
+        || core::iter::once(0).chain(pages).all(|offset| copy::probe_writable(start.add(offset)).is_ok())
 }
 
 /// The deputy's side of [`pack`]: where the shipped arguments lie, from a header and payload that came over

@@ -107,6 +107,8 @@ pub fn create(creation: &Creation) -> i64 {
 
 /// First code of a new thread at home. Where it executes is the daemon's choice.
 extern "C" fn begin(thread: &'static Thread) -> ! {
+    // The mask of the creating thread's trap: the program may block what the stub must not.
+    let _ = mask::block_all();
     thread.adopt();
     let id = kernel::thread_id();
     thread.thread_id.store(id, Ordering::Relaxed);

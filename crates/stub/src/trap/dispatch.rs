@@ -45,8 +45,7 @@ pub fn home_call(
             return Ok(Outcome::Again);
         }
         Class::Deputy(Handling::Futex) => {
-            reissue::reissue(number, [0; 3], context)?;
-            context.registers.rsi |= kernel::FUTEX_PRIVATE;
+            reissue::futex(number, arguments, context)?;
             return Ok(Outcome::Again);
         }
         Class::Emulate(Emulation::Memory(call)) => call::call(thread, call, number, arguments),

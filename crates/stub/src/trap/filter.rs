@@ -6,6 +6,7 @@
 
 use crate::daemon::settings::{self, SETTINGS};
 use crate::kernel;
+use crate::memory::futex;
 use crate::trap::AUDIT_ARCH_X86_64;
 use banyan_sys::raw::Errno;
 use banyan_wire::address_space::{LOW, PROGRAM_CODE};
@@ -28,6 +29,7 @@ const JUMP: u16 = 0x05;
 const JUMP_EQUAL: u16 = 0x15;
 const JUMP_AT_LEAST: u16 = 0x35;
 const JUMP_IF_SET: u16 = 0x45;
+const AND: u16 = 0x54;
 const RETURN: u16 = 0x06;
 const ALLOW: u32 = 0x7fff_0000;
 const TRAP: u32 = 0x0003_0000;
@@ -159,13 +161,17 @@ fn handled(program: &mut Program, number: u32, handling: Handling, descriptor_fl
             result_if_hidden(program, ARGUMENT_1_LOW, descriptor_floor);
             program.result(ALLOW);
         }
-        // One that is not private is made so: see `kernel::FUTEX_PRIVATE`.
+        // One that is not private is made so, and one that writes needs its page first: see `memory::futex`.
         Handling::Futex => {
-            program.push(JUMP_EQUAL, number, 0, 4);
+            program.push(JUMP_EQUAL, number, 0, 5 + 2 * futex::READING.len() as u8);
             program.load(ARGUMENT_1_LOW);
             program.push(JUMP_IF_SET, kernel::FUTEX_PRIVATE as u32, 1, 0);
             program.result(TRAP);
-            program.result(ALLOW);
+            program.push(AND, !futex::OPTIONS, 0, 0);
+            for operation in futex::READING {
+                program.result_if_equal(operation, ALLOW);
+            }
+            program.result(TRAP);
         }
     }
 }
@@ -248,6 +254,7 @@ mod tests {
                 JUMP_EQUAL => jump(word == value),
                 JUMP_AT_LEAST => jump(word >= value),
                 JUMP_IF_SET => jump(word & value != 0),
+                AND => word &= value,
                 RETURN => return value,
                 other => panic!("instruction {other:#x}"),
             }
@@ -273,7 +280,12 @@ mod tests {
             };
             assert_eq!((low, high), expected, "{}", row.name());
         }
-        assert_eq!(verdict(&program, &call(linux::__NR_futex, [0, 0])), TRAP, "a shared futex");
+        let futex = |operation| verdict(&program, &call(linux::__NR_futex, [0, operation]));
+        assert_eq!(futex(linux::FUTEX_WAIT), TRAP, "a shared futex");
+        assert_eq!(futex(linux::FUTEX_WAIT_BITSET | futex::OPTIONS), ALLOW);
+        for operation in [linux::FUTEX_LOCK_PI, linux::FUTEX_WAKE_OP, linux::FUTEX_LOCK_PI2, 99] {
+            assert_eq!(futex(operation | private), TRAP, "one that writes");
+        }
         assert_eq!(verdict(&program, &call(linux::__NR_dup2, [0, FLOOR])), TRAP, "a hidden target");
         assert_eq!(verdict(&program, &call(linux::__NR_dup2, [0, FLOOR - 1])), ALLOW);
     }

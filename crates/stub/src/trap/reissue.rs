@@ -2,6 +2,7 @@
 //! program's own stack: a handler that interrupts it gets a frame like any other.
 
 use crate::memory::copy::{self, ProgramAddress};
+use crate::memory::futex::{self, Fault};
 use crate::signal::frame::UserContext;
 use crate::signal::mask;
 use crate::thread::resume::RED_ZONE;
@@ -16,16 +17,32 @@ global_asm!(
     ".globl banyan_reissue_end",
     "banyan_reissue:",
     "syscall",
+    "2:",
     "mov rdi, [rsp + 8]",
     "mov rsi, [rsp + 16]",
     "mov r8, [rsp + 24]",
     "mov r9, [rsp + 32]",
     "mov r10, [rsp + 40]",
     "ret 200",
+    // As above, but after EFAULT the program makes its call once more, with the number that the word after
+    // the registers says. No instruction here changes the flags.
+    ".globl banyan_reissue_futex",
+    "banyan_reissue_futex:",
+    "syscall",
+    "lea rcx, [rax + 14]",
+    "jrcxz 3f",
+    "jmp 2b",
+    "3:",
+    "mov rcx, [rsp]",
+    "lea rcx, [rcx - 2]",
+    "mov [rsp], rcx",
+    "mov rax, [rsp + 48]",
+    "jmp 2b",
     "banyan_reissue_end:",
 );
 unsafe extern "C" {
     static banyan_reissue: u8;
+    static banyan_reissue_futex: u8;
     static banyan_reissue_end: u8;
 }
 
@@ -50,6 +67,25 @@ pub fn reissue(number: u32, more: [u64; 3], context: &mut UserContext) -> Result
     registers.rip = &raw const banyan_reissue as u64;
     registers.rax = u64::from(number);
     Ok(stack + 48)
+}
+
+/// Makes a futex call again, as `memory::futex` prepared it. If a page that it writes is taken away before
+/// the kernel gets to it, the program makes the call again and comes back here; how often it has done that is
+/// the upper half of `rax`, of which the kernel looks at the lower half alone.
+///
+/// # Errors
+/// `EFAULT` if the kernel would find no memory where the call says, or the stack is not the program's.
+pub fn futex(number: u32, arguments: &[u64; 6], context: &mut UserContext) -> Result<(), Errno> {
+    let attempt = context.registers.rax >> 32;
+    let mut arguments = *arguments;
+    let fault = futex::prepare(&mut arguments)?;
+    let again = (attempt + 1) << 32 | u64::from(number);
+    reissue(number, [again, 0, 0], context)?;
+    context.registers.rsi = arguments[1];
+    if fault == Fault::Again && attempt < u64::from(futex::ATTEMPTS) {
+        context.registers.rip = &raw const banyan_reissue_futex as u64;
+    }
+    Ok(())
 }
 
 /// Makes a call that carries a signal mask again with SIGSYS taken out of the mask.

@@ -1,0 +1,116 @@
+//! The program's futex calls, as far as the kernel cannot make them alone.
+//!
+//! Every futex is made private: see [`kernel::FUTEX_PRIVATE`]. And where the kernel writes a futex word, it
+//! does so through a fault that it does not wait for: while another node has the page, such an operation
+//! (`FUTEX_LOCK_PI`, `FUTEX_WAKE_OP`, ...) fails with EFAULT, on which C libraries abort. So the page is
+//! brought here for writing first, and the call is made again if it was taken away in between.
+
+use crate::kernel;
+use crate::memory::copy::{self, ProgramAddress};
+use banyan_sys::raw::Errno;
+use linux_raw_sys::general as linux;
+
+/// How often one call is made at most. A page that was brought stays for a while, so that two are enough.
+pub const ATTEMPTS: u32 = 1000;
+
+/// Operations that only read words, which the kernel does through faults that wait; they pass the filter when
+/// they are private.
+pub const READING: [u32; 6] = [
+    linux::FUTEX_WAKE,
+    linux::FUTEX_WAIT,
+    linux::FUTEX_WAIT_BITSET,
+    linux::FUTEX_WAKE_BITSET,
+    linux::FUTEX_CMP_REQUEUE,
+    linux::FUTEX_REQUEUE,
+];
+
+/// The bits of the second argument that are not the operation.
+pub const OPTIONS: u32 = linux::FUTEX_PRIVATE_FLAG | linux::FUTEX_CLOCK_REALTIME;
+
+/// What an EFAULT of a prepared call means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The program's mistake.
+    Final,
+    /// A page was taken away after it was brought: the call is to be made again.
+    Again,
+}
+
+/// Makes a futex call private and brings here what the kernel is going to write.
+///
+/// # Errors
+/// `EFAULT` if the kernel would find no memory where the call says.
+pub fn prepare(arguments: &mut [u64; 6]) -> Result<Fault, Errno> {
+    let operation = arguments[1] as u32;
+    let shared = operation & linux::FUTEX_PRIVATE_FLAG == 0;
+    arguments[1] |= kernel::FUTEX_PRIVATE;
+    let [first, _, _, timeout, second, _] = *arguments;
+    // An unaligned word is refused before it is looked at.
+    let is_word = |at: u64| at.is_multiple_of(4);
+    // The kernel finds a shared futex through its page, which must be there.
+    let exists = |at: u64| if shared && is_word(at) { readable(at) } else { Ok(()) };
+    let bring = |at: u64| if is_word(at) { copy::probe_writable(ProgramAddress(at)) } else { Ok(()) };
+    match operation & !OPTIONS {
+        linux::FUTEX_WAKE | linux::FUTEX_WAKE_BITSET => {
+            exists(first)?;
+            Ok(Fault::Final)
+        }
+        linux::FUTEX_REQUEUE | linux::FUTEX_CMP_REQUEUE => {
+            exists(first)?;
+            exists(second)?;
+            Ok(Fault::Final)
+        }
+        linux::FUTEX_LOCK_PI | linux::FUTEX_LOCK_PI2 => {
+            time(timeout)?;
+            bring(first)?;
+            Ok(Fault::Again)
+        }
+        linux::FUTEX_UNLOCK_PI | linux::FUTEX_TRYLOCK_PI => {
+            bring(first)?;
+            Ok(Fault::Again)
+        }
+        linux::FUTEX_WAKE_OP => {
+            exists(first)?;
+            bring(second)?;
+            Ok(Fault::Again)
+        }
+        linux::FUTEX_CMP_REQUEUE_PI => {
+            readable(first)?;
+            bring(second)?;
+            Ok(Fault::Again)
+        }
+        linux::FUTEX_WAIT_REQUEUE_PI => {
+            time(timeout)?;
+            readable(first)?;
+            bring(second)?;
+            Ok(Fault::Again)
+        }
+        _ => Ok(Fault::Final),
+    }
+}
+
+/// Makes a call of a thread on another node, at home.
+pub fn call_for_remote(number: u32, arguments: &[u64; 6]) -> i64 {
+    let mut arguments = *arguments;
+    for _ in 0..ATTEMPTS {
+        let fault = match prepare(&mut arguments) {
+            Ok(fault) => fault,
+            Err(error) => return error.negated(),
+        };
+        // SAFETY: the program's own call.
+        let result = unsafe { kernel::raw(number, arguments) };
+        if result != Errno::EFAULT.negated() || fault == Fault::Final {
+            return result;
+        }
+    }
+    Errno::EFAULT.negated()
+}
+
+fn readable(at: u64) -> Result<(), Errno> {
+    copy::load::<u32>(ProgramAddress(at)).map(drop)
+}
+
+/// A bad timeout is the program's mistake; after this the call's EFAULT is none.
+fn time(at: u64) -> Result<(), Errno> {
+    if at == 0 { Ok(()) } else { copy::load::<[u64; 2]>(ProgramAddress(at)).map(drop) }
+}
