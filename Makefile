@@ -5,7 +5,7 @@ CARGO ?= cargo
 # Large enough for the programs under test, small enough for a machine with two processors.
 TEST_THREADS ?= 2
 
-# Whoever runs the tests in the background, or goes away meanwhile, has them ignore these; programs under test inherit that.
+# Tests run in the background, or from a terminal that goes away, ignore these; programs under test inherit that.
 SIGNALS := env --default-signal=HUP,INT,QUIT
 
 .PHONY: all build demo test check soak bench needs

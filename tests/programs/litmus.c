@@ -60,7 +60,7 @@ static void *rounds(void *argument) {
 
 static void barrier_of_compiler(void) { atomic_signal_fence(memory_order_seq_cst); }
 
-// Message passing: whoever sees the flag sees the message.
+// Message passing: a thread that sees the flag sees the message.
 static void message_passing(int self) {
     if (self == 0) {
         relaxed_store(0, 1);

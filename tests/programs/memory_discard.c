@@ -1,4 +1,4 @@
-// madvise: DONTNEED reads as zero for every thread afterwards, whoever held the pages; FREE and the
+// madvise: DONTNEED reads as zero for every thread afterwards, whichever node held the pages; FREE and the
 // hints succeed; nonsense is refused.
 #include "check.h"
 #include <sys/mman.h>

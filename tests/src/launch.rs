@@ -55,7 +55,7 @@ pub struct Outcome {
     pub took: Duration,
 }
 
-/// After the program has ended, whoever still holds its output gets this long.
+/// After the program has ended, processes that still hold its output get this long.
 const OUTPUT_GRACE: Duration = Duration::from_secs(6);
 
 /// How a case is run.

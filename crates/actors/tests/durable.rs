@@ -121,7 +121,7 @@ enum Count {
     Add(u64),
     Read(Addr<u64>),
     CreateForgetful,
-    /// Ask whoever this is.
+    /// Ask what actor this is.
     Ask(Addr<Count>),
     Adapt,
     GiveRevocably,

@@ -212,7 +212,7 @@ fn child() {
 }
 
 /// Of seven rounds, one is killed at random and each of the others at a named point of the controller or of
-/// whoever makes sponsors.
+/// the maker of sponsors.
 #[test]
 fn killed_at_random_and_named_points_a_controller_is_told_once() {
     let directory = tempfile::tempdir().unwrap();
@@ -284,7 +284,7 @@ fn after_every_step(mut live: impl FnMut(u64) -> Ending) {
     assert!(done.is_some_and(|steps| steps > 10), "it is done after {done:?} steps");
 }
 
-/// Each step of two wards' lives is the last of the first process. Whoever works on the other host for a ward
+/// Each step of two wards' lives is the last of the first process. The worker on the other host for a ward
 /// is durable, or is not there any more in the second one: then a ward may be left that is never exhausted,
 /// but what has been told is true.
 #[test]

@@ -26,7 +26,7 @@ fn hosts_without_work_sleep_and_wake_up_again() {
         assert_eq!(answer, Ok(number));
     };
     ask(1);
-    // Whoever has just worked may look for more for a moment.
+    // A host that has just worked may look for more for a moment.
     std::thread::sleep(Duration::from_millis(100));
     let before = used();
     std::thread::sleep(Duration::from_millis(1000));

@@ -21,7 +21,7 @@ fn runtime() -> Runtime {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum Talk {
     Echo(u64, Addr<u64>),
-    /// Both addresses, to be compared by whoever is asked.
+    /// Both addresses, to be compared by the actor that is asked.
     Same(Addr<u64>, Addr<u64>, Addr<bool>),
     /// Keep an address, or drop the one that is kept.
     Keep(Option<Addr<u64>>),

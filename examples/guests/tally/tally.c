@@ -1,6 +1,6 @@
 /* A guest in C, without a library: it adds up the numbers that it is sent, and answers each with the sum.
  *
- * A message is a little-endian number of 64 bits, with the address of whoever wants the sum. The start, if there are
+ * A message is a little-endian number of 64 bits, with the address of the actor that wants the sum. The start, if there are
  * eight bytes of it, is what to begin with. */
 #include "banyan.h"
 

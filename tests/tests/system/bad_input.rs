@@ -225,8 +225,8 @@ fn arguments_arrive_byte_for_byte() {
     );
 }
 
-/// As many arguments as the kernel takes natively, up to the edge: the program runs as natively, or the
-/// message says why not.
+/// As many arguments as the kernel takes natively, up to the edge: the program runs as it does natively, or
+/// the message says why not.
 #[test]
 fn an_over_long_argument_list_runs_or_is_told() {
     let _pass = gate::enter();

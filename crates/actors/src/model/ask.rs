@@ -28,7 +28,7 @@ pub enum AskError {
     #[error("the answer was not understood: {0}")]
     NotUnderstood(String),
     /// The question went to an actor that is gone, or whose event failed.
-    #[error("whoever was asked has dropped the question")]
+    #[error("the actor that was asked has dropped the question")]
     Dropped,
 }
 

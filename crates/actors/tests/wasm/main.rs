@@ -54,7 +54,7 @@ fn binary(body: &str) -> Vec<u8> {
 fn within<T: Send + 'static>(seconds: u64, what: &str, run: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, receiver) = std::sync::mpsc::channel();
     let thread = std::thread::spawn(move || {
-        // Whoever waits for it may have given up.
+        // The test that waits for it may have given up.
         let _ = sender.send(run());
     });
     match receiver.recv_timeout(Duration::from_secs(seconds)) {

@@ -49,8 +49,8 @@ impl Range {
         let count = count.min((self.length / PAGE).saturating_sub(first));
         let address = std::ptr::with_exposed_provenance_mut(self.base + first * PAGE);
         let write = if writable { MprotectFlags::WRITE } else { MprotectFlags::empty() };
-        // SAFETY: the pages are inside the mapping that this range stands for, and stay readable; whoever
-        // writes to a page that became read-only ends in the handler below, which makes it writable.
+        // SAFETY: the pages are inside the mapping that this range stands for, and stay readable; the thread
+        // that writes to a page that became read-only ends in the handler below, which makes it writable.
         unsafe { mprotect(address, count * PAGE, MprotectFlags::READ | write) }.map_err(Into::into)
     }
 

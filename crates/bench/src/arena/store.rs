@@ -110,8 +110,8 @@ pub(super) fn commits(
             let chosen: Vec<(u32, Block)> = chosen.into_iter().map(|page| (page, block.clone())).collect();
             // One that writes so much that the others would wait for it comes last, alone.
             let heavy = round + HEAVY_ROUNDS.min(options.commits / 2) >= options.commits;
-            // Whoever comes after another finds the caches and the disk as that one has left them: so the
-            // order changes, and with it who comes after whom.
+            // A store that comes after another finds the caches and the disk as that one has left them: so
+            // the order changes, and with it who comes after whom.
             let mut order: Vec<usize> = (0..=rivals.len()).collect();
             for place in (1..order.len()).rev() {
                 order.swap(place, pages.below(place + 1));

@@ -69,7 +69,7 @@ pub(crate) fn print_quantiles(mut times: Vec<Duration>, clock: Duration) {
     println!("mean {}", times.iter().sum::<Duration>().as_secs_f64() * 1e6 / times.len().max(1) as f64);
 }
 
-/// Gives whoever starts this time to put its processes where they belong.
+/// Gives the bench time to put its processes where they belong.
 fn settle() {
     std::thread::sleep(Duration::from_millis(400));
 }

@@ -329,7 +329,8 @@ impl Ledger {
     }
 
     /// Ends a sponsor. Its balance goes to the heir now, what is leased when it is settled. Its children live
-    /// on as children of the heir. The root, and whoever would be its own heir, are not ended: `false`.
+    /// on as children of the heir. The root, and a sponsor that would be its own heir, are not ended:
+    /// `false`.
     pub fn stop(&mut self, id: SponsorId, heir: SponsorId) -> bool {
         let alive = |account: &Account| !matches!(account.state, State::Ended { .. });
         if id == SponsorId::ROOT || id == heir || !self.account(heir).is_some_and(alive) {

@@ -1,7 +1,7 @@
 //! The signal frame of x86-64 Linux: what the kernel pushes for a handler and takes back in `rt_sigreturn`.
 //!
-//! A thread of the program is such a frame in coherent memory plus an FS base: whoever returns onto the frame
-//! continues the thread. Source: arch/x86/include/uapi/asm/{sigcontext,ucontext}.h and
+//! A thread of the program is such a frame in coherent memory plus an FS base: a thread that returns onto the
+//! frame continues the thread. Source: arch/x86/include/uapi/asm/{sigcontext,ucontext}.h and
 //! arch/x86/kernel/signal.c.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};

@@ -1,5 +1,5 @@
 //! Faults of instructions: memory that this replica has not learned yet, bad pointers in the stub's copies,
-//! and the program's own faults, which the program must see as natively.
+//! and the program's own faults, which the program must see as it does natively.
 
 use crate::daemon::{requests, settings};
 use crate::memory::perform::{self, Backing};

@@ -77,7 +77,7 @@ impl<L: Library> Role<L> {
             }
             (Self::Player { left, done }, Message::Ball(other)) => {
                 if *left == 0 {
-                    // Whoever measures waits, so it is there.
+                    // The bench waits, so it is there.
                     let _ = done.as_ref().map(|done| done.send(()));
                     return true;
                 }
