@@ -1,0 +1,112 @@
+//! `create`, `import`, `export`, `gc`: what makes an arena, copies it, and gives its room back.
+
+use super::CreateArguments;
+use super::ReadArguments;
+use super::place::PlaceArguments;
+use super::progress::Progress;
+use super::text::{print_json, size_text};
+use anyhow::Context;
+use banyan_arena::inspect;
+use banyan_arena::noun::Collection;
+use serde_json::json;
+use std::path::Path;
+
+pub(super) fn create(arguments: &CreateArguments) -> anyhow::Result<u8> {
+    let path = &arguments.path;
+    let options = arguments.place.options();
+    inspect::create(path, options).with_context(|| format!("cannot make {}", path.display()))?;
+    eprintln!("Made {}, an empty arena at {:#x}.", path.display(), options.base);
+    eprintln!("Look at it:  banyan arena info {}", path.display());
+    Ok(0)
+}
+
+pub(super) fn export(
+    path: &Path,
+    output: &Path,
+    snapshot: Option<&str>,
+    jam: Option<&str>,
+) -> anyhow::Result<u8> {
+    let context = || format!("cannot export {}", path.display());
+    if let Some(root) = jam {
+        let done = inspect::export_noun(path, root, output).with_context(context)?;
+        eprintln!("Wrote the noun of root {root:?} to {}, {}.", output.display(), size_text(done.bytes));
+        eprintln!("Put it into an arena:  banyan arena import --cue {root} {} NEW", output.display());
+        return Ok(0);
+    }
+    let mut progress = Progress::new("exporting", "pages");
+    let done = inspect::export(path, snapshot, output, &mut |done, total| progress.show(done, total));
+    progress.end();
+    let done = done.with_context(context)?;
+    let commit = done.position.transaction;
+    eprintln!(
+        "Wrote commit {commit} to {}: {} pages, {}.",
+        output.display(),
+        done.pages,
+        size_text(done.bytes)
+    );
+    eprintln!("Make an arena of it:  banyan arena import {} NEW", output.display());
+    Ok(0)
+}
+
+pub(super) fn import(
+    input: &Path,
+    path: &Path,
+    cue: Option<&str>,
+    place: PlaceArguments,
+) -> anyhow::Result<u8> {
+    let context = || format!("cannot import {} as {}", input.display(), path.display());
+    if let Some(root) = cue {
+        let done = inspect::import_noun(input, path, root, place.options()).with_context(context)?;
+        eprintln!("Root {root:?} of {} holds the noun, {} jammed.", path.display(), size_text(done.bytes));
+        eprintln!("Look at it:  banyan arena info {}", path.display());
+        return Ok(0);
+    }
+    anyhow::ensure!(
+        place.base.is_none() && place.size.is_none(),
+        "an exported arena keeps its address and size, since its heap holds addresses; leave --base and --size out, or \
+         export single nouns with --jam"
+    );
+    let mut progress = Progress::new("importing", "pages");
+    let done = inspect::import(input, path, &mut |done, total| progress.show(done, total));
+    progress.end();
+    let done = done.with_context(context)?;
+    eprintln!(
+        "Made {} of {} pages, at epoch {}, event {}.",
+        path.display(),
+        done.pages,
+        done.position.epoch,
+        done.position.event
+    );
+    eprintln!("Look at it:  banyan arena info {}", path.display());
+    Ok(0)
+}
+
+pub(super) fn gc(arguments: &ReadArguments) -> anyhow::Result<u8> {
+    let path = &arguments.path;
+    let mut progress = Progress::new("collecting", "granules");
+    let done = inspect::collect(path, &mut |step| match step {
+        Collection::Sweeping(done, total) => progress.show(u64::from(done), u64::from(total)),
+        Collection::Marking(found) => progress.note(&format!("{found} nouns found")),
+        Collection::Idle | Collection::Done(_) => {}
+    });
+    progress.end();
+    let done = done.with_context(|| format!("cannot collect {}", path.display()))?;
+    let report = done.report;
+    if arguments.json {
+        print_json(&json!({
+            "reached": report.reached,
+            "freed_bytes": report.freed_bytes,
+            "live_bytes": report.live_bytes,
+            "steps": done.steps,
+        }));
+    } else {
+        eprintln!(
+            "{}: {} nouns live in {}; {} freed.",
+            path.display(),
+            report.reached,
+            size_text(report.live_bytes),
+            size_text(report.freed_bytes)
+        );
+    }
+    Ok(0)
+}
