@@ -8,7 +8,8 @@ use core::marker::PhantomData;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::{fail, host};
+use crate::fail;
+use crate::sys::{host, one_thread};
 
 /// The address of an actor that takes messages of type `M`. It comes from `create`, from a message, or is
 /// one's own.
@@ -66,39 +67,16 @@ impl<M> fmt::Debug for Address<M> {
     }
 }
 
-/// The handles of the message being written; in its bytes they are indexes.
-type Writing = RefCell<Vec<u32>>;
-
-#[cfg(target_arch = "wasm32")]
-struct OneThread(Writing);
-
-// SAFETY: a module has one thread: those with shared memory are refused.
-#[cfg(target_arch = "wasm32")]
-unsafe impl Sync for OneThread {}
-
-#[cfg(target_arch = "wasm32")]
-static WRITING: OneThread = OneThread(RefCell::new(Vec::new()));
-
-#[cfg(not(target_arch = "wasm32"))]
-std::thread_local! {
-    static WRITING: Writing = const { RefCell::new(Vec::new()) };
-}
-
-#[cfg(target_arch = "wasm32")]
-fn writing<T>(work: impl FnOnce(&Writing) -> T) -> T {
-    work(&WRITING.0)
-}
-
-#[cfg(not(target_arch = "wasm32"))]
-fn writing<T>(work: impl FnOnce(&Writing) -> T) -> T {
-    WRITING.with(work)
-}
+one_thread!(
+    /// The handles of the message being written; in its bytes they are indexes.
+    WRITING: Vec<u32> = Vec::new()
+);
 
 /// A value as the bytes of a message, and the handles that they refer to.
 pub(crate) fn encode<T: Serialize>(value: &T) -> (Vec<u8>, Vec<u32>) {
-    writing(|handles| handles.borrow_mut().clear());
+    WRITING.with(|handles| handles.borrow_mut().clear());
     match postcard::to_allocvec(value) {
-        Ok(bytes) => (bytes, writing(RefCell::take)),
+        Ok(bytes) => (bytes, WRITING.with(RefCell::take)),
         Err(error) => fail(&alloc::format!("a message could not be written: {error}")),
     }
 }
@@ -117,7 +95,7 @@ pub(crate) fn decode<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> T {
 
 impl<M> Serialize for Address<M> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let index = writing(|handles| {
+        let index = WRITING.with(|handles| {
             let mut handles = handles.borrow_mut();
             let found = handles.iter().position(|handle| *handle == self.handle());
             found.unwrap_or_else(|| {

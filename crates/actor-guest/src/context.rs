@@ -3,7 +3,8 @@
 use core::time::Duration;
 
 use crate::address::encode;
-use crate::{Address, Numbered, host, runtime};
+use crate::sys::host;
+use crate::{Address, Numbered, runtime};
 
 /// The event under way. Everything done through it counts only if the event completes.
 pub struct Context {

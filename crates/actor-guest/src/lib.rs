@@ -41,18 +41,18 @@
 //! The interface below is `docs/reference/guest-abi.md`; it is not Rust's, so a guest may be written in any
 //! language.
 //!
-//! Unsafe code: `host`, `runtime`, `allocator`, and one line of `address`.
+//! Unsafe code is in `sys`.
+#![deny(unsafe_code)]
 #![cfg_attr(target_arch = "wasm32", no_std)]
 
 extern crate alloc;
 
 mod address;
-#[cfg(target_arch = "wasm32")]
-mod allocator;
 mod context;
-mod host;
 #[doc(hidden)]
 pub mod runtime;
+#[expect(unsafe_code, reason = "the host's functions, and memory that the host grants")]
+mod sys;
 
 pub use address::Address;
 pub use context::{Context, Level, fail};

@@ -1,26 +1,28 @@
 //! What [`crate::guest!`]'s functions do: read the message, call the actor, keep it.
 //!
-//! A module's instance is one actor, so its state is one pointer, to a value of the type whose number the
-//! host passes with each message. Called by generated code only.
+//! A module's instance is one actor, so its state is one value, of the type whose number the host passes with
+//! each message. Called by generated code only.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicPtr, Ordering};
+use core::any::Any;
+use core::cell::RefCell;
 
 use crate::address::decode;
-use crate::{Actor, Context, Numbered, fail, host};
+use crate::sys::{host, one_thread};
+use crate::{Actor, Context, Numbered, fail};
 
-/// The actor. An atomic only because statics must be; there is one thread.
-static STATE: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+one_thread!(
+    /// The actor, while it handles nothing.
+    STATE: Option<Box<dyn Any>> = None
+);
 
 /// What an actor becomes.
-pub struct Next {
-    pointer: *mut (),
-}
+pub struct Next(Box<dyn Any>);
 
 impl Next {
     pub(crate) fn of<A: Numbered>(next: A) -> Self {
-        Self { pointer: Box::into_raw(Box::new(next)).cast() }
+        Self(Box::new(next))
     }
 }
 
@@ -35,28 +37,21 @@ pub fn start<A: Numbered>(bytes: u32) {
     let mut context = Context { next: None };
     let actor = A::start(decode(&message(bytes)), &mut context);
     // It may become another one at once.
-    let pointer = context.next.take().unwrap_or_else(|| Next::of(actor)).pointer;
-    STATE.store(pointer, Ordering::Relaxed);
+    let Next(actor) = context.next.take().unwrap_or_else(|| Next::of(actor));
+    STATE.with(|state| state.replace(Some(actor)));
 }
 
-/// Handles one message.
+/// Handles one message. An event that fails leaves the actor as it was, since the host takes back what it did
+/// to the module's memory.
 pub fn receive<A: Numbered>(bytes: u32) {
-    let state = STATE.load(Ordering::Relaxed).cast::<A>();
-    if state.is_null() {
-        fail("the actor was never started");
-    }
+    let Some(mut actor) = STATE.with(RefCell::take) else { fail("the actor was never started") };
     let mut context = Context { next: None };
-    {
-        // SAFETY: the host passes the number of the type that `start` or `become_actor` stored last, and
-        // calls one function at a time, so this is the only reference.
-        let actor = unsafe { &mut *state };
-        <A as Actor>::receive(actor, decode(&message(bytes)), &mut context);
+    match actor.downcast_mut::<A>() {
+        Some(actor) => Actor::receive(actor, decode(&message(bytes)), &mut context),
+        None => fail("the actor is of another type"),
     }
-    if let Some(next) = context.next.take() {
-        STATE.store(next.pointer, Ordering::Relaxed);
-        // SAFETY: it came from a box of this type, and is not stored any more.
-        drop(unsafe { Box::from_raw(state) });
-    }
+    let actor = context.next.take().map_or(actor, |Next(next)| next);
+    STATE.with(|state| state.replace(Some(actor)));
 }
 
 /// The host asked for an actor that this module does not have.

@@ -7,11 +7,11 @@
 //! read what the program can.
 //!
 //! A file's folder says which process runs it: `caller`, `worker`, `babysitter`, or several (`shared`).
-//! Unsafe code is in all of these, for they are the program's own memory and the callee's, and in `sys`,
-//! `rust` and `allocations`; not in `stream`. Lock order: callers take no lock; see `worker`
-//! for the callee's one.
+//! Unsafe code is in `sys`, in `worker` and `babysitter`, and where `caller` and `rust` expect it.
+//! Lock order: callers take no lock; see `worker` for the callee's one.
+#![deny(unsafe_code)]
 
-pub mod allocations;
+#[expect(unsafe_code, reason = "loads a library, and forks the processes that run it")]
 mod babysitter;
 mod caller;
 pub mod error;
@@ -22,14 +22,17 @@ pub mod monitor;
 mod rust;
 mod shared;
 pub mod stream;
+#[expect(unsafe_code, reason = "what calls need of Linux and of the processor")]
 mod sys;
+#[expect(unsafe_code, reason = "runs code at addresses that its caller names, on memory of its caller")]
 mod worker;
 
 pub use banyan_calls_macros::isolated;
-pub use caller::{blob, connection, shim};
+pub use caller::{blob, connection, launch, shim};
 pub use error::{CallError, Ran};
 pub use rust::{discovery, foreign, isolated, parallel, registry};
 pub use shared::{frame, message, service, waiting::Wait};
+pub use sys::allocations;
 pub use worker::heap;
 
 pub use blob::{Blob, BlobStore, Blobs};

@@ -2,11 +2,10 @@
 //!
 //! Not a part of the interface: it follows the needs of the bench.
 
-pub use crate::caller::connection::ticks_per_us;
-pub use crate::frame::{Registers, Shape};
-pub use crate::shared::registers::invoke;
+pub use crate::frame::{NULL_FUNCTION, Registers, Shape};
+pub use crate::sys::channel::ticks_per_us;
 pub use crate::sys::channel::{
     Processors, counter, current_processor, futex_wait, futex_wake, place_thread, process_cpu_ns, thread_id,
 };
 pub use crate::sys::process::{become_child_of, end_now, fork};
-pub use crate::worker::NULL_FUNCTION;
+pub use crate::sys::registers::invoke;

@@ -5,7 +5,8 @@
 mod common;
 
 use banyan_calls::frame::{Registers, Shape};
-use banyan_calls::service::{Configuration, FunctionName, open_library};
+use banyan_calls::launch::open_library;
+use banyan_calls::service::{Configuration, FunctionName};
 use banyan_calls::{CallError, CallOptions, Connection};
 use common::processes::{has_ended, send};
 use rustix::process::Signal;

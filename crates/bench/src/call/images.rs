@@ -7,9 +7,10 @@ use super::at;
 use crate::row::Row;
 use banyan_calls::connection::{CallOptions, Connection};
 use banyan_calls::error::CallError;
+use banyan_calls::launch::open_library;
 use banyan_calls::measuring::counter;
 use banyan_calls::measuring::{Registers, Shape};
-use banyan_calls::service::{Configuration, FunctionName, open_library};
+use banyan_calls::service::{Configuration, FunctionName};
 use std::ffi::CStr;
 
 const WIDTH: usize = 2000;

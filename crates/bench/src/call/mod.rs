@@ -4,9 +4,10 @@
 use banyan_calls::Wait;
 use banyan_calls::connection::{CallOptions, Connection};
 use banyan_calls::error::CallError;
+use banyan_calls::launch::open_library;
 use banyan_calls::measuring::{Registers, Shape};
 use banyan_calls::measuring::{counter, ticks_per_us};
-use banyan_calls::service::{Configuration, FunctionName, open_library};
+use banyan_calls::service::{Configuration, FunctionName};
 use std::time::Duration;
 
 use crate::report::Report;

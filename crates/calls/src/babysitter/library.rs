@@ -2,8 +2,8 @@
 
 use super::run;
 use crate::shared::layout::{DATA_OFFSET, LOADING_HEAP_OFFSET, SLOT_BYTES, STACKS_OFFSET};
-use crate::shared::maps;
 use crate::shared::service::{Configuration, FunctionName, Report, Segment, SegmentKind};
+use crate::sys::maps;
 
 /// Loads the library and finds its functions and variables; the functions' addresses, 0 where missing.
 pub(super) fn load_library(configuration: &Configuration, report: &mut Report) -> Result<Vec<u64>, String> {

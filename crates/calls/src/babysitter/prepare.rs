@@ -5,11 +5,11 @@
 use super::{Babysitter, Program, THREAD_STACK, library};
 use crate::shared::layout::{
     BLOBS_OFFSET, CONFIGURATION_OFFSET, CONSTANT_BLOBS_OFFSET, CONTROL_BYTES, Control, LOADING_HEAP_BYTES,
-    LOADING_HEAP_OFFSET, REPORT_OFFSET, SLOTS, TEXT_MAX, at,
+    LOADING_HEAP_OFFSET, REPORT_OFFSET, SLOTS, TEXT_MAX,
 };
 use crate::shared::service::{Layer, Order, Report};
 use crate::sys::channel::Processors;
-use crate::sys::memory::{Access, map_private, map_shared};
+use crate::sys::memory::{Access, at, map_private, map_shared};
 use crate::sys::process::{Launch, end_now, fork, occupy_descriptors};
 use crate::sys::sandbox::{self, Groups};
 use crate::worker::{self, Host};
@@ -77,7 +77,7 @@ pub(super) fn prepare(
         libc::setrlimit(libc::RLIMIT_STACK, &raw const limit);
     }
     // Measured here once, and inherited by every worker: measuring takes a millisecond.
-    let _ = crate::caller::connection::ticks_per_us();
+    let _ = crate::sys::channel::ticks_per_us();
     start_a_thread_once();
     let is_library = configuration.library.is_some();
     if is_library {

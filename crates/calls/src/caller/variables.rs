@@ -7,8 +7,7 @@
 //! Threads that change the same variable race, as they would in one process. Allocates only when
 //! it is set up; used on the path of calls. Not for variables of which each thread has its own.
 
-use crate::caller::connection::Current;
-use crate::shared::layout::{SLOT_BYTES, slot_address};
+use crate::shared::layout::SLOT_BYTES;
 use crate::shared::service::{Segment, SegmentKind};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32};
@@ -102,8 +101,8 @@ impl Variables {
         kept.shadow..kept.shadow + kept.copy.bytes as usize
     }
 
-    /// Copies `from` to the shadow; returns whether it differed.
-    fn look(shadow: &[AtomicU8], from: u64) -> bool {
+    /// Copies memory at `from` to the shadow; returns whether it differed.
+    fn refresh(shadow: &[AtomicU8], from: u64) -> bool {
         let mut differs = false;
         for (at, byte) in (from..).zip(shadow) {
             // SAFETY: both sides are mapped for as many bytes as the shadow has.
@@ -127,28 +126,27 @@ impl Variables {
         }
     }
 
-    /// Before the worker runs: what the program changed goes over. A worker that is new gives its
-    /// values, but for those that the program has set.
+    /// Before the worker with its slot at `slot` runs: what the program changed goes over. A worker that is
+    /// new gives its values, but for those that the program has set.
     #[inline]
-    pub(crate) fn push(&self, window: u64, current: Current) {
+    pub(crate) fn push(&self, slot: u64, generation: u32) {
         if !self.kept.is_empty() {
-            self.push_all(window, current);
+            self.push_all(slot, generation);
         }
     }
 
-    fn push_all(&self, window: u64, current: Current) {
-        let slot = slot_address(window, current.slot());
-        let is_new = self.generation.swap(current.generation(), Relaxed) != current.generation();
+    fn push_all(&self, slot: u64, generation: u32) {
+        let is_new = self.generation.swap(generation, Relaxed) != generation;
         for kept in &self.kept {
             let (here, there) = (&self.here[Self::range(kept)], &self.there[Self::range(kept)]);
             let worker = slot + kept.offset;
-            if kept.copy.is_writable && Self::look(here, kept.copy.here) {
+            if kept.copy.is_writable && Self::refresh(here, kept.copy.here) {
                 kept.is_ours.store(true, Relaxed);
                 Self::carry(here, worker, there);
             } else if is_new && kept.is_ours.load(Relaxed) {
                 Self::carry(here, worker, there);
             } else if is_new {
-                Self::look(there, worker);
+                Self::refresh(there, worker);
                 if !kept.copy.is_symbol {
                     Self::carry(there, kept.copy.here, here);
                 }
@@ -158,16 +156,16 @@ impl Variables {
 
     /// After the worker ran: what the library changed comes back.
     #[inline]
-    pub(crate) fn pull(&self, window: u64, current: Current) {
+    pub(crate) fn pull(&self, slot: u64) {
         if !self.kept.is_empty() {
-            self.pull_all(window, current);
+            self.pull_all(slot);
         }
     }
 
-    fn pull_all(&self, window: u64, current: Current) {
+    fn pull_all(&self, slot: u64) {
         for kept in self.kept.iter().filter(|kept| kept.copy.is_writable) {
             let (here, there) = (&self.here[Self::range(kept)], &self.there[Self::range(kept)]);
-            if Self::look(there, slot_address(window, current.slot()) + kept.offset) {
+            if Self::refresh(there, slot + kept.offset) {
                 kept.is_ours.store(false, Relaxed);
                 Self::carry(there, kept.copy.here, here);
             }

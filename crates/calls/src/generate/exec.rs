@@ -8,6 +8,7 @@
 use super::emit::programs;
 use super::wrap::{file_error, wrap};
 use super::{Exports, WrapError};
+use crate::sys::process::effective_user;
 use std::ffi::{OsStr, OsString};
 use std::fs::{DirBuilder, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -32,8 +33,7 @@ fn cache() -> Result<PathBuf, WrapError> {
         .filter(|path| Path::new(path).is_absolute())
         .map(PathBuf::from)
         .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
-    // SAFETY: geteuid cannot fail.
-    let user = unsafe { libc::geteuid() };
+    let user = effective_user();
     let usable = |path: &Path| DirBuilder::new().recursive(true).mode(0o700).create(path);
     if let Some(base) = base {
         let path = base.join("banyan/calls");

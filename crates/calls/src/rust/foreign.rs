@@ -6,9 +6,10 @@
 //! libraries. Not for structures by value and variadic functions; `banyan call wrap` does those.
 
 use crate::caller::connection::{CallOptions, Connection};
+use crate::caller::launch::open_library;
 use crate::error::CallError;
 use crate::shared::frame::{GENERAL_MAX, Registers, STACK_WORDS_MAX, Shape, VECTOR_MAX, WANT_VECTOR};
-use crate::shared::service::{Configuration, FunctionName, open_library};
+use crate::shared::service::{Configuration, FunctionName};
 use std::sync::OnceLock;
 
 /// The arguments of one call, as they are laid out.

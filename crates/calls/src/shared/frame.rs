@@ -20,6 +20,11 @@ pub const WANT_ST0: u64 = 1;
 /// Wanted results: xmm0 and xmm1.
 pub const WANT_VECTOR: u64 = 2;
 
+/// The number of a function that does nothing, in every service.
+pub const NULL_FUNCTION: u64 = 0xffff_ffff;
+/// Set in a function's number that is an address of the worker.
+pub(crate) const BY_ADDRESS: u64 = 1 << 48;
+
 /// What a message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]

@@ -229,29 +229,6 @@ pub(crate) fn load_frame<'a>(words: &[AtomicU64; FRAME_WORDS], length: usize, to
     &to[..length]
 }
 
-/// Copies bytes out of memory that a peer may be writing.
-///
-/// # Safety
-/// The range must be mapped for reading, `from` and the mapping a multiple of eight.
-pub(crate) unsafe fn load_bytes(from: u64, to: &mut [u8]) {
-    for (index, chunk) in to.chunks_mut(8).enumerate() {
-        // SAFETY: the caller says that the range, rounded up to words, is mapped; a volatile read
-        // of a word that changes meanwhile gives some value, which the caller checks.
-        let value = unsafe { std::ptr::read_volatile((from + index as u64 * 8) as *const u64) }.to_le_bytes();
-        let count = chunk.len();
-        chunk.copy_from_slice(&value[..count]);
-    }
-}
-
-/// A reference into a mapped part.
-///
-/// # Safety
-/// A `T` of atomics must be mapped at `address` for `'a`.
-pub(crate) unsafe fn at<'a, T>(address: u64) -> &'a T {
-    // SAFETY: the caller's contract.
-    unsafe { &*(address as *const T) }
-}
-
 /// The address of a slot.
 pub(crate) const fn slot_address(window: u64, slot: usize) -> u64 {
     window + slot as u64 * SLOT_BYTES

@@ -6,8 +6,6 @@
 pub(crate) mod demand;
 pub mod frame;
 pub(crate) mod layout;
-pub(crate) mod maps;
 pub mod message;
-pub(crate) mod registers;
 pub mod service;
 pub(crate) mod waiting;

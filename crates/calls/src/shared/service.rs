@@ -1,16 +1,11 @@
-//! What runs in the worker, and where it is found: the configuration that a caller hands to a
-//! babysitter, the report that comes back, and the search for the worker program.
+//! What runs in the worker: the configuration that a caller hands to a babysitter, and the report that comes
+//! back; and the variables of the environment that name both.
 //!
-//! Not for making calls. The configuration travels as JSON, once, before the first call.
+//! Not for starting them; that is `launch`. The configuration travels as JSON, once, before the first call.
 
-use crate::caller::connection::Connection;
-use crate::error::CallError;
-use crate::rust::discovery::{FIND_VARIABLE, SERVE_VARIABLE};
 pub use crate::sys::sandbox::Groups;
 use serde::{Deserialize, Serialize};
-use std::ffi::CString;
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Everything a babysitter must know.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -135,65 +130,8 @@ pub(crate) enum SegmentKind {
 
 /// Set in the environment of a process that must become a babysitter.
 pub(crate) const WORKER_VARIABLE: &str = "BANYAN_CALL_WORKER";
-/// Names the worker program, for libraries.
-const PROGRAM_VARIABLE: &str = "BANYAN_CALL_PROGRAM";
-const PROGRAM_NAME: &str = "banyan-call-worker";
-
-/// Finds the worker program: named by `BANYAN_CALL_PROGRAM`, in `beside`, beside the running
-/// program, in the directory above it, or in `PATH`.
-#[must_use]
-pub fn find_worker_program(beside: Option<&Path>) -> Option<PathBuf> {
-    let mut places = Vec::new();
-    if let Some(named) = std::env::var_os(PROGRAM_VARIABLE) {
-        places.push(PathBuf::from(named));
-    }
-    places.extend(beside.map(|directory| directory.join(PROGRAM_NAME)));
-    if let Ok(program) = std::env::current_exe() {
-        places.extend(program.ancestors().skip(1).take(2).map(|directory| directory.join(PROGRAM_NAME)));
-    }
-    if let Some(path) = std::env::var_os("PATH") {
-        places.extend(std::env::split_paths(&path).map(|directory| directory.join(PROGRAM_NAME)));
-    }
-    places.into_iter().find(|place| place.is_file())
-}
-
-fn text(bytes: &[u8]) -> Result<CString, CallError> {
-    CString::new(bytes).map_err(|_| CallError::NoService("a name contains a zero byte".into()))
-}
-
-/// The environment of a worker: the program's, without what would wrap the library once more.
-fn environment() -> Result<Vec<CString>, CallError> {
-    let hidden = ["LD_LIBRARY_PATH", "LD_PRELOAD", WORKER_VARIABLE, FIND_VARIABLE, SERVE_VARIABLE];
-    let mut variables = Vec::new();
-    for (name, value) in std::env::vars_os().filter(|(name, _)| !hidden.iter().any(|hidden| name == hidden)) {
-        variables.push(text(&[name.as_bytes(), b"=", value.as_bytes()].concat())?);
-    }
-    variables.push(text(format!("{WORKER_VARIABLE}=1").as_bytes())?);
-    Ok(variables)
-}
-
-/// Opens a connection to a C library in a process of its own.
-///
-/// # Errors
-/// [`CallError::NoService`] with the reason.
-pub fn open_library(configuration: &Configuration, beside: Option<&Path>) -> Result<Connection, CallError> {
-    let program = find_worker_program(beside)
-        .ok_or_else(|| CallError::NoService(format!("{PROGRAM_NAME} is nowhere to be found")))?;
-    // Started through the loader, the program lies with its libraries, away from the caller's.
-    let loader = ["/lib64/ld-linux-x86-64.so.2", "/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"];
-    let loader = loader.iter().find(|path| Path::new(path).exists());
-    let mut arguments = Vec::new();
-    if let Some(loader) = loader {
-        arguments.push(text(loader.as_bytes())?);
-    }
-    arguments.push(text(program.as_os_str().as_bytes())?);
-    Connection::open(configuration, &arguments, &environment()?)
-}
-
-/// Opens a connection to the isolated functions of the running program itself.
-///
-/// # Errors
-/// [`CallError::NoService`] with the reason.
-pub fn open_functions(configuration: &Configuration) -> Result<Connection, CallError> {
-    Connection::open(configuration, &[text(b"/proc/self/exe")?], &environment()?)
-}
+/// Names where the calls of a program go, as a [`crate::Discovery`].
+pub const FIND_VARIABLE: &str = "BANYAN_CALL_SERVICE";
+/// Has a program serve its isolated functions instead of running: `system:NAME`, or `named:NAME=HOST:PORT`,
+/// on this machine only if `HOST` is empty.
+pub const SERVE_VARIABLE: &str = "BANYAN_CALL_SERVE";

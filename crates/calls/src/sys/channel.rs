@@ -4,6 +4,7 @@
 //! For code that may run in a signal handler of somebody else's program: nothing here allocates,
 //! takes a lock or writes `errno`. Not for process creation; see [`crate::sys::process`].
 
+use banyan_sys::raw::syscall;
 use core::arch::asm;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -14,23 +15,6 @@ pub(crate) const WAITERS: u32 = 0x8000_0000;
 /// The bits of a robust word that hold a thread id.
 pub(crate) const THREAD_MASK: u32 = 0x3fff_ffff;
 
-/// Makes a system call without touching `errno`; the result is the kernel's, negative on error.
-///
-/// # Safety
-/// The call and its arguments must be sound for this process, as for any system call.
-#[inline(always)]
-#[must_use]
-pub(crate) unsafe fn raw(number: i64, arguments: [u64; 6]) -> i64 {
-    let result: i64;
-    // SAFETY: the caller vouches for the call; the clobbers are those of the x86-64 system call.
-    unsafe {
-        asm!("syscall", inlateout("rax") number => result, in("rdi") arguments[0], in("rsi") arguments[1],
-            in("rdx") arguments[2], in("r10") arguments[3], in("r8") arguments[4], in("r9") arguments[5],
-            out("rcx") _, out("r11") _, options(nostack));
-    }
-    result
-}
-
 /// Sleeps while `word` holds `expected`, for at most `timeout_ns` nanoseconds.
 ///
 /// Returns when woken, when the word differs, at the time-out and at signals: look at the word again.
@@ -38,8 +22,8 @@ pub fn futex_wait(word: &AtomicU32, expected: u32, timeout_ns: u64) {
     let timeout = [timeout_ns / 1_000_000_000, timeout_ns % 1_000_000_000];
     // SAFETY: the word and the timeout outlive the call, which only reads them.
     let _ = unsafe {
-        raw(
-            libc::SYS_futex,
+        syscall(
+            libc::SYS_futex as u32,
             [word.as_ptr() as u64, libc::FUTEX_WAIT as u64, expected.into(), timeout.as_ptr() as u64, 0, 0],
         )
     };
@@ -49,7 +33,10 @@ pub fn futex_wait(word: &AtomicU32, expected: u32, timeout_ns: u64) {
 pub fn futex_wake(word: &AtomicU32, count: u32) {
     // SAFETY: a wake reads nothing but the address.
     let _ = unsafe {
-        raw(libc::SYS_futex, [word.as_ptr() as u64, libc::FUTEX_WAKE as u64, count.into(), 0, 0, 0])
+        syscall(
+            libc::SYS_futex as u32,
+            [word.as_ptr() as u64, libc::FUTEX_WAKE as u64, count.into(), 0, 0, 0],
+        )
     };
 }
 
@@ -88,7 +75,10 @@ pub(crate) unsafe fn join_robust_list(words: &[&RobustWord]) -> bool {
     let mut length = 0_usize;
     // SAFETY: the kernel writes the two words given to it.
     let result = unsafe {
-        raw(libc::SYS_get_robust_list, [0, (&raw mut head) as u64, (&raw mut length) as u64, 0, 0, 0])
+        syscall(
+            libc::SYS_get_robust_list as u32,
+            [0, (&raw mut head) as u64, (&raw mut length) as u64, 0, 0, 0],
+        )
     };
     if result != 0 || head.is_null() || length != size_of::<Head>() {
         return false;
@@ -113,7 +103,7 @@ pub(crate) unsafe fn join_robust_list(words: &[&RobustWord]) -> bool {
 #[must_use]
 pub fn thread_id() -> u32 {
     // SAFETY: gettid has no arguments and no effects.
-    unsafe { raw(libc::SYS_gettid, [0; 6]) as u32 }
+    unsafe { syscall(libc::SYS_gettid as u32, [0; 6]) as u32 }
 }
 
 /// A number that differs between the living threads of this process: the thread pointer.
@@ -153,14 +143,31 @@ pub(crate) fn now_ns() -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
+/// Ticks of the counter in a microsecond, measured once.
+pub fn ticks_per_us() -> u64 {
+    static TICKS: AtomicU64 = AtomicU64::new(0);
+    let known = TICKS.load(Ordering::Relaxed);
+    if known != 0 {
+        return known;
+    }
+    let (start, ticks) = (now_ns(), counter());
+    while now_ns() - start < 1_000_000 {
+        std::hint::spin_loop();
+    }
+    let value = ((counter() - ticks) / ((now_ns() - start) / 1000).max(1)).max(1);
+    TICKS.store(value, Ordering::Relaxed);
+    value
+}
+
 /// Processor time that process `process` has used, in nanoseconds, or `None` when it is gone.
 #[must_use]
 pub fn process_cpu_ns(process: u32) -> Option<u64> {
     let mut time = [0_u64; 2];
     let clock = (!i64::from(process) << 3) | 2;
     // SAFETY: the kernel writes the two words.
-    let result =
-        unsafe { raw(libc::SYS_clock_gettime, [clock as u64, time.as_mut_ptr() as u64, 0, 0, 0, 0]) };
+    let result = unsafe {
+        syscall(libc::SYS_clock_gettime as u32, [clock as u64, time.as_mut_ptr() as u64, 0, 0, 0, 0])
+    };
     (result == 0).then(|| time[0] * 1_000_000_000 + time[1])
 }
 
@@ -181,8 +188,9 @@ impl Processors {
     pub fn of_this_thread() -> Self {
         let mut mask = [0_u64; 16];
         // SAFETY: the kernel writes at most 128 bytes of the mask.
-        let written =
-            unsafe { raw(libc::SYS_sched_getaffinity, [0, 128, mask.as_mut_ptr() as u64, 0, 0, 0]) };
+        let written = unsafe {
+            syscall(libc::SYS_sched_getaffinity as u32, [0, 128, mask.as_mut_ptr() as u64, 0, 0, 0])
+        };
         if written > 0 { Self(mask) } else { Self([u64::MAX; 16]) }
     }
 
@@ -195,7 +203,7 @@ impl Processors {
     pub fn give(&self, thread: u32) {
         let mask = self.0.as_ptr() as u64;
         // SAFETY: the kernel reads the mask.
-        let _ = unsafe { raw(libc::SYS_sched_setaffinity, [thread.into(), 128, mask, 0, 0, 0]) };
+        let _ = unsafe { syscall(libc::SYS_sched_setaffinity as u32, [thread.into(), 128, mask, 0, 0, 0]) };
     }
 }
 
@@ -214,7 +222,7 @@ pub(crate) fn signal_process(process: u32, signal: i32) -> bool {
         return false;
     }
     // SAFETY: a signal to another process has no effect on this one's memory.
-    unsafe { raw(libc::SYS_kill, [process.into(), signal as u64, 0, 0, 0, 0]) == 0 }
+    unsafe { syscall(libc::SYS_kill as u32, [process.into(), signal as u64, 0, 0, 0, 0]) == 0 }
 }
 
 /// Whether process `process` has ended, collected by its parent or not. When the kernel will not
@@ -224,13 +232,13 @@ pub(crate) fn process_has_ended(process: u32) -> bool {
     // SAFETY: opens a descriptor, asks whether it is readable, and closes it; no memory but the
     // local `poll` is touched.
     unsafe {
-        let descriptor = raw(libc::SYS_pidfd_open, [process.into(), 0, 0, 0, 0, 0]);
+        let descriptor = syscall(libc::SYS_pidfd_open as u32, [process.into(), 0, 0, 0, 0, 0]);
         if descriptor < 0 {
             return descriptor == -i64::from(libc::ESRCH);
         }
         let mut poll = libc::pollfd { fd: descriptor as i32, events: libc::POLLIN, revents: 0 };
-        let ready = raw(libc::SYS_poll, [(&raw mut poll) as u64, 1, 0, 0, 0, 0]);
-        let _ = raw(libc::SYS_close, [descriptor as u64, 0, 0, 0, 0, 0]);
+        let ready = syscall(libc::SYS_poll as u32, [(&raw mut poll) as u64, 1, 0, 0, 0, 0]);
+        let _ = syscall(libc::SYS_close as u32, [descriptor as u64, 0, 0, 0, 0, 0]);
         ready == 1
     }
 }
@@ -240,8 +248,8 @@ pub(crate) fn process_has_ended(process: u32) -> bool {
 pub(crate) fn thread_lives(thread: u32) -> bool {
     // SAFETY: signal 0 is never delivered.
     unsafe {
-        let process = raw(libc::SYS_getpid, [0; 6]) as u64;
-        raw(libc::SYS_tgkill, [process, thread.into(), 0, 0, 0, 0]) == 0
+        let process = syscall(libc::SYS_getpid as u32, [0; 6]) as u64;
+        syscall(libc::SYS_tgkill as u32, [process, thread.into(), 0, 0, 0, 0]) == 0
     }
 }
 
@@ -256,8 +264,11 @@ pub(crate) unsafe fn copy_checked(from: u64, to: u64, length: usize) -> usize {
     let remote = [from, length as u64];
     // SAFETY: the vectors outlive the call; the kernel checks both ranges.
     let copied = unsafe {
-        let process = raw(libc::SYS_getpid, [0; 6]) as u64;
-        raw(libc::SYS_process_vm_readv, [process, local.as_ptr() as u64, 1, remote.as_ptr() as u64, 1, 0])
+        let process = syscall(libc::SYS_getpid as u32, [0; 6]) as u64;
+        syscall(
+            libc::SYS_process_vm_readv as u32,
+            [process, local.as_ptr() as u64, 1, remote.as_ptr() as u64, 1, 0],
+        )
     };
     copied.max(0) as usize
 }
@@ -281,9 +292,9 @@ pub(crate) unsafe fn write_checked(pieces: &[(u64, u64, u64)]) -> usize {
         let count = pieces.len() as u64;
         // SAFETY: the vectors outlive the call; the kernel checks every range.
         let result = unsafe {
-            let process = raw(libc::SYS_getpid, [0; 6]) as u64;
-            raw(
-                libc::SYS_process_vm_writev,
+            let process = syscall(libc::SYS_getpid as u32, [0; 6]) as u64;
+            syscall(
+                libc::SYS_process_vm_writev as u32,
                 [process, local.as_ptr() as u64, count, remote.as_ptr() as u64, count, 0],
             )
         };

@@ -2,7 +2,7 @@
 //!
 //! Not for coherent memory. No threads, no locks, no allocation.
 
-use crate::sys::channel::raw;
+use banyan_sys::raw::syscall;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd};
@@ -29,6 +29,29 @@ impl Access {
             Self::Write => libc::PROT_READ | libc::PROT_WRITE,
         }
     }
+}
+
+/// Copies bytes out of memory that a peer may be writing.
+///
+/// # Safety
+/// The range must be mapped for reading, `from` and the mapping a multiple of eight.
+pub(crate) unsafe fn load_bytes(from: u64, to: &mut [u8]) {
+    for (index, chunk) in to.chunks_mut(8).enumerate() {
+        // SAFETY: the caller says that the range, rounded up to words, is mapped; a volatile read
+        // of a word that changes meanwhile gives some value, which the caller checks.
+        let value = unsafe { std::ptr::read_volatile((from + index as u64 * 8) as *const u64) }.to_le_bytes();
+        let count = chunk.len();
+        chunk.copy_from_slice(&value[..count]);
+    }
+}
+
+/// A reference into a mapped part.
+///
+/// # Safety
+/// A `T` of atomics must be mapped at `address` for `'a`.
+pub(crate) unsafe fn at<'a, T>(address: u64) -> &'a T {
+    // SAFETY: the caller's contract.
+    unsafe { &*(address as *const T) }
 }
 
 /// Makes an anonymous file of `length` bytes (sparse) that can be sealed.
@@ -95,7 +118,7 @@ pub(crate) fn map_private(address: u64, length: u64, access: Access) -> io::Resu
 pub(crate) fn map_file_anywhere(file: &File, length: u64, access: Access) -> io::Result<u64> {
     let (rights, flags, file) = (access.bits() as u64, libc::MAP_SHARED as u64, file.as_raw_fd() as u64);
     // SAFETY: a new mapping at an address of the kernel's choice disturbs nothing.
-    let result = unsafe { raw(libc::SYS_mmap, [0, length, rights, flags, file, 0]) };
+    let result = unsafe { syscall(libc::SYS_mmap as u32, [0, length, rights, flags, file, 0]) };
     if result < 0 { Err(io::Error::from_raw_os_error(-result as i32)) } else { Ok(result as u64) }
 }
 
@@ -106,7 +129,9 @@ pub(crate) fn map_file_anywhere(file: &File, length: u64, access: Access) -> io:
 pub(crate) fn map_anywhere(length: u64) -> io::Result<u64> {
     let flags = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE) as u64;
     // SAFETY: a new mapping at an address of the kernel's choice disturbs nothing.
-    let result = unsafe { raw(libc::SYS_mmap, [0, length, Access::Write.bits() as u64, flags, u64::MAX, 0]) };
+    let result = unsafe {
+        syscall(libc::SYS_mmap as u32, [0, length, Access::Write.bits() as u64, flags, u64::MAX, 0])
+    };
     if result < 0 { Err(io::Error::from_raw_os_error(-result as i32)) } else { Ok(result as u64) }
 }
 
@@ -145,7 +170,10 @@ fn map(
     // SAFETY: the exported callers either pass MAP_FIXED_NOREPLACE, which disturbs nothing, or are
     // unsafe themselves. Raw, so that signal handlers may come here.
     let result = unsafe {
-        raw(libc::SYS_mmap, [address, length, access.bits() as u64, flags as u64, descriptor as u64, offset])
+        syscall(
+            libc::SYS_mmap as u32,
+            [address, length, access.bits() as u64, flags as u64, descriptor as u64, offset],
+        )
     };
     if result < 0 {
         return Err(io::Error::from_raw_os_error(-result as i32));
@@ -164,7 +192,7 @@ fn map(
 pub(crate) unsafe fn view_again(from: u64, length: u64, to: u64) -> io::Result<()> {
     let flags = (libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED) as u64;
     // SAFETY: with an old length of zero the kernel duplicates a shared mapping.
-    let result = unsafe { raw(libc::SYS_mremap, [from, 0, length, flags, to, 0]) };
+    let result = unsafe { syscall(libc::SYS_mremap as u32, [from, 0, length, flags, to, 0]) };
     if result < 0 { Err(io::Error::from_raw_os_error(-result as i32)) } else { Ok(()) }
 }
 
@@ -174,7 +202,7 @@ pub(crate) unsafe fn view_again(from: u64, length: u64, to: u64) -> io::Result<(
 /// Nothing may use the range afterwards.
 pub(crate) unsafe fn unmap(address: u64, length: u64) {
     // SAFETY: the caller vouches for the range.
-    let _ = unsafe { raw(libc::SYS_munmap, [address, length, 0, 0, 0, 0]) };
+    let _ = unsafe { syscall(libc::SYS_munmap as u32, [address, length, 0, 0, 0, 0]) };
 }
 
 /// Changes who may use a range. Returns whether the kernel agreed.
@@ -183,7 +211,7 @@ pub(crate) unsafe fn unmap(address: u64, length: u64) {
 /// Nothing may rely on rights that are taken away.
 pub(crate) unsafe fn protect(address: u64, length: u64, access: Access) -> bool {
     // SAFETY: the caller vouches for the range.
-    unsafe { raw(libc::SYS_mprotect, [address, length, access.bits() as u64, 0, 0, 0]) == 0 }
+    unsafe { syscall(libc::SYS_mprotect as u32, [address, length, access.bits() as u64, 0, 0, 0]) == 0 }
 }
 
 /// Makes a range read as zeroes in a child after fork; so code can tell that it was forked.
@@ -192,7 +220,9 @@ pub(crate) unsafe fn protect(address: u64, length: u64, access: Access) -> bool 
 /// The kernel's (before Linux 4.14).
 pub(crate) fn wipe_on_fork(address: u64, length: u64) -> io::Result<()> {
     // SAFETY: affects only what children see.
-    let result = unsafe { raw(libc::SYS_madvise, [address, length, libc::MADV_WIPEONFORK as u64, 0, 0, 0]) };
+    let result = unsafe {
+        syscall(libc::SYS_madvise as u32, [address, length, libc::MADV_WIPEONFORK as u64, 0, 0, 0])
+    };
     if result < 0 { Err(io::Error::from_raw_os_error(-result as i32)) } else { Ok(()) }
 }
 
@@ -202,7 +232,8 @@ pub(crate) fn wipe_on_fork(address: u64, length: u64) -> io::Result<()> {
 /// The kernel's.
 pub(crate) fn leave_out_of_forks(address: u64, length: u64) -> io::Result<()> {
     // SAFETY: affects only what children see.
-    let result = unsafe { raw(libc::SYS_madvise, [address, length, libc::MADV_DONTFORK as u64, 0, 0, 0]) };
+    let result =
+        unsafe { syscall(libc::SYS_madvise as u32, [address, length, libc::MADV_DONTFORK as u64, 0, 0, 0]) };
     if result < 0 { Err(io::Error::from_raw_os_error(-result as i32)) } else { Ok(()) }
 }
 
@@ -213,7 +244,7 @@ pub(crate) fn populate(address: u64, length: u64, access: Access) {
     const POPULATE_WRITE: u64 = 23;
     let advice = if access == Access::Write { POPULATE_WRITE } else { POPULATE_READ };
     // SAFETY: changes no contents, whatever is mapped there.
-    let _ = unsafe { raw(libc::SYS_madvise, [address, length, advice, 0, 0, 0]) };
+    let _ = unsafe { syscall(libc::SYS_madvise as u32, [address, length, advice, 0, 0, 0]) };
 }
 
 /// Gives a range of an anonymous file back to the kernel: it reads as zeroes, in every mapping.
@@ -221,7 +252,7 @@ pub(crate) fn punch(file: &File, offset: u64, length: u64) {
     let mode = (libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE) as u64;
     let file = file.as_raw_fd() as u64;
     // SAFETY: changes a file's contents, as a write would.
-    let _ = unsafe { raw(libc::SYS_fallocate, [file, mode, offset, length, 0, 0]) };
+    let _ = unsafe { syscall(libc::SYS_fallocate as u32, [file, mode, offset, length, 0, 0]) };
 }
 
 /// Gives the pages of a range of a shared mapping back to the kernel: it reads as zeroes, everywhere.
@@ -230,5 +261,6 @@ pub(crate) fn punch(file: &File, offset: u64, length: u64) {
 /// Nothing may rely on the contents.
 pub(crate) unsafe fn discard(address: u64, length: u64) {
     // SAFETY: the caller vouches for the range.
-    let _ = unsafe { raw(libc::SYS_madvise, [address, length, libc::MADV_REMOVE as u64, 0, 0, 0]) };
+    let _ =
+        unsafe { syscall(libc::SYS_madvise as u32, [address, length, libc::MADV_REMOVE as u64, 0, 0, 0]) };
 }

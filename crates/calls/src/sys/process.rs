@@ -256,6 +256,13 @@ pub unsafe fn fork() -> io::Result<u32> {
     }
 }
 
+/// The user with whose rights this process acts.
+#[must_use]
+pub(crate) fn effective_user() -> u32 {
+    // SAFETY: geteuid has no arguments and cannot fail.
+    unsafe { libc::geteuid() }
+}
+
 /// Ends the calling process at once, with `status`, without cleaning up.
 pub fn end_now(status: i32) -> ! {
     // SAFETY: _exit has no preconditions.

@@ -3,13 +3,11 @@
 //!
 //! The handler runs on its own stack and touches only the thread's own state.
 
-use super::{LOWEST_PAGE, THREAD, Thread, errno};
+use super::{LOWEST_PAGE, THREAD, Thread, call_back, errno};
 use crate::shared::frame::{FrameWriter, Kind};
-use crate::shared::layout::{
-    CHANNELS, Channel, PAGE, SEQUENCE_MASK, SlotHead, at, channel_address, store_frame,
-};
-use crate::shared::registers::call_back_address;
+use crate::shared::layout::{CHANNELS, Channel, PAGE, SEQUENCE_MASK, SlotHead, channel_address, store_frame};
 use crate::shared::waiting::post_reply;
+use crate::sys::memory::at;
 use crate::sys::process::kill_self;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -34,8 +32,9 @@ pub(super) fn report_crash(thread: &Thread, signal: i32, address: u64, instructi
         // first, to another worker. But whoever else waits for us learns of the crash by our end.
         let pause = [0_u64, if others_wait(thread) { 30_000 } else { 3_000_000 }];
         // SAFETY: the kernel reads the pause.
-        let _ =
-            unsafe { crate::sys::channel::raw(libc::SYS_nanosleep, [pause.as_ptr() as u64, 0, 0, 0, 0, 0]) };
+        let _ = unsafe {
+            banyan_sys::raw::syscall(libc::SYS_nanosleep as u32, [pause.as_ptr() as u64, 0, 0, 0, 0, 0])
+        };
     }
     kill_self()
 }
@@ -78,7 +77,7 @@ extern "C" fn on_fault(signal: i32, information: *mut libc::siginfo_t, context: 
         if registers[libc::REG_ERR as usize] & FETCHING_INSTRUCTION != 0 || address == instruction {
             if address / PAGE >= LOWEST_PAGE {
                 registers[libc::REG_R11 as usize] = address as i64;
-                registers[libc::REG_RIP as usize] = call_back_address() as i64;
+                registers[libc::REG_RIP as usize] = call_back::entry_address() as i64;
                 return;
             }
         } else if information.si_code == MAPPED_ERROR {

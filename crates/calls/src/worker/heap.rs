@@ -5,7 +5,8 @@
 //! `malloc`. Threads: any; a fork of a process with one thread inherits a usable heap. What the
 //! caller frees arrives through a lock-free stack in the slot's head.
 
-use crate::shared::layout::{SlotHead, at};
+use crate::shared::layout::SlotHead;
+use crate::sys::memory::at;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
@@ -138,8 +139,9 @@ pub fn allocate(size: u64, alignment: u64) -> (u64, bool) {
 #[must_use]
 pub fn usable(address: u64) -> u64 {
     // SAFETY: every pointer given to C's `free` family lies behind a header of ours, or the
-    // program is wrong in a way that any allocator may answer by crashing.
-    let header = unsafe { &*((address - HEADER) as *const Header) };
+    // program is wrong in a way that any allocator may answer by crashing. Volatile, as it may be another
+    // process that asks, while the worker's threads write.
+    let header = unsafe { ((address - HEADER) as *const Header).read_volatile() };
     if header.magic != MAGIC || header.class as usize >= CLASSES {
         return 0;
     }

@@ -6,6 +6,7 @@
 //! this needs to know a function's signature. Lock order: the gate alone, which a thread holds while it is in
 //! the library, so that threads do not see each other's copies; it is let go in call-backs.
 
+mod call_back;
 mod faults;
 mod gate;
 pub mod heap;
@@ -16,25 +17,22 @@ pub(crate) use faults::catch_faults;
 pub(crate) use start::run;
 
 use crate::shared::frame::{
-    FRAME_MAX, FrameError, FrameWriter, Kind, Registers, STACK_WORDS_MAX, Shape, WANT_VECTOR, read_arguments,
-    read_results, read_words, write_arguments, write_results,
+    BY_ADDRESS, FRAME_MAX, FrameError, FrameWriter, Kind, NULL_FUNCTION, Registers, STACK_WORDS_MAX,
+    read_arguments, read_results, read_words, write_results,
 };
 use crate::shared::layout::{
-    BULK_BYTES_MAX, CHANNEL_LIMITS, Channel, DEPTH_MAX, FRAME_WORDS, INTERRUPTS, PAGES_MAX, at, bulk_address,
-    channel_address, load_bytes, load_frame, store_frame,
+    BULK_BYTES_MAX, CHANNEL_LIMITS, Channel, DEPTH_MAX, FRAME_WORDS, INTERRUPTS, PAGES_MAX, bulk_address,
+    channel_address, load_frame, store_frame,
 };
 use crate::shared::message::{Payload, Request};
-use crate::shared::registers::{Context, checkpoint, invoke, resume};
 use crate::shared::waiting::{post_reply, wait_request};
+use crate::sys::memory::{at, load_bytes};
 use crate::sys::process::kill_self;
+use crate::sys::registers::{Context, checkpoint, invoke, resume};
 use std::cell::{Cell, UnsafeCell};
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// The number of a function that does nothing, in every service.
-pub const NULL_FUNCTION: u64 = 0xffff_ffff;
-/// Set in a function's number that is an address of the worker.
-pub(crate) const BY_ADDRESS: u64 = 1 << 48;
 /// Pages of address space below which nothing is ever fetched: null pointers and their fields.
 const LOWEST_PAGE: u64 = 16;
 /// Stack words shown to a call-back.
@@ -304,46 +302,4 @@ fn call_bytes(thread: &Thread, function: u64, arguments: &[u8]) -> Result<Next, 
     writer.number(1)?;
     writer.number(output.len() as u64)?;
     Ok(Next::Reply(writer.used()))
-}
-
-/// Runs `target`, code of the caller, there; the registers are those at the jump. Entered from
-/// `banyan_calls_call_back` on the library's stack.
-pub(crate) extern "C" fn call_back(target: u64, registers: &mut Registers) {
-    let Some(state) = THREAD.get() else { kill_self() };
-    let before = errno().load(Relaxed);
-    {
-        if state.level.get() + 1 >= DEPTH_MAX {
-            faults::report_crash(state, libc::SIGSEGV, target, target);
-        }
-        state.in_call.set(false);
-        let changed = state.flush();
-        gate::leave(state.gated.get());
-        // The caller's code may wait for another thread of the caller, which calls too.
-        start::start_starter(state);
-        let mut words = [0; CALL_BACK_WORDS];
-        // SAFETY: above the arguments on our stack lie the frames of `serve`, longer than this.
-        words.copy_from_slice(unsafe {
-            std::slice::from_raw_parts(registers.stack as *const u64, CALL_BACK_WORDS)
-        });
-        registers.results = WANT_VECTOR;
-        let mut writer = FrameWriter::new(state.frame());
-        let written = writer
-            .kind(Kind::Callback)
-            .and_then(|()| writer.number(changed))
-            .and_then(|()| writer.number(target))
-            .and_then(|()| write_arguments(&mut writer, Shape::unknown(0), registers, &words));
-        if written.is_err() {
-            kill_self();
-        }
-        let used = writer.used();
-        state.level.set(state.level.get() + 1);
-        state.reply(used);
-    }
-    serve(state, registers);
-    state.level.set(state.level.get() - 1);
-    gate::enter(state.gated.get());
-    state.in_call.set(true);
-    let after = errno().load(Relaxed);
-    errno().store(if after == 0 { before } else { after }, Relaxed);
-    registers.results = 0;
 }

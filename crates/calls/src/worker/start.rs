@@ -6,16 +6,15 @@
 //! does once it serves; that is the module above.
 
 use super::{Host, Next, THREAD, Thread, handle, serve};
-use crate::shared::frame::{FRAME_MAX, FrameWriter, Kind, Registers};
+use crate::shared::frame::{FRAME_MAX, FrameWriter, Kind, NULL_FUNCTION, Registers};
 use crate::shared::layout::{
-    CHANNELS, INTERRUPTS, PAGE, STACK_STRIDE, STACKS_OFFSET, SlotHead, at, load_frame, store_frame,
+    CHANNELS, INTERRUPTS, PAGE, STACK_STRIDE, STACKS_OFFSET, SlotHead, load_frame, store_frame,
 };
-use crate::shared::registers::on_stack;
 use crate::shared::waiting::expect_request;
 use crate::sys::channel::{futex_wait, futex_wake, join_robust_list, thread_id};
-use crate::sys::memory::{Access, map_anywhere, populate, protect};
+use crate::sys::memory::{Access, at, map_anywhere, populate, protect};
 use crate::sys::process::kill_self;
-use crate::worker::NULL_FUNCTION;
+use crate::sys::registers::on_stack;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 /// Bytes of a thread's stack for signals.
@@ -211,7 +210,7 @@ fn begin(Start { host, slot, index }: Start) -> &'static Thread {
     };
     thread.slot.set(slot);
     thread.index.set(index);
-    thread.ticks_per_us.set(crate::caller::connection::ticks_per_us());
+    thread.ticks_per_us.set(crate::sys::channel::ticks_per_us());
     THREAD.set(Some(thread));
     let channel = thread.channel();
     channel.reply.word.store(0, Relaxed);

@@ -10,7 +10,8 @@
 pub mod processes;
 
 use banyan_calls::frame::{Registers, Shape, WANT_ST0, WANT_VECTOR};
-use banyan_calls::service::{Configuration, FunctionName, open_library};
+use banyan_calls::launch::open_library;
+use banyan_calls::service::{Configuration, FunctionName};
 use banyan_calls::{CallOptions, Connection};
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -3,8 +3,9 @@
 use super::find;
 use crate::terminal::{print, print_json, redraw};
 use banyan_calls::generate;
+use banyan_calls::launch::open_library;
 use banyan_calls::monitor::{self, Seen};
-use banyan_calls::service::{Configuration, Layer, open_library};
+use banyan_calls::service::{Configuration, Layer};
 use std::path::Path;
 use std::time::{Duration, Instant};
 

@@ -3,10 +3,15 @@
 //! Its `malloc` is the crate's, so that the caller sees what the library allocates; its functions
 //! on files and descriptors send those that the caller opened back to the caller. Not to be run by
 //! hand.
+#![deny(unsafe_code)]
 
+#[expect(unsafe_code, reason = "calls the program's functions, by their addresses")]
 mod caller;
+#[expect(unsafe_code, reason = "functions of C's library, in its place")]
 mod descriptors;
+#[expect(unsafe_code, reason = "the allocator of the library, in C's terms")]
 mod heap;
+#[expect(unsafe_code, reason = "functions of C's library, in its place")]
 mod streams;
 
 fn main() {

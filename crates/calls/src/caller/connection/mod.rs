@@ -4,7 +4,7 @@
 //! thread-local storage and keeps `errno`: it may run in a signal handler. A thread finds its
 //! channel by its thread pointer, in a table that is claimed with compare-and-swap. Everything is
 //! reached through mappings, so a program that closes all descriptors loses nothing. Not for
-//! choosing what runs in the worker; that is [`crate::shared::service`].
+//! choosing what runs in the worker; that is [`crate::shared::service`] and [`crate::caller::launch`].
 
 mod open;
 
@@ -14,13 +14,13 @@ use crate::caller::pool::Pool;
 use crate::caller::variables::Variables;
 use crate::shared::layout::{
     CHANNELS, CHANNELS_OFFSET, CONSTANT_BLOBS_OFFSET, CONTROL_BYTES, Channel, Control, DEPTH_MAX,
-    LOADING_HEAP_OFFSET, PAGES_MAX, SLOT_BYTES, SLOT_CURRENT, SLOT_SPARE, SLOTS, SlotHead, at,
-    channel_address, slot_address,
+    LOADING_HEAP_OFFSET, PAGES_MAX, SLOT_BYTES, SLOT_CURRENT, SLOT_SPARE, SLOTS, SlotHead, channel_address,
+    slot_address,
 };
 use crate::shared::service::{Report, Segment};
 use crate::shared::waiting::Wait;
-use crate::sys::channel::{OWNER_DIED, Processors, counter, futex_wait, now_ns, signal_process};
-use crate::sys::memory::unmap;
+use crate::sys::channel::{OWNER_DIED, Processors, futex_wait, now_ns, signal_process};
+use crate::sys::memory::{at, unmap};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::Duration;
@@ -153,26 +153,6 @@ impl Current {
     pub(crate) const fn generation(self) -> u32 {
         (self.0 >> 8) as u32
     }
-}
-
-fn counter_ticks_per_us() -> u64 {
-    static TICKS: AtomicU64 = AtomicU64::new(0);
-    let known = TICKS.load(Relaxed);
-    if known != 0 {
-        return known;
-    }
-    let (start, ticks) = (now_ns(), counter());
-    while now_ns() - start < 1_000_000 {
-        std::hint::spin_loop();
-    }
-    let value = ((counter() - ticks) / ((now_ns() - start) / 1000).max(1)).max(1);
-    TICKS.store(value, Relaxed);
-    value
-}
-
-/// Ticks of the counter in a microsecond, measured once.
-pub fn ticks_per_us() -> u64 {
-    counter_ticks_per_us()
 }
 
 impl Connection {

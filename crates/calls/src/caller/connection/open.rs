@@ -3,19 +3,20 @@
 //!
 //! Not on the path of calls.
 
-use super::{ClientState, Connection, Statistics, counter_ticks_per_us};
+use super::{ClientState, Connection, Statistics};
 use crate::caller::pool::Pool;
 use crate::caller::variables::{Copy, Variables};
 use crate::error::CallError;
 use crate::shared::layout::{
     CONFIGURATION_OFFSET, CONSTANT_BLOBS_OFFSET, CONTROL_BYTES, CONTROL_FAILED, CONTROL_READY,
     LOADING_HEAP_OFFSET, REPORT_OFFSET, SLOT_BYTES, SLOTS, TEXT_MAX, WINDOW_BYTES, WINDOWS, WINDOWS_BASE,
-    load_bytes, shared_bytes, slot_address,
+    shared_bytes, slot_address,
 };
 use crate::shared::service::{Configuration, Order, Report, SegmentKind};
-use crate::sys::channel::{OWNER_DIED, Processors, futex_wait, now_ns};
+use crate::sys::channel::{OWNER_DIED, Processors, futex_wait, now_ns, ticks_per_us};
 use crate::sys::memory::{
-    Access, anonymous_file, map_anywhere, map_private, map_shared, populate, protect, unmap, wipe_on_fork,
+    Access, anonymous_file, load_bytes, map_anywhere, map_private, map_shared, populate, protect, unmap,
+    wipe_on_fork,
 };
 use crate::sys::process::{Launch, launch_detached};
 use banyan_wire::address_space::LARGE;
@@ -35,7 +36,7 @@ static WINDOWS_INHERITED: AtomicU32 = AtomicU32::new(0);
 /// is the parent's: as if nothing had happened, a change would appear there.
 extern "C" fn after_fork() {
     WINDOWS_INHERITED.fetch_or(WINDOWS_USED.load(Relaxed), Relaxed);
-    crate::shared::maps::each_shared(|start, end| {
+    crate::sys::maps::each_shared(|start, end| {
         // SAFETY: nothing in this process may rely on changing memory of the parent's workers.
         let _ = unsafe { protect(start, end - start, Access::Read) };
     });
@@ -153,7 +154,7 @@ impl Connection {
             window,
             state,
             pool: Pool::new(configuration.library.is_none()),
-            ticks_per_us: counter_ticks_per_us(),
+            ticks_per_us: ticks_per_us(),
             processors: std::thread::available_parallelism().map_or(1, usize::from),
             allowed: Processors::of_this_thread(),
             segments: Vec::new(),
@@ -242,8 +243,9 @@ impl Connection {
     /// compilers put functions, gets a call; the return address it pushes says where it came from.
     ///
     /// # Safety
-    /// `library` must be what [`crate::shared::registers::enter_by_address`] expects, for ever.
-    pub(crate) unsafe fn install_entries(&self, library: u64) {
+    /// At `entry` must be code, for ever, that handles a jump with `library` in r10 and the address called
+    /// in r11.
+    pub(crate) unsafe fn install_entries(&self, library: u64, entry: u64) {
         const CALL_BYTES: u64 = 5;
         for segment in self.segments.iter().filter(|segment| segment.kind == SegmentKind::Code) {
             let place = (1..512).map(|step| segment.address + segment.length + step * (1 << 20));
@@ -255,7 +257,7 @@ impl Connection {
             let mut code = vec![0x41, 0x5b, 0x49, 0x83, 0xeb, CALL_BYTES as u8, 0x49, 0xba];
             code.extend(library.to_le_bytes());
             code.extend([0xff, 0x25, 0, 0, 0, 0]);
-            code.extend(crate::shared::registers::enter_by_address().to_le_bytes());
+            code.extend(entry.to_le_bytes());
             // SAFETY: both ranges were mapped by us for this purpose and are not yet executable;
             // the hub lies within reach of a 32-bit displacement.
             unsafe {

@@ -8,9 +8,9 @@ use crate::caller::connection::{CALLED_BACK, Connection, WAITING};
 use crate::error::{CallError, Ran};
 use crate::shared::frame::Registers;
 use crate::shared::layout::{DEPTH_MAX, PAGE};
-use crate::shared::registers::invoke;
 use crate::shared::waiting::Ended;
 use crate::sys::channel::stack_pointer;
+use crate::sys::registers::invoke;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 impl Connection {
@@ -59,7 +59,7 @@ impl Connection {
         if slot.load(Acquire) == page {
             return true;
         }
-        let found = crate::shared::maps::is_executable(address);
+        let found = crate::sys::maps::is_executable(address);
         if found {
             slot.store(page, Relaxed);
         }

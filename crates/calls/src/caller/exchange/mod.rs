@@ -18,12 +18,13 @@ use crate::shared::frame::{
     read_results, read_words, write_arguments, write_results,
 };
 use crate::shared::layout::{
-    BULK_BYTES_MAX, CHANNEL_LIMITS, DEPTH_MAX, INTERRUPTS, SEQUENCE_MASK, bulk_address, load_bytes,
-    load_frame, slot_address, store_frame,
+    BULK_BYTES_MAX, CHANNEL_LIMITS, DEPTH_MAX, INTERRUPTS, SEQUENCE_MASK, bulk_address, load_frame,
+    slot_address, store_frame,
 };
 use crate::shared::message::{Answer, Payload};
 use crate::shared::waiting::{Deadline, Ended, post_request, wait_reply};
 use crate::sys::channel::THREAD_MASK;
+use crate::sys::memory::load_bytes;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// The longest frame of a call on registers.
@@ -43,8 +44,19 @@ const fn is_short(shape: Shape) -> bool {
 pub(crate) enum Reply {
     /// The registers hold the results; the callee's `errno`.
     Registers(u32),
-    /// That many bytes of results wait in the buffer given (`false`) or in the bulk area (`true`).
-    Bytes(usize, bool, u64, bool),
+    /// Bytes of a result.
+    Bytes(ReplyBytes),
+    /// The function said that it failed: the bytes of its reason.
+    Failed(ReplyBytes),
+}
+
+/// Where the bytes of an answer are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum ReplyBytes {
+    /// At the start of the frame.
+    Frame { length: usize },
+    /// In the channel's bulk area.
+    Bulk { address: u64, length: usize },
 }
 
 fn errno() -> u32 {
@@ -103,7 +115,7 @@ impl Connection {
                 set_errno(errno);
                 Ok(())
             }
-            Ok(Reply::Bytes(..)) => Err(FrameError::Range.into()),
+            Ok(Reply::Bytes(_) | Reply::Failed(_)) => Err(FrameError::Range.into()),
             Err(error) => Err(error),
         }
     }
@@ -146,18 +158,21 @@ impl Connection {
             let mut registers = Registers::default();
             self.exchange(index, current, &mut frame, used, depth_at, &mut registers, options, deadline)
         })?;
-        let Reply::Bytes(length, in_bulk, bulk, failed) = reply else { return Err(FrameError::Range.into()) };
-        let copy;
-        let bytes = if in_bulk {
-            let mut bytes = vec![0; length];
-            // SAFETY: the length was checked against the bulk area, which stays mapped.
-            unsafe { load_bytes(bulk, &mut bytes) };
-            copy = bytes;
-            &copy[..]
-        } else {
-            frame.get(..length).ok_or(FrameError::Short)?
+        let (Reply::Bytes(bytes) | Reply::Failed(bytes)) = reply else {
+            return Err(FrameError::Range.into());
         };
-        if failed {
+        let copy;
+        let bytes = match bytes {
+            ReplyBytes::Frame { length } => frame.get(..length).ok_or(FrameError::Short)?,
+            ReplyBytes::Bulk { address, length } => {
+                let mut bytes = vec![0; length];
+                // SAFETY: the length was checked against the bulk area, which stays mapped.
+                unsafe { load_bytes(address, &mut bytes) };
+                copy = bytes;
+                &copy[..]
+            }
+        };
+        if matches!(reply, Reply::Failed(_)) {
             return Err(CallError::Failed(String::from_utf8_lossy(bytes).into_owned()));
         }
         read(bytes)
@@ -269,7 +284,8 @@ impl Connection {
         deadline: &Deadline,
     ) -> Result<Reply, Failure> {
         let client = &self.state().channels[index];
-        let channel = self.channel(current.slot(), index);
+        let (slot, channel) =
+            (slot_address(self.window, current.slot()), self.channel(current.slot(), index));
         let limits = self.limits(current, options, deadline);
         let on_bytes = frame.first() == Some(&(Kind::CallBytes as u8));
         let (spin_us, beside) = self.waiting_mode(client, channel, options.wait);
@@ -306,9 +322,9 @@ impl Connection {
                     let count = read_arguments(&mut reader, &mut arguments)?;
                     read_words(reader, &mut words[..count])?;
                     self.write_back(index, current, changed)?;
-                    self.variables.pull(self.window, current);
+                    self.variables.pull(slot);
                     let errno = self.run_call_back(index, target, &mut arguments, &words[..count])?;
-                    self.variables.push(self.window, current);
+                    self.variables.push(slot, current.generation());
                     let mut writer = FrameWriter::new(frame);
                     writer.kind(Kind::CallbackReturn)?;
                     write_results(&mut writer, &arguments, errno)?;
@@ -319,14 +335,18 @@ impl Connection {
                     return Ok(Reply::Registers(read_results(results, registers)?));
                 }
                 answer @ (Answer::Bytes(payload) | Answer::Failed(payload)) if on_bytes => {
-                    let failed = matches!(answer, Answer::Failed(_));
-                    let bulk = bulk_address(slot_address(self.window, current.slot()), index);
-                    let count = match payload {
-                        Payload::Bulk(length) => return Ok(Reply::Bytes(length, true, bulk, failed)),
-                        Payload::Inline(bytes) => bytes.len(),
+                    let has_failed = matches!(answer, Answer::Failed(_));
+                    let bytes = match payload {
+                        Payload::Bulk(length) => {
+                            ReplyBytes::Bulk { address: bulk_address(slot, index), length }
+                        }
+                        Payload::Inline(bytes) => {
+                            let count = bytes.len();
+                            frame.copy_within(length - count..length, 0);
+                            ReplyBytes::Frame { length: count }
+                        }
                     };
-                    frame.copy_within(length - count..length, 0);
-                    return Ok(Reply::Bytes(count, false, bulk, failed));
+                    return Ok(if has_failed { Reply::Failed(bytes) } else { Reply::Bytes(bytes) });
                 }
                 Answer::Crashed { signal, address, instruction } => {
                     return Err(Failure::Call(CallError::Crashed {

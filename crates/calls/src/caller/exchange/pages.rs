@@ -7,10 +7,10 @@ use crate::caller::connection::{Connection, Current, is_inherited};
 use crate::error::{CallError, Ran};
 use crate::shared::frame::FrameError;
 use crate::shared::layout::{
-    CHANGED_LIST_OFFSET, CHANGES_OFFSET, PAGE, PAGES_MAX, WINDOW_BYTES, bulk_address, load_bytes,
-    slot_address,
+    CHANGED_LIST_OFFSET, CHANGES_OFFSET, PAGE, PAGES_MAX, WINDOW_BYTES, bulk_address, slot_address,
 };
 use crate::sys::channel::{copy_checked, write_checked};
+use crate::sys::memory::load_bytes;
 use std::sync::atomic::Ordering::Relaxed;
 
 impl Connection {

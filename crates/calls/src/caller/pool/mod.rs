@@ -10,8 +10,8 @@ mod claim;
 mod supply;
 
 use crate::caller::connection::{CallOptions, Connection, Current, SWITCHING};
-use crate::caller::exchange::Reply;
 use crate::error::{CallError, Ran};
+use crate::shared::layout::slot_address;
 use crate::shared::waiting::{Deadline, Limits};
 use crate::sys::channel::{counter, futex_wait, futex_wake, process_cpu_ns};
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
@@ -249,21 +249,22 @@ impl Connection {
     }
 
     /// Makes a call, again as often as the options allow. `attempt` makes it once, on a channel.
-    pub(crate) fn with_retries(
+    pub(crate) fn with_retries<T>(
         &self,
         options: &CallOptions,
-        mut attempt: impl FnMut(usize, Current, &Deadline) -> Result<Reply, CallError>,
-    ) -> Result<Reply, CallError> {
+        mut attempt: impl FnMut(usize, Current, &Deadline) -> Result<T, CallError>,
+    ) -> Result<T, CallError> {
         let deadline = Deadline::after(options.deadline, self.ticks_per_us);
         let claim = self.claim()?;
         let turn = self.enter(claim.index, &deadline)?;
         let (mut tries, mut lost) = (0, 0);
         loop {
             let current = self.current(turn.place, &deadline, options.retries > 0)?;
-            self.variables.push(self.window, current);
+            let slot = slot_address(self.window, current.slot());
+            self.variables.push(slot, current.generation());
             match attempt(claim.index, current, &deadline) {
                 Ok(reply) => {
-                    self.variables.pull(self.window, current);
+                    self.variables.pull(slot);
                     self.count(claim.index, tries, &deadline);
                     return Ok(reply);
                 }

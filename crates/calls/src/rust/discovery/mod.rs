@@ -11,19 +11,15 @@ mod system;
 pub use system::serve_system;
 
 use crate::caller::connection::{CallOptions, Connection};
+use crate::caller::launch::open_functions;
 use crate::error::CallError;
 use crate::rust::isolated::Portable;
-use crate::shared::service::{Configuration, open_functions};
+use crate::shared::service::Configuration;
+pub use crate::shared::service::{FIND_VARIABLE, SERVE_VARIABLE};
 use crate::stream::{Remote, Server, with_host};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::{Arc, PoisonError, RwLock};
-
-/// Names where the calls of a program go, as a [`Discovery`].
-pub const FIND_VARIABLE: &str = "BANYAN_CALL_SERVICE";
-/// Has a program serve its isolated functions instead of running: `system:NAME`, or `named:NAME=HOST:PORT`,
-/// on this machine only if `HOST` is empty.
-pub const SERVE_VARIABLE: &str = "BANYAN_CALL_SERVE";
 
 /// How many workers a serving program runs at once; as many as processors when not set.
 pub const WORKERS_VARIABLE: &str = "BANYAN_CALL_WORKERS";

@@ -11,9 +11,9 @@ use super::announce;
 use crate::babysitter::{self, Program};
 use crate::caller::connection::Connection;
 use crate::error::CallError;
-use crate::shared::layout::{Control, WINDOW_BYTES, at};
+use crate::shared::layout::{Control, WINDOW_BYTES};
 use crate::shared::service::{Configuration, Order};
-use crate::sys::memory::{Access, map_file_anywhere, unmap};
+use crate::sys::memory::{Access, at, map_file_anywhere, unmap};
 use crate::sys::process::{
     Launch, become_child_of, child_descriptor, collect_child, drain, end_now, fork, wait_any,
 };

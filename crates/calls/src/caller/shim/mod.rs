@@ -6,14 +6,18 @@
 //! and `errno` is set, or the program is aborted where the policy says so. Lock order: none; one
 //! thread opens, others wait for it, bounded by the time that opening may take.
 
-use crate::caller::connection::{CallOptions, Connection, is_inherited};
+mod freeing;
+
+use crate::caller::connection::{CallOptions, Connection};
+use crate::caller::launch::open_library;
 use crate::caller::variables::Copy;
 use crate::error::CallError;
-use crate::shared::frame::{Registers, STACK_WORDS_MAX, Shape, WANT_ST0, WANT_VECTOR};
-use crate::shared::service::{Configuration, FunctionName, open_library};
+use crate::shared::frame::{BY_ADDRESS, Registers, STACK_WORDS_MAX, Shape, WANT_ST0, WANT_VECTOR};
+use crate::shared::service::{Configuration, FunctionName};
 use crate::sys::channel::futex_wait;
+use crate::sys::registers::entry;
 use std::ffi::{CStr, c_char};
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 use std::sync::atomic::{AtomicPtr, AtomicU32};
 use std::time::Duration;
 
@@ -123,8 +127,9 @@ fn connection(library: &Library) -> Result<&Connection, CallError> {
                 let state = if opened.is_ok() { OPEN } else { FAILED };
                 if let Ok(connection) = opened {
                     let connection = Box::into_raw(Box::new(connection));
+                    let entry = enter_by_address as *const () as u64;
                     // SAFETY: just boxed, and never dropped; the drop-in's description lives as long.
-                    unsafe { (*connection).install_entries(std::ptr::from_ref(library) as u64) };
+                    unsafe { (*connection).install_entries(std::ptr::from_ref(library) as u64, entry) };
                     library.connection.store(connection, Release);
                 } else if let Err(error) = &opened {
                     eprintln!("banyan: calls: {error}");
@@ -219,8 +224,17 @@ fn stack_words(address: u64, words: &mut [u64]) -> usize {
     unsafe { crate::sys::channel::copy_checked(address, words.as_mut_ptr() as u64, bytes as usize) / 8 }
 }
 
-/// One call of a drop-in's function; entered from `banyan_calls_enter`.
-pub(crate) extern "C" fn enter(library: &Library, number: u32, registers: &mut Registers) {
+entry!(
+    /// Where the functions of a drop-in jump to: r10 holds its [`Library`], r11 the function's number.
+    enter_by_number, ["mov rdi, r10", "mov esi, r11d", "mov rdx, rsp"], enter
+);
+entry!(
+    /// Where calls of addresses in the library's code arrive: r10 holds the [`Library`], r11 the address.
+    enter_by_address, ["mov rdi, r10", "mov rsi, r11", "mov rdx, rsp"], enter_address
+);
+
+/// One call of a drop-in's function.
+extern "C" fn enter(library: &Library, number: u32, registers: &mut Registers) {
     // SAFETY: the generator numbers the functions of this table.
     let function = unsafe { &*library.functions.add(number as usize) };
     registers.results = function.results.into();
@@ -278,7 +292,7 @@ pub(crate) extern "C" fn enter(library: &Library, number: u32, registers: &mut R
 }
 
 /// The program called an address that it got from the library: there the same function is called.
-pub(crate) extern "C" fn enter_address(library: &Library, address: u64, registers: &mut Registers) {
+extern "C" fn enter_address(library: &Library, address: u64, registers: &mut Registers) {
     const WORDS: usize = 8;
     registers.results = WANT_VECTOR;
     let mut words = [0; WORDS];
@@ -287,7 +301,7 @@ pub(crate) extern "C" fn enter_address(library: &Library, address: u64, register
     let options = CallOptions { deadline: Duration::from_micros(deadline), ..CallOptions::default() };
     // SAFETY: the program calls the library's function with these arguments.
     let result = connection(library).and_then(|connection| unsafe {
-        let number = crate::worker::BY_ADDRESS | address;
+        let number = BY_ADDRESS | address;
         connection.call_registers(number, registers, Shape::unknown(0), &words[..count], 0, &options)
     });
     if result.is_err() {
@@ -312,63 +326,5 @@ fn note_failure(function: &Function, error: &CallError) {
 /// Where the functions of a drop-in jump to: r10 holds its [`Library`], r11 the function's number.
 #[unsafe(no_mangle)]
 pub extern "C" fn banyan_calls_entry() -> u64 {
-    crate::shared::registers::enter_address()
-}
-
-/// The offset in its slot of an address in a worker's heap, `Err(true)` for one elsewhere in a
-/// window, `Err(false)` for one outside.
-fn heap_offset(address: u64) -> Result<u64, bool> {
-    use crate::shared::layout::{HEAP_OFFSET, SLOT_BYTES, WINDOW_BYTES, WINDOWS, WINDOWS_BASE};
-    let offset = address.wrapping_sub(WINDOWS_BASE);
-    if offset >= WINDOWS * WINDOW_BYTES {
-        return Err(false);
-    }
-    let in_slot = offset % SLOT_BYTES;
-    let is_heap = (offset % WINDOW_BYTES) / SLOT_BYTES != 0 && in_slot >= HEAP_OFFSET;
-    if is_heap { Ok(in_slot) } else { Err(true) }
-}
-
-/// Frees memory of a worker's heap; returns whether the address lies in a worker. For interposed `free`.
-#[unsafe(no_mangle)]
-pub extern "C" fn banyan_calls_free(address: u64) -> i32 {
-    use crate::shared::layout::{SlotHead, at};
-    let in_slot = match heap_offset(address) {
-        Ok(offset) => offset,
-        // Memory from while the library loaded is never given back.
-        Err(is_inside) => return is_inside.into(),
-    };
-    if is_inherited(address) {
-        // The parent frees its own.
-        return 1;
-    }
-    // SAFETY: an address that a library handed out lies in a slot that is mapped here.
-    let head: &SlotHead = unsafe { at(address - in_slot) };
-    let mut first = head.freed.load(Relaxed);
-    loop {
-        // SAFETY: the program gives the memory up; its first word links the list.
-        unsafe { std::ptr::write_volatile(address as *mut u64, first) };
-        match head.freed.compare_exchange_weak(first, address, Release, Relaxed) {
-            Ok(_) => return 1,
-            Err(other) => first = other,
-        }
-    }
-}
-
-/// How many bytes can be used at an address of a worker's heap; 0 for an address of none. For
-/// interposed `realloc`.
-#[unsafe(no_mangle)]
-pub extern "C" fn banyan_calls_usable(address: u64, bytes: &mut u64) -> i32 {
-    use crate::shared::layout::SLOT_BYTES;
-    match heap_offset(address) {
-        Ok(offset) => {
-            // What the worker wrote before the allocation may be anything; the slot's end is certain.
-            *bytes = crate::worker::heap::usable(address).min(SLOT_BYTES - offset);
-            1
-        }
-        Err(true) => {
-            *bytes = crate::worker::heap::usable(address).min(crate::shared::layout::LOADING_HEAP_BYTES);
-            1
-        }
-        Err(false) => 0,
-    }
+    enter_by_number as *const () as u64
 }

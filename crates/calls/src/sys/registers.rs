@@ -1,7 +1,8 @@
 //! The few instructions that no language has words for: calling an address with given registers,
 //! being called with unknown arguments, and cutting a stack back to a known depth.
 //!
-//! x86-64 with the System V calling convention only. Nothing here allocates or knows of channels.
+//! x86-64 with the System V calling convention only. Nothing here allocates. Not for what is then called:
+//! that is its callers' to say.
 
 use crate::shared::frame::Registers;
 use std::arch::global_asm;
@@ -65,69 +66,6 @@ global_asm!(
     "pop rbx",
     "pop rbp",
     "ret",
-    // The entries of a wrapped library jump here: r10 its description, r11 the function's number.
-    ".macro banyan_save_registers",
-    "push rbp",
-    "mov rbp, rsp",
-    "sub rsp, 224",
-    "mov [rsp], rdi",
-    "mov [rsp + 8], rsi",
-    "mov [rsp + 16], rdx",
-    "mov [rsp + 24], rcx",
-    "mov [rsp + 32], r8",
-    "mov [rsp + 40], r9",
-    "mov [rsp + 48], rax",
-    "movups [rsp + 64], xmm0",
-    "movups [rsp + 80], xmm1",
-    "movups [rsp + 96], xmm2",
-    "movups [rsp + 112], xmm3",
-    "movups [rsp + 128], xmm4",
-    "movups [rsp + 144], xmm5",
-    "movups [rsp + 160], xmm6",
-    "movups [rsp + 176], xmm7",
-    "mov qword ptr [rsp + 208], 0",
-    "lea rax, [rbp + 16]",
-    "mov [rsp + 216], rax",
-    ".endm",
-    ".macro banyan_give_results",
-    "mov rax, [rsp + 48]",
-    "mov rdx, [rsp + 56]",
-    "movups xmm0, [rsp + 64]",
-    "movups xmm1, [rsp + 80]",
-    "test qword ptr [rsp + 208], 1",
-    "jz 5f",
-    "fld tbyte ptr [rsp + 192]",
-    "5: leave",
-    "ret",
-    ".endm",
-    ".globl banyan_calls_enter_bare",
-    ".hidden banyan_calls_enter_bare",
-    "banyan_calls_enter_bare:",
-    "banyan_save_registers",
-    "mov rdi, r10",
-    "mov esi, r11d",
-    "mov rdx, rsp",
-    "call {enter}",
-    "banyan_give_results",
-    // The program's call of an address in the library's code arrives here: r10 the library, r11 the address.
-    ".globl banyan_calls_enter_address",
-    ".hidden banyan_calls_enter_address",
-    "banyan_calls_enter_address:",
-    "banyan_save_registers",
-    "mov rdi, r10",
-    "mov rsi, r11",
-    "mov rdx, rsp",
-    "call {by_address}",
-    "banyan_give_results",
-    // A worker's call of an address in its caller continues here: r11 the address.
-    ".globl banyan_calls_call_back",
-    ".hidden banyan_calls_call_back",
-    "banyan_calls_call_back:",
-    "banyan_save_registers",
-    "mov rdi, r11",
-    "mov rsi, rsp",
-    "call {call_back}",
-    "banyan_give_results",
     // checkpoint(context, function, argument): 1 when the function returned, 2 after resume.
     ".globl banyan_calls_checkpoint",
     ".hidden banyan_calls_checkpoint",
@@ -166,10 +104,56 @@ global_asm!(
     "mov rdi, rdx",
     "call rsi",
     "ud2",
-    enter = sym crate::caller::shim::enter,
-    by_address = sym crate::caller::shim::enter_address,
-    call_back = sym crate::worker::call_back,
 );
+
+/// Makes `$name`, where code of another process's library or of the program jumps to instead of a function
+/// that this process does not have. It saves all that may hold an argument as [`Registers`], puts the
+/// arguments of `$target` where `$arguments` say (r10 and r11 are the jump's own, rsp points to the
+/// registers), calls it, and returns with the results that it left in the registers.
+macro_rules! entry {
+    ($(#[$attribute:meta])* $name:ident, [$($arguments:literal),+], $target:path) => {
+        $(#[$attribute])*
+        #[unsafe(naked)]
+        extern "C" fn $name() {
+            std::arch::naked_asm!(
+                "push rbp",
+                "mov rbp, rsp",
+                "sub rsp, 224",
+                "mov [rsp], rdi",
+                "mov [rsp + 8], rsi",
+                "mov [rsp + 16], rdx",
+                "mov [rsp + 24], rcx",
+                "mov [rsp + 32], r8",
+                "mov [rsp + 40], r9",
+                "mov [rsp + 48], rax",
+                "movups [rsp + 64], xmm0",
+                "movups [rsp + 80], xmm1",
+                "movups [rsp + 96], xmm2",
+                "movups [rsp + 112], xmm3",
+                "movups [rsp + 128], xmm4",
+                "movups [rsp + 144], xmm5",
+                "movups [rsp + 160], xmm6",
+                "movups [rsp + 176], xmm7",
+                "mov qword ptr [rsp + 208], 0",
+                "lea rax, [rbp + 16]",
+                "mov [rsp + 216], rax",
+                $($arguments,)+
+                "call {target}",
+                "mov rax, [rsp + 48]",
+                "mov rdx, [rsp + 56]",
+                "movups xmm0, [rsp + 64]",
+                "movups xmm1, [rsp + 80]",
+                "test qword ptr [rsp + 208], 1",
+                "jz 5f",
+                "fld tbyte ptr [rsp + 192]",
+                "5: leave",
+                "ret",
+                target = sym $target,
+            )
+        }
+    };
+}
+pub(crate) use entry;
 
 /// The registers that a function must preserve, at a point to come back to.
 #[repr(C)]
@@ -178,9 +162,6 @@ pub(crate) struct Context([u64; 7]);
 
 unsafe extern "C" {
     fn banyan_calls_invoke(target: u64, registers: *mut Registers, words: *const u64, count: u64);
-    fn banyan_calls_enter_bare();
-    fn banyan_calls_enter_address();
-    fn banyan_calls_call_back();
     fn banyan_calls_checkpoint(
         context: *mut Context,
         function: extern "C" fn(*mut u8),
@@ -197,21 +178,6 @@ unsafe extern "C" {
 pub unsafe fn invoke(target: u64, registers: &mut Registers, words: &[u64]) {
     // SAFETY: the caller vouches for the function; the words are copied to the new frame.
     unsafe { banyan_calls_invoke(target, registers, words.as_ptr(), words.len() as u64) }
-}
-
-/// Where the entries of wrapped libraries jump to.
-pub(crate) fn enter_address() -> u64 {
-    banyan_calls_enter_bare as *const () as u64
-}
-
-/// Where the entries at addresses of a library's own code jump to.
-pub(crate) fn enter_by_address() -> u64 {
-    banyan_calls_enter_address as *const () as u64
-}
-
-/// Where a thread of a worker continues that called into its caller.
-pub(crate) fn call_back_address() -> u64 {
-    banyan_calls_call_back as *const () as u64
 }
 
 /// Calls `function(argument)`. Returns false when the stack was cut back to here meanwhile.
