@@ -4,7 +4,8 @@
 //! were handed over. After a failure nothing that was handed over later is written: all their pages go back
 //! to the arena, which takes them for dirty again, and its next call returns the error.
 //!
-//! The thread is started at the first job, and ended with the arena once its jobs are done.
+//! The thread is started at the first job, and ended with the arena once its jobs are done. Where none can be
+//! started, the program does without: commits and folds are then its own work.
 //! Lock order: `state` and the store's lock are never held together.
 
 use std::collections::VecDeque;
@@ -114,13 +115,14 @@ impl<D: Disk> Committer<D> {
         Self { shared: Arc::new(shared), thread: None }
     }
 
-    fn start(&mut self) -> std::io::Result<()> {
+    /// Starts the thread if it does not run. `false`: none is to be had, so the program does the work itself.
+    pub(crate) fn is_ready(&mut self) -> bool {
         if self.thread.is_none() {
             let shared = Arc::clone(&self.shared);
             let builder = std::thread::Builder::new().name("arena committer".to_owned());
-            self.thread = Some(builder.spawn(move || shared.run())?);
+            self.thread = builder.spawn(move || shared.run()).ok();
         }
-        Ok(())
+        self.thread.is_some()
     }
 
     /// Copies `count` heap pages past the caches, since another thread reads the copies, later. The program
@@ -137,24 +139,26 @@ impl<D: Disk> Committer<D> {
         buffer
     }
 
-    /// Queues a commit; waits only if many are queued already.
-    pub(crate) fn commit(&mut self, capture: Capture) -> std::io::Result<()> {
-        self.start()?;
+    /// Queues a commit, for the thread that [`Committer::is_ready`] has started; waits only if many are queued
+    /// already.
+    pub(crate) fn commit(&self, capture: Capture) {
+        debug_assert!(self.thread.is_some(), "a commit that nothing writes would be lost");
         let mut state = self.shared.state();
         while state.jobs.len() >= JOBS_MAX {
             state = self.shared.wait(state);
         }
         state.jobs.push_back(capture);
         self.shared.changed.notify_all();
-        Ok(())
     }
 
-    /// Has the log folded, soon.
-    pub(crate) fn fold(&mut self) -> std::io::Result<()> {
-        self.start()?;
+    /// Has the log folded: by the thread, soon; or here, now, if there is none.
+    pub(crate) fn fold(&mut self) -> Option<CommitError> {
+        if !self.is_ready() {
+            return self.shared.fold();
+        }
         self.shared.state().fold = true;
         self.shared.changed.notify_all();
-        Ok(())
+        None
     }
 
     /// Does all parts of some work, with the thread's help if it has nothing else to do.
@@ -310,7 +314,7 @@ mod tests {
             (0..1500_u32).map(|page| std::array::from_fn(|at| (page as usize * 7 + at / 16) as u8)).collect();
         for round in 0..100 {
             if round == 10 {
-                committer.start().unwrap();
+                assert!(committer.is_ready());
             }
             let count = round * 15 + round % 2;
             let copies = committer.copy(count, &|at| &heap[heap.len() - 1 - at][..]);

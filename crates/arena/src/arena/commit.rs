@@ -35,7 +35,7 @@ impl<D: Disk> Arena<D> {
     }
 
     /// Hands everything over to be made durable, in order, and returns as soon as it is copied: the program
-    /// goes on while it is written. [`Arena::wait`] tells when it is durable. Until then a crash may lose it,
+    /// goes on while it is written. Where no thread can be started, it is written before this returns. [`Arena::wait`] tells when it is durable. Until then a crash may lose it,
     /// never a part of it, nor an earlier one alone.
     ///
     /// # Errors
@@ -44,6 +44,10 @@ impl<D: Disk> Arena<D> {
     pub fn begin_commit(&mut self, epoch: u64, event: u64) -> Result<(), CommitError> {
         let outcome = self.committer.poll();
         self.take_in(outcome)?;
+        if !self.committer.is_ready() {
+            // Before anything is taken out of the heap: what is not handed over must stay dirty.
+            return self.commit(epoch, event).map(drop);
+        }
         if !roots_fit(&self.roots) {
             return Err(CommitError::RootsTooLarge);
         }
@@ -58,9 +62,8 @@ impl<D: Disk> Arena<D> {
         }
         let number = self.heap.memory.captured();
         let (roots, operation) = (self.roots.clone(), SnapshotOperation::None);
-        self.committer
-            .commit(Capture { epoch, event, roots, operation, pages, blocks, number })
-            .map_err(CommitError::Io)
+        self.committer.commit(Capture { epoch, event, roots, operation, pages, blocks, number });
+        Ok(())
     }
 
     /// Waits until every deferred commit is durable, and gives the last one's position.
@@ -78,9 +81,6 @@ impl<D: Disk> Arena<D> {
         if let Some(position) = outcome.position {
             self.position = position;
         }
-        if let Some((number, pages)) = outcome.accepted {
-            self.heap.memory.accepted(number, pages).map_err(CommitError::Io)?;
-        }
         for (page, full) in outcome.returned {
             if full {
                 self.heap.memory.mark_dirty(&[page]);
@@ -88,7 +88,9 @@ impl<D: Disk> Arena<D> {
                 self.discarded.insert(page);
             }
         }
-        outcome.error.map_or(Ok(()), Err)
+        let kept =
+            outcome.accepted.map_or(Ok(()), |(number, pages)| self.heap.memory.accepted(number, pages));
+        outcome.error.map_or(kept.map_err(CommitError::Io), Err)
     }
 
     fn commit_with(
@@ -120,10 +122,10 @@ impl<D: Disk> Arena<D> {
                 let number = self.heap.memory.captured();
                 // The commit is durable: what fails from here on is an error of the next call.
                 let kept = self.heap.memory.accepted(number, dirty.len());
-                let begun = if wants_fold { self.committer.fold() } else { Ok(()) };
+                let folded = if wants_fold { self.committer.fold() } else { None };
                 let waited =
                     if overdue { self.committer.settle(Queued::CommitsAndFolds) } else { Outcome::default() };
-                let error = waited.error.or(kept.and(begun).err().map(CommitError::Io));
+                let error = waited.error.or(folded).or(kept.err().map(CommitError::Io));
                 self.committer.put_back(Outcome { error, ..waited });
                 Ok(position)
             }

@@ -101,9 +101,24 @@ impl<D: Disk> HeapMemory<D> {
         self.chunks.add(offset, length);
     }
 
-    /// Page numbers written since the last call, ascending; they are clean from then on.
+    /// Page numbers written since the last call, ascending; they are clean from then on. After an error all
+    /// of them are still to be taken.
     pub(crate) fn take_dirty(&mut self) -> io::Result<Vec<u32>> {
         let mut dirty = std::mem::take(&mut self.kept);
+        if let Err(error) = self.scan(&mut dirty) {
+            // The tracker reports a page once.
+            self.kept = dirty;
+            return Err(error);
+        }
+        if !dirty.is_sorted() {
+            dirty.sort_unstable();
+        }
+        dirty.dedup();
+        Ok(dirty)
+    }
+
+    /// Adds the pages that the tracker reports.
+    fn scan(&mut self, dirty: &mut Vec<u32>) -> io::Result<()> {
         let base = self.mapping.base();
         let mut found = |address: usize, bytes: usize| {
             let first = (address - base) / BLOCK_SIZE;
@@ -119,11 +134,7 @@ impl<D: Disk> HeapMemory<D> {
         let holed: usize = runs.iter().filter(|run| !run.is_full).map(|run| run.end - run.start).sum();
         self.look_from = self.look_for_holes(holed / CHUNK)?;
         drop(lock);
-        if !dirty.is_sorted() {
-            dirty.sort_unstable();
-        }
-        dirty.dedup();
-        Ok(dirty)
+        Ok(())
     }
 
     /// Looks at a few of the chunks that may have holes: some have none any more. A look costs as much as the

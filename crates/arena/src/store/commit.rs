@@ -135,7 +135,11 @@ impl<D: Disk> Store<D> {
         };
         self.statistics.commits += 1;
         self.statistics.bytes_dirtied += plan.body.pages.len() as u64 * BLOCK;
-        self.accept(position.clone(), &plan.header, plan.sum, plan.body)?;
+        if let Err(error) = self.accept(position.clone(), &plan.header, plan.sum, plan.body) {
+            // It is durable, but not in the state: the next commit would be written over it.
+            self.poisoned = true;
+            return Err(error.into());
+        }
         Ok(position)
     }
 
