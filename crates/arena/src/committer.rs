@@ -14,6 +14,7 @@ use std::thread::JoinHandle;
 
 use crate::disk::{Block, Disk};
 use crate::store::{CommitError, CommitRequest, Position, Roots, SnapshotOperation, Store};
+use crate::sys::owner::Owner;
 use crate::sys::page_copy::copy_in_pieces;
 use crate::sys::work_sharing::{SharedWork, share};
 
@@ -92,6 +93,7 @@ struct Shared<D: Disk> {
 pub(crate) struct Committer<D: Disk> {
     shared: Arc<Shared<D>>,
     thread: Option<JoinHandle<()>>,
+    owner: Owner,
 }
 
 /// Pages that one thread copies at a time, and the number of pieces from which it pays to wake another
@@ -110,9 +112,9 @@ pub(crate) fn lock<D: Disk>(store: &Mutex<Store<D>>) -> MutexGuard<'_, Store<D>>
 }
 
 impl<D: Disk> Committer<D> {
-    pub(crate) fn new(store: Arc<Mutex<Store<D>>>) -> Self {
+    pub(crate) fn new(store: Arc<Mutex<Store<D>>>, owner: Owner) -> Self {
         let shared = Shared { store, state: Mutex::default(), changed: Condvar::new() };
-        Self { shared: Arc::new(shared), thread: None }
+        Self { shared: Arc::new(shared), thread: None, owner }
     }
 
     /// Starts the thread if it does not run. `false`: none is to be had, so the program does the work itself.
@@ -139,8 +141,8 @@ impl<D: Disk> Committer<D> {
         buffer
     }
 
-    /// Queues a commit, for the thread that [`Committer::is_ready`] has started; waits only if many are queued
-    /// already.
+    /// Queues a commit, for the thread that [`Committer::is_ready`] has started; waits only if many are
+    /// queued already.
     pub(crate) fn commit(&self, capture: Capture) {
         debug_assert!(self.thread.is_some(), "a commit that nothing writes would be lost");
         let mut state = self.shared.state();
@@ -203,6 +205,11 @@ impl<D: Disk> Committer<D> {
 
 impl<D: Disk> Drop for Committer<D> {
     fn drop(&mut self) {
+        if !self.owner.is_here() {
+            // A forked process: the thread is not there, and may have held any lock as it was copied.
+            std::mem::forget(self.thread.take());
+            return;
+        }
         self.shared.state().stop = true;
         self.shared.changed.notify_all();
         if let Some(thread) = self.thread.take() {
@@ -309,7 +316,7 @@ mod tests {
     fn pages_are_copied_by_two_threads() {
         let identity = Identity { uuid: [1; 16], base: 1 << 44, reservation: 1 << 30 };
         let store = Store::create(MemoryDisk::default(), identity, StoreOptions::default()).unwrap();
-        let mut committer = Committer::new(Arc::new(Mutex::new(store)));
+        let mut committer = Committer::new(Arc::new(Mutex::new(store)), Owner::this_process().unwrap());
         let heap: Vec<[u8; BLOCK_SIZE]> =
             (0..1500_u32).map(|page| std::array::from_fn(|at| (page as usize * 7 + at / 16) as u8)).collect();
         for round in 0..100 {

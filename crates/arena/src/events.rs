@@ -118,6 +118,9 @@ impl<D: Disk + 'static> EventRunner<D> {
         T: 'static,
         E: 'static,
     {
+        if !self.arena.is_here() {
+            return Err(EventError::Commit(CommitError::Forked));
+        }
         let mut stack = match self.stack.take() {
             Some(stack) => stack,
             None => ScratchStack::new(&self.options.directory, self.options.stack_bytes)

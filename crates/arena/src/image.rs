@@ -102,6 +102,9 @@ impl Image for Pma {
     }
 
     fn load(&mut self) -> io::Result<Option<Saved>> {
+        if !self.arena.is_here() {
+            return Err(io::Error::other(AllocateError::Forked));
+        }
         let Some(bytes) = bytes::read(&self.arena) else { return Ok(None) };
         let position = self.arena.position();
         Ok(Some(Saved { epoch: position.epoch, event: position.event, bytes }))

@@ -3,9 +3,9 @@
 //! number.
 //!
 //! Each event also makes nouns, most of them garbage, and takes a step of a collection, so kills fall into
-//! those too. Some children can start no thread. Every state of the file goes through the `Disk` trait, so its n-th operation is the name of
-//! every point in a commit, a fold, a growth, a first create: before it, after it, or in the middle of what
-//! it writes.
+//! those too. Some children can start no thread, and some have children of theirs that outlive them. Every
+//! state of the file goes through the `Disk` trait, so its n-th operation is the name of every point in a
+//! commit, a fold, a growth, a first create: before it, after it, or in the middle of what it writes.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -149,6 +149,15 @@ fn live<D: Disk>(mut arena: Arena<D>, mut seed: u64) {
     tell("acknowledged", arena.position().event);
     for event in arena.position().event + 1..100_000 {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        if (seed >> 33).is_multiple_of(50) {
+            // SAFETY: the child drops its copy, which gives nothing away, waits a little and ends.
+            if unsafe { libc::fork() } == 0 {
+                drop(arena);
+                std::thread::sleep(Duration::from_millis(20));
+                // SAFETY: as above.
+                unsafe { libc::_exit(0) };
+            }
+        }
         push(&mut arena, event);
         // Its cycles go round without end: what it has freed is in the commits below.
         let _progress = Nouns::new(&mut arena).collect_step(Duration::from_micros(30), &[]);

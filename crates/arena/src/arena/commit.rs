@@ -35,13 +35,15 @@ impl<D: Disk> Arena<D> {
     }
 
     /// Hands everything over to be made durable, in order, and returns as soon as it is copied: the program
-    /// goes on while it is written. Where no thread can be started, it is written before this returns. [`Arena::wait`] tells when it is durable. Until then a crash may lose it,
-    /// never a part of it, nor an earlier one alone.
+    /// goes on while it is written. [`Arena::wait`] tells when it is durable. Until then a crash may lose it,
+    /// never a part of it, nor an earlier one alone. Where no thread can be started, it is durable when this
+    /// returns.
     ///
     /// # Errors
     /// That of an earlier deferred commit, which did not happen, nor did those behind it: what they held is
     /// dirty again, and part of the next commit.
     pub fn begin_commit(&mut self, epoch: u64, event: u64) -> Result<(), CommitError> {
+        self.check_owner()?;
         let outcome = self.committer.poll();
         self.take_in(outcome)?;
         if !self.committer.is_ready() {
@@ -71,9 +73,16 @@ impl<D: Disk> Arena<D> {
     /// # Errors
     /// As [`Arena::begin_commit`].
     pub fn wait(&mut self) -> Result<&Position, CommitError> {
+        self.check_owner()?;
         let outcome = self.committer.settle(Queued::Commits);
         self.take_in(outcome)?;
         Ok(&self.position)
+    }
+
+    /// A forked process has neither the heap, nor the thread, nor the file: not even a lock can be waited
+    /// for.
+    pub(super) fn check_owner(&self) -> Result<(), CommitError> {
+        if self.owner.is_here() { Ok(()) } else { Err(CommitError::Forked) }
     }
 
     /// Acts on what the committer reports.
@@ -99,6 +108,7 @@ impl<D: Disk> Arena<D> {
         event: u64,
         operation: SnapshotOperation,
     ) -> Result<Position, CommitError> {
+        self.check_owner()?;
         let outcome = self.committer.settle(Queued::Commits);
         self.take_in(outcome)?;
         let dirty = self.heap.take_dirty().map_err(CommitError::Io)?;
@@ -146,6 +156,7 @@ impl<D: Disk> Arena<D> {
     /// # Errors
     /// [`RollbackError`]; the arena must then be dropped.
     pub fn rollback(&mut self) -> Result<(), RollbackError> {
+        self.check_owner()?;
         let outcome = self.committer.settle(Queued::Commits);
         self.take_in(outcome)?;
         let mut dirty: BTreeSet<u32> =
@@ -162,6 +173,7 @@ impl<D: Disk> Arena<D> {
 
     /// Waits for all that is under way.
     pub(super) fn settle(&mut self) -> Result<(), CommitError> {
+        self.check_owner()?;
         let outcome = self.committer.settle(Queued::CommitsAndFolds);
         self.take_in(outcome)
     }

@@ -67,16 +67,24 @@ pub enum RollbackError {
     ForeignHeap,
 }
 
-/// No room in the reservation.
+/// Why there is no memory for an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the arena's reservation has no room for {size} bytes aligned to {alignment}; free something, or export it and import it into a larger reservation"
-)]
-pub struct AllocateError {
-    /// Bytes asked for.
-    pub size: usize,
-    /// Alignment asked for.
-    pub alignment: usize,
+pub enum AllocateError {
+    /// No room in the reservation.
+    #[error(
+        "the arena's reservation has no room for {size} bytes aligned to {alignment}; free something, or export it and import it into a larger reservation"
+    )]
+    Full {
+        /// Bytes asked for.
+        size: usize,
+        /// Alignment asked for.
+        alignment: usize,
+    },
+    /// This process has no heap.
+    #[error(
+        "the arena belongs to the process that this one was forked from; open it here once that has closed it"
+    )]
+    Forked,
 }
 
 impl From<LoadError> for ArenaError {

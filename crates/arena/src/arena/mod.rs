@@ -26,6 +26,7 @@ use crate::committer::{Committer, Queued, lock};
 use crate::disk::{BLOCK_SIZE, Disk, FileDisk, FileDiskError};
 use crate::heap::{Arrival, Heap, HeapMemory, PagerStatistics, Slot, Tracking};
 use crate::store::{CommitError, Identity, Position, ReadError, RecoveryReport, Roots, Store};
+use crate::sys::owner::Owner;
 use crate::sys::scratch_stack::Shield;
 
 /// Begins the names of roots that hold collections, which the program cannot set by hand.
@@ -57,6 +58,8 @@ pub struct Arena<D: Disk = FileDisk> {
     pub(crate) collector: Option<Box<dyn Collector>>,
     /// Memory that a client of the arena keeps between its calls.
     pub(crate) scratch: Option<Box<dyn Any + Send>>,
+    /// A copy of this in another process is of no use there.
+    owner: Owner,
     /// Raw addresses are handed out: keeps the type off several threads at once.
     not_sync: PhantomData<std::cell::Cell<()>>,
 }
@@ -133,6 +136,7 @@ impl<D: Disk> Arena<D> {
     }
 
     fn over(store: Store<D>, recovery: RecoveryReport, options: ArenaOptions) -> Result<Self, ArenaError> {
+        let owner = Owner::this_process().map_err(ArenaError::Memory)?;
         let identity = store.identity();
         let reserved = HeapMemory::reserve(identity.base, identity.reservation, options.tracking);
         let memory = reserved.map_err(|error| match error.kind() {
@@ -153,7 +157,7 @@ impl<D: Disk> Arena<D> {
         let (position, roots) = (store.position().clone(), store.position().roots.clone());
         let store = Arc::new(Mutex::new(store));
         Ok(Self {
-            committer: Committer::new(Arc::clone(&store)),
+            committer: Committer::new(Arc::clone(&store), owner),
             heap,
             store,
             position,
@@ -162,6 +166,7 @@ impl<D: Disk> Arena<D> {
             recovery,
             collector: None,
             scratch: None,
+            owner,
             not_sync: PhantomData,
         })
     }
@@ -192,12 +197,20 @@ impl<D: Disk> Arena<D> {
     }
 
     /// The store under the heap. A deferred commit waits while it is held.
+    ///
+    /// # Panics
+    /// In a process that was forked from the arena's.
     pub fn store(&self) -> impl Deref<Target = Store<D>> + '_ {
+        self.assert_here();
         lock(&self.store)
     }
 
     /// The store under the heap, for audits and folds, with nothing under way.
+    ///
+    /// # Panics
+    /// In a process that was forked from the arena's.
     pub fn store_mut(&mut self) -> impl DerefMut<Target = Store<D>> + '_ {
+        self.assert_here();
         // What came of deferred commits is for the next call that can report it.
         let outcome = self.committer.settle(Queued::CommitsAndFolds);
         self.committer.put_back(outcome);
@@ -210,8 +223,23 @@ impl<D: Disk> Arena<D> {
         offset < self.heap.memory.length()
     }
 
+    /// Whether this is the process that opened the arena.
+    #[inline]
+    pub(crate) fn is_here(&self) -> bool {
+        self.owner.is_here()
+    }
+
+    /// For what can give no error: better a panic than a signal, or a wait for a thread that is not there.
+    pub(crate) fn assert_here(&self) {
+        assert!(self.is_here(), "{}", CommitError::Forked);
+    }
+
     /// Bytes in use by objects.
+    ///
+    /// # Panics
+    /// In a process that was forked from the arena's.
     pub fn used(&self) -> u64 {
+        self.assert_here();
         self.heap.allocator.used()
     }
 
@@ -254,7 +282,12 @@ impl<D: Disk> Arena<D> {
         if offset.checked_add(length).is_none_or(|end| end > self.heap.memory.length()) {
             return Err(std::io::ErrorKind::InvalidInput.into());
         }
+        self.check_memory()?;
         self.heap.memory.note(offset, length)
+    }
+
+    fn check_memory(&self) -> std::io::Result<()> {
+        if self.is_here() { Ok(()) } else { Err(std::io::Error::other(AllocateError::Forked)) }
     }
 
     /// Brings a range into memory and checks it, so that touching it neither waits nor fails, until it is
@@ -267,6 +300,9 @@ impl<D: Disk> Arena<D> {
         let Some(end) = offset.checked_add(length).filter(|end| *end <= self.heap.memory.length()) else {
             return Ok(());
         };
+        if !self.is_here() {
+            return Err(ReadError::Forked);
+        }
         let first = offset / BLOCK_SIZE;
         self.heap.memory.load(first as u32, (end.div_ceil(BLOCK_SIZE) - first) as u32)
     }
@@ -276,6 +312,7 @@ impl<D: Disk> Arena<D> {
     /// # Errors
     /// What the write tracking says.
     pub fn dirty_pages(&mut self) -> std::io::Result<usize> {
+        self.check_memory()?;
         let dirty = self.heap.take_dirty()?;
         self.heap.memory.mark_dirty(&dirty);
         Ok(dirty.len())

@@ -23,6 +23,7 @@ impl<D: Disk> Arena<D> {
     /// [`AllocateError`] if the reservation is used up, or the alignment is above 64 KiB.
     #[inline]
     pub fn allocate(&mut self, layout: Layout) -> Result<NonNull<u8>, AllocateError> {
+        self.check_allocation()?;
         let Heap { memory, allocator } = &mut self.heap;
         let address = allocator.allocate(layout, &mut |Fresh { offset, length }| {
             // What lies outside of the heap is not undone if an event is stopped here.
@@ -30,31 +31,39 @@ impl<D: Disk> Arena<D> {
             memory.populate(offset, length);
         });
         let pointer = address.and_then(|at| NonNull::new(std::ptr::with_exposed_provenance_mut(at)));
-        pointer.ok_or(AllocateError { size: layout.size(), alignment: layout.align() })
+        pointer.ok_or(AllocateError::Full { size: layout.size(), alignment: layout.align() })
+    }
+
+    /// A forked process has no heap.
+    #[inline]
+    fn check_allocation(&self) -> Result<(), AllocateError> {
+        if self.owner.is_here() { Ok(()) } else { Err(AllocateError::Forked) }
     }
 
     /// Memory for a noun, and where it lies for the collector. Nouns are never freed by hand.
     #[inline]
     pub(crate) fn allocate_noun(&mut self, size: usize) -> Result<(NonNull<u8>, Slot), AllocateError> {
+        self.check_allocation()?;
         let Heap { memory, allocator } = &mut self.heap;
         let found = allocator.allocate_noun(size, &mut |Fresh { offset, length }| {
             let _shield = Shield::new();
             memory.populate(offset, length);
         });
-        let (address, slot) = found.ok_or(AllocateError { size, alignment: 16 })?;
+        let (address, slot) = found.ok_or(AllocateError::Full { size, alignment: 16 })?;
         let pointer = NonNull::new(std::ptr::with_exposed_provenance_mut(address));
-        Ok((pointer.ok_or(AllocateError { size, alignment: 16 })?, slot))
+        Ok((pointer.ok_or(AllocateError::Full { size, alignment: 16 })?, slot))
     }
 
     /// Memory for one noun or more of a size, which is that of a small one; for no more than `most`, which is
     /// at least 1.
     pub(crate) fn allocate_nouns(&mut self, size: usize, most: usize) -> Result<Slots, AllocateError> {
+        self.check_allocation()?;
         let Heap { memory, allocator } = &mut self.heap;
         let found = allocator.allocate_nouns(class_of(size), most, &mut |Fresh { offset, length }| {
             let _shield = Shield::new();
             memory.populate(offset, length);
         });
-        found.ok_or(AllocateError { size, alignment: 16 })
+        found.ok_or(AllocateError::Full { size, alignment: 16 })
     }
 
     /// An object that no pointer frees is made: a collection that is under way counts it as in use.
@@ -71,12 +80,16 @@ impl<D: Disk> Arena<D> {
     pub(crate) fn allocator_mut(&mut self) -> &mut Allocator {
         &mut self.heap.allocator
     }
+
     /// Gives an object's memory back.
     ///
     /// # Safety
     /// The pointer came from [`Arena::allocate`] of this arena, in this or an earlier process, with this
     /// layout; it was not freed since, and is used no more.
     pub unsafe fn free(&mut self, pointer: NonNull<u8>, layout: Layout) {
+        if !self.is_here() {
+            return;
+        }
         // SAFETY: as the caller promises.
         let freed = unsafe { self.heap.allocator.free(pointer.as_ptr() as usize, layout) };
         if let Some(freed) = freed.filter(|fresh| fresh.length >= DISCARD_MIN) {
@@ -111,8 +124,9 @@ impl<D: Disk> Arena<D> {
         old: Layout,
         size: usize,
     ) -> Result<NonNull<u8>, AllocateError> {
-        let error = AllocateError { size, alignment: old.align() };
+        let error = AllocateError::Full { size, alignment: old.align() };
         let new = Layout::from_size_align(size, old.align()).map_err(|_| error)?;
+        self.check_allocation()?;
         // The same place serves only if it would also be freed the same way.
         if Allocator::capacity(old) == Allocator::capacity(new) {
             return Ok(pointer);

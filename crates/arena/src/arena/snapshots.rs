@@ -8,8 +8,11 @@ use crate::store::{CommitError, ReadError, SnapshotHandle, SnapshotInfo};
 
 impl<D: Disk> Arena<D> {
     /// The snapshots that are retained, oldest first.
+    ///
+    /// # Panics
+    /// In a process that was forked from the arena's.
     pub fn snapshots(&self) -> Vec<SnapshotInfo> {
-        lock(&self.store).snapshots()
+        self.store().snapshots()
     }
 
     /// Opens a snapshot for reading; close it with [`Arena::close_snapshot`].
@@ -23,7 +26,9 @@ impl<D: Disk> Arena<D> {
 
     /// Gives a snapshot back.
     pub fn close_snapshot(&mut self, snapshot: &SnapshotHandle) {
-        lock(&self.store).close_snapshot(snapshot);
+        if self.owner.is_here() {
+            lock(&self.store).close_snapshot(snapshot);
+        }
     }
 
     /// Copies bytes of a snapshot, from the address that they had in the heap. Checked as they are read.
@@ -36,6 +41,9 @@ impl<D: Disk> Arena<D> {
         address: usize,
         buffer: &mut [u8],
     ) -> Result<(), ReadError> {
+        if !self.owner.is_here() {
+            return Err(ReadError::Forked);
+        }
         let store = lock(&self.store);
         let mut block = Block::ZERO;
         let mut done = 0;

@@ -9,7 +9,7 @@ use crate::disk::Disk;
 
 /// The bytes; `None` before they were first written.
 pub(crate) fn read<D: Disk>(arena: &Arena<D>) -> Option<Vec<u8>> {
-    let (pointer, _, length) = place(arena)?;
+    let (pointer, _, length) = place(arena).filter(|_| arena.is_here())?;
     // SAFETY: the object holds `length` bytes that `write` put there, and the arena is borrowed.
     Some(unsafe { std::slice::from_raw_parts(pointer.as_ptr(), length) }.to_vec())
 }
@@ -27,11 +27,14 @@ fn place<D: Disk>(arena: &Arena<D>) -> Option<(NonNull<u8>, Layout, usize)> {
 /// # Errors
 /// [`AllocateError`]; the arena is then to be rolled back.
 pub(crate) fn write<D: Disk>(arena: &mut Arena<D>, bytes: &[u8]) -> Result<(), AllocateError> {
+    if !arena.is_here() {
+        return Err(AllocateError::Forked);
+    }
     let place = match place(arena) {
         Some((pointer, layout, _)) if layout.size() >= bytes.len() => pointer,
         old => {
             let capacity = bytes.len().next_power_of_two().max(64);
-            let error = AllocateError { size: capacity, alignment: 16 };
+            let error = AllocateError::Full { size: capacity, alignment: 16 };
             let layout = Layout::from_size_align(capacity, 16).map_err(|_| error)?;
             if let Some((pointer, layout, _)) = old {
                 // SAFETY: the object was allocated by an earlier `write` with this layout, and the roots that

@@ -174,7 +174,7 @@ impl<'a, K: Persist + Hash + Eq, V: Persist, D: Disk> AMap<'a, K, V, D> {
         if !self.contains_key(&key) {
             self.insert(key, value)?;
         }
-        self.get_mut(&key).ok_or(AllocateError { size: 0, alignment: 1 })
+        self.get_mut(&key).ok_or(AllocateError::Full { size: 0, alignment: 1 })
     }
 
     /// Removes a key; gives the value that it had.
@@ -219,7 +219,7 @@ impl<'a, K: Persist + Hash + Eq, V: Persist, D: Disk> AMap<'a, K, V, D> {
     }
 
     fn grow(&mut self) -> Result<(), AllocateError> {
-        let error = AllocateError { size: usize::MAX, alignment: align_of::<Slot<K, V>>() };
+        let error = AllocateError::Full { size: usize::MAX, alignment: align_of::<Slot<K, V>>() };
         let old = self.view.head().capacity as usize;
         let capacity = old.checked_mul(2).ok_or(error)?.max(LEAST);
         let layout = super::layout_of::<Slot<K, V>>(capacity)?;

@@ -56,7 +56,7 @@ unsafe impl<T: Persist, const N: usize> Persist for [T; N] {
 /// Why a collection could not be opened, or made, or made larger.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CollectionError {
-    /// No room in the arena.
+    /// No room in the arena, or no arena here.
     #[error(transparent)]
     Allocate(#[from] AllocateError),
     /// The root holds something else.
@@ -90,7 +90,7 @@ fn kind(description: &str) -> u64 {
 }
 
 fn layout_of<T>(count: usize) -> Result<Layout, AllocateError> {
-    let error = AllocateError { size: usize::MAX, alignment: align_of::<T>() };
+    let error = AllocateError::Full { size: usize::MAX, alignment: align_of::<T>() };
     Layout::array::<T>(count).map_err(|_| error)
 }
 
@@ -116,6 +116,9 @@ impl<'a, D: Disk> View<'a, D> {
         layout: Layout,
         fill: impl FnOnce(NonNull<Head>),
     ) -> Result<Self, CollectionError> {
+        if !arena.is_here() {
+            return Err(AllocateError::Forked.into());
+        }
         let (name, kind) = (root_name(name), kind(description));
         if let Some(word) = arena.root(&name) {
             // Only this module sets roots of such names, to heads that it has made.

@@ -35,7 +35,7 @@ impl<'a, T: Persist, D: Disk> AVec<'a, T, D> {
     /// # Errors
     /// [`AllocateError`] if the arena is full; the vector is then as it was.
     pub fn reserve(&mut self, more: usize) -> Result<(), AllocateError> {
-        let error = AllocateError { size: usize::MAX, alignment: align_of::<T>() };
+        let error = AllocateError::Full { size: usize::MAX, alignment: align_of::<T>() };
         let needed = self.len().checked_add(more).ok_or(error)?;
         if needed > self.capacity() {
             let doubled = self.capacity().saturating_mul(2).max(4);

@@ -2,7 +2,8 @@
 //!
 //! Holds an exclusive lock for as long as it is open for writing, so that two writers can never
 //! meet. A reader of a snapshot shares a lock on a byte that stands for it, which the writer needs alone to
-//! drop it; all are the kernel's, and end with their process. No threads.
+//! drop it; all are the kernel's, and end with their process: a child that is forked from it has no part in
+//! them, and can do nothing with its copy. No threads.
 
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -11,6 +12,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use crate::sys::byte_locks::{self, ByteLock};
+use crate::sys::owner::{LeftToParent, Owner};
 use rustix::fs::{FallocateFlags, FlockOperation, Mode, OFlags, fallocate, fdatasync, flock, open};
 use rustix::io::{Errno, ReadWriteFlags, preadv, pwritev, pwritev2};
 
@@ -59,6 +61,8 @@ pub enum FileDiskError {
 #[derive(Debug)]
 pub struct FileDisk {
     file: File,
+    owner: Owner,
+    _kept_from_children: LeftToParent,
     /// What was fetched ahead: its offset, and the bytes. Only while the log is replayed, before any write.
     ahead: Mutex<(u64, Vec<Block>)>,
 }
@@ -118,7 +122,9 @@ impl FileDisk {
                 other => FileDiskError::Io(other.into()),
             })?;
         }
-        Ok(Self { file: descriptor.into(), ahead: Mutex::default() })
+        let owner = Owner::this_process()?;
+        let kept = LeftToParent::keep(&descriptor)?;
+        Ok(Self { file: descriptor.into(), owner, _kept_from_children: kept, ahead: Mutex::default() })
     }
 
     /// Keeps a snapshot from being dropped for as long as this disk is open; `false` if it is being dropped.
@@ -126,6 +132,7 @@ impl FileDisk {
     /// # Errors
     /// What the kernel says.
     pub fn hold_snapshot(&self, transaction: u64) -> io::Result<bool> {
+        self.check_owner()?;
         byte_locks::set(&self.file, SNAPSHOT_LOCKS + transaction, ByteLock::Shared)
     }
 }
@@ -133,8 +140,11 @@ impl FileDisk {
 impl Drop for FileDisk {
     /// Gives the locks back, rather than leave that to the last descriptor: a process that was forked from
     /// this one and has not yet become another program has a copy of it, and the file would stay locked for
-    /// that long.
+    /// that long. A forked process gives nothing back: the locks are its parent's.
     fn drop(&mut self) {
+        if !self.owner.is_here() {
+            return;
+        }
         // What cannot be released ends with the last descriptor.
         let _kept = flock(&self.file, FlockOperation::Unlock);
         let _kept = byte_locks::release_from(&self.file, REST_LOCK);
@@ -172,6 +182,7 @@ fn write_pieces(file: &File, mut offset: u64, pieces: &[&[u8]], flags: ReadWrite
 
 impl Disk for FileDisk {
     fn read_at(&self, mut offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.check_owner()?;
         let mut filled = 0;
         while filled < buffer.len() {
             let mut slices = [IoSliceMut::new(&mut buffer[filled..])];
@@ -220,11 +231,13 @@ impl Disk for FileDisk {
     }
 
     fn write_at(&self, offset: u64, pieces: &[&[u8]]) -> io::Result<()> {
+        self.check_owner()?;
         self.forget_ahead();
         write_pieces(&self.file, offset, pieces, ReadWriteFlags::empty())
     }
 
     fn write_durable_at(&self, offset: u64, pieces: &[&[u8]]) -> io::Result<()> {
+        self.check_owner()?;
         self.forget_ahead();
         if pieces.len() > PIECES_MAX {
             self.write_at(offset, pieces)?;
@@ -234,6 +247,7 @@ impl Disk for FileDisk {
     }
 
     fn sync(&self) -> io::Result<()> {
+        self.check_owner()?;
         fdatasync(&self.file).map_err(Into::into)
     }
 
@@ -242,6 +256,7 @@ impl Disk for FileDisk {
     }
 
     fn grow(&self, length: u64, room: Room) -> io::Result<()> {
+        self.check_owner()?;
         let from = self.length()?;
         if length <= from {
             return Ok(());
@@ -263,16 +278,19 @@ impl Disk for FileDisk {
     }
 
     fn claim_snapshot(&self, transaction: u64) -> io::Result<bool> {
+        self.check_owner()?;
         byte_locks::set(&self.file, SNAPSHOT_LOCKS + transaction, ByteLock::Exclusive)
     }
 
     fn ask_for_rest(&self) -> io::Result<()> {
+        self.check_owner()?;
         // Refused only in the moment in which the writer looks, and then finds no reader: the next one is
         // asked.
         byte_locks::set(&self.file, REST_LOCK, ByteLock::Shared).map(drop)
     }
 
     fn is_asked_for_rest(&self) -> io::Result<bool> {
+        self.check_owner()?;
         let is_free = byte_locks::set(&self.file, REST_LOCK, ByteLock::Exclusive)?;
         if is_free {
             byte_locks::set(&self.file, REST_LOCK, ByteLock::Released)?;
@@ -281,12 +299,24 @@ impl Disk for FileDisk {
     }
 
     fn release_snapshot(&self, transaction: u64) {
+        if !self.owner.is_here() {
+            return;
+        }
         // A lock that cannot be given back keeps readers off a snapshot that is gone anyway.
         let _kept = byte_locks::set(&self.file, SNAPSHOT_LOCKS + transaction, ByteLock::Released);
     }
 }
 
 impl FileDisk {
+    fn check_owner(&self) -> io::Result<()> {
+        if self.owner.is_here() {
+            return Ok(());
+        }
+        Err(io::Error::other(
+            "the file was opened by the process that this one was forked from; open it here",
+        ))
+    }
+
     fn forget_ahead(&self) {
         let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
         if !ahead.1.is_empty() {

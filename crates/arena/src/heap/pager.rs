@@ -20,6 +20,7 @@ use std::thread::JoinHandle;
 
 use crate::sys::demand_paging::DemandPaging;
 use crate::sys::mapping::Mapping;
+use crate::sys::owner::Owner;
 
 use super::chunks::{CHUNK, Chunks, Run};
 use banyan_wire::address_space::ARENA_STAGINGS;
@@ -126,6 +127,7 @@ pub(crate) struct Pager<D> {
     thread: Option<JoinHandle<()>>,
     /// Closed to stop the thread.
     stop: Option<OwnedFd>,
+    owner: Owner,
 }
 
 impl<D: Disk> Pager<D> {
@@ -138,6 +140,7 @@ impl<D: Disk> Pager<D> {
         served: usize,
         budget: Option<usize>,
     ) -> io::Result<Self> {
+        let owner = Owner::this_process()?;
         let staging = reserve_staging()?;
         pages.serve(staging.base(), staging.length())?;
         let state = State {
@@ -175,7 +178,7 @@ impl<D: Disk> Pager<D> {
                 std::process::abort();
             }
         })?;
-        Ok(Self { shared, thread: Some(thread), stop: Some(stop) })
+        Ok(Self { shared, thread: Some(thread), stop: Some(stop), owner })
     }
 
     pub(crate) fn statistics(&self) -> PagerStatistics {
@@ -269,6 +272,11 @@ impl<D: Disk> Pager<D> {
 
 impl<D> Drop for Pager<D> {
     fn drop(&mut self) {
+        if !self.owner.is_here() {
+            // A forked process: the thread is not there.
+            std::mem::forget(self.thread.take());
+            return;
+        }
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
             // The thread returns only on success: on an error it ends the process.

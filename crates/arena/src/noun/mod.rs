@@ -91,7 +91,11 @@ pub struct Nouns<'a, D: Disk> {
 
 impl<'a, D: Disk> Nouns<'a, D> {
     /// Works on the nouns of an arena until the arena is wanted for something else.
+    ///
+    /// # Panics
+    /// In a process that was forked from the arena's.
     pub fn new(arena: &'a mut Arena<D>) -> Self {
+        arena.assert_here();
         Self { arena }
     }
 
@@ -140,7 +144,7 @@ impl<'a, D: Disk> Nouns<'a, D> {
             [word] if *word <= DIRECT_MAX => return Ok(Noun(*word)),
             _ => {}
         }
-        let error = AllocateError { size: usize::MAX, alignment: 8 };
+        let error = AllocateError::Full { size: usize::MAX, alignment: 8 };
         let size = words.len().checked_mul(8).and_then(|bytes| bytes.checked_add(size_of::<AtomHeader>()));
         let (place, slot) = self.arena.allocate_noun(size.ok_or(error)?)?;
         let place = place.cast::<AtomHeader>().as_ptr();

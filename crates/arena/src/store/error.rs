@@ -38,6 +38,11 @@ pub enum ReadError {
     /// No snapshot of that name.
     #[error("there is no snapshot named {0:?}; list them to see the names")]
     NoSuchSnapshot(String),
+    /// This process was forked from the one that opened the arena.
+    #[error(
+        "the arena belongs to the process that this one was forked from; open it here once that has closed it"
+    )]
+    Forked,
 }
 
 /// Why a store could not be created.
@@ -117,8 +122,10 @@ impl From<ReadError> for OpenError {
         match error {
             ReadError::Io(error) => OpenError::Io(error),
             ReadError::Damaged(damage) => OpenError::Damaged(damage),
-            // Opening asks for no snapshot by name.
-            ReadError::NoSuchSnapshot(name) => OpenError::Io(io::Error::other(name)),
+            // Opening asks for no snapshot by name, and it is the opening process that does it.
+            error @ (ReadError::NoSuchSnapshot(_) | ReadError::Forked) => {
+                OpenError::Io(io::Error::other(error))
+            }
         }
     }
 }
@@ -154,6 +161,11 @@ pub enum CommitError {
     /// No snapshot of that name.
     #[error("there is no snapshot named {0:?}; list them to see the names")]
     NoSuchSnapshot(String),
+    /// This process was forked from the one that opened the arena.
+    #[error(
+        "the arena belongs to the process that this one was forked from; open it here once that has closed it"
+    )]
+    Forked,
     /// A reader holds the snapshot.
     #[error("snapshot {0:?} is open for reading; close its readers first")]
     SnapshotInUse(String),

@@ -5,6 +5,7 @@
 
 use std::io;
 
+use super::owner::Owner;
 use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap_anonymous, mprotect, munmap};
 
 /// A private, anonymous range of memory at the address that was asked for.
@@ -12,6 +13,7 @@ use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap_anony
 pub(crate) struct Mapping {
     base: usize,
     length: usize,
+    owner: Owner,
 }
 
 impl Mapping {
@@ -26,7 +28,7 @@ impl Mapping {
         // SAFETY: FIXED_NOREPLACE makes the kernel refuse a range in which anything is mapped, so no memory
         // that someone else uses changes.
         let got = unsafe { mmap_anonymous(address, length, ProtFlags::READ | ProtFlags::WRITE, flags) }?;
-        let mapping = Self { base: got as usize, length };
+        let mapping = Self { base: got as usize, length, owner: Owner::this_process()? };
         if mapping.base != base {
             // A kernel older than the flag takes the address for a hint.
             return Err(io::ErrorKind::AlreadyExists.into());
@@ -99,6 +101,10 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
+        if !self.owner.is_here() {
+            // A forked process may have no copy of it, and something else there by now.
+            return;
+        }
         let address = std::ptr::with_exposed_provenance_mut(self.base);
         // SAFETY: the range is ours since `reserve`, and every borrower of its addresses has ended.
         let unmapped = unsafe { munmap(address, self.length) };
