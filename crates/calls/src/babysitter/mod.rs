@@ -23,7 +23,7 @@ use crate::sys::process::{
     Launch, become_child_of, child_descriptor, collect_child, drain, end_now, fork, leave_descriptors,
     process_descriptor, wait_readable,
 };
-use crate::sys::sandbox::{self, Groups};
+use crate::sys::sandbox::CallFilter;
 use crate::worker::{self, BytesFunction, Host};
 use std::fs::File;
 use std::os::fd::FromRawFd;
@@ -57,6 +57,8 @@ struct Babysitter {
     configuration: Configuration,
     host: &'static Host,
     segments: Vec<Segment>,
+    /// What each worker installs last; none if the policy asks for none.
+    filter: Option<CallFilter>,
     program: Program,
     is_library: bool,
     generation: u32,
@@ -371,7 +373,7 @@ impl Babysitter {
     }
 
     /// Turns a fork into the worker of slot `index`, up to its threads; returns the slot's address.
-    fn become_worker(&self, index: usize, channels: u32, babysitter: u32, heap: u64) -> u64 {
+    fn become_worker(&mut self, index: usize, channels: u32, babysitter: u32, heap: u64) -> u64 {
         use std::os::unix::fs::FileExt;
         let slot = slot_address(self.window, index);
         let offset = index as u64 * SLOT_BYTES;
@@ -412,8 +414,7 @@ impl Babysitter {
         } else {
             leave_descriptors(Launch::DESCRIPTOR, Launch::DESCRIPTOR);
         }
-        let groups = Groups(self.configuration.groups);
-        if !groups.has(Groups::EVERYTHING) && sandbox::filter_calls(groups).is_err() {
+        if self.filter.as_mut().is_some_and(|filter| filter.install().is_err()) {
             // The probe in the babysitter found the layer usable; without it nothing may run.
             end_now(4)
         }

@@ -7,13 +7,14 @@ use crate::shared::layout::{
     BLOBS_OFFSET, CONFIGURATION_OFFSET, CONSTANT_BLOBS_OFFSET, CONTROL_BYTES, Control, LOADING_HEAP_BYTES,
     LOADING_HEAP_OFFSET, REPORT_OFFSET, SLOTS, TEXT_MAX,
 };
-use crate::shared::service::{Layer, Order, Report};
+use crate::shared::service::{Configuration, Layer, Order, Report};
 use crate::sys::channel::Processors;
 use crate::sys::memory::{Access, at, map_private, map_shared};
 use crate::sys::process::{Launch, end_now, fork, occupy_descriptors};
-use crate::sys::sandbox::{self, Groups};
+use crate::sys::sandbox::{self, CallFilter, Groups};
 use crate::worker::{self, Host};
 use std::fs::File;
+use std::io;
 use std::sync::atomic::Ordering::Release;
 
 unsafe extern "C" {
@@ -52,13 +53,8 @@ fn start_a_thread_once() {
         std::thread::Builder::new().stack_size(THREAD_STACK).spawn(|| {}).map(std::thread::JoinHandle::join);
 }
 
-pub(super) fn prepare(
-    file: File,
-    order: Order,
-    program: Program,
-    report: &mut Report,
-) -> Result<Babysitter, String> {
-    let Order { window, client, configuration } = order;
+/// Sets the stack sizes of threads to come, and of workers.
+fn limit_stacks() {
     // SAFETY: the attributes are local. Without this, threads would get stacks of the size that
     // the babysitter's own limit says, which was raised to move the libraries.
     unsafe {
@@ -76,6 +72,50 @@ pub(super) fn prepare(
         limit.rlim_cur = limit.rlim_max.min(512 << 10);
         libc::setrlimit(libc::RLIMIT_STACK, &raw const limit);
     }
+}
+
+/// Maps the caller's blobs where the caller has them.
+fn map_blobs(file: &File, window: u64) -> Result<(), String> {
+    // A descriptor that cannot write makes mappings that never can, either.
+    let read_only =
+        File::open(format!("/proc/self/fd/{}", Launch::DESCRIPTOR)).map_err(|error| error.to_string())?;
+    let constants = BLOBS_OFFSET - CONSTANT_BLOBS_OFFSET;
+    let blobs = LOADING_HEAP_OFFSET - BLOBS_OFFSET;
+    map_shared(&read_only, CONSTANT_BLOBS_OFFSET, window + CONSTANT_BLOBS_OFFSET, constants, Access::Read)
+        .and_then(|()| map_shared(file, BLOBS_OFFSET, window + BLOBS_OFFSET, blobs, Access::Write))
+        .map_err(|error| format!("blob memory: {error}"))
+}
+
+/// Takes rights away from this process and its workers, layer by layer; the filter that workers install.
+fn give_up_rights(configuration: &Configuration, report: &mut Report) -> Result<Option<CallFilter>, String> {
+    let groups = Groups(configuration.groups);
+    let mut layer = |name: &str, result: io::Result<()>| {
+        let detail = result.as_ref().err().map_or_else(String::new, ToString::to_string);
+        report.layers.push(Layer { name: name.into(), active: result.is_ok(), detail });
+    };
+    let off = || Err(io::Error::new(io::ErrorKind::Unsupported, "not asked for"));
+    layer("namespaces", if configuration.namespaces { sandbox::leave_namespaces(groups) } else { off() });
+    layer("no new privileges", sandbox::forbid_privileges());
+    layer("resource limits", sandbox::limit_resources(configuration.data_bytes));
+    layer("file system", sandbox::restrict_files(groups));
+    if groups.has(Groups::EVERYTHING) {
+        let reason = "the policy asks for no filter";
+        layer("system calls", Err(io::Error::new(io::ErrorKind::Unsupported, reason)));
+        return Ok(None);
+    }
+    let mut filter = CallFilter::new(groups).map_err(|error| format!("system call filter: {error}"))?;
+    layer("system calls", sandbox::hide_clone3().and_then(|()| probe_filter(&mut filter)));
+    Ok(Some(filter))
+}
+
+pub(super) fn prepare(
+    file: File,
+    order: Order,
+    program: Program,
+    report: &mut Report,
+) -> Result<Babysitter, String> {
+    let Order { window, client, configuration } = order;
+    limit_stacks();
     // Measured here once, and inherited by every worker: measuring takes a millisecond.
     let _ = crate::sys::channel::ticks_per_us();
     start_a_thread_once();
@@ -89,21 +129,7 @@ pub(super) fn prepare(
         map_private(heap, LOADING_HEAP_BYTES, Access::Write).map_err(|error| error.to_string())?;
         worker::heap::place(heap, heap + LOADING_HEAP_BYTES, 0);
     }
-    // Blobs are the caller's. A descriptor that cannot write makes mappings that never can, either.
-    let read_only =
-        File::open(format!("/proc/self/fd/{}", Launch::DESCRIPTOR)).map_err(|error| error.to_string())?;
-    let constants = BLOBS_OFFSET - CONSTANT_BLOBS_OFFSET;
-    map_shared(&read_only, CONSTANT_BLOBS_OFFSET, window + CONSTANT_BLOBS_OFFSET, constants, Access::Read)
-        .and_then(|()| {
-            map_shared(
-                &file,
-                BLOBS_OFFSET,
-                window + BLOBS_OFFSET,
-                LOADING_HEAP_OFFSET - BLOBS_OFFSET,
-                Access::Write,
-            )
-        })
-        .map_err(|error| format!("blob memory: {error}"))?;
+    map_blobs(&file, window)?;
     (program.stdio)(&configuration.stdio);
     let functions = library::load_library(&configuration, report)?;
     // What comes behind is the babysitter's own, and each page of it would cost every worker's start.
@@ -114,19 +140,9 @@ pub(super) fn prepare(
         None => Vec::new(),
     };
     report.segments.clone_from(&segments);
-    let groups = Groups(configuration.groups);
     // SAFETY: affects this process only: a caller that may not trace us cannot be traced by us.
     unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0) };
-    let mut layer = |name: &str, result: std::io::Result<()>| {
-        let detail = result.as_ref().err().map_or_else(String::new, ToString::to_string);
-        report.layers.push(Layer { name: name.into(), active: result.is_ok(), detail });
-    };
-    let off = || Err(std::io::Error::new(std::io::ErrorKind::Unsupported, "not asked for"));
-    layer("namespaces", if configuration.namespaces { sandbox::leave_namespaces(groups) } else { off() });
-    layer("no new privileges", sandbox::forbid_privileges());
-    layer("resource limits", sandbox::limit_resources(configuration.data_bytes));
-    layer("file system", sandbox::restrict_files(groups));
-    layer("system calls", probe_filter(groups));
+    let filter = give_up_rights(&configuration, report)?;
     let host = Box::leak(Box::new(Host {
         functions,
         find: program.find,
@@ -141,6 +157,7 @@ pub(super) fn prepare(
         configuration,
         host,
         segments,
+        filter,
         program,
         is_library,
         generation: 0,
@@ -158,17 +175,14 @@ pub(super) fn prepare(
 }
 
 /// Whether a worker will be able to install its filter, by trying it in a child.
-fn probe_filter(groups: Groups) -> std::io::Result<()> {
-    if groups.has(Groups::EVERYTHING) {
-        return sandbox::filter_calls(groups);
-    }
+fn probe_filter(filter: &mut CallFilter) -> io::Result<()> {
     // SAFETY: this process has one thread.
     let child = unsafe { fork()? };
     if child == 0 {
-        end_now(i32::from(sandbox::filter_calls(groups).is_err()));
+        end_now(i32::from(filter.install().is_err()));
     }
     let mut status = 0;
     // SAFETY: waits for our own child.
     unsafe { libc::waitpid(child as i32, &raw mut status, 0) };
-    if status == 0 { Ok(()) } else { Err(std::io::Error::other("the kernel refuses the filter")) }
+    if status == 0 { Ok(()) } else { Err(io::Error::other("the kernel refuses the filter")) }
 }
