@@ -137,6 +137,41 @@ pub fn file_limit() -> Result<[u64; 2], Errno> {
     unsafe { checked(linux::__NR_prlimit64, arguments) }.map(|_| limit)
 }
 
+/// Soft limits of memory, in bytes; `u64::MAX` is none.
+pub struct MemoryLimits {
+    /// `RLIMIT_AS`.
+    pub address_space: u64,
+    /// `RLIMIT_DATA`.
+    pub data: u64,
+    /// `RLIMIT_MEMLOCK`, unless the process may lock what it likes.
+    pub locked: u64,
+}
+
+/// The limits of memory calls.
+pub fn memory_limits() -> MemoryLimits {
+    let soft = |resource: u32| {
+        let mut limit = [u64::MAX; 2];
+        let arguments = [0, resource.into(), 0, limit.as_mut_ptr() as u64, 0, 0];
+        // SAFETY: the limit lives across the call, which writes it.
+        let _ = unsafe { raw(linux::__NR_prlimit64, arguments) };
+        limit[0]
+    };
+    let locked = if may_lock_memory() { u64::MAX } else { soft(linux::RLIMIT_MEMLOCK) };
+    MemoryLimits { address_space: soft(linux::RLIMIT_AS), data: soft(linux::RLIMIT_DATA), locked }
+}
+
+/// Whether the calling thread has `CAP_IPC_LOCK`.
+fn may_lock_memory() -> bool {
+    const CAP_IPC_LOCK: u32 = 14;
+    let header = [linux::_LINUX_CAPABILITY_VERSION_3, 0];
+    // Effective, permitted, inheritable; twice, for the lower and the upper half.
+    let mut sets = [0_u32; 6];
+    let arguments = [header.as_ptr() as u64, sets.as_mut_ptr() as u64, 0, 0, 0, 0];
+    // SAFETY: header and sets live across the call and have the sizes that the version says.
+    let _ = unsafe { raw(linux::__NR_capget, arguments) };
+    sets[0] & 1 << CAP_IPC_LOCK != 0
+}
+
 /// Changes the soft and the hard limit of open files.
 ///
 /// # Errors

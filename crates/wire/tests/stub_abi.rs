@@ -5,8 +5,8 @@
 
 use banyan_wire::stub::{
     ACTIONS_MAX, Acquire, Action, ActionKind, Answer, Command, End, Enter, Exit, Failed, Hello, Lookup,
-    Malformed, MemoryCall, Nothing, PACKET_MAX, Placed, Purpose, Push, Range, Refusal, Refused, Reply,
-    Request, Row, StartCarrier, StartThread, Started, Steps, ThreadEnd, Welcome,
+    Malformed, MapSource, MemoryCall, Nothing, PACKET_MAX, Placed, Purpose, Push, Range, Refusal, Refused,
+    Reply, Request, Row, StartCarrier, StartThread, Started, Steps, ThreadEnd, Welcome,
 };
 use proptest::prelude::*;
 use std::fmt::Write;
@@ -57,6 +57,7 @@ fn generated() -> String {
     messages(&mut page, "Replies", Reply::ROWS);
     page.push_str("## Values\n\n");
     values(&mut page, "`purpose` of `Acquire`", Purpose::ROWS);
+    values(&mut page, "`source` of `Memory`", MapSource::ROWS);
     values(&mut page, "`reason` of `Refused`", Refusal::ROWS);
     values(&mut page, "Kinds of actions", ActionKind::ROWS);
     page.truncate(page.trim_end().len());
@@ -79,13 +80,25 @@ fn the_document_is_what_the_types_say() {
     assert!(written.contains(&format!("Version {}", banyan_wire::stub::STUB_ABI_VERSION)));
 }
 
+fn memory_call() -> MemoryCall {
+    MemoryCall {
+        arguments: [1, 2, 3, 4, 5, 6],
+        address_space: 7,
+        data: 8,
+        locked: u64::MAX,
+        source: MapSource::Kernel,
+        number: 9,
+        node: 2,
+    }
+}
+
 /// One of each request, in the order of the table.
 fn requests() -> Vec<Request> {
     let range = Range { address: 0x1000_0000_2000, length: 0x3000 };
     vec![
         Request::Hello(Hello { version: 2, process: 77, error: 1 }),
         Request::Ready(Nothing {}),
-        Request::Memory(MemoryCall { arguments: [1, 2, 3, 4, 5, 6], number: 9, node: 2 }),
+        Request::Memory(memory_call()),
         Request::Confirm(range),
         Request::Discard(range),
         Request::Lookup(Lookup { address: 0x1234, protection: 2 }),
@@ -95,6 +108,7 @@ fn requests() -> Vec<Request> {
         Request::Refused(Refused { number: 101, reason: Refusal::NotTreated, errno: 38 }),
         Request::Push(Push { frame: 0x5000, fs_base: 0x6000 }),
         Request::ThreadEnd(ThreadEnd { node: 1, deputy_calls: 9 }),
+        Request::More(Nothing {}),
     ]
 }
 
@@ -192,9 +206,10 @@ fn the_bytes_are_those_of_the_document() {
     );
     assert_eq!(of(Request::Ready(Nothing {})), "02000000");
     assert_eq!(
-        of(Request::Memory(MemoryCall { arguments: [1, 2, 3, 4, 5, 6], number: 9, node: 2 })),
+        of(Request::Memory(memory_call())),
         "03000000\
-         0100000000000000020000000000000003000000000000000400000000000000050000000000000006000000000000000900000002000000"
+         010000000000000002000000000000000300000000000000040000000000000005000000000000000600000000000000\
+         07000000000000000800000000000000ffffffffffffffff02000000000000000900000002000000"
     );
     assert_eq!(
         of(Request::Acquire(Acquire { address: 0x1234, length: 5, purpose: Purpose::Write })),

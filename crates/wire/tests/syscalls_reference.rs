@@ -87,15 +87,22 @@ const SAME: &str = "same as in a native run";
 fn of_memory(call: MemoryCall) -> &'static str {
     match call {
         MemoryCall::Map => {
-            "private file mappings are copied when they are made: later changes of the file are not seen; a shared, \
-             writable mapping of a file fails with `ENODEV`; huge pages fail with `ENOMEM`"
+            "on several nodes a private mapping of a file is a copy made at the call, which does not see later changes of \
+             the file; a shared one that is writable, or whose descriptor is, fails with `ENODEV` there; huge pages fail \
+             with `ENOMEM`"
         }
         MemoryCall::Unmap | MemoryCall::Protect | MemoryCall::Break => SAME,
-        MemoryCall::Remap => "the contents are copied when the mapping moves",
-        MemoryCall::Advise => "discarding makes the pages zero on every node; hints do nothing",
-        MemoryCall::Synchronize => "nothing to write back: there are no shared, writable file mappings",
-        MemoryCall::Residency => "all mapped memory counts as resident, on whichever node it is",
-        MemoryCall::Pin | MemoryCall::PinAll => "succeeds and pins nothing",
+        MemoryCall::Remap => "on several nodes the contents are copied when the mapping moves",
+        MemoryCall::Advise => {
+            "discarding gives the pages their first contents again on every node; hints do nothing on several nodes"
+        }
+        MemoryCall::Synchronize => "on several nodes there is nothing to write back",
+        MemoryCall::Residency => {
+            "on several nodes all mapped memory counts as resident, on whichever node it is"
+        }
+        MemoryCall::Lock | MemoryCall::Unlock | MemoryCall::LockAll | MemoryCall::UnlockAll => {
+            "on several nodes it is checked against the limit and locks nothing"
+        }
     }
 }
 

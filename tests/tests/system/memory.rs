@@ -38,6 +38,16 @@ fn discarded_memory_reads_as_zero_everywhere() {
 }
 
 #[test]
+fn discarded_copies_show_their_file_again() {
+    check(&c("memory_advice", []).on_every_node());
+}
+
+#[test]
+fn memory_calls_answer_mistakes_and_limits_as_the_kernel_does() {
+    check(&c("memory_errors", []).on_every_node());
+}
+
+#[test]
 fn file_mappings_show_the_file_and_keep_private_writes() {
     check(&c("memory_files", []).on_every_node());
 }

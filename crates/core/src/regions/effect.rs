@@ -1,5 +1,7 @@
 //! What a memory call comes to: its result, and what the replicas must do for it.
 
+use super::READ_WRITE;
+use super::region_map::FileNumber;
 use alloc::vec::Vec;
 
 /// A stretch of addresses.
@@ -24,12 +26,23 @@ pub enum Operation {
     Unmap(Range),
     /// Make the range zero on all nodes.
     Discard(Range),
-    /// Fill the range from the file that the call names.
+    /// Fill the range from a file.
     ReadFile {
         /// What is filled.
         to: Range,
+        /// The file.
+        file: FileNumber,
         /// Where in the file its first byte is.
         offset: u64,
+    },
+    /// Have the kernel make the call on the range, which is a mapping of its own.
+    Call(Range),
+    /// Have the kernel move or resize a mapping of its own.
+    Move {
+        /// Where it is.
+        from: u64,
+        /// Where and how large it will be.
+        to: Range,
     },
     /// Fill the range from other memory of the program.
     Copy {
@@ -71,6 +84,17 @@ impl Effect {
         self.push(Operation::Reserve(range));
         self.push(Operation::Confirm(range));
         self.push(Operation::Protect(range, protection));
+    }
+
+    /// Fills a range, which has these rights, from a file.
+    pub(super) fn fill(&mut self, to: Range, protection: u32, file: FileNumber, offset: u64) {
+        if protection & READ_WRITE != READ_WRITE {
+            self.push(Operation::Protect(to, READ_WRITE));
+        }
+        self.push(Operation::ReadFile { to, file, offset });
+        if protection & READ_WRITE != READ_WRITE {
+            self.push(Operation::Protect(to, protection));
+        }
     }
 
     /// The end of memory in a range.

@@ -1,7 +1,9 @@
 //! `mmap`.
 
+use super::region_map::{Backing, Growth, copy_with};
 use super::{
-    Backing, Effect, Operation, Outcome, READ_WRITE, RIGHTS, Range, Region, Regions, has, is_page_aligned,
+    Caller, Effect, Operation, Outcome, READ_WRITE, RIGHTS, Range, Region, Regions, Source, has,
+    is_page_aligned,
 };
 use banyan_wire::address_space::{LOW, may_hold_code, may_map, page_down, page_up};
 use banyan_wire::ids::PAGE_BYTES;
@@ -17,7 +19,7 @@ enum Place {
 }
 
 impl Regions {
-    pub(super) fn map(&mut self, arguments: [u64; 6], node: u8) -> Outcome {
+    pub(super) fn map(&mut self, arguments: [u64; 6], caller: Caller) -> Outcome {
         let [hint, asked, protection, flags, _, offset] = arguments;
         if asked == 0 {
             return Err(EINVAL);
@@ -25,8 +27,7 @@ impl Regions {
         let length = page_up(asked).ok_or(ENOMEM)?;
         let private = is_private(flags)?;
         let protection = protection as u32 & RIGHTS;
-        let backing = if has(flags, linux::MAP_ANONYMOUS) { Backing::Anonymous } else { Backing::File };
-        if backing == Backing::File && !is_page_aligned(offset) {
+        if !has(flags, linux::MAP_ANONYMOUS) && !is_page_aligned(offset) {
             return Err(EINVAL);
         }
         // The kernel's heuristic overcommit refuses what can never be backed; so does huge-page memory here.
@@ -34,25 +35,45 @@ impl Regions {
         if has(flags, linux::MAP_HUGETLB) || (counted && length > self.memory_total) {
             return Err(ENOMEM);
         }
+        self.check_limits(length, if private { protection } else { 0 }, &caller.limits)?;
         let place = if has(flags, linux::MAP_FIXED | linux::MAP_FIXED_NOREPLACE) {
             self.fixed_place(hint, length, protection, flags)?
         } else {
-            self.free_place(page_down(hint), length, flags, node).map(Place::Free).ok_or(ENOMEM)?
+            self.free_place(page_down(hint), length, flags, caller.node).map(Place::Free).ok_or(ENOMEM)?
         };
         let (Place::Free(start) | Place::Occupied(start)) = place;
         let range = Range { start, length };
         let mut effect = Effect::new(start);
-        effect.push(Operation::Reserve(range));
         if matches!(place, Place::Occupied(_)) {
             effect.forget = Some(range);
-            effect.push(Operation::Discard(range));
+            self.locked.cut(start, start + length);
         }
-        effect.push(Operation::Confirm(range));
-        if backing == Backing::File {
-            effect.push(Operation::Protect(range, READ_WRITE));
-            effect.push(Operation::ReadFile { to: range, offset });
+        let backing = match caller.source {
+            Source::Zeroes => Backing::Anonymous,
+            Source::Copied(file) => Backing::File { file, offset, copy: copy_with(protection) },
+            Source::Kernel => Backing::Kernel(growth(flags)),
+        };
+        match backing {
+            // The kernel replaces its own mappings at once.
+            Backing::Kernel(_) => {
+                let kernels = |piece: Region| matches!(piece.backing, Backing::Kernel(_));
+                if !self.map.pieces(start, start + length).all(kernels) {
+                    effect.remove(range);
+                }
+            }
+            Backing::Anonymous | Backing::Image | Backing::File { .. } => {
+                effect.push(Operation::Reserve(range));
+                if matches!(place, Place::Occupied(_)) {
+                    effect.push(Operation::Discard(range));
+                }
+                effect.push(Operation::Confirm(range));
+                if let Backing::File { file, .. } = backing {
+                    effect.push(Operation::Protect(range, READ_WRITE));
+                    effect.push(Operation::ReadFile { to: range, file, offset });
+                }
+                effect.push(Operation::Protect(range, protection));
+            }
         }
-        effect.push(Operation::Protect(range, protection));
         self.map.replace(Region { start, end: start + length, protection, backing });
         Ok(effect)
     }
@@ -91,8 +112,13 @@ impl Regions {
 fn is_private(flags: u64) -> Result<bool, u32> {
     match flags as u32 & linux::MAP_TYPE {
         linux::MAP_PRIVATE => Ok(true),
-        // The latter is the former that refuses unknown flags.
-        linux::MAP_SHARED | linux::MAP_SHARED_VALIDATE => Ok(false),
+        linux::MAP_SHARED => Ok(false),
+        // The former that refuses unknown flags, which the kernel does for a file; only a file can have it.
+        linux::MAP_SHARED_VALIDATE if !has(flags, linux::MAP_ANONYMOUS) => Ok(false),
         _ => Err(EINVAL),
     }
+}
+
+fn growth(flags: u64) -> Growth {
+    if has(flags, linux::MAP_GROWSDOWN) { Growth::Down } else { Growth::Fixed }
 }

@@ -9,7 +9,9 @@
 //! in it ([`Regions::lookup`]) and forget it when it shrinks ([`Effect::forget`]).
 
 mod advise;
+mod checks;
 mod effect;
+mod limits;
 mod map;
 #[cfg(test)]
 mod model_tests;
@@ -22,13 +24,13 @@ mod tests;
 mod unmap;
 
 pub use effect::{Effect, Operation, Range};
-pub use region_map::{Backing, Region};
+pub use limits::Limits;
+pub use region_map::{Backing, Copy, FileNumber, Growth, Region};
 
 use alloc::collections::BTreeMap;
-use banyan_wire::address_space::{LARGE, POOL_BYTES, page_down, page_up, pool_start};
+use banyan_wire::address_space::{LARGE, POOL_BYTES, pool_start};
 use banyan_wire::ids::{EXTENT_BYTES, PAGE_BYTES};
 use banyan_wire::syscalls::MemoryCall;
-use linux_raw_sys::errno::ENOMEM;
 use linux_raw_sys::general::{PROT_EXEC, PROT_READ, PROT_WRITE};
 use region_map::RegionMap;
 
@@ -39,6 +41,28 @@ const RIGHTS: u32 = PROT_READ | PROT_WRITE | PROT_EXEC;
 /// What a call comes to, or the error number that the program gets.
 type Outcome = Result<Effect, u32>;
 
+/// What stands behind a new mapping, as the stub found out by looking at the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Zeroes.
+    Zeroes,
+    /// A file, of which the mapping is a private copy.
+    Copied(FileNumber),
+    /// The kernel maps it at home, and nobody else can.
+    Kernel,
+}
+
+/// What is known of a call beside its arguments.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller {
+    /// The node on which the calling thread executes: new memory is placed there.
+    pub node: u8,
+    /// The limits of the process.
+    pub limits: Limits,
+    /// For `mmap`: what is mapped.
+    pub source: Source,
+}
+
 /// The map.
 #[derive(Clone, Debug)]
 pub struct Regions {
@@ -47,6 +71,8 @@ pub struct Regions {
     cursors: BTreeMap<u8, u64>,
     break_start: u64,
     break_end: u64,
+    /// What the program has locked into memory, which changes nothing but what else it may lock.
+    locked: RegionMap,
     /// Bytes that one writable mapping may ask for at most: what all nodes have.
     memory_total: u64,
 }
@@ -60,6 +86,7 @@ impl Regions {
             cursors: BTreeMap::new(),
             break_start: 0,
             break_end: 0,
+            locked: RegionMap::default(),
             memory_total,
         }
     }
@@ -91,11 +118,14 @@ impl Regions {
         self.map.iter()
     }
 
-    /// Free addresses for `length` bytes in a node's pool.
+    /// Free addresses for `length` bytes: in a node's pool, or where large reservations are if the pool has
+    /// none.
     pub fn place(&mut self, node: u8, length: u64) -> Option<u64> {
-        if length > POOL_BYTES / 2 {
-            return self.map.gap(LARGE.start, LARGE.end, length, EXTENT_BYTES);
-        }
+        let pooled = if length > POOL_BYTES / 2 { None } else { self.place_in_pool(node, length) };
+        pooled.or_else(|| self.map.gap(LARGE.start, LARGE.end, length, EXTENT_BYTES))
+    }
+
+    fn place_in_pool(&mut self, node: u8, length: u64) -> Option<u64> {
         let (low, high) = (pool_start(node), pool_start(node) + POOL_BYTES);
         let align = if length >= EXTENT_BYTES { EXTENT_BYTES } else { PAGE_BYTES };
         let cursor = self.cursors.get(&node).copied().unwrap_or(low);
@@ -105,30 +135,40 @@ impl Regions {
         Some(start)
     }
 
-    /// Performs a memory call of a thread on `node`.
-    pub fn call(&mut self, call: MemoryCall, arguments: [u64; 6], node: u8) -> Effect {
-        let outcome = match call {
-            MemoryCall::Map => self.map(arguments, node),
-            MemoryCall::Unmap => self.unmap(arguments),
-            MemoryCall::Protect => self.protect(arguments),
-            MemoryCall::Break => self.move_break(arguments),
-            MemoryCall::Remap => self.remap(arguments, node),
-            MemoryCall::Advise => self.advise(arguments),
-            MemoryCall::Synchronize | MemoryCall::Residency | MemoryCall::Pin => self.check_mapped(arguments),
-            MemoryCall::PinAll => Ok(Effect::new(0)),
-        };
-        outcome.unwrap_or_else(Effect::failure)
+    /// The region at `address`, or the one that the kernel lets grow when `address` is touched.
+    #[must_use]
+    pub fn reach(&self, address: u64) -> Option<Region> {
+        self.map.reach(address)
     }
 
-    /// Calls that change nothing here: they only fail where nothing is mapped.
-    fn check_mapped(&self, arguments: [u64; 6]) -> Outcome {
-        let [start, length, ..] = arguments;
-        let start_page = page_down(start);
-        let end = start.checked_add(length).and_then(page_up).ok_or(ENOMEM)?;
-        if end != start_page && !self.map.covers(start_page, end) {
-            return Err(ENOMEM);
-        }
-        Ok(Effect::new(0))
+    /// The files that regions refer to.
+    pub fn files(&self) -> impl Iterator<Item = FileNumber> {
+        self.map.iter().filter_map(|region| match region.backing {
+            Backing::File { file, .. } => Some(file),
+            _ => None,
+        })
+    }
+
+    /// Performs a memory call.
+    pub fn call(&mut self, call: MemoryCall, arguments: [u64; 6], caller: Caller) -> Effect {
+        let outcome = match call {
+            MemoryCall::Map => self.map(arguments, caller),
+            MemoryCall::Unmap => self.unmap(arguments),
+            MemoryCall::Protect => self.protect(arguments, &caller.limits),
+            MemoryCall::Break => self.move_break(arguments, &caller.limits),
+            MemoryCall::Remap => self.remap(arguments, caller),
+            MemoryCall::Advise => self.advise(arguments),
+            MemoryCall::Synchronize => self.synchronize(arguments),
+            MemoryCall::Residency => self.residency(arguments),
+            MemoryCall::Lock => self.lock(arguments, &caller.limits),
+            MemoryCall::Unlock => self.unlock(arguments),
+            MemoryCall::LockAll => self.lock_all(arguments, &caller.limits),
+            MemoryCall::UnlockAll => {
+                self.locked = RegionMap::default();
+                Ok(Effect::new(0))
+            }
+        };
+        outcome.unwrap_or_else(Effect::failure)
     }
 }
 

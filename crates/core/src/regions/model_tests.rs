@@ -1,9 +1,11 @@
 //! Random calls against a map of single pages: what is mapped, and with which rights, is the same after every
 //! call.
 
+use super::tests::on;
 use super::*;
 use alloc::vec;
 use alloc::vec::Vec;
+use linux_raw_sys::errno::ENOMEM;
 use linux_raw_sys::general as linux;
 use proptest::prelude::*;
 
@@ -62,7 +64,7 @@ fn perform(regions: &mut Regions, pages: &mut Pages, step: Step) {
     match step {
         Step::MapAt { page, count, protection } => {
             let arguments = [at(page), count * PAGE_BYTES, protection.into(), ANONYMOUS | FIXED, u64::MAX, 0];
-            let effect = regions.call(MemoryCall::Map, arguments, 0);
+            let effect = regions.call(MemoryCall::Map, arguments, on(0));
             assert_eq!(effect.result as u64, at(page));
             let occupied = addresses(at(page), count).any(|address| pages.contains_key(&address));
             assert_eq!(effect.forget.is_some(), occupied, "{step:?}");
@@ -70,7 +72,7 @@ fn perform(regions: &mut Regions, pages: &mut Pages, step: Step) {
         }
         Step::MapAnywhere { count, protection, node } => {
             let arguments = [0, count * PAGE_BYTES, protection.into(), ANONYMOUS, u64::MAX, 0];
-            let effect = regions.call(MemoryCall::Map, arguments, node);
+            let effect = regions.call(MemoryCall::Map, arguments, on(node));
             let start = effect.result as u64;
             assert_eq!(banyan_wire::address_space::pool_node(start), node);
             for address in addresses(start, count) {
@@ -79,12 +81,12 @@ fn perform(regions: &mut Regions, pages: &mut Pages, step: Step) {
         }
         Step::Unmap { page, count } => {
             let arguments = [at(page), count * PAGE_BYTES, 0, 0, 0, 0];
-            assert_eq!(regions.call(MemoryCall::Unmap, arguments, 0).result, 0);
+            assert_eq!(regions.call(MemoryCall::Unmap, arguments, on(0)).result, 0);
             pages.retain(|address, _| !addresses(at(page), count).any(|gone| gone == *address));
         }
         Step::Protect { page, count, protection } => {
             let arguments = [at(page), count * PAGE_BYTES, protection.into(), 0, 0, 0];
-            let result = regions.call(MemoryCall::Protect, arguments, 0).result;
+            let result = regions.call(MemoryCall::Protect, arguments, on(0)).result;
             let mapped = addresses(at(page), count).all(|address| pages.contains_key(&address));
             assert_eq!(result, if mapped { 0 } else { -i64::from(ENOMEM) }, "{step:?}");
             if mapped {
@@ -94,7 +96,7 @@ fn perform(regions: &mut Regions, pages: &mut Pages, step: Step) {
         Step::Remap { page, count, new_count } => {
             let flags = u64::from(linux::MREMAP_MAYMOVE);
             let arguments = [at(page), count * PAGE_BYTES, new_count * PAGE_BYTES, flags, 0, 0];
-            let result = regions.call(MemoryCall::Remap, arguments, 0).result;
+            let result = regions.call(MemoryCall::Remap, arguments, on(0)).result;
             let protection = pages.get(&at(page)).copied();
             let whole = addresses(at(page), count).all(|address| pages.get(&address).copied() == protection);
             let Some(protection) = protection.filter(|_| whole) else {

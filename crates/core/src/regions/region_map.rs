@@ -4,6 +4,7 @@
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use linux_raw_sys::general::PROT_WRITE;
 
 /// A stretch of memory with one set of access rights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,13 +19,86 @@ pub struct Region {
     pub backing: Backing,
 }
 
-/// Where the first contents of a region came from.
+/// A file that the home daemon keeps open for a region, by its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FileNumber(pub u32);
+
+/// What is behind a region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backing {
-    /// Zeroes.
+    /// Zeroes at first.
     Anonymous,
-    /// A file: discarding the region must not make it zero.
-    File,
+    /// The program's own segments, which the loader wrote.
+    Image,
+    /// A private copy of a file.
+    File {
+        /// The file.
+        file: FileNumber,
+        /// Where in the file the region's first byte is.
+        offset: u64,
+        /// Whether the program can have made the copy another one.
+        copy: Copy,
+    },
+    /// The home kernel's own mapping, of which the map knows no more than the place. Other nodes have none.
+    Kernel(Growth),
+}
+
+/// Whether a copy of a file can differ from the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Copy {
+    /// The program never had the right to write it.
+    Clean,
+    /// It had.
+    Writable,
+}
+
+/// What a copy of a file is once the program has these rights.
+pub(super) const fn copy_with(protection: u32) -> Copy {
+    if protection & PROT_WRITE == 0 { Copy::Clean } else { Copy::Writable }
+}
+
+/// Whether the kernel lets a mapping grow when something below it is touched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Growth {
+    /// It does not grow.
+    Fixed,
+    /// `MAP_GROWSDOWN`.
+    Down,
+}
+
+/// How far below its first address a growing mapping may come to begin: what Linux lets a stack have.
+const GROWTH_MAX: u64 = 8 << 20;
+
+impl Region {
+    /// The part of it in `[start, end)`, which meets it.
+    fn part(self, start: u64, end: u64) -> Self {
+        let (start, end) = (start.max(self.start), end.min(self.end));
+        let backing = match self.backing {
+            Backing::File { file, offset, copy } => {
+                Backing::File { file, offset: offset + (start - self.start), copy }
+            }
+            other => other,
+        };
+        Self { start, end, backing, ..self }
+    }
+
+    /// The same region over `[start, end)`, which begins in it or at its end.
+    pub(super) fn extended_by(self, start: u64, end: u64) -> Self {
+        Self { end, ..self.part(start, self.end) }
+    }
+
+    /// Whether `next`, which begins where this one ends, is more of the same.
+    fn continues_in(&self, next: &Self) -> bool {
+        self.protection == next.protection && self.part(self.end, self.end).backing == next.backing
+    }
+
+    /// The address from which on nothing else may be placed.
+    fn reserved_from(&self) -> u64 {
+        match self.backing {
+            Backing::Kernel(Growth::Down) => self.start.saturating_sub(GROWTH_MAX),
+            _ => self.start,
+        }
+    }
 }
 
 /// Regions by first byte; neighbours with equal properties are joined.
@@ -36,6 +110,14 @@ impl RegionMap {
     pub(super) fn lookup(&self, address: u64) -> Option<Region> {
         let (_, region) = self.0.range(..=address).next_back()?;
         (address < region.end).then_some(*region)
+    }
+
+    /// The region at `address`, or the one that grows when `address` is touched.
+    pub(super) fn reach(&self, address: u64) -> Option<Region> {
+        self.lookup(address).or_else(|| {
+            let (_, above) = self.0.range(address..).next()?;
+            (above.reserved_from() <= address).then_some(*above)
+        })
     }
 
     /// All regions, by address.
@@ -50,7 +132,7 @@ impl RegionMap {
             .range(first..end)
             .map(|(_, region)| *region)
             .filter(move |r| r.end > start)
-            .map(move |r| Region { start: r.start.max(start), end: r.end.min(end), ..r })
+            .map(move |r| r.part(start, end))
     }
 
     /// Whether any of `[start, end)` is mapped.
@@ -87,19 +169,19 @@ impl RegionMap {
                 self.0.insert(region.start, Region { end: start, ..region });
             }
             if region.end > end {
-                self.0.insert(end, Region { start: end, ..region });
+                self.0.insert(end, region.part(end, region.end));
             }
         }
     }
 
     /// Inserts a region into free space and joins it with equal neighbours.
     pub(super) fn join(&mut self, mut region: Region) {
-        let alike = |other: &Region| other.protection == region.protection && other.backing == region.backing;
-        if let Some(before) = region.start.checked_sub(1).and_then(|at| self.lookup(at)).filter(alike) {
+        let before = region.start.checked_sub(1).and_then(|at| self.lookup(at));
+        if let Some(before) = before.filter(|before| before.continues_in(&region)) {
             self.0.remove(&before.start);
-            region.start = before.start;
+            region = Region { end: region.end, ..before };
         }
-        if let Some(after) = self.0.get(&region.end).copied().filter(alike) {
+        if let Some(after) = self.0.get(&region.end).copied().filter(|after| region.continues_in(after)) {
             self.0.remove(&after.start);
             region.end = after.end;
         }
@@ -110,7 +192,8 @@ impl RegionMap {
     pub(super) fn gap(&self, low: u64, high: u64, length: u64, align: u64) -> Option<u64> {
         let mut at = low.next_multiple_of(align);
         for piece in self.pieces(low, high) {
-            if piece.start >= at && piece.start - at >= length {
+            let free_until = piece.reserved_from();
+            if free_until >= at && free_until - at >= length {
                 return Some(at);
             }
             at = at.max(piece.end.next_multiple_of(align));

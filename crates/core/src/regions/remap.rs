@@ -1,12 +1,13 @@
 //! `mremap`. Memory has the offset of its address, so moving is copying.
 
-use super::{Effect, Operation, Outcome, READ_WRITE, Range, Region, Regions, has, is_page_aligned};
+use super::region_map::Backing;
+use super::{Caller, Effect, Operation, Outcome, READ_WRITE, Range, Region, Regions, has, is_page_aligned};
 use banyan_wire::address_space::{may_map, page_up};
 use linux_raw_sys::errno::{EFAULT, EINVAL, ENOMEM};
 use linux_raw_sys::general::{MREMAP_FIXED, MREMAP_MAYMOVE, PROT_READ};
 
 impl Regions {
-    pub(super) fn remap(&mut self, arguments: [u64; 6], node: u8) -> Outcome {
+    pub(super) fn remap(&mut self, arguments: [u64; 6], caller: Caller) -> Outcome {
         let [start, old_length, new_length, flags, target, _] = arguments;
         let old = Range { start, length: page_up(old_length).ok_or(EINVAL)? };
         let new_length = page_up(new_length).ok_or(EINVAL)?;
@@ -15,6 +16,7 @@ impl Regions {
         if new_length > self.memory_total {
             return Err(ENOMEM);
         }
+        self.check_limits(new_length.saturating_sub(old.length), region.protection, &caller.limits)?;
         if has(flags, MREMAP_FIXED) {
             return Ok(self.move_mapping(region, old, Range { start: target, length: new_length }));
         }
@@ -27,7 +29,7 @@ impl Regions {
         if !has(flags, MREMAP_MAYMOVE) {
             return Err(ENOMEM);
         }
-        let start = self.place(node, new_length).ok_or(ENOMEM)?;
+        let start = self.place(caller.node, new_length).ok_or(ENOMEM)?;
         Ok(self.move_mapping(region, old, Range { start, length: new_length }))
     }
 
@@ -47,37 +49,76 @@ impl Regions {
             return None;
         }
         let mut effect = Effect::new(old.start);
-        effect.create(Range { start: tail, length: end - tail }, region.protection);
-        self.map.join(Region { start: tail, end, ..region });
+        let grown = Range { start: tail, length: end - tail };
+        match region.backing {
+            Backing::Kernel(_) => {
+                effect.push(Operation::Move {
+                    from: old.start,
+                    to: Range { start: old.start, length: new_length },
+                });
+            }
+            Backing::File { file, offset, .. } => {
+                effect.push(Operation::Reserve(grown));
+                effect.push(Operation::Confirm(grown));
+                effect.push(Operation::Protect(grown, READ_WRITE));
+                let offset = offset + (tail - region.start);
+                effect.push(Operation::ReadFile { to: grown, file, offset });
+                effect.push(Operation::Protect(grown, region.protection));
+            }
+            Backing::Anonymous | Backing::Image => effect.create(grown, region.protection),
+        }
+        self.map.join(region.extended_by(tail, end));
         Some(effect)
     }
 
     fn move_mapping(&mut self, region: Region, old: Range, new: Range) -> Effect {
         let (old_end, new_end) = (old.start + old.length, new.start + new.length);
         let mut effect = Effect::new(new.start);
-        effect.push(Operation::Reserve(new));
-        // What lay at the target goes first.
         let replaced = self.map.overlaps(new.start, new_end);
-        if replaced {
-            effect.push(Operation::Discard(new));
+        if matches!(region.backing, Backing::Kernel(_)) {
+            if replaced {
+                effect.remove(new);
+            }
+            effect.push(Operation::Move { from: old.start, to: new });
+        } else {
+            copy_mapping(&mut effect, region, old, new, replaced);
         }
-        effect.push(Operation::Confirm(new));
-        effect.push(Operation::Protect(new, READ_WRITE));
-        if region.protection & PROT_READ == 0 {
-            effect.push(Operation::Protect(old, PROT_READ));
-        }
-        let kept = Range { start: new.start, length: old.length.min(new.length) };
-        effect.push(Operation::Copy { to: kept, from: old.start });
-        effect.push(Operation::Protect(new, region.protection));
-        effect.remove(old);
         // One range to forget covers both ends: a replica that unmaps too much only learns it again.
         let (low, high) =
             if replaced { (old.start.min(new.start), old_end.max(new_end)) } else { (old.start, old_end) };
         effect.forget = Some(Range { start: low, length: high - low });
+        let moved = region.extended_by(old.start, old_end);
         self.map.cut(old.start, old_end);
-        self.map.replace(Region { start: new.start, end: new_end, ..region });
+        self.locked.cut(old.start, old_end);
+        self.locked.cut(new.start, new_end);
+        self.map.replace(Region { start: new.start, end: new_end, ..moved });
         effect
     }
+}
+
+/// Makes `new` what `old` is, which is no mapping of the kernel's, and removes `old`.
+fn copy_mapping(effect: &mut Effect, region: Region, old: Range, new: Range, replaced: bool) {
+    effect.push(Operation::Reserve(new));
+    // What lay at the target goes first.
+    if replaced {
+        effect.push(Operation::Discard(new));
+    }
+    effect.push(Operation::Confirm(new));
+    effect.push(Operation::Protect(new, READ_WRITE));
+    if region.protection & PROT_READ == 0 {
+        effect.push(Operation::Protect(old, PROT_READ));
+    }
+    let kept = Range { start: new.start, length: old.length.min(new.length) };
+    effect.push(Operation::Copy { to: kept, from: old.start });
+    if let Backing::File { file, offset, .. } = region.backing
+        && new.length > kept.length
+    {
+        let to = Range { start: new.start + kept.length, length: new.length - kept.length };
+        let offset = offset + (old.start - region.start) + kept.length;
+        effect.push(Operation::ReadFile { to, file, offset });
+    }
+    effect.push(Operation::Protect(new, region.protection));
+    effect.remove(old);
 }
 
 /// What the kernel refuses whatever is mapped.

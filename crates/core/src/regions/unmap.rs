@@ -22,5 +22,6 @@ impl Regions {
         effect.forget = Some(range);
         effect.remove(range);
         self.map.cut(range.start, range.start + range.length);
+        self.locked.cut(range.start, range.start + range.length);
     }
 }

@@ -6,13 +6,15 @@
 
 use crate::pager::PagerError;
 use banyan_core::coherence::Extents;
-use banyan_core::regions::Effect;
+use banyan_core::regions::{Effect, Limits};
 use banyan_wire::control::RegionFacts;
 use banyan_wire::ids::NodeId;
+use banyan_wire::stub::MapSource;
 use banyan_wire::syscalls;
+use std::os::fd::OwnedFd;
 
 /// A system call about memory, as the program made it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct MemoryCall {
     /// Which call.
     pub(crate) kind: syscalls::MemoryCall,
@@ -20,6 +22,12 @@ pub(crate) struct MemoryCall {
     pub(crate) arguments: [u64; 6],
     /// The node on which the calling thread executes: new memory is placed there.
     pub(crate) node: NodeId,
+    /// The limits of the process.
+    pub(crate) limits: Limits,
+    /// For `mmap`: what is mapped, or the file whose copy it is.
+    pub(crate) source: MapSource,
+    /// That file.
+    pub(crate) file: Option<OwnedFd>,
 }
 
 /// The authority over the regions and extents of one job, as one of its nodes reaches it.

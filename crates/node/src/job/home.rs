@@ -1,7 +1,9 @@
 //! The part of a job that only its home node has: the map of regions, and what it knows of the other nodes.
 //!
-//! Lock order: `regions`, then the pager's. `placement`, `learned`, `nodes_ready` and `ends` are taken alone.
+//! Lock order: `regions`, then `files`, then the pager's. `placement`, `learned`, `nodes_ready`,
+//! `steps_left` and `ends` are taken alone.
 
+use super::files::Files;
 use super::loader;
 use super::questions::{PEER_DEADLINE, Questions};
 use super::settings::Summary;
@@ -10,11 +12,13 @@ use crate::pager::{Mapped, PagerError, pools};
 use crate::report::Report;
 use banyan_core::coherence::Extents;
 use banyan_core::placement::Placement;
-use banyan_core::regions::{Effect, Region, Regions};
+use banyan_core::regions::{Caller, Effect, FileNumber, Operation, Region, Regions, Source};
 use banyan_wire::control::{ControlMessage, RegionFacts};
 use banyan_wire::ids::NodeId;
 use banyan_wire::statistics::NodeStatistics;
-use std::collections::{BTreeMap, BTreeSet};
+use banyan_wire::stub::MapSource;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,6 +26,10 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub(crate) struct Home {
     regions: Mutex<Map>,
+    /// What regions are copies of.
+    files: Mutex<Files>,
+    /// What is left to do of the memory call under way: one at a time is made.
+    steps_left: Mutex<VecDeque<Operation>>,
     start: loader::Start,
     /// Where the threads of the program are.
     placement: Mutex<Placement>,
@@ -67,6 +75,8 @@ impl Home {
         let nodes = placement.live().len() as u8;
         Self {
             regions: Mutex::new(Map { regions, mapped_at_start: 0 }),
+            files: Mutex::default(),
+            steps_left: Mutex::default(),
             start,
             placement: Mutex::new(placement),
             nodes,
@@ -94,6 +104,31 @@ impl Home {
     /// What is known of where threads are, to choose by or to change.
     pub(crate) fn placement(&self) -> MutexGuard<'_, Placement> {
         self.placement.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is left to do of the memory call under way.
+    pub(crate) fn steps_left(&self) -> MutexGuard<'_, VecDeque<Operation>> {
+        self.steps_left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens a file of which a region is a copy.
+    pub(crate) fn open_file(&self, number: FileNumber) -> std::io::Result<OwnedFd> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner).open(number)
+    }
+
+    /// What a new mapping shows.
+    fn source(&self, source: MapSource, file: Option<OwnedFd>) -> Result<Source, PagerError> {
+        Ok(match (source, file) {
+            (MapSource::Zeroes, _) => Source::Zeroes,
+            (MapSource::Kernel, _) => Source::Kernel,
+            (MapSource::Copied, Some(file)) => {
+                let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+                Source::Copied(files.keep(file).map_err(|error| PagerError::Fatal(error.to_string()))?)
+            }
+            (MapSource::Copied, None) => {
+                return Err(PagerError::Fatal("the replica maps a file and did not send it".into()));
+            }
+        })
     }
 
     /// The other nodes.
@@ -197,7 +232,11 @@ impl Authority for Home {
     fn memory_call(&self, call: MemoryCall) -> Result<Effect, PagerError> {
         let effect = {
             let mut map = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
-            map.regions.call(call.kind, call.arguments, call.node.get())
+            let source = self.source(call.source, call.file)?;
+            let caller = Caller { node: call.node.get(), limits: call.limits, source };
+            let effect = map.regions.call(call.kind, call.arguments, caller);
+            self.files.lock().unwrap_or_else(PoisonError::into_inner).retain(map.regions.files());
+            effect
         };
         if let Some(range) = effect.forget {
             self.forget_elsewhere(range.start, range.length)?;

@@ -8,6 +8,7 @@
 //! and with the last of them goes the job's memory.
 
 mod end;
+mod files;
 mod home;
 mod lanes;
 pub mod launch;

@@ -9,7 +9,7 @@ use super::replica::{self, Received};
 use super::{Job, Role, START_DEADLINE};
 use crate::cluster::authority::MemoryCall;
 use crate::pager::PagerError;
-use banyan_core::regions::{Operation, Region};
+use banyan_core::regions::{Limits, Operation, Region};
 use banyan_wire::address_space::page_down;
 use banyan_wire::control::ControlMessage;
 use banyan_wire::ids::{Access, NodeId, PAGE_BYTES};
@@ -53,7 +53,8 @@ fn handle(job: &Job, received: Received) -> Result<(Answer, Option<OwnedFd>), Pa
     let answer = match request {
         Request::Hello(request) => hello(job, &request, received.file),
         Request::Ready(_) => ready(job)?,
-        Request::Memory(request) => memory_call(job, &request)?,
+        Request::Memory(request) => return memory_call(job, &request, received.file),
+        Request::More(_) => return steps(job, 0),
         Request::Confirm(range) => {
             let (address, length) = checked(range)?;
             job.pager.confirm(address, length)?;
@@ -214,21 +215,52 @@ fn start_thread(job: &Job, thread: u32) -> (Answer, Option<OwnedFd>) {
     }
 }
 
-fn memory_call(job: &Job, call: &stub::MemoryCall) -> Result<Answer, PagerError> {
+fn memory_call(
+    job: &Job,
+    call: &stub::MemoryCall,
+    file: Option<OwnedFd>,
+) -> Result<(Answer, Option<OwnedFd>), PagerError> {
     let node = node_of(job, call.node)?;
     let Some(kind) = syscalls::memory_call(call.number.into()) else {
-        return Ok(Answer::Steps(Steps::new(-i64::from(Errno::NOSYS.raw_os_error()))));
+        return Ok((Answer::Steps(Steps::new(-i64::from(Errno::NOSYS.raw_os_error()))), None));
     };
-    let effect = job.authority().memory_call(MemoryCall { kind, arguments: call.arguments, node })?;
-    let mut steps = Steps::new(effect.result);
-    for &operation in &effect.operations {
+    let limits = Limits { address_space: call.address_space, data: call.data, locked: call.locked };
+    let arguments = call.arguments;
+    let call = MemoryCall { kind, arguments, node, limits, source: call.source, file };
+    let effect = job.authority().memory_call(call)?;
+    if let Role::Home(home) = &job.role {
+        *home.steps_left() = effect.operations.into();
+    }
+    steps(job, effect.result)
+}
+
+/// The next steps of the memory call under way, as many as fit into an answer and read one file, which comes
+/// beside them.
+fn steps(job: &Job, result: i64) -> Result<(Answer, Option<OwnedFd>), PagerError> {
+    let mut steps = Steps::new(result);
+    let Role::Home(home) = &job.role else { return Ok((Answer::Steps(steps), None)) };
+    let mut left = home.steps_left();
+    let mut read = None;
+    while let Some(&operation) = left.front() {
+        let file = match operation {
+            Operation::ReadFile { file, .. } => Some(file),
+            _ => None,
+        };
+        let another = file.is_some() && read.is_some() && file != read;
+        if another || (steps.actions().len() + 1 == ACTIONS_MAX && left.len() > 1) {
+            push(&mut steps, Action::new(ActionKind::More, 0, 0, 0))?;
+            break;
+        }
+        left.pop_front();
+        read = read.or(file);
         if let Operation::Unmap(range) = operation {
             let mut mapped = job.pager.mapped.write().unwrap_or_else(PoisonError::into_inner);
             mapped.remove(range.start, range.start + range.length);
         }
         push(&mut steps, action(job, operation))?;
     }
-    Ok(Answer::Steps(steps))
+    let file = read.map(|number| home.open_file(number)).transpose();
+    Ok((Answer::Steps(steps), file.map_err(|error| PagerError::Fatal(error.to_string()))?))
 }
 
 /// What the stub does for one operation of the map of regions.
@@ -243,8 +275,10 @@ fn action(job: &Job, operation: Operation) -> Action {
             (ActionKind::Punch, range, 0)
         }
         Operation::Discard(range) => (ActionKind::Discard, range, 0),
-        Operation::ReadFile { to, offset } => (ActionKind::ReadFile, to, offset),
+        Operation::ReadFile { to, offset, .. } => (ActionKind::ReadFile, to, offset),
         Operation::Copy { to, from } => (ActionKind::Copy, to, from),
+        Operation::Call(range) => (ActionKind::Call, range, 0),
+        Operation::Move { from, to } => (ActionKind::Move, to, from),
     };
     Action::new(kind, range.start, range.length, extra)
 }

@@ -24,10 +24,15 @@ pub fn tell(request: &Request) {
 
 /// As [`ask`]; also gives the descriptor that came with the answer.
 pub fn ask_for_descriptor(request: &Request) -> (Answer, Option<i32>) {
+    exchange(request, None)
+}
+
+/// As [`ask_for_descriptor`], with a descriptor beside the question.
+pub fn exchange(request: &Request, descriptor: Option<i32>) -> (Answer, Option<i32>) {
     let socket = SETTINGS.requests.load(Ordering::Relaxed);
     let guard = REQUESTS.lock();
     let mut buffer = [0; PACKET_MAX];
-    let received = socket::send(socket, request.encode().bytes(), None)
+    let received = socket::send(socket, request.encode().bytes(), descriptor)
         .and_then(|()| socket::receive(socket, &mut buffer));
     drop(guard);
     let Ok(received) = received else { kernel::abandon() };

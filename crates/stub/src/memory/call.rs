@@ -1,53 +1,164 @@
 //! The memory calls of the program (`mmap`, `munmap`, `mprotect`, ...): checked here, decided by the daemon.
+//!
+//! A process without another node has the kernel's own memory, and the kernel makes every call on it; the
+//! daemon only chooses places.
 
 use crate::daemon::requests;
 use crate::daemon::settings::SETTINGS;
 use crate::kernel;
 use crate::memory::LOCK;
 use crate::memory::copy::{self, ProgramAddress};
-use crate::memory::perform::{self, Backing};
+use crate::memory::perform::{self, Backing, Context};
+use crate::memory::source::{self, Mapping};
 use crate::thread::Thread;
 use banyan_sys::raw::Errno;
+use banyan_wire::address_space::{may_map, page_down, page_up};
 use banyan_wire::ids::PAGE_BYTES;
-use banyan_wire::stub::{self, Answer, Refusal, Refused, Request};
+use banyan_wire::stub::{self, ActionKind, Answer, MapSource, Nothing, Request, Steps};
 use banyan_wire::syscalls::MemoryCall;
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general as linux;
 
 /// Performs a memory call of a thread; runs at home. Returns the call's result.
 pub fn call(thread: &Thread, call: MemoryCall, number: u32, arguments: &[u64; 6]) -> i64 {
+    let unmapped = Mapping { source: MapSource::Zeroes, arguments: *arguments };
     match call {
-        MemoryCall::Map => match check_file(arguments) {
-            Ok(()) => ask(thread, number, arguments),
+        MemoryCall::Map => match source::of(arguments) {
+            Ok(mapping) => map(thread, number, &mapping),
             Err(error) => error.negated(),
         },
-        MemoryCall::Residency => match ask(thread, number, arguments) {
-            0 => residency(arguments),
-            error => error,
+        MemoryCall::Break => match ask(thread, number, &unmapped) {
+            Ok(result) => result,
+            Err(failed) => undo_break(thread, number, &failed),
+        },
+        MemoryCall::Lock if has_unknown_flags(number, arguments) => Errno::EINVAL.negated(),
+        MemoryCall::Advise
+        | MemoryCall::Synchronize
+        | MemoryCall::Residency
+        | MemoryCall::Lock
+        | MemoryCall::Unlock
+            if is_alone() && is_of_program(arguments) =>
+        // SAFETY: the program's own call, on memory of its own.
+        unsafe { kernel::raw(number, *arguments) },
+        // SAFETY: the program's own call; it takes no memory away.
+        MemoryCall::LockAll | MemoryCall::UnlockAll if is_alone() => unsafe {
+            kernel::raw(number, *arguments)
+        },
+        MemoryCall::Residency => match ask(thread, number, &unmapped) {
+            Ok(0) => residency(arguments),
+            Ok(error) => error,
+            Err(failed) => failed.error.negated(),
         },
         MemoryCall::Unmap
         | MemoryCall::Protect
-        | MemoryCall::Break
         | MemoryCall::Remap
         | MemoryCall::Advise
         | MemoryCall::Synchronize
-        | MemoryCall::Pin
-        | MemoryCall::PinAll => ask(thread, number, arguments),
+        | MemoryCall::Lock
+        | MemoryCall::Unlock
+        | MemoryCall::LockAll
+        | MemoryCall::UnlockAll => match ask(thread, number, &unmapped) {
+            Ok(result) => result,
+            Err(failed) => failed.error.negated(),
+        },
     }
 }
 
-/// Has the daemon decide a call and performs what it says.
-fn ask(thread: &Thread, number: u32, arguments: &[u64; 6]) -> i64 {
-    let node = thread.node.load(Ordering::Relaxed);
-    let request = stub::MemoryCall { arguments: *arguments, number, node };
+/// Whether the process has no other node.
+pub fn is_alone() -> bool {
+    SETTINGS.nodes.load(Ordering::Relaxed) == 1
+}
+
+/// Whether a range is one where only the program has memory.
+fn is_of_program(arguments: &[u64; 6]) -> bool {
+    let start = page_down(arguments[0]);
+    let end = arguments[0].checked_add(arguments[1]).and_then(page_up);
+    end.is_some_and(|end| may_map(start, end - start))
+}
+
+/// `mlock2` has an argument more than `mlock`.
+fn has_unknown_flags(number: u32, arguments: &[u64; 6]) -> bool {
+    number == linux::__NR_mlock2 && arguments[2] & !u64::from(linux::MLOCK_ONFAULT) != 0
+}
+
+/// A call whose steps the kernel did not all perform.
+struct Failed {
+    error: Errno,
+    /// Where the first step was.
+    address: u64,
+}
+
+/// Has the daemon decide a call and performs what it says. Returns the call's result.
+fn ask(thread: &Thread, number: u32, mapping: &Mapping) -> Result<i64, Failed> {
     let _guard = LOCK.lock();
-    let Answer::Steps(steps) = requests::ask(&Request::Memory(request)) else { requests::unexpected() };
-    let alone = SETTINGS.nodes.load(Ordering::Relaxed) == 1;
-    let backing = if alone { Backing::Private } else { Backing::MemoryFile };
-    match perform::perform(&steps, arguments[4] as i32, backing) {
-        Ok(()) => steps.result,
-        Err(error) => error.negated(),
+    decided(thread, number, mapping)
+}
+
+/// As [`ask`], for a caller that has the lock.
+fn decided(thread: &Thread, number: u32, mapping: &Mapping) -> Result<i64, Failed> {
+    let limits = kernel::memory_limits();
+    let Mapping { source, arguments } = *mapping;
+    let request = Request::Memory(stub::MemoryCall {
+        arguments,
+        address_space: limits.address_space,
+        data: limits.data,
+        locked: limits.locked,
+        source,
+        number,
+        node: thread.node.load(Ordering::Relaxed),
+    });
+    let file = (source == MapSource::Copied).then_some(arguments[4] as i32);
+    let (mut steps, mut file) = expect_steps(requests::exchange(&request, file));
+    let result = steps.result;
+    let backing = if is_alone() { Backing::Private } else { Backing::MemoryFile };
+    let address = steps.actions().first().map_or(0, |first| first.address);
+    loop {
+        let context = Context { number, arguments: &arguments, file, backing };
+        let performed = perform::perform(&steps, &context);
+        if let Some(file) = file {
+            kernel::close(file);
+        }
+        if let Err(error) = performed {
+            return Err(Failed { error, address });
+        }
+        if steps.actions().last().is_none_or(|last| last.kind != ActionKind::More) {
+            return Ok(result);
+        }
+        (steps, file) = expect_steps(requests::exchange(&Request::More(Nothing {}), None));
     }
+}
+
+fn expect_steps(answer: (Answer, Option<i32>)) -> (Steps, Option<i32>) {
+    let (Answer::Steps(steps), file) = answer else { requests::unexpected() };
+    (steps, file)
+}
+
+/// `mmap`, with what the kernel maps itself.
+fn map(thread: &Thread, number: u32, mapping: &Mapping) -> i64 {
+    let _guard = LOCK.lock();
+    let (result, error) = match decided(thread, number, mapping) {
+        Ok(start) if start >= 0 && mapping.source == MapSource::Kernel => {
+            (start as u64, source::map_natively(&mapping.arguments, start as u64).err())
+        }
+        Ok(result) => return result,
+        Err(failed) => (failed.address, Some(failed.error)),
+    };
+    let Some(error) = error else { return result as i64 };
+    undo_mapping(thread, result, mapping.arguments[1]);
+    error.negated()
+}
+
+/// Takes a mapping that the kernel did not make out of the map of regions again.
+fn undo_mapping(thread: &Thread, start: u64, length: u64) {
+    let arguments = [start, length, 0, 0, 0, 0];
+    let unmap = Mapping { source: MapSource::Zeroes, arguments };
+    let _ = decided(thread, linux::__NR_munmap, &unmap);
+}
+
+/// The break stays where it was, which is how `brk` fails.
+fn undo_break(thread: &Thread, number: u32, failed: &Failed) -> i64 {
+    let back = Mapping { source: MapSource::Zeroes, arguments: [failed.address, 0, 0, 0, 0, 0] };
+    ask(thread, number, &back).unwrap_or(failed.address as i64)
 }
 
 /// `mincore`: all mapped memory is reported as resident; on which node is not the program's concern.
@@ -64,26 +175,4 @@ fn residency(arguments: &[u64; 6]) -> i64 {
         left -= piece;
     }
     0
-}
-
-/// What the kernel checks of a file before it maps it. Shared mappings that can be written are refused.
-fn check_file(arguments: &[u64; 6]) -> Result<(), Errno> {
-    let [_, _, protection, flags, descriptor, _] = *arguments;
-    if flags & u64::from(linux::MAP_ANONYMOUS) != 0 {
-        return Ok(());
-    }
-    // SAFETY: all-zero bytes are a valid `stat`.
-    let mut status: linux::stat = unsafe { core::mem::zeroed() };
-    // SAFETY: the status lives across the call, which writes it.
-    let _ = unsafe { kernel::checked(linux::__NR_fstat, [descriptor, &raw mut status as u64, 0, 0, 0, 0])? };
-    if status.st_mode & linux::S_IFMT != linux::S_IFREG {
-        return Err(Errno::ENODEV);
-    }
-    let writable = protection & u64::from(linux::PROT_WRITE) != 0;
-    if flags & u64::from(linux::MAP_TYPE) != u64::from(linux::MAP_PRIVATE) && writable {
-        let (number, reason) = (u64::from(linux::__NR_mmap), Refusal::SharedFileMapping);
-        requests::tell(&Request::Refused(Refused { number, reason, errno: 0 }));
-        return Err(Errno::ENODEV);
-    }
-    Ok(())
 }

@@ -5,6 +5,7 @@ use crate::daemon::settings::SETTINGS;
 use crate::kernel;
 use crate::memory::copy::{self, ProgramAddress};
 use banyan_sys::raw::Errno;
+use banyan_wire::ids::PAGE_BYTES;
 use banyan_wire::stub::{ActionKind, Range, Request, Steps};
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general as linux;
@@ -18,11 +19,29 @@ pub enum Backing {
     Private,
 }
 
+/// What the operations are for.
+pub struct Context<'a> {
+    /// The call's number.
+    pub number: u32,
+    /// Its arguments.
+    pub arguments: &'a [u64; 6],
+    /// The file that is read, if any.
+    pub file: Option<i32>,
+    /// What is behind new mappings.
+    pub backing: Backing,
+}
+
+impl Context<'_> {
+    /// Of no call: memory is mapped, and nothing else.
+    pub const MAP: Self = Self { number: 0, arguments: &[0; 6], file: None, backing: Backing::MemoryFile };
+}
+
 /// Performs the kernel operations that the daemon listed.
 ///
 /// # Errors
 /// The kernel's; the mapping may then be there in part, as after a failed call of the kernel's own.
-pub fn perform(steps: &Steps, descriptor: i32, backing: Backing) -> Result<(), Errno> {
+pub fn perform(steps: &Steps, context: &Context<'_>) -> Result<(), Errno> {
+    let backing = context.backing;
     for action in steps.actions() {
         let (address, length) = (action.address, action.length);
         match action.kind {
@@ -54,7 +73,25 @@ pub fn perform(steps: &Steps, descriptor: i32, backing: Backing) -> Result<(), E
                     let _ = unsafe { kernel::raw(linux::__NR_madvise, [address, length, DONTNEED, 0, 0, 0]) };
                 }
             }
-            ActionKind::ReadFile => read_file(descriptor, address, length, action.extra)?,
+            ActionKind::ReadFile => {
+                read_file(context.file.ok_or(Errno::EBADF)?, address, length, action.extra)?;
+            }
+            ActionKind::Call => {
+                let arguments = [address, length, context.arguments[2], 0, 0, 0];
+                // SAFETY: the program's own call, on memory of its own.
+                let _ = unsafe { kernel::checked(context.number, arguments)? };
+            }
+            ActionKind::Move => {
+                const MOVES: u64 = (linux::MREMAP_MAYMOVE | linux::MREMAP_FIXED) as u64;
+                let (from, old_length) = (action.extra, context.arguments[1]);
+                let flags = if from == address { 0 } else { MOVES };
+                // SAFETY: the daemon names memory of the program only.
+                let _ = unsafe {
+                    kernel::checked(linux::__NR_mremap, [from, old_length, length, flags, address, 0])?
+                };
+            }
+            // The caller asks.
+            ActionKind::More => {}
             ActionKind::Copy => {
                 copy::copy_within(ProgramAddress(address), ProgramAddress(action.extra), length as usize)?;
             }
@@ -84,6 +121,7 @@ fn punch(address: u64, length: u64) -> Result<(), Errno> {
     unsafe { kernel::checked(linux::__NR_fallocate, [memory, PUNCH_HOLE, address, length, 0, 0]) }.map(drop)
 }
 
+/// Fills a range from a file. Where the file ends in the middle of a page, the rest of the page is zero.
 fn read_file(descriptor: i32, address: u64, length: u64, offset: u64) -> Result<(), Errno> {
     let mut done = 0;
     while done < length {
@@ -95,6 +133,12 @@ fn read_file(descriptor: i32, address: u64, length: u64, offset: u64) -> Result<
             Err(Errno::EINTR) => {}
             Err(error) => return Err(error),
         }
+    }
+    while !done.is_multiple_of(PAGE_BYTES) && done < length {
+        let zeroes = [0_u8; 64];
+        let piece = zeroes.len().min((PAGE_BYTES - done % PAGE_BYTES) as usize);
+        copy::copy_out(ProgramAddress(address + done), &zeroes[..piece])?;
+        done += piece as u64;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use crate::daemon::settings::{self, SETTINGS};
 use crate::daemon::{requests, service, socket};
 use crate::kernel::{self, MaskChange};
-use crate::memory::perform::{self, Backing};
+use crate::memory::perform::{self, Context};
 use crate::process::{descriptors, links};
 use crate::report;
 use crate::signal::{disposition, mask};
@@ -44,7 +44,7 @@ pub fn start() -> ! {
 
 /// Maps a part of the program's memory.
 fn map(steps: &Steps) {
-    if let Err(error) = perform::perform(steps, -1, Backing::MemoryFile) {
+    if let Err(error) = perform::perform(steps, &Context::MAP) {
         let number = report::Decimal::new(u64::from(error.0));
         report::fail(&["banyan: the program's memory cannot be mapped: error ", number.text()]);
     }

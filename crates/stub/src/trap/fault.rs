@@ -2,7 +2,7 @@
 //! and the program's own faults, which the program must see as it does natively.
 
 use crate::daemon::{requests, settings};
-use crate::memory::perform::{self, Backing};
+use crate::memory::perform::{self, Context};
 use crate::memory::{self, copy};
 use crate::remote::carrier;
 use crate::signal::frame::{SignalInformation, UserContext};
@@ -79,7 +79,7 @@ fn learn(thread: &Thread, address: u64, access: u64) -> bool {
     }
     let question = Request::Lookup(Lookup { address, protection: access });
     let Answer::Steps(steps) = requests::ask(&question) else { return false };
-    if perform::perform(&steps, -1, Backing::MemoryFile).is_err() {
+    if perform::perform(&steps, &Context::MAP).is_err() {
         return false;
     }
     thread.learned.set(learned + 1);

@@ -22,10 +22,16 @@ enumeration! {
         5 Punch,
         /// Send the request `Discard`.
         6 Discard,
-        /// Fill the range from the file of the call, at offset `extra`.
+        /// Fill the range from the file, at offset `extra`.
         7 ReadFile,
         /// Copy to the range from the address `extra`.
         8 Copy,
+        /// Make the call itself, on the range.
+        9 Call,
+        /// Have the kernel move the call's range from the address `extra` to this one.
+        10 Move,
+        /// Ask for more steps with the request `More`.
+        11 More,
     }
 }
 

@@ -24,12 +24,12 @@ pub use actions::{ACTIONS_MAX, Action, ActionKind, Steps};
 pub use command::{Command, End, Failed, Reply, StartCarrier, Started};
 pub use packet::{Field, Malformed, PACKET_MAX, Packet, Row};
 pub use request::{
-    Acquire, Answer, Enter, Exit, Hello, Lookup, MemoryCall, Nothing, Placed, Purpose, Push, Range, Refusal,
-    Refused, Request, StartThread, ThreadEnd,
+    Acquire, Answer, Enter, Exit, Hello, Lookup, MapSource, MemoryCall, Nothing, Placed, Purpose, Push,
+    Range, Refusal, Refused, Request, StartThread, ThreadEnd,
 };
 
 /// Version of these records; both sides come from one binary, so a mismatch is a build error made visible.
-pub const STUB_ABI_VERSION: u32 = 2;
+pub const STUB_ABI_VERSION: u32 = 3;
 
 /// First packet from the daemon to a new stub, beside which the memory file and the command socket travel.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]

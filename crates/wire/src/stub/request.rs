@@ -11,7 +11,8 @@ messages! {
         /// Ready to run. Steps to perform before asking again, the start of the program at home, or done
         /// elsewhere.
         2 Ready(Nothing),
-        /// A memory call of the program. Steps.
+        /// A memory call of the program, beside it the file whose copy is mapped, if any. Steps; the file
+        /// that they read comes beside them.
         3 Memory(MemoryCall),
         /// The actions up to `Confirm` were performed on a range. Done.
         4 Confirm(Range),
@@ -34,6 +35,8 @@ messages! {
         11 Push(Push),
         /// A thread ends. Done.
         12 ThreadEnd(ThreadEnd),
+        /// The steps after those that end with `More`. Steps.
+        13 More(Nothing),
     }
 }
 
@@ -72,6 +75,14 @@ records! {
     MemoryCall {
         /// The call's arguments.
         arguments: [u64; 6],
+        /// The soft limit `RLIMIT_AS`.
+        address_space: u64,
+        /// The soft limit `RLIMIT_DATA`.
+        data: u64,
+        /// The soft limit `RLIMIT_MEMLOCK`, or all ones for a process that has none.
+        locked: u64,
+        /// For `mmap`, what is mapped.
+        source: MapSource,
         /// The call's number.
         number: u32,
         /// The node whose thread called.
@@ -158,6 +169,18 @@ records! {
     Placed {
         /// The node; 0 is home.
         node: u32,
+    }
+}
+
+enumeration! {
+    /// What a new mapping shows.
+    MapSource: u64 {
+        /// Zeroes.
+        0 Zeroes,
+        /// A copy of the file that comes beside the call.
+        1 Copied,
+        /// What the kernel maps at home, after the steps.
+        2 Kernel,
     }
 }
 

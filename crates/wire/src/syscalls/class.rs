@@ -101,10 +101,14 @@ pub enum MemoryCall {
     Synchronize,
     /// `mincore`
     Residency,
-    /// `mlock`, `mlock2`, `munlock`
-    Pin,
-    /// `mlockall`, `munlockall`
-    PinAll,
+    /// `mlock`, `mlock2`
+    Lock,
+    /// `munlock`
+    Unlock,
+    /// `mlockall`
+    LockAll,
+    /// `munlockall`
+    UnlockAll,
 }
 
 /// Calls whose state is at home.

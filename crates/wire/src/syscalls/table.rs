@@ -14,7 +14,7 @@ use super::class::HomeCall::{
 use super::class::HomeOnly::{Native, NotServed};
 use super::class::MaskPointer::{Direct, Paired};
 use super::class::MemoryCall::{
-    Advise, Break, Map, Pin, PinAll, Protect, Remap, Residency, Synchronize, Unmap,
+    Advise, Break, Lock, LockAll, Map, Protect, Remap, Residency, Synchronize, Unlock, UnlockAll, Unmap,
 };
 use super::class::Notice::{Never, Once};
 use super::class::ThreadCall::{AlternateStack, ArchitectureControl, Create, End, SignalMask, Suspend};
@@ -199,10 +199,10 @@ table! {
     __NR_sched_get_priority_max, Deputy(Plain), [];
     __NR_sched_get_priority_min, Deputy(Plain), [];
     __NR_sched_rr_get_interval, Deputy(Plain), [];
-    __NR_mlock, Emulate(Memory(Pin)), [];
-    __NR_munlock, Emulate(Memory(Pin)), [];
-    __NR_mlockall, Emulate(Memory(PinAll)), [];
-    __NR_munlockall, Emulate(Memory(PinAll)), [];
+    __NR_mlock, Emulate(Memory(Lock)), [];
+    __NR_munlock, Emulate(Memory(Unlock)), [];
+    __NR_mlockall, Emulate(Memory(LockAll)), [];
+    __NR_munlockall, Emulate(Memory(UnlockAll)), [];
     __NR_vhangup, Deputy(Plain), [];
     __NR_modify_ldt, refused(EPERM), [];
     __NR_pivot_root, Deputy(Plain), [];
@@ -375,7 +375,7 @@ table! {
     __NR_execveat, GoHome(NotServed), [];
     __NR_userfaultfd, refused(ENOSYS), [];
     __NR_membarrier, Deputy(Plain), [];
-    __NR_mlock2, Emulate(Memory(Pin)), [];
+    __NR_mlock2, Emulate(Memory(Lock)), [];
     __NR_copy_file_range, Deputy(Plain), [];
     __NR_preadv2, Deputy(Plain), [Value, VectorOut(2), Value, Value, Value, Value];
     __NR_pwritev2, Deputy(Plain), [Value, VectorIn(2), Value, Value, Value, Value];

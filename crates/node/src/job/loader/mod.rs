@@ -210,7 +210,7 @@ fn place(elf: &Elf, base: u64, memory: &MemoryFile, regions: &mut Regions) -> Re
         let start = (base + segment.address) & !(PAGE_BYTES - 1);
         let end = page_up(base + segment.address + segment.size).unwrap_or(start);
         // Pages that two segments share get the rights of both, as the later mapping would give them.
-        regions.insert(Region { start, end, protection: segment.protection, backing: Backing::File });
+        regions.insert(Region { start, end, protection: segment.protection, backing: Backing::Image });
     }
     Ok(())
 }

@@ -1,0 +1,102 @@
+//! What a mapping that the program asks for shows: zeroes, a copy of a file, or what the kernel maps at home.
+
+use crate::daemon::requests;
+use crate::kernel;
+use crate::memory::call;
+use banyan_sys::raw::Errno;
+use banyan_wire::stub::{MapSource, Refusal, Refused, Request};
+use linux_raw_sys::general as linux;
+
+/// A mapping that is to be made.
+pub struct Mapping {
+    /// What it shows.
+    pub source: MapSource,
+    /// The arguments of `mmap`.
+    pub arguments: [u64; 6],
+}
+
+/// The device number of `/dev/zero`.
+const ZERO_DEVICE: u64 = 1 << 8 | 5;
+
+/// Looks at a call of `mmap`.
+///
+/// # Errors
+/// What the kernel answers to it, as far as that depends on the file.
+pub fn of(arguments: &[u64; 6]) -> Result<Mapping, Errno> {
+    let [_, _, protection, flags, descriptor, _] = *arguments;
+    let has = |flag: u32| flags & u64::from(flag) != 0;
+    if has(linux::MAP_ANONYMOUS) {
+        return zeroes(arguments);
+    }
+    try_mapping(arguments)?;
+    // SAFETY: all-zero bytes are a valid `stat`.
+    let mut status: linux::stat = unsafe { core::mem::zeroed() };
+    // SAFETY: the status lives across the call, which writes it.
+    let _ = unsafe { kernel::checked(linux::__NR_fstat, [descriptor, &raw mut status as u64, 0, 0, 0, 0])? };
+    if status.st_mode & linux::S_IFMT == linux::S_IFCHR && status.st_rdev == ZERO_DEVICE {
+        let mut arguments = *arguments;
+        arguments[3] |= u64::from(linux::MAP_ANONYMOUS);
+        arguments[4] = u64::MAX;
+        return zeroes(&arguments);
+    }
+    let mapping = |source| Ok(Mapping { source, arguments: *arguments });
+    if call::is_alone() {
+        return mapping(MapSource::Kernel);
+    }
+    let private = flags & u64::from(linux::MAP_TYPE) == u64::from(linux::MAP_PRIVATE);
+    let writable = protection & u64::from(linux::PROT_WRITE) != 0 || may_write(descriptor)?;
+    if status.st_mode & linux::S_IFMT == linux::S_IFREG && (private || !writable) {
+        return mapping(MapSource::Copied);
+    }
+    let (number, reason) = (u64::from(linux::__NR_mmap), Refusal::SharedFileMapping);
+    requests::tell(&Request::Refused(Refused { number, reason, errno: 0 }));
+    Err(Errno::ENODEV)
+}
+
+/// Memory of zeroes.
+fn zeroes(arguments: &[u64; 6]) -> Result<Mapping, Errno> {
+    let source = if call::is_alone() { MapSource::Kernel } else { MapSource::Zeroes };
+    Ok(Mapping { source, arguments: *arguments })
+}
+
+/// Whether the descriptor can be written through.
+fn may_write(descriptor: u64) -> Result<bool, Errno> {
+    const F_GETFL: u64 = 3;
+    // SAFETY: no pointers.
+    let flags = unsafe { kernel::checked(linux::__NR_fcntl, [descriptor, F_GETFL, 0, 0, 0, 0])? };
+    Ok(flags & u64::from(linux::O_ACCMODE) != u64::from(linux::O_RDONLY))
+}
+
+/// Flags of `mmap` that say where, or how much is to be done at once; the rest says what.
+const PLACING: u64 = (linux::MAP_FIXED
+    | linux::MAP_FIXED_NOREPLACE
+    | linux::MAP_32BIT
+    | linux::MAP_GROWSDOWN
+    | linux::MAP_POPULATE
+    | linux::MAP_LOCKED) as u64;
+
+/// Makes the mapping where the kernel likes, and takes it away again: so the kernel says of a file what it
+/// says natively.
+fn try_mapping(arguments: &[u64; 6]) -> Result<(), Errno> {
+    let [_, length, protection, flags, descriptor, offset] = *arguments;
+    // SAFETY: new memory at an address that the kernel chooses takes nothing away.
+    let start = unsafe {
+        kernel::checked(linux::__NR_mmap, [0, length, protection, flags & !PLACING, descriptor, offset])?
+    };
+    // SAFETY: it was mapped just now, and nobody else knows of it.
+    let _ = unsafe { kernel::raw(linux::__NR_munmap, [start, length, 0, 0, 0, 0]) };
+    Ok(())
+}
+
+/// Has the kernel make a mapping at the place that the daemon chose.
+///
+/// # Errors
+/// The kernel's.
+pub fn map_natively(arguments: &[u64; 6], start: u64) -> Result<(), Errno> {
+    const REPLACED: u64 = (linux::MAP_FIXED_NOREPLACE | linux::MAP_32BIT) as u64;
+    let [_, length, protection, flags, descriptor, offset] = *arguments;
+    let flags = flags & !REPLACED | u64::from(linux::MAP_FIXED);
+    // SAFETY: the daemon names memory of the program only.
+    unsafe { kernel::checked(linux::__NR_mmap, [start, length, protection, flags, descriptor, offset]) }
+        .map(drop)
+}
