@@ -2,8 +2,11 @@
 //!
 //! Nothing is created for a token that was not given out.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use crate::Target;
 use banyan_actors::behaviour::Behaviour;
@@ -24,6 +27,11 @@ pub const TARGETS: &[Target] = &[
         inputs: || inputs(&[b"\x01\x01a\x05\x00", b"\x03house\x00\x01\x02"]),
         inputs_in_test: 300,
         ..Target::new("actor_message", message)
+    },
+    Target {
+        inputs: || inputs(&[b"\x01\x01\x01\x00", b"\x02\x02\x00\x03\x02\x05\x00\x07\x01\x00", &[1; 4096]]),
+        inputs_in_test: 300,
+        ..Target::new("actor_native", native)
     },
     Target {
         inputs: || inputs(&[b"\x00\x00\x00", b"\x01\x00\x01\x00\x80\x80\x40\x00\x00\x80\x80\x08\x00"]),
@@ -93,6 +101,21 @@ pub fn message(data: &[u8]) {
     run(auction().actor(u32::from(data.len() as u8 % 4), start), &[one, other], addresses);
     let start = Packet::encode(&"house").expect("words are a message");
     run(auction().actor(0, start), &[data, other], addresses);
+}
+
+/// What a native actor may take: a type that contains itself in every way there is, and what takes no bytes.
+#[derive(Serialize, Deserialize)]
+enum Anything {
+    Nothing,
+    Boxed(Box<Anything>),
+    Several(Vec<Anything>, BTreeMap<u8, Anything>),
+    Named { empty: Vec<()>, next: Option<Box<Anything>>, address: Option<banyan_actors::Address> },
+    Words(String, Vec<u8>, Vec<(u64, f32, char)>),
+}
+
+/// Any bytes are a message to a native actor, or an error of that event.
+pub fn native(data: &[u8]) {
+    run(closure((), |(), _: &Anything, _: &mut Context<'_>| Ok(())), &[data], 1);
 }
 
 /// Any bytes are the state of an actor, or an error: a table of handles with holes, pages outside of the

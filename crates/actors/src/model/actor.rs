@@ -124,7 +124,7 @@ pub fn kept<A: DurableActor>(actor: A) -> Box<dyn Behaviour> {
 /// # Errors
 /// [`CodecError::Decode`] if the bytes are no state of this type.
 pub fn rebuild<A: DurableActor>(state: &Packet) -> Result<Box<dyn Behaviour>, CodecError> {
-    Ok(kept(state.decode::<A>()?))
+    Ok(kept(state.decode_own::<A>()?))
 }
 
 struct Closure<S, M, F> {

@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::model::address::Address;
+use crate::model::bounded;
 
 /// What can be a message: any type that serde can write and read, and that may move between threads.
 pub trait Payload: Serialize + DeserializeOwned + Send + 'static {}
@@ -111,23 +112,38 @@ impl Packet {
         Ok(Self { bytes, addresses })
     }
 
-    /// Reads a value. Any bytes give a value or an error; bytes beyond the value are an error.
+    /// Reads a value. Any bytes give a value or an error, whatever the type: values nested deeper than 128 are
+    /// an error, more elements without bytes than 65,536, and bytes beyond the value.
     ///
     /// # Errors
     /// [`CodecError::Decode`].
     pub fn decode<M: DeserializeOwned>(&self) -> Result<M, CodecError> {
+        self.decode_by(|bytes| bounded::read(bytes).map_err(|error| error.to_string()))
+    }
+
+    /// Reads a value that this program has written itself, as deep as it was.
+    ///
+    /// # Errors
+    /// [`CodecError::Decode`].
+    pub(crate) fn decode_own<M: DeserializeOwned>(&self) -> Result<M, CodecError> {
+        self.decode_by(|bytes| postcard::take_from_bytes(bytes).map_err(|error| error.to_string()))
+    }
+
+    fn decode_by<'a, M>(
+        &'a self,
+        read: impl FnOnce(&'a [u8]) -> Result<(M, &'a [u8]), String>,
+    ) -> Result<M, CodecError> {
         let error = |reason: String| CodecError::Decode {
             type_name: std::any::type_name::<M>(),
             length: self.bytes.len(),
             addresses: self.addresses.len(),
             reason,
         };
-        let (result, _) =
-            with_addresses(self.addresses.clone(), || postcard::take_from_bytes::<M>(&self.bytes));
+        let (result, _) = with_addresses(self.addresses.clone(), || read(&self.bytes));
         match result {
             Ok((value, [])) => Ok(value),
             Ok((_, rest)) => Err(error(format!("{} bytes are left over", rest.len()))),
-            Err(reason) => Err(error(reason.to_string())),
+            Err(reason) => Err(error(reason)),
         }
     }
 

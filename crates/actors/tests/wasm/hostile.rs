@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use banyan_actors::wasm::{Engine, EngineOptions, Limits, Metering};
-use banyan_actors::{Failure, Packet, Quota, Resource};
+use banyan_actors::{Context, Failure, Message, Packet, Quota, Resource};
 
 use super::{COUNTER, Stage, actor, binary, module, packet, receive, sums, within, word};
 
@@ -100,6 +100,26 @@ fn fork_bomb() {
                 (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0))
             (br_if $again (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 2))))";
     exhausts(&receive(bomb), Resource::Memory);
+}
+
+/// A native actor whose message type contains itself is sent as many levels as fit into a message.
+#[test]
+fn nesting_bomb() {
+    #[derive(serde::Serialize, serde::Deserialize)]
+    enum Tree {
+        Leaf,
+        Node(Box<Tree>),
+    }
+    let bomb = "(memory.fill (i32.const 0) (i32.const 1) (i32.const 131072))
+        (call $send (call $message_address (i32.const 0)) (i32.const 0) (i32.const 131072) (i32.const 0) (i32.const 0))";
+    let mut stage = Stage::new(actor(&receive(bomb)));
+    let native = banyan_actors::closure((), |(), _: &Tree, _: &mut Context<'_>| Ok(()));
+    let forest = stage.probe.create(native);
+    stage.probe.send(&stage.actor, packet(b"", &[&forest]));
+    let failure = stage.run().unwrap_err();
+    assert!(failure.to_string().contains("its values are nested deeper than 128"), "{failure}");
+    stage.probe.send(&forest, Message::new(Tree::Node(Box::new(Tree::Leaf))));
+    stage.run().unwrap();
 }
 
 /// One instruction that copies much is charged by the byte, in each of its forms.
