@@ -13,6 +13,7 @@
 #![deny(unsafe_code)]
 
 mod configuration;
+mod containment;
 pub mod durable;
 mod model;
 mod processor;

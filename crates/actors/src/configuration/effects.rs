@@ -12,6 +12,7 @@ use banyan_core::sponsors::{Quota, SponsorId};
 
 use super::event::Event;
 use super::settings::Configuration;
+use crate::containment::Foreign;
 use crate::durable::changes::LedgerChange;
 use crate::model::address::{Address, ConfigurationNumber, Local, Place, Proxy};
 use crate::model::behaviour::{Behaviour, Factory};
@@ -30,7 +31,7 @@ pub(crate) enum Outgoing {
 /// A configuration that a processor is asked to make.
 pub struct Seed {
     pub(crate) configuration: Configuration,
-    pub(crate) first: Box<dyn Behaviour>,
+    pub(crate) first: Foreign<Box<dyn Behaviour>>,
     pub(crate) number: u32,
 }
 
@@ -45,16 +46,19 @@ impl Configuration {
     /// With its first actor.
     #[must_use]
     pub fn with_behaviour(self, first: Box<dyn Behaviour>) -> Seed {
-        Seed { configuration: self, first, number: 0 }
+        Seed { configuration: self, first: Foreign::new(first), number: 0 }
     }
 }
+
+/// Work that may block.
+pub(crate) type Work = Box<dyn FnOnce() -> Message + Send>;
 
 /// What is asked of the processor.
 pub(crate) enum Request {
     /// A new configuration.
     Configuration(Seed),
     /// Work that may block, and who receives its result.
-    Blocking(Box<dyn FnOnce() -> Message + Send>, Address),
+    Blocking(Foreign<Work>, Address),
 }
 
 /// What an event has asked for and gets when it completes.
@@ -76,7 +80,7 @@ pub(crate) enum Deferred {
     Supervise {
         slot: u32,
         supervisor: Option<Address>,
-        factory: Option<Factory>,
+        factory: Foreign<Factory>,
     },
     Control(Local, Control),
     Outside(Request),
@@ -88,7 +92,7 @@ pub(crate) struct Effects {
     /// Slots of actors created by this event.
     pub(crate) created: Vec<u32>,
     /// What the actor becomes.
-    pub(crate) next: Option<Box<dyn Behaviour>>,
+    pub(crate) next: Foreign<Box<dyn Behaviour>>,
     /// Whether the actor ends.
     pub(crate) stop: bool,
     /// Whatever else the event has asked for.
@@ -116,7 +120,7 @@ impl Effects {
     pub(crate) fn is_quiet(&mut self) -> bool {
         self.created.is_empty()
             && self.deferred.is_empty()
-            && self.next.is_none()
+            && !self.next.is_some()
             && !self.stop
             && !std::mem::take(&mut self.changed)
     }

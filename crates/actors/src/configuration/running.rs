@@ -11,6 +11,7 @@ use banyan_core::sponsors::{Quota, Resource, SponsorId};
 use super::changed::Changed;
 use super::effects::{Deferred, Effects, Seed};
 use super::event::Event;
+use crate::containment::{Foreign, contain, words_of};
 use crate::durable::changes::LedgerChange;
 use crate::model::address::{Address, ConfigurationNumber, Local};
 use crate::model::behaviour::{Behaviour, Exhausted, Factory, Failure};
@@ -26,15 +27,16 @@ pub(crate) struct Slot {
     pub(crate) generation: u32,
     /// Its behaviour charges its own cycles; the clock must not charge them once more.
     pub(crate) meters_itself: bool,
-    pub(crate) behaviour: Option<Box<dyn Behaviour>>,
+    pub(crate) behaviour: Foreign<Box<dyn Behaviour>>,
     /// What few actors have.
     pub(crate) extras: Option<Box<Extras>>,
 }
 
 impl Slot {
     pub(crate) fn put(&mut self, behaviour: Box<dyn Behaviour>) {
-        self.meters_itself = behaviour.meters_itself();
-        self.behaviour = Some(behaviour);
+        // Outside of an event its code is contained.
+        self.meters_itself = contain(|| behaviour.meters_itself()).unwrap_or(false);
+        self.behaviour.put(behaviour);
     }
 }
 
@@ -44,7 +46,7 @@ pub(crate) struct Extras {
     /// Events that wait for the supervisor's decision.
     pub(crate) held: Option<VecDeque<Event>>,
     pub(crate) supervisor: Option<Address>,
-    pub(crate) factory: Option<Factory>,
+    pub(crate) factory: Foreign<Factory>,
     pub(crate) watchers: Vec<Address>,
     pub(crate) links: Vec<Local>,
     pub(crate) last_failure: String,
@@ -140,7 +142,12 @@ impl RunningConfiguration {
         }
         let slot = u32::try_from(self.slots.len()).unwrap_or(Event::CONTROL);
         assert!(slot < Event::CONTROL, "a configuration has fewer than 2^32 - 1 actors");
-        self.slots.push(Slot { generation: 0, meters_itself, behaviour: Some(behaviour), extras: None });
+        self.slots.push(Slot {
+            generation: 0,
+            meters_itself,
+            behaviour: Foreign::new(behaviour),
+            extras: None,
+        });
         slot
     }
 
@@ -148,7 +155,7 @@ impl RunningConfiguration {
     pub(super) fn vacate(&mut self, slot: u32) -> Option<Box<Extras>> {
         let entry = &mut self.slots[slot as usize];
         entry.generation = (entry.generation + 1) & Event::GENERATION;
-        entry.behaviour = None;
+        entry.behaviour.clear();
         let extras = entry.extras.take();
         self.free.push(slot);
         extras
@@ -216,13 +223,13 @@ impl RunningConfiguration {
             self.apply(event, behaviour);
             return Outcome::Completed;
         }
-        self.slots[slot].behaviour = Some(behaviour);
+        self.slots[slot].behaviour.put(behaviour);
         self.undo(queued, outgoing, before, left, facilities);
         let failure = match result {
             Ok(Err(failure)) => failure,
             Err(payload) => match payload.downcast::<Failure>() {
                 Ok(failure) => *failure,
-                Err(payload) => Failure::Panicked(words_of(&*payload)),
+                Err(payload) => Failure::Panicked(words_of(payload)),
             },
             Ok(Ok(())) => return Outcome::Completed,
         };
@@ -241,7 +248,7 @@ impl RunningConfiguration {
     #[inline]
     fn apply(&mut self, event: &Event, behaviour: Box<dyn Behaviour>) {
         let entry = &mut self.slots[event.slot as usize];
-        entry.behaviour = Some(behaviour);
+        entry.behaviour.put(behaviour);
         if self.effects.is_quiet() {
             return;
         }
@@ -274,7 +281,7 @@ impl RunningConfiguration {
     ) {
         self.queue.truncate(queued);
         self.effects.outgoing.truncate(outgoing);
-        self.effects.next = None;
+        self.effects.next.clear();
         self.effects.stop = false;
         while let Some(slot) = self.effects.created.pop() {
             self.vacate(slot);
@@ -351,10 +358,4 @@ impl RunningConfiguration {
         let sponsor = self.sponsor;
         self.effects.route(self.number, &mut self.queue, target, sponsor, message);
     }
-}
-
-/// What a panic said.
-fn words_of(payload: &(dyn std::any::Any + Send)) -> String {
-    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no words".to_owned())
 }

@@ -6,6 +6,7 @@
 use super::effects::Outgoing;
 use super::event::Event;
 use super::running::{Outcome, RunningConfiguration};
+use crate::containment::contain;
 use crate::model::address::{Address, Local};
 use crate::model::behaviour::Failure;
 use crate::model::message::Message;
@@ -90,13 +91,16 @@ impl RunningConfiguration {
         let reason = std::mem::take(&mut self.extras(slot).last_failure);
         match directive {
             Directive::Resume => self.release(slot),
-            Directive::Restart => match self.extras(slot).factory.as_ref().map(|factory| factory()) {
-                Some(fresh) => {
+            Directive::Restart => match self.extras(slot).factory.as_ref().map(contain) {
+                Some(Ok(fresh)) => {
                     self.slots[slot as usize].put(fresh);
                     if let Some(changed) = &mut self.changed {
                         changed.slots.insert(slot);
                     }
                     self.release(slot);
+                }
+                Some(Err(words)) => {
+                    self.end(slot, &End::Failed(format!("{reason} (making it anew panicked: {words})")));
                 }
                 None => self.end(slot, &End::Failed(format!("{reason} (nothing to restart it from)"))),
             },

@@ -1,6 +1,7 @@
 //! Actors out of their slots and back into them: for durable configurations.
 
 use crate::configuration::running::{RunningConfiguration, Slot};
+use crate::containment::{Foreign, contain};
 use crate::model::address::Local;
 use crate::model::behaviour::Behaviour;
 use crate::model::saved::Saved;
@@ -11,7 +12,10 @@ impl RunningConfiguration {
         let local = self.local_of(slot);
         match self.slots[slot as usize].behaviour.as_mut() {
             None => Ok(None),
-            Some(behaviour) => Ok(Some((local.generation, behaviour.save().ok_or(local)?))),
+            Some(behaviour) => {
+                let saved = contain(|| behaviour.save()).ok().flatten();
+                Ok(Some((local.generation, saved.ok_or(local)?)))
+            }
         }
     }
 
@@ -19,7 +23,12 @@ impl RunningConfiguration {
     pub(crate) fn restore(&mut self, slot: u32, generation: u32, behaviour: Option<Box<dyn Behaviour>>) {
         while self.slots.len() <= slot as usize {
             self.free.push(u32::try_from(self.slots.len()).unwrap_or(u32::MAX));
-            self.slots.push(Slot { generation: 0, meters_itself: false, behaviour: None, extras: None });
+            self.slots.push(Slot {
+                generation: 0,
+                meters_itself: false,
+                behaviour: Foreign::default(),
+                extras: None,
+            });
         }
         let entry = &mut self.slots[slot as usize];
         entry.generation = generation;
@@ -28,7 +37,7 @@ impl RunningConfiguration {
                 entry.put(behaviour);
                 self.free.retain(|free| *free != slot);
             }
-            None => entry.behaviour = None,
+            None => entry.behaviour.clear(),
         }
     }
 

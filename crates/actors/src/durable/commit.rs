@@ -46,7 +46,7 @@ impl Durability {
         self.uncommitted = 0;
         if self.looking {
             let is_answer = |one: &Outgoing| match one {
-                Outgoing::Beyond(proxy, ..) => proxy.door.durable().is_none(),
+                Outgoing::Beyond(proxy, ..) => proxy.door().durable().is_none(),
                 Outgoing::Configuration(..) => false,
             };
             running.effects.outgoing.retain(is_answer);

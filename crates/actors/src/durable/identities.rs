@@ -94,7 +94,7 @@ impl Identities {
     pub(crate) fn durable_address(&self, address: &Address) -> Option<DurableAddress> {
         match &address.0 {
             Place::Local(local) => self.seal(local),
-            Place::Beyond(proxy) => proxy.door.durable(),
+            Place::Beyond(proxy) => proxy.door().durable(),
         }
     }
 
@@ -137,7 +137,7 @@ impl Identities {
             (tables.proxies, swept) = all.partition(|(_, proxy)| proxy.strong_count() > 0);
             tables.sweep_at = (2 * tables.proxies.len()).max(64);
         }
-        let proxy = Arc::new(Proxy { door: (self.stand_in)(to) });
+        let proxy = Proxy::new((self.stand_in)(to));
         tables.proxies.insert(*to, Arc::downgrade(&proxy));
         drop(tables);
         drop(swept);

@@ -109,7 +109,7 @@ impl Durability {
                 *event = self.number(Event { message, ..*event }, sequence, facilities, own);
             }
             Outgoing::Beyond(proxy, sponsor, message) => {
-                let Some(to) = proxy.door.durable() else { return Ok(()) };
+                let Some(to) = proxy.door().durable() else { return Ok(()) };
                 if message.is_internal::<Numbered>() {
                     return Ok(());
                 }

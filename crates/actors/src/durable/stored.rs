@@ -43,7 +43,7 @@ impl StoredAddress {
                     None => Self::Gone,
                 }
             }
-            Place::Beyond(proxy) => match proxy.door.durable() {
+            Place::Beyond(proxy) => match proxy.door().durable() {
                 Some(address) => Self::Remote { address: address.to_bytes().to_vec() },
                 None => Self::Gone,
             },

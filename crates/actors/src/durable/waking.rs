@@ -9,6 +9,7 @@ use super::state::Durability;
 use super::stored::{StoredActor, StoredEvent, StoredSend, StoredTimer};
 use crate::configuration::event::Event;
 use crate::configuration::running::RunningConfiguration;
+use crate::containment::Foreign;
 use crate::model::address::ConfigurationNumber;
 use crate::model::behaviour::Behaviour;
 use crate::model::message::Message;
@@ -20,12 +21,13 @@ impl Durability {
     pub(crate) fn wake(
         &mut self,
         running: &mut RunningConfiguration,
-        first: Box<dyn Behaviour>,
+        mut first: Foreign<Box<dyn Behaviour>>,
         facilities: &Facilities,
     ) -> Result<(), OpenDurableError> {
         let keys: Vec<u64> = self.records.keys().filter(|key| *key != SELF).collect();
         running.timers.last = self.this.timers;
         if keys.is_empty() {
+            let Some(first) = first.take() else { return Ok(()) };
             let slot = running.occupy(first);
             if let Some(changed) = &mut running.changed {
                 changed.slots.insert(slot);

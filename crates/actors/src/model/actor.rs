@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 
 use crate::configuration::effects::Seed;
 use crate::configuration::settings::Configuration;
+use crate::containment::discard;
 use crate::model::address::{Addr, Address};
 use crate::model::behaviour::{Behaviour, Failure};
 use crate::model::context::Context;
@@ -79,9 +80,12 @@ fn run<A: Actor>(actor: &mut A, message: &Message, context: &mut Context<'_>) ->
     let message = message.view::<A::Message>()?;
     let mut work = Work { context, next: None };
     actor.receive(&message, &mut work)?;
-    if let Some(next) = work.next {
+    let next = work.next;
+    // What it took and what it was go before anything is changed, or without a panic.
+    drop(message);
+    if let Some(next) = next {
         context.running.effects.changed = context.running.changed.is_some();
-        *actor = next;
+        discard(std::mem::replace(actor, next));
     }
     Ok(())
 }
@@ -144,7 +148,8 @@ where
         // The closure works on a copy, which is dropped if the event fails.
         let mut state = self.state.clone();
         (self.handle)(&mut state, &message, context)?;
-        self.state = state;
+        drop(message);
+        discard(std::mem::replace(&mut self.state, state));
         Ok(())
     }
 }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use banyan_core::sponsors::SponsorId;
 
+use crate::containment::{Foreign, contain, note};
 use crate::model::durable_address::DurableAddress;
 use crate::model::message::{self, Message};
 
@@ -49,7 +50,24 @@ pub trait Door: Send + Sync {
 
 /// A door, shared by all addresses that lead to it; it closes with the last of them.
 pub(crate) struct Proxy {
-    pub(crate) door: Box<dyn Door>,
+    door: Foreign<Box<dyn Door>>,
+}
+
+impl Proxy {
+    pub(crate) fn new(door: Box<dyn Door>) -> Arc<Self> {
+        Arc::new(Self { door: Foreign::new(door) })
+    }
+
+    pub(crate) fn door(&self) -> &dyn Door {
+        self.door.as_ref().expect("a proxy has its door until it is dropped").as_ref()
+    }
+
+    /// Hands a message to the door. What that does with it ends here.
+    pub(crate) fn deliver(&self, message: Message, sponsor: SponsorId) {
+        if let Err(words) = contain(|| self.door().deliver(message, sponsor)) {
+            note("a message behind a door", &words);
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -66,7 +84,7 @@ impl Address {
     /// The address of a door.
     #[must_use]
     pub fn of_door(door: Box<dyn Door>) -> Self {
-        Self(Place::Beyond(Arc::new(Proxy { door })))
+        Self(Place::Beyond(Proxy::new(door)))
     }
 
     /// An address that leads nowhere: no configuration has its number.
@@ -113,7 +131,7 @@ impl fmt::Debug for Address {
             Place::Local(Local { configuration, slot, generation }) => {
                 write!(formatter, "{configuration}.{slot}.{generation}")
             }
-            Place::Beyond(proxy) => formatter.write_str(&proxy.door.describe()),
+            Place::Beyond(proxy) => formatter.write_str(&proxy.door().describe()),
         }
     }
 }

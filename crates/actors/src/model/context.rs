@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use banyan_core::sponsors::{Quota, Resource, SponsorId};
 
-use crate::configuration::effects::{Deferred, Request, Seed};
+use crate::configuration::effects::{Deferred, Request, Seed, Work};
 use crate::configuration::event::Event;
 use crate::configuration::running::RunningConfiguration;
+use crate::containment::Foreign;
 use crate::model::address::{Addr, Address, Place};
 use crate::model::behaviour::{Behaviour, Exhausted};
 use crate::model::message::{Message, Payload};
@@ -115,7 +116,7 @@ impl Context<'_> {
             self.running.effects.deferred.push(Deferred::Supervise {
                 slot: local.slot,
                 supervisor: Some(supervisor.address().clone()),
-                factory: Some(Box::new(factory)),
+                factory: Foreign::new(Box::new(factory)),
             });
         }
         Ok(address)
@@ -155,7 +156,7 @@ impl Context<'_> {
     /// The actor handles its next event with another behaviour.
     pub fn become_behaviour(&mut self, behaviour: Box<dyn Behaviour>) {
         self.check_kept(&*behaviour);
-        self.running.effects.next = Some(behaviour);
+        self.running.effects.next.put(behaviour);
     }
 
     /// The actor ends with this event, if the event completes.
@@ -214,7 +215,7 @@ impl Context<'_> {
         work: impl FnOnce() -> R + Send + 'static,
     ) -> Result<(), Exhausted> {
         self.charge_memory(size_of::<Event>() as u64 + size_of::<R>() as u64)?;
-        let job = Box::new(move || Message::new(work()));
+        let job = Foreign::new(Box::new(move || Message::new(work())) as Work);
         let request = Request::Blocking(job, reply_to.address().clone());
         self.running.effects.deferred.push(Deferred::Outside(request));
         Ok(())
@@ -231,7 +232,9 @@ impl Context<'_> {
     /// # Errors
     /// [`Exhausted`] if the sponsor has no memory left for it.
     pub fn ask_host(&mut self, mut seed: Seed) -> Result<Address, Exhausted> {
-        self.charge_memory(size_of::<RunningConfiguration>() as u64 + seed.first.size())?;
+        self.charge_memory(
+            size_of::<RunningConfiguration>() as u64 + seed.first.as_ref().map_or(0, |first| first.size()),
+        )?;
         seed.number = self.facilities.numbers().fresh();
         if seed.configuration.sponsor == SponsorId::ROOT {
             seed.configuration.sponsor = self.sponsor;

@@ -11,6 +11,7 @@ use crate::sys::erased::{Erased, Table};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::containment::contain;
 use crate::model::address::Address;
 use crate::model::bounded;
 
@@ -98,22 +99,26 @@ fn with_addresses<T>(addresses: Vec<Address>, work: impl FnOnce() -> T) -> (T, V
     (result, addresses)
 }
 
+/// A type's own code, which may panic.
+fn contained<T>(run: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    contain(run).unwrap_or_else(|words| Err(format!("it panicked: {words}")))
+}
+
 impl Packet {
     /// Writes a value.
     ///
     /// # Errors
     /// [`CodecError::Encode`].
     pub fn encode<M: Serialize>(value: &M) -> Result<Self, CodecError> {
-        let (bytes, addresses) = with_addresses(Vec::new(), || postcard::to_stdvec(value));
-        let bytes = bytes.map_err(|error| CodecError::Encode {
-            type_name: std::any::type_name::<M>(),
-            reason: error.to_string(),
-        })?;
+        let write = || postcard::to_stdvec(value).map_err(|error| error.to_string());
+        let (bytes, addresses) = with_addresses(Vec::new(), || contained(write));
+        let type_name = std::any::type_name::<M>();
+        let bytes = bytes.map_err(|reason| CodecError::Encode { type_name, reason })?;
         Ok(Self { bytes, addresses })
     }
 
-    /// Reads a value. Any bytes give a value or an error, whatever the type: values nested deeper than 128 are
-    /// an error, more elements without bytes than 65,536, and bytes beyond the value.
+    /// Reads a value. Any bytes give a value or an error, whatever the type: values nested deeper than 128
+    /// are an error, more elements without bytes than 65,536, and bytes beyond the value.
     ///
     /// # Errors
     /// [`CodecError::Decode`].
@@ -139,7 +144,7 @@ impl Packet {
             addresses: self.addresses.len(),
             reason,
         };
-        let (result, _) = with_addresses(self.addresses.clone(), || read(&self.bytes));
+        let (result, _) = with_addresses(self.addresses.clone(), || contained(|| read(&self.bytes)));
         match result {
             Ok((value, [])) => Ok(value),
             Ok((_, rest)) => Err(error(format!("{} bytes are left over", rest.len()))),

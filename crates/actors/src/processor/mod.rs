@@ -24,6 +24,7 @@ use std::sync::atomic::Ordering;
 
 use crate::configuration::event::Event;
 use crate::configuration::running::Outcome;
+use crate::containment::take_notes;
 use crate::model::address::ConfigurationNumber;
 use crate::sponsors::lease::{Leases, Paid};
 use crate::system::System;
@@ -58,8 +59,8 @@ pub(crate) struct Processor {
     index: usize,
     system: Arc<System>,
     ring: VecDeque<Resident>,
-    /// One of its configurations has its turn, and is not in the ring.
-    in_hand: bool,
+    /// The configuration that has its turn, and is not in the ring.
+    in_hand: Option<ConfigurationNumber>,
     leases: Leases,
     /// Resting configurations with timers: when, and which.
     alarms: BinaryHeap<Reverse<(u64, ConfigurationNumber)>>,
@@ -83,7 +84,7 @@ impl Processor {
             index,
             system,
             ring: VecDeque::new(),
-            in_hand: false,
+            in_hand: None,
             leases,
             alarms: BinaryHeap::new(),
             known: BTreeMap::new(),
@@ -122,7 +123,7 @@ impl Processor {
             self.note_load();
             return Turn::Worked;
         }
-        self.in_hand = true;
+        self.in_hand = Some(resident.entry.number);
         if !resident.entry.inbox.is_empty() {
             let Exclusive { running, durability } = &mut *resident.exclusive;
             match durability {
@@ -141,7 +142,7 @@ impl Processor {
         }
         self.run(&mut resident);
         if !resident.exclusive.running.queue.is_empty() {
-            self.in_hand = false;
+            self.in_hand = None;
             self.ring.push_back(resident);
         } else {
             self.put_to_rest(resident);
@@ -256,6 +257,7 @@ impl Processor {
             }
             self.look_at = self.turns + self.look_every;
         }
+        self.log_notes();
         self.rouse_due();
         self.system.directory.processors[self.index].turns.store(self.turns, Ordering::Relaxed);
         let settle = if simulated {
@@ -269,6 +271,25 @@ impl Processor {
         if self.ring.len() > 1 {
             self.give_away();
         }
+    }
+
+    /// What dropped values had to say goes to the log.
+    fn log_notes(&self) {
+        take_notes().into_iter().for_each(|line| self.system.facilities.log(line));
+    }
+
+    /// A turn has panicked outside of an event, which nothing is known to do: the configuration that had it
+    /// is lost, and the others go on.
+    #[cold]
+    pub(crate) fn recover(&mut self, words: &str) {
+        let lost = self.in_hand.take();
+        let index = self.index;
+        self.system.facilities.log(format!("host {index} panicked outside of an event: {words}"));
+        if let Some(number) = lost {
+            self.system.facilities.log(format!("configuration {number} is lost by that, and removed"));
+            self.system.remove(number);
+        }
+        self.note_load();
     }
 
     /// Rouses configurations whose timers are due.
@@ -288,6 +309,7 @@ impl Processor {
         self.settle_leases();
         self.leases.pause();
         self.now = self.system.facilities.clock.now();
+        self.log_notes();
         self.rouse_due();
         self.look_at = self.turns + self.look_every;
         if !self.system.directory.processors[self.index].arrivals.is_empty() {

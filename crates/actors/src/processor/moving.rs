@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::{Processor, Resident};
 use crate::configuration::running::RunningConfiguration;
+use crate::containment::contain;
 use crate::system::directory::{Arrival, Exclusive, NO_PROCESSOR};
 
 impl Processor {
@@ -21,9 +22,14 @@ impl Processor {
                     None => continue,
                 },
                 Arrival::Given(entry, exclusive) => (entry, exclusive),
-                Arrival::New(entry, seed) => {
+                Arrival::New(entry, mut seed) => {
                     let mut running = RunningConfiguration::of(&seed);
-                    running.occupy(seed.first);
+                    if let Some(first) = seed.first.take()
+                        && let Err(words) = contain(|| running.occupy(first))
+                    {
+                        let name = &entry.name;
+                        self.system.facilities.log(format!("{name}: its first actor panicked: {words}"));
+                    }
                     entry.actors.store(running.population(), Ordering::Relaxed);
                     (entry, Box::new(Exclusive { running, durability: None }))
                 }
@@ -41,7 +47,7 @@ impl Processor {
         if due != u64::MAX {
             self.alarms.push(Reverse((due, entry.number)));
         }
-        self.in_hand = false;
+        self.in_hand = None;
         // Before: a sender would take it away from a processor that seems to be busy.
         self.note_load();
         if let Some(exclusive) = entry.rest(exclusive) {
@@ -84,7 +90,7 @@ impl Processor {
     }
 
     pub(super) fn note_load(&self) {
-        let load = self.ring.len() + usize::from(self.in_hand);
+        let load = self.ring.len() + usize::from(self.in_hand.is_some());
         self.system.directory.processors[self.index].load.store(load, Ordering::Relaxed);
     }
 }

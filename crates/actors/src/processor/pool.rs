@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::containment::contain;
+
 /// The most threads of a pool.
 const THREADS_MAX: usize = 32;
 
@@ -70,6 +72,7 @@ impl Pool {
 
 fn serve(pool: &Pool) {
     while let Some(job) = pool.wait() {
-        job();
+        // What it says of a panic is said where it was made.
+        let _ = contain(job);
     }
 }

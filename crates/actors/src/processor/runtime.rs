@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use banyan_core::sponsors::Quota;
 
+use crate::containment::contain;
 use crate::durable::budgets::KeepBudgetsError;
 use crate::processor::{Processor, Turn};
 use crate::system::System;
@@ -134,7 +135,11 @@ fn run(mut host: Processor, index: usize, system: &System, processor: Option<usi
     let door = &system.directory.processors[index];
     *door.thread.lock() = Some(std::thread::current());
     while !system.closing.load(Ordering::Relaxed) {
-        let Turn::Idle(until) = host.turn() else { continue };
+        let turn = contain(|| host.turn());
+        let Ok(Turn::Idle(until)) = turn else {
+            turn.err().inspect(|words| host.recover(words));
+            continue;
+        };
         let begun = Instant::now();
         let mut looks = 0_u32;
         while begun.elapsed() < LOOK_AROUND && door.arrivals.is_empty() {

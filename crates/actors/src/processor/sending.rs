@@ -32,7 +32,7 @@ impl Processor {
         let mut items = outgoing.drain(..).peekable();
         while let Some(item) = items.next() {
             match item {
-                Outgoing::Beyond(proxy, sponsor, message) => proxy.door.deliver(message, sponsor),
+                Outgoing::Beyond(proxy, sponsor, message) => proxy.deliver(message, sponsor),
                 Outgoing::Configuration(number, event) => {
                     let follows =
                         matches!(items.peek(), Some(Outgoing::Configuration(next, _)) if *next == number);

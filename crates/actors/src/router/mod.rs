@@ -187,7 +187,7 @@ impl Exchange {
             return FrameAddress::Durable(durable);
         }
         if let Place::Beyond(proxy) = &address.0
-            && let Some(token) = proxy.door.token()
+            && let Some(token) = proxy.door().token()
             && self
                 .tables()
                 .imports
@@ -293,7 +293,7 @@ impl Exchange {
         let mut swept = Vec::new();
         let mut tables = self.tables();
         if let Some(proxy) = tables.imports.get(&token).and_then(Weak::upgrade) {
-            (0..came).for_each(|_| proxy.door.arrived_again());
+            (0..came).for_each(|_| proxy.door().arrived_again());
             return Address(Place::Beyond(proxy));
         }
         if tables.imports.len() >= tables.sweep_at {
@@ -306,7 +306,7 @@ impl Exchange {
         }
         let arrived = Arc::new(AtomicU64::new(came));
         let remote = Remote { exchange: self.this.clone(), token, arrived };
-        let proxy = Arc::new(Proxy { door: Box::new(remote) });
+        let proxy = Proxy::new(Box::new(remote));
         tables.imports.insert(token, Arc::downgrade(&proxy));
         drop(tables);
         Address(Place::Beyond(proxy))

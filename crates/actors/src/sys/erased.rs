@@ -12,6 +12,8 @@ use std::any::TypeId;
 use std::marker::PhantomData;
 use std::mem::{ManuallyDrop, MaybeUninit};
 
+use crate::containment::{contain, note};
+
 /// Words of a value that are held in place.
 const PLACE_WORDS: usize = 3;
 type Place = [MaybeUninit<u64>; PLACE_WORDS];
@@ -29,6 +31,9 @@ pub(crate) struct Table<V> {
     /// The pointer is to a live value of the table's type, which is dead afterwards; one in a box, if the
     /// table says so. `None`: nothing to do.
     drop: Option<unsafe fn(*mut ())>,
+    /// Dropping a value runs code of the type's own, which may panic.
+    has_drop: bool,
+    type_name: fn() -> &'static str,
     about: V,
 }
 
@@ -43,7 +48,14 @@ impl<V> Table<V> {
         } else {
             None
         };
-        Self { type_id: TypeId::of::<T>(), boxed: is_boxed::<T>(), drop, about }
+        Self {
+            type_id: TypeId::of::<T>(),
+            boxed: is_boxed::<T>(),
+            drop,
+            has_drop: std::mem::needs_drop::<T>(),
+            type_name: std::any::type_name::<T>,
+            about,
+        }
     }
 }
 
@@ -74,7 +86,7 @@ pub(crate) struct Erased<V: 'static> {
 unsafe impl<V: Sync> Send for Erased<V> {}
 
 impl<V> Erased<V> {
-    /// Holds a value.
+    /// Holds a value. Dropping it does not unwind, whatever the value does then.
     ///
     /// # Panics
     /// If the table is one of another type.
@@ -155,9 +167,14 @@ impl<V> Erased<V> {
 impl<V> Drop for Erased<V> {
     #[inline]
     fn drop(&mut self) {
-        if let Some(drop) = self.table.drop {
-            // SAFETY: the value is live, of the table's type and where the table says, and dead from here.
-            unsafe { drop(self.pointer().cast_mut()) }
+        let Some(drop) = self.table.drop else { return };
+        let pointer = self.pointer().cast_mut();
+        // SAFETY: the value is live, of the table's type and where the table says, and dead from here.
+        let drop = || unsafe { drop(pointer) };
+        if !self.table.has_drop {
+            drop();
+        } else if let Err(words) = contain(drop) {
+            note((self.table.type_name)(), &words);
         }
     }
 }

@@ -204,7 +204,7 @@ impl Directory {
     /// A message from outside of any event; its sponsor pays for it when it is dispatched.
     pub(crate) fn route(&self, target: &Address, sponsor: SponsorId, message: Message) {
         match &target.0 {
-            Place::Beyond(proxy) => proxy.door.deliver(message, sponsor),
+            Place::Beyond(proxy) => proxy.deliver(message, sponsor),
             Place::Local(local) => {
                 let generation = local.generation | Event::UNPAID;
                 self.route_event(

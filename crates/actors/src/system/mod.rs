@@ -28,9 +28,10 @@ use self::directory::{Arrival, Directory, Entry, Exclusive};
 use self::facilities::Facilities;
 use self::numbers::Numbers;
 use crate::configuration::changed::Changed;
-use crate::configuration::effects::Seed;
+use crate::configuration::effects::{Seed, Work};
 use crate::configuration::event::Event;
 use crate::configuration::running::RunningConfiguration;
+use crate::containment::{Foreign, contain};
 use crate::durable::identities::Identities;
 use crate::durable::identity::{Identity, configuration_of_name};
 use crate::durable::requests::{Aftermath, DurableRequest, Notice};
@@ -134,7 +135,8 @@ impl System {
         let entry = Arc::new(Entry::new(&seed, home, true));
         let mut running = RunningConfiguration::of(&seed);
         running.changed = Some(Box::new(Changed::new(durability.who())));
-        if let Err(error) = durability.wake(&mut running, seed.first, &self.facilities) {
+        let first = std::mem::take(&mut seed.first);
+        if let Err(error) = durability.wake(&mut running, first, &self.facilities) {
             self.facilities.identities.close(number);
             return Err(error);
         }
@@ -205,19 +207,17 @@ impl System {
     }
 
     /// Gives work that may block to the pool; what it returns is sent to an actor.
-    pub(crate) fn submit(
-        &self,
-        work: Box<dyn FnOnce() -> Message + Send>,
-        reply_to: Address,
-        sponsor: SponsorId,
-    ) {
+    pub(crate) fn submit(&self, mut work: Foreign<Work>, reply_to: Address, sponsor: SponsorId) {
         let system = self.this.clone();
         let job = move || {
-            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+            let Some(work) = work.take() else { return };
+            let result = contain(work);
             let Some(system) = system.upgrade() else { return };
             match result {
                 Ok(message) => system.route(&reply_to, sponsor, message),
-                Err(_) => system.facilities.log("blocking work panicked; no answer is sent".to_owned()),
+                Err(words) => {
+                    system.facilities.log(format!("blocking work panicked; no answer is sent: {words}"));
+                }
             }
         };
         self.pool.submit(Box::new(job), !self.facilities.clock.is_simulated());

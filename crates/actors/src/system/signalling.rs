@@ -48,7 +48,7 @@ impl System {
                         .route_event(configuration, Event { slot, generation, sponsor: payer, message });
                 }
                 // Wherever it is open; if nowhere, it is sent again when it is.
-                Place::Beyond(proxy) => proxy.door.deliver(message, payer),
+                Place::Beyond(proxy) => proxy.deliver(message, payer),
             }
         }
     }
