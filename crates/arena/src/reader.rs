@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::arena::ArenaError;
 use crate::disk::{BLOCK_SIZE, Block, FileDisk, FileDiskError};
 use crate::heap::{HeapMemory, Tracking};
-use crate::store::{Committed, Identity, OpenError, ReadError, SnapshotInfo, Store, StoreOptions};
+use crate::store::{Committed, Identity, LogEnd, OpenError, ReadError, SnapshotInfo, Store, StoreOptions};
 
 /// Times, a millisecond apart, that a snapshot may be found just as it is dropped, before it counts as gone:
 /// the drop may fail.
@@ -62,7 +62,7 @@ fn open_file(path: &Path) -> Result<FileDisk, ReaderError> {
 
 /// The arena as it is now.
 fn look(path: &Path) -> Result<Store<FileDisk>, ReaderError> {
-    Ok(Store::open_concurrently(&mut || open_file(path), StoreOptions::default())?.0)
+    Ok(Store::open_concurrently(&mut || open_file(path), StoreOptions::default(), LogEnd::Taken)?.0)
 }
 
 impl SnapshotReader {

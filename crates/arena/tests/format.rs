@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use banyan_arena::noun::{FromNoun, Nouns};
-use banyan_arena::store::StoreOptions;
+use banyan_arena::store::{FORMAT_VERSION, StoreOptions};
 use banyan_arena::{Arena, ArenaOptions, inspect, noun};
 
 fn fixture(version: u32) -> PathBuf {
@@ -56,8 +56,11 @@ fn unpack(packed: &[u8]) -> Vec<u8> {
 
 /// An arena with something of everything: a folded snapshot, a log, freed pages, nouns and collections.
 fn make(path: &Path) {
-    let mut arena = Arena::create(path, options()).unwrap();
-    arena.string("text").unwrap().push_str("written by version 1").unwrap();
+    let mut options = options();
+    // The log goes on in another segment, and again.
+    options.store.segment_blocks = 4;
+    let mut arena = Arena::create(path, options).unwrap();
+    arena.string("text").unwrap().push_str(&format!("written by version {FORMAT_VERSION}")).unwrap();
     for number in 0..100_u64 {
         arena.map("squares").unwrap().insert(number, number * number).unwrap();
         arena.vec("list").unwrap().push(number).unwrap();
@@ -76,22 +79,26 @@ fn make(path: &Path) {
 }
 
 #[test]
-fn version_1_is_read() {
+fn every_version_is_read() {
+    if std::env::var_os("BANYAN_REGENERATE").is_some() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("fixture.arena");
+        make(&path);
+        std::fs::write(fixture(FORMAT_VERSION), pack(&std::fs::read(&path).unwrap())).unwrap();
+    }
+    (1..=FORMAT_VERSION).for_each(read);
+}
+
+fn read(version: u32) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("fixture.arena");
-    if std::env::var_os("BANYAN_REGENERATE").is_some() {
-        make(&path);
-        std::fs::create_dir_all(fixture(1).parent().unwrap()).unwrap();
-        std::fs::write(fixture(1), pack(&std::fs::read(&path).unwrap())).unwrap();
-        std::fs::remove_file(&path).unwrap();
-    }
-    std::fs::write(&path, unpack(&std::fs::read(fixture(1)).unwrap())).unwrap();
+    std::fs::write(&path, unpack(&std::fs::read(fixture(version)).unwrap())).unwrap();
     assert_eq!(inspect::verify(&path, &mut |_, _| {}).unwrap().damage, []);
     let mut arena = Arena::open(&path, options()).unwrap();
     let position = arena.position();
     assert_eq!((position.transaction, position.epoch, position.event), (4, 2, 4));
     assert_eq!(arena.root("plain"), Some(0x1234));
-    assert_eq!(&*arena.string("text").unwrap(), "written by version 1");
+    assert_eq!(&*arena.string("text").unwrap(), format!("written by version {version}"));
     assert_eq!(&*arena.vec::<u64>("list").unwrap(), (0..10).collect::<Vec<_>>());
     let map = arena.map::<u64, u64>("squares").unwrap();
     let found: BTreeMap<u64, u64> = map.iter().map(|(key, value)| (*key, *value)).collect();

@@ -4,6 +4,7 @@
 //! what became of each unsynced sector; `model` is the oracle; `explore` drives them all.
 
 mod crash_disk;
+mod damage;
 mod errors;
 mod explore;
 mod model;

@@ -12,8 +12,8 @@ use crate::arena::{Arena, ArenaError, ArenaOptions};
 use crate::disk::{FileDisk, FileDiskError};
 use crate::noun::{Collection, CollectionReport, CueError, Nouns};
 use crate::store::{
-    CommitError, CreateError, Damage, Identity, OpenError, Position, ReadError, RecoveryReport, SnapshotInfo,
-    Store, StoreOptions, VerifyReport,
+    CommitError, CreateError, Damage, Identity, LogEnd, OpenError, Position, ReadError, RecoveryReport,
+    SnapshotInfo, Store, StoreOptions, VerifyReport,
 };
 
 /// Why a command on an arena failed.
@@ -147,7 +147,8 @@ pub struct Info {
 
 fn open(path: &Path) -> Result<(Store<FileDisk>, RecoveryReport), InspectError> {
     // Its writer may be at work.
-    Store::open_concurrently(&mut || Ok(FileDisk::open_read_only(path)?), StoreOptions::default())
+    let disk = &mut || Ok(FileDisk::open_read_only(path)?);
+    Store::open_concurrently(disk, StoreOptions::default(), LogEnd::Checked)
 }
 
 /// Describes an arena. Writes nothing.

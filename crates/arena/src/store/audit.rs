@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use super::error::{Damage, ReadError};
 use super::fold::decode_dead;
-use super::format::{BlobPointer, Meta, NodePointer};
+use super::format::{BlobPointer, Meta, NodePointer, RecordHeader};
 use super::{BLOCK, Store, check_page};
 use crate::disk::{Block, Disk};
 
@@ -233,19 +233,28 @@ impl<D: Disk> Store<D> {
         for record in &self.tail.records {
             let Some((start, _)) = record.overhead.first() else { continue };
             self.committed.disk.read_at(start * BLOCK, &mut block.0)?;
-            let intact =
-                super::format::RecordHeader::decode(&block, true).is_some_and(|(header, _, inline)| {
-                    let pointer = BlobPointer {
-                        block: header.body_block,
-                        bytes: header.body_bytes,
-                        checksum: header.body_checksum,
-                    };
-                    header.transaction == record.position.transaction
-                        && (inline.is_some() || self.blob_is_intact(pointer))
-                });
+            let decoded = RecordHeader::decode(&block, true);
+            let intact = decoded.as_ref().is_some_and(|(header, _, inline)| {
+                let pointer = BlobPointer {
+                    block: header.body_block,
+                    bytes: header.body_bytes,
+                    checksum: header.body_checksum,
+                };
+                header.transaction == record.position.transaction
+                    && (inline.is_some() || self.blob_is_intact(pointer))
+            });
             if !intact {
                 let what = "log record".to_owned();
                 report.damage.push(Damage { offset: start * BLOCK, length: BLOCK, what });
+            }
+            let repeat = decoded.map_or(0, |(header, ..)| header.repeat);
+            if intact && repeat != 0 {
+                let mut second = Block::ZERO;
+                self.committed.disk.read_at(repeat * BLOCK, &mut second.0)?;
+                if second.0 != block.0 {
+                    let what = "second header of a log record".to_owned();
+                    report.damage.push(Damage { offset: repeat * BLOCK, length: BLOCK, what });
+                }
             }
         }
         Ok(())
@@ -256,6 +265,31 @@ impl<D: Disk> Store<D> {
 impl<D: Disk> Store<D> {
     pub(crate) fn block_is_used(&mut self, block: u64) -> Result<bool, ReadError> {
         self.space.is_used(&self.committed.disk, block)
+    }
+    /// The headers in the log, first to last.
+    pub(crate) fn log_headers(&self) -> Vec<u64> {
+        self.tail.records.iter().filter_map(|record| Some(record.overhead.first()?.0)).collect()
+    }
+    /// Headers in the log that are there twice.
+    pub(crate) fn log_repeats(&self) -> usize {
+        let repeats = |record: &&super::TailRecord| {
+            let mut block = Block::ZERO;
+            let read = self.committed.disk.read_at(record.overhead[0].0 * BLOCK, &mut block.0);
+            read.is_ok() && RecordHeader::decode(&block, true).is_some_and(|(header, ..)| header.repeat != 0)
+        };
+        self.tail.records.iter().filter(repeats).count()
+    }
+    /// The end of the log's last segment.
+    pub(crate) fn log_end(&self) -> u64 {
+        self.log.segment_end
+    }
+    /// Makes both slots what version 1 would have written.
+    pub(crate) fn write_old_metas(&self) -> std::io::Result<()> {
+        for generation in [self.meta.generation - 1, self.meta.generation] {
+            let old = Meta { version: 1, generation, ..self.meta.clone() };
+            self.committed.disk.write_at(generation % 2 * BLOCK, &[&old.encode().0])?;
+        }
+        self.committed.disk.sync()
     }
     /// In use only as room for the log to go on, or to keep the meta before whole.
     pub(crate) fn block_is_reserved(&self, block: u64) -> bool {

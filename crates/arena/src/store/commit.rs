@@ -12,7 +12,7 @@ use super::format::{
 };
 use super::free_space::BlockUse;
 use super::tree::PageEntry;
-use super::{BLOCK, Mutation, Store, TailRecord, blocks_of, is_zero};
+use super::{BLOCK, Mutation, Store, TailRecord, blocks_in, blocks_of, is_zero};
 use crate::disk::{Block, Disk};
 
 /// Commits of this many pages are gathered in one buffer: the disk takes a long piece faster than many short
@@ -168,11 +168,15 @@ impl<D: Disk> Store<D> {
         let pages = body.pages.len() as u64;
         let segment = self.options.segment_blocks;
         let LogPosition { next: at, segment_end: end, chain } = self.log;
+        // The last block of a segment is for the header behind which the log leaves it.
+        let repeats = self.old_slots == [false; 2] && !self.is_mutated(Mutation::SkipRepeat);
+        let kept = u64::from(repeats);
+        let limit = end - kept;
         let (mut next, mut segment_end) = (at + 1, end);
         // One run fits the header block up to some hundred pages: the usual commit is one write.
         let inline = RecordHeader::body_fits_inline(body.encode().len() + 12);
         if pages == 0 {
-        } else if inline && pages < end - at {
+        } else if inline && at + pages < limit {
             body.runs.push((at + 1, pages as u32));
             next = at + 1 + pages;
         } else if inline && pages <= self.options.segment_blocks / 2 {
@@ -196,10 +200,15 @@ impl<D: Disk> Store<D> {
             let blocks = (encoded.len() as u64).div_ceil(BLOCK);
             body_block = self.blocks().whole(blocks)?;
         }
-        if next == segment_end {
-            let (start, length) = self.blocks().run(segment, 1)?;
+        if next + kept >= segment_end {
+            let (unused, count) = (next, segment_end - next);
+            let (start, length) = self.blocks().run(segment, 1 + kept)?;
+            if segment_end != end {
+                self.space.set(&self.committed.disk, unused, count, BlockUse::Free)?;
+            }
             (next, segment_end) = (start, start + length);
         }
+        let repeat = if repeats && segment_end != end && at < limit { limit } else { 0 };
         let header = RecordHeader {
             uuid: self.meta.identity.uuid,
             transaction: self.position.transaction + 1,
@@ -211,6 +220,7 @@ impl<D: Disk> Store<D> {
             body_bytes: encoded.len() as u64,
             body_block,
             body_checksum: checksum(&encoded),
+            repeat,
         };
         let (block, sum) = header.encode(&encoded);
         Ok(Plan { header, block, sum, body, encoded })
@@ -267,6 +277,9 @@ impl<D: Disk> Store<D> {
         }
         self.statistics.bytes_written +=
             runs.iter().flat_map(|(_, pieces)| pieces).map(|piece| piece.len() as u64).sum::<u64>();
+        if plan.header.repeat != 0 {
+            runs.push((plan.header.repeat, vec![&plan.block.0]));
+        }
         let skip_sync = self.is_mutated(Mutation::SkipCommitSync);
         if let ([(start, pieces)], false) = (runs.as_slice(), skip_sync) {
             return self.committed.disk.write_durable_at(start * BLOCK, pieces);
@@ -300,6 +313,10 @@ impl<D: Disk> Store<D> {
             BlockUse::Used,
         )?;
         let mut overhead = vec![(at, 1)];
+        if header.repeat != 0 {
+            self.space.set(&self.committed.disk, header.repeat, 1, BlockUse::Used)?;
+            overhead.push((header.repeat, 1));
+        }
         if body_blocks > 0 {
             self.space.set(&self.committed.disk, header.body_block, body_blocks, BlockUse::Used)?;
             overhead.push((header.body_block, body_blocks));
@@ -316,7 +333,7 @@ impl<D: Disk> Store<D> {
         }
         pages.extend(body.zeroes.iter().map(|page| (*page, None)));
         self.committed.view().overlay.extend(pages.iter().copied());
-        self.tail.blocks += 1 + body_blocks + body.pages.len() as u64;
+        self.tail.blocks += blocks_in(&overhead) + body.pages.len() as u64;
         match &body.operation {
             SnapshotOperation::None => {}
             SnapshotOperation::Retain(name) => {

@@ -13,7 +13,7 @@
 use std::time::Duration;
 
 use super::error::OpenError;
-use super::recovery::{RecoveryReport, newest_generation};
+use super::recovery::{LogEnd, RecoveryReport, newest_generation};
 use super::{Store, StoreOptions};
 use crate::disk::Disk;
 
@@ -33,6 +33,7 @@ impl<D: Disk> Store<D> {
     pub fn open_concurrently<E: From<OpenError>>(
         disk: &mut dyn FnMut() -> Result<D, E>,
         options: StoreOptions,
+        end: LogEnd,
     ) -> Result<(Self, RecoveryReport), E> {
         // What was wrong in the last look, at which generation, and in how many looks.
         let mut before = (String::new(), None, 0);
@@ -42,7 +43,7 @@ impl<D: Disk> Store<D> {
                 // Nothing is lost if it cannot be asked: the looks go on.
                 let _unasked = asking.ask_for_rest();
             }
-            let opened = Self::open_moving(disk()?, options);
+            let opened = Self::open_moving(disk()?, options, end);
             let newest = newest_generation(&asking);
             match opened {
                 Ok(opened) if newest.is_some_and(|newest| newest <= opened.0.meta.generation + 1) => {
@@ -176,7 +177,11 @@ mod tests {
             });
             let mut newest = 0;
             for _ in 0..200 {
-                let opened = Store::open_concurrently(&mut || Ok::<_, OpenError>(disk.again()), OPTIONS);
+                let opened = Store::open_concurrently(
+                    &mut || Ok::<_, OpenError>(disk.again()),
+                    OPTIONS,
+                    LogEnd::Checked,
+                );
                 let Ok((reader, _)) = opened.inspect_err(|_| done.store(true, Ordering::Relaxed)) else {
                     panic!("kept out");
                 };
@@ -209,6 +214,7 @@ mod tests {
                 Ok::<_, OpenError>(disk.again())
             },
             OPTIONS,
+            LogEnd::Checked,
         );
         let Err(OpenError::Damaged(damage)) = result else { panic!("it is damaged") };
         assert_eq!((damage.offset, opened), (table, 1 + SAME_MAX));
@@ -219,7 +225,8 @@ mod tests {
         let disk = Opened::default();
         let mut writer = store(&disk);
         let (reader, _) =
-            Store::open_concurrently(&mut || Ok::<_, OpenError>(disk.again()), OPTIONS).unwrap();
+            Store::open_concurrently(&mut || Ok::<_, OpenError>(disk.again()), OPTIONS, LogEnd::Checked)
+                .unwrap();
         let mut overtaken = Vec::new();
         for event in 1..4 {
             commit(&mut writer, event, SnapshotOperation::None);
@@ -233,7 +240,8 @@ mod tests {
     fn what_is_no_arena_is_told() {
         let text = Opened::default();
         text.write_at(0, &[&[7; 2 * crate::disk::BLOCK_SIZE]]).unwrap();
-        let opened = Store::open_concurrently(&mut || Ok::<_, OpenError>(text.again()), OPTIONS);
+        let opened =
+            Store::open_concurrently(&mut || Ok::<_, OpenError>(text.again()), OPTIONS, LogEnd::Checked);
         assert!(matches!(opened, Err(OpenError::NotAnArena)));
     }
 }

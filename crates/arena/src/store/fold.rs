@@ -15,7 +15,9 @@
 use super::blocks::Blocks;
 use super::codec::{Reader, Writer, checksum};
 use super::error::{CommitError, Damage, ReadError};
-use super::format::{BlobPointer, META_SLOTS, Meta, NodePointer, Position, SnapshotOperation};
+use super::format::{
+    BlobPointer, FORMAT_VERSION, META_SLOTS, Meta, NodePointer, Position, SnapshotOperation,
+};
 use super::free_space::BlockUse;
 use super::free_space::FreeSpace;
 use super::tree::{NodeAllocator, PageEntry, TreeChange, TreeUpdate};
@@ -331,6 +333,7 @@ impl<D: Disk> Store<D> {
         self.tail.records.drain(..pending.records);
         self.tail.blocks -= pending.log_blocks;
         self.meta = work.meta;
+        self.old_slots[(self.meta.generation % META_SLOTS) as usize] = false;
         let mut view = self.committed.view();
         view.tree = self.meta.tree;
         view.folding.clear();
@@ -385,6 +388,7 @@ impl<D: Disk> Store<D> {
             folding.blobs.push((index_blocks.pending_free, pending_bytes));
         }
         let meta = Meta {
+            version: FORMAT_VERSION,
             identity: self.meta.identity,
             generation: self.meta.generation + 1,
             position: self.position.clone(),

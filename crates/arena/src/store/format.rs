@@ -13,8 +13,10 @@ use crate::disk::{BLOCK_SIZE, Block};
 pub(crate) const META_MAGIC: &[u8; 8] = b"BANYARNA";
 /// First eight bytes of a log record.
 pub(crate) const RECORD_MAGIC: &[u8; 8] = b"BANYRECD";
-/// Version of the format that this build writes and reads.
-pub const FORMAT_VERSION: u32 = 1;
+/// Version of the format that this build writes. It reads those before too.
+pub const FORMAT_VERSION: u32 = 2;
+/// The first version that repeats the header of a record behind which the log goes on in another segment.
+pub(crate) const REPEATING_VERSION: u32 = 2;
 /// Blocks 0 and 1 are the meta slots.
 pub(crate) const META_SLOTS: u64 = 2;
 /// Bytes that all roots may take together when encoded.
@@ -24,6 +26,8 @@ pub const SNAPSHOT_NAME_MAX: usize = 255;
 /// Where a record's body starts when it is kept inside the header block.
 const INLINE_BODY: usize = 104;
 const RECORD_CHECKSUM: usize = 96;
+/// Where a record's header says which block repeats it.
+const RECORD_REPEAT: usize = BLOCK_SIZE - 8;
 const META_CHECKSUM: usize = BLOCK_SIZE - 16;
 
 /// Where a run of bytes lies, and what it must hash to.
@@ -155,6 +159,8 @@ pub(crate) struct LogPosition {
 /// One meta slot: the whole state as of one fold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Meta {
+    /// Of the build that wrote it.
+    pub(crate) version: u32,
     pub(crate) identity: Identity,
     pub(crate) generation: u64,
     pub(crate) position: Position,
@@ -182,7 +188,7 @@ impl Meta {
     pub(crate) fn encode(&self) -> Block {
         let mut writer = Writer::default();
         writer.bytes.extend_from_slice(META_MAGIC);
-        writer.u32(FORMAT_VERSION);
+        writer.u32(self.version);
         writer.u32(BLOCK_SIZE as u32);
         writer.bytes.extend_from_slice(&self.identity.uuid);
         writer.u64(self.identity.base);
@@ -212,7 +218,7 @@ impl Meta {
         let version = reader.u32().ok_or(MetaFault::Checksum)?;
         let sum = wide_checksum(&block.0[..META_CHECKSUM]);
         let intact = block.0[META_CHECKSUM..] == sum.to_le_bytes();
-        if version != FORMAT_VERSION {
+        if !(1..=FORMAT_VERSION).contains(&version) {
             // A later version may keep its checksum elsewhere, so only an intact slot names a version surely.
             return Err(MetaFault::Version(version));
         }
@@ -223,7 +229,7 @@ impl Meta {
         if page_size != BLOCK_SIZE as u32 {
             return Err(MetaFault::PageSize(page_size));
         }
-        Self::decode_body(&mut reader).ok_or(MetaFault::Checksum)
+        Self::decode_body(version, &mut reader).ok_or(MetaFault::Checksum)
     }
 
     /// Whether what the slot says of places can be so in a file of `total` blocks. An intact checksum proves
@@ -237,11 +243,12 @@ impl Meta {
             && self.generation < 1 << 48
     }
 
-    fn decode_body(reader: &mut Reader<'_>) -> Option<Meta> {
+    fn decode_body(version: u32, reader: &mut Reader<'_>) -> Option<Meta> {
         let identity = Identity { uuid: reader.array()?, base: reader.u64()?, reservation: reader.u64()? };
         let generation = reader.u64()?;
         let log = LogPosition { next: reader.u64()?, segment_end: reader.u64()?, chain: reader.u64()? };
         Some(Meta {
+            version,
             identity,
             generation,
             log,
@@ -358,12 +365,15 @@ pub(crate) struct RecordHeader {
     /// First block of the body; 0 if it is inside the header block.
     pub(crate) body_block: u64,
     pub(crate) body_checksum: u64,
+    /// The last block of the segment in which the header lies, if the next record lies in another one: it has
+    /// the same bytes. 0: none, as in all records of version 1.
+    pub(crate) repeat: u64,
 }
 
 impl RecordHeader {
     /// Whether a body of this size stays inside the header block.
     pub(crate) fn body_fits_inline(bytes: usize) -> bool {
-        bytes <= BLOCK_SIZE - INLINE_BODY
+        bytes <= RECORD_REPEAT - INLINE_BODY
     }
 
     /// The block, and its checksum, which the next record must repeat.
@@ -391,9 +401,22 @@ impl RecordHeader {
         }
         let mut block = Block::ZERO;
         block.0[..writer.bytes.len()].copy_from_slice(&writer.bytes);
+        block.0[RECORD_REPEAT..].copy_from_slice(&self.repeat.to_le_bytes());
         let sum = checksum(&block.0);
         block.0[RECORD_CHECKSUM..INLINE_BODY].copy_from_slice(&sum.to_le_bytes());
         (block, sum)
+    }
+
+    /// Whether a block that is no intact header was one of this commit, or was to become it: of the four
+    /// fields that say so, damage to one leaves three.
+    pub(crate) fn is_trace(block: &Block, uuid: &[u8; 16], transaction: u64, chain: u64) -> bool {
+        let fields = [
+            block.0[..8] == *RECORD_MAGIC,
+            block.0[8..24] == *uuid,
+            block.0[24..32] == transaction.to_le_bytes(),
+            block.0[32..40] == chain.to_le_bytes(),
+        ];
+        fields.iter().filter(|matches| **matches).count() >= 3
     }
 
     /// The header, its checksum and, if it is inside, its body.
@@ -408,7 +431,7 @@ impl RecordHeader {
             return None;
         }
         let mut reader = Reader { bytes: &block.0[8..] };
-        let header = RecordHeader {
+        let mut header = RecordHeader {
             uuid: reader.array()?,
             transaction: reader.u64()?,
             chain: reader.u64()?,
@@ -419,7 +442,13 @@ impl RecordHeader {
             body_bytes: reader.u64()?,
             body_block: reader.u64()?,
             body_checksum: reader.u64()?,
+            repeat: 0,
         };
+        let inside = if header.body_block == 0 { header.body_bytes } else { 0 };
+        if inside <= (RECORD_REPEAT - INLINE_BODY) as u64 {
+            // Version 1 could fill the block with its body.
+            header.repeat = u64::from_le_bytes(*block.0[RECORD_REPEAT..].as_array()?);
+        }
         let body = if header.body_block == 0 {
             let length = usize::try_from(header.body_bytes).ok()?;
             match block.0[INLINE_BODY..].get(..length) {

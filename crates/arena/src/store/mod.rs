@@ -42,6 +42,7 @@ pub(crate) use self::format::roots_fit;
 use self::format::{BlobPointer, LogPosition, Meta, NodePointer};
 pub use self::format::{FORMAT_VERSION, Identity, Position, Roots, SNAPSHOT_NAME_MAX, SnapshotOperation};
 use self::free_space::{BlockUse, FreeSpace};
+pub use self::recovery::LogEnd;
 pub use self::recovery::RecoveryReport;
 pub use self::snapshots::{SnapshotHandle, SnapshotInfo};
 pub use self::tree::PageEntry;
@@ -93,6 +94,8 @@ pub(crate) enum Mutation {
     KeepDropped,
     ForgetLogTail,
     FreePendingEarly,
+    SkipRepeat,
+    TakeCutForEnd,
 }
 
 /// Bytes and calls since the store was opened.
@@ -134,6 +137,9 @@ pub struct Store<D: Disk> {
     log: LogPosition,
     space: FreeSpace,
     tail: Tail,
+    /// Slots whose meta an old build would read: it knows of no repeated headers, so there are none while
+    /// there is one.
+    old_slots: [bool; 2],
     /// Runs that the meta before the newest still refers to.
     pending_free: Vec<(u64, u64)>,
     /// Blocks in them.
@@ -176,6 +182,7 @@ impl<D: Disk> Store<D> {
             chain: checksum(&identity.uuid),
         };
         let meta = Meta {
+            version: FORMAT_VERSION,
             identity,
             generation: 0,
             position: Position::default(),
@@ -215,6 +222,7 @@ impl<D: Disk> Store<D> {
             meta,
             space,
             tail: Tail::default(),
+            old_slots: [false; 2],
             pending_free,
             snapshots,
             pending: None,

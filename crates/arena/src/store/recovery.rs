@@ -7,12 +7,14 @@
 //! a block of ones over the header of a record that was dropped.
 //!
 //! A record that is broken although a later one is intact is not a crash's doing: it is reported as
-//! damage, never taken for the end of the log.
+//! damage, never taken for the end of the log. A later one is looked for in the rest of the segment, and,
+//! where the log leaves it, where the header's second copy in the segment's last block says. An intact record
+//! that speaks of blocks behind the file's end is no end either: the file was cut.
 
 use super::codec::{checksum, page_checksum};
 use super::error::{Damage, OpenError, ReadError};
 use super::fold::{SnapshotTable, decode_runs, read_blob};
-use super::format::{BlobPointer, Meta, MetaFault, Position, RecordBody, RecordHeader};
+use super::format::{BlobPointer, Meta, MetaFault, Position, REPEATING_VERSION, RecordBody, RecordHeader};
 use super::free_space::BlockUse;
 use super::free_space::FreeSpace;
 use super::{BLOCK, LogPosition, Mutation, Store, StoreOptions};
@@ -29,11 +31,21 @@ pub struct RecoveryReport {
     pub broken_slot: Option<Damage>,
 }
 
-/// Whether a writer has the file open meanwhile. The log's end is then no place to look for damage behind it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Motion {
+/// Whether a writer may have the file open meanwhile, so that what is missing may be there at the next look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Motion {
     Still,
     Moving,
+}
+
+/// Whether damage is looked for where the log ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogEnd {
+    /// It is: that costs a read of the segment's rest.
+    Checked,
+    /// The first record that is not intact is taken for it: for a reader to whom the newest commits are
+    /// nothing.
+    Taken,
 }
 
 enum Found {
@@ -81,17 +93,26 @@ impl<D: Disk> Store<D> {
     /// # Errors
     /// As [`Store::open`].
     pub fn open_read_only(disk: D, options: StoreOptions) -> Result<(Self, RecoveryReport), OpenError> {
-        Self::open_as(disk, options, Motion::Still)
+        Self::open_as(disk, options, Motion::Still, LogEnd::Checked)
     }
 
     /// As [`Store::open_read_only`], of a file that is being written: see `beside`.
-    pub(super) fn open_moving(disk: D, options: StoreOptions) -> Result<(Self, RecoveryReport), OpenError> {
-        Self::open_as(disk, options, Motion::Moving)
+    pub(super) fn open_moving(
+        disk: D,
+        options: StoreOptions,
+        end: LogEnd,
+    ) -> Result<(Self, RecoveryReport), OpenError> {
+        Self::open_as(disk, options, Motion::Moving, end)
     }
 
-    fn open_as(disk: D, options: StoreOptions, motion: Motion) -> Result<(Self, RecoveryReport), OpenError> {
+    fn open_as(
+        disk: D,
+        options: StoreOptions,
+        motion: Motion,
+        end: LogEnd,
+    ) -> Result<(Self, RecoveryReport), OpenError> {
         let mut report = RecoveryReport::default();
-        let meta = newest_meta(&disk, disk.length()?, options, &mut report)?;
+        let (meta, old_slots) = newest_meta(&disk, disk.length()?, options, &mut report)?;
         // After the meta: a file in motion may have grown before it was written.
         let length = disk.length()?;
         let ignore_length = cfg!(test) && options.mutation == Mutation::IgnoreLength;
@@ -131,13 +152,20 @@ impl<D: Disk> Store<D> {
                 .ok_or_else(|| damaged(meta.snapshots, "snapshot table"))?
         };
         let mut store = Self::assemble(disk, options, meta, space, pending_free, table);
+        store.old_slots = old_slots;
         if !store.is_mutated(Mutation::ForgetLogTail) {
-            store.replay(total, motion, &mut report)?;
+            store.replay(total, motion, end, &mut report)?;
         }
         Ok((store, report))
     }
 
-    fn replay(&mut self, total: u64, motion: Motion, report: &mut RecoveryReport) -> Result<(), OpenError> {
+    fn replay(
+        &mut self,
+        total: u64,
+        motion: Motion,
+        end: LogEnd,
+        report: &mut RecoveryReport,
+    ) -> Result<(), OpenError> {
         let mut found = self.record_at(self.log, self.position.transaction + 1, total)?;
         loop {
             let (header, sum, body) = match found {
@@ -151,15 +179,26 @@ impl<D: Disk> Store<D> {
                     }
                     return Err(OpenError::Damaged(damage));
                 }
-                Found::Nothing if motion == Motion::Moving => return Ok(()),
-                Found::Nothing => return self.check_end(total),
+                Found::Nothing if end == LogEnd::Taken => return Ok(()),
+                Found::Nothing => match self.check_end(total, report) {
+                    Err(error @ OpenError::Damaged(_)) if motion == Motion::Moving => {
+                        // It may have been written while the rest was looked at.
+                        found = self.record_at(self.log, self.position.transaction + 1, total)?;
+                        if matches!(found, Found::Nothing) {
+                            return Err(error);
+                        }
+                        continue;
+                    }
+                    checked => return checked,
+                },
             };
             let after = self.record_at(follow(&header, sum), header.transaction + 1, total)?;
             if matches!(after, Found::Nothing)
                 && let Some(damage) = self.broken_page(&body)?
             {
-                if motion == Motion::Still {
-                    self.scan_for_later(header.next, header.segment_end, header.transaction + 1, total)?;
+                if end == LogEnd::Checked {
+                    let LogPosition { next, segment_end, .. } = follow(&header, sum);
+                    self.scan_for_later(next, segment_end, header.transaction + 1, total)?;
                 }
                 report.dropped = Some(damage);
                 return Ok(());
@@ -192,13 +231,16 @@ impl<D: Disk> Store<D> {
             return Ok(Found::Nothing);
         };
         let chained = header.transaction == transaction && header.chain == log.chain;
-        let sane = header.next < header.segment_end && header.segment_end <= total && header.next >= 2;
+        let last = log.segment_end.saturating_sub(1);
+        let in_place = header.repeat == 0 || (log.next < last && header.repeat == last);
+        let sane = header.next < header.segment_end && header.next >= 2 && in_place;
         if header.uuid != self.meta.identity.uuid
             || !(chained || self.is_mutated(Mutation::SkipChainCheck))
             || !sane
         {
             return Ok(Found::Nothing);
         }
+        self.check_reach(header.segment_end, total)?;
         let body = match inline {
             Some(bytes) => RecordBody::decode(bytes),
             None => {
@@ -207,27 +249,30 @@ impl<D: Disk> Store<D> {
                     bytes: header.body_bytes,
                     checksum: header.body_checksum,
                 };
-                let fits = pointer.block.checked_add(pointer.blocks()).is_some_and(|end| end <= total);
-                match if fits {
-                    read_blob(&self.committed.disk, pointer, "log record")
-                } else {
-                    Ok(Vec::new())
-                } {
+                self.check_reach(pointer.block.saturating_add(pointer.blocks()), total)?;
+                match read_blob(&self.committed.disk, pointer, "log record") {
                     Ok(bytes) => RecordBody::decode(&bytes),
                     Err(ReadError::Io(error)) => return Err(error.into()),
                     Err(_) => None,
                 }
             }
         };
-        let inside = |body: &RecordBody| {
-            body.runs.iter().all(|(start, count)| {
-                *start >= 2 && start.checked_add(u64::from(*count)).is_some_and(|end| end <= total)
-            })
+        let Some(body) = body.filter(|body| body.runs.iter().all(|(start, _)| *start >= 2)) else {
+            return Ok(Found::BrokenBody(Box::new(header), sum));
         };
-        Ok(match body {
-            Some(body) if inside(&body) => Found::Record(Box::new(header), sum, body),
-            _ => Found::BrokenBody(Box::new(header), sum),
-        })
+        for (start, count) in &body.runs {
+            self.check_reach(start.saturating_add(u64::from(*count)), total)?;
+        }
+        Ok(Found::Record(Box::new(header), sum, body))
+    }
+
+    /// An intact record speaks of blocks up to here: a file grows durably before it is spoken of, so one that
+    /// is shorter was cut.
+    fn check_reach(&self, end: u64, total: u64) -> Result<(), OpenError> {
+        if end <= total || self.is_mutated(Mutation::TakeCutForEnd) {
+            return Ok(());
+        }
+        Err(OpenError::Truncated { found: total * BLOCK, expected: end.saturating_mul(BLOCK) })
     }
 
     /// The first page of a record that does not match its checksum.
@@ -254,8 +299,40 @@ impl<D: Disk> Store<D> {
     }
 
     /// The log ends where the next header is missing: unless later ones are there.
-    fn check_end(&self, total: u64) -> Result<(), OpenError> {
-        self.scan_for_later(self.log.next + 1, self.log.segment_end, self.position.transaction + 1, total)
+    fn check_end(&self, total: u64, report: &mut RecoveryReport) -> Result<(), OpenError> {
+        let LogPosition { next, segment_end, chain } = self.log;
+        let transaction = self.position.transaction + 1;
+        self.scan_for_later(next + 1, segment_end, transaction, total)?;
+        if let Some(header) = self.repeated(total)? {
+            self.scan_for_later(header.next, header.segment_end, transaction, total)?;
+            report.dropped = Some(self.record_damage("log record"));
+        }
+        if next < total {
+            let mut block = Block::ZERO;
+            self.committed.disk.read_at(next * BLOCK, &mut block.0)?;
+            if RecordHeader::is_trace(&block, &self.meta.identity.uuid, transaction, chain) {
+                report.dropped = Some(self.record_damage("log record"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The header that is missing at the log's end, from the last block of its segment, if there it is.
+    fn repeated(&self, total: u64) -> Result<Option<RecordHeader>, OpenError> {
+        let LogPosition { next, segment_end, chain } = self.log;
+        let at = segment_end.saturating_sub(1);
+        if at <= next || at >= total || self.is_mutated(Mutation::SkipRepeat) {
+            return Ok(None);
+        }
+        let mut block = Block::ZERO;
+        self.committed.disk.read_at(at * BLOCK, &mut block.0)?;
+        let found = RecordHeader::decode(&block, true).map(|(header, ..)| header);
+        Ok(found.filter(|header| {
+            header.uuid == self.meta.identity.uuid
+                && header.transaction == self.position.transaction + 1
+                && header.chain == chain
+                && header.repeat == at
+        }))
     }
 
     /// Looks in a log segment for intact headers of commits after `transaction`.
@@ -290,27 +367,30 @@ fn follow(header: &RecordHeader, sum: u64) -> LogPosition {
 pub(super) fn newest_generation<D: Disk>(disk: &D) -> Option<u64> {
     let mut report = RecoveryReport::default();
     let meta = newest_meta(disk, disk.length().ok()?, StoreOptions::default(), &mut report);
-    meta.ok().map(|meta| meta.generation)
+    meta.ok().map(|(meta, _)| meta.generation)
 }
 
-/// The newest of the two slots that is intact.
+/// The newest of the two slots that is intact, and which of them an old build would read.
 fn newest_meta<D: Disk>(
     disk: &D,
     length: u64,
     options: StoreOptions,
     report: &mut RecoveryReport,
-) -> Result<Meta, OpenError> {
+) -> Result<(Meta, [bool; 2]), OpenError> {
     let check = !(cfg!(test) && options.mutation == Mutation::SkipMetaChecksum);
     let mut best: Option<Meta> = None;
     let mut faults = Vec::new();
-    for slot in 0..2 {
+    let mut old = [false; 2];
+    for slot in 0..2_u64 {
         let mut block = Block::ZERO;
         if (slot + 1) * BLOCK > length {
             faults.push((slot, MetaFault::NotAnArena));
             continue;
         }
         disk.read_at(slot * BLOCK, &mut block.0)?;
-        match Meta::decode(&block, check) {
+        let decoded = Meta::decode(&block, check);
+        old[slot as usize] = decoded.as_ref().is_ok_and(|meta| meta.version < REPEATING_VERSION);
+        match decoded {
             Ok(meta) if best.as_ref().is_none_or(|other| other.generation < meta.generation) => {
                 best = Some(meta);
             }
@@ -321,7 +401,7 @@ fn newest_meta<D: Disk>(
     let damage = |slot: u64| Damage { offset: slot * BLOCK, length: BLOCK, what: "meta slot".to_owned() };
     if let Some(meta) = best {
         report.broken_slot = faults.first().map(|(slot, _)| damage(*slot));
-        return Ok(meta);
+        return Ok((meta, old));
     }
     for (_, fault) in &faults {
         match fault {
