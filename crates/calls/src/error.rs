@@ -53,7 +53,7 @@ pub enum CallError {
     /// The library has no such function.
     #[error("the callee has no such function")]
     NoFunction,
-    /// The function ran and returned an error of its own, or panicked.
+    /// The function ran and returned its own error, or panicked.
     #[error("the function failed: {0}")]
     Failed(String),
     /// An argument points into the memory of a worker that has ended.

@@ -107,7 +107,7 @@ pub fn is_in_call() -> bool {
 
 /// The worker program's `main`: hosts a library for the process that started it.
 ///
-/// `stdio` is told the caller's functions on `FILE`. Returns only if the process was not started
+/// `stdio` receives the caller's functions on `FILE`. Returns only if the process was not started
 /// as a worker.
 pub fn host_library(stdio: fn(&[(String, u64)])) {
     if babysitter::is_wanted() {

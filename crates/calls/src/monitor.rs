@@ -17,7 +17,7 @@ use std::os::unix::fs::FileExt;
 
 /// One service.
 #[derive(Clone, Debug, Serialize)]
-pub struct Seen {
+pub struct ObservedService {
     /// The babysitter's process.
     pub babysitter: u32,
     /// The caller's process.
@@ -67,7 +67,7 @@ fn text(file: &File, offset: u64, length: u64) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-fn look(process: u32) -> Option<Seen> {
+fn observe(process: u32) -> Option<ObservedService> {
     let path = format!("/proc/{process}/fd/{}", Launch::DESCRIPTOR);
     let target = std::fs::read_link(&path).ok()?;
     if !target.to_string_lossy().starts_with("/memfd:banyan-calls") {
@@ -104,7 +104,7 @@ fn look(process: u32) -> Option<Seen> {
         let path = std::fs::read_link(format!("/proc/{process}/exe"));
         path.map_or_else(|_| "?".into(), |path| format!("functions of {}", path.display()))
     };
-    Some(Seen {
+    Some(ObservedService {
         babysitter: process,
         caller: order.client,
         what: order.configuration.library.map_or_else(program, |path| path.display().to_string()),
@@ -128,12 +128,12 @@ fn look(process: u32) -> Option<Seen> {
 
 /// All services whose memory this user may read, by babysitter.
 #[must_use]
-pub fn services() -> Vec<Seen> {
+pub fn services() -> Vec<ObservedService> {
     let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let mut numbers: Vec<u32> =
         processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
     numbers.sort_unstable();
-    numbers.into_iter().filter_map(look).collect()
+    numbers.into_iter().filter_map(observe).collect()
 }
 
 /// What happened to one service between two looks.
@@ -147,7 +147,7 @@ pub struct Rate {
     pub ended_per_second: f64,
 }
 
-impl Seen {
+impl ObservedService {
     /// The rates since `before`, which was `seconds` ago.
     #[must_use]
     pub fn since(&self, before: &Self, seconds: f64) -> Rate {

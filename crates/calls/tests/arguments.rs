@@ -180,7 +180,7 @@ proptest! {
         let results = functions!(rows_bits: fn(Bits) -> Bits).map(|function| {
             // SAFETY: the structure is the header's, with its bit-fields in words of their own.
             let bits = unsafe { function(Bits(n as u32 & 7, a as u32 & 0x3fff_ffff, [t[0], t[1], t[2], t[3]])) };
-            // The bits between the fields are nobody's.
+            // The bits between the fields are unused.
             (bits.0 & 7, bits.1 & 0x3fff_ffff, bits.2)
         });
         prop_assert_eq!(results[0], results[1]);

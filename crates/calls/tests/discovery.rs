@@ -176,7 +176,7 @@ fn all_three_ways_give_the_same_results() {
     assert_eq!(through(&named.find(), program), child);
 }
 
-/// Four calls at once, each in a worker of its own; how many workers there were.
+/// Four calls at once, each in its own worker; how many workers there were.
 fn at_once(service: &Service) -> usize {
     let barrier = std::sync::Barrier::new(4);
     std::thread::scope(|scope| {
@@ -291,13 +291,13 @@ fn a_pool_that_is_killed_is_an_error_and_can_be_started_anew() {
     through(&service, || assert_eq!(add(1, 2), Ok(3), "the same service value finds it"));
     drop(again);
     assert!(matches!(
-        Service::find(&Discovery::System("nobody".into()), &Configuration::default()),
+        Service::find(&Discovery::System("absent".into()), &Configuration::default()),
         Err(CallError::NoService(reason)) if reason.contains("banyan call serve")
     ));
 }
 
 #[test]
-fn nonsense_on_the_pools_socket_hurts_nobody() {
+fn nonsense_on_the_pools_socket_hurts_no_client() {
     let serving = system("nonsense", 2);
     let name = format!("banyan-calls/{}/{}", rustix::process::geteuid().as_raw(), unique("nonsense"));
     let address = SocketAddr::from_abstract_name(name).unwrap();
@@ -413,7 +413,7 @@ fn a_server_refuses_nonsense_and_goes_on() {
         socket.write_all(&bytes).unwrap();
         let _ = socket.shutdown(Shutdown::Write);
         let mut answer = Vec::new();
-        // Closed, perhaps with a word why; or reset, as there were bytes that nobody read.
+        // Closed, perhaps with a word why; or reset, as there were bytes that were not read.
         let _ = socket.read_to_end(&mut answer);
     }
     let wrong = find(&format!("named:other={}", serving.node()));

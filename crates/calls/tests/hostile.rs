@@ -236,7 +236,7 @@ fn trouble_during_and_after_a_call_back() {
 }
 
 #[test]
-fn a_babysitter_that_is_stopped_holds_nobody_past_the_deadline() {
+fn a_babysitter_that_is_stopped_delays_no_call_past_the_deadline() {
     let connection = open();
     fine(&connection);
     // Let the spares get ready first.

@@ -114,7 +114,7 @@ pub(super) fn segments(
     }
     let heap = window + LOADING_HEAP_OFFSET;
     if heap_end > heap && heap_end < heap + SLOT_BYTES {
-        // The last page's tail is left for nobody: a forked worker allocates elsewhere.
+        // The last page's tail stays unused: a forked worker allocates elsewhere.
         share(heap, (heap_end - heap).next_multiple_of(4096), &mut segments)?;
     }
     Ok(segments)

@@ -63,7 +63,7 @@ struct Babysitter {
     is_library: bool,
     generation: u32,
     /// Workers that ended one after the other without a call that succeeded.
-    barren: u32,
+    failed_workers: u32,
     /// How often the breaker has opened since a call succeeded.
     openings: u32,
     successes: u64,
@@ -73,7 +73,7 @@ struct Babysitter {
     /// takes the spare that is ready first.
     ended: [u64; SLOTS],
     ends: u64,
-    /// When the worker of each slot was started; 0 once it has been seen to be ready.
+    /// When the worker of each slot was started; 0 once it was found ready.
     started_ns: [u64; SLOTS],
     /// Workers that each slot has had.
     turns: [u32; SLOTS],
@@ -82,14 +82,14 @@ struct Babysitter {
     allowed: Processors,
 }
 
-/// Barren workers that are replaced at once; from then on each start waits twice as long.
+/// Failed workers that are replaced at once; from then on each start waits twice as long.
 const FREE_RESTARTS: u32 = 3;
 /// Longest wait before a start, while the breaker is closed.
 const BACK_OFF_MAX_MS: u64 = 256;
 /// How long the breaker stays open at first, and at most.
 const BREAKER_MS: u64 = 500;
 const BREAKER_MAX_MS: u64 = 30_000;
-/// A worker that cannot serve so long after it was started is ended.
+/// A worker that cannot serve after this long is ended.
 const START_MS: u64 = 2000;
 /// Most bytes of one mapping that a worker has in place before it touches them.
 const POPULATE_MAX: u64 = 256 << 10;
@@ -97,14 +97,14 @@ const POPULATE_MAX: u64 = 256 << 10;
 static ZEROES: [u8; shared_bytes(CHANNELS as u32) as usize] = [0; _];
 /// Bytes of stack of a thread that says nothing else.
 const THREAD_STACK: usize = 8 << 20;
-/// Most workers that stand ready with nobody waiting, however many are asked for.
+/// Most workers that stand ready while no caller waits, however many are asked for.
 const SPARES_MAX: usize = 8;
 /// How soon to try again what should have worked.
 const AGAIN_MS: u64 = 20;
 
 /// Runs the babysitter in the calling process; never returns.
 pub(crate) fn run(program: Program) -> ! {
-    // SAFETY: a babysitter is started with this descriptor, and nobody else in it owns one.
+    // SAFETY: a babysitter is started with this descriptor, and nothing else in it owns one.
     let file = unsafe { File::from_raw_fd(Launch::DESCRIPTOR) };
     // The window's place stands in the configuration, so look at that through a first mapping.
     let Some((mut order, control)) = open_control(&file) else { end_now(2) };
@@ -211,9 +211,9 @@ impl Babysitter {
             futex_wake(&control.event, u32::MAX >> 1);
             let successes = control.counts.iter().map(|counts| counts.calls.load(Relaxed)).sum();
             if successes == self.successes {
-                self.barren += 1;
+                self.failed_workers += 1;
             } else {
-                (self.barren, self.openings) = (0, 0);
+                (self.failed_workers, self.openings) = (0, 0);
             }
             self.successes = successes;
             ended = true;
@@ -221,10 +221,10 @@ impl Babysitter {
         if !ended {
             return;
         }
-        self.not_before_ns = match self.barren {
+        self.not_before_ns = match self.failed_workers {
             0..=FREE_RESTARTS => 0,
-            barren if barren <= self.configuration.crash_loop => {
-                now_ns() + (1_000_000_u64 << barren.min(16)).min(BACK_OFF_MAX_MS * 1_000_000)
+            failed if failed <= self.configuration.crash_loop => {
+                now_ns() + (1_000_000_u64 << failed.min(16)).min(BACK_OFF_MAX_MS * 1_000_000)
             }
             // Workers that crashed before it opened and are collected only now do not open it for longer.
             _ if control.status.load(Relaxed) == CONTROL_BROKEN => self.not_before_ns,
@@ -250,7 +250,7 @@ impl Babysitter {
             return Some((self.not_before_ns - now).div_ceil(1_000_000));
         }
         if control.status.load(Relaxed) == CONTROL_BROKEN {
-            // Half open: callers may try what is started now, and the next barren end opens it for longer.
+            // Half open: callers may try what is started now, and the next failure opens it for longer.
             self.tell(control, CONTROL_READY);
         }
         let count = |wanted: u32| {
@@ -363,7 +363,7 @@ impl Babysitter {
                 slot.state.store(SLOT_SPARE, Release);
                 control.event.fetch_add(1, AcqRel);
                 futex_wake(&control.event, u32::MAX >> 1);
-                // The child may stand behind this very thread, and somebody waits for it; what is left can
+                // The child may stand behind this very thread, and a caller waits for it; what is left can
                 // wait.
                 std::thread::yield_now();
                 Ok(())

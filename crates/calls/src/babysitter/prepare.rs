@@ -161,7 +161,7 @@ pub(super) fn prepare(
         program,
         is_library,
         generation: 0,
-        barren: 0,
+        failed_workers: 0,
         openings: 0,
         successes: 0,
         not_before_ns: 0,

@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 /// Who may change a blob, beside the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sharing {
-    /// Nobody: the callee reads.
+    /// The caller alone: the callee reads.
     Constant,
     /// The callee.
     Writable,

@@ -46,13 +46,13 @@ fn environment() -> Result<Vec<CString>, CallError> {
     Ok(variables)
 }
 
-/// Opens a connection to a C library in a process of its own.
+/// Opens a connection to a C library in another process.
 ///
 /// # Errors
 /// [`CallError::NoService`] with the reason.
 pub fn open_library(configuration: &Configuration, beside: Option<&Path>) -> Result<Connection, CallError> {
     let program = find_worker_program(beside)
-        .ok_or_else(|| CallError::NoService(format!("{PROGRAM_NAME} is nowhere to be found")))?;
+        .ok_or_else(|| CallError::NoService(format!("{PROGRAM_NAME} was not found: install it beside the program or in PATH, or name it in {PROGRAM_VARIABLE}")))?;
     // Started through the loader, the program lies with its libraries, away from the caller's.
     let loader = ["/lib64/ld-linux-x86-64.so.2", "/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"];
     let loader = loader.iter().find(|path| Path::new(path).exists());

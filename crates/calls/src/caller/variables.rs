@@ -1,6 +1,6 @@
 //! Variables that a library exports: the program's copy and the worker's are kept alike.
 //!
-//! A program reads an exported variable at an address of its own, where its linker or the drop-in
+//! A program reads an exported variable where its linker or the drop-in
 //! put it; the library uses its own. Before a call, what the program changed goes over; after it,
 //! and around call-backs, what the library changed comes back. What the program set outlives the
 //! worker; what the library set ends with it. A library without such variables pays one test.

@@ -186,7 +186,7 @@ mod tests {
         assert_eq!(passing(&signature(wide, vec![double; 9])).unwrap().stack, 1);
         let large = long.array(65);
         assert!(passing(&signature(Type::Nothing, vec![large])).unwrap_err().contains("520 bytes"));
-        let odd = Type::unknown("of a kind of its own");
+        let odd = Type::unknown("of an unknown kind");
         assert!(
             passing(&signature(Type::Nothing, vec![long, odd])).unwrap_err().starts_with("argument 2 is")
         );

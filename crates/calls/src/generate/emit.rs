@@ -1,7 +1,7 @@
 //! The text of a drop-in, in C and assembly, and its making by `gcc`.
 //!
 //! Beside the drop-in go the runtime it loads, the worker program, and what it was made from. Not
-//! for deciding what becomes of an export; that is `wrap`.
+//! for deciding how an export is handled; that is `wrap`.
 
 use super::convention::Passing;
 use super::exports::{Export, Exports};

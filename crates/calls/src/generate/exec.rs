@@ -43,7 +43,7 @@ fn cache() -> Result<PathBuf, WrapError> {
     }
     let path = std::env::temp_dir().join(format!("banyan-calls-{user}"));
     usable(&path).map_err(file_error(&path))?;
-    // Programs will load what lies there: it must be nobody else's.
+    // Programs will load what lies there: it must be this user's alone.
     let found = path.symlink_metadata().map_err(file_error(&path))?;
     if !found.is_dir() || found.uid() != user || found.mode() & 0o022 != 0 {
         return Err(WrapError::Library { path, reason: "others may write to it; set XDG_CACHE_HOME".into() });

@@ -5,8 +5,8 @@
 use super::WrapError;
 use crate::sys::sandbox::Groups;
 use object::Endianness;
-use object::elf::{self, FileHeader64};
-use object::read::elf::{FileHeader, Rela, SectionHeader, Sym};
+use object::elf::{self, FileHeader64, Sym64};
+use object::read::elf::{FileHeader, Rela, SectionHeader, SectionTable, Sym, SymbolTable};
 use std::path::Path;
 
 /// One exported symbol.
@@ -74,36 +74,15 @@ impl Exports {
         let sections = header.sections(endian, bytes).map_err(error)?;
         let symbols = sections.symbols(endian, bytes, elf::SHT_DYNSYM).map_err(error)?;
         let table = sections.versions(endian, bytes).map_err(error)?;
+        let file = File { path, bytes, endian, sections: &sections, symbols: &symbols };
+        let relocations = file.relocations()?;
         let mut result = Self {
-            soname: path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+            soname: file.soname()?,
             symbols: Vec::new(),
             others: Vec::new(),
             imports: Vec::new(),
             versions: Vec::new(),
         };
-        if let Some((entries, link)) = sections.dynamic(endian, bytes).map_err(error)? {
-            let strings = sections.strings(endian, bytes, link).map_err(error)?;
-            for entry in entries.iter().filter(|entry| entry.d_tag.get(endian) == elf::DT_SONAME as _) {
-                let offset = u32::try_from(entry.d_val.get(endian)).map_err(|error| bad(path, error))?;
-                let name = strings.get(offset).map_err(|()| bad(path, "its soname is out of range"))?;
-                result.soname = String::from_utf8_lossy(name).into_owned();
-            }
-        }
-        let mut relocations = Vec::new();
-        for section in sections.iter() {
-            if let Some((entries, _)) = section.rela(endian, bytes).map_err(error)? {
-                for entry in entries {
-                    let name = entry.symbol(endian, false).and_then(|index| {
-                        let symbol = symbols.symbol(index).ok()?;
-                        Some(
-                            String::from_utf8_lossy(symbol.name(endian, symbols.strings()).ok()?)
-                                .into_owned(),
-                        )
-                    });
-                    relocations.push((entry.r_offset(endian), name));
-                }
-            }
-        }
         for (index, symbol) in symbols.enumerate() {
             let name =
                 String::from_utf8_lossy(symbol.name(endian, symbols.strings()).map_err(error)?).into_owned();
@@ -114,22 +93,23 @@ impl Exports {
                 result.imports.push(name);
                 continue;
             }
-            let kind = symbol.st_type();
-            let is_function = kind == elf::STT_FUNC || kind == elf::STT_GNU_IFUNC;
-            let is_data = kind == elf::STT_OBJECT;
             if symbol.st_bind() == elf::STB_LOCAL || symbol.st_shndx(endian) == elf::SHN_ABS {
                 continue;
             }
-            if !(is_function || is_data) {
-                // The linker's own marks are in many libraries.
-                if kind == elf::STT_TLS {
+            let is_function = match symbol.st_type() {
+                elf::STT_FUNC | elf::STT_GNU_IFUNC => true,
+                elf::STT_OBJECT => false,
+                elf::STT_TLS => {
                     result.others.push((name, "a variable of each thread"));
-                } else if !matches!(&*name, "_init" | "_fini" | "_end" | "_edata" | "_etext" | "__bss_start")
-                {
-                    result.others.push((name, "neither a function nor a variable"));
+                    continue;
                 }
-                continue;
-            }
+                // The linker's own marks are in many libraries.
+                _ if LINKER_MARKS.contains(&&*name) => continue,
+                _ => {
+                    result.others.push((name, "neither a function nor a variable"));
+                    continue;
+                }
+            };
             let (mut version, mut is_default) = (None, true);
             if let Some(table) = &table {
                 let number = table.version_index(endian, index);
@@ -141,39 +121,100 @@ impl Exports {
             if let Some(version) = version.iter().find(|version| !result.versions.contains(version)) {
                 result.versions.push(version.clone());
             }
-            let (size, address) = (symbol.st_size(endian), symbol.st_value(endian));
-            let mut data = Vec::new();
-            let mut pointers = Vec::new();
-            let mut is_writable = false;
-            if is_data {
-                let section = sections
-                    .section(object::SectionIndex(symbol.st_shndx(endian).0.into()))
-                    .map_err(error)?;
-                // Constants with addresses in them are written by the loader, and then never again.
-                let section_name = sections.section_name(endian, section).unwrap_or_default();
-                is_writable = section.sh_flags(endian).0 & elf::SHF_WRITE.0 != 0
-                    && !section_name.starts_with(b".data.rel.ro");
-                let offset = address.wrapping_sub(section.sh_addr(endian)) as usize;
-                let whole = section.data(endian, bytes).unwrap_or_default();
-                data = whole.get(offset..offset.saturating_add(size as usize)).unwrap_or_default().to_vec();
-                let inside =
-                    relocations.iter().filter(|(at, _)| (address..address.saturating_add(size)).contains(at));
-                pointers = inside
-                    .map(|(at, name)| (at - address, name.clone().filter(|name| !name.is_empty())))
-                    .collect();
-            }
-            result.symbols.push(Export {
+            let mut export = Export {
                 name,
                 version,
                 is_default,
                 is_function,
-                is_writable,
-                size,
-                data,
-                pointers,
-            });
+                is_writable: false,
+                size: symbol.st_size(endian),
+                data: Vec::new(),
+                pointers: Vec::new(),
+            };
+            if !is_function {
+                file.read_variable(&mut export, symbol, &relocations)?;
+            }
+            result.symbols.push(export);
         }
         Ok(result)
+    }
+}
+
+/// Names that linkers give to places of every library.
+const LINKER_MARKS: &[&str] = &["_init", "_fini", "_end", "_edata", "_etext", "__bss_start"];
+
+/// Where the loader writes an address, and the symbol whose address it is, if it is one's.
+type Relocation = (u64, Option<String>);
+
+/// A library as the parser sees it.
+struct File<'a> {
+    /// For messages.
+    path: &'a Path,
+    bytes: &'a [u8],
+    endian: Endianness,
+    sections: &'a SectionTable<'a, FileHeader64<Endianness>>,
+    symbols: &'a SymbolTable<'a, FileHeader64<Endianness>>,
+}
+
+impl File<'_> {
+    /// The name by which programs load it; the file's, if it has none.
+    fn soname(&self) -> Result<String, WrapError> {
+        let error = |error: object::Error| bad(self.path, error);
+        let mut soname = self.path.file_name().map(|name| name.to_string_lossy().into_owned());
+        if let Some((entries, link)) = self.sections.dynamic(self.endian, self.bytes).map_err(error)? {
+            let strings = self.sections.strings(self.endian, self.bytes, link).map_err(error)?;
+            for entry in entries.iter().filter(|entry| entry.d_tag.get(self.endian) == elf::DT_SONAME as _) {
+                let offset =
+                    u32::try_from(entry.d_val.get(self.endian)).map_err(|error| bad(self.path, error))?;
+                let name = strings.get(offset).map_err(|()| bad(self.path, "its soname is out of range"))?;
+                soname = Some(String::from_utf8_lossy(name).into_owned());
+            }
+        }
+        Ok(soname.unwrap_or_default())
+    }
+
+    /// All addresses that the loader writes.
+    fn relocations(&self) -> Result<Vec<Relocation>, WrapError> {
+        let name = |index| {
+            let symbol = self.symbols.symbol(index).ok()?;
+            let name = symbol.name(self.endian, self.symbols.strings()).ok()?;
+            Some(String::from_utf8_lossy(name).into_owned())
+        };
+        let mut relocations = Vec::new();
+        for section in self.sections.iter() {
+            let entries = section.rela(self.endian, self.bytes).map_err(|error| bad(self.path, error))?;
+            for entry in entries.into_iter().flat_map(|(entries, _)| entries) {
+                let symbol = entry.symbol(self.endian, false).and_then(name);
+                relocations.push((entry.r_offset(self.endian), symbol));
+            }
+        }
+        Ok(relocations)
+    }
+
+    /// Adds what a variable holds before the library runs.
+    fn read_variable(
+        &self,
+        export: &mut Export,
+        symbol: &Sym64<Endianness>,
+        relocations: &[Relocation],
+    ) -> Result<(), WrapError> {
+        let error = |error: object::Error| bad(self.path, error);
+        let address = symbol.st_value(self.endian);
+        let index = object::SectionIndex(symbol.st_shndx(self.endian).0.into());
+        let section = self.sections.section(index).map_err(error)?;
+        // Constants with addresses in them are written by the loader, and then never again.
+        let name = self.sections.section_name(self.endian, section).unwrap_or_default();
+        export.is_writable =
+            section.sh_flags(self.endian).0 & elf::SHF_WRITE.0 != 0 && !name.starts_with(b".data.rel.ro");
+        let offset = address.wrapping_sub(section.sh_addr(self.endian)) as usize;
+        let whole = section.data(self.endian, self.bytes).unwrap_or_default();
+        let inside = offset..offset.saturating_add(export.size as usize);
+        export.data = whole.get(inside).unwrap_or_default().to_vec();
+        let inside = address..address.saturating_add(export.size);
+        let pointers = relocations.iter().filter(|(at, _)| inside.contains(at));
+        export.pointers =
+            pointers.map(|(at, name)| (at - address, name.clone().filter(|name| !name.is_empty()))).collect();
+        Ok(())
     }
 }
 

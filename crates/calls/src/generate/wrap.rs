@@ -3,7 +3,7 @@
 //! What cannot be done is said, export by export, and the rest is made. Not the text of the
 //! drop-in; that is `emit`.
 
-use super::convention::{Passing, Returned, passing};
+use super::convention::{Passing, Returned, Signature, passing};
 use super::emit::{Entry, Plan, compile, source};
 use super::exports::{Export, Exports, derive_groups};
 use super::header::{self, Header};
@@ -151,60 +151,18 @@ pub fn wrap(
     let mut coverage = Vec::new();
     let mut entries = Vec::new();
     for export in exports.symbols.iter().filter(|export| export.is_function) {
-        let rule = rules.function.get(&export.name).cloned();
-        let mut passing_of = Passing::UNKNOWN;
-        let (mut status, mut reason) = ("full", "declared".to_owned());
-        match signatures.get(&export.name) {
-            Some(signature) => match passing(signature) {
-                Ok(found) => passing_of = found,
-                Err(why) => (status, reason) = ("refused", format!("{}: {why}", signature.place)),
-            },
-            None => {
-                reason = "not declared: all registers and 16 stack words travel, failure is 0".into();
-            }
-        }
         if !is_writable_name(&export.name) {
             coverage.push(refused(export, "its name cannot be written in assembly"));
             continue;
         }
-        if FRAME_FUNCTIONS.contains(&export.name.as_str()) {
-            (status, reason) = ("refused", "it returns twice or into another frame".into());
-        }
-        if let Some(rule) = &rule {
-            if rule.refuse {
-                (status, reason) = ("refused", "by the policy".into());
-            } else if status == "full" {
-                (status, reason) = ("annotated", "by the policy".into());
-            }
-        }
-        let mut rule = rule.unwrap_or_default();
-        rule.retries = rule.retries.or(rules.library.retries);
-        rule.cpu_ms = rule.cpu_ms.or(rules.library.cpu_ms);
-        let failure = failure(rule.failure, passing_of.returned).unwrap_or_else(|why| {
+        let (entry, covered) = entry(export, signatures.get(&export.name), &rules, |why| {
             let line = line_of(&policy_text, &export.name);
             problems.push(format!("{}:{line}: function.{}: {why}", policy.display(), export.name));
-            (0, false)
         });
-        coverage.push(Coverage { name: export.name.clone(), status, reason });
-        entries.push(Entry { export, passing: passing_of, failure, rule, is_refused: status == "refused" });
+        entries.push(entry);
+        coverage.push(covered);
     }
-    let mut variables = Vec::new();
-    for export in exports.symbols.iter().filter(|export| !export.is_function) {
-        if !is_writable_name(&export.name) {
-            coverage.push(refused(export, "its name cannot be written in assembly"));
-            continue;
-        }
-        let reason = if export.is_writable {
-            "a variable, kept alike on both sides at each call"
-        } else {
-            "a constant"
-        };
-        coverage.push(Coverage { name: export.name.clone(), status: "full", reason: reason.into() });
-        variables.push(export);
-    }
-    for (name, reason) in &exports.others {
-        coverage.push(Coverage { name: name.clone(), status: "refused", reason: (*reason).to_owned() });
-    }
+    let variables = variables(&exports, &mut coverage);
     let allowed =
         groups(&rules, &exports).map_err(|reason| WrapError::Policy { path: policy.to_owned(), reason })?;
     let namespaces = rules.library.namespaces.unwrap_or(true);
@@ -228,6 +186,69 @@ pub fn wrap(
     let text = serde_json::to_vec_pretty(&outcome).unwrap_or_default();
     std::fs::write(&report, text).map_err(file_error(&report))?;
     Ok(outcome)
+}
+
+/// What the drop-in has for a function, and what the report says of it. `problem` takes what is wrong in the
+/// policy.
+fn entry<'a>(
+    export: &'a Export,
+    signature: Option<&Signature>,
+    rules: &Policy,
+    problem: impl FnOnce(&'static str),
+) -> (Entry<'a>, Coverage) {
+    let mut passing_of = Passing::UNKNOWN;
+    let (mut status, mut reason) = ("full", "declared".to_owned());
+    match signature {
+        Some(signature) => match passing(signature) {
+            Ok(found) => passing_of = found,
+            Err(why) => (status, reason) = ("refused", format!("{}: {why}", signature.place)),
+        },
+        None => {
+            reason = "not declared: all registers and 16 stack words travel, failure is 0".into();
+        }
+    }
+    if FRAME_FUNCTIONS.contains(&export.name.as_str()) {
+        (status, reason) = ("refused", "it returns twice or into another frame".into());
+    }
+    let rule = rules.function.get(&export.name);
+    if let Some(rule) = rule {
+        if rule.refuse {
+            (status, reason) = ("refused", "by the policy".into());
+        } else if status == "full" {
+            (status, reason) = ("annotated", "by the policy".into());
+        }
+    }
+    let mut rule = rule.cloned().unwrap_or_default();
+    rule.retries = rule.retries.or(rules.library.retries);
+    rule.cpu_ms = rule.cpu_ms.or(rules.library.cpu_ms);
+    let failure = failure(rule.failure, passing_of.returned).unwrap_or_else(|why| {
+        problem(why);
+        (0, false)
+    });
+    let entry = Entry { export, passing: passing_of, failure, rule, is_refused: status == "refused" };
+    (entry, Coverage { name: export.name.clone(), status, reason })
+}
+
+/// The variables that the drop-in has too; what the report says of all is added to it.
+fn variables<'a>(exports: &'a Exports, coverage: &mut Vec<Coverage>) -> Vec<&'a Export> {
+    let mut variables = Vec::new();
+    for export in exports.symbols.iter().filter(|export| !export.is_function) {
+        if !is_writable_name(&export.name) {
+            coverage.push(refused(export, "its name cannot be written in assembly"));
+            continue;
+        }
+        let reason = if export.is_writable {
+            "a variable, kept alike on both sides at each call"
+        } else {
+            "a constant"
+        };
+        coverage.push(Coverage { name: export.name.clone(), status: "full", reason: reason.into() });
+        variables.push(export);
+    }
+    for (name, reason) in &exports.others {
+        coverage.push(Coverage { name: name.clone(), status: "refused", reason: (*reason).to_owned() });
+    }
+    variables
 }
 
 fn refused(export: &Export, reason: &str) -> Coverage {

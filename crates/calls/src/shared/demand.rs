@@ -105,18 +105,18 @@ pub(crate) enum Sleep {
     LookAgain,
 }
 
-/// Where a caller sleeps that has looked and found no worker. `seen` are the events as of before the look. A
-/// worker that was started since then has changed them before it is said which slot is next: so the slot is
-/// that of the next worker, or the events have changed. A slot whose worker is ready before the babysitter
-/// has said that it was started will not be heard of again, but the babysitter will.
+/// Where a caller sleeps that has looked and found no worker. `known` is the count of events before it
+/// looked. A worker that was started since then has changed them before it is said which slot is next: so
+/// the slot is that of the next worker, or the events have changed. A slot whose worker is ready before the
+/// babysitter has said that it was started will not be heard of again, but the babysitter will.
 pub(crate) fn where_to_sleep<'a, W: Shared + 'a>(
     events: &W,
-    seen: u32,
+    known: u32,
     next: &W,
     ready: impl Fn(usize) -> Option<&'a W>,
 ) -> Sleep {
     let slot = next.load() as usize;
-    if events.load() != seen {
+    if events.load() != known {
         return Sleep::LookAgain;
     }
     match ready(slot) {
@@ -228,17 +228,17 @@ mod tests {
                     next.store(1, Release);
                 })
             };
-            let seen = events.load(Acquire);
-            let is_seen = slots[0].load(Acquire) == SLOT_SPARE;
-            let sleep = where_to_sleep(&*events, seen, &*next, |slot| ready.get(slot));
+            let known = events.load(Acquire);
+            let is_ready = slots[0].load(Acquire) == SLOT_SPARE;
+            let sleep = where_to_sleep(&*events, known, &*next, |slot| ready.get(slot));
             worker.join().unwrap();
             babysitter.join().unwrap();
             let is_woken = match sleep {
                 Sleep::Slot(slot) => ready[slot].load(Acquire) != 0,
-                Sleep::Event => events.load(Acquire) != seen,
+                Sleep::Event => events.load(Acquire) != known,
                 Sleep::LookAgain => true,
             };
-            assert!(is_seen || is_woken, "{sleep:?}");
+            assert!(is_ready || is_woken, "{sleep:?}");
         });
     }
 }

@@ -234,7 +234,7 @@ pub(crate) const fn slot_address(window: u64, slot: usize) -> u64 {
     window + slot as u64 * SLOT_BYTES
 }
 
-/// Offset in a slot of a heap that begins so many steps behind the first place for one.
+/// Offset in a slot of a heap that begins `steps` steps behind the first place for one.
 pub(crate) const fn heap_offset(steps: u32) -> u64 {
     HEAP_OFFSET + steps as u64 * HEAP_STEP
 }

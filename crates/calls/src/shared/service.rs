@@ -120,7 +120,7 @@ pub(crate) struct Segment {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum SegmentKind {
-    /// Pages of a file that nobody changes.
+    /// Pages of a file, unchanged.
     File { path: PathBuf, offset: u64 },
     /// The library's code: the caller gets entries that lead to the worker instead.
     Code,

@@ -2,7 +2,7 @@
 //! way that the death of the other end interrupts.
 //!
 //! The caller's side may run in a signal handler: no allocation, no lock, no `errno`. Each side
-//! writes one word and reads the other's; a sleeper marks the word it sleeps on, so nobody wakes
+//! writes one word and reads the other's; a sleeper marks the word it sleeps on, so no thread wakes
 //! the kernel for a waker that spins. The caller sleeps on a word that holds the worker's thread id
 //! and is on its robust list: whether the worker answers or dies, the same word changes. Behind
 //! that stands a look at the worker's process now and then, for a worker that broke its own robust
@@ -42,7 +42,7 @@ pub(crate) enum Ended {
     /// The time is over.
     Late,
     /// The worker put a word there that it must not.
-    Lied,
+    Violation,
 }
 
 /// When a call must end, on the processor's counter: asking the kernel for the time costs more
@@ -91,12 +91,12 @@ pub(crate) struct Limits<'a> {
 /// Shortest and longest sleep between two looks at the worker's process. The shortest is longer than a
 /// kernel's tick: a timer that ends before everything else has the processor's timer set, and set back when
 /// the answer comes, which takes a virtual machine ten microseconds each.
-const LOOK_MIN_NS: u64 = 16_000_000;
-const LOOK_MAX_NS: u64 = 64_000_000;
+const CHECK_MIN_NS: u64 = 16_000_000;
+const CHECK_MAX_NS: u64 = 64_000_000;
 
 impl Limits<'_> {
-    /// How long to sleep for the `round`th time, or why no longer.
-    fn patience(&self, round: u32) -> Result<u64, Ended> {
+    /// How long the sleep of number `round` may take, in nanoseconds, or why there is none.
+    fn sleep_ns(&self, round: u32) -> Result<u64, Ended> {
         let left = self.deadline.left_ns();
         if left == 0 {
             return Err(Ended::Late);
@@ -105,7 +105,7 @@ impl Limits<'_> {
         if round > 0 && self.worker_is_gone(process) {
             return Err(Ended::Died);
         }
-        let mut slice = left.min((LOOK_MIN_NS << round.min(2)).min(LOOK_MAX_NS));
+        let mut slice = left.min((CHECK_MIN_NS << round.min(2)).min(CHECK_MAX_NS));
         if let Some(end) = self.cpu_ns {
             match process_cpu_ns(process) {
                 Some(used) if used >= end => return Err(Ended::Late),
@@ -180,7 +180,9 @@ impl<W: Word> Words<'_, W> {
         self.request.swap(sequence) & WAITERS != 0
     }
 
-    fn judge(&self, word: u32, sequence: u32) -> Option<Result<(), Ended>> {
+    /// What `word` in the place of the answer says of request `sequence`; `None` if it is neither an answer
+    /// nor an end.
+    fn classify(&self, word: u32, sequence: u32) -> Option<Result<(), Ended>> {
         if word == sequence {
             return Some(Ok(()));
         }
@@ -191,11 +193,12 @@ impl<W: Word> Words<'_, W> {
         None
     }
 
-    /// Sleeps until request `sequence` is answered; `patience` says how long each time, or ends it.
+    /// Sleeps until request `sequence` is answered; `sleep_ns` says how long each sleep may take, or
+    /// ends the wait.
     fn sleep_for_reply(
         &self,
         sequence: u32,
-        mut patience: impl FnMut(u32) -> Result<u64, Ended>,
+        mut sleep_ns: impl FnMut(u32) -> Result<u64, Ended>,
     ) -> Result<(), Ended> {
         let before = sequence.wrapping_sub(1) & SEQUENCE_MASK;
         let asleep = self.alive.load() & THREAD_MASK | WAITERS;
@@ -204,23 +207,23 @@ impl<W: Word> Words<'_, W> {
             if let Err(word) = self.reply.replace(before, asleep)
                 && word != asleep
             {
-                return self.judge(word, sequence).unwrap_or(Err(Ended::Lied));
+                return self.classify(word, sequence).unwrap_or(Err(Ended::Violation));
             }
             // The kernel marks `alive` before it looks at `reply`: a death that missed our mark shows here.
             W::barrier();
-            if let Some(end) = self.judge(self.reply.load(), sequence) {
+            if let Some(end) = self.classify(self.reply.load(), sequence) {
                 return end;
             }
-            let slice = match patience(round) {
+            let slice = match sleep_ns(round) {
                 Ok(slice) => slice,
                 // It may have answered and died since the last look.
-                Err(ended) => return self.judge(self.reply.load(), sequence).unwrap_or(Err(ended)),
+                Err(ended) => return self.classify(self.reply.load(), sequence).unwrap_or(Err(ended)),
             };
             round += 1;
             self.reply.sleep(asleep, slice);
             let word = self.reply.load();
             if word != asleep {
-                return self.judge(word, sequence).unwrap_or(Err(Ended::Lied));
+                return self.classify(word, sequence).unwrap_or(Err(Ended::Violation));
             }
         }
     }
@@ -251,15 +254,15 @@ const fn words(channel: &Channel) -> Words<'_, AtomicU32> {
     Words { request: &channel.request, reply: &channel.reply.word, alive: &channel.alive.word }
 }
 
-/// Looks at a word this often without the processor's pause, which costs as much as a round trip;
+/// Loads of a word without the processor's pause, which costs as much as a round trip;
 /// with it afterwards, for the sake of a neighbour on the same core.
-const EAGER: u32 = 512;
-/// Looks between two at the counter, which costs as much as a dozen of them.
-const PATIENT: u32 = 64;
+const POLLS_WITHOUT_PAUSE: u32 = 512;
+/// Loads between two of the counter, which costs as much as a dozen of them.
+const POLLS_A_TIME: u32 = 64;
 
-/// Looks at a word so often; returns it once it is not `old` any more.
+/// Loads a word up to `times` times; returns it once it is not `old` any more.
 #[inline]
-fn look(word: &AtomicU32, old: u32, times: u32, between: impl Fn()) -> Option<u32> {
+fn poll(word: &AtomicU32, old: u32, times: u32, between: impl Fn()) -> Option<u32> {
     for _ in 0..times {
         let value = word.load(Acquire);
         if value != old {
@@ -302,21 +305,21 @@ pub(crate) fn wait_reply(
     let reply = &channel.reply.word;
     if spin_ticks > 0 {
         let before = sequence.wrapping_sub(1) & SEQUENCE_MASK;
-        let judge = |word| words.judge(word, sequence).unwrap_or(Err(Ended::Lied));
-        if let Some(word) = look(reply, before, EAGER, || {}) {
-            return if word == sequence { Ok(()) } else { judge(word) };
+        let classify = |word| words.classify(word, sequence).unwrap_or(Err(Ended::Violation));
+        if let Some(word) = poll(reply, before, POLLS_WITHOUT_PAUSE, || {}) {
+            return if word == sequence { Ok(()) } else { classify(word) };
         }
         let start = counter();
         while counter().wrapping_sub(start) <= spin_ticks {
-            if let Some(word) = look(reply, before, PATIENT, spin_loop) {
-                return judge(word);
+            if let Some(word) = poll(reply, before, POLLS_A_TIME, spin_loop) {
+                return classify(word);
             }
             if channel.alive.word.load(Relaxed) & OWNER_DIED != 0 {
-                return words.judge(reply.load(Acquire), sequence).unwrap_or(Err(Ended::Died));
+                return words.classify(reply.load(Acquire), sequence).unwrap_or(Err(Ended::Died));
             }
         }
     }
-    words.sleep_for_reply(sequence, |round| limits.patience(round))
+    words.sleep_for_reply(sequence, |round| limits.sleep_ns(round))
 }
 
 /// Answers request `sequence`; the frame is stored already.
@@ -332,12 +335,12 @@ pub(crate) fn post_reply(channel: &Channel, sequence: u32, length: usize) {
 pub(crate) fn wait_request(channel: &Channel, last: u32, ticks_per_us: u64) -> u32 {
     let spin = u64::from(channel.request_length.load(Relaxed) >> 16) * ticks_per_us;
     if spin > 0 {
-        if let Some(word) = look(&channel.request, last, EAGER, || {}) {
+        if let Some(word) = poll(&channel.request, last, POLLS_WITHOUT_PAUSE, || {}) {
             return word & SEQUENCE_MASK;
         }
         let start = counter();
         while counter().wrapping_sub(start) <= spin {
-            if let Some(word) = look(&channel.request, last, PATIENT, spin_loop) {
+            if let Some(word) = poll(&channel.request, last, POLLS_A_TIME, spin_loop) {
                 return word & SEQUENCE_MASK;
             }
         }
@@ -353,7 +356,7 @@ pub(crate) fn expect_request(channel: &Channel, ticks_per_us: u64) -> bool {
     let start = counter();
     while counter().wrapping_sub(start) <= FIRST_US * ticks_per_us {
         std::thread::yield_now();
-        if look(&channel.request, 0, PATIENT, spin_loop).is_some() {
+        if poll(&channel.request, 0, POLLS_A_TIME, spin_loop).is_some() {
             return true;
         }
     }

@@ -244,7 +244,7 @@ mod tests {
         value[300_000] ^= 1;
         assert!(travel(&mut sender, &mut receiver, &value) < 3000);
         value.extend([1, 2, 3]);
-        assert!(travel(&mut sender, &mut receiver, &value) < 3100, "a tail of its own");
+        assert!(travel(&mut sender, &mut receiver, &value) < 3100, "another tail");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Frames of calls over a stream: a header of checked lengths, and a body, compressed when it pays.
 //!
 //! Every read and write has a deadline for the whole frame, so that a peer that sends a byte now
-//! and then holds nobody up. A body grows as its bytes arrive: a header that lies costs its sender
+//! and then delays no other. A body grows as its bytes arrive: a header that lies costs its sender
 //! more than us. Not for what a body means; that is `message`. See `docs/formats/call-stream.md`.
 
 use std::io::{self, Read, Write};

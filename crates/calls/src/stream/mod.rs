@@ -31,7 +31,7 @@ pub(crate) fn with_host(node: &str) -> String {
 
 /// Longest wait for a connection to one node.
 const CONNECT_MAX: Duration = Duration::from_secs(3);
-/// Connections kept while nobody uses them.
+/// Idle connections kept.
 const IDLE_MAX: usize = 16;
 /// The server ends a call at its deadline and says so; the client waits that much longer for its word.
 const GRACE: Duration = Duration::from_millis(200);

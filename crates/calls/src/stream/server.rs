@@ -3,7 +3,7 @@
 //! A connection has one call under way at a time, and callers wait for workers in the order they
 //! came, so connections share them fairly. Nothing that a peer sends can hold more than its own
 //! thread: greetings, frames and calls have deadlines, lengths are checked, connections are
-//! counted. Lock: none of its own.
+//! counted. Lock: none.
 
 use super::chunks::{Receiver, Sender};
 use super::frame::{BODY_MAX, Stream, StreamError};

@@ -1,7 +1,7 @@
 //! The kernel's part of a call channel: futexes, robust words, the counter of the processor, and
 //! the few requests a client makes while it waits.
 //!
-//! For code that may run in a signal handler of somebody else's program: nothing here allocates,
+//! For code that may run in a signal handler of any program: nothing here allocates,
 //! takes a lock or writes `errno`. Not for process creation; see [`crate::sys::process`].
 
 use banyan_sys::raw::syscall;
@@ -83,7 +83,7 @@ pub(crate) unsafe fn join_robust_list(words: &[&RobustWord]) -> bool {
     if result != 0 || head.is_null() || length != size_of::<Head>() {
         return false;
     }
-    // SAFETY: the head belongs to this thread; nobody else writes it while we are here.
+    // SAFETY: the head belongs to this thread; nothing else writes it meanwhile.
     unsafe {
         if (*head).offset != -32 {
             return false;

@@ -220,7 +220,7 @@ pub(crate) fn collect_child() -> Option<(u32, i32)> {
 /// Occupies all free descriptors below `end` with one that can neither be read nor written, so that
 /// files opened later get numbers from `end` on.
 pub(crate) fn occupy_descriptors(end: RawFd) {
-    // SAFETY: opens and duplicates descriptors that nobody else knows of.
+    // SAFETY: opens and duplicates descriptors that nothing else knows of.
     unsafe {
         let path = c"/dev/null".as_ptr();
         let mut last = libc::open(path, libc::O_PATH | libc::O_CLOEXEC);

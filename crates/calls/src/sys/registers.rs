@@ -206,7 +206,7 @@ pub(crate) unsafe fn resume(context: *const Context) -> ! {
 /// Continues in `function(argument)` on the stack below `top`, for good.
 ///
 /// # Safety
-/// `top` must be a multiple of 16 and the end of memory that is used as a stack by nobody; `argument` must
+/// `top` must be a multiple of 16 and the end of memory that nothing uses; `argument` must
 /// be what `function` expects, and not lie on the stack that is left if that is given up.
 pub(crate) unsafe fn on_stack(top: u64, function: extern "C" fn(*mut u8) -> !, argument: *mut u8) -> ! {
     // SAFETY: the caller's contract.

@@ -106,7 +106,7 @@ pub(crate) fn own_user() -> u32 {
     unsafe { libc::geteuid() }
 }
 
-/// Whether `file` is an anonymous file of exactly `length` bytes that nobody can make shorter.
+/// Whether `file` is an anonymous file of exactly `length` bytes that cannot be made shorter.
 #[must_use]
 pub(crate) fn is_sealed_memory(file: &File, length: u64) -> bool {
     // SAFETY: asks for the seals; other files refuse.
@@ -116,7 +116,7 @@ pub(crate) fn is_sealed_memory(file: &File, length: u64) -> bool {
         && file.metadata().is_ok_and(|metadata| metadata.len() == length)
 }
 
-/// Whether a connected socket has been closed by its peer, or has bytes that nobody asked for.
+/// Whether a connected socket has been closed by its peer, or has bytes that were not asked for.
 #[must_use]
 pub(crate) fn is_disturbed(socket: &impl AsRawFd) -> bool {
     let mut byte = 0_u8;

@@ -1,5 +1,5 @@
 //! What a worker does at a fault: a page of the caller is fetched, a jump to the caller's code becomes a
-//! call-back, anything else is told to the caller and ends the process.
+//! call-back, anything else is reported to the caller and ends the process.
 //!
 //! The handler runs on its own stack and touches only the thread's own state.
 
@@ -29,7 +29,7 @@ pub(super) fn report_crash(thread: &Thread, signal: i32, address: u64, instructi
         store_frame(&channel.reply_frame, &frame[..used]);
         post_reply(channel, thread.sequence.get(), used);
         // Taking down our memory can take milliseconds, perhaps on the caller's processor: let it go on
-        // first, to another worker. But whoever else waits for us learns of the crash by our end.
+        // first, to another worker. But other callers that wait for us learn of the crash by our end.
         let pause = [0_u64, if others_wait(thread) { 30_000 } else { 3_000_000 }];
         // SAFETY: the kernel reads the pause.
         let _ = unsafe {

@@ -168,7 +168,7 @@ pub fn release(address: u64) {
     let bytes = class_bytes(class);
     if bytes >= GIVE_BACK && SHARED_HEAD.load(Relaxed) != 0 {
         let (start, end) = ((chunk + 4096) & !4095, (chunk + bytes) & !4095);
-        // SAFETY: the inside of a chunk that nobody uses.
+        // SAFETY: the inside of a chunk that is free.
         unsafe { crate::sys::memory::discard(start, end - start) };
     }
     let _locked = Locked::new();

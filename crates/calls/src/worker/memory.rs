@@ -122,7 +122,7 @@ impl Thread {
 /// Compares a page with its pristine copy; where they differ, updates the copy and sets bits in the map.
 ///
 /// # Safety
-/// Both pages and the 512 bytes of the map must be mapped, and nobody else may write them.
+/// Both pages and the 512 bytes of the map must be mapped, and nothing else may write them.
 unsafe fn compare(page: u64, copy: u64, map: u64) -> bool {
     // SAFETY: the caller's contract.
     let (new, old) = unsafe { (&*(page as *const [u64; 512]), &mut *(copy as *mut [u64; 512])) };

@@ -104,7 +104,7 @@ impl Thread {
         bulk_address(self.slot.get(), self.index.get())
     }
 
-    /// The frame; nobody may hold another reference to it.
+    /// The frame; there may be no other reference to it.
     #[expect(clippy::mut_from_ref, reason = "one user at a time, by the order of a conversation")]
     fn frame(&self) -> &mut [u8; FRAME_MAX] {
         // SAFETY: this thread only; requests are read before the reply is written, and the fault

@@ -2,7 +2,7 @@
 //!
 //! The first channel is served by the thread that the fork came with, on the channel's own stack: a caller
 //! may be waiting, and starting another thread would take a third of the time. Behind it stands a thread
-//! that serves nobody, and starts those of further channels when the caller asks. Not for what a thread
+//! that serves no caller, and starts those of further channels when the caller asks. Not for what a thread
 //! does once it serves; that is the module above.
 
 use super::{Host, Next, THREAD, Thread, handle, serve};
@@ -69,7 +69,7 @@ const fn stack_bytes(host: &Host) -> u64 {
 fn shared_stack(start: Start) -> (u64, u64) {
     let bytes = stack_bytes(start.host);
     let bottom = start.slot + STACKS_OFFSET + (start.index as u64 + 1) * STACK_STRIDE - bytes;
-    // SAFETY: the page below the stack is that of nobody.
+    // SAFETY: the page below the stack is unused.
     let _ = unsafe { protect(bottom - PAGE, PAGE, Access::None) };
     populate(bottom + bytes - WARM_STACK, WARM_STACK, Access::Write);
     (bottom, bytes)
@@ -98,8 +98,8 @@ extern "C" fn first_main(first: *mut u8) -> ! {
     }
     head.ready.store(generation, Release);
     futex_wake(&head.ready, u32::MAX >> 1);
-    // Where others must wait for the first caller's call anyway, it need not wait for their thread. But who
-    // waits for this worker may be one of the others.
+    // Where others must wait for the first caller's call anyway, it need not wait for their thread. But the
+    // caller that waits for this worker may be one of the others.
     let one_at_a_time = start.host.serial || !start.host.shared_stacks;
     let is_asked = is_awaited && expect_request(thread.channel(), thread.ticks_per_us.get());
     if !(is_asked && one_at_a_time) {
@@ -164,7 +164,7 @@ fn start_thread(start: Start) {
 /// ends the worker for it.
 ///
 /// # Safety
-/// The attributes must be null, or initialised and name a stack that is nobody's.
+/// The attributes must be null, or initialised and name a stack that is unused.
 unsafe fn create(
     main: extern "C" fn(*mut libc::c_void) -> *mut libc::c_void,
     start: Start,

@@ -28,7 +28,7 @@ int liar_reply(const unsigned char *bytes, uint64_t count, uint32_t length) {
     syscall(SYS_futex, c + 4096, FUTEX_WAKE, 1, 0, 0, 0);
     for (;;) pause();
 }
-/* Puts a word of its own in place of the reply's number. */
+/* Puts its own word in place of the reply's number. */
 int liar_word(uint32_t word) {
     volatile char *c = channel();
     __atomic_store_n((uint32_t *)(c + 4096), word, __ATOMIC_SEQ_CST);

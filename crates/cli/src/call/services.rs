@@ -4,7 +4,7 @@ use super::find;
 use crate::terminal::{print, print_json, redraw};
 use banyan_calls::generate;
 use banyan_calls::launch::open_library;
-use banyan_calls::monitor::{self, Seen};
+use banyan_calls::monitor::{self, ObservedService};
 use banyan_calls::service::{Configuration, Layer};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -52,7 +52,7 @@ pub(super) fn status(what: Option<&Path>, json: bool) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-fn description(seen: &Seen) -> String {
+fn description(seen: &ObservedService) -> String {
     let mut text = format!(
         "{}\n  state      {}, babysitter {}, caller {}\n  workers    {:?} of {}, ready {:?}\n  \
          calls      {}, absorbed crashes {}, workers ended {}\n  sandbox\n",

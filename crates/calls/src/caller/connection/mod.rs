@@ -80,7 +80,7 @@ impl ClientChannel {
     }
 }
 
-/// No call is under way. Whoever changes a channel's state from this has the channel.
+/// No call is under way. The thread that changes a channel's state from this has the channel.
 pub(crate) const IDLE: u32 = 0;
 /// A call waits for the worker.
 pub(crate) const WAITING: u32 = 1;
@@ -232,7 +232,7 @@ impl Connection {
         self.control().workers.load(Relaxed)
     }
 
-    /// Whether nobody starts workers for this connection any more.
+    /// Whether the process that starts workers for this connection has ended.
     #[must_use]
     pub fn has_lost_its_babysitter(&self) -> bool {
         self.control().alive.word.load(Acquire) & OWNER_DIED != 0
@@ -256,7 +256,7 @@ impl Drop for Connection {
                 futex_wait(&control.event, control.event.load(Acquire), 2_000_000);
             }
         }
-        // SAFETY: nobody can hold a reference into the mappings any more, as all borrow `self`.
+        // SAFETY: no reference can exist into the mappings any more, as all borrow `self`.
         unsafe {
             for segment in &self.segments {
                 unmap(segment.address, segment.length);

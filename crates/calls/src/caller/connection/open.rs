@@ -1,5 +1,5 @@
-//! How a connection comes to be: its window, its babysitter, and the library's memory at the library's
-//! addresses; and what becomes of all that in a fork.
+//! How a connection is made: its window, its babysitter, and the library's memory at the library's
+//! addresses; and how a fork sees all that.
 //!
 //! Not on the path of calls.
 
@@ -105,7 +105,7 @@ impl Connection {
                 continue;
             }
             let window = WINDOWS_BASE + u64::from(index) * WINDOW_BYTES;
-            // Whoever is a worker itself finds its slot there, and another copy of this crate in the
+            // A process that is a worker itself has its slot there, and another copy of this crate in the
             // process may hold the window: look further.
             let opened = match Self::map_window(window) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -133,7 +133,7 @@ impl Connection {
         for (count, &(offset, length)) in parts.iter().enumerate() {
             if let Err(error) = map_shared(&file, offset, window + offset, length, Access::Write) {
                 for &(offset, length) in &parts[..count] {
-                    // SAFETY: mapped in this loop, and shown to nobody.
+                    // SAFETY: mapped in this loop, and known to this function alone.
                     unsafe { unmap(window + offset, length) };
                 }
                 return Err(error);
@@ -181,7 +181,7 @@ impl Connection {
             return Err(CallError::NoService("the configuration is too long".into()));
         }
         let control = self.control();
-        // SAFETY: the range is mapped, ours, and nobody reads it before the length is stored.
+        // SAFETY: the range is mapped, ours, and not read before the length is stored.
         unsafe {
             std::ptr::copy_nonoverlapping(
                 text.as_ptr(),

@@ -184,7 +184,7 @@ impl Connection {
         index: usize,
         write: &mut impl FnMut(&mut [u8]) -> Option<usize>,
     ) -> Result<usize, CallError> {
-        // Built privately and then copied: nobody may hold a reference to memory that a worker writes.
+        // Built privately and then copied: no reference may exist to memory that a worker writes.
         let mut capacity = FRAME_MAX * 16;
         while capacity as u64 <= BULK_BYTES_MAX {
             let mut bytes = vec![0; capacity];
@@ -249,7 +249,7 @@ impl Connection {
                 self.retire(current, Fate::Kill);
                 Err(CallError::TimedOut { ran: Ran::Maybe })
             }
-            Failure::Wait(Ended::Lied) => {
+            Failure::Wait(Ended::Violation) => {
                 self.retire(current, Fate::Kill);
                 Err(FrameError::Range.into())
             }

@@ -1,4 +1,4 @@
-//! Arguments that point into the memory of a worker that has ended: whoever lies there now is somebody else.
+//! Arguments that point into the memory of a worker that has ended: what lies there now is something else.
 
 use crate::caller::connection::{Connection, Current, is_inherited};
 use crate::error::CallError;

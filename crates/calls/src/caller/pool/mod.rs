@@ -23,7 +23,7 @@ pub(crate) const PLACES: usize = 8;
 /// Workers found dead that one call passes over.
 const LOST_MAX: u32 = 16;
 /// How long, or how often in a row, a worker may fail to start a thread before it is ended.
-const PATIENCE_NS: u64 = 100_000_000;
+const UNSERVED_NS: u64 = 100_000_000;
 const UNSERVED_MAX: u32 = 3;
 /// How long a worker that said that it crashed may take to end itself.
 const CONDEMNED_US: u64 = 6000;
@@ -73,7 +73,16 @@ impl Pool {
     }
 }
 
-/// What becomes of a worker that is given up.
+/// What a call does that finds no worker while the crash-loop breaker is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum WhileBroken {
+    /// It waits for the next worker, until its deadline.
+    Wait,
+    /// It fails at once.
+    Fail,
+}
+
+/// How a worker that is given up ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
     /// It ends itself in a moment; a later call makes sure. Ending it now would put the work of taking it
@@ -104,7 +113,7 @@ impl Connection {
         (self.control().workers.load(Relaxed) as usize).clamp(1, PLACES)
     }
 
-    /// Takes a place for the call on channel `index`, waiting behind those who came before.
+    /// Takes a place for the call on channel `index`, waiting behind those that came before.
     fn enter(&self, index: usize, deadline: &Deadline) -> Result<Turn<'_>, CallError> {
         let turn = |place, owned| Ok(Turn { connection: self, place, owned });
         if !self.pool.exclusive {
@@ -182,7 +191,7 @@ impl Connection {
     fn leave(&self, place: usize) {
         let user = &self.pool.places[place].user;
         if place >= self.allotted() {
-            // The share shrank: somebody else's worker runs instead.
+            // The share shrank: another caller's worker runs instead.
             let current = self.pool.places[place].current.load(Acquire);
             if current > SWITCHING {
                 self.retire(Current(current), Fate::Kill);
@@ -204,18 +213,18 @@ impl Connection {
                 }
             }
             user.store(0, SeqCst);
-            // Who came after our look and found the place still taken is served now.
-            let nobody = self.pool.waiting.load(SeqCst) == 0;
-            if nobody || user.compare_exchange(0, u32::MAX, SeqCst, Relaxed).is_err() {
+            // A caller that came after our look and found the place still taken is served now.
+            let none_waits = self.pool.waiting.load(SeqCst) == 0;
+            if none_waits || user.compare_exchange(0, u32::MAX, SeqCst, Relaxed).is_err() {
                 return;
             }
         }
     }
 
     /// The worker at `place`, taking a spare if the last has ended; waits for one until the
-    /// deadline. While the crash-loop breaker is open only a patient caller waits.
+    /// deadline.
     #[inline]
-    fn current(&self, place: usize, deadline: &Deadline, patient: bool) -> Result<Current, CallError> {
+    fn current(&self, place: usize, deadline: &Deadline, broken: WhileBroken) -> Result<Current, CallError> {
         let word = &self.pool.places[place].current;
         loop {
             let current = word.load(Acquire);
@@ -229,15 +238,15 @@ impl Connection {
                 std::thread::yield_now();
                 continue;
             }
-            let taken = self.take_spare(deadline, patient);
+            let taken = self.take_spare(deadline, broken);
             word.store(*taken.as_ref().map_or(&0, |current| &current.0), Release);
             return taken;
         }
     }
 
     /// The worker of a library, waiting for one that is ready.
-    pub(crate) fn library_worker(&self, patience: Duration) -> Result<Current, CallError> {
-        self.current(0, &Deadline::after(patience, self.ticks_per_us), false)
+    pub(crate) fn library_worker(&self, timeout: Duration) -> Result<Current, CallError> {
+        self.current(0, &Deadline::after(timeout, self.ticks_per_us), WhileBroken::Fail)
     }
 
     pub(crate) fn limits(&self, current: Current, options: &CallOptions, deadline: &Deadline) -> Limits<'_> {
@@ -257,9 +266,10 @@ impl Connection {
         let deadline = Deadline::after(options.deadline, self.ticks_per_us);
         let claim = self.claim()?;
         let turn = self.enter(claim.index, &deadline)?;
+        let broken = if options.retries > 0 { WhileBroken::Wait } else { WhileBroken::Fail };
         let (mut tries, mut lost) = (0, 0);
         loop {
-            let current = self.current(turn.place, &deadline, options.retries > 0)?;
+            let current = self.current(turn.place, &deadline, broken)?;
             let slot = slot_address(self.window, current.slot());
             self.variables.push(slot, current.generation());
             match attempt(claim.index, current, &deadline) {
@@ -268,7 +278,7 @@ impl Connection {
                     self.count(claim.index, tries, &deadline);
                     return Ok(reply);
                 }
-                // A worker that ended while nobody called it is not this call's failure.
+                // A worker that ended between calls is not this call's failure.
                 Err(CallError::Crashed { ran: Ran::No, .. }) if lost < LOST_MAX && !deadline.has_passed() => {
                     lost += 1;
                 }

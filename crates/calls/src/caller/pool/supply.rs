@@ -3,7 +3,7 @@
 //! Runs in signal handlers: no allocation, no lock. Not for which call gets which worker; that is the module
 //! above.
 
-use super::{Fate, PATIENCE_NS, UNSERVED_MAX};
+use super::{Fate, UNSERVED_MAX, UNSERVED_NS, WhileBroken};
 use crate::caller::connection::{Connection, Current, SWITCHING};
 use crate::error::{CallError, Ran};
 use crate::shared::demand::{Sleep, Wanting, where_to_sleep};
@@ -23,14 +23,14 @@ use std::time::Duration;
 
 /// How long to sleep until a wake-up, before a look whether one was missed. Longer than the kernel's tick, as
 /// `waiting` says.
-const LOOK_AGAIN_NS: u64 = 16_000_000;
+const CHECK_NS: u64 = 16_000_000;
 
 impl Connection {
     /// A worker that is ready, or the next one that gets ready before the deadline.
-    pub(super) fn take_spare(&self, deadline: &Deadline, patient: bool) -> Result<Current, CallError> {
+    pub(super) fn take_spare(&self, deadline: &Deadline, broken: WhileBroken) -> Result<Current, CallError> {
         let control = self.control();
         let mut wanting = Wanting::new(&control.awaiting);
-        // What the babysitter had done when it was last told that we wait.
+        // What the babysitter had done when we last told it that we wait.
         let mut told = None;
         loop {
             let event = control.event.load(Acquire);
@@ -59,14 +59,14 @@ impl Connection {
                     self.show_data(index)?;
                     return Ok(Current(u64::from(generation) << 8 | (index as u64) << 1));
                 }
-                // It went to somebody else.
+                // Another caller took it.
                 told = None;
             }
             let status = control.status.load(Acquire);
             if control.alive.word.load(Acquire) & OWNER_DIED != 0 {
                 return Err(CallError::NoService("the babysitter has ended".into()));
             }
-            if status == CONTROL_BROKEN && !patient {
+            if status == CONTROL_BROKEN && broken == WhileBroken::Fail {
                 return Err(CallError::NoService(
                     "workers crash one after the other; the next is started after a pause".into(),
                 ));
@@ -76,7 +76,7 @@ impl Connection {
             }
             wanting.wait();
             if let Some(index) = starting {
-                futex_wait(&self.head(index).ready, 0, LOOK_AGAIN_NS);
+                futex_wait(&self.head(index).ready, 0, CHECK_NS);
                 continue;
             }
             if told != Some(event) {
@@ -90,8 +90,8 @@ impl Connection {
             }
             let ready = |slot| (1..SLOTS).contains(&slot).then(|| &self.head(slot).ready);
             match where_to_sleep(&control.event, event, &control.next, ready) {
-                Sleep::Slot(slot) => futex_wait(&self.head(slot).ready, 0, LOOK_AGAIN_NS),
-                Sleep::Event => futex_wait(&control.event, event, LOOK_AGAIN_NS),
+                Sleep::Slot(slot) => futex_wait(&self.head(slot).ready, 0, CHECK_NS),
+                Sleep::Event => futex_wait(&control.event, event, CHECK_NS),
                 Sleep::LookAgain => {}
             }
         }
@@ -145,7 +145,7 @@ impl Connection {
     fn end_worker(&self, current: Current) {
         let slot = &self.control().slots[current.slot()];
         let is_alive = [SLOT_CURRENT, SLOT_ENDING].contains(&slot.state.load(Acquire));
-        // A babysitter takes its workers with it, and nobody says any more whose the number is.
+        // A babysitter takes its workers with it, and its number may be given to another process.
         if is_alive
             && !self.has_lost_its_babysitter()
             && slot.generation.load(Acquire) == current.generation()
@@ -201,17 +201,17 @@ impl Connection {
                 // A worker that starts no thread is stopped or stuck; one that was given little time may be
                 // well.
                 let unserved = client.unserved.fetch_add(1, Relaxed) + 1;
-                if deadline.elapsed_ns() > PATIENCE_NS || unserved >= UNSERVED_MAX {
+                if deadline.elapsed_ns() > UNSERVED_NS || unserved >= UNSERVED_MAX {
                     client.unserved.store(0, Relaxed);
                     self.retire(current, Fate::Kill);
                 }
                 return Err(CallError::TimedOut { ran: Ran::No });
             }
-            futex_wait(&channel.alive.word, 0, LOOK_AGAIN_NS);
+            futex_wait(&channel.alive.word, 0, CHECK_NS);
         }
         client.unserved.store(0, Relaxed);
         client.of.store(current.0, Relaxed);
-        // Ours to know: nobody but callers write this word. Not 0 where a failed call-back left a worker
+        // Only callers write this word. Not 0 where a failed call-back left a worker
         // well.
         client.sequence.store(channel.request.load(Acquire) & SEQUENCE_MASK, Relaxed);
         client.depth.store(0, Relaxed);
@@ -224,8 +224,8 @@ impl Connection {
     /// How the worker of `current` ended, once the babysitter knows.
     pub(crate) fn how_ended(&self, current: Current, deadline: &Deadline) -> CallError {
         let slot = &self.control().slots[current.slot()];
-        let patience_ns = deadline.left_ns().min(3_000_000_000);
-        let asked = Deadline::after(Duration::from_nanos(patience_ns), self.ticks_per_us);
+        let timeout_ns = deadline.left_ns().min(3_000_000_000);
+        let asked = Deadline::after(Duration::from_nanos(timeout_ns), self.ticks_per_us);
         loop {
             let event = self.control().event.load(Acquire);
             if slot.generation.load(Acquire) != current.generation() {

@@ -2,7 +2,7 @@
 //!
 //! A drop-in describes itself by a [`Library`] in its own data; the first call opens the
 //! connection. From then on the path of a call allocates nothing. If the program forks, the child
-//! opens a connection of its own. On failure the function's declared failure value is returned
+//! opens its own connection. On failure the function's declared failure value is returned
 //! and `errno` is set, or the program is aborted where the policy says so. Lock order: none; one
 //! thread opens, others wait for it, bounded by the time that opening may take.
 

@@ -151,7 +151,7 @@ impl Service {
             Found::System { name, configuration, connection } => {
                 let known = Arc::clone(&connection.read().unwrap_or_else(PoisonError::into_inner));
                 match call_connection(&known, number, arguments, options) {
-                    // Whoever started the service anew wants it used.
+                    // A service that was started anew is meant to be used.
                     Err(CallError::NoService(_)) if known.has_lost_its_babysitter() => {
                         let fresh = Arc::new(system::open(name, configuration)?);
                         *connection.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&fresh);
@@ -215,7 +215,7 @@ pub fn serve(place: &str) -> CallError {
     }
     match discovery {
         Discovery::Child => {
-            CallError::NoService("nobody could find it: say system:NAME or named:NAME=ADDRESS".into())
+            CallError::NoService("no caller could find it: say system:NAME or named:NAME=ADDRESS".into())
         }
         Discovery::System(name) => serve_system(&name, &configuration),
         Discovery::Named { name, nodes } => {
@@ -232,7 +232,7 @@ pub fn serve(place: &str) -> CallError {
                 Ok((address, server)) => {
                     if !address.ip().is_loopback() {
                         eprintln!(
-                            "banyan: whoever reaches {address} can call {name}: the stream is neither encrypted nor \
+                            "banyan: any program that reaches {address} can call {name}: the stream is neither encrypted nor \
                              authenticated"
                         );
                     }
@@ -248,7 +248,7 @@ pub fn serve(place: &str) -> CallError {
 fn announce(place: &str) {
     use std::io::Write;
     let mut output = std::io::stdout().lock();
-    // Nobody needs to listen.
+    // The output may be closed.
     let _ = writeln!(output, "{place}").and_then(|()| output.flush());
 }
 

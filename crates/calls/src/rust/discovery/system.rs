@@ -116,7 +116,7 @@ impl Service {
                 Ok(())
             }
             Err(error) => {
-                // SAFETY: mapped above, used by nobody.
+                // SAFETY: mapped above, and not used.
                 unsafe { unmap(control, size_of::<Control>() as u64) };
                 Err(error)
             }
@@ -135,7 +135,7 @@ fn become_babysitter(file: File, client: u32, service: u32) -> ! {
         admit: Some(Box::leak(Box::new(move |order: &mut Order| {
             // The service's program and the service's rules, whatever the client wrote.
             if order.configuration.library.is_some() {
-                return Err("this service runs functions of its own program only".into());
+                return Err("this service runs its program's functions only".into());
             }
             let asked = std::mem::take(&mut order.configuration);
             order.configuration.kept = 2;
@@ -178,7 +178,7 @@ fn serve_once(listener: &UnixListener, children: &OwnedFd, service: &mut Service
     let mut waiting = Vec::new();
     for ((socket, by), ready) in std::mem::take(&mut service.greeting).into_iter().zip(&ready[2..]) {
         if *ready {
-            // A client that does not greet as it must loses its socket; it is told by that.
+            // A client that does not greet as it must loses its socket, and learns by that.
             let _ = service.admit(&socket);
         } else if Instant::now() < by {
             waiting.push((socket, by));
