@@ -1,6 +1,6 @@
 //! Loading a library, and finding the memory of it that its caller is to see.
 
-use super::run;
+use super::{functions, run};
 use crate::shared::layout::{DATA_OFFSET, LOADING_HEAP_OFFSET, SLOT_BYTES, STACKS_OFFSET};
 use crate::shared::service::{Configuration, FunctionName, Report, Segment, SegmentKind};
 use crate::sys::maps;
@@ -93,7 +93,12 @@ pub(super) fn segments(
                 // Relocated constants differ from the file; they follow the text in later segments,
                 // and cost little to share.
                 if mapping.executable && length <= 16 << 20 && Some(&*mapping.path) == library.as_deref() {
-                    segments.push(Segment { address: mapping.start, length, kind: SegmentKind::Code });
+                    let starts = functions::starts(&(mapping.start..mapping.end));
+                    segments.push(Segment {
+                        address: mapping.start,
+                        length,
+                        kind: SegmentKind::Code { starts },
+                    });
                 } else if !mapping.executable && length <= 4 << 20 {
                     share(mapping.start, length, &mut segments)?;
                 } else {

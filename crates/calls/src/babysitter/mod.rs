@@ -5,6 +5,7 @@
 //! for the caller's process; nothing wakes it while nothing happens. Not for the worker's own
 //! life; that is `worker`.
 
+mod functions;
 mod library;
 mod prepare;
 

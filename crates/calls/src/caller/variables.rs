@@ -7,8 +7,10 @@
 //! Threads that change the same variable race, as they would in one process. Allocates only when
 //! it is set up; used on the path of calls. Not for variables of which each thread has its own.
 
-use crate::shared::layout::SLOT_BYTES;
+use crate::shared::layout::{PAGE, SLOT_BYTES};
 use crate::shared::service::{Segment, SegmentKind};
+use crate::sys::maps;
+use crate::sys::memory::{Access, protect};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32};
 
@@ -34,6 +36,8 @@ struct Kept {
     offset: u64,
     /// Where its bytes begin in `here` and `there`.
     shadow: usize,
+    /// Whether the loader made the program's copy read-only: constants whose addresses it writes itself.
+    is_sealed: bool,
     /// The program's value counts for new workers.
     is_ours: AtomicBool,
 }
@@ -46,6 +50,24 @@ pub(crate) struct Variables {
     here: Vec<AtomicU8>,
     there: Vec<AtomicU8>,
     generation: AtomicU32,
+}
+
+impl Kept {
+    /// Has `change` change the program's copy.
+    fn unsealed(&self, change: impl FnOnce()) {
+        if !self.is_sealed {
+            return change();
+        }
+        let start = self.copy.here & !(PAGE - 1);
+        let length = (self.copy.here + self.copy.bytes).next_multiple_of(PAGE) - start;
+        // SAFETY: as the loader did when it wrote there; the rights that it left are put back.
+        unsafe {
+            if protect(start, length, Access::Write) {
+                change();
+                let _ = protect(start, length, Access::Read);
+            }
+        }
+    }
 }
 
 /// # Safety
@@ -64,6 +86,14 @@ impl Variables {
         segments: &[Segment],
     ) -> Self {
         let mut all = Self::default();
+        if addresses.is_empty() {
+            return all;
+        }
+        let sealed: Vec<_> = maps::list()
+            .iter()
+            .filter(|mapping| !mapping.writable)
+            .map(|mapping| mapping.start..mapping.end)
+            .collect();
         for (copy, &variable) in copies.zip(addresses) {
             let there = variable.wrapping_add(copy.offset);
             let found = segments.iter().find_map(|segment| match segment.kind {
@@ -87,8 +117,11 @@ impl Variables {
                 all.here.push(AtomicU8::new(here));
                 all.there.push(AtomicU8::new(here));
             }
+            let end = copy.here + copy.bytes;
+            let is_sealed = sealed.iter().any(|range| range.start < end && copy.here < range.end);
             all.kept.push(Kept {
                 copy,
+                is_sealed,
                 offset,
                 shadow,
                 is_ours: AtomicBool::new(is_ours && copy.is_writable),
@@ -147,8 +180,10 @@ impl Variables {
                 Self::carry(here, worker, there);
             } else if is_new {
                 Self::refresh(there, worker);
-                if !kept.copy.is_symbol {
-                    Self::carry(there, kept.copy.here, here);
+                let differs =
+                    || here.iter().zip(there).any(|(here, there)| here.load(Relaxed) != there.load(Relaxed));
+                if !kept.copy.is_symbol && differs() {
+                    kept.unsealed(|| Self::carry(there, kept.copy.here, here));
                 }
             }
         }

@@ -338,13 +338,18 @@ pub(super) fn compile(plan: &Plan<'_>, source: &str) -> Result<PathBuf, WrapErro
     if !exports.versions.is_empty() {
         let mut script = String::new();
         for version in &exports.versions {
-            let _ = writeln!(script, "{version} {{ global:");
-            for export in exports.symbols.iter().filter(|export| export.version.as_ref() == Some(version)) {
-                if exports.symbols.iter().filter(|other| other.name == export.name).count() == 1 {
-                    let _ = writeln!(script, "  {};", export.name);
-                }
-            }
-            script.push_str("};\n");
+            let names: String = exports
+                .symbols
+                .iter()
+                .filter(|export| export.version.as_ref() == Some(version))
+                .filter(|export| {
+                    exports.symbols.iter().filter(|other| other.name == export.name).count() == 1
+                })
+                .map(|export| format!("  {};\n", export.name))
+                .collect();
+            // The linker takes no empty list: of a version whose names all have another one too.
+            let list = if names.is_empty() { String::new() } else { format!("global:\n{names}") };
+            let _ = writeln!(script, "{version} {{ {list}}};");
         }
         let path = directory.join(format!("{}.map", exports.soname));
         std::fs::write(&path, script).map_err(file_error(&path))?;

@@ -122,8 +122,9 @@ pub(crate) struct Segment {
 pub(crate) enum SegmentKind {
     /// Pages of a file, unchanged.
     File { path: PathBuf, offset: u64 },
-    /// The library's code: the caller gets entries that lead to the worker instead.
-    Code,
+    /// The library's code: the caller gets entries that lead to the worker instead. Where functions begin in
+    /// it, as far as that is known.
+    Code { starts: Vec<u32> },
     /// Data, shared with the worker, from that offset of its slot.
     Data { slot_offset: u64 },
 }

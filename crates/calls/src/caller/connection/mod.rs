@@ -6,6 +6,7 @@
 //! reached through mappings, so a program that closes all descriptors loses nothing. Not for
 //! choosing what runs in the worker; that is [`crate::shared::service`] and [`crate::caller::launch`].
 
+mod entries;
 mod open;
 
 pub(crate) use open::is_inherited;
@@ -114,6 +115,8 @@ pub struct Connection {
     /// The processors of the thread that has opened it: a worker's threads use no others.
     pub(crate) allowed: Processors,
     pub(crate) segments: Vec<Segment>,
+    /// Entries for functions of the library that lie elsewhere than these, in order.
+    aliases: Vec<(u64, u64)>,
     report: Report,
     process: u32,
     pub(crate) variables: Variables,

@@ -3,14 +3,15 @@
 //!
 //! Not on the path of calls.
 
+use super::entries::{Entries, hub_places};
 use super::{ClientState, Connection, Statistics};
 use crate::caller::pool::Pool;
 use crate::caller::variables::{Copy, Variables};
 use crate::error::CallError;
 use crate::shared::layout::{
     CONFIGURATION_OFFSET, CONSTANT_BLOBS_OFFSET, CONTROL_BYTES, CONTROL_FAILED, CONTROL_READY,
-    LOADING_HEAP_OFFSET, REPORT_OFFSET, SLOT_BYTES, SLOTS, TEXT_MAX, WINDOW_BYTES, WINDOWS, WINDOWS_BASE,
-    shared_bytes, slot_address,
+    LOADING_HEAP_OFFSET, PAGE, REPORT_OFFSET, SLOT_BYTES, SLOTS, TEXT_MAX, WINDOW_BYTES, WINDOWS,
+    WINDOWS_BASE, shared_bytes, slot_address,
 };
 use crate::shared::service::{Configuration, Order, Report, SegmentKind};
 use crate::sys::channel::{OWNER_DIED, Processors, futex_wait, now_ns, ticks_per_us};
@@ -158,6 +159,7 @@ impl Connection {
             processors: std::thread::available_parallelism().map_or(1, usize::from),
             allowed: Processors::of_this_thread(),
             segments: Vec::new(),
+            aliases: Vec::new(),
             report: Report::default(),
             process: std::process::id(),
             variables: Variables::default(),
@@ -225,7 +227,7 @@ impl Connection {
                 SegmentKind::File { path, offset } => File::open(path).and_then(|file| {
                     map_shared(&file, *offset, segment.address, segment.length, Access::Read)
                 }),
-                SegmentKind::Code | SegmentKind::Data { .. } => {
+                SegmentKind::Code { .. } | SegmentKind::Data { .. } => {
                     map_private(segment.address, segment.length, Access::Read)
                 }
             };
@@ -239,42 +241,44 @@ impl Connection {
     }
 
     /// Fills the place of the library's code with entries that call the worker: the program may
-    /// get addresses of the library's functions from it, and call them. Each multiple of 16, where
-    /// compilers put functions, gets a call; the return address it pushes says where it came from.
+    /// get addresses of the library's functions from it, and call them.
     ///
     /// # Safety
     /// At `entry` must be code, for ever, that handles a jump with `library` in r10 and the address called
     /// in r11.
-    pub(crate) unsafe fn install_entries(&self, library: u64, entry: u64) {
-        const CALL_BYTES: u64 = 5;
-        for segment in self.segments.iter().filter(|segment| segment.kind == SegmentKind::Code) {
-            let place = (1..512).map(|step| segment.address + segment.length + step * (1 << 20));
-            let Some(hub) = place.into_iter().find(|&place| map_private(place, 4096, Access::Write).is_ok())
-            else {
-                return;
-            };
+    pub(crate) unsafe fn install_entries(&mut self, library: u64, entry: u64) {
+        const CALL_BYTES: u8 = 5;
+        for segment in &self.segments {
+            let SegmentKind::Code { starts } = &segment.kind else { continue };
+            let range = segment.address..segment.address + segment.length;
+            let is_free = |place: &u64| map_private(*place, PAGE, Access::Write).is_ok();
+            let Some(hub) = hub_places(&range).find(is_free) else { return };
             // pop r11; sub r11, 5; mov r10, library; jmp [rip]; the target.
-            let mut code = vec![0x41, 0x5b, 0x49, 0x83, 0xeb, CALL_BYTES as u8, 0x49, 0xba];
+            let mut code = vec![0x41, 0x5b, 0x49, 0x83, 0xeb, CALL_BYTES, 0x49, 0xba];
             code.extend(library.to_le_bytes());
             code.extend([0xff, 0x25, 0, 0, 0, 0]);
             code.extend(entry.to_le_bytes());
-            // SAFETY: both ranges were mapped by us for this purpose and are not yet executable;
-            // the hub lies within reach of a 32-bit displacement.
+            let Entries { code: entries, aliases } = Entries::new(&range, starts, hub);
+            // SAFETY: both ranges were mapped by us for this purpose and are not yet executable; the entries
+            // are as long as the segment.
             unsafe {
                 std::ptr::copy_nonoverlapping(code.as_ptr(), hub as *mut u8, code.len());
                 if !protect(segment.address, segment.length, Access::Write) {
                     return;
                 }
-                std::ptr::write_bytes(segment.address as *mut u8, 0xcc, segment.length as usize);
-                for entry in (segment.address..segment.address + segment.length).step_by(16) {
-                    let displacement = (hub - entry - CALL_BYTES) as u32;
-                    (entry as *mut u8).write(0xe8);
-                    ((entry + 1) as *mut u32).write_unaligned(displacement);
-                }
-                let _ = protect(hub, 4096, Access::Execute)
+                std::ptr::copy_nonoverlapping(entries.as_ptr(), segment.address as *mut u8, entries.len());
+                let _ = protect(hub, PAGE, Access::Execute)
                     && protect(segment.address, segment.length, Access::Execute);
             }
+            self.aliases.extend(aliases);
         }
+        self.aliases.sort_unstable();
+    }
+
+    /// The function of the library that an entry at `address` stands for.
+    pub(crate) fn function_at(&self, address: u64) -> u64 {
+        let found = self.aliases.binary_search_by_key(&address, |alias| alias.0);
+        found.map_or(address, |index| self.aliases[index].1)
     }
 
     /// Keeps variables of the program like those of the library that the configuration names, in order.

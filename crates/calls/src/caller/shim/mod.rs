@@ -13,6 +13,7 @@ use crate::caller::launch::open_library;
 use crate::caller::variables::Copy;
 use crate::error::CallError;
 use crate::shared::frame::{BY_ADDRESS, Registers, STACK_WORDS_MAX, Shape, WANT_ST0, WANT_VECTOR};
+use crate::shared::layout::slot_address;
 use crate::shared::service::{Configuration, FunctionName};
 use crate::sys::channel::futex_wait;
 use crate::sys::registers::entry;
@@ -125,12 +126,11 @@ fn connection(library: &Library) -> Result<&Connection, CallError> {
             CLOSED if library.state.compare_exchange(CLOSED, OPENING, AcqRel, Acquire).is_ok() => {
                 let opened = open(library);
                 let state = if opened.is_ok() { OPEN } else { FAILED };
-                if let Ok(connection) = opened {
-                    let connection = Box::into_raw(Box::new(connection));
+                if let Ok(mut connection) = opened {
                     let entry = enter_by_address as *const () as u64;
-                    // SAFETY: just boxed, and never dropped; the drop-in's description lives as long.
-                    unsafe { (*connection).install_entries(std::ptr::from_ref(library) as u64, entry) };
-                    library.connection.store(connection, Release);
+                    // SAFETY: the drop-in's description lives as long as its code.
+                    unsafe { connection.install_entries(std::ptr::from_ref(library) as u64, entry) };
+                    library.connection.store(Box::into_raw(Box::new(connection)), Release);
                 } else if let Err(error) = &opened {
                     eprintln!("banyan: calls: {error}");
                 }
@@ -186,11 +186,15 @@ fn open(library: &Library) -> Result<Connection, CallError> {
     Ok(connection)
 }
 
-/// Opens a drop-in's library before its first call: its variables hold addresses of the library.
+/// Opens a drop-in's library before its first call, and shows what its variables hold: addresses of the
+/// library, which the program may use at once.
 #[unsafe(no_mangle)]
 pub extern "C" fn banyan_calls_open(library: &Library) {
-    let opened =
-        connection(library).and_then(|connection| connection.library_worker(Duration::from_secs(10)));
+    let opened = connection(library).and_then(|connection| {
+        let current = connection.library_worker(Duration::from_secs(10))?;
+        connection.variables.push(slot_address(connection.window, current.slot()), current.generation());
+        Ok(())
+    });
     if let Err(error) = opened {
         eprintln!("banyan: calls: {error}");
     }
@@ -301,7 +305,7 @@ extern "C" fn enter_address(library: &Library, address: u64, registers: &mut Reg
     let options = CallOptions { deadline: Duration::from_micros(deadline), ..CallOptions::default() };
     // SAFETY: the program calls the library's function with these arguments.
     let result = connection(library).and_then(|connection| unsafe {
-        let number = BY_ADDRESS | address;
+        let number = BY_ADDRESS | connection.function_at(address);
         connection.call_registers(number, registers, Shape::unknown(0), &words[..count], 0, &options)
     });
     if result.is_err() {
