@@ -5,6 +5,11 @@ use crate::{all_files, nothing_wrong, read, with_extension};
 /// Macros that are left in by mistake. They are spelt in two parts so that this file does not hold them.
 const UNFINISHED: &[[&str; 2]] = &[["todo", "!("], ["unimplemented", "!("], ["dbg", "!("]];
 
+/// Words for which English has plainer ones. A reader of another language finds these in no dictionary, or asks
+/// who is meant.
+const UNCLEAR: &[[&str; 2]] =
+    &[["who", "ever"], ["so mani", "eth"], ["as nat", "ively"], ["here", "inafter"]];
+
 /// Paths of one machine, and hosts of package registries.
 const FOREIGN: &[[&str; 2]] = &[
     ["/wo", "rk/"],
@@ -26,6 +31,20 @@ fn nothing_is_left_unfinished() {
                 if line.contains(&parts.concat()) {
                     problems.push(format!("{}:{}: {}", path.display(), number + 1, line.trim()));
                 }
+            }
+        }
+    }
+    nothing_wrong(&problems);
+}
+
+#[test]
+fn prose_is_plain() {
+    let mut problems = Vec::new();
+    for path in all_files() {
+        let text = read(&path).to_lowercase();
+        for (number, line) in text.lines().enumerate() {
+            for parts in UNCLEAR.iter().filter(|parts| line.contains(&parts.concat())) {
+                problems.push(format!("{}:{}: {}", path.display(), number + 1, parts.concat()));
             }
         }
     }
