@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 /// Inputs that are mutated again, at most.
 const KEPT_MAX: usize = 256;
-/// After so many inputs the first ones come back.
+/// After this number of inputs the first ones come back.
 const RETURN_EVERY: u64 = 997;
 
 /// Changes an input of `kept`, which is not empty; `words` are put in as they are.
@@ -54,7 +54,7 @@ pub struct Ran {
     pub slowest: Duration,
 }
 
-/// Runs a target on mutated inputs until there is no more time, or on so many.
+/// Runs a target on mutated inputs until there is no more time, or on a number of them.
 ///
 /// # Panics
 /// If the target does; the input is said first.

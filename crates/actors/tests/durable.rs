@@ -64,7 +64,7 @@ fn transfer(sequence: u64) -> [u64; 3] {
     [random.below(u64::from(ACCOUNTS)), random.below(u64::from(ACCOUNTS)), 1 + random.below(9)]
 }
 
-/// The balances after so many transfers.
+/// The balances after that number of transfers.
 struct Model {
     done: u64,
     balances: [Vec<u64>; 2],
@@ -125,7 +125,7 @@ enum Count {
     Ask(Addr<Count>),
     Adapt,
     GiveRevocably,
-    /// Add so much after so many milliseconds.
+    /// Add an amount after a number of milliseconds.
     Later(u64, u64),
     /// Set a timer, and cancel it.
     Never,

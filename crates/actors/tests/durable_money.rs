@@ -123,7 +123,7 @@ fn paid(number: u64) -> u64 {
     1 + number.wrapping_mul(0x9e37_79b9_7f4a_7c15) % 1000
 }
 
-/// After so many orders: what the receiver has, and the clerks that live.
+/// After a number of orders: what the receiver has, and the clerks that live.
 fn model(done: u64) -> (u64, Vec<String>) {
     let moved = (1..=done).map(paid).sum();
     let lives = |clerk: &u64| clerk % 4 == 1 && !(clerk % 8 == 5 && clerk + 2 <= done);

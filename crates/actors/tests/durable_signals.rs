@@ -426,7 +426,7 @@ fn a_kept_controller_has_its_sponsor_after_a_restart() {
         let ward = sponsors.iter().find(|one| one.name == "ward 1").unwrap();
         assert_eq!((ward.state.as_str(), ward.waiting), ("running", 0), "ended after {steps} steps");
         assert!(ward.consumed[2] >= AFFORDED + ASKED, "ended after {steps} steps: {ward:?}");
-        // Nobody else gets at it, whatever he says.
+        // No other actor gets at it, whatever it says.
         let sponsor = simulated.simulation.find_sponsor("ward 1").unwrap().id();
         let (sender, receiver) = std::sync::mpsc::channel();
         let impostor = closure(sender, |sender, signal: &Signal, context| {

@@ -130,7 +130,7 @@ fn amount(number: u64) -> u64 {
     number.wrapping_mul(0xd134_2543_de82_ef95) >> 40
 }
 
-/// The vault after so many deposits.
+/// The vault after that number of deposits.
 fn model(count: u64) -> u64 {
     (1..=count).fold(0, |state, number| mix(state, amount(number)))
 }

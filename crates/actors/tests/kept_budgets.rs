@@ -35,7 +35,7 @@ fn sum(books: &Books) -> [u64; 3] {
 enum Step {
     Sponsor(u8, u64),
     Grant(u8, u64),
-    /// So many events on a sponsor's account, and so many steps of the hosts to handle them.
+    /// Events on a sponsor's account, and the steps of the hosts to handle them.
     Spend(u8, u16, u16),
     Crash,
     Restart,

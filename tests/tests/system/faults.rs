@@ -138,7 +138,7 @@ fn a_kill_at_any_moment_neither_hangs_nor_leaves_anything() {
     }
 }
 
-/// A caller that has gone, and with him the reader of standard error, ends no thread of a daemon: the
+/// A caller that has gone, and with it the reader of standard error, ends no thread of a daemon: the
 /// statistics are lost, and nothing stays behind.
 #[test]
 fn a_standard_error_that_nobody_reads_keeps_no_daemon() {

@@ -113,7 +113,7 @@ pub(crate) fn rounds(usual: u64) -> u64 {
 
 impl Campaign<'_> {
     /// Kills it in each round. `order` is the line of a number, always the same; `model` says what is to be
-    /// found after so many orders, which never are fewer than before.
+    /// found after a number of orders, which never are fewer than before.
     pub(crate) fn run(&self, order: impl Fn(u64) -> String, mut model: impl FnMut(u64) -> String) -> Killed {
         let begun = Instant::now();
         let mut random = Random(1);

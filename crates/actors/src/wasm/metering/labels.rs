@@ -30,7 +30,7 @@ pub(super) struct Survey {
     pub(super) needs_temporary: bool,
 }
 
-/// Whether a function must be checked as it begins, in a module with so many imported ones.
+/// Whether a function must be checked as it begins, in a module that imports `imported` of them.
 pub(super) fn is_checked_at_entry(body: &FunctionBody<'_>, imported: u32) -> Result<bool, BinaryReaderError> {
     let mut total = 0;
     let mut reader = body.get_operators_reader()?;

@@ -10,7 +10,7 @@ use banyan_actors::Configuration;
 use banyan_actors::actor::{Actor, Work};
 use banyan_actors::address::Addr;
 
-/// Sends so many messages, a hundred an event.
+/// Sends a number of messages, a hundred an event.
 #[derive(Clone)]
 struct Producer {
     target: Addr<u64>,
@@ -101,7 +101,7 @@ impl Actor for Idle {
     }
 }
 
-/// Creates so many, a thousand an event.
+/// Creates a number of actors, a thousand an event.
 #[derive(Clone)]
 struct Creator {
     left: u64,

@@ -27,7 +27,7 @@ trait Library: Clone + Send + Sync + Sized + 'static {
     fn spawn_elsewhere(role: Role<Self>) -> impl Future<Output = Self> + Send {
         Self::spawn(role)
     }
-    /// Runs `first` inside the library, on so many threads, and waits for so many words that it is done.
+    /// Runs `first` inside the library, on `threads` threads, and waits for `words` words that it is done.
     fn run(threads: usize, first: First, done: &mut Receiver<()>, words: usize) -> Duration;
 }
 

@@ -25,7 +25,7 @@ const EVERY: Duration = Duration::from_millis(50);
 /// One window of quiet, or of bombs.
 const WINDOW: Duration = Duration::from_millis(500);
 
-/// The ratio of the neighbour's 99th percentiles, bombs against quiet: the median of so many pairs of
+/// The ratio of the neighbour's 99th percentiles, bombs against quiet: the median of this number of pairs of
 /// windows.
 ///
 /// # Errors
