@@ -3,8 +3,9 @@
 //! Lock order: `jobs` is taken alone.
 
 use banyan_wire::ids::JobId;
+use parking_lot::{Condvar, Mutex};
 use std::collections::HashMap;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A table of what runs here; `J` is a job.
@@ -24,7 +25,7 @@ impl<J> Jobs<J> {
     /// Enters a job. False if there is one with this id.
     #[must_use]
     pub(crate) fn insert(&self, id: JobId, job: Arc<J>) -> bool {
-        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut jobs = self.jobs.lock();
         let fresh = !jobs.contains_key(&id);
         if fresh {
             jobs.insert(id, job);
@@ -35,7 +36,7 @@ impl<J> Jobs<J> {
 
     /// Takes a job out that has ended.
     pub(crate) fn remove(&self, id: JobId) {
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        self.jobs.lock().remove(&id);
         self.changed.notify_all();
     }
 
@@ -43,7 +44,7 @@ impl<J> Jobs<J> {
     /// `deadline`.
     pub(crate) fn find(&self, id: JobId, deadline: Duration) -> Option<Arc<J>> {
         let until = Instant::now() + deadline;
-        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut jobs = self.jobs.lock();
         loop {
             let left = until.saturating_duration_since(Instant::now());
             match jobs.get(&id) {
@@ -51,14 +52,14 @@ impl<J> Jobs<J> {
                 None if left.is_zero() => return None,
                 None => {}
             }
-            jobs = self.changed.wait_timeout(jobs, left).unwrap_or_else(PoisonError::into_inner).0;
+            self.changed.wait_for(&mut jobs, left);
         }
     }
 
     /// Waits until there is none. Jobs end by themselves, and each bounds its own end.
     pub(crate) fn wait_until_empty(&self) {
-        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(self.changed.wait_while(jobs, |jobs| !jobs.is_empty()));
+        let mut jobs = self.jobs.lock();
+        self.changed.wait_while(&mut jobs, |jobs| !jobs.is_empty());
     }
 }
 

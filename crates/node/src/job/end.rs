@@ -16,7 +16,6 @@ use banyan_wire::control::ControlMessage;
 use banyan_wire::ids::NodeId;
 use banyan_wire::statistics::{MemoryPiece, NodeStatistics};
 use std::process::Child;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -53,7 +52,7 @@ impl Job {
     /// second caller waits for the first.
     pub(crate) fn finish(&self, home: &Home) {
         self.ending.store(true, Ordering::Release);
-        let mut finished = self.finished.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut finished = self.finished.lock();
         if *finished {
             return;
         }
@@ -112,7 +111,7 @@ impl Job {
 
     /// Follows what happens until the run has ended.
     pub(crate) fn follow(&self) {
-        let inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
+        let inbox = self.inbox.lock();
         match &self.role {
             Role::Home(home) => self.follow_at_home(home, &inbox),
             Role::Remote(remote) => self.follow_elsewhere(remote, &inbox),

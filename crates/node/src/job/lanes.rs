@@ -19,12 +19,13 @@ use banyan_wire::control::ControlMessage;
 use banyan_wire::handshake::{Hello, Purpose};
 use banyan_wire::ids::NodeId;
 use banyan_wire::stub::{Command, Failed, Reply, StartCarrier};
+use parking_lot::{Condvar, Mutex};
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A broken lane must stand again within this time: a lost node has to be noticed within five seconds.
@@ -41,7 +42,7 @@ pub(super) struct Arrived {
 
 impl Arrived {
     fn put(&self, hello: &Hello, connection: Connection) {
-        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut connections = self.connections.lock();
         connections.insert((hello.node, hello.purpose), connection);
         self.one_more.notify_all();
     }
@@ -49,11 +50,10 @@ impl Arrived {
     fn take(&self, node: NodeId, purpose: Purpose, deadline: Instant) -> Option<Connection> {
         let wanted = (u32::from(node.get()), purpose as u32);
         let left = deadline.saturating_duration_since(Instant::now());
-        let connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self
-            .one_more
-            .wait_timeout_while(connections, left, |connections| !connections.contains_key(&wanted));
-        waited.unwrap_or_else(PoisonError::into_inner).0.remove(&wanted)
+        let mut connections = self.connections.lock();
+        let missing = |connections: &mut HashMap<_, _>| !connections.contains_key(&wanted);
+        self.one_more.wait_while_for(&mut connections, missing, left);
+        connections.remove(&wanted)
     }
 }
 

@@ -33,6 +33,7 @@ use banyan_wire::ids::{JobId, NodeId};
 use banyan_wire::stub::{Command, Range, STUB_ABI_VERSION, Welcome};
 use end::{Event, RemoteReplica};
 use home::Home;
+use parking_lot::Mutex;
 use questions::Questions;
 use remote::Remote;
 use replica::Commands;
@@ -41,7 +42,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 /// All nodes must stand within this time.

@@ -5,10 +5,11 @@
 use crate::transport::Peers;
 use banyan_wire::control::{ControlMessage, RegionFacts};
 use banyan_wire::ids::NodeId;
+use parking_lot::Mutex;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// A question that another node must answer fails after this time, and with it the run.
@@ -43,14 +44,14 @@ impl Questions {
     pub(crate) fn ask(&self, node: NodeId, question: impl FnOnce(u64) -> ControlMessage) -> Receiver<Answer> {
         let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
         let (done, wait) = sync_channel(1);
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(id, done);
+        self.waiting.lock().insert(id, done);
         self.send(node, &question(id));
         wait
     }
 
     /// An answer has come.
     pub(crate) fn answer(&self, id: u64, answer: Answer) {
-        if let Some(waiting) = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&id) {
+        if let Some(waiting) = self.waiting.lock().remove(&id) {
             let _ = waiting.try_send(answer);
         }
     }

@@ -8,6 +8,7 @@
 
 use banyan_wire::descriptors::{descriptor_floor, raised_limit};
 use banyan_wire::stub::{Command, End, PACKET_MAX, Reply, Welcome};
+use parking_lot::Mutex;
 use rustix::fs::MemfdFlags;
 use rustix::io::FdFlags;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
@@ -21,7 +22,6 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{self, Child};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use zerocopy::IntoBytes;
 
@@ -109,7 +109,7 @@ static STARTING: Mutex<()> = Mutex::new(());
 pub(crate) fn spawn_remote(name: &str, mark: Option<&str>) -> io::Result<(Child, OwnedFd)> {
     let (ours, theirs) = socket_pair()?;
     let image = image_file()?;
-    let one_at_a_time = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
+    let one_at_a_time = STARTING.lock();
     let placed = place_descriptor(&theirs)?;
     let child = process::Command::new(format!("/proc/self/fd/{}", image.as_raw_fd()))
         .arg0(name)
@@ -187,7 +187,7 @@ impl Commands {
     /// # Errors
     /// The system's; `UnexpectedEof` if the replica is gone, `InvalidData` if its reply is none.
     pub(crate) fn command(&self, command: &Command, file: Option<BorrowedFd<'_>>) -> io::Result<Reply> {
-        let socket = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let socket = self.0.lock();
         send(&*socket, command.encode().bytes(), file.as_slice())?;
         let received = receive(&*socket)?.ok_or(io::ErrorKind::UnexpectedEof)?;
         Reply::decode(received.packet()).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
@@ -195,7 +195,7 @@ impl Commands {
 
     /// Ends the replica with an exit status; this has no reply.
     pub(crate) fn end(&self, status: u8) {
-        let socket = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let socket = self.0.lock();
         let command = Command::End(End { status: u32::from(status) });
         let _ = send(&*socket, command.encode().bytes(), &[]);
     }

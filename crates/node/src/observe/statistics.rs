@@ -3,9 +3,9 @@
 use crate::observe::memory_map::{self, Cell};
 use banyan_wire::statistics::{NodeStatistics, WaitCount};
 use hdrhistogram::Histogram;
+use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The resolution of durations: shorter differences do not count.
 const SHORTEST_NANOSECONDS: u64 = 100;
@@ -65,7 +65,7 @@ impl Counters {
     }
 
     fn lock(&self) -> MutexGuard<'_, Histogram<u64>> {
-        self.waits.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waits.lock()
     }
 }
 

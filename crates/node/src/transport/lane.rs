@@ -8,10 +8,11 @@
 //! Lock order: after the pager's state lock; nothing is locked while the queue is.
 
 use super::connection::{Connection, Wait};
+use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 /// Bytes that wait for a peer at most. The protocol bounds what is outstanding (a window of runs for each
 /// reader), so more means that the peer has stopped reading.
@@ -73,7 +74,7 @@ impl Lane {
     /// connection, which closes it.
     pub(crate) fn send(&self, message: &[u8]) {
         self.sent_bytes.fetch_add(message.len() as u64, Ordering::Relaxed);
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queue = self.queue.lock();
         if queue.state != State::Open {
             return;
         }
@@ -105,13 +106,13 @@ impl Lane {
 
     /// Ends the connection; its receiver sees the end of the stream.
     pub(crate) fn close(&self) {
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queue = self.queue.lock();
         queue.close(State::Closed);
     }
 
     /// Ends the lane with its connection and its thread: no other connection will come.
     pub(crate) fn end(&self) {
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queue = self.queue.lock();
         queue.close(State::Ended);
         self.filled.notify_one();
     }
@@ -124,7 +125,7 @@ impl Lane {
     pub(crate) fn replace(&self, connection: &Connection) -> io::Result<()> {
         self.close();
         let connection = sending_side(connection)?;
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queue = self.queue.lock();
         if queue.state == State::Ended {
             return Err(io::ErrorKind::NotConnected.into());
         }
@@ -134,13 +135,13 @@ impl Lane {
     }
 
     fn drain(&self) {
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queue = self.queue.lock();
         loop {
             let Some(piece) = queue.waiting.pop_front() else {
                 if queue.state == State::Ended {
                     return;
                 }
-                queue = self.filled.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                self.filled.wait(&mut queue);
                 continue;
             };
             queue.bytes -= piece.len() as u64;
@@ -148,7 +149,7 @@ impl Lane {
             let connection = Arc::clone(&queue.connection);
             drop(queue);
             let sent = send_all(&connection, &piece);
-            queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            queue = self.queue.lock();
             queue.sending = false;
             if sent.is_err() && Arc::ptr_eq(&connection, &queue.connection) {
                 queue.close(State::Closed);

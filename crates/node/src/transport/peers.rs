@@ -4,9 +4,10 @@
 
 use super::Lane;
 use banyan_wire::ids::NodeId;
+use parking_lot::RwLock;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 
 /// Another node: the lanes to it.
 #[derive(Debug)]
@@ -38,31 +39,31 @@ impl Peers {
     /// left: what is sent then is dropped.
     #[must_use]
     pub(crate) fn get(&self, node: NodeId) -> Option<Arc<Peer>> {
-        self.peers.read().unwrap_or_else(PoisonError::into_inner).get(&node).cloned()
+        self.peers.read().get(&node).cloned()
     }
 
     /// A node has joined. One with the same number that has not left is replaced, and its lanes end.
     pub(crate) fn insert(&self, node: NodeId, peer: Peer) {
-        let before = self.peers.write().unwrap_or_else(PoisonError::into_inner).insert(node, Arc::new(peer));
+        let before = self.peers.write().insert(node, Arc::new(peer));
         self.end(before);
     }
 
     /// A node has left: its lanes end.
     pub(crate) fn remove(&self, node: NodeId) {
-        let before = self.peers.write().unwrap_or_else(PoisonError::into_inner).remove(&node);
+        let before = self.peers.write().remove(&node);
         self.end(before);
     }
 
     /// The others, lowest first.
     #[must_use]
     pub(crate) fn nodes(&self) -> Vec<NodeId> {
-        self.peers.read().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
+        self.peers.read().keys().copied().collect()
     }
 
     /// Bytes sent on coherence lanes so far, to nodes that have left too.
     #[must_use]
     pub(crate) fn sent_bytes(&self) -> u64 {
-        let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
+        let peers = self.peers.read();
         self.sent_before.load(Ordering::Relaxed) + peers.values().map(|peer| peer.sent_bytes()).sum::<u64>()
     }
 
