@@ -5,8 +5,8 @@ use crate::{all_files, nothing_wrong, read, with_extension};
 /// Macros that are left in by mistake. They are spelt in two parts so that this file does not hold them.
 const UNFINISHED: &[[&str; 2]] = &[["todo", "!("], ["unimplemented", "!("], ["dbg", "!("]];
 
-/// Words for which English has plainer ones. A reader of another language finds these in no dictionary, or asks
-/// who is meant.
+/// Words for which English has plainer ones. A reader of another language finds these in no dictionary, or
+/// asks who is meant.
 const UNCLEAR: &[[&str; 2]] =
     &[["who", "ever"], ["so mani", "eth"], ["as nat", "ively"], ["here", "inafter"]];
 

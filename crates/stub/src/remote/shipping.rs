@@ -32,8 +32,9 @@ pub struct Piece {
 pub type Pieces = [Piece; 6];
 
 /// Copies a call's inward buffers from program memory into `payload` and notes in `header` what is shipped.
-/// Buffers that do not fit, and those that are not wholly the program's memory, are left to whoever makes the
-/// call, with the program's own pointers: the kernel then does the part that it can, or says what is wrong.
+/// Buffers that do not fit, and those that are not wholly the program's memory, are left to the process that
+/// makes the call, with the program's own pointers: the kernel then does the part that it can, or says what
+/// is wrong.
 pub fn pack(row: &SystemCall, header: &mut Header, payload: &mut [u8]) -> Pieces {
     let arguments = header.arguments;
     let mut pieces = Pieces::default();
