@@ -31,6 +31,7 @@ pub fn real_programs() -> Vec<Case> {
         ),
         named("python hashlib threads", python("hash_threads.py", &["data"]).file("data", data().to_vec())),
         named("python thread pool", python("thread_pool.py", &[])),
+        named("python shared objects", python("shared_objects.py", &[])),
     ]
 }
 

@@ -22,6 +22,8 @@ pub enum Link {
     StaticPie,
     /// At a fixed address, all in one file.
     StaticFixed,
+    /// As [`Self::Dynamic`], with every access checked.
+    AddressSanitizer,
     /// A library to be loaded at run time.
     Library,
 }
@@ -33,6 +35,7 @@ impl Link {
             Self::DynamicFixed => &["-fno-PIE", "-no-pie"],
             Self::StaticPie => &["-fPIE", "-static-pie"],
             Self::StaticFixed => &["-fno-PIE", "-static", "-no-pie"],
+            Self::AddressSanitizer => &["-fPIE", "-pie", "-fsanitize=address"],
             Self::Library => &["-fPIC", "-shared"],
         }
     }
@@ -43,6 +46,7 @@ impl Link {
             Self::DynamicFixed => "-fixed",
             Self::StaticPie => "-static-pie",
             Self::StaticFixed => "-static-fixed",
+            Self::AddressSanitizer => "-address-sanitizer",
             Self::Library => ".so",
         }
     }

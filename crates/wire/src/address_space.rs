@@ -55,6 +55,9 @@ const fn tebibytes(start: u64, end: u64) -> AddressRange {
 /// Programs linked at a fixed address (non-PIE), from the kernel's `mmap_min_addr` on. The kernel never
 /// places anything below its end by its own choice.
 pub const LOW: AddressRange = AddressRange { start: 0x1_0000, end: 0x8000_0000 };
+/// What programs map at fixed addresses of their own choice, such as the shadow of AddressSanitizer, which
+/// goes on to the first 2 GiB of [`POOLS`]. Nothing is placed there.
+pub const CHOSEN: AddressRange = AddressRange { start: LOW.end, end: CALL_WINDOWS.start };
 /// What the caller of an isolated call shares with the worker: 16 windows of 512 GiB.
 pub const CALL_WINDOWS: AddressRange = tebibytes(8, 16);
 /// The pools from which each node's mappings are taken, so that an extent belongs to one node.
@@ -72,8 +75,9 @@ const EXPLICIT_HEAPS: AddressRange = tebibytes(104, 112);
 pub const STUB: AddressRange = AddressRange { start: 112 * TIB, end: 112 * TIB + (16 << 20) };
 
 /// Every range, by address, with its name.
-pub const TABLE: [(&str, AddressRange); 8] = [
+pub const TABLE: [(&str, AddressRange); 9] = [
     ("low", LOW),
+    ("chosen", CHOSEN),
     ("call windows", CALL_WINDOWS),
     ("pools", POOLS),
     ("large", LARGE),
@@ -102,9 +106,8 @@ const _: () = {
 /// High addresses at which the program's code may lie: what the seccomp filters trap, beside [`LOW`].
 pub const PROGRAM_CODE: AddressRange = AddressRange { start: POOLS.start, end: LARGE.end };
 /// Runs of neighbouring ranges that the program may map. All of it is coherent memory.
-const PROGRAM_MEMORY: [AddressRange; 3] = [
-    LOW,
-    AddressRange { start: CALL_WINDOWS.start, end: LARGE.end },
+const PROGRAM_MEMORY: [AddressRange; 2] = [
+    AddressRange { start: LOW.start, end: LARGE.end },
     AddressRange { start: ARENA_STAGINGS.start, end: EXPLICIT_HEAPS.end },
 ];
 /// Bytes of a node's pool.

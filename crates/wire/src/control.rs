@@ -21,7 +21,7 @@ pub struct RegionFacts {
     pub start: u64,
     /// First byte after it.
     pub end: u64,
-    /// `PROT_` bits.
+    /// `PROT_` bits; none if only the home node can have it.
     pub protection: u32,
 }
 

@@ -8,7 +8,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// First word of every message: "bnyd" and the version of this protocol.
-const DEPUTY_MAGIC: u32 = 0x626e_0001;
+const DEPUTY_MAGIC: u32 = 0x626e_0002;
 /// Bytes of a payload at most. Larger buffers are not shipped: the deputy uses the program's memory itself.
 pub const PAYLOAD_MAX: usize = 128 << 10;
 /// Number of a call that stands for one that is not served on another node, whose number is argument 0: the
@@ -31,6 +31,9 @@ pub enum DeputyMessage {
     /// Carrier to deputy: the thread touched memory that does not exist. Arguments: signal, address,
     /// instruction.
     Fatal = 5,
+    /// Carrier to deputy: the thread goes on at home. Arguments: frame address, FS base, and of its alternate
+    /// signal stack the address, size and flags.
+    ComeHome = 6,
 }
 
 impl DeputyMessage {
@@ -42,6 +45,7 @@ impl DeputyMessage {
             3 => Self::Return,
             4 => Self::Exit,
             5 => Self::Fatal,
+            6 => Self::ComeHome,
             _ => return None,
         })
     }

@@ -109,6 +109,7 @@ fn requests() -> Vec<Request> {
         Request::Push(Push { frame: 0x5000, fs_base: 0x6000 }),
         Request::ThreadEnd(ThreadEnd { node: 1, deputy_calls: 9 }),
         Request::More(Nothing {}),
+        Request::CameHome(ThreadEnd { node: 2, deputy_calls: 0 }),
     ]
 }
 
@@ -127,6 +128,7 @@ fn answers() -> Vec<Answer> {
         Answer::Steps(steps(ACTIONS_MAX)),
         Answer::Enter(Enter { instruction: 1, stack: 2, executable: 3 }),
         Answer::Placed(Placed { node: 1 }),
+        Answer::AtHome(Nothing {}),
     ]
 }
 

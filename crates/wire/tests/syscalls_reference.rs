@@ -87,16 +87,19 @@ const SAME: &str = "same as in a native run";
 fn of_memory(call: MemoryCall) -> &'static str {
     match call {
         MemoryCall::Map => {
-            "on several nodes a private mapping of a file is a copy made at the call, which does not see later changes of \
-             the file; a shared one that is writable, or whose descriptor is, fails with `ENODEV` there; huge pages fail \
-             with `ENOMEM`"
+            "on several nodes a private mapping of a file, or a shared one of a file that is open for reading only, is a \
+             copy made at the call, which does not see later changes of the file; other shared mappings of files and \
+             devices are the home kernel's own, and threads that touch them go on at home; huge pages fail with `ENOMEM`"
         }
-        MemoryCall::Unmap | MemoryCall::Protect | MemoryCall::Break => SAME,
+        MemoryCall::Unmap | MemoryCall::Protect | MemoryCall::Break | MemoryCall::Detach => SAME,
+        MemoryCall::Attach => {
+            "on several nodes the segment is the home kernel's own, and threads that touch it go on at home"
+        }
         MemoryCall::Remap => "on several nodes the contents are copied when the mapping moves",
         MemoryCall::Advise => {
             "discarding gives the pages their first contents again on every node; hints do nothing on several nodes"
         }
-        MemoryCall::Synchronize => "on several nodes there is nothing to write back",
+        MemoryCall::Synchronize => SAME,
         MemoryCall::Residency => {
             "on several nodes all mapped memory counts as resident, on whichever node it is"
         }

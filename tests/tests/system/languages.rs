@@ -26,6 +26,11 @@ fn a_python_thread_pool_works() {
 }
 
 #[test]
+fn python_shares_objects_by_name() {
+    check(&catalog::real("python shared objects"));
+}
+
+#[test]
 fn pipes_and_sockets_join_threads() {
     check(&c("pipes", []).on_every_node());
 }

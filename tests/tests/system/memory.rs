@@ -48,6 +48,16 @@ fn memory_calls_answer_mistakes_and_limits_as_the_kernel_does() {
 }
 
 #[test]
+fn shared_mappings_of_files_are_the_files() {
+    check(&c("shared_files", []).on_every_node());
+}
+
+#[test]
+fn a_stack_grows_for_any_thread() {
+    check(&c("memory_growth", []).on_every_node());
+}
+
+#[test]
 fn file_mappings_show_the_file_and_keep_private_writes() {
     check(&c("memory_files", []).on_every_node());
 }
@@ -75,6 +85,12 @@ fn absurd_requests_are_refused() {
 #[test]
 fn the_program_may_limit_its_own_address_space() {
     check(&c("no_memory", ["limit"]));
+}
+
+#[test]
+fn a_program_that_checks_every_access_runs() {
+    let case = linked("memory_break", Link::AddressSanitizer, []).says_ok();
+    check(&case.variable("ASAN_OPTIONS", "detect_leaks=0").on_every_node());
 }
 
 #[test]

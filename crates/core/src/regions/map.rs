@@ -1,6 +1,6 @@
 //! `mmap`.
 
-use super::region_map::{Backing, Growth, copy_with};
+use super::region_map::{Backing, KernelMapping, copy_with};
 use super::{
     Caller, Effect, Operation, Outcome, READ_WRITE, RIGHTS, Range, Region, Regions, Source, has,
     is_page_aligned,
@@ -36,10 +36,12 @@ impl Regions {
             return Err(ENOMEM);
         }
         self.check_limits(length, if private { protection } else { 0 }, &caller.limits)?;
+        let at_home = matches!(caller.source, Source::Kernel | Source::Segment);
+        let node = if at_home { 0 } else { caller.node };
         let place = if has(flags, linux::MAP_FIXED | linux::MAP_FIXED_NOREPLACE) {
             self.fixed_place(hint, length, protection, flags)?
         } else {
-            self.free_place(page_down(hint), length, flags, caller.node).map(Place::Free).ok_or(ENOMEM)?
+            self.free_place(page_down(hint), length, flags, node).map(Place::Free).ok_or(ENOMEM)?
         };
         let (Place::Free(start) | Place::Occupied(start)) = place;
         let range = Range { start, length };
@@ -51,7 +53,9 @@ impl Regions {
         let backing = match caller.source {
             Source::Zeroes => Backing::Anonymous,
             Source::Copied(file) => Backing::File { file, offset, copy: copy_with(protection) },
-            Source::Kernel => Backing::Kernel(growth(flags)),
+            Source::Kernel if has(flags, linux::MAP_GROWSDOWN) => Backing::Kernel(KernelMapping::Stack),
+            Source::Kernel => Backing::Kernel(KernelMapping::Plain),
+            Source::Segment => Backing::Kernel(KernelMapping::Segment(start)),
         };
         match backing {
             // The kernel replaces its own mappings at once.
@@ -117,8 +121,4 @@ fn is_private(flags: u64) -> Result<bool, u32> {
         linux::MAP_SHARED_VALIDATE if !has(flags, linux::MAP_ANONYMOUS) => Ok(false),
         _ => Err(EINVAL),
     }
-}
-
-fn growth(flags: u64) -> Growth {
-    if has(flags, linux::MAP_GROWSDOWN) { Growth::Down } else { Growth::Fixed }
 }

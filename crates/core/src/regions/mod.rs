@@ -25,12 +25,13 @@ mod unmap;
 
 pub use effect::{Effect, Operation, Range};
 pub use limits::Limits;
-pub use region_map::{Backing, Copy, FileNumber, Growth, Region};
+pub use region_map::{Backing, Copy, FileNumber, KernelMapping, Region};
 
 use alloc::collections::BTreeMap;
 use banyan_wire::address_space::{LARGE, POOL_BYTES, pool_start};
 use banyan_wire::ids::{EXTENT_BYTES, PAGE_BYTES};
 use banyan_wire::syscalls::MemoryCall;
+use linux_raw_sys::errno::ENOSYS;
 use linux_raw_sys::general::{PROT_EXEC, PROT_READ, PROT_WRITE};
 use region_map::RegionMap;
 
@@ -50,6 +51,8 @@ pub enum Source {
     Copied(FileNumber),
     /// The kernel maps it at home, and nobody else can.
     Kernel,
+    /// As that; it is a System V segment.
+    Segment,
 }
 
 /// What is known of a call beside its arguments.
@@ -153,6 +156,9 @@ impl Regions {
     pub fn call(&mut self, call: MemoryCall, arguments: [u64; 6], caller: Caller) -> Effect {
         let outcome = match call {
             MemoryCall::Map => self.map(arguments, caller),
+            // The stub makes it a call of `mmap`, for it knows what the segment is.
+            MemoryCall::Attach => Err(ENOSYS),
+            MemoryCall::Detach => self.detach(arguments),
             MemoryCall::Unmap => self.unmap(arguments),
             MemoryCall::Protect => self.protect(arguments, &caller.limits),
             MemoryCall::Break => self.move_break(arguments, &caller.limits),

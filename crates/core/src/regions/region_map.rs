@@ -40,7 +40,7 @@ pub enum Backing {
         copy: Copy,
     },
     /// The home kernel's own mapping, of which the map knows no more than the place. Other nodes have none.
-    Kernel(Growth),
+    Kernel(KernelMapping),
 }
 
 /// Whether a copy of a file can differ from the file.
@@ -57,13 +57,15 @@ pub(super) const fn copy_with(protection: u32) -> Copy {
     if protection & PROT_WRITE == 0 { Copy::Clean } else { Copy::Writable }
 }
 
-/// Whether the kernel lets a mapping grow when something below it is touched.
+/// A mapping of the kernel's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Growth {
-    /// It does not grow.
-    Fixed,
-    /// `MAP_GROWSDOWN`.
-    Down,
+pub enum KernelMapping {
+    /// One that stays as it is.
+    Plain,
+    /// One that grows when something below it is touched: `MAP_GROWSDOWN`.
+    Stack,
+    /// A System V segment that was attached at this address, and is detached by it.
+    Segment(u64),
 }
 
 /// How far below its first address a growing mapping may come to begin: what Linux lets a stack have.
@@ -95,7 +97,7 @@ impl Region {
     /// The address from which on nothing else may be placed.
     fn reserved_from(&self) -> u64 {
         match self.backing {
-            Backing::Kernel(Growth::Down) => self.start.saturating_sub(GROWTH_MAX),
+            Backing::Kernel(KernelMapping::Stack) => self.start.saturating_sub(GROWTH_MAX),
             _ => self.start,
         }
     }

@@ -17,6 +17,7 @@ impl Regions {
             return Err(ENOMEM);
         }
         self.check_limits(new_length.saturating_sub(old.length), region.protection, &caller.limits)?;
+        let node = if matches!(region.backing, Backing::Kernel(_)) { 0 } else { caller.node };
         if has(flags, MREMAP_FIXED) {
             return Ok(self.move_mapping(region, old, Range { start: target, length: new_length }));
         }
@@ -29,7 +30,7 @@ impl Regions {
         if !has(flags, MREMAP_MAYMOVE) {
             return Err(ENOMEM);
         }
-        let start = self.place(caller.node, new_length).ok_or(ENOMEM)?;
+        let start = self.place(node, new_length).ok_or(ENOMEM)?;
         Ok(self.move_mapping(region, old, Range { start, length: new_length }))
     }
 

@@ -295,3 +295,23 @@ fn limits_are_met_where_the_kernel_meets_them() {
     let _ = regions.call(MemoryCall::Unmap, [a, PAGE_BYTES, 0, 0, 0, 0], on(0));
     assert_eq!(lock(&mut regions, 4, none), -i64::from(ENOMEM), "there is a hole");
 }
+
+#[test]
+fn a_segment_is_detached_by_its_address() {
+    let mut regions = Regions::new(1 << 30);
+    let segment = Caller { source: Source::Segment, ..on(0) };
+    let flags = u64::from(linux::MAP_SHARED | linux::MAP_ANONYMOUS);
+    let attach = |regions: &mut Regions| {
+        let arguments = [0, 2 * PAGE_BYTES, WRITABLE, flags, u64::MAX, 0];
+        regions.call(MemoryCall::Map, arguments, segment).result as u64
+    };
+    let (a, b) = (attach(&mut regions), attach(&mut regions));
+    let detach = |regions: &mut Regions, at| regions.call(MemoryCall::Detach, [at, 0, 0, 0, 0, 0], on(0));
+    assert_eq!(detach(&mut regions, a + PAGE_BYTES), Effect::failure(EINVAL));
+    assert_eq!(detach(&mut regions, a).result, 0);
+    assert_eq!(
+        (regions.lookup(a), regions.lookup(b).map(|region| region.end)),
+        (None, Some(b + 2 * PAGE_BYTES))
+    );
+    assert_eq!(detach(&mut regions, a), Effect::failure(EINVAL));
+}

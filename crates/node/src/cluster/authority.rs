@@ -43,7 +43,7 @@ pub(crate) trait Authority {
     fn memory_call(&self, call: MemoryCall) -> Result<Effect, PagerError>;
 
     /// The region at `address` if it allows `access`, a `PROT_` bit. `node` maps it afterwards, and will be
-    /// asked to unmap it when it shrinks.
+    /// asked to unmap it when it shrinks. A region without rights is one that only home can have.
     ///
     /// # Errors
     /// [`PagerError`] if the authority does not answer in time.

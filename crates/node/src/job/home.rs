@@ -12,7 +12,7 @@ use crate::pager::{Mapped, PagerError, pools};
 use crate::report::Report;
 use banyan_core::coherence::Extents;
 use banyan_core::placement::Placement;
-use banyan_core::regions::{Caller, Effect, FileNumber, Operation, Region, Regions, Source};
+use banyan_core::regions::{Backing, Caller, Effect, FileNumber, Operation, Region, Regions, Source};
 use banyan_wire::control::{ControlMessage, RegionFacts};
 use banyan_wire::ids::NodeId;
 use banyan_wire::statistics::NodeStatistics;
@@ -121,6 +121,7 @@ impl Home {
         Ok(match (source, file) {
             (MapSource::Zeroes, _) => Source::Zeroes,
             (MapSource::Kernel, _) => Source::Kernel,
+            (MapSource::Segment, _) => Source::Segment,
             (MapSource::Copied, Some(file)) => {
                 let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
                 Source::Copied(files.keep(file).map_err(|error| PagerError::Fatal(error.to_string()))?)
@@ -247,9 +248,15 @@ impl Authority for Home {
     fn learn(&self, node: NodeId, address: u64, access: u32) -> Result<Option<RegionFacts>, PagerError> {
         let region = {
             let map = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
-            map.regions.lookup(address).filter(|region| region.protection & access == access)
+            map.regions.reach(address)
         };
         let Some(region) = region else { return Ok(None) };
+        if matches!(region.backing, Backing::Kernel(_)) {
+            return Ok(Some(RegionFacts { start: region.start, end: region.end, protection: 0 }));
+        }
+        if region.protection & access != access {
+            return Ok(None);
+        }
         if node != NodeId::HOME {
             let mut learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
             learned.entry(node).or_default().insert(region.start, region.end);

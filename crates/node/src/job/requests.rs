@@ -104,6 +104,12 @@ fn handle(job: &Job, received: Received) -> Result<(Answer, Option<OwnedFd>), Pa
             }
             DONE
         }
+        Request::CameHome(ThreadEnd { node, .. }) => {
+            if let Role::Home(home) = &job.role {
+                home.placement().stays_at_home(node_of(job, node)?);
+            }
+            DONE
+        }
         Request::Refused(request) => {
             refused(job, request);
             DONE
@@ -288,6 +294,9 @@ fn lookup(job: &Job, address: u64, access: u32) -> Result<Answer, PagerError> {
     let Some(region) = job.authority().learn(job.node, address, access)? else {
         return Ok(FAILED);
     };
+    if region.protection & access != access {
+        return Ok(Answer::AtHome(Nothing {}));
+    }
     let rights = u64::from(region.protection);
     let mut steps = Steps::new(0);
     let mapped = job.pager.mapped.read().unwrap_or_else(PoisonError::into_inner);
@@ -312,9 +321,6 @@ fn refused(job: &Job, Refused { number, reason, errno }: Refused) {
             let name = row.map_or("?", syscalls::SystemCall::name);
             let error = std::io::Error::from_raw_os_error(errno as i32);
             format!("the program's call {name} (number {number}) is not served yet; it got: {error}")
-        }
-        Refusal::SharedFileMapping => {
-            "a shared, writable mapping of a file is not served yet; the program got: No such device".into()
         }
         Refusal::HandlerOnRemoteThread => {
             format!(

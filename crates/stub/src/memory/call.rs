@@ -9,6 +9,7 @@ use crate::kernel;
 use crate::memory::LOCK;
 use crate::memory::copy::{self, ProgramAddress};
 use crate::memory::perform::{self, Backing, Context};
+use crate::memory::segment;
 use crate::memory::source::{self, Mapping};
 use crate::thread::Thread;
 use banyan_sys::raw::Errno;
@@ -25,6 +26,14 @@ pub fn call(thread: &Thread, call: MemoryCall, number: u32, arguments: &[u64; 6]
     match call {
         MemoryCall::Map => match source::of(arguments) {
             Ok(mapping) => map(thread, number, &mapping),
+            Err(error) => error.negated(),
+        },
+        MemoryCall::Attach => match segment::of(arguments) {
+            // What is in the way is no error of its own here.
+            Ok(mapping) => match map(thread, linux::__NR_mmap, &mapping) {
+                result if result == Errno::EEXIST.negated() => Errno::EINVAL.negated(),
+                result => result,
+            },
             Err(error) => error.negated(),
         },
         MemoryCall::Break => match ask(thread, number, &unmapped) {
@@ -50,6 +59,7 @@ pub fn call(thread: &Thread, call: MemoryCall, number: u32, arguments: &[u64; 6]
             Err(failed) => failed.error.negated(),
         },
         MemoryCall::Unmap
+        | MemoryCall::Detach
         | MemoryCall::Protect
         | MemoryCall::Remap
         | MemoryCall::Advise
@@ -139,6 +149,9 @@ fn map(thread: &Thread, number: u32, mapping: &Mapping) -> i64 {
     let (result, error) = match decided(thread, number, mapping) {
         Ok(start) if start >= 0 && mapping.source == MapSource::Kernel => {
             (start as u64, source::map_natively(&mapping.arguments, start as u64).err())
+        }
+        Ok(start) if start >= 0 && mapping.source == MapSource::Segment => {
+            (start as u64, segment::attach(&mapping.arguments, start as u64).err())
         }
         Ok(result) => return result,
         Err(failed) => (failed.address, Some(failed.error)),

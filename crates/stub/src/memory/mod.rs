@@ -4,6 +4,7 @@ pub mod call;
 pub mod copy;
 pub mod futex;
 pub mod perform;
+pub mod segment;
 pub mod source;
 
 use crate::lock::Lock;

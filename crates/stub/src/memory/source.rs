@@ -1,10 +1,9 @@
 //! What a mapping that the program asks for shows: zeroes, a copy of a file, or what the kernel maps at home.
 
-use crate::daemon::requests;
 use crate::kernel;
 use crate::memory::call;
 use banyan_sys::raw::Errno;
-use banyan_wire::stub::{MapSource, Refusal, Refused, Request};
+use banyan_wire::stub::MapSource;
 use linux_raw_sys::general as linux;
 
 /// A mapping that is to be made.
@@ -14,6 +13,10 @@ pub struct Mapping {
     /// The arguments of `mmap`.
     pub arguments: [u64; 6],
 }
+
+// A shared mapping that the program can write, or whose file it can write, shows those writes and is seen by
+// other processes: that takes the file's own pages, which only the home kernel has. One of a file that is
+// only read is copied like a private one, so that a program whose threads all read it stays distributed.
 
 /// The device number of `/dev/zero`.
 const ZERO_DEVICE: u64 = 1 << 8 | 5;
@@ -45,17 +48,14 @@ pub fn of(arguments: &[u64; 6]) -> Result<Mapping, Errno> {
     }
     let private = flags & u64::from(linux::MAP_TYPE) == u64::from(linux::MAP_PRIVATE);
     let writable = protection & u64::from(linux::PROT_WRITE) != 0 || may_write(descriptor)?;
-    if status.st_mode & linux::S_IFMT == linux::S_IFREG && (private || !writable) {
-        return mapping(MapSource::Copied);
-    }
-    let (number, reason) = (u64::from(linux::__NR_mmap), Refusal::SharedFileMapping);
-    requests::tell(&Request::Refused(Refused { number, reason, errno: 0 }));
-    Err(Errno::ENODEV)
+    let regular = status.st_mode & linux::S_IFMT == linux::S_IFREG;
+    mapping(if regular && (private || !writable) { MapSource::Copied } else { MapSource::Kernel })
 }
 
-/// Memory of zeroes.
+/// Memory of zeroes. The kernel lets only a mapping of its own grow.
 fn zeroes(arguments: &[u64; 6]) -> Result<Mapping, Errno> {
-    let source = if call::is_alone() { MapSource::Kernel } else { MapSource::Zeroes };
+    let grows = arguments[3] & u64::from(linux::MAP_GROWSDOWN) != 0;
+    let source = if call::is_alone() || grows { MapSource::Kernel } else { MapSource::Zeroes };
     Ok(Mapping { source, arguments: *arguments })
 }
 

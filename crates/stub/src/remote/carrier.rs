@@ -2,7 +2,7 @@
 //! thread's own connection to its deputy; this thread waits on the socket itself, so there is one wake-up
 //! each way.
 
-use crate::daemon::{requests, settings};
+use crate::daemon::requests;
 use crate::kernel;
 use crate::remote::shipping::{self, Order, Pieces};
 use crate::report;
@@ -13,7 +13,7 @@ use crate::thread::{Role, Thread, exit, resume};
 use crate::trap::emulate;
 use banyan_sys::raw::Errno;
 use banyan_wire::deputy::{DeputyMessage, Header, NOT_SERVED, PAYLOAD_MAX};
-use banyan_wire::stub::{Push, Request, ThreadEnd};
+use banyan_wire::stub::{Push, Request};
 use banyan_wire::syscalls::{
     Class, CreationForm, Emulation, Handling, HomeOnly, Notice, SystemCall, ThreadCall,
 };
@@ -125,12 +125,7 @@ fn create(
 /// Ends the thread, here and at home.
 fn end(thread: &'static Thread, status: u64) -> ! {
     let cpu = kernel::thread_cpu_nanoseconds();
-    let (node, calls) = (u32::from(settings::node()), thread.deputy_calls.get());
-    requests::tell(&Request::ThreadEnd(ThreadEnd { node, deputy_calls: calls as u32 }));
-    let header = Header::new(DeputyMessage::Exit, 0, [status, cpu, 0, 0, 0, 0]);
-    let _ = kernel::send_all(thread.connection.get(), header.as_bytes());
-    kernel::close(thread.connection.get());
-    exit::leave(thread, 0)
+    exit::end_carrier(thread, &Header::new(DeputyMessage::Exit, 0, [status, cpu, 0, 0, 0, 0]))
 }
 
 /// Has the deputy refuse a call, for it is the home node that mentions it.

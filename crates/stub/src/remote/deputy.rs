@@ -10,6 +10,7 @@ use crate::memory::call;
 use crate::memory::copy::{self, ProgramAddress};
 use crate::memory::futex;
 use crate::process::{descriptors, links};
+use crate::remote::come_home;
 use crate::remote::shipping::{self, Pieces};
 use crate::report;
 use crate::signal::{disposition, queue, service_thread};
@@ -49,6 +50,7 @@ pub fn serve(thread: &'static Thread) -> ! {
                 call(thread, &header);
             }
             Some(DeputyMessage::Exit) => exit::end(thread, header.arguments[0]),
+            Some(DeputyMessage::ComeHome) => come_home::arrive(thread, &header),
             Some(DeputyMessage::Fatal) => disposition::die_of(header.arguments[0].clamp(1, 31)),
             _ => report::fail(&["banyan: a thread on another node sent a malformed message to its deputy"]),
         }

@@ -5,5 +5,6 @@
 //! system calls.
 
 pub mod carrier;
+pub mod come_home;
 pub mod deputy;
 pub mod shipping;

@@ -99,8 +99,12 @@ pub fn deliver(thread: &Thread, signal: u64, information: &SignalInformation, co
     registers.eflags &= !CLEARED_FLAGS;
 }
 
-/// Copies the kernel's frame, floating-point state included, below `top` in program memory.
-fn push_frame(
+/// Copies the kernel's frame, floating-point state included, below `top` in program memory. Returns where it
+/// is.
+///
+/// # Errors
+/// `EFAULT` if that is not memory of the program.
+pub fn push_frame(
     thread: &Thread,
     top: u64,
     restorer: u64,

@@ -9,19 +9,16 @@ use crate::remote::deputy;
 use crate::signal::frame::UserContext;
 use crate::signal::{mask, service_thread};
 use crate::thread::block::{self, Start};
-use crate::thread::exit::LIVE;
+use crate::thread::exit::{LIVE, STARTED};
 use crate::thread::{Role, Thread, resume};
 use banyan_sys::raw::Errno;
 use banyan_wire::deputy::{DeputyMessage, Header};
 use banyan_wire::stub::{Answer, Request, StartThread};
 use banyan_wire::syscalls::CreationForm;
 use core::arch::asm;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::Ordering;
 use linux_raw_sys::general as linux;
 use zerocopy::IntoBytes;
-
-/// Threads started so far, for placement.
-pub(super) static STARTED: AtomicU64 = AtomicU64::new(0);
 
 /// `clone` and `clone3` with CLONE_THREAD, as one set of values.
 #[derive(Clone, Copy)]

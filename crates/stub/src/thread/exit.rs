@@ -2,17 +2,20 @@
 //! here, because the kernel drops such writes silently when the page is not present.
 
 use crate::daemon::requests;
-use crate::daemon::settings::SETTINGS;
+use crate::daemon::settings::{self, SETTINGS};
 use crate::kernel;
 use crate::memory::copy::{self, ProgramAddress};
 use crate::signal::service_thread;
-use crate::thread::create::STARTED;
 use crate::thread::{Role, Thread};
+use banyan_wire::deputy::Header;
 use banyan_wire::stub::{Exit, Request, ThreadEnd};
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};
 use linux_raw_sys::general as linux;
+use zerocopy::IntoBytes;
 
+/// Threads that the program has started so far, its first one not counted.
+pub(super) static STARTED: AtomicU64 = AtomicU64::new(0);
 /// Threads of the program that have not ended (at home).
 pub(super) static LIVE: AtomicU64 = AtomicU64::new(0);
 
@@ -42,6 +45,15 @@ pub fn end(thread: &'static Thread, status: u64) -> ! {
         service_thread::remote_masks_changed();
     }
     leave(thread, status)
+}
+
+/// Ends the calling carrier, with a last message to its deputy.
+pub fn end_carrier(thread: &'static Thread, last: &Header) -> ! {
+    let (node, calls) = (u32::from(settings::node()), thread.deputy_calls.get());
+    requests::tell(&Request::ThreadEnd(ThreadEnd { node, deputy_calls: calls as u32 }));
+    let _ = kernel::send_all(thread.connection.get(), last.as_bytes());
+    kernel::close(thread.connection.get());
+    leave(thread, 0)
 }
 
 /// Ends the process with an exit status, after the daemon has ended the other replicas and counted.

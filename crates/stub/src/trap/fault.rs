@@ -4,11 +4,11 @@
 use crate::daemon::{requests, settings};
 use crate::memory::perform::{self, Context};
 use crate::memory::{self, copy};
-use crate::remote::carrier;
+use crate::remote::{carrier, come_home};
 use crate::signal::frame::{SignalInformation, UserContext};
 use crate::signal::{SIGSEGV, deliver, disposition};
 use crate::thread::{Role, Thread};
-use banyan_wire::address_space::is_program_memory;
+use banyan_wire::address_space::{is_program_code, is_program_memory};
 use banyan_wire::stub::{Answer, Lookup, Request};
 use core::sync::atomic::{AtomicU64, Ordering};
 use linux_raw_sys::general as linux;
@@ -31,13 +31,14 @@ pub unsafe extern "C" fn on_fault(
     let address = information.address;
     let from_kernel = information.code > 0;
     let access = access_of(context.registers.err);
-    if signal == SIGSEGV
-        && from_kernel
-        && !settings::is_home()
-        && is_program_memory(address)
-        && learn(thread, address, access)
-    {
-        return;
+    if signal == SIGSEGV && from_kernel && !settings::is_home() && is_program_memory(address) {
+        match learn(thread, address, access) {
+            Learned::Here => return,
+            Learned::AtHome if thread.role() == Role::Carrier && is_program_code(context.registers.rip) => {
+                come_home::leave(thread, information, context);
+            }
+            Learned::AtHome | Learned::Nothing => {}
+        }
     }
     if let Some(continuation) = copy::fault_continuation(context.registers.rip) {
         context.registers.rip = continuation;
@@ -68,21 +69,34 @@ const fn access_of(error: u64) -> u64 {
     }
 }
 
-/// Maps the region of `address` in this replica if the program has one. False if it has none, or none that
-/// allows what was tried.
-fn learn(thread: &Thread, address: u64, access: u64) -> bool {
+/// What became of the question for an address.
+enum Learned {
+    /// The address is mapped here now.
+    Here,
+    /// Only the home node can have it.
+    AtHome,
+    /// The program has nothing there that allows what was tried.
+    Nothing,
+}
+
+/// Maps the region of `address` in this replica if the program has one.
+fn learn(thread: &Thread, address: u64, access: u64) -> Learned {
     let _guard = memory::LOCK.lock();
     // While this thread waited for the lock another one may have learned the same region: try again first.
     let learned = LEARNED.load(Ordering::Relaxed);
     if thread.learned.replace(learned) != learned {
-        return true;
+        return Learned::Here;
     }
     let question = Request::Lookup(Lookup { address, protection: access });
-    let Answer::Steps(steps) = requests::ask(&question) else { return false };
+    let steps = match requests::ask(&question) {
+        Answer::Steps(steps) => steps,
+        Answer::AtHome(_) => return Learned::AtHome,
+        _ => return Learned::Nothing,
+    };
     if perform::perform(&steps, &Context::MAP).is_err() {
-        return false;
+        return Learned::Nothing;
     }
     thread.learned.set(learned + 1);
     LEARNED.store(learned + 1, Ordering::Relaxed);
-    true
+    Learned::Here
 }

@@ -18,8 +18,8 @@ messages! {
         4 Confirm(Range),
         /// A range is unmapped here: make its pages zero on every node. Done when they are.
         5 Discard(Range),
-        /// A replica touched an address that it has no mapping for. Steps, or failed if the program has none
-        /// either.
+        /// A replica touched an address that it has no mapping for. Steps, or at home if only that node can
+        /// have it, or failed if the program has nothing there.
         6 Lookup(Lookup),
         /// Bring a range here before a system call uses it. Done when it is here, or late.
         7 Acquire(Acquire),
@@ -37,6 +37,8 @@ messages! {
         12 ThreadEnd(ThreadEnd),
         /// The steps after those that end with `More`. Steps.
         13 More(Nothing),
+        /// A thread that executed on another node goes on at home. Done.
+        14 CameHome(ThreadEnd),
     }
 }
 
@@ -54,6 +56,8 @@ messages! {
         4 Enter(Enter),
         /// Where the new thread executes.
         5 Placed(Placed),
+        /// Only the home node can have it.
+        6 AtHome(Nothing),
     }
 }
 
@@ -181,6 +185,8 @@ enumeration! {
         1 Copied,
         /// What the kernel maps at home, after the steps.
         2 Kernel,
+        /// A System V segment that is attached there after the steps.
+        3 Segment,
     }
 }
 
@@ -199,8 +205,6 @@ enumeration! {
     Refusal: u32 {
         /// The call is not served yet.
         1 NotTreated,
-        /// A shared, writable mapping of a file.
-        2 SharedFileMapping,
         /// A signal with a handler reached a thread on another node.
         3 HandlerOnRemoteThread,
     }

@@ -89,6 +89,10 @@ pub enum MemoryCall {
     Map,
     /// `munmap`
     Unmap,
+    /// `shmat`
+    Attach,
+    /// `shmdt`
+    Detach,
     /// `mprotect`
     Protect,
     /// `brk`

@@ -14,7 +14,8 @@ use super::class::HomeCall::{
 use super::class::HomeOnly::{Native, NotServed};
 use super::class::MaskPointer::{Direct, Paired};
 use super::class::MemoryCall::{
-    Advise, Break, Lock, LockAll, Map, Protect, Remap, Residency, Synchronize, Unlock, UnlockAll, Unmap,
+    Advise, Attach, Break, Detach, Lock, LockAll, Map, Protect, Remap, Residency, Synchronize, Unlock,
+    UnlockAll, Unmap,
 };
 use super::class::Notice::{Never, Once};
 use super::class::ThreadCall::{AlternateStack, ArchitectureControl, Create, End, SignalMask, Suspend};
@@ -79,9 +80,9 @@ table! {
     __NR_msync, Emulate(Memory(Synchronize)), [];
     __NR_mincore, Emulate(Memory(Residency)), [];
     __NR_madvise, Emulate(Memory(Advise)), [];
-    __NR_shmget, refused(ENOSYS), [];
-    __NR_shmat, refused(ENOSYS), [];
-    __NR_shmctl, refused(ENOSYS), [];
+    __NR_shmget, Deputy(Plain), [];
+    __NR_shmat, Emulate(Memory(Attach)), [];
+    __NR_shmctl, Deputy(Plain), [];
     __NR_dup, Deputy(Plain), [];
     __NR_dup2, Deputy(Descriptors(FirstAndSecond)), [];
     __NR_pause, Deputy(Plain), [];
@@ -117,7 +118,7 @@ table! {
     __NR_semget, Deputy(Plain), [];
     __NR_semop, Deputy(Plain), [];
     __NR_semctl, Deputy(Plain), [];
-    __NR_shmdt, refused(ENOSYS), [];
+    __NR_shmdt, Emulate(Memory(Detach)), [];
     __NR_msgget, Deputy(Plain), [];
     __NR_msgsnd, Deputy(Plain), [];
     __NR_msgrcv, Deputy(Plain), [];

@@ -17,7 +17,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// Where position-independent programs are put.
-const PROGRAM_BASE: u64 = pool_start(0) + (16 << 20);
+const PROGRAM_BASE: u64 = pool_start(0) + (4 << 30);
 /// Mappings begin here; the space below is the heap's to grow into.
 const MAPPINGS_START: u64 = pool_start(0) + (64 << 30);
 /// The first stack ends here, at the end of the home node's pool.
