@@ -39,7 +39,7 @@ pub use blob::{Blob, BlobStore, Blobs};
 pub use connection::{CallOptions, Connection};
 pub use discovery::{Discovery, Service};
 
-/// Streams of the caller, and functions on streams and descriptors that a worker sends to the
+/// Streams of the caller, and functions on streams, descriptors and memory that a worker sends to the
 /// caller when these are the caller's.
 pub const CALLER_NAMES: &[&str] = &[
     "stdin",
@@ -94,6 +94,9 @@ pub const CALLER_NAMES: &[&str] = &[
     "fcntl",
     "fcntl64",
     "ioctl",
+    "free",
+    "realloc",
+    "malloc_usable_size",
 ];
 
 /// Descriptors from this number on are a worker's own; below, they are the caller's.

@@ -51,6 +51,7 @@ impl Pair {
     fn run(&self, libraries: &Path, arguments: &[&str]) -> Output {
         let mut command = Command::new("timeout");
         command.args(["-s", "KILL", "60"]).arg(&self.program).args(arguments);
+        command.env("ODD_WORD", "a word of the environment").env("TZ", "UTC-3");
         command.env("LD_LIBRARY_PATH", libraries).stdin(Stdio::null()).output().unwrap()
     }
 
@@ -92,4 +93,14 @@ fn a_version_all_of_whose_names_have_another_is_kept() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/library/versions.map");
     let option = format!("-Wl,--version-script={}", script.display());
     Pair::new("versions", "", &[&option], &[]).prints_the_same(&[]);
+}
+
+#[test]
+fn texts_and_structures_of_the_librarys_c_library_can_be_read() {
+    Pair::new("c_library", "", &["-O1"], &["-O1"]).prints_the_same(&[]);
+}
+
+#[test]
+fn either_side_frees_and_resizes_memory_of_the_other() {
+    Pair::new("memory", "", &["-O1", "-fno-builtin"], &["-O1", "-fno-builtin"]).prints_the_same(&[]);
 }

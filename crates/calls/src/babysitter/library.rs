@@ -10,6 +10,7 @@ pub(super) fn load_library(configuration: &Configuration, report: &mut Report) -
     use std::os::unix::ffi::OsStrExt;
     let Some(path) = &configuration.library else { return Ok(Vec::new()) };
     let path = std::ffi::CString::new(path.as_os_str().as_bytes()).map_err(|error| error.to_string())?;
+    show_environment();
     // SAFETY: loading runs the library's constructors, which is what this process is for. The
     // strings outlive the calls.
     unsafe {
@@ -32,6 +33,31 @@ pub(super) fn load_library(configuration: &Configuration, report: &mut Report) -
             report.variables.push(find_symbol(library, variable)?);
         }
         Ok(functions)
+    }
+}
+
+/// Moves the environment to the heap, which the caller sees: there lies what `getenv` gives out.
+fn show_environment() {
+    unsafe extern "C" {
+        static mut environ: *mut *mut libc::c_char;
+    }
+    // SAFETY: this process has one thread, and nothing holds a pointer to the old environment. What cannot be
+    // copied stays where it is.
+    unsafe {
+        let old = environ;
+        if old.is_null() {
+            return;
+        }
+        let count = (0..).take_while(|&index: &usize| !(*old.add(index)).is_null()).count();
+        let new = libc::calloc(count + 1, size_of::<*mut libc::c_char>()).cast::<*mut libc::c_char>();
+        if new.is_null() {
+            return;
+        }
+        for index in 0..count {
+            let copy = libc::strdup(*old.add(index));
+            *new.add(index) = if copy.is_null() { *old.add(index) } else { copy };
+        }
+        environ = new;
     }
 }
 
@@ -69,16 +95,21 @@ pub(super) fn segments(
         next += length;
         if next > STACKS_OFFSET { Err("the library's data is too large".to_owned()) } else { Ok(()) }
     };
-    // What the C library and the loader keep to themselves stays so; so does this program.
+    // What the loader keeps to itself stays so; so does this program. Of the C library the caller sees its
+    // data and texts, which its functions give out, and no more.
     let own = maps::list()
         .iter()
         .find(|mapping| holds(mapping, run as *const () as u64))
         .map(|mapping| mapping.path.clone());
-    let private = |path: &str| {
+    let is_one_of = |path: &str, names: &[&str]| {
         let name = path.rsplit('/').next().unwrap_or(path);
-        let hidden = ["ld-linux", "libc.so", "libpthread", "libdl.so", "libgcc_s", "memfd:", "librt.so"];
-        hidden.iter().any(|prefix| name.starts_with(prefix)) || Some(path) == own.as_deref()
+        names.iter().any(|prefix| name.starts_with(prefix))
     };
+    let private = |path: &str| {
+        is_one_of(path, &["ld-linux", "libpthread", "libdl.so", "libgcc_s", "memfd:", "librt.so"])
+            || Some(path) == own.as_deref()
+    };
+    let is_c_library = |path: &str| is_one_of(path, &["libc.so"]);
     let library = library.canonicalize().ok().map(|path| path.to_string_lossy().into_owned());
     let writable = writable_ranges();
     let mut data_end = 0;
@@ -89,6 +120,13 @@ pub(super) fn segments(
             if mapping.writable {
                 share(mapping.start, length, &mut segments)?;
                 data_end = mapping.end;
+            } else if is_c_library(&mapping.path) {
+                let is_relocated = writable.iter().any(|range| range.contains(&mapping.start));
+                if mapping.readable && !mapping.executable && !is_relocated {
+                    let kind =
+                        SegmentKind::File { path: mapping.path.clone().into(), offset: mapping.offset };
+                    segments.push(Segment { address: mapping.start, length, kind });
+                }
             } else if mapping.readable {
                 // Relocated constants differ from the file; they follow the text in later segments,
                 // and cost little to share.

@@ -3,7 +3,6 @@
 //! For the generator. The file is not trusted: the `object` crate checks every offset.
 
 use super::WrapError;
-use crate::sys::sandbox::Groups;
 use object::Endianness;
 use object::elf::{self, FileHeader64, Sym64};
 use object::read::elf::{FileHeader, Rela, SectionHeader, SectionTable, Sym, SymbolTable};
@@ -216,70 +215,4 @@ impl File<'_> {
             pointers.map(|(at, name)| (at - address, name.clone().filter(|name| !name.is_empty()))).collect();
         Ok(())
     }
-}
-
-/// Which groups of system calls a library needs, by the functions it imports.
-#[must_use]
-pub fn derive_groups(imports: &[String]) -> Groups {
-    const RULES: &[(Groups, &[&str])] = &[
-        (
-            Groups::FILES_READ,
-            &[
-                "open",
-                "open64",
-                "openat",
-                "fopen",
-                "fopen64",
-                "stat",
-                "stat64",
-                "access",
-                "opendir",
-                "readlink",
-                "gzopen",
-                "gzopen64",
-                "xmlReadFile",
-                "dlopen",
-            ],
-        ),
-        (
-            Groups::FILES_WRITE,
-            &[
-                "open",
-                "open64",
-                "openat",
-                "creat",
-                "unlink",
-                "rename",
-                "mkdir",
-                "ftruncate",
-                "ftruncate64",
-                "fopen",
-                "fopen64",
-                "tmpfile",
-                "mkstemp",
-                "gzopen",
-                "gzopen64",
-            ],
-        ),
-        (Groups::NETWORK, &["socket", "connect", "getaddrinfo", "gethostbyname", "bind", "recv", "send"]),
-        (
-            Groups::PROCESSES,
-            &[
-                "fork",
-                "vfork",
-                "execve",
-                "execvp",
-                "execl",
-                "system",
-                "popen",
-                "posix_spawn",
-                "kill",
-                "waitpid",
-            ],
-        ),
-    ];
-    RULES
-        .iter()
-        .filter(|(_, names)| imports.iter().any(|import| names.contains(&import.as_str())))
-        .fold(Groups::default(), |groups, (group, _)| groups.with(*group))
 }

@@ -12,13 +12,15 @@ mod declarations;
 mod emit;
 mod exec;
 mod exports;
+mod groups;
 mod header;
 mod types;
 mod wrap;
 
 pub use convention::{Signature, can_pass};
 pub use exec::{Prepared, prepare};
-pub use exports::{Export, Exports, derive_groups};
+pub use exports::{Export, Exports};
+pub use groups::derive_groups;
 pub use header::{Header, parse};
 pub use wrap::{Coverage, Outcome, wrap};
 

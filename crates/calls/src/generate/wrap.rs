@@ -5,7 +5,8 @@
 
 use super::convention::{Passing, Returned, Signature, passing};
 use super::emit::{Entry, Plan, compile, source};
-use super::exports::{Export, Exports, derive_groups};
+use super::exports::{Export, Exports};
+use super::groups::derive_groups;
 use super::header::{self, Header};
 use super::{FailureValue, Policy, WrapError};
 use crate::shared::service::Configuration;

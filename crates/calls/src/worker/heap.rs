@@ -7,6 +7,7 @@
 
 use crate::shared::layout::SlotHead;
 use crate::sys::memory::at;
+use banyan_wire::address_space::CALL_WINDOWS;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
@@ -146,6 +147,13 @@ pub fn usable(address: u64) -> u64 {
         return 0;
     }
     class_bytes(header.class as usize) - HEADER - header.shift
+}
+
+/// Whether `address` lies neither in a window nor in the memory for the start: this heap did not allocate it.
+#[must_use]
+pub fn is_foreign(address: u64) -> bool {
+    let early = EARLY_MEMORY.0.get() as u64;
+    address != 0 && !CALL_WINDOWS.contains(address) && !(early..early + EARLY as u64).contains(&address)
 }
 
 /// Frees an allocation; ends the process when it is none, or was freed.

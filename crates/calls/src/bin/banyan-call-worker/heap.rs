@@ -1,9 +1,16 @@
 //! C's allocator, so that what a library allocates lies where its caller sees it.
 //!
-//! Only the C names; the work is done by `banyan_calls::heap`.
+//! Only the C names; the work is done by `banyan_calls::heap`. A library may free and resize what its caller
+//! allocated: that is the caller's to do.
 
-use banyan_calls::heap::{allocate, release, resize, usable};
+use crate::caller::{callers, position};
+use banyan_calls::heap::{allocate, is_foreign, release, resize, usable};
 use std::ffi::c_int;
+
+/// The caller's function of that position for memory at `address`, if it is memory of the caller.
+fn of_caller(position: usize, address: u64) -> Option<u64> {
+    (is_foreign(address) && banyan_calls::is_in_call()).then(|| callers(position)).filter(|&there| there != 0)
+}
 
 /// C's `malloc`.
 #[unsafe(no_mangle)]
@@ -26,6 +33,13 @@ pub(crate) extern "C" fn calloc(count: usize, size: usize) -> u64 {
 /// C's `realloc`.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn realloc(address: u64, size: usize) -> u64 {
+    if let Some(there) = of_caller(const { position(c"realloc") }, address) {
+        // SAFETY: the caller's `realloc`: the jump there becomes a call-back, by the fault handler.
+        return unsafe {
+            let realloc: extern "C" fn(u64, usize) -> u64 = std::mem::transmute(there as *const ());
+            realloc(address, size)
+        };
+    }
     if size == 0 && address != 0 {
         release(address);
         return 0;
@@ -36,12 +50,24 @@ pub(crate) extern "C" fn realloc(address: u64, size: usize) -> u64 {
 /// C's `reallocarray`.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn reallocarray(address: u64, count: usize, size: usize) -> u64 {
-    count.checked_mul(size).map_or(0, |bytes| resize(address, bytes as u64))
+    let Some(bytes) = count.checked_mul(size) else {
+        // SAFETY: errno of this thread.
+        unsafe { *libc::__errno_location() = libc::ENOMEM };
+        return 0;
+    };
+    realloc(address, bytes)
 }
 
 /// C's `free`.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn free(address: u64) {
+    if let Some(there) = of_caller(const { position(c"free") }, address) {
+        // SAFETY: the caller's `free`, as in `realloc`.
+        return unsafe {
+            let free: extern "C" fn(u64) = std::mem::transmute(there as *const ());
+            free(address);
+        };
+    }
     release(address);
 }
 
@@ -77,5 +103,12 @@ pub(crate) extern "C" fn valloc(size: usize) -> u64 {
 /// C's `malloc_usable_size`.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn malloc_usable_size(address: u64) -> usize {
+    if let Some(there) = of_caller(const { position(c"malloc_usable_size") }, address) {
+        // SAFETY: the caller's function, as in `realloc`.
+        return unsafe {
+            let usable: extern "C" fn(u64) -> usize = std::mem::transmute(there as *const ());
+            usable(address)
+        };
+    }
     if address == 0 { 0 } else { usable(address) as usize }
 }
