@@ -16,7 +16,7 @@ fn options(number: u64) -> ArenaOptions {
     let mut store = StoreOptions::default();
     store.fold_blocks = 64;
     ArenaOptions {
-        base: 0x1000_0000_0000 + (number << 36),
+        base: 0x1200_0000_0000 + (number << 36),
         reservation: 1 << 32,
         store,
         ..Default::default()

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{Arena, RollbackError};
 use crate::committer::{Capture, Outcome, Queued, lock};
 use crate::disk::Disk;
-use crate::store::{CommitError, CommitRequest, Position, SnapshotOperation, roots_fit};
+use crate::store::{CommitError, CommitRequest, Position, ReadError, SnapshotOperation, roots_fit};
 
 impl<D: Disk> Arena<D> {
     /// Makes everything durable: the heap, the roots, and these numbers. All or nothing, one sync.
@@ -53,13 +53,21 @@ impl<D: Disk> Arena<D> {
         if !roots_fit(&self.roots) {
             return Err(CommitError::RootsTooLarge);
         }
+        let zeroed = if self.discarded.is_empty() {
+            Vec::new()
+        } else {
+            // Which of them must be said to be zero is known once the commits before are there.
+            let outcome = self.committer.settle(Queued::Commits);
+            self.take_in(outcome)?;
+            self.zeroed()?
+        };
         let dirty = self.heap.take_dirty().map_err(CommitError::Io)?;
         let blocks = self.committer.copy(dirty.len(), &|at| self.heap.page(dirty[at]));
         let mut pages: Vec<(u32, bool)> = dirty.iter().map(|page| (*page, true)).collect();
-        let discarded = std::mem::take(&mut self.discarded);
-        if !discarded.is_empty() {
-            let zero = discarded.into_iter().filter(|page| dirty.binary_search(page).is_err());
-            pages.extend(zero.map(|page| (page, false)).collect::<Vec<_>>());
+        self.discarded.clear();
+        if !zeroed.is_empty() {
+            let zero = zeroed.into_iter().filter(|page| dirty.binary_search(page).is_err());
+            pages.extend(zero.map(|page| (page, false)));
             pages.sort_unstable();
         }
         let number = self.heap.memory.captured();
@@ -85,6 +93,19 @@ impl<D: Disk> Arena<D> {
         if self.owner.is_here() { Ok(()) } else { Err(CommitError::Forked) }
     }
 
+    /// Pages that were given back and are not zero in the last commit, which has no more under way behind it.
+    fn zeroed(&self) -> Result<Vec<u32>, ReadError> {
+        if self.discarded.is_empty() {
+            return Ok(Vec::new());
+        }
+        let committed = lock(&self.store).committed();
+        let mut pages = Vec::new();
+        for run in self.discarded.iter() {
+            pages.append(&mut committed.pages_in(run)?);
+        }
+        Ok(pages)
+    }
+
     /// Acts on what the committer reports.
     fn take_in(&mut self, outcome: Outcome) -> Result<(), CommitError> {
         if let Some(position) = outcome.position {
@@ -94,7 +115,7 @@ impl<D: Disk> Arena<D> {
             if full {
                 self.heap.memory.mark_dirty(&[page]);
             } else {
-                self.discarded.insert(page);
+                self.discarded.insert(u64::from(page)..u64::from(page) + 1, 0);
             }
         }
         let kept =
@@ -111,14 +132,15 @@ impl<D: Disk> Arena<D> {
         self.check_owner()?;
         let outcome = self.committer.settle(Queued::Commits);
         self.take_in(outcome)?;
+        let zeroed = self.zeroed()?;
         let dirty = self.heap.take_dirty().map_err(CommitError::Io)?;
-        let mut pages: Vec<(u32, Option<&[u8]>)> = Vec::with_capacity(dirty.len() + self.discarded.len());
+        let mut pages: Vec<(u32, Option<&[u8]>)> = Vec::with_capacity(dirty.len() + zeroed.len());
         for page in &dirty {
             pages.push((*page, Some(self.heap.page(*page))));
         }
-        if !self.discarded.is_empty() {
-            let zero = self.discarded.iter().filter(|page| dirty.binary_search(page).is_err());
-            pages.extend(zero.map(|page| (*page, None)));
+        if !zeroed.is_empty() {
+            let zero = zeroed.into_iter().filter(|page| dirty.binary_search(page).is_err());
+            pages.extend(zero.map(|page| (page, None)));
             pages.sort_unstable_by_key(|(page, _)| *page);
         }
         let request = CommitRequest { epoch, event, roots: self.roots.clone(), operation, pages };
@@ -159,9 +181,11 @@ impl<D: Disk> Arena<D> {
         self.check_owner()?;
         let outcome = self.committer.settle(Queued::Commits);
         self.take_in(outcome)?;
+        let zeroed = self.zeroed()?;
         let mut dirty: BTreeSet<u32> =
             self.heap.take_dirty().map_err(RollbackError::Memory)?.into_iter().collect();
-        dirty.append(&mut self.discarded);
+        dirty.extend(zeroed);
+        self.discarded.clear();
         let dirty: Vec<u32> = dirty.into_iter().collect();
         let committed = lock(&self.store).committed();
         self.heap.roll_back(&dirty, &committed)?;

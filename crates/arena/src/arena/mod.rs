@@ -14,7 +14,6 @@ mod options;
 mod snapshots;
 
 use std::any::Any;
-use std::collections::BTreeSet;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
@@ -24,7 +23,7 @@ pub use self::error::{AllocateError, ArenaError, RollbackError};
 pub use self::options::{ArenaOptions, DEFAULT_BASE, DEFAULT_RESERVATION, Loading};
 use crate::committer::{Committer, Queued, lock};
 use crate::disk::{BLOCK_SIZE, Disk, FileDisk, FileDiskError};
-use crate::heap::{Arrival, Heap, HeapMemory, PagerStatistics, Slot, Tracking};
+use crate::heap::{Arrival, Heap, HeapMemory, PageRuns, PagerStatistics, Slot, Tracking};
 use crate::store::{CommitError, Identity, Position, ReadError, RecoveryReport, Roots, Store};
 use crate::sys::owner::Owner;
 use crate::sys::scratch_stack::Shield;
@@ -52,7 +51,7 @@ pub struct Arena<D: Disk = FileDisk> {
     position: Position,
     roots: Roots,
     /// Pages given back since the last commit, which are zero now.
-    discarded: BTreeSet<u32>,
+    discarded: PageRuns,
     recovery: RecoveryReport,
     /// The collection that is under way. It is in no file: a crash ends it.
     pub(crate) collector: Option<Box<dyn Collector>>,
@@ -162,7 +161,7 @@ impl<D: Disk> Arena<D> {
             store,
             position,
             roots,
-            discarded: BTreeSet::new(),
+            discarded: PageRuns::default(),
             recovery,
             collector: None,
             scratch: None,

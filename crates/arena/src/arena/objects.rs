@@ -107,7 +107,8 @@ impl<D: Disk> Arena<D> {
         let (page, count) = ((offset / BLOCK_SIZE) as u32, length / BLOCK_SIZE);
         // SAFETY: as the caller promises.
         if unsafe { self.heap.memory.discard(page, count) }.is_ok() {
-            self.discarded.extend(page..page + count as u32);
+            let first = u64::from(page);
+            self.discarded.insert(first..first + count as u64, 0);
         }
     }
 

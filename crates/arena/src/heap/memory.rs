@@ -226,7 +226,7 @@ impl<D: Disk> HeapMemory<D> {
         // SAFETY: as the caller promises.
         let mut apply = || unsafe { self.mapping.discard(offset, length) };
         match &self.pager {
-            Some(pager) => pager.discard(page, count as u32, &mut apply),
+            Some(pager) => pager.discard(u64::from(page)..u64::from(page) + count as u64, &mut apply),
             None => apply(),
         }
     }

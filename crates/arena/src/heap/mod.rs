@@ -15,6 +15,7 @@
 mod allocator;
 mod chunks;
 mod memory;
+mod page_runs;
 mod pager;
 mod spans;
 mod tracker;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 
 pub(crate) use self::allocator::{Allocator, Fresh, GRANULE, class_of};
 pub(crate) use self::memory::HeapMemory;
+pub(crate) use self::page_runs::PageRuns;
 pub use self::pager::PagerStatistics;
 pub(crate) use self::spans::{Bitmap, Slot, Slots, Swept, WORDS};
 pub use self::tracker::Tracking;

@@ -11,7 +11,7 @@
 //!
 //! Lock order: `state`, then the store's view. The program's thread takes `state` to give pages back.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,6 +23,7 @@ use crate::sys::mapping::Mapping;
 use crate::sys::owner::Owner;
 
 use super::chunks::{CHUNK, Chunks, Run};
+use super::page_runs::PageRuns;
 use banyan_wire::address_space::ARENA_STAGINGS;
 
 use crate::disk::{BLOCK_SIZE, Block, Disk};
@@ -65,7 +66,7 @@ struct State {
     /// Offset below which missing pages are served.
     served: usize,
     /// Pages that are zero although the newest commit may say otherwise, since which capture.
-    discarded: BTreeMap<u32, u64>,
+    discarded: PageRuns,
     /// Captures so far: what was given back before one of them is part of it.
     captures: u64,
     /// Chunks in memory, oldest first.
@@ -145,7 +146,7 @@ impl<D: Disk> Pager<D> {
         pages.serve(staging.base(), staging.length())?;
         let state = State {
             served: 0,
-            discarded: BTreeMap::new(),
+            discarded: PageRuns::default(),
             captures: 1,
             queue: VecDeque::new(),
             queued: HashSet::new(),
@@ -205,13 +206,12 @@ impl<D: Disk> Pager<D> {
     /// Makes pages read as zero, whatever is committed. No reference may lead to them.
     pub(crate) fn discard(
         &self,
-        page: u32,
-        count: u32,
+        pages: std::ops::Range<u64>,
         apply: &mut dyn FnMut() -> io::Result<()>,
     ) -> io::Result<()> {
         let mut state = self.shared.state();
         let capture = state.captures;
-        state.discarded.extend((page..page + count).map(|page| (page, capture)));
+        state.discarded.insert(pages, capture);
         apply()
     }
 
@@ -234,7 +234,7 @@ impl<D: Disk> Pager<D> {
 
     /// A capture is committed: what was given back before it is zero in the store too.
     pub(crate) fn accepted(&self, capture: u64) {
-        self.shared.state().discarded.retain(|_, since| *since > capture);
+        self.shared.state().discarded.retain_since(|since| since > capture);
     }
 
     /// `written` pages were committed. Drops clean pages if there are too many; the program must be waiting.
@@ -335,7 +335,8 @@ impl<D: Disk> Shared<D> {
                 if sequential { (state.sequential.1 * 2).clamp(WINDOW_MIN, WINDOW_MAX) } else { WINDOW_MIN };
             let until_chunk_ends = CHUNK_PAGES - page % CHUNK_PAGES;
             let window = window.min(until_chunk_ends);
-            state.sequential = (page + window, window);
+            // Behind the last page of the largest heap comes none.
+            state.sequential = (page.wrapping_add(window), window);
             let kind = if sequential { Window::Ahead } else { Window::Near };
             if let Err(error) = self.install(&mut state, page, window, kind) {
                 // There is nothing to show for this page, and a thread waits for it.
@@ -395,11 +396,12 @@ impl<D: Disk> Shared<D> {
         self.pages.written().resident(start, length, &mut |at, bytes| {
             there.extend((at..at + bytes).step_by(BLOCK_SIZE).map(|at| self.page_of(at)));
         })?;
-        let entry_of =
-            |page: u32, entry: &Option<PageEntry>| entry.filter(|_| !state.discarded.contains_key(&page));
+        let entry_of = |page: u32, entry: &Option<PageEntry>| {
+            entry.filter(|_| !state.discarded.contains(u64::from(page)))
+        };
         let demanded = entry_of(first, &entries[0]);
         let Wanted { mut pages, mut zeroes } = Wanted::default();
-        for (page, entry) in (first..).zip(&entries) {
+        for (page, entry) in (first..=u32::MAX).zip(&entries) {
             if page != first && there.contains(&page) {
                 continue;
             }

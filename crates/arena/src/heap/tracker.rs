@@ -186,6 +186,10 @@ impl Tracker for Compare {
     fn forget(&self, start: usize, length: usize) {
         // What comes back is compared with what is there then; a page that was dropped is zero until written.
         let mut hashes = self.hashes.lock().unwrap_or_else(PoisonError::into_inner);
+        if length / BLOCK_SIZE > hashes.len() {
+            hashes.retain(|address, _| !(start..start + length).contains(address));
+            return;
+        }
         (start..start + length).step_by(BLOCK_SIZE).for_each(|address| {
             hashes.remove(&address);
         });

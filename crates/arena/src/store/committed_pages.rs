@@ -6,7 +6,8 @@
 //! Invariant: the directory's root changes only under the mutex, and a fold reuses no block of the root
 //! before; so a lookup under the mutex never meets a node that is being overwritten.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::error::ReadError;
@@ -81,7 +82,8 @@ impl<D: Disk> Committed<D> {
         let view = self.view();
         let mut entries: Vec<Option<PageEntry>> = Vec::with_capacity(count as usize);
         entries.resize(count as usize, None);
-        let pages = first..first.saturating_add(count);
+        let Some(more) = count.checked_sub(1) else { return Ok(entries) };
+        let pages = first..=first.saturating_add(more);
         self.reader().range(view.tree, pages.clone(), &mut |page, entry| {
             entries[(page - first) as usize] = Some(entry);
         })?;
@@ -96,6 +98,37 @@ impl<D: Disk> Committed<D> {
             }
         }
         Ok(entries)
+    }
+
+    /// The pages of a run that are not zero in the last commit, in any order. Costs what is there, not the
+    /// run's length.
+    ///
+    /// # Errors
+    /// [`ReadError`] if the directory cannot be read.
+    pub(crate) fn pages_in(&self, run: Range<u64>) -> Result<Vec<u32>, ReadError> {
+        let Some(last) = run.end.checked_sub(1).filter(|last| run.start <= *last) else {
+            return Ok(Vec::new());
+        };
+        let number = |page: u64| u32::try_from(page).unwrap_or(u32::MAX);
+        let run = number(run.start)..=number(last);
+        let view = self.view();
+        let changed = |page: u32| view.overlay.get(&page).or_else(|| view.folding.get(&page));
+        let mut pages = Vec::new();
+        self.reader().range(view.tree, run.clone(), &mut |page, _| {
+            if changed(page).is_none() {
+                pages.push(page);
+            }
+        })?;
+        let mut logged: HashSet<u32> = HashSet::new();
+        for overlay in [&view.overlay, &view.folding] {
+            if u64::from(run.end() - run.start()) < overlay.len() as u64 {
+                logged.extend(run.clone().filter(|page| overlay.contains_key(page)));
+            } else {
+                logged.extend(overlay.keys().filter(|page| run.contains(page)));
+            }
+        }
+        pages.extend(logged.into_iter().filter(|page| changed(*page).is_some_and(Option::is_some)));
+        Ok(pages)
     }
 
     /// Every page of the last commit that is not zero, ascending.
@@ -121,11 +154,12 @@ impl<D: Disk> Committed<D> {
     ///
     /// # Errors
     /// [`ReadError`] if the directory cannot be read.
-    pub fn page_bound(&self) -> Result<u32, ReadError> {
+    pub fn page_bound(&self) -> Result<u64, ReadError> {
         let view = self.view();
-        let logged = view.folding.keys().chain(view.overlay.keys()).max().map(|page| page + 1);
-        let folded = self.reader().last_page(view.tree)?.map(|page| page + 1);
-        Ok(logged.max(folded).unwrap_or(0))
+        let logged = view.folding.keys().chain(view.overlay.keys()).max().copied();
+        let folded = self.reader().last_page(view.tree)?;
+        // The last page of the largest heap has the largest number.
+        Ok(logged.max(folded).map_or(0, |page| u64::from(page) + 1))
     }
 
     /// Fills `buffer` with a page and checks it.

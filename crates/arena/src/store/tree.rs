@@ -5,7 +5,7 @@
 //! Nodes are cached; the cache's mutex is a leaf lock, held for no I/O.
 
 use std::collections::{HashMap, HashSet};
-use std::ops::Range;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::codec::{Reader, Writer, checksum};
@@ -200,7 +200,7 @@ impl<D: Disk> TreeReader<'_, D> {
     pub(crate) fn range(
         &self,
         root: NodePointer,
-        pages: Range<u32>,
+        pages: RangeInclusive<u32>,
         visit: &mut dyn FnMut(u32, PageEntry),
     ) -> Result<(), ReadError> {
         self.range_below(root, &pages, HEIGHT_MAX, visit)
@@ -209,7 +209,7 @@ impl<D: Disk> TreeReader<'_, D> {
     fn range_below(
         &self,
         pointer: NodePointer,
-        pages: &Range<u32>,
+        pages: &RangeInclusive<u32>,
         height: u16,
         visit: &mut dyn FnMut(u32, PageEntry),
     ) -> Result<(), ReadError> {
@@ -218,13 +218,13 @@ impl<D: Disk> TreeReader<'_, D> {
         }
         match &*self.node(pointer)? {
             Node::Leaf(entries) => {
-                let first = entries.partition_point(|(page, _)| *page < pages.start);
-                let inside = entries[first..].iter().take_while(|(page, _)| *page < pages.end);
+                let first = entries.partition_point(|(page, _)| page < pages.start());
+                let inside = entries[first..].iter().take_while(|(page, _)| page <= pages.end());
                 inside.for_each(|(page, entry)| visit(*page, *entry));
             }
             Node::Inner(_, children) if height > 0 => {
-                let first = children.partition_point(|(page, _)| *page <= pages.start).saturating_sub(1);
-                for (_, child) in children[first..].iter().take_while(|(page, _)| *page < pages.end) {
+                let first = children.partition_point(|(page, _)| page <= pages.start()).saturating_sub(1);
+                for (_, child) in children[first..].iter().take_while(|(page, _)| page <= pages.end()) {
                     self.range_below(*child, pages, height - 1, visit)?;
                 }
             }

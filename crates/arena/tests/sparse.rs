@@ -1,0 +1,94 @@
+//! Heaps that are mostly holes, and the largest there are.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::alloc::Layout;
+
+use banyan_arena::{Arena, ArenaOptions, Loading};
+
+/// What is freed costs what was in it, not its size.
+#[test]
+fn freeing_holes_costs_nothing() {
+    for loading in [Loading::Eager, Loading::Lazy] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a");
+        let options =
+            ArenaOptions { base: 0x2f00_0000_0000, reservation: 1 << 39, loading, ..ArenaOptions::default() };
+        let mut arena = Arena::create(&path, options).unwrap();
+        let layout = Layout::from_size_align(200 << 30, 16).unwrap();
+        let object = arena.allocate(layout).unwrap();
+        let pages = [0_usize, 12_345, (200 << 18) - 1];
+        for page in pages {
+            // SAFETY: the page lies in the object.
+            unsafe { object.as_ptr().add(page * 4096).write(7) };
+        }
+        arena.commit(1, 1).unwrap();
+        let before = arena.store().statistics();
+        // SAFETY: the object was allocated with this layout and is used no more.
+        unsafe { arena.free(object, layout) };
+        match loading {
+            Loading::Eager => drop(arena.commit(1, 2).unwrap()),
+            _ => {
+                arena.begin_commit(1, 2).unwrap();
+                arena.wait().unwrap();
+            }
+        }
+        let after = arena.store().statistics();
+        assert!(after.bytes_written - before.bytes_written < 1 << 20, "{before:?} {after:?}");
+        // The pages are zero: in memory, after a rollback, and when opened again.
+        let again = arena.allocate(layout).unwrap();
+        let read = |page: usize| {
+            // SAFETY: the page lies in the object, which has the place of the one before.
+            unsafe { again.as_ptr().add(page * 4096).read_volatile() }
+        };
+        assert_eq!((again, pages.map(read)), (object, [0; 3]), "{loading:?}");
+        arena.rollback().unwrap();
+        assert_eq!(pages.map(read), [0; 3], "{loading:?}");
+        drop(arena);
+        let arena = Arena::open(&path, options).unwrap();
+        assert_eq!((arena.position().event, pages.map(read)), (2, [0; 3]), "{loading:?}");
+        assert!(arena.used() < 1 << 20);
+    }
+}
+
+/// The last page of the largest reservation has the largest number that there is.
+#[test]
+fn the_last_page_of_the_largest_heap_is_in_use() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a");
+    let options = ArenaOptions { base: 0x3000_0000_0000, reservation: 16 << 40, ..ArenaOptions::default() };
+    let mut arena = Arena::create(&path, options).unwrap();
+    *arena.boxed("n", || 0_u64).unwrap() = 42;
+    let (mut size, mut last) = (8_usize << 40, None);
+    while size >= 65536 {
+        let layout = Layout::from_size_align(size, 16).unwrap();
+        match arena.allocate(layout) {
+            Ok(object) => last = Some((object, layout)),
+            Err(_) => size /= 2,
+        }
+    }
+    let (object, layout) = last.unwrap();
+    // SAFETY: the word is the object's last, and aligned as its end is.
+    let word = unsafe { object.as_ptr().add(layout.size() - 8).cast::<u64>() };
+    assert_eq!(word as u64 + 8, options.base + options.reservation);
+    // SAFETY: as above.
+    unsafe { word.write(9) };
+    arena.commit(1, 1).unwrap();
+    let used = arena.used();
+    for folded in [false, true] {
+        if folded {
+            arena.fold().unwrap();
+        }
+        drop(arena);
+        arena = Arena::open(&path, ArenaOptions { loading: Loading::Lazy, ..options }).unwrap();
+        assert_eq!((arena.used(), *arena.boxed("n", || 0_u64).unwrap()), (used, 42), "folded: {folded}");
+        // SAFETY: as above.
+        assert_eq!(unsafe { word.read_volatile() }, 9, "folded: {folded}");
+    }
+    // SAFETY: the object was allocated with this layout and is used no more.
+    unsafe { arena.free(object, layout) };
+    arena.commit(1, 2).unwrap();
+    drop(arena);
+    let arena = Arena::open(&path, ArenaOptions { loading: Loading::Lazy, ..options }).unwrap();
+    assert!(arena.used() < used);
+}
