@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use banyan_arena::disk::MemoryDisk;
 use banyan_arena::noun;
@@ -369,4 +370,55 @@ proptest! {
             .collect();
         prop_assert_eq!(nouns.jam(all.1), bytes);
     }
+}
+
+/// Nouns whose parts were chosen to meet in tables: each is jammed within the deadline, which only a multiple
+/// of the usual work would miss, and is what was meant.
+#[test]
+fn hostile_nouns_are_jammed_like_others() {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let mut arena = arena(30);
+    let mut nouns = Nouns::new(&mut arena);
+    let check = |nouns: &mut Nouns<'_, Arc<MemoryDisk>>, noun: Noun, what: &str| {
+        let jam = nouns.jam(noun);
+        let cued = nouns.cue(&jam).unwrap();
+        assert!(nouns.jam(cued) == jam, "{what}");
+        assert!(Instant::now() < deadline, "{what} is jammed too slowly");
+    };
+    // The mugs of a list of equal items come round after some ten thousand.
+    let mut list = Noun::ZERO;
+    for _ in 0..200_000 {
+        list = nouns.cell(Noun::small(1), list).unwrap();
+    }
+    check(&mut nouns, list, "a list of ones");
+    // Twice, so that each cell has an equal one.
+    let mut twin = Noun::ZERO;
+    for _ in 0..200_000 {
+        twin = nouns.cell(Noun::small(1), twin).unwrap();
+    }
+    let both = nouns.cell(list, twin).unwrap();
+    check(&mut nouns, both, "two lists of ones");
+    assert!(nouns.jam(both).len() < nouns.jam(list).len() + 64, "the second refers to the first");
+    // Atoms that meet under the product with a known factor.
+    let inverse = (0..6).fold(1_u64, |inverse, _| {
+        inverse.wrapping_mul(2_u64.wrapping_sub(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(inverse)))
+    });
+    let mut list = Noun::ZERO;
+    for x in 1..200_000_u64 {
+        let value = ((x << 32) | (0x1234_5678 ^ x)).wrapping_mul(inverse);
+        let atom = nouns.atom(value).unwrap();
+        list = nouns.cell(atom, list).unwrap();
+    }
+    check(&mut nouns, list, "chosen atoms");
+    // Two towers of cells whose parts are the same, all the way down.
+    let tower = |nouns: &mut Nouns<'_, Arc<MemoryDisk>>| {
+        let mut tower = Noun::small(3);
+        for _ in 0..100_000 {
+            tower = nouns.cell(tower, tower).unwrap();
+        }
+        tower
+    };
+    let (one, other) = (tower(&mut nouns), tower(&mut nouns));
+    let both = nouns.cell(one, other).unwrap();
+    check(&mut nouns, both, "two towers");
 }

@@ -1,5 +1,5 @@
-//! Runs of pages that were given back, each since a capture: as many entries as there were frees, however many
-//! pages they had.
+//! Runs of pages that were given back, each since a capture: as many entries as there were frees, however
+//! many pages they had.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

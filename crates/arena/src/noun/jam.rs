@@ -2,10 +2,11 @@
 //! shorter.
 //!
 //! Three passes, so that each waits for memory as little as it can: the first meets every part and numbers
-//! it, the second finds which are equal, many looks at a time, and the third writes.
+//! it, the second finds which are equal, many looks at a time, and the third writes. Each takes time in
+//! proportion to the parts, whatever they are: where chosen parts meet in the tables, keyed ones take over.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::{BuildHasher, Hasher, RandomState};
 
 use super::bits::{BitWriter, bit_length};
 use super::huge::HugeVec;
@@ -20,8 +21,11 @@ use crate::disk::Disk;
 #[derive(Default)]
 struct Places {
     base: usize,
-    /// For each page of the heap, its array, counted from 1.
-    pages: Vec<u32>,
+    /// Pages of the heap.
+    pages: usize,
+    /// For each page of the heap, its array, counted from 1: in groups, of which those are there in which a
+    /// noun lies, and of these the kernel gives what is written. So a wide heap costs no more than its nouns.
+    groups: Vec<Vec<u32>>,
     /// For each 16 bytes of a page, one more than the number; 0 is none.
     arrays: HugeVec<[u32; UNITS]>,
     /// Pages that have one.
@@ -30,15 +34,17 @@ struct Places {
 
 const PAGE: usize = 4096;
 const UNITS: usize = PAGE / 16;
+/// Pages of a group: 64 GiB of heap.
+const GROUP: usize = 1 << 24;
 
 impl Places {
     /// Forgets everything, for a heap that lies there.
     fn clear(&mut self, base: usize, end: usize) {
         for page in self.touched.drain(..) {
-            self.pages[page as usize] = 0;
+            self.groups[page as usize / GROUP][page as usize % GROUP] = 0;
         }
         self.base = base;
-        self.pages.resize((end - base).div_ceil(PAGE), 0);
+        self.pages = (end - base).div_ceil(PAGE);
         self.arrays.clear();
     }
 
@@ -53,7 +59,12 @@ impl Places {
     #[inline]
     fn number(&mut self, address: u64) -> &mut u32 {
         let (page, unit) = self.place(address);
-        let array = self.pages.get_mut(page).expect(FOREIGN);
+        assert!(page < self.pages, "{FOREIGN}");
+        let there = self.groups.get(page / GROUP).is_some_and(|group| page % GROUP < group.len());
+        if !there {
+            self.make_group(page);
+        }
+        let array = &mut self.groups[page / GROUP][page % GROUP];
         if *array == 0 {
             self.arrays.push([0; UNITS]);
             self.touched.push(page as u32);
@@ -62,11 +73,37 @@ impl Places {
         &mut self.arrays[*array as usize - 1][unit]
     }
 
+    /// Makes the group of a page, or a longer one, since the heap has grown.
+    #[cold]
+    fn make_group(&mut self, page: usize) {
+        let number = page / GROUP;
+        if self.groups.len() <= number {
+            self.groups.resize(number + 1, Vec::new());
+        }
+        let mut longer = vec![0; self.pages.next_power_of_two().min(GROUP)];
+        let group = &mut self.groups[number];
+        longer[..group.len()].copy_from_slice(group);
+        *group = longer;
+    }
+
+    /// The number of a noun that has one.
+    fn known(&self, address: u64) -> Option<u32> {
+        let (page, unit) = self.place(address);
+        let array = *self.groups.get(page / GROUP)?.get(page % GROUP)?;
+        self.arrays[(array as usize).checked_sub(1)?][unit].checked_sub(1)
+    }
+
+    fn bytes(&self) -> usize {
+        let written = |group: &Vec<u32>| (group.len() * 4).min(self.touched.capacity() * PAGE);
+        self.arrays.capacity() * size_of::<[u32; UNITS]>() + self.groups.iter().map(written).sum::<usize>()
+    }
+
     /// Asks for what [`Places::number`] will look at.
     #[inline]
     fn prefetch(&self, address: u64) {
         let (page, unit) = self.place(address);
-        let array = self.pages.get(page).and_then(|array| (*array as usize).checked_sub(1));
+        let array = self.groups.get(page / GROUP).and_then(|group| group.get(page % GROUP));
+        let array = array.and_then(|array| (*array as usize).checked_sub(1));
         if let Some(array) = array {
             prefetch(&raw const self.arrays[array][unit]);
         }
@@ -87,7 +124,18 @@ struct Parts {
     visits: HugeVec<u64>,
     /// A hash table by mug: the mug above and one more than the number of a first below.
     table: HugeVec<u64>,
+    /// Firsts that found no place near the one of their mug: mugs can be chosen, and those of a long list of
+    /// equal items come round. Cells by their parts, atoms by a keyed hash.
+    crowded_cells: HashMap<(u64, u64), u32>,
+    crowded_atoms: HashMap<u64, u32>,
+    /// Cells whose parts are not all known yet, with the head once it is.
+    open: Vec<(u32, u64)>,
 }
+
+/// Places of the table at which one part looks.
+const LOOKS: usize = 16;
+/// A head that is not known yet. No part is known by this word.
+const UNKNOWN: u64 = u64::MAX;
 
 /// Marks the number of another noun in the place of a position.
 const SAME: u64 = 1 << 63;
@@ -100,13 +148,61 @@ impl Parts {
         self.mugs.clear();
         self.positions.clear();
         self.visits.clear();
+        self.crowded_cells.clear();
+        self.crowded_atoms.clear();
+        self.open.clear();
     }
 
     fn bytes(&self) -> usize {
         (self.nouns.capacity() + self.positions.capacity() + self.visits.capacity()) * 8
             + self.mugs.capacity() * 4
-            + self.table.capacity() * 8
+            + (self.table.capacity() + self.open.capacity() * 2) * 8
+            + self.crowded_cells.capacity() * 24
+            + self.crowded_atoms.capacity() * 16
     }
+}
+
+/// What a part finds at the places of its mug.
+enum Near {
+    /// It is the first of its value, and is there now.
+    First,
+    /// This one is, and is the same.
+    Equals(u32),
+    /// They are taken by others.
+    Crowded,
+}
+
+/// Looks for a part at the places of its mug.
+#[inline]
+fn near(
+    nouns: &HugeVec<Noun>,
+    mugs: &HugeVec<u32>,
+    table: &mut HugeVec<u64>,
+    number: u32,
+    equals: &dyn Fn(Noun) -> bool,
+) -> Near {
+    let (mug, mask) = (mugs[number as usize], table.len() - 1);
+    for look in 0..LOOKS {
+        let entry = &mut table[(mug as usize + look) & mask];
+        if *entry == 0 {
+            *entry = u64::from(mug) << 32 | (u64::from(number) + 1);
+            return Near::First;
+        }
+        let other = *entry as u32 - 1;
+        if (*entry >> 32) as u32 == mug && equals(nouns[other as usize]) {
+            return Near::Equals(other);
+        }
+    }
+    Near::Crowded
+}
+
+/// What a part is known by: its kind, and the number of the first one that equals it.
+#[inline]
+fn first_of(positions: &HugeVec<u64>, visit: u64) -> u64 {
+    let number = u64::from(visit as u32);
+    let position = positions[number as usize];
+    let first = if position & SAME != 0 { u64::from(position as u32) } else { number };
+    visit >> KIND_SHIFT << KIND_SHIFT | first
 }
 
 /// Memory for jam, kept between calls.
@@ -121,11 +217,7 @@ pub(super) struct JamScratch {
 impl JamScratch {
     pub(super) fn bytes(&self) -> usize {
         let Self { places, parts, atoms, stack } = self;
-        places.arrays.capacity() * size_of::<[u32; UNITS]>()
-            + places.pages.capacity() * 4
-            + parts.bytes()
-            + atoms.large.capacity() * 16
-            + stack.capacity() * 8
+        places.bytes() + parts.bytes() + atoms.large.capacity() * 16 + stack.capacity() * 8
     }
 }
 
@@ -165,15 +257,34 @@ impl SeenAtoms {
     }
 }
 
-type Numbers = HashMap<u64, u64, BuildHasherDefault<Multiply>>;
+type Numbers = HashMap<u64, u64, Keys>;
+
+/// Makes hashes of numbers that nobody can choose without knowing the keys.
+struct Keys(u64, u64);
+
+impl Default for Keys {
+    fn default() -> Self {
+        let random = RandomState::new();
+        Self(random.hash_one(1), random.hash_one(2) | 1)
+    }
+}
+
+impl BuildHasher for Keys {
+    type Hasher = Multiply;
+    fn build_hasher(&self) -> Multiply {
+        Multiply { hash: self.0, factor: self.1 }
+    }
+}
 
 /// A hash for keys that are numbers already.
-#[derive(Default)]
-struct Multiply(u64);
+struct Multiply {
+    hash: u64,
+    factor: u64,
+}
 
 impl Hasher for Multiply {
     fn finish(&self) -> u64 {
-        self.0
+        self.hash
     }
     fn write(&mut self, bytes: &[u8]) {
         for byte in bytes {
@@ -181,8 +292,8 @@ impl Hasher for Multiply {
         }
     }
     fn write_u64(&mut self, value: u64) {
-        let mixed = (self.0 ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.0 = mixed ^ mixed >> 32;
+        let product = u128::from(self.hash ^ value) * u128::from(self.factor);
+        self.hash = product as u64 ^ (product >> 64) as u64;
     }
 }
 
@@ -211,7 +322,7 @@ impl<D: Disk> Nouns<'_, D> {
         let mut scratch = Scratch::take(self.arena);
         let JamScratch { places, parts, atoms, stack } = &mut scratch.jam;
         self.meet(noun, places, parts, stack);
-        self.find_equal(parts);
+        self.find_equal(places, parts);
         let bytes = self.write(parts, atoms);
         Scratch::keep(scratch, self.arena);
         bytes
@@ -259,32 +370,90 @@ impl<D: Disk> Nouns<'_, D> {
         }
     }
 
-    /// Finds for each part the first one that equals it.
-    fn find_equal(&mut self, parts: &mut Parts) {
-        let Parts { nouns, mugs, positions, table, .. } = parts;
-        let size = (nouns.len() * 2).next_power_of_two();
-        table.clear();
-        table.resize(size, 0);
-        positions.resize(nouns.len(), 0);
+    /// Finds for each part the first one that equals it, in the order in which they are complete: so a cell
+    /// is compared by its parts' firsts, never by walking into them.
+    fn find_equal(&mut self, places: &Places, parts: &mut Parts) {
+        let size = (parts.nouns.len() * 2).next_power_of_two();
+        parts.table.clear();
+        parts.table.resize(size, 0);
+        parts.positions.resize(parts.nouns.len(), 0);
         let mask = size - 1;
-        for number in 0..nouns.len() {
-            if let Some(mug) = mugs.get(number + AHEAD) {
-                prefetch(&raw const table[*mug as usize & mask]);
+        for at in 0..parts.visits.len() {
+            if let Some(ahead) = parts.visits.get(at + AHEAD).filter(|ahead| **ahead > DIRECT_MAX) {
+                let number = *ahead as u32 as usize;
+                prefetch(parts.positions.as_ptr().wrapping_add(number));
+                if let Some(mug) = parts.mugs.get(number).filter(|_| ahead & NEW != 0) {
+                    prefetch(&raw const parts.table[*mug as usize & mask]);
+                }
             }
-            let mug = mugs[number];
-            let mut at = mug as usize & mask;
-            loop {
-                let entry = table[at];
-                if entry == 0 {
-                    table[at] = u64::from(mug) << 32 | (number as u64 + 1);
+            let visit = parts.visits[at];
+            let mut known = match visit {
+                ..=DIRECT_MAX => visit,
+                _ if visit & NEW == 0 => first_of(&parts.positions, visit),
+                _ if visit >> KIND_SHIFT == KIND_CELL => {
+                    parts.open.push((visit as u32, UNKNOWN));
+                    continue;
+                }
+                _ => {
+                    let (number, noun) = (visit as u32, parts.nouns[visit as u32 as usize]);
+                    let equals = |other: Noun| {
+                        self.with_words(noun, |a| self.with_words(other, |b| a == b)).flatten() == Some(true)
+                    };
+                    let first = match near(&parts.nouns, &parts.mugs, &mut parts.table, number, &equals) {
+                        Near::First => number,
+                        Near::Equals(first) => first,
+                        Near::Crowded => {
+                            let hasher = parts.crowded_atoms.hasher();
+                            let hash = self.with_words(noun, |words| hasher.hash_one(words)).unwrap_or(0);
+                            let first = *parts.crowded_atoms.entry(hash).or_insert(number);
+                            if equals(parts.nouns[first as usize]) { first } else { number }
+                        }
+                    };
+                    if first != number {
+                        parts.positions[number as usize] = SAME | u64::from(first);
+                    }
+                    first_of(&parts.positions, visit)
+                }
+            };
+            // Whatever this completes is known too.
+            while let Some((number, head)) = parts.open.last_mut() {
+                if *head == UNKNOWN {
+                    *head = known;
                     break;
                 }
-                let other = entry as u32 - 1;
-                if (entry >> 32) as u32 == mug && self.equal(nouns[other as usize], nouns[number]) {
-                    positions[number] = SAME | u64::from(other);
-                    break;
+                let (number, pair) = (*number, (*head, known));
+                parts.open.pop();
+                if let Some((below, _)) =
+                    parts.open.len().checked_sub(AHEAD).and_then(|at| parts.open.get(at))
+                {
+                    prefetch(&raw const parts.table[parts.mugs[*below as usize] as usize & mask]);
                 }
-                at = (at + 1) & mask;
+                self.find_cell(places, parts, number, pair);
+                known = first_of(&parts.positions, KIND_CELL << KIND_SHIFT | u64::from(number));
+            }
+        }
+    }
+
+    /// Finds the first cell that has these parts.
+    #[inline]
+    fn find_cell(&self, places: &Places, parts: &mut Parts, number: u32, pair: (u64, u64)) {
+        let (nouns, positions) = (&parts.nouns, &parts.positions);
+        let known = |noun: Noun| match noun.0 {
+            ..=DIRECT_MAX => Some(noun.0),
+            word => Some(first_of(positions, word & !ADDRESS | u64::from(places.known(word & ADDRESS)?))),
+        };
+        let equals = |other: Noun| {
+            self.split(other)
+                .is_some_and(|(head, tail)| known(head) == Some(pair.0) && known(tail) == Some(pair.1))
+        };
+        match near(nouns, &parts.mugs, &mut parts.table, number, &equals) {
+            Near::First => {}
+            Near::Equals(first) => parts.positions[number as usize] = SAME | u64::from(first),
+            Near::Crowded => {
+                let first = *parts.crowded_cells.entry(pair).or_insert(number);
+                if first != number {
+                    parts.positions[number as usize] = SAME | u64::from(first);
+                }
             }
         }
     }
