@@ -24,7 +24,10 @@
 //! Signals: SIGSEGV and SIGBUS on the stack's pages are ours, and any other is passed to the handler before;
 //! SIGRTMAX - 3 is the stop. One thread runs one computation at a time. No locks.
 
-use std::alloc::{GlobalAlloc, Layout};
+mod shield;
+mod signals;
+mod stopper;
+
 use std::any::Any;
 use std::cell::Cell;
 use std::fs::File;
@@ -33,12 +36,14 @@ use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::ptr::NonNull;
-use std::sync::Arc;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
+
+pub use self::shield::{Shield, ShieldedAllocator};
+use self::signals::{HandlerStack, Timer, Unblocked, prepare_signals};
+pub use self::stopper::Stopper;
 
 /// Room below the stack that is opened when it overflows where it cannot be left at once.
 const RESERVE: usize = 1 << 20;
@@ -46,10 +51,6 @@ const RESERVE: usize = 1 << 20;
 const GUARD: usize = 1 << 20;
 /// A stack may keep this many bytes of its file between computations.
 const KEPT: u64 = 2 << 20;
-/// How long a stop that had to wait waits.
-const RETRY_NANOSECONDS: i64 = 100_000;
-/// Bytes of the stack that signal handlers run on.
-const HANDLER_STACK: usize = 64 << 10;
 
 /// Why a computation was left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -286,126 +287,6 @@ fn unlinked(directory: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Stops the computation that runs with it, from any thread.
-#[derive(Clone, Debug, Default)]
-pub struct Stopper {
-    shared: Arc<Shared>,
-}
-
-#[derive(Debug, Default)]
-struct Shared {
-    /// Number of the computation that runs, 0 if none does.
-    running: AtomicU64,
-    last: AtomicU64,
-    thread: AtomicI32,
-    /// Number of the computation that was asked to stop.
-    requested: AtomicU64,
-}
-
-impl Stopper {
-    /// Asks the computation that runs now to stop; whether one runs. Returns before it has stopped.
-    pub fn stop(&self) -> bool {
-        let serial = self.shared.running.load(Ordering::SeqCst);
-        if serial == 0 {
-            return false;
-        }
-        self.shared.requested.store(serial, Ordering::SeqCst);
-        let thread = self.shared.thread.load(Ordering::SeqCst);
-        // SAFETY: plain system call. If the thread has ended, or is past the computation, the signal finds no
-        // thread or is ignored, since the number is then not that of what runs.
-        unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, stop_signal()) };
-        true
-    }
-
-    fn begin(&self) -> u64 {
-        let serial = self.shared.last.fetch_add(1, Ordering::SeqCst) + 1;
-        // SAFETY: plain call, gives this thread's number.
-        self.shared.thread.store(unsafe { libc::gettid() }, Ordering::SeqCst);
-        self.shared.running.store(serial, Ordering::SeqCst);
-        serial
-    }
-
-    fn end(&self) {
-        self.shared.running.store(0, Ordering::SeqCst);
-    }
-}
-
-/// While one is held, the computation on this thread is not left; a stop that comes meanwhile takes effect
-/// when the last is dropped. For whatever must not stay half done: locks, shared structures, printing.
-#[derive(Debug)]
-pub struct Shield {
-    not_send: std::marker::PhantomData<*const ()>,
-}
-
-impl Shield {
-    /// Raises a shield.
-    #[inline]
-    #[must_use]
-    pub fn new() -> Self {
-        SHIELDS.set(SHIELDS.get() + 1);
-        Self { not_send: std::marker::PhantomData }
-    }
-}
-
-impl Default for Shield {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Drop for Shield {
-    #[inline]
-    fn drop(&mut self) {
-        // A shield that was carried out of its computation counts for nothing.
-        let left = SHIELDS.get().saturating_sub(1);
-        SHIELDS.set(left);
-        let active = ACTIVE.get();
-        if left == 0 && !active.is_null() {
-            stop_if_pending(active);
-        }
-    }
-}
-
-#[cold]
-fn stop_if_pending(active: *const Active) {
-    // SAFETY: a pointer that is not null is to the frame of `run`, which is live while it is set.
-    let active = unsafe { &*active };
-    let code = active.pending.get();
-    if code != 0 && !std::thread::panicking() {
-        // SAFETY: `enter` has saved its stack pointer there, and its frame is live. Nothing of this stack is
-        // used again.
-        unsafe { leave(active.saved.get(), code) };
-    }
-}
-
-/// An allocator that is not left half way by a stop. For programs whose allocator is linked into them.
-#[derive(Debug)]
-pub struct ShieldedAllocator<A>(pub A);
-
-// SAFETY: every call is handed on as it is.
-unsafe impl<A: GlobalAlloc> GlobalAlloc for ShieldedAllocator<A> {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let _shield = Shield::new();
-        // SAFETY: as the caller promises.
-        unsafe { self.0.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        let _shield = Shield::new();
-        // SAFETY: as the caller promises.
-        unsafe { self.0.dealloc(pointer, layout) }
-    }
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        let _shield = Shield::new();
-        // SAFETY: as the caller promises.
-        unsafe { self.0.alloc_zeroed(layout) }
-    }
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        let _shield = Shield::new();
-        // SAFETY: as the caller promises.
-        unsafe { self.0.realloc(pointer, layout, size) }
-    }
-}
-
 /// A computation as its signal handlers see it.
 struct Active {
     /// The stack pointer of the caller, from which `leave` goes on.
@@ -506,318 +387,10 @@ fn now() -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-fn stop_signal() -> i32 {
-    libc::SIGRTMAX() - 3
-}
-
-/// A timer that sends the stop to this thread.
-struct Timer {
-    id: libc::timer_t,
-}
-
-impl Timer {
-    fn new() -> io::Result<Self> {
-        // SAFETY: zeroes are a valid event, whose fields are set before it is used.
-        let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
-        event.sigev_notify = libc::SIGEV_THREAD_ID;
-        event.sigev_signo = stop_signal();
-        // SAFETY: plain call, gives this thread's number.
-        event.sigev_notify_thread_id = unsafe { libc::gettid() };
-        let mut id: libc::timer_t = std::ptr::null_mut();
-        // SAFETY: both structures are live.
-        if unsafe { libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut id) } != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(Self { id })
-    }
-
-    fn set(&self, at: u64) -> io::Result<()> {
-        let at = libc::timespec { tv_sec: (at / 1_000_000_000) as i64, tv_nsec: (at % 1_000_000_000) as i64 };
-        let when = libc::itimerspec { it_interval: libc::timespec { tv_sec: 0, tv_nsec: 0 }, it_value: at };
-        // SAFETY: the timer is ours and the structure is live.
-        if unsafe { libc::timer_settime(self.id, libc::TIMER_ABSTIME, &raw const when, std::ptr::null_mut()) }
-            != 0
-        {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Timer {
-    fn drop(&mut self) {
-        // SAFETY: the timer is ours and is not used again.
-        unsafe { libc::timer_delete(self.id) };
-    }
-}
-
-/// A stack for signal handlers on this thread, in place of the one that it has.
-struct HandlerStack {
-    before: libc::stack_t,
-    _memory: Box<[u8]>,
-}
-
-impl HandlerStack {
-    fn install() -> io::Result<Self> {
-        let mut memory = vec![0_u8; HANDLER_STACK].into_boxed_slice();
-        let stack = libc::stack_t { ss_sp: memory.as_mut_ptr().cast(), ss_flags: 0, ss_size: memory.len() };
-        // SAFETY: zeroes are a valid place for the answer.
-        let mut before: libc::stack_t = unsafe { std::mem::zeroed() };
-        // SAFETY: the memory outlives its use as a stack: `drop` puts the old one back first.
-        if unsafe { libc::sigaltstack(&raw const stack, &raw mut before) } != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(Self { before, _memory: memory })
-    }
-}
-
-impl Drop for HandlerStack {
-    fn drop(&mut self) {
-        // SAFETY: what was there before this still belongs to its owner.
-        unsafe { libc::sigaltstack(&raw const self.before, std::ptr::null_mut()) };
-    }
-}
-
-/// The stop is let through to this thread.
-struct Unblocked {
-    before: libc::sigset_t,
-}
-
-impl Unblocked {
-    fn new() -> io::Result<Self> {
-        // SAFETY: sigemptyset and pthread_sigmask fill the sets that they are given.
-        unsafe {
-            let (mut set, mut before) = (std::mem::zeroed(), std::mem::zeroed());
-            libc::sigemptyset(&raw mut set);
-            libc::sigaddset(&raw mut set, stop_signal());
-            let error = libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, &raw mut before);
-            if error == 0 { Ok(Self { before }) } else { Err(io::Error::from_raw_os_error(error)) }
-        }
-    }
-}
-
-impl Drop for Unblocked {
-    fn drop(&mut self) {
-        // SAFETY: the set was filled by the kernel.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.before, std::ptr::null_mut()) };
-    }
-}
-
-/// What the handlers need and cannot find out themselves.
-struct Signals {
-    /// The code of the object that this module is linked into; empty if the C library is in it.
-    code: (usize, usize),
-    segv_before: libc::sigaction,
-    bus_before: libc::sigaction,
-}
-
-// SAFETY: the actions are plain data, written once.
-unsafe impl Send for Signals {}
-// SAFETY: as above.
-unsafe impl Sync for Signals {}
-
-static SIGNALS: OnceLock<Result<Signals, i32>> = OnceLock::new();
-
-fn prepare_signals() -> io::Result<()> {
-    let prepared = SIGNALS.get_or_init(|| {
-        // The actions before are read first: a fault on another thread may come as soon as ours are set.
-        let before = |signal: i32| {
-            // SAFETY: zeroes are a valid place for the answer.
-            let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-            // SAFETY: the structure is live; nothing is changed.
-            unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut action) };
-            action
-        };
-        Ok(Signals {
-            code: code_range(),
-            segv_before: before(libc::SIGSEGV),
-            bus_before: before(libc::SIGBUS),
-        })
-    });
-    if let Err(error) = prepared {
-        return Err(io::Error::from_raw_os_error(*error));
-    }
-    static INSTALLED: OnceLock<i32> = OnceLock::new();
-    let error = *INSTALLED.get_or_init(|| {
-        for (signal, handler) in [
-            (libc::SIGSEGV, on_fault as *const ()),
-            (libc::SIGBUS, on_fault as *const ()),
-            (stop_signal(), on_stop as *const ()),
-        ] {
-            // SAFETY: zeroes are a valid action, whose fields are set before it is used.
-            let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-            action.sa_sigaction = handler as usize;
-            action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
-            // SAFETY: the handlers have the signature that SA_SIGINFO asks for and do only what is safe in a
-            // handler.
-            if unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) } != 0 {
-                return io::Error::last_os_error().raw_os_error().unwrap_or(libc::EINVAL);
-            }
-        }
-        0
-    });
-    if error == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(error)) }
-}
-
-/// The executable range of the object that holds this code.
-fn code_range() -> (usize, usize) {
-    struct Search {
-        wanted: usize,
-        allocator: usize,
-        found: (usize, usize),
-    }
-    unsafe extern "C" fn look(info: *mut libc::dl_phdr_info, _: usize, search: *mut libc::c_void) -> i32 {
-        // SAFETY: the loader gives a live description, and `search` is the structure below.
-        let (info, search) = unsafe { (&*info, &mut *search.cast::<Search>()) };
-        // SAFETY: that many program headers are there.
-        let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)) };
-        let ranges = headers
-            .iter()
-            .filter(|header| header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_X != 0);
-        for header in ranges {
-            let start = info.dlpi_addr as usize + header.p_vaddr as usize;
-            let range = (start, start + header.p_memsz as usize);
-            if (range.0..range.1).contains(&search.wanted) {
-                let has_allocator = (range.0..range.1).contains(&search.allocator);
-                search.found = if has_allocator { (0, 0) } else { range };
-                return 1;
-            }
-        }
-        0
-    }
-    let mut search = Search {
-        wanted: enter as *const () as usize,
-        allocator: libc::malloc as *const () as usize,
-        found: (0, 0),
-    };
-    // SAFETY: the callback is given the structure that it expects, for the length of the call.
-    unsafe { libc::dl_iterate_phdr(Some(look), (&raw mut search).cast()) };
-    search.found
-}
-
-/// Whether the computation can be left where the signal has interrupted it.
-fn can_leave(active: &Active, context: &libc::ucontext_t) -> bool {
-    let register = |at: i32| context.uc_mcontext.gregs[at as usize] as usize;
-    let (code, stack) = (register(libc::REG_RIP), register(libc::REG_RSP));
-    let Some(Ok(signals)) = SIGNALS.get() else { return false };
-    SHIELDS.get() == 0
-        && (signals.code.0..signals.code.1).contains(&code)
-        && (active.stack.0..active.stack.1).contains(&stack)
-        && !std::thread::panicking()
-}
-
-/// Makes the return from the signal a return from `enter`.
-fn leave_after_signal(active: &Active, context: &mut libc::ucontext_t, stop: Stop) {
-    let registers = &mut context.uc_mcontext.gregs;
-    registers[libc::REG_RIP as usize] = leave as *const () as i64;
-    registers[libc::REG_RSP as usize] = active.saved.get() as i64;
-    registers[libc::REG_RDI as usize] = active.saved.get() as i64;
-    registers[libc::REG_RSI as usize] = stop.code() as i64;
-}
-
-/// Stops the computation now if it can be left, else as soon as it can.
-fn stop_or_wait(active: &Active, context: &mut libc::ucontext_t, stop: Stop) {
-    if can_leave(active, context) {
-        leave_after_signal(active, context, stop);
-        return;
-    }
-    // A shield that is lowered, or the timer, whichever is first.
-    if active.pending.get() == 0 {
-        active.pending.set(stop.code());
-    }
-    let soon = libc::itimerspec {
-        it_interval: libc::timespec { tv_sec: 0, tv_nsec: 0 },
-        it_value: libc::timespec { tv_sec: 0, tv_nsec: RETRY_NANOSECONDS },
-    };
-    // SAFETY: the timer lives as long as the computation; timer_settime may be called in a handler
-    // (signal-safety(7)).
-    unsafe { libc::timer_settime(active.timer, 0, &raw const soon, std::ptr::null_mut()) };
-}
-
-extern "C" fn on_stop(_: i32, _: *mut libc::siginfo_t, context: *mut libc::c_void) {
-    let active = ACTIVE.get();
-    if active.is_null() {
-        return;
-    }
-    // SAFETY: a pointer that is not null is to the frame of `run`, which is live while it is set; the kernel
-    // gives a live context.
-    let (active, context) = unsafe { (&*active, &mut *context.cast::<libc::ucontext_t>()) };
-    // SAFETY: the stopper is borrowed by `run`.
-    let asked = unsafe { (*active.requested).load(Ordering::SeqCst) } == active.serial;
-    let late = active.deadline.is_some_and(|deadline| now() >= deadline);
-    let stop = match active.pending.get() {
-        0 if asked => Stop::Asked,
-        0 if late => Stop::Deadline,
-        0 => return,
-        code => Stop::ALL[code - 1],
-    };
-    // The handler may have interrupted the system calls of the computation: their error number is kept.
-    // SAFETY: the place of this thread's error number is always there.
-    let error = unsafe { *libc::__errno_location() };
-    stop_or_wait(active, context, stop);
-    // SAFETY: as above.
-    unsafe { *libc::__errno_location() = error };
-}
-
-extern "C" fn on_fault(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
-    let active = ACTIVE.get();
-    // SAFETY: the kernel gives a live description of the fault.
-    let address = unsafe { (*info).si_addr() } as usize;
-    // SAFETY: as in `on_stop`.
-    if let Some(active) = unsafe { active.as_ref() }
-        && (active.stack.0..active.stack.1).contains(&address)
-    {
-        // SAFETY: as in `on_stop`.
-        let context = unsafe { &mut *context.cast::<libc::ucontext_t>() };
-        let reserve = active.stack.0 + GUARD;
-        if signal == libc::SIGBUS {
-            leave_after_signal(active, context, Stop::DiskFull);
-        } else if address < reserve || can_leave(active, context) {
-            // Below the reserve there is no way to go on: the computation is left even inside the C library.
-            leave_after_signal(active, context, Stop::Overflow);
-        } else {
-            // It goes on in the reserve until it can be left.
-            let start = std::ptr::with_exposed_provenance_mut(reserve);
-            let flags = rustix::mm::MprotectFlags::READ | rustix::mm::MprotectFlags::WRITE;
-            // SAFETY: the reserve is part of the stack's mapping.
-            if unsafe { rustix::mm::mprotect(start, RESERVE, flags) }.is_err() {
-                leave_after_signal(active, context, Stop::Overflow);
-            } else {
-                stop_or_wait(active, context, Stop::Overflow);
-            }
-        }
-        return;
-    }
-    let Some(Ok(signals)) = SIGNALS.get() else { return };
-    let before = if signal == libc::SIGBUS { &signals.bus_before } else { &signals.segv_before };
-    pass_on(signal, info, context, before);
-}
-
-/// Does what the action before ours would have done.
-fn pass_on(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void, before: &libc::sigaction) {
-    match before.sa_sigaction {
-        libc::SIG_DFL | libc::SIG_IGN => {
-            // The fault comes again at once, and then ends the process as it would have.
-            // SAFETY: a plain change of the action to what it was.
-            unsafe { libc::sigaction(signal, before, std::ptr::null_mut()) };
-        }
-        handler if before.sa_flags & libc::SA_SIGINFO != 0 => {
-            type Handler = extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void);
-            // SAFETY: an action with SA_SIGINFO is such a function.
-            let handler: Handler = unsafe { std::mem::transmute::<usize, Handler>(handler) };
-            handler(signal, info, context);
-        }
-        handler => {
-            // SAFETY: an action without SA_SIGINFO is such a function.
-            let handler: extern "C" fn(i32) =
-                unsafe { std::mem::transmute::<usize, extern "C" fn(i32)>(handler) };
-            handler(signal);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
     use super::*;
 
     fn stack(length: usize) -> ScratchStack {
