@@ -126,7 +126,7 @@ struct Parts {
     table: HugeVec<u64>,
     /// Firsts that found no place near the one of their mug: mugs can be chosen, and those of a long list of
     /// equal items come round. Cells by their parts, atoms by a keyed hash.
-    crowded_cells: HashMap<(u64, u64), u32>,
+    crowded_cells: HashMap<(u64, u64), u32, Keys>,
     crowded_atoms: HashMap<u64, u32>,
     /// Cells whose parts are not all known yet, with the head once it is.
     open: Vec<(u32, u64)>,
@@ -179,7 +179,7 @@ fn near(
     mugs: &HugeVec<u32>,
     table: &mut HugeVec<u64>,
     number: u32,
-    equals: &dyn Fn(Noun) -> bool,
+    equals: impl Fn(Noun) -> bool,
 ) -> Near {
     let (mug, mask) = (mugs[number as usize], table.len() - 1);
     for look in 0..LOOKS {
@@ -399,7 +399,7 @@ impl<D: Disk> Nouns<'_, D> {
                     let equals = |other: Noun| {
                         self.with_words(noun, |a| self.with_words(other, |b| a == b)).flatten() == Some(true)
                     };
-                    let first = match near(&parts.nouns, &parts.mugs, &mut parts.table, number, &equals) {
+                    let first = match near(&parts.nouns, &parts.mugs, &mut parts.table, number, equals) {
                         Near::First => number,
                         Near::Equals(first) => first,
                         Near::Crowded => {
@@ -446,7 +446,7 @@ impl<D: Disk> Nouns<'_, D> {
             self.split(other)
                 .is_some_and(|(head, tail)| known(head) == Some(pair.0) && known(tail) == Some(pair.1))
         };
-        match near(nouns, &parts.mugs, &mut parts.table, number, &equals) {
+        match near(nouns, &parts.mugs, &mut parts.table, number, equals) {
             Near::First => {}
             Near::Equals(first) => parts.positions[number as usize] = SAME | u64::from(first),
             Near::Crowded => {

@@ -36,7 +36,6 @@ use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::ptr::NonNull;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
@@ -79,7 +78,7 @@ pub(crate) enum Ended<T> {
     Returned(T),
     /// By a panic, with this payload; it has unwound.
     Panicked(Box<dyn Any + Send>),
-    /// It was left where it was, and its stack with it.
+    /// It was left where it was, and its stack with it; or it was not begun, or had just ended.
     Stopped(Stop),
 }
 
@@ -158,11 +157,10 @@ impl ScratchStack {
         let handler_stack = HandlerStack::install()?;
         let timer = Timer::new()?;
         let mut job = Job { computation: Some(computation), result: MaybeUninit::uninit() };
-        let serial = stopper.begin();
+        stopper.begin();
         let active = Active {
             saved: Cell::new(0),
-            serial,
-            requested: &stopper.shared.requested,
+            stopper: &raw const *stopper.shared,
             stack: (self.base, self.base + self.length),
             deadline: deadline.map(|after| now().saturating_add(after.as_nanos() as u64)),
             timer: timer.id,
@@ -175,23 +173,31 @@ impl ScratchStack {
         // Whatever the caller shields, the computation shields nothing yet.
         let shields = SHIELDS.replace(0);
         ACTIVE.set(&raw const active);
-        // SAFETY: the top of the stack is the end of a mapping that nothing else uses; `begin_job` gets the
-        // job that it is compiled for, and lets no panic out; `saved` lives in this frame, which is live
-        // until `enter` returns.
-        let code = unsafe {
-            enter(
-                (self.base + self.length) as *mut u8,
-                begin_job::<T, F>,
-                (&raw mut job).cast(),
-                active.saved.as_ptr(),
-            )
+        // A signal that came before found nothing to stop; one that comes from here on is kept until it can.
+        let due = active.due(&stopper.shared);
+        let code = match due {
+            Some(_) => 0,
+            // SAFETY: the top of the stack is the end of a mapping that nothing else uses; `begin_job` gets
+            // the job that it is compiled for, and lets no panic out; `saved` lives in this frame, which is
+            // live until `enter` returns.
+            None => unsafe {
+                enter(
+                    (self.base + self.length) as *mut u8,
+                    begin_job::<T, F>,
+                    (&raw mut job).cast(),
+                    active.saved.as_ptr(),
+                )
+            },
         };
         ACTIVE.set(std::ptr::null());
-        stopper.end();
+        let is_asked = stopper.end();
         drop(unblocked);
         drop(timer);
         drop(handler_stack);
         SHIELDS.set(shields);
+        if let Some(stop) = due {
+            return Ok(Ended::Stopped(stop));
+        }
         if let Some(stop) = code.checked_sub(1).and_then(|at| Stop::ALL.get(at)) {
             self.is_abandoned = true;
             // The closure was moved to the stack that was left, and the result is not there.
@@ -201,6 +207,8 @@ impl ScratchStack {
         self.trim();
         // SAFETY: `begin_job` returned, so it has written the result.
         Ok(match unsafe { job.result.assume_init_read() } {
+            // A stop was promised, if too late to leave it where it was.
+            Ok(_) if is_asked => Ended::Stopped(Stop::Asked),
             Ok(value) => Ended::Returned(value),
             Err(payload) => Ended::Panicked(payload),
         })
@@ -291,13 +299,22 @@ fn unlinked(directory: &Path) -> io::Result<File> {
 struct Active {
     /// The stack pointer of the caller, from which `leave` goes on.
     saved: Cell<usize>,
-    serial: u64,
-    requested: *const AtomicU64,
+    stopper: *const stopper::Shared,
     stack: (usize, usize),
     deadline: Option<u64>,
     timer: libc::timer_t,
     /// Code of a stop that waits for a shield to be lowered; 0 is none.
     pending: Cell<usize>,
+}
+
+impl Active {
+    /// The stop that is due, if one is.
+    fn due(&self, stopper: &stopper::Shared) -> Option<Stop> {
+        if stopper.is_asked() {
+            return Some(Stop::Asked);
+        }
+        self.deadline.filter(|deadline| now() >= *deadline).map(|_| Stop::Deadline)
+    }
 }
 
 thread_local! {
@@ -446,6 +463,44 @@ mod tests {
         assert_eq!(stop, Stop::Asked);
         killer.join().unwrap();
         assert!(!stopper.stop(), "nothing runs");
+    }
+
+    /// However early it comes: before the computation has begun, or as it begins.
+    #[test]
+    fn no_stop_and_no_deadline_is_lost() {
+        let give_up = std::time::Instant::now() + Duration::from_secs(60);
+        let endless = move || {
+            while std::time::Instant::now() < give_up {
+                std::hint::spin_loop();
+            }
+        };
+        for round in 0..300_u64 {
+            let mut stack = stack(64 << 10);
+            let deadline = Some(Duration::from_nanos(round / 3 * 1000));
+            let ended = stack.run(deadline, &Stopper::default(), endless).unwrap();
+            assert!(matches!(ended, Ended::Stopped(Stop::Deadline)), "round {round}");
+            // SAFETY: the computation started no thread and shared nothing.
+            unsafe { stack.discard() };
+        }
+        let stopper = Stopper::default();
+        std::thread::scope(|scope| {
+            let (begin, begun) = std::sync::mpsc::channel::<()>();
+            let other = stopper.clone();
+            scope.spawn(move || {
+                for () in begun {
+                    while !other.stop() && std::time::Instant::now() < give_up {}
+                }
+            });
+            for round in 0..300 {
+                let mut stack = stack(64 << 10);
+                begin.send(()).unwrap();
+                let ended = stack.run(None, &stopper, endless).unwrap();
+                assert!(matches!(ended, Ended::Stopped(Stop::Asked)), "round {round}");
+                // SAFETY: as above.
+                unsafe { stack.discard() };
+            }
+            drop(begin);
+        });
     }
 
     #[test]

@@ -1,13 +1,12 @@
-//! What stops a computation: the stop's signal, the timer that sends it, faults on the stack, and the stack on
-//! which their handlers run.
+//! What stops a computation: the stop's signal, the timer that sends it, faults on the stack, and the stack
+//! on which their handlers run.
 //!
 //! Not for deciding when: that is `run`'s, and a stopper's.
 
 use std::io;
 use std::sync::OnceLock;
-use std::sync::atomic::Ordering;
 
-use super::{ACTIVE, Active, GUARD, RESERVE, SHIELDS, Stop, enter, leave, now};
+use super::{ACTIVE, Active, GUARD, RESERVE, SHIELDS, Stop, enter, leave};
 
 /// How long a stop that had to wait waits.
 const RETRY_NANOSECONDS: i64 = 100_000;
@@ -251,13 +250,11 @@ extern "C" fn on_stop(_: i32, _: *mut libc::siginfo_t, context: *mut libc::c_voi
     // gives a live context.
     let (active, context) = unsafe { (&*active, &mut *context.cast::<libc::ucontext_t>()) };
     // SAFETY: the stopper is borrowed by `run`.
-    let asked = unsafe { (*active.requested).load(Ordering::SeqCst) } == active.serial;
-    let late = active.deadline.is_some_and(|deadline| now() >= deadline);
-    let stop = match active.pending.get() {
-        0 if asked => Stop::Asked,
-        0 if late => Stop::Deadline,
-        0 => return,
-        code => Stop::ALL[code - 1],
+    let due = active.due(unsafe { &*active.stopper });
+    let stop = match (active.pending.get(), due) {
+        (0, Some(stop)) => stop,
+        (0, None) => return,
+        (code, _) => Stop::ALL[code - 1],
     };
     // The handler may have interrupted the system calls of the computation: their error number is kept.
     // SAFETY: the place of this thread's error number is always there.
