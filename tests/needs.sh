@@ -3,7 +3,7 @@
 set -euo pipefail
 
 # program:package
-needed="gcc:gcc python3:python3 pigz:pigz xz:xz-utils zstd:zstd pbzip2:pbzip2 lbzip2:lbzip2
+needed="gcc:gcc g++:g++ python3:python3 pigz:pigz xz:xz-utils zstd:zstd pbzip2:pbzip2 lbzip2:lbzip2
     7zz:7zip sysbench:sysbench cmp:diffutils"
 
 missing=()

@@ -5,7 +5,7 @@
 
 mod common;
 
-use banyan_calls::generate::wrap;
+use banyan_calls::generate::{WrapError, check_program, wrap};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -103,4 +103,59 @@ fn texts_and_structures_of_the_librarys_c_library_can_be_read() {
 #[test]
 fn either_side_frees_and_resizes_memory_of_the_other() {
     Pair::new("memory", "", &["-O1", "-fno-builtin"], &["-O1", "-fno-builtin"]).prints_the_same(&[]);
+}
+
+#[test]
+fn a_library_that_is_opened_by_its_path_is_isolated() {
+    let pair = Pair::new("opened", "", &[], &["-Wl,--no-as-needed"]);
+    let file = pair.library.join("libopened.so.1");
+    let link = pair.library.join("another-name.so");
+    let _ = std::fs::remove_file(&link);
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    let names = [file.to_str().unwrap(), link.to_str().unwrap(), "libopened.so.1"];
+    let plain = pair.run(&pair.library, &names);
+    assert_eq!(String::from_utf8_lossy(&plain.stdout), "here\nhere\nhere\nnot found\n");
+    let isolated = pair.run(&pair.drop_in, &names);
+    assert_eq!(String::from_utf8_lossy(&isolated.stdout), "isolated\nisolated\nisolated\nnot found\n");
+}
+
+#[test]
+fn an_interface_in_cpp_is_refused_by_name() {
+    common::configuration();
+    let directory = common::directory().join("widget");
+    std::fs::create_dir_all(&directory).unwrap();
+    let library = directory.join("libwidget.so.1");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/library/widget.cpp");
+    compile(
+        Command::new("g++")
+            .args(["-shared", "-fPIC", "-Wl,-soname,libwidget.so.1"])
+            .arg(source)
+            .arg("-o")
+            .arg(&library),
+    );
+    let Err(WrapError::Library { reason, .. }) = wrap(&library, &[], None, &directory.join("isolated"))
+    else {
+        panic!("it was wrapped");
+    };
+    assert!(reason.contains("in C++ (_Z"), "{reason}");
+}
+
+#[test]
+fn a_program_that_drop_ins_cannot_reach_is_refused() {
+    let directory = common::directory().join("static");
+    std::fs::create_dir_all(&directory).unwrap();
+    let (source, program) = (directory.join("program.c"), directory.join("program"));
+    std::fs::write(&source, "int main(void) { return 0; }\n").unwrap();
+    compile(Command::new("gcc").arg("-static").arg(&source).arg("-o").arg(&program));
+    let Err(WrapError::Program { path, reason }) = check_program(program.as_os_str()) else {
+        panic!("it was taken");
+    };
+    assert_eq!(path, program);
+    assert!(reason.contains("statically linked"), "{reason}");
+    let script = directory.join("script");
+    std::fs::write(&script, format!("#!{} -x\n", program.display())).unwrap();
+    assert!(check_program(script.as_os_str()).unwrap_err().to_string().contains("its interpreter"));
+    for taken in ["sh", "/bin/sh", "/no/such/program", env!("CARGO_BIN_EXE_banyan-call-worker")] {
+        check_program(taken.as_ref()).unwrap();
+    }
 }

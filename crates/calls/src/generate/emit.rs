@@ -62,6 +62,8 @@ const PROLOGUE: &str = r#"/* Made by the generator of isolated libraries; make i
 #include <dlfcn.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
+#include <sys/stat.h>
 #define HIDDEN __attribute__((visibility("hidden")))
 struct function {
     const char *name, *version;
@@ -91,6 +93,26 @@ extern void banyan_calls_open(const struct library *);
 extern int banyan_calls_free(uint64_t);
 extern int banyan_calls_usable(uint64_t, uint64_t *);
 HIDDEN uint64_t banyan_entry;
+extern HIDDEN struct library banyan_library;
+extern HIDDEN const char banyan_soname[];
+
+/* A program that opens the library's file gets the drop-in. What is not ours goes on by a jump: the C library
+ * looks at the return address for whose search path counts. */
+static __attribute__((noinline)) int is_library(const char *path)
+{
+    struct stat asked, real;
+    return strchr(path, '/') && !stat(path, &asked) && !stat(banyan_library.path, &real) &&
+           asked.st_dev == real.st_dev && asked.st_ino == real.st_ino;
+}
+void *dlopen(const char *path, int mode)
+{
+    static void *(*next)(const char *, int);
+    if (!next)
+        next = dlsym(RTLD_NEXT, "dlopen");
+    if (path && is_library(path))
+        path = banyan_soname;
+    return next(path, mode);
+}
 
 /* What the library allocated is freed where it lies; all else goes to the program's own allocator. */
 extern void __libc_free(void *);
@@ -224,7 +246,8 @@ pub(super) fn source(plan: &Plan<'_>) -> String {
     );
     let _ = writeln!(
         text,
-        "HIDDEN struct library banyan_library = {{{}, {}, {}, functions, {}, 0, 0, {}ull, variables, {count}}};",
+        "const char banyan_soname[] = {};\nHIDDEN struct library banyan_library = {{{}, {}, {}, functions, {}, 0, 0, {}ull, variables, {count}}};",
+        literal(&plan.exports.soname),
         literal(&plan.library.to_string_lossy()),
         literal(&plan.directory.to_string_lossy()),
         literal(&serde_json::to_string(plan.configuration).unwrap_or_default()),

@@ -14,6 +14,7 @@ mod exec;
 mod exports;
 mod groups;
 mod header;
+mod program;
 mod types;
 mod wrap;
 
@@ -22,6 +23,7 @@ pub use exec::{Prepared, prepare};
 pub use exports::{Export, Exports};
 pub use groups::derive_groups;
 pub use header::{Header, parse};
+pub use program::check_program;
 pub use wrap::{Coverage, Outcome, wrap};
 
 use serde::Deserialize;
@@ -43,6 +45,14 @@ pub enum WrapError {
     /// The library is not one that can be wrapped.
     #[error("{path}: {reason}")]
     Library {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// No library of the program can be isolated.
+    #[error("{path}: {reason}")]
+    Program {
         /// The file.
         path: PathBuf,
         /// Why not.

@@ -129,6 +129,7 @@ pub fn wrap(
 ) -> Result<Outcome, WrapError> {
     let library = library.canonicalize().map_err(file_error(library))?;
     let exports = Exports::read(&library)?;
+    refuse_cpp(&library, &exports)?;
     let (policy_text, rules) = read_policy(policy)?;
     let policy = policy.unwrap_or(&library);
     let mut known = Header::default();
@@ -208,6 +209,9 @@ fn entry<'a>(
             reason = "not declared: all registers and 16 stack words travel, failure is 0".into();
         }
     }
+    if is_cpp(&export.name) {
+        (status, reason) = ("refused", CPP_REASON.into());
+    }
     if FRAME_FUNCTIONS.contains(&export.name.as_str()) {
         (status, reason) = ("refused", "it returns twice or into another frame".into());
     }
@@ -250,6 +254,30 @@ fn variables<'a>(exports: &'a Exports, coverage: &mut Vec<Coverage>) -> Vec<&'a 
         coverage.push(Coverage { name: name.clone(), status: "refused", reason: (*reason).to_owned() });
     }
     variables
+}
+
+const CPP_REASON: &str = "a C++ function: objects and exceptions do not cross processes";
+
+/// Whether a name is one of C++ (Itanium C++ ABI, "Mangling").
+fn is_cpp(name: &str) -> bool {
+    name.starts_with("_Z")
+}
+
+/// Refuses a library whose interface is mostly in C++. A few such names beside functions in C are often parts
+/// of the library that were not hidden: those are refused one by one.
+fn refuse_cpp(path: &Path, exports: &Exports) -> Result<(), WrapError> {
+    let functions = || exports.symbols.iter().filter(|export| export.is_function);
+    let count = functions().filter(|export| is_cpp(&export.name)).count();
+    if count * 2 <= functions().count() {
+        return Ok(());
+    }
+    let first = functions().find(|export| is_cpp(&export.name)).map_or("", |export| &export.name);
+    let reason = format!(
+        "its interface is in C++ ({first} and {} more functions): objects and exceptions do not cross processes. \
+         Isolate a library in C that it uses, or write functions in C around it",
+        count - 1
+    );
+    Err(WrapError::Library { path: path.to_owned(), reason })
 }
 
 fn refused(export: &Export, reason: &str) -> Coverage {

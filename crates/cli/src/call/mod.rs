@@ -142,6 +142,9 @@ impl CallCommand {
                 Ok(u8::from(!outcome.problems.is_empty()))
             }
             Action::Exec { libraries, headers, policy, program } => {
+                if let Some(name) = program.first() {
+                    generate::check_program(name)?;
+                }
                 let libraries =
                     libraries.iter().map(|library| find(library)).collect::<Result<Vec<_>, _>>()?;
                 let prepared = generate::prepare(&libraries, &headers, policy.as_deref())?;
