@@ -1,5 +1,5 @@
-// The vDSO as those read it who look functions up in it themselves: its dynamic entries, each function in both
-// hash tables with its version, and what the functions say.
+// The vDSO as those read it that look functions up in it themselves: its dynamic entries, each function in
+// both hash tables with its version, and what the functions say.
 #include "check.h"
 #include <elf.h>
 #include <link.h>

@@ -12,6 +12,8 @@ pub const ARCH_SET_GS: u64 = 0x1001;
 pub const ARCH_SET_FS: u64 = linux::ARCH_SET_FS as u64;
 /// `arch_prctl`: stores the FS base where the argument points.
 pub const ARCH_GET_FS: u64 = 0x1003;
+/// `arch_prctl`: stores the GS base where the argument points.
+pub const ARCH_GET_GS: u64 = 0x1004;
 
 /// `FUTEX_PRIVATE_FLAG`: the futex is found by its address, not by the page that it lies in. All futexes of
 /// the program are made private, since no other process maps its memory, and since the kernel's look at the
@@ -209,11 +211,12 @@ pub fn map_anonymous(length: u64) -> Result<u64, Errno> {
     unsafe { checked(linux::__NR_mmap, [0, length, READ_WRITE.into(), FLAGS.into(), u64::MAX, 0]) }
 }
 
-/// The FS base of the calling thread.
-pub fn fs_base() -> u64 {
+/// A segment base of the calling thread, by the code of `arch_prctl` that asks for it: [`ARCH_GET_FS`] or
+/// [`ARCH_GET_GS`].
+pub fn segment_base(code: u64) -> u64 {
     let mut base = 0_u64;
     // SAFETY: the base lives across the call, which writes it.
-    let _ = unsafe { raw(linux::__NR_arch_prctl, [ARCH_GET_FS, &raw mut base as u64, 0, 0, 0, 0]) };
+    let _ = unsafe { raw(linux::__NR_arch_prctl, [code, &raw mut base as u64, 0, 0, 0, 0]) };
     base
 }
 

@@ -3,8 +3,8 @@
 #![forbid(unsafe_code)]
 
 use banyan_wire::syscalls::{
-    Argument, Class, DescriptorArguments, Emulation, Handling, MemoryCall, NUMBERS, Notice, SystemCall,
-    TABLE, ThreadCall, find, memory_call,
+    Argument, Class, DescriptorArguments, Handling, MemoryCall, NUMBERS, Notice, SystemCall, TABLE, find,
+    memory_call,
 };
 
 /// What the shape says of an argument. A column that names an argument needs it in the shape.
@@ -59,8 +59,7 @@ fn a_mask_is_a_pointer_that_is_not_shipped() {
     let mut masked = Vec::new();
     for row in TABLE {
         let mask = match row.class {
-            Class::Deputy(Handling::Mask(mask))
-            | Class::Emulate(Emulation::Thread(ThreadCall::Suspend(mask))) => mask,
+            Class::Deputy(Handling::Mask(mask)) => mask,
             _ => continue,
         };
         assert_eq!(argument(row, mask.argument()), Argument::Pointer, "{}", row.name());
@@ -111,10 +110,8 @@ fn buffers_name_their_length_within_the_call() {
 fn only_calls_that_are_made_with_their_arguments_have_a_shape() {
     for row in TABLE {
         let made = match row.class {
-            Class::Local | Class::Deputy(_) | Class::Emulate(Emulation::Thread(ThreadCall::Suspend(_))) => {
-                true
-            }
-            Class::Emulate(_) | Class::GoHome(_) | Class::Refuse { .. } => false,
+            Class::Local | Class::Deputy(_) => true,
+            Class::Emulate(_) | Class::GoHome | Class::Refuse { .. } => false,
         };
         assert!(made || row.arguments.is_empty(), "{}", row.name());
     }

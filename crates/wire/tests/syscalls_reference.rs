@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use banyan_wire::syscalls::{
-    Class, Emulation, Handling, HomeCall, HomeOnly, MemoryCall, SystemCall, TABLE, ThreadCall,
+    Class, Emulation, Handling, HomeCall, MemoryCall, SystemCall, TABLE, ThreadCall,
 };
 use std::fmt::Write;
 use std::fs;
@@ -37,7 +37,7 @@ fn class(call: &SystemCall) -> &'static str {
         Class::Local => "local",
         Class::Deputy(_) => "deputy",
         Class::Emulate(_) => "emulated",
-        Class::GoHome(_) => "home only",
+        Class::GoHome => "home only",
         Class::Refuse { .. } => "refused",
     }
 }
@@ -56,14 +56,8 @@ fn name_of(errno: u16) -> &'static str {
 fn remark(call: &SystemCall) -> String {
     match call.class {
         Class::Refuse { errno, .. } => format!("fails with `{}`", name_of(errno)),
-        Class::GoHome(HomeOnly::NotServed) => "fails with `ENOSYS` for now".into(),
-        Class::GoHome(HomeOnly::Native) => {
-            "same as in a native run on a thread at home; handlers do not run on threads elsewhere yet".into()
-        }
+        Class::GoHome => "fails with `ENOSYS` for now".into(),
         Class::Deputy(Handling::Descriptors(_)) => "Banyan's own descriptors look closed".into(),
-        Class::Deputy(Handling::Mask(_)) => {
-            "a thread that is not at home waits without the signal mask".into()
-        }
         Class::Deputy(Handling::Link { .. }) => "`/proc/self/exe` leads to the program's file".into(),
         Class::Deputy(Handling::Futex) => {
             "all futexes are private to the process; a word that the kernel writes is brought home first"
@@ -72,7 +66,7 @@ fn remark(call: &SystemCall) -> String {
         Class::Emulate(Emulation::Memory(call)) => of_memory(call).into(),
         Class::Emulate(Emulation::Home(call)) => at_home(call).into(),
         Class::Emulate(Emulation::Thread(call)) => of_thread(call).into(),
-        Class::Local | Class::Deputy(Handling::Plain) => match call.name() {
+        Class::Local | Class::Deputy(Handling::Plain | Handling::Mask(_)) => match call.name() {
             "getcpu" => "the processor's number on the thread's node",
             "sched_getaffinity" | "sched_setaffinity" => "of the home node",
             "clock_gettime" | "gettimeofday" | "time" => "the clock of the thread's node",
@@ -112,16 +106,11 @@ fn of_memory(call: MemoryCall) -> &'static str {
 fn at_home(call: HomeCall) -> &'static str {
     match call {
         HomeCall::EndProcess
-        | HomeCall::WaitForSignal
+        | HomeCall::SignalAction
+        | HomeCall::PendingSignals
         | HomeCall::SetTidAddress
         | HomeCall::SetRobustList
         | HomeCall::GetRobustList => SAME,
-        HomeCall::SignalAction => {
-            "same as in a native run; `SIGSYS` is Banyan's and its disposition is only remembered"
-        }
-        HomeCall::SignalThread { .. } => {
-            "to a thread elsewhere: a default action takes place, a handler does not run and is named on standard error"
-        }
         HomeCall::ProcessControl => {
             "same as in a native run, but seccomp, `PR_SET_MM`, naming of mappings and dispatch of calls fail with \
              `EINVAL`"
@@ -132,12 +121,11 @@ fn at_home(call: HomeCall) -> &'static str {
 
 fn of_thread(call: ThreadCall) -> &'static str {
     match call {
-        ThreadCall::SignalMask => "same as in a native run; blocking `SIGSYS` is only remembered",
-        ThreadCall::AlternateStack | ThreadCall::End => SAME,
-        ThreadCall::Suspend(_) => {
-            "same as in a native run on a thread at home; fails with `ENOSYS` on a thread elsewhere for now"
-        }
-        ThreadCall::ArchitectureControl => "the FS base is the program's; the GS base is Banyan's: `EINVAL`",
+        ThreadCall::SignalMask
+        | ThreadCall::AlternateStack
+        | ThreadCall::ReturnFromHandler
+        | ThreadCall::End => SAME,
+        ThreadCall::ArchitectureControl => "the FS and the GS base; the rest fails with `EINVAL`",
         ThreadCall::Create(_) => {
             "makes threads; without `CLONE_THREAD` it is a fork and fails with `ENOSYS` for now"
         }
@@ -185,7 +173,7 @@ fn the_reference_is_what_the_table_says() {
 fn every_emulated_or_home_only_call_says_what_a_program_sees() {
     let silent: Vec<&str> = TABLE
         .iter()
-        .filter(|call| matches!(call.class, Class::Emulate(_) | Class::GoHome(_)) && remark(call).is_empty())
+        .filter(|call| matches!(call.class, Class::Emulate(_) | Class::GoHome) && remark(call).is_empty())
         .map(SystemCall::name)
         .collect();
     assert!(silent.is_empty(), "{silent:?}");

@@ -1,5 +1,4 @@
-//! Signals of this stage: default actions, Ctrl-C, SIGTERM, SIGPIPE, job control, and handlers that run
-//! on the main thread.
+//! Signals: default actions, Ctrl-C, SIGTERM, SIGPIPE, job control, masks, stacks, and handlers.
 
 use banyan_tests::compile::{self, Link};
 use banyan_tests::launch::End;
@@ -66,6 +65,96 @@ fn handlers_run_while_the_clock_is_read() {
 #[test]
 fn blocked_signals_wait_and_threads_start_with_all_blocked() {
     check(&c("signals", ["masks"]));
+}
+
+// On the main thread, and on another, which has every signal for itself.
+const THREADS: [&str; 2] = ["main", "thread"];
+
+#[test]
+fn a_mask_that_blocks_everything_stops_no_call() {
+    for thread in THREADS {
+        for what in ["handlers", "frames", "blocking", "timers"] {
+            check(&c("signal_masks", [what, thread]));
+        }
+    }
+}
+
+#[test]
+fn calls_that_wait_with_a_mask_let_its_signals_in() {
+    for thread in THREADS {
+        for what in ["sigsuspend", "ppoll", "pselect", "epoll_pwait"] {
+            check(&c("signal_masks", [what, thread]));
+        }
+    }
+}
+
+#[test]
+fn the_alternate_stack_is_the_programs() {
+    for thread in THREADS {
+        check(&c("signal_masks", ["stacks", thread]));
+    }
+}
+
+fn raised(signal: &str, threads: &[&str]) {
+    for &thread in threads {
+        for how in ["handled", "once", "ignored", "blocked"] {
+            check(&c("raised_faults", [signal, how, thread]));
+        }
+        let number = signal.parse().unwrap();
+        check(&linked("raised_faults", Link::Dynamic, [signal, "default", thread]).ends(End::Signal(number)));
+    }
+}
+
+#[test]
+fn illegal_instructions_and_traps_that_are_raised_are_signals_like_others() {
+    raised("4", &THREADS);
+    raised("5", &THREADS);
+}
+
+#[test]
+fn bus_errors_and_arithmetic_errors_that_are_raised_are_signals_like_others() {
+    raised("7", &THREADS);
+    raised("8", &THREADS);
+}
+
+#[test]
+fn segmentation_faults_that_are_raised_are_signals_like_others() {
+    raised("11", &THREADS);
+}
+
+#[test]
+fn bad_system_calls_that_are_raised_are_signals_like_others() {
+    raised("31", &["main"]);
+}
+
+#[test]
+fn faults_are_handled_on_every_node() {
+    check(&c("signals_elsewhere", ["faults"]).on_every_node());
+}
+
+#[test]
+fn a_signal_interrupts_a_thread_that_computes_on_every_node() {
+    check(&c("signals_elsewhere", ["running"]).on_every_node());
+}
+
+#[test]
+fn a_handler_ends_a_call_that_waits_or_has_it_go_on_on_every_node() {
+    check(&c("signals_elsewhere", ["waits"]).on_every_node());
+}
+
+#[test]
+fn threads_are_cancelled_on_every_node() {
+    check(&c("signals_elsewhere", ["cancels"]).on_every_node());
+}
+
+#[test]
+fn a_signal_to_the_process_finds_the_one_thread_that_takes_it() {
+    check(&c("signals_elsewhere", ["process"]));
+}
+
+#[test]
+fn the_vdso_is_a_whole_one() {
+    check(&c("vdso", []));
 }
 
 #[test]

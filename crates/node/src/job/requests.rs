@@ -322,11 +322,6 @@ fn refused(job: &Job, Refused { number, reason, errno }: Refused) {
             let error = std::io::Error::from_raw_os_error(errno as i32);
             format!("the program's call {name} (number {number}) is not served yet; it got: {error}")
         }
-        Refusal::HandlerOnRemoteThread => {
-            format!(
-                "signal {number} was meant for a handler on a thread that runs on another node; it was dropped"
-            )
-        }
     };
     job.notice(&text);
 }

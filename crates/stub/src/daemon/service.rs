@@ -2,11 +2,10 @@
 
 use crate::daemon::settings::{self, SETTINGS};
 use crate::daemon::socket;
-use crate::kernel;
+use crate::kernel::{self, MaskChange};
 use crate::memory;
 use crate::remote::carrier;
 use crate::report;
-use crate::signal::service_thread;
 use crate::thread::{Role, Thread, block, create};
 use banyan_sys::raw::Errno;
 use banyan_wire::stub::{Command, Failed, Nothing, PACKET_MAX, Range, Reply, Started};
@@ -16,9 +15,8 @@ use linux_raw_sys::general as linux;
 /// Serves commands for ever.
 pub extern "C" fn serve(thread: &'static Thread) -> ! {
     thread.adopt();
-    if settings::is_home() {
-        service_thread::adopt_service_thread();
-    }
+    // It touches no program memory, so nothing that is sent to the process may come here.
+    kernel::set_mask(MaskChange::Set, !0);
     let socket = SETTINGS.commands.load(Ordering::Relaxed);
     loop {
         let mut buffer = [0; PACKET_MAX];

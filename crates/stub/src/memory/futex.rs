@@ -7,6 +7,7 @@
 
 use crate::kernel;
 use crate::memory::copy::{self, ProgramAddress};
+use crate::signal::wait::End;
 use banyan_sys::raw::Errno;
 use linux_raw_sys::general as linux;
 
@@ -89,21 +90,20 @@ pub fn prepare(arguments: &mut [u64; 6]) -> Result<Fault, Errno> {
     }
 }
 
-/// Makes a call of a thread on another node, at home.
-pub fn call_for_remote(number: u32, arguments: &[u64; 6]) -> i64 {
+/// Makes a call of a thread on another node, at home, by `make`. `None` if a signal comes before it.
+pub fn call_for_remote(arguments: &[u64; 6], make: impl Fn([u64; 6]) -> End) -> Option<i64> {
     let mut arguments = *arguments;
     for _ in 0..ATTEMPTS {
         let fault = match prepare(&mut arguments) {
             Ok(fault) => fault,
-            Err(error) => return error.negated(),
+            Err(error) => return Some(error.negated()),
         };
-        // SAFETY: the program's own call.
-        let result = unsafe { kernel::raw(number, arguments) };
+        let End::Made(result) = make(arguments) else { return None };
         if result != Errno::EFAULT.negated() || fault == Fault::Final {
-            return result;
+            return Some(result);
         }
     }
-    Errno::EFAULT.negated()
+    Some(Errno::EFAULT.negated())
 }
 
 fn readable(at: u64) -> Result<(), Errno> {

@@ -46,18 +46,13 @@ pub fn close_range(arguments: &[u64; 6]) -> i64 {
     unsafe { kernel::raw(linux::__NR_close_range, arguments) }
 }
 
-/// Calls that could take a hidden descriptor away: to the program it is not open.
-pub fn guarded(number: u32, which: DescriptorArguments, arguments: &[u64; 6]) -> i64 {
+/// Whether a call is about a descriptor of the stub, which it could take away: to the program it is not open.
+pub fn are_hidden(which: DescriptorArguments, arguments: &[u64; 6]) -> bool {
     let hidden = |argument: u64| u64::from(argument as u32) >= floor() && is_ours(argument as i32);
-    let closed = match which {
+    match which {
         DescriptorArguments::First => hidden(arguments[0]),
         DescriptorArguments::FirstAndSecond => hidden(arguments[0]) || hidden(arguments[1]),
-    };
-    if closed {
-        return Errno::EBADF.negated();
     }
-    // SAFETY: the program's own call, about a descriptor of its own.
-    unsafe { kernel::raw(number, *arguments) }
 }
 
 /// Whether a descriptor is one that the stub uses.

@@ -4,36 +4,47 @@
 
 use crate::daemon::requests;
 use crate::kernel;
+use crate::remote::exchange::exchange;
 use crate::remote::shipping::{self, Order, Pieces};
-use crate::report;
+use crate::remote::signals;
 use crate::signal::frame::UserContext;
-use crate::signal::{alternate_stack, disposition, mask};
+use crate::signal::wait::{self, End};
+use crate::signal::{alternate_stack, mask};
 use crate::thread::create::{self, Creation};
-use crate::thread::{Role, Thread, exit, resume};
+use crate::thread::{Thread, exit, resume};
 use crate::trap::emulate;
+use crate::trap::outcome::Outcome;
+use crate::trap::reissue::SYSCALL_BYTES;
 use banyan_sys::raw::Errno;
-use banyan_wire::deputy::{DeputyMessage, Header, NOT_SERVED, PAYLOAD_MAX};
+use banyan_wire::deputy::{DeputyMessage, Header, NOT_SERVED, SignalNotice};
 use banyan_wire::stub::{Push, Request};
-use banyan_wire::syscalls::{
-    Class, CreationForm, Emulation, Handling, HomeOnly, Notice, SystemCall, ThreadCall,
-};
+use banyan_wire::syscalls::{Class, CreationForm, Emulation, Notice, SystemCall, ThreadCall};
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general as linux;
 use zerocopy::IntoBytes;
 
 /// First code of a carrier: waits for the thread to come over its connection and becomes it.
 pub extern "C" fn begin(thread: &'static Thread) -> ! {
+    let _ = mask::block_all();
     thread.adopt();
+    let interruptible = signals::interrupt_on_urgent_data(thread.connection.get());
     let mut header = Header::new(DeputyMessage::Return, 0, [0; 6]);
     let received = kernel::receive_all(thread.connection.get(), header.as_mut_bytes());
-    if received.is_err() || header.check() != Some(DeputyMessage::Start) || header.length != 0 {
+    if interruptible.is_err()
+        || received.is_err()
+        || header.check() != Some(DeputyMessage::Start)
+        || header.length != 0
+    {
         // The home node gave up; it knows.
         kernel::close(thread.connection.get());
         exit::leave(thread, 0);
     }
-    let [frame, fs_base, id, mask, ..] = header.arguments;
+    let [frame, fs_base, id, mask, gs_base, _] = header.arguments;
     thread.thread_id.store(id as u32, Ordering::Relaxed);
     thread.mask.store(mask, Ordering::Relaxed);
+    // SAFETY: the GS base is the program's; the stub does not use it.
+    let _ = unsafe { kernel::raw(linux::__NR_arch_prctl, [kernel::ARCH_SET_GS, gs_base, 0, 0, 0, 0]) };
+    signals::look_for_interrupt(thread.connection.get());
     // Frame and thread control block are what the thread touches first: fetch both before they fault.
     requests::tell(&Request::Push(Push { frame, fs_base }));
     resume::resume(thread, frame, fs_base)
@@ -42,25 +53,44 @@ pub extern "C" fn begin(thread: &'static Thread) -> ! {
 /// A system call of the thread that runs on this carrier.
 pub fn system_call(
     thread: &'static Thread,
-    row: &SystemCall,
+    row: Option<&SystemCall>,
+    number: i64,
     arguments: &[u64; 6],
     context: &mut UserContext,
-) -> i64 {
+) -> Outcome {
+    thread.notice.set(SignalNotice::None);
+    let result = match row {
+        None => refuse(thread, number),
+        Some(row) => match row.class {
+            Class::Emulate(Emulation::Thread(ThreadCall::ReturnFromHandler)) => {
+                signals::return_from_handler(thread, context);
+                return Outcome::Continue;
+            }
+            _ => make(thread, row, arguments, context),
+        },
+    };
+    let notice = thread.notice.get();
+    if notice == SignalNotice::None {
+        return Outcome::Result(result);
+    }
+    context.registers.rax = result as u64;
+    if notice == SignalNotice::CallAgain {
+        context.registers.rip = context.registers.rip.wrapping_sub(SYSCALL_BYTES);
+        context.registers.rax = number as u64;
+    }
+    signals::take_signal(thread, context);
+    Outcome::Continue
+}
+
+fn make(thread: &'static Thread, row: &SystemCall, arguments: &[u64; 6], context: &mut UserContext) -> i64 {
     match row.class {
         Class::Local => local_call(thread, row, arguments),
-        Class::Deputy(
-            Handling::Plain | Handling::Descriptors(_) | Handling::Link { .. } | Handling::Futex,
-        )
-        | Class::Emulate(Emulation::Memory(_) | Emulation::Home(_)) => forward(thread, row, arguments),
-        Class::Deputy(Handling::Mask(mask)) => {
-            // A deputy takes no signals, so the mask has no meaning there.
-            let mut arguments = *arguments;
-            arguments[mask.argument()] = 0;
-            forward(thread, row, &arguments)
+        Class::Deputy(_) | Class::Emulate(Emulation::Memory(_) | Emulation::Home(_)) => {
+            forward(thread, row, arguments)
         }
         Class::Emulate(Emulation::Thread(ThreadCall::SignalMask)) => signal_mask(thread, row, arguments),
         Class::Emulate(Emulation::Thread(ThreadCall::AlternateStack)) => {
-            alternate_stack::change_alternate_stack(thread, arguments, context.registers.rsp)
+            alternate_stack::change(thread, arguments, context.registers.rsp)
         }
         Class::Emulate(Emulation::Thread(ThreadCall::ArchitectureControl)) => {
             emulate::architecture_control(arguments)
@@ -71,8 +101,10 @@ pub fn system_call(
         Class::Emulate(Emulation::Thread(ThreadCall::End)) => end(thread, arguments[0]),
         Class::Refuse { errno, notice: Notice::Never } => -i64::from(errno),
         Class::Refuse { notice: Notice::Once, .. }
-        | Class::GoHome(HomeOnly::Native | HomeOnly::NotServed)
-        | Class::Emulate(Emulation::Thread(ThreadCall::Suspend(_))) => refuse(thread, row.number.into()),
+        | Class::GoHome
+        | Class::Emulate(Emulation::Thread(ThreadCall::ReturnFromHandler)) => {
+            refuse(thread, row.number.into())
+        }
     }
 }
 
@@ -85,7 +117,15 @@ fn local_call(thread: &'static Thread, row: &SystemCall, arguments: &[u64; 6]) -
     let pieces = shipping::pack(row, &mut header, payload);
     let local = shipping::local_arguments(&header, &pieces, payload);
     // SAFETY: the program's own call, whose buffers lie in the payload with the lengths that the call names.
-    let result = unsafe { kernel::raw(row.number.into(), local) };
+    let end = unsafe { wait::call(thread, !mask::INTERRUPTION, row.number.into(), local) };
+    let result = match end {
+        End::Made(result) => result,
+        End::NotMade => {
+            thread.notice.set(SignalNotice::CallAgain);
+            return 0;
+        }
+    };
+    thread.notice.set(if thread.taken.came() { SignalNotice::SignalWaits } else { SignalNotice::None });
     match shipping::deliver(arguments, &pieces, result, payload, Order::InPlace) {
         Ok(()) => result,
         Err(error) => error.negated(),
@@ -93,13 +133,15 @@ fn local_call(thread: &'static Thread, row: &SystemCall, arguments: &[u64; 6]) -
 }
 
 fn signal_mask(thread: &'static Thread, row: &SystemCall, arguments: &[u64; 6]) -> i64 {
-    let mut mask = thread.mask.load(Ordering::Relaxed);
-    let before = mask;
-    let result = mask::change_mask(arguments, &mut mask);
-    thread.mask.store(mask, Ordering::Relaxed);
+    let before = thread.mask.load(Ordering::Relaxed);
+    let mut mask = before;
+    let result = mask::change(arguments, &mut mask);
     if mask != before {
-        // The deputy must know who blocks what.
+        // The deputy must know what the thread blocks. A signal that waits comes before the change.
         let _ = forward(thread, row, &[u64::from(linux::SIG_SETMASK), mask, 0, 8, 0, 0]);
+        if thread.notice.get() != SignalNotice::CallAgain {
+            thread.mask.store(mask, Ordering::Relaxed);
+        }
     }
     result
 }
@@ -129,8 +171,9 @@ fn end(thread: &'static Thread, status: u64) -> ! {
 }
 
 /// Has the deputy refuse a call, for it is the home node that mentions it.
-pub fn refuse(thread: &'static Thread, call: i64) -> i64 {
-    exchange(thread, &Header::new(DeputyMessage::Call, NOT_SERVED, [call as u64; 6]), &Pieces::default())
+fn refuse(thread: &'static Thread, call: i64) -> i64 {
+    let header = Header::new(DeputyMessage::Call, NOT_SERVED, [call as u64; 6]);
+    exchange(thread, &header, &Pieces::default()).number
 }
 
 /// Sends a call to the deputy, with the buffers that its row names, and waits for the return.
@@ -138,46 +181,5 @@ fn forward(thread: &'static Thread, row: &SystemCall, arguments: &[u64; 6]) -> i
     let mut header = Header::new(DeputyMessage::Call, row.number.into(), *arguments);
     // SAFETY: this thread's own, and the only reference to it.
     let pieces = shipping::pack(row, &mut header, unsafe { thread.payload() });
-    exchange(thread, &header, &pieces)
-}
-
-/// Sends a message whose payload is in the thread's buffer, and waits for the return.
-fn exchange(thread: &'static Thread, header: &Header, pieces: &Pieces) -> i64 {
-    // SAFETY: this thread's own, and the only reference to it.
-    let buffer = unsafe { thread.buffer() };
-    thread.deputy_calls.set(thread.deputy_calls.get() + 1);
-    let socket = thread.connection.get();
-    let size = size_of::<Header>();
-    buffer[..size].copy_from_slice(header.as_bytes());
-    let mut answer = *header;
-    let exchanged = kernel::send_all(socket, &buffer[..size + header.length as usize])
-        .and_then(|()| kernel::receive_all(socket, answer.as_mut_bytes()));
-    // A closed connection means that the process ends; the service thread learns it from the daemon.
-    if exchanged.is_err() {
-        kernel::park();
-    }
-    let well_formed = answer.check() == Some(DeputyMessage::Return)
-        && answer.length as usize == shipping::returned_total(pieces, answer.number)
-        && answer.length as usize <= PAYLOAD_MAX;
-    if !well_formed {
-        report::fail(&["banyan: a deputy's answer is malformed"]);
-    }
-    let payload = &mut buffer[size..size + answer.length as usize];
-    if kernel::receive_all(socket, payload).is_err() {
-        kernel::park();
-    }
-    match shipping::deliver(&header.arguments, pieces, answer.number, payload, Order::Compact) {
-        Ok(()) => answer.number,
-        Err(error) => error.negated(),
-    }
-}
-
-/// The thread did what kills a program, or would call a handler that must run at home: its deputy takes over.
-pub fn fatal(thread: &'static Thread, signal: u64, address: u64, instruction: u64) -> ! {
-    if thread.role() == Role::Carrier {
-        let header = Header::new(DeputyMessage::Fatal, 0, [signal, address, instruction, 0, 0, 0]);
-        let _ = kernel::send_all(thread.connection.get(), header.as_bytes());
-        kernel::park();
-    }
-    disposition::die_of(signal)
+    exchange(thread, &header, &pieces).number
 }

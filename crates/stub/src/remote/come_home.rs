@@ -6,33 +6,39 @@
 use crate::daemon::{requests, settings};
 use crate::kernel;
 use crate::signal::frame::{AlternateStack, SignalInformation, UserContext};
-use crate::signal::{deliver, mask, service_thread};
+use crate::signal::{deferred, handler, mask, taken};
 use crate::thread::resume::RED_ZONE;
 use crate::thread::{Role, Thread, exit, resume};
 use banyan_wire::deputy::{DeputyMessage, Header};
 use banyan_wire::stub::{Request, ThreadEnd};
 use core::sync::atomic::Ordering;
+use linux_raw_sys::general as linux;
 
 /// Sends the thread of this carrier home, where it makes the interrupted instruction again. Returns only if
 /// its stack cannot take the frame.
 pub fn leave(thread: &'static Thread, information: &SignalInformation, context: &mut UserContext) {
-    context.mask = mask::split_mask(thread.mask.load(Ordering::Relaxed)).0;
+    context.mask = mask::split(thread.mask.load(Ordering::Relaxed)).0;
     let top = context.registers.rsp.wrapping_sub(RED_ZONE);
-    let Ok(frame) = deliver::push_frame(thread, top, 0, information, context) else { return };
+    let Ok(frame) = handler::write_frame(top, 0, information, context) else { return };
     let stack = thread.alternate_stack.get();
-    let arguments = [frame, kernel::fs_base(), stack.pointer, stack.size, u64::from(stack.flags as u32), 0];
+    let [fs_base, gs_base] = [kernel::ARCH_GET_FS, kernel::ARCH_GET_GS].map(kernel::segment_base);
+    let arguments = [frame, fs_base, stack.pointer, stack.size, u64::from(stack.flags as u32), gs_base];
     exit::end_carrier(thread, &Header::new(DeputyMessage::ComeHome, 0, arguments))
 }
 
 /// Continues a thread that comes home, on its deputy.
 pub fn arrive(thread: &'static Thread, header: &Header) -> ! {
-    let [frame, fs_base, pointer, size, flags, _] = header.arguments;
+    let [frame, fs_base, pointer, size, flags, gs_base] = header.arguments;
     let node = thread.node.swap(u32::from(settings::node()), Ordering::Relaxed);
     requests::tell(&Request::CameHome(ThreadEnd { node, deputy_calls: 0 }));
     kernel::close(thread.connection.replace(-1));
     thread.alternate_stack.set(AlternateStack { pointer, flags: flags as i32, padding: 0, size });
-    thread.sigsys_blocked.set(mask::split_mask(thread.mask.load(Ordering::Relaxed)).1);
+    thread.sigsys_blocked.store(mask::split(thread.mask.load(Ordering::Relaxed)).1, Ordering::Relaxed);
+    // SAFETY: the GS base is the program's; the stub does not use it.
+    let _ = unsafe { kernel::raw(linux::__NR_arch_prctl, [kernel::ARCH_SET_GS, gs_base, 0, 0, 0, 0]) };
     thread.set_role(Role::Home);
-    service_thread::remote_masks_changed();
+    // A signal that the carrier has not taken is the kernel's to deliver now.
+    taken::send_again(thread);
+    deferred::release(thread);
     resume::resume(thread, frame, fs_base)
 }

@@ -13,18 +13,22 @@ use crate::process::{descriptors, links};
 use crate::remote::come_home;
 use crate::remote::shipping::{self, Pieces};
 use crate::report;
-use crate::signal::{disposition, queue, service_thread};
+use crate::signal::action::{Action, SIG_DFL, SIG_IGN};
+use crate::signal::frame::SignalInformation;
+use crate::signal::wait::{self, End};
+use crate::signal::{disposition, mask};
 use crate::thread::create::{self, Creation};
 use crate::thread::{Thread, exit};
 use crate::trap::{emulate, refuse};
 use banyan_sys::raw::Errno;
-use banyan_wire::deputy::{DeputyMessage, Header};
+use banyan_wire::deputy::{DeputyMessage, Header, SignalNotice};
 use banyan_wire::ids::PAGE_BYTES;
 use banyan_wire::stub::{Acquire, Purpose, Request};
-use banyan_wire::syscalls::{self, Argument, Class, Emulation, Handling, HomeOnly, SystemCall, ThreadCall};
+use banyan_wire::syscalls::{self, Argument, Class, Emulation, Handling, SystemCall, ThreadCall};
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general as linux;
-use zerocopy::IntoBytes;
+use linux_raw_sys::net;
+use zerocopy::{FromZeros, IntoBytes};
 
 /// Acquired for one call at most; the rest faults.
 const ACQUIRE_MAX: u64 = 1 << 20;
@@ -35,10 +39,7 @@ const VECTORS_MAX: u64 = 64;
 pub fn serve(thread: &'static Thread) -> ! {
     let socket = thread.connection.get();
     loop {
-        let mut header = Header::new(DeputyMessage::Return, 0, [0; 6]);
-        if kernel::receive_all(socket, header.as_mut_bytes()).is_err() {
-            disconnected();
-        }
+        let Ok(header) = next_message(thread, socket) else { disconnected() };
         match header.check() {
             Some(DeputyMessage::Call) => {
                 // SAFETY: this thread's own, and the only reference to it.
@@ -51,7 +52,8 @@ pub fn serve(thread: &'static Thread) -> ! {
             }
             Some(DeputyMessage::Exit) => exit::end(thread, header.arguments[0]),
             Some(DeputyMessage::ComeHome) => come_home::arrive(thread, &header),
-            Some(DeputyMessage::Fatal) => disposition::die_of(header.arguments[0].clamp(1, 31)),
+            Some(DeputyMessage::TakeSignal) => give_signal(thread),
+            Some(DeputyMessage::Fault) => fault(thread, &header),
             _ => report::fail(&["banyan: a thread on another node sent a malformed message to its deputy"]),
         }
     }
@@ -65,29 +67,129 @@ fn disconnected() -> ! {
     report::fail(&["banyan: the connection to a thread on another node broke; the program ends with it"])
 }
 
-/// Executes one call and answers it.
-fn call(thread: &'static Thread, header: &Header) {
-    let mut pieces = Pieces::default();
-    let result = match syscalls::find(header.number) {
-        Some(row) => make(thread, row, header, &mut pieces),
-        None => refuse::by_number(header.arguments[0] as i64),
-    };
-    if result == Errno::EPIPE.negated() {
-        queue::settle_broken_pipe(thread.mask.load(Ordering::Relaxed));
+/// Waits for the carrier's next message, and meanwhile for signals: one that comes interrupts the thread.
+fn next_message(thread: &Thread, socket: i32) -> Result<Header, Errno> {
+    let mut header = Header::new(DeputyMessage::Return, 0, [0; 6]);
+    let bytes = header.as_mut_bytes();
+    let mut filled = 0;
+    while filled == 0 && !thread.taken.came() {
+        let (to, length) = (bytes.as_mut_ptr() as u64, bytes.len() as u64);
+        let arguments = [socket as u64, to, length, net::MSG_WAITALL.into(), 0, 0];
+        let blocked = thread.mask.load(Ordering::Relaxed);
+        // SAFETY: the header lives across the call, which writes no more than its length.
+        match unsafe { wait::call(thread, blocked, linux::__NR_recvfrom, arguments) } {
+            End::Made(0) => return Err(Errno::EPIPE),
+            End::Made(received) if received > 0 => filled = received as usize,
+            End::Made(result) if result != Errno::EINTR.negated() => return Err(Errno::EPIPE),
+            End::Made(_) | End::NotMade => {}
+        }
+        if filled == 0 && thread.taken.came() {
+            interrupt(socket)?;
+        }
     }
-    answer(thread, result, &pieces);
+    kernel::receive_all(socket, &mut bytes[filled..])?;
+    Ok(header)
 }
 
-fn make(thread: &'static Thread, row: &SystemCall, header: &Header, pieces: &mut Pieces) -> i64 {
+/// Has the carrier's kernel interrupt the thread, which runs the program.
+fn interrupt(socket: i32) -> Result<(), Errno> {
+    let header = Header::new(DeputyMessage::Interrupt, 0, [0; 6]);
+    let (from, length) = (core::ptr::from_ref(&header) as u64, size_of::<Header>() as u64);
+    let flags = u64::from(net::MSG_OOB | net::MSG_NOSIGNAL);
+    // SAFETY: the header lives across the call, which only reads it.
+    match unsafe { kernel::checked(linux::__NR_sendto, [socket as u64, from, length, flags, 0, 0]) } {
+        Ok(sent) if sent == length => Ok(()),
+        Ok(_) => Err(Errno::EPIPE),
+        Err(error) => Err(error),
+    }
+}
+
+/// Hands the recorded signal over.
+fn give_signal(thread: &'static Thread) {
+    let Some(waiting) = thread.taken.take() else {
+        return hand_over(thread, None, 0, Some(&SignalInformation::new_zeroed()));
+    };
+    let signal = waiting.information.signal as u64;
+    let action = disposition::take(signal);
+    let handled = match action[0] {
+        SIG_IGN => None,
+        SIG_DFL => {
+            disposition::act_by_default(signal, &waiting.information);
+            None
+        }
+        _ => Some((signal, action)),
+    };
+    hand_over(thread, handled, waiting.blocked, Some(&waiting.information));
+}
+
+/// An instruction of the thread faulted. Blocked or without a handler, the signal kills.
+fn fault(thread: &'static Thread, header: &Header) {
+    let [signal, startable, ..] = header.arguments;
+    let signal = signal.clamp(1, 31);
+    let blocked = thread.mask.load(Ordering::Relaxed);
+    if startable == 0 || mask::holds(blocked, signal) || !disposition::has_handler(signal) {
+        disposition::die_of(signal);
+    }
+    hand_over(thread, Some((signal, disposition::take(signal))), blocked, None);
+}
+
+/// Tells the carrier which handler to start, if any. `blocked` is what the thread blocked when the signal
+/// came.
+fn hand_over(
+    thread: &'static Thread,
+    handled: Option<(u64, Action)>,
+    blocked: u64,
+    information: Option<&SignalInformation>,
+) {
+    let (signal, action) = handled.unwrap_or((0, [0; 4]));
+    if handled.is_some() {
+        thread.mask.store(mask::in_handler(blocked, signal, &action), Ordering::Relaxed);
+    }
+    let [handler, flags, restorer, more] = action;
+    let notice = notice(thread) as u64;
+    let mut header =
+        Header::new(DeputyMessage::Return, signal as i64, [notice, handler, flags, more, blocked, restorer]);
+    let payload = information.map_or(&[][..], SignalInformation::as_bytes);
+    header.length = payload.len() as u32;
+    let socket = thread.connection.get();
+    let sent = kernel::send_all(socket, header.as_bytes()).and_then(|()| kernel::send_all(socket, payload));
+    if sent.is_err() {
+        disconnected();
+    }
+}
+
+fn notice(thread: &Thread) -> SignalNotice {
+    if thread.taken.came() { SignalNotice::SignalWaits } else { SignalNotice::None }
+}
+
+/// Executes one call and answers it. A signal that waits comes first.
+fn call(thread: &'static Thread, header: &Header) {
+    let mut pieces = Pieces::default();
+    let returns = header.number == i64::from(linux::__NR_rt_sigreturn);
+    let made = if thread.taken.came() && !returns {
+        None
+    } else {
+        match syscalls::find(header.number) {
+            Some(row) => make(thread, row, header, &mut pieces),
+            None => Some(refuse::by_number(header.arguments[0] as i64)),
+        }
+    };
+    match made {
+        Some(result) => answer(thread, result, notice(thread), &pieces),
+        None => answer(thread, 0, SignalNotice::CallAgain, &Pieces::default()),
+    }
+}
+
+/// Makes a call. `None` if a signal came before it was made, or if it is to be made again after the handler.
+fn make(thread: &'static Thread, row: &SystemCall, header: &Header, pieces: &mut Pieces) -> Option<i64> {
     let number = u32::from(row.number);
-    match row.class {
-        Class::Deputy(handling) => shipped_call(thread, row, handling, header, pieces),
+    Some(match row.class {
+        Class::Deputy(handling) => return shipped_call(thread, row, handling, header, pieces),
         Class::Emulate(Emulation::Memory(call)) => call::call(thread, call, number, &header.arguments),
-        Class::Emulate(Emulation::Home(call)) => emulate::home_call(thread, call, number, &header.arguments),
-        Class::Emulate(Emulation::Thread(ThreadCall::SignalMask)) => {
-            thread.mask.store(header.arguments[1], Ordering::Relaxed);
-            service_thread::remote_masks_changed();
-            0
+        Class::Emulate(Emulation::Home(call)) => emulate::home_call(thread, call, &header.arguments),
+        Class::Emulate(Emulation::Thread(ThreadCall::SignalMask)) => set_mask(thread, header.arguments[1]),
+        Class::Emulate(Emulation::Thread(ThreadCall::ReturnFromHandler)) => {
+            set_mask(thread, header.arguments[0])
         }
         Class::Emulate(Emulation::Thread(ThreadCall::Create(_))) => {
             let [flags, frame, parent_word, child_word, fs_base, mask] = header.arguments;
@@ -96,14 +198,19 @@ fn make(thread: &'static Thread, row: &SystemCall, header: &Header, pieces: &mut
         // The carrier does these itself, or names them as not served.
         Class::Local
         | Class::Emulate(Emulation::Thread(
-            ThreadCall::AlternateStack
-            | ThreadCall::Suspend(_)
-            | ThreadCall::ArchitectureControl
-            | ThreadCall::End,
+            ThreadCall::AlternateStack | ThreadCall::ArchitectureControl | ThreadCall::End,
         ))
-        | Class::GoHome(HomeOnly::Native | HomeOnly::NotServed)
+        | Class::GoHome
         | Class::Refuse { .. } => refuse::by_number(header.number),
-    }
+    })
+}
+
+/// The thread changed its mask: what it let in thereby comes before it goes on.
+fn set_mask(thread: &Thread, mask: u64) -> i64 {
+    thread.mask.store(mask, Ordering::Relaxed);
+    // SAFETY: no pointers.
+    let _ = unsafe { wait::call(thread, mask, linux::__NR_gettid, [0; 6]) };
+    0
 }
 
 fn shipped_call(
@@ -112,7 +219,7 @@ fn shipped_call(
     handling: Handling,
     header: &Header,
     pieces: &mut Pieces,
-) -> i64 {
+) -> Option<i64> {
     // SAFETY: this thread's own, and the only reference to it.
     let payload = unsafe { thread.payload() };
     let Some(unpacked) = shipping::unpack(row, header, payload) else {
@@ -126,23 +233,40 @@ fn shipped_call(
     acquire(row, header);
     let number = u32::from(row.number);
     let arguments = shipping::local_arguments(header, pieces, payload);
+    let mut blocked = thread.mask.load(Ordering::Relaxed);
     match handling {
-        // The carrier took the mask away.
-        // SAFETY: the program's own call, whose buffers lie in the payload with the lengths that the call
-        // names.
-        Handling::Plain | Handling::Mask(_) => unsafe { kernel::raw(number, arguments) },
-        Handling::Descriptors(which) => descriptors::guarded(number, which, &arguments),
+        Handling::Plain => {}
+        Handling::Descriptors(which) if descriptors::are_hidden(which, &arguments) => {
+            return Some(Errno::EBADF.negated());
+        }
+        Handling::Descriptors(_) => {}
+        Handling::Mask(mask) => {
+            // The kernel lets signals in by the call's mask, and by no other.
+            let waiting = mask::of_call(&arguments, mask).ok().flatten();
+            thread.waiting_mask.set(waiting);
+            blocked = waiting.map_or(blocked, |_| !0);
+        }
         Handling::Link { path } => {
             let path = usize::from(path);
-            if !pieces[path].used || !pieces[path + 1].used {
-                // SAFETY: as above.
-                return unsafe { kernel::raw(number, arguments) };
+            if pieces[path].used && pieces[path + 1].used {
+                // SAFETY: `unpack` found the string's end, and the buffer lies behind it with the room that
+                // the call names.
+                return Some(unsafe { links::read_for_remote(number, &arguments, path) });
             }
-            // SAFETY: `unpack` found the string's end, and the buffer lies behind it with the room that the
-            // call names.
-            unsafe { links::read_for_remote(number, &arguments, path) }
         }
-        Handling::Futex => futex::call_for_remote(number, &arguments),
+        Handling::Futex => {
+            // SAFETY: the program's own call.
+            return futex::call_for_remote(&arguments, |arguments| unsafe {
+                wait::call(thread, blocked, number, arguments)
+            });
+        }
+    }
+    // SAFETY: the program's own call, whose buffers lie in the payload with the lengths that the call names.
+    let end = unsafe { wait::call(thread, blocked, number, arguments) };
+    thread.waiting_mask.set(None);
+    match end {
+        End::Made(result) => Some(result),
+        End::NotMade => None,
     }
 }
 
@@ -183,8 +307,8 @@ fn acquire_range(address: u64, length: u64, purpose: Purpose) {
 }
 
 /// Sends the result and the outward buffers with one call.
-fn answer(thread: &'static Thread, result: i64, pieces: &Pieces) {
-    let mut header = Header::new(DeputyMessage::Return, result, [0; 6]);
+fn answer(thread: &'static Thread, result: i64, notice: SignalNotice, pieces: &Pieces) {
+    let mut header = Header::new(DeputyMessage::Return, result, [notice as u64, 0, 0, 0, 0, 0]);
     header.length = shipping::returned_total(pieces, result) as u32;
     let socket = thread.connection.get();
     // SAFETY: this thread's own, and the only reference to it.

@@ -7,4 +7,6 @@
 pub mod carrier;
 pub mod come_home;
 pub mod deputy;
+pub mod exchange;
 pub mod shipping;
+pub mod signals;

@@ -7,36 +7,25 @@ use crate::daemon::settings;
 use crate::kernel::{self, MaskChange};
 use crate::memory;
 use crate::memory::copy::{self, ProgramAddress};
+use crate::signal::action::{
+    Action, SA_NODEFER, SA_ONSTACK, SA_RESETHAND, SA_RESTORER, SA_SIGINFO, SIG_DFL, SIG_IGN,
+};
 use crate::signal::frame::{SignalInformation, UserContext};
 use crate::signal::mask::HANDLER_MASK;
 use crate::signal::{
-    self, MASK_BYTES, SIGBUS, SIGFPE, SIGILL, SIGKILL, SIGNALS, SIGPOKE, SIGSEGV, SIGSTOP, SIGSYS, SIGTRAP,
-    deliver, service_thread,
+    self, MASK_BYTES, SIGBUS, SIGFPE, SIGILL, SIGKILL, SIGNALS, SIGSEGV, SIGSTOP, SIGSYS, SIGTRAP, SIGURG,
+    deferred,
 };
 use banyan_sys::raw::Errno;
 use core::arch::global_asm;
 use core::sync::atomic::{AtomicU64, Ordering};
 use linux_raw_sys::general as linux;
 
-/// `struct sigaction` of the kernel: handler, flags, restorer, mask.
-pub type Action = [u64; 4];
-
-/// Handler word that asks for the default action.
-pub(super) const SIG_DFL: u64 = 0;
-/// Handler word that asks for nothing to be done. Higher words are addresses.
-pub(super) const SIG_IGN: u64 = 1;
-
-pub(super) const SA_ONSTACK: u64 = linux::SA_ONSTACK as u64;
-const SA_SIGINFO: u64 = linux::SA_SIGINFO as u64;
-const SA_RESTORER: u64 = linux::SA_RESTORER as u64;
-pub(super) const SA_NODEFER: u64 = linux::SA_NODEFER as u64;
-pub(super) const SA_RESETHAND: u64 = linux::SA_RESETHAND as u64;
 /// Flags that the kernel itself acts on.
 const SA_KERNELS: u64 = (linux::SA_NOCLDSTOP | linux::SA_NOCLDWAIT | linux::SA_RESTART) as u64;
 
 /// The program's dispositions, by signal: handler, flags, restorer, mask. Written under `memory::LOCK`.
-pub(super) static DISPOSITIONS: [[AtomicU64; 4]; SIGNALS] =
-    [const { [const { AtomicU64::new(0) }; 4] }; SIGNALS];
+static DISPOSITIONS: [[AtomicU64; 4]; SIGNALS] = [const { [const { AtomicU64::new(0) }; 4] }; SIGNALS];
 
 global_asm!(
     ".globl banyan_restore",
@@ -53,16 +42,32 @@ unsafe extern "C" {
 /// A handler as the kernel calls it.
 pub type Handler = unsafe extern "C" fn(u64, *mut SignalInformation, *mut UserContext);
 
+/// The stub's handlers.
+pub struct Handlers {
+    /// Of SIGSYS.
+    pub trap: Handler,
+    /// Of SIGSEGV and SIGBUS, and elsewhere of every fault of an instruction.
+    pub fault: Handler,
+    /// At home: of every signal that the program catches.
+    pub signal: Handler,
+    /// Elsewhere: of SIGURG, the deputy's interruption.
+    pub interrupt: Handler,
+}
+
+/// The address of [`Handlers::signal`].
+static ON_SIGNAL: AtomicU64 = AtomicU64::new(0);
+
 /// Installs a handler of the stub.
 ///
 /// # Errors
 /// The kernel's.
 ///
 /// # Safety
-/// The handler must leave the interrupted thread as it may be left, wherever it was interrupted.
-pub unsafe fn install(signal: u64, handler: Handler, flags: u64) -> Result<(), Errno> {
+/// The handler must be a [`Handler`] that leaves the interrupted thread as it may be left, wherever it was
+/// interrupted.
+unsafe fn install(signal: u64, handler: u64, flags: u64) -> Result<(), Errno> {
     let action: Action = [
-        handler as usize as u64,
+        handler,
         SA_SIGINFO | SA_ONSTACK | SA_RESTORER | flags,
         banyan_restore as *const () as u64,
         HANDLER_MASK,
@@ -88,8 +93,12 @@ unsafe fn change(signal: u64, action: &Action) -> Result<(), Errno> {
 /// The kernel's.
 ///
 /// # Safety
-/// As [`install`] for both handlers.
-pub unsafe fn start(trap: Handler, fault: Handler) -> Result<(), Errno> {
+/// As [`install`] for all of them.
+pub unsafe fn start(handlers: &Handlers) -> Result<(), Errno> {
+    let [trap, fault, signal, interrupt] =
+        [handlers.trap, handlers.fault, handlers.signal, handlers.interrupt]
+            .map(|handler| handler as usize as u64);
+    ON_SIGNAL.store(signal, Ordering::Relaxed);
     if settings::is_home() {
         for signal in 1..=SIGNALS as u64 {
             let mut inherited: Action = [0; 4];
@@ -109,13 +118,41 @@ pub unsafe fn start(trap: Handler, fault: Handler) -> Result<(), Errno> {
             for signal in [SIGILL, SIGFPE, SIGTRAP] {
                 install(signal, fault, SA_NODEFER)?;
             }
+            install(SIGURG, interrupt, 0)?;
         }
     }
     Ok(())
 }
 
+/// The program's disposition of a signal that is being delivered: one that is for one signal only is the
+/// default from here on.
+pub fn take(signal: u64) -> Action {
+    let slot = &DISPOSITIONS[signal as usize - 1];
+    let action: Action = [0, 1, 2, 3].map(|word: usize| slot[word].load(Ordering::Acquire));
+    if action[0] > SIG_IGN && action[1] & SA_RESETHAND != 0 {
+        let _guard = memory::LOCK.lock();
+        slot[0].store(SIG_DFL, Ordering::Release);
+        let _ = apply_disposition(signal, &[0; 4]);
+    }
+    action
+}
+
+/// Does by default what was to be handled: the disposition was reset after the signal had come, or it is the
+/// stub's. The kernel knows what that is, unless it knows a handler of the stub's only.
+pub fn act_by_default(signal: u64, information: &SignalInformation) {
+    if is_stubs(signal) {
+        die_of(signal);
+    }
+    deferred::send_again(information);
+}
+
+/// Whether the kernel's disposition is always the stub's: the trap, and the faults of copies.
+const fn is_stubs(signal: u64) -> bool {
+    matches!(signal, SIGSYS | SIGSEGV | SIGBUS)
+}
+
 /// The program's handler word for a signal: [`SIG_DFL`], [`SIG_IGN`] or an address.
-pub(super) fn handler_of(signal: u64) -> u64 {
+pub fn handler_of(signal: u64) -> u64 {
     DISPOSITIONS[signal as usize - 1][0].load(Ordering::Acquire)
 }
 
@@ -159,9 +196,6 @@ pub fn set_disposition(arguments: &[u64; 6]) -> i64 {
     if let Err(error) = result {
         return error.negated();
     }
-    if new != 0 {
-        service_thread::remote_masks_changed();
-    }
     if old != 0 && copy::store(ProgramAddress(old), &before).is_err() {
         return Errno::EFAULT.negated();
     }
@@ -170,13 +204,12 @@ pub fn set_disposition(arguments: &[u64; 6]) -> i64 {
 
 /// Makes the kernel's disposition fit the program's.
 pub(super) fn apply_disposition(signal: u64, action: &Action) -> Result<(), Errno> {
-    // The trap and the memory faults stay the stub's; `on_fault` acts for the program.
-    if matches!(signal, SIGSYS | SIGSEGV | SIGBUS | SIGPOKE) {
+    if is_stubs(signal) {
         return Ok(());
     }
     if action[0] > SIG_IGN {
-        // SAFETY: it gives a signal that did not interrupt the program back to the process.
-        return unsafe { install(signal, deliver::on_signal, action[1] & SA_KERNELS) };
+        // SAFETY: the handler that `start` was given.
+        return unsafe { install(signal, ON_SIGNAL.load(Ordering::Relaxed), action[1] & SA_KERNELS) };
     }
     let plain: Action =
         [action[0], (action[1] & SA_KERNELS) | SA_RESTORER, banyan_restore as *const () as u64, 0];
@@ -191,7 +224,7 @@ pub fn reset(signal: u64) {
     let _ = unsafe { change(signal, &plain) };
 }
 
-/// Ends the process by the signal's default action.
+/// Ends the process by the default action of a signal whose default action that is.
 pub fn die_of(signal: u64) -> ! {
     reset(signal);
     kernel::signal_thread(kernel::thread_id(), signal);

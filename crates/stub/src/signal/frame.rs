@@ -86,13 +86,27 @@ pub struct SignalInformation {
     /// `SI_` code.
     pub code: i32,
     padding: i32,
-    /// Address of a fault; the instruction after a trapped system call.
+    /// Address of a fault; the instruction after a trapped system call; the sender's process id (low half).
     pub address: u64,
     /// SIGSYS only: the number.
     pub system_call: i32,
     /// SIGSYS only: the architecture.
     pub architecture: u32,
     rest: [u64; 12],
+}
+
+impl SignalInformation {
+    /// Whether a process sent the signal, and no instruction or event of the kernel raised it.
+    #[must_use]
+    pub const fn is_sent(&self) -> bool {
+        self.code <= 0
+    }
+
+    /// The process that sent it by `kill` or `sigqueue`.
+    #[must_use]
+    pub const fn sender(&self) -> u32 {
+        self.address as u32
+    }
 }
 
 const _: () = assert!(size_of::<MachineContext>() == 256);

@@ -1,21 +1,28 @@
 //! Signals: the program's dispositions and masks, and the delivery of a caught signal to a home thread.
 //!
-//! The kernel only ever knows the stub's handlers. A caught signal arrives on the stub's stack; `on_signal`
-//! then builds the frame that the kernel would have built on the program's stack and returns into the
-//! handler. So the handler's frame lies in coherent memory and no program code ever runs on a stub stack.
+//! The kernel only ever knows the stub's handlers. A caught signal arrives on the stub's stack; `deliver` has
+//! `handler` build the frame that the kernel would have built on the program's stack, and returns into the
+//! program's handler.
 //!
-//! SIGSYS is never blocked: a trapped call of a thread that blocks it kills the process.
+//! SIGSYS is never blocked while the program runs: a trapped call of a thread that blocks it kills the
+//! process. What the program knows of its masks is its own view of them (`mask`).
 //!
-//! Not here: bringing a thread home to deliver a signal to it. A signal that only threads on other nodes
-//! could take stays pending unless its action is the default one.
+//! The kernel gives a signal for a thread on another node to the thread's deputy, which lets in what the
+//! program does not block. The deputy records it (`taken`) and has the carrier fetch it: with the return of a
+//! call that it ended, or by an interruption. The handler then runs on the carrier.
 
+pub mod action;
 pub mod alternate_stack;
+pub mod deferred;
 pub mod deliver;
 pub mod disposition;
 pub mod frame;
+pub mod handler;
 pub mod mask;
-pub mod queue;
-pub mod service_thread;
+pub mod pending;
+pub mod restore;
+pub mod taken;
+pub mod wait;
 
 use linux_raw_sys::general as linux;
 
@@ -31,11 +38,10 @@ const SIGTRAP: u64 = linux::SIGTRAP as u64;
 const SIGKILL: u64 = linux::SIGKILL as u64;
 /// Memory that is not mapped, or not for this access.
 pub const SIGSEGV: u64 = linux::SIGSEGV as u64;
-const SIGPIPE: u64 = linux::SIGPIPE as u64;
 const SIGSTOP: u64 = linux::SIGSTOP as u64;
 const SIGSYS: u64 = linux::SIGSYS as u64;
-/// Wakes the service thread so that it takes a new mask. The last real-time signal, of which glibc uses none.
-const SIGPOKE: u64 = SIGNALS as u64;
+/// On a carrier: urgent data came from its deputy. No signal of the program's comes to a carrier's kernel.
+pub const SIGURG: u64 = linux::SIGURG as u64;
 
 const fn bit(signal: u64) -> u64 {
     1 << (signal - 1)

@@ -5,8 +5,10 @@ use crate::daemon::{requests, service, socket};
 use crate::kernel::{self, MaskChange};
 use crate::memory::perform::{self, Context};
 use crate::process::{descriptors, links};
+use crate::remote::signals;
 use crate::report;
-use crate::signal::{disposition, mask};
+use crate::signal::disposition::{self, Handlers};
+use crate::signal::{deliver, mask};
 use crate::thread::{Role, block, create, exit, resume};
 use crate::time::vdso;
 use crate::trap::{self, fault, filter};
@@ -109,8 +111,8 @@ fn run(instruction: u64, stack: u64) -> ! {
     if filter::install().is_err() {
         report::fail(&["banyan: the kernel refused the seccomp filter that catches system calls"]);
     }
-    let (kernels, sigsys) = mask::split_mask(mask);
-    first.sigsys_blocked.set(sigsys);
+    let (kernels, sigsys) = mask::split(mask);
+    first.sigsys_blocked.store(sigsys, Ordering::Relaxed);
     kernel::set_mask(MaskChange::Set, kernels);
     if vdso::announce(stack).is_err() {
         report::fail(&["banyan: the program's first stack is not in its memory"]);
@@ -130,6 +132,12 @@ fn serve() -> ! {
 }
 
 fn install_handlers() -> Result<(), Errno> {
-    // SAFETY: both leave the interrupted thread with what the program asked for, or end the process.
-    unsafe { disposition::start(trap::on_trap, fault::on_fault) }
+    let handlers = Handlers {
+        trap: trap::on_trap,
+        fault: fault::on_fault,
+        signal: deliver::on_signal,
+        interrupt: signals::on_interrupt,
+    };
+    // SAFETY: they leave the interrupted thread with what the program asked for, or end the process.
+    unsafe { disposition::start(&handlers) }
 }

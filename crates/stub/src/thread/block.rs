@@ -1,15 +1,20 @@
 //! The block of local memory behind each OS thread of a replica: its stack in the stub, what the stub keeps
 //! about it, and its message buffer.
 //!
+//! A thread finds its block by its stack pointer: blocks are aligned to their size, and while a thread runs
+//! the stub it is on the stack in its block. No register of the program's is needed for that; both segment
+//! bases are the program's.
+//!
 //! Blocks are reused and never unmapped.
 
 use crate::daemon::settings;
 use crate::kernel;
 use crate::lock::Lock;
 use crate::report;
-use crate::signal::frame::{ALTERNATE_STACK_DISABLED, AlternateStack};
+use crate::signal::frame::AlternateStack;
+use crate::signal::pending::{Deferred, Taken};
 use banyan_sys::raw::Errno;
-use banyan_wire::deputy::{Header, PAYLOAD_MAX};
+use banyan_wire::deputy::{Header, PAYLOAD_MAX, SignalNotice};
 use core::arch::asm;
 use core::cell::Cell;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
@@ -23,7 +28,7 @@ const BUFFER_SIZE: u64 = PAYLOAD_MAX as u64 + 4096;
 const GUARD_SIZE: u64 = 4096;
 const THREAD_SIZE: u64 = 4096;
 /// Guard page, stack, this structure, message buffer.
-const BLOCK_SIZE: u64 = GUARD_SIZE + STACK_SIZE + THREAD_SIZE + BUFFER_SIZE;
+const BLOCK_SIZE: u64 = (GUARD_SIZE + STACK_SIZE + THREAD_SIZE + BUFFER_SIZE).next_power_of_two();
 
 /// What the calling OS thread is to the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +47,7 @@ pub enum Role {
 /// What the stub keeps per OS thread. Only that thread writes the cells.
 #[repr(C)]
 pub struct Thread {
-    /// Address of this structure: what `gs:0` yields.
+    /// Address of this structure.
     pub(super) this: Cell<u64>,
     /// See [`Role`].
     role: AtomicU32,
@@ -63,7 +68,15 @@ pub struct Thread {
     /// Signals that the program blocks, where the kernel's mask is not the program's (carriers, deputies).
     pub mask: AtomicU64,
     /// Bit of SIGSYS if the program believes that it blocks it.
-    pub sigsys_blocked: Cell<u64>,
+    pub sigsys_blocked: AtomicU64,
+    /// Signals that came when they could not be delivered.
+    pub deferred: Deferred,
+    /// What the program blocks while the call waits that it made with a mask.
+    pub waiting_mask: Cell<Option<u64>>,
+    /// On a deputy: the signal that the carrier is to take. On a carrier: whether it was interrupted.
+    pub taken: Taken,
+    /// On a carrier: what the deputy's last return said of signals.
+    pub notice: Cell<SignalNotice>,
     /// Node on which the thread executes.
     pub node: AtomicU32,
     /// What the thread starts with: frame, FS base, the child's word for the tid.
@@ -87,15 +100,18 @@ static BLOCKS: AtomicPtr<Thread> = AtomicPtr::new(core::ptr::null_mut());
 static BLOCKS_LOCK: Lock = Lock::new();
 
 impl Thread {
-    /// The calling thread's structure.
-    pub fn current() -> &'static Self {
-        let address: u64;
-        // SAFETY: the GS base of every thread that can be here points to its `Thread`, whose first word is
-        // its own address; blocks are never unmapped.
-        unsafe {
-            asm!("mov {}, gs:[0]", out(reg) address, options(nostack, readonly, preserves_flags));
-            &*(address as *const Self)
-        }
+    /// The structure of the calling thread, which is in a handler of the stub or started there.
+    ///
+    /// # Safety
+    /// The stack in use must be that of the thread's block.
+    pub unsafe fn current() -> &'static Self {
+        let stack: u64;
+        // SAFETY: only reads a register.
+        unsafe { asm!("mov {}, rsp", out(reg) stack, options(nomem, nostack, preserves_flags)) };
+        let address = (stack & !(BLOCK_SIZE - 1)) + GUARD_SIZE + STACK_SIZE;
+        // SAFETY: the stack lies in a block, by the caller's promise, and blocks are aligned to their size,
+        // initialized and never unmapped.
+        unsafe { &*(address as *const Self) }
     }
 
     /// What this thread is.
@@ -145,19 +161,14 @@ impl Thread {
         unsafe { &mut self.buffer()[size_of::<Header>()..] }
     }
 
-    /// Makes the block the calling thread's own: GS base and alternate signal stack.
+    /// Makes the block the calling thread's own: handlers run on its stack.
     pub fn adopt(&self) {
         let stack = self.signal_stack();
-        // SAFETY: the block becomes the calling thread's own: its structure is what `current` finds by the GS
-        // base, and its stack lives as long as the process.
-        let set = unsafe {
-            kernel::checked(linux::__NR_arch_prctl, [kernel::ARCH_SET_GS, self.this.get(), 0, 0, 0, 0])
-                .and_then(|_| {
-                    kernel::checked(linux::__NR_sigaltstack, [&raw const stack as u64, 0, 0, 0, 0, 0])
-                })
-        };
+        // SAFETY: the stack in the block becomes the calling thread's own, and lives as long as the process.
+        let set =
+            unsafe { kernel::checked(linux::__NR_sigaltstack, [&raw const stack as u64, 0, 0, 0, 0, 0]) };
         if set.is_err() {
-            report::fail(&["banyan: the kernel refused a thread its GS base or its signal stack"]);
+            report::fail(&["banyan: the kernel refused a thread its signal stack"]);
         }
     }
 }
@@ -190,7 +201,7 @@ pub fn allocate(role: Role) -> Result<&'static Thread, Errno> {
         }
         at = thread.next.load(Ordering::Relaxed);
     }
-    let base = kernel::map_anonymous(BLOCK_SIZE)?;
+    let base = map_aligned()?;
     // SAFETY: the page was just mapped, and nothing refers to it.
     let _ = unsafe { kernel::checked(linux::__NR_mprotect, [base, GUARD_SIZE, 0, 0, 0, 0])? };
     let address = base + GUARD_SIZE + STACK_SIZE;
@@ -205,16 +216,32 @@ pub fn allocate(role: Role) -> Result<&'static Thread, Errno> {
     Ok(thread)
 }
 
+/// Maps memory for a block at a multiple of its size: twice as much, of which the rest is given back.
+fn map_aligned() -> Result<u64, Errno> {
+    let mapped = kernel::map_anonymous(2 * BLOCK_SIZE)?;
+    let base = mapped.next_multiple_of(BLOCK_SIZE);
+    for (start, end) in [(mapped, base), (base + BLOCK_SIZE, mapped + 2 * BLOCK_SIZE)] {
+        if start != end {
+            // SAFETY: nothing refers to this part of what was just mapped.
+            let _ = unsafe { kernel::checked(linux::__NR_munmap, [start, end - start, 0, 0, 0, 0])? };
+        }
+    }
+    Ok(base)
+}
+
 impl Thread {
     fn reset(&self, role: Role) {
         self.set_role(role);
         self.connection.set(-1);
         self.clear_on_exit.set(0);
         self.robust_list.set(0);
-        let none = AlternateStack { pointer: 0, flags: ALTERNATE_STACK_DISABLED, padding: 0, size: 0 };
-        self.alternate_stack.set(none);
+        self.alternate_stack.set(AlternateStack::NONE);
+        self.deferred.clear();
+        self.waiting_mask.set(None);
+        self.taken.clear();
+        self.notice.set(SignalNotice::None);
         self.mask.store(0, Ordering::Relaxed);
-        self.sigsys_blocked.set(0);
+        self.sigsys_blocked.store(0, Ordering::Relaxed);
         self.node.store(u32::from(settings::node()), Ordering::Relaxed);
         self.deputy_calls.set(0);
         self.learned.set(0);

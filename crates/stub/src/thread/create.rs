@@ -7,7 +7,7 @@ use crate::kernel;
 use crate::memory::copy::{self, ProgramAddress};
 use crate::remote::deputy;
 use crate::signal::frame::UserContext;
-use crate::signal::{mask, service_thread};
+use crate::signal::mask;
 use crate::thread::block::{self, Start};
 use crate::thread::exit::{LIVE, STARTED};
 use crate::thread::{Role, Thread, resume};
@@ -69,8 +69,12 @@ pub fn decode(
     if flags & needed != needed || stack == 0 {
         return Err(Errno::ENOSYS);
     }
-    let tls = if flags & u64::from(linux::CLONE_SETTLS) != 0 { tls } else { kernel::fs_base() };
-    let frame = resume::make_frame(stack, context, mask::split_mask(mask).0)?;
+    let tls = if flags & u64::from(linux::CLONE_SETTLS) != 0 {
+        tls
+    } else {
+        kernel::segment_base(kernel::ARCH_GET_FS)
+    };
+    let frame = resume::make_frame(stack, context, mask::split(mask).0)?;
     Ok(Creation { flags, frame, fs_base: tls, parent_word, child_word, mask })
 }
 
@@ -82,7 +86,7 @@ pub fn create(creation: &Creation) -> i64 {
     };
     STARTED.fetch_add(1, Ordering::Relaxed);
     thread.mask.store(creation.mask, Ordering::Relaxed);
-    thread.sigsys_blocked.set(mask::split_mask(creation.mask).1);
+    thread.sigsys_blocked.store(mask::split(creation.mask).1, Ordering::Relaxed);
     let wants = |flag: u32, word: u64| if creation.flags & u64::from(flag) != 0 { word } else { 0 };
     thread.clear_on_exit.set(wants(linux::CLONE_CHILD_CLEARTID, creation.child_word));
     let parent_word = wants(linux::CLONE_PARENT_SETTID, creation.parent_word);
@@ -120,9 +124,10 @@ extern "C" fn begin(thread: &'static Thread) -> ! {
         thread.node.store(placed.node, Ordering::Relaxed);
         thread.connection.set(connection);
         thread.set_role(Role::Deputy);
-        service_thread::remote_masks_changed();
         let mask = thread.mask.load(Ordering::Relaxed);
-        let arguments = [start.frame, start.fs_base, u64::from(id), mask, 0, 0];
+        // As in the kernel, a new thread has the GS base of the one that made it.
+        let gs_base = kernel::segment_base(kernel::ARCH_GET_GS);
+        let arguments = [start.frame, start.fs_base, u64::from(id), mask, gs_base, 0];
         let header = Header::new(DeputyMessage::Start, 0, arguments);
         if kernel::send_all(connection, header.as_bytes()).is_err() {
             kernel::park();

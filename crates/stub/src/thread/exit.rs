@@ -5,7 +5,7 @@ use crate::daemon::requests;
 use crate::daemon::settings::{self, SETTINGS};
 use crate::kernel;
 use crate::memory::copy::{self, ProgramAddress};
-use crate::signal::service_thread;
+use crate::signal::taken;
 use crate::thread::{Role, Thread};
 use banyan_wire::deputy::Header;
 use banyan_wire::stub::{Exit, Request, ThreadEnd};
@@ -40,9 +40,9 @@ pub fn end(thread: &'static Thread, status: u64) -> ! {
         kernel::futex_wake(word);
     }
     if thread.role() == Role::Deputy {
+        taken::give_back(thread);
         kernel::close(thread.connection.get());
         thread.set_role(Role::Home);
-        service_thread::remote_masks_changed();
     }
     leave(thread, status)
 }

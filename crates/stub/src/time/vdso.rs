@@ -1,10 +1,10 @@
-//! The vDSO that the program sees (vdso(7)): a small ELF image within the stub (`image`), at the same address
-//! on every node, whose functions jump to those of the local kernel's own vDSO. The kernel's lies elsewhere in
-//! every replica and reads pages that the kernel writes, so its address must not get into the program's
-//! memory.
+//! The vDSO that the program sees (vdso(7)): a small ELF image within the stub (`image`), at the same
+//! address on every node, whose functions jump to those of the local kernel's own vDSO. The kernel's lies
+//! elsewhere in every replica and reads pages that the kernel writes, so its address must not get into the
+//! program's memory.
 //!
-//! `getrandom` says that it is not served, so that callers make the system call: the kernel's keeps a state in
-//! memory that is of one machine.
+//! `getrandom` says that it is not served, so that callers make the system call: the kernel's keeps a state
+//! in memory that is of one machine.
 
 use super::image::{
     DT_NULL, DT_STRTAB, DT_SYMTAB, Dynamic, Header, IMAGE, NAMES, ProgramHeader, Symbol, Word,

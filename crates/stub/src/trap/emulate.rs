@@ -3,8 +3,8 @@
 use crate::kernel;
 use crate::memory::copy::{self, ProgramAddress};
 use crate::process::descriptors;
-use crate::signal::{disposition, queue};
-use crate::thread::{Thread, exit};
+use crate::signal::{deferred, disposition};
+use crate::thread::{Role, Thread, exit};
 use banyan_sys::raw::Errno;
 use banyan_wire::syscalls::HomeCall;
 use core::sync::atomic::Ordering;
@@ -15,13 +15,11 @@ use linux_raw_sys::prctl;
 const ROBUST_LIST_HEAD: u64 = size_of::<linux::robust_list_head>() as u64;
 
 /// Does a call whose state is at home: a home thread's own, or that of the deputy `thread`'s carrier.
-pub fn home_call(thread: &'static Thread, call: HomeCall, number: u32, arguments: &[u64; 6]) -> i64 {
+pub fn home_call(thread: &'static Thread, call: HomeCall, arguments: &[u64; 6]) -> i64 {
     match call {
         HomeCall::EndProcess => exit::end_process(arguments[0]),
         HomeCall::SignalAction => disposition::set_disposition(arguments),
-        // SAFETY: the program's own call.
-        HomeCall::WaitForSignal => unsafe { kernel::raw(number, *arguments) },
-        HomeCall::SignalThread { thread } => queue::send_to_thread(number, usize::from(thread), arguments),
+        HomeCall::PendingSignals => pending_signals(thread, arguments),
         HomeCall::SetTidAddress => {
             thread.clear_on_exit.set(arguments[0]);
             i64::from(thread.thread_id.load(Ordering::Relaxed))
@@ -30,6 +28,27 @@ pub fn home_call(thread: &'static Thread, call: HomeCall, number: u32, arguments
         HomeCall::GetRobustList => get_robust_list(thread, arguments),
         HomeCall::ProcessControl => process_control(arguments),
         HomeCall::CloseRange => descriptors::close_range(arguments),
+    }
+}
+
+fn pending_signals(thread: &Thread, arguments: &[u64; 6]) -> i64 {
+    let mut pending = 0_u64;
+    // SAFETY: the set lives across the call, which writes no more than it.
+    let result = unsafe {
+        kernel::raw(linux::__NR_rt_sigpending, [&raw mut pending as u64, size_of::<u64>() as u64, 0, 0, 0, 0])
+    };
+    if thread.role() == Role::Deputy {
+        // Between calls a deputy lets in what its thread does.
+        pending &= thread.mask.load(Ordering::Relaxed);
+    }
+    let [set, size, ..] = *arguments;
+    let bytes = (pending | deferred::pending(thread)).to_ne_bytes();
+    match usize::try_from(size).ok().and_then(|size| bytes.get(..size)) {
+        None => Errno::EINVAL.negated(),
+        Some(bytes) => match copy::copy_out(ProgramAddress(set), bytes) {
+            Ok(()) => result,
+            Err(error) => error.negated(),
+        },
     }
 }
 
@@ -69,15 +88,15 @@ fn process_control(arguments: &[u64; 6]) -> i64 {
     }
 }
 
-/// `arch_prctl`, done where the thread executes. The GS base is the stub's; shadow stacks and tagged
-/// addresses do not travel.
+/// `arch_prctl`, done where the thread executes. Shadow stacks and tagged addresses do not travel.
 pub fn architecture_control(arguments: &[u64; 6]) -> i64 {
     match arguments[0] {
-        // SAFETY: the FS base is the program's; the stub does not use it.
-        kernel::ARCH_SET_FS => unsafe { kernel::raw(linux::__NR_arch_prctl, *arguments) },
-        kernel::ARCH_GET_FS => {
-            let base = kernel::fs_base();
-            match copy::store(ProgramAddress(arguments[1]), &base) {
+        // SAFETY: both bases are the program's; the stub uses neither.
+        kernel::ARCH_SET_FS | kernel::ARCH_SET_GS => unsafe {
+            kernel::raw(linux::__NR_arch_prctl, *arguments)
+        },
+        get @ (kernel::ARCH_GET_FS | kernel::ARCH_GET_GS) => {
+            match copy::store(ProgramAddress(arguments[1]), &kernel::segment_base(get)) {
                 Ok(()) => 0,
                 Err(error) => error.negated(),
             }

@@ -1,12 +1,13 @@
 //! Faults of instructions: memory that this replica has not learned yet, bad pointers in the stub's copies,
-//! and the program's own faults, which the program must see as it does natively.
+//! and the program's own faults, which the program must see as it does natively. Also signals that were sent
+//! and that only have the numbers of faults.
 
 use crate::daemon::{requests, settings};
 use crate::memory::perform::{self, Context};
 use crate::memory::{self, copy};
-use crate::remote::{carrier, come_home};
+use crate::remote::{come_home, signals};
 use crate::signal::frame::{SignalInformation, UserContext};
-use crate::signal::{SIGSEGV, deliver, disposition};
+use crate::signal::{SIGSEGV, deferred, deliver, disposition, mask, taken};
 use crate::thread::{Role, Thread};
 use banyan_wire::address_space::{is_program_code, is_program_memory};
 use banyan_wire::stub::{Answer, Lookup, Request};
@@ -25,13 +26,14 @@ pub unsafe extern "C" fn on_fault(
     information: *mut SignalInformation,
     context: *mut UserContext,
 ) {
-    // SAFETY: the kernel passes its frame on this thread's own stub stack.
-    let (information, context) = unsafe { (&*information, &mut *context) };
-    let thread = Thread::current();
+    // SAFETY: the kernel passes its frame on this thread's own stub stack, on which this runs.
+    let (information, context, thread) = unsafe { (&*information, &mut *context, Thread::current()) };
+    if information.is_sent() {
+        return sent(thread, signal, information, context);
+    }
     let address = information.address;
-    let from_kernel = information.code > 0;
     let access = access_of(context.registers.err);
-    if signal == SIGSEGV && from_kernel && !settings::is_home() && is_program_memory(address) {
+    if signal == SIGSEGV && !settings::is_home() && is_program_memory(address) {
         match learn(thread, address, access) {
             Learned::Here => return,
             Learned::AtHome if thread.role() == Role::Carrier && is_program_code(context.registers.rip) => {
@@ -50,12 +52,47 @@ pub unsafe extern "C" fn on_fault(
     }
     match thread.role() {
         Role::Home if disposition::has_handler(signal) => {
+            mask::admit_copy_faults(context.mask);
             deliver::deliver(thread, signal, information, context);
+            deferred::release(thread);
         }
         // The instruction runs again and meets the kernel's own action, as if Banyan were not there.
         Role::Home => disposition::reset(signal),
-        _ => carrier::fatal(thread, signal, address, context.registers.rip),
+        Role::Carrier => {
+            let mut information = *information;
+            // A range whose rights were taken away is not mapped here any more.
+            if signal == SIGSEGV && information.code == SEGV_MAPERR && has_region(address) {
+                information.code = linux::SEGV_ACCERR as i32;
+            }
+            signals::fault(thread, signal, &information, context);
+        }
+        Role::Deputy | Role::Service => disposition::die_of(signal),
     }
+}
+
+/// A signal that somebody sent: delivered like any other if the thread runs the program and does not block
+/// it, kept until then if not.
+pub fn sent(
+    thread: &'static Thread,
+    signal: u64,
+    information: &SignalInformation,
+    context: &mut UserContext,
+) {
+    if thread.role() == Role::Deputy && thread.taken.is_open() {
+        let information = deferred::passed_on(signal, information);
+        return taken::record(thread, signal, &information, context);
+    }
+    if thread.role() != Role::Home || !deliver::runs_program(context.registers.rip) {
+        return thread.deferred.keep(signal, information);
+    }
+    if mask::blocks(thread, context, signal) {
+        // Only SIGSYS comes although it is blocked.
+        return deferred::pass_on(thread, information);
+    }
+    mask::admit_copy_faults(context.mask);
+    let information = deferred::passed_on(signal, information);
+    deliver::deliver(thread, signal, &information, context);
+    deferred::release(thread);
 }
 
 /// The `PROT_` bit that the access needed, from the error code of the page fault.
@@ -67,6 +104,15 @@ const fn access_of(error: u64) -> u64 {
         WRITE => linux::PROT_WRITE as u64,
         _ => linux::PROT_EXEC as u64,
     }
+}
+
+/// `SEGV_MAPERR`.
+const SEGV_MAPERR: i32 = linux::SEGV_MAPERR as i32;
+
+/// Whether the program has a region at `address`, with whatever rights.
+fn has_region(address: u64) -> bool {
+    let question = Request::Lookup(Lookup { address, protection: 0 });
+    is_program_memory(address) && matches!(requests::ask(&question), Answer::Steps(_) | Answer::AtHome(_))
 }
 
 /// What became of the question for an address.

@@ -10,7 +10,7 @@ use crate::memory::futex;
 use crate::trap::AUDIT_ARCH_X86_64;
 use banyan_sys::raw::Errno;
 use banyan_wire::address_space::{LOW, PROGRAM_CODE};
-use banyan_wire::syscalls::{self, Class, DescriptorArguments, Handling, HomeOnly};
+use banyan_wire::syscalls::{self, Class, DescriptorArguments, Handling};
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general as linux;
 
@@ -189,13 +189,8 @@ fn passes_at_home(number: u32) -> bool {
         Class::Local
         | Class::Deputy(
             Handling::Plain | Handling::Descriptors(_) | Handling::Link { .. } | Handling::Futex,
-        )
-        // The return from a handler is the kernel's business.
-        | Class::GoHome(HomeOnly::Native) => true,
-        Class::Deputy(Handling::Mask(_))
-        | Class::Emulate(_)
-        | Class::GoHome(HomeOnly::NotServed)
-        | Class::Refuse { .. } => false,
+        ) => true,
+        Class::Deputy(Handling::Mask(_)) | Class::Emulate(_) | Class::GoHome | Class::Refuse { .. } => false,
     }
 }
 
@@ -269,13 +264,11 @@ mod tests {
             let at = |first, second| verdict(&program, &call(row.number.into(), [first, second]));
             let (low, high) = (at(FLOOR - 1, private), at(FLOOR, private));
             let expected = match row.class {
-                Class::Local
-                | Class::Deputy(Handling::Plain | Handling::Futex)
-                | Class::GoHome(HomeOnly::Native) => (ALLOW, ALLOW),
+                Class::Local | Class::Deputy(Handling::Plain | Handling::Futex) => (ALLOW, ALLOW),
                 Class::Deputy(Handling::Descriptors(_)) => (ALLOW, TRAP),
                 Class::Deputy(Handling::Link { .. } | Handling::Mask(_))
                 | Class::Emulate(_)
-                | Class::GoHome(HomeOnly::NotServed)
+                | Class::GoHome
                 | Class::Refuse { .. } => (TRAP, TRAP),
             };
             assert_eq!((low, high), expected, "{}", row.name());

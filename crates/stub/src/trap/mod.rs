@@ -5,14 +5,16 @@ pub mod dispatch;
 pub mod emulate;
 pub mod fault;
 pub mod filter;
+pub mod outcome;
 pub mod refuse;
 pub mod reissue;
 
 use crate::remote::carrier;
 use crate::signal::frame::{SignalInformation, UserContext};
+use crate::signal::{deferred, mask};
 use crate::thread::{Role, Thread};
 use banyan_wire::syscalls;
-use dispatch::Outcome;
+use outcome::Outcome;
 
 /// What the kernel calls this architecture where it reports calls (`linux/audit.h`); the 32-bit gate has
 /// another.
@@ -23,25 +25,36 @@ const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
 /// # Safety
 /// For the kernel to call, with its own frame on this thread's stub stack.
 pub unsafe extern "C" fn on_trap(
-    _signal: u64,
+    signal: u64,
     information: *mut SignalInformation,
     context: *mut UserContext,
 ) {
-    // SAFETY: the kernel passes its frame on this thread's own stub stack.
-    let (information, context) = unsafe { (&*information, &mut *context) };
-    let thread = Thread::current();
+    // SAFETY: the kernel passes its frame on this thread's own stub stack, on which this runs.
+    let (information, context, thread) = unsafe { (&*information, &mut *context, Thread::current()) };
+    if information.is_sent() {
+        return fault::sent(thread, signal, information, context);
+    }
+    mask::admit_copy_faults(context.mask);
+    call(thread, information, context);
+    deferred::release(thread);
+}
+
+/// Does the call that was trapped.
+fn call(thread: &'static Thread, information: &SignalInformation, context: &mut UserContext) {
     let call = i64::from(information.system_call);
     let r = &context.registers;
     let arguments = [r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9];
     let result = match (syscalls::find(call), thread.role()) {
         // The numbers of the 32-bit gate mean other calls.
         (_, _) if information.architecture != AUDIT_ARCH_X86_64 => refuse::not_served(call),
-        (Some(row), Role::Carrier) => carrier::system_call(thread, row, &arguments, context),
-        (None, Role::Carrier) => carrier::refuse(thread, call),
+        (row, Role::Carrier) => match carrier::system_call(thread, row, call, &arguments, context) {
+            Outcome::Result(result) => result,
+            Outcome::Continue => return,
+        },
         (Some(row), Role::Home | Role::Deputy | Role::Service) => {
             match dispatch::home_call(thread, row, &arguments, context) {
                 Ok(Outcome::Result(result)) => result,
-                Ok(Outcome::Again) => return,
+                Ok(Outcome::Continue) => return,
                 Err(error) => error.negated(),
             }
         }

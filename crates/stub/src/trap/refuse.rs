@@ -10,9 +10,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 pub fn by_number(call: i64) -> i64 {
     match syscalls::find(call).map(|row| row.class) {
         Some(Class::Refuse { errno, notice }) => refuse(call, errno, notice),
-        Some(Class::Local | Class::Deputy(_) | Class::Emulate(_) | Class::GoHome(_)) | None => {
-            not_served(call)
-        }
+        Some(Class::Local | Class::Deputy(_) | Class::Emulate(_) | Class::GoHome) | None => not_served(call),
     }
 }
 

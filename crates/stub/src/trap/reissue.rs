@@ -4,7 +4,8 @@
 use crate::memory::copy::{self, ProgramAddress};
 use crate::memory::futex::{self, Fault};
 use crate::signal::frame::UserContext;
-use crate::signal::mask;
+use crate::signal::{MASK_BYTES, mask};
+use crate::thread::Thread;
 use crate::thread::resume::RED_ZONE;
 use banyan_sys::raw::Errno;
 use banyan_wire::syscalls::MaskPointer;
@@ -17,6 +18,8 @@ global_asm!(
     ".globl banyan_reissue_end",
     "banyan_reissue:",
     "syscall",
+    ".globl banyan_reissue_made",
+    "banyan_reissue_made:",
     "2:",
     "mov rdi, [rsp + 8]",
     "mov rsi, [rsp + 16]",
@@ -29,6 +32,8 @@ global_asm!(
     ".globl banyan_reissue_futex",
     "banyan_reissue_futex:",
     "syscall",
+    ".globl banyan_reissue_futex_made",
+    "banyan_reissue_futex_made:",
     "lea rcx, [rax + 14]",
     "jrcxz 3f",
     "jmp 2b",
@@ -40,9 +45,14 @@ global_asm!(
     "jmp 2b",
     "banyan_reissue_end:",
 );
+/// Bytes of the instruction that makes a call.
+pub const SYSCALL_BYTES: u64 = 2;
+
 unsafe extern "C" {
     static banyan_reissue: u8;
+    static banyan_reissue_made: u8;
     static banyan_reissue_futex: u8;
+    static banyan_reissue_futex_made: u8;
     static banyan_reissue_end: u8;
 }
 
@@ -52,11 +62,53 @@ pub fn contains(instruction: u64) -> bool {
     instruction >= start && instruction < end
 }
 
+/// Takes a thread that is about to be interrupted out of the code that makes a call again, so that the
+/// program's handler finds it at the program's own instruction: after the call if it was made, else before
+/// it. Returns what the program blocked when the signal came: if it interrupted a call that waited with a
+/// mask, that mask.
+pub fn leave(thread: &Thread, context: &mut UserContext) -> u64 {
+    let blocked = mask::of_program(thread, context);
+    let at = context.registers.rip;
+    if !contains(at) {
+        return blocked;
+    }
+    let (start, made) = (&raw const banyan_reissue as u64, &raw const banyan_reissue_made as u64);
+    let futex = &raw const banyan_reissue_futex as u64;
+    let registers = &mut context.registers;
+    let result = registers.rax as i64;
+    // A few instructions look at the result of a futex call: there the thread stays.
+    if at > futex && !(at == &raw const banyan_reissue_futex_made as u64 && result != Errno::EFAULT.negated())
+    {
+        return blocked;
+    }
+    // The program's stack is its own: should the words be gone, so is the way back.
+    let Ok([return_address, rdi, rsi, r8, r9, r10]) = copy::load::<[u64; 6]>(ProgramAddress(registers.rsp))
+    else {
+        return blocked;
+    };
+    (registers.rdi, registers.rsi, registers.r8) = (rdi, rsi, r8);
+    (registers.r9, registers.r10) = (r9, r10);
+    registers.rsp = registers.rsp.wrapping_add(RED_ZONE + 80);
+    registers.rip = return_address;
+    if at == start || at == futex {
+        registers.rip = return_address.wrapping_sub(SYSCALL_BYTES);
+        return blocked;
+    }
+    let interrupted = at == made && result == Errno::EINTR.negated();
+    thread.waiting_mask.get().filter(|_| interrupted).unwrap_or(blocked)
+}
+
 /// Has a call made again from the program's own stack, so that a handler which interrupts it gets a frame
 /// like any other. The words below the red zone are those that `banyan_reissue` pops: return address, five
 /// registers that the call must not change, then three words for its arguments to point to. Returns the
 /// address of the latter.
-pub fn reissue(number: u32, more: [u64; 3], context: &mut UserContext) -> Result<u64, Errno> {
+pub fn reissue(
+    thread: &Thread,
+    number: u32,
+    more: [u64; 3],
+    context: &mut UserContext,
+) -> Result<u64, Errno> {
+    thread.waiting_mask.set(None);
     let registers = &mut context.registers;
     let stack = registers.rsp.wrapping_sub(RED_ZONE + 80);
     let [a, b, c] = more;
@@ -75,12 +127,17 @@ pub fn reissue(number: u32, more: [u64; 3], context: &mut UserContext) -> Result
 ///
 /// # Errors
 /// `EFAULT` if the kernel would find no memory where the call says, or the stack is not the program's.
-pub fn futex(number: u32, arguments: &[u64; 6], context: &mut UserContext) -> Result<(), Errno> {
+pub fn futex(
+    thread: &Thread,
+    number: u32,
+    arguments: &[u64; 6],
+    context: &mut UserContext,
+) -> Result<(), Errno> {
     let attempt = context.registers.rax >> 32;
     let mut arguments = *arguments;
     let fault = futex::prepare(&mut arguments)?;
     let again = (attempt + 1) << 32 | u64::from(number);
-    reissue(number, [again, 0, 0], context)?;
+    reissue(thread, number, [again, 0, 0], context)?;
     context.registers.rsi = arguments[1];
     if fault == Fault::Again && attempt < u64::from(futex::ATTEMPTS) {
         context.registers.rip = &raw const banyan_reissue_futex as u64;
@@ -93,22 +150,23 @@ pub fn futex(number: u32, arguments: &[u64; 6], context: &mut UserContext) -> Re
 /// # Errors
 /// `EFAULT` if the mask, or the stack, is not memory of the program.
 pub fn with_mask(
+    thread: &Thread,
     number: u32,
     arguments: &[u64; 6],
     mask: MaskPointer,
     context: &mut UserContext,
 ) -> Result<(), Errno> {
     let argument = arguments[mask.argument()];
-    let (pointer, size) = match mask {
-        MaskPointer::Paired(_) if argument != 0 => {
-            (copy::load(ProgramAddress(argument))?, copy::load(ProgramAddress(argument).add(8))?)
-        }
-        MaskPointer::Paired(_) | MaskPointer::Direct(_) => (argument, 8),
+    let size = match mask {
+        MaskPointer::Paired(_) if argument != 0 => copy::load(ProgramAddress(argument).add(8))?,
+        MaskPointer::Paired(_) | MaskPointer::Direct(_) => MASK_BYTES,
     };
-    let kernels = if pointer == 0 { 0 } else { mask::split_mask(copy::load(ProgramAddress(pointer))?).0 };
+    let blocked = mask::of_call(arguments, mask)?;
+    let kernels = blocked.map_or(0, |blocked| mask::split(blocked).0);
     // Only the first word's address is needed to fill the second, and it does not depend on what they hold.
-    let at = reissue(number, [kernels, 0, size], context)?;
-    let mask_at = if pointer == 0 { 0 } else { at };
+    let at = reissue(thread, number, [kernels, 0, size], context)?;
+    thread.waiting_mask.set(blocked);
+    let mask_at = if blocked.is_none() { 0 } else { at };
     copy::store(ProgramAddress(at).add(8), &mask_at)?;
     if argument != 0 {
         let replaced = match mask {

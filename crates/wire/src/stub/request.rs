@@ -135,7 +135,7 @@ records! {
 
     /// A call that was not served.
     Refused {
-        /// Number of the call, or of the signal that was not handled.
+        /// Number of the call.
         number: u64,
         /// Why.
         reason: Refusal,
@@ -205,7 +205,5 @@ enumeration! {
     Refusal: u32 {
         /// The call is not served yet.
         1 NotTreated,
-        /// A signal with a handler reached a thread on another node.
-        3 HandlerOnRemoteThread,
     }
 }

@@ -12,8 +12,8 @@ pub enum Class {
     Deputy(Handling),
     /// Done by the stub and its daemon, wherever the thread is.
     Emulate(Emulation),
-    /// Can only be done by a thread that is at home.
-    GoHome(HomeOnly),
+    /// Can only be done by a thread that is at home, and is not served yet.
+    GoHome,
     /// Refused, in a way on which C libraries and language runtimes fall back.
     Refuse {
         /// The error that the program gets.
@@ -36,8 +36,7 @@ pub enum Handling {
         /// The argument that is the link's path. The buffer and its size follow it.
         path: u8,
     },
-    /// It waits with a signal mask, from which the signal of the trap is taken out. A deputy takes no
-    /// signals, so it makes the call without a mask.
+    /// It waits with a signal mask, from which the signal of the trap is taken out for a home thread.
     Mask(MaskPointer),
     /// The futex is made private.
     Futex,
@@ -122,13 +121,8 @@ pub enum HomeCall {
     EndProcess,
     /// `rt_sigaction`
     SignalAction,
-    /// `rt_sigtimedwait`
-    WaitForSignal,
-    /// `tkill`, `tgkill`, `rt_tgsigqueueinfo`
-    SignalThread {
-        /// The argument that is the thread's id. The signal follows it.
-        thread: u8,
-    },
+    /// `rt_sigpending`
+    PendingSignals,
     /// `set_tid_address`
     SetTidAddress,
     /// `set_robust_list`
@@ -148,8 +142,8 @@ pub enum ThreadCall {
     SignalMask,
     /// `sigaltstack`
     AlternateStack,
-    /// `rt_sigsuspend`
-    Suspend(MaskPointer),
+    /// `rt_sigreturn`
+    ReturnFromHandler,
     /// `arch_prctl`
     ArchitectureControl,
     /// `clone`, `clone3`
@@ -165,15 +159,6 @@ pub enum CreationForm {
     Arguments,
     /// `clone3`: in a structure, whose address and size are the arguments.
     Structure,
-}
-
-/// Whether a call that only a thread at home can make is made at all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HomeOnly {
-    /// A home thread makes it untouched.
-    Native,
-    /// It is not served yet.
-    NotServed,
 }
 
 /// Whether the run mentions a refused call.

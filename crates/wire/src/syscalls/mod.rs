@@ -15,8 +15,8 @@ mod shape;
 mod table;
 
 pub use class::{
-    Class, CreationForm, DescriptorArguments, Emulation, Handling, HomeCall, HomeOnly, MaskPointer,
-    MemoryCall, Notice, ThreadCall,
+    Class, CreationForm, DescriptorArguments, Emulation, Handling, HomeCall, MaskPointer, MemoryCall, Notice,
+    ThreadCall,
 };
 pub use shape::Argument;
 use table::NAMES;

@@ -8,17 +8,18 @@ use super::class::DescriptorArguments::{First, FirstAndSecond};
 use super::class::Emulation::{Home, Memory, Thread};
 use super::class::Handling::{Descriptors, Futex, Link, Mask, Plain};
 use super::class::HomeCall::{
-    CloseRange, EndProcess, GetRobustList, ProcessControl, SetRobustList, SetTidAddress, SignalAction,
-    SignalThread, WaitForSignal,
+    CloseRange, EndProcess, GetRobustList, PendingSignals, ProcessControl, SetRobustList, SetTidAddress,
+    SignalAction,
 };
-use super::class::HomeOnly::{Native, NotServed};
 use super::class::MaskPointer::{Direct, Paired};
 use super::class::MemoryCall::{
     Advise, Attach, Break, Detach, Lock, LockAll, Map, Protect, Remap, Residency, Synchronize, Unlock,
     UnlockAll, Unmap,
 };
 use super::class::Notice::{Never, Once};
-use super::class::ThreadCall::{AlternateStack, ArchitectureControl, Create, End, SignalMask, Suspend};
+use super::class::ThreadCall::{
+    AlternateStack, ArchitectureControl, Create, End, ReturnFromHandler, SignalMask,
+};
 use super::shape::Argument::{FixedIn, FixedOut, In, Out, Path, Pointer, Value, VectorIn, VectorOut};
 use linux_raw_sys::errno::{EINVAL, ENOSPC, ENOSYS, EPERM};
 use linux_raw_sys::general as linux;
@@ -66,7 +67,7 @@ table! {
     __NR_brk, Emulate(Memory(Break)), [];
     __NR_rt_sigaction, Emulate(Home(SignalAction)), [];
     __NR_rt_sigprocmask, Emulate(Thread(SignalMask)), [];
-    __NR_rt_sigreturn, GoHome(Native), [];
+    __NR_rt_sigreturn, Emulate(Thread(ReturnFromHandler)), [];
     __NR_ioctl, Deputy(Plain), [];
     __NR_pread64, Deputy(Plain), [Value, Out(2), Value, Value];
     __NR_pwrite64, Deputy(Plain), [Value, In(2), Value, Value];
@@ -108,9 +109,9 @@ table! {
     __NR_setsockopt, Deputy(Plain), [Value, Value, Value, In(4), Value];
     __NR_getsockopt, Deputy(Plain), [];
     __NR_clone, Emulate(Thread(Create(CreationForm::Arguments))), [];
-    __NR_fork, GoHome(NotServed), [];
-    __NR_vfork, GoHome(NotServed), [];
-    __NR_execve, GoHome(NotServed), [];
+    __NR_fork, GoHome, [];
+    __NR_vfork, GoHome, [];
+    __NR_execve, GoHome, [];
     __NR_exit, Emulate(Thread(End)), [];
     __NR_wait4, Deputy(Plain), [Value, FixedOut(4), Value, FixedOut(144)];
     __NR_kill, Deputy(Plain), [];
@@ -178,10 +179,10 @@ table! {
     __NR_getsid, Deputy(Plain), [];
     __NR_capget, Deputy(Plain), [];
     __NR_capset, Deputy(Plain), [];
-    __NR_rt_sigpending, Deputy(Plain), [];
-    __NR_rt_sigtimedwait, Emulate(Home(WaitForSignal)), [];
+    __NR_rt_sigpending, Emulate(Home(PendingSignals)), [];
+    __NR_rt_sigtimedwait, Deputy(Plain), [];
     __NR_rt_sigqueueinfo, Deputy(Plain), [];
-    __NR_rt_sigsuspend, Emulate(Thread(Suspend(Direct(0)))), [Pointer, Value];
+    __NR_rt_sigsuspend, Deputy(Mask(Direct(0))), [Pointer, Value];
     __NR_sigaltstack, Emulate(Thread(AlternateStack)), [];
     __NR_utime, Deputy(Plain), [];
     __NR_mknod, Deputy(Plain), [Path, Value, Value];
@@ -251,7 +252,7 @@ table! {
     __NR_removexattr, Deputy(Plain), [];
     __NR_lremovexattr, Deputy(Plain), [];
     __NR_fremovexattr, Deputy(Plain), [];
-    __NR_tkill, Emulate(Home(SignalThread { thread: 0 })), [];
+    __NR_tkill, Deputy(Plain), [];
     __NR_time, Local, [FixedOut(8)];
     __NR_futex, Deputy(Futex), [];
     __NR_sched_setaffinity, Deputy(Plain), [Value, Value, In(1)];
@@ -285,7 +286,7 @@ table! {
     __NR_exit_group, Emulate(Home(EndProcess)), [];
     __NR_epoll_wait, Deputy(Plain), [];
     __NR_epoll_ctl, Deputy(Plain), [Value, Value, Value, FixedIn(12)];
-    __NR_tgkill, Emulate(Home(SignalThread { thread: 1 })), [];
+    __NR_tgkill, Deputy(Plain), [];
     __NR_utimes, Deputy(Plain), [];
     __NR_vserver, refused(ENOSYS), [];
     __NR_mbind, refused(ENOSYS), [];
@@ -323,7 +324,7 @@ table! {
     __NR_faccessat, Deputy(Plain), [Value, Path, Value];
     __NR_pselect6, Deputy(Mask(Paired(5))), [Value, Pointer, Pointer, Pointer, Pointer, Pointer];
     __NR_ppoll, Deputy(Mask(Direct(3))), [Pointer, Value, Pointer, Pointer, Value];
-    __NR_unshare, GoHome(NotServed), [];
+    __NR_unshare, GoHome, [];
     __NR_set_robust_list, Emulate(Home(SetRobustList)), [];
     __NR_get_robust_list, Emulate(Home(GetRobustList)), [];
     __NR_splice, Deputy(Plain), [];
@@ -348,7 +349,7 @@ table! {
     __NR_inotify_init1, Deputy(Plain), [];
     __NR_preadv, Deputy(Plain), [Value, VectorOut(2), Value, Value, Value];
     __NR_pwritev, Deputy(Plain), [Value, VectorIn(2), Value, Value, Value];
-    __NR_rt_tgsigqueueinfo, Emulate(Home(SignalThread { thread: 1 })), [];
+    __NR_rt_tgsigqueueinfo, Deputy(Plain), [];
     __NR_perf_event_open, refused(EPERM), [];
     __NR_recvmmsg, Deputy(Plain), [];
     __NR_fanotify_init, Deputy(Plain), [];
@@ -359,7 +360,7 @@ table! {
     __NR_clock_adjtime, Deputy(Plain), [];
     __NR_syncfs, Deputy(Plain), [];
     __NR_sendmmsg, Deputy(Plain), [];
-    __NR_setns, GoHome(NotServed), [];
+    __NR_setns, GoHome, [];
     __NR_getcpu, Local, [FixedOut(4), FixedOut(4), Pointer];
     __NR_process_vm_readv, refused(ENOSYS), [];
     __NR_process_vm_writev, refused(ENOSYS), [];
@@ -373,7 +374,7 @@ table! {
     __NR_memfd_create, Deputy(Plain), [Path, Value];
     __NR_kexec_file_load, refused(EPERM), [];
     __NR_bpf, refused(EPERM), [];
-    __NR_execveat, GoHome(NotServed), [];
+    __NR_execveat, GoHome, [];
     __NR_userfaultfd, refused(ENOSYS), [];
     __NR_membarrier, Deputy(Plain), [];
     __NR_mlock2, Emulate(Memory(Lock)), [];
