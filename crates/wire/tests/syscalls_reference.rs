@@ -66,9 +66,17 @@ fn remark(call: &SystemCall) -> String {
         Class::Emulate(Emulation::Memory(call)) => of_memory(call).into(),
         Class::Emulate(Emulation::Home(call)) => at_home(call).into(),
         Class::Emulate(Emulation::Thread(call)) => of_thread(call).into(),
+        Class::Deputy(Handling::Kill) => {
+            "-1, every process, fails with `EPERM` after a refused fork, and is named on standard error".into()
+        }
+        Class::Deputy(Handling::Affinity) => {
+            "of the home node; a thread elsewhere that sets its own moves to processors of the same numbers there"
+                .into()
+        }
+        Class::Deputy(Handling::Usage) => "of the home node, but `RUSAGE_THREAD` of the thread's".into(),
         Class::Local | Class::Deputy(Handling::Plain | Handling::Mask(_)) => match call.name() {
             "getcpu" => "the processor's number on the thread's node",
-            "sched_getaffinity" | "sched_setaffinity" => "of the home node",
+            "sched_getaffinity" => "of the home node",
             "clock_gettime" | "gettimeofday" | "time" => "the clock of the thread's node",
             _ => "",
         }

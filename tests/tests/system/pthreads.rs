@@ -32,6 +32,11 @@ fn conditions_wake_broadcast_and_time_out() {
 }
 
 #[test]
+fn threads_run_where_they_bind_themselves_and_know_their_processor_time() {
+    check(&c("processors", []).on_every_node());
+}
+
+#[test]
 fn barriers_hold_everyone_until_all_are_there() {
     check(&c("barrier", []).on_every_node());
 }

@@ -153,6 +153,11 @@ fn a_signal_to_the_process_finds_the_one_thread_that_takes_it() {
 }
 
 #[test]
+fn a_refused_fork_does_not_become_a_signal_to_every_process() {
+    check(&c("kill_after_fork", []).any_stderr());
+}
+
+#[test]
 fn the_vdso_is_a_whole_one() {
     check(&c("vdso", []));
 }

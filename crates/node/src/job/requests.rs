@@ -322,6 +322,12 @@ fn refused(job: &Job, Refused { number, reason, errno }: Refused) {
             let error = std::io::Error::from_raw_os_error(errno as i32);
             format!("the program's call {name} (number {number}) is not served yet; it got: {error}")
         }
+        Refusal::KillAfterRefusedFork => {
+            "kill(-1, ...) after a refused fork would signal every process; the program got: Operation not permitted"
+                .into()
+        }
     };
-    job.notice(&text);
+    if job.said.lock().insert(text.clone()) {
+        job.notice(&text);
+    }
 }

@@ -18,7 +18,7 @@ use crate::trap::reissue::SYSCALL_BYTES;
 use banyan_sys::raw::Errno;
 use banyan_wire::deputy::{DeputyMessage, Header, NOT_SERVED, SignalNotice};
 use banyan_wire::stub::{Push, Request};
-use banyan_wire::syscalls::{Class, CreationForm, Emulation, Notice, SystemCall, ThreadCall};
+use banyan_wire::syscalls::{Class, CreationForm, Emulation, Handling, Notice, SystemCall, ThreadCall};
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general as linux;
 use zerocopy::IntoBytes;
@@ -85,6 +85,10 @@ pub fn system_call(
 fn make(thread: &'static Thread, row: &SystemCall, arguments: &[u64; 6], context: &mut UserContext) -> i64 {
     match row.class {
         Class::Local => local_call(thread, row, arguments),
+        Class::Deputy(Handling::Usage) if arguments[0] as u32 == linux::RUSAGE_THREAD => {
+            local_call(thread, row, arguments)
+        }
+        Class::Deputy(Handling::Affinity) => affinity(thread, row, arguments),
         Class::Deputy(_) | Class::Emulate(Emulation::Memory(_) | Emulation::Home(_)) => {
             forward(thread, row, arguments)
         }
@@ -130,6 +134,20 @@ fn local_call(thread: &'static Thread, row: &SystemCall, arguments: &[u64; 6]) -
         Ok(()) => result,
         Err(error) => error.negated(),
     }
+}
+
+/// The deputy answers those that ask for the thread's processors; here the thread moves to them, as far as
+/// this node has them.
+fn affinity(thread: &'static Thread, row: &SystemCall, arguments: &[u64; 6]) -> i64 {
+    let result = forward(thread, row, arguments);
+    let notice = thread.notice.get();
+    let target = arguments[0] as u32;
+    let own = target == 0 || target == thread.thread_id.load(Ordering::Relaxed);
+    if own && result == 0 && notice != SignalNotice::CallAgain {
+        let _ = local_call(thread, row, &[0, arguments[1], arguments[2], 0, 0, 0]);
+        thread.notice.set(notice);
+    }
+    result
 }
 
 fn signal_mask(thread: &'static Thread, row: &SystemCall, arguments: &[u64; 6]) -> i64 {

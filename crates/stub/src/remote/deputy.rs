@@ -235,7 +235,12 @@ fn shipped_call(
     let arguments = shipping::local_arguments(header, pieces, payload);
     let mut blocked = thread.mask.load(Ordering::Relaxed);
     match handling {
-        Handling::Plain => {}
+        Handling::Plain | Handling::Affinity | Handling::Usage => {}
+        Handling::Kill => {
+            if let Err(error) = refuse::allows_kill(&arguments) {
+                return Some(error.negated());
+            }
+        }
         Handling::Descriptors(which) if descriptors::are_hidden(which, &arguments) => {
             return Some(Errno::EBADF.negated());
         }

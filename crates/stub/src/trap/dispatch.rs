@@ -28,11 +28,17 @@ pub fn home_call(
         Class::Deputy(Handling::Descriptors(which)) if descriptors::are_hidden(which, arguments) => {
             Errno::EBADF.negated()
         }
+        Class::Deputy(Handling::Kill) => {
+            refuse::allows_kill(arguments)?;
+            // SAFETY: the program's own call.
+            unsafe { kernel::raw(number, *arguments) }
+        }
         // The filter lets most of these pass.
-        // SAFETY: the program's own call, about no descriptor of the stub.
-        Class::Local | Class::Deputy(Handling::Plain | Handling::Descriptors(_)) => unsafe {
-            kernel::raw(number, *arguments)
-        },
+        Class::Local
+        | Class::Deputy(Handling::Plain | Handling::Descriptors(_) | Handling::Affinity | Handling::Usage) => {
+            // SAFETY: the program's own call, about no descriptor of the stub.
+            unsafe { kernel::raw(number, *arguments) }
+        }
         Class::Deputy(Handling::Link { path }) => {
             links::read_at_home(thread, number, arguments, usize::from(path))
         }

@@ -40,6 +40,8 @@ const INSTRUCTION_LOW: u32 = 8;
 const INSTRUCTION_HIGH: u32 = 12;
 const ARGUMENT_0_LOW: u32 = 16;
 const ARGUMENT_1_LOW: u32 = 24;
+/// The process id by which `kill` means all: -1.
+const EVERY_PROCESS: u32 = u32::MAX;
 
 /// More than the longest program: two instructions for each change between passing and trapping.
 const PROGRAM_MAX: usize = 1024;
@@ -148,7 +150,13 @@ fn home(program: &mut Program, descriptor_floor: u32) {
 /// Decides on calls that depend on their arguments, or that are trapped among others that pass.
 fn handled(program: &mut Program, number: u32, handling: Handling, descriptor_floor: u32) {
     match handling {
-        Handling::Plain | Handling::Mask(_) => {}
+        Handling::Plain | Handling::Mask(_) | Handling::Affinity | Handling::Usage => {}
+        Handling::Kill => {
+            program.push(JUMP_EQUAL, number, 0, 4);
+            program.load(ARGUMENT_0_LOW);
+            program.result_if_equal(EVERY_PROCESS, TRAP);
+            program.result(ALLOW);
+        }
         Handling::Link { .. } => program.result_if_equal(number, TRAP),
         Handling::Descriptors(DescriptorArguments::First) => {
             program.push(JUMP_EQUAL, number, 0, 4);
@@ -188,7 +196,13 @@ fn passes_at_home(number: u32) -> bool {
     match row.class {
         Class::Local
         | Class::Deputy(
-            Handling::Plain | Handling::Descriptors(_) | Handling::Link { .. } | Handling::Futex,
+            Handling::Plain
+            | Handling::Descriptors(_)
+            | Handling::Link { .. }
+            | Handling::Futex
+            | Handling::Kill
+            | Handling::Affinity
+            | Handling::Usage,
         ) => true,
         Class::Deputy(Handling::Mask(_)) | Class::Emulate(_) | Class::GoHome | Class::Refuse { .. } => false,
     }
@@ -264,7 +278,10 @@ mod tests {
             let at = |first, second| verdict(&program, &call(row.number.into(), [first, second]));
             let (low, high) = (at(FLOOR - 1, private), at(FLOOR, private));
             let expected = match row.class {
-                Class::Local | Class::Deputy(Handling::Plain | Handling::Futex) => (ALLOW, ALLOW),
+                Class::Local
+                | Class::Deputy(
+                    Handling::Plain | Handling::Futex | Handling::Kill | Handling::Affinity | Handling::Usage,
+                ) => (ALLOW, ALLOW),
                 Class::Deputy(Handling::Descriptors(_)) => (ALLOW, TRAP),
                 Class::Deputy(Handling::Link { .. } | Handling::Mask(_))
                 | Class::Emulate(_)
@@ -280,6 +297,7 @@ mod tests {
             assert_eq!(futex(operation | private), TRAP, "one that writes");
         }
         assert_eq!(verdict(&program, &call(linux::__NR_dup2, [0, FLOOR])), TRAP, "a hidden target");
+        assert_eq!(verdict(&program, &call(linux::__NR_kill, [EVERY_PROCESS, 0])), TRAP, "every process");
         assert_eq!(verdict(&program, &call(linux::__NR_dup2, [0, FLOOR - 1])), ALLOW);
     }
 

@@ -205,5 +205,7 @@ enumeration! {
     Refusal: u32 {
         /// The call is not served yet.
         1 NotTreated,
+        /// A signal to every process after a refused fork.
+        2 KillAfterRefusedFork,
     }
 }

@@ -40,6 +40,13 @@ pub enum Handling {
     Mask(MaskPointer),
     /// The futex is made private.
     Futex,
+    /// It sends a signal: to every process only while the program has not been refused a fork, for -1 is what
+    /// a refused fork returned.
+    Kill,
+    /// It sets the processors of a thread: a carrier that sets its own moves there too.
+    Affinity,
+    /// It tells what was used: what a thread used itself, the node knows where it executes.
+    Usage,
 }
 
 /// Which arguments of a call are descriptors.

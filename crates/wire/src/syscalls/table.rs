@@ -6,7 +6,7 @@ use super::class::Class::{self, Deputy, Emulate, GoHome, Local, Refuse};
 use super::class::CreationForm;
 use super::class::DescriptorArguments::{First, FirstAndSecond};
 use super::class::Emulation::{Home, Memory, Thread};
-use super::class::Handling::{Descriptors, Futex, Link, Mask, Plain};
+use super::class::Handling::{Affinity, Descriptors, Futex, Kill, Link, Mask, Plain, Usage};
 use super::class::HomeCall::{
     CloseRange, EndProcess, GetRobustList, PendingSignals, ProcessControl, SetRobustList, SetTidAddress,
     SignalAction,
@@ -114,7 +114,7 @@ table! {
     __NR_execve, GoHome, [];
     __NR_exit, Emulate(Thread(End)), [];
     __NR_wait4, Deputy(Plain), [Value, FixedOut(4), Value, FixedOut(144)];
-    __NR_kill, Deputy(Plain), [];
+    __NR_kill, Deputy(Kill), [];
     __NR_uname, Deputy(Plain), [FixedOut(390)];
     __NR_semget, Deputy(Plain), [];
     __NR_semop, Deputy(Plain), [];
@@ -150,7 +150,7 @@ table! {
     __NR_umask, Deputy(Plain), [];
     __NR_gettimeofday, Local, [FixedOut(16), FixedOut(8)];
     __NR_getrlimit, Deputy(Plain), [Value, FixedOut(16)];
-    __NR_getrusage, Deputy(Plain), [Value, FixedOut(144)];
+    __NR_getrusage, Deputy(Usage), [Value, FixedOut(144)];
     __NR_sysinfo, Deputy(Plain), [FixedOut(112)];
     __NR_times, Deputy(Plain), [FixedOut(32)];
     __NR_ptrace, refused(EPERM), [];
@@ -255,7 +255,7 @@ table! {
     __NR_tkill, Deputy(Plain), [];
     __NR_time, Local, [FixedOut(8)];
     __NR_futex, Deputy(Futex), [];
-    __NR_sched_setaffinity, Deputy(Plain), [Value, Value, In(1)];
+    __NR_sched_setaffinity, Deputy(Affinity), [Value, Value, In(1)];
     __NR_sched_getaffinity, Deputy(Plain), [Value, Value, Out(1)];
     __NR_set_thread_area, refused(EPERM), [];
     __NR_io_setup, refused(ENOSYS), [];

@@ -1,0 +1,22 @@
+// A program that takes what a refused fork returned for the id of a child: the signal must reach no process.
+#include "check.h"
+#include <signal.h>
+
+static void *kill_child(void *argument) {
+    pid_t child = *(pid_t *)argument;
+    for (int round = 0; round < 3; round++)
+        CHECK(kill(child, SIGCONT) == -1 && errno == EPERM, "every process was signalled");
+    return NULL;
+}
+
+int main(void) {
+    pid_t child = fork();
+    if (child == 0) _exit(0);
+    // A fork that is served is a child of its own.
+    if (child > 0) return finish();
+    pthread_t thread;
+    kill_child(&child);
+    ZERO(pthread_create(&thread, NULL, kill_child, &child));
+    ZERO(pthread_join(thread, NULL));
+    return finish();
+}
