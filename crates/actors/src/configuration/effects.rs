@@ -79,9 +79,11 @@ pub(crate) enum Deferred {
     CancelTimer(TimerId),
     Supervise {
         slot: u32,
-        supervisor: Option<Address>,
+        supervisor: Address,
         factory: Foreign<Factory>,
     },
+    /// An actor that this event has created ends with the event's.
+    Belong(u32),
     Control(Local, Control),
     Outside(Request),
 }

@@ -3,6 +3,7 @@
 use banyan_core::sponsors::SponsorId;
 
 use crate::model::message::Message;
+use crate::model::timers::Due;
 
 /// A message on its way to an actor of a configuration.
 pub(crate) struct Event {
@@ -20,8 +21,23 @@ impl Event {
     pub(crate) const PREPAID: u32 = 1 << 31;
     /// In `generation`: it came from outside of any event, and its memory is not paid for yet.
     pub(crate) const UNPAID: u32 = 1 << 30;
+    /// In `generation`: its message is a [`Due`], which a timer has sent.
+    pub(crate) const DUE: u32 = 1 << 29;
     /// The generation proper.
-    pub(crate) const GENERATION: u32 = Self::UNPAID - 1;
+    pub(crate) const GENERATION: u32 = Self::DUE - 1;
+
+    /// What its timer has sent, if one has.
+    pub(crate) fn due(&self) -> Option<&Due> {
+        if self.generation & Self::DUE == 0 { None } else { self.message.downcast() }
+    }
+
+    /// It is like any other from here on.
+    #[cold]
+    pub(crate) fn forget_timer(&mut self) {
+        self.generation &= !Self::DUE;
+        let message = std::mem::replace(&mut self.message, Message::internal(()));
+        self.message = message.try_internal::<Due>().map_or_else(|message| message, |due| due.message);
+    }
 
     /// A request to the configuration itself.
     pub(crate) fn control(sponsor: SponsorId, message: Message) -> Self {

@@ -7,4 +7,4 @@ pub(crate) mod effects;
 pub(crate) mod event;
 pub(crate) mod running;
 pub(crate) mod settings;
-mod supervised;
+pub(crate) mod supervised;

@@ -3,7 +3,7 @@
 //! One processor at a time has it, and runs one event at a time; nothing here is shared. The queue is first
 //! in, first out, so messages between two actors keep their order.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use banyan_core::sponsors::{Quota, Resource, SponsorId};
@@ -13,12 +13,12 @@ use super::effects::{Deferred, Effects, Seed};
 use super::event::Event;
 use crate::containment::{Foreign, contain, words_of};
 use crate::durable::changes::LedgerChange;
-use crate::model::address::{Address, ConfigurationNumber, Local};
+use crate::model::address::{Address, ConfigurationNumber, Local, Place};
 use crate::model::behaviour::{Behaviour, Exhausted, Factory, Failure};
 use crate::model::context::Context;
 use crate::model::message::Message;
 use crate::model::supervision::{Directive, End};
-use crate::model::timers::{Timer, TimerId, Timers};
+use crate::model::timers::{Due, Timer, TimerId, Timers};
 use crate::sponsors::accounts::Controller;
 use crate::system::facilities::Facilities;
 
@@ -46,9 +46,14 @@ pub(crate) struct Extras {
     /// Events that wait for the supervisor's decision.
     pub(crate) held: Option<VecDeque<Event>>,
     pub(crate) supervisor: Option<Address>,
+    /// The actor that may decide about it like its supervisor: the one that made it.
+    pub(crate) maker: Option<Local>,
     pub(crate) factory: Foreign<Factory>,
     pub(crate) watchers: Vec<Address>,
+    /// Actors that end when it fails.
     pub(crate) links: Vec<Local>,
+    /// Actors that end with it, whichever way.
+    pub(crate) belongings: Vec<Local>,
     pub(crate) last_failure: String,
 }
 
@@ -84,6 +89,8 @@ pub(crate) struct RunningConfiguration {
     pub(crate) queue: VecDeque<Event>,
     pub(crate) effects: Effects,
     pub(crate) timers: Timers,
+    /// Actors that are held, by the slots of the supervisors that have not decided about them.
+    pub(super) undecided: BTreeMap<u32, BTreeSet<u32>>,
     /// What is done about an actor that fails and has no supervisor.
     pub(crate) default_directive: Directive,
     /// Receives the failures that no supervisor in the configuration took care of.
@@ -105,6 +112,7 @@ impl RunningConfiguration {
             queue: VecDeque::new(),
             effects: Effects::default(),
             timers: Timers::default(),
+            undecided: BTreeMap::new(),
             default_directive: Directive::Resume,
             overseer: None,
             changed: None,
@@ -193,6 +201,9 @@ impl RunningConfiguration {
         if entry.extras.as_ref().is_some_and(|extras| extras.held.is_some()) {
             return self.hold(event);
         }
+        if event.generation & Event::DUE != 0 {
+            event.forget_timer();
+        }
         let before = *left;
         if event.generation & Event::PREPAID == 0 {
             let Some(events) = left.events.checked_sub(1) else {
@@ -220,7 +231,7 @@ impl RunningConfiguration {
             catch_unwind(AssertUnwindSafe(|| behaviour.receive(&event.message, &mut context)))
         };
         if matches!(result, Ok(Ok(()))) {
-            self.apply(event, behaviour);
+            self.apply(event, behaviour, facilities);
             return Outcome::Completed;
         }
         self.slots[slot].behaviour.put(behaviour);
@@ -246,7 +257,7 @@ impl RunningConfiguration {
     }
 
     #[inline]
-    fn apply(&mut self, event: &Event, behaviour: Box<dyn Behaviour>) {
+    fn apply(&mut self, event: &Event, behaviour: Box<dyn Behaviour>, facilities: &Facilities) {
         let entry = &mut self.slots[event.slot as usize];
         entry.behaviour.put(behaviour);
         if self.effects.is_quiet() {
@@ -262,10 +273,11 @@ impl RunningConfiguration {
         self.effects.created.clear();
         let mut deferred = std::mem::take(&mut self.effects.deferred);
         for action in deferred.drain(..) {
-            self.carry_out(action, event);
+            self.carry_out(action, event, facilities);
         }
         self.effects.deferred = deferred;
-        if std::mem::take(&mut self.effects.stop) {
+        // It may have been ended by a link to an actor that is gone.
+        if std::mem::take(&mut self.effects.stop) && self.is_live(event.slot, event.generation) {
             self.end(event.slot, &End::Stopped);
         }
     }
@@ -296,21 +308,21 @@ impl RunningConfiguration {
                 }
                 Deferred::Start(..) => left.events += 1,
                 Deferred::NewSponsor(made) => facilities.accounts().discard(made),
-                Deferred::Name(name) => facilities.names.unregister(&name),
+                Deferred::Name(name) => drop(facilities.names.unregister(&name)),
                 _ => {}
             }
         }
     }
 
     #[cold]
-    fn carry_out(&mut self, action: Deferred, event: &Event) {
+    fn carry_out(&mut self, action: Deferred, event: &Event, facilities: &Facilities) {
         match action {
             Deferred::NewSponsor(made) => {
                 if self.changed.is_some() {
                     self.effects.ledger_changes.push(LedgerChange::Made(made));
                 }
             }
-            Deferred::Name(_) => {}
+            Deferred::Name(name) => facilities.names.confirm(&name),
             Deferred::Transfer(to, amount) => self.effects.transfers.push((to, amount)),
             Deferred::Start(sponsor, controller) => {
                 let controller = Controller { address: controller, payer: event.sponsor, stored: None };
@@ -320,20 +332,59 @@ impl RunningConfiguration {
                 self.effects.ledger_changes.push(LedgerChange::Stop(sponsor, event.sponsor));
             }
             Deferred::Timer { id, due, target, message } => {
-                self.timers.set(id, Timer { due, target, sponsor: event.sponsor, message });
+                let owner = Some(self.local_of(event.slot));
+                self.timers.set(id, Timer { due, target, sponsor: event.sponsor, message, owner });
                 self.timer_changed(id);
             }
             Deferred::CancelTimer(id) => {
-                self.timers.cancel(id);
-                self.timer_changed(id);
+                self.cancel_timer(id);
             }
             Deferred::Supervise { slot, supervisor, factory } => {
+                let maker = self.local_of(event.slot);
                 let extras = self.extras(slot);
-                extras.supervisor = supervisor;
+                extras.supervisor = Some(supervisor);
                 extras.factory = factory;
+                extras.maker = Some(maker);
+            }
+            Deferred::Belong(slot) => {
+                let (owner, belonging) = (self.local_of(event.slot), self.local_of(slot));
+                self.extras(slot).maker = Some(owner);
+                self.extras(event.slot).belongings.push(belonging);
             }
             Deferred::Control(local, control) => self.control_at(local, control),
             Deferred::Outside(request) => self.effects.requests.push((event.sponsor, request)),
+        }
+    }
+
+    /// A timer is set no more, and an event that it has caused is dropped if it was not dispatched yet.
+    fn cancel_timer(&mut self, id: TimerId) {
+        if self.timers.get(id).is_some() {
+            self.timers.cancel(id);
+            self.timer_changed(id);
+        } else {
+            self.drop_due(|due| due.id == id);
+        }
+    }
+
+    /// An actor begins anew: what it has set for itself was for its former life.
+    pub(super) fn cancel_own_timers(&mut self, actor: Local) {
+        for id in self.timers.own_of(actor) {
+            self.timers.cancel(id);
+            self.timer_changed(id);
+        }
+        self.drop_due(|due| due.own == Some(actor));
+    }
+
+    fn drop_due(&mut self, cancelled: impl Fn(&Due) -> bool) {
+        let stays = |event: &Event| !event.due().is_some_and(&cancelled);
+        let before = self.queue.len();
+        self.queue.retain(stays);
+        let held = self.slots.iter_mut().filter_map(|slot| slot.extras.as_mut()?.held.as_mut());
+        held.for_each(|held| held.retain(stays));
+        if let Some(changed) = &mut self.changed
+            && self.queue.len() != before
+        {
+            changed.reordered = true;
         }
     }
 
@@ -347,8 +398,20 @@ impl RunningConfiguration {
     #[cold]
     pub(crate) fn fire_timers(&mut self, now: u64) {
         while let Some((id, timer)) = self.timers.take_due(now) {
+            let own = timer.owner.filter(|owner| timer.is_own(*owner));
             let Timer { target, sponsor, message, .. } = timer;
-            self.effects.route(self.number, &mut self.queue, &target, sponsor, message);
+            match target.0 {
+                Place::Local(Local { configuration, slot, generation }) if configuration == self.number => {
+                    let message = Message::internal(Due { id, own, message });
+                    self.queue.push_back(Event {
+                        slot,
+                        generation: generation | Event::DUE,
+                        sponsor,
+                        message,
+                    });
+                }
+                _ => self.effects.route(self.number, &mut self.queue, &target, sponsor, message),
+            }
             self.timer_changed(id);
         }
     }

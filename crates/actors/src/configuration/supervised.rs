@@ -3,14 +3,37 @@
 //! An actor that waits for its supervisor's decision has its own inbox, in which its events wait, in order,
 //! without keeping others from theirs.
 
-use super::effects::Outgoing;
+use super::effects::{Effects, Outgoing};
 use super::event::Event;
 use super::running::{Outcome, RunningConfiguration};
 use crate::containment::contain;
-use crate::model::address::{Address, Local};
+use crate::model::address::{Address, Local, Place};
 use crate::model::behaviour::Failure;
 use crate::model::message::Message;
 use crate::model::supervision::{Control, Directive, End, Ended, Failed};
+
+/// How an actor ends whose configuration is removed.
+const REMOVED: &str = "its configuration was removed";
+
+/// What is owed to whom asked something of an actor that is gone.
+pub(crate) enum Unanswered {
+    Tell(Address, Ended),
+    Control(Local, Control),
+}
+
+/// What a control that finds no actor comes to.
+pub(crate) fn unanswered(at: Local, control: Control) -> Option<Unanswered> {
+    match control {
+        Control::Monitor(watcher) => {
+            Some(Unanswered::Tell(watcher, Ended { actor: Address::local(at), how: End::Unknown }))
+        }
+        Control::Link(other) => {
+            let how = End::Failed("an actor that it links to is gone".to_owned());
+            Some(Unanswered::Control(other, Control::End(how)))
+        }
+        Control::Unmonitor(_) | Control::Direct(..) | Control::EndBy(_) | Control::End(_) => None,
+    }
+}
 
 impl RunningConfiguration {
     #[cold]
@@ -38,18 +61,38 @@ impl RunningConfiguration {
 
     fn control(&mut self, slot: u32, generation: u32, control: Control) {
         if !self.is_live(slot, generation) {
-            if let Control::Monitor(watcher) = control {
-                let actor = Address::local(Local { configuration: self.number, slot, generation });
-                self.tell(&watcher, Message::new(Ended { actor, how: End::Unknown }));
+            let at = Local { configuration: self.number, slot, generation };
+            match unanswered(at, control) {
+                Some(Unanswered::Tell(watcher, ended)) => self.tell(&watcher, Message::new(ended)),
+                Some(Unanswered::Control(other, control)) => self.control_at(other, control),
+                None => {}
             }
             return;
         }
         match control {
             Control::Monitor(watcher) => self.extras(slot).watchers.push(watcher),
+            Control::Unmonitor(watcher) => self.extras(slot).watchers.retain(|one| *one != watcher),
             Control::Link(other) => self.extras(slot).links.push(other),
-            Control::Direct(directive) => self.direct(slot, &directive),
+            Control::Direct(directive, by) if self.may_decide(slot, by) => self.direct(slot, &directive),
+            Control::EndBy(by) if self.may_decide(slot, by) => self.end(slot, &End::Stopped),
+            Control::Direct(_, by) | Control::EndBy(by) => {
+                let (actor, by) = (Address::local(self.local_of(slot)), Address::local(by));
+                self.effects.complaints.push(format!(
+                    "{by:?} may not decide about {actor:?}: only its supervisor and the actor that made it \
+                     supervised may"
+                ));
+            }
             Control::End(how) => self.end(slot, &how),
         }
+    }
+
+    /// Whether an actor may decide about that of a slot.
+    fn may_decide(&mut self, slot: u32, by: Local) -> bool {
+        if by == self.local_of(slot) {
+            return true;
+        }
+        let Some(extras) = &self.slots[slot as usize].extras else { return false };
+        extras.maker == Some(by) || extras.supervisor == Some(Address::local(by))
     }
 
     #[cold]
@@ -64,6 +107,7 @@ impl RunningConfiguration {
     /// Tells the supervisor of a failed event, or does what is done without one.
     #[cold]
     pub(super) fn report(&mut self, event: &Event, failure: &Failure) {
+        self.orphan(event, &format!("its supervisor failed at it: {failure}"));
         // A message that is not understood says nothing about the actor.
         if matches!(failure, Failure::NotUnderstood(_)) {
             return;
@@ -72,7 +116,16 @@ impl RunningConfiguration {
         let supervisor =
             self.slots[event.slot as usize].extras.as_ref().and_then(|extras| extras.supervisor.clone());
         match supervisor {
+            Some(supervisor) if self.is_gone(&supervisor) => {
+                self.extras(event.slot).last_failure = format!("{failure} (its supervisor is gone)");
+                self.direct(event.slot, &Directive::Escalate);
+            }
             Some(supervisor) => {
+                if let Place::Local(local) = &supervisor.0
+                    && local.configuration == self.number
+                {
+                    self.undecided.entry(local.slot).or_default().insert(event.slot);
+                }
                 let extras = self.extras(event.slot);
                 extras.held.get_or_insert_default();
                 extras.last_failure = failure.to_string();
@@ -87,12 +140,58 @@ impl RunningConfiguration {
         }
     }
 
+    /// Whether an actor of this configuration has ended.
+    fn is_gone(&self, actor: &Address) -> bool {
+        match &actor.0 {
+            Place::Local(local) => {
+                local.configuration == self.number && !self.is_live(local.slot, local.generation)
+            }
+            Place::Beyond(_) => false,
+        }
+    }
+
+    /// An event that nothing comes of was the report of a failure: no other decision will come, so the
+    /// failure is escalated.
+    #[cold]
+    pub(crate) fn orphan(&mut self, event: &Event, why: &str) {
+        let Some(Failed { actor, .. }) = event.message.downcast::<Failed>() else { return };
+        let Place::Local(Local { configuration, slot, generation }) = actor.0 else { return };
+        if configuration == self.number && self.is_live(slot, generation) {
+            self.escalate_held(slot, event.slot, why);
+        }
+    }
+
+    fn escalate_held(&mut self, slot: u32, supervisor: u32, why: &str) {
+        let number = self.number;
+        let extras = self.extras(slot);
+        let is_supervisor = |address: &Address| match &address.0 {
+            Place::Local(local) => local.configuration == number && local.slot == supervisor,
+            Place::Beyond(_) => false,
+        };
+        if extras.held.is_some() && extras.supervisor.as_ref().is_some_and(is_supervisor) {
+            extras.last_failure = format!("{} ({why})", extras.last_failure);
+            self.direct(slot, &Directive::Escalate);
+        }
+    }
+
+    /// A decision has come, or none is needed any more.
+    fn decided(&mut self, slot: u32) {
+        if !self.undecided.is_empty() {
+            self.undecided.retain(|_, waiting| {
+                waiting.remove(&slot);
+                !waiting.is_empty()
+            });
+        }
+    }
+
     fn direct(&mut self, slot: u32, directive: &Directive) {
+        self.decided(slot);
         let reason = std::mem::take(&mut self.extras(slot).last_failure);
         match directive {
             Directive::Resume => self.release(slot),
             Directive::Restart => match self.extras(slot).factory.as_ref().map(contain) {
                 Some(Ok(fresh)) => {
+                    self.cancel_own_timers(self.local_of(slot));
                     self.slots[slot as usize].put(fresh);
                     if let Some(changed) = &mut self.changed {
                         changed.slots.insert(slot);
@@ -135,9 +234,13 @@ impl RunningConfiguration {
     /// An actor ends: those who watch it are told, those linked to it end too, unless it stopped by itself.
     pub(crate) fn end(&mut self, slot: u32, how: &End) {
         let actor = self.local_of(slot);
+        self.decided(slot);
         let extras = self.vacate(slot);
         if let Some(changed) = &mut self.changed {
             changed.slots.insert(slot);
+        }
+        for waiting in self.undecided.remove(&slot).unwrap_or_default() {
+            self.escalate_held(waiting, slot, "its supervisor has ended");
         }
         let Some(extras) = extras else { return };
         for watcher in extras.watchers {
@@ -148,5 +251,23 @@ impl RunningConfiguration {
                 self.control_at(linked, Control::End(how.clone()));
             }
         }
+        for belonging in extras.belongings {
+            self.control_at(belonging, Control::End(End::Stopped));
+        }
+    }
+
+    /// The configuration was removed: all its actors end, and what its events have asked for is forgotten.
+    #[cold]
+    pub(crate) fn end_all(&mut self) {
+        self.effects = Effects::default();
+        self.default_directive = Directive::Stop;
+        self.overseer = None;
+        for slot in 0..self.slots.len() {
+            if self.slots[slot].behaviour.is_some() {
+                self.end(slot as u32, &End::Failed(REMOVED.to_owned()));
+            }
+        }
+        self.effects.complaints.clear();
+        self.queue.clear();
     }
 }

@@ -239,9 +239,10 @@ pub(super) fn stored_event(
     own: ConfigurationNumber,
     facilities: &Facilities,
 ) -> Result<StoredEvent, CodecError> {
-    let message = StoredPacket::of(event.message.to_packet()?, own, &facilities.identities);
+    let message = event.due().map_or(&event.message, |due| &due.message);
+    let message = StoredPacket::of(message.to_packet()?, own, &facilities.identities);
     let sponsor = facilities.stored_sponsor(event.sponsor);
-    Ok(StoredEvent { slot: event.slot, generation: event.generation, message, sponsor })
+    Ok(StoredEvent { slot: event.slot, generation: event.generation & !Event::DUE, message, sponsor })
 }
 
 fn store_event(

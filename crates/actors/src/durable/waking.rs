@@ -94,7 +94,7 @@ impl Durability {
                         .saturating_add(timer.date.saturating_sub(facilities.clock.date()));
                     let target = timer.target.address(own, &facilities.identities);
                     let message = Message::from_packet(timer.message.packet(own, &facilities.identities));
-                    running.timers.set(TimerId(number), Timer { due, target, sponsor, message });
+                    running.timers.set(TimerId(number), Timer { due, target, sponsor, message, owner: None });
                 }
                 SEEN | SENT => {
                     let (name, last): (String, u64) = postcard::from_bytes(&bytes)

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::configuration::effects::Deferred;
 use crate::model::actor::{Actor, Work, cut_off};
-use crate::model::address::{Addr, Address, Door};
+use crate::model::address::{Addr, Address, Door, Place};
 use crate::model::behaviour::{Behaviour, Failure};
 use crate::model::context::Context;
 use crate::model::message::{CodecError, Message, Payload};
@@ -120,12 +120,16 @@ impl<A: Actor> Work<'_, '_, A> {
         self.running.effects.deferred.push(Deferred::Timer { id, due, target, message });
     }
 
-    /// An address at which others reach this actor with messages of another type. Not in a durable
-    /// configuration, as [`Work::ask`] says.
+    /// An address at which others reach this actor with messages of another type, until this actor ends or
+    /// ends the address ([`Context::end`]). Not in a durable configuration, as [`Work::ask`] says.
     pub fn adapter<T: Payload>(&mut self, turn: impl Fn(&T) -> A::Message + Send + 'static) -> Addr<T> {
         self.refuse_where_durable(CANNOT_ADAPT);
         let adapter = Adapter { owner: self.me(), turn, takes: PhantomData::<fn(T)> };
-        self.create(Box::new(adapter)).unwrap_or_else(|exhausted| cut_off(exhausted)).typed()
+        let adapter = self.create(Box::new(adapter)).unwrap_or_else(|exhausted| cut_off(exhausted));
+        if let Place::Local(local) = &adapter.0 {
+            self.running.effects.deferred.push(Deferred::Belong(local.slot));
+        }
+        adapter.typed()
     }
 }
 

@@ -17,7 +17,7 @@ use crate::containment::Foreign;
 use crate::model::address::{Addr, Address, Place};
 use crate::model::behaviour::{Behaviour, Exhausted};
 use crate::model::message::{Message, Payload};
-use crate::model::supervision::{Control, Directive, Ended, Failed};
+use crate::model::supervision::{Control, Directive, End, Ended, Failed};
 use crate::model::timers::TimerId;
 use crate::sponsors::sponsor::{Signal, Sponsor};
 use crate::system::facilities::Facilities;
@@ -115,16 +115,19 @@ impl Context<'_> {
         if let Place::Local(local) = &address.0 {
             self.running.effects.deferred.push(Deferred::Supervise {
                 slot: local.slot,
-                supervisor: Some(supervisor.address().clone()),
+                supervisor: supervisor.address().clone(),
                 factory: Foreign::new(Box::new(factory)),
             });
         }
         Ok(address)
     }
 
-    /// Decides about an actor whose failure was reported to this one.
+    /// Decides about an actor that this one supervises, or made supervised. Of another actor it is only
+    /// logged.
     pub fn direct(&mut self, actor: &Address, directive: Directive) {
-        self.control(actor, Control::Direct(directive));
+        if let Place::Local(this) = self.this().0 {
+            self.control(actor, Control::Direct(directive, this));
+        }
     }
 
     /// `watcher` receives a message when an actor ends; at once, if it has.
@@ -132,19 +135,31 @@ impl Context<'_> {
         self.control(actor, Control::Monitor(watcher.address().clone()));
     }
 
-    /// If this actor or the other is ended by a failure, so is the other.
+    /// `watcher` hears no more of it when the actor ends.
+    pub fn unmonitor(&mut self, actor: &Address, watcher: &Addr<Ended>) {
+        self.control(actor, Control::Unmonitor(watcher.address().clone()));
+    }
+
+    /// If the other actor is ended by a failure, so is this one; at once, if it has ended. Two that are to
+    /// end together link to each other.
     pub fn link(&mut self, other: &Address) {
-        let this = self.this();
-        if let (Place::Local(mine), Place::Local(theirs)) = (&this.0, &other.0) {
-            let (mine, theirs) = (*mine, *theirs);
-            self.control(other, Control::Link(mine));
-            self.control(&this, Control::Link(theirs));
+        if let Place::Local(this) = self.this().0 {
+            self.control(other, Control::Link(this));
         }
     }
 
-    /// Ends another actor, as if it had stopped.
+    /// Ends an actor that this one supervises or made supervised, an adapter of this one, or an actor that
+    /// this event has created, as if it had stopped. Of another actor it is only logged.
     pub fn end(&mut self, actor: &Address) {
-        self.control(actor, Control::End(crate::model::supervision::End::Stopped));
+        let Place::Local(this) = self.this().0 else { return };
+        let is_new = match &actor.0 {
+            Place::Local(local) => {
+                local.configuration == this.configuration
+                    && self.running.effects.created.contains(&local.slot)
+            }
+            Place::Beyond(_) => false,
+        };
+        self.control(actor, if is_new { Control::End(End::Stopped) } else { Control::EndBy(this) });
     }
 
     fn control(&mut self, actor: &Address, control: Control) {
@@ -197,7 +212,8 @@ impl Context<'_> {
         self.deliver_after(delay, target.address(), Message::new(message))
     }
 
-    /// The timer's message is not sent, if it was not yet.
+    /// The timer's message does not come, unless it is under way to another configuration. An actor that is
+    /// restarted gets none of the timers that it had set for itself.
     pub fn cancel(&mut self, timer: TimerId) {
         self.running.effects.deferred.push(Deferred::CancelTimer(timer));
     }
@@ -244,19 +260,25 @@ impl Context<'_> {
         Ok(first)
     }
 
-    /// Gives an actor a name in the system's registry.
+    /// Gives an actor a name in the system's registry, until it ends. Others see it when this event has
+    /// completed.
     ///
     /// # Errors
     /// [`NameTaken`].
     pub fn register(&mut self, name: &str, actor: &Address) -> Result<(), NameTaken> {
-        self.facilities.names.register(name, actor.clone())?;
+        let watcher = self.facilities.names.reserve(name, actor)?;
         self.running.effects.deferred.push(Deferred::Name(name.to_owned()));
+        self.control(actor, Control::Monitor(watcher));
         Ok(())
     }
 
     /// The actor of a name.
     #[must_use]
     pub fn lookup(&self, name: &str) -> Option<Address> {
+        let is_own = |action: &Deferred| matches!(action, Deferred::Name(own) if own == name);
+        if self.running.effects.deferred.iter().any(is_own) {
+            return self.facilities.names.reserved(name);
+        }
         self.facilities.names.lookup(name)
     }
 

@@ -4,7 +4,10 @@
 //! actor of the same configuration, is sent the failure and answers with a [`Directive`]
 //! ([`Context::direct`]). [`Supervisor`] is one that always answers alike. An actor without a supervisor gets
 //! its configuration's default directive at once, and an escalated failure goes to the configuration's
-//! overseer.
+//! overseer; so does one whose supervisor has ended, or fails at it.
+//!
+//! Only its supervisor, and the actor that made it supervised, decide about an actor. An address alone is a
+//! right to send.
 //!
 //! [`Context::direct`]: crate::Context::direct
 //! [`Supervisor`]: crate::Supervisor
@@ -42,7 +45,7 @@ pub enum End {
     Stopped,
     /// By a failure, its own or that of an actor it was linked to.
     Failed(String),
-    /// Before anybody asked.
+    /// Before it was asked, or it never was.
     Unknown,
 }
 
@@ -60,10 +63,14 @@ pub struct Ended {
 pub(crate) enum Control {
     /// Somebody wants to know when it ends.
     Monitor(Address),
-    /// It ends when the other one fails.
+    /// And does not any more.
+    Unmonitor(Address),
+    /// The other one ends when it fails.
     Link(Local),
-    /// What its supervisor has decided.
-    Direct(Directive),
+    /// What this actor has decided about it, if it may.
+    Direct(Directive, Local),
+    /// It ends, if this actor may decide that.
+    EndBy(Local),
     /// It ends.
     End(End),
 }

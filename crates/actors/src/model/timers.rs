@@ -8,7 +8,7 @@ use banyan_core::sponsors::SponsorId;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::address::Address;
+use crate::model::address::{Address, Local, Place};
 use crate::model::message::Message;
 
 /// Names one timer of a configuration.
@@ -21,6 +21,23 @@ pub(crate) struct Timer {
     pub(crate) due: u64,
     pub(crate) target: Address,
     pub(crate) sponsor: SponsorId,
+    pub(crate) message: Message,
+    /// The actor that set it; not known of one that was kept.
+    pub(crate) owner: Option<Local>,
+}
+
+impl Timer {
+    /// Whether an actor has set it for itself.
+    pub(crate) fn is_own(&self, actor: Local) -> bool {
+        self.owner == Some(actor) && matches!(self.target.0, Place::Local(target) if target == actor)
+    }
+}
+
+/// The message of a timer that was due, until its event is dispatched: it can still be cancelled.
+pub(crate) struct Due {
+    pub(crate) id: TimerId,
+    /// The actor that set the timer for itself, if it did.
+    pub(crate) own: Option<Local>,
     pub(crate) message: Message,
 }
 
@@ -56,6 +73,12 @@ impl Timers {
             let set = &self.set;
             self.due.retain(|Reverse((_, id))| set.contains_key(id));
         }
+    }
+
+    /// Those that an actor has set for itself.
+    pub(crate) fn own_of(&self, actor: Local) -> Vec<TimerId> {
+        let own = self.set.iter().filter(|(_, timer)| timer.is_own(actor));
+        own.map(|(id, _)| TimerId(*id)).collect()
     }
 
     /// When the next one is due, in nanoseconds of the system's clock; `u64::MAX` if there is none.

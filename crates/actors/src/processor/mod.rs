@@ -120,6 +120,9 @@ impl Processor {
         let Some(mut resident) = self.ring.pop_front() else { return self.idle() };
         if resident.entry.has_ended() {
             self.abandon_batch(&mut resident.exclusive);
+            resident.exclusive.running.end_all();
+            self.release_effects(&mut resident);
+            self.system.empty(&resident.entry);
             self.note_load();
             return Turn::Worked;
         }
@@ -172,7 +175,8 @@ impl Processor {
             match self.dispatch(resident, &mut event) {
                 Outcome::Completed => completed += 1,
                 Outcome::Gone => {
-                    self.system.note_dead_letter();
+                    resident.exclusive.running.orphan(&event, "its supervisor could not be told");
+                    self.system.undelivered(event);
                 }
                 Outcome::Held => {}
                 Outcome::Parked => self.wait_with_sponsor(resident, event),

@@ -36,7 +36,8 @@ impl Probe {
     #[must_use]
     pub fn new(left: Quota) -> Self {
         let system = System::new(1, Clock::simulated(), Quota::AMPLE, None);
-        Self { running: RunningConfiguration::new(1, SponsorId::ROOT), system, left }
+        let number = system.facilities.numbers().fresh();
+        Self { running: RunningConfiguration::new(number, SponsorId::ROOT), system, left }
     }
 
     /// Puts an actor in.

@@ -72,8 +72,7 @@ impl Processor {
             None => match self.system.directory.find(number) {
                 Some(entry) => self.known.entry(number).or_insert(entry),
                 None => {
-                    let count = many.len() as u64 + u64::from(one.is_some());
-                    self.system.directory.note_dead_letters(count);
+                    one.into_iter().chain(many).for_each(|event| self.system.undelivered(event));
                     return;
                 }
             },
@@ -82,6 +81,9 @@ impl Processor {
             entry.inbox.push(event);
         }
         entry.inbox.push_many(many);
+        if entry.has_ended() {
+            return self.system.empty(entry);
+        }
         if !entry.rouse() {
             return;
         }

@@ -268,8 +268,31 @@ impl Accounts {
         self.carry_out(id, verdict, freed);
     }
 
-    /// Ends a sponsor: its events are dropped when they are met.
+    /// Ends a sponsor and all below it, which have what they have from it: their events are dropped when they
+    /// are met. What is left goes to the heir, or upwards if that ends too.
     pub(crate) fn stop(&mut self, id: SponsorId, heir: SponsorId, freed: &mut Vec<Freed>) {
+        let below = self.below(id);
+        let parent = self.ledger.account(id).and_then(|account| account.parent);
+        let heir = if below.contains(&heir) { parent.unwrap_or(SponsorId::ROOT) } else { heir };
+        for one in below.into_iter().rev().chain([id]) {
+            self.stop_one(one, heir, freed);
+        }
+    }
+
+    /// The sponsors below one, parents first.
+    fn below(&self, id: SponsorId) -> Vec<SponsorId> {
+        let mut found = vec![id];
+        let mut looked = 0;
+        while let Some(above) = found.get(looked).copied() {
+            let all = self.ledger.accounts();
+            found.extend(all.filter(|(_, account)| account.parent == Some(above)).map(|(below, _)| below));
+            looked += 1;
+        }
+        found.remove(0);
+        found
+    }
+
+    fn stop_one(&mut self, id: SponsorId, heir: SponsorId, freed: &mut Vec<Freed>) {
         if self.ledger.stop(id, heir) {
             self.changed = true;
             self.carry_out(id, Verdict::Drop, freed);

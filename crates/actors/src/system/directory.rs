@@ -17,8 +17,7 @@ use crate::configuration::effects::Seed;
 use crate::configuration::event::Event;
 use crate::configuration::running::RunningConfiguration;
 use crate::durable::Durability;
-use crate::model::address::{Address, ConfigurationNumber, Place};
-use crate::model::message::Message;
+use crate::model::address::ConfigurationNumber;
 use crate::sys::batch_queue::BatchQueue;
 
 /// No processor.
@@ -76,11 +75,12 @@ impl Entry {
 
     /// It was removed: the processor that has it drops it.
     pub(crate) fn end(&self) {
-        self.ended.store(true, Ordering::Relaxed);
+        // An event that is put in from here on is seen by who puts it in, or by who ends this.
+        self.ended.store(true, Ordering::SeqCst);
     }
 
     pub(crate) fn has_ended(&self) -> bool {
-        self.ended.load(Ordering::Relaxed)
+        self.ended.load(Ordering::SeqCst)
     }
 
     /// Lays a configuration without events to rest; gives it back if an event has come meanwhile.
@@ -198,30 +198,6 @@ impl Directory {
     pub(crate) fn rouse(&self, entry: &Arc<Entry>) {
         if entry.rouse() {
             self.arrive(entry.home.load(Ordering::Relaxed), Arrival::Roused(entry.clone()));
-        }
-    }
-
-    /// A message from outside of any event; its sponsor pays for it when it is dispatched.
-    pub(crate) fn route(&self, target: &Address, sponsor: SponsorId, message: Message) {
-        match &target.0 {
-            Place::Beyond(proxy) => proxy.deliver(message, sponsor),
-            Place::Local(local) => {
-                let generation = local.generation | Event::UNPAID;
-                self.route_event(
-                    local.configuration,
-                    Event { slot: local.slot, generation, sponsor, message },
-                );
-            }
-        }
-    }
-
-    pub(crate) fn route_event(&self, number: ConfigurationNumber, event: Event) {
-        match self.find(number) {
-            Some(entry) => {
-                entry.inbox.push(event);
-                self.rouse(&entry);
-            }
-            None => self.note_dead_letters(1),
         }
     }
 

@@ -9,12 +9,14 @@ use banyan_core::sponsors::{Quota, SponsorId};
 use super::System;
 use super::names::NameTaken;
 use crate::configuration::effects::Seed;
+use crate::configuration::event::Event;
 use crate::durable::requests::{DurableRequest, Numbered};
 use crate::durable::{DurableError, DurableSeed, OpenDurableError};
 use crate::model::address::{Addr, Address, Local, Place};
 use crate::model::ask::{self, AskError};
 use crate::model::durable_address::DurableAddress;
 use crate::model::message::{Message, Payload};
+use crate::model::supervision::{Control, ControlOf};
 use crate::processor::dispatching::assert_outside_of_events;
 use crate::sponsors::sponsor::Sponsor;
 
@@ -169,17 +171,29 @@ impl Handle {
         ask::wait(&receiver, deadline)
     }
 
-    /// Gives an actor a name.
+    /// Gives an actor a name, until it ends.
     ///
     /// # Errors
     /// [`NameTaken`].
     pub fn register(&self, name: &str, actor: &Address) -> Result<(), NameTaken> {
-        self.system.facilities.names.register(name, actor.clone())
+        let watcher = self.system.facilities.names.reserve(name, actor)?;
+        self.system.facilities.names.confirm(name);
+        self.control(actor, Control::Monitor(watcher));
+        Ok(())
     }
 
     /// Takes a name away.
     pub fn unregister(&self, name: &str) {
-        self.system.facilities.names.unregister(name);
+        if let Some((actor, watcher)) = self.system.facilities.names.unregister(name) {
+            self.control(&actor, Control::Unmonitor(watcher));
+        }
+    }
+
+    fn control(&self, actor: &Address, control: Control) {
+        if let Place::Local(at) = actor.0 {
+            let message = Message::internal(ControlOf { at, control });
+            self.system.route_event(at.configuration, Event::control(SponsorId::ROOT, message));
+        }
     }
 
     /// The actor of a name.

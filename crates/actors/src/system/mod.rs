@@ -31,16 +31,19 @@ use crate::configuration::changed::Changed;
 use crate::configuration::effects::{Seed, Work};
 use crate::configuration::event::Event;
 use crate::configuration::running::RunningConfiguration;
+use crate::configuration::supervised::{Unanswered, unanswered};
 use crate::containment::{Foreign, contain};
 use crate::durable::identities::Identities;
 use crate::durable::identity::{Identity, configuration_of_name};
 use crate::durable::requests::{Aftermath, DurableRequest, Notice};
 use crate::durable::{DurableSeed, OpenDurableError};
-use crate::model::address::{Address, ConfigurationNumber};
+use crate::model::address::{Address, ConfigurationNumber, Place};
 use crate::model::message::Message;
+use crate::model::supervision::ControlOf;
 use crate::processor::pool::Pool;
 use crate::router::peers::{DurableRemote, Peers};
 use crate::sponsors::accounts::Freed;
+use crate::sponsors::sponsor::Signal;
 
 /// What all processors share.
 pub(crate) struct System {
@@ -162,7 +165,7 @@ impl System {
         if number == Numbers::LEDGER {
             return self.request_of_ledger(&request);
         }
-        self.directory.route_event(number, Event::control(SponsorId::ROOT, Message::internal(request)));
+        self.route_event(number, Event::control(SponsorId::ROOT, Message::internal(request)));
     }
 
     fn request_of_ledger(&self, request: &DurableRequest) {
@@ -187,8 +190,56 @@ impl System {
         }
     }
 
+    /// A message from outside of any event; its sponsor pays for it when it is dispatched.
     pub(crate) fn route(&self, target: &Address, sponsor: SponsorId, message: Message) {
-        self.directory.route(target, sponsor, message);
+        match &target.0 {
+            Place::Beyond(proxy) => proxy.deliver(message, sponsor),
+            Place::Local(local) => {
+                let generation = local.generation | Event::UNPAID;
+                let event = Event { slot: local.slot, generation, sponsor, message };
+                self.route_event(local.configuration, event);
+            }
+        }
+    }
+
+    pub(crate) fn route_event(&self, number: ConfigurationNumber, event: Event) {
+        let Some(entry) = self.directory.find(number) else { return self.undelivered(event) };
+        entry.inbox.push(event);
+        if entry.has_ended() {
+            // The processor that had it may have looked before.
+            return self.empty(&entry);
+        }
+        self.directory.rouse(&entry);
+    }
+
+    /// Events of a configuration that was removed.
+    pub(crate) fn empty(&self, entry: &Entry) {
+        let mut events = Vec::new();
+        entry.inbox.take(|event| events.push(event));
+        events.into_iter().for_each(|event| self.undelivered(event));
+    }
+
+    /// An event has found no actor. Who waits for something to come of it hears that nothing will.
+    #[cold]
+    pub(crate) fn undelivered(&self, event: Event) {
+        self.note_dead_letter();
+        if let Some(Signal { sponsor, resource }) = event.message.downcast::<Signal>() {
+            let name = self.facilities.accounts().name_of(*sponsor).unwrap_or("unnamed").to_owned();
+            self.facilities.log(format!(
+                "sponsor {name} has no {resource} left, and its controller is gone: its events wait"
+            ));
+        }
+        let Ok(ControlOf { at, control }) = event.message.try_internal::<ControlOf>() else { return };
+        match unanswered(at, control) {
+            Some(Unanswered::Tell(watcher, ended)) => {
+                self.route(&watcher, event.sponsor, Message::new(ended));
+            }
+            Some(Unanswered::Control(at, control)) => {
+                let message = Message::internal(ControlOf { at, control });
+                self.route_event(at.configuration, Event::control(event.sponsor, message));
+            }
+            None => {}
+        }
     }
 
     pub(crate) fn note_dead_letter(&self) {
@@ -199,7 +250,7 @@ impl System {
     pub(crate) fn send_freed(&self, freed: Vec<Freed>) {
         for freed in freed {
             match freed {
-                Freed::Event(number, event) => self.directory.route_event(number, event),
+                Freed::Event(number, event) => self.route_event(number, event),
                 Freed::Message(address, sponsor, message) => self.route(&address, sponsor, message),
                 Freed::Signals => self.send_signals(None),
             }

@@ -1,10 +1,16 @@
 //! [`Names`]: the registry of actors by name. Lock: its own.
+//!
+//! A name is reserved by an event, and given when that completes. The registry monitors the actor by a door,
+//! so that the name goes when the actor does.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
 
+use banyan_core::sponsors::SponsorId;
 use parking_lot::Mutex;
 
-use crate::model::address::Address;
+use crate::model::address::{Address, Door};
+use crate::model::message::Message;
 
 /// A name is given to another actor already.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -16,31 +22,91 @@ pub struct NameTaken {
     pub by: String,
 }
 
+/// Whether others may see a name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Reserved,
+    Given,
+}
+
+struct Named {
+    actor: Address,
+    state: State,
+    /// What monitors the actor.
+    watcher: Address,
+}
+
+type Table = Mutex<BTreeMap<String, Named>>;
+
 /// Actors by name.
 #[derive(Default)]
-pub(crate) struct Names(Mutex<BTreeMap<String, Address>>);
+pub(crate) struct Names(Arc<Table>);
 
-impl Names {
-    pub(crate) fn register(&self, name: &str, address: Address) -> Result<(), NameTaken> {
-        let mut names = self.0.lock();
-        if let Some(by) = names.get(name) {
-            return Err(NameTaken { name: name.to_owned(), by: format!("{by:?}") });
-        }
-        names.insert(name.to_owned(), address);
-        Ok(())
-    }
+/// Takes a name away when its actor has ended.
+struct Watcher {
+    names: Weak<Table>,
+    name: String,
+    actor: Address,
+}
 
-    pub(crate) fn unregister(&self, name: &str) {
-        // Dropped without the lock: the last copy of an address may have something to say to a peer.
-        let removed = self.0.lock().remove(name);
+impl Door for Watcher {
+    fn deliver(&self, _: Message, _: SponsorId) {
+        let Some(names) = self.names.upgrade() else { return };
+        let mut names = names.lock();
+        // It may have been given to another one meanwhile.
+        let is_this = names.get(&self.name).is_some_and(|named| named.actor == self.actor);
+        let removed = if is_this { names.remove(&self.name) } else { None };
+        drop(names);
         drop(removed);
     }
 
+    fn describe(&self) -> String {
+        format!("the registry, for the name {}", self.name)
+    }
+}
+
+impl Names {
+    /// Reserves a name; gives what is to monitor the actor.
+    pub(crate) fn reserve(&self, name: &str, actor: &Address) -> Result<Address, NameTaken> {
+        let names = Arc::downgrade(&self.0);
+        let watcher = Watcher { names, name: name.to_owned(), actor: actor.clone() };
+        let watcher = Address::of_door(Box::new(watcher));
+        let named = Named { actor: actor.clone(), state: State::Reserved, watcher: watcher.clone() };
+        let mut names = self.0.lock();
+        if let Some(Named { actor: by, .. }) = names.get(name) {
+            return Err(NameTaken { name: name.to_owned(), by: format!("{by:?}") });
+        }
+        names.insert(name.to_owned(), named);
+        Ok(watcher)
+    }
+
+    /// What was reserved is given.
+    pub(crate) fn confirm(&self, name: &str) {
+        if let Some(named) = self.0.lock().get_mut(name) {
+            named.state = State::Given;
+        }
+    }
+
+    /// Takes a name away; gives the actor, and what monitors it.
+    pub(crate) fn unregister(&self, name: &str) -> Option<(Address, Address)> {
+        // Dropped without the lock: the last copy of an address may have something to say to a peer.
+        let removed = self.0.lock().remove(name);
+        removed.map(|named| (named.actor, named.watcher))
+    }
+
     pub(crate) fn lookup(&self, name: &str) -> Option<Address> {
-        self.0.lock().get(name).cloned()
+        let names = self.0.lock();
+        names.get(name).filter(|named| named.state == State::Given).map(|named| named.actor.clone())
+    }
+
+    /// The same for the event that has reserved it.
+    pub(crate) fn reserved(&self, name: &str) -> Option<Address> {
+        self.0.lock().get(name).map(|named| named.actor.clone())
     }
 
     pub(crate) fn all(&self) -> Vec<(String, Address)> {
-        self.0.lock().iter().map(|(name, address)| (name.clone(), address.clone())).collect()
+        let names = self.0.lock();
+        let given = names.iter().filter(|(_, named)| named.state == State::Given);
+        given.map(|(name, named)| (name.clone(), named.actor.clone())).collect()
     }
 }

@@ -1,4 +1,5 @@
-//! [`Numbers`]: the numbers of configurations within this process, given out once. Lock: its own.
+//! [`Numbers`]: the numbers of configurations within this process, given out once, whichever system they are
+//! of: an address of one system leads nowhere in another. Lock: its own.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -7,9 +8,11 @@ use parking_lot::Mutex;
 
 use crate::model::address::ConfigurationNumber;
 
+/// The number that is given out next.
+static NEXT: AtomicU32 = AtomicU32::new(Numbers::LEDGER + 1);
+
 /// Who has which number.
 pub(crate) struct Numbers {
-    next: AtomicU32,
     /// Of durable configurations by name, given when the name is first met.
     durable: Mutex<BTreeMap<String, ConfigurationNumber>>,
 }
@@ -20,11 +23,11 @@ impl Numbers {
     pub(crate) const LEDGER: ConfigurationNumber = 0;
 
     pub(crate) fn new() -> Self {
-        Self { next: AtomicU32::new(Self::LEDGER + 1), durable: Mutex::default() }
+        Self { durable: Mutex::default() }
     }
 
     pub(crate) fn fresh(&self) -> ConfigurationNumber {
-        self.next.fetch_add(1, Ordering::Relaxed)
+        NEXT.fetch_add(1, Ordering::Relaxed)
     }
 
     /// The number of the durable configuration of a name, whether it is open or not.

@@ -44,8 +44,7 @@ impl System {
             match identities.address(&to).0 {
                 Place::Local(Local { configuration, slot, generation }) => {
                     let generation = generation | Event::PREPAID;
-                    self.directory
-                        .route_event(configuration, Event { slot, generation, sponsor: payer, message });
+                    self.route_event(configuration, Event { slot, generation, sponsor: payer, message });
                 }
                 // Wherever it is open; if nowhere, it is sent again when it is.
                 Place::Beyond(proxy) => proxy.deliver(message, payer),

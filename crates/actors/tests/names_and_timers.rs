@@ -1,0 +1,156 @@
+//! Names lead to actors that live, and to those of events that completed; timers that were cancelled, or set
+//! in a former life, do not come.
+
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use banyan_actors::simulation::Ending;
+use banyan_actors::{
+    Addr, Configuration, Context, Directive, Failure, Quota, Simulation, Supervisor, TimerId, closure,
+};
+
+fn listener(simulation: &Simulation) -> (Addr<u32>, Receiver<u32>) {
+    let (sender, receiver) = channel();
+    let behaviour = closure(sender, |sender, number: &u32, _: &mut Context<'_>| {
+        sender.send(*number).map_err(|error| Failure::because(error.to_string()))
+    });
+    (simulation.create(Configuration::new("listener").with_behaviour(behaviour)).typed(), receiver)
+}
+
+/// Runs one event in a configuration of its own, and all that follows.
+fn run(
+    simulation: &mut Simulation,
+    event: impl Fn(&mut Context<'_>) -> Result<(), Failure> + Send + 'static,
+) {
+    let root = closure((), move |(), _: &(), context: &mut Context<'_>| event(context));
+    let root = simulation.create(Configuration::new("root").with_behaviour(root));
+    simulation.send(&root.typed(), ());
+    assert_eq!(simulation.run(100_000), Ending::Drained);
+}
+
+#[test]
+fn a_name_goes_with_its_actor() {
+    let mut simulation = Simulation::new(1, 2, Quota::AMPLE);
+    run(&mut simulation, |context| {
+        let mortal = closure((), |(), _: &u32, context: &mut Context<'_>| {
+            context.stop();
+            Ok(())
+        });
+        let mortal = context.create(mortal)?;
+        context.register("mortal", &mortal).unwrap();
+        assert_eq!(context.lookup("mortal"), Some(mortal), "the event itself sees it");
+        Ok(())
+    });
+    let mortal = simulation.lookup("mortal").unwrap();
+    assert!(simulation.register("mortal", &mortal).is_err());
+    simulation.send(&mortal.clone().typed(), 1_u32);
+    assert_eq!(simulation.run(100_000), Ending::Drained);
+    assert_eq!((simulation.lookup("mortal"), simulation.names()), (None, vec![]));
+    // That of an actor that is gone already goes at once.
+    simulation.register("ghost", &mortal).unwrap();
+    assert_eq!(simulation.run(100_000), Ending::Drained);
+    assert_eq!(simulation.lookup("ghost"), None);
+}
+
+#[test]
+fn a_name_goes_with_its_configuration_and_only_from_its_own_actor() {
+    let mut simulation = Simulation::new(1, 2, Quota::AMPLE);
+    let (one, _) = listener(&simulation);
+    let (other, _) = listener(&simulation);
+    simulation.register("listener", one.address()).unwrap();
+    simulation.unregister("listener");
+    simulation.register("listener", other.address()).unwrap();
+    assert_eq!(simulation.run(100_000), Ending::Drained);
+    let numbers: Vec<u32> = simulation.configurations().iter().map(|one| one.number).collect();
+    simulation.remove(numbers[0]);
+    assert_eq!(simulation.run(100_000), Ending::Drained);
+    assert_eq!(simulation.lookup("listener").as_ref(), Some(other.address()));
+    simulation.remove(numbers[1]);
+    assert_eq!(simulation.run(100_000), Ending::Drained);
+    assert_eq!(simulation.lookup("listener"), None);
+}
+
+#[test]
+fn a_name_is_seen_when_its_event_has_completed() {
+    let mut simulation = Simulation::new(1, 1, Quota::AMPLE);
+    let handle = (*simulation).clone();
+    run(&mut simulation, move |context| {
+        context.register("early", &context.this()).unwrap();
+        assert_eq!((handle.lookup("early"), handle.names()), (None, vec![]));
+        Ok(())
+    });
+    assert!(simulation.lookup("early").is_some());
+    let undone = |context: &mut Context<'_>| {
+        context.register("undone", &context.this()).unwrap();
+        Err(Failure::because("on purpose"))
+    };
+    run(&mut simulation, undone);
+    assert_eq!(simulation.lookup("undone"), None);
+    simulation.register("undone", &simulation.lookup("early").unwrap()).unwrap();
+}
+
+/// The timer's message waits behind the event that cancels it.
+#[test]
+fn a_timer_that_is_cancelled_while_its_message_waits_does_not_come() {
+    for seed in 0..50 {
+        let mut simulation = Simulation::new(seed, 2, Quota::AMPLE);
+        let (values, received) = listener(&simulation);
+        run(&mut simulation, move |context| {
+            let values = values.clone();
+            let actor =
+                closure(Vec::<TimerId>::new(), move |timers, number: &u32, context: &mut Context<'_>| {
+                    let me: Addr<u32> = context.this().typed();
+                    let soon = Duration::from_millis(1);
+                    match *number {
+                        0 => {
+                            // Of four that are due at once, the first cancels the second and the third keeps the
+                            // fourth.
+                            *timers =
+                                (1..5).map(|n| context.send_after(soon, &me, n)).collect::<Result<_, _>>()?;
+                        }
+                        1 => context.cancel(timers[1]),
+                        _ => {}
+                    }
+                    context.send(&values, *number);
+                    Ok(())
+                });
+            let actor = context.create(actor)?;
+            context.send(&actor.typed(), 0_u32);
+            Ok(())
+        });
+        assert_eq!(received.try_iter().collect::<Vec<_>>(), [0, 1, 3, 4], "seed {seed}");
+    }
+}
+
+/// What it has set for itself was for its former life, due already or not; what others have set comes.
+#[test]
+fn an_actor_that_is_restarted_gets_no_timers_of_its_former_life() {
+    let mut simulation = Simulation::new(1, 1, Quota::AMPLE);
+    let (values, received) = listener(&simulation);
+    run(&mut simulation, move |context| {
+        let supervisor = context.create_actor(Supervisor::new(Directive::Restart, 1));
+        let values = values.clone();
+        let child = context.create_supervised(&supervisor, move || {
+            let values = values.clone();
+            closure((), move |(), number: &u32, context: &mut Context<'_>| {
+                let me: Addr<u32> = context.this().typed();
+                match *number {
+                    0 => {
+                        for (late, number) in [(1, 1), (1, 11), (2, 12), (9, 13)] {
+                            context.send_after(Duration::from_millis(late), &me, number)?;
+                        }
+                    }
+                    1 => return Err(Failure::because("on purpose")),
+                    number => context.send(&values, number),
+                }
+                Ok(())
+            })
+        })?;
+        let child: Addr<u32> = child.typed();
+        context.send(&child, 0);
+        context.send_after(Duration::from_millis(1), &child, 2)?;
+        context.send_after(Duration::from_millis(5), &child, 3)?;
+        Ok(())
+    });
+    assert_eq!(received.try_iter().collect::<Vec<_>>(), [2, 3]);
+}

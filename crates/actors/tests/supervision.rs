@@ -1,0 +1,321 @@
+//! Supervision without holes: whatever becomes of a supervisor, an actor is not held for ever, and who waits
+//! for an end hears of it. And who may decide about an actor.
+
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use banyan_actors::simulation::Ending;
+use banyan_actors::{
+    Actor, Addr, Address, Configuration, Context, Directive, End, Ended, Failed, Failure, Payload, Quota,
+    Signal, Simulation, Supervisor, Work, closure,
+};
+
+fn listener<M: Payload + Clone>(simulation: &Simulation) -> (Addr<M>, Receiver<M>) {
+    let (sender, receiver) = channel();
+    let behaviour = closure(sender, |sender, message: &M, _: &mut Context<'_>| {
+        sender.send(message.clone()).map_err(|error| Failure::because(error.to_string()))
+    });
+    let address = simulation.create(Configuration::new("listener").with_behaviour(behaviour));
+    (address.typed(), receiver)
+}
+
+/// Runs one event in a configuration of its own, and all that follows.
+fn run(
+    simulation: &mut Simulation,
+    event: impl Fn(&mut Context<'_>) -> Result<(), Failure> + Send + 'static,
+) {
+    let root = closure((), move |(), _: &(), context: &mut Context<'_>| event(context));
+    let root = simulation.create(Configuration::new("root").with_behaviour(root));
+    simulation.send(&root.typed(), ());
+    assert_eq!(simulation.run(100_000), Ending::Drained);
+}
+
+/// Fails at every message.
+fn failing() -> Box<dyn banyan_actors::Behaviour> {
+    closure((), |(), _: &u32, _: &mut Context<'_>| Err(Failure::because("on purpose")))
+}
+
+fn failed(words: &str) -> End {
+    End::Failed(words.to_owned())
+}
+
+/// A supervisor that decides nothing: it ends, fails, or does not understand.
+fn undecided(way: u32) -> Box<dyn banyan_actors::Behaviour> {
+    match way {
+        0 => closure((), |(), _: &Failed, context: &mut Context<'_>| {
+            context.stop();
+            Ok(())
+        }),
+        1 => closure((), |(), _: &Failed, _: &mut Context<'_>| Err(Failure::because("no idea"))),
+        _ => closure((), |(), _: &String, _: &mut Context<'_>| Ok(())),
+    }
+}
+
+#[test]
+fn an_actor_whose_supervisor_does_not_decide_ends() {
+    for (way, words) in [
+        (0, "on purpose (its supervisor has ended)"),
+        (1, "on purpose (its supervisor failed at it: no idea)"),
+        (2, "on purpose (its supervisor failed at it: "),
+    ] {
+        for seed in 0..10 {
+            let mut simulation = Simulation::new(seed, 2, Quota::AMPLE);
+            let (ends, ended) = listener::<Ended>(&simulation);
+            run(&mut simulation, move |context| {
+                let supervisor = context.create(undecided(way))?;
+                let child = context.create_supervised(&supervisor.typed(), failing)?;
+                context.monitor(&child, &ends);
+                context.send(&child.clone().typed(), 1_u32);
+                context.send(&child.typed(), 2_u32);
+                Ok(())
+            });
+            let ends: Vec<End> = ended.try_iter().map(|ended| ended.how).collect();
+            assert!(matches!(&ends[..], [End::Failed(found)] if found.starts_with(words)), "{ends:?}");
+        }
+    }
+}
+
+#[test]
+fn a_failure_under_a_supervisor_that_is_gone_is_escalated() {
+    let mut simulation = Simulation::new(1, 1, Quota::AMPLE);
+    let (ends, ended) = listener::<Ended>(&simulation);
+    run(&mut simulation, move |context| {
+        let supervisor = context.create(undecided(2))?;
+        let child = context.create_supervised(&supervisor.clone().typed(), failing)?;
+        context.monitor(&child, &ends);
+        context.end(&supervisor);
+        context.send(&child.typed(), 1_u32);
+        Ok(())
+    });
+    assert_eq!(ended.try_recv().unwrap().how, failed("on purpose (its supervisor is gone)"));
+}
+
+/// Each child may fail as often as it is said, within the window.
+#[test]
+fn failures_count_for_each_child_and_for_a_while() {
+    for (apart, children, expected) in [(1, 3, 0), (1, 1, 1), (200, 1, 0)] {
+        let mut simulation = Simulation::new(1, 1, Quota::AMPLE);
+        let (ends, ended) = listener::<Ended>(&simulation);
+        run(&mut simulation, move |context| {
+            let supervisor = Supervisor::new(Directive::Resume, 2).within(Duration::from_millis(100));
+            let supervisor = context.create_actor(supervisor);
+            for _ in 0..children {
+                let child = context.create_supervised(&supervisor, failing)?;
+                context.monitor(&child, &ends);
+                for failure in 0_u32..6 / children {
+                    let when = Duration::from_millis(apart * u64::from(failure));
+                    context.send_after(when, &child.clone().typed(), failure)?;
+                }
+            }
+            Ok(())
+        });
+        assert_eq!(ended.try_iter().count(), expected, "{children} children, {apart} ms apart");
+    }
+}
+
+#[test]
+fn who_monitors_hears_of_a_configuration_that_is_removed_and_of_one_that_was() {
+    let mut simulation = Simulation::new(1, 2, Quota::AMPLE);
+    let (ends, ended) = listener::<Ended>(&simulation);
+    let watched = simulation.create(Configuration::new("watched").with_behaviour(failing()));
+    let number = simulation.configurations().iter().find(|one| one.name == "watched").unwrap().number;
+    let (target, watcher) = (watched.clone(), ends.clone());
+    run(&mut simulation, move |context| {
+        context.monitor(&target, &watcher);
+        Ok(())
+    });
+    simulation.remove(number);
+    assert_eq!(simulation.run(100_000), Ending::Drained);
+    let how = failed("its configuration was removed");
+    assert_eq!(ended.try_iter().collect::<Vec<_>>(), [Ended { actor: watched.clone(), how }]);
+    let (target, watcher) = (watched.clone(), ends);
+    run(&mut simulation, move |context| {
+        context.monitor(&target, &watcher);
+        Ok(())
+    });
+    assert_eq!(ended.try_iter().collect::<Vec<_>>(), [Ended { actor: watched, how: End::Unknown }]);
+}
+
+#[test]
+fn who_monitors_no_more_hears_nothing() {
+    let mut simulation = Simulation::new(1, 1, Quota::AMPLE);
+    let (ends, ended) = listener::<Ended>(&simulation);
+    run(&mut simulation, move |context| {
+        let actor = context.create(failing())?;
+        context.monitor(&actor, &ends);
+        context.unmonitor(&actor, &ends);
+        context.end(&actor);
+        Ok(())
+    });
+    assert_eq!(ended.try_iter().count(), 0);
+}
+
+/// A link to what is gone ends who links, even one that stops with the same event.
+#[test]
+fn a_link_to_the_dead_is_an_end() {
+    for stops in [false, true] {
+        let mut simulation = Simulation::new(1, 2, Quota::AMPLE);
+        let (ends, ended) = listener::<Ended>(&simulation);
+        run(&mut simulation, move |context| {
+            let dead = context.create(failing())?;
+            context.end(&dead);
+            let linking = closure(dead, move |dead, _: &(), context: &mut Context<'_>| {
+                context.link(dead);
+                if stops {
+                    context.stop();
+                }
+                Ok(())
+            });
+            let linking = context.create(linking)?;
+            context.monitor(&linking, &ends);
+            context.send(&linking.typed(), ());
+            Ok(())
+        });
+        let how = failed("an actor that it links to is gone");
+        assert_eq!(ended.try_iter().map(|ended| ended.how).collect::<Vec<_>>(), [how]);
+    }
+}
+
+/// An address is a right to send: not to end its actor, to decide about it, or to end it by a link.
+#[test]
+fn an_address_alone_ends_nobody() {
+    let mut simulation = Simulation::new(1, 1, Quota::AMPLE);
+    let (ends, ended) = listener::<Ended>(&simulation);
+    let healthy = closure((), |(), _: &u32, _: &mut Context<'_>| Ok(()));
+    let healthy = simulation.create(Configuration::new("healthy").with_behaviour(healthy));
+    run(&mut simulation, move |context| {
+        context.monitor(&healthy, &ends);
+        let linking = closure(healthy.clone(), |healthy, _: &(), context: &mut Context<'_>| {
+            context.link(healthy);
+            context.end(healthy);
+            context.direct(healthy, Directive::Stop);
+            Ok(())
+        });
+        let supervisor = context.create_actor(Supervisor::new(Directive::Stop, 0));
+        let factory = move || -> Box<dyn banyan_actors::Behaviour> { failing() };
+        let linking = context.create(linking)?;
+        context.send(&linking.typed(), ());
+        let failing = context.create_supervised(&supervisor, factory)?;
+        context.send(&failing.typed(), 1_u32);
+        Ok(())
+    });
+    assert_eq!(ended.try_iter().count(), 0);
+    let complaints = simulation.log_lines();
+    assert_eq!(complaints.iter().filter(|line| line.contains("may not decide about")).count(), 2);
+}
+
+/// The actor that made one supervised decides about it, also where reports come to it by an adapter; and its
+/// adapter ends with it.
+#[test]
+fn an_actor_supervises_by_its_adapter() {
+    #[derive(Clone)]
+    struct Parent(Addr<Ended>);
+    #[derive(serde::Serialize, serde::Deserialize)]
+    enum Family {
+        Begin,
+        Failed(Address),
+    }
+    impl Actor for Parent {
+        type Message = Family;
+        fn receive(&self, message: &Family, work: &mut Work<'_, '_, Self>) -> Result<(), Failure> {
+            match message {
+                Family::Begin => {
+                    let reports = work.adapter(|failed: &Failed| Family::Failed(failed.actor.clone()));
+                    let child = work.create_supervised(&reports, failing)?;
+                    work.monitor(&child, &self.0);
+                    work.monitor(reports.address(), &self.0);
+                    work.send(&child.typed(), 1_u32);
+                }
+                Family::Failed(child) => {
+                    work.direct(child, Directive::Stop);
+                    work.stop();
+                }
+            }
+            Ok(())
+        }
+    }
+    let mut simulation = Simulation::new(1, 1, Quota::AMPLE);
+    let (ends, ended) = listener::<Ended>(&simulation);
+    let parent = simulation.create(Configuration::new("family").with_actor(Parent(ends)));
+    simulation.send(&parent.typed(), Family::Begin);
+    assert_eq!(simulation.run(100_000), Ending::Drained);
+    let how: Vec<End> = ended.try_iter().map(|ended| ended.how).collect();
+    assert_eq!(how, [failed("on purpose"), End::Stopped]);
+}
+
+#[test]
+fn an_address_of_one_system_leads_nowhere_in_another() {
+    let one = Simulation::new(1, 1, Quota::AMPLE);
+    let (stranger, _) = listener::<u32>(&one);
+    let mut other = Simulation::new(1, 1, Quota::AMPLE);
+    let (_here, received) = listener::<u32>(&other);
+    other.send(&stranger, 7);
+    assert_eq!(other.run(1_000), Ending::Drained);
+    assert_eq!((received.try_iter().count(), other.dead_letters()), (0, 1));
+}
+
+#[test]
+fn sponsors_below_a_stopped_one_stop_with_it_and_their_money_goes_to_the_heir() {
+    let mut simulation = Simulation::new(1, 1, Quota::AMPLE);
+    let (values, received) = listener::<u32>(&simulation);
+    let (signals, _) = listener::<Signal>(&simulation);
+    run(&mut simulation, move |context| {
+        let amount = Quota { memory: 1 << 20, cycles: 1 << 30, events: 1 << 10 };
+        let above = context.new_sponsor("above")?;
+        context.transfer(&above, amount)?;
+        context.start(&above, &signals)?;
+        let (above_too, values, signals) = (above.clone(), values.clone(), signals.clone());
+        let maker = closure((), move |(), _: &u32, context: &mut Context<'_>| {
+            let below = context.new_sponsor("below")?;
+            context.transfer(&below, Quota { memory: 1 << 18, cycles: 1 << 28, events: 1 << 8 })?;
+            context.start(&below, &signals)?;
+            let values = values.clone();
+            let late = closure(values, |values, number: &u32, context: &mut Context<'_>| {
+                context.send(values, *number);
+                let me = context.this().typed();
+                context.send_after(Duration::from_millis(10), &me, *number + 1)?;
+                Ok(())
+            });
+            let late = context.create(late)?;
+            context.send_under(&below, &late.typed(), 0_u32)?;
+            Ok(())
+        });
+        let maker = context.create(maker)?;
+        context.send_under(&above, &maker.typed(), 0_u32)?;
+        let stopper = closure(above_too, |above, _: &(), context: &mut Context<'_>| {
+            context.stop_sponsor(above);
+            Ok(())
+        });
+        let stopper = context.create(stopper)?;
+        context.send_after(Duration::from_millis(35), &stopper.typed(), ())?;
+        Ok(())
+    });
+    let values: Vec<u32> = received.try_iter().collect();
+    assert_eq!(values, [0, 1, 2, 3], "what it causes ends with it: {:?}", simulation.log_lines());
+    assert!(simulation.is_conserved());
+    let left: Vec<String> = simulation.sponsors().into_iter().map(|sponsor| sponsor.name).collect();
+    assert_eq!(left, ["root"]);
+}
+
+#[test]
+fn a_signal_to_a_controller_that_is_gone_is_logged() {
+    let mut simulation = Simulation::new(1, 1, Quota::AMPLE);
+    run(&mut simulation, move |context| {
+        let poor = context.new_sponsor("poor")?;
+        context.transfer(&poor, Quota { memory: 1 << 10, cycles: 1 << 20, events: 1 })?;
+        let controller = context.create(closure((), |(), _: &Signal, _: &mut Context<'_>| Ok(())))?;
+        context.start(&poor, &controller.clone().typed())?;
+        context.end(&controller);
+        let again = closure((), |(), _: &u32, context: &mut Context<'_>| {
+            let me = context.this().typed();
+            context.send(&me, 1_u32);
+            Ok(())
+        });
+        let again = context.create(again)?;
+        context.send_under(&poor, &again.typed(), 1_u32)?;
+        Ok(())
+    });
+    let lines = simulation.log_lines();
+    let words = "sponsor poor has no events left, and its controller is gone";
+    assert!(lines.iter().any(|line| line.contains(words)), "{lines:?}");
+}
