@@ -7,7 +7,10 @@ use banyan_calls::frame::{
     FrameReader, FrameWriter, Registers, STACK_WORDS_MAX, Shape, read_arguments, read_results, read_words,
     write_arguments,
 };
+use banyan_calls::isolated::value::{decode, encode};
 use banyan_calls::message::{Answer, Limits, Payload, Request};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Words that make C headers interesting.
 const WORDS: &[&str] = &[
@@ -45,6 +48,7 @@ const WORDS: &[&str] = &[
 pub const TARGETS: &[Target] = &[
     Target { inputs: frames, ..Target::new("call_request", requests) },
     Target { inputs: frames, ..Target::new("call_reply", replies) },
+    Target { inputs: values, ..Target::new("call_value", value) },
     Target { inputs: texts, words: WORDS, inputs_in_test: 2000, ..Target::new("call_header", headers) },
     Target {
         inputs: libraries,
@@ -120,6 +124,30 @@ pub fn replies(bytes: &[u8]) {
     }
 }
 
+/// One of each kind of type that a value can have.
+#[derive(Debug, Serialize, Deserialize)]
+enum Any {
+    None,
+    Flags(bool, Option<char>, Result<i8, u128>),
+    Floats { single: f32, double: f64 },
+    Text(String),
+    Bytes(serde_bytes::ByteBuf),
+    Empty(Vec<()>),
+    Many(Vec<Any>),
+    Named(BTreeMap<String, Any>),
+    Inner(Box<Any>),
+}
+
+/// Arguments or a result, as the other side reads it.
+pub fn value(bytes: &[u8]) {
+    let Ok(value) = decode::<Any>(bytes) else { return };
+    let (mut once, mut again) = (Vec::new(), Vec::new());
+    encode(&value, &mut once).expect("it was no longer");
+    let value: Any = decode(&once).expect("its own encoding");
+    encode(&value, &mut again).expect("it was no longer");
+    assert_eq!(once, again);
+}
+
 /// A preprocessed header, as the generator reads it.
 pub fn headers(bytes: &[u8]) {
     let found = banyan_calls::generate::parse(&String::from_utf8_lossy(bytes));
@@ -143,6 +171,20 @@ fn frames() -> Vec<Vec<u8>> {
         vec![8, 11, 8, 0x90, 0x10],
         vec![10, 0, b'n', b'o'],
     ]
+}
+
+fn values() -> Vec<Vec<u8>> {
+    let many = vec![Any::Text("text".into()), Any::Floats { single: 1.5, double: -0.0 }, Any::None];
+    let named = BTreeMap::from([("a".into(), Any::Many(many)), ("b".into(), Any::Empty(vec![(); 9]))]);
+    let nested =
+        (0..40).fold(Any::Flags(true, Some('x'), Err(1 << 100)), |inner, _| Any::Inner(Box::new(inner)));
+    let values = [Any::Named(named), nested, Any::Bytes(vec![7; 40].into())];
+    let encoded = values.iter().map(|value| {
+        let mut bytes = Vec::new();
+        encode(value, &mut bytes).expect("it is short");
+        bytes
+    });
+    encoded.collect()
 }
 
 fn texts() -> Vec<Vec<u8>> {

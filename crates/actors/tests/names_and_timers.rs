@@ -103,8 +103,8 @@ fn a_timer_that_is_cancelled_while_its_message_waits_does_not_come() {
                     let soon = Duration::from_millis(1);
                     match *number {
                         0 => {
-                            // Of four that are due at once, the first cancels the second and the third keeps the
-                            // fourth.
+                            // Of four that are due at once, the first cancels the second and the third keeps
+                            // the fourth.
                             *timers =
                                 (1..5).map(|n| context.send_after(soon, &me, n)).collect::<Result<_, _>>()?;
                         }

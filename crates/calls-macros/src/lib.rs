@@ -1,6 +1,6 @@
 //! The attribute `#[isolated]`, which moves functions into another process.
 //!
-//! On a function of a Rust program whose arguments and result are `Portable`: its body runs in a
+//! On a function of a Rust program whose arguments and result `serde` can write and read: its body runs in a
 //! worker. On an `extern "C"` block: the functions of a C library that a worker loads. Calling
 //! either returns `Result<T, CallError>`. Not for methods, generics, arguments that borrow, or
 //! variadic functions. Use it through `banyan_calls::isolated`.
@@ -8,13 +8,14 @@
 #![forbid(unsafe_code)]
 
 use proc_macro::TokenStream;
+use proc_macro2::Span;
 use quote::{format_ident, quote};
 use syn::parse::Parser;
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
 use syn::{
     Expr, ExprLit, FnArg, ForeignItem, Item, ItemFn, ItemForeignMod, Lit, Meta, Pat, ReturnType, Token,
-    parse_macro_input,
+    parse_macro_input, parse_quote,
 };
 
 /// Runs the function, or the functions of the block, in another process.
@@ -169,6 +170,8 @@ fn expand_block(options: &Options, block: &ItemForeignMod) -> Result<TokenStream
         };
         let (attributes, visibility, name) = (&function.attrs, &function.vis, &function.sig.ident);
         let number = number as u64;
+        // Never an argument's own name.
+        let laid_out = syn::Ident::new("arguments", Span::mixed_site());
         expanded.extend(quote! {
             #(#attributes)*
             ///
@@ -179,9 +182,9 @@ fn expand_block(options: &Options, block: &ItemForeignMod) -> Result<TokenStream
             /// As the C function's: the arguments must be right for it.
             #[allow(clippy::too_many_arguments)]
             #visibility unsafe fn #name(#(#names: #kinds),*) -> ::std::result::Result<#result, ::banyan_calls::CallError> {
-                let put = |arguments: &mut ::banyan_calls::foreign::Arguments| {
-                    let _ = &arguments;
-                    #(::banyan_calls::foreign::Scalar::put(#names, arguments);)*
+                let put = |#laid_out: &mut ::banyan_calls::foreign::Arguments| {
+                    let _ = &#laid_out;
+                    #(::banyan_calls::foreign::Scalar::put(#names, #laid_out);)*
                 };
                 // SAFETY: the caller's contract.
                 unsafe { #shared.call::<#result>(#number, put, &#options) }
@@ -203,39 +206,73 @@ fn expand(options: &Options, function: &ItemFn) -> Result<TokenStream, syn::Erro
         ));
     }
     let (names, kinds) = signature(&function.sig.inputs)?;
-    if names.len() > 6 {
-        return Err(syn::Error::new(function.sig.span(), "an isolated function has at most six arguments"));
+    if names.len() > ARGUMENTS_MAX {
+        let reason = format!("an isolated function has at most {ARGUMENTS_MAX} arguments");
+        return Err(syn::Error::new(function.sig.span(), reason));
     }
     let result = match &function.sig.output {
-        ReturnType::Default => quote!(()),
-        ReturnType::Type(_, kind) => quote!(#kind),
+        ReturnType::Default => parse_quote!(()),
+        ReturnType::Type(_, kind) => (**kind).clone(),
     };
     let (attributes, visibility, name, body) =
         (&function.attrs, &function.vis, &function.sig.ident, &function.block);
     let section = format_ident!("__BANYAN_ISOLATED_{}", name.to_string().to_uppercase());
     let options = options.tokens();
-    let (pack, kind) = if names.is_empty() {
-        (quote!(()), quote!(()))
-    } else {
-        (quote!((#(#names,)*)), quote!((#(#kinds,)*)))
+    let inputs = &function.sig.inputs;
+    // Byte buffers travel in one piece, on both sides in the same bytes as without.
+    let travels = |kind: &syn::Type| {
+        if is_bytes(kind) { quote!(::banyan_calls::isolated::ByteBuf) } else { quote!(#kind) }
     };
+    let wrap = |kind: &syn::Type| is_bytes(kind).then(|| quote!(::banyan_calls::isolated::ByteBuf::from));
+    let unwrap =
+        |kind: &syn::Type| is_bytes(kind).then(|| quote!(::banyan_calls::isolated::ByteBuf::into_vec));
+    let kinds_sent = kinds.iter().map(travels);
+    let sent = names.iter().zip(&kinds).map(|(name, kind)| {
+        let wrap = wrap(kind);
+        quote!(#wrap(#name))
+    });
+    let received = names.iter().zip(&kinds).map(|(name, kind)| {
+        let unwrap = unwrap(kind);
+        quote!(#unwrap(#name))
+    });
+    let (result_sent, wrap_result) = (travels(&result), wrap(&result));
+    let unwrap_result = unwrap(&result).map(|unwrap| quote!(.map(#unwrap)));
+    // The names of items below are seen by the arguments' own; only such a prefix keeps them apart.
     Ok(quote! {
         #(#attributes)*
         #visibility fn #name(#(#names: #kinds),*) -> ::std::result::Result<#result, ::banyan_calls::CallError> {
-            const NUMBER: u64 = ::banyan_calls::registry::number_of(::std::concat!(::std::module_path!(), "::", ::std::stringify!(#name)));
-            fn body(#(#names: #kinds),*) -> #result #body
-            fn serve(bytes: &[u8], output: &mut ::std::vec::Vec<u8>) -> ::std::result::Result<(), ::std::string::String> {
-                ::banyan_calls::isolated::serve::<#kind, #result>(bytes, output, |#pack| body(#(#names),*))
+            const __BANYAN_NUMBER: u64 = ::banyan_calls::registry::number_of(::std::concat!(::std::module_path!(), "::", ::std::stringify!(#name)));
+            type __BanyanArguments = (#(#kinds_sent,)*);
+            fn __banyan_body(#inputs) -> #result #body
+            fn __banyan_serve(bytes: &[u8], output: &mut ::std::vec::Vec<u8>) -> ::std::result::Result<(), ::std::string::String> {
+                ::banyan_calls::isolated::serve::<__BanyanArguments, #result_sent>(
+                    bytes,
+                    output,
+                    |(#(#names,)*)| #wrap_result(__banyan_body(#(#received),*)),
+                )
             }
             #[used]
             #[unsafe(link_section = "banyan_calls")]
-            static #section: ::banyan_calls::registry::Entry = ::banyan_calls::registry::Entry { number: NUMBER, function: serve };
+            static #section: ::banyan_calls::registry::Entry =
+                ::banyan_calls::registry::Entry { number: __BANYAN_NUMBER, function: __banyan_serve };
             #[used]
             #[unsafe(link_section = ".init_array")]
-            static BEFORE_MAIN: extern "C" fn() = ::banyan_calls::registry::before_main;
-            let options = #options;
-            ::banyan_calls::isolated::call::<#kind, #result>(NUMBER, &#pack, &options)
+            static __BANYAN_BEFORE_MAIN: extern "C" fn() = ::banyan_calls::registry::before_main;
+            ::banyan_calls::isolated::call::<__BanyanArguments, #result_sent>(
+                __BANYAN_NUMBER,
+                &(#(#sent,)*),
+                &#options,
+            ) #unwrap_result
         }
     }
     .into())
+}
+
+/// Most arguments of an isolated function: `serde` knows no longer tuples.
+const ARGUMENTS_MAX: usize = 16;
+
+/// Whether a type is written `Vec<u8>`.
+fn is_bytes(kind: &syn::Type) -> bool {
+    let (vec, std_vec): (syn::Type, syn::Type) = (parse_quote!(Vec<u8>), parse_quote!(std::vec::Vec<u8>));
+    *kind == vec || *kind == std_vec
 }

@@ -4,7 +4,7 @@
 use banyan_calls::frame::{
     FrameReader, FrameWriter, Registers, STACK_WORDS_MAX, Shape, read_arguments, read_words, write_arguments,
 };
-use banyan_calls::isolated::Portable;
+use banyan_calls::isolated::value::{decode, encode_to_slice};
 use proptest::prelude::*;
 
 proptest! {
@@ -12,7 +12,7 @@ proptest! {
 
     #[test]
     fn any_bytes_decode_or_are_refused(bytes in prop::collection::vec(any::<u8>(), 0..700)) {
-        let _ = <(Vec<String>, Option<Vec<u64>>, Result<char, bool>)>::take(&mut &bytes[..]);
+        let _ = decode::<(Vec<String>, Option<Vec<u64>>, Result<char, bool>)>(&bytes);
     }
 
     #[test]
@@ -35,7 +35,7 @@ proptest! {
     fn values_survive(text in ".{0,40}", numbers in prop::collection::vec(any::<i32>(), 0..50), flag in any::<Option<bool>>()) {
         let value = (text, numbers, flag);
         let mut bytes = [0; 2048];
-        let end = value.put(&mut bytes, 0).unwrap();
-        prop_assert_eq!(<(String, Vec<i32>, Option<bool>)>::take(&mut &bytes[..end]), Some(value));
+        let end = encode_to_slice(&value, &mut bytes).unwrap();
+        prop_assert_eq!(decode(&bytes[..end]), Ok(value));
     }
 }

@@ -306,7 +306,7 @@ fn nonsense_on_the_pools_socket_hurts_no_client() {
         let mut socket = UnixStream::connect_addr(&address).unwrap();
         match round % 4 {
             0 => socket.write_all(&noise(round * 10 + 1)).unwrap(),
-            1 => socket.write_all(b"bncalls1").unwrap(),
+            1 => socket.write_all(b"bncalls2").unwrap(),
             2 => {
                 // The right words with a file that is no window.
                 let file = std::fs::File::open("/proc/self/exe").unwrap();
@@ -314,7 +314,7 @@ fn nonsense_on_the_pools_socket_hurts_no_client() {
                 let mut ancillary = SendAncillaryBuffer::new(&mut space);
                 let files = [file.as_fd()];
                 assert!(ancillary.push(SendAncillaryMessage::ScmRights(&files)));
-                let greeting = [IoSlice::new(b"bncalls1")];
+                let greeting = [IoSlice::new(b"bncalls2")];
                 sendmsg(&socket, &greeting, &mut ancillary, SendFlags::empty()).unwrap();
             }
             _ => silent.push(socket),
@@ -433,7 +433,7 @@ fn a_half_closed_connection_still_gets_its_answer() {
     let mut stream = Stream::new(socket.try_clone().unwrap()).unwrap();
     let by = Instant::now() + Duration::from_secs(10);
     let name = unique("half");
-    let mut hello = vec![1, name.len() as u8];
+    let mut hello = vec![2, name.len() as u8];
     hello.extend(name.as_bytes());
     stream.send(1, &hello, by).unwrap();
     assert_eq!(stream.receive(by, Duration::from_secs(5)).unwrap().0, 2);
@@ -441,13 +441,13 @@ fn a_half_closed_connection_still_gets_its_answer() {
     let head = CallHead { function, deadline: Duration::from_secs(5), cpu_limit: None, retries: 0 };
     let mut body = Vec::new();
     head.encode(&mut body);
-    let arguments = [2_u64.to_le_bytes(), 40_u64.to_le_bytes()].concat();
+    let arguments = [2, 40];
     Sender::default().put(&arguments, &mut body);
     stream.send(3, &body, by).unwrap();
     socket.shutdown(Shutdown::Write).unwrap();
     let (kind, body) = stream.receive(by, Duration::from_secs(5)).unwrap();
     assert_eq!(kind, 4);
-    assert_eq!(Receiver::default().take(&mut &body[..], 100).unwrap(), 42_u64.to_le_bytes());
+    assert_eq!(Receiver::default().take(&mut &body[..], 100).unwrap(), [42]);
     assert!(stream.receive(by, Duration::from_secs(5)).is_err(), "then it is closed");
 }
 
@@ -474,14 +474,14 @@ fn a_client_outlasts_servers_that_are_slow_or_lie() {
     let welcome_then_silent: fn(TcpStream) = |mut socket| {
         let mut bytes = [0; HELLO_BYTES];
         let _ = socket.read_exact(&mut bytes);
-        let _ = socket.write_all(&[0x11, 0xca, 2, 0, 2, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1, 0]);
+        let _ = socket.write_all(&[0x11, 0xca, 2, 0, 2, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 2, 0]);
         let mut rest = [0; 64];
         while socket.read(&mut rest).is_ok_and(|count| count > 0) {}
     };
     let dripping: fn(TcpStream) = |mut socket| {
         let mut bytes = [0; HELLO_BYTES];
         let _ = socket.read_exact(&mut bytes);
-        for byte in [0x11, 0xca, 2, 0, 2, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1, 0] {
+        for byte in [0x11, 0xca, 2, 0, 2, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 2, 0] {
             std::thread::sleep(Duration::from_millis(100));
             if socket.write_all(&[byte]).is_err() {
                 return;
@@ -503,7 +503,7 @@ fn a_client_outlasts_servers_that_are_slow_or_lie() {
     let lying: fn(TcpStream) = |mut socket| {
         let mut bytes = [0; HELLO_BYTES];
         let _ = socket.read_exact(&mut bytes);
-        let _ = socket.write_all(&[0x11, 0xca, 2, 0, 2, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1, 0]);
+        let _ = socket.write_all(&[0x11, 0xca, 2, 0, 2, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 2, 0]);
         let mut call = [0; 16];
         let _ = socket.read_exact(&mut call);
         // A result that claims to be a megabyte of chunks never sent.

@@ -7,6 +7,8 @@ use banyan_calls::blob::Sharing;
 use banyan_calls::parallel::Group;
 use banyan_calls::{Blob, BlobStore, Blobs, CallError, isolated, spawn};
 use common::{call, open, options};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 #[isolated(deadline = "5s")]
@@ -17,6 +19,31 @@ fn add(a: u64, b: u64) -> u64 {
 #[isolated(deadline = "5s")]
 fn reverse(text: String, times: Vec<u32>) -> (String, u64) {
     (text.chars().rev().collect(), times.iter().map(|&time| u64::from(time)).sum())
+}
+
+/// A type of the program's own, with others inside.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Order {
+    items: BTreeMap<String, u32>,
+    within: Duration,
+    paid: Result<Option<char>, String>,
+}
+
+#[isolated(deadline = "5s")]
+fn doubled(mut order: Order, by: u32) -> Order {
+    order.items.values_mut().for_each(|count| *count *= by);
+    order
+}
+
+#[isolated(deadline = "5s")]
+fn joined(first: Vec<u8>, second: Vec<u8>) -> Vec<u8> {
+    [first, second].concat()
+}
+
+/// Arguments with the names that the macro's own code might have.
+#[isolated(deadline = "5s")]
+fn names(options: u64, output: u64, bytes: u64, body: u64, serve: u64, result: u64, arguments: u64) -> u64 {
+    options + output * 2 + bytes * 3 + body * 5 + serve * 7 + result * 11 + arguments * 13
 }
 
 #[isolated(deadline = "5s")]
@@ -88,7 +115,7 @@ mod foreign {
     #[isolated(library = "libc.so.6", deadline = "300ms")]
     unsafe extern "C" {
         pub fn pause() -> i32;
-        pub fn toupper(letter: i32) -> i32;
+        pub fn toupper(arguments: i32) -> i32;
     }
 }
 
@@ -138,6 +165,28 @@ fn functions_of_the_program_itself() {
     assert!(matches!(hang(), Err(CallError::TimedOut { .. })));
     assert_eq!(panics("oops".into()), Err(CallError::Failed("panic: oops".into())));
     assert_eq!(flaky(21), Ok(42));
+}
+
+#[test]
+fn types_that_serde_knows_travel() {
+    let items = BTreeMap::from([("apple".into(), 2), ("pear".into(), 300_000)]);
+    let order = Order { items, within: Duration::from_millis(1500), paid: Err("no".into()) };
+    let mut twice = order.clone();
+    twice.items.values_mut().for_each(|count| *count *= 2);
+    assert_eq!(doubled(order, 2), Ok(twice));
+    for length in [0, 1, 500, 5 << 20] {
+        let (first, second) = (vec![1; length], vec![2; length / 2]);
+        assert_eq!(joined(first.clone(), second.clone()), Ok([first, second].concat()), "{length} bytes");
+    }
+    let error = joined(vec![0; 33 << 20], vec![0; 33 << 20]).unwrap_err();
+    assert!(matches!(&error, CallError::Failed(text) if text.contains("the arguments")), "{error}");
+    let error = joined(vec![0; 60 << 20], vec![0; 1 << 10]).map(|bytes| bytes.len());
+    assert_eq!(error, Ok((60 << 20) + (1 << 10)));
+}
+
+#[test]
+fn arguments_may_have_any_name() {
+    assert_eq!(names(1, 10, 100, 1000, 10_000, 100_000, 1_000_000), Ok(14_175_321));
 }
 
 #[test]

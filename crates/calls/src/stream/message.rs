@@ -20,7 +20,7 @@ pub(super) const ERROR: u8 = 5;
 /// Server to client: why it will not serve; it closes the connection.
 pub(super) const REFUSED: u8 = 6;
 /// The version that both must speak.
-pub(super) const VERSION: u64 = 1;
+pub(super) const VERSION: u64 = 2;
 /// Longest name and longest text.
 pub(super) const TEXT_MAX: usize = 4096;
 

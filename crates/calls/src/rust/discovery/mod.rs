@@ -13,10 +13,13 @@ pub use system::serve_system;
 use crate::caller::connection::{CallOptions, Connection};
 use crate::caller::launch::open_functions;
 use crate::error::CallError;
-use crate::rust::isolated::Portable;
+use crate::rust::isolated::value::{EncodeError, decode, encode, encode_to_slice};
+use crate::shared::frame::FrameError;
 use crate::shared::service::Configuration;
 pub use crate::shared::service::{FIND_VARIABLE, SERVE_VARIABLE};
 use crate::stream::{Remote, Server, with_host};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -140,7 +143,7 @@ impl Service {
     ///
     /// # Errors
     /// Any [`CallError`].
-    pub fn call<A: Portable, R: Portable>(
+    pub fn call<A: Serialize, R: DeserializeOwned>(
         &self,
         number: u64,
         arguments: &A,
@@ -161,40 +164,42 @@ impl Service {
                 }
             }
             Found::Named(remote) => {
-                let bytes = encode(arguments)?;
-                let result = remote.call(number, &bytes, options)?;
-                decode(&result)
+                let mut bytes = Vec::new();
+                encode(arguments, &mut bytes).map_err(|error| not_encoded(&error))?;
+                read_result(&remote.call(number, &bytes, options)?)
             }
         }
     }
 }
 
-fn call_connection<A: Portable, R: Portable>(
+fn call_connection<A: Serialize, R: DeserializeOwned>(
     connection: &Connection,
     number: u64,
     arguments: &A,
     options: &CallOptions,
 ) -> Result<R, CallError> {
-    connection.call_bytes(number, |bytes| arguments.put(bytes, 0), decode, options)
-}
-
-fn decode<R: Portable>(mut bytes: &[u8]) -> Result<R, CallError> {
-    R::take(&mut bytes).ok_or_else(|| CallError::Failed("the result does not decode".into()))
-}
-
-fn encode<A: Portable>(arguments: &A) -> Result<Vec<u8>, CallError> {
-    let mut bytes = vec![0; 512];
-    loop {
-        if let Some(length) = arguments.put(&mut bytes, 0) {
-            bytes.truncate(length);
-            return Ok(bytes);
+    let mut refused = None;
+    let write = |room: &mut [u8]| match encode_to_slice(arguments, room) {
+        Ok(length) => Some(length),
+        Err(error) => {
+            refused = Some(error);
+            None
         }
-        if bytes.len() >= 64 << 20 {
-            return Err(CallError::Failed("the arguments are too long".into()));
-        }
-        let longer = bytes.len() * 4;
-        bytes.resize(longer, 0);
+    };
+    let result = connection.call_bytes(number, write, read_result, options);
+    match (result, refused) {
+        // Nothing was sent: there is no room in which the arguments encode.
+        (Err(CallError::Protocol(FrameError::Full)), Some(error)) => Err(not_encoded(&error)),
+        (result, _) => result,
     }
+}
+
+fn not_encoded(error: &EncodeError) -> CallError {
+    CallError::Failed(format!("the arguments: {error}"))
+}
+
+fn read_result<R: DeserializeOwned>(bytes: &[u8]) -> Result<R, CallError> {
+    decode(bytes).map_err(|error| CallError::Failed(format!("the result does not decode: {error}")))
 }
 
 /// Serves this program's functions where `place` says; returns only if that cannot be done.

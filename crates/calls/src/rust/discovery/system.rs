@@ -27,7 +27,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 /// What a client says first.
-const GREETING: &[u8; 8] = b"bncalls1";
+const GREETING: &[u8; 8] = b"bncalls2";
 /// Clients served at once.
 const CLIENTS_MAX: usize = 256;
 /// How long a client may take to greet.
