@@ -93,7 +93,7 @@ unsafe fn change(signal: u64, action: &Action) -> Result<(), Errno> {
 /// The kernel's.
 ///
 /// # Safety
-/// As [`install`] for all of them.
+/// As `install` for all of them.
 pub unsafe fn start(handlers: &Handlers) -> Result<(), Errno> {
     let [trap, fault, signal, interrupt] =
         [handlers.trap, handlers.fault, handlers.signal, handlers.interrupt]
