@@ -136,5 +136,7 @@ int main(void) {
     CALL(munmap(grown, 16 * PAGE));
     CALL(munmap(memory, PAGE));
     CALL(sem_close(semaphore));
+    // What is in it depends on which thread was first.
+    CALL(unlink("shared"));
     return finish();
 }
