@@ -237,11 +237,15 @@ fn expand(options: &Options, function: &ItemFn) -> Result<TokenStream, syn::Erro
     });
     let (result_sent, wrap_result) = (travels(&result), wrap(&result));
     let unwrap_result = unwrap(&result).map(|unwrap| quote!(.map(#unwrap)));
+    // Where a compiler puts spaces between tokens is its own affair, and differs.
+    let written: String =
+        quote!(#name(#(#names: #kinds),*) -> #result).to_string().split_whitespace().collect();
     // The names of items below are seen by the arguments' own; only such a prefix keeps them apart.
     Ok(quote! {
         #(#attributes)*
         #visibility fn #name(#(#names: #kinds),*) -> ::std::result::Result<#result, ::banyan_calls::CallError> {
-            const __BANYAN_NUMBER: u64 = ::banyan_calls::registry::number_of(::std::concat!(::std::module_path!(), "::", ::std::stringify!(#name)));
+            const __BANYAN_NUMBER: u64 =
+                ::banyan_calls::registry::number_of(::std::concat!(::std::module_path!(), "::", #written));
             type __BanyanArguments = (#(#kinds_sent,)*);
             fn __banyan_body(#inputs) -> #result #body
             fn __banyan_serve(bytes: &[u8], output: &mut ::std::vec::Vec<u8>) -> ::std::result::Result<(), ::std::string::String> {

@@ -437,7 +437,7 @@ fn a_half_closed_connection_still_gets_its_answer() {
     hello.extend(name.as_bytes());
     stream.send(1, &hello, by).unwrap();
     assert_eq!(stream.receive(by, Duration::from_secs(5)).unwrap().0, 2);
-    let function = banyan_calls::registry::number_of(concat!(module_path!(), "::add"));
+    let function = banyan_calls::registry::number_of(concat!(module_path!(), "::add(a:u64,b:u64)->u64"));
     let head = CallHead { function, deadline: Duration::from_secs(5), cpu_limit: None, retries: 0 };
     let mut body = Vec::new();
     head.encode(&mut body);

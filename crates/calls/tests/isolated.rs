@@ -189,6 +189,42 @@ fn arguments_may_have_any_name() {
     assert_eq!(names(1, 10, 100, 1000, 10_000, 100_000, 1_000_000), Ok(14_175_321));
 }
 
+/// Functions of one path, as those of two builds are.
+mod builds {
+    use banyan_calls::{CallError, isolated};
+
+    pub(super) fn first() -> Result<String, CallError> {
+        #[isolated(deadline = "5s")]
+        fn pay(to: u32, amount: u32) -> String {
+            format!("paid {amount} to {to}")
+        }
+        pay(7, 100)
+    }
+
+    pub(super) fn with_other_order() -> Result<String, CallError> {
+        #[isolated(deadline = "5s")]
+        fn pay(amount: u32, to: u32) -> String {
+            format!("paid {amount} to {to}")
+        }
+        pay(100, 7)
+    }
+
+    pub(super) fn with_other_type() -> Result<String, CallError> {
+        #[isolated(deadline = "5s")]
+        fn pay(to: i32, amount: u32) -> String {
+            format!("paid {amount} to {to}")
+        }
+        pay(7, 100)
+    }
+}
+
+#[test]
+fn a_call_reaches_the_function_of_its_own_signature_alone() {
+    for pay in [builds::first, builds::with_other_order, builds::with_other_type] {
+        assert_eq!(pay(), Ok("paid 100 to 7".into()));
+    }
+}
+
 #[test]
 fn spawn_and_sync_keep_the_order_and_all_errors() {
     let mut group = Group::new(4);

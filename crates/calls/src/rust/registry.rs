@@ -1,8 +1,9 @@
 //! The functions of a Rust program that can run in a worker, found by number.
 //!
 //! `#[isolated]` puts an entry for each into a section of the executable; the worker, which is the
-//! same executable started again, finds them there. A number is a hash of the function's path, so
-//! caller and worker need not agree on addresses. Not for C libraries.
+//! same executable started again, finds them there. A number is a hash of the function's path and
+//! signature: caller and worker need not agree on addresses, and builds that do not agree on the arguments do
+//! not find each other's function. Not for C libraries.
 
 use crate::babysitter::Program;
 use crate::rust::discovery::SERVE_VARIABLE;
@@ -18,10 +19,10 @@ pub struct Entry {
     pub function: BytesFunction,
 }
 
-/// The number of the function with that path.
+/// The number of the function with that path and signature, as `#[isolated]` writes them.
 #[must_use]
-pub const fn number_of(path: &str) -> u64 {
-    let bytes = path.as_bytes();
+pub const fn number_of(function: &str) -> u64 {
+    let bytes = function.as_bytes();
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     let mut index = 0;
     while index < bytes.len() {
