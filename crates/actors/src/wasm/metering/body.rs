@@ -106,8 +106,7 @@ pub(in crate::wasm) fn rewrite(
 
 impl Writer<'_> {
     fn operator(&mut self, operator: &Operator<'_>, bytes: &[u8]) -> Result<(), ModuleError> {
-        let counts = self.signatures.counts();
-        if self.live && counts {
+        if self.live && self.signatures.counts() {
             self.outstanding += cost(operator);
         }
         match *operator {
@@ -186,18 +185,7 @@ impl Writer<'_> {
             }
             Operator::CallIndirect { type_index, table_index }
             | Operator::ReturnCallIndirect { type_index, table_index } => {
-                if counts {
-                    self.output.instructions().local_set(self.temporary);
-                    self.pass_fuel();
-                    self.output.instructions().local_get(self.temporary);
-                }
-                let index = self.signatures.metered(type_index);
-                let mut instructions = self.output.instructions();
-                match operator {
-                    Operator::CallIndirect { .. } => instructions.call_indirect(table_index, index),
-                    _ => instructions.return_call_indirect(table_index, index),
-                };
-                self.take_fuel(operator);
+                self.call_indirect(operator, type_index, table_index);
             }
             Operator::MemoryCopy { .. } | Operator::MemoryFill { .. } | Operator::MemoryInit { .. } => {
                 self.pay_for_bytes();
@@ -206,6 +194,22 @@ impl Writer<'_> {
             _ => self.copy(bytes),
         }
         Ok(())
+    }
+
+    /// The index of what is called is on top of the arguments, where the fuel must be.
+    fn call_indirect(&mut self, operator: &Operator<'_>, type_index: u32, table_index: u32) {
+        if self.signatures.counts() {
+            self.output.instructions().local_set(self.temporary);
+            self.pass_fuel();
+            self.output.instructions().local_get(self.temporary);
+        }
+        let index = self.signatures.metered(type_index);
+        let mut instructions = self.output.instructions();
+        match operator {
+            Operator::CallIndirect { .. } => instructions.call_indirect(table_index, index),
+            _ => instructions.return_call_indirect(table_index, index),
+        };
+        self.take_fuel(operator);
     }
 
     fn copy(&mut self, bytes: &[u8]) {

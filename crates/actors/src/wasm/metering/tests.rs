@@ -183,20 +183,7 @@ impl Author {
                     self.line(&format!("(br_if {depth} {condition})"));
                 }
             }
-            10 => {
-                if let (Some(one), Some(other), Some(third)) =
-                    (self.plain_label(), self.plain_label(), self.plain_label())
-                {
-                    let condition = self.condition();
-                    let condition_too = self.condition();
-                    self.line(&format!(
-                        "(if {condition} (then (br_table {} {} {} {condition_too})))",
-                        one + 1,
-                        other + 1,
-                        third + 1
-                    ));
-                }
-            }
+            10 => self.branch_by_table(),
             11 => {
                 // A block that gives a number, by a branch or at its end, with something below it on the
                 // stack.
@@ -244,6 +231,21 @@ impl Author {
                 let length = self.condition();
                 self.line(&format!("(memory.copy (i32.const 40) (i32.const 14) {length})"));
             }
+        }
+    }
+
+    fn branch_by_table(&mut self) {
+        if let (Some(one), Some(other), Some(third)) =
+            (self.plain_label(), self.plain_label(), self.plain_label())
+        {
+            let condition = self.condition();
+            let condition_too = self.condition();
+            self.line(&format!(
+                "(if {condition} (then (br_table {} {} {} {condition_too})))",
+                one + 1,
+                other + 1,
+                third + 1
+            ));
         }
     }
 
