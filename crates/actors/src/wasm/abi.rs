@@ -29,6 +29,8 @@ pub const HANDLES: u32 = 65_536;
 pub const EFFECTS: usize = 65_536;
 /// Bytes in the text of a failure or a line of the log; what is longer is cut.
 pub const TEXT_BYTES: u32 = 4_096;
+/// Lines of the log in one event; more are counted and dropped.
+pub const LOG_LINES: usize = 64;
 
 use ValType::{I32, I64};
 

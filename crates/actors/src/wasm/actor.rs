@@ -12,7 +12,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use super::engine::Module;
 use super::failure::{failure, no_room};
 use super::handles::Shared;
-use super::host_functions::{Effect, EventState, Level, Target};
+use super::host_functions::{Effect, EventState, Target};
 use super::instance::Instance;
 use super::kept::{Creation, Kept, mark};
 use super::metering::Metering;
@@ -89,7 +89,7 @@ impl WasmActor {
             };
             cycles = cycles.max(time).min(fuel);
         }
-        emit(&mut instance.store.data_mut().log, context);
+        emit(instance.store.data_mut(), context);
         context.charge_cycles(cycles)?;
         result.map_err(|error| failure(&error, &self.module))?;
         let created = apply(instance.store.data_mut(), &self.module, context)?;
@@ -133,6 +133,7 @@ fn begin(instance: &mut Instance, kept: &mut Kept, context: &Context<'_>) -> u64
     state.created = 0;
     state.next_behaviour = None;
     state.log.clear();
+    state.log_dropped = 0;
     state.memory_left = context.left.memory;
     state.grown = 0;
     state.running = true;
@@ -210,9 +211,13 @@ fn apply(
 }
 
 /// What a guest wrote goes to the system's log, whether its event completed or not.
-fn emit(log: &mut Vec<(Level, String)>, context: &Context<'_>) {
-    for (level, line) in log.drain(..) {
+fn emit(state: &mut EventState, context: &Context<'_>) {
+    for (level, line) in state.log.drain(..) {
         context.facilities.log(format!("{:?} {level:?}: {}", context.this(), line.escape_debug()));
+    }
+    if state.log_dropped > 0 {
+        let more = state.log_dropped;
+        context.facilities.log(format!("{:?}: {more} more lines of this event are dropped", context.this()));
     }
 }
 

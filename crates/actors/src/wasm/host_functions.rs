@@ -92,6 +92,8 @@ pub(super) struct EventState {
     pub(super) created: u32,
     pub(super) next_behaviour: Option<u32>,
     pub(super) log: Vec<(Level, String)>,
+    /// Lines beyond those that an event may write.
+    pub(super) log_dropped: u64,
     /// Bytes that the event may still allocate.
     pub(super) memory_left: u64,
     /// Bytes that its memory has grown.
@@ -399,7 +401,12 @@ fn log(guest: &mut RunningConfiguration<'_>, level: u32, pointer: u32, length: u
         other => return Err(CallError::NoLevel(other).into()),
     };
     let line = text("log", guest, pointer, length)?;
-    guest.data_mut().log.push((level, line));
+    let event = guest.data_mut();
+    if event.log.len() < abi::LOG_LINES {
+        event.log.push((level, line));
+    } else {
+        event.log_dropped += 1;
+    }
     Ok(())
 }
 

@@ -122,6 +122,23 @@ fn nesting_bomb() {
     stage.run().unwrap();
 }
 
+/// However many lines one event writes, the log's other lines are not pushed out.
+#[test]
+fn log_flood() {
+    let flood = "(loop $again
+        (call $log (i32.const 3) (i32.const 0) (i32.const 1))
+        (br_if $again (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 2000))))";
+    let mut simulation = banyan_actors::Simulation::new(1, 1, Quota::AMPLE);
+    simulation.log("before");
+    let flood = banyan_actors::Configuration::new("flood").with_behaviour(actor(&receive(flood)));
+    let flood = simulation.create(flood);
+    simulation.deliver(&flood, packet(b"", &[]));
+    simulation.run(1_000);
+    let lines = simulation.log_lines();
+    assert!(lines[0].contains("before") && lines.len() == 66, "{} lines", lines.len());
+    assert!(lines[65].contains("1936 more lines of this event are dropped"), "{}", lines[65]);
+}
+
 /// One instruction that copies much is charged by the byte, in each of its forms.
 #[test]
 fn bulk_copies_are_charged_by_the_byte() {
