@@ -281,7 +281,7 @@ fn linked_actors_end_together_and_a_stop_ends_nobody_else() {
 }
 
 #[test]
-fn a_question_is_answered_or_its_deadline_passes() {
+fn a_question_is_answered_or_dropped_or_its_deadline_passes() {
     #[derive(Clone)]
     struct Asking(Addr<Counting>, Addr<Result<u64, AskError>>);
     impl Actor for Asking {
@@ -303,15 +303,37 @@ fn a_question_is_answered_or_its_deadline_passes() {
         let counter = simulation.create(Configuration::new("counter").with_actor(Counter(42)));
         let mute = simulation
             .create(Configuration::new("mute").with_behaviour(closure((), |(), _: &Counting, _| Ok(()))));
-        for target in [counter, mute] {
+        let failing = closure((), |(), _: &Counting, _| Err(Failure::because("on purpose")));
+        let failing = simulation.create(Configuration::new("failing").with_behaviour(failing));
+        // It keeps the address for the answer.
+        let keeping = simulation.create(Configuration::new("keeping").with_behaviour(closure(
+            None::<Addr<u64>>,
+            |kept, message: &Counting, _| {
+                if let Counting::Read(reply) = message {
+                    *kept = Some(reply.clone());
+                }
+                Ok(())
+            },
+        )));
+        // The work that has the address panics.
+        let panicking = closure((), |(), message: &Counting, context: &mut Context<'_>| {
+            if let Counting::Read(reply) = message {
+                context.blocking(reply, || -> u64 { panic!("on purpose") })?;
+            }
+            Ok(())
+        });
+        let panicking = simulation.create(Configuration::new("panicking").with_behaviour(panicking));
+        for target in [counter, mute, failing, panicking, keeping] {
             let asking = Asking(target.typed(), listener.clone());
             let asking = simulation.create(Configuration::new("asking").with_actor(asking));
             simulation.send(&asking.typed(), None::<Result<u64, AskError>>);
         }
         assert_eq!(simulation.run(100_000), Ending::Drained);
         let mut answers: Vec<_> = receiver.try_iter().collect();
-        answers.sort_by_key(Result::is_err);
-        assert_eq!(answers, [Ok(42), Err(AskError::Deadline)], "seed {seed}");
+        answers.sort_by_key(|answer| (answer.is_err(), *answer == Err(AskError::Deadline)));
+        let dropped = Err(AskError::Dropped);
+        let late = Err(AskError::Deadline);
+        assert_eq!(answers, [Ok(42), dropped.clone(), dropped.clone(), dropped, late], "seed {seed}");
     }
 }
 

@@ -11,6 +11,7 @@ use banyan_core::sponsors::SponsorId;
 use serde::{Deserialize, Serialize};
 
 use crate::configuration::effects::Deferred;
+use crate::configuration::event::Event;
 use crate::model::actor::{Actor, Work, cut_off};
 use crate::model::address::{Addr, Address, Door, Place};
 use crate::model::behaviour::{Behaviour, Failure};
@@ -41,7 +42,10 @@ const CANNOT_ADAPT: &str = "`adapter` does not work in a durable configuration, 
 /// The deadline has passed.
 struct Late;
 
-/// Waits in place of the actor that asked, for the answer or the deadline, whichever is first.
+/// No address for the answer is left.
+pub(crate) struct Dropped;
+
+/// Waits in place of the actor that asked, for the answer, its absence or the deadline, whichever is first.
 struct Waiting<R, M, F> {
     owner: Addr<M>,
     timer: TimerId,
@@ -58,6 +62,9 @@ where
     fn receive(&mut self, message: &Message, context: &mut Context<'_>) -> Result<(), Failure> {
         let answer = if message.downcast::<Late>().is_some() {
             Err(AskError::Deadline)
+        } else if message.downcast::<Dropped>().is_some() {
+            context.cancel(self.timer);
+            Err(AskError::Dropped)
         } else {
             context.cancel(self.timer);
             let view = message.view::<R>().map(|answer| answer.clone());
@@ -91,7 +98,8 @@ where
 
 impl<A: Actor> Work<'_, '_, A> {
     /// Asks `target`: `question` makes the message from the address for the answer, and `then` makes, from
-    /// the answer or from its absence, the message that this actor gets.
+    /// the answer or from its absence, the message that this actor gets. It hears at once of a question that
+    /// was dropped with all copies of that address.
     ///
     /// Not in a durable configuration: what waits for the answer holds a closure, which cannot be kept, so an
     /// answer that comes after a restart would have no receiver. The event fails with words that say what to
@@ -109,8 +117,11 @@ impl<A: Actor> Work<'_, '_, A> {
         let waiting = Waiting { owner, timer, then, answer: PhantomData::<fn(R)> };
         let waiting = self.create(Box::new(waiting)).unwrap_or_else(|exhausted| cut_off(exhausted));
         self.set_timer(timer, deadline, &waiting);
-        let question = question(waiting.typed());
-        self.send(target, question);
+        let Place::Local(local) = waiting.0 else { return };
+        // The notice that the question was dropped must always be sent, so it is paid for now.
+        self.charge_memory(size_of::<Event>() as u64).unwrap_or_else(|exhausted| cut_off(exhausted));
+        let answer = (self.facilities.answers)(local, self.sponsor);
+        self.send(target, question(answer.typed()));
     }
 
     fn set_timer(&mut self, id: TimerId, delay: Duration, target: &Address) {

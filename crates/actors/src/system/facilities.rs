@@ -20,8 +20,12 @@ use crate::durable::budgets::{Attributes, Found, KeepBudgetsError, KeptBudgets};
 use crate::durable::changes::LedgerChange;
 use crate::durable::identities::Identities;
 use crate::durable::stored::{StoredAddress, StoredSponsor};
-use crate::model::address::Address;
+use crate::model::address::{Address, Local};
 use crate::sponsors::accounts::{Accounts, Controller, Restored};
+
+/// Makes the address for the answer that an actor waits for; the sponsor has paid for the notice that none
+/// comes.
+type Answers = Box<dyn Fn(Local, SponsorId) -> Address + Send + Sync>;
 
 /// What events and commits may use.
 pub(crate) struct Facilities {
@@ -29,18 +33,27 @@ pub(crate) struct Facilities {
     log: Log,
     pub(crate) names: Names,
     pub(crate) identities: Identities,
+    /// Makes addresses for answers.
+    pub(crate) answers: Answers,
     accounts: Mutex<Accounts>,
     /// Names the ledger, if it is kept.
     kept_ledger: OnceLock<u64>,
 }
 
 impl Facilities {
-    pub(crate) fn new(clock: Clock, identities: Identities, grant: Quota, refill: Option<Quota>) -> Self {
+    pub(crate) fn new(
+        clock: Clock,
+        identities: Identities,
+        answers: Answers,
+        grant: Quota,
+        refill: Option<Quota>,
+    ) -> Self {
         Self {
             clock,
             log: Log::default(),
             names: Names::default(),
             identities,
+            answers,
             accounts: Mutex::new(Accounts::new(grant, refill)),
             kept_ledger: OnceLock::new(),
         }
@@ -51,7 +64,8 @@ impl Facilities {
     pub(crate) fn for_test(grant: Quota) -> Self {
         let stand_in =
             |_: &_| -> Box<dyn crate::model::address::Door> { unreachable!("there is no other process") };
-        Self::new(Clock::simulated(), Identities::new(Box::new(stand_in)), grant, None)
+        let answers = Box::new(|waiting, _| Address::local(waiting));
+        Self::new(Clock::simulated(), Identities::new(Box::new(stand_in)), answers, grant, None)
     }
 
     pub(crate) fn numbers(&self) -> &Numbers {

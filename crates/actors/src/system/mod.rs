@@ -8,6 +8,7 @@
 //!
 //! Locks: each part's own, none taken while another is held, but for what `signalling` says.
 
+mod answer;
 pub(crate) mod clock;
 pub(crate) mod directory;
 pub(crate) mod facilities;
@@ -23,6 +24,7 @@ use std::sync::{Arc, Weak};
 use banyan_core::sponsors::{Quota, SponsorId};
 use parking_lot::Mutex;
 
+use self::answer::Answer;
 use self::clock::Clock;
 use self::directory::{Arrival, Directory, Entry, Exclusive};
 use self::facilities::Facilities;
@@ -67,8 +69,13 @@ impl System {
             let identities = Identities::new(Box::new(move |to| {
                 Box::new(DurableRemote { system: system.clone(), to: *to })
             }));
+            let system = this.clone();
+            let answers = Box::new(move |waiting, payer| {
+                let (system, answered) = (system.clone(), AtomicBool::new(false));
+                Address::of_door(Box::new(Answer { system, waiting, payer, answered }))
+            });
             Self {
-                facilities: Facilities::new(clock, identities, grant, refill),
+                facilities: Facilities::new(clock, identities, answers, grant, refill),
                 directory: Directory::new(processors),
                 peers: Peers::default(),
                 pool: Arc::default(),
@@ -271,6 +278,6 @@ impl System {
                 }
             }
         };
-        self.pool.submit(Box::new(job), !self.facilities.clock.is_simulated());
+        self.pool.submit(Box::new(job), sponsor, !self.facilities.clock.is_simulated());
     }
 }
