@@ -28,7 +28,8 @@ fn in_a_child(child: impl FnOnce() -> i32) -> i32 {
 fn a_forked_child_can_do_nothing_and_give_nothing_away() {
     for loading in [Loading::Eager, Loading::Lazy] {
         let directory = tempfile::tempdir().unwrap();
-        let options = ArenaOptions { base: 0x2b10_0000_0000, loading, ..ArenaOptions::default() };
+        let options =
+            ArenaOptions { base: 0x2c00_0000_0000, reservation: 1 << 32, loading, ..ArenaOptions::default() };
         let path = directory.path().join("a");
         let mut arena = Arena::create(&path, options).unwrap();
         *arena.boxed("n", || 0_u64).unwrap() = 5;
@@ -92,9 +93,10 @@ fn a_forked_child_can_do_nothing_and_give_nothing_away() {
 #[test]
 fn a_sleeping_child_keeps_no_lock() {
     let directory = tempfile::tempdir().unwrap();
-    let options = ArenaOptions { base: 0x2b20_0000_0000, ..ArenaOptions::default() };
+    let options = ArenaOptions { base: 0x2d00_0000_0000, reservation: 1 << 32, ..ArenaOptions::default() };
     let path = directory.path().join("a");
     let (reader, writer) = rustix::pipe::pipe().unwrap();
+    let (runs, running) = rustix::pipe::pipe().unwrap();
     // A parent, which forks a child that waits for the pipe's end, and is killed.
     let status = in_a_child(|| {
         let mut arena = Arena::create(&path, options).unwrap();
@@ -104,9 +106,12 @@ fn a_sleeping_child_keeps_no_lock() {
             drop(writer.try_clone());
             // SAFETY: closes this child's copy of the other end, of which it has no other use.
             unsafe { libc::close(std::os::fd::AsRawFd::as_raw_fd(&writer)) };
+            let _told = rustix::io::write(&running, b"x");
             let _ended = rustix::io::read(&reader, &mut [0]);
             return 0;
         }
+        // A child that has not run yet still has its copies.
+        let _runs = rustix::io::read(&runs, &mut [0]);
         // SAFETY: a signal to itself.
         unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
         0
