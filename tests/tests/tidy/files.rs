@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Lines of a file.
-const LONGEST: usize = 914;
+const LONGEST: usize = 900;
 /// Columns of a comment: `max_width` of rustfmt.toml.
 const WIDEST: usize = 110;
 
