@@ -7,12 +7,17 @@
 use crate::daemon::settings::{self, SETTINGS};
 use crate::kernel;
 use crate::memory::futex;
-use crate::trap::AUDIT_ARCH_X86_64;
 use banyan_sys::raw::Errno;
 use banyan_wire::address_space::{LOW, PROGRAM_CODE};
 use banyan_wire::syscalls::{self, Class, DescriptorArguments, Handling};
+use core::mem::offset_of;
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general as linux;
+use linux_raw_sys::prctl::PR_SET_NO_NEW_PRIVS;
+use linux_raw_sys::ptrace as bpf;
+use linux_raw_sys::ptrace::{
+    AUDIT_ARCH_X86_64, SECCOMP_FILTER_FLAG_SPEC_ALLOW, SECCOMP_SET_MODE_FILTER, seccomp_data,
+};
 
 /// `struct sock_filter`.
 #[derive(Clone, Copy)]
@@ -24,22 +29,22 @@ struct Instruction {
     value: u32,
 }
 
-const LOAD: u16 = 0x20;
-const JUMP: u16 = 0x05;
-const JUMP_EQUAL: u16 = 0x15;
-const JUMP_AT_LEAST: u16 = 0x35;
-const JUMP_IF_SET: u16 = 0x45;
-const AND: u16 = 0x54;
-const RETURN: u16 = 0x06;
-const ALLOW: u32 = 0x7fff_0000;
-const TRAP: u32 = 0x0003_0000;
-/// Offsets in `struct seccomp_data`.
-const NUMBER: u32 = 0;
-const ARCHITECTURE: u32 = 4;
-const INSTRUCTION_LOW: u32 = 8;
-const INSTRUCTION_HIGH: u32 = 12;
-const ARGUMENT_0_LOW: u32 = 16;
-const ARGUMENT_1_LOW: u32 = 24;
+const LOAD: u16 = (bpf::BPF_LD | bpf::BPF_W | bpf::BPF_ABS) as u16;
+const JUMP: u16 = (bpf::BPF_JMP | bpf::BPF_JA) as u16;
+const JUMP_EQUAL: u16 = (bpf::BPF_JMP | bpf::BPF_JEQ | bpf::BPF_K) as u16;
+const JUMP_AT_LEAST: u16 = (bpf::BPF_JMP | bpf::BPF_JGE | bpf::BPF_K) as u16;
+const JUMP_IF_SET: u16 = (bpf::BPF_JMP | bpf::BPF_JSET | bpf::BPF_K) as u16;
+const AND: u16 = (bpf::BPF_ALU | bpf::BPF_AND | bpf::BPF_K) as u16;
+const RETURN: u16 = (bpf::BPF_RET | bpf::BPF_K) as u16;
+const ALLOW: u32 = bpf::SECCOMP_RET_ALLOW;
+const TRAP: u32 = bpf::SECCOMP_RET_TRAP;
+const NUMBER: u32 = offset_of!(seccomp_data, nr) as u32;
+const ARCHITECTURE: u32 = offset_of!(seccomp_data, arch) as u32;
+// The lower half of a word of 64 bits comes first.
+const INSTRUCTION_LOW: u32 = offset_of!(seccomp_data, instruction_pointer) as u32;
+const INSTRUCTION_HIGH: u32 = INSTRUCTION_LOW + 4;
+const ARGUMENT_0_LOW: u32 = offset_of!(seccomp_data, args) as u32;
+const ARGUMENT_1_LOW: u32 = ARGUMENT_0_LOW + 8;
 /// The process id by which `kill` means all: -1.
 const EVERY_PROCESS: u32 = u32::MAX;
 
@@ -209,12 +214,9 @@ fn passes_at_home(number: u32) -> bool {
 }
 
 fn load_filter(program: &Program) -> Result<(), Errno> {
-    const SECCOMP_SET_MODE_FILTER: u64 = 1;
-    const SECCOMP_FILTER_FLAG_SPEC_ALLOW: u64 = 4;
-    const PR_SET_NO_NEW_PRIVS: u64 = 38;
     let description = [program.length as u64, program.instructions.as_ptr() as u64];
-    let arguments =
-        [SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, description.as_ptr() as u64, 0, 0, 0];
+    let (mode, flags) = (SECCOMP_SET_MODE_FILTER.into(), SECCOMP_FILTER_FLAG_SPEC_ALLOW.into());
+    let arguments = [mode, flags, description.as_ptr() as u64, 0, 0, 0];
     // Unprivileged users may install filters only when they give up set-user-id programs.
     // SAFETY: the filter lives across the call, which only reads it, and lets the stub's own code pass.
     if unsafe { kernel::checked(linux::__NR_seccomp, arguments) }.is_ok() {
@@ -222,7 +224,7 @@ fn load_filter(program: &Program) -> Result<(), Errno> {
     }
     // SAFETY: no pointers, then as above.
     unsafe {
-        let _ = kernel::checked(linux::__NR_prctl, [PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0])?;
+        let _ = kernel::checked(linux::__NR_prctl, [PR_SET_NO_NEW_PRIVS.into(), 1, 0, 0, 0, 0])?;
         kernel::checked(linux::__NR_seccomp, arguments).map(drop)
     }
 }

@@ -14,11 +14,8 @@ use crate::signal::frame::{SignalInformation, UserContext};
 use crate::signal::{deferred, mask};
 use crate::thread::{Role, Thread};
 use banyan_wire::syscalls;
+use linux_raw_sys::ptrace::AUDIT_ARCH_X86_64;
 use outcome::Outcome;
-
-/// What the kernel calls this architecture where it reports calls (`linux/audit.h`); the 32-bit gate has
-/// another.
-const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
 
 /// Handler of SIGSYS.
 ///
@@ -46,6 +43,7 @@ fn call(thread: &'static Thread, information: &SignalInformation, context: &mut 
     let arguments = [r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9];
     let result = match (syscalls::find(call), thread.role()) {
         // The numbers of the 32-bit gate mean other calls.
+        // The 32-bit gate has another architecture.
         (_, _) if information.architecture != AUDIT_ARCH_X86_64 => refuse::not_served(call),
         (row, Role::Carrier) => match carrier::system_call(thread, row, call, &arguments, context) {
             Outcome::Result(result) => result,
