@@ -10,7 +10,8 @@ use banyan_wire::deputy::{self, DeputyMessage};
 use banyan_wire::fuzz;
 use banyan_wire::handshake::{Hello, Purpose};
 use banyan_wire::ids::{
-    Access, Epoch, JobId, NodeId, NodeSet, PAGE_BYTES, PageNumber, RequestNumber, Run, Transaction,
+    Access, Epoch, JobId, Microseconds, NodeId, NodeSet, PAGE_BYTES, PageNumber, RequestNumber, Run,
+    Transaction,
 };
 use banyan_wire::statistics::{MemoryPiece, NodeStatistics, WaitCount};
 use banyan_wire::stub::{
@@ -74,7 +75,15 @@ fn coherence_inputs() -> Vec<Vec<u8>> {
     let run = Run { first: PageNumber(0x1_0000_0000), count: 2 };
     let (epoch, transaction, request) = (Epoch(3), Transaction(7), RequestNumber(9));
     let (extent, node) = (run.first.extent(), NodeId::HOME);
-    let get = Message::Get { run, access: Access::Read, epoch, request, have: Transaction(0), demand: true };
+    let get = Message::Get {
+        run,
+        access: Access::Read,
+        epoch,
+        request,
+        have: Transaction(0),
+        demand: true,
+        ran: Microseconds(10),
+    };
     let grant = Message::Grant {
         run,
         access: Access::Write,

@@ -11,7 +11,7 @@ use std::fmt;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::rc::Rc;
 
-use banyan_core::coherence::{Conduct, Input, Machine, Policy, Token};
+use banyan_core::coherence::{Conduct, Input, Machine, Policy, ThreadNumber, Token};
 use banyan_core::ids::{Access, ExtentNumber, Microseconds, NodeId, PageNumber, Run};
 
 use crate::invariants::{self, Violation, directory_agrees, no_resurrection, progress};
@@ -62,6 +62,8 @@ pub struct Setting {
     pub hand_overs: u8,
     /// Discards of all pages.
     pub discards: u8,
+    /// Whether a discard is of the whole extent.
+    pub sweeps: bool,
     /// Whether the extent, if empty, is given away whole.
     pub give_empty: bool,
     /// Whether faults ask for both pages at once.
@@ -87,6 +89,7 @@ impl Setting {
         steals: 1,
         hand_overs: 0,
         discards: 0,
+        sweeps: false,
         give_empty: false,
         batches: false,
         hold: false,
@@ -136,6 +139,16 @@ pub fn settings() -> Vec<Setting> {
             name: "discard",
             discards: 1,
             repeats: 1,
+            owner: 1,
+            operations: two.clone(),
+            ..one.clone()
+        },
+        Setting {
+            name: "sweep",
+            discards: 1,
+            sweeps: true,
+            repeats: 1,
+            losses: 1,
             owner: 1,
             operations: two.clone(),
             ..one.clone()
@@ -197,6 +210,16 @@ pub fn deep_settings() -> Vec<Setting> {
         Setting { name: "hand-over", hand_overs: 1, repeats: 1, losses: 1, ..one.clone() },
         Setting { name: "discard", discards: 1, repeats: 1, losses: 1, owner: 1, ..one.clone() },
         Setting { name: "discard and hand-over", discards: 1, hand_overs: 1, ..one.clone() },
+        Setting { name: "sweep", discards: 1, sweeps: true, repeats: 1, losses: 1, owner: 1, ..one.clone() },
+        Setting {
+            name: "sweep, empty extent",
+            discards: 1,
+            sweeps: true,
+            give_empty: true,
+            owner: 1,
+            losses: 1,
+            ..one.clone()
+        },
         Setting { name: "empty extent, hand-over", give_empty: true, hand_overs: 1, repeats: 1, ..one },
     ]
 }
@@ -539,6 +562,7 @@ impl<C: Conduct> State<C> {
                 let run = Run { first: EXTENT.first_page(), count: setting.pages };
                 self.floor = self.world.oracle.writes();
                 self.world.oracle.begin_discard(TOKEN, run);
+                let run = if setting.sweeps { EXTENT.run() } else { run };
                 self.step(0, 0, Input::Discard { token: TOKEN, run }, &[], (setting, pages))
             }
         }
@@ -579,7 +603,13 @@ impl<C: Conduct> State<C> {
                 (setting, pages),
             )?;
         }
-        self.step(number, 0, Input::Fault { page, access, limit }, &[], (setting, pages))
+        self.step(
+            number,
+            0,
+            Input::Fault { thread: ThreadNumber(0), page, access, limit },
+            &[],
+            (setting, pages),
+        )
     }
 
     fn step(

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::fmt::Write as _;
 
-use banyan_core::coherence::{Conduct, Faithful, Input, Machine, Policy, Token};
-use banyan_core::ids::{Access, ExtentNumber, Microseconds, NodeId, PageNumber, Run};
+use banyan_core::coherence::{Conduct, Faithful, Input, Machine, Policy, ThreadNumber, Token};
+use banyan_core::ids::{Access, EXTENT_PAGES, ExtentNumber, Microseconds, NodeId, PageNumber, Run};
 
 use banyan_wire::coherence::Message;
 
@@ -18,6 +18,15 @@ const TIME_MAX: u64 = 120_000_000;
 /// Events after which something surely goes round in circles.
 const EVENTS_MAX: u64 = 200_000;
 const FIRST_EXTENT: u64 = 0x8000;
+
+/// What the threads of a history do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// Read and write, free memory, hand extents over, bring buffers.
+    Everything,
+    /// Write to pages at random.
+    ScatteredWrites,
+}
 
 /// What a history is like.
 #[derive(Clone, Debug)]
@@ -42,6 +51,10 @@ pub struct Shape {
     pub pauses: u64,
     /// What the nodes are to keep to.
     pub policy: Policy,
+    /// What the threads do.
+    pub work: Work,
+    /// The longest time between two operations of a thread.
+    pub rest: u64,
     /// Steps, of a hundred, between whose outputs time passes; the others are done in one moment.
     pub interruptions: u64,
 }
@@ -72,6 +85,8 @@ impl Shape {
                 give_empty: random.percent(70),
                 ..Policy::default()
             },
+            work: Work::Everything,
+            rest: 60,
             interruptions: 5 + random.below(60),
         }
     }
@@ -363,9 +378,13 @@ impl<C: Conduct> Simulation<C> {
             Doing::Waiting(..) | Doing::Token(_) => Ok(()),
             Doing::Access(page, access) => self.access(index, page, access),
             Doing::Nothing if left == 0 => Ok(()),
+            Doing::Nothing if self.shape.work == Work::ScatteredWrites => {
+                let page = self.pick_page();
+                self.access(index, page, Access::Write)
+            }
             Doing::Nothing => match self.random.below(100) {
                 0..3 => {
-                    let run = self.pick_run();
+                    let run = if self.random.percent(30) { self.whole_extents() } else { self.pick_run() };
                     let token = self.token();
                     let floor = self.world.oracle.writes();
                     self.world.oracle.begin_discard(token, run);
@@ -417,14 +436,15 @@ impl<C: Conduct> Simulation<C> {
         self.threads[index].doing = Doing::Waiting(page, access);
         self.note(|| format!("thread {index} of node {site} waits to {access:?} {page:?}"));
         let limit = self.pages.last().map_or(page, |last| last.plus(1));
-        self.step(site, Input::Fault { page, access, limit }, &[])
+        let thread = ThreadNumber(index as u32);
+        self.step(site, Input::Fault { thread, page, access, limit }, &[])
     }
 
     fn finish(&mut self, index: usize) {
         let thread = &mut self.threads[index];
         thread.doing = Doing::Nothing;
         thread.left -= 1;
-        let delay = self.random.below(60);
+        let delay = self.random.below(self.shape.rest);
         self.schedule(delay, Event::Run(index));
     }
 
@@ -548,6 +568,13 @@ impl<C: Conduct> Simulation<C> {
 
     fn pick_access(&mut self) -> Access {
         if self.random.percent(50) { Access::Read } else { Access::Write }
+    }
+
+    /// All pages of some consecutive extents.
+    fn whole_extents(&mut self) -> Run {
+        let first = self.random.below(self.shape.extents);
+        let count = 1 + self.random.below(self.shape.extents - first);
+        Run { count: count as u32 * EXTENT_PAGES, first: ExtentNumber(FIRST_EXTENT + first).first_page() }
     }
 
     /// Some consecutive pages in use, perhaps over the end of an extent.

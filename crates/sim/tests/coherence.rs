@@ -2,9 +2,10 @@
 //! in it is noticed.
 #![forbid(unsafe_code)]
 
-use banyan_core::coherence::{Faithful, MUTATIONS, Mutant, Mutation};
+use banyan_core::coherence::{Faithful, MUTATIONS, Mutant, Mutation, Policy};
+use banyan_core::ids::Microseconds;
 use banyan_sim::explorer::{self, Breaks, Order, Setting};
-use banyan_sim::simulation::{self, Shape};
+use banyan_sim::simulation::{self, Shape, Work};
 
 #[test]
 fn random_histories_keep_every_invariant() {
@@ -30,6 +31,45 @@ fn a_part_of_every_setting_keeps_every_invariant() {
             panic!("{}: {counterexample}", setting.name);
         }
     }
+}
+
+/// How many messages it takes until each node has written often to pages of all of them; none if that is too
+/// much for the simulator.
+fn messages_for_scattered_writes(nodes: u8, turn_max: u64) -> Option<u64> {
+    let policy =
+        Policy { window_first: 0, turn_max: Microseconds(turn_max), give_empty: false, ..Policy::default() };
+    let shape = Shape {
+        nodes,
+        extents: 1,
+        pages: 32,
+        threads: 1,
+        operations: 20_000,
+        loss: 0,
+        repeats: 0,
+        delay: 40,
+        pauses: 0,
+        policy,
+        work: Work::ScatteredWrites,
+        rest: 2,
+        interruptions: 0,
+    };
+    match simulation::run_shape(7, shape, &Faithful, None).0 {
+        Ok(tally) => Some(tally.messages),
+        Err(failure) if failure.violation.invariant == "progress" => None,
+        Err(failure) => panic!("{nodes} nodes: {failure}"),
+    }
+}
+
+#[test]
+fn nodes_that_write_to_the_same_pages_take_turns_with_all_of_them() {
+    for nodes in 2..=6 {
+        let messages = messages_for_scattered_writes(nodes, Policy::default().turn_max.0);
+        // Each gathers the 48 pages a few times: three or four messages a page.
+        assert!(messages.is_some_and(|messages| messages < 2_000 * u64::from(nodes)), "{messages:?}");
+    }
+    // Without turns the nodes only get in each other's way.
+    let messages = messages_for_scattered_writes(3, 0);
+    assert!(messages.is_none_or(|messages| messages > 20_000), "{messages:?}");
 }
 
 /// The invariants that notice this mistake: the first one that random histories break, and the first one that

@@ -327,6 +327,9 @@ pub struct RequestNumber(pub u64);
 pub struct Microseconds(pub u64);
 
 impl Microseconds {
+    /// For ever.
+    pub const MAX: Self = Self(u64::MAX);
+
     /// This time and `span` more.
     #[must_use]
     pub const fn plus(self, span: Self) -> Self {

@@ -99,6 +99,16 @@ fn no_write_is_lost_to_false_sharing() {
 }
 
 #[test]
+fn threads_that_write_all_over_the_same_pages_get_on() {
+    check(&c("scattered_writes", []).on_every_node());
+}
+
+#[test]
+fn a_terabyte_is_mapped_and_freed_like_a_page() {
+    check(&c("memory_vast", []).on_every_node());
+}
+
+#[test]
 fn registers_survive_faults_and_calls() {
     check(&c("registers", []).on_every_node());
 }

@@ -7,20 +7,22 @@
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::format;
+use alloc::vec::Vec;
 
 use banyan_wire::coherence::{Holders, Message};
 use banyan_wire::ids::{
-    Access, Epoch, ExtentNumber, Microseconds, NodeId, NodeSet, RequestNumber, Run, Transaction,
+    Access, EXTENT_PAGES, Epoch, ExtentNumber, NodeId, NodeSet, PageNumber, RequestNumber, Run, Transaction,
 };
 
 use super::extent::{Held, Purpose, Transfer};
+use super::stretch::Knowledge;
 use super::timer::Timer;
-use super::{Conduct, Contents, Machine, Mutation, Outcome, Output, Outputs, Problem, Token};
+use super::{Conduct, Contents, Extents, Machine, Mutation, Outcome, Output, Outputs, Problem, Token};
 
 /// The discards of home.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Discards {
-    /// How many pieces of each are not complete.
+    /// How many pieces and sweeps of each are not complete.
     left: BTreeMap<Token, u32>,
     /// The pieces by extent; the first of each is under way. As many as the driver has asked for.
     pieces: BTreeMap<ExtentNumber, VecDeque<Piece>>,
@@ -36,39 +38,57 @@ struct Piece {
 impl<C: Conduct> Machine<C> {
     pub(super) fn discard(&mut self, token: Token, run: Run, outputs: &mut Outputs) {
         let mut left = 0;
-        let mut here: Option<Run> = None;
-        for piece in run.by_extent() {
-            let number = piece.first.extent();
-            let native = match self.extents.get(&number) {
-                Some(extent) => extent.is_native(),
-                None => self.first_owner(number).0 == self.me,
-            };
-            if native && !self.discards.pieces.contains_key(&number) {
-                here = match here {
-                    Some(before) if before.end() == piece.first => {
-                        Some(Run { count: before.count + piece.count, ..before })
-                    }
-                    before => {
-                        outputs.extend(before.map(|run| Output::Invalidate { run }));
-                        Some(piece)
-                    }
-                };
+        let mut here: Vec<Run> = Vec::new();
+        let numbers = Extents {
+            first: run.first.extent(),
+            count: run.end().0.div_ceil(u64::from(EXTENT_PAGES)) - run.first.extent().0,
+        };
+        let stretches: Vec<(Extents, Knowledge)> = self.stretches(numbers).collect();
+        for (extents, knowledge) in stretches {
+            let first = extents.first.first_page().max(run.first);
+            let end = ExtentNumber(extents.first.0 + extents.count).first_page().min(run.end());
+            let part = Run { first, count: (end.0 - first.0) as u32 };
+            if self.is_native(extents.first, knowledge) && !self.discards.pieces.contains_key(&extents.first)
+            {
+                match here.last_mut() {
+                    Some(before) if before.end() == part.first => before.count += part.count,
+                    _ => here.push(part),
+                }
                 continue;
             }
-            left += 1;
-            self.last_request.0 += 1;
-            let piece = Piece { token, run: piece, request: self.last_request };
-            let queue = self.discards.pieces.entry(number).or_default();
-            queue.push_back(piece);
-            if queue.len() == 1 {
-                self.discard_again(number, outputs);
+            let Knowledge::Untouched { owner } = knowledge else {
+                self.discard_extent(token, part, outputs);
+                left += 1;
+                continue;
+            };
+            // Only whole extents can be swept.
+            for piece in pieces_of_stretch(part) {
+                if piece.count < EXTENT_PAGES {
+                    self.discard_extent(token, piece, outputs);
+                    left += 1;
+                } else {
+                    let count = u64::from(piece.count / EXTENT_PAGES);
+                    let extents = Extents { first: piece.first.extent(), count };
+                    left += self.sweep(token, owner, extents, outputs);
+                }
             }
         }
-        outputs.extend(here.map(|run| Output::Invalidate { run }));
+        outputs.extend(here.into_iter().map(|run| Output::Invalidate { run }));
         if left == 0 {
             outputs.push(Output::Discarded { token });
         } else {
             self.discards.left.insert(token, left);
+        }
+    }
+
+    /// Has pages of one extent discarded by its owner.
+    pub(super) fn discard_extent(&mut self, token: Token, run: Run, outputs: &mut Outputs) {
+        let number = run.first.extent();
+        self.last_request.0 += 1;
+        let queue = self.discards.pieces.entry(number).or_default();
+        queue.push_back(Piece { token, run, request: self.last_request });
+        if queue.len() == 1 {
+            self.discard_again(number, outputs);
         }
     }
 
@@ -84,10 +104,6 @@ impl<C: Conduct> Machine<C> {
         self.post(owner, message, Contents::None, outputs);
     }
 
-    pub(super) fn retry_discard(&mut self, number: ExtentNumber, outputs: &mut Outputs) {
-        self.discard_again(number, outputs);
-    }
-
     /// At home: an owner says that a piece is done.
     pub(super) fn discarded(&mut self, run: Run, request: RequestNumber, outputs: &mut Outputs) {
         let number = run.first.extent();
@@ -99,11 +115,16 @@ impl<C: Conduct> Machine<C> {
         }
         self.timers.cancel(Timer::Discard(number));
         self.discard_again(number, outputs);
-        if let Some(left) = self.discards.left.get_mut(&piece.token) {
-            *left -= 1;
+        self.discard_progressed(piece.token, 0, outputs);
+    }
+
+    /// One part of a discard is done, and `more` have come instead.
+    pub(super) fn discard_progressed(&mut self, token: Token, more: u32, outputs: &mut Outputs) {
+        if let Some(left) = self.discards.left.get_mut(&token) {
+            *left = *left + more - 1;
             if *left == 0 {
-                self.discards.left.remove(&piece.token);
-                outputs.push(Output::Discarded { token: piece.token });
+                self.discards.left.remove(&token);
+                outputs.push(Output::Discarded { token });
             }
         }
     }
@@ -197,7 +218,7 @@ impl<C: Conduct> Machine<C> {
                 entry.busy = Transaction(0);
                 entry.holders = Holders::Writer(me);
                 entry.written = transaction;
-                entry.held_until = Microseconds(0);
+                entry.granted = None;
             }
         }
         self.timers.cancel(Timer::Transfer(number, transaction));
@@ -214,5 +235,36 @@ impl<C: Conduct> Machine<C> {
         self.finish_acquisitions(outputs);
         self.post(home, Message::Discarded { run, epoch, request }, Contents::None, outputs);
         self.serve_queue(number, outputs)
+    }
+}
+
+/// Cuts a run into the part of an extent that it begins with, whole extents, and the part that it ends with.
+fn pieces_of_stretch(run: Run) -> impl Iterator<Item = Run> {
+    let extent = u64::from(EXTENT_PAGES);
+    let whole = run.first.0.next_multiple_of(extent).min(run.end().0);
+    let tail = (run.end().0 / extent * extent).max(whole);
+    let bounds = [run.first.0, whole, tail, run.end().0];
+    let pieces: [Run; 3] = core::array::from_fn(|at| Run {
+        first: PageNumber(bounds[at]),
+        count: (bounds[at + 1] - bounds[at]) as u32,
+    });
+    pieces.into_iter().filter(|piece| piece.count > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stretch_is_cut_at_its_first_and_last_extent() {
+        let cut = |first, count| {
+            let run = Run { first: PageNumber(first), count };
+            pieces_of_stretch(run).map(|piece| (piece.first.0, piece.count)).collect::<Vec<_>>()
+        };
+        assert_eq!(cut(510, 3), [(510, 2), (512, 1)]);
+        assert_eq!(cut(510, 1), [(510, 1)]);
+        assert_eq!(cut(512, 1024), [(512, 1024)]);
+        assert_eq!(cut(511, 1030), [(511, 1), (512, 1024), (1536, 5)]);
+        assert_eq!(cut(513, 100), [(513, 100)]);
     }
 }

@@ -60,6 +60,10 @@ pub(super) struct Page {
     pub(super) wanted: Option<Access>,
     /// The request under way that covers the page, or zero.
     pub(super) request: RequestNumber,
+    /// When it was last granted, or zero.
+    pub(super) came: Microseconds,
+    /// When this node last had to stop writing it, or zero.
+    pub(super) lost: Microseconds,
 }
 
 /// A page as its owner sees it.
@@ -70,8 +74,8 @@ pub(super) struct Entry {
     pub(super) written: Transaction,
     /// The transfer under way, or zero.
     pub(super) busy: Transaction,
-    /// Until then the writer keeps the page.
-    pub(super) held_until: Microseconds,
+    /// When it was granted for writing, unless it became zero since.
+    pub(super) granted: Option<Microseconds>,
     /// How often write access went from one node to another.
     pub(super) moves: u32,
     pub(super) migration: Migration,
@@ -110,6 +114,7 @@ pub(super) struct Asked {
     pub(super) access: Access,
     pub(super) have: Transaction,
     pub(super) demand: bool,
+    pub(super) ran: Microseconds,
 }
 
 /// The owner's directory of an extent that others have asked for.
@@ -161,7 +166,7 @@ impl Directory {
             holders: Holders::Writer(self.origin),
             written: Transaction(0),
             busy: Transaction(0),
-            held_until: Microseconds(0),
+            granted: None,
             moves: 0,
             migration: Migration::default(),
             hold: Hold::default(),
@@ -251,7 +256,14 @@ impl Extent {
     }
 
     const fn untouched_page(&self) -> Page {
-        Page { held: self.untouched, version: Transaction(0), wanted: None, request: RequestNumber(0) }
+        Page {
+            held: self.untouched,
+            version: Transaction(0),
+            wanted: None,
+            request: RequestNumber(0),
+            came: Microseconds(0),
+            lost: Microseconds(0),
+        }
     }
 }
 

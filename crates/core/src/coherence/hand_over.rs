@@ -99,7 +99,7 @@ impl<C: Conduct> Machine<C> {
     ) -> Outcome {
         let me = self.me;
         // Clocks of two nodes are never compared, so that every written page is held a little longer.
-        let held_until = self.now.plus(self.policy.hold);
+        let granted = Some(self.now);
         let any_epoch = self.conduct.makes(Mutation::SkipEpochCheck);
         let extent = self.extent(number);
         if epoch > extent.epoch || any_epoch {
@@ -122,7 +122,7 @@ impl<C: Conduct> Machine<C> {
                     holders: page.holders,
                     written: page.written,
                     busy: Transaction(0),
-                    held_until,
+                    granted,
                     moves: 0,
                     migration: Migration::default(),
                     hold: Hold::default(),

@@ -67,7 +67,7 @@ impl<C: Conduct> Machine<C> {
     /// read, and kept before it is dropped, and dropped before the grant leaves.
     fn supply(&mut self, order: &Order, outputs: &mut Outputs) {
         let Order { run, access, transaction, .. } = *order;
-        let number = run.first.extent();
+        let (number, now) = (run.first.extent(), self.now);
         let late_protection = self.conduct.makes(Mutation::CopyBeforeProtect);
         let keep_page = self.conduct.makes(Mutation::KeepGivenPage);
         let late_drop = self.conduct.makes(Mutation::GrantBeforeDrop);
@@ -78,6 +78,9 @@ impl<C: Conduct> Machine<C> {
         for page in run.pages() {
             let state = extent.page_mut(page);
             state.version = transaction;
+            if state.held == Held::Exclusive {
+                state.lost = now;
+            }
             state.held = match access {
                 Access::Read => Held::Shared,
                 Access::Write if keep_page => state.held,

@@ -11,6 +11,10 @@ use banyan_wire::ids::{Access, ExtentNumber, NodeId, PageNumber, Run, Transactio
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token(pub u64);
 
+/// A thread of this node, as the driver numbers them. A number may be used again after the thread has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ThreadNumber(pub u32);
+
 /// Consecutive extents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Extents {
@@ -25,6 +29,8 @@ pub struct Extents {
 pub enum Input {
     /// A local thread waits for this page. Repetitions and faults that are long resolved do no harm.
     Fault {
+        /// Which thread.
+        thread: ThreadNumber,
         /// The page.
         page: PageNumber,
         /// What the thread tried.
@@ -158,8 +164,8 @@ pub enum Output {
         /// The pages.
         run: Run,
     },
-    /// Drop the pages from memory (PUNCH_HOLE). As the outcome of a discard at home, the run may span
-    /// extents.
+    /// Drop the pages from memory (PUNCH_HOLE). As the outcome of a discard at home or of a sweep, the run
+    /// may span extents.
     Invalidate {
         /// The pages.
         run: Run,

@@ -29,19 +29,23 @@ mod interface;
 mod migration;
 mod mutation;
 mod owner;
+mod pace;
 mod policy;
 pub mod prefetch;
 mod requester;
+mod stretch;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod timer;
+mod turn;
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use banyan_wire::coherence::{Holders, Message};
+use banyan_wire::coherence::{Holders, Message, SWEEP_EXTENTS_MAX};
 use banyan_wire::ids::{
     Access, EXTENT_PAGES, Epoch, ExtentNumber, Microseconds, NodeId, PAGES_END, PageNumber, RequestNumber,
     Run, Transaction,
@@ -49,12 +53,16 @@ use banyan_wire::ids::{
 
 use discard::Discards;
 use extent::Extent;
+use hold::Hold;
+use pace::Pace;
 use prefetch::Prefetch;
 use requester::{Acquisition, Request};
+use sweep::Sweeps;
 use timer::{Timer, Timers};
+use turn::Turn;
 
 pub use extent::Held;
-pub use interface::{Contents, Extents, Input, Lane, Output, Token};
+pub use interface::{Contents, Extents, Input, Lane, Output, ThreadNumber, Token};
 pub use mutation::{Conduct, Faithful, MUTATIONS, Mutant, Mutation};
 pub use policy::Policy;
 
@@ -85,8 +93,11 @@ pub struct Machine<C = Faithful> {
     /// One for each system call that the driver prepares.
     acquisitions: BTreeMap<Token, Acquisition>,
     discards: Discards,
+    sweeps: Sweeps,
     timers: Timers,
     prefetch: Prefetch,
+    pace: Pace,
+    turn: Turn,
     /// Messages of this node to itself; empty between steps.
     mailbox: VecDeque<Message>,
     dead: bool,
@@ -127,8 +138,11 @@ impl<C: Conduct> Machine<C> {
             last_request: RequestNumber(0),
             acquisitions: BTreeMap::new(),
             discards: Discards::default(),
+            sweeps: Sweeps::default(),
             timers: Timers::default(),
             prefetch: Prefetch::default(),
+            pace: Pace::default(),
+            turn: Turn::default(),
             mailbox: VecDeque::new(),
             dead: false,
         }
@@ -177,7 +191,7 @@ impl<C: Conduct> Machine<C> {
 
     fn handle(&mut self, input: Input, outputs: &mut Outputs) -> Outcome {
         match input {
-            Input::Fault { page, access, limit } => self.fault(page, access, limit, outputs),
+            Input::Fault { thread, page, access, limit } => self.fault(thread, page, access, limit, outputs),
             Input::Acquire { token, run, access } => self.acquire(token, run, access, outputs),
             Input::Receive { from, message } => {
                 if from == self.me {
@@ -200,8 +214,8 @@ impl<C: Conduct> Machine<C> {
             return Err(Problem::Peer(format!("{from} sent a run that no extent has: {message:?}")));
         }
         match message {
-            Message::Get { run, access, epoch, request, have, demand } => {
-                let asked = extent::Asked { requester: from, request, run, access, have, demand };
+            Message::Get { run, access, epoch, request, have, demand, ran } => {
+                let asked = extent::Asked { requester: from, request, run, access, have, demand, ran };
                 self.get(asked, epoch, outputs)
             }
             Message::Forward { run, access, epoch, transaction, requester, request, confirm } => {
@@ -251,6 +265,14 @@ impl<C: Conduct> Machine<C> {
                 self.discarded(run, request, outputs);
                 Ok(())
             }
+            Message::Sweep { extent, extents, epoch, request } => {
+                let extents = Extents { first: extent, count: extents };
+                self.sweep_here(from, extents, epoch, request, outputs)
+            }
+            Message::Swept { swept, request, .. } => {
+                self.swept(from, swept, request, outputs);
+                Ok(())
+            }
             Message::Adopt { extent, epoch, directory } => {
                 self.adopt(from, extent, epoch, &directory, outputs)
             }
@@ -272,7 +294,8 @@ impl<C: Conduct> Machine<C> {
                 Timer::Retained(extent, transaction) => self.retry_retained(extent, transaction, outputs),
                 Timer::Queue(extent) => self.serve_queue(extent, outputs)?,
                 Timer::HandOver(extent) => self.retry_hand_over(extent, outputs),
-                Timer::Discard(extent) => self.retry_discard(extent, outputs),
+                Timer::Discard(extent) => self.discard_again(extent, outputs),
+                Timer::Sweep(owner) => self.sweep_again(owner, outputs),
             }
         }
         Ok(())
@@ -364,12 +387,14 @@ impl<C: Conduct> Machine<C> {
 /// Is what the message is about inside of an extent, and the extent inside of the address space? Decoding has
 /// checked this already, but not every message was decoded.
 fn is_possible(message: &Message) -> bool {
-    let entries = match message {
-        Message::Adopt { directory, .. } => directory.pages.len(),
-        _ => 0,
+    let (entries, extents) = match message {
+        Message::Adopt { directory, .. } => (directory.pages.len(), 0),
+        Message::Sweep { extents, .. } | Message::Swept { swept: extents, .. } => (0, *extents),
+        _ => (0, 0),
     };
-    let place = message.run().map_or(message.extent().0 < PAGES_END, Run::is_within_extent);
-    place && entries <= EXTENT_PAGES as usize
+    let last = message.extent().0.saturating_add(extents);
+    let place = message.run().map_or(last < PAGES_END, Run::is_within_extent);
+    place && extents <= SWEEP_EXTENTS_MAX && entries <= EXTENT_PAGES as usize
 }
 
 /// For the explorer, which leaves time out.
@@ -378,12 +403,17 @@ impl<C: Conduct> Machine<C> {
     /// nothing else are equal.
     pub fn forget_times(&mut self) {
         self.timers.forget_times();
+        self.pace = Pace::default();
+        self.turn = Turn::default();
         for extent in self.extents.values_mut() {
+            for page in &mut extent.pages {
+                (page.came, page.lost) = (Microseconds(0), Microseconds(0));
+            }
             if let Some(directory) = &mut extent.directory {
                 for entry in &mut directory.entries {
                     entry.moves = 0;
-                    entry.hold.forget_times();
-                    entry.held_until = entry.held_until.min(Microseconds(1));
+                    entry.hold = Hold::default();
+                    entry.granted = entry.granted.map(|_| Microseconds(0));
                 }
             }
         }

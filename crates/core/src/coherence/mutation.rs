@@ -35,6 +35,12 @@ pub enum Mutation {
     DiscardOnlyHere,
     /// Carry out a repeated discard again.
     RepeatDiscard,
+    /// Carry out a repeated sweep again.
+    RepeatSweep,
+    /// Sweep extents that other nodes have pages of.
+    SweepShared,
+    /// Let a node keep its turn for ever.
+    EndlessTurn,
     /// Grant a page while another transfer of it is under way.
     IgnoreBusy,
     /// Never ask again.
@@ -48,7 +54,7 @@ pub enum Mutation {
 }
 
 /// Every mistake.
-pub const MUTATIONS: [Mutation; 18] = [
+pub const MUTATIONS: [Mutation; 21] = [
     Mutation::SkipInvalidate,
     Mutation::GrantBeforeAcknowledge,
     Mutation::CopyBeforeProtect,
@@ -62,6 +68,9 @@ pub const MUTATIONS: [Mutation; 18] = [
     Mutation::TrustDirectoryCopy,
     Mutation::DiscardOnlyHere,
     Mutation::RepeatDiscard,
+    Mutation::RepeatSweep,
+    Mutation::SweepShared,
+    Mutation::EndlessTurn,
     Mutation::IgnoreBusy,
     Mutation::NeverRetry,
     Mutation::IgnoreHold,

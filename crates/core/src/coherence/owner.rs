@@ -39,7 +39,7 @@ impl<C: Conduct> Machine<C> {
             }
             return Ok(());
         }
-        let (me, origin, now, policy) = (self.me, self.me, self.now, self.policy);
+        let (me, origin, now, policy, turn) = (self.me, self.me, self.now, self.policy, self.turn);
         let extent = self.extent(number);
         let Some(directory) = &mut extent.directory else {
             if asked.requester == me {
@@ -68,9 +68,10 @@ impl<C: Conduct> Machine<C> {
         if asked.demand
             && let Some(entry) = directory.entries.get_mut(asked.run.first.index())
         {
-            entry.hold.asked(asked.requester, asked.access, now, &policy);
+            entry.hold.asked(asked.requester, asked.access, asked.ran, &policy);
         }
-        let behind = directory.queue.iter().any(|other| other.run.first == asked.run.first);
+        let behind = turn.node(now) != Some(asked.requester)
+            && directory.queue.iter().any(|other| other.run.first == asked.run.first);
         let closed = directory.sharing || directory.successor.is_some();
         if !closed && !behind && self.start(number, &asked, outputs) {
             return Ok(());
@@ -137,7 +138,8 @@ impl<C: Conduct> Machine<C> {
         let mut blocked: Vec<PageNumber> = Vec::new();
         for asked in queue {
             let first = asked.run.first;
-            if blocked.contains(&first) || !self.start(number, &asked, outputs) {
+            let waits = blocked.contains(&first) && self.turn.node(self.now) != Some(asked.requester);
+            if waits || !self.start(number, &asked, outputs) {
                 blocked.push(first);
                 if let Some(directory) = &mut self.extent(number).directory {
                     directory.queue.push_back(asked);
@@ -150,15 +152,14 @@ impl<C: Conduct> Machine<C> {
     /// Starts to serve a request, with as many pages as can be treated alike. False if its first page has to
     /// wait.
     fn start(&mut self, number: ExtentNumber, asked: &Asked, outputs: &mut Outputs) -> bool {
-        let (me, now) = (self.me, self.now);
+        let (me, now, policy, turn) = (self.me, self.now, self.policy, self.turn);
         let ignore_busy = self.conduct.makes(Mutation::IgnoreBusy);
         let ignore_hold = self.conduct.makes(Mutation::IgnoreHold);
         let trust = self.conduct.makes(Mutation::TrustDirectoryCopy);
-        let migrates_after = self.policy.migrates_after;
-        let extent = self.extent(number);
+        let Some(extent) = self.extents.get_mut(&number) else { return true };
         let epoch = extent.epoch;
         let Some(directory) = &mut extent.directory else { return true };
-        let asked = &Asked { access: wiser_access(directory, asked, migrates_after), ..*asked };
+        let asked = &Asked { access: wiser_access(directory, asked, policy.migrates_after), ..*asked };
         let plan = |page| {
             let entry = directory.entry(page);
             let discards = directory.discard.is_some_and(|(run, _)| run.contains(page));
@@ -166,8 +167,9 @@ impl<C: Conduct> Machine<C> {
                 return Plan::Wait(None);
             }
             match plan(&entry, asked, trust) {
-                Plan::Transfer { .. } if entry.held_until > now && !ignore_hold => {
-                    Plan::Wait(Some(entry.held_until))
+                plan @ Plan::Transfer { .. } if !ignore_hold => {
+                    let free = turn.frees(&entry, asked, now, &policy);
+                    if free > now { Plan::Wait(Some(free)) } else { plan }
                 }
                 plan => plan,
             }
@@ -193,13 +195,20 @@ impl<C: Conduct> Machine<C> {
                 || (plan(*page) == first && !directory.queue.iter().any(|other| other.run.first == *page))
         };
         let count = asked.run.pages().take_while(alike).count() as u32;
+        let hold = directory.entry(asked.run.first).hold;
+        if asked.demand && hold.is_fought_over() {
+            self.turn.served(asked.requester, now, hold.length(&policy), &policy);
+            if self.conduct.makes(Mutation::EndlessTurn) {
+                self.turn.never_ends();
+            }
+        }
         let run = Run { count, ..asked.run };
         extent.last.0 += 1;
         let transaction = extent.last;
         for page in run.pages() {
             let entry = directory.entry_mut(page);
             if let Holders::Writer(writer) = entry.holders {
-                entry.hold.taken(writer, now);
+                entry.hold.taken(writer);
             }
         }
         if asked.access == Access::Read && source == Some(me) {
@@ -387,7 +396,7 @@ impl<C: Conduct> Machine<C> {
                 entry.moves = entry.moves.saturating_add(u32::from(moved));
                 entry.holders = Holders::Writer(requester);
                 entry.written = transaction;
-                entry.held_until = now.plus(entry.hold.length(&policy));
+                entry.granted = Some(now);
             } else {
                 // The owner's own copy serves the next reader with a hop less.
                 let sure = if requester == me { me } else { sure };

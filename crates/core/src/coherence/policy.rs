@@ -12,8 +12,11 @@ pub struct Policy {
     pub hold: Microseconds,
     /// A page that its writers want back at once stays longer, up to about this; see the head of `hold`.
     pub hold_max: Microseconds,
-    /// A writer that asks for a page again within this time after it has lost it was not done with it.
+    /// A thread that asks for a page again, and has not run for longer than this at a stretch since the page
+    /// was lost, was not done with it.
     pub regret: Microseconds,
+    /// A node's turn with the pages that many fight over ends after this long; zero turns turns off.
+    pub turn_max: Microseconds,
     /// After this long without an answer, whatever waits for one asks again.
     pub retry: Microseconds,
     /// Grants of more pages than this go by the bulk connection.
@@ -38,6 +41,7 @@ impl Default for Policy {
             hold: Microseconds(50),
             hold_max: Microseconds(3_000),
             regret: Microseconds(200),
+            turn_max: Microseconds(20_000),
             retry: Microseconds(50_000),
             urgent_pages: 16,
             window_first: 4,

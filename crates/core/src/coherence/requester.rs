@@ -5,12 +5,15 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use banyan_wire::coherence::Message;
-use banyan_wire::ids::{Access, Epoch, ExtentNumber, NodeId, PageNumber, RequestNumber, Run, Transaction};
+use banyan_wire::ids::{
+    Access, Epoch, ExtentNumber, Microseconds, NodeId, PageNumber, RequestNumber, Run, Transaction,
+};
 
 use super::extent::{Held, runs};
 use super::timer::Timer;
 use super::{
-    ACQUIRE_PAGES_MAX, Conduct, Contents, Machine, Mutation, Outcome, Output, Outputs, Problem, Token,
+    ACQUIRE_PAGES_MAX, Conduct, Contents, Machine, Mutation, Outcome, Output, Outputs, Problem, ThreadNumber,
+    Token,
 };
 
 /// A request under way: [`Message::Get`] was sent, and neither a grant nor a decline came yet.
@@ -18,8 +21,16 @@ use super::{
 pub(super) struct Request {
     pub(super) run: Run,
     access: Access,
-    /// A thread or an acquisition waits for its first page.
-    demand: bool,
+    need: Need,
+}
+
+/// Why pages are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Need {
+    /// They may be needed soon.
+    Ahead,
+    /// A thread or an acquisition waits for the first of them. See [`Message::Get`].
+    Demand { ran: Microseconds },
 }
 
 /// A batch of pages for a system call.
@@ -70,6 +81,7 @@ enum Effect {
 impl<C: Conduct> Machine<C> {
     pub(super) fn fault(
         &mut self,
+        thread: ThreadNumber,
         page: PageNumber,
         access: Access,
         limit: PageNumber,
@@ -90,22 +102,32 @@ impl<C: Conduct> Machine<C> {
             state.wanted = state.wanted.max(Some(access));
             return;
         }
+        let need = self.need(thread, page);
         let plan = self.prefetch.fault(&self.policy, page, limit);
         if let Some(granted) = held.access().filter(|_| held.allows(access)) {
             outputs.push(Output::Wake { run: Run::one(page), access: granted });
         } else {
             let state = self.extent(page.extent()).page_mut(page);
             state.wanted = state.wanted.max(Some(access));
-            self.ask(Run { first: page, count: plan.demand }, access, true, outputs);
+            self.ask(Run { first: page, count: plan.demand }, access, need, outputs);
         }
         let mut ahead = plan.ahead;
         while ahead.count > 0 {
             let window = Run { first: ahead.first, count: ahead.count.min(plan.window) };
             for piece in window.by_extent() {
-                self.ask(piece, access, false, outputs);
+                self.ask(piece, access, Need::Ahead, outputs);
             }
             ahead = Run { first: window.end(), count: ahead.count - window.count };
         }
+    }
+
+    /// Why a thread that has just faulted needs the page.
+    fn need(&mut self, thread: ThreadNumber, page: PageNumber) -> Need {
+        let now = self.now;
+        let came = self.pace.waited_for(thread).map(|page| self.extent(page.extent()).page(page).came);
+        self.pace.faulted(thread, page, came.unwrap_or_default(), now);
+        let lost = self.extent(page.extent()).page(page).lost;
+        Need::Demand { ran: self.pace.ran_since(thread, lost) }
     }
 
     pub(super) fn acquire(&mut self, token: Token, run: Run, access: Access, outputs: &mut Outputs) {
@@ -158,7 +180,7 @@ impl<C: Conduct> Machine<C> {
 
     /// Asks for the pages of this run, all of one extent, that are neither held nor asked for: on demand only
     /// for the first such stretch, ahead for each.
-    fn ask(&mut self, run: Run, access: Access, demand: bool, outputs: &mut Outputs) {
+    fn ask(&mut self, run: Run, access: Access, need: Need, outputs: &mut Outputs) {
         let run = run.by_extent().next().unwrap_or(run);
         let extent = self.extent(run.first.extent());
         if extent.is_native() || extent.is_sharing() {
@@ -169,11 +191,11 @@ impl<C: Conduct> Machine<C> {
             (state.request == RequestNumber(0) && !state.held.allows(access)).then_some(())
         };
         let mut stretches: Vec<(Run, ())> = runs(run, needed).collect();
-        if demand {
+        if need != Need::Ahead {
             stretches.retain(|(stretch, ())| stretch.first == run.first);
         }
         for (stretch, ()) in stretches {
-            self.send_get(stretch, access, demand, outputs);
+            self.send_get(stretch, access, need, outputs);
         }
     }
 
@@ -189,14 +211,14 @@ impl<C: Conduct> Machine<C> {
         };
         let stretches: Vec<(Run, Access)> = runs(run, wanted).collect();
         for (stretch, access) in stretches {
-            self.send_get(stretch, access, true, outputs);
+            self.send_get(stretch, access, Need::Demand { ran: Microseconds::MAX }, outputs);
         }
     }
 
-    fn send_get(&mut self, run: Run, access: Access, demand: bool, outputs: &mut Outputs) {
+    fn send_get(&mut self, run: Run, access: Access, need: Need, outputs: &mut Outputs) {
         self.last_request.0 += 1;
         let number = self.last_request;
-        self.requests.insert(number, Request { run, access, demand });
+        self.requests.insert(number, Request { run, access, need });
         let extent = self.extent(run.first.extent());
         for page in run.pages() {
             extent.page_mut(page).request = number;
@@ -205,7 +227,7 @@ impl<C: Conduct> Machine<C> {
     }
 
     fn post_get(&mut self, number: RequestNumber, outputs: &mut Outputs) {
-        let Some(&Request { run, access, demand }) = self.requests.get(&number) else { return };
+        let Some(&Request { run, access, need }) = self.requests.get(&number) else { return };
         let extent = self.extent(run.first.extent());
         let (owner, epoch) = (extent.owner, extent.epoch);
         let copy = |page| {
@@ -213,7 +235,11 @@ impl<C: Conduct> Machine<C> {
         };
         let have = run.pages().map(copy).min().flatten().unwrap_or_default();
         self.arm(Timer::Request(number));
-        let message = Message::Get { run, access, epoch, request: number, have, demand };
+        let (demand, ran) = match need {
+            Need::Ahead => (false, Microseconds::MAX),
+            Need::Demand { ran } => (true, ran),
+        };
+        let message = Message::Get { run, access, epoch, request: number, have, demand, ran };
         self.post(owner, message, Contents::None, outputs);
     }
 
@@ -276,9 +302,9 @@ impl<C: Conduct> Machine<C> {
 
     pub(super) fn granted(&mut self, grant: &Granted, outputs: &mut Outputs) -> Outcome {
         let Granted { run, access, transaction, .. } = *grant;
-        let number = run.first.extent();
+        let (number, now) = (run.first.extent(), self.now);
         let (marked, stale) = {
-            let ahead = self.requests.get(&grant.request).filter(|asked| !asked.demand);
+            let ahead = self.requests.get(&grant.request).filter(|asked| asked.need == Need::Ahead);
             let marked = ahead.map(|asked| asked.run.first);
             let extent = self.extent(number);
             if extent.is_native() {
@@ -326,6 +352,7 @@ impl<C: Conduct> Machine<C> {
                 let state = extent.page_mut(page);
                 state.held = state.held.max(Held::of(access));
                 state.version = transaction;
+                state.came = now;
             }
             let installed = |page: &PageNumber| run.contains(*page);
             match effect {

@@ -9,7 +9,7 @@ use banyan_wire::ids::{
     Access, Epoch, ExtentNumber, Microseconds, NodeId, PageNumber, RequestNumber, Run, Transaction,
 };
 
-use super::{Contents, Extents, Held, Input, Machine, Output, Policy, Token};
+use super::{Contents, Extents, Held, Input, Machine, Output, Policy, ThreadNumber, Token};
 
 const EXTENT: ExtentNumber = ExtentNumber(0x8000);
 const PAGE: PageNumber = PageNumber(0x8000 * 512);
@@ -57,7 +57,7 @@ impl Cluster {
     }
 
     fn fault(&mut self, number: usize, page: PageNumber, access: Access) {
-        self.step(number, Input::Fault { page, access, limit: page.plus(4096) });
+        self.step(number, Input::Fault { thread: ThreadNumber(0), page, access, limit: page.plus(4096) });
     }
 
     fn take(&mut self) -> (Vec<(usize, Output)>, Vec<&'static str>) {
@@ -74,6 +74,8 @@ impl Cluster {
             Message::Discarded { .. } => "discarded",
             Message::Adopt { .. } => "adopt",
             Message::Adopted { .. } => "adopted",
+            Message::Sweep { .. } => "sweep",
+            Message::Swept { .. } => "swept",
         };
         let names = self.sent.drain(..).map(|(_, message, _)| name(&message)).collect();
         (core::mem::take(&mut self.done), names)

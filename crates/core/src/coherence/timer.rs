@@ -1,9 +1,9 @@
 //! What a node has to look at again when nothing comes of it.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
-use banyan_wire::ids::{ExtentNumber, Microseconds, RequestNumber, Transaction};
+use banyan_wire::ids::{ExtentNumber, Microseconds, NodeId, RequestNumber, Transaction};
 
 /// Something to look at again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,42 +20,76 @@ pub(super) enum Timer {
     HandOver(ExtentNumber),
     /// The discard under way of home in this extent.
     Discard(ExtentNumber),
+    /// The sweep under way of home at this node.
+    Sweep(NodeId),
 }
 
-/// The armed timers. There are few at a time (one for each thing under way), so that the earliest is found by
-/// looking.
+/// The armed timers: one for each thing under way, which can be many when much memory is freed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Timers {
-    armed: BTreeMap<Timer, Microseconds>,
+    deadlines: BTreeMap<Timer, Microseconds>,
+    /// The same, in the order in which they are due.
+    order: BTreeSet<(Microseconds, Timer)>,
 }
 
 impl Timers {
     pub(super) fn arm(&mut self, timer: Timer, deadline: Microseconds) {
-        self.armed.insert(timer, deadline);
+        self.cancel(timer);
+        self.deadlines.insert(timer, deadline);
+        self.order.insert((deadline, timer));
     }
 
     pub(super) fn cancel(&mut self, timer: Timer) {
-        self.armed.remove(&timer);
+        if let Some(deadline) = self.deadlines.remove(&timer) {
+            self.order.remove(&(deadline, timer));
+        }
     }
 
     pub(super) fn deadline(&self, timer: Timer) -> Option<Microseconds> {
-        self.armed.get(&timer).copied()
+        self.deadlines.get(&timer).copied()
     }
 
     pub(super) fn earliest(&self) -> Option<Microseconds> {
-        self.armed.values().min().copied()
+        self.order.first().map(|(deadline, _)| *deadline)
     }
 
     pub(super) fn take_due(&mut self, now: Microseconds) -> Vec<Timer> {
-        let due: Vec<Timer> =
-            self.armed.iter().filter(|(_, deadline)| **deadline <= now).map(|(timer, _)| *timer).collect();
-        for timer in &due {
-            self.armed.remove(timer);
+        let mut due = Vec::new();
+        while let Some((_, timer)) = self.order.first().copied().filter(|(deadline, _)| *deadline <= now) {
+            self.cancel(timer);
+            due.push(timer);
         }
         due
     }
 
     pub(super) fn forget_times(&mut self) {
-        self.armed.values_mut().for_each(|deadline| *deadline = Microseconds(1));
+        let at = Microseconds(1);
+        self.deadlines.values_mut().for_each(|deadline| *deadline = at);
+        self.order = self.deadlines.keys().map(|timer| (at, *timer)).collect();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timers_are_due_in_their_order_and_arming_again_moves_them() {
+        let (mut timers, discard) = (Timers::default(), |number| Timer::Discard(ExtentNumber(number)));
+        for number in 0..100 {
+            timers.arm(discard(number), Microseconds(1_000 - number));
+        }
+        timers.arm(discard(99), Microseconds(5_000));
+        timers.cancel(discard(98));
+        assert_eq!(timers.earliest(), Some(Microseconds(903)));
+        assert_eq!(timers.take_due(Microseconds(904)), [discard(97), discard(96)]);
+        assert_eq!(timers.take_due(Microseconds(4_999)).len(), 96);
+        assert_eq!(
+            (timers.earliest(), timers.deadline(discard(99))),
+            (Some(Microseconds(5_000)), Some(Microseconds(5_000)))
+        );
+        timers.forget_times();
+        assert_eq!(timers.take_due(Microseconds(1)), [discard(99)]);
+        assert_eq!(timers, Timers::default());
     }
 }

@@ -16,7 +16,7 @@ pub(crate) use mapping::Mapped;
 use crate::observe::statistics::Counters;
 use crate::pager::memory_file::MemoryFile;
 use crate::transport::Peers;
-use banyan_core::coherence::{Contents, Extents, Input, Lane, Machine, Output, Policy, Token};
+use banyan_core::coherence::{Contents, Extents, Input, Lane, Machine, Output, Policy, ThreadNumber, Token};
 use banyan_sys::userfaultfd::{self, Cause, Fault, Registration, Userfaultfd};
 use banyan_wire::address_space::{MEMORY_FILE_BYTES, POOL_BYTES, POOLS, pool_start};
 use banyan_wire::coherence::{HEADER_BYTES, Message, encode_header, encode_payload};
@@ -52,7 +52,6 @@ pub(crate) enum PagerError {
 /// Coherence of one job on one node.
 #[derive(Debug)]
 pub(crate) struct Pager {
-    own: NodeId,
     job: JobId,
     memory: MemoryFile,
     faults: OnceLock<Userfaultfd>,
@@ -62,6 +61,8 @@ pub(crate) struct Pager {
     /// What it cost.
     pub counters: Counters,
     state: Mutex<State>,
+    /// How often other nodes have said that memory is discarded.
+    answers: AtomicU64,
     /// When the timekeeper wakes, in microseconds; it is told only of earlier deadlines.
     armed: AtomicU64,
     earlier: Condvar,
@@ -106,7 +107,6 @@ impl Pager {
         }
         let stop = rustix::event::eventfd(0, EventfdFlags::CLOEXEC)?;
         Ok(Self {
-            own,
             job,
             memory,
             faults: OnceLock::new(),
@@ -122,6 +122,7 @@ impl Pager {
                 faulted: HashMap::new(),
                 frame: Vec::new(),
             }),
+            answers: AtomicU64::new(0),
             armed: AtomicU64::new(u64::MAX),
             earlier: Condvar::new(),
             stop,
@@ -199,7 +200,7 @@ impl Pager {
         let limit = PageNumber::of_address(end.unwrap_or(fault.address + 4096));
         let mut state = self.lock();
         state.faulted.entry(page).or_insert_with(Instant::now);
-        self.step(state, Input::Fault { page, access, limit }, &[])
+        self.step(state, Input::Fault { thread: ThreadNumber(fault.thread), page, access, limit }, &[])
     }
 
     /// Takes in a message of another node; `payload` are the bytes that followed its header.
@@ -207,6 +208,9 @@ impl Pager {
     /// # Errors
     /// [`PagerError`].
     pub(crate) fn receive(&self, from: NodeId, message: Message, payload: &[u8]) -> Result<(), PagerError> {
+        if matches!(message, Message::Discarded { .. } | Message::Swept { .. }) {
+            self.answers.fetch_add(1, Ordering::Relaxed);
+        }
         self.step(self.lock(), Input::Receive { from, message }, payload)
     }
 
@@ -267,7 +271,7 @@ impl Pager {
     /// At home: makes a range zero on all nodes. Blocks until it is.
     ///
     /// # Errors
-    /// [`PagerError`]; also if it takes longer than `deadline`.
+    /// [`PagerError`]; also if for `deadline` no node answers.
     pub(crate) fn discard(&self, address: u64, length: u64, deadline: Duration) -> Result<(), PagerError> {
         let first = PageNumber::of_address(address);
         let mut left = length / 4096;
@@ -276,8 +280,13 @@ impl Pager {
             let count = u32::try_from(left).unwrap_or(u32::MAX / 2);
             let (state, token, wait) = self.expect();
             self.step(state, Input::Discard { token, run: Run { first: at, count } }, &[])?;
-            if wait.recv_timeout(deadline).is_err() {
-                return Err(PagerError::Fatal("freeing memory took too long: a node does not answer".into()));
+            let mut answers = self.answers.load(Ordering::Relaxed);
+            while wait.recv_timeout(deadline).is_err() {
+                let before = std::mem::replace(&mut answers, self.answers.load(Ordering::Relaxed));
+                if before == answers {
+                    let what = "freeing memory took too long: a node does not answer";
+                    return Err(PagerError::Fatal(what.into()));
+                }
             }
             at = at.plus(count);
             left -= u64::from(count);
@@ -287,17 +296,12 @@ impl Pager {
 
     /// Whether no other node has ever asked for any of the range, all of which is owned here.
     pub(crate) fn is_native(&self, address: u64, length: u64) -> bool {
-        let state = self.lock();
-        extents_of(address, length).all(|extent| self.native(&state, extent))
+        self.lock().machine.foreign(extents_of(address, length)).next().is_none()
     }
 
     /// The node that owns an extent, as this node knows.
     pub(crate) fn owner(&self, extent: ExtentNumber) -> NodeId {
         self.lock().machine.owner(extent)
-    }
-
-    fn native(&self, state: &State, extent: ExtentNumber) -> bool {
-        state.machine.owner(extent) == self.own && state.machine.directory(extent.first_page()).is_none()
     }
 
     /// The replica has mapped this range, so far without rights: registers what concerns other nodes.
@@ -308,12 +312,10 @@ impl Pager {
         let state = self.lock();
         self.mapped.write().unwrap_or_else(PoisonError::into_inner).insert(address, address + length);
         let mut pending: Option<(u64, u64)> = None;
-        for extent in extents_of(address, length) {
-            if self.native(&state, extent) {
-                continue;
-            }
-            let start = extent.first_page().address().max(address);
-            let end = (extent.first_page().address() + EXTENT_BYTES).min(address + length);
+        for foreign in state.machine.foreign(extents_of(address, length)) {
+            let start = foreign.first.first_page().address();
+            let end = (start + foreign.count * EXTENT_BYTES).min(address + length);
+            let start = start.max(address);
             pending = match pending {
                 Some((from, to)) if to == start => Some((from, end)),
                 Some((from, to)) => {
@@ -547,7 +549,7 @@ pub(crate) fn pools(nodes: u8) -> Vec<(Extents, NodeId)> {
     owners
 }
 
-fn extents_of(address: u64, length: u64) -> impl Iterator<Item = ExtentNumber> {
+fn extents_of(address: u64, length: u64) -> Extents {
     let (first, last) = (address / EXTENT_BYTES, (address + length.max(1) - 1) / EXTENT_BYTES);
-    (first..=last).map(ExtentNumber)
+    Extents { first: ExtentNumber(first), count: last - first + 1 }
 }

@@ -4,7 +4,7 @@
 
 use super::faulty::{Ending, Faults, Faulty, Order};
 use super::{Connection, Lane, LaneEnd, Peer, Peers, receive_again, receive_coherence, receive_control};
-use banyan_core::coherence::{self, Held, Input, Machine, Output, Policy};
+use banyan_core::coherence::{self, Held, Input, Machine, Output, Policy, ThreadNumber};
 use banyan_wire::coherence::{Contents, HEADER_BYTES, Message, bitmap_bytes, encode_header, encode_payload};
 use banyan_wire::control::ControlMessage;
 use banyan_wire::ids::{
@@ -169,7 +169,10 @@ impl Member {
         loop {
             match (state.machine.held(page), access) {
                 (Held::Exclusive, _) | (Held::Shared, Access::Read) => return state,
-                _ => self.step(&mut state, Input::Fault { page, access, limit }, &[]),
+                _ => {
+                    let fault = Input::Fault { thread: ThreadNumber(0), page, access, limit };
+                    self.step(&mut state, fault, &[]);
+                }
             }
             assert!(Instant::now() < deadline, "{} waits for {page:?} for ever", self.own);
             state = self.changed.wait_timeout(state, Duration::from_millis(50)).unwrap().0;

@@ -1,6 +1,6 @@
 //! Why bytes are not a coherence message.
 
-use super::VERSION;
+use super::{SWEEP_EXTENTS_MAX, VERSION};
 
 /// Why bytes are not a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,6 +25,9 @@ pub enum DecodeError {
     /// An extent outside of the address space.
     #[error("extent {0:#x} is outside of the address space")]
     Extent(u64),
+    /// More extents than one message can be about.
+    #[error("{0} extents at once are more than {SWEEP_EXTENTS_MAX}")]
+    Extents(u64),
     /// A node number that no node has.
     #[error("node number {0} is too high")]
     Node(u8),

@@ -5,9 +5,10 @@
 
 use super::directory::Directory;
 use super::error::DecodeError;
-use super::{MAGIC, VERSION};
+use super::{MAGIC, SWEEP_EXTENTS_MAX, VERSION};
 use crate::ids::{
-    Access, EXTENT_PAGES, Epoch, ExtentNumber, NodeId, PAGES_END, PageNumber, RequestNumber, Run, Transaction,
+    Access, EXTENT_PAGES, Epoch, ExtentNumber, Microseconds, NodeId, PAGES_END, PageNumber, RequestNumber,
+    Run, Transaction,
 };
 use alloc::vec::Vec;
 use zerocopy::byteorder::little_endian::{U16, U32, U64};
@@ -34,7 +35,8 @@ pub(super) struct RawHeader {
     transaction: U64,
     have: U64,
     flags: u8,
-    reserved: [u8; 7],
+    reserved: [u8; 3],
+    ran: U32,
 }
 
 const CONFIRM: u8 = 1;
@@ -63,7 +65,8 @@ impl RawHeader {
             transaction: 0.into(),
             have: 0.into(),
             flags: 0,
-            reserved: [0; 7],
+            reserved: [0; 3],
+            ran: 0.into(),
         }
     }
 
@@ -109,6 +112,14 @@ impl Write<'_> {
         self.0.have = have.0.into();
     }
 
+    pub(super) fn extents(&mut self, extents: &u64) {
+        self.0.have = (*extents).into();
+    }
+
+    pub(super) fn swept(&mut self, swept: &u64) {
+        self.0.have = (*swept).into();
+    }
+
     pub(super) fn requester(&mut self, requester: &NodeId) {
         self.0.node = requester.get();
     }
@@ -131,6 +142,11 @@ impl Write<'_> {
 
     pub(super) fn discard(&mut self, set: &bool) {
         self.flag(*set, DISCARD);
+    }
+
+    /// More than the field holds is as long as can be.
+    pub(super) fn ran(&mut self, ran: &Microseconds) {
+        self.0.ran = u32::try_from(ran.0).unwrap_or(u32::MAX).into();
     }
 
     pub(super) fn directory(&mut self, directory: &Directory) {
@@ -199,6 +215,20 @@ impl Read<'_> {
         Ok(Transaction(self.0.have.get()))
     }
 
+    pub(super) fn extents(&self) -> Result<u64, DecodeError> {
+        match self.0.have.get() {
+            0 => Err(DecodeError::Zero),
+            _ => self.swept(),
+        }
+    }
+
+    pub(super) fn swept(&self) -> Result<u64, DecodeError> {
+        match self.0.have.get() {
+            count @ 0..=SWEEP_EXTENTS_MAX => Ok(count),
+            count => Err(DecodeError::Extents(count)),
+        }
+    }
+
     pub(super) fn requester(&self) -> Result<NodeId, DecodeError> {
         self.node()
     }
@@ -221,6 +251,13 @@ impl Read<'_> {
 
     pub(super) fn discard(&self) -> Result<bool, DecodeError> {
         Ok(self.0.flags & DISCARD != 0)
+    }
+
+    pub(super) fn ran(&self) -> Result<Microseconds, DecodeError> {
+        Ok(match self.0.ran.get() {
+            u32::MAX => Microseconds::MAX,
+            ran => Microseconds(ran.into()),
+        })
     }
 
     /// All but its entries, which are in the payload.

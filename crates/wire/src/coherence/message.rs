@@ -7,7 +7,7 @@
 
 use super::directory::Directory;
 use super::table::messages;
-use crate::ids::{Access, Epoch, ExtentNumber, NodeId, RequestNumber, Run, Transaction};
+use crate::ids::{Access, Epoch, ExtentNumber, Microseconds, NodeId, RequestNumber, Run, Transaction};
 
 messages! {
     /// What one node tells another about the pages of one process.
@@ -32,6 +32,9 @@ messages! {
             /// A thread waits for the first page: queue the request if need be. Otherwise decline rather than
             /// wait.
             demand: bool,
+            /// How long, at a stretch, the thread has run at most since this node had to stop writing the
+            /// first page; [`Microseconds::MAX`] if it never did, or if that is not known.
+            ran: Microseconds,
         }
         /// Owner to holder: send these pages to the requester; for a write, give them away.
         2 = Forward (about run, payload None) {
@@ -151,6 +154,28 @@ messages! {
             extent: ExtentNumber,
             /// The new epoch.
             epoch: Epoch,
+        }
+        /// Home to first owner: these extents become zero, as far as no other node has ever asked for them.
+        13 = Sweep (about extent, payload None) {
+            /// The first of them.
+            extent: ExtentNumber,
+            /// How many, at most [`SWEEP_EXTENTS_MAX`](super::SWEEP_EXTENTS_MAX).
+            extents: u64,
+            /// That of extents which were never asked for.
+            epoch: Epoch,
+            /// Ascending for each owner; a repetition does nothing.
+            request: RequestNumber,
+        }
+        /// First owner to home: they are, up to the first one that another node has asked for.
+        14 = Swept (about extent, payload None) {
+            /// As in the sweep.
+            extent: ExtentNumber,
+            /// How many were swept; may be none.
+            swept: u64,
+            /// As in the sweep.
+            epoch: Epoch,
+            /// As in the sweep.
+            request: RequestNumber,
         }
     }
 }

@@ -27,5 +27,7 @@ pub use fields::HEADER_BYTES;
 pub use message::Message;
 
 /// The version of this format. Nodes of different versions do not talk.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
+/// The most extents of one sweep: their pages can be counted in 32 bits.
+pub const SWEEP_EXTENTS_MAX: u64 = 1 << 22;
 const MAGIC: [u8; 2] = *b"Bc";

@@ -8,8 +8,8 @@ use super::fields::{RawHeader, Write};
 use super::*;
 use crate::fuzz;
 use crate::ids::{
-    Access, EXTENT_PAGES, Epoch, ExtentNumber, NodeId, NodeSet, PAGE_BYTES, PAGES_END, PageNumber,
-    RequestNumber, Run, Transaction,
+    Access, EXTENT_PAGES, Epoch, ExtentNumber, Microseconds, NodeId, NodeSet, PAGE_BYTES, PAGES_END,
+    PageNumber, RequestNumber, Run, Transaction,
 };
 use alloc::vec::Vec;
 
@@ -63,11 +63,15 @@ fn message() -> impl Strategy<Value = Message> {
             write.request(&RequestNumber(request));
             write.transaction(&Transaction(transaction));
             write.have(&Transaction(have));
+            if fields.contains(&"extents") || fields.contains(&"swept") {
+                write.extents(&(1 + have % SWEEP_EXTENTS_MAX));
+            }
             write.owner(&node);
             write.confirm(&flags.0);
             write.contents(&flags.1);
             write.demand(&flags.2);
             write.discard(&flags.3);
+            write.ran(&Microseconds(have));
             let mut message = Message::read(&raw).expect("every field is valid");
             if let Message::Adopt { directory, .. } = &mut message {
                 directory.pages = pages;
@@ -145,6 +149,7 @@ fn get(run: Run) -> Message {
         request: RequestNumber(1),
         have: Transaction(0),
         demand: true,
+        ran: Microseconds(0),
     }
 }
 
@@ -161,7 +166,7 @@ fn errors_say_what_is_wrong() {
     assert_eq!(with(3, 99), DecodeError::Tag(99));
     assert_eq!(with(18, 7), DecodeError::Access(7));
     assert_eq!(with(19, 1), DecodeError::Unused);
-    assert_eq!(with(63, 1), DecodeError::Unused);
+    assert_eq!(with(59, 1), DecodeError::Unused);
     assert_eq!(with(32, 0), DecodeError::Zero);
     assert_eq!(with(16, 0), DecodeError::Run { first: 5, count: 0 });
     assert_eq!(with(15, 1), DecodeError::Run { first: 5 + (1 << 56), count: 1 });
@@ -169,6 +174,17 @@ fn errors_say_what_is_wrong() {
     assert_eq!(decode(&good[..10]).unwrap_err(), DecodeError::Short(10));
     let longer = [good.as_slice(), &[0]].concat();
     assert_eq!(decode(&longer).unwrap_err(), DecodeError::Payload { found: 1, expected: 0 });
+}
+
+#[test]
+fn a_sweep_has_some_extents_and_not_too_many() {
+    let sweep = |extents| {
+        let (extent, epoch, request) = (ExtentNumber(5), Epoch(1), RequestNumber(1));
+        decode(&encode_header(0, &Message::Sweep { extent, extents, epoch, request }, 0)).map(|_| ())
+    };
+    assert_eq!(sweep(0), Err(DecodeError::Zero));
+    assert_eq!(sweep(SWEEP_EXTENTS_MAX), Ok(()));
+    assert_eq!(sweep(SWEEP_EXTENTS_MAX + 1), Err(DecodeError::Extents(SWEEP_EXTENTS_MAX + 1)));
 }
 
 #[test]
@@ -206,8 +222,8 @@ fn golden() -> Vec<(u8, Message, Fields)> {
     vec![
         (
             1,
-            Message::Get { run, access, epoch, request, have, demand: true },
-            of(&pages, &[(18, 2), (32, 5), (48, 9), (56, 4)]),
+            Message::Get { run, access, epoch, request, have, demand: true, ran: Microseconds(10) },
+            of(&pages, &[(18, 2), (32, 5), (48, 9), (56, 4), (60, 10)]),
         ),
         (
             2,
@@ -241,6 +257,8 @@ fn golden() -> Vec<(u8, Message, Fields)> {
             of(&whole, &[(16, 2), (19, 7), (20, 48), (32, 5), (40, 6)]),
         ),
         (12, Message::Adopted { extent, epoch }, whole.to_vec()),
+        (13, Message::Sweep { extent, extents: 11, epoch, request }, of(&whole, &[(32, 5), (48, 11)])),
+        (14, Message::Swept { extent, swept: 12, epoch, request }, of(&whole, &[(32, 5), (48, 12)])),
     ]
 }
 
@@ -249,7 +267,7 @@ fn every_message_has_the_bytes_of_the_format() {
     assert_eq!(golden().len(), Message::ROWS.len());
     for (tag, message, fields) in golden() {
         let mut expected = [0; HEADER_BYTES];
-        expected[..4].copy_from_slice(&[b'B', b'c', 1, tag]);
+        expected[..4].copy_from_slice(&[b'B', b'c', 2, tag]);
         fields.iter().for_each(|&(at, byte)| expected[at] = byte);
         assert_eq!(encode_header(1, &message, 8), expected, "{message:?}");
     }

@@ -1,0 +1,69 @@
+//! Turns with pages that many nodes want back at once.
+//!
+//! Threads that write to places all over some pages need all of these pages at one time to get on. If each
+//! page stays where it is for a while and then goes to the next node that asks, whatever that while is, every
+//! node has some of the pages and waits for the others: with N nodes every N-th access finds its page. So an
+//! owner lets one node at a time gather: from that node's first page on, what it has got of the pages that
+//! are fought over stays with it, and it may take more of them from the others as soon as they have had them
+//! for the shortest time, until it has asked for none for as long as it has been gathering. Thus about half
+//! of the time goes into work. Then the next node that waits has its turn.
+//!
+//! Nothing here concerns correctness: a page may always stay longer.
+
+use banyan_wire::coherence::Holders;
+use banyan_wire::ids::{Access, Microseconds, NodeId};
+
+use super::Policy;
+use super::extent::{Asked, Entry};
+
+/// The turn under way, or the last one, with the pages of one owner.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Turn {
+    node: Option<NodeId>,
+    since: Microseconds,
+    until: Microseconds,
+}
+
+impl Turn {
+    /// Whose turn it is.
+    pub(super) fn node(self, now: Microseconds) -> Option<NodeId> {
+        self.node.filter(|_| now < self.until)
+    }
+
+    /// A page that is fought over is being sent to `node`, which asked for it. `hold` is how long such a page
+    /// stays with its writer.
+    pub(super) fn served(&mut self, node: NodeId, now: Microseconds, hold: Microseconds, policy: &Policy) {
+        match self.node(now) {
+            Some(other) if other != node => return,
+            Some(_) => {}
+            None => (self.node, self.since) = (Some(node), now),
+        }
+        let quiet = hold.0.max(now.0 - self.since.0);
+        let until = now.plus(Microseconds(quiet)).min(self.since.plus(policy.turn_max));
+        self.until = self.until.max(until);
+    }
+
+    /// For the mutant of that name.
+    pub(super) fn never_ends(&mut self) {
+        self.until = Microseconds::MAX;
+    }
+
+    /// From when on the page may go to the node that asks for it.
+    pub(super) fn frees(
+        self,
+        entry: &Entry,
+        asked: &Asked,
+        now: Microseconds,
+        policy: &Policy,
+    ) -> Microseconds {
+        let turn = self.node(now);
+        let in_turn = turn == Some(asked.requester);
+        let hold = if in_turn { policy.hold } else { entry.hold.length(policy) };
+        let held = entry.granted.map_or(Microseconds(0), |granted| granted.plus(hold));
+        let gathered = turn.filter(|_| entry.hold.is_fought_over()).is_some_and(|node| match entry.holders {
+            Holders::Writer(writer) => writer == node,
+            Holders::Readers { nodes, .. } => nodes.contains(node) && asked.access == Access::Write,
+        });
+        if gathered && !in_turn { held.max(self.until) } else { held }
+    }
+}
