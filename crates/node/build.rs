@@ -15,11 +15,21 @@ fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR"));
     let crates = manifest.parent().expect("the crate lies in crates/");
-    for part in ["stub/src", "stub/Cargo.toml", "sys/src", "sys/Cargo.toml", "wire/src", "wire/Cargo.toml"] {
+    for part in [
+        "stub/src",
+        "stub/Cargo.toml",
+        "stub/no_unwind_tables.ld",
+        "../Cargo.toml",
+        "sys/src",
+        "sys/Cargo.toml",
+        "wire/src",
+        "wire/Cargo.toml",
+    ] {
         println!("cargo:rerun-if-changed={}", crates.join(part).display());
     }
     let target = "x86_64-unknown-linux-gnu";
     let image_base = format!("-Clink-arg=--image-base={:#x}", STUB.start);
+    let unwind_tables = format!("-Clink-arg=-T{}", crates.join("stub/no_unwind_tables.ld").display());
     let flags = [
         "-Crelocation-model=pic",
         "-Clinker=rust-lld",
@@ -30,8 +40,9 @@ fn main() {
         "-Clink-arg=--no-pie",
         "-Clink-arg=--no-dynamic-linker",
         "-Clink-arg=--gc-sections",
-        // Nothing unwinds in the stub.
+        // Nothing unwinds in the stub, and tables for it would be a seventh of the image.
         "-Clink-arg=--no-eh-frame-hdr",
+        unwind_tables.as_str(),
         "-Clink-arg=-zseparate-loadable-segments",
     ];
     let directory = out.join("stub");
