@@ -14,7 +14,18 @@ static void handler(int signal, siginfo_t *information, void *context) {
     handled++;
 }
 
+// Whether this is not the first thread.
+static int is_other;
+
+// SIGSEGV and SIGBUS that are sent to the process may stay with the first thread under Banyan, which says so:
+// other threads send them to themselves.
+static int to_thread(int way) {
+    int may_stay = is_other && (number == SIGSEGV || number == SIGBUS);
+    return may_stay && (way == 1 || way == 2) ? way + 2 : way;
+}
+
 static void send(int way) {
+    way = to_thread(way);
     union sigval value = {.sival_int = 77};
     switch (way) {
     case 0: ZERO(raise(number)); break;
@@ -45,7 +56,7 @@ static void each_way(void) {
     for (int way = 0; way < 5; way++) {
         send(way);
         wait_for(way + 1, way);
-        CHECK(code == CODES[way], "way %d: code %d", way, (int)code);
+        CHECK(code == CODES[to_thread(way)], "way %d: code %d", way, (int)code);
     }
 }
 
@@ -118,6 +129,7 @@ int main(int count, char **arguments) {
     pthread_t thread;
     sigfillset(&all);
     ZERO(pthread_sigmask(SIG_BLOCK, &all, NULL));
+    is_other = 1;
     ZERO(pthread_create(&thread, NULL, body, arguments[2]));
     ZERO(pthread_join(thread, NULL));
     return finish();
