@@ -97,7 +97,7 @@ fn the_alternate_stack_is_the_programs() {
 
 fn raised(signal: &str, threads: &[&str]) {
     for &thread in threads {
-        for how in ["handled", "once", "ignored", "blocked"] {
+        for how in ["handled", "once", "ignored", "blocked", "passed_on"] {
             check(&c("raised_faults", [signal, how, thread]));
         }
         let number = signal.parse().unwrap();

@@ -6,7 +6,7 @@
 use crate::daemon::{requests, settings};
 use crate::kernel;
 use crate::signal::frame::{AlternateStack, SignalInformation, UserContext};
-use crate::signal::{deferred, handler, mask, taken};
+use crate::signal::{handler, mask, taken};
 use crate::thread::resume::RED_ZONE;
 use crate::thread::{Role, Thread, exit, resume};
 use banyan_wire::deputy::{DeputyMessage, Header};
@@ -39,6 +39,5 @@ pub fn arrive(thread: &'static Thread, header: &Header) -> ! {
     thread.set_role(Role::Home);
     // A signal that the carrier has not taken is the kernel's to deliver now.
     taken::send_again(thread);
-    deferred::release(thread);
     resume::resume(thread, frame, fs_base)
 }

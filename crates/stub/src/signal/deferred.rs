@@ -3,45 +3,75 @@
 //! The stub cannot block SIGSEGV and SIGBUS, for its copies of program memory may fault; and it never blocks
 //! SIGSYS while the program runs. So one that is sent may arrive while it cannot be delivered. It is kept
 //! with the thread, which gives it to the kernel again before it continues the program: the kernel then does
-//! with it what it does with any signal.
+//! with it what it does with any signal, and one that was sent to the process may be another thread's.
+//!
+//! From the moment at which a thread has looked for what is kept until it continues the program it touches no
+//! program memory. What comes in between goes back to the kernel at once, and everything is blocked until the
+//! kernel has the program's mask again: kept, it would stay for as long as the program's next call waits.
 
 use crate::kernel::{self, MaskChange};
 use crate::lock::Lock;
-use crate::signal::frame::SignalInformation;
+use crate::signal::frame::{SignalInformation, UserContext};
+use crate::signal::mask::Copies;
 use crate::signal::pending::NUMBERS;
-use crate::signal::{self, SIGSYS};
+use crate::signal::{self, SIGSYS, mask};
 use crate::thread::{Role, Thread, block};
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering, compiler_fence};
 use linux_raw_sys::general as linux;
 
-/// A SIGSYS that was sent to the process while every thread blocked it.
-static PROCESS: ForProcess =
-    ForProcess { lock: Lock::new(), kept: AtomicBool::new(false), information: UnsafeCell::new(None) };
+/// What the kernel cannot keep of signals that were sent to the process: a SIGSYS that every thread blocks;
+/// and of the others, while the kernel has them again, who sent them if it was another process.
+static PROCESS: ForProcess = ForProcess {
+    lock: Lock::new(),
+    kept: AtomicU64::new(0),
+    information: UnsafeCell::new([None; NUMBERS.len()]),
+};
 
 struct ForProcess {
     lock: Lock,
-    /// Whether there is one.
-    kept: AtomicBool,
-    information: UnsafeCell<Option<SignalInformation>>,
+    /// The signals of which there is something, as a mask.
+    kept: AtomicU64,
+    information: UnsafeCell<[Option<SignalInformation>; NUMBERS.len()]>,
 }
 
 // SAFETY: the information is touched under the lock only.
 unsafe impl Sync for ForProcess {}
 
 impl ForProcess {
-    fn replace(&self, information: Option<SignalInformation>) -> Option<SignalInformation> {
+    fn holds(&self, signal: u64) -> bool {
+        mask::holds(self.kept.load(Ordering::Relaxed), signal)
+    }
+
+    /// Puts what there is of a signal in the place of what there was.
+    fn replace(&self, signal: u64, information: Option<SignalInformation>) -> Option<SignalInformation> {
+        let index = NUMBERS.iter().position(|&number| number == signal)?;
         let _guard = self.lock.lock();
-        self.kept.store(information.is_some(), Ordering::Relaxed);
+        let others = self.kept.load(Ordering::Relaxed) & !signal::bit(signal);
+        let own = if information.is_some() { signal::bit(signal) } else { 0 };
+        self.kept.store(others | own, Ordering::Relaxed);
         // SAFETY: the lock is held.
-        unsafe { core::mem::replace(&mut *self.information.get(), information) }
+        let slots = unsafe { &mut *self.information.get() };
+        core::mem::replace(&mut slots[index], information)
     }
 }
 
 /// What is kept for the thread and for the process, as a mask.
 pub fn pending(thread: &Thread) -> u64 {
-    let process = PROCESS.kept.load(Ordering::Relaxed);
-    thread.deferred.bits() | if process { signal::bit(SIGSYS) } else { 0 }
+    thread.deferred.bits() | (PROCESS.kept.load(Ordering::Relaxed) & signal::bit(SIGSYS))
+}
+
+/// Keeps a signal that came while the thread was in the stub. If the thread has looked already, the signal
+/// goes back to the kernel.
+pub fn keep(thread: &Thread, information: &SignalInformation, context: &mut UserContext) {
+    thread.deferred.keep(information.signal as u64, information);
+    // A carrier always touches program memory; nothing of the program's is sent to it.
+    let is_at_home = matches!(thread.role(), Role::Home | Role::Deputy);
+    if is_at_home && thread.copies.load(Ordering::Relaxed) != Copies::Made as u32 {
+        release(thread);
+        thread.copies.store(Copies::DoneAndBlocked as u32, Ordering::Relaxed);
+        context.mask = !0;
+    }
 }
 
 /// The thread cannot take a SIGSYS that the kernel gave it, for the program blocks it there. If it was sent
@@ -55,22 +85,25 @@ pub fn pass_on(thread: &Thread, information: &SignalInformation) {
         Role::Deputy => other.mask.load(Ordering::Relaxed) & signal::bit(SIGSYS) == 0,
         Role::Carrier | Role::Service => false,
     };
-    let _ = PROCESS.replace(Some(*information));
+    let _ = PROCESS.replace(SIGSYS, Some(*information));
     if let Some(other) = block::all().find(takes) {
         kernel::signal_thread(other.thread_id.load(Ordering::Relaxed), SIGSYS);
     }
 }
 
-/// What a SIGSYS that came stands for: the one for the process, if another thread passed it on.
+/// What a signal that came stands for: the one for the process, if a thread of ours passed it on.
 pub fn passed_on(signal: u64, information: &SignalInformation) -> SignalInformation {
-    let kept =
-        if signal == SIGSYS && PROCESS.kept.load(Ordering::Relaxed) { PROCESS.replace(None) } else { None };
+    let may_be = signal == SIGSYS || (information.code == SENT_BY_KILL && is_own(information));
+    let kept = if may_be && PROCESS.holds(signal) { PROCESS.replace(signal, None) } else { None };
     kept.unwrap_or(*information)
 }
 
 /// Gives the kernel again what is kept, unless it is SIGSYS and the program blocks it. For the end of a
 /// handler of the stub: from here on the thread must not touch program memory.
 pub fn release(thread: &Thread) {
+    thread.copies.store(Copies::Done as u32, Ordering::Relaxed);
+    // What comes before this is seen below; what comes after it sees the store.
+    compiler_fence(Ordering::SeqCst);
     let held = thread.sigsys_blocked.load(Ordering::Relaxed);
     if pending(thread) & !held == 0 {
         return;
@@ -84,7 +117,7 @@ pub fn release(thread: &Thread) {
         }
     }
     if held == 0
-        && let Some(information) = PROCESS.replace(None)
+        && let Some(information) = PROCESS.replace(SIGSYS, None)
     {
         send_to_self(&information);
     }
@@ -98,16 +131,23 @@ const fn is_for_process(information: &SignalInformation) -> bool {
 /// `SI_USER`.
 const SENT_BY_KILL: i32 = linux::SI_USER as i32;
 
+fn is_own(information: &SignalInformation) -> bool {
+    information.sender() == kernel::process_id()
+}
+
 /// Gives the kernel a signal that it had delivered to this thread: to the process if it was sent to the
-/// process. A sender's code other than `sigqueue`'s can be given to oneself only, so what another process
-/// sent by `kill` stays with the thread.
+/// process. What another process sent by `kill` can be given to oneself only, so it stays with the thread,
+/// unless it has the number of a fault: then it is told to the thread that takes the process's own signal.
 pub fn send_again(information: &SignalInformation) {
-    let own = information.sender() == kernel::process_id();
-    if information.code == linux::SI_QUEUE || (information.code == SENT_BY_KILL && own) {
-        give_back(information);
-    } else {
-        send_to_self(information);
+    let signal = information.signal as u64;
+    let by_another = information.code == SENT_BY_KILL && !is_own(information);
+    if !is_for_process(information) || (by_another && !NUMBERS.contains(&signal)) {
+        return send_to_self(information);
     }
+    if by_another {
+        let _ = PROCESS.replace(signal, Some(*information));
+    }
+    give_back(information);
 }
 
 /// Gives the process a signal that was sent to it, whichever thread takes it.

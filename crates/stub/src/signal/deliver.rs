@@ -27,7 +27,7 @@ pub unsafe extern "C" fn on_signal(
     if thread.role() == Role::Deputy {
         return taken::record(thread, signal, information, context);
     }
-    mask::admit_copy_faults(context.mask);
+    mask::admit_copy_faults(thread, context.mask);
     deliver(thread, signal, information, context);
     deferred::release(thread);
 }

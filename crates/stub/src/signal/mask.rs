@@ -29,12 +29,27 @@ pub fn block_all() -> u64 {
     kernel::set_mask(MaskChange::Set, HANDLER_MASK)
 }
 
-/// Lets the faults of the stub's copies in, in a handler that interrupted a thread with this mask: the kernel
-/// adds the handler's mask to that of the thread, which may block everything.
-pub fn admit_copy_faults(interrupted: u64) {
-    if interrupted & COPY_FAULTS != 0 {
+/// For a handler that is going to touch program memory and interrupted the thread with this mask: lets the
+/// faults of the stub's copies in. The kernel adds the handler's mask to that of the thread, which may block
+/// everything.
+pub fn admit_copy_faults(thread: &Thread, interrupted: u64) {
+    let before = thread.copies.swap(Copies::Made as u32, Ordering::Relaxed);
+    if before == Copies::DoneAndBlocked as u32 || interrupted & COPY_FAULTS != 0 {
         kernel::set_mask(MaskChange::Unblock, COPY_FAULTS);
     }
+}
+
+/// Whether a thread, while it is in the stub, may touch program memory: then the faults of its copies must
+/// not be blocked, and what was sent with their numbers is kept (`deferred`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Copies {
+    /// It may.
+    Made = 0,
+    /// It does not until it enters the stub again: what comes goes back to the kernel.
+    Done = 1,
+    /// As `Done`, and something came: the kernel's mask blocks everything since then.
+    DoneAndBlocked = 2,
 }
 
 /// What the program blocks, by its own view, in the thread whose interrupted context this is.

@@ -5,7 +5,7 @@
 use crate::kernel::{self, MaskChange};
 use crate::signal::deferred;
 use crate::signal::frame::UserContext;
-use crate::signal::mask::HANDLER_MASK;
+use crate::signal::mask::{Copies, HANDLER_MASK};
 use crate::thread::Thread;
 use core::arch::{asm, global_asm};
 use core::sync::atomic::Ordering;
@@ -64,6 +64,7 @@ pub unsafe fn call(thread: &Thread, blocked: u64, number: u32, arguments: [u64; 
         );
     }
     thread.taken.open.set(false);
+    thread.copies.store(Copies::Made as u32, Ordering::Relaxed);
     kernel::set_mask(MaskChange::Set, HANDLER_MASK);
     if result == NOT_MADE { End::NotMade } else { End::Made(result) }
 }

@@ -12,6 +12,7 @@ use crate::kernel;
 use crate::lock::Lock;
 use crate::report;
 use crate::signal::frame::AlternateStack;
+use crate::signal::mask::Copies;
 use crate::signal::pending::{Deferred, Taken};
 use banyan_sys::raw::Errno;
 use banyan_wire::deputy::{Header, PAYLOAD_MAX, SignalNotice};
@@ -71,6 +72,8 @@ pub struct Thread {
     pub sigsys_blocked: AtomicU64,
     /// Signals that came when they could not be delivered.
     pub deferred: Deferred,
+    /// See [`Copies`].
+    pub copies: AtomicU32,
     /// What the program blocks while the call waits that it made with a mask.
     pub waiting_mask: Cell<Option<u64>>,
     /// On a deputy: the signal that the carrier is to take. On a carrier: whether it was interrupted.
@@ -237,6 +240,7 @@ impl Thread {
         self.robust_list.set(0);
         self.alternate_stack.set(AlternateStack::NONE);
         self.deferred.clear();
+        self.copies.store(Copies::Made as u32, Ordering::Relaxed);
         self.waiting_mask.set(None);
         self.taken.clear();
         self.notice.set(SignalNotice::None);

@@ -3,9 +3,9 @@
 
 use crate::daemon::requests;
 use crate::daemon::settings::{self, SETTINGS};
-use crate::kernel;
+use crate::kernel::{self, MaskChange};
 use crate::memory::copy::{self, ProgramAddress};
-use crate::signal::taken;
+use crate::signal::{deferred, taken};
 use crate::thread::{Role, Thread};
 use banyan_wire::deputy::Header;
 use banyan_wire::stub::{Exit, Request, ThreadEnd};
@@ -39,6 +39,8 @@ pub fn end(thread: &'static Thread, status: u64) -> ! {
     if word != 0 && copy::store_u32(ProgramAddress(word), 0).is_ok() {
         kernel::futex_wake(word);
     }
+    // What is kept for the process is another thread's.
+    deferred::release(thread);
     if thread.role() == Role::Deputy {
         taken::give_back(thread);
         kernel::close(thread.connection.get());
@@ -65,6 +67,7 @@ pub fn end_process(status: u64) -> ! {
 
 /// Gives the block back and ends the OS thread. The stack is not touched after the block is free.
 pub fn leave(thread: &'static Thread, status: u64) -> ! {
+    kernel::set_mask(MaskChange::Set, !0);
     // SAFETY: after the store another thread may use this block, stack included; the two instructions after
     // it use registers only, all signals are blocked, and the thread is gone after them.
     unsafe {

@@ -5,7 +5,7 @@ use crate::memory::copy::{self, ProgramAddress};
 use crate::signal::frame::{
     FP_XSTATE, LEGACY_STATE, SOFTWARE_BYTES, SignalFrame, SignalInformation, UserContext,
 };
-use crate::signal::mask;
+use crate::signal::{deferred, mask};
 use crate::thread::{Role, Thread};
 use banyan_sys::raw::Errno;
 use core::arch::asm;
@@ -67,6 +67,9 @@ pub fn resume(thread: &Thread, frame: u64, fs_base: u64) -> ! {
     let set = unsafe { kernel::checked(linux::__NR_arch_prctl, [kernel::ARCH_SET_FS, fs_base, 0, 0, 0, 0]) };
     if ready.is_err() || set.is_err() {
         crate::report::fail(&["banyan: a thread's first frame is not in the program's memory"]);
+    }
+    if thread.role() == Role::Home {
+        deferred::release(thread);
     }
     // SAFETY: the frame is well-formed (`make_frame` wrote it); what the thread does then is the program's.
     unsafe {

@@ -52,7 +52,7 @@ pub unsafe extern "C" fn on_fault(
     }
     match thread.role() {
         Role::Home if disposition::has_handler(signal) => {
-            mask::admit_copy_faults(context.mask);
+            mask::admit_copy_faults(thread, context.mask);
             deliver::deliver(thread, signal, information, context);
             deferred::release(thread);
         }
@@ -83,13 +83,13 @@ pub fn sent(
         return taken::record(thread, signal, &information, context);
     }
     if thread.role() != Role::Home || !deliver::runs_program(context.registers.rip) {
-        return thread.deferred.keep(signal, information);
+        return deferred::keep(thread, information, context);
     }
     if mask::blocks(thread, context, signal) {
         // Only SIGSYS comes although it is blocked.
         return deferred::pass_on(thread, information);
     }
-    mask::admit_copy_faults(context.mask);
+    mask::admit_copy_faults(thread, context.mask);
     let information = deferred::passed_on(signal, information);
     deliver::deliver(thread, signal, &information, context);
     deferred::release(thread);

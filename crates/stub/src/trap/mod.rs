@@ -31,7 +31,7 @@ pub unsafe extern "C" fn on_trap(
     if information.is_sent() {
         return fault::sent(thread, signal, information, context);
     }
-    mask::admit_copy_faults(context.mask);
+    mask::admit_copy_faults(thread, context.mask);
     call(thread, information, context);
     deferred::release(thread);
 }
