@@ -102,9 +102,7 @@ impl Image for Pma {
     }
 
     fn load(&mut self) -> io::Result<Option<Saved>> {
-        if !self.arena.is_here() {
-            return Err(io::Error::other(AllocateError::Forked));
-        }
+        self.arena.check_memory()?;
         let Some(bytes) = bytes::read(&self.arena) else { return Ok(None) };
         let position = self.arena.position();
         Ok(Some(Saved { epoch: position.epoch, event: position.event, bytes }))

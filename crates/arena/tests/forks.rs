@@ -103,7 +103,6 @@ fn a_sleeping_child_keeps_no_lock() {
         arena.commit(1, 7).unwrap();
         // SAFETY: the child only waits.
         if unsafe { libc::fork() } == 0 {
-            drop(writer.try_clone());
             // SAFETY: closes this child's copy of the other end, of which it has no other use.
             unsafe { libc::close(std::os::fd::AsRawFd::as_raw_fd(&writer)) };
             let _told = rustix::io::write(&running, b"x");

@@ -285,7 +285,8 @@ impl<D: Disk> Arena<D> {
         self.heap.memory.note(offset, length)
     }
 
-    fn check_memory(&self) -> std::io::Result<()> {
+    /// For what gives an error of the system.
+    pub(crate) fn check_memory(&self) -> std::io::Result<()> {
         if self.is_here() { Ok(()) } else { Err(std::io::Error::other(AllocateError::Forked)) }
     }
 

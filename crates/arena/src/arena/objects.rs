@@ -36,7 +36,7 @@ impl<D: Disk> Arena<D> {
 
     /// A forked process has no heap.
     #[inline]
-    fn check_allocation(&self) -> Result<(), AllocateError> {
+    pub(crate) fn check_allocation(&self) -> Result<(), AllocateError> {
         if self.owner.is_here() { Ok(()) } else { Err(AllocateError::Forked) }
     }
 

@@ -9,7 +9,8 @@ use crate::disk::Disk;
 
 /// The bytes; `None` before they were first written.
 pub(crate) fn read<D: Disk>(arena: &Arena<D>) -> Option<Vec<u8>> {
-    let (pointer, _, length) = place(arena).filter(|_| arena.is_here())?;
+    arena.assert_here();
+    let (pointer, _, length) = place(arena)?;
     // SAFETY: the object holds `length` bytes that `write` put there, and the arena is borrowed.
     Some(unsafe { std::slice::from_raw_parts(pointer.as_ptr(), length) }.to_vec())
 }
@@ -27,9 +28,7 @@ fn place<D: Disk>(arena: &Arena<D>) -> Option<(NonNull<u8>, Layout, usize)> {
 /// # Errors
 /// [`AllocateError`]; the arena is then to be rolled back.
 pub(crate) fn write<D: Disk>(arena: &mut Arena<D>, bytes: &[u8]) -> Result<(), AllocateError> {
-    if !arena.is_here() {
-        return Err(AllocateError::Forked);
-    }
+    arena.check_allocation()?;
     let place = match place(arena) {
         Some((pointer, layout, _)) if layout.size() >= bytes.len() => pointer,
         old => {

@@ -116,9 +116,7 @@ impl<'a, D: Disk> View<'a, D> {
         layout: Layout,
         fill: impl FnOnce(NonNull<Head>),
     ) -> Result<Self, CollectionError> {
-        if !arena.is_here() {
-            return Err(AllocateError::Forked.into());
-        }
+        arena.check_allocation()?;
         let (name, kind) = (root_name(name), kind(description));
         if let Some(word) = arena.root(&name) {
             // Only this module sets roots of such names, to heads that it has made.

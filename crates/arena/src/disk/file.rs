@@ -60,9 +60,11 @@ pub enum FileDiskError {
 /// A file, by preference opened with `O_DIRECT`.
 #[derive(Debug)]
 pub struct FileDisk {
+    /// Dropped before the file: what is opened next may get the descriptor's number, and is not to be closed
+    /// in a child.
+    _kept_from_children: LeftToParent,
     file: File,
     owner: Owner,
-    _kept_from_children: LeftToParent,
     /// What was fetched ahead: its offset, and the bytes. Only while the log is replayed, before any write.
     ahead: Mutex<(u64, Vec<Block>)>,
 }
@@ -124,7 +126,7 @@ impl FileDisk {
         }
         let owner = Owner::this_process()?;
         let kept = LeftToParent::keep(&descriptor)?;
-        Ok(Self { file: descriptor.into(), owner, _kept_from_children: kept, ahead: Mutex::default() })
+        Ok(Self { _kept_from_children: kept, file: descriptor.into(), owner, ahead: Mutex::default() })
     }
 
     /// Keeps a snapshot from being dropped for as long as this disk is open; `false` if it is being dropped.

@@ -260,11 +260,13 @@ impl<D: Disk> Pager<D> {
     /// Reads a run of pages into memory and checks them, so that touching them cannot fail.
     pub(crate) fn load(&self, first: u32, count: u32) -> Result<(), ReadError> {
         let mut state = self.shared.state();
-        let (mut page, end) = (first, first + count);
-        while page < end {
-            let part = (end - page).min(WINDOW_MAX);
+        let (mut page, mut left) = (first, count);
+        while left > 0 {
+            let part = left.min(WINDOW_MAX);
             self.shared.install(&mut state, page, part, Window::All)?;
-            page += part;
+            // The end of the largest heap has no number.
+            page = page.wrapping_add(part);
+            left -= part;
         }
         Ok(())
     }

@@ -60,37 +60,44 @@ impl Places {
     fn number(&mut self, address: u64) -> &mut u32 {
         let (page, unit) = self.place(address);
         assert!(page < self.pages, "{FOREIGN}");
-        let there = self.groups.get(page / GROUP).is_some_and(|group| page % GROUP < group.len());
-        if !there {
-            self.make_group(page);
-        }
-        let array = &mut self.groups[page / GROUP][page % GROUP];
+        let Self { pages, groups, arrays, touched, .. } = self;
+        let array = match groups.get_mut(page / GROUP).and_then(|group| group.get_mut(page % GROUP)) {
+            Some(array) => array,
+            None => Self::make_group(groups, *pages, page),
+        };
         if *array == 0 {
-            self.arrays.push([0; UNITS]);
-            self.touched.push(page as u32);
-            *array = self.arrays.len() as u32;
+            arrays.push([0; UNITS]);
+            touched.push(page as u32);
+            *array = arrays.len() as u32;
         }
-        &mut self.arrays[*array as usize - 1][unit]
+        &mut arrays[*array as usize - 1][unit]
     }
 
-    /// Makes the group of a page, or a longer one, since the heap has grown.
+    /// Makes the group of a page, or a longer one, since the heap has grown; gives the page's place in it.
     #[cold]
-    fn make_group(&mut self, page: usize) {
+    fn make_group(groups: &mut Vec<Vec<u32>>, pages: usize, page: usize) -> &mut u32 {
         let number = page / GROUP;
-        if self.groups.len() <= number {
-            self.groups.resize(number + 1, Vec::new());
+        if groups.len() <= number {
+            groups.resize(number + 1, Vec::new());
         }
-        let mut longer = vec![0; self.pages.next_power_of_two().min(GROUP)];
-        let group = &mut self.groups[number];
+        let mut longer = vec![0; pages.next_power_of_two().min(GROUP)];
+        let group = &mut groups[number];
         longer[..group.len()].copy_from_slice(group);
         *group = longer;
+        &mut group[page % GROUP]
+    }
+
+    /// As [`Places::number`], if a noun of the same page has one.
+    #[inline]
+    fn kept(&self, address: u64) -> Option<&u32> {
+        let (page, unit) = self.place(address);
+        let array = *self.groups.get(page / GROUP)?.get(page % GROUP)?;
+        Some(&self.arrays[(array as usize).checked_sub(1)?][unit])
     }
 
     /// The number of a noun that has one.
     fn known(&self, address: u64) -> Option<u32> {
-        let (page, unit) = self.place(address);
-        let array = *self.groups.get(page / GROUP)?.get(page % GROUP)?;
-        self.arrays[(array as usize).checked_sub(1)?][unit].checked_sub(1)
+        self.kept(address)?.checked_sub(1)
     }
 
     fn bytes(&self) -> usize {
@@ -101,11 +108,8 @@ impl Places {
     /// Asks for what [`Places::number`] will look at.
     #[inline]
     fn prefetch(&self, address: u64) {
-        let (page, unit) = self.place(address);
-        let array = self.groups.get(page / GROUP).and_then(|group| group.get(page % GROUP));
-        let array = array.and_then(|array| (*array as usize).checked_sub(1));
-        if let Some(array) = array {
-            prefetch(&raw const self.arrays[array][unit]);
+        if let Some(number) = self.kept(address) {
+            prefetch(std::ptr::from_ref(number));
         }
     }
 }
@@ -381,9 +385,11 @@ impl<D: Disk> Nouns<'_, D> {
         for at in 0..parts.visits.len() {
             if let Some(ahead) = parts.visits.get(at + AHEAD).filter(|ahead| **ahead > DIRECT_MAX) {
                 let number = *ahead as u32 as usize;
-                prefetch(parts.positions.as_ptr().wrapping_add(number));
-                if let Some(mug) = parts.mugs.get(number).filter(|_| ahead & NEW != 0) {
-                    prefetch(&raw const parts.table[*mug as usize & mask]);
+                if ahead & NEW == 0 {
+                    prefetch(&raw const parts.positions[number]);
+                } else {
+                    // Positions of new ones are looked at one after the other.
+                    prefetch(&raw const parts.table[parts.mugs[number] as usize & mask]);
                 }
             }
             let visit = parts.visits[at];

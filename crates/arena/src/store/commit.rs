@@ -275,11 +275,11 @@ impl<D: Disk> Store<D> {
         if outside {
             runs.push((plan.header.body_block, padded.iter().map(|block| &block.0[..]).collect()));
         }
-        self.statistics.bytes_written +=
-            runs.iter().flat_map(|(_, pieces)| pieces).map(|piece| piece.len() as u64).sum::<u64>();
         if plan.header.repeat != 0 {
             runs.push((plan.header.repeat, vec![&plan.block.0]));
         }
+        self.statistics.bytes_written +=
+            runs.iter().flat_map(|(_, pieces)| pieces).map(|piece| piece.len() as u64).sum::<u64>();
         let skip_sync = self.is_mutated(Mutation::SkipCommitSync);
         if let ([(start, pieces)], false) = (runs.as_slice(), skip_sync) {
             return self.committed.disk.write_durable_at(start * BLOCK, pieces);

@@ -6,9 +6,9 @@
 //! reader looks again. After a few times it asks the writer to put its folds off, and then nothing can
 //! overtake it.
 //!
-//! The end of the log moves while it is read, so it is wherever the first unfinished record is. What does not
-//! verify is damage if it is found again and again in the same place while the metas stay; nothing in motion
-//! is.
+//! The end of the log moves while it is read, so it is wherever the first unfinished record is, and where a
+//! later one is found behind it, the reader looks there once more. What does not verify is damage if it is
+//! found again and again in the same place while the metas stay; nothing in motion is.
 
 use std::time::Duration;
 

@@ -116,7 +116,7 @@ pub struct StoreStatistics {
 struct TailRecord {
     position: Position,
     operation: SnapshotOperation,
-    /// Blocks that only the record itself needs: header and body.
+    /// Blocks that only the record itself needs: header, its copy, and body.
     overhead: Vec<(u64, u64)>,
     pages: Vec<(u32, Option<PageEntry>)>,
 }

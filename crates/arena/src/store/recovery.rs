@@ -96,7 +96,7 @@ impl<D: Disk> Store<D> {
         Self::open_as(disk, options, Motion::Still, LogEnd::Checked)
     }
 
-    /// As [`Store::open_read_only`], of a file that is being written: see `beside`.
+    /// As [`Store::open_read_only`], of a file that is being written: see `concurrent`.
     pub(super) fn open_moving(
         disk: D,
         options: StoreOptions,
@@ -174,6 +174,7 @@ impl<D: Disk> Store<D> {
                     let follower = self.record_at(follow(&header, sum), header.transaction + 1, total)?;
                     let damage = self.record_damage("body of a log record");
                     if matches!(follower, Found::Nothing) {
+                        self.check_last(&header, end, total)?;
                         report.dropped = Some(damage);
                         return Ok(());
                     }
@@ -196,10 +197,7 @@ impl<D: Disk> Store<D> {
             if matches!(after, Found::Nothing)
                 && let Some(damage) = self.broken_page(&body)?
             {
-                if end == LogEnd::Checked {
-                    let LogPosition { next, segment_end, .. } = follow(&header, sum);
-                    self.scan_for_later(next, segment_end, header.transaction + 1, total)?;
-                }
+                self.check_last(&header, end, total)?;
                 report.dropped = Some(damage);
                 return Ok(());
             }
@@ -296,6 +294,16 @@ impl<D: Disk> Store<D> {
 
     fn record_damage(&self, what: &str) -> Damage {
         Damage { offset: self.log.next * BLOCK, length: BLOCK, what: what.to_owned() }
+    }
+
+    /// A record that is to be dropped is the last: unless later ones than its follower are there.
+    fn check_last(&self, header: &RecordHeader, end: LogEnd, total: u64) -> Result<(), OpenError> {
+        match end {
+            LogEnd::Checked => {
+                self.scan_for_later(header.next, header.segment_end, header.transaction + 1, total)
+            }
+            LogEnd::Taken => Ok(()),
+        }
     }
 
     /// The log ends where the next header is missing: unless later ones are there.

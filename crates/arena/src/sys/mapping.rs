@@ -23,12 +23,14 @@ impl Mapping {
     /// `AlreadyExists` if something else is mapped there, which is left alone; otherwise what the kernel
     /// says.
     pub(crate) fn reserve(base: usize, length: usize) -> io::Result<Self> {
+        // Before there is something to unmap.
+        let owner = Owner::this_process()?;
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED_NOREPLACE;
         let address = std::ptr::without_provenance_mut(base);
         // SAFETY: FIXED_NOREPLACE makes the kernel refuse a range in which anything is mapped, so no memory
         // that someone else uses changes.
         let got = unsafe { mmap_anonymous(address, length, ProtFlags::READ | ProtFlags::WRITE, flags) }?;
-        let mapping = Self { base: got as usize, length, owner: Owner::this_process()? };
+        let mapping = Self { base: got as usize, length, owner };
         if mapping.base != base {
             // A kernel older than the flag takes the address for a hint.
             return Err(io::ErrorKind::AlreadyExists.into());

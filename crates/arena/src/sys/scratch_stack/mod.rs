@@ -157,7 +157,6 @@ impl ScratchStack {
         let handler_stack = HandlerStack::install()?;
         let timer = Timer::new()?;
         let mut job = Job { computation: Some(computation), result: MaybeUninit::uninit() };
-        stopper.begin();
         let active = Active {
             saved: Cell::new(0),
             stopper: &raw const *stopper.shared,
@@ -172,6 +171,8 @@ impl ScratchStack {
         let unblocked = Unblocked::new()?;
         // Whatever the caller shields, the computation shields nothing yet.
         let shields = SHIELDS.replace(0);
+        // Behind all that can fail: a stopper that is not told of the end would go on to say that it stops.
+        stopper.begin();
         ACTIVE.set(&raw const active);
         // A signal that came before found nothing to stop; one that comes from here on is kept until it can.
         let due = active.due(&stopper.shared);
