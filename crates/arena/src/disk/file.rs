@@ -99,17 +99,19 @@ impl FileDisk {
         let mode = Mode::RUSR | Mode::WUSR;
         let flags = flags | OFlags::CLOEXEC;
         // Some file systems (tmpfs, some network ones) refuse O_DIRECT: the page cache serves them.
-        let descriptor = match open(path, flags | OFlags::DIRECT, mode) {
+        let open = || match open(path, flags | OFlags::DIRECT, mode) {
             Err(Errno::INVAL) => open(path, flags - OFlags::EXCL, mode),
             other => other,
         };
-        let descriptor = descriptor.map_err(|errno| match errno {
-            Errno::EXIST => FileDiskError::Exists,
-            Errno::NOENT | Errno::NOTDIR => FileDiskError::NotFound,
-            Errno::ACCESS | Errno::PERM => FileDiskError::PermissionDenied,
-            Errno::ROFS => FileDiskError::ReadOnlyFileSystem,
-            Errno::ISDIR | Errno::NXIO => FileDiskError::NotAFile,
-            other => FileDiskError::Io(other.into()),
+        let (descriptor, kept) = LeftToParent::open(|| {
+            open().map_err(|errno| match errno {
+                Errno::EXIST => FileDiskError::Exists,
+                Errno::NOENT | Errno::NOTDIR => FileDiskError::NotFound,
+                Errno::ACCESS | Errno::PERM => FileDiskError::PermissionDenied,
+                Errno::ROFS => FileDiskError::ReadOnlyFileSystem,
+                Errno::ISDIR | Errno::NXIO => FileDiskError::NotAFile,
+                other => FileDiskError::Io(other.into()),
+            })
         })?;
         if !rustix::fs::FileType::from_raw_mode(
             rustix::fs::fstat(&descriptor).map_err(io::Error::from)?.st_mode,
@@ -125,7 +127,6 @@ impl FileDisk {
             })?;
         }
         let owner = Owner::this_process()?;
-        let kept = LeftToParent::keep(&descriptor)?;
         Ok(Self { _kept_from_children: kept, file: descriptor.into(), owner, ahead: Mutex::default() })
     }
 

@@ -4,11 +4,11 @@
 //! [`Owner`] tells the copy from the original, whatever the program forked by: it compares with a number in a
 //! page that the kernel empties in a child. [`LeftToParent`] has a descriptor closed in children that fork(3)
 //! makes, since a lock ends with its *last* descriptor: a child that sleeps would keep the lock of a parent
-//! that is dead.
+//! that is dead. Children that clone(2) makes without the C library's knowledge keep it.
 
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::cell::UnsafeCell;
+use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
 use std::ptr::NonNull;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering};
 use std::{io, ptr};
 
@@ -90,12 +90,34 @@ struct Place {
 
 static PLACES: AtomicPtr<Place> = AtomicPtr::new(ptr::null_mut());
 /// What a descriptor stands for in a child: a file that can neither be read, nor written, nor locked. The
-/// number itself stays taken: a copy of the parent's `File` will close it.
-static NOTHING: OnceLock<OwnedFd> = OnceLock::new();
+/// number itself stays taken: a copy of the parent's `File` will close it. -1 until [`watch_forks`] is done.
+static NOTHING: AtomicI32 = AtomicI32::new(-1);
+
+/// Held while a descriptor is opened and put into a place, and while fork(3) makes a child: so no child has
+/// one that is in no place. Recursive, since the handlers that take it may be there twice.
+struct Opening(UnsafeCell<libc::pthread_mutex_t>);
+
+// SAFETY: a mutex is for all threads.
+unsafe impl Sync for Opening {}
+
+static OPENING: Opening = Opening(UnsafeCell::new(libc::PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP));
+
+extern "C" fn lock_opening() {
+    // SAFETY: the mutex lives for ever.
+    unsafe { libc::pthread_mutex_lock(OPENING.0.get()) };
+}
+
+extern "C" fn unlock_opening() {
+    // SAFETY: this thread has locked it.
+    unsafe { libc::pthread_mutex_unlock(OPENING.0.get()) };
+}
 
 /// As long as this lives, a child has no copy of the descriptor.
 #[derive(Debug)]
-pub(crate) struct LeftToParent(NonNull<Place>);
+pub(crate) struct LeftToParent {
+    place: NonNull<Place>,
+    descriptor: RawFd,
+}
 
 // SAFETY: places are made of atomics, and are never freed.
 unsafe impl Send for LeftToParent {}
@@ -103,27 +125,31 @@ unsafe impl Send for LeftToParent {}
 unsafe impl Sync for LeftToParent {}
 
 impl LeftToParent {
-    /// Keeps a descriptor from children.
+    /// Opens a descriptor and keeps it from children.
     ///
     /// # Errors
-    /// What the kernel says.
-    pub(crate) fn keep(descriptor: &impl AsRawFd) -> io::Result<Self> {
-        if NOTHING.get().is_none() {
-            let nothing = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-            if NOTHING.set(nothing).is_ok() {
-                // SAFETY: the handler does only what a signal handler may.
-                let error = unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
-                if error != 0 {
-                    return Err(io::Error::from_raw_os_error(error));
-                }
-            }
+    /// What `open` gives; what the kernel says of a handler for forks.
+    pub(crate) fn open<D: AsRawFd, E: From<io::Error>>(
+        open: impl FnOnce() -> Result<D, E>,
+    ) -> Result<(D, Self), E> {
+        if NOTHING.load(Ordering::Acquire) < 0 {
+            watch_forks()?;
         }
-        let wanted = descriptor.as_raw_fd();
+        lock_opening();
+        let opened = open().map(|descriptor| {
+            let kept = Self::keep(descriptor.as_raw_fd());
+            (descriptor, kept)
+        });
+        unlock_opening();
+        opened
+    }
+
+    fn keep(wanted: RawFd) -> Self {
         let mut at = PLACES.load(Ordering::Acquire);
         // SAFETY: places are never freed.
         while let Some(place) = unsafe { at.as_ref() } {
             if place.descriptor.compare_exchange(-1, wanted, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-                return Ok(Self(NonNull::from(place)));
+                return Self { place: NonNull::from(place), descriptor: wanted };
             }
             at = place.next.load(Ordering::Acquire);
         }
@@ -139,26 +165,52 @@ impl LeftToParent {
             first = other;
             place.next.store(first, Ordering::Relaxed);
         }
-        Ok(Self(kept))
+        Self { place: kept, descriptor: wanted }
     }
 }
 
 impl Drop for LeftToParent {
     fn drop(&mut self) {
         // SAFETY: places are never freed.
-        unsafe { self.0.as_ref() }.descriptor.store(-1, Ordering::Release);
+        let place = unsafe { self.place.as_ref() };
+        // In a child the place may be another descriptor's by now.
+        let _ = place.descriptor.compare_exchange(self.descriptor, -1, Ordering::AcqRel, Ordering::Relaxed);
     }
 }
 
+/// Has [`in_child`] called in every child. `NOTHING` comes last, and without a lock: another thread may fork in
+/// between, and a child that is made before the handler is there must set its own up, for what it keeps from
+/// its own children. Two threads that come at once set up the handlers twice, which is as good as once.
+fn watch_forks() -> io::Result<()> {
+    let nothing = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    // SAFETY: in the child the handler does only what a signal handler may.
+    let error = unsafe { libc::pthread_atfork(Some(lock_opening), Some(unlock_opening), Some(in_child)) };
+    if error != 0 {
+        return Err(io::Error::from_raw_os_error(error));
+    }
+    let ours = nothing.as_raw_fd();
+    if NOTHING.compare_exchange(-1, ours, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+        // It stays open for good.
+        let _ours = nothing.into_raw_fd();
+    }
+    Ok(())
+}
+
 extern "C" fn in_child() {
-    let Some(nothing) = NOTHING.get() else { return };
+    // The mutex knows its owner by the number of a thread of the parent.
+    // SAFETY: the child has one thread.
+    unsafe { *OPENING.0.get() = libc::PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP };
+    let nothing = NOTHING.load(Ordering::Acquire);
+    if nothing < 0 {
+        return;
+    }
     let mut at = PLACES.load(Ordering::Acquire);
     // SAFETY: places are never freed.
     while let Some(place) = unsafe { at.as_ref() } {
-        let descriptor: RawFd = place.descriptor.load(Ordering::Acquire);
+        let descriptor: RawFd = place.descriptor.swap(-1, Ordering::AcqRel);
         if descriptor >= 0 {
             // SAFETY: the descriptor belongs to a copy of a value that refuses to use it, see `Owner`.
-            unsafe { libc::dup3(nothing.as_raw_fd(), descriptor, libc::O_CLOEXEC) };
+            unsafe { libc::dup3(nothing, descriptor, libc::O_CLOEXEC) };
         }
         at = place.next.load(Ordering::Acquire);
     }
@@ -172,11 +224,13 @@ mod tests {
     fn a_child_is_another_process_and_has_no_copy_of_what_is_kept() {
         let owner = Owner::this_process().unwrap();
         let (reader, writer) = rustix::pipe::pipe().unwrap();
-        let kept = [LeftToParent::keep(&writer).unwrap(), LeftToParent::keep(&writer).unwrap()];
+        let copy = || writer.try_clone();
+        let kept = [LeftToParent::open(copy).unwrap(), LeftToParent::open(copy).unwrap()];
         // SAFETY: the child does only what it may after a fork of a process with threads.
         let child = unsafe { libc::fork() };
         if child == 0 {
-            let sees = owner.is_here() || rustix::io::write(&writer, b"x") != Err(rustix::io::Errno::BADF);
+            let is_closed = |writer| rustix::io::write(writer, b"x") == Err(rustix::io::Errno::BADF);
+            let sees = owner.is_here() || !kept.iter().all(|(writer, _)| is_closed(writer));
             // SAFETY: ends the process at once.
             unsafe { libc::_exit(i32::from(sees)) };
         }
