@@ -9,8 +9,10 @@
 //! Lock order: `state` and the store's lock are never held together.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::disk::{Block, Disk};
 use crate::store::{CommitError, CommitRequest, Position, Roots, SnapshotOperation, Store};
@@ -105,12 +107,6 @@ const SPARES_MAX: usize = 2;
 /// Deferred commits that may wait; the next one waits for a place.
 const JOBS_MAX: usize = 4;
 
-pub(crate) fn lock<D: Disk>(store: &Mutex<Store<D>>) -> MutexGuard<'_, Store<D>> {
-    // A panic in a store call leaves it as a failed write does, and then it is poisoned by its own mark or
-    // sound.
-    store.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl<D: Disk> Committer<D> {
     pub(crate) fn new(store: Arc<Mutex<Store<D>>>, owner: Owner) -> Self {
         let shared = Shared { store, state: Mutex::default(), changed: Condvar::new() };
@@ -147,7 +143,7 @@ impl<D: Disk> Committer<D> {
         debug_assert!(self.thread.is_some(), "a commit that nothing writes would be lost");
         let mut state = self.shared.state();
         while state.jobs.len() >= JOBS_MAX {
-            state = self.shared.wait(state);
+            self.shared.changed.wait(&mut state);
         }
         state.jobs.push_back(capture);
         self.shared.changed.notify_all();
@@ -181,7 +177,7 @@ impl<D: Disk> Committer<D> {
         let folds = queued == Queued::CommitsAndFolds;
         let mut state = self.shared.state();
         while state.committing || !state.jobs.is_empty() || (folds && (state.folding || state.fold)) {
-            state = self.shared.wait(state);
+            self.shared.changed.wait(&mut state);
         }
         std::mem::take(&mut state.outcome)
     }
@@ -221,11 +217,7 @@ impl<D: Disk> Drop for Committer<D> {
 
 impl<D: Disk> Shared<D> {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     fn run(&self) {
@@ -240,8 +232,8 @@ impl<D: Disk> Shared<D> {
             if let Some(capture) = state.jobs.pop_front() {
                 state.committing = true;
                 drop(state);
-                let committed = lock(&self.store).commit_record(&capture.request());
-                let wants_fold = lock(&self.store).wants_fold();
+                let committed = self.store.lock().commit_record(&capture.request());
+                let wants_fold = self.store.lock().wants_fold();
                 state = self.state();
                 state.committing = false;
                 state.fold |= wants_fold;
@@ -256,7 +248,7 @@ impl<D: Disk> Shared<D> {
             } else if state.stop {
                 return;
             } else {
-                state = self.wait(state);
+                self.changed.wait(&mut state);
                 continue;
             }
             self.changed.notify_all();
@@ -265,15 +257,15 @@ impl<D: Disk> Shared<D> {
 
     /// Folds beside the program's commits. A full disk only puts it off.
     fn fold(&self) -> Option<CommitError> {
-        let begun = lock(&self.store).begin_fold();
+        let begun = self.store.lock().begin_fold();
         let work = match begun {
             Ok(Some(work)) => work,
             Ok(None) | Err(CommitError::DiskFull { .. } | CommitError::Poisoned) => return None,
             Err(error) => return Some(error),
         };
-        let committed = lock(&self.store).committed();
+        let committed = self.store.lock().committed();
         let written = work.write(&committed.disk, &mut || {});
-        lock(&self.store).finish_fold(work, written).err()
+        self.store.lock().finish_fold(work, written).err()
     }
 }
 

@@ -14,10 +14,11 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use crate::sys::cut_off::Gate;
 use crate::sys::guest_memory::{BOARD_BYTES, Image, ImageFile, Window};
+use parking_lot::Mutex;
 use wasmtime::{LinearMemory, MemoryCreator, MemoryType};
 
 use super::metering;
@@ -74,7 +75,7 @@ impl WindowPool {
 
     /// Maps the first `bytes` of an image.
     pub(super) fn map(self: &Arc<Self>, image: &Image, bytes: usize) -> io::Result<Mapped> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let idle = self.idle.lock().pop();
         let window = match idle {
             Some(window) => window,
             None => {
@@ -141,7 +142,7 @@ impl Drop for Mapped {
         }
         // SAFETY: nothing else refers to the window.
         if unsafe { window.clear() }.is_ok() {
-            self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner).push(window);
+            self.pool.idle.lock().push(window);
         }
     }
 }

@@ -7,10 +7,12 @@
 //! most once and never to the next event is [`cut_off`](crate::sys::cut_off)'s promise.
 
 use std::io;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread;
 use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::sys::cut_off::{Gate, Run, Runner, Watched};
 
@@ -61,7 +63,7 @@ pub(super) fn run<R>(gate: &Gate<'_>, allowed: Duration, work: impl FnOnce() -> 
 impl Watchdog {
     /// A list that is whole between any two of its changes.
     fn workers(&self) -> MutexGuard<'_, Vec<Worker>> {
-        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.workers.lock()
     }
 
     fn wake(&self) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Arena, RollbackError};
-use crate::committer::{Capture, Outcome, Queued, lock};
+use crate::committer::{Capture, Outcome, Queued};
 use crate::disk::Disk;
 use crate::store::{CommitError, CommitRequest, Position, ReadError, SnapshotOperation, roots_fit};
 
@@ -98,7 +98,7 @@ impl<D: Disk> Arena<D> {
         if self.discarded.is_empty() {
             return Ok(Vec::new());
         }
-        let committed = lock(&self.store).committed();
+        let committed = self.store.lock().committed();
         let mut pages = Vec::new();
         for run in self.discarded.iter() {
             pages.append(&mut committed.pages_in(run)?);
@@ -144,7 +144,7 @@ impl<D: Disk> Arena<D> {
             pages.sort_unstable_by_key(|(page, _)| *page);
         }
         let request = CommitRequest { epoch, event, roots: self.roots.clone(), operation, pages };
-        let mut store = lock(&self.store);
+        let mut store = self.store.lock();
         match store.commit_record(&request) {
             Ok(position) => {
                 let (wants_fold, overdue) = (store.wants_fold(), store.fold_is_overdue());
@@ -187,7 +187,7 @@ impl<D: Disk> Arena<D> {
         dirty.extend(zeroed);
         self.discarded.clear();
         let dirty: Vec<u32> = dirty.into_iter().collect();
-        let committed = lock(&self.store).committed();
+        let committed = self.store.lock().committed();
         self.heap.roll_back(&dirty, &committed)?;
         self.roots = self.position.roots.clone();
         let transaction = self.position.transaction;

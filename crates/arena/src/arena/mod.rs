@@ -17,11 +17,13 @@ use std::any::Any;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 pub use self::error::{AllocateError, ArenaError, RollbackError};
 pub use self::options::{ArenaOptions, DEFAULT_BASE, DEFAULT_RESERVATION, Loading};
-use crate::committer::{Committer, Queued, lock};
+use crate::committer::{Committer, Queued};
 use crate::disk::{BLOCK_SIZE, Disk, FileDisk, FileDiskError};
 use crate::heap::{Arrival, Heap, HeapMemory, PageRuns, PagerStatistics, Slot, Tracking};
 use crate::store::{CommitError, Identity, Position, ReadError, RecoveryReport, Roots, Store};
@@ -201,7 +203,7 @@ impl<D: Disk> Arena<D> {
     /// In a process that was forked from the arena's.
     pub fn store(&self) -> impl Deref<Target = Store<D>> + '_ {
         self.assert_here();
-        lock(&self.store)
+        self.store.lock()
     }
 
     /// The store under the heap, for audits and folds, with nothing under way.
@@ -213,7 +215,7 @@ impl<D: Disk> Arena<D> {
         // What came of deferred commits is for the next call that can report it.
         let outcome = self.committer.settle(Queued::CommitsAndFolds);
         self.committer.put_back(outcome);
-        lock(&self.store)
+        self.store.lock()
     }
 
     /// Whether an address lies in this arena.
@@ -324,6 +326,6 @@ impl<D: Disk> Arena<D> {
     /// As [`Store::fold`].
     pub fn fold(&mut self) -> Result<(), CommitError> {
         self.settle()?;
-        lock(&self.store).fold()
+        self.store.lock().fold()
     }
 }

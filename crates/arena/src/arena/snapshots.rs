@@ -2,7 +2,6 @@
 //! [`SnapshotReader`](crate::SnapshotReader).
 
 use super::Arena;
-use crate::committer::lock;
 use crate::disk::{BLOCK_SIZE, Block, Disk};
 use crate::store::{CommitError, ReadError, SnapshotHandle, SnapshotInfo};
 
@@ -21,13 +20,13 @@ impl<D: Disk> Arena<D> {
     /// As [`Store::open_snapshot`](crate::store::Store::open_snapshot).
     pub fn open_snapshot(&mut self, name: &str) -> Result<SnapshotHandle, CommitError> {
         self.settle()?;
-        lock(&self.store).open_snapshot(name)
+        self.store.lock().open_snapshot(name)
     }
 
     /// Gives a snapshot back.
     pub fn close_snapshot(&mut self, snapshot: &SnapshotHandle) {
         if self.owner.is_here() {
-            lock(&self.store).close_snapshot(snapshot);
+            self.store.lock().close_snapshot(snapshot);
         }
     }
 
@@ -44,7 +43,7 @@ impl<D: Disk> Arena<D> {
         if !self.owner.is_here() {
             return Err(ReadError::Forked);
         }
-        let store = lock(&self.store);
+        let store = self.store.lock();
         let mut block = Block::ZERO;
         let mut done = 0;
         while done < buffer.len() {
@@ -70,7 +69,7 @@ impl<D: Disk> Arena<D> {
     /// As [`Store::open_snapshot`](crate::store::Store::open_snapshot), or [`CommitError::Read`].
     pub fn diff(&mut self, old: &str, new: &str) -> Result<Vec<u32>, CommitError> {
         self.settle()?;
-        let mut store = lock(&self.store);
+        let mut store = self.store.lock();
         let old = store.open_snapshot(old)?;
         let new = store.open_snapshot(new);
         let changed = match &new {

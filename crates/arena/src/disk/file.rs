@@ -9,10 +9,10 @@ use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 
 use crate::sys::byte_locks::{self, ByteLock};
 use crate::sys::owner::{LeftToParent, Owner};
+use parking_lot::Mutex;
 use rustix::fs::{FallocateFlags, FlockOperation, Mode, OFlags, fallocate, fdatasync, flock, open};
 use rustix::io::{Errno, ReadWriteFlags, preadv, pwritev, pwritev2};
 
@@ -203,7 +203,7 @@ impl Disk for FileDisk {
     }
 
     fn read_on_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ahead = self.ahead.lock();
         let (start, blocks) = &mut *ahead;
         let inside = |start: u64, length: usize| {
             let at = usize::try_from(offset.checked_sub(start)?).ok()?;
@@ -321,7 +321,7 @@ impl FileDisk {
     }
 
     fn forget_ahead(&self) {
-        let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ahead = self.ahead.lock();
         if !ahead.1.is_empty() {
             *ahead = (0, Vec::new());
         }

@@ -3,7 +3,8 @@
 //! One mutex guards the bytes; no other lock is ever taken while it is held.
 
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::{Disk, Room};
 
@@ -28,7 +29,7 @@ impl MemoryDisk {
 
     fn lock(&self) -> MutexGuard<'_, Vec<u8>> {
         // A panic of another thread cannot leave a byte vector half updated in a way that matters here.
-        self.bytes.lock().unwrap_or_else(PoisonError::into_inner)
+        self.bytes.lock()
     }
 }
 

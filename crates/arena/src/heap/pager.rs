@@ -14,8 +14,8 @@
 use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use crate::sys::demand_paging::DemandPaging;
@@ -25,6 +25,7 @@ use crate::sys::owner::Owner;
 use super::chunks::{CHUNK, Chunks, Run};
 use super::page_runs::PageRuns;
 use banyan_wire::address_space::ARENA_STAGINGS;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::disk::{BLOCK_SIZE, Block, Disk};
 use crate::store::{Committed, PageEntry, ReadError, is_zero, page_checksum};
@@ -302,7 +303,7 @@ fn reserve_staging() -> io::Result<Mapping> {
 impl<D: Disk> Shared<D> {
     fn state(&self) -> MutexGuard<'_, State> {
         // If a thread panicked in between, it was the program's in a call that only adds entries.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     fn page_of(&self, address: usize) -> u32 {

@@ -5,7 +5,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use crate::sys::demand_paging::DemandPaging;
 use crate::sys::mapping::Mapping;
@@ -102,7 +104,7 @@ impl Tracker for Protection {
             Holes::None => self.pages.written().take_full(start, length, found)?,
             Holes::Perhaps => self.pages.written().take(start, length, found)?,
         }
-        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut noted = self.noted.lock();
         noted.retain(|(at, bytes)| {
             let inside = (start..start + length).contains(at);
             if inside {
@@ -113,7 +115,7 @@ impl Tracker for Protection {
         Ok(())
     }
     fn note(&self, start: usize, length: usize) -> io::Result<()> {
-        self.noted.lock().unwrap_or_else(PoisonError::into_inner).push((start, length));
+        self.noted.lock().push((start, length));
         Ok(())
     }
     fn forget(&self, _start: usize, _length: usize) {}
@@ -156,7 +158,7 @@ impl Compare {
             std::slice::from_raw_parts(std::ptr::with_exposed_provenance::<u8>(address), BLOCK_SIZE)
         };
         let zero = crate::store::is_zero(page);
-        let mut hashes = self.hashes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut hashes = self.hashes.lock();
         if zero {
             return hashes.remove(&address).is_some();
         }
@@ -185,7 +187,7 @@ impl Tracker for Compare {
     }
     fn forget(&self, start: usize, length: usize) {
         // What comes back is compared with what is there then; a page that was dropped is zero until written.
-        let mut hashes = self.hashes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut hashes = self.hashes.lock();
         if length / BLOCK_SIZE > hashes.len() {
             hashes.retain(|address, _| !(start..start + length).contains(address));
             return;
@@ -212,7 +214,7 @@ impl Tracker for Explicit {
         _holes: Holes,
         found: &mut dyn FnMut(usize, usize),
     ) -> io::Result<()> {
-        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut noted = self.noted.lock();
         let taken: Vec<usize> = noted.range(start..start + length).copied().collect();
         for address in taken {
             noted.remove(&address);
@@ -223,11 +225,11 @@ impl Tracker for Explicit {
     fn note(&self, start: usize, length: usize) -> io::Result<()> {
         let first = start / BLOCK_SIZE * BLOCK_SIZE;
         let pages = (first..start + length).step_by(BLOCK_SIZE);
-        self.noted.lock().unwrap_or_else(PoisonError::into_inner).extend(pages);
+        self.noted.lock().extend(pages);
         Ok(())
     }
     fn forget(&self, start: usize, length: usize) {
-        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut noted = self.noted.lock();
         noted.retain(|address| !(start..start + length).contains(address));
     }
     fn tracking(&self) -> Tracking {

@@ -8,7 +8,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::error::ReadError;
 use super::format::NodePointer;
@@ -52,7 +53,7 @@ impl<D: Disk> Committed<D> {
     pub(crate) fn view(&self) -> MutexGuard<'_, View> {
         // A panic while it was held cannot have left a half of an update that matters: entries are
         // independent.
-        self.view.lock().unwrap_or_else(PoisonError::into_inner)
+        self.view.lock()
     }
 
     pub(crate) fn reader(&self) -> TreeReader<'_, D> {

@@ -6,7 +6,9 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use super::codec::{Reader, Writer, checksum};
 use super::error::{Damage, ReadError};
@@ -127,24 +129,24 @@ pub(crate) struct NodeCache {
 
 impl NodeCache {
     fn get(&self, pointer: NodePointer) -> Option<Arc<Node>> {
-        let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        let nodes = self.nodes.lock();
         let (sum, node) = nodes.get(&pointer.block)?;
         (*sum == pointer.checksum).then(|| Arc::clone(node))
     }
     fn insert(&self, pointer: NodePointer, node: Arc<Node>) {
-        let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut nodes = self.nodes.lock();
         nodes.insert(pointer.block, (pointer.checksum, node));
     }
     /// Forgets everything once too much is kept. Never called while written nodes are not on disk yet.
     pub(crate) fn trim(&self) {
-        let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut nodes = self.nodes.lock();
         if nodes.len() > CACHE_NODES_MAX {
             nodes.clear();
         }
     }
     /// Forgets everything, for a verification that must see the disk.
     pub(crate) fn clear(&self) {
-        self.nodes.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.nodes.lock().clear();
     }
 }
 

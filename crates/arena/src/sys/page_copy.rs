@@ -10,8 +10,8 @@ use core::arch::x86_64::{
 };
 use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use zerocopy::FromBytes;
 
 /// The bytes of a page.
@@ -45,7 +45,7 @@ pub(crate) fn copy_in_pieces<'a, B: FromBytes>(
         room.chunks_mut(piece).enumerate().map(|(at, room)| Mutex::new(Some((at * piece, room)))).collect();
     let copied = AtomicUsize::new(0);
     run(pieces.len(), &|number| {
-        let taken = pieces[number].lock().unwrap_or_else(PoisonError::into_inner).take();
+        let taken = pieces[number].lock().take();
         let Some((first, room)) = taken else { return };
         let pages = (first..first + room.len())
             .map(|at| <&[u8; PAGE]>::try_from(page(at)).expect("a heap page has the size of a block"));

@@ -12,8 +12,9 @@
 
 use std::io;
 use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
+use parking_lot::Mutex;
 use rustix::mm::{MprotectFlags, mprotect};
 
 use crate::sys::mapping::Mapping;
@@ -116,7 +117,7 @@ extern "C" fn on_fault(signal: i32, info: *mut libc::siginfo_t, context: *mut li
 }
 
 fn install() -> io::Result<()> {
-    let _guard = INSTALL.lock().unwrap_or_else(PoisonError::into_inner);
+    let _guard = INSTALL.lock();
     if PREVIOUS.get().is_some() {
         return Ok(());
     }

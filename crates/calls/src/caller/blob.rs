@@ -8,7 +8,8 @@ use crate::caller::connection::Connection;
 use crate::shared::layout::{BLOBS_OFFSET, CONSTANT_BLOBS_OFFSET, LOADING_HEAP_OFFSET};
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 /// Who may change a blob, beside the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,12 +88,11 @@ impl<'a> Blobs<'a> {
 
 impl BlobStore for Blobs<'_> {
     fn allocate(&self, bytes: u64, sharing: Sharing) -> Option<u64> {
-        self.areas.lock().unwrap_or_else(PoisonError::into_inner)[usize::from(sharing == Sharing::Writable)]
-            .allocate(bytes)
+        self.areas.lock()[usize::from(sharing == Sharing::Writable)].allocate(bytes)
     }
 
     fn free(&self, address: u64) {
-        for area in self.areas.lock().unwrap_or_else(PoisonError::into_inner).iter_mut() {
+        for area in self.areas.lock().iter_mut() {
             if let Some(bytes) = area.used.remove(&address) {
                 area.free.entry(bytes).or_default().push(address);
             }
@@ -100,12 +100,12 @@ impl BlobStore for Blobs<'_> {
     }
 
     fn len(&self, address: u64) -> u64 {
-        let areas = self.areas.lock().unwrap_or_else(PoisonError::into_inner);
+        let areas = self.areas.lock();
         areas.iter().find_map(|area| area.used.get(&address).copied()).unwrap_or(0)
     }
 
     fn is_empty(&self) -> bool {
-        self.areas.lock().unwrap_or_else(PoisonError::into_inner).iter().all(|area| area.used.is_empty())
+        self.areas.lock().iter().all(|area| area.used.is_empty())
     }
 }
 

@@ -7,8 +7,10 @@
 
 use crate::error::CallError;
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
+
+use parking_lot::{Condvar, Mutex};
 
 /// The first error in spawn order, and the others.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,12 +39,12 @@ struct Gate {
 
 impl Gate {
     fn enter(&self) {
-        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut turns = self.turns.lock();
         let mine = turns.next;
         turns.next += 1;
         turns.queue.push_back(mine);
         while turns.free == 0 || turns.queue.front() != Some(&mine) {
-            turns = self.changed.wait(turns).unwrap_or_else(PoisonError::into_inner);
+            self.changed.wait(&mut turns);
         }
         turns.queue.pop_front();
         turns.free -= 1;
@@ -51,7 +53,7 @@ impl Gate {
     }
 
     fn leave(&self) {
-        self.turns.lock().unwrap_or_else(PoisonError::into_inner).free += 1;
+        self.turns.lock().free += 1;
         self.changed.notify_all();
     }
 }

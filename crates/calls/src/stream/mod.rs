@@ -18,10 +18,10 @@ pub use server::Server;
 
 use crate::caller::connection::CallOptions;
 use crate::error::{CallError, Ran};
+use parking_lot::Mutex;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The address that `node` stands for: `:PORT` alone is this machine's.
@@ -63,14 +63,14 @@ impl Remote {
     /// Bytes sent and received over the connections that are idle now.
     #[must_use]
     pub fn traffic(&self) -> (u64, u64) {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let idle = self.idle.lock();
         idle.iter().fold((0, 0), |sum, link| (sum.0 + link.stream.sent, sum.1 + link.stream.received))
     }
 
     /// How many connections are idle now.
     #[must_use]
     pub fn idle_connections(&self) -> usize {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.idle.lock().len()
     }
 
     /// Calls `function` on bytes; returns the bytes of its result.
@@ -135,7 +135,7 @@ impl Remote {
             message::ERROR => Err(decode_error(&body).map_err(|error| garbage(&error.to_string()))?),
             _ => return Err(garbage("an answer of unknown kind")),
         };
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = self.idle.lock();
         if idle.len() < IDLE_MAX {
             idle.push(link);
         }
@@ -145,7 +145,7 @@ impl Remote {
     /// An idle connection that is still whole, or a new one.
     fn link(&self, by: Instant) -> Result<Link, CallError> {
         loop {
-            let link = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let link = self.idle.lock().pop();
             match link {
                 Some(link) if !crate::sys::socket::is_disturbed(link.stream.socket()) => {
                     return Ok(link);

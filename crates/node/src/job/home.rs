@@ -17,9 +17,10 @@ use banyan_wire::control::{ControlMessage, RegionFacts};
 use banyan_wire::ids::NodeId;
 use banyan_wire::statistics::NodeStatistics;
 use banyan_wire::stub::MapSource;
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What only the home node has of a job.
@@ -103,17 +104,17 @@ impl Home {
 
     /// What is known of where threads are, to choose by or to change.
     pub(crate) fn placement(&self) -> MutexGuard<'_, Placement> {
-        self.placement.lock().unwrap_or_else(PoisonError::into_inner)
+        self.placement.lock()
     }
 
     /// What is left to do of the memory call under way.
     pub(crate) fn steps_left(&self) -> MutexGuard<'_, VecDeque<Operation>> {
-        self.steps_left.lock().unwrap_or_else(PoisonError::into_inner)
+        self.steps_left.lock()
     }
 
     /// Opens a file of which a region is a copy.
     pub(crate) fn open_file(&self, number: FileNumber) -> std::io::Result<OwnedFd> {
-        self.files.lock().unwrap_or_else(PoisonError::into_inner).open(number)
+        self.files.lock().open(number)
     }
 
     /// What a new mapping shows.
@@ -123,7 +124,7 @@ impl Home {
             (MapSource::Kernel, _) => Source::Kernel,
             (MapSource::Segment, _) => Source::Segment,
             (MapSource::Copied, Some(file)) => {
-                let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut files = self.files.lock();
                 Source::Copied(files.keep(file).map_err(|error| PagerError::Fatal(error.to_string()))?)
             }
             (MapSource::Copied, None) => {
@@ -140,7 +141,7 @@ impl Home {
     /// The next regions, `max` at most, that the stub maps before the program starts. None when all are
     /// mapped.
     pub(crate) fn regions_to_map(&self, max: usize) -> Vec<Region> {
-        let mut map = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut map = self.regions.lock();
         let next: Vec<Region> = map.regions.iter().skip(map.mapped_at_start).take(max).copied().collect();
         map.mapped_at_start += next.len();
         next
@@ -148,29 +149,29 @@ impl Home {
 
     /// A node's replica can take threads.
     pub(crate) fn node_is_ready(&self, node: NodeId) {
-        self.nodes_ready.lock().unwrap_or_else(PoisonError::into_inner).insert(node);
+        self.nodes_ready.lock().insert(node);
         self.node_ready.notify_all();
     }
 
     /// Waits until every replica can take threads.
     pub(crate) fn wait_for_nodes(&self, deadline: Duration) -> Result<(), String> {
         let wanted = usize::from(self.nodes) - 1;
-        let ready = self.nodes_ready.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.node_ready.wait_timeout_while(ready, deadline, |ready| ready.len() < wanted);
-        let ready = waited.unwrap_or_else(PoisonError::into_inner).0.len();
+        let mut ready = self.nodes_ready.lock();
+        self.node_ready.wait_while_for(&mut ready, |ready| ready.len() < wanted, deadline);
+        let ready = ready.len();
         if ready < wanted { Err(format!("{ready} of {wanted} other nodes came up")) } else { Ok(()) }
     }
 
     /// The last statistics of a node have come: it may go.
     pub(crate) fn node_has_ended(&self, node: NodeId, statistics: NodeStatistics) {
-        self.ends.lock().unwrap_or_else(PoisonError::into_inner).statistics.insert(node, statistics);
+        self.ends.lock().statistics.insert(node, statistics);
         self.node_ended.notify_all();
         self.questions.send(node, &ControlMessage::Bye);
     }
 
     /// The control connection with a node has ended.
     pub(crate) fn node_has_gone(&self, node: NodeId) {
-        self.ends.lock().unwrap_or_else(PoisonError::into_inner).gone.insert(node);
+        self.ends.lock().gone.insert(node);
         self.node_ended.notify_all();
     }
 
@@ -183,23 +184,23 @@ impl Home {
             let has_ended = |node| ends.statistics.contains_key(&node) || ends.gone.contains(&node);
             !self.others().all(has_ended)
         };
-        let ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.node_ended.wait_timeout_while(ends, left(deadline), silent);
-        waited.unwrap_or_else(PoisonError::into_inner).0.statistics.clone()
+        let mut ends = self.ends.lock();
+        self.node_ended.wait_while_for(&mut ends, silent, left(deadline));
+        ends.statistics.clone()
     }
 
     /// Waits until every other node has closed its control connection: it has read its
     /// [`ControlMessage::Bye`].
     pub(crate) fn wait_for_leave(&self, deadline: Instant) {
-        let ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ends = self.ends.lock();
         let staying = |ends: &mut Ends| !self.others().all(|node| ends.gone.contains(&node));
-        drop(self.node_ended.wait_timeout_while(ends, left(deadline), staying));
+        self.node_ended.wait_while_for(&mut ends, staying, left(deadline));
     }
 
     /// Has the other replicas unmap a range, those that may have it mapped.
     fn forget_elsewhere(&self, start: u64, length: u64) -> Result<(), PagerError> {
         let nodes: Vec<NodeId> = {
-            let mut learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut learned = self.learned.lock();
             let having =
                 learned.iter_mut().filter(|(_, ranges)| !ranges.within(start, start + length).is_empty());
             having
@@ -232,11 +233,11 @@ impl Authority for Home {
 
     fn memory_call(&self, call: MemoryCall) -> Result<Effect, PagerError> {
         let effect = {
-            let mut map = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut map = self.regions.lock();
             let source = self.source(call.source, call.file)?;
             let caller = Caller { node: call.node.get(), limits: call.limits, source };
             let effect = map.regions.call(call.kind, call.arguments, caller);
-            self.files.lock().unwrap_or_else(PoisonError::into_inner).retain(map.regions.files());
+            self.files.lock().retain(map.regions.files());
             effect
         };
         if let Some(range) = effect.forget {
@@ -247,7 +248,7 @@ impl Authority for Home {
 
     fn learn(&self, node: NodeId, address: u64, access: u32) -> Result<Option<RegionFacts>, PagerError> {
         let region = {
-            let map = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
+            let map = self.regions.lock();
             map.regions.reach(address)
         };
         let Some(region) = region else { return Ok(None) };
@@ -258,7 +259,7 @@ impl Authority for Home {
             return Ok(None);
         }
         if node != NodeId::HOME {
-            let mut learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut learned = self.learned.lock();
             learned.entry(node).or_default().insert(region.start, region.end);
         }
         Ok(Some(RegionFacts { start: region.start, end: region.end, protection: region.protection }))

@@ -43,7 +43,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 /// All nodes must stand within this time.
@@ -292,7 +292,7 @@ impl Job {
             let command = Command::Forget(Range { address: start, length });
             let _ = commands.command(&command, None)?;
         }
-        let mut mapped = self.pager.mapped.write().unwrap_or_else(PoisonError::into_inner);
+        let mut mapped = self.pager.mapped.write();
         mapped.remove(start, start + length);
         Ok(())
     }

@@ -20,7 +20,6 @@ use banyan_wire::stub::{
 use banyan_wire::{stub, syscalls};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 const DONE: Answer = Answer::Done(Nothing {});
@@ -260,7 +259,7 @@ fn steps(job: &Job, result: i64) -> Result<(Answer, Option<OwnedFd>), PagerError
         left.pop_front();
         read = read.or(file);
         if let Operation::Unmap(range) = operation {
-            let mut mapped = job.pager.mapped.write().unwrap_or_else(PoisonError::into_inner);
+            let mut mapped = job.pager.mapped.write();
             mapped.remove(range.start, range.start + range.length);
         }
         push(&mut steps, action(job, operation))?;
@@ -299,7 +298,7 @@ fn lookup(job: &Job, address: u64, access: u32) -> Result<Answer, PagerError> {
     }
     let rights = u64::from(region.protection);
     let mut steps = Steps::new(0);
-    let mapped = job.pager.mapped.read().unwrap_or_else(PoisonError::into_inner);
+    let mapped = job.pager.mapped.read();
     match mapped.gap_around(address, region.start, region.end) {
         Some((start, end)) => map(&mut steps, start, end - start, rights)?,
         // Mapped with rights that have grown since.

@@ -10,7 +10,6 @@ use banyan_sys::raw::Errno;
 use banyan_sys::userfaultfd::{self, Partial, Userfaultfd, Wake, WriteProtection};
 use banyan_wire::ids::{Access, EXTENT_BYTES, ExtentNumber, PAGE_BYTES, PageNumber, Run};
 use std::collections::BTreeMap;
-use std::sync::PoisonError;
 
 /// `EAGAIN` means that the address space was changing; it does not go on changing for ever.
 const TRIES: usize = 10_000;
@@ -196,7 +195,7 @@ impl Pager {
 
     fn change_protection(&self, start: u64, length: u64, to: WriteProtection) -> Result<(), PagerError> {
         // Only what is mapped can be protected; what is not mapped cannot be written either.
-        let pieces = self.mapped.read().unwrap_or_else(PoisonError::into_inner).within(start, start + length);
+        let pieces = self.mapped.read().within(start, start + length);
         let descriptor = self.descriptor()?;
         for (from, end) in pieces {
             let mut at = from;
@@ -235,8 +234,7 @@ impl Pager {
     pub(super) fn unregister(&self, extent: ExtentNumber) -> Result<(), PagerError> {
         let descriptor = self.descriptor()?;
         let start = extent.first_page().address();
-        let pieces =
-            self.mapped.read().unwrap_or_else(PoisonError::into_inner).within(start, start + EXTENT_BYTES);
+        let pieces = self.mapped.read().within(start, start + EXTENT_BYTES);
         for (from, to) in pieces {
             match descriptor.unregister(from, to - from) {
                 Ok(()) | Err(Errno::EINVAL) => {}

@@ -23,6 +23,7 @@ use banyan_wire::coherence::{HEADER_BYTES, Message, encode_header, encode_payloa
 use banyan_wire::ids::{
     Access, EXTENT_BYTES, ExtentNumber, JobId, Microseconds, NodeId, PageNumber, Run, Transaction,
 };
+use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 use rustix::event::{EventfdFlags, PollFd, PollFlags};
 use rustix::fs::OFlags;
 use std::collections::HashMap;
@@ -30,7 +31,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// What ends a run from inside the pager.
@@ -196,7 +197,7 @@ impl Pager {
             Access::Write => &self.counters.write_faults,
         };
         counter.fetch_add(1, Ordering::Relaxed);
-        let end = self.mapped.read().unwrap_or_else(PoisonError::into_inner).end_of(fault.address);
+        let end = self.mapped.read().end_of(fault.address);
         let limit = PageNumber::of_address(end.unwrap_or(fault.address + 4096));
         let mut state = self.lock();
         state.faulted.entry(page).or_insert_with(Instant::now);
@@ -230,8 +231,7 @@ impl Pager {
                 deadline => {
                     let wait = deadline.map_or(1_000_000, |deadline| deadline.0 - now.0);
                     self.armed.store(deadline.map_or(u64::MAX, |deadline| deadline.0), Ordering::Relaxed);
-                    let waited = self.earlier.wait_timeout(state, Duration::from_micros(wait));
-                    state = waited.unwrap_or_else(PoisonError::into_inner).0;
+                    self.earlier.wait_for(&mut state, Duration::from_micros(wait));
                 }
             }
         }
@@ -310,7 +310,7 @@ impl Pager {
     /// [`PagerError`].
     pub(crate) fn confirm(&self, address: u64, length: u64) -> Result<(), PagerError> {
         let state = self.lock();
-        self.mapped.write().unwrap_or_else(PoisonError::into_inner).insert(address, address + length);
+        self.mapped.write().insert(address, address + length);
         let mut pending: Option<(u64, u64)> = None;
         for foreign in state.machine.foreign(extents_of(address, length)) {
             let start = foreign.first.first_page().address();
@@ -341,7 +341,7 @@ impl Pager {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     fn now(&self) -> Microseconds {
@@ -397,7 +397,7 @@ impl Pager {
             Output::Share { extent } => {
                 let (start, end) =
                     (extent.first_page().address(), extent.first_page().address() + EXTENT_BYTES);
-                let pieces = self.mapped.read().unwrap_or_else(PoisonError::into_inner).within(start, end);
+                let pieces = self.mapped.read().within(start, end);
                 for (from, to) in pieces {
                     self.register(from, to)?;
                 }

@@ -18,11 +18,12 @@ use crate::shared::frame::FrameError;
 use crate::shared::service::Configuration;
 pub use crate::shared::service::{FIND_VARIABLE, SERVE_VARIABLE};
 use crate::stream::{Remote, Server, with_host};
+use parking_lot::RwLock;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt;
 use std::str::FromStr;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 /// How many workers a serving program runs at once; as many as processors when not set.
 pub const WORKERS_VARIABLE: &str = "BANYAN_CALL_WORKERS";
@@ -126,7 +127,7 @@ impl Service {
         match &self.0 {
             Found::Child(connection) => Some(then(connection)),
             Found::System { connection, .. } => {
-                let connection = Arc::clone(&connection.read().unwrap_or_else(PoisonError::into_inner));
+                let connection = Arc::clone(&connection.read());
                 Some(then(&connection))
             }
             Found::Named(_) => None,
@@ -152,12 +153,12 @@ impl Service {
         match &self.0 {
             Found::Child(connection) => call_connection(connection, number, arguments, options),
             Found::System { name, configuration, connection } => {
-                let known = Arc::clone(&connection.read().unwrap_or_else(PoisonError::into_inner));
+                let known = Arc::clone(&connection.read());
                 match call_connection(&known, number, arguments, options) {
                     // A service that was started anew is meant to be used.
                     Err(CallError::NoService(_)) if known.has_lost_its_babysitter() => {
                         let fresh = Arc::new(system::open(name, configuration)?);
-                        *connection.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&fresh);
+                        *connection.write() = Arc::clone(&fresh);
                         call_connection(&fresh, number, arguments, options)
                     }
                     result => result,
