@@ -178,9 +178,9 @@ impl Drop for LeftToParent {
     }
 }
 
-/// Has [`in_child`] called in every child. `NOTHING` comes last, and without a lock: another thread may fork in
-/// between, and a child that is made before the handler is there must set its own up, for what it keeps from
-/// its own children. Two threads that come at once set up the handlers twice, which is as good as once.
+/// Has [`in_child`] called in every child. `NOTHING` comes last, and without a lock: another thread may fork
+/// in between, and a child that is made before the handler is there must set its own up, for what it keeps
+/// from its own children. Two threads that come at once set up the handlers twice, which is as good as once.
 fn watch_forks() -> io::Result<()> {
     let nothing = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     // SAFETY: in the child the handler does only what a signal handler may.
