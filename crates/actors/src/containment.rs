@@ -37,9 +37,15 @@ pub(crate) fn words_of(payload: Box<dyn Any + Send>) -> String {
 /// Drops what others made.
 #[inline]
 pub(crate) fn discard<T>(value: T) {
-    if std::mem::needs_drop::<T>()
-        && let Err(words) = contain(move || drop(value))
-    {
+    if std::mem::needs_drop::<T>() {
+        drop_contained(value);
+    }
+}
+
+/// Not inline: where messages are handled there is mostly nothing to drop.
+#[inline(never)]
+fn drop_contained<T>(value: T) {
+    if let Err(words) = contain(move || drop(value)) {
         note(std::any::type_name::<T>(), &words);
     }
 }

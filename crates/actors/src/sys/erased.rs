@@ -169,13 +169,25 @@ impl<V> Drop for Erased<V> {
     fn drop(&mut self) {
         let Some(drop) = self.table.drop else { return };
         let pointer = self.pointer().cast_mut();
-        // SAFETY: the value is live, of the table's type and where the table says, and dead from here.
-        let drop = || unsafe { drop(pointer) };
-        if !self.table.has_drop {
-            drop();
-        } else if let Err(words) = contain(drop) {
-            note((self.table.type_name)(), &words);
+        if self.table.has_drop {
+            // SAFETY: as below.
+            unsafe { drop_contained(drop, pointer, self.table.type_name) }
+        } else {
+            // SAFETY: the value is live, of the table's type and where the table says, and dead from here.
+            unsafe { drop(pointer) }
         }
+    }
+}
+
+/// Drops a value whose own code may panic.
+///
+/// # Safety
+/// As for `drop`.
+#[inline(never)]
+unsafe fn drop_contained(drop: unsafe fn(*mut ()), value: *mut (), type_name: fn() -> &'static str) {
+    // SAFETY: the caller's promise.
+    if let Err(words) = contain(|| unsafe { drop(value) }) {
+        note(type_name(), &words);
     }
 }
 
