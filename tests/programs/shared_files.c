@@ -76,6 +76,42 @@ static void *write_through_the_file(void *argument) {
     return NULL;
 }
 
+static sem_t *here, *there;
+
+static void *answer(void *argument) {
+    (void)argument;
+    for (int round = 0; round < 100; round++) {
+        while (sem_wait(&there[0]) != 0) CHECK(errno == EINTR, "%s", strerror(errno));
+        CALL(sem_post(&there[1]));
+    }
+    return NULL;
+}
+
+// A word that lies at two addresses is one to wait on, as it is for two processes.
+static void wait_at_two_addresses(int object) {
+    here = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, object, PAGE);
+    there = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, object, PAGE);
+    CHECK(here != MAP_FAILED && there != MAP_FAILED, "%s", strerror(errno));
+    for (int index = 0; index < 2; index++) CALL(sem_init(&here[index], 1, 0));
+    pthread_t thread;
+    ZERO(pthread_create(&thread, NULL, answer, NULL));
+    for (int round = 0; round < 100; round++) {
+        sleep_ms(round < 5 ? 2 : 0);
+        CALL(sem_post(&here[0]));
+        struct timespec deadline;
+        CALL(clock_gettime(CLOCK_REALTIME, &deadline));
+        deadline.tv_sec += 30;
+        while (sem_timedwait(&here[1], &deadline) != 0)
+            if (errno != EINTR) {
+                CHECK(0, "round %d: %s", round, strerror(errno));
+                exit(finish());
+            }
+    }
+    ZERO(pthread_join(thread, NULL));
+    CALL(munmap(here, PAGE));
+    CALL(munmap(there, PAGE));
+}
+
 static char *segment;
 
 static void *write_segment(void *argument) {
@@ -107,7 +143,8 @@ int main(void) {
     for (size_t word = 0; word < WORDS; word++) shared[word] = (double)(word % 7);
     int object = CALL(shm_open("/banyan-test-object", O_RDWR | O_CREAT | O_EXCL, 0600));
     CALL(shm_unlink("/banyan-test-object"));
-    CALL(ftruncate(object, PAGE));
+    CALL(ftruncate(object, 2 * PAGE));
+    wait_at_two_addresses(object);
     char *memory = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, object, 0);
     char *again = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, object, 0);
     CHECK(memory != MAP_FAILED && again != MAP_FAILED, "%s", strerror(errno));

@@ -1,4 +1,4 @@
-// Handlers, cancellation and a change of identity on threads of every node: signals_elsewhere WHAT.
+// Handlers and cancellation on threads of every node: signals_elsewhere WHAT.
 #include "check.h"
 #include <setjmp.h>
 #include <signal.h>

@@ -15,9 +15,7 @@ pub const ARCH_GET_FS: u64 = 0x1003;
 /// `arch_prctl`: stores the GS base where the argument points.
 pub const ARCH_GET_GS: u64 = 0x1004;
 
-/// `FUTEX_PRIVATE_FLAG`: the futex is found by its address, not by the page that it lies in. All futexes of
-/// the program are made private, since no other process maps its memory, and since the kernel's look at the
-/// page fails with EFAULT, which no program expects, when the pager takes the page away at that moment.
+/// `FUTEX_PRIVATE_FLAG`: the futex is found by its address, not by the page that it lies in.
 pub const FUTEX_PRIVATE: u64 = linux::FUTEX_PRIVATE_FLAG as u64;
 
 /// Makes a system call and returns what the kernel returned.
@@ -164,14 +162,13 @@ pub fn memory_limits() -> MemoryLimits {
 
 /// Whether the calling thread has `CAP_IPC_LOCK`.
 fn may_lock_memory() -> bool {
-    const CAP_IPC_LOCK: u32 = 14;
     let header = [linux::_LINUX_CAPABILITY_VERSION_3, 0];
     // Effective, permitted, inheritable; twice, for the lower and the upper half.
     let mut sets = [0_u32; 6];
     let arguments = [header.as_ptr() as u64, sets.as_mut_ptr() as u64, 0, 0, 0, 0];
     // SAFETY: header and sets live across the call and have the sizes that the version says.
     let _ = unsafe { raw(linux::__NR_capget, arguments) };
-    sets[0] & 1 << CAP_IPC_LOCK != 0
+    sets[0] & 1 << linux::CAP_IPC_LOCK != 0
 }
 
 /// Changes the soft and the hard limit of open files.
@@ -237,8 +234,9 @@ pub fn futex_wait(word: &AtomicU32, value: u32) {
     let _ = unsafe { raw(linux::__NR_futex, [word, operation, value.into(), 0, 0, 0]) };
 }
 
-/// Wakes one waiter on a futex word, of the stub or of the program, by its address.
-pub fn futex_wake(word: u64) {
+/// Wakes one waiter on a word of the stub.
+pub fn futex_wake(word: &AtomicU32) {
+    let word = core::ptr::from_ref(word) as u64;
     let operation = u64::from(linux::FUTEX_WAKE) | FUTEX_PRIVATE;
     // SAFETY: waking a private futex uses the address as a key and touches no memory.
     let _ = unsafe { raw(linux::__NR_futex, [word, operation, 1, 0, 0, 0]) };

@@ -36,7 +36,7 @@ impl Default for Lock {
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
         if self.0.0.swap(0, Ordering::Release) == 2 {
-            kernel::futex_wake(&raw const self.0.0 as u64);
+            kernel::futex_wake(&self.0.0);
         }
     }
 }

@@ -60,7 +60,7 @@ fn remark(call: &SystemCall) -> String {
         Class::Deputy(Handling::Descriptors(_)) => "Banyan's own descriptors look closed".into(),
         Class::Deputy(Handling::Link { .. }) => "`/proc/self/exe` leads to the program's file".into(),
         Class::Deputy(Handling::Futex) => {
-            "all futexes are private to the process; a word that the kernel writes is brought home first"
+            "a word that the kernel looks at by its page, or writes, is brought home first"
                 .into()
         }
         Class::Emulate(Emulation::Memory(call)) => of_memory(call).into(),

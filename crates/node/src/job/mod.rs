@@ -38,7 +38,6 @@ use questions::Questions;
 use remote::Remote;
 use replica::Commands;
 use settings::{JobSettings, Summary};
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -104,8 +103,6 @@ pub(crate) struct Job {
     /// The nodes have been ended and the summary has been written.
     finished: Mutex<bool>,
     arrived: lanes::Arrived,
-    /// What the person was told of refused calls: each of it once.
-    said: Mutex<BTreeSet<String>>,
     started: Instant,
     /// Processor time that this daemon had used before.
     daemon_seconds: f64,
@@ -179,7 +176,6 @@ impl Job {
             ending: AtomicBool::new(false),
             finished: Mutex::new(false),
             arrived: lanes::Arrived::default(),
-            said: Mutex::default(),
             started: Instant::now(),
             daemon_seconds: processor_seconds(std::process::id()),
             own: Weak::clone(own),

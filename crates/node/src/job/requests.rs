@@ -326,7 +326,5 @@ fn refused(job: &Job, Refused { number, reason, errno }: Refused) {
                 .into()
         }
     };
-    if job.said.lock().insert(text.clone()) {
-        job.notice(&text);
-    }
+    job.notice(&text);
 }

@@ -36,6 +36,11 @@ pub fn is_home() -> bool {
     SETTINGS.node.load(Ordering::Relaxed) == 0
 }
 
+/// Whether the run has this node only.
+pub fn is_alone() -> bool {
+    SETTINGS.nodes.load(Ordering::Relaxed) == 1
+}
+
 /// This replica's node.
 pub fn node() -> u8 {
     SETTINGS.node.load(Ordering::Relaxed) as u8

@@ -4,7 +4,7 @@
 //! daemon only chooses places.
 
 use crate::daemon::requests;
-use crate::daemon::settings::SETTINGS;
+use crate::daemon::settings;
 use crate::kernel;
 use crate::memory::LOCK;
 use crate::memory::copy::{self, ProgramAddress};
@@ -46,11 +46,11 @@ pub fn call(thread: &Thread, call: MemoryCall, number: u32, arguments: &[u64; 6]
         | MemoryCall::Residency
         | MemoryCall::Lock
         | MemoryCall::Unlock
-            if is_alone() && is_of_program(arguments) =>
+            if settings::is_alone() && is_of_program(arguments) =>
         // SAFETY: the program's own call, on memory of its own.
         unsafe { kernel::raw(number, *arguments) },
         // SAFETY: the program's own call; it takes no memory away.
-        MemoryCall::LockAll | MemoryCall::UnlockAll if is_alone() => unsafe {
+        MemoryCall::LockAll | MemoryCall::UnlockAll if settings::is_alone() => unsafe {
             kernel::raw(number, *arguments)
         },
         MemoryCall::Residency => match ask(thread, number, &unmapped) {
@@ -72,11 +72,6 @@ pub fn call(thread: &Thread, call: MemoryCall, number: u32, arguments: &[u64; 6]
             Err(failed) => failed.error.negated(),
         },
     }
-}
-
-/// Whether the process has no other node.
-pub fn is_alone() -> bool {
-    SETTINGS.nodes.load(Ordering::Relaxed) == 1
 }
 
 /// Whether a range is one where only the program has memory.
@@ -120,7 +115,7 @@ fn decided(thread: &Thread, number: u32, mapping: &Mapping) -> Result<i64, Faile
     let file = (source == MapSource::Copied).then_some(arguments[4] as i32);
     let (mut steps, mut file) = expect_steps(requests::exchange(&request, file));
     let result = steps.result;
-    let backing = if is_alone() { Backing::Private } else { Backing::MemoryFile };
+    let backing = if settings::is_alone() { Backing::Private } else { Backing::MemoryFile };
     let address = steps.actions().first().map_or(0, |first| first.address);
     loop {
         let context = Context { number, arguments: &arguments, file, backing };
@@ -168,7 +163,7 @@ fn undo_mapping(thread: &Thread, start: u64, length: u64) {
     let _ = decided(thread, linux::__NR_munmap, &unmap);
 }
 
-/// The break stays where it was, which is how `brk` fails.
+/// The break goes back to the end of the page where it was, and the result says so, which is how `brk` fails.
 fn undo_break(thread: &Thread, number: u32, failed: &Failed) -> i64 {
     let back = Mapping { source: MapSource::Zeroes, arguments: [failed.address, 0, 0, 0, 0, 0] };
     ask(thread, number, &back).unwrap_or(failed.address as i64)

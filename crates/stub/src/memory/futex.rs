@@ -1,10 +1,12 @@
 //! The program's futex calls, as far as the kernel cannot make them alone.
 //!
-//! Every futex is made private: see [`kernel::FUTEX_PRIVATE`]. And where the kernel writes a futex word, it
-//! does so through a fault that it does not wait for: while another node has the page, such an operation
-//! (`FUTEX_LOCK_PI`, `FUTEX_WAKE_OP`, ...) fails with EFAULT, on which C libraries abort. So the page is
-//! brought here for writing first, and the call is made again if it was taken away in between.
+//! Where the kernel writes a futex word (`FUTEX_LOCK_PI`, `FUTEX_WAKE_OP`, ...) it does so through a fault that
+//! it does not wait for; and it finds a futex that is not private through the page that the word lies in. While
+//! another node has the page, or when it is taken away at that moment, such a call fails with EFAULT, on which
+//! C libraries abort. So the page is brought here first, and the call is made again if it was taken away in
+//! between.
 
+use crate::daemon::settings;
 use crate::kernel;
 use crate::memory::copy::{self, ProgramAddress};
 use crate::signal::wait::End;
@@ -37,29 +39,36 @@ pub enum Fault {
     Again,
 }
 
-/// Makes a futex call private and brings here what the kernel is going to write.
+/// Brings here what the kernel is going to look at or write.
 ///
 /// # Errors
 /// `EFAULT` if the kernel would find no memory where the call says.
-pub fn prepare(arguments: &mut [u64; 6]) -> Result<Fault, Errno> {
+pub fn prepare(arguments: &[u64; 6]) -> Result<Fault, Errno> {
+    if settings::is_alone() {
+        return Ok(Fault::Final);
+    }
     let operation = arguments[1] as u32;
     let shared = operation & linux::FUTEX_PRIVATE_FLAG == 0;
-    arguments[1] |= kernel::FUTEX_PRIVATE;
     let [first, _, _, timeout, second, _] = *arguments;
     // An unaligned word is refused before it is looked at.
     let is_word = |at: u64| at.is_multiple_of(4);
-    // The kernel finds a shared futex through its page, which must be there.
     let exists = |at: u64| if shared && is_word(at) { readable(at) } else { Ok(()) };
     let bring = |at: u64| if is_word(at) { copy::probe_writable(ProgramAddress(at)) } else { Ok(()) };
+    let reads = if shared { Fault::Again } else { Fault::Final };
     match operation & !OPTIONS {
+        linux::FUTEX_WAIT | linux::FUTEX_WAIT_BITSET => {
+            time(timeout)?;
+            exists(first)?;
+            Ok(reads)
+        }
         linux::FUTEX_WAKE | linux::FUTEX_WAKE_BITSET => {
             exists(first)?;
-            Ok(Fault::Final)
+            Ok(reads)
         }
         linux::FUTEX_REQUEUE | linux::FUTEX_CMP_REQUEUE => {
             exists(first)?;
             exists(second)?;
-            Ok(Fault::Final)
+            Ok(reads)
         }
         linux::FUTEX_LOCK_PI | linux::FUTEX_LOCK_PI2 => {
             time(timeout)?;
@@ -90,20 +99,28 @@ pub fn prepare(arguments: &mut [u64; 6]) -> Result<Fault, Errno> {
     }
 }
 
-/// Makes a call of a thread on another node, at home, by `make`. `None` if a signal comes before it.
-pub fn call_for_remote(arguments: &[u64; 6], make: impl Fn([u64; 6]) -> End) -> Option<i64> {
-    let mut arguments = *arguments;
+/// Makes a call at home by `make`, not on the program's stack. `None` if a signal comes before it.
+pub fn call(arguments: &[u64; 6], make: impl Fn([u64; 6]) -> End) -> Option<i64> {
     for _ in 0..ATTEMPTS {
-        let fault = match prepare(&mut arguments) {
+        let fault = match prepare(arguments) {
             Ok(fault) => fault,
             Err(error) => return Some(error.negated()),
         };
-        let End::Made(result) = make(arguments) else { return None };
+        let End::Made(result) = make(*arguments) else { return None };
         if result != Errno::EFAULT.negated() || fault == Fault::Final {
             return Some(result);
         }
     }
     Some(Errno::EFAULT.negated())
+}
+
+/// Wakes one waiter on a word of the program that another process may wait on too, as the kernel does for a
+/// thread that ends (kernel/fork.c, `mm_release`).
+pub fn wake(word: ProgramAddress) {
+    let arguments = [word.0, linux::FUTEX_WAKE.into(), 1, 0, 0, 0];
+    // SAFETY: waking reads no memory, and the address is the program's.
+    let make = |arguments| End::Made(unsafe { kernel::raw(linux::__NR_futex, arguments) });
+    let _ = call(&arguments, make);
 }
 
 fn readable(at: u64) -> Result<(), Errno> {

@@ -1,7 +1,7 @@
 //! What a mapping that the program asks for shows: zeroes, a copy of a file, or what the kernel maps at home.
 
+use crate::daemon::settings;
 use crate::kernel;
-use crate::memory::call;
 use banyan_sys::raw::Errno;
 use banyan_wire::stub::MapSource;
 use linux_raw_sys::general as linux;
@@ -43,7 +43,7 @@ pub fn of(arguments: &[u64; 6]) -> Result<Mapping, Errno> {
         return zeroes(&arguments);
     }
     let mapping = |source| Ok(Mapping { source, arguments: *arguments });
-    if call::is_alone() {
+    if settings::is_alone() {
         return mapping(MapSource::Kernel);
     }
     let private = flags & u64::from(linux::MAP_TYPE) == u64::from(linux::MAP_PRIVATE);
@@ -55,13 +55,13 @@ pub fn of(arguments: &[u64; 6]) -> Result<Mapping, Errno> {
 /// Memory of zeroes. The kernel lets only a mapping of its own grow.
 fn zeroes(arguments: &[u64; 6]) -> Result<Mapping, Errno> {
     let grows = arguments[3] & u64::from(linux::MAP_GROWSDOWN) != 0;
-    let source = if call::is_alone() || grows { MapSource::Kernel } else { MapSource::Zeroes };
+    let source = if settings::is_alone() || grows { MapSource::Kernel } else { MapSource::Zeroes };
     Ok(Mapping { source, arguments: *arguments })
 }
 
 /// Whether the descriptor can be written through.
 fn may_write(descriptor: u64) -> Result<bool, Errno> {
-    const F_GETFL: u64 = 3;
+    const F_GETFL: u64 = linux::F_GETFL as u64;
     // SAFETY: no pointers.
     let flags = unsafe { kernel::checked(linux::__NR_fcntl, [descriptor, F_GETFL, 0, 0, 0, 0])? };
     Ok(flags & u64::from(linux::O_ACCMODE) != u64::from(linux::O_RDONLY))

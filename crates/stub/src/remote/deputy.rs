@@ -261,7 +261,7 @@ fn shipped_call(
         }
         Handling::Futex => {
             // SAFETY: the program's own call.
-            return futex::call_for_remote(&arguments, |arguments| unsafe {
+            return futex::call(&arguments, |arguments| unsafe {
                 wait::call(thread, blocked, number, arguments)
             });
         }

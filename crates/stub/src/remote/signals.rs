@@ -11,6 +11,7 @@ use banyan_sys::raw::Errno;
 use banyan_wire::deputy::{DeputyMessage, Header, SignalNotice};
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general as linux;
+use linux_raw_sys::net;
 use zerocopy::{FromZeros, IntoBytes};
 
 /// The thread continues from a frame. The deputy learns the mask, and says what waits behind it.
@@ -110,11 +111,10 @@ pub unsafe extern "C" fn on_interrupt(
 /// # Errors
 /// The kernel's.
 pub fn interrupt_on_urgent_data(connection: i32) -> Result<(), Errno> {
-    const F_SETOWN_EX: u64 = 15;
-    const F_OWNER_TID: u32 = 0;
-    const SOL_SOCKET: u64 = 1;
-    const SO_OOBINLINE: u64 = 10;
-    let (owner, on) = ([F_OWNER_TID, kernel::thread_id()], 1_u32);
+    const F_SETOWN_EX: u64 = linux::F_SETOWN_EX as u64;
+    const SOL_SOCKET: u64 = net::SOL_SOCKET as u64;
+    const SO_OOBINLINE: u64 = net::SO_OOBINLINE as u64;
+    let (owner, on) = ([linux::F_OWNER_TID, kernel::thread_id()], 1_u32);
     let socket = connection as u64;
     // SAFETY: owner and option live across the calls, which only read them.
     unsafe {
@@ -127,7 +127,7 @@ pub fn interrupt_on_urgent_data(connection: i32) -> Result<(), Errno> {
 /// A carrier whose connection holds something although it has asked nothing was interrupted before it could
 /// be: it is as if the signal came now.
 pub fn look_for_interrupt(connection: i32) {
-    const PEEK: u64 = 0x2 | 0x40;
+    const PEEK: u64 = (net::MSG_PEEK | net::MSG_DONTWAIT) as u64;
     let mut byte = 0_u8;
     let arguments = [connection as u64, &raw mut byte as u64, 1, PEEK, 0, 0];
     // SAFETY: the byte lives across the call, which writes no more than it.

@@ -16,7 +16,7 @@ use crate::signal::mask::Copies;
 use crate::signal::pending::NUMBERS;
 use crate::signal::{self, SIGSYS, mask};
 use crate::thread::{Role, Thread, block};
-use core::cell::UnsafeCell;
+use core::cell::{Cell, UnsafeCell};
 use core::sync::atomic::{AtomicU64, Ordering, compiler_fence};
 use linux_raw_sys::general as linux;
 
@@ -121,6 +121,13 @@ pub fn release(thread: &Thread) {
     {
         send_to_self(&information);
     }
+}
+
+/// The thread ends: what it keeps for the process is another thread's, and nothing comes to it any more.
+pub fn leave_to_others(thread: &Thread) {
+    kernel::set_mask(MaskChange::Set, !0);
+    let kept = thread.deferred.0.iter().filter_map(Cell::take);
+    kept.filter(is_for_process).for_each(|information| send_again(&information));
 }
 
 /// Whether a signal was sent to the process and not to one of its threads, as far as its code tells.

@@ -69,7 +69,7 @@ fn push_frame(
     let top = entry.unwrap_or(interrupted);
     let (_, frame) = places(top, context);
     // A handler that runs over the end of its stack must not be started.
-    if (entry.is_some() || alternate.contains(interrupted)) && !alternate.contains(frame) {
+    if (entry.is_some() || alternate.contains(context.registers.rsp)) && !alternate.contains(frame) {
         return Err(Errno::EFAULT);
     }
     let mut programs = *context;

@@ -15,7 +15,12 @@ pub fn record(thread: &Thread, signal: u64, information: &SignalInformation, con
         _ => {
             let own = thread.mask.load(Ordering::Relaxed);
             let blocked = thread.waiting_mask.get().unwrap_or(own);
-            thread.taken.waiting.set(Some(Waiting { information: *information, blocked }));
+            // One with the number of a fault may come while another one is recorded.
+            if thread.taken.open.replace(false) {
+                thread.taken.waiting.set(Some(Waiting { information: *information, blocked }));
+            } else {
+                deferred::send_again(information);
+            }
             wait::end(thread, context);
         }
     }

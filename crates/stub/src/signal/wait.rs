@@ -49,7 +49,7 @@ unsafe extern "C" {
 /// As `kernel::raw`.
 pub unsafe fn call(thread: &Thread, blocked: u64, number: u32, arguments: [u64; 6]) -> End {
     deferred::release(thread);
-    thread.taken.open.set(true);
+    thread.taken.open.set(!thread.taken.came());
     kernel::set_mask(MaskChange::Set, blocked);
     let [a, b, c, d, e, f] = arguments;
     let result: i64;

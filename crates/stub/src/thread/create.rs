@@ -2,7 +2,7 @@
 //! thread was placed on another node, handed over to a carrier there.
 
 use crate::daemon::requests;
-use crate::daemon::settings::SETTINGS;
+use crate::daemon::settings;
 use crate::kernel;
 use crate::memory::copy::{self, ProgramAddress};
 use crate::remote::deputy;
@@ -117,7 +117,7 @@ extern "C" fn begin(thread: &'static Thread) -> ! {
     if start.child_word != 0 {
         let _ = copy::store_u32(ProgramAddress(start.child_word), id);
     }
-    if SETTINGS.nodes.load(Ordering::Relaxed) > 1
+    if !settings::is_alone()
         && let (Answer::Placed(placed), Some(connection)) =
             requests::ask_for_descriptor(&Request::StartThread(StartThread { thread: id }))
     {

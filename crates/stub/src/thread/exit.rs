@@ -2,9 +2,10 @@
 //! here, because the kernel drops such writes silently when the page is not present.
 
 use crate::daemon::requests;
-use crate::daemon::settings::{self, SETTINGS};
+use crate::daemon::settings;
 use crate::kernel::{self, MaskChange};
 use crate::memory::copy::{self, ProgramAddress};
+use crate::memory::futex;
 use crate::signal::{deferred, taken};
 use crate::thread::{Role, Thread};
 use banyan_wire::deputy::Header;
@@ -28,7 +29,7 @@ pub fn count_first() {
 /// exits is done here, because it drops such writes silently when the page is not present.
 pub fn end(thread: &'static Thread, status: u64) -> ! {
     walk_robust_list(thread.robust_list.get(), thread.thread_id.load(Ordering::Relaxed));
-    if SETTINGS.nodes.load(Ordering::Relaxed) > 1 {
+    if !settings::is_alone() {
         let node = thread.node.load(Ordering::Relaxed);
         requests::tell(&Request::ThreadEnd(ThreadEnd { node, deputy_calls: 0 }));
     }
@@ -37,10 +38,9 @@ pub fn end(thread: &'static Thread, status: u64) -> ! {
     }
     let word = thread.clear_on_exit.get();
     if word != 0 && copy::store_u32(ProgramAddress(word), 0).is_ok() {
-        kernel::futex_wake(word);
+        futex::wake(ProgramAddress(word));
     }
-    // What is kept for the process is another thread's.
-    deferred::release(thread);
+    deferred::leave_to_others(thread);
     if thread.role() == Role::Deputy {
         taken::give_back(thread);
         kernel::close(thread.connection.get());
@@ -67,6 +67,7 @@ pub fn end_process(status: u64) -> ! {
 
 /// Gives the block back and ends the OS thread. The stack is not touched after the block is free.
 pub fn leave(thread: &'static Thread, status: u64) -> ! {
+    // Also the faults of copies.
     kernel::set_mask(MaskChange::Set, !0);
     // SAFETY: after the store another thread may use this block, stack included; the two instructions after
     // it use registers only, all signals are blocked, and the thread is gone after them.
@@ -109,7 +110,7 @@ fn walk_robust_list(head: u64, thread_id: u32) {
             ) {
                 Ok(old) if old == value => {
                     if value & linux::FUTEX_WAITERS != 0 {
-                        kernel::futex_wake(word);
+                        futex::wake(ProgramAddress(word));
                     }
                     return;
                 }

@@ -143,6 +143,7 @@ pub(super) const DT_NULL: u64 = elf::DT_NULL as u64;
 pub(super) const DT_STRTAB: u64 = elf::DT_STRTAB as u64;
 pub(super) const DT_SYMTAB: u64 = elf::DT_SYMTAB as u64;
 const DT_HASH: u64 = elf::DT_HASH as u64;
+const DT_GNU_HASH: u64 = elf::DT_GNU_HASH as u64;
 const DT_SYMENT: u64 = elf::DT_SYMENT as u64;
 const DT_VERDEF: u64 = elf::DT_VERDEF as u64;
 const DT_VERSYM: u64 = elf::DT_VERSYM as u64;
@@ -151,7 +152,6 @@ const DT_STRSZ: u64 = 10;
 const DT_SONAME: u64 = 14;
 const DT_SYMBOLIC: u64 = 16;
 const DT_FLAGS: u64 = 30;
-const DT_GNU_HASH: u64 = 0x6fff_fef5;
 const DT_FLAGS_1: u64 = 0x6fff_fffb;
 const DT_VERDEFNUM: u64 = 0x6fff_fffd;
 /// `DF_SYMBOLIC`, `DF_BIND_NOW`; and `DF_1_NOW`.
@@ -253,8 +253,8 @@ const fn gnu_hash() -> GnuHash {
 const fn definition(index: u16, name: usize) -> VersionDefinition {
     let base = index == BASE_INDEX;
     VersionDefinition {
-        revision: 1,
-        flags: base as u16,
+        revision: elf::VER_DEF_CURRENT,
+        flags: if base { elf::VER_FLG_BASE } else { 0 },
         index,
         names: 1,
         hash: system_v_hash(name),
@@ -273,19 +273,18 @@ const fn versions() -> [u16; SYMBOLS] {
 
 /// A function by its place among the symbols: global with its prefix, weak without.
 const fn function(symbol: usize, value: Word) -> Symbol {
-    /// `STB_GLOBAL`, `STB_WEAK`, `STT_FUNC`.
-    const GLOBAL: u8 = 1 << 4;
-    const WEAK: u8 = 2 << 4;
-    const FUNCTION: u8 = 2;
-    let information = FUNCTION | if symbol % 2 == 1 { GLOBAL } else { WEAK };
+    let binding = if symbol % 2 == 1 { elf::STB_GLOBAL } else { elf::STB_WEAK };
+    let information = binding << 4 | elf::STT_FUNC;
     // Any section but none: the addresses are absolute, and the image is loaded where it says.
     Symbol { name: name_of(symbol) as u32, information, other: 0, section: 1, value, size: 16 }
 }
 
-/// The symbol that stands for the version: `STB_GLOBAL`, `STT_OBJECT`, `SHN_ABS`.
+/// The symbol that stands for the version.
 const fn version_symbol() -> Symbol {
-    let name = STRINGS.version as u32;
-    Symbol { name, information: 1 << 4 | 1, other: 0, section: 0xfff1, value: number(0), size: 0 }
+    /// `STT_OBJECT`, which linux-raw-sys does not name.
+    const OBJECT: u8 = 1;
+    let (name, information) = (STRINGS.version as u32, elf::STB_GLOBAL << 4 | OBJECT);
+    Symbol { name, information, other: 0, section: elf::SHN_ABS, value: number(0), size: 0 }
 }
 
 const fn segment(kind: u32, flags: u32, offset: usize, size: usize) -> ProgramHeader {
@@ -307,7 +306,7 @@ const fn segment(kind: u32, flags: u32, offset: usize, size: usize) -> ProgramHe
 pub(super) static IMAGE: Image = Image {
     header: Header {
         identification: [0x7f, b'E', b'L', b'F', 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0],
-        kind: 3,
+        kind: elf::ET_DYN,
         machine: elf::EM_CURRENT,
         version: 1,
         entry: 0,

@@ -174,7 +174,7 @@ fn handled(program: &mut Program, number: u32, handling: Handling, descriptor_fl
             result_if_hidden(program, ARGUMENT_1_LOW, descriptor_floor);
             program.result(ALLOW);
         }
-        // One that is not private is made so, and one that writes needs its page first: see `memory::futex`.
+        // One that is not private, or that writes, needs its page first: see `memory::futex`.
         Handling::Futex => {
             program.push(JUMP_EQUAL, number, 0, 5 + 2 * futex::READING.len() as u8);
             program.load(ARGUMENT_1_LOW);

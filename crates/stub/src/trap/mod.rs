@@ -42,8 +42,7 @@ fn call(thread: &'static Thread, information: &SignalInformation, context: &mut 
     let r = &context.registers;
     let arguments = [r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9];
     let result = match (syscalls::find(call), thread.role()) {
-        // The numbers of the 32-bit gate mean other calls.
-        // The 32-bit gate has another architecture.
+        // The 32-bit gate has another architecture, whose numbers mean other calls.
         (_, _) if information.architecture != AUDIT_ARCH_X86_64 => refuse::not_served(call),
         (row, Role::Carrier) => match carrier::system_call(thread, row, call, &arguments, context) {
             Outcome::Result(result) => result,

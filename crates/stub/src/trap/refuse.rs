@@ -44,9 +44,11 @@ pub fn allows_kill(arguments: &[u64; 6]) -> Result<(), Errno> {
     if arguments[0] as i32 != -1 || !FORK_REFUSED.load(Ordering::Relaxed) {
         return Ok(());
     }
-    let (number, errno) = (u64::from(linux::__NR_kill), u32::from(Errno::EPERM.0));
-    let refused = Refused { number, reason: Refusal::KillAfterRefusedFork, errno };
-    requests::tell(&Request::Refused(refused));
+    if is_first(linux::__NR_kill.into()) {
+        let (number, errno) = (u64::from(linux::__NR_kill), u32::from(Errno::EPERM.0));
+        let refused = Refused { number, reason: Refusal::KillAfterRefusedFork, errno };
+        requests::tell(&Request::Refused(refused));
+    }
     Err(Errno::EPERM)
 }
 

@@ -121,7 +121,7 @@ pub fn reissue(
     Ok(stack + 48)
 }
 
-/// Makes a futex call again, as `memory::futex` prepared it. If a page that it writes is taken away before
+/// Makes a futex call again, as `memory::futex` prepared it. If a page that it needs is taken away before
 /// the kernel gets to it, the program makes the call again and comes back here; how often it has done that is
 /// the upper half of `rax`, of which the kernel looks at the lower half alone.
 ///
@@ -134,11 +134,9 @@ pub fn futex(
     context: &mut UserContext,
 ) -> Result<(), Errno> {
     let attempt = context.registers.rax >> 32;
-    let mut arguments = *arguments;
-    let fault = futex::prepare(&mut arguments)?;
+    let fault = futex::prepare(arguments)?;
     let again = (attempt + 1) << 32 | u64::from(number);
     reissue(thread, number, [again, 0, 0], context)?;
-    context.registers.rsi = arguments[1];
     if fault == Fault::Again && attempt < u64::from(futex::ATTEMPTS) {
         context.registers.rip = &raw const banyan_reissue_futex as u64;
     }

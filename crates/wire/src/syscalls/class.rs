@@ -38,7 +38,7 @@ pub enum Handling {
     },
     /// It waits with a signal mask, from which the signal of the trap is taken out for a home thread.
     Mask(MaskPointer),
-    /// The futex is made private.
+    /// The pages of words that the kernel looks at or writes are brought home first.
     Futex,
     /// It sends a signal: to every process only while the program has not been refused a fork, for -1 is what
     /// a refused fork returned.
