@@ -2,15 +2,17 @@
 //! its deputy; and the tables that both sides of a boundary share.
 //!
 //! Not for decisions about what to send (that is `banyan-core`) nor for sockets (that is `banyan-node`).
-//! Nothing here allocates unless the features `coherence` or `control` are on, so that the stub, which has no
-//! allocator, can use the rest.
+//! Nothing here allocates unless the features `bounded`, `coherence` or `control` are on, so that the stub,
+//! which has no allocator, can use the rest.
 #![no_std]
 #![forbid(unsafe_code)]
 
-#[cfg(feature = "coherence")]
+#[cfg(any(feature = "bounded", feature = "coherence"))]
 extern crate alloc;
 
 pub mod address_space;
+#[cfg(feature = "bounded")]
+pub mod bounded;
 #[cfg(feature = "coherence")]
 pub mod coherence;
 #[cfg(feature = "control")]

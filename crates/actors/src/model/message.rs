@@ -8,12 +8,15 @@ use std::cell::RefCell;
 use std::fmt;
 
 use crate::sys::erased::{Erased, Table};
+use banyan_wire::bounded;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::containment::contain;
 use crate::model::address::Address;
-use crate::model::bounded;
+
+/// Elements of collections in a message beyond one for each byte: such as take no bytes.
+const EMPTY_ELEMENTS_MAX: u32 = 65_536;
 
 /// What can be a message: any type that serde can write and read, and that may move between threads.
 pub trait Payload: Serialize + DeserializeOwned + Send + 'static {}
@@ -123,7 +126,7 @@ impl Packet {
     /// # Errors
     /// [`CodecError::Decode`].
     pub fn decode<M: DeserializeOwned>(&self) -> Result<M, CodecError> {
-        self.decode_by(|bytes| bounded::read(bytes).map_err(|error| error.to_string()))
+        self.decode_by(|bytes| bounded::read(bytes, EMPTY_ELEMENTS_MAX).map_err(|error| error.to_string()))
     }
 
     /// Reads a value that this program has written itself, as deep as it was.

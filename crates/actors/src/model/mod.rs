@@ -6,7 +6,6 @@ pub mod actor;
 pub mod address;
 pub mod ask;
 pub mod behaviour;
-mod bounded;
 pub mod context;
 pub(crate) mod durable_address;
 pub mod message;

@@ -4,7 +4,6 @@
 //! program itself, started again, which never reaches its `main`; where it runs, [`crate::rust::discovery`]
 //! says. Encoding small arguments for workers of this machine allocates nothing.
 
-mod bounds;
 pub mod value;
 
 /// How `#[isolated]` has arguments and results of type `Vec<u8>` travel: as one piece, not byte by byte.

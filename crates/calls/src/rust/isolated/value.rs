@@ -3,7 +3,7 @@
 //! What comes from another process is untrusted: a decoder allocates in proportion to the bytes that came,
 //! and returns an error for the rest. Not for where the bytes travel.
 
-use super::bounds::Bounds;
+use banyan_wire::bounded::{self, ReadError};
 use postcard::ser_flavors::Flavor;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -11,6 +11,9 @@ use thiserror::Error;
 
 /// The longest value in bytes.
 pub const BYTES_MAX: usize = 64 << 20;
+
+/// Elements of no bytes that a value may have.
+const EMPTY_ELEMENTS_MAX: u32 = 1 << 20;
 
 /// Why a value has no bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -31,7 +34,7 @@ pub enum EncodeError {
 pub enum DecodeError {
     /// They end early, nest too deeply, or their type refused them.
     #[error("{0}")]
-    Malformed(postcard::Error),
+    Malformed(ReadError),
     /// Bytes are left over.
     #[error("{0} bytes too many")]
     TooMany(usize),
@@ -89,19 +92,16 @@ pub fn encode_to_slice<T: Serialize>(value: &T, to: &mut [u8]) -> Result<usize, 
 /// # Errors
 /// When they are none.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
-    let mut decoder = postcard::Deserializer::from_bytes(bytes);
-    let bounds = Bounds::new(bytes.len());
-    let value = T::deserialize(bounds.around(&mut decoder)).map_err(DecodeError::Malformed)?;
-    match decoder.finalize().map_err(DecodeError::Malformed)? {
-        [] => Ok(value),
-        left => Err(DecodeError::TooMany(left.len())),
+    match bounded::read(bytes, EMPTY_ELEMENTS_MAX).map_err(DecodeError::Malformed)? {
+        (value, []) => Ok(value),
+        (_, left) => Err(DecodeError::TooMany(left.len())),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rust::isolated::bounds::DEPTH_MAX;
+    use banyan_wire::bounded::DEPTH_MAX;
     use serde::Deserialize;
 
     #[derive(Serialize, Deserialize, Debug, PartialEq)]

@@ -1,38 +1,49 @@
-//! [`read`]: bytes from a guest, a peer or a store as a value of any type, within bounds of depth and count.
+//! [`read`]: foreign bytes as a value of any type, within bounds of depth and count.
 //!
 //! A type that contains itself is read by as many nested calls as the bytes ask for, so a mebibyte could ask
 //! for more stack than a thread has; and elements that take no bytes could be asked for without end. What the
 //! bytes may ask for is bounded here, whatever the type: the depth by [`DEPTH_MAX`], the elements of
-//! collections by the number of bytes and [`EMPTY_ELEMENTS_MAX`].
+//! collections by the number of bytes and as many more as the caller allows. Not for how long the bytes may be.
 
-use std::cell::Cell;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::cell::Cell;
 
 use serde::de::{
     DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess,
     Visitor,
 };
 
-/// The most values inside of each other.
-pub(crate) const DEPTH_MAX: u32 = 128;
-/// Elements of collections beyond one for each byte: such as take no bytes.
-pub(crate) const EMPTY_ELEMENTS_MAX: u64 = 65_536;
+/// The most values inside of each other: each takes several frames of stack, and threads have 2 MiB.
+pub const DEPTH_MAX: u32 = 128;
 
 /// Why bytes are no value of a type.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum ReadError {
+pub enum ReadError {
+    /// They end early, or their type refused them.
     #[error("{0}")]
     Codec(postcard::Error),
+    /// A value lies too deep inside of others.
     #[error("its values are nested deeper than {DEPTH_MAX}")]
     Depth,
-    #[error("its collections have more elements than bytes and {EMPTY_ELEMENTS_MAX}")]
-    Elements,
+    /// Elements that take no bytes are too many.
+    #[error("its collections have more elements than bytes and {empty_elements_max}")]
+    Elements {
+        /// How many may take no bytes.
+        empty_elements_max: u32,
+    },
 }
 
-/// Reads a value from the beginning of bytes; gives the rest too.
-pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), ReadError> {
+/// Reads a value from the beginning of bytes; gives the rest too. Its collections may have one element for
+/// each byte, and `empty_elements_max` more.
+///
+/// # Errors
+/// When the bytes are no value of the type, or ask for more than they may.
+pub fn read<T: DeserializeOwned>(bytes: &[u8], empty_elements_max: u32) -> Result<(T, &[u8]), ReadError> {
     let bounds = Bounds {
         depth: Cell::new(DEPTH_MAX),
-        elements: Cell::new(bytes.len() as u64 + EMPTY_ELEMENTS_MAX),
+        elements: Cell::new(bytes.len() as u64 + u64::from(empty_elements_max)),
+        empty_elements_max,
         exceeded: Cell::new(None),
     };
     let mut reader = postcard::Deserializer::from_bytes(bytes);
@@ -46,6 +57,7 @@ pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), Read
 struct Bounds {
     depth: Cell<u32>,
     elements: Cell<u64>,
+    empty_elements_max: u32,
     exceeded: Cell<Option<ReadError>>,
 }
 
@@ -67,7 +79,8 @@ impl Bounds {
 
     fn element<E: Error>(&self) -> Result<(), E> {
         let elements = self.elements.get().checked_sub(1);
-        self.elements.set(elements.ok_or_else(|| self.exceed(ReadError::Elements))?);
+        let exceeded = ReadError::Elements { empty_elements_max: self.empty_elements_max };
+        self.elements.set(elements.ok_or_else(|| self.exceed(exceeded))?);
         Ok(())
     }
 }
@@ -153,7 +166,7 @@ macro_rules! visit_plain {
 impl<'de, V: Visitor<'de>> Visitor<'de> for Elements<'_, V> {
     type Value = V::Value;
 
-    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    fn expecting(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         self.inner.expecting(formatter)
     }
 
@@ -199,11 +212,12 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Elements<'_, V> {
 }
 
 impl<I> Elements<'_, I> {
-    fn next<E: Error>(&self) -> Result<(), E> {
-        match self.count {
-            Count::OfBytes => self.bounds.element(),
-            Count::OfType => Ok(()),
+    /// Counts an element that was read; the end of a collection is none.
+    fn counted<T, E: Error>(&self, element: Option<T>) -> Result<Option<T>, E> {
+        if let (Count::OfBytes, Some(_)) = (self.count, &element) {
+            self.bounds.element()?;
         }
+        Ok(element)
     }
 }
 
@@ -211,8 +225,8 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Elements<'_, A> {
     type Error = A::Error;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, A::Error> {
-        self.next()?;
-        self.inner.next_element_seed(Bounded { inner: seed, bounds: self.bounds })
+        let element = self.inner.next_element_seed(Bounded { inner: seed, bounds: self.bounds })?;
+        self.counted(element)
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -224,8 +238,8 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Elements<'_, A> {
     type Error = A::Error;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
-        self.next()?;
-        self.inner.next_key_seed(Bounded { inner: seed, bounds: self.bounds })
+        let key = self.inner.next_key_seed(Bounded { inner: seed, bounds: self.bounds })?;
+        self.counted(key)
     }
 
     fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, A::Error> {
@@ -284,11 +298,23 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Bounded<'_, A> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use alloc::boxed::Box;
+    use alloc::collections::BTreeMap;
+    use alloc::vec;
+    use alloc::vec::Vec;
 
+    use serde::de::DeserializeOwned;
     use serde::{Deserialize, Serialize};
 
-    use super::{DEPTH_MAX, EMPTY_ELEMENTS_MAX, ReadError, read};
+    use super::{DEPTH_MAX, ReadError};
+
+    /// Elements without bytes that these tests allow.
+    const EMPTY_ELEMENTS_MAX: u32 = 65_536;
+    const TOO_MANY: ReadError = ReadError::Elements { empty_elements_max: EMPTY_ELEMENTS_MAX };
+
+    fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), ReadError> {
+        super::read(bytes, EMPTY_ELEMENTS_MAX)
+    }
 
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     enum Tree {
@@ -308,7 +334,7 @@ mod tests {
             let bytes = |levels| [level.repeat(levels).as_slice(), &[0]].concat();
             let deepest = bytes(most);
             let read_back =
-                read::<Tree>(&deepest).map(|(value, rest)| (postcard::to_stdvec(&value), rest.len()));
+                read::<Tree>(&deepest).map(|(value, rest)| (postcard::to_allocvec(&value), rest.len()));
             assert_eq!(read_back, Ok((Ok(deepest.clone()), 0)), "{level:?}");
             assert_eq!(read::<Tree>(&bytes(most + 1)).err(), Some(ReadError::Depth), "{level:?}");
             assert_eq!(read::<Tree>(&level.repeat(1 << 20)).err(), Some(ReadError::Depth), "{level:?}");
@@ -324,19 +350,29 @@ mod tests {
 
     #[test]
     fn elements_without_bytes_end() {
-        let count = |count: u64| postcard::to_stdvec(&count).unwrap();
-        let most = EMPTY_ELEMENTS_MAX;
+        let count = |count: u64| postcard::to_allocvec(&count).unwrap();
+        let most = u64::from(EMPTY_ELEMENTS_MAX);
         assert_eq!(read::<Vec<()>>(&count(most)).unwrap().0.len() as u64, most);
-        assert_eq!(read::<Vec<()>>(&count(u64::MAX)).err(), Some(ReadError::Elements));
+        assert_eq!(read::<Vec<()>>(&count(u64::MAX)).err(), Some(TOO_MANY));
         let nested = count(1_000).into_iter().chain(count(60_000).repeat(1_000)).collect::<Vec<u8>>();
-        assert_eq!(read::<Vec<Vec<()>>>(&nested).err(), Some(ReadError::Elements));
+        assert_eq!(read::<Vec<Vec<()>>>(&nested).err(), Some(TOO_MANY));
     }
 
     /// As many elements as there are bytes are always read.
     #[test]
     fn large_messages_are_read() {
         let large: Vec<(u8, ())> = vec![(1, ()); 1 << 20];
-        let bytes = postcard::to_stdvec(&large).unwrap();
+        let bytes = postcard::to_allocvec(&large).unwrap();
         assert_eq!(read::<Vec<(u8, ())>>(&bytes), Ok((large, &[][..])));
+    }
+
+    /// Collections in collections, the smallest that take bytes: none counts for more than its bytes.
+    #[test]
+    fn many_small_collections_are_read() {
+        for inner in [vec![], vec![7_u8]] {
+            let large = vec![inner; 1 << 18];
+            let bytes = postcard::to_allocvec(&large).unwrap();
+            assert_eq!(read::<Vec<Vec<u8>>>(&bytes), Ok((large, &[][..])));
+        }
     }
 }
