@@ -44,12 +44,14 @@ pub(super) fn hub_places(range: &Range<u64>) -> impl Iterator<Item = u64> {
 }
 
 impl Entries {
-    /// Entries for code in `range` with functions at `starts`, ascending offsets. Where there is none near,
+    /// Entries for code in `range` with functions at the offsets `starts`, which may be any. Where there is none near,
     /// each address that compilers prefer gets one.
     pub(super) fn new(range: &Range<u64>, starts: &[u32], hub: u64) -> Self {
         let length = (range.end - range.start) as usize;
-        let starts: Vec<usize> =
+        let mut starts: Vec<usize> =
             starts.iter().map(|&start| start as usize).filter(|&start| start < length).collect();
+        starts.sort_unstable();
+        starts.dedup();
         let mut all = Self { code: vec![TRAP_CODE; length], aliases: Vec::new() };
         let mut is_used = vec![false; length];
         let can_overlap = OVERLAPPING.contains(&range.start.wrapping_sub(hub))
@@ -59,7 +61,7 @@ impl Entries {
         let mut next = length;
         for &start in starts.iter().rev() {
             let space = next - start;
-            if space >= CALL || space == CALL - 1 && can_overlap && all.code[next] == CALL_CODE {
+            if space >= CALL || space == CALL - 1 && can_overlap && all.code.get(next) == Some(&CALL_CODE) {
                 all.call(start, range.start, hub);
                 is_used[start..start + CALL.min(space)].fill(true);
             } else if space >= JUMP {
@@ -163,5 +165,19 @@ mod tests {
         for address in RANGE.step_by(16) {
             assert_eq!(called(&entries, address, hub), Some(address));
         }
+    }
+
+    /// The starts come from the process that loads the library, which may say anything.
+    #[test]
+    fn no_starts_crash_the_caller() {
+        let hub = hub_places(&RANGE).next().unwrap();
+        let length = (RANGE.end - RANGE.start) as u32;
+        for starts in [&[length - 4][..], &[length - 1], &[length, u32::MAX], &[64, 32, 96], &[32, 32]] {
+            for hub in [hub, RANGE.end + (1 << 20)] {
+                assert_eq!(Entries::new(&RANGE, starts, hub).code.len(), length as usize, "{starts:?}");
+            }
+        }
+        let entries = Entries::new(&RANGE, &[64, 32, 32], hub);
+        assert_eq!(called(&entries, RANGE.start + 32, hub), Some(RANGE.start + 32));
     }
 }
