@@ -3,7 +3,8 @@
 //! A type that contains itself is read by as many nested calls as the bytes ask for, so a mebibyte could ask
 //! for more stack than a thread has; and elements that take no bytes could be asked for without end. What the
 //! bytes may ask for is bounded here, whatever the type: the depth by [`DEPTH_MAX`], the elements of
-//! collections by the number of bytes and as many more as the caller allows. Not for how long the bytes may be.
+//! collections by the number of bytes and as many more as the caller allows. Not for how long the bytes may
+//! be.
 
 use alloc::string::String;
 use alloc::vec::Vec;

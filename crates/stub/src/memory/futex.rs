@@ -1,10 +1,10 @@
 //! The program's futex calls, as far as the kernel cannot make them alone.
 //!
-//! Where the kernel writes a futex word (`FUTEX_LOCK_PI`, `FUTEX_WAKE_OP`, ...) it does so through a fault that
-//! it does not wait for; and it finds a futex that is not private through the page that the word lies in. While
-//! another node has the page, or when it is taken away at that moment, such a call fails with EFAULT, on which
-//! C libraries abort. So the page is brought here first, and the call is made again if it was taken away in
-//! between.
+//! Where the kernel writes a futex word (`FUTEX_LOCK_PI`, `FUTEX_WAKE_OP`, ...) it does so through a fault
+//! that it does not wait for; and it finds a futex that is not private through the page that the word lies
+//! in. While another node has the page, or when it is taken away at that moment, such a call fails with
+//! EFAULT, on which C libraries abort. So the page is brought here first, and the call is made again if it
+//! was taken away in between.
 
 use crate::daemon::settings;
 use crate::kernel;

@@ -44,8 +44,8 @@ pub(super) fn hub_places(range: &Range<u64>) -> impl Iterator<Item = u64> {
 }
 
 impl Entries {
-    /// Entries for code in `range` with functions at the offsets `starts`, which may be any. Where there is none near,
-    /// each address that compilers prefer gets one.
+    /// Entries for code in `range` with functions at the offsets `starts`, which may be any. Where there is
+    /// none near, each address that compilers prefer gets one.
     pub(super) fn new(range: &Range<u64>, starts: &[u32], hub: u64) -> Self {
         let length = (range.end - range.start) as usize;
         let mut starts: Vec<usize> =
