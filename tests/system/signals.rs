@@ -95,8 +95,8 @@ fn the_alternate_stack_is_the_programs() {
     }
 }
 
-fn raised(signal: &str, threads: &[&str]) {
-    for &thread in threads {
+fn raised(signal: &str) {
+    for thread in THREADS {
         for how in ["handled", "once", "ignored", "blocked", "passed_on"] {
             check(&c("raised_faults", [signal, how, thread]));
         }
@@ -107,24 +107,24 @@ fn raised(signal: &str, threads: &[&str]) {
 
 #[test]
 fn illegal_instructions_and_traps_that_are_raised_are_signals_like_others() {
-    raised("4", &THREADS);
-    raised("5", &THREADS);
+    raised("4");
+    raised("5");
 }
 
 #[test]
 fn bus_errors_and_arithmetic_errors_that_are_raised_are_signals_like_others() {
-    raised("7", &THREADS);
-    raised("8", &THREADS);
+    raised("7");
+    raised("8");
 }
 
 #[test]
 fn segmentation_faults_that_are_raised_are_signals_like_others() {
-    raised("11", &THREADS);
+    raised("11");
 }
 
 #[test]
 fn bad_system_calls_that_are_raised_are_signals_like_others() {
-    raised("31", &["main"]);
+    raised("31");
 }
 
 #[test]

@@ -80,11 +80,8 @@ pub fn pass_on(thread: &Thread, information: &SignalInformation) {
     if !is_for_process(information) {
         return thread.deferred.keep(SIGSYS, information);
     }
-    let takes = |other: &&Thread| match other.role() {
-        Role::Home => other.sigsys_blocked.load(Ordering::Relaxed) == 0,
-        Role::Deputy => other.mask.load(Ordering::Relaxed) & signal::bit(SIGSYS) == 0,
-        Role::Carrier | Role::Service => false,
-    };
+    let takes =
+        |other: &&Thread| matches!(other.role(), Role::Home | Role::Deputy) && blocked_sigsys(other) == 0;
     let _ = PROCESS.replace(SIGSYS, Some(*information));
     if let Some(other) = block::all().find(takes) {
         kernel::signal_thread(other.thread_id.load(Ordering::Relaxed), SIGSYS);
@@ -104,7 +101,7 @@ pub fn release(thread: &Thread) {
     thread.copies.store(Copies::Done as u32, Ordering::Relaxed);
     // What comes before this is seen below; what comes after it sees the store.
     compiler_fence(Ordering::SeqCst);
-    let held = thread.sigsys_blocked.load(Ordering::Relaxed);
+    let held = blocked_sigsys(thread);
     if pending(thread) & !held == 0 {
         return;
     }
@@ -120,6 +117,15 @@ pub fn release(thread: &Thread) {
         && let Some(information) = PROCESS.replace(SIGSYS, None)
     {
         send_to_self(&information);
+    }
+}
+
+/// The bit of SIGSYS if the program blocks it in the thread.
+fn blocked_sigsys(thread: &Thread) -> u64 {
+    match thread.role() {
+        Role::Home => thread.sigsys_blocked.load(Ordering::Relaxed),
+        Role::Deputy => thread.mask.load(Ordering::Relaxed) & signal::bit(SIGSYS),
+        Role::Carrier | Role::Service => 0,
     }
 }
 
