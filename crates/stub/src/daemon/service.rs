@@ -2,7 +2,7 @@
 
 use crate::daemon::settings::{self, SETTINGS};
 use crate::daemon::socket;
-use crate::kernel::{self, MaskChange};
+use crate::kernel;
 use crate::memory;
 use crate::remote::carrier;
 use crate::report;
@@ -12,11 +12,9 @@ use banyan_wire::stub::{Command, Failed, Nothing, PACKET_MAX, Range, Reply, Star
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general as linux;
 
-/// Serves commands for ever.
+/// Serves commands for ever, with every signal blocked from its beginning.
 pub extern "C" fn serve(thread: &'static Thread) -> ! {
     thread.adopt();
-    // It touches no program memory, so nothing that is sent to the process may come here.
-    kernel::set_mask(MaskChange::Set, !0);
     let socket = SETTINGS.commands.load(Ordering::Relaxed);
     loop {
         let mut buffer = [0; PACKET_MAX];

@@ -77,22 +77,29 @@ pub fn keep(thread: &Thread, information: &SignalInformation, context: &mut User
 /// The thread cannot take a SIGSYS that the kernel gave it, for the program blocks it there. If it was sent
 /// to the process, another thread gets it, now or when one no longer blocks it.
 pub fn pass_on(thread: &Thread, information: &SignalInformation) {
-    if !is_for_process(information) {
+    if is_for_process(information) {
+        let _ = PROCESS.replace(SIGSYS, Some(*information));
+    } else if information.code != TOKEN {
         return thread.deferred.keep(SIGSYS, information);
     }
     let takes =
         |other: &&Thread| matches!(other.role(), Role::Home | Role::Deputy) && blocked_sigsys(other) == 0;
-    let _ = PROCESS.replace(SIGSYS, Some(*information));
-    if let Some(other) = block::all().find(takes) {
-        kernel::signal_thread(other.thread_id.load(Ordering::Relaxed), SIGSYS);
+    if PROCESS.holds(SIGSYS)
+        && let Some(other) = block::all().find(takes)
+    {
+        let mut token = *information;
+        token.code = TOKEN;
+        send_to_thread(other.thread_id.load(Ordering::Relaxed), &token);
     }
 }
 
-/// What a signal that came stands for: the one for the process, if a thread of ours passed it on.
-pub fn passed_on(signal: u64, information: &SignalInformation) -> SignalInformation {
-    let may_be = signal == SIGSYS || (information.code == SENT_BY_KILL && is_own(information));
+/// What a signal that came stands for: the one for the process, if a thread of ours passed it on. `None` if
+/// another thread was faster.
+pub fn passed_on(signal: u64, information: &SignalInformation) -> Option<SignalInformation> {
+    let is_token = information.code == TOKEN;
+    let may_be = is_token || (information.code == SENT_BY_KILL && is_own(information));
     let kept = if may_be && PROCESS.holds(signal) { PROCESS.replace(signal, None) } else { None };
-    kept.unwrap_or(*information)
+    kept.or(Some(*information).filter(|_| !is_token))
 }
 
 /// Gives the kernel again what is kept, unless it is SIGSYS and the program blocks it. For the end of a
@@ -141,6 +148,9 @@ const fn is_for_process(information: &SignalInformation) -> bool {
     matches!(information.code, SENT_BY_KILL | linux::SI_QUEUE)
 }
 
+/// In a SIGSYS to a thread: there is one for the process. A code that no sender but this one uses, of those
+/// that the kernel lets a process give to its other threads.
+const TOKEN: i32 = i32::MIN;
 /// `SI_USER`.
 const SENT_BY_KILL: i32 = linux::SI_USER as i32;
 
@@ -178,7 +188,11 @@ pub fn give_back(information: &SignalInformation) {
 }
 
 fn send_to_self(information: &SignalInformation) {
-    let (process, thread) = (u64::from(kernel::process_id()), u64::from(kernel::thread_id()));
+    send_to_thread(kernel::thread_id(), information);
+}
+
+fn send_to_thread(thread: u32, information: &SignalInformation) {
+    let (process, thread) = (u64::from(kernel::process_id()), u64::from(thread));
     let at = core::ptr::from_ref(information) as u64;
     // SAFETY: the information lives across the call, which only reads it.
     let _ = unsafe {

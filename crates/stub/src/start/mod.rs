@@ -99,7 +99,9 @@ fn hello(socket: i32) {
 
 /// The home replica: the first thread becomes the program's.
 fn run(instruction: u64, stack: u64) -> ! {
-    let mask = mask::block_all();
+    // The service thread begins with it: it touches no program memory, and what is sent to the process must
+    // not come there, however late it runs.
+    let mask = kernel::set_mask(MaskChange::Set, !0);
     let started = block::allocate(Role::Service)
         .and_then(|service| create::spawn(service, service::serve, 0))
         .and_then(|_| install_handlers())
@@ -122,7 +124,7 @@ fn run(instruction: u64, stack: u64) -> ! {
 
 /// A remote replica: the first thread obeys commands; carriers inherit the filter from it.
 fn serve() -> ! {
-    let _ = mask::block_all();
+    kernel::set_mask(MaskChange::Set, !0);
     let ready =
         install_handlers().and_then(|()| filter::install()).and_then(|()| block::allocate(Role::Service));
     match ready {

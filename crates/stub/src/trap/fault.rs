@@ -79,7 +79,7 @@ pub fn sent(
     context: &mut UserContext,
 ) {
     if thread.role() == Role::Deputy && thread.taken.is_open() {
-        let information = deferred::passed_on(signal, information);
+        let Some(information) = deferred::passed_on(signal, information) else { return };
         return taken::record(thread, signal, &information, context);
     }
     if thread.role() != Role::Home || !deliver::runs_program(context.registers.rip) {
@@ -89,8 +89,8 @@ pub fn sent(
         // Only SIGSYS comes although it is blocked.
         return deferred::pass_on(thread, information);
     }
+    let Some(information) = deferred::passed_on(signal, information) else { return };
     mask::admit_copy_faults(thread, context.mask);
-    let information = deferred::passed_on(signal, information);
     deliver::deliver(thread, signal, &information, context);
     deferred::release(thread);
 }
