@@ -319,3 +319,69 @@ fn a_signal_to_a_controller_that_is_gone_is_logged() {
     let words = "sponsor poor has no events left, and its controller is gone";
     assert!(lines.iter().any(|line| line.contains(words)), "{lines:?}");
 }
+
+/// A supervisor that links to what it supervises, and fails at its failure, ends once: its slot is free once.
+#[test]
+fn a_supervisor_that_ends_with_what_it_failed_at_ends_once() {
+    let mut simulation = Simulation::new(1, 1, Quota::AMPLE);
+    let (values, received) = listener::<u32>(&simulation);
+    let root = closure((), move |(), step: &u32, context: &mut Context<'_>| {
+        if *step == 0 {
+            let supervisor = closure((), |(), failed: &Failed, context: &mut Context<'_>| {
+                if failed.reason.is_empty() {
+                    context.link(&failed.actor);
+                    return Ok(());
+                }
+                Err(Failure::because("no idea"))
+            });
+            let supervisor = context.create(supervisor)?;
+            let child = context.create_supervised(&supervisor.clone().typed(), failing)?;
+            context.send(&supervisor.typed(), Failed { actor: child.clone(), reason: String::new() });
+            context.send_after(Duration::from_millis(1), &child.typed(), 1_u32)?;
+            return Ok(());
+        }
+        for number in 0..3 {
+            let values = values.clone();
+            let actor = closure((), move |(), (): &(), context: &mut Context<'_>| {
+                context.send(&values, number);
+                Ok(())
+            });
+            let actor = context.create(actor)?;
+            context.send(&actor.typed(), ());
+        }
+        Ok(())
+    });
+    let strict = Configuration::new("strict").default_directive(Directive::Stop);
+    let root = simulation.create(strict.with_behaviour(root)).typed();
+    for step in 0..2_u32 {
+        simulation.send(&root, step);
+        assert_eq!(simulation.run(100_000), Ending::Drained);
+    }
+    assert_eq!(received.try_iter().collect::<Vec<_>>(), [0, 1, 2]);
+}
+
+/// An actor that ends by a link to the dead has its adapters end with it, and not the next one of its slot.
+#[test]
+fn what_an_actor_makes_in_the_event_that_ends_it_belongs_to_no_stranger() {
+    struct Linking(Address, Addr<Ended>);
+    impl Actor for Linking {
+        type Message = u32;
+        fn receive(&self, _: &u32, work: &mut Work<'_, '_, Self>) -> Result<(), Failure> {
+            work.link(&self.0);
+            let adapter = work.adapter(|number: &u32| *number);
+            work.monitor(adapter.address(), &self.1);
+            Ok(())
+        }
+    }
+    let mut simulation = Simulation::new(1, 1, Quota::AMPLE);
+    let (ends, ended) = listener::<Ended>(&simulation);
+    run(&mut simulation, move |context| {
+        let dead = context.create(failing())?;
+        context.end(&dead);
+        let linking = context.create_actor(Linking(dead, ends.clone()));
+        context.send(&linking, 0);
+        Ok(())
+    });
+    let how: Vec<End> = ended.try_iter().map(|ended| ended.how).collect();
+    assert!(matches!(&how[..], [End::Stopped | End::Unknown]), "{how:?}");
+}

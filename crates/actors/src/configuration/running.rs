@@ -314,8 +314,11 @@ impl RunningConfiguration {
         }
     }
 
+    /// The actor of the event may have been ended by an action before this one: its slot is not looked at.
     #[cold]
     fn carry_out(&mut self, action: Deferred, event: &Event, facilities: &Facilities) {
+        let generation = event.generation & Event::GENERATION;
+        let actor = Local { configuration: self.number, slot: event.slot, generation };
         match action {
             Deferred::NewSponsor(made) => {
                 if self.changed.is_some() {
@@ -332,23 +335,26 @@ impl RunningConfiguration {
                 self.effects.ledger_changes.push(LedgerChange::Stop(sponsor, event.sponsor));
             }
             Deferred::Timer { id, due, target, message } => {
-                let owner = Some(self.local_of(event.slot));
-                self.timers.set(id, Timer { due, target, sponsor: event.sponsor, message, owner });
+                let sponsor = event.sponsor;
+                self.timers.set(id, Timer { due, target, sponsor, message, owner: Some(actor) });
                 self.timer_changed(id);
             }
             Deferred::CancelTimer(id) => {
                 self.cancel_timer(id);
             }
             Deferred::Supervise { slot, supervisor, factory } => {
-                let maker = self.local_of(event.slot);
                 let extras = self.extras(slot);
                 extras.supervisor = Some(supervisor);
                 extras.factory = factory;
-                extras.maker = Some(maker);
+                extras.maker = Some(actor);
             }
             Deferred::Belong(slot) => {
-                let (owner, belonging) = (self.local_of(event.slot), self.local_of(slot));
-                self.extras(slot).maker = Some(owner);
+                if !self.is_live(event.slot, event.generation) {
+                    self.end(slot, &End::Stopped);
+                    return;
+                }
+                let belonging = self.local_of(slot);
+                self.extras(slot).maker = Some(actor);
                 self.extras(event.slot).belongings.push(belonging);
             }
             Deferred::Control(local, control) => self.control_at(local, control),

@@ -108,6 +108,10 @@ impl RunningConfiguration {
     #[cold]
     pub(super) fn report(&mut self, event: &Event, failure: &Failure) {
         self.orphan(event, &format!("its supervisor failed at it: {failure}"));
+        // The end of an actor that it supervises may have ended it too, by a link.
+        if !self.is_live(event.slot, event.generation) {
+            return;
+        }
         // A message that is not understood says nothing about the actor.
         if matches!(failure, Failure::NotUnderstood(_)) {
             return;
@@ -163,7 +167,8 @@ impl RunningConfiguration {
 
     fn escalate_held(&mut self, slot: u32, supervisor: u32, why: &str) {
         let number = self.number;
-        let extras = self.extras(slot);
+        // Of several that waited, the end of one may have ended this one by a link.
+        let Some(extras) = &mut self.slots[slot as usize].extras else { return };
         let is_supervisor = |address: &Address| match &address.0 {
             Place::Local(local) => local.configuration == number && local.slot == supervisor,
             Place::Beyond(_) => false,
