@@ -385,3 +385,52 @@ fn what_an_actor_makes_in_the_event_that_ends_it_belongs_to_no_stranger() {
     let how: Vec<End> = ended.try_iter().map(|ended| ended.how).collect();
     assert!(matches!(&how[..], [End::Stopped | End::Unknown]), "{how:?}");
 }
+
+/// At whatever step a configuration is removed, who has asked to hear of its end hears of it, once.
+#[test]
+fn a_removal_leaves_no_request_unanswered() {
+    for steps in 0..40 {
+        let mut simulation = Simulation::new(steps, 2, Quota::AMPLE);
+        let (ends, ended) = listener::<Ended>(&simulation);
+        let watched = closure((), |(), _: &u32, _: &mut Context<'_>| Ok(()));
+        let watched = simulation.create(Configuration::new("watched").with_behaviour(watched));
+        let number = simulation.configurations().iter().find(|one| one.name == "watched").unwrap().number;
+        let target = watched.clone();
+        let root = closure((), move |(), _: &(), context: &mut Context<'_>| {
+            for number in 0..3_u32 {
+                context.send(&target.clone().typed(), number);
+            }
+            context.monitor(&target, &ends);
+            Ok(())
+        });
+        let root = simulation.create(Configuration::new("root").with_behaviour(root));
+        simulation.send(&root.typed(), ());
+        simulation.run(steps);
+        simulation.remove(number);
+        assert_eq!(simulation.run(100_000), Ending::Drained);
+        let actors: Vec<Address> = ended.try_iter().map(|ended| ended.actor).collect();
+        assert_eq!(actors, [watched], "removed after {steps} steps");
+    }
+}
+
+/// Its processor has it while it is removed, and lays it to rest after that: it ends all the same.
+#[test]
+fn a_configuration_that_is_removed_during_its_last_event_ends() {
+    let mut simulation = Simulation::new(1, 1, Quota::AMPLE);
+    let (ends, ended) = listener::<Ended>(&simulation);
+    let handle = (*simulation).clone();
+    let watched = closure((), move |(), number: &u32, _: &mut Context<'_>| {
+        handle.remove(*number);
+        Ok(())
+    });
+    let watched = simulation.create(Configuration::new("watched").with_behaviour(watched));
+    let number = simulation.configurations().iter().find(|one| one.name == "watched").unwrap().number;
+    let target = watched.clone();
+    run(&mut simulation, move |context| {
+        context.monitor(&target, &ends);
+        Ok(())
+    });
+    simulation.send(&watched.clone().typed(), number);
+    assert_eq!(simulation.run(100_000), Ending::Drained);
+    assert_eq!(ended.try_iter().map(|ended| ended.actor).collect::<Vec<_>>(), [watched]);
+}

@@ -3,6 +3,8 @@
 //! An actor that waits for its supervisor's decision has its own inbox, in which its events wait, in order,
 //! without keeping others from theirs.
 
+use std::collections::VecDeque;
+
 use super::effects::{Effects, Outgoing};
 use super::event::Event;
 use super::running::{Outcome, RunningConfiguration};
@@ -262,8 +264,10 @@ impl RunningConfiguration {
     }
 
     /// The configuration was removed: all its actors end, and what its events have asked for is forgotten.
+    /// Gives the events that it had not handled.
     #[cold]
-    pub(crate) fn end_all(&mut self) {
+    pub(crate) fn end_all(&mut self) -> VecDeque<Event> {
+        let unhandled = std::mem::take(&mut self.queue);
         self.effects = Effects::default();
         self.default_directive = Directive::Stop;
         self.overseer = None;
@@ -274,5 +278,6 @@ impl RunningConfiguration {
         }
         self.effects.complaints.clear();
         self.queue.clear();
+        unhandled
     }
 }

@@ -120,8 +120,9 @@ impl Processor {
         let Some(mut resident) = self.ring.pop_front() else { return self.idle() };
         if resident.entry.has_ended() {
             self.abandon_batch(&mut resident.exclusive);
-            resident.exclusive.running.end_all();
+            let unhandled = resident.exclusive.running.end_all();
             self.release_effects(&mut resident);
+            unhandled.into_iter().for_each(|event| self.system.undelivered(event));
             self.system.empty(&resident.entry);
             self.note_load();
             return Turn::Worked;

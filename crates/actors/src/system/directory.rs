@@ -83,12 +83,14 @@ impl Entry {
         self.ended.load(Ordering::SeqCst)
     }
 
-    /// Lays a configuration without events to rest; gives it back if an event has come meanwhile.
+    /// Lays a configuration without events to rest; gives it back if meanwhile an event has come, or it was
+    /// removed.
     pub(crate) fn rest(&self, exclusive: Box<Exclusive>) -> Option<Box<Exclusive>> {
         *self.parked.lock() = Some(exclusive);
         self.resting.store(true, Ordering::SeqCst);
-        // A thread that put an event in before it saw that this rests has not woken it.
-        if !self.inbox.is_empty() && self.rouse() { self.take() } else { None }
+        // A thread that put an event in, or ended it, before it saw that this rests has not woken it.
+        let is_wanted = self.has_ended() || !self.inbox.is_empty();
+        if is_wanted && self.rouse() { self.take() } else { None }
     }
 
     /// Whether it rested, and the caller must give it to a processor.
