@@ -297,6 +297,30 @@ fn sponsors_below_a_stopped_one_stop_with_it_and_their_money_goes_to_the_heir() 
     assert_eq!(left, ["root"]);
 }
 
+/// A sponsor does not inherit from itself, so it does not stop itself; nor those below it.
+#[test]
+fn sponsors_below_one_that_is_not_stopped_live_on() {
+    let mut simulation = Simulation::new(1, 1, Quota::AMPLE);
+    let (signals, _) = listener::<Signal>(&simulation);
+    run(&mut simulation, move |context| {
+        let above = context.new_sponsor("above")?;
+        context.transfer(&above, Quota { memory: 1 << 20, cycles: 1 << 30, events: 1 << 10 })?;
+        context.start(&above, &signals)?;
+        let above_too = above.clone();
+        let stopping = closure((), move |(), _: &(), context: &mut Context<'_>| {
+            context.new_sponsor("below")?;
+            context.stop_sponsor(&above_too);
+            Ok(())
+        });
+        let stopping = context.create(stopping)?;
+        context.send_under(&above, &stopping.typed(), ())?;
+        Ok(())
+    });
+    assert!(simulation.is_conserved());
+    let left: Vec<String> = simulation.sponsors().into_iter().map(|sponsor| sponsor.name).collect();
+    assert_eq!(left, ["root", "above", "below"]);
+}
+
 #[test]
 fn a_signal_to_a_controller_that_is_gone_is_logged() {
     let mut simulation = Simulation::new(1, 1, Quota::AMPLE);

@@ -274,8 +274,11 @@ impl Accounts {
         let below = self.below(id);
         let parent = self.ledger.account(id).and_then(|account| account.parent);
         let heir = if below.contains(&heir) { parent.unwrap_or(SponsorId::ROOT) } else { heir };
-        for one in below.into_iter().rev().chain([id]) {
-            self.stop_one(one, heir, freed);
+        // The ledger may refuse to end it; those below live on then.
+        if self.stop_one(id, heir, freed) {
+            for one in below.into_iter().rev() {
+                self.stop_one(one, heir, freed);
+            }
         }
     }
 
@@ -292,10 +295,12 @@ impl Accounts {
         found
     }
 
-    fn stop_one(&mut self, id: SponsorId, heir: SponsorId, freed: &mut Vec<Freed>) {
-        if self.ledger.stop(id, heir) {
+    fn stop_one(&mut self, id: SponsorId, heir: SponsorId, freed: &mut Vec<Freed>) -> bool {
+        let is_ended = self.ledger.stop(id, heir);
+        if is_ended {
             self.changed = true;
             self.carry_out(id, Verdict::Drop, freed);
         }
+        is_ended
     }
 }
