@@ -89,6 +89,23 @@ fn a_name_is_seen_when_its_event_has_completed() {
     simulation.register("undone", &simulation.lookup("early").unwrap()).unwrap();
 }
 
+/// What an event has reserved is its own until it ends: a name cannot be taken away and given on meanwhile.
+#[test]
+fn a_reserved_name_is_not_taken_away() {
+    let mut simulation = Simulation::new(1, 1, Quota::AMPLE);
+    let (other, _) = listener(&simulation);
+    let handle = (*simulation).clone();
+    run(&mut simulation, move |context| {
+        context.register("reserved", &context.this()).unwrap();
+        handle.unregister("reserved");
+        assert!(handle.register("reserved", other.address()).is_err());
+        Ok(())
+    });
+    assert!(simulation.lookup("reserved").is_some());
+    simulation.unregister("reserved");
+    assert_eq!(simulation.lookup("reserved"), None);
+}
+
 /// The timer's message waits behind the event that cancels it.
 #[test]
 fn a_timer_that_is_cancelled_while_its_message_waits_does_not_come() {

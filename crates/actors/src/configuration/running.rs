@@ -308,7 +308,7 @@ impl RunningConfiguration {
                 }
                 Deferred::Start(..) => left.events += 1,
                 Deferred::NewSponsor(made) => facilities.accounts().discard(made),
-                Deferred::Name(name) => drop(facilities.names.unregister(&name)),
+                Deferred::Name(name) => facilities.names.release(&name),
                 _ => {}
             }
         }

@@ -54,7 +54,8 @@ impl Door for Watcher {
         let Some(names) = self.names.upgrade() else { return };
         let mut names = names.lock();
         // It may have been given to another one meanwhile.
-        let is_this = names.get(&self.name).is_some_and(|named| named.actor == self.actor);
+        let is_this = |named: &Named| named.state == State::Given && named.actor == self.actor;
+        let is_this = names.get(&self.name).is_some_and(is_this);
         let removed = if is_this { names.remove(&self.name) } else { None };
         drop(names);
         drop(removed);
@@ -87,11 +88,22 @@ impl Names {
         }
     }
 
-    /// Takes a name away; gives the actor, and what monitors it.
+    /// The event that has reserved a name has failed.
+    pub(crate) fn release(&self, name: &str) {
+        drop(self.remove(name, State::Reserved));
+    }
+
+    /// Takes a name away that was given; gives the actor, and what monitors it. What is reserved is the
+    /// event's, and nothing but its end changes that.
     pub(crate) fn unregister(&self, name: &str) -> Option<(Address, Address)> {
+        self.remove(name, State::Given).map(|named| (named.actor, named.watcher))
+    }
+
+    fn remove(&self, name: &str, state: State) -> Option<Named> {
+        let mut names = self.0.lock();
+        let is_so = names.get(name).is_some_and(|named| named.state == state);
         // Dropped without the lock: the last copy of an address may have something to say to a peer.
-        let removed = self.0.lock().remove(name);
-        removed.map(|named| (named.actor, named.watcher))
+        if is_so { names.remove(name) } else { None }
     }
 
     pub(crate) fn lookup(&self, name: &str) -> Option<Address> {
