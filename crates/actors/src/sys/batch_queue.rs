@@ -4,8 +4,8 @@
 //! thread pops a single node). What one thread puts in comes out in its order.
 //!
 //! What is put in and then looked for by a thread that has said, before it looks, that it goes to rest, is
-//! seen by one of both: putting in and looking ([`BatchQueue::is_empty`]) are sequentially consistent, as the
-//! flag must be.
+//! seen by one of both: putting in, looking ([`BatchQueue::is_empty`]) and taking are sequentially
+//! consistent, as the flag must be.
 //!
 //! The interface is safe: nodes are boxes whose owner is the queue while they are linked, and a thread's own
 //! from when they are swapped out. A function that unwinds while it is given items loses what it was not
@@ -80,7 +80,7 @@ impl<T> BatchQueue<T> {
 
     /// Takes everything, oldest first.
     pub(crate) fn take(&self, mut each: impl FnMut(T)) {
-        let mut node = self.newest.swap(null_mut(), Ordering::Acquire);
+        let mut node = self.newest.swap(null_mut(), Ordering::SeqCst);
         let mut oldest = null_mut();
         while !node.is_null() {
             // SAFETY: what was swapped out is this thread's alone.
