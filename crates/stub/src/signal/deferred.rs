@@ -19,6 +19,7 @@ use crate::thread::{Role, Thread, block};
 use core::cell::{Cell, UnsafeCell};
 use core::sync::atomic::{AtomicU64, Ordering, compiler_fence};
 use linux_raw_sys::general as linux;
+use zerocopy::FromZeros;
 
 /// What the kernel cannot keep of signals that were sent to the process: a SIGSYS that every thread blocks;
 /// and of the others, while the kernel has them again, who sent them if it was another process.
@@ -87,10 +88,16 @@ pub fn pass_on(thread: &Thread, information: &SignalInformation) {
     if PROCESS.holds(SIGSYS)
         && let Some(other) = block::all().find(takes)
     {
-        let mut token = *information;
-        token.code = TOKEN;
-        send_to_thread(other.thread_id.load(Ordering::Relaxed), &token);
+        send_token(other.thread_id.load(Ordering::Relaxed));
     }
+}
+
+/// Tells a thread that there is a SIGSYS for the process. What is for the process stays there until the token
+/// comes: the kernel drops one that is sent while another SIGSYS of the thread is pending.
+fn send_token(thread: u32) {
+    let mut token = SignalInformation::new_zeroed();
+    (token.signal, token.code) = (SIGSYS as i32, TOKEN);
+    send_to_thread(thread, &token);
 }
 
 /// What a signal that came stands for: the one for the process, if a thread of ours passed it on. `None` if
@@ -120,10 +127,8 @@ pub fn release(thread: &Thread) {
             send_again(&information);
         }
     }
-    if held == 0
-        && let Some(information) = PROCESS.replace(SIGSYS, None)
-    {
-        send_to_self(&information);
+    if held == 0 && PROCESS.holds(SIGSYS) {
+        send_token(kernel::thread_id());
     }
 }
 
