@@ -49,7 +49,7 @@ impl Regions {
         self.may_lock(limits)?;
         let locked: u64 = self.locked.iter().map(|region| region.end - region.start).sum();
         let already: u64 = self.locked.pieces(start, end).map(|piece| piece.end - piece.start).sum();
-        if locked - already + (end - start) > limits.locked || !self.map.covers(start, end) {
+        if (locked - already).saturating_add(end - start) > limits.locked || !self.map.covers(start, end) {
             return Err(ENOMEM);
         }
         if end > start {

@@ -292,6 +292,9 @@ fn limits_are_met_where_the_kernel_meets_them() {
     assert_eq!(lock(&mut regions, 2, 2 * PAGE_BYTES), 0);
     assert_eq!(lock(&mut regions, 2, 2 * PAGE_BYTES), 0, "what is locked already counts once");
     assert_eq!(lock(&mut regions, 3, 2 * PAGE_BYTES), -i64::from(ENOMEM));
+    let all = [0, !(PAGE_BYTES - 1), 0, 0, 0, 0];
+    let locked = regions.call(MemoryCall::Lock, all, limited(none, none, 2 * PAGE_BYTES));
+    assert_eq!(locked.result, -i64::from(ENOMEM), "more than numbers hold");
     let _ = regions.call(MemoryCall::Unmap, [a, PAGE_BYTES, 0, 0, 0, 0], on(0));
     assert_eq!(lock(&mut regions, 4, none), -i64::from(ENOMEM), "there is a hole");
 }
