@@ -216,6 +216,52 @@ static void process(void) {
     ZERO(pthread_join(thread, NULL));
 }
 
+enum { QUEUED = 400 };
+static __thread volatile int next_value[2];
+
+static void on_queued(int signal, siginfo_t *information, void *context) {
+    (void)context;
+    int kind = signal - SIGRTMIN, value = information->si_value.sival_int;
+    CHECK(value == next_value[kind], "signal %d: %d in place of %d", kind, value, next_value[kind]);
+    next_value[kind]++;
+}
+
+// Every kind of call: of this node, of the home node's kernel, of the mask, and one that waits.
+static void *call_meanwhile(void *argument) {
+    sigset_t set;
+    (void)argument;
+    ready++;
+    int64_t start = now_ns(CLOCK_MONOTONIC);
+    while (next_value[0] < QUEUED || next_value[1] < QUEUED) {
+        struct timespec short_time = {0, 1000};
+        CHECK(getppid() > 0, "no parent");
+        sigemptyset(&set);
+        sigaddset(&set, SIGRTMIN);
+        ZERO(pthread_sigmask(SIG_BLOCK, &set, NULL));
+        nanosleep(&short_time, NULL);
+        ZERO(pthread_sigmask(SIG_UNBLOCK, &set, NULL));
+        CHECK(now_ns(CLOCK_MONOTONIC) - start < 60000000000, "%d, %d handled", next_value[0], next_value[1]);
+    }
+    return NULL;
+}
+
+// Many signals to threads that make calls: each is handled once, and those of one number in order.
+static void queued(void) {
+    pthread_t threads[THREADS];
+    struct sigaction action = {.sa_sigaction = on_queued, .sa_flags = SA_SIGINFO | SA_RESTART};
+    for (int kind = 0; kind < 2; kind++) CALL(sigaction(SIGRTMIN + kind, &action, NULL));
+    for (int index = 0; index < THREADS; index++)
+        ZERO(pthread_create(&threads[index], NULL, call_meanwhile, NULL));
+    while (ready < THREADS) sleep_ms(1);
+    for (int value = 0; value < QUEUED; value++) {
+        for (int index = 0; index < THREADS; index++) {
+            union sigval with = {.sival_int = value};
+            for (int kind = 0; kind < 2; kind++) ZERO(pthread_sigqueue(threads[index], SIGRTMIN + kind, with));
+        }
+    }
+    for (int index = 0; index < THREADS; index++) ZERO(pthread_join(threads[index], NULL));
+}
+
 int main(int count, char **arguments) {
     CHECK(count == 2, "usage: signals_elsewhere WHAT");
     struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO};
@@ -228,6 +274,7 @@ int main(int count, char **arguments) {
     else if (strcmp(what, "waits") == 0) waits();
     else if (strcmp(what, "cancels") == 0) cancels();
     else if (strcmp(what, "process") == 0) process();
+    else if (strcmp(what, "queued") == 0) queued();
     else CHECK(0, "unknown: %s", what);
     return finish();
 }

@@ -153,6 +153,11 @@ fn a_signal_to_the_process_finds_the_one_thread_that_takes_it() {
 }
 
 #[test]
+fn queued_signals_are_handled_once_and_in_order_on_every_node() {
+    check(&c("signals_elsewhere", ["queued"]).on_every_node());
+}
+
+#[test]
 fn a_refused_fork_does_not_become_a_signal_to_every_process() {
     check(&c("kill_after_fork", []).any_stderr());
 }

@@ -122,6 +122,7 @@ fn local_call(thread: &'static Thread, row: &SystemCall, arguments: &[u64; 6]) -
     let local = shipping::local_arguments(&header, &pieces, payload);
     // SAFETY: the program's own call, whose buffers lie in the payload with the lengths that the call names.
     let end = unsafe { wait::call(thread, !mask::INTERRUPTION, row.number.into(), local) };
+    wait::close(thread);
     let result = match end {
         End::Made(result) => result,
         End::NotMade => {

@@ -40,7 +40,11 @@ pub fn serve(thread: &'static Thread) -> ! {
     let socket = thread.connection.get();
     loop {
         let Ok(header) = next_message(thread, socket) else { disconnected() };
-        match header.check() {
+        let kind = header.check();
+        if kind != Some(DeputyMessage::Call) {
+            wait::close(thread);
+        }
+        match kind {
             Some(DeputyMessage::Call) => {
                 // SAFETY: this thread's own, and the only reference to it.
                 let payload = unsafe { &mut thread.payload()[..header.length as usize] };
@@ -63,6 +67,7 @@ pub fn serve(thread: &'static Thread) -> ! {
 /// process and says why. If nothing comes of that, only the connection broke, and what was in it cannot be
 /// had again.
 fn disconnected() -> ! {
+    let _ = mask::block_all();
     kernel::sleep_seconds(2);
     report::fail(&["banyan: the connection to a thread on another node broke; the program ends with it"])
 }
@@ -83,9 +88,10 @@ fn next_message(thread: &Thread, socket: i32) -> Result<Header, Errno> {
             End::Made(result) if result != Errno::EINTR.negated() => return Err(Errno::EPIPE),
             End::Made(_) | End::NotMade => {}
         }
-        if filled == 0 && thread.taken.came() {
-            interrupt(socket)?;
-        }
+    }
+    // One that came after the last return, which said nothing of it.
+    if filled == 0 && thread.notice.get() == SignalNotice::None {
+        interrupt(socket)?;
     }
     kernel::receive_all(socket, &mut bytes[filled..])?;
     Ok(header)
@@ -146,9 +152,13 @@ fn hand_over(
         thread.mask.store(mask::in_handler(blocked, signal, &action), Ordering::Relaxed);
     }
     let [handler, flags, restorer, more] = action;
-    let notice = notice(thread) as u64;
-    let mut header =
-        Header::new(DeputyMessage::Return, signal as i64, [notice, handler, flags, more, blocked, restorer]);
+    let notice = notice(thread);
+    thread.notice.set(notice);
+    let mut header = Header::new(
+        DeputyMessage::Return,
+        signal as i64,
+        [notice as u64, handler, flags, more, blocked, restorer],
+    );
     let payload = information.map_or(&[][..], SignalInformation::as_bytes);
     header.length = payload.len() as u32;
     let socket = thread.connection.get();
@@ -164,12 +174,16 @@ fn notice(thread: &Thread) -> SignalNotice {
 
 /// Executes one call and answers it. A signal that waits comes first.
 fn call(thread: &'static Thread, header: &Header) {
+    let row = syscalls::find(header.number);
+    if !row.is_some_and(stays_open) {
+        wait::close(thread);
+    }
     let mut pieces = Pieces::default();
     let returns = header.number == i64::from(linux::__NR_rt_sigreturn);
     let made = if thread.taken.came() && !returns {
         None
     } else {
-        match syscalls::find(header.number) {
+        match row {
             Some(row) => make(thread, row, header, &mut pieces),
             None => Some(refuse::by_number(header.arguments[0] as i64)),
         }
@@ -178,6 +192,15 @@ fn call(thread: &'static Thread, header: &Header) {
         Some(result) => answer(thread, result, notice(thread), &pieces),
         None => answer(thread, 0, SignalNotice::CallAgain, &Pieces::default()),
     }
+}
+
+/// Whether a call is made while signals are let in all the time: it takes no lock of the stub, and the kernel
+/// alone touches program memory.
+fn stays_open(row: &SystemCall) -> bool {
+    matches!(
+        row.class,
+        Class::Deputy(Handling::Plain | Handling::Affinity | Handling::Usage | Handling::Descriptors(_))
+    )
 }
 
 /// Makes a call. `None` if a signal came before it was made, or if it is to be made again after the handler.
@@ -208,8 +231,10 @@ fn make(thread: &'static Thread, row: &SystemCall, header: &Header, pieces: &mut
 /// The thread changed its mask: what it let in thereby comes before it goes on.
 fn set_mask(thread: &Thread, mask: u64) -> i64 {
     thread.mask.store(mask, Ordering::Relaxed);
-    // SAFETY: no pointers.
-    let _ = unsafe { wait::call(thread, mask, linux::__NR_gettid, [0; 6]) };
+    // One that came before it is taken first.
+    if !thread.taken.came() {
+        wait::open(thread, mask);
+    }
     0
 }
 
@@ -230,7 +255,7 @@ fn shipped_call(
         ]);
     };
     *pieces = unpacked;
-    acquire(row, header);
+    acquire(thread, row, header);
     let number = u32::from(row.number);
     let arguments = shipping::local_arguments(header, pieces, payload);
     let mut blocked = thread.mask.load(Ordering::Relaxed);
@@ -260,9 +285,14 @@ fn shipped_call(
             }
         }
         Handling::Futex => {
-            // SAFETY: the program's own call.
-            return futex::call(&arguments, |arguments| unsafe {
-                wait::call(thread, blocked, number, arguments)
+            return futex::call(&arguments, |arguments| {
+                // SAFETY: the program's own call.
+                let end = unsafe { wait::call(thread, blocked, number, arguments) };
+                if matches!(end, End::Made(result) if result == Errno::EFAULT.negated()) {
+                    // What the call needs may be looked at once more.
+                    wait::close(thread);
+                }
+                end
             });
         }
     }
@@ -276,43 +306,45 @@ fn shipped_call(
 }
 
 /// Brings large buffers here in batches before the kernel would fault them in one page at a time.
-fn acquire(row: &SystemCall, header: &Header) {
+fn acquire(thread: &Thread, row: &SystemCall, header: &Header) {
     for (index, argument) in row.arguments.iter().enumerate() {
         let pointer = header.arguments[index];
         if header.shipped & (1 << index) != 0 || pointer == 0 {
             continue;
         }
+        let length = |of: u8| header.arguments[of as usize];
         match *argument {
-            Argument::In(of) => acquire_range(pointer, header.arguments[of as usize], Purpose::Read),
-            Argument::Out(of) => acquire_range(pointer, header.arguments[of as usize], Purpose::Write),
-            Argument::VectorIn(of) => acquire_vectors(pointer, header.arguments[of as usize], Purpose::Read),
-            Argument::VectorOut(of) => {
-                acquire_vectors(pointer, header.arguments[of as usize], Purpose::Write);
-            }
+            Argument::In(of) => acquire_range(thread, pointer, length(of), Purpose::Read),
+            Argument::Out(of) => acquire_range(thread, pointer, length(of), Purpose::Write),
+            Argument::VectorIn(of) => acquire_vectors(thread, pointer, length(of), Purpose::Read),
+            Argument::VectorOut(of) => acquire_vectors(thread, pointer, length(of), Purpose::Write),
             _ => {}
         }
     }
 }
 
-fn acquire_vectors(vectors: u64, count: u64, purpose: Purpose) {
+fn acquire_vectors(thread: &Thread, vectors: u64, count: u64, purpose: Purpose) {
+    wait::close(thread);
     for index in 0..count.min(VECTORS_MAX) {
         let at = ProgramAddress(vectors).add(index * 16);
         let (Ok(base), Ok(length)) = (copy::load(at), copy::load(at.add(8))) else {
             return;
         };
-        acquire_range(base, length, purpose);
+        acquire_range(thread, base, length, purpose);
     }
 }
 
-fn acquire_range(address: u64, length: u64, purpose: Purpose) {
+fn acquire_range(thread: &Thread, address: u64, length: u64, purpose: Purpose) {
     let length = length.min(ACQUIRE_MAX);
     if length > PAGE_BYTES {
+        wait::close(thread);
         requests::tell(&Request::Acquire(Acquire { address, length, purpose }));
     }
 }
 
 /// Sends the result and the outward buffers with one call.
 fn answer(thread: &'static Thread, result: i64, notice: SignalNotice, pieces: &Pieces) {
+    thread.notice.set(notice);
     let mut header = Header::new(DeputyMessage::Return, result, [notice as u64, 0, 0, 0, 0, 0]);
     header.length = shipping::returned_total(pieces, result) as u32;
     let socket = thread.connection.get();

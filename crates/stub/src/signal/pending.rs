@@ -45,8 +45,8 @@ pub struct Waiting {
 pub struct Taken {
     /// Nonzero if something came: then no wait begins.
     pub(super) came: AtomicU32,
-    /// Whether the thread waits and lets signals in (`wait`).
-    pub(super) open: Cell<bool>,
+    /// What the kernel blocks while the thread lets signals in (`wait`); everything once one came.
+    pub(super) open: Cell<Option<u64>>,
     pub(super) waiting: Cell<Option<Waiting>>,
 }
 
@@ -54,6 +54,7 @@ impl Taken {
     /// Forgets what came.
     pub fn clear(&self) {
         let _ = self.take();
+        self.open.set(None);
     }
 
     /// Whether something came.
@@ -63,7 +64,7 @@ impl Taken {
 
     /// Whether a signal can be recorded.
     pub fn is_open(&self) -> bool {
-        self.open.get()
+        self.open.get().is_some()
     }
 
     /// The recorded signal. The next one can come.

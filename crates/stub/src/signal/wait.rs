@@ -1,6 +1,7 @@
 //! Calls that may wait, in which a thread elsewhere lets signals in at both of its ends: the deputy those for
 //! its thread, the carrier the deputy's interruption. One that comes ends the wait, or keeps it from
-//! beginning.
+//! beginning. A deputy goes on letting them in from one call to the next, for each change of the kernel's mask
+//! is a system call.
 
 use crate::kernel::{self, MaskChange};
 use crate::signal::deferred;
@@ -43,14 +44,13 @@ unsafe extern "C" {
     static banyan_wait_end: u8;
 }
 
-/// Makes a call that may wait, and lets signals in meanwhile but those in `blocked`.
+/// Makes a call that may wait, and lets signals in but those in `blocked`. It goes on doing so afterwards:
+/// before it touches program memory or takes a lock that a handler takes, the thread must [`close`].
 ///
 /// # Safety
 /// As `kernel::raw`.
 pub unsafe fn call(thread: &Thread, blocked: u64, number: u32, arguments: [u64; 6]) -> End {
-    deferred::release(thread);
-    thread.taken.open.set(!thread.taken.came());
-    kernel::set_mask(MaskChange::Set, blocked);
+    open(thread, blocked);
     let [a, b, c, d, e, f] = arguments;
     let result: i64;
     // SAFETY: the call is the caller's promise; the code reads the word and changes what a call does.
@@ -63,16 +63,35 @@ pub unsafe fn call(thread: &Thread, blocked: u64, number: u32, arguments: [u64; 
             lateout("rcx") _, lateout("r11") _,
         );
     }
-    thread.taken.open.set(false);
-    thread.copies.store(Copies::Made as u32, Ordering::Relaxed);
-    kernel::set_mask(MaskChange::Set, HANDLER_MASK);
     if result == NOT_MADE { End::NotMade } else { End::Made(result) }
 }
 
-/// A signal interrupted a thread that waits in [`call`]: no other one is let in, and the wait ends.
+/// Lets signals in but those in `blocked`, if it is not so already: one that waits comes before this returns.
+pub fn open(thread: &Thread, blocked: u64) {
+    if thread.taken.open.get() == Some(blocked) {
+        return;
+    }
+    deferred::release(thread);
+    thread.taken.open.set(Some(blocked));
+    kernel::set_mask(MaskChange::Set, blocked);
+}
+
+/// Lets no more signals in. From here on the thread may touch program memory.
+pub fn close(thread: &Thread) {
+    if thread.taken.open.take().is_some() {
+        thread.copies.store(Copies::Made as u32, Ordering::Relaxed);
+        kernel::set_mask(MaskChange::Set, HANDLER_MASK);
+    }
+}
+
+/// A signal interrupted a thread that lets them in: no other one is let in, and a wait in [`call`] ends.
 pub fn end(thread: &Thread, context: &mut UserContext) {
     thread.taken.came.store(1, Ordering::Relaxed);
     context.mask = !0;
+    // Unless the thread is about to block them itself.
+    if thread.taken.open.get().is_some() {
+        thread.taken.open.set(Some(!0));
+    }
     let (start, made) = (&raw const banyan_wait as u64, &raw const banyan_wait_call as u64);
     if (start..=made).contains(&context.registers.rip) {
         context.registers.rip = &raw const banyan_wait_end as u64;

@@ -78,7 +78,7 @@ pub struct Thread {
     pub waiting_mask: Cell<Option<u64>>,
     /// On a deputy: the signal that the carrier is to take. On a carrier: whether it was interrupted.
     pub taken: Taken,
-    /// On a carrier: what the deputy's last return said of signals.
+    /// What the deputy's last return said of signals.
     pub notice: Cell<SignalNotice>,
     /// Node on which the thread executes.
     pub node: AtomicU32,
