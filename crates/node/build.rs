@@ -43,7 +43,8 @@ fn main() {
         // Nothing unwinds in the stub, and tables for it would be a seventh of the image.
         "-Clink-arg=--no-eh-frame-hdr",
         unwind_tables.as_str(),
-        "-Clink-arg=-zseparate-loadable-segments",
+        // The segments lie on pages of their own in memory, and close together in the file.
+        "-Clink-arg=-znoseparate-code",
     ];
     let directory = out.join("stub");
     let status = Command::new(env::var_os("CARGO").expect("cargo sets CARGO"))

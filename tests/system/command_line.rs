@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use banyan_tests::compile::{self, Link};
 use banyan_tests::launch::{End, How};
-use banyan_tests::{Case, Place, check, compare, gate, workspace};
+use banyan_tests::{Case, Place, check, check_on, compare, gate, workspace};
 use serde_json::Value;
 
 use crate::c;
@@ -142,6 +142,18 @@ fn packed_threads_stay_at_home() {
     let outcome = compare::once(&Case::new::<&str>(program, []).place(Place::Pack), How::Banyan(2)).unwrap();
     let stats = outcome.stats.expect("statistics");
     assert!(stats.nodes[0].threads_run > stats.nodes[1].threads_run, "{:?}", stats.nodes);
+}
+
+#[test]
+fn the_kernel_knows_the_programs_parts_and_not_the_stubs() {
+    check(&c("kernel_view", ["vector"]).on_every_node());
+    // Mappings of shared memory have the name of its file.
+    check_on(&c("kernel_view", ["mappings"]), &[1]);
+}
+
+#[test]
+fn listings_under_proc_show_the_programs_descriptors_and_threads_only() {
+    check(&c("kernel_view", ["listings"]).on_every_node());
 }
 
 #[test]

@@ -19,8 +19,11 @@ global_asm!(
 /// `stack` is where the kernel put the arguments.
 extern "C" fn start(stack: *const u64) -> ! {
     // SAFETY: `_start` passes the stack pointer that the kernel set.
-    unsafe { banyan_stub::time::vdso::find_kernels(stack) };
-    banyan_stub::start::start()
+    let words = unsafe {
+        banyan_stub::time::vdso::find_kernels(stack);
+        banyan_stub::process::layout::words(stack)
+    };
+    banyan_stub::start::start(words)
 }
 
 #[panic_handler]

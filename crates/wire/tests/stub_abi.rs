@@ -126,7 +126,7 @@ fn answers() -> Vec<Answer> {
         Answer::Done(Nothing {}),
         Answer::Failed(Nothing {}),
         Answer::Steps(steps(ACTIONS_MAX)),
-        Answer::Enter(Enter { instruction: 1, stack: 2, executable: 3 }),
+        Answer::Enter(Enter { instruction: 1, stack: 2, executable: 3, program_break: 4 }),
         Answer::Placed(Placed { node: 1 }),
         Answer::AtHome(Nothing {}),
     ]

@@ -180,6 +180,7 @@ fn ready(job: &Job) -> Result<Answer, PagerError> {
                 instruction: start.instruction,
                 stack: start.stack,
                 executable: start.executable,
+                program_break: start.program_break,
             })
         }
         Err(reason) => {

@@ -1,4 +1,6 @@
 //! What belongs to the process as a whole and not to one of its threads.
 
 pub mod descriptors;
+pub mod layout;
 pub mod links;
+pub mod listings;

@@ -9,6 +9,7 @@ use crate::kernel;
 use crate::memory::call;
 use crate::memory::copy::{self, ProgramAddress};
 use crate::memory::futex;
+use crate::process::listings::Listing;
 use crate::process::{descriptors, links};
 use crate::remote::come_home;
 use crate::remote::shipping::{self, Pieces};
@@ -282,6 +283,16 @@ fn shipped_call(
                 // SAFETY: `unpack` found the string's end, and the buffer lies behind it with the room that
                 // the call names.
                 return Some(unsafe { links::read_for_remote(number, &arguments, path) });
+            }
+        }
+        Handling::Listing { name } => {
+            if let Some(own) = Listing::of(arguments[0]) {
+                return Some(if pieces[1].used {
+                    // SAFETY: the buffer lies in the payload with the room that the call names.
+                    unsafe { own.read(number, &arguments, name) }
+                } else {
+                    own.read_for_program(payload, number, &arguments, name)
+                });
             }
         }
         Handling::Futex => {

@@ -4,6 +4,7 @@ use crate::daemon::settings::{self, SETTINGS};
 use crate::daemon::{requests, service, socket};
 use crate::kernel::{self, MaskChange};
 use crate::memory::perform::{self, Context};
+use crate::process::layout::{self, Words};
 use crate::process::{descriptors, links};
 use crate::remote::signals;
 use crate::report;
@@ -15,12 +16,14 @@ use crate::trap::{self, fault, filter};
 use banyan_sys::raw::Errno;
 use banyan_sys::userfaultfd;
 use banyan_wire::descriptors::descriptor_floor;
-use banyan_wire::stub::{Answer, Hello, Nothing, PACKET_MAX, Request, STUB_ABI_VERSION, Steps, Welcome};
+use banyan_wire::stub::{
+    Answer, Enter, Hello, Nothing, PACKET_MAX, Request, STUB_ABI_VERSION, Steps, Welcome,
+};
 use core::sync::atomic::Ordering;
 use zerocopy::FromBytes;
 
 /// Becomes a replica. The request socket waits at the first hidden number, where the launcher put it.
-pub fn start() -> ! {
+pub fn start(words: Option<Words>) -> ! {
     let Ok([soft, hard]) = kernel::file_limit() else {
         report::fail(&["banyan: the kernel does not tell the limit of open files"]);
     };
@@ -34,7 +37,7 @@ pub fn start() -> ! {
             Answer::Steps(steps) => map(&steps),
             Answer::Enter(start) if settings::is_home() => {
                 links::set_executable(start.executable);
-                run(start.instruction, start.stack)
+                run(&start, words)
             }
             Answer::Done(_) if !settings::is_home() => serve(),
             // The daemon has said what is wrong.
@@ -98,13 +101,16 @@ fn hello(socket: i32) {
 }
 
 /// The home replica: the first thread becomes the program's.
-fn run(instruction: u64, stack: u64) -> ! {
+fn run(start: &Enter, words: Option<Words>) -> ! {
     // The service thread begins with it: it touches no program memory, and what is sent to the process must
     // not come there, however late it runs.
     let mask = kernel::set_mask(MaskChange::Set, !0);
     let started = block::allocate(Role::Service)
-        .and_then(|service| create::spawn(service, service::serve, 0))
-        .and_then(|_| install_handlers())
+        .and_then(|service| {
+            let id = create::spawn(service, service::serve, 0)?;
+            service.thread_id.store(id, Ordering::Relaxed);
+            install_handlers()
+        })
         .and_then(|()| block::allocate(Role::Home));
     let Ok(first) = started else { report::fail(&["banyan: the first thread cannot be started"]) };
     first.adopt();
@@ -116,10 +122,13 @@ fn run(instruction: u64, stack: u64) -> ! {
     let (kernels, sigsys) = mask::split(mask);
     first.sigsys_blocked.store(sigsys, Ordering::Relaxed);
     kernel::set_mask(MaskChange::Set, kernels);
-    if vdso::announce(stack).is_err() {
+    if vdso::announce(start.stack).is_err() {
         report::fail(&["banyan: the program's first stack is not in its memory"]);
     }
-    resume::enter(instruction, stack)
+    if let Some(words) = words {
+        layout::announce(words, start);
+    }
+    resume::enter(start.instruction, start.stack)
 }
 
 /// A remote replica: the first thread obeys commands; carriers inherit the filter from it.

@@ -165,18 +165,23 @@ pub fn announce(stack: u64) -> Result<(), Errno> {
     copy::store(ProgramAddress(stack).add(entry as u64 * 8), &image)
 }
 
-/// The index of a value of the auxiliary vector, in words from the bottom of a first stack: the count of
-/// arguments, the arguments, a zero, the environment, a zero, and the vector's pairs of key and value.
-fn auxiliary(word: impl Fn(usize) -> Result<u64, Errno>, wanted: u64) -> Option<usize> {
+/// The index of the auxiliary vector, in words from the bottom of a first stack: the count of arguments, the
+/// arguments, a zero, the environment, a zero, and the vector's pairs of key and value.
+pub fn vector(word: impl Fn(usize) -> Result<u64, Errno>) -> Option<usize> {
     let mut at = 1 + word(0).ok()? as usize + 1;
     while word(at).ok()? != 0 {
         at += 1;
     }
-    at += 1;
+    Some(at + 1)
+}
+
+/// The index of a value of the auxiliary vector, as [`vector`].
+pub fn auxiliary(word: impl Fn(usize) -> Result<u64, Errno>, wanted: u64) -> Option<usize> {
+    let mut at = vector(&word)?;
     loop {
         match word(at).ok()? {
-            AT_NULL => return None,
             key if key == wanted => return Some(at + 1),
+            AT_NULL => return None,
             _ => at += 2,
         }
     }

@@ -4,6 +4,7 @@
 
 use crate::kernel;
 use crate::memory::call;
+use crate::process::listings::Listing;
 use crate::process::{descriptors, links};
 use crate::signal::frame::UserContext;
 use crate::signal::{alternate_stack, deliver, mask, restore};
@@ -42,6 +43,14 @@ pub fn home_call(
         Class::Deputy(Handling::Link { path }) => {
             links::read_at_home(thread, number, arguments, usize::from(path))
         }
+        Class::Deputy(Handling::Listing { name }) => match Listing::of(arguments[0]) {
+            // SAFETY: this thread's own, and the only reference to it.
+            Some(own) => own.read_for_program(unsafe { thread.payload() }, number, arguments, name),
+            None => {
+                reissue::reissue(thread, number, [0; 3], context)?;
+                return Ok(Outcome::Continue);
+            }
+        },
         Class::Deputy(Handling::Mask(mask)) => {
             reissue::with_mask(thread, number, arguments, mask, context)?;
             return Ok(Outcome::Continue);

@@ -155,7 +155,11 @@ fn home(program: &mut Program, descriptor_floor: u32) {
 /// Decides on calls that depend on their arguments, or that are trapped among others that pass.
 fn handled(program: &mut Program, number: u32, handling: Handling, descriptor_floor: u32) {
     match handling {
-        Handling::Plain | Handling::Mask(_) | Handling::Affinity | Handling::Usage => {}
+        Handling::Plain
+        | Handling::Mask(_)
+        | Handling::Listing { .. }
+        | Handling::Affinity
+        | Handling::Usage => {}
         Handling::Kill => {
             program.push(JUMP_EQUAL, number, 0, 4);
             program.load(ARGUMENT_0_LOW);
@@ -209,7 +213,10 @@ fn passes_at_home(number: u32) -> bool {
             | Handling::Affinity
             | Handling::Usage,
         ) => true,
-        Class::Deputy(Handling::Mask(_)) | Class::Emulate(_) | Class::GoHome | Class::Refuse { .. } => false,
+        Class::Deputy(Handling::Mask(_) | Handling::Listing { .. })
+        | Class::Emulate(_)
+        | Class::GoHome
+        | Class::Refuse { .. } => false,
     }
 }
 
@@ -285,7 +292,7 @@ mod tests {
                     Handling::Plain | Handling::Futex | Handling::Kill | Handling::Affinity | Handling::Usage,
                 ) => (ALLOW, ALLOW),
                 Class::Deputy(Handling::Descriptors(_)) => (ALLOW, TRAP),
-                Class::Deputy(Handling::Link { .. } | Handling::Mask(_))
+                Class::Deputy(Handling::Link { .. } | Handling::Listing { .. } | Handling::Mask(_))
                 | Class::Emulate(_)
                 | Class::GoHome
                 | Class::Refuse { .. } => (TRAP, TRAP),

@@ -167,6 +167,8 @@ records! {
         stack: u64,
         /// Address of the path of its file.
         executable: u64,
+        /// Where its break begins.
+        program_break: u64,
     }
 
     /// Where a new thread executes.

@@ -36,6 +36,11 @@ pub enum Handling {
         /// The argument that is the link's path. The buffer and its size follow it.
         path: u8,
     },
+    /// It lists a directory, which may show what the stub has open, or its service thread.
+    Listing {
+        /// Where in an entry its name begins.
+        name: u8,
+    },
     /// It waits with a signal mask, from which the signal of the trap is taken out for a home thread.
     Mask(MaskPointer),
     /// The pages of words that the kernel looks at or writes are brought home first.

@@ -6,7 +6,7 @@ use super::class::Class::{self, Deputy, Emulate, GoHome, Local, Refuse};
 use super::class::CreationForm;
 use super::class::DescriptorArguments::{First, FirstAndSecond};
 use super::class::Emulation::{Home, Memory, Thread};
-use super::class::Handling::{Affinity, Descriptors, Futex, Kill, Link, Mask, Plain, Usage};
+use super::class::Handling::{Affinity, Descriptors, Futex, Kill, Link, Listing, Mask, Plain, Usage};
 use super::class::HomeCall::{
     CloseRange, EndProcess, GetRobustList, PendingSignals, ProcessControl, SetRobustList, SetTidAddress,
     SignalAction,
@@ -130,7 +130,7 @@ table! {
     __NR_fdatasync, Deputy(Plain), [];
     __NR_truncate, Deputy(Plain), [Path, Value];
     __NR_ftruncate, Deputy(Plain), [];
-    __NR_getdents, Deputy(Plain), [Value, Out(2), Value];
+    __NR_getdents, Deputy(Listing { name: 18 }), [Value, Out(2), Value];
     __NR_getcwd, Deputy(Plain), [Out(1), Value];
     __NR_chdir, Deputy(Plain), [Path];
     __NR_fchdir, Deputy(Plain), [];
@@ -269,7 +269,7 @@ table! {
     __NR_epoll_ctl_old, refused(ENOSYS), [];
     __NR_epoll_wait_old, refused(ENOSYS), [];
     __NR_remap_file_pages, refused(ENOSYS), [];
-    __NR_getdents64, Deputy(Plain), [Value, Out(2), Value];
+    __NR_getdents64, Deputy(Listing { name: 19 }), [Value, Out(2), Value];
     __NR_set_tid_address, Emulate(Home(SetTidAddress)), [];
     __NR_restart_syscall, Deputy(Plain), [];
     __NR_semtimedop, Deputy(Plain), [];

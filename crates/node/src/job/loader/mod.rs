@@ -110,6 +110,8 @@ pub(crate) struct Start {
     pub stack: u64,
     /// Where the path of the program's file lies, ended by a zero.
     pub executable: u64,
+    /// Where the program's break begins.
+    pub program_break: u64,
 }
 
 /// Reads the program and its interpreter and reports what is wrong with them, without loading anything.
@@ -159,7 +161,8 @@ pub(crate) fn load(
     let base = if program.fixed { 0 } else { PROGRAM_BASE };
     place(&program, base, memory, regions)?;
     regions.start_mappings(0, MAPPINGS_START);
-    regions.set_break(page_up(base + program.end).unwrap_or(base + program.end));
+    let program_break = page_up(base + program.end).unwrap_or(base + program.end);
+    regions.set_break(program_break);
     let mut linker_base = 0;
     let mut entry = base + program.entry;
     if let Some(interpreter) = &program.interpreter {
@@ -197,7 +200,7 @@ pub(crate) fn load(
     let (image, executable) = contents.build(STACK_END, size / 4)?;
     let stack = STACK_END - image.len() as u64;
     memory.write(stack, &image).map_err(|source| LoadError::Io { path: command.path.clone(), source })?;
-    Ok(Start { instruction: entry, stack, executable })
+    Ok(Start { instruction: entry, stack, executable, program_break })
 }
 
 /// Writes the segments of `elf` at `base` and enters them as regions.
