@@ -26,6 +26,8 @@ pub enum Work {
     Everything,
     /// Write to pages at random.
     ScatteredWrites,
+    /// Read and write, and free whole extents, most of which home has never heard of.
+    Freeing,
 }
 
 /// What a history is like.
@@ -88,6 +90,22 @@ impl Shape {
             work: Work::Everything,
             rest: 60,
             interruptions: 5 + random.below(60),
+        }
+    }
+}
+
+impl Shape {
+    /// The shape of the history with this number in which memory is freed by the extent.
+    #[must_use]
+    pub fn freeing(seed: u64) -> Self {
+        let shape = Self::of_seed(seed);
+        Self {
+            nodes: shape.nodes.max(3),
+            extents: 24,
+            pages: 1,
+            operations: 10,
+            work: Work::Freeing,
+            ..shape
         }
     }
 }
@@ -382,16 +400,18 @@ impl<C: Conduct> Simulation<C> {
                 let page = self.pick_page();
                 self.access(index, page, Access::Write)
             }
+            Doing::Nothing if self.shape.work == Work::Freeing => {
+                if self.random.percent(20) {
+                    let run = self.whole_extents();
+                    return self.discard(index, run);
+                }
+                let (page, access) = (self.pick_page(), self.pick_access());
+                self.access(index, page, access)
+            }
             Doing::Nothing => match self.random.below(100) {
                 0..3 => {
                     let run = if self.random.percent(30) { self.whole_extents() } else { self.pick_run() };
-                    let token = self.token();
-                    let floor = self.world.oracle.writes();
-                    self.world.oracle.begin_discard(token, run);
-                    self.floors.insert(token, (run, floor));
-                    self.threads[index].doing = Doing::Token(token);
-                    self.note(|| format!("thread {index} discards {run:?}"));
-                    self.step(0, Input::Discard { token, run }, &[])
+                    self.discard(index, run)
                 }
                 3..6 => {
                     let to = NodeId::new(self.random.below(u64::from(self.shape.nodes)) as u8);
@@ -422,6 +442,17 @@ impl<C: Conduct> Simulation<C> {
                 }
             },
         }
+    }
+
+    /// A thread frees pages and waits until they are.
+    fn discard(&mut self, index: usize, run: Run) -> Result<(), Violation> {
+        let token = self.token();
+        let floor = self.world.oracle.writes();
+        self.world.oracle.begin_discard(token, run);
+        self.floors.insert(token, (run, floor));
+        self.threads[index].doing = Doing::Token(token);
+        self.note(|| format!("thread {index} discards {run:?}"));
+        self.step(0, Input::Discard { token, run }, &[])
     }
 
     fn access(&mut self, index: usize, page: PageNumber, access: Access) -> Result<(), Violation> {

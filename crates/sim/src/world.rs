@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::rc::Rc;
 
-use banyan_core::coherence::{Conduct, Input, Lane, Machine, Output, Token};
+use banyan_core::coherence::{Conduct, Extents, Input, Lane, Machine, Output, Token};
 use banyan_core::ids::{Access, ExtentNumber, Microseconds, NodeId, PageNumber, Run};
 use banyan_wire::coherence::Message;
 
@@ -272,16 +272,17 @@ impl<C: Conduct> World<C> {
                 hash: 0,
             };
             let mut outputs = Vec::new();
-            for (extent, owner) in extents.iter().filter(|(_, owner)| *owner != home) {
-                let extents = banyan_core::coherence::Extents { first: *extent, count: 1 };
+            // Neighbours of one owner are one range, as the memory of a node is.
+            for piece in extents.chunk_by(|one, next| one.0.0 + 1 == next.0.0 && one.1 == next.1) {
+                let (first, owner) = piece[0];
+                let extents = Extents { first, count: piece.len() as u64 };
+                if owner == home {
+                    continue;
+                }
                 if usize::from(owner.get()) == number {
                     site.machine.step(Microseconds(0), Input::Claim(extents), &mut outputs);
                 } else if usize::from(home.get()) == number {
-                    site.machine.step(
-                        Microseconds(0),
-                        Input::Assign { extents, owner: *owner },
-                        &mut outputs,
-                    );
+                    site.machine.step(Microseconds(0), Input::Assign { extents, owner }, &mut outputs);
                 }
             }
             site.rehash();

@@ -17,6 +17,15 @@ fn random_histories_keep_every_invariant() {
 }
 
 #[test]
+fn memory_that_is_freed_while_it_is_used_keeps_every_invariant() {
+    for seed in 0..300 {
+        if let (Err(failure), _) = simulation::run_shape(seed, Shape::freeing(seed), &Faithful, None) {
+            panic!("{failure}");
+        }
+    }
+}
+
+#[test]
 fn a_seed_says_everything() {
     let trace = |seed| simulation::run_with(seed, &Faithful, Some(String::new())).1;
     for seed in 0..5 {
@@ -75,10 +84,12 @@ fn nodes_that_write_to_the_same_pages_take_turns_with_all_of_them() {
 /// The invariants that notice this mistake: the first one that random histories break, and the first one that
 /// the explorer finds broken.
 fn noticed(mutation: Mutation) -> (Option<&'static str>, Option<&'static str>) {
-    let simulated = (0..400).find_map(|seed| {
-        let (outcome, _) = simulation::run_with(seed, &Mutant(mutation), None);
+    let broken = |seed, shape| {
+        let (outcome, _) = simulation::run_shape(seed, shape, &Mutant(mutation), None);
         outcome.err().map(|failure| failure.violation.invariant)
-    });
+    };
+    let simulated = (0..400).find_map(|seed| broken(seed, Shape::of_seed(seed)));
+    let simulated = simulated.or_else(|| (0..400).find_map(|seed| broken(seed, Shape::freeing(seed))));
     let explored = explorer::settings().iter().find_map(|setting| {
         let outcome = explorer::explore(setting, &Mutant(mutation), Order::Nearest, 20_000);
         outcome.err().map(|counterexample| counterexample.violation.invariant)

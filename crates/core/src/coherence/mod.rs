@@ -74,6 +74,9 @@ pub const QUEUE_MAX: usize = 4096;
 /// The most messages that a node sends itself in one step: a few for each of the requests that can be queued.
 const MAILBOX_MAX: usize = 16 * QUEUE_MAX;
 
+/// First owners by range, as first extent -> (end, owner).
+type Assigned = BTreeMap<ExtentNumber, (ExtentNumber, NodeId)>;
+
 /// One process on one node.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Machine<C = Faithful> {
@@ -84,9 +87,8 @@ pub struct Machine<C = Faithful> {
     now: Microseconds,
     /// Extents that concern more than one node: bounded by the memory of the process.
     extents: BTreeMap<ExtentNumber, Extent>,
-    /// First owners by range, as first extent -> (end, owner): at home those of every node, elsewhere only
-    /// this node's.
-    assigned: BTreeMap<ExtentNumber, (ExtentNumber, NodeId)>,
+    /// At home of every node, elsewhere only of this one.
+    assigned: Assigned,
     /// At most one for each page that a thread waits for, an acquisition covers, or prefetch is ahead.
     requests: BTreeMap<RequestNumber, Request>,
     last_request: RequestNumber,
@@ -269,10 +271,7 @@ impl<C: Conduct> Machine<C> {
                 let extents = Extents { first: extent, count: extents };
                 self.sweep_here(from, extents, epoch, request, outputs)
             }
-            Message::Swept { swept, request, .. } => {
-                self.swept(from, swept, request, outputs);
-                Ok(())
-            }
+            Message::Swept { swept, request, .. } => self.swept(from, swept, request, outputs),
             Message::Adopt { extent, epoch, directory } => {
                 self.adopt(from, extent, epoch, &directory, outputs)
             }
@@ -354,16 +353,15 @@ impl<C: Conduct> Machine<C> {
 
     /// Owner and epoch of an extent of which this node has heard nothing.
     fn first_owner(&self, extent: ExtentNumber) -> (NodeId, Epoch) {
-        match self.assigned.range(..=extent).next_back() {
-            Some((_, (end, owner))) if extent < *end => (*owner, Epoch(1)),
-            _ => (self.policy.home, Epoch(0)),
-        }
+        first_owner(&self.assigned, &self.policy, extent)
     }
 
     fn extent(&mut self, number: ExtentNumber) -> &mut Extent {
-        let (owner, epoch) = self.first_owner(number);
-        let owned = owner == self.me;
-        self.extents.entry(number).or_insert_with(|| Extent::new(owner, epoch, owned))
+        let Self { extents, assigned, policy, me, .. } = self;
+        extents.entry(number).or_insert_with(|| {
+            let (owner, epoch) = first_owner(assigned, policy, number);
+            Extent::new(owner, epoch, owner == *me)
+        })
     }
 
     fn post(&mut self, to: NodeId, message: Message, contents: Contents, outputs: &mut Outputs) {
@@ -381,6 +379,14 @@ impl<C: Conduct> Machine<C> {
 
     fn arm(&mut self, timer: Timer) {
         self.timers.arm(timer, self.now.plus(self.policy.retry));
+    }
+}
+
+/// See [`Machine::first_owner`].
+fn first_owner(assigned: &Assigned, policy: &Policy, extent: ExtentNumber) -> (NodeId, Epoch) {
+    match assigned.range(..=extent).next_back() {
+        Some((_, (end, owner))) if extent < *end => (*owner, Epoch(1)),
+        _ => (policy.home, Epoch(0)),
     }
 }
 

@@ -39,6 +39,10 @@ pub enum Mutation {
     RepeatSweep,
     /// Sweep extents that other nodes have pages of.
     SweepShared,
+    /// Take any answer for that to the sweep under way.
+    BelieveOldSwept,
+    /// Do not go on with a sweep behind the first extent that it left out.
+    ForgetSweepRest,
     /// Let a node keep its turn for ever.
     EndlessTurn,
     /// Grant a page while another transfer of it is under way.
@@ -54,7 +58,7 @@ pub enum Mutation {
 }
 
 /// Every mistake.
-pub const MUTATIONS: [Mutation; 21] = [
+pub const MUTATIONS: [Mutation; 23] = [
     Mutation::SkipInvalidate,
     Mutation::GrantBeforeAcknowledge,
     Mutation::CopyBeforeProtect,
@@ -70,6 +74,8 @@ pub const MUTATIONS: [Mutation; 21] = [
     Mutation::RepeatDiscard,
     Mutation::RepeatSweep,
     Mutation::SweepShared,
+    Mutation::BelieveOldSwept,
+    Mutation::ForgetSweepRest,
     Mutation::EndlessTurn,
     Mutation::IgnoreBusy,
     Mutation::NeverRetry,

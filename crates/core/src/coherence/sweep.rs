@@ -31,6 +31,7 @@ pub(super) struct Sweeps {
 struct Sweep {
     token: Token,
     extents: Extents,
+    /// Zero until it is sent, for the rest of a sweep is sent before those that have waited longer.
     request: RequestNumber,
 }
 
@@ -46,11 +47,10 @@ impl<C: Conduct> Machine<C> {
         let mut sweeps = 0;
         while extents.count > 0 {
             let piece = Extents { count: extents.count.min(SWEEP_EXTENTS_MAX), ..extents };
-            self.last_request.0 += 1;
             let queue = self.sweeps.queues.entry(owner).or_default();
-            queue.push_back(Sweep { token, extents: piece, request: self.last_request });
+            queue.push_back(Sweep { token, extents: piece, request: RequestNumber(0) });
             if queue.len() == 1 {
-                self.sweep_again(owner, outputs);
+                self.sweep_next(owner, outputs);
             }
             sweeps += 1;
             extents.first.0 += piece.count;
@@ -59,7 +59,15 @@ impl<C: Conduct> Machine<C> {
         sweeps
     }
 
-    /// Sends the first sweep of an owner.
+    /// Sends the first sweep of an owner, with the next number: the owner ignores lower ones.
+    fn sweep_next(&mut self, owner: NodeId, outputs: &mut Outputs) {
+        let Some(sweep) = self.sweeps.queues.get_mut(&owner).and_then(VecDeque::front_mut) else { return };
+        self.last_request.0 += 1;
+        sweep.request = self.last_request;
+        self.sweep_again(owner, outputs);
+    }
+
+    /// Sends the first sweep of an owner, perhaps once more.
     pub(super) fn sweep_again(&mut self, owner: NodeId, outputs: &mut Outputs) {
         let Some(sweep) = self.sweeps.queues.get(&owner).and_then(VecDeque::front).copied() else { return };
         let Extents { first: extent, count: extents } = sweep.extents;
@@ -70,30 +78,39 @@ impl<C: Conduct> Machine<C> {
     }
 
     /// At home: an owner says how far it came.
-    pub(super) fn swept(&mut self, from: NodeId, swept: u64, request: RequestNumber, outputs: &mut Outputs) {
-        let Some(queue) = self.sweeps.queues.get_mut(&from) else { return };
-        let Some(Sweep { token, extents, .. }) = queue.front().copied().filter(|it| it.request == request)
-        else {
-            return;
+    pub(super) fn swept(
+        &mut self,
+        from: NodeId,
+        swept: u64,
+        request: RequestNumber,
+        outputs: &mut Outputs,
+    ) -> Outcome {
+        let any_request = self.conduct.makes(Mutation::BelieveOldSwept);
+        let forget_rest = self.conduct.makes(Mutation::ForgetSweepRest);
+        let Some(queue) = self.sweeps.queues.get_mut(&from) else { return Ok(()) };
+        let under_way = queue.front().copied().filter(|sweep| sweep.request == request || any_request);
+        let Some(Sweep { token, extents, .. }) = under_way else { return Ok(()) };
+        let Some(rest) = extents.count.checked_sub(swept) else {
+            return Err(Problem::Peer(format!("{from} swept {swept} extents, asked for {extents:?}")));
         };
         queue.pop_front();
-        let rest = extents.count.saturating_sub(swept);
+        let rest = if forget_rest { rest.min(1) } else { rest };
         if rest > 1 {
-            self.last_request.0 += 1;
             let first = ExtentNumber(extents.first.0 + swept + 1);
             let extents = Extents { first, count: rest - 1 };
-            queue.push_front(Sweep { token, extents, request: self.last_request });
+            queue.push_front(Sweep { token, extents, request: RequestNumber(0) });
         }
         if queue.is_empty() {
             self.sweeps.queues.remove(&from);
         }
         self.timers.cancel(Timer::Sweep(from));
-        self.sweep_again(from, outputs);
+        self.sweep_next(from, outputs);
         if rest > 0 {
             self.discard_extent(token, ExtentNumber(extents.first.0 + swept).run(), outputs);
         }
         // What took the place of the sweep counts in its stead.
         self.discard_progressed(token, rest.min(2) as u32, outputs);
+        Ok(())
     }
 
     /// At the first owner: home says that extents become zero.

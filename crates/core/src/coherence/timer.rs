@@ -34,8 +34,9 @@ pub(super) struct Timers {
 
 impl Timers {
     pub(super) fn arm(&mut self, timer: Timer, deadline: Microseconds) {
-        self.cancel(timer);
-        self.deadlines.insert(timer, deadline);
+        if let Some(before) = self.deadlines.insert(timer, deadline) {
+            self.order.remove(&(before, timer));
+        }
         self.order.insert((deadline, timer));
     }
 
