@@ -63,6 +63,11 @@ fn file_mappings_show_the_file_and_keep_private_writes() {
 }
 
 #[test]
+fn a_file_mapping_ends_where_its_file_does() {
+    check(&c("file_ends", []).on_every_node());
+}
+
+#[test]
 fn calls_reach_large_buffers_that_other_threads_hold() {
     check(&c("large_io", []).on_every_node());
 }

@@ -13,6 +13,14 @@ pub struct Range {
     pub length: u64,
 }
 
+impl Range {
+    /// The first bytes, and the others.
+    pub(super) const fn split_at(self, first: u64) -> (Self, Self) {
+        let rest = Self { start: self.start + first, length: self.length - first };
+        (Self { length: first, ..self }, rest)
+    }
+}
+
 /// One step of the home replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
@@ -35,6 +43,15 @@ pub enum Operation {
         /// Where in the file its first byte is.
         offset: u64,
     },
+    /// Have the kernel map a file privately, without access rights.
+    MapFile {
+        /// Where.
+        at: Range,
+        /// The file.
+        file: FileNumber,
+        /// Where in the file the first byte is.
+        offset: u64,
+    },
     /// Have the kernel make the call on the range, which is a mapping of its own.
     Call(Range),
     /// Have the kernel move or resize a mapping of its own.
@@ -51,6 +68,17 @@ pub enum Operation {
         /// Address of the first byte to copy.
         from: u64,
     },
+}
+
+impl Operation {
+    /// The file that it needs.
+    #[must_use]
+    pub const fn file(self) -> Option<FileNumber> {
+        match self {
+            Self::ReadFile { file, .. } | Self::MapFile { file, .. } => Some(file),
+            _ => None,
+        }
+    }
 }
 
 /// What a memory call comes to.

@@ -1,6 +1,6 @@
 //! `mmap`.
 
-use super::region_map::{Backing, KernelMapping, copy_with};
+use super::region_map::{Backing, FileNumber, KernelMapping, copy_with};
 use super::{
     Caller, Effect, Operation, Outcome, READ_WRITE, RIGHTS, Range, Region, Regions, Source, has,
     is_page_aligned,
@@ -9,6 +9,9 @@ use banyan_wire::address_space::{LOW, may_hold_code, may_map, page_down, page_up
 use banyan_wire::ids::PAGE_BYTES;
 use linux_raw_sys::errno::{EEXIST, EINVAL, ENOMEM};
 use linux_raw_sys::general as linux;
+
+/// A mapping of a file is copied only if it is no larger than this part of the memory of all nodes.
+const COPIED_SHARE: u64 = 4;
 
 /// Where a new mapping goes.
 enum Place {
@@ -52,34 +55,73 @@ impl Regions {
         }
         let backing = match caller.source {
             Source::Zeroes => Backing::Anonymous,
-            Source::Copied(file) => Backing::File { file, offset, copy: copy_with(protection) },
+            Source::Copied { file, size } => {
+                let copied = self.copied_length(length, size.saturating_sub(offset));
+                let (copy, rest) = range.split_at(copied);
+                let backing = Backing::File { file, offset, copy: copy_with(protection) };
+                self.enter(&mut effect, copy, protection, backing);
+                self.enter_natively(&mut effect, rest, protection, (file, offset.saturating_add(copied)));
+                return Ok(effect);
+            }
             Source::Kernel if has(flags, linux::MAP_GROWSDOWN) => Backing::Kernel(KernelMapping::Stack),
             Source::Kernel => Backing::Kernel(KernelMapping::Plain),
             Source::Segment => Backing::Kernel(KernelMapping::Segment(start)),
         };
+        self.enter(&mut effect, range, protection, backing);
+        Ok(effect)
+    }
+
+    /// How much of a new mapping of a file is copied: what there is of the file, for only the kernel's own
+    /// mapping shows that it ends there, or what comes when it grows. Of more than all nodes could well keep,
+    /// nothing is: the kernel reads what is touched.
+    fn copied_length(&self, length: u64, left_of_file: u64) -> u64 {
+        let whole = page_up(left_of_file).map_or(length, |left| left.min(length));
+        if whole > self.memory_total / COPIED_SHARE { 0 } else { whole }
+    }
+
+    /// Makes a mapping in place of whatever is there. One of the kernel's own, the caller of the call makes.
+    fn enter(&mut self, effect: &mut Effect, range: Range, protection: u32, backing: Backing) {
+        let (start, end) = (range.start, range.start + range.length);
+        if range.length == 0 {
+            return;
+        }
         match backing {
             // The kernel replaces its own mappings at once.
             Backing::Kernel(_) => {
                 let kernels = |piece: Region| matches!(piece.backing, Backing::Kernel(_));
-                if !self.map.pieces(start, start + length).all(kernels) {
+                if !self.map.pieces(start, end).all(kernels) {
                     effect.remove(range);
                 }
             }
             Backing::Anonymous | Backing::Image | Backing::File { .. } => {
                 effect.push(Operation::Reserve(range));
-                if matches!(place, Place::Occupied(_)) {
+                if self.map.overlaps(start, end) {
                     effect.push(Operation::Discard(range));
                 }
                 effect.push(Operation::Confirm(range));
-                if let Backing::File { file, .. } = backing {
+                if let Backing::File { file, offset, .. } = backing {
                     effect.push(Operation::Protect(range, READ_WRITE));
                     effect.push(Operation::ReadFile { to: range, file, offset });
                 }
                 effect.push(Operation::Protect(range, protection));
             }
         }
-        self.map.replace(Region { start, end: start + length, protection, backing });
-        Ok(effect)
+        self.map.replace(Region { start, end, protection, backing });
+    }
+
+    /// Makes a mapping of a file that is the kernel's own, from an offset.
+    fn enter_natively(
+        &mut self,
+        effect: &mut Effect,
+        range: Range,
+        protection: u32,
+        (file, offset): (FileNumber, u64),
+    ) {
+        if range.length > 0 {
+            self.enter(effect, range, protection, Backing::Kernel(KernelMapping::Plain));
+            effect.push(Operation::MapFile { at: range, file, offset });
+            effect.push(Operation::Protect(range, protection));
+        }
     }
 
     /// The addresses that the program insists on.

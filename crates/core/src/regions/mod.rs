@@ -47,8 +47,13 @@ type Outcome = Result<Effect, u32>;
 pub enum Source {
     /// Zeroes.
     Zeroes,
-    /// A file, of which the mapping is a private copy.
-    Copied(FileNumber),
+    /// A file of this many bytes, of which the mapping is a private copy as far as the file goes.
+    Copied {
+        /// The file.
+        file: FileNumber,
+        /// Its bytes.
+        size: u64,
+    },
     /// The kernel maps it at home, and nobody else can.
     Kernel,
     /// As that; it is a System V segment.

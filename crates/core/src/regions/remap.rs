@@ -12,17 +12,33 @@ impl Regions {
         let old = Range { start, length: page_up(old_length).ok_or(EINVAL)? };
         let new_length = page_up(new_length).ok_or(EINVAL)?;
         check(old, new_length, flags, target)?;
-        let region = self.lookup(start).filter(|region| old.length <= region.end - start).ok_or(EFAULT)?;
+        let region = self.lookup(start).ok_or(EFAULT)?;
+        let rest = self.behind_copy(region, old);
+        if rest.is_none() && old.length > region.end - start {
+            return Err(EFAULT);
+        }
         if new_length > self.memory_total {
             return Err(ENOMEM);
         }
         self.check_limits(new_length.saturating_sub(old.length), region.protection, &caller.limits)?;
         let node = if matches!(region.backing, Backing::Kernel(_)) { 0 } else { caller.node };
+        if new_length <= old.length && !has(flags, MREMAP_FIXED) {
+            return Ok(self.shrink(old, new_length));
+        }
+        if let Some(rest) = rest {
+            // What lies behind the end of the file has no contents that could be moved.
+            if !has(flags, MREMAP_MAYMOVE) {
+                return Err(ENOMEM);
+            }
+            let mut effect = Effect::new(start);
+            self.remove(&mut effect, rest);
+            let copied = [start, region.end - start, new_length, flags, target, 0];
+            let then = self.remap(copied, caller).unwrap_or_else(Effect::failure);
+            effect.operations.extend(then.operations);
+            return Ok(Effect { result: then.result, forget: cover(effect.forget, then.forget), ..effect });
+        }
         if has(flags, MREMAP_FIXED) {
             return Ok(self.move_mapping(region, old, Range { start: target, length: new_length }));
-        }
-        if new_length <= old.length {
-            return Ok(self.shrink(old, new_length));
         }
         if let Some(effect) = self.grow(region, old, new_length) {
             return Ok(effect);
@@ -32,6 +48,16 @@ impl Regions {
         }
         let start = self.place(node, new_length).ok_or(ENOMEM)?;
         Ok(self.move_mapping(region, old, Range { start, length: new_length }))
+    }
+
+    /// The part of a range that the kernel maps behind the copy of a file with which the range begins: the
+    /// program made both with one call.
+    fn behind_copy(&self, region: Region, range: Range) -> Option<Range> {
+        let end = range.start.checked_add(range.length).filter(|&end| end > region.end)?;
+        let behind = self.lookup(region.end).filter(|behind| end <= behind.end)?;
+        let both = matches!((region.backing, behind.backing), (Backing::File { .. }, Backing::Kernel(_)));
+        (both && region.protection == behind.protection)
+            .then_some(Range { start: region.end, length: end - region.end })
     }
 
     fn shrink(&mut self, old: Range, new_length: u64) -> Effect {
@@ -84,10 +110,7 @@ impl Regions {
         } else {
             copy_mapping(&mut effect, region, old, new, replaced);
         }
-        // One range to forget covers both ends: a replica that unmaps too much only learns it again.
-        let (low, high) =
-            if replaced { (old.start.min(new.start), old_end.max(new_end)) } else { (old.start, old_end) };
-        effect.forget = Some(Range { start: low, length: high - low });
+        effect.forget = cover(Some(old), replaced.then_some(new));
         let moved = region.extended_by(old.start, old_end);
         self.map.cut(old.start, old_end);
         self.locked.cut(old.start, old_end);
@@ -95,6 +118,13 @@ impl Regions {
         self.map.replace(Region { start: new.start, end: new_end, ..moved });
         effect
     }
+}
+
+/// What covers both ranges: a replica that unmaps too much only learns it again.
+fn cover(one: Option<Range>, other: Option<Range>) -> Option<Range> {
+    let (Some(one), Some(other)) = (one, other) else { return one.or(other) };
+    let (start, end) = (one.start.min(other.start), (one.start + one.length).max(other.start + other.length));
+    Some(Range { start, length: end - start })
 }
 
 /// Makes `new` what `old` is, which is no mapping of the kernel's, and removes `old`.

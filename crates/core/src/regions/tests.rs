@@ -164,7 +164,7 @@ fn calls_that_change_nothing_fail_where_nothing_is_mapped() {
 const FILE: FileNumber = FileNumber(7);
 
 fn copied(node: u8) -> Caller {
-    Caller { source: Source::Copied(FILE), ..on(node) }
+    Caller { source: Source::Copied { file: FILE, size: 100 * PAGE_BYTES }, ..on(node) }
 }
 
 fn copied_file(regions: &mut Regions, pages: u64, protection: u64) -> u64 {
@@ -234,6 +234,79 @@ fn a_copy_that_grows_shows_more_of_its_file() {
     assert_eq!(regions.files().collect::<Vec<_>>(), [FILE]);
     let _ = regions.call(MemoryCall::Unmap, [start, 5 * PAGE_BYTES, 0, 0, 0, 0], on(0));
     assert_eq!(regions.files().count(), 0);
+}
+
+#[test]
+fn a_copy_ends_where_its_file_does_and_the_kernel_maps_the_rest() {
+    let mut regions = Regions::new(1 << 30);
+    let map = |regions: &mut Regions, address, pages, size, flags: u32| {
+        let flags = u64::from(linux::MAP_PRIVATE | flags);
+        let arguments = [address, pages * PAGE_BYTES, READ, flags, 3, 5 * PAGE_BYTES];
+        regions.call(
+            MemoryCall::Map,
+            arguments,
+            Caller { source: Source::Copied { file: FILE, size }, ..on(0) },
+        )
+    };
+    let backing = |regions: &Regions, address| regions.lookup(address).map(|region| region.backing);
+    let kernel = Some(Backing::Kernel(KernelMapping::Plain));
+    // The file ends in the middle of its seventh page.
+    let effect = map(&mut regions, 0, 4, 6 * PAGE_BYTES + 1, 0);
+    let start = effect.result as u64;
+    let (copy, rest) = Range { start, length: 4 * PAGE_BYTES }.split_at(2 * PAGE_BYTES);
+    assert_eq!(
+        effect.operations[3..],
+        [
+            Operation::ReadFile { to: copy, file: FILE, offset: 5 * PAGE_BYTES },
+            Operation::Protect(copy, PROT_READ),
+            Operation::MapFile { at: rest, file: FILE, offset: 7 * PAGE_BYTES },
+            Operation::Protect(rest, PROT_READ),
+        ]
+    );
+    assert!(matches!(backing(&regions, start), Some(Backing::File { .. })));
+    assert_eq!(backing(&regions, rest.start), kernel);
+    // It begins behind the end: all of it is the kernel's, and what was there is gone.
+    let effect = map(&mut regions, start, 2, PAGE_BYTES, linux::MAP_FIXED);
+    assert_eq!(
+        effect.operations[..],
+        [
+            Operation::Unmap(copy),
+            Operation::Discard(copy),
+            Operation::MapFile { at: copy, file: FILE, offset: 5 * PAGE_BYTES },
+            Operation::Protect(copy, PROT_READ),
+        ]
+    );
+    assert_eq!(regions.lookup(start).map(|region| region.end), Some(rest.start + rest.length));
+    // More than could be copied.
+    let effect = map(&mut regions, 0, 1 << 18, 1 << 40, 0);
+    assert_eq!(backing(&regions, effect.result as u64), kernel);
+    assert_eq!(regions.files().count(), 0);
+}
+
+#[test]
+fn a_copy_and_what_the_kernel_maps_behind_it_are_remapped_as_one() {
+    let mut regions = Regions::new(1 << 30);
+    let caller = Caller { source: Source::Copied { file: FILE, size: PAGE_BYTES }, ..on(0) };
+    let arguments = [0, 3 * PAGE_BYTES, READ, u64::from(linux::MAP_PRIVATE), 3, 0];
+    let start = regions.call(MemoryCall::Map, arguments, caller).result as u64;
+    let _ = mapped(&mut regions, PAGE_BYTES, 0);
+    let remap = |regions: &mut Regions, old, new, flags| {
+        regions.call(MemoryCall::Remap, [start, old * PAGE_BYTES, new * PAGE_BYTES, flags, 0, 0], on(0))
+    };
+    assert_eq!(remap(&mut regions, 3, 4, 0), Effect::failure(ENOMEM));
+    assert_eq!(remap(&mut regions, 3, 2, 0).result as u64, start);
+    assert_eq!(regions.lookup(start + 2 * PAGE_BYTES), None);
+    let effect = remap(&mut regions, 2, 5, MAY_MOVE);
+    let moved = effect.result as u64;
+    let kept = Range { start: moved, length: PAGE_BYTES };
+    assert!(moved != start && effect.operations.contains(&Operation::Copy { to: kept, from: start }));
+    let tail = Range { start: start + PAGE_BYTES, length: PAGE_BYTES };
+    assert_eq!(effect.operations[0], Operation::Unmap(tail));
+    let range = effect.forget.expect("something was unmapped");
+    assert!(range.start <= start && range.start + range.length >= start + 2 * PAGE_BYTES);
+    assert_eq!(regions.lookup(start), None);
+    assert_eq!(regions.lookup(start + PAGE_BYTES), None);
+    assert_eq!(regions.lookup(moved).map(|region| region.end), Some(moved + 5 * PAGE_BYTES));
 }
 
 #[test]

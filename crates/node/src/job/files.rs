@@ -21,21 +21,21 @@ struct Kept {
 }
 
 impl Files {
-    /// Keeps a file.
+    /// Keeps a file. Returns its number, and how many bytes it has now.
     ///
     /// # Errors
     /// The system's.
-    pub(crate) fn keep(&mut self, file: OwnedFd) -> io::Result<FileNumber> {
+    pub(crate) fn keep(&mut self, file: OwnedFd) -> io::Result<(FileNumber, u64)> {
         let status = rustix::fs::fstat(&file)?;
-        let (device, inode) = (status.st_dev, status.st_ino);
+        let (device, inode, size) = (status.st_dev, status.st_ino, status.st_size as u64);
         let same = |kept: &Kept| kept.device == device && kept.inode == inode;
         if let Some((&number, _)) = self.kept.iter().find(|(_, kept)| same(kept)) {
-            return Ok(number);
+            return Ok((number, size));
         }
         self.last += 1;
         let number = FileNumber(self.last);
         self.kept.insert(number, Kept { file, device, inode });
-        Ok(number)
+        Ok((number, size))
     }
 
     /// Another descriptor of a file that is kept.
@@ -63,10 +63,10 @@ mod tests {
     fn a_file_is_kept_once_and_while_it_is_used() {
         let open = |path: &str| OwnedFd::from(std::fs::File::open(path).expect("a file of every system"));
         let mut files = Files::default();
-        let zero = files.keep(open("/dev/zero")).expect("kept");
-        let null = files.keep(open("/dev/null")).expect("kept");
+        let (zero, _) = files.keep(open("/dev/zero")).expect("kept");
+        let (null, _) = files.keep(open("/dev/null")).expect("kept");
         assert_ne!(zero, null);
-        assert_eq!(files.keep(open("/dev/zero")).expect("kept"), zero);
+        assert_eq!(files.keep(open("/dev/zero")).expect("kept"), (zero, 0));
         files.retain([null].into_iter());
         assert!(files.open(null).is_ok() && files.open(zero).is_err());
     }

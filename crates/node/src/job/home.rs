@@ -124,8 +124,9 @@ impl Home {
             (MapSource::Kernel, _) => Source::Kernel,
             (MapSource::Segment, _) => Source::Segment,
             (MapSource::Copied, Some(file)) => {
-                let mut files = self.files.lock();
-                Source::Copied(files.keep(file).map_err(|error| PagerError::Fatal(error.to_string()))?)
+                let kept = self.files.lock().keep(file);
+                let (file, size) = kept.map_err(|error| PagerError::Fatal(error.to_string()))?;
+                Source::Copied { file, size }
             }
             (MapSource::Copied, None) => {
                 return Err(PagerError::Fatal("the replica maps a file and did not send it".into()));
@@ -237,7 +238,8 @@ impl Authority for Home {
             let source = self.source(call.source, call.file)?;
             let caller = Caller { node: call.node.get(), limits: call.limits, source };
             let effect = map.regions.call(call.kind, call.arguments, caller);
-            self.files.lock().retain(map.regions.files());
+            let needed = effect.operations.iter().filter_map(|operation| operation.file());
+            self.files.lock().retain(map.regions.files().chain(needed));
             effect
         };
         if let Some(range) = effect.forget {

@@ -240,32 +240,29 @@ fn memory_call(
     steps(job, effect.result)
 }
 
-/// The next steps of the memory call under way, as many as fit into an answer and read one file, which comes
+/// The next steps of the memory call under way, as many as fit into an answer and need one file, which comes
 /// beside them.
 fn steps(job: &Job, result: i64) -> Result<(Answer, Option<OwnedFd>), PagerError> {
     let mut steps = Steps::new(result);
     let Role::Home(home) = &job.role else { return Ok((Answer::Steps(steps), None)) };
     let mut left = home.steps_left();
-    let mut read = None;
+    let mut needed = None;
     while let Some(&operation) = left.front() {
-        let file = match operation {
-            Operation::ReadFile { file, .. } => Some(file),
-            _ => None,
-        };
-        let another = file.is_some() && read.is_some() && file != read;
+        let file = operation.file();
+        let another = file.is_some() && needed.is_some() && file != needed;
         if another || (steps.actions().len() + 1 == ACTIONS_MAX && left.len() > 1) {
             push(&mut steps, Action::new(ActionKind::More, 0, 0, 0))?;
             break;
         }
         left.pop_front();
-        read = read.or(file);
+        needed = needed.or(file);
         if let Operation::Unmap(range) = operation {
             let mut mapped = job.pager.mapped.write();
             mapped.remove(range.start, range.start + range.length);
         }
         push(&mut steps, action(job, operation))?;
     }
-    let file = read.map(|number| home.open_file(number)).transpose();
+    let file = needed.map(|number| home.open_file(number)).transpose();
     Ok((Answer::Steps(steps), file.map_err(|error| PagerError::Fatal(error.to_string()))?))
 }
 
@@ -282,6 +279,7 @@ fn action(job: &Job, operation: Operation) -> Action {
         }
         Operation::Discard(range) => (ActionKind::Discard, range, 0),
         Operation::ReadFile { to, offset, .. } => (ActionKind::ReadFile, to, offset),
+        Operation::MapFile { at, offset, .. } => (ActionKind::MapFile, at, offset),
         Operation::Copy { to, from } => (ActionKind::Copy, to, from),
         Operation::Call(range) => (ActionKind::Call, range, 0),
         Operation::Move { from, to } => (ActionKind::Move, to, from),

@@ -25,7 +25,7 @@ pub struct Context<'a> {
     pub number: u32,
     /// Its arguments.
     pub arguments: &'a [u64; 6],
-    /// The file that is read, if any.
+    /// The file that is read or mapped, if any.
     pub file: Option<i32>,
     /// What is behind new mappings.
     pub backing: Backing,
@@ -42,10 +42,19 @@ impl Context<'_> {
 /// The kernel's; the mapping may then be there in part, as after a failed call of the kernel's own.
 pub fn perform(steps: &Steps, context: &Context<'_>) -> Result<(), Errno> {
     let backing = context.backing;
+    // Without a file the kernel says that there is none.
+    let file = context.file.unwrap_or(-1) as u64;
     for action in steps.actions() {
         let (address, length) = (action.address, action.length);
         match action.kind {
-            ActionKind::Reserve => reserve(address, length, backing)?,
+            ActionKind::Reserve => {
+                let memory = SETTINGS.memory.load(Ordering::Relaxed) as u64;
+                let (flags, descriptor, offset) = match backing {
+                    Backing::MemoryFile => (linux::MAP_SHARED, memory, address),
+                    Backing::Private => (linux::MAP_PRIVATE | linux::MAP_ANONYMOUS, u64::MAX, 0),
+                };
+                map(address, length, flags, descriptor, offset)?;
+            }
             // What nobody else can ask for need not be registered.
             ActionKind::Confirm if backing == Backing::Private => {}
             ActionKind::Confirm => {
@@ -74,7 +83,10 @@ pub fn perform(steps: &Steps, context: &Context<'_>) -> Result<(), Errno> {
                 }
             }
             ActionKind::ReadFile => {
-                read_file(context.file.ok_or(Errno::EBADF)?, address, length, action.extra)?;
+                read_file(file, address, length, action.extra)?;
+            }
+            ActionKind::MapFile => {
+                map(address, length, linux::MAP_PRIVATE, file, action.extra)?;
             }
             ActionKind::Call => {
                 let arguments = [address, length, context.arguments[2], 0, 0, 0];
@@ -100,18 +112,12 @@ pub fn perform(steps: &Steps, context: &Context<'_>) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Maps memory without rights; the memory file at its own address: nobody can touch it before it is
-/// registered.
-fn reserve(address: u64, length: u64, backing: Backing) -> Result<(), Errno> {
-    const COMMON: u32 = linux::MAP_FIXED | linux::MAP_NORESERVE;
-    let memory = SETTINGS.memory.load(Ordering::Relaxed) as u64;
-    let (flags, descriptor, offset) = match backing {
-        Backing::MemoryFile => (COMMON | linux::MAP_SHARED, memory, address),
-        Backing::Private => (COMMON | linux::MAP_PRIVATE | linux::MAP_ANONYMOUS, u64::MAX, 0),
-    };
-    let arguments = [address, length, 0, u64::from(flags), descriptor, offset];
+/// Maps without rights, in place of what is there: nobody can touch memory before it is registered.
+#[inline(never)]
+fn map(address: u64, length: u64, flags: u32, descriptor: u64, offset: u64) -> Result<(), Errno> {
+    let flags = u64::from(flags | linux::MAP_FIXED | linux::MAP_NORESERVE);
     // SAFETY: the daemon names memory of the program only.
-    unsafe { kernel::checked(linux::__NR_mmap, arguments) }.map(drop)
+    unsafe { kernel::checked(linux::__NR_mmap, [address, length, 0, flags, descriptor, offset]) }.map(drop)
 }
 
 fn punch(address: u64, length: u64) -> Result<(), Errno> {
@@ -122,10 +128,10 @@ fn punch(address: u64, length: u64) -> Result<(), Errno> {
 }
 
 /// Fills a range from a file. Where the file ends in the middle of a page, the rest of the page is zero.
-fn read_file(descriptor: i32, address: u64, length: u64, offset: u64) -> Result<(), Errno> {
+fn read_file(descriptor: u64, address: u64, length: u64, offset: u64) -> Result<(), Errno> {
     let mut done = 0;
     while done < length {
-        let arguments = [descriptor as u64, address + done, length - done, offset + done, 0, 0];
+        let arguments = [descriptor, address + done, length - done, offset + done, 0, 0];
         // SAFETY: the daemon names memory of the program only.
         match unsafe { kernel::checked(linux::__NR_pread64, arguments) } {
             Ok(0) => break,
@@ -134,11 +140,6 @@ fn read_file(descriptor: i32, address: u64, length: u64, offset: u64) -> Result<
             Err(error) => return Err(error),
         }
     }
-    while !done.is_multiple_of(PAGE_BYTES) && done < length {
-        let zeroes = [0_u8; 64];
-        let piece = zeroes.len().min((PAGE_BYTES - done % PAGE_BYTES) as usize);
-        copy::copy_out(ProgramAddress(address + done), &zeroes[..piece])?;
-        done += piece as u64;
-    }
-    Ok(())
+    let page_end = done.next_multiple_of(PAGE_BYTES).min(length);
+    (done..page_end).try_for_each(|at| copy::copy_out(ProgramAddress(address + at), &[0]))
 }

@@ -32,6 +32,8 @@ enumeration! {
         10 Move,
         /// Ask for more steps with the request `More`.
         11 More,
+        /// Have the kernel map the file privately at the range, from offset `extra` on, without rights.
+        12 MapFile,
     }
 }
 
