@@ -53,6 +53,14 @@ fn nap(milliseconds: u64) -> u32 {
     std::process::id()
 }
 
+/// Says in a file that it runs, and does not end in time.
+#[isolated(deadline = "20s")]
+fn begin(file: String) -> bool {
+    let is_written = std::fs::write(file, "").is_ok();
+    std::thread::sleep(Duration::from_secs(30));
+    is_written
+}
+
 #[isolated(deadline = "10s", retry = 3, idempotent)]
 fn add_again(a: u64) -> u64 {
     a + 1
@@ -294,6 +302,51 @@ fn a_pool_that_is_killed_is_an_error_and_can_be_started_anew() {
         Service::find(&Discovery::System("absent".into()), &Configuration::default()),
         Err(CallError::NoService(reason)) if reason.contains("banyan call serve")
     ));
+}
+
+/// Kills the babysitter during a call, which ends with an error, and makes calls behind it.
+fn a_killed_babysitter_is_replaced(service: &Service, babysitter: impl Fn() -> u32) {
+    through(service, || assert_eq!(add(1, 2), Ok(3)));
+    std::thread::scope(|scope| {
+        let file = common::directory().join(unique(&format!("begun-{}", babysitter())));
+        let name = file.display().to_string();
+        let during = scope.spawn(|| through(service, || begin(name)));
+        let start = Instant::now();
+        while !file.exists() {
+            assert!(start.elapsed() < Duration::from_secs(10), "the call begins");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::fs::remove_file(file).unwrap();
+        common::processes::send(babysitter(), rustix::process::Signal::KILL);
+        let during = during.join().unwrap();
+        assert!(matches!(during, Err(CallError::Crashed { ran: Ran::Maybe, .. })), "{during:?}");
+    });
+    through(service, || {
+        assert_eq!(add(3, 4), Ok(7));
+        assert_eq!(checksum(vec![1, 2, 3]), Ok((6, vec![3, 2, 1])));
+    });
+}
+
+#[test]
+fn calls_outlast_their_babysitter() {
+    let service = find("child");
+    let babysitter = || service.with_connection(banyan_calls::Connection::babysitter_process).unwrap();
+    for _ in 0..3 {
+        a_killed_babysitter_is_replaced(&service, babysitter);
+    }
+}
+
+#[test]
+fn a_named_service_outlasts_its_babysitter() {
+    let serving = named("babysitter");
+    let service = serving.find();
+    let babysitter = || {
+        let services = banyan_calls::monitor::services();
+        services.iter().find(|service| service.caller == serving.child.id()).unwrap().babysitter
+    };
+    for _ in 0..3 {
+        a_killed_babysitter_is_replaced(&service, babysitter);
+    }
 }
 
 #[test]

@@ -16,6 +16,7 @@ pub mod launch;
     reason = "a library's data, shown at its address from the slot of the worker that serves"
 )]
 pub(crate) mod pool;
+pub(crate) mod renewed;
 #[expect(unsafe_code, reason = "called by code in C, with its tables and its registers")]
 pub mod shim;
 #[expect(unsafe_code, reason = "variables of the program and of the library, by their addresses")]

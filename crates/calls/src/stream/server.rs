@@ -8,7 +8,7 @@
 use super::chunks::{Receiver, Sender};
 use super::frame::{BODY_MAX, Stream, StreamError};
 use super::message::{self, CallHead, decode_hello};
-use crate::caller::connection::Connection;
+use crate::caller::renewed::Renewed;
 use crate::error::CallError;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -31,7 +31,7 @@ const CALL_MAX: Duration = Duration::from_secs(3600);
 pub struct Server {
     listener: TcpListener,
     name: Arc<str>,
-    connection: Arc<Connection>,
+    workers: Arc<Renewed>,
     open: Arc<AtomicUsize>,
 }
 
@@ -44,16 +44,16 @@ impl Drop for Count {
 }
 
 impl Server {
-    /// Listens on `address` for calls to the service `name`, which `connection` makes.
+    /// Listens on `address` for calls to the service `name`, which `workers` carry out.
     ///
     /// # Errors
     /// The system's.
-    pub fn bind(address: &str, name: &str, connection: Connection) -> io::Result<Self> {
+    pub(crate) fn bind(address: &str, name: &str, workers: Renewed) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
         Ok(Self {
             listener,
             name: name.into(),
-            connection: Arc::new(connection),
+            workers: Arc::new(workers),
             open: Arc::new(AtomicUsize::new(0)),
         })
     }
@@ -76,18 +76,18 @@ impl Server {
             };
             self.open.fetch_add(1, AcqRel);
             let count = Count(Arc::clone(&self.open));
-            let (name, connection) = (Arc::clone(&self.name), Arc::clone(&self.connection));
+            let (name, workers) = (Arc::clone(&self.name), Arc::clone(&self.workers));
             let spawned = std::thread::Builder::new().spawn(move || {
                 let full = count.0.load(Acquire) > CONNECTIONS_MAX;
                 // What went wrong is the peer's to know; it has been told if it could be.
-                let _ = converse(socket, &name, &connection, full);
+                let _ = converse(socket, &name, &workers, full);
             });
             drop(spawned);
         }
     }
 }
 
-fn converse(socket: TcpStream, name: &str, connection: &Connection, full: bool) -> Result<(), StreamError> {
+fn converse(socket: TcpStream, name: &str, workers: &Renewed, full: bool) -> Result<(), StreamError> {
     let mut stream = Stream::new(socket)?;
     let soon = Instant::now() + FRAME_TIME;
     let refuse = |stream: &mut Stream, why: &str| {
@@ -117,7 +117,7 @@ fn converse(socket: TcpStream, name: &str, connection: &Connection, full: bool) 
         };
         let by = Instant::now() + head.deadline.min(CALL_MAX);
         let mut answer = Vec::new();
-        let kind = match call(connection, &head, &value) {
+        let kind = match call(workers, &head, &value) {
             Ok(result) => {
                 results.put(&result, &mut answer);
                 message::RESULT
@@ -131,16 +131,18 @@ fn converse(socket: TcpStream, name: &str, connection: &Connection, full: bool) 
     }
 }
 
-fn call(connection: &Connection, head: &CallHead, arguments: &[u8]) -> Result<Vec<u8>, CallError> {
+fn call(workers: &Renewed, head: &CallHead, arguments: &[u8]) -> Result<Vec<u8>, CallError> {
     let mut options = head.options();
     options.deadline = options.deadline.min(CALL_MAX);
-    connection.call_bytes(
-        head.function,
-        |room| {
-            room.get_mut(..arguments.len())?.copy_from_slice(arguments);
-            Some(arguments.len())
-        },
-        |bytes| Ok(bytes.to_vec()),
-        &options,
-    )
+    workers.call(&options, |connection, options| {
+        connection.call_bytes(
+            head.function,
+            |room| {
+                room.get_mut(..arguments.len())?.copy_from_slice(arguments);
+                Some(arguments.len())
+            },
+            |bytes| Ok(bytes.to_vec()),
+            options,
+        )
+    })
 }

@@ -4,7 +4,7 @@
 //! [`Discovery`] says where to look, [`Service`] is what was found. Serving is the other half: any
 //! program with isolated functions serves them when it is started with `BANYAN_CALL_SERVE` set, as
 //! `banyan call serve` does. Not for C libraries, whose pointers reach no further than this machine's
-//! memory: they have a process of their own. Lock: a `System` service's connection, read for each call.
+//! memory: they have a process of their own.
 
 mod system;
 
@@ -12,18 +12,17 @@ pub use system::serve_system;
 
 use crate::caller::connection::{CallOptions, Connection};
 use crate::caller::launch::open_functions;
+use crate::caller::renewed::Renewed;
 use crate::error::CallError;
 use crate::rust::isolated::value::{EncodeError, decode, encode, encode_to_slice};
 use crate::shared::frame::FrameError;
 use crate::shared::service::Configuration;
 pub use crate::shared::service::{FIND_VARIABLE, SERVE_VARIABLE};
 use crate::stream::{Remote, Server, with_host};
-use parking_lot::RwLock;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
 
 /// How many workers a serving program runs at once; as many as processors when not set.
 pub const WORKERS_VARIABLE: &str = "BANYAN_CALL_WORKERS";
@@ -83,8 +82,8 @@ impl FromStr for Discovery {
 
 #[derive(Debug)]
 enum Found {
-    Child(Box<Connection>),
-    System { name: String, configuration: Box<Configuration>, connection: RwLock<Arc<Connection>> },
+    /// Workers of this process, or of a pool of this machine.
+    Here(Renewed),
     Named(Remote),
 }
 
@@ -99,13 +98,13 @@ impl Service {
     /// # Errors
     /// [`CallError::NoService`] with the reason. A `Named` service is looked for at the first call.
     pub fn find(discovery: &Discovery, configuration: &Configuration) -> Result<Self, CallError> {
+        let configuration = configuration.clone();
         Ok(Self(match discovery {
-            Discovery::Child => Found::Child(Box::new(open_functions(configuration)?)),
-            Discovery::System(name) => Found::System {
-                name: name.clone(),
-                configuration: Box::new(configuration.clone()),
-                connection: RwLock::new(Arc::new(system::open(name, configuration)?)),
-            },
+            Discovery::Child => Found::Here(Renewed::new(move || open_functions(&configuration))?),
+            Discovery::System(name) => {
+                let name = name.clone();
+                Found::Here(Renewed::new(move || system::open(&name, &configuration))?)
+            }
             Discovery::Named { name, nodes } => Found::Named(Remote::new(name.clone(), nodes.clone())),
         }))
     }
@@ -125,11 +124,7 @@ impl Service {
     /// The connection to workers of this machine; none for another node.
     pub fn with_connection<T>(&self, then: impl FnOnce(&Connection) -> T) -> Option<T> {
         match &self.0 {
-            Found::Child(connection) => Some(then(connection)),
-            Found::System { connection, .. } => {
-                let connection = Arc::clone(&connection.read());
-                Some(then(&connection))
-            }
+            Found::Here(renewed) => Some(then(&renewed.connection())),
             Found::Named(_) => None,
         }
     }
@@ -151,19 +146,8 @@ impl Service {
         options: &CallOptions,
     ) -> Result<R, CallError> {
         match &self.0 {
-            Found::Child(connection) => call_connection(connection, number, arguments, options),
-            Found::System { name, configuration, connection } => {
-                let known = Arc::clone(&connection.read());
-                match call_connection(&known, number, arguments, options) {
-                    // A service that was started anew is meant to be used.
-                    Err(CallError::NoService(_)) if known.has_lost_its_babysitter() => {
-                        let fresh = Arc::new(system::open(name, configuration)?);
-                        *connection.write() = Arc::clone(&fresh);
-                        call_connection(&fresh, number, arguments, options)
-                    }
-                    result => result,
-                }
-            }
+            Found::Here(renewed) => renewed
+                .call(options, |connection, options| call_connection(connection, number, arguments, options)),
             Found::Named(remote) => {
                 let mut bytes = Vec::new();
                 encode(arguments, &mut bytes).map_err(|error| not_encoded(&error))?;
@@ -229,8 +213,9 @@ pub fn serve(place: &str) -> CallError {
                 return CallError::NoService("a service listens on one address".into());
             };
             let address = with_host(node);
-            let bound = open_functions(&configuration).and_then(|connection| {
-                let server = Server::bind(&address, &name, connection);
+            let renewed = Renewed::new(move || open_functions(&configuration));
+            let bound = renewed.and_then(|renewed| {
+                let server = Server::bind(&address, &name, renewed);
                 let bound = server.and_then(|server| Ok((server.address()?, server)));
                 bound.map_err(|error| CallError::NoService(format!("{address}: {error}")))
             });
