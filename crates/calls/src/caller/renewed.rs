@@ -42,7 +42,8 @@ impl Renewed {
         Arc::clone(&self.connection.read())
     }
 
-    /// Has `make` call through the connection; through another if its babysitter was lost before the call began.
+    /// Has `make` call through the connection; through another if its babysitter was lost before the call
+    /// began.
     pub(crate) fn call<R>(
         &self,
         options: &CallOptions,

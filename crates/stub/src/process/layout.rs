@@ -1,6 +1,6 @@
-//! Where the kernel believes the parts of the process to be, for what it says of it under /proc: the auxiliary
-//! vector, and which private mapping is `[heap]`. It got the stub's from exec; here it gets the program's. A
-//! mapping of the memory file keeps that name.
+//! Where the kernel believes the parts of the process to be, for what it says of it under /proc: the
+//! auxiliary vector, and which private mapping is `[heap]`. It got the stub's from exec; here it gets the
+//! program's. A mapping of the memory file keeps that name.
 //!
 //! Arguments and environment stay where exec put them, which no other node can take away.
 
@@ -37,8 +37,8 @@ pub unsafe fn words(stack: *const u64) -> Option<Words> {
     Some(Words { arguments: if arguments == 0 { environment } else { arguments }, environment, end })
 }
 
-/// Tells the kernel. It may have no such call (`CONFIG_CHECKPOINT_RESTORE`): then it goes on saying what is true
-/// of the stub.
+/// Tells the kernel. It may have no such call (`CONFIG_CHECKPOINT_RESTORE`): then it goes on saying what is
+/// true of the stub.
 pub fn announce(words: Words, start: &Enter) {
     let word = |at: usize| copy::load(ProgramAddress(start.stack).add(at as u64 * 8));
     let Some(vector) = vdso::vector(word) else { return };

@@ -1,5 +1,5 @@
-//! Listings of the directories under /proc that show this process: the stub's descriptors and its service thread
-//! are not in them.
+//! Listings of the directories under /proc that show this process: the stub's descriptors and its service
+//! thread are not in them.
 //!
 //! Not here: what a program finds there by name, without a listing, and the count of threads in `status`.
 

@@ -1,7 +1,7 @@
 //! Calls that may wait, in which a thread elsewhere lets signals in at both of its ends: the deputy those for
 //! its thread, the carrier the deputy's interruption. One that comes ends the wait, or keeps it from
-//! beginning. A deputy goes on letting them in from one call to the next, for each change of the kernel's mask
-//! is a system call.
+//! beginning. A deputy goes on letting them in from one call to the next, for each change of the kernel's
+//! mask is a system call.
 
 use crate::kernel::{self, MaskChange};
 use crate::signal::deferred;
