@@ -1,32 +1,14 @@
 //! Names lead to actors that live, and to those of events that completed; timers that were cancelled, or set
 //! in a former life, do not come.
 
-use std::sync::mpsc::{Receiver, channel};
+mod simulated;
+
 use std::time::Duration;
 
 use banyan_actors::simulation::Ending;
-use banyan_actors::{
-    Addr, Configuration, Context, Directive, Failure, Quota, Simulation, Supervisor, TimerId, closure,
-};
+use banyan_actors::{Addr, Context, Directive, Failure, Quota, Simulation, Supervisor, TimerId, closure};
 
-fn listener(simulation: &Simulation) -> (Addr<u32>, Receiver<u32>) {
-    let (sender, receiver) = channel();
-    let behaviour = closure(sender, |sender, number: &u32, _: &mut Context<'_>| {
-        sender.send(*number).map_err(|error| Failure::because(error.to_string()))
-    });
-    (simulation.create(Configuration::new("listener").with_behaviour(behaviour)).typed(), receiver)
-}
-
-/// Runs one event in a configuration of its own, and all that follows.
-fn run(
-    simulation: &mut Simulation,
-    event: impl Fn(&mut Context<'_>) -> Result<(), Failure> + Send + 'static,
-) {
-    let root = closure((), move |(), _: &(), context: &mut Context<'_>| event(context));
-    let root = simulation.create(Configuration::new("root").with_behaviour(root));
-    simulation.send(&root.typed(), ());
-    assert_eq!(simulation.run(100_000), Ending::Drained);
-}
+use simulated::{listener, run};
 
 #[test]
 fn a_name_goes_with_its_actor() {
@@ -55,8 +37,8 @@ fn a_name_goes_with_its_actor() {
 #[test]
 fn a_name_goes_with_its_configuration_and_only_from_its_own_actor() {
     let mut simulation = Simulation::new(1, 2, Quota::AMPLE);
-    let (one, _) = listener(&simulation);
-    let (other, _) = listener(&simulation);
+    let (one, _) = listener::<u32>(&simulation);
+    let (other, _) = listener::<u32>(&simulation);
     simulation.register("listener", one.address()).unwrap();
     simulation.unregister("listener");
     simulation.register("listener", other.address()).unwrap();

@@ -1,34 +1,17 @@
 //! Supervision without holes: whatever becomes of a supervisor, an actor is not held for ever, and who waits
 //! for an end hears of it. And who may decide about an actor.
 
-use std::sync::mpsc::{Receiver, channel};
+mod simulated;
+
 use std::time::Duration;
 
 use banyan_actors::simulation::Ending;
 use banyan_actors::{
-    Actor, Addr, Address, Configuration, Context, Directive, End, Ended, Failed, Failure, Payload, Quota,
-    Signal, Simulation, Supervisor, Work, closure,
+    Actor, Addr, Address, Configuration, Context, Directive, End, Ended, Failed, Failure, Quota, Signal,
+    Simulation, Supervisor, Work, closure,
 };
 
-fn listener<M: Payload + Clone>(simulation: &Simulation) -> (Addr<M>, Receiver<M>) {
-    let (sender, receiver) = channel();
-    let behaviour = closure(sender, |sender, message: &M, _: &mut Context<'_>| {
-        sender.send(message.clone()).map_err(|error| Failure::because(error.to_string()))
-    });
-    let address = simulation.create(Configuration::new("listener").with_behaviour(behaviour));
-    (address.typed(), receiver)
-}
-
-/// Runs one event in a configuration of its own, and all that follows.
-fn run(
-    simulation: &mut Simulation,
-    event: impl Fn(&mut Context<'_>) -> Result<(), Failure> + Send + 'static,
-) {
-    let root = closure((), move |(), _: &(), context: &mut Context<'_>| event(context));
-    let root = simulation.create(Configuration::new("root").with_behaviour(root));
-    simulation.send(&root.typed(), ());
-    assert_eq!(simulation.run(100_000), Ending::Drained);
-}
+use simulated::{listener, run};
 
 /// Fails at every message.
 fn failing() -> Box<dyn banyan_actors::Behaviour> {
