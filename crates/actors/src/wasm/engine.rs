@@ -174,6 +174,8 @@ fn configuration(metering: Metering) -> Config {
     config.wasm_features(features.complement(), false);
     config.gc_support(false);
     config.cranelift_opt_level(OptLevel::Speed);
+    // Which NaN an operation gives is the processor's choice otherwise, and an actor would see it.
+    config.cranelift_nan_canonicalization(true);
     config.with_host_memory(Arc::new(OfferedMemory));
     config.memory_reservation(RESERVED_BYTES as u64);
     config.memory_guard_size(GUARD_BYTES as u64);

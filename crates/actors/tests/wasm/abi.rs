@@ -264,3 +264,24 @@ fn the_documented_prelude_is_complete() {
         assert!(prelude.contains(&format!("{name:?}")), "{name}");
     }
 }
+
+/// What an operation makes of no number has one spelling on every processor: x86 would give 0 / 0 a sign, and
+/// keep the bits of an operand that is a NaN.
+#[test]
+fn a_nan_has_the_same_bits_everywhere() {
+    let body = r#"
+        (func (export "banyan_receive") (param i32 i32 i32)
+            (call $message_read (i32.const 0) (i32.const 0) (i32.const 4))
+            (f32.store (i32.const 4) (f32.div (f32.load (i32.const 8)) (f32.load (i32.const 8))))
+            (f32.store (i32.const 12) (f32.add (f32.load (i32.const 0)) (f32.const 1)))
+            (f64.store (i32.const 16) (f64.sqrt (f64.const -1)))
+            (v128.store (i32.const 32) (f32x4.sqrt (f32x4.splat (f32.const -1))))
+            (call $send (call $message_address (i32.const 0)) (i32.const 0) (i32.const 48) (i32.const 0) (i32.const 0)))"#;
+    let mut stage = Stage::new(actor(body));
+    stage.tell(&word(0xffe1_2345)).unwrap();
+    let sent = stage.collected().pop().unwrap();
+    let (single, double) = (0x7fc0_0000_u32.to_le_bytes(), 0x7ff8_0000_0000_0000_u64.to_le_bytes());
+    assert_eq!(sent[..4], word(0xffe1_2345), "what is only moved keeps its bits");
+    assert_eq!((&sent[4..8], &sent[12..16], &sent[16..24]), (&single[..], &single[..], &double[..]));
+    assert!(sent[32..48].chunks(4).all(|lane| lane == single), "{:x?}", &sent[32..48]);
+}
