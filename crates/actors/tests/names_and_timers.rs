@@ -75,7 +75,7 @@ fn a_name_is_seen_when_its_event_has_completed() {
 #[test]
 fn a_reserved_name_is_not_taken_away() {
     let mut simulation = Simulation::new(1, 1, Quota::AMPLE);
-    let (other, _) = listener(&simulation);
+    let (other, _) = listener::<u64>(&simulation);
     let handle = (*simulation).clone();
     run(&mut simulation, move |context| {
         context.register("reserved", &context.this()).unwrap();
