@@ -9,18 +9,19 @@ use core::sync::atomic::Ordering;
 
 /// The deputy's kernel gave it a signal for its thread.
 pub fn record(thread: &Thread, signal: u64, information: &SignalInformation, context: &mut UserContext) {
-    if thread.taken.came() {
-        // A second one came before the kernel had the mask: it keeps that one until the first one is taken.
-        deferred::send_again(information);
-        return wait::end(thread, context);
-    }
     match disposition::handler_of(signal) {
         SIG_IGN => {}
         SIG_DFL => disposition::act_by_default(signal, information),
         _ => {
             let own = thread.mask.load(Ordering::Relaxed);
             let blocked = thread.waiting_mask.get().unwrap_or(own);
-            thread.taken.waiting.set(Some(Waiting { information: *information, blocked }));
+            // One with the number of a fault may come at any moment, here too: the first to say so is taken,
+            // and the kernel keeps the other until then.
+            if thread.taken.came.swap(1, Ordering::Relaxed) == 0 {
+                thread.taken.waiting.set(Some(Waiting { information: *information, blocked }));
+            } else {
+                deferred::send_again(information);
+            }
             wait::end(thread, context);
         }
     }
