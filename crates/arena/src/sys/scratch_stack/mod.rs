@@ -21,6 +21,8 @@
 //! What is lost with a stopped computation: the memory that it owned, and any lock that it held outside of a
 //! shield stays locked.
 //!
+//! A child that is forked in a computation has no copy of the stack, and ends by SIGSEGV.
+//!
 //! Signals: SIGSEGV and SIGBUS on the stack's pages are ours, and any other is passed to the handler before;
 //! SIGRTMAX - 3 is the stop. One thread runs one computation at a time. No locks.
 
@@ -43,6 +45,7 @@ use rustix::fs::{Mode, OFlags};
 pub use self::shield::{Shield, ShieldedAllocator};
 use self::signals::{HandlerStack, Timer, Unblocked, prepare_signals};
 pub use self::stopper::Stopper;
+use crate::sys::owner::Owner;
 
 /// Room below the stack that is opened when it overflows where it cannot be left at once.
 const RESERVE: usize = 1 << 20;
@@ -89,6 +92,7 @@ pub(crate) struct ScratchStack {
     length: usize,
     file: File,
     is_abandoned: bool,
+    owner: Owner,
 }
 
 impl ScratchStack {
@@ -100,6 +104,7 @@ impl ScratchStack {
         let length = length.next_multiple_of(4096) + RESERVE + GUARD;
         let file = unlinked(directory)?;
         file.set_len(length as u64)?;
+        let owner = Owner::this_process()?;
         // SAFETY: a new mapping at an address that the kernel chooses.
         let base = unsafe {
             rustix::mm::mmap(
@@ -111,7 +116,11 @@ impl ScratchStack {
                 0,
             )?
         };
-        let stack = Self { base: base as usize, length, file, is_abandoned: false };
+        let stack = Self { base: base as usize, length, file, is_abandoned: false, owner };
+        // A child that is forked in a computation would run on the same frames as its parent: it has none,
+        // and ends by SIGSEGV.
+        // SAFETY: the range is the new mapping; the advice concerns children only.
+        unsafe { rustix::mm::madvise(base, length, rustix::mm::Advice::LinuxDontFork)? };
         // SAFETY: the range is in the new mapping, to which nothing refers yet.
         unsafe { rustix::mm::mprotect(base, GUARD + RESERVE, rustix::mm::MprotectFlags::empty())? };
         Ok(stack)
@@ -158,6 +167,7 @@ impl ScratchStack {
         let timer = Timer::new()?;
         let mut job = Job { computation: Some(computation), result: MaybeUninit::uninit() };
         let active = Active {
+            owner: self.owner,
             saved: Cell::new(0),
             stopper: &raw const *stopper.shared,
             stack: (self.base, self.base + self.length),
@@ -254,7 +264,8 @@ impl ScratchStack {
 
 impl Drop for ScratchStack {
     fn drop(&mut self) {
-        if !self.is_abandoned {
+        // A forked process has no copy of it, and may have something else there by now.
+        if !self.is_abandoned && self.owner.is_here() {
             let address = std::ptr::with_exposed_provenance_mut(self.base);
             // SAFETY: the mapping is ours, and no computation is on it: `run` borrows it for as long.
             let unmapped = unsafe { rustix::mm::munmap(address, self.length) };
@@ -298,6 +309,8 @@ fn unlinked(directory: &Path) -> io::Result<File> {
 
 /// A computation as its signal handlers see it.
 struct Active {
+    /// In a child there is no stack, and its fault there is no overflow.
+    owner: Owner,
     /// The stack pointer of the caller, from which `leave` goes on.
     saved: Cell<usize>,
     stopper: *const stopper::Shared,
@@ -432,6 +445,30 @@ mod tests {
         let nested =
             stack.run(None, &stopper, || self::stack(4096).run(None, &Stopper::default(), || ()).is_err());
         assert!(matches!(nested.unwrap(), Ended::Returned(true)));
+    }
+
+    #[test]
+    fn a_child_that_is_forked_in_a_computation_harms_no_frame_of_it() {
+        let ended = stack(1 << 20).run(None, &Stopper::default(), || {
+            let mut word = 1_u64;
+            let at = &raw mut word;
+            // SAFETY: the child only writes a word and ends; the parent reads its own. Should they share it,
+            // there is no telling where the parent goes on: the alarm ends it.
+            unsafe {
+                libc::alarm(60);
+                let child = libc::fork();
+                if child == 0 {
+                    at.write_volatile(2);
+                    libc::_exit(0);
+                }
+                let mut status = 0;
+                assert_eq!(libc::waitpid(child, &raw mut status, 0), child);
+                libc::alarm(0);
+                (status, at.read_volatile())
+            }
+        });
+        let Ended::Returned((status, word)) = ended.unwrap() else { panic!() };
+        assert_eq!((libc::WTERMSIG(status), word), (libc::SIGSEGV, 1));
     }
 
     #[test]

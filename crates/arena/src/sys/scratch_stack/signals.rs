@@ -270,6 +270,7 @@ extern "C" fn on_fault(signal: i32, info: *mut libc::siginfo_t, context: *mut li
     let address = unsafe { (*info).si_addr() } as usize;
     // SAFETY: as in `on_stop`.
     if let Some(active) = unsafe { active.as_ref() }
+        && active.owner.is_here()
         && (active.stack.0..active.stack.1).contains(&address)
     {
         // SAFETY: as in `on_stop`.
