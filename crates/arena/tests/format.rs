@@ -94,6 +94,7 @@ fn read(version: u32) {
     let path = directory.path().join("fixture.arena");
     std::fs::write(&path, unpack(&std::fs::read(fixture(version)).unwrap())).unwrap();
     assert_eq!(inspect::verify(&path, &mut |_, _| {}).unwrap().damage, []);
+    assert_eq!(inspect::info(&path).unwrap().format_version, version);
     let mut arena = Arena::open(&path, options()).unwrap();
     let position = arena.position();
     assert_eq!((position.transaction, position.epoch, position.event), (4, 2, 4));

@@ -306,7 +306,7 @@ impl<D: Disk> Arena<D> {
             return Err(ReadError::Forked);
         }
         let first = offset / BLOCK_SIZE;
-        self.heap.memory.load(first as u32, (end.div_ceil(BLOCK_SIZE) - first) as u32)
+        self.heap.memory.load(first as u32, (end.div_ceil(BLOCK_SIZE) - first) as u64)
     }
 
     /// Pages written since the last commit; they stay dirty.

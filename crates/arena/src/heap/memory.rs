@@ -261,7 +261,7 @@ impl<D: Disk> HeapMemory<D> {
     }
 
     /// Reads a run of pages into memory and checks them.
-    pub(crate) fn load(&self, first: u32, count: u32) -> Result<(), ReadError> {
+    pub(crate) fn load(&self, first: u32, count: u64) -> Result<(), ReadError> {
         self.pager.as_ref().map_or(Ok(()), |pager| pager.load(first, count))
     }
 }

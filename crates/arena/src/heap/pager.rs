@@ -259,15 +259,15 @@ impl<D: Disk> Pager<D> {
     }
 
     /// Reads a run of pages into memory and checks them, so that touching them cannot fail.
-    pub(crate) fn load(&self, first: u32, count: u32) -> Result<(), ReadError> {
+    pub(crate) fn load(&self, first: u32, count: u64) -> Result<(), ReadError> {
         let mut state = self.shared.state();
         let (mut page, mut left) = (first, count);
         while left > 0 {
-            let part = left.min(WINDOW_MAX);
+            let part = left.min(u64::from(WINDOW_MAX)) as u32;
             self.shared.install(&mut state, page, part, Window::All)?;
             // The end of the largest heap has no number.
             page = page.wrapping_add(part);
-            left -= part;
+            left -= u64::from(part);
         }
         Ok(())
     }

@@ -131,6 +131,8 @@ pub fn damage_of(error: &InspectError) -> Option<&Damage> {
 /// What `info` prints.
 #[derive(Clone, Debug)]
 pub struct Info {
+    /// The version of the format in which the file is.
+    pub format_version: u32,
     /// Identity of the arena.
     pub identity: Identity,
     /// The last commit.
@@ -160,7 +162,8 @@ pub fn info(path: &Path) -> Result<Info, InspectError> {
     let pages = store.pages()?.len() as u64;
     let (identity, position) = (store.identity(), store.position().clone());
     let (blocks, snapshots) = (store.space(), store.snapshots());
-    Ok(Info { identity, position, recovery, blocks, pages, snapshots })
+    let format_version = store.format_version();
+    Ok(Info { format_version, identity, position, recovery, blocks, pages, snapshots })
 }
 
 /// Checks every checksum of an arena; `progress` gets pages done and pages in all. Writes nothing.

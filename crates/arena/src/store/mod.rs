@@ -238,6 +238,11 @@ impl<D: Disk> Store<D> {
         self.meta.identity
     }
 
+    /// The version of the format in which the file is, by its newest meta.
+    pub fn format_version(&self) -> u32 {
+        self.meta.version
+    }
+
     /// The last commit.
     pub fn position(&self) -> &Position {
         &self.position

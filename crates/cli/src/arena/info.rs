@@ -5,7 +5,7 @@ use super::text::{PAGE, print_json, size_text};
 use crate::terminal::print;
 use anyhow::Context;
 use banyan_arena::inspect;
-use banyan_arena::store::{FORMAT_VERSION, Position};
+use banyan_arena::store::Position;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use uuid::Uuid;
@@ -26,7 +26,7 @@ pub(super) fn info(arguments: &ReadArguments) -> anyhow::Result<u8> {
     if arguments.json {
         let snapshots: Vec<&str> = info.snapshots.iter().map(|snapshot| snapshot.name.as_str()).collect();
         print_json(&json!({
-            "format": FORMAT_VERSION,
+            "format": info.format_version,
             "uuid": Uuid::from_bytes(info.identity.uuid).to_string(),
             "base": info.identity.base,
             "reservation_bytes": info.identity.reservation,
@@ -44,7 +44,7 @@ pub(super) fn info(arguments: &ReadArguments) -> anyhow::Result<u8> {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{name:<12}{value}");
     };
-    row("format", FORMAT_VERSION.to_string());
+    row("format", info.format_version.to_string());
     row("uuid", Uuid::from_bytes(info.identity.uuid).to_string());
     row("heap", format!("{:#x}, at most {}", info.identity.base, size_text(info.identity.reservation)));
     row("commit", format!("{}", info.position.transaction));
