@@ -449,7 +449,7 @@ impl<D: Disk> Shared<D> {
             let Some(chunk) = state.queue.pop_front() else { break };
             state.queued.remove(&chunk);
             self.serve_below(state, (chunk + 1) * CHUNK)?;
-            let dropped = self.evict_chunk(chunk, program)?;
+            let dropped = self.evict_chunk(chunk, &state.discarded, program)?;
             state.resident -= dropped.min(state.resident);
             self.counters.evicted.fetch_add(dropped as u64, Ordering::Relaxed);
             let mut left = 0;
@@ -469,8 +469,9 @@ impl<D: Disk> Shared<D> {
         (self.base + chunk * CHUNK, CHUNK.min(self.length - chunk * CHUNK))
     }
 
-    /// Drops the clean pages of a chunk and gives their number.
-    fn evict_chunk(&self, chunk: usize, program: Program) -> io::Result<usize> {
+    /// Drops the clean pages of a chunk and gives their number. A discarded page comes back as zero, also
+    /// when what was written there since is committed already and the program has not heard of it.
+    fn evict_chunk(&self, chunk: usize, discarded: &PageRuns, program: Program) -> io::Result<usize> {
         let (start, length) = self.chunk_range(chunk);
         self.chunks.set_holed(chunk * CHUNK, length);
         let mut clean = Vec::new();
@@ -487,7 +488,8 @@ impl<D: Disk> Shared<D> {
             let page = unsafe {
                 std::slice::from_raw_parts(std::ptr::with_exposed_provenance::<u8>(address), BLOCK_SIZE)
             };
-            match entries[(at - start) / BLOCK_SIZE] {
+            let index = (at - start) / BLOCK_SIZE;
+            match entries[index].filter(|_| !discarded.contains(u64::from(first) + index as u64)) {
                 Some(entry) => page_checksum(page) == entry.checksum,
                 None => is_zero(page),
             }
