@@ -38,15 +38,16 @@ pub(crate) fn words_of(payload: Box<dyn Any + Send>) -> String {
 #[inline]
 pub(crate) fn discard<T>(value: T) {
     if std::mem::needs_drop::<T>() {
-        drop_contained(value);
+        drop_contained(move || drop(value), std::any::type_name::<T>);
     }
 }
 
-/// Not inline: where messages are handled there is mostly nothing to drop.
+/// Drops a value of a type with this name by what `drop` does. Not inline: where messages are handled there
+/// is mostly nothing to drop.
 #[inline(never)]
-fn drop_contained<T>(value: T) {
-    if let Err(words) = contain(move || drop(value)) {
-        note(std::any::type_name::<T>(), &words);
+pub(crate) fn drop_contained(drop: impl FnOnce(), type_name: fn() -> &'static str) {
+    if let Err(words) = contain(drop) {
+        note(type_name(), &words);
     }
 }
 

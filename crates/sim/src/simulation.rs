@@ -92,9 +92,7 @@ impl Shape {
             interruptions: 5 + random.below(60),
         }
     }
-}
 
-impl Shape {
     /// The shape of the history with this number in which memory is freed by the extent.
     #[must_use]
     pub fn freeing(seed: u64) -> Self {

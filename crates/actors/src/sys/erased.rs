@@ -12,7 +12,7 @@ use std::any::TypeId;
 use std::marker::PhantomData;
 use std::mem::{ManuallyDrop, MaybeUninit};
 
-use crate::containment::{contain, note};
+use crate::containment::drop_contained;
 
 /// Words of a value that are held in place.
 const PLACE_WORDS: usize = 3;
@@ -169,25 +169,13 @@ impl<V> Drop for Erased<V> {
     fn drop(&mut self) {
         let Some(drop) = self.table.drop else { return };
         let pointer = self.pointer().cast_mut();
+        // SAFETY: the value is live, of the table's type and where the table says, and dead from here.
+        let drop = || unsafe { drop(pointer) };
         if self.table.has_drop {
-            // SAFETY: as below.
-            unsafe { drop_contained(drop, pointer, self.table.type_name) }
+            drop_contained(drop, self.table.type_name);
         } else {
-            // SAFETY: the value is live, of the table's type and where the table says, and dead from here.
-            unsafe { drop(pointer) }
+            drop();
         }
-    }
-}
-
-/// Drops a value whose own code may panic.
-///
-/// # Safety
-/// As for `drop`.
-#[inline(never)]
-unsafe fn drop_contained(drop: unsafe fn(*mut ()), value: *mut (), type_name: fn() -> &'static str) {
-    // SAFETY: the caller's promise.
-    if let Err(words) = contain(|| unsafe { drop(value) }) {
-        note(type_name(), &words);
     }
 }
 

@@ -118,7 +118,7 @@ pub fn call(arguments: &[u64; 6], make: impl Fn([u64; 6]) -> End) -> Option<i64>
 /// thread that ends (kernel/fork.c, `mm_release`).
 pub fn wake(word: ProgramAddress) {
     let arguments = [word.0, linux::FUTEX_WAKE.into(), 1, 0, 0, 0];
-    // SAFETY: waking reads no memory, and the address is the program's.
+    // SAFETY: waking looks at the page of the word and at nothing in it, and the address is the program's.
     let make = |arguments| End::Made(unsafe { kernel::raw(linux::__NR_futex, arguments) });
     let _ = call(&arguments, make);
 }

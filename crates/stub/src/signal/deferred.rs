@@ -170,7 +170,7 @@ pub fn send_again(information: &SignalInformation) {
     let signal = information.signal as u64;
     let by_another = information.code == SENT_BY_KILL && !is_own(information);
     if !is_for_process(information) || (by_another && !NUMBERS.contains(&signal)) {
-        return send_to_self(information);
+        return send_to_thread(kernel::thread_id(), information);
     }
     if by_another {
         let _ = PROCESS.replace(signal, Some(*information));
@@ -190,10 +190,6 @@ pub fn give_back(information: &SignalInformation) {
             _ => 0,
         }
     };
-}
-
-fn send_to_self(information: &SignalInformation) {
-    send_to_thread(kernel::thread_id(), information);
 }
 
 fn send_to_thread(thread: u32, information: &SignalInformation) {
