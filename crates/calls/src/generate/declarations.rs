@@ -121,7 +121,13 @@ impl Declarations {
         if longs > 0 {
             bytes = 8;
         }
-        Type::scalar(if signed { Scalar::Signed } else { Scalar::Unsigned }, bytes)
+        let kind = if signed { Scalar::Signed } else { Scalar::Unsigned };
+        if is_complex {
+            // See `header::read`: an integer of two words.
+            let scalars = vec![(0, kind), (8, kind)];
+            return Type::Known(Layout { bytes: 16, align: 16, scalars, form: Form::Aggregate, name: None });
+        }
+        Type::scalar(kind, bytes)
     }
 
     fn named(&self, name: &str) -> Type {

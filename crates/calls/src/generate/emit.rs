@@ -4,7 +4,7 @@
 //! for deciding how an export is handled; that is `wrap`.
 
 use super::convention::Passing;
-use super::exports::{Export, Exports};
+use super::exports::{Export, Exports, Pointer};
 use super::wrap::file_error;
 use super::{FunctionPolicy, WrapError};
 use crate::caller::launch::find_worker_program;
@@ -255,7 +255,8 @@ pub(super) fn source(plan: &Plan<'_>) -> String {
         plan.deadline_ms * 1000,
     );
     // Addresses inside the library are known only once a worker has loaded it.
-    let at_start = plan.variables.iter().any(|one| one.pointers.iter().any(|(_, name)| name.is_none()));
+    let at_start =
+        plan.variables.iter().any(|one| one.pointers.iter().any(|pointer| pointer.symbol.is_none()));
     let open = if at_start { " banyan_calls_open(&banyan_library);" } else { "" };
     let _ = writeln!(
         text,
@@ -272,8 +273,8 @@ fn parts(variable: &Export) -> Vec<(std::ops::Range<u64>, bool)> {
     let mut symbols: Vec<u64> = variable
         .pointers
         .iter()
-        .filter(|(at, name)| name.is_some() && at + 8 <= variable.size)
-        .map(|(at, _)| *at)
+        .filter(|one| one.symbol.is_some() && one.at + 8 <= variable.size)
+        .map(|one| one.at)
         .collect();
     symbols.sort_unstable();
     let (mut parts, mut start) = (Vec::new(), 0);
@@ -291,17 +292,19 @@ fn parts(variable: &Export) -> Vec<(std::ops::Range<u64>, bool)> {
 fn contents(variable: &Export, assembly: &mut String) {
     let mut at = 0;
     while at < variable.size {
-        let pointer = variable.pointers.iter().find(|(offset, _)| *offset == at && at + 8 <= variable.size);
-        if let Some((_, symbol)) = pointer {
-            let symbol = symbol.as_deref().filter(|name| !name.is_empty()).unwrap_or("0");
-            let _ = writeln!(assembly, "\".quad {symbol}\\n\"");
+        let pointer = variable.pointers.iter().find(|one| one.at == at && at + 8 <= variable.size);
+        if let Some(Pointer { symbol, addend, .. }) = pointer {
+            let _ = match symbol {
+                Some(symbol) => writeln!(assembly, "\".quad {symbol} + {addend}\\n\""),
+                None => writeln!(assembly, "\".quad 0\\n\""),
+            };
             at += 8;
             continue;
         }
         let zeros = (at..variable.size)
             .take_while(|&at| {
                 variable.data.get(at as usize).is_none_or(|&byte| byte == 0)
-                    && !variable.pointers.iter().any(|(offset, _)| *offset == at)
+                    && !variable.pointers.iter().any(|one| one.at == at)
             })
             .count() as u64;
         if zeros > 0 {

@@ -23,10 +23,21 @@ pub struct Export {
     pub is_writable: bool,
     /// Bytes, for data.
     pub size: u64,
-    /// The data as in the file, and what the loader adds: (offset, symbol) pairs.
+    /// The data as in the file.
     pub data: Vec<u8>,
-    /// See `data`.
-    pub pointers: Vec<(u64, Option<String>)>,
+    /// The addresses that the loader adds to it.
+    pub pointers: Vec<Pointer>,
+}
+
+/// An address that the loader writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pointer {
+    /// Where: in the variable, or in the library.
+    pub at: u64,
+    /// The symbol whose address it is; none for an address that only the library knows.
+    pub symbol: Option<String>,
+    /// What is added to the symbol's address.
+    pub addend: i64,
 }
 
 /// A library's dynamic symbols.
@@ -142,9 +153,6 @@ impl Exports {
 /// Names that linkers give to places of every library.
 const LINKER_MARKS: &[&str] = &["_init", "_fini", "_end", "_edata", "_etext", "__bss_start"];
 
-/// Where the loader writes an address, and the symbol whose address it is, if it is one's.
-type Relocation = (u64, Option<String>);
-
 /// A library as the parser sees it.
 struct File<'a> {
     /// For messages.
@@ -173,7 +181,7 @@ impl File<'_> {
     }
 
     /// All addresses that the loader writes.
-    fn relocations(&self) -> Result<Vec<Relocation>, WrapError> {
+    fn relocations(&self) -> Result<Vec<Pointer>, WrapError> {
         let name = |index| {
             let symbol = self.symbols.symbol(index).ok()?;
             let name = symbol.name(self.endian, self.symbols.strings()).ok()?;
@@ -183,8 +191,9 @@ impl File<'_> {
         for section in self.sections.iter() {
             let entries = section.rela(self.endian, self.bytes).map_err(|error| bad(self.path, error))?;
             for entry in entries.into_iter().flat_map(|(entries, _)| entries) {
-                let symbol = entry.symbol(self.endian, false).and_then(name);
-                relocations.push((entry.r_offset(self.endian), symbol));
+                let symbol = entry.symbol(self.endian, false).and_then(name).filter(|name| !name.is_empty());
+                let (at, addend) = (entry.r_offset(self.endian), entry.r_addend(self.endian));
+                relocations.push(Pointer { at, symbol, addend });
             }
         }
         Ok(relocations)
@@ -195,7 +204,7 @@ impl File<'_> {
         &self,
         export: &mut Export,
         symbol: &Sym64<Endianness>,
-        relocations: &[Relocation],
+        relocations: &[Pointer],
     ) -> Result<(), WrapError> {
         let error = |error: object::Error| bad(self.path, error);
         let address = symbol.st_value(self.endian);
@@ -210,9 +219,8 @@ impl File<'_> {
         let inside = offset..offset.saturating_add(export.size as usize);
         export.data = whole.get(inside).unwrap_or_default().to_vec();
         let inside = address..address.saturating_add(export.size);
-        let pointers = relocations.iter().filter(|(at, _)| inside.contains(at));
-        export.pointers =
-            pointers.map(|(at, name)| (at - address, name.clone().filter(|name| !name.is_empty()))).collect();
+        let pointers = relocations.iter().filter(|one| inside.contains(&one.at));
+        export.pointers = pointers.map(|one| Pointer { at: one.at - address, ..one.clone() }).collect();
         Ok(())
     }
 }

@@ -43,6 +43,11 @@ pub(crate) fn read(header: &Path) -> Header {
         "-D__attribute__(x)=",
         "-D__asm__(x)=",
         "-D__restrict=",
+        "-D__thread=",
+        // Integers of two words: the parser does not know them, and nothing else is written like that.
+        "-D__int128=long _Complex",
+        "-D__int128_t=long _Complex",
+        "-D__uint128_t=unsigned long _Complex",
         "-D__inline=inline",
         "-D_Float64x=double",
         "-D_Float32x=double",

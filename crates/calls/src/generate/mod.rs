@@ -20,7 +20,7 @@ mod wrap;
 
 pub use convention::{Signature, can_pass};
 pub use exec::{Prepared, prepare};
-pub use exports::{Export, Exports};
+pub use exports::{Export, Exports, Pointer};
 pub use groups::derive_groups;
 pub use header::{Header, parse};
 pub use program::check_program;
