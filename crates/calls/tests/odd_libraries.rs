@@ -106,6 +106,12 @@ fn either_side_frees_and_resizes_memory_of_the_other() {
 }
 
 #[test]
+fn the_kernel_reaches_memory_of_the_program_as_the_library_does() {
+    let pair = Pair::new("kernel", "", &["-O1"], &["-O1"]);
+    pair.prints_the_same(&[pair.library.join("written").to_str().unwrap()]);
+}
+
+#[test]
 fn a_library_that_is_opened_by_its_path_is_isolated() {
     let pair = Pair::new("opened", "", &[], &["-Wl,--no-as-needed"]);
     let file = pair.library.join("libopened.so.1");

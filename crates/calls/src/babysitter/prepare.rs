@@ -12,6 +12,7 @@ use crate::sys::channel::Processors;
 use crate::sys::memory::{Access, at, map_private, map_shared};
 use crate::sys::process::{Launch, end_now, fork, occupy_descriptors};
 use crate::sys::sandbox::{self, CallFilter, Groups};
+use crate::worker::view::View;
 use crate::worker::{self, Host};
 use std::fs::File;
 use std::io;
@@ -87,7 +88,11 @@ fn map_blobs(file: &File, window: u64) -> Result<(), String> {
 }
 
 /// Takes rights away from this process and its workers, layer by layer; the filter that workers install.
-fn give_up_rights(configuration: &Configuration, report: &mut Report) -> Result<Option<CallFilter>, String> {
+fn give_up_rights(
+    configuration: &Configuration,
+    reserved: u64,
+    report: &mut Report,
+) -> Result<Option<CallFilter>, String> {
     let groups = Groups(configuration.groups);
     let mut layer = |name: &str, result: io::Result<()>| {
         let detail = result.as_ref().err().map_or_else(String::new, ToString::to_string);
@@ -96,7 +101,7 @@ fn give_up_rights(configuration: &Configuration, report: &mut Report) -> Result<
     let off = || Err(io::Error::new(io::ErrorKind::Unsupported, "not asked for"));
     layer("namespaces", if configuration.namespaces { sandbox::leave_namespaces(groups) } else { off() });
     layer("no new privileges", sandbox::forbid_privileges());
-    layer("resource limits", sandbox::limit_resources(configuration.data_bytes));
+    layer("resource limits", sandbox::limit_resources(configuration.data_bytes, reserved));
     layer("file system", sandbox::restrict_files(groups));
     if groups.has(Groups::EVERYTHING) {
         let reason = "the policy asks for no filter";
@@ -140,9 +145,19 @@ pub(super) fn prepare(
         None => Vec::new(),
     };
     report.segments.clone_from(&segments);
+    let reserved = if is_library { View::reserve(window) } else { Ok(View::none()) };
+    if is_library {
+        let detail = reserved.as_ref().err().map_or_else(String::new, ToString::to_string);
+        report.layers.push(Layer {
+            name: "the program's memory in system calls".into(),
+            active: reserved.is_ok(),
+            detail,
+        });
+    }
+    let view = reserved.unwrap_or(View::none());
     // SAFETY: affects this process only: a caller that may not trace us cannot be traced by us.
     unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0) };
-    let filter = give_up_rights(&configuration, report)?;
+    let filter = give_up_rights(&configuration, view.bytes(), report)?;
     let host = Box::leak(Box::new(Host {
         functions,
         find: program.find,
@@ -157,6 +172,7 @@ pub(super) fn prepare(
         configuration,
         host,
         segments,
+        view,
         filter,
         program,
         is_library,

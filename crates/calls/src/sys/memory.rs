@@ -247,6 +247,35 @@ pub(crate) fn populate(address: u64, length: u64, access: Access) {
     let _ = unsafe { syscall(libc::SYS_madvise as u32, [address, length, advice, 0, 0, 0]) };
 }
 
+/// Gives the pages of a range of private memory back to the kernel; the mapping stays.
+///
+/// # Safety
+/// Nothing may rely on the contents.
+pub(crate) unsafe fn drop_pages(address: u64, length: u64) {
+    // SAFETY: the caller vouches for the range.
+    let _ =
+        unsafe { syscall(libc::SYS_madvise as u32, [address, length, libc::MADV_DONTNEED as u64, 0, 0, 0]) };
+}
+
+/// Whether accesses to pages of private memory fail as if nothing was mapped there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Guard {
+    /// They fail. What the pages held is lost.
+    Set,
+    /// They succeed.
+    Lifted,
+}
+
+/// Makes guards of pages that have no contents, or takes them back. Returns whether the kernel did (since
+/// Linux 6.13).
+pub(crate) fn guard(address: u64, length: u64, guard: Guard) -> bool {
+    const GUARD_INSTALL: u64 = 102;
+    const GUARD_REMOVE: u64 = 103;
+    let advice = if guard == Guard::Set { GUARD_INSTALL } else { GUARD_REMOVE };
+    // SAFETY: of pages without contents nothing is lost.
+    unsafe { syscall(libc::SYS_madvise as u32, [address, length, advice, 0, 0, 0]) == 0 }
+}
+
 /// Gives a range of an anonymous file back to the kernel: it reads as zeroes, in every mapping.
 pub(crate) fn punch(file: &File, offset: u64, length: u64) {
     let mode = (libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE) as u64;

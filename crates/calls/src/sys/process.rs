@@ -6,7 +6,7 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// What a detached helper is started with.
 #[derive(Debug)]
@@ -199,6 +199,54 @@ pub fn become_child_of(parent: u32) -> bool {
         // It may have ended before the first line.
         libc::getppid() as u32 == parent
     }
+}
+
+/// Starts a thread in `main` that the C library does not know: it has its own copy of the descriptors, takes
+/// no signals, and uses the thread-local storage of the thread that starts it.
+///
+/// # Errors
+/// The kernel's.
+///
+/// # Safety
+/// `top` must be a multiple of 16 and the end of memory that nothing uses; `argument` must be what `main`
+/// expects. What `main` runs may use no thread-local storage, and so no function of the C library.
+pub(crate) unsafe fn start_bare_thread(
+    top: u64,
+    main: extern "C" fn(*mut libc::c_void) -> i32,
+    argument: *mut libc::c_void,
+) -> io::Result<()> {
+    let flags = libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_SIGHAND | libc::CLONE_THREAD | libc::CLONE_SYSVSEM;
+    // SAFETY: the sets are local; the rest is the caller's contract. The thread inherits the blocked signals.
+    unsafe {
+        let mut all: libc::sigset_t = std::mem::zeroed();
+        let mut old: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&raw mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut old);
+        let thread = libc::clone(main, top as *mut libc::c_void, flags, argument);
+        let error = io::Error::last_os_error();
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const old, std::ptr::null_mut());
+        if thread < 0 { Err(error) } else { Ok(()) }
+    }
+}
+
+/// Closes all descriptors of the calling thread's table but one. Uses no thread-local storage.
+pub(crate) fn keep_descriptor_only(kept: RawFd) {
+    let (kept, last) = (kept as u64, u64::from(u32::MAX));
+    // SAFETY: the caller gives the others up.
+    unsafe {
+        if kept > 0 {
+            let _ = banyan_sys::raw::syscall(libc::SYS_close_range as u32, [0, kept - 1, 0, 0, 0, 0]);
+        }
+        let _ = banyan_sys::raw::syscall(libc::SYS_close_range as u32, [kept + 1, last, 0, 0, 0, 0]);
+    }
+}
+
+/// Whether a descriptor is readable now or gets so within `timeout_ms`. Uses no thread-local storage.
+pub(crate) fn is_readable(descriptor: BorrowedFd<'_>, timeout_ms: i32) -> bool {
+    let mut poll = libc::pollfd { fd: descriptor.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    let (pointer, timeout) = ((&raw mut poll) as u64, timeout_ms as u64);
+    // SAFETY: the kernel reads and writes one `pollfd`.
+    unsafe { banyan_sys::raw::syscall(libc::SYS_poll as u32, [pointer, 1, timeout, 0, 0, 0]) == 1 }
 }
 
 /// Empties a descriptor of [`child_descriptor`].

@@ -29,7 +29,7 @@ extern "C" fn call_back(target: u64, registers: &mut Registers) {
     if state.level.get() + 1 >= DEPTH_MAX {
         faults::report_crash(state, libc::SIGSEGV, target, target);
     }
-    state.in_call.set(false);
+    state.leave_call();
     let changed = state.flush();
     gate::leave(state.gated.get());
     // The caller's code may wait for another thread of the caller, which calls too.
@@ -55,7 +55,7 @@ extern "C" fn call_back(target: u64, registers: &mut Registers) {
     serve(state, registers);
     state.level.set(state.level.get() - 1);
     gate::enter(state.gated.get());
-    state.in_call.set(true);
+    state.in_call.store(true, Relaxed);
     let after = errno().load(Relaxed);
     errno().store(if after == 0 { before } else { after }, Relaxed);
     registers.results = 0;

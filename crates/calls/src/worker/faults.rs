@@ -3,6 +3,7 @@
 //!
 //! The handler runs on its own stack and touches only the thread's own state.
 
+use super::memory::Placing;
 use super::{LOWEST_PAGE, THREAD, Thread, call_back, errno};
 use crate::shared::frame::{FrameWriter, Kind};
 use crate::shared::layout::{CHANNELS, Channel, PAGE, SEQUENCE_MASK, SlotHead, channel_address, store_frame};
@@ -13,6 +14,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 /// Tells the caller that the thread crashed, and ends the process.
 pub(super) fn report_crash(thread: &Thread, signal: i32, address: u64, instruction: u64) -> ! {
+    thread.leave_call();
     let mut frame = [0; 40];
     let mut writer = FrameWriter::new(&mut frame);
     let (kind, first) =
@@ -70,7 +72,7 @@ extern "C" fn on_fault(signal: i32, information: *mut libc::siginfo_t, context: 
     const MAPPED_ERROR: i32 = 1;
     const ACCESS_ERROR: i32 = 2;
     if signal == libc::SIGSEGV
-        && thread.in_call.get()
+        && thread.in_call.load(Relaxed)
         && (information.si_code == MAPPED_ERROR || information.si_code == ACCESS_ERROR)
     {
         const FETCHING_INSTRUCTION: i64 = 0x10;
@@ -82,7 +84,9 @@ extern "C" fn on_fault(signal: i32, information: *mut libc::siginfo_t, context: 
             }
         } else if information.si_code == MAPPED_ERROR {
             let before = errno().load(Relaxed);
-            let fetched = thread.fetch(address);
+            thread.turn.enter();
+            let fetched = thread.fetch(address, Placing::Mapped);
+            thread.turn.leave();
             errno().store(before, Relaxed);
             if fetched {
                 return;

@@ -1,25 +1,49 @@
-//! The gate of a serial library: one thread at a time is inside, so that threads do not see each
-//! other's copies of the caller's pages. A futex with three states: free, taken, taken and waited for.
+//! A gate that one thread at a time passes: a futex with three states, free, taken, taken and waited for.
+//!
+//! May be used in the fault handler, and where there is no thread-local storage.
 
 use crate::sys::channel::{futex_wait, futex_wake};
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
-static GATE: AtomicU32 = AtomicU32::new(0);
+/// A gate; of zeroes it is free.
+pub(super) struct Gate(AtomicU32);
 
-/// Waits until the calling thread has the gate; at once if there is none.
-pub(super) fn enter(serial: bool) {
-    if !serial || GATE.compare_exchange(0, 1, Acquire, Relaxed).is_ok() {
-        return;
+/// The gate of a serial library: one thread at a time is inside, so that threads do not see each other's
+/// copies of the caller's pages.
+static LIBRARY: Gate = Gate(AtomicU32::new(0));
+
+impl Gate {
+    /// Waits until the calling thread has the gate.
+    #[inline]
+    pub(super) fn enter(&self) {
+        if self.0.compare_exchange(0, 1, Acquire, Relaxed).is_ok() {
+            return;
+        }
+        while self.0.swap(2, AcqRel) != 0 {
+            futex_wait(&self.0, 2, 1_000_000_000);
+        }
     }
-    while GATE.swap(2, AcqRel) != 0 {
-        futex_wait(&GATE, 2, 1_000_000_000);
+
+    /// Lets the next thread in.
+    #[inline]
+    pub(super) fn leave(&self) {
+        if self.0.swap(0, Release) == 2 {
+            futex_wake(&self.0, 1);
+        }
     }
 }
 
-/// Lets the next thread in.
+/// Enters the library; at once if it is not serial.
+pub(super) fn enter(serial: bool) {
+    if serial {
+        LIBRARY.enter();
+    }
+}
+
+/// Leaves the library.
 pub(super) fn leave(serial: bool) {
-    if serial && GATE.swap(0, Release) == 2 {
-        futex_wake(&GATE, 1);
+    if serial {
+        LIBRARY.leave();
     }
 }

@@ -9,16 +9,62 @@ use crate::shared::layout::{
 };
 use crate::shared::message::Request;
 use crate::shared::waiting::{post_reply, wait_request};
-use crate::sys::memory::{Access, map_private, unmap};
+use crate::sys::memory::{Access, Guard, drop_pages, guard, map_private, unmap};
+use banyan_sys::raw::Errno;
+use banyan_sys::userfaultfd::{Partial, Userfaultfd};
 use std::sync::atomic::Ordering::Relaxed;
 
+/// How the pages that a caller has copied are put in their places.
+#[derive(Clone, Copy)]
+pub(super) enum Placing<'a> {
+    /// By a mapping: nothing is there.
+    Mapped,
+    /// Into the view, by its descriptor.
+    InView(&'a Userfaultfd),
+}
+
+/// Set in the address of a fetched page that has a mapping of its own.
+const MAPPED: u64 = 1;
+
 impl Thread {
-    /// Asks for the page of `address`, and more when the function reads on and on.
-    pub(super) fn fetch(&self, address: u64) -> bool {
+    /// Asks for the page of `address`, and more when the function reads on and on. Also called in the name of
+    /// this thread by another, while this one waits for the page.
+    pub(super) fn fetch(&self, address: u64, placing: Placing<'_>) -> bool {
         let page = address / PAGE;
+        let first = self.granted.get();
+        let Some(count) = self.ask(page) else { return false };
+        self.granted.set(first + count as usize);
+        self.next_page.set(page + count);
+        let source = self.bulk() + first as u64 * PAGE;
+        let place = |offset: u64, count: u64| {
+            let (from, to) = (source + offset * PAGE, (page + offset) * PAGE);
+            // SAFETY: the source is the bulk area, which the caller does not touch while we hold control.
+            unsafe { place(placing, from, to, count * PAGE) }
+        };
+        let tag = if matches!(placing, Placing::Mapped) { MAPPED } else { 0 };
+        let placed = |offset: u64, is_placed: bool| {
+            let address = if is_placed { ((page + offset) * PAGE) | tag } else { 0 };
+            self.fetched[first + offset as usize].set(address);
+        };
+        (0..count).for_each(|offset| placed(offset, true));
+        if place(0, count) == Placed::Now {
+            return true;
+        }
+        // Something of ours lies in the range, or a page that was fetched before: take those that are free.
+        let mut is_there = true;
+        for offset in 0..count {
+            let outcome = place(offset, 1);
+            placed(offset, outcome == Placed::Now);
+            is_there &= offset > 0 || outcome != Placed::NoRoom;
+        }
+        is_there
+    }
+
+    /// Has the caller copy pages from `page` on; how many it has copied, behind those that it copied before.
+    fn ask(&self, page: u64) -> Option<u64> {
         let granted = self.granted.get();
         if !(LOWEST_PAGE..1 << 35).contains(&page) || granted >= PAGES_MAX {
-            return false;
+            return None;
         }
         self.ahead.set(if page == self.next_page.get() {
             (self.ahead.get() * 2).clamp(2, FETCH_MAX)
@@ -30,9 +76,7 @@ impl Thread {
         let mut writer = FrameWriter::new(&mut frame);
         let written =
             writer.kind(Kind::Fetch).and_then(|()| writer.number(page)).and_then(|()| writer.number(wanted));
-        if written.is_err() {
-            return false;
-        }
+        written.ok()?;
         let used = writer.used();
         let channel = self.channel();
         store_frame(&channel.reply_frame, &frame[..used]);
@@ -40,47 +84,23 @@ impl Thread {
         self.sequence.set(wait_request(channel, self.sequence.get(), self.ticks_per_us.get()));
         let length = (channel.request_length.load(Relaxed) & 0xffff) as usize;
         let request = Request::read(load_frame(&channel.request_frame, length, &mut frame), CHANNEL_LIMITS);
-        let Ok(Request::Fetched(count)) = request else { return false };
-        if count == 0 || count > wanted {
-            return false;
-        }
-        let source = self.bulk() + granted as u64 * PAGE;
-        if map_private(page * PAGE, count * PAGE, Access::Write).is_ok() {
-            for offset in 0..count {
-                self.fetched[granted + offset as usize].set((page + offset) * PAGE);
-            }
-            // SAFETY: the source is the bulk area, the target was mapped a line ago.
-            unsafe {
-                std::ptr::copy_nonoverlapping(
-                    source as *const u8,
-                    (page * PAGE) as *mut u8,
-                    (count * PAGE) as usize,
-                );
-            };
+        let Ok(Request::Fetched(count)) = request else { return None };
+        (1..=wanted).contains(&count).then_some(count)
+    }
+
+    /// Has accesses to a page fail until the call ends: the caller does not have it.
+    pub(super) fn refuse(&self, page: u64) {
+        let count = self.refused_count.get();
+        let is_kept = self.refused.get(count).is_some_and(|place| {
+            place.set(page);
+            guard(page, PAGE, Guard::Set)
+        });
+        if is_kept {
+            self.refused_count.set(count + 1);
         } else {
-            // Something of ours lies in the range: take the pages that are free.
-            for offset in 0..count {
-                let to = (page + offset) * PAGE;
-                let free = map_private(to, PAGE, Access::Write).is_ok();
-                self.fetched[granted + offset as usize].set(if free { to } else { 0 });
-                if free {
-                    // SAFETY: as above.
-                    unsafe {
-                        std::ptr::copy_nonoverlapping(
-                            (source + offset * PAGE) as *const u8,
-                            to as *mut u8,
-                            PAGE as usize,
-                        );
-                    }
-                } else if offset == 0 {
-                    self.granted.set(granted + count as usize);
-                    return false;
-                }
-            }
+            // SAFETY: a page of the view that has not come.
+            unsafe { unmap(page, PAGE) };
         }
-        self.granted.set(granted + count as usize);
-        self.next_page.set(page + count);
-        true
     }
 
     /// Lists what was changed in fetched pages for the caller, and forgets the pages. Returns how many.
@@ -93,9 +113,10 @@ impl Thread {
                 continue;
             }
             let copy = bulk + number as u64 * PAGE;
-            // SAFETY: the page was mapped by `fetch` and is ours; the copy and its map lie in the
+            // SAFETY: the page was placed by `fetch` and is ours; the copy and its map lie in the
             // bulk area, which the caller does not touch while we hold control.
-            let differs = unsafe { compare(address, copy, bulk + CHANGES_OFFSET + number as u64 * 512) };
+            let differs =
+                unsafe { compare(address & !MAPPED, copy, bulk + CHANGES_OFFSET + number as u64 * 512) };
             if differs {
                 // SAFETY: the list has an entry for each page.
                 unsafe {
@@ -104,18 +125,68 @@ impl Thread {
                 changed += 1;
             }
             if address != end {
-                // SAFETY: pages mapped by `fetch`, whose contents have been saved.
-                unsafe { unmap(start, end - start) };
+                remove(start, end);
                 start = address;
             }
             end = address + PAGE;
         }
-        if end > start {
-            // SAFETY: as above.
-            unsafe { unmap(start, end - start) };
+        remove(start, end);
+        for place in &self.refused[..self.refused_count.take()] {
+            guard(place.get(), PAGE, Guard::Lifted);
         }
         self.next_page.set(0);
         changed
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Placed {
+    Now,
+    /// Another thread fetched it.
+    Before,
+    /// Something of the worker's own is there.
+    NoRoom,
+}
+
+/// Puts pages in their place, all or, where that fails, perhaps some.
+///
+/// # Safety
+/// `length` bytes must be mapped at `from`, and nothing else may write them.
+unsafe fn place(placing: Placing<'_>, from: u64, to: u64, length: u64) -> Placed {
+    match placing {
+        Placing::Mapped => {
+            if map_private(to, length, Access::Write).is_err() {
+                return Placed::NoRoom;
+            }
+            // SAFETY: the target was mapped a line ago; the source is the caller's word.
+            unsafe { std::ptr::copy_nonoverlapping(from as *const u8, to as *mut u8, length as usize) };
+            Placed::Now
+        }
+        Placing::InView(descriptor) => {
+            // SAFETY: the caller's contract.
+            let bytes = unsafe { std::slice::from_raw_parts(from as *const u8, length as usize) };
+            match descriptor.copy(to, bytes, banyan_sys::userfaultfd::Access::Write) {
+                Ok(()) => Placed::Now,
+                Err(Partial { error: Errno::EEXIST, .. }) => Placed::Before,
+                Err(_) => Placed::NoRoom,
+            }
+        }
+    }
+}
+
+/// Removes fetched pages that follow each other; both addresses may have a mark.
+fn remove(start: u64, end: u64) {
+    let (from, length) = (start & !MAPPED, end - start);
+    if length == 0 {
+        return;
+    }
+    // SAFETY: pages placed by `fetch`, whose contents have been saved.
+    unsafe {
+        if start & MAPPED != 0 {
+            unmap(from, length);
+        } else {
+            drop_pages(from, length);
+        }
     }
 }
 

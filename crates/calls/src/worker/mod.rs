@@ -12,9 +12,12 @@ mod gate;
 pub mod heap;
 mod memory;
 mod start;
+pub(crate) mod view;
 
 pub(crate) use faults::catch_faults;
 pub(crate) use start::run;
+
+use gate::Gate;
 
 use crate::shared::frame::{
     BY_ADDRESS, FRAME_MAX, FrameError, FrameWriter, Kind, NULL_FUNCTION, Registers, STACK_WORDS_MAX,
@@ -30,8 +33,8 @@ use crate::sys::memory::{at, load_bytes};
 use crate::sys::process::kill_self;
 use crate::sys::registers::{Context, checkpoint, invoke, resume};
 use std::cell::{Cell, UnsafeCell};
-use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 
 /// Pages of address space below which nothing is ever fetched: null pointers and their fields.
 const LOWEST_PAGE: u64 = 16;
@@ -55,7 +58,8 @@ pub(crate) struct Host {
     pub(crate) stack_bytes: u64,
 }
 
-/// All cells: the fault handler uses them too, while code below it holds a reference.
+/// All cells: the fault handler uses them too, while code below it holds a reference. Of the pages another
+/// thread keeps the account while this one waits for a page, or while it is in a call and that one has the turn.
 struct Thread {
     host: Cell<&'static Host>,
     slot: Cell<u64>,
@@ -65,9 +69,14 @@ struct Thread {
     pending: Cell<bool>,
     level: Cell<usize>,
     contexts: UnsafeCell<[Context; DEPTH_MAX]>,
-    in_call: Cell<bool>,
+    /// In a function of the library, while the caller waits; left only by who has the turn.
+    in_call: AtomicBool,
+    /// The right to ask the caller for something on this channel during a call.
+    turn: Gate,
     /// Whether the call under way holds the gate, when it is not in a call-back.
     gated: Cell<bool>,
+    /// The thread's id.
+    identity: AtomicU32,
     granted: Cell<usize>,
     next_page: Cell<u64>,
     ahead: Cell<u64>,
@@ -75,7 +84,11 @@ struct Thread {
     /// The thread that starts those of further channels is still to be started, by this one.
     starts_others: Cell<bool>,
     frame: UnsafeCell<[u8; FRAME_MAX]>,
+    /// Addresses of the pages that the caller has copied, 0 for one that had no place.
     fetched: [Cell<u64>; PAGES_MAX],
+    /// Pages that the caller does not have.
+    refused: [Cell<u64>; 16],
+    refused_count: Cell<usize>,
 }
 
 thread_local! {
@@ -84,7 +97,7 @@ thread_local! {
 
 /// Whether the calling thread is in a function that the caller asked for.
 pub(crate) fn is_in_call() -> bool {
-    THREAD.try_with(Cell::get).ok().flatten().is_some_and(|thread| thread.in_call.get())
+    THREAD.try_with(Cell::get).ok().flatten().is_some_and(|thread| thread.in_call.load(Relaxed))
 }
 
 fn errno() -> &'static AtomicU32 {
@@ -95,6 +108,13 @@ fn errno() -> &'static AtomicU32 {
 extern "C" fn null_function() {}
 
 impl Thread {
+    /// From now on nothing is asked on this channel in the name of the call.
+    fn leave_call(&self) {
+        self.turn.enter();
+        self.in_call.store(false, Relaxed);
+        self.turn.leave();
+    }
+
     fn channel(&self) -> &'static Channel {
         // SAFETY: the slot stays mapped for the life of the process; a channel is all atomics.
         unsafe { at(channel_address(self.slot.get(), self.index.get())) }
@@ -207,7 +227,7 @@ fn handle(thread: &Thread, length: usize, level: usize, results: &mut Registers)
             thread.gated.set(gated);
             gate::enter(gated);
             errno().store(before, Relaxed);
-            thread.in_call.set(true);
+            thread.in_call.store(true, Relaxed);
             // SAFETY: `run_job` expects a job; the context is one of DEPTH_MAX, of this level alone.
             let returned = unsafe {
                 let context = thread.contexts.get().cast::<Context>().add(level);
@@ -217,7 +237,7 @@ fn handle(thread: &Thread, length: usize, level: usize, results: &mut Registers)
                 return Ok(Next::Again);
             }
             let after = errno().load(Relaxed);
-            thread.in_call.set(false);
+            thread.leave_call();
             let changed = thread.flush();
             gate::leave(gated);
             thread.gated.set(outer);
@@ -262,10 +282,10 @@ fn call_bytes(thread: &Thread, function: u64, arguments: &[u8]) -> Result<Next, 
         let Some(function) = (thread.host.get().find)(function) else {
             return simple(thread, Kind::NoFunction, &[]);
         };
-        thread.in_call.set(true);
+        thread.in_call.store(true, Relaxed);
         let result =
             std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| function(arguments, &mut output)));
-        thread.in_call.set(false);
+        thread.in_call.store(false, Relaxed);
         match result {
             Ok(result) => result,
             Err(panic) => {

@@ -5,7 +5,7 @@
 //! that serves no caller, and starts those of further channels when the caller asks. Not for what a thread
 //! does once it serves; that is the module above.
 
-use super::{Host, Next, THREAD, Thread, handle, serve};
+use super::{Host, Next, THREAD, Thread, handle, serve, view};
 use crate::shared::frame::{FRAME_MAX, FrameWriter, Kind, NULL_FUNCTION, Registers};
 use crate::shared::layout::{
     CHANNELS, INTERRUPTS, PAGE, STACK_STRIDE, STACKS_OFFSET, SlotHead, load_frame, store_frame,
@@ -210,6 +210,8 @@ fn begin(Start { host, slot, index }: Start) -> &'static Thread {
     };
     thread.slot.set(slot);
     thread.index.set(index);
+    thread.identity.store(thread_id(), Relaxed);
+    view::announce(thread);
     thread.ticks_per_us.set(crate::sys::channel::ticks_per_us());
     THREAD.set(Some(thread));
     let channel = thread.channel();
@@ -219,7 +221,7 @@ fn begin(Start { host, slot, index }: Start) -> &'static Thread {
         kill_self();
     }
     warm_up(thread);
-    channel.alive.word.store(thread_id(), Release);
+    channel.alive.word.store(thread.identity.load(Relaxed), Release);
     futex_wake(&channel.alive.word, u32::MAX >> 1);
     thread
 }

@@ -120,11 +120,12 @@ pub(crate) fn limit(resource: libc::__rlimit_resource_t, value: u64) -> io::Resu
     }
 }
 
-/// Limits private memory to `bytes`, files to `bytes` each, descriptors to 1024.
+/// Limits private memory to `bytes`, beside address space that is `reserved` and counts as such; descriptors to
+/// 1024.
 ///
 /// # Errors
 /// The kernel's, of the first limit refused.
-pub(crate) fn limit_resources(bytes: u64) -> io::Result<()> {
-    limit(libc::RLIMIT_DATA, bytes)?;
+pub(crate) fn limit_resources(bytes: u64, reserved: u64) -> io::Result<()> {
+    limit(libc::RLIMIT_DATA, bytes.saturating_add(reserved))?;
     limit(libc::RLIMIT_NOFILE, 1024)
 }

@@ -1,0 +1,240 @@
+//! The worker's view of its caller's memory: the address space in which nothing of the worker's own lies.
+//!
+//! Whatever touches a page there that has not come yet waits (userfaultfd(2)): the library, and the kernel in
+//! the library's system calls. A thread asks the caller for the page, in the name of the thread that waits. A
+//! page that the caller does not have becomes a guard, so that the library gets `SIGSEGV` and the kernel's
+//! call `EFAULT`, as in the caller.
+//!
+//! Not for addresses between the worker's own mappings: a fault there is a signal (`faults`). Where the kernel
+//! does not allow all this there is no view, and every fault is a signal; the kernel's calls fail then.
+//!
+//! Threads: the one that serves is not the C library's and has a table of descriptors of its own, so that a
+//! library that closes all descriptors leaves it alone. It uses no thread-local storage and touches no memory
+//! of the caller.
+
+use super::memory::Placing;
+use super::{LOWEST_PAGE, Thread};
+use crate::shared::layout::{CHANNELS, PAGE, WINDOW_BYTES};
+use crate::sys::maps;
+use banyan_wire::address_space::LARGE;
+use crate::sys::memory::{Access, leave_out_of_forks, map_anywhere, map_private, unmap};
+use crate::sys::process::{is_readable, keep_descriptor_only, kill_self, start_bare_thread};
+use banyan_sys::raw::Errno;
+use banyan_sys::userfaultfd::{self, Message, Registration, Userfaultfd};
+use std::io;
+use std::ops::Range;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::sync::atomic::AtomicPtr;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+/// The end of the addresses of a program.
+const END: u64 = (1 << 47) - PAGE;
+/// Address space below the worker's libraries that its own mappings may use. Those of the next window's
+/// worker, which the caller sees, lie below.
+const OWN_BYTES: u64 = 1 << 40;
+/// Kept free below the main stack, which grows.
+const STACK_GROWTH: u64 = 16 << 20;
+/// Smaller gaps than this between mappings stay gaps.
+const SMALLEST: u64 = 1 << 20;
+const SERVER_STACK: u64 = 64 << 10;
+/// Threads of the library that can wait for the next call.
+const EARLY_MAX: usize = 64;
+/// How soon to look whether it has come, at first and at last.
+const PAUSE_MS: i32 = 1;
+const PAUSE_MAX_MS: i32 = 16;
+
+/// The threads that serve channels, by channel.
+static SERVING: [AtomicPtr<Thread>; CHANNELS] = [const { AtomicPtr::new(std::ptr::null_mut()) }; CHANNELS];
+
+/// Address space kept for the caller's pages.
+pub(crate) struct View {
+    ranges: Vec<Range<u64>>,
+}
+
+impl View {
+    /// No address space.
+    pub(crate) const fn none() -> Self {
+        Self { ranges: Vec::new() }
+    }
+
+    /// Maps all that lies neither in `window` nor where the calling process has something or will have.
+    ///
+    /// # Errors
+    /// The kernel's; nothing is mapped then.
+    pub(crate) fn reserve(window: u64) -> io::Result<Self> {
+        // Each worker makes its own; here only to see whether it may.
+        let descriptor = userfaultfd::create()?;
+        // SAFETY: made a line ago, and known to nothing else.
+        drop(unsafe { OwnedFd::from_raw_fd(descriptor) });
+        let mut view = Self::none();
+        for range in gaps(&maps::list(), window) {
+            if let Err(error) = map_private(range.start, range.end - range.start, Access::Write) {
+                view.give_back();
+                return Err(error);
+            }
+            view.ranges.push(range);
+        }
+        Ok(view)
+    }
+
+    /// Bytes of address space.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.ranges.iter().map(|range| range.end - range.start).sum()
+    }
+
+    fn give_back(&self) {
+        for range in &self.ranges {
+            // SAFETY: mapped in `reserve`, and empty.
+            unsafe { unmap(range.start, range.end - range.start) };
+        }
+    }
+
+    /// Has faults in this process, a fork of the one that reserved, wait for [`View::serve`].
+    ///
+    /// # Errors
+    /// The kernel's; there is no view then.
+    pub(crate) fn watch(&self) -> io::Result<Watched> {
+        let watch = || {
+            let descriptor = userfaultfd::create()?;
+            // SAFETY: made a line ago, and known to nothing else.
+            let descriptor = Userfaultfd::from(unsafe { OwnedFd::from_raw_fd(descriptor) });
+            for range in &self.ranges {
+                descriptor.register(range.start, range.end - range.start, Registration::WritesAndMissing)?;
+                // A child would find zeroes there.
+                leave_out_of_forks(range.start, range.end - range.start)?;
+            }
+            Ok(Watched(descriptor))
+        };
+        watch().inspect_err(|_| self.give_back())
+    }
+}
+
+/// A view whose faults wait.
+pub(crate) struct Watched(Userfaultfd);
+
+impl Watched {
+    /// Starts the thread that serves the faults.
+    ///
+    /// # Errors
+    /// The kernel's; the process must end then.
+    pub(crate) fn serve(self) -> io::Result<()> {
+        let stack = map_anywhere(SERVER_STACK)?;
+        let watched = Box::leak(Box::new(self));
+        // SAFETY: the stack is new; `serve` wants this argument and keeps to the rules of such a thread.
+        unsafe {
+            start_bare_thread(stack + SERVER_STACK, serve, std::ptr::from_mut(watched).cast())?;
+            // The thread has its own. The library must not see ours.
+            libc::close(watched.0.as_fd().as_raw_fd());
+        }
+        Ok(())
+    }
+}
+
+/// Tells the server of faults which thread serves a channel.
+pub(super) fn announce(thread: &'static Thread) {
+    SERVING[thread.index.get()].store(std::ptr::from_ref(thread).cast_mut(), Release);
+}
+
+/// A thread that waits for a page, and the page's address.
+#[derive(Clone, Copy)]
+struct Waiting {
+    thread: u32,
+    page: u64,
+}
+
+extern "C" fn serve(watched: *mut libc::c_void) -> i32 {
+    // SAFETY: leaked by `Watched::serve`, and never changed.
+    let Watched(descriptor) = unsafe { &*watched.cast::<Watched>() };
+    keep_descriptor_only(descriptor.as_fd().as_raw_fd());
+    let mut messages = [Message::default(); 8];
+    // Threads of the library that want memory of the caller's while no call is under way.
+    let mut early = [Waiting { thread: 0, page: 0 }; EARLY_MAX];
+    let mut early_count = 0;
+    let mut pause_ms = PAUSE_MS;
+    loop {
+        if early_count > 0 && !is_readable(descriptor.as_fd(), pause_ms) {
+            pause_ms = (pause_ms * 2).min(PAUSE_MAX_MS);
+            let count = std::mem::take(&mut early_count);
+            for index in 0..count {
+                if !bring(descriptor, early[index]) {
+                    early[early_count] = early[index];
+                    early_count += 1;
+                }
+            }
+            continue;
+        }
+        pause_ms = PAUSE_MS;
+        let count = match descriptor.read(&mut messages) {
+            Ok(count) => count,
+            Err(Errno::EINTR | Errno::EAGAIN) => 0,
+            // Without us the process would wait for ever.
+            Err(_) => kill_self(),
+        };
+        for fault in messages[..count].iter().filter_map(Message::fault) {
+            let waiting = Waiting { thread: fault.thread, page: fault.address };
+            if bring(descriptor, waiting) {
+                continue;
+            }
+            if let Some(place) = early.get_mut(early_count) {
+                *place = waiting;
+                early_count += 1;
+            } else {
+                // SAFETY: nothing is there, and the thread is to find nothing there.
+                unsafe { unmap(waiting.page, PAGE) };
+                wake(descriptor, waiting);
+            }
+        }
+    }
+}
+
+/// Brings a page, or has who waits for it see that there is none; returns false if a call must come first.
+fn bring(descriptor: &Userfaultfd, waiting: Waiting) -> bool {
+    // SAFETY: such a thread's state is never removed.
+    let mut serving = SERVING.iter().filter_map(|thread| unsafe { thread.load(Acquire).as_ref() });
+    let own = serving.clone().find(|thread| thread.identity.load(Relaxed) == waiting.thread);
+    // A thread of the library's own, or its child before it executes another program: whoever calls is asked.
+    let Some(asked) = own.or_else(|| serving.find(|thread| thread.in_call.load(Relaxed))) else { return false };
+    asked.turn.enter();
+    let is_in_call = asked.in_call.load(Relaxed);
+    if is_in_call && !asked.fetch(waiting.page, Placing::InView(descriptor)) || !is_in_call && own.is_some() {
+        asked.refuse(waiting.page);
+    }
+    asked.turn.leave();
+    let is_decided = is_in_call || own.is_some();
+    if is_decided {
+        wake(descriptor, waiting);
+    }
+    is_decided
+}
+
+/// Whatever is there now: the thread looks again.
+fn wake(descriptor: &Userfaultfd, waiting: Waiting) {
+    if descriptor.wake(waiting.page, PAGE).is_err() {
+        kill_self();
+    }
+}
+
+/// The gaps between `mappings` that the caller's memory may lie in.
+fn gaps(mappings: &[maps::Mapping], window: u64) -> Vec<Range<u64>> {
+    let libraries = mappings.iter().filter(|mapping| LARGE.contains(mapping.start));
+    let (own, end) = (window..window + WINDOW_BYTES, END..END);
+    let mut taken: Vec<Range<u64>> = mappings
+        .iter()
+        .map(|mapping| {
+            let growth = if mapping.path == "[stack]" { STACK_GROWTH } else { 0 };
+            mapping.start - growth..mapping.end
+        })
+        .chain(std::iter::once(own))
+        .chain(libraries.map(|mapping| mapping.start - OWN_BYTES..mapping.end))
+        .collect();
+    taken.sort_unstable_by_key(|range| range.start);
+    let mut gaps = Vec::new();
+    let mut next = LOWEST_PAGE * PAGE;
+    for range in taken.into_iter().chain(std::iter::once(end)) {
+        if range.start > next && range.start.min(END) - next >= SMALLEST {
+            gaps.push(next..range.start.min(END));
+        }
+        next = next.max(range.end);
+    }
+    gaps
+}
