@@ -215,7 +215,8 @@ pub(crate) unsafe fn start_bare_thread(
     main: extern "C" fn(*mut libc::c_void) -> i32,
     argument: *mut libc::c_void,
 ) -> io::Result<()> {
-    let flags = libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_SIGHAND | libc::CLONE_THREAD | libc::CLONE_SYSVSEM;
+    let flags =
+        libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_SIGHAND | libc::CLONE_THREAD | libc::CLONE_SYSVSEM;
     // SAFETY: the sets are local; the rest is the caller's contract. The thread inherits the blocked signals.
     unsafe {
         let mut all: libc::sigset_t = std::mem::zeroed();

@@ -36,26 +36,22 @@ impl Thread {
         self.granted.set(first + count as usize);
         self.next_page.set(page + count);
         let source = self.bulk() + first as u64 * PAGE;
-        let place = |offset: u64, count: u64| {
+        let tag = if matches!(placing, Placing::Mapped) { MAPPED } else { 0 };
+        let note = |offset: u64, address: u64| self.fetched[first + offset as usize].set(address);
+        let mut is_there = true;
+        let mut offset = 0;
+        while offset < count {
             let (from, to) = (source + offset * PAGE, (page + offset) * PAGE);
             // SAFETY: the source is the bulk area, which the caller does not touch while we hold control.
-            unsafe { place(placing, from, to, count * PAGE) }
-        };
-        let tag = if matches!(placing, Placing::Mapped) { MAPPED } else { 0 };
-        let placed = |offset: u64, is_placed: bool| {
-            let address = if is_placed { ((page + offset) * PAGE) | tag } else { 0 };
-            self.fetched[first + offset as usize].set(address);
-        };
-        (0..count).for_each(|offset| placed(offset, true));
-        if place(0, count) == Placed::Now {
-            return true;
-        }
-        // Something of ours lies in the range, or a page that was fetched before: take those that are free.
-        let mut is_there = true;
-        for offset in 0..count {
-            let outcome = place(offset, 1);
-            placed(offset, outcome == Placed::Now);
-            is_there &= offset > 0 || outcome != Placed::NoRoom;
+            let (placed, obstacle) = unsafe { place(placing, from, to, count - offset) };
+            (0..placed).for_each(|index| note(offset + index, (to + index * PAGE) | tag));
+            offset += placed;
+            // Something of ours lies in the range, or a page that was fetched before.
+            if let Some(obstacle) = obstacle {
+                is_there &= offset > 0 || obstacle == Obstacle::FetchedBefore;
+                note(offset, 0);
+                offset += 1;
+            }
         }
         is_there
     }
@@ -139,36 +135,44 @@ impl Thread {
     }
 }
 
+/// Why a page cannot be placed.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Placed {
-    Now,
-    /// Another thread fetched it.
-    Before,
+enum Obstacle {
+    FetchedBefore,
     /// Something of the worker's own is there.
-    NoRoom,
+    Occupied,
 }
 
-/// Puts pages in their place, all or, where that fails, perhaps some.
+/// Puts `count` pages in their places up to the first that cannot be placed; how many it has placed, and why
+/// not the next.
 ///
 /// # Safety
-/// `length` bytes must be mapped at `from`, and nothing else may write them.
-unsafe fn place(placing: Placing<'_>, from: u64, to: u64, length: u64) -> Placed {
+/// So many pages must be mapped at `from`, and nothing else may write them.
+unsafe fn place(placing: Placing<'_>, from: u64, to: u64, count: u64) -> (u64, Option<Obstacle>) {
     match placing {
         Placing::Mapped => {
-            if map_private(to, length, Access::Write).is_err() {
-                return Placed::NoRoom;
+            // All at once, or page by page.
+            for pages in [count, 1] {
+                if map_private(to, pages * PAGE, Access::Write).is_ok() {
+                    let bytes = (pages * PAGE) as usize;
+                    // SAFETY: the target was mapped a line ago; the source is the caller's word.
+                    unsafe { std::ptr::copy_nonoverlapping(from as *const u8, to as *mut u8, bytes) };
+                    return (pages, None);
+                }
             }
-            // SAFETY: the target was mapped a line ago; the source is the caller's word.
-            unsafe { std::ptr::copy_nonoverlapping(from as *const u8, to as *mut u8, length as usize) };
-            Placed::Now
+            (0, Some(Obstacle::Occupied))
         }
         Placing::InView(descriptor) => {
             // SAFETY: the caller's contract.
-            let bytes = unsafe { std::slice::from_raw_parts(from as *const u8, length as usize) };
+            let bytes = unsafe { std::slice::from_raw_parts(from as *const u8, (count * PAGE) as usize) };
             match descriptor.copy(to, bytes, banyan_sys::userfaultfd::Access::Write) {
-                Ok(()) => Placed::Now,
-                Err(Partial { error: Errno::EEXIST, .. }) => Placed::Before,
-                Err(_) => Placed::NoRoom,
+                Ok(()) => (count, None),
+                Err(Partial { error, done }) => {
+                    let is_before = error == Errno::EEXIST;
+                    // The kernel says how much it did, or else what stopped it.
+                    let obstacle = if is_before { Obstacle::FetchedBefore } else { Obstacle::Occupied };
+                    (done / PAGE, (done == 0).then_some(obstacle))
+                }
             }
         }
     }

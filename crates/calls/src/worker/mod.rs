@@ -3,8 +3,8 @@
 //! A thread runs the functions asked for. Memory of the caller that a function touches is not
 //! there: the fault asks the caller for copies of the pages, at the same addresses, and what was
 //! changed goes back when control does. A jump to the caller's code is a call-back. Nothing of
-//! this needs to know a function's signature. Lock order: the gate alone, which a thread holds while it is in
-//! the library, so that threads do not see each other's copies; it is let go in call-backs.
+//! this needs to know a function's signature. Lock order: the gate, which a thread holds while it is in the
+//! library, so that threads do not see each other's copies; it is let go in call-backs. Then a thread's turn.
 
 mod call_back;
 mod faults;

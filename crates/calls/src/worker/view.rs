@@ -16,11 +16,11 @@ use super::memory::Placing;
 use super::{LOWEST_PAGE, Thread};
 use crate::shared::layout::{CHANNELS, PAGE, WINDOW_BYTES};
 use crate::sys::maps;
-use banyan_wire::address_space::LARGE;
 use crate::sys::memory::{Access, leave_out_of_forks, map_anywhere, map_private, unmap};
 use crate::sys::process::{is_readable, keep_descriptor_only, kill_self, start_bare_thread};
 use banyan_sys::raw::Errno;
 use banyan_sys::userfaultfd::{self, Message, Registration, Userfaultfd};
+use banyan_wire::address_space::LARGE;
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
@@ -193,7 +193,9 @@ fn bring(descriptor: &Userfaultfd, waiting: Waiting) -> bool {
     let mut serving = SERVING.iter().filter_map(|thread| unsafe { thread.load(Acquire).as_ref() });
     let own = serving.clone().find(|thread| thread.identity.load(Relaxed) == waiting.thread);
     // A thread of the library's own, or its child before it executes another program: whoever calls is asked.
-    let Some(asked) = own.or_else(|| serving.find(|thread| thread.in_call.load(Relaxed))) else { return false };
+    let Some(asked) = own.or_else(|| serving.find(|thread| thread.in_call.load(Relaxed))) else {
+        return false;
+    };
     asked.turn.enter();
     let is_in_call = asked.in_call.load(Relaxed);
     if is_in_call && !asked.fetch(waiting.page, Placing::InView(descriptor)) || !is_in_call && own.is_some() {
