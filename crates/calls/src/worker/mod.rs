@@ -59,7 +59,7 @@ pub(crate) struct Host {
 }
 
 /// All cells: the fault handler uses them too, while code below it holds a reference. Of the pages another
-/// thread keeps the account while this one waits for a page, or while it is in a call and that one has the turn.
+/// thread keeps the account while this one waits for a page, or is in a call and that one has the turn.
 struct Thread {
     host: Cell<&'static Host>,
     slot: Cell<u64>,

@@ -5,8 +5,8 @@
 //! page that the caller does not have becomes a guard, so that the library gets `SIGSEGV` and the kernel's
 //! call `EFAULT`, as in the caller.
 //!
-//! Not for addresses between the worker's own mappings: a fault there is a signal (`faults`). Where the kernel
-//! does not allow all this there is no view, and every fault is a signal; the kernel's calls fail then.
+//! Not for addresses between the worker's own mappings: a fault there is a signal (`faults`). Where the
+//! kernel does not allow all this there is no view, and every fault is a signal; the kernel's calls fail then.
 //!
 //! Threads: the one that serves is not the C library's and has a table of descriptors of its own, so that a
 //! library that closes all descriptors leaves it alone. It uses no thread-local storage and touches no memory
@@ -192,7 +192,8 @@ fn bring(descriptor: &Userfaultfd, waiting: Waiting) -> bool {
     // SAFETY: such a thread's state is never removed.
     let mut serving = SERVING.iter().filter_map(|thread| unsafe { thread.load(Acquire).as_ref() });
     let own = serving.clone().find(|thread| thread.identity.load(Relaxed) == waiting.thread);
-    // A thread of the library's own, or its child before it executes another program: whoever calls is asked.
+    // A thread of the library's own, or its child before it executes another program: a caller that waits is
+    // asked.
     let Some(asked) = own.or_else(|| serving.find(|thread| thread.in_call.load(Relaxed))) else {
         return false;
     };

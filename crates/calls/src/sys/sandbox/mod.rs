@@ -120,8 +120,8 @@ pub(crate) fn limit(resource: libc::__rlimit_resource_t, value: u64) -> io::Resu
     }
 }
 
-/// Limits private memory to `bytes`, beside address space that is `reserved` and counts as such; descriptors to
-/// 1024.
+/// Limits private memory to `bytes`, beside address space that is `reserved` and counts as such; descriptors
+/// to 1024.
 ///
 /// # Errors
 /// The kernel's, of the first limit refused.
