@@ -6,7 +6,7 @@
 //! call `EFAULT`, as in the caller.
 //!
 //! Not for addresses between the worker's own mappings: a fault there is a signal (`faults`). Where the
-//! kernel does not allow all this there is no view, and every fault is a signal; the kernel's calls fail then.
+//! kernel does not allow all this there is no view: every fault is a signal, and the kernel's calls fail.
 //!
 //! Threads: the one that serves is not the C library's and has a table of descriptors of its own, so that a
 //! library that closes all descriptors leaves it alone. It uses no thread-local storage and touches no memory
