@@ -77,7 +77,7 @@ fn arguments(reader: FrameReader<'_>) {
 }
 
 fn results(reader: FrameReader<'_>) {
-    for results in 0..4 {
+    for results in 0..16 {
         let mut registers = Registers { results, ..Registers::default() };
         if let Ok(errno) = read_results(reader, &mut registers) {
             assert!(errno < 4096);

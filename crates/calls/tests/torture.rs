@@ -54,24 +54,7 @@ const DIFFERENT: &[(&str, &[&str])] = &[
             "p_wide",
         ],
     ),
-    (
-        "st(0), and words on the stack, of functions that no header declares and of call-backs",
-        &[
-            "c_long_double",
-            "c_twenty_four",
-            "s_complex_long_double",
-            "s_long_double",
-            "s_long_double_from_int",
-            "s_long_double_more",
-            "s_thirty",
-            "s_variadic",
-            "s_variadic_long_doubles",
-            "v_huge",
-            "v_wide",
-        ],
-    ),
     ("what the library registers for the program's end is its worker's", &["p_at_exit"]),
-    ("a call-back sees the errno of its own process", &["c_errno_before"]),
 ];
 
 /// Rows that end the program, at most, before a subject is given up.

@@ -4,7 +4,9 @@
 //! call frame, or has no place in it, is refused with the reason.
 
 use super::types::{Class, Form, Layout, Scalar, Type};
-use crate::shared::frame::{GENERAL_MAX, STACK_WORDS_MAX, VECTOR_MAX, WANT_ST0, WANT_VECTOR};
+use crate::shared::frame::{
+    GENERAL_MAX, MORE_WORDS, STACK_WORDS_MAX, VECTOR_MAX, WANT_ANY_ST, WANT_ST0, WANT_ST1, WANT_VECTOR,
+};
 
 /// What is known of a function.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +36,7 @@ pub(crate) enum Returned {
 pub(crate) struct Passing {
     pub(crate) general: u8,
     pub(crate) vector: u8,
+    /// Words, and [`MORE_WORDS`] if others may follow.
     pub(crate) stack: u8,
     /// `WANT_` bits.
     pub(crate) results: u8,
@@ -49,8 +52,8 @@ impl Passing {
     pub(crate) const UNKNOWN: Self = Self {
         general: GENERAL_MAX as u8,
         vector: VECTOR_MAX as u8,
-        stack: 16,
-        results: WANT_VECTOR as u8,
+        stack: STACK_WORDS_MAX as u8 | MORE_WORDS,
+        results: (WANT_VECTOR | WANT_ANY_ST) as u8,
         named: 0,
         result_bytes: 0,
         returned: Returned::Zero,
@@ -76,10 +79,9 @@ pub(crate) fn passing(signature: &Signature) -> Result<Passing, String> {
     let mut returned = Returned::Unsigned;
     if let Some(layout) = known(&signature.result, "it returns")? {
         match layout.class() {
-            Class::Memory
-                if layout.scalars.first() == Some(&(0, Scalar::LongDouble)) && layout.name.is_none() =>
-            {
-                return Err("it returns a complex number in st(0) and st(1)".into());
+            Class::ComplexLongDouble => {
+                results |= WANT_ST0 | WANT_ST1;
+                returned = Returned::Zero;
             }
             Class::Memory => {
                 general = 1;
@@ -93,7 +95,7 @@ pub(crate) fn passing(signature: &Signature) -> Result<Passing, String> {
             Class::Registers { .. } | Class::Nowhere => {}
         }
         if result_bytes == 0 {
-            returned = match (layout.form == Form::Aggregate, layout.scalars.first()) {
+            returned = match (layout.form != Form::Scalar, layout.scalars.first()) {
                 (false, Some((0, Scalar::Signed))) => Returned::Signed,
                 (false, Some((0, Scalar::Unsigned | Scalar::Pointer))) => Returned::Unsigned,
                 (false, Some((0, Scalar::Float))) => Returned::Float,
@@ -118,10 +120,6 @@ pub(crate) fn passing(signature: &Signature) -> Result<Passing, String> {
         }
     }
     let named = general as u8;
-    if signature.is_variadic {
-        (general, vector) = (GENERAL_MAX, VECTOR_MAX);
-        stack = stack.max(STACK_WORDS_MAX as u64);
-    }
     if stack > STACK_WORDS_MAX as u64 {
         return Err(format!(
             "its arguments take {} bytes of stack, more than {}",
@@ -129,10 +127,15 @@ pub(crate) fn passing(signature: &Signature) -> Result<Passing, String> {
             STACK_WORDS_MAX * 8
         ));
     }
+    let mut stack = stack as u8;
+    if signature.is_variadic {
+        (general, vector) = (GENERAL_MAX, VECTOR_MAX);
+        stack = STACK_WORDS_MAX as u8 | MORE_WORDS;
+    }
     Ok(Passing {
         general: general as u8,
         vector: vector as u8,
-        stack: stack as u8,
+        stack,
         results: results as u8,
         named,
         result_bytes,

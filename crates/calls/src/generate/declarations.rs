@@ -9,8 +9,8 @@ use super::types::{Fields, Form, Layout, Scalar, Type};
 use lang_c::ast::{
     ArraySize, BinaryOperator, Constant, Declaration, DeclarationSpecifier, Declarator, DeclaratorKind,
     DerivedDeclarator, Ellipsis, EnumType, Expression, ExternalDeclaration, IntegerBase, SpecifierQualifier,
-    StorageClassSpecifier, StructDeclaration, StructKind, StructType, TranslationUnit, TypeSpecifier,
-    UnaryOperator,
+    StorageClassSpecifier, StructDeclaration, StructKind, StructType, TS18661FloatFormat, TranslationUnit,
+    TypeSpecifier, UnaryOperator,
 };
 use lang_c::span::Node;
 use std::collections::BTreeMap;
@@ -57,8 +57,9 @@ impl Declarations {
             if is_typedef {
                 let mut kind = self.derive(base.clone(), declarator);
                 if let Type::Known(layout) = &mut kind
-                    && layout.form == Form::Aggregate
+                    && layout.scalars != [(0, Scalar::Pointer)]
                 {
+                    // Attributes are not read here: the compiler says whether they change the size.
                     layout.name = Some(name.clone());
                 }
                 self.typedefs.insert(name, kind);
@@ -104,7 +105,17 @@ impl Declarations {
                     return Type::scalar(Scalar::Signed, 4);
                 }
                 TypeSpecifier::TypedefName(name) => return self.named(&name.node.name),
-                TypeSpecifier::Atomic(_) | TypeSpecifier::TypeOf(_) | TypeSpecifier::TS18661Float(_) => {
+                TypeSpecifier::TS18661Float(kind) => {
+                    real = Some(match (&kind.format, kind.width) {
+                        (TS18661FloatFormat::BinaryInterchange, 32) => (Scalar::Float, 4),
+                        (TS18661FloatFormat::BinaryInterchange, 64)
+                        | (TS18661FloatFormat::BinaryExtended, 32) => (Scalar::Double, 8),
+                        (TS18661FloatFormat::BinaryInterchange, 128) => (Scalar::Packed, 16),
+                        (TS18661FloatFormat::BinaryExtended, 64) => (Scalar::LongDouble, 16),
+                        _ => return Type::unknown("of a type that is not understood"),
+                    });
+                }
+                TypeSpecifier::Atomic(_) | TypeSpecifier::TypeOf(_) => {
                     return Type::unknown("of a type that is not understood");
                 }
             }
@@ -114,7 +125,7 @@ impl Declarations {
                 if longs > 0 && kind == Scalar::Double { (Scalar::LongDouble, 16) } else { (kind, bytes) };
             let one = Type::scalar(kind, bytes);
             return match (is_complex, one.array(2)) {
-                (true, Type::Known(layout)) => Type::Known(Layout { form: Form::Aggregate, ..layout }),
+                (true, Type::Known(layout)) => Type::Known(Layout { form: Form::Complex, ..layout }),
                 _ => one,
             };
         }

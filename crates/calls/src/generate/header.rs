@@ -38,7 +38,6 @@ pub(crate) fn read(header: &Path) -> Header {
         "stdio.h",
         "-include",
         "stddef.h",
-        "-D_Float128=double",
         "-D__extension__=",
         "-D__attribute__(x)=",
         "-D__asm__(x)=",
@@ -49,10 +48,7 @@ pub(crate) fn read(header: &Path) -> Header {
         "-D__int128_t=long _Complex",
         "-D__uint128_t=unsigned long _Complex",
         "-D__inline=inline",
-        "-D_Float64x=double",
-        "-D_Float32x=double",
-        "-D_Float64=double",
-        "-D_Float32=float",
+        "-D__float128=_Float128",
     ]);
     let output = match command.arg(&path).output() {
         Ok(output) => output,

@@ -20,8 +20,9 @@ pub(crate) enum Scalar {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     Scalar,
-    /// A structure, union or complex number.
+    /// A structure or union.
     Aggregate,
+    Complex,
     /// Passed as a pointer.
     Array,
 }
@@ -56,6 +57,8 @@ pub(crate) enum Class {
     Memory,
     /// As an argument on the stack, as a result in st(0).
     LongDouble,
+    /// As an argument on the stack, as a result in st(0) and st(1).
+    ComplexLongDouble,
     /// Nowhere: it has no bytes.
     Nowhere,
 }
@@ -171,6 +174,9 @@ impl Layout {
         }
         if self.scalars == [(0, Scalar::Packed)] && self.bytes == 16 {
             return Class::Registers { general: 0, vector: 1 };
+        }
+        if self.form == Form::Complex && self.bytes == 32 {
+            return Class::ComplexLongDouble;
         }
         let special = |kind: Scalar| matches!(kind, Scalar::LongDouble | Scalar::Packed);
         if self.bytes > 16 || self.scalars.iter().any(|&(_, kind)| special(kind)) {

@@ -19,6 +19,18 @@ pub const VECTOR_MAX: usize = 8;
 pub const WANT_ST0: u64 = 1;
 /// Wanted results: xmm0 and xmm1.
 pub const WANT_VECTOR: u64 = 2;
+/// Wanted results: st(1), beside st(0).
+pub const WANT_ST1: u64 = 4;
+/// Wanted results: st(0) and st(1), if the function leaves something there. By the convention they are
+/// empty but for its result, so that this needs no signature.
+pub const WANT_ANY_ST: u64 = 8;
+const WANT_ALL: u64 = WANT_ST0 | WANT_VECTOR | WANT_ST1 | WANT_ANY_ST;
+
+/// Beside a count of words on the stack: more may follow them, where the caller has them.
+pub const MORE_WORDS: u8 = 0x80;
+
+/// The kernel's error numbers are below this, and so is any `errno` in a message.
+pub(crate) const ERRNO_END: u64 = 4096;
 
 /// The number of a function that does nothing, in every service.
 pub const NULL_FUNCTION: u64 = 0xffff_ffff;
@@ -249,10 +261,12 @@ pub struct Registers {
     pub vector: [[u64; 2]; VECTOR_MAX],
     /// st(0) at the return, when asked for.
     pub st0: [u64; 2],
-    /// Which results are wanted beside rax and rdx: [`WANT_ST0`], [`WANT_VECTOR`].
+    /// Which results are wanted beside rax and rdx, `WANT_` bits; at the return, which there are.
     pub results: u64,
-    /// The address of the arguments on the stack.
+    /// The address of the arguments on the stack, if there may be more of them than words travel.
     pub stack: u64,
+    /// st(1) at the return.
+    pub st1: [u64; 2],
 }
 
 /// Which registers hold arguments.
@@ -287,13 +301,17 @@ pub fn write_arguments(
 ) -> Result<(), FrameError> {
     let general = usize::from(shape.general).min(GENERAL_MAX);
     let vector = usize::from(shape.vector).min(VECTOR_MAX);
+    let more = if registers.stack == 0 { 0 } else { MORE_WORDS };
     frame.bytes(&[
         general as u8,
         vector as u8,
-        stack.len() as u8,
+        stack.len() as u8 | more,
         registers.rax as u8,
         registers.results as u8,
     ])?;
+    if registers.stack != 0 {
+        frame.number(registers.stack)?;
+    }
     for &value in &registers.general[..general] {
         frame.number(value)?;
     }
@@ -314,10 +332,13 @@ pub fn write_arguments(
 #[inline]
 pub fn read_arguments(frame: &mut FrameReader<'_>, registers: &mut Registers) -> Result<usize, FrameError> {
     let counts = frame.bytes(5)?;
-    let (general, vector, words) = (usize::from(counts[0]), usize::from(counts[1]), usize::from(counts[2]));
-    if general > GENERAL_MAX || vector > VECTOR_MAX || words > STACK_WORDS_MAX || counts[4] > 3 {
+    let (general, vector) = (usize::from(counts[0]), usize::from(counts[1]));
+    let words = usize::from(counts[2] & !MORE_WORDS);
+    let is_wanted = u64::from(counts[4]) <= WANT_ALL;
+    if general > GENERAL_MAX || vector > VECTOR_MAX || words > STACK_WORDS_MAX || !is_wanted {
         return Err(FrameError::Range);
     }
+    registers.stack = if counts[2] & MORE_WORDS != 0 { frame.number()? } else { 0 };
     registers.rax = counts[3].into();
     registers.results = counts[4].into();
     for value in &mut registers.general[..general] {
@@ -361,34 +382,42 @@ pub fn write_results(
     frame.number(errno.into())?;
     frame.number(registers.rax)?;
     frame.number(registers.rdx)?;
-    let vector = if registers.results & WANT_VECTOR != 0 { &registers.vector[..2] } else { &[] };
-    for value in vector.iter().chain((registers.results & WANT_ST0 != 0).then_some(&registers.st0)) {
+    let has = |wanted| registers.results & wanted != 0;
+    let vector = if has(WANT_VECTOR) { &registers.vector[..2] } else { &[] };
+    let st = has(WANT_ST0).then_some(&registers.st0).into_iter();
+    let st = st.chain(has(WANT_ST1).then_some(&registers.st1));
+    for value in vector.iter().chain(st) {
         frame.bytes(&value[0].to_le_bytes())?;
         frame.bytes(&value[1].to_le_bytes())?;
     }
     Ok(())
 }
 
-/// Takes result registers; which are among them is what the reader's `registers.results` says. All are
-/// taken, or `registers` stays as it was. Returns `errno`.
+/// Takes result registers; which are among them is what the reader's `registers.results` says, and for
+/// [`WANT_ANY_ST`] the length. All are taken, or `registers` stays as it was. Returns `errno`.
 ///
 /// # Errors
 /// [`FrameError::Short`], [`FrameError::Range`] or [`FrameError::Long`].
 #[inline]
 pub fn read_results(mut frame: FrameReader<'_>, registers: &mut Registers) -> Result<u32, FrameError> {
-    let errno = frame.number_below(4096)? as u32;
+    let errno = frame.number_below(ERRNO_END)? as u32;
     let (rax, rdx) = (frame.number()?, frame.number()?);
     let has_vector = registers.results & WANT_VECTOR != 0;
-    let has_st0 = registers.results & WANT_ST0 != 0;
     let rest = frame.rest();
-    if rest.len() != 16 * (2 * usize::from(has_vector) + usize::from(has_st0)) {
-        let is_short = rest.len() < 16 * (2 * usize::from(has_vector) + usize::from(has_st0));
-        return Err(if is_short { FrameError::Short } else { FrameError::Long });
+    let vectors = 2 * usize::from(has_vector);
+    let mut st =
+        usize::from(registers.results & WANT_ST0 != 0) + usize::from(registers.results & WANT_ST1 != 0);
+    if registers.results & WANT_ANY_ST != 0 {
+        st = (rest.len() / 16).saturating_sub(vectors).min(2);
     }
+    let expected = 16 * (vectors + st);
+    if rest.len() != expected {
+        return Err(if rest.len() < expected { FrameError::Short } else { FrameError::Long });
+    }
+    registers.results |= [0, WANT_ST0, WANT_ST0 | WANT_ST1][st];
     let vector = if has_vector { &mut registers.vector[..2] } else { &mut [] };
-    for (to, value) in
-        vector.iter_mut().chain(has_st0.then_some(&mut registers.st0)).zip(rest.chunks_exact(16))
-    {
+    let st = [&mut registers.st0, &mut registers.st1].into_iter().take(st);
+    for (to, value) in vector.iter_mut().chain(st).zip(rest.chunks_exact(16)) {
         let mut words = FrameReader::new(value);
         *to = [word(&mut words)?, word(&mut words)?];
     }
@@ -448,5 +477,19 @@ mod tests {
         assert_eq!(read, Registers { results: WANT_ST0, ..Registers::default() }, "all or nothing");
         assert_eq!(read_results(FrameReader::new(&bytes[..used]), &mut read), Ok(7));
         assert_eq!((read.rax, read.rdx, read.st0), (1, 2, [3, 4]));
+        // Of a function that is not declared the length tells what it left.
+        for found in [0, WANT_ST0, WANT_ST0 | WANT_ST1] {
+            let results = Registers { st1: [5, 6], results: WANT_VECTOR | WANT_ANY_ST | found, ..results };
+            let mut writer = FrameWriter::new(&mut bytes);
+            write_results(&mut writer, &results, 7).unwrap();
+            let used = writer.used();
+            let mut read = Registers { results: WANT_VECTOR | WANT_ANY_ST, ..Registers::default() };
+            assert_eq!(read_results(FrameReader::new(&bytes[..used]), &mut read), Ok(7));
+            assert_eq!(read.results, results.results);
+            let expected = [(found & WANT_ST0, [3, 4]), (found & WANT_ST1, [5, 6])];
+            let expected = expected.map(|(there, value)| if there == 0 { [0, 0] } else { value });
+            assert_eq!([read.st0, read.st1], expected);
+            assert_eq!(read_results(FrameReader::new(&bytes[..used + 1]), &mut read), Err(FrameError::Long));
+        }
     }
 }

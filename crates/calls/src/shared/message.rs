@@ -4,7 +4,7 @@
 //! send, counts beyond what was agreed and bytes too many are refused. Registers are left in the
 //! frame, to be read where they are needed. Pure; no allocation.
 
-use crate::shared::frame::{FrameError, FrameReader, Kind};
+use crate::shared::frame::{ERRNO_END, FrameError, FrameReader, Kind};
 
 /// Pages asked for at once, at most.
 pub const FETCH_MAX: u64 = 256;
@@ -56,6 +56,8 @@ pub enum Answer<'a> {
         changed: u64,
         /// The address.
         target: u64,
+        /// The library's `errno`.
+        errno: u32,
         /// Registers and stack words.
         arguments: FrameReader<'a>,
     },
@@ -100,6 +102,7 @@ impl<'a> Answer<'a> {
             Kind::Callback => Self::CallBack {
                 changed: reader.number_below(limits.pages + 1)?,
                 target: reader.number()?,
+                errno: reader.number_below(ERRNO_END)? as u32,
                 arguments: reader,
             },
             Kind::Fetch => {
@@ -160,7 +163,7 @@ impl<'a> Request<'a> {
             Kind::Call => Self::Call {
                 function: reader.number()?,
                 depth: reader.number_below(128)? as u8,
-                errno: reader.number_below(4096)? as u32,
+                errno: reader.number_below(ERRNO_END)? as u32,
                 arguments: reader,
             },
             Kind::CallBytes => {

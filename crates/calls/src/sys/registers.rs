@@ -13,7 +13,8 @@ const _: () = {
     assert!(std::mem::offset_of!(Registers, st0) == 192);
     assert!(std::mem::offset_of!(Registers, results) == 208);
     assert!(std::mem::offset_of!(Registers, stack) == 216);
-    assert!(size_of::<Registers>() == 224);
+    assert!(std::mem::offset_of!(Registers, st1) == 224);
+    assert!(size_of::<Registers>() == 240);
 };
 
 global_asm!(
@@ -58,9 +59,29 @@ global_asm!(
     "mov [rbx + 56], rdx",
     "movups [rbx + 64], xmm0",
     "movups [rbx + 80], xmm1",
-    "test qword ptr [rbx + 208], 1",
+    "test qword ptr [rbx + 208], 13",
     "jz 4f",
-    "fstp tbyte ptr [rbx + 192]",
+    "test qword ptr [rbx + 208], 8",
+    "jz 5f",
+    // Is st(0) empty (Intel SDM, FXAM: C3 and C0 without C2)?
+    "fxam",
+    "fnstsw ax",
+    "and eax, 0x4500",
+    "cmp eax, 0x4100",
+    "je 4f",
+    "or qword ptr [rbx + 208], 1",
+    "5: fstp tbyte ptr [rbx + 192]",
+    "test qword ptr [rbx + 208], 12",
+    "jz 4f",
+    "test qword ptr [rbx + 208], 8",
+    "jz 6f",
+    "fxam",
+    "fnstsw ax",
+    "and eax, 0x4500",
+    "cmp eax, 0x4100",
+    "je 4f",
+    "or qword ptr [rbx + 208], 4",
+    "6: fstp tbyte ptr [rbx + 224]",
     "4: lea rsp, [rbp - 16]",
     "pop r12",
     "pop rbx",
@@ -118,7 +139,7 @@ macro_rules! entry {
             std::arch::naked_asm!(
                 "push rbp",
                 "mov rbp, rsp",
-                "sub rsp, 224",
+                "sub rsp, 240",
                 "mov [rsp], rdi",
                 "mov [rsp + 8], rsi",
                 "mov [rsp + 16], rdx",
@@ -143,7 +164,10 @@ macro_rules! entry {
                 "mov rdx, [rsp + 56]",
                 "movups xmm0, [rsp + 64]",
                 "movups xmm1, [rsp + 80]",
-                "test qword ptr [rsp + 208], 1",
+                "test qword ptr [rsp + 208], 4",
+                "jz 4f",
+                "fld tbyte ptr [rsp + 224]",
+                "4: test qword ptr [rsp + 208], 1",
                 "jz 5f",
                 "fld tbyte ptr [rsp + 192]",
                 "5: leave",

@@ -4,7 +4,9 @@
 //! Not for the caller's end; that is `exchange`.
 
 use super::{CALL_BACK_WORDS, THREAD, errno, faults, gate, serve, start};
-use crate::shared::frame::{FrameWriter, Kind, Registers, Shape, WANT_VECTOR, write_arguments};
+use crate::shared::frame::{
+    ERRNO_END, FrameWriter, Kind, Registers, Shape, WANT_ANY_ST, WANT_VECTOR, write_arguments,
+};
 use crate::shared::layout::DEPTH_MAX;
 use crate::sys::process::kill_self;
 use crate::sys::registers::entry;
@@ -39,12 +41,13 @@ extern "C" fn call_back(target: u64, registers: &mut Registers) {
     words.copy_from_slice(unsafe {
         std::slice::from_raw_parts(registers.stack as *const u64, CALL_BACK_WORDS)
     });
-    registers.results = WANT_VECTOR;
+    registers.results = WANT_VECTOR | WANT_ANY_ST;
     let mut writer = FrameWriter::new(state.frame());
     let written = writer
         .kind(Kind::Callback)
         .and_then(|()| writer.number(changed))
         .and_then(|()| writer.number(target))
+        .and_then(|()| writer.number(before.min(ERRNO_END as u32 - 1).into()))
         .and_then(|()| write_arguments(&mut writer, Shape::unknown(0), registers, &words));
     if written.is_err() {
         kill_self();
@@ -58,5 +61,4 @@ extern "C" fn call_back(target: u64, registers: &mut Registers) {
     state.in_call.store(true, Relaxed);
     let after = errno().load(Relaxed);
     errno().store(if after == 0 { before } else { after }, Relaxed);
-    registers.results = 0;
 }

@@ -7,11 +7,30 @@ use super::{Failure, errno};
 use crate::caller::connection::{CALLED_BACK, Connection, WAITING};
 use crate::error::{CallError, Ran};
 use crate::shared::frame::Registers;
-use crate::shared::layout::{DEPTH_MAX, PAGE};
+use crate::shared::layout::{DEPTH_MAX, PAGE, STACK_STRIDE, STACKS_OFFSET};
 use crate::shared::waiting::Ended;
 use crate::sys::channel::stack_pointer;
 use crate::sys::registers::invoke;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
+
+/// Adds to the `count` arguments on the stack that came with a call-back those that may follow, from the
+/// stack at `stack` of the thread that serves channel `index`; gives how many there are now.
+pub(super) fn more_words(slot: u64, index: usize, stack: u64, words: &mut [u64], count: usize) -> usize {
+    let start = slot + STACKS_OFFSET + index as u64 * STACK_STRIDE;
+    let from = stack.wrapping_add(8 * count as u64);
+    if !stack.is_multiple_of(8) || !(start..start + STACK_STRIDE).contains(&from) {
+        return count;
+    }
+    let there = (start + STACK_STRIDE - from) / 8;
+    let more = words[count..].iter_mut().take(there as usize);
+    let mut count = count;
+    for (address, word) in (from..).step_by(8).zip(more) {
+        // SAFETY: a word of the slot, which this process has mapped; volatile, as the worker may be writing.
+        *word = unsafe { (address as *const u64).read_volatile() };
+        count += 1;
+    }
+    count
+}
 
 impl Connection {
     /// Runs `target`, code of this program, for the worker that waits; gives the `errno` that it leaves.

@@ -316,13 +316,15 @@ impl Connection {
                     writer.number(granted)?;
                     used = writer.used();
                 }
-                Answer::CallBack { changed, target, arguments: mut reader } => {
+                Answer::CallBack { changed, target, errno, arguments: mut reader } => {
                     let mut arguments = Registers::default();
                     let mut words = [0; STACK_WORDS_MAX];
                     let count = read_arguments(&mut reader, &mut arguments)?;
                     read_words(reader, &mut words[..count])?;
+                    let count = call_back::more_words(slot, index, arguments.stack, &mut words, count);
                     self.write_back(index, current, changed)?;
                     self.variables.pull(slot);
+                    set_errno(errno);
                     let errno = self.run_call_back(index, target, &mut arguments, &words[..count])?;
                     self.variables.push(slot, current.generation());
                     let mut writer = FrameWriter::new(frame);

@@ -12,7 +12,9 @@ use crate::caller::connection::{CallOptions, Connection};
 use crate::caller::launch::open_library;
 use crate::caller::variables::Copy;
 use crate::error::CallError;
-use crate::shared::frame::{BY_ADDRESS, Registers, STACK_WORDS_MAX, Shape, WANT_ST0, WANT_VECTOR};
+use crate::shared::frame::{
+    BY_ADDRESS, MORE_WORDS, Registers, STACK_WORDS_MAX, Shape, WANT_ANY_ST, WANT_ST0, WANT_VECTOR,
+};
 use crate::shared::layout::slot_address;
 use crate::shared::service::{Configuration, FunctionName};
 use crate::sys::channel::futex_wait;
@@ -38,7 +40,7 @@ pub struct Function {
     pub general: u8,
     /// See `general`.
     pub vector: u8,
-    /// See `general`.
+    /// Words, and `MORE_WORDS` if others may follow.
     pub stack: u8,
     /// `WANT_` bits of the result.
     pub results: u8,
@@ -242,11 +244,14 @@ extern "C" fn enter(library: &Library, number: u32, registers: &mut Registers) {
     // SAFETY: the generator numbers the functions of this table.
     let function = unsafe { &*library.functions.add(number as usize) };
     registers.results = function.results.into();
+    let wanted = usize::from(function.stack & !MORE_WORDS).min(STACK_WORDS_MAX);
     let shape =
-        Shape { general: function.general.min(6), vector: function.vector.min(8), stack: function.stack };
+        Shape { general: function.general.min(6), vector: function.vector.min(8), stack: wanted as u8 };
     let mut words = [0; STACK_WORDS_MAX];
-    let wanted = usize::from(shape.stack).min(STACK_WORDS_MAX);
     let count = if wanted > 0 { stack_words(registers.stack, &mut words[..wanted]) } else { 0 };
+    if function.stack & MORE_WORDS == 0 {
+        registers.stack = 0;
+    }
     let deadline = if function.deadline_us == 0 { library.deadline_us } else { function.deadline_us };
     let options = CallOptions {
         deadline: Duration::from_micros(if deadline == 0 { 60_000_000 } else { deadline }),
@@ -281,7 +286,7 @@ extern "C" fn enter(library: &Library, number: u32, registers: &mut Registers) {
         registers.vector[0] = [function.failure, 0];
     }
     if u64::from(function.results) & WANT_ST0 != 0 {
-        registers.st0 = [0, 0];
+        (registers.st0, registers.st1) = ([0, 0], [0, 0]);
     }
     let errno = match (function.errno, &error) {
         (0, CallError::TimedOut { .. }) => libc::ETIMEDOUT as u32,
@@ -297,9 +302,8 @@ extern "C" fn enter(library: &Library, number: u32, registers: &mut Registers) {
 
 /// The program called an address that it got from the library: there the same function is called.
 extern "C" fn enter_address(library: &Library, address: u64, registers: &mut Registers) {
-    const WORDS: usize = 8;
-    registers.results = WANT_VECTOR;
-    let mut words = [0; WORDS];
+    registers.results = WANT_VECTOR | WANT_ANY_ST;
+    let mut words = [0; STACK_WORDS_MAX];
     let count = stack_words(registers.stack, &mut words);
     let deadline = if library.deadline_us == 0 { 60_000_000 } else { library.deadline_us };
     let options = CallOptions { deadline: Duration::from_micros(deadline), ..CallOptions::default() };
