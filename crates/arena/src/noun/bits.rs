@@ -2,7 +2,7 @@
 //!
 //! The reader takes untrusted bytes: no length is believed before it was compared with what is left.
 
-use super::cue::CueError;
+use super::cue_error::CueError;
 
 /// Bits of which the first is the lowest of the first byte.
 #[derive(Default)]

@@ -8,30 +8,12 @@
 //! reference means, many looks at a time, and the third builds.
 
 use super::bits::{BitReader, Number};
+use super::cue_error::CueError;
 use super::huge::HugeVec;
 use super::prefetch::{AHEAD, prefetch};
 use super::scratch::Scratch;
 use super::{Noun, Nouns, Slots};
-use crate::arena::AllocateError;
 use crate::disk::Disk;
-
-/// Why bytes are not a jammed noun. The arena may hold parts that were built before the fault: roll
-/// back, or leave them without an owner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CueError {
-    /// The bits end in the middle of a noun.
-    #[error("the jammed noun ends early, at bit {0}; it was cut off")]
-    Truncated(u64),
-    /// A length is longer than any noun can be.
-    #[error("the atom at bit {0} claims more bits than there are; this is no jammed noun")]
-    Length(u64),
-    /// A reference to a place where no noun starts.
-    #[error("the reference at bit {0} leads to no noun; this is no jammed noun")]
-    Reference(u64),
-    /// No room in the arena.
-    #[error(transparent)]
-    Allocate(#[from] AllocateError),
-}
 
 /// Items that are no atom: no noun has these words.
 const CELL: u64 = u64::MAX;

@@ -14,6 +14,7 @@ mod bits;
 mod collect;
 mod convert;
 mod cue;
+mod cue_error;
 mod huge;
 mod jam;
 mod mug;
@@ -22,7 +23,7 @@ mod scratch;
 
 pub use self::collect::{Collection, CollectionReport};
 pub use self::convert::{FromNoun, ToNoun};
-pub use self::cue::CueError;
+pub use self::cue_error::CueError;
 use crate::arena::{AllocateError, Arena};
 use crate::disk::Disk;
 use crate::heap::Slots;

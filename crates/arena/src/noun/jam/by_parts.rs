@@ -1,123 +1,25 @@
-//! Jam: a noun as bits, exact to the bit. A part that was written before becomes a reference where that is
-//! shorter.
+//! Jam in three passes, whatever the noun is: the first meets every part and numbers it, the second finds
+//! which are equal, from below, many looks at a time, and the third writes. Each takes time in proportion to
+//! the parts: where chosen ones meet in the table, keyed ones take over.
 //!
-//! Three passes, so that each waits for memory as little as it can: the first meets every part and numbers
-//! it, the second finds which are equal, many looks at a time, and the third writes. Each takes time in
-//! proportion to the parts, whatever they are: where chosen parts meet in the tables, keyed ones take over.
+//! For what `at_once` gives up.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::hash::BuildHasher;
 
-use super::bits::{BitWriter, bit_length};
-use super::huge::HugeVec;
-use super::prefetch::{AHEAD, prefetch};
-use super::scratch::Scratch;
-use super::{ADDRESS, DIRECT_MAX, FOREIGN, KIND_CELL, KIND_SHIFT, Noun, Nouns};
+use super::super::bits::{BitWriter, bit_length};
+use super::super::huge::HugeVec;
+use super::super::prefetch::{AHEAD, prefetch};
+use super::super::{ADDRESS, DIRECT_MAX, KIND_CELL, KIND_SHIFT, Noun, Nouns};
+use super::JamScratch;
+use super::atoms::{Keys, SeenAtoms};
+use super::places::Places;
 use crate::disk::Disk;
-
-/// The number of each indirect noun, by the place where it lies: a small array for each page of the heap that
-/// the noun touches. Nouns that were made together lie together, so a look here rarely misses the cache, and
-/// a noun that is shared is known without being touched.
-#[derive(Default)]
-struct Places {
-    base: usize,
-    /// Pages of the heap.
-    pages: usize,
-    /// For each page of the heap, its array, counted from 1: in groups, of which those are there in which a
-    /// noun lies, and of these the kernel gives what is written. So a wide heap costs no more than its nouns.
-    groups: Vec<Vec<u32>>,
-    /// For each 16 bytes of a page, one more than the number; 0 is none.
-    arrays: HugeVec<[u32; UNITS]>,
-    /// Pages that have one.
-    touched: Vec<u32>,
-}
-
-const PAGE: usize = 4096;
-const UNITS: usize = PAGE / 16;
-/// Pages of a group: 64 GiB of heap.
-const GROUP: usize = 1 << 24;
-
-impl Places {
-    /// Forgets everything, for a heap that lies there.
-    fn clear(&mut self, base: usize, end: usize) {
-        for page in self.touched.drain(..) {
-            self.groups[page as usize / GROUP][page as usize % GROUP] = 0;
-        }
-        self.base = base;
-        self.pages = (end - base).div_ceil(PAGE);
-        self.arrays.clear();
-    }
-
-    /// Page and unit of an address.
-    #[inline]
-    fn place(&self, address: u64) -> (usize, usize) {
-        let offset = (address as usize).wrapping_sub(self.base);
-        (offset / PAGE, offset % PAGE / 16)
-    }
-
-    /// Where the number of the noun at an address is kept, counted from 1.
-    #[inline]
-    fn number(&mut self, address: u64) -> &mut u32 {
-        let (page, unit) = self.place(address);
-        assert!(page < self.pages, "{FOREIGN}");
-        let Self { pages, groups, arrays, touched, .. } = self;
-        let array = match groups.get_mut(page / GROUP).and_then(|group| group.get_mut(page % GROUP)) {
-            Some(array) => array,
-            None => Self::make_group(groups, *pages, page),
-        };
-        if *array == 0 {
-            arrays.push([0; UNITS]);
-            touched.push(page as u32);
-            *array = arrays.len() as u32;
-        }
-        &mut arrays[*array as usize - 1][unit]
-    }
-
-    /// Makes the group of a page, or a longer one, since the heap has grown; gives the page's place in it.
-    #[cold]
-    fn make_group(groups: &mut Vec<Vec<u32>>, pages: usize, page: usize) -> &mut u32 {
-        let number = page / GROUP;
-        if groups.len() <= number {
-            groups.resize(number + 1, Vec::new());
-        }
-        let mut longer = vec![0; pages.next_power_of_two().min(GROUP)];
-        let group = &mut groups[number];
-        longer[..group.len()].copy_from_slice(group);
-        *group = longer;
-        &mut group[page % GROUP]
-    }
-
-    /// As [`Places::number`], if a noun of the same page has one.
-    #[inline]
-    fn kept(&self, address: u64) -> Option<&u32> {
-        let (page, unit) = self.place(address);
-        let array = *self.groups.get(page / GROUP)?.get(page % GROUP)?;
-        Some(&self.arrays[(array as usize).checked_sub(1)?][unit])
-    }
-
-    /// The number of a noun that has one.
-    fn known(&self, address: u64) -> Option<u32> {
-        self.kept(address)?.checked_sub(1)
-    }
-
-    fn bytes(&self) -> usize {
-        let written = |group: &Vec<u32>| (group.len() * 4).min(self.touched.capacity() * PAGE);
-        self.arrays.capacity() * size_of::<[u32; UNITS]>() + self.groups.iter().map(written).sum::<usize>()
-    }
-
-    /// Asks for what [`Places::number`] will look at.
-    #[inline]
-    fn prefetch(&self, address: u64) {
-        if let Some(number) = self.kept(address) {
-            prefetch(std::ptr::from_ref(number));
-        }
-    }
-}
 
 /// The indirect nouns of one jam, each place of the heap once, numbered in the order in which they are first
 /// met.
 #[derive(Default)]
-struct Parts {
+pub(super) struct Parts {
     nouns: HugeVec<Noun>,
     mugs: HugeVec<u32>,
     /// For each, one more than the bit at which it was written, 0 if it was not; or [`SAME`] and the number
@@ -147,7 +49,7 @@ const SAME: u64 = 1 << 63;
 const NEW: u64 = 1 << 61;
 
 impl Parts {
-    fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.nouns.clear();
         self.mugs.clear();
         self.positions.clear();
@@ -157,7 +59,7 @@ impl Parts {
         self.open.clear();
     }
 
-    fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         (self.nouns.capacity() + self.positions.capacity() + self.visits.capacity()) * 8
             + self.mugs.capacity() * 4
             + (self.table.capacity() + self.open.capacity() * 2) * 8
@@ -209,98 +111,6 @@ fn first_of(positions: &HugeVec<u64>, visit: u64) -> u64 {
     visit >> KIND_SHIFT << KIND_SHIFT | first
 }
 
-/// Memory for jam, kept between calls.
-#[derive(Default)]
-pub(super) struct JamScratch {
-    places: Places,
-    parts: Parts,
-    atoms: SeenAtoms,
-    stack: Vec<Noun>,
-}
-
-impl JamScratch {
-    pub(super) fn bytes(&self) -> usize {
-        let Self { places, parts, atoms, stack } = self;
-        places.bytes() + parts.bytes() + atoms.large.capacity() * 16 + stack.capacity() * 8
-    }
-}
-
-/// Where direct atoms were first written. Small ones, of which there are most, by index.
-#[derive(Default)]
-struct SeenAtoms {
-    small: Vec<u64>,
-    large: Numbers,
-}
-
-const SMALL_ATOMS: usize = 4096;
-
-impl SeenAtoms {
-    fn clear(&mut self) {
-        self.small.clear();
-        self.small.resize(SMALL_ATOMS, 0);
-        self.large.clear();
-    }
-
-    /// The position of an atom that was seen, or else it is remembered, if it can ever pay to refer to it.
-    fn place(&mut self, value: u64, position: u64) -> Option<u64> {
-        if let Some(known) = self.small.get_mut(value as usize) {
-            // Kept one higher, since 0 says that it was not seen.
-            if *known != 0 {
-                return Some(*known - 1);
-            }
-            *known = position + 1;
-            return None;
-        }
-        if let Some(known) = self.large.get(&value) {
-            return Some(*known);
-        }
-        if value.leading_zeros() < position.leading_zeros() {
-            self.large.insert(value, position);
-        }
-        None
-    }
-}
-
-type Numbers = HashMap<u64, u64, Keys>;
-
-/// Makes hashes of numbers that nobody can choose without knowing the keys.
-struct Keys(u64, u64);
-
-impl Default for Keys {
-    fn default() -> Self {
-        let random = RandomState::new();
-        Self(random.hash_one(1), random.hash_one(2) | 1)
-    }
-}
-
-impl BuildHasher for Keys {
-    type Hasher = Multiply;
-    fn build_hasher(&self) -> Multiply {
-        Multiply { hash: self.0, factor: self.1 }
-    }
-}
-
-/// A hash for keys that are numbers already.
-struct Multiply {
-    hash: u64,
-    factor: u64,
-}
-
-impl Hasher for Multiply {
-    fn finish(&self) -> u64 {
-        self.hash
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u64(u64::from(*byte));
-        }
-    }
-    fn write_u64(&mut self, value: u64) {
-        let product = u128::from(self.hash ^ value) * u128::from(self.factor);
-        self.hash = product as u64 ^ (product >> 64) as u64;
-    }
-}
-
 /// Where the visits go on behind the parts of a cell whose first visit was the one before `at`.
 fn behind(visits: &[u64], mut at: usize) -> usize {
     let mut open = 2_u64;
@@ -318,18 +128,11 @@ impl<D: Disk> Nouns<'_, D> {
     ///
     /// # Panics
     /// If it has 2^32 cells or more.
-    pub fn jam(&mut self, noun: Noun) -> Vec<u8> {
-        if noun.is_cell() {
-            // Finds those of all its parts.
-            self.mug(noun);
-        }
-        let mut scratch = Scratch::take(self.arena);
-        let JamScratch { places, parts, atoms, stack } = &mut scratch.jam;
+    pub(super) fn jam_by_parts(&mut self, noun: Noun, scratch: &mut JamScratch) -> Vec<u8> {
+        let JamScratch { places, parts, atoms, stack, .. } = scratch;
         self.meet(noun, places, parts, stack);
         self.find_equal(places, parts);
-        let bytes = self.write(parts, atoms);
-        Scratch::keep(scratch, self.arena);
-        bytes
+        self.write(parts, atoms)
     }
 
     /// Numbers all parts of a noun, and lists the visits.
@@ -347,14 +150,14 @@ impl<D: Disk> Nouns<'_, D> {
                     break;
                 }
                 let kind = at.0 & !ADDRESS;
-                let number = places.number(at.0 & ADDRESS);
+                let number = places.word(at.0 & ADDRESS);
                 if *number != 0 {
-                    parts.visits.push(kind | u64::from(*number - 1));
+                    parts.visits.push(kind | (*number - 1));
                     break;
                 }
                 let count = parts.nouns.len();
                 assert!(count < u32::MAX as usize, "a jammed noun has less than 2^32 cells");
-                *number = count as u32 + 1;
+                *number = count as u64 + 1;
                 parts.visits.push(kind | NEW | count as u64);
                 parts.nouns.push(at);
                 let Some((mug, head, tail)) = self.whole_cell(at) else {
@@ -446,7 +249,7 @@ impl<D: Disk> Nouns<'_, D> {
         let (nouns, positions) = (&parts.nouns, &parts.positions);
         let known = |noun: Noun| match noun.0 {
             ..=DIRECT_MAX => Some(noun.0),
-            word => Some(first_of(positions, word & !ADDRESS | u64::from(places.known(word & ADDRESS)?))),
+            word => Some(first_of(positions, word & !ADDRESS | (places.known(word & ADDRESS)?))),
         };
         let equals = |other: Noun| {
             self.split(other)
