@@ -16,6 +16,11 @@ mod configuration;
 mod containment;
 pub mod durable;
 mod model;
+/// Mistakes to make on purpose; only where debug assertions are on.
+#[cfg(debug_assertions)]
+pub mod mutation;
+#[cfg(not(debug_assertions))]
+mod mutation;
 mod processor;
 pub mod router;
 mod sponsors;
@@ -49,6 +54,7 @@ pub use processor::{probe, runtime, simulation};
 pub use sponsors::sponsor::{Signal, Sponsor};
 pub use system::handle;
 pub use system::handle::Handle;
+pub use system::mailboxes::{MailboxFull, WhenFull};
 pub use system::names::NameTaken;
 
 /// The programs of the guides and of the README, compiled as tests.

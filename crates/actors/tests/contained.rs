@@ -144,8 +144,10 @@ fn a_configuration_is_removed_with_what_panics_when_it_is_dropped() {
         runtime.send(&actor.clone().typed(), Letter::Dropped);
     }
     let number = runtime.configurations()[0].number;
+    goes_on(&runtime, "Letter panicked");
     runtime.remove(number);
-    goes_on(&runtime, "panicked");
+    // The behaviour itself is dropped with the configuration, and not before.
+    goes_on(&runtime, "Behaviour> panicked");
 }
 
 #[test]

@@ -6,7 +6,9 @@ mod simulated;
 use std::time::Duration;
 
 use banyan_actors::simulation::Ending;
-use banyan_actors::{Addr, Context, Directive, Failure, Quota, Simulation, Supervisor, TimerId, closure};
+use banyan_actors::{
+    Addr, Configuration, Context, Directive, Failure, Quota, Simulation, Supervisor, TimerId, closure,
+};
 
 use simulated::{listener, run};
 
@@ -34,17 +36,20 @@ fn a_name_goes_with_its_actor() {
     assert_eq!(simulation.lookup("ghost"), None);
 }
 
+/// The notice that an actor has ended may come when its name is another one's already, whether the registry
+/// has said by then that it is not interested any more or not.
 #[test]
 fn a_name_goes_with_its_configuration_and_only_from_its_own_actor() {
     let mut simulation = Simulation::new(1, 2, Quota::AMPLE);
     let (one, _) = listener::<u32>(&simulation);
     let (other, _) = listener::<u32>(&simulation);
+    let numbers: Vec<u32> = simulation.configurations().iter().map(|one| one.number).collect();
     simulation.register("listener", one.address()).unwrap();
+    assert_eq!(simulation.run(100_000), Ending::Drained);
+    // It ends with its watcher, before that is taken back.
+    simulation.remove(numbers[0]);
     simulation.unregister("listener");
     simulation.register("listener", other.address()).unwrap();
-    assert_eq!(simulation.run(100_000), Ending::Drained);
-    let numbers: Vec<u32> = simulation.configurations().iter().map(|one| one.number).collect();
-    simulation.remove(numbers[0]);
     assert_eq!(simulation.run(100_000), Ending::Drained);
     assert_eq!(simulation.lookup("listener").as_ref(), Some(other.address()));
     simulation.remove(numbers[1]);
@@ -152,4 +157,54 @@ fn an_actor_that_is_restarted_gets_no_timers_of_its_former_life() {
         Ok(())
     });
     assert_eq!(received.try_iter().collect::<Vec<_>>(), [2, 3]);
+}
+
+/// Its event was met already, and waits with its sponsor.
+#[test]
+fn a_timer_that_is_cancelled_while_its_sponsor_has_nothing_does_not_come() {
+    for cancelled in [false, true] {
+        let mut simulation = Simulation::new(1, 1, Quota::AMPLE);
+        let (values, received) = listener(&simulation);
+        let root = closure(Option::<TimerId>::None, move |timer, step: &u32, context: &mut Context<'_>| {
+            let me: Addr<u32> = context.this().typed();
+            match *step {
+                0 => *timer = Some(context.send_after(Duration::from_millis(1), &me, 7)?),
+                1 => {
+                    if let Some(timer) = timer.filter(|_| cancelled) {
+                        context.cancel(timer);
+                    }
+                }
+                step => context.send(&values, step),
+            }
+            Ok(())
+        });
+        let root: Addr<u32> = simulation.create(Configuration::new("root").with_behaviour(root)).typed();
+        let poor = simulation.sponsor("poor", Quota { memory: 1 << 12, cycles: 1 << 20, events: 1 }).unwrap();
+        simulation.send_under(&poor, &root, 0);
+        assert_eq!(simulation.run(100_000), Ending::Drained);
+        simulation.send(&root, 1);
+        assert_eq!(simulation.run(100_000), Ending::Drained);
+        assert_eq!(received.try_iter().count(), 0);
+        simulation.grant(&poor, Quota { memory: 0, cycles: 0, events: 10 });
+        assert_eq!(simulation.run(100_000), Ending::Drained);
+        assert_eq!(received.try_iter().collect::<Vec<_>>(), if cancelled { vec![] } else { vec![7] });
+    }
+}
+
+/// The number of a timer is no right to it.
+#[test]
+fn a_timer_is_cancelled_by_its_own_actors_alone() {
+    let mut simulation = Simulation::new(1, 1, Quota::AMPLE);
+    let (values, received) = listener::<u32>(&simulation);
+    run(&mut simulation, move |context| {
+        let stranger = closure((), |(), timer: &TimerId, context: &mut Context<'_>| {
+            context.cancel(*timer);
+            Ok(())
+        });
+        let stranger = context.create(stranger)?;
+        let timer = context.send_after(Duration::from_millis(1), &values, 7)?;
+        context.send(&stranger.typed(), timer);
+        Ok(())
+    });
+    assert_eq!(received.try_iter().collect::<Vec<_>>(), [7]);
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use banyan_actors::simulation::Ending;
 use banyan_actors::{
-    Actor, Addr, Address, Configuration, Context, Directive, End, Ended, Failed, Failure, Quota, Signal,
-    Simulation, Supervisor, Work, closure,
+    Actor, Addr, Address, Configuration, Context, Directive, End, Ended, Failed, Failure, Quota, Runtime,
+    RuntimeOptions, Signal, Simulation, Supervisor, Work, closure,
 };
 
 use simulated::{listener, run};
@@ -440,4 +440,198 @@ fn a_configuration_that_is_removed_during_its_last_event_ends() {
     simulation.send(&watched.clone().typed(), number);
     assert_eq!(simulation.run(100_000), Ending::Drained);
     assert_eq!(ended.try_iter().map(|ended| ended.actor).collect::<Vec<_>>(), [watched]);
+}
+
+/// A supervisor that takes its time has some, and no more.
+#[test]
+fn an_actor_whose_supervisor_does_not_decide_in_time_ends() {
+    for adapted in [false, true] {
+        let mut simulation = Simulation::new(1, 1, Quota::AMPLE);
+        let (ends, ended) = listener::<Ended>(&simulation);
+        let (times, time) = listener::<u64>(&simulation);
+        let root = closure((), move |(), _: &(), context: &mut Context<'_>| {
+            let silent = if adapted {
+                context.create_actor(Forwarding).address().clone()
+            } else {
+                context.create(closure((), |(), _: &Failed, _: &mut Context<'_>| Ok(())))?
+            };
+            if adapted {
+                context.send(&silent.typed(), Forwarded::Begin(ends.clone()));
+            } else {
+                let child = context.create_supervised(&silent.typed(), failing)?;
+                context.monitor(&child, &ends);
+                context.send(&child.typed(), 1_u32);
+            }
+            let late = closure(times.clone(), |times, (): &(), context: &mut Context<'_>| {
+                let now = context.now();
+                context.send(times, now);
+                Ok(())
+            });
+            let late = context.create(late)?;
+            context.send_after(Duration::from_millis(999), &late.typed(), ())?;
+            Ok(())
+        });
+        let configuration = Configuration::new("root").decide_within(Duration::from_secs(1));
+        let root = simulation.create(configuration.with_behaviour(root));
+        simulation.send(&root.typed(), ());
+        while time.try_recv().is_err() {
+            simulation.run(1);
+        }
+        assert!(ended.try_recv().is_err(), "it waits for a while");
+        assert_eq!(simulation.run(100_000), Ending::Drained);
+        let how: Vec<End> = ended.try_iter().map(|ended| ended.how).collect();
+        assert_eq!(how, [failed("on purpose (its supervisor has not decided in time)")]);
+    }
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+enum Forwarded {
+    Begin(Addr<Ended>),
+    Failed,
+}
+
+/// Gets reports by an adapter, and fails at them.
+struct Forwarding;
+
+impl Actor for Forwarding {
+    type Message = Forwarded;
+    fn receive(&self, message: &Forwarded, work: &mut Work<'_, '_, Self>) -> Result<(), Failure> {
+        let Forwarded::Begin(ends) = message else { return Err(Failure::because("no idea")) };
+        let reports = work.adapter(|_: &Failed| Forwarded::Failed);
+        let child = work.create_supervised(&reports, failing)?;
+        work.monitor(&child, ends);
+        work.send(&child.typed(), 1_u32);
+        Ok(())
+    }
+}
+
+/// Nobody here would hear of its end.
+#[test]
+fn a_supervisor_in_another_configuration_is_refused() {
+    let mut simulation = Simulation::new(1, 1, Quota::AMPLE);
+    let (reports, _) = listener::<Failed>(&simulation);
+    run(&mut simulation, move |context| {
+        context.create_supervised(&reports, failing)?;
+        Ok(())
+    });
+    let lines = simulation.log_lines();
+    assert!(lines.iter().any(|line| line.contains("a supervisor is an actor of the same")), "{lines:?}");
+}
+
+/// The pauses grow, and the child's events wait in their order.
+#[test]
+fn a_child_that_fails_again_and_again_pauses_longer_and_longer() {
+    let mut simulation = Simulation::new(1, 1, Quota::AMPLE);
+    let (times, time) = listener::<(u32, u64)>(&simulation);
+    run(&mut simulation, move |context| {
+        let (first, longest) = (Duration::from_millis(10), Duration::from_millis(35));
+        let supervisor = Supervisor::new(Directive::Restart, 10).backoff(first, longest);
+        let supervisor = context.create_actor(supervisor);
+        let times = times.clone();
+        let child = context.create_supervised(&supervisor, move || {
+            let times = times.clone();
+            closure((), move |(), number: &u32, context: &mut Context<'_>| {
+                if number.is_multiple_of(2) {
+                    return Err(Failure::because("on purpose"));
+                }
+                let now = context.now() / 1_000_000;
+                context.send(&times, (*number, now));
+                Ok(())
+            })
+        })?;
+        for number in 0..8_u32 {
+            context.send(&child.clone().typed(), number);
+        }
+        Ok(())
+    });
+    assert_eq!(time.try_iter().collect::<Vec<_>>(), [(1, 10), (3, 30), (5, 65), (7, 100)]);
+}
+
+/// As long a chain of links and of belongings as there is: an end is no deeper than one.
+#[test]
+fn a_long_chain_of_links_ends_whole() {
+    const COUNT: usize = 100_000;
+    let mut simulation = Simulation::new(1, 1, Quota::AMPLE);
+    let root = closure((), move |(), (): &(), context: &mut Context<'_>| {
+        let supervisor = context.create_actor(Supervisor::new(Directive::Stop, 0));
+        let mut last = context.create_supervised(&supervisor, failing)?;
+        let failing: Addr<u32> = last.clone().typed();
+        for _ in 0..COUNT {
+            let linking = closure(last, |other, (): &(), context: &mut Context<'_>| {
+                context.link(other);
+                Ok(())
+            });
+            last = context.create(linking)?;
+            context.send(&last.clone().typed(), ());
+        }
+        context.send(&failing, 1);
+        Ok(())
+    });
+    let root = simulation.create(Configuration::new("chain").with_behaviour(root));
+    simulation.send(&root.typed(), ());
+    assert_eq!(simulation.run(1_000_000), Ending::Drained);
+    // The root and the supervisor.
+    assert_eq!(simulation.configurations()[0].actors, 2);
+}
+
+/// What the log says of a history is the same whatever else the process does.
+#[test]
+fn a_log_has_no_numbers_of_configurations() {
+    let logs: Vec<Vec<String>> = (0..2)
+        .map(|_| {
+            let mut simulation = Simulation::new(1, 1, Quota::AMPLE);
+            run(&mut simulation, move |context| {
+                let supervisor = context.create_actor(Supervisor::new(Directive::Escalate, 1));
+                let child = context.create_supervised(&supervisor, failing)?;
+                context.send(&child.clone().typed(), 1_u32);
+                let healthy = context.create(closure((), |(), (): &(), _: &mut Context<'_>| Ok(())))?;
+                let deciding = closure(healthy, |healthy, (): &(), context: &mut Context<'_>| {
+                    context.direct(healthy, Directive::Stop);
+                    Ok(())
+                });
+                let deciding = context.create(deciding)?;
+                context.send(&deciding.typed(), ());
+                Ok(())
+            });
+            simulation.log_lines()
+        })
+        .collect();
+    assert_eq!(logs[0].len(), 3, "{logs:?}");
+    assert_eq!(logs[0], logs[1]);
+}
+
+/// On threads: whatever the host does with a configuration while it is removed, who monitors its actors hears
+/// of each once.
+#[test]
+fn a_removal_beside_events_on_other_threads_is_heard_of() {
+    let runtime = Runtime::start(RuntimeOptions { hosts: 2, ..RuntimeOptions::default() }).unwrap();
+    let (heard, hears) = std::sync::mpsc::channel();
+    let ends = closure(heard, |heard, ended: &Ended, _: &mut Context<'_>| {
+        heard.send(ended.actor.clone()).map_err(|error| Failure::because(error.to_string()))
+    });
+    let ends: Addr<Ended> = runtime.create(Configuration::new("ends").with_behaviour(ends)).typed();
+    let watching = closure(ends, |ends, actor: &Address, context: &mut Context<'_>| {
+        context.monitor(actor, ends);
+        Ok(())
+    });
+    let watching: Addr<Address> =
+        runtime.create(Configuration::new("watching").with_behaviour(watching)).typed();
+    for round in 0..200_u32 {
+        let busy = closure((), |(), left: &u32, context: &mut Context<'_>| {
+            if *left > 0 {
+                let me = context.this().typed();
+                context.send(&me, left - 1);
+            }
+            Ok(())
+        });
+        let busy = runtime.create(Configuration::new("busy").with_behaviour(busy));
+        let number = runtime.configurations().iter().find(|one| one.name == "busy").unwrap().number;
+        runtime.send(&busy.clone().typed(), round);
+        runtime.send(&watching, busy.clone());
+        runtime.send(&busy.clone().typed(), round / 2);
+        runtime.remove(number);
+        let ended = hears.recv_timeout(Duration::from_secs(60));
+        assert_eq!(ended, Ok(busy), "round {round}");
+    }
+    assert!(hears.try_recv().is_err());
 }

@@ -101,6 +101,8 @@ pub(crate) struct Effects {
     pub(crate) deferred: Vec<Deferred>,
     /// Whether the event changed its actor in place.
     pub(crate) changed: bool,
+    /// Deliveries that the event has paid for in advance.
+    pub(crate) prepaid: u64,
 
     /// For the processor: cycles that the event used when nothing was left to pay for them.
     pub(crate) overdrawn: u64,

@@ -23,20 +23,19 @@ impl Event {
     pub(crate) const UNPAID: u32 = 1 << 30;
     /// In `generation`: its message is a [`Due`], which a timer has sent.
     pub(crate) const DUE: u32 = 1 << 29;
+    /// In `generation`: it counts in its configuration's mailbox.
+    pub(crate) const COUNTED: u32 = 1 << 28;
     /// The generation proper.
-    pub(crate) const GENERATION: u32 = Self::DUE - 1;
+    pub(crate) const GENERATION: u32 = Self::COUNTED - 1;
 
     /// What its timer has sent, if one has.
     pub(crate) fn due(&self) -> Option<&Due> {
         if self.generation & Self::DUE == 0 { None } else { self.message.downcast() }
     }
 
-    /// It is like any other from here on.
-    #[cold]
-    pub(crate) fn forget_timer(&mut self) {
-        self.generation &= !Self::DUE;
-        let message = std::mem::replace(&mut self.message, Message::internal(()));
-        self.message = message.try_internal::<Due>().map_or_else(|message| message, |due| due.message);
+    /// What its actor gets.
+    pub(crate) fn proper_message(&self) -> &Message {
+        self.due().map_or(&self.message, |due| &due.message)
     }
 
     /// A request to the configuration itself.

@@ -8,3 +8,4 @@ pub(crate) mod event;
 pub(crate) mod running;
 pub(crate) mod settings;
 pub(crate) mod supervised;
+mod timing;

@@ -9,16 +9,18 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use banyan_core::sponsors::{Quota, Resource, SponsorId};
 
 use super::changed::Changed;
-use super::effects::{Deferred, Effects, Seed};
+use super::effects::{Deferred, Effects, Outgoing, Seed};
 use super::event::Event;
+use super::settings::DECISION;
 use crate::containment::{Foreign, contain, words_of};
 use crate::durable::changes::LedgerChange;
-use crate::model::address::{Address, ConfigurationNumber, Local, Place};
+use crate::model::address::{Address, ConfigurationNumber, Local};
 use crate::model::behaviour::{Behaviour, Exhausted, Factory, Failure};
 use crate::model::context::Context;
 use crate::model::message::Message;
-use crate::model::supervision::{Directive, End};
-use crate::model::timers::{Due, Timer, TimerId, Timers};
+use crate::model::supervision::{Control, Directive, End};
+use crate::model::timers::{Timer, Timers};
+use crate::mutation::{Mutation, makes};
 use crate::sponsors::accounts::Controller;
 use crate::system::facilities::Facilities;
 
@@ -55,6 +57,12 @@ pub(crate) struct Extras {
     /// Actors that end with it, whichever way.
     pub(crate) belongings: Vec<Local>,
     pub(crate) last_failure: String,
+    /// Until when the supervisor may decide about it, if events are held; or from when on its decision holds.
+    pub(crate) decide_by: u64,
+    /// What it has decided already.
+    pub(crate) decision: Option<Directive>,
+    /// The configuration for whose room the events that are held wait.
+    pub(crate) room_at: Option<ConfigurationNumber>,
 }
 
 /// How an event ended.
@@ -66,6 +74,11 @@ pub(crate) enum Outcome {
     Gone,
     /// The event is in the actor's own inbox, until its supervisor has decided.
     Held,
+    /// Its timer was cancelled.
+    Cancelled,
+    /// The event is undone, and in the actor's own inbox until there is room in the mailbox of this
+    /// configuration.
+    NoRoom(ConfigurationNumber),
     /// Its sponsor's events wait; it was not begun.
     Parked,
     /// The event is undone; the processor parks it with its sponsor.
@@ -77,6 +90,19 @@ pub(crate) enum Outcome {
     },
     /// The event is undone and consumed.
     Failed(Failure),
+}
+
+/// Pays for an event with a mark, whose delivery was paid for in advance, or whose memory was not.
+#[cold]
+fn pay_marked(event: &Event, left: &mut Quota) -> Result<(), Exhausted> {
+    if event.generation & Event::PREPAID == 0 {
+        left.events = left.events.checked_sub(1).ok_or(Exhausted(Resource::Events))?;
+    }
+    if event.generation & Event::UNPAID != 0 && !makes(Mutation::ForgetPayment) {
+        let cost = Event::delivery_cost(&event.message);
+        left.memory = left.memory.checked_sub(cost).ok_or(Exhausted(Resource::Memory))?;
+    }
+    Ok(())
 }
 
 /// A configuration of actors.
@@ -91,6 +117,17 @@ pub(crate) struct RunningConfiguration {
     pub(crate) timers: Timers,
     /// Actors that are held, by the slots of the supervisors that have not decided about them.
     pub(super) undecided: BTreeMap<u32, BTreeSet<u32>>,
+    /// Until when they wait for that, in nanoseconds of the system's clock.
+    pub(super) deadlines: BTreeSet<(u64, u32)>,
+    /// How long they wait.
+    pub(super) patience: u64,
+    /// Actors that are to end, while one ends.
+    pub(super) ending: Vec<(Local, End)>,
+    pub(super) is_ending: bool,
+    /// Slots that have had as many actors as there are generations.
+    pub(crate) retired: usize,
+    /// Events that count no more in the mailbox, which does not know yet.
+    pub(crate) uncounted: usize,
     /// What is done about an actor that fails and has no supervisor.
     pub(crate) default_directive: Directive,
     /// Receives the failures that no supervisor in the configuration took care of.
@@ -113,6 +150,12 @@ impl RunningConfiguration {
             effects: Effects::default(),
             timers: Timers::default(),
             undecided: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            patience: DECISION.as_nanos() as u64,
+            ending: Vec::new(),
+            is_ending: false,
+            retired: 0,
+            uncounted: 0,
             default_directive: Directive::Resume,
             overseer: None,
             changed: None,
@@ -123,7 +166,8 @@ impl RunningConfiguration {
     pub(crate) fn of(seed: &Seed) -> Self {
         let settings = &seed.configuration;
         let (default_directive, overseer) = (settings.default_directive.clone(), settings.overseer.clone());
-        Self { default_directive, overseer, ..Self::new(seed.number, settings.sponsor) }
+        let patience = u64::try_from(settings.patience.as_nanos()).unwrap_or(u64::MAX);
+        Self { default_directive, overseer, patience, ..Self::new(seed.number, settings.sponsor) }
     }
 
     pub(crate) fn number(&self) -> ConfigurationNumber {
@@ -132,7 +176,7 @@ impl RunningConfiguration {
 
     /// Actors that live.
     pub(crate) fn population(&self) -> usize {
-        self.slots.len() - self.free.len()
+        self.slots.len() - self.free.len() - self.retired
     }
 
     #[inline]
@@ -162,10 +206,15 @@ impl RunningConfiguration {
     /// Frees a slot; addresses of its actor lead nowhere from here.
     pub(super) fn vacate(&mut self, slot: u32) -> Option<Box<Extras>> {
         let entry = &mut self.slots[slot as usize];
-        entry.generation = (entry.generation + 1) & Event::GENERATION;
         entry.behaviour.clear();
         let extras = entry.extras.take();
-        self.free.push(slot);
+        if entry.generation == Event::GENERATION {
+            // One more actor here would have the address of the first.
+            self.retired += 1;
+        } else {
+            entry.generation += u32::from(!makes(Mutation::ReuseAddress));
+            self.free.push(slot);
+        }
         extras
     }
 
@@ -195,29 +244,34 @@ impl RunningConfiguration {
     ) -> Outcome {
         let slot = event.slot as usize;
         let Some(entry) = self.slots.get_mut(slot) else { return self.dispatch_control(event) };
-        if entry.generation != event.generation & Event::GENERATION {
+        // The usual event has no mark, and one branch sees that.
+        let is_plain = entry.generation == event.generation;
+        if !is_plain && entry.generation != event.generation & Event::GENERATION {
             return Outcome::Gone;
         }
-        if entry.extras.as_ref().is_some_and(|extras| extras.held.is_some()) {
+        if entry.extras.as_ref().is_some_and(|extras| extras.held.is_some()) && !makes(Mutation::RunHeld) {
             return self.hold(event);
         }
-        if event.generation & Event::DUE != 0 {
-            event.forget_timer();
-        }
         let before = *left;
-        if event.generation & Event::PREPAID == 0 {
+        let message = if is_plain {
             let Some(events) = left.events.checked_sub(1) else {
                 return Outcome::Exhausted { resource: Resource::Events, had: 0 };
             };
             left.events = events;
-        }
-        if event.generation & Event::UNPAID != 0 {
-            let Some(memory) = left.memory.checked_sub(Event::delivery_cost(&event.message)) else {
-                left.events = before.events;
-                return Outcome::Exhausted { resource: Resource::Memory, had: before.memory };
-            };
-            left.memory = memory;
-        }
+            &event.message
+        } else {
+            if let Some(due) = event.due()
+                && !self.timers.is_wanted(due.id)
+                && !makes(Mutation::TakeCancelled)
+            {
+                return Outcome::Cancelled;
+            }
+            if let Err(Exhausted(resource)) = pay_marked(event, left) {
+                *left = before;
+                return Outcome::Exhausted { resource, had: before.get(resource) };
+            }
+            event.proper_message()
+        };
         if left.cycles == 0 {
             *left = before;
             return Outcome::Exhausted { resource: Resource::Cycles, had: 0 };
@@ -228,9 +282,12 @@ impl RunningConfiguration {
         let result = {
             let mut context =
                 Context { running: self, left, facilities, slot: event.slot, sponsor: event.sponsor };
-            catch_unwind(AssertUnwindSafe(|| behaviour.receive(&event.message, &mut context)))
+            catch_unwind(AssertUnwindSafe(|| behaviour.receive(message, &mut context)))
         };
         if matches!(result, Ok(Ok(()))) {
+            if !is_plain {
+                self.consumed(event);
+            }
             self.apply(event, behaviour, facilities);
             return Outcome::Completed;
         }
@@ -249,8 +306,13 @@ impl RunningConfiguration {
                 left.events = before.events;
                 Outcome::Exhausted { resource, had: before.get(resource) }
             }
+            Failure::Full(number) if facilities.mailboxes.makes_wait(number) => {
+                left.events = before.events;
+                self.wait_for_room(event, number)
+            }
             failure => {
-                self.report(event, &failure);
+                self.consumed(event);
+                self.report(event, &failure, facilities.clock.now());
                 Outcome::Failed(failure)
             }
         }
@@ -271,6 +333,7 @@ impl RunningConfiguration {
             changed.slots.extend(&self.effects.created);
         }
         self.effects.created.clear();
+        self.effects.prepaid = 0;
         let mut deferred = std::mem::take(&mut self.effects.deferred);
         for action in deferred.drain(..) {
             self.carry_out(action, event, facilities);
@@ -279,6 +342,22 @@ impl RunningConfiguration {
         // It may have been ended by a link to an actor that is gone.
         if std::mem::take(&mut self.effects.stop) && self.is_live(event.slot, event.generation) {
             self.end(event.slot, &End::Stopped);
+        }
+    }
+
+    /// What a failed event has put on its way does not go, and what it counted in mailboxes does not count.
+    pub(crate) fn take_back(&mut self, outgoing: usize, facilities: &Facilities) {
+        let mut waiting = Vec::new();
+        for sent in self.effects.outgoing.drain(outgoing..) {
+            if let Outgoing::Configuration(number, event) = &sent
+                && event.generation & Event::COUNTED != 0
+                && let Some(mailbox) = facilities.mailboxes.find(*number)
+            {
+                waiting.extend(mailbox.release(1).into_iter().map(|actor| (*number, actor)));
+            }
+        }
+        for (number, actor) in waiting {
+            self.control_at(actor, Control::Room(number));
         }
     }
 
@@ -291,24 +370,32 @@ impl RunningConfiguration {
         left: &mut Quota,
         facilities: &Facilities,
     ) {
-        self.queue.truncate(queued);
-        self.effects.outgoing.truncate(outgoing);
-        self.effects.next.clear();
-        self.effects.stop = false;
-        while let Some(slot) = self.effects.created.pop() {
-            self.vacate(slot);
+        if !makes(Mutation::KeepMessages) {
+            self.queue.truncate(queued);
+            self.take_back(outgoing, facilities);
         }
-        left.memory = before.memory;
+        if !makes(Mutation::KeepNext) {
+            self.effects.next.clear();
+        }
+        self.effects.stop &= makes(Mutation::KeepStop);
+        while let Some(slot) = self.effects.created.pop() {
+            if !makes(Mutation::KeepCreated) {
+                self.vacate(slot);
+            }
+        }
+        if !makes(Mutation::KeepSpent) {
+            left.memory = before.memory;
+        }
+        left.events += std::mem::take(&mut self.effects.prepaid);
         for action in std::mem::take(&mut self.effects.deferred) {
             match action {
                 // What was set aside for another sponsor is the event's again.
-                Deferred::Transfer(_, amount) => {
+                Deferred::Transfer(_, amount) if !makes(Mutation::LoseTransfer) => {
                     left.cycles += amount.cycles;
                     left.events += amount.events;
                 }
-                Deferred::Start(..) => left.events += 1,
                 Deferred::NewSponsor(made) => facilities.accounts().discard(made),
-                Deferred::Name(name) => facilities.names.release(&name),
+                Deferred::Name(name) if !makes(Mutation::KeepName) => facilities.names.release(&name),
                 _ => {}
             }
         }
@@ -339,9 +426,7 @@ impl RunningConfiguration {
                 self.timers.set(id, Timer { due, target, sponsor, message, owner: Some(actor) });
                 self.timer_changed(id);
             }
-            Deferred::CancelTimer(id) => {
-                self.cancel_timer(id);
-            }
+            Deferred::CancelTimer(id) => self.cancel_timer(id, actor),
             Deferred::Supervise { slot, supervisor, factory } => {
                 let extras = self.extras(slot);
                 extras.supervisor = Some(supervisor);
@@ -362,69 +447,41 @@ impl RunningConfiguration {
         }
     }
 
-    /// A timer is set no more, and an event that it has caused is dropped if it was not dispatched yet.
-    fn cancel_timer(&mut self, id: TimerId) {
-        if self.timers.get(id).is_some() {
-            self.timers.cancel(id);
-            self.timer_changed(id);
-        } else {
-            self.drop_due(|due| due.id == id);
-        }
-    }
-
-    /// An actor begins anew: what it has set for itself was for its former life.
-    pub(super) fn cancel_own_timers(&mut self, actor: Local) {
-        for id in self.timers.own_of(actor) {
-            self.timers.cancel(id);
-            self.timer_changed(id);
-        }
-        self.drop_due(|due| due.own == Some(actor));
-    }
-
-    fn drop_due(&mut self, cancelled: impl Fn(&Due) -> bool) {
-        let stays = |event: &Event| !event.due().is_some_and(&cancelled);
-        let before = self.queue.len();
-        self.queue.retain(stays);
-        let held = self.slots.iter_mut().filter_map(|slot| slot.extras.as_mut()?.held.as_mut());
-        held.for_each(|held| held.retain(stays));
-        if let Some(changed) = &mut self.changed
-            && self.queue.len() != before
-        {
-            changed.reordered = true;
-        }
-    }
-
-    fn timer_changed(&mut self, id: TimerId) {
-        if let Some(changed) = &mut self.changed {
-            changed.timers.insert(id);
-        }
-    }
-
-    /// Puts the messages of timers that are due on their way.
-    #[cold]
-    pub(crate) fn fire_timers(&mut self, now: u64) {
-        while let Some((id, timer)) = self.timers.take_due(now) {
-            let own = timer.owner.filter(|owner| timer.is_own(*owner));
-            let Timer { target, sponsor, message, .. } = timer;
-            match target.0 {
-                Place::Local(Local { configuration, slot, generation }) if configuration == self.number => {
-                    let message = Message::internal(Due { id, own, message });
-                    self.queue.push_back(Event {
-                        slot,
-                        generation: generation | Event::DUE,
-                        sponsor,
-                        message,
-                    });
-                }
-                _ => self.effects.route(self.number, &mut self.queue, &target, sponsor, message),
-            }
-            self.timer_changed(id);
-        }
-    }
-
     /// A message from the configuration itself.
     pub(crate) fn tell(&mut self, target: &Address, message: Message) {
         let sponsor = self.sponsor;
         self.effects.route(self.number, &mut self.queue, target, sponsor, message);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use banyan_core::sponsors::SponsorId;
+
+    use super::{Event, RunningConfiguration};
+    use crate::model::actor::closure;
+    use crate::model::supervision::End;
+
+    fn actor() -> Box<dyn crate::model::behaviour::Behaviour> {
+        closure((), |(), (): &(), _| Ok(()))
+    }
+
+    /// No address of an actor is ever another's: a slot that has no generations left is used no more.
+    #[test]
+    fn a_slot_with_its_last_generation_is_used_no_more() {
+        let mut running = RunningConfiguration::new(1, SponsorId::ROOT);
+        let slot = running.occupy(actor());
+        running.slots[slot as usize].generation = Event::GENERATION - 1;
+        running.end(slot, &End::Stopped);
+        assert_eq!(running.occupy(actor()), slot);
+        let last = running.local_of(slot);
+        running.end(slot, &End::Stopped);
+        assert!(!running.is_live(last.slot, last.generation));
+        assert_eq!((running.population(), running.occupy(actor()), running.population()), (0, slot + 1, 1));
+        // The same when it was put back from a store.
+        let mut running = RunningConfiguration::new(1, SponsorId::ROOT);
+        running.restore(0, Event::GENERATION, None);
+        running.restore(2, 7, Some(actor()));
+        assert_eq!((running.population(), running.occupy(actor()), running.occupy(actor())), (1, 1, 3));
     }
 }

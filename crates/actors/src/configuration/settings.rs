@@ -1,9 +1,15 @@
 //! Making configurations: always by asking a host, from outside or from inside an event alike.
 
+use std::time::Duration;
+
 use banyan_core::sponsors::SponsorId;
 
 use crate::model::address::Address;
 use crate::model::supervision::Directive;
+use crate::system::mailboxes::WhenFull;
+
+/// How long a failed actor waits for its supervisor's decision, if nothing else is said.
+pub(super) const DECISION: Duration = Duration::from_secs(60);
 
 /// What a configuration begins with.
 pub struct Configuration {
@@ -14,6 +20,8 @@ pub struct Configuration {
     pub(crate) stays: bool,
     pub(crate) default_directive: Directive,
     pub(crate) overseer: Option<Address>,
+    pub(crate) patience: Duration,
+    pub(crate) mailbox: Option<(usize, WhenFull)>,
 }
 
 impl Configuration {
@@ -28,6 +36,8 @@ impl Configuration {
             stays: false,
             default_directive: Directive::Resume,
             overseer: None,
+            patience: DECISION,
+            mailbox: None,
         }
     }
 
@@ -76,6 +86,22 @@ impl Configuration {
         overseer: &crate::model::address::Addr<crate::model::supervision::Failed>,
     ) -> Self {
         self.overseer = Some(overseer.address().clone());
+        self
+    }
+
+    /// Take so many events of other configurations and of threads outside, and no more, from when they are
+    /// sent until they are handled. What the configuration sends to itself does not count.
+    #[must_use]
+    pub fn mailbox(mut self, events_max: usize, when_full: WhenFull) -> Self {
+        self.mailbox = Some((events_max, when_full));
+        self
+    }
+
+    /// How long an actor that has failed waits for its supervisor's decision: a minute, if nothing else is
+    /// said. After that its failure is escalated.
+    #[must_use]
+    pub fn decide_within(mut self, patience: Duration) -> Self {
+        self.patience = patience;
         self
     }
 }

@@ -9,10 +9,11 @@ use super::effects::{Effects, Outgoing};
 use super::event::Event;
 use super::running::{Outcome, RunningConfiguration};
 use crate::containment::contain;
-use crate::model::address::{Address, Local, Place};
+use crate::model::address::{Address, ConfigurationNumber, Local, Place};
 use crate::model::behaviour::Failure;
 use crate::model::message::Message;
 use crate::model::supervision::{Control, Directive, End, Ended, Failed};
+use crate::mutation::{Mutation, makes};
 
 /// How an actor ends whose configuration is removed.
 const REMOVED: &str = "its configuration was removed";
@@ -25,6 +26,9 @@ pub(crate) enum Unanswered {
 
 /// What a control that finds no actor comes to.
 pub(crate) fn unanswered(at: Local, control: Control) -> Option<Unanswered> {
+    if makes(Mutation::SilentDead) {
+        return None;
+    }
     match control {
         Control::Monitor(watcher) => {
             Some(Unanswered::Tell(watcher, Ended { actor: Address::local(at), how: End::Unknown }))
@@ -33,7 +37,12 @@ pub(crate) fn unanswered(at: Local, control: Control) -> Option<Unanswered> {
             let how = End::Failed("an actor that it links to is gone".to_owned());
             Some(Unanswered::Control(other, Control::End(how)))
         }
-        Control::Unmonitor(_) | Control::Direct(..) | Control::EndBy(_) | Control::End(_) => None,
+        Control::Unmonitor(_)
+        | Control::Direct(..)
+        | Control::DirectAt(..)
+        | Control::EndBy(_)
+        | Control::End(_)
+        | Control::Room(_) => None,
     }
 }
 
@@ -76,21 +85,32 @@ impl RunningConfiguration {
             Control::Unmonitor(watcher) => self.extras(slot).watchers.retain(|one| *one != watcher),
             Control::Link(other) => self.extras(slot).links.push(other),
             Control::Direct(directive, by) if self.may_decide(slot, by) => self.direct(slot, &directive),
+            Control::DirectAt(at, directive, by) if self.may_decide(slot, by) => {
+                self.decide_at(slot, at, directive);
+            }
             Control::EndBy(by) if self.may_decide(slot, by) => self.end(slot, &End::Stopped),
-            Control::Direct(_, by) | Control::EndBy(by) => {
-                let (actor, by) = (Address::local(self.local_of(slot)), Address::local(by));
+            Control::Direct(_, by) | Control::DirectAt(_, _, by) | Control::EndBy(by) => {
+                let (actor, by) = (self.words_for(self.local_of(slot)), self.words_for(by));
                 self.effects.complaints.push(format!(
-                    "{by:?} may not decide about {actor:?}: only its supervisor and the actor that made it \
-                     supervised may"
+                    "{by} may not decide about {actor}: only its supervisor and the actor that made it supervised \
+                     may"
                 ));
             }
             Control::End(how) => self.end(slot, &how),
+            Control::Room(number) => self.go_on(slot, number),
         }
+    }
+
+    /// Words for the log. The numbers of configurations depend on what else the process does.
+    fn words_for(&self, actor: Local) -> String {
+        let Local { configuration, slot, generation } = actor;
+        let place = if configuration == self.number { "actor" } else { "an actor of another configuration," };
+        format!("{place} {slot}.{generation}")
     }
 
     /// Whether an actor may decide about that of a slot.
     fn may_decide(&mut self, slot: u32, by: Local) -> bool {
-        if by == self.local_of(slot) {
+        if by == self.local_of(slot) || makes(Mutation::AnyoneDecides) {
             return true;
         }
         let Some(extras) = &self.slots[slot as usize].extras else { return false };
@@ -108,7 +128,7 @@ impl RunningConfiguration {
 
     /// Tells the supervisor of a failed event, or does what is done without one.
     #[cold]
-    pub(super) fn report(&mut self, event: &Event, failure: &Failure) {
+    pub(super) fn report(&mut self, event: &Event, failure: &Failure, now: u64) {
         self.orphan(event, &format!("its supervisor failed at it: {failure}"));
         // The end of an actor that it supervises may have ended it too, by a link.
         if !self.is_live(event.slot, event.generation) {
@@ -132,7 +152,10 @@ impl RunningConfiguration {
                 {
                     self.undecided.entry(local.slot).or_default().insert(event.slot);
                 }
+                let decide_by = now.saturating_add(self.patience);
+                self.deadlines.insert((decide_by, event.slot));
                 let extras = self.extras(event.slot);
+                extras.decide_by = decide_by;
                 extras.held.get_or_insert_default();
                 extras.last_failure = failure.to_string();
                 let reason = failure.to_string();
@@ -160,6 +183,9 @@ impl RunningConfiguration {
     /// failure is escalated.
     #[cold]
     pub(crate) fn orphan(&mut self, event: &Event, why: &str) {
+        if makes(Mutation::ForgetOrphan) {
+            return;
+        }
         let Some(Failed { actor, .. }) = event.message.downcast::<Failed>() else { return };
         let Place::Local(Local { configuration, slot, generation }) = actor.0 else { return };
         if configuration == self.number && self.is_live(slot, generation) {
@@ -181,13 +207,44 @@ impl RunningConfiguration {
         }
     }
 
+    /// What is decided about an actor that is held holds from a later time on.
+    fn decide_at(&mut self, slot: u32, at: u64, directive: Directive) {
+        let extras = self.extras(slot);
+        if extras.held.is_none() {
+            return;
+        }
+        let at = if makes(Mutation::DecideAtOnce) { 0 } else { at };
+        let before = std::mem::replace(&mut extras.decide_by, at);
+        extras.decision = Some(directive);
+        self.deadlines.remove(&(before, slot));
+        self.deadlines.insert((at, slot));
+    }
+
+    /// The time has come for what was decided; or no decision has come in time.
+    pub(super) fn decide_now(&mut self, slot: u32) {
+        let extras = self.extras(slot);
+        let directive = extras.decision.take().unwrap_or_else(|| {
+            extras.last_failure = format!("{} (its supervisor has not decided in time)", extras.last_failure);
+            Directive::Escalate
+        });
+        self.direct(slot, &directive);
+    }
+
     /// A decision has come, or none is needed any more.
     fn decided(&mut self, slot: u32) {
-        if !self.undecided.is_empty() {
-            self.undecided.retain(|_, waiting| {
-                waiting.remove(&slot);
-                !waiting.is_empty()
-            });
+        let Some(extras) = &mut self.slots[slot as usize].extras else { return };
+        if extras.held.is_none() {
+            return;
+        }
+        extras.decision = None;
+        self.deadlines.remove(&(extras.decide_by, slot));
+        if let Some(Address(Place::Local(supervisor))) = &extras.supervisor
+            && let Some(waiting) = self.undecided.get_mut(&supervisor.slot)
+        {
+            waiting.remove(&slot);
+            if waiting.is_empty() {
+                self.undecided.remove(&supervisor.slot);
+            }
         }
     }
 
@@ -199,7 +256,9 @@ impl RunningConfiguration {
             Directive::Restart => match self.extras(slot).factory.as_ref().map(contain) {
                 Some(Ok(fresh)) => {
                     self.cancel_own_timers(self.local_of(slot));
-                    self.slots[slot as usize].put(fresh);
+                    if !makes(Mutation::RestartAsIs) {
+                        self.slots[slot as usize].put(fresh);
+                    }
                     if let Some(changed) = &mut self.changed {
                         changed.slots.insert(slot);
                     }
@@ -213,9 +272,12 @@ impl RunningConfiguration {
             Directive::Stop => self.end(slot, &End::Failed(reason)),
             Directive::Escalate => {
                 let failed = Failed { actor: Address::local(self.local_of(slot)), reason: reason.clone() };
-                match self.overseer.clone() {
+                match self.overseer.clone().filter(|_| !makes(Mutation::NoOverseer)) {
                     Some(overseer) => self.tell(&overseer, Message::new(failed)),
-                    None => self.effects.complaints.push(format!("{:?} failed: {reason}", failed.actor)),
+                    None => {
+                        let words = self.words_for(self.local_of(slot));
+                        self.effects.complaints.push(format!("{words} failed: {reason}"));
+                    }
                 }
                 self.end(slot, &End::Failed(reason));
             }
@@ -225,11 +287,32 @@ impl RunningConfiguration {
     /// The actor takes events again, first those that it has held.
     fn release(&mut self, slot: u32) {
         let Some(held) = self.extras(slot).held.take() else { return };
-        for event in held.into_iter().rev() {
-            self.queue.push_front(event);
+        if makes(Mutation::ReleaseLast) {
+            self.queue.extend(held);
+        } else {
+            held.into_iter().rev().for_each(|event| self.queue.push_front(event));
         }
         if let Some(changed) = &mut self.changed {
             changed.reordered = true;
+        }
+    }
+
+    /// An event has found no room for what it sends: it and those that follow wait in the actor's own inbox.
+    #[cold]
+    pub(super) fn wait_for_room(&mut self, event: &mut Event, number: ConfigurationNumber) -> Outcome {
+        let taken = std::mem::replace(&mut event.message, Message::internal(()));
+        let event =
+            Event { slot: event.slot, generation: event.generation, sponsor: event.sponsor, message: taken };
+        let extras = self.extras(event.slot);
+        extras.room_at = Some(number);
+        extras.held.get_or_insert_default().push_front(event);
+        Outcome::NoRoom(number)
+    }
+
+    /// There is room where an actor waits to send to.
+    fn go_on(&mut self, slot: u32, number: ConfigurationNumber) {
+        if self.extras(slot).room_at.take_if(|at| *at == number).is_some() {
+            self.release(slot);
         }
     }
 
@@ -238,27 +321,45 @@ impl RunningConfiguration {
         self.slots.iter().filter_map(|slot| slot.extras.as_ref()?.held.as_ref()).flatten()
     }
 
-    /// An actor ends: those who watch it are told, those linked to it end too, unless it stopped by itself.
+    /// An actor ends: those who watch it are told, those linked to it end too, unless it stopped by itself;
+    /// one after the other, so that a chain of links may be as long as it likes.
     pub(crate) fn end(&mut self, slot: u32, how: &End) {
+        self.ending.push((self.local_of(slot), how.clone()));
+        if std::mem::replace(&mut self.is_ending, true) {
+            return;
+        }
+        while let Some((Local { slot, generation, .. }, how)) = self.ending.pop() {
+            // Of two that are linked to it, each has it end.
+            if self.is_live(slot, generation) {
+                self.end_one(slot, &how);
+            }
+        }
+        self.is_ending = false;
+    }
+
+    fn end_one(&mut self, slot: u32, how: &End) {
         let actor = self.local_of(slot);
         self.decided(slot);
         let extras = self.vacate(slot);
         if let Some(changed) = &mut self.changed {
             changed.slots.insert(slot);
         }
-        for waiting in self.undecided.remove(&slot).unwrap_or_default() {
+        let undecided = self.undecided.remove(&slot).filter(|_| !makes(Mutation::ForgetSupervisorEnd));
+        for waiting in undecided.unwrap_or_default() {
             self.escalate_held(waiting, slot, "its supervisor has ended");
         }
         let Some(extras) = extras else { return };
-        for watcher in extras.watchers {
+        // They are met, and come to nothing, in their turn.
+        self.queue.extend(extras.held.into_iter().flatten());
+        for watcher in extras.watchers.into_iter().filter(|_| !makes(Mutation::SilentEnd)) {
             self.tell(&watcher, Message::new(Ended { actor: Address::local(actor), how: how.clone() }));
         }
-        if let End::Failed(_) = how {
+        if matches!(how, End::Failed(_)) || makes(Mutation::EndLinkedOnStop) {
             for linked in extras.links {
                 self.control_at(linked, Control::End(how.clone()));
             }
         }
-        for belonging in extras.belongings {
+        for belonging in extras.belongings.into_iter().filter(|_| !makes(Mutation::KeepBelongings)) {
             self.control_at(belonging, Control::End(End::Stopped));
         }
     }
@@ -267,7 +368,10 @@ impl RunningConfiguration {
     /// Gives the events that it had not handled.
     #[cold]
     pub(crate) fn end_all(&mut self) -> VecDeque<Event> {
-        let unhandled = std::mem::take(&mut self.queue);
+        let mut unhandled = std::mem::take(&mut self.queue);
+        if makes(Mutation::DropUnhandled) {
+            unhandled.clear();
+        }
         self.effects = Effects::default();
         self.default_directive = Directive::Stop;
         self.overseer = None;

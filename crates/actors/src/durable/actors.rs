@@ -1,5 +1,6 @@
 //! Actors out of their slots and back into them: for durable configurations.
 
+use crate::configuration::event::Event;
 use crate::configuration::running::{RunningConfiguration, Slot};
 use crate::containment::{Foreign, contain};
 use crate::model::address::Local;
@@ -32,12 +33,18 @@ impl RunningConfiguration {
         }
         let entry = &mut self.slots[slot as usize];
         entry.generation = generation;
-        match behaviour {
-            Some(behaviour) => {
-                entry.put(behaviour);
-                self.free.retain(|free| *free != slot);
-            }
-            None => entry.behaviour.clear(),
+        // They are put back in their order: it is the last one.
+        let is_last = self.free.last() == Some(&slot);
+        if let Some(behaviour) = behaviour {
+            entry.put(behaviour);
+        } else if generation == Event::GENERATION {
+            // It may have had its last actor.
+            self.retired += 1;
+        } else {
+            return;
+        }
+        if is_last {
+            self.free.pop();
         }
     }
 

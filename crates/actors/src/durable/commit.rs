@@ -79,7 +79,7 @@ impl Durability {
         });
         if result.is_err() {
             self.failed = true;
-            running.effects.outgoing.clear();
+            running.take_back(0, facilities);
             running.effects.requests.clear();
             self.forget_held(facilities, false);
             return result;
@@ -123,6 +123,11 @@ impl Durability {
             let actor =
                 StoredActor::of(generation, saved.map(|(_, saved)| saved), own, &facilities.identities);
             self.records.write(ACTOR | u64::from(slot), &encode(&actor)?);
+        }
+        if self.reordered {
+            // The mark of a timer's event is not kept, and with it who may not cancel it any more.
+            self.parked.retain(|event| running.is_wanted(event));
+            running.drop_cancelled();
         }
         self.write_queue(running, facilities)?;
         self.write_timers(timers, running, facilities)?;
@@ -239,10 +244,14 @@ pub(super) fn stored_event(
     own: ConfigurationNumber,
     facilities: &Facilities,
 ) -> Result<StoredEvent, CodecError> {
-    let message = event.due().map_or(&event.message, |due| &due.message);
-    let message = StoredPacket::of(message.to_packet()?, own, &facilities.identities);
+    let message = StoredPacket::of(event.proper_message().to_packet()?, own, &facilities.identities);
     let sponsor = facilities.stored_sponsor(event.sponsor);
-    Ok(StoredEvent { slot: event.slot, generation: event.generation & !Event::DUE, message, sponsor })
+    Ok(StoredEvent {
+        slot: event.slot,
+        generation: event.generation & !(Event::DUE | Event::COUNTED),
+        message,
+        sponsor,
+    })
 }
 
 fn store_event(

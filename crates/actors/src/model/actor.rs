@@ -109,7 +109,7 @@ impl<A: DurableActor> Behaviour for Kept<A> {
     }
 
     fn save(&mut self) -> Option<Saved> {
-        Some(Saved { kind: A::KIND.to_owned(), state: Packet::encode(&self.0).ok()? })
+        Some(Saved { kind: A::KIND.to_owned(), state: Packet::encode_own(&self.0).ok()? })
     }
 }
 

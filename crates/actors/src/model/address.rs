@@ -34,6 +34,11 @@ pub(crate) struct Local {
 pub trait Door: Send + Sync {
     /// Takes a message; it may be lost, as everything beyond a process may.
     fn deliver(&self, message: Message, sponsor: SponsorId);
+    /// Takes a message that its sender's sponsor has paid for. It makes a difference to a door that leads
+    /// back into this process, where a message is paid for once.
+    fn deliver_paid(&self, message: Message, sponsor: SponsorId) {
+        self.deliver(message, sponsor);
+    }
     /// Words for people that tell what is behind.
     fn describe(&self) -> String;
     /// For a router's proxies: the token of what is behind.
@@ -64,7 +69,16 @@ impl Proxy {
 
     /// Hands a message to the door. What that does with it ends here.
     pub(crate) fn deliver(&self, message: Message, sponsor: SponsorId) {
-        if let Err(words) = contain(|| self.door().deliver(message, sponsor)) {
+        self.use_door(|door| door.deliver(message, sponsor));
+    }
+
+    /// The same with a message that an event has paid for.
+    pub(crate) fn deliver_paid(&self, message: Message, sponsor: SponsorId) {
+        self.use_door(|door| door.deliver_paid(message, sponsor));
+    }
+
+    fn use_door(&self, deliver: impl FnOnce(&dyn Door)) {
+        if let Err(words) = contain(|| deliver(self.door())) {
             note("a message behind a door", &words);
         }
     }

@@ -11,7 +11,6 @@ use banyan_core::sponsors::SponsorId;
 use serde::{Deserialize, Serialize};
 
 use crate::configuration::effects::Deferred;
-use crate::configuration::event::Event;
 use crate::model::actor::{Actor, Work, cut_off};
 use crate::model::address::{Addr, Address, Door, Place};
 use crate::model::behaviour::{Behaviour, Failure};
@@ -119,7 +118,7 @@ impl<A: Actor> Work<'_, '_, A> {
         self.set_timer(timer, deadline, &waiting);
         let Place::Local(local) = waiting.0 else { return };
         // The notice that the question was dropped must always be sent, so it is paid for now.
-        self.charge_memory(size_of::<Event>() as u64).unwrap_or_else(|exhausted| cut_off(exhausted));
+        self.prepay_event().unwrap_or_else(|exhausted| cut_off(exhausted));
         let answer = (self.facilities.answers)(local, self.sponsor);
         self.send(target, question(answer.typed()));
     }

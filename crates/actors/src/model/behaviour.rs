@@ -57,6 +57,11 @@ pub enum Failure {
     /// The event waits with its sponsor, and is tried again when the sponsor is started again.
     #[error(transparent)]
     Exhausted(#[from] Exhausted),
+    /// It sends to a configuration that has as many events as it takes; the number of that.
+    #[error(
+        "configuration {0} has as many events as it takes: send less, or let its mailbox make senders wait"
+    )]
+    Full(crate::model::address::ConfigurationNumber),
     /// The message is not one that the actor takes. The event is consumed, the actor lives.
     #[error(transparent)]
     NotUnderstood(#[from] CodecError),

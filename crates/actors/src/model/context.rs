@@ -10,17 +10,18 @@ use std::time::Duration;
 
 use banyan_core::sponsors::{Quota, Resource, SponsorId};
 
-use crate::configuration::effects::{Deferred, Request, Seed, Work};
+use crate::configuration::effects::{Deferred, Outgoing, Request, Seed, Work};
 use crate::configuration::event::Event;
 use crate::configuration::running::RunningConfiguration;
 use crate::containment::Foreign;
-use crate::model::address::{Addr, Address, Place};
+use crate::model::address::{Addr, Address, ConfigurationNumber, Local, Place};
 use crate::model::behaviour::{Behaviour, Exhausted};
 use crate::model::message::{Message, Payload};
 use crate::model::supervision::{Control, Directive, End, Ended, Failed};
 use crate::model::timers::TimerId;
 use crate::sponsors::sponsor::{Signal, Sponsor};
 use crate::system::facilities::Facilities;
+use crate::system::mailboxes::WhenFull;
 use crate::system::names::NameTaken;
 
 /// One event under way.
@@ -47,7 +48,7 @@ impl Context<'_> {
     }
 
     /// Sends a message, which the event's sponsor pays for. Between two actors, messages arrive in the order
-    /// sent.
+    /// sent. If the target's mailbox is full, this may not return ([`WhenFull`]).
     ///
     /// # Errors
     /// [`Exhausted`] if the sponsor has no memory left for it.
@@ -65,9 +66,38 @@ impl Context<'_> {
         message: Message,
     ) -> Result<(), Exhausted> {
         self.charge_memory(size_of::<Event>() as u64 + message.size())?;
+        let mark = match &target.0 {
+            Place::Local(local) if local.configuration != self.running.number() => {
+                match self.facilities.mailboxes.find(local.configuration) {
+                    None => 0,
+                    Some(mailbox) if mailbox.reserve() => Event::COUNTED,
+                    Some(mailbox) => return self.without_room(local.configuration, mailbox.when_full),
+                }
+            }
+            _ => 0,
+        };
         let running = &mut *self.running;
         running.effects.route(running.number(), &mut running.queue, target, sponsor, message);
+        if mark != 0
+            && let Some(Outgoing::Configuration(_, event)) = running.effects.outgoing.last_mut()
+        {
+            event.generation |= mark;
+        }
         Ok(())
+    }
+
+    /// The target's mailbox is full. Only what is dropped goes on from here.
+    #[cold]
+    fn without_room(&self, number: ConfigurationNumber, when_full: WhenFull) -> Result<(), Exhausted> {
+        match when_full {
+            WhenFull::Drop => {
+                self.facilities.mailboxes.note_dropped();
+                Ok(())
+            }
+            WhenFull::Wait | WhenFull::Fail => {
+                std::panic::resume_unwind(Box::new(crate::model::behaviour::Failure::Full(number)))
+            }
+        }
     }
 
     /// Creates an actor in the same configuration. It exists if the event completes.
@@ -101,8 +131,9 @@ impl Context<'_> {
         }
     }
 
-    /// Creates an actor whose failures are reported to `supervisor`, an actor of the same configuration;
-    /// `factory` makes it, now and whenever it is restarted.
+    /// Creates an actor whose failures are reported to `supervisor`, an actor of the same configuration (of
+    /// another's end nobody here would hear: the event fails); `factory` makes it, now and whenever it is
+    /// restarted.
     ///
     /// # Errors
     /// [`Exhausted`] if the sponsor has no memory left for it.
@@ -111,6 +142,12 @@ impl Context<'_> {
         supervisor: &Addr<Failed>,
         factory: impl Fn() -> Box<dyn Behaviour> + Send + 'static,
     ) -> Result<Address, Exhausted> {
+        let is_here = |local: &Local| local.configuration == self.running.number();
+        if !matches!(&supervisor.address().0, Place::Local(local) if is_here(local)) {
+            crate::model::behaviour::refuse(
+                "a supervisor is an actor of the same configuration: create one here, which sends on what it gets",
+            );
+        }
         let address = self.create(factory())?;
         if let Place::Local(local) = &address.0 {
             self.running.effects.deferred.push(Deferred::Supervise {
@@ -127,6 +164,15 @@ impl Context<'_> {
     pub fn direct(&mut self, actor: &Address, directive: Directive) {
         if let Place::Local(this) = self.this().0 {
             self.control(actor, Control::Direct(directive, this));
+        }
+    }
+
+    /// The same after a pause, in which the actor's events wait. Of an actor that does not wait for a
+    /// decision nothing is decided.
+    pub fn direct_after(&mut self, pause: Duration, actor: &Address, directive: Directive) {
+        if let Place::Local(this) = self.this().0 {
+            let at = self.now().saturating_add(u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX));
+            self.control(actor, Control::DirectAt(at, directive, this));
         }
     }
 
@@ -212,8 +258,9 @@ impl Context<'_> {
         self.deliver_after(delay, target.address(), Message::new(message))
     }
 
-    /// The timer's message does not come, unless it is under way to another configuration. An actor that is
-    /// restarted gets none of the timers that it had set for itself.
+    /// The timer's message does not come, unless it is under way to another configuration. Only the actor
+    /// that has set it and the one that it is for cancel a timer (after a restart of the process, any actor
+    /// of the configuration). An actor that is restarted gets none of the timers that it had set for itself.
     pub fn cancel(&mut self, timer: TimerId) {
         self.running.effects.deferred.push(Deferred::CancelTimer(timer));
     }
@@ -322,9 +369,16 @@ impl Context<'_> {
     /// # Errors
     /// [`Exhausted`] if it cannot be paid for.
     pub fn start(&mut self, sponsor: &Sponsor, controller: &Addr<Signal>) -> Result<(), Exhausted> {
+        self.prepay_event()?;
+        self.running.effects.deferred.push(Deferred::Start(sponsor.id, controller.address().clone()));
+        Ok(())
+    }
+
+    /// Pays for an event that must always be delivered.
+    pub(crate) fn prepay_event(&mut self) -> Result<(), Exhausted> {
         self.charge_memory(size_of::<Event>() as u64)?;
         self.left.events = self.left.events.checked_sub(1).ok_or(Exhausted(Resource::Events))?;
-        self.running.effects.deferred.push(Deferred::Start(sponsor.id, controller.address().clone()));
+        self.running.effects.prepaid += 1;
         Ok(())
     }
 

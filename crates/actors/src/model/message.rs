@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::fmt;
 
+use crate::mutation::{Mutation, makes};
 use crate::sys::erased::{Erased, Table};
 use banyan_wire::bounded;
 use serde::Serialize;
@@ -14,6 +15,7 @@ use serde::de::DeserializeOwned;
 
 use crate::containment::contain;
 use crate::model::address::Address;
+use crate::model::measure::{Measured, Unmeasured, measure};
 
 /// Elements of collections in a message beyond one for each byte: such as take no bytes.
 const EMPTY_ELEMENTS_MAX: u32 = 65_536;
@@ -64,15 +66,25 @@ pub enum CodecError {
     },
 }
 
+/// What becomes of addresses that are written on this thread.
+enum Addresses {
+    /// They are those of a packet that is being written or read.
+    Table(Vec<Address>),
+    /// Their message is only measured.
+    Measured,
+}
+
 thread_local! {
-    /// The addresses of the packet that is being written or read on this thread.
-    static ADDRESSES: RefCell<Option<Vec<Address>>> = const { RefCell::new(None) };
+    static ADDRESSES: RefCell<Option<Addresses>> = const { RefCell::new(None) };
 }
 
 /// Puts an address into the table of the packet being written; `None` outside of a packet.
 pub(crate) fn write_address(address: &Address) -> Option<u32> {
-    ADDRESSES.with_borrow_mut(|table| {
-        let table = table.as_mut()?;
+    ADDRESSES.with_borrow_mut(|addresses| {
+        let table = match addresses.as_mut()? {
+            Addresses::Table(table) => table,
+            Addresses::Measured => return Some(0),
+        };
         let found = table.iter().position(|other| other == address);
         let index = found.unwrap_or_else(|| {
             table.push(address.clone());
@@ -84,22 +96,38 @@ pub(crate) fn write_address(address: &Address) -> Option<u32> {
 
 /// The address at an index of the packet being read.
 pub(crate) fn read_address(index: u32) -> Option<Address> {
-    ADDRESSES.with_borrow(|table| table.as_ref()?.get(index as usize).cloned())
+    ADDRESSES.with_borrow(|addresses| match addresses.as_ref()? {
+        Addresses::Table(table) => table.get(index as usize).cloned(),
+        Addresses::Measured => None,
+    })
+}
+
+/// Puts back what was there.
+struct Restore(Option<Addresses>);
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        ADDRESSES.set(self.0.take());
+    }
 }
 
 /// Runs `work` with a table of addresses in place, and gives the table back, whether `work` panics or not.
 fn with_addresses<T>(addresses: Vec<Address>, work: impl FnOnce() -> T) -> (T, Vec<Address>) {
-    struct Restore(Option<Vec<Address>>);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            ADDRESSES.set(self.0.take());
-        }
-    }
     // A serialiser may itself make a packet, so what was there is put back.
-    let _restore = Restore(ADDRESSES.replace(Some(addresses)));
+    let _restore = Restore(ADDRESSES.replace(Some(Addresses::Table(addresses))));
     let result = work();
-    let addresses = ADDRESSES.take().unwrap_or_default();
+    let addresses = match ADDRESSES.take() {
+        Some(Addresses::Table(addresses)) => addresses,
+        Some(Addresses::Measured) | None => Vec::new(),
+    };
     (result, addresses)
+}
+
+/// What a value holds, as far as its own code tells.
+fn measured<M: Serialize>(value: &M) -> (Measured, Result<(), Unmeasured>) {
+    let _restore = Restore(ADDRESSES.replace(Some(Addresses::Measured)));
+    let panicked = |words| (Measured::default(), Err(Unmeasured::Refused(words)));
+    contain(|| measure(value)).unwrap_or_else(panicked)
 }
 
 /// A type's own code, which may panic.
@@ -108,11 +136,27 @@ fn contained<T>(run: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
 }
 
 impl Packet {
-    /// Writes a value.
+    /// Writes a value. What [`Packet::decode`] would not read again is not written.
     ///
     /// # Errors
     /// [`CodecError::Encode`].
     pub fn encode<M: Serialize>(value: &M) -> Result<Self, CodecError> {
+        let type_name = std::any::type_name::<M>();
+        let refuse = |reason: String| CodecError::Encode { type_name, reason };
+        let (Measured { elements, .. }, result) = measured(value);
+        result.map_err(|unmeasured| refuse(unmeasured.to_string()))?;
+        let packet = Self::encode_own(value)?;
+        if elements > packet.bytes.len() as u64 + u64::from(EMPTY_ELEMENTS_MAX) {
+            return Err(refuse(format!("it has {elements} elements, of which most take no bytes")));
+        }
+        Ok(packet)
+    }
+
+    /// Writes a value that only this program reads, as deep as it is.
+    ///
+    /// # Errors
+    /// [`CodecError::Encode`].
+    pub(crate) fn encode_own<M: Serialize>(value: &M) -> Result<Self, CodecError> {
         let write = || postcard::to_stdvec(value).map_err(|error| error.to_string());
         let (bytes, addresses) = with_addresses(Vec::new(), || contained(write));
         let type_name = std::any::type_name::<M>();
@@ -164,15 +208,26 @@ impl Packet {
 
 /// What the runtime knows of a message's type.
 struct Kind {
-    type_name: fn() -> &'static str,
     /// It is a message of the runtime's own, which has no form as bytes.
     internal: bool,
-    /// Bytes beside the event, of a message that is not held in place.
+    /// Bytes beside the event.
     size: fn(&Held) -> u64,
     encode: fn(&Held) -> Result<Packet, CodecError>,
 }
 
 type Held = Erased<Kind>;
+
+/// Bytes that a value takes beside its event.
+fn held_by<M: Payload>(value: &M) -> u64 {
+    let (own, in_event) = (size_of::<M>() as u64, Held::is_held_in_place::<M>());
+    // What owns nothing holds nothing.
+    let all = if std::mem::needs_drop::<M>() && !makes(Mutation::ChargeItself) {
+        measured(value).0.bytes.max(own)
+    } else {
+        own
+    };
+    if in_event { all - own } else { all }
+}
 
 /// The value, for the table of its type.
 fn own<M: 'static>(held: &Held) -> &M {
@@ -183,9 +238,8 @@ struct KindOf<M>(std::marker::PhantomData<M>);
 
 impl<M: Payload> KindOf<M> {
     const TABLE: Table<Kind> = Table::of::<M>(Kind {
-        type_name: std::any::type_name::<M>,
         internal: false,
-        size: |_| size_of::<M>() as u64,
+        size: |held| held_by(own::<M>(held)),
         encode: |held| Packet::encode(own::<M>(held)),
     });
 }
@@ -195,9 +249,8 @@ struct Internal<T>(std::marker::PhantomData<T>);
 
 impl<T: Send + 'static> Internal<T> {
     const TABLE: Table<Kind> = Table::of::<T>(Kind {
-        type_name: std::any::type_name::<T>,
         internal: true,
-        size: |_| size_of::<T>() as u64,
+        size: |_| if Held::is_held_in_place::<T>() { 0 } else { size_of::<T>() as u64 },
         encode: |_| {
             Err(CodecError::Encode { type_name: std::any::type_name::<T>(), reason: "it is internal".into() })
         },
@@ -205,7 +258,6 @@ impl<T: Send + 'static> Internal<T> {
 }
 
 static PACKET: Table<Kind> = Table::of::<Packet>(Kind {
-    type_name: || "bytes",
     internal: false,
     size: |held| own::<Packet>(held).size(),
     encode: |held| Ok(own::<Packet>(held).clone()),
@@ -292,7 +344,7 @@ impl Message {
 
     #[cold]
     fn decode<M: Payload>(&self) -> Result<View<'_, M>, CodecError> {
-        let found = (self.0.about().type_name)();
+        let found = self.0.type_name();
         let other = CodecError::OtherType { expected: std::any::type_name::<M>(), found };
         let packet = self.as_packet().ok_or(other)?;
         Ok(View::Decoded(Box::new(packet.decode()?)))
@@ -307,16 +359,16 @@ impl Message {
     }
 
     /// Bytes that the message takes beside its event: what a sponsor pays for it. What a native value points
-    /// at is not seen.
+    /// at is measured by its serialisation: what that leaves out is not seen.
     #[inline]
     #[must_use]
     pub fn size(&self) -> u64 {
-        if self.0.is_boxed() { (self.0.about().size)(&self.0) } else { 0 }
+        if self.0.is_all_in_place() { 0 } else { (self.0.about().size)(&self.0) }
     }
 }
 
 impl fmt::Debug for Message {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Message({})", (self.0.about().type_name)())
+        write!(formatter, "Message({})", self.0.type_name())
     }
 }

@@ -14,7 +14,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::address::{Address, Local};
+use crate::model::address::{Address, ConfigurationNumber, Local};
 
 /// What is done about an actor whose event has failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,10 +69,14 @@ pub(crate) enum Control {
     Link(Local),
     /// What this actor has decided about it, if it may.
     Direct(Directive, Local),
+    /// The same, from this time on.
+    DirectAt(u64, Directive, Local),
     /// It ends, if this actor may decide that.
     EndBy(Local),
     /// It ends.
     End(End),
+    /// A configuration has room for what it waits to send.
+    Room(ConfigurationNumber),
 }
 
 /// A control on its way to another configuration.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::address::{Address, Local, Place};
 use crate::model::message::Message;
+use crate::mutation::{Mutation, makes};
 
 /// Names one timer of a configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -33,12 +34,27 @@ impl Timer {
     }
 }
 
-/// The message of a timer that was due, until its event is dispatched: it can still be cancelled.
+/// The message of a timer that was due, until its event has completed: it can still be cancelled.
 pub(crate) struct Due {
     pub(crate) id: TimerId,
-    /// The actor that set the timer for itself, if it did.
-    pub(crate) own: Option<Local>,
     pub(crate) message: Message,
+}
+
+/// A timer of this configuration that was due, and for which actor.
+struct Fired {
+    owner: Option<Local>,
+    target: Local,
+}
+
+/// What a timer was when it was to be cancelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cancelled {
+    /// Set: it is no more.
+    Set,
+    /// Due: its event waits, and is dropped when it is met.
+    Due,
+    /// Gone already, or another actor's.
+    Not,
 }
 
 #[derive(Default)]
@@ -48,6 +64,8 @@ pub(crate) struct Timers {
     due: BinaryHeap<Reverse<(u64, u64)>>,
     /// By number: cancelled ones are not here any more.
     set: BTreeMap<u64, Timer>,
+    /// Those whose events wait, wherever that is; the event of one that is not here any more was cancelled.
+    fired: BTreeMap<u64, Fired>,
 }
 
 impl Timers {
@@ -66,7 +84,26 @@ impl Timers {
         self.set.get(&id.0)
     }
 
-    pub(crate) fn cancel(&mut self, id: TimerId) {
+    /// Cancels a timer for an actor: the one that set it, or the one it is for. Of a timer that was kept it
+    /// is not known who set it.
+    pub(crate) fn cancel(&mut self, id: TimerId, by: Local) -> Cancelled {
+        if let Some(timer) = self.set.get(&id.0) {
+            let is_for = matches!(timer.target.0, Place::Local(target) if target == by);
+            if !is_for && !makes(Mutation::AnyoneCancels) && timer.owner.is_some_and(|owner| owner != by) {
+                return Cancelled::Not;
+            }
+            self.take_out(id);
+            return Cancelled::Set;
+        }
+        let may = |fired: &Fired| fired.target == by || fired.owner.is_none_or(|owner| owner == by);
+        if self.fired.get(&id.0).is_some_and(may) {
+            self.fired.remove(&id.0);
+            return Cancelled::Due;
+        }
+        Cancelled::Not
+    }
+
+    fn take_out(&mut self, id: TimerId) {
         self.set.remove(&id.0);
         // Cancelled entries are dropped when they are due, or when they are most of the heap.
         if self.due.len() > 64 && self.due.len() > 2 * self.set.len() {
@@ -75,10 +112,30 @@ impl Timers {
         }
     }
 
-    /// Those that an actor has set for itself.
-    pub(crate) fn own_of(&self, actor: Local) -> Vec<TimerId> {
+    /// Cancels all that an actor has set for itself; gives those that were still set, and whether events of
+    /// others wait.
+    pub(crate) fn cancel_own(&mut self, actor: Local) -> (Vec<TimerId>, Cancelled) {
         let own = self.set.iter().filter(|(_, timer)| timer.is_own(actor));
-        own.map(|(id, _)| TimerId(*id)).collect()
+        let own: Vec<TimerId> = own.map(|(id, _)| TimerId(*id)).collect();
+        own.iter().for_each(|id| self.take_out(*id));
+        let before = self.fired.len();
+        self.fired.retain(|_, fired| fired.owner != Some(actor) || fired.target != actor);
+        (own, if self.fired.len() == before { Cancelled::Not } else { Cancelled::Due })
+    }
+
+    /// The event of a timer begins to wait.
+    pub(crate) fn note_fired(&mut self, id: TimerId, owner: Option<Local>, target: Local) {
+        self.fired.insert(id.0, Fired { owner, target });
+    }
+
+    /// Whether the event of a timer was not cancelled.
+    pub(crate) fn is_wanted(&self, id: TimerId) -> bool {
+        self.fired.contains_key(&id.0)
+    }
+
+    /// The event of a timer waits no more.
+    pub(crate) fn forget(&mut self, id: TimerId) {
+        self.fired.remove(&id.0);
     }
 
     /// When the next one is due, in nanoseconds of the system's clock; `u64::MAX` if there is none.

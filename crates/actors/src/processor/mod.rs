@@ -17,6 +17,7 @@ pub mod runtime;
 mod sending;
 pub mod simulation;
 
+use std::cell::Cell;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::sync::Arc;
@@ -24,8 +25,9 @@ use std::sync::atomic::Ordering;
 
 use crate::configuration::event::Event;
 use crate::configuration::running::Outcome;
-use crate::containment::take_notes;
+use crate::containment::contain;
 use crate::model::address::ConfigurationNumber;
+use crate::mutation::{Mutation, makes};
 use crate::sponsors::lease::{Leases, Paid};
 use crate::system::System;
 use crate::system::directory::{Entry, Exclusive, NO_PROCESSOR};
@@ -52,6 +54,33 @@ pub(crate) enum Turn {
 struct Resident {
     entry: Arc<Entry>,
     exclusive: Box<Exclusive>,
+}
+
+thread_local! {
+    /// The configuration whose turn has panicked on this thread.
+    static LOST: Cell<Option<Resident>> = const { Cell::new(None) };
+}
+
+/// The configuration that has its turn. If that unwinds, [`Processor::recover`] gets it.
+struct InHand(Option<Resident>);
+
+impl InHand {
+    fn resident(&mut self) -> &mut Resident {
+        self.0.as_mut().expect("what is in hand is put back once, at the end of its turn")
+    }
+
+    fn put_back(mut self) -> Resident {
+        self.0.take().expect("what is in hand is put back once, at the end of its turn")
+    }
+}
+
+impl Drop for InHand {
+    #[inline]
+    fn drop(&mut self) {
+        if self.0.is_some() {
+            LOST.set(self.0.take());
+        }
+    }
 }
 
 /// The run loop of one processor.
@@ -117,17 +146,14 @@ impl Processor {
             self.recalls = recalls;
             self.settle_leases();
         }
-        let Some(mut resident) = self.ring.pop_front() else { return self.idle() };
+        let Some(resident) = self.ring.pop_front() else { return self.idle() };
         if resident.entry.has_ended() {
-            self.abandon_batch(&mut resident.exclusive);
-            let unhandled = resident.exclusive.running.end_all();
-            self.release_effects(&mut resident);
-            unhandled.into_iter().for_each(|event| self.system.undelivered(event));
-            self.system.empty(&resident.entry);
-            self.note_load();
+            self.end(resident);
             return Turn::Worked;
         }
         self.in_hand = Some(resident.entry.number);
+        let mut in_hand = InHand(Some(resident));
+        let resident = in_hand.resident();
         if !resident.entry.inbox.is_empty() {
             let Exclusive { running, durability } = &mut *resident.exclusive;
             match durability {
@@ -140,11 +166,12 @@ impl Processor {
                 }
             }
         }
-        if resident.exclusive.running.timers.next_due() <= self.now {
-            resident.exclusive.running.fire_timers(self.now);
-            self.settle_effects(&mut resident);
+        if resident.exclusive.running.next_due() <= self.now {
+            resident.exclusive.running.fire(self.now);
+            self.settle_effects(resident);
         }
-        self.run(&mut resident);
+        self.run(resident);
+        let resident = in_hand.put_back();
         if !resident.exclusive.running.queue.is_empty() {
             self.in_hand = None;
             self.ring.push_back(resident);
@@ -154,13 +181,26 @@ impl Processor {
         Turn::Worked
     }
 
+    /// Ends a configuration that was removed.
+    #[cold]
+    fn end(&mut self, mut resident: Resident) {
+        self.abandon_batch(&mut resident.exclusive);
+        resident.exclusive.running.take_back(0, &self.system.facilities);
+        let unhandled = resident.exclusive.running.end_all();
+        self.release_effects(&mut resident);
+        unhandled.into_iter().for_each(|event| self.system.undelivered(event));
+        self.system.empty(&resident.entry);
+        self.note_load();
+    }
+
     /// Dispatches as many events as the weight says.
     fn run(&mut self, resident: &mut Resident) {
         if resident.exclusive.durability.as_ref().is_some_and(|durability| durability.has_failed()) {
             resident.exclusive.running.queue.clear();
             return;
         }
-        let weight = resident.entry.weight.load(Ordering::Relaxed);
+        let weight =
+            if makes(Mutation::IgnoreWeight) { 1 } else { resident.entry.weight.load(Ordering::Relaxed) };
         let mut completed = 0;
         let mut failed = 0;
         for _ in 0..weight {
@@ -176,10 +216,13 @@ impl Processor {
             match self.dispatch(resident, &mut event) {
                 Outcome::Completed => completed += 1,
                 Outcome::Gone => {
+                    resident.exclusive.running.consumed(&event);
                     resident.exclusive.running.orphan(&event, "its supervisor could not be told");
                     self.system.undelivered(event);
                 }
                 Outcome::Held => {}
+                Outcome::Cancelled => resident.exclusive.running.consumed(&event),
+                Outcome::NoRoom(number) => self.wait_for_room(resident, &event, number),
                 Outcome::Parked => self.wait_with_sponsor(resident, event),
                 Outcome::Exhausted { resource, had } => self.exhausted(resident, event, resource, had),
                 Outcome::Failed(failure) => {
@@ -193,6 +236,7 @@ impl Processor {
             }
         }
         self.commit_if_due(resident);
+        self.make_room(resident);
         let shared = &resident.entry;
         if completed > 0 {
             shared.events.store(shared.events.load(Ordering::Relaxed) + completed, Ordering::Relaxed);
@@ -262,7 +306,7 @@ impl Processor {
             }
             self.look_at = self.turns + self.look_every;
         }
-        self.log_notes();
+        self.system.log_notes();
         self.rouse_due();
         self.system.directory.processors[self.index].turns.store(self.turns, Ordering::Relaxed);
         let settle = if simulated {
@@ -278,21 +322,20 @@ impl Processor {
         }
     }
 
-    /// What dropped values had to say goes to the log.
-    fn log_notes(&self) {
-        take_notes().into_iter().for_each(|line| self.system.facilities.log(line));
-    }
-
     /// A turn has panicked outside of an event, which nothing is known to do: the configuration that had it
-    /// is lost, and the others go on.
+    /// is lost, of which who watches its actors hears, and the others go on.
     #[cold]
     pub(crate) fn recover(&mut self, words: &str) {
-        let lost = self.in_hand.take();
+        self.in_hand = None;
         let index = self.index;
         self.system.facilities.log(format!("host {index} panicked outside of an event: {words}"));
-        if let Some(number) = lost {
-            self.system.facilities.log(format!("configuration {number} is lost by that, and removed"));
-            self.system.remove(number);
+        if let Some(lost) = LOST.take() {
+            let name = &lost.entry.name;
+            self.system.facilities.log(format!("configuration {name} is lost by that, and removed"));
+            self.system.remove(lost.entry.number);
+            if let Err(words) = contain(|| self.end(lost)) {
+                self.system.facilities.log(format!("its end panicked too: {words}"));
+            }
         }
         self.note_load();
     }
@@ -314,7 +357,7 @@ impl Processor {
         self.settle_leases();
         self.leases.pause();
         self.now = self.system.facilities.clock.now();
-        self.log_notes();
+        self.system.log_notes();
         self.rouse_due();
         self.look_at = self.turns + self.look_every;
         if !self.system.directory.processors[self.index].arrivals.is_empty() {

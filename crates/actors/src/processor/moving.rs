@@ -43,7 +43,7 @@ impl Processor {
     pub(super) fn put_to_rest(&mut self, resident: Resident) {
         let Resident { entry, exclusive } = resident;
         entry.actors.store(exclusive.running.population(), Ordering::Relaxed);
-        let due = exclusive.running.timers.next_due();
+        let due = exclusive.running.next_due();
         if due != u64::MAX {
             self.alarms.push(Reverse((due, entry.number)));
         }

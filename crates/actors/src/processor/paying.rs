@@ -17,7 +17,7 @@ impl Processor {
         let mut accounts = self.system.facilities.accounts();
         match accounts.ledger.account(event.sponsor).map(|account| account.state) {
             Some(State::Running) => put_back(&mut resident.exclusive, event),
-            Some(State::Ended { .. }) | None => {}
+            Some(State::Ended { .. }) | None => resident.exclusive.running.consumed(&event),
             Some(_) => accounts.park(resident.entry.number, kept_here(&mut resident.exclusive, event)),
         }
     }
@@ -38,7 +38,7 @@ impl Processor {
                 put_back(&mut resident.exclusive, event);
                 accounts.carry_out(sponsor, verdict, &mut freed);
             }
-            Verdict::Drop => {}
+            Verdict::Drop => resident.exclusive.running.consumed(&event),
             Verdict::Wait | Verdict::Signal(_) => {
                 accounts.park(resident.entry.number, kept_here(&mut resident.exclusive, event));
                 accounts.carry_out(sponsor, verdict, &mut freed);

@@ -1,8 +1,11 @@
 //! A pool of threads for work that may block: what it returns comes back as an event.
 //!
-//! Threads are started when work waits and none is free, up to [`THREADS_MAX`], and end after [`IDLE`]
-//! without work or with the system. One sponsor's work has at most half of them: work that blocks for ever
-//! takes nothing from the others. In deterministic mode there are none: the simulation does the work when its
+//! Threads are started when work waits that may begin and no thread is free, and end after [`IDLE`] without
+//! work or with the system. Work is told apart by its **payer**: the sponsor directly below the root that it
+//! comes from, with everything below that. A payer's work begins while it has fewer threads than are left of
+//! [`THREADS_MAX`], so that one gets half of them, a second half of the rest; and one job of each payer
+//! begins whatever the others do. Work that blocks for ever delays that of its own payer alone, or leaves the
+//! others one thread each. In deterministic mode there are no threads: the simulation does the work when its
 //! seed says so.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -14,44 +17,77 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::containment::contain;
 
-/// The most threads of a pool.
+/// The most threads of a pool, beside the one that each payer may have.
 const THREADS_MAX: usize = 256;
-/// The most that one sponsor's work has at a time.
-const OF_ONE_MAX: usize = THREADS_MAX / 2;
 /// How long a thread waits for work.
 const IDLE: Duration = Duration::from_secs(10);
+
+/// Whether there are threads.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Threads {
+    /// They are started as needed.
+    Started,
+    /// The work is taken by [`Pool::take`].
+    None,
+}
 
 /// Work, with what is done with its result.
 pub(crate) type Job = Box<dyn FnOnce() + Send>;
 
+/// What a payer has here: it is forgotten when it has nothing.
+#[derive(Default)]
+struct Payer {
+    waiting: VecDeque<Job>,
+    /// Jobs under way.
+    running: usize,
+}
+
 #[derive(Default)]
 struct Jobs {
-    waiting: VecDeque<(SponsorId, Job)>,
+    payers: BTreeMap<SponsorId, Payer>,
+    /// Payers with work that waits, the one whose turn is next first.
+    turns: VecDeque<SponsorId>,
     /// Jobs under way.
-    running: BTreeMap<SponsorId, usize>,
+    running: usize,
     threads: usize,
-    free: usize,
     closed: bool,
 }
 
 impl Jobs {
-    /// The oldest job whose sponsor has not too many under way.
-    fn next(&mut self) -> Option<(SponsorId, Job)> {
-        let running = &self.running;
-        let may =
-            |(sponsor, _): &(SponsorId, Job)| running.get(sponsor).is_none_or(|count| *count < OF_ONE_MAX);
-        let place = self.waiting.iter().position(may)?;
-        let (sponsor, job) = self.waiting.remove(place)?;
-        *self.running.entry(sponsor).or_default() += 1;
-        Some((sponsor, job))
+    fn add(&mut self, job: Job, payer: SponsorId) {
+        let waiting = &mut self.payers.entry(payer).or_default().waiting;
+        waiting.push_back(job);
+        if waiting.len() == 1 {
+            self.turns.push_back(payer);
+        }
     }
 
-    fn done(&mut self, sponsor: SponsorId) {
-        if let Some(count) = self.running.get_mut(&sponsor) {
-            *count -= 1;
-            if *count == 0 {
-                self.running.remove(&sponsor);
-            }
+    /// Whether one more job of a payer may begin.
+    fn may(&self, payer: SponsorId) -> bool {
+        let running = self.payers.get(&payer).map_or(0, |payer| payer.running);
+        running == 0 || running < THREADS_MAX.saturating_sub(self.running)
+    }
+
+    /// The oldest job of the payer whose turn it is, of those that may begin one.
+    fn next(&mut self) -> Option<(SponsorId, Job)> {
+        let place = (0..self.turns.len()).find(|place| self.may(self.turns[*place]))?;
+        let id = self.turns.remove(place)?;
+        let payer = self.payers.get_mut(&id)?;
+        let job = payer.waiting.pop_front()?;
+        if !payer.waiting.is_empty() {
+            self.turns.push_back(id);
+        }
+        payer.running += 1;
+        self.running += 1;
+        Some((id, job))
+    }
+
+    fn done(&mut self, id: SponsorId) {
+        let Some(payer) = self.payers.get_mut(&id) else { return };
+        payer.running -= 1;
+        self.running -= 1;
+        if payer.running == 0 && payer.waiting.is_empty() {
+            self.payers.remove(&id);
         }
     }
 }
@@ -63,21 +99,39 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    pub(crate) fn submit(self: &Arc<Self>, job: Job, sponsor: SponsorId, threads: bool) {
+    pub(crate) fn submit(self: &Arc<Self>, job: Job, payer: SponsorId, threads: Threads) {
         let mut jobs = self.jobs.lock();
-        jobs.waiting.push_back((sponsor, job));
-        if threads && jobs.free < jobs.waiting.len() && jobs.threads < THREADS_MAX {
-            let pool = self.clone();
-            let thread = std::thread::Builder::new().name("banyan-blocking".to_owned());
-            // Without a thread the work waits for one that becomes free.
-            jobs.threads += usize::from(thread.spawn(move || serve(&pool)).is_ok());
+        jobs.add(job, payer);
+        if threads == Threads::None {
+            return;
         }
-        self.arrived.notify_one();
+        self.begin(&mut jobs);
     }
 
-    /// The oldest job, without waiting.
+    /// Sees to it that a thread begins what may begin: one that is free, or a new one. That thread sees to
+    /// the next.
+    fn begin(self: &Arc<Self>, jobs: &mut Jobs) {
+        if !jobs.turns.iter().any(|payer| jobs.may(*payer)) {
+            // A thread that ends a job looks for what may begin then.
+            return;
+        }
+        // Free, or about to begin.
+        if jobs.threads > jobs.running {
+            self.arrived.notify_one();
+            return;
+        }
+        let pool = self.clone();
+        let thread = std::thread::Builder::new().name("banyan-blocking".to_owned());
+        // Without a thread the work waits for one that becomes free.
+        jobs.threads += usize::from(thread.spawn(move || serve(&pool)).is_ok());
+    }
+
+    /// The next job, without waiting.
     pub(crate) fn take(&self) -> Option<Job> {
-        self.jobs.lock().waiting.pop_front().map(|(_, job)| job)
+        let mut jobs = self.jobs.lock();
+        let (payer, job) = jobs.next()?;
+        jobs.done(payer);
+        Some(job)
     }
 
     pub(crate) fn close(&self) {
@@ -86,12 +140,11 @@ impl Pool {
     }
 
     /// The next job; none if the thread is to end.
-    fn wait(&self, done: Option<SponsorId>) -> Option<(SponsorId, Job)> {
+    fn wait(self: &Arc<Self>, done: Option<SponsorId>) -> Option<(SponsorId, Job)> {
         let mut jobs = self.jobs.lock();
-        if let Some(sponsor) = done {
-            jobs.done(sponsor);
+        if let Some(payer) = done {
+            jobs.done(payer);
         }
-        jobs.free += 1;
         let next = loop {
             if jobs.closed {
                 break None;
@@ -99,62 +152,102 @@ impl Pool {
             if let Some(next) = jobs.next() {
                 break Some(next);
             }
-            if self.arrived.wait_for(&mut jobs, IDLE).timed_out() && jobs.waiting.is_empty() {
+            if self.arrived.wait_for(&mut jobs, IDLE).timed_out() && jobs.turns.is_empty() {
                 break None;
             }
         };
-        jobs.free -= 1;
-        jobs.threads -= usize::from(next.is_none());
+        if next.is_some() {
+            self.begin(&mut jobs);
+        } else {
+            jobs.threads -= 1;
+        }
         next
     }
 }
 
-fn serve(pool: &Pool) {
+fn serve(pool: &Arc<Pool>) {
     let mut done = None;
-    while let Some((sponsor, job)) = pool.wait(done) {
+    while let Some((payer, job)) = pool.wait(done) {
         // What it says of a panic is said where it was made.
         let _ = contain(job);
-        done = Some(sponsor);
+        done = Some(payer);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::sync::mpsc::channel;
+    use std::sync::mpsc::{Receiver, Sender, channel};
     use std::time::Duration;
 
     use banyan_core::sponsors::SponsorId;
 
-    use super::{OF_ONE_MAX, Pool};
+    use super::{Pool, THREADS_MAX, Threads};
 
-    /// However many jobs of one sponsor block, another one's are done; and its own when some do not block any
-    /// more.
-    #[test]
-    fn blocked_work_takes_nothing_from_other_sponsors() {
-        let pool = Arc::new(Pool::default());
-        let (greedy, other) = (SponsorId { index: 1, generation: 0 }, SponsorId { index: 2, generation: 0 });
-        let (done, finished) = channel();
-        let mut doors = Vec::new();
-        for number in 0..2 * OF_ONE_MAX {
-            let (door, opened) = channel::<()>();
-            doors.push(door);
-            let done = done.clone();
-            let job = move || {
-                // The door opens by being dropped.
-                let _ = opened.recv();
-                let _ = done.send(number);
-            };
-            pool.submit(Box::new(job), greedy, true);
-        }
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    fn payer(index: u32) -> SponsorId {
+        SponsorId { index, generation: 0 }
+    }
+
+    /// A job that blocks until the door is dropped.
+    fn blocked(pool: &Arc<Pool>, of: SponsorId, begun: &Sender<u32>) -> Sender<()> {
+        let (door, opened) = channel::<()>();
+        let begun = begun.clone();
+        let job = move || {
+            let _ = begun.send(of.index);
+            let _ = opened.recv();
+        };
+        pool.submit(Box::new(job), of, Threads::Started);
+        door
+    }
+
+    fn may_begin(pool: &Pool) -> bool {
+        let jobs = pool.jobs.lock();
+        jobs.turns.iter().any(|payer| jobs.may(*payer))
+    }
+
+    fn does(pool: &Arc<Pool>, of: SponsorId) -> Receiver<u32> {
         let (answer, answered) = channel();
-        pool.submit(Box::new(move || answer.send(7).unwrap()), other, true);
-        assert_eq!(answered.recv_timeout(Duration::from_secs(60)), Ok(7));
-        assert!(pool.jobs.lock().running.get(&greedy).is_none_or(|count| *count <= OF_ONE_MAX));
-        assert!(finished.try_recv().is_err());
-        doors.clear();
-        let all = (0..2 * OF_ONE_MAX).map(|_| finished.recv_timeout(Duration::from_secs(60)).unwrap());
-        assert_eq!(all.count(), 2 * OF_ONE_MAX);
+        pool.submit(Box::new(move || answer.send(7).unwrap()), of, Threads::Started);
+        answered
+    }
+
+    /// However many payers fill the pool with work that blocks for ever, work of another is done.
+    #[test]
+    fn blocked_work_takes_nothing_from_other_payers() {
+        let pool = Arc::new(Pool::default());
+        let (begun, begins) = channel();
+        let mut doors = Vec::new();
+        let greedy = 12;
+        for index in 1..=greedy {
+            for _ in 0..THREADS_MAX {
+                doors.push(blocked(&pool, payer(index), &begun));
+            }
+            assert_eq!(begins.recv_timeout(PATIENCE), Ok(index), "one of each is begun");
+            // All that may begin have.
+            while may_begin(&pool) {
+                std::thread::yield_now();
+            }
+            while begins.try_recv().is_ok() {}
+        }
+        assert_eq!(does(&pool, payer(99)).recv_timeout(PATIENCE), Ok(7));
+        let first = pool.jobs.lock().payers[&payer(1)].running;
+        assert_eq!(first, THREADS_MAX / 2);
+        assert!(pool.jobs.lock().threads <= THREADS_MAX + greedy as usize + 1);
+        pool.close();
+    }
+
+    /// Work that waits for its payer's threads is done when some do not block any more, in its order.
+    #[test]
+    fn work_that_waited_is_done() {
+        let pool = Arc::new(Pool::default());
+        let (begun, begins) = channel();
+        let doors: Vec<_> = (0..THREADS_MAX).map(|_| blocked(&pool, payer(1), &begun)).collect();
+        let answered = does(&pool, payer(1));
+        drop(doors);
+        assert_eq!(answered.recv_timeout(PATIENCE), Ok(7));
+        assert_eq!(begins.try_iter().count(), THREADS_MAX);
         pool.close();
     }
 }

@@ -71,7 +71,12 @@ impl Probe {
     pub fn step(&mut self) -> Option<Step> {
         let mut event = self.running.queue.pop_front()?;
         let failure = match self.running.dispatch(&mut event, &mut self.left, &self.system.facilities) {
-            Outcome::Completed | Outcome::Gone | Outcome::Held | Outcome::Parked => None,
+            Outcome::Completed
+            | Outcome::Gone
+            | Outcome::Held
+            | Outcome::Cancelled
+            | Outcome::NoRoom(_)
+            | Outcome::Parked => None,
             Outcome::Failed(failure) => Some(failure),
             Outcome::Exhausted { resource, .. } => {
                 self.running.queue.push_front(event);

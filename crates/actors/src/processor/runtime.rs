@@ -109,6 +109,7 @@ impl Drop for Runtime {
             }
         }
         self.handle.system.pool.close();
+        self.handle.system.facilities.mailboxes.close();
         for thread in self.threads.drain(..) {
             // A processor's thread that panicked has said so.
             let _ = thread.join();

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use super::{Processor, Resident};
 use crate::configuration::effects::{Outgoing, Request};
 use crate::configuration::event::Event;
-use crate::model::address::ConfigurationNumber;
+use crate::model::address::{ConfigurationNumber, Local};
 use crate::system::directory::Arrival;
 
 impl Processor {
@@ -32,7 +32,7 @@ impl Processor {
         let mut items = outgoing.drain(..).peekable();
         while let Some(item) = items.next() {
             match item {
-                Outgoing::Beyond(proxy, sponsor, message) => proxy.deliver(message, sponsor),
+                Outgoing::Beyond(proxy, sponsor, message) => proxy.deliver_paid(message, sponsor),
                 Outgoing::Configuration(number, event) => {
                     let follows =
                         matches!(items.peek(), Some(Outgoing::Configuration(next, _)) if *next == number);
@@ -53,6 +53,27 @@ impl Processor {
         }
         drop(items);
         resident.exclusive.running.effects.outgoing = outgoing;
+    }
+
+    /// An actor's event has found no room where it sends to: it goes on when there is some.
+    #[cold]
+    pub(super) fn wait_for_room(&mut self, resident: &Resident, event: &Event, number: ConfigurationNumber) {
+        let generation = event.generation & Event::GENERATION;
+        let actor = Local { configuration: resident.entry.number, slot: event.slot, generation };
+        let waiting = match self.system.facilities.mailboxes.find(number) {
+            Some(mailbox) => mailbox.wait_as(actor),
+            None => vec![actor],
+        };
+        self.system.tell_of_room(number, waiting);
+    }
+
+    /// Events that were handled count in the mailbox no more.
+    #[inline]
+    pub(super) fn make_room(&mut self, resident: &mut Resident) {
+        if let Some(mailbox) = &resident.entry.mailbox {
+            let waiting = mailbox.release(std::mem::take(&mut resident.exclusive.running.uncounted));
+            self.system.tell_of_room(resident.entry.number, waiting);
+        }
     }
 
     /// Puts events into a configuration's inbox, and takes the configuration or gives it to its processor if

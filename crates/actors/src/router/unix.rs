@@ -188,7 +188,9 @@ fn join(stream: UnixStream, handle: &Handle, sponsor: Option<Sponsor>, known: Pu
         let mut frame = Vec::new();
         while let Ok(true) = read_frame(&mut stream, &mut frame) {
             let Some(exchange) = taking.upgrade() else { return };
-            if let Err(error) = exchange.take(&frame) {
+            let taken = exchange.take(&frame);
+            log.system.log_notes();
+            if let Err(error) = taken {
                 log.system.facilities.log(format!("a peer is not listened to any more: {error}"));
                 // It learns that by the end of the stream.
                 let _ = stream.get_ref().shutdown(std::net::Shutdown::Both);

@@ -16,6 +16,7 @@ use crate::durable::signals::Signals;
 use crate::durable::stored::{StoredAddress, StoredController};
 use crate::model::address::{Address, ConfigurationNumber, Place};
 use crate::model::message::Message;
+use crate::mutation::{Mutation, makes};
 use crate::sponsors::sponsor::Signal;
 
 /// What is to be put on its way: an event, a message to a door, or the signals that are new.
@@ -180,6 +181,17 @@ impl Accounts {
         self.controllers.get(&id)
     }
 
+    /// The sponsor directly below the root that one comes from; the root's is itself.
+    pub(crate) fn below_root(&self, id: SponsorId) -> SponsorId {
+        let mut below = id;
+        while let Some(above) = self.ledger.account(below).and_then(|account| account.parent)
+            && above != SponsorId::ROOT
+        {
+            below = above;
+        }
+        below
+    }
+
     pub(crate) fn waiting_for(&self, id: SponsorId) -> usize {
         self.waiting.get(&id).map_or(0, Vec::len)
     }
@@ -194,7 +206,9 @@ impl Accounts {
 
     /// An event waits with its sponsor.
     pub(crate) fn park(&mut self, number: ConfigurationNumber, event: Event) {
-        self.waiting.entry(event.sponsor).or_default().push((number, event));
+        if !makes(Mutation::LoseParked) {
+            self.waiting.entry(event.sponsor).or_default().push((number, event));
+        }
     }
 
     /// Does what the ledger has decided.
@@ -207,10 +221,13 @@ impl Accounts {
             }
             Verdict::Drop => {
                 // What stands for the events of a durable configuration goes back, so that they are met and
-                // dropped.
+                // dropped; and so do those of timers, and those that count in a mailbox.
                 let waiting = self.waiting.remove(&id).unwrap_or_default();
-                let controls = waiting.into_iter().filter(|(_, event)| event.slot == Event::CONTROL);
-                freed.extend(controls.map(|(number, event)| Freed::Event(number, event)));
+                let is_noted = |event: &Event| {
+                    event.slot == Event::CONTROL || event.generation & (Event::DUE | Event::COUNTED) != 0
+                };
+                let noted = waiting.into_iter().filter(|(_, event)| is_noted(event));
+                freed.extend(noted.map(|(number, event)| Freed::Event(number, event)));
                 self.controllers.remove(&id);
                 self.names.remove(&id);
             }
@@ -276,7 +293,7 @@ impl Accounts {
         let heir = if below.contains(&heir) { parent.unwrap_or(SponsorId::ROOT) } else { heir };
         // The ledger may refuse to end it; those below live on then.
         if self.stop_one(id, heir, freed) {
-            for one in below.into_iter().rev() {
+            for one in below.into_iter().rev().filter(|_| !makes(Mutation::KeepBelow)) {
                 self.stop_one(one, heir, freed);
             }
         }

@@ -112,11 +112,23 @@ impl<V> Erased<V> {
         &self.table.about
     }
 
-    /// Whether the value takes memory beside this.
+    /// Whether a value of a type would be held in place.
+    #[must_use]
+    pub(crate) const fn is_held_in_place<T>() -> bool {
+        !is_boxed::<T>()
+    }
+
+    /// Whether the value takes no memory beside this: it is held in place and owns nothing.
     #[inline]
     #[must_use]
-    pub(crate) fn is_boxed(&self) -> bool {
-        self.table.boxed
+    pub(crate) fn is_all_in_place(&self) -> bool {
+        self.table.drop.is_none()
+    }
+
+    /// The value's type, for people.
+    #[must_use]
+    pub(crate) fn type_name(&self) -> &'static str {
+        (self.table.type_name)()
     }
 
     /// Whether the value is of this type.
@@ -209,7 +221,7 @@ mod tests {
         boxed: bool,
     ) -> Erased<&'static str> {
         let held = Erased::new(value, table);
-        assert_eq!(held.is_boxed(), boxed, "{}", held.about());
+        assert_eq!(Erased::<()>::is_held_in_place::<T>(), !boxed, "{}", held.about());
         held
     }
 

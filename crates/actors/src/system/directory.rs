@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 use banyan_core::sponsors::SponsorId;
 use parking_lot::{Mutex, RwLock};
 
+use super::mailboxes::Mailbox;
 use crate::configuration::effects::Seed;
 use crate::configuration::event::Event;
 use crate::configuration::running::RunningConfiguration;
@@ -51,6 +52,8 @@ pub(crate) struct Entry {
     pub(crate) durable: bool,
     /// It stays on the processor that it began on.
     pub(crate) stays: bool,
+    /// If it takes so many events and no more.
+    pub(crate) mailbox: Option<Arc<Mailbox>>,
 }
 
 impl Entry {
@@ -70,6 +73,7 @@ impl Entry {
             sponsor: seed.configuration.sponsor,
             durable,
             stays: seed.configuration.stays,
+            mailbox: seed.configuration.mailbox.map(|(events, when)| Arc::new(Mailbox::new(events, when))),
         }
     }
 

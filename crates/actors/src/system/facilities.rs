@@ -14,6 +14,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::clock::Clock;
 use super::log::Log;
+use super::mailboxes::Mailboxes;
 use super::names::Names;
 use super::numbers::Numbers;
 use crate::durable::budgets::{Attributes, Found, KeepBudgetsError, KeptBudgets};
@@ -32,6 +33,7 @@ pub(crate) struct Facilities {
     pub(crate) clock: Clock,
     log: Log,
     pub(crate) names: Names,
+    pub(crate) mailboxes: Mailboxes,
     pub(crate) identities: Identities,
     /// Makes addresses for answers.
     pub(crate) answers: Answers,
@@ -52,6 +54,7 @@ impl Facilities {
             clock,
             log: Log::default(),
             names: Names::default(),
+            mailboxes: Mailboxes::default(),
             identities,
             answers,
             accounts: Mutex::new(Accounts::new(grant, refill)),

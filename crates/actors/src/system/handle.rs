@@ -7,6 +7,7 @@ use std::time::Duration;
 use banyan_core::sponsors::{Quota, SponsorId};
 
 use super::System;
+use super::mailboxes::{Mailbox, MailboxFull, WhenFull};
 use super::names::NameTaken;
 use crate::configuration::effects::Seed;
 use crate::configuration::event::Event;
@@ -131,25 +132,76 @@ impl Handle {
         Ok(())
     }
 
-    /// Sends a message, for which the target's configuration pays.
+    /// Sends a message, for which the target's configuration pays. Waits if that has a mailbox that makes
+    /// senders wait, and it is full; in deterministic mode the message is dropped then.
+    ///
+    /// # Panics
+    /// If it must wait and this thread is inside an event.
     pub fn send<M: Payload>(&self, target: &Addr<M>, message: M) {
         self.deliver(target.address(), Message::new(message));
     }
 
-    /// Sends a message, for which the target's configuration pays.
+    /// The same with a message of any type.
+    ///
+    /// # Panics
+    /// As [`Handle::send`].
     pub fn deliver(&self, target: &Address, message: Message) {
-        let sponsor = match &target.0 {
+        self.deliver_under(self.payer_of(target), target, message);
+    }
+
+    /// Sends a message if the target's mailbox has room for it, for which the target's configuration pays.
+    ///
+    /// # Errors
+    /// [`MailboxFull`].
+    pub fn try_send<M: Payload>(&self, target: &Addr<M>, message: M) -> Result<(), MailboxFull> {
+        let target = target.address();
+        let mark = match self.mailbox_of(target) {
+            None => 0,
+            Some(mailbox) if mailbox.reserve() => Event::COUNTED,
+            Some(_) => return Err(MailboxFull),
+        };
+        self.system.route_marked(target, self.payer_of(target), Message::new(message), mark);
+        Ok(())
+    }
+
+    /// Sends a message on a sponsor's account. It may wait as [`Handle::send`].
+    ///
+    /// # Panics
+    /// As [`Handle::send`].
+    pub fn send_under<M: Payload>(&self, sponsor: &Sponsor, target: &Addr<M>, message: M) {
+        self.deliver_under(sponsor.id, target.address(), Message::new(message));
+    }
+
+    fn deliver_under(&self, sponsor: SponsorId, target: &Address, message: Message) {
+        let mark = match self.mailbox_of(target) {
+            None => 0,
+            Some(mailbox) if mailbox.reserve() => Event::COUNTED,
+            Some(mailbox) => {
+                if mailbox.when_full != WhenFull::Wait || self.system.facilities.clock.is_simulated() {
+                    self.system.facilities.mailboxes.note_dropped();
+                    return;
+                }
+                assert_outside_of_events();
+                if mailbox.wait() { Event::COUNTED } else { 0 }
+            }
+        };
+        self.system.route_marked(target, sponsor, message, mark);
+    }
+
+    fn mailbox_of(&self, target: &Address) -> Option<Arc<Mailbox>> {
+        match &target.0 {
+            Place::Local(local) => self.system.facilities.mailboxes.find(local.configuration),
+            Place::Beyond(_) => None,
+        }
+    }
+
+    fn payer_of(&self, target: &Address) -> SponsorId {
+        match &target.0 {
             Place::Local(local) => {
                 self.system.directory.find(local.configuration).map_or(SponsorId::ROOT, |one| one.sponsor)
             }
             Place::Beyond(_) => SponsorId::ROOT,
-        };
-        self.system.route(target, sponsor, message);
-    }
-
-    /// Sends a message on a sponsor's account.
-    pub fn send_under<M: Payload>(&self, sponsor: &Sponsor, target: &Addr<M>, message: M) {
-        self.system.route(target.address(), sponsor.id, Message::new(message));
+        }
     }
 
     /// Asks an actor and waits for the answer.
@@ -283,10 +335,10 @@ impl Handle {
         self.system.facilities.log_lines()
     }
 
-    /// Messages that were sent to actors that are gone.
+    /// Messages that were sent to actors that are gone, or to full mailboxes that drop them.
     #[must_use]
     pub fn dead_letters(&self) -> u64 {
-        self.system.directory.dead_letters()
+        self.system.directory.dead_letters() + self.system.facilities.mailboxes.dropped()
     }
 
     /// Forgets a configuration: what is sent to it is dropped. An event of it that is under way completes.

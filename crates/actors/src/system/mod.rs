@@ -14,6 +14,7 @@ pub(crate) mod directory;
 pub(crate) mod facilities;
 pub mod handle;
 pub(crate) mod log;
+pub(crate) mod mailboxes;
 pub(crate) mod names;
 pub(crate) mod numbers;
 mod signalling;
@@ -34,15 +35,15 @@ use crate::configuration::effects::{Seed, Work};
 use crate::configuration::event::Event;
 use crate::configuration::running::RunningConfiguration;
 use crate::configuration::supervised::{Unanswered, unanswered};
-use crate::containment::{Foreign, contain};
+use crate::containment::{Foreign, contain, take_notes};
 use crate::durable::identities::Identities;
 use crate::durable::identity::{Identity, configuration_of_name};
 use crate::durable::requests::{Aftermath, DurableRequest, Notice};
 use crate::durable::{DurableSeed, OpenDurableError};
-use crate::model::address::{Address, ConfigurationNumber, Place};
+use crate::model::address::{Address, ConfigurationNumber, Local, Place};
 use crate::model::message::Message;
-use crate::model::supervision::ControlOf;
-use crate::processor::pool::Pool;
+use crate::model::supervision::{Control, ControlOf};
+use crate::processor::pool::{Pool, Threads};
 use crate::router::peers::{DurableRemote, Peers};
 use crate::sponsors::accounts::Freed;
 use crate::sponsors::sponsor::Signal;
@@ -120,6 +121,7 @@ impl System {
         let next = self.directory.next_home();
         let home = seed.configuration.host.unwrap_or(next) % self.directory.processors.len();
         let entry = Arc::new(Entry::new(&seed, home, false));
+        self.open_mailbox(&entry);
         self.directory.insert(&entry);
         self.directory.arrive(home, Arrival::New(entry.clone(), seed));
         entry
@@ -154,6 +156,7 @@ impl System {
         self.carry_out(durability.take_aftermath());
         entry.actors.store(running.population(), Ordering::Relaxed);
         let others = self.directory.all();
+        self.open_mailbox(&entry);
         self.directory.insert(&entry);
         let exclusive = Box::new(Exclusive { running, durability: Some(durability) });
         self.directory.arrive(home, Arrival::Given(entry, exclusive));
@@ -194,15 +197,36 @@ impl System {
             self.facilities.identities.close(number);
             entry.end();
             self.directory.rouse(&entry);
+            let waiting = self.facilities.mailboxes.remove(number);
+            self.tell_of_room(number, waiting);
+        }
+    }
+
+    fn open_mailbox(&self, entry: &Entry) {
+        if let Some(mailbox) = &entry.mailbox {
+            self.facilities.mailboxes.insert(entry.number, mailbox.clone());
+        }
+    }
+
+    /// A configuration has room again for what these actors wait to send.
+    pub(crate) fn tell_of_room(&self, number: ConfigurationNumber, waiting: Vec<Local>) {
+        for at in waiting {
+            let message = Message::internal(ControlOf { at, control: Control::Room(number) });
+            self.route_event(at.configuration, Event::control(SponsorId::ROOT, message));
         }
     }
 
     /// A message from outside of any event; its sponsor pays for it when it is dispatched.
     pub(crate) fn route(&self, target: &Address, sponsor: SponsorId, message: Message) {
+        self.route_marked(target, sponsor, message, 0);
+    }
+
+    /// The same with a mark on its event, if it becomes one.
+    pub(crate) fn route_marked(&self, target: &Address, sponsor: SponsorId, message: Message, mark: u32) {
         match &target.0 {
             Place::Beyond(proxy) => proxy.deliver(message, sponsor),
             Place::Local(local) => {
-                let generation = local.generation | Event::UNPAID;
+                let generation = local.generation | Event::UNPAID | mark;
                 let event = Event { slot: local.slot, generation, sponsor, message };
                 self.route_event(local.configuration, event);
             }
@@ -264,7 +288,8 @@ impl System {
         }
     }
 
-    /// Gives work that may block to the pool; what it returns is sent to an actor.
+    /// Gives work that may block to the pool; what it returns is sent to an actor. Nothing is sent of work
+    /// that panics, but its address for the answer is dropped, which who asked hears of.
     pub(crate) fn submit(&self, mut work: Foreign<Work>, reply_to: Address, sponsor: SponsorId) {
         let system = self.this.clone();
         let job = move || {
@@ -277,7 +302,16 @@ impl System {
                     system.facilities.log(format!("blocking work panicked; no answer is sent: {words}"));
                 }
             }
+            drop(reply_to);
+            system.log_notes();
         };
-        self.pool.submit(Box::new(job), sponsor, !self.facilities.clock.is_simulated());
+        let payer = self.facilities.accounts().below_root(sponsor);
+        let threads = if self.facilities.clock.is_simulated() { Threads::None } else { Threads::Started };
+        self.pool.submit(Box::new(job), payer, threads);
+    }
+
+    /// What dropped values had to say on this thread goes to the log.
+    pub(crate) fn log_notes(&self) {
+        take_notes().into_iter().for_each(|line| self.facilities.log(line));
     }
 }

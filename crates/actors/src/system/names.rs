@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 
 use crate::model::address::{Address, Door};
 use crate::model::message::Message;
+use crate::mutation::{Mutation, makes};
 
 /// A name is given to another actor already.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,7 +52,7 @@ struct Watcher {
 
 impl Door for Watcher {
     fn deliver(&self, _: Message, _: SponsorId) {
-        let Some(names) = self.names.upgrade() else { return };
+        let Some(names) = self.names.upgrade().filter(|_| !makes(Mutation::KeepNameOfDead)) else { return };
         let mut names = names.lock();
         // It may have been given to another one meanwhile.
         let is_this = |named: &Named| named.state == State::Given && named.actor == self.actor;
@@ -96,7 +97,8 @@ impl Names {
     /// Takes a name away that was given; gives the actor, and what monitors it. What is reserved is the
     /// event's, and nothing but its end changes that.
     pub(crate) fn unregister(&self, name: &str) -> Option<(Address, Address)> {
-        self.remove(name, State::Given).map(|named| (named.actor, named.watcher))
+        let state = if makes(Mutation::TakeReserved) { State::Reserved } else { State::Given };
+        self.remove(name, state).map(|named| (named.actor, named.watcher))
     }
 
     fn remove(&self, name: &str, state: State) -> Option<Named> {
@@ -108,7 +110,8 @@ impl Names {
 
     pub(crate) fn lookup(&self, name: &str) -> Option<Address> {
         let names = self.0.lock();
-        names.get(name).filter(|named| named.state == State::Given).map(|named| named.actor.clone())
+        let is_seen = |named: &&Named| named.state == State::Given || makes(Mutation::SeeReserved);
+        names.get(name).filter(is_seen).map(|named| named.actor.clone())
     }
 
     /// The same for the event that has reserved it.

@@ -274,7 +274,7 @@ impl Behaviour for WasmActor {
             (None, Some(kept)) if !self.broken => kept.saved(),
             _ => return None,
         };
-        Some(Saved { kind: self.module.digest().to_owned(), state: Packet::encode(&saved).ok()? })
+        Some(Saved { kind: self.module.digest().to_owned(), state: Packet::encode_own(&saved).ok()? })
     }
 
     fn can_be_kept(&self) -> bool {
