@@ -31,28 +31,19 @@ const DIFFERENT: &[(&str, &[&str])] = &[
         ],
     ),
     ("a stream of one side is used by the other", &["f_getline", "f_open", "f_map", "f_poll"]),
-    (
-        "memory that is mapped by the library itself is not the program's",
-        &["o_break", "o_mapped", "p_program"],
-    ),
+    ("memory that is mapped by the library itself is not the program's", &["o_break", "o_mapped"]),
     (
         "a thread of the library reads memory of the program, or calls it",
         &["h_calls_back", "h_on_values", "h_start"],
     ),
     ("a jump of the library leaves a frame of the program", &["j_jump", "j_throw"]),
     (
-        "the worker is another process, with its own locale, signals and children",
-        &[
-            "p_block",
-            "p_child",
-            "p_fork",
-            "p_parent",
-            "p_process",
-            "p_raise",
-            "p_random_next",
-            "p_system",
-            "p_wide",
-        ],
+        "the worker is another process, with its own signals and children",
+        &["p_block", "p_child", "p_fork", "p_parent", "p_process", "p_raise", "p_random_next", "p_system"],
+    ),
+    (
+        "a library with addresses in its variables is loaded before the program sets its locale",
+        &["p_locale", "p_wide"],
     ),
     ("what the library registers for the program's end is its worker's", &["p_at_exit"]),
 ];

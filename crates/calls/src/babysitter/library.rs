@@ -4,6 +4,7 @@ use super::{functions, run};
 use crate::shared::layout::{DATA_OFFSET, LOADING_HEAP_OFFSET, SLOT_BYTES, STACKS_OFFSET};
 use crate::shared::service::{Configuration, FunctionName, Report, Segment, SegmentKind};
 use crate::sys::maps;
+use std::ffi::c_int;
 
 /// Loads the library and finds its functions and variables; the functions' addresses, 0 where missing.
 pub(super) fn load_library(configuration: &Configuration, report: &mut Report) -> Result<Vec<u64>, String> {
@@ -11,6 +12,7 @@ pub(super) fn load_library(configuration: &Configuration, report: &mut Report) -
     let Some(path) = &configuration.library else { return Ok(Vec::new()) };
     let path = std::ffi::CString::new(path.as_os_str().as_bytes()).map_err(|error| error.to_string())?;
     show_environment();
+    resemble_the_caller(configuration);
     // SAFETY: loading runs the library's constructors, which is what this process is for. The
     // strings outlive the calls.
     unsafe {
@@ -58,6 +60,30 @@ fn show_environment() {
             *new.add(index) = if copy.is_null() { *old.add(index) } else { copy };
         }
         environ = new;
+    }
+}
+
+/// Takes the caller's locale and name for those of this process. The caller can read the name.
+fn resemble_the_caller(configuration: &Configuration) {
+    unsafe extern "C" {
+        static mut program_invocation_name: *mut libc::c_char;
+        static mut program_invocation_short_name: *mut libc::c_char;
+    }
+    let text = |text: &Option<String>| std::ffi::CString::new(text.clone()?).ok();
+    // SAFETY: this process has one thread. The C library only reads its names, of which the copy is never
+    // freed; the short one is a part of it, behind the last slash.
+    unsafe {
+        if let Some(locale) = text(&configuration.locale) {
+            libc::setlocale(libc::LC_ALL, locale.as_ptr());
+        }
+        if let Some(program) = text(&configuration.program) {
+            let copy = libc::strdup(program.as_ptr());
+            if !copy.is_null() {
+                let slash = libc::strrchr(copy, c_int::from(b'/'));
+                program_invocation_name = copy;
+                program_invocation_short_name = if slash.is_null() { copy } else { slash.add(1) };
+            }
+        }
     }
 }
 

@@ -19,6 +19,10 @@ pub struct Configuration {
     pub variables: Vec<FunctionName>,
     /// Functions and streams of the caller's C library, by name, for files that the caller opened.
     pub stdio: Vec<(String, u64)>,
+    /// The caller's locale, as `setlocale` writes it.
+    pub locale: Option<String>,
+    /// The caller's name, as its C library has it.
+    pub program: Option<String>,
     /// Workers that may run at once, each with one call. For functions of a Rust program; a library has one.
     pub workers: u32,
     /// Workers that stand ready beside those in use.
@@ -51,6 +55,8 @@ impl Default for Configuration {
             functions: Vec::new(),
             variables: Vec::new(),
             stdio: Vec::new(),
+            locale: None,
+            program: None,
             workers: std::thread::available_parallelism().map_or(2, |count| count.get().clamp(2, 8) as u32),
             spares: 1,
             kept: 3,

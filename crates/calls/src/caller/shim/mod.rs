@@ -173,6 +173,7 @@ fn open(library: &Library) -> Result<Connection, CallError> {
         functions.iter().map(|function| name(function.name, function.version)).collect();
     configuration.variables = variables.iter().map(|one| name(one.name, one.version)).collect();
     configuration.stdio = stdio();
+    (configuration.locale, configuration.program) = (locale(), program());
     // What the first call changes of errno is not the function's doing.
     let mut connection = open_library(&configuration, directory.as_deref().map(std::path::Path::new))?;
     let copies = variables.iter().map(|one| Copy {
@@ -200,6 +201,21 @@ pub extern "C" fn banyan_calls_open(library: &Library) {
     if let Err(error) = opened {
         eprintln!("banyan: calls: {error}");
     }
+}
+
+/// The program's locale at this moment.
+fn locale() -> Option<String> {
+    // SAFETY: asks, and changes nothing; the text is the C library's until the next change.
+    unsafe { string(libc::setlocale(libc::LC_ALL, std::ptr::null())) }
+}
+
+/// The program's name, as its C library has it.
+fn program() -> Option<String> {
+    unsafe extern "C" {
+        static program_invocation_name: *const c_char;
+    }
+    // SAFETY: the C library sets it before anything else runs.
+    unsafe { string(program_invocation_name) }
 }
 
 /// The C library's functions on files and descriptors in this program, for those that it opened.

@@ -83,6 +83,10 @@ const BASE: &[i64] = &[
     libc::SYS_sched_getscheduler,
     libc::SYS_prctl,
     libc::SYS_rt_sigtimedwait,
+    // Within the limit of the process.
+    libc::SYS_mlock,
+    libc::SYS_mlock2,
+    libc::SYS_munlock,
     libc::SYS_pause,
     libc::SYS_getppid,
     // Never reaches the kernel's: see `hide_clone3`.

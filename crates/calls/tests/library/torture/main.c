@@ -1,6 +1,7 @@
 /* Runs the rows of a subject: SUBJECT all, SUBJECT/ROW those from that row on. What begins with `-` is a row to
  * leave out, since its export was refused. Each row prints what its export did, after its name. */
 #include "rows.h"
+#include <locale.h>
 extern const struct row scalars[], structures[], buffers[], ownership[], callbacks[], variables[], files[], jumps[],
     threads[], processes[];
 static const struct {
@@ -21,6 +22,7 @@ static int is_left_out(const char *name, char **arguments)
 int main(int count, char **arguments)
 {
     (void)count;
+    setlocale(LC_ALL, "C.UTF-8");
     for (char **argument = arguments + 1; *argument; argument++) {
         size_t length = strcspn(*argument, "/");
         for (size_t i = 0; i < sizeof subjects / sizeof *subjects; i++) {
