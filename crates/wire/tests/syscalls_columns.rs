@@ -9,7 +9,9 @@ use banyan_wire::syscalls::{
 
 /// What the shape says of an argument. A column that names an argument needs it in the shape.
 fn argument(row: &SystemCall, index: usize) -> Argument {
-    *row.arguments.get(index).unwrap_or_else(|| panic!("{} has no argument {index} in its shape", row.name()))
+    *row.arguments()
+        .get(index)
+        .unwrap_or_else(|| panic!("{} has no argument {index} in its shape", row.name()))
 }
 
 fn handled() -> impl Iterator<Item = (&'static SystemCall, Handling)> {
@@ -78,7 +80,7 @@ fn descriptors_are_never_pointers() {
             DescriptorArguments::FirstAndSecond => 2,
         };
         assert!(
-            row.arguments.iter().take(count).all(|argument| *argument == Argument::Value),
+            row.arguments().iter().take(count).all(|argument| *argument == Argument::Value),
             "{}",
             row.name()
         );
@@ -90,7 +92,7 @@ fn descriptors_are_never_pointers() {
 #[test]
 fn buffers_name_their_length_within_the_call() {
     for row in TABLE {
-        for (index, argument) in row.arguments.iter().enumerate() {
+        for (index, argument) in row.arguments().iter().enumerate() {
             let length = match *argument {
                 Argument::In(of) | Argument::Out(of) | Argument::VectorIn(of) | Argument::VectorOut(of) => of,
                 Argument::Value
@@ -100,7 +102,7 @@ fn buffers_name_their_length_within_the_call() {
                 | Argument::FixedOut(_) => continue,
             };
             assert!(length < 6 && usize::from(length) != index, "{}", row.name());
-            let stated = row.arguments.get(usize::from(length)).copied().unwrap_or(Argument::Value);
+            let stated = row.arguments().get(usize::from(length)).copied().unwrap_or(Argument::Value);
             assert_eq!(stated, Argument::Value, "{}", row.name());
         }
     }
@@ -113,7 +115,7 @@ fn only_calls_that_are_made_with_their_arguments_have_a_shape() {
             Class::Local | Class::Deputy(_) => true,
             Class::Emulate(_) | Class::GoHome | Class::Refuse { .. } => false,
         };
-        assert!(made || row.arguments.is_empty(), "{}", row.name());
+        assert!(made || row.arguments().is_empty(), "{}", row.name());
     }
 }
 

@@ -318,7 +318,7 @@ fn shipped_call(
 
 /// Brings large buffers here in batches before the kernel would fault them in one page at a time.
 fn acquire(thread: &Thread, row: &SystemCall, header: &Header) {
-    for (index, argument) in row.arguments.iter().enumerate() {
+    for (index, argument) in row.arguments().iter().enumerate() {
         let pointer = header.arguments[index];
         if header.shipped & (1 << index) != 0 || pointer == 0 {
             continue;

@@ -39,7 +39,7 @@ pub fn pack(row: &SystemCall, header: &mut Header, payload: &mut [u8]) -> Pieces
     let arguments = header.arguments;
     let mut pieces = Pieces::default();
     let mut end = 0;
-    for (index, argument) in row.arguments.iter().enumerate() {
+    for (index, argument) in row.arguments().iter().enumerate() {
         let pointer = arguments[index];
         if pointer == 0 {
             continue;
@@ -65,7 +65,7 @@ pub fn pack(row: &SystemCall, header: &mut Header, payload: &mut [u8]) -> Pieces
         end += length;
     }
     header.length = end as u32;
-    for (index, argument) in row.arguments.iter().enumerate() {
+    for (index, argument) in row.arguments().iter().enumerate() {
         let Argument::Out(of) = *argument else { continue };
         let room = arguments[of as usize] as usize;
         // The call must not take data that cannot be delivered.
@@ -93,7 +93,7 @@ pub fn unpack(row: &SystemCall, header: &Header, payload: &[u8]) -> Option<Piece
     let received = header.length as usize;
     let mut pieces = Pieces::default();
     let mut end = 0;
-    for (index, argument) in row.arguments.iter().enumerate() {
+    for (index, argument) in row.arguments().iter().enumerate() {
         if header.shipped & (1 << index) == 0 {
             continue;
         }
@@ -114,10 +114,10 @@ pub fn unpack(row: &SystemCall, header: &Header, payload: &[u8]) -> Option<Piece
         pieces[index] = Piece { offset: end, length, outward: fixed_out, by_result: false, used: true };
         end += length;
     }
-    if end != received || header.shipped >> row.arguments.len() != 0 {
+    if end != received || header.shipped >> row.arguments().len() != 0 {
         return None;
     }
-    for (index, argument) in row.arguments.iter().enumerate() {
+    for (index, argument) in row.arguments().iter().enumerate() {
         let Argument::Out(of) = *argument else { continue };
         if header.shipped & (1 << index) == 0 {
             continue;

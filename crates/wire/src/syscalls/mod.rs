@@ -19,8 +19,10 @@ pub use class::{
     ThreadCall,
 };
 pub use shape::Argument;
-use table::NAMES;
 pub use table::TABLE;
+use table::{ARGUMENTS, NAMES};
+
+use core::ops::Range;
 
 /// One row of the table.
 #[derive(Clone, Copy, Debug)]
@@ -29,15 +31,23 @@ pub struct SystemCall {
     pub number: u16,
     /// How it is handled.
     pub class: Class,
-    /// Its arguments as far as they are not plain values.
-    pub arguments: &'static [Argument],
+    /// Where its arguments begin in [`ARGUMENTS`].
+    first_argument: u16,
+    /// How many are there.
+    arguments: u8,
 }
 
 impl SystemCall {
     /// The kernel's name.
     #[must_use]
     pub fn name(&self) -> &'static str {
-        NAMES[INDEX[usize::from(self.number)] as usize]
+        NAMES[row(self.number.into())]
+    }
+
+    /// Its arguments as far as they are not plain values.
+    #[must_use]
+    pub fn arguments(&self) -> &'static [Argument] {
+        &ARGUMENTS[self.first_argument.into()..][..self.arguments.into()]
     }
 }
 
@@ -47,9 +57,17 @@ pub const NUMBERS: usize = TABLE[TABLE.len() - 1].number as usize + 1;
 /// The row of a number.
 #[must_use]
 pub fn find(number: i64) -> Option<&'static SystemCall> {
-    let index = *INDEX.get(usize::try_from(number).ok()?)?;
-    TABLE.get(index as usize)
+    let number = usize::try_from(number).ok()?;
+    if HOLE.contains(&number) { None } else { TABLE.get(row(number)) }
 }
+
+/// Where in the table the row of a number is that has one.
+const fn row(number: usize) -> usize {
+    if number < HOLE.start { number } else { number - (HOLE.end - HOLE.start) }
+}
+
+/// Numbers that no call has.
+const HOLE: Range<usize> = 336..424;
 
 /// The memory call with this number, if it is one.
 #[must_use]
@@ -60,25 +78,12 @@ pub fn memory_call(number: u64) -> Option<MemoryCall> {
     }
 }
 
-/// Row of each number, or `u16::MAX`.
-static INDEX: [u16; NUMBERS] = {
-    let mut index = [u16::MAX; NUMBERS];
-    let mut row = 0;
-    while row < TABLE.len() {
-        index[TABLE[row].number as usize] = row as u16;
-        row += 1;
-    }
-    index
-};
-
-/// x86-64 has calls 0 to 335, a hole, and 424 onward: each must have exactly one row, in order.
+/// Each number must have exactly one row, in order.
 const _: () = {
-    let mut row = 0;
-    let mut expected = 0;
-    while row < TABLE.len() {
-        assert!(TABLE[row].number == expected, "a system call is missing or out of order");
-        assert!(TABLE[row].arguments.len() <= 6);
-        expected = if expected == 335 { 424 } else { expected + 1 };
-        row += 1;
+    let mut at = 0;
+    while at < TABLE.len() {
+        assert!(row(TABLE[at].number as usize) == at, "a system call is missing or out of order");
+        assert!(TABLE[at].arguments <= 6);
+        at += 1;
     }
 };

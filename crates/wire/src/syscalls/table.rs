@@ -20,21 +20,73 @@ use super::class::Notice::{Never, Once};
 use super::class::ThreadCall::{
     AlternateStack, ArchitectureControl, Create, End, ReturnFromHandler, SignalMask,
 };
-use super::shape::Argument::{FixedIn, FixedOut, In, Out, Path, Pointer, Value, VectorIn, VectorOut};
+use super::shape::Argument::{self, FixedIn, FixedOut, In, Out, Path, Pointer, Value, VectorIn, VectorOut};
 use linux_raw_sys::errno::{EINVAL, ENOSPC, ENOSYS, EPERM};
 use linux_raw_sys::general as linux;
+
+/// A row as it is written here.
+struct Written {
+    number: u16,
+    class: Class,
+    arguments: &'static [Argument],
+}
 
 /// Makes the rows, and their names beside them: a program that asks for no name does not contain them.
 macro_rules! table {
     ($($number:ident, $class:expr, $arguments:expr;)*) => {
-        /// The table, by number.
-        pub const TABLE: &[SystemCall] = &[
-            $(SystemCall { number: linux::$number as u16, class: $class, arguments: &$arguments },)*
+        const WRITTEN: &[Written] = &[
+            $(Written { number: linux::$number as u16, class: $class, arguments: &$arguments },)*
         ];
         /// The names of the rows.
-        pub(super) static NAMES: [&str; TABLE.len()] = [$(name_of(stringify!($number)),)*];
+        pub(super) static NAMES: [&str; WRITTEN.len()] = [$(name_of(stringify!($number)),)*];
     };
 }
+
+/// The table, by number.
+pub const TABLE: &[SystemCall] = &ROWS;
+
+// A row holds no pointer: with one it would be twice as large, and the table is in every replica.
+const ROWS: [SystemCall; WRITTEN.len()] = {
+    let mut rows = [SystemCall { number: 0, class: GoHome, first_argument: 0, arguments: 0 }; WRITTEN.len()];
+    let (mut row, mut first) = (0, 0);
+    while row < rows.len() {
+        let Written { number, class, arguments } = &WRITTEN[row];
+        rows[row] = SystemCall {
+            number: *number,
+            class: *class,
+            first_argument: first as u16,
+            arguments: arguments.len() as u8,
+        };
+        first += arguments.len();
+        row += 1;
+    }
+    rows
+};
+
+/// The arguments of all rows, one after another.
+pub(super) static ARGUMENTS: [Argument; ARGUMENTS_COUNT] = {
+    let mut all = [Value; ARGUMENTS_COUNT];
+    let (mut row, mut end) = (0, 0);
+    while row < WRITTEN.len() {
+        let mut argument = 0;
+        while argument < WRITTEN[row].arguments.len() {
+            all[end] = WRITTEN[row].arguments[argument];
+            end += 1;
+            argument += 1;
+        }
+        row += 1;
+    }
+    all
+};
+
+const ARGUMENTS_COUNT: usize = {
+    let (mut row, mut count) = (0, 0);
+    while row < WRITTEN.len() {
+        count += WRITTEN[row].arguments.len();
+        row += 1;
+    }
+    count
+};
 
 const fn refused(errno: u32) -> Class {
     Refuse { errno: errno as u16, notice: Once }
