@@ -101,6 +101,22 @@ pub enum ControlMessage {
         /// How.
         reason: String,
     },
+    /// From home: what processor time was used in the replica?
+    ProcessorTime {
+        /// Comes back in the answer.
+        id: u64,
+        /// The id at home of the thread that used it, or 0 for all.
+        thread: u32,
+    },
+    /// To home: this, in nanoseconds.
+    Used {
+        /// As asked.
+        id: u64,
+        /// In the program's code; also what is not told apart.
+        user: u64,
+        /// In the kernel.
+        system: u64,
+    },
 }
 
 /// What home says of a job to a node that is to take part.
@@ -234,6 +250,8 @@ mod tests {
             (ControlMessage::Join(part), join.concat()),
             (ControlMessage::Joined(Ok(())), vec![12, 0]),
             (ControlMessage::Joined(Err("x".into())), vec![12, 1, 1, b'x']),
+            (ControlMessage::ProcessorTime { id: 1, thread: 300 }, vec![14, 1, 0xac, 2]),
+            (ControlMessage::Used { id: 1, user: 4096, system: 2 }, vec![15, 1, 0x80, 0x20, 2]),
         ]
     }
 

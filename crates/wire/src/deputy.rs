@@ -8,7 +8,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// First word of every message: "bnyd" and the version of this protocol.
-const DEPUTY_MAGIC: u32 = 0x626e_0003;
+const DEPUTY_MAGIC: u32 = 0x626e_0004;
 /// Bytes of a payload at most. Larger buffers are not shipped: the deputy uses the program's memory itself.
 pub const PAYLOAD_MAX: usize = 128 << 10;
 /// Number of a call that stands for one that is not served on another node, whose number is argument 0: the
@@ -25,7 +25,8 @@ pub enum DeputyMessage {
     /// Carrier to deputy: make this system call. Number and arguments as the program gave them;
     /// `rt_sigreturn` has one argument, the mask that holds from then on.
     Call = 2,
-    /// Deputy to carrier: the result is in `number`. Argument 0 is a [`SignalNotice`].
+    /// Deputy to carrier: the result is in `number`. Argument 0 is a [`SignalNotice`],
+    /// argument 1 the deputy's processor time in nanoseconds.
     Return = 3,
     /// Carrier to deputy: the thread has ended; the deputy ends as well. Arguments: exit status, CPU
     /// nanoseconds.
@@ -33,7 +34,7 @@ pub enum DeputyMessage {
     /// Carrier to deputy: an instruction of the thread faulted. Arguments: signal, and whether a handler can
     /// be started for it (1) or not (0). Returned as `TakeSignal` is, or the program dies of it.
     Fault = 5,
-    /// Carrier to deputy: the thread goes on at home. Arguments: frame address, FS base, of its alternate
+    /// Carrier to deputy: the thread goes on at home. Number: CPU nanoseconds. Arguments: frame address, FS base, of its alternate
     /// signal stack the address, size and flags, and GS base.
     ComeHome = 6,
     /// Deputy to carrier, as urgent data, between calls: a signal waits for the thread, which runs the

@@ -6,7 +6,8 @@
 use banyan_wire::stub::{
     ACTIONS_MAX, Acquire, Action, ActionKind, Answer, Command, End, Enter, Exit, Failed, Hello, Lookup,
     Malformed, MapSource, MemoryCall, Nothing, PACKET_MAX, Placed, Purpose, Push, Range, Refusal, Refused,
-    Reply, Request, Row, StartCarrier, StartThread, Started, Steps, ThreadEnd, Welcome,
+    Reply, Request, Row, StartCarrier, StartThread, Started, Steps, ThreadEnd, TimeElsewhere, TimeHere, Used,
+    Welcome,
 };
 use proptest::prelude::*;
 use std::fmt::Write;
@@ -110,6 +111,7 @@ fn requests() -> Vec<Request> {
         Request::ThreadEnd(ThreadEnd { node: 1, deputy_calls: 9 }),
         Request::More(Nothing {}),
         Request::CameHome(ThreadEnd { node: 2, deputy_calls: 0 }),
+        Request::ProcessorTime(TimeElsewhere { thread: 78, node: 2 }),
     ]
 }
 
@@ -129,6 +131,7 @@ fn answers() -> Vec<Answer> {
         Answer::Enter(Enter { instruction: 1, stack: 2, executable: 3, program_break: 4 }),
         Answer::Placed(Placed { node: 1 }),
         Answer::AtHome(Nothing {}),
+        Answer::Used(Used { user: 1, system: 2 }),
     ]
 }
 
@@ -137,6 +140,7 @@ fn commands() -> Vec<Command> {
         Command::StartCarrier(StartCarrier { thread: 78 }),
         Command::Forget(Range { address: 0x2000, length: 0x1000 }),
         Command::End(End { status: 125 }),
+        Command::ProcessorTime(TimeHere { thread: 78 }),
     ]
 }
 
@@ -145,6 +149,7 @@ fn replies() -> Vec<Reply> {
         Reply::Done(Nothing {}),
         Reply::Failed(Failed { errno: 11 }),
         Reply::Started(Started { carrier: 99 }),
+        Reply::Used(Used { user: 1, system: 2 }),
     ]
 }
 

@@ -76,11 +76,16 @@ fn remark(call: &SystemCall) -> String {
             "of the home node; a thread elsewhere that sets its own moves to processors of the same numbers there"
                 .into()
         }
-        Class::Deputy(Handling::Usage) => "of the home node, but `RUSAGE_THREAD` of the thread's".into(),
+        Class::Deputy(Handling::Usage) => {
+            "processor time is the sum over the nodes; of the rest of `getrusage` the home node's".into()
+        }
+        Class::Deputy(Handling::Clock) => {
+            "the clock of the thread's node; processor time is the sum over the nodes".into()
+        }
         Class::Local | Class::Deputy(Handling::Plain | Handling::Mask(_)) => match call.name() {
             "getcpu" => "the processor's number on the thread's node",
             "sched_getaffinity" => "of the home node",
-            "clock_gettime" | "gettimeofday" | "time" => "the clock of the thread's node",
+            "gettimeofday" | "time" => "the clock of the thread's node",
             _ => "",
         }
         .into(),

@@ -5,7 +5,7 @@
 
 use super::files::Files;
 use super::loader;
-use super::questions::{PEER_DEADLINE, Questions};
+use super::questions::{Answer, PEER_DEADLINE, Questions};
 use super::settings::Summary;
 use crate::cluster::authority::{Authority, MemoryCall};
 use crate::pager::{Mapped, PagerError, pools};
@@ -16,7 +16,7 @@ use banyan_core::regions::{Backing, Caller, Effect, FileNumber, Operation, Regio
 use banyan_wire::control::{ControlMessage, RegionFacts};
 use banyan_wire::ids::NodeId;
 use banyan_wire::statistics::NodeStatistics;
-use banyan_wire::stub::MapSource;
+use banyan_wire::stub::{MapSource, Used};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::os::fd::OwnedFd;
@@ -196,6 +196,23 @@ impl Home {
         let mut ends = self.ends.lock();
         let staying = |ends: &mut Ends| !self.others().all(|node| ends.gone.contains(&node));
         self.node_ended.wait_while_for(&mut ends, staying, left(deadline));
+    }
+
+    /// What processor time was used in the replicas of other nodes, or by one thread in that of `node`.
+    pub(crate) fn time_elsewhere(&self, node: Option<NodeId>, thread: u32) -> Result<Used, PagerError> {
+        let ask = |node| (node, self.questions.ask(node, |id| ControlMessage::ProcessorTime { id, thread }));
+        let asked = self.others().filter(|&other| node.is_none_or(|node| node == other));
+        let waits: Vec<_> = asked.map(ask).collect();
+        let deadline = Instant::now() + PEER_DEADLINE;
+        let mut total = Used { user: 0, system: 0 };
+        for (node, wait) in waits {
+            let Ok(Answer::Used(used)) = wait.recv_timeout(left(deadline)) else {
+                return Err(PagerError::Fatal(format!("{node} did not say its processor time")));
+            };
+            total.user = total.user.saturating_add(used.user);
+            total.system = total.system.saturating_add(used.system);
+        }
+        Ok(total)
     }
 
     /// Has the other replicas unmap a range, those that may have it mapped.

@@ -9,6 +9,7 @@
 
 use super::end::Event;
 use super::home::Home;
+use super::questions::Answer;
 use super::remote::Remote;
 use super::{Job, Role, START_DEADLINE};
 use crate::cluster::authority::Authority;
@@ -18,7 +19,7 @@ use banyan_sys::scheduling;
 use banyan_wire::control::ControlMessage;
 use banyan_wire::handshake::{Hello, Purpose};
 use banyan_wire::ids::NodeId;
-use banyan_wire::stub::{Command, Failed, Reply, StartCarrier};
+use banyan_wire::stub::{Command, Failed, Reply, StartCarrier, Used};
 use parking_lot::{Condvar, Mutex};
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -139,7 +140,7 @@ impl Job {
                 let error = io::Error::from_raw_os_error(errno as i32);
                 self.emit(Event::Broken(format!("a thread could not be started: {error}")));
             }
-            Ok(Reply::Done(_)) => {
+            Ok(Reply::Done(_) | Reply::Used(_)) => {
                 self.emit(Event::Broken("the replica replied to another command than was given".into()));
             }
             Err(error) => self.emit(Event::Broken(format!("a thread could not be started: {error}"))),
@@ -196,11 +197,15 @@ impl Job {
     fn follow_control(&self, node: NodeId, connection: &Connection) {
         let Err(end) = transport::receive_control(connection, |message| match message {
             ControlMessage::LookedUp { id, region } => {
-                self.questions.answer(id, region);
+                self.questions.answer(id, Answer::Region(region));
                 Ok(())
             }
             ControlMessage::Forgotten { id } => {
-                self.questions.answer(id, None);
+                self.questions.answer(id, Answer::Done);
+                Ok(())
+            }
+            ControlMessage::Used { id, user, system } => {
+                self.questions.answer(id, Answer::Used(Used { user, system }));
                 Ok(())
             }
             message => match &self.role {
@@ -249,6 +254,14 @@ impl Job {
                 self.thread("forget", move |job| {
                     if let Err(error) = Remote::forget(job, id, start, length) {
                         job.emit(Event::Broken(error.to_string()));
+                    }
+                });
+            }
+            // Nor this: a command under way may be waiting for an answer, too.
+            ControlMessage::ProcessorTime { id, thread } => {
+                self.thread("processor time", move |job| {
+                    if let Err(error) = job.say_time(id, thread) {
+                        job.emit(Event::Broken(format!("its replica does not tell its time: {error}")));
                     }
                 });
             }

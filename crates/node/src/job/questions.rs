@@ -5,6 +5,7 @@
 use crate::transport::Peers;
 use banyan_wire::control::{ControlMessage, RegionFacts};
 use banyan_wire::ids::NodeId;
+use banyan_wire::stub::Used;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,8 +16,16 @@ use std::time::Duration;
 /// A question that another node must answer fails after this time, and with it the run.
 pub(crate) const PEER_DEADLINE: Duration = Duration::from_secs(5);
 
-/// What a question is answered with: a region, or nothing but that it was done.
-type Answer = Option<RegionFacts>;
+/// What a question is answered with.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// It was done.
+    Done,
+    /// The region, if there is one.
+    Region(Option<RegionFacts>),
+    /// Processor time.
+    Used(Used),
+}
 
 /// The control lanes of a job, and who waits for an answer on them.
 #[derive(Debug)]

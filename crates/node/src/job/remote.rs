@@ -1,13 +1,14 @@
 //! The part of a job that a node has whose daemon is not the home: its replica is a child, and home is asked.
 
 use super::Job;
-use super::questions::{PEER_DEADLINE, Questions};
+use super::questions::{Answer, PEER_DEADLINE, Questions};
 use crate::cluster::authority::{Authority, MemoryCall};
 use crate::pager::{PagerError, pools};
 use banyan_core::coherence::Extents;
 use banyan_core::regions::Effect;
 use banyan_wire::control::{ControlMessage, RegionFacts};
 use banyan_wire::ids::NodeId;
+use banyan_wire::stub::{Command, Reply, TimeHere, Used};
 use std::sync::Arc;
 
 /// What only a node elsewhere has of a job.
@@ -37,6 +38,20 @@ impl Remote {
     }
 }
 
+impl Job {
+    /// Elsewhere: answers what processor time this node's replica used, or one thread in it.
+    pub(crate) fn say_time(&self, id: u64, thread: u32) -> std::io::Result<()> {
+        let commands = self.commands.get().ok_or(std::io::ErrorKind::NotConnected)?;
+        match commands.command(&Command::ProcessorTime(TimeHere { thread }), None)? {
+            Reply::Used(Used { user, system }) => {
+                self.questions.send(NodeId::HOME, &ControlMessage::Used { id, user, system });
+                Ok(())
+            }
+            _ => Err(std::io::ErrorKind::InvalidData.into()),
+        }
+    }
+}
+
 impl Authority for Remote {
     /// Only its own pool: home may have given any other extent away when this node asks.
     fn first_owners(&self) -> Vec<(Extents, NodeId)> {
@@ -50,7 +65,9 @@ impl Authority for Remote {
 
     fn learn(&self, _: NodeId, address: u64, access: u32) -> Result<Option<RegionFacts>, PagerError> {
         let question = |id| ControlMessage::Lookup { id, address, access };
-        let answer = self.questions.ask(NodeId::HOME, question).recv_timeout(PEER_DEADLINE);
-        answer.map_err(|_| PagerError::Fatal("the home node does not answer".into()))
+        match self.questions.ask(NodeId::HOME, question).recv_timeout(PEER_DEADLINE) {
+            Ok(Answer::Region(region)) => Ok(region),
+            _ => Err(PagerError::Fatal("the home node does not answer".into())),
+        }
     }
 }

@@ -15,7 +15,7 @@ use banyan_wire::control::ControlMessage;
 use banyan_wire::ids::{Access, NodeId, PAGE_BYTES};
 use banyan_wire::stub::{
     ACTIONS_MAX, Action, ActionKind, Answer, Enter, Hello, Nothing, Placed, Purpose, Push, Range, Refusal,
-    Refused, Request, Steps, ThreadEnd,
+    Refused, Request, Steps, ThreadEnd, TimeElsewhere,
 };
 use banyan_wire::{stub, syscalls};
 use rustix::io::Errno;
@@ -109,6 +109,13 @@ fn handle(job: &Job, received: Received) -> Result<(Answer, Option<OwnedFd>), Pa
             }
             DONE
         }
+        Request::ProcessorTime(TimeElsewhere { thread, node }) => match &job.role {
+            Role::Home(home) => {
+                let node = (node != 0).then(|| node_of(job, node)).transpose()?;
+                Answer::Used(home.time_elsewhere(node, thread)?)
+            }
+            Role::Remote(_) => FAILED,
+        },
         Request::Refused(request) => {
             refused(job, request);
             DONE

@@ -4,6 +4,7 @@ use crate::daemon::settings::{self, SETTINGS};
 use crate::daemon::socket;
 use crate::kernel;
 use crate::memory;
+use crate::process::processor_time;
 use crate::remote::carrier;
 use crate::report;
 use crate::thread::{Role, Thread, block, create};
@@ -28,6 +29,7 @@ pub extern "C" fn serve(thread: &'static Thread) -> ! {
         let reply = match Command::decode(received.packet) {
             Ok(Command::StartCarrier(command)) => start_carrier(received.descriptors[0], command.thread),
             Ok(Command::Forget(range)) => forget(range),
+            Ok(Command::ProcessorTime(whose)) => Reply::Used(processor_time::used_here(whose.thread)),
             Ok(Command::End(command)) => kernel::exit_group(u64::from(command.status)),
             Err(_) => report::fail(&["banyan: a command of the node daemon is malformed"]),
         };

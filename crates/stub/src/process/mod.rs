@@ -4,3 +4,4 @@ pub mod descriptors;
 pub mod layout;
 pub mod links;
 pub mod listings;
+pub mod processor_time;

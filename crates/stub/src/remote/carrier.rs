@@ -4,6 +4,7 @@
 
 use crate::daemon::requests;
 use crate::kernel;
+use crate::process::processor_time::{self, Subject};
 use crate::remote::exchange::exchange;
 use crate::remote::shipping::{self, Order, Pieces};
 use crate::remote::signals;
@@ -27,6 +28,7 @@ use zerocopy::IntoBytes;
 pub extern "C" fn begin(thread: &'static Thread) -> ! {
     let _ = mask::block_all();
     thread.adopt();
+    thread.carrier.store(kernel::thread_id(), Ordering::Relaxed);
     let interruptible = signals::interrupt_on_urgent_data(thread.connection.get());
     let mut header = Header::new(DeputyMessage::Return, 0, [0; 6]);
     let received = kernel::receive_all(thread.connection.get(), header.as_mut_bytes());
@@ -85,8 +87,15 @@ pub fn system_call(
 fn make(thread: &'static Thread, row: &SystemCall, arguments: &[u64; 6], context: &mut UserContext) -> i64 {
     match row.class {
         Class::Local => local_call(thread, row, arguments),
-        Class::Deputy(Handling::Usage) if arguments[0] as u32 == linux::RUSAGE_THREAD => {
-            local_call(thread, row, arguments)
+        Class::Deputy(Handling::Clock | Handling::Usage) => {
+            match processor_time::subject(row.number.into(), arguments) {
+                Subject::Caller => processor_time::call(thread, row.number.into(), arguments),
+                // No clock of a descriptor, which home has.
+                Subject::Other if row.class == Class::Deputy(Handling::Clock) && arguments[0] as i32 >= 0 => {
+                    local_call(thread, row, arguments)
+                }
+                _ => forward(thread, row, arguments),
+            }
         }
         Class::Deputy(Handling::Affinity) => affinity(thread, row, arguments),
         Class::Deputy(_) | Class::Emulate(Emulation::Memory(_) | Emulation::Home(_)) => {

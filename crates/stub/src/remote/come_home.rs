@@ -23,7 +23,8 @@ pub fn leave(thread: &'static Thread, information: &SignalInformation, context: 
     let stack = thread.alternate_stack.get();
     let [fs_base, gs_base] = [kernel::ARCH_GET_FS, kernel::ARCH_GET_GS].map(kernel::segment_base);
     let arguments = [frame, fs_base, stack.pointer, stack.size, u64::from(stack.flags as u32), gs_base];
-    exit::end_carrier(thread, &Header::new(DeputyMessage::ComeHome, 0, arguments))
+    let cpu = kernel::thread_cpu_nanoseconds();
+    exit::end_carrier(thread, &Header::new(DeputyMessage::ComeHome, cpu as i64, arguments))
 }
 
 /// Continues a thread that comes home, on its deputy.
@@ -36,6 +37,7 @@ pub fn arrive(thread: &'static Thread, header: &Header) -> ! {
     thread.sigsys_blocked.store(mask::split(thread.mask.load(Ordering::Relaxed)).1, Ordering::Relaxed);
     // SAFETY: the GS base is the program's; the stub does not use it.
     let _ = unsafe { kernel::raw(linux::__NR_arch_prctl, [kernel::ARCH_SET_GS, gs_base, 0, 0, 0, 0]) };
+    thread.used_elsewhere.set(header.number as u64);
     thread.set_role(Role::Home);
     // A signal that the carrier has not taken is the kernel's to deliver now.
     taken::send_again(thread);

@@ -10,7 +10,7 @@ use crate::memory::call;
 use crate::memory::copy::{self, ProgramAddress};
 use crate::memory::futex;
 use crate::process::listings::Listing;
-use crate::process::{descriptors, links};
+use crate::process::{descriptors, links, processor_time};
 use crate::remote::come_home;
 use crate::remote::shipping::{self, Pieces};
 use crate::report;
@@ -198,10 +198,7 @@ fn call(thread: &'static Thread, header: &Header) {
 /// Whether a call is made while signals are let in all the time: it takes no lock of the stub, and the kernel
 /// alone touches program memory.
 fn stays_open(row: &SystemCall) -> bool {
-    matches!(
-        row.class,
-        Class::Deputy(Handling::Plain | Handling::Affinity | Handling::Usage | Handling::Descriptors(_))
-    )
+    matches!(row.class, Class::Deputy(Handling::Plain | Handling::Affinity | Handling::Descriptors(_)))
 }
 
 /// Makes a call. `None` if a signal came before it was made, or if it is to be made again after the handler.
@@ -261,7 +258,20 @@ fn shipped_call(
     let arguments = shipping::local_arguments(header, pieces, payload);
     let mut blocked = thread.mask.load(Ordering::Relaxed);
     match handling {
-        Handling::Plain | Handling::Affinity | Handling::Usage => {}
+        Handling::Plain | Handling::Affinity => {}
+        Handling::Clock | Handling::Usage => {
+            let mut words = [0; processor_time::WORDS];
+            let result = processor_time::make(thread, number, &arguments, &mut words);
+            let written = processor_time::written(number, &arguments, result, &words);
+            let at = processor_time::pointer(number);
+            return Some(match payload[pieces[at].offset..].get_mut(..written.len()) {
+                Some(to) if pieces[at].used => {
+                    to.copy_from_slice(written);
+                    result
+                }
+                _ => processor_time::deliver(arguments[at], result, written),
+            });
+        }
         Handling::Kill => {
             if let Err(error) = refuse::allows_kill(&arguments) {
                 return Some(error.negated());
@@ -356,7 +366,8 @@ fn acquire_range(thread: &Thread, address: u64, length: u64, purpose: Purpose) {
 /// Sends the result and the outward buffers with one call.
 fn answer(thread: &'static Thread, result: i64, notice: SignalNotice, pieces: &Pieces) {
     thread.notice.set(notice);
-    let mut header = Header::new(DeputyMessage::Return, result, [notice as u64, 0, 0, 0, 0, 0]);
+    let cpu = kernel::thread_cpu_nanoseconds();
+    let mut header = Header::new(DeputyMessage::Return, result, [notice as u64, cpu, 0, 0, 0, 0]);
     header.length = shipping::returned_total(pieces, result) as u32;
     let socket = thread.connection.get();
     // SAFETY: this thread's own, and the only reference to it.

@@ -44,6 +44,9 @@ pub fn exchange(thread: &Thread, header: &Header, pieces: &Pieces) -> Header {
     if kernel::receive_all(socket, payload).is_err() {
         kernel::park();
     }
+    if header.kind == DeputyMessage::Call as u32 {
+        thread.used_elsewhere.set(answer.arguments[1]);
+    }
     thread.notice.set(notice);
     if notice != SignalNotice::CallAgain
         && let Err(error) =

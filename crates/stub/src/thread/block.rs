@@ -80,6 +80,11 @@ pub struct Thread {
     pub taken: Taken,
     /// What the deputy's last return said of signals.
     pub notice: Cell<SignalNotice>,
+    /// Processor time in nanoseconds that the thread used on the other side: on a carrier its deputy's, as of
+    /// its last return; at home its carrier's, which has ended.
+    pub used_elsewhere: Cell<u64>,
+    /// The id here of a carrier.
+    pub carrier: AtomicU32,
     /// Node on which the thread executes.
     pub node: AtomicU32,
     /// What the thread starts with: frame, FS base, the child's word for the tid.
@@ -247,6 +252,8 @@ impl Thread {
         self.mask.store(0, Ordering::Relaxed);
         self.sigsys_blocked.store(0, Ordering::Relaxed);
         self.node.store(u32::from(settings::node()), Ordering::Relaxed);
+        self.used_elsewhere.set(0);
+        self.carrier.store(0, Ordering::Relaxed);
         self.deputy_calls.set(0);
         self.learned.set(0);
     }

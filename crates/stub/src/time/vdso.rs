@@ -32,14 +32,24 @@ static KERNELS_END: AtomicU64 = AtomicU64::new(0);
 global_asm!(
     ".globl banyan_vdso_start",
     ".globl banyan_vdso_end",
+    ".globl banyan_processor_clock_called",
     "banyan_vdso_start:",
-    "banyan_vdso_clock_gettime: jmp [rip + {targets}]",
+    // The kernel makes a system call for a clock of processor time; here the trap makes it.
+    "banyan_vdso_clock_gettime: lea eax, [rdi - {process_clock}]",
+    "cmp eax, 1",
+    "jbe banyan_call_processor_clock",
+    "test edi, edi",
+    "js banyan_call_processor_clock",
+    "jmp [rip + {targets}]",
     "banyan_vdso_gettimeofday: jmp [rip + {targets} + 8]",
     "banyan_vdso_time: jmp [rip + {targets} + 16]",
     "banyan_vdso_clock_getres: jmp [rip + {targets} + 24]",
     "banyan_vdso_getcpu: jmp [rip + {targets} + 32]",
     "banyan_vdso_getrandom: mov rax, -{enosys}",
     "ret",
+    "banyan_call_processor_clock: mov eax, {clock_gettime}",
+    "syscall",
+    "banyan_processor_clock_called: ret",
     "banyan_call_clock_gettime: mov eax, {clock_gettime}",
     "syscall",
     "ret",
@@ -57,6 +67,7 @@ global_asm!(
     "ret",
     "banyan_vdso_end:",
     targets = sym TARGETS,
+    process_clock = const linux::CLOCK_PROCESS_CPUTIME_ID,
     clock_gettime = const linux::__NR_clock_gettime,
     gettimeofday = const linux::__NR_gettimeofday,
     time = const linux::__NR_time,
@@ -73,11 +84,17 @@ unsafe extern "C" {
     pub(super) static banyan_vdso_clock_getres: u8;
     pub(super) static banyan_vdso_getcpu: u8;
     pub(super) static banyan_vdso_getrandom: u8;
+    static banyan_processor_clock_called: u8;
     static banyan_call_clock_gettime: u8;
     static banyan_call_gettimeofday: u8;
     static banyan_call_time: u8;
     static banyan_call_clock_getres: u8;
     static banyan_call_getcpu: u8;
+}
+
+/// Where a thread is whose call for a clock of processor time is trapped as the program's own are.
+pub fn processor_clock_called() -> u64 {
+    &raw const banyan_processor_clock_called as u64
 }
 
 /// Finds the kernel's functions. `stack` is where the kernel put the stub's own arguments at its start.

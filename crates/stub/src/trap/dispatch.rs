@@ -5,7 +5,7 @@
 use crate::kernel;
 use crate::memory::call;
 use crate::process::listings::Listing;
-use crate::process::{descriptors, links};
+use crate::process::{descriptors, links, processor_time};
 use crate::signal::frame::UserContext;
 use crate::signal::{alternate_stack, deliver, mask, restore};
 use crate::thread::{Thread, create, exit};
@@ -35,11 +35,11 @@ pub fn home_call(
             unsafe { kernel::raw(number, *arguments) }
         }
         // The filter lets most of these pass.
-        Class::Local
-        | Class::Deputy(Handling::Plain | Handling::Descriptors(_) | Handling::Affinity | Handling::Usage) => {
+        Class::Local | Class::Deputy(Handling::Plain | Handling::Descriptors(_) | Handling::Affinity) => {
             // SAFETY: the program's own call, about no descriptor of the stub.
             unsafe { kernel::raw(number, *arguments) }
         }
+        Class::Deputy(Handling::Clock | Handling::Usage) => processor_time::call(thread, number, arguments),
         Class::Deputy(Handling::Link { path }) => {
             links::read_at_home(thread, number, arguments, usize::from(path))
         }

@@ -7,6 +7,7 @@
 use crate::daemon::settings::{self, SETTINGS};
 use crate::kernel;
 use crate::memory::futex;
+use crate::time::vdso;
 use banyan_sys::raw::Errno;
 use banyan_wire::address_space::{LOW, PROGRAM_CODE};
 use banyan_wire::syscalls::{self, Class, DescriptorArguments, Handling};
@@ -47,6 +48,8 @@ const ARGUMENT_0_LOW: u32 = offset_of!(seccomp_data, args) as u32;
 const ARGUMENT_1_LOW: u32 = ARGUMENT_0_LOW + 8;
 /// The process id by which `kill` means all: -1.
 const EVERY_PROCESS: u32 = u32::MAX;
+/// The bit of negative clocks, which are those of a process, a thread or a descriptor.
+const CLOCK_OF_PROCESS_OR_THREAD: u32 = 1 << 31;
 
 /// More than the longest program: two instructions for each change between passing and trapping.
 const PROGRAM_MAX: usize = 1024;
@@ -92,9 +95,16 @@ impl Program {
 #[derive(Clone, Copy)]
 enum Place {
     /// At home, where descriptors from this one on may be the stub's.
-    Home { descriptor_floor: u32 },
+    Home { descriptor_floor: u32, nodes: Nodes },
     /// On another node.
     Elsewhere,
+}
+
+/// Where the process is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Nodes {
+    One,
+    Several,
 }
 
 /// Installs the filter of this replica's role for the calling thread and all that it creates.
@@ -103,7 +113,8 @@ enum Place {
 /// The kernel's.
 pub fn install() -> Result<(), Errno> {
     let place = if settings::is_home() {
-        Place::Home { descriptor_floor: SETTINGS.descriptor_floor.load(Ordering::Relaxed) }
+        let nodes = if settings::is_alone() { Nodes::One } else { Nodes::Several };
+        Place::Home { descriptor_floor: SETTINGS.descriptor_floor.load(Ordering::Relaxed), nodes }
     } else {
         Place::Elsewhere
     };
@@ -119,7 +130,13 @@ fn filter(place: Place) -> Program {
     program.load(INSTRUCTION_LOW);
     program.push(JUMP_AT_LEAST, LOW.end as u32, 0, 1);
     program.result(ALLOW);
-    program.push(JUMP, 4, 0, 0);
+    program.push(JUMP, 8, 0, 0);
+    // The one call of the stub's vDSO that is the program's: past the two checks of the range.
+    let called = vdso::processor_clock_called();
+    program.push(JUMP_EQUAL, (called >> 32) as u32, 0, 3);
+    program.load(INSTRUCTION_LOW);
+    program.push(JUMP_EQUAL, called as u32, 5, 0);
+    program.result(ALLOW);
     program.result_if_below((PROGRAM_CODE.start >> 32) as u32, ALLOW);
     program.result_if_at_least((PROGRAM_CODE.end >> 32) as u32, ALLOW);
     // From here on the program's own calls. Another architecture's numbers mean other calls.
@@ -128,17 +145,17 @@ fn filter(place: Place) -> Program {
     program.result(TRAP);
     program.load(NUMBER);
     match place {
-        Place::Home { descriptor_floor } => home(&mut program, descriptor_floor),
+        Place::Home { descriptor_floor, nodes } => home(&mut program, descriptor_floor, nodes),
         Place::Elsewhere => program.result_if_equal(linux::__NR_sched_yield, ALLOW),
     }
     program.result(TRAP);
     program
 }
 
-fn home(program: &mut Program, descriptor_floor: u32) {
+fn home(program: &mut Program, descriptor_floor: u32, nodes: Nodes) {
     for row in syscalls::TABLE {
         if let Class::Deputy(handling) = row.class {
-            handled(program, row.number.into(), handling, descriptor_floor);
+            handled(program, row.number.into(), handling, descriptor_floor, nodes);
         }
     }
     // Runs of numbers that are treated alike, from below.
@@ -153,13 +170,21 @@ fn home(program: &mut Program, descriptor_floor: u32) {
 }
 
 /// Decides on calls that depend on their arguments, or that are trapped among others that pass.
-fn handled(program: &mut Program, number: u32, handling: Handling, descriptor_floor: u32) {
+fn handled(program: &mut Program, number: u32, handling: Handling, descriptor_floor: u32, nodes: Nodes) {
     match handling {
-        Handling::Plain
-        | Handling::Mask(_)
-        | Handling::Listing { .. }
-        | Handling::Affinity
-        | Handling::Usage => {}
+        Handling::Plain | Handling::Mask(_) | Handling::Listing { .. } | Handling::Affinity => {}
+        // Of a process on one node the kernel knows all.
+        Handling::Usage | Handling::Clock if nodes == Nodes::One => {}
+        Handling::Usage => program.result_if_equal(number, TRAP),
+        Handling::Clock => {
+            program.push(JUMP_EQUAL, number, 0, 8);
+            program.load(ARGUMENT_0_LOW);
+            program.push(JUMP_IF_SET, CLOCK_OF_PROCESS_OR_THREAD, 0, 1);
+            program.result(TRAP);
+            program.result_if_equal(linux::CLOCK_PROCESS_CPUTIME_ID, TRAP);
+            program.result_if_equal(linux::CLOCK_THREAD_CPUTIME_ID, TRAP);
+            program.result(ALLOW);
+        }
         Handling::Kill => {
             program.push(JUMP_EQUAL, number, 0, 4);
             program.load(ARGUMENT_0_LOW);
@@ -211,7 +236,8 @@ fn passes_at_home(number: u32) -> bool {
             | Handling::Futex
             | Handling::Kill
             | Handling::Affinity
-            | Handling::Usage,
+            | Handling::Usage
+            | Handling::Clock,
         ) => true,
         Class::Deputy(Handling::Mask(_) | Handling::Listing { .. })
         | Class::Emulate(_)
@@ -241,7 +267,8 @@ mod tests {
     use super::*;
 
     const FLOOR: u32 = 1000;
-    const HOME: Place = Place::Home { descriptor_floor: FLOOR };
+    const HOME: Place = Place::Home { descriptor_floor: FLOOR, nodes: Nodes::Several };
+    const ALONE: Place = Place::Home { descriptor_floor: FLOOR, nodes: Nodes::One };
 
     /// `struct seccomp_data` in words: number, architecture, instruction, arguments.
     fn call(number: u32, arguments: [u32; 2]) -> [u32; 16] {
@@ -289,10 +316,12 @@ mod tests {
             let expected = match row.class {
                 Class::Local
                 | Class::Deputy(
-                    Handling::Plain | Handling::Futex | Handling::Kill | Handling::Affinity | Handling::Usage,
+                    Handling::Plain | Handling::Futex | Handling::Kill | Handling::Affinity | Handling::Clock,
                 ) => (ALLOW, ALLOW),
                 Class::Deputy(Handling::Descriptors(_)) => (ALLOW, TRAP),
-                Class::Deputy(Handling::Link { .. } | Handling::Listing { .. } | Handling::Mask(_))
+                Class::Deputy(
+                    Handling::Link { .. } | Handling::Listing { .. } | Handling::Mask(_) | Handling::Usage,
+                )
                 | Class::Emulate(_)
                 | Class::GoHome
                 | Class::Refuse { .. } => (TRAP, TRAP),
@@ -308,6 +337,27 @@ mod tests {
         assert_eq!(verdict(&program, &call(linux::__NR_dup2, [0, FLOOR])), TRAP, "a hidden target");
         assert_eq!(verdict(&program, &call(linux::__NR_kill, [EVERY_PROCESS, 0])), TRAP, "every process");
         assert_eq!(verdict(&program, &call(linux::__NR_dup2, [0, FLOOR - 1])), ALLOW);
+    }
+
+    #[test]
+    fn clocks_of_processor_time_are_trapped_if_other_nodes_use_some() {
+        let of_thread = u32::MAX << 3 | 6;
+        for (clock, expected) in [
+            (linux::CLOCK_REALTIME, ALLOW),
+            (linux::CLOCK_MONOTONIC, ALLOW),
+            (linux::CLOCK_PROCESS_CPUTIME_ID, TRAP),
+            (linux::CLOCK_THREAD_CPUTIME_ID, TRAP),
+            (linux::CLOCK_TAI, ALLOW),
+            (of_thread, TRAP),
+        ] {
+            let mut data = call(linux::__NR_clock_gettime, [clock, 0]);
+            assert_eq!(verdict(&filter(HOME), &data), expected, "{clock:#x}");
+            assert_eq!(verdict(&filter(ALONE), &data), ALLOW, "{clock:#x}");
+            from(&mut data, vdso::processor_clock_called());
+            assert_eq!(verdict(&filter(HOME), &data), expected, "{clock:#x} in the vDSO");
+            assert_eq!(verdict(&filter(Place::Elsewhere), &data), TRAP, "{clock:#x} in the vDSO");
+        }
+        assert_eq!(verdict(&filter(ALONE), &call(linux::__NR_getrusage, [0; 2])), ALLOW);
     }
 
     #[test]

@@ -12,6 +12,8 @@ messages! {
         2 Forget(Range),
         /// End at once. Not replied to.
         3 End(End),
+        /// Say what processor time was used here. Used.
+        4 ProcessorTime(TimeHere),
     }
 }
 
@@ -24,6 +26,8 @@ messages! {
         2 Failed(Failed),
         /// A carrier was started.
         3 Started(Started),
+        /// What was used.
+        4 Used(Used),
     }
 }
 
@@ -44,6 +48,20 @@ records! {
     Failed {
         /// Its error number.
         errno: u32,
+    }
+
+    /// Whose processor time is wanted.
+    TimeHere {
+        /// A thread's id at home, or 0 for all that this replica used.
+        thread: u32,
+    }
+
+    /// Processor time, in nanoseconds. What is not told apart is user time.
+    Used {
+        /// In the program's code.
+        user: u64,
+        /// In the kernel.
+        system: u64,
     }
 
     /// A new carrier.

@@ -21,15 +21,15 @@ pub mod packet;
 pub mod request;
 
 pub use actions::{ACTIONS_MAX, Action, ActionKind, Steps};
-pub use command::{Command, End, Failed, Reply, StartCarrier, Started};
+pub use command::{Command, End, Failed, Reply, StartCarrier, Started, TimeHere, Used};
 pub use packet::{Field, Malformed, PACKET_MAX, Packet, Row};
 pub use request::{
     Acquire, Answer, Enter, Exit, Hello, Lookup, MapSource, MemoryCall, Nothing, Placed, Purpose, Push,
-    Range, Refusal, Refused, Request, StartThread, ThreadEnd,
+    Range, Refusal, Refused, Request, StartThread, ThreadEnd, TimeElsewhere,
 };
 
 /// Version of these records; both sides come from one binary, so a mismatch is a build error made visible.
-pub const STUB_ABI_VERSION: u32 = 4;
+pub const STUB_ABI_VERSION: u32 = 5;
 
 /// First packet from the daemon to a new stub, beside which the memory file and the command socket travel.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]

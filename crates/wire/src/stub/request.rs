@@ -1,7 +1,7 @@
 //! What the stub asks of its daemon, and the answers.
 
-use super::Steps;
 use super::packet::{enumeration, messages, records};
+use super::{Steps, Used};
 
 messages! {
     /// What the stub asks of its daemon.
@@ -39,6 +39,8 @@ messages! {
         13 More(Nothing),
         /// A thread that executed on another node goes on at home. Done.
         14 CameHome(ThreadEnd),
+        /// What processor time was used on other nodes? Used.
+        15 ProcessorTime(TimeElsewhere),
     }
 }
 
@@ -58,6 +60,8 @@ messages! {
         5 Placed(Placed),
         /// Only the home node can have it.
         6 AtHome(Nothing),
+        /// What was used.
+        7 Used(Used),
     }
 }
 
@@ -123,6 +127,14 @@ records! {
     StartThread {
         /// Its id at home.
         thread: u32,
+    }
+
+    /// Whose processor time is wanted.
+    TimeElsewhere {
+        /// A thread's id at home, or 0 for all that was used on other nodes.
+        thread: u32,
+        /// The node where it executes, or 0 for all.
+        node: u32,
     }
 
     /// The program's end.

@@ -50,8 +50,11 @@ pub enum Handling {
     Kill,
     /// It sets the processors of a thread: a carrier that sets its own moves there too.
     Affinity,
-    /// It tells what was used: what a thread used itself, the node knows where it executes.
+    /// It tells what processor time was used, which is a sum over the nodes: see `Clock`.
     Usage,
+    /// It reads a clock. One of processor time is asked for at home, the others and the thread's own where it
+    /// executes.
+    Clock,
 }
 
 /// Which arguments of a call are descriptors.

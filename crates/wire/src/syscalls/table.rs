@@ -6,7 +6,7 @@ use super::class::Class::{self, Deputy, Emulate, GoHome, Local, Refuse};
 use super::class::CreationForm;
 use super::class::DescriptorArguments::{First, FirstAndSecond};
 use super::class::Emulation::{Home, Memory, Thread};
-use super::class::Handling::{Affinity, Descriptors, Futex, Kill, Link, Listing, Mask, Plain, Usage};
+use super::class::Handling::{Affinity, Clock, Descriptors, Futex, Kill, Link, Listing, Mask, Plain, Usage};
 use super::class::HomeCall::{
     CloseRange, EndProcess, GetRobustList, PendingSignals, ProcessControl, SetRobustList, SetTidAddress,
     SignalAction,
@@ -204,7 +204,7 @@ table! {
     __NR_getrlimit, Deputy(Plain), [Value, FixedOut(16)];
     __NR_getrusage, Deputy(Usage), [Value, FixedOut(144)];
     __NR_sysinfo, Deputy(Plain), [FixedOut(112)];
-    __NR_times, Deputy(Plain), [FixedOut(32)];
+    __NR_times, Deputy(Usage), [FixedOut(32)];
     __NR_ptrace, refused(EPERM), [];
     __NR_getuid, Deputy(Plain), [];
     __NR_syslog, Deputy(Plain), [];
@@ -332,7 +332,7 @@ table! {
     __NR_timer_getoverrun, Deputy(Plain), [];
     __NR_timer_delete, Deputy(Plain), [];
     __NR_clock_settime, Deputy(Plain), [];
-    __NR_clock_gettime, Local, [Value, FixedOut(16)];
+    __NR_clock_gettime, Deputy(Clock), [Value, FixedOut(16)];
     __NR_clock_getres, Local, [Value, FixedOut(16)];
     __NR_clock_nanosleep, Local, [Value, Value, FixedIn(16), FixedOut(16)];
     __NR_exit_group, Emulate(Home(EndProcess)), [];
