@@ -1,4 +1,4 @@
-// What the kernel says of the program under /proc: kernel_view vector|mappings|listings.
+// What the kernel says of the program under /proc: kernel_view vector|mappings|listings|files.
 #include "check.h"
 #include <dirent.h>
 #include <fcntl.h>
@@ -35,7 +35,30 @@ static int is_in(const void *address, const char *name) {
     return found;
 }
 
+// Every mapping is private, as nothing here is shared, and code, data and stack have their files' names.
+static void *names(void *argument) {
+    int on_stack;
+    (void)argument;
+    CHECK(is_in(names, "/kernel_view"), "the program's code has another name");
+    CHECK(is_in("constant", "/kernel_view"), "the program's data have another name");
+    CHECK(is_in((void *)puts, "libc"), "the library's code has another name");
+    CHECK(is_in((void *)getauxval(AT_BASE), "ld-linux"), "the dynamic linker has another name");
+    CHECK(is_in((void *)getauxval(AT_EXECFN), "[stack]"), "the first stack has another name");
+    CHECK(getpid() != gettid() || is_in(&on_stack, "[stack]"), "the stack has another name");
+    CHECK(!is_in(is_in, " rw-p ") && is_in(is_in, " r-xp "), "code has other rights");
+    CHECK(is_in(environ, " rw-p ") && is_in(&on_stack, " rw-p "), "the stack has other rights");
+    return NULL;
+}
+
 static void mappings(void) {
+    pthread_attr_t attributes;
+    void *stack;
+    size_t size;
+    ZERO(pthread_getattr_np(pthread_self(), &attributes));
+    ZERO(pthread_attr_getstack(&attributes, &stack, &size));
+    CHECK((char *)&size > (char *)stack && (char *)&size < (char *)stack + size, "the stack is elsewhere");
+    names(NULL);
+    run_threads(THREADS, names);
     char *first = sbrk(1 << 20), *allocated = malloc(100);
     CHECK(first != (void *)-1 && allocated != NULL, "no memory");
     CHECK(is_in(first, "[heap]") && is_in(allocated, "[heap]"), "the heap has another name");
@@ -101,6 +124,80 @@ static void *list(void *argument) {
     return NULL;
 }
 
+static void read_all(const char *path, char *text, size_t room) {
+    int file = CALL(open(path, O_RDONLY | O_CLOEXEC));
+    CHECK(fcntl(file, F_GETFD) == FD_CLOEXEC && (fcntl(file, F_GETFL) & O_ACCMODE) == O_RDONLY, "%s", path);
+    ssize_t length = CALL(read(file, text, room - 1));
+    CALL(close(file));
+    text[length] = 0;
+}
+
+// A number of the status.
+static long number_of(const char *path, const char *name) {
+    char text[8192];
+    read_all(path, text, sizeof text);
+    const char *line = strstr(text, name);
+    CHECK(line != NULL, "no %s in %s", name, path);
+    return atol(line + strlen(name));
+}
+
+// A field of the stat: proc_pid_stat(5).
+static long field_of(const char *path, int number) {
+    char text[2048];
+    read_all(path, text, sizeof text);
+    const char *at = strrchr(text, ')');
+    CHECK(at != NULL && text[strlen(text) - 1] == '\n', "%s", text);
+    for (int field = 2; field < number; field++) at = strchr(at + 1, ' ');
+    return atol(at + 1);
+}
+
+static void *files(void *argument) {
+    char path[64];
+    int self = (int)(intptr_t)argument;
+    struct timespec used;
+    volatile long sum = 0;
+    do {
+        for (int i = 0; i < 1000000; i++) sum += i;
+        CALL(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used));
+    } while (used.tv_nsec < 120000000 && used.tv_sec == 0);
+    threads[self] = gettid();
+    pthread_barrier_wait(&together);
+    for (int turn = 0; turn < THREADS; turn++, pthread_barrier_wait(&together)) {
+        if (turn != self) continue;
+        const char *paths[] = {"/proc/self/status", "/proc/thread-self/status"};
+        for (int index = 0; index < 2; index++)
+            CHECK(number_of(paths[index], "Threads:") == THREADS + 1, "%ld threads", number_of(paths[index], "Threads:"));
+        CHECK(number_of("/proc/thread-self/status", "\nPid:") == gettid(), "another thread's");
+        CHECK(field_of("/proc/self/stat", 20) == THREADS + 1, "%ld threads", field_of("/proc/self/stat", 20));
+        CHECK(field_of("/proc/thread-self/stat", 1 + 3) == getppid(), "another parent");
+        long all = field_of("/proc/self/stat", 14) + field_of("/proc/self/stat", 15);
+        CHECK(all >= THREADS * 11, "the process used %ld ticks", all);
+        for (int other = 0; other < THREADS; other++) {
+            snprintf(path, sizeof path, "/proc/%d/task/%ld/stat", getpid(), threads[other]);
+            long ticks = field_of(path, 14) + field_of(path, 15);
+            CHECK(ticks >= 11, "thread %d used %ld ticks", other, ticks);
+        }
+    }
+    return NULL;
+}
+
+// The file of the process is the program's, whatever it was called as.
+static void *executable(void *argument) {
+    char name[4096], bytes[64], same[64];
+    ssize_t length = CALL(readlink("/proc/self/exe", name, sizeof name - 1));
+    (void)argument;
+    name[length] = 0;
+    int own = CALL(open("/proc/self/exe", O_RDONLY)), file = CALL(open(name, O_RDONLY));
+    CHECK(fcntl(own, F_GETFD) == 0, "closed at exec");
+    CHECK(CALL(pread(own, bytes, sizeof bytes, 4096)) == CALL(pread(file, same, sizeof same, 4096)), "another length");
+    CHECK(memcmp(bytes, same, sizeof bytes) == 0 && lseek(own, 0, SEEK_END) == lseek(file, 0, SEEK_END), "another file");
+    CALL(close(own));
+    CALL(close(file));
+    CHECK(open("/proc/self/exe", O_WRONLY) == -1, "opened for writing");
+    CHECK(open("/proc/self/task/1/stat", O_RDONLY) == -1 && errno == ENOENT, "%s", strerror(errno));
+    return NULL;
+}
+
 // Arguments and environment as they were.
 static void words(char **arguments) {
     char text[4096];
@@ -128,6 +225,11 @@ int main(int count, char **arguments) {
         threads[0] = getpid();
         ZERO(pthread_barrier_init(&together, NULL, THREADS));
         run_threads(THREADS, list);
+    } else if (strcmp(arguments[1], "files") == 0) {
+        executable(NULL);
+        run_threads(THREADS, executable);
+        ZERO(pthread_barrier_init(&together, NULL, THREADS));
+        run_threads(THREADS, files);
     } else {
         CHECK(0, "unknown: %s", arguments[1]);
     }

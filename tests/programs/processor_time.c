@@ -65,7 +65,6 @@ static void look(void) {
     // Each node's part is rounded down.
     CHECK((ticks.tms_utime + ticks.tms_stime) * 10 >= THREADS * USED_MS - 80, "%ld ticks",
           (long)(ticks.tms_utime + ticks.tms_stime));
-    CHECK(ticks.tms_cutime == 0 && ticks.tms_cstime == 0, "there are no children");
 }
 
 static void *work(void *argument) {
@@ -109,7 +108,6 @@ int main(void) {
 
     struct rusage usage;
     CALL(getrusage(RUSAGE_CHILDREN, &usage));
-    CHECK(usage.ru_utime.tv_sec == 0 && usage.ru_utime.tv_usec == 0, "there are no children");
     CHECK(getrusage(77, &usage) == -1 && errno == EINVAL, "%s", strerror(errno));
     CHECK(getrusage(RUSAGE_SELF, (struct rusage *)8) == -1 && errno == EFAULT, "%s", strerror(errno));
     CHECK(syscall(SYS_times, NULL) > 0, "%s", strerror(errno));

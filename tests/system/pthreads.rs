@@ -37,6 +37,11 @@ fn threads_run_where_they_bind_themselves_and_know_their_processor_time() {
 }
 
 #[test]
+fn processor_time_is_a_sum_over_the_nodes() {
+    check(&c("processor_time", []).on_every_node());
+}
+
+#[test]
 fn barriers_hold_everyone_until_all_are_there() {
     check(&c("barrier", []).on_every_node());
 }

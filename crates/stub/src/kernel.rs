@@ -126,6 +126,13 @@ pub fn duplicate_from(descriptor: i32, floor: u64) -> Result<i32, Errno> {
         .map(|duplicate| duplicate as i32)
 }
 
+/// Lets a descriptor stay open at exec.
+pub fn keep_at_exec(descriptor: i32) {
+    const F_SETFD: u64 = 2;
+    // SAFETY: no pointers.
+    let _ = unsafe { raw(linux::__NR_fcntl, [descriptor as u64, F_SETFD, 0, 0, 0, 0]) };
+}
+
 /// The soft and the hard limit of open files.
 ///
 /// # Errors

@@ -37,6 +37,8 @@ impl Errno {
     pub const ENODEV: Self = Self(errno::ENODEV as u16);
     /// Invalid argument.
     pub const EINVAL: Self = Self(errno::EINVAL as u16);
+    /// Too many open files.
+    pub const EMFILE: Self = Self(errno::EMFILE as u16);
     /// Broken pipe.
     pub const EPIPE: Self = Self(errno::EPIPE as u16);
     /// Name too long.

@@ -5,9 +5,9 @@
 
 use banyan_wire::stub::{
     ACTIONS_MAX, Acquire, Action, ActionKind, Answer, Command, End, Enter, Exit, Failed, Hello, Lookup,
-    Malformed, MapSource, MemoryCall, Nothing, PACKET_MAX, Placed, Purpose, Push, Range, Refusal, Refused,
-    Reply, Request, Row, StartCarrier, StartThread, Started, Steps, ThreadEnd, TimeElsewhere, TimeHere, Used,
-    Welcome,
+    Malformed, MapSource, MemoryCall, Nothing, Open, PACKET_MAX, Placed, Purpose, Push, Range, Refusal,
+    Refused, Reply, Request, Row, StartCarrier, StartThread, Started, Steps, ThreadEnd, TimeElsewhere,
+    TimeHere, Used, Welcome,
 };
 use proptest::prelude::*;
 use std::fmt::Write;
@@ -112,6 +112,10 @@ fn requests() -> Vec<Request> {
         Request::More(Nothing {}),
         Request::CameHome(ThreadEnd { node: 2, deputy_calls: 0 }),
         Request::ProcessorTime(TimeElsewhere { thread: 78, node: 2 }),
+        Request::Open(Open {
+            thread: 78,
+            path: *b"task/123/status\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+        }),
     ]
 }
 

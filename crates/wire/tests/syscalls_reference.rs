@@ -59,6 +59,9 @@ fn remark(call: &SystemCall) -> String {
         Class::GoHome => "fails with `ENOSYS` for now".into(),
         Class::Deputy(Handling::Descriptors(_)) => "Banyan's own descriptors look closed".into(),
         Class::Deputy(Handling::Link { .. }) => "`/proc/self/exe` leads to the program's file".into(),
+        Class::Deputy(Handling::Open { .. }) => {
+            "`exe`, `maps`, `stat` and `status` of `/proc/self` are shown as in a native run, as they are at the call".into()
+        }
         Class::Deputy(Handling::Listing { .. }) => {
             "Banyan's own descriptors and thread are not listed under `/proc`".into()
         }

@@ -110,6 +110,12 @@ impl Regions {
         self.break_end = address;
     }
 
+    /// Where the heap of `brk` is.
+    #[must_use]
+    pub fn heap(&self) -> core::ops::Range<u64> {
+        self.break_start..self.break_end
+    }
+
     /// Lets a node's mappings begin at `address`, above what the loader placed.
     pub fn start_mappings(&mut self, node: u8, address: u64) {
         self.cursors.insert(node, address);

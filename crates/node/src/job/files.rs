@@ -3,8 +3,9 @@
 
 use banyan_core::regions::FileNumber;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 /// Open files by number; one for each file, however often it is mapped.
 #[derive(Debug, Default)]
@@ -44,6 +45,13 @@ impl Files {
     /// The system's; `NotFound` if it is not kept.
     pub(crate) fn open(&self, number: FileNumber) -> io::Result<OwnedFd> {
         self.kept.get(&number).ok_or(io::ErrorKind::NotFound)?.file.try_clone()
+    }
+
+    /// Device and inode of a file that is kept, and its path as the kernel says it.
+    pub(crate) fn describe(&self, number: FileNumber) -> Option<(u64, u64, OsString)> {
+        let Kept { file, device, inode } = self.kept.get(&number)?;
+        let path = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
+        Some((*device, *inode, path.into()))
     }
 
     /// Closes all others.

@@ -5,6 +5,7 @@
 
 use super::files::Files;
 use super::loader;
+use super::maps;
 use super::questions::{Answer, PEER_DEADLINE, Questions};
 use super::settings::Summary;
 use crate::cluster::authority::{Authority, MemoryCall};
@@ -32,6 +33,7 @@ pub(crate) struct Home {
     /// What is left to do of the memory call under way: one at a time is made.
     steps_left: Mutex<VecDeque<Operation>>,
     start: loader::Start,
+    images: loader::Images,
     /// Where the threads of the program are.
     placement: Mutex<Placement>,
     nodes: u8,
@@ -67,7 +69,7 @@ impl Home {
     /// With the regions of a program that was loaded, and where it starts.
     pub(crate) fn new(
         regions: Regions,
-        start: loader::Start,
+        (start, images): (loader::Start, loader::Images),
         placement: Placement,
         questions: Arc<Questions>,
         report: Report,
@@ -79,6 +81,7 @@ impl Home {
             files: Mutex::default(),
             steps_left: Mutex::default(),
             start,
+            images,
             placement: Mutex::new(placement),
             nodes,
             questions,
@@ -100,6 +103,18 @@ impl Home {
     /// Where the program starts.
     pub(crate) fn start(&self) -> loader::Start {
         self.start
+    }
+
+    /// What the program was loaded from.
+    pub(crate) fn images(&self) -> &loader::Images {
+        &self.images
+    }
+
+    /// The program's `maps`, given the kernel's.
+    pub(crate) fn maps(&self, kernels: &str) -> String {
+        let map = self.regions.lock();
+        let files = self.files.lock();
+        maps::lines(&map.regions, &self.images, &files, self.start.stack, kernels)
     }
 
     /// What is known of where threads are, to choose by or to change.

@@ -13,6 +13,8 @@ mod home;
 mod lanes;
 pub mod launch;
 pub(crate) mod loader;
+mod maps;
+mod process_files;
 mod questions;
 mod remote;
 pub(crate) mod replica;
@@ -127,12 +129,12 @@ impl Job {
     ) -> Result<Arc<Self>, String> {
         let memory = MemoryFile::create().map_err(|error| format!("its memory file: {error}"))?;
         let mut regions = Regions::new(memory_total() * u64::from(facts.nodes()));
-        let start = loader::load(&settings.command(), &settings.surroundings(), &memory, &mut regions)
+        let loaded = loader::load(&settings.command(), &settings.surroundings(), &memory, &mut regions)
             .map_err(|error| error.to_string())?;
         let part = facts.part(settings, NodeId::HOME);
         let placement = settings.placement(facts.nodes());
         let role = |questions| {
-            Role::Home(Box::new(Home::new(regions, start, placement, questions, report, settings.summary)))
+            Role::Home(Box::new(Home::new(regions, loaded, placement, questions, report, settings.summary)))
         };
         Self::new(facts.clone(), part, NodeId::HOME, memory, role)
     }
@@ -208,6 +210,11 @@ impl Job {
     fn emit(&self, event: Event) {
         // When that thread has gone, so is the job.
         let _ = self.events.send(event);
+    }
+
+    /// The process id of this node's replica.
+    fn replica_id(&self) -> u32 {
+        self.replica_id.load(Ordering::Relaxed)
     }
 
     /// Writes one line to the person who started the run.

@@ -116,6 +116,13 @@ fn handle(job: &Job, received: Received) -> Result<(Answer, Option<OwnedFd>), Pa
             }
             Role::Remote(_) => FAILED,
         },
+        Request::Open(request) => {
+            let file = match &job.role {
+                Role::Home(home) => job.open_of_process(home, &request)?,
+                Role::Remote(_) => None,
+            };
+            return Ok((if file.is_some() { DONE } else { FAILED }, file));
+        }
         Request::Refused(request) => {
             refused(job, request);
             DONE

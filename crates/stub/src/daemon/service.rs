@@ -12,10 +12,14 @@ use banyan_sys::raw::Errno;
 use banyan_wire::stub::{Command, Failed, Nothing, PACKET_MAX, Range, Reply, Started};
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general as linux;
+use linux_raw_sys::prctl::{PR_GET_DUMPABLE, PR_SET_DUMPABLE};
 
 /// Serves commands for ever, with every signal blocked from its beginning.
 pub extern "C" fn serve(thread: &'static Thread) -> ! {
     thread.adopt();
+    if settings::is_home() {
+        give_up_rights();
+    }
     let socket = SETTINGS.commands.load(Ordering::Relaxed);
     loop {
         let mut buffer = [0; PACKET_MAX];
@@ -37,6 +41,22 @@ pub extern "C" fn serve(thread: &'static Thread) -> ! {
             kernel::exit_group(report::STATUS_OURS);
         }
     }
+}
+
+/// Gives up what only this thread would still be allowed when the program has changed its user.
+fn give_up_rights() {
+    /// The user that owns nothing.
+    const NOBODY: u64 = 65534;
+    let no_pointers = |number, [a, b, c]: [u64; 3]| {
+        // SAFETY: no pointers but one that is not followed, for there are no groups.
+        unsafe { kernel::raw(number, [a, b, c, 0, 0, 0]) }
+    };
+    let dumpable = no_pointers(linux::__NR_prctl, [PR_GET_DUMPABLE.into(), 0, 0]);
+    no_pointers(linux::__NR_setgroups, [0; 3]);
+    no_pointers(linux::__NR_setresgid, [NOBODY; 3]);
+    no_pointers(linux::__NR_setresuid, [NOBODY; 3]);
+    // The kernel takes this from the process whose rights change.
+    no_pointers(linux::__NR_prctl, [PR_SET_DUMPABLE.into(), dumpable as u64, 0]);
 }
 
 fn failed(error: Errno) -> Reply {

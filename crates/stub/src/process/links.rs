@@ -2,7 +2,7 @@
 //! find its own file there, for the dynamic linker resolves `$ORIGIN` by them, and programs find their data
 //! by them.
 //!
-//! Only reading the links is served. Opening one opens the stub.
+//! Only reading the links is served here; `files` opens them.
 
 use crate::kernel;
 use crate::memory::copy::{self, ProgramAddress};
@@ -82,10 +82,29 @@ fn target(to: &mut [u8], size: u64) -> i64 {
 
 /// Whether `link`, with its zero, is one that leads to this process's file.
 fn leads_here(link: &[u8]) -> bool {
-    let Some(process) = link.strip_prefix(b"/proc/").and_then(|rest| rest.strip_suffix(b"/exe\0")) else {
-        return false;
-    };
-    let own = crate::report::Decimal::new(u64::from(kernel::process_id()));
-    EXECUTABLE.load(Ordering::Relaxed) != 0
-        && (process == b"self" || process == b"thread-self" || process == own.text().as_bytes())
+    EXECUTABLE.load(Ordering::Relaxed) != 0 && below_own(link).is_some_and(|(_, name)| name == b"exe\0")
+}
+
+/// A directory under /proc that shows this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Directory {
+    /// That of the process.
+    OfProcess,
+    /// That of the calling thread.
+    OfThread,
+}
+
+/// What a path names below such a directory.
+pub fn below_own(path: &[u8]) -> Option<(Directory, &[u8])> {
+    let below = path.strip_prefix(b"/proc/")?;
+    let end = below.iter().position(|&byte| byte == b'/')?;
+    let (process, name) = (&below[..end], &below[end + 1..]);
+    match process {
+        b"thread-self" => Some((Directory::OfThread, name)),
+        b"self" => Some((Directory::OfProcess, name)),
+        _ => {
+            let own = crate::report::Decimal::new(u64::from(kernel::process_id()));
+            (process == own.text().as_bytes()).then_some((Directory::OfProcess, name))
+        }
+    }
 }

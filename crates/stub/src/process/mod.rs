@@ -1,6 +1,7 @@
 //! What belongs to the process as a whole and not to one of its threads.
 
 pub mod descriptors;
+pub mod files;
 pub mod layout;
 pub mod links;
 pub mod listings;

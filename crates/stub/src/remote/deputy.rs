@@ -10,7 +10,7 @@ use crate::memory::call;
 use crate::memory::copy::{self, ProgramAddress};
 use crate::memory::futex;
 use crate::process::listings::Listing;
-use crate::process::{descriptors, links, processor_time};
+use crate::process::{descriptors, files, links, processor_time};
 use crate::remote::come_home;
 use crate::remote::shipping::{self, Pieces};
 use crate::report;
@@ -198,7 +198,12 @@ fn call(thread: &'static Thread, header: &Header) {
 /// Whether a call is made while signals are let in all the time: it takes no lock of the stub, and the kernel
 /// alone touches program memory.
 fn stays_open(row: &SystemCall) -> bool {
-    matches!(row.class, Class::Deputy(Handling::Plain | Handling::Affinity | Handling::Descriptors(_)))
+    matches!(
+        row.class,
+        Class::Deputy(
+            Handling::Plain | Handling::Affinity | Handling::Descriptors(_) | Handling::Open { .. }
+        )
+    )
 }
 
 /// Makes a call. `None` if a signal came before it was made, or if it is to be made again after the handler.
@@ -286,6 +291,16 @@ fn shipped_call(
             let waiting = mask::of_call(&arguments, mask).ok().flatten();
             thread.waiting_mask.set(waiting);
             blocked = waiting.map_or(blocked, |_| !0);
+        }
+        Handling::Open { path } => {
+            let path = usize::from(path);
+            let text = &payload[pieces[path].offset..][..pieces[path].length];
+            if links::below_own(text).is_some() {
+                wait::close(thread);
+                if let Some(result) = files::open(thread, text, arguments[path + 1] as u32) {
+                    return Some(result);
+                }
+            }
         }
         Handling::Link { path } => {
             let path = usize::from(path);

@@ -5,7 +5,7 @@
 use crate::kernel;
 use crate::memory::call;
 use crate::process::listings::Listing;
-use crate::process::{descriptors, links, processor_time};
+use crate::process::{descriptors, files, links, processor_time};
 use crate::signal::frame::UserContext;
 use crate::signal::{alternate_stack, deliver, mask, restore};
 use crate::thread::{Thread, create, exit};
@@ -42,6 +42,15 @@ pub fn home_call(
         Class::Deputy(Handling::Clock | Handling::Usage) => processor_time::call(thread, number, arguments),
         Class::Deputy(Handling::Link { path }) => {
             links::read_at_home(thread, number, arguments, usize::from(path))
+        }
+        Class::Deputy(Handling::Open { path }) => {
+            match files::open_at_home(thread, arguments, usize::from(path)) {
+                Some(result) => result,
+                None => {
+                    reissue::reissue(thread, number, [0; 3], context)?;
+                    return Ok(Outcome::Continue);
+                }
+            }
         }
         Class::Deputy(Handling::Listing { name }) => match Listing::of(arguments[0]) {
             // SAFETY: this thread's own, and the only reference to it.

@@ -172,7 +172,11 @@ fn home(program: &mut Program, descriptor_floor: u32, nodes: Nodes) {
 /// Decides on calls that depend on their arguments, or that are trapped among others that pass.
 fn handled(program: &mut Program, number: u32, handling: Handling, descriptor_floor: u32, nodes: Nodes) {
     match handling {
-        Handling::Plain | Handling::Mask(_) | Handling::Listing { .. } | Handling::Affinity => {}
+        Handling::Plain
+        | Handling::Mask(_)
+        | Handling::Listing { .. }
+        | Handling::Open { .. }
+        | Handling::Affinity => {}
         // Of a process on one node the kernel knows all.
         Handling::Usage | Handling::Clock if nodes == Nodes::One => {}
         Handling::Usage => program.result_if_equal(number, TRAP),
@@ -239,7 +243,7 @@ fn passes_at_home(number: u32) -> bool {
             | Handling::Usage
             | Handling::Clock,
         ) => true,
-        Class::Deputy(Handling::Mask(_) | Handling::Listing { .. })
+        Class::Deputy(Handling::Mask(_) | Handling::Listing { .. } | Handling::Open { .. })
         | Class::Emulate(_)
         | Class::GoHome
         | Class::Refuse { .. } => false,
@@ -320,7 +324,11 @@ mod tests {
                 ) => (ALLOW, ALLOW),
                 Class::Deputy(Handling::Descriptors(_)) => (ALLOW, TRAP),
                 Class::Deputy(
-                    Handling::Link { .. } | Handling::Listing { .. } | Handling::Mask(_) | Handling::Usage,
+                    Handling::Link { .. }
+                    | Handling::Listing { .. }
+                    | Handling::Open { .. }
+                    | Handling::Mask(_)
+                    | Handling::Usage,
                 )
                 | Class::Emulate(_)
                 | Class::GoHome

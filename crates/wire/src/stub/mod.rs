@@ -24,7 +24,7 @@ pub use actions::{ACTIONS_MAX, Action, ActionKind, Steps};
 pub use command::{Command, End, Failed, Reply, StartCarrier, Started, TimeHere, Used};
 pub use packet::{Field, Malformed, PACKET_MAX, Packet, Row};
 pub use request::{
-    Acquire, Answer, Enter, Exit, Hello, Lookup, MapSource, MemoryCall, Nothing, Placed, Purpose, Push,
+    Acquire, Answer, Enter, Exit, Hello, Lookup, MapSource, MemoryCall, Nothing, Open, Placed, Purpose, Push,
     Range, Refusal, Refused, Request, StartThread, ThreadEnd, TimeElsewhere,
 };
 

@@ -41,6 +41,9 @@ messages! {
         14 CameHome(ThreadEnd),
         /// What processor time was used on other nodes? Used.
         15 ProcessorTime(TimeElsewhere),
+        /// The program opens a file that shows its process, to read it. Done, and the file beside it; or failed
+        /// if the kernel's own is what it shall see.
+        16 Open(Open),
     }
 }
 
@@ -135,6 +138,14 @@ records! {
         thread: u32,
         /// The node where it executes, or 0 for all.
         node: u32,
+    }
+
+    /// A file that shows the process.
+    Open {
+        /// The id of the thread in whose directory it is; 0 for the one of the process.
+        thread: u32,
+        /// Its path there, filled up with zeroes.
+        path: [u8; 44],
     }
 
     /// The program's end.

@@ -36,6 +36,11 @@ pub enum Handling {
         /// The argument that is the link's path. The buffer and its size follow it.
         path: u8,
     },
+    /// It opens a file, which may be one that shows the process: the program must find it as in a native run.
+    Open {
+        /// The argument that is the file's path. The flags follow it.
+        path: u8,
+    },
     /// It lists a directory, which may show what the stub has open, or its service thread.
     Listing {
         /// Where in an entry its name begins.

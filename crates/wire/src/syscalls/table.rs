@@ -6,7 +6,9 @@ use super::class::Class::{self, Deputy, Emulate, GoHome, Local, Refuse};
 use super::class::CreationForm;
 use super::class::DescriptorArguments::{First, FirstAndSecond};
 use super::class::Emulation::{Home, Memory, Thread};
-use super::class::Handling::{Affinity, Clock, Descriptors, Futex, Kill, Link, Listing, Mask, Plain, Usage};
+use super::class::Handling::{
+    Affinity, Clock, Descriptors, Futex, Kill, Link, Listing, Mask, Open, Plain, Usage,
+};
 use super::class::HomeCall::{
     CloseRange, EndProcess, GetRobustList, PendingSignals, ProcessControl, SetRobustList, SetTidAddress,
     SignalAction,
@@ -106,7 +108,7 @@ const fn name_of(constant: &'static str) -> &'static str {
 table! {
     __NR_read, Deputy(Plain), [Value, Out(2), Value];
     __NR_write, Deputy(Plain), [Value, In(2), Value];
-    __NR_open, Deputy(Plain), [Path, Value, Value];
+    __NR_open, Deputy(Open { path: 0 }), [Path, Value, Value];
     __NR_close, Deputy(Descriptors(First)), [];
     __NR_stat, Deputy(Plain), [Path, FixedOut(144)];
     __NR_fstat, Deputy(Plain), [Value, FixedOut(144)];
@@ -361,7 +363,7 @@ table! {
     __NR_inotify_add_watch, Deputy(Plain), [Value, Path, Value];
     __NR_inotify_rm_watch, Deputy(Plain), [];
     __NR_migrate_pages, refused(ENOSYS), [];
-    __NR_openat, Deputy(Plain), [Value, Path, Value, Value];
+    __NR_openat, Deputy(Open { path: 1 }), [Value, Path, Value, Value];
     __NR_mkdirat, Deputy(Plain), [Value, Path, Value];
     __NR_mknodat, Deputy(Plain), [Value, Path, Value, Value];
     __NR_fchownat, Deputy(Plain), [Value, Path, Value, Value, Value];

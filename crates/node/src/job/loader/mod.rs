@@ -2,9 +2,11 @@
 //! first stack. The stub then only maps the regions and jumps.
 
 mod elf;
+mod images;
 mod resolve;
 mod stack;
 
+pub(crate) use images::Images;
 pub(crate) use resolve::{Command, resolve};
 
 use crate::pager::memory_file::MemoryFile;
@@ -146,7 +148,7 @@ pub(crate) struct Surroundings {
     pub stack_limit: Option<u64>,
 }
 
-/// Loads `command` into `memory` and enters its regions.
+/// Loads `command` into `memory` and enters its regions. Returns where it starts, and what it was loaded from.
 ///
 /// # Errors
 /// [`LoadError`].
@@ -155,11 +157,13 @@ pub(crate) fn load(
     surroundings: &Surroundings,
     memory: &MemoryFile,
     regions: &mut Regions,
-) -> Result<Start, LoadError> {
+) -> Result<(Start, Images), LoadError> {
     let path = surroundings.directory.join(&command.path);
     let program = Elf::read(&path)?;
     let base = if program.fixed { 0 } else { PROGRAM_BASE };
     place(&program, base, memory, regions)?;
+    let io = |source| LoadError::Io { path: path.clone(), source };
+    let mut images = Images::new(&program, base).map_err(io)?;
     regions.start_mappings(0, MAPPINGS_START);
     let program_break = page_up(base + program.end).unwrap_or(base + program.end);
     regions.set_break(program_break);
@@ -176,6 +180,7 @@ pub(crate) fn load(
             })?
         };
         place(&linker, linker_base, memory, regions)?;
+        images.add(&linker, linker_base).map_err(io)?;
         entry = linker_base + linker.entry;
     }
     let size = stack::size(surroundings.stack_limit);
@@ -200,7 +205,7 @@ pub(crate) fn load(
     let (image, executable) = contents.build(STACK_END, size / 4)?;
     let stack = STACK_END - image.len() as u64;
     memory.write(stack, &image).map_err(|source| LoadError::Io { path: command.path.clone(), source })?;
-    Ok(Start { instruction: entry, stack, executable, program_break })
+    Ok((Start { instruction: entry, stack, executable, program_break }, images))
 }
 
 /// Writes the segments of `elf` at `base` and enters them as regions.
