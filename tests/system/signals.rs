@@ -128,6 +128,20 @@ fn bad_system_calls_that_are_raised_are_signals_like_others() {
 }
 
 #[test]
+fn what_another_process_sends_with_the_number_of_a_fault_is_a_signal_like_others() {
+    let program = compile::c("sent_faults", Link::Dynamic).unwrap();
+    for who in ["any", "thread"] {
+        let script = format!(
+            "mkfifo told; $RUN {} told {who} & read process < told; \
+             for name in SEGV BUS FPE ILL TRAP SYS; do kill -$name $process; read next < told; done; \
+             wait $!; status=$?; rm told; exit $status",
+            program.display()
+        );
+        check(&Case::script(&script));
+    }
+}
+
+#[test]
 fn faults_are_handled_on_every_node() {
     check(&c("signals_elsewhere", ["faults"]).on_every_node());
 }

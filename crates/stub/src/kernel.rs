@@ -155,7 +155,7 @@ pub struct MemoryLimits {
 }
 
 /// The limits of memory calls.
-pub fn memory_limits() -> MemoryLimits {
+pub fn memory_limits(number: u32) -> MemoryLimits {
     let soft = |resource: u32| {
         let mut limit = [u64::MAX; 2];
         let arguments = [0, resource.into(), 0, limit.as_mut_ptr() as u64, 0, 0];
@@ -163,8 +163,24 @@ pub fn memory_limits() -> MemoryLimits {
         let _ = unsafe { raw(linux::__NR_prlimit64, arguments) };
         limit[0]
     };
-    let locked = if may_lock_memory() { u64::MAX } else { soft(linux::RLIMIT_MEMLOCK) };
-    MemoryLimits { address_space: soft(linux::RLIMIT_AS), data: soft(linux::RLIMIT_DATA), locked }
+    let mut limits = MemoryLimits { address_space: u64::MAX, data: u64::MAX, locked: u64::MAX };
+    match number {
+        linux::__NR_mlock | linux::__NR_mlock2 | linux::__NR_mlockall => {
+            if !may_lock_memory() {
+                limits.locked = soft(linux::RLIMIT_MEMLOCK);
+            }
+        }
+        linux::__NR_mmap
+        | linux::__NR_mprotect
+        | linux::__NR_mremap
+        | linux::__NR_brk
+        | linux::__NR_shmat => {
+            limits.address_space = soft(linux::RLIMIT_AS);
+            limits.data = soft(linux::RLIMIT_DATA);
+        }
+        _ => {}
+    }
+    limits
 }
 
 /// Whether the calling thread has `CAP_IPC_LOCK`.

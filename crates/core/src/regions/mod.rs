@@ -157,10 +157,7 @@ impl Regions {
 
     /// The files that regions refer to.
     pub fn files(&self) -> impl Iterator<Item = FileNumber> {
-        self.map.iter().filter_map(|region| match region.backing {
-            Backing::File { file, .. } => Some(file),
-            _ => None,
-        })
+        self.map.files()
     }
 
     /// Performs a memory call.

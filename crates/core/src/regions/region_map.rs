@@ -105,32 +105,59 @@ impl Region {
 
 /// Regions by first byte; neighbours with equal properties are joined.
 #[derive(Clone, Debug, Default)]
-pub(super) struct RegionMap(BTreeMap<u64, Region>);
+pub(super) struct RegionMap {
+    by_start: BTreeMap<u64, Region>,
+    /// How many regions refer to each file.
+    references: BTreeMap<FileNumber, usize>,
+}
 
 impl RegionMap {
+    fn put(&mut self, region: Region) {
+        if let Backing::File { file, .. } = region.backing {
+            *self.references.entry(file).or_default() += 1;
+        }
+        self.by_start.insert(region.start, region);
+    }
+
+    fn take(&mut self, start: u64) {
+        if let Some(Region { backing: Backing::File { file, .. }, .. }) = self.by_start.remove(&start)
+            && let Some(count) = self.references.get_mut(&file)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.references.remove(&file);
+            }
+        }
+    }
+
+    /// The files that regions refer to.
+    pub(super) fn files(&self) -> impl Iterator<Item = FileNumber> {
+        self.references.keys().copied()
+    }
+
     /// The region at `address`.
     pub(super) fn lookup(&self, address: u64) -> Option<Region> {
-        let (_, region) = self.0.range(..=address).next_back()?;
+        let (_, region) = self.by_start.range(..=address).next_back()?;
         (address < region.end).then_some(*region)
     }
 
     /// The region at `address`, or the one that grows when `address` is touched.
     pub(super) fn reach(&self, address: u64) -> Option<Region> {
         self.lookup(address).or_else(|| {
-            let (_, above) = self.0.range(address..).next()?;
+            let (_, above) = self.by_start.range(address..).next()?;
             (above.reserved_from() <= address).then_some(*above)
         })
     }
 
     /// All regions, by address.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Region> {
-        self.0.values()
+        self.by_start.values()
     }
 
     /// The pieces of regions within `[start, end)`.
     pub(super) fn pieces(&self, start: u64, end: u64) -> impl Iterator<Item = Region> {
-        let first = self.0.range(..=start).next_back().map_or(start, |(&key, _)| key);
-        self.0
+        let first = self.by_start.range(..=start).next_back().map_or(start, |(&key, _)| key);
+        self.by_start
             .range(first..end)
             .map(|(_, region)| *region)
             .filter(move |r| r.end > start)
@@ -162,16 +189,16 @@ impl RegionMap {
 
     /// Removes `[start, end)` from the map, splitting regions at its ends.
     pub(super) fn cut(&mut self, start: u64, end: u64) {
-        let first = self.0.range(..=start).next_back().map_or(start, |(&key, _)| key);
+        let first = self.by_start.range(..=start).next_back().map_or(start, |(&key, _)| key);
         let touched: Vec<Region> =
-            self.0.range(first..end).map(|(_, r)| *r).filter(|r| r.end > start).collect();
+            self.by_start.range(first..end).map(|(_, r)| *r).filter(|r| r.end > start).collect();
         for region in touched {
-            self.0.remove(&region.start);
+            self.take(region.start);
             if region.start < start {
-                self.0.insert(region.start, Region { end: start, ..region });
+                self.put(Region { end: start, ..region });
             }
             if region.end > end {
-                self.0.insert(end, region.part(end, region.end));
+                self.put(region.part(end, region.end));
             }
         }
     }
@@ -180,14 +207,16 @@ impl RegionMap {
     pub(super) fn join(&mut self, mut region: Region) {
         let before = region.start.checked_sub(1).and_then(|at| self.lookup(at));
         if let Some(before) = before.filter(|before| before.continues_in(&region)) {
-            self.0.remove(&before.start);
+            self.take(before.start);
             region = Region { end: region.end, ..before };
         }
-        if let Some(after) = self.0.get(&region.end).copied().filter(|after| region.continues_in(after)) {
-            self.0.remove(&after.start);
+        if let Some(after) =
+            self.by_start.get(&region.end).copied().filter(|after| region.continues_in(after))
+        {
+            self.take(after.start);
             region.end = after.end;
         }
-        self.0.insert(region.start, region);
+        self.put(region);
     }
 
     /// The first gap of `length` bytes in `[low, high)`.

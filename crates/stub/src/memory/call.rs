@@ -17,7 +17,7 @@ use banyan_wire::address_space::{may_map, page_down, page_up};
 use banyan_wire::ids::PAGE_BYTES;
 use banyan_wire::stub::{self, ActionKind, Answer, MapSource, Nothing, Request, Steps};
 use banyan_wire::syscalls::MemoryCall;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU64, Ordering};
 use linux_raw_sys::general as linux;
 
 /// Performs a memory call of a thread; runs at home. Returns the call's result.
@@ -36,10 +36,7 @@ pub fn call(thread: &Thread, call: MemoryCall, number: u32, arguments: &[u64; 6]
             },
             Err(error) => error.negated(),
         },
-        MemoryCall::Break => match ask(thread, number, &unmapped) {
-            Ok(result) => result,
-            Err(failed) => undo_break(thread, number, &failed),
-        },
+        MemoryCall::Break => move_break(thread, number, &unmapped),
         MemoryCall::Lock if has_unknown_flags(number, arguments) => Errno::EINVAL.negated(),
         MemoryCall::Advise
         | MemoryCall::Synchronize
@@ -101,7 +98,7 @@ fn ask(thread: &Thread, number: u32, mapping: &Mapping) -> Result<i64, Failed> {
 
 /// As [`ask`], for a caller that has the lock.
 fn decided(thread: &Thread, number: u32, mapping: &Mapping) -> Result<i64, Failed> {
-    let limits = kernel::memory_limits();
+    let limits = kernel::memory_limits(number);
     let Mapping { source, arguments } = *mapping;
     let request = Request::Memory(stub::MemoryCall {
         arguments,
@@ -163,10 +160,30 @@ fn undo_mapping(thread: &Thread, start: u64, length: u64) {
     let _ = decided(thread, linux::__NR_munmap, &unmap);
 }
 
-/// The break goes back to the end of the page where it was, and the result says so, which is how `brk` fails.
-fn undo_break(thread: &Thread, number: u32, failed: &Failed) -> i64 {
-    let back = Mapping { source: MapSource::Zeroes, arguments: [failed.address, 0, 0, 0, 0, 0] };
-    ask(thread, number, &back).unwrap_or(failed.address as i64)
+/// Where the program's break is.
+static BREAK: AtomicU64 = AtomicU64::new(0);
+
+/// Notes where the program's break begins.
+pub fn set_break(at: u64) {
+    BREAK.store(at, Ordering::Relaxed);
+}
+
+/// `brk`. If the kernel refuses a step, the break goes back to where it was, and the result says so, which is
+/// how `brk` fails.
+fn move_break(thread: &Thread, number: u32, mapping: &Mapping) -> i64 {
+    let _guard = LOCK.lock();
+    match decided(thread, number, mapping) {
+        Ok(result) => {
+            set_break(result as u64);
+            result
+        }
+        Err(_) => {
+            let old = BREAK.load(Ordering::Relaxed);
+            let back = Mapping { source: MapSource::Zeroes, arguments: [old, 0, 0, 0, 0, 0] };
+            let _ = decided(thread, number, &back);
+            old as i64
+        }
+    }
 }
 
 /// `mincore`: all mapped memory is reported as resident; on which node is not the program's concern.

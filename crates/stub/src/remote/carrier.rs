@@ -129,21 +129,31 @@ fn local_call(thread: &'static Thread, row: &SystemCall, arguments: &[u64; 6]) -
     let payload = unsafe { thread.payload() };
     let pieces = shipping::pack(row, &mut header, payload);
     let local = shipping::local_arguments(&header, &pieces, payload);
-    // SAFETY: the program's own call, whose buffers lie in the payload with the lengths that the call names.
-    let end = unsafe { wait::call(thread, !mask::INTERRUPTION, row.number.into(), local) };
-    wait::close(thread);
-    let result = match end {
-        End::Made(result) => result,
-        End::NotMade => {
-            thread.notice.set(SignalNotice::CallAgain);
-            return 0;
+    let result = if may_wait(row.number.into()) {
+        // SAFETY: the program's own call, whose buffers lie in the payload with the lengths that it names.
+        let end = unsafe { wait::call(thread, !mask::INTERRUPTION, row.number.into(), local) };
+        wait::close(thread);
+        match end {
+            End::Made(result) => result,
+            End::NotMade => {
+                thread.notice.set(SignalNotice::CallAgain);
+                return 0;
+            }
         }
+    } else {
+        // SAFETY: as above.
+        unsafe { kernel::raw(row.number.into(), local) }
     };
     thread.notice.set(if thread.taken.came() { SignalNotice::SignalWaits } else { SignalNotice::None });
     match shipping::deliver(arguments, &pieces, result, payload, Order::InPlace) {
         Ok(()) => result,
         Err(error) => error.negated(),
     }
+}
+
+/// Whether a signal must be let in during a local call. Each change of the mask is a system call.
+const fn may_wait(number: u32) -> bool {
+    matches!(number, linux::__NR_nanosleep | linux::__NR_clock_nanosleep | linux::__NR_getrandom)
 }
 
 /// The deputy answers those that ask for the thread's processors; here the thread moves to them, as far as

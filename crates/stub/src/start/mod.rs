@@ -3,6 +3,7 @@
 use crate::daemon::settings::{self, SETTINGS};
 use crate::daemon::{requests, service, socket};
 use crate::kernel::{self, MaskChange};
+use crate::memory::call;
 use crate::memory::perform::{self, Context};
 use crate::process::layout::{self, Words};
 use crate::process::{descriptors, links};
@@ -37,6 +38,7 @@ pub fn start(words: Option<Words>) -> ! {
             Answer::Steps(steps) => map(&steps),
             Answer::Enter(start) if settings::is_home() => {
                 links::set_executable(start.executable);
+                call::set_break(start.program_break);
                 run(&start, words)
             }
             Answer::Done(_) if !settings::is_home() => serve(),
