@@ -50,6 +50,10 @@ pub(crate) enum PagerError {
     },
 }
 
+/// Freeing memory, however much, takes no longer than this, or the run ends: nodes that answer for ever do not
+/// keep it.
+const DISCARD_DEADLINE: Duration = Duration::from_secs(120);
+
 /// Coherence of one job on one node.
 #[derive(Debug)]
 pub(crate) struct Pager {
@@ -271,11 +275,12 @@ impl Pager {
     /// At home: makes a range zero on all nodes. Blocks until it is.
     ///
     /// # Errors
-    /// [`PagerError`]; also if for `deadline` no node answers.
+    /// [`PagerError`]; also if for `deadline` no node answers, or the whole takes [`DISCARD_DEADLINE`].
     pub(crate) fn discard(&self, address: u64, length: u64, deadline: Duration) -> Result<(), PagerError> {
         let first = PageNumber::of_address(address);
         let mut left = length / 4096;
         let mut at = first;
+        let last = Instant::now() + DISCARD_DEADLINE;
         while left > 0 {
             let count = u32::try_from(left).unwrap_or(u32::MAX / 2);
             let (state, token, wait) = self.expect();
@@ -283,7 +288,7 @@ impl Pager {
             let mut answers = self.answers.load(Ordering::Relaxed);
             while wait.recv_timeout(deadline).is_err() {
                 let before = std::mem::replace(&mut answers, self.answers.load(Ordering::Relaxed));
-                if before == answers {
+                if before == answers || Instant::now() >= last {
                     let what = "freeing memory took too long: a node does not answer";
                     return Err(PagerError::Fatal(what.into()));
                 }
