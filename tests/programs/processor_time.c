@@ -114,6 +114,6 @@ int main(void) {
     CHECK(syscall(SYS_clock_gettime, CLOCK_PROCESS_CPUTIME_ID, 8) == -1 && errno == EFAULT, "%s", strerror(errno));
     // A thread of this number there is not.
     struct timespec time;
-    CHECK(clock_gettime(~0x3ffffff << 3 | 6, &time) == -1 && errno == EINVAL, "%s", strerror(errno));
+    CHECK(clock_gettime((clockid_t)(~0x3ffffffu << 3 | 6), &time) == -1 && errno == EINVAL, "%s", strerror(errno));
     return finish();
 }

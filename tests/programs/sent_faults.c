@@ -8,7 +8,7 @@
 static const int SIGNALS[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS};
 #define COUNT ((int)(sizeof SIGNALS / sizeof *SIGNALS))
 
-static const char *fifo;
+static int fifo;
 static atomic_int handled[65], code;
 static atomic_int over;
 
@@ -19,9 +19,7 @@ static void handler(int signal, siginfo_t *information, void *context) {
 }
 
 static void say(long value) {
-    int file = CALL(open(fifo, O_WRONLY));
-    CHECK(dprintf(file, "%ld\n", value) > 0, "%s", strerror(errno));
-    CALL(close(file));
+    CHECK(dprintf(fifo, "%ld\n", value) > 0, "%s", strerror(errno));
 }
 
 static void *compute(void *argument) {
@@ -45,7 +43,7 @@ static void block_all(void) {
 
 int main(int count, char **arguments) {
     CHECK(count == 3, "usage: sent_faults FIFO WHO");
-    fifo = arguments[1];
+    fifo = CALL(open(arguments[1], O_WRONLY));
     struct sigaction action = {.sa_sigaction = handler, .sa_flags = SA_SIGINFO | SA_RESTART};
     for (int index = 0; index < COUNT; index++) CALL(sigaction(SIGNALS[index], &action, NULL));
     pthread_t threads[4];

@@ -132,8 +132,8 @@ fn what_another_process_sends_with_the_number_of_a_fault_is_a_signal_like_others
     let program = compile::c("sent_faults", Link::Dynamic).unwrap();
     for who in ["any", "thread"] {
         let script = format!(
-            "mkfifo told; $RUN {} told {who} & read process < told; \
-             for name in SEGV BUS FPE ILL TRAP SYS; do kill -$name $process; read next < told; done; \
+            "mkfifo told; $RUN {} told {who} & exec 3< told; read process <&3; \
+             for name in SEGV BUS FPE ILL TRAP SYS; do kill -$name $process; read next <&3; done; \
              wait $!; status=$?; rm told; exit $status",
             program.display()
         );
