@@ -1,7 +1,7 @@
 //! Listings of the directories under /proc that show this process: the stub's descriptors and its service
 //! thread are not in them.
 //!
-//! Not here: what a program finds there by name, without a listing, and the count of threads in `status`.
+//! Not here: what a program finds there by name, without a listing; files that it opens there (`files`).
 
 use crate::kernel;
 use crate::memory::copy::{self, ProgramAddress};
