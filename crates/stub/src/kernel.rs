@@ -165,10 +165,8 @@ pub fn memory_limits(number: u32) -> MemoryLimits {
     };
     let mut limits = MemoryLimits { address_space: u64::MAX, data: u64::MAX, locked: u64::MAX };
     match number {
-        linux::__NR_mlock | linux::__NR_mlock2 | linux::__NR_mlockall => {
-            if !may_lock_memory() {
-                limits.locked = soft(linux::RLIMIT_MEMLOCK);
-            }
+        linux::__NR_mlock | linux::__NR_mlock2 | linux::__NR_mlockall if !may_lock_memory() => {
+            limits.locked = soft(linux::RLIMIT_MEMLOCK);
         }
         linux::__NR_mmap
         | linux::__NR_mprotect
