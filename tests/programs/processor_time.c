@@ -1,5 +1,5 @@
-// Processor time, by every call that tells it: that of a thread is what it used, wherever it is and whoever
-// asks, and that of the process is the sum. No clock of it ever goes back.
+// Processor time, by every call that tells it: that of a thread is what it used, wherever it and the thread
+// that asks are, and that of the process is the sum. No clock of it ever goes back.
 #include "check.h"
 #include <sys/mman.h>
 #include <sys/resource.h>

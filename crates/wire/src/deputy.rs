@@ -34,8 +34,8 @@ pub enum DeputyMessage {
     /// Carrier to deputy: an instruction of the thread faulted. Arguments: signal, and whether a handler can
     /// be started for it (1) or not (0). Returned as `TakeSignal` is, or the program dies of it.
     Fault = 5,
-    /// Carrier to deputy: the thread goes on at home. Number: CPU nanoseconds. Arguments: frame address, FS base, of its alternate
-    /// signal stack the address, size and flags, and GS base.
+    /// Carrier to deputy: the thread goes on at home. Number: CPU nanoseconds. Arguments: frame address, FS
+    /// base, of its alternate signal stack the address, size and flags, and GS base.
     ComeHome = 6,
     /// Deputy to carrier, as urgent data, between calls: a signal waits for the thread, which runs the
     /// program. Its last byte is the urgent one, for which the kernel interrupts the carrier. Not answered.

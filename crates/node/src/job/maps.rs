@@ -28,7 +28,7 @@ impl Shown {
     }
 }
 
-/// The lines of all regions. The first stack has the address `stack`; `kernels` are those of the home replica.
+/// The lines of all regions. The first stack has the address `stack`; `kernels` are the home replica's lines.
 pub(super) fn lines(regions: &Regions, images: &Images, files: &Files, stack: u64, kernels: &str) -> String {
     let mut lines = String::new();
     let heap = regions.heap();

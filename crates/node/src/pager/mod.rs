@@ -50,8 +50,8 @@ pub(crate) enum PagerError {
     },
 }
 
-/// Freeing memory, however much, takes no longer than this, or the run ends: nodes that answer for ever do not
-/// keep it.
+/// Freeing memory, however much, takes no longer than this, or the run ends: nodes that answer for ever do
+/// not keep it.
 const DISCARD_DEADLINE: Duration = Duration::from_secs(120);
 
 /// Coherence of one job on one node.

@@ -41,8 +41,8 @@ messages! {
         14 CameHome(ThreadEnd),
         /// What processor time was used on other nodes? Used.
         15 ProcessorTime(TimeElsewhere),
-        /// The program opens a file that shows its process, to read it. Done, and the file beside it; or failed
-        /// if the kernel's own is what it shall see.
+        /// The program opens a file that shows its process, to read it. Done, and the file beside it; or
+        /// failed if the kernel's own is what it shall see.
         16 Open(Open),
     }
 }

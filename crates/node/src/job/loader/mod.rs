@@ -148,7 +148,8 @@ pub(crate) struct Surroundings {
     pub stack_limit: Option<u64>,
 }
 
-/// Loads `command` into `memory` and enters its regions. Returns where it starts, and what it was loaded from.
+/// Loads `command` into `memory` and enters its regions. Returns where it starts, and what it was loaded
+/// from.
 ///
 /// # Errors
 /// [`LoadError`].
