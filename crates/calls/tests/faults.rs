@@ -3,7 +3,7 @@
 
 mod common;
 
-use banyan_calls::{CallError, Wait};
+use banyan_calls::{CallError, Connection, Wait};
 use common::processes::send;
 use common::{call, open, options};
 use rustix::process::Signal;
@@ -158,17 +158,75 @@ fn killed_between_calls_and_while_the_spare_starts() {
     }
 }
 
+/// The process that takes over if the babysitter is killed, once there is one.
+fn understudy(connection: &Connection) -> u32 {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let understudy = connection.understudy_process();
+        if understudy != 0 {
+            return understudy;
+        }
+        assert!(Instant::now() < deadline, "there is no understudy");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 #[test]
-fn death_of_the_babysitter_is_an_error() {
+fn death_of_the_babysitter_and_its_understudy_is_an_error() {
     let connection = open(|_| {});
     assert_eq!(call(&connection, "subject_fail", &[0], &options(5000)), Ok(7));
-    send(connection.babysitter_process(), Signal::KILL);
+    let processes = [understudy(&connection), connection.babysitter_process()];
+    for process in processes {
+        send(process, Signal::KILL);
+    }
     let start = Instant::now();
-    let deadline = start + Duration::from_secs(3);
+    let deadline = start + Duration::from_secs(20);
     while call(&connection, "subject_fail", &[0], &options(1000)).is_ok() {
         assert!(Instant::now() < deadline, "workers die with their babysitter");
     }
     assert!(call(&connection, "subject_fail", &[0], &options(1000)).is_err());
+    gone(&processes);
+}
+
+#[test]
+fn a_killed_babysitter_is_followed_by_its_understudy() {
+    let connection = open(|_| {});
+    let mut handle = call(&connection, "subject_make", &[7], &options(5000)).unwrap();
+    for _ in 0..10 {
+        let (babysitter, understudy) = (connection.babysitter_process(), understudy(&connection));
+        let (generation, workers) = (connection.generation(), connection.worker_processes());
+        send(babysitter, Signal::KILL);
+        gone(&[babysitter]);
+        gone(&workers);
+        // Handles of workers that ended with it are refused, and no other call fails.
+        let stale = call(&connection, "subject_drop", &[handle], &options(20_000));
+        assert!(matches!(stale, Err(CallError::StaleHandle { .. })), "{stale:?}");
+        assert_eq!(call(&connection, "subject_fail", &[0], &options(20_000)), Ok(7));
+        assert_eq!(connection.babysitter_process(), understudy);
+        assert!(connection.generation() > generation);
+        handle = call(&connection, "subject_make", &[7], &options(5000)).unwrap();
+    }
+    // One that is killed itself is followed by another.
+    let understudies: Vec<u32> = (0..5)
+        .map(|_| {
+            let one = understudy(&connection);
+            send(one, Signal::KILL);
+            gone(&[one]);
+            let deadline = Instant::now() + Duration::from_secs(20);
+            while connection.understudy_process() == one {
+                assert!(Instant::now() < deadline, "there is no other understudy");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            one
+        })
+        .collect();
+    let babysitter = connection.babysitter_process();
+    let processes: Vec<u32> = connection.worker_processes().into_iter().chain(understudies).collect();
+    let last = understudy(&connection);
+    call(&connection, "subject_drop", &[handle], &options(5000)).unwrap();
+    drop(connection);
+    gone(&processes);
+    gone(&[babysitter, last]);
 }
 
 #[test]
@@ -177,7 +235,7 @@ fn a_crash_in_a_call_back_is_the_callers_own_and_jumping_out_of_one_cuts_the_cal
     static CONNECTION: AtomicU64 = AtomicU64::new(0);
     extern "C" fn kills_the_worker(_: i64, _: f64, _: u64) -> i64 {
         // SAFETY: the test stores its own connection, which outlives the call.
-        let connection = unsafe { &*(CONNECTION.load(SeqCst) as *const banyan_calls::Connection) };
+        let connection = unsafe { &*(CONNECTION.load(SeqCst) as *const Connection) };
         send(connection.worker_process(), Signal::KILL);
         5
     }
@@ -190,7 +248,7 @@ fn a_crash_in_a_call_back_is_the_callers_own_and_jumping_out_of_one_cuts_the_cal
     assert_eq!(call(&connection, "subject_fail", &[0], &options(5000)), Ok(7));
     extern "C" fn crashes_inside(_: i64, _: f64, _: u64) -> i64 {
         // SAFETY: as above.
-        let connection = unsafe { &*(CONNECTION.load(SeqCst) as *const banyan_calls::Connection) };
+        let connection = unsafe { &*(CONNECTION.load(SeqCst) as *const Connection) };
         i64::from(call(connection, "subject_fail", &[1], &options(2000)).is_err())
     }
     let error =

@@ -1,13 +1,15 @@
 //! The babysitter: a small process with one thread that loads the library once, forks workers
 //! from itself, collects them when they end, and ends when its caller does.
 //!
-//! It never runs a call, so it stays as it was after loading. It waits in `poll` for children and
+//! It never runs a call, so it stays as it was after loading; a fork of it, the understudy, stands ready to take
+//! its place. It waits in `poll` for children and
 //! for the caller's process; nothing wakes it while nothing happens. Not for the worker's own
 //! life; that is `worker`.
 
 mod functions;
 mod library;
 mod prepare;
+mod understudy;
 
 use prepare::{open_control, prepare, write_report};
 
@@ -80,6 +82,8 @@ struct Babysitter {
     started_ns: [u64; SLOTS],
     /// Workers that each slot has had.
     turns: [u32; SLOTS],
+    /// The process that takes over if this one is killed; 0 none.
+    understudy: u32,
     processors: usize,
     /// The processors that it may use, as the program that started it.
     allowed: Processors,
@@ -154,9 +158,14 @@ impl Babysitter {
         loop {
             self.collect(control);
             let again_ms = self.top_up(control);
+            let understudy_ms = self.keep_understudy(control, &client);
             let starting_ms = self.end_late_starters(control);
-            let timeout_ms =
-                again_ms.into_iter().chain(starting_ms).min().map_or(-1, |wait_ms| wait_ms as i32);
+            let timeout_ms = again_ms
+                .into_iter()
+                .chain(starting_ms)
+                .chain(understudy_ms)
+                .min()
+                .map_or(-1, |wait_ms| wait_ms as i32);
             let [ended, child] = wait_readable([&client, &children], timeout_ms);
             if child {
                 drain(&children);
@@ -168,6 +177,7 @@ impl Babysitter {
     }
 
     fn finish(&mut self, control: &Control) -> ! {
+        signal_process(self.understudy, libc::SIGKILL);
         for slot in &control.slots {
             if is_alive(slot) {
                 signal_process(slot.process.load(Acquire), libc::SIGKILL);
@@ -198,6 +208,10 @@ impl Babysitter {
     fn collect(&mut self, control: &Control) {
         let mut ended = false;
         while let Some((process, status)) = collect_child() {
+            if process == self.understudy {
+                self.understudy = 0;
+                continue;
+            }
             let Some((index, slot)) = control
                 .slots
                 .iter()

@@ -185,6 +185,7 @@ pub(super) fn prepare(
         ends: 0,
         started_ns: [0; SLOTS],
         turns: [0; SLOTS],
+        understudy: 0,
         processors: std::thread::available_parallelism().map_or(1, usize::from),
         allowed: Processors::of_this_thread(),
     })

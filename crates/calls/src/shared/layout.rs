@@ -135,6 +135,8 @@ pub(crate) struct Control {
     /// not be woken when it is started, only to find that it is not ready: on a processor that is busy
     /// starting it.
     pub(crate) next: AtomicU32,
+    /// The process that takes the babysitter's place when it is killed; 0 none.
+    pub(crate) understudy: AtomicU32,
     /// Incremented by the caller when it wants the babysitter to end.
     pub(crate) finish: AtomicU32,
     /// Holds the babysitter's thread id until it ends.

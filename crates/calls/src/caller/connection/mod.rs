@@ -235,7 +235,13 @@ impl Connection {
         self.control().workers.load(Relaxed)
     }
 
-    /// Whether the process that starts workers for this connection has ended.
+    /// The process that takes over from the babysitter when that is killed, 0 if there is none.
+    #[must_use]
+    pub fn understudy_process(&self) -> u32 {
+        self.control().understudy.load(Acquire)
+    }
+
+    /// Whether the process that starts workers for this connection has ended, and none has taken over yet.
     #[must_use]
     pub fn has_lost_its_babysitter(&self) -> bool {
         self.control().alive.word.load(Acquire) & OWNER_DIED != 0

@@ -23,7 +23,7 @@ use crate::shared::layout::{
 };
 use crate::shared::message::{Answer, Payload};
 use crate::shared::waiting::{Deadline, Ended, post_request, wait_reply};
-use crate::sys::channel::THREAD_MASK;
+use crate::sys::channel::{OWNER_DIED, THREAD_MASK};
 use crate::sys::memory::load_bytes;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -222,6 +222,11 @@ impl Connection {
         let depth = client.depth.load(Relaxed);
         if depth as usize >= DEPTH_MAX {
             return Err(CallError::TooMany);
+        }
+        if depth == 0 && self.channel(current.slot(), index).alive.word.load(Relaxed) & OWNER_DIED != 0 {
+            // It ended between calls.
+            self.retire(current, Fate::Kill);
+            return Err(CallError::Crashed { signal: 0, address: 0, instruction: 0, ran: Ran::No });
         }
         frame[depth_at] = depth as u8 | if client.interrupts() { INTERRUPTS } else { 0 };
         let result = self.converse(index, current, frame, used, registers, options, deadline);

@@ -24,6 +24,8 @@ use std::time::Duration;
 /// How long to sleep until a wake-up, before a look whether one was missed. Longer than the kernel's tick, as
 /// `waiting` says.
 const CHECK_NS: u64 = 16_000_000;
+/// How long an understudy may take to take over.
+const TAKING_OVER: Duration = Duration::from_millis(500);
 
 impl Connection {
     /// A worker that is ready, or the next one that gets ready before the deadline.
@@ -32,6 +34,7 @@ impl Connection {
         let mut wanting = Wanting::new(&control.awaiting);
         // What the babysitter had done when we last told it that we wait.
         let mut told = None;
+        let mut lost_at: Option<Deadline> = None;
         loop {
             let event = control.event.load(Acquire);
             let mut starting = None;
@@ -63,8 +66,22 @@ impl Connection {
                 told = None;
             }
             let status = control.status.load(Acquire);
-            if control.alive.word.load(Acquire) & OWNER_DIED != 0 {
-                return Err(CallError::NoService("the babysitter has ended".into()));
+            let alive = control.alive.word.load(Acquire);
+            if alive & OWNER_DIED != 0 {
+                let understudy = control.understudy.load(Acquire);
+                let lost = lost_at.get_or_insert_with(|| Deadline::after(TAKING_OVER, self.ticks_per_us));
+                if understudy == 0 || process_has_ended(understudy) || lost.has_passed() {
+                    // It may have taken over since the first look.
+                    if self.has_lost_its_babysitter() {
+                        return Err(CallError::NoService("the babysitter has ended".into()));
+                    }
+                    continue;
+                }
+                if deadline.has_passed() {
+                    return Err(CallError::TimedOut { ran: Ran::No });
+                }
+                futex_wait(&control.alive.word, alive, deadline.left_ns().min(CHECK_NS));
+                continue;
             }
             if status == CONTROL_BROKEN && broken == WhileBroken::Fail {
                 return Err(CallError::NoService(

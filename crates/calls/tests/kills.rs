@@ -1,0 +1,138 @@
+//! Kills at random under load: of workers, babysitters and understudies, but for a babysitter whose understudy
+//! has ended.
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+mod common;
+
+use banyan_calls::Connection;
+use common::processes::send;
+use common::{call, open, options};
+use rustix::process::Signal;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+const DEADLINE: Duration = Duration::from_millis(400);
+/// What the bar allows a call beyond its deadline, and what this test, on a machine that does other things.
+const ALLOWED: Duration = Duration::from_millis(50);
+const ASSERTED: Duration = Duration::from_secs(5);
+/// Service must be back after this time.
+const BACK: Duration = Duration::from_secs(1);
+/// Kills in a row before the callers are left alone for that time.
+const ROW: u32 = 25;
+
+/// A number that looks random, by a counter (splitmix64).
+fn mixed(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut value = *state;
+    value = (value ^ value >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    value = (value ^ value >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ value >> 31
+}
+
+fn lives(process: u32) -> bool {
+    process != 0
+        && std::fs::read_to_string(format!("/proc/{process}/stat")).is_ok_and(|text| !text.contains(") Z "))
+}
+
+/// Waits until a living understudy stands behind the babysitter: with both the service ends. `killed` was killed
+/// last, and may not have ended.
+fn understudy(connection: &Connection, killed: u32) -> u32 {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let (babysitter, understudy) = (connection.babysitter_process(), connection.understudy_process());
+        if ![babysitter, killed].contains(&understudy) && babysitter != killed && lives(understudy) {
+            return understudy;
+        }
+        assert!(Instant::now() < deadline, "there is no understudy");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// One of the service's processes, of each kind as often.
+fn victim(connection: &Connection, killed: u32, random: u64) -> u32 {
+    match random % 3 {
+        0 => {
+            understudy(connection, killed);
+            connection.babysitter_process()
+        }
+        1 => understudy(connection, killed),
+        _ => {
+            let workers = connection.worker_processes();
+            workers.get(random as usize / 3 % workers.len().max(1)).copied().unwrap_or(0)
+        }
+    }
+}
+
+/// Has the callers end when it is dropped, by a panic too.
+struct EndsCallers<'a>(&'a AtomicBool);
+
+impl Drop for EndsCallers<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, SeqCst);
+    }
+}
+
+#[derive(Default)]
+struct Seen {
+    calls: AtomicU32,
+    failed: AtomicU32,
+    late: AtomicU32,
+    far_too_late: AtomicU32,
+    /// Failed though nothing was killed for a while.
+    lost: AtomicU32,
+}
+
+#[test]
+fn whoever_is_killed_the_next_call_is_served() {
+    let kills = std::env::var("BANYAN_CALL_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(100);
+    let connection = open(|configuration| configuration.spares = 2);
+    let (seen, ends, is_quiet) = (Seen::default(), AtomicBool::new(false), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        for caller in 0..3_u64 {
+            let (connection, seen, ends, is_quiet) = (&connection, &seen, &ends, &is_quiet);
+            scope.spawn(move || {
+                let values = [caller; 64];
+                while !ends.load(SeqCst) {
+                    let was_quiet = is_quiet.load(SeqCst);
+                    let began = Instant::now();
+                    let arguments = [values.as_ptr() as u64, 64];
+                    let options = options(DEADLINE.as_millis() as u64);
+                    let result = call(connection, "subject_sum", &arguments, &options);
+                    let beyond = began.elapsed().saturating_sub(DEADLINE);
+                    seen.calls.fetch_add(1, SeqCst);
+                    seen.late.fetch_add(u32::from(beyond > ALLOWED), SeqCst);
+                    seen.far_too_late.fetch_add(u32::from(beyond > ASSERTED), SeqCst);
+                    seen.failed.fetch_add(u32::from(result.is_err()), SeqCst);
+                    if was_quiet && is_quiet.load(SeqCst) && result.is_err() {
+                        println!("lost: {result:?}");
+                        seen.lost.fetch_add(1, SeqCst);
+                    }
+                }
+            });
+        }
+        let _ends = EndsCallers(&ends);
+        let mut state = 1;
+        let mut process = 0;
+        for kill in 1..=kills {
+            process = victim(&connection, process, mixed(&mut state));
+            if process != 0 {
+                send(process, Signal::KILL);
+            }
+            std::thread::sleep(Duration::from_millis(2 + mixed(&mut state) % 30));
+            if kill % ROW == 0 || kill == kills {
+                std::thread::sleep(BACK);
+                is_quiet.store(true, SeqCst);
+                std::thread::sleep(Duration::from_millis(200));
+                is_quiet.store(false, SeqCst);
+            }
+        }
+    });
+    let [calls, failed, late, far_too_late, lost] =
+        [&seen.calls, &seen.failed, &seen.late, &seen.far_too_late, &seen.lost]
+            .map(|count| count.load(SeqCst));
+    println!(
+        "{kills} kills: {calls} calls, {failed} failed, {late} later than deadline and {ALLOWED:?}, {lost} lost"
+    );
+    assert!(calls > failed, "some calls end well");
+    assert_eq!((far_too_late, lost), (0, 0));
+}
