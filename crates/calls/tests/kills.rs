@@ -1,5 +1,5 @@
-//! Kills at random under load: of workers, babysitters and understudies, but for a babysitter whose understudy
-//! has ended.
+//! Kills at random under load: of workers, babysitters and understudies, but for a babysitter whose
+//! understudy has ended.
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 mod common;
@@ -34,8 +34,8 @@ fn lives(process: u32) -> bool {
         && std::fs::read_to_string(format!("/proc/{process}/stat")).is_ok_and(|text| !text.contains(") Z "))
 }
 
-/// Waits until a living understudy stands behind the babysitter: with both the service ends. `killed` was killed
-/// last, and may not have ended.
+/// Waits until a living understudy stands behind the babysitter: with both the service ends. `killed` was
+/// killed last, and may not have ended.
 fn understudy(connection: &Connection, killed: u32) -> u32 {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
@@ -83,7 +83,7 @@ struct Seen {
 }
 
 #[test]
-fn whoever_is_killed_the_next_call_is_served() {
+fn the_next_call_is_served_after_a_kill_of_any_process() {
     let kills = std::env::var("BANYAN_CALL_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(100);
     let connection = open(|configuration| configuration.spares = 2);
     let (seen, ends, is_quiet) = (Seen::default(), AtomicBool::new(false), AtomicBool::new(false));

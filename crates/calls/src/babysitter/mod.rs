@@ -1,8 +1,8 @@
 //! The babysitter: a small process with one thread that loads the library once, forks workers
 //! from itself, collects them when they end, and ends when its caller does.
 //!
-//! It never runs a call, so it stays as it was after loading; a fork of it, the understudy, stands ready to take
-//! its place. It waits in `poll` for children and
+//! It never runs a call, so it stays as it was after loading; a fork of it, the understudy, stands ready to
+//! take its place. It waits in `poll` for children and
 //! for the caller's process; nothing wakes it while nothing happens. Not for the worker's own
 //! life; that is `worker`.
 

@@ -19,7 +19,8 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 const ENDING_NS: u64 = 100_000_000;
 
 impl Babysitter {
-    /// Makes an understudy if there is none; returns after how many milliseconds to try again, if that failed.
+    /// Makes an understudy if there is none; returns after how many milliseconds to try again, if that
+    /// failed.
     pub(super) fn keep_understudy(&mut self, control: &'static Control, client: &OwnedFd) -> Option<u64> {
         if self.understudy != 0 || self.program.admit.is_some() {
             return None;
