@@ -14,6 +14,7 @@
 
 use super::blocks::Blocks;
 use super::codec::{Reader, Writer, checksum};
+use super::commit::take_back;
 use super::error::{CommitError, Damage, ReadError};
 use super::format::{
     BlobPointer, FORMAT_VERSION, META_SLOTS, Meta, NodePointer, Position, SnapshotOperation,
@@ -207,7 +208,11 @@ impl FoldWork {
         if self.mutation == Mutation::SkipMetaSync {
             return disk.write_at(slot * BLOCK, &[&meta.0]);
         }
-        disk.write_durable_at(slot * BLOCK, &[&meta.0])
+        let written = disk.write_durable_at(slot * BLOCK, &[&meta.0]);
+        if written.is_err() && self.mutation != Mutation::KeepFailed {
+            take_back(disk, slot);
+        }
+        written
     }
 }
 
