@@ -5,7 +5,8 @@
 
 mod common;
 
-use banyan_calls::generate::{WrapError, check_program, wrap};
+use banyan_calls::generate::{Proof, WrapError, check_program, wrap};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -123,6 +124,46 @@ fn a_library_that_is_opened_by_its_path_is_isolated() {
     assert_eq!(String::from_utf8_lossy(&plain.stdout), "here\nhere\nhere\nnot found\n");
     let isolated = pair.run(&pair.drop_in, &names);
     assert_eq!(String::from_utf8_lossy(&isolated.stdout), "isolated\nisolated\nisolated\nnot found\n");
+}
+
+/// What the report says of each export of a library from `tests/library/checked.c`.
+fn proofs(label: &str, headers: &[PathBuf]) -> BTreeMap<String, Proof> {
+    common::configuration();
+    let directory = common::directory().join(format!("checked-{label}"));
+    std::fs::create_dir_all(&directory).unwrap();
+    let library = directory.join("libchecked.so.1");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/library/checked.c");
+    let soname = "-Wl,-soname,libchecked.so.1";
+    compile(
+        Command::new("gcc").args(["-shared", "-fPIC", "-O2", soname]).arg(source).arg("-o").arg(&library),
+    );
+    let outcome = wrap(&library, headers, None, &directory.join("isolated")).unwrap();
+    assert!(outcome.problems.is_empty(), "{:?}", outcome.problems);
+    outcome.coverage.into_iter().map(|one| (one.name, one.proof)).collect()
+}
+
+#[test]
+fn what_only_computes_is_checked_and_nothing_else_is_called() {
+    let header = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/library/checked.h");
+    let (declared, bare) = (proofs("header", &[header]), proofs("bare", &[]));
+    let expected = ["checked_count", "checked_exit", "checked_first", "checked_loop"];
+    for (name, proof) in &declared {
+        let is_tried = !expected.contains(&name.as_str());
+        assert_eq!(*proof == Proof::Checked, is_tried, "{name}: {proof:?}");
+        // What may be left in st(0) is not known without a header.
+        let is_tried = is_tried && name != "checked_quarter";
+        assert_eq!(bare[name] == Proof::Checked, is_tried, "{name}: {:?}", bare[name]);
+    }
+    assert_eq!(declared.len(), 15);
+}
+
+#[test]
+fn a_header_that_is_wrong_is_found_out() {
+    let header = common::directory().join("wrong.h");
+    std::fs::write(&header, "int checked_seventh(int a);\ndouble checked_half(double a);\n").unwrap();
+    let proofs = proofs("wrong", &[header]);
+    assert_eq!(proofs["checked_half"], Proof::Checked);
+    assert_eq!(proofs["checked_seventh"], Proof::Refused);
 }
 
 #[test]

@@ -7,7 +7,7 @@
 
 mod common;
 
-use banyan_calls::generate::wrap;
+use banyan_calls::generate::{Proof, wrap};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -150,13 +150,15 @@ fn exports_wrapped_without_annotation() {
         let outcome = wrap(&path, &headers, None, &directory).unwrap();
         let declared = outcome.coverage.iter().filter(|one| one.reason == "declared").count();
         eprintln!(
-            "{name}: {:.1} % of {} exports, {declared} declared; {:?}",
+            "{name}: {:.1} % of {} exports, {} checked, {declared} declared; {:?}",
             outcome.share() * 100.0,
             outcome.coverage.len(),
+            outcome.count(Proof::Checked),
             outcome.problems
         );
         assert!(outcome.problems.is_empty(), "{:?}", outcome.problems);
         assert!(outcome.share() >= 0.8, "{name}");
+        assert!(outcome.count(Proof::Checked) > 0, "{name}: something only computes");
         assert!(declared >= 50, "{name}: the header was of use");
     }
 }

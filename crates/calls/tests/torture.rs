@@ -93,7 +93,7 @@ fn torture() -> &'static Torture {
                 .arg(&library),
         );
         let policy = directory.join("policy.toml");
-        std::fs::write(&policy, "[library]\ndeadline_ms = 10000\n").unwrap();
+        std::fs::write(&policy, "[library]\ndeadline_ms = 60000\n").unwrap();
         let isolated = |name: &'static str, headers: &[PathBuf]| {
             let outcome = wrap(&library, headers, Some(&policy), &directory.join(name)).unwrap();
             assert!(outcome.problems.is_empty(), "{:?}", outcome.problems);
@@ -116,7 +116,7 @@ fn rows(libraries: &Path, subject: &str, refused: &[&str]) -> Rows {
     let mut left_out: Vec<String> = refused.iter().map(|name| format!("-{name}")).collect();
     for _ in 0..ENDS_MAX {
         let mut command = Command::new("timeout");
-        command.args(["-s", "KILL", "120"]).arg(&torture().program).arg(&from).args(&left_out);
+        command.args(["-s", "KILL", "300"]).arg(&torture().program).arg(&from).args(&left_out);
         command.env("LD_LIBRARY_PATH", libraries).env("TORTURE_WORD", "a word").env("TZ", "UTC-3");
         let output = command.stdin(Stdio::null()).output().unwrap();
         let mut last = None;

@@ -19,6 +19,16 @@ pub struct Signature {
     pub(crate) place: String,
 }
 
+impl Signature {
+    /// Bytes of the result, if that is one number; else 0.
+    pub(crate) fn scalar_bytes(&self) -> u64 {
+        match &self.result {
+            Type::Known(layout) if layout.form == Form::Scalar => layout.bytes,
+            _ => 0,
+        }
+    }
+}
+
 /// What a program reads as a function's result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Returned {

@@ -17,6 +17,8 @@ use std::process::Command;
 pub(super) struct Entry<'a> {
     pub(super) export: &'a Export,
     pub(super) passing: Passing,
+    /// Bytes of its result, if that is one number.
+    pub(super) scalar_bytes: u64,
     /// What a failed call returns, and whether in a vector register.
     pub(super) failure: (u64, bool),
     pub(super) rule: FunctionPolicy,
@@ -28,14 +30,14 @@ pub(super) struct Plan<'a> {
     pub(super) library: &'a Path,
     pub(super) directory: &'a Path,
     pub(super) exports: &'a Exports,
-    pub(super) entries: &'a [Entry<'a>],
+    pub(super) entries: Vec<Entry<'a>>,
     pub(super) variables: &'a [&'a Export],
     pub(super) configuration: &'a Configuration,
     pub(super) deadline_ms: u64,
 }
 
 /// A C string literal.
-fn literal(text: &str) -> String {
+pub(super) fn literal(text: &str) -> String {
     let mut literal = String::from("\"");
     for byte in text.bytes() {
         match byte {
@@ -53,7 +55,7 @@ fn literal(text: &str) -> String {
     literal
 }
 
-fn version_literal(export: &Export) -> String {
+pub(super) fn version_literal(export: &Export) -> String {
     export.version.as_deref().map_or_else(|| "0".into(), literal)
 }
 
@@ -180,7 +182,7 @@ fn label(plan: &Plan<'_>, export: &Export, number: usize, text: &mut String) -> 
 pub(super) fn source(plan: &Plan<'_>) -> String {
     let mut text = String::from(PROLOGUE);
     text.push_str("static const struct function functions[] = {\n");
-    for entry in plan.entries {
+    for entry in &plan.entries {
         let (rule, passing) = (&entry.rule, &entry.passing);
         let _ = writeln!(
             text,
@@ -269,7 +271,7 @@ pub(super) fn source(plan: &Plan<'_>) -> String {
 }
 
 /// The parts of a variable: words that hold the address of a symbol, and what lies between.
-fn parts(variable: &Export) -> Vec<(std::ops::Range<u64>, bool)> {
+pub(super) fn parts(variable: &Export) -> Vec<(std::ops::Range<u64>, bool)> {
     let mut symbols: Vec<u64> = variable
         .pointers
         .iter()

@@ -3,6 +3,7 @@
 //! For the generator. The file is not trusted: the `object` crate checks every offset.
 
 use super::WrapError;
+use super::computing::CODE_MAX;
 use object::Endianness;
 use object::elf::{self, FileHeader64, Sym64};
 use object::read::elf::{FileHeader, Rela, SectionHeader, SectionTable, Sym, SymbolTable};
@@ -23,7 +24,9 @@ pub struct Export {
     pub is_writable: bool,
     /// Bytes, for data.
     pub size: u64,
-    /// The data as in the file.
+    /// Where the library's file has it.
+    pub address: u64,
+    /// The data as in the file; of a short function its code.
     pub data: Vec<u8>,
     /// The addresses that the loader adds to it.
     pub pointers: Vec<Pointer>,
@@ -138,11 +141,14 @@ impl Exports {
                 is_function,
                 is_writable: false,
                 size: symbol.st_size(endian),
+                address: symbol.st_value(endian),
                 data: Vec::new(),
                 pointers: Vec::new(),
             };
             if !is_function {
                 file.read_variable(&mut export, symbol, &relocations)?;
+            } else if symbol.st_type() == elf::STT_FUNC && export.size <= CODE_MAX {
+                export.data = file.bytes_of(&export, symbol)?;
             }
             result.symbols.push(export);
         }
@@ -199,6 +205,16 @@ impl File<'_> {
         Ok(relocations)
     }
 
+    /// What the file has at a symbol.
+    fn bytes_of(&self, export: &Export, symbol: &Sym64<Endianness>) -> Result<Vec<u8>, WrapError> {
+        let index = object::SectionIndex(symbol.st_shndx(self.endian).0.into());
+        let section = self.sections.section(index).map_err(|error| bad(self.path, error))?;
+        let offset = export.address.wrapping_sub(section.sh_addr(self.endian)) as usize;
+        let whole = section.data(self.endian, self.bytes).unwrap_or_default();
+        let inside = offset..offset.saturating_add(export.size as usize);
+        Ok(whole.get(inside).unwrap_or_default().to_vec())
+    }
+
     /// Adds what a variable holds before the library runs.
     fn read_variable(
         &self,
@@ -207,17 +223,14 @@ impl File<'_> {
         relocations: &[Pointer],
     ) -> Result<(), WrapError> {
         let error = |error: object::Error| bad(self.path, error);
-        let address = symbol.st_value(self.endian);
+        let address = export.address;
         let index = object::SectionIndex(symbol.st_shndx(self.endian).0.into());
         let section = self.sections.section(index).map_err(error)?;
         // Constants with addresses in them are written by the loader, and then never again.
         let name = self.sections.section_name(self.endian, section).unwrap_or_default();
         export.is_writable =
             section.sh_flags(self.endian).0 & elf::SHF_WRITE.0 != 0 && !name.starts_with(b".data.rel.ro");
-        let offset = address.wrapping_sub(section.sh_addr(self.endian)) as usize;
-        let whole = section.data(self.endian, self.bytes).unwrap_or_default();
-        let inside = offset..offset.saturating_add(export.size as usize);
-        export.data = whole.get(inside).unwrap_or_default().to_vec();
+        export.data = self.bytes_of(export, symbol)?;
         let inside = address..address.saturating_add(export.size);
         let pointers = relocations.iter().filter(|one| inside.contains(&one.at));
         export.pointers = pointers.map(|one| Pointer { at: one.at - address, ..one.clone() }).collect();

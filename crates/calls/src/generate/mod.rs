@@ -4,9 +4,11 @@
 //! The program is not touched, nor the library. What a header says sharpens a wrapper (which
 //! registers matter, what to return on failure); without it every register travels. Needs `gcc`.
 //! From a library to its drop-in: `exports` reads the library, `header` and `declarations` what is
-//! declared, `types` and `convention` say how that travels, `wrap` decides, `emit` writes. Not for
-//! statically linked programs, macros and inline functions.
+//! declared, `types` and `convention` say how that travels, `wrap` decides, `emit` writes, `check` tries
+//! it. Not for statically linked programs, macros and inline functions.
 
+mod check;
+mod computing;
 mod convention;
 mod declarations;
 mod emit;
@@ -24,7 +26,7 @@ pub use exports::{Export, Exports, Pointer};
 pub use groups::derive_groups;
 pub use header::{Header, parse};
 pub use program::check_program;
-pub use wrap::{Coverage, Outcome, wrap};
+pub use wrap::{Coverage, Outcome, Proof, wrap};
 
 use serde::Deserialize;
 use std::collections::BTreeMap;

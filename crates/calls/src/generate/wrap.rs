@@ -3,6 +3,7 @@
 //! What cannot be done is said, export by export, and the rest is made. Not the text of the
 //! drop-in; that is `emit`.
 
+use super::check::{Found, check};
 use super::convention::{Passing, Returned, Signature, passing};
 use super::emit::{Entry, Plan, compile, source};
 use super::exports::{Export, Exports};
@@ -40,6 +41,20 @@ pub struct Coverage {
     pub status: &'static str,
     /// Why, or what to know.
     pub reason: String,
+    /// What is known of it.
+    pub proof: Proof,
+}
+
+/// What is known of an export of a drop-in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Proof {
+    /// It was compared with the library in place.
+    Checked,
+    /// It could not be tried without doing something.
+    Expected,
+    /// It is not called.
+    Refused,
 }
 
 /// What was made.
@@ -59,6 +74,12 @@ impl Outcome {
     pub fn share(&self) -> f64 {
         let full = self.coverage.iter().filter(|one| one.status == "full").count();
         full as f64 / self.coverage.len().max(1) as f64
+    }
+
+    /// How many exports there is such a proof of.
+    #[must_use]
+    pub fn count(&self, proof: Proof) -> usize {
+        self.coverage.iter().filter(|one| one.proof == proof).count()
     }
 }
 
@@ -177,17 +198,39 @@ pub fn wrap(
         library: &library,
         directory: &directory,
         exports: &exports,
-        entries: &entries,
+        entries,
         variables: &variables,
         configuration: &configuration,
         deadline_ms: rules.library.deadline_ms.unwrap_or(0),
     };
-    let output = compile(&plan, &source(&plan))?;
+    let output = make(plan, &mut coverage)?;
     let outcome = Outcome { library: output, coverage, problems };
     let report = directory.join("coverage.json");
     let text = serde_json::to_vec_pretty(&outcome).unwrap_or_default();
     std::fs::write(&report, text).map_err(file_error(&report))?;
     Ok(outcome)
+}
+
+/// Makes the drop-in and tries it; what turned out wrong is refused by another.
+fn make(mut plan: Plan<'_>, coverage: &mut [Coverage]) -> Result<PathBuf, WrapError> {
+    let output = compile(&plan, &source(&plan))?;
+    let found = check(&plan, &output)?;
+    let mut is_wrong = false;
+    for one in coverage.iter_mut().filter(|one| one.status != "refused") {
+        match found.get(&one.name) {
+            Some(Found::Equal) => one.proof = Proof::Checked,
+            Some(Found::Different(how)) => {
+                (one.status, one.proof) = ("refused", Proof::Refused);
+                one.reason = format!("the check found it different: {how}");
+                plan.entries.iter_mut().filter(|entry| entry.export.name == one.name).for_each(|entry| {
+                    entry.is_refused = true;
+                    is_wrong = true;
+                });
+            }
+            None => {}
+        }
+    }
+    if is_wrong { compile(&plan, &source(&plan)) } else { Ok(output) }
 }
 
 /// What the drop-in has for a function, and what the report says of it. `problem` takes what is wrong in the
@@ -230,8 +273,11 @@ fn entry<'a>(
         problem(why);
         (0, false)
     });
-    let entry = Entry { export, passing: passing_of, failure, rule, is_refused: status == "refused" };
-    (entry, Coverage { name: export.name.clone(), status, reason })
+    let is_refused = status == "refused";
+    let proof = if is_refused { Proof::Refused } else { Proof::Expected };
+    let scalar_bytes = signature.map_or(0, Signature::scalar_bytes);
+    let entry = Entry { export, passing: passing_of, scalar_bytes, failure, rule, is_refused };
+    (entry, Coverage { name: export.name.clone(), status, reason, proof })
 }
 
 /// The variables that the drop-in has too; what the report says of all is added to it.
@@ -247,11 +293,13 @@ fn variables<'a>(exports: &'a Exports, coverage: &mut Vec<Coverage>) -> Vec<&'a 
         } else {
             "a constant"
         };
-        coverage.push(Coverage { name: export.name.clone(), status: "full", reason: reason.into() });
+        let (reason, proof) = (reason.into(), Proof::Expected);
+        coverage.push(Coverage { name: export.name.clone(), status: "full", reason, proof });
         variables.push(export);
     }
     for (name, reason) in &exports.others {
-        coverage.push(Coverage { name: name.clone(), status: "refused", reason: (*reason).to_owned() });
+        let (reason, proof) = ((*reason).to_owned(), Proof::Refused);
+        coverage.push(Coverage { name: name.clone(), status: "refused", reason, proof });
     }
     variables
 }
@@ -281,7 +329,8 @@ fn refuse_cpp(path: &Path, exports: &Exports) -> Result<(), WrapError> {
 }
 
 fn refused(export: &Export, reason: &str) -> Coverage {
-    Coverage { name: export.name.clone(), status: "refused", reason: reason.into() }
+    let (reason, proof) = (reason.into(), Proof::Refused);
+    Coverage { name: export.name.clone(), status: "refused", reason, proof }
 }
 
 fn is_writable_name(name: &str) -> bool {

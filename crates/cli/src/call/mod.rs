@@ -6,7 +6,7 @@ mod services;
 
 use crate::terminal::{print, print_json};
 use banyan_calls::discovery::{Discovery, FIND_VARIABLE, SERVE_VARIABLE, WORKERS_VARIABLE};
-use banyan_calls::generate::{self, WrapError};
+use banyan_calls::generate::{self, Proof, WrapError};
 use clap::{Parser, Subcommand};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -131,10 +131,12 @@ impl CallCommand {
                         print(&format!("refused\t{}\t{}\n", one.name, one.reason));
                     }
                     print(&format!(
-                        "{}: {:.1} % of {} exports without annotation\n",
+                        "{}: {} exports: {} work (checked), {} are expected to (not checked), {} refused\n",
                         outcome.library.display(),
-                        outcome.share() * 100.0,
-                        outcome.coverage.len()
+                        outcome.coverage.len(),
+                        outcome.count(Proof::Checked),
+                        outcome.count(Proof::Expected),
+                        outcome.count(Proof::Refused),
                     ));
                     let directory = outcome.library.parent().unwrap_or(Path::new("."));
                     eprintln!("next: LD_LIBRARY_PATH={} PROGRAM", directory.display());

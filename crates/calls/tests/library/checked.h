@@ -1,0 +1,13 @@
+const char *checked_version(void);
+int checked_sum(int a, int b);
+double checked_half(double a);
+float checked_third(float a);
+long double checked_quarter(long double a);
+short checked_short(int a);
+_Bool checked_is_odd(int a);
+int checked_larger(int a, int b);
+int checked_seventh(int a, int b, int c, int d, int e, int f, int g);
+void checked_exit(void);
+int checked_count(void);
+int checked_first(const int *values);
+void checked_loop(void);
