@@ -2,11 +2,16 @@
 
 use crate::Target;
 use banyan_node::check_program;
+use banyan_wire::cluster::{
+    self, ClusterId, ClusterMessage, JoinRequest, Machine, Member, MemberId, MemberList, Role, TokenId,
+    Welcome,
+};
 use banyan_wire::coherence::{
     Directory, DirectoryEntry, Holders, Message, bitmap_bytes, encode_header, encode_payload,
 };
-use banyan_wire::control::{ControlMessage, LENGTH_BYTES, RegionFacts};
+use banyan_wire::control::{ControlMessage, RegionFacts};
 use banyan_wire::deputy::{self, DeputyMessage};
+use banyan_wire::frame::{self, LENGTH_BYTES};
 use banyan_wire::fuzz;
 use banyan_wire::handshake::{Hello, Purpose};
 use banyan_wire::ids::{
@@ -18,6 +23,7 @@ use banyan_wire::stub::{
     self, Acquire, Action, ActionKind, Answer, Command, Lookup, Nothing, Range, Refusal, Refused, Reply,
     Request, Started, Steps,
 };
+use std::net::SocketAddr;
 use std::path::Path;
 use zerocopy::IntoBytes;
 
@@ -27,6 +33,7 @@ pub const TARGETS: &[Target] = &[
     Target { inputs: handshake_inputs, ..Target::new("handshake", fuzz::handshake) },
     Target { inputs: deputy_inputs, ..Target::new("deputy", fuzz::deputy) },
     Target { inputs: control_inputs, ..Target::new("control", fuzz::control) },
+    Target { inputs: cluster_inputs, ..Target::new("cluster", fuzz::cluster) },
     Target { inputs: statistics_inputs, ..Target::new("statistics", fuzz::statistics) },
     Target { inputs: stub_inputs, ..Target::new("stub", fuzz::stub) },
     Target {
@@ -154,7 +161,45 @@ fn control_inputs() -> Vec<Vec<u8>> {
         ControlMessage::Notice("a line".into()),
         ControlMessage::Ended(facts()),
     ];
-    messages.iter().map(|message| message.encode().split_off(LENGTH_BYTES)).collect()
+    messages.iter().map(|message| frame::encode(message).split_off(LENGTH_BYTES)).collect()
+}
+
+fn cluster_inputs() -> Vec<Vec<u8>> {
+    let machine = Machine {
+        version: "0.1.0".into(),
+        features: vec!["avx2".into(), "cx16".into()],
+        processors: 8,
+        memory_bytes: 1 << 34,
+    };
+    let listen = SocketAddr::from(([10, 0, 0, 1], 7640));
+    let member = Member {
+        id: MemberId([7; 10]),
+        name: "n2".into(),
+        address: listen,
+        role: Role::Worker,
+        machine: machine.clone(),
+        joined: 1_700_000_000,
+    };
+    let list = MemberList { version: 3, members: vec![member] };
+    let request = JoinRequest {
+        cluster: ClusterId([1; 10]),
+        token: TokenId([2; 5]),
+        secret: [3; 16],
+        certificate_request: vec![0x30; 40],
+        name: String::new(),
+        listen,
+        machine,
+        now: 1_700_000_000,
+    };
+    let welcome = Welcome { id: MemberId([7; 10]), certificate: vec![0x30; 40], members: list.clone() };
+    let messages = [
+        ClusterMessage::Join(request),
+        ClusterMessage::Welcome(welcome),
+        ClusterMessage::Refused(cluster::Refusal::Features(vec!["avx512f".into()])),
+        ClusterMessage::List(Some(list)),
+        ClusterMessage::Renew { certificate_request: vec![0x30; 40] },
+    ];
+    messages.iter().map(|message| frame::encode(message).split_off(LENGTH_BYTES)).collect()
 }
 
 fn statistics_inputs() -> Vec<Vec<u8>> {
@@ -206,7 +251,10 @@ mod tests {
             banyan_wire::coherence::decode(&input).expect("a message");
         }
         for input in control_inputs() {
-            ControlMessage::decode(&input).expect("a message");
+            frame::decode::<ControlMessage>(&input).expect("a message");
+        }
+        for input in cluster_inputs() {
+            frame::decode::<ClusterMessage>(&input).expect("a message");
         }
         check_program(Path::new("program"), small_program()).expect("a program");
     }

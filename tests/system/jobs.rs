@@ -171,6 +171,6 @@ fn a_job_that_the_node_cannot_begin_is_refused_with_the_reason() {
     let outcome = compare::once(&case, How::Native).unwrap();
     let text = String::from_utf8_lossy(&outcome.stderr);
     assert_eq!(outcome.end, End::Status(125), "{text}");
-    assert!(text.contains("3 nodes are asked for, 2 are known here"), "{text}");
+    assert!(text.contains("3 nodes are asked for, 2 are here"), "{text}");
     daemons.hold_only(&before);
 }

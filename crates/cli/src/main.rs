@@ -8,6 +8,7 @@ mod actor;
 mod arena;
 mod bench;
 mod call;
+mod cluster;
 mod demo;
 mod doctor;
 mod node;
@@ -60,7 +61,20 @@ enum Command {
     Arena(arena::ArenaCommand),
     /// Run configurations of actors under sponsors, and look into them
     Actor(actor::ActorCommand),
-    /// Commands about node daemons
+    /// Make this machine a node, and begin a cluster if there is none
+    Up(cluster::UpArguments),
+    /// Make this machine a node of a cluster that stands
+    Join(cluster::JoinArguments),
+    /// Stop the node of this machine; it stays a member of its cluster
+    Down(cluster::EndArguments),
+    /// Take this machine out of its cluster
+    Leave(cluster::EndArguments),
+    /// Say what the cluster is and who is there
+    Status(cluster::StatusArguments),
+    /// Make, list and revoke what lets machines join
+    #[command(subcommand)]
+    Token(cluster::TokenCommand),
+    /// Commands about the nodes of the cluster
     #[command(subcommand)]
     Node(node::NodeCommand),
     /// Calls in another process, which cannot crash their caller
@@ -96,6 +110,12 @@ fn main() -> ExitCode {
         Command::BenchProgram { words } => banyan_bench::program(&words).map(|()| 0),
         Command::Arena(command) => arena::arena(&command),
         Command::Actor(command) => command.run(),
+        Command::Up(arguments) => cluster::up(&arguments),
+        Command::Join(arguments) => cluster::join(&arguments),
+        Command::Down(arguments) => cluster::down(&arguments),
+        Command::Leave(arguments) => cluster::leave(&arguments),
+        Command::Status(arguments) => cluster::status(&arguments),
+        Command::Token(command) => cluster::token(command),
         Command::Node(command) => node::node(command),
         Command::Call(command) => command.run(),
         Command::Completions { shell } => Ok(completions(shell)),

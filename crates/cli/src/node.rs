@@ -1,5 +1,6 @@
-//! `banyan node run`: the daemon in the foreground.
+//! `banyan node`: the daemon in the foreground, and the members of the cluster.
 
+use crate::cluster::MemberCommand;
 use anyhow::Context;
 use banyan_node::{launch, node};
 use clap::{Args, Subcommand};
@@ -12,20 +13,28 @@ Examples:
   banyan node run --socket /tmp/node &
   banyan run --socket /tmp/node -- PROGRAM ARGUMENTS...";
 
-/// Commands about node daemons.
+/// Commands about nodes.
 #[derive(Debug, Subcommand)]
 pub(crate) enum NodeCommand {
     /// Run a node daemon in the foreground; it serves the runs of `banyan run --socket`
     #[command(after_help = AFTER_HELP)]
     Run(NodeArguments),
+    #[command(flatten)]
+    Member(MemberCommand),
 }
 
 /// Arguments of `banyan node run`.
 #[derive(Debug, Args)]
 pub(crate) struct NodeArguments {
     /// Where to put the socket on which runs begin; only this user can connect to it
-    #[arg(long, value_name = "PATH", required_unless_present = "configuration")]
+    #[arg(long, value_name = "PATH", required_unless_present_any = ["configuration", "state"])]
     socket: Option<PathBuf>,
+    /// Run the node of the cluster whose state is in this directory, as `banyan up` does in the background
+    #[arg(long, value_name = "DIRECTORY", conflicts_with_all = ["socket", "listen", "peers", "secret"])]
+    state: Option<PathBuf>,
+    /// Descriptor of the socket on which the node listens for others; given by `banyan up`
+    #[arg(long, value_name = "DESCRIPTOR", hide = true, requires = "state")]
+    listener: Option<i32>,
     /// Where to listen for other nodes
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
@@ -48,9 +57,17 @@ pub(crate) struct NodeArguments {
 
 /// Carries out a command. Returns the exit status.
 pub(crate) fn node(command: NodeCommand) -> anyhow::Result<u8> {
-    let NodeCommand::Run(arguments) = command;
+    let arguments = match command {
+        NodeCommand::Run(arguments) => arguments,
+        NodeCommand::Member(command) => return command.run(),
+    };
     if let Some(configuration) = arguments.configuration {
         return serve_run(configuration, &arguments);
+    }
+    if let Some(state) = arguments.state {
+        match node::serve_member(&state, arguments.listener, |name, address| {
+            let _ = writeln!(std::io::stdout(), "{name} listens on {address}");
+        })? {}
     }
     let socket = arguments.socket.context("--socket is missing")?;
     let secret = secret(arguments.secret.as_deref())?;
@@ -75,7 +92,7 @@ fn serve_run(configuration: i32, arguments: &NodeArguments) -> anyhow::Result<u8
 
 /// The secret in a file, or a random one.
 fn secret(file: Option<&Path>) -> anyhow::Result<[u8; 16]> {
-    let Some(file) = file else { return Ok(node::random_secret()?) };
+    let Some(file) = file else { return Ok(node::random()?) };
     let bytes = std::fs::read(file).with_context(|| file.display().to_string())?;
     let secret = <[u8; 16]>::try_from(bytes.as_slice()).ok();
     secret.with_context(|| {

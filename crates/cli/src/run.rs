@@ -1,7 +1,8 @@
 //! `banyan run`: becomes the program.
 
 use banyan_node::launch::{self, Run};
-use banyan_node::{Placement, Summary};
+use banyan_node::state::{socket_of, usual_directory};
+use banyan_node::{NodeCount, Placement, Summary};
 use clap::{Args, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -21,12 +22,20 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct RunArguments {
-    /// Nodes to run on; without --socket, each is a daemon started on this machine for the length of the run
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
-    nodes: u8,
+    /// Nodes to run on, or `all` of the cluster; without a cluster, each is a daemon started on this machine
+    /// for the length of the run
+    #[arg(short = 'n', long, value_name = "N", default_value = "1", value_parser = node_count)]
+    nodes: NodeCount,
+    /// Directory of the state of the node to begin on; BANYAN_STATE says it too. Without one, a node that is
+    /// up in the usual place is used
+    #[arg(long, value_name = "DIRECTORY", conflicts_with_all = ["socket", "local"])]
+    state: Option<PathBuf>,
     /// The socket of a node to begin on, as `banyan node run` has put it; BANYAN_SOCKET says it too
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", conflicts_with = "local")]
     socket: Option<PathBuf>,
+    /// Use daemons started on this machine for the run, even if a node is up
+    #[arg(long)]
+    local: bool,
     /// On which node a new thread starts
     #[arg(long, value_enum, default_value_t = Place::Spread)]
     place: Place,
@@ -54,12 +63,37 @@ enum Stats {
     Json,
 }
 
+/// `all`, or a number that a cluster can have.
+fn node_count(text: &str) -> Result<NodeCount, String> {
+    if text == "all" {
+        return Ok(NodeCount::All);
+    }
+    let number = text.parse().ok().filter(|number| (1..=64).contains(number));
+    number
+        .map(NodeCount::Exactly)
+        .ok_or_else(|| format!("{text:?} is neither `all` nor a number from 1 to 64"))
+}
+
+/// The socket of the node on which the run begins, if it is not one that is started for it.
+fn node(arguments: &RunArguments) -> Option<PathBuf> {
+    if arguments.local {
+        return None;
+    }
+    let named = |variable| std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let said = arguments.socket.clone().or_else(|| arguments.state.as_deref().map(socket_of));
+    let said = said.or_else(|| named("BANYAN_SOCKET"));
+    said.or_else(|| named("BANYAN_STATE").map(|directory| socket_of(&directory))).or_else(|| {
+        let usual = socket_of(&usual_directory());
+        launch::is_there(&usual).then_some(usual)
+    })
+}
+
 /// Runs the program. Returns, with an exit status, only if it could not be started.
 pub(crate) fn run(arguments: &RunArguments) -> u8 {
     let error = launch::run(&Run {
         words: arguments.program.clone(),
         nodes: arguments.nodes,
-        node: arguments.socket.clone().or_else(|| std::env::var_os("BANYAN_SOCKET").map(PathBuf::from)),
+        node: node(arguments),
         placement: match arguments.place {
             Place::Spread => Placement::Spread,
             Place::Pack => Placement::Pack,

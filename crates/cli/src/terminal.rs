@@ -74,6 +74,11 @@ pub(crate) fn print(text: &str) {
     let _ = anstream::stdout().write_all(text.as_bytes());
 }
 
+/// A number with its noun: "1 member", "3 members".
+pub(crate) fn count(number: u64, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
 /// Prints values as JSON, one a line.
 pub(crate) fn print_json<T: serde::Serialize>(values: &[T]) -> anyhow::Result<()> {
     for value in values {

@@ -11,6 +11,8 @@ extern crate alloc;
 pub use banyan_wire::ids;
 
 pub mod coherence;
+#[cfg(feature = "membership")]
+pub mod membership;
 pub mod placement;
 pub mod regions;
 pub mod sponsors;

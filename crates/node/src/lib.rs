@@ -11,9 +11,9 @@ mod pager;
 mod report;
 mod transport;
 
-pub use cluster::node;
+pub use cluster::{AskError, admin, administer, joining, node, state};
 pub use job::launch;
-pub use job::settings::{Placement, Summary};
+pub use job::settings::{NodeCount, Placement, Summary};
 pub use observe::{doctor, memory_map, statistics};
 // For a fuzzer, and for who looks for a run's processes.
 pub use job::loader::{LoadError, check_program};

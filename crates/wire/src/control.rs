@@ -1,18 +1,13 @@
 //! What daemons of one run say to each other beside pages: regions, ends, statistics.
 //!
-//! A frame is a little-endian length of four bytes and a body in postcard's format. Not for sockets: a frame
-//! is read and sent in `banyan-node`.
+//! They travel in frames (`crate::frame`). Not for sockets.
 
+use crate::cluster::MemberId;
 use crate::statistics::NodeStatistics;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 use serde::{Deserialize, Serialize};
-
-/// Bytes of the length before each body.
-pub const LENGTH_BYTES: usize = 4;
-/// A longer body is malformed.
-const BODY_BYTES_MAX: usize = 1 << 20;
 
 /// A stretch of the program's memory with its rights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,13 +114,22 @@ pub enum ControlMessage {
     },
 }
 
+/// Where a node of a job is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Who it proves to be, if the nodes are machines of a cluster.
+    pub member: Option<MemberId>,
+}
+
 /// What home says of a job to a node that is to take part.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobPart {
     /// The number that the node has in the job.
     pub node: u8,
-    /// Where the nodes of the job listen, by number.
-    pub addresses: Vec<SocketAddr>,
+    /// The nodes of the job, by number.
+    pub places: Vec<Place>,
     /// What the kernel would call the program's process, filled up with zeroes.
     pub name: [u8; 16],
     /// Someone will look at what the node did.
@@ -134,61 +138,10 @@ pub struct JobPart {
     pub mark: Option<String>,
 }
 
-/// Why bytes are not a control message.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ControlError {
-    /// The announced body is too long.
-    #[error("a control message of {0} bytes; {BODY_BYTES_MAX} are allowed")]
-    Length(u32),
-    /// Not the encoding of any message.
-    #[error("not a control message: {0}")]
-    Malformed(postcard::Error),
-    /// The bytes mean a message, but are not how this version writes it.
-    #[error("a control message in another spelling than its only one")]
-    Spelling,
-}
-
-impl ControlMessage {
-    /// Its frame.
-    ///
-    /// # Panics
-    /// Never: every variant can be encoded into a growing buffer.
-    #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
-        let mut frame =
-            postcard::to_extend(self, Vec::from([0; LENGTH_BYTES])).expect("plain data can be encoded");
-        let length = (frame.len() - LENGTH_BYTES) as u32;
-        frame[..LENGTH_BYTES].copy_from_slice(&length.to_le_bytes());
-        frame
-    }
-
-    /// The length of the body that follows these bytes.
-    ///
-    /// # Errors
-    /// [`ControlError::Length`].
-    pub fn body_bytes(length: [u8; LENGTH_BYTES]) -> Result<usize, ControlError> {
-        let length = u32::from_le_bytes(length);
-        if length as usize <= BODY_BYTES_MAX {
-            Ok(length as usize)
-        } else {
-            Err(ControlError::Length(length))
-        }
-    }
-
-    /// Reads a body.
-    ///
-    /// # Errors
-    /// [`ControlError`].
-    pub fn decode(body: &[u8]) -> Result<Self, ControlError> {
-        let message: Self = postcard::from_bytes(body).map_err(ControlError::Malformed)?;
-        // Postcard reads a number with needless bytes, and leaves bytes after the message unread.
-        if message.encode()[LENGTH_BYTES..] == *body { Ok(message) } else { Err(ControlError::Spelling) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frame::{FrameError, LENGTH_BYTES, decode, encode};
     use crate::ids::NodeId;
     use crate::statistics::{MemoryPiece, WaitCount};
     use alloc::vec;
@@ -214,12 +167,25 @@ mod tests {
         };
         let part = JobPart {
             node: 1,
-            addresses: vec![SocketAddr::from(([127, 0, 0, 1], 300))],
+            places: vec![
+                Place { address: SocketAddr::from(([127, 0, 0, 1], 300)), member: None },
+                Place {
+                    address: SocketAddr::from(([127, 0, 0, 1], 2)),
+                    member: Some(MemberId([1, 2, 3, 4, 5, 6, 7, 8, 9, 10])),
+                },
+            ],
             name: *b"pigz\0\0\0\0\0\0\0\0\0\0\0\0",
             summary: true,
             mark: Some("A=1".into()),
         };
-        let join = [&[11, 1, 1, 0, 127, 0, 0, 1, 0xac, 2][..], b"pigz", &[0; 12], &[1, 1, 3], b"A=1"];
+        let join = [
+            &[11, 1, 2, 0, 127, 0, 0, 1, 0xac, 2, 0, 0, 127, 0, 0, 1, 2][..],
+            &[1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
+            b"pigz",
+            &[0; 12],
+            &[1, 1, 3],
+            b"A=1",
+        ];
         let zero = [0; 8];
         let half = 0.5_f64.to_le_bytes();
         let ended = [
@@ -258,10 +224,10 @@ mod tests {
     #[test]
     fn every_message_has_the_bytes_of_the_format() {
         for (message, body) in golden() {
-            let frame = message.encode();
+            let frame = encode(&message);
             assert_eq!(frame[LENGTH_BYTES..], body, "{message:?}");
             assert_eq!(frame[..LENGTH_BYTES], (body.len() as u32).to_le_bytes());
-            assert_eq!(ControlMessage::decode(&body), Ok(message));
+            assert_eq!(decode(&body), Ok(message));
         }
     }
 
@@ -269,29 +235,15 @@ mod tests {
     fn damage_is_an_error_or_another_message() {
         for (message, body) in golden() {
             for cut in 0..body.len() {
-                assert!(ControlMessage::decode(&body[..cut]).is_err(), "{message:?} cut at {cut}");
+                assert!(decode::<ControlMessage>(&body[..cut]).is_err(), "{message:?} cut at {cut}");
             }
             let longer = [&body[..], &[0]].concat();
-            assert_eq!(ControlMessage::decode(&longer), Err(ControlError::Spelling));
+            assert_eq!(decode::<ControlMessage>(&longer), Err(FrameError::Spelling));
             for bit in 0..body.len() * 8 {
                 let mut damaged = body.clone();
                 damaged[bit / 8] ^= 1 << (bit % 8);
                 crate::fuzz::control(&damaged);
             }
         }
-    }
-
-    #[test]
-    fn a_body_that_is_too_long_is_refused_before_it_is_read() {
-        assert_eq!(ControlMessage::body_bytes([0, 0, 16, 0]), Ok(BODY_BYTES_MAX));
-        assert_eq!(
-            ControlMessage::body_bytes([1, 0, 16, 0]),
-            Err(ControlError::Length(BODY_BYTES_MAX as u32 + 1))
-        );
-    }
-
-    #[test]
-    fn a_number_with_needless_bytes_is_refused() {
-        assert_eq!(ControlMessage::decode(&[4, 0x82, 0]), Err(ControlError::Spelling));
     }
 }

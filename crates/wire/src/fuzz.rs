@@ -4,9 +4,11 @@
 //! only, so that it gives the same bytes when it is encoded again. Not for anything that decides whether a
 //! message may be sent now.
 
+use crate::cluster::ClusterMessage;
 use crate::coherence::{self, HEADER_BYTES};
-use crate::control::{ControlMessage, LENGTH_BYTES};
+use crate::control::ControlMessage;
 use crate::deputy;
+use crate::frame::{LENGTH_BYTES, decode, encode};
 use crate::handshake::{HELLO_BYTES, Hello};
 use crate::ids::JobId;
 use crate::statistics::NodeStatistics;
@@ -70,9 +72,17 @@ pub fn deputy(bytes: &[u8]) {
 /// # Panics
 /// When decoding is wrong.
 pub fn control(bytes: &[u8]) {
-    let Ok(message) = ControlMessage::decode(bytes) else { return };
-    let frame = message.encode();
-    assert_eq!(frame[LENGTH_BYTES..], *bytes, "two spellings of {message:?}");
+    let Ok(message) = decode::<ControlMessage>(bytes) else { return };
+    assert_eq!(encode(&message)[LENGTH_BYTES..], *bytes, "two spellings of {message:?}");
+}
+
+/// The body of a message about the cluster.
+///
+/// # Panics
+/// When decoding is wrong.
+pub fn cluster(bytes: &[u8]) {
+    let Ok(message) = decode::<ClusterMessage>(bytes) else { return };
+    assert_eq!(encode(&message)[LENGTH_BYTES..], *bytes, "two spellings of {message:?}");
 }
 
 /// A node's statistics, as they are in the control message that brings them.

@@ -7,7 +7,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// "BANYAN" and two bytes that no text has.
 pub const MAGIC: [u8; 8] = *b"BANYAN\xff\x00";
 /// Version of everything that nodes say to each other. Nodes of different versions do not talk.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub enum Purpose {
     Deputy = 4,
     /// Home asks a node to take part in a job, and the node answers.
     Job = 5,
+    /// Machines of a cluster, or one that wants to be, talk about the cluster.
+    Cluster = 6,
 }
 
 /// Who speaks and what for.
@@ -102,6 +104,7 @@ impl Hello {
             3 => Ok(Purpose::Control),
             4 => Ok(Purpose::Deputy),
             5 => Ok(Purpose::Job),
+            6 => Ok(Purpose::Cluster),
             other => Err(HelloError::Purpose(other)),
         }
     }

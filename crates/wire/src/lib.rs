@@ -13,12 +13,16 @@ extern crate alloc;
 pub mod address_space;
 #[cfg(feature = "bounded")]
 pub mod bounded;
+#[cfg(feature = "control")]
+pub mod cluster;
 #[cfg(feature = "coherence")]
 pub mod coherence;
 #[cfg(feature = "control")]
 pub mod control;
 pub mod deputy;
 pub mod descriptors;
+#[cfg(feature = "control")]
+pub mod frame;
 #[cfg(feature = "control")]
 pub mod fuzz;
 pub mod handshake;

@@ -46,11 +46,6 @@ pub(crate) fn unanswered(at: Local, control: Control) -> Option<Unanswered> {
     }
 }
 
-/// Whether those that are gone are looked for: each time that there are twice as many.
-fn is_sweep_due(count: usize) -> bool {
-    count >= 32 && count.is_power_of_two()
-}
-
 impl RunningConfiguration {
     #[cold]
     pub(crate) fn dispatch_control(&mut self, event: &mut Event) -> Outcome {
@@ -86,23 +81,9 @@ impl RunningConfiguration {
             return;
         }
         match control {
-            Control::Monitor(watcher) => {
-                let mut watchers = std::mem::take(&mut self.extras(slot).watchers);
-                if is_sweep_due(watchers.len()) {
-                    watchers.retain(|one| !self.is_gone(one));
-                }
-                watchers.push(watcher);
-                self.extras(slot).watchers = watchers;
-            }
+            Control::Monitor(watcher) => self.extras(slot).watchers.push(watcher),
             Control::Unmonitor(watcher) => self.extras(slot).watchers.retain(|one| *one != watcher),
-            Control::Link(other) => {
-                let mut links = std::mem::take(&mut self.extras(slot).links);
-                if is_sweep_due(links.len()) {
-                    links.retain(|one| !self.is_gone(&Address::local(*one)));
-                }
-                links.push(other);
-                self.extras(slot).links = links;
-            }
+            Control::Link(other) => self.extras(slot).links.push(other),
             Control::Direct(directive, by) if self.may_decide(slot, by) => self.direct(slot, &directive),
             Control::DirectAt(at, directive, by) if self.may_decide(slot, by) => {
                 self.decide_at(slot, at, directive);
@@ -368,9 +349,6 @@ impl RunningConfiguration {
             self.escalate_held(waiting, slot, "its supervisor has ended");
         }
         let Some(extras) = extras else { return };
-        if let Some(maker) = extras.maker.filter(|maker| self.is_live(maker.slot, maker.generation)) {
-            self.extras(maker.slot).belongings.remove(&actor);
-        }
         // They are met, and come to nothing, in their turn.
         self.queue.extend(extras.held.into_iter().flatten());
         for watcher in extras.watchers.into_iter().filter(|_| !makes(Mutation::SilentEnd)) {

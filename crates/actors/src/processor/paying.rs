@@ -3,12 +3,12 @@
 
 use banyan_core::sponsors::{Resource, State, Verdict};
 
-use super::Processor;
+use super::{Processor, Resident};
 use crate::configuration::event::Event;
 use crate::durable::changes::LedgerChange;
 use crate::durable::requests::Unpark;
 use crate::model::message::Message;
-use crate::system::directory::{Exclusive, Resident};
+use crate::system::directory::Exclusive;
 
 impl Processor {
     /// An event waits with its sponsor, unless that was started again meanwhile.

@@ -6,9 +6,9 @@
 //!
 //! Lock: the table of entries, and each entry's own; nothing is sent under them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use banyan_core::sponsors::SponsorId;
 use parking_lot::{Mutex, RwLock};
@@ -20,7 +20,6 @@ use crate::configuration::running::RunningConfiguration;
 use crate::durable::Durability;
 use crate::model::address::ConfigurationNumber;
 use crate::sys::batch_queue::BatchQueue;
-use crate::sys::lent::Lent;
 
 /// No processor.
 pub(crate) const NO_PROCESSOR: usize = usize::MAX;
@@ -120,29 +119,8 @@ pub(crate) enum Arrival {
     New(Arc<Entry>, Seed),
 }
 
-impl Arrival {
-    /// Whether it stays where it was given to.
-    pub(crate) fn stays(&self) -> bool {
-        match self {
-            Self::Roused(entry) | Self::Given(entry, _) | Self::New(entry, _) => entry.stays,
-        }
-    }
-}
-
-/// A configuration with a processor.
-pub(crate) struct Resident {
-    pub(crate) entry: Arc<Entry>,
-    pub(crate) exclusive: Box<Exclusive>,
-}
-
-/// Configurations that take turns.
-pub(crate) type Ring = VecDeque<Resident>;
-
 /// What every processor can reach of a processor.
 pub(crate) struct ProcessorEntry {
-    /// The processor's ring, lent during events: an idle processor takes from it what waits behind a long
-    /// one.
-    pub(crate) ring: OnceLock<Arc<Lent<Ring>>>,
     pub(crate) arrivals: BatchQueue<Arrival>,
     pub(crate) sleeping: AtomicBool,
     pub(crate) thread: Mutex<Option<std::thread::Thread>>,
@@ -156,7 +134,6 @@ pub(crate) struct ProcessorEntry {
 impl ProcessorEntry {
     pub(crate) fn new() -> Self {
         Self {
-            ring: OnceLock::new(),
             arrivals: BatchQueue::new(),
             sleeping: AtomicBool::new(false),
             thread: Mutex::new(None),

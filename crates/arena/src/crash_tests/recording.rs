@@ -1,7 +1,4 @@
 //! A disk that remembers which writes are durable, and notes a crash point before each sync.
-//!
-//! A sync can be made to fail, as a page cache does it: what it was to make durable is read as it was
-//! written, and is never written again, so that a power cut later on may bring back what was there before.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -31,10 +28,6 @@ pub(crate) struct CrashPoint {
 struct State {
     durable: Arc<Vec<u8>>,
     window: Window,
-    /// What a failed sync has lost: versions as in a window, which later syncs do not make durable.
-    lost: BTreeMap<u64, Vec<[u8; SECTOR]>>,
-    /// Syncs until one fails.
-    failing: Option<u64>,
     acknowledged: usize,
     points: Vec<CrashPoint>,
 }
@@ -60,11 +53,6 @@ impl RecordingDisk {
         }
     }
 
-    /// Has the sync after so many others fail; `None`: none fails any more.
-    pub(crate) fn fail_sync(&self, after: Option<u64>) {
-        self.state.lock().unwrap().failing = after;
-    }
-
     pub(crate) fn window_is_empty(&self) -> bool {
         self.state.lock().unwrap().window.sectors.is_empty()
     }
@@ -78,12 +66,11 @@ impl RecordingDisk {
 
 impl State {
     fn note(&mut self) {
-        let mut window = self.window.clone();
-        for (sector, versions) in &self.lost {
-            window.sectors.entry(*sector).or_default().splice(0..0, versions.iter().copied());
-        }
-        let point =
-            CrashPoint { durable: Arc::clone(&self.durable), window, acknowledged: self.acknowledged };
+        let point = CrashPoint {
+            durable: Arc::clone(&self.durable),
+            window: self.window.clone(),
+            acknowledged: self.acknowledged,
+        };
         self.points.push(point);
     }
 
@@ -100,24 +87,6 @@ impl State {
         touched
     }
 
-    /// Whether this sync is the one that fails: these sectors are lost then, as far as it was to write them.
-    fn fails(&mut self, sectors: &[u64]) -> bool {
-        match &mut self.failing {
-            None => return false,
-            Some(0) => {}
-            Some(left) => {
-                *left -= 1;
-                return false;
-            }
-        }
-        self.failing = None;
-        for sector in sectors {
-            let versions = self.window.sectors.remove(sector).unwrap_or_default();
-            self.lost.entry(*sector).or_default().extend(versions);
-        }
-        true
-    }
-
     /// These sectors, and the length, reach the platter.
     fn settle(&mut self, sectors: &[u64]) {
         let durable = Arc::make_mut(&mut self.durable);
@@ -127,7 +96,6 @@ impl State {
         self.window.lengths.clear();
         for sector in sectors {
             if let Some(version) = self.window.sectors.remove(sector).and_then(|mut list| list.pop()) {
-                self.lost.remove(sector);
                 let start = *sector as usize * SECTOR;
                 durable[start..start + SECTOR].copy_from_slice(&version);
             }
@@ -152,9 +120,6 @@ impl Disk for RecordingDisk {
         let mut state = self.state.lock().unwrap();
         let touched = state.record(offset, pieces);
         state.note();
-        if state.fails(&touched) {
-            return Err(io::Error::other("a failed sync"));
-        }
         state.settle(&touched);
         Ok(())
     }
@@ -163,9 +128,6 @@ impl Disk for RecordingDisk {
         if !state.window.sectors.is_empty() || !state.window.lengths.is_empty() {
             state.note();
             let all: Vec<u64> = state.window.sectors.keys().copied().collect();
-            if state.fails(&all) {
-                return Err(io::Error::other("a failed sync"));
-            }
             state.settle(&all);
         }
         Ok(())

@@ -12,7 +12,7 @@ use super::format::{
 };
 use super::free_space::BlockUse;
 use super::tree::PageEntry;
-use super::{BLOCK, Mutation, Store, TAKEN_BACK, TailRecord, blocks_in, blocks_of, is_zero};
+use super::{BLOCK, Mutation, Store, TailRecord, blocks_in, blocks_of, is_zero};
 use crate::disk::{Block, Disk};
 
 /// Commits of this many pages are gathered in one buffer: the disk takes a long piece faster than many short
@@ -43,13 +43,6 @@ struct Plan {
     sum: u64,
     body: RecordBody,
     encoded: Vec<u8>,
-}
-
-/// Covers a header or a meta whose write or sync has failed: what is cached of it need not be on the disk,
-/// though the next open would read it, and commits would build on it. [`Store::open`] makes this durable.
-/// If it fails as well, the disk is read as it is.
-pub(super) fn take_back(disk: &impl Disk, block: u64) {
-    let _as_it_is = disk.write_at(block * BLOCK, &[&TAKEN_BACK.0]);
 }
 
 impl<D: Disk> Store<D> {
@@ -132,9 +125,6 @@ impl<D: Disk> Store<D> {
         };
         if let Err(error) = self.write_record(request, &plan) {
             self.poisoned = true;
-            if !self.is_mutated(Mutation::KeepFailed) {
-                take_back(&self.committed.disk, self.log.next);
-            }
             return Err(CommitError::Io(error));
         }
         let position = Position {

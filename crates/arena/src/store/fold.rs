@@ -14,7 +14,6 @@
 
 use super::blocks::Blocks;
 use super::codec::{Reader, Writer, checksum};
-use super::commit::take_back;
 use super::error::{CommitError, Damage, ReadError};
 use super::format::{
     BlobPointer, FORMAT_VERSION, META_SLOTS, Meta, NodePointer, Position, SnapshotOperation,
@@ -208,11 +207,7 @@ impl FoldWork {
         if self.mutation == Mutation::SkipMetaSync {
             return disk.write_at(slot * BLOCK, &[&meta.0]);
         }
-        let written = disk.write_durable_at(slot * BLOCK, &[&meta.0]);
-        if written.is_err() && self.mutation != Mutation::KeepFailed {
-            take_back(disk, slot);
-        }
-        written
+        disk.write_durable_at(slot * BLOCK, &[&meta.0])
     }
 }
 

@@ -53,9 +53,6 @@ use crate::disk::{BLOCK_SIZE, Block, Disk, Room};
 const FOLD_BLOCKS_MIN: u64 = 2048;
 /// Bytes in a page, as an offset.
 pub(crate) const BLOCK: u64 = BLOCK_SIZE as u64;
-/// What is written over a header or a meta that must not count. Not zeroes: they could be just what a torn
-/// sector lacks, and a crash in this very write would then complete it. No sector of either is all ones.
-static TAKEN_BACK: Block = Block([u8::MAX; BLOCK_SIZE]);
 
 /// What may be chosen when a store is opened. The defaults suit a local SSD.
 #[derive(Clone, Copy, Debug)]
@@ -99,8 +96,6 @@ pub(crate) enum Mutation {
     FreePendingEarly,
     SkipRepeat,
     TakeCutForEnd,
-    KeepFailed,
-    TrustTakenBack,
 }
 
 /// Bytes and calls since the store was opened.

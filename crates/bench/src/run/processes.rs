@@ -146,7 +146,16 @@ impl<'a> Run<'a> {
             None => Command::new(&launch.words[0]),
             Some(nodes) => {
                 let mut command = Command::new("/proc/self/exe");
-                command.args(["run", "--place", "spread", "-n", &nodes.to_string(), "--", &launch.words[0]]);
+                command.args([
+                    "run",
+                    "--local",
+                    "--place",
+                    "spread",
+                    "-n",
+                    &nodes.to_string(),
+                    "--",
+                    &launch.words[0],
+                ]);
                 command
             }
         };

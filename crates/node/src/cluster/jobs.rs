@@ -56,6 +56,16 @@ impl<J> Jobs<J> {
         }
     }
 
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.jobs.lock().len()
+    }
+
+    /// Whether there is none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count() == 0
+    }
+
     /// Waits until there is none. Jobs end by themselves, and each bounds its own end.
     pub(crate) fn wait_until_empty(&self) {
         let mut jobs = self.jobs.lock();

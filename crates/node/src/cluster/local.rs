@@ -1,30 +1,62 @@
-//! How a process on this machine asks the node to begin a job: one packet over a Unix socket, and one back.
+//! How a process on this machine speaks to the node: one packet over a Unix socket, and one back.
 //!
-//! The packet is a mark; beside it travel a memory file with the job's settings, the request socket of the
-//! program, and the caller's standard error. The answer is empty, or the reason for a refusal. Not for other
+//! To begin a job, the packet is a mark; beside it travel a memory file with the job's settings, the request
+//! socket of the program, and the caller's standard error. The answer is empty, or the reason for a refusal.
+//! What a person asks about the cluster is another mark and JSON, and so is the answer. Not for other
 //! machines.
 
+use super::admin::{AdminAnswer, AdminRequest};
 use crate::job::settings::JobSettings;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
 };
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Read, Seek, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The packet that asks for a job. The number is the version of what travels beside it.
 const BEGIN: &[u8; 8] = b"BANYAN\x00\x01";
+/// What a packet begins with that asks about the cluster.
+const ADMINISTER: &[u8; 8] = b"BANYAN\x00\x02";
+/// The longest question or answer about the cluster: it has as many members as a job nodes.
+const PACKET_MAX: usize = 128 << 10;
 /// A reason is one line.
 const REASON_MAX: usize = 4096;
 /// A node that answers nothing within this time hangs: each step of a start has a shorter deadline.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
 
+/// What a process asks.
+#[derive(Debug)]
+pub(crate) enum Question {
+    /// A job.
+    Job(JobQuestion),
+    /// Something about the cluster.
+    Cluster(AdminRequest),
+}
+
+/// Why the node of this machine gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// No node has the socket.
+    #[error("{}: no node answers there: {source}; start it with `banyan up`", path.display())]
+    NoNode {
+        /// The socket.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// The node refuses, and says why.
+    #[error("{0}")]
+    Refused(String),
+}
+
 /// A job that a process asks for.
 #[derive(Debug)]
-pub(crate) struct Question {
+pub(crate) struct JobQuestion {
     pub(crate) settings: JobSettings,
     /// The request socket of the program's stub.
     pub(crate) requests: OwnedFd,
@@ -67,13 +99,54 @@ pub(crate) fn ask(
     }
 }
 
-/// The next job that the process behind `socket` asks for; `None` when it has closed it.
+/// A connection to the node whose socket is at `path`.
+pub(crate) fn connect(path: &Path) -> io::Result<OwnedFd> {
+    let address = SocketAddrUnix::new(path)?;
+    let socket =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    rustix::net::connect(&socket, &address)?;
+    Ok(socket)
+}
+
+/// Asks the node whose socket is at `path` about its cluster.
+///
+/// # Errors
+/// [`AskError`].
+pub fn administer(path: &Path, request: &AdminRequest) -> Result<AdminAnswer, AskError> {
+    let no_node = |source| AskError::NoNode { path: path.into(), source };
+    let ask = || -> io::Result<AdminAnswer> {
+        let socket = connect(path)?;
+        let timeout = rustix::net::sockopt::Timeout::Recv;
+        rustix::net::sockopt::set_socket_timeout(&socket, timeout, Some(ANSWER_DEADLINE))?;
+        let packet = [ADMINISTER, serde_json::to_vec(request)?.as_slice()].concat();
+        rustix::net::send(&socket, &packet, SendFlags::NOSIGNAL)?;
+        let mut answer = vec![0; PACKET_MAX];
+        let receive = || rustix::net::recv(&socket, &mut answer[..], RecvFlags::empty());
+        let (length, _) = rustix::io::retry_on_intr(receive)?;
+        if length == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let read = serde_json::from_slice(&answer[..length])?;
+        if request.ends_node() && read == AdminAnswer::Done {
+            // When the node's end closes the socket, its state is free.
+            let receive = || rustix::net::recv(&socket, &mut answer[..], RecvFlags::empty());
+            rustix::io::retry_on_intr(receive)?;
+        }
+        Ok(read)
+    };
+    match ask().map_err(no_node)? {
+        AdminAnswer::Refused(reason) => Err(AskError::Refused(reason)),
+        answer => Ok(answer),
+    }
+}
+
+/// The next thing that the process behind `socket` asks; `None` when it has closed it.
 ///
 /// # Errors
 /// The system's; `InvalidData` for anything that is no such question.
 pub(crate) fn next(socket: BorrowedFd<'_>) -> io::Result<Option<Question>> {
     let invalid = || io::Error::new(io::ErrorKind::InvalidData, "not a question for a job");
-    let mut packet = [0; BEGIN.len() + 1];
+    let mut packet = vec![0; PACKET_MAX];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let received = rustix::io::retry_on_intr(|| {
@@ -89,18 +162,32 @@ pub(crate) fn next(socket: BorrowedFd<'_>) -> io::Result<Option<Question>> {
     if received.bytes == 0 {
         return Ok(None);
     }
+    let packet = &packet[..received.bytes];
+    if let Some(request) = packet.strip_prefix(ADMINISTER) {
+        return Ok(Some(Question::Cluster(serde_json::from_slice(request)?)));
+    }
     let files: [OwnedFd; 3] = files.try_into().map_err(|_| invalid())?;
-    if packet[..received.bytes] != BEGIN[..] {
+    if packet != BEGIN {
         return Err(invalid());
     }
     let [file, requests, errors] = files;
     let (mut file, mut bytes) = (File::from(file), Vec::new());
     file.rewind()?;
     file.read_to_end(&mut bytes)?;
-    Ok(Some(Question { settings: serde_json::from_slice(&bytes)?, requests, errors }))
+    let settings = serde_json::from_slice(&bytes)?;
+    Ok(Some(Question::Job(JobQuestion { settings, requests, errors })))
 }
 
-/// Answers a question: the job has begun, or why not.
+/// Answers a question about the cluster.
+///
+/// # Errors
+/// The system's.
+pub(crate) fn answer_about_cluster(socket: BorrowedFd<'_>, answer: &AdminAnswer) -> io::Result<()> {
+    rustix::net::send(socket, &serde_json::to_vec(answer)?, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+/// Answers a question for a job: it has begun, or why not.
 ///
 /// # Errors
 /// The system's.
@@ -123,15 +210,16 @@ pub(crate) fn may_ask(socket: BorrowedFd<'_>) -> bool {
 mod tests {
     use super::*;
     use crate::job::replica::socket_pair;
+    use crate::job::settings::NodeCount;
 
     #[test]
     fn a_question_arrives_with_its_files_and_is_answered() {
         let (ours, theirs) = socket_pair().unwrap();
-        let settings = JobSettings { nodes: 2, ..JobSettings::example() };
+        let settings = JobSettings { nodes: NodeCount::Exactly(2), ..JobSettings::example() };
         let server = std::thread::spawn(move || {
             for result in [Ok(()), Err("because".to_owned())] {
-                let question = next(theirs.as_fd()).unwrap().unwrap();
-                assert_eq!(question.settings.nodes, 2);
+                let Some(Question::Job(question)) = next(theirs.as_fd()).unwrap() else { panic!("no job") };
+                assert_eq!(question.settings.nodes, NodeCount::Exactly(2));
                 answer(theirs.as_fd(), &result).unwrap();
             }
             assert!(next(theirs.as_fd()).unwrap().is_none());

@@ -1,9 +1,17 @@
-//! What concerns a machine and its neighbours rather than one run: the node, its jobs, and who decides about
-//! memory.
+//! What concerns a machine and its neighbours rather than one run: the node, its jobs, the cluster that it is
+//! in, and who decides about memory.
 
+pub mod admin;
 pub(crate) mod authority;
+mod certificates;
 mod jobs;
+pub mod joining;
 mod local;
+mod membership;
 pub mod node;
+pub mod state;
+#[cfg(test)]
+mod tests;
 
-pub(crate) use local::ask as ask_for_job;
+pub use local::{AskError, administer};
+pub(crate) use local::{ask as ask_for_job, connect as connect_to_node};

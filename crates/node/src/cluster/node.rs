@@ -1,19 +1,25 @@
 //! A node: the life of one daemon on a machine, and the jobs that are on it.
 //!
 //! It listens in two places: for processes of this machine that want to begin a job, and for the other nodes.
-//! A job that a process asks for has its home here; the other nodes are asked to join it.
+//! A job that a process asks for has its home here; the other nodes are asked to join it. Which nodes there
+//! are it was told when it was started, or its cluster knows (`membership`).
 //!
-//! Threads: the main one answers the processes of this machine; one accepts connections from other nodes; one
-//! greets each of those; and one follows each job (`crate::job`).
+//! Threads: the main one accepts the processes of this machine, and one answers each; one accepts connections
+//! from other nodes; one greets each of those; and one follows each job (`crate::job`).
 
+use super::admin::{AdminAnswer, AdminRequest};
 use super::jobs::Jobs;
-use super::local::{self, Question};
-use crate::job::settings::JobSettings;
+use super::local::{self, JobQuestion, Question};
+use super::membership::Cluster;
+use super::state::{State, StateError, socket_of};
+use crate::job::settings::{JobSettings, NodeCount};
 use crate::job::{Job, JobFacts};
 use crate::report::Report;
-use crate::transport::{self, ConnectError, Connection};
+use crate::transport::{self, Caller, ConnectError, Connection, Trust};
 use banyan_sys::descriptors;
-use banyan_wire::control::{ControlMessage, JobPart};
+use banyan_wire::cluster::ClusterMessage;
+use banyan_wire::control::{ControlMessage, JobPart, Place};
+use banyan_wire::frame;
 use banyan_wire::handshake::{Hello, HelloError, Purpose};
 use banyan_wire::ids::{JobId, NodeId};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
@@ -22,12 +28,16 @@ use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use zerocopy::IntoBytes;
 
 /// A node must answer within this time whether it joins a job, and know a job that another node has joined.
 const JOIN_DEADLINE: Duration = Duration::from_secs(4);
+
+/// The most connections at a time of which it is not known yet who made them.
+const UNGREETED_MAX: usize = 64;
 
 /// What a node needs to know, passed to a daemon of one run in a memory file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -58,28 +68,45 @@ pub enum NodeError {
     /// Another node has the place.
     #[error("{0}: a node listens there already; choose another path")]
     InUse(String),
+    /// What it keeps of its cluster.
+    #[error(transparent)]
+    State(#[from] StateError),
 }
 
 /// One node.
 #[derive(Debug)]
 pub(crate) struct Node {
     name: String,
-    secret: [u8; 16],
-    address: SocketAddr,
-    peers: Vec<SocketAddr>,
+    trust: Trust,
+    neighbours: Neighbours,
     jobs: Jobs<Job>,
+    /// Connections that are being greeted.
+    ungreeted: AtomicUsize,
     report: Report,
     own: Weak<Self>,
 }
 
-/// A secret that no other process knows.
+/// The other nodes that a node knows.
+#[derive(Debug)]
+enum Neighbours {
+    /// Those that it was started with.
+    Told {
+        /// Where it listens itself.
+        own: SocketAddr,
+        peers: Vec<SocketAddr>,
+    },
+    /// The members of its cluster.
+    Cluster(Arc<Cluster>),
+}
+
+/// Bytes that no other process knows.
 ///
 /// # Errors
 /// The system's.
-pub fn random_secret() -> io::Result<[u8; 16]> {
-    let mut secret = [0; 16];
-    rustix::rand::getrandom(&mut secret, rustix::rand::GetRandomFlags::empty())?;
-    Ok(secret)
+pub fn random<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+    Ok(bytes)
 }
 
 /// Serves the one run that a node is started for: until the process that started it has closed its socket, or
@@ -95,7 +122,7 @@ pub fn serve_run(settings: NodeSettings) -> Result<(), NodeError> {
     let listener = TcpListener::from(take(settings.listener, "its listening socket")?);
     // Another session: the terminal's signals are the program's.
     let _ = rustix::process::setsid();
-    let node = Node::start(settings.name, settings.secret, listener, settings.peers)?;
+    let node = Node::start_told(settings.name, settings.secret, listener, settings.peers)?;
     node.serve_process(&local);
     node.jobs.wait_until_empty();
     Ok(())
@@ -116,19 +143,39 @@ pub fn serve_machine(
     let failed = |what: String| move |source| NodeError::Socket { what, source };
     let listener = TcpListener::bind(listen).map_err(failed(listen.to_string()))?;
     let local = listen_at(path)?;
-    let node = Node::start("node".into(), secret, listener, peers)?;
-    ready(node.address);
-    loop {
-        let accepted = rustix::net::accept_with(&local, SocketFlags::CLOEXEC).map_err(io::Error::from);
-        let process = match accepted {
-            Ok(process) => process,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(failed(path.display().to_string())(error)),
-        };
-        if local::may_ask(process.as_fd()) {
-            node.thread("process", move |node| node.serve_process(&process));
-        }
-    }
+    let address = listener.local_addr().map_err(failed(listen.to_string()))?;
+    let node = Node::start_told("node".into(), secret, listener, peers)?;
+    ready(address);
+    node.serve_processes(&local, path)
+}
+
+/// Serves as the node of the cluster whose state is in a directory, until a person stops it. It listens for
+/// other nodes on `listener`, or where it did before. Calls `ready` with its name and the address for other
+/// nodes when both can be reached.
+///
+/// # Errors
+/// [`NodeError`].
+pub fn serve_member(
+    directory: &Path,
+    listener: Option<i32>,
+    ready: impl FnOnce(&str, SocketAddr),
+) -> Result<std::convert::Infallible, NodeError> {
+    let failed = |what: String| move |source| NodeError::Socket { what, source };
+    // A session without a terminal: what is typed there is meant for others.
+    let _ = rustix::process::setsid();
+    let (cluster, listen) = Cluster::open(State::take(directory)?)?;
+    let listener = match listener {
+        Some(number) => descriptors::take(number).map(TcpListener::from),
+        None => TcpListener::bind(listen),
+    };
+    let listener = listener.map_err(failed(listen.to_string()))?;
+    let path = socket_of(directory);
+    let local = listen_at(&path)?;
+    let (name, trust) = (cluster.name(), cluster.trust());
+    let node = Node::start(name.clone(), trust, listener, Neighbours::Cluster(Arc::clone(&cluster)))?;
+    ready(&name, cluster.own_place().map_or(listen, |place| place.address));
+    node.thread("keep up", move |_| cluster.keep_up());
+    node.serve_processes(&local, &path)
 }
 
 /// A socket at `path` that only this user can connect to.
@@ -154,28 +201,35 @@ fn listen_at(path: &Path) -> Result<OwnedFd, NodeError> {
 }
 
 impl Node {
-    fn start(
+    fn start_told(
         name: String,
         secret: [u8; 16],
         listener: TcpListener,
         peers: Vec<SocketAddr>,
     ) -> Result<Arc<Self>, NodeError> {
+        let own = listener.local_addr();
+        let own = own.map_err(|source| NodeError::Socket { what: "its listening socket".into(), source })?;
+        Self::start(name, Trust::Secret(secret), listener, Neighbours::Told { own, peers })
+    }
+
+    fn start(
+        name: String,
+        trust: Trust,
+        listener: TcpListener,
+        neighbours: Neighbours,
+    ) -> Result<Arc<Self>, NodeError> {
         // A limit on file sizes is meant for the programs' files, not for their memory.
         let files = rustix::process::getrlimit(rustix::process::Resource::Fsize);
         let raised = rustix::process::Rlimit { current: files.maximum, ..files };
         let _ = rustix::process::setrlimit(rustix::process::Resource::Fsize, raised);
-        let failed = |what: &str| {
-            let what = what.to_owned();
-            move |source| NodeError::Socket { what, source }
-        };
-        let address = listener.local_addr().map_err(failed("its listening socket"))?;
-        let report = Report::own().map_err(failed("its standard error"))?;
+        let failed = |source| NodeError::Socket { what: "its standard error".into(), source };
+        let report = Report::own().map_err(failed)?;
         let node = Arc::new_cyclic(|own| Self {
             name,
-            secret,
-            address,
-            peers,
+            trust,
+            neighbours,
             jobs: Jobs::default(),
+            ungreeted: AtomicUsize::new(0),
             report,
             own: Weak::clone(own),
         });
@@ -190,15 +244,33 @@ impl Node {
         }
     }
 
-    /// Begins the jobs that a process of this machine asks for, until it closes its socket.
+    /// Serves every process of this user that connects to the socket.
+    fn serve_processes(&self, local: &OwnedFd, path: &Path) -> Result<std::convert::Infallible, NodeError> {
+        loop {
+            let process = match rustix::net::accept_with(local, SocketFlags::CLOEXEC) {
+                Ok(process) => process,
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(error) => {
+                    return Err(NodeError::Socket { what: path.display().to_string(), source: error.into() });
+                }
+            };
+            if local::may_ask(process.as_fd()) {
+                self.thread("process", move |node| node.serve_process(&process));
+            }
+        }
+    }
+
+    /// Begins the jobs that a process of this machine asks for, and answers what it asks about the cluster,
+    /// until it closes its socket.
     fn serve_process(&self, process: &OwnedFd) {
         loop {
             match local::next(process.as_fd()) {
-                Ok(Some(question)) => {
+                Ok(Some(Question::Job(question))) => {
                     let answer = self.begin(question);
                     // A process that has gone has closed its request socket too, which ends the job.
                     let _ = local::answer(process.as_fd(), &answer);
                 }
+                Ok(Some(Question::Cluster(request))) => self.administer(process, request),
                 Ok(None) => return,
                 Err(error) => {
                     self.report.notice(&format!("{}: a process was not served: {error}", self.name));
@@ -208,19 +280,55 @@ impl Node {
         }
     }
 
-    /// Begins a job whose home is here: the other nodes join it while its program is loaded.
-    fn begin(&self, question: Question) -> Result<(), String> {
-        let Question { settings, requests, errors } = question;
-        let others = usize::from(settings.nodes.max(1)) - 1;
-        let Some(peers) = self.peers.get(..others) else {
-            let known = self.peers.len() + 1;
-            return Err(format!("{} nodes are asked for, {known} are known here", settings.nodes));
+    fn administer(&self, process: &OwnedFd, request: AdminRequest) {
+        let ends = request.ends_node();
+        let answer = match &self.neighbours {
+            Neighbours::Told { .. } => AdminAnswer::Refused("this node is in no cluster".into()),
+            Neighbours::Cluster(_) if ends && !self.jobs.is_empty() => {
+                AdminAnswer::Refused("programs are running on this node; stop them first".into())
+            }
+            Neighbours::Cluster(cluster) => cluster.administer(request, self.jobs.count()),
         };
-        let mut id = [0; 4];
-        rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty())
-            .map_err(|error| error.to_string())?;
-        let addresses = std::iter::once(self.address).chain(peers.iter().copied()).collect();
-        let facts = JobFacts { id: JobId(u32::from_ne_bytes(id)), secret: self.secret, addresses };
+        let _ = local::answer_about_cluster(process.as_fd(), &answer);
+        if let (Neighbours::Cluster(cluster), AdminAnswer::Done, true) = (&self.neighbours, &answer, ends) {
+            let _ = std::fs::remove_file(socket_of(cluster.directory()));
+            std::process::exit(0);
+        }
+    }
+
+    /// The nodes of a job that begins here, this one first.
+    fn places(&self, wanted: NodeCount) -> Result<Vec<Place>, String> {
+        let (own, mut others, missing) = match &self.neighbours {
+            Neighbours::Told { own, peers } => {
+                let told = |&address: &SocketAddr| Place { address, member: None };
+                (told(own), peers.iter().map(told).collect(), Vec::new())
+            }
+            // One node needs no other.
+            Neighbours::Cluster(cluster) => {
+                let own = cluster.own_place().ok_or("this node is no longer a member of its cluster")?;
+                let (others, missing) =
+                    if wanted == NodeCount::Exactly(1) { Default::default() } else { cluster.ready_others() };
+                (own, others, missing)
+            }
+        };
+        if let NodeCount::Exactly(count) = wanted {
+            let found = others.len() + 1;
+            if found < usize::from(count) {
+                let why: String = missing.iter().map(|reason| format!("; {reason}")).collect();
+                return Err(format!("{count} nodes are asked for, {found} are here{why}"));
+            }
+            others.truncate(usize::from(count.max(1)) - 1);
+        }
+        others.insert(0, own);
+        Ok(others)
+    }
+
+    /// Begins a job whose home is here: the other nodes join it while its program is loaded.
+    fn begin(&self, question: JobQuestion) -> Result<(), String> {
+        let JobQuestion { settings, requests, errors } = question;
+        let places = self.places(settings.nodes)?;
+        let id = random().map_err(|error| error.to_string())?;
+        let facts = JobFacts { id: JobId(u32::from_ne_bytes(id)), trust: self.trust.clone(), places };
         std::thread::scope(|scope| {
             let join = |node: NodeId| {
                 let (facts, settings) = (&facts, &settings);
@@ -251,7 +359,7 @@ impl Node {
 
     /// Takes part in a job of another home.
     fn join(&self, id: JobId, part: JobPart) -> Result<(), String> {
-        let facts = JobFacts { id, secret: self.secret, addresses: part.addresses.clone() };
+        let facts = JobFacts { id, trust: self.trust.clone(), places: part.places.clone() };
         let job = Job::elsewhere(facts, part)?;
         if !self.jobs.insert(id, Arc::clone(&job)) {
             return Err(format!("{id} is here already"));
@@ -274,9 +382,16 @@ impl Node {
     fn accept(&self, listener: &TcpListener) {
         loop {
             let Ok((connection, address)) = Connection::accept(listener) else { continue };
+            if self.ungreeted.fetch_add(1, Ordering::AcqRel) >= UNGREETED_MAX {
+                // Members that are turned away dial again; strangers must not fill this machine.
+                self.ungreeted.fetch_sub(1, Ordering::AcqRel);
+                continue;
+            }
             // Greeting may take as long as a stranger keeps silent: each in a new thread.
             self.thread("greet", move |node| {
-                if let Err(error) = node.greet(connection, address) {
+                let greeted = node.greet(connection, address);
+                node.ungreeted.fetch_sub(1, Ordering::AcqRel);
+                if let Err(error) = greeted {
                     node.report.notice(&format!("{}: {error}", node.name));
                 }
             });
@@ -284,11 +399,24 @@ impl Node {
     }
 
     fn greet(&self, connection: Connection, address: SocketAddr) -> Result<(), ConnectError> {
-        let (hello, purpose) = transport::greet(&connection, address, self.secret)?;
-        let id = JobId(hello.job);
         let silent = |source| ConnectError::Silent { address, source };
+        let (connection, caller) = self.trust.admit(connection).map_err(silent)?;
+        let (hello, purpose) = transport::greet(&connection, address, self.trust.greeting_secret())?;
+        let id = JobId(hello.job);
+        let refused = |source| ConnectError::Greeting { address, source };
+        if purpose == Purpose::Cluster {
+            return self.talk_about_cluster(&connection, caller, address).map_err(silent);
+        }
+        let is_member = match (&self.neighbours, caller) {
+            (Neighbours::Cluster(cluster), Caller::Member(member)) => cluster.is_member(member),
+            (Neighbours::Told { .. }, Caller::Unproved) => true,
+            _ => false,
+        };
+        if !is_member {
+            return Err(refused(HelloError::Secret));
+        }
         if purpose == Purpose::Job {
-            let ControlMessage::Join(part) = transport::read_control(&mut &connection).map_err(silent)?
+            let ControlMessage::Join(part) = transport::read_message(&mut &connection).map_err(silent)?
             else {
                 return Err(silent(io::Error::new(
                     io::ErrorKind::InvalidData,
@@ -296,26 +424,42 @@ impl Node {
                 )));
             };
             let answer = ControlMessage::Joined(self.join(id, part));
-            return (&connection).write_all(&answer.encode()).map_err(silent);
+            return (&connection).write_all(&frame::encode(&answer)).map_err(silent);
         }
-        let refused = |source| ConnectError::Greeting { address, source };
         let job = self.jobs.find(id, JOIN_DEADLINE).ok_or_else(|| refused(HelloError::Job(id)))?;
         hello.check_member(id, job.node().get(), job.nodes()).map_err(refused)?;
         transport::answer(&connection, address, &hello, job.node())?;
         job.arrived(&hello, purpose, connection);
         Ok(())
     }
+
+    /// Answers the one thing that another machine says about the cluster.
+    fn talk_about_cluster(
+        &self,
+        mut connection: &Connection,
+        caller: Caller,
+        address: SocketAddr,
+    ) -> io::Result<()> {
+        let message: ClusterMessage = transport::read_message(&mut connection)?;
+        let answer = match &self.neighbours {
+            Neighbours::Cluster(cluster) => cluster.answer(caller, address, message),
+            Neighbours::Told { .. } => return Err(io::ErrorKind::Unsupported.into()),
+        };
+        connection.write_all(&frame::encode(&answer))?;
+        // What was sent must arrive before the connection ends.
+        connection.flush()
+    }
 }
 
 /// Asks a node to join a job.
 fn ask_to_join(facts: &JobFacts, settings: &JobSettings, node: NodeId) -> Result<(), String> {
     let ask = || -> io::Result<ControlMessage> {
-        let connection = Connection::dial(facts.addresses[usize::from(node.get())], JOIN_DEADLINE)?;
+        let connection = facts.trust.dial(facts.place(node), JOIN_DEADLINE)?;
         connection.set_read_timeout(Some(JOIN_DEADLINE))?;
-        let hello = Hello::new(Purpose::Job, facts.secret, facts.id, 0, 0);
-        (&connection).write_all(hello.as_bytes())?;
-        (&connection).write_all(&ControlMessage::Join(facts.part(settings, node)).encode())?;
-        transport::read_control(&mut &connection)
+        let hello = Hello::new(Purpose::Job, facts.trust.greeting_secret(), facts.id, 0, 0);
+        let message = ControlMessage::Join(facts.part(settings, node));
+        (&connection).write_all(&[hello.as_bytes(), &frame::encode(&message)].concat())?;
+        transport::read_message(&mut &connection)
     };
     match ask() {
         Ok(ControlMessage::Joined(answer)) => answer.map_err(|reason| format!("{node}: {reason}")),

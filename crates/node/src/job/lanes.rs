@@ -113,26 +113,28 @@ impl Job {
     }
 
     fn dial(&self, node: NodeId, purpose: Purpose, thread: u32) -> Result<Connection, ConnectError> {
-        let hello = Hello::new(purpose, self.facts.secret, self.facts.id, self.node.get(), thread);
-        transport::dial(node, self.facts.addresses[usize::from(node.get())], self.nodes(), &hello)
+        let hello =
+            Hello::new(purpose, self.facts.trust.greeting_secret(), self.facts.id, self.node.get(), thread);
+        transport::dial(node, self.facts.place(node), &self.facts.trust, self.nodes(), &hello)
     }
 
     /// A greeted connection of another node of this job.
     pub(crate) fn arrived(&self, hello: &Hello, purpose: Purpose, connection: Connection) {
         if purpose == Purpose::Deputy {
-            self.start_carrier(&connection, hello.thread);
+            self.start_carrier(connection, hello.thread);
         } else if hello.node > u32::from(self.node.get()) {
             self.arrived.put(hello, connection);
         }
         // A lower number is dialled, and does not dial.
     }
 
-    fn start_carrier(&self, connection: &Connection, thread: u32) {
+    fn start_carrier(&self, connection: Connection, thread: u32) {
         let command = Command::StartCarrier(StartCarrier { thread });
-        let started = match self.commands.get() {
-            Some(commands) => commands.command(&command, Some(connection.as_fd())),
-            None => Err(io::ErrorKind::NotConnected.into()),
-        };
+        let commands = self.commands.get().ok_or_else(|| io::ErrorKind::NotConnected.into());
+        let started = commands.and_then(|commands| {
+            let connection = connection.into_descriptor()?;
+            commands.command(&command, Some(connection.as_fd()))
+        });
         match started {
             Ok(Reply::Started(_)) => drop(self.pager.counters.threads.fetch_add(1, Ordering::Relaxed)),
             // The deputy sees its connection closed and keeps the thread at home no longer: the run ends.
@@ -150,7 +152,7 @@ impl Job {
     /// At home: a connection for a deputy whose thread will run on `node`.
     pub(crate) fn connect_deputy(&self, node: NodeId, thread: u32) -> Result<OwnedFd, ConnectError> {
         let connection = self.dial(node, Purpose::Deputy, thread)?;
-        let address = self.facts.addresses[usize::from(node.get())];
+        let address = self.facts.place(node).address;
         connection.into_descriptor().map_err(|source| ConnectError::Unreachable { node, address, source })
     }
 
@@ -280,5 +282,6 @@ const fn lane_name(purpose: Purpose) -> &'static str {
         Purpose::Control => "control",
         Purpose::Deputy => "deputy",
         Purpose::Job => "job",
+        Purpose::Cluster => "cluster",
     }
 }

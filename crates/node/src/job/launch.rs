@@ -6,18 +6,18 @@
 
 use super::loader::{self, LoadError};
 use super::replica;
-use super::settings::{JobSettings, Placement, Summary};
+use super::settings::{JobSettings, NodeCount, Placement, Summary};
 use crate::cluster::ask_for_job;
-use crate::cluster::node::{NodeSettings, random_secret};
+use crate::cluster::connect_to_node;
+use crate::cluster::node::{NodeSettings, random};
 use banyan_sys::descriptors;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// What a run is.
@@ -25,8 +25,8 @@ use std::process::{Command, Stdio};
 pub struct Run {
     /// Program and arguments.
     pub words: Vec<OsString>,
-    /// Nodes to run on, 1 or more.
-    pub nodes: u8,
+    /// Nodes to run on.
+    pub nodes: NodeCount,
     /// The socket of the node to begin on. Without one, nodes are started for the run.
     pub node: Option<PathBuf>,
     /// Where threads go.
@@ -45,13 +45,18 @@ pub enum LaunchError {
     #[error("starting the node daemons: {0}")]
     Start(#[from] io::Error),
     /// The node is not there, or does not answer.
-    #[error("{}: no node answers there: {source}; start one with `banyan node run`", path.display())]
+    #[error("{}: no node answers there: {source}; start one with `banyan up` or `banyan node run`", path.display())]
     NoNode {
         /// Its socket.
         path: PathBuf,
         /// The system's error.
         source: io::Error,
     },
+    /// All nodes are asked for, and there are none but those that a run starts.
+    #[error(
+        "`-n all` means the nodes of a cluster, and no node of one is running here; begin with `banyan up`"
+    )]
+    NoCluster,
     /// The node cannot begin the job.
     #[error("node 0: {0}")]
     Refused(String),
@@ -66,6 +71,12 @@ impl LaunchError {
             _ => 125,
         }
     }
+}
+
+/// Whether a node has the socket at `path`.
+#[must_use]
+pub fn is_there(path: &Path) -> bool {
+    connect_to_node(path).is_ok()
 }
 
 /// Begins a run and becomes its program. Returns only if that fails.
@@ -104,12 +115,13 @@ fn prepare(run: &Run) -> Result<Prepared, LaunchError> {
     let (nodes, answer) = match &run.node {
         Some(path) => {
             let no_node = |source| LaunchError::NoNode { path: path.clone(), source };
-            let node = connect(path).map_err(no_node)?;
+            let node = connect_to_node(path).map_err(no_node)?;
             let answer = ask(node.as_fd()).map_err(no_node)?;
             (vec![node], answer)
         }
         None => {
-            let nodes = start_nodes(run.nodes)?;
+            let NodeCount::Exactly(count) = run.nodes else { return Err(LaunchError::NoCluster) };
+            let nodes = start_nodes(count)?;
             let answer = ask(nodes[0].as_fd())?;
             (nodes, answer)
         }
@@ -139,18 +151,9 @@ fn job_settings(run: &Run, command: &loader::Command) -> JobSettings {
     }
 }
 
-/// A connection to the node whose socket is at `path`.
-fn connect(path: &std::path::Path) -> io::Result<OwnedFd> {
-    let address = SocketAddrUnix::new(path)?;
-    let socket =
-        rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-    rustix::net::connect(&socket, &address)?;
-    Ok(socket)
-}
-
 /// Starts nodes on this machine for one run. Returns a socket to each.
 fn start_nodes(count: u8) -> io::Result<Vec<OwnedFd>> {
-    let secret = random_secret()?;
+    let secret = random()?;
     let listeners: Vec<TcpListener> =
         (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<io::Result<_>>()?;
     let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;

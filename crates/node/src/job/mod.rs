@@ -26,11 +26,11 @@ use crate::observe::process::processor_seconds;
 use crate::pager::Pager;
 use crate::pager::memory_file::MemoryFile;
 use crate::report::Report;
-use crate::transport::Peers;
+use crate::transport::{Peers, Trust};
 use banyan_core::coherence::Policy;
 use banyan_core::regions::Regions;
 use banyan_sys::scheduling;
-use banyan_wire::control::{ControlMessage, JobPart};
+use banyan_wire::control::{ControlMessage, JobPart, Place};
 use banyan_wire::ids::{JobId, NodeId};
 use banyan_wire::stub::{Command, Range, STUB_ABI_VERSION, Welcome};
 use end::{Event, RemoteReplica};
@@ -40,7 +40,6 @@ use questions::Questions;
 use remote::Remote;
 use replica::Commands;
 use settings::{JobSettings, Summary};
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -54,15 +53,20 @@ const START_DEADLINE: Duration = Duration::from_secs(4);
 #[derive(Clone, Debug)]
 pub(crate) struct JobFacts {
     pub(crate) id: JobId,
-    /// The secret that its nodes share.
-    pub(crate) secret: [u8; 16],
-    /// Where its nodes listen, by number.
-    pub(crate) addresses: Vec<SocketAddr>,
+    /// How its nodes know each other.
+    pub(crate) trust: Trust,
+    /// Its nodes, by number.
+    pub(crate) places: Vec<Place>,
 }
 
 impl JobFacts {
     pub(crate) fn nodes(&self) -> u8 {
-        self.addresses.len() as u8
+        self.places.len() as u8
+    }
+
+    /// Where a node is reached.
+    pub(crate) fn place(&self, node: NodeId) -> &Place {
+        &self.places[usize::from(node.get())]
     }
 
     /// All nodes but one.
@@ -74,7 +78,7 @@ impl JobFacts {
     pub(crate) fn part(&self, settings: &JobSettings, node: NodeId) -> JobPart {
         JobPart {
             node: node.get(),
-            addresses: self.addresses.clone(),
+            places: self.places.clone(),
             name: settings.name(),
             summary: settings.summary != Summary::None,
             mark: settings.mark(),

@@ -4,6 +4,7 @@
 
 use crate::transport::Peers;
 use banyan_wire::control::{ControlMessage, RegionFacts};
+use banyan_wire::frame;
 use banyan_wire::ids::NodeId;
 use banyan_wire::stub::Used;
 use parking_lot::Mutex;
@@ -45,7 +46,7 @@ impl Questions {
     /// Sends a message that is not answered.
     pub(crate) fn send(&self, node: NodeId, message: &ControlMessage) {
         if let Some(peer) = self.peers.get(node) {
-            peer.control.send(&message.encode());
+            peer.control.send(&frame::encode(message));
         }
     }
 

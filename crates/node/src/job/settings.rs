@@ -17,6 +17,15 @@ pub enum Placement {
     Pack,
 }
 
+/// How many nodes a run wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NodeCount {
+    /// This many, its home included.
+    Exactly(u8),
+    /// All that are there.
+    All,
+}
+
 /// What to print at the end of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Summary {
@@ -42,7 +51,7 @@ pub(crate) struct JobSettings {
     /// The caller's limit on the size of a stack, in bytes.
     pub(crate) stack_limit: Option<u64>,
     /// Nodes to run on.
-    pub(crate) nodes: u8,
+    pub(crate) nodes: NodeCount,
     /// Where threads go.
     pub(crate) placement: Placement,
     /// What to print at the end.
@@ -110,7 +119,7 @@ impl JobSettings {
             environment: Vec::new(),
             directory: b"/".to_vec(),
             stack_limit: None,
-            nodes: 1,
+            nodes: NodeCount::Exactly(1),
             placement: Placement::Spread,
             summary: Summary::None,
         }

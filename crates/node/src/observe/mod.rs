@@ -3,6 +3,7 @@
 //! Not for printing it for people, which is the command's.
 
 pub mod doctor;
+pub(crate) mod machine;
 pub mod memory_map;
 pub(crate) mod process;
 pub mod statistics;

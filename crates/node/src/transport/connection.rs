@@ -6,6 +6,7 @@
 
 #[cfg(test)]
 use super::faulty::Faulty;
+use super::tls::Tls;
 use rustix::net::{SendFlags, sockopt};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -29,6 +30,8 @@ pub enum Wait {
 pub enum Connection {
     /// Plain TCP.
     Tcp(TcpStream),
+    /// TCP with TLS in it.
+    Tls(Tls),
     /// Another connection with faults on its sending side.
     #[cfg(test)]
     Faulty(Faulty),
@@ -70,8 +73,40 @@ impl Connection {
                 };
                 Ok(rustix::io::retry_on_intr(|| rustix::net::send(stream, bytes, flags))?)
             }
+            Self::Tls(tls) => tls.send(bytes, wait),
             #[cfg(test)]
             Self::Faulty(faulty) => faulty.send(bytes),
+        }
+    }
+
+    /// Whether all that was taken is on its way. What is not is sent with what comes next, or by
+    /// [`Connection::flush`].
+    pub fn is_flushed(&self) -> bool {
+        match self {
+            Self::Tls(tls) => tls.is_flushed(),
+            _ => true,
+        }
+    }
+
+    /// Waits until all that was taken is on its way.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn flush(&self) -> io::Result<()> {
+        match self {
+            Self::Tls(tls) => tls.flush(),
+            _ => Ok(()),
+        }
+    }
+
+    /// The stream of a connection that nothing is in yet.
+    ///
+    /// # Errors
+    /// `Unsupported` for one that something is in.
+    pub(super) fn into_tcp(self) -> io::Result<TcpStream> {
+        match self {
+            Self::Tcp(stream) => Ok(stream),
+            _ => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
@@ -82,6 +117,7 @@ impl Connection {
     pub fn try_clone(&self) -> io::Result<Self> {
         match self {
             Self::Tcp(stream) => stream.try_clone().map(Self::Tcp),
+            Self::Tls(tls) => Ok(Self::Tls(tls.clone())),
             #[cfg(test)]
             Self::Faulty(faulty) => faulty.try_clone().map(Self::Faulty),
         }
@@ -92,18 +128,21 @@ impl Connection {
         // It may have ended already.
         match self {
             Self::Tcp(stream) => drop(stream.shutdown(Shutdown::Both)),
+            Self::Tls(tls) => tls.close(),
             #[cfg(test)]
             Self::Faulty(faulty) => faulty.close(),
         }
     }
 
-    /// A plain descriptor of the connection, to be handed to a replica.
+    /// A plain descriptor of the connection, to be handed to a replica. What is more than its descriptor is
+    /// relayed.
     ///
     /// # Errors
-    /// The system's; a connection that is more than its descriptor cannot be handed over.
+    /// The system's.
     pub fn into_descriptor(self) -> io::Result<OwnedFd> {
         match self {
             Self::Tcp(stream) => Ok(stream.into()),
+            Self::Tls(tls) => tls.relay(),
             #[cfg(test)]
             Self::Faulty(_) => Err(io::ErrorKind::Unsupported.into()),
         }
@@ -116,6 +155,7 @@ impl Connection {
     pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.set_read_timeout(timeout),
+            Self::Tls(tls) => tls.stream().set_read_timeout(timeout),
             #[cfg(test)]
             Self::Faulty(faulty) => faulty.inner().set_read_timeout(timeout),
         }
@@ -133,6 +173,7 @@ impl Read for &Connection {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         match self {
             Connection::Tcp(stream) => (&*stream).read(bytes),
+            Connection::Tls(tls) => tls.read(bytes),
             #[cfg(test)]
             Connection::Faulty(faulty) => faulty.inner().read(bytes),
         }
@@ -145,7 +186,7 @@ impl Write for &Connection {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        Connection::flush(self)
     }
 }
 
@@ -153,6 +194,7 @@ impl AsFd for Connection {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Self::Tcp(stream) => stream.as_fd(),
+            Self::Tls(tls) => tls.stream().as_fd(),
             #[cfg(test)]
             Self::Faulty(faulty) => faulty.inner().as_fd(),
         }

@@ -1,6 +1,8 @@
 //! The greeting on every new connection: both sides say who they are and what for, and check the other.
 
 use super::connection::Connection;
+use super::trust::Trust;
+use banyan_wire::control::Place;
 use banyan_wire::handshake::{HELLO_BYTES, Hello, HelloError, Purpose};
 use banyan_wire::ids::{JobId, NodeId};
 use std::io::{self, Read, Write};
@@ -48,12 +50,14 @@ pub(crate) enum ConnectError {
 /// [`ConnectError`].
 pub(crate) fn dial(
     node: NodeId,
-    address: SocketAddr,
+    place: &Place,
+    trust: &Trust,
     nodes: u8,
     hello: &Hello,
 ) -> Result<Connection, ConnectError> {
+    let address = place.address;
     let unreachable = |source| ConnectError::Unreachable { node, address, source };
-    let connection = Connection::dial(address, GREETING_TIMEOUT).map_err(unreachable)?;
+    let connection = trust.dial(place, GREETING_TIMEOUT).map_err(unreachable)?;
     connection.set_read_timeout(Some(GREETING_TIMEOUT)).map_err(unreachable)?;
     (&connection).write_all(hello.as_bytes()).map_err(unreachable)?;
     let answer = read_hello(&connection).map_err(unreachable)?;

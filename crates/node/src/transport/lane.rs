@@ -88,9 +88,10 @@ impl Lane {
                 }
             }
         }
-        if rest.is_empty() {
+        if rest.is_empty() && queue.connection.is_flushed() {
             return;
         }
+        // With nothing in it, a piece has the lane's thread flush the connection.
         queue.bytes += rest.len() as u64;
         queue.waiting.push_back(rest.to_vec());
         if queue.bytes > QUEUE_MAX {
@@ -179,7 +180,7 @@ fn send_all(connection: &Connection, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         bytes = &bytes[connection.send(bytes, Wait::Yes)?..];
     }
-    Ok(())
+    connection.flush()
 }
 
 #[cfg(test)]

@@ -5,19 +5,22 @@
 //! notice.
 
 mod connection;
-mod control;
 #[cfg(test)]
 mod faulty;
 mod greeting;
 mod lane;
+mod message;
 mod peers;
 mod receive;
 #[cfg(test)]
 mod tests;
+mod tls;
+pub(crate) mod trust;
 
 pub(crate) use connection::Connection;
-pub(crate) use control::read_control;
 pub(crate) use greeting::{ConnectError, answer, dial, greet};
 pub(crate) use lane::Lane;
+pub(crate) use message::read_message;
 pub(crate) use peers::{Peer, Peers};
 pub(crate) use receive::{LaneEnd, receive_again, receive_coherence, receive_control};
+pub(crate) use trust::{Caller, Trust};

@@ -5,7 +5,7 @@
 //! counts: the one that receives there decides what its end means. Not here: what a message means.
 
 use super::connection::Connection;
-use super::{Lane, read_control};
+use super::{Lane, read_message};
 use banyan_wire::coherence::{HEADER_BYTES, Header, Message};
 use banyan_wire::control::ControlMessage;
 use std::convert::Infallible;
@@ -80,7 +80,7 @@ pub(crate) fn receive_control(
 ) -> Result<Infallible, LaneEnd> {
     let mut connection = BufReader::new(connection);
     loop {
-        receive(read_control(&mut connection)?)?;
+        receive(read_message(&mut connection)?)?;
     }
 }
 

@@ -7,6 +7,7 @@ use super::{Connection, Lane, LaneEnd, Peer, Peers, receive_again, receive_coher
 use banyan_core::coherence::{self, Held, Input, Machine, Output, Policy, ThreadNumber};
 use banyan_wire::coherence::{Contents, HEADER_BYTES, Message, bitmap_bytes, encode_header, encode_payload};
 use banyan_wire::control::ControlMessage;
+use banyan_wire::frame;
 use banyan_wire::ids::{
     Access, ExtentNumber, Microseconds, NodeId, PAGE_BYTES, PageNumber, Run, Transaction,
 };
@@ -351,10 +352,10 @@ fn control(ending: Ending) -> (Arc<Lane>, Connection) {
 #[test]
 fn a_control_lane_that_is_cut_in_a_message_ends_after_the_last_whole_one() {
     let message = ControlMessage::Notice("a line".into());
-    let whole = message.encode().len() as u64;
+    let whole = frame::encode(&message).len() as u64;
     let (lane, theirs) = control(Ending::Cut(2 * whole + 3));
     for _ in 0..4 {
-        lane.send(&message.encode());
+        lane.send(&frame::encode(&message));
     }
     let mut received = 0;
     let end = receive_control(&theirs, |came| {
@@ -373,7 +374,7 @@ fn silence_is_not_an_end_but_a_deadline_is() {
     let (lane, theirs) = control(Ending::Silence(HEADER_BYTES as u64));
     theirs.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
     for _ in 0..100 {
-        lane.send(&message.encode());
+        lane.send(&frame::encode(&message));
     }
     let started = Instant::now();
     let end = receive_control(&theirs, |_| Ok(()));

@@ -1,0 +1,86 @@
+//! Commands about the cluster that this machine is in: beginning and joining one, and looking at it.
+//!
+//! What they ask, the node of this machine answers over its socket; `up` and `join` start that node.
+
+mod members;
+mod start;
+mod status;
+mod token;
+
+pub(crate) use members::MemberCommand;
+pub(crate) use start::{JoinArguments, UpArguments, join, up};
+use status::list;
+pub(crate) use status::{StatusArguments, status};
+pub(crate) use token::{TokenCommand, token};
+
+use crate::terminal;
+use anyhow::bail;
+use banyan_node::admin::{AdminAnswer, AdminRequest, Status};
+use banyan_node::state::{socket_of, usual_directory};
+use clap::Args;
+use std::path::PathBuf;
+
+/// Which node of this machine a command means.
+#[derive(Debug, Args)]
+pub(crate) struct NodeChoice {
+    /// Directory of the node's state; BANYAN_STATE says it too. Usually /var/lib/banyan for root, and
+    /// ~/.local/state/banyan for others
+    #[arg(long, value_name = "DIRECTORY")]
+    state: Option<PathBuf>,
+}
+
+impl NodeChoice {
+    pub(crate) fn directory(&self) -> PathBuf {
+        self.state.clone().unwrap_or_else(usual_directory)
+    }
+
+    /// Asks the node.
+    pub(crate) fn ask(&self, request: &AdminRequest) -> anyhow::Result<AdminAnswer> {
+        Ok(banyan_node::administer(&socket_of(&self.directory()), request)?)
+    }
+
+    pub(crate) fn status(&self) -> anyhow::Result<Status> {
+        match self.ask(&AdminRequest::Status)? {
+            AdminAnswer::Status(status) => Ok(status),
+            other => bail!("the node answers something else: {other:?}"),
+        }
+    }
+
+    /// Has the node do something, and says that it is done.
+    pub(crate) fn order(&self, request: &AdminRequest, done: &str) -> anyhow::Result<u8> {
+        match self.ask(request)? {
+            AdminAnswer::Done => {
+                eprintln!("{done}");
+                Ok(0)
+            }
+            other => bail!("the node answers something else: {other:?}"),
+        }
+    }
+}
+
+/// Arguments of `banyan down` and `banyan leave`.
+#[derive(Debug, Args)]
+pub(crate) struct EndArguments {
+    #[command(flatten)]
+    node: NodeChoice,
+}
+
+/// Stops the node of this machine.
+pub(crate) fn down(arguments: &EndArguments) -> anyhow::Result<u8> {
+    arguments
+        .node
+        .order(&AdminRequest::Stop, "The node is down. It stays a member; to start it again:\n  banyan up")
+}
+
+/// Takes this machine out of its cluster.
+pub(crate) fn leave(arguments: &EndArguments) -> anyhow::Result<u8> {
+    arguments.node.order(
+        &AdminRequest::Leave,
+        "This machine has left the cluster, and its keys are gone. To be in one again:\n  banyan join ADDRESS TOKEN",
+    )
+}
+
+/// Prints a value as one line of JSON.
+fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
+    terminal::print_json(std::slice::from_ref(value))
+}

@@ -1,0 +1,116 @@
+//! What a person asks the node of this machine about its cluster, and what the node answers.
+//!
+//! It travels as JSON over the node's socket (`local`), which only this user and root can reach. Not here:
+//! what a node does about it (`membership`).
+
+pub use banyan_core::membership::{Standing, Uses};
+pub use banyan_wire::cluster::{ClusterId, Member, MemberId, Role, TokenId};
+use serde::{Deserialize, Serialize};
+
+/// A question, or an order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AdminRequest {
+    /// What is the cluster, and who is there?
+    Status,
+    /// Make a token.
+    NewToken {
+        /// For how long it is good.
+        seconds: u64,
+        /// For how many machines.
+        uses: Uses,
+    },
+    /// Which tokens are there?
+    Tokens,
+    /// Take a token back.
+    RevokeToken(TokenId),
+    /// Take a member out: its name, or the beginning of its id.
+    Remove(String),
+    /// Give a member another name.
+    Rename {
+        /// Its name, or the beginning of its id.
+        member: String,
+        /// The new one.
+        name: String,
+    },
+    /// Take this machine out of the cluster, and stop.
+    Leave,
+    /// Stop. The machine stays a member.
+    Stop,
+}
+
+impl AdminRequest {
+    /// Whether the node ends when it has done that.
+    #[must_use]
+    pub(crate) fn ends_node(&self) -> bool {
+        matches!(self, Self::Stop | Self::Leave)
+    }
+}
+
+/// The answer to an [`AdminRequest`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AdminAnswer {
+    /// To `Status`.
+    Status(Status),
+    /// To `NewToken`.
+    Token(NewToken),
+    /// To `Tokens`.
+    Tokens(Vec<TokenFacts>),
+    /// It is done.
+    Done,
+    /// It is not, and why.
+    Refused(String),
+}
+
+/// A cluster as one of its nodes sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The node that answers.
+    pub own: MemberId,
+    /// Its process.
+    pub process: u32,
+    /// Jobs in which it takes part.
+    pub jobs: usize,
+    /// All members.
+    pub members: Vec<MemberStatus>,
+}
+
+/// A member, and whether it can be reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberStatus {
+    /// The member.
+    #[serde(flatten)]
+    pub member: Member,
+    /// How long it took to answer, in microseconds. Without it, it did not.
+    pub answered_us: Option<u64>,
+    /// Why it did not.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub trouble: Option<String>,
+}
+
+/// A token that was just made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewToken {
+    /// The token, with its secret. It is shown this once.
+    pub token: String,
+    /// Where the root listens.
+    pub address: std::net::SocketAddr,
+    /// When its time is over, in seconds since 1970.
+    pub expires: u64,
+}
+
+/// A token as the book has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenFacts {
+    /// Its number.
+    pub id: TokenId,
+    /// When its time is over, in seconds since 1970.
+    pub expires: u64,
+    /// For how many machines more it is.
+    pub uses: Uses,
+    /// What it is good for now.
+    pub standing: Standing,
+}
