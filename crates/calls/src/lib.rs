@@ -108,6 +108,11 @@ pub fn is_in_call() -> bool {
     worker::is_in_call()
 }
 
+/// Tells a worker that its library starts a thread.
+pub fn note_thread() {
+    worker::note_thread();
+}
+
 /// The worker program's `main`: hosts a library for the process that started it.
 ///
 /// `stdio` receives the caller's functions on `FILE`. Returns only if the process was not started

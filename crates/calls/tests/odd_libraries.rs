@@ -113,6 +113,11 @@ fn the_kernel_reaches_memory_of_the_program_as_the_library_does() {
 }
 
 #[test]
+fn threads_of_the_library_reach_memory_of_the_program() {
+    Pair::new("threads", "", &["-O1"], &["-O1"]).prints_the_same(&[]);
+}
+
+#[test]
 fn a_library_that_is_opened_by_its_path_is_isolated() {
     let pair = Pair::new("opened", "", &[], &["-Wl,--no-as-needed"]);
     let file = pair.library.join("libopened.so.1");

@@ -27,7 +27,6 @@ use crate::sys::process::{
     process_descriptor, wait_readable,
 };
 use crate::sys::sandbox::CallFilter;
-use crate::worker::view::View;
 use crate::worker::{self, BytesFunction, Host};
 use std::fs::File;
 use std::os::fd::FromRawFd;
@@ -61,7 +60,6 @@ struct Babysitter {
     configuration: Configuration,
     host: &'static Host,
     segments: Vec<Segment>,
-    view: View,
     /// What each worker installs last; none if the policy asks for none.
     filter: Option<CallFilter>,
     program: Program,
@@ -431,7 +429,7 @@ impl Babysitter {
         } else {
             leave_descriptors(Launch::DESCRIPTOR, Launch::DESCRIPTOR);
         }
-        let watched = if self.is_library { self.view.watch().ok() } else { None };
+        let watched = if self.is_library { self.host.view.watch().ok() } else { None };
         if self.filter.as_mut().is_some_and(|filter| filter.install().is_err()) {
             // The probe in the babysitter found the layer usable; without it nothing may run.
             end_now(4)

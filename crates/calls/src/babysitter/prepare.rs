@@ -161,6 +161,7 @@ pub(super) fn prepare(
     let host = Box::leak(Box::new(Host {
         functions,
         find: program.find,
+        view,
         serial: configuration.serial && is_library,
         shared_stacks: is_library,
         stack_bytes: configuration.stack_bytes,
@@ -172,7 +173,6 @@ pub(super) fn prepare(
         configuration,
         host,
         segments,
-        view,
         filter,
         program,
         is_library,

@@ -6,7 +6,7 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 /// What a detached helper is started with.
 #[derive(Debug)]
@@ -240,14 +240,6 @@ pub(crate) fn keep_descriptor_only(kept: RawFd) {
         }
         let _ = banyan_sys::raw::syscall(libc::SYS_close_range as u32, [kept + 1, last, 0, 0, 0, 0]);
     }
-}
-
-/// Whether a descriptor is readable now or gets so within `timeout_ms`. Uses no thread-local storage.
-pub(crate) fn is_readable(descriptor: BorrowedFd<'_>, timeout_ms: i32) -> bool {
-    let mut poll = libc::pollfd { fd: descriptor.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-    let (pointer, timeout) = ((&raw mut poll) as u64, timeout_ms as u64);
-    // SAFETY: the kernel reads and writes one `pollfd`.
-    unsafe { banyan_sys::raw::syscall(libc::SYS_poll as u32, [pointer, 1, timeout, 0, 0, 0]) == 1 }
 }
 
 /// Empties a descriptor of [`child_descriptor`].

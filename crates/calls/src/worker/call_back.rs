@@ -58,7 +58,7 @@ extern "C" fn call_back(target: u64, registers: &mut Registers) {
     serve(state, registers);
     state.level.set(state.level.get() - 1);
     gate::enter(state.gated.get());
-    state.in_call.store(true, Relaxed);
+    state.enter_call();
     let after = errno().load(Relaxed);
     errno().store(if after == 0 { before } else { after }, Relaxed);
 }

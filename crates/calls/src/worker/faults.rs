@@ -4,7 +4,7 @@
 //! The handler runs on its own stack and touches only the thread's own state.
 
 use super::memory::Placing;
-use super::{LOWEST_PAGE, THREAD, Thread, call_back, errno};
+use super::{LOWEST_PAGE, THREAD, Thread, call_back, errno, view};
 use crate::shared::frame::{FrameWriter, Kind};
 use crate::shared::layout::{CHANNELS, Channel, PAGE, SEQUENCE_MASK, SlotHead, channel_address, store_frame};
 use crate::shared::waiting::post_reply;
@@ -53,11 +53,30 @@ fn others_wait(thread: &Thread) -> bool {
     })
 }
 
+/// Codes of `SIGSEGV` (sigaction(2)): nothing is mapped there, or not for that.
+const MAPPED_ERROR: i32 = 1;
+const ACCESS_ERROR: i32 = 2;
+/// In the processor's error code of a fault.
+const FETCHING_INSTRUCTION: i64 = 0x10;
+
 extern "C" fn on_fault(signal: i32, information: *mut libc::siginfo_t, context: *mut libc::c_void) {
     // SAFETY: the kernel passes both; the context is ours to change until we return.
     let (information, context) = unsafe { (&*information, &mut *context.cast::<libc::ucontext_t>()) };
     let registers = &mut context.uc_mcontext.gregs;
     let instruction = registers[libc::REG_RIP as usize] as u64;
+    // SAFETY: the address field is valid for the signals that carry one, and some word for others.
+    let mut address = unsafe { information.si_addr() } as u64;
+    let is_fetching = registers[libc::REG_ERR as usize] & FETCHING_INSTRUCTION != 0;
+    if signal == libc::SIGSEGV
+        && information.si_code == ACCESS_ERROR
+        && !is_fetching
+        && view::contains(address)
+    {
+        // The page is just being compared, for its caller; it can be written again in a moment.
+        // SAFETY: gives up the processor.
+        let _ = unsafe { banyan_sys::raw::syscall(libc::SYS_sched_yield as u32, [0; 6]) };
+        return;
+    }
     let Some(thread) = THREAD.get() else {
         // A thread of the library's own: the process ends as it would have without us.
         // SAFETY: restores the default action and sends the signal again, to this thread.
@@ -67,16 +86,11 @@ extern "C" fn on_fault(signal: i32, information: *mut libc::siginfo_t, context: 
         }
         return;
     };
-    // SAFETY: the address field is valid for the signals that carry one, and some word for others.
-    let mut address = unsafe { information.si_addr() } as u64;
-    const MAPPED_ERROR: i32 = 1;
-    const ACCESS_ERROR: i32 = 2;
     if signal == libc::SIGSEGV
         && thread.in_call.load(Relaxed)
         && (information.si_code == MAPPED_ERROR || information.si_code == ACCESS_ERROR)
     {
-        const FETCHING_INSTRUCTION: i64 = 0x10;
-        if registers[libc::REG_ERR as usize] & FETCHING_INSTRUCTION != 0 || address == instruction {
+        if is_fetching || address == instruction {
             if address / PAGE >= LOWEST_PAGE {
                 registers[libc::REG_R11 as usize] = address as i64;
                 registers[libc::REG_RIP as usize] = call_back::entry_address() as i64;

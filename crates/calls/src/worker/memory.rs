@@ -2,16 +2,17 @@
 //!
 //! Runs in the fault handler as well: it touches the thread's own state and the pages only.
 
-use super::{FETCH_MAX, LOWEST_PAGE, Thread};
+use super::{FETCH_MAX, HAS_THREADS, LOWEST_PAGE, Thread};
 use crate::shared::frame::{FrameWriter, Kind};
 use crate::shared::layout::{
     CHANGED_LIST_OFFSET, CHANGES_OFFSET, CHANNEL_LIMITS, PAGE, PAGES_MAX, load_frame, store_frame,
 };
 use crate::shared::message::Request;
 use crate::shared::waiting::{post_reply, wait_request};
-use crate::sys::memory::{Access, Guard, drop_pages, guard, map_private, unmap};
+use crate::sys::memory::{Access, Guard, drop_pages, guard, map_private, protect, unmap};
 use banyan_sys::raw::Errno;
 use banyan_sys::userfaultfd::{Partial, Userfaultfd};
+use std::cell::Cell;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// How the pages that a caller has copied are put in their places.
@@ -99,11 +100,36 @@ impl Thread {
         }
     }
 
+    /// Calls `then` with the marked address and the length of each run of fetched pages.
+    fn each_run(&self, granted: usize, mut then: impl FnMut(u64, u64)) {
+        let (mut start, mut end) = (0, 0);
+        for address in self.fetched[..granted].iter().map(Cell::get).filter(|&address| address != 0) {
+            if address != end {
+                if end > start {
+                    then(start, end - start);
+                }
+                start = address;
+            }
+            end = address + PAGE;
+        }
+        if end > start {
+            then(start, end - start);
+        }
+    }
+
     /// Lists what was changed in fetched pages for the caller, and forgets the pages. Returns how many.
     pub(super) fn flush(&self) -> u64 {
         let (bulk, mut changed) = (self.bulk(), 0_u64);
-        let (mut start, mut end) = (0, 0);
-        for number in 0..self.granted.take() {
+        let granted = self.granted.take();
+        // Other threads may be writing: they wait until the pages are fetched anew.
+        let is_shared = HAS_THREADS.load(Relaxed);
+        if is_shared {
+            self.each_run(granted, |start, length| {
+                // SAFETY: who writes there meanwhile tries again (`faults`).
+                let _ = unsafe { protect(start & !MAPPED, length, Access::Read) };
+            });
+        }
+        for number in 0..granted {
             let address = self.fetched[number].get();
             if address == 0 {
                 continue;
@@ -120,13 +146,14 @@ impl Thread {
                 };
                 changed += 1;
             }
-            if address != end {
-                remove(start, end);
-                start = address;
-            }
-            end = address + PAGE;
         }
-        remove(start, end);
+        self.each_run(granted, |start, length| {
+            remove(start, length);
+            if is_shared && start & MAPPED == 0 {
+                // SAFETY: gives back what was taken above.
+                let _ = unsafe { protect(start, length, Access::Write) };
+            }
+        });
         for place in &self.refused[..self.refused_count.take()] {
             guard(place.get(), PAGE, Guard::Lifted);
         }
@@ -178,18 +205,14 @@ unsafe fn place(placing: Placing<'_>, from: u64, to: u64, count: u64) -> (u64, O
     }
 }
 
-/// Removes fetched pages that follow each other; both addresses may have a mark.
-fn remove(start: u64, end: u64) {
-    let (from, length) = (start & !MAPPED, end - start);
-    if length == 0 {
-        return;
-    }
+/// Removes fetched pages that follow each other; the address has its mark.
+fn remove(start: u64, length: u64) {
     // SAFETY: pages placed by `fetch`, whose contents have been saved.
     unsafe {
         if start & MAPPED != 0 {
-            unmap(from, length);
+            unmap(start & !MAPPED, length);
         } else {
-            drop_pages(from, length);
+            drop_pages(start, length);
         }
     }
 }

@@ -18,6 +18,7 @@ pub(crate) use faults::catch_faults;
 pub(crate) use start::run;
 
 use gate::Gate;
+use view::View;
 
 use crate::shared::frame::{
     BY_ADDRESS, FRAME_MAX, FrameError, FrameWriter, Kind, NULL_FUNCTION, Registers, STACK_WORDS_MAX,
@@ -53,6 +54,8 @@ pub(crate) struct Host {
     /// Finds a function on bytes.
     pub(crate) find: fn(u64) -> Option<BytesFunction>,
     pub(crate) serial: bool,
+    /// Where the caller's memory appears.
+    pub(crate) view: View,
     /// Stacks in shared memory, so that call-backs can look at the library's locals.
     pub(crate) shared_stacks: bool,
     pub(crate) stack_bytes: u64,
@@ -100,6 +103,14 @@ pub(crate) fn is_in_call() -> bool {
     THREAD.try_with(Cell::get).ok().flatten().is_some_and(|thread| thread.in_call.load(Relaxed))
 }
 
+/// Whether the library has started threads of its own in a call.
+static HAS_THREADS: AtomicBool = AtomicBool::new(false);
+
+/// The library starts a thread.
+pub(crate) fn note_thread() {
+    HAS_THREADS.store(true, Relaxed);
+}
+
 fn errno() -> &'static AtomicU32 {
     // SAFETY: errno lives as long as its thread, and only that thread uses the reference, at once.
     unsafe { AtomicU32::from_ptr(libc::__errno_location().cast()) }
@@ -108,6 +119,14 @@ fn errno() -> &'static AtomicU32 {
 extern "C" fn null_function() {}
 
 impl Thread {
+    /// From now on threads of the library are served, too.
+    fn enter_call(&self) {
+        self.in_call.store(true, Relaxed);
+        if HAS_THREADS.load(Relaxed) {
+            view::serve_early();
+        }
+    }
+
     /// From now on nothing is asked on this channel in the name of the call.
     fn leave_call(&self) {
         self.turn.enter();
@@ -227,7 +246,7 @@ fn handle(thread: &Thread, length: usize, level: usize, results: &mut Registers)
             thread.gated.set(gated);
             gate::enter(gated);
             errno().store(before, Relaxed);
-            thread.in_call.store(true, Relaxed);
+            thread.enter_call();
             // SAFETY: `run_job` expects a job; the context is one of DEPTH_MAX, of this level alone.
             let returned = unsafe {
                 let context = thread.contexts.get().cast::<Context>().add(level);

@@ -16,16 +16,16 @@ use super::memory::Placing;
 use super::{LOWEST_PAGE, Thread};
 use crate::shared::layout::{CHANNELS, PAGE, WINDOW_BYTES};
 use crate::sys::maps;
-use crate::sys::memory::{Access, leave_out_of_forks, map_anywhere, map_private, unmap};
-use crate::sys::process::{is_readable, keep_descriptor_only, kill_self, start_bare_thread};
+use crate::sys::memory::{Access, drop_pages, leave_out_of_forks, map_anywhere, map_private, unmap};
+use crate::sys::process::{keep_descriptor_only, kill_self, start_bare_thread};
 use banyan_sys::raw::Errno;
 use banyan_sys::userfaultfd::{self, Message, Registration, Userfaultfd};
 use banyan_wire::address_space::LARGE;
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
-use std::sync::atomic::AtomicPtr;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, fence};
 
 /// The end of the addresses of a program.
 const END: u64 = (1 << 47) - PAGE;
@@ -39,12 +39,14 @@ const SMALLEST: u64 = 1 << 20;
 const SERVER_STACK: u64 = 64 << 10;
 /// Threads of the library that can wait for the next call.
 const EARLY_MAX: usize = 64;
-/// How soon to look whether it has come, at first and at last.
-const PAUSE_MS: i32 = 1;
-const PAUSE_MAX_MS: i32 = 16;
 
 /// The threads that serve channels, by channel.
 static SERVING: [AtomicPtr<Thread>; CHANNELS] = [const { AtomicPtr::new(std::ptr::null_mut()) }; CHANNELS];
+
+/// How many threads of the library want memory of the caller's while no call is under way.
+static EARLY: AtomicUsize = AtomicUsize::new(0);
+/// A page of the view at whose faults these are served; 0 if there is no view.
+static BELL: AtomicU64 = AtomicU64::new(0);
 
 /// Address space kept for the caller's pages.
 pub(crate) struct View {
@@ -82,6 +84,10 @@ impl View {
         self.ranges.iter().map(|range| range.end - range.start).sum()
     }
 
+    fn contains(&self, address: u64) -> bool {
+        self.ranges.iter().any(|range| range.contains(&address))
+    }
+
     fn give_back(&self) {
         for range in &self.ranges {
             // SAFETY: mapped in `reserve`, and empty.
@@ -103,6 +109,8 @@ impl View {
                 // A child would find zeroes there.
                 leave_out_of_forks(range.start, range.end - range.start)?;
             }
+            // Of the first gap: so low no program has memory.
+            BELL.store(self.ranges.first().map_or(0, |range| range.start), Relaxed);
             Ok(Watched(descriptor))
         };
         watch().inspect_err(|_| self.give_back())
@@ -142,28 +150,21 @@ struct Waiting {
     page: u64,
 }
 
+/// Whether the caller's memory may appear at `address`. For the fault handler of any thread.
+pub(super) fn contains(address: u64) -> bool {
+    // SAFETY: such a thread's state is never removed.
+    let serving = SERVING.iter().find_map(|thread| unsafe { thread.load(Acquire).as_ref() });
+    serving.is_some_and(|thread| thread.host.get().view.contains(address))
+}
+
 extern "C" fn serve(watched: *mut libc::c_void) -> i32 {
     // SAFETY: leaked by `Watched::serve`, and never changed.
     let Watched(descriptor) = unsafe { &*watched.cast::<Watched>() };
     keep_descriptor_only(descriptor.as_fd().as_raw_fd());
     let mut messages = [Message::default(); 8];
-    // Threads of the library that want memory of the caller's while no call is under way.
     let mut early = [Waiting { thread: 0, page: 0 }; EARLY_MAX];
     let mut early_count = 0;
-    let mut pause_ms = PAUSE_MS;
     loop {
-        if early_count > 0 && !is_readable(descriptor.as_fd(), pause_ms) {
-            pause_ms = (pause_ms * 2).min(PAUSE_MAX_MS);
-            let count = std::mem::take(&mut early_count);
-            for index in 0..count {
-                if !bring(descriptor, early[index]) {
-                    early[early_count] = early[index];
-                    early_count += 1;
-                }
-            }
-            continue;
-        }
-        pause_ms = PAUSE_MS;
         let count = match descriptor.read(&mut messages) {
             Ok(count) => count,
             Err(Errno::EINTR | Errno::EAGAIN) => 0,
@@ -172,18 +173,50 @@ extern "C" fn serve(watched: *mut libc::c_void) -> i32 {
         };
         for fault in messages[..count].iter().filter_map(Message::fault) {
             let waiting = Waiting { thread: fault.thread, page: fault.address };
-            if bring(descriptor, waiting) {
-                continue;
-            }
-            if let Some(place) = early.get_mut(early_count) {
+            if waiting.page == BELL.load(Relaxed) {
+                // A call has begun, and its thread waits.
+                for index in 0..std::mem::take(&mut early_count) {
+                    if !bring(descriptor, early[index]) {
+                        early[early_count] = early[index];
+                        early_count += 1;
+                    }
+                }
+                EARLY.store(early_count, SeqCst);
+                if descriptor.fill_with_zeroes(waiting.page, PAGE).is_err() {
+                    wake(descriptor, waiting);
+                }
+            } else if bring(descriptor, waiting) {
+                // It is served.
+            } else if let Some(place) = early.get_mut(early_count) {
                 *place = waiting;
-                early_count += 1;
+                EARLY.store(early_count + 1, SeqCst);
+                // A call that began before it could see that rings no bell.
+                if bring(descriptor, waiting) {
+                    EARLY.store(early_count, SeqCst);
+                } else {
+                    early_count += 1;
+                }
             } else {
                 // SAFETY: nothing is there, and the thread is to find nothing there.
                 unsafe { unmap(waiting.page, PAGE) };
                 wake(descriptor, waiting);
             }
         }
+    }
+}
+
+/// Has pages brought for which threads of the library waited for a call. The calling thread is in one.
+pub(super) fn serve_early() {
+    fence(SeqCst);
+    let bell = BELL.load(Relaxed);
+    if EARLY.load(SeqCst) == 0 || bell == 0 {
+        return;
+    }
+    // SAFETY: a page of the view that is for this only: this thread waits until the one that serves has
+    // looked, and finds zeroes.
+    unsafe {
+        let _ = (bell as *const u64).read_volatile();
+        drop_pages(bell, PAGE);
     }
 }
 
@@ -199,10 +232,11 @@ fn bring(descriptor: &Userfaultfd, waiting: Waiting) -> bool {
     };
     asked.turn.enter();
     let is_in_call = asked.in_call.load(Relaxed);
-    if is_in_call && !asked.fetch(waiting.page, Placing::InView(descriptor)) || !is_in_call && own.is_some() {
+    if is_in_call && !asked.fetch(waiting.page, Placing::InView(descriptor)) {
         asked.refuse(waiting.page);
     }
     asked.turn.leave();
+    // A thread that is in no call has the page: it came for another one, and this message is old.
     let is_decided = is_in_call || own.is_some();
     if is_decided {
         wake(descriptor, waiting);

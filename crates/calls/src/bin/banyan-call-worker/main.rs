@@ -13,6 +13,8 @@ mod descriptors;
 mod heap;
 #[expect(unsafe_code, reason = "functions of C's library, in its place")]
 mod streams;
+#[expect(unsafe_code, reason = "a function of C's library, in its place")]
+mod threads;
 
 fn main() {
     banyan_calls::host_library(caller::learn);

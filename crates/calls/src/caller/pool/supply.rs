@@ -24,6 +24,11 @@ use std::time::Duration;
 /// How long to sleep until a wake-up, before a look whether one was missed. Longer than the kernel's tick, as
 /// `waiting` says.
 const CHECK_NS: u64 = 16_000_000;
+/// How long a call with this deadline may sleep.
+fn check_ns(deadline: &Deadline) -> u64 {
+    deadline.left_ns().min(CHECK_NS)
+}
+
 /// How long an understudy may take to take over.
 const TAKING_OVER: Duration = Duration::from_millis(500);
 
@@ -80,7 +85,7 @@ impl Connection {
                 if deadline.has_passed() {
                     return Err(CallError::TimedOut { ran: Ran::No });
                 }
-                futex_wait(&control.alive.word, alive, deadline.left_ns().min(CHECK_NS));
+                futex_wait(&control.alive.word, alive, check_ns(deadline));
                 continue;
             }
             if status == CONTROL_BROKEN && broken == WhileBroken::Fail {
@@ -93,7 +98,7 @@ impl Connection {
             }
             wanting.wait();
             if let Some(index) = starting {
-                futex_wait(&self.head(index).ready, 0, CHECK_NS);
+                futex_wait(&self.head(index).ready, 0, check_ns(deadline));
                 continue;
             }
             if told != Some(event) {
@@ -107,8 +112,8 @@ impl Connection {
             }
             let ready = |slot| (1..SLOTS).contains(&slot).then(|| &self.head(slot).ready);
             match where_to_sleep(&control.event, event, &control.next, ready) {
-                Sleep::Slot(slot) => futex_wait(&self.head(slot).ready, 0, CHECK_NS),
-                Sleep::Event => futex_wait(&control.event, event, CHECK_NS),
+                Sleep::Slot(slot) => futex_wait(&self.head(slot).ready, 0, check_ns(deadline)),
+                Sleep::Event => futex_wait(&control.event, event, check_ns(deadline)),
                 Sleep::LookAgain => {}
             }
         }
@@ -224,7 +229,7 @@ impl Connection {
                 }
                 return Err(CallError::TimedOut { ran: Ran::No });
             }
-            futex_wait(&channel.alive.word, 0, CHECK_NS);
+            futex_wait(&channel.alive.word, 0, check_ns(deadline));
         }
         client.unserved.store(0, Relaxed);
         client.of.store(current.0, Relaxed);
