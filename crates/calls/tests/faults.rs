@@ -176,11 +176,17 @@ fn death_of_the_babysitter_and_its_understudy_is_an_error() {
     let connection = open(|_| {});
     assert_eq!(call(&connection, "subject_fail", &[0], &options(5000)), Ok(7));
     let processes = [understudy(&connection), connection.babysitter_process()];
+    // Or it would make another in between.
+    send(processes[1], Signal::STOP);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !std::fs::read_to_string(format!("/proc/{}/stat", processes[1])).unwrap().contains(") T ") {
+        assert!(Instant::now() < deadline, "it stops");
+        std::thread::sleep(Duration::from_millis(1));
+    }
     for process in processes {
         send(process, Signal::KILL);
     }
-    let start = Instant::now();
-    let deadline = start + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(20);
     while call(&connection, "subject_fail", &[0], &options(1000)).is_ok() {
         assert!(Instant::now() < deadline, "workers die with their babysitter");
     }

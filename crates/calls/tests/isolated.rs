@@ -9,6 +9,7 @@ use banyan_calls::{Blob, BlobStore, Blobs, CallError, isolated, spawn};
 use common::{call, open, options};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 #[isolated(deadline = "5s")]
@@ -84,6 +85,24 @@ fn flaky(seed: u64) -> u64 {
 fn slow(number: u64) -> u64 {
     std::thread::sleep(Duration::from_millis(20 - number.min(20)));
     number * number
+}
+
+/// Numbers that count how often they are written.
+#[derive(Deserialize)]
+struct Counted(Vec<u64>);
+
+static WRITTEN: AtomicU32 = AtomicU32::new(0);
+
+impl Serialize for Counted {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        WRITTEN.fetch_add(1, Relaxed);
+        self.0.serialize(to)
+    }
+}
+
+#[isolated(deadline = "20s")]
+fn counted(numbers: Counted) -> u64 {
+    numbers.0.iter().fold(numbers.0.len() as u64, |sum, &number| sum.wrapping_add(number))
 }
 
 /// Functions of libraries that this program does not link.
@@ -185,6 +204,16 @@ fn types_that_serde_knows_travel() {
 }
 
 #[test]
+fn long_arguments_are_encoded_once() {
+    for (length, written) in [(10, 1), (1000, 2), (300_000, 2)] {
+        WRITTEN.store(0, Relaxed);
+        let sum = (u64::MAX / 3).wrapping_mul(length).wrapping_add(length);
+        assert_eq!(counted(Counted(vec![u64::MAX / 3; length as usize])), Ok(sum));
+        assert_eq!(WRITTEN.load(Relaxed), written, "{length}: in a frame, or else into memory that grows");
+    }
+}
+
+#[test]
 fn arguments_may_have_any_name() {
     assert_eq!(names(1, 10, 100, 1000, 10_000, 100_000, 1_000_000), Ok(14_175_321));
 }
@@ -270,14 +299,10 @@ fn blobs_are_shared_and_constants_enforced() {
     for index in 0..1000 {
         values.set(index, index as i32);
     }
-    let before = connection.statistics().pages.load(std::sync::atomic::Ordering::Relaxed);
+    let before = connection.statistics().pages.load(Relaxed);
     call(&connection, "subject_double", &[values.address(), 1000], &options(5000)).unwrap();
     assert!((0..1000).all(|index| values.get(index) == 2 * index as i32));
-    assert_eq!(
-        connection.statistics().pages.load(std::sync::atomic::Ordering::Relaxed),
-        before,
-        "nothing was copied"
-    );
+    assert_eq!(connection.statistics().pages.load(Relaxed), before, "nothing was copied");
     let mut constant = Blob::<i32, _>::new(&blobs, 1000, Sharing::Constant).unwrap();
     constant.set(3, 9);
     assert_eq!(call(&connection, "subject_sum", &[constant.address(), 1000], &options(5000)), Ok(9));

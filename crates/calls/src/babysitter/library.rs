@@ -156,7 +156,10 @@ pub(super) fn segments(
             } else if mapping.readable {
                 // Relocated constants differ from the file; they follow the text in later segments,
                 // and cost little to share.
-                if mapping.executable && length <= 16 << 20 && Some(&*mapping.path) == library.as_deref() {
+                if mapping.executable
+                    && length <= Segment::CODE_BYTES_MAX
+                    && Some(&*mapping.path) == library.as_deref()
+                {
                     let starts = functions::starts(&(mapping.start..mapping.end));
                     segments.push(Segment {
                         address: mapping.start,

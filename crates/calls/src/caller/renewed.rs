@@ -6,18 +6,20 @@
 
 use crate::caller::connection::{CallOptions, Connection};
 use crate::error::{CallError, Ran};
+use crate::shared::service::Configuration;
 use parking_lot::RwLock;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The deadline passed while another call opened a connection.
 const LATE: CallError = CallError::TimedOut { ran: Ran::No };
 
-type Open = dyn Fn() -> Result<Connection, CallError> + Send + Sync;
+type Open = dyn Fn(&Configuration) -> Result<Connection, CallError> + Send + Sync;
 
 /// What opens connections, and the one that it opened last.
 pub(crate) struct Renewed {
+    configuration: Configuration,
     open: Box<Open>,
     connection: RwLock<Arc<Connection>>,
 }
@@ -31,10 +33,19 @@ impl fmt::Debug for Renewed {
 impl Renewed {
     /// Opens the first connection.
     pub(crate) fn new(
-        open: impl Fn() -> Result<Connection, CallError> + Send + Sync + 'static,
+        configuration: Configuration,
+        open: impl Fn(&Configuration) -> Result<Connection, CallError> + Send + Sync + 'static,
     ) -> Result<Self, CallError> {
-        let connection = RwLock::new(Arc::new(open()?));
-        Ok(Self { open: Box::new(open), connection })
+        let connection = RwLock::new(Arc::new(open(&configuration)?));
+        Ok(Self { configuration, open: Box::new(open), connection })
+    }
+
+    /// Opens another, within `left`.
+    fn open_within(&self, left: Duration) -> Result<Connection, CallError> {
+        let mut configuration = self.configuration.clone();
+        let left_ms = left.as_millis().min(u64::MAX.into()) as u64;
+        configuration.start_deadline_ms = configuration.start_deadline_ms.min(left_ms);
+        (self.open)(&configuration)
     }
 
     /// The connection used now.
@@ -52,8 +63,9 @@ impl Renewed {
         let began = Instant::now();
         let known = Arc::clone(&*self.connection.try_read_for(options.deadline).ok_or(LATE)?);
         // Its workers end behind it, and would end a call with them.
-        if !known.has_lost_its_babysitter() {
+        if !known.has_lost_its_babysitter() || known.understudy_process() != 0 {
             match make(&known, options) {
+                // No understudy has taken over.
                 Err(CallError::NoService(_)) if known.has_lost_its_babysitter() => {}
                 result => return result,
             }
@@ -63,7 +75,7 @@ impl Renewed {
             let mut connection = self.connection.try_write_for(left()?).ok_or(LATE)?;
             // Another call may have been first.
             if Arc::ptr_eq(&connection, &known) {
-                *connection = Arc::new((self.open)()?);
+                *connection = Arc::new(self.open_within(left()?)?);
             }
             Arc::clone(&connection)
         };

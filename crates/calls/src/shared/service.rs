@@ -124,6 +124,25 @@ pub(crate) struct Segment {
     pub(crate) kind: SegmentKind,
 }
 
+impl Segment {
+    /// Longest code for which a caller makes entries, and longest segment.
+    pub(crate) const CODE_BYTES_MAX: u64 = 16 << 20;
+    const BYTES_MAX: u64 = 1 << 32;
+
+    /// Whether a library can have such a segment: a report is another process's word.
+    pub(crate) const fn is_possible(&self) -> bool {
+        let longest = match self.kind {
+            SegmentKind::Code { .. } => Self::CODE_BYTES_MAX,
+            SegmentKind::File { .. } | SegmentKind::Data { .. } => Self::BYTES_MAX,
+        };
+        self.address.is_multiple_of(4096)
+            && self.length.is_multiple_of(4096)
+            && self.address < 1 << 47
+            && self.length > 0
+            && self.length <= longest
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum SegmentKind {
     /// Pages of a file, unchanged.
@@ -142,3 +161,21 @@ pub const FIND_VARIABLE: &str = "BANYAN_CALL_SERVICE";
 /// Has a program serve its isolated functions instead of running: `system:NAME`, or `named:NAME=HOST:PORT`,
 /// on this machine only if `HOST` is empty.
 pub const SERVE_VARIABLE: &str = "BANYAN_CALL_SERVE";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_that_no_library_has_are_not_possible() {
+        let code = || SegmentKind::Code { starts: Vec::new() };
+        let data = || SegmentKind::Data { slot_offset: 0 };
+        let is_possible = |address, length, kind| Segment { address, length, kind }.is_possible();
+        assert!(is_possible(4096, 16 << 20, code()) && is_possible(4096, 1 << 32, data()));
+        // Entries for it are as long as the code: four gigabytes of them would be the caller's to pay.
+        assert!(!is_possible(4096, 1 << 32, code()));
+        assert!(!is_possible(4096, (1 << 32) + 4096, data()));
+        assert!(!is_possible(4097, 4096, data()) && !is_possible(4096, 4097, data()));
+        assert!(!is_possible(1 << 47, 4096, data()) && !is_possible(4096, 0, code()));
+    }
+}

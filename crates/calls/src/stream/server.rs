@@ -141,6 +141,10 @@ fn call(workers: &Renewed, head: &CallHead, arguments: &[u8]) -> Result<Vec<u8>,
                 room.get_mut(..arguments.len())?.copy_from_slice(arguments);
                 Some(arguments.len())
             },
+            |bytes| {
+                bytes.extend_from_slice(arguments);
+                Some(())
+            },
             |bytes| Ok(bytes.to_vec()),
             options,
         )

@@ -218,9 +218,7 @@ impl Connection {
             self.read_report().ok_or_else(|| CallError::NoService("the report is unreadable".into()))?;
         for segment in std::mem::take(&mut self.report.segments) {
             // The library's own pages appear here at the same addresses; never over anything of ours.
-            let usable =
-                segment.address % 4096 == 0 && segment.length % 4096 == 0 && segment.address < 1 << 47;
-            if !usable || segment.length > 1 << 32 {
+            if !segment.is_possible() {
                 return Err(CallError::NoService("the report lists an impossible segment".into()));
             }
             let mapped = match &segment.kind {

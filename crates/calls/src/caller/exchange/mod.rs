@@ -122,8 +122,9 @@ impl Connection {
 
     /// Calls `function` on bytes, and hands the bytes of the result to `read`.
     ///
-    /// `write` fills the given memory and returns how much it used, or `None` when it is too small:
-    /// it is then called again with all the memory that there is.
+    /// `write` fills the given memory and returns how much it used, or `None` when it is too small. Then
+    /// `write_all` is called, once an attempt, which appends all to memory that grows, or returns `None` if they
+    /// are too long for that.
     ///
     /// # Errors
     /// Any [`CallError`].
@@ -131,6 +132,7 @@ impl Connection {
         &self,
         function: u64,
         mut write: impl FnMut(&mut [u8]) -> Option<usize>,
+        mut write_all: impl FnMut(&mut Vec<u8>) -> Option<()>,
         read: impl FnOnce(&[u8]) -> Result<T, CallError>,
         options: &CallOptions,
     ) -> Result<T, CallError> {
@@ -148,7 +150,7 @@ impl Connection {
                     head + 1 + length.min(FRAME_MAX - head - 1)
                 }
                 None => {
-                    let length = self.write_bulk(current, index, &mut write)?;
+                    let length = self.write_bulk(current, index, &mut write_all)?;
                     let mut writer = FrameWriter::new(&mut frame[head..]);
                     writer.bytes(&[1])?;
                     writer.number(length as u64)?;
@@ -182,22 +184,15 @@ impl Connection {
         &self,
         current: Current,
         index: usize,
-        write: &mut impl FnMut(&mut [u8]) -> Option<usize>,
+        write_all: &mut impl FnMut(&mut Vec<u8>) -> Option<()>,
     ) -> Result<usize, CallError> {
         // Built privately and then copied: no reference may exist to memory that a worker writes.
-        let mut capacity = FRAME_MAX * 16;
-        while capacity as u64 <= BULK_BYTES_MAX {
-            let mut bytes = vec![0; capacity];
-            if let Some(length) = write(&mut bytes) {
-                let length = length.min(capacity);
-                let bulk = bulk_address(slot_address(self.window, current.slot()), index);
-                // SAFETY: the area is mapped for writing and at least BULK_BYTES_MAX long.
-                unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), bulk as *mut u8, length) };
-                return Ok(length);
-            }
-            capacity *= 4;
-        }
-        Err(FrameError::Full.into())
+        let mut bytes = Vec::with_capacity(FRAME_MAX * 16);
+        write_all(&mut bytes).filter(|()| bytes.len() as u64 <= BULK_BYTES_MAX).ok_or(FrameError::Full)?;
+        let bulk = bulk_address(slot_address(self.window, current.slot()), index);
+        // SAFETY: the area is mapped for writing and at least BULK_BYTES_MAX long.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), bulk as *mut u8, bytes.len()) };
+        Ok(bytes.len())
     }
 
     #[expect(

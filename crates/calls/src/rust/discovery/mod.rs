@@ -100,10 +100,12 @@ impl Service {
     pub fn find(discovery: &Discovery, configuration: &Configuration) -> Result<Self, CallError> {
         let configuration = configuration.clone();
         Ok(Self(match discovery {
-            Discovery::Child => Found::Here(Renewed::new(move || open_functions(&configuration))?),
+            Discovery::Child => Found::Here(Renewed::new(configuration, open_functions)?),
             Discovery::System(name) => {
                 let name = name.clone();
-                Found::Here(Renewed::new(move || system::open(&name, &configuration))?)
+                Found::Here(Renewed::new(configuration, move |configuration| {
+                    system::open(&name, configuration)
+                })?)
             }
             Discovery::Named { name, nodes } => Found::Named(Remote::new(name.clone(), nodes.clone())),
         }))
@@ -164,14 +166,10 @@ fn call_connection<A: Serialize, R: DeserializeOwned>(
     options: &CallOptions,
 ) -> Result<R, CallError> {
     let mut refused = None;
-    let write = |room: &mut [u8]| match encode_to_slice(arguments, room) {
-        Ok(length) => Some(length),
-        Err(error) => {
-            refused = Some(error);
-            None
-        }
-    };
-    let result = connection.call_bytes(number, write, read_result, options);
+    let write = |room: &mut [u8]| encode_to_slice(arguments, room).ok();
+    let write_all =
+        |bytes: &mut Vec<u8>| encode(arguments, bytes).map_err(|error| refused = Some(error)).ok();
+    let result = connection.call_bytes(number, write, write_all, read_result, options);
     match (result, refused) {
         // Nothing was sent: there is no room in which the arguments encode.
         (Err(CallError::Protocol(FrameError::Full)), Some(error)) => Err(not_encoded(&error)),
@@ -213,7 +211,7 @@ pub fn serve(place: &str) -> CallError {
                 return CallError::NoService("a service listens on one address".into());
             };
             let address = with_host(node);
-            let renewed = Renewed::new(move || open_functions(&configuration));
+            let renewed = Renewed::new(configuration, open_functions);
             let bound = renewed.and_then(|renewed| {
                 let server = Server::bind(&address, &name, renewed);
                 let bound = server.and_then(|server| Ok((server.address()?, server)));

@@ -62,7 +62,11 @@ impl Flavor for Growing<'_> {
     }
 
     fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-        self.try_extend(&[byte])
+        if self.0.len() >= BYTES_MAX {
+            return Err(postcard::Error::SerializeBufferFull);
+        }
+        self.0.push(byte);
+        Ok(())
     }
 
     fn finalize(self) -> postcard::Result<()> {
