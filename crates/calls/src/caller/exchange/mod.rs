@@ -123,8 +123,8 @@ impl Connection {
     /// Calls `function` on bytes, and hands the bytes of the result to `read`.
     ///
     /// `write` fills the given memory and returns how much it used, or `None` when it is too small. Then
-    /// `write_all` is called, once an attempt, which appends all to memory that grows, or returns `None` if they
-    /// are too long for that.
+    /// `write_all` is called, once an attempt, which appends all to memory that grows, or returns `None` if
+    /// they are too long for that.
     ///
     /// # Errors
     /// Any [`CallError`].
