@@ -145,7 +145,16 @@ impl<D: Disk> Arena<D> {
         }
         let request = CommitRequest { epoch, event, roots: self.roots.clone(), operation, pages };
         let mut store = self.store.lock();
-        match store.commit_record(&request) {
+        let mut committed = store.commit_record(&request);
+        if matches!(committed, Err(CommitError::DiskFull { .. })) {
+            // A fold that is under way, and the commit after it, may free what the log has taken.
+            drop(store);
+            let outcome = self.committer.settle(Queued::CommitsAndFolds);
+            self.committer.put_back(outcome);
+            store = self.store.lock();
+            committed = store.commit_record(&request);
+        }
+        match committed {
             Ok(position) => {
                 let (wants_fold, overdue) = (store.wants_fold(), store.fold_is_overdue());
                 drop(store);

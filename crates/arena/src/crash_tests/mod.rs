@@ -7,6 +7,7 @@ mod crash_disk;
 mod damage;
 mod errors;
 mod explore;
+mod full;
 mod model;
 mod mutants;
 mod recording;

@@ -39,6 +39,8 @@ fn every_mutant_is_caught() {
         Mutation::KeepDropped,
         Mutation::ForgetLogTail,
         Mutation::FreePendingEarly,
+        Mutation::KeepFailed,
+        Mutation::TrustTakenBack,
     ];
     let mut survived = Vec::new();
     for mutant in mutants {

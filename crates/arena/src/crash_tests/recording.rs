@@ -1,4 +1,7 @@
 //! A disk that remembers which writes are durable, and notes a crash point before each sync.
+//!
+//! A sync can be made to fail, as a page cache does it: what it was to make durable is read as it was
+//! written, and is never written again, so that a power cut later on may bring back what was there before.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -28,6 +31,12 @@ pub(crate) struct CrashPoint {
 struct State {
     durable: Arc<Vec<u8>>,
     window: Window,
+    /// What a failed sync has lost: versions as in a window, which later syncs do not make durable.
+    lost: BTreeMap<u64, Vec<[u8; SECTOR]>>,
+    /// Where the disk is full.
+    most: Option<u64>,
+    /// Syncs until one fails.
+    failing: Option<u64>,
     acknowledged: usize,
     points: Vec<CrashPoint>,
 }
@@ -53,6 +62,16 @@ impl RecordingDisk {
         }
     }
 
+    /// Does not grow beyond this length.
+    pub(crate) fn fill_up(&self, most: u64) {
+        self.state.lock().unwrap().most = Some(most);
+    }
+
+    /// Has the sync after so many others fail; `None`: none fails any more.
+    pub(crate) fn fail_sync(&self, after: Option<u64>) {
+        self.state.lock().unwrap().failing = after;
+    }
+
     pub(crate) fn window_is_empty(&self) -> bool {
         self.state.lock().unwrap().window.sectors.is_empty()
     }
@@ -66,11 +85,12 @@ impl RecordingDisk {
 
 impl State {
     fn note(&mut self) {
-        let point = CrashPoint {
-            durable: Arc::clone(&self.durable),
-            window: self.window.clone(),
-            acknowledged: self.acknowledged,
-        };
+        let mut window = self.window.clone();
+        for (sector, versions) in &self.lost {
+            window.sectors.entry(*sector).or_default().splice(0..0, versions.iter().copied());
+        }
+        let point =
+            CrashPoint { durable: Arc::clone(&self.durable), window, acknowledged: self.acknowledged };
         self.points.push(point);
     }
 
@@ -87,6 +107,24 @@ impl State {
         touched
     }
 
+    /// Whether this sync is the one that fails: these sectors are lost then, as far as it was to write them.
+    fn fails(&mut self, sectors: &[u64]) -> bool {
+        match &mut self.failing {
+            None => return false,
+            Some(0) => {}
+            Some(left) => {
+                *left -= 1;
+                return false;
+            }
+        }
+        self.failing = None;
+        for sector in sectors {
+            let versions = self.window.sectors.remove(sector).unwrap_or_default();
+            self.lost.entry(*sector).or_default().extend(versions);
+        }
+        true
+    }
+
     /// These sectors, and the length, reach the platter.
     fn settle(&mut self, sectors: &[u64]) {
         let durable = Arc::make_mut(&mut self.durable);
@@ -96,6 +134,7 @@ impl State {
         self.window.lengths.clear();
         for sector in sectors {
             if let Some(version) = self.window.sectors.remove(sector).and_then(|mut list| list.pop()) {
+                self.lost.remove(sector);
                 let start = *sector as usize * SECTOR;
                 durable[start..start + SECTOR].copy_from_slice(&version);
             }
@@ -120,6 +159,9 @@ impl Disk for RecordingDisk {
         let mut state = self.state.lock().unwrap();
         let touched = state.record(offset, pieces);
         state.note();
+        if state.fails(&touched) {
+            return Err(io::Error::other("a failed sync"));
+        }
         state.settle(&touched);
         Ok(())
     }
@@ -128,6 +170,9 @@ impl Disk for RecordingDisk {
         if !state.window.sectors.is_empty() || !state.window.lengths.is_empty() {
             state.note();
             let all: Vec<u64> = state.window.sectors.keys().copied().collect();
+            if state.fails(&all) {
+                return Err(io::Error::other("a failed sync"));
+            }
             state.settle(&all);
         }
         Ok(())
@@ -136,8 +181,12 @@ impl Disk for RecordingDisk {
         self.current.length()
     }
     fn grow(&self, length: u64, room: Room) -> io::Result<()> {
+        let mut state = self.state.lock().unwrap();
+        if state.most.is_some_and(|most| length > most) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         self.current.grow(length, room)?;
-        self.state.lock().unwrap().window.lengths.push(length);
+        state.window.lengths.push(length);
         Ok(())
     }
 }

@@ -13,7 +13,9 @@ use std::path::Path;
 use crate::sys::byte_locks::{self, ByteLock};
 use crate::sys::owner::{LeftToParent, Owner};
 use parking_lot::Mutex;
-use rustix::fs::{FallocateFlags, FlockOperation, Mode, OFlags, fallocate, fdatasync, flock, open};
+use rustix::fs::{
+    Advice, FallocateFlags, FlockOperation, Mode, OFlags, fadvise, fallocate, fdatasync, flock, open,
+};
 use rustix::io::{Errno, ReadWriteFlags, preadv, pwritev, pwritev2};
 
 use super::{BLOCK_SIZE, Block, Disk, Room};
@@ -65,6 +67,8 @@ pub struct FileDisk {
     _kept_from_children: LeftToParent,
     file: File,
     owner: Owner,
+    /// Where writes go through the page cache: whether a sync has failed.
+    cached: Option<Mutex<bool>>,
     /// What was fetched ahead: its offset, and the bytes. Only while the log is replayed, before any write.
     ahead: Mutex<(u64, Vec<Block>)>,
 }
@@ -126,8 +130,23 @@ impl FileDisk {
                 other => FileDiskError::Io(other.into()),
             })?;
         }
+        let is_direct =
+            rustix::fs::fcntl_getfl(&descriptor).map_err(io::Error::from)?.contains(OFlags::DIRECT);
+        if exclusive && !is_direct {
+            // After a failed sync the cache has pages as they were written and takes them for clean, though
+            // the disk has not got them: they are to be read from there.
+            fdatasync(&descriptor).map_err(io::Error::from)?;
+            let _advice = fadvise(&descriptor, 0, None, Advice::DontNeed);
+        }
         let owner = Owner::this_process()?;
-        Ok(Self { _kept_from_children: kept, file: descriptor.into(), owner, ahead: Mutex::default() })
+        let cached = (!is_direct).then(Mutex::default);
+        Ok(Self {
+            _kept_from_children: kept,
+            file: descriptor.into(),
+            owner,
+            cached,
+            ahead: Mutex::default(),
+        })
     }
 
     /// Keeps a snapshot from being dropped for as long as this disk is open; `false` if it is being dropped.
@@ -246,12 +265,12 @@ impl Disk for FileDisk {
             self.write_at(offset, pieces)?;
             return self.sync();
         }
-        write_pieces(&self.file, offset, pieces, ReadWriteFlags::DSYNC)
+        self.durably(|| write_pieces(&self.file, offset, pieces, ReadWriteFlags::DSYNC))
     }
 
     fn sync(&self) -> io::Result<()> {
         self.check_owner()?;
-        fdatasync(&self.file).map_err(Into::into)
+        self.durably(|| fdatasync(&self.file).map_err(Into::into))
     }
 
     fn length(&self) -> io::Result<u64> {
@@ -320,6 +339,20 @@ impl FileDisk {
         ))
     }
 
+    /// Makes something durable. The page cache tells of an error once, to whichever thread syncs first,
+    /// though what was lost may be what another one has written: so they take turns, and none succeeds
+    /// after that.
+    fn durably(&self, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        let Some(cached) = &self.cached else { return sync() };
+        let mut has_failed = cached.lock();
+        if *has_failed {
+            return Err(io::Error::other("an earlier sync of the file has failed; open it again"));
+        }
+        let synced = sync();
+        *has_failed = synced.is_err();
+        synced
+    }
+
     fn forget_ahead(&self) {
         let mut ahead = self.ahead.lock();
         if !ahead.1.is_empty() {
@@ -345,6 +378,21 @@ impl FileDisk {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_sync_through_the_page_cache_succeeds_after_a_failed_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut disk = FileDisk::create(&directory.path().join("disk")).unwrap();
+        disk.cached = Some(Mutex::default());
+        disk.grow(BLOCK_SIZE as u64, Room::Written).unwrap();
+        disk.write_durable_at(0, &[&Block::ZERO.0]).unwrap();
+        disk.sync().unwrap();
+        disk.durably(|| Err(io::Error::other("injected"))).unwrap_err();
+        disk.sync().unwrap_err();
+        disk.write_durable_at(0, &[&Block::ZERO.0]).unwrap_err();
+        // What takes back what has failed is written all the same.
+        disk.write_at(0, &[&Block::ZERO.0]).unwrap();
+    }
 
     #[test]
     fn a_disk_that_is_closed_is_free_although_a_forked_process_has_its_descriptor() {

@@ -7,8 +7,13 @@ use crate::disk::{Disk, Room};
 
 impl<D: Disk> Store<D> {
     pub(super) fn blocks(&mut self) -> Blocks<'_, D> {
+        self.blocks_above(0)
+    }
+
+    /// Blocks of which so many stay free.
+    pub(super) fn blocks_above(&mut self, reserve: u64) -> Blocks<'_, D> {
         let Store { committed, options, space, statistics, .. } = self;
-        Blocks { disk: &committed.disk, options, space, statistics }
+        Blocks { disk: &committed.disk, options, space, statistics, reserve }
     }
 }
 
@@ -18,6 +23,7 @@ pub(super) struct Blocks<'a, D: Disk> {
     options: &'a StoreOptions,
     space: &'a mut FreeSpace,
     statistics: &'a mut StoreStatistics,
+    reserve: u64,
 }
 
 impl<D: Disk> Blocks<'_, D> {
@@ -27,17 +33,15 @@ impl<D: Disk> Blocks<'_, D> {
         // A file that is half empty is used up in smaller pieces before it grows again.
         let roomy = self.space.free() > self.space.total / 2 && self.space.free() > 4 * want;
         let acceptable = if roomy { minimum } else { minimum.max(want.min(self.options.segment_blocks) / 4) };
-        if let Some(run) = self.space.allocate(self.disk, want, acceptable)? {
+        if let Some(run) = self.find(want, acceptable)? {
             return Ok(run);
         }
         match self.grow(want) {
             Ok(()) => {}
             Err(error @ CommitError::Io(_)) => return Err(error),
-            Err(error) => {
-                return self.space.allocate(self.disk, want, minimum)?.ok_or(error);
-            }
+            Err(error) => return self.find(want, minimum)?.ok_or(error),
         }
-        let found = self.space.allocate(self.disk, want, minimum)?;
+        let found = self.find(want, minimum)?;
         found.ok_or_else(|| CommitError::DiskFull {
             needed: want * BLOCK,
             source: std::io::ErrorKind::StorageFull.into(),
@@ -46,13 +50,13 @@ impl<D: Disk> Blocks<'_, D> {
 
     /// A run of exactly `count` blocks.
     pub(super) fn whole(&mut self, count: u64) -> Result<u64, CommitError> {
-        if let Some((start, _)) = self.space.allocate(self.disk, count, count)? {
+        if let Some((start, _)) = self.find(count, count)? {
             return Ok(start);
         }
         self.grow(count)?;
         // A run lies inside one group of the map: the growth may have straddled the boundary of two.
         for _ in 0..2 {
-            if let Some((start, _)) = self.space.allocate(self.disk, count, count)? {
+            if let Some((start, _)) = self.find(count, count)? {
                 return Ok(start);
             }
             self.grow(count)?;
@@ -61,12 +65,22 @@ impl<D: Disk> Blocks<'_, D> {
         Err(CommitError::DiskFull { needed: count * BLOCK, source })
     }
 
+    /// A run of the free space that leaves the reserve alone.
+    fn find(&mut self, want: u64, minimum: u64) -> Result<Option<(u64, u64)>, CommitError> {
+        let spare = self.space.free().saturating_sub(self.reserve);
+        if spare < minimum {
+            return Ok(None);
+        }
+        Ok(self.space.allocate(self.disk, want.min(spare), minimum)?)
+    }
+
     fn grow(&mut self, want: u64) -> Result<(), CommitError> {
         let step = (self.space.total / 8).clamp(self.options.growth_blocks, 8 * self.options.growth_blocks);
         // Small steps are written with zeroes, so that the commits into them need no journal commit;
         // for a huge commit that would be the second write that the design avoids.
-        let room = if want <= step { Room::Written } else { Room::Reserved };
-        for blocks in [want.max(step), want] {
+        let least = want + self.reserve.saturating_sub(self.space.free());
+        let room = if least <= step { Room::Written } else { Room::Reserved };
+        for blocks in [least.max(step), least] {
             let total = self.space.total + blocks;
             match self.disk.grow(total * BLOCK, room) {
                 Ok(()) => {
@@ -78,8 +92,8 @@ impl<D: Disk> Blocks<'_, D> {
                     self.space.extend(total);
                     return Ok(());
                 }
-                Err(source) if blocks == want => {
-                    return Err(CommitError::DiskFull { needed: want * BLOCK, source });
+                Err(source) if blocks == least => {
+                    return Err(CommitError::DiskFull { needed: least * BLOCK, source });
                 }
                 Err(_) => {}
             }

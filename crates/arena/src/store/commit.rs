@@ -12,7 +12,7 @@ use super::format::{
 };
 use super::free_space::BlockUse;
 use super::tree::PageEntry;
-use super::{BLOCK, Mutation, Store, TailRecord, blocks_in, blocks_of, is_zero};
+use super::{BLOCK, Mutation, Store, TAKEN_BACK, TailRecord, blocks_in, blocks_of, is_zero};
 use crate::disk::{Block, Disk};
 
 /// Commits of this many pages are gathered in one buffer: the disk takes a long piece faster than many short
@@ -43,6 +43,13 @@ struct Plan {
     sum: u64,
     body: RecordBody,
     encoded: Vec<u8>,
+}
+
+/// Covers a header or a meta whose write or sync has failed: what is cached of it need not be on the disk,
+/// though the next open would read it, and commits would build on it. [`Store::open`] makes this durable.
+/// If it fails as well, the disk is read as it is.
+pub(super) fn take_back(disk: &impl Disk, block: u64) {
+    let _as_it_is = disk.write_at(block * BLOCK, &[&TAKEN_BACK.0]);
 }
 
 impl<D: Disk> Store<D> {
@@ -96,7 +103,10 @@ impl<D: Disk> Store<D> {
             SnapshotOperation::Drop(name) => self.claim(name)?,
             _ => None,
         };
-        let committed = self.write_commit(request);
+        let mut committed = self.write_commit(request);
+        if matches!(committed, Err(CommitError::DiskFull { .. })) && self.make_room()? {
+            committed = self.write_commit(request);
+        }
         if let Some(transaction) = dropped {
             self.committed.disk.release_snapshot(transaction);
         }
@@ -125,6 +135,9 @@ impl<D: Disk> Store<D> {
         };
         if let Err(error) = self.write_record(request, &plan) {
             self.poisoned = true;
+            if !self.is_mutated(Mutation::KeepFailed) {
+                take_back(&self.committed.disk, self.log.next);
+            }
             return Err(CommitError::Io(error));
         }
         let position = Position {
@@ -166,6 +179,7 @@ impl<D: Disk> Store<D> {
             }
         }
         let pages = body.pages.len() as u64;
+        let reserve = self.fold_reserve(request);
         let segment = self.options.segment_blocks;
         let LogPosition { next: at, segment_end: end, chain } = self.log;
         // The last block of a segment is for the header behind which the log leaves it.
@@ -180,7 +194,7 @@ impl<D: Disk> Store<D> {
             body.runs.push((at + 1, pages as u32));
             next = at + 1 + pages;
         } else if inline && pages <= self.options.segment_blocks / 2 {
-            let (start, length) = self.blocks().run(segment, pages)?;
+            let (start, length) = self.blocks_above(reserve).run(segment, pages)?;
             if length >= pages {
                 body.runs.push((start, pages as u32));
                 (next, segment_end) = (start + pages, start + length);
@@ -189,7 +203,7 @@ impl<D: Disk> Store<D> {
         if body.runs.is_empty() {
             let mut left = pages;
             while left > 0 {
-                let (start, length) = self.blocks().run(left, 1)?;
+                let (start, length) = self.blocks_above(reserve).run(left, 1)?;
                 body.runs.push((start, length as u32));
                 left -= length;
             }
@@ -198,11 +212,11 @@ impl<D: Disk> Store<D> {
         let mut body_block = 0;
         if !RecordHeader::body_fits_inline(encoded.len()) {
             let blocks = (encoded.len() as u64).div_ceil(BLOCK);
-            body_block = self.blocks().whole(blocks)?;
+            body_block = self.blocks_above(reserve).whole(blocks)?;
         }
         if next + kept >= segment_end {
             let (unused, count) = (next, segment_end - next);
-            let (start, length) = self.blocks().run(segment, 1 + kept)?;
+            let (start, length) = self.blocks_above(reserve).run(segment, 1 + kept)?;
             if segment_end != end {
                 self.space.set(&self.committed.disk, unused, count, BlockUse::Free)?;
             }
@@ -343,12 +357,7 @@ impl<D: Disk> Store<D> {
                 self.retained.remove(name);
             }
         }
-        self.tail.records.push(TailRecord {
-            position: position.clone(),
-            operation: body.operation,
-            overhead,
-            pages,
-        });
+        self.tail.push(TailRecord { position: position.clone(), operation: body.operation, overhead, pages });
         self.position = position;
         self.log = LogPosition { next: header.next, segment_end: header.segment_end, chain: sum };
         Ok(())

@@ -14,6 +14,7 @@
 
 use super::blocks::Blocks;
 use super::codec::{Reader, Writer, checksum};
+use super::commit::{CommitRequest, take_back};
 use super::error::{CommitError, Damage, ReadError};
 use super::format::{
     BlobPointer, FORMAT_VERSION, META_SLOTS, Meta, NodePointer, Position, SnapshotOperation,
@@ -161,6 +162,8 @@ pub(crate) fn read_blob<D: Disk>(disk: &D, pointer: BlobPointer, what: &str) -> 
 
 /// Milliseconds that a fold is put off for readers.
 const REST_MAX: u32 = 1000;
+/// Blocks that stay free for the dropping of snapshots, when other commits find none.
+const DROP_ROOM: u64 = 32;
 /// Scattered runs of a fold that are written in one call.
 const RUNS_AT_ONCE: usize = if cfg!(test) { 1 } else { 64 };
 
@@ -207,7 +210,11 @@ impl FoldWork {
         if self.mutation == Mutation::SkipMetaSync {
             return disk.write_at(slot * BLOCK, &[&meta.0]);
         }
-        disk.write_durable_at(slot * BLOCK, &[&meta.0])
+        let written = disk.write_durable_at(slot * BLOCK, &[&meta.0]);
+        if written.is_err() && self.mutation != Mutation::KeepFailed {
+            take_back(disk, slot);
+        }
+        written
     }
 }
 
@@ -257,6 +264,50 @@ impl<D: Disk> Store<D> {
         self.finish_fold(work, written)
     }
 
+    /// Blocks that commits leave free: what folding the log with this commit takes at most, and the fold
+    /// after it, since only then is the log's space free. So a file that is full of dead log, on a full disk,
+    /// can be cleared. To drop a snapshot may take a part of it.
+    pub(super) fn fold_reserve(&self, request: &CommitRequest<'_>) -> u64 {
+        const LEAF_FILL: u64 = 64;
+        if self.is_mutated(Mutation::NoReserve) {
+            return 0;
+        }
+        let per_block = |count: u64, bytes: u64| (count * bytes).div_ceil(BLOCK);
+        let changed = self.tail.pages + request.pages.len() as u64;
+        let stages = self.tail.operations + 2;
+        let used = self.space.total.saturating_sub(self.space.free());
+        let leaves = used / LEAF_FILL + 1;
+        let nodes = changed.min(stages * leaves) + changed / LEAF_FILL + 4 * stages;
+        let freed = changed + self.tail.blocks + nodes;
+        let groups = self.space.index.len() as u64;
+        // Names and roots are much shorter than this, as a rule.
+        let each = per_block(self.retained.len() as u64 + 1, 2048) + groups + per_block(groups + 64, 20) + 1;
+        let slack = match request.operation {
+            SnapshotOperation::Drop(_) => 0,
+            _ => DROP_ROOM,
+        };
+        nodes + per_block(freed, 16 + 12) + stages + 2 * each + slack
+    }
+
+    /// Folds twice, since what only the log needs is pending after the first time; whether anything is free
+    /// that was not.
+    pub(super) fn make_room(&mut self) -> Result<bool, CommitError> {
+        if self.poisoned || self.pending.is_some() || self.is_mutated(Mutation::NoReserve) {
+            return Ok(false);
+        }
+        let before = self.space.free();
+        for _ in 0..2 {
+            let work = match self.begin_any_fold() {
+                Ok(work) => work,
+                Err(CommitError::DiskFull { .. }) => break,
+                Err(error) => return Err(error),
+            };
+            let written = work.write(&self.committed.disk, &mut || {});
+            self.finish_fold(work, written)?;
+        }
+        Ok(self.space.free() > before)
+    }
+
     /// Waits for readers that ask for rest, but not for long: one of them may be stopped.
     fn let_readers_in(&self) {
         for _ in 0..REST_MAX {
@@ -280,9 +331,14 @@ impl<D: Disk> Store<D> {
         if self.tail.records.is_empty() || self.pending.is_some() {
             return Ok(None);
         }
+        self.begin_any_fold().map(Some)
+    }
+
+    /// A fold of the log, which may be empty: what was pending is free then.
+    fn begin_any_fold(&mut self) -> Result<FoldWork, CommitError> {
         self.space.begin();
         match self.prepare() {
-            Ok((folding, meta, groups)) => Ok(Some(self.hand_out(folding, meta, groups))),
+            Ok((folding, meta, groups)) => Ok(self.hand_out(folding, meta, groups)),
             Err(error) => {
                 // Nothing was written but to blocks that were free: forget it all.
                 self.poisoned |= matches!(error, CommitError::Io(_));
@@ -330,8 +386,7 @@ impl<D: Disk> Store<D> {
         }
         self.pending_free_blocks = blocks_in(&self.pending_free);
         self.snapshots = pending.table;
-        self.tail.records.drain(..pending.records);
-        self.tail.blocks -= pending.log_blocks;
+        self.tail.forget(pending.records, pending.log_blocks);
         self.meta = work.meta;
         self.old_slots[(self.meta.generation % META_SLOTS) as usize] = false;
         let mut view = self.committed.view();
@@ -540,7 +595,7 @@ impl<D: Disk> Store<D> {
     fn reserve_map(&mut self, folding: &mut Folding) -> Result<(MapBlocks, Vec<u8>), CommitError> {
         let mut blocks = MapBlocks::default();
         // Room for the runs that the old places of the groups will add: every group at most once.
-        let upper = folding.released.len() + self.space.index.len() + 16;
+        let upper = merge_runs(folding.released.clone()).len() + self.space.index.len() + 16;
         let pending_free_blocks = (upper as u64 * 16).div_ceil(BLOCK);
         blocks.pending_free = self.blocks().whole(pending_free_blocks)?;
         let index_bytes = (self.space.index.len() as u64 + 64) * 20;

@@ -53,6 +53,9 @@ use crate::disk::{BLOCK_SIZE, Block, Disk, Room};
 const FOLD_BLOCKS_MIN: u64 = 2048;
 /// Bytes in a page, as an offset.
 pub(crate) const BLOCK: u64 = BLOCK_SIZE as u64;
+/// What is written over a header or a meta that must not count. Not zeroes: they could be just what a torn
+/// sector lacks, and a crash in this very write would then complete it. No sector of either is all ones.
+static TAKEN_BACK: Block = Block([u8::MAX; BLOCK_SIZE]);
 
 /// What may be chosen when a store is opened. The defaults suit a local SSD.
 #[derive(Clone, Copy, Debug)]
@@ -94,8 +97,11 @@ pub(crate) enum Mutation {
     KeepDropped,
     ForgetLogTail,
     FreePendingEarly,
+    NoReserve,
     SkipRepeat,
     TakeCutForEnd,
+    KeepFailed,
+    TrustTakenBack,
 }
 
 /// Bytes and calls since the store was opened.
@@ -126,6 +132,27 @@ struct TailRecord {
 struct Tail {
     records: Vec<TailRecord>,
     blocks: u64,
+    /// Pages that the records change, one that several change as often.
+    pages: u64,
+    /// Records that retain or drop a snapshot.
+    operations: u64,
+}
+
+impl Tail {
+    fn push(&mut self, record: TailRecord) {
+        self.pages += record.pages.len() as u64;
+        self.operations += u64::from(record.operation != SnapshotOperation::None);
+        self.records.push(record);
+    }
+
+    /// Forgets the oldest records.
+    fn forget(&mut self, records: usize, blocks: u64) {
+        for record in self.records.drain(..records) {
+            self.pages -= record.pages.len() as u64;
+            self.operations -= u64::from(record.operation != SnapshotOperation::None);
+        }
+        self.blocks -= blocks;
+    }
 }
 
 /// A store of pages on a disk.

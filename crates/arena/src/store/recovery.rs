@@ -4,7 +4,7 @@
 //! intact. Its pages need checking only if it is the last: the one after it was written only once it
 //! was durable. So opening reads headers, not pages. One sync makes durable what
 //! a killed process had written and recovery has just relied on. The one thing that may be written is
-//! a block of ones over the header of a record that was dropped.
+//! ones, over the header of a record that was dropped, or where a failed sync had something taken back.
 //!
 //! A record that is broken although a later one is intact is not a crash's doing: it is reported as
 //! damage, never taken for the end of the log. A later one is looked for in the rest of the segment, and,
@@ -14,11 +14,13 @@
 use super::codec::{checksum, page_checksum};
 use super::error::{Damage, OpenError, ReadError};
 use super::fold::{SnapshotTable, decode_runs, read_blob};
-use super::format::{BlobPointer, Meta, MetaFault, Position, REPEATING_VERSION, RecordBody, RecordHeader};
+use super::format::{
+    BlobPointer, META_SLOTS, Meta, MetaFault, Position, REPEATING_VERSION, RecordBody, RecordHeader,
+};
 use super::free_space::BlockUse;
 use super::free_space::FreeSpace;
-use super::{BLOCK, LogPosition, Mutation, Store, StoreOptions};
-use crate::disk::{BLOCK_SIZE, Block, Disk};
+use super::{BLOCK, LogPosition, Mutation, Store, StoreOptions, TAKEN_BACK};
+use crate::disk::{Block, Disk};
 
 /// What opening found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,6 +68,7 @@ impl<D: Disk> Store<D> {
             opened.0.committed.disk.sync()?;
         }
         opened.0.erase_dropped()?;
+        opened.0.erase_taken_back()?;
         Ok(opened)
     }
 
@@ -80,10 +83,24 @@ impl<D: Disk> Store<D> {
         self.committed.disk.read_at(self.log.next * BLOCK, &mut block.0)?;
         let Some((header, ..)) = RecordHeader::decode(&block, false) else { return Ok(()) };
         if header.uuid == self.meta.identity.uuid && header.transaction > self.position.transaction {
-            // Not zeroes: they could be just what a torn sector lacks, and a crash in this very write would
-            // then complete the record. No sector of a record is all ones.
-            let ones = Block([u8::MAX; BLOCK_SIZE]);
-            self.committed.disk.write_durable_at(self.log.next * BLOCK, &[&ones.0])?;
+            self.committed.disk.write_durable_at(self.log.next * BLOCK, &[&TAKEN_BACK.0])?;
+        }
+        Ok(())
+    }
+
+    /// A header or a meta that was taken back after a failed sync is so in the cache alone: the disk may
+    /// have it whole, and a power cut would bring it back after others were built on what was before it.
+    fn erase_taken_back(&self) -> Result<(), OpenError> {
+        if self.is_mutated(Mutation::TrustTakenBack) {
+            return Ok(());
+        }
+        let disk = &self.committed.disk;
+        for at in (0..META_SLOTS).chain([self.log.next]).filter(|at| *at < self.space.total) {
+            let mut block = Block::ZERO;
+            disk.read_at(at * BLOCK, &mut block.0)?;
+            if block.0 == TAKEN_BACK.0 {
+                disk.write_durable_at(at * BLOCK, &[&block.0])?;
+            }
         }
         Ok(())
     }
