@@ -12,6 +12,7 @@ pub mod node;
 pub mod state;
 #[cfg(test)]
 mod tests;
+mod ungreeted;
 
 pub use local::{AskError, administer};
 pub(crate) use local::{ask as ask_for_job, connect as connect_to_node};

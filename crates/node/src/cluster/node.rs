@@ -12,6 +12,7 @@ use super::jobs::Jobs;
 use super::local::{self, JobQuestion, Question};
 use super::membership::Cluster;
 use super::state::{State, StateError, socket_of};
+use super::ungreeted::Ungreeted;
 use crate::job::settings::{JobSettings, NodeCount};
 use crate::job::{Job, JobFacts};
 use crate::report::Report;
@@ -28,16 +29,12 @@ use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use zerocopy::IntoBytes;
 
 /// A node must answer within this time whether it joins a job, and know a job that another node has joined.
 const JOIN_DEADLINE: Duration = Duration::from_secs(4);
-
-/// The most connections at a time of which it is not known yet who made them.
-const UNGREETED_MAX: usize = 64;
 
 /// What a node needs to know, passed to a daemon of one run in a memory file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -80,8 +77,7 @@ pub(crate) struct Node {
     trust: Trust,
     neighbours: Neighbours,
     jobs: Jobs<Job>,
-    /// Connections that are being greeted.
-    ungreeted: AtomicUsize,
+    ungreeted: Ungreeted,
     report: Report,
     own: Weak<Self>,
 }
@@ -229,7 +225,7 @@ impl Node {
             trust,
             neighbours,
             jobs: Jobs::default(),
-            ungreeted: AtomicUsize::new(0),
+            ungreeted: Ungreeted::default(),
             report,
             own: Weak::clone(own),
         });
@@ -382,15 +378,11 @@ impl Node {
     fn accept(&self, listener: &TcpListener) {
         loop {
             let Ok((connection, address)) = Connection::accept(listener) else { continue };
-            if self.ungreeted.fetch_add(1, Ordering::AcqRel) >= UNGREETED_MAX {
-                // Members that are turned away dial again; strangers must not fill this machine.
-                self.ungreeted.fetch_sub(1, Ordering::AcqRel);
-                continue;
-            }
+            let Ok(number) = self.ungreeted.arrive(&connection) else { continue };
             // Greeting may take as long as a stranger keeps silent: each in a new thread.
             self.thread("greet", move |node| {
-                let greeted = node.greet(connection, address);
-                node.ungreeted.fetch_sub(1, Ordering::AcqRel);
+                let greeted = node.greet(connection, address, number);
+                node.ungreeted.leave(number);
                 if let Err(error) = greeted {
                     node.report.notice(&format!("{}: {error}", node.name));
                 }
@@ -398,7 +390,7 @@ impl Node {
         }
     }
 
-    fn greet(&self, connection: Connection, address: SocketAddr) -> Result<(), ConnectError> {
+    fn greet(&self, connection: Connection, address: SocketAddr, ungreeted: u64) -> Result<(), ConnectError> {
         let silent = |source| ConnectError::Silent { address, source };
         let (connection, caller) = self.trust.admit(connection).map_err(silent)?;
         let (hello, purpose) = transport::greet(&connection, address, self.trust.greeting_secret())?;
@@ -415,6 +407,7 @@ impl Node {
         if !is_member {
             return Err(refused(HelloError::Secret));
         }
+        self.ungreeted.leave(ungreeted);
         if purpose == Purpose::Job {
             let ControlMessage::Join(part) = transport::read_message(&mut &connection).map_err(silent)?
             else {
