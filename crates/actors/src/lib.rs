@@ -16,11 +16,7 @@ mod configuration;
 mod containment;
 pub mod durable;
 mod model;
-/// Mistakes to make on purpose; only where debug assertions are on.
-#[cfg(debug_assertions)]
 pub mod mutation;
-#[cfg(not(debug_assertions))]
-mod mutation;
 mod processor;
 pub mod router;
 mod sponsors;
@@ -42,6 +38,7 @@ pub use model::ask::AskError;
 pub use model::behaviour::{Behaviour, Exhausted, Failure};
 pub use model::context::Context;
 pub use model::durable_address::DurableAddress;
+pub use model::group::{Group, Grouped};
 pub use model::message::{CodecError, Message, Packet, Payload};
 pub use model::saved::Saved;
 pub use model::supervision::{Directive, End, Ended, Failed};

@@ -347,6 +347,8 @@ fn child_in_little_room() {
         assert!(begun.elapsed() < DEADLINE, "{answered} were answered, and there is room for more");
     };
     assert_eq!(runtime.ask(&neighbour, DEADLINE, Count::Read), Ok(0), "a neighbour goes on");
+    let resting = runtime.configurations().into_iter().filter(|one| one.rests).map(|one| one.name);
+    assert_eq!(resting.collect::<Vec<_>>(), ["counter"], "the listing tells");
     println!("ANSWERED {answered}");
     println!("LOG {line}");
 }

@@ -276,3 +276,28 @@ fn every_bomb_of_the_zoo_is_stopped() {
     assert_eq!(bombs.len(), if cfg!(feature = "wasm") { 11 } else { 5 });
     assert!(runtime.is_conserved());
 }
+
+/// What comes from outside is paid for when it is begun: only so much of it waits for that.
+#[test]
+fn what_nobody_has_paid_for_waits_within_bounds() {
+    const COUNT: u32 = 1000;
+    let mut simulation = Simulation::new(1, 1, Quota::AMPLE);
+    let (heard, hears) = channel();
+    let texts = closure(heard, |heard, text: &(u32, String), _: &mut Context<'_>| {
+        heard.send(text.0).map_err(|error| Failure::because(error.to_string()))
+    });
+    let texts: Addr<(u32, String)> =
+        simulation.create(Configuration::new("texts").with_behaviour(texts)).typed();
+    let poor = simulation.sponsor("poor", Quota { memory: 1 << 30, cycles: 1 << 30, events: 1 }).unwrap();
+    for number in 0..COUNT {
+        simulation.send_under(&poor, &texts, (number, "x".repeat(100_000)));
+        assert_eq!(simulation.run(10_000), Ending::Drained);
+    }
+    let waiting = simulation.sponsors().iter().map(|sponsor| sponsor.waiting).sum::<usize>();
+    assert!((1..=168).contains(&waiting), "{waiting} wait, of 100 kB each");
+    assert_eq!(simulation.dead_letters(), u64::from(COUNT) - 1 - waiting as u64);
+    simulation.grant(&poor, Quota { memory: 0, cycles: 0, events: 1 << 20 });
+    assert_eq!(simulation.run(100_000), Ending::Drained);
+    assert_eq!(hears.try_iter().collect::<Vec<_>>(), (0..=waiting as u32).collect::<Vec<_>>());
+    assert!(simulation.is_conserved());
+}

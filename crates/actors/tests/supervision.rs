@@ -635,3 +635,76 @@ fn a_removal_beside_events_on_other_threads_is_heard_of() {
     }
     assert!(hears.try_recv().is_err());
 }
+
+/// Says when it is restarted and when it has ended, and panics at it too if it is to.
+struct Hooked {
+    said: std::sync::mpsc::Sender<String>,
+    panics: bool,
+}
+
+impl Actor for Hooked {
+    type Message = u32;
+    fn receive(&self, number: &u32, work: &mut Work<'_, '_, Self>) -> Result<(), Failure> {
+        if *number > 0 {
+            return Err(Failure::because(format!("number {number}")));
+        }
+        work.stop();
+        Ok(())
+    }
+
+    fn restarting(&mut self, reason: &str) {
+        let _ = self.said.send(format!("restarted: {reason}"));
+        assert!(!self.panics, "once more");
+    }
+
+    fn ended(&mut self, how: &End) {
+        let _ = self.said.send(format!("ended: {how:?}"));
+        assert!(!self.panics, "once more");
+    }
+}
+
+/// An actor hears of its restart and of its end, whatever it does then; one whose event failed never was.
+#[test]
+fn an_actor_hears_of_its_restart_and_of_its_end() {
+    for panics in [false, true] {
+        let mut simulation = Simulation::new(1, 1, Quota::AMPLE);
+        let (say, said) = std::sync::mpsc::channel();
+        let say_too = say.clone();
+        run(&mut simulation, move |context| {
+            let supervisor = context.create_actor(Supervisor::new(Directive::Restart, 1));
+            let say = say_too.clone();
+            let hooked = move || Hooked { said: say.clone(), panics };
+            let first = context.create_supervised_actor(&supervisor, hooked.clone());
+            let second = context.create_supervised_actor(&supervisor, hooked);
+            for number in [1, 0] {
+                context.send(&first, number);
+            }
+            for number in [2, 3] {
+                context.send(&second, number);
+            }
+            Ok(())
+        });
+        let removed =
+            simulation.create_actor(Configuration::new("removed"), Hooked { said: say.clone(), panics });
+        let number = simulation.configurations().iter().map(|one| one.number).max().unwrap();
+        simulation.run(1_000);
+        simulation.remove(number);
+        assert_eq!(simulation.run(1_000), Ending::Drained);
+        simulation.send(&removed, 0);
+        let say = std::sync::Mutex::new(say);
+        run(&mut simulation, move |context| {
+            context.create_actor(Hooked { said: say.lock().unwrap().clone(), panics });
+            Err(Failure::because("on purpose"))
+        });
+        let mut said: Vec<String> = said.try_iter().collect();
+        said.sort();
+        let expected = [
+            "ended: Failed(\"its configuration was removed\")",
+            "ended: Failed(\"number 3\")",
+            "ended: Stopped",
+            "restarted: number 1",
+            "restarted: number 2",
+        ];
+        assert_eq!(said, expected);
+    }
+}

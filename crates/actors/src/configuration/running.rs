@@ -55,7 +55,7 @@ pub(crate) struct Extras {
     /// Actors that end when it fails.
     pub(crate) links: Vec<Local>,
     /// Actors that end with it, whichever way.
-    pub(crate) belongings: Vec<Local>,
+    pub(crate) belongings: BTreeSet<Local>,
     pub(crate) last_failure: String,
     /// Until when the supervisor may decide about it, if events are held; or from when on its decision holds.
     pub(crate) decide_by: u64,
@@ -92,6 +92,14 @@ pub(crate) enum Outcome {
     Failed(Failure),
 }
 
+/// Room for events and slots that a configuration keeps without need.
+const EVENTS_KEPT: usize = 1024;
+const SLOTS_KEPT: usize = 1024;
+/// Free slots after which the allocator is asked for what it keeps, which takes milliseconds.
+const SLOTS_TRIMMED: usize = 1 << 16;
+/// About what a behaviour, and what it had, took for each of them.
+const BYTES_TRIMMED: usize = 128;
+
 /// Pays for an event with a mark, whose delivery was paid for in advance, or whose memory was not.
 #[cold]
 fn pay_marked(event: &Event, left: &mut Quota) -> Result<(), Exhausted> {
@@ -126,6 +134,8 @@ pub(crate) struct RunningConfiguration {
     pub(super) is_ending: bool,
     /// Slots that have had as many actors as there are generations.
     pub(crate) retired: usize,
+    /// The generation of new slots: those that were given back had lower ones.
+    generation: u32,
     /// Events that count no more in the mailbox, which does not know yet.
     pub(crate) uncounted: usize,
     /// What is done about an actor that fails and has no supervisor.
@@ -155,6 +165,7 @@ impl RunningConfiguration {
             ending: Vec::new(),
             is_ending: false,
             retired: 0,
+            generation: 0,
             uncounted: 0,
             default_directive: Directive::Resume,
             overseer: None,
@@ -195,7 +206,7 @@ impl RunningConfiguration {
         let slot = u32::try_from(self.slots.len()).unwrap_or(Event::CONTROL);
         assert!(slot < Event::CONTROL, "a configuration has fewer than 2^32 - 1 actors");
         self.slots.push(Slot {
-            generation: 0,
+            generation: self.generation,
             meters_itself,
             behaviour: Foreign::new(behaviour),
             extras: None,
@@ -216,6 +227,41 @@ impl RunningConfiguration {
             self.free.push(slot);
         }
         extras
+    }
+
+    /// Gives memory back that was needed for more actors and events than there are.
+    pub(crate) fn give_back(&mut self) {
+        if self.queue.capacity() > EVENTS_KEPT && self.queue.len() < self.queue.capacity() / 4 {
+            self.queue.shrink_to(EVENTS_KEPT.max(2 * self.queue.len()));
+        }
+        if self.effects.outgoing.capacity() > EVENTS_KEPT {
+            self.effects.outgoing.shrink_to(EVENTS_KEPT);
+        }
+        let is_written = self.changed.as_ref().is_none_or(|changed| changed.slots.is_empty());
+        if self.slots.capacity() > SLOTS_KEPT && self.population() < self.slots.capacity() / 4 && is_written {
+            self.drop_free_slots();
+        }
+    }
+
+    /// Drops the free slots behind the last one that is not. None that is retired: no generation is above
+    /// its.
+    fn drop_free_slots(&mut self) {
+        let is_needed = |slot: &Slot| slot.behaviour.is_some() || slot.generation == Event::GENERATION;
+        let needed = self.slots.iter().rposition(is_needed).map_or(0, |last| last + 1);
+        if needed > self.slots.capacity() / 4 {
+            return;
+        }
+        let highest = self.slots[needed..].iter().map(|slot| slot.generation).max().unwrap_or(0);
+        self.generation = self.generation.max(highest);
+        let dropped = self.slots.len() - needed;
+        self.slots.truncate(needed);
+        self.slots.shrink_to(SLOTS_KEPT);
+        self.free.retain(|slot| (*slot as usize) < needed);
+        self.free.shrink_to(SLOTS_KEPT);
+        if dropped > SLOTS_TRIMMED {
+            // What the behaviours took is free, but in small pieces, which the allocator keeps.
+            crate::sys::allocator::trim(dropped * BYTES_TRIMMED);
+        }
     }
 
     pub(super) fn is_live(&self, slot: u32, generation: u32) -> bool {
@@ -440,7 +486,7 @@ impl RunningConfiguration {
                 }
                 let belonging = self.local_of(slot);
                 self.extras(slot).maker = Some(actor);
-                self.extras(event.slot).belongings.push(belonging);
+                self.extras(event.slot).belongings.insert(belonging);
             }
             Deferred::Control(local, control) => self.control_at(local, control),
             Deferred::Outside(request) => self.effects.requests.push((event.sponsor, request)),
@@ -460,10 +506,53 @@ mod tests {
 
     use super::{Event, RunningConfiguration};
     use crate::model::actor::closure;
-    use crate::model::supervision::End;
+    use crate::model::address::Address;
+    use crate::model::supervision::{Control, End};
 
     fn actor() -> Box<dyn crate::model::behaviour::Behaviour> {
         closure((), |(), (): &(), _| Ok(()))
+    }
+
+    /// What is given back and needed again has no address that was there before.
+    #[test]
+    fn slots_that_are_given_back_keep_their_addresses_dead() {
+        let mut running = RunningConfiguration::new(1, SponsorId::ROOT);
+        let first = running.occupy(actor());
+        let many: Vec<_> = (0..100_000).map(|_| running.occupy(actor())).collect();
+        let before: Vec<_> = many.iter().map(|slot| running.local_of(*slot)).collect();
+        many.iter().for_each(|slot| running.end(*slot, &End::Stopped));
+        running.queue.reserve(100_000);
+        running.give_back();
+        assert!(running.slots.capacity() <= 1024 && running.queue.capacity() <= 2048);
+        assert_eq!(running.population(), 1);
+        assert!(
+            running.is_live(first, 0) && before.iter().all(|one| !running.is_live(one.slot, one.generation))
+        );
+        for one in before {
+            assert_eq!(running.occupy(actor()), one.slot);
+            assert!(!running.is_live(one.slot, one.generation));
+        }
+        assert_eq!(running.population(), 100_001);
+    }
+
+    /// An actor that makes adapters again and again, or is watched, is as large as before when they have
+    /// ended.
+    #[test]
+    fn what_has_ended_is_not_remembered() {
+        let mut running = RunningConfiguration::new(1, SponsorId::ROOT);
+        let owner = running.occupy(actor());
+        for _ in 0..1000 {
+            let one = running.occupy(actor());
+            let (maker, belonging) = (running.local_of(owner), running.local_of(one));
+            running.extras(one).maker = Some(maker);
+            running.extras(owner).belongings.insert(belonging);
+            running.control_at(maker, Control::Monitor(Address::local(belonging)));
+            running.control_at(maker, Control::Link(belonging));
+            running.end(one, &End::Stopped);
+        }
+        let extras = running.extras(owner);
+        assert_eq!(extras.belongings.len(), 0);
+        assert!(extras.watchers.len() < 100 && extras.links.len() < 100);
     }
 
     /// No address of an actor is ever another's: a slot that has no generations left is used no more.

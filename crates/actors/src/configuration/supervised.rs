@@ -10,7 +10,7 @@ use super::event::Event;
 use super::running::{Outcome, RunningConfiguration};
 use crate::containment::contain;
 use crate::model::address::{Address, ConfigurationNumber, Local, Place};
-use crate::model::behaviour::Failure;
+use crate::model::behaviour::{Behaviour, Failure};
 use crate::model::message::Message;
 use crate::model::supervision::{Control, Directive, End, Ended, Failed};
 use crate::mutation::{Mutation, makes};
@@ -44,6 +44,11 @@ pub(crate) fn unanswered(at: Local, control: Control) -> Option<Unanswered> {
         | Control::End(_)
         | Control::Room(_) => None,
     }
+}
+
+/// Whether those that are gone are looked for: each time that there are twice as many.
+fn is_sweep_due(count: usize) -> bool {
+    count >= 32 && count.is_power_of_two()
 }
 
 impl RunningConfiguration {
@@ -81,9 +86,23 @@ impl RunningConfiguration {
             return;
         }
         match control {
-            Control::Monitor(watcher) => self.extras(slot).watchers.push(watcher),
+            Control::Monitor(watcher) => {
+                let mut watchers = std::mem::take(&mut self.extras(slot).watchers);
+                if is_sweep_due(watchers.len()) {
+                    watchers.retain(|one| !self.is_gone(one));
+                }
+                watchers.push(watcher);
+                self.extras(slot).watchers = watchers;
+            }
             Control::Unmonitor(watcher) => self.extras(slot).watchers.retain(|one| *one != watcher),
-            Control::Link(other) => self.extras(slot).links.push(other),
+            Control::Link(other) => {
+                let mut links = std::mem::take(&mut self.extras(slot).links);
+                if is_sweep_due(links.len()) {
+                    links.retain(|one| !self.is_gone(&Address::local(*one)));
+                }
+                links.push(other);
+                self.extras(slot).links = links;
+            }
             Control::Direct(directive, by) if self.may_decide(slot, by) => self.direct(slot, &directive),
             Control::DirectAt(at, directive, by) if self.may_decide(slot, by) => {
                 self.decide_at(slot, at, directive);
@@ -256,6 +275,7 @@ impl RunningConfiguration {
             Directive::Restart => match self.extras(slot).factory.as_ref().map(contain) {
                 Some(Ok(fresh)) => {
                     self.cancel_own_timers(self.local_of(slot));
+                    self.last_words(slot, |behaviour| behaviour.restarting(&reason));
                     if !makes(Mutation::RestartAsIs) {
                         self.slots[slot as usize].put(fresh);
                     }
@@ -281,6 +301,15 @@ impl RunningConfiguration {
                 }
                 self.end(slot, &End::Failed(reason));
             }
+        }
+    }
+
+    /// Code of the actor's that runs outside of its events.
+    fn last_words(&mut self, slot: u32, say: impl FnOnce(&mut Box<dyn Behaviour>)) {
+        let Some(behaviour) = self.slots[slot as usize].behaviour.as_mut() else { return };
+        if let Err(words) = contain(|| say(behaviour)) {
+            let actor = self.words_for(self.local_of(slot));
+            self.effects.complaints.push(format!("{actor} panicked as it ended or was restarted: {words}"));
         }
     }
 
@@ -340,6 +369,7 @@ impl RunningConfiguration {
     fn end_one(&mut self, slot: u32, how: &End) {
         let actor = self.local_of(slot);
         self.decided(slot);
+        self.last_words(slot, |behaviour| behaviour.ended(how));
         let extras = self.vacate(slot);
         if let Some(changed) = &mut self.changed {
             changed.slots.insert(slot);
@@ -349,6 +379,9 @@ impl RunningConfiguration {
             self.escalate_held(waiting, slot, "its supervisor has ended");
         }
         let Some(extras) = extras else { return };
+        if let Some(maker) = extras.maker.filter(|maker| self.is_live(maker.slot, maker.generation)) {
+            self.extras(maker.slot).belongings.remove(&actor);
+        }
         // They are met, and come to nothing, in their turn.
         self.queue.extend(extras.held.into_iter().flatten());
         for watcher in extras.watchers.into_iter().filter(|_| !makes(Mutation::SilentEnd)) {

@@ -19,6 +19,7 @@ use crate::model::behaviour::{Behaviour, Failure};
 use crate::model::context::Context;
 use crate::model::message::{CodecError, Message, Packet, Payload};
 use crate::model::saved::Saved;
+use crate::model::supervision::{End, Failed};
 
 /// A native actor.
 pub trait Actor: Send + Sized + 'static {
@@ -30,6 +31,13 @@ pub trait Actor: Send + Sized + 'static {
     /// # Errors
     /// [`Failure`]: the event is undone, and the supervisor decides about the actor.
     fn receive(&self, message: &Self::Message, work: &mut Work<'_, '_, Self>) -> Result<(), Failure>;
+
+    /// It is restarted after a failure, for this reason: [`Behaviour::restarting`].
+    fn restarting(&mut self, _reason: &str) {}
+
+    /// It has ended: [`Behaviour::ended`]. What it holds beside memory is given back here, or when it is
+    /// dropped.
+    fn ended(&mut self, _how: &End) {}
 }
 
 /// An actor whose state outlives its process: it is kept after each event.
@@ -94,6 +102,14 @@ impl<A: Actor> Behaviour for Native<A> {
     fn receive(&mut self, message: &Message, context: &mut Context<'_>) -> Result<(), Failure> {
         run(&mut self.0, message, context)
     }
+
+    fn restarting(&mut self, reason: &str) {
+        self.0.restarting(reason);
+    }
+
+    fn ended(&mut self, how: &End) {
+        self.0.ended(how);
+    }
 }
 
 /// A [`DurableActor`] as a behaviour.
@@ -102,6 +118,14 @@ struct Kept<A>(A);
 impl<A: DurableActor> Behaviour for Kept<A> {
     fn receive(&mut self, message: &Message, context: &mut Context<'_>) -> Result<(), Failure> {
         run(&mut self.0, message, context)
+    }
+
+    fn restarting(&mut self, reason: &str) {
+        self.0.restarting(reason);
+    }
+
+    fn ended(&mut self, how: &End) {
+        self.0.ended(how);
     }
 
     fn can_be_kept(&self) -> bool {
@@ -231,6 +255,16 @@ impl Context<'_> {
     /// Creates a native actor that is kept, if the configuration is durable.
     pub fn create_kept<A: DurableActor>(&mut self, actor: A) -> Addr<A::Message> {
         self.create(kept(actor)).unwrap_or_else(|exhausted| cut_off(exhausted)).typed()
+    }
+
+    /// Creates a native actor whose failures are reported to `supervisor`, as [`Context::create_supervised`].
+    pub fn create_supervised_actor<A: Actor>(
+        &mut self,
+        supervisor: &Addr<Failed>,
+        factory: impl Fn() -> A + Send + 'static,
+    ) -> Addr<A::Message> {
+        let created = self.create_supervised(supervisor, move || native(factory()));
+        created.unwrap_or_else(|exhausted| cut_off(exhausted)).typed()
     }
 
     /// Sends a message. If the sponsor cannot pay for it, the event is cut off here: this does not return.

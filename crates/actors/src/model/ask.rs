@@ -27,8 +27,9 @@ pub enum AskError {
     /// What came was no answer of the type asked for.
     #[error("the answer was not understood: {0}")]
     NotUnderstood(String),
-    /// The question went to an actor that is gone, or whose event failed.
-    #[error("the actor that was asked has dropped the question")]
+    /// The question went to an actor that is gone, or whose event failed; or the work for the answer
+    /// panicked.
+    #[error("the actor that was asked has dropped the question, or the work for it panicked")]
     Dropped,
 }
 
@@ -110,17 +111,39 @@ impl<A: Actor> Work<'_, '_, A> {
         question: impl FnOnce(Addr<R>) -> Q,
         then: impl Fn(Result<R, AskError>) -> A::Message + Send + 'static,
     ) {
+        let answer = self.expect_answer(deadline, then);
+        self.send(target, question(answer));
+    }
+
+    /// Does work that may block on a thread of the pool, as [`Context::blocking`]; `then` makes the message
+    /// that this actor gets, from what the work returns or from why it does not. Of work that panics it hears
+    /// at once, as of a question that was dropped. Not in a durable configuration, as [`Work::ask`] says.
+    pub fn ask_pool<R: Payload + Clone>(
+        &mut self,
+        deadline: Duration,
+        work: impl FnOnce() -> R + Send + 'static,
+        then: impl Fn(Result<R, AskError>) -> A::Message + Send + 'static,
+    ) {
+        let answer = self.expect_answer(deadline, then);
+        self.blocking(&answer, work).unwrap_or_else(|exhausted| cut_off(exhausted));
+    }
+
+    /// The address for an answer, whose last copy tells when it is dropped.
+    fn expect_answer<R: Payload + Clone>(
+        &mut self,
+        deadline: Duration,
+        then: impl Fn(Result<R, AskError>) -> A::Message + Send + 'static,
+    ) -> Addr<R> {
         self.refuse_where_durable(CANNOT_ASK);
         let owner = self.me();
         let timer = self.running.timers.new_id();
         let waiting = Waiting { owner, timer, then, answer: PhantomData::<fn(R)> };
         let waiting = self.create(Box::new(waiting)).unwrap_or_else(|exhausted| cut_off(exhausted));
         self.set_timer(timer, deadline, &waiting);
-        let Place::Local(local) = waiting.0 else { return };
         // The notice that the question was dropped must always be sent, so it is paid for now.
         self.prepay_event().unwrap_or_else(|exhausted| cut_off(exhausted));
-        let answer = (self.facilities.answers)(local, self.sponsor);
-        self.send(target, question(answer.typed()));
+        let Place::Local(local) = waiting.0 else { return waiting.typed() };
+        (self.facilities.answers)(local, self.sponsor).typed()
     }
 
     fn set_timer(&mut self, id: TimerId, delay: Duration, target: &Address) {

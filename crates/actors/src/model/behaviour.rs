@@ -9,6 +9,7 @@ use banyan_core::sponsors::Resource;
 use crate::model::context::Context;
 use crate::model::message::{CodecError, Message};
 use crate::model::saved::Saved;
+use crate::model::supervision::End;
 
 /// What handles the events of one actor.
 pub trait Behaviour: Send {
@@ -36,6 +37,13 @@ pub trait Behaviour: Send {
     fn meters_itself(&self) -> bool {
         false
     }
+
+    /// Its actor begins anew after a failure, for this reason, and this is dropped. It is no event: nothing
+    /// can be sent, and a panic is only logged.
+    fn restarting(&mut self, _reason: &str) {}
+
+    /// Its actor has ended, and this is dropped. It is no event, as above. Not called when the process ends.
+    fn ended(&mut self, _how: &End) {}
 
     /// Bytes that the behaviour takes: what creating it costs.
     fn size(&self) -> u64 {

@@ -8,6 +8,7 @@ pub mod ask;
 pub mod behaviour;
 pub mod context;
 pub(crate) mod durable_address;
+pub(crate) mod group;
 mod measure;
 pub mod message;
 pub(crate) mod saved;

@@ -3,7 +3,8 @@
 //! A turn takes the configuration at the front of the ring, dispatches one event of it (or as many as its
 //! weight says), and puts it at the back. A configuration without events leaves the ring and rests. A
 //! configuration belongs to one processor at a time and changes processors only between turns: when an idle
-//! processor has asked for one, or when it rests and another processor sends to it (`moving`).
+//! processor has asked for one, or takes those that wait behind a long event, or when it rests and another
+//! processor sends to it (`moving`).
 //!
 //! Events are paid from leases on their sponsors' quotas ([`Leases`]); the ledger is visited once per lease
 //! (`paying`).
@@ -19,7 +20,7 @@ pub mod simulation;
 
 use std::cell::Cell;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -29,8 +30,9 @@ use crate::containment::contain;
 use crate::model::address::ConfigurationNumber;
 use crate::mutation::{Mutation, makes};
 use crate::sponsors::lease::{Leases, Paid};
+use crate::sys::lent::Owner;
 use crate::system::System;
-use crate::system::directory::{Entry, Exclusive, NO_PROCESSOR};
+use crate::system::directory::{Entry, Exclusive, NO_PROCESSOR, Resident, Ring};
 
 /// The most turns before a processor looks at the clock and at who is idle again. Fewer if turns take long,
 /// so that it is done about as often as `MAINTENANCE` says.
@@ -49,11 +51,6 @@ pub(crate) enum Turn {
     Worked,
     /// There is nothing to do until the clock shows this.
     Idle(u64),
-}
-
-struct Resident {
-    entry: Arc<Entry>,
-    exclusive: Box<Exclusive>,
 }
 
 thread_local! {
@@ -87,7 +84,8 @@ impl Drop for InHand {
 pub(crate) struct Processor {
     index: usize,
     system: Arc<System>,
-    ring: VecDeque<Resident>,
+    /// Lent while an event runs.
+    ring: Owner<Ring>,
     /// The configuration that has its turn, and is not in the ring.
     in_hand: Option<ConfigurationNumber>,
     leases: Leases,
@@ -104,15 +102,22 @@ pub(crate) struct Processor {
     settled: u64,
     /// How often leases had been called back when this processor last settled for that.
     recalls: u64,
+    /// When this processor looked whether others are held up, and the turns that they had had.
+    relieved: u64,
+    turns_seen: Vec<u64>,
 }
 
 impl Processor {
     pub(crate) fn new(index: usize, system: Arc<System>) -> Self {
         let leases = Leases::new(system.facilities.clock.is_simulated());
+        let ring = Owner::new(Ring::new());
+        let turns_seen = vec![u64::MAX; system.directory.processors.len()];
+        // It is the only one of this index.
+        let _ = system.directory.processors[index].ring.set(ring.shared());
         Self {
             index,
             system,
-            ring: VecDeque::new(),
+            ring,
             in_hand: None,
             leases,
             alarms: BinaryHeap::new(),
@@ -123,6 +128,8 @@ impl Processor {
             look_at: 0,
             settled: 0,
             recalls: 0,
+            relieved: 0,
+            turns_seen,
         }
     }
 
@@ -258,6 +265,7 @@ impl Processor {
         self.system.carry_out(durability.take_aftermath());
         if let Err(error) = committed {
             let name = &resident.entry.name;
+            resident.entry.rests.store(true, Ordering::Relaxed);
             self.system.facilities.log(format!("{name}: {error}; it rests until it is opened again"));
             running.queue.clear();
         }
@@ -282,9 +290,11 @@ impl Processor {
             Paid::Drop => return Outcome::Gone,
         };
         let running = &mut resident.exclusive.running;
+        let lending = self.ring.lend();
         let inside = dispatching::enter();
         let outcome = running.dispatch(event, left, &self.system.facilities);
         drop(inside);
+        drop(lending);
         if meters_itself {
             self.leases
                 .after_metered_event(std::mem::take(&mut resident.exclusive.running.effects.overdrawn));
@@ -317,6 +327,7 @@ impl Processor {
         if settle {
             self.settle_leases();
         }
+        self.relieve_others();
         if self.ring.len() > 1 {
             self.give_away();
         }
@@ -361,6 +372,9 @@ impl Processor {
         self.rouse_due();
         self.look_at = self.turns + self.look_every;
         if !self.system.directory.processors[self.index].arrivals.is_empty() {
+            return Turn::Worked;
+        }
+        if self.relieve_others() {
             return Turn::Worked;
         }
         self.ask_for_work();

@@ -4,10 +4,19 @@
 use std::cmp::Reverse;
 use std::sync::atomic::Ordering;
 
-use super::{Processor, Resident};
+use super::Processor;
 use crate::configuration::running::RunningConfiguration;
 use crate::containment::contain;
-use crate::system::directory::{Arrival, Exclusive, NO_PROCESSOR};
+use crate::system::directory::{Arrival, Exclusive, NO_PROCESSOR, ProcessorEntry, Resident, Ring};
+
+/// Nanoseconds between looks at whether another processor is held up: what waits there waits so much longer.
+pub(super) const RELIEVE: u64 = 5_000_000;
+
+/// Whether something waits with a processor beside what has its turn.
+fn has_waiting(door: &ProcessorEntry) -> bool {
+    let load = door.load.load(Ordering::Relaxed);
+    load > 1 || load == 1 && !door.arrivals.is_empty()
+}
 
 impl Processor {
     /// Takes in the configurations that were given to this processor.
@@ -15,33 +24,73 @@ impl Processor {
     pub(super) fn admit(&mut self) {
         let mut arrivals = Vec::new();
         self.system.directory.processors[self.index].arrivals.take(|arrival| arrivals.push(arrival));
-        for arrival in arrivals {
-            let (entry, exclusive) = match arrival {
-                Arrival::Roused(entry) => match entry.take() {
-                    Some(exclusive) => (entry, exclusive),
-                    None => continue,
-                },
-                Arrival::Given(entry, exclusive) => (entry, exclusive),
-                Arrival::New(entry, mut seed) => {
-                    let mut running = RunningConfiguration::of(&seed);
-                    if let Some(first) = seed.first.take()
-                        && let Err(words) = contain(|| running.occupy(first))
-                    {
-                        let name = &entry.name;
-                        self.system.facilities.log(format!("{name}: its first actor panicked: {words}"));
-                    }
-                    entry.actors.store(running.population(), Ordering::Relaxed);
-                    (entry, Box::new(Exclusive { running, durability: None }))
-                }
-            };
-            entry.home.store(self.index, Ordering::Relaxed);
-            self.ring.push_back(Resident { entry, exclusive });
-        }
+        arrivals.into_iter().for_each(|arrival| self.take_in(arrival));
         self.note_load();
     }
 
+    fn take_in(&mut self, arrival: Arrival) {
+        let (entry, exclusive) = match arrival {
+            Arrival::Roused(entry) => match entry.take() {
+                Some(exclusive) => (entry, exclusive),
+                None => return,
+            },
+            Arrival::Given(entry, exclusive) => (entry, exclusive),
+            Arrival::New(entry, mut seed) => {
+                let mut running = RunningConfiguration::of(&seed);
+                if let Some(first) = seed.first.take()
+                    && let Err(words) = contain(|| running.occupy(first))
+                {
+                    let name = &entry.name;
+                    self.system.facilities.log(format!("{name}: its first actor panicked: {words}"));
+                }
+                entry.actors.store(running.population(), Ordering::Relaxed);
+                (entry, Box::new(Exclusive { running, durability: None }))
+            }
+        };
+        entry.home.store(self.index, Ordering::Relaxed);
+        self.ring.push_back(Resident { entry, exclusive });
+    }
+
+    /// Takes what waits behind a long event of another processor: one that has had no turn since this one
+    /// looked last, and lends its ring. Whether there was anything.
+    pub(super) fn relieve_others(&mut self) -> bool {
+        if self.now < self.relieved.saturating_add(RELIEVE) || self.system.facilities.clock.is_simulated() {
+            return false;
+        }
+        self.relieved = self.now;
+        let system = self.system.clone();
+        let before = self.ring.len();
+        for (index, door) in system.directory.processors.iter().enumerate() {
+            let turns = door.turns.load(Ordering::Relaxed);
+            let had_none = std::mem::replace(&mut self.turns_seen[index], turns) == turns;
+            if index == self.index || !had_none || !has_waiting(door) {
+                continue;
+            }
+            let Some(ring) = door.ring.get() else { continue };
+            let taken = ring.borrow(|ring| {
+                let all = std::mem::take(ring);
+                let (stay, go): (Ring, Ring) = all.into_iter().partition(|resident| resident.entry.stays);
+                *ring = stay;
+                let mut arrivals = Vec::new();
+                door.arrivals.take(|arrival| arrivals.push(arrival));
+                (go, arrivals)
+            });
+            let Some((go, arrivals)) = taken else { continue };
+            for resident in go {
+                resident.entry.home.store(self.index, Ordering::Relaxed);
+                self.ring.push_back(resident);
+            }
+            for arrival in arrivals {
+                if arrival.stays() { door.arrivals.push(arrival) } else { self.take_in(arrival) }
+            }
+        }
+        self.note_load();
+        self.ring.len() > before
+    }
+
     pub(super) fn put_to_rest(&mut self, resident: Resident) {
-        let Resident { entry, exclusive } = resident;
+        let Resident { entry, mut exclusive } = resident;
+        exclusive.running.give_back();
         entry.actors.store(exclusive.running.population(), Ordering::Relaxed);
         let due = exclusive.running.next_due();
         if due != u64::MAX {
@@ -82,8 +131,7 @@ impl Processor {
     /// Asks the busiest processor for half of what it has.
     pub(crate) fn ask_for_work(&self) {
         let doors = self.system.directory.processors.iter().enumerate();
-        let others =
-            doors.filter(|(index, door)| *index != self.index && door.load.load(Ordering::Relaxed) > 1);
+        let others = doors.filter(|(index, door)| *index != self.index && has_waiting(door));
         if let Some((_, busiest)) = others.max_by_key(|(_, door)| door.load.load(Ordering::Relaxed)) {
             busiest.wanted_by.store(self.index, Ordering::Relaxed);
         }

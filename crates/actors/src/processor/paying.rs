@@ -3,12 +3,12 @@
 
 use banyan_core::sponsors::{Resource, State, Verdict};
 
-use super::{Processor, Resident};
+use super::Processor;
 use crate::configuration::event::Event;
 use crate::durable::changes::LedgerChange;
 use crate::durable::requests::Unpark;
 use crate::model::message::Message;
-use crate::system::directory::Exclusive;
+use crate::system::directory::{Exclusive, Resident};
 
 impl Processor {
     /// An event waits with its sponsor, unless that was started again meanwhile.
@@ -18,7 +18,19 @@ impl Processor {
         match accounts.ledger.account(event.sponsor).map(|account| account.state) {
             Some(State::Running) => put_back(&mut resident.exclusive, event),
             Some(State::Ended { .. }) | None => resident.exclusive.running.consumed(&event),
-            Some(_) => accounts.park(resident.entry.number, kept_here(&mut resident.exclusive, event)),
+            Some(_) => {
+                let refused = accounts.park(resident.entry.number, kept_here(&mut resident.exclusive, event));
+                drop(accounts);
+                self.refuse(resident, refused);
+            }
+        }
+    }
+
+    /// Too much waits with a sponsor that nobody has paid for: this event does not.
+    fn refuse(&self, resident: &mut Resident, event: Option<Event>) {
+        if let Some(event) = event {
+            resident.exclusive.running.consumed(&event);
+            self.system.undelivered(event);
         }
     }
 
@@ -27,7 +39,7 @@ impl Processor {
     #[cold]
     pub(super) fn exhausted(&mut self, resident: &mut Resident, event: Event, resource: Resource, had: u64) {
         let sponsor = event.sponsor;
-        let mut freed = Vec::new();
+        let (mut freed, mut refused) = (Vec::new(), None);
         let mut accounts = self.system.facilities.accounts();
         self.leases.settle_one(sponsor, &mut accounts, &mut freed);
         let verdict = accounts.ledger.park(sponsor, resource, had);
@@ -40,7 +52,7 @@ impl Processor {
             }
             Verdict::Drop => resident.exclusive.running.consumed(&event),
             Verdict::Wait | Verdict::Signal(_) => {
-                accounts.park(resident.entry.number, kept_here(&mut resident.exclusive, event));
+                refused = accounts.park(resident.entry.number, kept_here(&mut resident.exclusive, event));
                 accounts.carry_out(sponsor, verdict, &mut freed);
                 if verdict == Verdict::Wait {
                     self.system.recall_leases();
@@ -51,6 +63,7 @@ impl Processor {
         let complaints = std::mem::take(&mut accounts.complaints);
         drop(accounts);
         complaints.into_iter().for_each(|line| self.system.facilities.log(line));
+        self.refuse(resident, refused);
         self.system.send_freed(freed);
     }
 

@@ -13,6 +13,7 @@ use banyan_core::sponsors::Quota;
 
 use crate::containment::contain;
 use crate::durable::budgets::KeepBudgetsError;
+use crate::processor::moving::RELIEVE;
 use crate::processor::{Processor, Turn};
 use crate::system::System;
 use crate::system::clock::Clock;
@@ -23,6 +24,8 @@ use crate::system::handle::Handle;
 const LOOK_AROUND: Duration = Duration::from_micros(30);
 /// Looks at its own door between looks at the others'.
 const LOOKS_PER_ASKING: u32 = 64;
+/// An idle processor looks so often whether another one is held up by a long event.
+const LOOK_AGAIN: Duration = Duration::from_nanos(RELIEVE);
 /// A processor that has missed a wake-up finds out after this long.
 const PARK_MAX: Duration = Duration::from_millis(500);
 
@@ -157,7 +160,9 @@ fn run(mut host: Processor, index: usize, system: &System, processor: Option<usi
         // What was given before this processor was seen to sleep has not woken it.
         if door.arrivals.is_empty() && !system.closing.load(Ordering::SeqCst) {
             let wait = Duration::from_nanos(until.saturating_sub(system.facilities.clock.now()));
-            std::thread::park_timeout(wait.min(PARK_MAX));
+            let others_work =
+                system.directory.processors.iter().any(|other| other.load.load(Ordering::Relaxed) > 0);
+            std::thread::park_timeout(wait.min(if others_work { LOOK_AGAIN } else { PARK_MAX }));
         }
         door.sleeping.store(false, Ordering::SeqCst);
     }

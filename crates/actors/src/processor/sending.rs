@@ -7,11 +7,11 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{Processor, Resident};
+use super::Processor;
 use crate::configuration::effects::{Outgoing, Request};
 use crate::configuration::event::Event;
 use crate::model::address::{ConfigurationNumber, Local};
-use crate::system::directory::Arrival;
+use crate::system::directory::{Arrival, Resident};
 
 impl Processor {
     /// What goes out of a configuration: its requests to the processor, and its messages.

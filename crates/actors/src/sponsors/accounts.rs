@@ -19,6 +19,10 @@ use crate::model::message::Message;
 use crate::mutation::{Mutation, makes};
 use crate::sponsors::sponsor::Signal;
 
+/// Bytes of messages from outside of any event that may wait with a sponsor: they are paid for when they are
+/// begun, so that these are not.
+const UNPAID_MAX: u64 = 16 << 20;
+
 /// What is to be put on its way: an event, a message to a door, or the signals that are new.
 pub(crate) enum Freed {
     Event(ConfigurationNumber, Event),
@@ -63,10 +67,18 @@ pub(crate) struct Restored {
     pub(crate) signals: Signals,
 }
 
+/// Events that wait with a sponsor.
+#[derive(Default)]
+struct Waiting {
+    events: Vec<(ConfigurationNumber, Event)>,
+    /// Bytes of those that are not paid for.
+    unpaid: u64,
+}
+
 /// The ledger, and what belongs to its sponsors.
 pub(crate) struct Accounts {
     pub(crate) ledger: Ledger,
-    waiting: BTreeMap<SponsorId, Vec<(ConfigurationNumber, Event)>>,
+    waiting: BTreeMap<SponsorId, Waiting>,
     /// Of an exhausted sponsor: who has been told.
     controllers: BTreeMap<SponsorId, Controller>,
     names: BTreeMap<SponsorId, String>,
@@ -193,7 +205,7 @@ impl Accounts {
     }
 
     pub(crate) fn waiting_for(&self, id: SponsorId) -> usize {
-        self.waiting.get(&id).map_or(0, Vec::len)
+        self.waiting.get(&id).map_or(0, |waiting| waiting.events.len())
     }
 
     /// Unmakes a sponsor that an undone event has made.
@@ -204,11 +216,22 @@ impl Accounts {
         self.reported.iter_mut().for_each(|reported| reported.confirm(id));
     }
 
-    /// An event waits with its sponsor.
-    pub(crate) fn park(&mut self, number: ConfigurationNumber, event: Event) {
-        if !makes(Mutation::LoseParked) {
-            self.waiting.entry(event.sponsor).or_default().push((number, event));
+    /// An event waits with its sponsor; it is given back if nobody has paid for it, and too many of that kind
+    /// wait.
+    pub(crate) fn park(&mut self, number: ConfigurationNumber, event: Event) -> Option<Event> {
+        if makes(Mutation::LoseParked) {
+            return None;
         }
+        let waiting = self.waiting.entry(event.sponsor).or_default();
+        if event.slot != Event::CONTROL && event.generation & Event::UNPAID != 0 {
+            let unpaid = waiting.unpaid + Event::delivery_cost(&event.message);
+            if unpaid > UNPAID_MAX && waiting.unpaid > 0 {
+                return Some(event);
+            }
+            waiting.unpaid = unpaid;
+        }
+        waiting.events.push((number, event));
+        None
     }
 
     /// Does what the ledger has decided.
@@ -216,13 +239,13 @@ impl Accounts {
         match verdict {
             Verdict::Wait => {}
             Verdict::Release => {
-                let events = self.waiting.remove(&id).unwrap_or_default();
+                let events = self.waiting.remove(&id).unwrap_or_default().events;
                 freed.extend(events.into_iter().map(|(number, event)| Freed::Event(number, event)));
             }
             Verdict::Drop => {
                 // What stands for the events of a durable configuration goes back, so that they are met and
                 // dropped; and so do those of timers, and those that count in a mailbox.
-                let waiting = self.waiting.remove(&id).unwrap_or_default();
+                let waiting = self.waiting.remove(&id).unwrap_or_default().events;
                 let is_noted = |event: &Event| {
                     event.slot == Event::CONTROL || event.generation & (Event::DUE | Event::COUNTED) != 0
                 };

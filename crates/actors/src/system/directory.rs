@@ -6,9 +6,9 @@
 //!
 //! Lock: the table of entries, and each entry's own; nothing is sent under them.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use banyan_core::sponsors::SponsorId;
 use parking_lot::{Mutex, RwLock};
@@ -20,6 +20,7 @@ use crate::configuration::running::RunningConfiguration;
 use crate::durable::Durability;
 use crate::model::address::ConfigurationNumber;
 use crate::sys::batch_queue::BatchQueue;
+use crate::sys::lent::Lent;
 
 /// No processor.
 pub(crate) const NO_PROCESSOR: usize = usize::MAX;
@@ -50,6 +51,8 @@ pub(crate) struct Entry {
     pub(crate) actors: AtomicUsize,
     pub(crate) sponsor: SponsorId,
     pub(crate) durable: bool,
+    /// Its store could not be written.
+    pub(crate) rests: AtomicBool,
     /// It stays on the processor that it began on.
     pub(crate) stays: bool,
     /// If it takes so many events and no more.
@@ -72,6 +75,7 @@ impl Entry {
             actors: AtomicUsize::new(0),
             sponsor: seed.configuration.sponsor,
             durable,
+            rests: AtomicBool::new(false),
             stays: seed.configuration.stays,
             mailbox: seed.configuration.mailbox.map(|(events, when)| Arc::new(Mailbox::new(events, when))),
         }
@@ -119,8 +123,29 @@ pub(crate) enum Arrival {
     New(Arc<Entry>, Seed),
 }
 
+impl Arrival {
+    /// Whether it stays where it was given to.
+    pub(crate) fn stays(&self) -> bool {
+        match self {
+            Self::Roused(entry) | Self::Given(entry, _) | Self::New(entry, _) => entry.stays,
+        }
+    }
+}
+
+/// A configuration with a processor.
+pub(crate) struct Resident {
+    pub(crate) entry: Arc<Entry>,
+    pub(crate) exclusive: Box<Exclusive>,
+}
+
+/// Configurations that take turns.
+pub(crate) type Ring = VecDeque<Resident>;
+
 /// What every processor can reach of a processor.
 pub(crate) struct ProcessorEntry {
+    /// The processor's ring, lent during events: an idle processor takes from it what waits behind a long
+    /// one.
+    pub(crate) ring: OnceLock<Arc<Lent<Ring>>>,
     pub(crate) arrivals: BatchQueue<Arrival>,
     pub(crate) sleeping: AtomicBool,
     pub(crate) thread: Mutex<Option<std::thread::Thread>>,
@@ -134,6 +159,7 @@ pub(crate) struct ProcessorEntry {
 impl ProcessorEntry {
     pub(crate) fn new() -> Self {
         Self {
+            ring: OnceLock::new(),
             arrivals: BatchQueue::new(),
             sleeping: AtomicBool::new(false),
             thread: Mutex::new(None),

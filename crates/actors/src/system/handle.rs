@@ -11,8 +11,10 @@ use super::mailboxes::{Mailbox, MailboxFull, WhenFull};
 use super::names::NameTaken;
 use crate::configuration::effects::Seed;
 use crate::configuration::event::Event;
+use crate::configuration::settings::Configuration;
 use crate::durable::requests::{DurableRequest, Numbered};
 use crate::durable::{DurableError, DurableSeed, OpenDurableError};
+use crate::model::actor::Actor;
 use crate::model::address::{Addr, Address, Local, Place};
 use crate::model::ask::{self, AskError};
 use crate::model::durable_address::DurableAddress;
@@ -49,6 +51,9 @@ pub struct ConfigurationStatus {
     pub failures: u64,
     /// Whether it is kept.
     pub durable: bool,
+    /// Its store could not be written: it takes no events until it is opened again.
+    #[serde(default)]
+    pub rests: bool,
 }
 
 /// What a listing tells of one sponsor.
@@ -75,6 +80,11 @@ impl Handle {
     pub fn create(&self, seed: Seed) -> Address {
         let shared = self.system.spawn(seed);
         Address::local(Local { configuration: shared.number, slot: 0, generation: 0 })
+    }
+
+    /// The same for a native actor, whose address has the type of its messages.
+    pub fn create_actor<A: Actor>(&self, configuration: Configuration, first: A) -> Addr<A::Message> {
+        self.create(configuration.with_actor(first)).typed()
     }
 
     /// Opens a durable configuration: every actor, waiting event and unsent message is as it was last
@@ -372,6 +382,7 @@ pub(crate) fn status(system: &System) -> Vec<ConfigurationStatus> {
             events: shared.events.load(Ordering::Relaxed),
             failures: shared.failures.load(Ordering::Relaxed),
             durable: shared.durable,
+            rests: shared.rests.load(Ordering::Relaxed),
         })
         .collect()
 }

@@ -50,6 +50,12 @@ fn binary(body: &str) -> Vec<u8> {
     wat::parse_str(text(body)).expect("the test's module is well-formed")
 }
 
+/// The same with a memory of so many pages.
+fn wide(body: &str, pages: usize) -> Vec<u8> {
+    let text = text(body).replace("(memory 2)", &format!("(memory {pages})"));
+    wat::parse_str(text).expect("the test's module is well-formed")
+}
+
 /// Runs this on a thread of its own, so that what nothing ends fails the test.
 fn within<T: Send + 'static>(seconds: u64, what: &str, run: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, receiver) = std::sync::mpsc::channel();

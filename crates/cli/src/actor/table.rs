@@ -15,7 +15,11 @@ pub(super) fn configurations(list: &[ConfigurationStatus]) -> String {
         "NUMBER", "NAME", "HOST", "WEIGHT", "ACTORS", "EVENTS", "FAILED"
     );
     for one in list {
-        let kept = if one.durable { "yes" } else { "no" };
+        let kept = match (one.durable, one.rests) {
+            (_, true) => "no more: its store could not be written; see the log, and open it again",
+            (true, false) => "yes",
+            (false, false) => "no",
+        };
         let _ = writeln!(
             text,
             "{:>6} {:<wide$} {:>4} {:>6} {:>8} {:>12} {:>8} {kept}",

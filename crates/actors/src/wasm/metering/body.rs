@@ -16,7 +16,7 @@ use wasm_encoder::{BlockType, Function, MemArg, ValType};
 use wasmparser::{FunctionBody, Operator};
 
 use super::labels::{Survey, survey};
-use super::{BOARD, COSTS, STOPPED_WORD, Signatures, cost, offset, unwritable};
+use super::{BOARD, COSTS, Metering, PIECE, STOPPED_WORD, Signatures, cost, offset, unwritable};
 use crate::wasm::module_error::ModuleError;
 
 /// A block, loop, `if` or function that is open where the code is written.
@@ -32,6 +32,9 @@ struct Frame {
     /// Outstanding as an `if` chooses.
     at_entry: i64,
 }
+
+/// Variables to move operands in.
+const TEMPORARIES: u32 = 3;
 
 struct Writer<'a> {
     signatures: &'a Signatures,
@@ -71,7 +74,7 @@ pub(in crate::wasm) fn rewrite(
         locals.push((count, RoundtripReencoder.val_type(kind).map_err(|error| unwritable(&error))?));
     }
     if survey.needs_temporary {
-        locals.push((1, ValType::I32));
+        locals.push((TEMPORARIES, ValType::I32));
     }
     let mut writer = Writer {
         output: Function::new(locals),
@@ -189,6 +192,9 @@ impl Writer<'_> {
             }
             Operator::MemoryCopy { .. } | Operator::MemoryFill { .. } | Operator::MemoryInit { .. } => {
                 self.pay_for_bytes();
+                if self.signatures.metering != Metering::None {
+                    self.in_pieces(operator);
+                }
                 self.copy(bytes);
             }
             _ => self.copy(bytes),
@@ -345,10 +351,49 @@ impl Writer<'_> {
         self.output.instructions().end();
     }
 
+    /// An instruction whose operands are on the stack, of which the last is a number of bytes: while these
+    /// are more than a piece, a piece is done here, and checked. What is left is on the stack then.
+    ///
+    /// Pieces are taken from the end, as is right for what is moved upwards onto itself; what is moved
+    /// downwards is taken from the beginning. Whatever reaches out of memory or data traps, though some
+    /// pieces were done by then: nothing of the event stays.
+    fn in_pieces(&mut self, operator: &Operator<'_>) {
+        let (count, from, to) = (self.temporary, self.temporary + 1, self.temporary + 2);
+        let mut code = self.output.instructions();
+        code.local_set(count).local_set(from).local_set(to);
+        code.block(BlockType::Empty).loop_(BlockType::Empty);
+        code.local_get(count).i32_const(PIECE).i32_le_u().br_if(1);
+        code.local_get(count).i32_const(PIECE).i32_sub().local_set(count);
+        match *operator {
+            Operator::MemoryFill { .. } => {
+                code.local_get(to).local_get(count).i32_add().local_get(from).i32_const(PIECE).memory_fill(0);
+            }
+            Operator::MemoryInit { data_index, .. } => {
+                code.local_get(to).local_get(count).i32_add().local_get(from).local_get(count).i32_add();
+                code.i32_const(PIECE).memory_init(0, data_index);
+            }
+            _ => {
+                code.local_get(to).local_get(from).i32_gt_u().if_(BlockType::Empty);
+                code.local_get(to).local_get(count).i32_add().local_get(from).local_get(count).i32_add();
+                code.i32_const(PIECE).memory_copy(0, 0).else_();
+                code.local_get(to).local_get(from).i32_const(PIECE).memory_copy(0, 0);
+                code.local_get(to).i32_const(PIECE).i32_add().local_set(to);
+                code.local_get(from).i32_const(PIECE).i32_add().local_set(from).end();
+            }
+        }
+        self.check_inside(2);
+        self.output.instructions().br(0).end().end().local_get(to).local_get(from).local_get(count);
+    }
+
     /// Stops here if the event is cut off or its fuel is used up.
     fn check(&mut self) {
+        self.check_inside(0);
+    }
+
+    /// The same inside of labels that are not the function's own.
+    fn check_inside(&mut self, labels: u32) {
         // Outside of all frames.
-        let stop = self.frames.len() as u32;
+        let stop = self.frames.len() as u32 + labels;
         let fuel = self.parameters;
         let gate = MemArg { offset: offset(0), align: 2, memory_index: BOARD };
         let mut instructions = self.output.instructions();

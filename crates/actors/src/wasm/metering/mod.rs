@@ -16,6 +16,8 @@
 //! operand of the subtraction. (A constant would be merged with others by the compiler, which then needs two
 //! registers for the fuel.)
 //!
+//! An instruction that copies or fills many bytes does so in pieces, with a look at the clock between them.
+//!
 //! [`body`] rewrites functions, [`labels`] finds out beforehand where their paths meet and where checks are
 //! needed. Sections are `instrument`'s.
 
@@ -68,9 +70,12 @@ pub(super) fn prepare(mut set_word: impl FnMut(usize, i64)) {
 
 /// Parameters and results that a function may have: one less than WebAssembly allows, as fuel is one of each.
 pub(super) const PARAMETERS: usize = 999;
-/// Parameters and variables that a function may have: less than WebAssembly allows by one for fuel and one to
-/// move operands.
-pub(super) const LOCALS: u64 = 49_998;
+/// Parameters and variables that a function may have: less than WebAssembly allows by one for fuel and three
+/// to move operands.
+pub(super) const LOCALS: u64 = 49_996;
+/// Bytes that an instruction copies between two looks at the clock. Pages that are written for the first time
+/// may take ten times as long as bytes do.
+const PIECE: i32 = 256 << 10;
 
 /// The signatures of a module, as they are rewritten.
 pub(super) struct Signatures {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use banyan_actors::wasm::{Engine, EngineOptions, Metering};
 use banyan_actors::{Failure, Packet, Quota, Resource};
 
-use crate::{Stage, binary, engine, receive, within};
+use crate::{Stage, binary, engine, receive, wide, within};
 
 /// A function that is checked as it begins, and one that is not.
 const CALLED: &str = "(func $leaf) (func $checked (call $leaf))";
@@ -138,5 +138,67 @@ fn what_would_go_on_for_ever_is_cut_off_by_the_clock() {
             let words = failure.to_string();
             assert!(words.contains("ran for longer than 10ms"), "{what}, {metering:?}: {words}");
         }
+    }
+}
+
+/// One instruction that takes many times as long as an event may run: it is stopped on its way. A look may
+/// come late on a busy machine, so there are several attempts; an instruction in one piece withstands all.
+#[test]
+fn one_long_instruction_is_cut_off_by_the_clock() {
+    let mut options =
+        EngineOptions { event_time: Duration::from_millis(2), actors: 4, ..EngineOptions::default() };
+    options.limits.memory_bytes = 512 << 20;
+    for metering in [Metering::Fuel, Metering::Epoch] {
+        let engine = Engine::new(EngineOptions { metering, ..options.clone() }).unwrap();
+        let body = receive("(memory.fill (i32.const 0) (i32.const 1) (i32.const 0x1ff00000))");
+        let module = engine.compile(&wide(&body, 8192)).unwrap();
+        let quota = Quota { memory: 1 << 40, cycles: u64::MAX, events: 1_000 };
+        let mut stage = Stage::with(module.actor(0, Packet::default()), quota);
+        let is_cut_off = |stage: &mut Stage| {
+            let failure = stage.tell(b"").expect_err("it takes much longer");
+            failure.to_string().contains("ran for longer than 2ms")
+        };
+        assert!((0..20).any(|_| is_cut_off(&mut stage)), "{metering:?}");
+    }
+}
+
+/// What is moved in pieces is what is moved at once, whichever way it overlaps itself.
+#[test]
+fn long_copies_are_exact() {
+    let piece = 256 << 10;
+    for (to, from, length) in [
+        (8, 0, 3 * piece + 5),
+        (0, 8, 3 * piece + 5),
+        (piece + 1, 0, 2 * piece),
+        (0, piece + 1, 2 * piece),
+        (4 * piece, 0, 2 * piece + 1),
+        (7, 7, 2 * piece),
+        (0, 4 * piece, piece),
+        (0, 4 * piece, piece + 1),
+    ] {
+        let mut bytes: Vec<u8> =
+            (0..8 * piece / 4).flat_map(|word: usize| (word as u32).to_le_bytes()).collect();
+        bytes.copy_within(from..from + length, to);
+        let words = bytes.chunks_exact(4).map(|word| u32::from_le_bytes(word.try_into().unwrap()));
+        let expected = words.fold(0_u32, |sum, word| sum.wrapping_mul(31).wrapping_add(word));
+        let code = format!(
+            "(loop $fill (i32.store (local.get $i) (i32.shr_u (local.get $i) (i32.const 2)))
+                (br_if $fill (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 4))) (i32.const {end}))))
+            (memory.copy (i32.const {to}) (i32.const {from}) (i32.const {length}))
+            (local.set $i (i32.const 0))
+            (loop $sum
+                (local.set $k (i32.add (i32.mul (local.get $k) (i32.const 31)) (i32.load (local.get $i))))
+                (br_if $sum (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 4))) (i32.const {end}))))
+            (if (i32.ne (local.get $k) (i32.const {expected})) (then unreachable))",
+            end = 8 * piece,
+            expected = expected as i32,
+        );
+        let options =
+            EngineOptions { event_time: Duration::from_secs(60), actors: 4, ..EngineOptions::default() };
+        let module =
+            Engine::new(options).unwrap().compile(&wide(&receive(&code), (8 * piece) >> 16)).unwrap();
+        let quota = Quota { memory: 1 << 30, cycles: u64::MAX, events: 100 };
+        let mut stage = Stage::with(module.actor(0, Packet::default()), quota);
+        assert_eq!(stage.tell(b""), Ok(()), "{length} bytes from {from} to {to}");
     }
 }
