@@ -87,8 +87,6 @@ static void at_the_end(void) { printf("at the program's end\n"); }
     X(p_handler, seen = 0; p_handler(SIGUSR1, see); say("%d", seen == SIGUSR1)) \
     X(p_block, sigset_t set; p_block(SIGWINCH); sigprocmask(SIG_BLOCK, 0, &set); say("%d", sigismember(&set, SIGWINCH))) \
     X(p_kill, signal(SIGUSR2, see); seen = 0; int r = p_kill(getpid(), SIGUSR2); say("%d %d", r, seen == SIGUSR2)) \
-    X(p_fork, say("%d", p_fork(9))) \
-    X(p_child, int status = 0; long child = p_child(); say("%d", waitpid((pid_t)child, &status, 0) == child); say(" %d", WEXITSTATUS(status))) \
     X(p_system, say("%d", p_system("exit 3"))) \
     X(p_output, int r = p_output("echo of a command", text, sizeof text); say("%d %.12s", r, text)) \
     X(p_program, say("%s", p_program())) \
@@ -98,6 +96,8 @@ static void at_the_end(void) { printf("at the program's end\n"); }
     X(p_name, char own[100]; int r = p_name(text, 100); gethostname(own, 100); say("%d %d", r, strcmp(own, text))) \
     X(p_page, say("%ld", p_page())) \
     X(p_at_exit_of, say("%d", p_at_exit_of(at_the_end))) \
-    X(p_at_exit, say("%d", p_at_exit()))
+    X(p_at_exit, say("%d", p_at_exit())) \
+    X(p_fork, say("%d", p_fork(9))) \
+    X(p_child, int status = 0; long child = p_child(); say("%d", waitpid((pid_t)child, &status, 0) == child); say(" %d", WEXITSTATUS(status)))
 SUBJECT(processes)
 #endif
