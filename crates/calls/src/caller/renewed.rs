@@ -62,13 +62,10 @@ impl Renewed {
     ) -> Result<R, CallError> {
         let began = Instant::now();
         let known = Arc::clone(&*self.connection.try_read_for(options.deadline).ok_or(LATE)?);
-        // Its workers end behind it, and would end a call with them.
-        if !known.has_lost_its_babysitter() || known.understudy_process() != 0 {
-            match make(&known, options) {
-                // No understudy has taken over.
-                Err(CallError::NoService(_)) if known.has_lost_its_babysitter() => {}
-                result => return result,
-            }
+        match make(&known, options) {
+            // No understudy has taken over.
+            Err(CallError::NoService(_)) if known.has_lost_its_babysitter() => {}
+            result => return result,
         }
         let left = || options.deadline.checked_sub(began.elapsed()).ok_or(LATE);
         let fresh = {

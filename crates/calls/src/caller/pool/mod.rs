@@ -269,6 +269,7 @@ impl Connection {
         let broken = if options.retries > 0 { WhileBroken::Wait } else { WhileBroken::Fail };
         let (mut tries, mut lost) = (0, 0);
         loop {
+            self.await_babysitter(&deadline)?;
             let current = self.current(turn.place, &deadline, broken)?;
             let slot = slot_address(self.window, current.slot());
             self.variables.push(slot, current.generation());

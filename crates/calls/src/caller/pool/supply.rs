@@ -33,13 +33,38 @@ fn check_ns(deadline: &Deadline) -> u64 {
 const TAKING_OVER: Duration = Duration::from_millis(500);
 
 impl Connection {
+    /// Waits until an understudy has taken over, if the babysitter is lost. Its workers end behind it, and
+    /// would end a call that they were given meanwhile.
+    pub(super) fn await_babysitter(&self, deadline: &Deadline) -> Result<(), CallError> {
+        let control = self.control();
+        let mut lost_at: Option<Deadline> = None;
+        loop {
+            let alive = control.alive.word.load(Acquire);
+            if alive & OWNER_DIED == 0 {
+                return Ok(());
+            }
+            let understudy = control.understudy.load(Acquire);
+            let lost = lost_at.get_or_insert_with(|| Deadline::after(TAKING_OVER, self.ticks_per_us));
+            if understudy == 0 || process_has_ended(understudy) || lost.has_passed() {
+                // It may have taken over since the first look.
+                if self.has_lost_its_babysitter() {
+                    return Err(CallError::NoService("the babysitter has ended".into()));
+                }
+                return Ok(());
+            }
+            if deadline.has_passed() {
+                return Err(CallError::TimedOut { ran: Ran::No });
+            }
+            futex_wait(&control.alive.word, alive, check_ns(deadline));
+        }
+    }
+
     /// A worker that is ready, or the next one that gets ready before the deadline.
     pub(super) fn take_spare(&self, deadline: &Deadline, broken: WhileBroken) -> Result<Current, CallError> {
         let control = self.control();
         let mut wanting = Wanting::new(&control.awaiting);
         // What the babysitter had done when we last told it that we wait.
         let mut told = None;
-        let mut lost_at: Option<Deadline> = None;
         loop {
             let event = control.event.load(Acquire);
             let mut starting = None;
@@ -71,21 +96,8 @@ impl Connection {
                 told = None;
             }
             let status = control.status.load(Acquire);
-            let alive = control.alive.word.load(Acquire);
-            if alive & OWNER_DIED != 0 {
-                let understudy = control.understudy.load(Acquire);
-                let lost = lost_at.get_or_insert_with(|| Deadline::after(TAKING_OVER, self.ticks_per_us));
-                if understudy == 0 || process_has_ended(understudy) || lost.has_passed() {
-                    // It may have taken over since the first look.
-                    if self.has_lost_its_babysitter() {
-                        return Err(CallError::NoService("the babysitter has ended".into()));
-                    }
-                    continue;
-                }
-                if deadline.has_passed() {
-                    return Err(CallError::TimedOut { ran: Ran::No });
-                }
-                futex_wait(&control.alive.word, alive, check_ns(deadline));
+            if self.has_lost_its_babysitter() {
+                self.await_babysitter(deadline)?;
                 continue;
             }
             if status == CONTROL_BROKEN && broken == WhileBroken::Fail {
