@@ -22,7 +22,7 @@ fn text(bytes: Vec<u8>) -> String {
 
 #[test]
 fn help_is_what_was_agreed() {
-    let pages: [(&str, &[&str]); 31] = [
+    let pages: [(&str, &[&str]); 39] = [
         ("banyan", &["--help"]),
         ("run", &["run", "--help"]),
         ("demo", &["demo", "--help"]),
@@ -44,7 +44,15 @@ fn help_is_what_was_agreed() {
         ("arena-export", &["arena", "export", "--help"]),
         ("arena-import", &["arena", "import", "--help"]),
         ("arena-gc", &["arena", "gc", "--help"]),
+        ("up", &["up", "--help"]),
+        ("join", &["join", "--help"]),
+        ("down", &["down", "--help"]),
+        ("leave", &["leave", "--help"]),
+        ("status", &["status", "--help"]),
+        ("token", &["token", "--help"]),
+        ("token-new", &["token", "new", "--help"]),
         ("node", &["node", "--help"]),
+        ("node-list", &["node", "list", "--help"]),
         ("node-run", &["node", "run", "--help"]),
         ("call", &["call", "--help"]),
         ("call-wrap", &["call", "wrap", "--help"]),

@@ -29,7 +29,7 @@ pub enum AskError {
     NotUnderstood(String),
     /// The question went to an actor that is gone, or whose event failed; or the work for the answer
     /// panicked.
-    #[error("the actor that was asked has dropped the question, or the work for it panicked")]
+    #[error("the actor that was asked has dropped the question, or the work for it failed")]
     Dropped,
 }
 
