@@ -8,7 +8,7 @@ TEST_THREADS ?= 2
 # Tests run in the background, or from a terminal that goes away, ignore these; programs under test inherit that.
 SIGNALS := env --default-signal=HUP,INT,QUIT
 
-.PHONY: all build demo test check soak bench needs
+.PHONY: all build demo test check soak sample bench needs
 all: build
 
 build:
@@ -33,6 +33,11 @@ check:
 # Each real program twenty times on each node count, for twenty minutes at most.
 soak: needs build
 	$(SIGNALS) target/release/banyan-soak
+
+# The whole sample of isolated libraries, and its table in docs/reference/isolated-libraries.md. Every test run tries a
+# third of it.
+sample: needs
+	$(CARGO) test --release -p banyan-calls --test sample -- --ignored
 
 # Every promised number, beside what others would use: their libraries make this build a long one. A missed bar is a status
 # of 1, and no reason to leave out the rest.

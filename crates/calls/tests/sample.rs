@@ -217,7 +217,7 @@ fn a_third_of_the_sample_is_as_in_place() {
 }
 
 #[test]
-#[ignore = "the whole sample takes minutes; it writes the table of the reference"]
+#[ignore = "takes minutes and writes the table of the reference: `make sample` runs it, every test run a third"]
 fn the_whole_sample_makes_the_table() {
     let (wrong, results) = wrong(&mut SUBJECTS.iter());
     let mut table = String::from(

@@ -262,20 +262,6 @@ impl SerializeMap for Inside<'_> {
     }
 }
 
-impl SerializeTuple for Inside<'_> {
-    type Ok = ();
-    type Error = Unmeasured;
-
-    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Unmeasured> {
-        self.field(value)
-    }
-
-    fn end(self) -> Result<(), Unmeasured> {
-        self.leave();
-        Ok(())
-    }
-}
-
 macro_rules! fields {
     ($($of:ident $method:ident($($name:ident: $type:ty)?);)*) => {$(
         impl $of for Inside<'_> {
@@ -299,6 +285,7 @@ macro_rules! fields {
 }
 
 fields! {
+    SerializeTuple serialize_element();
     SerializeTupleStruct serialize_field();
     SerializeTupleVariant serialize_field();
     SerializeStruct serialize_field(_name: &'static str);

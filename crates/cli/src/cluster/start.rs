@@ -35,21 +35,28 @@ const TOKEN_SECONDS: u64 = 3600;
 /// Where a node listens if nothing is said.
 const USUAL_LISTEN: &str = "0.0.0.0:7640";
 
-/// Arguments of `banyan up`.
+/// What this machine is to be in a cluster.
 #[derive(Debug, Args)]
-#[command(after_help = UP_AFTER_HELP)]
-pub(crate) struct UpArguments {
-    /// Where to listen for other machines, when a cluster is begun; port 0 takes a free one
+struct MachineArguments {
+    /// Where to listen for other machines, when this one begins or joins a cluster; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = USUAL_LISTEN)]
     listen: SocketAddr,
-    /// What this machine is called in the cluster, when one is begun
-    #[arg(long, value_name = "NAME", default_value = "")]
-    name: String,
+    /// What this machine is called in the cluster, when it begins or joins one
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
     /// One JSON object
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     node: NodeChoice,
+}
+
+/// Arguments of `banyan up`.
+#[derive(Debug, Args)]
+#[command(after_help = UP_AFTER_HELP)]
+pub(crate) struct UpArguments {
+    #[command(flatten)]
+    machine: MachineArguments,
 }
 
 /// Arguments of `banyan join`.
@@ -65,17 +72,8 @@ pub(crate) struct JoinArguments {
     /// File that holds the token, so that no list of processes shows it
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// Where to listen for other machines; port 0 takes a free one
-    #[arg(long, value_name = "ADDRESS", default_value = USUAL_LISTEN)]
-    listen: SocketAddr,
-    /// What this machine is called in the cluster
-    #[arg(long, value_name = "NAME", default_value = "")]
-    name: String,
-    /// One JSON object
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    node: NodeChoice,
+    machine: MachineArguments,
 }
 
 /// What `up` and `join` have made, for scripts.
@@ -91,6 +89,7 @@ struct Started<'a> {
 
 /// Starts this machine's node, and a cluster if there is none.
 pub(crate) fn up(arguments: &UpArguments) -> anyhow::Result<u8> {
+    let arguments = &arguments.machine;
     let directory = arguments.node.directory();
     if let Ok(status) = arguments.node.status() {
         eprintln!("The node is up already.");
@@ -100,7 +99,11 @@ pub(crate) fn up(arguments: &UpArguments) -> anyhow::Result<u8> {
         listen(joining::listen_address(&directory)?)?
     } else {
         let listener = listen(arguments.listen)?;
-        let newcomer = Newcomer { state: &directory, listen: listener.local_addr()?, name: &arguments.name };
+        let newcomer = Newcomer {
+            state: &directory,
+            listen: listener.local_addr()?,
+            name: arguments.name.as_deref().unwrap_or_default(),
+        };
         joining::create(&newcomer)?;
         listener
     };
@@ -108,7 +111,7 @@ pub(crate) fn up(arguments: &UpArguments) -> anyhow::Result<u8> {
     say_started(arguments, &status)
 }
 
-fn say_started(arguments: &UpArguments, status: &Status) -> anyhow::Result<u8> {
+fn say_started(arguments: &MachineArguments, status: &Status) -> anyhow::Result<u8> {
     let own = status.members.iter().find(|one| one.member.id == status.own);
     let own = &own.context("the node is not a member of its cluster any more; see `banyan leave`")?.member;
     let request =
@@ -134,7 +137,7 @@ fn say_started(arguments: &UpArguments, status: &Status) -> anyhow::Result<u8> {
 
 /// Makes this machine a member of a cluster, and starts its node.
 pub(crate) fn join(arguments: &JoinArguments) -> anyhow::Result<u8> {
-    let directory = arguments.node.directory();
+    let directory = arguments.machine.node.directory();
     let token = token(arguments)?;
     let address = arguments
         .address
@@ -142,11 +145,15 @@ pub(crate) fn join(arguments: &JoinArguments) -> anyhow::Result<u8> {
         .with_context(|| format!("{}: no such address; say HOST:PORT", arguments.address))?
         .next()
         .with_context(|| format!("{}: a name without an address", arguments.address))?;
-    let listener = listen(arguments.listen)?;
-    let newcomer = Newcomer { state: &directory, listen: listener.local_addr()?, name: &arguments.name };
+    let listener = listen(arguments.machine.listen)?;
+    let newcomer = Newcomer {
+        state: &directory,
+        listen: listener.local_addr()?,
+        name: arguments.machine.name.as_deref().unwrap_or_default(),
+    };
     let member = joining::join(&newcomer, address, &token)?;
-    let status = start_node(&arguments.node, &directory, &listener)?;
-    if arguments.json {
+    let status = start_node(&arguments.machine.node, &directory, &listener)?;
+    if arguments.machine.json {
         let cluster = status.cluster.to_string();
         print_json(&Started { name: &member.name, address: member.address, cluster, token: None })?;
     } else {
