@@ -27,6 +27,8 @@ test: needs build
 check:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) clippy -p banyan-actors --all-targets --features tracing,metrics -- -D warnings
+	$(CARGO) test -p banyan-actors --features tracing,metrics --test observed
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps
 	$(CARGO) test -p banyan-tests --test tidy
 

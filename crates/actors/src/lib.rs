@@ -63,4 +63,6 @@ mod guides {
     mod first_actor {}
     #[doc = include_str!("../../../docs/guides/first-sponsor.md")]
     mod first_sponsor {}
+    #[doc = include_str!("../../../docs/guides/lasting-actors.md")]
+    mod lasting_actors {}
 }

@@ -79,11 +79,21 @@ pub enum Mutation {
     KeepBelow,
     /// Give each configuration one event per turn.
     IgnoreWeight,
+    /// Do not look whether there is room on a full disk again.
+    RestForEver,
+    /// Write every line of a flood.
+    FloodLog,
+    /// Give an actor no first event.
+    NoStart,
+    /// Let messages come before an actor's first event.
+    StartLate,
+    /// Put what an actor has put aside behind what came later.
+    UnstashLast,
 }
 
 /// Every mistake.
 #[cfg(debug_assertions)]
-pub const MUTATIONS: [Mutation; 35] = [
+pub const MUTATIONS: [Mutation; 40] = [
     Mutation::KeepMessages,
     Mutation::KeepCreated,
     Mutation::KeepNext,
@@ -119,6 +129,11 @@ pub const MUTATIONS: [Mutation; 35] = [
     Mutation::LoseParked,
     Mutation::KeepBelow,
     Mutation::IgnoreWeight,
+    Mutation::RestForEver,
+    Mutation::FloodLog,
+    Mutation::NoStart,
+    Mutation::StartLate,
+    Mutation::UnstashLast,
 ];
 
 #[cfg(debug_assertions)]

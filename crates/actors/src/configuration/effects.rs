@@ -77,6 +77,8 @@ pub(crate) enum Deferred {
         message: Message,
     },
     CancelTimer(TimerId),
+    /// What the actor has put aside comes next.
+    Unstash,
     Supervise {
         slot: u32,
         supervisor: Address,
@@ -97,6 +99,8 @@ pub(crate) struct Effects {
     pub(crate) next: Foreign<Box<dyn Behaviour>>,
     /// Whether the actor ends.
     pub(crate) stop: bool,
+    /// Whether the actor wants the message of the event later.
+    pub(crate) stash: bool,
     /// Whatever else the event has asked for.
     pub(crate) deferred: Vec<Deferred>,
     /// Whether the event changed its actor in place.
@@ -126,6 +130,7 @@ impl Effects {
             && self.deferred.is_empty()
             && !self.next.is_some()
             && !self.stop
+            && !self.stash
             && !std::mem::take(&mut self.changed)
     }
 

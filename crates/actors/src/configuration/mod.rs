@@ -7,5 +7,7 @@ pub(crate) mod effects;
 pub(crate) mod event;
 pub(crate) mod running;
 pub(crate) mod settings;
+pub(crate) mod starting;
+mod stash;
 pub(crate) mod supervised;
 mod timing;

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use banyan_core::sponsors::{Quota, Resource, SponsorId};
 
@@ -45,8 +46,12 @@ impl Slot {
 /// What few actors have, so that the others are small.
 #[derive(Default)]
 pub(crate) struct Extras {
-    /// Events that wait for the supervisor's decision.
+    /// Events that wait for the supervisor's decision, or for the first event.
     pub(crate) held: Option<VecDeque<Event>>,
+    /// Its first event has not completed.
+    pub(super) is_new: bool,
+    /// Events whose messages it has put aside.
+    pub(super) stashed: VecDeque<Event>,
     pub(crate) supervisor: Option<Address>,
     /// The actor that may decide about it like its supervisor: the one that made it.
     pub(crate) maker: Option<Local>,
@@ -95,7 +100,7 @@ pub(crate) enum Outcome {
 /// Room for events and slots that a configuration keeps without need.
 const EVENTS_KEPT: usize = 1024;
 const SLOTS_KEPT: usize = 1024;
-/// Free slots after which the allocator is asked for what it keeps, which takes milliseconds.
+/// Free slots after which the allocator is asked for what it keeps.
 const SLOTS_TRIMMED: usize = 1 << 16;
 /// About what a behaviour, and what it had, took for each of them.
 const BYTES_TRIMMED: usize = 128;
@@ -116,6 +121,8 @@ fn pay_marked(event: &Event, left: &mut Quota) -> Result<(), Exhausted> {
 /// A configuration of actors.
 pub(crate) struct RunningConfiguration {
     pub(super) number: ConfigurationNumber,
+    /// For people.
+    pub(crate) name: Arc<str>,
     /// Who pays for what the configuration itself does, such as reports to supervisors.
     pub(crate) sponsor: SponsorId,
     pub(crate) slots: Vec<Slot>,
@@ -153,6 +160,7 @@ impl RunningConfiguration {
     pub(crate) fn new(number: ConfigurationNumber, sponsor: SponsorId) -> Self {
         Self {
             number,
+            name: Arc::default(),
             sponsor,
             slots: Vec::new(),
             free: Vec::new(),
@@ -178,7 +186,8 @@ impl RunningConfiguration {
         let settings = &seed.configuration;
         let (default_directive, overseer) = (settings.default_directive.clone(), settings.overseer.clone());
         let patience = u64::try_from(settings.patience.as_nanos()).unwrap_or(u64::MAX);
-        Self { default_directive, overseer, patience, ..Self::new(seed.number, settings.sponsor) }
+        let name = Arc::from(settings.name.as_str());
+        Self { name, default_directive, overseer, patience, ..Self::new(seed.number, settings.sponsor) }
     }
 
     pub(crate) fn number(&self) -> ConfigurationNumber {
@@ -229,8 +238,9 @@ impl RunningConfiguration {
         extras
     }
 
-    /// Gives memory back that was needed for more actors and events than there are.
-    pub(crate) fn give_back(&mut self) {
+    /// Gives memory back that was needed for more actors and events than there are. What is returned is about
+    /// how many bytes the allocator keeps of it, in small pieces, if they are many.
+    pub(crate) fn give_back(&mut self) -> Option<usize> {
         if self.queue.capacity() > EVENTS_KEPT && self.queue.len() < self.queue.capacity() / 4 {
             self.queue.shrink_to(EVENTS_KEPT.max(2 * self.queue.len()));
         }
@@ -239,17 +249,18 @@ impl RunningConfiguration {
         }
         let is_written = self.changed.as_ref().is_none_or(|changed| changed.slots.is_empty());
         if self.slots.capacity() > SLOTS_KEPT && self.population() < self.slots.capacity() / 4 && is_written {
-            self.drop_free_slots();
+            return self.drop_free_slots();
         }
+        None
     }
 
     /// Drops the free slots behind the last one that is not. None that is retired: no generation is above
     /// its.
-    fn drop_free_slots(&mut self) {
+    fn drop_free_slots(&mut self) -> Option<usize> {
         let is_needed = |slot: &Slot| slot.behaviour.is_some() || slot.generation == Event::GENERATION;
         let needed = self.slots.iter().rposition(is_needed).map_or(0, |last| last + 1);
         if needed > self.slots.capacity() / 4 {
-            return;
+            return None;
         }
         let highest = self.slots[needed..].iter().map(|slot| slot.generation).max().unwrap_or(0);
         self.generation = self.generation.max(highest);
@@ -258,13 +269,10 @@ impl RunningConfiguration {
         self.slots.shrink_to(SLOTS_KEPT);
         self.free.retain(|slot| (*slot as usize) < needed);
         self.free.shrink_to(SLOTS_KEPT);
-        if dropped > SLOTS_TRIMMED {
-            // What the behaviours took is free, but in small pieces, which the allocator keeps.
-            crate::sys::allocator::trim(dropped * BYTES_TRIMMED);
-        }
+        (dropped > SLOTS_TRIMMED).then_some(dropped * BYTES_TRIMMED)
     }
 
-    pub(super) fn is_live(&self, slot: u32, generation: u32) -> bool {
+    pub(crate) fn is_live(&self, slot: u32, generation: u32) -> bool {
         self.slots.get(slot as usize).is_some_and(|entry| {
             entry.generation == generation & Event::GENERATION && entry.behaviour.is_some()
         })
@@ -295,8 +303,12 @@ impl RunningConfiguration {
         if !is_plain && entry.generation != event.generation & Event::GENERATION {
             return Outcome::Gone;
         }
-        if entry.extras.as_ref().is_some_and(|extras| extras.held.is_some()) && !makes(Mutation::RunHeld) {
-            return self.hold(event);
+        let mut is_start = false;
+        if let Some(extras) = &entry.extras {
+            is_start = extras.is_start(event);
+            if extras.held.is_some() && !is_start && !makes(Mutation::RunHeld) {
+                return self.hold(event);
+            }
         }
         let before = *left;
         let message = if is_plain {
@@ -331,10 +343,13 @@ impl RunningConfiguration {
             catch_unwind(AssertUnwindSafe(|| behaviour.receive(message, &mut context)))
         };
         if matches!(result, Ok(Ok(()))) {
-            if !is_plain {
+            if !is_plain && !self.effects.stash {
                 self.consumed(event);
             }
             self.apply(event, behaviour, facilities);
+            if is_start {
+                self.started(event);
+            }
             return Outcome::Completed;
         }
         self.slots[slot].behaviour.put(behaviour);
@@ -365,12 +380,18 @@ impl RunningConfiguration {
     }
 
     #[inline]
-    fn apply(&mut self, event: &Event, behaviour: Box<dyn Behaviour>, facilities: &Facilities) {
+    fn apply(&mut self, event: &mut Event, behaviour: Box<dyn Behaviour>, facilities: &Facilities) {
         let entry = &mut self.slots[event.slot as usize];
         entry.behaviour.put(behaviour);
         if self.effects.is_quiet() {
             return;
         }
+        self.apply_all(event, facilities);
+    }
+
+    /// What an event has asked for beside messages.
+    fn apply_all(&mut self, event: &mut Event, facilities: &Facilities) {
+        let entry = &mut self.slots[event.slot as usize];
         if let Some(next) = self.effects.next.take() {
             entry.put(next);
         }
@@ -388,6 +409,9 @@ impl RunningConfiguration {
         // It may have been ended by a link to an actor that is gone.
         if std::mem::take(&mut self.effects.stop) && self.is_live(event.slot, event.generation) {
             self.end(event.slot, &End::Stopped);
+        }
+        if std::mem::take(&mut self.effects.stash) {
+            self.put_aside(event);
         }
     }
 
@@ -424,6 +448,7 @@ impl RunningConfiguration {
             self.effects.next.clear();
         }
         self.effects.stop &= makes(Mutation::KeepStop);
+        self.effects.stash = false;
         while let Some(slot) = self.effects.created.pop() {
             if !makes(Mutation::KeepCreated) {
                 self.vacate(slot);
@@ -473,6 +498,8 @@ impl RunningConfiguration {
                 self.timer_changed(id);
             }
             Deferred::CancelTimer(id) => self.cancel_timer(id, actor),
+            Deferred::Unstash if self.is_live(event.slot, event.generation) => self.put_back(event.slot),
+            Deferred::Unstash => {}
             Deferred::Supervise { slot, supervisor, factory } => {
                 let extras = self.extras(slot);
                 extras.supervisor = Some(supervisor);

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use super::effects::{Effects, Outgoing};
 use super::event::Event;
 use super::running::{Outcome, RunningConfiguration};
+use super::starting::Start;
 use crate::containment::contain;
 use crate::model::address::{Address, ConfigurationNumber, Local, Place};
 use crate::model::behaviour::{Behaviour, Failure};
@@ -155,6 +156,9 @@ impl RunningConfiguration {
         }
         // A message that is not understood says nothing about the actor.
         if matches!(failure, Failure::NotUnderstood(_)) {
+            if event.message.is_internal::<Start>() {
+                self.started(event);
+            }
             return;
         }
         let actor = Address::local(self.local_of(event.slot));
@@ -270,6 +274,7 @@ impl RunningConfiguration {
     fn direct(&mut self, slot: u32, directive: &Directive) {
         self.decided(slot);
         let reason = std::mem::take(&mut self.extras(slot).last_failure);
+        self.extras(slot).is_new = false;
         match directive {
             Directive::Resume => self.release(slot),
             Directive::Restart => match self.extras(slot).factory.as_ref().map(contain) {
@@ -283,6 +288,10 @@ impl RunningConfiguration {
                         changed.slots.insert(slot);
                     }
                     self.release(slot);
+                    self.put_back(slot);
+                    if let Some(first) = self.start(slot, self.sponsor, Event::UNPAID) {
+                        self.queue.push_front(first);
+                    }
                 }
                 Some(Err(words)) => {
                     self.end(slot, &End::Failed(format!("{reason} (making it anew panicked: {words})")));
@@ -314,8 +323,13 @@ impl RunningConfiguration {
     }
 
     /// The actor takes events again, first those that it has held.
-    fn release(&mut self, slot: u32) {
-        let Some(held) = self.extras(slot).held.take() else { return };
+    pub(super) fn release(&mut self, slot: u32) {
+        let extras = self.extras(slot);
+        let Some(held) = extras.held.take() else { return };
+        if extras.is_new {
+            // What has come stays behind its first event.
+            extras.held = Some(VecDeque::new());
+        }
         if makes(Mutation::ReleaseLast) {
             self.queue.extend(held);
         } else {
@@ -345,9 +359,10 @@ impl RunningConfiguration {
         }
     }
 
-    /// Events that actors hold until their supervisors have decided.
+    /// Events that actors have put aside, or hold until their supervisors have decided.
     pub(crate) fn held_events(&self) -> impl Iterator<Item = &Event> {
-        self.slots.iter().filter_map(|slot| slot.extras.as_ref()?.held.as_ref()).flatten()
+        let extras = self.slots.iter().filter_map(|slot| slot.extras.as_ref());
+        extras.flat_map(|extras| extras.stashed.iter().chain(extras.held.iter().flatten()))
     }
 
     /// An actor ends: those who watch it are told, those linked to it end too, unless it stopped by itself;
@@ -383,7 +398,7 @@ impl RunningConfiguration {
             self.extras(maker.slot).belongings.remove(&actor);
         }
         // They are met, and come to nothing, in their turn.
-        self.queue.extend(extras.held.into_iter().flatten());
+        self.queue.extend(extras.stashed.into_iter().chain(extras.held.into_iter().flatten()));
         for watcher in extras.watchers.into_iter().filter(|_| !makes(Mutation::SilentEnd)) {
             self.tell(&watcher, Message::new(Ended { actor: Address::local(actor), how: how.clone() }));
         }

@@ -96,8 +96,10 @@ impl RunningConfiguration {
         let timers = &self.timers;
         let is_wanted = |event: &Event| event.due().is_none_or(|due| timers.is_wanted(due.id));
         self.queue.retain(is_wanted);
-        let held = self.slots.iter_mut().filter_map(|slot| slot.extras.as_mut()?.held.as_mut());
-        held.for_each(|held| held.retain(is_wanted));
+        for extras in self.slots.iter_mut().filter_map(|slot| slot.extras.as_mut()) {
+            extras.stashed.retain(is_wanted);
+            extras.held.iter_mut().for_each(|held| held.retain(is_wanted));
+        }
     }
 
     /// Nothing comes of an event any more, or it has come: its timer is forgotten, and it takes no room.

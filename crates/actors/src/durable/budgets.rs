@@ -13,7 +13,7 @@
 //! the ledger by a build that does not know them.
 //!
 //! Invariant: for each sponsor, what it has consumed and what is leased is never more than the store counts
-//! as consumed.
+//! as consumed; but for what is spent while the disk is full, which is written when there is room.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -63,6 +63,13 @@ pub enum KeepBudgetsError {
     /// The hosts' threads could not be started.
     #[error("the hosts could not be started: {0}")]
     Hosts(#[from] std::io::Error),
+}
+
+impl KeepBudgetsError {
+    /// Nothing was written, and the same can be tried again.
+    pub(crate) fn is_want_of_room(&self) -> bool {
+        matches!(self, Self::Write { source: CommitError::DiskFull { .. }, .. })
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -288,6 +295,12 @@ impl KeptBudgets {
         }
         self.cover(&kept);
         Ok(())
+    }
+
+    /// Lets so many commits find no room.
+    #[cfg(test)]
+    pub(crate) fn lack_room(&mut self, commits: u32) {
+        self.records.without_room = commits;
     }
 
     fn put(&mut self, key: u64, value: &impl Serialize) -> Result<(), KeepBudgetsError> {

@@ -71,7 +71,7 @@ impl Accounts {
 
     /// Whether budgets are kept, still.
     pub(crate) fn is_kept(&self) -> bool {
-        self.kept.is_some()
+        self.kept.is_some() && self.unkept.is_none()
     }
 
     /// An event of a durable configuration has made a sponsor: gone again after a crash, unless that has

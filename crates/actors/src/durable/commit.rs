@@ -10,13 +10,15 @@ use super::identity::stream_of_name;
 use super::keys::{ACTOR, QUEUED, SEEN, SELF, TIMER};
 use super::records::Records;
 use super::requests::{DurableRequest, Notice};
+use super::room::Writing;
 use super::state::Durability;
-use super::stored::{StoredActor, StoredAddress, StoredEvent, StoredPacket, StoredTimer, encode};
+use super::stored::{START, StoredActor, StoredAddress, StoredEvent, StoredPacket, StoredTimer, encode};
 use crate::configuration::effects::Outgoing;
 use crate::configuration::event::Event;
 use crate::configuration::running::RunningConfiguration;
+use crate::configuration::starting::Start;
 use crate::model::address::ConfigurationNumber;
-use crate::model::message::{CodecError, Message};
+use crate::model::message::{CodecError, Message, Packet};
 use crate::model::timers::TimerId;
 use crate::system::facilities::Facilities;
 
@@ -55,39 +57,68 @@ impl Durability {
             return Ok(());
         }
         self.kill_point("dispatched");
-        let result = self.write_batch(running, facilities);
+        match self.write_batch(running, facilities) {
+            Ok(()) => self.commit_written(running, facilities),
+            Err(error) => Err(self.fail(error, running, facilities)),
+        }
+    }
+
+    /// Makes durable what was written of the batch, and answers those that wait for that.
+    pub(super) fn commit_written(
+        &mut self,
+        running: &mut RunningConfiguration,
+        facilities: &Facilities,
+    ) -> Result<(), CommitFailed> {
+        match self.commit_records() {
+            Ok(()) => {
+                self.kill_point("committed");
+                self.report(facilities);
+                self.answer(running, facilities);
+                self.go_on(running, facilities);
+                Ok(())
+            }
+            Err(error) if error.is_want_of_room() => {
+                self.wait_for_room(facilities.clock.now());
+                Err(error)
+            }
+            Err(error) => Err(self.fail(error, running, facilities)),
+        }
+    }
+
+    /// The batch is not committed, and never will be.
+    fn fail(
+        &mut self,
+        error: CommitFailed,
+        running: &mut RunningConfiguration,
+        facilities: &Facilities,
+    ) -> CommitFailed {
+        self.writing = Writing::Failed;
+        running.take_back(0, facilities);
+        running.effects.requests.clear();
+        self.forget_held(facilities, false);
+        error
+    }
+
+    fn commit_records(&mut self) -> Result<(), CommitFailed> {
         let exporting =
             self.requests.iter().any(|request| matches!(request, DurableRequest::Snapshot { .. }));
-        let result = result.and_then(|()| {
-            if !self.records.is_dirty() && !exporting {
-                return Ok(());
-            }
-            let name = self.requests.iter().find_map(|request| match request {
-                DurableRequest::Snapshot { name, .. } => name.clone(),
-                _ => None,
-            });
-            let operation = name.map_or(SnapshotOperation::None, SnapshotOperation::Retain);
-            match self.records.commit(self.events, operation) {
-                Ok(_) => Ok(()),
-                // A bad name is the fault of the request for the snapshot, not of the batch.
-                Err(error @ (CommitError::SnapshotName(_) | CommitError::SnapshotExists(_))) => {
-                    self.refuse_snapshots(&error.to_string());
-                    Ok(self.records.commit(self.events, SnapshotOperation::None).map(|_| ())?)
-                }
-                Err(error) => Err(error.into()),
-            }
-        });
-        if result.is_err() {
-            self.failed = true;
-            running.take_back(0, facilities);
-            running.effects.requests.clear();
-            self.forget_held(facilities, false);
-            return result;
+        if !self.records.is_dirty() && !exporting {
+            return Ok(());
         }
-        self.kill_point("committed");
-        self.report(facilities);
-        self.answer(running, facilities);
-        Ok(())
+        let name = self.requests.iter().find_map(|request| match request {
+            DurableRequest::Snapshot { name, .. } => name.clone(),
+            _ => None,
+        });
+        let operation = name.map_or(SnapshotOperation::None, SnapshotOperation::Retain);
+        match self.records.commit(self.events, operation) {
+            Ok(_) => Ok(()),
+            // A bad name is the fault of the request for the snapshot, not of the batch.
+            Err(error @ (CommitError::SnapshotName(_) | CommitError::SnapshotExists(_))) => {
+                self.refuse_snapshots(&error.to_string());
+                Ok(self.records.commit(self.events, SnapshotOperation::None).map(|_| ())?)
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// After what was committed has left.
@@ -244,14 +275,14 @@ pub(super) fn stored_event(
     own: ConfigurationNumber,
     facilities: &Facilities,
 ) -> Result<StoredEvent, CodecError> {
-    let message = StoredPacket::of(event.proper_message().to_packet()?, own, &facilities.identities);
+    let (packet, mark) = match event.message.is_internal::<Start>() {
+        true => (Packet::default(), START),
+        false => (event.proper_message().to_packet()?, 0),
+    };
+    let message = StoredPacket::of(packet, own, &facilities.identities);
     let sponsor = facilities.stored_sponsor(event.sponsor);
-    Ok(StoredEvent {
-        slot: event.slot,
-        generation: event.generation & !(Event::DUE | Event::COUNTED),
-        message,
-        sponsor,
-    })
+    let generation = event.generation & !(Event::DUE | Event::COUNTED) | mark;
+    Ok(StoredEvent { slot: event.slot, generation, message, sponsor })
 }
 
 fn store_event(

@@ -74,14 +74,20 @@ pub enum DurableError {
     Refused(String),
 }
 
-/// Why a batch was not committed. The configuration then takes no more events; opened again, it is where it
-/// was.
+/// Why a batch was not committed. If it was for want of room, it waits for that. Else the configuration takes
+/// no more events; opened again, it is where it was.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CommitFailed {
     #[error("the batch was not committed: {0}")]
     Store(#[from] CommitError),
-    #[error("an actor's state could not be written as bytes: {0:?}")]
+    #[error("the state of actor {}.{} could not be written as bytes", .0.slot, .0.generation)]
     NotSaved(Local),
     #[error(transparent)]
     Message(#[from] CodecError),
+}
+
+impl CommitFailed {
+    pub(super) fn is_want_of_room(&self) -> bool {
+        matches!(self, Self::Store(CommitError::DiskFull { .. }))
+    }
 }

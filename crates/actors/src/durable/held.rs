@@ -212,6 +212,34 @@ mod tests {
         system.facilities.accounts().ledger.account(SponsorId::ROOT).unwrap().consumed.events
     }
 
+    /// Budgets that find no room are kept as soon as there is some, and the log says both once.
+    #[test]
+    fn budgets_wait_for_room() {
+        let directory = tempfile::tempdir().unwrap();
+        let budgets = directory.path().join("budgets.arena");
+        let mut simulation = crate::Simulation::kept(1, 1, GRANT, &budgets).unwrap();
+        let lack = |simulation: &crate::Simulation, commits| {
+            let mut accounts = simulation.system.facilities.accounts();
+            accounts.kept.as_mut().unwrap().lack_room(commits);
+            accounts.is_kept()
+        };
+        assert!(lack(&simulation, 4));
+        simulation.sponsor("late", events(5)).unwrap();
+        assert!(!lack(&simulation, 3), "it was tried");
+        let actor = crate::closure((), |(), (): &(), _: &mut crate::Context<'_>| Ok(()));
+        let actor = simulation.create(crate::Configuration::new("actor").with_behaviour(actor));
+        simulation.send(&actor.typed(), ());
+        simulation.run(100_000);
+        assert!(lack(&simulation, 0));
+        let said = |words: &str| simulation.log_lines().iter().filter(|line| line.contains(words)).count();
+        assert_eq!((said("budgets are not kept until there is room"), said("there is room again")), (1, 1));
+        drop(simulation);
+        let again = system(directory.path());
+        let accounts = again.facilities.accounts();
+        let late = accounts.find("late").unwrap();
+        assert_eq!(accounts.ledger.account(late).unwrap().balance.events, 5);
+    }
+
     /// Of what a store holds, its own configuration's changes to this ledger are made, once; those to another
     /// ledger wait for that, and those of the store that this one is a copy of are dropped.
     #[test]

@@ -14,6 +14,7 @@
 //!   controllers (`signals`). If they are not, the ledger ends with the process, and nothing is stored.
 //! - **At most once**: work for the pool and configurations that are asked for. They are begun after
 //!   the commit, and lost if the process ends before.
+//! - **A full disk** is waited out: the batch is committed when there is room (`room`).
 //! - **Group commit.** One sync serves all events of a batch, up to [`BATCH_EVENTS`].
 //!
 //! Kept: actors made from [`DurableActor`](crate::DurableActor) or another behaviour that can be saved, the
@@ -37,6 +38,7 @@ mod kinds;
 mod outbox;
 pub(crate) mod records;
 pub(crate) mod requests;
+pub(crate) mod room;
 pub(crate) mod signals;
 mod state;
 mod store;
@@ -44,9 +46,11 @@ pub(crate) mod stored;
 mod waking;
 
 pub use budgets::KeepBudgetsError;
+pub(crate) use error::CommitFailed;
 pub use error::{DurableError, OpenDurableError};
 pub use kinds::Kinds;
 pub use records::RecordsError;
+pub use room::StoreHealth;
 pub(crate) use state::Durability;
 pub use state::{BATCH_EVENTS, KillPoint};
 pub use store::{DurableSeed, DurableStore};

@@ -102,6 +102,8 @@ pub(crate) struct Records {
     free_slots: [Vec<(u32, usize)>; CLASSES.len()],
     free_pages: BTreeSet<u32>,
     dirty: BTreeSet<u32>,
+    /// Commits that find no room, for tests of full disks.
+    pub(super) without_room: u32,
 }
 
 fn word(page: &Block, at: usize) -> u64 {
@@ -143,6 +145,7 @@ impl Records {
             free_slots: Default::default(),
             free_pages: BTreeSet::new(),
             dirty: BTreeSet::new(),
+            without_room: 0,
         };
         for (page, entry) in entries {
             let last = page as usize + 1;
@@ -310,6 +313,11 @@ impl Records {
         event: u64,
         operation: SnapshotOperation,
     ) -> Result<Position, CommitError> {
+        if let Some(left) = self.without_room.checked_sub(1) {
+            self.without_room = left;
+            let source = std::io::ErrorKind::StorageFull.into();
+            return Err(CommitError::DiskFull { needed: BLOCK_SIZE as u64, source });
+        }
         let pages = self.dirty.iter().map(|page| (*page, Some(self.pages[*page as usize].0.as_slice())));
         let pages = pages.collect();
         let request = CommitRequest { epoch: 0, event, roots: roots(), operation, pages };

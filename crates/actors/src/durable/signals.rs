@@ -112,6 +112,12 @@ impl Signals {
         (due, has_numbered)
     }
 
+    /// What was to be sent could not be kept: it is sent when it is.
+    pub(crate) fn hold_back(&mut self, due: &[Due]) {
+        let is_due = |number| due.iter().any(|one| number == Some((one.to.configuration, one.sequence)));
+        self.pending.iter_mut().filter(|one| is_due(one.number)).for_each(|one| one.is_new = true);
+    }
+
     /// A configuration has committed what it was sent, up to a number.
     pub(crate) fn acknowledge(&mut self, receiver: &Token, sequence: u64) {
         self.pending.retain(|one| one.number.is_none_or(|(to, number)| to != *receiver || number > sequence));
@@ -183,6 +189,24 @@ mod tests {
         signals.acknowledge(&[2; 16], 1);
         signals.add(known(1), signal(15));
         assert_eq!(due(&mut signals, None, false), [(15, 5)], "no number is used twice");
+    }
+
+    /// What could not be kept is sent when it is, with the number that it has got.
+    #[test]
+    fn what_is_held_back_is_sent_later() {
+        let mut signals = Signals::default();
+        for (sponsor, to) in [(10, 1), (11, 2)] {
+            signals.add(known(to), signal(sponsor));
+        }
+        let find = |stored: &StoredAddress| match stored {
+            StoredAddress::Remote { address } => super::sealed(address),
+            _ => None,
+        };
+        let (held_back, _) = signals.due(None, find);
+        signals.hold_back(&held_back);
+        signals.add(known(1), signal(12));
+        assert_eq!(due(&mut signals, None, false), [(10, 1), (11, 1), (12, 2)]);
+        assert_eq!(due(&mut signals, None, false), []);
     }
 
     /// What is known by a name only waits until the name is a configuration that is open.

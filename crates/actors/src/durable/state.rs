@@ -16,6 +16,7 @@ use super::keys::{OUTBOX, QUEUED, SELF};
 use super::kinds::Kinds;
 use super::records::Records;
 use super::requests::{Aftermath, DurableRequest, Notice, Numbered, Unpark};
+use super::room::Writing;
 use super::stored::{StoredSelf, encode};
 use crate::configuration::event::Event;
 use crate::model::message::Message;
@@ -73,7 +74,7 @@ pub(crate) struct Durability {
     pub(super) events: u64,
     /// Events since the last commit.
     pub(super) uncommitted: u32,
-    pub(super) failed: bool,
+    pub(super) writing: Writing,
     /// Nothing is committed, and nothing but answers leaves.
     pub(super) looking: bool,
     pub(super) kill: Option<KillPoint>,
@@ -122,7 +123,7 @@ impl Durability {
             requests: Vec::new(),
             events,
             uncommitted: 0,
-            failed: false,
+            writing: Writing::Well,
             looking: false,
             kill: None,
             aftermath: Aftermath::default(),
@@ -144,10 +145,6 @@ impl Durability {
         idle || self.uncommitted >= BATCH_EVENTS
     }
 
-    pub(crate) fn has_failed(&self) -> bool {
-        self.failed
-    }
-
     /// The event at the front of the queue was taken.
     pub(crate) fn popped(&mut self) {
         self.events += 1;
@@ -159,8 +156,12 @@ impl Durability {
         }
     }
 
-    /// Takes an event from outside into the queue, if it is new.
+    /// Takes an event from outside into the queue, if it is new; later, if the batch waits for room.
     pub(crate) fn admit(&mut self, mut event: Event, queue: &mut VecDeque<Event>, facilities: &Facilities) {
+        if let Writing::Waits(_, came) = &mut self.writing {
+            came.push(event);
+            return;
+        }
         if event.slot != Event::CONTROL && !event.message.is_internal::<Numbered>() {
             queue.push_back(event);
             return;

@@ -41,6 +41,14 @@ impl DurableStore {
         self.0.kill = Some(kill);
         self
     }
+
+    /// Lets so many commits find no room, for tests of full disks.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn without_room(mut self, commits: u32) -> Self {
+        self.0.records.without_room = commits;
+        self
+    }
 }
 
 /// A durable configuration that is to be opened, with [`Handle::open`](crate::Handle::open): from outside

@@ -6,12 +6,17 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::configuration::event::Event;
 use crate::durable::identities::Identities;
 use crate::durable::identity::Identity;
 use crate::model::address::{Address, ConfigurationNumber, Local, Place};
 use crate::model::durable_address::{DurableAddress, Token};
 use crate::model::message::{CodecError, Packet};
 use crate::model::saved::Saved;
+
+/// In the generation of a stored event: it is its actor's first, and has no message. Events in memory have
+/// another mark there, which is not kept.
+pub(crate) const START: u32 = Event::DUE;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum StoredAddress {

@@ -6,9 +6,10 @@ use super::error::OpenDurableError;
 use super::identity::configuration_of_name;
 use super::keys::{ACTOR, KIND, LEDGER, OUTBOX, QUEUED, SEEN, SELF, SENT, TIMER};
 use super::state::Durability;
-use super::stored::{StoredActor, StoredEvent, StoredSend, StoredTimer};
+use super::stored::{START, StoredActor, StoredEvent, StoredSend, StoredTimer};
 use crate::configuration::event::Event;
 use crate::configuration::running::RunningConfiguration;
+use crate::configuration::starting::Start;
 use crate::containment::Foreign;
 use crate::model::address::ConfigurationNumber;
 use crate::model::behaviour::Behaviour;
@@ -28,7 +29,7 @@ impl Durability {
         running.timers.last = self.this.timers;
         if keys.is_empty() {
             let Some(first) = first.take() else { return Ok(()) };
-            let slot = running.occupy(first);
+            let slot = running.begin(first);
             if let Some(changed) = &mut running.changed {
                 changed.slots.insert(slot);
             }
@@ -42,11 +43,13 @@ impl Durability {
             match key & KIND {
                 ACTOR => {
                     let what = format!("actor {number}");
+                    let mut is_earlier = false;
                     let actor: StoredActor = postcard::from_bytes(&bytes)
                         .map_err(|error| OpenDurableError::unreadable(&path, &what, error))?;
                     let behaviour = match actor.behaviour {
                         None => None,
                         Some((kind, state)) => {
+                            is_earlier = self.kinds.is_earlier(&kind);
                             let unknown =
                                 || OpenDurableError::UnknownKind { path: path.clone(), kind: kind.clone() };
                             let make = self.kinds.maker(&kind).ok_or_else(unknown)?;
@@ -57,6 +60,9 @@ impl Durability {
                     let slot = u32::try_from(number)
                         .map_err(|error| OpenDurableError::unreadable(&path, &what, error))?;
                     running.restore(slot, actor.generation, behaviour);
+                    if is_earlier && let Some(changed) = &mut running.changed {
+                        changed.slots.insert(slot);
+                    }
                 }
                 QUEUED => {
                     let event = postcard::from_bytes(&bytes);
@@ -67,7 +73,11 @@ impl Durability {
                     }
                     self.queue_to = number + 1;
                     self.stored_queued += 1;
-                    running.queue.push_back(event_of(event, running.sponsor, own, facilities));
+                    let event = event_of(event, running.sponsor, own, facilities);
+                    if event.message.is_internal::<Start>() && running.is_live(event.slot, event.generation) {
+                        running.await_start(event.slot);
+                    }
+                    running.queue.push_back(event);
                 }
                 OUTBOX => {
                     let send: StoredSend = postcard::from_bytes(&bytes)
@@ -124,6 +134,9 @@ pub(super) fn event_of(
     facilities: &Facilities,
 ) -> Event {
     let sponsor = facilities.restored_sponsor(stored.sponsor).unwrap_or(sponsor);
-    let message = Message::from_packet(stored.message.packet(own, &facilities.identities));
-    Event { slot: stored.slot, generation: stored.generation, sponsor, message }
+    let message = match stored.generation & START {
+        0 => Message::from_packet(stored.message.packet(own, &facilities.identities)),
+        _ => Message::internal(Start::NEW),
+    };
+    Event { slot: stored.slot, generation: stored.generation & !START, sponsor, message }
 }

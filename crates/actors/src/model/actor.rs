@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 
 use crate::configuration::effects::Seed;
 use crate::configuration::settings::Configuration;
+use crate::configuration::starting::Start;
 use crate::containment::discard;
 use crate::model::address::{Addr, Address};
 use crate::model::behaviour::{Behaviour, Failure};
@@ -31,6 +32,18 @@ pub trait Actor: Send + Sized + 'static {
     /// # Errors
     /// [`Failure`]: the event is undone, and the supervisor decides about the actor.
     fn receive(&self, message: &Self::Message, work: &mut Work<'_, '_, Self>) -> Result<(), Failure>;
+
+    /// Whether [`started`](Self::started) is to be called: it is an event more for each actor.
+    const HAS_START: bool = false;
+
+    /// Its first event, before any message; once more when it is restarted, not when it is put back from a
+    /// store. If it fails, the supervisor decides as ever, and who resumes the actor has it go on without.
+    ///
+    /// # Errors
+    /// [`Failure`], as [`receive`](Self::receive).
+    fn started(&self, _work: &mut Work<'_, '_, Self>) -> Result<(), Failure> {
+        Ok(())
+    }
 
     /// It is restarted after a failure, for this reason: [`Behaviour::restarting`].
     fn restarting(&mut self, _reason: &str) {}
@@ -85,6 +98,9 @@ struct Native<A>(A);
 
 #[inline]
 fn run<A: Actor>(actor: &mut A, message: &Message, context: &mut Context<'_>) -> Result<(), Failure> {
+    if A::HAS_START && message.is_internal::<Start>() {
+        return start(actor, context);
+    }
     let message = message.view::<A::Message>()?;
     let mut work = Work { context, next: None };
     actor.receive(&message, &mut work)?;
@@ -98,9 +114,25 @@ fn run<A: Actor>(actor: &mut A, message: &Message, context: &mut Context<'_>) ->
     Ok(())
 }
 
+#[cold]
+fn start<A: Actor>(actor: &mut A, context: &mut Context<'_>) -> Result<(), Failure> {
+    let mut work = Work { context, next: None };
+    actor.started(&mut work)?;
+    let next = work.next;
+    if let Some(next) = next {
+        context.running.effects.changed = context.running.changed.is_some();
+        discard(std::mem::replace(actor, next));
+    }
+    Ok(())
+}
+
 impl<A: Actor> Behaviour for Native<A> {
     fn receive(&mut self, message: &Message, context: &mut Context<'_>) -> Result<(), Failure> {
         run(&mut self.0, message, context)
+    }
+
+    fn has_start(&self) -> bool {
+        A::HAS_START
     }
 
     fn restarting(&mut self, reason: &str) {
@@ -118,6 +150,10 @@ struct Kept<A>(A);
 impl<A: DurableActor> Behaviour for Kept<A> {
     fn receive(&mut self, message: &Message, context: &mut Context<'_>) -> Result<(), Failure> {
         run(&mut self.0, message, context)
+    }
+
+    fn has_start(&self) -> bool {
+        A::HAS_START
     }
 
     fn restarting(&mut self, reason: &str) {

@@ -6,6 +6,7 @@
 
 use banyan_core::sponsors::Resource;
 
+pub use crate::configuration::starting::Start;
 use crate::model::context::Context;
 use crate::model::message::{CodecError, Message};
 use crate::model::saved::Saved;
@@ -30,6 +31,12 @@ pub trait Behaviour: Send {
 
     /// Whether `save` gives something: only such behaviours can live in a durable configuration.
     fn can_be_kept(&self) -> bool {
+        false
+    }
+
+    /// Whether its actor gets an event before its first message, and again when it begins anew. The message
+    /// of that is a [`Start`].
+    fn has_start(&self) -> bool {
         false
     }
 
@@ -67,7 +74,8 @@ pub enum Failure {
     Exhausted(#[from] Exhausted),
     /// It sends to a configuration that has as many events as it takes; the number of that.
     #[error(
-        "configuration {0} has as many events as it takes: send less, or let its mailbox make senders wait"
+        "a configuration that it sends to has as many events as it takes: send less, or let its mailbox make \
+         senders wait"
     )]
     Full(crate::model::address::ConfigurationNumber),
     /// The message is not one that the actor takes. The event is consumed, the actor lives.

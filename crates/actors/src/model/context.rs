@@ -108,9 +108,22 @@ impl Context<'_> {
     pub fn create(&mut self, behaviour: Box<dyn Behaviour>) -> Result<Address, Exhausted> {
         self.check_kept(&*behaviour);
         self.charge_memory(RunningConfiguration::ACTOR_BYTES + behaviour.size())?;
+        let has_start = behaviour.has_start();
         let slot = self.running.occupy(behaviour);
         self.running.effects.created.push(slot);
+        if has_start {
+            self.put_start(slot)?;
+        }
         Ok(Address::local(self.running.local_of(slot)))
+    }
+
+    /// The first event of a new actor, before any that is sent to it.
+    #[cold]
+    fn put_start(&mut self, slot: u32) -> Result<(), Exhausted> {
+        self.charge_memory(size_of::<Event>() as u64)?;
+        let first = self.running.start(slot, self.sponsor, 0);
+        self.running.queue.extend(first);
+        Ok(())
     }
 
     /// What cannot be kept has no place in a durable configuration: the event fails.
@@ -218,6 +231,18 @@ impl Context<'_> {
     pub fn become_behaviour(&mut self, behaviour: Box<dyn Behaviour>) {
         self.check_kept(&*behaviour);
         self.running.effects.next.put(behaviour);
+    }
+
+    /// The message of this event is put aside when it completes, until the actor wants it back
+    /// ([`unstash`](Self::unstash)), is restarted, or is put back from a store. It still takes room in the
+    /// configuration's mailbox.
+    pub fn stash(&mut self) {
+        self.running.effects.stash = true;
+    }
+
+    /// What the actor has put aside comes next, in its order, before whatever waits.
+    pub fn unstash(&mut self) {
+        self.running.effects.deferred.push(Deferred::Unstash);
     }
 
     /// The actor ends with this event, if the event completes.

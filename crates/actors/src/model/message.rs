@@ -308,6 +308,12 @@ impl Message {
         Self(Erased::new(value, const { &Internal::<T>::TABLE }))
     }
 
+    /// The name of its type; of what came as bytes, that of a packet.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn type_name(&self) -> &'static str {
+        self.0.type_name()
+    }
+
     /// Whether it is a message of the runtime's own, of this type.
     pub(crate) fn is_internal<T: 'static>(&self) -> bool {
         self.0.about().internal && self.0.is::<T>()

@@ -8,6 +8,12 @@ thread_local! {
     static DISPATCHING: Cell<bool> = const { Cell::new(false) };
 }
 
+/// Whether this thread is inside an event.
+#[cfg(feature = "wasm")]
+pub(crate) fn is_inside_event() -> bool {
+    DISPATCHING.get()
+}
+
 /// Stops the process if this thread is inside an event: a dispatch in a dispatch would let an actor run
 /// another.
 pub(crate) fn assert_outside_of_events() {

@@ -11,6 +11,7 @@
 
 pub(crate) mod dispatching;
 mod moving;
+mod observed;
 mod paying;
 pub(crate) mod pool;
 pub mod probe;
@@ -27,9 +28,11 @@ use std::sync::atomic::Ordering;
 use crate::configuration::event::Event;
 use crate::configuration::running::Outcome;
 use crate::containment::contain;
+use crate::durable::{CommitFailed, StoreHealth};
 use crate::model::address::ConfigurationNumber;
 use crate::mutation::{Mutation, makes};
 use crate::sponsors::lease::{Leases, Paid};
+use crate::sys::allocator::Behind;
 use crate::sys::lent::Owner;
 use crate::system::System;
 use crate::system::directory::{Entry, Exclusive, NO_PROCESSOR, Resident, Ring};
@@ -100,6 +103,10 @@ pub(crate) struct Processor {
     look_at: u64,
     /// When leases were settled.
     settled: u64,
+    /// When it is tried again to keep the budgets, which there was no room for.
+    keep_budgets_at: u64,
+    /// What it has freed in small pieces, which the allocator keeps.
+    freed: Behind,
     /// How often leases had been called back when this processor last settled for that.
     recalls: u64,
     /// When this processor looked whether others are held up, and the turns that they had had.
@@ -127,6 +134,8 @@ impl Processor {
             look_every: 1,
             look_at: 0,
             settled: 0,
+            keep_budgets_at: u64::MAX,
+            freed: Behind::default(),
             recalls: 0,
             relieved: 0,
             turns_seen,
@@ -162,7 +171,7 @@ impl Processor {
         let mut in_hand = InHand(Some(resident));
         let resident = in_hand.resident();
         if !resident.entry.inbox.is_empty() {
-            let Exclusive { running, durability } = &mut *resident.exclusive;
+            let Exclusive { running, durability, .. } = &mut *resident.exclusive;
             match durability {
                 None => resident.entry.inbox.take(|event| running.queue.push_back(event)),
                 Some(durability) => {
@@ -173,19 +182,31 @@ impl Processor {
                 }
             }
         }
-        if resident.exclusive.running.next_due() <= self.now {
-            resident.exclusive.running.fire(self.now);
-            self.settle_effects(resident);
+        if resident.exclusive.next_due() <= self.now {
+            self.do_what_is_due(resident);
         }
         self.run(resident);
         let resident = in_hand.put_back();
-        if !resident.exclusive.running.queue.is_empty() {
+        if !resident.exclusive.running.queue.is_empty() && resident.exclusive.health() != StoreHealth::Full {
             self.in_hand = None;
             self.ring.push_back(resident);
         } else {
             self.put_to_rest(resident);
         }
         Turn::Worked
+    }
+
+    /// What no event asks for: timers that are due, or a look at whether there is room for a commit.
+    #[cold]
+    fn do_what_is_due(&mut self, resident: &mut Resident) {
+        let Exclusive { running, durability, .. } = &mut *resident.exclusive;
+        if let Some(durability) = durability.as_mut().filter(|one| one.health() == StoreHealth::Full) {
+            let committed = durability.commit_again(running, &self.system.facilities);
+            self.after_commit(resident, committed);
+        } else {
+            running.fire(self.now);
+            self.settle_effects(resident);
+        }
     }
 
     /// Ends a configuration that was removed.
@@ -202,9 +223,13 @@ impl Processor {
 
     /// Dispatches as many events as the weight says.
     fn run(&mut self, resident: &mut Resident) {
-        if resident.exclusive.durability.as_ref().is_some_and(|durability| durability.has_failed()) {
-            resident.exclusive.running.queue.clear();
-            return;
+        match resident.exclusive.health() {
+            StoreHealth::Well => {}
+            StoreHealth::Full => return,
+            StoreHealth::Failed => {
+                resident.exclusive.running.queue.clear();
+                return;
+            }
         }
         let weight =
             if makes(Mutation::IgnoreWeight) { 1 } else { resident.entry.weight.load(Ordering::Relaxed) };
@@ -235,7 +260,8 @@ impl Processor {
                 Outcome::Failed(failure) => {
                     failed += 1;
                     let at = (resident.entry.name.as_str(), event.slot, event.generation & Event::GENERATION);
-                    self.system.facilities.log(format!("{} actor {}.{}: {failure}", at.0, at.1, at.2));
+                    let line = || format!("{} actor {}.{}: {failure}", at.0, at.1, at.2);
+                    self.system.facilities.log_of(at.0, line);
                 }
             }
             if !resident.exclusive.running.effects.is_settled() {
@@ -245,6 +271,7 @@ impl Processor {
         self.commit_if_due(resident);
         self.make_room(resident);
         let shared = &resident.entry;
+        observed::count(shared, completed, failed);
         if completed > 0 {
             shared.events.store(shared.events.load(Ordering::Relaxed) + completed, Ordering::Relaxed);
         }
@@ -256,18 +283,37 @@ impl Processor {
     /// Commits what a durable configuration has done, once it is enough for a sync or there is nothing more
     /// to do.
     fn commit_if_due(&mut self, resident: &mut Resident) {
-        let Exclusive { running, durability } = &mut *resident.exclusive;
+        let Exclusive { running, durability, .. } = &mut *resident.exclusive;
         let idle = running.queue.is_empty();
         let Some(durability) = durability.as_mut().filter(|durability| durability.is_due(idle)) else {
             return;
         };
         let committed = durability.commit(running, &self.system.facilities);
+        self.after_commit(resident, committed);
+    }
+
+    /// What a batch has to say goes when it is committed. If it is not, the log says so once.
+    fn after_commit(&mut self, resident: &mut Resident, committed: Result<(), CommitFailed>) {
+        let Some(durability) = &mut resident.exclusive.durability else { return };
         self.system.carry_out(durability.take_aftermath());
-        if let Err(error) = committed {
-            let name = &resident.entry.name;
-            resident.entry.rests.store(true, Ordering::Relaxed);
-            self.system.facilities.log(format!("{name}: {error}; it rests until it is opened again"));
-            running.queue.clear();
+        let (name, facilities) = (&resident.entry.name, &self.system.facilities);
+        let health = durability.health();
+        let before = resident.entry.note_health(health);
+        match (committed, health) {
+            (Ok(()), _) if before == StoreHealth::Full => {
+                facilities.log(format!("{name}: there is room on the disk again, and it goes on"));
+            }
+            (Ok(()), _) => {}
+            (Err(error), StoreHealth::Full) => {
+                if before != StoreHealth::Full {
+                    facilities.log(format!("{name}: {error}; it rests until there is room"));
+                }
+                return;
+            }
+            (Err(error), _) => {
+                facilities.log(format!("{name}: {error}; it rests until it is opened again"));
+                resident.exclusive.running.queue.clear();
+            }
         }
         self.release_effects(resident);
         if let Some(durability) = &mut resident.exclusive.durability {
@@ -289,6 +335,7 @@ impl Processor {
             Paid::Park => return Outcome::Parked,
             Paid::Drop => return Outcome::Gone,
         };
+        let _span = observed::span(&resident.entry, event);
         let running = &mut resident.exclusive.running;
         let lending = self.ring.lend();
         let inside = dispatching::enter();
@@ -326,6 +373,7 @@ impl Processor {
         };
         if settle {
             self.settle_leases();
+            self.freed.step();
         }
         self.relieve_others();
         if self.ring.len() > 1 {
@@ -378,7 +426,12 @@ impl Processor {
             return Turn::Worked;
         }
         self.ask_for_work();
-        Turn::Idle(self.alarms.peek().map_or(u64::MAX, |Reverse((due, _))| *due))
+        if !self.freed.is_done() {
+            self.freed.step();
+            return Turn::Worked;
+        }
+        let due = self.alarms.peek().map_or(u64::MAX, |Reverse((due, _))| *due);
+        Turn::Idle(due.min(self.keep_budgets_at))
     }
 
     /// Gives everything back: what is in the ring rests.

@@ -4,9 +4,14 @@
 use std::cmp::Reverse;
 use std::sync::atomic::Ordering;
 
+use banyan_core::sponsors::SponsorId;
+
 use super::Processor;
 use crate::configuration::running::RunningConfiguration;
 use crate::containment::contain;
+use crate::model::address::ConfigurationNumber;
+use crate::processor::pool::Threads;
+use crate::sys::allocator;
 use crate::system::directory::{Arrival, Exclusive, NO_PROCESSOR, ProcessorEntry, Resident, Ring};
 
 /// Nanoseconds between looks at whether another processor is held up: what waits there waits so much longer.
@@ -38,13 +43,13 @@ impl Processor {
             Arrival::New(entry, mut seed) => {
                 let mut running = RunningConfiguration::of(&seed);
                 if let Some(first) = seed.first.take()
-                    && let Err(words) = contain(|| running.occupy(first))
+                    && let Err(words) = contain(|| running.begin(first))
                 {
                     let name = &entry.name;
                     self.system.facilities.log(format!("{name}: its first actor panicked: {words}"));
                 }
                 entry.actors.store(running.population(), Ordering::Relaxed);
-                (entry, Box::new(Exclusive { running, durability: None }))
+                (entry, Exclusive::new(running, None))
             }
         };
         entry.home.store(self.index, Ordering::Relaxed);
@@ -90,18 +95,39 @@ impl Processor {
 
     pub(super) fn put_to_rest(&mut self, resident: Resident) {
         let Resident { entry, mut exclusive } = resident;
-        exclusive.running.give_back();
-        entry.actors.store(exclusive.running.population(), Ordering::Relaxed);
-        let due = exclusive.running.next_due();
-        if due != u64::MAX {
-            self.alarms.push(Reverse((due, entry.number)));
+        if let Some(bytes) = exclusive.running.give_back() {
+            self.trim(bytes);
         }
+        entry.actors.store(exclusive.running.population(), Ordering::Relaxed);
+        self.set_alarm(entry.number, &mut exclusive);
         self.in_hand = None;
         // Before: a sender would take it away from a processor that seems to be busy.
         self.note_load();
         if let Some(exclusive) = entry.rest(exclusive) {
             self.ring.push_back(Resident { entry, exclusive });
             self.note_load();
+        }
+    }
+
+    /// The allocator gives back what many actors took: what lies between pieces in use by a thread of the
+    /// pool, since that takes long, and the rest in steps.
+    #[cold]
+    fn trim(&mut self, bytes: usize) {
+        if !self.system.facilities.clock.is_simulated() {
+            self.system.pool.submit(Box::new(allocator::trim), SponsorId::ROOT, Threads::Started);
+            self.freed.add(bytes);
+        }
+    }
+
+    /// Sees to it that a configuration is roused when it has something to do. It may rest often until then: an
+    /// alarm that is set here, and is not too late, serves.
+    fn set_alarm(&mut self, number: ConfigurationNumber, exclusive: &mut Exclusive) {
+        let due = exclusive.next_due();
+        let (processor, at) = exclusive.alarm;
+        let is_set = processor == self.index && self.now < at && at <= due;
+        if due != u64::MAX && !is_set {
+            self.alarms.push(Reverse((due, number)));
+            exclusive.alarm = (self.index, due);
         }
     }
 

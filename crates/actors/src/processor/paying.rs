@@ -96,7 +96,8 @@ impl Processor {
             }
         }
         for line in effects.complaints.drain(..) {
-            self.system.facilities.log(format!("{}: {line}", resident.entry.name));
+            let name = &resident.entry.name;
+            self.system.facilities.log_of(name, || format!("{name}: {line}"));
         }
         // What a durable configuration sends, or wants done, leaves after its commit.
         if resident.exclusive.durability.is_none() {
@@ -114,12 +115,13 @@ impl Processor {
 
     pub(super) fn settle_leases(&mut self) {
         self.settled = self.now;
-        if self.leases.is_empty() {
+        if self.leases.is_empty() && self.now < self.keep_budgets_at {
             return;
         }
         let mut freed = Vec::new();
         let mut accounts = self.system.facilities.accounts();
         self.leases.settle_all(&mut accounts, &mut freed);
+        self.keep_budgets_at = accounts.keep_again(self.now, &mut freed);
         let complaints = std::mem::take(&mut accounts.complaints);
         drop(accounts);
         complaints.into_iter().for_each(|line| self.system.facilities.log(line));

@@ -42,7 +42,7 @@ impl Probe {
 
     /// Puts an actor in.
     pub fn create(&mut self, behaviour: Box<dyn Behaviour>) -> Address {
-        let slot = self.running.occupy(behaviour);
+        let slot = self.running.begin(behaviour);
         Address::local(self.running.local_of(slot))
     }
 

@@ -12,6 +12,7 @@ use crate::configuration::event::Event;
 use crate::durable::budgets::{Attributes, KeepBudgetsError, KeptBudgets};
 use crate::durable::changes::Reported;
 use crate::durable::identities::Identities;
+use crate::durable::room::Retry;
 use crate::durable::signals::Signals;
 use crate::durable::stored::{StoredAddress, StoredController};
 use crate::model::address::{Address, ConfigurationNumber, Place};
@@ -87,6 +88,8 @@ pub(crate) struct Accounts {
     /// For the log: sponsors without a controller that are exhausted.
     pub(crate) complaints: Vec<String>,
     pub(crate) kept: Option<KeptBudgets>,
+    /// When it is tried to keep them again, which there was no room for.
+    pub(crate) unkept: Option<Retry>,
     /// What durable configurations have told it.
     pub(crate) reported: Vec<Reported>,
     /// What it has told durable controllers.
@@ -105,6 +108,7 @@ impl Accounts {
             refill,
             complaints: Vec::new(),
             kept: None,
+            unkept: None,
             reported: Vec::new(),
             signals: Signals::default(),
             changed: false,
@@ -133,7 +137,7 @@ impl Accounts {
             controller: self.controllers.get(&id).and_then(Controller::to_stored),
         };
         let written = kept.write(&self.ledger, &self.reported, &self.signals, last, attributes);
-        if written.is_ok() {
+        if written.as_ref().err().is_none_or(KeepBudgetsError::is_want_of_room) {
             self.kept = Some(kept);
         }
         written
@@ -141,16 +145,46 @@ impl Accounts {
 
     /// Writes what must be kept before it is reported.
     pub(crate) fn keep(&mut self) {
-        if self.changed && self.kept.is_some() {
+        if self.changed && self.kept.is_some() && self.unkept.is_none() {
             self.keep_now(false);
         }
     }
 
+    /// Tries again to keep what there was no room for, and frees the signals that have waited for that; gives
+    /// when to try once more.
+    pub(crate) fn keep_again(&mut self, now: u64, freed: &mut Vec<Freed>) -> u64 {
+        if let Some(retry) = self.unkept.filter(|retry| retry.at <= now) {
+            self.unkept = Some(retry.later(now));
+            self.keep_now(false);
+            if self.is_kept() {
+                freed.push(Freed::Signals);
+            }
+        }
+        self.unkept.map_or(u64::MAX, |retry| retry.at)
+    }
+
     fn keep_now(&mut self, last: bool) {
-        if let Err(error) = self.write(last) {
-            self.complaints.push(format!(
-                "budgets are not kept any more, and a crash would give back what is spent: {error}"
-            ));
+        match self.write(last) {
+            Ok(()) => {
+                if self.unkept.take().is_some() {
+                    self.complaints.push("there is room again, and budgets are kept".to_owned());
+                }
+            }
+            Err(error) if error.is_want_of_room() => {
+                if self.unkept.is_none() {
+                    self.unkept = Some(Retry::first(0));
+                    self.complaints.push(format!(
+                        "budgets are not kept until there is room, and a crash would give back what is spent \
+                         meanwhile: {error}"
+                    ));
+                }
+            }
+            Err(error) => {
+                self.unkept = None;
+                self.complaints.push(format!(
+                    "budgets are not kept any more, and a crash would give back what is spent: {error}"
+                ));
+            }
         }
     }
 
@@ -166,6 +200,7 @@ impl Accounts {
     pub(crate) fn lease(&mut self, id: SponsorId, all: bool) -> Grant {
         let grant = self.ledger.lease(id, all);
         if let (Some(kept), Grant::Leased(_), Some(account)) = (&self.kept, grant, self.ledger.account(id))
+            && self.unkept.is_none()
             && !kept.covers(id, account)
         {
             self.keep_now(false);

@@ -7,7 +7,7 @@
 //! Lock: the table of entries, and each entry's own; nothing is sent under them.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use banyan_core::sponsors::SponsorId;
@@ -17,7 +17,7 @@ use super::mailboxes::Mailbox;
 use crate::configuration::effects::Seed;
 use crate::configuration::event::Event;
 use crate::configuration::running::RunningConfiguration;
-use crate::durable::Durability;
+use crate::durable::{Durability, StoreHealth};
 use crate::model::address::ConfigurationNumber;
 use crate::sys::batch_queue::BatchQueue;
 use crate::sys::lent::Lent;
@@ -29,6 +29,26 @@ pub(crate) const NO_PROCESSOR: usize = usize::MAX;
 pub(crate) struct Exclusive {
     pub(crate) running: RunningConfiguration,
     pub(crate) durability: Option<Box<Durability>>,
+    /// The processor that was to rouse it last, and when.
+    pub(crate) alarm: (usize, u64),
+}
+
+impl Exclusive {
+    pub(crate) fn new(running: RunningConfiguration, durability: Option<Box<Durability>>) -> Box<Self> {
+        Box::new(Self { running, durability, alarm: (NO_PROCESSOR, 0) })
+    }
+
+    /// When there is something to do that no event asks for, in nanoseconds of the system's clock. While a
+    /// batch waits for room, that is to look whether there is some.
+    #[inline]
+    pub(crate) fn next_due(&self) -> u64 {
+        let retry = self.durability.as_ref().and_then(|durability| durability.retry_at());
+        retry.unwrap_or_else(|| self.running.next_due())
+    }
+
+    pub(crate) fn health(&self) -> StoreHealth {
+        self.durability.as_ref().map_or(StoreHealth::Well, |durability| durability.health())
+    }
 }
 
 /// What every processor can reach of a configuration.
@@ -51,8 +71,8 @@ pub(crate) struct Entry {
     pub(crate) actors: AtomicUsize,
     pub(crate) sponsor: SponsorId,
     pub(crate) durable: bool,
-    /// Its store could not be written.
-    pub(crate) rests: AtomicBool,
+    /// How its store is: a [`StoreHealth`].
+    health: AtomicU8,
     /// It stays on the processor that it began on.
     pub(crate) stays: bool,
     /// If it takes so many events and no more.
@@ -75,10 +95,22 @@ impl Entry {
             actors: AtomicUsize::new(0),
             sponsor: seed.configuration.sponsor,
             durable,
-            rests: AtomicBool::new(false),
+            health: AtomicU8::new(StoreHealth::Well as u8),
             stays: seed.configuration.stays,
             mailbox: seed.configuration.mailbox.map(|(events, when)| Arc::new(Mailbox::new(events, when))),
         }
+    }
+
+    pub(crate) fn health(&self) -> StoreHealth {
+        const ALL: [StoreHealth; 3] = [StoreHealth::Well, StoreHealth::Full, StoreHealth::Failed];
+        ALL[usize::from(self.health.load(Ordering::Relaxed))]
+    }
+
+    /// Notes how its store is; gives how it was.
+    pub(crate) fn note_health(&self, health: StoreHealth) -> StoreHealth {
+        let before = self.health();
+        self.health.store(health as u8, Ordering::Relaxed);
+        before
     }
 
     /// It was removed: the processor that has it drops it.

@@ -79,6 +79,11 @@ impl Facilities {
         self.log.write(self.clock.now(), line);
     }
 
+    /// A line about a configuration, of which there are so many in a second and no more.
+    pub(crate) fn log_of(&self, name: &str, line: impl FnOnce() -> String) {
+        self.log.write_of(self.clock.now(), name, line);
+    }
+
     pub(crate) fn log_lines(&self) -> Vec<String> {
         self.log.lines()
     }

@@ -13,7 +13,7 @@ use crate::configuration::effects::Seed;
 use crate::configuration::event::Event;
 use crate::configuration::settings::Configuration;
 use crate::durable::requests::{DurableRequest, Numbered};
-use crate::durable::{DurableError, DurableSeed, OpenDurableError};
+use crate::durable::{DurableError, DurableSeed, OpenDurableError, StoreHealth};
 use crate::model::actor::Actor;
 use crate::model::address::{Addr, Address, Local, Place};
 use crate::model::ask::{self, AskError};
@@ -51,9 +51,9 @@ pub struct ConfigurationStatus {
     pub failures: u64,
     /// Whether it is kept.
     pub durable: bool,
-    /// Its store could not be written: it takes no events until it is opened again.
+    /// How its store is, if it is kept.
     #[serde(default)]
-    pub rests: bool,
+    pub store: StoreHealth,
 }
 
 /// What a listing tells of one sponsor.
@@ -382,7 +382,7 @@ pub(crate) fn status(system: &System) -> Vec<ConfigurationStatus> {
             events: shared.events.load(Ordering::Relaxed),
             failures: shared.failures.load(Ordering::Relaxed),
             durable: shared.durable,
-            rests: shared.rests.load(Ordering::Relaxed),
+            store: shared.health(),
         })
         .collect()
 }

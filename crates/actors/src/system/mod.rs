@@ -158,7 +158,7 @@ impl System {
         let others = self.directory.all();
         self.open_mailbox(&entry);
         self.directory.insert(&entry);
-        let exclusive = Box::new(Exclusive { running, durability: Some(durability) });
+        let exclusive = Exclusive::new(running, Some(durability));
         self.directory.arrive(home, Arrival::Given(entry, exclusive));
         for other in others.iter().filter(|other| other.durable) {
             self.request(other.number, DurableRequest::Resend { target: name.clone() });

@@ -9,7 +9,7 @@ use std::sync::{Arc, Weak};
 use banyan_core::sponsors::SponsorId;
 use parking_lot::Mutex;
 
-use crate::model::address::{Address, Door};
+use crate::model::address::{Address, Door, Local, Place};
 use crate::model::message::Message;
 use crate::mutation::{Mutation, makes};
 
@@ -38,6 +38,14 @@ struct Named {
 }
 
 type Table = Mutex<BTreeMap<String, Named>>;
+
+/// Words that are the same each time that a seed is run: numbers of configurations are not.
+fn words_for(actor: &Address) -> String {
+    match &actor.0 {
+        Place::Local(Local { slot, generation, .. }) => format!("actor {slot}.{generation}"),
+        Place::Beyond(proxy) => proxy.door().describe(),
+    }
+}
 
 /// Actors by name.
 #[derive(Default)]
@@ -76,7 +84,7 @@ impl Names {
         let named = Named { actor: actor.clone(), state: State::Reserved, watcher: watcher.clone() };
         let mut names = self.0.lock();
         if let Some(Named { actor: by, .. }) = names.get(name) {
-            return Err(NameTaken { name: name.to_owned(), by: format!("{by:?}") });
+            return Err(NameTaken { name: name.to_owned(), by: words_for(by) });
         }
         names.insert(name.to_owned(), named);
         Ok(watcher)

@@ -29,6 +29,10 @@ impl System {
         // A number that the store does not know would be given to another signal after a crash, and that
         // would be taken for this one.
         accounts.keep();
+        if accounts.unkept.is_some() {
+            accounts.signals.hold_back(&due);
+            return;
+        }
         let is_kept = accounts.is_kept();
         if !is_kept {
             // What is due goes out as to any controller; nothing would bring back the rest.

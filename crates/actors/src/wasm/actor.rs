@@ -17,7 +17,7 @@ use super::instance::Instance;
 use super::kept::{Creation, Kept, mark};
 use super::metering::Metering;
 use super::state;
-use crate::model::address::Address;
+use crate::model::address::{Address, Local};
 use crate::model::behaviour::{Behaviour, Exhausted, Failure};
 use crate::model::context::Context;
 use crate::model::message::{Message, Packet};
@@ -212,12 +212,18 @@ fn apply(
 
 /// What a guest wrote goes to the system's log, whether its event completed or not.
 fn emit(state: &mut EventState, context: &Context<'_>) {
+    if state.log.is_empty() {
+        return;
+    }
+    let name = &*context.running.name;
+    let Local { slot, generation, .. } = context.running.local_of(context.slot);
+    let from = format!("{name} actor {slot}.{generation}");
     for (level, line) in state.log.drain(..) {
-        context.facilities.log(format!("{:?} {level:?}: {}", context.this(), line.escape_debug()));
+        context.facilities.log_of(name, || format!("{from} {level:?}: {}", line.escape_debug()));
     }
     if state.log_dropped > 0 {
         let more = state.log_dropped;
-        context.facilities.log(format!("{:?}: {more} more lines of this event are dropped", context.this()));
+        context.facilities.log_of(name, || format!("{from}: {more} more lines of this event are dropped"));
     }
 }
 

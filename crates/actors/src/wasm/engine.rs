@@ -1,7 +1,7 @@
 //! [`Engine`]: compiles modules and holds what their actors share. [`Module`]: one that was checked and
 //! compiled.
 //!
-//! Compiling takes time in proportion to the module and no sponsor pays for it: do it outside of events.
+//! Compiling takes time in proportion to the module: it is done outside of events.
 
 use std::fmt;
 use std::io;
@@ -9,11 +9,15 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
+use crate::model::behaviour::refuse;
+use crate::processor::dispatching;
 use crate::sys::guest_memory::ImageFile;
+use parking_lot::Mutex;
 use wasmparser::WasmFeatures;
 use wasmtime::{Config, Engine as Wasmtime, InstancePre, Linker, ModuleExport, OptLevel};
 
 use super::abi;
+use super::compiling::Modules;
 use super::host_functions::{self, EventState};
 use super::instrument::{self, global_name, instrument, memory_name};
 use super::limits::Limits;
@@ -22,6 +26,9 @@ use super::metering::Metering;
 use super::module_error::ModuleError;
 use super::validator;
 use super::watchdog;
+
+/// Bytes of a module that is compiled while no other of them is.
+const LARGE: usize = 64 << 10;
 
 /// What an engine is made with.
 #[derive(Clone, Debug)]
@@ -84,6 +91,9 @@ struct Inner {
     options: EngineOptions,
     windows: Arc<WindowPool>,
     instances: AtomicUsize,
+    /// Held while a large module is compiled, so that what that takes is not taken twice.
+    compiling: Mutex<()>,
+    modules: Mutex<Modules>,
 }
 
 impl fmt::Debug for Engine {
@@ -107,7 +117,15 @@ impl Engine {
         let file = file.map_err(|source| EngineError::Memory { actors, bytes, source })?;
         watchdog::start();
         let instances = AtomicUsize::new(0);
-        Ok(Self(Arc::new(Inner { wasmtime, linker, options, windows: WindowPool::new(file), instances })))
+        Ok(Self(Arc::new(Inner {
+            wasmtime,
+            linker,
+            options,
+            windows: WindowPool::new(file),
+            instances,
+            compiling: Mutex::default(),
+            modules: Mutex::default(),
+        })))
     }
 
     /// What it was made with.
@@ -129,11 +147,22 @@ impl Engine {
         &self.0.instances
     }
 
-    /// Checks and compiles a module, given as its bytes.
+    pub(super) fn modules(&self) -> &Mutex<Modules> {
+        &self.0.modules
+    }
+
+    /// Checks and compiles a module, given as its bytes. It takes long: an event that calls it fails, and an
+    /// actor asks for it ([`Work::compile`](crate::Work::compile)).
     ///
     /// # Errors
     /// [`ModuleError`] says what is wrong with it, and where.
     pub fn compile(&self, bytes: &[u8]) -> Result<Module, ModuleError> {
+        if dispatching::is_inside_event() {
+            refuse(
+                "a module is not compiled inside an event, which would hold up its host: use `Work::compile`",
+            );
+        }
+        let _large = (bytes.len() > LARGE).then(|| self.0.compiling.lock());
         let checked = validator::check(bytes, &self.0.options.limits)?;
         let instrumented = instrument(bytes, &checked, self.0.options.metering)?;
         let failed = |error: wasmtime::Error| ModuleError::Compile(format!("{error:#}"));

@@ -373,23 +373,24 @@ fn same(guest: &mut RunningConfiguration<'_>, one: u32, other: u32) -> wasmtime:
     Ok(u32::from(event.resolve("same", one)? == event.resolve("same", other)?))
 }
 
-/// Text of a guest's: what is no UTF-8 in it is replaced.
-fn text(
+/// The bytes of a text of a guest's, paid for.
+fn paid_text<'a>(
     function: &'static str,
-    guest: &mut RunningConfiguration<'_>,
+    guest: &'a mut RunningConfiguration<'_>,
     pointer: u32,
     length: u32,
-) -> wasmtime::Result<String> {
+) -> wasmtime::Result<(&'a [u8], &'a mut EventState)> {
     let length = length.min(abi::TEXT_BYTES);
     charge(guest, CALL_FUEL + EFFECT_FUEL + u64::from(length))?;
     let (memory, event) = parts(guest)?;
     event.charge_memory(EFFECT_BYTES + u64::from(length))?;
-    Ok(String::from_utf8_lossy(bytes(function, memory, pointer, length)?).into_owned())
+    Ok((bytes(function, memory, pointer, length)?, event))
 }
 
 fn fail(guest: &mut RunningConfiguration<'_>, pointer: u32, length: u32) -> wasmtime::Result<()> {
-    let words = text("fail", guest, pointer, length)?;
-    Err(CallError::Failed(words).into())
+    let (words, _) = paid_text("fail", guest, pointer, length)?;
+    // What is no UTF-8 in it is replaced, as in a line of the log.
+    Err(CallError::Failed(String::from_utf8_lossy(words).into_owned()).into())
 }
 
 fn log(guest: &mut RunningConfiguration<'_>, level: u32, pointer: u32, length: u32) -> wasmtime::Result<()> {
@@ -400,10 +401,9 @@ fn log(guest: &mut RunningConfiguration<'_>, level: u32, pointer: u32, length: u
         3 => Level::Debug,
         other => return Err(CallError::NoLevel(other).into()),
     };
-    let line = text("log", guest, pointer, length)?;
-    let event = guest.data_mut();
+    let (line, event) = paid_text("log", guest, pointer, length)?;
     if event.log.len() < abi::LOG_LINES {
-        event.log.push((level, line));
+        event.log.push((level, String::from_utf8_lossy(line).into_owned()));
     } else {
         event.log_dropped += 1;
     }

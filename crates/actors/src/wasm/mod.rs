@@ -7,6 +7,7 @@
 //!
 //! - `validator` refuses what cannot be kept or costs too much; `instrument` rewrites the rest so that it can
 //!   be kept, and `metering` so that it counts and can be stopped.
+//! - `compiling` does that for an actor, on a thread of the pool.
 //! - `memory` puts a guest's memory at addresses of ours; `instance` makes an instance from what was kept.
 //! - `host_functions` are what a guest calls; `handles` its table of addresses; `actor` one event from begin
 //!   to end, `failure` how it ends otherwise, `kept` what is left of an actor between events.
@@ -16,6 +17,7 @@ pub mod abi;
 mod actor;
 #[doc(hidden)]
 pub mod bare;
+mod compiling;
 mod engine;
 mod failure;
 mod handles;
@@ -31,6 +33,7 @@ mod state;
 mod validator;
 mod watchdog;
 
+pub use compiling::{CompileError, Compiled};
 pub use engine::{Engine, EngineError, EngineOptions, Module};
 pub use kept::RestoreError;
 pub use limits::Limits;

@@ -7,6 +7,8 @@
 #[path = "../simulated/mod.rs"]
 mod simulated;
 
+mod begun;
+mod kept;
 mod paid;
 mod supervised;
 mod undone;
@@ -19,7 +21,7 @@ use banyan_actors::mutation::{MUTATIONS, Mutation, with};
 type Check = fn() -> Result<(), String>;
 
 fn checks() -> Vec<(&'static str, Check)> {
-    [undone::CHECKS, supervised::CHECKS, paid::CHECKS].concat()
+    [undone::CHECKS, supervised::CHECKS, paid::CHECKS, kept::CHECKS, begun::CHECKS].concat()
 }
 
 /// One result for a history: what was observed is what the rules say.

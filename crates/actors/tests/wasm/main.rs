@@ -11,6 +11,7 @@ mod modules;
 mod mutated;
 mod sponsored;
 mod state;
+mod worst;
 
 use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Mutex, OnceLock};

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use banyan_actors::durable::StoreHealth;
 use banyan_actors::handle::{ConfigurationStatus, SponsorStatus};
 
 /// The configurations, one a line.
@@ -15,10 +16,13 @@ pub(super) fn configurations(list: &[ConfigurationStatus]) -> String {
         "NUMBER", "NAME", "HOST", "WEIGHT", "ACTORS", "EVENTS", "FAILED"
     );
     for one in list {
-        let kept = match (one.durable, one.rests) {
-            (_, true) => "no more: its store could not be written; see the log, and open it again",
-            (true, false) => "yes",
-            (false, false) => "no",
+        let kept = match (one.durable, one.store) {
+            (_, StoreHealth::Failed) => {
+                "no more: its store could not be written; see the log, and open it again"
+            }
+            (_, StoreHealth::Full) => "waits for room on the disk of its store",
+            (true, StoreHealth::Well) => "yes",
+            (false, StoreHealth::Well) => "no",
         };
         let _ = writeln!(
             text,
