@@ -54,7 +54,15 @@ fn a_million_actors_that_have_ended_take_nothing() {
     let most = resident();
     runtime.send(&mortals, true);
     wait_for(&runtime, 1);
-    let after = resident();
-    let (took, kept) = (most - before, after.saturating_sub(before));
-    assert!(kept < took / 8, "{kept} bytes of {took} are kept");
+    // It is given back beside the host's own work.
+    let (took, until) = (most - before, Instant::now() + Duration::from_secs(60));
+    loop {
+        let kept = resident().saturating_sub(before);
+        if kept < took / 8 {
+            break;
+        }
+        assert!(Instant::now() < until, "{kept} bytes of {took} are kept");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(runtime.log_lines(), [""; 0], "nothing went wrong with it");
 }
