@@ -11,14 +11,8 @@ use crate::containment::contain;
 use crate::model::address::Local;
 use crate::model::behaviour::Behaviour;
 use crate::model::message::Message;
+use crate::model::start::Start;
 use crate::mutation::{Mutation, makes};
-
-/// The message of an actor's first event.
-pub struct Start(());
-
-impl Start {
-    pub(crate) const NEW: Self = Self(());
-}
 
 impl RunningConfiguration {
     /// The first event of the actor of a slot, if it wants one; `mark` says how it is paid for.

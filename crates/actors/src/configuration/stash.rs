@@ -5,8 +5,8 @@
 
 use super::event::Event;
 use super::running::RunningConfiguration;
-use super::starting::Start;
 use crate::model::message::Message;
+use crate::model::start::Start;
 use crate::mutation::{Mutation, makes};
 
 impl RunningConfiguration {

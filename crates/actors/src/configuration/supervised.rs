@@ -8,11 +8,11 @@ use std::collections::VecDeque;
 use super::effects::{Effects, Outgoing};
 use super::event::Event;
 use super::running::{Outcome, RunningConfiguration};
-use super::starting::Start;
 use crate::containment::contain;
 use crate::model::address::{Address, ConfigurationNumber, Local, Place};
 use crate::model::behaviour::{Behaviour, Failure};
 use crate::model::message::Message;
+use crate::model::start::Start;
 use crate::model::supervision::{Control, Directive, End, Ended, Failed};
 use crate::mutation::{Mutation, makes};
 

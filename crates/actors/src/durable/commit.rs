@@ -16,9 +16,9 @@ use super::stored::{START, StoredActor, StoredAddress, StoredEvent, StoredPacket
 use crate::configuration::effects::Outgoing;
 use crate::configuration::event::Event;
 use crate::configuration::running::RunningConfiguration;
-use crate::configuration::starting::Start;
 use crate::model::address::ConfigurationNumber;
 use crate::model::message::{CodecError, Message, Packet};
+use crate::model::start::Start;
 use crate::model::timers::TimerId;
 use crate::system::facilities::Facilities;
 

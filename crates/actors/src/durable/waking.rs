@@ -9,11 +9,11 @@ use super::state::Durability;
 use super::stored::{START, StoredActor, StoredEvent, StoredSend, StoredTimer};
 use crate::configuration::event::Event;
 use crate::configuration::running::RunningConfiguration;
-use crate::configuration::starting::Start;
 use crate::containment::Foreign;
 use crate::model::address::ConfigurationNumber;
 use crate::model::behaviour::Behaviour;
 use crate::model::message::Message;
+use crate::model::start::Start;
 use crate::model::timers::{Timer, TimerId};
 use crate::system::facilities::Facilities;
 

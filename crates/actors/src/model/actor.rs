@@ -13,13 +13,13 @@ use serde::de::DeserializeOwned;
 
 use crate::configuration::effects::Seed;
 use crate::configuration::settings::Configuration;
-use crate::configuration::starting::Start;
 use crate::containment::discard;
 use crate::model::address::{Addr, Address};
 use crate::model::behaviour::{Behaviour, Failure};
 use crate::model::context::Context;
 use crate::model::message::{CodecError, Message, Packet, Payload};
 use crate::model::saved::Saved;
+use crate::model::start::Start;
 use crate::model::supervision::{End, Failed};
 
 /// A native actor.

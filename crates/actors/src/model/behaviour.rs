@@ -6,10 +6,10 @@
 
 use banyan_core::sponsors::Resource;
 
-pub use crate::configuration::starting::Start;
 use crate::model::context::Context;
 use crate::model::message::{CodecError, Message};
 use crate::model::saved::Saved;
+pub use crate::model::start::Start;
 use crate::model::supervision::End;
 
 /// What handles the events of one actor.

@@ -12,6 +12,7 @@ pub(crate) mod group;
 mod measure;
 pub mod message;
 pub(crate) mod saved;
+pub(crate) mod start;
 pub mod supervision;
 pub(crate) mod supervisor;
 pub mod timers;

@@ -119,8 +119,8 @@ impl Processor {
         }
     }
 
-    /// Sees to it that a configuration is roused when it has something to do. It may rest often until then: an
-    /// alarm that is set here, and is not too late, serves.
+    /// Sees to it that a configuration is roused when it has something to do. It may rest often until then:
+    /// an alarm that is set here, and is not too late, serves.
     fn set_alarm(&mut self, number: ConfigurationNumber, exclusive: &mut Exclusive) {
         let due = exclusive.next_due();
         let (processor, at) = exclusive.alarm;

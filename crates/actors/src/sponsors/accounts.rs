@@ -12,13 +12,13 @@ use crate::configuration::event::Event;
 use crate::durable::budgets::{Attributes, KeepBudgetsError, KeptBudgets};
 use crate::durable::changes::Reported;
 use crate::durable::identities::Identities;
-use crate::durable::room::Retry;
 use crate::durable::signals::Signals;
 use crate::durable::stored::{StoredAddress, StoredController};
 use crate::model::address::{Address, ConfigurationNumber, Place};
 use crate::model::message::Message;
 use crate::mutation::{Mutation, makes};
 use crate::sponsors::sponsor::Signal;
+use crate::system::retry::Retry;
 
 /// Bytes of messages from outside of any event that may wait with a sponsor: they are paid for when they are
 /// begun, so that these are not.

@@ -17,6 +17,7 @@ pub(crate) mod log;
 pub(crate) mod mailboxes;
 pub(crate) mod names;
 pub(crate) mod numbers;
+pub(crate) mod retry;
 mod signalling;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

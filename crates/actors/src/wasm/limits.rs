@@ -8,7 +8,8 @@ pub struct Limits {
     pub module_bytes: usize,
     /// Functions defined. Each costs compile time even when it is empty.
     pub functions: usize,
-    /// Bytes of one function: the compiler's time grows faster than a function's size.
+    /// Bytes of one function: the compiler's memory is up to 2,000 times that, and its time grows faster than
+    /// a function's size.
     pub function_bytes: usize,
     /// Globals: each mutable one is read after every event. (With 100,000 of them, messages of the Internet
     /// Computer were about forty times slower.)
@@ -31,7 +32,7 @@ impl Default for Limits {
         Self {
             module_bytes: 100 << 20,
             functions: 50_000,
-            function_bytes: 1 << 20,
+            function_bytes: 128 << 10,
             globals: 1_000,
             tables: 16,
             table_elements: 100_000,
