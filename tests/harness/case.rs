@@ -54,6 +54,9 @@ pub struct Case {
     pub every_node: bool,
     /// Where threads go.
     pub place: Place,
+    /// How often a random thread is moved, where there are nodes to move to; and how many moves there must
+    /// have been on each number of them.
+    pub moving: Option<(String, u64)>,
     /// Whether stderr must be the same too.
     pub same_stderr: bool,
     /// Whether stdout must end in the line `ok`, natively.
@@ -97,6 +100,7 @@ impl Case {
             deadline: DEFAULT_DEADLINE,
             every_node: false,
             place: Place::Spread,
+            moving: None,
             same_stderr: true,
             says_ok: false,
             end: End::Status(0),
@@ -151,6 +155,13 @@ impl Case {
     #[must_use]
     pub fn place(mut self, place: Place) -> Self {
         self.place = place;
+        self
+    }
+
+    /// Moves a random thread as often as this, at least so many times in a run.
+    #[must_use]
+    pub fn moving(mut self, every: &str, times: u64) -> Self {
+        self.moving = Some((every.to_owned(), times));
         self
     }
 

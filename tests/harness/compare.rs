@@ -95,6 +95,12 @@ fn compare(case: &Case, native: &Outcome, outcome: &Outcome, nodes: usize) -> Op
     if case.every_node {
         problems.extend(missing_nodes(outcome, nodes));
     }
+    if let (Some((_, wanted)), Some(stats)) = (&case.moving, &outcome.stats)
+        && nodes > 1
+        && stats.migrations < *wanted
+    {
+        problems.push(format!("its threads moved {} times, not {wanted}", stats.migrations));
+    }
     if problems.is_empty() {
         return None;
     }

@@ -246,13 +246,21 @@ fn command(case: &Case, how: How) -> Result<Command> {
         How::Banyan(nodes) => {
             let mut command = Command::new(workspace::banyan()?);
             command
-                .args(["run", "-n", &nodes.to_string(), "--place", case.place.word(), "--stats=json", "--"])
+                .args(["run", "-n", &nodes.to_string(), "--place", case.place.word(), "--stats=json"])
+                .args(move_every(case).map(|every| format!("--move-every={every}")))
+                .arg("--")
                 .arg(program);
             command
         }
     };
     command.args(arguments);
     Ok(command)
+}
+
+// How often threads are moved at random: as the case says, or else as it is wanted for all.
+fn move_every(case: &Case) -> Option<String> {
+    let said = case.moving.as_ref().map(|(every, _)| every.clone());
+    said.or_else(|| std::env::var("BANYAN_MOVE_EVERY").ok())
 }
 
 // Programs that crash on purpose must not leave core files: they would count as files produced.

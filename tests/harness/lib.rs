@@ -7,7 +7,7 @@
 //!
 //! The binary under test is `$BANYAN`, or `target/release/banyan`. `BANYAN_NODES=2,3` chooses the node
 //! counts, `BANYAN_NATIVE_ONLY=1` stops after the native run, `BANYAN_TEST_JOBS` says how many cases run
-//! at a time.
+//! at a time, and `BANYAN_MOVE_EVERY=5ms` moves a random thread of each run as often as that.
 #![forbid(unsafe_code)]
 
 pub mod case;

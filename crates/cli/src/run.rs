@@ -6,6 +6,7 @@ use banyan_node::{NodeCount, Placement, Summary};
 use clap::{Args, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 const AFTER_HELP: &str = "\
 Exit status: the program's own, or what a shell shows for the signal that ended it.
@@ -39,6 +40,10 @@ pub(crate) struct RunArguments {
     /// On which node a new thread starts
     #[arg(long, value_enum, default_value_t = Place::Spread)]
     place: Place,
+    /// Move a random thread to a random other node as often as this, such as `5ms`: a test of what a program
+    /// notices of moves, which is nothing
+    #[arg(long, value_name = "TIME", value_parser = interval)]
+    move_every: Option<Duration>,
     /// At the end, say on standard error what ran where and what it cost
     #[arg(long, value_enum, value_name = "FORMAT", num_args = 0..=1, require_equals = true, default_missing_value = "table")]
     stats: Option<Stats>,
@@ -74,6 +79,19 @@ fn node_count(text: &str) -> Result<NodeCount, String> {
         .ok_or_else(|| format!("{text:?} is neither `all` nor a number from 1 to 64"))
 }
 
+/// A time such as `5ms`, `200us` or `1s`; not 0.
+fn interval(text: &str) -> Result<Duration, String> {
+    let units = [("us", 1), ("ms", 1000), ("s", 1_000_000)];
+    let microseconds = units.iter().find_map(|(unit, factor)| {
+        let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
+        number.checked_mul(*factor)
+    });
+    microseconds
+        .filter(|&time| time > 0)
+        .map(Duration::from_micros)
+        .ok_or_else(|| format!("{text:?} is no time: a number with `us`, `ms` or `s` behind it is one"))
+}
+
 /// The socket of the node on which the run begins, if it is not one that is started for it.
 fn node(arguments: &RunArguments) -> Option<PathBuf> {
     if arguments.local {
@@ -98,6 +116,7 @@ pub(crate) fn run(arguments: &RunArguments) -> u8 {
             Place::Spread => Placement::Spread,
             Place::Pack => Placement::Pack,
         },
+        move_every: arguments.move_every,
         summary: match arguments.stats {
             None => Summary::None,
             Some(Stats::Table) => Summary::Table,

@@ -1,9 +1,10 @@
-//! On which node a new thread of a process starts. Home decides, since its daemon knows the threads of the
-//! process.
+//! On which node each thread of a process executes: where a new one starts, and where one goes that was told
+//! to move. Home decides, since its daemon knows the threads of the process.
 //!
-//! Not here: moving a thread that runs, and anything that is measured while threads run.
+//! Not here: how a thread moves, and anything that is measured while threads run.
 
 use crate::ids::NodeId;
+use alloc::collections::BTreeMap;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -28,43 +29,80 @@ pub enum Mutation {
     ForgetFirst,
     /// A node is full one thread too late.
     OverfillPack,
+    /// A thread that moved counts where it was.
+    ForgetMoves,
+    /// A wish is carried out again and again.
+    KeepWishes,
 }
 
 /// Every mistake.
-pub const MUTATIONS: [Mutation; 4] =
-    [Mutation::ForgetExits, Mutation::NoTurns, Mutation::ForgetFirst, Mutation::OverfillPack];
+pub const MUTATIONS: [Mutation; 6] = [
+    Mutation::ForgetExits,
+    Mutation::NoTurns,
+    Mutation::ForgetFirst,
+    Mutation::OverfillPack,
+    Mutation::ForgetMoves,
+    Mutation::KeepWishes,
+];
+
+/// A thread of the process, by its id at home.
+pub type ThreadId = u32;
+
+/// Where a thread is, and where it shall be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Thread {
+    node: NodeId,
+    wish: Option<NodeId>,
+}
 
 /// Where the threads of one process are.
 #[derive(Clone, Debug)]
 pub struct Placement {
     policy: Policy,
+    threads: BTreeMap<ThreadId, Thread>,
     /// Threads of each node that have not ended.
     live: Vec<u32>,
+    /// Threads that began on each node.
+    started: Vec<u64>,
     /// The node that got the last thread.
     last: usize,
+    /// How often a thread changed its node.
+    moves: u64,
     mutation: Option<Mutation>,
 }
 
 impl Placement {
-    /// A process whose first thread has just started at home. `nodes` is not zero.
+    /// A process without threads. `nodes` is not zero.
     #[must_use]
     pub fn new(policy: Policy, nodes: u8) -> Self {
-        let mut live = vec![0; usize::from(nodes.max(1))];
-        live[0] = 1;
-        Self { policy, live, last: 0, mutation: None }
+        let nodes = usize::from(nodes.max(1));
+        Self {
+            policy,
+            threads: BTreeMap::new(),
+            live: vec![0; nodes],
+            started: vec![0; nodes],
+            last: 0,
+            moves: 0,
+            mutation: None,
+        }
     }
 
     /// As [`Self::new`], but wrong.
     #[must_use]
     pub fn mutant(policy: Policy, nodes: u8, mutation: Mutation) -> Self {
-        let mut placement = Self { mutation: Some(mutation), ..Self::new(policy, nodes) };
-        placement.live[0] = u32::from(mutation != Mutation::ForgetFirst);
-        placement
+        Self { mutation: Some(mutation), ..Self::new(policy, nodes) }
+    }
+
+    /// The process's first thread has started, at home.
+    pub fn first(&mut self, thread: ThreadId) {
+        if self.mutation != Some(Mutation::ForgetFirst) {
+            self.enter(thread, 0);
+        }
     }
 
     /// Chooses the node of a new thread, and counts the thread there.
     #[must_use]
-    pub fn start(&mut self) -> NodeId {
+    pub fn start(&mut self, thread: ThreadId) -> NodeId {
         let full = self.threads_per_round();
         let rounds = |&live: &u32| live / full;
         let fewest = self.live.iter().map(rounds).min().unwrap_or(0);
@@ -77,32 +115,84 @@ impl Placement {
             .map(|turn| turn % nodes)
             .find(|&node| rounds(&self.live[node]) == fewest)
             .unwrap_or(0);
-        self.live[chosen] += 1;
         self.last = chosen;
+        self.enter(thread, chosen);
         node_id(chosen)
     }
 
-    /// A thread that was to start on a node stays at home.
-    pub fn stays_at_home(&mut self, node: NodeId) {
-        self.ended(node);
-        self.live[0] += 1;
+    fn enter(&mut self, thread: ThreadId, node: usize) {
+        // An id comes again only when its thread has ended, whether that was said or not.
+        self.ended(thread);
+        self.live[node] += 1;
+        self.started[node] += 1;
+        self.threads.insert(thread, Thread { node: node_id(node), wish: None });
     }
 
-    /// A thread of a node has ended. What was never started is not counted: this comes from inside the
-    /// program.
-    pub fn ended(&mut self, node: NodeId) {
+    /// A thread is on another node now, or was never on the one that was chosen for it. What never started
+    /// is not counted: this comes from inside the program.
+    pub fn moved(&mut self, thread: ThreadId, to: NodeId) {
+        let index = usize::from(to.get());
+        let Some(found) = self.threads.get_mut(&thread).filter(|_| index < self.live.len()) else { return };
+        let from = core::mem::replace(&mut found.node, to);
+        if from != to && self.mutation != Some(Mutation::ForgetMoves) {
+            self.live[usize::from(from.get())] -= 1;
+            self.live[index] += 1;
+            self.moves += 1;
+        }
+    }
+
+    /// A thread has ended.
+    pub fn ended(&mut self, thread: ThreadId) {
         if self.mutation == Some(Mutation::ForgetExits) {
             return;
         }
-        if let Some(live) = self.live.get_mut(usize::from(node.get())) {
-            *live = live.saturating_sub(1);
+        if let Some(Thread { node, .. }) = self.threads.remove(&thread) {
+            self.live[usize::from(node.get())] -= 1;
         }
+    }
+
+    /// A thread shall go to a node. Returns where it is, if it is to leave there.
+    pub fn wish(&mut self, thread: ThreadId, node: NodeId) -> Option<NodeId> {
+        let known = usize::from(node.get()) < self.live.len();
+        let found = self.threads.get_mut(&thread).filter(|_| known)?;
+        found.wish = (found.node != node).then_some(node);
+        found.wish.map(|_| found.node)
+    }
+
+    /// Where a thread goes that has left its node for that. The wish is taken: what becomes of it is
+    /// [`Self::moved`].
+    pub fn destination(&mut self, thread: ThreadId) -> Option<NodeId> {
+        let found = self.threads.get_mut(&thread)?;
+        if self.mutation == Some(Mutation::KeepWishes) { found.wish } else { found.wish.take() }
+    }
+
+    /// Where a thread is.
+    #[must_use]
+    pub fn node(&self, thread: ThreadId) -> Option<NodeId> {
+        self.threads.get(&thread).map(|found| found.node)
+    }
+
+    /// Every thread and where it is, by id.
+    pub fn threads(&self) -> impl Iterator<Item = (ThreadId, NodeId)> + '_ {
+        self.threads.iter().map(|(&thread, found)| (thread, found.node))
     }
 
     /// Threads of each node that have not ended, by number.
     #[must_use]
     pub fn live(&self) -> &[u32] {
         &self.live
+    }
+
+    /// Threads that began on each node, by number.
+    #[must_use]
+    pub fn started(&self) -> &[u64] {
+        &self.started
+    }
+
+    /// How often a thread changed its node.
+    #[must_use]
+    pub fn moves(&self) -> u64 {
+        self.moves
     }
 
     fn threads_per_round(&self) -> u32 {
@@ -122,9 +212,15 @@ fn node_id(index: usize) -> NodeId {
 mod tests {
     use super::*;
 
-    fn first(policy: Policy, nodes: u8, threads: usize) -> Vec<u8> {
+    fn first(policy: Policy, nodes: u8, threads: u32) -> Vec<u8> {
+        let mut placement = begun(policy, nodes);
+        (1..=threads).map(|thread| placement.start(thread).get()).collect()
+    }
+
+    fn begun(policy: Policy, nodes: u8) -> Placement {
         let mut placement = Placement::new(policy, nodes);
-        (0..threads).map(|_| placement.start().get()).collect()
+        placement.first(0);
+        placement
     }
 
     #[test]
@@ -140,11 +236,11 @@ mod tests {
 
     #[test]
     fn one_thread_after_another_visits_every_other_node() {
-        let mut placement = Placement::new(Policy::Spread, 3);
-        let nodes: Vec<u8> = (0..4)
-            .map(|_| {
-                let node = placement.start();
-                placement.ended(node);
+        let mut placement = begun(Policy::Spread, 3);
+        let nodes: Vec<u8> = (1..=4)
+            .map(|thread| {
+                let node = placement.start(thread);
+                placement.ended(thread);
                 node.get()
             })
             .collect();
@@ -152,13 +248,32 @@ mod tests {
     }
 
     #[test]
-    fn an_end_that_cannot_be_changes_nothing() {
-        let mut placement = Placement::new(Policy::Spread, 2);
-        placement.ended(node_id(1));
-        placement.ended(node_id(9));
+    fn what_cannot_be_changes_nothing() {
+        let mut placement = begun(Policy::Spread, 2);
+        placement.ended(7);
+        placement.moved(7, node_id(1));
+        placement.moved(0, node_id(9));
+        assert_eq!((placement.wish(7, node_id(1)), placement.wish(0, node_id(9))), (None, None));
         assert_eq!(placement.live(), [1, 0]);
-        assert_eq!(placement.start().get(), 1);
-        placement.stays_at_home(node_id(1));
-        assert_eq!(placement.live(), [2, 0]);
+        assert_eq!(placement.start(1).get(), 1);
+        placement.moved(1, NodeId::HOME);
+        assert_eq!((placement.live(), placement.started()), (&[2, 0][..], &[1, 1][..]));
+        assert_eq!(placement.start(1).get(), 1, "an id that comes again is another thread");
+        assert_eq!(placement.live(), [1, 1]);
+    }
+
+    #[test]
+    fn a_wish_is_carried_out_once() {
+        let mut placement = begun(Policy::Spread, 3);
+        assert_eq!(placement.wish(0, NodeId::HOME), None);
+        assert_eq!(placement.wish(0, node_id(2)), Some(NodeId::HOME));
+        assert_eq!(placement.wish(0, node_id(1)), Some(NodeId::HOME), "the last one counts");
+        assert_eq!(placement.destination(0), Some(node_id(1)));
+        placement.moved(0, node_id(1));
+        assert_eq!((placement.destination(0), placement.node(0)), (None, Some(node_id(1))));
+        assert_eq!((placement.moves(), placement.live()), (1, &[0, 1, 0][..]));
+        assert_eq!(placement.wish(0, node_id(2)), Some(node_id(1)));
+        assert_eq!(placement.wish(0, node_id(1)), None, "it is there: the wish is taken back");
+        assert_eq!(placement.destination(0), None);
     }
 }

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use banyan_core::ids::NodeId;
-use banyan_core::placement::{MUTATIONS, Mutation, Placement, Policy};
+use banyan_core::placement::{MUTATIONS, Mutation, Placement, Policy, ThreadId};
 use banyan_sim::random::Random;
 
 const NODES_MAX: u64 = 9;
@@ -14,6 +14,8 @@ struct Model {
     policy: Policy,
     live: Vec<u32>,
     last: usize,
+    /// The threads that have not ended, with their nodes.
+    threads: Vec<(ThreadId, usize)>,
 }
 
 impl Model {
@@ -51,26 +53,50 @@ fn run(seed: u64, mutation: Option<Mutation>) -> Result<(), String> {
         None => Placement::new(policy, nodes),
         Some(mutation) => Placement::mutant(policy, nodes, mutation),
     };
-    let mut model = Model { policy, live: vec![0; usize::from(nodes)], last: 0 };
+    let mut model = Model { policy, live: vec![0; usize::from(nodes)], last: 0, threads: vec![(0, 0)] };
     model.live[0] = 1;
+    placement.first(0);
     let starts = 40 + random.below(50);
+    let wrong = |step: u32, what: &str| format!("seed {seed}, step {step}: {what}");
     for step in 0..STEPS {
         if random.percent(starts) {
-            let node = placement.start();
-            let index = usize::from(node.get());
-            model.check(index).map_err(|error| format!("seed {seed}, step {step}: {error}"))?;
+            let thread = step + 1;
+            let index = usize::from(placement.start(thread).get());
+            model.check(index).map_err(|error| wrong(step, &error))?;
             model.last = index;
-            if index != 0 && random.percent(5) {
-                placement.stays_at_home(node);
-                model.live[0] += 1;
-            } else {
-                model.live[index] += 1;
+            let stays = index != 0 && random.percent(5);
+            if stays {
+                placement.moved(thread, NodeId::HOME);
             }
-        } else {
-            let having: Vec<usize> = (0..model.live.len()).filter(|&node| model.live[node] > 0).collect();
-            if let Some(&node) = having.get(random.below(having.len().max(1) as u64) as usize) {
-                model.live[node] -= 1;
-                placement.ended(NodeId::new(node as u8).ok_or("a node number")?);
+            let index = if stays { 0 } else { index };
+            model.live[index] += 1;
+            model.threads.push((thread, index));
+        } else if !model.threads.is_empty() {
+            let chosen = random.below(model.threads.len() as u64) as usize;
+            let (thread, from) = model.threads[chosen];
+            if random.percent(50) {
+                model.live[from] -= 1;
+                model.threads.swap_remove(chosen);
+                placement.ended(thread);
+                continue;
+            }
+            let to = random.below(u64::from(nodes)) as u8;
+            let node = NodeId::new(to).ok_or("a node number")?;
+            let leaves = placement.wish(thread, node).map(|node| usize::from(node.get()));
+            if leaves != (from != usize::from(to)).then_some(from) {
+                return Err(wrong(step, "a thread is to leave where it is not"));
+            }
+            if leaves.is_some() && random.percent(80) {
+                if placement.destination(thread) != Some(node) {
+                    return Err(wrong(step, "a thread goes elsewhere than it shall"));
+                }
+                placement.moved(thread, node);
+                model.live[from] -= 1;
+                model.live[usize::from(to)] += 1;
+                model.threads[chosen].1 = usize::from(to);
+                if placement.destination(thread).is_some() {
+                    return Err(wrong(step, "a thread moves on though nobody wished it"));
+                }
             }
         }
         if mutation.is_none() && placement.live() != model.live {
@@ -93,8 +119,9 @@ fn random_threads_are_placed_as_the_policy_says() {
 fn threads_without_end_differ_by_one_between_nodes() {
     for nodes in 1..=9 {
         let mut placement = Placement::new(Policy::Spread, nodes);
-        for _ in 0..100 {
-            let _ = placement.start();
+        placement.first(0);
+        for thread in 1..=100 {
+            let _ = placement.start(thread);
             let (least, most) = (placement.live().iter().min(), placement.live().iter().max());
             assert!(most.unwrap_or(&0) - least.unwrap_or(&0) <= 1, "{:?}", placement.live());
         }

@@ -112,6 +112,11 @@ pub enum ControlMessage {
         /// In the kernel.
         system: u64,
     },
+    /// From home: have this thread leave the node, if it is there.
+    Leave {
+        /// Its id at home.
+        thread: u32,
+    },
 }
 
 /// Where a node of a job is reached.
@@ -218,6 +223,7 @@ mod tests {
             (ControlMessage::Joined(Err("x".into())), vec![12, 1, 1, b'x']),
             (ControlMessage::ProcessorTime { id: 1, thread: 300 }, vec![14, 1, 0xac, 2]),
             (ControlMessage::Used { id: 1, user: 4096, system: 2 }, vec![15, 1, 0x80, 0x20, 2]),
+            (ControlMessage::Leave { thread: 300 }, vec![16, 0xac, 2]),
         ]
     }
 

@@ -8,7 +8,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// First word of every message: "bnyd" and the version of this protocol.
-const DEPUTY_MAGIC: u32 = 0x626e_0004;
+const DEPUTY_MAGIC: u32 = 0x626e_0005;
 /// Bytes of a payload at most. Larger buffers are not shipped: the deputy uses the program's memory itself.
 pub const PAYLOAD_MAX: usize = 128 << 10;
 /// Number of a call that stands for one that is not served on another node, whose number is argument 0: the
@@ -19,11 +19,11 @@ pub const NOT_SERVED: i64 = -1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum DeputyMessage {
-    /// Deputy to carrier: run the thread. Arguments: frame address, FS base, thread id, signal mask, GS
-    /// base.
+    /// Deputy to carrier: run the thread. The payload is the thread, a [`ThreadState`] and what follows it.
     Start = 1,
-    /// Carrier to deputy: make this system call. Number and arguments as the program gave them;
-    /// `rt_sigreturn` has one argument, the mask that holds from then on.
+    /// Carrier to deputy: make this system call. Number and arguments as the program gave them.
+    /// `rt_sigreturn` has one argument, the mask that holds from then on; `clone` and `clone3` have the
+    /// flags and the words of parent and child, and the payload is the new thread.
     Call = 2,
     /// Deputy to carrier: the result is in `number`. Argument 0 is a [`SignalNotice`],
     /// argument 1 the deputy's processor time in nanoseconds.
@@ -34,9 +34,9 @@ pub enum DeputyMessage {
     /// Carrier to deputy: an instruction of the thread faulted. Arguments: signal, and whether a handler can
     /// be started for it (1) or not (0). Returned as `TakeSignal` is, or the program dies of it.
     Fault = 5,
-    /// Carrier to deputy: the thread goes on at home. Number: CPU nanoseconds. Arguments: frame address, FS
-    /// base, of its alternate signal stack the address, size and flags, and GS base.
-    ComeHome = 6,
+    /// Carrier to deputy: the thread leaves this node. Number: CPU nanoseconds. Argument 0: a [`Departure`].
+    /// The payload is the thread.
+    Leave = 6,
     /// Deputy to carrier, as urgent data, between calls: a signal waits for the thread, which runs the
     /// program. Its last byte is the urgent one, for which the kernel interrupts the carrier. Not answered.
     Interrupt = 7,
@@ -71,6 +71,28 @@ impl SignalNotice {
     }
 }
 
+/// Why a thread leaves a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Departure {
+    /// It touched what only the home node has: it goes on there.
+    HomeOnly = 0,
+    /// It was asked to: home says where it goes on.
+    Asked = 1,
+}
+
+impl Departure {
+    /// The one with this number, if there is one.
+    #[must_use]
+    pub const fn from_number(number: u64) -> Option<Self> {
+        match number {
+            0 => Some(Self::HomeOnly),
+            1 => Some(Self::Asked),
+            _ => None,
+        }
+    }
+}
+
 impl DeputyMessage {
     /// The kind with this number, if there is one.
     fn from_number(number: u32) -> Option<Self> {
@@ -80,11 +102,50 @@ impl DeputyMessage {
             3 => Self::Return,
             4 => Self::Exit,
             5 => Self::Fault,
-            6 => Self::ComeHome,
+            6 => Self::Leave,
             7 => Self::Interrupt,
             8 => Self::TakeSignal,
             _ => return None,
         })
+    }
+}
+
+/// What a thread is between two of its instructions. `extended` bytes follow: its floating-point and vector
+/// registers, as the kernel saves them in a signal frame (an XSAVE area, or an FXSAVE image).
+///
+/// Behind a [`Header`] the bytes that follow begin at a multiple of 64, where the kernel wants them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct ThreadState {
+    /// Its registers: `struct ucontext`, of which stack and mask say nothing.
+    pub context: [u64; 38],
+    /// FS base.
+    pub fs_base: u64,
+    /// GS base.
+    pub gs_base: u64,
+    /// Signals that the program blocks.
+    pub mask: u64,
+    /// Its alternate signal stack: `stack_t`.
+    pub alternate_stack: [u64; 3],
+    /// Nanoseconds of processor time that it used on other nodes than the one it goes to.
+    pub used_elsewhere: u64,
+    /// Its id at home.
+    pub thread: u64,
+    /// Bytes that follow.
+    pub extended: u64,
+}
+const _: () = assert!((size_of::<Header>() + size_of::<ThreadState>()).is_multiple_of(64));
+
+/// An FXSAVE image has this many bytes.
+const EXTENDED_MIN: usize = 512;
+
+impl ThreadState {
+    /// The thread at the beginning of a payload, if it is one and nothing else.
+    #[must_use]
+    pub fn read(payload: &[u8]) -> Option<Self> {
+        let (state, rest) = Self::read_from_prefix(payload).ok()?;
+        let whole = state.extended == rest.len() as u64 && (rest.is_empty() || rest.len() >= EXTENDED_MIN);
+        whole.then_some(state)
     }
 }
 
@@ -120,5 +181,33 @@ impl Header {
             return None;
         }
         DeputyMessage::from_number(self.kind)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_is_read_whole_or_not_at_all() {
+        let state = ThreadState {
+            context: core::array::from_fn(|word| word as u64),
+            fs_base: 1,
+            gs_base: 2,
+            mask: 3,
+            alternate_stack: [4, 5, 6],
+            used_elsewhere: 7,
+            thread: 8,
+            extended: 512,
+        };
+        let mut payload = [0; size_of::<ThreadState>() + 513];
+        payload[..size_of::<ThreadState>()].copy_from_slice(state.as_bytes());
+        let right = size_of::<ThreadState>() + 512;
+        for length in 0..payload.len() {
+            assert_eq!(ThreadState::read(&payload[..length]), (length == right).then_some(state), "{length}");
+        }
+        let small = ThreadState { extended: 8, ..state };
+        payload[..size_of::<ThreadState>()].copy_from_slice(small.as_bytes());
+        assert_eq!(ThreadState::read(&payload[..size_of::<ThreadState>() + 8]), None);
     }
 }

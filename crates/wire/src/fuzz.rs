@@ -53,18 +53,22 @@ pub fn handshake(bytes: &[u8]) {
     assert_eq!(hello.as_bytes(), greeting);
 }
 
-/// The header of a message between a deputy and its carrier.
+/// A message between a deputy and its carrier, whose payload may be a thread.
 ///
 /// # Panics
 /// When decoding is wrong.
 pub fn deputy(bytes: &[u8]) {
-    let Some((head, _)) = bytes.split_at_checked(size_of::<deputy::Header>()) else { return };
+    let Some((head, payload)) = bytes.split_at_checked(size_of::<deputy::Header>()) else { return };
     let Ok(header) = deputy::Header::read_from_bytes(head) else { panic!("the size is right") };
     if let Some(kind) = header.check() {
         assert_eq!(header.kind, kind as u32);
         assert!(header.length as usize <= deputy::PAYLOAD_MAX);
     }
     assert_eq!(header.as_bytes(), head);
+    if let Some(state) = deputy::ThreadState::read(payload) {
+        assert_eq!(state.as_bytes(), &payload[..size_of::<deputy::ThreadState>()]);
+        assert_eq!(state.extended as usize, payload.len() - size_of::<deputy::ThreadState>());
+    }
 }
 
 /// The body of a control message.

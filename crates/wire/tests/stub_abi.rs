@@ -4,10 +4,10 @@
 #![forbid(unsafe_code)]
 
 use banyan_wire::stub::{
-    ACTIONS_MAX, Acquire, Action, ActionKind, Answer, Command, End, Enter, Exit, Failed, Hello, Lookup,
-    Malformed, MapSource, MemoryCall, Nothing, Open, PACKET_MAX, Placed, Purpose, Push, Range, Refusal,
-    Refused, Reply, Request, Row, StartCarrier, StartThread, Started, Steps, ThreadEnd, TimeElsewhere,
-    TimeHere, Used, Welcome,
+    ACTIONS_MAX, Acquire, Action, ActionKind, Answer, Command, End, Enter, Exit, Failed, Hello, LeaveNode,
+    Lookup, Malformed, MapSource, MemoryCall, Nothing, Open, PACKET_MAX, Placed, Purpose, Push, Range,
+    Refusal, Refused, Reply, Request, Row, StartCarrier, StartThread, Started, Steps, ThreadEnd, ThreadHome,
+    ThreadMove, TimeElsewhere, TimeHere, Used, Welcome,
 };
 use proptest::prelude::*;
 use std::fmt::Write;
@@ -107,15 +107,16 @@ fn requests() -> Vec<Request> {
         Request::StartThread(StartThread { thread: 78 }),
         Request::Exit(Exit { status: 3, threads: 4 }),
         Request::Refused(Refused { number: 101, reason: Refusal::NotTreated, errno: 38 }),
-        Request::Push(Push { frame: 0x5000, fs_base: 0x6000 }),
-        Request::ThreadEnd(ThreadEnd { node: 1, deputy_calls: 9 }),
+        Request::Push(Push { stack: 0x5000, fs_base: 0x6000 }),
+        Request::ThreadEnd(ThreadEnd { thread: 78, node: 1, deputy_calls: 9 }),
         Request::More(Nothing {}),
-        Request::CameHome(ThreadEnd { node: 2, deputy_calls: 0 }),
+        Request::CameHome(StoppedThread { thread: 78, used: 5 }),
         Request::ProcessorTime(TimeElsewhere { thread: 78, node: 2 }),
         Request::Open(Open {
             thread: 78,
             path: *b"task/123/status\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
         }),
+        Request::Move(StoppedThread { thread: 78, used: 5 }),
     ]
 }
 
@@ -145,6 +146,7 @@ fn commands() -> Vec<Command> {
         Command::Forget(Range { address: 0x2000, length: 0x1000 }),
         Command::End(End { status: 125 }),
         Command::ProcessorTime(TimeHere { thread: 78 }),
+        Command::Leave(LeaveNode { thread: 78 }),
     ]
 }
 

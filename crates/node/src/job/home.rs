@@ -1,13 +1,13 @@
 //! The part of a job that only its home node has: the map of regions, and what it knows of the other nodes.
 //!
-//! Lock order: `regions` or `steps_left`, then `files`, then the pager's. `placement`, `learned`,
+//! Lock order: `regions` or `steps_left`, then `files`, then the pager's. `placement`, `used_before`, `learned`,
 //! `nodes_ready` and `ends` are taken alone.
 
 use super::files::Files;
 use super::loader;
 use super::maps;
 use super::questions::{Answer, PEER_DEADLINE, Questions};
-use super::settings::Summary;
+use super::settings::{JobSettings, Summary};
 use crate::cluster::authority::{Authority, MemoryCall};
 use crate::pager::{Mapped, PagerError, pools};
 use crate::report::Report;
@@ -36,6 +36,8 @@ pub(crate) struct Home {
     images: loader::Images,
     /// Where the threads of the program are.
     placement: Mutex<Placement>,
+    /// Processor time of threads on nodes that they have left, in nanoseconds.
+    pub(super) used_before: Mutex<BTreeMap<u32, u64>>,
     nodes: u8,
     questions: Arc<Questions>,
     /// What each node's replica may have mapped.
@@ -45,6 +47,8 @@ pub(crate) struct Home {
     ends: Mutex<Ends>,
     node_ended: Condvar,
     report: Report,
+    /// How often a random thread is moved.
+    pub(super) move_every: Option<Duration>,
     /// What to print at the end.
     pub(crate) summary: Summary,
 }
@@ -73,7 +77,7 @@ impl Home {
         placement: Placement,
         questions: Arc<Questions>,
         report: Report,
-        summary: Summary,
+        settings: &JobSettings,
     ) -> Self {
         let nodes = placement.live().len() as u8;
         Self {
@@ -83,6 +87,7 @@ impl Home {
             start,
             images,
             placement: Mutex::new(placement),
+            used_before: Mutex::default(),
             nodes,
             questions,
             learned: Mutex::default(),
@@ -91,7 +96,8 @@ impl Home {
             ends: Mutex::default(),
             node_ended: Condvar::new(),
             report,
-            summary,
+            move_every: settings.move_every,
+            summary: settings.summary,
         }
     }
 

@@ -26,7 +26,6 @@ use std::convert::Infallible;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// A broken lane must stand again within this time: a lost node has to be noticed within five seconds.
@@ -136,7 +135,7 @@ impl Job {
             commands.command(&command, Some(connection.as_fd()))
         });
         match started {
-            Ok(Reply::Started(_)) => drop(self.pager.counters.threads.fetch_add(1, Ordering::Relaxed)),
+            Ok(Reply::Started(_)) => {}
             // The deputy sees its connection closed and keeps the thread at home no longer: the run ends.
             Ok(Reply::Failed(Failed { errno })) => {
                 let error = io::Error::from_raw_os_error(errno as i32);
@@ -267,6 +266,7 @@ impl Job {
                     }
                 });
             }
+            ControlMessage::Leave { thread } => self.thread("leave", move |job| job.have_leave(thread)),
             ControlMessage::End => self.emit(Event::End),
             ControlMessage::Bye => self.emit(Event::Bye),
             other => return Err(LaneEnd::Bad(format!("a message that only home is sent: {other:?}"))),

@@ -19,6 +19,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 /// What a run is.
 #[derive(Clone, Debug)]
@@ -31,6 +32,8 @@ pub struct Run {
     pub node: Option<PathBuf>,
     /// Where threads go.
     pub placement: Placement,
+    /// How often a random thread is moved to a random other node, to see that the program does not notice.
+    pub move_every: Option<Duration>,
     /// What to print at the end.
     pub summary: Summary,
 }
@@ -147,6 +150,7 @@ fn job_settings(run: &Run, command: &loader::Command) -> JobSettings {
         stack_limit: rustix::process::getrlimit(rustix::process::Resource::Stack).current,
         nodes: run.nodes,
         placement: run.placement,
+        move_every: run.move_every,
         summary: run.summary,
     }
 }

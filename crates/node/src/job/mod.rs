@@ -14,6 +14,7 @@ mod lanes;
 pub mod launch;
 pub(crate) mod loader;
 mod maps;
+mod moving;
 mod process_files;
 mod questions;
 mod remote;
@@ -138,7 +139,7 @@ impl Job {
         let part = facts.part(settings, NodeId::HOME);
         let placement = settings.placement(facts.nodes());
         let role = |questions| {
-            Role::Home(Box::new(Home::new(regions, loaded, placement, questions, report, settings.summary)))
+            Role::Home(Box::new(Home::new(regions, loaded, placement, questions, report, settings)))
         };
         Self::new(facts.clone(), part, NodeId::HOME, memory, role)
     }
@@ -234,7 +235,13 @@ impl Job {
     /// At home: connects to the other nodes and greets the stub, the process at the other end of `requests`.
     pub(crate) fn begin_at_home(&self, requests: OwnedFd) -> Result<(), String> {
         self.connect()?;
-        self.greet_replica(requests)
+        self.greet_replica(requests)?;
+        if let Role::Home(home) = &self.role
+            && let Some(every) = home.move_every
+        {
+            self.thread("moving", move |job| job.keep_moving(every));
+        }
+        Ok(())
     }
 
     /// Elsewhere: connects to the other nodes and starts the replica, a child of this daemon.

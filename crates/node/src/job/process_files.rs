@@ -70,7 +70,11 @@ impl Job {
             Shown::Maps => kernels().map(|kernels| home.maps(&kernels)),
             Shown::Status(_) => kernels().map(|kernels| status(&kernels)),
             Shown::Stat(thread) => {
-                let used = home.time_elsewhere(None, thread.unwrap_or(0))?;
+                let mut used = home.time_elsewhere(None, thread.unwrap_or(0))?;
+                if let Some(before) = thread.and_then(|thread| home.used_before.lock().get(&thread).copied())
+                {
+                    used.user = used.user.saturating_add(before);
+                }
                 kernels().map(|kernels| stat(&kernels, used.user / TICK, used.system / TICK))
             }
         };

@@ -9,13 +9,14 @@ use super::replica::{self, Received};
 use super::{Job, Role, START_DEADLINE};
 use crate::cluster::authority::MemoryCall;
 use crate::pager::PagerError;
+use banyan_core::placement::Placement;
 use banyan_core::regions::{Limits, Operation, Region};
 use banyan_wire::address_space::page_down;
 use banyan_wire::control::ControlMessage;
 use banyan_wire::ids::{Access, NodeId, PAGE_BYTES};
 use banyan_wire::stub::{
     ACTIONS_MAX, Action, ActionKind, Answer, Enter, Hello, Nothing, Placed, Purpose, Push, Range, Refusal,
-    Refused, Request, Steps, ThreadEnd, TimeElsewhere,
+    Refused, Request, Steps, StoppedThread, ThreadEnd, TimeElsewhere,
 };
 use banyan_wire::{stub, syscalls};
 use rustix::io::Errno;
@@ -79,9 +80,15 @@ fn handle(job: &Job, received: Received) -> Result<(Answer, Option<OwnedFd>), Pa
             job.pager.acquire(&[(request.address, request.length)], access, PEER_DEADLINE)?;
             DONE
         }
-        Request::StartThread(request) => return Ok(start_thread(job, request.thread)),
-        Request::Push(Push { frame, fs_base }) => {
-            let ranges: Vec<(u64, u64)> = [frame, fs_base]
+        Request::StartThread(request) => {
+            return Ok(place(job, request.thread, |placement, thread| Some(placement.start(thread))));
+        }
+        Request::Move(request) => {
+            let thread = used_before(job, &request)?;
+            return Ok(place(job, thread, Placement::destination));
+        }
+        Request::Push(Push { stack, fs_base }) => {
+            let ranges: Vec<(u64, u64)> = [stack, fs_base]
                 .iter()
                 .filter(|&&at| at != 0)
                 .map(|&at| (page_down(at), PAGE_BYTES))
@@ -96,16 +103,18 @@ fn handle(job: &Job, received: Received) -> Result<(Answer, Option<OwnedFd>), Pa
             }
             DONE
         }
-        Request::ThreadEnd(ThreadEnd { node, deputy_calls }) => {
+        Request::ThreadEnd(ThreadEnd { thread, deputy_calls, .. }) => {
             job.pager.counters.deputy_calls.fetch_add(u64::from(deputy_calls), Ordering::Relaxed);
             if let Role::Home(home) = &job.role {
-                home.placement().ended(node_of(job, node)?);
+                home.placement().ended(thread);
+                home.used_before.lock().remove(&thread);
             }
             DONE
         }
-        Request::CameHome(ThreadEnd { node, .. }) => {
+        Request::CameHome(request) => {
+            let thread = used_before(job, &request)?;
             if let Role::Home(home) = &job.role {
-                home.placement().stays_at_home(node_of(job, node)?);
+                home.placement().moved(thread, NodeId::HOME);
             }
             DONE
         }
@@ -131,6 +140,16 @@ fn handle(job: &Job, received: Received) -> Result<(Answer, Option<OwnedFd>), Pa
     Ok((answer, None))
 }
 
+/// The thread that stands still at home; what it used on nodes that it has left is noted.
+fn used_before(job: &Job, &StoppedThread { thread, used }: &StoppedThread) -> Result<u32, PagerError> {
+    let thread = u32::try_from(thread)
+        .map_err(|_| PagerError::Fatal(format!("the replica named thread {thread}, which cannot be")))?;
+    if let Role::Home(home) = &job.role {
+        home.used_before.lock().insert(thread, used);
+    }
+    Ok(thread)
+}
+
 /// Address and length of a range that ends within the address space.
 fn checked(Range { address, length }: Range) -> Result<(u64, u64), PagerError> {
     match address.checked_add(length) {
@@ -148,6 +167,9 @@ fn node_of(job: &Job, number: u32) -> Result<NodeId, PagerError> {
 
 fn hello(job: &Job, request: &Hello, file: Option<OwnedFd>) -> Answer {
     job.replica_id.store(request.process, Ordering::Relaxed);
+    if let Role::Home(home) = &job.role {
+        home.placement().first(request.process);
+    }
     let answer = match file {
         Some(file) => match job.pager.set_faults(file) {
             Ok(()) => DONE,
@@ -217,18 +239,23 @@ fn map(steps: &mut Steps, start: u64, length: u64, rights: u64) -> Result<(), Pa
     push(steps, Action::new(ActionKind::Protect, start, length, rights))
 }
 
-/// Chooses a node for a new thread and connects the thread's deputy to it.
-fn start_thread(job: &Job, thread: u32) -> (Answer, Option<OwnedFd>) {
+/// Chooses the node of a thread that stands still at home, and connects the thread's deputy to it.
+fn place(
+    job: &Job,
+    thread: u32,
+    choose: impl FnOnce(&mut Placement, u32) -> Option<NodeId>,
+) -> (Answer, Option<OwnedFd>) {
     let Role::Home(home) = &job.role else { return (FAILED, None) };
-    let node = home.placement().start();
+    let chosen = choose(&mut home.placement(), thread);
     let at_home = Answer::Placed(Placed { node: u32::from(NodeId::HOME.get()) });
-    if node == NodeId::HOME {
-        return (at_home, None);
-    }
+    let Some(node) = chosen.filter(|&node| node != NodeId::HOME) else { return (at_home, None) };
     match job.connect_deputy(node, thread) {
-        Ok(connection) => (Answer::Placed(Placed { node: u32::from(node.get()) }), Some(connection)),
+        Ok(connection) => {
+            home.placement().moved(thread, node);
+            (Answer::Placed(Placed { node: u32::from(node.get()) }), Some(connection))
+        }
         Err(error) => {
-            home.placement().stays_at_home(node);
+            home.placement().moved(thread, NodeId::HOME);
             job.notice(&format!("a thread stays on the home node: {error}"));
             (at_home, None)
         }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// How threads are distributed over nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +55,8 @@ pub(crate) struct JobSettings {
     pub(crate) nodes: NodeCount,
     /// Where threads go.
     pub(crate) placement: Placement,
+    /// How long a thread stays on a node before a random one is moved to a random other node.
+    pub(crate) move_every: Option<Duration>,
     /// What to print at the end.
     pub(crate) summary: Summary,
 }
@@ -121,6 +124,7 @@ impl JobSettings {
             stack_limit: None,
             nodes: NodeCount::Exactly(1),
             placement: Placement::Spread,
+            move_every: None,
             summary: Summary::None,
         }
     }

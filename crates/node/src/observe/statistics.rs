@@ -17,8 +17,6 @@ const DIGITS: u8 = 2;
 /// Counters of one node, updated by the pager and the request service.
 #[derive(Debug)]
 pub struct Counters {
-    /// Threads of the program that started to execute here.
-    pub threads: AtomicU64,
     /// Faults for reading that went to another node.
     pub read_faults: AtomicU64,
     /// Faults for writing without a copy here.
@@ -36,7 +34,6 @@ impl Default for Counters {
     fn default() -> Self {
         let zero = || AtomicU64::new(0);
         Self {
-            threads: zero(),
             read_faults: zero(),
             write_faults: zero(),
             upgrade_faults: zero(),
@@ -113,9 +110,9 @@ pub struct Faults {
 }
 
 impl RunStatistics {
-    /// Adds up what the nodes did.
+    /// Adds up what the nodes did, in a run whose threads moved this often.
     #[must_use]
-    pub fn new(nodes: &[NodeStatistics], wall_seconds: f64) -> Self {
+    pub fn new(nodes: &[NodeStatistics], migrations: u64, wall_seconds: f64) -> Self {
         let mut waits = no_waits();
         for wait in nodes.iter().flat_map(|node| &node.waits) {
             waits.saturating_record_n(wait.nanoseconds, wait.count);
@@ -140,7 +137,7 @@ impl RunStatistics {
                 p99_us: microseconds(&waits, 0.99),
             },
             bytes_moved: total(|node| node.bytes_sent),
-            migrations: 0,
+            migrations,
             deputy_calls: total(|node| node.deputy_calls),
             remote_wait_seconds: nodes.iter().map(|node| node.wait_seconds).sum(),
             wall_seconds,
@@ -179,7 +176,8 @@ impl RunStatistics {
         );
         let _ = writeln!(
             text,
-            "  moved {:.1} MiB; {} calls through deputies; {:.2} s waited for remote memory in {:.2} s",
+            "  {} moves of threads; moved {:.1} MiB; {} calls through deputies; {:.2} s waited for remote memory in {:.2} s",
+            self.migrations,
             self.bytes_moved as f64 / f64::from(1 << 20),
             self.deputy_calls,
             self.remote_wait_seconds,
@@ -209,14 +207,14 @@ mod tests {
         }
         let node =
             |counters: &Counters| NodeStatistics { waits: counters.waits(), ..NodeStatistics::default() };
-        let faults = RunStatistics::new(&[node(&one), node(&other)], 1.0).faults;
+        let faults = RunStatistics::new(&[node(&one), node(&other)], 0, 1.0).faults;
         assert!((500.0..=505.0).contains(&faults.p50_us), "{}", faults.p50_us);
         assert!((990.0..=1000.0).contains(&faults.p99_us), "{}", faults.p99_us);
     }
 
     #[test]
     fn a_run_without_faults_has_no_durations_and_one_endless_fault_is_bounded() {
-        assert_eq!(RunStatistics::new(&[], 1.0).faults.p99_us, 0.0);
+        assert_eq!(RunStatistics::new(&[], 0, 1.0).faults.p99_us, 0.0);
         let counters = Counters::default();
         counters.fault_took(u64::MAX);
         let waits = counters.waits();

@@ -5,7 +5,7 @@ use crate::daemon::socket;
 use crate::kernel;
 use crate::memory;
 use crate::process::processor_time;
-use crate::remote::carrier;
+use crate::remote::{carrier, migration};
 use crate::report;
 use crate::thread::{Role, Thread, block, create};
 use banyan_sys::raw::Errno;
@@ -34,6 +34,10 @@ pub extern "C" fn serve(thread: &'static Thread) -> ! {
             Ok(Command::StartCarrier(command)) => start_carrier(received.descriptors[0], command.thread),
             Ok(Command::Forget(range)) => forget(range),
             Ok(Command::ProcessorTime(whose)) => Reply::Used(processor_time::used_here(whose.thread)),
+            Ok(Command::Leave(command)) => match migration::ask(command.thread) {
+                Ok(()) => Reply::Done(Nothing {}),
+                Err(error) => failed(error),
+            },
             Ok(Command::End(command)) => kernel::exit_group(u64::from(command.status)),
             Err(_) => report::fail(&["banyan: a command of the node daemon is malformed"]),
         };

@@ -149,7 +149,9 @@ fn of_thread(thread: &Thread) -> (u64, u64) {
         // The kernel does what a deputy is for.
         Role::Carrier => (0, used),
         Role::Deputy => {
-            elsewhere(thread.thread_id.load(Ordering::Relaxed), thread.node.load(Ordering::Relaxed))
+            let id = thread.thread_id.load(Ordering::Relaxed);
+            let (user, system) = elsewhere(id, thread.node.load(Ordering::Relaxed));
+            (user + used, system)
         }
         Role::Home | Role::Service => (used, 0),
     }

@@ -17,7 +17,7 @@ use crate::trap::emulate;
 use crate::trap::outcome::Outcome;
 use crate::trap::reissue::SYSCALL_BYTES;
 use banyan_sys::raw::Errno;
-use banyan_wire::deputy::{DeputyMessage, Header, NOT_SERVED, SignalNotice};
+use banyan_wire::deputy::{DeputyMessage, Header, NOT_SERVED, SignalNotice, ThreadState};
 use banyan_wire::stub::{Push, Request};
 use banyan_wire::syscalls::{Class, CreationForm, Emulation, Handling, Notice, SystemCall, ThreadCall};
 use core::sync::atomic::Ordering;
@@ -30,26 +30,32 @@ pub extern "C" fn begin(thread: &'static Thread) -> ! {
     thread.adopt();
     thread.carrier.store(kernel::thread_id(), Ordering::Relaxed);
     let interruptible = signals::interrupt_on_urgent_data(thread.connection.get());
-    let mut header = Header::new(DeputyMessage::Return, 0, [0; 6]);
-    let received = kernel::receive_all(thread.connection.get(), header.as_mut_bytes());
-    if interruptible.is_err()
-        || received.is_err()
-        || header.check() != Some(DeputyMessage::Start)
-        || header.length != 0
-    {
+    let (Ok(()), Some(state)) = (interruptible, receive(thread)) else {
         // The home node gave up; it knows.
         kernel::close(thread.connection.get());
         exit::leave(thread, 0);
-    }
-    let [frame, fs_base, id, mask, gs_base, _] = header.arguments;
-    thread.thread_id.store(id as u32, Ordering::Relaxed);
-    thread.mask.store(mask, Ordering::Relaxed);
-    // SAFETY: the GS base is the program's; the stub does not use it.
-    let _ = unsafe { kernel::raw(linux::__NR_arch_prctl, [kernel::ARCH_SET_GS, gs_base, 0, 0, 0, 0]) };
+    };
+    thread.thread_id.store(state.thread as u32, Ordering::Relaxed);
+    thread.mask.store(state.mask, Ordering::Relaxed);
     signals::look_for_interrupt(thread.connection.get());
-    // Frame and thread control block are what the thread touches first: fetch both before they fault.
-    requests::tell(&Request::Push(Push { frame, fs_base }));
-    resume::resume(thread, frame, fs_base)
+    // Stack and thread control block are what the thread touches first: fetch both before they fault.
+    let context: UserContext = zerocopy::transmute!(state.context);
+    requests::tell(&Request::Push(Push { stack: context.registers.rsp, fs_base: state.fs_base }));
+    resume::resume(thread)
+}
+
+/// Receives the thread into the payload.
+fn receive(thread: &Thread) -> Option<ThreadState> {
+    let socket = thread.connection.get();
+    let mut header = Header::new(DeputyMessage::Return, 0, [0; 6]);
+    kernel::receive_all(socket, header.as_mut_bytes()).ok()?;
+    if header.check() != Some(DeputyMessage::Start) {
+        return None;
+    }
+    // SAFETY: this thread's own, and the only reference to it.
+    let payload = unsafe { &mut thread.payload()[..header.length as usize] };
+    kernel::receive_all(socket, payload).ok()?;
+    ThreadState::read(payload)
 }
 
 /// A system call of the thread that runs on this carrier.
@@ -130,9 +136,11 @@ fn local_call(thread: &'static Thread, row: &SystemCall, arguments: &[u64; 6]) -
     let pieces = shipping::pack(row, &mut header, payload);
     let local = shipping::local_arguments(&header, &pieces, payload);
     let result = if may_wait(row.number.into()) {
+        thread.waits.store(1, Ordering::Relaxed);
         // SAFETY: the program's own call, whose buffers lie in the payload with the lengths that it names.
         let end = unsafe { wait::call(thread, !mask::INTERRUPTION, row.number.into(), local) };
         wait::close(thread);
+        thread.waits.store(0, Ordering::Relaxed);
         match end {
             End::Made(result) => result,
             End::NotMade => {
@@ -184,7 +192,7 @@ fn signal_mask(thread: &'static Thread, row: &SystemCall, arguments: &[u64; 6]) 
     result
 }
 
-/// Makes the new thread's frame here, where the context is, and has the deputy create the thread.
+/// Makes the new thread here, where the context is, and has the deputy create it.
 fn create(
     thread: &'static Thread,
     form: CreationForm,
@@ -193,9 +201,13 @@ fn create(
     context: &UserContext,
 ) -> i64 {
     let mask = thread.mask.load(Ordering::Relaxed);
-    match create::decode(form, arguments, context, mask) {
-        Ok(Creation { flags, frame, fs_base, parent_word, child_word, mask }) => {
-            forward(thread, row, &[flags, frame, parent_word, child_word, fs_base, mask])
+    // SAFETY: this thread's own, and the only reference to it.
+    match create::decode(form, arguments, context, mask, unsafe { thread.payload() }) {
+        Ok(Creation { flags, parent_word, child_word, length }) => {
+            let arguments = [flags, parent_word, child_word, 0, 0, 0];
+            let mut header = Header::new(DeputyMessage::Call, row.number.into(), arguments);
+            header.length = length as u32;
+            exchange(thread, &header, &Pieces::default()).number
         }
         Err(Errno::ENOSYS) => refuse(thread, row.number.into()),
         Err(error) => error.negated(),

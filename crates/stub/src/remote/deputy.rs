@@ -11,7 +11,7 @@ use crate::memory::copy::{self, ProgramAddress};
 use crate::memory::futex;
 use crate::process::listings::Listing;
 use crate::process::{descriptors, files, links, processor_time};
-use crate::remote::come_home;
+use crate::remote::migration;
 use crate::remote::shipping::{self, Pieces};
 use crate::report;
 use crate::signal::action::{Action, SIG_DFL, SIG_IGN};
@@ -38,8 +38,8 @@ const VECTORS_MAX: u64 = 64;
 
 /// Serves the thread until it ends.
 pub fn serve(thread: &'static Thread) -> ! {
-    let socket = thread.connection.get();
     loop {
+        let socket = thread.connection.get();
         let Ok(header) = next_message(thread, socket) else { disconnected() };
         let kind = header.check();
         if kind != Some(DeputyMessage::Call) {
@@ -56,7 +56,11 @@ pub fn serve(thread: &'static Thread) -> ! {
                 call(thread, &header);
             }
             Some(DeputyMessage::Exit) => exit::end(thread, header.arguments[0]),
-            Some(DeputyMessage::ComeHome) => come_home::arrive(thread, &header),
+            Some(DeputyMessage::Leave) => {
+                if migration::arrive(thread, &header).is_none() {
+                    disconnected();
+                }
+            }
             Some(DeputyMessage::TakeSignal) => give_signal(thread),
             Some(DeputyMessage::Fault) => fault(thread, &header),
             _ => report::fail(&["banyan: a thread on another node sent a malformed message to its deputy"]),
@@ -218,8 +222,10 @@ fn make(thread: &'static Thread, row: &SystemCall, header: &Header, pieces: &mut
             set_mask(thread, header.arguments[0])
         }
         Class::Emulate(Emulation::Thread(ThreadCall::Create(_))) => {
-            let [flags, frame, parent_word, child_word, fs_base, mask] = header.arguments;
-            create::create(&Creation { flags, frame, fs_base, parent_word, child_word, mask })
+            let ([flags, parent_word, child_word, ..], length) = (header.arguments, header.length as usize);
+            // SAFETY: this thread's own, and the only reference to it.
+            let given = unsafe { &thread.payload()[..length] };
+            create::create(&Creation { flags, parent_word, child_word, length }, given)
         }
         // The carrier does these itself, or names them as not served.
         Class::Local
@@ -381,7 +387,7 @@ fn acquire_range(thread: &Thread, address: u64, length: u64, purpose: Purpose) {
 /// Sends the result and the outward buffers with one call.
 fn answer(thread: &'static Thread, result: i64, notice: SignalNotice, pieces: &Pieces) {
     thread.notice.set(notice);
-    let cpu = kernel::thread_cpu_nanoseconds();
+    let cpu = kernel::thread_cpu_nanoseconds() + thread.used_elsewhere.get();
     let mut header = Header::new(DeputyMessage::Return, result, [notice as u64, cpu, 0, 0, 0, 0]);
     header.length = shipping::returned_total(pieces, result) as u32;
     let socket = thread.connection.get();

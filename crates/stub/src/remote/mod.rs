@@ -5,8 +5,8 @@
 //! system calls.
 
 pub mod carrier;
-pub mod come_home;
 pub mod deputy;
 pub mod exchange;
+pub mod migration;
 pub mod shipping;
 pub mod signals;

@@ -2,6 +2,7 @@
 
 use crate::kernel;
 use crate::remote::exchange::exchange;
+use crate::remote::migration;
 use crate::remote::shipping::Pieces;
 use crate::report;
 use crate::signal::frame::{SignalInformation, UserContext};
@@ -99,6 +100,7 @@ pub unsafe extern "C" fn on_interrupt(
     let (context, thread) = unsafe { (&mut *context, Thread::current()) };
     match thread.role() {
         Role::Carrier if deliver::runs_program(context.registers.rip) => {
+            migration::leave_if_asked(thread, context);
             take_signal(thread, context);
         }
         Role::Carrier => wait::end(thread, context),

@@ -88,9 +88,9 @@ pub struct SignalInformation {
     padding: i32,
     /// Address of a fault; the instruction after a trapped system call; the sender's process id (low half).
     pub address: u64,
-    /// SIGSYS only: the number.
+    /// Of a trap: the number. Of a timer's: the lower half of its value.
     pub system_call: i32,
-    /// SIGSYS only: the architecture.
+    /// Of a trap: the architecture. Of a timer's: the upper half of its value.
     pub architecture: u32,
     rest: [u64; 12],
 }
@@ -100,6 +100,12 @@ impl SignalInformation {
     #[must_use]
     pub const fn is_sent(&self) -> bool {
         self.code <= 0
+    }
+
+    /// Of a timer's: its value.
+    #[must_use]
+    pub const fn value(&self) -> u64 {
+        self.system_call as u32 as u64 | (self.architecture as u64) << 32
     }
 
     /// The process that sent it by `kill` or `sigqueue`.

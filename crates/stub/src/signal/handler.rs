@@ -10,6 +10,7 @@ use crate::signal::frame::{SignalFrame, SignalInformation, UserContext};
 use crate::signal::{SIGSEGV, alternate_stack, mask, restore};
 use crate::thread::Thread;
 use crate::thread::resume::RED_ZONE;
+use crate::time::vdso;
 use banyan_sys::raw::Errno;
 use core::mem::offset_of;
 use linux_raw_sys::general as linux;
@@ -34,6 +35,9 @@ pub fn start(
     let [handler, flags, restorer, _] = *action;
     let frame = push_frame(thread, flags, restorer, information, context)?;
     alternate_stack::disarm(thread);
+    if vdso::contains(context.registers.rip) {
+        thread.in_vdso.set(thread.in_vdso.get() + 1);
+    }
     mask::set_of_program(thread, context, mask::in_handler(blocked, signal, action));
     let registers = &mut context.registers;
     registers.rip = handler;
@@ -92,7 +96,7 @@ fn places(top: u64, context: &UserContext) -> (u64, u64) {
 ///
 /// # Errors
 /// `EFAULT` if that is not memory of the program.
-pub fn write_frame(
+fn write_frame(
     top: u64,
     restorer: u64,
     information: &SignalInformation,

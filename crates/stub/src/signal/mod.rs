@@ -39,7 +39,8 @@ const SIGKILL: u64 = linux::SIGKILL as u64;
 /// Memory that is not mapped, or not for this access.
 pub const SIGSEGV: u64 = linux::SIGSEGV as u64;
 const SIGSTOP: u64 = linux::SIGSTOP as u64;
-const SIGSYS: u64 = linux::SIGSYS as u64;
+/// A call was trapped.
+pub const SIGSYS: u64 = linux::SIGSYS as u64;
 /// On a carrier: urgent data came from its deputy. No signal of the program's comes to a carrier's kernel.
 pub const SIGURG: u64 = linux::SIGURG as u64;
 

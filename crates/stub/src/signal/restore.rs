@@ -8,6 +8,7 @@ use crate::memory::copy::{self, ProgramAddress};
 use crate::signal::frame::{EXTENDED_MAGIC, LEGACY_STATE, SOFTWARE_BYTES, UserContext};
 use crate::signal::{alternate_stack, mask};
 use crate::thread::Thread;
+use crate::time::vdso;
 use banyan_sys::raw::Errno;
 
 /// Makes `context`, the kernel's frame of the trapped call, that of the thread which continues from the
@@ -28,6 +29,9 @@ pub fn restore(thread: &Thread, context: &mut UserContext) -> Result<u64, Errno>
         }
     };
     context.registers = registers;
+    if vdso::contains(registers.rip) {
+        thread.in_vdso.set(thread.in_vdso.get().saturating_sub(1));
+    }
     context.flags = frame.flags;
     // As in the kernel, a stack that cannot be set is left alone.
     let _ = alternate_stack::set(thread, frame.stack, registers.rsp);

@@ -33,10 +33,3 @@ pub fn give_back(thread: &Thread) {
         deferred::give_back(&waiting.information);
     }
 }
-
-/// The deputy's thread came home: the signal that it had for it is delivered there.
-pub fn send_again(thread: &Thread) {
-    if let Some(waiting) = thread.taken.take() {
-        deferred::send_again(&waiting.information);
-    }
-}

@@ -80,27 +80,29 @@ pub struct Thread {
     pub taken: Taken,
     /// What the deputy's last return said of signals.
     pub notice: Cell<SignalNotice>,
-    /// Processor time in nanoseconds that the thread used on the other side: on a carrier its deputy's, as of
-    /// its last return; at home its carrier's, which has ended.
+    /// Processor time in nanoseconds that the thread used where it does not execute: on a carrier its deputy's
+    /// and that of carriers before, as of its last return; at home and on a deputy that of all its carriers
+    /// that have ended.
     pub used_elsewhere: Cell<u64>,
     /// The id here of a carrier.
     pub carrier: AtomicU32,
     /// Node on which the thread executes.
     pub node: AtomicU32,
-    /// What the thread starts with: frame, FS base, the child's word for the tid.
-    pub(super) start: Cell<Start>,
+    /// Word of the program that gets the id of a thread when it starts, or 0.
+    pub(super) child_word: Cell<u64>,
+    /// Nonzero if the thread is to leave this node; see `remote::migration`.
+    pub leave: AtomicU32,
+    /// On a carrier, nonzero while it waits in a call of its own.
+    pub waits: AtomicU32,
+    /// Handlers of the program that have interrupted the vDSO and have not returned: the code that they
+    /// return to is this node's.
+    pub in_vdso: Cell<u32>,
+    /// The kernel's timer that stops the thread for it, as its id and 1; 0 for none.
+    pub stopper: AtomicU32,
     /// Faults resolved by another thread since this one last asked; see `fault`.
     pub learned: Cell<u64>,
     /// Calls forwarded or executed for the other side.
     pub deputy_calls: Cell<u64>,
-}
-
-/// What a new thread needs.
-#[derive(Clone, Copy)]
-pub(super) struct Start {
-    pub(super) frame: u64,
-    pub(super) fs_base: u64,
-    pub(super) child_word: u64,
 }
 
 /// All blocks ever made; blocks are reused, never unmapped.
@@ -254,6 +256,11 @@ impl Thread {
         self.node.store(u32::from(settings::node()), Ordering::Relaxed);
         self.used_elsewhere.set(0);
         self.carrier.store(0, Ordering::Relaxed);
+        self.child_word.set(0);
+        self.leave.store(0, Ordering::Relaxed);
+        self.stopper.store(0, Ordering::Relaxed);
+        self.waits.store(0, Ordering::Relaxed);
+        self.in_vdso.set(0);
         self.deputy_calls.set(0);
         self.learned.set(0);
     }

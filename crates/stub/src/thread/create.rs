@@ -1,43 +1,39 @@
 //! How a thread of the program is created: `clone` and `clone3` decoded, the OS thread started, and, if the
 //! thread was placed on another node, handed over to a carrier there.
 
-use crate::daemon::requests;
 use crate::daemon::settings;
 use crate::kernel;
 use crate::memory::copy::{self, ProgramAddress};
-use crate::remote::deputy;
+use crate::remote::{deputy, migration};
 use crate::signal::frame::UserContext;
 use crate::signal::mask;
-use crate::thread::block::{self, Start};
+use crate::thread::block;
 use crate::thread::exit::{LIVE, STARTED};
-use crate::thread::{Role, Thread, resume};
+use crate::thread::{Role, Thread, resume, state};
 use banyan_sys::raw::Errno;
-use banyan_wire::deputy::{DeputyMessage, Header};
-use banyan_wire::stub::{Answer, Request, StartThread};
+use banyan_wire::deputy::ThreadState;
+use banyan_wire::stub::{Request, StartThread};
 use banyan_wire::syscalls::CreationForm;
 use core::arch::asm;
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general as linux;
 use zerocopy::IntoBytes;
 
-/// `clone` and `clone3` with CLONE_THREAD, as one set of values.
+/// `clone` and `clone3` with CLONE_THREAD, as one set of values. The new thread itself is in a payload.
 #[derive(Clone, Copy)]
 pub struct Creation {
     /// `CLONE_` flags.
     pub flags: u64,
-    /// Where the new thread's frame lies in coherent memory.
-    pub frame: u64,
-    /// FS base of the new thread.
-    pub fs_base: u64,
     /// Word in the parent that gets the tid, if the flags say so.
     pub parent_word: u64,
     /// Word of the child that gets the tid and is cleared at its end, if the flags say so.
     pub child_word: u64,
-    /// Signal mask that the new thread inherits.
-    pub mask: u64,
+    /// Bytes of the new thread at the beginning of the payload.
+    pub length: usize,
 }
 
-/// What `clone` or `clone3` asks for, or the errno to refuse it with. Makes the new thread's frame.
+/// What `clone` or `clone3` asks for, or the errno to refuse it with. Puts the new thread into `payload`; it
+/// goes on where `context` is, and inherits `mask`.
 ///
 /// # Errors
 /// `ENOSYS` for anything but a thread, `EFAULT` for bad pointers, `EINVAL` for impossible flags.
@@ -46,6 +42,7 @@ pub fn decode(
     arguments: &[u64; 6],
     context: &UserContext,
     mask: u64,
+    payload: &mut [u8],
 ) -> Result<Creation, Errno> {
     let (flags, stack, parent_word, child_word, tls);
     match form {
@@ -74,27 +71,29 @@ pub fn decode(
     } else {
         kernel::segment_base(kernel::ARCH_GET_FS)
     };
-    let frame = resume::make_frame(stack, context, mask::split(mask).0)?;
-    Ok(Creation { flags, frame, fs_base: tls, parent_word, child_word, mask })
+    let mut child = *context;
+    (child.registers.rsp, child.registers.rax) = (stack, 0);
+    let length = state::save(state::of_new(mask, tls), &child, payload);
+    Ok(Creation { flags, parent_word, child_word, length })
 }
 
-/// Creates a thread of the program; runs at home. Returns the tid or a negated errno.
-pub fn create(creation: &Creation) -> i64 {
+/// Creates the thread that `given` holds; runs at home. Returns the tid or a negated errno.
+pub fn create(creation: &Creation, given: &[u8]) -> i64 {
+    let Some(state) = ThreadState::read(given) else { return Errno::EINVAL.negated() };
     let thread = match block::allocate(Role::Home) {
         Ok(thread) => thread,
         Err(_) => return Errno::EAGAIN.negated(),
     };
     STARTED.fetch_add(1, Ordering::Relaxed);
-    thread.mask.store(creation.mask, Ordering::Relaxed);
-    thread.sigsys_blocked.store(mask::split(creation.mask).1, Ordering::Relaxed);
+    // SAFETY: no thread uses the new block yet.
+    let payload = unsafe { thread.payload() };
+    payload[..given.len()].copy_from_slice(given);
+    thread.mask.store(state.mask, Ordering::Relaxed);
+    thread.sigsys_blocked.store(mask::split(state.mask).1, Ordering::Relaxed);
     let wants = |flag: u32, word: u64| if creation.flags & u64::from(flag) != 0 { word } else { 0 };
     thread.clear_on_exit.set(wants(linux::CLONE_CHILD_CLEARTID, creation.child_word));
+    thread.child_word.set(wants(linux::CLONE_CHILD_SETTID, creation.child_word));
     let parent_word = wants(linux::CLONE_PARENT_SETTID, creation.parent_word);
-    thread.start.set(Start {
-        frame: creation.frame,
-        fs_base: creation.fs_base,
-        child_word: wants(linux::CLONE_CHILD_SETTID, creation.child_word),
-    });
     LIVE.fetch_add(1, Ordering::Relaxed);
     match spawn(thread, begin, parent_word) {
         Ok(id) => i64::from(id),
@@ -113,28 +112,16 @@ extern "C" fn begin(thread: &'static Thread) -> ! {
     thread.adopt();
     let id = kernel::thread_id();
     thread.thread_id.store(id, Ordering::Relaxed);
-    let start = thread.start.get();
-    if start.child_word != 0 {
-        let _ = copy::store_u32(ProgramAddress(start.child_word), id);
+    let child_word = thread.child_word.get();
+    if child_word != 0 {
+        let _ = copy::store_u32(ProgramAddress(child_word), id);
     }
-    if !settings::is_alone()
-        && let (Answer::Placed(placed), Some(connection)) =
-            requests::ask_for_descriptor(&Request::StartThread(StartThread { thread: id }))
-    {
-        thread.node.store(placed.node, Ordering::Relaxed);
-        thread.connection.set(connection);
+    let request = Request::StartThread(StartThread { thread: id });
+    if !settings::is_alone() && migration::send_away(thread, &request) {
         thread.set_role(Role::Deputy);
-        let mask = thread.mask.load(Ordering::Relaxed);
-        // As in the kernel, a new thread has the GS base of the one that made it.
-        let gs_base = kernel::segment_base(kernel::ARCH_GET_GS);
-        let arguments = [start.frame, start.fs_base, u64::from(id), mask, gs_base, 0];
-        let header = Header::new(DeputyMessage::Start, 0, arguments);
-        if kernel::send_all(connection, header.as_bytes()).is_err() {
-            kernel::park();
-        }
         deputy::serve(thread);
     }
-    resume::resume(thread, start.frame, start.fs_base)
+    resume::resume(thread)
 }
 
 /// Starts an OS thread that shares everything with this one and calls `entry(thread)` on the block's stack,

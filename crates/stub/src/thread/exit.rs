@@ -6,6 +6,7 @@ use crate::daemon::settings;
 use crate::kernel::{self, MaskChange};
 use crate::memory::copy::{self, ProgramAddress};
 use crate::memory::futex;
+use crate::remote::migration;
 use crate::signal::{deferred, taken};
 use crate::thread::{Role, Thread};
 use banyan_wire::deputy::Header;
@@ -31,7 +32,8 @@ pub fn end(thread: &'static Thread, status: u64) -> ! {
     walk_robust_list(thread.robust_list.get(), thread.thread_id.load(Ordering::Relaxed));
     if !settings::is_alone() {
         let node = thread.node.load(Ordering::Relaxed);
-        requests::tell(&Request::ThreadEnd(ThreadEnd { node, deputy_calls: 0 }));
+        let id = thread.thread_id.load(Ordering::Relaxed);
+        requests::tell(&Request::ThreadEnd(ThreadEnd { thread: id, node, deputy_calls: 0 }));
     }
     if LIVE.fetch_sub(1, Ordering::AcqRel) == 1 {
         end_process(status);
@@ -49,12 +51,19 @@ pub fn end(thread: &'static Thread, status: u64) -> ! {
     leave(thread, status)
 }
 
-/// Ends the calling carrier, with a last message to its deputy.
+/// Ends the calling carrier, with a last message to its deputy, whose payload is in the thread's buffer.
 pub fn end_carrier(thread: &'static Thread, last: &Header) -> ! {
+    let socket = thread.connection.get();
+    // SAFETY: this thread's own, and the only reference to it.
+    let buffer = unsafe { thread.buffer() };
+    buffer[..size_of::<Header>()].copy_from_slice(last.as_bytes());
+    let sent = kernel::send_all(socket, &buffer[..size_of::<Header>() + last.length as usize]);
     let (node, calls) = (u32::from(settings::node()), thread.deputy_calls.get());
-    requests::tell(&Request::ThreadEnd(ThreadEnd { node, deputy_calls: calls as u32 }));
-    let _ = kernel::send_all(thread.connection.get(), last.as_bytes());
-    kernel::close(thread.connection.get());
+    let id = thread.thread_id.load(Ordering::Relaxed);
+    requests::tell(&Request::ThreadEnd(ThreadEnd { thread: id, node, deputy_calls: calls as u32 }));
+    // What the deputy still sent must not make the kernel reset the connection, and take the message back.
+    while sent.is_ok() && kernel::receive_all(socket, &mut buffer[..1]).is_ok() {}
+    kernel::close(socket);
     leave(thread, 0)
 }
 
@@ -67,6 +76,7 @@ pub fn end_process(status: u64) -> ! {
 
 /// Gives the block back and ends the OS thread. The stack is not touched after the block is free.
 pub fn leave(thread: &'static Thread, status: u64) -> ! {
+    migration::forget(thread);
     // Also the faults of copies.
     kernel::set_mask(MaskChange::Set, !0);
     // SAFETY: after the store another thread may use this block, stack included; the two instructions after

@@ -7,5 +7,6 @@ pub mod block;
 pub mod create;
 pub mod exit;
 pub mod resume;
+pub mod state;
 
 pub use block::{Role, Thread};

@@ -1,87 +1,94 @@
-//! Starting a thread: a signal frame in coherent memory, an FS base, and `rt_sigreturn`.
+//! Starting a thread: what it is (`state`), and `rt_sigreturn`.
 
 use crate::kernel;
-use crate::memory::copy::{self, ProgramAddress};
+use crate::report;
 use crate::signal::frame::{
     FP_XSTATE, LEGACY_STATE, SOFTWARE_BYTES, SignalFrame, SignalInformation, UserContext,
 };
-use crate::signal::{deferred, mask};
+use crate::signal::{deferred, deliver, mask, restore};
 use crate::thread::{Role, Thread};
-use banyan_sys::raw::Errno;
+use banyan_wire::deputy::{Header, ThreadState};
 use core::arch::asm;
-use core::mem::offset_of;
+use core::sync::atomic::Ordering;
 use linux_raw_sys::general as linux;
-use zerocopy::FromZeros;
+use zerocopy::{FromBytes, FromZeros};
 
 /// Bytes below the stack pointer that belong to the interrupted function (System V ABI).
 pub const RED_ZONE: u64 = 128;
 
-/// Writes a frame below `stack` for a thread that continues where `context` is, with `rax` 0 and the new
-/// stack. Returns the frame's address.
-///
-/// Of the floating-point state only the FXSAVE image goes along: rounding modes are inherited, and no
-/// compiler keeps the upper vector halves over a system call that starts a thread.
-///
-/// # Errors
-/// `EFAULT` if the stack is not memory of the program.
-pub fn make_frame(stack: u64, context: &UserContext, mask: u64) -> Result<u64, Errno> {
-    let state = (stack.wrapping_sub(RED_ZONE + LEGACY_STATE as u64)) & !63;
-    let frame = ((state - size_of::<SignalFrame>() as u64) & !15) - 8;
-    let mut copy = *context;
-    copy.registers.rsp = stack;
-    copy.registers.rax = 0;
-    copy.flags &= !FP_XSTATE;
-    copy.mask = mask;
-    copy.registers.fpstate = 0;
-    if context.registers.fpstate != 0 {
-        let mut image = [0_u64; LEGACY_STATE / 8];
-        // SAFETY: the kernel put at least an FXSAVE image where the frame on our own stack says.
-        unsafe {
-            let from = context.registers.fpstate as *const u64;
-            core::ptr::copy_nonoverlapping(from, image.as_mut_ptr(), image.len());
-        }
-        // Without the magic the kernel takes the image alone.
-        image[SOFTWARE_BYTES / 8] = 0;
-        copy::store(ProgramAddress(state), &image)?;
-        copy.registers.fpstate = state;
-    }
-    let information = SignalInformation::new_zeroed();
-    let whole = SignalFrame { return_address: 0, context: copy, information };
-    copy::store(ProgramAddress(frame), &whole)?;
-    Ok(frame)
-}
-
-/// Continues a thread from its frame. The frame gets the signal stack of this OS thread, which `rt_sigreturn`
-/// sets, and on a carrier a mask that keeps asynchronous signals out.
-pub fn resume(thread: &Thread, frame: u64, fs_base: u64) -> ! {
-    let stack = thread.signal_stack();
-    let context = frame + offset_of!(SignalFrame, context) as u64;
-    let field = context + offset_of!(UserContext, stack) as u64;
-    let mut ready = copy::store(ProgramAddress(field), &stack);
+/// Continues the thread whose state is at the beginning of the payload of this OS thread, at home or on a
+/// carrier.
+pub fn resume(thread: &'static Thread) -> ! {
+    // SAFETY: this thread's own, and the only reference to it.
+    let (head, rest) = unsafe { thread.payload() }.split_at_mut(size_of::<ThreadState>());
+    let Ok(state) = ThreadState::read_from_bytes(head) else {
+        report::fail(&["banyan: a thread cannot be continued"])
+    };
+    let mut context: UserContext = zerocopy::transmute!(state.context);
+    context.registers.fpstate = extended(&mut rest[..(state.extended as usize).min(MAX)], &mut context.flags);
+    context.stack = thread.signal_stack();
+    thread.alternate_stack.set(zerocopy::transmute!(state.alternate_stack));
+    thread.used_elsewhere.set(state.used_elsewhere);
+    thread.mask.store(state.mask, Ordering::Relaxed);
+    let (kernels, sigsys) = mask::split(state.mask);
     if thread.role() == Role::Carrier {
-        let mask = mask::CARRIER_MASK;
-        let field = context + offset_of!(UserContext, mask) as u64;
-        ready = ready.and_then(|()| copy::store(ProgramAddress(field), &mask));
+        context.mask = mask::CARRIER_MASK;
+    } else {
+        context.mask = kernels;
+        thread.sigsys_blocked.store(sigsys, Ordering::Relaxed);
     }
-    // SAFETY: the FS base is the program's; the stub does not use it.
-    let set = unsafe { kernel::checked(linux::__NR_arch_prctl, [kernel::ARCH_SET_FS, fs_base, 0, 0, 0, 0]) };
-    if ready.is_err() || set.is_err() {
-        crate::report::fail(&["banyan: a thread's first frame is not in the program's memory"]);
+    for (code, base) in [(kernel::ARCH_SET_FS, state.fs_base), (kernel::ARCH_SET_GS, state.gs_base)] {
+        // SAFETY: the base is the program's; the stub does not use it.
+        if unsafe { kernel::checked(linux::__NR_arch_prctl, [code, base, 0, 0, 0, 0]) }.is_err() {
+            report::fail(&["banyan: the kernel refused a thread its segment base"]);
+        }
     }
     if thread.role() == Role::Home {
+        // A signal that its deputy took from the kernel, and its carrier has not fetched.
+        if let Some(waiting) = thread.taken.take() {
+            let signal = waiting.information.signal as u64;
+            deliver::deliver(thread, signal, &waiting.information, &mut context);
+        }
         deferred::release(thread);
     }
-    // SAFETY: the frame is well-formed (`make_frame` wrote it); what the thread does then is the program's.
+    let frame = SignalFrame { return_address: 0, context, information: SignalInformation::new_zeroed() };
+    // SAFETY: the kernel takes the frame, and what it points to, before anything else can use their memory,
+    // and checks both; what the thread does then is the program's.
     unsafe {
         asm!(
             "mov rsp, {frame}",
+            "push {flags}",
+            "popfq",
             "syscall",
             "ud2",
-            frame = in(reg) frame + 8,
+            frame = in(reg) &raw const frame as u64 + 8,
+            flags = in(reg) context.registers.eflags & IDENTIFICATION,
             in("rax") u64::from(linux::__NR_rt_sigreturn),
             options(noreturn),
         )
     }
+}
+
+/// The flag that a program changes to see whether there is CPUID: `rt_sigreturn` leaves it as it is.
+const IDENTIFICATION: u64 = 1 << 21;
+
+/// Bytes of the registers beside the general ones, at most: a quarter of a payload.
+const MAX: usize = banyan_wire::deputy::PAYLOAD_MAX / 4;
+const _: () =
+    assert!((size_of::<Header>() + size_of::<ThreadState>()).is_multiple_of(64), "as the kernel wants");
+
+/// Where the kernel finds the registers beside the general ones: 0 if there are none. What says that it is
+/// larger than it is, is taken for an FXSAVE image.
+fn extended(state: &mut [u8], flags: &mut u64) -> u64 {
+    if state.len() < LEGACY_STATE {
+        return 0;
+    }
+    let at = state.as_mut_ptr() as u64;
+    if restore::state_bytes(at) > state.len() {
+        state[SOFTWARE_BYTES..SOFTWARE_BYTES + 4].fill(0);
+        *flags &= !FP_XSTATE;
+    }
+    at
 }
 
 /// Starts the program itself: registers as the kernel leaves them after exec.

@@ -108,8 +108,10 @@ fn create(
     arguments: &[u64; 6],
     context: &UserContext,
 ) -> i64 {
-    match create::decode(form, arguments, context, mask::of_program(thread, context)) {
-        Ok(creation) => create::create(&creation),
+    // SAFETY: this thread's own, and the only reference to it.
+    let payload = unsafe { thread.payload() };
+    match create::decode(form, arguments, context, mask::of_program(thread, context), payload) {
+        Ok(creation) => create::create(&creation, &payload[..creation.length]),
         Err(Errno::ENOSYS) => refuse::not_served(row.number.into()),
         Err(error) => error.negated(),
     }

@@ -5,11 +5,12 @@
 use crate::daemon::{requests, settings};
 use crate::memory::perform::{self, Context};
 use crate::memory::{self, copy};
-use crate::remote::{come_home, signals};
+use crate::remote::{migration, signals};
 use crate::signal::frame::{SignalInformation, UserContext};
 use crate::signal::{SIGSEGV, deferred, deliver, disposition, mask, taken};
 use crate::thread::{Role, Thread};
 use banyan_wire::address_space::{is_program_code, is_program_memory};
+use banyan_wire::deputy::Departure;
 use banyan_wire::stub::{Answer, Lookup, Request};
 use core::sync::atomic::{AtomicU64, Ordering};
 use linux_raw_sys::general as linux;
@@ -37,7 +38,7 @@ pub unsafe extern "C" fn on_fault(
         match learn(thread, address, access) {
             Learned::Here => return,
             Learned::AtHome if thread.role() == Role::Carrier && is_program_code(context.registers.rip) => {
-                come_home::leave(thread, information, context);
+                migration::leave(thread, Departure::HomeOnly, context);
             }
             Learned::AtHome | Learned::Nothing => {}
         }

@@ -9,7 +9,7 @@ pub mod outcome;
 pub mod refuse;
 pub mod reissue;
 
-use crate::remote::carrier;
+use crate::remote::{carrier, migration};
 use crate::signal::frame::{SignalInformation, UserContext};
 use crate::signal::{deferred, mask};
 use crate::thread::{Role, Thread};
@@ -28,11 +28,15 @@ pub unsafe extern "C" fn on_trap(
 ) {
     // SAFETY: the kernel passes its frame on this thread's own stub stack, on which this runs.
     let (information, context, thread) = unsafe { (&*information, &mut *context, Thread::current()) };
+    if migration::is_stop(information) {
+        return migration::stopped(thread, context);
+    }
     if information.is_sent() {
         return fault::sent(thread, signal, information, context);
     }
     mask::admit_copy_faults(thread, context.mask);
     call(thread, information, context);
+    migration::leave_if_asked(thread, context);
     deferred::release(thread);
 }
 

@@ -14,6 +14,9 @@ messages! {
         3 End(End),
         /// Say what processor time was used here. Used.
         4 ProcessorTime(TimeHere),
+        /// Have a thread leave this node as soon as it runs the program. Done, whether it is here or not; or
+        /// failed.
+        5 Leave(LeaveNode),
     }
 }
 
@@ -34,6 +37,12 @@ messages! {
 records! {
     /// A thread that is to execute here.
     StartCarrier {
+        /// Its id at home.
+        thread: u32,
+    }
+
+    /// A thread that is to leave.
+    LeaveNode {
         /// Its id at home.
         thread: u32,
     }

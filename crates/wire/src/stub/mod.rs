@@ -21,15 +21,15 @@ pub mod packet;
 pub mod request;
 
 pub use actions::{ACTIONS_MAX, Action, ActionKind, Steps};
-pub use command::{Command, End, Failed, Reply, StartCarrier, Started, TimeHere, Used};
+pub use command::{Command, End, Failed, LeaveNode, Reply, StartCarrier, Started, TimeHere, Used};
 pub use packet::{Field, Malformed, PACKET_MAX, Packet, Row};
 pub use request::{
     Acquire, Answer, Enter, Exit, Hello, Lookup, MapSource, MemoryCall, Nothing, Open, Placed, Purpose, Push,
-    Range, Refusal, Refused, Request, StartThread, ThreadEnd, TimeElsewhere,
+    Range, Refusal, Refused, Request, StartThread, StoppedThread, ThreadEnd, TimeElsewhere,
 };
 
 /// Version of these records; both sides come from one binary, so a mismatch is a build error made visible.
-pub const STUB_ABI_VERSION: u32 = 5;
+pub const STUB_ABI_VERSION: u32 = 6;
 
 /// First packet from the daemon to a new stub, beside which the memory file and the command socket travel.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]

@@ -38,12 +38,15 @@ messages! {
         /// The steps after those that end with `More`. Steps.
         13 More(Nothing),
         /// A thread that executed on another node goes on at home. Done.
-        14 CameHome(ThreadEnd),
+        14 CameHome(StoppedThread),
         /// What processor time was used on other nodes? Used.
         15 ProcessorTime(TimeElsewhere),
         /// The program opens a file that shows its process, to read it. Done, and the file beside it; or
         /// failed if the kernel's own is what it shall see.
         16 Open(Open),
+        /// A thread was stopped at home to go on elsewhere: where? Placed; the connection to the node comes
+        /// beside it, unless it is home.
+        17 Move(StoppedThread),
     }
 }
 
@@ -168,14 +171,24 @@ records! {
 
     /// Addresses that a new thread needs first.
     Push {
-        /// Its first signal frame.
-        frame: u64,
+        /// The top of its stack.
+        stack: u64,
         /// Its thread control block.
         fs_base: u64,
     }
 
+    /// A thread that stands still at home.
+    StoppedThread {
+        /// Its id.
+        thread: u64,
+        /// Nanoseconds of processor time that it used on other nodes.
+        used: u64,
+    }
+
     /// A thread that ends. Both its carrier and home say so, each to its own daemon.
     ThreadEnd {
+        /// Its id at home.
+        thread: u32,
         /// Where it executed.
         node: u32,
         /// System calls that its deputy made, if its carrier says so; else 0.

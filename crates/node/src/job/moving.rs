@@ -1,0 +1,63 @@
+//! Threads that move: one is told to leave the node where it is, and when it stands still its deputy asks
+//! where it goes (`requests`, which asks `Placement`).
+//!
+//! Not here: how a thread is stopped and travels. That is the stub's (`remote/migration.rs`).
+
+use super::home::Home;
+use super::{Job, Role};
+use banyan_wire::control::ControlMessage;
+use banyan_wire::ids::NodeId;
+use banyan_wire::stub::{Command, Failed, LeaveNode, Reply};
+use std::io;
+use std::time::Duration;
+
+impl Job {
+    /// At home: has a thread go to a node. It goes as soon as it runs the program, if it has not ended by then;
+    /// a later wish replaces this one.
+    pub(crate) fn move_thread(&self, home: &Home, thread: u32, node: NodeId) {
+        let at = home.placement().wish(thread, node);
+        match at {
+            None => {}
+            Some(NodeId::HOME) => self.have_leave(thread),
+            Some(at) => self.questions.send(at, &ControlMessage::Leave { thread }),
+        }
+    }
+
+    /// Has a thread leave this node, if it is here.
+    pub(crate) fn have_leave(&self, thread: u32) {
+        let Some(commands) = self.commands.get() else { return };
+        // A replica that does not answer has ended, which its other socket tells.
+        if let Ok(Reply::Failed(Failed { errno })) =
+            commands.command(&Command::Leave(LeaveNode { thread }), None)
+        {
+            let error = io::Error::from_raw_os_error(errno as i32);
+            self.notice(&format!("thread {thread} cannot be stopped to move it, and stays: {error}"));
+        }
+    }
+
+    /// Moves one thread after another to another node, at random, for as long as the run lasts.
+    pub(super) fn keep_moving(&self, every: Duration) {
+        let Role::Home(home) = &self.role else { return };
+        // Marsaglia's xorshift; the job's number is not 0.
+        let mut state = u64::from(self.id().0) | 1 << 32;
+        let mut below = |bound: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state % bound as u64) as usize
+        };
+        while !self.is_ending() {
+            std::thread::sleep(every);
+            let threads: Vec<(u32, NodeId)> = home.placement().threads().collect();
+            let nodes = usize::from(self.nodes());
+            if threads.is_empty() || nodes < 2 {
+                continue;
+            }
+            let (thread, at) = threads[below(threads.len())];
+            let next = (usize::from(at.get()) + 1 + below(nodes - 1)) % nodes;
+            if let Some(node) = NodeId::new(next as u8) {
+                self.move_thread(home, thread, node);
+            }
+        }
+    }
+}
