@@ -13,6 +13,7 @@ mod jobs;
 mod languages;
 mod litmus;
 mod memory;
+mod moves;
 mod pipeline;
 mod programs;
 mod pthreads;

@@ -11,6 +11,7 @@ mod call;
 mod cluster;
 mod demo;
 mod doctor;
+mod job;
 mod node;
 mod run;
 mod terminal;
@@ -77,6 +78,9 @@ enum Command {
     /// Commands about the nodes of the cluster
     #[command(subcommand)]
     Node(node::NodeCommand),
+    /// Look at running programs, and move their threads
+    #[command(subcommand)]
+    Job(job::JobCommand),
     /// Calls in another process, which cannot crash their caller
     Call(call::CallCommand),
     /// Print the completion script of a shell
@@ -117,6 +121,7 @@ fn main() -> ExitCode {
         Command::Status(arguments) => cluster::status(&arguments),
         Command::Token(command) => cluster::token(command),
         Command::Node(command) => node::node(command),
+        Command::Job(command) => job::job(command),
         Command::Call(command) => command.run(),
         Command::Completions { shell } => Ok(completions(shell)),
     };

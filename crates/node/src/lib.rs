@@ -11,7 +11,7 @@ mod pager;
 mod report;
 mod transport;
 
-pub use cluster::{AskError, admin, administer, joining, node, state};
+pub use cluster::{AskError, admin, administer, joining, node, run_sockets, state};
 pub use job::launch;
 pub use job::settings::{NodeCount, Placement, Summary};
 pub use observe::{doctor, memory_map, statistics};

@@ -2,7 +2,7 @@
 
 use super::{NodeChoice, StatusArguments, print_json};
 use anyhow::Context;
-use banyan_node::admin::AdminRequest;
+use banyan_node::admin::ClusterRequest;
 use clap::{Args, Subcommand};
 
 /// Commands about members.
@@ -65,11 +65,11 @@ impl MemberCommand {
             }
             Self::Remove(RemoveArguments { member, node }) => {
                 let done = format!("{member} is no longer a member.");
-                node.order(&AdminRequest::Remove(member), &done)
+                node.order(&ClusterRequest::Remove(member), &done)
             }
             Self::Rename(RenameArguments { member, name, node }) => {
                 let done = format!("{member} is called {name} now.");
-                node.order(&AdminRequest::Rename { member, name }, &done)
+                node.order(&ClusterRequest::Rename { member, name }, &done)
             }
         }
     }

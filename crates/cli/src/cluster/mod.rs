@@ -15,7 +15,7 @@ pub(crate) use token::{TokenCommand, token};
 
 use crate::terminal;
 use anyhow::bail;
-use banyan_node::admin::{AdminAnswer, AdminRequest, Status};
+use banyan_node::admin::{AdminAnswer, AdminRequest, ClusterRequest, Status};
 use banyan_node::state::{socket_of, usual_directory};
 use clap::Args;
 use std::path::PathBuf;
@@ -35,19 +35,19 @@ impl NodeChoice {
     }
 
     /// Asks the node.
-    pub(crate) fn ask(&self, request: &AdminRequest) -> anyhow::Result<AdminAnswer> {
-        Ok(banyan_node::administer(&socket_of(&self.directory()), request)?)
+    pub(crate) fn ask(&self, request: &ClusterRequest) -> anyhow::Result<AdminAnswer> {
+        Ok(banyan_node::administer(&socket_of(&self.directory()), &AdminRequest::Cluster(request.clone()))?)
     }
 
     pub(crate) fn status(&self) -> anyhow::Result<Status> {
-        match self.ask(&AdminRequest::Status)? {
+        match self.ask(&ClusterRequest::Status)? {
             AdminAnswer::Status(status) => Ok(status),
             other => bail!("the node answers something else: {other:?}"),
         }
     }
 
     /// Has the node do something, and says that it is done.
-    pub(crate) fn order(&self, request: &AdminRequest, done: &str) -> anyhow::Result<u8> {
+    pub(crate) fn order(&self, request: &ClusterRequest, done: &str) -> anyhow::Result<u8> {
         match self.ask(request)? {
             AdminAnswer::Done => {
                 eprintln!("{done}");
@@ -69,13 +69,13 @@ pub(crate) struct EndArguments {
 pub(crate) fn down(arguments: &EndArguments) -> anyhow::Result<u8> {
     arguments
         .node
-        .order(&AdminRequest::Stop, "The node is down. It stays a member; to start it again:\n  banyan up")
+        .order(&ClusterRequest::Stop, "The node is down. It stays a member; to start it again:\n  banyan up")
 }
 
 /// Takes this machine out of its cluster.
 pub(crate) fn leave(arguments: &EndArguments) -> anyhow::Result<u8> {
     arguments.node.order(
-        &AdminRequest::Leave,
+        &ClusterRequest::Leave,
         "This machine has left the cluster, and its keys are gone. To be in one again:\n  banyan join ADDRESS TOKEN",
     )
 }

@@ -3,7 +3,7 @@
 use super::{NodeChoice, print_json};
 use crate::terminal;
 use anyhow::{Context, bail};
-use banyan_node::admin::{AdminAnswer, AdminRequest, NewToken, Status};
+use banyan_node::admin::{AdminAnswer, ClusterRequest, NewToken, Status};
 use banyan_node::joining::{self, Newcomer};
 use banyan_node::state::socket_of;
 use clap::Args;
@@ -115,7 +115,7 @@ fn say_started(arguments: &MachineArguments, status: &Status) -> anyhow::Result<
     let own = status.members.iter().find(|one| one.member.id == status.own);
     let own = &own.context("the node is not a member of its cluster any more; see `banyan leave`")?.member;
     let request =
-        AdminRequest::NewToken { seconds: TOKEN_SECONDS, uses: banyan_node::admin::Uses::Unlimited };
+        ClusterRequest::NewToken { seconds: TOKEN_SECONDS, uses: banyan_node::admin::Uses::Unlimited };
     // Only the root makes tokens.
     let token = match arguments.node.ask(&request) {
         Ok(AdminAnswer::Token(token)) => Some(token),

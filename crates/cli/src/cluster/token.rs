@@ -3,7 +3,7 @@
 use super::{NodeChoice, print_json};
 use crate::terminal;
 use anyhow::{Context, bail};
-use banyan_node::admin::{AdminAnswer, AdminRequest, Standing, TokenFacts, TokenId, Uses};
+use banyan_node::admin::{AdminAnswer, ClusterRequest, Standing, TokenFacts, TokenId, Uses};
 use clap::{Args, Subcommand};
 use std::fmt::Write;
 use std::time::{Duration, SystemTime};
@@ -74,7 +74,7 @@ pub(crate) fn token(command: TokenCommand) -> anyhow::Result<u8> {
     match command {
         TokenCommand::New(arguments) => {
             let uses = arguments.uses.map_or(Uses::Unlimited, Uses::Left);
-            let request = AdminRequest::NewToken { seconds: arguments.life_seconds, uses };
+            let request = ClusterRequest::NewToken { seconds: arguments.life_seconds, uses };
             let AdminAnswer::Token(token) = arguments.node.ask(&request)? else {
                 bail!("the node answers something else");
             };
@@ -87,7 +87,7 @@ pub(crate) fn token(command: TokenCommand) -> anyhow::Result<u8> {
             Ok(0)
         }
         TokenCommand::List(arguments) => {
-            let AdminAnswer::Tokens(tokens) = arguments.node.ask(&AdminRequest::Tokens)? else {
+            let AdminAnswer::Tokens(tokens) = arguments.node.ask(&ClusterRequest::Tokens)? else {
                 bail!("the node answers something else");
             };
             if arguments.json {
@@ -104,7 +104,7 @@ pub(crate) fn token(command: TokenCommand) -> anyhow::Result<u8> {
             })?;
             arguments
                 .node
-                .order(&AdminRequest::RevokeToken(id), &format!("No machine joins with {id} any more."))
+                .order(&ClusterRequest::RevokeToken(id), &format!("No machine joins with {id} any more."))
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a person asks the node of this machine about its cluster, and what the node answers.
+//! What a person asks the node of this machine about its cluster and its jobs, and what the node answers.
 //!
 //! It travels as JSON over the node's socket (`local`), which only this user and root can reach. Not here:
 //! what a node does about it (`membership`).
@@ -11,6 +11,25 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AdminRequest {
+    /// About the cluster.
+    Cluster(ClusterRequest),
+    /// Which jobs have their home here?
+    Jobs,
+    /// Have a thread of such a job go to a node.
+    Move {
+        /// The process id of its program.
+        process: u32,
+        /// The thread's id at home.
+        thread: u32,
+        /// The number of the node in the job.
+        node: u8,
+    },
+}
+
+/// A question about the cluster, or an order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClusterRequest {
     /// What is the cluster, and who is there?
     Status,
     /// Make a token.
@@ -39,7 +58,7 @@ pub enum AdminRequest {
     Stop,
 }
 
-impl AdminRequest {
+impl ClusterRequest {
     /// Whether the node ends when it has done that.
     #[must_use]
     pub(crate) fn ends_node(&self) -> bool {
@@ -57,8 +76,12 @@ pub enum AdminAnswer {
     Token(NewToken),
     /// To `Tokens`.
     Tokens(Vec<TokenFacts>),
+    /// To `Jobs`.
+    Jobs(Vec<JobStatus>),
     /// It is done.
     Done,
+    /// The thread has been told, and has not gone yet: it waits in a call.
+    Waiting,
     /// It is not, and why.
     Refused(String),
 }
@@ -89,6 +112,21 @@ pub struct MemberStatus {
     /// Why it did not.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub trouble: Option<String>,
+}
+
+/// A job whose home is on the node that answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobStatus {
+    /// The process id of its program.
+    pub process: u32,
+    /// What the kernel calls the program.
+    pub program: String,
+    /// On how many nodes it runs.
+    pub nodes: u8,
+    /// How often a thread of it changed its node.
+    pub moves: u64,
+    /// Its threads: the id at home, and the number of the node where it is.
+    pub threads: Vec<(u32, u8)>,
 }
 
 /// A token that was just made.

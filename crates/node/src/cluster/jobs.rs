@@ -56,6 +56,11 @@ impl<J> Jobs<J> {
         }
     }
 
+    /// All of them.
+    pub(crate) fn all(&self) -> Vec<Arc<J>> {
+        self.jobs.lock().values().cloned().collect()
+    }
+
     /// How many there are.
     pub(crate) fn count(&self) -> usize {
         self.jobs.lock().len()

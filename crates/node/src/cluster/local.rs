@@ -15,14 +15,16 @@ use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Read, Seek, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The packet that asks for a job. The number is the version of what travels beside it.
 const BEGIN: &[u8; 8] = b"BANYAN\x00\x01";
-/// What a packet begins with that asks about the cluster.
+/// What a packet begins with in which a person asks something.
 const ADMINISTER: &[u8; 8] = b"BANYAN\x00\x02";
-/// The longest question or answer about the cluster: it has as many members as a job nodes.
+/// The longest question or answer of that kind: a cluster has as many members as a job nodes; the threads of
+/// a job take ten bytes each.
 const PACKET_MAX: usize = 128 << 10;
 /// A reason is one line.
 const REASON_MAX: usize = 4096;
@@ -34,8 +36,8 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
 pub(crate) enum Question {
     /// A job.
     Job(JobQuestion),
-    /// Something about the cluster.
-    Cluster(AdminRequest),
+    /// Something about the cluster, or about jobs.
+    Admin(AdminRequest),
 }
 
 /// Why the node of this machine gave no answer.
@@ -99,12 +101,48 @@ pub(crate) fn ask(
     }
 }
 
-/// A connection to the node whose socket is at `path`.
+/// What the names of the sockets of nodes begin with that are started for a run. They lie in no directory
+/// (unix(7), "abstract"), so that nothing of them is left behind.
+const RUN_PREFIX: &str = "@banyan-run-";
+
+/// The name of the socket of a node that this process is, for one run.
+pub(crate) fn run_socket() -> PathBuf {
+    format!("{RUN_PREFIX}{}", std::process::id()).into()
+}
+
+/// The sockets of all nodes on this machine that were started for a run, whoever's they are.
+#[must_use]
+pub fn run_sockets() -> Vec<PathBuf> {
+    let sockets = std::fs::read_to_string("/proc/net/unix").unwrap_or_default();
+    let mut names: Vec<PathBuf> = sockets
+        .lines()
+        .filter_map(|line| line.rsplit(' ').next().filter(|name| name.starts_with(RUN_PREFIX)))
+        .map(PathBuf::from)
+        .collect();
+    // Connections to a socket have its name, too.
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// The address of a socket: a path, or a name that begins with `@`.
+pub(crate) fn address(path: &Path) -> io::Result<SocketAddrUnix> {
+    Ok(match path.as_os_str().as_bytes().strip_prefix(b"@") {
+        Some(name) => SocketAddrUnix::new_abstract_name(name)?,
+        None => SocketAddrUnix::new(path)?,
+    })
+}
+
+/// A connection to the node whose socket is at `path`. Of a name without a path anybody can be the owner:
+/// it must be this user, or root.
 pub(crate) fn connect(path: &Path) -> io::Result<OwnedFd> {
-    let address = SocketAddrUnix::new(path)?;
+    let address = address(path)?;
     let socket =
         rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     rustix::net::connect(&socket, &address)?;
+    if address.abstract_name().is_some() && !may_ask(socket.as_fd()) {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
     Ok(socket)
 }
 
@@ -127,7 +165,8 @@ pub fn administer(path: &Path, request: &AdminRequest) -> Result<AdminAnswer, As
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         let read = serde_json::from_slice(&answer[..length])?;
-        if request.ends_node() && read == AdminAnswer::Done {
+        let ends = matches!(request, AdminRequest::Cluster(request) if request.ends_node());
+        if ends && read == AdminAnswer::Done {
             // When the node's end closes the socket, its state is free.
             let receive = || rustix::net::recv(&socket, &mut answer[..], RecvFlags::empty());
             rustix::io::retry_on_intr(receive)?;
@@ -164,7 +203,7 @@ pub(crate) fn next(socket: BorrowedFd<'_>) -> io::Result<Option<Question>> {
     }
     let packet = &packet[..received.bytes];
     if let Some(request) = packet.strip_prefix(ADMINISTER) {
-        return Ok(Some(Question::Cluster(serde_json::from_slice(request)?)));
+        return Ok(Some(Question::Admin(serde_json::from_slice(request)?)));
     }
     let files: [OwnedFd; 3] = files.try_into().map_err(|_| invalid())?;
     if packet != BEGIN {
@@ -178,11 +217,11 @@ pub(crate) fn next(socket: BorrowedFd<'_>) -> io::Result<Option<Question>> {
     Ok(Some(Question::Job(JobQuestion { settings, requests, errors })))
 }
 
-/// Answers a question about the cluster.
+/// Answers what a person asked.
 ///
 /// # Errors
 /// The system's.
-pub(crate) fn answer_about_cluster(socket: BorrowedFd<'_>, answer: &AdminAnswer) -> io::Result<()> {
+pub(crate) fn answer_person(socket: BorrowedFd<'_>, answer: &AdminAnswer) -> io::Result<()> {
     rustix::net::send(socket, &serde_json::to_vec(answer)?, SendFlags::NOSIGNAL)?;
     Ok(())
 }

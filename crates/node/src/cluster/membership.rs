@@ -7,7 +7,7 @@
 //!
 //! Lock order: `changes` first, if at all; `members` and `tokens` are taken alone otherwise.
 
-use super::admin::{AdminAnswer, AdminRequest, MemberStatus, NewToken, Status, TokenFacts};
+use super::admin::{AdminAnswer, ClusterRequest, MemberStatus, NewToken, Status, TokenFacts};
 use super::certificates::{self, Authority, MachineKey};
 use super::state::{State, StateError};
 use crate::observe::machine::this_machine;
@@ -476,11 +476,11 @@ impl Cluster {
     }
 
     /// Does what a person of this machine asks, but for what concerns the node's process.
-    pub(crate) fn administer(&self, request: AdminRequest, jobs: usize) -> AdminAnswer {
+    pub(crate) fn administer(&self, request: ClusterRequest, jobs: usize) -> AdminAnswer {
         self.try_administer(request, jobs).unwrap_or_else(|refusal| AdminAnswer::Refused(refusal.to_string()))
     }
 
-    fn try_administer(&self, request: AdminRequest, jobs: usize) -> Result<AdminAnswer, Refusal> {
+    fn try_administer(&self, request: ClusterRequest, jobs: usize) -> Result<AdminAnswer, Refusal> {
         let root = || self.root.as_ref().ok_or_else(|| self.not_root());
         let find = |words: &str| {
             let found = self.members.read().find(words).map(|member| member.id);
@@ -489,8 +489,8 @@ impl Cluster {
             })
         };
         Ok(match request {
-            AdminRequest::Status => AdminAnswer::Status(self.status(jobs)),
-            AdminRequest::NewToken { seconds, uses } => {
+            ClusterRequest::Status => AdminAnswer::Status(self.status(jobs)),
+            ClusterRequest::NewToken { seconds, uses } => {
                 let (root, id, secret) = (root()?, TokenId(random()?), random()?);
                 let expires = now().saturating_add(seconds);
                 let issued = Issued { id, digest: trust::sha256(&secret), expires, uses, revoked: false };
@@ -504,7 +504,7 @@ impl Cluster {
                 let address = self.own_place().ok_or_else(|| self.not_root())?.address;
                 AdminAnswer::Token(NewToken { token, address, expires })
             }
-            AdminRequest::Tokens => {
+            ClusterRequest::Tokens => {
                 let tokens = root()?.tokens.lock().list();
                 let facts = tokens.into_iter().map(|token| TokenFacts {
                     standing: token.standing(now()),
@@ -514,7 +514,7 @@ impl Cluster {
                 });
                 AdminAnswer::Tokens(facts.collect())
             }
-            AdminRequest::RevokeToken(id) => {
+            ClusterRequest::RevokeToken(id) => {
                 self.change_tokens(root()?, |tokens| {
                     let revoked = tokens.revoke(id);
                     let unknown =
@@ -523,22 +523,22 @@ impl Cluster {
                 })?;
                 AdminAnswer::Done
             }
-            AdminRequest::Remove(words) => {
+            ClusterRequest::Remove(words) => {
                 let who = find(&words)?;
                 self.remove(who)?;
                 AdminAnswer::Done
             }
-            AdminRequest::Rename { member, name } => {
+            ClusterRequest::Rename { member, name } => {
                 root()?;
                 let who = find(&member)?;
                 self.change(|members| members.rename(who, &name))?;
                 AdminAnswer::Done
             }
-            AdminRequest::Leave => {
+            ClusterRequest::Leave => {
                 self.leave()?;
                 AdminAnswer::Done
             }
-            AdminRequest::Stop => AdminAnswer::Done,
+            ClusterRequest::Stop => AdminAnswer::Done,
         })
     }
 

@@ -14,5 +14,5 @@ pub mod state;
 mod tests;
 mod ungreeted;
 
-pub use local::{AskError, administer};
+pub use local::{AskError, administer, run_sockets};
 pub(crate) use local::{ask as ask_for_job, connect as connect_to_node};

@@ -23,7 +23,7 @@ use banyan_wire::control::{ControlMessage, JobPart, Place};
 use banyan_wire::frame;
 use banyan_wire::handshake::{Hello, HelloError, Purpose};
 use banyan_wire::ids::{JobId, NodeId};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use serde::{Deserialize, Serialize};
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -119,6 +119,11 @@ pub fn serve_run(settings: NodeSettings) -> Result<(), NodeError> {
     // Another session: the terminal's signals are the program's.
     let _ = rustix::process::setsid();
     let node = Node::start_told(settings.name, settings.secret, listener, settings.peers)?;
+    let name = local::run_socket();
+    // For who looks at the run; without it the run goes on.
+    if let Ok(people) = listen_at(&name) {
+        node.thread("people", move |node| drop(node.serve_processes(&people, &name)));
+    }
     node.serve_process(&local);
     node.jobs.wait_until_empty();
     Ok(())
@@ -178,7 +183,7 @@ pub fn serve_member(
 fn listen_at(path: &Path) -> Result<OwnedFd, NodeError> {
     let named = || path.display().to_string();
     let failed = |source: rustix::io::Errno| NodeError::Socket { what: named(), source: source.into() };
-    let address = SocketAddrUnix::new(path).map_err(failed)?;
+    let address = local::address(path).map_err(|source| NodeError::Socket { what: named(), source })?;
     let new_socket = || {
         rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
             .map_err(failed)
@@ -186,12 +191,17 @@ fn listen_at(path: &Path) -> Result<OwnedFd, NodeError> {
     if rustix::net::connect(&new_socket()?, &address).is_ok() {
         return Err(NodeError::InUse(named()));
     }
-    // What a node has left that was killed.
-    let _ = std::fs::remove_file(path);
+    let is_file = address.abstract_name().is_none();
+    if is_file {
+        // What a node has left that was killed.
+        let _ = std::fs::remove_file(path);
+    }
     let socket = new_socket()?;
     rustix::net::bind(&socket, &address).map_err(failed)?;
-    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
-    rustix::fs::chmod(path, mode).map_err(failed)?;
+    if is_file {
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::chmod(path, mode).map_err(failed)?;
+    }
     rustix::net::listen(&socket, 16).map_err(failed)?;
     Ok(socket)
 }
@@ -266,7 +276,7 @@ impl Node {
                     // A process that has gone has closed its request socket too, which ends the job.
                     let _ = local::answer(process.as_fd(), &answer);
                 }
-                Ok(Some(Question::Cluster(request))) => self.administer(process, request),
+                Ok(Some(Question::Admin(request))) => self.administer(process, request),
                 Ok(None) => return,
                 Err(error) => {
                     self.report.notice(&format!("{}: a process was not served: {error}", self.name));
@@ -277,6 +287,19 @@ impl Node {
     }
 
     fn administer(&self, process: &OwnedFd, request: AdminRequest) {
+        let request = match request {
+            AdminRequest::Cluster(request) => request,
+            AdminRequest::Jobs => {
+                let jobs = self.jobs.all().iter().filter_map(|job| job.status()).collect();
+                let _ = local::answer_person(process.as_fd(), &AdminAnswer::Jobs(jobs));
+                return;
+            }
+            AdminRequest::Move { process: program, thread, node } => {
+                let moved = self.move_thread(program, thread, node).unwrap_or_else(AdminAnswer::Refused);
+                let _ = local::answer_person(process.as_fd(), &moved);
+                return;
+            }
+        };
         let ends = request.ends_node();
         let answer = match &self.neighbours {
             Neighbours::Told { .. } => AdminAnswer::Refused("this node is in no cluster".into()),
@@ -285,11 +308,20 @@ impl Node {
             }
             Neighbours::Cluster(cluster) => cluster.administer(request, self.jobs.count()),
         };
-        let _ = local::answer_about_cluster(process.as_fd(), &answer);
+        let _ = local::answer_person(process.as_fd(), &answer);
         if let (Neighbours::Cluster(cluster), AdminAnswer::Done, true) = (&self.neighbours, &answer, ends) {
             let _ = std::fs::remove_file(socket_of(cluster.directory()));
             std::process::exit(0);
         }
+    }
+
+    fn move_thread(&self, process: u32, thread: u32, node: u8) -> Result<AdminAnswer, String> {
+        let jobs = self.jobs.all();
+        let job = jobs.iter().find(|job| job.status().is_some_and(|status| status.process == process));
+        let job = job.ok_or_else(|| {
+            format!("no program with process id {process} has its home on this node; see `banyan job list`")
+        })?;
+        Ok(if job.move_for_person(thread, node)? { AdminAnswer::Done } else { AdminAnswer::Waiting })
     }
 
     /// The nodes of a job that begins here, this one first.

@@ -5,13 +5,55 @@
 
 use super::home::Home;
 use super::{Job, Role};
+use crate::cluster::admin::JobStatus;
 use banyan_wire::control::ControlMessage;
 use banyan_wire::ids::NodeId;
 use banyan_wire::stub::{Command, Failed, LeaveNode, Reply};
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// A thread that has been told to move and has not within this time waits in a call.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// How often it is looked for.
+const LOOK: Duration = Duration::from_millis(1);
 
 impl Job {
+    /// At home: what a person sees of the job.
+    pub(crate) fn status(&self) -> Option<JobStatus> {
+        let Role::Home(home) = &self.role else { return None };
+        let name = self.part.name.split(|&byte| byte == 0).next().unwrap_or_default();
+        let placement = home.placement();
+        Some(JobStatus {
+            process: self.replica_id(),
+            program: String::from_utf8_lossy(name).into_owned(),
+            nodes: self.nodes(),
+            moves: placement.moves(),
+            threads: placement.threads().map(|(thread, node)| (thread, node.get())).collect(),
+        })
+    }
+
+    /// At home: has a thread go to a node, as a person wants it. False if it has not gone yet.
+    pub(crate) fn move_for_person(&self, thread: u32, node: u8) -> Result<bool, String> {
+        let Role::Home(home) = &self.role else { return Err("the job has its home elsewhere".into()) };
+        let last = self.nodes() - 1;
+        let to = NodeId::new(node).filter(|_| node <= last);
+        let to = to.ok_or_else(|| format!("the run has no node {node}; its nodes are 0 to {last}"))?;
+        let no_thread =
+            || format!("the program has no thread {thread}; see `banyan job threads {}`", self.replica_id());
+        home.placement().node(thread).ok_or_else(no_thread)?;
+        self.move_thread(home, thread, to);
+        let until = Instant::now() + PATIENCE;
+        loop {
+            if home.placement().node(thread).ok_or_else(no_thread)? == to {
+                return Ok(true);
+            }
+            if Instant::now() >= until {
+                return Ok(false);
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+
     /// At home: has a thread go to a node. It goes as soon as it runs the program, if it has not ended by then;
     /// a later wish replaces this one.
     pub(crate) fn move_thread(&self, home: &Home, thread: u32, node: NodeId) {

@@ -69,13 +69,16 @@ impl Job {
             Shown::Executable => return Ok(home.images().open_program().ok()),
             Shown::Maps => kernels().map(|kernels| home.maps(&kernels)),
             Shown::Status(_) => kernels().map(|kernels| status(&kernels)),
-            Shown::Stat(thread) => {
-                let mut used = home.time_elsewhere(None, thread.unwrap_or(0))?;
-                if let Some(before) = thread.and_then(|thread| home.used_before.lock().get(&thread).copied())
-                {
-                    used.user = used.user.saturating_add(before);
-                }
+            Shown::Stat(None) => {
+                let used = home.time_elsewhere(None, 0)?;
                 kernels().map(|kernels| stat(&kernels, used.user / TICK, used.system / TICK))
+            }
+            Shown::Stat(Some(thread)) => {
+                let used = home.time_elsewhere(None, thread)?;
+                let before = home.used_before.lock().get(&thread).copied().unwrap_or(0);
+                let schedstat = format!("/proc/{}/task/{thread}/schedstat", self.replica_id());
+                let here = std::fs::read_to_string(schedstat).unwrap_or_default();
+                kernels().map(|kernels| stat_of_thread(&kernels, &here, used.user + used.system + before))
             }
         };
         Ok(text.and_then(|text| file_of(&text)).ok())
@@ -92,12 +95,24 @@ fn status(kernels: &str) -> String {
     kernels.lines().map(line).collect()
 }
 
+/// `stat` of a thread that used so many nanoseconds elsewhere, and here what `schedstat` says first: ticks of
+/// each part, rounded down, would be too few.
+fn stat_of_thread(kernels: &str, schedstat: &str, elsewhere: u64) -> String {
+    let here = schedstat.split(' ').next().and_then(|first| first.parse().ok()).unwrap_or(0_u64);
+    let fields: Vec<&str> =
+        kernels.rsplit_once(") ").map_or(Vec::new(), |(_, rest)| rest.split(' ').collect());
+    let ticks = |number: usize| fields.get(number - 3).and_then(|field| field.parse().ok()).unwrap_or(0_u64);
+    let all = here.saturating_add(elsewhere) / TICK;
+    stat(kernels, all.saturating_sub(ticks(USER) + ticks(SYSTEM)), 0)
+}
+
+/// Numbers of the fields, of which the second is a name that may have spaces (proc_pid_stat(5)).
+const USER: usize = 14;
+const SYSTEM: usize = 15;
+const THREADS: usize = 20;
+
 /// `stat` with these ticks more, and without the threads that are not the program's.
 fn stat(kernels: &str, user: u64, system: u64) -> String {
-    /// Numbers of the fields, of which the second is a name that may have spaces (proc_pid_stat(5)).
-    const USER: usize = 14;
-    const SYSTEM: usize = 15;
-    const THREADS: usize = 20;
     let Some((start, rest)) = kernels.rsplit_once(") ") else { return kernels.into() };
     let mut fields: Vec<String> = rest.trim_end().split(' ').map(String::from).collect();
     let mut change = |number: usize, change: &dyn Fn(u64) -> u64| {
@@ -153,6 +168,8 @@ mod tests {
         let shown = "7 (a ) 1) S 1 7 7 0 -1 4194304 1 2 3 4 51 62 0 0 20 0 2 0 99\n";
         assert_eq!(stat(kernels, 1, 2), shown);
         assert_eq!(stat("?", 1, 2), "?");
+        let of_thread = "7 (a ) 1) S 1 7 7 0 -1 4194304 1 2 3 4 60 60 0 0 20 0 2 0 99\n";
+        assert_eq!(stat_of_thread(kernels, "1119999999 5 6\n", 80_000_001), of_thread);
     }
 
     #[test]

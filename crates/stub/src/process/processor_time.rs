@@ -110,14 +110,13 @@ pub fn make(thread: &Thread, number: u32, arguments: &[u64; 6], words: &mut [u64
     own[pointer(number)] = words.as_mut_ptr() as u64;
     // SAFETY: the words live across the call, which writes no more than the largest of the three.
     let result = unsafe { kernel::raw(number, own) };
-    let (user, system) = match subject(number, arguments) {
+    let subject = subject(number, arguments);
+    let (user, system) = match subject {
         _ if result < 0 => return result,
         Subject::Other => return result,
         Subject::Process => elsewhere(0, 0),
         Subject::Caller => of_thread(thread),
-        Subject::Thread(id) => block::all()
-            .find(|other| other.role() != Role::Service && other.thread_id.load(Ordering::Relaxed) == id)
-            .map_or((0, 0), of_thread),
+        Subject::Thread(id) => with_id(id).map_or((0, 0), of_thread),
     };
     match number {
         linux::__NR_times => {
@@ -130,11 +129,26 @@ pub fn make(thread: &Thread, number: u32, arguments: &[u64; 6], words: &mut [u64
         }
         _ => {
             // Of a thread it is not told apart what was user time.
-            let all = subject(number, arguments) != Subject::Process || wants_all(arguments[0] as i32);
+            let all = subject != Subject::Process || wants_all(arguments[0] as i32);
             add(&mut words[0..2], if all { user + system } else { user }, NANOSECONDS);
+            let of_thread = match subject {
+                Subject::Caller => Some(thread),
+                Subject::Thread(id) => with_id(id),
+                Subject::Process | Subject::Other => None,
+            };
+            if let Some(of_thread) = of_thread {
+                // While a thread is between two nodes, neither tells what it used there.
+                let time = words[0] * NANOSECONDS + words[1];
+                let told = of_thread.told.fetch_max(time, Ordering::Relaxed).max(time);
+                (words[0], words[1]) = (told / NANOSECONDS, told % NANOSECONDS);
+            }
         }
     }
     result
+}
+
+fn with_id(id: u32) -> Option<&'static Thread> {
+    block::all().find(|other| other.role() != Role::Service && other.thread_id.load(Ordering::Relaxed) == id)
 }
 
 /// Whether a clock of processor time counts what the kernel does, too: `CPUCLOCK_VIRT` does not.
@@ -181,8 +195,10 @@ pub fn used_here(thread: u32) -> Used {
         let is_it = |other: &&Thread| {
             other.role() == Role::Carrier && other.thread_id.load(Ordering::Relaxed) == thread
         };
-        // One that has ended is no thread of this process, and its time is not told.
-        let carrier = block::all().find(is_it).map_or(u32::MAX >> 3, |it| it.carrier.load(Ordering::Relaxed));
+        // What one used that has left is told by its deputy.
+        let Some(carrier) = block::all().find(is_it).map(|it| it.carrier.load(Ordering::Relaxed)) else {
+            return Used { user: 0, system: 0 };
+        };
         let clock = !(carrier as i32) << 3 | CLOCK_OF_THREAD | CLOCK_OF_ALL;
         (linux::__NR_clock_gettime, clock, 1)
     };

@@ -84,6 +84,8 @@ pub struct Thread {
     /// and that of carriers before, as of its last return; at home and on a deputy that of all its carriers
     /// that have ended.
     pub used_elsewhere: Cell<u64>,
+    /// The most processor time that was told of the thread, in nanoseconds: its clock never goes back.
+    pub told: AtomicU64,
     /// The id here of a carrier.
     pub carrier: AtomicU32,
     /// Node on which the thread executes.
@@ -260,6 +262,7 @@ impl Thread {
         self.leave.store(0, Ordering::Relaxed);
         self.stopper.store(0, Ordering::Relaxed);
         self.waits.store(0, Ordering::Relaxed);
+        self.told.store(0, Ordering::Relaxed);
         self.in_vdso.set(0);
         self.deputy_calls.set(0);
         self.learned.set(0);
