@@ -1,7 +1,7 @@
 //! `banyan job`: the programs that run from this machine, where their threads are, and moving one.
 //!
-//! A program is named by the id of its process here. Every node of this user on this machine is asked: the one
-//! that is up, and those that are started for one run each.
+//! A program is named by the id of its process here. Every node of this user on this machine is asked: the
+//! one that is up, and those that are started for one run each.
 
 use crate::terminal;
 use anyhow::{Context, bail};

@@ -110,7 +110,7 @@ pub(crate) fn run_socket() -> PathBuf {
     format!("{RUN_PREFIX}{}", std::process::id()).into()
 }
 
-/// The sockets of all nodes on this machine that were started for a run, whoever's they are.
+/// The sockets of all nodes on this machine that were started for a run, of every user.
 #[must_use]
 pub fn run_sockets() -> Vec<PathBuf> {
     let sockets = std::fs::read_to_string("/proc/net/unix").unwrap_or_default();

@@ -1,7 +1,7 @@
 //! The part of a job that only its home node has: the map of regions, and what it knows of the other nodes.
 //!
-//! Lock order: `regions` or `steps_left`, then `files`, then the pager's. `placement`, `used_before`, `learned`,
-//! `nodes_ready` and `ends` are taken alone.
+//! Lock order: `regions` or `steps_left`, then `files`, then the pager's. `placement`, `used_before`,
+//! `learned`, `nodes_ready` and `ends` are taken alone.
 
 use super::files::Files;
 use super::loader;

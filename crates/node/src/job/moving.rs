@@ -54,8 +54,8 @@ impl Job {
         }
     }
 
-    /// At home: has a thread go to a node. It goes as soon as it runs the program, if it has not ended by then;
-    /// a later wish replaces this one.
+    /// At home: has a thread go to a node. It goes as soon as it runs the program, if it has not ended by
+    /// then; a later wish replaces this one.
     pub(crate) fn move_thread(&self, home: &Home, thread: u32, node: NodeId) {
         let at = home.placement().wish(thread, node);
         match at {

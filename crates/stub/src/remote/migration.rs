@@ -9,28 +9,21 @@
 //! Not for threads that are inside of the stub or the vDSO, or in a handler that interrupted the vDSO: those
 //! leave when they run the program again. The vDSO calls the kernel's, which each node has elsewhere.
 //!
-//! How a thread is stopped that runs the program: a carrier by SIGURG, since all calls of the program are
-//! trapped there. At home most calls go straight to the kernel, and a signal would end some of those that wait
-//! with EINTR. There a timer on the thread's own user time stops it: the kernel looks for such timers when a
-//! tick finds the thread, and sends the signal on the thread's way back to the program
-//! (`CONFIG_POSIX_CPU_TIMERS_TASK_WORK`, all of x86-64 since Linux 5.11), never into a call.
+//! A carrier that runs the program is stopped by SIGURG, since all calls of the program are trapped there; a
+//! thread at home by a timer (`thread::stopper`).
 
 use crate::daemon::{requests, settings};
 use crate::kernel;
 use crate::remote::deputy;
-use crate::signal::frame::{SignalInformation, UserContext};
-use crate::signal::{SIGSYS, SIGURG, deferred, mask};
-use crate::thread::{Role, Thread, block, exit, resume, state};
+use crate::signal::frame::UserContext;
+use crate::signal::{SIGURG, deferred, mask};
+use crate::thread::{Role, Thread, block, exit, resume, state, stopper};
 use banyan_sys::raw::Errno;
 use banyan_wire::address_space::is_program_code;
 use banyan_wire::deputy::{Departure, DeputyMessage, Header, SignalNotice, ThreadState};
 use banyan_wire::stub::{Answer, Request, StoppedThread};
 use core::sync::atomic::Ordering;
-use linux_raw_sys::general as linux;
 use zerocopy::{FromBytes, IntoBytes};
-
-/// The value of the timer that stops a thread: no timer of the program's has it but by its own wish.
-const STOP: u64 = u64::from_be_bytes(*b"\0banyan\0");
 
 /// From the service thread: the thread with this id at home is to leave this node, if it is here.
 ///
@@ -43,7 +36,7 @@ pub fn ask(id: u32) -> Result<(), Errno> {
     let Some(thread) = block::all().find(is_it) else { return Ok(()) };
     thread.leave.store(1, Ordering::Release);
     if thread.role() == Role::Home {
-        return stop_at_home(thread);
+        return stopper::stop(thread);
     }
     // One that waits in a call of its own leaves after it.
     if thread.waits.load(Ordering::Relaxed) == 0 {
@@ -52,59 +45,13 @@ pub fn ask(id: u32) -> Result<(), Errno> {
     Ok(())
 }
 
-fn stop_at_home(thread: &Thread) -> Result<(), Errno> {
-    if thread.stopper.load(Ordering::Relaxed) == 0 {
-        /// `CPUCLOCK_PERTHREAD_MASK | CPUCLOCK_VIRT`: the user time of the thread whose id, negated, stands
-        /// before it.
-        const USER_TIME_OF_THREAD: i32 = 4 | 1;
-        const SIGEV_THREAD_ID: u64 = linux::SIGEV_THREAD_ID as u64;
-        let id = thread.thread_id.load(Ordering::Relaxed);
-        let clock = (!(id as i32) << 3 | USER_TIME_OF_THREAD) as u64;
-        // `struct sigevent`: value, signal and way in one word, thread.
-        let mut event = [0_u64; 8];
-        (event[0], event[1], event[2]) = (STOP, SIGEV_THREAD_ID << 32 | SIGSYS, id.into());
-        let mut timer = 0_u32;
-        let arguments = [clock, event.as_ptr() as u64, &raw mut timer as u64, 0, 0, 0];
-        // SAFETY: event and id live across the call, which reads the one and writes the other.
-        let _ = unsafe { kernel::checked(linux::__NR_timer_create, arguments)? };
-        thread.stopper.store(timer + 1, Ordering::Relaxed);
-    }
-    set_stopper(thread, 1);
-    Ok(())
-}
-
-/// Has the timer stop the thread after this much of its user time; never, if it is 0.
-fn set_stopper(thread: &Thread, nanoseconds: u64) {
-    let Some(timer) = thread.stopper.load(Ordering::Relaxed).checked_sub(1) else { return };
-    // Interval and value.
-    let time = [0, 0, 0, nanoseconds];
-    // SAFETY: the time lives across the call, which only reads it.
-    let _ =
-        unsafe { kernel::raw(linux::__NR_timer_settime, [timer.into(), 0, time.as_ptr() as u64, 0, 0, 0]) };
-}
-
-/// The OS thread ends.
-pub fn forget(thread: &Thread) {
-    if let Some(timer) = thread.stopper.swap(0, Ordering::Relaxed).checked_sub(1) {
-        // SAFETY: no pointers.
-        let _ = unsafe { kernel::raw(linux::__NR_timer_delete, [timer.into(), 0, 0, 0, 0, 0]) };
-    }
-}
-
-/// Whether a SIGSYS comes from the timer.
-pub const fn is_stop(information: &SignalInformation) -> bool {
-    /// `SI_TIMER`.
-    const FROM_TIMER: i32 = linux::SI_TIMER;
-    information.code == FROM_TIMER && information.value() == STOP
-}
-
 /// The timer has stopped the thread.
 pub fn stopped(thread: &'static Thread, context: &mut UserContext) {
     if thread.role() != Role::Home || thread.leave.load(Ordering::Acquire) == 0 {
         return;
     }
     if !is_program_code(context.registers.rip) {
-        return set_stopper(thread, 1);
+        return stopper::again(thread);
     }
     mask::admit_copy_faults(thread, context.mask);
     leave_if_asked(thread, context);
@@ -128,7 +75,7 @@ pub fn leave_if_asked(thread: &'static Thread, context: &mut UserContext) {
 }
 
 fn leave_home(thread: &'static Thread, context: &UserContext) {
-    set_stopper(thread, 0);
+    stopper::never(thread);
     thread.leave.store(0, Ordering::Relaxed);
     let mut state = state::of(thread, context);
     state.used_elsewhere += kernel::thread_cpu_nanoseconds();

@@ -80,9 +80,9 @@ pub struct Thread {
     pub taken: Taken,
     /// What the deputy's last return said of signals.
     pub notice: Cell<SignalNotice>,
-    /// Processor time in nanoseconds that the thread used where it does not execute: on a carrier its deputy's
-    /// and that of carriers before, as of its last return; at home and on a deputy that of all its carriers
-    /// that have ended.
+    /// Processor time in nanoseconds that the thread used where it does not execute: on a carrier its
+    /// deputy's and that of carriers before, as of its last return; at home and on a deputy that of all its
+    /// carriers that have ended.
     pub used_elsewhere: Cell<u64>,
     /// The most processor time that was told of the thread, in nanoseconds: its clock never goes back.
     pub told: AtomicU64,

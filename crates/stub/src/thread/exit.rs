@@ -6,9 +6,8 @@ use crate::daemon::settings;
 use crate::kernel::{self, MaskChange};
 use crate::memory::copy::{self, ProgramAddress};
 use crate::memory::futex;
-use crate::remote::migration;
 use crate::signal::{deferred, taken};
-use crate::thread::{Role, Thread};
+use crate::thread::{Role, Thread, stopper};
 use banyan_wire::deputy::Header;
 use banyan_wire::stub::{Exit, Request, ThreadEnd};
 use core::arch::asm;
@@ -76,7 +75,7 @@ pub fn end_process(status: u64) -> ! {
 
 /// Gives the block back and ends the OS thread. The stack is not touched after the block is free.
 pub fn leave(thread: &'static Thread, status: u64) -> ! {
-    migration::forget(thread);
+    stopper::forget(thread);
     // Also the faults of copies.
     kernel::set_mask(MaskChange::Set, !0);
     // SAFETY: after the store another thread may use this block, stack included; the two instructions after

@@ -8,5 +8,6 @@ pub mod create;
 pub mod exit;
 pub mod resume;
 pub mod state;
+pub mod stopper;
 
 pub use block::{Role, Thread};

@@ -12,7 +12,7 @@ pub mod reissue;
 use crate::remote::{carrier, migration};
 use crate::signal::frame::{SignalInformation, UserContext};
 use crate::signal::{deferred, mask};
-use crate::thread::{Role, Thread};
+use crate::thread::{Role, Thread, stopper};
 use banyan_wire::syscalls;
 use linux_raw_sys::ptrace::AUDIT_ARCH_X86_64;
 use outcome::Outcome;
@@ -28,7 +28,7 @@ pub unsafe extern "C" fn on_trap(
 ) {
     // SAFETY: the kernel passes its frame on this thread's own stub stack, on which this runs.
     let (information, context, thread) = unsafe { (&*information, &mut *context, Thread::current()) };
-    if migration::is_stop(information) {
+    if stopper::is_stop(information) {
         return migration::stopped(thread, context);
     }
     if information.is_sent() {
