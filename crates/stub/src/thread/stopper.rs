@@ -35,7 +35,12 @@ pub fn stop(thread: &Thread) -> Result<(), Errno> {
         let mut timer = 0_u32;
         let arguments = [clock, event.as_ptr() as u64, &raw mut timer as u64, 0, 0, 0];
         // SAFETY: event and id live across the call, which reads the one and writes the other.
-        let _ = unsafe { kernel::checked(linux::__NR_timer_create, arguments)? };
+        match unsafe { kernel::checked(linux::__NR_timer_create, arguments) } {
+            Ok(_) => {}
+            // The thread has just ended.
+            Err(Errno::EINVAL) => return Ok(()),
+            Err(error) => return Err(error),
+        }
         thread.stopper.store(timer + 1, Ordering::Relaxed);
     }
     again(thread);
