@@ -7,7 +7,8 @@
 use super::Job;
 use super::home::Home;
 use crate::pager::PagerError;
-use banyan_wire::stub::Open;
+use banyan_wire::ids::NodeId;
+use banyan_wire::stub::{Open, Used};
 use rustix::fs::{MemfdFlags, Mode, OFlags};
 use std::fs::File;
 use std::io::{self, Write};
@@ -74,7 +75,9 @@ impl Job {
                 kernels().map(|kernels| stat(&kernels, used.user / TICK, used.system / TICK))
             }
             Shown::Stat(Some(thread)) => {
-                let used = home.time_elsewhere(None, thread)?;
+                let node = home.placement().node(thread).filter(|&node| node != NodeId::HOME);
+                let nothing = Used { user: 0, system: 0 };
+                let used = node.map_or(Ok(nothing), |node| home.time_elsewhere(Some(node), thread))?;
                 let before = home.used_before.lock().get(&thread).copied().unwrap_or(0);
                 let schedstat = format!("/proc/{}/task/{thread}/schedstat", self.replica_id());
                 let here = std::fs::read_to_string(schedstat).unwrap_or_default();

@@ -3,7 +3,7 @@
 //!
 //! Not here: timers that run by these clocks. They are the home kernel's, and run by what is used at home.
 
-use crate::daemon::requests;
+use crate::daemon::{requests, settings};
 use crate::kernel;
 use crate::memory::copy::{self, ProgramAddress};
 use crate::thread::{Role, Thread, block};
@@ -158,16 +158,24 @@ fn wants_all(clock: i32) -> bool {
 
 /// What a thread used where it does not execute.
 fn of_thread(thread: &Thread) -> (u64, u64) {
-    let used = thread.used_elsewhere.get();
-    match thread.role() {
-        // The kernel does what a deputy is for.
-        Role::Carrier => (0, used),
-        Role::Deputy => {
-            let id = thread.thread_id.load(Ordering::Relaxed);
-            let (user, system) = elsewhere(id, thread.node.load(Ordering::Relaxed));
-            (user + used, system)
+    loop {
+        let departures = thread.departures.load(Ordering::Acquire);
+        let used = thread.used_elsewhere.load(Ordering::Acquire);
+        let node = thread.node.load(Ordering::Acquire);
+        let found = match thread.role() {
+            // The kernel does what a deputy is for.
+            Role::Carrier => (0, used),
+            // Between two nodes its carriers are in what was used before.
+            Role::Deputy if node != u32::from(settings::node()) => {
+                let (user, system) = elsewhere(thread.thread_id.load(Ordering::Relaxed), node);
+                (user + used, system)
+            }
+            Role::Deputy | Role::Home | Role::Service => (used, 0),
+        };
+        if departures.is_multiple_of(2) && thread.departures.load(Ordering::Acquire) == departures {
+            return found;
         }
-        Role::Home | Role::Service => (used, 0),
+        core::hint::spin_loop();
     }
 }
 
@@ -196,9 +204,10 @@ pub fn used_here(thread: u32) -> Used {
             other.role() == Role::Carrier && other.thread_id.load(Ordering::Relaxed) == thread
         };
         // What one used that has left is told by its deputy.
-        let Some(carrier) = block::all().find(is_it).map(|it| it.carrier.load(Ordering::Relaxed)) else {
+        let carrier = block::all().find(is_it).map_or(0, |it| it.carrier.load(Ordering::Relaxed));
+        if carrier == 0 {
             return Used { user: 0, system: 0 };
-        };
+        }
         let clock = !(carrier as i32) << 3 | CLOCK_OF_THREAD | CLOCK_OF_ALL;
         (linux::__NR_clock_gettime, clock, 1)
     };

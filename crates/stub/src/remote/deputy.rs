@@ -387,7 +387,7 @@ fn acquire_range(thread: &Thread, address: u64, length: u64, purpose: Purpose) {
 /// Sends the result and the outward buffers with one call.
 fn answer(thread: &'static Thread, result: i64, notice: SignalNotice, pieces: &Pieces) {
     thread.notice.set(notice);
-    let cpu = kernel::thread_cpu_nanoseconds() + thread.used_elsewhere.get();
+    let cpu = kernel::thread_cpu_nanoseconds() + thread.used_elsewhere.load(Ordering::Relaxed);
     let mut header = Header::new(DeputyMessage::Return, result, [notice as u64, cpu, 0, 0, 0, 0]);
     header.length = shipping::returned_total(pieces, result) as u32;
     let socket = thread.connection.get();

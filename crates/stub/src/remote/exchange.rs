@@ -6,6 +6,7 @@ use crate::report;
 use crate::signal::frame::SignalInformation;
 use crate::thread::Thread;
 use banyan_wire::deputy::{DeputyMessage, Header, SignalNotice};
+use core::sync::atomic::Ordering;
 use zerocopy::IntoBytes;
 
 /// Sends a message whose payload is in the thread's buffer, and waits for the return, whose payload is there
@@ -45,7 +46,7 @@ pub fn exchange(thread: &Thread, header: &Header, pieces: &Pieces) -> Header {
         kernel::park();
     }
     if header.kind == DeputyMessage::Call as u32 {
-        thread.used_elsewhere.set(answer.arguments[1]);
+        thread.used_elsewhere.store(answer.arguments[1], Ordering::Relaxed);
     }
     thread.notice.set(notice);
     if notice != SignalNotice::CallAgain

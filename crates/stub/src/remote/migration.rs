@@ -81,7 +81,8 @@ fn leave_home(thread: &'static Thread, context: &UserContext) {
     state.used_elsewhere += kernel::thread_cpu_nanoseconds();
     // SAFETY: this thread's own, and the only reference to it.
     state::save(state, context, unsafe { thread.payload() });
-    let (id, used) = (thread.thread_id.load(Ordering::Relaxed), thread.used_elsewhere.get());
+    let (id, used) =
+        (thread.thread_id.load(Ordering::Relaxed), thread.used_elsewhere.load(Ordering::Relaxed));
     let request = Request::Move(StoppedThread { thread: id.into(), used });
     if send_away(thread, &request) {
         thread.mask.store(state.mask, Ordering::Relaxed);
@@ -109,23 +110,33 @@ pub fn arrive(thread: &'static Thread, header: &Header) -> Option<()> {
     let payload = unsafe { &mut thread.payload()[..header.length as usize] };
     kernel::receive_all(thread.connection.get(), payload).ok()?;
     let mut state = ThreadState::read(payload)?;
-    kernel::close(thread.connection.replace(-1));
+    // The carrier is there, and its clock can be read, until this is closed.
+    let carrier = thread.connection.replace(-1);
+    let used = take_over(thread, header.number as u64);
     let id = thread.thread_id.load(Ordering::Relaxed);
-    thread.used_elsewhere.set(thread.used_elsewhere.get() + header.number as u64);
-    let used = thread.used_elsewhere.get();
     state.used_elsewhere = used + kernel::thread_cpu_nanoseconds();
     state.write_to_prefix(payload).ok()?;
     if departure == Departure::Asked
         && send_away(thread, &Request::Move(StoppedThread { thread: id.into(), used }))
     {
+        kernel::close(carrier);
         return Some(());
     }
     requests::tell(&Request::CameHome(StoppedThread { thread: id.into(), used }));
-    thread.node.store(settings::node().into(), Ordering::Relaxed);
+    kernel::close(carrier);
     state.used_elsewhere = used;
     state.write_to_prefix(payload).ok()?;
     thread.set_role(Role::Home);
     resume::resume(thread)
+}
+
+/// The thread has left its node, where its carrier used so many nanoseconds. Returns what all of them used.
+fn take_over(thread: &Thread, nanoseconds: u64) -> u64 {
+    thread.departures.fetch_add(1, Ordering::AcqRel);
+    thread.node.store(settings::node().into(), Ordering::Release);
+    let before = thread.used_elsewhere.fetch_add(nanoseconds, Ordering::AcqRel);
+    thread.departures.fetch_add(1, Ordering::AcqRel);
+    before + nanoseconds
 }
 
 /// Asks the daemon where the thread goes whose state is in the buffer, and sends it there. False if it stays

@@ -83,7 +83,9 @@ pub struct Thread {
     /// Processor time in nanoseconds that the thread used where it does not execute: on a carrier its
     /// deputy's and that of carriers before, as of its last return; at home and on a deputy that of all its
     /// carriers that have ended.
-    pub used_elsewhere: Cell<u64>,
+    pub used_elsewhere: AtomicU64,
+    /// Odd while a deputy takes over what a carrier used that its thread has left (a sequence lock).
+    pub departures: AtomicU32,
     /// The most processor time that was told of the thread, in nanoseconds: its clock never goes back.
     pub told: AtomicU64,
     /// The id here of a carrier.
@@ -256,7 +258,7 @@ impl Thread {
         self.mask.store(0, Ordering::Relaxed);
         self.sigsys_blocked.store(0, Ordering::Relaxed);
         self.node.store(u32::from(settings::node()), Ordering::Relaxed);
-        self.used_elsewhere.set(0);
+        self.used_elsewhere.store(0, Ordering::Relaxed);
         self.carrier.store(0, Ordering::Relaxed);
         self.child_word.set(0);
         self.leave.store(0, Ordering::Relaxed);

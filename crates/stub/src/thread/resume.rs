@@ -28,7 +28,7 @@ pub fn resume(thread: &'static Thread) -> ! {
     context.registers.fpstate = extended(&mut rest[..(state.extended as usize).min(MAX)], &mut context.flags);
     context.stack = thread.signal_stack();
     thread.alternate_stack.set(zerocopy::transmute!(state.alternate_stack));
-    thread.used_elsewhere.set(state.used_elsewhere);
+    thread.used_elsewhere.store(state.used_elsewhere, Ordering::Relaxed);
     thread.mask.store(state.mask, Ordering::Relaxed);
     let (kernels, sigsys) = mask::split(state.mask);
     if thread.role() == Role::Carrier {

@@ -21,7 +21,7 @@ pub fn of(thread: &Thread, context: &UserContext) -> ThreadState {
         gs_base,
         mask: mask::of_program(thread, context),
         alternate_stack: zerocopy::transmute!(thread.alternate_stack.get()),
-        used_elsewhere: thread.used_elsewhere.get(),
+        used_elsewhere: thread.used_elsewhere.load(Ordering::Relaxed),
         thread: thread.thread_id.load(Ordering::Relaxed).into(),
         extended: 0,
     }
