@@ -6,8 +6,8 @@
 use banyan_wire::stub::{
     ACTIONS_MAX, Acquire, Action, ActionKind, Answer, Command, End, Enter, Exit, Failed, Hello, LeaveNode,
     Lookup, Malformed, MapSource, MemoryCall, Nothing, Open, PACKET_MAX, Placed, Purpose, Push, Range,
-    Refusal, Refused, Reply, Request, Row, StartCarrier, StartThread, Started, Steps, ThreadEnd, ThreadHome,
-    ThreadMove, TimeElsewhere, TimeHere, Used, Welcome,
+    Refusal, Refused, Reply, Request, Row, StartCarrier, StartThread, Started, Steps, StoppedThread,
+    ThreadEnd, TimeElsewhere, TimeHere, Used, Welcome,
 };
 use proptest::prelude::*;
 use std::fmt::Write;
