@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 use rustix::fs::{FallocateFlags, MemfdFlags, fallocate, ftruncate, memfd_create};
-use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
 
 use crate::sys::cut_off::Gate;
 use banyan_sys::dirty_pages::DirtyPages;
@@ -361,6 +361,24 @@ impl Window {
                 }
                 Ok(())
             }
+        }
+    }
+
+    /// Gives the memory back that was written here, a piece at a time: meanwhile other threads get at theirs,
+    /// which one long change of the mapping would keep them from. What is read here then is the image.
+    ///
+    /// # Safety
+    /// No code uses the window's memory from now on.
+    pub(crate) unsafe fn forget_written(&self) {
+        const PIECE: usize = 1 << 20;
+        let length = self.length();
+        for offset in (0..length).step_by(PIECE) {
+            let bytes = PIECE.min(length - offset);
+            // SAFETY: accessible pages of our reservation, and the caller gives up what is in them. What the
+            // kernel does not give back now, it does when the range is mapped anew.
+            let _ = unsafe {
+                madvise(with_exposed_provenance_mut(self.base + offset), bytes, Advice::LinuxDontNeed)
+            };
         }
     }
 

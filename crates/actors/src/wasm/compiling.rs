@@ -6,11 +6,13 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use banyan_core::sponsors::Resource;
 use serde::{Deserialize, Serialize};
 
 use super::engine::{Engine, Module};
 use crate::model::actor::{Actor, Work, cut_off};
 use crate::model::ask::AskError;
+use crate::model::behaviour::Exhausted;
 
 /// Modules that an engine has for those who asked for them.
 const MODULES: usize = 64;
@@ -79,8 +81,13 @@ impl<A: Actor> Work<'_, '_, A> {
         then: impl Fn(Result<Compiled, CompileError>) -> A::Message + Send + 'static,
     ) {
         let bytes = module.len() as u64;
+        let cycles = bytes.saturating_mul(CYCLES_PER_BYTE);
+        if self.cycles_left() < cycles {
+            // There may be more than was leased: nothing is taken for what is not done.
+            cut_off(Exhausted(Resource::Cycles));
+        }
         let memory = self.charge_memory(bytes.saturating_mul(MEMORY_PER_BYTE));
-        let paid = memory.and_then(|()| self.charge_cycles(bytes.saturating_mul(CYCLES_PER_BYTE)));
+        let paid = memory.and_then(|()| self.charge_cycles(cycles));
         paid.unwrap_or_else(|exhausted| cut_off(exhausted));
         let engine = engine.clone();
         let work = move || engine.compile_for_actor(&module);

@@ -15,6 +15,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use crate::sys::cut_off::Gate;
 use crate::sys::guest_memory::{BOARD_BYTES, Image, ImageFile, Window};
@@ -57,16 +58,61 @@ pub(super) struct Mapped {
     spoilt: bool,
 }
 
+/// Bytes of a window that is emptied by the cleaner: to give back what was written in a large one takes
+/// longer than an event.
+const LARGE: usize = 1 << 20;
+/// Windows that wait for the cleaner. One more is emptied by the thread that had it.
+const WAITING: usize = 16;
+
 /// Windows that are not in use.
+type Idle = Arc<Mutex<Vec<Arc<Window>>>>;
+
+/// Windows that are not in use, and the thread that empties the large ones. It ends with the pool.
 #[derive(Debug)]
 pub(super) struct WindowPool {
     file: Arc<ImageFile>,
-    idle: Mutex<Vec<Arc<Window>>>,
+    idle: Idle,
+    cleaner: Option<SyncSender<Arc<Window>>>,
+}
+
+/// Empties windows until the pool is gone.
+fn clean(windows: &Receiver<Arc<Window>>, idle: &Idle) {
+    for window in windows {
+        // SAFETY: the only user has sent it here.
+        let cleared = unsafe {
+            window.forget_written();
+            window.clear()
+        };
+        if cleared.is_ok() {
+            idle.lock().push(window);
+        }
+    }
 }
 
 impl WindowPool {
     pub(super) fn new(file: Arc<ImageFile>) -> Arc<Self> {
-        Arc::new(Self { file, idle: Mutex::default() })
+        let idle = Idle::default();
+        let (sender, windows) = sync_channel(WAITING);
+        let emptied = Arc::clone(&idle);
+        let thread = std::thread::Builder::new().name("banyan-cleaner".to_owned());
+        // Without the thread those that had a window empty it.
+        let cleaner = thread.spawn(move || clean(&windows, &emptied)).is_ok().then_some(sender);
+        Arc::new(Self { file, idle, cleaner })
+    }
+
+    /// Takes a window that nothing else refers to.
+    fn put_back(&self, window: Arc<Window>) {
+        let window = match &self.cleaner {
+            Some(cleaner) if window.length() > LARGE => match cleaner.try_send(window) {
+                Ok(()) => return,
+                Err(TrySendError::Full(window) | TrySendError::Disconnected(window)) => window,
+            },
+            _ => window,
+        };
+        // SAFETY: nothing else refers to the window.
+        if unsafe { window.clear() }.is_ok() {
+            self.idle.lock().push(window);
+        }
     }
 
     pub(super) fn file(&self) -> &Arc<ImageFile> {
@@ -140,10 +186,7 @@ impl Drop for Mapped {
             // If an instance still has it, it ends with the instance, and is not used again.
             return;
         }
-        // SAFETY: nothing else refers to the window.
-        if unsafe { window.clear() }.is_ok() {
-            self.pool.idle.lock().push(window);
-        }
+        self.pool.put_back(window);
     }
 }
 
@@ -225,5 +268,61 @@ unsafe impl LinearMemory for BoardMemory {
 
     fn as_ptr(&self) -> *mut u8 {
         self.0.board_base()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::mpsc::channel;
+    use std::time::{Duration, Instant};
+
+    use super::{LARGE, WAITING, WindowPool};
+    use crate::sys::guest_memory::{ImageFile, PAGE};
+
+    /// A large window comes back empty from the cleaner, a small one at once, and more than may wait for the
+    /// cleaner are emptied without it.
+    #[test]
+    fn large_windows_are_emptied_by_the_cleaner() {
+        let file = ImageFile::new(64, 4 << 20).unwrap();
+        let pool = WindowPool::new(Arc::clone(&file));
+        let images: Vec<_> = (0..2 * WAITING).map(|_| file.image().unwrap()).collect();
+        drop(pool.map(&images[0], LARGE).unwrap());
+        assert_eq!(pool.idle.lock().len(), 1, "a small one");
+        let until = Instant::now() + Duration::from_secs(60);
+        let mapped: Vec<_> = images.iter().map(|image| pool.map(image, LARGE + PAGE).unwrap()).collect();
+        assert_eq!(pool.idle.lock().len(), 0);
+        drop(mapped);
+        while pool.idle.lock().len() < images.len() {
+            assert!(Instant::now() < until, "{} of {} came back", pool.idle.lock().len(), images.len());
+            std::thread::yield_now();
+        }
+        assert!(pool.idle.lock().iter().all(|window| window.length() == 0));
+        drop(pool);
+        let until = Instant::now() + Duration::from_secs(60);
+        drop(images);
+        while Arc::strong_count(&file) > 1 {
+            assert!(Instant::now() < until, "the cleaner ends with its pool");
+            std::thread::yield_now();
+        }
+    }
+
+    /// The thread that had a large window does not wait for it to be emptied.
+    #[test]
+    fn who_had_a_large_window_goes_on_at_once() {
+        let file = ImageFile::new(4, 4 << 20).unwrap();
+        let pool = WindowPool::new(Arc::clone(&file));
+        let image = file.image().unwrap();
+        let mapped = pool.map(&image, LARGE + PAGE).unwrap();
+        // Nobody can put it back before this is given up.
+        let idle = pool.idle.lock();
+        let (gone_on, goes_on) = channel();
+        let thread = std::thread::spawn(move || {
+            drop(mapped);
+            let _ = gone_on.send(());
+        });
+        assert_eq!(goes_on.recv_timeout(Duration::from_secs(60)), Ok(()));
+        drop(idle);
+        thread.join().unwrap();
     }
 }

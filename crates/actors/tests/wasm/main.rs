@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod abi;
+mod compiling;
 mod durable;
 mod guests;
 mod hostile;
