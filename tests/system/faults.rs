@@ -16,13 +16,19 @@ const SIGKILL: i32 = 9;
 
 /// Starts the endless program, kills one of its processes, and returns how the run ended.
 fn kill_one(mode: &str, choose: impl FnOnce(&[Process], i32) -> Process) -> Option<Outcome> {
+    kill_in(&endless(mode), choose)
+}
+
+fn endless(mode: &str) -> Case {
+    Case::new(compile::c("endless", Link::Dynamic).unwrap(), [mode])
+}
+
+fn kill_in(case: &Case, choose: impl FnOnce(&[Process], i32) -> Process) -> Option<Outcome> {
     let _pass = gate::enter();
-    let program = compile::c("endless", Link::Dynamic).unwrap();
     if workspace::native_only() {
         return None;
     }
-    let case = Case::new(program, [mode]);
-    let mut running = Running::start(&case, How::Banyan(NODES)).unwrap();
+    let mut running = Running::start(case, How::Banyan(NODES)).unwrap();
     running.wait_for_output("ready", Duration::from_secs(30)).unwrap();
     // A moment in the middle of work.
     std::thread::sleep(Duration::from_millis(150));
@@ -88,6 +94,17 @@ fn a_killed_replica_ends_a_busy_run() {
 fn a_killed_replica_ends_a_sleeping_run() {
     for place in 0..NODES - 1 {
         ended_by_125_and_one_line(kill_one("wait", replica(place)));
+    }
+}
+
+#[test]
+fn a_kill_while_threads_move_ends_the_run() {
+    let moving = endless("busy").moving("1ms", 0);
+    for place in 0..NODES {
+        ended_by_125_and_one_line(kill_in(&moving, daemon(place)));
+    }
+    for place in 0..NODES - 1 {
+        ended_by_125_and_one_line(kill_in(&moving, replica(place)));
     }
 }
 

@@ -9,6 +9,7 @@ use super::replica::{self, Received};
 use super::{Job, Role, START_DEADLINE};
 use crate::cluster::authority::MemoryCall;
 use crate::pager::PagerError;
+use crate::transport::ConnectError;
 use banyan_core::placement::Placement;
 use banyan_core::regions::{Limits, Operation, Region};
 use banyan_wire::address_space::page_down;
@@ -81,11 +82,18 @@ fn handle(job: &Job, received: Received) -> Result<(Answer, Option<OwnedFd>), Pa
             DONE
         }
         Request::StartThread(request) => {
-            return Ok(place(job, request.thread, |placement, thread| Some(placement.start(thread))));
+            let thread = request.thread;
+            let placed = place(job, thread, |placement| Some(placement.start(thread)));
+            return Ok(placed.unwrap_or_else(|error| {
+                job.notice(&format!("a thread stays on the home node: {error}"));
+                (AT_HOME, None)
+            }));
         }
         Request::Move(request) => {
             let thread = used_before(job, &request)?;
-            return Ok(place(job, thread, Placement::destination));
+            // If the node is lost, that is said where it is noticed.
+            let placed = place(job, thread, |placement| placement.destination(thread));
+            return Ok(placed.unwrap_or((AT_HOME, None)));
         }
         Request::Push(Push { stack, fs_base }) => {
             let ranges: Vec<(u64, u64)> = [stack, fs_base]
@@ -239,27 +247,21 @@ fn map(steps: &mut Steps, start: u64, length: u64, rights: u64) -> Result<(), Pa
     push(steps, Action::new(ActionKind::Protect, start, length, rights))
 }
 
-/// Chooses the node of a thread that stands still at home, and connects the thread's deputy to it.
+const AT_HOME: Answer = Answer::Placed(Placed { node: NodeId::HOME.get() as u32 });
+
+/// Chooses the node of a thread that stands still at home, and connects the thread's deputy to it. Without a
+/// connection it stays at home.
 fn place(
     job: &Job,
     thread: u32,
-    choose: impl FnOnce(&mut Placement, u32) -> Option<NodeId>,
-) -> (Answer, Option<OwnedFd>) {
-    let Role::Home(home) = &job.role else { return (FAILED, None) };
-    let chosen = choose(&mut home.placement(), thread);
-    let at_home = Answer::Placed(Placed { node: u32::from(NodeId::HOME.get()) });
-    let Some(node) = chosen.filter(|&node| node != NodeId::HOME) else { return (at_home, None) };
-    match job.connect_deputy(node, thread) {
-        Ok(connection) => {
-            home.placement().moved(thread, node);
-            (Answer::Placed(Placed { node: u32::from(node.get()) }), Some(connection))
-        }
-        Err(error) => {
-            home.placement().moved(thread, NodeId::HOME);
-            job.notice(&format!("a thread stays on the home node: {error}"));
-            (at_home, None)
-        }
-    }
+    choose: impl FnOnce(&mut Placement) -> Option<NodeId>,
+) -> Result<(Answer, Option<OwnedFd>), ConnectError> {
+    let Role::Home(home) = &job.role else { return Ok((FAILED, None)) };
+    let chosen = choose(&mut home.placement());
+    let Some(node) = chosen.filter(|&node| node != NodeId::HOME) else { return Ok((AT_HOME, None)) };
+    let connected = job.connect_deputy(node, thread);
+    home.placement().moved(thread, if connected.is_ok() { node } else { NodeId::HOME });
+    Ok((Answer::Placed(Placed { node: u32::from(node.get()) }), Some(connected?)))
 }
 
 fn memory_call(
