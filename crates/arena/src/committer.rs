@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 
 use crate::disk::{Block, Disk};
 use crate::store::{CommitError, CommitRequest, Position, Roots, SnapshotOperation, Store};
@@ -72,10 +72,9 @@ pub(crate) struct Outcome {
 
 #[derive(Default)]
 struct State {
-    jobs: VecDeque<Capture>,
+    /// Commits to be written; the first may be under way.
+    jobs: VecDeque<Arc<Capture>>,
     fold: bool,
-    /// A commit is being written.
-    committing: bool,
     folding: bool,
     stop: bool,
     /// Work of the program's own that this thread may help with.
@@ -86,7 +85,7 @@ struct State {
 }
 
 struct Shared<D: Disk> {
-    store: Arc<Mutex<Store<D>>>,
+    store: Arc<RwLock<Store<D>>>,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -104,11 +103,11 @@ const PIECE: usize = 64;
 const SHARED_MIN: usize = 4;
 /// Buffers kept for the next commits.
 const SPARES_MAX: usize = 2;
-/// Deferred commits that may wait; the next one waits for a place.
-const JOBS_MAX: usize = 4;
+/// Deferred commits that may wait or be under way; the next one waits for a place.
+const JOBS_MAX: usize = 5;
 
 impl<D: Disk> Committer<D> {
-    pub(crate) fn new(store: Arc<Mutex<Store<D>>>, owner: Owner) -> Self {
+    pub(crate) fn new(store: Arc<RwLock<Store<D>>>, owner: Owner) -> Self {
         let shared = Shared { store, state: Mutex::default(), changed: Condvar::new() };
         Self { shared: Arc::new(shared), thread: None, owner }
     }
@@ -145,8 +144,20 @@ impl<D: Disk> Committer<D> {
         while state.jobs.len() >= JOBS_MAX {
             self.shared.changed.wait(&mut state);
         }
-        state.jobs.push_back(capture);
+        if state.outcome.error.is_some() {
+            // One before has just failed, which the program has not been told: this one stands on it.
+            state.outcome.returned.extend(&capture.pages);
+            return;
+        }
+        state.jobs.push_back(Arc::new(capture));
         self.shared.changed.notify_all();
+    }
+
+    /// Which of some pages commits have bytes of that are not yet durable, in any order.
+    pub(crate) fn queued_pages(&self, wanted: &dyn Fn(u32) -> bool) -> Vec<u32> {
+        let state = self.shared.state();
+        let pages = state.jobs.iter().flat_map(|capture| &capture.pages);
+        pages.filter(|(page, full)| *full && wanted(*page)).map(|(page, _)| *page).collect()
     }
 
     /// Has the log folded: by the thread, soon; or here, now, if there is none.
@@ -176,7 +187,7 @@ impl<D: Disk> Committer<D> {
     pub(crate) fn settle(&self, queued: Queued) -> Outcome {
         let folds = queued == Queued::CommitsAndFolds;
         let mut state = self.shared.state();
-        while state.committing || !state.jobs.is_empty() || (folds && (state.folding || state.fold)) {
+        while !state.jobs.is_empty() || (folds && (state.folding || state.fold)) {
             self.shared.changed.wait(&mut state);
         }
         std::mem::take(&mut state.outcome)
@@ -229,15 +240,15 @@ impl<D: Disk> Shared<D> {
                 state = self.state();
                 continue;
             }
-            if let Some(capture) = state.jobs.pop_front() {
-                state.committing = true;
+            if let Some(capture) = state.jobs.front().cloned() {
                 drop(state);
-                let committed = self.store.lock().commit_record(&capture.request());
-                let wants_fold = self.store.lock().wants_fold();
+                let mut store = self.store.write();
+                let committed = store.commit_record(&capture.request());
+                let wants_fold = store.wants_fold();
+                drop((store, capture));
                 state = self.state();
-                state.committing = false;
                 state.fold |= wants_fold;
-                state.take_in(capture, committed);
+                state.take_in(committed);
             } else if state.fold {
                 (state.fold, state.folding) = (false, true);
                 drop(state);
@@ -257,24 +268,26 @@ impl<D: Disk> Shared<D> {
 
     /// Folds beside the program's commits. A full disk only puts it off.
     fn fold(&self) -> Option<CommitError> {
-        let begun = self.store.lock().begin_fold();
+        let begun = self.store.write().begin_fold();
         let work = match begun {
             Ok(Some(work)) => work,
             Ok(None) | Err(CommitError::DiskFull { .. } | CommitError::Poisoned) => return None,
             Err(error) => return Some(error),
         };
-        let committed = self.store.lock().committed();
+        let committed = self.store.read().committed();
         let written = work.write(&committed.disk, &mut || {});
-        self.store.lock().finish_fold(work, written).err()
+        self.store.write().finish_fold(work, written).err()
     }
 }
 
 impl State {
     fn is_idle(&self) -> bool {
-        !self.committing && !self.folding && !self.fold && self.jobs.is_empty()
+        !self.folding && !self.fold && self.jobs.is_empty()
     }
 
-    fn take_in(&mut self, mut capture: Capture, committed: Result<Position, CommitError>) {
+    /// What came of the first commit.
+    fn take_in(&mut self, committed: Result<Position, CommitError>) {
+        let Some(mut capture) = self.jobs.pop_front().and_then(Arc::into_inner) else { return };
         match committed {
             Ok(position) => {
                 let (_, pages) = self.outcome.accepted.unwrap_or_default();
@@ -285,8 +298,8 @@ impl State {
                 self.outcome.error = Some(error);
                 self.outcome.returned.append(&mut capture.pages);
                 // What came after stands on what has not happened.
-                for mut later in std::mem::take(&mut self.jobs) {
-                    self.outcome.returned.append(&mut later.pages);
+                for later in std::mem::take(&mut self.jobs) {
+                    self.outcome.returned.extend(&later.pages);
                 }
             }
         }
@@ -303,12 +316,49 @@ mod tests {
     use crate::disk::{BLOCK_SIZE, MemoryDisk};
     use crate::store::{Identity, StoreOptions};
 
+    fn store() -> Arc<RwLock<Store<MemoryDisk>>> {
+        let identity = Identity { uuid: [1; 16], base: 1 << 44, reservation: 1 << 30 };
+        let store = Store::create(MemoryDisk::default(), identity, StoreOptions::default()).unwrap();
+        Arc::new(RwLock::new(store))
+    }
+
+    /// The failure came after the program had asked for it and before it handed the next one over.
+    #[test]
+    fn nothing_is_committed_behind_a_failure_that_the_program_has_not_seen() {
+        let store = store();
+        let mut committer = Committer::new(Arc::clone(&store), Owner::this_process().unwrap());
+        assert!(committer.is_ready());
+        let error = Some(CommitError::RootsTooLarge);
+        committer.put_back(Outcome { returned: vec![(3, true)], error, ..Outcome::default() });
+        let blocks = Block::zeroed(1);
+        committer.commit(Capture { pages: vec![(9, true)], blocks, number: 1, ..Capture::default() });
+        let outcome = committer.settle(Queued::Commits);
+        assert_eq!(outcome.returned, [(3, true), (9, true)]);
+        assert!(outcome.error.is_some() && outcome.position.is_none());
+        assert_eq!(store.read().position().transaction, 0);
+    }
+
+    #[test]
+    fn pages_of_commits_that_wait_are_known() {
+        let store = store();
+        let mut committer = Committer::new(Arc::clone(&store), Owner::this_process().unwrap());
+        assert!(committer.is_ready());
+        // The thread cannot finish a commit meanwhile.
+        let held = store.write();
+        for page in 1..4 {
+            let pages = vec![(page, true), (page + 10, false)];
+            committer.commit(Capture { pages, blocks: Block::zeroed(1), ..Capture::default() });
+        }
+        assert_eq!(committer.queued_pages(&|page| page != 2), [1, 3]);
+        drop(held);
+        committer.settle(Queued::Commits);
+        assert!(committer.queued_pages(&|_| true).is_empty());
+    }
+
     /// Copies are whole and in order, with help and without, in a buffer that was used before.
     #[test]
     fn pages_are_copied_by_two_threads() {
-        let identity = Identity { uuid: [1; 16], base: 1 << 44, reservation: 1 << 30 };
-        let store = Store::create(MemoryDisk::default(), identity, StoreOptions::default()).unwrap();
-        let mut committer = Committer::new(Arc::new(Mutex::new(store)), Owner::this_process().unwrap());
+        let mut committer = Committer::new(store(), Owner::this_process().unwrap());
         let heap: Vec<[u8; BLOCK_SIZE]> =
             (0..1500_u32).map(|page| std::array::from_fn(|at| (page as usize * 7 + at / 16) as u8)).collect();
         for round in 0..100 {

@@ -131,11 +131,21 @@ impl JamDoubleBuffer {
         std::fs::create_dir_all(directory)?;
         let paths = [directory.join("0.jam"), directory.join("1.jam")];
         let mut buffer = Self { paths, directory: File::open(directory)?, generation: 0 };
-        buffer.generation = buffer.newest()?.map_or(0, |(generation, _)| generation);
+        buffer.generation = buffer.newest(u64::MAX)?.map_or(0, |(generation, _)| generation);
         Ok(buffer)
     }
 
-    fn newest(&self) -> io::Result<Option<(u64, Saved)>> {
+    fn write(&self, path: &Path, header: &[u8], bytes: &[u8]) -> io::Result<()> {
+        let mut file = File::create(path)?;
+        file.write_all(header)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        // The file may be new: its name must be durable too.
+        self.directory.sync_all()
+    }
+
+    /// The newest state that is whole, of a save no later than `last`.
+    fn newest(&self, last: u64) -> io::Result<Option<(u64, Saved)>> {
         let mut newest: Option<(u64, Saved)> = None;
         for path in &self.paths {
             let bytes = match std::fs::read(path) {
@@ -143,6 +153,7 @@ impl JamDoubleBuffer {
                 other => other?,
             };
             if let Some((generation, saved)) = decode(&bytes)
+                && generation <= last
                 && newest.as_ref().is_none_or(|(other, _)| *other < generation)
             {
                 newest = Some((generation, saved));
@@ -174,17 +185,18 @@ impl Image for JamDoubleBuffer {
             header.extend_from_slice(&field.to_le_bytes());
         }
         header.extend_from_slice(&sum_of(&header, bytes).to_le_bytes());
-        let mut file = File::create(&self.paths[(generation % 2) as usize])?;
-        file.write_all(&header)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        // The file may be new: its name must be durable too.
-        self.directory.sync_all()?;
+        let path = &self.paths[(generation % 2) as usize];
+        if let Err(error) = self.write(path, &header, bytes) {
+            // It may be whole in the cache, though not on the disk. A file that stays all the same is not
+            // taken for the state by this handle.
+            let _kept = std::fs::remove_file(path);
+            return Err(error.into());
+        }
         self.generation = generation;
         Ok(())
     }
 
     fn load(&mut self) -> io::Result<Option<Saved>> {
-        Ok(self.newest()?.map(|(_, saved)| saved))
+        Ok(self.newest(self.generation)?.map(|(_, saved)| saved))
     }
 }

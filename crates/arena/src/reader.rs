@@ -1,22 +1,32 @@
-//! A snapshot read by another process, while the writer goes on.
+//! A snapshot that is read while the writer goes on: by threads of the writer's process, or by another process.
 //!
-//! The reader looks at the file beside the writer ([`Store::open_concurrently`]), and takes no lock that a
+//! In the same process ([`Arena::reader`](crate::Arena::reader)) a count keeps the snapshot from being dropped.
+//! Another process looks at the file beside the writer ([`Store::open_concurrently`]), and takes no lock that a
 //! writer waits for. It then shares a lock on the byte that stands for the snapshot; as long as it does, the
 //! writer's drop of that snapshot is refused, so none of its blocks is written again. A second look, behind
 //! the lock, tells whether it was still there: a drop before the lock is in the log by then, or folded.
+//!
+//! A reader takes no lock of the store, so a commit never waits for one, nor it for a commit.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use crate::arena::ArenaError;
-use crate::disk::{BLOCK_SIZE, Block, FileDisk, FileDiskError};
+use crate::disk::{BLOCK_SIZE, Block, Disk, FileDisk, FileDiskError};
 use crate::heap::{HeapMemory, Tracking};
-use crate::store::{Committed, Identity, LogEnd, OpenError, ReadError, SnapshotInfo, Store, StoreOptions};
+use crate::store::{
+    Committed, Hold, Identity, LogEnd, OpenError, ReadError, SnapshotInfo, Store, StoreOptions,
+};
 
 /// Times, a millisecond apart, that a snapshot may be found just as it is dropped, before it counts as gone:
 /// the drop may fail.
 const DROPS_MAX: u32 = 100;
+/// Pages that a reader keeps in memory, before it forgets them all.
+const KEPT_MAX: usize = 1024;
 
 /// Why a snapshot could not be opened for reading.
 #[derive(Debug, thiserror::Error)]
@@ -33,27 +43,36 @@ pub enum ReaderError {
     /// The arena could not be read.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// The page directory could not be read, or not by this process.
+    #[error(transparent)]
+    Read(#[from] ReadError),
     /// No snapshot of that name.
-    #[error("there is no snapshot named {0:?}; list them to see the names")]
-    NoSuchSnapshot(String),
-    /// The snapshot is only in the log so far, where the next fold may write.
     #[error(
-        "snapshot {0:?} is not folded yet; let its writer call `Arena::fold`, or open and close the arena once"
+        "the arena retains no snapshot named {0:?}; `Arena::snapshots` and `banyan arena snapshots` list those that it does"
     )]
-    NotFolded(String),
+    NoSuchSnapshot(String),
     /// The kernel would not lock.
     #[error("the snapshot could not be locked against its removal")]
     Lock(#[source] std::io::Error),
 }
 
-/// A snapshot, held for as long as this lives.
-pub struct SnapshotReader {
-    memory: Option<HeapMemory<FileDisk>>,
-    committed: Arc<Committed<FileDisk>>,
+/// What keeps a snapshot from being dropped, until it is dropped itself.
+#[expect(dead_code, reason = "held, not read")]
+enum Held {
+    Lock(FileDisk),
+    Count(Hold),
+}
+
+/// A snapshot, held for as long as this lives. Any number of threads may read it at once. One that came from an
+/// open arena keeps the arena's file open, and locked.
+pub struct SnapshotReader<D: Disk = FileDisk> {
+    memory: Option<HeapMemory<D>>,
+    committed: Arc<Committed<D>>,
     identity: Identity,
     info: SnapshotInfo,
-    /// Has the lock.
-    _held: FileDisk,
+    /// Pages that were read lately; `None` is one of zeroes.
+    kept: Mutex<HashMap<u32, Option<Arc<Block>>>>,
+    _held: Held,
 }
 
 fn open_file(path: &Path) -> Result<FileDisk, ReaderError> {
@@ -65,7 +84,7 @@ fn look(path: &Path) -> Result<Store<FileDisk>, ReaderError> {
     Ok(Store::open_concurrently(&mut || open_file(path), StoreOptions::default(), LogEnd::Taken)?.0)
 }
 
-impl SnapshotReader {
+impl SnapshotReader<FileDisk> {
     /// Opens a snapshot of an arena, whether or not the arena is open for writing.
     ///
     /// # Errors
@@ -85,13 +104,29 @@ impl SnapshotReader {
                 // Dropped and made anew under the same name.
                 continue;
             }
-            let handle =
-                store.folded_snapshot(name).ok_or_else(|| ReaderError::NotFolded(name.to_owned()))?;
-            let identity = store.identity();
-            let committed = Arc::new(store.into_snapshot(&handle).ok_or_else(gone)?);
-            return Ok(Self { memory: None, committed, identity, info: seen, _held: held });
+            let found = store.snapshot(name);
+            if store.is_overtaken() {
+                // What led to its pages may have been written over while it was read.
+                continue;
+            }
+            let (info, committed) = found?.ok_or_else(gone)?;
+            return Ok(Self::over(info, committed, store.identity(), Held::Lock(held)));
         }
         Err(gone())
+    }
+}
+
+impl<D: Disk> SnapshotReader<D> {
+    fn over(info: SnapshotInfo, committed: Committed<D>, identity: Identity, held: Held) -> Self {
+        let committed = Arc::new(committed);
+        Self { memory: None, committed, identity, info, kept: Mutex::default(), _held: held }
+    }
+
+    /// A snapshot of a store of this process.
+    pub(crate) fn beside(store: &Store<D>, name: &str) -> Result<Self, ReaderError> {
+        let gone = || ReaderError::NoSuchSnapshot(name.to_owned());
+        let (info, committed) = store.snapshot(name)?.ok_or_else(gone)?;
+        Ok(Self::over(info, committed, store.identity(), Held::Count(store.hold_snapshot(name))))
     }
 
     /// Name and position, with the roots.
@@ -100,13 +135,17 @@ impl SnapshotReader {
         &self.info
     }
 
+    /// Bytes of the heap's address range.
+    pub(crate) fn reservation(&self) -> u64 {
+        self.identity.reservation
+    }
+
     /// Copies bytes from the address that they had in the heap. Checked as they are read; what was never
     /// written, or lies outside the heap, reads as zero.
     ///
     /// # Errors
     /// [`ReadError`].
     pub fn read(&self, address: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
-        let mut block = Block::ZERO;
         let mut done = 0;
         while done < buffer.len() {
             let offset = address.wrapping_add(done as u64).wrapping_sub(self.identity.base);
@@ -114,20 +153,36 @@ impl SnapshotReader {
             let count = (BLOCK_SIZE - within).min(buffer.len() - done);
             let inside = offset < self.identity.reservation;
             let page = u32::try_from(offset / BLOCK_SIZE as u64).ok().filter(|_| inside);
-            let entry = match page {
-                Some(page) => self.committed.locate(page)?.map(|entry| (page, entry)),
-                None => None,
-            };
-            match entry {
-                Some((page, entry)) => {
-                    self.committed.read_entry(page, entry, &mut block.0)?;
-                    buffer[done..done + count].copy_from_slice(&block.0[within..within + count]);
-                }
+            let block = page.map(|page| self.page(page)).transpose()?.flatten();
+            match block {
+                Some(block) => buffer[done..done + count].copy_from_slice(&block.0[within..within + count]),
                 None => buffer[done..done + count].fill(0),
             }
             done += count;
         }
         Ok(())
+    }
+
+    /// A page; `None` is one of zeroes.
+    fn page(&self, page: u32) -> Result<Option<Arc<Block>>, ReadError> {
+        if let Some(block) = self.kept.lock().get(&page) {
+            return Ok(block.clone());
+        }
+        let block = match self.committed.locate(page)? {
+            Some(entry) => {
+                let mut block = Block::ZERO;
+                self.committed.read_entry(page, entry, &mut block.0)?;
+                Some(Arc::new(block))
+            }
+            None => None,
+        };
+        let mut kept = self.kept.lock();
+        if kept.len() >= KEPT_MAX {
+            kept.clear();
+            self.committed.cache.trim();
+        }
+        kept.insert(page, block.clone());
+        Ok(block)
     }
 
     /// Maps the snapshot at the heap's own address, so that its pointers work. Pages come when they are

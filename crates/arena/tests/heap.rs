@@ -160,11 +160,32 @@ fn bad_input_is_refused_and_the_file_left_alone() {
     std::fs::copy(&path, &copy).unwrap();
     assert!(matches!(refused(&copy), ArenaError::BaseTaken { .. }));
     assert!(matches!(refused(&directory.path().join("none")), ArenaError::File { .. }));
+    // Nor is an arena made that could not be opened here.
+    let taken = Arena::create(&directory.path().join("taken.arena"), options(4)).map(drop).unwrap_err();
+    assert!(matches!(taken, ArenaError::BaseTaken { .. }));
     drop(arena);
     assert_eq!(std::fs::read(&path).unwrap(), std::fs::read(&copy).unwrap());
     assert_eq!(list(&Arena::open(&path, options(4)).unwrap()), [1]);
     let names = std::fs::read_dir(directory.path()).unwrap().count();
     assert_eq!(names, 2, "a failed create leaves no file behind");
+}
+
+/// The store may be looked at more than once in an expression, also while a commit waits for it.
+#[test]
+fn the_store_is_borrowed_more_than_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut arena = Arena::create(&directory.path().join("twice.arena"), options(60)).unwrap();
+    push(&mut arena, 1);
+    for round in 1..50 {
+        push(&mut arena, round);
+        arena.begin_commit(0, round).unwrap();
+        let (first, second) = (arena.store(), arena.store());
+        // The thread may be waiting to write by now.
+        std::thread::sleep(Duration::from_micros(200));
+        assert_eq!(first.log_blocks(), second.log_blocks());
+        assert_eq!((arena.snapshots().len(), arena.store().snapshots().len()), (0, 0));
+    }
+    arena.wait().unwrap();
 }
 
 /// In the child: commits without end, reporting to the parent each acknowledged event.

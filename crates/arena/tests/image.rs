@@ -50,6 +50,28 @@ fn a_double_buffer_conforms() {
     });
 }
 
+/// A save that failed is not the state, although its file could be read: not in this handle, nor in the next.
+#[test]
+fn a_save_that_failed_is_not_loaded() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut place = JamDoubleBuffer::open(directory.path()).unwrap();
+    place.save(0, 1, b"first").unwrap();
+    place.save(0, 2, b"second").unwrap();
+    // What the failed save of the third left whole in the cache.
+    let mut other = JamDoubleBuffer::open(directory.path()).unwrap();
+    other.save(0, 3, b"third").unwrap();
+    assert_eq!(place.load().unwrap().unwrap().event, 2);
+    // One that cannot be written leaves no file behind.
+    let third = directory.path().join("1.jam");
+    std::fs::remove_file(&third).unwrap();
+    std::os::unix::fs::symlink("/dev/full", &third).unwrap();
+    place.save(0, 3, b"third").unwrap_err();
+    assert_eq!(place.load().unwrap().unwrap().event, 2);
+    assert_eq!(JamDoubleBuffer::open(directory.path()).unwrap().load().unwrap().unwrap().event, 2);
+    place.save(0, 4, b"fourth").unwrap();
+    assert_eq!(place.load().unwrap().unwrap().event, 4);
+}
+
 /// However the write of one file ends, the other file is there.
 #[test]
 fn a_torn_double_buffer_gives_the_state_before() {

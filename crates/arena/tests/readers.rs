@@ -110,7 +110,8 @@ fn readers_of_other_processes_see_their_snapshot() {
     let mut arena = Arena::create(&path, options(1)).unwrap();
     fill(&mut arena, 1000);
     arena.snapshot("first", 0, 1).unwrap();
-    assert!(matches!(SnapshotReader::open(&path, "first").map(drop), Err(ReaderError::NotFolded(_))));
+    // It is read as soon as it is taken, before any fold.
+    succeeds(&child("read", &path));
     assert!(matches!(SnapshotReader::open(&path, "none").map(drop), Err(ReaderError::NoSuchSnapshot(_))));
     arena.fold().unwrap();
     std::thread::scope(|scope| {
@@ -130,6 +131,58 @@ fn readers_of_other_processes_see_their_snapshot() {
         readers.into_iter().for_each(|reader| succeeds(&reader.join().unwrap()));
         println!("{} commits, each folded", value - 2000);
     });
+    assert_eq!(arena.store_mut().audit().unwrap().faults, Vec::<String>::new());
+}
+
+/// Threads read snapshots, some of them before any fold, while the writer overwrites everything, folds, and
+/// takes and drops others.
+#[test]
+fn threads_read_snapshots_beside_the_writer() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut arena = Arena::create(&directory.path().join("threads.arena"), options(20)).unwrap();
+    std::thread::scope(|scope| {
+        let mut value = 1000;
+        let mut readers = Vec::new();
+        for round in 0..40_u64 {
+            let address = fill(&mut arena, value) as u64;
+            let name = format!("round {round}");
+            arena.snapshot(&name, 0, value).unwrap();
+            if round % 3 == 0 {
+                arena.fold().unwrap();
+            }
+            let reader = std::sync::Arc::new(arena.reader(&name).unwrap());
+            for _ in 0..2 {
+                let reader = std::sync::Arc::clone(&reader);
+                readers.push(scope.spawn(move || {
+                    let mut word = [0; 8];
+                    for _ in 0..3 {
+                        for page in 0..PAGES as u64 {
+                            reader.read(address + page * 4096, &mut word).unwrap();
+                            assert_eq!(u64::from_le_bytes(word), value + page);
+                        }
+                    }
+                    assert_eq!(reader.info().position.roots["value"], value);
+                }));
+            }
+            let refused = arena.drop_snapshot(&name).unwrap_err();
+            assert!(matches!(refused, CommitError::SnapshotInUse(_)), "{refused}");
+            drop(reader);
+            for _ in 0..3 {
+                value += 1000;
+                fill(&mut arena, value);
+                arena.begin_commit(0, value).unwrap();
+            }
+            if let Some(ended) = readers.iter().position(std::thread::ScopedJoinHandle::is_finished) {
+                readers.swap_remove(ended).join().unwrap();
+            }
+        }
+        readers.into_iter().for_each(|reader| reader.join().unwrap());
+    });
+    assert!(matches!(arena.reader("none").map(drop), Err(ReaderError::NoSuchSnapshot(_))));
+    for round in 0..40 {
+        arena.drop_snapshot(&format!("round {round}")).unwrap();
+    }
+    arena.fold().unwrap();
     assert_eq!(arena.store_mut().audit().unwrap().faults, Vec::<String>::new());
 }
 
@@ -185,7 +238,7 @@ fn a_snapshot_is_opened_whole_or_not_at_all_while_it_is_dropped() {
                 ended.fetch_add(1, Ordering::Release);
                 let reader = match opening {
                     Ok(reader) => reader,
-                    Err(ReaderError::NoSuchSnapshot(_) | ReaderError::NotFolded(_)) => continue,
+                    Err(ReaderError::NoSuchSnapshot(_)) => continue,
                     Err(error) => panic!("{error:?}"),
                 };
                 opened += 1;
@@ -240,6 +293,36 @@ fn a_snapshot_is_opened_whole_or_not_at_all_while_it_is_dropped() {
     assert_eq!(arena.store_mut().audit().unwrap().faults, Vec::<String>::new());
 }
 
+/// A commit that its writer did not finish is no damage: it is named as what it is.
+#[test]
+fn a_commit_that_was_not_finished_is_told_from_damage() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("unfinished.arena");
+    // Nothing is folded, so the last record is one.
+    let options = ArenaOptions { store: StoreOptions::default(), ..options(21) };
+    let mut arena = Arena::create(&path, options).unwrap();
+    for value in 1..4 {
+        fill(&mut arena, value);
+        arena.commit(0, value).unwrap();
+    }
+    drop(arena);
+    let check = || banyan_arena::inspect::verify(&path, &mut |_, _| {}).unwrap();
+    let sound = check();
+    assert!(sound.damage.is_empty() && sound.unfinished.is_none());
+    // The last page of the last record is as it was before.
+    let mut bytes = std::fs::read(&path).unwrap();
+    let word = (3 + PAGES as u64 - 1).to_le_bytes();
+    let last = bytes.chunks(4096).rposition(|block| block.starts_with(&word)).unwrap();
+    bytes[last * 4096..][..4096].fill(0);
+    std::fs::write(&path, &bytes).unwrap();
+    let torn = check();
+    assert!(torn.damage.is_empty(), "{:?}", torn.damage);
+    assert_eq!(torn.unfinished.map(|range| range.offset), Some(last as u64 * 4096));
+    assert_eq!(Arena::open(&path, options).unwrap().position().event, 2);
+    // Once a writer has opened it, the record is gone.
+    assert_eq!(check().unfinished, None);
+}
+
 #[test]
 fn what_is_no_arena_file_is_refused_by_name() {
     let directory = tempfile::tempdir().unwrap();
@@ -250,6 +333,12 @@ fn what_is_no_arena_file_is_refused_by_name() {
     };
     assert!(matches!(file(refused(&directory.path().join("none"))), FileDiskError::NotFound));
     assert!(matches!(file(refused(directory.path())), FileDiskError::NotAFile));
+    // A pipe that nothing writes to is not waited for.
+    let pipe = directory.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    assert!(matches!(file(refused(&pipe)), FileDiskError::NotAFile));
+    let read = banyan_arena::inspect::info(&pipe).map(drop);
+    assert!(matches!(read, Err(banyan_arena::inspect::InspectError::File(FileDiskError::NotAFile))));
     let text = directory.path().join("text");
     std::fs::write(&text, "not an arena").unwrap();
     assert!(matches!(refused(&text), ArenaError::Open(_)));

@@ -49,6 +49,62 @@ fn freeing_holes_costs_nothing() {
     }
 }
 
+/// What many small objects had is in no commit once they are freed, and is there for others.
+#[test]
+fn small_objects_that_are_freed_leave_no_pages() {
+    for (number, loading) in [Loading::Eager, Loading::Lazy].into_iter().enumerate() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a");
+        let base = 0x2e00_0000_0000 + ((number as u64) << 38);
+        let options = ArenaOptions { base, reservation: 1 << 36, loading, ..ArenaOptions::default() };
+        let mut arena = Arena::create(&path, options).unwrap();
+        arena.commit(0, 0).unwrap();
+        let empty = arena.store().pages().unwrap().len();
+        let layout = Layout::from_size_align(64, 8).unwrap();
+        let mut objects: Vec<std::ptr::NonNull<u8>> = Vec::new();
+        for round in 1..4 {
+            for at in 0..200_000_u64 {
+                let object = arena.allocate(layout).unwrap();
+                // SAFETY: the object has 64 bytes.
+                unsafe { object.cast::<[u64; 8]>().write([at | 1; 8]) };
+                objects.push(object);
+            }
+            arena.commit(1, round).unwrap();
+            assert!(arena.store().pages().unwrap().len() > 3000);
+            // In an order in which spans empty late.
+            for half in [0, 1] {
+                for object in objects.iter().skip(half).step_by(2) {
+                    // SAFETY: the object was allocated above with this layout, and is used no more.
+                    unsafe { arena.free(*object, layout) };
+                }
+            }
+            objects.clear();
+            match loading {
+                Loading::Eager => drop(arena.commit(2, round).unwrap()),
+                _ => {
+                    arena.begin_commit(2, round).unwrap();
+                    arena.wait().unwrap();
+                }
+            }
+            let left = arena.store().pages().unwrap().len();
+            assert!(left <= empty + 40, "{left} pages after round {round}, {empty} before");
+            // What is there again is not given back.
+            let large = Layout::from_size_align(4 << 20, 16).unwrap();
+            let object = arena.allocate(large).unwrap();
+            // SAFETY: the object has this size.
+            unsafe { object.write_bytes(round as u8, 4 << 20) };
+            arena.commit(3, round).unwrap();
+            drop(arena);
+            arena = Arena::open(&path, options).unwrap();
+            // SAFETY: as above; the heap is where it was.
+            let bytes = unsafe { std::slice::from_raw_parts(object.as_ptr(), 4 << 20) };
+            assert!(bytes.iter().all(|byte| *byte == round as u8), "{loading:?}");
+            // SAFETY: as above, and it is used no more.
+            unsafe { arena.free(object, large) };
+        }
+    }
+}
+
 /// The last page of the largest reservation has the largest number that there is.
 #[test]
 fn the_last_page_of_the_largest_heap_is_in_use() {

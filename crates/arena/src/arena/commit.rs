@@ -53,14 +53,8 @@ impl<D: Disk> Arena<D> {
         if !roots_fit(&self.roots) {
             return Err(CommitError::RootsTooLarge);
         }
-        let zeroed = if self.discarded.is_empty() {
-            Vec::new()
-        } else {
-            // Which of them must be said to be zero is known once the commits before are there.
-            let outcome = self.committer.settle(Queued::Commits);
-            self.take_in(outcome)?;
-            self.zeroed()?
-        };
+        self.give_back();
+        let zeroed = self.zeroed()?;
         let dirty = self.heap.take_dirty().map_err(CommitError::Io)?;
         let blocks = self.committer.copy(dirty.len(), &|at| self.heap.page(dirty[at]));
         let mut pages: Vec<(u32, bool)> = dirty.iter().map(|page| (*page, true)).collect();
@@ -93,16 +87,19 @@ impl<D: Disk> Arena<D> {
         if self.owner.is_here() { Ok(()) } else { Err(CommitError::Forked) }
     }
 
-    /// Pages that were given back and are not zero in the last commit, which has no more under way behind it.
+    /// Pages that were given back and may not be zero in the last commit, or in one that is under way.
     fn zeroed(&self) -> Result<Vec<u32>, ReadError> {
         if self.discarded.is_empty() {
             return Ok(Vec::new());
         }
-        let committed = self.store.lock().committed();
-        let mut pages = Vec::new();
+        // Those under way first: what becomes durable in between is then found there, at the latest.
+        let mut pages = self.committer.queued_pages(&|page| self.discarded.contains(u64::from(page)));
+        let committed = self.store.read_recursive().committed();
         for run in self.discarded.iter() {
             pages.append(&mut committed.pages_in(run)?);
         }
+        pages.sort_unstable();
+        pages.dedup();
         Ok(pages)
     }
 
@@ -132,6 +129,7 @@ impl<D: Disk> Arena<D> {
         self.check_owner()?;
         let outcome = self.committer.settle(Queued::Commits);
         self.take_in(outcome)?;
+        self.give_back();
         let zeroed = self.zeroed()?;
         let dirty = self.heap.take_dirty().map_err(CommitError::Io)?;
         let mut pages: Vec<(u32, Option<&[u8]>)> = Vec::with_capacity(dirty.len() + zeroed.len());
@@ -144,14 +142,14 @@ impl<D: Disk> Arena<D> {
             pages.sort_unstable_by_key(|(page, _)| *page);
         }
         let request = CommitRequest { epoch, event, roots: self.roots.clone(), operation, pages };
-        let mut store = self.store.lock();
+        let mut store = self.store.write();
         let mut committed = store.commit_record(&request);
         if matches!(committed, Err(CommitError::DiskFull { .. })) {
             // A fold that is under way, and the commit after it, may free what the log has taken.
             drop(store);
             let outcome = self.committer.settle(Queued::CommitsAndFolds);
             self.committer.put_back(outcome);
-            store = self.store.lock();
+            store = self.store.write();
             committed = store.commit_record(&request);
         }
         match committed {
@@ -196,7 +194,7 @@ impl<D: Disk> Arena<D> {
         dirty.extend(zeroed);
         self.discarded.clear();
         let dirty: Vec<u32> = dirty.into_iter().collect();
-        let committed = self.store.lock().committed();
+        let committed = self.store.read_recursive().committed();
         self.heap.roll_back(&dirty, &committed)?;
         self.roots = self.position.roots.clone();
         let transaction = self.position.transaction;

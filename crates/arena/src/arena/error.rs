@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::disk::FileDiskError;
 use crate::heap::LoadError;
 use crate::store::{CommitError, CreateError, OpenError, ReadError};
+use crate::sys::owner::FORKED;
 
 /// Why an arena could not be created or opened. The file is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -81,9 +82,7 @@ pub enum AllocateError {
         alignment: usize,
     },
     /// This process has no heap.
-    #[error(
-        "the arena belongs to the process that this one was forked from; open it here once that has closed it"
-    )]
+    #[error("{}", FORKED)]
     Forked,
 }
 

@@ -16,15 +16,15 @@ mod snapshots;
 use std::any::Any;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::RwLock;
 
 pub use self::error::{AllocateError, ArenaError, RollbackError};
 pub use self::options::{ArenaOptions, DEFAULT_BASE, DEFAULT_RESERVATION, Loading};
 use crate::committer::{Committer, Queued};
-use crate::disk::{BLOCK_SIZE, Disk, FileDisk, FileDiskError};
+use crate::disk::{BLOCK_SIZE, Disk, FileDisk, FileDiskError, NewFile};
 use crate::heap::{Arrival, Heap, HeapMemory, PageRuns, PagerStatistics, Slot, Tracking};
 use crate::store::{CommitError, Identity, Position, ReadError, RecoveryReport, Roots, Store};
 use crate::sys::owner::Owner;
@@ -49,7 +49,7 @@ pub struct Arena<D: Disk = FileDisk> {
     /// First, so that it is dropped first: it finishes what was handed over.
     committer: Committer<D>,
     heap: Heap<D>,
-    store: Arc<Mutex<Store<D>>>,
+    store: Arc<RwLock<Store<D>>>,
     position: Position,
     roots: Roots,
     /// Pages given back since the last commit, which are zero now.
@@ -66,37 +66,21 @@ pub struct Arena<D: Disk = FileDisk> {
 }
 
 impl Arena<FileDisk> {
-    /// Makes a new arena in a new file, durable when this returns: it is written under another name
-    /// and then renamed, so a crash leaves a whole arena or none.
+    /// Makes a new arena in a new file, durable when this returns. A crash leaves a whole arena or none.
     ///
     /// # Errors
-    /// [`ArenaError`]; a file of that name is never touched.
+    /// [`ArenaError`]; a file of that name is never touched, and none is made.
     pub fn create(path: &Path, options: ArenaOptions) -> Result<Self, ArenaError> {
         let failed = |source: FileDiskError| ArenaError::File { path: path.to_owned(), source };
-        let io = |error: std::io::Error| failed(FileDiskError::Io(error));
-        let mut name = path.as_os_str().to_owned();
-        name.push(format!(".new-{}", std::process::id()));
-        let temporary = PathBuf::from(name);
         let mut uuid = [0; 16];
         rustix::rand::getrandom(&mut uuid, rustix::rand::GetRandomFlags::empty())
-            .map_err(|e| io(e.into()))?;
+            .map_err(|errno| failed(FileDiskError::Io(errno.into())))?;
         let identity = Identity { uuid, base: options.base, reservation: options.reservation };
-        let disk = FileDisk::create(&temporary).map_err(failed)?;
-        let created =
-            Store::create(disk, identity, options.store).map_err(ArenaError::from).and_then(|store| {
-                // A hard link fails if the name is taken, where a rename would replace.
-                std::fs::hard_link(&temporary, path).map_err(|error| match error.kind() {
-                    std::io::ErrorKind::AlreadyExists => failed(FileDiskError::Exists),
-                    _ => io(error),
-                })?;
-                let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-                let directory = std::fs::File::open(directory.unwrap_or(Path::new("."))).map_err(io)?;
-                directory.sync_all().map_err(io)?;
-                Ok(store)
-            });
-        // The second name goes in any case; failing to remove it costs a stray file, no more.
-        let _stray = std::fs::remove_file(&temporary);
-        Self::over(created?, RecoveryReport::default(), options)
+        let (file, disk) = NewFile::create(path).map_err(failed)?;
+        // It gets its name once it is known that it can be opened here.
+        let arena = Self::format(disk, identity, options)?;
+        file.publish().map_err(failed)?;
+        Ok(arena)
     }
 
     /// Opens an arena at its last durable commit and loads its pages, checking each.
@@ -114,7 +98,14 @@ impl Arena<FileDisk> {
     /// # Errors
     /// [`ArenaError`].
     pub fn open_or_create(path: &Path, options: ArenaOptions) -> Result<Self, ArenaError> {
-        if path.exists() { Self::open(path, options) } else { Self::create(path, options) }
+        if path.exists() {
+            return Self::open(path, options);
+        }
+        match Self::create(path, options) {
+            // Another process was faster.
+            Err(ArenaError::File { source: FileDiskError::Exists, .. }) => Self::open(path, options),
+            created => created,
+        }
     }
 }
 
@@ -156,7 +147,7 @@ impl<D: Disk> Arena<D> {
         };
         let heap = Heap::load(memory, store.committed(), arrival)?;
         let (position, roots) = (store.position().clone(), store.position().roots.clone());
-        let store = Arc::new(Mutex::new(store));
+        let store = Arc::new(RwLock::new(store));
         Ok(Self {
             committer: Committer::new(Arc::clone(&store), owner),
             heap,
@@ -197,13 +188,13 @@ impl<D: Disk> Arena<D> {
         &self.recovery
     }
 
-    /// The store under the heap. A deferred commit waits while it is held.
+    /// The store under the heap. A deferred commit waits while it is held; it may be held more than once.
     ///
     /// # Panics
     /// In a process that was forked from the arena's.
     pub fn store(&self) -> impl Deref<Target = Store<D>> + '_ {
         self.assert_here();
-        self.store.lock()
+        self.store.read_recursive()
     }
 
     /// The store under the heap, for audits and folds, with nothing under way.
@@ -215,7 +206,7 @@ impl<D: Disk> Arena<D> {
         // What came of deferred commits is for the next call that can report it.
         let outcome = self.committer.settle(Queued::CommitsAndFolds);
         self.committer.put_back(outcome);
-        self.store.lock()
+        self.store.write()
     }
 
     /// Whether an address lies in this arena.
@@ -326,6 +317,6 @@ impl<D: Disk> Arena<D> {
     /// As [`Store::fold`].
     pub fn fold(&mut self) -> Result<(), CommitError> {
         self.settle()?;
-        self.store.lock().fold()
+        self.store.write().fold()
     }
 }

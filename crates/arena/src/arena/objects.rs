@@ -12,7 +12,8 @@ use crate::disk::{BLOCK_SIZE, Disk};
 use crate::heap::{Allocator, Fresh, Heap, Slot, Slots, class_of};
 use crate::sys::scratch_stack::Shield;
 
-/// Freed objects of at least this many bytes give their pages back.
+/// Freed objects of at least this many bytes give their pages back at once; smaller ones with the next commit
+/// that finds as many bytes in whole granules free.
 const DISCARD_MIN: usize = 1 << 20;
 
 impl<D: Disk> Arena<D> {
@@ -93,8 +94,17 @@ impl<D: Disk> Arena<D> {
         // SAFETY: as the caller promises.
         let freed = unsafe { self.heap.allocator.free(pointer.as_ptr() as usize, layout) };
         if let Some(freed) = freed.filter(|fresh| fresh.length >= DISCARD_MIN) {
+            self.heap.allocator.is_discarded(freed);
             // SAFETY: the object is free, so no reference leads to its pages.
             unsafe { self.discard(freed) };
+        }
+    }
+
+    /// Gives the pages of what small frees have left back, when they are many enough to be worth the calls.
+    pub(super) fn give_back(&mut self) {
+        for range in self.heap.allocator.take_emptied(DISCARD_MIN) {
+            // SAFETY: the range is free, so no reference leads to its pages.
+            unsafe { self.discard(range) };
         }
     }
 

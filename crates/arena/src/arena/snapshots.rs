@@ -1,8 +1,10 @@
-//! Snapshots of an arena, read in the process that has it open. Another process reads one by
-//! [`SnapshotReader`](crate::SnapshotReader).
+//! Snapshots of an arena, read in the process that has it open: by the writer itself, or by other threads
+//! beside it ([`Arena::reader`]). Another process opens one by [`SnapshotReader::open`].
 
 use super::Arena;
+use crate::SnapshotReader;
 use crate::disk::{BLOCK_SIZE, Block, Disk};
+use crate::reader::ReaderError;
 use crate::store::{CommitError, ReadError, SnapshotHandle, SnapshotInfo};
 
 impl<D: Disk> Arena<D> {
@@ -14,19 +16,32 @@ impl<D: Disk> Arena<D> {
         self.store().snapshots()
     }
 
+    /// A snapshot for readers in other threads, as soon as it is retained: they read it while this arena goes
+    /// on, and neither waits for the other. It is not dropped as long as a reader of it lives.
+    ///
+    /// # Errors
+    /// [`ReaderError::NoSuchSnapshot`], or [`ReaderError::Read`].
+    pub fn reader(&self, name: &str) -> Result<SnapshotReader<D>, ReaderError> {
+        if !self.owner.is_here() {
+            return Err(ReadError::Forked.into());
+        }
+        // A deferred commit that is under way is none of the reader's business, and a snapshot is not deferred.
+        SnapshotReader::beside(&self.store(), name)
+    }
+
     /// Opens a snapshot for reading; close it with [`Arena::close_snapshot`].
     ///
     /// # Errors
     /// As [`Store::open_snapshot`](crate::store::Store::open_snapshot).
     pub fn open_snapshot(&mut self, name: &str) -> Result<SnapshotHandle, CommitError> {
         self.settle()?;
-        self.store.lock().open_snapshot(name)
+        self.store.write().open_snapshot(name)
     }
 
     /// Gives a snapshot back.
     pub fn close_snapshot(&mut self, snapshot: &SnapshotHandle) {
         if self.owner.is_here() {
-            self.store.lock().close_snapshot(snapshot);
+            self.store.write().close_snapshot(snapshot);
         }
     }
 
@@ -43,7 +58,7 @@ impl<D: Disk> Arena<D> {
         if !self.owner.is_here() {
             return Err(ReadError::Forked);
         }
-        let store = self.store.lock();
+        let store = self.store();
         let mut block = Block::ZERO;
         let mut done = 0;
         while done < buffer.len() {
@@ -69,7 +84,7 @@ impl<D: Disk> Arena<D> {
     /// As [`Store::open_snapshot`](crate::store::Store::open_snapshot), or [`CommitError::Read`].
     pub fn diff(&mut self, old: &str, new: &str) -> Result<Vec<u32>, CommitError> {
         self.settle()?;
-        let mut store = self.store.lock();
+        let mut store = self.store.write();
         let old = store.open_snapshot(old)?;
         let new = store.open_snapshot(new);
         let changed = match &new {

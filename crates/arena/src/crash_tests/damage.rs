@@ -119,6 +119,25 @@ fn a_cut_file_is_never_taken_for_a_shorter_log() {
     assert!(!cuts_not_seen(Mutation::TakeCutForEnd).is_empty(), "the mutant survived");
 }
 
+/// A segment that could not hold a record beside the header behind which the log leaves it is made longer.
+#[test]
+fn the_shortest_segments_have_second_headers() {
+    for blocks in 0..4 {
+        let options =
+            StoreOptions { segment_blocks: blocks, growth_blocks: blocks, ..logging(Mutation::None) };
+        let (image, version, headers, _) = logged(2, options);
+        for (number, header) in headers.iter().enumerate() {
+            let mut damaged = image.clone();
+            let at = *header as usize * BLOCK_SIZE;
+            damaged[at..at + BLOCK_SIZE].fill(0);
+            let opened = Store::open(MemoryDisk::new(damaged), options);
+            let is_last = number + 1 == headers.len();
+            let found = opened.map(|(store, _)| store.position().transaction);
+            assert_eq!(found.is_ok(), is_last, "{blocks} blocks, header {number} of {}", version.transaction);
+        }
+    }
+}
+
 /// A file of version 1 has no second headers; they begin when no build of that version would take it any
 /// more.
 #[test]

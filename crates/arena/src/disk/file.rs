@@ -7,11 +7,11 @@
 
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 use crate::sys::byte_locks::{self, ByteLock};
-use crate::sys::owner::{LeftToParent, Owner};
+use crate::sys::owner::{FORKED, LeftToParent, Owner};
 use parking_lot::Mutex;
 use rustix::fs::{
     Advice, FallocateFlags, FlockOperation, Mode, OFlags, fadvise, fallocate, fdatasync, flock, open,
@@ -45,6 +45,9 @@ pub enum FileDiskError {
     /// `create` found a file of that name.
     #[error("a file of that name exists already; choose another name or remove it first")]
     Exists,
+    /// Another process is making a file of that name.
+    #[error("another process is just making a file of that name; wait for it, then open what it has made")]
+    BeingMade,
     /// There is no such file, or no such directory.
     #[error("there is no such file or directory; check the name, or create the arena first")]
     NotFound,
@@ -91,6 +94,23 @@ impl FileDisk {
         Self::open_with(path, OFlags::RDWR, true)
     }
 
+    /// Opens a file, or makes an empty one, and locks it.
+    pub(super) fn take_over(path: &Path) -> Result<Self, FileDiskError> {
+        Self::open_with(path, OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW, true)
+    }
+
+    /// What tells the file from others, whatever its name.
+    pub(super) fn inode(&self) -> io::Result<(u64, u64)> {
+        let metadata = self.file.metadata()?;
+        Ok((metadata.ino(), metadata.dev()))
+    }
+
+    /// Takes away all that is in it.
+    pub(super) fn empty(&self) -> io::Result<()> {
+        self.check_owner()?;
+        self.file.set_len(0)
+    }
+
     /// Opens a file for reading only, with no lock.
     ///
     /// # Errors
@@ -101,7 +121,8 @@ impl FileDisk {
 
     fn open_with(path: &Path, flags: OFlags, exclusive: bool) -> Result<Self, FileDiskError> {
         let mode = Mode::RUSR | Mode::WUSR;
-        let flags = flags | OFlags::CLOEXEC;
+        // A pipe is no arena, and opening it would otherwise wait for its writer. Files ignore the flag.
+        let flags = flags | OFlags::CLOEXEC | OFlags::NONBLOCK;
         // Some file systems (tmpfs, some network ones) refuse O_DIRECT: the page cache serves them.
         let open = || match open(path, flags | OFlags::DIRECT, mode) {
             Err(Errno::INVAL) => open(path, flags - OFlags::EXCL, mode),
@@ -334,9 +355,7 @@ impl FileDisk {
         if self.owner.is_here() {
             return Ok(());
         }
-        Err(io::Error::other(
-            "the file was opened by the process that this one was forked from; open it here",
-        ))
+        Err(io::Error::other(FORKED))
     }
 
     /// Makes something durable. The page cache tells of an error once, to whichever thread syncs first,

@@ -7,11 +7,13 @@
 
 mod file;
 mod memory;
+mod new_file;
 
 use std::io;
 
 pub use file::{FileDisk, FileDiskError};
 pub use memory::MemoryDisk;
+pub use new_file::NewFile;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Bytes in one block: the unit of every read, write and checksum, and the page size of the heap.

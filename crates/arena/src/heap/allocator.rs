@@ -11,6 +11,8 @@
 
 use std::alloc::Layout;
 
+use super::page_runs::PageRuns;
+
 /// Bytes in a granule.
 pub(crate) const GRANULE: usize = 64 << 10;
 /// Bytes of the largest small object.
@@ -117,6 +119,8 @@ struct Span {
 pub(crate) struct Allocator {
     pub(crate) base: usize,
     pub(crate) first: u32,
+    /// Granules that were freed and not taken again, whose pages still hold what was there.
+    emptied: PageRuns,
 }
 
 /// The heap was laid out by another version, or is not a heap at all.
@@ -144,7 +148,7 @@ impl Allocator {
     pub(crate) unsafe fn attach(base: usize, length: usize) -> Result<Self, ForeignHeap> {
         let granules = length / GRANULE;
         let first = (table_bytes(granules) / GRANULE) as u32;
-        let allocator = Self { base, first };
+        let allocator = Self { base, first, emptied: PageRuns::default() };
         let header = allocator.header();
         // SAFETY: `header` points into the memory that the caller vouches for.
         unsafe {
@@ -339,6 +343,7 @@ impl Allocator {
                     // The last span of a class stays, so that one object to and fro costs nothing.
                     self.unlist(number);
                     self.free_run(number, 1);
+                    self.emptied.insert(number.into()..u64::from(number) + 1, 0);
                 }
             }
             return None;
@@ -347,7 +352,33 @@ impl Allocator {
         // SAFETY: the header is valid since `attach`.
         unsafe { (*self.header()).used -= u64::from(count) * GRANULE as u64 };
         self.free_run(number, count);
+        self.emptied.insert(number.into()..u64::from(number + count), 0);
         Some(Fresh { offset: number as usize * GRANULE, length: count as usize * GRANULE })
+    }
+
+    /// The pages of a freed range are gone.
+    pub(crate) fn is_discarded(&mut self, Fresh { offset, length }: Fresh) {
+        let first = (offset / GRANULE) as u64;
+        self.emptied.remove(first..first + (length / GRANULE) as u64);
+    }
+
+    /// Free ranges whose pages may be given back, if there are at least `least` bytes of them. The caller
+    /// gives them back.
+    pub(crate) fn take_emptied(&mut self, least: usize) -> Vec<Fresh> {
+        let granules: u64 = self.emptied.iter().map(|run| run.end - run.start).sum();
+        if granules == 0 || granules < (least / GRANULE) as u64 {
+            return Vec::new();
+        }
+        let mut ranges: Vec<Fresh> = Vec::new();
+        for run in self.emptied.iter() {
+            let (offset, length) = (run.start as usize * GRANULE, (run.end - run.start) as usize * GRANULE);
+            match ranges.last_mut() {
+                Some(last) if last.offset + last.length == offset => last.length += length,
+                _ => ranges.push(Fresh { offset, length }),
+            }
+        }
+        self.emptied.clear();
+        ranges
     }
 
     /// Bytes that an object of this layout may use without moving.
@@ -384,6 +415,7 @@ impl Allocator {
                             self.put_free(number + count, length - count);
                         }
                         self.mark(number, count, kind);
+                        self.emptied.remove(number.into()..u64::from(number + count));
                         return Some(number);
                     }
                     number = (*self.granule(number)).next;

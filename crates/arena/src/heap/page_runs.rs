@@ -1,5 +1,5 @@
-//! Runs of pages that were given back, each since a capture: as many entries as there were frees, however
-//! many pages they had.
+//! Runs of numbers, each since a capture: of pages that were given back, or of granules that may be. As many
+//! entries as there were frees, however many pages they had.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -21,6 +21,14 @@ impl PageRuns {
 
     /// Adds a run; what of it was there already is there since this capture.
     pub(crate) fn insert(&mut self, pages: Pages, capture: u64) {
+        self.remove(pages.clone());
+        if !pages.is_empty() {
+            self.runs.insert(pages.start, (pages.end, capture));
+        }
+    }
+
+    /// Takes a run out, as far as it is there.
+    pub(crate) fn remove(&mut self, pages: Pages) {
         let before = self.runs.range(..pages.start).next_back().map(|(start, run)| (*start, *run));
         if let Some((start, (end, since))) = before.filter(|(_, (end, _))| *end > pages.start) {
             self.runs.insert(start, (pages.start, since));
@@ -35,9 +43,6 @@ impl PageRuns {
             if end > pages.end {
                 self.runs.insert(pages.end, (end, since));
             }
-        }
-        if !pages.is_empty() {
-            self.runs.insert(pages.start, (pages.end, capture));
         }
     }
 
@@ -76,8 +81,13 @@ mod tests {
             for capture in 0..20 {
                 let start = below(60);
                 let pages = start..start + below(20);
-                runs.insert(pages.clone(), capture);
-                plain.extend(pages.map(|page| (page, capture)));
+                if below(4) == 0 {
+                    runs.remove(pages.clone());
+                    plain.retain(|page, _| !pages.contains(page));
+                } else {
+                    runs.insert(pages.clone(), capture);
+                    plain.extend(pages.map(|page| (page, capture)));
+                }
                 if below(8) == 0 {
                     let bound = below(20);
                     runs.retain_since(|since| since > bound);

@@ -4,6 +4,7 @@
 
 mod transfer;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,8 +13,8 @@ use crate::arena::{Arena, ArenaError, ArenaOptions};
 use crate::disk::{FileDisk, FileDiskError};
 use crate::noun::{Collection, CollectionReport, CueError, Nouns};
 use crate::store::{
-    CommitError, CreateError, Damage, Identity, LogEnd, OpenError, Position, ReadError, RecoveryReport,
-    SnapshotInfo, Store, StoreOptions, VerifyReport,
+    CommitError, CreateError, Damage, Identity, LogEnd, OpenError, PageEntry, Position, ReadError,
+    RecoveryReport, SnapshotInfo, Store, StoreOptions, VerifyReport,
 };
 
 /// Why a command on an arena failed.
@@ -28,10 +29,8 @@ pub enum InspectError {
     /// The arena could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// No snapshot of that name, or only in the log so far.
-    #[error(
-        "there is no snapshot named {0:?} in the page directory; list them, or open and close the arena once to fold its log"
-    )]
+    /// No snapshot of that name.
+    #[error("the arena retains no snapshot named {0:?}; `banyan arena snapshots` lists those that it does")]
     NoSuchSnapshot(String),
     /// The arena could not be made or mapped.
     #[error(transparent)]
@@ -178,7 +177,7 @@ pub fn verify(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<VerifyR
     if let Some(dropped) = recovery.dropped
         && open(path)?.1.dropped.as_ref() == Some(&dropped)
     {
-        report.damage.push(dropped);
+        report.unfinished = Some(dropped);
     }
     if !report.damage.is_empty() && store.is_overtaken() {
         return Err(OpenError::Overtaken.into());
@@ -200,8 +199,17 @@ pub fn snapshots(path: &Path) -> Result<Vec<SnapshotInfo>, InspectError> {
 /// [`InspectError`].
 pub fn diff(path: &Path, old: &str, new: &str) -> Result<Vec<u32>, InspectError> {
     let (store, _) = open(path)?;
-    let find =
-        |name: &str| store.folded_snapshot(name).ok_or_else(|| InspectError::NoSuchSnapshot(name.to_owned()));
-    let changed = store.diff(&find(old)?, &find(new)?)?;
-    Ok(changed.into_iter().map(|(page, _)| page).collect())
+    if let (Some(old), Some(new)) = (store.folded_snapshot(old), store.folded_snapshot(new)) {
+        let changed = store.diff(&old, &new)?;
+        return Ok(changed.into_iter().map(|(page, _)| page).collect());
+    }
+    let pages = |name: &str| match store.snapshot_pages(name)? {
+        Some((_, pages)) => Ok(pages.into_iter().collect::<BTreeMap<u32, PageEntry>>()),
+        None => Err(InspectError::NoSuchSnapshot(name.to_owned())),
+    };
+    let (old, new) = (pages(old)?, pages(new)?);
+    let numbers: BTreeSet<u32> = old.keys().chain(new.keys()).copied().collect();
+    let differs = |page: &u32| old.get(page).map(|it| it.block) != new.get(page).map(|it| it.block);
+    let changed = numbers.into_iter().filter(differs).collect();
+    if store.is_overtaken() { Err(OpenError::Overtaken.into()) } else { Ok(changed) }
 }

@@ -7,13 +7,13 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use xxhash_rust::xxh3::Xxh3;
 
 use super::InspectError;
 use crate::arena::{Arena, ArenaOptions};
-use crate::disk::{BLOCK_SIZE, Block, Disk, FileDisk, FileDiskError};
+use crate::disk::{BLOCK_SIZE, Block, Disk, FileDisk, NewFile};
 use crate::noun::{Noun, Nouns};
 use crate::store::{
     CommitRequest, CreateError, Identity, OpenError, PageEntry, Position, Roots, Store, StoreOptions,
@@ -120,9 +120,9 @@ pub fn export(
     let (position, pages) = match snapshot {
         None => (store.position().clone(), store.pages()?),
         Some(name) => {
-            let found = store.folded_snapshot(name);
-            let handle = found.ok_or_else(|| InspectError::NoSuchSnapshot(name.to_owned()))?;
-            (handle.info().position.clone(), store.pages_of(&handle)?)
+            let found = store.snapshot_pages(name)?;
+            let (info, pages) = found.ok_or_else(|| InspectError::NoSuchSnapshot(name.to_owned()))?;
+            (info.position, pages)
         }
     };
     let failed = |source: io::Error| InspectError::Output { path: output.to_owned(), source };
@@ -210,24 +210,15 @@ pub fn import(
         Ok(()) | Err(ImportError::Damaged(_)) => return Err(ImportError::NotAnImage.into()),
         Err(error) => return Err(error.into()),
     }
-    if path.exists() {
-        return Err(FileDiskError::Exists.into());
-    }
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".new-{}", std::process::id()));
-    let temporary = PathBuf::from(name);
-    let made = fill(&mut image, &temporary, progress).and_then(|transfer| {
-        publish(&temporary, path)?;
-        Ok(transfer)
-    });
-    // The second name goes in any case; failing to remove it costs a stray file, no more.
-    let _stray = std::fs::remove_file(&temporary);
-    made
+    let (arena, disk) = NewFile::create(path)?;
+    let transfer = fill(&mut image, disk, progress)?;
+    arena.publish()?;
+    Ok(transfer)
 }
 
 fn fill<T: Read>(
     image: &mut Hashing<T>,
-    temporary: &Path,
+    disk: FileDisk,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Transfer, InspectError> {
     let (base, reservation, epoch, event) = (image.u64()?, image.u64()?, image.u64()?, image.u64()?);
@@ -250,7 +241,6 @@ fn fill<T: Read>(
     let mut uuid = [0; 16];
     rustix::rand::getrandom(&mut uuid, rustix::rand::GetRandomFlags::empty())
         .map_err(|error| CreateError::Io(error.into()))?;
-    let disk = FileDisk::create(temporary)?;
     let mut store = Store::create(disk, Identity { uuid, base, reservation }, StoreOptions::default())?;
     let mut next = 0;
     let mut done = 0;
@@ -295,18 +285,6 @@ fn fill<T: Read>(
     Ok(Transfer { pages: total, position: store.position().clone(), bytes: image.bytes })
 }
 
-/// Gives a finished file its name, durably, unless the name is taken.
-fn publish(temporary: &Path, path: &Path) -> Result<(), InspectError> {
-    // A hard link fails if the name is taken, where a rename would replace.
-    std::fs::hard_link(temporary, path).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => InspectError::File(FileDiskError::Exists),
-        _ => InspectError::File(FileDiskError::Io(error)),
-    })?;
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let directory = File::open(directory.unwrap_or(Path::new("."))).map_err(FileDiskError::Io)?;
-    Ok(directory.sync_all().map_err(FileDiskError::Io)?)
-}
-
 /// Writes the noun of a root, jammed, into a new file.
 ///
 /// # Errors
@@ -320,7 +298,11 @@ pub fn export_noun(path: &Path, root: &str, output: &Path) -> Result<Transfer, I
     let jammed = nouns.jam(noun);
     let failed = |source: io::Error| InspectError::Output { path: output.to_owned(), source };
     let mut file = create_file(output)?;
-    file.write_all(&jammed).and_then(|()| file.sync_all()).map_err(failed)?;
+    file.write_all(&jammed).and_then(|()| file.sync_all()).map_err(|error| {
+        // What is half written is of no use, and failing to remove it is not the first trouble.
+        let _half = std::fs::remove_file(output);
+        failed(error)
+    })?;
     Ok(Transfer { pages: 0, position, bytes: jammed.len() as u64 })
 }
 

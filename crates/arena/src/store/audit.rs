@@ -30,6 +30,9 @@ pub struct VerifyReport {
     pub nodes: u64,
     /// Ranges that do not hold what they must, in file order.
     pub damage: Vec<Damage>,
+    /// The last record of the log, if it is not whole: a crash left it so, or it was damaged since, which
+    /// cannot be told apart. Its commit does not count.
+    pub unfinished: Option<Damage>,
 }
 
 #[derive(Default)]

@@ -67,7 +67,7 @@ impl<D: Disk> Store<D> {
             }
             SnapshotOperation::Retain(name) if exists(name) => Err(CommitError::SnapshotExists(name.clone())),
             SnapshotOperation::Drop(name) if !exists(name) => Err(CommitError::NoSuchSnapshot(name.clone())),
-            SnapshotOperation::Drop(name) if self.readers.contains_key(name) => {
+            SnapshotOperation::Drop(name) if self.holds.are_on(name) => {
                 Err(CommitError::SnapshotInUse(name.clone()))
             }
             _ => Ok(()),

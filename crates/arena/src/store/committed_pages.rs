@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
+use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
 
@@ -37,16 +38,15 @@ pub(crate) struct View {
     pub(crate) folding: Overlay,
 }
 
-/// The committed pages of a store.
+/// The committed pages of a store, or those of a snapshot.
 pub struct Committed<D> {
-    pub(crate) disk: D,
+    pub(crate) disk: Arc<D>,
     pub(crate) cache: NodeCache,
     view: Mutex<View>,
 }
 
 impl<D: Disk> Committed<D> {
-    pub(crate) fn new(disk: D, tree: NodePointer) -> Self {
-        let view = View { tree, ..View::default() };
+    pub(crate) fn new(disk: Arc<D>, view: View) -> Self {
         Self { disk, cache: NodeCache::default(), view: Mutex::new(view) }
     }
 

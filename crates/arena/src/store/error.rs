@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use crate::sys::owner::FORKED;
+
 /// A range of the file that does not hold what it must.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damage {
@@ -35,13 +37,8 @@ pub enum ReadError {
     /// The bytes are not those that were written.
     #[error("the arena file is damaged: {0}; restore it from a copy, or export what verifies")]
     Damaged(Damage),
-    /// No snapshot of that name.
-    #[error("there is no snapshot named {0:?}; list them to see the names")]
-    NoSuchSnapshot(String),
     /// This process was forked from the one that opened the arena.
-    #[error(
-        "the arena belongs to the process that this one was forked from; open it here once that has closed it"
-    )]
+    #[error("{}", FORKED)]
     Forked,
 }
 
@@ -122,10 +119,8 @@ impl From<ReadError> for OpenError {
         match error {
             ReadError::Io(error) => OpenError::Io(error),
             ReadError::Damaged(damage) => OpenError::Damaged(damage),
-            // Opening asks for no snapshot by name, and it is the opening process that does it.
-            error @ (ReadError::NoSuchSnapshot(_) | ReadError::Forked) => {
-                OpenError::Io(io::Error::other(error))
-            }
+            // It is the opening process that reads.
+            error @ ReadError::Forked => OpenError::Io(io::Error::other(error)),
         }
     }
 }
@@ -159,12 +154,12 @@ pub enum CommitError {
     #[error("a snapshot named {0:?} exists already; drop it first or choose another name")]
     SnapshotExists(String),
     /// No snapshot of that name.
-    #[error("there is no snapshot named {0:?}; list them to see the names")]
+    #[error(
+        "the arena retains no snapshot named {0:?}; `Arena::snapshots` and `banyan arena snapshots` list those that it does"
+    )]
     NoSuchSnapshot(String),
     /// This process was forked from the one that opened the arena.
-    #[error(
-        "the arena belongs to the process that this one was forked from; open it here once that has closed it"
-    )]
+    #[error("{}", FORKED)]
     Forked,
     /// A reader holds the snapshot.
     #[error("snapshot {0:?} is open for reading; close its readers first")]

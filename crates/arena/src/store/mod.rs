@@ -34,6 +34,7 @@ pub use self::audit::{Audit, VerifyReport};
 use self::codec::checksum;
 pub(crate) use self::codec::page_checksum;
 pub use self::commit::{CommitPage, CommitRequest};
+use self::committed_pages::View;
 pub use self::committed_pages::{Committed, FoundPage};
 pub use self::error::{CommitError, CreateError, Damage, OpenError, ReadError};
 pub use self::fold::FoldWork;
@@ -44,6 +45,8 @@ pub use self::format::{FORMAT_VERSION, Identity, Position, Roots, SNAPSHOT_NAME_
 use self::free_space::{BlockUse, FreeSpace};
 pub use self::recovery::LogEnd;
 pub use self::recovery::RecoveryReport;
+pub(crate) use self::snapshots::Hold;
+use self::snapshots::Holds;
 pub use self::snapshots::{SnapshotHandle, SnapshotInfo};
 pub use self::tree::PageEntry;
 use self::tree::TreeReader;
@@ -51,6 +54,8 @@ use crate::disk::{BLOCK_SIZE, Block, Disk, Room};
 
 /// Blocks of log below which nothing is folded.
 const FOLD_BLOCKS_MIN: u64 = 2048;
+/// Least blocks of a log segment: one for a record, one for the repeated header behind which the log goes on.
+const SEGMENT_MIN: u64 = 2;
 /// Bytes in a page, as an offset.
 pub(crate) const BLOCK: u64 = BLOCK_SIZE as u64;
 /// What is written over a header or a meta that must not count. Not zeroes: they could be just what a torn
@@ -60,7 +65,7 @@ static TAKEN_BACK: Block = Block([u8::MAX; BLOCK_SIZE]);
 /// What may be chosen when a store is opened. The defaults suit a local SSD.
 #[derive(Clone, Copy, Debug)]
 pub struct StoreOptions {
-    /// Blocks of log that are reserved at a time.
+    /// Blocks of log that are reserved at a time, at least 2.
     pub segment_blocks: u64,
     /// Blocks of log after which a commit also folds, at the latest: a small arena folds sooner, so that its
     /// file stays small.
@@ -177,7 +182,7 @@ pub struct Store<D: Disk> {
     /// A fold that was begun and is not finished.
     pending: Option<PendingFold>,
     poisoned: bool,
-    readers: BTreeMap<String, usize>,
+    holds: Holds,
     statistics: StoreStatistics,
     /// Where the pages of a commit are gathered, behind a place for the header.
     gathered: Vec<Block>,
@@ -188,14 +193,15 @@ impl<D: Disk> Store<D> {
     ///
     /// # Errors
     /// What the disk says; the caller should then remove the file.
-    pub fn create(disk: D, identity: Identity, options: StoreOptions) -> Result<Self, CreateError> {
+    pub fn create(disk: D, identity: Identity, mut options: StoreOptions) -> Result<Self, CreateError> {
+        options.growth_blocks = options.growth_blocks.max(SEGMENT_MIN);
         let Identity { base, reservation, .. } = identity;
         const ALIGNMENT: u64 = 2 << 20;
         if base % ALIGNMENT != 0 || reservation % ALIGNMENT != 0 || reservation == 0 || reservation > 16 << 40
         {
             return Err(CreateError::BadGeometry { base, reservation });
         }
-        let first_segment = options.segment_blocks.min(options.growth_blocks);
+        let first_segment = options.segment_blocks.max(SEGMENT_MIN).min(options.growth_blocks);
         let total = (format::META_SLOTS + first_segment).max(options.growth_blocks);
         disk.grow(total * BLOCK, Room::Written).map_err(|source| match source.kind() {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
@@ -239,11 +245,12 @@ impl<D: Disk> Store<D> {
         snapshots: SnapshotTable,
     ) -> Self {
         let names = snapshots.snapshots.iter().map(|it| (it.name.clone(), it.position.transaction));
+        let segment_blocks = options.segment_blocks.max(SEGMENT_MIN);
         Self {
             retained: names.collect(),
             pending_free_blocks: blocks_in(&pending_free),
-            committed: Arc::new(Committed::new(disk, meta.tree)),
-            options,
+            committed: Arc::new(Committed::new(Arc::new(disk), View { tree: meta.tree, ..View::default() })),
+            options: StoreOptions { segment_blocks, ..options },
             position: meta.position.clone(),
             log: meta.log,
             meta,
@@ -254,7 +261,7 @@ impl<D: Disk> Store<D> {
             snapshots,
             pending: None,
             poisoned: false,
-            readers: BTreeMap::new(),
+            holds: Holds::default(),
             statistics: StoreStatistics::default(),
             gathered: Vec::new(),
         }

@@ -2,13 +2,17 @@
 //!
 //! Not for retaining and dropping them: that is part of a commit.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
 use super::Store;
 use super::committed_pages::{Committed, View};
 use super::error::{CommitError, ReadError};
 use super::format::{NodePointer, Position, SnapshotOperation};
 use super::tree::PageEntry;
 use crate::disk::Disk;
-use std::sync::Arc;
 
 /// A snapshot that is retained.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +37,46 @@ impl SnapshotHandle {
         &self.info
     }
 }
+
+/// The readers of this process, for each snapshot that has any: it is not dropped meanwhile.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Holds(Arc<Mutex<BTreeMap<String, usize>>>);
+
+impl Holds {
+    pub(super) fn are_on(&self, name: &str) -> bool {
+        self.0.lock().contains_key(name)
+    }
+
+    fn begin(&self, name: &str) {
+        *self.0.lock().entry(name.to_owned()).or_default() += 1;
+    }
+
+    fn end(&self, name: &str) {
+        let mut holds = self.0.lock();
+        if let Some(count) = holds.get_mut(name) {
+            *count -= 1;
+            if *count == 0 {
+                holds.remove(name);
+            }
+        }
+    }
+}
+
+/// A snapshot is not dropped as long as this lives, in any thread.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    holds: Holds,
+    name: String,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.holds.end(&self.name);
+    }
+}
+
+/// The pages of a snapshot, ascending, and what it retains.
+pub(crate) type SnapshotPages = (SnapshotInfo, Vec<(u32, PageEntry)>);
 
 impl<D: Disk> Store<D> {
     /// The snapshots that are retained, oldest first.
@@ -63,7 +107,7 @@ impl<D: Disk> Store<D> {
             self.fold()?;
         }
         let found = self.snapshots.find(name).ok_or_else(|| CommitError::NoSuchSnapshot(name.to_owned()))?;
-        *self.readers.entry(name.to_owned()).or_default() += 1;
+        self.holds.begin(name);
         Ok(found)
     }
 
@@ -74,21 +118,61 @@ impl<D: Disk> Store<D> {
         self.snapshots.find(name).filter(|handle| handle.info == current)
     }
 
-    /// The committed pages as they were at a snapshot, on this store's disk.
-    pub(crate) fn into_snapshot(self, handle: &SnapshotHandle) -> Option<Committed<D>> {
-        let committed = Arc::into_inner(self.committed)?;
-        *committed.view() = View { tree: handle.tree, ..View::default() };
-        Some(committed)
+    /// The pages of a snapshot, as soon as it is retained; `None` if it is not. Its blocks stay what they are
+    /// as long as it is retained.
+    ///
+    /// # Errors
+    /// [`ReadError`] if the directory cannot be read.
+    pub(crate) fn snapshot_pages(&self, name: &str) -> Result<Option<SnapshotPages>, ReadError> {
+        let Some(info) = self.snapshots().into_iter().find(|info| info.name == name) else {
+            return Ok(None);
+        };
+        if let Some(handle) = self.folded_snapshot(name) {
+            return Ok(Some((info, self.pages_of(&handle)?)));
+        }
+        // The directory as it was folded last, and what the log says up to the snapshot.
+        let mut pages = BTreeMap::new();
+        self.reader().walk(self.meta.tree, &mut |_| true, &mut |page, entry| {
+            pages.insert(page, entry);
+        })?;
+        let until = info.position.transaction;
+        for record in self.tail.records.iter().take_while(|record| record.position.transaction <= until) {
+            for (page, entry) in &record.pages {
+                match entry {
+                    Some(entry) => pages.insert(*page, *entry),
+                    None => pages.remove(page),
+                };
+            }
+        }
+        Ok(Some((info, pages.into_iter().collect())))
+    }
+
+    /// A snapshot for readers in other threads, which read it while this store commits and folds.
+    ///
+    /// # Errors
+    /// As [`Store::snapshot_pages`].
+    pub(crate) fn snapshot(&self, name: &str) -> Result<Option<(SnapshotInfo, Committed<D>)>, ReadError> {
+        let view = |view: View| Committed::new(Arc::clone(&self.committed.disk), view);
+        if let Some(handle) = self.folded_snapshot(name) {
+            return Ok(Some((handle.info, view(View { tree: handle.tree, ..View::default() }))));
+        }
+        // The nodes of the directory in which a fold will put it are not there yet, and those that lead to its
+        // pages now are gone two folds later: so all of it is kept in memory.
+        Ok(self.snapshot_pages(name)?.map(|(info, pages)| {
+            let overlay = pages.into_iter().map(|(page, entry)| (page, Some(entry))).collect();
+            (info, view(View { overlay, ..View::default() }))
+        }))
+    }
+
+    /// Keeps a snapshot from being dropped.
+    pub(crate) fn hold_snapshot(&self, name: &str) -> Hold {
+        self.holds.begin(name);
+        Hold { holds: self.holds.clone(), name: name.to_owned() }
     }
 
     /// Gives a handle back.
     pub fn close_snapshot(&mut self, handle: &SnapshotHandle) {
-        if let Some(count) = self.readers.get_mut(&handle.info.name) {
-            *count -= 1;
-            if *count == 0 {
-                self.readers.remove(&handle.info.name);
-            }
-        }
+        self.holds.end(&handle.info.name);
     }
 
     /// Where a snapshot keeps a page.

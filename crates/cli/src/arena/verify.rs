@@ -6,8 +6,13 @@ use super::text::print_json;
 use crate::terminal::print;
 use anyhow::Context;
 use banyan_arena::inspect;
+use banyan_arena::store::Damage;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
+
+fn json_of(damage: &Damage) -> Value {
+    json!({ "offset": damage.offset, "length": damage.length, "what": damage.what })
+}
 
 pub(super) fn verify(arguments: &ReadArguments) -> anyhow::Result<u8> {
     let path = &arguments.path;
@@ -27,16 +32,13 @@ pub(super) fn verify(arguments: &ReadArguments) -> anyhow::Result<u8> {
     };
     let is_sound = report.damage.is_empty();
     if arguments.json {
-        let damage: Vec<Value> = report
-            .damage
-            .iter()
-            .map(|damage| json!({ "offset": damage.offset, "length": damage.length, "what": damage.what }))
-            .collect();
+        let damage: Vec<Value> = report.damage.iter().map(json_of).collect();
         print_json(&json!({
             "ok": is_sound,
             "pages": report.pages,
             "nodes": report.nodes,
             "damage": damage,
+            "unfinished": report.unfinished.as_ref().map(json_of),
         }));
         return Ok(u8::from(!is_sound));
     }
@@ -45,6 +47,14 @@ pub(super) fn verify(arguments: &ReadArguments) -> anyhow::Result<u8> {
         let _ = writeln!(text, "{}: {damage}", path.display());
     }
     print(&text);
+    if let Some(Damage { offset, length, .. }) = report.unfinished {
+        eprintln!(
+            "{}: the last commit is not whole, bytes {offset}..{}, and does not count: its writer ended in the middle of \
+             it, or it was damaged since.",
+            path.display(),
+            offset + length
+        );
+    }
     if is_sound {
         eprintln!(
             "{}: all is intact. Pages: {}; nodes of the directory: {}.",
