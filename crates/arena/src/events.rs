@@ -20,7 +20,9 @@ use crate::sys::scratch_stack::{Ended, Lent, ScratchStack};
 pub use crate::sys::scratch_stack::{Shield, ShieldedAllocator, Stop, Stopper};
 
 use crate::arena::{AllocateError, Arena, RollbackError};
-use crate::collections::{ABox, AMap, AString, AVec, CollectionError, Persist};
+use crate::collections::{
+    ABox, AMap, AOrderedMap, AString, AVec, CollectionError, Collections, OrderedKey, OrderedValue, Persist,
+};
 use crate::disk::{Disk, FileDisk};
 use crate::noun::Nouns;
 use crate::store::{CommitError, Position};
@@ -268,5 +270,21 @@ impl<D: Disk> State<'_, D> {
         name: &str,
     ) -> Result<AMap<'_, K, V, D>, CollectionError> {
         self.arena().map(name)
+    }
+
+    /// As [`Arena::ordered`].
+    ///
+    /// # Errors
+    /// [`CollectionError`].
+    pub fn ordered<K: OrderedKey + ?Sized, V: OrderedValue + ?Sized>(
+        &mut self,
+        name: &str,
+    ) -> Result<AOrderedMap<'_, K, V, D>, CollectionError> {
+        self.arena().ordered(name)
+    }
+
+    /// As [`Arena::collections`].
+    pub fn collections(&mut self) -> Collections<'_, D> {
+        self.arena().collections()
     }
 }

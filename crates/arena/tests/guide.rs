@@ -21,7 +21,7 @@ fn example(name: &str) -> PathBuf {
 #[test]
 fn the_guide_shows_the_examples() {
     let guide = std::fs::read_to_string(root().join("docs/guides/arena.md")).unwrap();
-    for name in ["restarts", "squares"] {
+    for name in ["restarts", "squares", "visits"] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name).with_extension("rs");
         let source = std::fs::read_to_string(path).unwrap();
         // Without the line that says what it is.
@@ -36,6 +36,16 @@ fn restarts_are_counted() {
     for times in 1..=5 {
         let output = Command::new(example("restarts")).current_dir(directory.path()).output().unwrap();
         assert_eq!(String::from_utf8_lossy(&output.stdout), format!("started {times} times\n"), "{output:?}");
+    }
+}
+
+#[test]
+fn visits_are_counted_beside_the_writer() {
+    let directory = tempfile::tempdir().unwrap();
+    for _ in 0..2 {
+        let output = Command::new(example("visits")).current_dir(directory.path()).output().unwrap();
+        let expected = "ada saw / at 9\nada saw /guide at 10\nat noon the pages' names had 17 bytes\n";
+        assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "{output:?}");
     }
 }
 

@@ -23,6 +23,7 @@ use parking_lot::RwLock;
 
 pub use self::error::{AllocateError, ArenaError, RollbackError};
 pub use self::options::{ArenaOptions, DEFAULT_BASE, DEFAULT_RESERVATION, Loading};
+use crate::collections::DIRECTORY;
 use crate::committer::{Committer, Queued};
 use crate::disk::{BLOCK_SIZE, Disk, FileDisk, FileDiskError, NewFile};
 use crate::heap::{Arrival, Heap, HeapMemory, PageRuns, PagerStatistics, Slot, Tracking};
@@ -243,9 +244,9 @@ impl<D: Disk> Arena<D> {
     /// Sets a named root; durable with the next commit, undone by a rollback.
     ///
     /// # Panics
-    /// If the name begins with U+0001, as those of collections do inside.
+    /// If the name begins with U+0001, as those of collections do inside, or is that of their directory.
     pub fn set_root(&mut self, name: &str, value: u64) {
-        assert!(!name.starts_with(TYPED), "root {name:?} belongs to a collection");
+        assert!(!name.starts_with(TYPED) && name != DIRECTORY, "root {name:?} belongs to a collection");
         self.set_any_root(name, value);
     }
 

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
-use super::{CollectionError, Head, Persist, View};
+use super::{Access, CollectionError, Head, Kinds, Persist, View};
 use crate::arena::Arena;
 use crate::disk::{Disk, FileDisk};
 
@@ -22,21 +22,34 @@ pub struct ABox<'a, T: Persist, D: Disk = FileDisk> {
 }
 
 impl<'a, T: Persist, D: Disk> ABox<'a, T, D> {
+    pub(super) fn kinds() -> Kinds {
+        Kinds::with_name(format!("ABox<{}>", T::description()), &format!("ABox<{}>", T::type_name()))
+    }
+
+    pub(super) fn look_up(arena: &'a Arena<D>, name: &str) -> Result<Option<Self>, CollectionError> {
+        let view = View::look_up(arena, name, &Self::kinds(), Layout::new::<Boxed<T>>())?;
+        Ok(view.map(|view| Self { view, kind: PhantomData }))
+    }
+
     pub(super) fn open(
-        arena: &'a mut Arena<D>,
+        arena: Access<'a, D>,
         name: &str,
         first: impl FnOnce() -> T,
     ) -> Result<Self, CollectionError> {
-        let description = format!("ABox<{}>", T::type_name());
-        let view = View::open(arena, name, &description, Layout::new::<Boxed<T>>(), |head| {
+        let view = View::open(arena, name, &Self::kinds(), Layout::new::<Boxed<T>>(), |head| {
             // SAFETY: the object was just allocated with the layout of `Boxed`, which begins with the head.
             unsafe { (&raw mut (*head.cast::<Boxed<T>>().as_ptr()).value).write(first()) };
         })?;
         Ok(Self { view, kind: PhantomData })
     }
 
+    /// Where the value lies behind the head.
+    pub(super) fn value_offset() -> u64 {
+        std::mem::offset_of!(Boxed<T>, value) as u64
+    }
+
     fn place(&self) -> NonNull<Boxed<T>> {
-        self.view.head.cast()
+        self.view.root.head.cast()
     }
 
     /// Frees the value and removes its root.

@@ -6,18 +6,18 @@ use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
-use super::{CollectionError, Head, Persist, View};
+use super::{Access, CollectionError, Head, Kinds, Persist, View};
 use crate::arena::{AllocateError, Arena};
 use crate::disk::{Disk, FileDisk};
 
 /// A place of the table. Whether it is taken is said by a word, so that a page holds entries and their state.
 #[repr(C)]
 #[derive(Clone, Copy)]
-struct Slot<K, V> {
+pub(super) struct Slot<K, V> {
     /// 0 is empty, else the hash with its highest bit set.
     hash: u64,
-    key: K,
-    value: V,
+    pub(super) key: K,
+    pub(super) value: V,
 }
 
 const TAKEN: u64 = 1 << 63;
@@ -56,10 +56,19 @@ impl Hasher for StableHasher {
 }
 
 impl<'a, K: Persist + Hash + Eq, V: Persist, D: Disk> AMap<'a, K, V, D> {
-    pub(super) fn open(arena: &'a mut Arena<D>, name: &str) -> Result<Self, CollectionError> {
-        let description = format!("AMap<{}, {}>", K::type_name(), V::type_name());
-        let view = View::open(arena, name, &description, Layout::new::<Head>(), |_| {})?;
+    pub(super) fn kinds() -> Kinds {
+        let named = format!("AMap<{}, {}>", K::type_name(), V::type_name());
+        Kinds::with_name(format!("AMap<{}, {}>", K::description(), V::description()), &named)
+    }
+
+    pub(super) fn open(arena: Access<'a, D>, name: &str) -> Result<Self, CollectionError> {
+        let view = View::open(arena, name, &Self::kinds(), Layout::new::<Head>(), |_| {})?;
         Ok(Self { view, kind: PhantomData })
+    }
+
+    pub(super) fn look_up(arena: &'a Arena<D>, name: &str) -> Result<Option<Self>, CollectionError> {
+        let view = View::look_up(arena, name, &Self::kinds(), Layout::new::<Head>())?;
+        Ok(view.map(|view| Self { view, kind: PhantomData }))
     }
 
     /// Entries.
@@ -223,7 +232,7 @@ impl<'a, K: Persist + Hash + Eq, V: Persist, D: Disk> AMap<'a, K, V, D> {
         let old = self.view.head().capacity as usize;
         let capacity = old.checked_mul(2).ok_or(error)?.max(LEAST);
         let layout = super::layout_of::<Slot<K, V>>(capacity)?;
-        let table = self.view.arena.allocate(layout)?.cast::<Slot<K, V>>();
+        let table = self.view.arena.with(|arena| arena.allocate(layout))?.cast::<Slot<K, V>>();
         // SAFETY: the table was just allocated with this size. Zeroes are empty slots.
         unsafe { table.cast::<u8>().write_bytes(0, layout.size()) };
         let before = self.table();
@@ -248,7 +257,7 @@ impl<'a, K: Persist + Hash + Eq, V: Persist, D: Disk> AMap<'a, K, V, D> {
         if old > 0 {
             let layout = super::layout_of::<Slot<K, V>>(old)?;
             // SAFETY: the old table was allocated with this layout, and nothing leads to it any more.
-            unsafe { self.view.arena.free(before.cast(), layout) };
+            self.view.arena.with(|arena| unsafe { arena.free(before.cast(), layout) });
         }
         Ok(())
     }

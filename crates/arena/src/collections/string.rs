@@ -2,9 +2,13 @@
 
 use std::ops::Deref;
 
-use super::{AVec, CollectionError};
+use super::{AVec, Access, CollectionError, Kinds};
 use crate::arena::{AllocateError, Arena};
 use crate::disk::{Disk, FileDisk};
+
+pub(super) fn kinds() -> Kinds {
+    Kinds::of("AString")
+}
 
 /// A string in an arena.
 pub struct AString<'a, D: Disk = FileDisk> {
@@ -12,8 +16,12 @@ pub struct AString<'a, D: Disk = FileDisk> {
 }
 
 impl<'a, D: Disk> AString<'a, D> {
-    pub(super) fn open(arena: &'a mut Arena<D>, name: &str) -> Result<Self, CollectionError> {
-        Ok(Self { bytes: AVec::open(arena, name, "AString")? })
+    pub(super) fn open(arena: Access<'a, D>, name: &str) -> Result<Self, CollectionError> {
+        Ok(Self { bytes: AVec::open_as(arena, name, &kinds())? })
+    }
+
+    pub(super) fn look_up(arena: &'a Arena<D>, name: &str) -> Result<Option<Self>, CollectionError> {
+        Ok(AVec::look_up_as(arena, name, &kinds())?.map(|bytes| Self { bytes }))
     }
 
     /// Puts text at the end.

@@ -4,7 +4,7 @@ use std::alloc::Layout;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 
-use super::{CollectionError, Head, Persist, View};
+use super::{Access, CollectionError, Head, Kinds, Persist, View};
 use crate::arena::{AllocateError, Arena};
 use crate::disk::{Disk, FileDisk};
 
@@ -15,13 +15,30 @@ pub struct AVec<'a, T: Persist, D: Disk = FileDisk> {
 }
 
 impl<'a, T: Persist, D: Disk> AVec<'a, T, D> {
-    pub(super) fn open(
-        arena: &'a mut Arena<D>,
-        name: &str,
-        description: &str,
-    ) -> Result<Self, CollectionError> {
-        let view = View::open(arena, name, description, Layout::new::<Head>(), |_| {})?;
+    pub(super) fn kinds() -> Kinds {
+        Kinds::with_name(format!("AVec<{}>", T::description()), &format!("AVec<{}>", T::type_name()))
+    }
+
+    pub(super) fn open(arena: Access<'a, D>, name: &str) -> Result<Self, CollectionError> {
+        Self::open_as(arena, name, &Self::kinds())
+    }
+
+    pub(super) fn open_as(arena: Access<'a, D>, name: &str, kinds: &Kinds) -> Result<Self, CollectionError> {
+        let view = View::open(arena, name, kinds, Layout::new::<Head>(), |_| {})?;
         Ok(Self { view, kind: PhantomData })
+    }
+
+    pub(super) fn look_up(arena: &'a Arena<D>, name: &str) -> Result<Option<Self>, CollectionError> {
+        Self::look_up_as(arena, name, &Self::kinds())
+    }
+
+    pub(super) fn look_up_as(
+        arena: &'a Arena<D>,
+        name: &str,
+        kinds: &Kinds,
+    ) -> Result<Option<Self>, CollectionError> {
+        let view = View::look_up(arena, name, kinds, Layout::new::<Head>())?;
+        Ok(view.map(|view| Self { view, kind: PhantomData }))
     }
 
     /// Items that there is room for.
