@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use banyan_arena::disk::MemoryDisk;
 use banyan_arena::noun;
-use banyan_arena::noun::{CueError, FromNoun, Noun, Nouns, ToNoun};
+use banyan_arena::noun::{CueError, FromNoun, Noun, NounText, Nouns, ToNoun};
 use banyan_arena::store::Identity;
 use banyan_arena::{Arena, ArenaOptions};
 use proptest::prelude::*;
@@ -216,6 +216,46 @@ fn bombs_are_bounded() {
         let before = nouns.used();
         let _ = nouns.cue(&input);
         assert!(nouns.used() - before <= 64 * 100_000 + (1 << 16), "{pattern:#b}");
+    }
+}
+
+#[test]
+fn nouns_of_a_snapshot_are_copied_and_written() {
+    let mut arena = arena(40);
+    let mut nouns = Nouns::new(&mut arena);
+    let text = nouns.atom_of_bytes(b"a rather long text that is no direct atom").unwrap();
+    let wide = nouns.atom_of_words(&[1, 0, 0x12]).unwrap();
+    let numbers = nouns.tuple(&[Noun::small(1), Noun::small(0), wide]).unwrap();
+    let noun = nouns.tuple(&[numbers, text, numbers]).unwrap();
+    // Each part twice, 200 deep: as text it would never end.
+    let mut deep = Noun::small(7);
+    for _ in 0..200 {
+        deep = nouns.cell(deep, deep).unwrap();
+    }
+    let (small, large) = (nouns.jam(noun), nouns.jam(deep));
+    arena.set_root("noun", noun.word());
+    arena.set_root("deep", deep.word());
+    arena.set_root("number", u64::MAX);
+    arena.snapshot("then", 0, 1).unwrap();
+    arena.remove_root("noun");
+    arena.remove_root("deep");
+    Nouns::new(&mut arena).collect_all(&[]);
+    arena.commit(0, 2).unwrap();
+    let reader = arena.reader("then").unwrap();
+    let root = |name| reader.root(name).unwrap();
+    let all = NounText { atoms: 100 };
+    let expected = "[[1 0 0x1200000000000000000000000000000001] 'a rather long text that is no direct atom' 1 0 \
+                    0x1200000000000000000000000000000001]";
+    assert_eq!(all.of(&reader, root("noun")).unwrap(), expected);
+    assert!(all.of(&reader, root("deep")).unwrap().ends_with("..."));
+    let mut nouns = Nouns::new(&mut arena);
+    let again = nouns.copy_from(&reader, root("noun")).unwrap();
+    assert_eq!(nouns.jam(again), small);
+    let again = nouns.copy_from(&reader, root("deep")).unwrap();
+    assert_eq!(nouns.jam(again), large);
+    // Whatever a word leads to, it ends, in an error or in some noun.
+    for word in [u64::MAX, 1 << 63, 3 << 62 | 1, 2 << 62 | 0x3000_0000_0000] {
+        drop((nouns.copy_from(&reader, word), all.of(&reader, word)));
     }
 }
 

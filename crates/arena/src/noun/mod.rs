@@ -20,10 +20,12 @@ mod jam;
 mod mug;
 mod prefetch;
 mod scratch;
+mod snapshots;
 
 pub use self::collect::{Collection, CollectionReport};
 pub use self::convert::{FromNoun, ToNoun};
 pub use self::cue_error::CueError;
+pub use self::snapshots::{FrozenNounError, NounText};
 use crate::arena::{AllocateError, Arena};
 use crate::disk::Disk;
 use crate::heap::Slots;
