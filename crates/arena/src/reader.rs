@@ -21,6 +21,7 @@ use crate::heap::{HeapMemory, Tracking};
 use crate::store::{
     Committed, Hold, Identity, LogEnd, OpenError, ReadError, SnapshotInfo, Store, StoreOptions,
 };
+use crate::sys::owner::Owner;
 
 /// Times, a millisecond apart, that a snapshot may be found just as it is dropped, before it counts as gone:
 /// the drop may fail.
@@ -73,6 +74,7 @@ pub struct SnapshotReader<D: Disk = FileDisk> {
     /// Pages that were read lately; `None` is one of zeroes.
     kept: Mutex<HashMap<u32, Option<Arc<Block>>>>,
     _held: Held,
+    owner: Owner,
 }
 
 fn open_file(path: &Path) -> Result<FileDisk, ReaderError> {
@@ -110,23 +112,31 @@ impl SnapshotReader<FileDisk> {
                 continue;
             }
             let (info, committed) = found?.ok_or_else(gone)?;
-            return Ok(Self::over(info, committed, store.identity(), Held::Lock(held)));
+            let owner = Owner::this_process().map_err(ReaderError::Lock)?;
+            return Ok(Self::over(info, committed, store.identity(), Held::Lock(held), owner));
         }
         Err(gone())
     }
 }
 
 impl<D: Disk> SnapshotReader<D> {
-    fn over(info: SnapshotInfo, committed: Committed<D>, identity: Identity, held: Held) -> Self {
+    fn over(
+        info: SnapshotInfo,
+        committed: Committed<D>,
+        identity: Identity,
+        held: Held,
+        owner: Owner,
+    ) -> Self {
         let committed = Arc::new(committed);
-        Self { memory: None, committed, identity, info, kept: Mutex::default(), _held: held }
+        Self { memory: None, committed, identity, info, kept: Mutex::default(), _held: held, owner }
     }
 
     /// A snapshot of a store of this process.
-    pub(crate) fn beside(store: &Store<D>, name: &str) -> Result<Self, ReaderError> {
+    pub(crate) fn beside(store: &Store<D>, name: &str, owner: Owner) -> Result<Self, ReaderError> {
         let gone = || ReaderError::NoSuchSnapshot(name.to_owned());
         let (info, committed) = store.snapshot(name)?.ok_or_else(gone)?;
-        Ok(Self::over(info, committed, store.identity(), Held::Count(store.hold_snapshot(name))))
+        let held = Held::Count(store.hold_snapshot(name, owner));
+        Ok(Self::over(info, committed, store.identity(), held, owner))
     }
 
     /// Name and position, with the roots.
@@ -146,6 +156,9 @@ impl<D: Disk> SnapshotReader<D> {
     /// # Errors
     /// [`ReadError`].
     pub fn read(&self, address: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
+        if !self.owner.is_here() {
+            return Err(ReadError::Forked);
+        }
         let mut done = 0;
         while done < buffer.len() {
             let offset = address.wrapping_add(done as u64).wrapping_sub(self.identity.base);

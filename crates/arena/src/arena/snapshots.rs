@@ -26,7 +26,7 @@ impl<D: Disk> Arena<D> {
             return Err(ReadError::Forked.into());
         }
         // A deferred commit that is under way is none of the reader's business, and a snapshot is not deferred.
-        SnapshotReader::beside(&self.store(), name)
+        SnapshotReader::beside(&self.store(), name, self.owner)
     }
 
     /// Opens a snapshot for reading; close it with [`Arena::close_snapshot`].

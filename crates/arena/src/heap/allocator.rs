@@ -12,6 +12,7 @@
 use std::alloc::Layout;
 
 use super::page_runs::PageRuns;
+use crate::sys::scratch_stack::Shield;
 
 /// Bytes in a granule.
 pub(crate) const GRANULE: usize = 64 << 10;
@@ -343,7 +344,7 @@ impl Allocator {
                     // The last span of a class stays, so that one object to and fro costs nothing.
                     self.unlist(number);
                     self.free_run(number, 1);
-                    self.emptied.insert(number.into()..u64::from(number) + 1, 0);
+                    self.note_emptied(number, 1);
                 }
             }
             return None;
@@ -352,12 +353,19 @@ impl Allocator {
         // SAFETY: the header is valid since `attach`.
         unsafe { (*self.header()).used -= u64::from(count) * GRANULE as u64 };
         self.free_run(number, count);
-        self.emptied.insert(number.into()..u64::from(number + count), 0);
+        self.note_emptied(number, count);
         Some(Fresh { offset: number as usize * GRANULE, length: count as usize * GRANULE })
+    }
+
+    fn note_emptied(&mut self, number: u32, count: u32) {
+        // It is no part of the heap: an event that is stopped here would leave it half changed.
+        let _shield = Shield::new();
+        self.emptied.insert(number.into()..u64::from(number + count), 0);
     }
 
     /// The pages of a freed range are gone.
     pub(crate) fn is_discarded(&mut self, Fresh { offset, length }: Fresh) {
+        let _shield = Shield::new();
         let first = (offset / GRANULE) as u64;
         self.emptied.remove(first..first + (length / GRANULE) as u64);
     }
@@ -415,7 +423,10 @@ impl Allocator {
                             self.put_free(number + count, length - count);
                         }
                         self.mark(number, count, kind);
-                        self.emptied.remove(number.into()..u64::from(number + count));
+                        if !self.emptied.is_empty() {
+                            let _shield = Shield::new();
+                            self.emptied.remove(number.into()..u64::from(number + count));
+                        }
                         return Some(number);
                     }
                     number = (*self.granule(number)).next;

@@ -211,8 +211,10 @@ pub fn import(
         Err(error) => return Err(error.into()),
     }
     let (arena, disk) = NewFile::create(path)?;
-    let transfer = fill(&mut image, disk, progress)?;
+    // The store keeps the file locked until it has its name.
+    let (transfer, store) = fill(&mut image, disk, progress)?;
     arena.publish()?;
+    drop(store);
     Ok(transfer)
 }
 
@@ -220,7 +222,7 @@ fn fill<T: Read>(
     image: &mut Hashing<T>,
     disk: FileDisk,
     progress: &mut dyn FnMut(u64, u64),
-) -> Result<Transfer, InspectError> {
+) -> Result<(Transfer, Store<FileDisk>), InspectError> {
     let (base, reservation, epoch, event) = (image.u64()?, image.u64()?, image.u64()?, image.u64()?);
     let mut roots = Roots::new();
     for _ in 0..image.u16()? {
@@ -282,7 +284,8 @@ fn fill<T: Read>(
         return Err(ImportError::Damaged(0).into());
     }
     store.fold()?;
-    Ok(Transfer { pages: total, position: store.position().clone(), bytes: image.bytes })
+    let position = store.position().clone();
+    Ok((Transfer { pages: total, position, bytes: image.bytes }, store))
 }
 
 /// Writes the noun of a root, jammed, into a new file.

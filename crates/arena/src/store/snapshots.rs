@@ -13,6 +13,7 @@ use super::error::{CommitError, ReadError};
 use super::format::{NodePointer, Position, SnapshotOperation};
 use super::tree::PageEntry;
 use crate::disk::Disk;
+use crate::sys::owner::Owner;
 
 /// A snapshot that is retained.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,10 +68,15 @@ impl Holds {
 pub(crate) struct Hold {
     holds: Holds,
     name: String,
+    owner: Owner,
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
+        if !self.owner.is_here() {
+            // A forked process: another thread may have had the lock as it was copied.
+            return;
+        }
         self.holds.end(&self.name);
     }
 }
@@ -165,9 +171,9 @@ impl<D: Disk> Store<D> {
     }
 
     /// Keeps a snapshot from being dropped.
-    pub(crate) fn hold_snapshot(&self, name: &str) -> Hold {
+    pub(crate) fn hold_snapshot(&self, name: &str, owner: Owner) -> Hold {
         self.holds.begin(name);
-        Hold { holds: self.holds.clone(), name: name.to_owned() }
+        Hold { holds: self.holds.clone(), name: name.to_owned(), owner }
     }
 
     /// Gives a handle back.
