@@ -137,7 +137,7 @@ impl<T: Persist> Stored for Plain<T> {
 }
 
 /// A map of the type in a map: each value is itself an ordered map, opened with
-/// [`nested`](super::AOrderedMap::nested).
+/// [`open_nested`](super::AOrderedMap::open_nested).
 #[derive(Debug)]
 pub struct Nested<K: ?Sized, V: ?Sized>(PhantomData<(Box<K>, Box<V>)>);
 
