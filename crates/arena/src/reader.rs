@@ -1,10 +1,12 @@
-//! A snapshot that is read while the writer goes on: by threads of the writer's process, or by another process.
+//! A snapshot that is read while the writer goes on: by threads of the writer's process, or by another
+//! process.
 //!
-//! In the same process ([`Arena::reader`](crate::Arena::reader)) a count keeps the snapshot from being dropped.
-//! Another process looks at the file beside the writer ([`Store::open_concurrently`]), and takes no lock that a
-//! writer waits for. It then shares a lock on the byte that stands for the snapshot; as long as it does, the
-//! writer's drop of that snapshot is refused, so none of its blocks is written again. A second look, behind
-//! the lock, tells whether it was still there: a drop before the lock is in the log by then, or folded.
+//! In the same process ([`Arena::reader`](crate::Arena::reader)) a count keeps the snapshot from being
+//! dropped. Another process looks at the file beside the writer ([`Store::open_concurrently`]), and takes no
+//! lock that a writer waits for. It then shares a lock on the byte that stands for the snapshot; as long as
+//! it does, the writer's drop of that snapshot is refused, so none of its blocks is written again. A second
+//! look, behind the lock, tells whether it was still there: a drop before the lock is in the log by then, or
+//! folded.
 //!
 //! A reader takes no lock of the store, so a commit never waits for one, nor it for a commit.
 
@@ -64,8 +66,8 @@ enum Held {
     Count(Hold),
 }
 
-/// A snapshot, held for as long as this lives. Any number of threads may read it at once. One that came from an
-/// open arena keeps the arena's file open, and locked.
+/// A snapshot, held for as long as this lives. Any number of threads may read it at once. One that came from
+/// an open arena keeps the arena's file open, and locked.
 pub struct SnapshotReader<D: Disk = FileDisk> {
     memory: Option<HeapMemory<D>>,
     committed: Arc<Committed<D>>,

@@ -1,4 +1,5 @@
-//! Ordered maps against those of std, over commits, rollbacks and reopening; and collections beside each other.
+//! Ordered maps against those of std, over commits, rollbacks and reopening; and collections beside each
+//! other.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 

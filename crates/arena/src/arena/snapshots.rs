@@ -25,7 +25,8 @@ impl<D: Disk> Arena<D> {
         if !self.owner.is_here() {
             return Err(ReadError::Forked.into());
         }
-        // A deferred commit that is under way is none of the reader's business, and a snapshot is not deferred.
+        // A deferred commit that is under way is none of the reader's business, and a snapshot is not
+        // deferred.
         SnapshotReader::beside(&self.store(), name, self.owner)
     }
 

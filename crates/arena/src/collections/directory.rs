@@ -1,5 +1,5 @@
-//! The names of collections. The first of them are roots of the arena; since a commit carries all roots, and has
-//! room for some fifty, further ones are in a directory: a tree of names, under a root of its own.
+//! The names of collections. The first of them are roots of the arena; since a commit carries all roots, and
+//! has room for some fifty, further ones are in a directory: a tree of names, under a root of its own.
 //!
 //! A name is looked for among the roots first, where older builds have put all of them.
 

@@ -1,7 +1,7 @@
 //! Collections of a snapshot, read by copy: in any thread or process, at whatever address the heap was.
 //!
-//! What is read was written by this module in the commit that the snapshot retains, and its pages are checked as
-//! they are read; a length is still held against the heap's before memory is had for it.
+//! What is read was written by this module in the commit that the snapshot retains, and its pages are checked
+//! as they are read; a length is still held against the heap's before memory is had for it.
 
 use std::collections::HashMap;
 use std::hash::Hash;

@@ -2,9 +2,9 @@
 //!
 //! What lies in the heap is of a fixed layout (`repr(C)`), so it can be used by another build of the program;
 //! each root remembers its type, and is refused as another. The Rust values here are views that borrow the
-//! arena: none can outlive a rollback, a collection of another thread, or the arena. [`Arena::collections`] opens
-//! several beside each other, [`Arena::shown`] shows them by a shared borrow. They hold plain data ([`Persist`]);
-//! nothing is dropped when a view is, only `delete` frees.
+//! arena: none can outlive a rollback, a collection of another thread, or the arena. [`Arena::collections`]
+//! opens several beside each other, [`Arena::shown`] shows them by a shared borrow. They hold plain data
+//! ([`Persist`]); nothing is dropped when a view is, only `delete` frees.
 
 mod boxed;
 pub(crate) mod bytes;
@@ -116,8 +116,8 @@ fn layout_of<T>(count: usize) -> Result<Layout, AllocateError> {
     Layout::array::<T>(count).map_err(|_| error)
 }
 
-/// The hashes under which a collection may be known: the one that it is made with, and the one that builds gave
-/// it which knew of names alone.
+/// The hashes under which a collection may be known: the one that it is made with, and the one that builds
+/// gave it which knew of names alone.
 struct Kinds {
     wanted: String,
     kinds: [u64; 2],

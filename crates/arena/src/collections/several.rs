@@ -1,5 +1,5 @@
-//! Several collections at once: [`Collections`] opens them beside each other to be changed, [`Shown`] is one that
-//! a shared borrow of the arena shows.
+//! Several collections at once: [`Collections`] opens them beside each other to be changed, [`Shown`] is one
+//! that a shared borrow of the arena shows.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -162,13 +162,13 @@ impl<D: Disk> Collections<'_, D> {
 }
 
 impl<D: Disk> Arena<D> {
-    /// Opens collections beside each other, to change several at once. Each is opened once for as long as what
-    /// this gives is there.
+    /// Opens collections beside each other, to change several at once. Each is opened once for as long as
+    /// what this gives is there.
     pub fn collections(&mut self) -> Collections<'_, D> {
         Collections { arena: RefCell::new(self), open: RefCell::default() }
     }
 
-    /// Shows collections, any number at once, and to whoever has a shared borrow of the arena.
+    /// Shows collections by a shared borrow of the arena, any number at once.
     pub fn shown(&self) -> Showing<'_, D> {
         Showing { arena: self }
     }

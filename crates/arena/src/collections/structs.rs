@@ -1,7 +1,7 @@
 //! Structures of plain data, checked by field.
 
-/// Makes a structure that may lie in an arena: of plain data, laid out as in C. Its fields, with their types and
-/// places, are part of its type: opened as a structure that was changed, a collection is refused.
+/// Makes a structure that may lie in an arena: of plain data, laid out as in C. Its fields, with their types
+/// and places, are part of its type: opened as a structure that was changed, a collection is refused.
 ///
 /// ```
 /// banyan_arena::persist_struct! {

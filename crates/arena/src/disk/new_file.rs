@@ -69,7 +69,8 @@ impl NewFile {
         let Some(beside) = &self.beside else { return Ok(()) };
         match renameat_with(CWD, beside, CWD, &self.path, RenameFlags::NOREPLACE) {
             Ok(()) => self.beside = None,
-            // Some file systems cannot refuse to replace: there a second name is given, and the first removed.
+            // Some file systems cannot refuse to replace: there a second name is given, and the first
+            // removed.
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
                 std::fs::hard_link(beside, &self.path).map_err(|error| match error.kind() {
                     io::ErrorKind::AlreadyExists => FileDiskError::Exists,

@@ -1,7 +1,8 @@
 //! Nouns of a snapshot: copied into the arena of the present, or written as text.
 //!
-//! A snapshot's words are taken at no more than their face: a number that is no noun leads to bytes that may be
-//! anything, so that cells may seem to contain themselves, and an atom may seem to be longer than the heap.
+//! A snapshot's words are taken at no more than their face: a number that is no noun leads to bytes that may
+//! be anything, so that cells may seem to contain themselves, and an atom may seem to be longer than the
+//! heap.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::{self, Write};
@@ -113,8 +114,8 @@ impl<D: Disk> Nouns<'_, D> {
     }
 }
 
-/// A noun as text: `[1 2 'text' 0xff]`. Of a noun with many equal parts each is written where it stands, which
-/// may be more than there is time for: after so many atoms it ends in `...`.
+/// A noun as text: `[1 2 'text' 0xff]`. Of a noun with many equal parts each is written where it stands,
+/// which may be more than there is time for: after so many atoms it ends in `...`.
 #[derive(Clone, Copy, Debug)]
 pub struct NounText {
     /// Atoms that are written at most.

@@ -162,8 +162,8 @@ impl<D: Disk> Store<D> {
         if let Some(handle) = self.folded_snapshot(name) {
             return Ok(Some((handle.info, view(View { tree: handle.tree, ..View::default() }))));
         }
-        // The nodes of the directory in which a fold will put it are not there yet, and those that lead to its
-        // pages now are gone two folds later: so all of it is kept in memory.
+        // The nodes of the directory in which a fold will put it are not there yet, and those that lead to
+        // its pages now are gone two folds later: so all of it is kept in memory.
         Ok(self.snapshot_pages(name)?.map(|(info, pages)| {
             let overlay = pages.into_iter().map(|(page, entry)| (page, Some(entry))).collect();
             (info, view(View { overlay, ..View::default() }))

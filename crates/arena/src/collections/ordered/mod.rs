@@ -1,7 +1,7 @@
 //! An ordered map under a root: keys and values of any length, ranges, and maps in maps.
 //!
-//! It is a B-tree ([`tree`]) of byte strings whose order is that of the keys ([`stored`]). What is read borrows
-//! the map; a change frees or moves what was read before, so it needs the map alone.
+//! It is a B-tree ([`tree`]) of byte strings whose order is that of the keys ([`stored`]). What is read
+//! borrows the map; a change frees or moves what was read before, so it needs the map alone.
 
 mod range;
 pub(crate) mod stored;

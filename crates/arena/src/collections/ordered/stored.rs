@@ -126,7 +126,8 @@ impl<T: Persist> Stored for Plain<T> {
     }
     fn encode(&self) -> Cow<'_, [u8]> {
         let mut bytes = vec![0; size_of::<T>()];
-        // SAFETY: the buffer has the value's size. Padding that is copied is never read as anything but padding.
+        // SAFETY: the buffer has the value's size. Padding that is copied is never read as anything but
+        // padding.
         unsafe { bytes.as_mut_ptr().cast::<T>().write_unaligned(self.0) };
         Cow::Owned(bytes)
     }

@@ -1,8 +1,8 @@
 //! A B-tree of byte strings in the heap: what lies under an ordered map. Keys are ordered as bytes are.
 //!
-//! An entry is the first bytes of its key, which decide most comparisons, and the address of a record that holds
-//! the whole key and the value. Nodes are full up to half at least, but for the root; both ways down mend nodes
-//! before they are entered, so no node is visited twice.
+//! An entry is the first bytes of its key, which decide most comparisons, and the address of a record that
+//! holds the whole key and the value. Nodes are full up to half at least, but for the root; both ways down
+//! mend nodes before they are entered, so no node is visited twice.
 //!
 //! Not for types: `stored` says what the bytes mean.
 
@@ -98,7 +98,8 @@ impl RecordRef {
     }
 
     fn header(self) -> Record {
-        // SAFETY: records are written whole when they are made, and live as long as the entry that leads here.
+        // SAFETY: records are written whole when they are made, and live as long as the entry that leads
+        // here.
         unsafe { self.0.read() }
     }
 
@@ -194,7 +195,7 @@ impl NodeRef {
     }
 
     fn set_entry(self, at: usize, entry: Entry) {
-        // SAFETY: as above; the tree is borrowed exclusively by whoever changes it.
+        // SAFETY: as above; what changes the tree has it borrowed exclusively.
         unsafe { (*self.node()).entries[at] = entry };
     }
 
@@ -258,7 +259,7 @@ impl NodeRef {
     }
 }
 
-/// A tree, by its trunk. The trunk lies in the heap and lives as long as the map; whoever changes the tree has
+/// A tree, by its trunk. The trunk lies in the heap and lives as long as the map; a change of the tree needs
 /// the map, or the arena, borrowed exclusively.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tree(pub(crate) NonNull<Trunk>);
@@ -270,7 +271,7 @@ impl Tree {
     }
 
     fn set_trunk(self, trunk: Trunk) {
-        // SAFETY: as above, and whoever changes it has it alone.
+        // SAFETY: as above, and what changes it has it alone.
         unsafe { self.0.write(trunk) };
     }
 
@@ -547,8 +548,8 @@ fn join_children<D: Disk>(arena: &mut Arena<D>, parent: NodeRef, at: usize) -> N
     left
 }
 
-/// A child with an entry to spare, at a place or where that has gone: one is borrowed from a neighbour, or the
-/// child is joined with one.
+/// A child with an entry to spare, at a place or where that has gone: one is borrowed from a neighbour, or
+/// the child is joined with one.
 fn with_spare<D: Disk>(arena: &mut Arena<D>, parent: NodeRef, at: usize) -> NodeRef {
     let child = parent.child(at);
     if child.count() >= HALF {
