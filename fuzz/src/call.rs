@@ -120,6 +120,7 @@ pub fn replies(bytes: &[u8]) {
         Ok(Answer::Bytes(bytes_of) | Answer::Failed(bytes_of)) => payload(bytes_of, bytes),
         Ok(Answer::Fetch { page, wanted }) => assert!(page < 1 << 35 && wanted <= 256),
         Ok(Answer::Crashed { signal, .. }) => assert!((0..=64).contains(&signal)),
+        Ok(Answer::Unwind { changed, depth }) => assert!(changed <= LIMITS.pages && depth < 32),
         Ok(Answer::Refused(_) | Answer::NoFunction) | Err(_) => {}
     }
 }

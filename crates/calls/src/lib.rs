@@ -33,7 +33,11 @@ pub use error::{CallError, Ran};
 pub use rust::{discovery, foreign, isolated, parallel, registry};
 pub use shared::{frame, message, service, waiting::Wait};
 pub use sys::allocations;
+#[doc(hidden)]
+pub use sys::registers::on_other_stack;
 pub use worker::heap;
+#[doc(hidden)]
+pub use worker::{Frame, unwind};
 
 pub use blob::{Blob, BlobStore, Blobs};
 pub use connection::{CallOptions, Connection};
@@ -97,6 +101,74 @@ pub const CALLER_NAMES: &[&str] = &[
     "free",
     "realloc",
     "malloc_usable_size",
+    "preadv",
+    "pwritev",
+    "fallocate",
+    "posix_fallocate",
+    "posix_fadvise",
+    "flock",
+    "lockf",
+    "fchmod",
+    "fchown",
+    "futimens",
+    "fstatfs",
+    "fstatvfs",
+    "tcgetattr",
+    "tcsetattr",
+    "send",
+    "recv",
+    "sendto",
+    "recvfrom",
+    "sendmsg",
+    "recvmsg",
+    "shutdown",
+    "connect",
+    "bind",
+    "listen",
+    "getsockname",
+    "getpeername",
+    "getsockopt",
+    "setsockopt",
+    "__fxstat",
+    "__fxstat64",
+    "dup",
+    "accept",
+    "accept4",
+    "poll",
+    "fopen",
+    "fopen64",
+    "tmpfile",
+    "freopen",
+    "getdelim",
+    "__uflow",
+    "__overflow",
+    "setlinebuf",
+    "flockfile",
+    "funlockfile",
+    "ftrylockfile",
+    "fputwc",
+    "putwc",
+    "fgetwc",
+    "getwc",
+    "ungetwc",
+    "fwide",
+    "getenv",
+    "setenv",
+    "unsetenv",
+    "clearenv",
+    "rand",
+    "srand",
+    "random",
+    "srandom",
+    "drand48",
+    "srand48",
+    "lrand48",
+    "mrand48",
+    "raise",
+    "sigaction",
+    "longjmp",
+    "getpid",
+    "getppid",
 ];
 
 /// Descriptors from this number on are a worker's own; below, they are the caller's.
@@ -106,6 +178,28 @@ pub const OWN_DESCRIPTORS: i32 = 256;
 #[must_use]
 pub fn is_in_call() -> bool {
     worker::is_in_call()
+}
+
+/// Whether the caller finds the same at an address of a worker's as the library that runs there.
+#[must_use]
+pub fn is_seen(address: u64) -> bool {
+    worker::is_seen(address)
+}
+
+/// Whether an address of a worker's is memory of its caller's.
+#[must_use]
+pub fn is_callers_memory(address: u64) -> bool {
+    worker::is_callers_memory(address)
+}
+
+/// Has a thread of a worker wait, outside of the library, so that others may enter.
+pub fn outside<T>(wait: impl FnOnce() -> T) -> T {
+    worker::outside(wait)
+}
+
+/// Forks a worker for its library; `fork` is the C library's.
+pub fn fork(fork: unsafe extern "C" fn() -> i32) -> i32 {
+    worker::fork::fork(fork)
 }
 
 /// Tells a worker that its library starts a thread.

@@ -16,31 +16,9 @@ use std::sync::OnceLock;
 
 /// Rows that may print something else isolated, and why.
 const DIFFERENT: &[(&str, &[&str])] = &[
-    (
-        "a stream or descriptor of one side is used by the other",
-        &["f_dup", "f_getline", "f_open", "f_map", "f_poll"],
-    ),
-    ("memory that is mapped by the library itself is not the program's", &["o_break", "o_mapped"]),
-    ("a thread of the library calls the program, or goes on after the call", &["h_calls_back", "h_start"]),
-    ("a jump of the library leaves a frame of the program", &["j_jump", "j_throw"]),
-    (
-        "the worker is another process, with its own environment, signals and children",
-        &[
-            "p_block",
-            "p_child",
-            "p_fork",
-            "p_parent",
-            "p_process",
-            "p_raise",
-            "p_random_next",
-            "p_set_environment",
-        ],
-    ),
-    (
-        "a library with addresses in its variables is loaded before the program sets its locale",
-        &["p_locale", "p_wide"],
-    ),
-    ("what the library registers for the program's end is its worker's", &["p_at_exit"]),
+    ("masks of signals, and children, are those of the worker's process", &["p_block", "p_child"]),
+    // Printed at the end of the last row.
+    ("what the library registers for the program's end is its worker's", &["p_at_exit", "p_at_exit_of"]),
 ];
 
 /// Rows that end the program, at most, before a subject is given up.

@@ -7,7 +7,7 @@ use crate::shared::layout::{
     BLOBS_OFFSET, CONFIGURATION_OFFSET, CONSTANT_BLOBS_OFFSET, CONTROL_BYTES, Control, LOADING_HEAP_BYTES,
     LOADING_HEAP_OFFSET, REPORT_OFFSET, SLOTS, TEXT_MAX,
 };
-use crate::shared::service::{Configuration, Layer, Order, Report};
+use crate::shared::service::{Configuration, Layer, Order, Report, SegmentKind};
 use crate::sys::channel::Processors;
 use crate::sys::memory::{Access, at, map_private, map_shared};
 use crate::sys::process::{Launch, end_now, fork, occupy_descriptors};
@@ -21,6 +21,9 @@ use std::sync::atomic::Ordering::Release;
 unsafe extern "C" {
     fn pthread_setattr_default_np(attributes: *const libc::pthread_attr_t) -> i32;
 }
+
+/// The caller's functions that open files.
+const OPENING: [&str; 4] = ["fopen", "fopen64", "freopen", "tmpfile"];
 
 pub(super) fn open_control(file: &File) -> Option<(Order, &'static Control)> {
     use std::os::unix::fs::FileExt;
@@ -119,7 +122,7 @@ pub(super) fn prepare(
     program: Program,
     report: &mut Report,
 ) -> Result<Babysitter, String> {
-    let Order { window, client, configuration } = order;
+    let Order { window, client, mut configuration } = order;
     limit_stacks();
     // Measured here once, and inherited by every worker: measuring takes a millisecond.
     let _ = crate::sys::channel::ticks_per_us();
@@ -135,8 +138,18 @@ pub(super) fn prepare(
         worker::heap::place(heap, heap + LOADING_HEAP_BYTES, 0);
     }
     map_blobs(&file, window)?;
+    worker::fork::prepare();
+    let has = |group| {
+        Groups(configuration.groups).has(group) || Groups(configuration.groups).has(Groups::EVERYTHING)
+    };
+    let (opens_files, writes_files) = (has(Groups::FILES_READ), has(Groups::FILES_WRITE));
+    // A library that may not open files does not have its caller do it.
+    configuration.stdio.retain(|(name, _)| writes_files || !OPENING.contains(&name.as_str()));
     (program.stdio)(&configuration.stdio);
     let functions = library::load_library(&configuration, report)?;
+    if is_library {
+        worker::locale::prepare();
+    }
     // What comes behind is the babysitter's own, and each page of it would cost every worker's start.
     let heap_end = worker::heap::used_end();
     worker::catch_faults();
@@ -144,6 +157,9 @@ pub(super) fn prepare(
         Some(library) => library::segments(window, library, heap_end)?,
         None => Vec::new(),
     };
+    let data = segments.iter().filter(|one| matches!(one.kind, SegmentKind::Data { .. }));
+    let data = data.map(|one| one.address..one.address + one.length).collect();
+    let seen = segments.iter().map(|one| one.address..one.address + one.length).collect();
     report.segments.clone_from(&segments);
     let reserved = if is_library { View::reserve(window) } else { Ok(View::none()) };
     if is_library {
@@ -162,6 +178,9 @@ pub(super) fn prepare(
         functions,
         find: program.find,
         view,
+        data,
+        seen,
+        opens_files,
         serial: configuration.serial && is_library,
         shared_stacks: is_library,
         stack_bytes: configuration.stack_bytes,

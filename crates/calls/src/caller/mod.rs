@@ -11,6 +11,8 @@ pub mod connection;
 #[expect(unsafe_code, reason = "pages of the program that a callee touches; code that it calls back")]
 pub(crate) mod exchange;
 pub mod launch;
+#[expect(unsafe_code, reason = "called by code in C; asks the C library")]
+pub(crate) mod locale;
 #[expect(
     unsafe_code,
     reason = "a library's data, shown at its address from the slot of the worker that serves"

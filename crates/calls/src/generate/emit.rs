@@ -93,6 +93,7 @@ struct library {
 extern uint64_t banyan_calls_entry(void);
 extern void banyan_calls_open(const struct library *);
 extern int banyan_calls_free(uint64_t);
+extern void banyan_calls_locale(void);
 extern int banyan_calls_usable(uint64_t, uint64_t *);
 HIDDEN uint64_t banyan_entry;
 extern HIDDEN struct library banyan_library;
@@ -165,6 +166,21 @@ size_t malloc_usable_size(void *p)
 }
 "#;
 
+/// Left out where the library has a function of that name.
+const LOCALE: &str = r#"
+/* The library's locale is the program's. */
+char *setlocale(int category, const char *name)
+{
+    static char *(*next)(int, const char *);
+    if (!next)
+        next = dlsym(RTLD_NEXT, "setlocale");
+    char *now = next(category, name);
+    if (now && name)
+        banyan_calls_locale();
+    return now;
+}
+"#;
+
 /// The name under which an export stands in the assembly: with several versions, each needs its own.
 fn label(plan: &Plan<'_>, export: &Export, number: usize, text: &mut String) -> String {
     let name = &export.name;
@@ -181,6 +197,9 @@ fn label(plan: &Plan<'_>, export: &Export, number: usize, text: &mut String) -> 
 
 pub(super) fn source(plan: &Plan<'_>) -> String {
     let mut text = String::from(PROLOGUE);
+    if !plan.exports.symbols.iter().any(|export| export.name == "setlocale") {
+        text.push_str(LOCALE);
+    }
     text.push_str("static const struct function functions[] = {\n");
     for entry in &plan.entries {
         let (rule, passing) = (&entry.rule, &entry.passing);

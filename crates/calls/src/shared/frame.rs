@@ -37,6 +37,9 @@ pub const NULL_FUNCTION: u64 = 0xffff_ffff;
 /// Set in a function's number that is an address of the worker.
 pub(crate) const BY_ADDRESS: u64 = 1 << 48;
 
+/// The address of a call-back that runs nothing: the worker has what it changed written back.
+pub(crate) const NO_CODE: u64 = 0;
+
 /// What a message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -63,6 +66,8 @@ pub enum Kind {
     Failed = 10,
     /// Worker to caller: a system call was refused.
     Refused = 11,
+    /// Worker to caller: the library left the nested calls with a jump, and goes on at that depth.
+    Unwind = 12,
 }
 
 impl Kind {
@@ -79,6 +84,7 @@ impl Kind {
             9 => Self::NoFunction,
             10 => Self::Failed,
             11 => Self::Refused,
+            12 => Self::Unwind,
             _ => return None,
         })
     }

@@ -166,7 +166,14 @@ pub(crate) struct SlotHead {
     pub(crate) wanted: AtomicU32,
     /// Freed by the caller: a stack of chunks of the worker's heap, linked through their first words.
     pub(crate) freed: AtomicU64,
+    /// How often the caller's program has set its locale, as far as `locale` says.
+    pub(crate) locale_changes: AtomicU32,
+    /// The program's locale, as `setlocale` writes it, ended by a zero.
+    pub(crate) locale: [AtomicU64; LOCALE_WORDS],
 }
+
+/// Words of a locale's name.
+pub(crate) const LOCALE_WORDS: usize = 64;
 
 /// Words of a frame.
 pub(crate) const FRAME_WORDS: usize = 500;

@@ -5,6 +5,7 @@
 //! frame, to be read where they are needed. Pure; no allocation.
 
 use crate::shared::frame::{ERRNO_END, FrameError, FrameReader, Kind};
+use crate::shared::layout::DEPTH_MAX;
 
 /// Pages asked for at once, at most.
 pub const FETCH_MAX: u64 = 256;
@@ -85,6 +86,13 @@ pub enum Answer<'a> {
     Refused(u32),
     /// There is no such function.
     NoFunction,
+    /// The library jumped over the caller's call-backs, to the call at that depth.
+    Unwind {
+        /// How many pages were changed until now.
+        changed: u64,
+        /// The depth.
+        depth: u8,
+    },
 }
 
 impl<'a> Answer<'a> {
@@ -119,6 +127,12 @@ impl<'a> Answer<'a> {
             },
             Kind::Refused => Self::Refused(reader.number_below(1 << 32)? as u32),
             Kind::NoFunction => Self::NoFunction,
+            Kind::Unwind => {
+                let changed = reader.number_below(limits.pages + 1)?;
+                let depth = reader.number_below(DEPTH_MAX as u64)? as u8;
+                reader.end()?;
+                Self::Unwind { changed, depth }
+            }
             Kind::Call | Kind::CallbackReturn | Kind::Fetched => return Err(FrameError::Range),
         })
     }
@@ -183,7 +197,8 @@ impl<'a> Request<'a> {
             | Kind::Crashed
             | Kind::NoFunction
             | Kind::Failed
-            | Kind::Refused => return Err(FrameError::Range),
+            | Kind::Refused
+            | Kind::Unwind => return Err(FrameError::Range),
         })
     }
 }
@@ -204,6 +219,9 @@ mod tests {
         assert_eq!(read(&[Kind::CallBytes as u8, 1, 101]), Err(FrameError::Range));
         assert_eq!(read(&[Kind::Crashed as u8, 65, 0, 0]), Err(FrameError::Range));
         assert_eq!(read(&[Kind::Call as u8, 1, 0, 0]), Err(FrameError::Range));
+        assert_eq!(read(&[Kind::Unwind as u8, 8, 31]), Ok(()));
+        assert_eq!(read(&[Kind::Unwind as u8, 8, 32]), Err(FrameError::Range));
+        assert_eq!(read(&[Kind::Unwind as u8, 9, 0]), Err(FrameError::Range));
         let read = |frame: &[u8]| Request::read(frame, LIMITS).map(|_| ());
         assert_eq!(read(&[Kind::Call as u8, 1, 0, 0]), Ok(()));
         assert_eq!(read(&[Kind::Return as u8, 1]), Err(FrameError::Range));

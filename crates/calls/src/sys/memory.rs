@@ -135,6 +135,45 @@ pub(crate) fn map_anywhere(length: u64) -> io::Result<u64> {
     if result < 0 { Err(io::Error::from_raw_os_error(-result as i32)) } else { Ok(result as u64) }
 }
 
+/// Maps empty memory that children share, where the kernel likes; returns its address.
+///
+/// # Errors
+/// The kernel's.
+pub(crate) fn map_shared_anywhere(length: u64) -> io::Result<u64> {
+    let flags = (libc::MAP_SHARED | libc::MAP_ANONYMOUS) as u64;
+    // SAFETY: a new mapping at an address of the kernel's choice disturbs nothing.
+    let result = unsafe {
+        syscall(libc::SYS_mmap as u32, [0, length, Access::Write.bits() as u64, flags, u64::MAX, 0])
+    };
+    if result < 0 { Err(io::Error::from_raw_os_error(-result as i32)) } else { Ok(result as u64) }
+}
+
+/// Puts private empty memory over whatever is at `address`.
+///
+/// # Errors
+/// The kernel's.
+///
+/// # Safety
+/// What was mapped in the range is lost.
+pub(crate) unsafe fn replace_by_private(address: u64, length: u64) -> io::Result<()> {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED | libc::MAP_NORESERVE;
+    map(address, length, Access::Write, flags, -1, 0)
+}
+
+/// Moves a mapping over whatever is at `to`.
+///
+/// # Errors
+/// The kernel's.
+///
+/// # Safety
+/// What was mapped at `to` is lost, and nothing may use `from` afterwards.
+pub(crate) unsafe fn move_over(from: u64, length: u64, to: u64) -> io::Result<()> {
+    let flags = (libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED) as u64;
+    // SAFETY: the caller's contract.
+    let result = unsafe { syscall(libc::SYS_mremap as u32, [from, length, length, flags, to, 0]) };
+    if result < 0 { Err(io::Error::from_raw_os_error(-result as i32)) } else { Ok(()) }
+}
+
 /// Maps a file over whatever is at `address`.
 ///
 /// # Errors

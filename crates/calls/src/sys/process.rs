@@ -297,6 +297,24 @@ pub unsafe fn fork() -> io::Result<u32> {
     }
 }
 
+/// Has a function run in every child that the C library's `fork` makes, before the functions of what is
+/// loaded later.
+pub(crate) fn on_fork(in_child: extern "C" fn()) {
+    // SAFETY: a function of this program, which stays loaded.
+    let _ = unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+}
+
+/// Whether a child has ended; it can still be waited for.
+pub(crate) fn has_ended(child: i32) -> bool {
+    // SAFETY: the kernel fills the structure.
+    unsafe {
+        let mut information: libc::siginfo_t = std::mem::zeroed();
+        let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+        libc::waitid(libc::P_PID, child as u32, &raw mut information, options) != 0
+            || information.si_pid() == child
+    }
+}
+
 /// The user with whose rights this process acts.
 #[must_use]
 pub(crate) fn effective_user() -> u32 {
@@ -315,7 +333,7 @@ pub(crate) fn kill_self() -> ! {
     // SAFETY: a signal to ourselves that cannot be caught.
     unsafe {
         // Not `kill`, which a system call filter may refuse.
-        libc::syscall(libc::SYS_tgkill, libc::getpid(), libc::gettid(), libc::SIGKILL);
+        libc::syscall(libc::SYS_tgkill, libc::syscall(libc::SYS_getpid), libc::gettid(), libc::SIGKILL);
     }
     end_now(137)
 }

@@ -125,6 +125,18 @@ global_asm!(
     "mov rdi, rdx",
     "call rsi",
     "ud2",
+    // on_other_stack(top, function, argument)
+    ".globl banyan_calls_on_other_stack",
+    ".hidden banyan_calls_on_other_stack",
+    "banyan_calls_on_other_stack:",
+    "push rbp",
+    "mov rbp, rsp",
+    "mov rsp, rdi",
+    "mov rdi, rdx",
+    "call rsi",
+    "mov rsp, rbp",
+    "pop rbp",
+    "ret",
 );
 
 /// Makes `$name`, where code of another process's library or of the program jumps to instead of a function
@@ -184,6 +196,13 @@ pub(crate) use entry;
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Context([u64; 7]);
 
+impl Context {
+    /// The stack pointer there.
+    pub(crate) const fn stack_pointer(&self) -> u64 {
+        self.0[6]
+    }
+}
+
 unsafe extern "C" {
     fn banyan_calls_invoke(target: u64, registers: *mut Registers, words: *const u64, count: u64);
     fn banyan_calls_checkpoint(
@@ -192,6 +211,11 @@ unsafe extern "C" {
         argument: *mut u8,
     ) -> u64;
     fn banyan_calls_resume(context: *const Context) -> !;
+    fn banyan_calls_on_other_stack(
+        top: u64,
+        function: extern "C" fn(*mut u8) -> u64,
+        argument: *mut u8,
+    ) -> u64;
     fn banyan_calls_on_stack(top: u64, function: extern "C" fn(*mut u8) -> !, argument: *mut u8) -> !;
 }
 
@@ -235,4 +259,14 @@ pub(crate) unsafe fn resume(context: *const Context) -> ! {
 pub(crate) unsafe fn on_stack(top: u64, function: extern "C" fn(*mut u8) -> !, argument: *mut u8) -> ! {
     // SAFETY: the caller's contract.
     unsafe { banyan_calls_on_stack(top, function, argument) }
+}
+
+/// Calls `function(argument)` on the stack below `top`, and comes back.
+///
+/// # Safety
+/// `top` must be a multiple of 16 and the end of memory that nothing uses; `argument` must be what `function`
+/// expects.
+pub unsafe fn on_other_stack(top: u64, function: extern "C" fn(*mut u8) -> u64, argument: *mut u8) -> u64 {
+    // SAFETY: the caller's contract.
+    unsafe { banyan_calls_on_other_stack(top, function, argument) }
 }

@@ -77,29 +77,33 @@ extern "C" fn on_fault(signal: i32, information: *mut libc::siginfo_t, context: 
         let _ = unsafe { banyan_sys::raw::syscall(libc::SYS_sched_yield as u32, [0; 6]) };
         return;
     }
+    let is_jump = signal == libc::SIGSEGV
+        && (information.si_code == MAPPED_ERROR || information.si_code == ACCESS_ERROR)
+        && (is_fetching || address == instruction)
+        && address / PAGE >= LOWEST_PAGE;
     let Some(thread) = THREAD.get() else {
+        if is_jump {
+            call_back(registers, address);
+            return;
+        }
         // A thread of the library's own: the process ends as it would have without us.
         // SAFETY: restores the default action and sends the signal again, to this thread.
         unsafe {
             libc::signal(signal, libc::SIG_DFL);
-            libc::syscall(libc::SYS_tgkill, libc::getpid(), libc::gettid(), signal);
+            libc::syscall(libc::SYS_tgkill, libc::syscall(libc::SYS_getpid), libc::gettid(), signal);
         }
         return;
     };
-    if signal == libc::SIGSEGV
-        && thread.in_call.load(Relaxed)
-        && (information.si_code == MAPPED_ERROR || information.si_code == ACCESS_ERROR)
-    {
-        if is_fetching || address == instruction {
-            if address / PAGE >= LOWEST_PAGE {
-                registers[libc::REG_R11 as usize] = address as i64;
-                registers[libc::REG_RIP as usize] = call_back::entry_address() as i64;
-                return;
-            }
-        } else if information.si_code == MAPPED_ERROR {
+    if signal == libc::SIGSEGV && thread.in_call.load(Relaxed) {
+        if is_jump {
+            call_back(registers, address);
+            return;
+        }
+        if information.si_code == MAPPED_ERROR && !is_fetching && address != instruction {
             let before = errno().load(Relaxed);
             thread.turn.enter();
-            let fetched = thread.fetch(address, Placing::Mapped);
+            // A thread of the library's may have begun a call-back on this channel: look again then.
+            let fetched = !thread.in_call.load(Relaxed) || thread.fetch(address, Placing::Mapped);
             thread.turn.leave();
             errno().store(before, Relaxed);
             if fetched {
@@ -112,6 +116,12 @@ extern "C" fn on_fault(signal: i32, information: *mut libc::siginfo_t, context: 
         address = u64::from(unsafe { *(&raw const *information).cast::<u32>().add(6) });
     }
     report_crash(thread, signal, address, instruction)
+}
+
+/// Has a thread that jumped to code of the caller's go on where that becomes a call-back.
+fn call_back(registers: &mut [libc::greg_t], target: u64) {
+    registers[libc::REG_R11 as usize] = target as i64;
+    registers[libc::REG_RIP as usize] = call_back::entry_address() as i64;
 }
 
 /// Installs the fault handler, for this process and its forks.

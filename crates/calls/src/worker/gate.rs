@@ -11,9 +11,14 @@ pub(super) struct Gate(AtomicU32);
 
 /// The gate of a serial library: one thread at a time is inside, so that threads do not see each other's
 /// copies of the caller's pages.
-static LIBRARY: Gate = Gate(AtomicU32::new(0));
+static LIBRARY: Gate = Gate::new();
 
 impl Gate {
+    /// One that is free.
+    pub(super) const fn new() -> Self {
+        Self(AtomicU32::new(0))
+    }
+
     /// Waits until the calling thread has the gate.
     #[inline]
     pub(super) fn enter(&self) {

@@ -100,6 +100,17 @@ pub(crate) fn used_end() -> u64 {
     NEXT.load(Relaxed)
 }
 
+/// The pages of the slot that the heap has used.
+pub(crate) fn used() -> std::ops::Range<u64> {
+    SHARED_START.load(Relaxed)..NEXT.load(Relaxed).next_multiple_of(4096)
+}
+
+/// Whether the heap lies in a slot, where the caller sees it.
+#[must_use]
+pub fn is_shared() -> bool {
+    SHARED_HEAD.load(Relaxed) != 0
+}
+
 /// Allocates `size` bytes at a multiple of `alignment`. Returns the address, 0 when memory is out,
 /// and whether it is known to be zero.
 pub fn allocate(size: u64, alignment: u64) -> (u64, bool) {

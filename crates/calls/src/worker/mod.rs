@@ -4,12 +4,15 @@
 //! there: the fault asks the caller for copies of the pages, at the same addresses, and what was
 //! changed goes back when control does. A jump to the caller's code is a call-back. Nothing of
 //! this needs to know a function's signature. Lock order: the gate, which a thread holds while it is in the
-//! library, so that threads do not see each other's copies; it is let go in call-backs. Then a thread's turn.
+//! library, so that threads do not see each other's copies; it is let go in call-backs. Then the loan of a
+//! channel to a thread of the library's. Then a thread's turn.
 
 mod call_back;
 mod faults;
+pub(crate) mod fork;
 mod gate;
 pub mod heap;
+pub(crate) mod locale;
 mod memory;
 mod start;
 pub(crate) mod view;
@@ -33,7 +36,9 @@ use crate::shared::waiting::{post_reply, wait_request};
 use crate::sys::memory::{at, load_bytes};
 use crate::sys::process::kill_self;
 use crate::sys::registers::{Context, checkpoint, invoke, resume};
+use banyan_wire::address_space::CALL_WINDOWS;
 use std::cell::{Cell, UnsafeCell};
+use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU32};
 
@@ -56,6 +61,12 @@ pub(crate) struct Host {
     pub(crate) serial: bool,
     /// Where the caller's memory appears.
     pub(crate) view: View,
+    /// Where the library's data are, which the caller sees.
+    pub(crate) data: Vec<Range<u64>>,
+    /// All of the library's memory that the caller sees.
+    pub(crate) seen: Vec<Range<u64>>,
+    /// Whether the sandbox lets the library open files.
+    pub(crate) opens_files: bool,
     /// Stacks in shared memory, so that call-backs can look at the library's locals.
     pub(crate) shared_stacks: bool,
     pub(crate) stack_bytes: u64,
@@ -76,6 +87,9 @@ struct Thread {
     in_call: AtomicBool,
     /// The right to ask the caller for something on this channel during a call.
     turn: Gate,
+    /// The right to talk to the caller on this channel otherwise: a thread of the library's has it for the
+    /// time of a call-back, and the call does not end before.
+    lent: Gate,
     /// Whether the call under way holds the gate, when it is not in a call-back.
     gated: Cell<bool>,
     /// The thread's id.
@@ -96,11 +110,113 @@ struct Thread {
 
 thread_local! {
     static THREAD: Cell<Option<&'static Thread>> = const { Cell::new(None) };
+    /// Whether that is one that another thread serves.
+    static IS_LENT: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether the calling thread is in a function that the caller asked for.
+/// Whether the calling thread is in a function that the caller asked for, or is the library's own while the
+/// caller waits for one: it can call back.
 pub(crate) fn is_in_call() -> bool {
-    THREAD.try_with(Cell::get).ok().flatten().is_some_and(|thread| thread.in_call.load(Relaxed))
+    match THREAD.try_with(Cell::get).ok().flatten() {
+        Some(thread) => thread.in_call.load(Relaxed),
+        None => HAS_THREADS.load(Relaxed) && view::any_in_call().is_some(),
+    }
+}
+
+/// Whether the caller finds the same at an address of this process as a thread in a call.
+pub(crate) fn is_seen(address: u64) -> bool {
+    CALL_WINDOWS.contains(address)
+        || THREAD.try_with(Cell::get).ok().flatten().or_else(view::any_in_call).is_some_and(|thread| {
+            let host = thread.host.get();
+            view::contains(address) || host.seen.iter().any(|range| range.contains(&address))
+        })
+}
+
+/// Whether an address is memory of the caller's, which comes to a thread in a call only.
+pub(crate) fn is_callers_memory(address: u64) -> bool {
+    let host = || THREAD.try_with(Cell::get).ok().flatten().map(|thread| thread.host.get());
+    let is_own = || host().is_some_and(|host| host.data.iter().any(|range| range.contains(&address)));
+    address != 0
+        && !CALL_WINDOWS.contains(address)
+        && (view::contains(address) || host().is_none_or(|host| host.view.bytes() == 0) && !is_own())
+}
+
+/// Runs `wait` outside of the library, if the calling thread is the one inside: others may enter.
+pub(crate) fn outside<T>(wait: impl FnOnce() -> T) -> T {
+    let thread = THREAD.try_with(Cell::get).ok().flatten();
+    let inside = thread.filter(|thread| thread.in_call.load(Relaxed) && thread.gated.get() && !IS_LENT.get());
+    let Some(thread) = inside else { return wait() };
+    let before = errno().load(Relaxed);
+    call_back::pause(thread);
+    errno().store(before, Relaxed);
+    let result = wait();
+    let after = errno().load(Relaxed);
+    // Not while a thread of the library's calls back in the name of this call, which is outside.
+    thread.lent.enter();
+    gate::enter(true);
+    thread.gated.set(true);
+    thread.lent.leave();
+    errno().store(after, Relaxed);
+    result
+}
+
+/// Whose frame a stack pointer belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// The library's, in the call under way.
+    Own,
+    /// The library's, in the call at that depth, which waits for a call-back.
+    Below(usize),
+    /// None of this stack's.
+    Other,
+}
+
+impl Frame {
+    /// Finds out, from a frame further down the stack.
+    #[must_use]
+    pub fn of(stack_pointer: u64) -> Self {
+        let here = crate::sys::channel::stack_pointer();
+        let Some(thread) = THREAD.try_with(Cell::get).ok().flatten() else {
+            return if stack_pointer > here { Self::Own } else { Self::Other };
+        };
+        if stack_pointer < here {
+            return Self::Other;
+        }
+        let level = thread.level.get();
+        // SAFETY: of this thread, which is in calls at these levels.
+        let calls = unsafe { &*thread.contexts.get() };
+        match calls[..=level].iter().rposition(|call| stack_pointer < call.stack_pointer()) {
+            Some(depth) if depth == level => Self::Own,
+            Some(depth) if !IS_LENT.get() => Self::Below(depth),
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Has the caller give up the call-backs above the call at `depth`, to a frame of which the library jumps.
+pub fn unwind(depth: usize) {
+    let Some(thread) = THREAD.try_with(Cell::get).ok().flatten() else { return };
+    let before = errno().load(Relaxed);
+    thread.leave_call();
+    let changed = thread.flush();
+    let mut writer = FrameWriter::new(thread.frame());
+    let written = writer
+        .kind(Kind::Unwind)
+        .and_then(|()| writer.number(changed))
+        .and_then(|()| writer.number(depth as u64));
+    if written.is_err() {
+        kill_self();
+    }
+    let used = writer.used();
+    thread.reply(used);
+    let length = thread.request();
+    let request = Request::read(&thread.frame()[..length.min(FRAME_MAX)], CHANNEL_LIMITS);
+    if !matches!(request, Ok(Request::CallBackReturned(_))) {
+        kill_self();
+    }
+    thread.level.set(depth);
+    thread.enter_call();
+    errno().store(before, Relaxed);
 }
 
 /// Whether the library has started threads of its own in a call.
@@ -129,9 +245,16 @@ impl Thread {
 
     /// From now on nothing is asked on this channel in the name of the call.
     fn leave_call(&self) {
+        let may_be_lent = HAS_THREADS.load(Relaxed) && !IS_LENT.get();
+        if may_be_lent {
+            self.lent.enter();
+        }
         self.turn.enter();
         self.in_call.store(false, Relaxed);
         self.turn.leave();
+        if may_be_lent {
+            self.lent.leave();
+        }
     }
 
     fn channel(&self) -> &'static Channel {
@@ -216,6 +339,10 @@ fn handle(thread: &Thread, length: usize, level: usize, results: &mut Registers)
         Request::Call { function, depth: flags, errno: before, arguments: mut reader } => {
             let depth = usize::from(flags & !INTERRUPTS).min(DEPTH_MAX - 1);
             if depth < level {
+                if IS_LENT.get() {
+                    // The frames to go back to are on another thread's stack.
+                    kill_self();
+                }
                 // The caller jumped out of call-backs; their frames on this side go the same way.
                 thread.pending.set(true);
                 thread.level.set(depth);
@@ -245,6 +372,8 @@ fn handle(thread: &Thread, length: usize, level: usize, results: &mut Registers)
             let gated = thread.host.get().serial && flags & INTERRUPTS == 0;
             thread.gated.set(gated);
             gate::enter(gated);
+            // SAFETY: the slot stays mapped for the life of the process; its head is all atomics.
+            locale::follow(unsafe { at(thread.slot.get()) }, thread.host.get().opens_files);
             errno().store(before, Relaxed);
             thread.enter_call();
             // SAFETY: `run_job` expects a job; the context is one of DEPTH_MAX, of this level alone.

@@ -157,6 +157,13 @@ pub(super) fn contains(address: u64) -> bool {
     serving.is_some_and(|thread| thread.host.get().view.contains(address))
 }
 
+/// A thread that is in a call.
+pub(super) fn any_in_call() -> Option<&'static Thread> {
+    // SAFETY: such a thread's state is never removed.
+    let mut serving = SERVING.iter().filter_map(|thread| unsafe { thread.load(Acquire).as_ref() });
+    serving.find(|thread| thread.in_call.load(Relaxed))
+}
+
 extern "C" fn serve(watched: *mut libc::c_void) -> i32 {
     // SAFETY: leaked by `Watched::serve`, and never changed.
     let Watched(descriptor) = unsafe { &*watched.cast::<Watched>() };

@@ -1,8 +1,9 @@
 /* A library that its program opens at run time: by its path, by another path of the same file, or by its name. */
 #include <stdio.h>
 #ifndef PROGRAM
+#include <sys/syscall.h>
 #include <unistd.h>
-int opened_process(void) { return getpid(); }
+int opened_process(void) { return (int)syscall(SYS_getpid); }
 #else
 #include <dlfcn.h>
 #include <unistd.h>

@@ -57,10 +57,22 @@ pub(crate) fn own(position: usize, name: &CStr) -> u64 {
     }
 }
 
+/// The function at that position of the lists, which has that name: the caller's, if it has one and is to be
+/// used, or this process's own.
+pub(crate) fn address(position: usize, name: &CStr, is_callers: bool) -> u64 {
+    match callers(position) {
+        there if is_callers && there != 0 => there,
+        _ => own(position, name),
+    }
+}
+
 /// Defines C functions that run here or, when `$choose` finds that their file is the caller's, there.
-/// `$choose` gives the file to use and whether it is the caller's.
+/// `$choose` gives the file to use and whether it is the caller's; `$then` is told the result.
 macro_rules! forward {
-    ($choose:path; $($name:ident ($($argument:ident: $kind:ty),*) on $file:ident -> $result:ty;)*) => {$(
+    ($choose:path; $($rest:tt)*) => {
+        crate::caller::forward! { $choose, std::convert::identity; $($rest)* }
+    };
+    ($choose:path, $then:path; $($name:ident ($($argument:ident: $kind:ty),*) on $file:ident -> $result:ty;)*) => {$(
         /// The C function, for files of this process and of the caller.
         ///
         /// # Safety
@@ -72,14 +84,13 @@ macro_rules! forward {
                 Err(_) => panic!("a name has no zero byte"),
             };
             const POSITION: usize = crate::caller::position(NAME);
-            let there = crate::caller::callers(POSITION);
             let ($file, is_callers) = $choose($file);
-            let address = if is_callers && there != 0 { there } else { crate::caller::own(POSITION, NAME) };
+            let address = crate::caller::address(POSITION, NAME, is_callers);
             // SAFETY: both candidates are functions of this name and so of this signature. A jump
             // to the caller's is turned into a call-back by the fault handler.
             unsafe {
                 let function: unsafe extern "C" fn($($kind),*) -> $result = std::mem::transmute(address as *const ());
-                function($($argument),*)
+                $then(function($($argument),*))
             }
         }
     )*};

@@ -5,16 +5,28 @@
 //! hand.
 #![deny(unsafe_code)]
 
+#[expect(unsafe_code, reason = "reads and writes the caller's streams, as the C library's macros do")]
+mod buffers;
 #[expect(unsafe_code, reason = "calls the program's functions, by their addresses")]
 mod caller;
 #[expect(unsafe_code, reason = "functions of C's library, in its place")]
 mod descriptors;
 #[expect(unsafe_code, reason = "the allocator of the library, in C's terms")]
 mod heap;
+#[expect(unsafe_code, reason = "a function of C's library, in its place")]
+mod jumps;
+#[expect(unsafe_code, reason = "functions of C's library, in its place")]
+mod mappings;
+#[expect(unsafe_code, reason = "functions of C's library, in its place")]
+mod process;
+#[expect(unsafe_code, reason = "copies what the caller does not see")]
+mod seen;
 #[expect(unsafe_code, reason = "functions of C's library, in its place")]
 mod streams;
 #[expect(unsafe_code, reason = "a function of C's library, in its place")]
 mod threads;
+#[expect(unsafe_code, reason = "functions of C's library, in its place")]
+mod waits;
 
 fn main() {
     banyan_calls::host_library(caller::learn);

@@ -4,11 +4,13 @@
 //! with what its program prints, and is not lost with a worker. The formatting functions take any
 //! number of arguments, which Rust cannot define: a few instructions turn them into a list.
 
+use crate::buffers::Buffers;
+use crate::caller::{address, callers, forward, position};
+use crate::descriptors::write;
+use crate::seen::{Text, filled, shown};
 use banyan_wire::address_space::CALL_WINDOWS;
-
-use crate::caller::{callers, forward, position};
 use std::arch::global_asm;
-use std::ffi::{c_char, c_int, c_long, c_void};
+use std::ffi::{CStr, c_char, c_int, c_long, c_uint, c_void};
 
 /// Any `FILE`, or null for all.
 type Stream = *mut c_void;
@@ -17,6 +19,8 @@ unsafe extern "C" {
     static stdin: Stream;
     static stdout: Stream;
     static stderr: Stream;
+
+    fn vsnprintf(text: *mut c_char, room: usize, format: *const c_char, list: *mut c_void) -> c_int;
 }
 
 fn standard() -> [(Stream, u64); 3] {
@@ -41,16 +45,8 @@ fn choose(file: Stream) -> (Stream, bool) {
 }
 
 forward! { choose;
-    fwrite(data: *const c_void, size: usize, count: usize, file: Stream) on file -> usize;
-    fread(data: *mut c_void, size: usize, count: usize, file: Stream) on file -> usize;
-    fputc(byte: c_int, file: Stream) on file -> c_int;
-    putc(byte: c_int, file: Stream) on file -> c_int;
-    fputs(text: *const c_char, file: Stream) on file -> c_int;
     ferror(file: Stream) on file -> c_int;
     feof(file: Stream) on file -> c_int;
-    getc(file: Stream) on file -> c_int;
-    fgetc(file: Stream) on file -> c_int;
-    fgets(text: *mut c_char, size: c_int, file: Stream) on file -> *mut c_char;
     ungetc(byte: c_int, file: Stream) on file -> c_int;
     fseek(file: Stream, offset: c_long, whence: c_int) on file -> c_int;
     fseeko(file: Stream, offset: i64, whence: c_int) on file -> c_int;
@@ -61,11 +57,373 @@ forward! { choose;
     rewind(file: Stream) on file -> ();
     fileno(file: Stream) on file -> c_int;
     clearerr(file: Stream) on file -> ();
-    setvbuf(file: Stream, buffer: *mut c_char, mode: c_int, size: usize) on file -> c_int;
+    setlinebuf(file: Stream) on file -> ();
     fclose(file: Stream) on file -> c_int;
     fflush(file: Stream) on file -> c_int;
-    vfprintf(file: Stream, format: *const c_char, list: *mut c_void) on file -> c_int;
-    vfscanf(file: Stream, format: *const c_char, list: *mut c_void) on file -> c_int;
+    flockfile(file: Stream) on file -> ();
+    funlockfile(file: Stream) on file -> ();
+    ftrylockfile(file: Stream) on file -> c_int;
+    __uflow(file: Stream) on file -> c_int;
+    __overflow(file: Stream, byte: c_int) on file -> c_int;
+    fputwc(character: c_uint, file: Stream) on file -> c_uint;
+    putwc(character: c_uint, file: Stream) on file -> c_uint;
+    fgetwc(file: Stream) on file -> c_uint;
+    getwc(file: Stream) on file -> c_uint;
+    ungetwc(character: c_uint, file: Stream) on file -> c_uint;
+    fwide(file: Stream, mode: c_int) on file -> c_int;
+}
+
+/// The function of that name, here or at the caller's.
+///
+/// # Safety
+/// `$kind` must be the function's type.
+macro_rules! function {
+    ($name:literal, $is_callers:expr, $kind:ty) => {{
+        const POSITION: usize = position($name);
+        std::mem::transmute::<*const (), $kind>(address(POSITION, $name, $is_callers) as *const ())
+    }};
+}
+
+/// C functions under further names.
+macro_rules! also {
+    ($($other:ident is $name:ident($($argument:ident: $kind:ty),*) -> $result:ty;)*) => {$(
+        /// The C function under another name.
+        ///
+        /// # Safety
+        /// As the C function's.
+        #[unsafe(no_mangle)]
+        pub(crate) unsafe extern "C" fn $other($($argument: $kind),*) -> $result {
+            // SAFETY: the caller's contract.
+            unsafe { $name($($argument),*) }
+        }
+    )*};
+}
+
+/// C functions that open a stream: the caller does, which may be given it, if it lets the library.
+macro_rules! openers {
+    ($($name:ident as $c_name:literal;)*) => {$(
+        /// The C function, of the caller's in a call.
+        ///
+        /// # Safety
+        /// As the C function's.
+        #[unsafe(no_mangle)]
+        pub(crate) unsafe extern "C" fn $name(path: *const c_char, mode: *const c_char) -> Stream {
+            // SAFETY: the caller's contract; the function's type.
+            unsafe {
+                let open = function!($c_name, banyan_calls::is_in_call(), Open);
+                open(Text::of(path).address(), Text::of(mode).address())
+            }
+        }
+    )*};
+}
+
+type Open = unsafe extern "C" fn(*const c_char, *const c_char) -> Stream;
+
+openers! {
+    fopen as c"fopen";
+    fopen64 as c"fopen64";
+}
+
+/// C's `freopen`.
+///
+/// # Safety
+/// As the C function's.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn freopen(path: *const c_char, mode: *const c_char, file: Stream) -> Stream {
+    type Reopen = unsafe extern "C" fn(*const c_char, *const c_char, Stream) -> Stream;
+    let (file, is_callers) = choose(file);
+    // SAFETY: as of `openers`.
+    unsafe {
+        let open = function!(c"freopen", is_callers, Reopen);
+        open(Text::of(path).address(), Text::of(mode).address(), file)
+    }
+}
+
+/// C's `setvbuf`. A buffer that the caller does not see, or would keep when the worker has ended, is left
+/// out.
+///
+/// # Safety
+/// As the C function's.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn setvbuf(
+    file: Stream,
+    buffer: *mut c_char,
+    mode: c_int,
+    size: usize,
+) -> c_int {
+    type Set = unsafe extern "C" fn(Stream, *mut c_char, c_int, usize) -> c_int;
+    let (file, is_callers) = choose(file);
+    let buffer = if is_callers { std::ptr::null_mut() } else { buffer };
+    // SAFETY: as of `openers`.
+    unsafe { function!(c"setvbuf", is_callers, Set)(file, buffer, mode, size) }
+}
+
+/// C's `setbuf`.
+///
+/// # Safety
+/// As the C function's.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn setbuf(file: Stream, buffer: *mut c_char) {
+    /// C's `BUFSIZ`.
+    const BYTES: usize = 8192;
+    let mode = if buffer.is_null() { libc::_IONBF } else { libc::_IOFBF };
+    // SAFETY: the caller's contract.
+    unsafe { setvbuf(file, buffer, mode, BYTES) };
+}
+
+/// C's `vfscanf`.
+///
+/// # Safety
+/// As the C function's.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn vfscanf(file: Stream, format: *const c_char, list: *mut c_void) -> c_int {
+    type Scan = unsafe extern "C" fn(Stream, *const c_char, *mut c_void) -> c_int;
+    let (file, is_callers) = choose(file);
+    // SAFETY: as of `openers`.
+    unsafe { function!(c"vfscanf", is_callers, Scan)(file, Text::of(format).address(), list) }
+}
+
+/// C's `tmpfile`.
+///
+/// # Safety
+/// As the C function's.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn tmpfile() -> Stream {
+    // SAFETY: the function's type.
+    unsafe { function!(c"tmpfile", banyan_calls::is_in_call(), unsafe extern "C" fn() -> Stream)() }
+}
+
+/// C's `fgetc`.
+///
+/// # Safety
+/// As the C function's.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn fgetc(file: Stream) -> c_int {
+    let (file, is_callers) = choose(file);
+    // SAFETY: the caller's contract; the function's type.
+    unsafe {
+        if is_callers && let Some(byte) = Buffers::of(file).byte() {
+            return byte.into();
+        }
+        function!(c"fgetc", is_callers, unsafe extern "C" fn(Stream) -> c_int)(file)
+    }
+}
+
+/// C's `fread`.
+///
+/// # Safety
+/// As the C function's.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn fread(data: *mut c_void, size: usize, count: usize, file: Stream) -> usize {
+    type Read = unsafe extern "C" fn(*mut c_void, usize, usize, Stream) -> usize;
+    let (file, is_callers) = choose(file);
+    let bytes = size.saturating_mul(count);
+    // SAFETY: as in `fgetc`.
+    unsafe {
+        if is_callers && bytes > 0 && Buffers::of(file).read(data.cast(), bytes) {
+            return count;
+        }
+        let read = function!(c"fread", is_callers, Read);
+        if !is_callers {
+            return read(data, size, count, file);
+        }
+        filled(data, bytes, |data| read(data, size, count, file), |count| count * size)
+    }
+}
+
+/// C's `fgets`.
+///
+/// # Safety
+/// As the C function's.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn fgets(text: *mut c_char, size: c_int, file: Stream) -> *mut c_char {
+    type Get = unsafe extern "C" fn(*mut c_char, c_int, Stream) -> *mut c_char;
+    let (file, is_callers) = choose(file);
+    // SAFETY: as in `fgetc`; the end of the text has its place.
+    unsafe {
+        if is_callers
+            && size > 1
+            && let Some(count) = Buffers::of(file).line(text.cast(), size as usize - 1)
+        {
+            *text.add(count) = 0;
+            return text;
+        }
+        let get = function!(c"fgets", is_callers, Get);
+        if !is_callers {
+            return get(text, size, file);
+        }
+        let room = size.max(0) as usize;
+        let got = filled(text.cast(), room, |text| get(text.cast(), size, file), |_| room);
+        if got.is_null() { got } else { text }
+    }
+}
+
+/// C's `getdelim`. What the caller allocates for the line is copied: it could not resize the library's.
+///
+/// # Safety
+/// As the C function's.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn getdelim(
+    line: *mut *mut c_char,
+    room: *mut usize,
+    delimiter: c_int,
+    file: Stream,
+) -> isize {
+    type Get = unsafe extern "C" fn(*mut *mut c_char, *mut usize, c_int, Stream) -> isize;
+    let (file, is_callers) = choose(file);
+    // SAFETY: as in `fgetc`. What the caller allocated is freed there.
+    unsafe {
+        let get = function!(c"getdelim", is_callers, Get);
+        if !is_callers {
+            return get(line, room, delimiter, file);
+        }
+        // In the heap, which the caller sees.
+        let mut result: Box<(*mut c_char, usize)> = Box::new((std::ptr::null_mut(), 0));
+        let length = get(&raw mut result.0, &raw mut result.1, delimiter, file);
+        let theirs = result.0;
+        if length >= 0 {
+            let needed = length as usize + 1;
+            if (*line).is_null() || *room < needed {
+                let grown = crate::heap::realloc(*line as u64, needed.max(120));
+                if grown == 0 {
+                    return -1;
+                }
+                (*line, *room) = (grown as *mut c_char, needed.max(120));
+            }
+            std::ptr::copy_nonoverlapping(theirs, *line, needed);
+        }
+        crate::heap::free(theirs as u64);
+        length
+    }
+}
+
+/// C's `getline`.
+///
+/// # Safety
+/// As the C function's.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn getline(line: *mut *mut c_char, room: *mut usize, file: Stream) -> isize {
+    // SAFETY: the caller's contract.
+    unsafe { getdelim(line, room, c_int::from(b'\n'), file) }
+}
+
+/// C's `fputc`.
+///
+/// # Safety
+/// As the C function's.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn fputc(byte: c_int, file: Stream) -> c_int {
+    let (file, is_callers) = choose(file);
+    // SAFETY: as in `fgetc`.
+    unsafe {
+        if is_callers && Buffers::of(file).write(&[byte as u8]) {
+            return (byte as u8).into();
+        }
+        function!(c"fputc", is_callers, unsafe extern "C" fn(c_int, Stream) -> c_int)(byte, file)
+    }
+}
+
+/// C's `fwrite`.
+///
+/// # Safety
+/// As the C function's.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn fwrite(
+    data: *const c_void,
+    size: usize,
+    count: usize,
+    file: Stream,
+) -> usize {
+    type Write = unsafe extern "C" fn(*const c_void, usize, usize, Stream) -> usize;
+    let (file, is_callers) = choose(file);
+    let bytes = size.saturating_mul(count);
+    // SAFETY: as in `fgetc`.
+    unsafe {
+        if is_callers && bytes > 0 && Buffers::of(file).write(std::slice::from_raw_parts(data.cast(), bytes))
+        {
+            return count;
+        }
+        let write = function!(c"fwrite", is_callers, Write);
+        if !is_callers {
+            return write(data, size, count, file);
+        }
+        shown(data, bytes, |data| write(data, size, count, file))
+    }
+}
+
+/// C's `fputs`.
+///
+/// # Safety
+/// As the C function's.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn fputs(text: *const c_char, file: Stream) -> c_int {
+    type Put = unsafe extern "C" fn(*const c_char, Stream) -> c_int;
+    let (file, is_callers) = choose(file);
+    // SAFETY: as in `fgetc`.
+    unsafe {
+        if is_callers && Buffers::of(file).write(CStr::from_ptr(text).to_bytes()) {
+            return 1;
+        }
+        function!(c"fputs", is_callers, Put)(Text::of(text).address(), file)
+    }
+}
+
+/// Bytes of most texts that are printed.
+const PRINTED: usize = 512;
+
+/// Puts the text of a format and its list to `then`; what that gives, -1 if there is no text.
+///
+/// # Safety
+/// The list must be right for the format.
+unsafe fn with_text(
+    format: *const c_char,
+    list: *mut c_void,
+    then: impl FnOnce(*const c_void, usize) -> c_int,
+) -> c_int {
+    // SAFETY: a `va_list` has three words; the first copy is used up by the first attempt.
+    unsafe {
+        let mut again = list.cast::<[u64; 3]>().read();
+        let mut short = [0_u8; PRINTED];
+        let length = vsnprintf(short.as_mut_ptr().cast(), PRINTED, format, list);
+        if length < 0 {
+            return -1;
+        }
+        if (length as usize) < PRINTED {
+            return then(short.as_ptr().cast(), length as usize);
+        }
+        let mut long = vec![0_u8; length as usize + 1];
+        vsnprintf(long.as_mut_ptr().cast(), long.len(), format, (&raw mut again).cast());
+        then(long.as_ptr().cast(), length as usize)
+    }
+}
+
+/// C's `vfprintf`. The text is made here, where its arguments are.
+///
+/// # Safety
+/// As the C function's.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn vfprintf(file: Stream, format: *const c_char, list: *mut c_void) -> c_int {
+    type Print = unsafe extern "C" fn(Stream, *const c_char, *mut c_void) -> c_int;
+    let (_, is_callers) = choose(file);
+    // SAFETY: the caller's contract.
+    unsafe {
+        if !is_callers {
+            return function!(c"vfprintf", false, Print)(file, format, list);
+        }
+        with_text(format, list, |text, length| {
+            if length == 0 || fwrite(text, 1, length, file) == length { length as c_int } else { -1 }
+        })
+    }
+}
+
+/// C's `vdprintf`.
+///
+/// # Safety
+/// As the C function's.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn vdprintf(file: c_int, format: *const c_char, list: *mut c_void) -> c_int {
+    // SAFETY: the caller's contract.
+    unsafe { with_text(format, list, |text, length| write(file, text, length) as c_int) }
 }
 
 /// C's `puts`.
@@ -123,6 +481,84 @@ pub(crate) unsafe extern "C" fn __vprintf_chk(_: c_int, format: *const c_char, l
     unsafe { vfprintf(stdout, format, list) }
 }
 
+/// `vdprintf` of programs compiled with checks.
+///
+/// # Safety
+/// As the C function's.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn __vdprintf_chk(
+    file: c_int,
+    _: c_int,
+    format: *const c_char,
+    list: *mut c_void,
+) -> c_int {
+    // SAFETY: the caller's contract.
+    unsafe { vdprintf(file, format, list) }
+}
+
+/// `fread` of programs compiled with checks.
+///
+/// # Safety
+/// As the C function's.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn __fread_chk(
+    data: *mut c_void,
+    _: usize,
+    size: usize,
+    count: usize,
+    file: Stream,
+) -> usize {
+    // SAFETY: the caller's contract.
+    unsafe { fread(data, size, count, file) }
+}
+
+/// `fgets` of programs compiled with checks.
+///
+/// # Safety
+/// As the C function's.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn __fgets_chk(
+    text: *mut c_char,
+    _: usize,
+    size: c_int,
+    file: Stream,
+) -> *mut c_char {
+    // SAFETY: the caller's contract.
+    unsafe { fgets(text, size, file) }
+}
+
+/// C's `getchar`.
+///
+/// # Safety
+/// As the C function's.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn getchar() -> c_int {
+    // SAFETY: the C library's stream.
+    unsafe { fgetc(stdin) }
+}
+
+also! {
+    getc is fgetc(file: Stream) -> c_int;
+    _IO_getc is fgetc(file: Stream) -> c_int;
+    getc_unlocked is fgetc(file: Stream) -> c_int;
+    fgetc_unlocked is fgetc(file: Stream) -> c_int;
+    putc is fputc(byte: c_int, file: Stream) -> c_int;
+    _IO_putc is fputc(byte: c_int, file: Stream) -> c_int;
+    putc_unlocked is fputc(byte: c_int, file: Stream) -> c_int;
+    fputc_unlocked is fputc(byte: c_int, file: Stream) -> c_int;
+    fputs_unlocked is fputs(text: *const c_char, file: Stream) -> c_int;
+    fgets_unlocked is fgets(text: *mut c_char, size: c_int, file: Stream) -> *mut c_char;
+    fread_unlocked is fread(data: *mut c_void, size: usize, count: usize, file: Stream) -> usize;
+    fwrite_unlocked is fwrite(data: *const c_void, size: usize, count: usize, file: Stream) -> usize;
+    fflush_unlocked is fflush(file: Stream) -> c_int;
+    feof_unlocked is feof(file: Stream) -> c_int;
+    ferror_unlocked is ferror(file: Stream) -> c_int;
+    fileno_unlocked is fileno(file: Stream) -> c_int;
+    clearerr_unlocked is clearerr(file: Stream) -> ();
+    tmpfile64 is tmpfile() -> Stream;
+    __getdelim is getdelim(line: *mut *mut c_char, room: *mut usize, delimiter: c_int, file: Stream) -> isize;
+}
+
 /// `vfscanf` of the C standard of 1999.
 ///
 /// # Safety
@@ -178,6 +614,8 @@ global_asm!(
     "banyan_variadic __printf_chk, __vprintf_chk, 16, rdx",
     "banyan_variadic fprintf, vfprintf, 16, rdx",
     "banyan_variadic __fprintf_chk, __vfprintf_chk, 24, rcx",
+    "banyan_variadic dprintf, vdprintf, 16, rdx",
+    "banyan_variadic __dprintf_chk, __vdprintf_chk, 24, rcx",
     "banyan_variadic fscanf, vfscanf, 16, rdx",
     "banyan_variadic __isoc99_fscanf, __isoc99_vfscanf, 16, rdx",
 );
@@ -187,11 +625,13 @@ unsafe extern "C" {
     fn __printf_chk();
     fn fprintf();
     fn __fprintf_chk();
+    fn dprintf();
+    fn __dprintf_chk();
     fn fscanf();
     fn __isoc99_fscanf();
 }
 
 /// Keeps the functions above in the program: nothing in it calls them.
 #[used]
-static VARIADIC: [unsafe extern "C" fn(); 6] =
-    [printf, __printf_chk, fprintf, __fprintf_chk, fscanf, __isoc99_fscanf];
+static VARIADIC: [unsafe extern "C" fn(); 8] =
+    [printf, __printf_chk, fprintf, __fprintf_chk, dprintf, __dprintf_chk, fscanf, __isoc99_fscanf];

@@ -72,6 +72,8 @@ pub(crate) struct ClientChannel {
     /// Order of arrival of a caller that waits for a place, else 0.
     pub(crate) ticket: AtomicU64,
     pub(crate) call_back_stack: [AtomicU64; DEPTH_MAX],
+    /// Where to go on if the library jumps over a call-back, by the depth of the call that it belongs to.
+    pub(crate) call_back_context: [AtomicU64; DEPTH_MAX],
 }
 
 impl ClientChannel {

@@ -6,11 +6,11 @@
 use super::{Failure, errno};
 use crate::caller::connection::{CALLED_BACK, Connection, WAITING};
 use crate::error::{CallError, Ran};
-use crate::shared::frame::Registers;
+use crate::shared::frame::{FrameError, Registers};
 use crate::shared::layout::{DEPTH_MAX, PAGE, STACK_STRIDE, STACKS_OFFSET};
 use crate::shared::waiting::Ended;
 use crate::sys::channel::stack_pointer;
-use crate::sys::registers::invoke;
+use crate::sys::registers::{Context, checkpoint, invoke, resume};
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 /// Adds to the `count` arguments on the stack that came with a call-back those that may follow, from the
@@ -30,6 +30,24 @@ pub(super) fn more_words(slot: u64, index: usize, stack: u64, words: &mut [u64],
         count += 1;
     }
     count
+}
+
+/// A call-back to run.
+struct Job<'a> {
+    target: u64,
+    arguments: &'a mut Registers,
+    words: &'a [u64],
+}
+
+#[expect(clippy::cast_ptr_alignment, reason = "the pointer was a job's before it was cast to bytes")]
+extern "C" fn run(job: *mut u8) {
+    // SAFETY: `run_call_back` passes its own. The target is code of this program, and the library that the
+    // program chose calls it, as it would in the same process; that it is the right function is the library's
+    // word.
+    unsafe {
+        let Job { target, arguments, words } = &mut *job.cast::<Job<'_>>();
+        invoke(*target, arguments, words);
+    }
 }
 
 impl Connection {
@@ -59,9 +77,13 @@ impl Connection {
         client.depth.store(depth + 1, Relaxed);
         client.state.store(CALLED_BACK, Relaxed);
         self.statistics.call_backs.fetch_add(1, Relaxed);
-        // SAFETY: the target is code of this program, and the library that the program chose calls
-        // it, as it would in the same process; that it is the right function is the library's word.
-        unsafe { invoke(target, arguments, words) };
+        let mut context = Context::default();
+        client.call_back_context[depth as usize].store(&raw mut context as u64, Relaxed);
+        let mut job = Job { target, arguments, words };
+        // SAFETY: `run` gets a job; the context is known by its depth, for as long as that is reached. If the
+        // library jumps over it, to the call that it serves, the frames of calls between hold nothing to drop
+        // but their hold on this channel, which is taken back here.
+        unsafe { checkpoint(&raw mut context, run, (&raw mut job).cast()) };
         client.state.store(WAITING, Relaxed);
         if client.of.load(Relaxed) != of {
             // A nested call lost the worker, and with it the frame that waits for this answer.
@@ -69,6 +91,19 @@ impl Connection {
         }
         client.depth.store(depth, Relaxed);
         Ok(errno())
+    }
+
+    /// Goes back to the call-back of the call at `depth`, as if it had returned; if there is none, the worker
+    /// broke the protocol.
+    pub(super) fn unwind(&self, index: usize, depth: usize) -> Failure {
+        let client = &self.state().channels[index];
+        if depth < client.depth.load(Relaxed) as usize {
+            let context = client.call_back_context[depth].load(Relaxed) as *const Context;
+            // SAFETY: the call-back at that depth has not returned, by the count of depths, and so its
+            // context is there.
+            unsafe { resume(context) }
+        }
+        Failure::Frame(FrameError::Range)
     }
 
     /// Whether an address is executable in this program, by the kernel's account.

@@ -14,7 +14,7 @@ use crate::caller::connection::{CallOptions, Connection, Current};
 use crate::caller::pool::Fate;
 use crate::error::{CallError, Ran};
 use crate::shared::frame::{
-    FRAME_MAX, FrameError, FrameWriter, Kind, Registers, STACK_WORDS_MAX, Shape, read_arguments,
+    FRAME_MAX, FrameError, FrameWriter, Kind, NO_CODE, Registers, STACK_WORDS_MAX, Shape, read_arguments,
     read_results, read_words, write_arguments, write_results,
 };
 use crate::shared::layout::{
@@ -325,12 +325,20 @@ impl Connection {
                     self.write_back(index, current, changed)?;
                     self.variables.pull(slot);
                     set_errno(errno);
-                    let errno = self.run_call_back(index, target, &mut arguments, &words[..count])?;
+                    let errno = match target {
+                        NO_CODE => errno,
+                        _ => self.run_call_back(index, target, &mut arguments, &words[..count])?,
+                    };
                     self.variables.push(slot, current.generation());
                     let mut writer = FrameWriter::new(frame);
                     writer.kind(Kind::CallbackReturn)?;
                     write_results(&mut writer, &arguments, errno)?;
                     used = writer.used();
+                }
+                Answer::Unwind { changed, depth } => {
+                    self.write_back(index, current, changed)?;
+                    self.variables.pull(slot);
+                    return Err(self.unwind(index, depth.into()));
                 }
                 Answer::Returned { changed, results } if !on_bytes => {
                     self.write_back(index, current, changed)?;

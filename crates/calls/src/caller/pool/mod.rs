@@ -10,10 +10,12 @@ mod claim;
 mod supply;
 
 use crate::caller::connection::{CallOptions, Connection, Current, SWITCHING};
+use crate::caller::locale;
 use crate::error::{CallError, Ran};
 use crate::shared::layout::slot_address;
 use crate::shared::waiting::{Deadline, Limits};
 use crate::sys::channel::{counter, futex_wait, futex_wake, process_cpu_ns};
+use crate::sys::memory::at;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::time::Duration;
@@ -273,6 +275,8 @@ impl Connection {
             let current = self.current(turn.place, &deadline, broken)?;
             let slot = slot_address(self.window, current.slot());
             self.variables.push(slot, current.generation());
+            // SAFETY: the head of a slot stays mapped for the life of the connection; it is all atomics.
+            locale::tell(unsafe { at(slot) });
             match attempt(claim.index, current, &deadline) {
                 Ok(reply) => {
                     self.variables.pull(slot);

@@ -7,6 +7,7 @@
 //! thread opens, others wait for it, bounded by the time that opening may take.
 
 mod freeing;
+mod jump;
 
 use crate::caller::connection::{CallOptions, Connection};
 use crate::caller::launch::open_library;
@@ -223,10 +224,14 @@ fn stdio() -> Vec<(String, u64)> {
     crate::CALLER_NAMES
         .iter()
         .filter_map(|name| {
-            let name = std::ffi::CString::new(*name).ok()?;
-            // SAFETY: looks a name up.
-            let address = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) } as u64;
-            (address != 0).then(|| (name.to_string_lossy().into_owned(), address))
+            let address = if *name == "longjmp" {
+                jump::jump as *const () as u64
+            } else {
+                let name = std::ffi::CString::new(*name).ok()?;
+                // SAFETY: looks a name up.
+                unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) as u64 }
+            };
+            (address != 0).then(|| ((*name).to_owned(), address))
         })
         .collect()
 }

@@ -24,6 +24,9 @@ int f_end(FILE *stream) { while (getc(stream) != EOF) {} int end = feof(stream) 
 int f_number(FILE *stream) { return fileno(stream) >= 0; }
 long f_getline(FILE *stream, char *out) { char *line = 0; size_t size = 0; long n = getline(&line, &size, stream); if (n > 0) strcpy(out, line); free(line); return n; }
 FILE *f_open(const char *path, const char *mode) { return fopen(path, mode); }
+FILE *f_opened_by(FILE *(*opens)(const char *), const char *path) { FILE *stream = opens(path); if (stream) fputs("from the library\n", stream); return stream; }
+long f_hidden(FILE *stream, int descriptor) { char *text = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0); strcpy(text, "hidden\n"); fputs(text, stream); long n = fwrite(text, 1, 6, stream); n = n * 10 + write(descriptor, text, 3); munmap(text, 4096); return n; }
+const char *f_map_whole(int descriptor) { return mmap(0, 20, PROT_READ, MAP_SHARED, descriptor, 0); }
 int f_close(FILE *stream) { return fclose(stream); }
 FILE *f_temporary(void) { FILE *file = tmpfile(); if (file) { fputs("temporary\n", file); rewind(file); } return file; }
 FILE *f_memory(char *bytes, size_t count) { return fmemopen(bytes, count, "r"); }
@@ -85,6 +88,7 @@ static char *contents(FILE *file)
     all[fread(all, 1, sizeof all - 1, file)] = 0;
     return all;
 }
+static FILE *opens(const char *name) { return fopen(name, "w"); }
 #define ROWS(X) \
     X(f_say, printf("before "); f_say("library"); printf(" after")) \
     X(f_print, FILE *f = tmpfile(); fputs("a ", f); int n = f_print(f, "text", 5); fputs("z", f); say("%d %s", n, contents(f)); fclose(f)) \
@@ -99,6 +103,9 @@ static char *contents(FILE *file)
     X(f_number, FILE *f = sample(); say("%d", f_number(f)); fclose(f)) \
     X(f_getline, FILE *f = sample(); long n = f_getline(f, line); say("%ld %.7s", n, line); fclose(f)) \
     X(f_open, FILE *f = f_open(path(), "r"); say("%s", fgets(line, 100, f) ? "read" : "none"); fclose(f)) \
+    X(f_opened_by, FILE *f = f_opened_by(opens, path()); fprintf(f, "%s %d\n", "from the program", 7); f_print(f, "both", 3); f_close(f); f = f_open(path(), "r"); while (f_line(f, line, 100)) say("%.4s ", line); fclose(f)) \
+    X(f_hidden, int ends[2]; if (pipe(ends)) abort(); FILE *f = tmpfile(); long n = f_hidden(f, ends[1]); say("%ld %.10s", n, contents(f)); line[read(ends[0], line, 9)] = 0; say(" %s", line); fclose(f)) \
+    X(f_map_whole, FILE *f = sample(); fflush(f); say("%.7s", f_map_whole(fileno(f))); fclose(f)) \
     X(f_close, FILE *f = f_open(path(), "a"); int n = f_print(f, "more", 2); say("%d %d", n, f_close(f)); FILE *g = sample(); say(" %d", f_close(g))) \
     X(f_temporary, FILE *f = f_temporary(); f_line(f, line, 100); say("%.9s", line); f_close(f)) \
     X(f_memory, FILE *f = f_memory((char *)"in memory", 9); f_line(f, line, 100); say("%s", line); f_close(f)) \

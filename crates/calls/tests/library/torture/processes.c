@@ -11,6 +11,7 @@
 #include <ctype.h>
 #include <fcntl.h>
 #include <math.h>
+#include <sys/mman.h>
 #include <stdio.h>
 #include <time.h>
 int p_errno(int value) { errno = value; return -1; }
@@ -41,6 +42,8 @@ int p_handler(int number, void (*f)(int)) { signal(number, f); raise(number); re
 int p_block(int number) { sigset_t set; sigemptyset(&set); sigaddset(&set, number); return sigprocmask(SIG_BLOCK, &set, 0); }
 int p_kill(long process, int number) { return kill((pid_t)process, number); }
 int p_fork(int status) { pid_t child = fork(); if (!child) _exit(status); int got = 0; waitpid(child, &got, 0); return WEXITSTATUS(got); }
+int p_fork_apart(int rounds) { static int value; char *text = malloc(20); for (int i = 0; i < rounds; i++) { value = 1; strcpy(text, "parent"); pid_t child = fork(); if (!child) { value = 2; strcpy(text, "child"); free(malloc(5000)); _exit(value + 1); } int got = 0; waitpid(child, &got, 0); if (value != 1 || strcmp(text, "parent") || WEXITSTATUS(got) != 3) return i; } free(text); return rounds; }
+const char *p_environment_of_hidden(void) { char *name = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0); strcpy(name, "TORTURE_WORD"); const char *value = getenv(name); munmap(name, 4096); return value; }
 long p_child(void) { pid_t child = fork(); if (!child) _exit(7); return child; }
 int p_system(const char *command) { return WEXITSTATUS(system(command)); }
 int p_output(const char *command, char *out, int size) { FILE *pipe = popen(command, "r"); if (!pipe || !fgets(out, size, pipe)) return -1; return WEXITSTATUS(pclose(pipe)); }
@@ -98,6 +101,8 @@ static void at_the_end(void) { printf("at the program's end\n"); }
     X(p_at_exit_of, say("%d", p_at_exit_of(at_the_end))) \
     X(p_at_exit, say("%d", p_at_exit())) \
     X(p_fork, say("%d", p_fork(9))) \
+    X(p_fork_apart, say("%d", p_fork_apart(5))) \
+    X(p_environment_of_hidden, say("%s", p_environment_of_hidden())) \
     X(p_child, int status = 0; long child = p_child(); say("%d", waitpid((pid_t)child, &status, 0) == child); say(" %d", WEXITSTATUS(status)))
 SUBJECT(processes)
 #endif

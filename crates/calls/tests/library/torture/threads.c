@@ -26,6 +26,8 @@ static void *add_all(void *argument) { struct t_work *work = argument; for (int 
 long h_on_values(const int *values, int count) { struct t_work work = {values, count, 0}; pthread_t thread; if (pthread_create(&thread, 0, add_all, &work)) return -1; pthread_join(thread, 0); return work.sum; }
 static void *call(void *argument) { struct t_function *f = argument; f->number = f->function(f->number); return 0; }
 int h_calls_back(int (*f)(int), int a) { struct t_function work = {f, a}; pthread_t thread; if (pthread_create(&thread, 0, call, &work)) return -1; pthread_join(thread, 0); return work.number; }
+static void *show(void *argument) { struct t_function *f = argument; struct t_work local = {0, f->number, 40}; ((int (*)(struct t_work *))f->function)(&local); f->number = (int)local.sum; return 0; }
+int h_shows(int (*f)(struct t_work *), int a) { struct t_function work = {(int (*)(int))f, a}; pthread_t all[3]; for (int i = 0; i < 3; i++) if (pthread_create(&all[i], 0, show, &work)) return -1; else pthread_join(all[i], 0); return work.number; }
 static struct t_work later;
 static pthread_t later_thread;
 int h_start(const int *values, int count) { later = (struct t_work){values, count, 0}; return pthread_create(&later_thread, 0, add_all, &later); }
@@ -42,6 +44,7 @@ static void *count(void *times) { for (long i = 0; i < (long)times; i++) h_locke
 static void *waiter(void *unused) { (void)unused; h_wait(); return (void *)1; }
 static void *setter(void *unused) { (void)unused; void *before = h_get(); h_set((void *)8); return before; }
 static int plus(int a) { return a + 10; }
+static int add_to(struct t_work *work) { work->sum += work->count + h_locked(0) * 0; return 0; }
 static int values[2000];
 #define ROWS(X) \
     X(h_mine, say("%d %d", h_mine(1), h_mine(1))) \
@@ -54,6 +57,7 @@ static int values[2000];
     X(h_own_thread, say("%ld", h_own_thread(12))) \
     X(h_on_values, for (int i = 0; i < 2000; i++) values[i] = i; say("%ld", h_on_values(values, 2000))) \
     X(h_calls_back, say("%d", h_calls_back(plus, 5))) \
+    X(h_shows, say("%d", h_shows(add_to, 2))) \
     X(h_start, say("%d", h_start(values, 2000)); say(" %ld", h_finish())) \
     X(h_is_same, say("%d %d", h_is_same(), h_is_same())) \
     X(h_wait, pthread_t t; pthread_create(&t, 0, waiter, 0); usleep(20000); h_signal(); void *r; pthread_join(t, &r); say("%ld", (long)r)) \
