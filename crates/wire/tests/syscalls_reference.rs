@@ -23,7 +23,7 @@ page and the table differ.
 | local | Runs on the node where the thread is. |
 | deputy | Runs at home. A thread that is at home makes it itself; for a thread on another node its deputy, an OS thread at home, makes it with the same arguments and sends back the result. |
 | emulated | Done by the runtime inside the program and the home daemon, wherever the thread is. |
-| home only | Can only be done by a thread that is at home. Threads do not move while they run yet, so what the table says is refused is refused on every node. |
+| home only | Can only be done by a thread that is at home. No call has a thread move home yet, so what the table says is refused is refused on every node. |
 | refused | Fails with the errno in the table, on which C libraries and language runtimes fall back. |
 
 A refused call is named once, in one line on standard error; `rseq`, which every C library asks for at each start, is not.
