@@ -40,12 +40,16 @@ impl Job {
         let to = to.ok_or_else(|| format!("the run has no node {node}; its nodes are 0 to {last}"))?;
         let no_thread =
             || format!("the program has no thread {thread}; see `banyan job threads {}`", self.replica_id());
-        home.placement().node(thread).ok_or_else(no_thread)?;
-        self.move_thread(home, thread, to);
         let until = Instant::now() + PATIENCE;
+        let mut told_at = None;
         loop {
-            if home.placement().node(thread).ok_or_else(no_thread)? == to {
+            let at = home.placement().node(thread).ok_or_else(no_thread)?;
+            if at == to {
                 return Ok(true);
+            }
+            // One that was between two nodes when it was told has not heard it.
+            if told_at.replace(at) != Some(at) {
+                self.move_thread(home, thread, to);
             }
             if Instant::now() >= until {
                 return Ok(false);
