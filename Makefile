@@ -8,7 +8,7 @@ TEST_THREADS ?= 2
 # Tests run in the background, or from a terminal that goes away, ignore these; programs under test inherit that.
 SIGNALS := env --default-signal=HUP,INT,QUIT
 
-.PHONY: all build demo test check soak sample bench needs
+.PHONY: all build demo test check soak sample hostile bench needs
 all: build
 
 build:
@@ -41,6 +41,10 @@ soak: needs build
 # third of it.
 sample: needs
 	$(CARGO) test --release -p banyan-calls --test sample -- --ignored
+
+# What hostile modules cost their host: the figures of docs/reference/hostile-modules.md.
+hostile:
+	$(CARGO) test --release -p banyan-actors --test wasm worst -- --nocapture --test-threads=1
 
 # Every promised number, beside what others would use: their libraries make this build a long one. A missed bar is a status
 # of 1, and no reason to leave out the rest.

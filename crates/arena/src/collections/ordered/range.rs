@@ -6,6 +6,15 @@ use std::ops::Bound;
 use super::stored::{OrderedKey, Stored};
 use super::tree::{NodeRef, RecordRef, Tree};
 
+/// Which way an iterator goes.
+#[derive(Clone, Copy)]
+enum Direction {
+    Forwards,
+    Backwards,
+}
+
+use Direction::{Backwards, Forwards};
+
 /// A way down from the root: nodes, and in each the child that was taken, in the last one the entry.
 #[derive(Clone, Debug, Default)]
 struct Path(Vec<(NodeRef, usize)>);
@@ -15,117 +24,75 @@ impl Path {
         self.0.last().map(|(node, at)| node.record(*at))
     }
 
-    /// The first entry that is not before a bound; none if all are.
-    fn first_from(tree: Tree, bound: Bound<&[u8]>) -> Self {
+    /// The entry within a bound that is nearest to it: the first behind a start for one who goes forwards, the
+    /// last before an end for one who goes backwards. Empty if there is none.
+    fn nearest(tree: Tree, bound: Bound<&[u8]>, direction: Direction) -> Self {
         let mut path = Path::default();
         let Some(mut node) = tree.root() else { return path };
-        let key = match bound {
-            Bound::Included(key) | Bound::Excluded(key) => key,
-            Bound::Unbounded => {
-                path.down_first(node);
-                return path;
-            }
+        let (Bound::Included(key) | Bound::Excluded(key)) = bound else {
+            path.down(node, direction);
+            return path;
         };
         loop {
             match node.search(key) {
                 Ok(at) => {
                     path.0.push((node, at));
                     if matches!(bound, Bound::Excluded(_)) {
-                        path.advance();
+                        path.step(direction);
                     }
                     return path;
                 }
-                Err(at) => path.0.push((node, at)),
-            }
-            if node.is_leaf() {
-                path.climb_forwards();
-                return path;
-            }
-            node = node.child(path.0.last().map_or(0, |(_, at)| *at));
-        }
-    }
-
-    /// The last entry that is not behind a bound; none if all are.
-    fn last_until(tree: Tree, bound: Bound<&[u8]>) -> Self {
-        let mut path = Path::default();
-        let Some(mut node) = tree.root() else { return path };
-        let key = match bound {
-            Bound::Included(key) | Bound::Excluded(key) => key,
-            Bound::Unbounded => {
-                path.down_last(node);
-                return path;
-            }
-        };
-        loop {
-            match node.search(key) {
-                Ok(at) => {
+                Err(at) => {
                     path.0.push((node, at));
-                    if matches!(bound, Bound::Excluded(_)) {
-                        path.retreat();
+                    if node.is_leaf() {
+                        path.climb(direction);
+                        return path;
                     }
-                    return path;
+                    node = node.child(at);
                 }
-                Err(at) => path.0.push((node, at)),
             }
-            if node.is_leaf() {
-                path.climb_backwards();
-                return path;
-            }
-            node = node.child(path.0.last().map_or(0, |(_, at)| *at));
         }
     }
 
-    /// Goes on to the first entry under a node.
-    fn down_first(&mut self, mut node: NodeRef) {
+    /// Goes on to the entry under a node that comes first that way.
+    fn down(&mut self, mut node: NodeRef, direction: Direction) {
+        let end = |node: NodeRef| match direction {
+            Forwards => 0,
+            Backwards => node.count(),
+        };
         while !node.is_leaf() {
-            self.0.push((node, 0));
-            node = node.child(0);
+            self.0.push((node, end(node)));
+            node = node.child(end(node));
         }
-        self.0.push((node, 0));
-        // An empty tree has no root, so a leaf has an entry.
+        self.0.push((node, end(node)));
+        self.climb(direction);
     }
 
-    /// Goes on to the last entry under a node.
-    fn down_last(&mut self, mut node: NodeRef) {
-        while !node.is_leaf() {
-            self.0.push((node, node.count()));
-            node = node.child(node.count());
-        }
-        self.0.push((node, node.count() - 1));
-    }
-
-    /// The next entry; none behind the last.
-    fn advance(&mut self) {
+    /// The next entry that way; none behind the end.
+    fn step(&mut self, direction: Direction) {
         let Some((node, at)) = self.0.last_mut() else { return };
-        *at += 1;
+        if matches!(direction, Forwards) {
+            *at += 1;
+        }
         let (node, at) = (*node, *at);
         if node.is_leaf() {
-            self.climb_forwards();
+            self.climb(direction);
         } else {
-            self.down_first(node.child(at));
+            self.down(node.child(at), direction);
         }
     }
 
-    /// The entry before; none before the first.
-    fn retreat(&mut self) {
-        let Some((node, at)) = self.0.last().copied() else { return };
-        if node.is_leaf() {
-            self.climb_backwards();
-        } else {
-            self.down_last(node.child(at));
-        }
-    }
-
-    /// From a place in the last node, which may be behind its entries, to the entry that is there or follows.
-    fn climb_forwards(&mut self) {
-        while self.0.pop_if(|(node, at)| *at >= node.count()).is_some() {}
-    }
-
-    /// From a place in the last node to the entry before it.
-    fn climb_backwards(&mut self) {
-        while self.0.pop_if(|(_, at)| *at == 0).is_some() {}
-        if let Some((_, at)) = self.0.last_mut() {
-            *at -= 1;
+    /// From a place between the entries of the last node to the entry that follows that way, which may be one of
+    /// a node above.
+    fn climb(&mut self, direction: Direction) {
+        match direction {
+            Forwards => while self.0.pop_if(|(node, at)| *at >= node.count()).is_some() {},
+            Backwards => {
+                while self.0.pop_if(|(_, at)| *at == 0).is_some() {}
+                if let Some((_, at)) = self.0.last_mut() {
+                    *at -= 1;
+                }
+            }
         }
     }
 }
@@ -140,7 +107,7 @@ pub struct Range<'a, K: ?Sized, V: ?Sized> {
 
 impl<'a, K: OrderedKey + ?Sized, V: Stored + ?Sized> Range<'a, K, V> {
     pub(super) fn new(tree: Tree, start: Bound<&[u8]>, end: Bound<&[u8]>) -> Self {
-        let (front, back) = (Path::first_from(tree, start), Path::last_until(tree, end));
+        let (front, back) = (Path::nearest(tree, start, Forwards), Path::nearest(tree, end, Backwards));
         let (front, back) = match (front.record(), back.record()) {
             (Some(first), Some(last)) if first.key() <= last.key() => (front, back),
             _ => Default::default(),
@@ -170,7 +137,7 @@ impl<'a, K: OrderedKey + ?Sized, V: Stored + ?Sized> Iterator for Range<'a, K, V
         if self.is_last() {
             self.end();
         } else {
-            self.front.advance();
+            self.front.step(Forwards);
         }
         Some(self.give(record))
     }
@@ -182,7 +149,7 @@ impl<K: OrderedKey + ?Sized, V: Stored + ?Sized> DoubleEndedIterator for Range<'
         if self.is_last() {
             self.end();
         } else {
-            self.back.retreat();
+            self.back.step(Backwards);
         }
         Some(self.give(record))
     }
