@@ -30,10 +30,7 @@ impl RunningConfiguration {
         if makes(Mutation::UnstashLast) {
             self.queue.extend(stashed);
         } else {
-            stashed.into_iter().rev().for_each(|event| self.queue.push_front(event));
-        }
-        if let Some(changed) = &mut self.changed {
-            changed.reordered = true;
+            self.put_first(stashed);
         }
     }
 }

@@ -333,10 +333,7 @@ impl RunningConfiguration {
         if makes(Mutation::ReleaseLast) {
             self.queue.extend(held);
         } else {
-            held.into_iter().rev().for_each(|event| self.queue.push_front(event));
-        }
-        if let Some(changed) = &mut self.changed {
-            changed.reordered = true;
+            self.put_first(held);
         }
     }
 

@@ -9,10 +9,9 @@
 //! uses it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use banyan_arena::disk::{BLOCK_SIZE, Block, FileDisk, FileDiskError};
+use banyan_arena::disk::{BLOCK_SIZE, Block, FileDisk, FileDiskError, NewFile};
 use banyan_arena::store::{
     CommitError, CommitRequest, CreateError, Identity, OpenError, Position, ReadError, Roots, SnapshotInfo,
     SnapshotOperation, Store, StoreOptions,
@@ -43,15 +42,6 @@ pub enum RecordsError {
         path: PathBuf,
         /// Why.
         source: FileDiskError,
-    },
-    /// The directory or the name failed.
-    #[error("{path}")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
     },
     /// The store could not be made.
     #[error(transparent)]
@@ -361,22 +351,10 @@ fn roots() -> Roots {
 
 /// Makes an empty store: whole under its name, or not at all.
 fn create(path: &Path) -> Result<(), RecordsError> {
-    let io = |source| RecordsError::Io { path: path.to_owned(), source };
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".new-{}", std::process::id()));
-    let temporary = PathBuf::from(name);
-    let mut uuid = [0; 16];
-    rustix::rand::getrandom(&mut uuid, rustix::rand::GetRandomFlags::empty()).map_err(|e| io(e.into()))?;
-    let disk = FileDisk::create(&temporary);
-    let disk = disk.map_err(|source| RecordsError::File { path: temporary.clone(), source })?;
-    let identity =
-        Identity { uuid, base: banyan_arena::DEFAULT_BASE, reservation: banyan_arena::DEFAULT_RESERVATION };
-    drop(Store::create(disk, identity, StoreOptions::default())?);
-    // A link fails if the name is taken, where a rename would replace.
-    let linked = std::fs::hard_link(&temporary, path);
-    // Failing to remove the second name costs a stray file.
-    let _ = std::fs::remove_file(&temporary);
-    linked.map_err(io)?;
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    File::open(directory.unwrap_or(Path::new("."))).and_then(|directory| directory.sync_all()).map_err(io)
+    let failed = |source| RecordsError::File { path: path.to_owned(), source };
+    let (file, disk) = NewFile::create(path).map_err(failed)?;
+    let identity = Identity::new(banyan_arena::DEFAULT_BASE, banyan_arena::DEFAULT_RESERVATION)?;
+    // It is locked until it has its name.
+    let _store = Store::create(disk, identity, StoreOptions::default())?;
+    file.publish().map_err(failed)
 }

@@ -16,7 +16,7 @@ impl Processor {
     pub(super) fn wait_with_sponsor(&mut self, resident: &mut Resident, event: Event) {
         let mut accounts = self.system.facilities.accounts();
         match accounts.ledger.account(event.sponsor).map(|account| account.state) {
-            Some(State::Running) => put_back(&mut resident.exclusive, event),
+            Some(State::Running) => resident.exclusive.running.put_first([event]),
             Some(State::Ended { .. }) | None => resident.exclusive.running.consumed(&event),
             Some(_) => {
                 let refused = accounts.park(resident.entry.number, kept_here(&mut resident.exclusive, event));
@@ -47,7 +47,7 @@ impl Processor {
             Verdict::Release => {
                 // There is more than this processor had leased: it takes all.
                 self.leases.take_all(sponsor, &mut accounts);
-                put_back(&mut resident.exclusive, event);
+                resident.exclusive.running.put_first([event]);
                 accounts.carry_out(sponsor, verdict, &mut freed);
             }
             Verdict::Drop => resident.exclusive.running.consumed(&event),
@@ -126,14 +126,6 @@ impl Processor {
         drop(accounts);
         complaints.into_iter().for_each(|line| self.system.facilities.log(line));
         self.system.send_freed(freed);
-    }
-}
-
-/// An event is to be tried again at once.
-fn put_back(exclusive: &mut Exclusive, event: Event) {
-    exclusive.running.queue.push_front(event);
-    if let Some(changed) = &mut exclusive.running.changed {
-        changed.reordered = true;
     }
 }
 

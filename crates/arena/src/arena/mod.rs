@@ -73,10 +73,7 @@ impl Arena<FileDisk> {
     /// [`ArenaError`]; a file of that name is never touched, and none is made.
     pub fn create(path: &Path, options: ArenaOptions) -> Result<Self, ArenaError> {
         let failed = |source: FileDiskError| ArenaError::File { path: path.to_owned(), source };
-        let mut uuid = [0; 16];
-        rustix::rand::getrandom(&mut uuid, rustix::rand::GetRandomFlags::empty())
-            .map_err(|errno| failed(FileDiskError::Io(errno.into())))?;
-        let identity = Identity { uuid, base: options.base, reservation: options.reservation };
+        let identity = Identity::new(options.base, options.reservation)?;
         let (file, disk) = NewFile::create(path).map_err(failed)?;
         // It gets its name once it is known that it can be opened here.
         let arena = Self::format(disk, identity, options)?;

@@ -16,8 +16,7 @@ use crate::arena::{Arena, ArenaOptions};
 use crate::disk::{BLOCK_SIZE, Block, Disk, FileDisk, NewFile};
 use crate::noun::{Noun, Nouns};
 use crate::store::{
-    CommitRequest, CreateError, Identity, OpenError, PageEntry, Position, Roots, Store, StoreOptions,
-    page_checksum,
+    CommitRequest, Identity, OpenError, PageEntry, Position, Roots, Store, StoreOptions, page_checksum,
 };
 
 const MAGIC: &[u8; 8] = b"BANYEXP1";
@@ -240,10 +239,7 @@ fn fill<T: Read>(
     if total > end {
         return Err(ImportError::Damaged(image.bytes).into());
     }
-    let mut uuid = [0; 16];
-    rustix::rand::getrandom(&mut uuid, rustix::rand::GetRandomFlags::empty())
-        .map_err(|error| CreateError::Io(error.into()))?;
-    let mut store = Store::create(disk, Identity { uuid, base, reservation }, StoreOptions::default())?;
+    let mut store = Store::create(disk, Identity::new(base, reservation)?, StoreOptions::default())?;
     let mut next = 0;
     let mut done = 0;
     let mut numbers: Vec<u32> = Vec::new();

@@ -188,6 +188,19 @@ pub struct Store<D: Disk> {
     gathered: Vec<Block>,
 }
 
+impl Identity {
+    /// That of a new arena, which no other has.
+    ///
+    /// # Errors
+    /// The kernel has no random bytes.
+    pub fn new(base: u64, reservation: u64) -> Result<Self, CreateError> {
+        let mut uuid = [0; 16];
+        rustix::rand::getrandom(&mut uuid, rustix::rand::GetRandomFlags::empty())
+            .map_err(|errno| CreateError::Io(errno.into()))?;
+        Ok(Self { uuid, base, reservation })
+    }
+}
+
 impl<D: Disk> Store<D> {
     /// Makes an empty store on an empty disk and makes it durable.
     ///
