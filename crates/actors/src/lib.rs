@@ -9,8 +9,8 @@
 //! Unsafe code: `sys`, and `wasm::memory`, since the engine asks for an unsafe trait there.
 //!
 //! Locks: the accounts', the directory's, the names', the log's, each taken alone (`system`). Threads: one
-//! per processor (`processor::runtime`), the pool's (`processor::pool`), a router's (`router::unix`); and with
-//! modules one that cuts off long events (`wasm::watchdog`), and one that empties what they have written
+//! per processor (`processor::runtime`), the pool's (`processor::pool`), a router's (`router::unix`); and
+//! with modules one that cuts off long events (`wasm::watchdog`), and one that empties what they have written
 //! (`wasm::memory`).
 #![deny(unsafe_code)]
 

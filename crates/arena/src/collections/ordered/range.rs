@@ -24,8 +24,8 @@ impl Path {
         self.0.last().map(|(node, at)| node.record(*at))
     }
 
-    /// The entry within a bound that is nearest to it: the first behind a start for one who goes forwards, the
-    /// last before an end for one who goes backwards. Empty if there is none.
+    /// The entry within a bound that is nearest to it: the first behind a start for one who goes forwards,
+    /// the last before an end for one who goes backwards. Empty if there is none.
     fn nearest(tree: Tree, bound: Bound<&[u8]>, direction: Direction) -> Self {
         let mut path = Path::default();
         let Some(mut node) = tree.root() else { return path };
@@ -82,8 +82,8 @@ impl Path {
         }
     }
 
-    /// From a place between the entries of the last node to the entry that follows that way, which may be one of
-    /// a node above.
+    /// From a place between the entries of the last node to the entry that follows that way, which may be one
+    /// of a node above.
     fn climb(&mut self, direction: Direction) {
         match direction {
             Forwards => while self.0.pop_if(|(node, at)| *at >= node.count()).is_some() {},

@@ -66,6 +66,29 @@ pub(crate) fn address(position: usize, name: &CStr, is_callers: bool) -> u64 {
     }
 }
 
+/// A C function's name, of its text and a zero byte.
+pub(crate) const fn c_name(text: &str) -> &CStr {
+    match CStr::from_bytes_with_nul(text.as_bytes()) {
+        Ok(name) => name,
+        Err(_) => panic!("a name has no zero byte"),
+    }
+}
+
+/// The function of that name, here or at the caller's: a jump there is turned into a call-back by the fault
+/// handler.
+///
+/// # Safety
+/// `$kind` must be the function's type.
+macro_rules! function {
+    ($name:expr, $is_callers:expr, $kind:ty) => {{
+        const NAME: &std::ffi::CStr = $name;
+        const POSITION: usize = crate::caller::position(NAME);
+        let address = crate::caller::address(POSITION, NAME, $is_callers);
+        std::mem::transmute::<*const (), $kind>(address as *const ())
+    }};
+}
+pub(crate) use function;
+
 /// Defines C functions that run here or, when `$choose` finds that their file is the caller's, there.
 /// `$choose` gives the file to use and whether it is the caller's; `$then` is told the result.
 macro_rules! forward {
@@ -79,17 +102,14 @@ macro_rules! forward {
         /// As the C function's.
         #[unsafe(no_mangle)]
         pub(crate) unsafe extern "C" fn $name($($argument: $kind),*) -> $result {
-            const NAME: &std::ffi::CStr = match std::ffi::CStr::from_bytes_with_nul(concat!(stringify!($name), "\0").as_bytes()) {
-                Ok(name) => name,
-                Err(_) => panic!("a name has no zero byte"),
-            };
-            const POSITION: usize = crate::caller::position(NAME);
             let ($file, is_callers) = $choose($file);
-            let address = crate::caller::address(POSITION, NAME, is_callers);
-            // SAFETY: both candidates are functions of this name and so of this signature. A jump
-            // to the caller's is turned into a call-back by the fault handler.
+            // SAFETY: both candidates are functions of this name and so of this signature.
             unsafe {
-                let function: unsafe extern "C" fn($($kind),*) -> $result = std::mem::transmute(address as *const ());
+                let function = crate::caller::function!(
+                    crate::caller::c_name(concat!(stringify!($name), "\0")),
+                    is_callers,
+                    unsafe extern "C" fn($($kind),*) -> $result
+                );
                 $then(function($($argument),*))
             }
         }

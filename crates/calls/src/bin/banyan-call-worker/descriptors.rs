@@ -4,7 +4,7 @@
 //! whose it is. A library may close a descriptor of the caller only after it has used it: one that
 //! closes all numbers must not take its caller's files away.
 
-use crate::caller::{address, callers, forward, own, position};
+use crate::caller::{callers, forward, function, own, position};
 use crate::seen::{filled, shown};
 use std::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -53,8 +53,7 @@ macro_rules! transfers {
             let (file, is_callers) = choose(file);
             // SAFETY: the caller's contract; the function's type.
             unsafe {
-                let address = address(const { position($c_name) }, $c_name, is_callers);
-                let transfer = std::mem::transmute::<*const (), Transfer>(address as *const ());
+                let transfer = function!($c_name, is_callers, Transfer);
                 if !is_callers {
                     return transfer(file, data, size, $($more),*);
                 }
@@ -225,57 +224,4 @@ pub(crate) unsafe extern "C" fn poll(polled: *mut Polled, count: c_ulong, millis
             poll_side(polled, false, SLICE_MS);
         }
     }
-}
-
-/// `poll` of programs compiled with checks.
-///
-/// # Safety
-/// As the C function's.
-#[unsafe(no_mangle)]
-pub(crate) unsafe extern "C" fn __poll_chk(
-    polled: *mut Polled,
-    count: c_ulong,
-    milliseconds: c_int,
-    _: usize,
-) -> c_int {
-    // SAFETY: the caller's contract.
-    unsafe { poll(polled, count, milliseconds) }
-}
-
-/// C functions as programs compiled with checks call them, with the bytes that there is room for: here that
-/// costs a worker and no program.
-macro_rules! checked {
-    ($($checked:ident is $name:ident($($argument:ident: $kind:ty),*) -> $result:ty, without $($room:ident),*;)*) => {$(
-        /// The C function of that name, without the check.
-        ///
-        /// # Safety
-        /// As the C function's.
-        #[unsafe(no_mangle)]
-        pub(crate) unsafe extern "C" fn $checked($($argument: $kind,)* $($room: usize),*) -> $result {
-            // SAFETY: the caller's contract.
-            unsafe { $name($($argument),*) }
-        }
-    )*};
-}
-
-checked! {
-    __read_chk is read(file: c_int, data: *mut c_void, size: usize) -> isize, without _room;
-    __pread_chk is pread(file: c_int, data: *mut c_void, size: usize, offset: i64) -> isize, without _room;
-    __pread64_chk is pread64(file: c_int, data: *mut c_void, size: usize, offset: i64) -> isize, without _room;
-}
-
-/// `recv` of programs compiled with checks.
-///
-/// # Safety
-/// As the C function's.
-#[unsafe(no_mangle)]
-pub(crate) unsafe extern "C" fn __recv_chk(
-    file: c_int,
-    data: *mut c_void,
-    size: usize,
-    _: usize,
-    flags: c_int,
-) -> isize {
-    // SAFETY: the caller's contract.
-    unsafe { recv(file, data, size, flags) }
 }

@@ -9,7 +9,7 @@ use banyan_calls::{Frame, unwind};
 use std::ffi::c_int;
 
 /// What `setjmp` saves: the sixth word is the stack pointer.
-type Buffer = [u64; 8];
+pub(crate) type Buffer = [u64; 8];
 type Jump = unsafe extern "C" fn(*const Buffer, c_int);
 
 /// The stack pointer in a buffer that this process saved.
@@ -51,19 +51,3 @@ pub(crate) unsafe extern "C" fn longjmp(buffer: *const Buffer, value: c_int) -> 
         libc::abort()
     }
 }
-
-macro_rules! also {
-    ($($name:ident)*) => {$(
-        /// C's `longjmp` under another name.
-        ///
-        /// # Safety
-        /// As the C function's.
-        #[unsafe(no_mangle)]
-        pub(crate) unsafe extern "C" fn $name(buffer: *const Buffer, value: c_int) -> ! {
-            // SAFETY: the caller's contract.
-            unsafe { longjmp(buffer, value) }
-        }
-    )*};
-}
-
-also! { _longjmp siglongjmp __longjmp_chk }

@@ -11,12 +11,16 @@ mod buffers;
 mod caller;
 #[expect(unsafe_code, reason = "functions of C's library, in its place")]
 mod descriptors;
+#[expect(unsafe_code, reason = "functions of C's library, in its place")]
+mod formats;
 #[expect(unsafe_code, reason = "the allocator of the library, in C's terms")]
 mod heap;
 #[expect(unsafe_code, reason = "a function of C's library, in its place")]
 mod jumps;
 #[expect(unsafe_code, reason = "functions of C's library, in its place")]
 mod mappings;
+#[expect(unsafe_code, reason = "functions of C's library, in its place")]
+mod names;
 #[expect(unsafe_code, reason = "functions of C's library, in its place")]
 mod process;
 #[expect(unsafe_code, reason = "copies what the caller does not see")]

@@ -182,23 +182,6 @@ pub(crate) unsafe extern "C" fn mmap(
     unsafe { libc::syscall(libc::SYS_mmap, address, length, rights, flags, descriptor, offset) as u64 }
 }
 
-/// C's `mmap` of long files.
-///
-/// # Safety
-/// As the C function's.
-#[unsafe(no_mangle)]
-pub(crate) unsafe extern "C" fn mmap64(
-    address: u64,
-    length: usize,
-    rights: c_int,
-    flags: c_int,
-    descriptor: c_int,
-    offset: i64,
-) -> u64 {
-    // SAFETY: the caller's contract.
-    unsafe { mmap(address, length, rights, flags, descriptor, offset) }
-}
-
 /// C's `munmap`.
 ///
 /// # Safety

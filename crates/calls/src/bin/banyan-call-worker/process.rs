@@ -3,7 +3,7 @@
 //! The library is a part of its caller's program: that is the process it asks about and changes. But a signal
 //! that would end the program ends its worker. Not for masks of signals, and not for children.
 
-use crate::caller::{address, callers, position};
+use crate::caller::{address, c_name, callers, function, position};
 use crate::seen::Text;
 use std::ffi::{CStr, CString, c_char, c_double, c_int, c_long, c_uint, c_void};
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
@@ -17,15 +17,13 @@ macro_rules! callers_own {
         /// As the C function's.
         #[unsafe(no_mangle)]
         pub(crate) unsafe extern "C" fn $name($($argument: $kind),*) -> $result {
-            const NAME: &std::ffi::CStr = match std::ffi::CStr::from_bytes_with_nul(concat!(stringify!($name), "\0").as_bytes()) {
-                Ok(name) => name,
-                Err(_) => panic!("a name has no zero byte"),
-            };
-            const POSITION: usize = position(NAME);
-            let address = address(POSITION, NAME, banyan_calls::is_in_call());
-            // SAFETY: both candidates are functions of this name; the caller's becomes a call-back.
+            // SAFETY: both candidates are functions of this name and so of this signature.
             unsafe {
-                let function: unsafe extern "C" fn($($kind),*) -> $result = std::mem::transmute(address as *const ());
+                let function = function!(
+                    c_name(concat!(stringify!($name), "\0")),
+                    banyan_calls::is_in_call(),
+                    unsafe extern "C" fn($($kind),*) -> $result
+                );
                 function($($argument),*)
             }
         }
@@ -44,18 +42,6 @@ callers_own! {
     srand48(seed: c_long) -> ();
 }
 
-/// The function of that name, at the caller's in a call.
-///
-/// # Safety
-/// `$kind` must be the function's type.
-macro_rules! function {
-    ($name:literal, $kind:ty) => {{
-        const POSITION: usize = position($name);
-        let address = address(POSITION, $name, banyan_calls::is_in_call());
-        std::mem::transmute::<*const (), $kind>(address as *const ())
-    }};
-}
-
 /// C's `getenv`.
 ///
 /// # Safety
@@ -64,7 +50,7 @@ macro_rules! function {
 pub(crate) unsafe extern "C" fn getenv(name: *const c_char) -> *mut c_char {
     type Get = unsafe extern "C" fn(*const c_char) -> *mut c_char;
     // SAFETY: the caller's contract; the function's type.
-    unsafe { function!(c"getenv", Get)(Text::of(name).address()) }
+    unsafe { function!(c"getenv", banyan_calls::is_in_call(), Get)(Text::of(name).address()) }
 }
 
 /// C's `setenv`.
@@ -75,7 +61,13 @@ pub(crate) unsafe extern "C" fn getenv(name: *const c_char) -> *mut c_char {
 pub(crate) unsafe extern "C" fn setenv(name: *const c_char, value: *const c_char, overwrite: c_int) -> c_int {
     type Set = unsafe extern "C" fn(*const c_char, *const c_char, c_int) -> c_int;
     // SAFETY: as in `getenv`.
-    unsafe { function!(c"setenv", Set)(Text::of(name).address(), Text::of(value).address(), overwrite) }
+    unsafe {
+        function!(c"setenv", banyan_calls::is_in_call(), Set)(
+            Text::of(name).address(),
+            Text::of(value).address(),
+            overwrite,
+        )
+    }
 }
 
 /// C's `unsetenv`.
@@ -86,7 +78,7 @@ pub(crate) unsafe extern "C" fn setenv(name: *const c_char, value: *const c_char
 pub(crate) unsafe extern "C" fn unsetenv(name: *const c_char) -> c_int {
     type Unset = unsafe extern "C" fn(*const c_char) -> c_int;
     // SAFETY: as in `getenv`.
-    unsafe { function!(c"unsetenv", Unset)(Text::of(name).address()) }
+    unsafe { function!(c"unsetenv", banyan_calls::is_in_call(), Unset)(Text::of(name).address()) }
 }
 
 /// C's `putenv`. The text becomes a part of the environment, which outlives this worker: it is copied.
@@ -171,15 +163,12 @@ unsafe fn is_handled(sigaction: u64, signal: c_int) -> bool {
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn raise(signal: c_int) -> c_int {
     const ACTION: usize = position(c"sigaction");
-    const RAISE: usize = position(c"raise");
     // SAFETY: functions of these names.
     unsafe {
         let is_own = is_handled(address(ACTION, c"sigaction", false), signal);
         let there = callers(ACTION);
         let is_callers = !is_own && banyan_calls::is_in_call() && there != 0 && is_handled(there, signal);
-        let raise = address(RAISE, c"raise", is_callers);
-        let raise: unsafe extern "C" fn(c_int) -> c_int = std::mem::transmute(raise as *const ());
-        raise(signal)
+        function!(c"raise", is_callers, unsafe extern "C" fn(c_int) -> c_int)(signal)
     }
 }
 

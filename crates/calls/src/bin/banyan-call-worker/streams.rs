@@ -1,26 +1,21 @@
 //! C's functions on `FILE`: a stream that the caller opened is used by the caller.
 //!
 //! The standard streams are the caller's too, so that what a library prints comes out in order
-//! with what its program prints, and is not lost with a worker. The formatting functions take any
-//! number of arguments, which Rust cannot define: a few instructions turn them into a list.
+//! with what its program prints, and is not lost with a worker. Not for formats: see `formats`.
 
 use crate::buffers::Buffers;
-use crate::caller::{address, callers, forward, position};
-use crate::descriptors::write;
+use crate::caller::{callers, forward, function, position};
 use crate::seen::{Text, filled, shown};
 use banyan_wire::address_space::CALL_WINDOWS;
-use std::arch::global_asm;
 use std::ffi::{CStr, c_char, c_int, c_long, c_uint, c_void};
 
 /// Any `FILE`, or null for all.
-type Stream = *mut c_void;
+pub(crate) type Stream = *mut c_void;
 
 unsafe extern "C" {
-    static stdin: Stream;
-    static stdout: Stream;
+    pub(crate) static stdin: Stream;
+    pub(crate) static stdout: Stream;
     static stderr: Stream;
-
-    fn vsnprintf(text: *mut c_char, room: usize, format: *const c_char, list: *mut c_void) -> c_int;
 }
 
 fn standard() -> [(Stream, u64); 3] {
@@ -31,7 +26,7 @@ fn standard() -> [(Stream, u64); 3] {
 }
 
 /// The stream to use, and whether it is the caller's. A `FILE` in a window was allocated by a worker.
-fn choose(file: Stream) -> (Stream, bool) {
+pub(crate) fn choose(file: Stream) -> (Stream, bool) {
     let standard = standard();
     if !banyan_calls::is_in_call() {
         return (file, false);
@@ -71,32 +66,6 @@ forward! { choose;
     getwc(file: Stream) on file -> c_uint;
     ungetwc(character: c_uint, file: Stream) on file -> c_uint;
     fwide(file: Stream, mode: c_int) on file -> c_int;
-}
-
-/// The function of that name, here or at the caller's.
-///
-/// # Safety
-/// `$kind` must be the function's type.
-macro_rules! function {
-    ($name:literal, $is_callers:expr, $kind:ty) => {{
-        const POSITION: usize = position($name);
-        std::mem::transmute::<*const (), $kind>(address(POSITION, $name, $is_callers) as *const ())
-    }};
-}
-
-/// C functions under further names.
-macro_rules! also {
-    ($($other:ident is $name:ident($($argument:ident: $kind:ty),*) -> $result:ty;)*) => {$(
-        /// The C function under another name.
-        ///
-        /// # Safety
-        /// As the C function's.
-        #[unsafe(no_mangle)]
-        pub(crate) unsafe extern "C" fn $other($($argument: $kind),*) -> $result {
-            // SAFETY: the caller's contract.
-            unsafe { $name($($argument),*) }
-        }
-    )*};
 }
 
 /// C functions that open a stream: the caller does, which may be given it, if it lets the library.
@@ -169,18 +138,6 @@ pub(crate) unsafe extern "C" fn setbuf(file: Stream, buffer: *mut c_char) {
     let mode = if buffer.is_null() { libc::_IONBF } else { libc::_IOFBF };
     // SAFETY: the caller's contract.
     unsafe { setvbuf(file, buffer, mode, BYTES) };
-}
-
-/// C's `vfscanf`.
-///
-/// # Safety
-/// As the C function's.
-#[unsafe(no_mangle)]
-pub(crate) unsafe extern "C" fn vfscanf(file: Stream, format: *const c_char, list: *mut c_void) -> c_int {
-    type Scan = unsafe extern "C" fn(Stream, *const c_char, *mut c_void) -> c_int;
-    let (file, is_callers) = choose(file);
-    // SAFETY: as of `openers`.
-    unsafe { function!(c"vfscanf", is_callers, Scan)(file, Text::of(format).address(), list) }
 }
 
 /// C's `tmpfile`.
@@ -297,16 +254,6 @@ pub(crate) unsafe extern "C" fn getdelim(
     }
 }
 
-/// C's `getline`.
-///
-/// # Safety
-/// As the C function's.
-#[unsafe(no_mangle)]
-pub(crate) unsafe extern "C" fn getline(line: *mut *mut c_char, room: *mut usize, file: Stream) -> isize {
-    // SAFETY: the caller's contract.
-    unsafe { getdelim(line, room, c_int::from(b'\n'), file) }
-}
-
 /// C's `fputc`.
 ///
 /// # Safety
@@ -368,64 +315,6 @@ pub(crate) unsafe extern "C" fn fputs(text: *const c_char, file: Stream) -> c_in
     }
 }
 
-/// Bytes of most texts that are printed.
-const PRINTED: usize = 512;
-
-/// Puts the text of a format and its list to `then`; what that gives, -1 if there is no text.
-///
-/// # Safety
-/// The list must be right for the format.
-unsafe fn with_text(
-    format: *const c_char,
-    list: *mut c_void,
-    then: impl FnOnce(*const c_void, usize) -> c_int,
-) -> c_int {
-    // SAFETY: a `va_list` has three words; the first copy is used up by the first attempt.
-    unsafe {
-        let mut again = list.cast::<[u64; 3]>().read();
-        let mut short = [0_u8; PRINTED];
-        let length = vsnprintf(short.as_mut_ptr().cast(), PRINTED, format, list);
-        if length < 0 {
-            return -1;
-        }
-        if (length as usize) < PRINTED {
-            return then(short.as_ptr().cast(), length as usize);
-        }
-        let mut long = vec![0_u8; length as usize + 1];
-        vsnprintf(long.as_mut_ptr().cast(), long.len(), format, (&raw mut again).cast());
-        then(long.as_ptr().cast(), length as usize)
-    }
-}
-
-/// C's `vfprintf`. The text is made here, where its arguments are.
-///
-/// # Safety
-/// As the C function's.
-#[unsafe(no_mangle)]
-pub(crate) unsafe extern "C" fn vfprintf(file: Stream, format: *const c_char, list: *mut c_void) -> c_int {
-    type Print = unsafe extern "C" fn(Stream, *const c_char, *mut c_void) -> c_int;
-    let (_, is_callers) = choose(file);
-    // SAFETY: the caller's contract.
-    unsafe {
-        if !is_callers {
-            return function!(c"vfprintf", false, Print)(file, format, list);
-        }
-        with_text(format, list, |text, length| {
-            if length == 0 || fwrite(text, 1, length, file) == length { length as c_int } else { -1 }
-        })
-    }
-}
-
-/// C's `vdprintf`.
-///
-/// # Safety
-/// As the C function's.
-#[unsafe(no_mangle)]
-pub(crate) unsafe extern "C" fn vdprintf(file: c_int, format: *const c_char, list: *mut c_void) -> c_int {
-    // SAFETY: the caller's contract.
-    unsafe { with_text(format, list, |text, length| write(file, text, length) as c_int) }
-}
-
 /// C's `puts`.
 ///
 /// # Safety
@@ -435,203 +324,3 @@ pub(crate) unsafe extern "C" fn puts(text: *const c_char) -> c_int {
     // SAFETY: the caller's contract; the C library's stream.
     unsafe { if fputs(text, stdout) < 0 { -1 } else { fputc(c_int::from(b'\n'), stdout) } }
 }
-
-/// C's `putchar`.
-///
-/// # Safety
-/// As the C function's.
-#[unsafe(no_mangle)]
-pub(crate) unsafe extern "C" fn putchar(byte: c_int) -> c_int {
-    // SAFETY: the C library's stream.
-    unsafe { fputc(byte, stdout) }
-}
-
-/// C's `vprintf`.
-///
-/// # Safety
-/// As the C function's.
-#[unsafe(no_mangle)]
-pub(crate) unsafe extern "C" fn vprintf(format: *const c_char, list: *mut c_void) -> c_int {
-    // SAFETY: the caller's contract.
-    unsafe { vfprintf(stdout, format, list) }
-}
-
-/// `vfprintf` of programs compiled with checks, which the sandbox makes needless.
-///
-/// # Safety
-/// As the C function's.
-#[unsafe(no_mangle)]
-pub(crate) unsafe extern "C" fn __vfprintf_chk(
-    file: Stream,
-    _: c_int,
-    format: *const c_char,
-    list: *mut c_void,
-) -> c_int {
-    // SAFETY: the caller's contract.
-    unsafe { vfprintf(file, format, list) }
-}
-
-/// `vprintf` of programs compiled with checks.
-///
-/// # Safety
-/// As the C function's.
-#[unsafe(no_mangle)]
-pub(crate) unsafe extern "C" fn __vprintf_chk(_: c_int, format: *const c_char, list: *mut c_void) -> c_int {
-    // SAFETY: the caller's contract.
-    unsafe { vfprintf(stdout, format, list) }
-}
-
-/// `vdprintf` of programs compiled with checks.
-///
-/// # Safety
-/// As the C function's.
-#[unsafe(no_mangle)]
-pub(crate) unsafe extern "C" fn __vdprintf_chk(
-    file: c_int,
-    _: c_int,
-    format: *const c_char,
-    list: *mut c_void,
-) -> c_int {
-    // SAFETY: the caller's contract.
-    unsafe { vdprintf(file, format, list) }
-}
-
-/// `fread` of programs compiled with checks.
-///
-/// # Safety
-/// As the C function's.
-#[unsafe(no_mangle)]
-pub(crate) unsafe extern "C" fn __fread_chk(
-    data: *mut c_void,
-    _: usize,
-    size: usize,
-    count: usize,
-    file: Stream,
-) -> usize {
-    // SAFETY: the caller's contract.
-    unsafe { fread(data, size, count, file) }
-}
-
-/// `fgets` of programs compiled with checks.
-///
-/// # Safety
-/// As the C function's.
-#[unsafe(no_mangle)]
-pub(crate) unsafe extern "C" fn __fgets_chk(
-    text: *mut c_char,
-    _: usize,
-    size: c_int,
-    file: Stream,
-) -> *mut c_char {
-    // SAFETY: the caller's contract.
-    unsafe { fgets(text, size, file) }
-}
-
-/// C's `getchar`.
-///
-/// # Safety
-/// As the C function's.
-#[unsafe(no_mangle)]
-pub(crate) unsafe extern "C" fn getchar() -> c_int {
-    // SAFETY: the C library's stream.
-    unsafe { fgetc(stdin) }
-}
-
-also! {
-    getc is fgetc(file: Stream) -> c_int;
-    _IO_getc is fgetc(file: Stream) -> c_int;
-    getc_unlocked is fgetc(file: Stream) -> c_int;
-    fgetc_unlocked is fgetc(file: Stream) -> c_int;
-    putc is fputc(byte: c_int, file: Stream) -> c_int;
-    _IO_putc is fputc(byte: c_int, file: Stream) -> c_int;
-    putc_unlocked is fputc(byte: c_int, file: Stream) -> c_int;
-    fputc_unlocked is fputc(byte: c_int, file: Stream) -> c_int;
-    fputs_unlocked is fputs(text: *const c_char, file: Stream) -> c_int;
-    fgets_unlocked is fgets(text: *mut c_char, size: c_int, file: Stream) -> *mut c_char;
-    fread_unlocked is fread(data: *mut c_void, size: usize, count: usize, file: Stream) -> usize;
-    fwrite_unlocked is fwrite(data: *const c_void, size: usize, count: usize, file: Stream) -> usize;
-    fflush_unlocked is fflush(file: Stream) -> c_int;
-    feof_unlocked is feof(file: Stream) -> c_int;
-    ferror_unlocked is ferror(file: Stream) -> c_int;
-    fileno_unlocked is fileno(file: Stream) -> c_int;
-    clearerr_unlocked is clearerr(file: Stream) -> ();
-    tmpfile64 is tmpfile() -> Stream;
-    __getdelim is getdelim(line: *mut *mut c_char, room: *mut usize, delimiter: c_int, file: Stream) -> isize;
-}
-
-/// `vfscanf` of the C standard of 1999.
-///
-/// # Safety
-/// As the C function's.
-#[unsafe(no_mangle)]
-pub(crate) unsafe extern "C" fn __isoc99_vfscanf(
-    file: Stream,
-    format: *const c_char,
-    list: *mut c_void,
-) -> c_int {
-    // SAFETY: the caller's contract.
-    unsafe { vfscanf(file, format, list) }
-}
-
-// Each saves the argument registers where a `va_list` has them, and passes the list on: bytes of
-// registers that named arguments took, 48, the arguments on the stack, the saved registers.
-global_asm!(
-    ".macro banyan_variadic name, target, taken, list",
-    ".globl \\name",
-    ".type \\name, @function",
-    "\\name:",
-    "endbr64",
-    "push rbp",
-    "mov rbp, rsp",
-    "sub rsp, 208",
-    "mov [rsp + 32], rdi",
-    "mov [rsp + 40], rsi",
-    "mov [rsp + 48], rdx",
-    "mov [rsp + 56], rcx",
-    "mov [rsp + 64], r8",
-    "mov [rsp + 72], r9",
-    "movaps [rsp + 80], xmm0",
-    "movaps [rsp + 96], xmm1",
-    "movaps [rsp + 112], xmm2",
-    "movaps [rsp + 128], xmm3",
-    "movaps [rsp + 144], xmm4",
-    "movaps [rsp + 160], xmm5",
-    "movaps [rsp + 176], xmm6",
-    "movaps [rsp + 192], xmm7",
-    "mov dword ptr [rsp], \\taken",
-    "mov dword ptr [rsp + 4], 48",
-    "lea rax, [rbp + 16]",
-    "mov [rsp + 8], rax",
-    "lea rax, [rsp + 32]",
-    "mov [rsp + 16], rax",
-    "mov \\list, rsp",
-    "call \\target",
-    "leave",
-    "ret",
-    ".size \\name, . - \\name",
-    ".endm",
-    "banyan_variadic printf, vprintf, 8, rsi",
-    "banyan_variadic __printf_chk, __vprintf_chk, 16, rdx",
-    "banyan_variadic fprintf, vfprintf, 16, rdx",
-    "banyan_variadic __fprintf_chk, __vfprintf_chk, 24, rcx",
-    "banyan_variadic dprintf, vdprintf, 16, rdx",
-    "banyan_variadic __dprintf_chk, __vdprintf_chk, 24, rcx",
-    "banyan_variadic fscanf, vfscanf, 16, rdx",
-    "banyan_variadic __isoc99_fscanf, __isoc99_vfscanf, 16, rdx",
-);
-
-unsafe extern "C" {
-    fn printf();
-    fn __printf_chk();
-    fn fprintf();
-    fn __fprintf_chk();
-    fn dprintf();
-    fn __dprintf_chk();
-    fn fscanf();
-    fn __isoc99_fscanf();
-}
-
-/// Keeps the functions above in the program: nothing in it calls them.
-#[used]
-static VARIADIC: [unsafe extern "C" fn(); 8] =
-    [printf, __printf_chk, fprintf, __fprintf_chk, dprintf, __dprintf_chk, fscanf, __isoc99_fscanf];
