@@ -141,7 +141,6 @@ fn deputy_inputs() -> Vec<Vec<u8>> {
 fn facts() -> NodeStatistics {
     NodeStatistics {
         name: "node".into(),
-        threads: 3,
         waits: vec![WaitCount { nanoseconds: 4096, count: 2 }],
         memory: vec![MemoryPiece {
             start: 0x1000_0000_0000,

@@ -85,6 +85,12 @@ fn endless(mode: &str) -> Running {
     running
 }
 
+/// Ends it.
+fn ended(running: Running) {
+    launch::signal(&running, 15).unwrap();
+    assert_eq!(running.finish(Duration::from_secs(30)).unwrap().end, End::Signal(15));
+}
+
 /// The threads of a program and their nodes.
 fn threads(process: &str) -> Vec<(u64, u64)> {
     let (end, lines, stderr) = job(&["threads", process, "--json"]);
@@ -128,8 +134,7 @@ fn a_person_moves_any_thread_to_any_node() {
         assert_eq!(end, End::Status(125), "{stderr}");
         assert!(stderr.contains(wanted), "{stderr}");
     }
-    launch::signal(&running, 15).unwrap();
-    assert_eq!(running.finish(Duration::from_secs(30)).unwrap().end, End::Signal(15));
+    ended(running);
 }
 
 #[test]
@@ -143,6 +148,5 @@ fn a_thread_that_waits_is_said_to_wait() {
     let (end, _, stderr) = job(&["move", &process, &process, "1"]);
     assert_eq!(end, End::Status(0), "{stderr}");
     assert!(stderr.contains("waits in a call"), "{stderr}");
-    launch::signal(&running, 15).unwrap();
-    assert_eq!(running.finish(Duration::from_secs(30)).unwrap().end, End::Signal(15));
+    ended(running);
 }

@@ -157,7 +157,6 @@ mod tests {
         let node = NodeId::new(1).expect("a node number");
         let statistics = NodeStatistics {
             name: "n".into(),
-            threads: 1,
             cpu_seconds: 0.5,
             daemon_cpu_seconds: 0.0,
             memory_bytes: 4096,
@@ -194,7 +193,7 @@ mod tests {
         let zero = [0; 8];
         let half = 0.5_f64.to_le_bytes();
         let ended = [
-            &[8, 1, b'n', 1],
+            &[8, 1, b'n'],
             &half[..],
             &zero,
             &[0x80, 0x20, 2, 3, 4, 1, 0xac, 2, 9, 5, 6],

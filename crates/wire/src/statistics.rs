@@ -12,8 +12,6 @@ use serde::{Deserialize, Serialize};
 pub struct NodeStatistics {
     /// Its name.
     pub name: String,
-    /// Threads of the program that executed here.
-    pub threads: u64,
     /// CPU time of the replica.
     pub cpu_seconds: f64,
     /// CPU time of the daemon.

@@ -108,7 +108,7 @@ fn requests() -> Vec<Request> {
         Request::Exit(Exit { status: 3, threads: 4 }),
         Request::Refused(Refused { number: 101, reason: Refusal::NotTreated, errno: 38 }),
         Request::Push(Push { stack: 0x5000, fs_base: 0x6000 }),
-        Request::ThreadEnd(ThreadEnd { thread: 78, node: 1, deputy_calls: 9 }),
+        Request::ThreadEnd(ThreadEnd { thread: 78, deputy_calls: 9 }),
         Request::More(Nothing {}),
         Request::CameHome(StoppedThread { thread: 78, used: 5 }),
         Request::ProcessorTime(TimeElsewhere { thread: 78, node: 2 }),

@@ -58,11 +58,11 @@ pub enum ClusterRequest {
     Stop,
 }
 
-impl ClusterRequest {
+impl AdminRequest {
     /// Whether the node ends when it has done that.
     #[must_use]
     pub(crate) fn ends_node(&self) -> bool {
-        matches!(self, Self::Stop | Self::Leave)
+        matches!(self, Self::Cluster(ClusterRequest::Stop | ClusterRequest::Leave))
     }
 }
 

@@ -165,8 +165,7 @@ pub fn administer(path: &Path, request: &AdminRequest) -> Result<AdminAnswer, As
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         let read = serde_json::from_slice(&answer[..length])?;
-        let ends = matches!(request, AdminRequest::Cluster(request) if request.ends_node());
-        if ends && read == AdminAnswer::Done {
+        if request.ends_node() && read == AdminAnswer::Done {
             // When the node's end closes the socket, its state is free.
             let receive = || rustix::net::recv(&socket, &mut answer[..], RecvFlags::empty());
             rustix::io::retry_on_intr(receive)?;

@@ -287,26 +287,23 @@ impl Node {
     }
 
     fn administer(&self, process: &OwnedFd, request: AdminRequest) {
-        let request = match request {
-            AdminRequest::Cluster(request) => request,
-            AdminRequest::Jobs => {
-                let jobs = self.jobs.all().iter().filter_map(|job| job.status()).collect();
-                let _ = local::answer_person(process.as_fd(), &AdminAnswer::Jobs(jobs));
-                return;
-            }
-            AdminRequest::Move { process: program, thread, node } => {
-                let moved = self.move_thread(program, thread, node).unwrap_or_else(AdminAnswer::Refused);
-                let _ = local::answer_person(process.as_fd(), &moved);
-                return;
-            }
-        };
         let ends = request.ends_node();
-        let answer = match &self.neighbours {
-            Neighbours::Told { .. } => AdminAnswer::Refused("this node is in no cluster".into()),
-            Neighbours::Cluster(_) if ends && !self.jobs.is_empty() => {
+        let answer = match (request, &self.neighbours) {
+            (AdminRequest::Jobs, _) => {
+                AdminAnswer::Jobs(self.jobs.all().iter().filter_map(|job| job.status()).collect())
+            }
+            (AdminRequest::Move { process: program, thread, node }, _) => {
+                self.move_thread(program, thread, node).unwrap_or_else(AdminAnswer::Refused)
+            }
+            (AdminRequest::Cluster(_), Neighbours::Told { .. }) => {
+                AdminAnswer::Refused("this node is in no cluster".into())
+            }
+            (AdminRequest::Cluster(_), Neighbours::Cluster(_)) if ends && !self.jobs.is_empty() => {
                 AdminAnswer::Refused("programs are running on this node; stop them first".into())
             }
-            Neighbours::Cluster(cluster) => cluster.administer(request, self.jobs.count()),
+            (AdminRequest::Cluster(request), Neighbours::Cluster(cluster)) => {
+                cluster.administer(request, self.jobs.count())
+            }
         };
         let _ = local::answer_person(process.as_fd(), &answer);
         if let (Neighbours::Cluster(cluster), AdminAnswer::Done, true) = (&self.neighbours, &answer, ends) {
@@ -317,11 +314,11 @@ impl Node {
 
     fn move_thread(&self, process: u32, thread: u32, node: u8) -> Result<AdminAnswer, String> {
         let jobs = self.jobs.all();
-        let job = jobs.iter().find(|job| job.status().is_some_and(|status| status.process == process));
+        let job = jobs.iter().find(|job| job.is_home_of(process));
         let job = job.ok_or_else(|| {
             format!("no program with process id {process} has its home on this node; see `banyan job list`")
         })?;
-        Ok(if job.move_for_person(thread, node)? { AdminAnswer::Done } else { AdminAnswer::Waiting })
+        job.move_for_person(thread, node)
     }
 
     /// The nodes of a job that begins here, this one first.

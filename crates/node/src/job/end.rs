@@ -62,17 +62,14 @@ impl Job {
         let mut nodes = vec![own];
         let of_node = |node| others.remove(&node).unwrap_or_else(|| NodeStatistics::unknown(node));
         nodes.extend(home.others().map(of_node));
-        let moves = {
+        let (mut started, moves) = {
             let placement = home.placement();
-            let elsewhere: u64 = placement.started()[1..].iter().sum();
-            for (node, &started) in nodes.iter_mut().zip(placement.started()) {
-                node.threads = started;
-            }
-            // Alone it starts threads without asking where; a program that a signal ended sent no count.
-            nodes[0].threads = self.threads_started.load(Ordering::Relaxed).saturating_sub(elsewhere).max(1);
-            placement.moves()
+            (placement.started().to_vec(), placement.moves())
         };
-        let total = RunStatistics::new(&nodes, moves, self.started.elapsed().as_secs_f64());
+        // Alone it starts threads without asking where; a program that a signal ended sent no count.
+        let elsewhere: u64 = started[1..].iter().sum();
+        started[0] = self.threads_started.load(Ordering::Relaxed).saturating_sub(elsewhere).max(1);
+        let total = RunStatistics::new(&nodes, &started, moves, self.started.elapsed().as_secs_f64());
         match home.summary {
             Summary::None => {}
             Summary::Table => home.report().write(&total.table()),
@@ -93,8 +90,6 @@ impl Job {
         let private = if self.nodes() > 1 { 0 } else { private_bytes(replica) };
         NodeStatistics {
             name: self.node.to_string(),
-            // Home knows.
-            threads: 0,
             cpu_seconds: processor_seconds(replica),
             daemon_cpu_seconds: processor_seconds(std::process::id()) - self.daemon_seconds,
             memory_bytes: self.pager.memory().bytes().unwrap_or(0) + private,

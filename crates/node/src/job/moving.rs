@@ -5,7 +5,8 @@
 
 use super::home::Home;
 use super::{Job, Role};
-use crate::cluster::admin::JobStatus;
+use crate::cluster::admin::{AdminAnswer, JobStatus};
+use crate::cluster::node::random;
 use banyan_wire::control::ControlMessage;
 use banyan_wire::ids::NodeId;
 use banyan_wire::stub::{Command, Failed, LeaveNode, Reply};
@@ -32,8 +33,13 @@ impl Job {
         })
     }
 
-    /// At home: has a thread go to a node, as a person wants it. False if it has not gone yet.
-    pub(crate) fn move_for_person(&self, thread: u32, node: u8) -> Result<bool, String> {
+    /// Whether this is the home of the program with this process id.
+    pub(crate) fn is_home_of(&self, process: u32) -> bool {
+        matches!(self.role, Role::Home(_)) && self.replica_id() == process
+    }
+
+    /// At home: has a thread go to a node, as a person wants it. It is done, or the thread waits.
+    pub(crate) fn move_for_person(&self, thread: u32, node: u8) -> Result<AdminAnswer, String> {
         let Role::Home(home) = &self.role else { return Err("the job has its home elsewhere".into()) };
         let last = self.nodes() - 1;
         let to = NodeId::new(node).filter(|_| node <= last);
@@ -45,14 +51,14 @@ impl Job {
         loop {
             let at = home.placement().node(thread).ok_or_else(no_thread)?;
             if at == to {
-                return Ok(true);
+                return Ok(AdminAnswer::Done);
             }
             // One that was between two nodes when it was told has not heard it.
             if told_at.replace(at) != Some(at) {
                 self.move_thread(home, thread, to);
             }
             if Instant::now() >= until {
-                return Ok(false);
+                return Ok(AdminAnswer::Waiting);
             }
             std::thread::sleep(LOOK);
         }
@@ -84,14 +90,7 @@ impl Job {
     /// Moves one thread after another to another node, at random, for as long as the run lasts.
     pub(super) fn keep_moving(&self, every: Duration) {
         let Role::Home(home) = &self.role else { return };
-        // Marsaglia's xorshift; the job's number is not 0.
-        let mut state = u64::from(self.id().0) | 1 << 32;
-        let mut below = |bound: usize| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (state % bound as u64) as usize
-        };
+        let below = |bound: usize| random().map_or(0, |bytes| usize::from_le_bytes(bytes) % bound);
         while !self.is_ending() {
             std::thread::sleep(every);
             let threads: Vec<(u32, NodeId)> = home.placement().threads().collect();

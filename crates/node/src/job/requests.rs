@@ -111,7 +111,7 @@ fn handle(job: &Job, received: Received) -> Result<(Answer, Option<OwnedFd>), Pa
             }
             DONE
         }
-        Request::ThreadEnd(ThreadEnd { thread, deputy_calls, .. }) => {
+        Request::ThreadEnd(ThreadEnd { thread, deputy_calls }) => {
             job.pager.counters.deputy_calls.fetch_add(u64::from(deputy_calls), Ordering::Relaxed);
             if let Role::Home(home) = &job.role {
                 home.placement().ended(thread);

@@ -110,9 +110,9 @@ pub struct Faults {
 }
 
 impl RunStatistics {
-    /// Adds up what the nodes did, in a run whose threads moved this often.
+    /// Adds up what the nodes did, each of which started so many threads, and which moved so often.
     #[must_use]
-    pub fn new(nodes: &[NodeStatistics], migrations: u64, wall_seconds: f64) -> Self {
+    pub fn new(nodes: &[NodeStatistics], started: &[u64], migrations: u64, wall_seconds: f64) -> Self {
         let mut waits = no_waits();
         for wait in nodes.iter().flat_map(|node| &node.waits) {
             waits.saturating_record_n(wait.nanoseconds, wait.count);
@@ -121,9 +121,10 @@ impl RunStatistics {
         Self {
             nodes: nodes
                 .iter()
-                .map(|node| NodeLine {
+                .zip(started)
+                .map(|(node, &threads_run)| NodeLine {
                     name: node.name.clone(),
-                    threads_run: node.threads,
+                    threads_run,
                     cpu_seconds: node.cpu_seconds,
                     daemon_cpu_seconds: node.daemon_cpu_seconds,
                     memory_bytes: node.memory_bytes,
@@ -207,14 +208,14 @@ mod tests {
         }
         let node =
             |counters: &Counters| NodeStatistics { waits: counters.waits(), ..NodeStatistics::default() };
-        let faults = RunStatistics::new(&[node(&one), node(&other)], 0, 1.0).faults;
+        let faults = RunStatistics::new(&[node(&one), node(&other)], &[1, 1], 0, 1.0).faults;
         assert!((500.0..=505.0).contains(&faults.p50_us), "{}", faults.p50_us);
         assert!((990.0..=1000.0).contains(&faults.p99_us), "{}", faults.p99_us);
     }
 
     #[test]
     fn a_run_without_faults_has_no_durations_and_one_endless_fault_is_bounded() {
-        assert_eq!(RunStatistics::new(&[], 0, 1.0).faults.p99_us, 0.0);
+        assert_eq!(RunStatistics::new(&[], &[], 0, 1.0).faults.p99_us, 0.0);
         let counters = Counters::default();
         counters.fault_took(u64::MAX);
         let waits = counters.waits();

@@ -111,12 +111,18 @@ pub fn make(thread: &Thread, number: u32, arguments: &[u64; 6], words: &mut [u64
     // SAFETY: the words live across the call, which writes no more than the largest of the three.
     let result = unsafe { kernel::raw(number, own) };
     let subject = subject(number, arguments);
-    let (user, system) = match subject {
-        _ if result < 0 => return result,
-        Subject::Other => return result,
-        Subject::Process => elsewhere(0, 0),
-        Subject::Caller => of_thread(thread),
-        Subject::Thread(id) => with_id(id).map_or((0, 0), of_thread),
+    if result < 0 || subject == Subject::Other {
+        return result;
+    }
+    let of = match subject {
+        Subject::Caller => Some(thread),
+        Subject::Thread(id) => with_id(id),
+        Subject::Process | Subject::Other => None,
+    };
+    let (user, system) = match of {
+        _ if subject == Subject::Process => elsewhere(0, 0),
+        Some(of) => of_thread(of),
+        None => (0, 0),
     };
     match number {
         linux::__NR_times => {
@@ -131,15 +137,10 @@ pub fn make(thread: &Thread, number: u32, arguments: &[u64; 6], words: &mut [u64
             // Of a thread it is not told apart what was user time.
             let all = subject != Subject::Process || wants_all(arguments[0] as i32);
             add(&mut words[0..2], if all { user + system } else { user }, NANOSECONDS);
-            let of_thread = match subject {
-                Subject::Caller => Some(thread),
-                Subject::Thread(id) => with_id(id),
-                Subject::Process | Subject::Other => None,
-            };
-            if let Some(of_thread) = of_thread {
+            if let Some(of) = of {
                 // While a thread is between two nodes, neither tells what it used there.
                 let time = words[0] * NANOSECONDS + words[1];
-                let told = of_thread.told.fetch_max(time, Ordering::Relaxed).max(time);
+                let told = of.told.fetch_max(time, Ordering::Relaxed).max(time);
                 (words[0], words[1]) = (told / NANOSECONDS, told % NANOSECONDS);
             }
         }

@@ -50,7 +50,7 @@ pub fn stopped(thread: &'static Thread, context: &mut UserContext) {
     if thread.role() != Role::Home || thread.leave.load(Ordering::Acquire) == 0 {
         return;
     }
-    if !is_program_code(context.registers.rip) {
+    if !may_leave(thread, context) {
         return stopper::again(thread);
     }
     mask::admit_copy_faults(thread, context.mask);
@@ -61,10 +61,7 @@ pub fn stopped(thread: &'static Thread, context: &mut UserContext) {
 /// If the thread is to leave, and stands at an instruction of the program, it does: this returns only if it
 /// does not.
 pub fn leave_if_asked(thread: &'static Thread, context: &mut UserContext) {
-    if thread.leave.load(Ordering::Relaxed) == 0
-        || !is_program_code(context.registers.rip)
-        || thread.in_vdso.get() != 0
-    {
+    if thread.leave.load(Ordering::Relaxed) == 0 || !may_leave(thread, context) {
         return;
     }
     match thread.role() {
@@ -72,6 +69,11 @@ pub fn leave_if_asked(thread: &'static Thread, context: &mut UserContext) {
         Role::Carrier => leave(thread, Departure::Asked, context),
         Role::Deputy | Role::Service => {}
     }
+}
+
+/// Whether the thread stands at an instruction of the program, and in no handler that interrupted the vDSO.
+fn may_leave(thread: &Thread, context: &UserContext) -> bool {
+    is_program_code(context.registers.rip) && thread.in_vdso.get() == 0
 }
 
 fn leave_home(thread: &'static Thread, context: &UserContext) {

@@ -30,9 +30,8 @@ pub fn count_first() {
 pub fn end(thread: &'static Thread, status: u64) -> ! {
     walk_robust_list(thread.robust_list.get(), thread.thread_id.load(Ordering::Relaxed));
     if !settings::is_alone() {
-        let node = thread.node.load(Ordering::Relaxed);
         let id = thread.thread_id.load(Ordering::Relaxed);
-        requests::tell(&Request::ThreadEnd(ThreadEnd { thread: id, node, deputy_calls: 0 }));
+        requests::tell(&Request::ThreadEnd(ThreadEnd { thread: id, deputy_calls: 0 }));
     }
     if LIVE.fetch_sub(1, Ordering::AcqRel) == 1 {
         end_process(status);
@@ -57,11 +56,11 @@ pub fn end_carrier(thread: &'static Thread, last: &Header) -> ! {
     let buffer = unsafe { thread.buffer() };
     buffer[..size_of::<Header>()].copy_from_slice(last.as_bytes());
     let sent = kernel::send_all(socket, &buffer[..size_of::<Header>() + last.length as usize]);
-    let (node, calls) = (u32::from(settings::node()), thread.deputy_calls.get());
     let id = thread.thread_id.load(Ordering::Relaxed);
-    requests::tell(&Request::ThreadEnd(ThreadEnd { thread: id, node, deputy_calls: calls as u32 }));
+    let deputy_calls = thread.deputy_calls.get() as u32;
+    requests::tell(&Request::ThreadEnd(ThreadEnd { thread: id, deputy_calls }));
     // What the deputy still sent must not make the kernel reset the connection, and take the message back.
-    while sent.is_ok() && kernel::receive_all(socket, &mut buffer[..1]).is_ok() {}
+    while sent.is_ok() && kernel::receive_all(socket, buffer).is_ok() {}
     kernel::close(socket);
     leave(thread, 0)
 }

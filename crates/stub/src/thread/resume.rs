@@ -7,7 +7,7 @@ use crate::signal::frame::{
 };
 use crate::signal::{deferred, deliver, mask, restore};
 use crate::thread::{Role, Thread};
-use banyan_wire::deputy::{Header, ThreadState};
+use banyan_wire::deputy::ThreadState;
 use core::arch::asm;
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general as linux;
@@ -25,7 +25,8 @@ pub fn resume(thread: &'static Thread) -> ! {
         report::fail(&["banyan: a thread cannot be continued"])
     };
     let mut context: UserContext = zerocopy::transmute!(state.context);
-    context.registers.fpstate = extended(&mut rest[..(state.extended as usize).min(MAX)], &mut context.flags);
+    let length = (state.extended as usize).min(rest.len());
+    context.registers.fpstate = extended(&mut rest[..length], &mut context.flags);
     context.stack = thread.signal_stack();
     thread.alternate_stack.set(zerocopy::transmute!(state.alternate_stack));
     thread.used_elsewhere.store(state.used_elsewhere, Ordering::Relaxed);
@@ -71,11 +72,6 @@ pub fn resume(thread: &'static Thread) -> ! {
 
 /// The flag that a program changes to see whether there is CPUID: `rt_sigreturn` leaves it as it is.
 const IDENTIFICATION: u64 = 1 << 21;
-
-/// Bytes of the registers beside the general ones, at most: a quarter of a payload.
-const MAX: usize = banyan_wire::deputy::PAYLOAD_MAX / 4;
-const _: () =
-    assert!((size_of::<Header>() + size_of::<ThreadState>()).is_multiple_of(64), "as the kernel wants");
 
 /// Where the kernel finds the registers beside the general ones: 0 if there are none. What says that it is
 /// larger than it is, is taken for an FXSAVE image.

@@ -189,8 +189,6 @@ records! {
     ThreadEnd {
         /// Its id at home.
         thread: u32,
-        /// Where it executed.
-        node: u32,
         /// System calls that its deputy made, if its carrier says so; else 0.
         deputy_calls: u32,
     }
