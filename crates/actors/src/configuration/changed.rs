@@ -3,8 +3,6 @@
 
 use std::collections::BTreeSet;
 
-use super::event::Event;
-use super::running::RunningConfiguration;
 use crate::model::durable_address::Token;
 use crate::model::timers::TimerId;
 
@@ -23,23 +21,5 @@ pub(crate) struct Changed {
 impl Changed {
     pub(crate) fn new(who: Token) -> Self {
         Self { who, slots: BTreeSet::new(), timers: BTreeSet::new(), reordered: false }
-    }
-}
-
-impl RunningConfiguration {
-    /// What is stored of the queue is not what it will be.
-    pub(super) fn reorder(&mut self) {
-        if let Some(changed) = &mut self.changed {
-            changed.reordered = true;
-        }
-    }
-
-    /// Puts events before all that wait, in their order.
-    pub(crate) fn put_first(
-        &mut self,
-        events: impl IntoIterator<Item = Event, IntoIter: DoubleEndedIterator>,
-    ) {
-        events.into_iter().rev().for_each(|event| self.queue.push_front(event));
-        self.reorder();
     }
 }

@@ -33,4 +33,13 @@ impl RunningConfiguration {
             self.put_first(stashed);
         }
     }
+
+    /// Puts events before all that wait, in their order.
+    pub(crate) fn put_first(
+        &mut self,
+        events: impl IntoIterator<Item = Event, IntoIter: DoubleEndedIterator>,
+    ) {
+        events.into_iter().rev().for_each(|event| self.queue.push_front(event));
+        self.reorder();
+    }
 }

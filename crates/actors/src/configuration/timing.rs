@@ -73,6 +73,13 @@ impl RunningConfiguration {
         }
     }
 
+    /// What is stored of the queue is not what it will be.
+    pub(super) fn reorder(&mut self) {
+        if let Some(changed) = &mut self.changed {
+            changed.reordered = true;
+        }
+    }
+
     pub(super) fn timer_changed(&mut self, id: TimerId) {
         if let Some(changed) = &mut self.changed {
             changed.timers.insert(id);
