@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/auxv.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 // The auxiliary vector is the program's own.
@@ -193,6 +194,13 @@ static void *executable(void *argument) {
     CHECK(memcmp(bytes, same, sizeof bytes) == 0 && lseek(own, 0, SEEK_END) == lseek(file, 0, SEEK_END), "another file");
     CALL(close(own));
     CALL(close(file));
+    struct stat by_link, by_name;
+    CALL(stat(name, &by_name));
+    // Only a privileged user's process can be another file's; that its link says so is for all.
+    if (geteuid() == 0) {
+        CALL(stat("/proc/self/exe", &by_link));
+        CHECK(by_link.st_dev == by_name.st_dev && by_link.st_ino == by_name.st_ino, "another file");
+    }
     CHECK(open("/proc/self/exe", O_WRONLY) == -1, "opened for writing");
     CHECK(open("/proc/self/task/1/stat", O_RDONLY) == -1 && errno == ENOENT, "%s", strerror(errno));
     return NULL;

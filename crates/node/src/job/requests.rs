@@ -53,7 +53,7 @@ fn handle(job: &Job, received: Received) -> Result<(Answer, Option<OwnedFd>), Pa
         .map_err(|error| PagerError::Fatal(format!("the replica asked what is no question: {error}")))?;
     let answer = match request {
         Request::Hello(request) => hello(job, &request, received.file),
-        Request::Ready(_) => ready(job)?,
+        Request::Ready(_) => return ready(job),
         Request::Memory(request) => return memory_call(job, &request, received.file),
         Request::More(_) => return steps(job, 0),
         Request::Confirm(range) => {
@@ -201,12 +201,12 @@ fn hello(job: &Job, request: &Hello, file: Option<OwnedFd>) -> Answer {
 }
 
 /// Lists what to map before the program starts, a few regions an answer; then says where it starts.
-fn ready(job: &Job) -> Result<Answer, PagerError> {
+fn ready(job: &Job) -> Result<(Answer, Option<OwnedFd>), PagerError> {
     let home = match &job.role {
         Role::Home(home) => home,
         Role::Remote(remote) => {
             remote.send_home(&ControlMessage::ReplicaReady);
-            return Ok(DONE);
+            return Ok((DONE, None));
         }
     };
     let regions = home.regions_to_map(ACTIONS_MAX / 3);
@@ -215,21 +215,22 @@ fn ready(job: &Job) -> Result<Answer, PagerError> {
         for Region { start, end, protection, .. } in regions {
             map(&mut steps, start, end - start, u64::from(protection))?;
         }
-        return Ok(Answer::Steps(steps));
+        return Ok((Answer::Steps(steps), None));
     }
     Ok(match home.wait_for_nodes(START_DEADLINE) {
         Ok(()) => {
             let start = home.start();
-            Answer::Enter(Enter {
+            let enter = Answer::Enter(Enter {
                 instruction: start.instruction,
                 stack: start.stack,
                 executable: start.executable,
                 program_break: start.program_break,
-            })
+            });
+            (enter, home.images().open_program().ok())
         }
         Err(reason) => {
             job.notice(&reason);
-            FAILED
+            (FAILED, None)
         }
     })
 }

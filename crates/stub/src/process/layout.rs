@@ -37,12 +37,19 @@ pub unsafe fn words(stack: *const u64) -> Option<Words> {
     Some(Words { arguments: if arguments == 0 { environment } else { arguments }, environment, end })
 }
 
-/// Tells the kernel. It may have no such call (`CONFIG_CHECKPOINT_RESTORE`): then it goes on saying what is
-/// true of the stub.
-pub fn announce(words: Words, start: &Enter) {
+/// Tells the kernel, and which file is the program's. It may have no such call (`CONFIG_CHECKPOINT_RESTORE`):
+/// then it goes on saying what is true of the stub. Only a privileged process may change its file.
+pub fn announce(words: Words, start: &Enter, file: Option<i32>) {
+    if !file.is_some_and(|file| tell(words, start, file as u32)) {
+        let _ = tell(words, start, u32::MAX);
+    }
+}
+
+/// Whether the kernel took it. The file may be none.
+fn tell(words: Words, start: &Enter, file: u32) -> bool {
     let word = |at: usize| copy::load(ProgramAddress(start.stack).add(at as u64 * 8));
-    let Some(vector) = vdso::vector(word) else { return };
-    let Some(last) = vdso::auxiliary(word, AT_NULL) else { return };
+    let Some(vector) = vdso::vector(word) else { return false };
+    let Some(last) = vdso::auxiliary(word, AT_NULL) else { return false };
     let map = prctl::prctl_mm_map {
         start_code: STUB.start,
         end_code: STUB.end,
@@ -58,11 +65,11 @@ pub fn announce(words: Words, start: &Enter) {
         env_end: words.end,
         auxv: (start.stack + vector as u64 * 8) as *mut u64,
         auxv_size: ((last + 1 - vector) * 8) as u32,
-        exe_fd: u32::MAX,
+        exe_fd: file,
     };
     let (at, size) = (&raw const map as u64, size_of_val(&map) as u64);
     let arguments = [prctl::PR_SET_MM.into(), prctl::PR_SET_MM_MAP.into(), at, size, 0, 0];
     // SAFETY: the map lives across the call, which only reads it and the program's vector, and changes what
     // the kernel tells of the process, not the process.
-    let _ = unsafe { kernel::raw(linux::__NR_prctl, arguments) };
+    unsafe { kernel::checked(linux::__NR_prctl, arguments) }.is_ok()
 }

@@ -2,6 +2,7 @@
 
 pub mod descriptors;
 pub mod files;
+pub mod image;
 pub mod layout;
 pub mod links;
 pub mod listings;

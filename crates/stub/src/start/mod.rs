@@ -6,7 +6,7 @@ use crate::kernel::{self, MaskChange};
 use crate::memory::call;
 use crate::memory::perform::{self, Context};
 use crate::process::layout::{self, Words};
-use crate::process::{descriptors, links};
+use crate::process::{descriptors, image, links};
 use crate::remote::signals;
 use crate::report;
 use crate::signal::disposition::{self, Handlers};
@@ -34,12 +34,21 @@ pub fn start(words: Option<Words>) -> ! {
     welcome(floor as i32);
     hello(floor as i32);
     loop {
-        match requests::ask(&Request::Ready(Nothing {})) {
+        let (answer, file) = requests::ask_for_descriptor(&Request::Ready(Nothing {}));
+        match answer {
             Answer::Steps(steps) => map(&steps),
             Answer::Enter(start) if settings::is_home() => {
                 links::set_executable(start.executable);
                 call::set_break(start.program_break);
-                run(&start, words)
+                // While this is the only thread.
+                let file = file.filter(|&file| {
+                    let detached = image::detach().is_ok();
+                    if !detached {
+                        kernel::close(file);
+                    }
+                    detached
+                });
+                run(&start, words, file)
             }
             Answer::Done(_) if !settings::is_home() => serve(),
             // The daemon has said what is wrong.
@@ -103,7 +112,7 @@ fn hello(socket: i32) {
 }
 
 /// The home replica: the first thread becomes the program's.
-fn run(start: &Enter, words: Option<Words>) -> ! {
+fn run(start: &Enter, words: Option<Words>, file: Option<i32>) -> ! {
     // The service thread begins with it: it touches no program memory, and what is sent to the process must
     // not come there, however late it runs.
     let mask = kernel::set_mask(MaskChange::Set, !0);
@@ -128,7 +137,10 @@ fn run(start: &Enter, words: Option<Words>) -> ! {
         report::fail(&["banyan: the program's first stack is not in its memory"]);
     }
     if let Some(words) = words {
-        layout::announce(words, start);
+        layout::announce(words, start, file);
+    }
+    if let Some(file) = file {
+        kernel::close(file);
     }
     resume::enter(start.instruction, start.stack)
 }

@@ -30,7 +30,7 @@ const VERSION: &CStr = c"LINUX_2.6";
 const SYMBOLS: usize = 1 + 2 * FUNCTIONS + 1;
 
 /// A word that is an address or a number, so that the linker can fill in addresses.
-pub(super) type Word = *const u8;
+pub(crate) type Word = *const u8;
 
 const fn number(value: usize) -> Word {
     ptr::without_provenance(value)
@@ -38,31 +38,31 @@ const fn number(value: usize) -> Word {
 
 /// `Elf64_Ehdr`, as far as it matters here.
 #[repr(C)]
-pub(super) struct Header {
+pub(crate) struct Header {
     identification: [u8; 16],
     kind: u16,
     machine: u16,
     version: u32,
     entry: u64,
-    pub(super) program_headers: u64,
+    pub(crate) program_headers: u64,
     section_headers: u64,
     flags: u32,
     header_size: u16,
     program_header_size: u16,
-    pub(super) program_header_count: u16,
+    pub(crate) program_header_count: u16,
     section: [u16; 3],
 }
 
 /// `Elf64_Phdr`.
 #[repr(C)]
-pub(super) struct ProgramHeader {
-    pub(super) kind: u32,
-    flags: u32,
+pub(crate) struct ProgramHeader {
+    pub(crate) kind: u32,
+    pub(crate) flags: u32,
     offset: u64,
-    pub(super) virtual_address: Word,
+    pub(crate) virtual_address: Word,
     physical_address: Word,
     file_size: u64,
-    pub(super) memory_size: u64,
+    pub(crate) memory_size: u64,
     align: u64,
 }
 

@@ -1,4 +1,4 @@
 //! Clocks, the same on every node, and the vDSO by which programs read them.
 
-mod image;
+pub mod image;
 pub mod vdso;

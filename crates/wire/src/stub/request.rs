@@ -60,7 +60,7 @@ messages! {
         2 Failed(Nothing),
         /// Kernel operations to perform, and a result.
         3 Steps(Steps),
-        /// The program starts.
+        /// The program starts. Its file comes beside it.
         4 Enter(Enter),
         /// Where the new thread executes.
         5 Placed(Placed),
