@@ -1,5 +1,6 @@
 // Mappings of up to a terabyte, of which threads on every node touch a few pages: freed, discarded in part
-// and made anew, they read as zero everywhere, and what was not discarded stays.
+// and made anew, they read as zero everywhere, and what was not discarded stays. Reservations of most of all
+// addresses.
 #include "check.h"
 #include <sys/mman.h>
 
@@ -57,6 +58,26 @@ static void *use_again(void *argument) {
     return NULL;
 }
 
+// Most of the address space, as a reservation of which a few pages are used.
+static void *reserve(void *argument) {
+    unsigned long bytes = 80ul << 40;
+    unsigned char *whole = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    CHECK(whole != MAP_FAILED, "80 TiB: %s", strerror(errno));
+    if (whole == MAP_FAILED) return argument;
+    for (int spot = 0; spot < SPOTS; spot++) {
+        unsigned char *page = whole + bytes / SPOTS * spot / PAGE * PAGE;
+        CALL(mprotect(page, PAGE, PROT_READ | PROT_WRITE));
+        check_zero(page, PAGE, "a page of the reservation");
+        page[spot] = 1;
+    }
+    // Mappings of any size find addresses beside it.
+    void *beside = mmap(NULL, GIB, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    CHECK(beside != MAP_FAILED, "beside the reservation: %s", strerror(errno));
+    CALL(munmap(beside, GIB));
+    CALL(munmap(whole, bytes));
+    return argument;
+}
+
 int main(void) {
     static const unsigned long sizes[] = {3 * GIB, 16 * GIB, 64 * GIB, 1024 * GIB};
     ZERO(pthread_barrier_init(&barrier, NULL, THREADS));
@@ -70,5 +91,9 @@ int main(void) {
         make(NULL);
         run_threads(THREADS, use_again);
     }
+    reserve(NULL);
+    pthread_t worker;
+    ZERO(pthread_create(&worker, NULL, reserve, NULL));
+    ZERO(pthread_join(worker, NULL));
     return finish();
 }

@@ -105,15 +105,13 @@ const _: () = {
 
 /// High addresses at which the program's code may lie: what the seccomp filters trap, beside [`LOW`].
 pub const PROGRAM_CODE: AddressRange = AddressRange { start: POOLS.start, end: LARGE.end };
-/// Runs of neighbouring ranges that the program may map. All of it is coherent memory.
-const PROGRAM_MEMORY: [AddressRange; 2] = [
-    AddressRange { start: LOW.start, end: LARGE.end },
-    AddressRange { start: ARENA_STAGINGS.start, end: EXPLICIT_HEAPS.end },
-];
+/// What the program may map: everything below the stub, also where the kernel puts position-independent
+/// programs, for it puts none into a replica. All of it is coherent memory.
+pub const PROGRAM_MEMORY: AddressRange = AddressRange { start: LOW.start, end: STUB.start };
 /// Bytes of a node's pool.
 pub const POOL_BYTES: u64 = 512 << 30;
 /// Bytes of the memory file: it must reach the last address of program memory. It is sparse.
-pub const MEMORY_FILE_BYTES: u64 = EXPLICIT_HEAPS.end;
+pub const MEMORY_FILE_BYTES: u64 = PROGRAM_MEMORY.end;
 
 /// Whether an instruction at `address` is the program's own.
 #[must_use]
@@ -134,18 +132,10 @@ pub const fn is_program_memory(address: u64) -> bool {
     may_map(address, 1)
 }
 
-/// Whether the program may map `[address, address + length)`: it lies wholly in one run of ranges for its
-/// memory.
+/// Whether the program may map `[address, address + length)`.
 #[must_use]
 pub const fn may_map(address: u64, length: u64) -> bool {
-    let mut number = 0;
-    while number < PROGRAM_MEMORY.len() {
-        if PROGRAM_MEMORY[number].holds(address, length) {
-            return true;
-        }
-        number += 1;
-    }
-    false
+    PROGRAM_MEMORY.holds(address, length)
 }
 
 /// The node whose pool `address` lies in; everything outside the pools belongs to the home node. This is the
@@ -190,8 +180,9 @@ mod tests {
             assert_eq!(is_program_memory(range.end - 1), name != "stub", "{name}");
         }
         assert!(!is_program_memory(LOW.start - 1));
-        assert!(!is_program_memory(0x5555_5555_4000), "where the kernel puts programs");
-        assert!(!may_map(LARGE.end - PAGE_BYTES, 2 * PAGE_BYTES), "over the end of a range");
+        assert!(is_program_memory(0x5555_5555_4000), "where the kernel puts no program of a replica");
+        assert!(may_map(LARGE.end - PAGE_BYTES, 2 * PAGE_BYTES), "over the end of a range");
+        assert!(!may_map(STUB.start - PAGE_BYTES, 2 * PAGE_BYTES), "into the stub");
         assert!(!may_map(LOW.start, u64::MAX), "around the end of all addresses");
     }
 

@@ -28,7 +28,7 @@ pub use limits::Limits;
 pub use region_map::{Backing, Copy, FileNumber, KernelMapping, Region};
 
 use alloc::collections::BTreeMap;
-use banyan_wire::address_space::{LARGE, POOL_BYTES, pool_start};
+use banyan_wire::address_space::{LARGE, POOL_BYTES, POOLS, PROGRAM_MEMORY, pool_start};
 use banyan_wire::ids::{EXTENT_BYTES, PAGE_BYTES};
 use banyan_wire::syscalls::MemoryCall;
 use linux_raw_sys::errno::ENOSYS;
@@ -133,10 +133,16 @@ impl Regions {
     }
 
     /// Free addresses for `length` bytes: in a node's pool, or where large reservations are if the pool has
-    /// none.
+    /// none, or else as far from the pools as it can be, where arenas and the pools of the last nodes are.
     pub fn place(&mut self, node: u8, length: u64) -> Option<u64> {
         let pooled = if length > POOL_BYTES / 2 { None } else { self.place_in_pool(node, length) };
-        pooled.or_else(|| self.map.gap(LARGE.start, LARGE.end, length, EXTENT_BYTES))
+        pooled
+            .or_else(|| self.map.gap(LARGE.start, LARGE.end, length, EXTENT_BYTES))
+            .or_else(|| self.map.gap(LARGE.start, PROGRAM_MEMORY.end, length, EXTENT_BYTES))
+            .or_else(|| {
+                let last = PROGRAM_MEMORY.end.checked_sub(length)? & !(EXTENT_BYTES - 1);
+                self.map.gap(last.max(POOLS.start), PROGRAM_MEMORY.end, length, EXTENT_BYTES)
+            })
     }
 
     fn place_in_pool(&mut self, node: u8, length: u64) -> Option<u64> {
