@@ -72,6 +72,45 @@ static void grow(void) {
     if (next != MAP_FAILED) CALL(munmap(next, PAGE));
 }
 
+// 0, or the number of the error.
+static int advised(void *start, size_t bytes, int advice) { return madvise(start, bytes, advice) == 0 ? 0 : errno; }
+
+// Advice that a kind of memory cannot get: private and shared memory of zeroes, a private copy of a file.
+static void *refuse(void *argument) {
+    static const struct { int advice, private, shared, copy; } answers[] = {
+        {MADV_NORMAL, 0, 0, 0}, {MADV_WILLNEED, 0, 0, 0}, {MADV_DONTNEED, 0, 0, 0},
+        {8 /* MADV_FREE */, 0, EINVAL, EINVAL}, {MADV_REMOVE, EINVAL, 0, EACCES}, {MADV_DONTFORK, 0, 0, 0},
+        {MADV_DOFORK, 0, 0, 0}, {18 /* MADV_WIPEONFORK */, 0, EINVAL, EINVAL}, {22 /* MADV_POPULATE_READ */, 0, 0, 0},
+        {23 /* MADV_POPULATE_WRITE */, 0, 0, 0},
+    };
+    unsigned char *private = mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    unsigned char *shared = mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    unsigned char *copy = map_copy(4, 0);
+    CHECK(private != MAP_FAILED && shared != MAP_FAILED, "%s", strerror(errno));
+    for (size_t number = 0; number < sizeof answers / sizeof *answers; number++) {
+        int advice = answers[number].advice;
+        memset(private, 1, 4 * PAGE);
+        memset(shared, 2, 4 * PAGE);
+        memset(copy, 3, 4 * PAGE);
+        int got[] = {advised(private, PAGE, advice), advised(shared, PAGE, advice), advised(copy, PAGE, advice)};
+        CHECK(got[0] == answers[number].private, "advice %d of private memory: %d", advice, got[0]);
+        CHECK(got[1] == answers[number].shared, "advice %d of shared memory: %d", advice, got[1]);
+        CHECK(got[2] == answers[number].copy, "advice %d of a copy: %d", advice, got[2]);
+        CHECK(private[PAGE] == 1 && shared[PAGE] == 2 && copy[PAGE] == 3, "advice %d reached what is behind", advice);
+        CHECK(shared[0] == (advice == MADV_REMOVE ? 0 : 2), "advice %d: shared memory holds %d", advice, shared[0]);
+        CHECK(advised(private, 0, advice) == 0, "advice %d of nothing", advice);
+        CHECK(advised(private + 1, PAGE, advice) == EINVAL, "advice %d in the middle of a page", advice);
+    }
+    CALL(mprotect(private + PAGE, PAGE, PROT_READ));
+    CALL(mprotect(private + 2 * PAGE, PAGE, PROT_NONE));
+    CHECK(advised(private, 2 * PAGE, 22) == 0 && advised(private, 3 * PAGE, 22) == EINVAL, "filled for reading");
+    CHECK(advised(private, PAGE, 23) == 0 && advised(private, 2 * PAGE, 23) == EINVAL, "filled for writing");
+    CALL(munmap(private, 4 * PAGE));
+    CALL(munmap(shared, 4 * PAGE));
+    CALL(munmap(copy, 4 * PAGE));
+    return argument;
+}
+
 int main(void) {
     file = CALL(open("advice", O_RDWR | O_CREAT | O_TRUNC, 0600));
     for (int page = 0; page < PAGES; page++) {
@@ -91,6 +130,8 @@ int main(void) {
     CHECK(madvise(area, PAGE, 5) == -1 && errno == EINVAL, "advice 5 is unknown");
     CALL(munmap(area, PAGES * PAGE));
     grow();
+    refuse(NULL);
+    run_threads(THREADS, refuse);
     CALL(unlink("advice"));
     return finish();
 }

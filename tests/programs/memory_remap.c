@@ -46,6 +46,46 @@ static void *use(void *argument) {
     return NULL;
 }
 
+// Pages of a mapping that hold 'a', 'b' and so on.
+static unsigned char *lettered(unsigned char *place, int pages) {
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | (place ? MAP_FIXED : 0);
+    unsigned char *made = mmap(place, pages * PAGE, PROT_READ | PROT_WRITE, flags, -1, 0);
+    CHECK(made != MAP_FAILED, "%s", strerror(errno));
+    for (int page = 0; page < pages; page++) memset(made + page * PAGE, 'a' + page, PAGE);
+    return made;
+}
+
+// What is behind the first mapping matters only to what grows or moves; a mapping that moves can leave one behind.
+static void *kinds(void *argument) {
+    const int keeps = MREMAP_MAYMOVE | 4 /* MREMAP_DONTUNMAP */;
+    unsigned char vector;
+    unsigned char *made = lettered(NULL, 8);
+    CALL(mprotect(made + 4 * PAGE, PAGE, PROT_READ));
+    CALL(munmap(made + 5 * PAGE, PAGE));
+    CHECK(mremap(made, 8 * PAGE, 8 * PAGE, 0) == made, "the same length: %s", strerror(errno));
+    CHECK(mremap(made, 8 * PAGE, 9 * PAGE, MREMAP_MAYMOVE) == MAP_FAILED && errno == EFAULT, "growing over a hole");
+    CHECK(mremap(made, 8 * PAGE, 2 * PAGE, 0) == made, "shrinking over a hole: %s", strerror(errno));
+    CHECK(mincore(made + 2 * PAGE, PAGE, &vector) == -1 && errno == ENOMEM, "the rest is mapped");
+    CHECK(mincore(made + 7 * PAGE, PAGE, &vector) == -1 && errno == ENOMEM, "the end is mapped");
+    CHECK(made[0] == 'a' && made[PAGE] == 'b', "what stays was lost");
+    CHECK(mremap(made, 2 * PAGE, 1ul << 47, MREMAP_MAYMOVE) == MAP_FAILED && errno == EINVAL, "larger than all");
+    CHECK(mremap(made, -PAGE, PAGE, MREMAP_MAYMOVE) == MAP_FAILED && errno == EINVAL, "around the end");
+    CALL(munmap(made, 2 * PAGE));
+
+    unsigned char *room = lettered(NULL, 16);
+    made = lettered(room, 4);
+    unsigned char *moved = mremap(made, 4 * PAGE, 4 * PAGE, keeps | MREMAP_FIXED, room + 8 * PAGE);
+    CHECK(moved == room + 8 * PAGE, "moving: %s", strerror(errno));
+    for (int page = 0; moved == room + 8 * PAGE && page < 4; page++)
+        CHECK(moved[page * PAGE] == 'a' + page, "page %d holds %d", page, moved[page * PAGE]);
+    check_zero(made, 4 * PAGE, "what is left behind");
+    made[0] = 1;
+    CHECK(mremap(made, 4 * PAGE, 2 * PAGE, keeps, NULL) == MAP_FAILED && errno == EINVAL, "another length");
+    CHECK(mremap(made, PAGE, PAGE, 4, NULL) == MAP_FAILED && errno == EINVAL, "without leave to move");
+    CALL(munmap(room, 16 * PAGE));
+    return argument;
+}
+
 int main(void) {
     length = 4 * PAGE;
     area = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -53,6 +93,8 @@ int main(void) {
     fill_pattern(area, length, 0);
     ZERO(pthread_barrier_init(&barrier, NULL, THREADS));
     run_threads(THREADS, use);
+    kinds(NULL);
+    run_threads(THREADS, kinds);
     printf("length %zu\n", length);
     CHECK(mremap(area, length, length * 2, 0) != area || 1, "in place or not, no crash");
     // realloc of large blocks is mremap's main user.

@@ -26,8 +26,10 @@ pub struct FileNumber(pub u32);
 /// What is behind a region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backing {
-    /// Zeroes at first.
+    /// Zeroes at first, and private.
     Anonymous,
+    /// Zeroes at first, in a mapping that is shared, though there is no other process to share it with.
+    Shared,
     /// The program's own segments, which the loader wrote.
     Image,
     /// A private copy of a file.

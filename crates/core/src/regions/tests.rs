@@ -75,6 +75,20 @@ fn what_no_memory_can_back_is_refused_and_a_reservation_is_not() {
 }
 
 #[test]
+fn what_is_larger_than_the_range_for_large_reservations_lies_away_from_the_first_pools() {
+    let mut regions = Regions::new(1 << 30);
+    for tebibytes in [33, 64, 80] {
+        let length = tebibytes << 40;
+        let reserve = [0, length, 0, ANONYMOUS, u64::MAX, 0];
+        let start = regions.call(MemoryCall::Map, reserve, on(1)).result;
+        assert!(start >= pool_start(32) as i64, "{tebibytes} TiB at {start:#x}");
+        assert!(regions.call(MemoryCall::Map, [0, 100 << 40, 0, ANONYMOUS, u64::MAX, 0], on(1)).result < 0);
+        assert!(mapped(&mut regions, PAGE_BYTES, 1) < start as u64);
+        assert_eq!(regions.call(MemoryCall::Unmap, [start as u64, length, 0, 0, 0, 0], on(1)).result, 0);
+    }
+}
+
+#[test]
 fn fixed_mappings_replace_and_no_replace_refuses() {
     let mut regions = Regions::new(1 << 30);
     let a = mapped(&mut regions, 2 * PAGE_BYTES, 0);
@@ -126,7 +140,7 @@ fn a_length_that_wraps_around_is_no_mapping() {
     let a = mapped(&mut regions, 2 * PAGE_BYTES, 0);
     let wrapping = 0_u64.wrapping_sub(a) + PAGE_BYTES;
     let effect = regions.call(MemoryCall::Remap, [a, wrapping, PAGE_BYTES, MAY_MOVE, 0, 0], on(0));
-    assert_eq!((effect.result, effect.operations.len()), (-i64::from(EFAULT), 0));
+    assert_eq!((effect.result, effect.operations.len()), (-i64::from(EINVAL), 0));
     assert_eq!(regions.lookup(a).map(|region| region.end), Some(a + 2 * PAGE_BYTES));
 }
 
@@ -203,8 +217,9 @@ fn advice_reaches_every_piece_and_tells_of_a_hole() {
     for page in (1..40).step_by(2) {
         let _ = regions.call(MemoryCall::Protect, [a + page * PAGE_BYTES, PAGE_BYTES, READ, 0, 0, 0], on(0));
     }
-    for advice in [linux::MADV_DONTNEED, linux::MADV_DONTNEED_LOCKED, linux::MADV_REMOVE] {
+    for advice in [linux::MADV_DONTNEED, linux::MADV_DONTNEED_LOCKED] {
         assert_eq!(advise(&mut regions, a, 40, advice).operations.len(), 40);
+        assert_eq!(advise(&mut regions, a, 0, advice), Effect::new(0));
     }
     let _ = regions.call(MemoryCall::Unmap, [a + PAGE_BYTES, PAGE_BYTES, 0, 0, 0, 0], on(0));
     let effect = advise(&mut regions, a, 40, linux::MADV_DONTNEED);
@@ -212,6 +227,69 @@ fn advice_reaches_every_piece_and_tells_of_a_hole() {
     for unknown in [5, 7, 26, 100, u32::MAX] {
         assert_eq!(advise(&mut regions, a, 1, unknown), Effect::failure(EINVAL), "{unknown}");
     }
+}
+
+#[test]
+fn advice_is_refused_of_what_cannot_get_it() {
+    let mut regions = Regions::new(1 << 30);
+    let private = mapped(&mut regions, 4 * PAGE_BYTES, 0);
+    let shared = u64::from(linux::MAP_SHARED | linux::MAP_ANONYMOUS);
+    let arguments = [0, 4 * PAGE_BYTES, WRITABLE, shared, u64::MAX, 0];
+    let shared = regions.call(MemoryCall::Map, arguments, on(0)).result as u64;
+    let file = copied_file(&mut regions, 4, WRITABLE);
+    let huge = mapped(&mut regions, 2 * EXTENT_BYTES, 0);
+    for (advice, results) in [
+        (linux::MADV_FREE, [0, -22, -22, 0]),
+        (linux::MADV_WIPEONFORK, [0, -22, -22, 0]),
+        (linux::MADV_REMOVE, [-22, 0, -13, -22]),
+        (linux::MADV_COLLAPSE, [-22, -22, -22, 0]),
+        (linux::MADV_POPULATE_WRITE, [0; 4]),
+        (linux::MADV_DONTNEED, [0; 4]),
+    ] {
+        for (start, result) in [private, shared, file, huge].into_iter().zip(results) {
+            assert_eq!(advise(&mut regions, start, 2, advice).result, result, "{advice} at {start:#x}");
+        }
+    }
+    assert!(advise(&mut regions, shared, 4, linux::MADV_DONTNEED).operations.is_empty(), "it is kept");
+    assert_eq!(advise(&mut regions, shared, 4, linux::MADV_REMOVE).operations.len(), 1);
+    let _ = regions.call(MemoryCall::Protect, [private + PAGE_BYTES, PAGE_BYTES, READ, 0, 0, 0], on(0));
+    assert_eq!(advise(&mut regions, private, 4, linux::MADV_POPULATE_READ).result, 0);
+    assert_eq!(advise(&mut regions, private, 4, linux::MADV_POPULATE_WRITE).result, -22);
+    let _ = regions.call(MemoryCall::Unmap, [private, 4 * PAGE_BYTES, 0, 0, 0, 0], on(0));
+    assert_eq!(advise(&mut regions, private, 4, linux::MADV_POPULATE_READ).result, -i64::from(ENOMEM));
+}
+
+#[test]
+fn a_mapping_that_moves_can_leave_one_with_the_first_contents() {
+    const STAYS: u64 = MAY_MOVE | linux::MREMAP_DONTUNMAP as u64;
+    let mut regions = Regions::new(1 << 30);
+    let a = mapped(&mut regions, 2 * PAGE_BYTES, 0);
+    let arguments = [a, 2 * PAGE_BYTES, 2 * PAGE_BYTES, STAYS, 0, 0];
+    let moved = regions.call(MemoryCall::Remap, arguments, on(0));
+    let old = Range { start: a, length: 2 * PAGE_BYTES };
+    assert_eq!(moved.operations.last(), Some(&Operation::Discard(old)));
+    assert_eq!(moved.forget, None);
+    for start in [a, moved.result as u64] {
+        assert_eq!(regions.lookup(start).map(|region| region.protection), Some(READ_WRITE));
+    }
+    let smaller = regions.call(MemoryCall::Remap, [a, 2 * PAGE_BYTES, PAGE_BYTES, STAYS, 0, 0], on(0));
+    assert_eq!(smaller, Effect::failure(EINVAL));
+}
+
+#[test]
+fn what_shrinks_may_have_anything_behind_its_first_page() {
+    let mut regions = Regions::new(1 << 30);
+    let a = mapped(&mut regions, 4 * PAGE_BYTES, 0);
+    let _ = regions.call(MemoryCall::Protect, [a + PAGE_BYTES, PAGE_BYTES, READ, 0, 0, 0], on(0));
+    let _ = regions.call(MemoryCall::Unmap, [a + 2 * PAGE_BYTES, PAGE_BYTES, 0, 0, 0, 0], on(0));
+    let remap = |regions: &mut Regions, new: u64| {
+        regions.call(MemoryCall::Remap, [a, 4 * PAGE_BYTES, new, MAY_MOVE, 0, 0], on(0)).result
+    };
+    assert_eq!(remap(&mut regions, 4 * PAGE_BYTES) as u64, a);
+    assert_eq!(remap(&mut regions, 5 * PAGE_BYTES), -i64::from(EFAULT));
+    assert_eq!(remap(&mut regions, PAGE_BYTES) as u64, a);
+    assert_eq!(regions.iter().count(), 1);
+    assert_eq!(remap(&mut regions, 1 << 47), -i64::from(EINVAL));
 }
 
 #[test]

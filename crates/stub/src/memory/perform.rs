@@ -96,7 +96,8 @@ pub fn perform(steps: &Steps, context: &Context<'_>) -> Result<(), Errno> {
             ActionKind::Move => {
                 const MOVES: u64 = (linux::MREMAP_MAYMOVE | linux::MREMAP_FIXED) as u64;
                 let (from, old_length) = (action.extra, context.arguments[1]);
-                let flags = if from == address { 0 } else { MOVES };
+                let keeps = context.arguments[3] & u64::from(linux::MREMAP_DONTUNMAP);
+                let flags = if from == address { 0 } else { MOVES | keeps };
                 // SAFETY: the daemon names memory of the program only.
                 let _ = unsafe {
                     kernel::checked(linux::__NR_mremap, [from, old_length, length, flags, address, 0])?
