@@ -212,7 +212,7 @@ pub fn note_thread() {
 /// `stdio` receives the caller's functions on `FILE`. Returns only if the process was not started
 /// as a worker.
 pub fn host_library(stdio: fn(&[(String, u64)])) {
-    if babysitter::is_wanted() {
+    if babysitter::wanted().is_some_and(|wanted| wanted == service::FOR_A_LIBRARY) {
         babysitter::run(babysitter::Program { find: |_| None, heap_is_ours: true, stdio, admit: None });
     }
 }

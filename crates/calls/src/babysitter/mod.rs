@@ -6,11 +6,13 @@
 //! for the caller's process; nothing wakes it while nothing happens. Not for the worker's own
 //! life; that is `worker`.
 
+mod descendants;
 mod functions;
 mod library;
 mod prepare;
 mod understudy;
 
+use descendants::Descendants;
 use prepare::{open_control, prepare, write_report};
 
 use crate::shared::demand::{Demand, demand};
@@ -23,8 +25,8 @@ use crate::shared::service::{Configuration, Order, Report, Segment, SegmentKind,
 use crate::sys::channel::{Processors, futex_wake, join_robust_list, now_ns, signal_process, thread_id};
 use crate::sys::memory::{Access, leave_out_of_forks, map_over, map_shared, populate, punch};
 use crate::sys::process::{
-    Launch, become_child_of, child_descriptor, collect_child, drain, end_now, fork, leave_descriptors,
-    process_descriptor, wait_readable,
+    Launch, become_child_of, child_descriptor, collect_child, collect_child_after, drain, end_now,
+    forget_variable, fork, lead_group, leave_descriptors, process_descriptor, wait_readable,
 };
 use crate::sys::sandbox::CallFilter;
 use crate::worker::{self, BytesFunction, Host};
@@ -48,9 +50,9 @@ pub(crate) struct Program {
 /// Changes an order, or says why it is refused.
 type Admit = dyn Fn(&mut Order) -> Result<(), String>;
 
-/// Whether this process was started to be a babysitter.
-pub(crate) fn is_wanted() -> bool {
-    std::env::var_os(WORKER_VARIABLE).is_some()
+/// What this process was started to be the babysitter of: the value of [`WORKER_VARIABLE`].
+pub(crate) fn wanted() -> Option<String> {
+    std::env::var(WORKER_VARIABLE).ok()
 }
 
 struct Babysitter {
@@ -82,6 +84,8 @@ struct Babysitter {
     turns: [u32; SLOTS],
     /// The process that takes over if this one is killed; 0 none.
     understudy: u32,
+    /// What workers have started.
+    descendants: Descendants,
     processors: usize,
     /// The processors that it may use, as the program that started it.
     allowed: Processors,
@@ -109,6 +113,8 @@ const AGAIN_MS: u64 = 20;
 
 /// Runs the babysitter in the calling process; never returns.
 pub(crate) fn run(program: Program) -> ! {
+    // What the library or a function loads or starts is not meant by it.
+    forget_variable(WORKER_VARIABLE);
     // SAFETY: a babysitter is started with this descriptor, and nothing else in it owns one.
     let file = unsafe { File::from_raw_fd(Launch::DESCRIPTOR) };
     // The window's place stands in the configuration, so look at that through a first mapping.
@@ -175,29 +181,26 @@ impl Babysitter {
     }
 
     fn finish(&mut self, control: &Control) -> ! {
+        // What a call that failed left running ends, though its caller has ended since.
+        self.collect(control);
         signal_process(self.understudy, libc::SIGKILL);
-        for slot in &control.slots {
-            if is_alive(slot) {
-                signal_process(slot.process.load(Acquire), libc::SIGKILL);
+        let mut ours = Vec::from_iter(Some(self.understudy).filter(|&understudy| understudy != 0));
+        for slot in control.slots.iter().filter(|slot| is_alive(slot)) {
+            let process = slot.process.load(Acquire);
+            signal_process(process, libc::SIGKILL);
+            if slot.state.load(Acquire) == SLOT_ENDING {
+                self.descendants.end_group(process);
             }
+            ours.push(process);
         }
         let deadline = now_ns() + 1_000_000_000;
         while now_ns() < deadline {
-            match collect_child() {
-                Some(_) => {}
-                // SAFETY: asks whether there are children left, without collecting one.
-                None if unsafe {
-                    libc::waitid(
-                        libc::P_ALL,
-                        0,
-                        std::ptr::null_mut(),
-                        libc::WEXITED | libc::WNOHANG | libc::WNOWAIT,
-                    )
-                } != 0 =>
-                {
-                    break;
-                }
-                None => std::thread::sleep(std::time::Duration::from_micros(200)),
+            if let Some((process, _)) = collect_child() {
+                ours.retain(|&own| own != process);
+            } else if !self.descendants.end_adopted(|child| ours.contains(&child)) && ours.is_empty() {
+                break;
+            } else {
+                std::thread::sleep(std::time::Duration::from_micros(200));
             }
         }
         end_now(0)
@@ -205,19 +208,20 @@ impl Babysitter {
 
     fn collect(&mut self, control: &Control) {
         let mut ended = false;
-        while let Some((process, status)) = collect_child() {
+        let worker = |process| {
+            control.slots.iter().position(|slot| is_alive(slot) && slot.process.load(Acquire) == process)
+        };
+        while let Some((process, status)) = collect_child_after(|process| {
+            if worker(process).is_some() {
+                self.descendants.end_group(process);
+            }
+        }) {
             if process == self.understudy {
                 self.understudy = 0;
                 continue;
             }
-            let Some((index, slot)) = control
-                .slots
-                .iter()
-                .enumerate()
-                .find(|(_, slot)| is_alive(slot) && slot.process.load(Acquire) == process)
-            else {
-                continue;
-            };
+            let Some(index) = worker(process) else { continue };
+            let slot = &control.slots[index];
             self.ends += 1;
             self.ended[index] = self.ends;
             slot.wait_status.store(status as u32, Release);
@@ -233,6 +237,8 @@ impl Babysitter {
             self.successes = successes;
             ended = true;
         }
+        let understudy = self.understudy;
+        self.descendants.end_adopted(|child| child == understudy || worker(child).is_some());
         if !ended {
             return;
         }
@@ -398,6 +404,7 @@ impl Babysitter {
         if !become_child_of(babysitter) {
             end_now(3)
         }
+        lead_group();
         if map_shared(&self.file, offset, slot, SLOT_BYTES, Access::Write).is_err() {
             end_now(3)
         }

@@ -2,6 +2,7 @@
 //!
 //! Not for what it does from then on; that is the module above.
 
+use super::descendants::Descendants;
 use super::{Babysitter, Program, THREAD_STACK, library};
 use crate::shared::layout::{
     BLOBS_OFFSET, CONFIGURATION_OFFSET, CONSTANT_BLOBS_OFFSET, CONTROL_BYTES, Control, LOADING_HEAP_BYTES,
@@ -171,6 +172,8 @@ pub(super) fn prepare(
         });
     }
     let view = reserved.unwrap_or(View::none());
+    // Before the sandbox, which may forbid to open the list of children.
+    let descendants = if is_library { Descendants::adopt() } else { Descendants::default() };
     // SAFETY: affects this process only: a caller that may not trace us cannot be traced by us.
     unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0) };
     let filter = give_up_rights(&configuration, view.bytes(), report)?;
@@ -205,6 +208,7 @@ pub(super) fn prepare(
         started_ns: [0; SLOTS],
         turns: [0; SLOTS],
         understudy: 0,
+        descendants,
         processors: std::thread::available_parallelism().map_or(1, usize::from),
         allowed: Processors::of_this_thread(),
     })

@@ -5,13 +5,14 @@
 //! over, so two processes must be killed at once to end the service. Not for a service of several programs:
 //! that one forks a babysitter for each who comes, and they come again.
 
+use super::descendants::Descendants;
 use super::{Babysitter, is_alive};
 use crate::shared::layout::{CONTROL_BYTES, CONTROL_READY, Control, SLOT_DEAD, SLOTS, slot_address};
 use crate::sys::channel::{
     futex_wake, join_robust_list, now_ns, process_has_ended, signal_process, thread_id,
 };
 use crate::sys::memory::{Access, at, leave_out_of_forks, map_shared};
-use crate::sys::process::{end_now, fork, process_descriptor, wait_readable};
+use crate::sys::process::{end_now, fork, process_descriptor, signal_group, wait_readable};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
@@ -64,6 +65,9 @@ impl Babysitter {
     fn take_over(&mut self, control: &'static Control, client: &OwnedFd) {
         // First, so that the service outlasts our end too. What the fork does not know it finds out as we do.
         self.understudy = 0;
+        if self.is_library {
+            self.descendants = Descendants::adopt();
+        }
         let _ = self.keep_understudy(control, client);
         let deadline = now_ns() + ENDING_NS;
         for (index, slot) in control.slots.iter().enumerate().skip(1) {
@@ -71,6 +75,7 @@ impl Babysitter {
             if is_alive(slot) {
                 // They end with their babysitter; the next may not find their hands in its memory.
                 signal_process(process, libc::SIGKILL);
+                signal_group(process, libc::SIGKILL);
                 while !process_has_ended(process) && now_ns() < deadline {
                     std::thread::yield_now();
                 }

@@ -1,12 +1,13 @@
 //! The functions of a Rust program that can run in a worker, found by number.
 //!
-//! `#[isolated]` puts an entry for each into a section of the executable; the worker, which is the
-//! same executable started again, finds them there. A number is a hash of the function's path and
-//! signature: caller and worker need not agree on addresses, and builds that do not agree on the arguments do
-//! not find each other's function. Not for C libraries.
+//! `#[isolated]` puts an entry for each into a section of the program or shared object that it is compiled
+//! into; the worker, which has loaded the same, finds them there. A number is a hash of the function's path
+//! and signature: caller and worker need not agree on addresses, and builds that do not agree on the
+//! arguments do not find each other's function. Not for C libraries.
 
 use crate::babysitter::Program;
 use crate::rust::discovery::SERVE_VARIABLE;
+use crate::sys::maps::{self, Mapping};
 use crate::worker::BytesFunction;
 
 /// One isolated function.
@@ -59,10 +60,16 @@ pub(crate) fn find(number: u64) -> Option<BytesFunction> {
     entries.iter().find(|entry| entry.number == number && number != 0).map(|entry| entry.function)
 }
 
+/// The file whose functions [`find`] finds: the program, or a shared object.
+pub(crate) fn own_object() -> Option<Mapping> {
+    maps::at((&raw const FIRST) as u64)
+}
+
 /// Becomes a babysitter or a service if this process was started as one; `#[isolated]` has it
-/// called before `main`.
+/// called before `main`, and when a shared object is loaded.
 pub extern "C" fn before_main() {
-    if crate::babysitter::is_wanted() {
+    let wanted = crate::babysitter::wanted();
+    if wanted.is_some_and(|wanted| own_object().is_some_and(|own| own.path == wanted)) {
         crate::babysitter::run(Program { find, heap_is_ours: false, stdio: |_| {}, admit: None });
     }
     if let Ok(place) = std::env::var(SERVE_VARIABLE) {

@@ -154,8 +154,11 @@ pub(crate) enum SegmentKind {
     Data { slot_offset: u64 },
 }
 
-/// Set in the environment of a process that must become a babysitter.
+/// Set in the environment of a process that must become a babysitter: whose, as [`FOR_A_LIBRARY`] or the path
+/// of the program or shared object that has the functions. A process may have several such objects.
 pub(crate) const WORKER_VARIABLE: &str = "BANYAN_CALL_WORKER";
+/// Asks the worker program to host a library. No path is so.
+pub(crate) const FOR_A_LIBRARY: &str = "library";
 /// Names where the calls of a program go, as a [`crate::Discovery`].
 pub const FIND_VARIABLE: &str = "BANYAN_CALL_SERVICE";
 /// Has a program serve its isolated functions instead of running: `system:NAME`, or `named:NAME=HOST:PORT`,

@@ -88,6 +88,8 @@ pub(crate) struct Mapping {
     pub(crate) writable: bool,
     pub(crate) executable: bool,
     pub(crate) offset: u64,
+    /// Of the file, 0 where there is none.
+    pub(crate) inode: u64,
     pub(crate) path: String,
 }
 
@@ -97,11 +99,18 @@ pub(crate) fn list() -> Vec<Mapping> {
     text.lines()
         .filter_map(|line| {
             let (start, end, rights) = parse(line.as_bytes())?;
-            let mut fields = line.split_whitespace().skip(2);
+            let mut fields = line.splitn(6, ' ').skip(2);
             let offset = hexadecimal(fields.next()?.as_bytes())?;
-            let path = fields.nth(2).unwrap_or_default().to_owned();
+            let inode = fields.nth(1)?.parse().ok()?;
+            // Spaces stand before a path, and may be in it.
+            let path = fields.next().unwrap_or_default().trim_start().to_owned();
             let (readable, writable, executable) = (rights[0] == b'r', rights[1] == b'w', rights[2] == b'x');
-            Some(Mapping { start, end, readable, writable, executable, offset, path })
+            Some(Mapping { start, end, readable, writable, executable, offset, inode, path })
         })
         .collect()
+}
+
+/// The mapping that `address` lies in.
+pub(crate) fn at(address: u64) -> Option<Mapping> {
+    list().into_iter().find(|one| (one.start..one.end).contains(&address))
 }

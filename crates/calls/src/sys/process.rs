@@ -242,6 +242,60 @@ pub(crate) fn keep_descriptor_only(kept: RawFd) {
     }
 }
 
+/// Where the headers of the program lie that the dynamic loader, or the kernel, started.
+pub(crate) fn program_headers() -> u64 {
+    // SAFETY: reads what the kernel gave this process.
+    unsafe { libc::getauxval(libc::AT_PHDR) }
+}
+
+/// Takes a variable out of the environment. Only where the process has one thread.
+pub(crate) fn forget_variable(name: &str) {
+    // SAFETY: called before the process has threads that could read the environment.
+    unsafe { std::env::remove_var(name) };
+}
+
+/// Has the calling process lead a process group of its own.
+pub(crate) fn lead_group() {
+    // SAFETY: affects this process only. It cannot fail in a fresh fork, which leads nothing.
+    unsafe { libc::setpgid(0, 0) };
+}
+
+/// Has orphans among the descendants of the calling process become its children.
+pub(crate) fn adopt_orphans() {
+    // SAFETY: affects this process and its descendants only.
+    unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) };
+}
+
+/// Sends a signal to all processes of the group that `leader` led, if there are any.
+pub(crate) fn signal_group(leader: u32, signal: i32) {
+    // 0 and 1 would be other groups than a child's.
+    if leader > 1 {
+        // SAFETY: `kill` has no preconditions; the number is that of a child, and no other process has it
+        // while the child is not collected or its group is there.
+        unsafe { libc::kill(-(leader as i32), signal) };
+    }
+}
+
+/// Sends a signal to those of the calling process's children for which `which` is true; whether there were
+/// any. `list` is the kernel's list of them, `children` of a thread in `/proc`.
+pub(crate) fn signal_children(list: &File, signal: i32, which: impl Fn(u32) -> bool) -> bool {
+    use std::os::unix::fs::FileExt;
+    let (mut text, mut part) = (Vec::new(), [0; 4096]);
+    while let Ok(length @ 1..) = list.read_at(&mut part, text.len() as u64) {
+        text.extend_from_slice(&part[..length]);
+    }
+    let mut any = false;
+    let numbers = String::from_utf8_lossy(&text);
+    for child in numbers.split_ascii_whitespace().filter_map(|number| number.parse().ok()) {
+        if which(child) {
+            any = true;
+            // SAFETY: `kill` has no preconditions; only we could collect the child, so the number is its.
+            unsafe { libc::kill(child as i32, signal) };
+        }
+    }
+    any
+}
+
 /// Empties a descriptor of [`child_descriptor`].
 pub(crate) fn drain(descriptor: &OwnedFd) {
     let mut bytes = [0_u8; 1024];
@@ -249,13 +303,30 @@ pub(crate) fn drain(descriptor: &OwnedFd) {
     while unsafe { libc::read(descriptor.as_raw_fd(), bytes.as_mut_ptr().cast(), bytes.len()) } > 0 {}
 }
 
+/// Collects one ended child: its process id and its wait status. `before` is called while no other process
+/// can have that id.
+#[must_use]
+pub(crate) fn collect_child_after(before: impl FnOnce(u32)) -> Option<(u32, i32)> {
+    // SAFETY: the kernel fills the structure and the status; a child that has ended stays until it is
+    // collected, which only this process does.
+    unsafe {
+        let mut information: libc::siginfo_t = std::mem::zeroed();
+        let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+        if libc::waitid(libc::P_ALL, 0, &raw mut information, options) != 0 || information.si_pid() == 0 {
+            return None;
+        }
+        let child = information.si_pid();
+        before(child as u32);
+        let mut status = 0;
+        let process = libc::waitpid(child, &raw mut status, libc::WNOHANG);
+        (process > 0).then_some((process as u32, status))
+    }
+}
+
 /// Collects one ended child: its process id and its wait status.
 #[must_use]
 pub(crate) fn collect_child() -> Option<(u32, i32)> {
-    let mut status = 0;
-    // SAFETY: the kernel writes the status.
-    let process = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
-    (process > 0).then_some((process as u32, status))
+    collect_child_after(|_| {})
 }
 
 /// Occupies all free descriptors below `end` with one that can neither be read nor written, so that

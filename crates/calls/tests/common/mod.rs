@@ -66,6 +66,7 @@ pub const FUNCTIONS: &[&str] = &[
     "subject_flaky",
     "subject_touch",
     "subject_dirty_crash",
+    "subject_start",
 ];
 
 pub fn number(name: &str) -> u64 {

@@ -108,3 +108,27 @@ int subject_flaky(char *out, size_t size, const char *format, ...) {
 }
 void subject_touch(char *p, size_t bytes) { for (size_t i = 0; i < bytes; i += 4096) p[i] = 1; }
 int subject_dirty_crash(size_t bytes) { char *p = malloc(bytes); if (!p) return -1; subject_touch(p, bytes); return 0; }
+/* Starts processes that do not end, each of which appends its number to a file, and waits: 0 by the shell, 1 a
+ * child and its child, 2 one that has left its parents and their session; 3 by the shell, without waiting. */
+static int forever(const char *path) {
+    FILE *file = fopen(path, "a");
+    fprintf(file, "%d\n", getpid());
+    fclose(file);
+    for (;;) sleep(1000);
+}
+int subject_start(int how, const char *path) {
+    static char command[4096], own[1024];
+    /* A child has none of the program's memory. */
+    path = strncpy(own, path, sizeof own - 1);
+    snprintf(command, sizeof command, "sh -c 'echo $$ >> %s; exec sleep 1000' %s", path, how == 3 ? "&" : "");
+    if (how == 0 || how == 3) return system(command);
+    if (!fork()) {
+        if (how == 1 && fork()) forever(path);
+        if (how == 2) {
+            setsid();
+            if (fork()) _exit(0);
+        }
+        forever(path);
+    }
+    for (;;) sleep(1000);
+}
