@@ -90,6 +90,9 @@ impl Disk for Deadly {
         let half = (from + length) / 2 / 4096 * 4096;
         self.around(&mut || drop(self.file.grow(half, Room::Reserved)), || self.file.grow(length, room))
     }
+    fn cut(&self, length: u64) -> io::Result<()> {
+        self.around(&mut || {}, || self.file.cut(length))
+    }
 }
 
 fn push<D: Disk>(arena: &mut Arena<D>, value: u64) {

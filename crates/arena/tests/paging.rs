@@ -278,6 +278,9 @@ impl Disk for Failing {
         }
         self.memory.grow(length, room)
     }
+    fn cut(&self, length: u64) -> std::io::Result<()> {
+        self.memory.cut(length)
+    }
 }
 
 #[test]

@@ -110,7 +110,7 @@ fn bad_input_is_refused_with_a_remedy() {
     let full = room.fill("full.arena");
     let bytes = fs::read(&full).unwrap();
     fs::write(room.path("short.arena"), &bytes[..bytes.len() / 2]).unwrap();
-    for command in ["info", "verify", "snapshots", "gc"] {
+    for command in ["info", "verify", "snapshots", "gc", "compact"] {
         assert!(room.refused(&[command, "missing"]).contains("no such file"), "{command}");
         assert!(room.refused(&[command, "text"]).contains("not an arena"), "{command}");
         assert!(room.refused(&[command, "short.arena"]).contains("truncated"), "{command}");
@@ -247,6 +247,38 @@ fn dead_nouns_are_collected() {
     let mut arena = Arena::open(Path::new(&room.path("full.arena")), ArenaOptions::default()).unwrap();
     assert_eq!(arena.position().event, 12);
     assert_eq!(arena.vec::<u64>("numbers").unwrap().len(), 4000);
+}
+
+#[test]
+fn a_compacted_arena_is_shorter_and_holds_the_same() {
+    let room = Room::new();
+    let path = room.fill("full.arena");
+    let open = || Arena::open(&path, ArenaOptions::default()).unwrap();
+    let mut arena = open();
+    arena.vec::<u64>("large").unwrap().extend_from_slice(&[1; 4 << 20]).unwrap();
+    arena.commit(2, 13).unwrap();
+    arena.vec::<u64>("large").unwrap().delete();
+    arena.commit(2, 14).unwrap();
+    assert!(room.refused(&["compact", "full.arena"]).contains("open"), "it is in use");
+    drop(arena);
+    let before = fs::metadata(&path).unwrap().len();
+    let report = room.json(&["compact", "full.arena", "--json"]);
+    let after = fs::metadata(&path).unwrap().len();
+    assert_eq!((&report["before_bytes"], &report["after_bytes"]), (&before.into(), &after.into()));
+    assert!(before > 32 << 20 && after < 1 << 20, "{before} bytes became {after}");
+    assert_eq!(room.json(&["verify", "full.arena", "--json"])["ok"], true);
+    let mut arena = open();
+    assert_eq!(arena.position().event, 14);
+    assert_eq!(arena.vec::<u64>("numbers").unwrap()[..], {
+        let mut numbers = [7; 4000];
+        numbers[2000] = 8;
+        numbers
+    });
+    for (name, eight) in [("one", 7), ("two", 8)] {
+        let numbers = arena.reader(name).unwrap().vec::<u64>("numbers").unwrap().unwrap();
+        assert_eq!(numbers[2000], eight, "{name}");
+    }
+    arena.commit(2, 15).unwrap();
 }
 
 #[test]

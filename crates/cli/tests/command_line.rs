@@ -48,6 +48,7 @@ fn help_is_what_was_agreed() {
         ("arena-export", &["arena", "export", "--help"]),
         ("arena-import", &["arena", "import", "--help"]),
         ("arena-gc", &["arena", "gc", "--help"]),
+        ("arena-compact", &["arena", "compact", "--help"]),
         ("up", &["up", "--help"]),
         ("join", &["join", "--help"]),
         ("down", &["down", "--help"]),

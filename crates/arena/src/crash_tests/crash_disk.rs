@@ -199,9 +199,9 @@ impl Disk for CrashDisk {
         let length = match lengths.is_empty() {
             true => durable,
             false => match state.choices.next(lengths.len() as u32 + 1) as usize {
-                0 => durable.max(lengths[lengths.len() - 1]),
+                0 => lengths[lengths.len() - 1],
                 choice if choice == lengths.len() => durable,
-                choice => durable.max(lengths[choice - 1]),
+                choice => lengths[choice - 1],
             },
         };
         state.length = Some(length);
@@ -209,6 +209,9 @@ impl Disk for CrashDisk {
     }
     fn grow(&self, _length: u64, _room: Room) -> io::Result<()> {
         Err(io::Error::other("recovery must not grow the file"))
+    }
+    fn cut(&self, _length: u64) -> io::Result<()> {
+        Err(io::Error::other("recovery must not cut the file"))
     }
 }
 

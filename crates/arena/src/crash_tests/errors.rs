@@ -11,20 +11,24 @@ use crate::store::{CommitError, Mutation, OpenError, Store};
 
 /// How the failing call fails.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Failure {
+pub(super) enum Failure {
     Error,
     Full,
     ShortWrite,
 }
 
 /// Fails one call, the n-th, and every write and sync after it if it was a write or sync.
-struct FailingDisk {
+pub(super) struct FailingDisk {
     disk: Arc<MemoryDisk>,
     left: AtomicI64,
     failure: Failure,
 }
 
 impl FailingDisk {
+    /// The call fails before which there are so many others.
+    pub(super) fn new(disk: Arc<MemoryDisk>, calls: i64, failure: Failure) -> Self {
+        Self { disk, left: AtomicI64::new(calls), failure }
+    }
     fn due(&self) -> bool {
         self.left.fetch_sub(1, Ordering::Relaxed) == 0
     }
@@ -57,6 +61,9 @@ impl Disk for FailingDisk {
     fn grow(&self, length: u64, room: Room) -> io::Result<()> {
         if self.due() { Err(self.error()) } else { self.disk.grow(length, room) }
     }
+    fn cut(&self, length: u64) -> io::Result<()> {
+        if self.due() { Err(self.error()) } else { self.disk.cut(length) }
+    }
 }
 
 /// After an error at any call the store says so, and reopens at the last good commit or at the one
@@ -68,7 +75,7 @@ fn an_error_at_any_call_loses_nothing() {
             let memory = Arc::new(MemoryDisk::default());
             let options = small(Mutation::None);
             Store::create(Arc::clone(&memory), IDENTITY, options).unwrap();
-            let disk = FailingDisk { disk: Arc::clone(&memory), left: AtomicI64::new(call + 1), failure };
+            let disk = FailingDisk::new(Arc::clone(&memory), call + 1, failure);
             let mut store = Store::open(disk, options).unwrap().0;
             let mut chance = Chance(call as u64 + 1);
             let mut good = Version::default();

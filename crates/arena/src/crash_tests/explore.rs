@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::crash_disk::{Choices, CrashDisk, image_number};
 use super::model::{Chance, Step, Version, random_step};
 use super::recording::{CrashPoint, RecordingDisk};
-use crate::disk::{BLOCK_SIZE, MemoryDisk, Room};
+use crate::disk::{BLOCK_SIZE, Disk, MemoryDisk, Room};
 use crate::store::{CommitError, Identity, Mutation, Store, StoreOptions};
 
 pub(crate) const IDENTITY: Identity =
@@ -153,6 +153,17 @@ fn run_workload(
         if let Some(fault) = versions[index].fault(&mut store) {
             return Err(fault);
         }
+        if chance.below(10) == 0 {
+            match store.compact(&mut |_, _| {}) {
+                Ok(done) if done.after == disk.length().unwrap_or(0) => {}
+                Ok(done) => return Err(format!("compacted to {} bytes, but not cut there", done.after)),
+                Err(CommitError::DiskFull { .. }) => {}
+                Err(error) => return Err(format!("compaction: {error}")),
+            }
+            if let Some(fault) = versions[index].fault(&mut store) {
+                return Err(format!("after a compaction: {fault}"));
+            }
+        }
         if chance.below(6) == 0 {
             // The process is killed and starts again, with no power cut: what it wrote is not durable yet.
             drop(store);
@@ -272,7 +283,7 @@ impl KilledBeforeSync {
     }
 }
 
-impl crate::disk::Disk for KilledBeforeSync {
+impl Disk for KilledBeforeSync {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> std::io::Result<()> {
         self.0.read_at(offset, buffer)
     }
@@ -292,6 +303,9 @@ impl crate::disk::Disk for KilledBeforeSync {
     }
     fn grow(&self, length: u64, room: Room) -> std::io::Result<()> {
         self.0.grow(length, room)
+    }
+    fn cut(&self, length: u64) -> std::io::Result<()> {
+        self.0.cut(length)
     }
 }
 

@@ -34,6 +34,9 @@ impl Disk for FullDisk {
         }
         self.disk.grow(length, room)
     }
+    fn cut(&self, length: u64) -> io::Result<()> {
+        self.disk.cut(length)
+    }
 }
 
 const LIVE: u32 = 120;

@@ -3,6 +3,7 @@
 //! `recording` keeps what is durable apart from what is only written; `crash_disk` chooses lazily
 //! what became of each unsynced sector; `model` is the oracle; `explore` drives them all.
 
+mod compaction;
 mod crash_disk;
 mod damage;
 mod errors;

@@ -41,6 +41,8 @@ fn every_mutant_is_caught() {
         Mutation::FreePendingEarly,
         Mutation::KeepFailed,
         Mutation::TrustTakenBack,
+        Mutation::CutEarly,
+        Mutation::MoveNoDead,
     ];
     let mut survived = Vec::new();
     for mutant in mutants {

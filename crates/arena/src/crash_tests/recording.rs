@@ -129,7 +129,7 @@ impl State {
     fn settle(&mut self, sectors: &[u64]) {
         let durable = Arc::make_mut(&mut self.durable);
         if let Some(length) = self.window.lengths.pop() {
-            durable.resize((length as usize).max(durable.len()), 0);
+            durable.resize(length as usize, 0);
         }
         self.window.lengths.clear();
         for sector in sectors {
@@ -185,8 +185,23 @@ impl Disk for RecordingDisk {
         if state.most.is_some_and(|most| length > most) {
             return Err(io::ErrorKind::StorageFull.into());
         }
+        let before = self.current.length()?;
         self.current.grow(length, room)?;
-        state.window.lengths.push(length);
+        if length > before {
+            state.window.lengths.push(length);
+        }
+        Ok(())
+    }
+    fn cut(&self, length: u64) -> io::Result<()> {
+        let mut state = self.state.lock().unwrap();
+        if length < self.current.length()? {
+            let State { window, lost, .. } = &mut *state;
+            for sectors in [&mut window.sectors, lost] {
+                sectors.retain(|sector, _| (sector + 1) * SECTOR as u64 <= length);
+            }
+            self.current.cut(length)?;
+            state.window.lengths.push(length);
+        }
         Ok(())
     }
 }

@@ -320,6 +320,15 @@ impl Disk for FileDisk {
         }
     }
 
+    fn cut(&self, length: u64) -> io::Result<()> {
+        self.check_owner()?;
+        self.forget_ahead();
+        if length >= self.length()? {
+            return Ok(());
+        }
+        self.file.set_len(length)
+    }
+
     fn claim_snapshot(&self, transaction: u64) -> io::Result<bool> {
         self.check_owner()?;
         byte_locks::set(&self.file, SNAPSHOT_LOCKS + transaction, ByteLock::Exclusive)

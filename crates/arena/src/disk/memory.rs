@@ -72,4 +72,10 @@ impl Disk for MemoryDisk {
         }
         Ok(())
     }
+
+    fn cut(&self, length: u64) -> io::Result<()> {
+        let mut bytes = self.lock();
+        bytes.truncate(usize::try_from(length).map_err(io::Error::other)?);
+        Ok(())
+    }
 }

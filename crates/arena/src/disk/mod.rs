@@ -82,6 +82,9 @@ pub trait Disk: Send + Sync + 'static {
     /// Not durable until [`Disk::sync`].
     fn grow(&self, length: u64, room: Room) -> io::Result<()>;
 
+    /// Gives back what lies behind `length` bytes. Not durable until [`Disk::sync`].
+    fn cut(&self, length: u64) -> io::Result<()>;
+
     /// Before the snapshot that retains commit `transaction` is dropped: whether no other process reads
     /// it. No reader begins until [`Disk::release_snapshot`].
     fn claim_snapshot(&self, _transaction: u64) -> io::Result<bool> {
@@ -127,6 +130,9 @@ impl<D: Disk + ?Sized> Disk for std::sync::Arc<D> {
     }
     fn grow(&self, length: u64, room: Room) -> io::Result<()> {
         (**self).grow(length, room)
+    }
+    fn cut(&self, length: u64) -> io::Result<()> {
+        (**self).cut(length)
     }
     fn claim_snapshot(&self, transaction: u64) -> io::Result<bool> {
         (**self).claim_snapshot(transaction)

@@ -13,7 +13,7 @@ use crate::arena::{Arena, ArenaError, ArenaOptions};
 use crate::disk::{FileDisk, FileDiskError};
 use crate::noun::{Collection, CollectionReport, CueError, Nouns};
 use crate::store::{
-    CommitError, CreateError, Damage, Identity, LogEnd, OpenError, PageEntry, Position, ReadError,
+    CommitError, Compacted, CreateError, Damage, Identity, LogEnd, OpenError, PageEntry, Position, ReadError,
     RecoveryReport, SnapshotInfo, Store, StoreOptions, VerifyReport,
 };
 
@@ -105,6 +105,16 @@ pub fn collect(path: &Path, progress: &mut dyn FnMut(Collection)) -> Result<Coll
             return Ok(Collected { report, steps });
         }
     }
+}
+
+/// Moves what an arena's file holds to its start and cuts its end off: a crash at any moment leaves an arena
+/// with the same content. `progress` gets pages moved and pages to move.
+///
+/// # Errors
+/// [`InspectError`]; the arena holds what it held.
+pub fn compact(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Compacted, InspectError> {
+    let (mut store, _) = Store::open(FileDisk::open(path)?, StoreOptions::default())?;
+    Ok(store.compact(progress)?)
 }
 
 /// Makes an empty arena.

@@ -114,7 +114,7 @@ impl<D: Disk> Store<D> {
     }
 
     /// Keeps readers in other processes off a snapshot that is to be dropped; gives its commit's number.
-    fn claim(&self, name: &str) -> Result<Option<u64>, CommitError> {
+    pub(super) fn claim(&self, name: &str) -> Result<Option<u64>, CommitError> {
         let Some(transaction) = self.retained.get(name).copied() else { return Ok(None) };
         match self.committed.disk.claim_snapshot(transaction) {
             Ok(true) => Ok(Some(transaction)),

@@ -125,6 +125,9 @@ mod tests {
         fn grow(&self, length: u64, room: Room) -> std::io::Result<()> {
             self.bytes.grow(length, room)
         }
+        fn cut(&self, length: u64) -> std::io::Result<()> {
+            self.bytes.cut(length)
+        }
         fn ask_for_rest(&self) -> std::io::Result<()> {
             if !self.asks.swap(true, Ordering::Relaxed) {
                 self.askers.fetch_add(1, Ordering::Relaxed);

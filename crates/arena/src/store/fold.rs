@@ -17,7 +17,7 @@ use super::codec::{Reader, Writer, checksum};
 use super::commit::{CommitRequest, take_back};
 use super::error::{CommitError, Damage, ReadError};
 use super::format::{
-    BlobPointer, FORMAT_VERSION, META_SLOTS, Meta, NodePointer, Position, SnapshotOperation,
+    BlobPointer, FORMAT_VERSION, LogPosition, META_SLOTS, Meta, NodePointer, Position, SnapshotOperation,
 };
 use super::free_space::BlockUse;
 use super::free_space::FreeSpace;
@@ -124,7 +124,7 @@ pub(crate) fn decode_runs(bytes: &[u8]) -> Option<Vec<(u64, u64)>> {
     Some(runs)
 }
 
-fn encode_dead(dead: &[(u64, u64)]) -> Vec<u8> {
+pub(super) fn encode_dead(dead: &[(u64, u64)]) -> Vec<u8> {
     let mut writer = Writer::default();
     for (block, birth) in dead {
         writer.u48(*block);
@@ -232,12 +232,12 @@ pub(crate) struct PendingFold {
 
 /// The growing result of a fold; nothing of it is in the store until the meta is durable.
 #[derive(Default)]
-struct Folding {
-    tree: NodePointer,
-    table: SnapshotTable,
-    change: TreeChange,
+pub(super) struct Folding {
+    pub(super) tree: NodePointer,
+    pub(super) table: SnapshotTable,
+    pub(super) change: TreeChange,
     /// Blocks that nothing needs once the new meta is durable.
-    released: Vec<(u64, u64)>,
+    pub(super) released: Vec<(u64, u64)>,
     /// Dead blocks that the newest snapshot still needs, with their births.
     held: Vec<(u64, u64)>,
     blobs: Vec<(u64, Vec<u8>)>,
@@ -335,9 +335,22 @@ impl<D: Disk> Store<D> {
     }
 
     /// A fold of the log, which may be empty: what was pending is free then.
-    fn begin_any_fold(&mut self) -> Result<FoldWork, CommitError> {
+    pub(super) fn begin_any_fold(&mut self) -> Result<FoldWork, CommitError> {
+        self.begin_fold_with(|store, folding| {
+            let tail = std::mem::take(&mut store.tail);
+            let applied = store.apply_tail(&tail, folding);
+            store.tail = tail;
+            applied.map(|()| store.log)
+        })
+    }
+
+    /// A fold that changes what `change` says; it gives where the log goes on.
+    pub(super) fn begin_fold_with(
+        &mut self,
+        change: impl FnOnce(&mut Self, &mut Folding) -> Result<LogPosition, CommitError>,
+    ) -> Result<FoldWork, CommitError> {
         self.space.begin();
-        match self.prepare() {
+        match self.prepare(change) {
             Ok((folding, meta, groups)) => Ok(self.hand_out(folding, meta, groups)),
             Err(error) => {
                 // Nothing was written but to blocks that were free: forget it all.
@@ -364,6 +377,8 @@ impl<D: Disk> Store<D> {
         view.folding = std::mem::take(&mut view.overlay);
         // What commits change in the map from here on belongs to the next fold.
         self.space.mark_clean();
+        drop(view);
+        self.log = meta.log;
         FoldWork { blocks, meta, mutation: self.options.mutation }
     }
 
@@ -397,13 +412,13 @@ impl<D: Disk> Store<D> {
     }
 
     /// Works out the new state in memory.
-    fn prepare(&mut self) -> Result<Prepared, CommitError> {
+    fn prepare(
+        &mut self,
+        change: impl FnOnce(&mut Self, &mut Folding) -> Result<LogPosition, CommitError>,
+    ) -> Result<Prepared, CommitError> {
         let mut folding =
             Folding { tree: self.meta.tree, table: self.snapshots.clone(), ..Folding::default() };
-        let tail = std::mem::take(&mut self.tail);
-        let applied = self.apply_tail(&tail, &mut folding);
-        self.tail = tail;
-        applied?;
+        let log = change(self, &mut folding)?;
 
         let old = [self.meta.space_index, self.meta.pending_free, self.meta.snapshots];
         folding.released.extend(old.iter().filter(|blob| blob.block != 0).map(|b| (b.block, b.blocks())));
@@ -447,7 +462,7 @@ impl<D: Disk> Store<D> {
             identity: self.meta.identity,
             generation: self.meta.generation + 1,
             position: self.position.clone(),
-            log: self.log,
+            log,
             total_blocks: self.space.total,
             tree: folding.tree,
             space_index,
@@ -572,7 +587,11 @@ impl<D: Disk> Store<D> {
     }
 
     /// A chunk of a deadlist, which this very fold may have made.
-    fn read_dead(&self, folding: &Folding, chunk: BlobPointer) -> Result<Vec<(u64, u64)>, ReadError> {
+    pub(super) fn read_dead(
+        &self,
+        folding: &Folding,
+        chunk: BlobPointer,
+    ) -> Result<Vec<(u64, u64)>, ReadError> {
         let decoded = match folding.blobs.iter().find(|(block, _)| *block == chunk.block) {
             Some((_, bytes)) => decode_dead(bytes),
             None => decode_dead(&read_blob(&self.committed.disk, chunk, "deadlist of a snapshot")?),
@@ -583,7 +602,11 @@ impl<D: Disk> Store<D> {
         })
     }
 
-    fn place(&mut self, folding: &mut Folding, bytes: Vec<u8>) -> Result<BlobPointer, CommitError> {
+    pub(super) fn place(
+        &mut self,
+        folding: &mut Folding,
+        bytes: Vec<u8>,
+    ) -> Result<BlobPointer, CommitError> {
         let block = self.blocks().whole((bytes.len() as u64).div_ceil(BLOCK))?;
         let placed = pointer(block, &bytes);
         folding.blobs.push((block, bytes));

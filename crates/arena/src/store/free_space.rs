@@ -239,6 +239,75 @@ impl FreeSpace {
         Ok(best)
     }
 
+    /// From here the search for room begins at the file's start.
+    pub(crate) fn rewind(&mut self) {
+        self.cursor = 0;
+    }
+
+    /// Takes the first free block from `from` on, below `end`.
+    pub(crate) fn take_first<D: Disk>(
+        &mut self,
+        disk: &D,
+        from: u64,
+        end: u64,
+    ) -> Result<Option<u64>, ReadError> {
+        let mut at = from;
+        let end = end.min(self.total);
+        while at < end {
+            let number = group_of(at);
+            let start = number as u64 * GROUP_BLOCKS;
+            let bound = (end - start).min(GROUP_BLOCKS);
+            let group = self.group(disk, number)?;
+            let mut bit = at - start;
+            while bit < bound {
+                let free = !group.bits[(bit / 64) as usize] >> (bit % 64);
+                if free != 0 {
+                    bit += u64::from(free.trailing_zeros());
+                    break;
+                }
+                bit = (bit / 64 + 1) * 64;
+            }
+            if bit < bound {
+                self.set(disk, start + bit, 1, BlockUse::Used)?;
+                self.journal.push((start + bit, 1));
+                return Ok(Some(start + bit));
+            }
+            at = start + GROUP_BLOCKS;
+        }
+        Ok(None)
+    }
+
+    /// One more than the last block in use.
+    pub(crate) fn end<D: Disk>(&mut self, disk: &D) -> Result<u64, ReadError> {
+        for number in (0..self.index.len()).rev() {
+            if self.index[number].used == 0 {
+                continue;
+            }
+            let group = self.group(disk, number)?;
+            if let Some(word) = group.bits.iter().rposition(|word| *word != 0) {
+                let last = word as u64 * 64 + 63 - u64::from(group.bits[word].leading_zeros());
+                return Ok(number as u64 * GROUP_BLOCKS + last + 1);
+            }
+        }
+        Ok(0)
+    }
+
+    /// The file is to end after `total` blocks, behind which none is in use. Gives the entries of the groups
+    /// that are no more.
+    pub(crate) fn shrink(&mut self, total: u64) -> Vec<GroupEntry> {
+        self.total = self.total.min(total);
+        let groups = group_of(self.total.saturating_sub(1)) + 1;
+        self.groups.retain(|number, _| *number < groups);
+        self.cursor = 0;
+        self.index.split_off(groups.min(self.index.len()))
+    }
+
+    /// Undoes [`FreeSpace::shrink`].
+    pub(crate) fn unshrink(&mut self, total: u64, entries: Vec<GroupEntry>) {
+        self.index.extend(entries);
+        self.extend(total);
+    }
+
     /// Numbers of the groups that differ from what the file holds.
     pub(crate) fn dirty_groups(&self) -> Vec<usize> {
         self.groups.iter().filter(|(_, group)| group.dirty).map(|(number, _)| *number).collect()

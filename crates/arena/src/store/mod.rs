@@ -14,6 +14,7 @@ mod blocks;
 mod codec;
 mod commit;
 mod committed_pages;
+mod compaction;
 mod concurrent;
 mod error;
 mod fold;
@@ -36,6 +37,7 @@ pub(crate) use self::codec::page_checksum;
 pub use self::commit::{CommitPage, CommitRequest};
 use self::committed_pages::View;
 pub use self::committed_pages::{Committed, FoundPage};
+pub use self::compaction::Compacted;
 pub use self::error::{CommitError, CreateError, Damage, OpenError, ReadError};
 pub use self::fold::FoldWork;
 use self::fold::{PendingFold, SnapshotTable};
@@ -107,6 +109,8 @@ pub(crate) enum Mutation {
     TakeCutForEnd,
     KeepFailed,
     TrustTakenBack,
+    CutEarly,
+    MoveNoDead,
 }
 
 /// Bytes and calls since the store was opened.

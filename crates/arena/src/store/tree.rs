@@ -50,7 +50,7 @@ impl Node {
         }
     }
 
-    fn encode(&self) -> Block {
+    pub(super) fn encode(&self) -> Block {
         let mut writer = Writer::default();
         writer.u32(NODE_MAGIC);
         writer.u16(self.level());

@@ -1,4 +1,4 @@
-//! `create`, `import`, `export`, `gc`: what makes an arena, copies it, and gives its room back.
+//! `create`, `import`, `export`, `gc`, `compact`: what makes an arena, copies it, and gives its room back.
 
 use super::CreateArguments;
 use super::ReadArguments;
@@ -107,6 +107,31 @@ pub(super) fn gc(arguments: &ReadArguments) -> anyhow::Result<u8> {
             size_text(report.live_bytes),
             size_text(report.freed_bytes)
         );
+    }
+    Ok(0)
+}
+
+pub(super) fn compact(arguments: &ReadArguments) -> anyhow::Result<u8> {
+    let path = &arguments.path;
+    let mut progress = Progress::new("moving", "pages");
+    let done = inspect::compact(path, &mut |done, total| progress.show(done, total));
+    progress.end();
+    let done = done.with_context(|| format!("cannot compact {}", path.display()))?;
+    if arguments.json {
+        print_json(&json!({
+            "before_bytes": done.before,
+            "after_bytes": done.after,
+            "moved_pages": done.moved,
+        }));
+    } else {
+        eprintln!(
+            "{} has {}, {} before; {} pages were moved.",
+            path.display(),
+            size_text(done.after),
+            size_text(done.before),
+            done.moved
+        );
+        eprintln!("Check it:  banyan arena verify {}", path.display());
     }
     Ok(0)
 }

@@ -68,6 +68,12 @@ pub(crate) enum ArenaCommand {
     },
     /// Free the nouns that no root leads to
     Gc(ReadArguments),
+    /// Give the room that an arena's file does not need back to the file system
+    #[command(
+        after_help = "Works in place, and needs the arena for itself. Whatever ends it, a crash too, leaves an \
+                      arena with the same content."
+    )]
+    Compact(ReadArguments),
 }
 
 /// An arena, and how to print what is found.
@@ -105,5 +111,6 @@ pub(crate) fn arena(command: &ArenaCommand) -> anyhow::Result<u8> {
             change::import(input, path, cue.as_deref(), *place)
         }
         ArenaCommand::Gc(arguments) => change::gc(arguments),
+        ArenaCommand::Compact(arguments) => change::compact(arguments),
     }
 }
