@@ -60,6 +60,11 @@ impl NewFile {
         Err(FileDiskError::BeingMade)
     }
 
+    /// Where it lies for now.
+    pub(crate) fn written_path(&self) -> &Path {
+        self.beside.as_deref().unwrap_or(&self.path)
+    }
+
     /// Gives the file its name, durably. Its content must be durable already.
     ///
     /// # Errors

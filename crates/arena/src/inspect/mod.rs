@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use self::transfer::{ImportError, Transfer, export, export_noun, import, import_noun};
+pub use self::transfer::{Export, ImportError, Transfer, export, export_noun, import, import_noun};
 use crate::arena::{Arena, ArenaError, ArenaOptions};
 use crate::disk::{FileDisk, FileDiskError};
 use crate::noun::{Collection, CollectionReport, CueError, Nouns};
@@ -32,6 +32,12 @@ pub enum InspectError {
     /// No snapshot of that name.
     #[error("the arena retains no snapshot named {0:?}; `banyan arena snapshots` lists those that it does")]
     NoSuchSnapshot(String),
+    /// No commit of that number, nor a snapshot of that name.
+    #[error(
+        "the arena has no commit and no snapshot {0:?} to begin from; `banyan arena info` says which commit is the \
+         last, `banyan arena snapshots` lists the snapshots"
+    )]
+    NoSuchCommit(String),
     /// The arena could not be made or mapped.
     #[error(transparent)]
     Arena(ArenaError),
@@ -42,7 +48,7 @@ pub enum InspectError {
     #[error(transparent)]
     Commit(#[from] CommitError),
     /// The file to write could not be written.
-    #[error("cannot write {path}; choose a name that is not taken, where there is room")]
+    #[error("cannot write {path}: {source}; choose a name that is not taken, where there is room")]
     Output {
         /// The file.
         path: PathBuf,

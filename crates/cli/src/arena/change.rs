@@ -6,10 +6,10 @@ use super::place::PlaceArguments;
 use super::progress::Progress;
 use super::text::{print_json, size_text};
 use anyhow::Context;
-use banyan_arena::inspect;
+use banyan_arena::inspect::{self, Export};
 use banyan_arena::noun::Collection;
 use serde_json::json;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub(super) fn create(arguments: &CreateArguments) -> anyhow::Result<u8> {
     let path = &arguments.path;
@@ -20,42 +20,42 @@ pub(super) fn create(arguments: &CreateArguments) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-pub(super) fn export(
-    path: &Path,
-    output: &Path,
-    snapshot: Option<&str>,
-    jam: Option<&str>,
-) -> anyhow::Result<u8> {
-    let context = || format!("cannot export {}", path.display());
-    if let Some(root) = jam {
-        let done = inspect::export_noun(path, root, output).with_context(context)?;
-        eprintln!("Wrote the noun of root {root:?} to {}, {}.", output.display(), size_text(done.bytes));
-        eprintln!("Put it into an arena:  banyan arena import --cue {root} {} NEW", output.display());
-        return Ok(0);
-    }
+pub(super) fn export_noun(path: &Path, root: &str, output: &Path) -> anyhow::Result<u8> {
+    let done = inspect::export_noun(path, root, output);
+    let done = done.with_context(|| format!("cannot export {}", path.display()))?;
+    eprintln!("Wrote the noun of root {root:?} to {}, {}.", output.display(), size_text(done.bytes));
+    eprintln!("Put it into an arena:  banyan arena import --cue {root} {} NEW", output.display());
+    Ok(0)
+}
+
+pub(super) fn export(path: &Path, what: Export<'_>, output: &Path) -> anyhow::Result<u8> {
     let mut progress = Progress::new("exporting", "pages");
-    let done = inspect::export(path, snapshot, output, &mut |done, total| progress.show(done, total));
+    let done = inspect::export(path, what, output, &mut |done, total| progress.show(done, total));
     progress.end();
-    let done = done.with_context(context)?;
-    let commit = done.position.transaction;
-    eprintln!(
-        "Wrote commit {commit} to {}: {} pages, {}.",
-        output.display(),
-        done.pages,
-        size_text(done.bytes)
-    );
-    eprintln!("Make an arena of it:  banyan arena import {} NEW", output.display());
+    let done = done.with_context(|| format!("cannot export {}", path.display()))?;
+    let (commit, file) = (done.position.transaction, output.display());
+    let since = what.since.map_or(String::new(), |since| format!("what changed since {since} up to "));
+    eprintln!("Wrote {since}commit {commit} to {file}: {} pages, {}.", done.pages, size_text(done.bytes));
+    match what.since {
+        None => eprintln!("Make an arena of it:  banyan arena import {file} NEW"),
+        Some(_) => {
+            eprintln!("Make an arena:  banyan arena import WHOLE ... {file} NEW, with all exports in order")
+        }
+    }
+    eprintln!("Later, only what changed:  banyan arena export --since {commit} {} NEXT", path.display());
     Ok(0)
 }
 
 pub(super) fn import(
-    input: &Path,
+    inputs: &[PathBuf],
     path: &Path,
     cue: Option<&str>,
     place: PlaceArguments,
 ) -> anyhow::Result<u8> {
-    let context = || format!("cannot import {} as {}", input.display(), path.display());
+    let names: Vec<String> = inputs.iter().map(|input| input.display().to_string()).collect();
+    let context = || format!("cannot import {} as {}", names.join(" "), path.display());
     if let Some(root) = cue {
+        let [input] = inputs else { anyhow::bail!("a jam is one file; give one with --cue") };
         let done = inspect::import_noun(input, path, root, place.options()).with_context(context)?;
         eprintln!("Root {root:?} of {} holds the noun, {} jammed.", path.display(), size_text(done.bytes));
         eprintln!("Look at it:  banyan arena info {}", path.display());
@@ -66,8 +66,8 @@ pub(super) fn import(
         "an exported arena keeps its address and size, since its heap holds addresses; leave --base and --size out, or \
          export single nouns with --jam"
     );
-    let mut progress = Progress::new("importing", "pages");
-    let done = inspect::import(input, path, &mut |done, total| progress.show(done, total));
+    let mut progress = Progress::new("importing", "bytes");
+    let done = inspect::import(inputs, path, &mut |done, total| progress.show(done, total));
     progress.end();
     let done = done.with_context(context)?;
     eprintln!(

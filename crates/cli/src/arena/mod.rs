@@ -8,6 +8,7 @@ mod progress;
 mod text;
 mod verify;
 
+use banyan_arena::inspect::Export;
 use clap::{Args, Subcommand};
 use place::PlaceArguments;
 use std::path::PathBuf;
@@ -38,6 +39,11 @@ pub(crate) enum ArenaCommand {
         new: String,
     },
     /// Copy the last commit of an arena, or a snapshot, into a file
+    #[command(
+        visible_alias = "backup",
+        after_help = "The arena may be in use: what its writer changes meanwhile is copied again. The file gets its name \
+                      once it is whole."
+    )]
     Export {
         /// The arena
         #[arg(value_name = "ARENA")]
@@ -48,15 +54,22 @@ pub(crate) enum ArenaCommand {
         /// Copy this snapshot
         #[arg(long, value_name = "NAME", conflicts_with = "jam")]
         snapshot: Option<String>,
+        /// Copy only what changed since this snapshot, or since the commit of this number
+        #[arg(long, value_name = "COMMIT", conflicts_with = "jam")]
+        since: Option<String>,
         /// Write the noun of this root, jammed, and nothing else: it can go into an arena at another address
         #[arg(long, value_name = "ROOT")]
         jam: Option<String>,
     },
     /// Make an arena of what `export` wrote
+    #[command(
+        after_help = "Of several files the first is a whole export, and each other one holds what changed since \
+                      the one before it. The arena gets its name once all were read and checked."
+    )]
     Import {
-        /// The file that `export` wrote
-        #[arg(value_name = "FILE")]
-        input: PathBuf,
+        /// The file that `export` wrote, and those written with `--since` after it, in order
+        #[arg(value_name = "FILE", required = true, num_args = 1..)]
+        inputs: Vec<PathBuf>,
         /// The arena to make
         #[arg(value_name = "ARENA")]
         path: PathBuf,
@@ -104,11 +117,13 @@ pub(crate) fn arena(command: &ArenaCommand) -> anyhow::Result<u8> {
         ArenaCommand::Verify(arguments) => verify::verify(arguments),
         ArenaCommand::Snapshots(arguments) => info::snapshots(arguments),
         ArenaCommand::Diff { old, new, arena } => info::diff(arena, old, new),
-        ArenaCommand::Export { path, output, snapshot, jam } => {
-            change::export(path, output, snapshot.as_deref(), jam.as_deref())
+        ArenaCommand::Export { path, output, jam: Some(root), .. } => change::export_noun(path, root, output),
+        ArenaCommand::Export { path, output, snapshot, since, jam: None } => {
+            let what = Export { snapshot: snapshot.as_deref(), since: since.as_deref() };
+            change::export(path, what, output)
         }
-        ArenaCommand::Import { input, path, cue, place } => {
-            change::import(input, path, cue.as_deref(), *place)
+        ArenaCommand::Import { inputs, path, cue, place } => {
+            change::import(inputs, path, cue.as_deref(), *place)
         }
         ArenaCommand::Gc(arguments) => change::gc(arguments),
         ArenaCommand::Compact(arguments) => change::compact(arguments),
