@@ -71,7 +71,7 @@ pub enum EventError<E> {
     #[error(transparent)]
     Commit(#[from] CommitError),
     /// It was not begun: a stack could not be had, or this thread is in an event already.
-    #[error("the event could not be begun")]
+    #[error("the event could not be begun: {0}")]
     Begin(#[source] std::io::Error),
     /// The arena could not be put back to its last commit: drop the runner and open the arena again.
     #[error(transparent)]

@@ -32,7 +32,7 @@ pub struct Saved {
 #[derive(Debug, thiserror::Error)]
 pub enum SaveError {
     /// The file system failed.
-    #[error("the state could not be written; the last one saved is still there")]
+    #[error("the state could not be written: {0}; the last one saved is still there")]
     Io(#[from] io::Error),
     /// The arena did not commit.
     #[error(transparent)]

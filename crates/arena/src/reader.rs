@@ -35,7 +35,7 @@ const KEPT_MAX: usize = 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum ReaderError {
     /// The file could not be had.
-    #[error("{path}")]
+    #[error("{path}: {source}")]
     File {
         /// The file.
         path: PathBuf,
@@ -55,7 +55,7 @@ pub enum ReaderError {
     )]
     NoSuchSnapshot(String),
     /// The kernel would not lock.
-    #[error("the snapshot could not be locked against its removal")]
+    #[error("the snapshot could not be locked against its removal: {0}")]
     Lock(#[source] std::io::Error),
 }
 

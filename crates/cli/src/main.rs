@@ -128,10 +128,23 @@ fn main() -> ExitCode {
     match result {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
-            eprintln!("banyan: {error:#}");
+            eprintln!("banyan: {}", with_causes(&error));
             ExitCode::from(STATUS_OURS)
         }
     }
+}
+
+/// An error and what it came from, each once: some say their cause themselves.
+fn with_causes(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !text.contains(&cause) {
+            let colon = if text.is_empty() { "" } else { ": " };
+            text.push_str(colon);
+            text.push_str(&cause);
+        }
+    }
+    text
 }
 
 fn completions(shell: clap_complete::Shell) -> u8 {

@@ -110,6 +110,8 @@ fn bad_input_is_refused_with_a_remedy() {
     let full = room.fill("full.arena");
     let bytes = fs::read(&full).unwrap();
     fs::write(room.path("short.arena"), &bytes[..bytes.len() / 2]).unwrap();
+    let missing = room.refused(&["info", "missing.arena"]);
+    assert_eq!(missing.matches("there is no such file").count(), 1, "{missing}");
     for command in ["info", "verify", "snapshots", "gc", "compact"] {
         assert!(room.refused(&[command, "missing"]).contains("no such file"), "{command}");
         assert!(room.refused(&[command, "text"]).contains("not an arena"), "{command}");
@@ -201,6 +203,23 @@ fn an_export_becomes_an_equal_arena() {
     assert_eq!((old.position().epoch, old.position().event), (1, 10));
     drop(old);
     assert!(room.refused(&["import", "image", "copy.arena"]).contains("exists already"));
+    // What changed since, by the commit that the export named.
+    let named = room.run(&["backup", "full.arena", "whole"]).stderr;
+    let named = String::from_utf8(named).unwrap();
+    let (_, since) = named.split_once("--since ").unwrap();
+    let since = since.split(' ').next().unwrap();
+    let mut arena = Arena::open(&room.path("full.arena"), ArenaOptions::default()).unwrap();
+    arena.vec::<u64>("numbers").unwrap()[0] = 9;
+    arena.commit(2, 13).unwrap();
+    room.good(&["export", "--since", since, "full.arena", "changed"]);
+    drop(arena);
+    room.good(&["import", "whole", "changed", "both.arena"]);
+    let mut both = Arena::open(&room.path("both.arena"), ArenaOptions::default()).unwrap();
+    assert_eq!(both.position().event, 13);
+    assert_eq!(both.vec::<u64>("numbers").unwrap()[..2], [9, 7]);
+    drop(both);
+    assert!(room.refused(&["import", "changed", "x.arena"]).contains("whole export first"));
+    assert!(room.refused(&["export", "--since", "999", "full.arena", "y"]).contains("\"999\""));
     assert!(room.refused(&["import", "image", "x.arena", "--base", "0x180000000000"]).contains("--jam"));
     // Any changed byte is found before the arena gets its name.
     let image = fs::read(room.path("image")).unwrap();

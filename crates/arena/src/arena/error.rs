@@ -11,7 +11,7 @@ use crate::sys::owner::FORKED;
 #[derive(Debug, thiserror::Error)]
 pub enum ArenaError {
     /// The file could not be had.
-    #[error("{path}")]
+    #[error("{path}: {source}")]
     File {
         /// The file.
         path: PathBuf,
@@ -34,7 +34,7 @@ pub enum ArenaError {
         base: u64,
     },
     /// The heap's memory could not be had.
-    #[error("the heap's memory could not be reserved")]
+    #[error("the heap's memory could not be reserved: {0}")]
     Memory(#[source] std::io::Error),
     /// The pages are whole, but another version of the allocator laid the heap out.
     #[error(
@@ -55,7 +55,7 @@ pub enum ArenaError {
 #[derive(Debug, thiserror::Error)]
 pub enum RollbackError {
     /// The write tracking or the memory failed.
-    #[error("the heap's memory could not be reset; drop the arena and open it again")]
+    #[error("the heap's memory could not be reset: {0}; drop the arena and open it again")]
     Memory(#[source] std::io::Error),
     /// A committed page could not be read back.
     #[error(transparent)]

@@ -37,7 +37,7 @@ const ZERO_STRIDE: usize = 1 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum FileDiskError {
     /// The file could not be opened or created.
-    #[error("cannot open the arena file")]
+    #[error("cannot open the arena file: {0}")]
     Io(#[from] io::Error),
     /// Another process, or another handle of this one, holds the file for writing.
     #[error("the arena is already open for writing; close the other writer, or open a snapshot read-only")]

@@ -32,7 +32,7 @@ impl fmt::Display for Damage {
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The disk failed.
-    #[error("the disk failed while reading the arena")]
+    #[error("the disk failed while reading the arena: {0}")]
     Io(#[from] io::Error),
     /// The bytes are not those that were written.
     #[error("the arena file is damaged: {0}; restore it from a copy, or export what verifies")]
@@ -46,10 +46,10 @@ pub enum ReadError {
 #[derive(Debug, thiserror::Error)]
 pub enum CreateError {
     /// The disk failed or is full.
-    #[error("the disk failed while creating the arena")]
+    #[error("the disk failed while creating the arena: {0}")]
     Io(#[source] io::Error),
     /// No room for even an empty arena.
-    #[error("the disk is full: a new arena takes {needed} bytes; free some space and try again")]
+    #[error("the disk is full: a new arena takes {needed} bytes ({source}); free some space and try again")]
     DiskFull {
         /// Bytes that a new arena takes.
         needed: u64,
@@ -77,7 +77,7 @@ impl From<io::Error> for CreateError {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The disk failed.
-    #[error("the disk failed while opening the arena")]
+    #[error("the disk failed while opening the arena: {0}")]
     Io(#[from] io::Error),
     /// Beside a writer that folds again and again.
     #[error("the arena is being written too fast to be read; let its writer rest, or try again")]
@@ -130,7 +130,7 @@ impl From<ReadError> for OpenError {
 pub enum CommitError {
     /// The disk failed during the commit: whether it is durable is not known until the arena is opened again.
     #[error(
-        "the disk failed during the commit; the arena takes no more commits: open it again, at its last good commit"
+        "the disk failed during the commit: {0}; the arena takes no more commits, open it again, at its last good commit"
     )]
     Io(#[source] io::Error),
     /// An earlier write or sync failed.
@@ -138,7 +138,7 @@ pub enum CommitError {
     Poisoned,
     /// No room for the new pages. Nothing was written and the arena goes on as before.
     #[error(
-        "the disk is full: {needed} more bytes are needed; free some space, or roll back and drop a snapshot, and commit again"
+        "the disk is full: {needed} more bytes are needed ({source}); free some space, or roll back and drop a snapshot, and commit again"
     )]
     DiskFull {
         /// Bytes that the file could not grow by.
