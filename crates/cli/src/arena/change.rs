@@ -39,7 +39,7 @@ pub(super) fn export(path: &Path, what: Export<'_>, output: &Path) -> anyhow::Re
     match what.since {
         None => eprintln!("Make an arena of it:  banyan arena import {file} NEW"),
         Some(_) => {
-            eprintln!("Make an arena:  banyan arena import WHOLE ... {file} NEW, with all exports in order")
+            eprintln!("Make an arena, of all exports in order:  banyan arena import WHOLE ... {file} NEW");
         }
     }
     eprintln!("Later, only what changed:  banyan arena export --since {commit} {} NEXT", path.display());
