@@ -1,4 +1,5 @@
-//! Exports: of the present beside a busy writer, of what changed since a commit, and what imports make of them.
+//! Exports: of the present beside a busy writer, of what changed since a commit, and what imports make of
+//! them.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 

@@ -1,5 +1,5 @@
-//! Compaction, but for what a crash leaves of it, which `explore` looks at: that the file is short afterwards,
-//! that either meta slot may be lost, and that an error at any call loses nothing.
+//! Compaction, but for what a crash leaves of it, which `explore` looks at: that the file is short
+//! afterwards, that either meta slot may be lost, and that an error at any call loses nothing.
 
 use std::sync::Arc;
 
