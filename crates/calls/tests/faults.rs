@@ -474,3 +474,41 @@ fn snprintf_that_crashes_one_time_in_forty_and_scribbles_first() {
     eprintln!("{count} calls, {ended} crashes absorbed, {:?}", start.elapsed());
     assert!(ended >= count / 40 - 1 && ended <= count / 30, "{ended} crashes");
 }
+
+/// As `struct holder` of the library.
+#[repr(C)]
+#[derive(Default)]
+struct Holder {
+    calls: i64,
+    state: u64,
+}
+
+#[test]
+fn a_handle_in_a_structure_ends_one_worker_and_is_refused_from_then_on() {
+    let connection = open(|_| {});
+    let long = options(20_000);
+    let mut holders = [Holder::default(), Holder::default()];
+    let places = [0, 1].map(|index| (&raw mut holders[index]) as u64);
+    let ended = || connection.statistics().ended.load(std::sync::atomic::Ordering::Relaxed);
+    for round in 1..4 {
+        for place in places {
+            assert_eq!(call(&connection, "subject_hold", &[place, round], &long), Ok(0));
+            assert_eq!(call(&connection, "subject_held", &[place], &long), Ok(round));
+        }
+        call(&connection, "subject_fail", &[1], &long).unwrap_err();
+        let before = ended();
+        let error = call(&connection, "subject_held", &[places[0]], &long).unwrap_err();
+        assert_crashed(round, &error, libc::SIGSEGV);
+        for _ in 0..20 {
+            let error = call(&connection, "subject_held", &[places[0]], &long).unwrap_err();
+            assert!(matches!(error, CallError::StaleHandle { .. }), "{error:?}");
+        }
+        assert_eq!(ended(), before + 1, "only the first call reached the library");
+        // Another one at its own place, and this one, once it is made anew, are no stale handles.
+        assert_eq!(call(&connection, "subject_hold", &[places[1], 7], &long), Ok(0));
+        assert_eq!(call(&connection, "subject_held", &[places[1]], &long), Ok(7));
+        assert_eq!(call(&connection, "subject_hold", &[places[0], 8], &long), Ok(0));
+        assert_eq!(call(&connection, "subject_held", &[places[0]], &long), Ok(8));
+        assert_eq!(ended(), before + 1);
+    }
+}

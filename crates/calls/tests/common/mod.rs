@@ -67,6 +67,8 @@ pub const FUNCTIONS: &[&str] = &[
     "subject_touch",
     "subject_dirty_crash",
     "subject_start",
+    "subject_hold",
+    "subject_held",
 ];
 
 pub fn number(name: &str) -> u64 {

@@ -132,3 +132,12 @@ int subject_start(int how, const char *path) {
     }
     for (;;) sleep(1000);
 }
+/* A structure of the program that holds a pointer of the library's: made, and used. */
+struct holder { int64_t calls; int64_t *state; };
+int subject_hold(struct holder *holder, int64_t value) {
+    holder->calls = 0;
+    holder->state = malloc(sizeof *holder->state);
+    *holder->state = value;
+    return 0;
+}
+int64_t subject_held(struct holder *holder) { holder->calls++; return *holder->state; }

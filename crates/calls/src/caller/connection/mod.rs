@@ -11,6 +11,7 @@ mod open;
 
 pub(crate) use open::is_inherited;
 
+use crate::caller::exchange::KnownStale;
 use crate::caller::pool::Pool;
 use crate::caller::variables::Variables;
 use crate::shared::layout::{
@@ -71,6 +72,8 @@ pub(crate) struct ClientChannel {
     pub(crate) turn: AtomicU32,
     /// Order of arrival of a caller that waits for a place, else 0.
     pub(crate) ticket: AtomicU64,
+    /// Where the program holds a pointer that the call has followed into the memory of an ended worker, or 0.
+    pub(crate) stale_word: AtomicU64,
     pub(crate) call_back_stack: [AtomicU64; DEPTH_MAX],
     /// Where to go on if the library jumps over a call-back, by the depth of the call that it belongs to.
     pub(crate) call_back_context: [AtomicU64; DEPTH_MAX],
@@ -122,6 +125,7 @@ pub struct Connection {
     report: Report,
     process: u32,
     pub(crate) variables: Variables,
+    pub(crate) known_stale: KnownStale,
     pub(crate) statistics: Statistics,
 }
 
@@ -177,6 +181,11 @@ impl Connection {
     #[must_use]
     pub const fn statistics(&self) -> &Statistics {
         &self.statistics
+    }
+
+    /// Calls that ended well.
+    pub(crate) fn successes(&self) -> u64 {
+        self.control().counts.iter().map(|counts| counts.calls.load(Relaxed)).sum()
     }
 
     pub(crate) fn control(&self) -> &Control {

@@ -163,6 +163,7 @@ impl Connection {
             report: Report::default(),
             process: std::process::id(),
             variables: Variables::default(),
+            known_stale: Default::default(),
             statistics: Statistics::default(),
         };
         wipe_on_fork(state, 4096).map_err(|error| service_error("fork detection", error))?;

@@ -10,6 +10,8 @@ mod pages;
 mod placing;
 mod stale;
 
+pub(crate) use stale::KnownStale;
+
 use crate::caller::connection::{CallOptions, Connection, Current};
 use crate::caller::pool::Fate;
 use crate::error::{CallError, Ran};
@@ -95,6 +97,7 @@ impl Connection {
         let attempt = |frame: &mut [u8], index, current, deadline: &Deadline| {
             let named = named.min(shape.general.into());
             self.check_generations(&registers.general[..named], current)?;
+            self.check_known_stale(function, registers, current)?;
             let mut writer = FrameWriter::new(frame);
             writer.kind(Kind::Call)?;
             writer.number(function)?;
@@ -103,7 +106,9 @@ impl Connection {
             writer.number(before.into())?;
             write_arguments(&mut writer, shape, registers, words)?;
             let used = writer.used();
+            let arguments = shape.general.into();
             self.exchange(index, current, frame, used, depth_at, registers, options, deadline)
+                .inspect_err(|_| self.note_stale(index, function, registers, arguments))
         };
         let result = if is_short(shape) && words.len() <= shape.stack.into() {
             self.with_retries(options, with_frame::<SHORT_FRAME>(attempt))
@@ -223,6 +228,7 @@ impl Connection {
             self.retire(current, Fate::Kill);
             return Err(CallError::Crashed { signal: 0, address: 0, instruction: 0, ran: Ran::No });
         }
+        client.stale_word.store(0, Relaxed);
         frame[depth_at] = depth as u8 | if client.interrupts() { INTERRUPTS } else { 0 };
         let result = self.converse(index, current, frame, used, registers, options, deadline);
         let ended = match result {
@@ -310,6 +316,7 @@ impl Connection {
             };
             match Answer::read(reply, CHANNEL_LIMITS)? {
                 Answer::Fetch { page, wanted } => {
+                    self.look_for_stale(index, current, page);
                     let granted = self.grant(index, current, page, wanted);
                     let mut writer = FrameWriter::new(frame);
                     writer.kind(Kind::Fetched)?;
