@@ -7,6 +7,7 @@ mod common;
 
 use banyan_calls::generate::{Proof, WrapError, check_program, wrap};
 use std::collections::BTreeMap;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -70,6 +71,42 @@ impl Pair {
 fn compile(command: &mut Command) {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// How a program ends that calls what always fails, as a status or a signal, and what it prints.
+fn ends(pair: &Pair, arguments: &[&str]) -> (i32, String, String) {
+    let output = pair.run(&pair.drop_in, arguments);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code().or(output.status.signal()).unwrap(), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn a_program_that_makes_no_progress_is_told_of_and_ended() {
+    let pair = Pair::new("endless", "", &[], &["-O1"]);
+    let (status, _, said) = ends(&pair, &["until"]);
+    // `timeout` ends by its program's signal.
+    assert_eq!(status, libc::SIGABRT, "{said}");
+    let lines: Vec<&str> = said.lines().filter(|line| line.starts_with("banyan: endless_next: ")).collect();
+    assert_eq!(lines.len(), 2, "{said}");
+    assert!(lines[0].contains("again and again") && lines[0].contains("[function.endless_next]"), "{said}");
+    assert!(lines[1].contains("no progress"), "{said}");
+}
+
+#[test]
+fn a_program_whose_other_calls_succeed_makes_progress() {
+    let pair = Pair::new("endless", "other", &[], &["-O1"]);
+    let (status, printed, said) = ends(&pair, &["between", "300"]);
+    assert_eq!((status, printed.as_str(), said.as_str()), (0, "0\n", ""));
+}
+
+#[test]
+fn a_policys_failure_value_is_returned_for_ever() {
+    let pair = Pair::new("endless", "policy", &[], &["-O1"]);
+    let policy = pair.library.join("policy.toml");
+    std::fs::write(&policy, "[function.endless_next]\nfailure = 0\n").unwrap();
+    wrap(&pair.library.join("libendless.so.1"), &[], Some(&policy), &pair.drop_in).unwrap();
+    let (status, printed, said) = ends(&pair, &["only", "20000"]);
+    assert_eq!((status, printed.as_str(), said.as_str()), (0, "0\n", ""));
 }
 
 #[test]

@@ -8,6 +8,7 @@ use super::exports::{Export, Exports, Pointer};
 use super::wrap::file_error;
 use super::{FunctionPolicy, WrapError};
 use crate::caller::launch::find_worker_program;
+use crate::caller::shim::{ABORT, OURS, POLICY};
 use crate::shared::service::Configuration;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -195,6 +196,17 @@ fn label(plan: &Plan<'_>, export: &Export, number: usize, text: &mut String) -> 
     label
 }
 
+/// What the drop-in does when a function fails.
+const fn on_failure(rule: &FunctionPolicy) -> u8 {
+    if rule.abort {
+        ABORT
+    } else if rule.failure.is_some() || rule.refuse {
+        POLICY
+    } else {
+        OURS
+    }
+}
+
 pub(super) fn source(plan: &Plan<'_>) -> String {
     let mut text = String::from(PROLOGUE);
     if !plan.exports.symbols.iter().any(|export| export.name == "setlocale") {
@@ -215,7 +227,7 @@ pub(super) fn source(plan: &Plan<'_>) -> String {
             passing.stack,
             passing.results,
             rule.retries.unwrap_or(0),
-            u8::from(rule.abort),
+            on_failure(rule),
             passing.named,
             u8::from(entry.failure.1),
             rule.errno.unwrap_or(0),

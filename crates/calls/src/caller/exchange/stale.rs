@@ -1,7 +1,7 @@
 //! Handles of workers that have ended: pointers into memory where something else lies now.
 //!
-//! Arguments that are such pointers are refused as they come. A structure of the program may hold one, too, as
-//! a `z_stream` does, and cannot be refused for it: the function may be the one that makes it anew. So the
+//! Arguments that are such pointers are refused as they come. A structure of the program may hold one, too,
+//! as a `z_stream` does, and cannot be refused for it: the function may be the one that makes it anew. So the
 //! first call that follows such a pointer ends its worker, and the caller remembers of which function it was,
 //! and where the pointer lay; from then on that function is not called while the pointer lies there. Entries
 //! are few and get lost in turn. No lock, no allocation: two threads that write one entry spoil that entry.

@@ -8,6 +8,7 @@
 
 mod freeing;
 mod jump;
+mod progress;
 
 use crate::caller::connection::{CallOptions, Connection};
 use crate::caller::launch::open_library;
@@ -18,8 +19,9 @@ use crate::shared::frame::{
 };
 use crate::shared::layout::slot_address;
 use crate::shared::service::{Configuration, FunctionName};
-use crate::sys::channel::futex_wait;
+use crate::sys::channel::{futex_wait, now_ns};
 use crate::sys::registers::entry;
+use progress::{Failure, Progress, ROW};
 use std::ffi::{CStr, c_char};
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 use std::sync::atomic::{AtomicPtr, AtomicU32};
@@ -47,7 +49,7 @@ pub struct Function {
     pub results: u8,
     /// How often to call again after a failure.
     pub retries: u8,
-    /// 0 return the failure value, 1 abort the program.
+    /// `OURS`, `ABORT` or `POLICY` below.
     pub on_failure: u8,
     /// How many of the integer registers are known to hold arguments: pointers there are checked.
     pub named: u8,
@@ -62,6 +64,13 @@ pub struct Function {
     /// Processor time in milliseconds at which the call is ended, 0 for no limit.
     pub cpu_ms: u32,
 }
+
+/// On failure: a value that the policy does not give, and that may lead the program nowhere.
+pub(crate) const OURS: u8 = 0;
+/// The program is aborted.
+pub(crate) const ABORT: u8 = 1;
+/// What the policy says of this function.
+pub(crate) const POLICY: u8 = 2;
 
 /// A part of a variable of the library that the program sees a copy of, as the generator writes it.
 #[repr(C)]
@@ -287,11 +296,15 @@ extern "C" fn enter(library: &Library, number: u32, registers: &mut Registers) {
         unsafe { connection.call_registers(number.into(), registers, shape, words, named, &options) }
     });
     let Err(error) = result else { return };
-    if function.on_failure == 1 {
+    if function.on_failure == ABORT {
         // SAFETY: the policy asks for the end of the program.
         unsafe { libc::abort() };
     }
     note_failure(function, &error);
+    if function.on_failure == OURS {
+        let named = usize::from(function.named).min(registers.general.len());
+        note_progress(library, function, &registers.general[..named], &error);
+    }
     registers.rax = function.failure;
     registers.rdx = 0;
     if function.result_bytes != 0 {
@@ -319,6 +332,31 @@ extern "C" fn enter(library: &Library, number: u32, registers: &mut Registers) {
     };
     // SAFETY: errno of this thread.
     unsafe { *libc::__errno_location() = errno as i32 };
+}
+
+/// Tells of a program that makes no progress on failures for which the policy has no word, and ends it.
+#[cold]
+fn note_progress(library: &Library, function: &Function, arguments: &[u64], error: &CallError) {
+    let connection = library.connection.load(Acquire);
+    // SAFETY: a connection stored here is never dropped while the drop-in is loaded.
+    let successes = unsafe { connection.as_ref() }.map_or(0, Connection::successes);
+    let place = std::ptr::from_ref(function) as u64;
+    let progress = ROW.note(&Failure { function: place, arguments, successes }, now_ns());
+    let said = match progress {
+        Progress::GoesOn => return,
+        Progress::Told => "the program calls it again and again",
+        Progress::Ended => "the program makes no progress and is ended",
+    };
+    // SAFETY: a constant of the drop-in.
+    let name = unsafe { string(function.name) }.unwrap_or_default();
+    let value = function.failure as i64;
+    eprintln!(
+        "banyan: {name}: {error}; {said}: say by a policy what it returns then, as \"[function.{name}] failure = {value}\""
+    );
+    if progress == Progress::Ended {
+        // SAFETY: as it would have ended without us.
+        unsafe { libc::abort() };
+    }
 }
 
 /// The program called an address that it got from the library: there the same function is called.
