@@ -79,6 +79,7 @@ fn remark(call: &SystemCall) -> String {
             "of the home node; a thread elsewhere that sets its own moves to processors of the same numbers there"
                 .into()
         }
+        Class::Deputy(Handling::Timer) => "timers on processor time count that of every node".into(),
         Class::Deputy(Handling::Usage) => {
             "processor time is the sum over the nodes; of the rest of `getrusage` the home node's".into()
         }

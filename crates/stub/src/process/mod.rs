@@ -7,3 +7,4 @@ pub mod layout;
 pub mod links;
 pub mod listings;
 pub mod processor_time;
+pub mod processor_timers;

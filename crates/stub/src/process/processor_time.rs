@@ -1,7 +1,7 @@
 //! Processor time of the program: its threads use it where they execute and where their calls are made, so
 //! `clock_gettime`, `getrusage` and `times` add up what the nodes say.
 //!
-//! Not here: timers that run by these clocks. They are the home kernel's, and run by what is used at home.
+//! Not here: timers that run by these clocks (`processor_timers`).
 
 use crate::daemon::{requests, settings};
 use crate::kernel;
@@ -22,10 +22,14 @@ const TICK: u64 = 10_000_000;
 const CLOCK_KIND: i32 = 3;
 /// `CLOCKFD`: the clock of a descriptor.
 const CLOCK_OF_DESCRIPTOR: i32 = 3;
+/// `CPUCLOCK_PROF`: user and system time, in ticks.
+pub const CLOCK_OF_BOTH: i32 = 0;
+/// `CPUCLOCK_VIRT`: user time.
+pub const CLOCK_OF_USER: i32 = 1;
 /// `CPUCLOCK_SCHED`: all processor time.
-const CLOCK_OF_ALL: i32 = 2;
+pub const CLOCK_OF_ALL: i32 = 2;
 /// `CPUCLOCK_PERTHREAD_MASK`.
-const CLOCK_OF_THREAD: i32 = 4;
+pub const CLOCK_OF_THREAD: i32 = 4;
 
 /// Whose processor time a call asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +58,8 @@ pub fn subject(number: u32, arguments: &[u64; 6]) -> Subject {
     }
 }
 
-fn subject_of_clock(clock: i32) -> Subject {
+/// Whose processor time a clock counts.
+pub fn subject_of_clock(clock: i32) -> Subject {
     let id = !(clock >> 3) as u32;
     match clock as u32 {
         linux::CLOCK_PROCESS_CPUTIME_ID => Subject::Process,
@@ -148,17 +153,18 @@ pub fn make(thread: &Thread, number: u32, arguments: &[u64; 6], words: &mut [u64
     result
 }
 
-fn with_id(id: u32) -> Option<&'static Thread> {
+/// The thread of the program with this id.
+pub fn with_id(id: u32) -> Option<&'static Thread> {
     block::all().find(|other| other.role() != Role::Service && other.thread_id.load(Ordering::Relaxed) == id)
 }
 
-/// Whether a clock of processor time counts what the kernel does, too: `CPUCLOCK_VIRT` does not.
-fn wants_all(clock: i32) -> bool {
-    clock & CLOCK_KIND != 1
+/// Whether a clock of processor time counts what the kernel does, too.
+pub fn wants_all(clock: i32) -> bool {
+    clock & CLOCK_KIND != CLOCK_OF_USER
 }
 
-/// What a thread used where it does not execute.
-fn of_thread(thread: &Thread) -> (u64, u64) {
+/// What a thread used where it does not execute: user and system time, in nanoseconds.
+pub fn of_thread(thread: &Thread) -> (u64, u64) {
     loop {
         let departures = thread.departures.load(Ordering::Acquire);
         let used = thread.used_elsewhere.load(Ordering::Acquire);
@@ -180,7 +186,8 @@ fn of_thread(thread: &Thread) -> (u64, u64) {
     }
 }
 
-fn elsewhere(thread: u32, node: u32) -> (u64, u64) {
+/// What was used on other nodes: by all, if both are 0.
+pub fn elsewhere(thread: u32, node: u32) -> (u64, u64) {
     match requests::ask(&Request::ProcessorTime(TimeElsewhere { thread, node })) {
         Answer::Used(Used { user, system }) => (user, system),
         _ => requests::unexpected(),

@@ -60,6 +60,8 @@ pub enum Handling {
     /// It reads a clock. One of processor time is asked for at home, the others and the thread's own where it
     /// executes.
     Clock,
+    /// It is about a timer, which may run by such a clock.
+    Timer,
 }
 
 /// Which arguments of a call are descriptors.
