@@ -8,7 +8,7 @@ use crate::kernel;
 use crate::memory::copy::{self, ProgramAddress};
 use crate::thread::{Role, Thread, block};
 use banyan_wire::stub::{Answer, Request, TimeElsewhere, Used};
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU64, Ordering};
 use linux_raw_sys::general as linux;
 use zerocopy::IntoBytes;
 
@@ -109,6 +109,39 @@ pub fn deliver(to: u64, result: i64, written: &[u8]) -> i64 {
     }
 }
 
+/// What `getrusage` told of children before the program began: those of the launcher.
+static LAUNCHERS: [AtomicU64; WORDS] = [const { AtomicU64::new(0) }; WORDS];
+
+/// Notes what was used by children that are not the program's.
+pub fn begin() {
+    let mut words = [0_u64; WORDS];
+    let arguments = [linux::RUSAGE_CHILDREN as u64, words.as_mut_ptr() as u64, 0, 0, 0, 0];
+    // SAFETY: the words live across the call, which writes them.
+    let _ = unsafe { kernel::raw(linux::__NR_getrusage, arguments) };
+    for (noted, word) in LAUNCHERS.iter().zip(words) {
+        noted.store(word, Ordering::Relaxed);
+    }
+}
+
+/// Takes the launcher's children out of what `getrusage` tells of children.
+fn without_launchers(words: &mut [u64; WORDS]) {
+    /// `ru_maxrss`, which is a maximum, and stays what it is once the program had a child.
+    const LARGEST: usize = 4;
+    let before: [u64; WORDS] = core::array::from_fn(|at| LAUNCHERS[at].load(Ordering::Relaxed));
+    if *words == before {
+        *words = [0; WORDS];
+        return;
+    }
+    for at in [0, 2] {
+        let time = |words: &[u64; WORDS]| words[at] * MICROSECONDS + words[at + 1];
+        let left = time(words).saturating_sub(time(&before));
+        (words[at], words[at + 1]) = (left / MICROSECONDS, left % MICROSECONDS);
+    }
+    for at in (LARGEST + 1)..WORDS {
+        words[at] = words[at].saturating_sub(before[at]);
+    }
+}
+
 /// Makes the call with the stub's own memory, and adds what was used elsewhere.
 pub fn make(thread: &Thread, number: u32, arguments: &[u64; 6], words: &mut [u64; WORDS]) -> i64 {
     let mut own = *arguments;
@@ -116,6 +149,9 @@ pub fn make(thread: &Thread, number: u32, arguments: &[u64; 6], words: &mut [u64
     // SAFETY: the words live across the call, which writes no more than the largest of the three.
     let result = unsafe { kernel::raw(number, own) };
     let subject = subject(number, arguments);
+    if number == linux::__NR_getrusage && arguments[0] as i32 == linux::RUSAGE_CHILDREN && result >= 0 {
+        without_launchers(words);
+    }
     if result < 0 || subject == Subject::Other {
         return result;
     }
@@ -125,6 +161,7 @@ pub fn make(thread: &Thread, number: u32, arguments: &[u64; 6], words: &mut [u64
         Subject::Process | Subject::Other => None,
     };
     let (user, system) = match of {
+        _ if settings::is_alone() => (0, 0),
         _ if subject == Subject::Process => elsewhere(0, 0),
         Some(of) => of_thread(of),
         None => (0, 0),
@@ -133,6 +170,11 @@ pub fn make(thread: &Thread, number: u32, arguments: &[u64; 6], words: &mut [u64
         linux::__NR_times => {
             words[0] += user / TICK;
             words[1] += system / TICK;
+            for (child, at) in [(2, 0), (3, 2)] {
+                let [seconds, parts] = [at, at + 1].map(|at| LAUNCHERS[at].load(Ordering::Relaxed));
+                let ticks = (seconds * MICROSECONDS + parts) * 1000 / TICK;
+                words[child] = words[child].saturating_sub(ticks);
+            }
         }
         linux::__NR_getrusage => {
             add(&mut words[0..2], user / 1000, MICROSECONDS);

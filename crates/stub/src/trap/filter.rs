@@ -177,8 +177,8 @@ fn handled(program: &mut Program, number: u32, handling: Handling, descriptor_fl
         | Handling::Listing { .. }
         | Handling::Open { .. }
         | Handling::Affinity => {}
-        // Of a process on one node the kernel knows all.
-        Handling::Usage | Handling::Clock | Handling::Timer if nodes == Nodes::One => {}
+        // Of a process on one node the kernel knows all but whose its children were.
+        Handling::Clock | Handling::Timer if nodes == Nodes::One => {}
         Handling::Usage | Handling::Timer => program.result_if_equal(number, TRAP),
         Handling::Clock => {
             program.push(JUMP_EQUAL, number, 0, 8);
@@ -367,7 +367,9 @@ mod tests {
             assert_eq!(verdict(&filter(HOME), &data), expected, "{clock:#x} in the vDSO");
             assert_eq!(verdict(&filter(Place::Elsewhere), &data), TRAP, "{clock:#x} in the vDSO");
         }
-        assert_eq!(verdict(&filter(ALONE), &call(linux::__NR_getrusage, [0; 2])), ALLOW);
+        assert_eq!(verdict(&filter(ALONE), &call(linux::__NR_setitimer, [0; 2])), ALLOW);
+        // The launcher's children are not the program's.
+        assert_eq!(verdict(&filter(ALONE), &call(linux::__NR_getrusage, [0; 2])), TRAP);
     }
 
     #[test]
