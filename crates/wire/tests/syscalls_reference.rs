@@ -130,7 +130,8 @@ fn at_home(call: HomeCall) -> &'static str {
         | HomeCall::PendingSignals
         | HomeCall::SetTidAddress
         | HomeCall::SetRobustList
-        | HomeCall::GetRobustList => SAME,
+        | HomeCall::GetRobustList
+        | HomeCall::CopyVectors => SAME,
         HomeCall::ProcessControl => {
             "same as in a native run, but seccomp, `PR_SET_MM`, naming of mappings and dispatch of calls fail with \
              `EINVAL`"

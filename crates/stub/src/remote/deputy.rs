@@ -216,7 +216,7 @@ fn make(thread: &'static Thread, row: &SystemCall, header: &Header, pieces: &mut
     Some(match row.class {
         Class::Deputy(handling) => return shipped_call(thread, row, handling, header, pieces),
         Class::Emulate(Emulation::Memory(call)) => call::call(thread, call, number, &header.arguments),
-        Class::Emulate(Emulation::Home(call)) => emulate::home_call(thread, call, &header.arguments),
+        Class::Emulate(Emulation::Home(call)) => emulate::home_call(thread, call, number, &header.arguments),
         Class::Emulate(Emulation::Thread(ThreadCall::SignalMask)) => set_mask(thread, header.arguments[1]),
         Class::Emulate(Emulation::Thread(ThreadCall::ReturnFromHandler)) => {
             set_mask(thread, header.arguments[0])

@@ -77,7 +77,7 @@ pub fn home_call(
             return Ok(Outcome::Continue);
         }
         Class::Emulate(Emulation::Memory(call)) => call::call(thread, call, number, arguments),
-        Class::Emulate(Emulation::Home(call)) => emulate::home_call(thread, call, arguments),
+        Class::Emulate(Emulation::Home(call)) => emulate::home_call(thread, call, number, arguments),
         Class::Emulate(Emulation::Thread(ThreadCall::SignalMask)) => signal_mask(thread, arguments, context),
         Class::Emulate(Emulation::Thread(ThreadCall::AlternateStack)) => {
             alternate_stack::change(thread, arguments, context.registers.rsp)

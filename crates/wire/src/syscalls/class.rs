@@ -155,6 +155,8 @@ pub enum HomeCall {
     ProcessControl,
     /// `close_range`
     CloseRange,
+    /// `process_vm_readv`, `process_vm_writev`
+    CopyVectors,
 }
 
 /// Calls whose state is the executing thread's.

@@ -10,8 +10,8 @@ use super::class::Handling::{
     Affinity, Clock, Descriptors, Futex, Kill, Link, Listing, Mask, Open, Plain, Timer, Usage,
 };
 use super::class::HomeCall::{
-    CloseRange, EndProcess, GetRobustList, PendingSignals, ProcessControl, SetRobustList, SetTidAddress,
-    SignalAction,
+    CloseRange, CopyVectors, EndProcess, GetRobustList, PendingSignals, ProcessControl, SetRobustList,
+    SetTidAddress, SignalAction,
 };
 use super::class::MaskPointer::{Direct, Paired};
 use super::class::MemoryCall::{
@@ -416,8 +416,8 @@ table! {
     __NR_sendmmsg, Deputy(Plain), [];
     __NR_setns, GoHome, [];
     __NR_getcpu, Local, [FixedOut(4), FixedOut(4), Pointer];
-    __NR_process_vm_readv, refused(ENOSYS), [];
-    __NR_process_vm_writev, refused(ENOSYS), [];
+    __NR_process_vm_readv, Emulate(Home(CopyVectors)), [];
+    __NR_process_vm_writev, Emulate(Home(CopyVectors)), [];
     __NR_kcmp, refused(EPERM), [];
     __NR_finit_module, Deputy(Plain), [];
     __NR_sched_setattr, Deputy(Plain), [];
