@@ -35,6 +35,18 @@ fn choose_used(descriptor: c_int) -> (c_int, bool) {
     (descriptor, is_callers(descriptor) && is_used)
 }
 
+/// Whether what a library writes to standard error is to be left out: see [`crate::errors`].
+fn is_left_out(bytes: usize) -> bool {
+    type Write = unsafe extern "C" fn(c_int, *const c_void, usize) -> isize;
+    crate::errors::is_left_out(bytes, |line| {
+        // SAFETY: the function's type; the line is shown to the caller, and as long as it is.
+        unsafe {
+            let write = function!(c"write", true, Write);
+            shown(line.as_ptr().cast(), line.len(), |data| write(libc::STDERR_FILENO, data, line.len()));
+        }
+    })
+}
+
 /// C functions that read bytes into memory, or write them, which the caller must see.
 macro_rules! transfers {
     ($($name:ident as $c_name:literal ($data:ty $(, $more:ident: $kind:ty)*) $by:ident;)*) => {$(
@@ -57,10 +69,19 @@ macro_rules! transfers {
                 if !is_callers {
                     return transfer(file, data, size, $($more),*);
                 }
+                if transfers!(@$by is_left_out file, size) {
+                    return size as isize;
+                }
                 transfers!(@$by data, size, |data| transfer(file, data, size, $($more),*))
             }
         }
     )*};
+    (@filling is_left_out $file:ident, $size:ident) => {
+        false
+    };
+    (@showing is_left_out $file:ident, $size:ident) => {
+        $file == libc::STDERR_FILENO && is_left_out($size)
+    };
     (@filling $data:ident, $size:ident, $transfer:expr) => {
         filled($data, $size, $transfer, |&count: &isize| count.max(0) as usize)
     };

@@ -11,6 +11,7 @@ mod buffers;
 mod caller;
 #[expect(unsafe_code, reason = "functions of C's library, in its place")]
 mod descriptors;
+mod errors;
 #[expect(unsafe_code, reason = "functions of C's library, in its place")]
 mod formats;
 #[expect(unsafe_code, reason = "the allocator of the library, in C's terms")]
