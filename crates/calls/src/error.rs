@@ -73,7 +73,7 @@ pub enum CallError {
         /// Whether the call may have run.
         ran: Ran,
     },
-    /// More threads than channels, or deeper nesting than supported.
+    /// Deeper nesting than supported.
     #[error("too many calls at once")]
     TooMany,
 }

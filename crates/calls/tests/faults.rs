@@ -512,3 +512,31 @@ fn a_handle_in_a_structure_ends_one_worker_and_is_refused_from_then_on() {
         assert_eq!(ended(), before + 1);
     }
 }
+
+#[test]
+fn more_threads_than_channels_take_turns() {
+    const THREADS: u64 = 500;
+    let connection = open(|_| {});
+    let long = options(60_000);
+    let start = std::sync::Barrier::new(THREADS as usize);
+    std::thread::scope(|scope| {
+        let call_some = |number: u64| {
+            start.wait();
+            for round in 0..20 {
+                let arguments = [number, round, 0, 0, 0, 0, 0, 0];
+                assert_eq!(call(&connection, "subject_add", &arguments, &long), Ok(number + round));
+            }
+            // All are still there: none takes the channel of one that has ended.
+            start.wait();
+        };
+        let spawn = |number| {
+            let thread = std::thread::Builder::new().stack_size(256 << 10);
+            thread.spawn_scoped(scope, move || call_some(number)).unwrap()
+        };
+        let threads: Vec<_> = (0..THREADS).map(spawn).collect();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+    });
+    assert_eq!(connection.statistics().ended.load(std::sync::atomic::Ordering::Relaxed), 0);
+}

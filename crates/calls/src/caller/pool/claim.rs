@@ -3,10 +3,26 @@
 //! Runs in signal handlers: no allocation, no lock, no thread-local storage.
 
 use crate::caller::connection::{CALLED_BACK, Connection, IDLE, WAITING};
-use crate::error::CallError;
+use crate::error::{CallError, Ran};
 use crate::shared::layout::CHANNELS;
+use crate::shared::waiting::Deadline;
 use crate::sys::channel::{stack_pointer, thread_id, thread_lives, thread_pointer};
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::time::Duration;
+
+/// The owner of a channel that passes from one thread to another. No thread pointer is so.
+const TAKEN: u64 = u64::MAX;
+/// How long a thread without a channel leaves the processor to those that have one.
+const BESIDE: Duration = Duration::from_micros(100);
+
+/// Whose channel may be taken.
+#[derive(Clone, Copy)]
+enum Whose {
+    /// A thread's that has ended.
+    Ended,
+    /// Any thread's. What the library keeps for each thread is then another's.
+    Any,
+}
 
 /// A thread's hold on its channel for one call.
 pub(super) struct Claim<'a> {
@@ -52,7 +68,9 @@ impl Connection {
     }
 
     /// Finds or takes the calling thread's channel, idle or in a call-back, and marks it busy.
-    pub(super) fn claim(&self) -> Result<Claim<'_>, CallError> {
+    ///
+    /// There are fewer channels than threads may be: one that finds none waits for one that is idle.
+    pub(super) fn claim(&self, deadline: &Deadline) -> Result<Claim<'_>, CallError> {
         if self.is_forked() {
             return Err(CallError::NoService("the process has forked; open a new connection".into()));
         }
@@ -63,12 +81,16 @@ impl Connection {
             let key = pointer + level;
             loop {
                 let Some(index) = self.channel_of(key) else {
-                    return self.take_over(key).map_or(Err(CallError::TooMany), |index| claimed(index, IDLE));
+                    return claimed(self.take_over(key, deadline)?, IDLE);
                 };
                 let client = &self.state().channels[index];
-                let state = client.state.load(Relaxed);
-                if state == WAITING || client.state.compare_exchange(state, WAITING, AcqRel, Relaxed).is_err()
+                let state = client.state.load(Acquire);
+                if state == WAITING || client.state.compare_exchange(state, WAITING, AcqRel, Acquire).is_err()
                 {
+                    if client.owner.load(Acquire) != key {
+                        // Not we wait there, but the thread that takes it over.
+                        continue;
+                    }
                     continue 'levels;
                 }
                 if client.owner.load(Acquire) != key {
@@ -93,21 +115,47 @@ impl Connection {
         Err(CallError::TooMany)
     }
 
-    /// Takes the channel of a thread that has ended, for when the table is full. Only one that is idle: a
-    /// thread pointer is used again, and its new owner may be in a call.
+    /// Takes a channel of another thread, for when the table is full; waits until there is one.
     #[cold]
-    fn take_over(&self, key: u64) -> Option<usize> {
-        for (index, client) in self.state().channels.iter().enumerate() {
-            let thread = client.thread.load(Acquire);
-            if thread == 0
-                || thread_lives(thread)
-                || client.state.compare_exchange(IDLE, WAITING, AcqRel, Relaxed).is_err()
+    fn take_over(&self, key: u64, deadline: &Deadline) -> Result<usize, CallError> {
+        loop {
+            for whose in [Whose::Ended, Whose::Any] {
+                if let Some(index) = self.take_idle(key, whose) {
+                    return Ok(index);
+                }
+            }
+            if deadline.has_passed() {
+                return Err(CallError::TimedOut { ran: Ran::No });
+            }
+            std::thread::sleep(BESIDE);
+        }
+    }
+
+    /// Takes an idle channel. Its owner may begin a call meanwhile, or have ended and its thread pointer be
+    /// another's: so the channel is no thread's before its state is changed, and each looks at the owner
+    /// again once it has changed the state.
+    fn take_idle(&self, key: u64, whose: Whose) -> Option<usize> {
+        let channels = &self.state().channels;
+        // Not all from the same end.
+        let first = (key >> 12) as usize;
+        for index in (0..CHANNELS).map(|offset| (first + offset) % CHANNELS) {
+            let client = &channels[index];
+            let (owner, thread) = (client.owner.load(Acquire), client.thread.load(Acquire));
+            if [0, TAKEN].contains(&owner)
+                || thread == 0
+                || client.state.load(Relaxed) != IDLE
+                || matches!(whose, Whose::Ended) && thread_lives(thread)
+                || client.owner.compare_exchange(owner, TAKEN, AcqRel, Acquire).is_err()
             {
                 continue;
             }
-            client.owner.store(key, Release);
+            if client.state.compare_exchange(IDLE, WAITING, AcqRel, Acquire).is_err() {
+                client.owner.store(owner, Release);
+                continue;
+            }
             client.thread.store(thread_id(), Relaxed);
             client.depth.store(0, Relaxed);
+            client.owner.store(key, Release);
             return Some(index);
         }
         None

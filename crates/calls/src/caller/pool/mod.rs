@@ -266,7 +266,7 @@ impl Connection {
         mut attempt: impl FnMut(usize, Current, &Deadline) -> Result<T, CallError>,
     ) -> Result<T, CallError> {
         let deadline = Deadline::after(options.deadline, self.ticks_per_us);
-        let claim = self.claim()?;
+        let claim = self.claim(&deadline)?;
         let turn = self.enter(claim.index, &deadline)?;
         let broken = if options.retries > 0 { WhileBroken::Wait } else { WhileBroken::Fail };
         let (mut tries, mut lost) = (0, 0);
