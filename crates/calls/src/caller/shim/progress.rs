@@ -53,6 +53,8 @@ pub(super) struct Row {
     count: AtomicU64,
     began_ns: AtomicU64,
     last_ns: AtomicU64,
+    /// The function that was told of last.
+    told: AtomicU64,
 }
 
 pub(super) static ROW: Row = Row::new();
@@ -64,6 +66,7 @@ impl Row {
             count: AtomicU64::new(0),
             began_ns: AtomicU64::new(0),
             last_ns: AtomicU64::new(0),
+            told: AtomicU64::new(0),
         }
     }
 
@@ -77,7 +80,7 @@ impl Row {
         }
         let lasts_ns = now_ns.saturating_sub(self.began_ns.load(Relaxed));
         match self.count.fetch_add(1, Relaxed) + 1 {
-            TOLD => Progress::Told,
+            TOLD if self.told.swap(failure.function, Relaxed) != failure.function => Progress::Told,
             ENDED.. if lasts_ns >= ENDED_NS => Progress::Ended,
             _ => Progress::GoesOn,
         }
@@ -107,9 +110,11 @@ mod tests {
         for other in [failure(2, &[2, 3], 7), failure(1, &[2, 4], 7), failure(1, &[2, 3], 8)] {
             assert_eq!(many(&other, 1, PAUSE_NS), []);
         }
-        assert_eq!(many(&one, ENDED - 1, PAUSE_NS), [Progress::Told], "they last, but are few");
+        assert_eq!(many(&one, ENDED - 1, PAUSE_NS), [], "they last, but are few, and were told of");
         assert_eq!(many(&one, 1, PAUSE_NS + 1), [], "a pause");
-        assert_eq!(many(&one, ENDED - 2, PAUSE_NS), [Progress::Told]);
+        assert_eq!(many(&one, ENDED - 2, PAUSE_NS), []);
+        assert_eq!(many(&failure(2, &[], 7), TOLD, 1), [Progress::Told], "another function");
+        assert_eq!(many(&one, ENDED - 1, PAUSE_NS), [Progress::Told]);
         assert_eq!(many(&one, 1, PAUSE_NS), [Progress::Ended]);
     }
 }
