@@ -42,9 +42,10 @@ soak: needs build
 sample: needs
 	$(CARGO) test --release -p banyan-calls --test sample -- --ignored
 
-# What hostile modules cost their host: the figures of docs/reference/hostile-modules.md.
+# What hostile modules and nouns cost: the figures of docs/reference/hostile-modules.md and hostile-nouns.md.
 hostile:
 	$(CARGO) test --release -p banyan-actors --test wasm worst -- --nocapture --test-threads=1
+	$(CARGO) test --release -p banyan-arena --test hostile_nouns -- --nocapture --test-threads=1
 
 # Every promised number, beside what others would use: their libraries make this build a long one. A missed bar is a status
 # of 1, and no reason to leave out the rest.

@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 use crate::arena::ArenaError;
 use crate::disk::{BLOCK_SIZE, Block, Disk, FileDisk, FileDiskError};
 use crate::heap::{HeapMemory, Tracking};
+use crate::inspect::InspectError;
 use crate::store::{
     Committed, Hold, Identity, LogEnd, OpenError, ReadError, SnapshotInfo, Store, StoreOptions,
 };
@@ -64,6 +65,7 @@ pub enum ReaderError {
 enum Held {
     Lock(FileDisk),
     Count(Hold),
+    Nothing,
 }
 
 /// A snapshot, held for as long as this lives. Any number of threads may read it at once. One that came from
@@ -89,6 +91,29 @@ fn look(path: &Path) -> Result<Store<FileDisk>, ReaderError> {
 }
 
 impl SnapshotReader<FileDisk> {
+    /// The last commit, or a snapshot, without holding it: what is read may turn out to be damaged once the
+    /// store that comes with it is overtaken.
+    pub(crate) fn look_at(path: &Path, name: Option<&str>) -> Result<(Self, Store<FileDisk>), InspectError> {
+        let store = look(path).map_err(|error| match error {
+            ReaderError::File { source, .. } => InspectError::File(source),
+            ReaderError::Open(error) => InspectError::Open(error),
+            error => InspectError::Read(ReadError::Io(std::io::Error::other(error))),
+        })?;
+        let (info, committed) = match name {
+            None => {
+                let info = SnapshotInfo { name: String::new(), position: store.position().clone() };
+                (info, store.committed())
+            }
+            Some(name) => {
+                let found = store.snapshot(name)?;
+                let found = found.ok_or_else(|| InspectError::NoSuchSnapshot(name.to_owned()))?;
+                (found.0, Arc::new(found.1))
+            }
+        };
+        let owner = Owner::this_process().map_err(ReadError::Io)?;
+        Ok((Self::over(info, committed, store.identity(), Held::Nothing, owner), store))
+    }
+
     /// Opens a snapshot of an arena, whether or not the arena is open for writing.
     ///
     /// # Errors
@@ -115,7 +140,7 @@ impl SnapshotReader<FileDisk> {
             }
             let (info, committed) = found?.ok_or_else(gone)?;
             let owner = Owner::this_process().map_err(ReaderError::Lock)?;
-            return Ok(Self::over(info, committed, store.identity(), Held::Lock(held), owner));
+            return Ok(Self::over(info, Arc::new(committed), store.identity(), Held::Lock(held), owner));
         }
         Err(gone())
     }
@@ -124,12 +149,11 @@ impl SnapshotReader<FileDisk> {
 impl<D: Disk> SnapshotReader<D> {
     fn over(
         info: SnapshotInfo,
-        committed: Committed<D>,
+        committed: Arc<Committed<D>>,
         identity: Identity,
         held: Held,
         owner: Owner,
     ) -> Self {
-        let committed = Arc::new(committed);
         Self { memory: None, committed, identity, info, kept: Mutex::default(), _held: held, owner }
     }
 
@@ -138,7 +162,7 @@ impl<D: Disk> SnapshotReader<D> {
         let gone = || ReaderError::NoSuchSnapshot(name.to_owned());
         let (info, committed) = store.snapshot(name)?.ok_or_else(gone)?;
         let held = Held::Count(store.hold_snapshot(name, owner));
-        Ok(Self::over(info, committed, store.identity(), held, owner))
+        Ok(Self::over(info, Arc::new(committed), store.identity(), held, owner))
     }
 
     /// Name and position, with the roots.

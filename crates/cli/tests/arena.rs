@@ -301,6 +301,72 @@ fn a_compacted_arena_is_shorter_and_holds_the_same() {
 }
 
 #[test]
+fn what_a_name_holds_is_printed() {
+    let room = Room::new();
+    let path = room.fill("full.arena");
+    let mut arena = Arena::open(&path, ArenaOptions::default()).unwrap();
+    let mut ages = arena.ordered::<str, i64>("ages").unwrap();
+    for (name, age) in [("bob", 30), ("ada\u{1b}[31m", -36)] {
+        ages.insert(name, &age).unwrap();
+    }
+    for number in 0..100_u32 {
+        arena.map::<u32, f64>("halves").unwrap().insert(number, f64::from(number) / 2.0).unwrap();
+    }
+    arena.string("text").unwrap().push_str("two\nlines").unwrap();
+    arena.commit(2, 13).unwrap();
+    // Its writer has it open.
+    assert_eq!(room.good(&["dump", "full.arena", "ages"]), "\"ada\\u{1b}[31m\": -36\n\"bob\": 30\n");
+    assert_eq!(room.good(&["dump", "full.arena", "state"]), "[1 2 3]\n");
+    assert_eq!(room.good(&["dump", "full.arena", "text"]), "\"two\\nlines\"\n");
+    let numbers = room.json(&["dump", "full.arena", "numbers", "--json", "--limit", "2001"]);
+    assert_eq!((&numbers["kind"], &numbers["length"]), (&"AVec<u64>".into(), &4000.into()));
+    assert_eq!((&numbers["entries"][2000], &numbers["whole"]), (&8.into(), &false.into()));
+    let old = room.json(&["dump", "full.arena", "numbers", "--json", "--limit", "4000", "--snapshot", "one"]);
+    assert_eq!((&old["entries"][2000], &old["whole"]), (&7.into(), &true.into()));
+    let halves = room.json(&["dump", "full.arena", "halves", "--json"]);
+    assert_eq!(halves["entries"].as_array().unwrap().len(), 100);
+    assert!(halves["entries"].as_array().unwrap().contains(&serde_json::json!([3, 1.5])), "{halves}");
+    assert!(room.refused(&["dump", "full.arena", "nothing"]).contains("no root named"));
+    assert!(room.refused(&["dump", "full.arena", "text", "--snapshot", "x"]).contains("no snapshot named"));
+}
+
+#[test]
+fn only_nouns_move_to_a_larger_reservation() {
+    let room = Room::new();
+    let path = room.path("nouns.arena");
+    let options = ArenaOptions { base: room.base, reservation: 64 << 20, ..Default::default() };
+    let mut arena = Arena::create(&path, options).unwrap();
+    let mut nouns = Nouns::new(&mut arena);
+    let shared = (0..50_u64).collect::<Vec<_>>().to_noun(&mut nouns).unwrap();
+    let first = nouns.cell(shared, shared).unwrap();
+    arena.set_root("first", first.word());
+    arena.set_root("second", shared.word());
+    arena.set_root("third", 77);
+    arena.commit(3, 4).unwrap();
+    drop(arena);
+    room.good(&["move", "nouns.arena", "moved.arena", "--base", "0x190000000000", "--size", "1GiB"]);
+    let info = room.json(&["info", "moved.arena", "--json"]);
+    assert_eq!(
+        (&info["base"], &info["reservation_bytes"]),
+        (&0x1900_0000_0000_u64.into(), &(1 << 30).into())
+    );
+    let mut moved = Arena::open(&room.path("moved.arena"), ArenaOptions::default()).unwrap();
+    assert_eq!((moved.position().epoch, moved.position().event), (3, 4));
+    let [first, second, third] = ["first", "second", "third"].map(|name| moved.root(name).unwrap());
+    let nouns = Nouns::new(&mut moved);
+    let (head, tail) = nouns.split(nouns.noun_of_word(first).unwrap()).unwrap();
+    assert_eq!((head.word(), tail.word(), third), (second, second, 77), "what they share is one");
+    drop(moved);
+    let mut arena = Arena::open(&path, ArenaOptions::default()).unwrap();
+    arena.boxed("a box", || 1_u64).unwrap();
+    arena.commit(3, 5).unwrap();
+    drop(arena);
+    let refused = room.refused(&["move", "nouns.arena", "no.arena", "--size", "1GiB"]);
+    assert!(refused.contains("stay at their addresses"), "{refused}");
+    assert!(!room.path("no.arena").exists());
+}
+
+#[test]
 fn nothing_but_data_goes_into_a_pipe() {
     let room = Room::new();
     room.fill("full.arena");

@@ -22,7 +22,7 @@ fn text(bytes: Vec<u8>) -> String {
 
 #[test]
 fn help_is_what_was_agreed() {
-    let pages: [(&str, &[&str]); 44] = [
+    let pages: [(&str, &[&str]); 46] = [
         ("banyan", &["--help"]),
         ("run", &["run", "--help"]),
         ("demo", &["demo", "--help"]),
@@ -48,6 +48,8 @@ fn help_is_what_was_agreed() {
         ("arena-export", &["arena", "export", "--help"]),
         ("arena-import", &["arena", "import", "--help"]),
         ("arena-gc", &["arena", "gc", "--help"]),
+        ("arena-dump", &["arena", "dump", "--help"]),
+        ("arena-move", &["arena", "move", "--help"]),
         ("arena-compact", &["arena", "compact", "--help"]),
         ("up", &["up", "--help"]),
         ("join", &["join", "--help"]),

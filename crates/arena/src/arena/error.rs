@@ -27,7 +27,7 @@ pub enum ArenaError {
     Open(#[from] OpenError),
     /// Something else of this process lies where the heap must be.
     #[error(
-        "address {base:#x} is taken in this process; open fewer arenas at a time, or export this one and import it at another base"
+        "address {base:#x} is taken in this process; open fewer arenas at a time; `banyan arena move` takes nouns to another base"
     )]
     BaseTaken {
         /// The heap's address.
@@ -73,7 +73,7 @@ pub enum RollbackError {
 pub enum AllocateError {
     /// No room in the reservation.
     #[error(
-        "the arena's reservation has no room for {size} bytes aligned to {alignment}; free something, or export it and import it into a larger reservation"
+        "the arena's reservation has no room for {size} bytes aligned to {alignment}; free something, or move what it holds into an arena with a larger reservation"
     )]
     Full {
         /// Bytes asked for.

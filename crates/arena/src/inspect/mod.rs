@@ -2,13 +2,15 @@
 //!
 //! Those that only read need no heap mapped, so they work on an arena of any base.
 
+mod dump;
 mod transfer;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use self::transfer::{Export, ImportError, Transfer, export, export_noun, import, import_noun};
+pub use self::dump::{Dump, DumpLimits, Item, dump};
+pub use self::transfer::{Export, ImportError, Transfer, export, export_noun, import, import_noun, relocate};
 use crate::arena::{Arena, ArenaError, ArenaOptions};
 use crate::disk::{FileDisk, FileDiskError};
 use crate::noun::{Collection, CollectionReport, CueError, Nouns};
@@ -65,6 +67,18 @@ pub enum InspectError {
     /// No root of that name.
     #[error("the arena has no root named {0:?}; `banyan arena info` lists them")]
     NoSuchRoot(String),
+    /// A heap with objects or collections, whose addresses cannot be told from numbers.
+    #[error(
+        "the heap holds {0} bytes of collections or objects, which stay at their addresses; only nouns can be moved: \
+         have the program delete the rest, or take single nouns with `banyan arena export --jam`"
+    )]
+    Immovable(u64),
+    /// A collection of structures, or from another build.
+    #[error(
+        "the collection's type, of hash {0:#x}, is none that is known here; read it with a program that has the type, \
+         by `SnapshotReader`"
+    )]
+    UnknownType(u64),
     /// The root's value is no noun.
     #[error("root {0:?} holds no noun; export the whole arena instead")]
     NotANoun(String),

@@ -17,6 +17,9 @@ use crate::store::ReadError;
 const ATOM_WORDS: u64 = 16;
 const CELL_HEAD: u64 = 8;
 
+/// Words of an atom that is written as text: a length may be any number.
+const TEXT_WORDS_MAX: u64 = 8192;
+
 /// Why a noun could not be had from a snapshot.
 #[derive(Debug, thiserror::Error)]
 pub enum FrozenNounError {
@@ -34,10 +37,13 @@ pub enum FrozenNounError {
 /// A noun as a snapshot has it.
 enum Frozen {
     Atom(Vec<u64>),
+    /// An atom of more words than were to be read.
+    LongAtom(u64),
     Cell(u64, u64),
 }
 
-fn frozen<D: Disk>(reader: &SnapshotReader<D>, word: u64) -> Result<Frozen, FrozenNounError> {
+/// A noun; of its words at most so many.
+fn frozen<D: Disk>(reader: &SnapshotReader<D>, word: u64, most: u64) -> Result<Frozen, FrozenNounError> {
     let number = |address: u64| -> Result<u64, ReadError> {
         let mut bytes = [0; 8];
         reader.read(address, &mut bytes)?;
@@ -51,6 +57,9 @@ fn frozen<D: Disk>(reader: &SnapshotReader<D>, word: u64) -> Result<Frozen, Froz
             let words = number(address + ATOM_WORDS - 8)?;
             if words.checked_mul(8).is_none_or(|bytes| bytes > reader.reservation()) {
                 return Err(FrozenNounError::NotANoun(word));
+            }
+            if words > most {
+                return Ok(Frozen::LongAtom(words));
             }
             let mut bytes = vec![0; words as usize * 8];
             reader.read(address + ATOM_WORDS, &mut bytes)?;
@@ -87,7 +96,8 @@ impl<D: Disk> Nouns<'_, D> {
         while let Some(task) = tasks.pop() {
             match task {
                 Task::Copy(word) if copied(&done, word).is_some() => {}
-                Task::Copy(word) => match frozen(reader, word)? {
+                Task::Copy(word) => match frozen(reader, word, u64::MAX)? {
+                    Frozen::LongAtom(_) => return Err(FrozenNounError::NotANoun(word)),
                     Frozen::Atom(words) => {
                         done.insert(word, self.atom_of_words(&words)?);
                     }
@@ -147,7 +157,10 @@ impl NounText {
                 }
                 Task::Noun { word, is_tail } => (word, is_tail),
             };
-            match frozen(reader, word)? {
+            match frozen(reader, word, TEXT_WORDS_MAX)? {
+                Frozen::LongAtom(words) => {
+                    let _written = write!(text, "<an atom of {words} words>");
+                }
                 Frozen::Cell(head, tail) => {
                     if !is_tail {
                         text.push('[');

@@ -1,4 +1,4 @@
-//! `create`, `import`, `export`, `gc`, `compact`: what makes an arena, copies it, and gives its room back.
+//! `create`, `import`, `export`, `move`, `gc`, `compact`: what makes an arena, copies it, and gives its room back.
 
 use super::CreateArguments;
 use super::ReadArguments;
@@ -78,6 +78,22 @@ pub(super) fn import(
         done.position.event
     );
     eprintln!("Look at it:  banyan arena info {}", path.display());
+    Ok(0)
+}
+
+pub(super) fn relocate(path: &Path, new: &Path, place: PlaceArguments) -> anyhow::Result<u8> {
+    let options = place.options();
+    let done = inspect::relocate(path, new, options);
+    let done = done.with_context(|| format!("cannot move {} to {}", path.display(), new.display()))?;
+    eprintln!(
+        "Made {} at {:#x}, at most {}, with {} roots of {}.",
+        new.display(),
+        options.base,
+        size_text(options.reservation),
+        done.position.roots.len(),
+        path.display()
+    );
+    eprintln!("Check it:  banyan arena verify {}", new.display());
     Ok(0)
 }
 

@@ -2,6 +2,7 @@
 //! here it is parsed and printed.
 
 mod change;
+mod dump;
 mod info;
 mod place;
 mod progress;
@@ -37,6 +38,20 @@ pub(crate) enum ArenaCommand {
         /// The newer one
         #[arg(value_name = "NEW")]
         new: String,
+    },
+    /// Print what a name holds: a collection, or a root with a noun
+    Dump {
+        #[command(flatten)]
+        arena: ReadArguments,
+        /// The name of a collection or of a root
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// What it held in this snapshot
+        #[arg(long, value_name = "NAME")]
+        snapshot: Option<String>,
+        /// Print at most so many entries, or atoms
+        #[arg(long, value_name = "COUNT", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+        limit: u64,
     },
     /// Copy the last commit of an arena, or a snapshot, into a file
     #[command(
@@ -79,6 +94,21 @@ pub(crate) enum ArenaCommand {
         #[command(flatten)]
         place: PlaceArguments,
     },
+    /// Make an arena at another address, or of another size, of one that holds nothing but nouns
+    #[command(
+        after_help = "A heap holds addresses, so collections and objects stay where they were made: with any, the \
+                      command is refused. Snapshots stay behind."
+    )]
+    Move {
+        /// The arena, which stays as it is
+        #[arg(value_name = "ARENA")]
+        path: PathBuf,
+        /// The arena to make
+        #[arg(value_name = "NEW")]
+        new: PathBuf,
+        #[command(flatten)]
+        place: PlaceArguments,
+    },
     /// Free the nouns that no root leads to
     Gc(ReadArguments),
     /// Give the room that an arena's file does not need back to the file system
@@ -117,6 +147,9 @@ pub(crate) fn arena(command: &ArenaCommand) -> anyhow::Result<u8> {
         ArenaCommand::Verify(arguments) => verify::verify(arguments),
         ArenaCommand::Snapshots(arguments) => info::snapshots(arguments),
         ArenaCommand::Diff { old, new, arena } => info::diff(arena, old, new),
+        ArenaCommand::Dump { arena, name, snapshot, limit } => {
+            dump::dump(arena, name, snapshot.as_deref(), *limit)
+        }
         ArenaCommand::Export { path, output, jam: Some(root), .. } => change::export_noun(path, root, output),
         ArenaCommand::Export { path, output, snapshot, since, jam: None } => {
             let what = Export { snapshot: snapshot.as_deref(), since: since.as_deref() };
@@ -125,6 +158,7 @@ pub(crate) fn arena(command: &ArenaCommand) -> anyhow::Result<u8> {
         ArenaCommand::Import { inputs, path, cue, place } => {
             change::import(inputs, path, cue.as_deref(), *place)
         }
+        ArenaCommand::Move { path, new, place } => change::relocate(path, new, *place),
         ArenaCommand::Gc(arguments) => change::gc(arguments),
         ArenaCommand::Compact(arguments) => change::compact(arguments),
     }

@@ -9,6 +9,7 @@
 mod export;
 mod import;
 mod jam;
+mod relocate;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -19,6 +20,7 @@ use xxhash_rust::xxh3::Xxh3;
 pub use self::export::{Export, export};
 pub use self::import::import;
 pub use self::jam::{export_noun, import_noun};
+pub use self::relocate::relocate;
 use super::InspectError;
 use crate::disk::{FileDisk, NewFile};
 use crate::store::Position;
