@@ -419,6 +419,54 @@ fn what_waits_for_room_comes_once_and_in_its_order() {
     }
 }
 
+/// A failed write or sync, after which the commit may be durable or not: the configuration is shown as faulty,
+/// opens its store again and goes on, and each message counts once.
+#[test]
+fn a_faulty_store_is_opened_again_and_goes_on() {
+    for seed in 0..40 {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("counter.arena");
+        let mut simulation = Simulation::new(seed, 2, Quota::AMPLE);
+        let store = DurableStore::open(&path, Kinds::new().with::<Counter>());
+        let store = store.unwrap().with_faults(u32::try_from(seed % 7).unwrap());
+        let counter =
+            simulation.open(Configuration::new("counter").durable(store, Counter(0))).unwrap().typed();
+        for number in 1..=5 {
+            simulation.send_once("client", number, &counter, Count::Add(number));
+            simulation.send_once("client", number, &counter, Count::Add(number));
+            simulation.send(&counter, Count::Later(100, 1));
+            assert_eq!(simulation.run(100_000), Ending::Drained);
+        }
+        let said = |words: &str| simulation.log_lines().iter().filter(|line| line.contains(words)).count();
+        let times = usize::from(seed % 7 > 0);
+        assert_eq!(said("until its store can be written again"), times, "seed {seed}");
+        assert_eq!(said("its store is written again"), times, "seed {seed}");
+        drop(simulation);
+        let runtime = runtime();
+        let counter = open(&runtime, &path, "counter").unwrap();
+        assert_eq!(runtime.ask(&counter, DEADLINE, Count::Read), Ok(515), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_faulty_store_is_shown_until_it_is_written_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("counter.arena");
+    let runtime = runtime();
+    let store = DurableStore::open(&path, Kinds::new().with::<Counter>()).unwrap().with_faults(3);
+    let counter: Addr<Count> =
+        runtime.open(Configuration::new("counter").durable(store, Counter(0))).unwrap().typed();
+    runtime.send(&counter, Count::Add(5));
+    let health = || runtime.configurations().into_iter().find(|one| one.name == "counter").unwrap().store;
+    let deadline = Instant::now() + DEADLINE;
+    while health() != StoreHealth::Faulty {
+        assert!(Instant::now() < deadline, "it is never shown");
+        std::thread::yield_now();
+    }
+    assert_eq!(runtime.ask(&counter, DEADLINE, Count::Read), Ok(5));
+    assert_eq!(health(), StoreHealth::Well);
+}
+
 /// Timers are kept with their dates: those that are due while nobody has the store open are fired when it is
 /// opened.
 #[test]

@@ -77,11 +77,13 @@ impl Durability {
                 self.go_on(running, facilities);
                 Ok(())
             }
-            Err(error) if error.is_want_of_room() => {
-                self.wait_for_room(facilities.clock.now());
-                Err(error)
-            }
-            Err(error) => Err(self.fail(error, running, facilities)),
+            Err(error) => match error.disk() {
+                Some(health) => {
+                    self.wait_for_disk(facilities.clock.now(), health);
+                    Err(error)
+                }
+                None => Err(self.fail(error, running, facilities)),
+            },
         }
     }
 

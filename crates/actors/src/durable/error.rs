@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use banyan_arena::store::CommitError;
+use banyan_arena::store::{CommitError, ReadError};
 
 use super::records::RecordsError;
+use super::room::StoreHealth;
 use crate::model::address::Local;
 use crate::model::message::CodecError;
 
@@ -74,8 +75,8 @@ pub enum DurableError {
     Refused(String),
 }
 
-/// Why a batch was not committed. If it was for want of room, it waits for that. Else the configuration takes
-/// no more events; opened again, it is where it was.
+/// Why a batch was not committed. If the disk was full or failed, it waits for that. Else the configuration
+/// takes no more events; opened again, it is where it was.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CommitFailed {
     #[error("the batch was not committed: {0}")]
@@ -87,7 +88,14 @@ pub(crate) enum CommitFailed {
 }
 
 impl CommitFailed {
-    pub(super) fn is_want_of_room(&self) -> bool {
-        matches!(self, Self::Store(CommitError::DiskFull { .. }))
+    /// How the disk is that was in the way; `None`: it was something else.
+    pub(super) fn disk(&self) -> Option<StoreHealth> {
+        match self {
+            Self::Store(CommitError::DiskFull { .. }) => Some(StoreHealth::Full),
+            Self::Store(CommitError::Io(_) | CommitError::Poisoned | CommitError::Read(ReadError::Io(_))) => {
+                Some(StoreHealth::Faulty)
+            }
+            Self::Store(_) | Self::NotSaved(_) | Self::Message(_) => None,
+        }
     }
 }

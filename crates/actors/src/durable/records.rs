@@ -85,7 +85,12 @@ struct Place {
 
 /// Records by key.
 pub(crate) struct Records {
-    store: Store<FileDisk>,
+    path: PathBuf,
+    identity: Identity,
+    /// `None` after a failed write or sync, until the next commit opens it again.
+    store: Option<Store<FileDisk>>,
+    /// The last commit, as far as is known: a failed one may be durable all the same.
+    last: (u64, u64),
     pages: Vec<Box<Block>>,
     index: BTreeMap<u64, Place>,
     /// Free slots of each class.
@@ -94,6 +99,8 @@ pub(crate) struct Records {
     dirty: BTreeSet<u32>,
     /// Commits that find no room, for tests of full disks.
     pub(super) without_room: u32,
+    /// Commits that fail, every second one after it was written, for tests of faulty disks.
+    pub(super) faults: u32,
 }
 
 fn word(page: &Block, at: usize) -> u64 {
@@ -128,22 +135,28 @@ impl Records {
                 pages
             }
         };
+        let Position { transaction, event, .. } = *store.position();
         let mut records = Self {
-            store,
+            path: path.to_owned(),
+            identity: store.identity(),
+            store: None,
+            last: (transaction, event),
             pages: Vec::new(),
             index: BTreeMap::new(),
             free_slots: Default::default(),
             free_pages: BTreeSet::new(),
             dirty: BTreeSet::new(),
             without_room: 0,
+            faults: 0,
         };
         for (page, entry) in entries {
             let last = page as usize + 1;
             while records.pages.len() < last {
                 records.pages.push(Box::new(Block::ZERO));
             }
-            records.store.read_entry(page, entry, &mut records.pages[page as usize].0)?;
+            store.read_entry(page, entry, &mut records.pages[page as usize].0)?;
         }
+        records.store = Some(store);
         records.find_all().map_err(|page| RecordsError::NotRecords { path: path.to_owned(), page })?;
         Ok(records)
     }
@@ -308,21 +321,53 @@ impl Records {
             let source = std::io::ErrorKind::StorageFull.into();
             return Err(CommitError::DiskFull { needed: BLOCK_SIZE as u64, source });
         }
+        let mut store = match self.store.take() {
+            Some(store) => store,
+            None => self.open_again()?,
+        };
         let pages = self.dirty.iter().map(|page| (*page, Some(self.pages[*page as usize].0.as_slice())));
         let pages = pages.collect();
         let request = CommitRequest { epoch: 0, event, roots: roots(), operation, pages };
-        let position = self.store.commit(&request)?;
+        if let Some(left) = self.faults.checked_sub(1) {
+            self.faults = left;
+            if left.is_multiple_of(2) {
+                store.commit(&request)?;
+            }
+            return Err(CommitError::Io(std::io::Error::other("injected")));
+        }
+        let committed = store.commit(&request);
+        if !store.is_poisoned() {
+            self.store = Some(store);
+        }
+        let position = committed?;
+        self.last = (position.transaction, position.event);
         self.dirty.clear();
         Ok(position)
     }
 
+    /// Opens the store after a commit that has failed: it is at that one or at the one before. What is in
+    /// memory is newer than both, and all that may be missing on the disk counts as changed still.
+    fn open_again(&mut self) -> Result<Store<FileDisk>, CommitError> {
+        let failed = |reason: String| CommitError::Io(std::io::Error::other(reason));
+        let disk = FileDisk::open(&self.path).map_err(|error| failed(error.to_string()))?;
+        let (store, _) =
+            Store::open(disk, StoreOptions::default()).map_err(|error| failed(error.to_string()))?;
+        let Position { transaction, event, .. } = *store.position();
+        let is_ours = store.identity() == self.identity;
+        if !is_ours || !(self.last.0..=self.last.0 + 1).contains(&transaction) {
+            return Err(failed(format!("{} is another store than was open", self.path.display())));
+        }
+        self.last = (transaction, event);
+        Ok(store)
+    }
+
     /// The number that the last commit was given.
     pub(crate) fn last_event(&self) -> u64 {
-        self.store.position().event
+        self.last.1
     }
 
     pub(crate) fn snapshots(&self) -> Vec<SnapshotInfo> {
-        self.store.snapshots()
+        self.store.as_ref().map(Store::snapshots).unwrap_or_default()
     }
 
     /// Writes what is committed into a new file, without some records.

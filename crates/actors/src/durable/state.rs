@@ -158,7 +158,7 @@ impl Durability {
 
     /// Takes an event from outside into the queue, if it is new; later, if the batch waits for room.
     pub(crate) fn admit(&mut self, mut event: Event, queue: &mut VecDeque<Event>, facilities: &Facilities) {
-        if let Writing::Waits(_, came) = &mut self.writing {
+        if let Writing::Waits(_, came, _) = &mut self.writing {
             came.push(event);
             return;
         }

@@ -42,6 +42,14 @@ impl DurableStore {
         self
     }
 
+    /// Lets so many commits fail, some of them after they are durable, for tests of faulty disks.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_faults(mut self, commits: u32) -> Self {
+        self.0.records.faults = commits;
+        self
+    }
+
     /// Lets so many commits find no room, for tests of full disks.
     #[doc(hidden)]
     #[must_use]

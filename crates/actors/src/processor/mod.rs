@@ -187,7 +187,7 @@ impl Processor {
         }
         self.run(resident);
         let resident = in_hand.put_back();
-        if !resident.exclusive.running.queue.is_empty() && resident.exclusive.health() != StoreHealth::Full {
+        if !resident.exclusive.running.queue.is_empty() && !resident.exclusive.health().waits() {
             self.in_hand = None;
             self.ring.push_back(resident);
         } else {
@@ -196,11 +196,11 @@ impl Processor {
         Turn::Worked
     }
 
-    /// What no event asks for: timers that are due, or a look at whether there is room for a commit.
+    /// What no event asks for: timers that are due, or a look at whether a commit that waits can be written.
     #[cold]
     fn do_what_is_due(&mut self, resident: &mut Resident) {
         let Exclusive { running, durability, .. } = &mut *resident.exclusive;
-        if let Some(durability) = durability.as_mut().filter(|one| one.health() == StoreHealth::Full) {
+        if let Some(durability) = durability.as_mut().filter(|one| one.health().waits()) {
             let committed = durability.commit_again(running, &self.system.facilities);
             self.after_commit(resident, committed);
         } else {
@@ -225,7 +225,7 @@ impl Processor {
     fn run(&mut self, resident: &mut Resident) {
         match resident.exclusive.health() {
             StoreHealth::Well => {}
-            StoreHealth::Full => return,
+            StoreHealth::Full | StoreHealth::Faulty => return,
             StoreHealth::Failed => {
                 resident.exclusive.running.queue.clear();
                 return;
@@ -303,10 +303,19 @@ impl Processor {
             (Ok(()), _) if before == StoreHealth::Full => {
                 facilities.log(format!("{name}: there is room on the disk again, and it goes on"));
             }
+            (Ok(()), _) if before == StoreHealth::Faulty => {
+                facilities.log(format!("{name}: its store is written again, and it goes on"));
+            }
             (Ok(()), _) => {}
             (Err(error), StoreHealth::Full) => {
                 if before != StoreHealth::Full {
                     facilities.log(format!("{name}: {error}; it rests until there is room"));
+                }
+                return;
+            }
+            (Err(error), StoreHealth::Faulty) => {
+                if before != StoreHealth::Faulty {
+                    facilities.log(format!("{name}: {error}; it rests until its store can be written again"));
                 }
                 return;
             }

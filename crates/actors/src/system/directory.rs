@@ -102,7 +102,8 @@ impl Entry {
     }
 
     pub(crate) fn health(&self) -> StoreHealth {
-        const ALL: [StoreHealth; 3] = [StoreHealth::Well, StoreHealth::Full, StoreHealth::Failed];
+        const ALL: [StoreHealth; 4] =
+            [StoreHealth::Well, StoreHealth::Full, StoreHealth::Failed, StoreHealth::Faulty];
         ALL[usize::from(self.health.load(Ordering::Relaxed))]
     }
 

@@ -20,6 +20,7 @@ pub(super) fn configurations(list: &[ConfigurationStatus]) -> String {
             (_, StoreHealth::Failed) => {
                 "no more: its store could not be written; see the log, and open it again"
             }
+            (_, StoreHealth::Faulty) => "not now: its store could not be written, and is tried again",
             (_, StoreHealth::Full) => "waits for room on the disk of its store",
             (true, StoreHealth::Well) => "yes",
             (false, StoreHealth::Well) => "no",
