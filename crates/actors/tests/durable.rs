@@ -419,8 +419,8 @@ fn what_waits_for_room_comes_once_and_in_its_order() {
     }
 }
 
-/// A failed write or sync, after which the commit may be durable or not: the configuration is shown as faulty,
-/// opens its store again and goes on, and each message counts once.
+/// A failed write or sync, after which the commit may be durable or not: the configuration is shown as
+/// faulty, opens its store again and goes on, and each message counts once.
 #[test]
 fn a_faulty_store_is_opened_again_and_goes_on() {
     for seed in 0..40 {

@@ -14,8 +14,8 @@
 //!   controllers (`signals`). If they are not, the ledger ends with the process, and nothing is stored.
 //! - **At most once**: work for the pool and configurations that are asked for. They are begun after
 //!   the commit, and lost if the process ends before.
-//! - **A full or faulty disk** is waited out: the batch is committed when there is room, or when the store can
-//!   be opened and written again (`room`).
+//! - **A full or faulty disk** is waited out: the batch is committed when there is room, or when the store
+//!   can be opened and written again (`room`).
 //! - **Group commit.** One sync serves all events of a batch, up to [`BATCH_EVENTS`].
 //!
 //! Kept: actors made from [`DurableActor`](crate::DurableActor) or another behaviour that can be saved, the

@@ -1,4 +1,5 @@
-//! `create`, `import`, `export`, `move`, `gc`, `compact`: what makes an arena, copies it, and gives its room back.
+//! `create`, `import`, `export`, `move`, `gc`, `compact`: what makes an arena, copies it, and gives its room
+//! back.
 
 use super::CreateArguments;
 use super::ReadArguments;

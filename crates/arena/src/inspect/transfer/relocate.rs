@@ -18,8 +18,8 @@ use crate::store::Identity;
 /// is. Snapshots stay behind.
 ///
 /// # Errors
-/// [`InspectError::Immovable`] if there is something other than nouns, [`InspectError::NotANoun`] names a root
-/// that is neither a noun nor a number below 2^63. There is then no arena of the new name.
+/// [`InspectError::Immovable`] if there is something other than nouns, [`InspectError::NotANoun`] names a
+/// root that is neither a noun nor a number below 2^63. There is then no arena of the new name.
 pub fn relocate(path: &Path, to: &Path, options: ArenaOptions) -> Result<Transfer, InspectError> {
     let mut arena = Arena::open(path, ArenaOptions::default())?;
     let held = arena.used();
