@@ -515,14 +515,14 @@ fn a_handle_in_a_structure_ends_one_worker_and_is_refused_from_then_on() {
 
 #[test]
 fn more_threads_than_channels_take_turns() {
-    const THREADS: u64 = 500;
+    const THREADS: u64 = 100;
     let connection = open(|_| {});
     let long = options(60_000);
     let start = std::sync::Barrier::new(THREADS as usize);
     std::thread::scope(|scope| {
         let call_some = |number: u64| {
             start.wait();
-            for round in 0..20 {
+            for round in 0..5 {
                 let arguments = [number, round, 0, 0, 0, 0, 0, 0];
                 assert_eq!(call(&connection, "subject_add", &arguments, &long), Ok(number + round));
             }
