@@ -23,6 +23,14 @@ pub fn target() -> PathBuf {
     }
 }
 
+/// Where Cargo puts what it builds in the profile of this very executable: a test in `deps`, or the soak.
+#[must_use]
+pub fn built() -> PathBuf {
+    let executable = std::env::current_exe().unwrap_or_default();
+    let directory = executable.parent().unwrap_or(Path::new("."));
+    if directory.ends_with("deps") { directory.join("..") } else { directory.to_path_buf() }
+}
+
 /// The source of a test program.
 #[must_use]
 pub fn program_source(name: &str) -> PathBuf {
@@ -35,7 +43,7 @@ pub fn banyan() -> Result<PathBuf> {
         Some(path) => root().join(path),
         None => {
             build_once()?;
-            target().join("release/banyan")
+            built().join("banyan")
         }
     };
     if !path.is_file() {
@@ -45,15 +53,18 @@ pub fn banyan() -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Builds what `make build` builds: the first test of a process that wants the binary waits for Cargo, which
-/// has nothing to do if the source is as it was.
+/// Builds what `make build` builds, in the profile of the tests: the first test of a process that wants the
+/// binary waits for Cargo, which has nothing to do if the source is as it was.
 fn build_once() -> Result<()> {
     static BUILT: OnceLock<Result<(), String>> = OnceLock::new();
     let built = BUILT.get_or_init(|| {
         for part in [&[][..], &["-p", "banyan-tests", "--examples"]] {
             let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
             let mut command = Command::new(cargo);
-            command.args(["build", "--release", "--quiet"]).args(part).current_dir(root());
+            command.args(["build", "--quiet"]).args(part).current_dir(root());
+            if !cfg!(debug_assertions) {
+                command.arg("--release");
+            }
             let output = command.output().map_err(|error| format!("cargo cannot be started: {error}"))?;
             if !output.status.success() {
                 return Err(String::from_utf8_lossy(&output.stderr).into_owned());

@@ -177,9 +177,12 @@ fn runs_start_in_a_reasonable_time() {
 
 #[test]
 fn the_examples_give_the_same_under_banyan() {
-    let directory = workspace::target().join("release/examples");
+    let directory = workspace::built().join("examples");
     let (mandelbrot, wordcount) = (directory.join("mandelbrot"), directory.join("wordcount"));
-    assert!(mandelbrot.is_file() && wordcount.is_file(), "build them: cargo build --release --examples");
+    assert!(
+        mandelbrot.is_file() && wordcount.is_file(),
+        "build them: cargo build -p banyan-tests --examples"
+    );
     check(&Case::new(mandelbrot, ["400", "6", "picture.pgm"]).on_every_node());
     let text = banyan_tests::input::text(2 << 20, 11);
     check(&Case::new(wordcount, ["text", "6"]).file("text", text).on_every_node());

@@ -1,7 +1,7 @@
 //! Memory of another node: the fault for one page, and a stream of them.
 
 use super::outcome::Outcome;
-use super::processes::{self, Launch, Member, Place, hold};
+use super::processes::{self, Finished, Launch, Member, Place, hold};
 use super::session::{Session, only, processors};
 use super::tcp::{self, Sides};
 use crate::report::list_of;
@@ -58,6 +58,10 @@ pub(crate) fn two_nodes(
     sides: &Sides,
     words: &[&str],
 ) -> anyhow::Result<BTreeMap<String, f64>> {
+    run_on_two(session, sides, words)?.numbers()
+}
+
+fn run_on_two(session: &mut Session, sides: &Sides, words: &[&str]) -> anyhow::Result<Finished> {
     let sets = [sides.answering, sides.asking];
     let mut place_each = |member: &Member| -> anyhow::Result<()> {
         if let Some(Some(processors)) = sets.get(member.node) {
@@ -74,8 +78,7 @@ pub(crate) fn two_nodes(
         run: session.next_run(),
         place,
         deadline: DEADLINE,
-    })?
-    .numbers()
+    })
 }
 
 /// Both sides of a measure in every placement, round after round. It is judged by the placement `judge`, or
@@ -135,6 +138,27 @@ pub(crate) fn fault_read(session: &mut Session) -> anyhow::Result<Outcome> {
             numbers.get("p50").copied().context("no median")
         },
     )
+}
+
+/// `fault.cpu`. What the daemons of two nodes take for their start is the same with few faults, and is taken
+/// off. On one processor a raw round trip takes as long as both its sides together compute.
+pub(crate) fn fault_processor_time(session: &mut Session) -> anyhow::Result<Outcome> {
+    let sides = Placement::OneProcessor.sides().context("no processor to run on")?;
+    let (mut ours, mut raw) = (Vec::new(), Vec::new());
+    for _ in 0..session.rounds() {
+        raw.push(tcp::round_trip(session, &sides, ROUND_TRIPS, 4096)?);
+        let mut seconds = |faults: usize| -> anyhow::Result<f64> {
+            let finished = run_on_two(session, &sides, &["fault-read", &faults.to_string()])?;
+            Ok(finished.daemon_seconds.iter().sum())
+        };
+        let (few, many) = (seconds(FAULTS / 16)?, seconds(FAULTS * 4)?);
+        ours.push((many - few) * 1e6 / (FAULTS * 4 - FAULTS / 16) as f64);
+    }
+    let mut detail = Detail::new();
+    detail.insert("daemons_us".into(), list_of(&ours));
+    detail.insert("raw_tcp_us".into(), list_of(&raw));
+    let (ours, raw) = (median(ours), median(raw));
+    Ok(Outcome::measured(ours, "us", ours / raw, detail))
 }
 
 /// `stream.read`.

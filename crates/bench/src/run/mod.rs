@@ -49,6 +49,13 @@ const BENCHES: &[Bench] = &[
         measure: memory::fault_read,
     },
     Bench {
+        name: "fault.cpu",
+        about: "the daemons' processor time for a remote read fault against a raw TCP round trip's, both sides",
+        rival: "a raw TCP round trip",
+        bar: Bar::AtMost(2.5),
+        measure: memory::fault_processor_time,
+    },
+    Bench {
         name: "stream.read",
         about: "sequential read of 256 MiB of remote memory against a raw TCP stream",
         rival: "a raw TCP stream",

@@ -6,6 +6,7 @@
 
 use anyhow::{Context, bail};
 pub(crate) use banyan_node::RUN_VARIABLE;
+use banyan_node::statistics::RunStatistics;
 use procfs::process::{Process, Stat};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions};
 use rustix::thread::CpuSet;
@@ -65,6 +66,8 @@ pub(crate) struct Finished {
     pub(crate) program_seconds: f64,
     /// The same of each daemon, in no order.
     pub(crate) daemon_seconds: Vec<f64>,
+    /// What a run over several nodes says of itself.
+    pub(crate) statistics: Option<RunStatistics>,
 }
 
 impl Finished {
@@ -146,16 +149,11 @@ impl<'a> Run<'a> {
             None => Command::new(&launch.words[0]),
             Some(nodes) => {
                 let mut command = Command::new("/proc/self/exe");
-                command.args([
-                    "run",
-                    "--local",
-                    "--place",
-                    "spread",
-                    "-n",
-                    &nodes.to_string(),
-                    "--",
-                    &launch.words[0],
-                ]);
+                command.args(["run", "--local", "--place", "spread", "-n", &nodes.to_string()]);
+                if nodes > 1 {
+                    command.arg("--stats=json");
+                }
+                command.args(["--", &launch.words[0]]);
                 command
             }
         };
@@ -207,12 +205,13 @@ impl<'a> Run<'a> {
             std::thread::sleep(Duration::from_millis(2));
         }
         finished.output = output.join().unwrap_or_default();
+        let complaints = complaints.join().unwrap_or_default();
+        let complaints = String::from_utf8_lossy(&complaints);
         if !status.success() {
-            let complaints = complaints.join().unwrap_or_default();
-            let last: String =
-                String::from_utf8_lossy(&complaints).lines().rev().take(3).collect::<Vec<_>>().join("; ");
+            let last: String = complaints.lines().rev().take(3).collect::<Vec<_>>().join("; ");
             bail!("ended with {status}: {last}");
         }
+        finished.statistics = complaints.lines().rev().find_map(|line| serde_json::from_str(line).ok());
         Ok(finished)
     }
 

@@ -14,6 +14,7 @@ use crate::report::list_of;
 use crate::row::Detail;
 use crate::row::rounded;
 use crate::statistics::median;
+use banyan_node::statistics::RunStatistics;
 use serde_json::json;
 use std::time::Duration;
 
@@ -54,7 +55,13 @@ fn run(session: &mut Session, words: &[String], nodes: u8) -> anyhow::Result<Thr
     Ok(Throttled { finished, stopped_seconds })
 }
 
-fn compare(session: &mut Session, command: &str, words: &[String]) -> anyhow::Result<Outcome> {
+/// One node against four. Work that comes in `pieces` has its faults counted a piece.
+fn compare(
+    session: &mut Session,
+    command: &str,
+    words: &[String],
+    pieces: Option<u32>,
+) -> anyhow::Result<Outcome> {
     if let Some(reason) = control_group::missing() {
         return Ok(Outcome::Skipped(reason));
     }
@@ -86,6 +93,15 @@ fn compare(session: &mut Session, command: &str, words: &[String]) -> anyhow::Re
         detail.insert("stopped_seconds_of_each_of_four".into(), list_of(&four.stopped_seconds));
         detail.insert("stopped_seconds_of_one".into(), list_of(&one.stopped_seconds));
     }
+    if let Some(pieces) = pieces {
+        let count = |of: fn(&RunStatistics) -> u64| {
+            let counted = four.iter().filter_map(|run| run.finished.statistics.as_ref());
+            median(counted.map(|statistics| of(statistics) as f64)) / f64::from(pieces)
+        };
+        let faults = |run: &RunStatistics| run.faults.read + run.faults.write + run.faults.upgrade;
+        detail.insert("faults_a_piece".into(), json!(rounded(count(faults))));
+        detail.insert("moves_a_piece".into(), json!(rounded(count(|run| run.migrations))));
+    }
     Ok(Outcome::measured(value, "s", median(wall(&one)) / value, detail))
 }
 
@@ -95,13 +111,15 @@ pub(crate) fn pigz(session: &mut Session) -> anyhow::Result<Outcome> {
         return Ok(skipped);
     }
     let megabytes = 96;
+    // pigz compresses 128 KiB at a time.
+    let pieces = megabytes as u32 * 8;
     let input = input::text(session, megabytes)?;
     let words = ["pigz", "-n", "-p", "8", "-k", "-c", path_text(&input)?].map(str::to_owned);
-    compare(session, &format!("pigz -n -p 8 -k -c on {megabytes} MiB"), &words)
+    compare(session, &format!("pigz -n -p 8 -k -c on {megabytes} MiB"), &words, Some(pieces))
 }
 
 /// `scale4.mandelbrot`.
 pub(crate) fn mandelbrot(session: &mut Session) -> anyhow::Result<Outcome> {
     let words = ["/proc/self/exe", "bench-program", "mandelbrot", "4000", "8"].map(str::to_owned);
-    compare(session, "mandelbrot of 4000 x 4000 points, 8 threads", &words)
+    compare(session, "mandelbrot of 4000 x 4000 points, 8 threads", &words, None)
 }
