@@ -51,12 +51,6 @@ static void looks(char *page) {
     fails(msync(page + 1, PAGE, MS_SYNC), EINVAL, "an unaligned start");
     fails(msync(page + PAGE, PAGE, MS_SYNC), ENOMEM, "writing back nothing");
     CALL(msync(page, PAGE, MS_SYNC));
-    CALL(msync(page, PAGE, MS_INVALIDATE));
-    CALL(mlock(page, PAGE));
-    fails(msync(page, PAGE, MS_SYNC | MS_INVALIDATE), EBUSY, "dropping what is locked");
-    CALL(munlock(page, PAGE));
-    fails(munmap((void *)(1ul << 47), PAGE), EINVAL, "unmapping above all programs");
-    CALL(mprotect(page, PAGE, PROT_READ | PROT_WRITE | 8 /* PROT_SEM */));
     fails(mincore(page + 1, PAGE, resident), EINVAL, "an unaligned question");
     fails(mincore(page + PAGE, PAGE, resident), ENOMEM, "a question about nothing");
     fails(mincore(page, PAGE, (unsigned char *)16), EFAULT, "an answer to nowhere");

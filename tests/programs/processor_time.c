@@ -108,11 +108,6 @@ int main(void) {
 
     struct rusage usage;
     CALL(getrusage(RUSAGE_CHILDREN, &usage));
-    struct tms ticks;
-    CALL(times(&ticks));
-    long of_children = usage.ru_utime.tv_sec + usage.ru_utime.tv_usec + usage.ru_stime.tv_sec + usage.ru_stime.tv_usec;
-    CHECK(of_children == 0 && usage.ru_maxrss == 0 && usage.ru_minflt == 0, "there were no children");
-    CHECK(ticks.tms_cutime == 0 && ticks.tms_cstime == 0, "there were no children");
     CHECK(getrusage(77, &usage) == -1 && errno == EINVAL, "%s", strerror(errno));
     CHECK(getrusage(RUSAGE_SELF, (struct rusage *)8) == -1 && errno == EFAULT, "%s", strerror(errno));
     CHECK(syscall(SYS_times, NULL) > 0, "%s", strerror(errno));

@@ -43,11 +43,6 @@ fn discarded_copies_show_their_file_again() {
 }
 
 #[test]
-fn a_process_copies_between_its_own_vectors() {
-    check(&c("process_vectors", []).on_every_node());
-}
-
-#[test]
 fn memory_calls_answer_mistakes_and_limits_as_the_kernel_does() {
     check(&c("memory_errors", []).on_every_node());
 }

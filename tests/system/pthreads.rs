@@ -42,11 +42,6 @@ fn processor_time_is_a_sum_over_the_nodes() {
 }
 
 #[test]
-fn timers_count_processor_time_of_every_node() {
-    check(&c("processor_timers", []).on_every_node());
-}
-
-#[test]
 fn barriers_hold_everyone_until_all_are_there() {
     check(&c("barrier", []).on_every_node());
 }

@@ -12,10 +12,9 @@
 //! - while it handles a trap, every asynchronous signal is blocked, and it leaves by `rt_sigreturn`.
 //!
 //! Threads: the program's, and one *service thread* that obeys the daemon's commands.
-//! Lock order: `memory::LOCK` or that of `process::processor_timers`, then `daemon::requests::REQUESTS`. None
-//! is held while program memory is touched, except that filling a fresh mapping happens under
-//! `memory::LOCK`, and calls about timers under theirs: the pager takes no lock of the stub. The lock of the
-//! list of thread blocks (`thread::block`) is taken alone.
+//! Lock order: `memory::LOCK`, then `daemon::requests::REQUESTS`. Neither is held while program memory is
+//! touched, except that filling a fresh mapping happens under `memory::LOCK`: the pager takes no lock of the
+//! stub. The lock of the list of thread blocks (`thread::block`) is taken alone.
 #![no_std]
 
 pub mod daemon;

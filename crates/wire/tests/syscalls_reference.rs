@@ -79,7 +79,6 @@ fn remark(call: &SystemCall) -> String {
             "of the home node; a thread elsewhere that sets its own moves to processors of the same numbers there"
                 .into()
         }
-        Class::Deputy(Handling::Timer) => "timers on processor time count that of every node".into(),
         Class::Deputy(Handling::Usage) => {
             "processor time is the sum over the nodes; of the rest of `getrusage` the home node's".into()
         }
@@ -130,8 +129,7 @@ fn at_home(call: HomeCall) -> &'static str {
         | HomeCall::PendingSignals
         | HomeCall::SetTidAddress
         | HomeCall::SetRobustList
-        | HomeCall::GetRobustList
-        | HomeCall::CopyVectors => SAME,
+        | HomeCall::GetRobustList => SAME,
         HomeCall::ProcessControl => {
             "same as in a native run, but seccomp, `PR_SET_MM`, naming of mappings and dispatch of calls fail with \
              `EINVAL`"

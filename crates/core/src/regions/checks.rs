@@ -4,7 +4,7 @@
 use super::region_map::Backing;
 use super::{Effect, Operation, Outcome, Range, Regions, is_page_aligned};
 use banyan_wire::address_space::page_up;
-use linux_raw_sys::errno::{EBUSY, EINVAL, ENOMEM};
+use linux_raw_sys::errno::{EINVAL, ENOMEM};
 use linux_raw_sys::general::{MS_ASYNC, MS_INVALIDATE, MS_SYNC};
 
 impl Regions {
@@ -16,10 +16,6 @@ impl Regions {
             return Err(EINVAL);
         }
         let end = page_up(length).and_then(|length| start.checked_add(length)).ok_or(ENOMEM)?;
-        // What is locked must not be read again.
-        if flags & u64::from(MS_INVALIDATE) != 0 && self.locked.overlaps(start, end) {
-            return Err(EBUSY);
-        }
         let mut effect = Effect::new(0);
         self.push_kernel_calls(&mut effect, start, end);
         self.or_hole(effect, start, end)

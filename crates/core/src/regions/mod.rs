@@ -36,8 +36,6 @@ use linux_raw_sys::general::{PROT_EXEC, PROT_READ, PROT_WRITE};
 use region_map::RegionMap;
 
 const READ_WRITE: u32 = PROT_READ | PROT_WRITE;
-/// First address that no program has: the kernel's `TASK_SIZE`.
-const TASK_BYTES: u64 = (1 << 47) - PAGE_BYTES;
 /// Every access right that a region can have.
 const RIGHTS: u32 = PROT_READ | PROT_WRITE | PROT_EXEC;
 

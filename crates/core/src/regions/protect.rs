@@ -5,16 +5,15 @@ use super::{Effect, Limits, Operation, Outcome, RIGHTS, Range, Region, Regions, 
 use alloc::vec::Vec;
 use banyan_wire::address_space::{may_hold_code, page_up};
 use linux_raw_sys::errno::{EACCES, EINVAL, ENOMEM};
-use linux_raw_sys::general::{PROT_EXEC, PROT_SEM, PROT_WRITE};
+use linux_raw_sys::general::{PROT_EXEC, PROT_WRITE};
 
 impl Regions {
     pub(super) fn protect(&mut self, arguments: [u64; 6], limits: &Limits) -> Outcome {
         let [start, length, protection, ..] = arguments;
-        // `PROT_SEM` was for processors on which atomic operations need it.
-        if !is_page_aligned(start) || protection & !u64::from(RIGHTS | PROT_SEM) != 0 {
+        if !is_page_aligned(start) || protection & !u64::from(RIGHTS) != 0 {
             return Err(EINVAL);
         }
-        let protection = protection as u32 & RIGHTS;
+        let protection = protection as u32;
         let length = page_up(length).ok_or(ENOMEM)?;
         let mut effect = Effect::new(0);
         if length == 0 {

@@ -2,12 +2,14 @@
 
 use super::advise::first_contents;
 use super::region_map::Backing;
-use super::{
-    Caller, Effect, Operation, Outcome, READ_WRITE, Range, Region, Regions, TASK_BYTES, has, is_page_aligned,
-};
+use super::{Caller, Effect, Operation, Outcome, READ_WRITE, Range, Region, Regions, has, is_page_aligned};
 use banyan_wire::address_space::{may_map, page_up};
+use banyan_wire::ids::PAGE_BYTES;
 use linux_raw_sys::errno::{EFAULT, EINVAL, ENOMEM};
 use linux_raw_sys::general::{MREMAP_DONTUNMAP, MREMAP_FIXED, MREMAP_MAYMOVE, PROT_READ};
+
+/// First address that no program has: the kernel's `TASK_SIZE`.
+const TASK_BYTES: u64 = (1 << 47) - PAGE_BYTES;
 
 /// What stays where a mapping was that moved.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! `munmap`.
 
 use super::region_map::{Backing, KernelMapping};
-use super::{Effect, Outcome, Range, Region, Regions, TASK_BYTES, is_page_aligned};
+use super::{Effect, Outcome, Range, Region, Regions, is_page_aligned};
 use alloc::vec::Vec;
 use banyan_wire::address_space::{may_map, page_up};
 use linux_raw_sys::errno::EINVAL;
@@ -10,7 +10,7 @@ impl Regions {
     pub(super) fn unmap(&mut self, arguments: [u64; 6]) -> Outcome {
         let [start, length, ..] = arguments;
         let length = page_up(length).filter(|&l| l != 0 && is_page_aligned(start)).ok_or(EINVAL)?;
-        let end = start.checked_add(length).filter(|&end| end <= TASK_BYTES).ok_or(EINVAL)?;
+        let end = start.checked_add(length).ok_or(EINVAL)?;
         let mut effect = Effect::new(0);
         // Nothing of the program lies outside its memory, and unmapping nothing is no error.
         if may_map(start, length) && self.map.overlaps(start, end) {

@@ -4,7 +4,7 @@ use crate::daemon::settings::{self, SETTINGS};
 use crate::daemon::socket;
 use crate::kernel;
 use crate::memory;
-use crate::process::{processor_time, processor_timers};
+use crate::process::processor_time;
 use crate::remote::{carrier, migration};
 use crate::report;
 use crate::thread::{Role, Thread, block, create};
@@ -22,9 +22,6 @@ pub extern "C" fn serve(thread: &'static Thread) -> ! {
     }
     let socket = SETTINGS.commands.load(Ordering::Relaxed);
     loop {
-        if settings::is_home() && !settings::is_alone() {
-            processor_timers::wait_for_command(socket);
-        }
         let mut buffer = [0; PACKET_MAX];
         let received = match socket::receive(socket, &mut buffer) {
             Ok(received) => received,

@@ -12,8 +12,6 @@ pub struct Settings {
     pub memory: AtomicI32,
     /// The userfaultfd.
     pub faults: AtomicI32,
-    /// What wakes the service thread at home when there are timers to look after; -1 if there is nothing.
-    pub alarm: AtomicI32,
     /// Descriptors from here on are the stub's and hidden from the program.
     pub descriptor_floor: AtomicU32,
     /// This node; 0 is home.
@@ -28,7 +26,6 @@ pub static SETTINGS: Settings = Settings {
     commands: AtomicI32::new(-1),
     memory: AtomicI32::new(-1),
     faults: AtomicI32::new(-1),
-    alarm: AtomicI32::new(-1),
     descriptor_floor: AtomicU32::new(0),
     node: AtomicU32::new(0),
     nodes: AtomicU32::new(1),

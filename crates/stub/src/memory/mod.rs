@@ -6,7 +6,6 @@ pub mod futex;
 pub mod perform;
 pub mod segment;
 pub mod source;
-pub mod vectors;
 
 use crate::lock::Lock;
 

@@ -57,7 +57,7 @@ pub fn are_hidden(which: DescriptorArguments, arguments: &[u64; 6]) -> bool {
 
 /// Whether a descriptor is one that the stub uses.
 pub fn is_ours(descriptor: i32) -> bool {
-    let own = [&SETTINGS.requests, &SETTINGS.commands, &SETTINGS.memory, &SETTINGS.faults, &SETTINGS.alarm];
+    let own = [&SETTINGS.requests, &SETTINGS.commands, &SETTINGS.memory, &SETTINGS.faults];
     own.iter().any(|own| own.load(Ordering::Relaxed) == descriptor)
         || block::all().any(|thread| thread.connection.get() == descriptor)
 }

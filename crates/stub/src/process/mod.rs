@@ -7,4 +7,3 @@ pub mod layout;
 pub mod links;
 pub mod listings;
 pub mod processor_time;
-pub mod processor_timers;

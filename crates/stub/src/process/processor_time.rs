@@ -1,14 +1,14 @@
 //! Processor time of the program: its threads use it where they execute and where their calls are made, so
 //! `clock_gettime`, `getrusage` and `times` add up what the nodes say.
 //!
-//! Not here: timers that run by these clocks (`processor_timers`).
+//! Not here: timers that run by these clocks. They are the home kernel's, and run by what is used at home.
 
 use crate::daemon::{requests, settings};
 use crate::kernel;
 use crate::memory::copy::{self, ProgramAddress};
 use crate::thread::{Role, Thread, block};
 use banyan_wire::stub::{Answer, Request, TimeElsewhere, Used};
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::Ordering;
 use linux_raw_sys::general as linux;
 use zerocopy::IntoBytes;
 
@@ -22,14 +22,10 @@ const TICK: u64 = 10_000_000;
 const CLOCK_KIND: i32 = 3;
 /// `CLOCKFD`: the clock of a descriptor.
 const CLOCK_OF_DESCRIPTOR: i32 = 3;
-/// `CPUCLOCK_PROF`: user and system time, in ticks.
-pub const CLOCK_OF_BOTH: i32 = 0;
-/// `CPUCLOCK_VIRT`: user time.
-pub const CLOCK_OF_USER: i32 = 1;
 /// `CPUCLOCK_SCHED`: all processor time.
-pub const CLOCK_OF_ALL: i32 = 2;
+const CLOCK_OF_ALL: i32 = 2;
 /// `CPUCLOCK_PERTHREAD_MASK`.
-pub const CLOCK_OF_THREAD: i32 = 4;
+const CLOCK_OF_THREAD: i32 = 4;
 
 /// Whose processor time a call asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,8 +54,7 @@ pub fn subject(number: u32, arguments: &[u64; 6]) -> Subject {
     }
 }
 
-/// Whose processor time a clock counts.
-pub fn subject_of_clock(clock: i32) -> Subject {
+fn subject_of_clock(clock: i32) -> Subject {
     let id = !(clock >> 3) as u32;
     match clock as u32 {
         linux::CLOCK_PROCESS_CPUTIME_ID => Subject::Process,
@@ -109,39 +104,6 @@ pub fn deliver(to: u64, result: i64, written: &[u8]) -> i64 {
     }
 }
 
-/// What `getrusage` told of children before the program began: those of the launcher.
-static LAUNCHERS: [AtomicU64; WORDS] = [const { AtomicU64::new(0) }; WORDS];
-
-/// Notes what was used by children that are not the program's.
-pub fn begin() {
-    let mut words = [0_u64; WORDS];
-    let arguments = [linux::RUSAGE_CHILDREN as u64, words.as_mut_ptr() as u64, 0, 0, 0, 0];
-    // SAFETY: the words live across the call, which writes them.
-    let _ = unsafe { kernel::raw(linux::__NR_getrusage, arguments) };
-    for (noted, word) in LAUNCHERS.iter().zip(words) {
-        noted.store(word, Ordering::Relaxed);
-    }
-}
-
-/// Takes the launcher's children out of what `getrusage` tells of children.
-fn without_launchers(words: &mut [u64; WORDS]) {
-    /// `ru_maxrss`, which is a maximum, and stays what it is once the program had a child.
-    const LARGEST: usize = 4;
-    let before: [u64; WORDS] = core::array::from_fn(|at| LAUNCHERS[at].load(Ordering::Relaxed));
-    if *words == before {
-        *words = [0; WORDS];
-        return;
-    }
-    for at in [0, 2] {
-        let time = |words: &[u64; WORDS]| words[at] * MICROSECONDS + words[at + 1];
-        let left = time(words).saturating_sub(time(&before));
-        (words[at], words[at + 1]) = (left / MICROSECONDS, left % MICROSECONDS);
-    }
-    for at in (LARGEST + 1)..WORDS {
-        words[at] = words[at].saturating_sub(before[at]);
-    }
-}
-
 /// Makes the call with the stub's own memory, and adds what was used elsewhere.
 pub fn make(thread: &Thread, number: u32, arguments: &[u64; 6], words: &mut [u64; WORDS]) -> i64 {
     let mut own = *arguments;
@@ -149,9 +111,6 @@ pub fn make(thread: &Thread, number: u32, arguments: &[u64; 6], words: &mut [u64
     // SAFETY: the words live across the call, which writes no more than the largest of the three.
     let result = unsafe { kernel::raw(number, own) };
     let subject = subject(number, arguments);
-    if number == linux::__NR_getrusage && arguments[0] as i32 == linux::RUSAGE_CHILDREN && result >= 0 {
-        without_launchers(words);
-    }
     if result < 0 || subject == Subject::Other {
         return result;
     }
@@ -161,7 +120,6 @@ pub fn make(thread: &Thread, number: u32, arguments: &[u64; 6], words: &mut [u64
         Subject::Process | Subject::Other => None,
     };
     let (user, system) = match of {
-        _ if settings::is_alone() => (0, 0),
         _ if subject == Subject::Process => elsewhere(0, 0),
         Some(of) => of_thread(of),
         None => (0, 0),
@@ -170,11 +128,6 @@ pub fn make(thread: &Thread, number: u32, arguments: &[u64; 6], words: &mut [u64
         linux::__NR_times => {
             words[0] += user / TICK;
             words[1] += system / TICK;
-            for (child, at) in [(2, 0), (3, 2)] {
-                let [seconds, parts] = [at, at + 1].map(|at| LAUNCHERS[at].load(Ordering::Relaxed));
-                let ticks = (seconds * MICROSECONDS + parts) * 1000 / TICK;
-                words[child] = words[child].saturating_sub(ticks);
-            }
         }
         linux::__NR_getrusage => {
             add(&mut words[0..2], user / 1000, MICROSECONDS);
@@ -195,18 +148,17 @@ pub fn make(thread: &Thread, number: u32, arguments: &[u64; 6], words: &mut [u64
     result
 }
 
-/// The thread of the program with this id.
-pub fn with_id(id: u32) -> Option<&'static Thread> {
+fn with_id(id: u32) -> Option<&'static Thread> {
     block::all().find(|other| other.role() != Role::Service && other.thread_id.load(Ordering::Relaxed) == id)
 }
 
-/// Whether a clock of processor time counts what the kernel does, too.
-pub fn wants_all(clock: i32) -> bool {
-    clock & CLOCK_KIND != CLOCK_OF_USER
+/// Whether a clock of processor time counts what the kernel does, too: `CPUCLOCK_VIRT` does not.
+fn wants_all(clock: i32) -> bool {
+    clock & CLOCK_KIND != 1
 }
 
-/// What a thread used where it does not execute: user and system time, in nanoseconds.
-pub fn of_thread(thread: &Thread) -> (u64, u64) {
+/// What a thread used where it does not execute.
+fn of_thread(thread: &Thread) -> (u64, u64) {
     loop {
         let departures = thread.departures.load(Ordering::Acquire);
         let used = thread.used_elsewhere.load(Ordering::Acquire);
@@ -228,8 +180,7 @@ pub fn of_thread(thread: &Thread) -> (u64, u64) {
     }
 }
 
-/// What was used on other nodes: by all, if both are 0.
-pub fn elsewhere(thread: u32, node: u32) -> (u64, u64) {
+fn elsewhere(thread: u32, node: u32) -> (u64, u64) {
     match requests::ask(&Request::ProcessorTime(TimeElsewhere { thread, node })) {
         Answer::Used(Used { user, system }) => (user, system),
         _ => requests::unexpected(),

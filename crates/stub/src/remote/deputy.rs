@@ -10,7 +10,7 @@ use crate::memory::call;
 use crate::memory::copy::{self, ProgramAddress};
 use crate::memory::futex;
 use crate::process::listings::Listing;
-use crate::process::{descriptors, files, links, processor_time, processor_timers};
+use crate::process::{descriptors, files, links, processor_time};
 use crate::remote::migration;
 use crate::remote::shipping::{self, Pieces};
 use crate::report;
@@ -216,7 +216,7 @@ fn make(thread: &'static Thread, row: &SystemCall, header: &Header, pieces: &mut
     Some(match row.class {
         Class::Deputy(handling) => return shipped_call(thread, row, handling, header, pieces),
         Class::Emulate(Emulation::Memory(call)) => call::call(thread, call, number, &header.arguments),
-        Class::Emulate(Emulation::Home(call)) => emulate::home_call(thread, call, number, &header.arguments),
+        Class::Emulate(Emulation::Home(call)) => emulate::home_call(thread, call, &header.arguments),
         Class::Emulate(Emulation::Thread(ThreadCall::SignalMask)) => set_mask(thread, header.arguments[1]),
         Class::Emulate(Emulation::Thread(ThreadCall::ReturnFromHandler)) => {
             set_mask(thread, header.arguments[0])
@@ -283,7 +283,6 @@ fn shipped_call(
                 _ => processor_time::deliver(arguments[at], result, written),
             });
         }
-        Handling::Timer => return Some(processor_timers::call(thread, number, &arguments)),
         Handling::Kill => {
             if let Err(error) = refuse::allows_kill(&arguments) {
                 return Some(error.negated());

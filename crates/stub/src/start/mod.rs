@@ -6,7 +6,7 @@ use crate::kernel::{self, MaskChange};
 use crate::memory::call;
 use crate::memory::perform::{self, Context};
 use crate::process::layout::{self, Words};
-use crate::process::{descriptors, image, links, processor_time, processor_timers};
+use crate::process::{descriptors, image, links};
 use crate::remote::signals;
 use crate::report;
 use crate::signal::disposition::{self, Handlers};
@@ -116,10 +116,6 @@ fn run(start: &Enter, words: Option<Words>, file: Option<i32>) -> ! {
     // The service thread begins with it: it touches no program memory, and what is sent to the process must
     // not come there, however late it runs.
     let mask = kernel::set_mask(MaskChange::Set, !0);
-    processor_time::begin();
-    if !settings::is_alone() {
-        processor_timers::begin();
-    }
     let started = block::allocate(Role::Service)
         .and_then(|service| {
             let id = create::spawn(service, service::serve, 0)?;

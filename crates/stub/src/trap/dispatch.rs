@@ -5,7 +5,7 @@
 use crate::kernel;
 use crate::memory::call;
 use crate::process::listings::Listing;
-use crate::process::{descriptors, files, links, processor_time, processor_timers};
+use crate::process::{descriptors, files, links, processor_time};
 use crate::signal::frame::UserContext;
 use crate::signal::{alternate_stack, deliver, mask, restore};
 use crate::thread::{Thread, create, exit};
@@ -40,7 +40,6 @@ pub fn home_call(
             unsafe { kernel::raw(number, *arguments) }
         }
         Class::Deputy(Handling::Clock | Handling::Usage) => processor_time::call(thread, number, arguments),
-        Class::Deputy(Handling::Timer) => processor_timers::call(thread, number, arguments),
         Class::Deputy(Handling::Link { path }) => {
             links::read_at_home(thread, number, arguments, usize::from(path))
         }
@@ -77,7 +76,7 @@ pub fn home_call(
             return Ok(Outcome::Continue);
         }
         Class::Emulate(Emulation::Memory(call)) => call::call(thread, call, number, arguments),
-        Class::Emulate(Emulation::Home(call)) => emulate::home_call(thread, call, number, arguments),
+        Class::Emulate(Emulation::Home(call)) => emulate::home_call(thread, call, arguments),
         Class::Emulate(Emulation::Thread(ThreadCall::SignalMask)) => signal_mask(thread, arguments, context),
         Class::Emulate(Emulation::Thread(ThreadCall::AlternateStack)) => {
             alternate_stack::change(thread, arguments, context.registers.rsp)

@@ -2,7 +2,6 @@
 
 use crate::kernel;
 use crate::memory::copy::{self, ProgramAddress};
-use crate::memory::vectors;
 use crate::process::descriptors;
 use crate::signal::{deferred, disposition};
 use crate::thread::{Role, Thread, exit};
@@ -16,7 +15,7 @@ use linux_raw_sys::prctl;
 const ROBUST_LIST_HEAD: u64 = size_of::<linux::robust_list_head>() as u64;
 
 /// Does a call whose state is at home: a home thread's own, or that of the deputy `thread`'s carrier.
-pub fn home_call(thread: &'static Thread, call: HomeCall, number: u32, arguments: &[u64; 6]) -> i64 {
+pub fn home_call(thread: &'static Thread, call: HomeCall, arguments: &[u64; 6]) -> i64 {
     match call {
         HomeCall::EndProcess => exit::end_process(arguments[0]),
         HomeCall::SignalAction => disposition::set_disposition(arguments),
@@ -29,7 +28,6 @@ pub fn home_call(thread: &'static Thread, call: HomeCall, number: u32, arguments
         HomeCall::GetRobustList => get_robust_list(thread, arguments),
         HomeCall::ProcessControl => process_control(arguments),
         HomeCall::CloseRange => descriptors::close_range(arguments),
-        HomeCall::CopyVectors => vectors::call(number, arguments),
     }
 }
 

@@ -177,9 +177,9 @@ fn handled(program: &mut Program, number: u32, handling: Handling, descriptor_fl
         | Handling::Listing { .. }
         | Handling::Open { .. }
         | Handling::Affinity => {}
-        // Of a process on one node the kernel knows all but whose its children were.
-        Handling::Clock | Handling::Timer if nodes == Nodes::One => {}
-        Handling::Usage | Handling::Timer => program.result_if_equal(number, TRAP),
+        // Of a process on one node the kernel knows all.
+        Handling::Usage | Handling::Clock if nodes == Nodes::One => {}
+        Handling::Usage => program.result_if_equal(number, TRAP),
         Handling::Clock => {
             program.push(JUMP_EQUAL, number, 0, 8);
             program.load(ARGUMENT_0_LOW);
@@ -241,8 +241,7 @@ fn passes_at_home(number: u32) -> bool {
             | Handling::Kill
             | Handling::Affinity
             | Handling::Usage
-            | Handling::Clock
-            | Handling::Timer,
+            | Handling::Clock,
         ) => true,
         Class::Deputy(Handling::Mask(_) | Handling::Listing { .. } | Handling::Open { .. })
         | Class::Emulate(_)
@@ -329,8 +328,7 @@ mod tests {
                     | Handling::Listing { .. }
                     | Handling::Open { .. }
                     | Handling::Mask(_)
-                    | Handling::Usage
-                    | Handling::Timer,
+                    | Handling::Usage,
                 )
                 | Class::Emulate(_)
                 | Class::GoHome
@@ -367,9 +365,7 @@ mod tests {
             assert_eq!(verdict(&filter(HOME), &data), expected, "{clock:#x} in the vDSO");
             assert_eq!(verdict(&filter(Place::Elsewhere), &data), TRAP, "{clock:#x} in the vDSO");
         }
-        assert_eq!(verdict(&filter(ALONE), &call(linux::__NR_setitimer, [0; 2])), ALLOW);
-        // The launcher's children are not the program's.
-        assert_eq!(verdict(&filter(ALONE), &call(linux::__NR_getrusage, [0; 2])), TRAP);
+        assert_eq!(verdict(&filter(ALONE), &call(linux::__NR_getrusage, [0; 2])), ALLOW);
     }
 
     #[test]

@@ -60,8 +60,6 @@ pub enum Handling {
     /// It reads a clock. One of processor time is asked for at home, the others and the thread's own where it
     /// executes.
     Clock,
-    /// It is about a timer, which may run by such a clock.
-    Timer,
 }
 
 /// Which arguments of a call are descriptors.
@@ -155,8 +153,6 @@ pub enum HomeCall {
     ProcessControl,
     /// `close_range`
     CloseRange,
-    /// `process_vm_readv`, `process_vm_writev`
-    CopyVectors,
 }
 
 /// Calls whose state is the executing thread's.

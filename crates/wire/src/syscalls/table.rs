@@ -7,11 +7,11 @@ use super::class::CreationForm;
 use super::class::DescriptorArguments::{First, FirstAndSecond};
 use super::class::Emulation::{Home, Memory, Thread};
 use super::class::Handling::{
-    Affinity, Clock, Descriptors, Futex, Kill, Link, Listing, Mask, Open, Plain, Timer, Usage,
+    Affinity, Clock, Descriptors, Futex, Kill, Link, Listing, Mask, Open, Plain, Usage,
 };
 use super::class::HomeCall::{
-    CloseRange, CopyVectors, EndProcess, GetRobustList, PendingSignals, ProcessControl, SetRobustList,
-    SetTidAddress, SignalAction,
+    CloseRange, EndProcess, GetRobustList, PendingSignals, ProcessControl, SetRobustList, SetTidAddress,
+    SignalAction,
 };
 use super::class::MaskPointer::{Direct, Paired};
 use super::class::MemoryCall::{
@@ -144,7 +144,7 @@ table! {
     __NR_nanosleep, Local, [FixedIn(16), FixedOut(16)];
     __NR_getitimer, Deputy(Plain), [Value, FixedOut(32)];
     __NR_alarm, Deputy(Plain), [];
-    __NR_setitimer, Deputy(Timer), [Value, FixedIn(32), FixedOut(32)];
+    __NR_setitimer, Deputy(Plain), [Value, FixedIn(32), FixedOut(32)];
     __NR_getpid, Deputy(Plain), [];
     __NR_sendfile, Deputy(Plain), [];
     __NR_socket, Deputy(Plain), [];
@@ -328,11 +328,11 @@ table! {
     __NR_restart_syscall, Deputy(Plain), [];
     __NR_semtimedop, Deputy(Plain), [];
     __NR_fadvise64, Deputy(Plain), [];
-    __NR_timer_create, Deputy(Timer), [];
-    __NR_timer_settime, Deputy(Timer), [];
-    __NR_timer_gettime, Deputy(Timer), [];
+    __NR_timer_create, Deputy(Plain), [];
+    __NR_timer_settime, Deputy(Plain), [];
+    __NR_timer_gettime, Deputy(Plain), [];
     __NR_timer_getoverrun, Deputy(Plain), [];
-    __NR_timer_delete, Deputy(Timer), [];
+    __NR_timer_delete, Deputy(Plain), [];
     __NR_clock_settime, Deputy(Plain), [];
     __NR_clock_gettime, Deputy(Clock), [Value, FixedOut(16)];
     __NR_clock_getres, Local, [Value, FixedOut(16)];
@@ -416,8 +416,8 @@ table! {
     __NR_sendmmsg, Deputy(Plain), [];
     __NR_setns, GoHome, [];
     __NR_getcpu, Local, [FixedOut(4), FixedOut(4), Pointer];
-    __NR_process_vm_readv, Emulate(Home(CopyVectors)), [];
-    __NR_process_vm_writev, Emulate(Home(CopyVectors)), [];
+    __NR_process_vm_readv, refused(ENOSYS), [];
+    __NR_process_vm_writev, refused(ENOSYS), [];
     __NR_kcmp, refused(EPERM), [];
     __NR_finit_module, Deputy(Plain), [];
     __NR_sched_setattr, Deputy(Plain), [];
