@@ -21,7 +21,8 @@ struct Room {
 impl Room {
     fn new() -> Self {
         static ROOMS: AtomicU64 = AtomicU64::new(0);
-        let base = 0x5000_0000_0000 + (ROOMS.fetch_add(1, Ordering::Relaxed) << 40);
+        // Below where the kernel puts programs, from 0x5555_5555_4000 on.
+        let base = 0x2000_0000_0000 + (ROOMS.fetch_add(1, Ordering::Relaxed) << 40);
         Self { directory: tempfile::tempdir().unwrap(), base }
     }
     fn path(&self, name: &str) -> PathBuf {
