@@ -18,7 +18,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("node", &["core", "sys", "stub"]),
     ("cli", &["actor-examples", "actors", "arena", "bench", "calls", "node"]),
     // Measures them all, and is what the command line prints.
-    ("bench", &["actor-examples", "actors", "arena", "calls", "node"]),
+    ("bench", &["actor-examples", "actors", "arena", "calls", "node", "wire"]),
     ("sim", &["core"]),
     ("heap", &["sys"]),
     ("calls", &["sys", "wire", "calls-macros"]),

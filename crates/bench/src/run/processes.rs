@@ -319,9 +319,11 @@ fn members(mark: &str, home: i32) -> Vec<Member> {
     let daemons: BTreeMap<i32, usize> =
         marked.iter().filter_map(|process| Some((*process, daemon_node(*process)?))).collect();
     let replica = |process: &i32| {
-        let image = fs::read_link(format!("/proc/{process}/exe")).ok()?;
-        // Until the stub has taken over, the process is still the launcher or the daemon that started it.
-        if !image.to_string_lossy().contains("banyan-stub") {
+        // Until the stub has taken over, the process is still the launcher or the daemon that started it. The
+        // file of the process is the program's at home.
+        let maps = fs::read_to_string(format!("/proc/{process}/maps")).ok()?;
+        let stub = format!("{:x}-", banyan_wire::address_space::STUB.start);
+        if !maps.lines().any(|line| line.starts_with(&stub)) {
             return None;
         }
         let node = if *process == home { 0 } else { *daemons.get(&stat(*process)?.ppid)? };
