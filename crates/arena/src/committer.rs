@@ -15,7 +15,7 @@ use std::thread::JoinHandle;
 use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 
 use crate::disk::{Block, Disk};
-use crate::store::{CommitError, CommitRequest, Position, Roots, SnapshotOperation, Store};
+use crate::store::{CommitError, CommitRequest, Position, Roots, SnapshotOperation, Store, let_readers_in};
 use crate::sys::owner::Owner;
 use crate::sys::page_copy::copy_in_pieces;
 use crate::sys::work_sharing::{SharedWork, share};
@@ -268,13 +268,15 @@ impl<D: Disk> Shared<D> {
 
     /// Folds beside the program's commits. A full disk only puts it off.
     fn fold(&self) -> Option<CommitError> {
+        // Commits go on meanwhile, until the log is so long that they wait for the fold.
+        let committed = self.store.read().committed();
+        let_readers_in(&committed.disk);
         let begun = self.store.write().begin_fold();
         let work = match begun {
             Ok(Some(work)) => work,
             Ok(None) | Err(CommitError::DiskFull { .. } | CommitError::Poisoned) => return None,
             Err(error) => return Some(error),
         };
-        let committed = self.store.read().committed();
         let written = work.write(&committed.disk, &mut || {});
         self.store.write().finish_fold(work, written).err()
     }

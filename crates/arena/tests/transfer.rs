@@ -126,7 +126,15 @@ fn a_busy_writer_is_copied_whole() {
     let done = AtomicBool::new(false);
     let images: Vec<PathBuf> =
         (0..6).map(|number| directory.path().join(format!("image-{number}"))).collect();
+    struct Done<'a>(&'a AtomicBool);
+    impl Drop for Done<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
     std::thread::scope(|scope| {
+        // Also when an export fails: the writer would go on for ever.
+        let ends = Done(&done);
         let writer = scope.spawn(|| {
             let mut event = 1;
             while !done.load(Ordering::Relaxed) {
@@ -140,7 +148,7 @@ fn a_busy_writer_is_copied_whole() {
             let exported = export(&path, before.map(|commit| commit.to_string()).as_deref(), image);
             before = Some(exported.position.transaction);
         }
-        done.store(true, Ordering::Relaxed);
+        drop(ends);
         assert!(writer.join().unwrap() > 10);
     });
     drop(arena);

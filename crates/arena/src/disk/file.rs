@@ -252,9 +252,12 @@ impl Disk for FileDisk {
         let at = match inside(*start, blocks.len() * BLOCK_SIZE) {
             Some(at) => at,
             None => {
-                // A jump within what was fetched last time is a walk; any other begins with little.
-                let walks = offset.wrapping_sub(*start) <= 2 * (blocks.len() * BLOCK_SIZE) as u64;
-                let wanted = if walks { AHEAD_MAX } else { AHEAD_MIN }.max(buffer.len());
+                // A jump within what was fetched last time is a walk, for which more and more is fetched: the
+                // log of a busy writer is short, and what is fetched behind it only takes time.
+                let fetched = blocks.len() * BLOCK_SIZE;
+                let walks = offset.wrapping_sub(*start) <= 2 * fetched as u64;
+                let wanted =
+                    if walks { 4 * fetched } else { 0 }.clamp(AHEAD_MIN, AHEAD_MAX).max(buffer.len());
                 let left = self.length()?.saturating_sub(offset);
                 let count = left.min(wanted as u64) as usize / BLOCK_SIZE;
                 if count * BLOCK_SIZE < buffer.len() {

@@ -7,8 +7,9 @@
 //! overtake it.
 //!
 //! The end of the log moves while it is read, so it is wherever the first unfinished record is, and where a
-//! later one is found behind it, the reader looks there once more. What does not verify is damage if it is
-//! found again and again in the same place while the metas stay; nothing in motion is.
+//! later one is found behind it, the reader looks there once more: a record that is there now is no damage. What does not verify is damage if it is
+//! found again and again in the same place while the metas stay, or still after the last look; nothing in
+//! motion is.
 
 use std::time::Duration;
 
@@ -37,6 +38,7 @@ impl<D: Disk> Store<D> {
     ) -> Result<(Self, RecoveryReport), E> {
         // What was wrong in the last look, at which generation, and in how many looks.
         let mut before = (String::new(), None, 0);
+        let mut last = None;
         let asking = disk()?;
         for look in 0..LOOKS_MAX {
             if look == PATIENCE {
@@ -49,20 +51,22 @@ impl<D: Disk> Store<D> {
                 Ok(opened) if newest.is_some_and(|newest| newest <= opened.0.meta.generation + 1) => {
                     return Ok(opened);
                 }
-                Ok(_) => {}
+                Ok(_) => last = None,
                 Err(error) if is_motion(&error) => {
                     let text = error.to_string();
                     let same = if (&before.0, before.1) == (&text, newest) { before.2 + 1 } else { 1 };
-                    if same == SAME_MAX || look + 1 == LOOKS_MAX {
+                    if same == SAME_MAX {
                         return Err(error.into());
                     }
+                    // In another place each time, it is what the writer was just writing.
+                    last = (text == before.0).then_some(error);
                     before = (text, newest, same);
                 }
                 Err(error) => return Err(error.into()),
             }
             std::thread::sleep(Duration::from_millis(1));
         }
-        Err(OpenError::Overtaken.into())
+        Err(last.unwrap_or(OpenError::Overtaken).into())
     }
 
     /// Whether a writer has folded so often since this was opened that what does not verify may just be gone.
@@ -81,8 +85,10 @@ fn is_motion(error: &OpenError) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::sync::{Arc, OnceLock};
+
+    use parking_lot::Mutex;
 
     use super::*;
     use crate::disk::{Block, MemoryDisk, Room};
@@ -94,12 +100,16 @@ mod tests {
         bytes: Arc<MemoryDisk>,
         askers: Arc<AtomicUsize>,
         asks: AtomicBool,
+        /// Fetches all with the first read of the log; then this happens.
+        after_fetching: Option<Arc<dyn Fn() + Send + Sync>>,
+        fetched: OnceLock<Vec<u8>>,
     }
 
     impl Opened {
         fn again(&self) -> Self {
-            let (bytes, askers) = (Arc::clone(&self.bytes), Arc::clone(&self.askers));
-            Self { bytes, askers, asks: AtomicBool::new(false) }
+            let mut again = Self::default();
+            (again.bytes, again.askers) = (Arc::clone(&self.bytes), Arc::clone(&self.askers));
+            again
         }
     }
 
@@ -112,6 +122,17 @@ mod tests {
     impl Disk for Opened {
         fn read_at(&self, offset: u64, buffer: &mut [u8]) -> std::io::Result<()> {
             self.bytes.read_at(offset, buffer)
+        }
+        fn read_on_at(&self, offset: u64, buffer: &mut [u8]) -> std::io::Result<()> {
+            let Some(after) = &self.after_fetching else { return self.read_at(offset, buffer) };
+            let fetched = self.fetched.get_or_init(|| {
+                let mut all = vec![0; self.bytes.length().unwrap() as usize];
+                self.bytes.read_at(0, &mut all).unwrap();
+                after();
+                all
+            });
+            buffer.copy_from_slice(&fetched[offset as usize..][..buffer.len()]);
+            Ok(())
         }
         fn write_at(&self, offset: u64, pieces: &[&[u8]]) -> std::io::Result<()> {
             self.bytes.write_at(offset, pieces)
@@ -200,6 +221,23 @@ mod tests {
             done.store(true, Ordering::Relaxed);
         });
         assert_eq!(writer.audit().unwrap().faults, Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_log_that_grows_behind_what_was_fetched_ahead_is_not_damaged() {
+        let disk = Opened::default();
+        let options =
+            StoreOptions { segment_blocks: 64, fold_blocks: 1 << 20, growth_blocks: 256, ..OPTIONS };
+        let identity = Identity { uuid: [3; 16], base: 1 << 44, reservation: 1 << 30 };
+        let mut writer = Store::create(disk.again(), identity, options).unwrap();
+        commit(&mut writer, 1, SnapshotOperation::None);
+        let writer = Mutex::new(writer);
+        let commits =
+            move || (2..6).for_each(|event| commit(&mut writer.lock(), event, SnapshotOperation::None));
+        let mut reader = disk.again();
+        reader.after_fetching = Some(Arc::new(commits));
+        let (reader, report) = Store::open_moving(reader, options, LogEnd::Checked).unwrap();
+        assert!(reader.position().event >= 1 && report.dropped.is_none());
     }
 
     #[test]

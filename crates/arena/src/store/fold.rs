@@ -251,6 +251,16 @@ impl<D: Disk> NodeAllocator for Blocks<'_, D> {
     }
 }
 
+/// Before a fold: waits for readers that ask for rest, but not for long, since one of them may be stopped.
+pub(crate) fn let_readers_in(disk: &impl Disk) {
+    for _ in 0..REST_MAX {
+        if !disk.is_asked_for_rest().unwrap_or(false) {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
+
 impl<D: Disk> Store<D> {
     /// Applies the log to the page directory and writes a new meta. A program calls it before closing,
     /// to make the next open cheap.
@@ -258,7 +268,7 @@ impl<D: Disk> Store<D> {
     /// # Errors
     /// [`CommitError::DiskFull`] leaves everything as it was; [`CommitError::Io`] poisons the store.
     pub fn fold(&mut self) -> Result<(), CommitError> {
-        self.let_readers_in();
+        let_readers_in(&self.committed.disk);
         let Some(work) = self.begin_fold()? else { return Ok(()) };
         let written = work.write(&self.committed.disk, &mut || {});
         self.finish_fold(work, written)
@@ -306,16 +316,6 @@ impl<D: Disk> Store<D> {
             self.finish_fold(work, written)?;
         }
         Ok(self.space.free() > before)
-    }
-
-    /// Waits for readers that ask for rest, but not for long: one of them may be stopped.
-    fn let_readers_in(&self) {
-        for _ in 0..REST_MAX {
-            if !self.committed.disk.is_asked_for_rest().unwrap_or(false) {
-                return;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(1));
-        }
     }
 
     /// Works out a fold of the log as it is now, in memory. The caller writes it

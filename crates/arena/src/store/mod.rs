@@ -40,6 +40,7 @@ pub use self::committed_pages::{Committed, FoundPage};
 pub use self::compaction::Compacted;
 pub use self::error::{CommitError, CreateError, Damage, OpenError, ReadError};
 pub use self::fold::FoldWork;
+pub(crate) use self::fold::let_readers_in;
 use self::fold::{PendingFold, SnapshotTable};
 pub(crate) use self::format::roots_fit;
 use self::format::{BlobPointer, LogPosition, Meta, NodePointer};

@@ -200,12 +200,10 @@ impl<D: Disk> Store<D> {
                 Found::Nothing if end == LogEnd::Taken => return Ok(()),
                 Found::Nothing => match self.check_end(total, report) {
                     Err(error @ OpenError::Damaged(_)) if motion == Motion::Moving => {
-                        // It may have been written while the rest was looked at.
-                        found = self.record_at(self.log, self.position.transaction + 1, total)?;
-                        if matches!(found, Found::Nothing) {
-                            return Err(error);
-                        }
-                        continue;
+                        // It may have been written while the rest was looked at. Then the log goes on, but
+                        // what was read is as new as this look: its writer is not run after.
+                        let again = self.record_at(self.log, self.position.transaction + 1, total)?;
+                        return if matches!(again, Found::Nothing) { Err(error) } else { Ok(()) };
                     }
                     checked => return checked,
                 },
@@ -242,6 +240,11 @@ impl<D: Disk> Store<D> {
         let mut block = Block::ZERO;
         self.committed.disk.read_on_at(log.next * BLOCK, &mut block.0)?;
         let check = !self.is_mutated(Mutation::SkipHeaderChecksum);
+        let is_next = |(header, ..): &(RecordHeader, u64, Option<&[u8]>)| header.transaction == transaction;
+        if RecordHeader::decode(&block, check).as_ref().is_none_or(|found| !is_next(found)) {
+            // What was fetched ahead may be older than the record: its writer goes on.
+            self.committed.disk.read_at(log.next * BLOCK, &mut block.0)?;
+        }
         let Some((header, sum, inline)) = RecordHeader::decode(&block, check) else {
             return Ok(Found::Nothing);
         };
