@@ -315,13 +315,61 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::{BLOCK_SIZE, MemoryDisk};
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use crate::disk::{BLOCK_SIZE, MemoryDisk, Room};
     use crate::store::{Identity, StoreOptions};
 
     fn store() -> Arc<RwLock<Store<MemoryDisk>>> {
         let identity = Identity { uuid: [1; 16], base: 1 << 44, reservation: 1 << 30 };
         let store = Store::create(MemoryDisk::default(), identity, StoreOptions::default()).unwrap();
         Arc::new(RwLock::new(store))
+    }
+
+    /// A disk with a reader that asks for rest a few times.
+    #[derive(Default)]
+    struct Asked {
+        bytes: MemoryDisk,
+        left: AtomicU32,
+    }
+
+    impl Disk for Asked {
+        fn read_at(&self, offset: u64, buffer: &mut [u8]) -> std::io::Result<()> {
+            self.bytes.read_at(offset, buffer)
+        }
+        fn write_at(&self, offset: u64, pieces: &[&[u8]]) -> std::io::Result<()> {
+            self.bytes.write_at(offset, pieces)
+        }
+        fn sync(&self) -> std::io::Result<()> {
+            Ok(())
+        }
+        fn length(&self) -> std::io::Result<u64> {
+            self.bytes.length()
+        }
+        fn grow(&self, length: u64, room: Room) -> std::io::Result<()> {
+            self.bytes.grow(length, room)
+        }
+        fn cut(&self, length: u64) -> std::io::Result<()> {
+            self.bytes.cut(length)
+        }
+        fn is_asked_for_rest(&self) -> std::io::Result<bool> {
+            let one_less = |left: u32| left.checked_sub(1);
+            Ok(self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok())
+        }
+    }
+
+    #[test]
+    fn a_fold_waits_for_readers_that_ask_for_rest() {
+        let identity = Identity { uuid: [1; 16], base: 1 << 44, reservation: 1 << 30 };
+        let mut store = Store::create(Asked::default(), identity, StoreOptions::default()).unwrap();
+        store.commit(&CommitRequest::default()).unwrap();
+        let committed = store.committed();
+        let mut committer = Committer::new(Arc::new(RwLock::new(store)), Owner::this_process().unwrap());
+        assert!(committer.is_ready());
+        committed.disk.left.store(3, Ordering::Relaxed);
+        assert!(committer.fold().is_none());
+        assert!(committer.settle(Queued::CommitsAndFolds).error.is_none());
+        assert_eq!(committed.disk.left.load(Ordering::Relaxed), 0);
     }
 
     /// The failure came after the program had asked for it and before it handed the next one over.
