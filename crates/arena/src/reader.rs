@@ -20,7 +20,6 @@ use parking_lot::Mutex;
 use crate::arena::ArenaError;
 use crate::disk::{BLOCK_SIZE, Block, Disk, FileDisk, FileDiskError};
 use crate::heap::{HeapMemory, Tracking};
-use crate::inspect::InspectError;
 use crate::store::{
     Committed, Hold, Identity, LogEnd, OpenError, ReadError, SnapshotInfo, Store, StoreOptions,
 };
@@ -93,12 +92,8 @@ fn look(path: &Path) -> Result<Store<FileDisk>, ReaderError> {
 impl SnapshotReader<FileDisk> {
     /// The last commit, or a snapshot, without holding it: what is read may turn out to be damaged once the
     /// store that comes with it is overtaken.
-    pub(crate) fn look_at(path: &Path, name: Option<&str>) -> Result<(Self, Store<FileDisk>), InspectError> {
-        let store = look(path).map_err(|error| match error {
-            ReaderError::File { source, .. } => InspectError::File(source),
-            ReaderError::Open(error) => InspectError::Open(error),
-            error => InspectError::Read(ReadError::Io(std::io::Error::other(error))),
-        })?;
+    pub(crate) fn look_at(path: &Path, name: Option<&str>) -> Result<(Self, Store<FileDisk>), ReaderError> {
+        let store = look(path)?;
         let (info, committed) = match name {
             None => {
                 let info = SnapshotInfo { name: String::new(), position: store.position().clone() };
@@ -106,7 +101,7 @@ impl SnapshotReader<FileDisk> {
             }
             Some(name) => {
                 let found = store.snapshot(name)?;
-                let found = found.ok_or_else(|| InspectError::NoSuchSnapshot(name.to_owned()))?;
+                let found = found.ok_or_else(|| ReaderError::NoSuchSnapshot(name.to_owned()))?;
                 (found.0, Arc::new(found.1))
             }
         };

@@ -93,15 +93,15 @@ pub enum CollectionError {
 /// What a root of a collection points to.
 #[derive(Clone, Copy)]
 #[repr(C)]
-struct Head {
+pub(crate) struct Head {
     /// Hash of what it holds.
-    kind: u64,
+    pub(crate) kind: u64,
     /// Items.
-    length: u64,
+    pub(crate) length: u64,
     /// Items that there is room for.
-    capacity: u64,
+    pub(crate) capacity: u64,
     /// Address of the items; 0 is none.
-    data: u64,
+    pub(crate) data: u64,
     /// Begins every hash of a map.
     seed: u64,
     reserved: u64,

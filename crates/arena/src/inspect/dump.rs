@@ -6,10 +6,12 @@
 //! text where it is some, and as bytes.
 
 use std::collections::HashMap;
+use std::mem::offset_of;
 use std::path::Path;
 
 use super::InspectError;
-use crate::collections::DIRECTORY;
+use crate::collections::ordered::tree::{Entry, FULL, Inner, Node, Record, Trunk};
+use crate::collections::{DIRECTORY, Head};
 use crate::disk::FileDisk;
 use crate::noun::NounText;
 use crate::reader::SnapshotReader;
@@ -179,12 +181,6 @@ fn shapes() -> HashMap<u64, (String, Shape)> {
 const LOOKS_MAX: u32 = 20;
 /// Levels of a tree, and maps in maps, beyond which there are none.
 const HEIGHT_MAX: u32 = 20;
-/// Bytes of the head of a collection.
-const HEAD: u64 = 48;
-/// Entries of a node, and where its children stand.
-const NODE_ENTRIES: u32 = 31;
-const NODE_CHILDREN: u64 = 8 + 16 * NODE_ENTRIES as u64;
-
 /// What a name of the last commit, or of a snapshot, holds: a collection, or a root that holds a noun. Writes
 /// nothing.
 ///
@@ -224,9 +220,9 @@ impl Dumping<'_> {
         Ok(bytes)
     }
 
-    fn number(&self, address: u64) -> Result<u64, ReadError> {
+    fn number(&self, address: u64, at: usize) -> Result<u64, ReadError> {
         let mut bytes = [0; 8];
-        self.reader.read(address, &mut bytes)?;
+        self.reader.read(address.wrapping_add(at as u64), &mut bytes)?;
         Ok(u64::from_le_bytes(bytes))
     }
 
@@ -256,13 +252,12 @@ impl Dumping<'_> {
     /// The head of a collection whose name is in the directory.
     fn in_directory(&mut self, trunk: u64, name: &str) -> Result<Option<u64>, ReadError> {
         let mut found = None;
-        let root = self.number(trunk.wrapping_add(8))?;
+        let root = self.number(trunk, offset_of!(Trunk, root))?;
         self.walk(root, HEIGHT_MAX, &mut |dumping, record| {
             let [length, _] = dumping.halves(record)?;
-            if length as usize == name.len()
-                && dumping.bytes(record.wrapping_add(16), name.len())? == name.as_bytes()
-            {
-                found = Some(dumping.number(record.wrapping_add(16 + name.len() as u64))?);
+            let at = record.wrapping_add(size_of::<Record>() as u64);
+            if length as usize == name.len() && dumping.bytes(at, name.len())? == name.as_bytes() {
+                found = Some(dumping.number(at, name.len())?);
             }
             Ok(found.is_none())
         })?;
@@ -271,19 +266,21 @@ impl Dumping<'_> {
     }
 
     fn halves(&self, address: u64) -> Result<[u32; 2], ReadError> {
-        let number = self.number(address)?;
+        let number = self.number(address, 0)?;
         Ok([number as u32, (number >> 32) as u32])
     }
 
     fn collection(mut self, head: u64) -> Result<Dump, InspectError> {
-        let field = |at: u64| self.number(head.wrapping_add(8 * at));
-        let (hash, length, capacity, data) = (field(0)?, field(1)?, field(2)?, field(3)?);
+        let hash = self.number(head, offset_of!(Head, kind))?;
+        let length = self.number(head, offset_of!(Head, length))?;
+        let capacity = self.number(head, offset_of!(Head, capacity))?;
+        let data = self.number(head, offset_of!(Head, data))?;
         let Some((kind, shape)) = shapes().remove(&hash) else { return Err(InspectError::UnknownType(hash)) };
         let mut dump = Dump { kind, length, entries: Vec::new(), is_whole: true };
         match shape {
             Shape::Value(item) => {
-                let at = HEAD.next_multiple_of(item.alignment as u64);
-                dump.entries.push((None, self.plain(item, head.wrapping_add(at))?));
+                let at = size_of::<Head>().next_multiple_of(item.alignment);
+                dump.entries.push((None, self.plain(item, head.wrapping_add(at as u64))?));
                 dump.length = 1;
             }
             Shape::Text => {
@@ -303,8 +300,8 @@ impl Dumping<'_> {
                 self.is_whole &= dump.entries.len() as u64 == length;
             }
             Shape::Ordered(key, value) => {
-                let trunk = head.wrapping_add(HEAD);
-                dump.length = self.number(trunk)?;
+                let trunk = head.wrapping_add(size_of::<Head>() as u64);
+                dump.length = self.number(trunk, offset_of!(Trunk, length))?;
                 let entries = self.tree(trunk, &key, &value, HEIGHT_MAX)?;
                 dump.entries = entries.into_iter().map(|(key, value)| (Some(key), value)).collect();
             }
@@ -331,7 +328,7 @@ impl Dumping<'_> {
                 break;
             }
             let slot = data.wrapping_add(at.wrapping_mul(size));
-            if self.number(slot)? == 0 {
+            if self.number(slot, 0)? == 0 {
                 continue;
             }
             self.left -= 1;
@@ -361,18 +358,20 @@ impl Dumping<'_> {
             return Ok(true);
         };
         let [count, leaf] = self.halves(node)?;
-        for at in 0..=u64::from(count.min(NODE_ENTRIES)) {
+        let count = (count as usize).min(FULL);
+        for at in 0..=count {
             if self.is_spent() {
                 return Ok(false);
             }
             if leaf != 1 {
-                let child = self.number(node.wrapping_add(NODE_CHILDREN + 8 * at))?;
+                let child = self.number(node, offset_of!(Inner, children) + size_of::<u64>() * at)?;
                 if !self.walk(child, below, visit)? {
                     return Ok(false);
                 }
             }
-            if at < u64::from(count.min(NODE_ENTRIES)) {
-                let record = self.number(node.wrapping_add(8 + 16 * at + 8))?;
+            if at < count {
+                let entry = offset_of!(Node, entries) + size_of::<Entry>() * at;
+                let record = self.number(node, entry + offset_of!(Entry, record))?;
                 if !visit(self, record)? {
                     return Ok(false);
                 }
@@ -394,22 +393,22 @@ impl Dumping<'_> {
             self.is_whole = false;
             return Ok(entries);
         };
-        let length = self.number(trunk)?;
-        let root = self.number(trunk.wrapping_add(8))?;
+        let length = self.number(trunk, offset_of!(Trunk, length))?;
+        let root = self.number(trunk, offset_of!(Trunk, root))?;
         self.walk(root, HEIGHT_MAX, &mut |dumping, record| {
             if dumping.is_spent() {
                 return Ok(false);
             }
             dumping.left -= 1;
             let [key_length, kind] = dumping.halves(record)?;
-            let value_length = dumping.number(record.wrapping_add(8))?;
-            let at = record.wrapping_add(16);
+            let value_length = dumping.number(record, offset_of!(Record, value_length))?;
+            let at = record.wrapping_add(size_of::<Record>() as u64);
             let value_at = at.wrapping_add(u64::from(key_length));
             let name = dumping.value(at, u64::from(key_length), key)?;
             let held = if kind == 1 {
                 let unknown = (Form::Unknown, Form::Unknown);
                 let (key, value) = if let Form::Nested(forms) = value { &**forms } else { &unknown };
-                let trunk = dumping.number(value_at)?;
+                let trunk = dumping.number(value_at, 0)?;
                 Item::Entries(dumping.tree(trunk, key, value, below)?)
             } else {
                 dumping.value(value_at, value_length, value)?

@@ -14,6 +14,7 @@ pub use self::transfer::{Export, ImportError, Transfer, export, export_noun, imp
 use crate::arena::{Arena, ArenaError, ArenaOptions};
 use crate::disk::{FileDisk, FileDiskError};
 use crate::noun::{Collection, CollectionReport, CueError, Nouns};
+use crate::reader::ReaderError;
 use crate::store::{
     CommitError, Compacted, CreateError, Damage, Identity, LogEnd, OpenError, PageEntry, Position, ReadError,
     RecoveryReport, SnapshotInfo, Store, StoreOptions, VerifyReport,
@@ -91,6 +92,19 @@ impl From<ArenaError> for InspectError {
             ArenaError::File { source, .. } => InspectError::File(source),
             ArenaError::Open(error) => InspectError::Open(error),
             error => InspectError::Arena(error),
+        }
+    }
+}
+
+impl From<ReaderError> for InspectError {
+    fn from(error: ReaderError) -> Self {
+        match error {
+            // The caller knows the path.
+            ReaderError::File { source, .. } => InspectError::File(source),
+            ReaderError::Open(error) => InspectError::Open(error),
+            ReaderError::Read(error) => InspectError::Read(error),
+            ReaderError::NoSuchSnapshot(name) => InspectError::NoSuchSnapshot(name),
+            ReaderError::Lock(error) => InspectError::Read(ReadError::Io(error)),
         }
     }
 }

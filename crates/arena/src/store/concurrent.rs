@@ -7,9 +7,9 @@
 //! overtake it.
 //!
 //! The end of the log moves while it is read, so it is wherever the first unfinished record is, and where a
-//! later one is found behind it, the reader looks there once more: a record that is there now is no damage. What does not verify is damage if it is
-//! found again and again in the same place while the metas stay, or still after the last look; nothing in
-//! motion is.
+//! later one is found behind it, the reader looks there once more: a record that is there now is no damage.
+//! What does not verify is damage if it is found again and again in the same place while the metas stay, or
+//! still after the last look; nothing in motion is.
 
 use std::time::Duration;
 

@@ -15,7 +15,7 @@ use std::path::Path;
 use super::super::{InspectError, open};
 use super::{END, Hashing, MAGIC, NewOutput, PAGE, Transfer, not_written};
 use crate::disk::{Disk, FileDisk};
-use crate::reader::{ReaderError, SnapshotReader};
+use crate::reader::SnapshotReader;
 use crate::store::{OpenError, PageEntry, Position, ReadError, Store, page_checksum};
 
 /// Looks at an arena whose writer overtakes them.
@@ -46,16 +46,7 @@ pub fn export(
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Transfer, InspectError> {
     // A snapshot that is read is not dropped.
-    let _held =
-        what.snapshot.map(|name| SnapshotReader::open(path, name)).transpose().map_err(
-            |error| match error {
-                ReaderError::File { source, .. } => InspectError::File(source),
-                ReaderError::Open(error) => error.into(),
-                ReaderError::Read(error) => error.into(),
-                ReaderError::NoSuchSnapshot(name) => InspectError::NoSuchSnapshot(name),
-                ReaderError::Lock(error) => InspectError::Read(ReadError::Io(error)),
-            },
-        )?;
+    let _held = what.snapshot.map(|name| SnapshotReader::open(path, name)).transpose()?;
     let mut store = open(path)?.0;
     let identity = store.identity();
     let since = what.since.map(|since| commit_of(&store, since)).transpose()?;
