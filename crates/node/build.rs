@@ -43,6 +43,9 @@ fn main() {
         // Nothing unwinds in the stub, and tables for it would be a seventh of the image.
         "-Clink-arg=--no-eh-frame-hdr",
         unwind_tables.as_str(),
+        // Equal code is there once: functions that are alike, and sequences of instructions.
+        "-Clink-arg=--icf=all",
+        "-Cllvm-args=--enable-machine-outliner=always",
         // The segments lie on pages of their own in memory, and close together in the file.
         "-Clink-arg=-znoseparate-code",
     ];

@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use banyan_calls::frame::{
-    FrameReader, FrameWriter, Registers, STACK_WORDS_MAX, Shape, read_arguments, read_words, write_arguments,
+    FRAME_MAX, FrameReader, FrameWriter, Registers, STACK_WORDS_MAX, Shape, read_arguments, read_words,
+    write_arguments,
 };
 use banyan_calls::isolated::value::{decode, encode_to_slice};
 use proptest::prelude::*;
@@ -16,10 +17,10 @@ proptest! {
     }
 
     #[test]
-    fn arguments_survive(general in any::<[u64; 6]>(), stack in prop::collection::vec(any::<u64>(), 0..64), low in any::<u64>(), high in any::<u64>()) {
+    fn arguments_survive(general in any::<[u64; 6]>(), stack in prop::collection::vec(any::<u64>(), 0..=STACK_WORDS_MAX), low in any::<u64>(), high in any::<u64>()) {
         let mut registers = Registers { general, ..Registers::default() };
         registers.vector[7] = [low, high];
-        let mut bytes = [0; 1024];
+        let mut bytes = [0; FRAME_MAX];
         let mut writer = FrameWriter::new(&mut bytes);
         write_arguments(&mut writer, Shape::unknown(0), &registers, &stack).unwrap();
         let used = writer.used();

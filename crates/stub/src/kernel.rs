@@ -126,11 +126,21 @@ pub fn duplicate_from(descriptor: i32, floor: u64) -> Result<i32, Errno> {
         .map(|duplicate| duplicate as i32)
 }
 
-/// Lets a descriptor stay open at exec.
-pub fn keep_at_exec(descriptor: i32) {
+/// What becomes of a descriptor at exec.
+#[derive(Clone, Copy)]
+#[repr(u64)]
+pub enum AtExec {
+    /// It stays open.
+    Kept = 0,
+    /// It is closed (`FD_CLOEXEC`).
+    Closed = 1,
+}
+
+/// Says what becomes of a descriptor at exec.
+pub fn set_at_exec(descriptor: i32, what: AtExec) {
     const F_SETFD: u64 = 2;
     // SAFETY: no pointers.
-    let _ = unsafe { raw(linux::__NR_fcntl, [descriptor as u64, F_SETFD, 0, 0, 0, 0]) };
+    let _ = unsafe { raw(linux::__NR_fcntl, [descriptor as u64, F_SETFD, what as u64, 0, 0, 0]) };
 }
 
 /// The soft and the hard limit of open files.

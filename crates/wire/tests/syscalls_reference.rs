@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use banyan_wire::syscalls::{
-    Class, Emulation, Handling, HomeCall, MemoryCall, SystemCall, TABLE, ThreadCall,
+    Class, CreationForm, Emulation, Handling, HomeCall, MemoryCall, SystemCall, TABLE, ThreadCall,
 };
 use std::fmt::Write;
 use std::fs;
@@ -37,7 +37,7 @@ fn class(call: &SystemCall) -> &'static str {
         Class::Local => "local",
         Class::Deputy(_) => "deputy",
         Class::Emulate(_) => "emulated",
-        Class::GoHome => "home only",
+        Class::GoHome | Class::Execute => "home only",
         Class::Refuse { .. } => "refused",
     }
 }
@@ -57,6 +57,9 @@ fn remark(call: &SystemCall) -> String {
     match call.class {
         Class::Refuse { errno, .. } => format!("fails with `{}`", name_of(errno)),
         Class::GoHome => "fails with `ENOSYS` for now".into(),
+        Class::Execute => {
+            "a child of `vfork` becomes a native process; by the program itself it fails with `ENOSYS` for now".into()
+        }
         Class::Deputy(Handling::Descriptors(_)) => "Banyan's own descriptors look closed".into(),
         Class::Deputy(Handling::Link { .. }) => "`/proc/self/exe` leads to the program's file".into(),
         Class::Deputy(Handling::Open { .. }) => {
@@ -145,8 +148,10 @@ fn of_thread(call: ThreadCall) -> &'static str {
         | ThreadCall::ReturnFromHandler
         | ThreadCall::End => SAME,
         ThreadCall::ArchitectureControl => "the FS and the GS base; the rest fails with `EINVAL`",
+        ThreadCall::Create(CreationForm::Vfork) => "as in a native run, at home",
         ThreadCall::Create(_) => {
-            "makes threads; without `CLONE_THREAD` it is a fork and fails with `ENOSYS` for now"
+            "makes threads, and children that use the program's memory until they execute or end, with `CLONE_VM` and \
+             `CLONE_VFORK` (and no `CLONE_CLEAR_SIGHAND`); any other is a fork and fails with `ENOSYS` for now"
         }
     }
 }
@@ -192,7 +197,10 @@ fn the_reference_is_what_the_table_says() {
 fn every_emulated_or_home_only_call_says_what_a_program_sees() {
     let silent: Vec<&str> = TABLE
         .iter()
-        .filter(|call| matches!(call.class, Class::Emulate(_) | Class::GoHome) && remark(call).is_empty())
+        .filter(|call| {
+            matches!(call.class, Class::Emulate(_) | Class::GoHome | Class::Execute)
+                && remark(call).is_empty()
+        })
         .map(SystemCall::name)
         .collect();
     assert!(silent.is_empty(), "{silent:?}");

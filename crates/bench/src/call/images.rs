@@ -66,7 +66,7 @@ impl Subject {
         let count = arguments.len().min(registers.general.len());
         let (general, words) = arguments.split_at(count);
         registers.general[..count].copy_from_slice(general);
-        let shape = Shape { general: count as u8, vector: 0, stack: words.len() as u8 };
+        let shape = Shape { general: count as u8, vector: 0, stack: words.len() as u16 };
         // SAFETY: the caller's contract; the address is the same function's in this process.
         unsafe {
             match side {

@@ -98,6 +98,13 @@ const BENCHES: &[Bench] = &[
         measure: calls::deputy,
     },
     Bench {
+        name: "fork.exec",
+        about: "posix_spawn of /bin/true and the wait for it on one node, against a native run",
+        rival: "the same without Banyan",
+        bar: Bar::AtMost(1.5),
+        measure: one_node::children,
+    },
+    Bench {
         name: "scale4.pigz",
         about: "speed of pigz on 4 nodes of 0.2 CPU against one such node",
         rival: "one such node",

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 const DEADLINE: Duration = Duration::from_secs(120);
 const TOUCH_MEGABYTES: usize = 1024;
+const CHILDREN: usize = 500;
 
 /// Whether a program is missing; if so, how to get it.
 pub(crate) fn missing(program: &str) -> Option<Outcome> {
@@ -121,6 +122,23 @@ pub(crate) fn first_touch(session: &mut Session) -> anyhow::Result<Outcome> {
     detail.insert("cpu_ratio_of_whole_runs".into(), json!(rounded(cpu(&ours) / cpu(&alone))));
     detail.insert("huge_pages".into(), json!(huge_pages()));
     Ok(Outcome::measured(value, "s", value / median(seconds(&alone)), detail))
+}
+
+/// `fork.exec`.
+pub(crate) fn children(session: &mut Session) -> anyhow::Result<Outcome> {
+    let words = ["/proc/self/exe", "bench-program", "children", &CHILDREN.to_string()].map(str::to_owned);
+    let (mut alone, mut ours) = (Vec::new(), Vec::new());
+    for _ in 0..session.rounds() {
+        for (runs, nodes) in [(&mut alone, None), (&mut ours, Some(1))] {
+            let numbers = run(session, &words, nodes)?.numbers()?;
+            runs.push(numbers.get("p50").copied().context("no median")?);
+        }
+    }
+    let value = median(ours.iter().copied());
+    let mut detail = Detail::new();
+    detail.insert("banyan_us".into(), list_of(&ours));
+    detail.insert("alone_us".into(), list_of(&alone));
+    Ok(Outcome::measured(value, "us", value / median(alone), detail))
 }
 
 /// Whether the kernel gives anonymous memory in huge pages unasked, which native programs then profit from.

@@ -30,6 +30,7 @@ pub fn program(words: &[String]) -> anyhow::Result<()> {
             first_touch(number(megabytes)?);
             Ok(())
         }
+        [name, count] if name == "children" => children(number(count)?),
         [name, size, threads] if name == "mandelbrot" => {
             println!("checksum {}", mandelbrot::checksum(&mandelbrot::draw(number(size)?, number(threads)?)));
             Ok(())
@@ -167,6 +168,20 @@ fn first_touch(megabytes: usize) {
     }
     println!("seconds {}", begin.elapsed().as_secs_f64());
     black_box(&memory);
+}
+
+/// Executes `/bin/true` so many times, one after the other.
+fn children(count: usize) -> anyhow::Result<()> {
+    let mut times = vec![Duration::ZERO; count];
+    for time in &mut times {
+        let begin = Instant::now();
+        // The standard library has the C library's `posix_spawn` do it.
+        let status = std::process::Command::new("/bin/true").status().context("executing /bin/true")?;
+        *time = begin.elapsed();
+        anyhow::ensure!(status.success(), "/bin/true ended with {status}");
+    }
+    print_quantiles(times, clock_cost());
+    Ok(())
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@
 
 use super::types::{Class, Form, Layout, Scalar, Type};
 use crate::shared::frame::{
-    GENERAL_MAX, MORE_WORDS, STACK_WORDS_MAX, VECTOR_MAX, WANT_ANY_ST, WANT_ST0, WANT_ST1, WANT_VECTOR,
+    FIXED_WORDS_MAX, GENERAL_MAX, MORE_WORDS, VARIABLE_WORDS, VECTOR_MAX, WANT_ANY_ST, WANT_ST0, WANT_ST1,
+    WANT_VECTOR,
 };
 
 /// What is known of a function.
@@ -62,7 +63,7 @@ impl Passing {
     pub(crate) const UNKNOWN: Self = Self {
         general: GENERAL_MAX as u8,
         vector: VECTOR_MAX as u8,
-        stack: STACK_WORDS_MAX as u8 | MORE_WORDS,
+        stack: FIXED_WORDS_MAX as u8 | MORE_WORDS,
         results: (WANT_VECTOR | WANT_ANY_ST) as u8,
         named: 0,
         result_bytes: 0,
@@ -130,17 +131,17 @@ pub(crate) fn passing(signature: &Signature) -> Result<Passing, String> {
         }
     }
     let named = general as u8;
-    if stack > STACK_WORDS_MAX as u64 {
+    if stack > FIXED_WORDS_MAX as u64 {
         return Err(format!(
             "its arguments take {} bytes of stack, more than {}",
             stack * 8,
-            STACK_WORDS_MAX * 8
+            FIXED_WORDS_MAX * 8
         ));
     }
     let mut stack = stack as u8;
     if signature.is_variadic {
         (general, vector) = (GENERAL_MAX, VECTOR_MAX);
-        stack = STACK_WORDS_MAX as u8 | MORE_WORDS;
+        stack = VARIABLE_WORDS;
     }
     Ok(Passing {
         general: general as u8,

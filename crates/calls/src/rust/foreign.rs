@@ -8,7 +8,7 @@
 use crate::caller::connection::{CallOptions, Connection};
 use crate::caller::launch::open_library;
 use crate::error::CallError;
-use crate::shared::frame::{GENERAL_MAX, Registers, STACK_WORDS_MAX, Shape, VECTOR_MAX, WANT_VECTOR};
+use crate::shared::frame::{FIXED_WORDS_MAX, GENERAL_MAX, Registers, Shape, VECTOR_MAX, WANT_VECTOR};
 use crate::shared::service::{Configuration, FunctionName};
 use std::sync::OnceLock;
 
@@ -17,7 +17,7 @@ use std::sync::OnceLock;
 pub struct Arguments {
     registers: Registers,
     shape: Shape,
-    words: [u64; STACK_WORDS_MAX],
+    words: [u64; FIXED_WORDS_MAX],
 }
 
 impl Arguments {
@@ -182,7 +182,7 @@ impl Library {
         let mut arguments = Arguments {
             registers: Registers { results: R::RESULTS, ..Registers::default() },
             shape: Shape { general: 0, vector: 0, stack: 0 },
-            words: [0; STACK_WORDS_MAX],
+            words: [0; FIXED_WORDS_MAX],
         };
         put(&mut arguments);
         let Arguments { mut registers, shape, words } = arguments;

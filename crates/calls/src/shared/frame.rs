@@ -8,8 +8,12 @@ use thiserror::Error;
 
 /// The longest frame in bytes.
 pub const FRAME_MAX: usize = 4000;
-/// Arguments that travel on the stack, at most.
-pub const STACK_WORDS_MAX: usize = 64;
+/// Arguments that travel on the stack, at most: of a call with variable arguments, whose number is not known,
+/// so many are sent. No frame has room for many more.
+pub const STACK_WORDS_MAX: usize = 400;
+/// Arguments on the stack where no number of them can be variable, or nothing is known of it: each costs the
+/// other side a part of a cache line.
+pub const FIXED_WORDS_MAX: usize = 64;
 /// Arguments in integer registers, at most.
 pub const GENERAL_MAX: usize = 6;
 /// Arguments in vector registers, at most.
@@ -26,8 +30,10 @@ pub const WANT_ST1: u64 = 4;
 pub const WANT_ANY_ST: u64 = 8;
 const WANT_ALL: u64 = WANT_ST0 | WANT_VECTOR | WANT_ST1 | WANT_ANY_ST;
 
-/// Beside a count of words on the stack: more may follow them, where the caller has them.
+/// Beside a count of words on the stack that a function takes: more may follow them, where the caller has them.
 pub const MORE_WORDS: u8 = 0x80;
+/// In place of a count: the function's arguments are variable, so as many as a message has room for.
+pub const VARIABLE_WORDS: u8 = 0xff;
 
 /// The kernel's error numbers are below this, and so is any `errno` in a message.
 pub(crate) const ERRNO_END: u64 = 4096;
@@ -283,13 +289,13 @@ pub struct Shape {
     /// Vector registers in use.
     pub vector: u8,
     /// Words on the stack in use.
-    pub stack: u8,
+    pub stack: u16,
 }
 
 impl Shape {
     /// All registers, and `stack` words: for a function of which nothing is known.
     #[must_use]
-    pub const fn unknown(stack: u8) -> Self {
+    pub const fn unknown(stack: u16) -> Self {
         Self { general: GENERAL_MAX as u8, vector: VECTOR_MAX as u8, stack }
     }
 }
@@ -307,14 +313,8 @@ pub fn write_arguments(
 ) -> Result<(), FrameError> {
     let general = usize::from(shape.general).min(GENERAL_MAX);
     let vector = usize::from(shape.vector).min(VECTOR_MAX);
-    let more = if registers.stack == 0 { 0 } else { MORE_WORDS };
-    frame.bytes(&[
-        general as u8,
-        vector as u8,
-        stack.len() as u8 | more,
-        registers.rax as u8,
-        registers.results as u8,
-    ])?;
+    frame.bytes(&[general as u8, vector as u8, registers.rax as u8, registers.results as u8])?;
+    frame.number((stack.len() as u64) << 1 | u64::from(registers.stack != 0))?;
     if registers.stack != 0 {
         frame.number(registers.stack)?;
     }
@@ -337,16 +337,17 @@ pub fn write_arguments(
 /// [`FrameError::Short`], or [`FrameError::Range`] when a count is beyond its limit.
 #[inline]
 pub fn read_arguments(frame: &mut FrameReader<'_>, registers: &mut Registers) -> Result<usize, FrameError> {
-    let counts = frame.bytes(5)?;
+    let counts = frame.bytes(4)?;
     let (general, vector) = (usize::from(counts[0]), usize::from(counts[1]));
-    let words = usize::from(counts[2] & !MORE_WORDS);
-    let is_wanted = u64::from(counts[4]) <= WANT_ALL;
-    if general > GENERAL_MAX || vector > VECTOR_MAX || words > STACK_WORDS_MAX || !is_wanted {
+    let (rax, results) = (counts[2].into(), u64::from(counts[3]));
+    let words_and_more = frame.number()?;
+    let words = words_and_more >> 1;
+    if general > GENERAL_MAX || vector > VECTOR_MAX || words > STACK_WORDS_MAX as u64 || results > WANT_ALL {
         return Err(FrameError::Range);
     }
-    registers.stack = if counts[2] & MORE_WORDS != 0 { frame.number()? } else { 0 };
-    registers.rax = counts[3].into();
-    registers.results = counts[4].into();
+    let words = words as usize;
+    registers.stack = if words_and_more & 1 != 0 { frame.number()? } else { 0 };
+    (registers.rax, registers.results) = (rax, results);
     for value in &mut registers.general[..general] {
         *value = frame.number()?;
     }

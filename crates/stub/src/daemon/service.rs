@@ -72,7 +72,7 @@ fn start_carrier(connection: Option<i32>, thread_id: u32) -> Reply {
     let started = block::allocate(Role::Carrier).and_then(|thread| {
         thread.connection.set(connection);
         thread.thread_id.store(thread_id, Ordering::Relaxed);
-        create::spawn(thread, carrier::begin, 0)
+        create::spawn(thread, carrier::begin, create::SHARED, 0)
     });
     match started {
         Ok(carrier) => Reply::Started(Started { carrier }),

@@ -4,7 +4,7 @@
 //! Not here: which files those are (the daemon knows), and links and directories (`links`, `listings`).
 
 use crate::daemon::requests;
-use crate::kernel;
+use crate::kernel::{self, AtExec};
 use crate::memory::copy::{self, ProgramAddress};
 use crate::process::links::{self, Directory};
 use crate::thread::Thread;
@@ -40,7 +40,7 @@ pub fn open(thread: &Thread, path: &[u8], flags: u32) -> Option<i64> {
     match requests::ask_for_descriptor(&Request::Open(request)) {
         (Answer::Done(_), Some(file)) => {
             if flags & linux::O_CLOEXEC == 0 {
-                kernel::keep_at_exec(file);
+                kernel::set_at_exec(file, AtExec::Kept);
             }
             Some(file.into())
         }

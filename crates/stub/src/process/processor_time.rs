@@ -171,7 +171,7 @@ fn of_thread(thread: &Thread) -> (u64, u64) {
                 let (user, system) = elsewhere(thread.thread_id.load(Ordering::Relaxed), node);
                 (user + used, system)
             }
-            Role::Deputy | Role::Home | Role::Service => (used, 0),
+            Role::Deputy | Role::Home | Role::Service | Role::Child => (used, 0),
         };
         if departures.is_multiple_of(2) && thread.departures.load(Ordering::Acquire) == departures {
             return found;

@@ -6,12 +6,13 @@ use crate::daemon::requests;
 use crate::kernel;
 use crate::process::processor_time::{self, Subject};
 use crate::remote::exchange::exchange;
+use crate::remote::migration;
 use crate::remote::shipping::{self, Order, Pieces};
 use crate::remote::signals;
 use crate::signal::frame::UserContext;
 use crate::signal::wait::{self, End};
 use crate::signal::{alternate_stack, mask};
-use crate::thread::create::{self, Creation};
+use crate::thread::create::{self, Creation, Kind};
 use crate::thread::{Thread, exit, resume};
 use crate::trap::emulate;
 use crate::trap::outcome::Outcome;
@@ -121,6 +122,7 @@ fn make(thread: &'static Thread, row: &SystemCall, arguments: &[u64; 6], context
         Class::Refuse { errno, notice: Notice::Never } => -i64::from(errno),
         Class::Refuse { notice: Notice::Once, .. }
         | Class::GoHome
+        | Class::Execute
         | Class::Emulate(Emulation::Thread(ThreadCall::ReturnFromHandler)) => {
             refuse(thread, row.number.into())
         }
@@ -198,12 +200,16 @@ fn create(
     form: CreationForm,
     row: &SystemCall,
     arguments: &[u64; 6],
-    context: &UserContext,
+    context: &mut UserContext,
 ) -> i64 {
     let mask = thread.mask.load(Ordering::Relaxed);
     // SAFETY: this thread's own, and the only reference to it.
     match create::decode(form, arguments, context, mask, unsafe { thread.payload() }) {
-        Ok(Creation { flags, parent_word, child_word, length }) => {
+        Ok(Creation { kind: Kind::Child, .. }) => {
+            migration::make_at_home(thread, row.number.into(), context);
+            refuse(thread, row.number.into())
+        }
+        Ok(Creation { flags, parent_word, child_word, length, .. }) => {
             let arguments = [flags, parent_word, child_word, 0, 0, 0];
             let mut header = Header::new(DeputyMessage::Call, row.number.into(), arguments);
             header.length = length as u32;

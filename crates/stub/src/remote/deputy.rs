@@ -18,7 +18,7 @@ use crate::signal::action::{Action, SIG_DFL, SIG_IGN};
 use crate::signal::frame::SignalInformation;
 use crate::signal::wait::{self, End};
 use crate::signal::{disposition, mask};
-use crate::thread::create::{self, Creation};
+use crate::thread::create::{self, Creation, Kind};
 use crate::thread::{Thread, exit};
 use crate::trap::{emulate, refuse};
 use banyan_sys::raw::Errno;
@@ -225,7 +225,7 @@ fn make(thread: &'static Thread, row: &SystemCall, header: &Header, pieces: &mut
             let ([flags, parent_word, child_word, ..], length) = (header.arguments, header.length as usize);
             // SAFETY: this thread's own, and the only reference to it.
             let given = unsafe { &thread.payload()[..length] };
-            create::create(&Creation { flags, parent_word, child_word, length }, given)
+            create::create(&Creation { kind: Kind::Thread, flags, parent_word, child_word, length }, given)
         }
         // The carrier does these itself, or names them as not served.
         Class::Local
@@ -233,6 +233,7 @@ fn make(thread: &'static Thread, row: &SystemCall, header: &Header, pieces: &mut
             ThreadCall::AlternateStack | ThreadCall::ArchitectureControl | ThreadCall::End,
         ))
         | Class::GoHome
+        | Class::Execute
         | Class::Refuse { .. } => refuse::by_number(header.number),
     })
 }

@@ -18,6 +18,7 @@ use crate::remote::deputy;
 use crate::signal::frame::UserContext;
 use crate::signal::{SIGURG, deferred, mask};
 use crate::thread::{Role, Thread, block, exit, resume, state, stopper};
+use crate::trap::reissue::SYSCALL_BYTES;
 use banyan_sys::raw::Errno;
 use banyan_wire::address_space::is_program_code;
 use banyan_wire::deputy::{Departure, DeputyMessage, Header, SignalNotice, ThreadState};
@@ -67,7 +68,17 @@ pub fn leave_if_asked(thread: &'static Thread, context: &mut UserContext) {
     match thread.role() {
         Role::Home => leave_home(thread, context),
         Role::Carrier => leave(thread, Departure::Asked, context),
-        Role::Deputy | Role::Service => {}
+        Role::Deputy | Role::Service | Role::Child => {}
+    }
+}
+
+/// A carrier's thread makes a call that only a thread at home can make: it goes there and makes it again.
+/// Returns if it cannot.
+pub fn make_at_home(thread: &'static Thread, number: u64, context: &mut UserContext) {
+    if may_leave(thread, context) {
+        let call = context.registers.rip.wrapping_sub(SYSCALL_BYTES);
+        (context.registers.rip, context.registers.rax) = (call, number);
+        leave(thread, Departure::HomeOnly, context);
     }
 }
 

@@ -104,7 +104,7 @@ pub unsafe extern "C" fn on_interrupt(
             take_signal(thread, context);
         }
         Role::Carrier => wait::end(thread, context),
-        Role::Home | Role::Deputy | Role::Service => {}
+        Role::Home | Role::Deputy | Role::Service | Role::Child => {}
     }
 }
 

@@ -67,7 +67,7 @@ pub fn pending(thread: &Thread) -> u64 {
 pub fn keep(thread: &Thread, information: &SignalInformation, context: &mut UserContext) {
     thread.deferred.keep(information.signal as u64, information);
     // A carrier always touches program memory; nothing of the program's is sent to it.
-    let is_at_home = matches!(thread.role(), Role::Home | Role::Deputy);
+    let is_at_home = matches!(thread.role(), Role::Home | Role::Deputy | Role::Child);
     if is_at_home && thread.copies.load(Ordering::Relaxed) != Copies::Made as u32 {
         release(thread);
         thread.copies.store(Copies::DoneAndBlocked as u32, Ordering::Relaxed);
@@ -137,6 +137,8 @@ fn blocked_sigsys(thread: &Thread) -> u64 {
     match thread.role() {
         Role::Home => thread.sigsys_blocked.load(Ordering::Relaxed),
         Role::Deputy => thread.mask.load(Ordering::Relaxed) & signal::bit(SIGSYS),
+        // What is kept for the process is not the child's.
+        Role::Child => signal::bit(SIGSYS),
         Role::Carrier | Role::Service => 0,
     }
 }

@@ -16,6 +16,7 @@ use crate::signal::{
     self, MASK_BYTES, SIGBUS, SIGFPE, SIGILL, SIGKILL, SIGNALS, SIGSEGV, SIGSTOP, SIGSYS, SIGTRAP, SIGURG,
     deferred,
 };
+use crate::thread::{Role, Thread};
 use banyan_sys::raw::Errno;
 use core::arch::global_asm;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -161,8 +162,8 @@ pub fn has_handler(signal: u64) -> bool {
     handler_of(signal) > SIG_IGN
 }
 
-/// `rt_sigaction` of the program; runs at home. Returns 0 or a negated errno.
-pub fn set_disposition(arguments: &[u64; 6]) -> i64 {
+/// `rt_sigaction` of the program, or of a child; runs at home. Returns 0 or a negated errno.
+pub fn set_disposition(thread: &Thread, arguments: &[u64; 6]) -> i64 {
     let [signal, new, old, size, ..] = *arguments;
     if size != MASK_BYTES || signal == 0 || signal > SIGNALS as u64 {
         return Errno::EINVAL.negated();
@@ -184,7 +185,19 @@ pub fn set_disposition(arguments: &[u64; 6]) -> i64 {
         for (word, kept) in before.iter_mut().zip(slot) {
             *word = kept.load(Ordering::Relaxed);
         }
-        if new == 0 {
+        if thread.role() == Role::Child {
+            let bit = signal::bit(signal);
+            if (thread.ignores.get() | thread.defaults.get()) & bit != 0 {
+                before = [if thread.ignores.get() & bit != 0 { SIG_IGN } else { SIG_DFL }, 0, 0, 0];
+            }
+            if new != 0 {
+                let with = |mask: u64, holds: bool| if holds { mask | bit } else { mask & !bit };
+                thread.ignores.set(with(thread.ignores.get(), given[0] == SIG_IGN));
+                thread.defaults.set(with(thread.defaults.get(), given[0] == SIG_DFL));
+                let _ = apply_disposition(signal, &given);
+            }
+            Ok(())
+        } else if new == 0 {
             Ok(())
         } else {
             for (word, kept) in given.iter().zip(slot).rev() {

@@ -55,7 +55,7 @@ pub enum Copies {
 /// What the program blocks, by its own view, in the thread whose interrupted context this is.
 pub fn of_program(thread: &Thread, context: &UserContext) -> u64 {
     match thread.role() {
-        Role::Home => context.mask | thread.sigsys_blocked.load(Ordering::Relaxed),
+        Role::Home | Role::Child => context.mask | thread.sigsys_blocked.load(Ordering::Relaxed),
         Role::Carrier | Role::Deputy | Role::Service => thread.mask.load(Ordering::Relaxed),
     }
 }
@@ -73,7 +73,7 @@ pub const fn holds(mask: u64, signal: u64) -> bool {
 /// Makes `mask` what the program blocks when the thread continues from `context`.
 pub fn set_of_program(thread: &Thread, context: &mut UserContext, mask: u64) {
     match thread.role() {
-        Role::Home => {
+        Role::Home | Role::Child => {
             let (kernels, sigsys) = split(mask);
             context.mask = kernels;
             thread.sigsys_blocked.store(sigsys, Ordering::Relaxed);

@@ -2,7 +2,7 @@
 
 use crate::daemon::settings::{self, SETTINGS};
 use crate::daemon::{requests, service, socket};
-use crate::kernel::{self, MaskChange};
+use crate::kernel::{self, AtExec, MaskChange};
 use crate::memory::call;
 use crate::memory::perform::{self, Context};
 use crate::process::layout::{self, Words};
@@ -13,9 +13,11 @@ use crate::signal::disposition::{self, Handlers};
 use crate::signal::{deliver, mask};
 use crate::thread::{Role, block, create, exit, resume};
 use crate::time::vdso;
-use crate::trap::{self, fault, filter};
+use crate::trap::filter::{self, LowCode};
+use crate::trap::{self, fault};
 use banyan_sys::raw::Errno;
 use banyan_sys::userfaultfd;
+use banyan_wire::address_space::LOW;
 use banyan_wire::descriptors::descriptor_floor;
 use banyan_wire::stub::{
     Answer, Enter, Hello, Nothing, PACKET_MAX, Request, STUB_ABI_VERSION, Steps, Welcome,
@@ -31,6 +33,8 @@ pub fn start(words: Option<Words>) -> ! {
     let floor = descriptor_floor(soft, hard) as u32;
     SETTINGS.descriptor_floor.store(floor, Ordering::Relaxed);
     SETTINGS.requests.store(floor as i32, Ordering::Relaxed);
+    // It came through an exec; it is no child's.
+    kernel::set_at_exec(floor as i32, AtExec::Closed);
     welcome(floor as i32);
     hello(floor as i32);
     loop {
@@ -118,7 +122,7 @@ fn run(start: &Enter, words: Option<Words>, file: Option<i32>) -> ! {
     let mask = kernel::set_mask(MaskChange::Set, !0);
     let started = block::allocate(Role::Service)
         .and_then(|service| {
-            let id = create::spawn(service, service::serve, 0)?;
+            let id = create::spawn(service, service::serve, create::SHARED, 0)?;
             service.thread_id.store(id, Ordering::Relaxed);
             install_handlers()
         })
@@ -127,7 +131,8 @@ fn run(start: &Enter, words: Option<Words>, file: Option<i32>) -> ! {
     first.adopt();
     first.thread_id.store(kernel::thread_id(), Ordering::Relaxed);
     exit::count_first();
-    if filter::install().is_err() {
+    let low = if LOW.holds(start.program_break, 0) { LowCode::OfProgram } else { LowCode::OfOthers };
+    if filter::install(low).is_err() {
         report::fail(&["banyan: the kernel refused the seccomp filter that catches system calls"]);
     }
     let (kernels, sigsys) = mask::split(mask);
@@ -148,8 +153,9 @@ fn run(start: &Enter, words: Option<Words>, file: Option<i32>) -> ! {
 /// A remote replica: the first thread obeys commands; carriers inherit the filter from it.
 fn serve() -> ! {
     kernel::set_mask(MaskChange::Set, !0);
-    let ready =
-        install_handlers().and_then(|()| filter::install()).and_then(|()| block::allocate(Role::Service));
+    let ready = install_handlers()
+        .and_then(|()| filter::install(LowCode::OfProgram))
+        .and_then(|()| block::allocate(Role::Service));
     match ready {
         Ok(thread) => service::serve(thread),
         Err(_) => report::fail(&["banyan: a replica cannot install its handlers or its filter"]),

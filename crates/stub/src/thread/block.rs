@@ -43,6 +43,8 @@ pub enum Role {
     Deputy = 2,
     /// The service thread of a replica.
     Service = 3,
+    /// A child process in the program's memory: see `child`.
+    Child = 4,
 }
 
 /// What the stub keeps per OS thread. Only that thread writes the cells.
@@ -64,6 +66,10 @@ pub struct Thread {
     pub clear_on_exit: Cell<u64>,
     /// Head of the robust list, or 0.
     pub robust_list: Cell<u64>,
+    /// What a child has set to be ignored, and to have its default, as masks: other than the table says.
+    pub ignores: Cell<u64>,
+    /// See `ignores`.
+    pub defaults: Cell<u64>,
     /// The alternate signal stack that the program set.
     pub alternate_stack: Cell<AlternateStack>,
     /// Signals that the program blocks, where the kernel's mask is not the program's (carriers, deputies).
@@ -134,7 +140,8 @@ impl Thread {
             0 => Role::Home,
             1 => Role::Carrier,
             2 => Role::Deputy,
-            _ => Role::Service,
+            3 => Role::Service,
+            _ => Role::Child,
         }
     }
 
@@ -249,6 +256,8 @@ impl Thread {
         self.connection.set(-1);
         self.clear_on_exit.set(0);
         self.robust_list.set(0);
+        self.ignores.set(0);
+        self.defaults.set(0);
         self.alternate_stack.set(AlternateStack::NONE);
         self.deferred.clear();
         self.copies.store(Copies::Made as u32, Ordering::Relaxed);

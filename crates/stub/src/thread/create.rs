@@ -1,5 +1,7 @@
-//! How a thread of the program is created: `clone` and `clone3` decoded, the OS thread started, and, if the
-//! thread was placed on another node, handed over to a carrier there.
+//! How a thread of the program is created: `clone`, `clone3` and `vfork` decoded, the OS thread started, and,
+//! if the thread was placed on another node, handed over to a carrier there.
+//!
+//! Not here: what becomes of a child process (`child`).
 
 use crate::daemon::settings;
 use crate::kernel;
@@ -19,24 +21,36 @@ use core::sync::atomic::Ordering;
 use linux_raw_sys::general as linux;
 use zerocopy::IntoBytes;
 
-/// `clone` and `clone3` with CLONE_THREAD, as one set of values. The new thread itself is in a payload.
+/// What is created.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A thread of the program.
+    Thread,
+    /// A process in the program's memory, for which the caller waits: see `child`.
+    Child,
+}
+
+/// `clone`, `clone3` and `vfork` as one set of values. What the new thread or child is, is in a payload.
 #[derive(Clone, Copy)]
 pub struct Creation {
-    /// `CLONE_` flags.
+    /// What it is.
+    pub kind: Kind,
+    /// `CLONE_` flags, and in the lowest byte the signal at the end of a child.
     pub flags: u64,
-    /// Word in the parent that gets the tid, if the flags say so.
+    /// Word in the parent that gets the tid, or a descriptor of the child, if the flags say so.
     pub parent_word: u64,
     /// Word of the child that gets the tid and is cleared at its end, if the flags say so.
     pub child_word: u64,
-    /// Bytes of the new thread at the beginning of the payload.
+    /// Bytes of it at the beginning of the payload.
     pub length: usize,
 }
 
-/// What `clone` or `clone3` asks for, or the errno to refuse it with. Puts the new thread into `payload`; it
-/// goes on where `context` is, and inherits `mask`.
+/// What a call asks for, or the errno to refuse it with. Puts the new thread or child into `payload`; it goes
+/// on where `context` is, and inherits `mask`.
 ///
 /// # Errors
-/// `ENOSYS` for anything but a thread, `EFAULT` for bad pointers, `EINVAL` for impossible flags.
+/// `ENOSYS` for a process with memory of its own, or that runs beside its caller, `EFAULT` for bad pointers,
+/// `EINVAL` for impossible flags.
 pub fn decode(
     form: CreationForm,
     arguments: &[u64; 6],
@@ -54,28 +68,56 @@ pub fn decode(
                 return Err(Errno::EINVAL);
             }
             copy::copy_in(ProgramAddress(arguments[0]), &mut given.as_mut_bytes()[..size])?;
-            let [first_flags, _, child, parent, _, start, length, base, more @ ..] = given;
-            if more.iter().any(|&field| field != 0) {
+            let [first_flags, descriptor, child, parent, signal, start, length, base, more @ ..] = given;
+            if more.iter().any(|&field| field != 0) || first_flags & SIGNAL != 0 || signal > SIGNAL {
                 return Err(Errno::EINVAL);
             }
-            (flags, child_word, parent_word, tls) = (first_flags, child, parent, base);
+            (flags, child_word, tls) = (first_flags | signal, child, base);
+            // As in `clone`, which has one word for both.
+            parent_word = if flags & DESCRIPTOR != 0 { descriptor } else { parent };
             stack = start.wrapping_add(length);
         }
+        CreationForm::Vfork => {
+            (flags, stack) = (CHILD | u64::from(linux::SIGCHLD), 0);
+            (parent_word, child_word, tls) = (0, 0, 0);
+        }
     }
-    let needed = u64::from(linux::CLONE_VM | linux::CLONE_SIGHAND | linux::CLONE_THREAD);
-    if flags & needed != needed || stack == 0 {
-        return Err(Errno::ENOSYS);
-    }
+    let kind = match flags {
+        flags if flags & THREAD == THREAD && stack != 0 => Kind::Thread,
+        flags if flags & (CHILD | NO_CHILD) == CHILD && flags & BOTH != BOTH => Kind::Child,
+        _ => return Err(Errno::ENOSYS),
+    };
     let tls = if flags & u64::from(linux::CLONE_SETTLS) != 0 {
         tls
     } else {
         kernel::segment_base(kernel::ARCH_GET_FS)
     };
     let mut child = *context;
-    (child.registers.rsp, child.registers.rax) = (stack, 0);
+    child.registers.rax = 0;
+    if stack != 0 {
+        child.registers.rsp = stack;
+    }
     let length = state::save(state::of_new(mask, tls), &child, payload);
-    Ok(Creation { flags, parent_word, child_word, length })
+    Ok(Creation { kind, flags, parent_word, child_word, length })
 }
+
+/// The signal at the end of a child.
+const SIGNAL: u64 = linux::CSIGNAL as u64;
+/// The flag of a descriptor of the child.
+pub(super) const DESCRIPTOR: u64 = linux::CLONE_PIDFD as u64;
+/// Two words of which `clone` has one.
+const BOTH: u64 = DESCRIPTOR | linux::CLONE_PARENT_SETTID as u64;
+const THREAD: u64 = (linux::CLONE_VM | linux::CLONE_SIGHAND | linux::CLONE_THREAD) as u64;
+const CHILD: u64 = (linux::CLONE_VM | linux::CLONE_VFORK) as u64;
+/// What a child may not have: the stub's handlers, shared or cleared.
+const NO_CHILD: u64 = (linux::CLONE_SIGHAND | linux::CLONE_THREAD) as u64 | linux::CLONE_CLEAR_SIGHAND;
+/// What a thread shares with the one that makes it: everything.
+pub const SHARED: u64 = (linux::CLONE_VM
+    | linux::CLONE_FS
+    | linux::CLONE_FILES
+    | linux::CLONE_SIGHAND
+    | linux::CLONE_THREAD
+    | linux::CLONE_SYSVSEM) as u64;
 
 /// Creates the thread that `given` holds; runs at home. Returns the tid or a negated errno.
 pub fn create(creation: &Creation, given: &[u8]) -> i64 {
@@ -93,9 +135,9 @@ pub fn create(creation: &Creation, given: &[u8]) -> i64 {
     let wants = |flag: u32, word: u64| if creation.flags & u64::from(flag) != 0 { word } else { 0 };
     thread.clear_on_exit.set(wants(linux::CLONE_CHILD_CLEARTID, creation.child_word));
     thread.child_word.set(wants(linux::CLONE_CHILD_SETTID, creation.child_word));
-    let parent_word = wants(linux::CLONE_PARENT_SETTID, creation.parent_word);
     LIVE.fetch_add(1, Ordering::Relaxed);
-    match spawn(thread, begin, parent_word) {
+    let flags = SHARED | creation.flags & u64::from(linux::CLONE_PARENT_SETTID);
+    match spawn(thread, begin, flags, creation.parent_word) {
         Ok(id) => i64::from(id),
         Err(error) => {
             LIVE.fetch_sub(1, Ordering::Relaxed);
@@ -124,25 +166,19 @@ extern "C" fn begin(thread: &'static Thread) -> ! {
     resume::resume(thread)
 }
 
-/// Starts an OS thread that shares everything with this one and calls `entry(thread)` on the block's stack,
-/// with all signals blocked as they are in the caller. Returns its id, which the kernel also stores in
-/// `parent_word` of the program, if there is one, before the new thread runs: any later, and the thread may
-/// have ended and cleared it.
+/// Starts an OS thread, or a process in this memory, that calls `entry(thread)` on the block's stack, with all
+/// signals blocked as they are in the caller. Returns its id, which the kernel also stores in `parent_word` of
+/// the program, if the flags say so, before the new thread runs: any later, and the thread may have ended and
+/// cleared it.
 ///
 /// # Errors
 /// The kernel's.
 pub fn spawn(
     thread: &'static Thread,
     entry: extern "C" fn(&'static Thread) -> !,
+    flags: u64,
     parent_word: u64,
 ) -> Result<u32, Errno> {
-    const FLAGS: u64 = (linux::CLONE_VM
-        | linux::CLONE_FS
-        | linux::CLONE_FILES
-        | linux::CLONE_SIGHAND
-        | linux::CLONE_THREAD
-        | linux::CLONE_SYSVSEM) as u64;
-    let parent = if parent_word == 0 { 0 } else { u64::from(linux::CLONE_PARENT_SETTID) };
     let result: i64;
     // SAFETY: the child starts on its own fresh stack with the two registers that it needs and never returns
     // from `entry`; the parent only sees rax, rcx and r11 change.
@@ -157,7 +193,7 @@ pub fn spawn(
             "ud2",
             "2:",
             inlateout("rax") u64::from(linux::__NR_clone) => result,
-            in("rdi") FLAGS | parent,
+            in("rdi") flags,
             in("rsi") thread.stack_top(),
             in("rdx") parent_word, in("r10") 0_u64, in("r8") 0_u64,
             in("r12") core::ptr::from_ref(thread),

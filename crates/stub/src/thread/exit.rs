@@ -28,13 +28,16 @@ pub fn count_first() {
 /// Ends the calling home thread or deputy: everything the kernel would do to program memory while a thread
 /// exits is done here, because it drops such writes silently when the page is not present.
 pub fn end(thread: &'static Thread, status: u64) -> ! {
+    if thread.role() == Role::Child {
+        kernel::exit_group(status);
+    }
     walk_robust_list(thread.robust_list.get(), thread.thread_id.load(Ordering::Relaxed));
     if !settings::is_alone() {
         let id = thread.thread_id.load(Ordering::Relaxed);
         requests::tell(&Request::ThreadEnd(ThreadEnd { thread: id, deputy_calls: 0 }));
     }
     if LIVE.fetch_sub(1, Ordering::AcqRel) == 1 {
-        end_process(status);
+        end_process(thread, status);
     }
     let word = thread.clear_on_exit.get();
     if word != 0 && copy::store_u32(ProgramAddress(word), 0).is_ok() {
@@ -65,8 +68,12 @@ pub fn end_carrier(thread: &'static Thread, last: &Header) -> ! {
     leave(thread, 0)
 }
 
-/// Ends the process with an exit status, after the daemon has ended the other replicas and counted.
-pub fn end_process(status: u64) -> ! {
+/// Ends the process of a thread with an exit status: the program's after the daemon has ended the other
+/// replicas and counted.
+pub fn end_process(thread: &Thread, status: u64) -> ! {
+    if thread.role() == Role::Child {
+        kernel::exit_group(status);
+    }
     let threads = STARTED.load(Ordering::Relaxed) + 1;
     requests::tell(&Request::Exit(Exit { status, threads }));
     kernel::exit_group(status)

@@ -4,6 +4,7 @@
 //! itself or, if the thread was placed on another node, becomes its deputy.
 
 pub mod block;
+pub mod child;
 pub mod create;
 pub mod exit;
 pub mod resume;

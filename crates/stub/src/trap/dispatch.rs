@@ -8,7 +8,8 @@ use crate::process::listings::Listing;
 use crate::process::{descriptors, files, links, processor_time};
 use crate::signal::frame::UserContext;
 use crate::signal::{alternate_stack, deliver, mask, restore};
-use crate::thread::{Thread, create, exit};
+use crate::thread::create::{self, Kind};
+use crate::thread::{Role, Thread, child, exit};
 use crate::trap::outcome::Outcome;
 use crate::trap::{emulate, refuse, reissue};
 use banyan_sys::raw::Errno;
@@ -88,7 +89,12 @@ pub fn home_call(
             create(thread, form, row, arguments, context)
         }
         Class::Emulate(Emulation::Thread(ThreadCall::End)) => exit::end(thread, arguments[0]),
-        Class::GoHome => refuse::not_served(i64::from(number)),
+        Class::Execute if thread.role() == Role::Child => {
+            // By the stub's code and with the program's mask, which what is executed inherits.
+            reissue::reissue(thread, number, [0; 3], context)?;
+            return Ok(Outcome::Continue);
+        }
+        Class::GoHome | Class::Execute => refuse::not_served(i64::from(number)),
         Class::Refuse { errno, notice } => refuse::refuse(i64::from(number), errno, notice),
     };
     Ok(Outcome::Result(result))
@@ -111,7 +117,15 @@ fn create(
     // SAFETY: this thread's own, and the only reference to it.
     let payload = unsafe { thread.payload() };
     match create::decode(form, arguments, context, mask::of_program(thread, context), payload) {
-        Ok(creation) => create::create(&creation, &payload[..creation.length]),
+        Ok(creation) => {
+            let given = &payload[..creation.length];
+            match creation.kind {
+                // A child makes neither.
+                _ if thread.role() == Role::Child => refuse::not_served(row.number.into()),
+                Kind::Thread => create::create(&creation, given),
+                Kind::Child => child::create(&creation, given),
+            }
+        }
         Err(Errno::ENOSYS) => refuse::not_served(row.number.into()),
         Err(error) => error.negated(),
     }

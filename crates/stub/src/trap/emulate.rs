@@ -17,8 +17,8 @@ const ROBUST_LIST_HEAD: u64 = size_of::<linux::robust_list_head>() as u64;
 /// Does a call whose state is at home: a home thread's own, or that of the deputy `thread`'s carrier.
 pub fn home_call(thread: &'static Thread, call: HomeCall, arguments: &[u64; 6]) -> i64 {
     match call {
-        HomeCall::EndProcess => exit::end_process(arguments[0]),
-        HomeCall::SignalAction => disposition::set_disposition(arguments),
+        HomeCall::EndProcess => exit::end_process(thread, arguments[0]),
+        HomeCall::SignalAction => disposition::set_disposition(thread, arguments),
         HomeCall::PendingSignals => pending_signals(thread, arguments),
         HomeCall::SetTidAddress => {
             thread.clear_on_exit.set(arguments[0]);

@@ -52,13 +52,13 @@ pub unsafe extern "C" fn on_fault(
         disposition::die_of(signal);
     }
     match thread.role() {
-        Role::Home if disposition::has_handler(signal) => {
+        Role::Home | Role::Child if disposition::has_handler(signal) => {
             mask::admit_copy_faults(thread, context.mask);
             deliver::deliver(thread, signal, information, context);
             deferred::release(thread);
         }
         // The instruction runs again and meets the kernel's own action, as if Banyan were not there.
-        Role::Home => disposition::reset(signal),
+        Role::Home | Role::Child => disposition::reset(signal),
         Role::Carrier => {
             let mut information = *information;
             // A range whose rights were taken away is not mapped here any more.

@@ -107,24 +107,36 @@ enum Nodes {
     Several,
 }
 
+/// Whose the code is in the low range.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum LowCode {
+    /// The program's, which is not position-independent.
+    OfProgram,
+    /// Programs' that a child executes: filters outlive exec.
+    OfOthers,
+}
+
 /// Installs the filter of this replica's role for the calling thread and all that it creates.
 ///
 /// # Errors
 /// The kernel's.
-pub fn install() -> Result<(), Errno> {
+pub fn install(low: LowCode) -> Result<(), Errno> {
     let place = if settings::is_home() {
         let nodes = if settings::is_alone() { Nodes::One } else { Nodes::Several };
         Place::Home { descriptor_floor: SETTINGS.descriptor_floor.load(Ordering::Relaxed), nodes }
     } else {
         Place::Elsewhere
     };
-    load_filter(&filter(place))
+    load_filter(&filter(place, low))
 }
 
-fn filter(place: Place) -> Program {
+fn filter(place: Place, low: LowCode) -> Program {
     const EMPTY: Instruction = Instruction { code: 0, if_true: 0, if_false: 0, value: 0 };
     let mut program = Program { instructions: [EMPTY; PROGRAM_MAX], length: 0 };
     program.load(INSTRUCTION_HIGH);
+    if low == LowCode::OfOthers {
+        program.result_if_equal(0, ALLOW);
+    }
     // High part 0: the low range. Between the ranges and above: not the program.
     program.push(JUMP_EQUAL, 0, 0, 4);
     program.load(INSTRUCTION_LOW);
@@ -246,6 +258,7 @@ fn passes_at_home(number: u32) -> bool {
         Class::Deputy(Handling::Mask(_) | Handling::Listing { .. } | Handling::Open { .. })
         | Class::Emulate(_)
         | Class::GoHome
+        | Class::Execute
         | Class::Refuse { .. } => false,
     }
 }
@@ -312,7 +325,7 @@ mod tests {
 
     #[test]
     fn a_home_thread_is_trapped_where_its_row_says() {
-        let program = filter(HOME);
+        let program = filter(HOME, LowCode::OfProgram);
         let private = kernel::FUTEX_PRIVATE as u32;
         for row in syscalls::TABLE {
             let at = |first, second| verdict(&program, &call(row.number.into(), [first, second]));
@@ -332,6 +345,7 @@ mod tests {
                 )
                 | Class::Emulate(_)
                 | Class::GoHome
+                | Class::Execute
                 | Class::Refuse { .. } => (TRAP, TRAP),
             };
             assert_eq!((low, high), expected, "{}", row.name());
@@ -359,18 +373,22 @@ mod tests {
             (of_thread, TRAP),
         ] {
             let mut data = call(linux::__NR_clock_gettime, [clock, 0]);
-            assert_eq!(verdict(&filter(HOME), &data), expected, "{clock:#x}");
-            assert_eq!(verdict(&filter(ALONE), &data), ALLOW, "{clock:#x}");
+            assert_eq!(verdict(&filter(HOME, LowCode::OfProgram), &data), expected, "{clock:#x}");
+            assert_eq!(verdict(&filter(ALONE, LowCode::OfProgram), &data), ALLOW, "{clock:#x}");
             from(&mut data, vdso::processor_clock_called());
-            assert_eq!(verdict(&filter(HOME), &data), expected, "{clock:#x} in the vDSO");
-            assert_eq!(verdict(&filter(Place::Elsewhere), &data), TRAP, "{clock:#x} in the vDSO");
+            assert_eq!(verdict(&filter(HOME, LowCode::OfProgram), &data), expected, "{clock:#x} in the vDSO");
+            assert_eq!(
+                verdict(&filter(Place::Elsewhere, LowCode::OfProgram), &data),
+                TRAP,
+                "{clock:#x} in the vDSO"
+            );
         }
-        assert_eq!(verdict(&filter(ALONE), &call(linux::__NR_getrusage, [0; 2])), ALLOW);
+        assert_eq!(verdict(&filter(ALONE, LowCode::OfProgram), &call(linux::__NR_getrusage, [0; 2])), ALLOW);
     }
 
     #[test]
     fn numbers_without_a_row_are_trapped() {
-        let program = filter(HOME);
+        let program = filter(HOME, LowCode::OfProgram);
         for number in [336, 423, syscalls::NUMBERS as u32, 0x4000_0000, u32::MAX] {
             assert_eq!(verdict(&program, &call(number, [0; 2])), TRAP, "{number}");
         }
@@ -378,7 +396,7 @@ mod tests {
 
     #[test]
     fn only_yielding_passes_on_another_node() {
-        let program = filter(Place::Elsewhere);
+        let program = filter(Place::Elsewhere, LowCode::OfProgram);
         for row in syscalls::TABLE {
             let expected = if row.name() == "sched_yield" { ALLOW } else { TRAP };
             assert_eq!(verdict(&program, &call(row.number.into(), [0; 2])), expected, "{}", row.name());
@@ -388,7 +406,7 @@ mod tests {
     #[test]
     fn only_calls_of_the_programs_code_are_trapped() {
         for place in [HOME, Place::Elsewhere] {
-            let program = filter(place);
+            let program = filter(place, LowCode::OfProgram);
             let mut data = call(linux::__NR_mmap, [0; 2]);
             for (instruction, expected) in [
                 (0x40_0000, TRAP),
@@ -402,6 +420,13 @@ mod tests {
             ] {
                 from(&mut data, instruction);
                 assert_eq!(verdict(&program, &data), expected, "{instruction:#x}");
+                let expected = if LOW.holds(instruction, 0) { ALLOW } else { expected };
+                let program = filter(place, LowCode::OfOthers);
+                assert_eq!(
+                    verdict(&program, &data),
+                    expected,
+                    "{instruction:#x} with other code in the low range"
+                );
             }
         }
     }
@@ -409,8 +434,8 @@ mod tests {
     #[test]
     fn calls_of_another_architecture_are_trapped() {
         let mut data = call(linux::__NR_getpid, [0; 2]);
-        assert_eq!(verdict(&filter(HOME), &data), ALLOW);
+        assert_eq!(verdict(&filter(HOME, LowCode::OfProgram), &data), ALLOW);
         data[1] = 0x4000_0003;
-        assert_eq!(verdict(&filter(HOME), &data), TRAP);
+        assert_eq!(verdict(&filter(HOME, LowCode::OfProgram), &data), TRAP);
     }
 }

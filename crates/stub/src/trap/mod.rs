@@ -52,14 +52,14 @@ fn call(thread: &'static Thread, information: &SignalInformation, context: &mut 
             Outcome::Result(result) => result,
             Outcome::Continue => return,
         },
-        (Some(row), Role::Home | Role::Deputy | Role::Service) => {
+        (Some(row), Role::Home | Role::Deputy | Role::Service | Role::Child) => {
             match dispatch::home_call(thread, row, &arguments, context) {
                 Ok(Outcome::Result(result)) => result,
                 Ok(Outcome::Continue) => return,
                 Err(error) => error.negated(),
             }
         }
-        (None, Role::Home | Role::Deputy | Role::Service) => refuse::not_served(call),
+        (None, Role::Home | Role::Deputy | Role::Service | Role::Child) => refuse::not_served(call),
     };
     context.registers.rax = result as u64;
 }

@@ -14,6 +14,9 @@ pub enum Class {
     Emulate(Emulation),
     /// Can only be done by a thread that is at home, and is not served yet.
     GoHome,
+    /// Another program takes the place of this one: made natively by a child that is still in this program's
+    /// memory ([`CreationForm::Vfork`]), else as [`Class::GoHome`].
+    Execute,
     /// Refused, in a way on which C libraries and language runtimes fall back.
     Refuse {
         /// The error that the program gets.
@@ -166,19 +169,22 @@ pub enum ThreadCall {
     ReturnFromHandler,
     /// `arch_prctl`
     ArchitectureControl,
-    /// `clone`, `clone3`
+    /// `clone`, `clone3`, `vfork`
     Create(CreationForm),
     /// `exit`
     End,
 }
 
-/// How a call says what the new thread is like.
+/// How a call says what the new thread or child is like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CreationForm {
     /// `clone`: in its arguments.
     Arguments,
     /// `clone3`: in a structure, whose address and size are the arguments.
     Structure,
+    /// `vfork`: nothing. It makes a child that uses the program's memory, and the caller's stack, until it
+    /// executes another program or ends; so long the caller waits.
+    Vfork,
 }
 
 /// Whether the run mentions a refused call.

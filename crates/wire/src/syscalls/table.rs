@@ -2,7 +2,7 @@
 //! taken.
 
 use super::SystemCall;
-use super::class::Class::{self, Deputy, Emulate, GoHome, Local, Refuse};
+use super::class::Class::{self, Deputy, Emulate, Execute, GoHome, Local, Refuse};
 use super::class::CreationForm;
 use super::class::DescriptorArguments::{First, FirstAndSecond};
 use super::class::Emulation::{Home, Memory, Thread};
@@ -164,8 +164,8 @@ table! {
     __NR_getsockopt, Deputy(Plain), [];
     __NR_clone, Emulate(Thread(Create(CreationForm::Arguments))), [];
     __NR_fork, GoHome, [];
-    __NR_vfork, GoHome, [];
-    __NR_execve, GoHome, [];
+    __NR_vfork, Emulate(Thread(Create(CreationForm::Vfork))), [];
+    __NR_execve, Execute, [];
     __NR_exit, Emulate(Thread(End)), [];
     __NR_wait4, Deputy(Plain), [Value, FixedOut(4), Value, FixedOut(144)];
     __NR_kill, Deputy(Kill), [];
@@ -428,7 +428,7 @@ table! {
     __NR_memfd_create, Deputy(Plain), [Path, Value];
     __NR_kexec_file_load, refused(EPERM), [];
     __NR_bpf, refused(EPERM), [];
-    __NR_execveat, GoHome, [];
+    __NR_execveat, Execute, [];
     __NR_userfaultfd, refused(ENOSYS), [];
     __NR_membarrier, Deputy(Plain), [];
     __NR_mlock2, Emulate(Memory(Lock)), [];

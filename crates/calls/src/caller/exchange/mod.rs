@@ -16,7 +16,7 @@ use crate::caller::connection::{CallOptions, Connection, Current};
 use crate::caller::pool::Fate;
 use crate::error::{CallError, Ran};
 use crate::shared::frame::{
-    FRAME_MAX, FrameError, FrameWriter, Kind, NO_CODE, Registers, STACK_WORDS_MAX, Shape, read_arguments,
+    FIXED_WORDS_MAX, FRAME_MAX, FrameError, FrameWriter, Kind, NO_CODE, Registers, Shape, read_arguments,
     read_results, read_words, write_arguments, write_results,
 };
 use crate::shared::layout::{
@@ -29,7 +29,7 @@ use crate::sys::channel::{OWNER_DIED, THREAD_MASK};
 use crate::sys::memory::load_bytes;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// The longest frame of a call on registers.
+/// The longest frame of a call on registers whose arguments are not variable.
 pub(crate) const REGISTER_FRAME: usize = 768;
 /// As long as most frames of such calls are. Clearing memory for more would take a part of the call's time.
 const SHORT_FRAME: usize = 128;
@@ -37,7 +37,7 @@ const SHORT_FRAME: usize = 128;
 /// Whether a call of this shape fits a short frame.
 const fn is_short(shape: Shape) -> bool {
     /// Kind, function, depth, `errno` and counts.
-    const HEAD: usize = 1 + 10 + 1 + 2 + 5;
+    const HEAD: usize = 1 + 10 + 1 + 2 + 4 + 2 + 10;
     HEAD + 10 * shape.general as usize + 16 * shape.vector as usize + 8 * shape.stack as usize <= SHORT_FRAME
 }
 
@@ -112,8 +112,10 @@ impl Connection {
         };
         let result = if is_short(shape) && words.len() <= shape.stack.into() {
             self.with_retries(options, with_frame::<SHORT_FRAME>(attempt))
-        } else {
+        } else if words.len() <= FIXED_WORDS_MAX {
             self.with_retries(options, with_frame::<REGISTER_FRAME>(attempt))
+        } else {
+            self.with_retries(options, with_frame::<FRAME_MAX>(attempt))
         };
         match result {
             Ok(Reply::Registers(errno)) => {
@@ -325,8 +327,8 @@ impl Connection {
                 }
                 Answer::CallBack { changed, target, errno, arguments: mut reader } => {
                     let mut arguments = Registers::default();
-                    let mut words = [0; STACK_WORDS_MAX];
-                    let count = read_arguments(&mut reader, &mut arguments)?;
+                    let mut words = [0; FIXED_WORDS_MAX];
+                    let count = read_arguments(&mut reader, &mut arguments)?.min(words.len());
                     read_words(reader, &mut words[..count])?;
                     let count = call_back::more_words(slot, index, arguments.stack, &mut words, count);
                     self.write_back(index, current, changed)?;

@@ -15,7 +15,8 @@ use crate::caller::launch::open_library;
 use crate::caller::variables::Copy;
 use crate::error::CallError;
 use crate::shared::frame::{
-    BY_ADDRESS, MORE_WORDS, Registers, STACK_WORDS_MAX, Shape, WANT_ANY_ST, WANT_ST0, WANT_VECTOR,
+    BY_ADDRESS, FIXED_WORDS_MAX, MORE_WORDS, Registers, STACK_WORDS_MAX, Shape, VARIABLE_WORDS, WANT_ANY_ST,
+    WANT_ST0, WANT_VECTOR,
 };
 use crate::shared::layout::slot_address;
 use crate::shared::service::{Configuration, FunctionName};
@@ -274,9 +275,12 @@ extern "C" fn enter(library: &Library, number: u32, registers: &mut Registers) {
     // SAFETY: the generator numbers the functions of this table.
     let function = unsafe { &*library.functions.add(number as usize) };
     registers.results = function.results.into();
-    let wanted = usize::from(function.stack & !MORE_WORDS).min(STACK_WORDS_MAX);
+    let wanted = match function.stack {
+        VARIABLE_WORDS => STACK_WORDS_MAX,
+        stack => usize::from(stack & !MORE_WORDS).min(FIXED_WORDS_MAX),
+    };
     let shape =
-        Shape { general: function.general.min(6), vector: function.vector.min(8), stack: wanted as u8 };
+        Shape { general: function.general.min(6), vector: function.vector.min(8), stack: wanted as u16 };
     let mut words = [0; STACK_WORDS_MAX];
     let count = if wanted > 0 { stack_words(registers.stack, &mut words[..wanted]) } else { 0 };
     if function.stack & MORE_WORDS == 0 {
@@ -362,7 +366,7 @@ fn note_progress(library: &Library, function: &Function, arguments: &[u64], erro
 /// The program called an address that it got from the library: there the same function is called.
 extern "C" fn enter_address(library: &Library, address: u64, registers: &mut Registers) {
     registers.results = WANT_VECTOR | WANT_ANY_ST;
-    let mut words = [0; STACK_WORDS_MAX];
+    let mut words = [0; FIXED_WORDS_MAX];
     let count = stack_words(registers.stack, &mut words);
     let deadline = if library.deadline_us == 0 { 60_000_000 } else { library.deadline_us };
     let options = CallOptions { deadline: Duration::from_micros(deadline), ..CallOptions::default() };

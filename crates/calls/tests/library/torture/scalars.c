@@ -194,7 +194,7 @@ static char text[200];
     X(s_ten_doubles, say("%g", s_ten_doubles(1, 2, 3, 4, 5, 6, 7, 8, 9, 10))) \
     X(s_both_spilled, say("%g", s_both_spilled(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17))) \
     X(s_thirty, say("%ld", s_thirty(LONGS))) \
-    X(s_variadic, say("%ld %ld %ld %ld", s_variadic(0), s_variadic(3, L(1)), s_variadic(20, LONGS), s_variadic(59, LONGS, LONGS))) \
+    X(s_variadic, say("%ld %ld %ld %ld", s_variadic(0), s_variadic(3, L(1)), s_variadic(20, LONGS), s_variadic(59, LONGS, LONGS)); say("%ld %ld", s_variadic(90, LONGS, LONGS, LONGS), s_variadic(300, LONGS, LONGS, LONGS, LONGS, LONGS, LONGS, LONGS, LONGS, LONGS, LONGS))) \
     X(s_variadic_doubles, say("%a", s_variadic_doubles(12, 1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12.))) \
     X(s_variadic_long_doubles, say("%La", s_variadic_long_doubles(5, 1.L, 2.L, 3.L, 4.L, 5.L))) \
     X(s_variadic_until_null, say("%d", s_variadic_until_null("one", "three", "", "four", "nine or ten", "x", "yy", "zzz", (char *)0))) \
