@@ -99,7 +99,7 @@ const BENCHES: &[Bench] = &[
     },
     Bench {
         name: "fork.exec",
-        about: "posix_spawn of /bin/true and the wait for it on one node, against a native run",
+        about: "vfork, exec and wait of /bin/true by a shell on one node, against a native run",
         rival: "the same without Banyan",
         bar: Bar::AtMost(1.5),
         measure: one_node::children,

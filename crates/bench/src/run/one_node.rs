@@ -124,21 +124,34 @@ pub(crate) fn first_touch(session: &mut Session) -> anyhow::Result<Outcome> {
     Ok(Outcome::measured(value, "s", value / median(seconds(&alone)), detail))
 }
 
-/// `fork.exec`.
+/// `fork.exec`: by a shell that has `vfork`. The C library's `posix_spawn`, which asks for the disposition of
+/// every signal, is in the detail.
 pub(crate) fn children(session: &mut Session) -> anyhow::Result<Outcome> {
-    let words = ["/proc/self/exe", "bench-program", "children", &CHILDREN.to_string()].map(str::to_owned);
-    let (mut alone, mut ours) = (Vec::new(), Vec::new());
+    if let Some(skipped) = missing("dash") {
+        return Ok(skipped);
+    }
+    let script = "while test $1 -gt 0; do /bin/true; set -- $(($1 - 1)); done";
+    let shell = |count: usize| ["dash", "-c", script, "dash", &count.to_string()].map(str::to_owned);
+    let spawner = ["/proc/self/exe", "bench-program", "children", &CHILDREN.to_string()].map(str::to_owned);
+    let (mut alone, mut ours) = ((Vec::new(), Vec::new()), (Vec::new(), Vec::new()));
     for _ in 0..session.rounds() {
         for (runs, nodes) in [(&mut alone, None), (&mut ours, Some(1))] {
-            let numbers = run(session, &words, nodes)?.numbers()?;
-            runs.push(numbers.get("p50").copied().context("no median")?);
+            let start = run(session, &shell(0), nodes)?.wall_seconds;
+            let all = run(session, &shell(CHILDREN), nodes)?.wall_seconds;
+            runs.0.push((all - start) / CHILDREN as f64 * 1e6);
+            let numbers = run(session, &spawner, nodes)?.numbers()?;
+            runs.1.push(numbers.get("p50").copied().context("no median")?);
         }
     }
-    let value = median(ours.iter().copied());
+    let middle = |times: &[f64]| median(times.iter().copied());
+    let value = middle(&ours.0);
     let mut detail = Detail::new();
-    detail.insert("banyan_us".into(), list_of(&ours));
-    detail.insert("alone_us".into(), list_of(&alone));
-    Ok(Outcome::measured(value, "us", value / median(alone), detail))
+    detail.insert("banyan_us".into(), list_of(&ours.0));
+    detail.insert("alone_us".into(), list_of(&alone.0));
+    detail.insert("posix_spawn_banyan_us".into(), list_of(&ours.1));
+    detail.insert("posix_spawn_alone_us".into(), list_of(&alone.1));
+    detail.insert("posix_spawn_ratio".into(), json!(rounded(middle(&ours.1) / middle(&alone.1))));
+    Ok(Outcome::measured(value, "us", value / middle(&alone.0), detail))
 }
 
 /// Whether the kernel gives anonymous memory in huge pages unasked, which native programs then profit from.

@@ -5,8 +5,7 @@
 
 use super::types::{Class, Form, Layout, Scalar, Type};
 use crate::shared::frame::{
-    FIXED_WORDS_MAX, GENERAL_MAX, MORE_WORDS, VARIABLE_WORDS, VECTOR_MAX, WANT_ANY_ST, WANT_ST0, WANT_ST1,
-    WANT_VECTOR,
+    FIXED_WORDS_MAX, GENERAL_MAX, VARIABLE_WORDS, VECTOR_MAX, WANT_ANY_ST, WANT_ST0, WANT_ST1, WANT_VECTOR,
 };
 
 /// What is known of a function.
@@ -47,7 +46,7 @@ pub(crate) enum Returned {
 pub(crate) struct Passing {
     pub(crate) general: u8,
     pub(crate) vector: u8,
-    /// Words, and [`MORE_WORDS`] if others may follow.
+    /// Words, or [`VARIABLE_WORDS`].
     pub(crate) stack: u8,
     /// `WANT_` bits.
     pub(crate) results: u8,
@@ -63,7 +62,7 @@ impl Passing {
     pub(crate) const UNKNOWN: Self = Self {
         general: GENERAL_MAX as u8,
         vector: VECTOR_MAX as u8,
-        stack: FIXED_WORDS_MAX as u8 | MORE_WORDS,
+        stack: VARIABLE_WORDS,
         results: (WANT_VECTOR | WANT_ANY_ST) as u8,
         named: 0,
         result_bytes: 0,

@@ -30,9 +30,8 @@ pub const WANT_ST1: u64 = 4;
 pub const WANT_ANY_ST: u64 = 8;
 const WANT_ALL: u64 = WANT_ST0 | WANT_VECTOR | WANT_ST1 | WANT_ANY_ST;
 
-/// Beside a count of words on the stack that a function takes: more may follow them, where the caller has them.
-pub const MORE_WORDS: u8 = 0x80;
-/// In place of a count: the function's arguments are variable, so as many as a message has room for.
+/// In place of a count of words on the stack: the function's arguments are variable, or nothing is known of
+/// them, so as many as a message has room for.
 pub const VARIABLE_WORDS: u8 = 0xff;
 
 /// The kernel's error numbers are below this, and so is any `errno` in a message.

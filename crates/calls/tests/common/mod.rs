@@ -108,7 +108,7 @@ pub fn call(
     let mut registers = Registers { results: WANT_VECTOR, ..Registers::default() };
     let count = arguments.len().min(6);
     registers.general[..count].copy_from_slice(&arguments[..count]);
-    let shape = Shape { general: count as u8, vector: 0, stack: (arguments.len() - count) as u8 };
+    let shape = Shape { general: count as u8, vector: 0, stack: (arguments.len() - count) as u16 };
     // SAFETY: the tests pass arguments that suit the function.
     unsafe {
         connection.call_registers(

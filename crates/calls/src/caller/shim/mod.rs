@@ -15,8 +15,8 @@ use crate::caller::launch::open_library;
 use crate::caller::variables::Copy;
 use crate::error::CallError;
 use crate::shared::frame::{
-    BY_ADDRESS, FIXED_WORDS_MAX, MORE_WORDS, Registers, STACK_WORDS_MAX, Shape, VARIABLE_WORDS, WANT_ANY_ST,
-    WANT_ST0, WANT_VECTOR,
+    BY_ADDRESS, FIXED_WORDS_MAX, Registers, STACK_WORDS_MAX, Shape, VARIABLE_WORDS, WANT_ANY_ST, WANT_ST0,
+    WANT_VECTOR,
 };
 use crate::shared::layout::slot_address;
 use crate::shared::service::{Configuration, FunctionName};
@@ -44,7 +44,7 @@ pub struct Function {
     pub general: u8,
     /// See `general`.
     pub vector: u8,
-    /// Words, and `MORE_WORDS` if others may follow.
+    /// Words, or `VARIABLE_WORDS`.
     pub stack: u8,
     /// `WANT_` bits of the result.
     pub results: u8,
@@ -277,13 +277,13 @@ extern "C" fn enter(library: &Library, number: u32, registers: &mut Registers) {
     registers.results = function.results.into();
     let wanted = match function.stack {
         VARIABLE_WORDS => STACK_WORDS_MAX,
-        stack => usize::from(stack & !MORE_WORDS).min(FIXED_WORDS_MAX),
+        stack => usize::from(stack).min(FIXED_WORDS_MAX),
     };
     let shape =
         Shape { general: function.general.min(6), vector: function.vector.min(8), stack: wanted as u16 };
     let mut words = [0; STACK_WORDS_MAX];
     let count = if wanted > 0 { stack_words(registers.stack, &mut words[..wanted]) } else { 0 };
-    if function.stack & MORE_WORDS == 0 {
+    if function.stack != VARIABLE_WORDS {
         registers.stack = 0;
     }
     let deadline = if function.deadline_us == 0 { library.deadline_us } else { function.deadline_us };
