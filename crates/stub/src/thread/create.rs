@@ -166,10 +166,10 @@ extern "C" fn begin(thread: &'static Thread) -> ! {
     resume::resume(thread)
 }
 
-/// Starts an OS thread, or a process in this memory, that calls `entry(thread)` on the block's stack, with all
-/// signals blocked as they are in the caller. Returns its id, which the kernel also stores in `parent_word` of
-/// the program, if the flags say so, before the new thread runs: any later, and the thread may have ended and
-/// cleared it.
+/// Starts an OS thread, or a process in this memory, that calls `entry(thread)` on the block's stack, with
+/// all signals blocked as they are in the caller. Returns its id, which the kernel also stores in
+/// `parent_word` of the program, if the flags say so, before the new thread runs: any later, and the thread
+/// may have ended and cleared it.
 ///
 /// # Errors
 /// The kernel's.
