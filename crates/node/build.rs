@@ -46,6 +46,9 @@ fn main() {
         // Equal code is there once: functions that are alike, and sequences of instructions.
         "-Clink-arg=--icf=all",
         "-Cllvm-args=--enable-machine-outliner=always",
+        // Read by nobody: the launcher and the kernel look at segments, and there is nothing to relocate.
+        "-Clink-arg=-znosectionheader",
+        "-Clink-arg=-znorelro",
         // The segments lie on pages of their own in memory, and close together in the file.
         "-Clink-arg=-znoseparate-code",
     ];

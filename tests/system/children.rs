@@ -1,6 +1,7 @@
-//! Programs that start other programs: children that are in the program's memory until they execute.
+//! Programs that execute others: by children that are in the program's memory until then, and in their own
+//! place.
 
-use banyan_tests::{Case, catalog, check, compile};
+use banyan_tests::{Case, catalog, check, compile, workspace};
 
 use crate::c;
 
@@ -43,4 +44,34 @@ fn rust_starts_programs() {
 #[test]
 fn python_starts_programs() {
     check(&catalog::python("subprocesses.py", &[]));
+}
+
+#[test]
+fn a_program_that_is_executed_keeps_what_exec_keeps() {
+    check(&c("execs", ["alone"]).on_every_node());
+}
+
+#[test]
+fn exec_ends_the_other_threads_from_whichever_node() {
+    check(&c("execs", ["threads"]).on_every_node());
+    check(&c("execs", ["elsewhere"]).on_every_node());
+}
+
+#[test]
+fn a_program_executes_another_one_many_times_over() {
+    check(&c("execs", ["often"]).on_every_node());
+}
+
+#[test]
+fn what_cannot_be_executed_is_refused_as_by_the_kernel() {
+    check(&c("execs", ["refused"]).on_every_node());
+}
+
+#[test]
+fn env_and_a_shell_execute_interpreters() {
+    let script = workspace::program_source("subprocesses.py");
+    let script = script.to_str().unwrap();
+    check(&Case::new("/usr/bin/env", ["WORD=x", "/usr/bin/python3", script]).says_ok().deadline(120));
+    let line = format!("exec /usr/bin/env /usr/bin/python3 '{script}'");
+    check(&Case::new("/bin/sh", ["-c", &line]).says_ok().deadline(120));
 }

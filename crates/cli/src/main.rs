@@ -17,6 +17,8 @@ mod run;
 mod terminal;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// `call bench` says how often calls come here.
@@ -44,6 +46,15 @@ struct Arguments {
 enum Command {
     /// Run a program as one process over several nodes
     Run(run::RunArguments),
+    /// What a program executes to have another one in its place; see `banyan_node::again`
+    #[command(hide = true)]
+    Again {
+        /// The script
+        script: PathBuf,
+        /// The program's arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     /// Run a program natively and over local nodes, compare, and show what ran where
     Demo(demo::DemoArguments),
     /// Say what this machine lacks for Banyan, and what to type about it
@@ -108,6 +119,7 @@ fn main() -> ExitCode {
     };
     let result = match arguments.command {
         Command::Run(arguments) => Ok(run::run(&arguments)),
+        Command::Again { script, arguments } => Ok(run::again(&script, arguments)),
         Command::Demo(arguments) => demo::demo(&arguments),
         Command::Doctor(arguments) => doctor::doctor(&arguments),
         Command::Bench(arguments) => bench::bench(&arguments),

@@ -1,11 +1,12 @@
 //! `banyan run`: becomes the program.
 
+use banyan_node::again;
 use banyan_node::launch::{self, Run};
 use banyan_node::state::{socket_of, usual_directory};
 use banyan_node::{NodeCount, Placement, Summary};
 use clap::{Args, ValueEnum};
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const AFTER_HELP: &str = "\
@@ -122,7 +123,23 @@ pub(crate) fn run(arguments: &RunArguments) -> u8 {
             Some(Stats::Table) => Summary::Table,
             Some(Stats::Json) => Summary::Json,
         },
+        zeroth: None,
     });
+    eprintln!("banyan: {error}");
+    error.status()
+}
+
+/// Runs the program that another one executes in its place: `script` says which, and how. Returns, with an
+/// exit status, only if it could not be started.
+pub(crate) fn again(script: &Path, arguments: Vec<OsString>) -> u8 {
+    let run = match again::read(script, arguments) {
+        Ok(run) => run,
+        Err(error) => {
+            eprintln!("banyan: {} is no script of a run: {error}", script.display());
+            return 125;
+        }
+    };
+    let error = launch::run(&run);
     eprintln!("banyan: {error}");
     error.status()
 }

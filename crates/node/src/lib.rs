@@ -12,8 +12,8 @@ mod report;
 mod transport;
 
 pub use cluster::{AskError, admin, administer, joining, node, run_sockets, state};
-pub use job::launch;
 pub use job::settings::{NodeCount, Placement, Summary};
+pub use job::{again, launch};
 pub use observe::{doctor, memory_map, statistics};
 // For a fuzzer, and for who looks for a run's processes.
 pub use job::loader::{LoadError, check_program};

@@ -37,6 +37,10 @@ impl Errno {
     pub const ENODEV: Self = Self(errno::ENODEV as u16);
     /// Invalid argument.
     pub const EINVAL: Self = Self(errno::EINVAL as u16);
+    /// Not allowed.
+    pub const EACCES: Self = Self(errno::EACCES as u16);
+    /// Not a program.
+    pub const ENOEXEC: Self = Self(errno::ENOEXEC as u16);
     /// Too many open files.
     pub const EMFILE: Self = Self(errno::EMFILE as u16);
     /// Broken pipe.

@@ -117,6 +117,7 @@ fn requests() -> Vec<Request> {
             path: *b"task/123/status\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
         }),
         Request::Move(StoppedThread { thread: 78, used: 5 }),
+        Request::Execute(Nothing {}),
     ]
 }
 

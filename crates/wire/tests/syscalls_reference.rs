@@ -58,7 +58,11 @@ fn remark(call: &SystemCall) -> String {
         Class::Refuse { errno, .. } => format!("fails with `{}`", name_of(errno)),
         Class::GoHome => "fails with `ENOSYS` for now".into(),
         Class::Execute => {
-            "a child of `vfork` becomes a native process; by the program itself it fails with `ENOSYS` for now".into()
+            if call.name() == "execve" {
+                "the new program runs under Banyan as the old one did; that of a child runs natively".into()
+            } else {
+                "by a child, natively; by the program itself it fails with `ENOSYS` for now".into()
+            }
         }
         Class::Deputy(Handling::Descriptors(_)) => "Banyan's own descriptors look closed".into(),
         Class::Deputy(Handling::Link { .. }) => "`/proc/self/exe` leads to the program's file".into(),

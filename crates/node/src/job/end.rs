@@ -71,6 +71,7 @@ impl Job {
         started[0] = self.threads_started.load(Ordering::Relaxed).saturating_sub(elsewhere).max(1);
         let total = RunStatistics::new(&nodes, &started, moves, self.started.elapsed().as_secs_f64());
         match home.summary {
+            _ if home.executes.load(Ordering::Relaxed) => {}
             Summary::None => {}
             Summary::Table => home.report().write(&total.table()),
             Summary::Json => {

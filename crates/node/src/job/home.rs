@@ -3,6 +3,7 @@
 //! Lock order: `regions` or `steps_left`, then `files`, then the pager's. `placement`, `used_before`,
 //! `learned`, `nodes_ready` and `ends` are taken alone.
 
+use super::again::Again;
 use super::files::Files;
 use super::loader;
 use super::maps;
@@ -22,6 +23,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 /// What only the home node has of a job.
@@ -51,6 +53,10 @@ pub(crate) struct Home {
     pub(super) move_every: Option<Duration>,
     /// What to print at the end.
     pub(crate) summary: Summary,
+    /// How to begin another run like this one.
+    pub(super) again: Again,
+    /// Whether the program is executing another one: then what is said at the end is that one's to say.
+    pub(super) executes: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -98,6 +104,8 @@ impl Home {
             report,
             move_every: settings.move_every,
             summary: settings.summary,
+            again: Again::of(settings),
+            executes: AtomicBool::new(false),
         }
     }
 

@@ -36,6 +36,8 @@ pub struct Run {
     pub move_every: Option<Duration>,
     /// What to print at the end.
     pub summary: Summary,
+    /// What the program is called by, if that is not its first word, which is its path then.
+    pub zeroth: Option<OsString>,
 }
 
 /// Why a run did not start.
@@ -110,7 +112,7 @@ struct Prepared {
 }
 
 fn prepare(run: &Run) -> Result<Prepared, LaunchError> {
-    let command = loader::resolve(&run.words, std::env::var_os("PATH").as_deref())?;
+    let command = loader::resolve(&run.words, run.zeroth.as_deref(), std::env::var_os("PATH").as_deref())?;
     loader::check(&command)?;
     let settings = job_settings(run, &command);
     let (stubs_end, daemons_end) = replica::socket_pair()?;
@@ -152,6 +154,7 @@ fn job_settings(run: &Run, command: &loader::Command) -> JobSettings {
         placement: run.placement,
         move_every: run.move_every,
         summary: run.summary,
+        node: run.node.as_ref().map(|path| path.as_os_str().as_bytes().to_vec()),
     }
 }
 

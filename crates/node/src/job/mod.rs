@@ -7,6 +7,7 @@
 //! does not take at once; one serves the replica's requests; the pager's two. When the job ends, they end,
 //! and with the last of them goes the job's memory.
 
+pub mod again;
 mod end;
 mod files;
 mod home;

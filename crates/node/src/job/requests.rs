@@ -107,6 +107,8 @@ fn handle(job: &Job, received: Received) -> Result<(Answer, Option<OwnedFd>), Pa
         Request::Exit(request) => {
             job.threads_started.store(request.threads, Ordering::Relaxed);
             if let Role::Home(home) = &job.role {
+                // The kernel had refused, if it was about to.
+                home.executes.store(false, Ordering::Relaxed);
                 job.finish(home);
             }
             DONE
@@ -140,12 +142,34 @@ fn handle(job: &Job, received: Received) -> Result<(Answer, Option<OwnedFd>), Pa
             };
             return Ok((if file.is_some() { DONE } else { FAILED }, file));
         }
+        Request::Execute(_) => return Ok(execute(job, received.file)),
         Request::Refused(request) => {
             refused(job, request);
             DONE
         }
     };
     Ok((answer, None))
+}
+
+/// The program executes another one. This one's end shows as that of its replica.
+fn execute(job: &Job, file: Option<OwnedFd>) -> (Answer, Option<OwnedFd>) {
+    let Role::Home(home) = &job.role else { return (FAILED, None) };
+    let mut head = [0; 4];
+    match file.map(|file| rustix::io::pread(&file, &mut head, 0)) {
+        Some(Ok(_)) if head == *b"\x7fELF" || head.starts_with(b"#!") => {}
+        Some(Err(Errno::ISDIR)) => return (DONE, None),
+        _ => return (FAILED, None),
+    }
+    match home.again.script() {
+        Ok(script) => {
+            home.executes.store(true, Ordering::Relaxed);
+            (DONE, Some(script))
+        }
+        Err(error) => {
+            job.notice(&format!("the program's call execve cannot be served: {error}"));
+            (FAILED, None)
+        }
+    }
 }
 
 /// The thread that stands still at home; what it used on nodes that it has left is noted.

@@ -59,6 +59,9 @@ pub(crate) struct JobSettings {
     pub(crate) move_every: Option<Duration>,
     /// What to print at the end.
     pub(crate) summary: Summary,
+    /// The socket of the node to begin on, if it is none that was started for the run.
+    #[serde(default)]
+    pub(crate) node: Option<Vec<u8>>,
 }
 
 fn word(bytes: &[u8]) -> OsString {
@@ -126,6 +129,7 @@ impl JobSettings {
             placement: Placement::Spread,
             move_every: None,
             summary: Summary::None,
+            node: None,
         }
     }
 }

@@ -12,7 +12,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 /// Longer than each of the links, and shorter than a thread's payload buffer.
 const LINK_MAX: usize = 48;
-const PATH_MAX: usize = 4096;
+pub(super) const PATH_MAX: usize = 4096;
 
 /// Where the path of the program's file lies in the program's memory, at home; 0 elsewhere.
 static EXECUTABLE: AtomicU64 = AtomicU64::new(0);

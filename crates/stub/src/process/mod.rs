@@ -1,6 +1,7 @@
 //! What belongs to the process as a whole and not to one of its threads.
 
 pub mod descriptors;
+pub mod execute;
 pub mod files;
 pub mod image;
 pub mod layout;

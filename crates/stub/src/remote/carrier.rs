@@ -122,8 +122,11 @@ fn make(thread: &'static Thread, row: &SystemCall, arguments: &[u64; 6], context
         Class::Refuse { errno, notice: Notice::Never } => -i64::from(errno),
         Class::Refuse { notice: Notice::Once, .. }
         | Class::GoHome
-        | Class::Execute
         | Class::Emulate(Emulation::Thread(ThreadCall::ReturnFromHandler)) => {
+            refuse(thread, row.number.into())
+        }
+        Class::Execute => {
+            migration::make_at_home(thread, row.number.into(), context);
             refuse(thread, row.number.into())
         }
     }

@@ -28,7 +28,7 @@ use zerocopy::FromBytes;
 /// Becomes a replica. The request socket waits at the first hidden number, where the launcher put it.
 pub fn start(words: Option<Words>) -> ! {
     let Ok([soft, hard]) = kernel::file_limit() else {
-        report::fail(&["banyan: the kernel does not tell the limit of open files"]);
+        report::fail(&["banyan: the limit of open files is not known"]);
     };
     let floor = descriptor_floor(soft, hard) as u32;
     SETTINGS.descriptor_floor.store(floor, Ordering::Relaxed);
@@ -133,7 +133,7 @@ fn run(start: &Enter, words: Option<Words>, file: Option<i32>) -> ! {
     exit::count_first();
     let low = if LOW.holds(start.program_break, 0) { LowCode::OfProgram } else { LowCode::OfOthers };
     if filter::install(low).is_err() {
-        report::fail(&["banyan: the kernel refused the seccomp filter that catches system calls"]);
+        report::fail(&["banyan: the kernel refused the seccomp filter"]);
     }
     let (kernels, sigsys) = mask::split(mask);
     first.sigsys_blocked.store(sigsys, Ordering::Relaxed);

@@ -26,21 +26,15 @@ pub fn create(creation: &Creation, given: &[u8]) -> i64 {
     // SAFETY: no thread uses the new block yet.
     let payload = unsafe { child.payload() };
     payload[..given.len()].copy_from_slice(given);
-    let word = |flag: u32| {
-        if creation.flags & u64::from(flag) != 0 {
-            ProgramAddress(creation.child_word)
-        } else {
-            ProgramAddress(0)
-        }
-    };
-    child.child_word.set(word(linux::CLONE_CHILD_SETTID).0);
+    let word = |flag: u32| if creation.flags & u64::from(flag) != 0 { creation.child_word } else { 0 };
+    child.child_word.set(word(linux::CLONE_CHILD_SETTID));
     let made = create::spawn(child, begin, creation.flags & !DONE_HERE, creation.parent_word);
     child.used.store(0, Ordering::Release);
     match made {
         Ok(id) => {
             let cleared = word(linux::CLONE_CHILD_CLEARTID);
-            if cleared.0 != 0 && copy::store_u32(cleared, 0).is_ok() {
-                futex::wake(cleared);
+            if cleared != 0 && copy::store_u32(ProgramAddress(cleared), 0).is_ok() {
+                futex::wake(ProgramAddress(cleared));
             }
             i64::from(id)
         }

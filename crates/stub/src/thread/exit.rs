@@ -29,7 +29,7 @@ pub fn count_first() {
 /// exits is done here, because it drops such writes silently when the page is not present.
 pub fn end(thread: &'static Thread, status: u64) -> ! {
     if thread.role() == Role::Child {
-        kernel::exit_group(status);
+        end_process(thread, status);
     }
     walk_robust_list(thread.robust_list.get(), thread.thread_id.load(Ordering::Relaxed));
     if !settings::is_alone() {

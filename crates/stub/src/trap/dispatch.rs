@@ -5,7 +5,7 @@
 use crate::kernel;
 use crate::memory::call;
 use crate::process::listings::Listing;
-use crate::process::{descriptors, files, links, processor_time};
+use crate::process::{descriptors, execute, files, links, processor_time};
 use crate::signal::frame::UserContext;
 use crate::signal::{alternate_stack, deliver, mask, restore};
 use crate::thread::create::{self, Kind};
@@ -14,6 +14,7 @@ use crate::trap::outcome::Outcome;
 use crate::trap::{emulate, refuse, reissue};
 use banyan_sys::raw::Errno;
 use banyan_wire::syscalls::{Class, CreationForm, Emulation, Handling, SystemCall, ThreadCall};
+use linux_raw_sys::general as linux;
 
 /// Does a trapped call of a thread at home, or has it made again.
 ///
@@ -89,9 +90,13 @@ pub fn home_call(
             create(thread, form, row, arguments, context)
         }
         Class::Emulate(Emulation::Thread(ThreadCall::End)) => exit::end(thread, arguments[0]),
-        Class::Execute if thread.role() == Role::Child => {
-            // By the stub's code and with the program's mask, which what is executed inherits.
-            reissue::reissue(thread, number, [0; 3], context)?;
+        Class::Execute if thread.role() == Role::Child || number == linux::__NR_execve => {
+            if thread.role() == Role::Child {
+                // By the stub's code and with the program's mask, which what is executed inherits.
+                reissue::reissue(thread, number, [0; 3], context)?;
+            } else {
+                execute::execute(thread, arguments, context)?;
+            }
             return Ok(Outcome::Continue);
         }
         Class::GoHome | Class::Execute => refuse::not_served(i64::from(number)),

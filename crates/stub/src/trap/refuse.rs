@@ -24,7 +24,7 @@ pub fn not_served(call: i64) -> i64 {
 
 /// Refuses a call. Returns the negated errno.
 pub fn refuse(call: i64, errno: u16, notice: Notice) -> i64 {
-    if matches!(call as u32, linux::__NR_fork | linux::__NR_vfork | linux::__NR_clone | linux::__NR_clone3) {
+    if matches!(call as u32, linux::__NR_fork | linux::__NR_clone | linux::__NR_clone3) {
         FORK_REFUSED.store(true, Ordering::Relaxed);
     }
     if notice == Notice::Once && is_first(call) {

@@ -47,6 +47,11 @@ messages! {
         /// A thread was stopped at home to go on elsewhere: where? Placed; the connection to the node comes
         /// beside it, unless it is home.
         17 Move(StoppedThread),
+        /// The program executes another one in its place, whose file comes beside this. Done, and beside it a
+        /// script that begins a run like this one, to which the stub appends the program's path and what it
+        /// is called by, each with a zero behind it; no script if the file is a directory; failed if it is no
+        /// program.
+        18 Execute(Nothing),
     }
 }
 

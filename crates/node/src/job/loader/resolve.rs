@@ -22,16 +22,29 @@ pub(crate) struct Command {
     pub arguments: Vec<OsString>,
 }
 
-/// Finds the file for `words` (program and arguments). `search` is the value of `PATH`.
+/// Finds the file for `words` (program and arguments). `search` is the value of `PATH`. A program that is
+/// called by something else, `zeroth`, has its path in its place.
 ///
 /// # Errors
 /// [`LoadError`].
 ///
 /// # Panics
 /// If `words` is empty; the command line parser asks for one word at least.
-pub(crate) fn resolve(words: &[OsString], search: Option<&OsStr>) -> Result<Command, LoadError> {
-    let mut path = find(&words[0], search)?;
+pub(crate) fn resolve(
+    words: &[OsString],
+    zeroth: Option<&OsStr>,
+    search: Option<&OsStr>,
+) -> Result<Command, LoadError> {
     let mut arguments = words.to_vec();
+    let mut path = match zeroth {
+        None => find(&words[0], search)?,
+        Some(zeroth) => {
+            let path = PathBuf::from(&words[0]);
+            check_executable(&path)?;
+            zeroth.clone_into(&mut arguments[0]);
+            path
+        }
+    };
     for _ in 0..SCRIPT_DEPTH_MAX {
         let Some((interpreter, option)) = script_line(&path)? else { return Ok(Command { path, arguments }) };
         if !interpreter.exists() {
@@ -106,11 +119,11 @@ mod tests {
     #[test]
     fn what_is_not_there_is_not_found_and_what_may_not_run_is_refused() {
         let words = |word: &str| [OsString::from(word)];
-        let missing = resolve(&words("no-such-program-anywhere"), None).unwrap_err();
+        let missing = resolve(&words("no-such-program-anywhere"), None, None).unwrap_err();
         assert_eq!(missing.status(), 127);
-        let file = resolve(&words("/etc/passwd"), None).unwrap_err();
+        let file = resolve(&words("/etc/passwd"), None, None).unwrap_err();
         assert_eq!(file.status(), 126);
-        let directory = resolve(&words("/etc"), None).unwrap_err();
+        let directory = resolve(&words("/etc"), None, None).unwrap_err();
         assert_eq!(directory.status(), 126);
     }
 
@@ -119,7 +132,7 @@ mod tests {
         let path = std::env::temp_dir().join(format!("banyan-script-{}", std::process::id()));
         std::fs::write(&path, "#!/bin/sh -e\necho\n").unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-        let command = resolve(&[path.clone().into_os_string(), "x".into()], None).unwrap();
+        let command = resolve(&[path.clone().into_os_string(), "x".into()], None, None).unwrap();
         std::fs::remove_file(&path).unwrap();
         assert_eq!(command.path, Path::new("/bin/sh"));
         let expected: [&OsStr; 4] = ["/bin/sh".as_ref(), "-e".as_ref(), path.as_os_str(), "x".as_ref()];

@@ -1,0 +1,112 @@
+//! How a program of a run executes another one in its place: the process executes Banyan as the interpreter
+//! of a script that begins a run like the one before (execve(2), interpreter scripts). So the kernel itself
+//! passes on the arguments, the environment, and all that a process keeps.
+//!
+//! The script is a memory file: the `#!` line, the run's settings as one line of JSON, then the program's
+//! path and what it is called by, each with a zero behind it, which the stub appends. Only the same build
+//! reads it.
+
+use super::launch::Run;
+use super::settings::{JobSettings, NodeCount, Placement, Summary};
+use rustix::fs::MemfdFlags;
+use serde::{Deserialize, Serialize};
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+use std::time::Duration;
+
+/// The hidden command that reads the script.
+pub const COMMAND: &str = "again";
+/// The kernel reads this much of the first line (`BINPRM_BUF_SIZE`).
+const LINE_MAX: usize = 255;
+
+/// What of a run is not the program's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Again {
+    nodes: NodeCount,
+    node: Option<Vec<u8>>,
+    placement: Placement,
+    move_every: Option<Duration>,
+    summary: Summary,
+}
+
+impl Again {
+    pub(crate) fn of(settings: &JobSettings) -> Self {
+        let JobSettings { nodes, placement, move_every, summary, .. } = *settings;
+        Self { nodes, node: settings.node.clone(), placement, move_every, summary }
+    }
+
+    /// The script, but for the program.
+    ///
+    /// # Errors
+    /// The system's; `InvalidFilename` if this executable's path is too long for a script.
+    pub(crate) fn script(&self) -> io::Result<OwnedFd> {
+        let banyan = std::env::current_exe()?;
+        let mut line = b"#!".to_vec();
+        line.extend(banyan.as_os_str().as_bytes());
+        line.extend([b" ", COMMAND.as_bytes(), b"\n"].concat());
+        if line.len() > LINE_MAX || banyan.as_os_str().as_bytes().contains(&b' ') {
+            let reason = format!("no script can name {}", banyan.display());
+            return Err(io::Error::new(io::ErrorKind::InvalidFilename, reason));
+        }
+        let mut script = File::from(rustix::fs::memfd_create("banyan-again", MemfdFlags::CLOEXEC)?);
+        script.write_all(&line)?;
+        serde_json::to_writer(&script, self)?;
+        script.write_all(b"\n")?;
+        Ok(script.into())
+    }
+}
+
+/// Reads a script, which then is complete, and makes the run of the program in it, with these arguments.
+///
+/// # Errors
+/// The system's; `InvalidData` if it is none.
+pub fn read(script: &Path, arguments: Vec<OsString>) -> io::Result<Run> {
+    let mut bytes = Vec::new();
+    File::open(script)?.read_to_end(&mut bytes)?;
+    parse(&bytes, arguments).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+fn parse(script: &[u8], arguments: Vec<OsString>) -> Option<Run> {
+    let mut lines = script.splitn(3, |byte| *byte == b'\n');
+    let (_, settings, program) = (lines.next()?, lines.next()?, lines.next()?);
+    let again: Again = serde_json::from_slice(settings).ok()?;
+    let mut words = program.split(|byte| *byte == 0);
+    let [path, zeroth] = [words.next()?, words.next()?].map(|word| OsString::from_vec(word.to_vec()));
+    Some(Run {
+        words: std::iter::once(path).chain(arguments).collect(),
+        nodes: again.nodes,
+        node: again.node.map(|path| OsString::from_vec(path).into()),
+        placement: again.placement,
+        move_every: again.move_every,
+        summary: again.summary,
+        zeroth: Some(zeroth),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_script_is_read_as_it_was_written() {
+        let settings = JobSettings { node: Some(b"/run/so\ncket".to_vec()), ..JobSettings::example() };
+        let again = Again::of(&settings);
+        let mut bytes = Vec::new();
+        let mut script = File::from(again.script().unwrap());
+        script.write_all(b"./a b\0-name\n\0").unwrap();
+        use std::io::Seek;
+        script.rewind().unwrap();
+        script.read_to_end(&mut bytes).unwrap();
+        assert!(bytes.starts_with(b"#!/"));
+        let run = parse(&bytes, vec!["x".into()]).unwrap();
+        assert_eq!(run.words, ["./a b", "x"]);
+        assert_eq!((run.zeroth, run.node), (Some("-name\n".into()), Some("/run/so\ncket".into())));
+        for end in 0..bytes.len() - 8 {
+            assert!(parse(&bytes[..end], Vec::new()).is_none(), "{end}");
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! `execve` by the program itself: another program in its place, under Banyan as this one.
+//!
+//! The process executes Banyan again, as the interpreter of a script that the daemon makes, so that its id,
+//! files, limits and signals become the new program's as exec says. The daemon learns of the end of this
+//! program by its socket, which exec closes; until then everything goes on, should the kernel refuse.
+//!
+//! Not here: what a child executes (`thread::child`), which is native.
+
+use crate::daemon::requests;
+use crate::kernel::{self, AtExec};
+use crate::memory::copy::{self, ProgramAddress};
+use crate::process::links::PATH_MAX;
+use crate::report::Decimal;
+use crate::signal::frame::UserContext;
+use crate::thread::Thread;
+use crate::trap::reissue;
+use banyan_sys::raw::Errno;
+use banyan_wire::stub::{Answer, Nothing, Request};
+use linux_raw_sys::general as linux;
+use zerocopy::IntoBytes;
+
+/// Has the thread execute the script when it leaves the trap, by the stub's code and with the program's mask.
+///
+/// # Errors
+/// What the kernel would say of the file; `ENOEXEC` if it is no program.
+pub fn execute(thread: &Thread, arguments: &[u64; 6], context: &mut UserContext) -> Result<(), Errno> {
+    let [path, list, ..] = *arguments;
+    // SAFETY: the program's own path; the kernel checks it.
+    let file = unsafe {
+        let _ = kernel::checked(linux::__NR_access, [path, linux::X_OK.into(), 0, 0, 0, 0])?;
+        kernel::checked(linux::__NR_open, [path, linux::O_CLOEXEC.into(), 0, 0, 0, 0])? as i32
+    };
+    let (answer, script) = requests::exchange(&Request::Execute(Nothing {}), Some(file));
+    kernel::close(file);
+    let Answer::Done(_) = answer else { return Err(Errno::ENOEXEC) };
+    let script = script.ok_or(Errno::EACCES)?;
+    let name: u64 = copy::load(ProgramAddress(list))?;
+    for text in [path, name] {
+        let mut bytes = [0; PATH_MAX];
+        let length = copy::copy_string_in(ProgramAddress(text), &mut bytes)?;
+        // SAFETY: the bytes live across the call, which only reads them.
+        let _ = unsafe {
+            kernel::checked(
+                linux::__NR_write,
+                [script as u64, bytes.as_ptr() as u64, length as u64, 0, 0, 0],
+            )?
+        };
+    }
+    kernel::set_at_exec(script, AtExec::Kept);
+    let mut words = [*b"/proc/se", *b"lf/fd/\0\0", [0; 8]].map(u64::from_le_bytes);
+    let number = Decimal::new(script as u64);
+    for (to, from) in words.as_mut_bytes()[14..].iter_mut().zip(number.text().as_bytes()) {
+        *to = *from;
+    }
+    let at = reissue::reissue(thread, linux::__NR_execve, words, context)?;
+    context.registers.rdi = at;
+    Ok(())
+}
