@@ -1,9 +1,7 @@
 //! `banyan run`: becomes the program.
 
-use banyan_node::again;
-use banyan_node::launch::{self, Run};
 use banyan_node::state::{socket_of, usual_directory};
-use banyan_node::{NodeCount, Placement, Summary};
+use banyan_node::{NodeCount, Placement, Run, Summary, again, launch};
 use clap::{Args, ValueEnum};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

@@ -12,7 +12,7 @@ mod report;
 mod transport;
 
 pub use cluster::{AskError, admin, administer, joining, node, run_sockets, state};
-pub use job::settings::{NodeCount, Placement, Summary};
+pub use job::settings::{NodeCount, Placement, Run, Summary};
 pub use job::{again, launch};
 pub use observe::{doctor, memory_map, statistics};
 // For a fuzzer, and for who looks for a run's processes.

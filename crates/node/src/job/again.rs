@@ -6,8 +6,7 @@
 //! path and what it is called by, each with a zero behind it, which the stub appends. Only the same build
 //! reads it.
 
-use super::launch::Run;
-use super::settings::{JobSettings, NodeCount, Placement, Summary};
+use super::settings::{JobSettings, NodeCount, Placement, Run, Summary};
 use rustix::fs::MemfdFlags;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;

@@ -6,7 +6,7 @@
 
 use super::loader::{self, LoadError};
 use super::replica;
-use super::settings::{JobSettings, NodeCount, Placement, Summary};
+use super::settings::{JobSettings, NodeCount, Run};
 use crate::cluster::ask_for_job;
 use crate::cluster::connect_to_node;
 use crate::cluster::node::{NodeSettings, random};
@@ -19,26 +19,6 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
-
-/// What a run is.
-#[derive(Clone, Debug)]
-pub struct Run {
-    /// Program and arguments.
-    pub words: Vec<OsString>,
-    /// Nodes to run on.
-    pub nodes: NodeCount,
-    /// The socket of the node to begin on. Without one, nodes are started for the run.
-    pub node: Option<PathBuf>,
-    /// Where threads go.
-    pub placement: Placement,
-    /// How often a random thread is moved to a random other node, to see that the program does not notice.
-    pub move_every: Option<Duration>,
-    /// What to print at the end.
-    pub summary: Summary,
-    /// What the program is called by, if that is not its first word, which is its path then.
-    pub zeroth: Option<OsString>,
-}
 
 /// Why a run did not start.
 #[derive(Debug, thiserror::Error)]

@@ -38,6 +38,25 @@ pub enum Summary {
     Json,
 }
 
+/// What a run is.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// Program and arguments.
+    pub words: Vec<OsString>,
+    /// Nodes to run on.
+    pub nodes: NodeCount,
+    /// The socket of the node to begin on. Without one, nodes are started for the run.
+    pub node: Option<PathBuf>,
+    /// Where threads go.
+    pub placement: Placement,
+    /// How often a random thread is moved to a random other node, to see that the program does not notice.
+    pub move_every: Option<Duration>,
+    /// What to print at the end.
+    pub summary: Summary,
+    /// What the program is called by, if that is not its first word, which is its path then.
+    pub zeroth: Option<OsString>,
+}
+
 /// A program to run, and over how many nodes. Words are bytes: the kernel knows no encoding.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct JobSettings {
