@@ -55,6 +55,11 @@ static void look(int count, char **arguments) {
     CHECK(fcntl(atoi(arguments[3]), F_GETFD) == 0, "%s is closed", arguments[3]);
     CHECK(fcntl(atoi(arguments[4]), F_GETFD) == -1 && errno == EBADF, "%s is open", arguments[4]);
     CHECK(left_open() == atoi(arguments[5]), "%d are open, not %s", left_open(), arguments[5]);
+    // What it starts finds no more than the standard ones, those, and the listing's.
+    int listed = 0;
+    FILE *list = popen("/bin/ls /proc/self/fd | /usr/bin/wc -l", "r");
+    CHECK(list != NULL && fscanf(list, "%d", &listed) == 1 && pclose(list) == 0, "no list");
+    CHECK(listed == left_open() + 4, "%d are open in a child, not %d", listed, left_open() + 4);
     CALL(sigaction(SIGUSR2, NULL, &action));
     CHECK(action.sa_handler == SIG_IGN, "SIGUSR2 is not ignored");
     CALL(sigaction(SIGUSR1, NULL, &action));

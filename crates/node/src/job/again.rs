@@ -7,11 +7,12 @@
 //! reads it.
 
 use super::settings::{JobSettings, NodeCount, Placement, Run, Summary};
+use banyan_sys::descriptors;
 use rustix::fs::MemfdFlags;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
@@ -59,13 +60,17 @@ impl Again {
     }
 }
 
-/// Reads a script, which then is complete, and makes the run of the program in it, with these arguments.
+/// Reads a script, which then is complete, and makes the run of the program in it, with these arguments. `script`
+/// is its path, as the kernel names it: that of a descriptor that came through exec. It is closed here.
 ///
 /// # Errors
 /// The system's; `InvalidData` if it is none.
 pub fn read(script: &Path, arguments: Vec<OsString>) -> io::Result<Run> {
+    let number = script.file_name().and_then(|name| name.to_str()?.parse().ok());
+    let mut script = File::from(descriptors::take(number.ok_or(io::ErrorKind::InvalidData)?)?);
     let mut bytes = Vec::new();
-    File::open(script)?.read_to_end(&mut bytes)?;
+    script.rewind()?;
+    script.read_to_end(&mut bytes)?;
     parse(&bytes, arguments).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
@@ -97,7 +102,6 @@ mod tests {
         let mut bytes = Vec::new();
         let mut script = File::from(again.script().unwrap());
         script.write_all(b"./a b\0-name\n\0").unwrap();
-        use std::io::Seek;
         script.rewind().unwrap();
         script.read_to_end(&mut bytes).unwrap();
         assert!(bytes.starts_with(b"#!/"));
