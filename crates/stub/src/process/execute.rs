@@ -25,16 +25,19 @@ use zerocopy::IntoBytes;
 /// What the kernel would say of the file; `ENOEXEC` if it is no program.
 pub fn execute(thread: &Thread, arguments: &[u64; 6], context: &mut UserContext) -> Result<(), Errno> {
     let [path, list, ..] = *arguments;
+    let name: u64 = copy::load(ProgramAddress(list))?;
     // SAFETY: the program's own path; the kernel checks it.
     let file = unsafe {
         let _ = kernel::checked(linux::__NR_access, [path, linux::X_OK.into(), 0, 0, 0, 0])?;
-        kernel::checked(linux::__NR_open, [path, linux::O_CLOEXEC.into(), 0, 0, 0, 0])? as i32
+        kernel::checked(
+            linux::__NR_open,
+            [path, u64::from(linux::O_CLOEXEC | linux::O_NONBLOCK), 0, 0, 0, 0],
+        )? as i32
     };
     let (answer, script) = requests::exchange(&Request::Execute(Nothing {}), Some(file));
     kernel::close(file);
     let Answer::Done(_) = answer else { return Err(Errno::ENOEXEC) };
     let script = script.ok_or(Errno::EACCES)?;
-    let name: u64 = copy::load(ProgramAddress(list))?;
     for text in [path, name] {
         let mut bytes = [0; PATH_MAX];
         let length = copy::copy_string_in(ProgramAddress(text), &mut bytes)?;

@@ -104,7 +104,7 @@ pub fn decode(
 /// The signal at the end of a child.
 const SIGNAL: u64 = linux::CSIGNAL as u64;
 /// The flag of a descriptor of the child.
-pub(super) const DESCRIPTOR: u64 = linux::CLONE_PIDFD as u64;
+const DESCRIPTOR: u64 = linux::CLONE_PIDFD as u64;
 /// Two words of which `clone` has one.
 const BOTH: u64 = DESCRIPTOR | linux::CLONE_PARENT_SETTID as u64;
 const THREAD: u64 = (linux::CLONE_VM | linux::CLONE_SIGHAND | linux::CLONE_THREAD) as u64;
