@@ -5,6 +5,7 @@
 //! moving the bytes. No allocation. The layout is documented in `docs/formats/call-channel.md`.
 
 use thiserror::Error;
+use zerocopy::IntoBytes;
 
 /// The longest frame in bytes.
 pub const FRAME_MAX: usize = 4000;
@@ -324,10 +325,8 @@ pub fn write_arguments(
         frame.bytes(&value[0].to_le_bytes())?;
         frame.bytes(&value[1].to_le_bytes())?;
     }
-    for value in stack {
-        frame.bytes(&value.to_le_bytes())?;
-    }
-    Ok(())
+    // All at once: with variable arguments they are many.
+    frame.bytes(stack.as_bytes())
 }
 
 /// Takes argument registers into `registers`; returns how many stack words follow, for [`read_words`].
@@ -362,9 +361,8 @@ pub fn read_arguments(frame: &mut FrameReader<'_>, registers: &mut Registers) ->
 /// [`FrameError::Short`] or [`FrameError::Long`].
 #[inline]
 pub fn read_words(mut frame: FrameReader<'_>, to: &mut [u64]) -> Result<(), FrameError> {
-    for value in to {
-        *value = word(&mut frame)?;
-    }
+    let bytes = frame.bytes(size_of_val(to))?;
+    to.as_mut_bytes().copy_from_slice(bytes);
     frame.end()
 }
 

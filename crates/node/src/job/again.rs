@@ -60,8 +60,9 @@ impl Again {
     }
 }
 
-/// Reads a script, which then is complete, and makes the run of the program in it, with these arguments. `script`
-/// is its path, as the kernel names it: that of a descriptor that came through exec. It is closed here.
+/// Reads a script, which then is complete, and makes the run of the program in it, with these arguments.
+/// `script` is its path, as the kernel names it: that of a descriptor that came through exec. It is closed
+/// here.
 ///
 /// # Errors
 /// The system's; `InvalidData` if it is none.
