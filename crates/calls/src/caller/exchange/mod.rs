@@ -27,7 +27,7 @@ use crate::shared::message::{Answer, Payload};
 use crate::shared::waiting::{Deadline, Ended, post_request, wait_reply};
 use crate::sys::channel::{OWNER_DIED, THREAD_MASK};
 use crate::sys::memory::load_bytes;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 /// The longest frame of a call on registers whose arguments are not variable.
 pub(crate) const REGISTER_FRAME: usize = 768;
@@ -218,14 +218,15 @@ impl Connection {
         deadline: &Deadline,
     ) -> Result<Reply, CallError> {
         let client = &self.state().channels[index];
-        if client.of.load(Relaxed) != current_key(current) {
+        let has_answered = client.of.load(Relaxed) == current_key(current);
+        if !has_answered {
             self.prepare(current, index, deadline)?;
         }
         let depth = client.depth.load(Relaxed);
         if depth as usize >= DEPTH_MAX {
             return Err(CallError::TooMany);
         }
-        if depth == 0 && self.channel(current.slot(), index).alive.word.load(Relaxed) & OWNER_DIED != 0 {
+        if depth == 0 && self.has_ended(current, index, has_answered) {
             // It ended between calls.
             self.retire(current, Fate::Kill);
             return Err(CallError::Crashed { signal: 0, address: 0, instruction: 0, ran: Ran::No });
@@ -278,6 +279,15 @@ impl Connection {
                 Err(error)
             }
         }
+    }
+
+    /// Whether the worker is no more: its slot says so, or has been emptied for the next one, which a babysitter
+    /// may be doing just now, or is that one's already.
+    fn has_ended(&self, current: Current, index: usize, has_answered: bool) -> bool {
+        let alive = self.channel(current.slot(), index).alive.word.load(Acquire);
+        alive & OWNER_DIED != 0
+            || has_answered && alive & THREAD_MASK == 0
+            || self.control().slots[current.slot()].generation.load(Acquire) != current.generation()
     }
 
     #[expect(clippy::too_many_arguments, reason = "as in exchange")]
