@@ -314,9 +314,9 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::sync::atomic::{AtomicU32, Ordering};
 
+    use super::*;
     use crate::disk::{BLOCK_SIZE, MemoryDisk, Room};
     use crate::store::{Identity, StoreOptions};
 

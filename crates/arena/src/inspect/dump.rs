@@ -181,6 +181,7 @@ fn shapes() -> HashMap<u64, (String, Shape)> {
 const LOOKS_MAX: u32 = 20;
 /// Levels of a tree, and maps in maps, beyond which there are none.
 const HEIGHT_MAX: u32 = 20;
+
 /// What a name of the last commit, or of a snapshot, holds: a collection, or a root that holds a noun. Writes
 /// nothing.
 ///

@@ -12,8 +12,8 @@ pub const FRAME_MAX: usize = 4000;
 /// Arguments that travel on the stack, at most: of a call with variable arguments, whose number is not known,
 /// so many are sent. No frame has room for many more.
 pub const STACK_WORDS_MAX: usize = 400;
-/// Arguments on the stack where no number of them can be variable, or nothing is known of it: each costs the
-/// other side a part of a cache line.
+/// Arguments on the stack of functions that have no variable ones, of functions that are called by their
+/// address, and of call-backs. Room for more costs a call that does not need it.
 pub const FIXED_WORDS_MAX: usize = 64;
 /// Arguments in integer registers, at most.
 pub const GENERAL_MAX: usize = 6;

@@ -24,8 +24,8 @@ use gate::Gate;
 use view::View;
 
 use crate::shared::frame::{
-    BY_ADDRESS, FRAME_MAX, FrameError, FrameWriter, Kind, NULL_FUNCTION, Registers, STACK_WORDS_MAX,
-    read_arguments, read_results, read_words, write_results,
+    BY_ADDRESS, FIXED_WORDS_MAX, FRAME_MAX, FrameError, FrameWriter, Kind, NULL_FUNCTION, Registers,
+    STACK_WORDS_MAX, read_arguments, read_results, read_words, write_results,
 };
 use crate::shared::layout::{
     BULK_BYTES_MAX, CHANNEL_LIMITS, Channel, DEPTH_MAX, FRAME_WORDS, INTERRUPTS, PAGES_MAX, bulk_address,
@@ -360,9 +360,13 @@ fn handle(thread: &Thread, length: usize, level: usize, results: &mut Registers)
             }
             let mut job = Job { address, registers: Registers::default(), words: &[] };
             let count = read_arguments(&mut reader, &mut job.registers)?;
-            let mut words;
-            if count > 0 {
-                words = [0; STACK_WORDS_MAX];
+            let (mut words, mut variable);
+            if count > FIXED_WORDS_MAX {
+                variable = [0; STACK_WORDS_MAX];
+                read_words(reader, &mut variable[..count])?;
+                job.words = &variable[..count];
+            } else if count > 0 {
+                words = [0; FIXED_WORDS_MAX];
                 read_words(reader, &mut words[..count])?;
                 job.words = &words[..count];
             } else {

@@ -186,17 +186,7 @@ pub fn set_disposition(thread: &Thread, arguments: &[u64; 6]) -> i64 {
             *word = kept.load(Ordering::Relaxed);
         }
         if thread.role() == Role::Child {
-            let bit = signal::bit(signal);
-            if (thread.ignores.get() | thread.defaults.get()) & bit != 0 {
-                before = [if thread.ignores.get() & bit != 0 { SIG_IGN } else { SIG_DFL }, 0, 0, 0];
-            }
-            if new != 0 {
-                let with = |mask: u64, holds: bool| if holds { mask | bit } else { mask & !bit };
-                thread.ignores.set(with(thread.ignores.get(), given[0] == SIG_IGN));
-                thread.defaults.set(with(thread.defaults.get(), given[0] == SIG_DFL));
-                let _ = apply_disposition(signal, &given);
-            }
-            Ok(())
+            set_of_child(thread, signal, (new != 0).then_some(&given), &mut before)
         } else if new == 0 {
             Ok(())
         } else {
@@ -213,6 +203,24 @@ pub fn set_disposition(thread: &Thread, arguments: &[u64; 6]) -> i64 {
         return Errno::EFAULT.negated();
     }
     0
+}
+
+/// As [`set_disposition`], of a child: the kernel has its own for it, and the table is its parent's.
+fn set_of_child(
+    child: &Thread,
+    signal: u64,
+    given: Option<&Action>,
+    before: &mut Action,
+) -> Result<(), Errno> {
+    let bit = signal::bit(signal);
+    if (child.ignores.get() | child.defaults.get()) & bit != 0 {
+        *before = [if child.ignores.get() & bit != 0 { SIG_IGN } else { SIG_DFL }, 0, 0, 0];
+    }
+    let Some(given) = given else { return Ok(()) };
+    let with = |mask: u64, holds: bool| if holds { mask | bit } else { mask & !bit };
+    child.ignores.set(with(child.ignores.get(), given[0] == SIG_IGN));
+    child.defaults.set(with(child.defaults.get(), given[0] == SIG_DFL));
+    apply_disposition(signal, given)
 }
 
 /// Makes the kernel's disposition fit the program's.

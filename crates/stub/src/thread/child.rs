@@ -6,7 +6,6 @@
 //!
 //! What it executes has the filter still, which traps nothing where the kernel puts programs.
 
-use crate::kernel;
 use crate::memory::copy::{self, ProgramAddress};
 use crate::memory::futex;
 use crate::thread::block;
@@ -26,13 +25,12 @@ pub fn create(creation: &Creation, given: &[u8]) -> i64 {
     // SAFETY: no thread uses the new block yet.
     let payload = unsafe { child.payload() };
     payload[..given.len()].copy_from_slice(given);
-    let word = |flag: u32| if creation.flags & u64::from(flag) != 0 { creation.child_word } else { 0 };
-    child.child_word.set(word(linux::CLONE_CHILD_SETTID));
+    child.child_word.set(creation.child_word_of(linux::CLONE_CHILD_SETTID));
     let made = create::spawn(child, begin, creation.flags & !DONE_HERE, creation.parent_word);
     child.used.store(0, Ordering::Release);
     match made {
         Ok(id) => {
-            let cleared = word(linux::CLONE_CHILD_CLEARTID);
+            let cleared = creation.child_word_of(linux::CLONE_CHILD_CLEARTID);
             if cleared != 0 && copy::store_u32(ProgramAddress(cleared), 0).is_ok() {
                 futex::wake(ProgramAddress(cleared));
             }
@@ -44,12 +42,6 @@ pub fn create(creation: &Creation, given: &[u8]) -> i64 {
 
 /// First code of the child.
 extern "C" fn begin(child: &'static Thread) -> ! {
-    child.adopt();
-    let id = kernel::thread_id();
-    child.thread_id.store(id, Ordering::Relaxed);
-    let word = child.child_word.get();
-    if word != 0 {
-        let _ = copy::store_u32(ProgramAddress(word), id);
-    }
+    create::settle(child);
     resume::resume(child)
 }

@@ -21,6 +21,24 @@ use core::sync::atomic::Ordering;
 use linux_raw_sys::general as linux;
 use zerocopy::IntoBytes;
 
+/// The signal at the end of a child.
+const SIGNAL: u64 = linux::CSIGNAL as u64;
+/// The flag of a descriptor of the child.
+const DESCRIPTOR: u64 = linux::CLONE_PIDFD as u64;
+/// Two words of which `clone` has one.
+const BOTH: u64 = DESCRIPTOR | linux::CLONE_PARENT_SETTID as u64;
+const THREAD: u64 = (linux::CLONE_VM | linux::CLONE_SIGHAND | linux::CLONE_THREAD) as u64;
+const CHILD: u64 = (linux::CLONE_VM | linux::CLONE_VFORK) as u64;
+/// What a child may not have: the stub's handlers, shared or cleared.
+const NO_CHILD: u64 = (linux::CLONE_SIGHAND | linux::CLONE_THREAD) as u64 | linux::CLONE_CLEAR_SIGHAND;
+/// What a thread shares with the one that makes it: everything.
+pub const SHARED: u64 = (linux::CLONE_VM
+    | linux::CLONE_FS
+    | linux::CLONE_FILES
+    | linux::CLONE_SIGHAND
+    | linux::CLONE_THREAD
+    | linux::CLONE_SYSVSEM) as u64;
+
 /// What is created.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -43,6 +61,13 @@ pub struct Creation {
     pub child_word: u64,
     /// Bytes of it at the beginning of the payload.
     pub length: usize,
+}
+
+impl Creation {
+    /// The child's word, if this flag says that it is used; else 0.
+    pub(super) fn child_word_of(&self, flag: u32) -> u64 {
+        if self.flags & u64::from(flag) != 0 { self.child_word } else { 0 }
+    }
 }
 
 /// What a call asks for, or the errno to refuse it with. Puts the new thread or child into `payload`; it goes
@@ -82,10 +107,12 @@ pub fn decode(
             (parent_word, child_word, tls) = (0, 0, 0);
         }
     }
-    let kind = match flags {
-        flags if flags & THREAD == THREAD && stack != 0 => Kind::Thread,
-        flags if flags & (CHILD | NO_CHILD) == CHILD && flags & BOTH != BOTH => Kind::Child,
-        _ => return Err(Errno::ENOSYS),
+    let kind = if flags & THREAD == THREAD && stack != 0 {
+        Kind::Thread
+    } else if flags & (CHILD | NO_CHILD) == CHILD && flags & BOTH != BOTH {
+        Kind::Child
+    } else {
+        return Err(Errno::ENOSYS);
     };
     let tls = if flags & u64::from(linux::CLONE_SETTLS) != 0 {
         tls
@@ -101,24 +128,6 @@ pub fn decode(
     Ok(Creation { kind, flags, parent_word, child_word, length })
 }
 
-/// The signal at the end of a child.
-const SIGNAL: u64 = linux::CSIGNAL as u64;
-/// The flag of a descriptor of the child.
-const DESCRIPTOR: u64 = linux::CLONE_PIDFD as u64;
-/// Two words of which `clone` has one.
-const BOTH: u64 = DESCRIPTOR | linux::CLONE_PARENT_SETTID as u64;
-const THREAD: u64 = (linux::CLONE_VM | linux::CLONE_SIGHAND | linux::CLONE_THREAD) as u64;
-const CHILD: u64 = (linux::CLONE_VM | linux::CLONE_VFORK) as u64;
-/// What a child may not have: the stub's handlers, shared or cleared.
-const NO_CHILD: u64 = (linux::CLONE_SIGHAND | linux::CLONE_THREAD) as u64 | linux::CLONE_CLEAR_SIGHAND;
-/// What a thread shares with the one that makes it: everything.
-pub const SHARED: u64 = (linux::CLONE_VM
-    | linux::CLONE_FS
-    | linux::CLONE_FILES
-    | linux::CLONE_SIGHAND
-    | linux::CLONE_THREAD
-    | linux::CLONE_SYSVSEM) as u64;
-
 /// Creates the thread that `given` holds; runs at home. Returns the tid or a negated errno.
 pub fn create(creation: &Creation, given: &[u8]) -> i64 {
     let Some(state) = ThreadState::read(given) else { return Errno::EINVAL.negated() };
@@ -132,9 +141,8 @@ pub fn create(creation: &Creation, given: &[u8]) -> i64 {
     payload[..given.len()].copy_from_slice(given);
     thread.mask.store(state.mask, Ordering::Relaxed);
     thread.sigsys_blocked.store(mask::split(state.mask).1, Ordering::Relaxed);
-    let wants = |flag: u32, word: u64| if creation.flags & u64::from(flag) != 0 { word } else { 0 };
-    thread.clear_on_exit.set(wants(linux::CLONE_CHILD_CLEARTID, creation.child_word));
-    thread.child_word.set(wants(linux::CLONE_CHILD_SETTID, creation.child_word));
+    thread.clear_on_exit.set(creation.child_word_of(linux::CLONE_CHILD_CLEARTID));
+    thread.child_word.set(creation.child_word_of(linux::CLONE_CHILD_SETTID));
     LIVE.fetch_add(1, Ordering::Relaxed);
     let flags = SHARED | creation.flags & u64::from(linux::CLONE_PARENT_SETTID);
     match spawn(thread, begin, flags, creation.parent_word) {
@@ -147,17 +155,23 @@ pub fn create(creation: &Creation, given: &[u8]) -> i64 {
     }
 }
 
+/// What a new thread at home, or a child, does first: takes its block and tells the program its id.
+pub(super) fn settle(thread: &Thread) -> u32 {
+    thread.adopt();
+    let id = kernel::thread_id();
+    thread.thread_id.store(id, Ordering::Relaxed);
+    let word = thread.child_word.get();
+    if word != 0 {
+        let _ = copy::store_u32(ProgramAddress(word), id);
+    }
+    id
+}
+
 /// First code of a new thread at home. Where it executes is the daemon's choice.
 extern "C" fn begin(thread: &'static Thread) -> ! {
     // The mask of the creating thread's trap: the program may block what the stub must not.
     let _ = mask::block_all();
-    thread.adopt();
-    let id = kernel::thread_id();
-    thread.thread_id.store(id, Ordering::Relaxed);
-    let child_word = thread.child_word.get();
-    if child_word != 0 {
-        let _ = copy::store_u32(ProgramAddress(child_word), id);
-    }
+    let id = settle(thread);
     let request = Request::StartThread(StartThread { thread: id });
     if !settings::is_alone() && migration::send_away(thread, &request) {
         thread.set_role(Role::Deputy);

@@ -14,8 +14,8 @@ pub enum Class {
     Emulate(Emulation),
     /// Can only be done by a thread that is at home, and is not served yet.
     GoHome,
-    /// Another program takes the place of this one: made natively by a child that is still in this program's
-    /// memory ([`CreationForm::Vfork`]), else as [`Class::GoHome`].
+    /// Another program takes the place of this one: natively that of a child which is still in this program's
+    /// memory ([`CreationForm::Vfork`]), under Banyan that of the program. By a thread that is at home.
     Execute,
     /// Refused, in a way on which C libraries and language runtimes fall back.
     Refuse {
