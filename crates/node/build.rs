@@ -51,6 +51,8 @@ fn main() {
         "-Clink-arg=-znorelro",
         // The segments lie on pages of their own in memory, and close together in the file.
         "-Clink-arg=-znoseparate-code",
+        // What a panic says of where it was.
+        "--remap-path-prefix=crates/stub/src/=",
     ];
     let directory = out.join("stub");
     let status = Command::new(env::var_os("CARGO").expect("cargo sets CARGO"))

@@ -25,6 +25,11 @@ impl Lock {
         }
         Guard(self)
     }
+
+    /// Frees the lock in a copy of the process, where nobody is who may have held it.
+    pub fn free(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
 }
 
 impl Default for Lock {

@@ -4,9 +4,9 @@
 #![forbid(unsafe_code)]
 
 use banyan_wire::stub::{
-    ACTIONS_MAX, Acquire, Action, ActionKind, Answer, Command, End, Enter, Exit, Failed, Hello, LeaveNode,
-    Lookup, Malformed, MapSource, MemoryCall, Nothing, Open, PACKET_MAX, Placed, Purpose, Push, Range,
-    Refusal, Refused, Reply, Request, Row, StartCarrier, StartThread, Started, Steps, StoppedThread,
+    ACTIONS_MAX, Acquire, Action, ActionKind, Answer, Command, Copied, End, Enter, Exit, Failed, Hello,
+    LeaveNode, Lookup, Malformed, MapSource, MemoryCall, Nothing, Open, PACKET_MAX, Placed, Purpose, Push,
+    Range, Refusal, Refused, Reply, Request, Row, StartCarrier, StartThread, Started, Steps, StoppedThread,
     ThreadEnd, TimeElsewhere, TimeHere, Used, Welcome,
 };
 use proptest::prelude::*;
@@ -118,6 +118,9 @@ fn requests() -> Vec<Request> {
         }),
         Request::Move(StoppedThread { thread: 78, used: 5 }),
         Request::Execute(Nothing {}),
+        Request::Fork(Nothing {}),
+        Request::Copied(Copied { process: 9 }),
+        Request::Forked(Nothing {}),
     ]
 }
 

@@ -152,10 +152,11 @@ fn of_thread(call: ThreadCall) -> &'static str {
         | ThreadCall::ReturnFromHandler
         | ThreadCall::End => SAME,
         ThreadCall::ArchitectureControl => "the FS and the GS base; the rest fails with `EINVAL`",
-        ThreadCall::Create(CreationForm::Vfork) => "as in a native run, at home",
+        ThreadCall::Create(CreationForm::Fork | CreationForm::Vfork) => "as in a native run, at home",
         ThreadCall::Create(_) => {
-            "makes threads, and children that use the program's memory until they execute or end, with `CLONE_VM` and \
-             `CLONE_VFORK` (and no `CLONE_CLEAR_SIGHAND`); any other is a fork and fails with `ENOSYS` for now"
+            "makes threads; children that use the program's memory until they execute or end, with `CLONE_VM` and \
+             `CLONE_VFORK`; and processes with copies of it, without both and without `CLONE_FILES`. Whatever else \
+             shares parts of its maker, or has `CLONE_CLEAR_SIGHAND`, fails with `ENOSYS` for now"
         }
     }
 }

@@ -400,6 +400,7 @@ impl Node {
         self.thread("job", move |node| {
             job.follow();
             job.close();
+            job.wait_for_copies();
             node.jobs.remove(id);
         });
     }

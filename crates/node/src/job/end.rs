@@ -70,7 +70,7 @@ impl Job {
         let elsewhere: u64 = started[1..].iter().sum();
         started[0] = self.threads_started.load(Ordering::Relaxed).saturating_sub(elsewhere).max(1);
         let total = RunStatistics::new(&nodes, &started, moves, self.started.elapsed().as_secs_f64());
-        match home.summary {
+        match home.wishes.summary {
             _ if home.executes.load(Ordering::Relaxed) => {}
             Summary::None => {}
             Summary::Table => home.report().write(&total.table()),

@@ -39,6 +39,17 @@ impl Files {
         Ok((number, size))
     }
 
+    /// The same files under the same numbers, for a copy of the process.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
+        let copy = |(&number, kept): (&FileNumber, &Kept)| {
+            Ok((number, Kept { file: kept.file.try_clone()?, ..*kept }))
+        };
+        Ok(Self { kept: self.kept.iter().map(copy).collect::<io::Result<_>>()?, last: self.last })
+    }
+
     /// Another descriptor of a file that is kept.
     ///
     /// # Errors

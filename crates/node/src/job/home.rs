@@ -1,11 +1,12 @@
 //! The part of a job that only its home node has: the map of regions, and what it knows of the other nodes.
 //!
-//! Lock order: `regions` or `steps_left`, then `files`, then the pager's. `placement`, `used_before`,
-//! `learned`, `nodes_ready` and `ends` are taken alone.
+//! Lock order: `regions` or `steps_left`, then `files`, then the pager's. `mapping`, `copied`, `placement`,
+//! `used_before`, `learned`, `nodes_ready` and `ends` are taken alone.
 
 use super::again::Again;
 use super::files::Files;
 use super::loader;
+use super::mapping::Mapping;
 use super::maps;
 use super::questions::{Answer, PEER_DEADLINE, Questions};
 use super::settings::{JobSettings, Summary};
@@ -14,7 +15,7 @@ use crate::pager::{Mapped, PagerError, pools};
 use crate::report::Report;
 use banyan_core::coherence::Extents;
 use banyan_core::placement::Placement;
-use banyan_core::regions::{Backing, Caller, Effect, FileNumber, Operation, Region, Regions, Source};
+use banyan_core::regions::{Backing, Caller, Effect, FileNumber, Operation, Regions, Source};
 use banyan_wire::control::{ControlMessage, RegionFacts};
 use banyan_wire::ids::NodeId;
 use banyan_wire::statistics::NodeStatistics;
@@ -24,18 +25,22 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 /// What only the home node has of a job.
 #[derive(Debug)]
 pub(crate) struct Home {
-    regions: Mutex<Map>,
+    regions: Mutex<Regions>,
+    mapping: Mutex<Mapping>,
+    /// Its other end is dropped when the copy of the process that was made last has its memory.
+    pub(super) copied: Mutex<Option<Receiver<()>>>,
     /// What regions are copies of.
     files: Mutex<Files>,
     /// What is left to do of the memory call under way: one at a time is made.
     steps_left: Mutex<VecDeque<Operation>>,
     start: loader::Start,
-    images: loader::Images,
+    images: Arc<loader::Images>,
     /// Where the threads of the program are.
     placement: Mutex<Placement>,
     /// Processor time of threads on nodes that they have left, in nanoseconds.
@@ -48,22 +53,44 @@ pub(crate) struct Home {
     node_ready: Condvar,
     ends: Mutex<Ends>,
     node_ended: Condvar,
-    report: Report,
-    /// How often a random thread is moved.
-    pub(super) move_every: Option<Duration>,
-    /// What to print at the end.
-    pub(crate) summary: Summary,
-    /// How to begin another run like this one.
-    pub(super) again: Again,
+    report: Arc<Report>,
+    pub(super) wishes: Wishes,
     /// Whether the program is executing another one: then what is said at the end is that one's to say.
     pub(super) executes: AtomicBool,
 }
 
+/// A program in memory, as the home of its process knows it.
 #[derive(Debug)]
-struct Map {
-    regions: Regions,
-    /// How many of them the stub has mapped before the program starts.
-    mapped_at_start: usize,
+pub(crate) struct Program {
+    pub(crate) regions: Regions,
+    pub(crate) mapping: Mapping,
+    pub(crate) start: loader::Start,
+    pub(crate) images: Arc<loader::Images>,
+    /// What regions are copies of.
+    pub(crate) files: Files,
+}
+
+/// What the person wants of a run beside the program.
+#[derive(Clone, Debug)]
+pub(crate) struct Wishes {
+    /// How often a random thread is moved.
+    pub(super) move_every: Option<Duration>,
+    /// What to print at the end.
+    pub(super) summary: Summary,
+    /// How to begin another run like this one.
+    pub(super) again: Again,
+}
+
+impl Wishes {
+    pub(crate) fn of(settings: &JobSettings) -> Self {
+        let JobSettings { move_every, summary, .. } = *settings;
+        Self { move_every, summary, again: Again::of(settings) }
+    }
+
+    /// Of a copy of the process.
+    pub(super) fn of_copy(&self) -> Self {
+        Self { move_every: None, summary: Summary::None, again: self.again.clone() }
+    }
 }
 
 /// How the other nodes have ended.
@@ -76,19 +103,21 @@ struct Ends {
 }
 
 impl Home {
-    /// With the regions of a program that was loaded, and where it starts.
+    /// Of a program that is in memory. Lines for the person go to `report`.
     pub(crate) fn new(
-        regions: Regions,
-        (start, images): (loader::Start, loader::Images),
+        program: Program,
+        wishes: Wishes,
         placement: Placement,
         questions: Arc<Questions>,
-        report: Report,
-        settings: &JobSettings,
+        report: Arc<Report>,
     ) -> Self {
         let nodes = placement.live().len() as u8;
+        let Program { regions, mapping, start, images, files } = program;
         Self {
-            regions: Mutex::new(Map { regions, mapped_at_start: 0 }),
-            files: Mutex::default(),
+            regions: Mutex::new(regions),
+            mapping: Mutex::new(mapping),
+            copied: Mutex::default(),
+            files: Mutex::new(files),
             steps_left: Mutex::default(),
             start,
             images,
@@ -102,15 +131,23 @@ impl Home {
             ends: Mutex::default(),
             node_ended: Condvar::new(),
             report,
-            move_every: settings.move_every,
-            summary: settings.summary,
-            again: Again::of(settings),
+            wishes,
             executes: AtomicBool::new(false),
         }
     }
 
+    /// What a copy of the process begins with, which has private memory. `mapping` makes that.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn program(&self, mapping: Mapping) -> std::io::Result<Program> {
+        let regions = self.regions.lock().clone();
+        let files = self.files.lock().try_clone()?;
+        Ok(Program { regions, mapping, start: self.start, images: Arc::clone(&self.images), files })
+    }
+
     /// Where lines for the person go.
-    pub(crate) fn report(&self) -> &Report {
+    pub(crate) fn report(&self) -> &Arc<Report> {
         &self.report
     }
 
@@ -126,9 +163,9 @@ impl Home {
 
     /// The program's `maps`, given the kernel's.
     pub(crate) fn maps(&self, kernels: &str) -> String {
-        let map = self.regions.lock();
+        let regions = self.regions.lock();
         let files = self.files.lock();
-        maps::lines(&map.regions, &self.images, &files, self.start.stack, kernels)
+        maps::lines(&regions, &self.images, &files, self.start.stack, kernels)
     }
 
     /// What is known of where threads are, to choose by or to change.
@@ -168,13 +205,9 @@ impl Home {
         (1..self.nodes).filter_map(NodeId::new)
     }
 
-    /// The next regions, `max` at most, that the stub maps before the program starts. None when all are
-    /// mapped.
-    pub(crate) fn regions_to_map(&self, max: usize) -> Vec<Region> {
-        let mut map = self.regions.lock();
-        let next: Vec<Region> = map.regions.iter().skip(map.mapped_at_start).take(max).copied().collect();
-        map.mapped_at_start += next.len();
-        next
+    /// What is left to do before the program runs.
+    pub(super) fn mapping(&self) -> MutexGuard<'_, Mapping> {
+        self.mapping.lock()
     }
 
     /// A node's replica can take threads.
@@ -280,12 +313,12 @@ impl Authority for Home {
 
     fn memory_call(&self, call: MemoryCall) -> Result<Effect, PagerError> {
         let effect = {
-            let mut map = self.regions.lock();
+            let mut regions = self.regions.lock();
             let source = self.source(call.source, call.file)?;
             let caller = Caller { node: call.node.get(), limits: call.limits, source };
-            let effect = map.regions.call(call.kind, call.arguments, caller);
+            let effect = regions.call(call.kind, call.arguments, caller);
             let needed = effect.operations.iter().filter_map(|operation| operation.file());
-            self.files.lock().retain(map.regions.files().chain(needed));
+            self.files.lock().retain(regions.files().chain(needed));
             effect
         };
         if let Some(range) = effect.forget {
@@ -295,10 +328,7 @@ impl Authority for Home {
     }
 
     fn learn(&self, node: NodeId, address: u64, access: u32) -> Result<Option<RegionFacts>, PagerError> {
-        let region = {
-            let map = self.regions.lock();
-            map.regions.reach(address)
-        };
+        let region = self.regions.lock().reach(address);
         let Some(region) = region else { return Ok(None) };
         if matches!(region.backing, Backing::Kernel(_)) {
             return Ok(Some(RegionFacts { start: region.start, end: region.end, protection: 0 }));

@@ -8,12 +8,14 @@
 //! and with the last of them goes the job's memory.
 
 pub mod again;
+mod copies;
 mod end;
 mod files;
 mod home;
 mod lanes;
 pub mod launch;
 pub(crate) mod loader;
+mod mapping;
 mod maps;
 mod moving;
 mod process_files;
@@ -35,8 +37,11 @@ use banyan_sys::scheduling;
 use banyan_wire::control::{ControlMessage, JobPart, Place};
 use banyan_wire::ids::{JobId, NodeId};
 use banyan_wire::stub::{Command, Range, STUB_ABI_VERSION, Welcome};
+use copies::Copies;
 use end::{Event, RemoteReplica};
-use home::Home;
+use files::Files;
+use home::{Home, Program, Wishes};
+use mapping::Mapping;
 use parking_lot::Mutex;
 use questions::Questions;
 use remote::Remote;
@@ -111,6 +116,8 @@ pub(crate) struct Job {
     /// The nodes have been ended and the summary has been written.
     finished: Mutex<bool>,
     arrived: lanes::Arrived,
+    /// All copies of the program's process, and of their copies.
+    copies: Arc<Copies>,
     started: Instant,
     /// Processor time that this daemon had used before.
     daemon_seconds: f64,
@@ -135,14 +142,23 @@ impl Job {
     ) -> Result<Arc<Self>, String> {
         let memory = MemoryFile::create().map_err(|error| format!("its memory file: {error}"))?;
         let mut regions = Regions::new(memory_total() * u64::from(facts.nodes()));
-        let loaded = loader::load(&settings.command(), &settings.surroundings(), &memory, &mut regions)
-            .map_err(|error| error.to_string())?;
+        let (start, images) =
+            loader::load(&settings.command(), &settings.surroundings(), &memory, &mut regions)
+                .map_err(|error| error.to_string())?;
+        let mapping = if facts.nodes() == 1 {
+            Mapping::private(&regions, &memory).map_err(|error| format!("its memory file: {error}"))?
+        } else {
+            Mapping::shared(&regions)
+        };
+        let files = Files::default();
+        let program = Program { regions, mapping, start, images: Arc::new(images), files };
         let part = facts.part(settings, NodeId::HOME);
         let placement = settings.placement(facts.nodes());
         let role = |questions| {
-            Role::Home(Box::new(Home::new(regions, loaded, placement, questions, report, settings)))
+            let wishes = Wishes::of(settings);
+            Role::Home(Box::new(Home::new(program, wishes, placement, questions, Arc::new(report))))
         };
-        Self::new(facts.clone(), part, NodeId::HOME, memory, role)
+        Self::new(facts.clone(), part, NodeId::HOME, memory, Arc::default(), role)
     }
 
     /// A job whose home is another node.
@@ -151,7 +167,8 @@ impl Job {
         let node = node.ok_or("a number in the job that cannot be")?;
         let memory = MemoryFile::create().map_err(|error| format!("its memory file: {error}"))?;
         let nodes = facts.nodes();
-        Self::new(facts, part, node, memory, |questions| Role::Remote(Remote::new(node, nodes, questions)))
+        let role = |questions| Role::Remote(Remote::new(node, nodes, questions));
+        Self::new(facts, part, node, memory, Arc::default(), role)
     }
 
     fn new(
@@ -159,6 +176,7 @@ impl Job {
         part: JobPart,
         node: NodeId,
         memory: MemoryFile,
+        copies: Arc<Copies>,
         role: impl FnOnce(Arc<Questions>) -> Role,
     ) -> Result<Arc<Self>, String> {
         let peers = Arc::new(Peers::default());
@@ -184,6 +202,7 @@ impl Job {
             ending: AtomicBool::new(false),
             finished: Mutex::new(false),
             arrived: lanes::Arrived::default(),
+            copies,
             started: Instant::now(),
             daemon_seconds: processor_seconds(std::process::id()),
             own: Weak::clone(own),
@@ -238,7 +257,7 @@ impl Job {
         self.connect()?;
         self.greet_replica(requests)?;
         if let Role::Home(home) = &self.role
-            && let Some(every) = home.move_every
+            && let Some(every) = home.wishes.move_every
         {
             self.thread("moving", move |job| job.keep_moving(every));
         }
@@ -268,6 +287,11 @@ impl Job {
         let _ = self.commands.set(commands);
         self.thread("requests", move |job| requests::serve(job, &requests));
         Ok(())
+    }
+
+    /// Waits for what the program has made of its process, and has left.
+    pub(crate) fn wait_for_copies(&self) {
+        self.copies.wait_until_ended();
     }
 
     /// Ends the job's threads and connections. Its replica has ended.

@@ -16,8 +16,6 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 /// The unit of processor time in `stat`, in nanoseconds: `USER_HZ` is 100 on x86-64.
 const TICK: u64 = 10_000_000;
-/// Threads of the home replica that are not the program's: the service thread.
-const HIDDEN_THREADS: u64 = 1;
 
 /// A file that is shown in another form than the kernel's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,15 +62,17 @@ impl Job {
         };
         let path = path.as_str();
         let Some(shown) = Shown::at(path) else { return Ok(None) };
+        // The service thread, which a copy of the process does not have.
+        let hidden = u64::from(self.commands.get().is_some());
         let kernels = || std::fs::read_to_string(format!("/proc/{}/{path}", self.replica_id()));
         // A thread that has just ended, or a kernel without the file: the program gets the kernel's error.
         let text = match shown {
             Shown::Executable => return Ok(home.images().open_program().ok()),
             Shown::Maps => kernels().map(|kernels| home.maps(&kernels)),
-            Shown::Status(_) => kernels().map(|kernels| status(&kernels)),
+            Shown::Status(_) => kernels().map(|kernels| status(&kernels, hidden)),
             Shown::Stat(None) => {
                 let used = home.time_elsewhere(None, 0)?;
-                kernels().map(|kernels| stat(&kernels, used.user / TICK, used.system / TICK))
+                kernels().map(|kernels| stat(&kernels, used.user / TICK, used.system / TICK, hidden))
             }
             Shown::Stat(Some(thread)) => {
                 let node = home.placement().node(thread).filter(|&node| node != NodeId::HOME);
@@ -81,18 +81,19 @@ impl Job {
                 let before = home.used_before.lock().get(&thread).copied().unwrap_or(0);
                 let schedstat = format!("/proc/{}/task/{thread}/schedstat", self.replica_id());
                 let here = std::fs::read_to_string(schedstat).unwrap_or_default();
-                kernels().map(|kernels| stat_of_thread(&kernels, &here, used.user + used.system + before))
+                let elsewhere = used.user + used.system + before;
+                kernels().map(|kernels| stat_of_thread(&kernels, &here, elsewhere, hidden))
             }
         };
         Ok(text.and_then(|text| file_of(&text)).ok())
     }
 }
 
-/// `status` without the threads that are not the program's.
-fn status(kernels: &str) -> String {
+/// `status` without the `hidden` threads that are not the program's.
+fn status(kernels: &str, hidden: u64) -> String {
     let line = |line: &str| match line.strip_prefix("Threads:\t").and_then(|count| count.parse::<u64>().ok())
     {
-        Some(count) => format!("Threads:\t{}\n", count.saturating_sub(HIDDEN_THREADS)),
+        Some(count) => format!("Threads:\t{}\n", count.saturating_sub(hidden)),
         None => format!("{line}\n"),
     };
     kernels.lines().map(line).collect()
@@ -100,13 +101,13 @@ fn status(kernels: &str) -> String {
 
 /// `stat` of a thread that used so many nanoseconds elsewhere, and here what `schedstat` says first: ticks of
 /// each part, rounded down, would be too few.
-fn stat_of_thread(kernels: &str, schedstat: &str, elsewhere: u64) -> String {
+fn stat_of_thread(kernels: &str, schedstat: &str, elsewhere: u64, hidden: u64) -> String {
     let here = schedstat.split(' ').next().and_then(|first| first.parse().ok()).unwrap_or(0_u64);
     let fields: Vec<&str> =
         kernels.rsplit_once(") ").map_or(Vec::new(), |(_, rest)| rest.split(' ').collect());
     let ticks = |number: usize| fields.get(number - 3).and_then(|field| field.parse().ok()).unwrap_or(0_u64);
     let all = here.saturating_add(elsewhere) / TICK;
-    stat(kernels, all.saturating_sub(ticks(USER) + ticks(SYSTEM)), 0)
+    stat(kernels, all.saturating_sub(ticks(USER) + ticks(SYSTEM)), 0, hidden)
 }
 
 /// Numbers of the fields, of which the second is a name that may have spaces (proc_pid_stat(5)).
@@ -114,8 +115,8 @@ const USER: usize = 14;
 const SYSTEM: usize = 15;
 const THREADS: usize = 20;
 
-/// `stat` with these ticks more, and without the threads that are not the program's.
-fn stat(kernels: &str, user: u64, system: u64) -> String {
+/// `stat` with these ticks more, and without the `hidden` threads that are not the program's.
+fn stat(kernels: &str, user: u64, system: u64, hidden: u64) -> String {
     let Some((start, rest)) = kernels.rsplit_once(") ") else { return kernels.into() };
     let mut fields: Vec<String> = rest.trim_end().split(' ').map(String::from).collect();
     let mut change = |number: usize, change: &dyn Fn(u64) -> u64| {
@@ -127,7 +128,7 @@ fn stat(kernels: &str, user: u64, system: u64) -> String {
     };
     change(USER, &|ticks| ticks.saturating_add(user));
     change(SYSTEM, &|ticks| ticks.saturating_add(system));
-    change(THREADS, &|count| count.saturating_sub(HIDDEN_THREADS));
+    change(THREADS, &|count| count.saturating_sub(hidden));
     format!("{start}) {}\n", fields.join(" "))
 }
 
@@ -162,17 +163,17 @@ mod tests {
 
     #[test]
     fn a_status_has_one_thread_less() {
-        assert_eq!(status("Name:\tx\nThreads:\t3\nx:\n"), "Name:\tx\nThreads:\t2\nx:\n");
+        assert_eq!(status("Name:\tx\nThreads:\t3\nx:\n", 1), "Name:\tx\nThreads:\t2\nx:\n");
     }
 
     #[test]
     fn time_is_added_behind_a_name_with_spaces() {
         let kernels = "7 (a ) 1) S 1 7 7 0 -1 4194304 1 2 3 4 50 60 0 0 20 0 3 0 99\n";
         let shown = "7 (a ) 1) S 1 7 7 0 -1 4194304 1 2 3 4 51 62 0 0 20 0 2 0 99\n";
-        assert_eq!(stat(kernels, 1, 2), shown);
-        assert_eq!(stat("?", 1, 2), "?");
+        assert_eq!(stat(kernels, 1, 2, 1), shown);
+        assert_eq!(stat("?", 1, 2, 1), "?");
         let of_thread = "7 (a ) 1) S 1 7 7 0 -1 4194304 1 2 3 4 60 60 0 0 20 0 2 0 99\n";
-        assert_eq!(stat_of_thread(kernels, "1119999999 5 6\n", 80_000_001), of_thread);
+        assert_eq!(stat_of_thread(kernels, "1119999999 5 6\n", 80_000_001, 1), of_thread);
     }
 
     #[test]

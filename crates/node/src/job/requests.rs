@@ -4,14 +4,15 @@
 //! go to home over the control lane.
 
 use super::end::Event;
+use super::home::Home;
 use super::questions::PEER_DEADLINE;
 use super::replica::{self, Received};
-use super::{Job, Role, START_DEADLINE};
+use super::{Job, Role, START_DEADLINE, copies};
 use crate::cluster::authority::MemoryCall;
 use crate::pager::PagerError;
 use crate::transport::ConnectError;
 use banyan_core::placement::Placement;
-use banyan_core::regions::{Limits, Operation, Region};
+use banyan_core::regions::{Limits, Operation};
 use banyan_wire::address_space::page_down;
 use banyan_wire::control::ControlMessage;
 use banyan_wire::ids::{Access, NodeId, PAGE_BYTES};
@@ -143,6 +144,16 @@ fn handle(job: &Job, received: Received) -> Result<(Answer, Option<OwnedFd>), Pa
             return Ok((if file.is_some() { DONE } else { FAILED }, file));
         }
         Request::Execute(_) => return Ok(execute(job, received.file)),
+        Request::Fork(_) => return Ok(fork(job)),
+        Request::Copied(request) => return copied(job, request.process),
+        Request::Forked(_) => {
+            if let Role::Home(home) = &job.role
+                && let Some(copied) = home.copied.lock().take()
+            {
+                let _ = copied.recv();
+            }
+            DONE
+        }
         Request::Refused(request) => {
             refused(job, request);
             DONE
@@ -160,7 +171,7 @@ fn execute(job: &Job, file: Option<OwnedFd>) -> (Answer, Option<OwnedFd>) {
         Some(Err(Errno::ISDIR)) => return (DONE, None),
         _ => return (FAILED, None),
     }
-    match home.again.script() {
+    match home.wishes.again.script() {
         Ok(script) => {
             home.executes.store(true, Ordering::Relaxed);
             (DONE, Some(script))
@@ -233,13 +244,8 @@ fn ready(job: &Job) -> Result<(Answer, Option<OwnedFd>), PagerError> {
             return Ok((DONE, None));
         }
     };
-    let regions = home.regions_to_map(ACTIONS_MAX / 3);
-    if !regions.is_empty() {
-        let mut steps = Steps::new(0);
-        for Region { start, end, protection, .. } in regions {
-            map(&mut steps, start, end - start, u64::from(protection))?;
-        }
-        return Ok((Answer::Steps(steps), None));
+    if let Some(mapping) = mapping(home)? {
+        return Ok(mapping);
     }
     Ok(match home.wait_for_nodes(START_DEADLINE) {
         Ok(()) => {
@@ -257,6 +263,32 @@ fn ready(job: &Job) -> Result<(Answer, Option<OwnedFd>), PagerError> {
             (FAILED, None)
         }
     })
+}
+
+/// The next steps before the program runs, if there are any.
+fn mapping(home: &Home) -> Result<Option<(Answer, Option<OwnedFd>)>, PagerError> {
+    let next = home.mapping().next().map_err(|error| PagerError::Fatal(error.to_string()))?;
+    Ok(next.map(|(steps, memory)| (Answer::Steps(steps), memory)))
+}
+
+/// A copy of the process is about to be made.
+fn fork(job: &Job) -> (Answer, Option<OwnedFd>) {
+    let Role::Home(home) = &job.role else { return (FAILED, None) };
+    match copies::fork(job, home) {
+        Ok(socket) => (DONE, Some(socket)),
+        Err(reason) => {
+            job.notice(&format!("the program's process cannot be copied: {reason}"));
+            (FAILED, None)
+        }
+    }
+}
+
+/// This is the daemon's end of a copy, which has its memory when there are no more steps.
+fn copied(job: &Job, process: u32) -> Result<(Answer, Option<OwnedFd>), PagerError> {
+    let Role::Home(home) = &job.role else { return Ok((FAILED, None)) };
+    job.replica_id.store(process, Ordering::Relaxed);
+    home.placement().first(process);
+    Ok(mapping(home)?.unwrap_or((DONE, None)))
 }
 
 /// One step more. Each list is bounded so that it fits.

@@ -1,7 +1,7 @@
 //! The service thread of a replica: obeys its daemon, and ends the replica when the daemon is gone.
 
 use crate::daemon::settings::{self, SETTINGS};
-use crate::daemon::socket;
+use crate::daemon::{requests, socket};
 use crate::kernel;
 use crate::memory;
 use crate::process::processor_time;
@@ -25,10 +25,7 @@ pub extern "C" fn serve(thread: &'static Thread) -> ! {
         let mut buffer = [0; PACKET_MAX];
         let received = match socket::receive(socket, &mut buffer) {
             Ok(received) => received,
-            Err(_) if settings::is_home() => {
-                report::fail(&["banyan: the home node's daemon has ended; the program ends with it"])
-            }
-            Err(_) => kernel::exit_group(report::STATUS_OURS),
+            Err(_) => requests::without_daemon(),
         };
         let reply = match Command::decode(received.packet) {
             Ok(Command::StartCarrier(command)) => start_carrier(received.descriptors[0], command.thread),
@@ -42,7 +39,7 @@ pub extern "C" fn serve(thread: &'static Thread) -> ! {
             Err(_) => report::fail(&["banyan: a command of the node daemon is malformed"]),
         };
         if socket::send(socket, reply.encode().bytes(), None).is_err() {
-            kernel::exit_group(report::STATUS_OURS);
+            requests::without_daemon();
         }
     }
 }

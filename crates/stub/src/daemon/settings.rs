@@ -2,11 +2,12 @@
 
 use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
-/// What the daemon told this replica at the start. Written once before any thread is started.
+/// What the daemon told this replica at the start. Written before any thread is started, and again in a copy
+/// of the process.
 pub struct Settings {
     /// The request socket.
     pub requests: AtomicI32,
-    /// The command socket.
+    /// The command socket; -1 in a copy of the process, which has no service thread.
     pub commands: AtomicI32,
     /// The memory file.
     pub memory: AtomicI32,
@@ -39,6 +40,11 @@ pub fn is_home() -> bool {
 /// Whether the run has this node only.
 pub fn is_alone() -> bool {
     SETTINGS.nodes.load(Ordering::Relaxed) == 1
+}
+
+/// Whether this process is a copy of the one that the run began with: see `thread::fork`.
+pub fn is_copy() -> bool {
+    SETTINGS.commands.load(Ordering::Relaxed) < 0
 }
 
 /// This replica's node.

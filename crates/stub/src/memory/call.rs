@@ -8,7 +8,7 @@ use crate::daemon::settings;
 use crate::kernel;
 use crate::memory::LOCK;
 use crate::memory::copy::{self, ProgramAddress};
-use crate::memory::perform::{self, Backing, Context};
+use crate::memory::perform::{self, Context};
 use crate::memory::segment;
 use crate::memory::source::{self, Mapping};
 use crate::thread::Thread;
@@ -112,10 +112,9 @@ fn decided(thread: &Thread, number: u32, mapping: &Mapping) -> Result<i64, Faile
     let file = (source == MapSource::Copied).then_some(arguments[4] as i32);
     let (mut steps, mut file) = expect_steps(requests::exchange(&request, file));
     let result = steps.result;
-    let backing = if settings::is_alone() { Backing::Private } else { Backing::MemoryFile };
     let address = steps.actions().first().map_or(0, |first| first.address);
     loop {
-        let context = Context { number, arguments: &arguments, file, backing };
+        let context = Context { number, arguments: &arguments, file };
         let performed = perform::perform(&steps, &context);
         if let Some(file) = file {
             kernel::close(file);

@@ -1,7 +1,7 @@
 //! The kernel operations that the daemon lists for a memory call, performed in this replica.
 
 use crate::daemon::requests;
-use crate::daemon::settings::SETTINGS;
+use crate::daemon::settings::{self, SETTINGS};
 use crate::kernel;
 use crate::memory::copy::{self, ProgramAddress};
 use banyan_sys::raw::Errno;
@@ -12,7 +12,7 @@ use linux_raw_sys::general as linux;
 
 /// What is behind new mappings.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Backing {
+enum Backing {
     /// The memory file, which the daemon reads and writes.
     MemoryFile,
     /// Private memory, whose first touches cost half as much: for a process that has no other node.
@@ -27,13 +27,11 @@ pub struct Context<'a> {
     pub arguments: &'a [u64; 6],
     /// The file that is read or mapped, if any.
     pub file: Option<i32>,
-    /// What is behind new mappings.
-    pub backing: Backing,
 }
 
 impl Context<'_> {
     /// Of no call: memory is mapped, and nothing else.
-    pub const MAP: Self = Self { number: 0, arguments: &[0; 6], file: None, backing: Backing::MemoryFile };
+    pub const MAP: Self = Self { number: 0, arguments: &[0; 6], file: None };
 }
 
 /// Performs the kernel operations that the daemon listed.
@@ -41,7 +39,7 @@ impl Context<'_> {
 /// # Errors
 /// The kernel's; the mapping may then be there in part, as after a failed call of the kernel's own.
 pub fn perform(steps: &Steps, context: &Context<'_>) -> Result<(), Errno> {
-    let backing = context.backing;
+    let backing = if settings::is_alone() { Backing::Private } else { Backing::MemoryFile };
     // Without a file the kernel says that there is none.
     let file = context.file.unwrap_or(-1) as u64;
     for action in steps.actions() {
@@ -73,15 +71,13 @@ pub fn perform(steps: &Steps, context: &Context<'_>) -> Result<(), Errno> {
                 // SAFETY: the daemon names memory of the program only.
                 let _ = unsafe { kernel::checked(linux::__NR_munmap, [address, length, 0, 0, 0, 0])? };
             }
-            ActionKind::Punch => {
-                punch(address, length)?;
-                if backing == Backing::Private {
-                    const DONTNEED: u64 = linux::MADV_DONTNEED as u64;
-                    // Nothing may be mapped there.
-                    // SAFETY: as above.
-                    let _ = unsafe { kernel::raw(linux::__NR_madvise, [address, length, DONTNEED, 0, 0, 0]) };
-                }
+            ActionKind::Punch if backing == Backing::Private => {
+                const DONTNEED: u64 = linux::MADV_DONTNEED as u64;
+                // Nothing may be mapped there.
+                // SAFETY: as above.
+                let _ = unsafe { kernel::raw(linux::__NR_madvise, [address, length, DONTNEED, 0, 0, 0]) };
             }
+            ActionKind::Punch => punch(address, length)?,
             ActionKind::ReadFile => {
                 read_file(file, address, length, action.extra)?;
             }

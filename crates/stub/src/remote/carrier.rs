@@ -207,8 +207,8 @@ fn create(
 ) -> i64 {
     let mask = thread.mask.load(Ordering::Relaxed);
     // SAFETY: this thread's own, and the only reference to it.
-    match create::decode(form, arguments, context, mask, unsafe { thread.payload() }) {
-        Ok(Creation { kind: Kind::Child, .. }) => {
+    match create::decode(thread, form, arguments, context, mask, unsafe { thread.payload() }) {
+        Ok(Creation { kind: Kind::Child | Kind::Copy, .. }) => {
             migration::make_at_home(thread, row.number.into(), context);
             refuse(thread, row.number.into())
         }

@@ -57,6 +57,12 @@ impl ForProcess {
     }
 }
 
+/// In a copy of the process: what is pending for the other one is not for it.
+pub fn begin_copy() {
+    PROCESS.lock.free();
+    PROCESS.kept.store(0, Ordering::Relaxed);
+}
+
 /// What is kept for the thread and for the process, as a mask.
 pub fn pending(thread: &Thread) -> u64 {
     thread.deferred.bits() | (PROCESS.kept.load(Ordering::Relaxed) & signal::bit(SIGSYS))

@@ -40,7 +40,7 @@ pub fn start(words: Option<Words>) -> ! {
     loop {
         let (answer, file) = requests::ask_for_descriptor(&Request::Ready(Nothing {}));
         match answer {
-            Answer::Steps(steps) => map(&steps),
+            Answer::Steps(steps) => map(&steps, file),
             Answer::Enter(start) if settings::is_home() => {
                 links::set_executable(start.executable);
                 call::set_break(start.program_break);
@@ -62,9 +62,13 @@ pub fn start(words: Option<Words>) -> ! {
     }
 }
 
-/// Maps a part of the program's memory.
-fn map(steps: &Steps) {
-    if let Err(error) = perform::perform(steps, &Context::MAP) {
+/// Maps a part of the program's memory, with what is in a file.
+pub fn map(steps: &Steps, file: Option<i32>) {
+    let performed = perform::perform(steps, &Context { file, ..Context::MAP });
+    if let Some(file) = file {
+        kernel::close(file);
+    }
+    if let Err(error) = performed {
         let number = report::Decimal::new(u64::from(error.0));
         report::fail(&["banyan: the program's memory cannot be mapped: error ", number.text()]);
     }

@@ -250,6 +250,16 @@ fn map_aligned() -> Result<u64, Errno> {
     Ok(base)
 }
 
+/// In a copy of the process: no thread is left but the calling one, which is as one that was just made.
+pub fn begin_copy(own: &Thread) {
+    BLOCKS_LOCK.free();
+    for thread in all() {
+        thread.used.store(0, Ordering::Relaxed);
+    }
+    own.used.store(1, Ordering::Relaxed);
+    own.reset(Role::Home);
+}
+
 impl Thread {
     fn reset(&self, role: Role) {
         self.set_role(role);

@@ -16,7 +16,8 @@ use core::sync::atomic::Ordering;
 use linux_raw_sys::general as linux;
 
 /// What is done here in place of the kernel.
-const DONE_HERE: u64 = (linux::CLONE_SETTLS | linux::CLONE_CHILD_SETTID | linux::CLONE_CHILD_CLEARTID) as u64;
+pub(super) const DONE_HERE: u64 =
+    (linux::CLONE_SETTLS | linux::CLONE_CHILD_SETTID | linux::CLONE_CHILD_CLEARTID) as u64;
 
 /// Creates the child that `given` holds and waits until it has left the program's memory. Returns its id or a
 /// negated errno.

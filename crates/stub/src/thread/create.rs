@@ -1,13 +1,13 @@
-//! How a thread of the program is created: `clone`, `clone3` and `vfork` decoded, the OS thread started, and,
-//! if the thread was placed on another node, handed over to a carrier there.
+//! How a thread of the program is created: `clone` and its like decoded, the OS thread started, and, if the
+//! thread was placed on another node, handed over to a carrier there.
 //!
-//! Not here: what becomes of a child process (`child`).
+//! Not here: what becomes of a child process (`child`, `fork`).
 
 use crate::daemon::settings;
 use crate::kernel;
 use crate::memory::copy::{self, ProgramAddress};
 use crate::remote::{deputy, migration};
-use crate::signal::frame::UserContext;
+use crate::signal::frame::{AlternateStack, UserContext};
 use crate::signal::mask;
 use crate::thread::block;
 use crate::thread::exit::{LIVE, STARTED};
@@ -31,6 +31,8 @@ const THREAD: u64 = (linux::CLONE_VM | linux::CLONE_SIGHAND | linux::CLONE_THREA
 const CHILD: u64 = (linux::CLONE_VM | linux::CLONE_VFORK) as u64;
 /// What a child may not have: the stub's handlers, shared or cleared.
 const NO_CHILD: u64 = (linux::CLONE_SIGHAND | linux::CLONE_THREAD) as u64 | linux::CLONE_CLEAR_SIGHAND;
+/// What a copy may not have either: the caller's memory, and with its descriptors the stub's.
+const NO_COPY: u64 = NO_CHILD | CHILD | linux::CLONE_FILES as u64;
 /// What a thread shares with the one that makes it: everything.
 pub const SHARED: u64 = (linux::CLONE_VM
     | linux::CLONE_FS
@@ -46,9 +48,11 @@ pub enum Kind {
     Thread,
     /// A process in the program's memory, for which the caller waits: see `child`.
     Child,
+    /// A process with a copy of it: see `fork`.
+    Copy,
 }
 
-/// `clone`, `clone3` and `vfork` as one set of values. What the new thread or child is, is in a payload.
+/// `clone` and its like as one set of values. What the new thread or child is, is in a payload.
 #[derive(Clone, Copy)]
 pub struct Creation {
     /// What it is.
@@ -70,13 +74,14 @@ impl Creation {
     }
 }
 
-/// What a call asks for, or the errno to refuse it with. Puts the new thread or child into `payload`; it goes
-/// on where `context` is, and inherits `mask`.
+/// What a call of `thread` asks for, or the errno to refuse it with. Puts the new thread or child into
+/// `payload`; it goes on where `context` is, and inherits `mask`.
 ///
 /// # Errors
-/// `ENOSYS` for a process with memory of its own, or that runs beside its caller, `EFAULT` for bad pointers,
+/// `ENOSYS` for a process that shares parts of its caller and runs beside it, `EFAULT` for bad pointers,
 /// `EINVAL` for impossible flags.
 pub fn decode(
+    thread: &Thread,
     form: CreationForm,
     arguments: &[u64; 6],
     context: &UserContext,
@@ -102,15 +107,20 @@ pub fn decode(
             parent_word = if flags & DESCRIPTOR != 0 { descriptor } else { parent };
             stack = start.wrapping_add(length);
         }
-        CreationForm::Vfork => {
-            (flags, stack) = (CHILD | u64::from(linux::SIGCHLD), 0);
+        CreationForm::Fork | CreationForm::Vfork => {
+            let shared = if form == CreationForm::Vfork { CHILD } else { 0 };
+            (flags, stack) = (shared | u64::from(linux::SIGCHLD), 0);
             (parent_word, child_word, tls) = (0, 0, 0);
         }
     }
     let kind = if flags & THREAD == THREAD && stack != 0 {
         Kind::Thread
-    } else if flags & (CHILD | NO_CHILD) == CHILD && flags & BOTH != BOTH {
+    } else if flags & BOTH == BOTH {
+        return Err(Errno::ENOSYS);
+    } else if flags & (CHILD | NO_CHILD) == CHILD {
         Kind::Child
+    } else if flags & NO_COPY == 0 {
+        Kind::Copy
     } else {
         return Err(Errno::ENOSYS);
     };
@@ -124,7 +134,11 @@ pub fn decode(
     if stack != 0 {
         child.registers.rsp = stack;
     }
-    let length = state::save(state::of_new(mask, tls), &child, payload);
+    let alternate_stack = match kind {
+        Kind::Thread => AlternateStack::NONE,
+        Kind::Child | Kind::Copy => thread.alternate_stack.get(),
+    };
+    let length = state::save(state::of_new(mask, tls, alternate_stack), &child, payload);
     Ok(Creation { kind, flags, parent_word, child_word, length })
 }
 
@@ -158,6 +172,11 @@ pub fn create(creation: &Creation, given: &[u8]) -> i64 {
 /// What a new thread at home, or a child, does first: takes its block and tells the program its id.
 pub(super) fn settle(thread: &Thread) -> u32 {
     thread.adopt();
+    identify(thread)
+}
+
+/// The calling OS thread is `thread`. Tells the program its id, and returns it.
+pub(super) fn identify(thread: &Thread) -> u32 {
     let id = kernel::thread_id();
     thread.thread_id.store(id, Ordering::Relaxed);
     let word = thread.child_word.get();

@@ -20,9 +20,10 @@ pub(super) static STARTED: AtomicU64 = AtomicU64::new(0);
 /// Threads of the program that have not ended (at home).
 pub(super) static LIVE: AtomicU64 = AtomicU64::new(0);
 
-/// Counts the program's first thread.
+/// Counts the first thread of the program, or of a copy of its process.
 pub fn count_first() {
     LIVE.store(1, Ordering::Relaxed);
+    STARTED.store(0, Ordering::Relaxed);
 }
 
 /// Ends the calling home thread or deputy: everything the kernel would do to program memory while a thread
@@ -71,7 +72,7 @@ pub fn end_carrier(thread: &'static Thread, last: &Header) -> ! {
 /// Ends the process of a thread with an exit status: the program's after the daemon has ended the other
 /// replicas and counted.
 pub fn end_process(thread: &Thread, status: u64) -> ! {
-    if thread.role() == Role::Child {
+    if thread.role() == Role::Child || settings::is_copy() {
         kernel::exit_group(status);
     }
     let threads = STARTED.load(Ordering::Relaxed) + 1;

@@ -7,6 +7,7 @@ pub mod block;
 pub mod child;
 pub mod create;
 pub mod exit;
+pub mod fork;
 pub mod resume;
 pub mod state;
 pub mod stopper;

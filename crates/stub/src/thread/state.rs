@@ -27,15 +27,15 @@ pub fn of(thread: &Thread, context: &UserContext) -> ThreadState {
     }
 }
 
-/// What a thread of the program is that the calling one makes, but for its registers.
-pub fn of_new(mask: u64, fs_base: u64) -> ThreadState {
+/// What a thread or child of the program is that the calling one makes, but for its registers.
+pub fn of_new(mask: u64, fs_base: u64, alternate_stack: AlternateStack) -> ThreadState {
     ThreadState {
         context: [0; 38],
         fs_base,
         // As in the kernel, a new thread has the GS base of the one that made it.
         gs_base: kernel::segment_base(kernel::ARCH_GET_GS),
         mask,
-        alternate_stack: zerocopy::transmute!(AlternateStack::NONE),
+        alternate_stack: zerocopy::transmute!(alternate_stack),
         used_elsewhere: 0,
         thread: 0,
         extended: 0,

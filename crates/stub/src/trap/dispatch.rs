@@ -2,6 +2,7 @@
 //!
 //! Not here: calls of threads elsewhere (`remote::carrier`, `remote::deputy`), which match the same rows.
 
+use crate::daemon::settings;
 use crate::kernel;
 use crate::memory::call;
 use crate::process::listings::Listing;
@@ -9,7 +10,7 @@ use crate::process::{descriptors, execute, files, links, processor_time};
 use crate::signal::frame::UserContext;
 use crate::signal::{alternate_stack, deliver, mask, restore};
 use crate::thread::create::{self, Kind};
-use crate::thread::{Role, Thread, child, exit};
+use crate::thread::{Role, Thread, child, exit, fork};
 use crate::trap::outcome::Outcome;
 use crate::trap::{emulate, refuse, reissue};
 use banyan_sys::raw::Errno;
@@ -90,8 +91,8 @@ pub fn home_call(
             create(thread, form, row, arguments, context)
         }
         Class::Emulate(Emulation::Thread(ThreadCall::End)) => exit::end(thread, arguments[0]),
-        Class::Execute if thread.role() == Role::Child || number == linux::__NR_execve => {
-            if thread.role() == Role::Child {
+        Class::Execute if is_native(thread) || number == linux::__NR_execve => {
+            if is_native(thread) {
                 // By the stub's code and with the program's mask, which what is executed inherits.
                 reissue::reissue(thread, number, [0; 3], context)?;
             } else {
@@ -105,6 +106,11 @@ pub fn home_call(
     Ok(Outcome::Result(result))
 }
 
+/// Whether what the thread executes is native: that of a child.
+fn is_native(thread: &Thread) -> bool {
+    thread.role() == Role::Child || settings::is_copy()
+}
+
 fn signal_mask(thread: &Thread, arguments: &[u64; 6], context: &mut UserContext) -> i64 {
     let mut blocked = mask::of_program(thread, context);
     let result = mask::change(arguments, &mut blocked);
@@ -113,7 +119,7 @@ fn signal_mask(thread: &Thread, arguments: &[u64; 6], context: &mut UserContext)
 }
 
 fn create(
-    thread: &Thread,
+    thread: &'static Thread,
     form: CreationForm,
     row: &SystemCall,
     arguments: &[u64; 6],
@@ -121,7 +127,8 @@ fn create(
 ) -> i64 {
     // SAFETY: this thread's own, and the only reference to it.
     let payload = unsafe { thread.payload() };
-    match create::decode(form, arguments, context, mask::of_program(thread, context), payload) {
+    let mask = mask::of_program(thread, context);
+    match create::decode(thread, form, arguments, context, mask, payload) {
         Ok(creation) => {
             let given = &payload[..creation.length];
             match creation.kind {
@@ -129,6 +136,7 @@ fn create(
                 _ if thread.role() == Role::Child => refuse::not_served(row.number.into()),
                 Kind::Thread => create::create(&creation, given),
                 Kind::Child => child::create(&creation, given),
+                Kind::Copy => fork::create(thread, &creation),
             }
         }
         Err(Errno::ENOSYS) => refuse::not_served(row.number.into()),

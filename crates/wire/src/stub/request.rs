@@ -52,6 +52,14 @@ messages! {
         /// is called by, each with a zero behind it; no script if the file is a directory; failed if it is no
         /// program.
         18 Execute(Nothing),
+        /// The program is about to make a copy of its process. Done, and beside it the request socket of the
+        /// copy; or failed.
+        19 Fork(Nothing),
+        /// The first requests of the copy. Steps to perform before asking again, what they read beside them;
+        /// or done.
+        20 Copied(Copied),
+        /// The copy runs, or could not be made. Done when it has what it copies of this process's memory.
+        21 Forked(Nothing),
     }
 }
 
@@ -88,6 +96,12 @@ records! {
         process: u32,
         /// Why there is no userfaultfd: an errno, or 0 if there is one.
         error: u32,
+    }
+
+    /// A process that is a copy of another one.
+    Copied {
+        /// Its process id.
+        process: u32,
     }
 
     /// A memory call of the program.

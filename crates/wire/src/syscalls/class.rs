@@ -169,7 +169,7 @@ pub enum ThreadCall {
     ReturnFromHandler,
     /// `arch_prctl`
     ArchitectureControl,
-    /// `clone`, `clone3`, `vfork`
+    /// `clone`, `clone3`, `fork`, `vfork`
     Create(CreationForm),
     /// `exit`
     End,
@@ -182,6 +182,8 @@ pub enum CreationForm {
     Arguments,
     /// `clone3`: in a structure, whose address and size are the arguments.
     Structure,
+    /// `fork`: nothing. It makes a process with a copy of the program's memory.
+    Fork,
     /// `vfork`: nothing. It makes a child that uses the program's memory, and the caller's stack, until it
     /// executes another program or ends; so long the caller waits.
     Vfork,

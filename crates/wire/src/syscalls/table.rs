@@ -163,7 +163,7 @@ table! {
     __NR_setsockopt, Deputy(Plain), [Value, Value, Value, In(4), Value];
     __NR_getsockopt, Deputy(Plain), [];
     __NR_clone, Emulate(Thread(Create(CreationForm::Arguments))), [];
-    __NR_fork, GoHome, [];
+    __NR_fork, Emulate(Thread(Create(CreationForm::Fork))), [];
     __NR_vfork, Emulate(Thread(Create(CreationForm::Vfork))), [];
     __NR_execve, Execute, [];
     __NR_exit, Emulate(Thread(End)), [];

@@ -1,0 +1,61 @@
+//! A copy of the process: `fork`, and `clone` with memory of its own.
+//!
+//! The kernel copies what is private to this process: on one node all of the program's memory, and the stub's.
+//! What several nodes share the copy reads into private memory, while the caller waits. It has one thread, the
+//! caller's, and stays at home as a process without another node. It has no service thread, and a request
+//! socket of its own; what it executes is native, as a child's.
+//!
+//! What other threads held in the stub is free in the copy: each lock of the stub protects what the copy gives
+//! up or makes anew, but for `memory::LOCK`, which the caller holds.
+
+use crate::daemon::requests;
+use crate::kernel;
+use crate::memory;
+use crate::report;
+use crate::signal::deferred;
+use crate::start;
+use crate::thread::child::DONE_HERE;
+use crate::thread::create::{self, Creation};
+use crate::thread::{Thread, block, exit, resume};
+use banyan_sys::raw::Errno;
+use banyan_wire::stub::{Answer, Copied, Nothing, Request};
+use linux_raw_sys::general as linux;
+
+/// Creates the copy, whose thread is in the caller's payload. Returns its id or a negated errno.
+pub fn create(thread: &'static Thread, creation: &Creation) -> i64 {
+    let guard = memory::LOCK.lock();
+    let (Answer::Done(_), Some(socket)) = requests::ask_for_descriptor(&Request::Fork(Nothing {})) else {
+        return Errno::EAGAIN.negated();
+    };
+    let arguments = [creation.flags & !DONE_HERE, 0, creation.parent_word, 0, 0, 0];
+    // SAFETY: the copy goes on here with memory of its own; the kernel checks the word of the program.
+    let result = unsafe { kernel::raw(linux::__NR_clone, arguments) };
+    if result == 0 {
+        begin(thread, creation, socket);
+    }
+    kernel::close(socket);
+    requests::tell(&Request::Forked(Nothing {}));
+    drop(guard);
+    result
+}
+
+/// First code of the copy.
+fn begin(thread: &'static Thread, creation: &Creation, socket: i32) -> ! {
+    memory::LOCK.free();
+    requests::begin_copy(socket);
+    block::begin_copy(thread);
+    deferred::begin_copy();
+    exit::count_first();
+    let process = kernel::process_id();
+    loop {
+        match requests::ask_for_descriptor(&Request::Copied(Copied { process })) {
+            (Answer::Steps(steps), file) => start::map(&steps, file),
+            (Answer::Done(_), _) => break,
+            _ => kernel::exit_group(report::STATUS_OURS),
+        }
+    }
+    thread.clear_on_exit.set(creation.child_word_of(linux::CLONE_CHILD_CLEARTID));
+    thread.child_word.set(creation.child_word_of(linux::CLONE_CHILD_SETTID));
+    create::identify(thread);
+    resume::resume(thread)
+}
