@@ -117,6 +117,20 @@ pub enum ControlMessage {
         /// Its id at home.
         thread: u32,
     },
+    /// From home: the program's process is about to be copied. The replica stands still until `Continue`.
+    StandStill {
+        /// Comes back in the answer.
+        id: u64,
+    },
+    /// To home: it stands still, and no page is on its way to this node.
+    StandsStill {
+        /// As asked.
+        id: u64,
+        /// The stretches of memory of which the node has pages: first byte, and first byte after it.
+        held: Vec<(u64, u64)>,
+    },
+    /// From home: the replica goes on.
+    Continue,
 }
 
 /// Where a node of a job is reached.
@@ -223,6 +237,12 @@ mod tests {
             (ControlMessage::ProcessorTime { id: 1, thread: 300 }, vec![14, 1, 0xac, 2]),
             (ControlMessage::Used { id: 1, user: 4096, system: 2 }, vec![15, 1, 0x80, 0x20, 2]),
             (ControlMessage::Leave { thread: 300 }, vec![16, 0xac, 2]),
+            (ControlMessage::StandStill { id: 1 }, vec![17, 1]),
+            (
+                ControlMessage::StandsStill { id: 1, held: vec![(4096, 8192)] },
+                vec![18, 1, 1, 0x80, 0x20, 0x80, 0x40],
+            ),
+            (ControlMessage::Continue, vec![19]),
         ]
     }
 

@@ -334,6 +334,12 @@ impl<C: Conduct> Machine<C> {
         }
     }
 
+    /// Whether this node has asked for pages that have not come.
+    #[must_use]
+    pub fn expects_pages(&self) -> bool {
+        !self.requests.is_empty() || !self.acquisitions.is_empty()
+    }
+
     /// How this node holds a page.
     #[must_use]
     pub fn held(&self, page: PageNumber) -> Held {

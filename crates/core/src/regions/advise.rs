@@ -56,15 +56,9 @@ impl Regions {
             (Advice::HintForPrivateZeroes, _) => return Err(EINVAL),
             (Advice::Populate(right), _) if piece.protection & right == 0 => return Err(EINVAL),
             (Advice::Populate(_), _) => {}
-            (Advice::Collapse, Backing::Anonymous | Backing::Shared) if self.holds_huge_page(piece) => {}
+            (Advice::Collapse, Backing::Anonymous) if self.holds_huge_page(piece) => {}
             (Advice::Collapse, _) => return Err(EINVAL),
-            // What is shared is kept for those with whom it is.
-            (Advice::Discard, Backing::Shared) => {}
             (Advice::Discard, _) => first_contents(effect, piece),
-            (Advice::Remove, Backing::Shared) => {
-                effect
-                    .push(Operation::Discard(Range { start: piece.start, length: piece.end - piece.start }));
-            }
             (Advice::Remove, Backing::Anonymous) => return Err(EINVAL),
             (Advice::Remove, Backing::Image | Backing::File { .. }) => return Err(EACCES),
         }
@@ -88,7 +82,7 @@ pub(super) fn first_contents(effect: &mut Effect, piece: Region) {
             effect.fill(range, piece.protection, file, offset);
         }
         // What was copied is as good as what would be read again; of the image nobody kept a copy.
-        Backing::File { copy: Copy::Clean, .. } | Backing::Image | Backing::Shared | Backing::Kernel(_) => {}
+        Backing::File { copy: Copy::Clean, .. } | Backing::Image | Backing::Kernel(_) => {}
     }
 }
 

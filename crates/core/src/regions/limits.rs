@@ -25,7 +25,7 @@ impl Limits {
 
 /// Whether the kernel counts a region as data.
 const fn is_data(region: &Region) -> bool {
-    region.protection & PROT_WRITE != 0 && !matches!(region.backing, Backing::Shared | Backing::Kernel(_))
+    region.protection & PROT_WRITE != 0 && !matches!(region.backing, Backing::Kernel(_))
 }
 
 impl Regions {

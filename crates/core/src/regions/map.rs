@@ -54,8 +54,7 @@ impl Regions {
             self.locked.cut(start, start + length);
         }
         let backing = match caller.source {
-            Source::Zeroes if private => Backing::Anonymous,
-            Source::Zeroes => Backing::Shared,
+            Source::Zeroes => Backing::Anonymous,
             Source::Copied { file, size } => {
                 let copied = self.copied_length(length, size.saturating_sub(offset));
                 let (copy, rest) = range.split_at(copied);
@@ -94,7 +93,7 @@ impl Regions {
                     effect.remove(range);
                 }
             }
-            Backing::Anonymous | Backing::Shared | Backing::Image | Backing::File { .. } => {
+            Backing::Anonymous | Backing::Image | Backing::File { .. } => {
                 effect.push(Operation::Reserve(range));
                 if self.map.overlaps(start, end) {
                     effect.push(Operation::Discard(range));

@@ -28,8 +28,6 @@ pub struct FileNumber(pub u32);
 pub enum Backing {
     /// Zeroes at first, and private.
     Anonymous,
-    /// Zeroes at first, in a mapping that is shared, though there is no other process to share it with.
-    Shared,
     /// The program's own segments, which the loader wrote.
     Image,
     /// A private copy of a file.

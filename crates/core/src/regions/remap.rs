@@ -46,9 +46,7 @@ impl Regions {
         };
         self.check_limits(more, region.protection, &caller.limits)?;
         // Memory has one address, and no copy of the image is kept.
-        if kept == Kept::Mapped
-            && (rest.is_some() || matches!(region.backing, Backing::Shared | Backing::Image))
-        {
+        if kept == Kept::Mapped && (rest.is_some() || matches!(region.backing, Backing::Image)) {
             return Err(EINVAL);
         }
         let node = if matches!(region.backing, Backing::Kernel(_)) { 0 } else { caller.node };
@@ -121,7 +119,7 @@ impl Regions {
                 effect.push(Operation::ReadFile { to: grown, file, offset });
                 effect.push(Operation::Protect(grown, region.protection));
             }
-            Backing::Anonymous | Backing::Shared | Backing::Image => effect.create(grown, region.protection),
+            Backing::Anonymous | Backing::Image => effect.create(grown, region.protection),
         }
         self.map.join(region.extended_by(tail, end));
         Some(effect)

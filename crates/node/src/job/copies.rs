@@ -53,11 +53,34 @@ impl Drop for Counted {
 
 /// The program's process is about to be copied: prepares for the copy. Returns the copy's request socket.
 ///
+/// Until [`finish`] other nodes, if there are any, stand still.
+///
 /// # Errors
 /// Why there can be none.
 pub(super) fn fork(job: &Job, home: &Home) -> Result<OwnedFd, String> {
+    let prepared = prepare(job, home);
+    if prepared.is_err() && job.nodes() > 1 {
+        job.go_on(home);
+    }
+    prepared
+}
+
+/// Waits until the copy that was made last has its memory, or has ended, and lets the other nodes go on.
+pub(super) fn finish(job: &Job, home: &Home) {
+    let Some(copied) = home.copied.lock().take() else { return };
+    let _ = copied.recv();
+    if job.nodes() > 1 {
+        job.go_on(home);
+    }
+}
+
+fn prepare(job: &Job, home: &Home) -> Result<OwnedFd, String> {
     let failed = |what: &str, error: std::io::Error| format!("{what}: {error}");
     let mut mapping = Mapping::default();
+    if job.nodes() > 1 {
+        job.gather(home)?;
+        mapping = home.mapping_of_copy(job.pager.memory()).map_err(|error| failed("its memory", error))?;
+    }
     let (done, is_done) = sync_channel(0);
     mapping.done = Some(done);
     let program = home.program(mapping).map_err(|error| failed("its files", error))?;

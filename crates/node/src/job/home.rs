@@ -11,6 +11,7 @@ use super::maps;
 use super::questions::{Answer, PEER_DEADLINE, Questions};
 use super::settings::{JobSettings, Summary};
 use crate::cluster::authority::{Authority, MemoryCall};
+use crate::pager::memory_file::MemoryFile;
 use crate::pager::{Mapped, PagerError, pools};
 use crate::report::Report;
 use banyan_core::coherence::Extents;
@@ -136,6 +137,14 @@ impl Home {
         }
     }
 
+    /// How a copy of the process gets what is in the memory file, where all of the program's memory is.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn mapping_of_copy(&self, memory: &MemoryFile) -> std::io::Result<Mapping> {
+        Mapping::copied(&self.regions.lock(), memory)
+    }
+
     /// What a copy of the process begins with, which has private memory. `mapping` makes that.
     ///
     /// # Errors
@@ -144,6 +153,11 @@ impl Home {
         let regions = self.regions.lock().clone();
         let files = self.files.lock().try_clone()?;
         Ok(Program { regions, mapping, start: self.start, images: Arc::clone(&self.images), files })
+    }
+
+    /// Questions to the other nodes.
+    pub(super) fn questions(&self) -> &Questions {
+        &self.questions
     }
 
     /// Where lines for the person go.

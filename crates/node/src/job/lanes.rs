@@ -209,6 +209,10 @@ impl Job {
                 self.questions.answer(id, Answer::Used(Used { user, system }));
                 Ok(())
             }
+            ControlMessage::StandsStill { id, held } => {
+                self.questions.answer(id, Answer::Held(held));
+                Ok(())
+            }
             message => match &self.role {
                 Role::Home(home) => self.control_at_home(home, node, message),
                 Role::Remote(_) => self.control_elsewhere(message),
@@ -267,6 +271,8 @@ impl Job {
                 });
             }
             ControlMessage::Leave { thread } => self.thread("leave", move |job| job.have_leave(thread)),
+            ControlMessage::StandStill { id } => self.thread("still", move |job| job.stand_still(id)),
+            ControlMessage::Continue => self.told_to_go_on(),
             ControlMessage::End => self.emit(Event::End),
             ControlMessage::Bye => self.emit(Event::Bye),
             other => return Err(LaneEnd::Bad(format!("a message that only home is sent: {other:?}"))),

@@ -37,6 +37,19 @@ impl Mapping {
         Self { actions: regions.iter().flat_map(map).collect(), ..Self::default() }
     }
 
+    /// Of private memory with what is in the memory file of the process that is copied. What the kernel maps
+    /// it has copied itself.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn copied(regions: &Regions, memory: &MemoryFile) -> io::Result<Self> {
+        let mut mapping = Self { memory: Some(memory.as_fd().try_clone_to_owned()?), ..Self::default() };
+        for region in regions.iter().filter(|region| !matches!(region.backing, Backing::Kernel(_))) {
+            mapping.read(region, memory)?;
+        }
+        Ok(mapping)
+    }
+
     /// Of private memory with what a loader wrote into the memory file, which does not change any more.
     ///
     /// # Errors

@@ -49,8 +49,6 @@ pub(super) fn lines(regions: &Regions, images: &Images, files: &Files, stack: u6
                 Some(Shown::memory("[heap]"))
             }
             Backing::Anonymous => None,
-            // As the kernel calls the file that it makes for such memory.
-            Backing::Shared => Some(Shown::memory("/dev/zero (deleted)")),
         };
         line(&mut lines, region, &shown.unwrap_or_else(|| Shown::memory("")));
     }
@@ -77,13 +75,12 @@ fn line(lines: &mut String, region: &Region, shown: &Shown) {
     let (major, minor) = (rustix::fs::major(shown.device), rustix::fs::minor(shown.device));
     let _ = write!(
         lines,
-        "{:08x}-{:08x} {}{}{}{} {:08x} {major:02x}:{minor:02x} {} ",
+        "{:08x}-{:08x} {}{}{}p {:08x} {major:02x}:{minor:02x} {} ",
         region.start,
         region.end,
         letter(ProtFlags::READ, 'r'),
         letter(ProtFlags::WRITE, 'w'),
         letter(ProtFlags::EXEC, 'x'),
-        if region.backing == Backing::Shared { 's' } else { 'p' },
         shown.offset,
         shown.inode,
     );

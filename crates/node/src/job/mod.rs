@@ -24,6 +24,7 @@ mod remote;
 pub(crate) mod replica;
 mod requests;
 pub(crate) mod settings;
+mod still;
 
 use crate::cluster::authority::Authority;
 use crate::observe::process::processor_seconds;
@@ -118,6 +119,8 @@ pub(crate) struct Job {
     arrived: lanes::Arrived,
     /// All copies of the program's process, and of their copies.
     copies: Arc<Copies>,
+    /// Elsewhere, while the replica stands still: wakes what has it go on.
+    goes_on: Mutex<Option<Sender<()>>>,
     started: Instant,
     /// Processor time that this daemon had used before.
     daemon_seconds: f64,
@@ -203,6 +206,7 @@ impl Job {
             finished: Mutex::new(false),
             arrived: lanes::Arrived::default(),
             copies,
+            goes_on: Mutex::default(),
             started: Instant::now(),
             daemon_seconds: processor_seconds(std::process::id()),
             own: Weak::clone(own),

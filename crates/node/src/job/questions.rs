@@ -26,6 +26,8 @@ pub(crate) enum Answer {
     Region(Option<RegionFacts>),
     /// Processor time.
     Used(Used),
+    /// The stretches of memory that a node has, whose replica stands still.
+    Held(Vec<(u64, u64)>),
 }
 
 /// The control lanes of a job, and who waits for an answer on them.

@@ -8,7 +8,7 @@
 
 use banyan_wire::descriptors::{descriptor_floor, raised_limit};
 use banyan_wire::stub::{Command, End, PACKET_MAX, Reply, Welcome};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use rustix::fs::MemfdFlags;
 use rustix::io::FdFlags;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
@@ -191,6 +191,11 @@ impl Commands {
         send(&*socket, command.encode().bytes(), file.as_slice())?;
         let received = receive(&*socket)?.ok_or(io::ErrorKind::UnexpectedEof)?;
         Reply::decode(received.packet()).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    }
+
+    /// Keeps commands from the replica for as long as the guard lives.
+    pub(super) fn hold(&self) -> MutexGuard<'_, OwnedFd> {
+        self.0.lock()
     }
 
     /// Ends the replica with an exit status; this has no reply.

@@ -52,6 +52,10 @@ pub(crate) fn serve(job: &Job, socket: &OwnedFd) {
 fn handle(job: &Job, received: Received) -> Result<(Answer, Option<OwnedFd>), PagerError> {
     let request = Request::decode(received.packet())
         .map_err(|error| PagerError::Fatal(format!("the replica asked what is no question: {error}")))?;
+    if let Role::Home(home) = &job.role {
+        // Nothing else happens while the process is copied.
+        copies::finish(job, home);
+    }
     let answer = match request {
         Request::Hello(request) => hello(job, &request, received.file),
         Request::Ready(_) => return ready(job),
@@ -146,14 +150,8 @@ fn handle(job: &Job, received: Received) -> Result<(Answer, Option<OwnedFd>), Pa
         Request::Execute(_) => return Ok(execute(job, received.file)),
         Request::Fork(_) => return Ok(fork(job)),
         Request::Copied(request) => return copied(job, request.process),
-        Request::Forked(_) => {
-            if let Role::Home(home) = &job.role
-                && let Some(copied) = home.copied.lock().take()
-            {
-                let _ = copied.recv();
-            }
-            DONE
-        }
+        // What it waits for came before it.
+        Request::Forked(_) => DONE,
         Request::Refused(request) => {
             refused(job, request);
             DONE

@@ -8,6 +8,7 @@
 //! of the program, and nothing here touches a file, pipe or terminal of the program.
 
 mod contents;
+mod gathering;
 mod mapping;
 pub(crate) mod memory_file;
 

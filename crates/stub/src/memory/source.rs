@@ -52,10 +52,13 @@ pub fn of(arguments: &[u64; 6]) -> Result<Mapping, Errno> {
     mapping(if regular && (private || !writable) { MapSource::Copied } else { MapSource::Kernel })
 }
 
-/// Memory of zeroes. The kernel lets only a mapping of its own grow.
+/// Memory of zeroes. The kernel lets only a mapping of its own grow, and a process and its copies share one.
 fn zeroes(arguments: &[u64; 6]) -> Result<Mapping, Errno> {
-    let grows = arguments[3] & u64::from(linux::MAP_GROWSDOWN) != 0;
-    let source = if settings::is_alone() || grows { MapSource::Kernel } else { MapSource::Zeroes };
+    let flags = arguments[3];
+    let shared = flags & u64::from(linux::MAP_TYPE) != u64::from(linux::MAP_PRIVATE);
+    let grows = flags & u64::from(linux::MAP_GROWSDOWN) != 0;
+    let at_home = settings::is_alone() || shared || grows;
+    let source = if at_home { MapSource::Kernel } else { MapSource::Zeroes };
     Ok(Mapping { source, arguments: *arguments })
 }
 

@@ -1,0 +1,101 @@
+//! What of the program's memory is here, and bringing here what is elsewhere: for a copy of its process, while
+//! the replicas of the other nodes stand still, so that nothing is taken away again.
+
+use super::{Pager, PagerError};
+use banyan_wire::ids::{Access, EXTENT_BYTES, PageNumber};
+use std::io;
+use std::time::{Duration, Instant};
+
+/// How long to sleep between two looks at what others change.
+const LOOK_AGAIN: Duration = Duration::from_micros(100);
+/// More stretches than this are told as whole extents.
+const STRETCHES_MAX: usize = 1 << 15;
+
+impl Pager {
+    /// Waits until no page is on its way here. False if some still are at `deadline`.
+    pub(crate) fn settle(&self, deadline: Instant) -> bool {
+        while self.lock().machine.expects_pages() {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+        true
+    }
+
+    /// The stretches of which there are pages here: first byte, and first byte after it.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(crate) fn held_here(&self) -> io::Result<Vec<(u64, u64)>> {
+        let mut held = Vec::new();
+        let mut at = 0;
+        while let Some((start, end)) = self.memory.next_data(at)? {
+            held.push((start, end));
+            at = end;
+        }
+        Ok(if held.len() <= STRETCHES_MAX { held } else { whole_extents(&held) })
+    }
+
+    /// Brings stretches here that other nodes hold, to be read. False if some did not come by `deadline`.
+    ///
+    /// # Errors
+    /// [`PagerError`].
+    pub(crate) fn gather(&self, held: &[(u64, u64)], deadline: Instant) -> Result<bool, PagerError> {
+        let mut missing = self.missing(held);
+        while !missing.is_empty() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(false);
+            }
+            let ranges: Vec<(u64, u64)> = missing.iter().map(|&(start, end)| (start, end - start)).collect();
+            self.acquire(&ranges, Access::Read, left)?;
+            missing = self.missing(&missing);
+        }
+        Ok(self.settle(deadline))
+    }
+
+    /// The pages of some stretches that cannot be read here, as stretches.
+    fn missing(&self, held: &[(u64, u64)]) -> Vec<(u64, u64)> {
+        let state = self.lock();
+        let mut missing: Vec<(u64, u64)> = Vec::new();
+        for &(start, end) in held {
+            for at in (start..end).step_by(4096) {
+                if state.machine.held(PageNumber::of_address(at)).allows(Access::Read) {
+                    continue;
+                }
+                match missing.last_mut() {
+                    Some(last) if last.1 == at => last.1 = at + 4096,
+                    _ => missing.push((at, at + 4096)),
+                }
+            }
+        }
+        missing
+    }
+}
+
+/// The extents in which stretches lie, neighbours together.
+fn whole_extents(held: &[(u64, u64)]) -> Vec<(u64, u64)> {
+    let mut extents: Vec<(u64, u64)> = Vec::new();
+    for &(start, end) in held {
+        let (start, end) = (start & !(EXTENT_BYTES - 1), end.next_multiple_of(EXTENT_BYTES));
+        match extents.last_mut() {
+            Some(last) if last.1 >= start => last.1 = last.1.max(end),
+            _ => extents.push((start, end)),
+        }
+    }
+    extents
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stretches_become_extents_once_each() {
+        let extent = |number: u64| number * EXTENT_BYTES;
+        let held =
+            [(4096, 8192), (12288, 16384), (extent(1) - 4096, extent(1) + 4096), (extent(5), extent(5) + 1)];
+        assert_eq!(whole_extents(&held), [(0, extent(2)), (extent(5), extent(6))]);
+    }
+}
