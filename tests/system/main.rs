@@ -10,6 +10,7 @@ mod cluster;
 mod command_line;
 mod connections;
 mod faults;
+mod forks;
 mod jobs;
 mod languages;
 mod litmus;

@@ -78,8 +78,9 @@ fn prepare(job: &Job, home: &Home) -> Result<OwnedFd, String> {
     let failed = |what: &str, error: std::io::Error| format!("{what}: {error}");
     let mut mapping = Mapping::default();
     if job.nodes() > 1 {
-        job.gather(home)?;
-        mapping = home.mapping_of_copy(job.pager.memory()).map_err(|error| failed("its memory", error))?;
+        let stretches = job.gather(home)?;
+        let made = home.mapping_of_copy(job.pager.memory(), &stretches);
+        mapping = made.map_err(|error| failed("its memory", error))?;
     }
     let (done, is_done) = sync_channel(0);
     mapping.done = Some(done);

@@ -137,12 +137,17 @@ impl Home {
         }
     }
 
-    /// How a copy of the process gets what is in the memory file, where all of the program's memory is.
+    /// How a copy of the process gets what is in these stretches of the memory file, where all of the
+    /// program's memory is.
     ///
     /// # Errors
     /// The system's.
-    pub(super) fn mapping_of_copy(&self, memory: &MemoryFile) -> std::io::Result<Mapping> {
-        Mapping::copied(&self.regions.lock(), memory)
+    pub(super) fn mapping_of_copy(
+        &self,
+        memory: &MemoryFile,
+        stretches: &[(u64, u64)],
+    ) -> std::io::Result<Mapping> {
+        Mapping::copied(&self.regions.lock(), memory, stretches)
     }
 
     /// What a copy of the process begins with, which has private memory. `mapping` makes that.

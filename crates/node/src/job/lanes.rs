@@ -271,7 +271,7 @@ impl Job {
                 });
             }
             ControlMessage::Leave { thread } => self.thread("leave", move |job| job.have_leave(thread)),
-            ControlMessage::StandStill { id } => self.thread("still", move |job| job.stand_still(id)),
+            ControlMessage::StandStill { id } => self.told_to_stand_still(id),
             ControlMessage::Continue => self.told_to_go_on(),
             ControlMessage::End => self.emit(Event::End),
             ControlMessage::Bye => self.emit(Event::Bye),

@@ -37,15 +37,19 @@ impl Mapping {
         Self { actions: regions.iter().flat_map(map).collect(), ..Self::default() }
     }
 
-    /// Of private memory with what is in the memory file of the process that is copied. What the kernel maps
-    /// it has copied itself.
+    /// Of private memory with what is in these stretches of the memory file of the process that is copied.
+    /// What the kernel maps it has copied itself.
     ///
     /// # Errors
     /// The system's.
-    pub(super) fn copied(regions: &Regions, memory: &MemoryFile) -> io::Result<Self> {
+    pub(super) fn copied(
+        regions: &Regions,
+        memory: &MemoryFile,
+        stretches: &[(u64, u64)],
+    ) -> io::Result<Self> {
         let mut mapping = Self { memory: Some(memory.as_fd().try_clone_to_owned()?), ..Self::default() };
         for region in regions.iter().filter(|region| !matches!(region.backing, Backing::Kernel(_))) {
-            mapping.read(region, memory)?;
+            mapping.read(region, stretches);
         }
         Ok(mapping)
     }
@@ -56,6 +60,7 @@ impl Mapping {
     /// The system's.
     pub(super) fn private(regions: &Regions, memory: &MemoryFile) -> io::Result<Self> {
         let mut mapping = Self { memory: Some(memory.as_fd().try_clone_to_owned()?), ..Self::default() };
+        let stretches = memory.stretches()?;
         for region in regions.iter() {
             let (start, length) = (region.start, region.end - region.start);
             if region.backing == Backing::Image {
@@ -63,30 +68,30 @@ impl Mapping {
                 mapping.actions.push_back(Action::new(ActionKind::MapFile, start, length, start));
                 mapping.actions.push_back(Action::new(ActionKind::Protect, start, length, rights));
             } else {
-                mapping.read(region, memory)?;
+                mapping.read(region, &stretches);
             }
         }
         Ok(mapping)
     }
 
-    /// A region of zeroes, into which is read what the memory file has of it.
-    fn read(&mut self, region: &Region, memory: &MemoryFile) -> io::Result<()> {
+    /// A region of zeroes, into which is read what these stretches of the memory file have of it.
+    fn read(&mut self, region: &Region, stretches: &[(u64, u64)]) {
         let (start, length) = (region.start, region.end - region.start);
         let mut push = |kind, start, length, extra| {
             self.actions.push_back(Action::new(kind, start, length, extra));
         };
         push(ActionKind::Reserve, start, length, 0);
-        let mut at = start;
-        while let Some((from, to)) = memory.next_data(at)?.filter(|&(from, _)| from < region.end) {
-            if at == start {
+        let first = stretches.partition_point(|&(_, end)| end <= start);
+        let within = stretches[first..].iter().take_while(|&&(from, _)| from < region.end);
+        let within = within.map(|&(from, to)| (from.max(start), to.min(region.end)));
+        for (number, (from, to)) in within.enumerate() {
+            if number == 0 {
                 let rights = (ProtFlags::READ | ProtFlags::WRITE).bits().into();
                 push(ActionKind::Protect, start, length, rights);
             }
-            at = to.min(region.end);
-            push(ActionKind::ReadFile, from, at - from, from);
+            push(ActionKind::ReadFile, from, to - from, from);
         }
         push(ActionKind::Protect, start, length, region.protection.into());
-        Ok(())
     }
 
     /// The next steps, at most as many as an answer holds, and what they read. `None` when all is done.

@@ -3,6 +3,7 @@
 //!
 //! A replica that stands still is stopped by SIGSTOP, so no command reaches it. What commands it waits until
 //! it goes on; home answers no question of its own replica meanwhile (`requests`), so nothing starts to wait.
+//! At home threads wait when they write (`crate::pager`, freezing): a stop would show in the caller's shell.
 
 use super::Job;
 use super::end::Event;
@@ -19,12 +20,13 @@ const LOOK_AGAIN: Duration = Duration::from_micros(100);
 const PATIENCE: Duration = Duration::from_millis(100);
 
 impl Job {
-    /// At home: has the other replicas stand still and brings here what they have of the program's memory.
-    /// After an error too, they go on when [`Self::go_on`] says so.
+    /// At home: has all replicas stand still and brings here what the others have of the program's memory.
+    /// Returns the stretches of it that there are. After an error too, they go on when [`Self::go_on`] says
+    /// so.
     ///
     /// # Errors
     /// Why it could not be done in time.
-    pub(super) fn gather(&self, home: &Home) -> Result<(), String> {
+    pub(super) fn gather(&self, home: &Home) -> Result<Vec<(u64, u64)>, String> {
         let deadline = Instant::now() + PEER_DEADLINE;
         let left = || deadline.saturating_duration_since(Instant::now());
         let ask = |node| (node, home.questions().ask(node, |id| ControlMessage::StandStill { id }));
@@ -37,29 +39,43 @@ impl Job {
             }
         }
         match self.pager.gather(&all, deadline) {
-            Ok(true) => Ok(()),
+            Ok(true) if self.pager.stand_still(deadline) => {
+                self.pager.freeze().map_err(|error| error.to_string())
+            }
+            Ok(true) => Err("pages do not cease to come".into()),
             Ok(false) => Err("not all of its memory came home in time".into()),
             Err(error) => Err(error.to_string()),
         }
     }
 
-    /// At home: the other replicas go on.
+    /// At home: all replicas go on.
     pub(super) fn go_on(&self, home: &Home) {
+        if let Err(error) = self.pager.thaw() {
+            self.emit(Event::Broken(error.to_string()));
+        }
         for node in home.others() {
             home.questions().send(node, &ControlMessage::Continue);
         }
     }
 
-    /// Elsewhere: stops the replica, tells home, and has it go on when home says so or the run ends.
-    pub(super) fn stand_still(&self, id: u64) {
-        let Some(commands) = self.commands.get() else { return };
+    /// Elsewhere, asked by home: the replica shall stand still until [`Self::told_to_go_on`].
+    pub(super) fn told_to_stand_still(&self, id: u64) {
         let (go_on, goes_on) = channel();
         *self.goes_on.lock() = Some(go_on);
+        self.thread("still", move |job| job.stand_still(id, &goes_on));
+    }
+
+    /// Stops the replica, tells home, and has it go on when home says so or the run ends.
+    fn stand_still(&self, id: u64, goes_on: &Receiver<()>) {
+        let Some(commands) = self.commands.get() else { return };
         let held = commands.hold();
         if let Err(reason) = self.stop_replica(id) {
             self.emit(Event::Broken(format!("its replica does not stand still: {reason}")));
         }
-        self.wait_to_go_on(&goes_on);
+        self.wait_to_go_on(goes_on);
+        if let Err(error) = self.pager.thaw() {
+            self.emit(Event::Broken(error.to_string()));
+        }
         if let Some(replica) = self.replica_process() {
             let _ = rustix::process::kill_process(replica, Signal::CONT);
         }
@@ -78,7 +94,7 @@ impl Job {
             }
             std::thread::sleep(LOOK_AGAIN);
         }
-        if !self.pager.settle(deadline) {
+        if !self.pager.stand_still(deadline) {
             return Err(std::io::ErrorKind::TimedOut.into());
         }
         let held = self.pager.held_here()?;

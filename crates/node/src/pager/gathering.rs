@@ -1,39 +1,22 @@
 //! What of the program's memory is here, and bringing here what is elsewhere: for a copy of its process, while
-//! the replicas of the other nodes stand still, so that nothing is taken away again.
+//! the replicas of the other nodes stand still, so that nothing is taken away again. Not here: how this node's
+//! own replica stands still (`freezing`).
 
 use super::{Pager, PagerError};
 use banyan_wire::ids::{Access, EXTENT_BYTES, PageNumber};
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// How long to sleep between two looks at what others change.
-const LOOK_AGAIN: Duration = Duration::from_micros(100);
 /// More stretches than this are told as whole extents.
 const STRETCHES_MAX: usize = 1 << 15;
 
 impl Pager {
-    /// Waits until no page is on its way here. False if some still are at `deadline`.
-    pub(crate) fn settle(&self, deadline: Instant) -> bool {
-        while self.lock().machine.expects_pages() {
-            if Instant::now() >= deadline {
-                return false;
-            }
-            std::thread::sleep(LOOK_AGAIN);
-        }
-        true
-    }
-
     /// The stretches of which there are pages here: first byte, and first byte after it.
     ///
     /// # Errors
     /// The system's.
     pub(crate) fn held_here(&self) -> io::Result<Vec<(u64, u64)>> {
-        let mut held = Vec::new();
-        let mut at = 0;
-        while let Some((start, end)) = self.memory.next_data(at)? {
-            held.push((start, end));
-            at = end;
-        }
+        let held = self.memory.stretches()?;
         Ok(if held.len() <= STRETCHES_MAX { held } else { whole_extents(&held) })
     }
 
@@ -52,7 +35,7 @@ impl Pager {
             self.acquire(&ranges, Access::Read, left)?;
             missing = self.missing(&missing);
         }
-        Ok(self.settle(deadline))
+        Ok(true)
     }
 
     /// The pages of some stretches that cannot be read here, as stretches.

@@ -232,18 +232,23 @@ impl Pager {
 
     /// Lets the extent's first touches be native again.
     pub(super) fn unregister(&self, extent: ExtentNumber) -> Result<(), PagerError> {
-        let descriptor = self.descriptor()?;
         let start = extent.first_page().address();
         let pieces = self.mapped.read().within(start, start + EXTENT_BYTES);
-        for (from, to) in pieces {
-            match descriptor.unregister(from, to - from) {
-                Ok(()) | Err(Errno::EINVAL) => {}
-                Err(_) if self.replica_ended() => {}
-                Err(error) => {
-                    return Err(PagerError::Fatal(format!("unregistering {from:#x}..{to:#x}: {error}")));
-                }
-            }
+        pieces.into_iter().try_for_each(|(from, to)| self.unregister_range(from, to))
+    }
+
+    /// Threads that wait for a page of the range are woken, and its pages are no longer protected.
+    pub(super) fn unregister_range(&self, from: u64, to: u64) -> Result<(), PagerError> {
+        match self.descriptor()?.unregister(from, to - from) {
+            Ok(()) | Err(Errno::EINVAL) => Ok(()),
+            Err(_) if self.replica_ended() => Ok(()),
+            Err(error) => Err(PagerError::Fatal(format!("unregistering {from:#x}..{to:#x}: {error}"))),
         }
+    }
+
+    /// Has threads look again that wait for a page.
+    pub(super) fn wake(&self, page: PageNumber) -> Result<(), PagerError> {
+        let _ = self.descriptor()?.wake(page.address(), PAGE_BYTES);
         Ok(())
     }
 }

@@ -101,6 +101,18 @@ impl MemoryFile {
         Ok(Some((start, seek(&self.0, SeekFrom::Hole(start))?)))
     }
 
+    /// All stretches of data, by address.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn stretches(&self) -> io::Result<Vec<(u64, u64)>> {
+        let mut stretches = Vec::new();
+        while let Some(next) = self.next_data(stretches.last().map_or(0, |&(_, end)| end))? {
+            stretches.push(next);
+        }
+        Ok(stretches)
+    }
+
     /// Bytes of memory that the file takes.
     ///
     /// # Errors

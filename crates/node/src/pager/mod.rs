@@ -8,11 +8,14 @@
 //! of the program, and nothing here touches a file, pipe or terminal of the program.
 
 mod contents;
+mod freezing;
 mod gathering;
 mod mapping;
 pub(crate) mod memory_file;
 
 pub(crate) use mapping::Mapped;
+
+use freezing::Frozen;
 
 use crate::observe::statistics::Counters;
 use crate::pager::memory_file::MemoryFile;
@@ -72,6 +75,8 @@ pub(crate) struct Pager {
     /// When the timekeeper wakes, in microseconds; it is told only of earlier deadlines.
     armed: AtomicU64,
     earlier: Condvar,
+    /// The pager no longer stands still.
+    thawed: Condvar,
     /// Readable when the pager's threads are to end.
     stop: OwnedFd,
     stopped: AtomicBool,
@@ -88,6 +93,8 @@ struct State {
     last_token: u64,
     /// Since when a thread waits for a page.
     faulted: HashMap<PageNumber, Instant>,
+    /// While the program's memory is copied: what waits for its end.
+    frozen: Option<Frozen>,
     /// Frames are built here. It only grows: clearing it for every frame would cost as much as a copy.
     frame: Vec<u8>,
 }
@@ -126,11 +133,13 @@ impl Pager {
                 waiting: HashMap::new(),
                 last_token: 0,
                 faulted: HashMap::new(),
+                frozen: None,
                 frame: Vec::new(),
             }),
             answers: AtomicU64::new(0),
             armed: AtomicU64::new(u64::MAX),
             earlier: Condvar::new(),
+            thawed: Condvar::new(),
             stop,
             stopped: AtomicBool::new(false),
             started: Instant::now(),
@@ -205,6 +214,16 @@ impl Pager {
         let end = self.mapped.read().end_of(fault.address);
         let limit = PageNumber::of_address(end.unwrap_or(fault.address + 4096));
         let mut state = self.lock();
+        if let Some(frozen) = &mut state.frozen {
+            frozen.faults.push(fault);
+            return Ok(());
+        }
+        // One that waited for a page while memory was copied, and has been woken.
+        if fault.cause == Cause::Protected
+            && state.machine.foreign(extents_of(fault.address, 1)).next().is_none()
+        {
+            return self.wake(page);
+        }
         state.faulted.entry(page).or_insert_with(Instant::now);
         self.step(state, Input::Fault { thread: ThreadNumber(fault.thread), page, access, limit }, &[])
     }
@@ -262,6 +281,7 @@ impl Pager {
                 continue;
             }
             let (mut state, token, wait) = self.expect();
+            self.thawed.wait_while(&mut state, |state| state.frozen.is_some());
             state.faulted.remove(&first);
             self.step(state, Input::Acquire { token, run: Run { first, count }, access }, &[])?;
             waits.push(wait);
@@ -325,21 +345,21 @@ impl Pager {
             pending = match pending {
                 Some((from, to)) if to == start => Some((from, end)),
                 Some((from, to)) => {
-                    self.register(from, to)?;
+                    self.register(from, to, Registration::Everything)?;
                     Some((start, end))
                 }
                 None => Some((start, end)),
             };
         }
         if let Some((from, to)) = pending {
-            self.register(from, to)?;
+            self.register(from, to, Registration::Everything)?;
         }
         Ok(())
     }
 
-    fn register(&self, start: u64, end: u64) -> Result<(), PagerError> {
+    fn register(&self, start: u64, end: u64, what: Registration) -> Result<(), PagerError> {
         let Some(faults) = self.faults.get() else { return Ok(()) };
-        match faults.register(start, end - start, Registration::Everything) {
+        match faults.register(start, end - start, what) {
             Ok(()) => Ok(()),
             Err(_) if self.replica_ended() => Ok(()),
             Err(error) => Err(PagerError::Fatal(format!("registering {start:#x}..{end:#x}: {error}"))),
@@ -405,7 +425,7 @@ impl Pager {
                     (extent.first_page().address(), extent.first_page().address() + EXTENT_BYTES);
                 let pieces = self.mapped.read().within(start, end);
                 for (from, to) in pieces {
-                    self.register(from, to)?;
+                    self.register(from, to, Registration::Everything)?;
                 }
                 let empty =
                     self.memory.is_empty(start, EXTENT_BYTES).map_err(|e| fatal("looking for pages", &e))?;

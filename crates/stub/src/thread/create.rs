@@ -25,8 +25,8 @@ use zerocopy::IntoBytes;
 const SIGNAL: u64 = linux::CSIGNAL as u64;
 /// The flag of a descriptor of the child.
 const DESCRIPTOR: u64 = linux::CLONE_PIDFD as u64;
-/// Two words of which `clone` has one.
-const BOTH: u64 = DESCRIPTOR | linux::CLONE_PARENT_SETTID as u64;
+/// The words that the kernel writes in the caller, of which `clone` has one.
+pub(super) const BOTH: u64 = DESCRIPTOR | linux::CLONE_PARENT_SETTID as u64;
 const THREAD: u64 = (linux::CLONE_VM | linux::CLONE_SIGHAND | linux::CLONE_THREAD) as u64;
 const CHILD: u64 = (linux::CLONE_VM | linux::CLONE_VFORK) as u64;
 /// What a child may not have: the stub's handlers, shared or cleared.

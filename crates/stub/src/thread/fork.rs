@@ -11,11 +11,12 @@
 use crate::daemon::requests;
 use crate::kernel;
 use crate::memory;
+use crate::memory::copy::{self, ProgramAddress};
 use crate::report;
 use crate::signal::deferred;
 use crate::start;
 use crate::thread::child::DONE_HERE;
-use crate::thread::create::{self, Creation};
+use crate::thread::create::{self, BOTH, Creation};
 use crate::thread::{Thread, block, exit, resume};
 use banyan_sys::raw::Errno;
 use banyan_wire::stub::{Answer, Copied, Nothing, Request};
@@ -27,8 +28,9 @@ pub fn create(thread: &'static Thread, creation: &Creation) -> i64 {
     let (Answer::Done(_), Some(socket)) = requests::ask_for_descriptor(&Request::Fork(Nothing {})) else {
         return Errno::EAGAIN.negated();
     };
-    let arguments = [creation.flags & !DONE_HERE, 0, creation.parent_word, 0, 0, 0];
-    // SAFETY: the copy goes on here with memory of its own; the kernel checks the word of the program.
+    let mut word = 0_u32;
+    let arguments = [creation.flags & !DONE_HERE, 0, &raw mut word as u64, 0, 0, 0];
+    // SAFETY: the copy goes on here with memory of its own; the word lives across the call, which writes it.
     let result = unsafe { kernel::raw(linux::__NR_clone, arguments) };
     if result == 0 {
         begin(thread, creation, socket);
@@ -36,6 +38,10 @@ pub fn create(thread: &'static Thread, creation: &Creation) -> i64 {
     kernel::close(socket);
     requests::tell(&Request::Forked(Nothing {}));
     drop(guard);
+    // Only now: the program's memory is not written while it is copied.
+    if result > 0 && creation.flags & BOTH != 0 {
+        let _ = copy::store_u32(ProgramAddress(creation.parent_word), word);
+    }
     result
 }
 
