@@ -1,5 +1,6 @@
-// Runs until it is ended from outside: endless busy|wait. Says "ready" when all its threads run.
+// Runs until it is ended from outside: endless busy|wait|forks. Says "ready" when all its threads run.
 #include "check.h"
+#include <sys/wait.h>
 
 static atomic_int started;
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -25,14 +26,20 @@ static void *run(void *argument) {
 }
 
 int main(int count, char **arguments) {
-    CHECK(count == 2, "usage: endless busy|wait");
-    busy = strcmp(arguments[1], "busy") == 0;
+    CHECK(count == 2, "usage: endless busy|wait|forks");
+    int forks = strcmp(arguments[1], "forks") == 0;
+    busy = forks || strcmp(arguments[1], "busy") == 0;
     pthread_t threads[THREADS];
     for (int index = 0; index < THREADS; index++)
         ZERO(pthread_create(&threads[index], NULL, run, (void *)(intptr_t)index));
     while (started < THREADS) sleep_ms(1);
     puts("ready");
     fflush(stdout);
+    while (forks) {
+        pid_t copy = CALL(fork());
+        if (copy == 0) _exit(0);
+        CALL(waitpid(copy, NULL, 0));
+    }
     pthread_join(threads[0], NULL);
     return 1;
 }

@@ -62,8 +62,11 @@ fn daemon(place: usize) -> impl FnOnce(&[Process], i32) -> Process {
 
 fn replica(place: usize) -> impl FnOnce(&[Process], i32) -> Process {
     move |processes, program| {
-        let replicas: Vec<&Process> =
-            processes.iter().filter(|process| !process.is_daemon() && process.pid != program).collect();
+        let is_replica = |process: &&Process| {
+            process.pid != program
+                && process.arguments.first().is_some_and(|name| name.starts_with("banyan: node"))
+        };
+        let replicas: Vec<&Process> = processes.iter().filter(is_replica).collect();
         assert_eq!(replicas.len(), NODES - 1, "the replicas among {processes:?}");
         replicas[place].clone()
     }
@@ -106,6 +109,29 @@ fn a_kill_while_threads_move_ends_the_run() {
     for place in 0..NODES - 1 {
         ended_by_125_and_one_line(kill_in(&moving, replica(place)));
     }
+}
+
+/// A copy that still asks its daemon says, too, that it is gone.
+#[test]
+fn a_kill_while_the_process_is_copied_ends_the_run() {
+    let ended = |outcome: Option<Outcome>| {
+        let Some(outcome) = outcome else { return };
+        let text = String::from_utf8_lossy(&outcome.stderr);
+        assert_eq!(outcome.end, End::Status(125), "stderr: {text}");
+        let lines = text.lines().count();
+        assert!((1..=2).contains(&lines) && text.lines().all(|line| line.starts_with("banyan: ")), "{text}");
+    };
+    for place in 0..NODES {
+        ended(kill_one("forks", daemon(place)));
+    }
+    for place in 0..NODES - 1 {
+        ended(kill_one("forks", replica(place)));
+    }
+    let program = |processes: &[Process], program: i32| {
+        processes.iter().find(|process| process.pid == program).expect("the program").clone()
+    };
+    let Some(outcome) = kill_one("forks", program) else { return };
+    assert_eq!(outcome.end, End::Signal(SIGKILL), "stderr: {}", excerpt(&outcome.stderr));
 }
 
 #[test]

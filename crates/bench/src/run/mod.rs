@@ -105,6 +105,13 @@ const BENCHES: &[Bench] = &[
         measure: one_node::children,
     },
     Bench {
+        name: "fork.copy",
+        about: "fork, exit and wait of a process with 1 GiB on one node, against a native run",
+        rival: "the same without Banyan",
+        bar: Bar::AtMost(2.0),
+        measure: one_node::copies,
+    },
+    Bench {
         name: "scale4.pigz",
         about: "speed of pigz on 4 nodes of 0.2 CPU against one such node",
         rival: "one such node",

@@ -16,6 +16,8 @@ use std::time::Duration;
 const DEADLINE: Duration = Duration::from_secs(120);
 const TOUCH_MEGABYTES: usize = 1024;
 const CHILDREN: usize = 500;
+/// Memory of a process that is copied.
+const COPIED_MEGABYTES: usize = 1024;
 
 /// Whether a program is missing; if so, how to get it.
 pub(crate) fn missing(program: &str) -> Option<Outcome> {
@@ -152,6 +154,54 @@ pub(crate) fn children(session: &mut Session) -> anyhow::Result<Outcome> {
     detail.insert("posix_spawn_alone_us".into(), list_of(&alone.1));
     detail.insert("posix_spawn_ratio".into(), json!(rounded(middle(&ours.1) / middle(&alone.1))));
     Ok(Outcome::measured(value, "us", value / middle(&alone.0), detail))
+}
+
+/// Forks, waits, and prints what each took at the median, in microseconds: arguments are the bytes of memory
+/// and how often.
+const COPIES: &str = r#"
+use Time::HiRes "time";
+use POSIX ();
+my ($bytes, $count) = @ARGV;
+my $memory = "x" x $bytes;
+my @times;
+for (1 .. $count) {
+    my $begin = time;
+    my $copy = fork() // die "fork: $!";
+    if ($copy == 0) { POSIX::_exit(0) }
+    waitpid($copy, 0);
+    push @times, time - $begin;
+}
+print "p50 ", (sort { $a <=> $b } @times)[$count / 2] * 1e6, "\n";
+"#;
+
+/// `fork.copy`. That of a small process, and of one on two nodes, is in the detail.
+pub(crate) fn copies(session: &mut Session) -> anyhow::Result<Outcome> {
+    if let Some(skipped) = missing("perl") {
+        return Ok(skipped);
+    }
+    let words = |megabytes: usize| {
+        let bytes = (megabytes << 20).to_string();
+        ["perl", "-e", COPIES, &bytes, "15"].map(str::to_owned)
+    };
+    let sides = [
+        ("alone_us", COPIED_MEGABYTES, None),
+        ("banyan_us", COPIED_MEGABYTES, Some(1)),
+        ("small_alone_us", 1, None),
+        ("small_banyan_us", 1, Some(1)),
+        ("small_two_nodes_us", 1, Some(2)),
+        ("two_nodes_us", COPIED_MEGABYTES, Some(2)),
+    ];
+    let mut times: Vec<Vec<f64>> = vec![Vec::new(); sides.len()];
+    for _ in 0..session.rounds() {
+        for (times, (_, megabytes, nodes)) in times.iter_mut().zip(sides) {
+            let numbers = run(session, &words(megabytes), nodes)?.numbers()?;
+            times.push(numbers.get("p50").copied().context("no median")?);
+        }
+    }
+    let middle = |times: &[f64]| median(times.iter().copied());
+    let detail: Detail =
+        sides.iter().zip(&times).map(|((name, ..), times)| ((*name).into(), list_of(times))).collect();
+    Ok(Outcome::measured(middle(&times[1]), "us", middle(&times[1]) / middle(&times[0]), detail))
 }
 
 /// Whether the kernel gives anonymous memory in huge pages unasked, which native programs then profit from.

@@ -8,12 +8,15 @@
 use super::Job;
 use super::end::Event;
 use super::home::Home;
-use super::questions::{Answer, PEER_DEADLINE};
+use super::questions::Answer;
 use banyan_wire::control::ControlMessage;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+/// All nodes must stand still, and all memory be at home, within this time, or the process is not copied. A
+/// node that is lost shows earlier, by its connections.
+const DEADLINE: Duration = Duration::from_secs(30);
 /// How long to sleep between two looks at a replica that stops.
 const LOOK_AGAIN: Duration = Duration::from_micros(100);
 /// How long a wait for the sign to go on lasts until it looks whether the run has ended.
@@ -27,7 +30,7 @@ impl Job {
     /// # Errors
     /// Why it could not be done in time.
     pub(super) fn gather(&self, home: &Home) -> Result<Vec<(u64, u64)>, String> {
-        let deadline = Instant::now() + PEER_DEADLINE;
+        let deadline = Instant::now() + DEADLINE;
         let left = || deadline.saturating_duration_since(Instant::now());
         let ask = |node| (node, home.questions().ask(node, |id| ControlMessage::StandStill { id }));
         let waits: Vec<_> = home.others().map(ask).collect();
@@ -84,7 +87,7 @@ impl Job {
 
     fn stop_replica(&self, id: u64) -> std::io::Result<()> {
         let replica = self.replica_process().ok_or(std::io::ErrorKind::NotConnected)?;
-        let deadline = Instant::now() + PEER_DEADLINE;
+        let deadline = Instant::now() + DEADLINE;
         rustix::process::kill_process(replica, Signal::STOP)?;
         // It has stopped when its last thread has. Its end is not waited for here.
         let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
