@@ -67,13 +67,7 @@ fn handle(job: &Job, received: Received) -> Result<(Answer, Option<OwnedFd>), Pa
             DONE
         }
         Request::Discard(range) => {
-            let (address, length) = checked(range)?;
-            if job.pager.is_native(address, length) {
-                let punched = job.pager.memory().punch(address, length);
-                punched.map_err(|error| PagerError::Fatal(error.to_string()))?;
-            } else {
-                job.pager.discard(address, length, PEER_DEADLINE)?;
-            }
+            discard(job, checked(range)?)?;
             DONE
         }
         Request::Lookup(request) => lookup(job, request.address, request.protection as u32)?,
@@ -158,6 +152,13 @@ fn handle(job: &Job, received: Received) -> Result<(Answer, Option<OwnedFd>), Pa
         }
     };
     Ok((answer, None))
+}
+
+fn discard(job: &Job, (address, length): (u64, u64)) -> Result<(), PagerError> {
+    if !job.pager.is_native(address, length) {
+        return job.pager.discard(address, length, PEER_DEADLINE);
+    }
+    job.pager.memory().punch(address, length).map_err(|error| PagerError::Fatal(error.to_string()))
 }
 
 /// The program executes another one. This one's end shows as that of its replica.
