@@ -173,6 +173,19 @@ fn threads_of_the_library_reach_memory_of_the_program() {
     Pair::new("threads", "", &["-O1"], &["-O1"]).prints_the_same(&[]);
 }
 
+/// Pages that a worker keeps between calls are what the program made of them meanwhile, and what the library
+/// wrote is what the program finds.
+#[test]
+fn memory_that_both_sides_use_by_turns_is_the_same_for_both() {
+    let pair = Pair::new("chatty", "", &["-O1"], &["-O1", "-pthread"]);
+    for seed in ["1", "2", "3", "4", "5", "6"] {
+        // Alone, beside other threads that call, and with a signal every few milliseconds.
+        for ways in [&["1000", "1"][..], &["300", "3"], &["300", "1", "3000"], &["200", "2", "3000"]] {
+            pair.prints_the_same(&[&[seed], ways].concat());
+        }
+    }
+}
+
 #[test]
 fn a_library_that_is_opened_by_its_path_is_isolated() {
     let pair = Pair::new("opened", "", &[], &["-Wl,--no-as-needed"]);

@@ -50,6 +50,12 @@ pub(crate) const BULK_STRIDE: u64 = 128 << 20;
 pub(crate) const CHANGES_OFFSET: u64 = 64 << 20;
 /// Offset in a bulk area of the list of changed pages, four bytes a page.
 pub(crate) const CHANGED_LIST_OFFSET: u64 = 80 << 20;
+/// Offset in a bulk area of what is said about pages that the worker has kept ([`Kept`]).
+pub(crate) const KEPT_OFFSET: u64 = 81 << 20;
+/// Pages that a worker keeps from one time that it runs to the next, at most: a bit each.
+pub(crate) const KEPT_MAX: usize = 64;
+/// Bytes of a line: what of a kept page is brought up to date at once, a bit each.
+pub(crate) const LINE: u64 = 64;
 /// Bytes of arguments or results that a bulk area can carry.
 pub(crate) const BULK_BYTES_MAX: u64 = 64 << 20;
 /// Offset in a slot of the heaps, which extend to its end.
@@ -196,7 +202,22 @@ pub(crate) struct Channel {
     rest: [AtomicU64; 2],
 }
 
+/// What has become of the pages that the worker kept, as the caller says before the worker runs again. Bits
+/// are numbers of pages, in the order fetched.
+#[repr(C, align(64))]
+pub(crate) struct Kept {
+    /// Those it may keep on; the others are forgotten.
+    pub(crate) kept: AtomicU64,
+    /// Those of them that the program has changed: the new bytes lie where the pages were copied to.
+    pub(crate) changed: AtomicU64,
+    /// For each of these which lines, a bit each.
+    pub(crate) lines: [AtomicU64; KEPT_MAX],
+}
+
 const _: () = {
+    assert!(PAGE / LINE == 64 && KEPT_MAX == 64);
+    assert!(CHANGED_LIST_OFFSET + (PAGES_MAX * 4) as u64 <= KEPT_OFFSET);
+    assert!(KEPT_OFFSET + size_of::<Kept>() as u64 <= BULK_STRIDE);
     assert!(size_of::<Channel>() == 8192);
     assert!(std::mem::offset_of!(Channel, reply) == 4096);
     assert!(std::mem::offset_of!(Channel, reply_frame) == 4136);

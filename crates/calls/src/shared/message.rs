@@ -41,20 +41,64 @@ impl<'a> Payload<'a> {
     }
 }
 
+/// What a worker did with pages of the caller until it gave control back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Touched {
+    /// How many it changed.
+    pub changed: u64,
+    /// Whether it keeps all that it has.
+    pub keeps: bool,
+}
+
+impl Touched {
+    fn read(reader: &mut FrameReader<'_>, limits: Limits) -> Result<Self, FrameError> {
+        let number = reader.number_below(2 * (limits.pages + 1))?;
+        Ok(Self { changed: number >> 1, keeps: number & 1 != 0 })
+    }
+
+    /// As it stands in a frame.
+    #[must_use]
+    pub const fn number(self) -> u64 {
+        self.changed << 1 | self.keeps as u64
+    }
+}
+
+/// What is to become of the pages that the worker kept when it gave control to the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Keeping {
+    /// It has none, or forgets them.
+    None = 0,
+    /// All are as they were.
+    All = 1,
+    /// The channel's bulk area says more.
+    Told = 2,
+}
+
+impl Keeping {
+    fn read(reader: &mut FrameReader<'_>) -> Result<Self, FrameError> {
+        Ok(match reader.number_below(3)? {
+            0 => Self::None,
+            1 => Self::All,
+            _ => Self::Told,
+        })
+    }
+}
+
 /// What a worker says.
 #[derive(Clone, Copy, Debug)]
 pub enum Answer<'a> {
     /// The function returned; the results follow.
     Returned {
-        /// How many pages it changed.
-        changed: u64,
+        /// Pages of the caller.
+        touched: Touched,
         /// `errno` and registers.
         results: FrameReader<'a>,
     },
     /// It calls the caller's code; the arguments follow.
     CallBack {
-        /// How many pages were changed until now.
-        changed: u64,
+        /// Pages of the caller.
+        touched: Touched,
         /// The address.
         target: u64,
         /// The library's `errno`.
@@ -88,8 +132,8 @@ pub enum Answer<'a> {
     NoFunction,
     /// The library jumped over the caller's call-backs, to the call at that depth.
     Unwind {
-        /// How many pages were changed until now.
-        changed: u64,
+        /// Pages of the caller.
+        touched: Touched,
         /// The depth.
         depth: u8,
     },
@@ -104,11 +148,9 @@ impl<'a> Answer<'a> {
     pub fn read(frame: &'a [u8], limits: Limits) -> Result<Self, FrameError> {
         let mut reader = FrameReader::new(frame);
         Ok(match reader.kind()? {
-            Kind::Return => {
-                Self::Returned { changed: reader.number_below(limits.pages + 1)?, results: reader }
-            }
+            Kind::Return => Self::Returned { touched: Touched::read(&mut reader, limits)?, results: reader },
             Kind::Callback => Self::CallBack {
-                changed: reader.number_below(limits.pages + 1)?,
+                touched: Touched::read(&mut reader, limits)?,
                 target: reader.number()?,
                 errno: reader.number_below(ERRNO_END)? as u32,
                 arguments: reader,
@@ -128,10 +170,10 @@ impl<'a> Answer<'a> {
             Kind::Refused => Self::Refused(reader.number_below(1 << 32)? as u32),
             Kind::NoFunction => Self::NoFunction,
             Kind::Unwind => {
-                let changed = reader.number_below(limits.pages + 1)?;
+                let touched = Touched::read(&mut reader, limits)?;
                 let depth = reader.number_below(DEPTH_MAX as u64)? as u8;
                 reader.end()?;
-                Self::Unwind { changed, depth }
+                Self::Unwind { touched, depth }
             }
             Kind::Call | Kind::CallbackReturn | Kind::Fetched => return Err(FrameError::Range),
         })
@@ -147,6 +189,8 @@ pub enum Request<'a> {
         function: u64,
         /// How deep the call is nested, and flags.
         depth: u8,
+        /// Pages that the worker kept.
+        keeping: Keeping,
         /// The caller's `errno`.
         errno: u32,
         /// Registers and stack words.
@@ -159,8 +203,13 @@ pub enum Request<'a> {
         /// Its arguments.
         arguments: Payload<'a>,
     },
-    /// The call-back returned; `errno` and the results follow.
-    CallBackReturned(FrameReader<'a>),
+    /// The call-back returned.
+    CallBackReturned {
+        /// Pages that the worker kept.
+        keeping: Keeping,
+        /// `errno` and registers.
+        results: FrameReader<'a>,
+    },
     /// That many pages were copied.
     Fetched(u64),
 }
@@ -177,6 +226,7 @@ impl<'a> Request<'a> {
             Kind::Call => Self::Call {
                 function: reader.number()?,
                 depth: reader.number_below(128)? as u8,
+                keeping: Keeping::read(&mut reader)?,
                 errno: reader.number_below(ERRNO_END)? as u32,
                 arguments: reader,
             },
@@ -185,7 +235,9 @@ impl<'a> Request<'a> {
                 reader.number_below(128)?;
                 Self::CallBytes { function, arguments: Payload::read(reader, limits)? }
             }
-            Kind::CallbackReturn => Self::CallBackReturned(reader),
+            Kind::CallbackReturn => {
+                Self::CallBackReturned { keeping: Keeping::read(&mut reader)?, results: reader }
+            }
             Kind::Fetched => {
                 let count = reader.number_below(FETCH_MAX + 1)?;
                 reader.end()?;
@@ -212,18 +264,20 @@ mod tests {
     #[test]
     fn limits_are_kept_and_directions_told_apart() {
         let read = |frame: &[u8]| Answer::read(frame, LIMITS).map(|_| ());
-        assert_eq!(read(&[Kind::Return as u8, 8]), Ok(()));
-        assert_eq!(read(&[Kind::Return as u8, 9]), Err(FrameError::Range));
+        assert_eq!(read(&[Kind::Return as u8, 17]), Ok(()));
+        assert_eq!(read(&[Kind::Return as u8, 18]), Err(FrameError::Range));
         assert_eq!(read(&[Kind::Fetch as u8, 16, 1]), Ok(()));
         assert_eq!(read(&[Kind::Fetch as u8, 16, 1, 0]), Err(FrameError::Long));
         assert_eq!(read(&[Kind::CallBytes as u8, 1, 101]), Err(FrameError::Range));
         assert_eq!(read(&[Kind::Crashed as u8, 65, 0, 0]), Err(FrameError::Range));
         assert_eq!(read(&[Kind::Call as u8, 1, 0, 0]), Err(FrameError::Range));
-        assert_eq!(read(&[Kind::Unwind as u8, 8, 31]), Ok(()));
-        assert_eq!(read(&[Kind::Unwind as u8, 8, 32]), Err(FrameError::Range));
-        assert_eq!(read(&[Kind::Unwind as u8, 9, 0]), Err(FrameError::Range));
+        assert_eq!(read(&[Kind::Unwind as u8, 16, 31]), Ok(()));
+        assert_eq!(read(&[Kind::Unwind as u8, 16, 32]), Err(FrameError::Range));
+        assert_eq!(read(&[Kind::Unwind as u8, 18, 0]), Err(FrameError::Range));
         let read = |frame: &[u8]| Request::read(frame, LIMITS).map(|_| ());
-        assert_eq!(read(&[Kind::Call as u8, 1, 0, 0]), Ok(()));
+        assert_eq!(read(&[Kind::Call as u8, 1, 0, 2, 0]), Ok(()));
+        assert_eq!(read(&[Kind::Call as u8, 1, 0, 3, 0]), Err(FrameError::Range));
+        assert_eq!(read(&[Kind::CallbackReturn as u8, 3]), Err(FrameError::Range));
         assert_eq!(read(&[Kind::Return as u8, 1]), Err(FrameError::Range));
         assert_eq!(read(&[Kind::Fetched as u8, 0x81, 2]), Err(FrameError::Range));
     }

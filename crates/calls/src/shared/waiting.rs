@@ -293,33 +293,33 @@ pub(crate) fn post_request(
     slept
 }
 
-/// Waits for the answer to `sequence`. `spin_ticks` is the time to spin, in ticks of the counter.
+/// Spins for the answer to `sequence`, for so many ticks of the counter; `None` if that was in vain.
 #[inline]
-pub(crate) fn wait_reply(
-    channel: &Channel,
-    sequence: u32,
-    spin_ticks: u64,
-    limits: &Limits<'_>,
-) -> Result<(), Ended> {
+pub(crate) fn spin_for_reply(channel: &Channel, sequence: u32, spin_ticks: u64) -> Option<Result<(), Ended>> {
     let words = words(channel);
     let reply = &channel.reply.word;
     if spin_ticks > 0 {
         let before = sequence.wrapping_sub(1) & SEQUENCE_MASK;
         let classify = |word| words.classify(word, sequence).unwrap_or(Err(Ended::Violation));
         if let Some(word) = poll(reply, before, POLLS_WITHOUT_PAUSE, || {}) {
-            return if word == sequence { Ok(()) } else { classify(word) };
+            return Some(if word == sequence { Ok(()) } else { classify(word) });
         }
         let start = counter();
         while counter().wrapping_sub(start) <= spin_ticks {
             if let Some(word) = poll(reply, before, POLLS_A_TIME, spin_loop) {
-                return classify(word);
+                return Some(classify(word));
             }
             if channel.alive.word.load(Relaxed) & OWNER_DIED != 0 {
-                return words.classify(reply.load(Acquire), sequence).unwrap_or(Err(Ended::Died));
+                return Some(words.classify(reply.load(Acquire), sequence).unwrap_or(Err(Ended::Died)));
             }
         }
     }
-    words.sleep_for_reply(sequence, |round| limits.sleep_ns(round))
+    None
+}
+
+/// Sleeps until there is the answer to `sequence`.
+pub(crate) fn sleep_for_reply(channel: &Channel, sequence: u32, limits: &Limits<'_>) -> Result<(), Ended> {
+    words(channel).sleep_for_reply(sequence, |round| limits.sleep_ns(round))
 }
 
 /// Answers request `sequence`; the frame is stored already.

@@ -273,6 +273,40 @@ pub(crate) unsafe fn copy_checked(from: u64, to: u64, length: usize) -> usize {
     copied.max(0) as usize
 }
 
+/// Copies pages of the calling process to others that follow each other from `to` on, as [`copy_checked`]
+/// does: those of `addresses` whose bits are set in `wanted`. Returns the bits of those that were mapped.
+///
+/// # Safety
+/// As many pages at `to` as there are bits must be memory that the caller may change.
+#[must_use]
+pub(crate) unsafe fn copy_pages_checked(addresses: &[u64; 64], wanted: u64, to: u64) -> u64 {
+    const PAGE: u64 = 4096;
+    let (mut left, mut there) = (wanted, 0_u64);
+    while left != 0 {
+        let mut remote = [[0_u64; 2]; 64];
+        let mut count = 0;
+        for number in (0..64).filter(|number| left >> number & 1 != 0) {
+            remote[count] = [addresses[number], PAGE];
+            count += 1;
+        }
+        let local = [to + u64::from(there.count_ones()) * PAGE, count as u64 * PAGE];
+        // SAFETY: the vectors outlive the call; the kernel checks the ranges it reads.
+        let copied = unsafe {
+            let process = syscall(libc::SYS_getpid as u32, [0; 6]) as u64;
+            let (local, remote) = (local.as_ptr() as u64, remote.as_ptr() as u64);
+            syscall(libc::SYS_process_vm_readv as u32, [process, local, 1, remote, count as u64, 0])
+        };
+        // Whole pages, up to the first that is not mapped.
+        for _ in 0..copied.max(0) as u64 / PAGE {
+            let first = left & left.wrapping_neg();
+            there |= first;
+            left &= !first;
+        }
+        left &= left.wrapping_sub(1);
+    }
+    there
+}
+
 /// Writes `pieces` of this process's memory over others of the same lengths, by the kernel, which
 /// reports bad addresses instead of faulting. Each piece is (from, to, length). Returns the bytes written.
 ///

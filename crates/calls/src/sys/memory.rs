@@ -45,6 +45,33 @@ pub(crate) unsafe fn load_bytes(from: u64, to: &mut [u8]) {
     }
 }
 
+/// Which lines of 64 bytes differ between two pages, a bit each. A peer may be writing either.
+///
+/// # Safety
+/// A page must be mapped for reading at both, which are multiples of 4096.
+pub(crate) unsafe fn differing_lines(one: u64, other: u64) -> u64 {
+    use std::arch::x86_64::{__m128i, _mm_and_si128, _mm_cmpeq_epi8, _mm_movemask_epi8};
+    let mut lines = 0;
+    for line in 0..64_u64 {
+        let part = |part: u64| {
+            let offset = line * 64 + part * 16;
+            // SAFETY: within the pages, and aligned; volatile, as what changes meanwhile gives some value.
+            unsafe {
+                let one = std::ptr::read_volatile((one + offset) as *const __m128i);
+                let other = std::ptr::read_volatile((other + offset) as *const __m128i);
+                _mm_cmpeq_epi8(one, other)
+            }
+        };
+        // SAFETY: every processor of this architecture has these instructions.
+        let is_equal = unsafe {
+            let (low, high) = (_mm_and_si128(part(0), part(1)), _mm_and_si128(part(2), part(3)));
+            _mm_movemask_epi8(_mm_and_si128(low, high)) == 0xffff
+        };
+        lines |= u64::from(!is_equal) << line;
+    }
+    lines
+}
+
 /// A reference into a mapped part.
 ///
 /// # Safety

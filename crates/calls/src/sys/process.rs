@@ -107,26 +107,33 @@ pub(crate) fn launch_detached(launch: &Launch<'_>) -> io::Result<()> {
         error: 0,
     };
     let mut stack = Box::new([0_u128; 8 * 1024]);
-    // Handlers of this process must not run in the child, which shares our memory: block everything.
-    // SAFETY: the sets are local; clone runs `child` on the boxed stack while this thread is
-    // suspended (CLONE_VFORK), so the plan outlives its use. No exit signal: no SIGCHLD.
-    unsafe {
-        let mut all: libc::sigset_t = std::mem::zeroed();
-        let mut old: libc::sigset_t = std::mem::zeroed();
-        libc::sigfillset(&raw mut all);
-        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut old);
+    // Handlers of this process must not run in the child, which shares our memory.
+    // SAFETY: clone runs `child` on the boxed stack while this thread is suspended (CLONE_VFORK), so the plan
+    // outlives its use. No exit signal: no SIGCHLD.
+    without_signals(|| unsafe {
         let top = stack.as_mut_ptr().add(stack.len()).cast();
         let process = libc::clone(child, top, libc::CLONE_VM | libc::CLONE_VFORK, (&raw mut plan).cast());
         let error = io::Error::last_os_error();
         if process > 0 {
             libc::waitpid(process, std::ptr::null_mut(), libc::__WALL);
         }
-        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const old, std::ptr::null_mut());
-        if process < 0 {
-            return Err(error);
-        }
-    }
+        if process < 0 { Err(error) } else { Ok(()) }
+    })?;
     if plan.error != 0 { Err(io::Error::from_raw_os_error(plan.error)) } else { Ok(()) }
+}
+
+/// Runs `work` while no signal reaches the calling thread.
+pub(crate) fn without_signals<T>(work: impl FnOnce() -> T) -> T {
+    // SAFETY: the sets are local; what is blocked comes later.
+    unsafe {
+        let mut all: libc::sigset_t = std::mem::zeroed();
+        let mut old: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&raw mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut old);
+        let result = work();
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const old, std::ptr::null_mut());
+        result
+    }
 }
 
 /// A descriptor that becomes readable when process `process` ends.
@@ -217,17 +224,11 @@ pub(crate) unsafe fn start_bare_thread(
 ) -> io::Result<()> {
     let flags =
         libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_SIGHAND | libc::CLONE_THREAD | libc::CLONE_SYSVSEM;
-    // SAFETY: the sets are local; the rest is the caller's contract. The thread inherits the blocked signals.
-    unsafe {
-        let mut all: libc::sigset_t = std::mem::zeroed();
-        let mut old: libc::sigset_t = std::mem::zeroed();
-        libc::sigfillset(&raw mut all);
-        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut old);
+    // SAFETY: the caller's contract. The thread inherits the blocked signals.
+    without_signals(|| unsafe {
         let thread = libc::clone(main, top as *mut libc::c_void, flags, argument);
-        let error = io::Error::last_os_error();
-        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const old, std::ptr::null_mut());
-        if thread < 0 { Err(error) } else { Ok(()) }
-    }
+        if thread < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    })
 }
 
 /// Closes all descriptors of the calling thread's table but one. Uses no thread-local storage.

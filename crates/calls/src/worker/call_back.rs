@@ -3,11 +3,13 @@
 //!
 //! Not for the caller's end; that is `exchange`.
 
-use super::{CALL_BACK_WORDS, IS_LENT, THREAD, Thread, errno, faults, gate, serve, start, view};
+use super::kept::Inside;
+use super::{CALL_BACK_WORDS, IS_LENT, THREAD, Thread, errno, faults, serve, start, view};
 use crate::shared::frame::{
     ERRNO_END, FrameWriter, Kind, NO_CODE, Registers, Shape, WANT_ANY_ST, WANT_VECTOR, write_arguments,
 };
 use crate::shared::layout::DEPTH_MAX;
+use crate::shared::message::Touched;
 use crate::sys::process::kill_self;
 use crate::sys::registers::entry;
 use std::sync::atomic::Ordering::Relaxed;
@@ -61,12 +63,12 @@ fn on_channel_of_a_call(target: u64, registers: &mut Registers, before: u32) {
 pub(super) fn pause(state: &Thread) {
     state.leave_call();
     let has_pages = state.granted.get() > 0;
-    let changed = state.flush();
-    gate::leave(state.gated.replace(false));
+    let touched = state.flush(Inside::Outside);
+    state.inside.replace(Inside::Outside).leave();
     start::start_starter(state);
     if has_pages {
         let mut registers = Registers::default();
-        ask(state, NO_CODE, changed, 0, &registers, &[]);
+        ask(state, NO_CODE, touched, 0, &registers, &[]);
         state.level.set(state.level.get() + 1);
         serve(state, &mut registers);
         state.level.set(state.level.get() - 1);
@@ -79,8 +81,9 @@ fn converse(state: &Thread, target: u64, registers: &mut Registers, before: u32)
         faults::report_crash(state, libc::SIGSEGV, target, target);
     }
     state.leave_call();
-    let changed = state.flush();
-    gate::leave(state.gated.get());
+    let inside = state.inside.get();
+    let touched = state.flush(inside);
+    inside.leave();
     // The caller's code may wait for another thread of the caller, which calls too.
     start::start_starter(state);
     let mut words = [0; CALL_BACK_WORDS];
@@ -90,20 +93,21 @@ fn converse(state: &Thread, target: u64, registers: &mut Registers, before: u32)
         std::slice::from_raw_parts(registers.stack as *const u64, CALL_BACK_WORDS)
     });
     registers.results = WANT_VECTOR | WANT_ANY_ST;
-    ask(state, target, changed, before, registers, &words);
+    ask(state, target, touched, before, registers, &words);
     state.level.set(state.level.get() + 1);
     serve(state, registers);
     state.level.set(state.level.get() - 1);
-    gate::enter(state.gated.get());
+    inside.enter(state);
+    state.resume_kept(state.keeping.get());
     state.enter_call();
 }
 
 /// Says to the caller that code of its is called.
-fn ask(state: &Thread, target: u64, changed: u64, errno: u32, registers: &Registers, words: &[u64]) {
+fn ask(state: &Thread, target: u64, touched: Touched, errno: u32, registers: &Registers, words: &[u64]) {
     let mut writer = FrameWriter::new(state.frame());
     let written = writer
         .kind(Kind::Callback)
-        .and_then(|()| writer.number(changed))
+        .and_then(|()| writer.number(touched.number()))
         .and_then(|()| writer.number(target))
         .and_then(|()| writer.number(errno.min(ERRNO_END as u32 - 1).into()))
         .and_then(|()| write_arguments(&mut writer, Shape::unknown(0), registers, words));

@@ -11,7 +11,7 @@ pub(super) struct Gate(AtomicU32);
 
 /// The gate of a serial library: one thread at a time is inside, so that threads do not see each other's
 /// copies of the caller's pages.
-static LIBRARY: Gate = Gate::new();
+pub(super) static LIBRARY: Gate = Gate::new();
 
 impl Gate {
     /// One that is free.
@@ -22,12 +22,17 @@ impl Gate {
     /// Waits until the calling thread has the gate.
     #[inline]
     pub(super) fn enter(&self) {
-        if self.0.compare_exchange(0, 1, Acquire, Relaxed).is_ok() {
+        if self.try_enter() {
             return;
         }
         while self.0.swap(2, AcqRel) != 0 {
             futex_wait(&self.0, 2, 1_000_000_000);
         }
+    }
+
+    /// Takes the gate if it is free; returns whether it was.
+    pub(super) fn try_enter(&self) -> bool {
+        self.0.compare_exchange(0, 1, Acquire, Relaxed).is_ok()
     }
 
     /// Lets the next thread in.
@@ -36,19 +41,5 @@ impl Gate {
         if self.0.swap(0, Release) == 2 {
             futex_wake(&self.0, 1);
         }
-    }
-}
-
-/// Enters the library; at once if it is not serial.
-pub(super) fn enter(serial: bool) {
-    if serial {
-        LIBRARY.enter();
-    }
-}
-
-/// Leaves the library.
-pub(super) fn leave(serial: bool) {
-    if serial {
-        LIBRARY.leave();
     }
 }

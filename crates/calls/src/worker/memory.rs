@@ -2,12 +2,13 @@
 //!
 //! Runs in the fault handler as well: it touches the thread's own state and the pages only.
 
+use super::kept::Inside;
 use super::{FETCH_MAX, HAS_THREADS, LOWEST_PAGE, Thread};
 use crate::shared::frame::{FrameWriter, Kind};
 use crate::shared::layout::{
     CHANGED_LIST_OFFSET, CHANGES_OFFSET, CHANNEL_LIMITS, PAGE, PAGES_MAX, load_frame, store_frame,
 };
-use crate::shared::message::Request;
+use crate::shared::message::{Request, Touched};
 use crate::shared::waiting::{post_reply, wait_request};
 use crate::sys::memory::{Access, Guard, drop_pages, guard, map_private, protect, unmap};
 use banyan_sys::raw::Errno;
@@ -117,10 +118,14 @@ impl Thread {
         }
     }
 
-    /// Lists what was changed in fetched pages for the caller, and forgets the pages. Returns how many.
-    pub(super) fn flush(&self) -> u64 {
+    /// Lists what was changed in fetched pages for the caller, and forgets the pages, if they may not stay
+    /// when a call that is `inside` so leaves.
+    pub(super) fn flush(&self, inside: Inside) -> Touched {
         let (bulk, mut changed) = (self.bulk(), 0_u64);
-        let granted = self.granted.take();
+        let granted = self.granted.get();
+        if granted == 0 {
+            return Touched { changed: 0, keeps: false };
+        }
         // Other threads may be writing: they wait until the pages are fetched anew.
         let is_shared = HAS_THREADS.load(Relaxed);
         if is_shared {
@@ -147,18 +152,22 @@ impl Thread {
                 changed += 1;
             }
         }
-        self.each_run(granted, |start, length| {
-            remove(start, length);
-            if is_shared && start & MAPPED == 0 {
-                // SAFETY: gives back what was taken above.
-                let _ = unsafe { protect(start, length, Access::Write) };
-            }
-        });
+        let keeps = self.keeps(inside);
+        if !keeps {
+            self.granted.set(0);
+            self.each_run(granted, |start, length| {
+                remove(start, length);
+                if is_shared && start & MAPPED == 0 {
+                    // SAFETY: gives back what was taken above.
+                    let _ = unsafe { protect(start, length, Access::Write) };
+                }
+            });
+        }
         for place in &self.refused[..self.refused_count.take()] {
             guard(place.get(), PAGE, Guard::Lifted);
         }
         self.next_page.set(0);
-        changed
+        Touched { changed, keeps }
     }
 }
 
@@ -206,7 +215,7 @@ unsafe fn place(placing: Placing<'_>, from: u64, to: u64, count: u64) -> (u64, O
 }
 
 /// Removes fetched pages that follow each other; the address has its mark.
-fn remove(start: u64, length: u64) {
+pub(super) fn remove(start: u64, length: u64) {
     // SAFETY: pages placed by `fetch`, whose contents have been saved.
     unsafe {
         if start & MAPPED != 0 {

@@ -12,6 +12,7 @@ mod faults;
 pub(crate) mod fork;
 mod gate;
 pub mod heap;
+mod kept;
 pub(crate) mod locale;
 mod memory;
 mod start;
@@ -21,6 +22,7 @@ pub(crate) use faults::catch_faults;
 pub(crate) use start::run;
 
 use gate::Gate;
+use kept::Inside;
 use view::View;
 
 use crate::shared::frame::{
@@ -31,7 +33,7 @@ use crate::shared::layout::{
     BULK_BYTES_MAX, CHANNEL_LIMITS, Channel, DEPTH_MAX, FRAME_WORDS, INTERRUPTS, PAGES_MAX, bulk_address,
     channel_address, load_frame, store_frame,
 };
-use crate::shared::message::{Payload, Request};
+use crate::shared::message::{Keeping, Payload, Request};
 use crate::shared::waiting::{post_reply, wait_request};
 use crate::sys::memory::{at, load_bytes};
 use crate::sys::process::kill_self;
@@ -90,8 +92,10 @@ struct Thread {
     /// The right to talk to the caller on this channel otherwise: a thread of the library's has it for the
     /// time of a call-back, and the call does not end before.
     lent: Gate,
-    /// Whether the call under way holds the gate, when it is not in a call-back.
-    gated: Cell<bool>,
+    /// How the call under way is inside of the library, when it is not in a call-back.
+    inside: Cell<Inside>,
+    /// What the caller said of the kept pages when a call-back returned.
+    keeping: Cell<Keeping>,
     /// The thread's id.
     identity: AtomicU32,
     granted: Cell<usize>,
@@ -144,7 +148,9 @@ pub(crate) fn is_callers_memory(address: u64) -> bool {
 /// Runs `wait` outside of the library, if the calling thread is the one inside: others may enter.
 pub(crate) fn outside<T>(wait: impl FnOnce() -> T) -> T {
     let thread = THREAD.try_with(Cell::get).ok().flatten();
-    let inside = thread.filter(|thread| thread.in_call.load(Relaxed) && thread.gated.get() && !IS_LENT.get());
+    let inside = thread.filter(|thread| {
+        thread.in_call.load(Relaxed) && thread.inside.get() == Inside::Alone && !IS_LENT.get()
+    });
     let Some(thread) = inside else { return wait() };
     let before = errno().load(Relaxed);
     call_back::pause(thread);
@@ -153,8 +159,8 @@ pub(crate) fn outside<T>(wait: impl FnOnce() -> T) -> T {
     let after = errno().load(Relaxed);
     // Not while a thread of the library's calls back in the name of this call, which is outside.
     thread.lent.enter();
-    gate::enter(true);
-    thread.gated.set(true);
+    Inside::Alone.enter(thread);
+    thread.inside.set(Inside::Alone);
     thread.lent.leave();
     errno().store(after, Relaxed);
     result
@@ -198,11 +204,11 @@ pub fn unwind(depth: usize) {
     let Some(thread) = THREAD.try_with(Cell::get).ok().flatten() else { return };
     let before = errno().load(Relaxed);
     thread.leave_call();
-    let changed = thread.flush();
+    let touched = thread.flush(Inside::Outside);
     let mut writer = FrameWriter::new(thread.frame());
     let written = writer
         .kind(Kind::Unwind)
-        .and_then(|()| writer.number(changed))
+        .and_then(|()| writer.number(touched.number()))
         .and_then(|()| writer.number(depth as u64));
     if written.is_err() {
         kill_self();
@@ -211,7 +217,7 @@ pub fn unwind(depth: usize) {
     thread.reply(used);
     let length = thread.request();
     let request = Request::read(&thread.frame()[..length.min(FRAME_MAX)], CHANNEL_LIMITS);
-    if !matches!(request, Ok(Request::CallBackReturned(_))) {
+    if !matches!(request, Ok(Request::CallBackReturned { .. })) {
         kill_self();
     }
     thread.level.set(depth);
@@ -336,7 +342,7 @@ fn handle(thread: &Thread, length: usize, level: usize, results: &mut Registers)
     let frame: &[u8] =
         unsafe { std::slice::from_raw_parts(thread.frame.get().cast(), length.min(FRAME_MAX)) };
     match Request::read(frame, CHANNEL_LIMITS)? {
-        Request::Call { function, depth: flags, errno: before, arguments: mut reader } => {
+        Request::Call { function, depth: flags, keeping, errno: before, arguments: mut reader } => {
             let depth = usize::from(flags & !INTERRUPTS).min(DEPTH_MAX - 1);
             if depth < level {
                 if IS_LENT.get() {
@@ -372,10 +378,11 @@ fn handle(thread: &Thread, length: usize, level: usize, results: &mut Registers)
             } else {
                 reader.end()?;
             }
-            let outer = thread.gated.get();
-            let gated = thread.host.get().serial && flags & INTERRUPTS == 0;
-            thread.gated.set(gated);
-            gate::enter(gated);
+            let is_alone = thread.host.get().serial && flags & INTERRUPTS == 0;
+            let inside = if is_alone { Inside::Alone } else { Inside::Beside };
+            let outer = thread.inside.replace(inside);
+            inside.enter(thread);
+            thread.resume_kept(keeping);
             // SAFETY: the slot stays mapped for the life of the process; its head is all atomics.
             locale::follow(unsafe { at(thread.slot.get()) }, thread.host.get().opens_files);
             errno().store(before, Relaxed);
@@ -390,16 +397,17 @@ fn handle(thread: &Thread, length: usize, level: usize, results: &mut Registers)
             }
             let after = errno().load(Relaxed);
             thread.leave_call();
-            let changed = thread.flush();
-            gate::leave(gated);
-            thread.gated.set(outer);
+            let touched = thread.flush(inside);
+            inside.leave();
+            thread.inside.set(outer);
             let mut writer = FrameWriter::new(thread.frame());
             writer.kind(Kind::Return)?;
-            writer.number(changed)?;
+            writer.number(touched.number())?;
             write_results(&mut writer, &job.registers, after.min(4095))?;
             Ok(Next::Reply(writer.used()))
         }
-        Request::CallBackReturned(reader) if level > 0 => {
+        Request::CallBackReturned { keeping, results: reader } if level > 0 => {
+            thread.keeping.set(keeping);
             let after = read_results(reader, results)?;
             errno().store(after, Relaxed);
             Ok(Next::Return)
@@ -413,7 +421,7 @@ fn handle(thread: &Thread, length: usize, level: usize, results: &mut Registers)
             unsafe { load_bytes(thread.bulk(), &mut bytes) };
             call_bytes(thread, function, &bytes)
         }
-        Request::CallBackReturned(_) | Request::Fetched(_) => Err(FrameError::Range),
+        Request::CallBackReturned { .. } | Request::Fetched(_) => Err(FrameError::Range),
     }
 }
 

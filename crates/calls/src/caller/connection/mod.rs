@@ -11,7 +11,7 @@ mod open;
 
 pub(crate) use open::is_inherited;
 
-use crate::caller::exchange::KnownStale;
+use crate::caller::exchange::{KeptPages, KnownStale, Scratch};
 use crate::caller::pool::Pool;
 use crate::caller::variables::Variables;
 use crate::shared::layout::{
@@ -58,10 +58,12 @@ pub(crate) struct ClientChannel {
     pub(crate) of: AtomicU64,
     pub(crate) sequence: AtomicU32,
     pub(crate) depth: AtomicU32,
-    /// Pages copied for the worker since it last gave control back.
+    /// Pages copied for the worker since it last gave control back, behind those that it keeps from before.
     pub(crate) granted: AtomicU32,
     /// Quick calls in a row.
     pub(crate) streak: AtomicU32,
+    /// How often of late spinning for an answer was in vain.
+    pub(crate) in_vain: AtomicU32,
     pub(crate) last_counter: AtomicU64,
     pub(crate) placed: AtomicU32,
     /// Calls in a row that gave up because the worker made no thread for this channel.
@@ -101,8 +103,11 @@ pub(crate) struct ClientState {
     /// Where a thread found its channel last, by a hash of its key: a hint, checked at each use.
     pub(crate) hints: [AtomicU32; CHANNELS],
     pub(crate) channels: [ClientChannel; CHANNELS],
-    /// Addresses of the pages granted, a row a channel.
+    /// Addresses of the pages granted, a row a channel; 0 for one that the worker was told to forget.
     pub(crate) grants: [[AtomicU64; PAGES_MAX]; CHANNELS],
+    /// What is known of those that workers keep.
+    pub(crate) kept: [KeptPages; CHANNELS],
+    pub(crate) scratch: [Scratch; CHANNELS],
     /// Pages known to hold the program's code.
     pub(crate) code: [AtomicU64; 256],
 }

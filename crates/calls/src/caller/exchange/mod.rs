@@ -6,10 +6,12 @@
 //! lock, no `errno`. Not for finding a worker; that is `pool`.
 
 mod call_back;
+mod kept;
 mod pages;
 mod placing;
 mod stale;
 
+pub(crate) use kept::{KeptPages, Scratch};
 pub(crate) use stale::KnownStale;
 
 use crate::caller::connection::{CallOptions, Connection, Current};
@@ -23,8 +25,8 @@ use crate::shared::layout::{
     BULK_BYTES_MAX, CHANNEL_LIMITS, DEPTH_MAX, INTERRUPTS, SEQUENCE_MASK, bulk_address, load_frame,
     slot_address, store_frame,
 };
-use crate::shared::message::{Answer, Payload};
-use crate::shared::waiting::{Deadline, Ended, post_request, wait_reply};
+use crate::shared::message::{Answer, Keeping, Payload};
+use crate::shared::waiting::{Deadline, Ended, post_request, sleep_for_reply, spin_for_reply};
 use crate::sys::channel::{OWNER_DIED, THREAD_MASK};
 use crate::sys::memory::load_bytes;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
@@ -36,8 +38,8 @@ const SHORT_FRAME: usize = 128;
 
 /// Whether a call of this shape fits a short frame.
 const fn is_short(shape: Shape) -> bool {
-    /// Kind, function, depth, `errno` and counts.
-    const HEAD: usize = 1 + 10 + 1 + 2 + 4 + 2 + 10;
+    /// Kind, function, depth, what is kept, `errno` and counts.
+    const HEAD: usize = 1 + 10 + 1 + 1 + 2 + 4 + 2 + 10;
     HEAD + 10 * shape.general as usize + 16 * shape.vector as usize + 8 * shape.stack as usize <= SHORT_FRAME
 }
 
@@ -102,7 +104,7 @@ impl Connection {
             writer.kind(Kind::Call)?;
             writer.number(function)?;
             let depth_at = writer.used();
-            writer.number(0)?;
+            writer.bytes(&[0, Keeping::None as u8])?;
             writer.number(before.into())?;
             write_arguments(&mut writer, shape, registers, words)?;
             let used = writer.used();
@@ -233,6 +235,9 @@ impl Connection {
         }
         client.stale_word.store(0, Relaxed);
         frame[depth_at] = depth as u8 | if client.interrupts() { INTERRUPTS } else { 0 };
+        if frame[0] == Kind::Call as u8 {
+            frame[depth_at + 1] = self.refresh(index, current, &registers.general) as u8;
+        }
         let result = self.converse(index, current, frame, used, registers, options, deadline);
         let ended = match result {
             Ok(reply) => return Ok(reply),
@@ -275,6 +280,7 @@ impl Connection {
                 Err(error)
             }
             Failure::Keep(error) => {
+                // It forgets the pages that it kept: it was told nothing of them.
                 client.of.store(current_key(current), Relaxed);
                 Err(error)
             }
@@ -306,16 +312,19 @@ impl Connection {
             (slot_address(self.window, current.slot()), self.channel(current.slot(), index));
         let limits = self.limits(current, options, deadline);
         let on_bytes = frame.first() == Some(&(Kind::CallBytes as u8));
-        let (spin_us, beside) = self.waiting_mode(client, channel, options.wait);
         loop {
             let sequence = client.sequence.load(Relaxed).wrapping_add(1) & SEQUENCE_MASK;
             client.sequence.store(sequence, Relaxed);
             store_frame(&channel.request_frame, &frame[..used]);
+            let (spin_us, beside) = self.waiting_mode(client, channel, options.wait);
             if post_request(channel, sequence, used, spin_us, beside) {
                 self.statistics.wakes.fetch_add(1, Relaxed);
             }
-            wait_reply(channel, sequence, u64::from(spin_us) * self.ticks_per_us, &limits)
-                .map_err(Failure::Wait)?;
+            let spun = spin_for_reply(channel, sequence, u64::from(spin_us) * self.ticks_per_us);
+            if spun.is_none() && spin_us > 0 {
+                client.note_in_vain();
+            }
+            spun.unwrap_or_else(|| sleep_for_reply(channel, sequence, &limits)).map_err(Failure::Wait)?;
             let length = channel.reply.beside.load(Relaxed) as usize;
             let mut long;
             let reply = if length <= frame.len() {
@@ -335,13 +344,13 @@ impl Connection {
                     writer.number(granted)?;
                     used = writer.used();
                 }
-                Answer::CallBack { changed, target, errno, arguments: mut reader } => {
+                Answer::CallBack { touched, target, errno, arguments: mut reader } => {
                     let mut arguments = Registers::default();
                     let mut words = [0; FIXED_WORDS_MAX];
                     let count = read_arguments(&mut reader, &mut arguments)?.min(words.len());
                     read_words(reader, &mut words[..count])?;
                     let count = call_back::more_words(slot, index, arguments.stack, &mut words, count);
-                    self.write_back(index, current, changed)?;
+                    self.write_back(index, current, touched)?;
                     self.variables.pull(slot);
                     set_errno(errno);
                     let errno = match target {
@@ -349,18 +358,20 @@ impl Connection {
                         _ => self.run_call_back(index, target, &mut arguments, &words[..count])?,
                     };
                     self.variables.push(slot, current.generation());
+                    let keeping = self.refresh(index, current, &[]);
                     let mut writer = FrameWriter::new(frame);
                     writer.kind(Kind::CallbackReturn)?;
+                    writer.bytes(&[keeping as u8])?;
                     write_results(&mut writer, &arguments, errno)?;
                     used = writer.used();
                 }
-                Answer::Unwind { changed, depth } => {
-                    self.write_back(index, current, changed)?;
+                Answer::Unwind { touched, depth } => {
+                    self.write_back(index, current, touched)?;
                     self.variables.pull(slot);
                     return Err(self.unwind(index, depth.into()));
                 }
-                Answer::Returned { changed, results } if !on_bytes => {
-                    self.write_back(index, current, changed)?;
+                Answer::Returned { touched, results } if !on_bytes => {
+                    self.write_back(index, current, touched)?;
                     return Ok(Reply::Registers(read_results(results, registers)?));
                 }
                 answer @ (Answer::Bytes(payload) | Answer::Failed(payload)) if on_bytes => {

@@ -9,6 +9,7 @@ use crate::shared::frame::FrameError;
 use crate::shared::layout::{
     CHANGED_LIST_OFFSET, CHANGES_OFFSET, PAGE, PAGES_MAX, WINDOW_BYTES, bulk_address, slot_address,
 };
+use crate::shared::message::Touched;
 use crate::sys::channel::{copy_checked, write_checked};
 use crate::sys::memory::load_bytes;
 use std::sync::atomic::Ordering::Relaxed;
@@ -25,6 +26,7 @@ impl Connection {
         if wanted == 0 || address.wrapping_sub(self.window) < WINDOW_BYTES || is_inherited(address) {
             return 0;
         }
+        let wanted = self.not_kept(index, address, wanted);
         let bulk = bulk_address(slot_address(self.window, current.slot()), index) + granted as u64 * PAGE;
         // SAFETY: the target is the bulk area, which holds PAGES_MAX pages.
         let pages = unsafe { copy_checked(address, bulk, wanted * PAGE as usize) } / PAGE as usize;
@@ -32,20 +34,25 @@ impl Connection {
             self.state().grants[index][granted + offset].store(address + offset as u64 * PAGE, Relaxed);
         }
         client.granted.store((granted + pages) as u32, Relaxed);
+        self.note_brought(index, granted, address, pages);
         self.statistics.pages.fetch_add(pages as u64, Relaxed);
         pages as u64
     }
 
-    /// Writes the bytes that the callee changed in granted pages over the originals, and forgets the pages.
+    /// Writes the bytes that the callee changed in granted pages over the originals, and forgets the pages,
+    /// if it does not keep them.
     #[inline]
-    pub(super) fn write_back(&self, index: usize, current: Current, changed: u64) -> Result<(), Failure> {
+    pub(super) fn write_back(&self, index: usize, current: Current, touched: Touched) -> Result<(), Failure> {
         let client = &self.state().channels[index];
         let granted = client.granted.load(Relaxed);
-        client.granted.store(0, Relaxed);
-        if changed == 0 {
+        if granted == 0 && touched.changed == 0 {
             return Ok(());
         }
-        self.write_back_pages(index, current, changed, granted)
+        self.settle_kept(client, index, touched);
+        if touched.changed == 0 {
+            return Ok(());
+        }
+        self.write_back_pages(index, current, touched.changed, granted)
     }
 
     fn write_back_pages(
@@ -70,6 +77,10 @@ impl Connection {
                 return Err(Failure::Frame(FrameError::Range));
             }
             let original = self.state().grants[index][number as usize].load(Relaxed);
+            if original == 0 {
+                return Err(Failure::Frame(FrameError::Range));
+            }
+            self.note_changed(index, number as usize);
             let copy = bulk + u64::from(number) * PAGE;
             let mut map = [0_u8; 512];
             // SAFETY: the change maps lie in the bulk area, 512 bytes for each of PAGES_MAX pages.

@@ -10,6 +10,29 @@ use crate::shared::waiting::Wait;
 use crate::sys::channel::{WAITERS, counter, current_processor, place_thread};
 use std::sync::atomic::Ordering::Relaxed;
 
+/// So many quick calls in a row show that it is worth spinning for the next.
+const STREAK: u32 = 8;
+/// The same after spinning was in vain that often and oftener, as a power of two.
+const IN_VAIN_MAX: u32 = 10;
+
+impl ClientChannel {
+    /// Whether it is worth spinning after so many quick calls in a row.
+    #[inline]
+    fn may_spin(&self, streak: u32) -> bool {
+        let in_vain = self.in_vain.load(Relaxed);
+        if in_vain > 0 && streak > STREAK << (in_vain + 2) {
+            self.in_vain.store(in_vain - 1, Relaxed);
+        }
+        streak > STREAK << in_vain
+    }
+
+    /// Spinning was in vain: the worker's thread has no processor, or takes long.
+    pub(super) fn note_in_vain(&self) {
+        self.streak.store(0, Relaxed);
+        self.in_vain.store((self.in_vain.load(Relaxed) + 1).min(IN_VAIN_MAX), Relaxed);
+    }
+}
+
 impl Connection {
     /// How long both ends spin, in microseconds, and on which processor a sleeping worker is woken.
     #[inline]
@@ -20,7 +43,6 @@ impl Connection {
         wait: Wait,
     ) -> (u32, Option<u32>) {
         const QUICK_US: u64 = 200;
-        const STREAK: u32 = 8;
         const SPIN_US: u32 = 50;
         let spin = match wait {
             Wait::Spin => true,
@@ -32,7 +54,7 @@ impl Connection {
                 client.last_counter.store(now, Relaxed);
                 let streak = if quick { client.streak.load(Relaxed).saturating_add(1) } else { 0 };
                 client.streak.store(streak, Relaxed);
-                streak > STREAK && self.processors > 1
+                client.may_spin(streak) && self.processors > 1
             }
         };
         let placed = client.placed.load(Relaxed);

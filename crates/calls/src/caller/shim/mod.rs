@@ -21,6 +21,7 @@ use crate::shared::frame::{
 use crate::shared::layout::slot_address;
 use crate::shared::service::{Configuration, FunctionName};
 use crate::sys::channel::{futex_wait, now_ns};
+use crate::sys::process::without_signals;
 use crate::sys::registers::entry;
 use progress::{Failure, Progress, ROW};
 use std::ffi::{CStr, c_char};
@@ -136,25 +137,33 @@ fn connection(library: &Library) -> Result<&Connection, CallError> {
                 }
                 let _ = library.state.compare_exchange(OPEN, CLOSED, AcqRel, Acquire);
             }
-            CLOSED if library.state.compare_exchange(CLOSED, OPENING, AcqRel, Acquire).is_ok() => {
-                let opened = open(library);
-                let state = if opened.is_ok() { OPEN } else { FAILED };
-                if let Ok(mut connection) = opened {
-                    let entry = enter_by_address as *const () as u64;
-                    // SAFETY: the drop-in's description lives as long as its code.
-                    unsafe { connection.install_entries(std::ptr::from_ref(library) as u64, entry) };
-                    library.connection.store(Box::into_raw(Box::new(connection)), Release);
-                } else if let Err(error) = &opened {
-                    eprintln!("banyan: calls: {error}");
+            // A handler of the program that interrupted this and calls would wait for what it interrupted.
+            CLOSED => without_signals(|| {
+                if library.state.compare_exchange(CLOSED, OPENING, AcqRel, Acquire).is_ok() {
+                    open_once(library);
                 }
-                library.state.store(state, Release);
-                crate::sys::channel::futex_wake(&library.state, u32::MAX >> 1);
-            }
+            }),
             FAILED => return Err(CallError::NoService("the library could not be isolated".into())),
             _ => futex_wait(&library.state, OPENING, 10_000_000),
         }
     }
     Err(CallError::NoService("opening the library takes too long".into()))
+}
+
+/// Opens the connection, for all who wait for it.
+fn open_once(library: &Library) {
+    let opened = open(library);
+    let state = if opened.is_ok() { OPEN } else { FAILED };
+    if let Ok(mut connection) = opened {
+        let entry = enter_by_address as *const () as u64;
+        // SAFETY: the drop-in's description lives as long as its code.
+        unsafe { connection.install_entries(std::ptr::from_ref(library) as u64, entry) };
+        library.connection.store(Box::into_raw(Box::new(connection)), Release);
+    } else if let Err(error) = &opened {
+        eprintln!("banyan: calls: {error}");
+    }
+    library.state.store(state, Release);
+    crate::sys::channel::futex_wake(&library.state, u32::MAX >> 1);
 }
 
 /// # Safety

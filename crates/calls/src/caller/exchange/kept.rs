@@ -1,0 +1,198 @@
+//! Pages that a worker keeps from one time that it runs to the next, so that it need not ask for them again.
+//!
+//! A worker is told before it runs again what of them this program has changed meanwhile: all are read anew
+//! and compared with what the worker has. Looking at a page costs a tenth of bringing it, so a page that is
+//! not used for some calls is given up, and one that is asked for again soon after stays for longer. That
+//! the worker reads a page is not seen; that it writes one is, and so is an argument that points there.
+//!
+//! Not for the first time that a page is needed; that is `pages`. No allocation, no lock.
+
+use crate::caller::connection::{ClientChannel, Connection, Current};
+use crate::shared::layout::{KEPT_MAX, KEPT_OFFSET, Kept, LINE, PAGE, bulk_address, slot_address};
+use crate::shared::message::{Keeping, Touched};
+use crate::sys::channel::copy_pages_checked;
+use crate::sys::memory::{at, differing_lines};
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// For how many calls a page is kept that is used by none of them, at first; as a power of two.
+const FIRST_LIFE: u32 = 4;
+/// The same for a page that was brought along with others before it, which are often read once.
+const FIRST_LIFE_BEHIND: u32 = 1;
+/// The longest such life.
+const LONGEST_LIFE: u32 = 10;
+/// For how many calls nothing is kept after a worker has lost what it kept to another thread's call.
+const PAUSE: u32 = 64;
+
+/// Room for the pages as they are now.
+pub(crate) type Scratch = [[AtomicU64; PAGE as usize / 8]; KEPT_MAX];
+
+/// What a channel's caller knows of the pages that its worker keeps. Only the channel's owner uses it.
+#[repr(C)]
+pub(crate) struct KeptPages {
+    /// Calls, and returns to call-backs, in which there were such pages.
+    clock: AtomicU32,
+    /// How many were kept when the worker began to run.
+    before: AtomicU32,
+    /// Calls for which nothing is to be kept.
+    paused: AtomicU32,
+    /// When each was last used, as far as is seen.
+    used: [AtomicU32; KEPT_MAX],
+    /// How long each is kept without that, as a power of two.
+    life: [AtomicU32; KEPT_MAX],
+    /// Pages given up, each at the place of its number: the address and how long it was kept.
+    given_up: [AtomicU64; KEPT_MAX],
+}
+
+const fn place(address: u64) -> usize {
+    (address / PAGE) as usize % KEPT_MAX
+}
+
+impl KeptPages {
+    /// A page was brought, as the `behind`th of those asked for at once.
+    fn note_brought(&self, number: usize, address: u64, behind: usize) {
+        let given_up = self.given_up[place(address)].load(Relaxed);
+        let life = match given_up & !(PAGE - 1) == address {
+            true => ((given_up % PAGE) as u32 + 1).min(LONGEST_LIFE),
+            false if behind == 0 => FIRST_LIFE,
+            false => FIRST_LIFE_BEHIND,
+        };
+        self.life[number].store(life, Relaxed);
+        self.used[number].store(self.clock.load(Relaxed), Relaxed);
+    }
+
+    fn note_used(&self, number: usize) {
+        self.used[number].store(self.clock.load(Relaxed), Relaxed);
+    }
+
+    fn is_over(&self, number: usize, now: u32) -> bool {
+        now.wrapping_sub(self.used[number].load(Relaxed)) > 1 << self.life[number].load(Relaxed)
+    }
+
+    fn give_up(&self, number: usize, address: u64) {
+        let life = self.life[number].load(Relaxed);
+        self.given_up[place(address)].store(address | u64::from(life), Relaxed);
+    }
+}
+
+/// The numbers whose bits are set.
+fn numbers(mut bits: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let number = bits.trailing_zeros() as usize;
+        bits &= bits.wrapping_sub(1);
+        (number < KEPT_MAX).then_some(number)
+    })
+}
+
+impl Connection {
+    /// How many of `wanted` pages from `address` on are none that the worker has kept. If the first is, it
+    /// has lost them.
+    pub(super) fn not_kept(&self, index: usize, address: u64, wanted: usize) -> usize {
+        let kept = &self.state().kept[index];
+        let before = (kept.before.load(Relaxed) as usize).min(KEPT_MAX);
+        let end = address + wanted as u64 * PAGE;
+        let mut nearest = end;
+        for page in self.state().grants[index][..before].iter().map(|page| page.load(Relaxed)) {
+            if page == address {
+                kept.paused.store(PAUSE, Relaxed);
+            } else if (address..nearest).contains(&page) {
+                nearest = page;
+            }
+        }
+        ((nearest - address) / PAGE) as usize
+    }
+
+    /// Pages were copied for the worker, from number `first` on.
+    pub(super) fn note_brought(&self, index: usize, first: usize, address: u64, pages: usize) {
+        for offset in 0..pages.min(KEPT_MAX.saturating_sub(first)) {
+            self.state().kept[index].note_brought(first + offset, address + offset as u64 * PAGE, offset);
+        }
+    }
+
+    /// The worker has changed a page.
+    pub(super) fn note_changed(&self, index: usize, number: usize) {
+        if number < KEPT_MAX {
+            self.state().kept[index].note_used(number);
+        }
+    }
+
+    /// The worker has given control back. Whether its pages are kept is for both to want.
+    pub(super) fn settle_kept(&self, client: &ClientChannel, index: usize, touched: Touched) {
+        let paused = &self.state().kept[index].paused;
+        let left = paused.load(Relaxed);
+        if left > 0 {
+            paused.store(left - 1, Relaxed);
+        }
+        if !touched.keeps || left > 0 || client.granted.load(Relaxed) as usize > KEPT_MAX {
+            client.granted.store(0, Relaxed);
+        }
+    }
+
+    /// Before the worker runs: brings up to date what it has kept.
+    #[inline]
+    pub(super) fn refresh(&self, index: usize, current: Current, arguments: &[u64]) -> Keeping {
+        let granted = self.state().channels[index].granted.load(Relaxed) as usize;
+        self.state().kept[index].before.store(granted as u32, Relaxed);
+        if granted == 0 { Keeping::None } else { self.refresh_kept(index, current, arguments, granted) }
+    }
+
+    fn refresh_kept(&self, index: usize, current: Current, arguments: &[u64], granted: usize) -> Keeping {
+        let state = self.state();
+        let (kept, grants) = (&state.kept[index], &state.grants[index][..granted.min(KEPT_MAX)]);
+        let now = kept.clock.load(Relaxed).wrapping_add(1);
+        kept.clock.store(now, Relaxed);
+        let mut addresses = [0_u64; KEPT_MAX];
+        let (mut all, mut keep) = (0_u64, 0_u64);
+        for (number, page) in grants.iter().enumerate() {
+            let address = page.load(Relaxed);
+            if address == 0 {
+                continue;
+            }
+            all |= 1 << number;
+            if arguments.iter().any(|argument| argument & !(PAGE - 1) == address) {
+                kept.note_used(number);
+            }
+            if kept.is_over(number, now) {
+                kept.give_up(number, address);
+            } else {
+                addresses[number] = address;
+                keep |= 1 << number;
+            }
+        }
+        let scratch = state.scratch[index].as_ptr() as u64;
+        // SAFETY: the target is this channel's room, as long as that many pages.
+        keep &= unsafe { copy_pages_checked(&addresses, keep, scratch) };
+        let bulk = bulk_address(slot_address(self.window, current.slot()), index);
+        // SAFETY: it lies in the bulk area, which is mapped, and is all atomics.
+        let told: &Kept = unsafe { at(bulk + KEPT_OFFSET) };
+        let mut changed = 0;
+        for (nth, number) in numbers(keep).enumerate() {
+            let (new, old) = (scratch + nth as u64 * PAGE, bulk + number as u64 * PAGE);
+            // SAFETY: both are pages, of this channel's room and of the bulk area, which the worker leaves
+            // alone now; should it not, it spoils what it gets itself.
+            let lines = unsafe { differing_lines(new, old) };
+            if lines != 0 {
+                changed |= 1 << number;
+                told.lines[number].store(lines, Relaxed);
+                for line in numbers(lines) {
+                    let (from, to) = (new + line as u64 * LINE, old + line as u64 * LINE);
+                    // SAFETY: as above, and lines of one page.
+                    unsafe { std::ptr::copy_nonoverlapping(from as *const u8, to as *mut u8, LINE as usize) };
+                }
+            }
+        }
+        for number in numbers(all & !keep) {
+            grants[number].store(0, Relaxed);
+        }
+        let granted = KEPT_MAX as u32 - keep.leading_zeros();
+        state.channels[index].granted.store(granted, Relaxed);
+        kept.before.store(granted, Relaxed);
+        if keep == all && changed == 0 {
+            return Keeping::All;
+        }
+        told.kept.store(keep, Relaxed);
+        told.changed.store(changed, Relaxed);
+        Keeping::Told
+    }
+}
