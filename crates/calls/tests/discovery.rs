@@ -273,6 +273,59 @@ fn a_client_in_a_process_of_its_own() {
     }
 }
 
+/// Each a process, more than the service has workers for.
+#[test]
+fn many_clients_of_a_pool_are_all_served() {
+    const CLIENTS: usize = 48;
+    let serving = system("many", 4);
+    let start = || {
+        Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "a_client_in_a_process_of_its_own", "--nocapture"])
+            .env(banyan_calls::discovery::FIND_VARIABLE, &serving.place)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    };
+    let clients: Vec<Child> = (0..CLIENTS).map(|_| start()).collect();
+    for client in clients {
+        let output = client.wait_with_output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+}
+
+/// More connections than a service keeps, each of which stays open when its client has nothing to ask.
+#[test]
+fn idle_clients_of_a_named_service_keep_no_other_out() {
+    const CLIENTS: u64 = 300;
+    let serving = named("idle");
+    let clients: Vec<Service> = (0..CLIENTS).map(|_| serving.find()).collect();
+    for round in 0..2 {
+        for (number, client) in (0..).zip(&clients) {
+            assert_eq!(through(client, || add(number, round)), Ok(number + round), "client {number}");
+        }
+    }
+}
+
+#[test]
+fn many_clients_of_a_named_service_at_once_are_all_served() {
+    const CLIENTS: u64 = 48;
+    let serving = named("at-once");
+    let start = std::sync::Barrier::new(CLIENTS as usize);
+    std::thread::scope(|scope| {
+        for number in 0..CLIENTS {
+            let (serving, start) = (&serving, &start);
+            scope.spawn(move || {
+                let client = serving.find();
+                start.wait();
+                for round in 0..20 {
+                    assert_eq!(through(&client, || add(number, round)), Ok(number + round));
+                }
+            });
+        }
+    });
+}
+
 #[test]
 fn a_pool_that_is_killed_is_an_error_and_can_be_started_anew() {
     let mut serving = system("killed", 2);

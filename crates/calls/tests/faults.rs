@@ -513,12 +513,11 @@ fn a_handle_in_a_structure_ends_one_worker_and_is_refused_from_then_on() {
     }
 }
 
-#[test]
-fn more_threads_than_channels_take_turns() {
-    const THREADS: u64 = 100;
+/// That many threads call, as many at once as there are channels.
+fn threads_take_turns(threads: u64) {
     let connection = open(|_| {});
     let long = options(60_000);
-    let start = std::sync::Barrier::new(THREADS as usize);
+    let start = std::sync::Barrier::new(threads as usize);
     std::thread::scope(|scope| {
         let call_some = |number: u64| {
             start.wait();
@@ -533,10 +532,32 @@ fn more_threads_than_channels_take_turns() {
             let thread = std::thread::Builder::new().stack_size(256 << 10);
             thread.spawn_scoped(scope, move || call_some(number)).unwrap()
         };
-        let threads: Vec<_> = (0..THREADS).map(spawn).collect();
+        let threads: Vec<_> = (0..threads).map(spawn).collect();
         for thread in threads {
             thread.join().unwrap();
         }
     });
     assert_eq!(connection.statistics().ended.load(std::sync::atomic::Ordering::Relaxed), 0);
+}
+
+#[test]
+fn more_threads_than_channels_take_turns() {
+    threads_take_turns(500);
+}
+
+#[test]
+fn many_threads_take_turns_beside_busy_ones() {
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    let until = Instant::now() + Duration::from_secs(60);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !is_over.load(std::sync::atomic::Ordering::Relaxed) && Instant::now() < until {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        threads_take_turns(500);
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
 }

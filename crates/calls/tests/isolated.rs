@@ -270,6 +270,40 @@ fn spawn_and_sync_keep_the_order_and_all_errors() {
     assert_eq!((error.index, error.rest.len(), error.rest[0].0), (1, 1, 3));
 }
 
+/// As many threads serve a group as it is wide, however many calls wait for their turn.
+#[test]
+fn a_hundred_thousand_spawns_are_served_by_few_threads() {
+    const SPAWNS: u64 = 100_000;
+    const WIDTH: usize = 4;
+    // Those of the tests beside this one, with theirs.
+    const OTHERS: usize = 60;
+    let mut group = Group::new(WIDTH);
+    for number in 0..SPAWNS {
+        spawn!(group, add(number, 1));
+        if number % 10_000 == 0 {
+            let threads = std::fs::read_dir("/proc/self/task").unwrap().count();
+            assert!(threads <= WIDTH + OTHERS, "{threads} threads");
+        }
+    }
+    let values = group.sync().unwrap();
+    assert_eq!(values.len() as u64, SPAWNS);
+    assert!(values.iter().zip(1..).all(|(&value, expected)| value == expected));
+}
+
+#[test]
+fn a_group_that_is_given_up_still_runs_what_was_spawned() {
+    let (said, heard) = std::sync::mpsc::channel();
+    let mut group = Group::new(2);
+    for number in 0..10 {
+        let said = said.clone();
+        group.spawn(move || said.send(number).map_err(|error| CallError::Failed(error.to_string())));
+    }
+    drop((group, said));
+    let mut numbers: Vec<i32> = heard.iter().collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..10).collect::<Vec<_>>());
+}
+
 #[test]
 fn a_crash_ends_the_call_that_crashed_and_no_other() {
     std::thread::scope(|scope| {

@@ -2,15 +2,19 @@
 //!
 //! Removing the words gives the same program, one call after the other. All siblings finish; the
 //! first error in spawn order is the primary one and the rest are kept. At most as many run at once
-//! as there are processors (or as asked for); waiting callers are served in the order they came.
-//! Locks: one counter, held for an instant, never across a call.
+//! as there are processors (or as asked for), on as many threads, in the order they came. Of those that
+//! wait for their turn there is a bound, at which spawning waits: without the words it would, too.
+//! Locks: one, held for an instant, never across a call.
 
 use crate::error::CallError;
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+/// Calls that may wait for their turn, for each that may run.
+const WAITING_MAX: usize = 64;
 
 /// The first error in spawn order, and the others.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,45 +28,79 @@ pub struct SyncError {
     pub rest: Vec<(usize, CallError)>,
 }
 
-#[derive(Debug, Default)]
-struct Turns {
-    free: usize,
-    queue: VecDeque<u64>,
-    next: u64,
+type Call<T> = Box<dyn FnOnce() -> Result<T, CallError> + Send>;
+
+struct State<T> {
+    /// By spawn, `None` for a call that has not ended.
+    results: Vec<Option<Result<T, CallError>>>,
+    /// Those that wait for their turn, in order.
+    waiting: VecDeque<(usize, Call<T>)>,
+    ended: usize,
+    threads: usize,
+    /// Threads that wait for a call.
+    idle: usize,
+    /// No more calls will come.
+    is_complete: bool,
 }
 
-#[derive(Debug)]
-struct Gate {
-    turns: Mutex<Turns>,
-    changed: Condvar,
+struct Shared<T> {
+    state: Mutex<State<T>>,
+    /// A call came, or none will any more.
+    came: Condvar,
+    /// A call began or ended.
+    went: Condvar,
 }
 
-impl Gate {
-    fn enter(&self) {
-        let mut turns = self.turns.lock();
-        let mine = turns.next;
-        turns.next += 1;
-        turns.queue.push_back(mine);
-        while turns.free == 0 || turns.queue.front() != Some(&mine) {
-            self.changed.wait(&mut turns);
-        }
-        turns.queue.pop_front();
-        turns.free -= 1;
-        drop(turns);
-        self.changed.notify_all();
+impl<T> Shared<T> {
+    /// Runs the call that came first, if there is one; the lock is let go meanwhile.
+    fn run_one(&self, state: &mut MutexGuard<'_, State<T>>) -> bool {
+        let Some((index, call)) = state.waiting.pop_front() else { return false };
+        self.went.notify_all();
+        let result =
+            MutexGuard::unlocked(state, || std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)));
+        let panicked = |_| Err(CallError::Failed("the spawned code panicked".into()));
+        state.results[index] = Some(result.unwrap_or_else(panicked));
+        state.ended += 1;
+        self.went.notify_all();
+        true
     }
 
-    fn leave(&self) {
-        self.turns.lock().free += 1;
-        self.changed.notify_all();
+    /// A thread of the group.
+    fn serve(&self) {
+        let mut state = self.state.lock();
+        loop {
+            if self.run_one(&mut state) {
+                continue;
+            }
+            if state.is_complete {
+                state.threads -= 1;
+                return;
+            }
+            state.idle += 1;
+            self.came.wait(&mut state);
+            state.idle -= 1;
+        }
     }
 }
 
 /// A set of calls that run beside each other.
-#[derive(Debug)]
 pub struct Group<T> {
-    gate: Arc<Gate>,
-    running: Vec<JoinHandle<Result<T, CallError>>>,
+    width: usize,
+    shared: Arc<Shared<T>>,
+}
+
+impl<T> fmt::Debug for Group<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Group").field("width", &self.width).finish_non_exhaustive()
+    }
+}
+
+/// A group that is given up runs what was spawned all the same.
+impl<T> Drop for Group<T> {
+    fn drop(&mut self) {
+        self.shared.state.lock().is_complete = true;
+        self.shared.came.notify_all();
+    }
 }
 
 impl<T: Send + 'static> Default for Group<T> {
@@ -79,26 +117,50 @@ impl<T: Send + 'static> Group<T> {
     #[must_use]
     pub fn new(width: usize) -> Self {
         assert!(width > 0, "a group of width 0 runs nothing");
-        let turns = Mutex::new(Turns { free: width, ..Turns::default() });
-        Self { gate: Arc::new(Gate { turns, changed: Condvar::new() }), running: Vec::new() }
+        let state = State {
+            results: Vec::new(),
+            waiting: VecDeque::new(),
+            ended: 0,
+            threads: 0,
+            idle: 0,
+            is_complete: false,
+        };
+        let shared = Shared { state: Mutex::new(state), came: Condvar::new(), went: Condvar::new() };
+        Self { width, shared: Arc::new(shared) }
     }
 
-    /// Starts a call. Its thread waits for its turn if the group is busy.
+    /// Starts a call. It waits for its turn if the group is busy; if very many wait, so does this.
     pub fn spawn(&mut self, call: impl FnOnce() -> Result<T, CallError> + Send + 'static) {
-        let gate = Arc::clone(&self.gate);
-        self.running.push(std::thread::spawn(move || {
-            gate.enter();
-            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(call));
-            gate.leave();
-            result.unwrap_or_else(|_| Err(CallError::Failed("the spawned code panicked".into())))
-        }));
+        let shared = &self.shared;
+        let mut state = shared.state.lock();
+        while state.waiting.len() >= self.width.saturating_mul(WAITING_MAX) {
+            shared.went.wait(&mut state);
+        }
+        let index = state.results.len();
+        state.results.push(None);
+        state.waiting.push_back((index, Box::new(call)));
+        if state.idle >= state.waiting.len() {
+            shared.came.notify_one();
+        } else if state.threads < self.width {
+            let serving = Arc::clone(shared);
+            match std::thread::Builder::new().spawn(move || serving.serve()) {
+                Ok(_) => state.threads += 1,
+                // The others serve it, or else this one.
+                Err(_) if state.threads > 0 => {}
+                Err(_) => while shared.run_one(&mut state) {},
+            }
+        }
     }
 
     /// Waits for all; returns each result, in spawn order.
     #[must_use]
     pub fn sync_all(self) -> Vec<Result<T, CallError>> {
-        let lost = || Err(CallError::Failed("the spawned thread was lost".into()));
-        self.running.into_iter().map(|thread| thread.join().unwrap_or_else(|_| lost())).collect()
+        let mut state = self.shared.state.lock();
+        while state.ended < state.results.len() {
+            self.shared.went.wait(&mut state);
+        }
+        let lost = || Err(CallError::Failed("the spawned call was lost".into()));
+        std::mem::take(&mut state.results).into_iter().map(|result| result.unwrap_or_else(lost)).collect()
     }
 
     /// Waits for all; returns the values in spawn order.

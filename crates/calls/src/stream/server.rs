@@ -3,7 +3,8 @@
 //! A connection has one call under way at a time, and callers wait for workers in the order they
 //! came, so connections share them fairly. Nothing that a peer sends can hold more than its own
 //! thread: greetings, frames and calls have deadlines, lengths are checked, connections are
-//! counted. Lock: none.
+//! counted. When there are as many as may be, the one that has had nothing to ask for longest makes room.
+//! Lock: that of the list of connections, held for an instant.
 
 use super::chunks::{Receiver, Sender};
 use super::frame::{BODY_MAX, Stream, StreamError};
@@ -11,14 +12,14 @@ use super::message::{self, CallHead, decode_hello};
 use crate::caller::renewed::Renewed;
 use crate::error::CallError;
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering::{AcqRel, Acquire};
 use std::time::{Duration, Instant};
 
-/// Connections served at once. No more than channels of the connection behind them.
-const CONNECTIONS_MAX: usize = 48;
+use parking_lot::Mutex;
+
+/// Connections served at once.
+const CONNECTIONS_MAX: usize = 256;
 /// Longest wait for a greeting, and for the rest of a frame whose first byte has come.
 const FRAME_TIME: Duration = Duration::from_secs(5);
 /// How long a connection may be idle.
@@ -32,14 +33,57 @@ pub struct Server {
     listener: TcpListener,
     name: Arc<str>,
     workers: Arc<Renewed>,
-    open: Arc<AtomicUsize>,
+    open: Arc<Connections>,
 }
 
-struct Count(Arc<AtomicUsize>);
+/// The connections that are open, and how many there have been.
+#[derive(Debug, Default)]
+struct Connections(Mutex<(Vec<Open>, u64)>);
 
-impl Drop for Count {
+#[derive(Debug)]
+struct Open {
+    /// Which of all there have been: numbers of descriptors are used again.
+    number: u64,
+    /// Another descriptor of the connection's socket.
+    socket: TcpStream,
+    /// Since when it has had nothing to ask; `None` while a call is under way, or before the greeting.
+    idle: Option<Instant>,
+}
+
+/// One of the open connections.
+struct Place<'a> {
+    all: &'a Connections,
+    number: u64,
+}
+
+impl Connections {
+    /// A place for a connection; `None` if there is no room, and nobody who can make it.
+    fn enter(&self, socket: &TcpStream) -> Option<Place<'_>> {
+        let (open, entered) = &mut *self.0.lock();
+        if open.len() >= CONNECTIONS_MAX {
+            let idle = open.iter().enumerate().filter_map(|(at, one)| Some((one.idle?, at)));
+            let (_, longest) = idle.min()?;
+            // Its thread ends by this, and its client opens another when it has something to ask.
+            let _ = open.swap_remove(longest).socket.shutdown(Shutdown::Both);
+        }
+        *entered += 1;
+        open.push(Open { number: *entered, socket: socket.try_clone().ok()?, idle: None });
+        Some(Place { all: self, number: *entered })
+    }
+}
+
+impl Place<'_> {
+    fn set_idle(&self, idle: Option<Instant>) {
+        let (open, _) = &mut *self.all.0.lock();
+        if let Some(mine) = open.iter_mut().find(|one| one.number == self.number) {
+            mine.idle = idle;
+        }
+    }
+}
+
+impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, AcqRel);
+        self.all.0.lock().0.retain(|one| one.number != self.number);
     }
 }
 
@@ -50,12 +94,7 @@ impl Server {
     /// The system's.
     pub(crate) fn bind(address: &str, name: &str, workers: Renewed) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
-        Ok(Self {
-            listener,
-            name: name.into(),
-            workers: Arc::new(workers),
-            open: Arc::new(AtomicUsize::new(0)),
-        })
+        Ok(Self { listener, name: name.into(), workers: Arc::new(workers), open: Arc::default() })
     }
 
     /// The address in use.
@@ -74,28 +113,32 @@ impl Server {
                 std::thread::sleep(Duration::from_millis(20));
                 continue;
             };
-            self.open.fetch_add(1, AcqRel);
-            let count = Count(Arc::clone(&self.open));
+            let open = Arc::clone(&self.open);
             let (name, workers) = (Arc::clone(&self.name), Arc::clone(&self.workers));
             let spawned = std::thread::Builder::new().spawn(move || {
-                let full = count.0.load(Acquire) > CONNECTIONS_MAX;
+                let place = open.enter(&socket);
                 // What went wrong is the peer's to know; it has been told if it could be.
-                let _ = converse(socket, &name, &workers, full);
+                let _ = converse(socket, &name, &workers, place.as_ref());
             });
             drop(spawned);
         }
     }
 }
 
-fn converse(socket: TcpStream, name: &str, workers: &Renewed, full: bool) -> Result<(), StreamError> {
+fn converse(
+    socket: TcpStream,
+    name: &str,
+    workers: &Renewed,
+    place: Option<&Place<'_>>,
+) -> Result<(), StreamError> {
     let mut stream = Stream::new(socket)?;
     let soon = Instant::now() + FRAME_TIME;
     let refuse = |stream: &mut Stream, why: &str| {
         stream.send(message::REFUSED, &message::encode_hello(why), Instant::now() + FRAME_TIME)
     };
-    if full {
+    let Some(place) = place else {
         return refuse(&mut stream, "it serves as many connections as it can");
-    }
+    };
     let (kind, body) = stream.receive(soon, FRAME_TIME)?;
     match decode_hello(&body) {
         Ok((message::VERSION, wanted)) if kind == message::HELLO && wanted == name => {}
@@ -108,7 +151,9 @@ fn converse(socket: TcpStream, name: &str, workers: &Renewed, full: bool) -> Res
     stream.send(message::WELCOME, &message::encode_hello(name), soon)?;
     let (mut arguments, mut results) = (Receiver::default(), Sender::default());
     loop {
+        place.set_idle(Some(Instant::now()));
         let (kind, body) = stream.receive(Instant::now() + IDLE_TIME, FRAME_TIME.max(CALL_MAX / 60))?;
+        place.set_idle(None);
         let mut from = &body[..];
         let head = CallHead::decode(&mut from).ok().filter(|_| kind == message::CALL);
         let value = head.and_then(|head| Some((head, arguments.take(&mut from, BODY_MAX).ok()?)));

@@ -233,8 +233,8 @@ fn warm_up(thread: &Thread) {
     for kind in [Kind::Call, Kind::CallBytes] {
         let mut writer = FrameWriter::new(thread.frame());
         let written = writer.kind(kind).and_then(|()| writer.number(NULL_FUNCTION)).and_then(|()| {
-            // Depth, nothing kept, errno and five counts, of a call that does not wait for others; or depth, and
-            // no bytes.
+            // Depth, nothing kept, errno and five counts, of a call that does not wait for others; or depth,
+            // and no bytes.
             writer.bytes(if kind == Kind::Call { &[INTERRUPTS, 0, 0, 0, 0, 0, 0, 0] } else { &[0; 2] })
         });
         let used = writer.used();

@@ -11,7 +11,8 @@ mod open;
 
 pub(crate) use open::is_inherited;
 
-use crate::caller::exchange::{KeptPages, KnownStale, Scratch};
+use crate::caller::exchange::KnownStale;
+use crate::caller::keeping::{KeptPages, Scratch};
 use crate::caller::pool::Pool;
 use crate::caller::variables::Variables;
 use crate::shared::layout::{

@@ -1,80 +1,19 @@
 //! Pages that a worker keeps from one time that it runs to the next, so that it need not ask for them again.
 //!
 //! A worker is told before it runs again what of them this program has changed meanwhile: all are read anew
-//! and compared with what the worker has. Looking at a page costs a tenth of bringing it, so a page that is
-//! not used for some calls is given up, and one that is asked for again soon after stays for longer. That
-//! the worker reads a page is not seen; that it writes one is, and so is an argument that points there.
+//! and compared with what the worker has. That the worker reads a page is not seen; that it writes one is,
+//! and so is an argument that points there.
 //!
-//! Not for the first time that a page is needed; that is `pages`. No allocation, no lock.
+//! Not for the first time that a page is needed; that is `pages`. Not for how long pages are kept; that is
+//! `keeping`. No allocation, no lock.
 
 use crate::caller::connection::{ClientChannel, Connection, Current};
+use crate::caller::keeping::PAUSE;
 use crate::shared::layout::{KEPT_MAX, KEPT_OFFSET, Kept, LINE, PAGE, bulk_address, slot_address};
 use crate::shared::message::{Keeping, Touched};
 use crate::sys::channel::copy_pages_checked;
 use crate::sys::memory::{at, differing_lines};
-use std::sync::atomic::AtomicU32;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-
-/// For how many calls a page is kept that is used by none of them, at first; as a power of two.
-const FIRST_LIFE: u32 = 4;
-/// The same for a page that was brought along with others before it, which are often read once.
-const FIRST_LIFE_BEHIND: u32 = 1;
-/// The longest such life.
-const LONGEST_LIFE: u32 = 10;
-/// For how many calls nothing is kept after a worker has lost what it kept to another thread's call.
-const PAUSE: u32 = 64;
-
-/// Room for the pages as they are now.
-pub(crate) type Scratch = [[AtomicU64; PAGE as usize / 8]; KEPT_MAX];
-
-/// What a channel's caller knows of the pages that its worker keeps. Only the channel's owner uses it.
-#[repr(C)]
-pub(crate) struct KeptPages {
-    /// Calls, and returns to call-backs, in which there were such pages.
-    clock: AtomicU32,
-    /// How many were kept when the worker began to run.
-    before: AtomicU32,
-    /// Calls for which nothing is to be kept.
-    paused: AtomicU32,
-    /// When each was last used, as far as is seen.
-    used: [AtomicU32; KEPT_MAX],
-    /// How long each is kept without that, as a power of two.
-    life: [AtomicU32; KEPT_MAX],
-    /// Pages given up, each at the place of its number: the address and how long it was kept.
-    given_up: [AtomicU64; KEPT_MAX],
-}
-
-const fn place(address: u64) -> usize {
-    (address / PAGE) as usize % KEPT_MAX
-}
-
-impl KeptPages {
-    /// A page was brought, as the `behind`th of those asked for at once.
-    fn note_brought(&self, number: usize, address: u64, behind: usize) {
-        let given_up = self.given_up[place(address)].load(Relaxed);
-        let life = match given_up & !(PAGE - 1) == address {
-            true => ((given_up % PAGE) as u32 + 1).min(LONGEST_LIFE),
-            false if behind == 0 => FIRST_LIFE,
-            false => FIRST_LIFE_BEHIND,
-        };
-        self.life[number].store(life, Relaxed);
-        self.used[number].store(self.clock.load(Relaxed), Relaxed);
-    }
-
-    fn note_used(&self, number: usize) {
-        self.used[number].store(self.clock.load(Relaxed), Relaxed);
-    }
-
-    fn is_over(&self, number: usize, now: u32) -> bool {
-        now.wrapping_sub(self.used[number].load(Relaxed)) > 1 << self.life[number].load(Relaxed)
-    }
-
-    fn give_up(&self, number: usize, address: u64) {
-        let life = self.life[number].load(Relaxed);
-        self.given_up[place(address)].store(address | u64::from(life), Relaxed);
-    }
-}
 
 /// The numbers whose bits are set.
 fn numbers(mut bits: u64) -> impl Iterator<Item = usize> {

@@ -11,7 +11,6 @@ mod pages;
 mod placing;
 mod stale;
 
-pub(crate) use kept::{KeptPages, Scratch};
 pub(crate) use stale::KnownStale;
 
 use crate::caller::connection::{CallOptions, Connection, Current};
