@@ -569,6 +569,38 @@ fn fake(what: fn(TcpStream)) -> String {
     address
 }
 
+/// A node that answers, but only that it cannot serve: what it did not run the next one runs.
+#[test]
+fn a_node_that_only_answers_errors_is_passed_over_for_the_next() {
+    let errors: fn(TcpStream) = |mut socket| {
+        let mut bytes = [0; 4096];
+        let _ = socket.read(&mut bytes);
+        let _ = socket.write_all(&[0x11, 0xca, 2, 0, 2, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 2, 0]);
+        while socket.read(&mut bytes).is_ok_and(|count| count > 0) {
+            let body = banyan_calls::stream::encode_error(&CallError::NoService("it is broken".into()));
+            let length = (body.len() as u32).to_le_bytes();
+            let mut frame = vec![0x11, 0xca, 5, 0];
+            frame.extend([length, length, [0; 4]].concat());
+            frame.extend(body);
+            let _ = socket.write_all(&frame);
+        }
+    };
+    let good = named("errors");
+    let broken = fake(errors);
+    let service = find(&format!("named:{}={broken},{}", unique("errors"), good.node()));
+    through(&service, || {
+        for number in 0..5 {
+            assert_eq!(add(number, 1), Ok(number + 1));
+        }
+        // One that may have run is not made again.
+        assert!(matches!(fail(1), Err(CallError::Crashed { .. })));
+    });
+    // Where all are broken the last one's reason is told, in time.
+    let service = find(&format!("named:{}={broken},{}", unique("errors"), fake(errors)));
+    let error = through(&service, || add(1, 1)).unwrap_err();
+    assert!(matches!(&error, CallError::NoService(reason) if reason.contains("it is broken")), "{error:?}");
+}
+
 #[test]
 fn a_client_outlasts_servers_that_are_slow_or_lie() {
     const HELLO_BYTES: usize = 16 + 2 + 4;

@@ -194,6 +194,30 @@ fn death_of_the_babysitter_and_its_understudy_is_an_error() {
     gone(&processes);
 }
 
+/// The worker's slot has been emptied, and perhaps filled again, when its caller comes next.
+#[test]
+fn a_call_of_a_worker_that_was_replaced_between_calls_goes_to_the_next() {
+    let connection = open(|_| {});
+    for _ in 0..5 {
+        assert_eq!(call(&connection, "subject_fail", &[0], &options(20_000)), Ok(7));
+        let (babysitter, understudy) = (connection.babysitter_process(), understudy(&connection));
+        let workers = connection.worker_processes();
+        send(babysitter, Signal::KILL);
+        gone(&[babysitter]);
+        gone(&workers);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let is_replaced = || {
+            let now = connection.worker_processes();
+            let is_new = |process: &u32| *process != 0 && !workers.contains(process);
+            connection.babysitter_process() == understudy && !now.is_empty() && now.iter().all(is_new)
+        };
+        while !is_replaced() {
+            assert!(Instant::now() < deadline, "its understudy starts workers");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
 #[test]
 fn a_killed_babysitter_is_followed_by_its_understudy() {
     let connection = open(|_| {});
@@ -513,15 +537,15 @@ fn a_handle_in_a_structure_ends_one_worker_and_is_refused_from_then_on() {
     }
 }
 
-/// That many threads call, as many at once as there are channels.
-fn threads_take_turns(threads: u64) {
+/// That many threads call, as many at once as there are channels, each so many times.
+fn threads_take_turns(threads: u64, times: u64) {
     let connection = open(|_| {});
     let long = options(60_000);
     let start = std::sync::Barrier::new(threads as usize);
     std::thread::scope(|scope| {
         let call_some = |number: u64| {
             start.wait();
-            for round in 0..5 {
+            for round in 0..times {
                 let arguments = [number, round, 0, 0, 0, 0, 0, 0];
                 assert_eq!(call(&connection, "subject_add", &arguments, &long), Ok(number + round));
             }
@@ -542,7 +566,7 @@ fn threads_take_turns(threads: u64) {
 
 #[test]
 fn more_threads_than_channels_take_turns() {
-    threads_take_turns(500);
+    threads_take_turns(500, 5);
 }
 
 #[test]
@@ -557,7 +581,7 @@ fn many_threads_take_turns_beside_busy_ones() {
                 }
             });
         }
-        threads_take_turns(500);
+        threads_take_turns(500, 1);
         is_over.store(true, std::sync::atomic::Ordering::Relaxed);
     });
 }

@@ -2,8 +2,8 @@
 //!
 //! The client keeps its connections and uses them again; a call has one to itself. What the server
 //! has seen before is not sent again (`chunks`), and frames are compressed when it pays
-//! (`frame`). A node that cannot be reached is passed over for the next. Lock: the list of idle
-//! connections, never held during a call. The stream is neither encrypted nor authenticated, and so
+//! (`frame`). A node that cannot be reached, or says that it did not run the call, is passed over for the
+//! next. Lock: the list of idle connections, never held during a call. The stream is neither encrypted nor authenticated, and so
 //! meant for loopback and networks of one's own: mutual TLS is the cluster's, and comes with it.
 
 mod chunks;
@@ -38,6 +38,8 @@ const GRACE: Duration = Duration::from_millis(200);
 
 #[derive(Debug)]
 struct Link {
+    /// Which of the nodes.
+    node: usize,
     stream: Stream,
     arguments: Sender,
     results: Receiver,
@@ -79,30 +81,45 @@ impl Remote {
     /// Any [`CallError`].
     pub fn call(&self, function: u64, arguments: &[u8], options: &CallOptions) -> Result<Vec<u8>, CallError> {
         let by = Instant::now() + options.deadline;
-        let mut tries = 0;
+        let (mut tries, mut passed_over) = (0, 0);
         loop {
-            match self.attempt(function, arguments, options, by) {
+            let link = self.link(by)?;
+            let node = link.node;
+            match self.attempt(link, function, arguments, options, by) {
+                // Made again it runs once all the same, here over a new connection if there is no other node.
+                Err(error)
+                    if error.ran() == Ran::No && passed_over < self.nodes.len() && Instant::now() < by =>
+                {
+                    passed_over += 1;
+                    self.pass_over(node);
+                }
                 // The server has retried ends of its workers; the rest is for another connection, or node.
                 Err(error @ (CallError::Disconnected { .. } | CallError::Protocol(_)))
                     if tries < options.retries && Instant::now() < by =>
                 {
                     let _ = error;
                     tries += 1;
-                    self.preferred.fetch_add(1, Relaxed);
+                    self.pass_over(node);
                 }
                 result => return result,
             }
         }
     }
 
+    /// Has calls go to the node behind that one, until it fails them, too.
+    fn pass_over(&self, node: usize) {
+        self.idle.lock().retain(|link| link.node != node);
+        self.preferred.store((node + 1) % self.nodes.len(), Relaxed);
+    }
+
     fn attempt(
         &self,
+        mut link: Link,
         function: u64,
         arguments: &[u8],
         options: &CallOptions,
         by: Instant,
     ) -> Result<Vec<u8>, CallError> {
-        let mut link = self.link(by)?;
         let deadline = by.saturating_duration_since(Instant::now());
         let head = CallHead { function, deadline, cpu_limit: options.cpu_limit, retries: options.retries };
         let mut body = Vec::with_capacity(arguments.len().min(64 << 10) + 64);
@@ -145,7 +162,10 @@ impl Remote {
     /// An idle connection that is still whole, or a new one.
     fn link(&self, by: Instant) -> Result<Link, CallError> {
         loop {
-            let link = self.idle.lock().pop();
+            let preferred = self.preferred.load(Relaxed) % self.nodes.len().max(1);
+            let mut idle = self.idle.lock();
+            let link = idle.iter().rposition(|link| link.node == preferred).map(|at| idle.swap_remove(at));
+            drop(idle);
             match link {
                 Some(link) if !crate::sys::socket::is_disturbed(link.stream.socket()) => {
                     return Ok(link);
@@ -158,7 +178,7 @@ impl Remote {
         let mut problems = Vec::new();
         for turn in 0..self.nodes.len() {
             let index = (first + turn) % self.nodes.len();
-            match self.connect(&self.nodes[index], by) {
+            match self.connect(index, by) {
                 Ok(link) => {
                     self.preferred.store(index, Relaxed);
                     return Ok(link);
@@ -172,22 +192,22 @@ impl Remote {
         Err(CallError::NoService(format!("{} is on no node: {}", self.name, problems.join("; "))))
     }
 
-    fn connect(&self, node: &str, by: Instant) -> Result<Link, String> {
+    fn connect(&self, node: usize, by: Instant) -> Result<Link, String> {
         let mut problem = "the name has no address".to_owned();
-        for address in with_host(node).to_socket_addrs().map_err(|error| error.to_string())? {
+        for address in with_host(&self.nodes[node]).to_socket_addrs().map_err(|error| error.to_string())? {
             let left = by.saturating_duration_since(Instant::now()).min(CONNECT_MAX);
             if left.is_zero() {
                 return Err("no time is left".into());
             }
             match TcpStream::connect_timeout(&address, left) {
-                Ok(socket) => return self.greet(socket, by.min(Instant::now() + CONNECT_MAX)),
+                Ok(socket) => return self.greet(node, socket, by.min(Instant::now() + CONNECT_MAX)),
                 Err(error) => problem = error.to_string(),
             }
         }
         Err(problem)
     }
 
-    fn greet(&self, socket: TcpStream, by: Instant) -> Result<Link, String> {
+    fn greet(&self, node: usize, socket: TcpStream, by: Instant) -> Result<Link, String> {
         let mut stream = Stream::new(socket).map_err(|error| error.to_string())?;
         stream.send(message::HELLO, &encode_hello(&self.name), by).map_err(|error| error.to_string())?;
         let left = by.saturating_duration_since(Instant::now());
@@ -198,7 +218,7 @@ impl Remote {
                 if version != message::VERSION {
                     return Err(format!("it speaks version {version}, this program {}", message::VERSION));
                 }
-                Ok(Link { stream, arguments: Sender::default(), results: Receiver::default() })
+                Ok(Link { node, stream, arguments: Sender::default(), results: Receiver::default() })
             }
             message::REFUSED => {
                 Err(decode_hello(&body).map_or_else(|error| error.to_string(), |(_, why)| why))

@@ -12,8 +12,10 @@ use std::time::Duration;
 
 /// The owner of a channel that passes from one thread to another. No thread pointer is so.
 const TAKEN: u64 = u64::MAX;
-/// How long a thread without a channel leaves the processor to those that have one.
+/// How long a thread without a channel leaves the processor to those that have one, at first and at most:
+/// looking for one that has become free asks the kernel of each other thread.
 const BESIDE: Duration = Duration::from_micros(100);
+const BESIDE_MAX: Duration = Duration::from_millis(5);
 
 /// Whose channel may be taken.
 #[derive(Clone, Copy)]
@@ -118,6 +120,7 @@ impl Connection {
     /// Takes a channel of another thread, for when the table is full; waits until there is one.
     #[cold]
     fn take_over(&self, key: u64, deadline: &Deadline) -> Result<usize, CallError> {
+        let mut pause = BESIDE;
         loop {
             for whose in [Whose::Ended, Whose::Any] {
                 if let Some(index) = self.take_idle(key, whose) {
@@ -127,7 +130,8 @@ impl Connection {
             if deadline.has_passed() {
                 return Err(CallError::TimedOut { ran: Ran::No });
             }
-            std::thread::sleep(BESIDE);
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(BESIDE_MAX);
         }
     }
 
