@@ -1,7 +1,7 @@
 //! How long pages are kept that a worker has used: what a channel's caller notes of each.
 //!
-//! Looking at a page costs a tenth of bringing it, so one that is not used for some calls is given up, and one
-//! that is asked for again soon after stays for longer. Not for bringing them up to date; that is
+//! Looking at a page costs a tenth of bringing it, so one that is not used for some calls is given up, and
+//! one that is asked for again soon after stays for longer. Not for bringing them up to date; that is
 //! `exchange::kept`.
 
 use crate::shared::layout::{KEPT_MAX, PAGE};

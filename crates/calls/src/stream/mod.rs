@@ -3,8 +3,9 @@
 //! The client keeps its connections and uses them again; a call has one to itself. What the server
 //! has seen before is not sent again (`chunks`), and frames are compressed when it pays
 //! (`frame`). A node that cannot be reached, or says that it did not run the call, is passed over for the
-//! next. Lock: the list of idle connections, never held during a call. The stream is neither encrypted nor authenticated, and so
-//! meant for loopback and networks of one's own: mutual TLS is the cluster's, and comes with it.
+//! next. Lock: the list of idle connections, never held during a call. The stream is neither encrypted nor
+//! authenticated, and so meant for loopback and networks of one's own: mutual TLS is the cluster's, and comes
+//! with it.
 
 mod chunks;
 mod frame;
