@@ -18,6 +18,7 @@ use banyan_wire::ids::{
     Access, Epoch, JobId, Microseconds, NodeId, NodeSet, PAGE_BYTES, PageNumber, RequestNumber, Run,
     Transaction,
 };
+use banyan_wire::sql::{Cell, Comparison, Condition, QueryMessage, TableMessage};
 use banyan_wire::statistics::{MemoryPiece, NodeStatistics, WaitCount};
 use banyan_wire::stub::{
     self, Acquire, Action, ActionKind, Answer, Command, Lookup, Nothing, Range, Refusal, Refused, Reply,
@@ -34,6 +35,7 @@ pub const TARGETS: &[Target] = &[
     Target { inputs: deputy_inputs, ..Target::new("deputy", fuzz::deputy) },
     Target { inputs: control_inputs, ..Target::new("control", fuzz::control) },
     Target { inputs: cluster_inputs, ..Target::new("cluster", fuzz::cluster) },
+    Target { inputs: sql_inputs, ..Target::new("sql", fuzz::sql) },
     Target { inputs: statistics_inputs, ..Target::new("statistics", fuzz::statistics) },
     Target { inputs: stub_inputs, ..Target::new("stub", fuzz::stub) },
     Target {
@@ -199,6 +201,23 @@ fn cluster_inputs() -> Vec<Vec<u8>> {
         ClusterMessage::Renew { certificate_request: vec![0x30; 40] },
     ];
     messages.iter().map(|message| frame::encode(message).split_off(LENGTH_BYTES)).collect()
+}
+
+fn sql_inputs() -> Vec<Vec<u8>> {
+    let condition = Condition { column: 2, comparison: Comparison::Less, value: Cell::Real(0.5) };
+    let cells = vec![Cell::Null, Cell::Integer(-7), Cell::Text("node 1".into()), Cell::Real(1e9)];
+    let tables = [
+        TableMessage::Scan { table: "pages".into(), used: u64::MAX, conditions: vec![condition] },
+        TableMessage::Rows { rows: 2, cells: cells.clone(), last: true },
+        TableMessage::Refused("no".into()),
+    ];
+    let queries = [
+        QueryMessage::Ask { sql: "SELECT 1".into(), bounded: true },
+        QueryMessage::Columns(vec!["a".into()]),
+        QueryMessage::Rows(cells),
+    ];
+    let tables = tables.iter().map(frame::encode);
+    tables.chain(queries.iter().map(frame::encode)).map(|mut frame| frame.split_off(LENGTH_BYTES)).collect()
 }
 
 fn statistics_inputs() -> Vec<Vec<u8>> {

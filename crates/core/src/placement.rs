@@ -53,6 +53,7 @@ pub type ThreadId = u32;
 struct Thread {
     node: NodeId,
     wish: Option<NodeId>,
+    moves: u64,
 }
 
 /// Where the threads of one process are.
@@ -125,20 +126,24 @@ impl Placement {
         self.ended(thread);
         self.live[node] += 1;
         self.started[node] += 1;
-        self.threads.insert(thread, Thread { node: node_id(node), wish: None });
+        self.threads.insert(thread, Thread { node: node_id(node), wish: None, moves: 0 });
     }
 
     /// A thread is on another node now, or was never on the one that was chosen for it. What never started
-    /// is not counted: this comes from inside the program.
-    pub fn moved(&mut self, thread: ThreadId, to: NodeId) {
+    /// is not counted: this comes from inside the program. Says whether it was elsewhere.
+    pub fn moved(&mut self, thread: ThreadId, to: NodeId) -> bool {
         let index = usize::from(to.get());
-        let Some(found) = self.threads.get_mut(&thread).filter(|_| index < self.live.len()) else { return };
+        let Some(found) = self.threads.get_mut(&thread).filter(|_| index < self.live.len()) else {
+            return false;
+        };
         let from = core::mem::replace(&mut found.node, to);
         if from != to && self.mutation != Some(Mutation::ForgetMoves) {
             self.live[usize::from(from.get())] -= 1;
             self.live[index] += 1;
+            found.moves += 1;
             self.moves += 1;
         }
+        from != to
     }
 
     /// A thread has ended.
@@ -175,6 +180,14 @@ impl Placement {
     /// Every thread and where it is, by id.
     pub fn threads(&self) -> impl Iterator<Item = (ThreadId, NodeId)> + '_ {
         self.threads.iter().map(|(&thread, found)| (thread, found.node))
+    }
+
+    /// The threads from this id on: where each is, how often it changed its node, and where it shall go.
+    pub fn threads_from(
+        &self,
+        first: ThreadId,
+    ) -> impl Iterator<Item = (ThreadId, NodeId, u64, Option<NodeId>)> + '_ {
+        self.threads.range(first..).map(|(&thread, found)| (thread, found.node, found.moves, found.wish))
     }
 
     /// Threads of each node that have not ended, by number.

@@ -11,6 +11,7 @@ use crate::deputy;
 use crate::frame::{LENGTH_BYTES, decode, encode};
 use crate::handshake::{HELLO_BYTES, Hello};
 use crate::ids::JobId;
+use crate::sql::{COLUMNS_MAX, QueryMessage, ROWS_MAX, TableMessage};
 use crate::statistics::NodeStatistics;
 use crate::stub::{Answer, Command, Malformed, Packet, Reply, Request};
 use alloc::vec::Vec;
@@ -87,6 +88,24 @@ pub fn control(bytes: &[u8]) {
 pub fn cluster(bytes: &[u8]) {
     let Ok(message) = decode::<ClusterMessage>(bytes) else { return };
     assert_eq!(encode(&message)[LENGTH_BYTES..], *bytes, "two spellings of {message:?}");
+}
+
+/// The body of a message about tables, between nodes or from a node to who asks it.
+///
+/// # Panics
+/// When decoding is wrong.
+pub fn sql(bytes: &[u8]) {
+    if let Ok(message) = decode::<TableMessage>(bytes) {
+        assert_eq!(encode(&message)[LENGTH_BYTES..], *bytes, "two spellings of {message:?}");
+        if let TableMessage::Rows { rows, cells, .. } = &message {
+            let columns = cells.len().checked_div(*rows as usize).unwrap_or(0);
+            assert!(!message.is_possible(columns) || *rows as usize <= ROWS_MAX);
+            assert!(!message.is_possible(columns + COLUMNS_MAX) || *rows == 0);
+        }
+    }
+    if let Ok(message) = decode::<QueryMessage>(bytes) {
+        assert_eq!(encode(&message)[LENGTH_BYTES..], *bytes, "two spellings of {message:?}");
+    }
 }
 
 /// A node's statistics, as they are in the control message that brings them.

@@ -25,6 +25,8 @@ pub enum Purpose {
     Job = 5,
     /// Machines of a cluster, or one that wants to be, talk about the cluster.
     Cluster = 6,
+    /// A node reads another one's tables.
+    Tables = 7,
 }
 
 /// Who speaks and what for.
@@ -105,6 +107,7 @@ impl Hello {
             4 => Ok(Purpose::Deputy),
             5 => Ok(Purpose::Job),
             6 => Ok(Purpose::Cluster),
+            7 => Ok(Purpose::Tables),
             other => Err(HelloError::Purpose(other)),
         }
     }

@@ -28,6 +28,8 @@ pub mod fuzz;
 pub mod handshake;
 pub mod ids;
 #[cfg(feature = "control")]
+pub mod sql;
+#[cfg(feature = "control")]
 pub mod statistics;
 pub mod stub;
 pub mod syscalls;

@@ -39,6 +39,7 @@ mod sweep;
 mod tests;
 mod timer;
 mod turn;
+mod view;
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::format;
@@ -65,6 +66,7 @@ pub use extent::Held;
 pub use interface::{Contents, Extents, Input, Lane, Output, ThreadNumber, Token};
 pub use mutation::{Conduct, Faithful, MUTATIONS, Mutant, Mutation};
 pub use policy::Policy;
+pub use view::{PageView, Standing, Stretch};
 
 /// The most pages that one acquisition waits for; the buffers of a larger system call are left to faults.
 pub const ACQUIRE_PAGES_MAX: u32 = 4096;

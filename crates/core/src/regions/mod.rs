@@ -132,6 +132,11 @@ impl Regions {
         self.map.iter()
     }
 
+    /// The regions that begin at this address or above, by address.
+    pub fn beginning_at(&self, address: u64) -> impl Iterator<Item = &Region> {
+        self.map.beginning_at(address)
+    }
+
     /// Free addresses for `length` bytes: in a node's pool, or where large reservations are if the pool has
     /// none, or else as far from the pools as it can be, where arenas and the pools of the last nodes are.
     pub fn place(&mut self, node: u8, length: u64) -> Option<u64> {

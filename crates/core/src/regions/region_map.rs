@@ -154,6 +154,11 @@ impl RegionMap {
         self.by_start.values()
     }
 
+    /// Those that begin at `start` or above.
+    pub(super) fn beginning_at(&self, start: u64) -> impl Iterator<Item = &Region> {
+        self.by_start.range(start..).map(|(_, region)| region)
+    }
+
     /// The pieces of regions within `[start, end)`.
     pub(super) fn pieces(&self, start: u64, end: u64) -> impl Iterator<Item = Region> {
         let first = self.by_start.range(..=start).next_back().map_or(start, |(&key, _)| key);
