@@ -11,7 +11,8 @@ mod pager;
 mod report;
 mod transport;
 
-pub use cluster::{AskError, admin, administer, joining, node, run_sockets, state};
+pub use banyan_wire::sql::{Cell, QueryMessage};
+pub use cluster::{AskError, QueryError, admin, administer, joining, node, query, run_sockets, state};
 pub use job::settings::{NodeCount, Placement, Run, Summary};
 pub use job::{again, launch};
 pub use observe::{doctor, memory_map, statistics};

@@ -162,6 +162,11 @@ pub(crate) fn key_digest(certificate: &CertificateDer<'_>) -> io::Result<[u8; 32
     Ok(trust::sha256(trust::parse(certificate)?.tbs_certificate.subject_pki.raw))
 }
 
+/// When a certificate is over, in seconds since 1970.
+pub(crate) fn expires(certificate: &CertificateDer<'_>) -> Option<i64> {
+    Some(trust::parse(certificate).ok()?.validity().not_after.timestamp())
+}
+
 /// Whether a certificate is to be made anew: two thirds of its time have passed.
 pub(crate) fn is_due(certificate: &CertificateDer<'_>) -> bool {
     let Ok(certificate) = trust::parse(certificate) else { return true };

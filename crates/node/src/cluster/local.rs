@@ -2,10 +2,11 @@
 //!
 //! To begin a job, the packet is a mark; beside it travel a memory file with the job's settings, the request
 //! socket of the program, and the caller's standard error. The answer is empty, or the reason for a refusal.
-//! What a person asks about the cluster is another mark and JSON, and so is the answer. Not for other
-//! machines.
+//! What a person asks about the cluster is another mark and JSON, and so is the answer; queries are a third
+//! (`queries`). Not for other machines.
 
 use super::admin::{AdminAnswer, AdminRequest};
+use super::queries;
 use crate::job::settings::JobSettings;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -25,7 +26,7 @@ const BEGIN: &[u8; 8] = b"BANYAN\x00\x01";
 const ADMINISTER: &[u8; 8] = b"BANYAN\x00\x02";
 /// The longest question or answer of that kind: a cluster has as many members as a job nodes; the threads of
 /// a job take ten bytes each.
-const PACKET_MAX: usize = 128 << 10;
+pub(super) const PACKET_MAX: usize = 128 << 10;
 /// A reason is one line.
 const REASON_MAX: usize = 4096;
 /// A node that answers nothing within this time hangs: each step of a start has a shorter deadline.
@@ -38,6 +39,8 @@ pub(crate) enum Question {
     Job(JobQuestion),
     /// Something about the cluster, or about jobs.
     Admin(AdminRequest),
+    /// What live structures hold, in SQL; within the usual budget or without one.
+    Query(String, bool),
 }
 
 /// Why the node of this machine gave no answer.
@@ -203,6 +206,10 @@ pub(crate) fn next(socket: BorrowedFd<'_>) -> io::Result<Option<Question>> {
     let packet = &packet[..received.bytes];
     if let Some(request) = packet.strip_prefix(ADMINISTER) {
         return Ok(Some(Question::Admin(serde_json::from_slice(request)?)));
+    }
+    if let Some(query) = packet.strip_prefix(queries::QUERY) {
+        let (sql, bounded) = queries::question(query)?;
+        return Ok(Some(Question::Query(sql, bounded)));
     }
     let files: [OwnedFd; 3] = files.try_into().map_err(|_| invalid())?;
     if packet != BEGIN {

@@ -10,6 +10,7 @@
 use super::admin::{AdminAnswer, ClusterRequest, MemberStatus, NewToken, Status, TokenFacts};
 use super::certificates::{self, Authority, MachineKey};
 use super::state::{State, StateError};
+use crate::observe::log::{self, Log};
 use crate::observe::machine::this_machine;
 use crate::transport::trust::{self, Credentials};
 use crate::transport::{Caller, Connection, Trust, read_message};
@@ -75,6 +76,8 @@ pub(crate) struct Cluster {
     root: Option<Root>,
     /// One change of the list at a time gets to the disk.
     changes: Mutex<()>,
+    /// Where this node notes what happens.
+    log: Arc<Log>,
     this: Weak<Self>,
 }
 
@@ -149,6 +152,7 @@ impl Cluster {
             members: RwLock::new(members),
             root,
             changes: Mutex::new(()),
+            log: Arc::default(),
             this: Weak::clone(this),
         });
         Ok((cluster, machine.listen))
@@ -170,7 +174,7 @@ impl Cluster {
         self.state.directory()
     }
 
-    fn place(member: &Member) -> Place {
+    pub(super) fn place(member: &Member) -> Place {
         Place { address: member.address, member: Some(member.id) }
     }
 
@@ -179,7 +183,45 @@ impl Cluster {
         self.members.read().get(self.own).map(Self::place)
     }
 
-    fn others(&self) -> Vec<Member> {
+    /// What a member is called; its id if it is none any more.
+    pub(crate) fn name_of(&self, member: MemberId) -> String {
+        let members = self.members.read();
+        members.get(member).map_or_else(|| member.to_string(), |member| member.name.clone())
+    }
+
+    /// This machine, as the list has it.
+    pub(super) fn own_member(&self) -> Option<Member> {
+        self.members.read().get(self.own).cloned()
+    }
+
+    /// When this machine's certificate is over, in seconds since 1970.
+    pub(super) fn certificate_expires(&self) -> Option<i64> {
+        let certificate = from_pem(&self.state.text(files::CERTIFICATE).ok()?).ok()?;
+        certificates::expires(&certificate)
+    }
+
+    /// Where this node notes what happens.
+    pub(crate) fn log(&self) -> &Arc<Log> {
+        &self.log
+    }
+
+    /// Notes who has joined or left between two lists.
+    fn note_changes(&self, before: &Members, after: &Members) {
+        let missing = |from: &Members, member: &&Member| from.get(member.id).is_none();
+        for member in after.all().iter().filter(|member| missing(before, member)) {
+            self.log.note(
+                log::Kind::Join,
+                None,
+                format!("{} has joined from {}", member.name, member.address),
+            );
+        }
+        for member in before.all().iter().filter(|member| missing(after, member)) {
+            self.log.note(log::Kind::Leave, None, format!("{} is no member any more", member.name));
+        }
+    }
+
+    /// The other members.
+    pub(super) fn others(&self) -> Vec<Member> {
         self.members.read().all().iter().filter(|member| member.id != self.own).cloned().collect()
     }
 
@@ -272,7 +314,9 @@ impl Cluster {
             return Ok(());
         }
         self.state.store(files::MEMBERS, &list)?;
-        *self.members.write() = list.into();
+        let list: Members = list.into();
+        self.note_changes(&self.members.read().clone(), &list);
+        *self.members.write() = list;
         Ok(())
     }
 
@@ -289,6 +333,7 @@ impl Cluster {
             self.state
                 .store(files::MEMBERS, &members.to_list())
                 .map_err(|error| Refusal::Failed(error.to_string()))?;
+            self.note_changes(&self.members.read().clone(), &members);
             *self.members.write() = members;
             result
         };

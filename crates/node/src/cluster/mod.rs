@@ -7,8 +7,10 @@ mod certificates;
 mod jobs;
 pub mod joining;
 mod local;
+mod looking;
 mod membership;
 pub mod node;
+mod queries;
 pub mod state;
 #[cfg(test)]
 mod tests;
@@ -16,3 +18,4 @@ mod ungreeted;
 
 pub use local::{AskError, administer, run_sockets};
 pub(crate) use local::{ask as ask_for_job, connect as connect_to_node};
+pub use queries::{QueryError, query};

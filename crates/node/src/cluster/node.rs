@@ -11,10 +11,13 @@ use super::admin::{AdminAnswer, AdminRequest};
 use super::jobs::Jobs;
 use super::local::{self, JobQuestion, Question};
 use super::membership::Cluster;
+use super::queries;
 use super::state::{State, StateError, socket_of};
 use super::ungreeted::Ungreeted;
 use crate::job::settings::{JobSettings, NodeCount};
 use crate::job::{Job, JobFacts};
+use crate::observe::log::{self, Log};
+use crate::observe::sql::{self, Facts, Served};
 use crate::report::Report;
 use crate::transport::{self, Caller, ConnectError, Connection, Trust};
 use banyan_sys::descriptors;
@@ -73,10 +76,15 @@ pub enum NodeError {
 /// One node.
 #[derive(Debug)]
 pub(crate) struct Node {
-    name: String,
-    trust: Trust,
-    neighbours: Neighbours,
-    jobs: Jobs<Job>,
+    pub(super) name: String,
+    pub(super) trust: Trust,
+    pub(super) neighbours: Neighbours,
+    pub(super) jobs: Jobs<Job>,
+    /// What happened here.
+    pub(super) log: Arc<Log>,
+    /// Processes of this machine that have queries answered, and nodes that read tables.
+    queries: Served,
+    readers: Served,
     ungreeted: Ungreeted,
     report: Report,
     own: Weak<Self>,
@@ -84,12 +92,14 @@ pub(crate) struct Node {
 
 /// The other nodes that a node knows.
 #[derive(Debug)]
-enum Neighbours {
+pub(super) enum Neighbours {
     /// Those that it was started with.
     Told {
         /// Where it listens itself.
         own: SocketAddr,
         peers: Vec<SocketAddr>,
+        /// They were started for one run and are called by their numbers; this one has this number.
+        number: Option<usize>,
     },
     /// The members of its cluster.
     Cluster(Arc<Cluster>),
@@ -118,7 +128,7 @@ pub fn serve_run(settings: NodeSettings) -> Result<(), NodeError> {
     let listener = TcpListener::from(take(settings.listener, "its listening socket")?);
     // Another session: the terminal's signals are the program's.
     let _ = rustix::process::setsid();
-    let node = Node::start_told(settings.name, settings.secret, listener, settings.peers)?;
+    let node = Node::start_told(Some(settings.name), settings.secret, listener, settings.peers)?;
     let name = local::run_socket();
     // For who looks at the run; without it the run goes on.
     if let Ok(people) = listen_at(&name) {
@@ -145,7 +155,7 @@ pub fn serve_machine(
     let listener = TcpListener::bind(listen).map_err(failed(listen.to_string()))?;
     let local = listen_at(path)?;
     let address = listener.local_addr().map_err(failed(listen.to_string()))?;
-    let node = Node::start_told("node".into(), secret, listener, peers)?;
+    let node = Node::start_told(None, secret, listener, peers)?;
     ready(address);
     node.serve_processes(&local, path)
 }
@@ -208,14 +218,16 @@ fn listen_at(path: &Path) -> Result<OwnedFd, NodeError> {
 
 impl Node {
     fn start_told(
-        name: String,
+        name: Option<String>,
         secret: [u8; 16],
         listener: TcpListener,
         peers: Vec<SocketAddr>,
     ) -> Result<Arc<Self>, NodeError> {
         let own = listener.local_addr();
         let own = own.map_err(|source| NodeError::Socket { what: "its listening socket".into(), source })?;
-        Self::start(name, Trust::Secret(secret), listener, Neighbours::Told { own, peers })
+        let number = name.as_deref().and_then(|name| name.rsplit(' ').next()?.parse().ok());
+        let name = name.unwrap_or_else(|| own.to_string());
+        Self::start(name, Trust::Secret(secret), listener, Neighbours::Told { own, peers, number })
     }
 
     fn start(
@@ -230,11 +242,19 @@ impl Node {
         let _ = rustix::process::setrlimit(rustix::process::Resource::Fsize, raised);
         let failed = |source| NodeError::Socket { what: "its standard error".into(), source };
         let report = Report::own().map_err(failed)?;
+        let log = match &neighbours {
+            Neighbours::Cluster(cluster) => Arc::clone(cluster.log()),
+            Neighbours::Told { .. } => Arc::default(),
+        };
+        log.note(log::Kind::Start, None, format!("{name} has started"));
         let node = Arc::new_cyclic(|own| Self {
             name,
             trust,
             neighbours,
             jobs: Jobs::default(),
+            log,
+            queries: Served::default(),
+            readers: Served::default(),
             ungreeted: Ungreeted::default(),
             report,
             own: Weak::clone(own),
@@ -277,6 +297,11 @@ impl Node {
                     let _ = local::answer(process.as_fd(), &answer);
                 }
                 Ok(Some(Question::Admin(request))) => self.administer(process, request),
+                Ok(Some(Question::Query(sql, bounded))) => {
+                    let Some(facts) = self.facts() else { return };
+                    // Who has gone wants no answer.
+                    let _ = queries::answer(&facts, &self.queries, process, &sql, bounded);
+                }
                 Ok(None) => return,
                 Err(error) => {
                     self.report.notice(&format!("{}: a process was not served: {error}", self.name));
@@ -284,6 +309,11 @@ impl Node {
                 }
             }
         }
+    }
+
+    /// This node, as its tables see it.
+    fn facts(&self) -> Option<Arc<dyn Facts>> {
+        self.own.upgrade().map(|node| node as _)
     }
 
     fn administer(&self, process: &OwnedFd, request: AdminRequest) {
@@ -324,7 +354,7 @@ impl Node {
     /// The nodes of a job that begins here, this one first.
     fn places(&self, wanted: NodeCount) -> Result<Vec<Place>, String> {
         let (own, mut others, missing) = match &self.neighbours {
-            Neighbours::Told { own, peers } => {
+            Neighbours::Told { own, peers, .. } => {
                 let told = |&address: &SocketAddr| Place { address, member: None };
                 (told(own), peers.iter().map(told).collect(), Vec::new())
             }
@@ -353,7 +383,12 @@ impl Node {
         let JobQuestion { settings, requests, errors } = question;
         let places = self.places(settings.nodes)?;
         let id = random().map_err(|error| error.to_string())?;
-        let facts = JobFacts { id: JobId(u32::from_ne_bytes(id)), trust: self.trust.clone(), places };
+        let facts = JobFacts {
+            id: JobId(u32::from_ne_bytes(id)),
+            trust: self.trust.clone(),
+            places,
+            log: Arc::clone(&self.log),
+        };
         std::thread::scope(|scope| {
             let join = |node: NodeId| {
                 let (facts, settings) = (&facts, &settings);
@@ -384,7 +419,8 @@ impl Node {
 
     /// Takes part in a job of another home.
     fn join(&self, id: JobId, part: JobPart) -> Result<(), String> {
-        let facts = JobFacts { id, trust: self.trust.clone(), places: part.places.clone() };
+        let (trust, places, log) = (self.trust.clone(), part.places.clone(), Arc::clone(&self.log));
+        let facts = JobFacts { id, trust, places, log };
         let job = Job::elsewhere(facts, part)?;
         if !self.jobs.insert(id, Arc::clone(&job)) {
             return Err(format!("{id} is here already"));
@@ -397,11 +433,14 @@ impl Node {
     fn follow(&self, job: &Arc<Job>) {
         let job = Arc::clone(job);
         let id = job.id();
+        let text = format!("{} begins as {} of {}", job.program(), job.node(), job.nodes());
+        self.log.note(log::Kind::Begin, Some(id), text);
         self.thread("job", move |node| {
             job.follow();
             job.close();
             job.wait_for_copies();
             node.jobs.remove(id);
+            node.log.note(log::Kind::End, Some(id), format!("{} has ended", job.program()));
         });
     }
 
@@ -438,6 +477,10 @@ impl Node {
             return Err(refused(HelloError::Secret));
         }
         self.ungreeted.leave(ungreeted);
+        if purpose == Purpose::Tables {
+            let Some(facts) = self.facts() else { return Ok(()) };
+            return sql::serve(&facts, &self.readers, &connection).map_err(silent);
+        }
         if purpose == Purpose::Job {
             let ControlMessage::Join(part) = transport::read_message(&mut &connection).map_err(silent)?
             else {

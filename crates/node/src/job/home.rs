@@ -40,6 +40,8 @@ pub(crate) struct Home {
     files: Mutex<Files>,
     /// What is left to do of the memory call under way: one at a time is made.
     steps_left: Mutex<VecDeque<Operation>>,
+    /// The program and its arguments, for people.
+    pub(super) command: String,
     start: loader::Start,
     images: Arc<loader::Images>,
     /// Where the threads of the program are.
@@ -120,6 +122,7 @@ impl Home {
             copied: Mutex::default(),
             files: Mutex::new(files),
             steps_left: Mutex::default(),
+            command: settings.words(),
             start,
             images,
             placement: Mutex::new(placement),
@@ -185,6 +188,24 @@ impl Home {
         let regions = self.regions.lock();
         let files = self.files.lock();
         maps::lines(&regions, &self.images, &files, self.start.stack, kernels)
+    }
+
+    /// Regions from an address on, `most` at most, and the name of the file that each is a copy of.
+    pub(super) fn regions_from(&self, address: u64, most: usize) -> Vec<(Region, Option<String>)> {
+        let regions: Vec<Region> =
+            self.regions.lock().regions.beginning_at(address).take(most).copied().collect();
+        let files = self.files.lock();
+        let named = |region: Region| {
+            let name = match region.backing {
+                Backing::File { file, .. } => {
+                    files.describe(file).map(|(_, _, name)| name.to_string_lossy().into_owned())
+                }
+                Backing::Image => maps::image_name(&self.images, region.start),
+                _ => None,
+            };
+            (region, name)
+        };
+        regions.into_iter().map(named).collect()
     }
 
     /// What is known of where threads are, to choose by or to change.

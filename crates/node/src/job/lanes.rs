@@ -289,5 +289,6 @@ const fn lane_name(purpose: Purpose) -> &'static str {
         Purpose::Deputy => "deputy",
         Purpose::Job => "job",
         Purpose::Cluster => "cluster",
+        Purpose::Tables => "tables",
     }
 }

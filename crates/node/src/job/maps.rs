@@ -55,6 +55,11 @@ pub(super) fn lines(regions: &Regions, images: &Images, files: &Files, stack: u6
     lines
 }
 
+/// The file of the program's segment at this address.
+pub(super) fn image_name(images: &Images, address: u64) -> Option<String> {
+    of_image(images, address).map(|shown| shown.name.to_string_lossy().into_owned())
+}
+
 fn of_image(images: &Images, address: u64) -> Option<Shown> {
     images.all.iter().find_map(|image| {
         let within = |&&(start, end, _): &&(u64, u64, u64)| start <= address && address < end;

@@ -15,6 +15,7 @@ mod home;
 mod lanes;
 pub mod launch;
 pub(crate) mod loader;
+mod looking;
 mod mapping;
 mod maps;
 mod moving;
@@ -26,7 +27,10 @@ mod requests;
 pub(crate) mod settings;
 mod still;
 
+pub(crate) use looking::{HomeView, ThreadView};
+
 use crate::cluster::authority::Authority;
+use crate::observe::log::{self, Log};
 use crate::observe::process::processor_seconds;
 use crate::pager::Pager;
 use crate::pager::memory_file::MemoryFile;
@@ -65,6 +69,8 @@ pub(crate) struct JobFacts {
     pub(crate) trust: Trust,
     /// Its nodes, by number.
     pub(crate) places: Vec<Place>,
+    /// Where this node notes what happens.
+    pub(crate) log: Arc<Log>,
 }
 
 impl JobFacts {
@@ -237,6 +243,9 @@ impl Job {
 
     /// Something has happened that the thread which follows the job decides about.
     fn emit(&self, event: Event) {
+        if let (Event::PeerLost { node, reason }, false) = (&event, self.is_ending()) {
+            self.facts.log.note(log::Kind::Loss, Some(self.facts.id), format!("{node} was lost: {reason}"));
+        }
         // When that thread has gone, so is the job.
         let _ = self.events.send(event);
     }

@@ -123,7 +123,8 @@ fn handle(job: &Job, received: Received) -> Result<(Answer, Option<OwnedFd>), Pa
         Request::CameHome(request) => {
             let thread = used_before(job, &request)?;
             if let Role::Home(home) = &job.role {
-                home.placement().moved(thread, NodeId::HOME);
+                let moved = home.placement().moved(thread, NodeId::HOME);
+                job.note_move(thread, NodeId::HOME, moved);
             }
             DONE
         }
@@ -316,7 +317,9 @@ fn place(
     let chosen = choose(&mut home.placement());
     let Some(node) = chosen.filter(|&node| node != NodeId::HOME) else { return Ok((AT_HOME, None)) };
     let connected = job.connect_deputy(node, thread);
-    home.placement().moved(thread, if connected.is_ok() { node } else { NodeId::HOME });
+    let node_now = if connected.is_ok() { node } else { NodeId::HOME };
+    let moved = home.placement().moved(thread, node_now);
+    job.note_move(thread, node_now, moved);
     Ok((Answer::Placed(Placed { node: u32::from(node.get()) }), Some(connected?)))
 }
 

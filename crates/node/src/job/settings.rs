@@ -9,6 +9,9 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// Bytes of a program's words that people see.
+const WORDS_MAX: usize = 4096;
+
 /// How threads are distributed over nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Placement {
@@ -94,6 +97,14 @@ impl JobSettings {
             path: PathBuf::from(word(&self.path)),
             arguments: self.arguments.iter().map(|bytes| word(bytes)).collect(),
         }
+    }
+
+    /// The program's words, for people.
+    pub(crate) fn words(&self) -> String {
+        let words = self.arguments.iter().map(|bytes| String::from_utf8_lossy(bytes));
+        let mut words = words.collect::<Vec<_>>().join(" ");
+        words.truncate(words.floor_char_boundary(WORDS_MAX));
+        words
     }
 
     /// What the program gets from its caller beside its command.

@@ -3,7 +3,9 @@
 //! Not for printing it for people, which is the command's.
 
 pub mod doctor;
+pub(crate) mod log;
 pub(crate) mod machine;
 pub mod memory_map;
 pub(crate) mod process;
+pub(crate) mod sql;
 pub mod statistics;

@@ -14,6 +14,32 @@ const LONGEST_NANOSECONDS: u64 = 60_000_000_000;
 /// Significant digits of a duration.
 const DIGITS: u8 = 2;
 
+/// Why a thread waits for a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultCause {
+    /// It reads one that is not here.
+    Read,
+    /// It writes one that is not here.
+    Write,
+    /// It writes one that is here for reading.
+    Upgrade,
+}
+
+impl FaultCause {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Read, Self::Write, Self::Upgrade];
+
+    /// Its name, as the statistics have it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Upgrade => "upgrade",
+        }
+    }
+}
+
 /// Counters of one node, updated by the pager and the request service.
 #[derive(Debug)]
 pub struct Counters {
@@ -27,7 +53,8 @@ pub struct Counters {
     pub wait_nanoseconds: AtomicU64,
     /// System calls made by deputies.
     pub deputy_calls: AtomicU64,
-    waits: Mutex<Histogram<u64>>,
+    /// How long faults took, for each cause.
+    waits: Mutex<[Histogram<u64>; 3]>,
 }
 
 impl Default for Counters {
@@ -39,16 +66,35 @@ impl Default for Counters {
             upgrade_faults: zero(),
             wait_nanoseconds: zero(),
             deputy_calls: zero(),
-            waits: Mutex::new(no_waits()),
+            waits: Mutex::new([no_waits(), no_waits(), no_waits()]),
         }
     }
 }
 
 impl Counters {
     /// Counts the time a fault took until its page was mapped.
-    pub fn fault_took(&self, nanoseconds: u64) {
+    pub fn fault_took(&self, cause: FaultCause, nanoseconds: u64) {
         self.wait_nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
-        self.lock().saturating_record(nanoseconds);
+        self.lock()[cause as usize].saturating_record(nanoseconds);
+    }
+
+    /// How many faults there were of a cause.
+    #[must_use]
+    pub fn faults(&self, cause: FaultCause) -> u64 {
+        let counter = match cause {
+            FaultCause::Read => &self.read_faults,
+            FaultCause::Write => &self.write_faults,
+            FaultCause::Upgrade => &self.upgrade_faults,
+        };
+        counter.load(Ordering::Relaxed)
+    }
+
+    /// In microseconds, what half of the faults of a cause did not exceed, and what 99 of 100 did not. None
+    /// without faults.
+    #[must_use]
+    pub fn quantiles(&self, cause: FaultCause) -> Option<(f64, f64)> {
+        let waits = &self.lock()[cause as usize];
+        (!waits.is_empty()).then(|| (microseconds(waits, 0.50), microseconds(waits, 0.99)))
     }
 
     /// How long faults took.
@@ -58,10 +104,15 @@ impl Counters {
             nanoseconds: step.value_iterated_to(),
             count: step.count_at_value(),
         };
-        self.lock().iter_recorded().map(count).collect()
+        let mut all = no_waits();
+        for waits in self.lock().iter() {
+            // They have the same bounds, so nothing is too large.
+            let _ = all.add(waits);
+        }
+        all.iter_recorded().map(count).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Histogram<u64>> {
+    fn lock(&self) -> MutexGuard<'_, [Histogram<u64>; 3]> {
         self.waits.lock()
     }
 }
@@ -204,7 +255,8 @@ mod tests {
     fn the_quantiles_of_all_nodes_are_right_to_two_digits() {
         let (one, other) = (Counters::default(), Counters::default());
         for nanoseconds in (1..=1000).map(|n| n * 1000) {
-            if nanoseconds % 3000 == 0 { &one } else { &other }.fault_took(nanoseconds);
+            let cause = FaultCause::ALL[nanoseconds as usize / 1000 % 2];
+            if nanoseconds % 3000 == 0 { &one } else { &other }.fault_took(cause, nanoseconds);
         }
         let node =
             |counters: &Counters| NodeStatistics { waits: counters.waits(), ..NodeStatistics::default() };
@@ -217,7 +269,10 @@ mod tests {
     fn a_run_without_faults_has_no_durations_and_one_endless_fault_is_bounded() {
         assert_eq!(RunStatistics::new(&[], &[], 0, 1.0).faults.p99_us, 0.0);
         let counters = Counters::default();
-        counters.fault_took(u64::MAX);
+        assert_eq!(counters.quantiles(FaultCause::Write), None);
+        counters.fault_took(FaultCause::Write, u64::MAX);
+        assert!(counters.quantiles(FaultCause::Write).is_some_and(|(half, _)| half >= 6e7));
+        assert_eq!(counters.quantiles(FaultCause::Read), None);
         let waits = counters.waits();
         assert_eq!(waits.len(), 1);
         assert!(

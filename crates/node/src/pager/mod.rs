@@ -10,14 +10,16 @@
 mod contents;
 mod freezing;
 mod gathering;
+mod looking;
 mod mapping;
 pub(crate) mod memory_file;
 
+pub(crate) use looking::KnownExtent;
 pub(crate) use mapping::Mapped;
 
 use freezing::Frozen;
 
-use crate::observe::statistics::Counters;
+use crate::observe::statistics::{Counters, FaultCause};
 use crate::pager::memory_file::MemoryFile;
 use crate::transport::Peers;
 use banyan_core::coherence::{Contents, Extents, Input, Lane, Machine, Output, Policy, ThreadNumber, Token};
@@ -92,7 +94,7 @@ struct State {
     waiting: HashMap<Token, SyncSender<()>>,
     last_token: u64,
     /// Since when a thread waits for a page.
-    faulted: HashMap<PageNumber, Instant>,
+    faulted: HashMap<PageNumber, (Instant, FaultCause)>,
     /// While the program's memory is copied: what waits for its end.
     frozen: Option<Frozen>,
     /// Frames are built here. It only grows: clearing it for every frame would cost as much as a copy.
@@ -205,10 +207,12 @@ impl Pager {
             userfaultfd::Access::Read => Access::Read,
             userfaultfd::Access::Write => Access::Write,
         };
-        let counter = match access {
-            Access::Read => &self.counters.read_faults,
-            Access::Write if fault.cause == Cause::Protected => &self.counters.upgrade_faults,
-            Access::Write => &self.counters.write_faults,
+        let (counter, cause) = match access {
+            Access::Read => (&self.counters.read_faults, FaultCause::Read),
+            Access::Write if fault.cause == Cause::Protected => {
+                (&self.counters.upgrade_faults, FaultCause::Upgrade)
+            }
+            Access::Write => (&self.counters.write_faults, FaultCause::Write),
         };
         counter.fetch_add(1, Ordering::Relaxed);
         let end = self.mapped.read().end_of(fault.address);
@@ -224,7 +228,7 @@ impl Pager {
         {
             return self.wake(page);
         }
-        state.faulted.entry(page).or_insert_with(Instant::now);
+        state.faulted.entry(page).or_insert_with(|| (Instant::now(), cause));
         self.step(state, Input::Fault { thread: ThreadNumber(fault.thread), page, access, limit }, &[])
     }
 
@@ -538,9 +542,9 @@ impl Pager {
         }
     }
 
-    fn count(&self, since: Option<Instant>) {
-        if let Some(since) = since {
-            self.counters.fault_took(since.elapsed().as_nanos() as u64);
+    fn count(&self, fault: Option<(Instant, FaultCause)>) {
+        if let Some((since, cause)) = fault {
+            self.counters.fault_took(cause, since.elapsed().as_nanos() as u64);
         }
     }
 }

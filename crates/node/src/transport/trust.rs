@@ -164,6 +164,11 @@ impl Trust {
         }
     }
 
+    /// Whether what is said is inside TLS.
+    pub(crate) fn is_encrypted(&self) -> bool {
+        matches!(self, Self::Certificates(_))
+    }
+
     /// Connects to a node.
     ///
     /// # Errors

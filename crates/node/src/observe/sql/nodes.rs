@@ -1,0 +1,99 @@
+//! The table `nodes`: the machines, each as it says of itself; of one that does not answer, what is known.
+
+use super::{Facts, MemberView, Other, Parts, Scope, Source, Spec};
+use banyan_tables::{Column, Field, Kind, Value};
+use std::sync::Arc;
+
+pub(super) const TABLE: Spec = Spec {
+    name: "nodes",
+    about: "The machines of the cluster, or the nodes of a run. A row for each",
+    columns: &[
+        Column::key("node", Kind::Text, "Its name"),
+        Column::plain("id", Kind::Text, "Who it proves to be, in a cluster"),
+        Column::plain("role", Kind::Text, "root or worker, in a cluster"),
+        Column::plain("address", Kind::Text, "Where it listens for other nodes"),
+        Column::plain("state", Kind::Text, "up, or silent if it did not answer"),
+        Column::plain("cpus", Kind::Integer, "Processors"),
+        Column::plain("memory_bytes", Kind::Integer, "Memory of the machine"),
+        Column::plain("load_1m", Kind::Real, "How many processes wanted a processor in the last minute"),
+        Column::plain("version", Kind::Text, "Version of Banyan"),
+        Column::plain("process", Kind::Integer, "Process id of its daemon"),
+        Column::plain("jobs", Kind::Integer, "Programs in which it takes part"),
+        Column::plain("joined_s", Kind::Integer, "When it joined, in seconds since 1970"),
+        Column::plain("cert_expires_s", Kind::Integer, "When its certificate is over, in seconds since 1970"),
+    ],
+    scope: Scope::EachNode(0),
+    rows: |_| 1,
+    scan: |facts, _| Parts::boxed(Nodes { facts: Arc::clone(facts), is_read: false }),
+};
+
+struct Nodes {
+    facts: Arc<dyn Facts>,
+    is_read: bool,
+}
+
+impl Source for Nodes {
+    type Row = Vec<Value>;
+
+    fn more(&mut self, rows: &mut Vec<Self::Row>) -> bool {
+        if !std::mem::replace(&mut self.is_read, true) {
+            rows.push(own(&*self.facts));
+        }
+        false
+    }
+
+    fn field<'a>(&'a self, row: &'a Self::Row, column: usize) -> Field<'a> {
+        row.get(column).map_or(Field::Null, Into::into)
+    }
+}
+
+fn integer(number: u64) -> Value {
+    Value::Integer(i64::try_from(number).unwrap_or(i64::MAX))
+}
+
+fn load() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/loadavg").ok()?;
+    text.split(' ').next()?.parse().ok()
+}
+
+fn own(facts: &dyn Facts) -> Vec<Value> {
+    let own = facts.own();
+    let of_member = |of: fn(&MemberView) -> Value| own.member.as_ref().map_or(Value::Null, of);
+    vec![
+        Value::Text(facts.name()),
+        of_member(|member| Value::Text(member.id.clone())),
+        of_member(|member| Value::Text(member.role.into())),
+        Value::Text(own.address.clone()),
+        Value::Text("up".into()),
+        integer(own.machine.processors.into()),
+        integer(own.machine.memory_bytes),
+        load().map_or(Value::Null, Value::Real),
+        Value::Text(own.machine.version.clone()),
+        integer(std::process::id().into()),
+        integer(facts.jobs().len() as u64),
+        of_member(|member| integer(member.joined)),
+        own.certificate_expires.map_or(Value::Null, Value::Integer),
+    ]
+}
+
+/// The row of a node that did not answer.
+pub(super) fn silent(other: &Other) -> Vec<Value> {
+    let of_member =
+        |of: fn(&MemberView) -> Value| other.member.as_ref().map_or(Value::Null, |(member, _)| of(member));
+    let machine = other.member.as_ref().map(|(_, machine)| machine);
+    vec![
+        Value::Text(other.name.clone()),
+        of_member(|member| Value::Text(member.id.clone())),
+        of_member(|member| Value::Text(member.role.into())),
+        Value::Text(other.place.address.to_string()),
+        Value::Text("silent".into()),
+        machine.map_or(Value::Null, |machine| integer(machine.processors.into())),
+        machine.map_or(Value::Null, |machine| integer(machine.memory_bytes)),
+        Value::Null,
+        machine.map_or(Value::Null, |machine| Value::Text(machine.version.clone())),
+        Value::Null,
+        Value::Null,
+        of_member(|member| integer(member.joined)),
+        Value::Null,
+    ]
+}

@@ -1,0 +1,228 @@
+//! Rows of other nodes: asked for over connections of their own, all nodes at the same time.
+//!
+//! A node that says nothing for [`PATIENCE`] is left out of the rest of the query, with a warning. What it is
+//! asked for is bounded by what it sends before it is asked for more.
+//!
+//! Threads: one for each scan of each node; it ends with the scan, or when nobody takes the rows. Locks:
+//! each is taken alone, and none while a node is waited for.
+
+use super::{Other, Spec};
+use crate::transport::{Connection, Trust, read_message};
+use banyan_tables::{Constraint, Relation, Scan, Value};
+use banyan_wire::frame;
+use banyan_wire::handshake::{Hello, Purpose};
+use banyan_wire::ids::JobId;
+use banyan_wire::sql::{CONSTRAINTS_MAX, Cell, Comparison, Condition, TableMessage};
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::Duration;
+use zerocopy::IntoBytes;
+
+/// How long a node may say nothing.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Answers that wait to be taken.
+const WAITING_MAX: usize = 4;
+
+/// The other nodes of one query.
+#[derive(Debug)]
+pub(super) struct Fleet {
+    trust: Trust,
+    others: Vec<Other>,
+    /// Connections that can be used again, of each node.
+    idle: Vec<Mutex<Vec<Connection>>>,
+    /// Nodes that are left out, and why.
+    silent: Mutex<BTreeMap<usize, String>>,
+    /// Of these, how many the person was told.
+    told: Mutex<BTreeSet<usize>>,
+}
+
+/// What came from a node.
+struct Arrival {
+    node: usize,
+    /// Its rows, one after another; an error ends what comes from it.
+    rows: Result<(u32, Vec<Value>), String>,
+    last: bool,
+}
+
+/// Rows on their way from other nodes.
+pub(super) struct Incoming {
+    fleet: Arc<Fleet>,
+    arrivals: Receiver<Arrival>,
+    /// Nodes that have more to say.
+    outstanding: BTreeSet<usize>,
+}
+
+impl Fleet {
+    pub(super) fn new(trust: Trust, others: Vec<Other>) -> Self {
+        let idle = others.iter().map(|_| Mutex::default()).collect();
+        Self { trust, others, idle, silent: Mutex::default(), told: Mutex::default() }
+    }
+
+    /// Begins to read a table of all others, or only of the one that is called so.
+    pub(super) fn scan(self: &Arc<Self>, spec: &'static Spec, scan: &Scan, only: Option<&str>) -> Incoming {
+        let (sender, arrivals) = sync_channel(WAITING_MAX);
+        let mut outstanding = BTreeSet::new();
+        let question = question(spec, scan);
+        let columns = (0..spec.columns.len()).filter(|&column| scan.uses(column)).count();
+        for (node, other) in self.others.iter().enumerate() {
+            if only.is_some_and(|only| only != other.name) || self.silent.lock().contains_key(&node) {
+                continue;
+            }
+            let (fleet, sender, question) = (Arc::clone(self), sender.clone(), question.clone());
+            let thread = std::thread::Builder::new().name("rows".into());
+            match thread.spawn(move || fleet.read(node, &question, columns, &sender)) {
+                Ok(_) => drop(outstanding.insert(node)),
+                Err(error) => self.leave_out(node, format!("a thread could not be started: {error}")),
+            }
+        }
+        Incoming { fleet: Arc::clone(self), arrivals, outstanding }
+    }
+
+    fn leave_out(&self, node: usize, reason: String) {
+        self.silent.lock().entry(node).or_insert(reason);
+    }
+
+    /// The nodes that are left out.
+    pub(super) fn silent(&self) -> Vec<&Other> {
+        self.silent.lock().keys().filter_map(|&node| self.others.get(node)).collect()
+    }
+
+    /// A line for each node that was left out since the last time.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let silent = self.silent.lock().clone();
+        let mut told = self.told.lock();
+        let fresh = silent.iter().filter(|&(&node, _)| told.insert(node));
+        fresh.map(|(&node, reason)| format!("without {}: {reason}", self.others[node].name)).collect()
+    }
+
+    /// Reads a table of a node, part by part.
+    fn read(&self, node: usize, question: &TableMessage, columns: usize, to: &SyncSender<Arrival>) {
+        let connection = match self.connection(node) {
+            Ok(connection) => connection,
+            Err(error) => {
+                let rows = Err(format!("it does not answer: {error}"));
+                let _ = to.send(Arrival { node, rows, last: true });
+                return;
+            }
+        };
+        let mut message = question;
+        loop {
+            let (rows, last) = match converse(&connection, message) {
+                Ok(TableMessage::Refused(reason)) => (Err(reason), true),
+                Ok(answer) if !answer.is_possible(columns) => (Err("it answers what cannot be".into()), true),
+                Ok(TableMessage::Rows { rows, cells, last }) => {
+                    (Ok((rows, cells.into_iter().map(value).collect())), last)
+                }
+                Ok(_) => (Err("it answers something else".into()), true),
+                Err(error) => (Err(format!("it does not answer: {error}")), true),
+            };
+            let is_whole = rows.is_ok();
+            let is_taken = to.send(Arrival { node, rows, last }).is_ok();
+            if !is_whole {
+                return;
+            }
+            if last || !is_taken {
+                break;
+            }
+            message = &TableMessage::More;
+        }
+        self.idle[node].lock().push(connection);
+    }
+
+    fn connection(&self, node: usize) -> io::Result<Connection> {
+        if let Some(connection) = self.idle[node].lock().pop() {
+            return Ok(connection);
+        }
+        let connection = self.trust.dial(&self.others[node].place, PATIENCE)?;
+        // By then nobody waits for it any more.
+        connection.set_read_timeout(Some(2 * PATIENCE))?;
+        let hello = Hello::new(Purpose::Tables, self.trust.greeting_secret(), JobId(0), 0, 0);
+        (&connection).write_all(hello.as_bytes())?;
+        Ok(connection)
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        for connection in self.idle.iter_mut().flat_map(Mutex::get_mut) {
+            connection.close();
+        }
+    }
+}
+
+impl Incoming {
+    /// The next rows, and how many they are. None when all have come that will.
+    pub(super) fn next(&mut self) -> Option<(u32, Vec<Value>)> {
+        while !self.outstanding.is_empty() {
+            let arrival = match self.arrivals.recv_timeout(PATIENCE) {
+                Ok(arrival) => arrival,
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                    for node in std::mem::take(&mut self.outstanding) {
+                        let reason = format!("it said nothing for {} s", PATIENCE.as_secs());
+                        self.fleet.leave_out(node, reason);
+                    }
+                    return None;
+                }
+            };
+            // One that was given up may still speak.
+            if !self.outstanding.contains(&arrival.node) {
+                continue;
+            }
+            if arrival.last {
+                self.outstanding.remove(&arrival.node);
+            }
+            match arrival.rows {
+                Ok(rows) => return Some(rows),
+                Err(reason) => self.fleet.leave_out(arrival.node, reason),
+            }
+        }
+        None
+    }
+}
+
+fn converse(mut connection: &Connection, message: &TableMessage) -> io::Result<TableMessage> {
+    connection.write_all(&frame::encode(message))?;
+    connection.flush()?;
+    read_message(&mut connection)
+}
+
+fn question(spec: &Spec, scan: &Scan) -> TableMessage {
+    let condition = |constraint: &Constraint| Condition {
+        column: constraint.column as u8,
+        comparison: match constraint.relation {
+            Relation::Equal => Comparison::Equal,
+            Relation::Less => Comparison::Less,
+            Relation::LessOrEqual => Comparison::LessOrEqual,
+            Relation::Greater => Comparison::Greater,
+            Relation::GreaterOrEqual => Comparison::GreaterOrEqual,
+        },
+        value: cell(&constraint.value),
+    };
+    TableMessage::Scan {
+        table: spec.name.into(),
+        used: scan.used,
+        // Rows too many do no harm.
+        conditions: scan.constraints.iter().take(CONSTRAINTS_MAX).map(condition).collect(),
+    }
+}
+
+pub(super) fn cell(value: &Value) -> Cell {
+    match value {
+        Value::Null => Cell::Null,
+        Value::Integer(number) => Cell::Integer(*number),
+        Value::Real(number) => Cell::Real(*number),
+        Value::Text(text) => Cell::Text(text.clone()),
+    }
+}
+
+pub(super) fn value(cell: Cell) -> Value {
+    match cell {
+        Cell::Null => Value::Null,
+        Cell::Integer(number) => Value::Integer(number),
+        Cell::Real(number) => Value::Real(number),
+        Cell::Text(text) => Value::Text(text),
+    }
+}
