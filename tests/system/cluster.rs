@@ -22,7 +22,7 @@ const SIGKILL: i32 = 9;
 const NODES_MAX: usize = 10;
 
 /// Some nodes on this machine, each with a state of its own; the first is the root.
-struct Cluster {
+pub(crate) struct Cluster {
     scratch: Scratch,
     address: String,
     token: String,
@@ -30,7 +30,7 @@ struct Cluster {
 
 impl Cluster {
     /// A cluster of that many nodes; `None` where only native runs are wanted.
-    fn start(nodes: usize) -> Option<Self> {
+    pub(crate) fn start(nodes: usize) -> Option<Self> {
         if workspace::native_only() {
             return None;
         }
@@ -50,7 +50,7 @@ impl Cluster {
     }
 
     /// A command on the machine of a node.
-    fn command(&self, node: usize, words: &[&str]) -> Output {
+    pub(crate) fn command(&self, node: usize, words: &[&str]) -> Output {
         Command::new(workspace::banyan().unwrap())
             .args(words)
             .current_dir(self.scratch.work())
@@ -70,13 +70,13 @@ impl Cluster {
         self.command(node, &[&words, more].concat())
     }
 
-    fn status(&self, node: usize) -> Value {
+    pub(crate) fn status(&self, node: usize) -> Value {
         let output = self.command(node, &["status", "--json"]);
         serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", excerpt(&output.stderr)))
     }
 
     /// The process of a node.
-    fn process(&self, node: usize) -> i32 {
+    pub(crate) fn process(&self, node: usize) -> i32 {
         self.status(node)["process"].as_i64().unwrap() as i32
     }
 
@@ -91,7 +91,7 @@ impl Cluster {
     }
 
     /// The same program, begun on one of the nodes.
-    fn on(&self, node: usize, case: &Case) -> Case {
+    pub(crate) fn on(&self, node: usize, case: &Case) -> Case {
         case.clone().variable("BANYAN_STATE", &self.state(node).to_string_lossy())
     }
 

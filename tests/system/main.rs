@@ -20,6 +20,7 @@ mod pipeline;
 mod programs;
 mod pthreads;
 mod signals;
+mod sql;
 
 use banyan_tests::Case;
 use banyan_tests::compile::{self, Link};

@@ -14,6 +14,7 @@ mod doctor;
 mod job;
 mod node;
 mod run;
+mod sql;
 mod terminal;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -92,6 +93,8 @@ enum Command {
     /// Look at running programs, and move their threads
     #[command(subcommand)]
     Job(job::JobCommand),
+    /// Ask what the nodes hold: jobs, threads, pages, faults and more, in SQL
+    Sql(sql::SqlArguments),
     /// Calls in another process, which cannot crash their caller
     Call(call::CallCommand),
     /// Print the completion script of a shell
@@ -134,6 +137,7 @@ fn main() -> ExitCode {
         Command::Token(command) => cluster::token(command),
         Command::Node(command) => node::node(command),
         Command::Job(command) => job::job(command),
+        Command::Sql(arguments) => sql::sql(&arguments),
         Command::Call(command) => command.run(),
         Command::Completions { shell } => Ok(completions(shell)),
     };

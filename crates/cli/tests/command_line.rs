@@ -22,7 +22,7 @@ fn text(bytes: Vec<u8>) -> String {
 
 #[test]
 fn help_is_what_was_agreed() {
-    let pages: [(&str, &[&str]); 46] = [
+    let pages: [(&str, &[&str]); 47] = [
         ("banyan", &["--help"]),
         ("run", &["run", "--help"]),
         ("demo", &["demo", "--help"]),
@@ -61,6 +61,7 @@ fn help_is_what_was_agreed() {
         ("node", &["node", "--help"]),
         ("node-list", &["node", "list", "--help"]),
         ("node-run", &["node", "run", "--help"]),
+        ("sql", &["sql", "--help"]),
         ("call", &["call", "--help"]),
         ("call-wrap", &["call", "wrap", "--help"]),
         ("call-exec", &["call", "exec", "--help"]),
