@@ -324,10 +324,8 @@ fn what_is_no_query_or_asks_for_too_much_is_refused_in_a_line() {
         let names = columns.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
         let rows = still.rows(&format!("SELECT {names} FROM {table}"));
         assert!(!rows.is_empty(), "{table}");
-        assert_eq!(
-            rows,
-            still.rows(&format!("SELECT {names} FROM {table}")).as_slice().split_at(rows.len()).0
-        );
+        let keys = rows[0].as_object().map(|row| row.keys().cloned().collect::<BTreeSet<_>>());
+        assert_eq!(keys, Some(columns.into_iter().collect()), "{table}");
     }
     still.end();
 }
