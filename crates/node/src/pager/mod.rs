@@ -14,7 +14,7 @@ mod looking;
 mod mapping;
 pub(crate) mod memory_file;
 
-pub(crate) use looking::KnownExtent;
+pub(crate) use looking::{KnownExtent, Residency};
 pub(crate) use mapping::Mapped;
 
 use freezing::Frozen;

@@ -57,7 +57,7 @@ fn run(
     let mut packing = Packing { send, cells: Vec::new(), bytes: 0, is_too_long: false, broken: Ok(()) };
     let budget = bounded.then(Budget::default);
     let result = banyan_tables::query(&tables, &[job_nodes::JOBS], sql, budget, wanted, &mut |answer| {
-        packing.take(answer)
+        packing.take(&answer)
     });
     std::mem::replace(&mut packing.broken, Ok(()))?;
     packing.flush()?;
@@ -85,7 +85,7 @@ struct Packing<'a> {
 }
 
 impl Packing<'_> {
-    fn take(&mut self, answer: Answer<'_>) -> Result<(), Stop> {
+    fn take(&mut self, answer: &Answer<'_>) -> Result<(), Stop> {
         self.try_take(answer).map_err(|error| {
             self.broken = Err(error);
             Stop
@@ -93,7 +93,7 @@ impl Packing<'_> {
         if self.is_too_long { Err(Stop) } else { Ok(()) }
     }
 
-    fn try_take(&mut self, answer: Answer<'_>) -> io::Result<()> {
+    fn try_take(&mut self, answer: &Answer<'_>) -> io::Result<()> {
         let fields = match answer {
             Answer::Columns(names) => {
                 let short = |name: &String| name[..name.floor_char_boundary(NAME_BYTES_MAX)].to_owned();

@@ -2,6 +2,7 @@
 
 use super::{Facts, PART_ROWS, Parts, Scope, Source, Spec, job_id, jobs, names};
 use crate::job::Job;
+use crate::pager::Residency;
 use banyan_core::coherence::{Standing, Stretch};
 use banyan_tables::{Column, Field, Kind, Scan};
 use banyan_wire::ids::ExtentNumber;
@@ -38,7 +39,15 @@ pub(super) const TABLE: Spec = Spec {
         let (least, greatest) = scan.range(2);
         let greatest = u64::try_from(greatest).ok();
         let next = ExtentNumber(0);
-        Parts::boxed(Extents { facts: Arc::clone(facts), scan, jobs, next, least, greatest })
+        Parts::boxed(Extents {
+            facts: Arc::clone(facts),
+            scan,
+            jobs,
+            next,
+            least,
+            greatest,
+            residency: Residency::default(),
+        })
     },
 };
 
@@ -51,6 +60,7 @@ struct Extents {
     least: i64,
     /// The last that is wanted; none if none is.
     greatest: Option<u64>,
+    residency: Residency,
 }
 
 struct Row {
@@ -62,12 +72,15 @@ struct Row {
 }
 
 impl Extents {
-    fn row(&self, job: &Arc<Job>, names: &Arc<Vec<String>>, stretch: Stretch) -> Row {
+    fn row(&mut self, job: &Arc<Job>, names: &Arc<Vec<String>>, stretch: Stretch) -> Row {
         let first = stretch.extents.first;
-        let resident = self.scan.uses(7).then(|| job.pager.resident_count(first, stretch.extents.count).ok());
+        let mut resident = None;
+        if self.scan.uses(7) {
+            resident = self.residency.count(job.pager.memory(), first, stretch.extents.count).ok();
+        }
         let is_known = matches!(stretch.standing, Standing::Owned | Standing::Known);
         let held = ((self.scan.uses(8) || self.scan.uses(9)) && is_known).then(|| job.pager.held(first));
-        Row { job: Arc::clone(job), names: Arc::clone(names), stretch, resident: resident.flatten(), held }
+        Row { job: Arc::clone(job), names: Arc::clone(names), stretch, resident, held }
     }
 }
 
@@ -75,20 +88,23 @@ impl Source for Extents {
     type Row = Row;
 
     fn more(&mut self, rows: &mut Vec<Row>) -> bool {
-        let (Some(job), Some(greatest)) = (self.jobs.front(), self.greatest) else { return false };
-        let names = Arc::new(names(&*self.facts, job));
+        let (Some(job), Some(greatest)) = (self.jobs.front().cloned(), self.greatest) else { return false };
+        let names = Arc::new(names(&*self.facts, &job));
         let found = job.pager.stretches_from(self.next, PART_ROWS);
         let after = found.last().map(|last| ExtentNumber(last.extents.first.0 + last.extents.count));
-        let is_wanted = |stretch: &&Stretch| {
+        for stretch in found {
             let first = stretch.extents.first.0;
-            first as i64 >= self.least && first <= greatest
-        };
-        rows.extend(found.iter().filter(is_wanted).map(|stretch| self.row(job, &names, *stretch)));
+            if first as i64 >= self.least && first <= greatest {
+                let row = self.row(&job, &names, stretch);
+                rows.push(row);
+            }
+        }
         match after.filter(|after| after.0 <= greatest) {
             Some(after) => self.next = after,
             None => {
                 self.jobs.pop_front();
                 self.next = ExtentNumber(0);
+                self.residency = Residency::default();
             }
         }
         true

@@ -6,11 +6,11 @@
 
 use super::{Facts, PART_ROWS, Parts, Scope, Source, Spec, job_id, jobs, names};
 use crate::job::Job;
-use crate::pager::KnownExtent;
+use crate::pager::{KnownExtent, Residency};
 use banyan_core::coherence::{Held, PageView};
 use banyan_tables::{Column, Field, Kind};
 use banyan_wire::coherence::Holders;
-use banyan_wire::ids::{ExtentNumber, NodeId, PAGES_END, PageNumber};
+use banyan_wire::ids::{EXTENT_PAGES, ExtentNumber, NodeId, PAGES_END, PageNumber};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -44,8 +44,16 @@ pub(super) const TABLE: Spec = Spec {
         let clamp = |number: i64| number.clamp(0, PAGES_END as i64).unsigned_abs();
         // The page after the last one that is wanted.
         let (first, end) = (PageNumber(clamp(least)), PageNumber(clamp(greatest.saturating_add(1))));
-        let rows =
-            PageRows { facts: Arc::clone(facts), jobs, first, end, names: Vec::new(), at: None, own: None };
+        let rows = PageRows {
+            facts: Arc::clone(facts),
+            jobs,
+            first,
+            end,
+            names: Vec::new(),
+            residency: Residency::default(),
+            at: None,
+            own: None,
+        };
         Parts::boxed(rows)
     },
 };
@@ -59,6 +67,7 @@ struct PageRows {
     /// The job that is being read, and the names of its nodes. All rows of a part are of one job.
     own: Option<Arc<Job>>,
     names: Vec<String>,
+    residency: Residency,
     at: Option<Place>,
 }
 
@@ -81,26 +90,27 @@ struct Row {
 
 impl PageRows {
     /// The pages of an extent with entries.
-    fn known(&self, job: &Job, extent: &KnownExtent, from: PageNumber, rows: &mut Vec<Row>) {
-        let resident = job.pager.resident_pages(extent.number).unwrap_or_default();
+    fn known(&mut self, job: &Job, extent: &KnownExtent, from: PageNumber, rows: &mut Vec<Row>) {
+        let first = extent.number.first_page();
+        let (from, end) = (from.max(first), self.end.min(first.plus(EXTENT_PAGES)));
+        let resident = self.residency.of_extent(job.pager.memory(), from, end).unwrap_or_default();
         for &PageView { page, held, travelled, directory } in &extent.pages {
-            let resident = resident[page.index() / 64] >> (page.index() % 64) & 1 == 1;
-            if (travelled || resident) && from <= page && page < self.end {
+            let resident =
+                resident[page.index() / 64] >> (page.index() % 64) & 1 == 1 && held != Held::Absent;
+            if (travelled || resident) && from <= page && page < end {
                 rows.push(Row { page, held, resident, owner: extent.owner, directory });
             }
         }
     }
 
     /// The next pages with memory before `end`, which have no entries. Returns where to go on.
-    fn native(&self, job: &Job, from: PageNumber, end: PageNumber, rows: &mut Vec<Row>) -> PageNumber {
+    fn native(&mut self, job: &Job, from: PageNumber, end: PageNumber, rows: &mut Vec<Row>) -> PageNumber {
         let mut at = from;
         while at < end && rows.len() < PART_ROWS {
-            let Ok(Some((first, after))) = job.pager.next_resident(at) else { return end };
+            let next = self.residency.next(job.pager.memory(), at, end);
+            let Ok(Some((first, after))) = next else { return end };
             let room = (PART_ROWS - rows.len()) as u64;
-            let stop = after.0.min(end.0).min(first.0 + room);
-            if first >= end {
-                return end;
-            }
+            let stop = after.0.min(first.0 + room);
             let row = |page| Row {
                 page: PageNumber(page),
                 held: Held::Exclusive,
@@ -122,6 +132,7 @@ impl Source for PageRows {
         let (Some(job), Some(place)) = (self.own.clone(), self.at.take()) else {
             let Some(job) = self.jobs.pop_front() else { return false };
             self.names = names(&*self.facts, &job);
+            self.residency = Residency::default();
             self.at = Some(Place { page: self.first, known: job.pager.next_known(self.first.extent()) });
             self.own = Some(job);
             return true;

@@ -20,7 +20,7 @@ struct Small {
 }
 
 impl Small {
-    fn new(name: &'static str, entries: usize, others: Vec<(&'static str, SocketAddr)>) -> Arc<dyn Facts> {
+    fn facts(name: &'static str, entries: usize, others: Vec<(&'static str, SocketAddr)>) -> Arc<dyn Facts> {
         let log = Log::default();
         for number in 0..entries {
             log.note(Kind::Move, None, format!("{name} {number} {}", "x".repeat(300)));
@@ -87,7 +87,7 @@ fn listening(serve: impl Fn(Connection) + Send + Sync + 'static) -> SocketAddr {
 
 /// A node with so many entries that answers others.
 fn node(name: &'static str, entries: usize) -> SocketAddr {
-    let (facts, served) = (Small::new(name, entries, Vec::new()), Served::default());
+    let (facts, served) = (Small::facts(name, entries, Vec::new()), Served::default());
     listening(move |connection| drop(serve(&facts, &served, &connection)))
 }
 
@@ -125,7 +125,7 @@ fn integers(numbers: &[i64]) -> (Vec<Cell>, Vec<String>, Option<String>) {
 #[test]
 fn rows_of_all_nodes_are_united() {
     let (two, three) = (node("two", 4096), node("three", 7));
-    let facts = Small::new("one", 2, vec![("two", two), ("three", three)]);
+    let facts = Small::facts("one", 2, vec![("two", two), ("three", three)]);
     assert_eq!(ask(&facts, "SELECT count(*), sum(number) FROM log"), integers(&[4105, 4095 * 2048 + 21 + 1]));
     assert_eq!(
         ask(&facts, "SELECT count(*) FROM log WHERE node = 'two' AND number >= 4000"),
@@ -151,13 +151,13 @@ fn who_answers_nonsense_is_left_out_and_named() {
         (TableMessage::More, "it answers something else"),
         (TableMessage::Refused("it has no such table".into()), "it has no such table"),
     ] {
-        let facts = Small::new("one", 2, vec![("bad", liar(message.clone())), ("good", node("good", 3))]);
+        let facts = Small::facts("one", 2, vec![("bad", liar(message.clone())), ("good", node("good", 3))]);
         let (cells, warnings, failure) = ask(&facts, "SELECT count(number) FROM log");
         assert_eq!((cells, failure), (vec![Cell::Integer(5)], None), "{message:?}");
         assert_eq!(warnings, [format!("without bad: {words}")]);
     }
     // Rows that never end are bounded by the budget of the query.
-    let facts = Small::new("one", 2, vec![("bad", liar(rows(4096, vec![Cell::Integer(1); 4096])))]);
+    let facts = Small::facts("one", 2, vec![("bad", liar(rows(4096, vec![Cell::Integer(1); 4096])))]);
     let (_, _, failure) = ask(&facts, "SELECT count(number) FROM log");
     assert!(failure.as_ref().is_some_and(|text| text.contains("are of log")), "{failure:?}");
 }
@@ -167,7 +167,7 @@ fn who_is_silent_or_gone_is_left_out_once() {
     let silent =
         listening(|connection| drop((&connection).read(&mut [0; 1000]).map(|_| std::thread::park())));
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let facts = Small::new("one", 2, vec![("silent", silent), ("gone", gone), ("good", node("good", 3))]);
+    let facts = Small::facts("one", 2, vec![("silent", silent), ("gone", gone), ("good", node("good", 3))]);
     let begun = Instant::now();
     let sql = "SELECT count(*), sum(n.state = 'silent') FROM log JOIN nodes n WHERE n.node <> 'x'";
     let (cells, mut warnings, failure) = ask(&facts, sql);
