@@ -1,5 +1,5 @@
-//! `banyan sql`: what it says of a run, and of a cluster, is what is known otherwise; and what is no query, or
-//! asks for too much, is refused in plain words.
+//! `banyan sql`: what it says of a run, and of a cluster, is what is known otherwise; and what is no query,
+//! or asks for too much, is refused in plain words.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;

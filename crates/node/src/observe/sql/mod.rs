@@ -1,5 +1,5 @@
-//! The node's live structures as tables of SQL: jobs, threads, regions, extents, pages, and what else there is
-//! to see. Nothing is copied into a database: rows are taken while a query runs.
+//! The node's live structures as tables of SQL: jobs, threads, regions, extents, pages, and what else there
+//! is to see. Nothing is copied into a database: rows are taken while a query runs.
 //!
 //! A file for each table says what its rows are ([`Spec`]); `spread` unites the rows of all nodes, `remote`
 //! asks another node for its rows and `serving` answers it; `answering` runs a query. The tables are

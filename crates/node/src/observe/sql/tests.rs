@@ -66,7 +66,7 @@ impl Facts for Small {
     }
 }
 
-/// Listens, and has `serve` answer whoever connects, after its greeting. The threads end with the tests.
+/// Listens, and has `serve` answer who connects, after its greeting. The threads end with the tests.
 fn listening(serve: impl Fn(Connection) + Send + Sync + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
