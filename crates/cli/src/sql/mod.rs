@@ -16,15 +16,17 @@ use std::io::{BufRead, IsTerminal};
 use std::path::{Path, PathBuf};
 
 const AFTER_HELP: &str = "\
-Rows come from the live structures of all nodes. Those of a node that does not answer within a second are left
-out, with a line on standard error. A query ends after 2 s of processor time or 10 million rows. Without a
-query, queries are read from standard input; each ends with a semicolon at the end of a line.
+Rows come from the live structures of all nodes. Those of a node that does
+not answer within a second are left out, with a line on standard error. A
+query ends after 2 s of processor time or 10 million rows. Without a query,
+queries are read from standard input; each ends with a semicolon at the end of
+a line.
 
 Examples:
   banyan sql \"SELECT * FROM columns\"
   banyan sql \"SELECT node, state, cpus, load_1m FROM nodes\"
   banyan sql \"SELECT job, process, command, lost_us / 1e6 AS lost_s FROM jobs\"
-  banyan sql \"SELECT node, state, count(*) FROM pages WHERE job = 4711 GROUP BY 1, 2\"
+  banyan sql \"SELECT node, state, count(*) FROM pages GROUP BY 1, 2\"
   banyan sql --csv \"SELECT * FROM faults\" > faults.csv";
 
 /// Arguments of `banyan sql`.
