@@ -1,14 +1,17 @@
 //! A query of a person: over the rows of all nodes, its answer in messages of bounded size.
 //!
 //! Threads: the query runs in one of its own, which the kernel prefers less than those that serve programs.
+//! The caller's starts those that ask other nodes: started by the query's they would be preferred less, too,
+//! and a busy machine would take other nodes for silent.
 
-use super::remote::Fleet;
+use super::remote::{Fleet, Reading};
 use super::spread::Spread;
 use super::{Facts, TABLES, job_nodes};
 use banyan_tables::{Answer, Budget, Field, Stop, Table};
 use banyan_wire::sql::{Cell, QueryMessage};
 use std::io;
 use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
 
 /// How much less the kernel prefers a query (nice(2)).
 const NICE: i32 = 10;
@@ -30,12 +33,15 @@ pub(crate) fn answer(
     wanted: impl FnMut() -> bool + Send + 'static,
     send: &mut (dyn FnMut(&QueryMessage) -> io::Result<()> + Send),
 ) -> io::Result<()> {
+    let (starter, starts) = channel();
     std::thread::scope(|scope| {
         let query = std::thread::Builder::new().name("query".into()).spawn_scoped(scope, || {
             // Zero is the calling thread; without this the query is only less polite.
             let _ = rustix::process::setpriority_process(None, NICE);
-            run(facts, sql, bounded, wanted, send)
+            run(facts, sql, bounded, starter, wanted, send)
         });
+        // Until the query has ended.
+        starts.into_iter().for_each(Fleet::start);
         query?.join().unwrap_or_else(|_| Err(io::Error::other("the thread of a query panicked")))
     })
 }
@@ -44,12 +50,13 @@ fn run(
     facts: &Arc<dyn Facts>,
     sql: &str,
     bounded: bool,
+    starter: Sender<Reading>,
     wanted: impl FnMut() -> bool + Send + 'static,
     send: &mut dyn FnMut(&QueryMessage) -> io::Result<()>,
 ) -> io::Result<()> {
     let others = facts.others();
     let nodes = others.len() as u64 + 1;
-    let fleet = Arc::new(Fleet::new(facts.trust(), others));
+    let fleet = Arc::new(Fleet::new(facts.trust(), others, starter));
     let table = |spec| -> Arc<dyn Table> {
         Arc::new(Spread { spec, facts: Arc::clone(facts), fleet: Arc::clone(&fleet), nodes })
     };
@@ -59,6 +66,7 @@ fn run(
     let result = banyan_tables::query(&tables, &[job_nodes::JOBS], sql, budget, wanted, &mut |answer| {
         packing.take(&answer)
     });
+    fleet.end();
     std::mem::replace(&mut packing.broken, Ok(()))?;
     packing.flush()?;
     for warning in fleet.warnings() {

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, sync_channel};
 use std::time::Duration;
 use zerocopy::IntoBytes;
 
@@ -31,12 +31,23 @@ const WAITING_MAX: usize = 4;
 pub(super) struct Fleet {
     trust: Trust,
     others: Vec<Other>,
+    /// Who starts the threads; none when the query has ended.
+    starter: Mutex<Option<Sender<Reading>>>,
     /// Connections that can be used again, of each node.
     idle: Vec<Mutex<Vec<Connection>>>,
     /// Nodes that are left out, and why.
     silent: Mutex<BTreeMap<usize, String>>,
     /// Of these, how many the person was told.
     told: Mutex<BTreeSet<usize>>,
+}
+
+/// The reading of one node's rows, to be started.
+pub(super) struct Reading {
+    fleet: Arc<Fleet>,
+    node: usize,
+    question: TableMessage,
+    columns: usize,
+    to: SyncSender<Arrival>,
 }
 
 /// What came from a node.
@@ -56,9 +67,16 @@ pub(super) struct Incoming {
 }
 
 impl Fleet {
-    pub(super) fn new(trust: Trust, others: Vec<Other>) -> Self {
+    pub(super) fn new(trust: Trust, others: Vec<Other>, starter: Sender<Reading>) -> Self {
         let idle = others.iter().map(|_| Mutex::default()).collect();
-        Self { trust, others, idle, silent: Mutex::default(), told: Mutex::default() }
+        Self {
+            trust,
+            others,
+            starter: Mutex::new(Some(starter)),
+            idle,
+            silent: Mutex::default(),
+            told: Mutex::default(),
+        }
     }
 
     /// Begins to read a table of all others, or only of the one that is called so.
@@ -71,14 +89,32 @@ impl Fleet {
             if only.is_some_and(|only| only != other.name) || self.silent.lock().contains_key(&node) {
                 continue;
             }
-            let (fleet, sender, question) = (Arc::clone(self), sender.clone(), question.clone());
-            let thread = std::thread::Builder::new().name("rows".into());
-            match thread.spawn(move || fleet.read(node, &question, columns, &sender)) {
-                Ok(_) => drop(outstanding.insert(node)),
-                Err(error) => self.leave_out(node, format!("a thread could not be started: {error}")),
+            let (fleet, question, to) = (Arc::clone(self), question.clone(), sender.clone());
+            let reading = Reading { fleet, node, question, columns, to };
+            // Without a starter the query has ended, and nobody waits for rows.
+            if self.starter.lock().as_ref().is_some_and(|starter| starter.send(reading).is_ok()) {
+                outstanding.insert(node);
             }
         }
         Incoming { fleet: Arc::clone(self), arrivals, outstanding }
+    }
+
+    /// Starts a thread that reads a node's rows.
+    pub(super) fn start(reading: Reading) {
+        let fleet = Arc::clone(&reading.fleet);
+        let (node, thread) = (reading.node, std::thread::Builder::new().name("rows".into()));
+        let read = move || {
+            let Reading { fleet, node, question, columns, to } = reading;
+            fleet.read(node, &question, columns, &to);
+        };
+        if let Err(error) = thread.spawn(read) {
+            fleet.leave_out(node, format!("a thread could not be started: {error}"));
+        }
+    }
+
+    /// The query has ended: nothing is started any more.
+    pub(super) fn end(&self) {
+        self.starter.lock().take();
     }
 
     fn leave_out(&self, node: usize, reason: String) {
