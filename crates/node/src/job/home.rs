@@ -16,7 +16,7 @@ use crate::pager::{Mapped, PagerError, pools};
 use crate::report::Report;
 use banyan_core::coherence::Extents;
 use banyan_core::placement::Placement;
-use banyan_core::regions::{Backing, Caller, Effect, FileNumber, Operation, Regions, Source};
+use banyan_core::regions::{Backing, Caller, Effect, FileNumber, Operation, Region, Regions, Source};
 use banyan_wire::control::{ControlMessage, RegionFacts};
 use banyan_wire::ids::NodeId;
 use banyan_wire::statistics::NodeStatistics;
@@ -40,8 +40,6 @@ pub(crate) struct Home {
     files: Mutex<Files>,
     /// What is left to do of the memory call under way: one at a time is made.
     steps_left: Mutex<VecDeque<Operation>>,
-    /// The program and its arguments, for people.
-    pub(super) command: String,
     start: loader::Start,
     images: Arc<loader::Images>,
     /// Where the threads of the program are.
@@ -76,6 +74,8 @@ pub(crate) struct Program {
 /// What the person wants of a run beside the program.
 #[derive(Clone, Debug)]
 pub(crate) struct Wishes {
+    /// The program and its arguments, for people.
+    pub(super) command: String,
     /// How often a random thread is moved.
     pub(super) move_every: Option<Duration>,
     /// What to print at the end.
@@ -87,12 +87,12 @@ pub(crate) struct Wishes {
 impl Wishes {
     pub(crate) fn of(settings: &JobSettings) -> Self {
         let JobSettings { move_every, summary, .. } = *settings;
-        Self { move_every, summary, again: Again::of(settings) }
+        Self { command: settings.words(), move_every, summary, again: Again::of(settings) }
     }
 
     /// Of a copy of the process.
     pub(super) fn of_copy(&self) -> Self {
-        Self { move_every: None, summary: Summary::None, again: self.again.clone() }
+        Self { move_every: None, summary: Summary::None, ..self.clone() }
     }
 }
 
@@ -122,7 +122,6 @@ impl Home {
             copied: Mutex::default(),
             files: Mutex::new(files),
             steps_left: Mutex::default(),
-            command: settings.words(),
             start,
             images,
             placement: Mutex::new(placement),
@@ -192,8 +191,7 @@ impl Home {
 
     /// Regions from an address on, `most` at most, and the name of the file that each is a copy of.
     pub(super) fn regions_from(&self, address: u64, most: usize) -> Vec<(Region, Option<String>)> {
-        let regions: Vec<Region> =
-            self.regions.lock().regions.beginning_at(address).take(most).copied().collect();
+        let regions: Vec<Region> = self.regions.lock().beginning_at(address).take(most).copied().collect();
         let files = self.files.lock();
         let named = |region: Region| {
             let name = match region.backing {

@@ -89,7 +89,7 @@ impl Job {
         let (threads, moves) =
             (placement.live().iter().map(|&live| u64::from(live)).sum(), placement.moves());
         drop(placement);
-        Some(HomeView { process: self.replica_id(), command: home.command.clone(), threads, moves })
+        Some(HomeView { process: self.replica_id(), command: home.wishes.command.clone(), threads, moves })
     }
 
     /// At home: threads from an id on, `most` at most.

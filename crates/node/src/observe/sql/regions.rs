@@ -20,7 +20,7 @@ pub(super) const TABLE: Spec = Spec {
         Column::plain(
             "kind",
             Kind::Text,
-            "anonymous, shared, image, file (a copy of one) or kernel (at home only)",
+            "anonymous, image, file (a copy of one) or kernel (at home only)",
         ),
         Column::plain("file", Kind::Text, "The file it is from"),
     ],
@@ -89,7 +89,6 @@ fn rights(protection: u32) -> String {
 fn kind(backing: Backing) -> &'static str {
     match backing {
         Backing::Anonymous => "anonymous",
-        Backing::Shared => "shared",
         Backing::Image => "image",
         Backing::File { .. } => "file",
         Backing::Kernel(_) => "kernel",
