@@ -99,7 +99,7 @@ pub fn requests(bytes: &[u8]) {
             assert!(errno < 4096);
             arguments(rest);
         }
-        Ok(Request::CallBackReturned(rest)) => results(rest),
+        Ok(Request::CallBackReturned { results: rest, .. }) => results(rest),
         Ok(Request::CallBytes { arguments, .. }) => payload(arguments, bytes),
         Ok(Request::Fetched(count)) => assert!(count <= 256),
         Err(_) => {}
@@ -109,18 +109,18 @@ pub fn requests(bytes: &[u8]) {
 /// A worker's frame, as the caller reads it.
 pub fn replies(bytes: &[u8]) {
     match Answer::read(bytes, LIMITS) {
-        Ok(Answer::Returned { changed, results: rest }) => {
-            assert!(changed <= LIMITS.pages);
+        Ok(Answer::Returned { touched, results: rest }) => {
+            assert!(touched.changed <= LIMITS.pages);
             results(rest);
         }
-        Ok(Answer::CallBack { changed, arguments: rest, .. }) => {
-            assert!(changed <= LIMITS.pages);
+        Ok(Answer::CallBack { touched, arguments: rest, .. }) => {
+            assert!(touched.changed <= LIMITS.pages);
             arguments(rest);
         }
         Ok(Answer::Bytes(bytes_of) | Answer::Failed(bytes_of)) => payload(bytes_of, bytes),
         Ok(Answer::Fetch { page, wanted }) => assert!(page < 1 << 35 && wanted <= 256),
         Ok(Answer::Crashed { signal, .. }) => assert!((0..=64).contains(&signal)),
-        Ok(Answer::Unwind { changed, depth }) => assert!(changed <= LIMITS.pages && depth < 32),
+        Ok(Answer::Unwind { touched, depth }) => assert!(touched.changed <= LIMITS.pages && depth < 32),
         Ok(Answer::Refused(_) | Answer::NoFunction) | Err(_) => {}
     }
 }

@@ -17,11 +17,7 @@ pub(super) const TABLE: Spec = Spec {
         Column::plain("end", Kind::Integer, "First address after it"),
         Column::plain("bytes", Kind::Integer, "How long it is"),
         Column::plain("prot", Kind::Text, "Rights as letters: r, w, x"),
-        Column::plain(
-            "kind",
-            Kind::Text,
-            "anonymous, image, file (a copy of one) or kernel (at home only)",
-        ),
+        Column::plain("kind", Kind::Text, "anonymous, image, file (a copy of one) or kernel (at home only)"),
         Column::plain("file", Kind::Text, "The file it is from"),
     ],
     scope: Scope::Anywhere,
