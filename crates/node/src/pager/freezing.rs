@@ -53,30 +53,26 @@ impl Pager {
     pub(crate) fn freeze(&self) -> Result<Vec<(u64, u64)>, PagerError> {
         let mut state = self.lock();
         let mut native = self.native(&state);
-        let mut protected = Vec::new();
         for _ in 0..PASSES {
             let stretches = self.memory.stretches().map_err(|error| {
                 PagerError::Fatal(format!("looking for the pages that are here: {error}"))
             })?;
-            if stretches == protected {
+            let Some(frozen) = &mut state.frozen else { break };
+            if stretches == frozen.protected {
                 break;
             }
+            // Also what is not protected in the end, should that fail.
+            frozen.protected.clone_from(&stretches);
             for &(start, end) in &stretches {
                 // A range is registered whole, so that the kernel need not split its mapping.
                 for (from, to) in native.extract_if(.., |&mut (from, to)| from < end && start < to) {
                     self.register(from, to, Registration::Writes)?;
-                    if let Some(frozen) = &mut state.frozen {
-                        frozen.registered.push((from, to));
-                    }
+                    frozen.registered.push((from, to));
                 }
                 self.protect(run(start, end))?;
             }
-            protected = stretches;
         }
-        if let Some(frozen) = &mut state.frozen {
-            frozen.protected.clone_from(&protected);
-        }
-        Ok(protected)
+        Ok(state.frozen.as_ref().map_or_else(Vec::new, |frozen| frozen.protected.clone()))
     }
 
     /// The mapped ranges of extents for which no other node has ever asked.

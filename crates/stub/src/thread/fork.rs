@@ -26,6 +26,8 @@ use linux_raw_sys::general as linux;
 pub fn create(thread: &'static Thread, creation: &Creation) -> i64 {
     let guard = memory::LOCK.lock();
     let (Answer::Done(_), Some(socket)) = requests::ask_for_descriptor(&Request::Fork(Nothing {})) else {
+        // There may have been no number for the socket.
+        requests::tell(&Request::Forked(Nothing {}));
         return Errno::EAGAIN.negated();
     };
     let mut word = 0_u32;
