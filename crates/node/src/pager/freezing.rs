@@ -1,11 +1,11 @@
 //! How a pager stands still while the program's memory is copied.
 //!
-//! On every node what the replica asks for waits: its faults, one that was on its way here too, and what a
-//! system call was going to use. So once all nodes stand still no page moves.
+//! On every node what the replica asks for waits: its faults, one that was on its way here too, and what
+//! a system call was going to use. So once all nodes stand still no page moves.
 //!
-//! At home the program's threads run on, and wait when they write what was there, as in the kernel's own fork,
-//! which protects pages first. All pages that are here are protected from writing, those of native extents by
-//! a registration that lasts as long.
+//! At home the program's threads run on, and wait when they write what was there, as in the kernel's own
+//! fork, which protects pages first. All pages that are here are protected from writing, those of native
+//! extents by a registration that lasts as long.
 
 use super::{Pager, PagerError, State, extents_of};
 use banyan_sys::userfaultfd::{Fault, Registration};
@@ -30,7 +30,8 @@ pub(super) struct Frozen {
 }
 
 impl Pager {
-    /// From now on the replica asks for nothing. False if no moment came at which no page was on its way here.
+    /// From now on the replica asks for nothing. False if no moment came at which no page was on its way
+    /// here.
     pub(crate) fn stand_still(&self, deadline: Instant) -> bool {
         let mut state = self.lock();
         while state.machine.expects_pages() {

@@ -1,6 +1,6 @@
-//! What of the program's memory is here, and bringing here what is elsewhere: for a copy of its process, while
-//! the replicas of the other nodes stand still, so that nothing is taken away again. Not here: how this node's
-//! own replica stands still (`freezing`).
+//! What of the program's memory is here, and bringing here what is elsewhere: for a copy of its process,
+//! while the replicas of the other nodes stand still, so that nothing is taken away again. Not here: how this
+//! node's own replica stands still (`freezing`).
 
 use super::{Pager, PagerError};
 use banyan_wire::ids::{Access, EXTENT_BYTES, PageNumber};

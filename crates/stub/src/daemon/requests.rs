@@ -60,7 +60,7 @@ pub fn without_daemon() -> ! {
 /// In a copy of the process: its questions go to this socket from now on, and nothing else of the stub's is
 /// open.
 pub fn begin_copy(socket: i32) {
-    // Whoever held it is not here.
+    // Who may have held it is not here.
     REQUESTS.free();
     SETTINGS.requests.store(socket, Ordering::Relaxed);
     SETTINGS.commands.store(-1, Ordering::Relaxed);

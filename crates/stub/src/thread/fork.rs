@@ -1,12 +1,12 @@
 //! A copy of the process: `fork`, and `clone` with memory of its own.
 //!
-//! The kernel copies what is private to this process: on one node all of the program's memory, and the stub's.
-//! What several nodes share the copy reads into private memory, while the caller waits. It has one thread, the
-//! caller's, and stays at home as a process without another node. It has no service thread, and a request
-//! socket of its own; what it executes is native, as a child's.
+//! The kernel copies what is private to this process: on one node all of the program's memory, and the
+//! stub's. What several nodes share the copy reads into private memory, while the caller waits. It has one
+//! thread, the caller's, and stays at home as a process without another node. It has no service thread, and a
+//! request socket of its own; what it executes is native, as a child's.
 //!
-//! What other threads held in the stub is free in the copy: each lock of the stub protects what the copy gives
-//! up or makes anew, but for `memory::LOCK`, which the caller holds.
+//! What other threads held in the stub is free in the copy: each lock of the stub protects what the copy
+//! gives up or makes anew, but for `memory::LOCK`, which the caller holds.
 
 use crate::daemon::requests;
 use crate::kernel;
