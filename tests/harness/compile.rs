@@ -58,8 +58,8 @@ static COMPILING: Mutex<()> = Mutex::new(());
 /// The C program `tests/programs/NAME.c`, compiled.
 pub fn c(name: &str, link: Link) -> Result<PathBuf> {
     let source = workspace::program_source(&format!("{name}.c"));
-    let header = workspace::program_source("check.h");
-    made(&format!("{name}{}", link.suffix()), &[&source, &header], |output| {
+    let [check, parts] = ["check.h", "parts.h"].map(workspace::program_source);
+    made(&format!("{name}{}", link.suffix()), &[&source, &check, &parts], |output| {
         let mut command = Command::new("gcc");
         command.args(["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-pthread"]);
         // The OpenMP runtime comes with the compiler, and only the program that asks for it has it.

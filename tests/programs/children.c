@@ -1,20 +1,11 @@
 // Children that execute another program: children WHAT, from the first thread and from threads on every node.
-#include "check.h"
+#include "parts.h"
 #include <fcntl.h>
 #include <sched.h>
 #include <spawn.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 
 extern char **environ;
-
-static pthread_mutex_t in_turn = PTHREAD_MUTEX_INITIALIZER;
-
-static int ended(pid_t child) {
-    int status;
-    CHECK(CALL(waitpid(child, &status, 0)) == child, "another child");
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
-}
 
 // What a child prints, through a pipe that is its standard output.
 static void spawned(char *const command[], const posix_spawnattr_t *attributes, char *text, size_t room) {
@@ -169,9 +160,7 @@ static void surroundings(void) {
     CHECK(listed == kept, "%d, not %d: %s", listed, kept, text);
     char *limits[] = {"sh", "-c", "ulimit -n; umask; echo ${PWD##*/} $SHOWN_HERE", NULL};
     spawned(limits, NULL, text, sizeof text);
-    pthread_mutex_lock(&in_turn);
     fputs(text, stdout);
-    pthread_mutex_unlock(&in_turn);
 }
 
 static void many(void) {
@@ -183,31 +172,10 @@ static void many(void) {
     }
 }
 
-static void (*chosen)(void);
-static int alone;
-
-static void *run(void *argument) {
-    (void)argument;
-    if (alone) ZERO(pthread_mutex_lock(&in_turn));
-    chosen();
-    if (alone) ZERO(pthread_mutex_unlock(&in_turn));
-    return NULL;
-}
-
 int main(int count, char **arguments) {
-    CHECK(count == 2, "usage: children WHAT");
-    const struct { const char *name; void (*function)(void); int alone; } parts[] = {
-        {"spawn", spawn, 1}, {"signals", signals, 1}, {"vforked", vforked, 0}, {"cloning", cloning, 1},
-        {"surroundings", surroundings, 0}, {"many", many, 0},
+    const struct part parts[] = {
+        {"spawn", spawn, IN_TURN}, {"signals", signals, IN_TURN}, {"vforked", vforked, AT_ONCE},
+        {"cloning", cloning, IN_TURN}, {"surroundings", surroundings, AT_ONCE}, {"many", many, AT_ONCE},
     };
-    for (size_t at = 0; at < sizeof parts / sizeof *parts; at++)
-        if (strcmp(parts[at].name, arguments[1]) == 0) {
-            chosen = parts[at].function;
-            alone = parts[at].alone;
-        }
-    CHECK(chosen != NULL, "unknown: %s", arguments[1]);
-    chosen();
-    fflush(stdout);
-    run_threads(THREADS, run);
-    return finish();
+    return run_parts(parts, sizeof parts / sizeof *parts, count, arguments);
 }

@@ -1,5 +1,5 @@
 // Copies of the process: forks WHAT, from the first thread and from threads on every node.
-#include "check.h"
+#include "parts.h"
 #include <fcntl.h>
 #include <sched.h>
 #include <semaphore.h>
@@ -7,17 +7,8 @@
 #include <spawn.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 
 extern char **environ;
-
-static pthread_mutex_t in_turn = PTHREAD_MUTEX_INITIALIZER;
-
-static int ended(pid_t child) {
-    int status;
-    CHECK(CALL(waitpid(child, &status, 0)) == child, "another child");
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
-}
 
 // What is private is copied, in every kind of memory; what is shared is not.
 static int variable = 1;
@@ -69,14 +60,19 @@ static void memory(void) {
     CALL(munmap((void *)shared, 4096));
 }
 
-// What threads of every node have written is in the copy, and what they write afterwards is not.
-enum { PIECES = 6, PIECE = 3 << 16 };
+// What threads of every node have written is in the copy, and what they write afterwards is not. One piece is more
+// than a node asks for at once.
+enum { PIECES = 6, PIECE = 3 << 16, LARGE_PIECE = 20 << 20 };
 static unsigned char *pieces[PIECES];
+
+static size_t size_of(long index) {
+    return index == 1 ? LARGE_PIECE : PIECE;
+}
 
 static void *write_piece(void *argument) {
     long index = (long)argument;
-    pieces[index] = malloc(PIECE);
-    fill_pattern(pieces[index], PIECE, 100 + index);
+    pieces[index] = malloc(size_of(index));
+    fill_pattern(pieces[index], size_of(index), 100 + index);
     return NULL;
 }
 
@@ -89,10 +85,11 @@ static void written(void) {
     if (child == 0) {
         CALL(close(ends[1]));
         CHECK(CALL(read(ends[0], &byte, 1)) == 0, "a byte");
-        for (int index = 0; index < PIECES; index++) check_pattern(pieces[index], PIECE, 100 + index, "a piece");
+        for (int index = 0; index < PIECES; index++)
+            check_pattern(pieces[index], size_of(index), 100 + index, "a piece");
         _exit(0);
     }
-    for (int index = 0; index < PIECES; index++) memset(pieces[index], 0xee, PIECE);
+    for (int index = 0; index < PIECES; index++) memset(pieces[index], 0xee, size_of(index));
     CALL(close(ends[0]));
     CALL(close(ends[1]));
     CHECK(ended(child) == 0, "the copy");
@@ -368,32 +365,12 @@ static void seen(void) {
     CHECK(of_copy == open, "%d descriptors, not %d", of_copy, open);
 }
 
-static void (*chosen)(void);
-static int alone;
-
-static void *run(void *argument) {
-    (void)argument;
-    if (alone) ZERO(pthread_mutex_lock(&in_turn));
-    chosen();
-    if (alone) ZERO(pthread_mutex_unlock(&in_turn));
-    return NULL;
-}
-
 int main(int count, char **arguments) {
-    CHECK(count == 2, "usage: forks WHAT");
-    const struct { const char *name; void (*function)(void); int alone; } parts[] = {
-        {"memory", memory, 1}, {"written", written, 1}, {"consistent", consistent, 1}, {"process", process, 1},
-        {"signals", signals, 1}, {"handlers", handlers, 1}, {"talk", talk, 0}, {"many", many, 0}, {"left", left, 1},
-        {"seen", seen, 1}, {"orphan", orphan, 1},
+    const struct part parts[] = {
+        {"memory", memory, IN_TURN}, {"written", written, IN_TURN}, {"consistent", consistent, IN_TURN},
+        {"process", process, IN_TURN}, {"signals", signals, IN_TURN}, {"handlers", handlers, IN_TURN},
+        {"talk", talk, AT_ONCE}, {"many", many, AT_ONCE}, {"left", left, IN_TURN}, {"seen", seen, IN_TURN},
+        {"orphan", orphan, IN_TURN},
     };
-    for (size_t at = 0; at < sizeof parts / sizeof *parts; at++)
-        if (strcmp(parts[at].name, arguments[1]) == 0) {
-            chosen = parts[at].function;
-            alone = parts[at].alone;
-        }
-    CHECK(chosen != NULL, "unknown: %s", arguments[1]);
-    chosen();
-    fflush(stdout);
-    run_threads(THREADS, run);
-    return finish();
+    return run_parts(parts, sizeof parts / sizeof *parts, count, arguments);
 }

@@ -18,4 +18,4 @@ mod table;
 
 pub use budget::{Budget, Overrun};
 pub use query::{Answer, QueryError, SQL_BYTES_MAX, Stop, query};
-pub use table::{Column, Constraint, Field, Kind, Relation, Rows, Scan, Table, Value};
+pub use table::{Column, Field, Kind, Rows, Scan, Table};

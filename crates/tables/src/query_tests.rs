@@ -1,7 +1,8 @@
 //! Queries over tables of numbers: what they answer, what they are told of it, and what is refused.
 
 use super::*;
-use crate::table::{Column, Constraint, Kind, Relation, Rows, Scan, Value};
+use crate::table::{Column, Kind, Rows, Scan};
+use banyan_wire::sql::{Cell, Comparison, Condition};
 use std::time::{Duration, Instant};
 
 /// The numbers from 0, with their names.
@@ -38,10 +39,10 @@ impl Table for Numbers {
 
     fn scan(&self, scan: Scan) -> Result<Box<dyn Rows>, String> {
         let (first, last) = scan.range(0);
-        if scan.number(0) == Some(-1) {
+        if scan.range(0) == (-1, -1) {
             return Err("there is no number before 0".into());
         }
-        assert_ne!(scan.number(0), Some(-2), "a mistake");
+        assert_ne!(scan.range(0), (-2, -2), "a mistake");
         self.scans.lock().unwrap().push(scan);
         Ok(Box::new(Some(first.max(0) - 1..=last.min(self.count - 1))))
     }
@@ -68,25 +69,25 @@ impl Rows for Option<std::ops::RangeInclusive<i64>> {
 const VIEWS: &[&str] = &["CREATE VIEW small AS SELECT n FROM numbers WHERE n < 3"];
 
 /// The rows that a query answers.
-fn run(tables: &[Arc<Numbers>], sql: &str, budget: Option<Budget>) -> Result<Vec<Vec<Value>>, QueryError> {
+fn run(tables: &[Arc<Numbers>], sql: &str, budget: Option<Budget>) -> Result<Vec<Vec<Cell>>, QueryError> {
     let tables: Vec<Arc<dyn Table>> = tables.iter().map(|table| Arc::clone(table) as _).collect();
     let mut rows = Vec::new();
     query(&tables, VIEWS, sql, budget, || true, &mut |answer| {
         if let Answer::Row(fields) = answer {
-            rows.push(fields.iter().map(Field::to_value).collect());
+            rows.push(fields.iter().cloned().map(Field::into_cell).collect());
         }
         Ok(())
     })?;
     Ok(rows)
 }
 
-fn of_ten(sql: &str) -> Result<Vec<Vec<Value>>, String> {
+fn of_ten(sql: &str) -> Result<Vec<Vec<Cell>>, String> {
     run(&[Numbers::new("numbers", 10)], sql, Some(Budget::default())).map_err(|error| error.to_string())
 }
 
 #[test]
 fn rows_are_joined_grouped_and_filtered() {
-    let integer = |number| vec![Value::Integer(number)];
+    let integer = |number| vec![Cell::Integer(number)];
     assert_eq!(of_ten("SELECT count(*) FROM numbers"), Ok(vec![integer(10)]));
     assert_eq!(of_ten("SELECT n FROM numbers WHERE n > 7 AND half < 4.5"), Ok(vec![integer(8)]));
     assert_eq!(of_ten("SELECT sum(n) FROM small"), Ok(vec![integer(3)]));
@@ -95,9 +96,9 @@ fn rows_are_joined_grouped_and_filtered() {
         Ok(vec![integer(8), integer(9)])
     );
     assert_eq!(of_ten("SELECT n FROM numbers WHERE n IN (3, 99, 5)"), Ok(vec![integer(3), integer(5)]));
-    let text = Value::Text("number 4".into());
-    assert_eq!(of_ten("SELECT word, NULL FROM numbers WHERE n = 4"), Ok(vec![vec![text, Value::Null]]));
-    assert_eq!(of_ten("SELECT x'00ff'"), Ok(vec![vec![Value::Text("00FF".into())]]));
+    let text = Cell::Text("number 4".into());
+    assert_eq!(of_ten("SELECT word, NULL FROM numbers WHERE n = 4"), Ok(vec![vec![text, Cell::Null]]));
+    assert_eq!(of_ten("SELECT x'00ff'"), Ok(vec![vec![Cell::Text("00FF".into())]]));
 }
 
 /// What compares otherwise than a table does must not lose rows.
@@ -105,7 +106,7 @@ fn rows_are_joined_grouped_and_filtered() {
 fn comparisons_that_a_table_cannot_make_lose_nothing() {
     for condition in ["n = '4'", "n = 4.0", "word = 'NUMBER 4' COLLATE NOCASE", "n BETWEEN 3.5 AND 4.5"] {
         let rows = of_ten(&format!("SELECT n FROM numbers WHERE {condition}"));
-        assert_eq!(rows, Ok(vec![vec![Value::Integer(4)]]), "{condition}");
+        assert_eq!(rows, Ok(vec![vec![Cell::Integer(4)]]), "{condition}");
     }
 }
 
@@ -118,8 +119,8 @@ fn a_table_is_told_what_narrows_its_rows_and_what_is_looked_at() {
     let [scan] = scans.as_slice() else { panic!("{scans:?}") };
     assert_eq!(scan.used, 0b11);
     assert_eq!((scan.range(0), scan.text(1)), ((5, 6), Some("number 6")));
-    let equal = Constraint { column: 1, relation: Relation::Equal, value: Value::Text("number 6".into()) };
-    assert!(scan.constraints.contains(&equal));
+    let equal = Condition { column: 1, comparison: Comparison::Equal, value: Cell::Text("number 6".into()) };
+    assert!(scan.conditions.contains(&equal));
 }
 
 /// A join takes the table from inside by its key, and not whole for each row.
@@ -128,7 +129,7 @@ fn a_join_seeks() {
     let (few, many) = (Numbers::new("few", 20), Numbers::new("numbers", 1_000_000));
     let sql = "SELECT count(*) FROM numbers JOIN few USING (n)";
     let budget = Budget { rows: 100, ..Budget::default() };
-    assert_eq!(run(&[many, few], sql, Some(budget)).unwrap(), [[Value::Integer(20)]]);
+    assert_eq!(run(&[many, few], sql, Some(budget)).unwrap(), [[Cell::Integer(20)]]);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //!
 //! Not for SQLite's side of it (`crate::sys`).
 
+use banyan_wire::sql::{Cell, Comparison, Condition};
 use std::borrow::Cow;
 
 /// What a column holds.
@@ -54,19 +55,6 @@ impl Column {
     }
 }
 
-/// A value that is compared with, or kept.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Value {
-    /// None.
-    Null,
-    /// A whole number.
-    Integer(i64),
-    /// A number with a fraction.
-    Real(f64),
-    /// Text.
-    Text(String),
-}
-
 /// A value of a row that is looked at.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Field<'a> {
@@ -89,12 +77,12 @@ impl Field<'_> {
 
     /// This value, kept.
     #[must_use]
-    pub fn to_value(&self) -> Value {
+    pub fn into_cell(self) -> Cell {
         match self {
-            Self::Null => Value::Null,
-            Self::Integer(number) => Value::Integer(*number),
-            Self::Real(number) => Value::Real(*number),
-            Self::Text(text) => Value::Text(text.to_string()),
+            Self::Null => Cell::Null,
+            Self::Integer(number) => Cell::Integer(number),
+            Self::Real(number) => Cell::Real(number),
+            Self::Text(text) => Cell::Text(text.into_owned()),
         }
     }
 }
@@ -111,41 +99,15 @@ impl From<String> for Field<'_> {
     }
 }
 
-impl<'a> From<&'a Value> for Field<'a> {
-    fn from(value: &'a Value) -> Self {
+impl<'a> From<&'a Cell> for Field<'a> {
+    fn from(value: &'a Cell) -> Self {
         match value {
-            Value::Null => Self::Null,
-            Value::Integer(number) => Self::Integer(*number),
-            Value::Real(number) => Self::Real(*number),
-            Value::Text(text) => text.as_str().into(),
+            Cell::Null => Self::Null,
+            Cell::Integer(number) => Self::Integer(*number),
+            Cell::Real(number) => Self::Real(*number),
+            Cell::Text(text) => text.as_str().into(),
         }
     }
-}
-
-/// How a column compares with a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Relation {
-    /// It is that.
-    Equal,
-    /// It is less.
-    Less,
-    /// It is not more.
-    LessOrEqual,
-    /// It is more.
-    Greater,
-    /// It is not less.
-    GreaterOrEqual,
-}
-
-/// What rows must fulfil to be wanted.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Constraint {
-    /// The column's number.
-    pub column: usize,
-    /// How it compares.
-    pub relation: Relation,
-    /// With what.
-    pub value: Value,
 }
 
 /// What is wanted of a table.
@@ -153,7 +115,7 @@ pub struct Constraint {
 pub struct Scan {
     /// Rows that do not fulfil one of these are not needed; they are looked at again, so giving them is no
     /// mistake. Leaving out one that fulfils all is.
-    pub constraints: Vec<Constraint>,
+    pub conditions: Vec<Condition>,
     /// A bit for each column that is looked at; the last bit stands for all columns beyond.
     pub used: u64,
 }
@@ -165,23 +127,12 @@ impl Scan {
         self.used >> column.min(63) & 1 == 1
     }
 
-    /// The whole number that a column must be, if it must.
-    #[must_use]
-    pub fn number(&self, column: usize) -> Option<i64> {
-        self.constraints.iter().find_map(|constraint| match constraint {
-            Constraint { column: found, relation: Relation::Equal, value: Value::Integer(number) } => {
-                (*found == column).then_some(*number)
-            }
-            _ => None,
-        })
-    }
-
     /// The text that a column must be, if it must.
     #[must_use]
     pub fn text(&self, column: usize) -> Option<&str> {
-        self.constraints.iter().find_map(|constraint| match constraint {
-            Constraint { column: found, relation: Relation::Equal, value: Value::Text(text) } => {
-                (*found == column).then_some(text.as_str())
+        self.conditions.iter().find_map(|condition| match condition {
+            Condition { column: found, comparison: Comparison::Equal, value: Cell::Text(text) } => {
+                (usize::from(*found) == column).then_some(text.as_str())
             }
             _ => None,
         })
@@ -191,14 +142,14 @@ impl Scan {
     #[must_use]
     pub fn range(&self, column: usize) -> (i64, i64) {
         let (mut least, mut greatest) = (i64::MIN, i64::MAX);
-        for constraint in self.constraints.iter().filter(|constraint| constraint.column == column) {
-            let Value::Integer(number) = constraint.value else { continue };
-            match constraint.relation {
-                Relation::Equal => (least, greatest) = (least.max(number), greatest.min(number)),
-                Relation::Less => greatest = greatest.min(number.saturating_sub(1)),
-                Relation::LessOrEqual => greatest = greatest.min(number),
-                Relation::Greater => least = least.max(number.saturating_add(1)),
-                Relation::GreaterOrEqual => least = least.max(number),
+        for condition in self.conditions.iter().filter(|condition| usize::from(condition.column) == column) {
+            let Cell::Integer(number) = condition.value else { continue };
+            match condition.comparison {
+                Comparison::Equal => (least, greatest) = (least.max(number), greatest.min(number)),
+                Comparison::Less => greatest = greatest.min(number.saturating_sub(1)),
+                Comparison::LessOrEqual => greatest = greatest.min(number),
+                Comparison::Greater => least = least.max(number.saturating_add(1)),
+                Comparison::GreaterOrEqual => least = least.max(number),
             }
         }
         (least, greatest)
@@ -240,18 +191,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn constraints_of_another_type_narrow_nothing() {
-        let constraint = |column, relation, value| Constraint { column, relation, value };
+    fn conditions_of_another_type_narrow_nothing() {
+        let condition = |column, comparison, value| Condition { column, comparison, value };
         let scan = Scan {
-            constraints: vec![
-                constraint(0, Relation::Equal, Value::Text("7".into())),
-                constraint(1, Relation::Greater, Value::Integer(4)),
-                constraint(1, Relation::LessOrEqual, Value::Integer(9)),
-                constraint(1, Relation::Less, Value::Real(6.5)),
+            conditions: vec![
+                condition(0, Comparison::Equal, Cell::Text("7".into())),
+                condition(1, Comparison::Greater, Cell::Integer(4)),
+                condition(1, Comparison::LessOrEqual, Cell::Integer(9)),
+                condition(1, Comparison::Less, Cell::Real(6.5)),
             ],
             used: 1 << 63 | 1,
         };
-        assert_eq!(scan.number(0), None);
+        assert_eq!(scan.range(0), (i64::MIN, i64::MAX));
         assert_eq!(scan.text(0), Some("7"));
         assert_eq!(scan.range(1), (5, 9));
         assert_eq!(scan.range(2), (i64::MIN, i64::MAX));

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 /// Rows that one message brings at most.
 pub const ROWS_MAX: usize = 4096;
-/// Constraints that one question has at most.
-pub const CONSTRAINTS_MAX: usize = 64;
+/// Conditions that one question has at most.
+pub const CONDITIONS_MAX: usize = 64;
 /// Columns that an answer has at most.
 pub const COLUMNS_MAX: usize = 200;
 
@@ -123,7 +123,7 @@ impl TableMessage {
     #[must_use]
     pub fn is_possible(&self, columns: usize) -> bool {
         match self {
-            Self::Scan { conditions, .. } => conditions.len() <= CONSTRAINTS_MAX,
+            Self::Scan { conditions, .. } => conditions.len() <= CONDITIONS_MAX,
             Self::Rows { rows, cells, .. } => {
                 let rows = *rows as usize;
                 rows <= ROWS_MAX && rows.checked_mul(columns) == Some(cells.len())

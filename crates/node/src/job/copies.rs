@@ -1,8 +1,8 @@
 //! Copies of a program's process (`fork`): each stays at home, as a process without another node, and belongs
 //! to the job, which lasts as long as one of them does.
 //!
-//! A copy is a `Job` of its own kind only here: it has a map of regions, a request socket and the thread that
-//! serves that, and neither replica elsewhere nor events.
+//! To this daemon a copy is a `Job` of one node that is in no table: it has a map of regions, and the thread
+//! that serves its request socket. Nobody follows its events.
 //!
 //! Lock order: `Copies` is taken alone.
 
@@ -13,6 +13,7 @@ use super::replica;
 use super::{Job, JobFacts, Role, requests};
 use crate::pager::memory_file::MemoryFile;
 use banyan_core::placement::{Placement, Policy};
+use banyan_wire::control::JobPart;
 use banyan_wire::ids::NodeId;
 use parking_lot::{Condvar, Mutex};
 use std::os::fd::OwnedFd;
@@ -87,7 +88,7 @@ fn prepare(job: &Job, home: &Home) -> Result<OwnedFd, String> {
     let program = home.program(mapping).map_err(|error| failed("its files", error))?;
     let memory = MemoryFile::create().map_err(|error| failed("its memory file", error))?;
     let facts = JobFacts { places: job.facts.places[..1].to_vec(), ..job.facts.clone() };
-    let part = banyan_wire::control::JobPart { places: facts.places.clone(), ..job.part.clone() };
+    let part = JobPart { places: facts.places.clone(), ..job.part.clone() };
     let copy = Job::new(facts, part, NodeId::HOME, memory, Arc::clone(&job.copies), |questions| {
         let placement = Placement::new(Policy::Spread, 1);
         let report = Arc::clone(home.report());

@@ -11,7 +11,7 @@ use super::settings::Summary;
 use super::{Job, Role};
 use crate::observe::memory_map;
 use crate::observe::process::{private_bytes, processor_seconds};
-use crate::observe::statistics::RunStatistics;
+use crate::observe::statistics::{FaultCause, RunStatistics};
 use banyan_wire::control::ControlMessage;
 use banyan_wire::ids::NodeId;
 use banyan_wire::statistics::{MemoryPiece, NodeStatistics};
@@ -94,9 +94,9 @@ impl Job {
             cpu_seconds: processor_seconds(replica),
             daemon_cpu_seconds: processor_seconds(std::process::id()) - self.daemon_seconds,
             memory_bytes: self.pager.memory().bytes().unwrap_or(0) + private,
-            read_faults: get(&counters.read_faults),
-            write_faults: get(&counters.write_faults),
-            upgrade_faults: get(&counters.upgrade_faults),
+            read_faults: counters.faults(FaultCause::Read),
+            write_faults: counters.faults(FaultCause::Write),
+            upgrade_faults: counters.faults(FaultCause::Upgrade),
             waits: counters.waits(),
             bytes_sent: self.peers.sent_bytes(),
             deputy_calls: get(&counters.deputy_calls),

@@ -10,6 +10,7 @@ use super::end::Event;
 use super::home::Home;
 use super::questions::Answer;
 use banyan_wire::control::ControlMessage;
+use banyan_wire::ids::NodeId;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -101,7 +102,7 @@ impl Job {
             return Err(std::io::ErrorKind::TimedOut.into());
         }
         let held = self.pager.held_here()?;
-        self.questions.send(banyan_wire::ids::NodeId::HOME, &ControlMessage::StandsStill { id, held });
+        self.questions.send(NodeId::HOME, &ControlMessage::StandsStill { id, held });
         Ok(())
     }
 

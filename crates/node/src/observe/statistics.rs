@@ -43,12 +43,8 @@ impl FaultCause {
 /// Counters of one node, updated by the pager and the request service.
 #[derive(Debug)]
 pub struct Counters {
-    /// Faults for reading that went to another node.
-    pub read_faults: AtomicU64,
-    /// Faults for writing without a copy here.
-    pub write_faults: AtomicU64,
-    /// Faults for writing with a read copy here.
-    pub upgrade_faults: AtomicU64,
+    /// Faults of each cause.
+    faults: [AtomicU64; 3],
     /// Nanoseconds that threads waited for pages.
     pub wait_nanoseconds: AtomicU64,
     /// System calls made by deputies.
@@ -61,9 +57,7 @@ impl Default for Counters {
     fn default() -> Self {
         let zero = || AtomicU64::new(0);
         Self {
-            read_faults: zero(),
-            write_faults: zero(),
-            upgrade_faults: zero(),
+            faults: [zero(), zero(), zero()],
             wait_nanoseconds: zero(),
             deputy_calls: zero(),
             waits: Mutex::new([no_waits(), no_waits(), no_waits()]),
@@ -78,15 +72,15 @@ impl Counters {
         self.lock()[cause as usize].saturating_record(nanoseconds);
     }
 
+    /// Counts a fault.
+    pub fn fault_begins(&self, cause: FaultCause) {
+        self.faults[cause as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
     /// How many faults there were of a cause.
     #[must_use]
     pub fn faults(&self, cause: FaultCause) -> u64 {
-        let counter = match cause {
-            FaultCause::Read => &self.read_faults,
-            FaultCause::Write => &self.write_faults,
-            FaultCause::Upgrade => &self.upgrade_faults,
-        };
-        counter.load(Ordering::Relaxed)
+        self.faults[cause as usize].load(Ordering::Relaxed)
     }
 
     /// In microseconds, what half of the faults of a cause did not exceed, and what 99 of 100 did not. None

@@ -3,10 +3,15 @@
 //! node's own replica stands still (`freezing`).
 
 use super::{Pager, PagerError};
-use banyan_wire::ids::{Access, EXTENT_BYTES, PageNumber};
+use banyan_core::coherence::ACQUIRE_PAGES_MAX;
+use banyan_wire::ids::{Access, EXTENT_BYTES, PAGE_BYTES, PageNumber};
 use std::io;
 use std::time::Instant;
 
+/// What one acquisition waits for.
+const PIECE_BYTES: u64 = ACQUIRE_PAGES_MAX as u64 * PAGE_BYTES;
+/// Pieces that are asked for at a time.
+const PIECES: usize = 16;
 /// More stretches than this are told as whole extents.
 const STRETCHES_MAX: usize = 1 << 15;
 
@@ -31,8 +36,9 @@ impl Pager {
             if left.is_zero() {
                 return Ok(false);
             }
-            let ranges: Vec<(u64, u64)> = missing.iter().map(|&(start, end)| (start, end - start)).collect();
-            self.acquire(&ranges, Access::Read, left)?;
+            for pieces in pieces(&missing).chunks(PIECES) {
+                self.acquire(pieces, Access::Read, left)?;
+            }
             missing = self.missing(&missing);
         }
         Ok(true)
@@ -40,21 +46,29 @@ impl Pager {
 
     /// The pages of some stretches that cannot be read here, as stretches.
     fn missing(&self, held: &[(u64, u64)]) -> Vec<(u64, u64)> {
-        let state = self.lock();
         let mut missing: Vec<(u64, u64)> = Vec::new();
         for &(start, end) in held {
-            for at in (start..end).step_by(4096) {
+            let state = self.lock();
+            for at in (start..end).step_by(PAGE_BYTES as usize) {
                 if state.machine.held(PageNumber::of_address(at)).allows(Access::Read) {
                     continue;
                 }
                 match missing.last_mut() {
-                    Some(last) if last.1 == at => last.1 = at + 4096,
-                    _ => missing.push((at, at + 4096)),
+                    Some(last) if last.1 == at => last.1 = at + PAGE_BYTES,
+                    _ => missing.push((at, at + PAGE_BYTES)),
                 }
             }
         }
         missing
     }
+}
+
+/// Stretches as pieces of which one acquisition waits for all: first byte and length.
+fn pieces(stretches: &[(u64, u64)]) -> Vec<(u64, u64)> {
+    let of_one = |&(start, end): &(u64, u64)| {
+        (start..end).step_by(PIECE_BYTES as usize).map(move |at| (at, PIECE_BYTES.min(end - at)))
+    };
+    stretches.iter().flat_map(of_one).collect()
 }
 
 /// The extents in which stretches lie, neighbours together.
@@ -73,6 +87,16 @@ fn whole_extents(held: &[(u64, u64)]) -> Vec<(u64, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pieces_are_no_longer_than_an_acquisition_waits_for() {
+        let (start, bytes) = (7 * PAGE_BYTES, PIECE_BYTES);
+        let stretches = [(start, start + bytes), (4 * bytes, 6 * bytes + 1)];
+        assert_eq!(
+            pieces(&stretches),
+            [(start, bytes), (4 * bytes, bytes), (5 * bytes, bytes), (6 * bytes, 1)]
+        );
+    }
 
     #[test]
     fn stretches_become_extents_once_each() {

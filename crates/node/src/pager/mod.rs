@@ -207,14 +207,6 @@ impl Pager {
             userfaultfd::Access::Read => Access::Read,
             userfaultfd::Access::Write => Access::Write,
         };
-        let (counter, cause) = match access {
-            Access::Read => (&self.counters.read_faults, FaultCause::Read),
-            Access::Write if fault.cause == Cause::Protected => {
-                (&self.counters.upgrade_faults, FaultCause::Upgrade)
-            }
-            Access::Write => (&self.counters.write_faults, FaultCause::Write),
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
         let end = self.mapped.read().end_of(fault.address);
         let limit = PageNumber::of_address(end.unwrap_or(fault.address + 4096));
         let mut state = self.lock();
@@ -228,6 +220,12 @@ impl Pager {
         {
             return self.wake(page);
         }
+        let cause = match access {
+            Access::Read => FaultCause::Read,
+            Access::Write if fault.cause == Cause::Protected => FaultCause::Upgrade,
+            Access::Write => FaultCause::Write,
+        };
+        self.counters.fault_begins(cause);
         state.faulted.entry(page).or_insert_with(|| (Instant::now(), cause));
         self.step(state, Input::Fault { thread: ThreadNumber(fault.thread), page, access, limit }, &[])
     }

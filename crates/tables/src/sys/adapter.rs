@@ -9,7 +9,8 @@
 //! unsafe traits ask for; nothing here is unsafe beside.
 
 use crate::budget::Watch;
-use crate::table::{Column, Constraint, Field, Relation, Rows, Scan, Table, Value};
+use crate::table::{Column, Field, Rows, Scan, Table};
+use banyan_wire::sql::{Cell, Comparison, Condition};
 use rusqlite::ffi;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::vtab::{
@@ -70,23 +71,23 @@ fn declaration(columns: &[Column]) -> String {
 }
 
 /// How a constraint of SQLite's compares, if a table can make use of it.
-fn relation(operator: &IndexConstraintOp) -> Option<Relation> {
+fn comparison(operator: &IndexConstraintOp) -> Option<Comparison> {
     match operator {
-        IndexConstraintOp::SQLITE_INDEX_CONSTRAINT_EQ => Some(Relation::Equal),
-        IndexConstraintOp::SQLITE_INDEX_CONSTRAINT_LT => Some(Relation::Less),
-        IndexConstraintOp::SQLITE_INDEX_CONSTRAINT_LE => Some(Relation::LessOrEqual),
-        IndexConstraintOp::SQLITE_INDEX_CONSTRAINT_GT => Some(Relation::Greater),
-        IndexConstraintOp::SQLITE_INDEX_CONSTRAINT_GE => Some(Relation::GreaterOrEqual),
+        IndexConstraintOp::SQLITE_INDEX_CONSTRAINT_EQ => Some(Comparison::Equal),
+        IndexConstraintOp::SQLITE_INDEX_CONSTRAINT_LT => Some(Comparison::Less),
+        IndexConstraintOp::SQLITE_INDEX_CONSTRAINT_LE => Some(Comparison::LessOrEqual),
+        IndexConstraintOp::SQLITE_INDEX_CONSTRAINT_GT => Some(Comparison::Greater),
+        IndexConstraintOp::SQLITE_INDEX_CONSTRAINT_GE => Some(Comparison::GreaterOrEqual),
         _ => None,
     }
 }
 
-const RELATIONS: [(Relation, &str); 5] = [
-    (Relation::Equal, "="),
-    (Relation::Less, "<"),
-    (Relation::LessOrEqual, "<="),
-    (Relation::Greater, ">"),
-    (Relation::GreaterOrEqual, ">="),
+const COMPARISONS: [(Comparison, &str); 5] = [
+    (Comparison::Equal, "="),
+    (Comparison::Less, "<"),
+    (Comparison::LessOrEqual, "<="),
+    (Comparison::Greater, ">"),
+    (Comparison::GreaterOrEqual, ">="),
 ];
 
 // SAFETY: the struct is `repr(C)` and begins with a `sqlite3_vtab`.
@@ -113,18 +114,18 @@ unsafe impl VTab<'_> for Live {
         let mut plan = format!("{:x}", info.col_used());
         // What is known of the rows at best; each key that is said leaves a part of them.
         let mut rows = self.entry.table.about_rows().max(1) as f64;
-        let wanted: Vec<(usize, usize, Relation)> = info
+        let wanted: Vec<(usize, usize, Comparison)> = info
             .constraints()
             .enumerate()
             .filter(|(_, constraint)| constraint.is_usable())
             .filter_map(|(at, constraint)| {
                 let column = usize::try_from(constraint.column()).ok()?;
                 columns.get(column).filter(|column| column.key)?;
-                Some((at, column, relation(&constraint.operator())?))
+                Some((at, column, comparison(&constraint.operator())?))
             })
             .collect();
         let mut given = 0;
-        for (at, column, relation) in wanted {
+        for (at, column, comparison) in wanted {
             // Text that counts as equal although it differs would be left out.
             if !info.collation(at)?.eq_ignore_ascii_case("BINARY") {
                 continue;
@@ -133,9 +134,10 @@ unsafe impl VTab<'_> for Live {
             let mut usage = info.constraint_usage(at);
             usage.set_argv_index(given);
             usage.set_omit(false);
-            let sign = RELATIONS.iter().find(|(found, _)| *found == relation).map_or("", |(_, sign)| sign);
+            let sign =
+                COMPARISONS.iter().find(|(found, _)| *found == comparison).map_or("", |(_, sign)| sign);
             let _ = write!(plan, " {column}{sign}");
-            rows /= if relation == Relation::Equal { 16.0 } else { 4.0 };
+            rows /= if comparison == Comparison::Equal { 16.0 } else { 4.0 };
         }
         // A scan has a price of its own: it may be asked of other nodes.
         info.set_estimated_cost(100.0 + rows.max(1.0));
@@ -151,40 +153,40 @@ unsafe impl VTab<'_> for Live {
 }
 
 /// Reads a plan of `best_index`; `values` are what it is carried out with.
-fn scan(plan: &str, values: &[Value]) -> Option<Scan> {
+fn scan(plan: &str, values: &[Cell]) -> Option<Scan> {
     let mut words = plan.split(' ');
     let used = u64::from_str_radix(words.next()?, 16).ok()?;
-    let mut constraints = Vec::new();
+    let mut conditions = Vec::new();
     for (word, value) in words.zip(values) {
         let end = word.find(|letter: char| !letter.is_ascii_digit())?;
         let (column, sign) = word.split_at(end);
-        let (relation, _) = RELATIONS.iter().find(|(_, found)| *found == sign)?;
-        constraints.push(Constraint {
+        let (comparison, _) = COMPARISONS.iter().find(|(_, found)| *found == sign)?;
+        conditions.push(Condition {
             column: column.parse().ok()?,
-            relation: *relation,
+            comparison: *comparison,
             value: value.clone(),
         });
     }
-    Some(Scan { constraints, used })
+    Some(Scan { conditions, used })
 }
 
-fn value(found: ValueRef<'_>) -> Value {
+fn value(found: ValueRef<'_>) -> Cell {
     match found {
-        ValueRef::Integer(number) => Value::Integer(number),
-        ValueRef::Real(number) => Value::Real(number),
-        ValueRef::Text(text) => Value::Text(String::from_utf8_lossy(text).into_owned()),
+        ValueRef::Integer(number) => Cell::Integer(number),
+        ValueRef::Real(number) => Cell::Real(number),
+        ValueRef::Text(text) => Cell::Text(String::from_utf8_lossy(text).into_owned()),
         // No column holds bytes, so none equals them.
-        ValueRef::Null | ValueRef::Blob(_) => Value::Null,
+        ValueRef::Null | ValueRef::Blob(_) => Cell::Null,
     }
 }
 
 // SAFETY: the struct is `repr(C)` and begins with a `sqlite3_vtab_cursor`.
 unsafe impl VTabCursor for Cursor {
     fn filter(&mut self, _: c_int, plan: Option<&str>, values: &Filters<'_>) -> rusqlite::Result<()> {
-        let values: Vec<Value> = values.iter().map(value).collect();
+        let values: Vec<Cell> = values.iter().map(value).collect();
         let scan = plan.and_then(|plan| scan(plan, &values));
         let scan = scan.ok_or_else(|| failed("a plan that cannot be read".into()))?;
-        let told = scan.constraints.iter().fold(0, |told, one| told | 1_u64 << one.column.min(63));
+        let told = scan.conditions.iter().fold(0, |told, one| told | 1_u64 << one.column.min(63));
         self.entry.watch.scan(self.entry.number, told);
         self.number = 0;
         // First the old rows go: they may hold what the new ones need.
@@ -235,17 +237,17 @@ mod tests {
 
     #[test]
     fn a_plan_is_read_as_it_was_written() {
-        let values = [Value::Integer(5), Value::Text("n".into()), Value::Real(1.5)];
-        let constraint =
-            |column, relation, value: &Value| Constraint { column, relation, value: value.clone() };
+        let values = [Cell::Integer(5), Cell::Text("n".into()), Cell::Real(1.5)];
+        let condition =
+            |column, comparison, value: &Cell| Condition { column, comparison, value: value.clone() };
         assert_eq!(
             scan("8000000000000003 0= 1<= 12>", &values),
             Some(Scan {
                 used: 1 << 63 | 3,
-                constraints: vec![
-                    constraint(0, Relation::Equal, &values[0]),
-                    constraint(1, Relation::LessOrEqual, &values[1]),
-                    constraint(12, Relation::Greater, &values[2]),
+                conditions: vec![
+                    condition(0, Comparison::Equal, &values[0]),
+                    condition(1, Comparison::LessOrEqual, &values[1]),
+                    condition(12, Comparison::Greater, &values[2]),
                 ],
             })
         );

@@ -18,7 +18,7 @@ enumeration! {
         3 Protect,
         /// Unmap the range.
         4 Unmap,
-        /// Make the range a hole in the memory file; no other node has any of it.
+        /// Make the range zero, of which no other node has any: in the memory file, or in private memory.
         5 Punch,
         /// Send the request `Discard`.
         6 Discard,

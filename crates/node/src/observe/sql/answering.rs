@@ -119,7 +119,7 @@ impl Packing<'_> {
             self.flush()?;
         }
         self.bytes += bytes;
-        self.cells.extend(fields.iter().map(|field| super::remote::cell(&field.to_value())));
+        self.cells.extend(fields.iter().map(|field| field.clone().into_cell()));
         Ok(())
     }
 

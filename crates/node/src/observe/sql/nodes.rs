@@ -1,7 +1,8 @@
 //! The table `nodes`: the machines, each as it says of itself; of one that does not answer, what is known.
 
 use super::{Facts, MemberView, Other, Parts, Scope, Source, Spec};
-use banyan_tables::{Column, Field, Kind, Value};
+use banyan_tables::{Column, Field, Kind};
+use banyan_wire::sql::Cell;
 use std::sync::Arc;
 
 pub(super) const TABLE: Spec = Spec {
@@ -33,7 +34,7 @@ struct Nodes {
 }
 
 impl Source for Nodes {
-    type Row = Vec<Value>;
+    type Row = Vec<Cell>;
 
     fn more(&mut self, rows: &mut Vec<Self::Row>) -> bool {
         if !std::mem::replace(&mut self.is_read, true) {
@@ -47,8 +48,8 @@ impl Source for Nodes {
     }
 }
 
-fn integer(number: u64) -> Value {
-    Value::Integer(i64::try_from(number).unwrap_or(i64::MAX))
+fn integer(number: u64) -> Cell {
+    Cell::Integer(i64::try_from(number).unwrap_or(i64::MAX))
 }
 
 fn load() -> Option<f64> {
@@ -56,44 +57,44 @@ fn load() -> Option<f64> {
     text.split(' ').next()?.parse().ok()
 }
 
-fn own(facts: &dyn Facts) -> Vec<Value> {
+fn own(facts: &dyn Facts) -> Vec<Cell> {
     let own = facts.own();
-    let of_member = |of: fn(&MemberView) -> Value| own.member.as_ref().map_or(Value::Null, of);
+    let of_member = |of: fn(&MemberView) -> Cell| own.member.as_ref().map_or(Cell::Null, of);
     vec![
-        Value::Text(facts.name()),
-        of_member(|member| Value::Text(member.id.clone())),
-        of_member(|member| Value::Text(member.role.into())),
-        Value::Text(own.address.clone()),
-        Value::Text("up".into()),
+        Cell::Text(facts.name()),
+        of_member(|member| Cell::Text(member.id.clone())),
+        of_member(|member| Cell::Text(member.role.into())),
+        Cell::Text(own.address.clone()),
+        Cell::Text("up".into()),
         integer(own.machine.processors.into()),
         integer(own.machine.memory_bytes),
-        load().map_or(Value::Null, Value::Real),
-        Value::Text(own.machine.version.clone()),
+        load().map_or(Cell::Null, Cell::Real),
+        Cell::Text(own.machine.version.clone()),
         integer(std::process::id().into()),
         integer(facts.jobs().len() as u64),
         of_member(|member| integer(member.joined)),
-        own.certificate_expires.map_or(Value::Null, Value::Integer),
+        own.certificate_expires.map_or(Cell::Null, Cell::Integer),
     ]
 }
 
 /// The row of a node that did not answer.
-pub(super) fn silent(other: &Other) -> Vec<Value> {
+pub(super) fn silent(other: &Other) -> Vec<Cell> {
     let of_member =
-        |of: fn(&MemberView) -> Value| other.member.as_ref().map_or(Value::Null, |(member, _)| of(member));
+        |of: fn(&MemberView) -> Cell| other.member.as_ref().map_or(Cell::Null, |(member, _)| of(member));
     let machine = other.member.as_ref().map(|(_, machine)| machine);
     vec![
-        Value::Text(other.name.clone()),
-        of_member(|member| Value::Text(member.id.clone())),
-        of_member(|member| Value::Text(member.role.into())),
-        Value::Text(other.place.address.to_string()),
-        Value::Text("silent".into()),
-        machine.map_or(Value::Null, |machine| integer(machine.processors.into())),
-        machine.map_or(Value::Null, |machine| integer(machine.memory_bytes)),
-        Value::Null,
-        machine.map_or(Value::Null, |machine| Value::Text(machine.version.clone())),
-        Value::Null,
-        Value::Null,
+        Cell::Text(other.name.clone()),
+        of_member(|member| Cell::Text(member.id.clone())),
+        of_member(|member| Cell::Text(member.role.into())),
+        Cell::Text(other.place.address.to_string()),
+        Cell::Text("silent".into()),
+        machine.map_or(Cell::Null, |machine| integer(machine.processors.into())),
+        machine.map_or(Cell::Null, |machine| integer(machine.memory_bytes)),
+        Cell::Null,
+        machine.map_or(Cell::Null, |machine| Cell::Text(machine.version.clone())),
+        Cell::Null,
+        Cell::Null,
         of_member(|member| integer(member.joined)),
-        Value::Null,
+        Cell::Null,
     ]
 }

@@ -8,11 +8,11 @@
 
 use super::{Other, Spec};
 use crate::transport::{Connection, Trust, read_message};
-use banyan_tables::{Constraint, Relation, Scan, Value};
+use banyan_tables::Scan;
 use banyan_wire::frame;
 use banyan_wire::handshake::{Hello, Purpose};
 use banyan_wire::ids::JobId;
-use banyan_wire::sql::{CONSTRAINTS_MAX, Cell, Comparison, Condition, TableMessage};
+use banyan_wire::sql::{CONDITIONS_MAX, Cell, TableMessage};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
@@ -54,7 +54,7 @@ pub(super) struct Reading {
 struct Arrival {
     node: usize,
     /// Its rows, one after another; an error ends what comes from it.
-    rows: Result<(u32, Vec<Value>), String>,
+    rows: Result<(u32, Vec<Cell>), String>,
     last: bool,
 }
 
@@ -149,9 +149,7 @@ impl Fleet {
             let (rows, last) = match converse(&connection, message) {
                 Ok(TableMessage::Refused(reason)) => (Err(reason), true),
                 Ok(answer) if !answer.is_possible(columns) => (Err("it answers what cannot be".into()), true),
-                Ok(TableMessage::Rows { rows, cells, last }) => {
-                    (Ok((rows, cells.into_iter().map(value).collect())), last)
-                }
+                Ok(TableMessage::Rows { rows, cells, last }) => (Ok((rows, cells)), last),
                 Ok(_) => (Err("it answers something else".into()), true),
                 Err(error) => (Err(format!("it does not answer: {error}")), true),
             };
@@ -191,7 +189,7 @@ impl Drop for Fleet {
 
 impl Incoming {
     /// The next rows, and how many they are. None when all have come that will.
-    pub(super) fn next(&mut self) -> Option<(u32, Vec<Value>)> {
+    pub(super) fn next(&mut self) -> Option<(u32, Vec<Cell>)> {
         while !self.outstanding.is_empty() {
             let arrival = match self.arrivals.recv_timeout(PATIENCE) {
                 Ok(arrival) => arrival,
@@ -226,39 +224,7 @@ fn converse(mut connection: &Connection, message: &TableMessage) -> io::Result<T
 }
 
 fn question(spec: &Spec, scan: &Scan) -> TableMessage {
-    let condition = |constraint: &Constraint| Condition {
-        column: constraint.column as u8,
-        comparison: match constraint.relation {
-            Relation::Equal => Comparison::Equal,
-            Relation::Less => Comparison::Less,
-            Relation::LessOrEqual => Comparison::LessOrEqual,
-            Relation::Greater => Comparison::Greater,
-            Relation::GreaterOrEqual => Comparison::GreaterOrEqual,
-        },
-        value: cell(&constraint.value),
-    };
-    TableMessage::Scan {
-        table: spec.name.into(),
-        used: scan.used,
-        // Rows too many do no harm.
-        conditions: scan.constraints.iter().take(CONSTRAINTS_MAX).map(condition).collect(),
-    }
-}
-
-pub(super) fn cell(value: &Value) -> Cell {
-    match value {
-        Value::Null => Cell::Null,
-        Value::Integer(number) => Cell::Integer(*number),
-        Value::Real(number) => Cell::Real(*number),
-        Value::Text(text) => Cell::Text(text.clone()),
-    }
-}
-
-pub(super) fn value(cell: Cell) -> Value {
-    match cell {
-        Cell::Null => Value::Null,
-        Cell::Integer(number) => Value::Integer(number),
-        Cell::Real(number) => Value::Real(number),
-        Cell::Text(text) => Value::Text(text),
-    }
+    // Rows too many do no harm.
+    let conditions = scan.conditions.iter().take(CONDITIONS_MAX).cloned().collect();
+    TableMessage::Scan { table: spec.name.into(), used: scan.used, conditions }
 }

@@ -5,9 +5,9 @@
 
 use super::{Facts, TABLES};
 use crate::transport::{Connection, read_message};
-use banyan_tables::{Constraint, Field, Relation, Rows, Scan};
+use banyan_tables::{Rows, Scan};
 use banyan_wire::frame;
-use banyan_wire::sql::{Cell, Comparison, Condition, ROWS_MAX, TableMessage};
+use banyan_wire::sql::{Cell, ROWS_MAX, TableMessage};
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -86,7 +86,7 @@ fn begin(
             let Some(spec) = TABLES.into_iter().find(|spec| spec.name == table) else {
                 return refused("it has no such table; use the same build on all nodes");
             };
-            let scan = Scan { constraints: conditions.into_iter().map(constraint).collect(), used };
+            let scan = Scan { conditions, used };
             *rows = Some((scan.clone(), spec.columns.len(), (spec.scan)(facts, scan)));
             None
         }
@@ -112,12 +112,7 @@ fn part(reading: &mut Option<(Scan, usize, Box<dyn Rows>)>) -> TableMessage {
         }
         rows += 1;
         for column in (0..*columns).filter(|&column| scan.uses(column)) {
-            let cell = match reader.field(column) {
-                Field::Null => Cell::Null,
-                Field::Integer(number) => Cell::Integer(number),
-                Field::Real(number) => Cell::Real(number),
-                Field::Text(text) => Cell::Text(text.into_owned()),
-            };
+            let cell = reader.field(column).into_cell();
             bytes += match &cell {
                 Cell::Text(text) => text.len() + 4,
                 _ => 8,
@@ -126,18 +121,4 @@ fn part(reading: &mut Option<(Scan, usize, Box<dyn Rows>)>) -> TableMessage {
         }
     }
     TableMessage::Rows { rows, cells, last: false }
-}
-
-fn constraint(condition: Condition) -> Constraint {
-    Constraint {
-        column: condition.column.into(),
-        relation: match condition.comparison {
-            Comparison::Equal => Relation::Equal,
-            Comparison::Less => Relation::Less,
-            Comparison::LessOrEqual => Relation::LessOrEqual,
-            Comparison::Greater => Relation::Greater,
-            Comparison::GreaterOrEqual => Relation::GreaterOrEqual,
-        },
-        value: super::remote::value(condition.value),
-    }
 }

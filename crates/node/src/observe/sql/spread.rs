@@ -2,7 +2,8 @@
 
 use super::remote::{Fleet, Incoming};
 use super::{Facts, Scope, Spec, nodes};
-use banyan_tables::{Column, Field, Rows, Scan, Table, Value};
+use banyan_tables::{Column, Field, Rows, Scan, Table};
+use banyan_wire::sql::Cell;
 use std::sync::Arc;
 
 /// A table of one query.
@@ -70,7 +71,7 @@ struct SpreadRows {
     places: Vec<Option<usize>>,
     width: usize,
     /// Rows that came from elsewhere, and the one after the present one.
-    cells: Vec<Value>,
+    cells: Vec<Cell>,
     rows: usize,
     next: usize,
 }

@@ -181,7 +181,7 @@ fn who_is_silent_or_gone_is_left_out_once() {
 
 #[test]
 fn questions_out_of_turn_and_with_too_many_conditions_are_refused() {
-    use banyan_wire::sql::{CONSTRAINTS_MAX, Comparison, Condition};
+    use banyan_wire::sql::{CONDITIONS_MAX, Comparison, Condition};
     let connection = Connection::dial(node("one", 3), Duration::from_secs(10)).unwrap();
     connection.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     (&connection).write_all(&[0; HELLO_BYTES]).unwrap();
@@ -196,12 +196,12 @@ fn questions_out_of_turn_and_with_too_many_conditions_are_refused() {
     for question in [
         TableMessage::More,
         scan("no_such_table", 0),
-        scan("log", CONSTRAINTS_MAX + 1),
+        scan("log", CONDITIONS_MAX + 1),
         TableMessage::Refused("no".into()),
     ] {
         assert!(matches!(ask(&question), TableMessage::Refused(_)), "{question:?}");
     }
     let cells = [0, 1, 2].map(Cell::Integer).to_vec();
-    assert_eq!(ask(&scan("log", CONSTRAINTS_MAX)), TableMessage::Rows { rows: 3, cells, last: true });
+    assert_eq!(ask(&scan("log", CONDITIONS_MAX)), TableMessage::Rows { rows: 3, cells, last: true });
     assert!(matches!(ask(&TableMessage::More), TableMessage::Refused(_)));
 }
