@@ -17,7 +17,7 @@ use std::ptr::NonNull;
 use std::time::Duration;
 
 use crate::sys::scratch_stack::{Ended, Lent, ScratchStack};
-pub use crate::sys::scratch_stack::{Shield, ShieldedAllocator, Stop, Stopper};
+pub use crate::sys::scratch_stack::{Shield, ShieldedAllocator, Shown, Stop, Stopper};
 
 use crate::arena::{AllocateError, Arena, RollbackError};
 use crate::collections::{
@@ -120,6 +120,21 @@ impl<D: Disk + 'static> EventRunner<D> {
         T: 'static,
         E: 'static,
     {
+        self.event_on(&(), move |state, _| computation(state))
+    }
+
+    /// The same with something of the caller's to read, which need not be copied: [`Shown::with`] gives it. A
+    /// closure itself borrows nothing, since one that is stopped is left where it is.
+    ///
+    /// # Errors
+    /// [`EventError`].
+    pub fn event_on<I, T, E, F>(&mut self, input: &I, computation: F) -> Result<T, EventError<E>>
+    where
+        F: FnOnce(&mut State<'_, D>, &Shown<I>) -> Result<T, E> + 'static,
+        I: ?Sized + 'static,
+        T: 'static,
+        E: 'static,
+    {
         if !self.arena.is_here() {
             return Err(EventError::Commit(CommitError::Forked));
         }
@@ -128,8 +143,9 @@ impl<D: Disk + 'static> EventRunner<D> {
             None => ScratchStack::new(&self.options.directory, self.options.stack_bytes)
                 .map_err(EventError::Begin)?,
         };
-        let ended = stack.run_on(&mut self.arena, self.options.deadline, &self.stopper, move |arena| {
-            computation(&mut State { arena })
+        let Self { arena, options, stopper, .. } = self;
+        let ended = stack.run_on(arena, input, options.deadline, stopper, move |arena, input| {
+            computation(&mut State { arena }, input)
         });
         if stack.is_abandoned() {
             self.spent.push(stack);

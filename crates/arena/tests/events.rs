@@ -140,6 +140,55 @@ fn another_thread_stops_an_event() {
     assert_eq!(seen(&mut runner), before);
 }
 
+/// What an event is given to read lies where the caller has it, and may change between events. A stop in the
+/// middle of a read waits for its end; one between reads does not.
+#[test]
+fn an_event_reads_what_its_caller_has() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut runner = runner(directory.path(), 5, options(directory.path()));
+    let mut input: Vec<u64> = (0..1000).collect();
+    for round in 1..=20_usize {
+        input.push(7);
+        let place = input.as_ptr();
+        let sum: u64 = runner
+            .event_on(input.as_slice(), move |state, input| {
+                assert!(input.with(|words| std::ptr::eq(words.as_ptr(), place)), "it is not copied");
+                let mut list = state.vec("list")?;
+                list.clear();
+                input.with(|words| list.extend_from_slice(words))?;
+                Ok::<_, CollectionError>(input.with(|words| words.iter().sum()))
+            })
+            .unwrap();
+        assert_eq!(sum, 999 * 500 + 7 * round as u64);
+        assert_eq!(runner.arena().vec::<u64>("list").unwrap()[..], input[..]);
+    }
+    runner.set_deadline(Some(Duration::from_millis(5)));
+    for _ in 0..20 {
+        let done = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+        let (seen, words) = (std::sync::Arc::clone(&done), input.len() as u64);
+        let ended = runner.event_on(input.as_slice(), move |_, input| -> Result<(), ()> {
+            loop {
+                input.with(|words| {
+                    std::thread::scope(|scope| {
+                        scope.spawn(|| {
+                            let sum: u64 = words.iter().map(|_| 1).sum();
+                            seen.fetch_add(sum, std::sync::atomic::Ordering::SeqCst);
+                        });
+                    });
+                });
+            }
+        });
+        assert!(matches!(ended, Err(EventError::Deadline)), "{ended:?}");
+        // No thread reads on: each read came to its end.
+        let sum = done.load(std::sync::atomic::Ordering::SeqCst);
+        assert!(sum.is_multiple_of(words), "{sum} of {words}");
+        std::thread::sleep(Duration::from_micros(200));
+        assert_eq!(done.load(std::sync::atomic::Ordering::SeqCst), sum);
+    }
+    // SAFETY: the events have started no thread that is not joined.
+    unsafe { runner.discard_spent_stacks() };
+}
+
 fn recurse(levels: u64) -> u64 {
     let frame = std::hint::black_box([levels; 128]);
     if levels == 0 { 0 } else { 1 + recurse(levels - 1) + std::hint::black_box(frame)[9] - levels }

@@ -181,6 +181,8 @@ impl ScratchStack {
         let unblocked = Unblocked::new()?;
         // Whatever the caller shields, the computation shields nothing yet.
         let shields = SHIELDS.replace(0);
+        COMPUTATIONS.set(COMPUTATIONS.get() + 1);
+        COMPUTATION.set(COMPUTATIONS.get());
         // Behind all that can fail: a stopper that is not told of the end would go on to say that it stops.
         stopper.begin();
         ACTIVE.set(&raw const active);
@@ -206,6 +208,7 @@ impl ScratchStack {
         drop(timer);
         drop(handler_stack);
         SHIELDS.set(shields);
+        COMPUTATION.set(0);
         if let Some(stop) = due {
             return Ok(Ended::Stopped(stop));
         }
@@ -225,25 +228,27 @@ impl ScratchStack {
         })
     }
 
-    /// As [`ScratchStack::run`], for a closure that works on a value of the caller's. When the closure was
-    /// left for good, the caller has the value back as the closure left it.
+    /// As [`ScratchStack::run`], for a closure that works on a value of the caller's and reads another. When
+    /// the closure was left for good, the caller has the value back as the closure left it.
     ///
     /// # Errors
     /// As [`ScratchStack::run`].
-    pub(crate) fn run_on<V, T, F>(
+    pub(crate) fn run_on<V, I, T, F>(
         &mut self,
         value: &mut V,
+        input: &I,
         deadline: Option<Duration>,
         stopper: &Stopper,
         computation: F,
     ) -> io::Result<Ended<T>>
     where
-        F: FnOnce(&mut Lent<V>) -> T + 'static,
+        F: FnOnce(&mut Lent<V>, &Shown<I>) -> T + 'static,
         V: 'static,
+        I: ?Sized + 'static,
         T: 'static,
     {
-        let mut lent = Lent(NonNull::from(value));
-        self.run(deadline, stopper, move || computation(&mut lent))
+        let (mut lent, shown) = (Lent(NonNull::from(value)), Shown(NonNull::from(input)));
+        self.run(deadline, stopper, move || computation(&mut lent, &shown))
     }
 
     /// Gives back the room that a deep computation took.
@@ -293,6 +298,21 @@ impl<V> Lent<V> {
     }
 }
 
+/// What a computation only reads, of its caller's. A computation that is left waits for no thread of its own,
+/// which would go on to read what its caller may have dropped by then; so it is not left while it reads.
+#[derive(Debug)]
+pub struct Shown<I: ?Sized>(NonNull<I>);
+
+impl<I: ?Sized> Shown<I> {
+    /// Reads it. A stop waits until this returns.
+    pub fn with<R>(&self, read: impl FnOnce(&I) -> R) -> R {
+        let _shield = Shield::new();
+        // SAFETY: `run_on` borrows the value for as long as the computation runs, and who gets a reference here
+        // has given it back before the shield is lowered, from when on the computation may be left for good.
+        read(unsafe { self.0.as_ref() })
+    }
+}
+
 fn unlinked(directory: &Path) -> io::Result<File> {
     let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
     match rustix::fs::open(directory, flags, Mode::RUSR | Mode::WUSR) {
@@ -334,6 +354,9 @@ impl Active {
 thread_local! {
     static ACTIVE: Cell<*const Active> = const { Cell::new(std::ptr::null()) };
     static SHIELDS: Cell<u32> = const { Cell::new(0) };
+    /// The number of the computation that runs; 0 is none. No two of a thread have the same.
+    static COMPUTATION: Cell<u64> = const { Cell::new(0) };
+    static COMPUTATIONS: Cell<u64> = const { Cell::new(0) };
 }
 
 struct Job<T, F> {
@@ -562,6 +585,37 @@ mod tests {
     fn depth(levels: u64) -> u64 {
         let frame = std::hint::black_box([levels; 64]);
         if levels == 0 { 0 } else { depth(levels - 1) + std::hint::black_box(frame)[0] - levels + 1 }
+    }
+
+    /// A shield that was raised elsewhere lowers none, in whichever direction it was carried.
+    #[test]
+    fn a_shield_belongs_to_its_computation() {
+        let carried = Shield::new();
+        let ended = stack(1 << 20).run(Some(Duration::from_millis(5)), &Stopper::default(), move || {
+            let own = Shield::new();
+            drop(carried);
+            let until = std::time::Instant::now() + Duration::from_millis(50);
+            while std::time::Instant::now() < until {
+                std::hint::spin_loop();
+            }
+            SHIELDED.store(true, Ordering::SeqCst);
+            drop(own);
+            // Here at the latest it is left.
+            loop {
+                std::hint::spin_loop();
+            }
+        });
+        static SHIELDED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+        assert!(matches!(ended.unwrap(), Ended::<()>::Stopped(Stop::Deadline)));
+        assert!(SHIELDED.load(Ordering::SeqCst), "it was left although it had a shield up");
+        let ended = stack(1 << 20).run(None, &Stopper::default(), Shield::new).unwrap();
+        let Ended::Returned(carried) = ended else { panic!("nothing stops it") };
+        let before = SHIELDS.get();
+        let own = Shield::new();
+        drop(carried);
+        assert_eq!(SHIELDS.get(), before + 1);
+        drop(own);
+        assert_eq!(SHIELDS.get(), before);
     }
 
     #[test]

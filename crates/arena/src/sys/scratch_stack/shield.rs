@@ -2,12 +2,14 @@
 
 use std::alloc::{GlobalAlloc, Layout};
 
-use super::{ACTIVE, Active, SHIELDS, leave};
+use super::{ACTIVE, Active, COMPUTATION, SHIELDS, leave};
 
 /// While one is held, the computation on this thread is not left; a stop that comes meanwhile takes effect
 /// when the last is dropped. For whatever must not stay half done: locks, shared structures, printing.
 #[derive(Debug)]
 pub struct Shield {
+    /// The computation that it was raised in.
+    computation: u64,
     not_send: std::marker::PhantomData<*const ()>,
 }
 
@@ -17,7 +19,7 @@ impl Shield {
     #[must_use]
     pub fn new() -> Self {
         SHIELDS.set(SHIELDS.get() + 1);
-        Self { not_send: std::marker::PhantomData }
+        Self { computation: COMPUTATION.get(), not_send: std::marker::PhantomData }
     }
 }
 
@@ -30,7 +32,11 @@ impl Default for Shield {
 impl Drop for Shield {
     #[inline]
     fn drop(&mut self) {
-        // A shield that was carried out of its computation counts for nothing.
+        // One that was carried into a computation, or out of one, shields nothing there: it would lower
+        // another's.
+        if self.computation != COMPUTATION.get() {
+            return;
+        }
         let left = SHIELDS.get().saturating_sub(1);
         SHIELDS.set(left);
         let active = ACTIVE.get();
