@@ -1,11 +1,11 @@
 //! Jam in three passes, whatever the noun is: the first meets every part and numbers it, the second finds
-//! which are equal, from below, many looks at a time, and the third writes. Each takes time in proportion to
-//! the parts: where chosen ones meet in the table, keyed ones take over.
+//! which are equal, from below, and the third writes. Each takes time in proportion to the parts: cells are
+//! found by their parts' numbers, which nobody knows beforehand, and atoms by their words, both under a hash
+//! with a random key. Mugs, which can be chosen to meet, are not looked at.
 //!
 //! For what `at_once` gives up.
 
-use std::collections::HashMap;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, RandomState};
 
 use super::super::bits::{BitWriter, bit_length};
 use super::super::huge::HugeVec;
@@ -21,25 +21,22 @@ use crate::disk::Disk;
 #[derive(Default)]
 pub(super) struct Parts {
     nouns: HugeVec<Noun>,
-    mugs: HugeVec<u32>,
     /// For each, one more than the bit at which it was written, 0 if it was not; or [`SAME`] and the number
     /// of the first one that equals it.
     positions: HugeVec<u64>,
     /// All in the order of the jam: a direct atom is itself; another noun is its number, its kind, and, where
     /// it is met for the first time, [`NEW`]: the parts of a cell follow then.
     visits: HugeVec<u64>,
-    /// A hash table by mug: the mug above and one more than the number of a first below.
+    /// A hash table of firsts: the upper half of the hash above and one more than the number below. Half of
+    /// it is empty at least.
     table: HugeVec<u64>,
-    /// Firsts that found no place near the one of their mug: mugs can be chosen, and those of a long list of
-    /// equal items come round. Cells by their parts, atoms by a keyed hash.
-    crowded_cells: HashMap<(u64, u64), u32, Keys>,
-    crowded_atoms: HashMap<u64, u32>,
+    /// Keys of the hashes of cells, by their parts, and of atoms, by their words.
+    cell_keys: Keys,
+    atom_keys: RandomState,
     /// Cells whose parts are not all known yet, with the head once it is.
     open: Vec<(u32, u64)>,
 }
 
-/// Places of the table at which one part looks.
-const LOOKS: usize = 16;
 /// A head that is not known yet. No part is known by this word.
 const UNKNOWN: u64 = u64::MAX;
 
@@ -51,55 +48,40 @@ const NEW: u64 = 1 << 61;
 impl Parts {
     pub(super) fn clear(&mut self) {
         self.nouns.clear();
-        self.mugs.clear();
         self.positions.clear();
         self.visits.clear();
-        self.crowded_cells.clear();
-        self.crowded_atoms.clear();
         self.open.clear();
     }
 
     pub(super) fn bytes(&self) -> usize {
         (self.nouns.capacity() + self.positions.capacity() + self.visits.capacity()) * 8
-            + self.mugs.capacity() * 4
             + (self.table.capacity() + self.open.capacity() * 2) * 8
-            + self.crowded_cells.capacity() * 24
-            + self.crowded_atoms.capacity() * 16
     }
 }
 
-/// What a part finds at the places of its mug.
-enum Near {
-    /// It is the first of its value, and is there now.
-    First,
-    /// This one is, and is the same.
-    Equals(u32),
-    /// They are taken by others.
-    Crowded,
-}
-
-/// Looks for a part at the places of its mug.
+/// The first part that equals this one, which has that hash; `None`: it is this one, and is found from now on.
 #[inline]
-fn near(
+fn first_with(
     nouns: &HugeVec<Noun>,
-    mugs: &HugeVec<u32>,
     table: &mut HugeVec<u64>,
+    hash: u64,
     number: u32,
     equals: impl Fn(Noun) -> bool,
-) -> Near {
-    let (mug, mask) = (mugs[number as usize], table.len() - 1);
-    for look in 0..LOOKS {
-        let entry = &mut table[(mug as usize + look) & mask];
+) -> Option<u32> {
+    let mask = table.len() - 1;
+    let mut at = hash as usize & mask;
+    loop {
+        let entry = &mut table[at];
         if *entry == 0 {
-            *entry = u64::from(mug) << 32 | (u64::from(number) + 1);
-            return Near::First;
+            *entry = hash >> 32 << 32 | (u64::from(number) + 1);
+            return None;
         }
         let other = *entry as u32 - 1;
-        if (*entry >> 32) as u32 == mug && equals(nouns[other as usize]) {
-            return Near::Equals(other);
+        if *entry >> 32 == hash >> 32 && equals(nouns[other as usize]) {
+            return Some(other);
         }
+        at = (at + 1) & mask;
     }
-    Near::Crowded
 }
 
 /// What a part is known by: its kind, and the number of the first one that equals it.
@@ -128,7 +110,7 @@ impl<D: Disk> Nouns<'_, D> {
     ///
     /// # Panics
     /// If it has 2^32 cells or more.
-    pub(super) fn jam_by_parts(&mut self, noun: Noun, scratch: &mut JamScratch) -> Vec<u8> {
+    pub(super) fn jam_by_parts(&self, noun: Noun, scratch: &mut JamScratch) -> Vec<u8> {
         let JamScratch { places, parts, atoms, stack, .. } = scratch;
         self.meet(noun, places, parts, stack);
         self.find_equal(places, parts);
@@ -136,7 +118,7 @@ impl<D: Disk> Nouns<'_, D> {
     }
 
     /// Numbers all parts of a noun, and lists the visits.
-    fn meet(&mut self, noun: Noun, places: &mut Places, parts: &mut Parts, stack: &mut Vec<Noun>) {
+    fn meet(&self, noun: Noun, places: &mut Places, parts: &mut Parts, stack: &mut Vec<Noun>) {
         let (base, end) = self.arena.allocator().reach();
         places.clear(base, end);
         parts.clear();
@@ -160,11 +142,7 @@ impl<D: Disk> Nouns<'_, D> {
                 *number = count as u64 + 1;
                 parts.visits.push(kind | NEW | count as u64);
                 parts.nouns.push(at);
-                let Some((mug, head, tail)) = self.whole_cell(at) else {
-                    parts.mugs.push(self.mug(at));
-                    break;
-                };
-                parts.mugs.push(mug);
+                let Some((head, tail)) = self.split(at) else { break };
                 for part in [head, tail] {
                     if !part.is_direct() {
                         prefetch::<u8>(std::ptr::without_provenance((part.0 & ADDRESS) as usize));
@@ -179,21 +157,16 @@ impl<D: Disk> Nouns<'_, D> {
 
     /// Finds for each part the first one that equals it, in the order in which they are complete: so a cell
     /// is compared by its parts' firsts, never by walking into them.
-    fn find_equal(&mut self, places: &Places, parts: &mut Parts) {
+    fn find_equal(&self, places: &Places, parts: &mut Parts) {
         let size = (parts.nouns.len() * 2).next_power_of_two();
         parts.table.clear();
         parts.table.resize(size, 0);
         parts.positions.resize(parts.nouns.len(), 0);
-        let mask = size - 1;
         for at in 0..parts.visits.len() {
-            if let Some(ahead) = parts.visits.get(at + AHEAD).filter(|ahead| **ahead > DIRECT_MAX) {
-                let number = *ahead as u32 as usize;
-                if ahead & NEW == 0 {
-                    prefetch(&raw const parts.positions[number]);
-                } else {
-                    // Positions of new ones are looked at one after the other.
-                    prefetch(&raw const parts.table[parts.mugs[number] as usize & mask]);
-                }
+            // Positions of new ones are looked at one after the other.
+            let is_old = |ahead: &&u64| **ahead > DIRECT_MAX && **ahead & NEW == 0;
+            if let Some(ahead) = parts.visits.get(at + AHEAD).filter(is_old) {
+                prefetch(&raw const parts.positions[*ahead as u32 as usize]);
             }
             let visit = parts.visits[at];
             let mut known = match visit {
@@ -204,23 +177,7 @@ impl<D: Disk> Nouns<'_, D> {
                     continue;
                 }
                 _ => {
-                    let (number, noun) = (visit as u32, parts.nouns[visit as u32 as usize]);
-                    let equals = |other: Noun| {
-                        self.with_words(noun, |a| self.with_words(other, |b| a == b)).flatten() == Some(true)
-                    };
-                    let first = match near(&parts.nouns, &parts.mugs, &mut parts.table, number, equals) {
-                        Near::First => number,
-                        Near::Equals(first) => first,
-                        Near::Crowded => {
-                            let hasher = parts.crowded_atoms.hasher();
-                            let hash = self.with_words(noun, |words| hasher.hash_one(words)).unwrap_or(0);
-                            let first = *parts.crowded_atoms.entry(hash).or_insert(number);
-                            if equals(parts.nouns[first as usize]) { first } else { number }
-                        }
-                    };
-                    if first != number {
-                        parts.positions[number as usize] = SAME | u64::from(first);
-                    }
+                    self.find_atom(parts, visit as u32);
                     first_of(&parts.positions, visit)
                 }
             };
@@ -232,21 +189,29 @@ impl<D: Disk> Nouns<'_, D> {
                 }
                 let (number, pair) = (*number, (*head, known));
                 parts.open.pop();
-                if let Some((below, _)) =
-                    parts.open.len().checked_sub(AHEAD).and_then(|at| parts.open.get(at))
-                {
-                    prefetch(&raw const parts.table[parts.mugs[*below as usize] as usize & mask]);
-                }
                 self.find_cell(places, parts, number, pair);
                 known = first_of(&parts.positions, KIND_CELL << KIND_SHIFT | u64::from(number));
             }
         }
     }
 
+    /// Finds the first atom of the same words.
+    fn find_atom(&self, parts: &mut Parts, number: u32) {
+        let Parts { nouns, positions, table, atom_keys, .. } = parts;
+        let noun = nouns[number as usize];
+        let hash = self.with_words(noun, |words| atom_keys.hash_one(words)).unwrap_or(0);
+        let equals = |other: Noun| {
+            self.with_words(noun, |a| self.with_words(other, |b| a == b)).flatten() == Some(true)
+        };
+        if let Some(first) = first_with(nouns, table, hash, number, equals) {
+            positions[number as usize] = SAME | u64::from(first);
+        }
+    }
+
     /// Finds the first cell that has these parts.
     #[inline]
     fn find_cell(&self, places: &Places, parts: &mut Parts, number: u32, pair: (u64, u64)) {
-        let (nouns, positions) = (&parts.nouns, &parts.positions);
+        let Parts { nouns, positions, table, cell_keys, .. } = parts;
         let known = |noun: Noun| match noun.0 {
             ..=DIRECT_MAX => Some(noun.0),
             word => Some(first_of(positions, word & !ADDRESS | (places.known(word & ADDRESS)?))),
@@ -255,15 +220,8 @@ impl<D: Disk> Nouns<'_, D> {
             self.split(other)
                 .is_some_and(|(head, tail)| known(head) == Some(pair.0) && known(tail) == Some(pair.1))
         };
-        match near(nouns, &parts.mugs, &mut parts.table, number, equals) {
-            Near::First => {}
-            Near::Equals(first) => parts.positions[number as usize] = SAME | u64::from(first),
-            Near::Crowded => {
-                let first = *parts.crowded_cells.entry(pair).or_insert(number);
-                if first != number {
-                    parts.positions[number as usize] = SAME | u64::from(first);
-                }
-            }
+        if let Some(first) = first_with(nouns, table, cell_keys.hash_one(pair), number, equals) {
+            positions[number as usize] = SAME | u64::from(first);
         }
     }
 
