@@ -13,7 +13,7 @@
 //! the ledger by a build that does not know them.
 //!
 //! Invariant: for each sponsor, what it has consumed and what is leased is never more than the store counts
-//! as consumed; but for what is spent while the disk is full, which is written when there is room.
+//! as consumed; but for what is spent while the disk is full or faulty, which is written when it can be.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -23,8 +23,10 @@ use banyan_core::sponsors::{Account, Ledger, Quota, Resource, SponsorId, State};
 use serde::{Deserialize, Serialize};
 
 use crate::durable::changes::Reported;
+use crate::durable::error::disk_of;
 use crate::durable::identity::random_token;
 use crate::durable::records::{Records, RecordsError};
+use crate::durable::room::StoreHealth;
 use crate::durable::signals::Signals;
 use crate::durable::stored::StoredController;
 
@@ -66,9 +68,12 @@ pub enum KeepBudgetsError {
 }
 
 impl KeepBudgetsError {
-    /// Nothing was written, and the same can be tried again.
-    pub(crate) fn is_want_of_room(&self) -> bool {
-        matches!(self, Self::Write { source: CommitError::DiskFull { .. }, .. })
+    /// How the disk is that was in the way: the same can be tried again. `None`: it was something else.
+    pub(crate) fn disk(&self) -> Option<StoreHealth> {
+        match self {
+            Self::Write { source, .. } => disk_of(source),
+            _ => None,
+        }
     }
 }
 
@@ -297,10 +302,19 @@ impl KeptBudgets {
         Ok(())
     }
 
-    /// Lets so many commits find no room.
+    /// Lets so many commits find no room, or fail, every second one after it was written.
     #[cfg(test)]
-    pub(crate) fn lack_room(&mut self, commits: u32) {
-        self.records.without_room = commits;
+    pub(crate) fn spoil(&mut self, health: StoreHealth, commits: u32) {
+        match health {
+            StoreHealth::Full => self.records.without_room = commits,
+            _ => self.records.faults = commits,
+        }
+    }
+
+    /// Commits that are still to find no room, or to fail.
+    #[cfg(test)]
+    pub(crate) fn spoilt(&self) -> u32 {
+        self.records.without_room + self.records.faults
     }
 
     fn put(&mut self, key: u64, value: &impl Serialize) -> Result<(), KeepBudgetsError> {

@@ -91,11 +91,19 @@ impl CommitFailed {
     /// How the disk is that was in the way; `None`: it was something else.
     pub(super) fn disk(&self) -> Option<StoreHealth> {
         match self {
-            Self::Store(CommitError::DiskFull { .. }) => Some(StoreHealth::Full),
-            Self::Store(CommitError::Io(_) | CommitError::Poisoned | CommitError::Read(ReadError::Io(_))) => {
-                Some(StoreHealth::Faulty)
-            }
-            Self::Store(_) | Self::NotSaved(_) | Self::Message(_) => None,
+            Self::Store(error) => disk_of(error),
+            Self::NotSaved(_) | Self::Message(_) => None,
         }
+    }
+}
+
+/// How the disk is that was in a commit's way; `None`: it was something else, which does not pass.
+pub(super) fn disk_of(error: &CommitError) -> Option<StoreHealth> {
+    match error {
+        CommitError::DiskFull { .. } => Some(StoreHealth::Full),
+        CommitError::Io(_) | CommitError::Poisoned | CommitError::Read(ReadError::Io(_)) => {
+            Some(StoreHealth::Faulty)
+        }
+        _ => None,
     }
 }

@@ -192,6 +192,7 @@ mod tests {
     use super::{
         Durability, LEDGER, Quota, SponsorId, StoredChange, StoredLedgerChange, Token, encode, pair,
     };
+    use crate::durable::StoreHealth;
     use crate::durable::kinds::Kinds;
     use crate::system::System;
     use crate::system::clock::Clock;
@@ -212,32 +213,54 @@ mod tests {
         system.facilities.accounts().ledger.account(SponsorId::ROOT).unwrap().consumed.events
     }
 
-    /// Budgets that find no room are kept as soon as there is some, and the log says both once.
+    /// Budgets that the disk does not take, since it is full or has failed, are kept as soon as it does, also
+    /// if nothing else happens, and the log says both once. A commit that has failed may be durable.
     #[test]
-    fn budgets_wait_for_room() {
-        let directory = tempfile::tempdir().unwrap();
-        let budgets = directory.path().join("budgets.arena");
-        let mut simulation = crate::Simulation::kept(1, 1, GRANT, &budgets).unwrap();
-        let lack = |simulation: &crate::Simulation, commits| {
-            let mut accounts = simulation.system.facilities.accounts();
-            accounts.kept.as_mut().unwrap().lack_room(commits);
-            accounts.is_kept()
-        };
-        assert!(lack(&simulation, 4));
-        simulation.sponsor("late", events(5)).unwrap();
-        assert!(!lack(&simulation, 3), "it was tried");
-        let actor = crate::closure((), |(), (): &(), _: &mut crate::Context<'_>| Ok(()));
-        let actor = simulation.create(crate::Configuration::new("actor").with_behaviour(actor));
-        simulation.send(&actor.typed(), ());
-        simulation.run(100_000);
-        assert!(lack(&simulation, 0));
-        let said = |words: &str| simulation.log_lines().iter().filter(|line| line.contains(words)).count();
-        assert_eq!((said("budgets are not kept until there is room"), said("there is room again")), (1, 1));
-        drop(simulation);
-        let again = system(directory.path());
-        let accounts = again.facilities.accounts();
-        let late = accounts.find("late").unwrap();
-        assert_eq!(accounts.ledger.account(late).unwrap().balance.events, 5);
+    fn budgets_wait_for_the_disk() {
+        let kinds = [
+            (StoreHealth::Full, "budgets are not kept until there is room"),
+            (StoreHealth::Faulty, "budgets are not kept until their store can be written again"),
+        ];
+        for ((health, words), (commits, busy)) in kinds
+            .into_iter()
+            .flat_map(|kind| [(4, true), (4, false), (3, false), (1, true)].map(|how| (kind, how)))
+        {
+            let directory = tempfile::tempdir().unwrap();
+            let budgets = directory.path().join("budgets.arena");
+            let mut simulation = crate::Simulation::kept(1, 2, GRANT, &budgets).unwrap();
+            let at_first = {
+                let mut accounts = simulation.system.facilities.accounts();
+                accounts.kept.as_mut().unwrap().spoil(health, commits);
+                accounts.is_kept()
+            };
+            assert!(at_first);
+            simulation.sponsor("late", events(5)).unwrap();
+            {
+                let accounts = simulation.system.facilities.accounts();
+                assert_eq!(
+                    (accounts.kept.as_ref().unwrap().spoilt(), accounts.is_kept()),
+                    (commits - 1, false)
+                );
+            }
+            if busy {
+                let actor = crate::closure((), |(), (): &(), _: &mut crate::Context<'_>| Ok(()));
+                let actor = simulation.create(crate::Configuration::new("actor").with_behaviour(actor));
+                simulation.send(&actor.typed(), ());
+            }
+            simulation.run(100_000);
+            {
+                let accounts = simulation.system.facilities.accounts();
+                assert_eq!((accounts.kept.as_ref().unwrap().spoilt(), accounts.is_kept()), (0, true));
+            }
+            let said =
+                |words: &str| simulation.log_lines().iter().filter(|line| line.contains(words)).count();
+            assert_eq!((said(words), said("budgets are kept again")), (1, 1), "{:?}", simulation.log_lines());
+            drop(simulation);
+            let again = system(directory.path());
+            let accounts = again.facilities.accounts();
+            let late = accounts.find("late").unwrap();
+            assert_eq!(accounts.ledger.account(late).unwrap().balance.events, 5);
+        }
     }
 
     /// Of what a store holds, its own configuration's changes to this ledger are made, once; those to another

@@ -1,6 +1,8 @@
 //! What a processor has to do with sponsors: events that cannot be paid for, what completed events have asked
 //! for, and leases.
 
+use std::sync::atomic::Ordering;
+
 use banyan_core::sponsors::{Resource, State, Verdict};
 
 use super::Processor;
@@ -115,7 +117,8 @@ impl Processor {
 
     pub(super) fn settle_leases(&mut self) {
         self.settled = self.now;
-        if self.leases.is_empty() && self.now < self.keep_budgets_at {
+        let waits_for_disk = self.system.facilities.budgets_wait.load(Ordering::Relaxed);
+        if self.leases.is_empty() && self.now < self.keep_budgets_at && !waits_for_disk {
             return;
         }
         let mut freed = Vec::new();

@@ -5,10 +5,13 @@
 //! Processors come here once per lease.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use banyan_core::sponsors::{Grant, Ledger, Quota, Resource, SponsorId, State, Verdict};
 
 use crate::configuration::event::Event;
+use crate::durable::StoreHealth;
 use crate::durable::budgets::{Attributes, KeepBudgetsError, KeptBudgets};
 use crate::durable::changes::Reported;
 use crate::durable::identities::Identities;
@@ -88,8 +91,10 @@ pub(crate) struct Accounts {
     /// For the log: sponsors without a controller that are exhausted.
     pub(crate) complaints: Vec<String>,
     pub(crate) kept: Option<KeptBudgets>,
-    /// When it is tried to keep them again, which there was no room for.
+    /// When it is tried to keep them again, which the disk would not take.
     pub(crate) unkept: Option<Retry>,
+    /// Whether there is such a time: it is looked at without the lock.
+    waits_for_disk: Arc<AtomicBool>,
     /// What durable configurations have told it.
     pub(crate) reported: Vec<Reported>,
     /// What it has told durable controllers.
@@ -99,7 +104,8 @@ pub(crate) struct Accounts {
 }
 
 impl Accounts {
-    pub(crate) fn new(grant: Quota, refill: Option<Quota>) -> Self {
+    /// `waits_for_disk` is set as long as budgets wait to be kept.
+    pub(crate) fn new(grant: Quota, refill: Option<Quota>, waits_for_disk: Arc<AtomicBool>) -> Self {
         Self {
             ledger: Ledger::new(grant),
             waiting: BTreeMap::new(),
@@ -109,6 +115,7 @@ impl Accounts {
             complaints: Vec::new(),
             kept: None,
             unkept: None,
+            waits_for_disk,
             reported: Vec::new(),
             signals: Signals::default(),
             changed: false,
@@ -137,7 +144,7 @@ impl Accounts {
             controller: self.controllers.get(&id).and_then(Controller::to_stored),
         };
         let written = kept.write(&self.ledger, &self.reported, &self.signals, last, attributes);
-        if written.as_ref().err().is_none_or(KeepBudgetsError::is_want_of_room) {
+        if written.as_ref().err().is_none_or(|error| error.disk().is_some()) {
             self.kept = Some(kept);
         }
         written
@@ -150,7 +157,7 @@ impl Accounts {
         }
     }
 
-    /// Tries again to keep what there was no room for, and frees the signals that have waited for that; gives
+    /// Tries again to keep what the disk would not take, and frees the signals that have waited for that; gives
     /// when to try once more.
     pub(crate) fn keep_again(&mut self, now: u64, freed: &mut Vec<Freed>) -> u64 {
         if let Some(retry) = self.unkept.filter(|retry| retry.at <= now) {
@@ -164,28 +171,31 @@ impl Accounts {
     }
 
     fn keep_now(&mut self, last: bool) {
-        match self.write(last) {
-            Ok(()) => {
-                if self.unkept.take().is_some() {
-                    self.complaints.push("there is room again, and budgets are kept".to_owned());
-                }
+        let written = self.write(last);
+        match (written.as_ref().err().map(|error| (error, error.disk())), self.unkept) {
+            (None, None) | (Some((_, Some(_))), Some(_)) => {}
+            (None, Some(_)) => {
+                self.unkept = None;
+                self.complaints.push("budgets are kept again".to_owned());
             }
-            Err(error) if error.is_want_of_room() => {
-                if self.unkept.is_none() {
-                    self.unkept = Some(Retry::first(0));
-                    self.complaints.push(format!(
-                        "budgets are not kept until there is room, and a crash would give back what is spent \
-                         meanwhile: {error}"
-                    ));
-                }
+            (Some((error, Some(health))), None) => {
+                self.unkept = Some(Retry::first(0));
+                let until = match health {
+                    StoreHealth::Full => "there is room",
+                    _ => "their store can be written again",
+                };
+                self.complaints.push(format!(
+                    "budgets are not kept until {until}, and a crash would give back what is spent meanwhile: {error}"
+                ));
             }
-            Err(error) => {
+            (Some((error, None)), _) => {
                 self.unkept = None;
                 self.complaints.push(format!(
                     "budgets are not kept any more, and a crash would give back what is spent: {error}"
                 ));
             }
         }
+        self.waits_for_disk.store(self.unkept.is_some(), Ordering::Relaxed);
     }
 
     /// A clean end: what was really spent is kept.

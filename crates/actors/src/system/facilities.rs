@@ -7,7 +7,8 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 
 use banyan_core::sponsors::{Quota, SponsorId};
 use parking_lot::{Mutex, MutexGuard};
@@ -38,6 +39,8 @@ pub(crate) struct Facilities {
     /// Makes addresses for answers.
     pub(crate) answers: Answers,
     accounts: Mutex<Accounts>,
+    /// Budgets wait for the disk: a processor that has nothing else to do looks when it can take them.
+    pub(crate) budgets_wait: Arc<AtomicBool>,
     /// Names the ledger, if it is kept.
     kept_ledger: OnceLock<u64>,
 }
@@ -50,6 +53,7 @@ impl Facilities {
         grant: Quota,
         refill: Option<Quota>,
     ) -> Self {
+        let budgets_wait = Arc::<AtomicBool>::default();
         Self {
             clock,
             log: Log::default(),
@@ -57,7 +61,8 @@ impl Facilities {
             mailboxes: Mailboxes::default(),
             identities,
             answers,
-            accounts: Mutex::new(Accounts::new(grant, refill)),
+            accounts: Mutex::new(Accounts::new(grant, refill, Arc::clone(&budgets_wait))),
+            budgets_wait,
             kept_ledger: OnceLock::new(),
         }
     }

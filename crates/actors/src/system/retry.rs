@@ -1,6 +1,6 @@
-//! [`Retry`]: when something is tried again that has failed for want of room.
+//! [`Retry`]: when something is tried again that a full or a faulty disk has kept from being done.
 
-/// Nanoseconds until the first look at whether there is room, and the longest time between two.
+/// Nanoseconds until the first look at whether it can be done, and the longest time between two.
 const PAUSE_FIRST: u64 = 50_000_000;
 const PAUSE_LONGEST: u64 = 5_000_000_000;
 
