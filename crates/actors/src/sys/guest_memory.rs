@@ -300,6 +300,24 @@ impl Window {
         Ok(())
     }
 
+    /// Pages that the next capture will copy, without copying any; where pages are compared, all of them.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub(crate) fn written(&self) -> io::Result<usize> {
+        let length = self.length();
+        let Some(tracker) = self.file.tracker.as_ref().filter(|_| length > COMPARED_BYTES) else {
+            return Ok(length / PAGE);
+        };
+        let mut bytes = 0;
+        let mut count = |_, run| bytes += run;
+        match self.is_protected.load(Ordering::Relaxed) {
+            true => tracker.written(self.base, length, &mut count),
+            false => tracker.copied(self.base, length, &mut count),
+        }?;
+        Ok(bytes / PAGE)
+    }
+
     /// Copies every page that was written since the last capture, or the mapping, to the image, and calls
     /// `found` with the number of each.
     ///
@@ -453,7 +471,13 @@ mod tests {
         write(&window, 5 * PAGE + 7, 1);
         write(&window, 9 * PAGE, 2);
         assert_eq!(image.bytes(5 * PAGE + 7, 1), [0]);
+        let all = length / PAGE;
+        let expected = |written| if length > COMPARED_BYTES { written } else { all };
+        for _ in 0..2 {
+            assert_eq!(window.written().unwrap(), expected(2));
+        }
         assert_eq!(capture(&window, &mut image), [5, 9]);
+        assert_eq!(window.written().unwrap(), expected(0));
         // Nor is one of a page that was not there when others were captured.
         assert_eq!(read(&window, 20 * PAGE), 0);
         assert_eq!(capture(&window, &mut image), [0_usize; 0]);
@@ -461,6 +485,7 @@ mod tests {
         // What was not captured is undone by mapping again, and what was is not.
         write(&window, 5 * PAGE + 7, 3);
         write(&window, 0, 3);
+        assert_eq!(window.written().unwrap(), expected(2));
         map(&window, &image, length);
         assert_eq!((read(&window, 5 * PAGE + 7), read(&window, 0), read(&window, 9 * PAGE)), (1, 0, 2));
         assert_eq!(capture(&window, &mut image), [0_usize; 0]);

@@ -14,3 +14,4 @@ pub(crate) mod cut_off;
 pub(crate) mod erased;
 pub(crate) mod guest_memory;
 pub(crate) mod lent;
+pub(crate) mod punctual;

@@ -9,16 +9,18 @@ use std::fmt;
 use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use super::abi;
 use super::engine::Module;
-use super::failure::{failure, no_room};
+use super::failure::{failure, no_room, too_long};
 use super::handles::Shared;
 use super::host_functions::{Effect, EventState, Target};
 use super::instance::Instance;
 use super::kept::{Creation, Kept, mark};
 use super::metering::Metering;
 use super::state;
+use super::time::{self, Left, Spent};
 use crate::model::address::{Address, Local};
-use crate::model::behaviour::{Behaviour, Exhausted, Failure};
+use crate::model::behaviour::{Behaviour, Failure};
 use crate::model::context::Context;
 use crate::model::message::{Message, Packet};
 use crate::model::saved::Saved;
@@ -26,6 +28,8 @@ use crate::sponsors::lease::SIMULATED_EVENT_CYCLES;
 
 /// Fuel for each page that an event has written: finding, copying and protecting it again is the host's work.
 const PAGE_FUEL: u64 = 3_000;
+/// Bytes of memory whose pages take time to copy: what was written of a larger one is counted before.
+const MANY_PAGES: usize = 4 << 20;
 
 /// An actor whose behaviour is a WebAssembly module.
 pub(super) struct WasmActor {
@@ -89,10 +93,16 @@ impl WasmActor {
             };
             cycles = cycles.max(time).min(fuel);
         }
+        let event_time = self.module.0.engine.options().event_time;
+        let mut left = Left::behind(event_time, begun.elapsed(), instance.store.data().effects.len());
         emit(instance.store.data_mut(), context);
         context.charge_cycles(cycles)?;
         result.map_err(|error| failure(&error, &self.module))?;
-        let created = apply(instance.store.data_mut(), &self.module, context)?;
+        if instance.memory() > MANY_PAGES {
+            let pages = instance.written().unwrap_or(usize::MAX);
+            left.set_aside(pages).map_err(|Spent| too_long(&self.module))?;
+        }
+        let created = apply(instance.store.data_mut(), &self.module, &left, context)?;
         let mut pages = 0;
         let mut note = |page| {
             mark(&mut kept.written, page);
@@ -154,7 +164,7 @@ fn call(
     creation: Option<&Creation>,
     packet: Packet,
 ) -> wasmtime::Result<()> {
-    instance.run(module.0.engine.options().event_time, |running| {
+    instance.run(time::of_code(module.0.engine.options().event_time), |running| {
         if let Some(creation) = creation {
             running.start_function()?;
             let (bytes, addresses) = (creation.bytes.clone(), creation.addresses.clone());
@@ -183,8 +193,9 @@ fn end(instance: &mut Instance, kept: &mut Kept, fuel: u64) -> u64 {
 fn apply(
     state: &mut EventState,
     module: &Module,
+    left: &Left,
     context: &mut Context<'_>,
-) -> Result<Vec<Address>, Exhausted> {
+) -> Result<Vec<Address>, Failure> {
     context.charge_memory(state.grown)?;
     let mut created: Vec<Address> = Vec::new();
     let address = |target: &Target, created: &[Address], this: &Context<'_>| match target {
@@ -193,7 +204,8 @@ fn apply(
         Shared::Created(number) => created.get(*number as usize).cloned().unwrap_or_else(|| this.this()),
         Shared::This => this.this(),
     };
-    for effect in state.effects.drain(..) {
+    for (number, effect) in state.effects.drain(..).enumerate() {
+        left.check(number).map_err(|Spent| too_long(module))?;
         match effect {
             Effect::Send { target, bytes, addresses } => {
                 let addresses = addresses.iter().map(|target| address(target, &created, context)).collect();
@@ -219,12 +231,30 @@ fn emit(state: &mut EventState, context: &Context<'_>) {
     let Local { slot, generation, .. } = context.running.local_of(context.slot);
     let from = format!("{name} actor {slot}.{generation}");
     for (level, line) in state.log.drain(..) {
-        context.facilities.log_of(name, || format!("{from} {level:?}: {}", line.escape_debug()));
+        context.facilities.log_of(name, || format!("{from} {level:?}: {}", on_one_line(&line)));
     }
     if state.log_dropped > 0 {
         let more = state.log_dropped;
         context.facilities.log_of(name, || format!("{from}: {more} more lines of this event are dropped"));
     }
+}
+
+/// A guest's text without what would break the line or the terminal. It is cut where it gets longer than a
+/// text may be.
+fn on_one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for character in text.chars() {
+        if line.len() >= abi::TEXT_BYTES as usize {
+            line.push('…');
+            break;
+        }
+        match character {
+            '"' | '\'' | '\\' => line.extend(character.escape_debug()),
+            ' '..='~' => line.push(character),
+            other => line.extend(other.escape_debug()),
+        }
+    }
+    line
 }
 
 /// When the event begins, for the guest: a simulated system has no other clock than its own.

@@ -37,8 +37,9 @@ pub struct EngineOptions {
     pub metering: Metering,
     /// What a module may demand.
     pub limits: Limits,
-    /// The longest that one event may run, in processor time, to the tick of a millisecond. It bounds how
-    /// long a guest keeps its host from the neighbours: an event is not interrupted and resumed.
+    /// The longest that one event may keep its host from the neighbours, in processor time: an event is not
+    /// interrupted and resumed. Its code has three quarters of that, less up to a millisecond; the rest is for
+    /// carrying out what it asked for and keeping what it wrote.
     pub event_time: Duration,
     /// Actors that have had an event and are not gone, at a time.
     pub actors: usize,

@@ -15,6 +15,14 @@ pub(super) fn no_room(module: &Module, error: &io::Error) -> Failure {
     Failure::because(format!("no memory for one more actor: {error}; {actors} are allowed at a time"))
 }
 
+/// The event has used its part of the time that it may keep its host, or leaves too much to be done.
+pub(super) fn too_long(module: &Module) -> Failure {
+    let limit = module.0.engine.options().event_time;
+    Failure::Failed(format!(
+        "the event ran for longer than {limit:?}, with what it leaves to be done; split the work into several messages"
+    ))
+}
+
 /// What ended an event, in the runtime's terms.
 pub(super) fn failure(error: &wasmtime::Error, module: &Module) -> Failure {
     match error.downcast_ref::<CallError>() {
@@ -24,12 +32,7 @@ pub(super) fn failure(error: &wasmtime::Error, module: &Module) -> Failure {
     }
     match error.downcast_ref::<Trap>() {
         Some(Trap::OutOfFuel) => Exhausted(Resource::Cycles).into(),
-        Some(Trap::Interrupt) => {
-            let limit = module.0.engine.options().event_time;
-            Failure::Failed(format!(
-                "the event ran for longer than {limit:?}; split the work into several messages"
-            ))
-        }
+        Some(Trap::Interrupt) => too_long(module),
         Some(trap) => Failure::Panicked(format!("{trap}{}", place(error))),
         None => Failure::Failed(format!("{error:#}")),
     }

@@ -145,6 +145,11 @@ impl Instance {
         self.mapped.length()
     }
 
+    /// Pages that the last event wrote, at most.
+    pub(super) fn written(&self) -> std::io::Result<usize> {
+        self.mapped.written()
+    }
+
     /// Copies what the last event wrote to the image, and calls `found` with the number of each page.
     pub(super) fn capture(&mut self, image: &mut Image, found: &mut dyn FnMut(usize)) -> std::io::Result<()> {
         self.mapped.capture(image, found)

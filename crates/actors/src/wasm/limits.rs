@@ -20,6 +20,8 @@ pub struct Limits {
     pub table_elements: u64,
     /// Data segments.
     pub data_segments: usize,
+    /// Bytes of data that are in memory at the start: they are copied before an actor's first event.
+    pub data_bytes: usize,
     /// Exports.
     pub exports: usize,
     /// Bytes of memory that one actor can ever have: a whole number of 64 KiB pages. It also bounds how long
@@ -37,6 +39,7 @@ impl Default for Limits {
             tables: 16,
             table_elements: 100_000,
             data_segments: 10_000,
+            data_bytes: 4 << 20,
             exports: 1_000,
             memory_bytes: 64 << 20,
         }

@@ -170,6 +170,11 @@ impl Mapped {
         self.window().length()
     }
 
+    /// Pages that a capture will copy, at most.
+    pub(super) fn written(&self) -> io::Result<usize> {
+        self.window().written()
+    }
+
     /// Copies what was written to the image, and calls `found` with the number of each page.
     ///
     /// The instance that has the window must not be running: callers have its store as `&mut`.

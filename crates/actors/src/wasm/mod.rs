@@ -11,8 +11,8 @@
 //! - `memory` puts a guest's memory at addresses of ours; `instance` makes an instance from what was kept.
 //! - `host_functions` are what a guest calls; `handles` its table of addresses; `actor` one event from begin
 //!   to end, `failure` how it ends otherwise, `kept` what is left of an actor between events.
-//! - `watchdog` is a thread of the process that tells events which run too long to stop; `memory` has one for
-//!   each engine, which empties what large guests have written.
+//! - `time` says how long an event may keep its host; `watchdog` is a thread of the process that tells events
+//!   which run too long to stop; `memory` has one for each engine, which empties what large guests have written.
 
 pub mod abi;
 mod actor;
@@ -31,6 +31,7 @@ mod memory;
 mod metering;
 mod module_error;
 mod state;
+mod time;
 mod validator;
 mod watchdog;
 

@@ -307,6 +307,8 @@ impl Survey {
             limits.memory_bytes as u64,
         )?;
         limit("elements of tables", self.table_elements, limits.table_elements)?;
+        let data = self.data.iter().map(|(_, bytes)| bytes.len() as u64).sum();
+        limit("bytes of data at the start", data, limits.data_bytes as u64)?;
         let function = |name: &str| {
             let found = self.exports.iter().find(|(other, ..)| other == name);
             found.and_then(|(_, kind, index)| (*kind == ExternalKind::Func).then_some(*index))

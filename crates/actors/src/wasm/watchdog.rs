@@ -1,8 +1,9 @@
-//! The clock that ends an event that runs too long: one thread in the process that looks every millisecond at
-//! the threads which run events, and sleeps when none do.
+//! The clock that ends an event that runs too long: one thread in the process that looks twice in a
+//! millisecond at the threads which run events, and sleeps when none do.
 //!
 //! What counts is the processor time of the event's thread: on a busy machine, an event is not cut off
-//! because others run. It counts from the first look at the event, so an event has up to a tick more. To end
+//! because others run. It counts from the first look at the event, and is looked at now and then: so an event
+//! is ended up to two ticks before it has used what is allowed, rather than after. To end
 //! one, the page is closed that its code loads from ([`metering`](super::metering)); that this happens at
 //! most once and never to the next event is [`cut_off`](crate::sys::cut_off)'s promise.
 
@@ -15,11 +16,14 @@ use std::time::Duration;
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::sys::cut_off::{Gate, Run, Runner, Watched};
+use crate::sys::punctual::run_soon_after_waking;
 
 /// Between looks.
-const TICK: Duration = Duration::from_millis(1);
+const TICK: Duration = Duration::from_micros(500);
+/// What an event may have used before it was first looked at, and may use until it is next.
+const UNSEEN: Duration = Duration::from_millis(1);
 /// Looks without an event before the thread sleeps.
-const IDLE_TICKS: u32 = 100;
+const IDLE_TICKS: u32 = 200;
 
 /// A thread that runs events.
 struct Worker {
@@ -77,6 +81,7 @@ impl Watchdog {
     }
 
     fn look(&self) {
+        run_soon_after_waking();
         let (mut idle, mut begun) = (0, 0);
         loop {
             std::thread::sleep(TICK);
@@ -103,7 +108,7 @@ impl Watchdog {
             let now = run.and_then(|run| Some((run, worker.watched.used().ok()?)));
             match (now, worker.seen) {
                 (Some((run, now)), Some((seen, since))) if run == seen => {
-                    if now.saturating_sub(since) >= run.allowed {
+                    if now.saturating_sub(since) + UNSEEN >= run.allowed {
                         // One that could not be cut off goes on, and is tried again with the next look.
                         let _ = worker.watched.cut_off(run);
                     }

@@ -131,6 +131,7 @@ fn limits_name_what_there_is_too_much_of() {
         tables: 1,
         table_elements: 5,
         data_segments: 2,
+        data_bytes: 1_000,
         exports: 4,
         memory_bytes: 2 << 16,
     };
@@ -144,6 +145,10 @@ fn limits_name_what_there_is_too_much_of() {
         ("(table 1 funcref)".repeat(2), "2 tables, and 1"),
         ("(table 6 funcref)".into(), "6 elements of tables, and 5"),
         ("(data \"x\")".repeat(3), "3 data segments, and 2"),
+        (
+            format!("(data (i32.const 8) \"{0}\") (data (i32.const 0) \"{0}\")", "x".repeat(501)),
+            "1002 bytes of data at the start, and 1000",
+        ),
         (r#"(export "a" (func 0)) (export "b" (func 0)) (export "c" (func 0))"#.into(), "5 exports, and 4"),
     ];
     for (part, expected) in cases {

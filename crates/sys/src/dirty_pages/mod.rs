@@ -109,6 +109,35 @@ impl DirtyPages {
         self.scan(start, length, scan, found)
     }
 
+    /// Calls `found` with each run of pages in the range that [`DirtyPages::take`] would report, and leaves them
+    /// as they are.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn written(
+        &self,
+        start: usize,
+        length: usize,
+        found: &mut dyn FnMut(usize, usize),
+    ) -> io::Result<()> {
+        let (category_mask, return_mask) = (PAGE_IS_WRITTEN, PAGE_IS_WRITTEN);
+        self.scan(start, length, Scan { category_mask, return_mask, ..Scan::default() }, found)
+    }
+
+    /// As [`DirtyPages::written`], of the pages that [`DirtyPages::take_copied`] would report.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn copied(&self, start: usize, length: usize, found: &mut dyn FnMut(usize, usize)) -> io::Result<()> {
+        let scan = Scan {
+            category_inverted: PAGE_IS_FILE,
+            category_mask: PAGE_IS_WRITTEN | PAGE_IS_FILE,
+            return_mask: PAGE_IS_WRITTEN,
+            ..Scan::default()
+        };
+        self.scan(start, length, scan, found)
+    }
+
     /// As [`DirtyPages::take`] for a range in which every page is in memory or swapped out, in two thirds of
     /// the time: the kernel has a shorter path for a caller that asks for written pages only. A hole would
     /// count as written.
