@@ -3,13 +3,16 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::alloc::Layout;
+use std::io;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use banyan_arena::disk::FileDiskError;
-use banyan_arena::store::{CommitError, StoreOptions};
-use banyan_arena::{Arena, ArenaError, ArenaOptions, DEFAULT_BASE, Tracking};
+use banyan_arena::disk::{Disk, FileDiskError, MemoryDisk, Room};
+use banyan_arena::store::{CommitError, Identity, StoreOptions};
+use banyan_arena::{Arena, ArenaError, ArenaOptions, DEFAULT_BASE, Loading, Tracking};
 
 /// Each test has its own base, since they share one process.
 fn options(number: u64) -> ArenaOptions {
@@ -105,6 +108,74 @@ fn a_rollback_undoes_memory_roots_and_allocations() {
     }
 }
 
+/// Counts the bytes that are read.
+struct Counting(MemoryDisk, AtomicU64);
+
+impl Disk for Counting {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.1.fetch_add(buffer.len() as u64, Ordering::Relaxed);
+        self.0.read_at(offset, buffer)
+    }
+    fn write_at(&self, offset: u64, pieces: &[&[u8]]) -> io::Result<()> {
+        self.0.write_at(offset, pieces)
+    }
+    fn write_durable_at(&self, offset: u64, pieces: &[&[u8]]) -> io::Result<()> {
+        self.0.write_durable_at(offset, pieces)
+    }
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync()
+    }
+    fn length(&self) -> io::Result<u64> {
+        self.0.length()
+    }
+    fn grow(&self, length: u64, room: Room) -> io::Result<()> {
+        self.0.grow(length, room)
+    }
+    fn cut(&self, length: u64) -> io::Result<()> {
+        self.0.cut(length)
+    }
+}
+
+/// What opening reads after a crash follows from the records of the log and not from its bytes, nor from the
+/// size of the heap.
+#[test]
+fn opening_reads_records_and_not_their_pages() {
+    const RECORDS: u64 = 60;
+    const SEGMENT: u64 = 512;
+    let bytes_to_open = |number: u64, pages: u64, heap_pages: u64| {
+        let mut store = StoreOptions::default();
+        (store.segment_blocks, store.fold_blocks) = (SEGMENT, 1 << 30);
+        let base = 0x1c00_0000_0000 + (number << 36);
+        let options =
+            ArenaOptions { base, reservation: 1 << 32, store, loading: Loading::Lazy, ..Default::default() };
+        let disk = Arc::new(Counting(MemoryDisk::default(), AtomicU64::new(0)));
+        let identity = Identity { uuid: [5; 16], base, reservation: 1 << 32 };
+        let mut arena = Arena::format(Arc::clone(&disk), identity, options).unwrap();
+        arena.vec::<u64>("words").unwrap().extend_from_slice(&vec![1; heap_pages as usize * 512]).unwrap();
+        arena.commit(0, 0).unwrap();
+        arena.fold().unwrap();
+        arena.commit(0, 0).unwrap();
+        arena.fold().unwrap();
+        for event in 1..=RECORDS {
+            let mut words = arena.vec::<u64>("words").unwrap();
+            (0..pages as usize).for_each(|page| words[page * 512] = event);
+            arena.commit(0, event).unwrap();
+        }
+        let log = arena.store().log_blocks();
+        drop(arena);
+        disk.1.store(0, Ordering::Relaxed);
+        let arena = Arena::load(Arc::clone(&disk), options).unwrap();
+        assert_eq!((arena.position().event, arena.recovery().records), (RECORDS, RECORDS));
+        (disk.1.load(Ordering::Relaxed), log * 4096)
+    };
+    let ((small, _), (wide, log), (large, _)) =
+        (bytes_to_open(1, 1, 1000), bytes_to_open(2, 100, 1000), bytes_to_open(3, 1, 100_000));
+    // The last record's pages are read, and the rest of its segment.
+    let end = (100 + SEGMENT) * 4096;
+    assert!(wide <= small + end && log > 4 * end, "{wide} and {small} bytes, of {log} of log");
+    assert!(large <= small + end, "{large} and {small} bytes");
+}
+
 #[test]
 fn snapshots_stay_while_the_writer_goes_on() {
     let directory = tempfile::tempdir().unwrap();
@@ -194,7 +265,7 @@ fn child_of_the_kill_test() {
     use std::io::Write;
     let Ok(path) = std::env::var("BANYAN_ARENA_KILL_CHILD") else { return };
     let mut arena = Arena::open_or_create(path.as_ref(), options(6)).unwrap();
-    let mut out = std::io::stdout();
+    let mut out = io::stdout();
     for event in arena.position().event + 1..1_000_000 {
         push(&mut arena, event);
         arena.commit(0, event).unwrap();

@@ -145,7 +145,7 @@ impl Instance {
         self.mapped.length()
     }
 
-    /// Pages that the last event wrote, at most.
+    /// Pages that the last event wrote, as far as that is known.
     pub(super) fn written(&self) -> std::io::Result<usize> {
         self.mapped.written()
     }

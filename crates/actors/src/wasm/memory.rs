@@ -170,7 +170,7 @@ impl Mapped {
         self.window().length()
     }
 
-    /// Pages that a capture will copy, at most.
+    /// Pages that a capture will copy, as far as that is known.
     pub(super) fn written(&self) -> io::Result<usize> {
         self.window().written()
     }

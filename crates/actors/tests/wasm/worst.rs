@@ -59,6 +59,21 @@ const EVENTS: &[(&str, &str, usize, End)] = &[
         MayComplete,
     ),
     (
+        "touches the pages of 16 MiB, and completes if there is time",
+        "(loop $again (i32.store8 (local.get $i) (i32.const 1))
+            (br_if $again (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 4096))) (i32.const 16777216))))",
+        1024,
+        MayComplete,
+    ),
+    (
+        "grows to 64 MiB and touches its pages",
+        "(drop (memory.grow (i32.const 1022)))
+        (loop $again (i32.store8 (local.get $i) (i32.const 1))
+            (br_if $again (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 4096))) (i32.const 67108864))))",
+        2,
+        MayComplete,
+    ),
+    (
         "fills 8 MiB, and fails",
         "(loop $again (i32.store8 (local.get $i) (i32.const 1))
             (br_if $again (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 4096))) (i32.const 8388608))))
@@ -126,6 +141,15 @@ const EVENTS: &[(&str, &str, usize, End)] = &[
         MayComplete,
     ),
     (
+        "creates 60,000 actors, and fails",
+        "(loop $again
+            (call $release (call $create (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)))
+            (br_if $again (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 60000))))
+            unreachable",
+        2,
+        Fails,
+    ),
+    (
         "takes 60,000 handles",
         "(loop $again (drop (call $message_address (i32.const 0)))
             (br_if $again (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 60000))))",
@@ -147,6 +171,18 @@ fn milliseconds(time: Duration) -> f64 {
 #[test]
 fn every_event_ends() {
     let engine = Engine::new(EngineOptions { actors: 64, ..EngineOptions::default() }).unwrap();
+    let data = "x".repeat(4 << 20);
+    let with_data = format!("(data (i32.const 0) \"{data}\") {}", receive(""));
+    let module = engine.compile(&wide(&with_data, 1024)).unwrap();
+    let mut first = Duration::ZERO;
+    for _ in 0..5 {
+        let mut stage = Stage::with(module.actor(0, Packet::default()), AMPLE);
+        stage.probe.send(&stage.actor, packet(&[], &[]));
+        let begun = used();
+        assert!(stage.probe.step().unwrap().failure.is_none());
+        first = first.max(used() - begun);
+    }
+    println!("{:8.1} ms  a first event, with 4 MiB of data", milliseconds(first));
     for (name, code, pages, end) in EVENTS {
         let module = engine.compile(&wide(&receive(code), *pages)).unwrap();
         let mut worst = Duration::ZERO;
@@ -165,6 +201,33 @@ fn every_event_ends() {
         }
         println!("{:8.1} ms  {name}: {last}", milliseconds(worst));
     }
+}
+
+/// Pages that an event has written are copied when it completes, and that takes time: where there is not
+/// enough of it left, the event fails as if it had been cut off, and leaves nothing.
+#[test]
+fn an_event_that_leaves_too_much_to_be_done_is_undone() {
+    // Less than is set aside for the 16,384 pages.
+    let event_time = Duration::from_millis(16);
+    let engine = Engine::new(EngineOptions { event_time, actors: 4, ..EngineOptions::default() }).unwrap();
+    let body = receive(
+        "(if (i32.load8_u (i32.const 64)) (then (unreachable)))
+        (call $message_read (i32.const 0) (i32.const 0) (i32.const 4))
+        (local.set $k (i32.load (i32.const 0)))
+        (loop $again
+            (i32.store8 offset=64 (local.get $i) (i32.const 1))
+            (br_if $again
+                (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 4096))) (local.get $k))))",
+    );
+    let module = engine.compile(&wide(&body, 1024)).unwrap();
+    let mut stage = Stage::with(module.actor(0, Packet::default()), AMPLE);
+    for _ in 0..3 {
+        let failure = stage.tell(&(64_u32 << 20).to_le_bytes()).unwrap_err().to_string();
+        assert!(failure.contains("ran for longer than 16ms"), "{failure}");
+    }
+    // It has written nothing: else this would be unreachable.
+    assert_eq!(stage.tell(&(64_u32 << 10).to_le_bytes()), Ok(()));
+    assert!(stage.tell(&4_u32.to_le_bytes()).unwrap_err().to_string().contains("unreachable"));
 }
 
 /// So many KiB the process has, or has had at most.

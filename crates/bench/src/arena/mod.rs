@@ -38,18 +38,20 @@ struct BenchOptions {
     resident: usize,
     /// Bytes of nouns that live through a collection.
     live: usize,
+    /// Cells of a noun that fits no cache.
+    large_cells: usize,
 }
 
 impl Default for BenchOptions {
     fn default() -> Self {
-        Self { commits: 200, heap_pages: 16_384, resident: 256 << 20, live: 1 << 30 }
+        Self { commits: 200, heap_pages: 16_384, resident: 256 << 20, live: 1 << 30, large_cells: 4_000_000 }
     }
 }
 
 impl BenchOptions {
     /// Little of each, to see that it works; the figures mean nothing.
     fn quick() -> Self {
-        Self { commits: 4, heap_pages: 1024, resident: 4 << 20, live: 1 << 20 }
+        Self { commits: 4, heap_pages: 1024, resident: 4 << 20, live: 1 << 20, large_cells: 10_000 }
     }
 }
 
@@ -115,6 +117,8 @@ const BENCHES: &[(&str, &str)] = &[
     ("arena.alloc.small", "allocating and freeing small objects against mimalloc"),
     ("arena.jam", "writing a noun as bytes"),
     ("arena.cue", "reading a noun from bytes"),
+    ("arena.jam.large", "writing a noun that fits no cache"),
+    ("arena.cue.large", "reading one"),
     ("arena.gc.step", "one step of the collector of nouns"),
 ];
 
@@ -196,7 +200,14 @@ fn bench(
         amplification(&mut arena, &mut pages, report)?;
         first_write(&mut arena, &mut pages, report)?;
     }
-    let small = ["arena.alloc.small", "arena.jam", "arena.cue", "arena.gc.step"];
+    let small = [
+        "arena.alloc.small",
+        "arena.jam",
+        "arena.cue",
+        "arena.jam.large",
+        "arena.cue.large",
+        "arena.gc.step",
+    ];
     if is_wanted(&small) {
         announce(report, &small);
         nouns::nouns(directory, options, wanted, report)?;
