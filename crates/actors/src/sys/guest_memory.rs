@@ -30,6 +30,9 @@ use banyan_sys::dirty_pages::DirtyPages;
 pub(crate) const PAGE: usize = 4096;
 /// Up to here, comparing every page costs less than the faults of write protection.
 pub(crate) const COMPARED_BYTES: usize = 96 << 10;
+/// From here on, the kernel copies a run of pages into the file faster than a program by its mapping, in which
+/// pages that were never written fault one by one.
+const LONG_RUN: usize = 256 << 10;
 /// Bytes of the range that the board lies at the start of: the smallest memory that WebAssembly knows.
 pub(crate) const BOARD_BYTES: usize = 64 << 10;
 /// Words in its first page.
@@ -95,6 +98,21 @@ impl ImageFile {
     fn places(&self) -> MutexGuard<'_, Places> {
         self.places.lock()
     }
+}
+
+/// Writes to a memory file.
+fn write_all(file: &OwnedFd, mut bytes: &[u8], mut at: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match rustix::io::pwrite(file, bytes, at) {
+            Ok(count) => {
+                bytes = &bytes[count..];
+                at += count as u64;
+            }
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 impl Drop for ImageFile {
@@ -336,8 +354,20 @@ impl Window {
         let to = image.address(0, length);
         match &self.file.tracker {
             Some(tracker) if length > COMPARED_BYTES => {
+                let place = (image.place * self.file.capacity) as u64;
+                let mut written = Ok(());
                 let mut copy = |start: usize, bytes: usize| {
                     let offset = start - self.base;
+                    if bytes >= LONG_RUN {
+                        // SAFETY: the run is inside the window's accessible part, which the caller keeps quiet.
+                        let run =
+                            unsafe { std::slice::from_raw_parts(with_exposed_provenance(start), bytes) };
+                        if written.is_ok() {
+                            written = write_all(&self.file.file, run, place + offset as u64);
+                        }
+                        (offset / PAGE..(offset + bytes) / PAGE).for_each(&mut *found);
+                        return;
+                    }
                     // SAFETY: the run is inside the window's accessible part, which the caller keeps quiet,
                     // and has the same extent in the image, which is borrowed mutably. They are different
                     // mappings.
@@ -351,9 +381,11 @@ impl Window {
                     (offset / PAGE..(offset + bytes) / PAGE).for_each(&mut *found);
                 };
                 if self.is_protected.load(Ordering::Relaxed) {
-                    return tracker.take(self.base, length, &mut copy);
+                    tracker.take(self.base, length, &mut copy)?;
+                    return written;
                 }
                 tracker.take_copied(self.base, length, &mut copy)?;
+                written?;
                 tracker.protect(self.base, length)?;
                 self.is_protected.store(true, Ordering::Relaxed);
                 Ok(())
@@ -434,7 +466,7 @@ impl Drop for Window {
 mod tests {
     use std::sync::Arc;
 
-    use super::{BOARD_BYTES, COMPARED_BYTES, Image, ImageFile, PAGE, WORDS, Window};
+    use super::{BOARD_BYTES, COMPARED_BYTES, Image, ImageFile, LONG_RUN, PAGE, WORDS, Window};
 
     fn write(window: &Window, offset: usize, value: u8) {
         assert!(offset < window.length());
@@ -496,6 +528,25 @@ mod tests {
         assert_eq!(read(&window, length + PAGE), 0);
         assert_eq!(capture(&window, &mut image), [length / PAGE]);
         assert_eq!(read(&window, 9 * PAGE), 2);
+    }
+
+    /// Short runs and long ones are copied in different ways, and both to their places.
+    #[test]
+    fn long_runs_are_captured() {
+        let file = ImageFile::new(3, 4 << 20).unwrap();
+        let _other = file.image().unwrap();
+        let mut image = file.image().unwrap();
+        let window = Window::reserve(&file, 4 << 20).unwrap();
+        map(&window, &image, 4 << 20);
+        for round in 1..=2_u8 {
+            let pages: Vec<usize> = (3..5).chain(100..100 + LONG_RUN / PAGE + 1).chain([1023]).collect();
+            pages.iter().for_each(|page| write(&window, page * PAGE + 7, round + *page as u8 % 100));
+            assert_eq!(capture(&window, &mut image), pages);
+            for page in 0..1024_usize {
+                let expected = if pages.contains(&page) { round + page as u8 % 100 } else { 0 };
+                assert_eq!(image.bytes(page * PAGE + 7, 1), [expected], "page {page}");
+            }
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@
 
 use std::fmt;
 use std::sync::atomic::Ordering;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::abi;
 use super::engine::Module;
@@ -18,7 +18,7 @@ use super::instance::Instance;
 use super::kept::{Creation, Kept, mark};
 use super::metering::Metering;
 use super::state;
-use super::time::{self, Left, Spent};
+use super::time::{Before, Left, Spent};
 use crate::model::address::{Address, Local};
 use crate::model::behaviour::{Behaviour, Failure};
 use crate::model::context::Context;
@@ -67,6 +67,9 @@ impl WasmActor {
             ));
         }
         let packet = message.to_packet()?;
+        let begun = Instant::now();
+        let data = if self.kept.is_none() { self.module.data_bytes() } else { 0 };
+        let before = Before::copying(data);
         if self.kept.is_none() {
             let behaviour = self.creation.as_ref().map_or(0, |creation| creation.behaviour);
             let kept = Kept::fresh(&self.module, behaviour);
@@ -81,19 +84,20 @@ impl WasmActor {
         }
         let Some(instance) = &mut self.instance else { return Err(Failure::because("no instance")) };
         let fuel = begin(instance, kept, context);
-        let begun = Instant::now();
-        let result = call(instance, &self.module, kept.behaviour, self.creation.as_ref(), packet);
+        let event_time = self.module.0.engine.options().event_time;
+        let allowed = before.code(event_time);
+        let code_begun = Instant::now();
+        let result = call(instance, allowed, kept.behaviour, self.creation.as_ref(), packet);
         let mut cycles = end(instance, kept, fuel);
         if result.is_err() && fuel > 0 {
             // Compiled code keeps the count in a register, which is lost where it traps: then the time
             // counts.
             let time = match context.facilities.clock.is_simulated() {
                 true => SIMULATED_EVENT_CYCLES,
-                false => u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX),
+                false => u64::try_from(code_begun.elapsed().as_nanos()).unwrap_or(u64::MAX),
             };
             cycles = cycles.max(time).min(fuel);
         }
-        let event_time = self.module.0.engine.options().event_time;
         let mut left = Left::behind(event_time, begun.elapsed(), instance.store.data().effects.len());
         emit(instance.store.data_mut(), context);
         context.charge_cycles(cycles)?;
@@ -159,12 +163,12 @@ fn begin(instance: &mut Instance, kept: &mut Kept, context: &Context<'_>) -> u64
 /// Calls the guest: with what it was created with if this is its first event, and with the message.
 fn call(
     instance: &mut Instance,
-    module: &Module,
+    allowed: Duration,
     behaviour: u32,
     creation: Option<&Creation>,
     packet: Packet,
 ) -> wasmtime::Result<()> {
-    instance.run(time::of_code(module.0.engine.options().event_time), |running| {
+    instance.run(allowed, |running| {
         if let Some(creation) = creation {
             running.start_function()?;
             let (bytes, addresses) = (creation.bytes.clone(), creation.addresses.clone());
@@ -277,9 +281,10 @@ impl Drop for Undo<'_> {
         if self.completed {
             return;
         }
-        let WasmActor { creation, kept, instance, .. } = &mut *self.actor;
+        let WasmActor { module, creation, kept, instance, .. } = &mut *self.actor;
         if let (Some(mut instance), Some(kept)) = (instance.take(), kept.as_mut()) {
             let state = instance.store.data_mut();
+            module.0.engine.windows().drop_bytes(state.take_bytes());
             if state.running {
                 // It unwound out of the guest, which still has the table.
                 std::mem::swap(&mut state.handles, &mut kept.handles);

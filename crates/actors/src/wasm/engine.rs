@@ -254,6 +254,11 @@ impl Module {
         self.0.memory_bytes
     }
 
+    /// Bytes of data that are in that memory.
+    pub(super) fn data_bytes(&self) -> usize {
+        self.0.data.iter().map(|(_, bytes)| bytes.len()).sum()
+    }
+
     /// Mutable globals, which are kept beside the memory.
     #[must_use]
     pub fn globals(&self) -> usize {

@@ -19,6 +19,8 @@ use crate::model::address::Address;
 const CALL_FUEL: u64 = 100;
 /// Fuel for what leads to work of the host after the event: a message or an actor.
 const EFFECT_FUEL: u64 = 1_000;
+/// Bytes of a message that it takes time to give back.
+const LONG: usize = 64 << 10;
 /// Bytes that an effect takes beside its message.
 pub(super) const EFFECT_BYTES: u64 = 128;
 
@@ -124,6 +126,14 @@ impl EventState {
         let full = |Full| CallError::TooMany { function, what: "handles", found: limit + 1, limit };
         self.charge_memory(size_of::<Address>() as u64)?;
         self.handles.add(entry).map_err(full)
+    }
+
+    /// The bytes of what the event has asked for, which comes to nothing.
+    pub(super) fn take_bytes(&mut self) -> Vec<Vec<u8>> {
+        let bytes = self.effects.iter_mut().map(|effect| match effect {
+            Effect::Send { bytes, .. } | Effect::Create { bytes, .. } => std::mem::take(bytes),
+        });
+        bytes.filter(|bytes| bytes.len() >= LONG).collect()
     }
 
     /// Makes a message the one that the guest reads; gives how many bytes and addresses it has.

@@ -72,12 +72,19 @@ type Idle = Arc<Mutex<Vec<Arc<Window>>>>;
 pub(super) struct WindowPool {
     file: Arc<ImageFile>,
     idle: Idle,
-    cleaner: Option<SyncSender<Arc<Window>>>,
+    cleaner: Option<SyncSender<Waste>>,
 }
 
-/// Empties windows until the pool is gone.
-fn clean(windows: &Receiver<Arc<Window>>, idle: &Idle) {
-    for window in windows {
+/// What takes time to give back.
+enum Waste {
+    Window(Arc<Window>),
+    Bytes(#[expect(dead_code, reason = "only dropped")] Vec<Vec<u8>>),
+}
+
+/// Empties windows, and drops the rest, until the pool is gone.
+fn clean(waste: &Receiver<Waste>, idle: &Idle) {
+    for one in waste {
+        let Waste::Window(window) = one else { continue };
         // SAFETY: the only user has sent it here.
         let cleared = unsafe {
             window.forget_written();
@@ -92,26 +99,37 @@ fn clean(windows: &Receiver<Arc<Window>>, idle: &Idle) {
 impl WindowPool {
     pub(super) fn new(file: Arc<ImageFile>) -> Arc<Self> {
         let idle = Idle::default();
-        let (sender, windows) = sync_channel(WAITING);
+        let (sender, waste) = sync_channel(WAITING);
         let emptied = Arc::clone(&idle);
         let thread = std::thread::Builder::new().name("banyan-cleaner".to_owned());
         // Without the thread those that had a window empty it.
-        let cleaner = thread.spawn(move || clean(&windows, &emptied)).is_ok().then_some(sender);
+        let cleaner = thread.spawn(move || clean(&waste, &emptied)).is_ok().then_some(sender);
         Arc::new(Self { file, idle, cleaner })
     }
 
     /// Takes a window that nothing else refers to.
     fn put_back(&self, window: Arc<Window>) {
         let window = match &self.cleaner {
-            Some(cleaner) if window.length() > LARGE => match cleaner.try_send(window) {
-                Ok(()) => return,
-                Err(TrySendError::Full(window) | TrySendError::Disconnected(window)) => window,
+            Some(cleaner) if window.length() > LARGE => match cleaner.try_send(Waste::Window(window)) {
+                Err(
+                    TrySendError::Full(Waste::Window(window))
+                    | TrySendError::Disconnected(Waste::Window(window)),
+                ) => window,
+                _ => return,
             },
             _ => window,
         };
         // SAFETY: nothing else refers to the window.
         if unsafe { window.clear() }.is_ok() {
             self.idle.lock().push(window);
+        }
+    }
+
+    /// Drops long messages of an event that is undone, not on its own thread if that can be.
+    pub(super) fn drop_bytes(&self, bytes: Vec<Vec<u8>>) {
+        if let Some(cleaner) = self.cleaner.as_ref().filter(|_| !bytes.is_empty()) {
+            // What the cleaner has no room for is dropped here.
+            let _dropped = cleaner.try_send(Waste::Bytes(bytes));
         }
     }
 

@@ -9,14 +9,32 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// What copying a page may take at most; mostly it is a third of that.
-const PAGE_TIME: Duration = Duration::from_micros(1);
+/// What copying a page may take that was never copied before, on a busy machine. Others take a tenth of that.
+const PAGE_TIME: Duration = Duration::from_nanos(2_500);
 /// Up to here, what an event asks for takes no time that needs to be measured.
 const FEW_EFFECTS: usize = 512;
+/// Up to here, to copy takes no time that needs to be measured.
+const FEW_BYTES: usize = 256 << 10;
 
-/// The part of an event's time that its code may use.
-pub(super) fn of_code(event_time: Duration) -> Duration {
+/// The part of an event's time that its code may use, with what the host did before.
+fn of_code(event_time: Duration) -> Duration {
     event_time / 4 * 3
+}
+
+/// What the host did before the code, of which the code has so much less.
+pub(super) struct Before(Option<Duration>);
+
+impl Before {
+    /// The host begins with so many bytes to be copied.
+    pub(super) fn copying(bytes: usize) -> Self {
+        Self((bytes > FEW_BYTES).then(thread_time))
+    }
+
+    /// The part of an event's time that its code may use.
+    pub(super) fn code(self, event_time: Duration) -> Duration {
+        let took = self.0.map_or(Duration::ZERO, |from| thread_time().saturating_sub(from));
+        of_code(event_time).saturating_sub(took)
+    }
 }
 
 /// Time that is left for what comes behind the code of an event.
@@ -48,7 +66,9 @@ impl Left {
     pub(super) fn check(&self, number: usize) -> Result<(), Spent> {
         match self.from {
             Some(from) if number.is_multiple_of(FEW_EFFECTS) => {
-                if thread_time().saturating_sub(from) > self.time { Err(Spent) } else { Ok(()) }
+                let used = thread_time().saturating_sub(from);
+                // To undo what was made takes a part of what making it took.
+                if used + used / 3 > self.time { Err(Spent) } else { Ok(()) }
             }
             _ => Ok(()),
         }
@@ -65,19 +85,30 @@ fn thread_time() -> Duration {
 mod tests {
     use std::time::Duration;
 
-    use super::{FEW_EFFECTS, Left, thread_time};
+    use super::{Before, FEW_BYTES, FEW_EFFECTS, Left, of_code, thread_time};
 
     const TEN: Duration = Duration::from_millis(10);
 
     #[test]
     fn pages_have_what_the_code_has_left() {
-        for (elapsed, pages) in [(0, 10_000), (4_000, 6_000), (7_500, 2_500), (60_000, 2_500)] {
+        for (elapsed, pages) in [(0, 4_000), (4_000, 2_400), (7_500, 1_000), (60_000, 1_000)] {
             let left = || Left::behind(TEN, Duration::from_micros(elapsed), 0);
             assert!(left().set_aside(pages).is_ok() && left().set_aside(pages + 1).is_err(), "{elapsed}");
             let mut twice = left();
             assert!(twice.set_aside(pages).is_ok() && twice.set_aside(1).is_err());
         }
         assert!(Left::behind(TEN, TEN, 0).set_aside(usize::MAX).is_err());
+    }
+
+    #[test]
+    fn the_code_has_what_was_not_used_before() {
+        assert_eq!(Before::copying(FEW_BYTES).code(TEN), of_code(TEN));
+        let before = Before::copying(FEW_BYTES + 1);
+        let until = thread_time() + TEN;
+        while thread_time() < until {
+            std::hint::spin_loop();
+        }
+        assert_eq!(before.code(TEN), Duration::ZERO);
     }
 
     #[test]

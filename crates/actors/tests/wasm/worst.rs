@@ -183,6 +183,18 @@ fn every_event_ends() {
         first = first.max(used() - begun);
     }
     println!("{:8.1} ms  a first event, with 4 MiB of data", milliseconds(first));
+    let module =
+        engine.compile(&wide(&with_data.replace(&receive(""), &receive("(loop $again (br $again))")), 1024));
+    let module = module.unwrap();
+    let mut first = Duration::ZERO;
+    for _ in 0..5 {
+        let mut stage = Stage::with(module.actor(0, Packet::default()), AMPLE);
+        stage.probe.send(&stage.actor, packet(&[], &[]));
+        let begun = used();
+        assert!(stage.probe.step().unwrap().failure.is_some());
+        first = first.max(used() - begun);
+    }
+    println!("{:8.1} ms  a first event without end, with 4 MiB of data", milliseconds(first));
     for (name, code, pages, end) in EVENTS {
         let module = engine.compile(&wide(&receive(code), *pages)).unwrap();
         let mut worst = Duration::ZERO;

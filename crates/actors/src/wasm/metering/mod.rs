@@ -75,7 +75,7 @@ pub(super) const PARAMETERS: usize = 999;
 pub(super) const LOCALS: u64 = 49_996;
 /// Bytes that an instruction copies between two looks at the clock. Pages that are written for the first time
 /// may take ten times as long as bytes do.
-const PIECE: i32 = 256 << 10;
+const PIECE: i32 = 64 << 10;
 
 /// The signatures of a module, as they are rewritten.
 pub(super) struct Signatures {

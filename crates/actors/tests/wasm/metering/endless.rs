@@ -165,7 +165,7 @@ fn one_long_instruction_is_cut_off_by_the_clock() {
 /// What is moved in pieces is what is moved at once, whichever way it overlaps itself.
 #[test]
 fn long_copies_are_exact() {
-    let piece = 256 << 10;
+    let piece = 64 << 10;
     for (to, from, length) in [
         (8, 0, 3 * piece + 5),
         (0, 8, 3 * piece + 5),
