@@ -140,8 +140,9 @@ impl Disk for Counting {
 /// size of the heap.
 #[test]
 fn opening_reads_records_and_not_their_pages() {
-    const RECORDS: u64 = 60;
-    const SEGMENT: u64 = 512;
+    // So few that the log is not folded before, which depends on the heap's size.
+    const RECORDS: u64 = 20;
+    const SEGMENT: u64 = 256;
     let bytes_to_open = |number: u64, pages: u64, heap_pages: u64| {
         let mut store = StoreOptions::default();
         (store.segment_blocks, store.fold_blocks) = (SEGMENT, 1 << 30);
@@ -169,7 +170,7 @@ fn opening_reads_records_and_not_their_pages() {
         (disk.1.load(Ordering::Relaxed), log * 4096)
     };
     let ((small, _), (wide, log), (large, _)) =
-        (bytes_to_open(1, 1, 1000), bytes_to_open(2, 100, 1000), bytes_to_open(3, 1, 100_000));
+        (bytes_to_open(1, 1, 8_000), bytes_to_open(2, 100, 8_000), bytes_to_open(3, 1, 40_000));
     // The last record's pages are read, and the rest of its segment.
     let end = (100 + SEGMENT) * 4096;
     assert!(wide <= small + end && log > 4 * end, "{wide} and {small} bytes, of {log} of log");

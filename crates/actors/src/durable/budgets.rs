@@ -24,9 +24,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::durable::changes::Reported;
 use crate::durable::error::disk_of;
+use crate::durable::health::StoreHealth;
 use crate::durable::identity::random_token;
 use crate::durable::records::{Records, RecordsError};
-use crate::durable::room::StoreHealth;
 use crate::durable::signals::Signals;
 use crate::durable::stored::StoredController;
 

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use banyan_arena::store::{CommitError, ReadError};
 
+use super::health::StoreHealth;
 use super::records::RecordsError;
-use super::room::StoreHealth;
 use crate::model::address::Local;
 use crate::model::message::CodecError;
 

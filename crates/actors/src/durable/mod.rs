@@ -31,6 +31,7 @@ mod commit;
 mod error;
 #[cfg(test)]
 mod format;
+mod health;
 mod held;
 pub(crate) mod identities;
 pub(crate) mod identity;
@@ -49,9 +50,9 @@ mod waking;
 pub use budgets::KeepBudgetsError;
 pub(crate) use error::CommitFailed;
 pub use error::{DurableError, OpenDurableError};
+pub use health::StoreHealth;
 pub use kinds::Kinds;
 pub use records::RecordsError;
-pub use room::StoreHealth;
 pub(crate) use state::Durability;
 pub use state::{BATCH_EVENTS, KillPoint};
 pub use store::{DurableSeed, DurableStore};

@@ -7,34 +7,13 @@
 //! the batch. A batch that cannot be written as bytes, and a store that is damaged, are for good.
 
 use super::error::CommitFailed;
+use super::health::StoreHealth;
 use super::state::Durability;
 use crate::configuration::event::Event;
 use crate::configuration::running::RunningConfiguration;
 use crate::mutation::{Mutation, makes};
 use crate::system::facilities::Facilities;
 use crate::system::retry::Retry;
-
-/// How a store is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub enum StoreHealth {
-    /// It is written.
-    #[default]
-    Well,
-    /// There is no room: its configuration handles nothing until there is some, and goes on by itself then.
-    Full,
-    /// It failed: its configuration handles nothing until it is opened again.
-    Failed,
-    /// The disk failed: its configuration handles nothing until the store, opened again, could be written,
-    /// and goes on by itself then.
-    Faulty,
-}
-
-impl StoreHealth {
-    /// Whether its configuration goes on by itself, but not now.
-    pub(crate) fn waits(self) -> bool {
-        matches!(self, Self::Full | Self::Faulty)
-    }
-}
 
 /// What the next commit of a store depends on.
 pub(super) enum Writing {

@@ -157,8 +157,8 @@ impl Accounts {
         }
     }
 
-    /// Tries again to keep what the disk would not take, and frees the signals that have waited for that; gives
-    /// when to try once more.
+    /// Tries again to keep what the disk would not take, and frees the signals that have waited for that;
+    /// gives when to try once more.
     pub(crate) fn keep_again(&mut self, now: u64, freed: &mut Vec<Freed>) -> u64 {
         if let Some(retry) = self.unkept.filter(|retry| retry.at <= now) {
             self.unkept = Some(retry.later(now));

@@ -30,8 +30,8 @@ use banyan_sys::dirty_pages::DirtyPages;
 pub(crate) const PAGE: usize = 4096;
 /// Up to here, comparing every page costs less than the faults of write protection.
 pub(crate) const COMPARED_BYTES: usize = 96 << 10;
-/// From here on, the kernel copies a run of pages into the file faster than a program by its mapping, in which
-/// pages that were never written fault one by one.
+/// From here on, the kernel copies a run of pages into the file faster than a program by its mapping, in
+/// which pages that were never written fault one by one.
 const LONG_RUN: usize = 256 << 10;
 /// Bytes of the range that the board lies at the start of: the smallest memory that WebAssembly knows.
 pub(crate) const BOARD_BYTES: usize = 64 << 10;
@@ -318,8 +318,8 @@ impl Window {
         Ok(())
     }
 
-    /// Pages that the next capture will copy, without copying any; 0 where they are compared, since to know them
-    /// is all the work there.
+    /// Pages that the next capture will copy, without copying any; 0 where they are compared, since to know
+    /// them is all the work there.
     ///
     /// # Errors
     /// What the kernel says.
@@ -359,7 +359,8 @@ impl Window {
                 let mut copy = |start: usize, bytes: usize| {
                     let offset = start - self.base;
                     if bytes >= LONG_RUN {
-                        // SAFETY: the run is inside the window's accessible part, which the caller keeps quiet.
+                        // SAFETY: the run is inside the window's accessible part, which the caller keeps
+                        // quiet.
                         let run =
                             unsafe { std::slice::from_raw_parts(with_exposed_provenance(start), bytes) };
                         if written.is_ok() {

@@ -38,8 +38,8 @@ pub struct EngineOptions {
     /// What a module may demand.
     pub limits: Limits,
     /// The longest that one event may keep its host from the neighbours, in processor time: an event is not
-    /// interrupted and resumed. Its code has three quarters of that, less up to a millisecond; the rest is for
-    /// carrying out what it asked for and keeping what it wrote.
+    /// interrupted and resumed. Its code has three quarters of that, less up to a millisecond; the rest is
+    /// for carrying out what it asked for and keeping what it wrote.
     pub event_time: Duration,
     /// Actors that have had an event and are not gone, at a time.
     pub actors: usize,

@@ -12,7 +12,8 @@
 //! - `host_functions` are what a guest calls; `handles` its table of addresses; `actor` one event from begin
 //!   to end, `failure` how it ends otherwise, `kept` what is left of an actor between events.
 //! - `time` says how long an event may keep its host; `watchdog` is a thread of the process that tells events
-//!   which run too long to stop; `memory` has one for each engine, which empties what large guests have written.
+//!   which run too long to stop; `memory` has one for each engine, which empties what large guests have
+//!   written.
 
 pub mod abi;
 mod actor;

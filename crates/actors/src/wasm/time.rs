@@ -2,8 +2,8 @@
 //!
 //! [`event_time`](super::EngineOptions::event_time) is for all that the host does for an event, in processor
 //! time. The code has three quarters of it, and is cut off then ([`watchdog`](super::watchdog)). What is left
-//! is for what comes behind: messages and actors are made of what was asked for, and written pages are copied.
-//! An event that leaves more to be done than there is time for is undone, as one that was cut off.
+//! is for what comes behind: messages and actors are made of what was asked for, and written pages are
+//! copied. An event that leaves more to be done than there is time for is undone, as one that was cut off.
 
 use std::time::Duration;
 

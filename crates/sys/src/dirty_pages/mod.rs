@@ -109,8 +109,8 @@ impl DirtyPages {
         self.scan(start, length, scan, found)
     }
 
-    /// Calls `found` with each run of pages in the range that [`DirtyPages::take`] would report, and leaves them
-    /// as they are.
+    /// Calls `found` with each run of pages in the range that [`DirtyPages::take`] would report, and leaves
+    /// them as they are.
     ///
     /// # Errors
     /// What the kernel says.

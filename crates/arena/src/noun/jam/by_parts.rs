@@ -59,7 +59,8 @@ impl Parts {
     }
 }
 
-/// The first part that equals this one, which has that hash; `None`: it is this one, and is found from now on.
+/// The first part that equals this one, which has that hash; `None`: it is this one, and is found from now
+/// on.
 #[inline]
 fn first_with(
     nouns: &HugeVec<Noun>,
