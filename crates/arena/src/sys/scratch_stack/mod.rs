@@ -308,7 +308,8 @@ impl<I: ?Sized> Shown<I> {
     pub fn with<R>(&self, read: impl FnOnce(&I) -> R) -> R {
         let _shield = Shield::new();
         // SAFETY: `run_on` borrows the value for as long as the computation runs, and who gets a reference
-        // here has given it back before the shield is lowered, from when on the computation may be left for good.
+        // here has given it back before the shield is lowered, from when on the computation may be left for
+        // good.
         read(unsafe { self.0.as_ref() })
     }
 }
