@@ -1,6 +1,7 @@
 //! What two crates need of Linux and no library covers: system calls and error numbers ([`raw`]), page faults
-//! that a program serves ([`userfaultfd`]), which pages were written (`dirty_pages`). And the unsafe code of
-//! the daemon, which has none otherwise (`descriptors`, `scheduling`, `probe`).
+//! that a program serves ([`userfaultfd`]), which pages were written (`dirty_pages`), locks that end with
+//! their process (`byte_locks`). And the unsafe code of the daemon, which has none otherwise
+//! (`descriptors`, `scheduling`, `probe`).
 //!
 //! Descriptors are owned or borrowed, choices are enums, and a safe function cannot be misused. Not for what
 //! one crate alone needs: that lies in its `src/sys`.
@@ -9,6 +10,8 @@
 //! program.
 #![cfg_attr(not(feature = "std"), no_std)]
 
+#[cfg(feature = "std")]
+pub mod byte_locks;
 #[cfg(feature = "std")]
 pub mod descriptors;
 #[cfg(feature = "std")]

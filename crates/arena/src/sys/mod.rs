@@ -3,7 +3,6 @@
 //!
 //! Not for what other crates need too: that is in `banyan-sys`.
 
-pub(crate) mod byte_locks;
 pub(crate) mod demand_paging;
 pub(crate) mod mapping;
 pub(crate) mod owner;

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd};
 
 /// What a lock is set to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ByteLock {
+pub enum ByteLock {
     /// Shared with other holders.
     Shared,
     /// Held alone; the descriptor must be open for writing.
@@ -21,7 +21,7 @@ pub(crate) enum ByteLock {
 ///
 /// # Errors
 /// What the kernel says.
-pub(crate) fn set(file: &impl AsFd, byte: u64, lock: ByteLock) -> io::Result<bool> {
+pub fn set(file: &impl AsFd, byte: u64, lock: ByteLock) -> io::Result<bool> {
     apply(file, byte, 1, lock)
 }
 
@@ -29,8 +29,33 @@ pub(crate) fn set(file: &impl AsFd, byte: u64, lock: ByteLock) -> io::Result<boo
 ///
 /// # Errors
 /// What the kernel says.
-pub(crate) fn release_from(file: &impl AsFd, byte: u64) -> io::Result<()> {
+pub fn release_from(file: &impl AsFd, byte: u64) -> io::Result<()> {
     apply(file, byte, 0, ByteLock::Released).map(drop)
+}
+
+/// Whether another open file description has a lock on one of `count` bytes from `byte`. Locks of
+/// `file`'s own do not count.
+///
+/// # Errors
+/// What the kernel says.
+pub fn is_held(file: &impl AsFd, byte: u64, count: u64) -> io::Result<bool> {
+    let mut request = request(libc::F_WRLCK, byte, i64::try_from(count).map_err(io::Error::other)?)?;
+    // SAFETY: the kernel reads and writes the request during the call only.
+    let result = unsafe { libc::fcntl(file.as_fd().as_raw_fd(), libc::F_OFD_GETLK, &raw mut request) };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(i32::from(request.l_type) != libc::F_UNLCK)
+}
+
+fn request(kind: i32, start: u64, length: i64) -> io::Result<libc::flock> {
+    // SAFETY: all zero is a valid `flock`.
+    let mut request: libc::flock = unsafe { std::mem::zeroed() };
+    request.l_type = kind as i16;
+    request.l_whence = libc::SEEK_SET as i16;
+    request.l_start = i64::try_from(start).map_err(io::Error::other)?;
+    request.l_len = length;
+    Ok(request)
 }
 
 /// `length` bytes from `start`; 0 stands for all that follow.
@@ -40,15 +65,9 @@ fn apply(file: &impl AsFd, start: u64, length: i64, lock: ByteLock) -> io::Resul
         ByteLock::Exclusive => libc::F_WRLCK,
         ByteLock::Released => libc::F_UNLCK,
     };
-    // SAFETY: all zero is a valid `flock`; the kernel reads it during the call only.
-    let result = unsafe {
-        let mut request: libc::flock = std::mem::zeroed();
-        request.l_type = kind as i16;
-        request.l_whence = libc::SEEK_SET as i16;
-        request.l_start = i64::try_from(start).map_err(io::Error::other)?;
-        request.l_len = length;
-        libc::fcntl(file.as_fd().as_raw_fd(), libc::F_OFD_SETLK, &raw const request)
-    };
+    let request = request(kind, start, length)?;
+    // SAFETY: the kernel reads the request during the call only.
+    let result = unsafe { libc::fcntl(file.as_fd().as_raw_fd(), libc::F_OFD_SETLK, &raw const request) };
     if result == 0 {
         return Ok(true);
     }
@@ -73,7 +92,9 @@ mod tests {
         assert!(set(&two, 7, ByteLock::Shared).unwrap());
         assert!(!set(&two, 7, ByteLock::Exclusive).unwrap());
         assert!(set(&two, 8, ByteLock::Exclusive).unwrap());
+        assert!(is_held(&two, 0, 8).unwrap() && !is_held(&two, 8, 100).unwrap(), "one has byte 7, two has 8");
         drop(one);
+        assert!(!is_held(&two, 7, 1).unwrap());
         assert!(set(&two, 7, ByteLock::Exclusive).unwrap());
         assert!(set(&two, 7, ByteLock::Released).unwrap());
         let duplicate = two.try_clone().unwrap();
