@@ -11,6 +11,7 @@
 pub mod actor;
 pub mod arena;
 pub mod call;
+pub mod heap;
 pub mod mutate;
 pub mod nodes;
 pub mod stream;
@@ -57,7 +58,7 @@ impl Target {
 /// All targets.
 #[must_use]
 pub fn targets() -> Vec<Target> {
-    [nodes::TARGETS, call::TARGETS, stream::TARGETS, actor::TARGETS, arena::TARGETS].concat()
+    [nodes::TARGETS, call::TARGETS, stream::TARGETS, actor::TARGETS, arena::TARGETS, heap::TARGETS].concat()
 }
 
 /// Runs the target of that name on one input.

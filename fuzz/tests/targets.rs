@@ -36,6 +36,7 @@ tests! {
     call_request call_reply call_value call_header call_library stream_frame stream_value stream_message
     actor_module actor_message actor_native actor_state actor_frame
     arena_cue arena_file arena_page
+    heap_header
 }
 
 /// A target without a test, or without a program for cargo-fuzz, would be forgotten.

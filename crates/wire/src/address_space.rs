@@ -69,8 +69,8 @@ pub const LARGE: AddressRange = tebibytes(48, 80);
 pub const ARENA_STAGINGS: AddressRange = tebibytes(87, 88);
 /// Heaps of arenas, unless their file says another address.
 pub const ARENA_HEAPS: AddressRange = tebibytes(88, 104);
-/// Explicit heaps: memory that processes share by name. Reserved; nothing is placed there yet.
-const EXPLICIT_HEAPS: AddressRange = tebibytes(104, 112);
+/// Explicit heaps: memory that processes share by name, unless the heap was made at another address.
+pub const EXPLICIT_HEAPS: AddressRange = tebibytes(104, 112);
 /// The stub's image, in which the vDSO lies that the program sees.
 pub const STUB: AddressRange = AddressRange { start: 112 * TIB, end: 112 * TIB + (16 << 20) };
 
