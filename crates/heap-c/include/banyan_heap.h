@@ -71,7 +71,7 @@ typedef struct bn_stats {
     uint64_t used;      /* bytes of objects */
     uint64_t roots;
     uint64_t participants;    /* processes that are attached */
-    uint64_t deaths;          /* processes that died without closing, as far as it was noticed */
+    uint64_t deaths;          /* processes that ended without closing, as far as it was noticed */
     uint64_t waiting_threads; /* for a lock, for longer than a moment */
 } bn_stats;
 

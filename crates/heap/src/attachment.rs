@@ -7,7 +7,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 
 use crate::death::point;
@@ -101,6 +101,7 @@ impl Attachment {
             if taken.after_death {
                 self.break_barrier(address);
             }
+            true
         });
         self.own.store(taken.process.0, Ordering::SeqCst);
         Ok(true)
@@ -109,11 +110,22 @@ impl Attachment {
     /// A process that held something at `address` died, and its hold is gone: if that was a barrier, it is
     /// broken. Those who wait there see it with their next tick.
     fn break_barrier(&self, address: usize) {
-        let is_barrier = |tag: &AtomicU64| tag.load(Ordering::Acquire) == BARRIER_TAG;
-        if self.memory.word(address + 8).is_some_and(is_barrier)
+        if self.is_barrier(address)
             && let Some(more) = self.memory.word(address + 16)
         {
             more.fetch_or(BARRIER_BROKEN, Ordering::SeqCst);
+        }
+    }
+
+    fn is_barrier(&self, address: usize) -> bool {
+        self.memory.word(address + 8).is_some_and(|tag| tag.load(Ordering::Acquire) == BARRIER_TAG)
+    }
+
+    /// The process ends in order, with the heap open: it does not come to barriers any more, and breaks none.
+    /// Locks stay its own, since other threads go on until it is gone.
+    pub(crate) fn is_exiting(&self) {
+        if let Some(own) = self.participants().own {
+            self.holds().sweep(own.place(), |address| self.is_barrier(address));
         }
     }
 
@@ -203,7 +215,7 @@ impl Drop for Attachment {
         }
         if let Some(own) = self.participants().own {
             // Readers' holds and places at barriers: the process goes in order, so nothing is broken.
-            self.holds().sweep(own.place(), |_| {});
+            self.holds().sweep(own.place(), |_| true);
             self.participants().leave();
             if self.interest == Interest::User
                 && participants::any(self.file.as_fd()).is_ok_and(|others| !others)

@@ -232,7 +232,8 @@ impl Directory {
     fn remove_expired(&self, _locked: &Locked<'_>) -> Result<(), OpenError> {
         for name in self.all_names()? {
             let Ok(Some(Found { file, header })) = self.find(&name) else { continue };
-            if header.lease_ns == u64::MAX || participants::any(file.as_fd()).unwrap_or(true) {
+            // Nobody is attached, and a process that attaches just now waits until this is decided.
+            if header.lease_ns == u64::MAX || !participants::keep_out(file.as_fd()).unwrap_or(false) {
                 continue;
             }
             let now = now_ns();
@@ -242,7 +243,6 @@ impl Directory {
                 let written = file.write_all_at(&now.to_le_bytes(), place);
                 written.map_err(|error| self.system("writing", &name, error))?;
             } else if now.saturating_sub(header.unused_since_ns) >= header.lease_ns {
-                // A process that attaches just now sees that the file has no name any more.
                 match rustix::fs::unlinkat(&self.file, name.as_str(), AtFlags::empty()) {
                     Ok(()) | Err(Errno::NOENT | Errno::ACCESS | Errno::PERM) => {}
                     Err(error) => return Err(self.system("removing", &name, error.into())),

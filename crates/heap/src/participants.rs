@@ -155,6 +155,14 @@ pub(crate) fn any(file: BorrowedFd<'_>) -> io::Result<bool> {
     byte_locks::is_held(&file, PLACES, PARTICIPANTS as u64)
 }
 
+/// Whether no process is attached to the heap in `file`; then none can attach until `file` is closed.
+///
+/// # Errors
+/// What the kernel says.
+pub(crate) fn keep_out(file: BorrowedFd<'_>) -> io::Result<bool> {
+    byte_locks::take_all(&file, PLACES, PARTICIPANTS as u64)
+}
+
 /// The name by which the kernel knows this thread's program.
 fn program_name() -> [u64; 2] {
     let mut name = [0; 16];

@@ -25,6 +25,15 @@ pub fn set(file: &impl AsFd, byte: u64, lock: ByteLock) -> io::Result<bool> {
     apply(file, byte, 1, lock)
 }
 
+/// Locks `count` bytes from `byte` for this description alone, all or none, without waiting; `false` if another
+/// holder's lock stands against it.
+///
+/// # Errors
+/// What the kernel says.
+pub fn take_all(file: &impl AsFd, byte: u64, count: u64) -> io::Result<bool> {
+    apply(file, byte, i64::try_from(count).map_err(io::Error::other)?, ByteLock::Exclusive)
+}
+
 /// Gives back every lock on `byte` and the bytes behind it, also those of a duplicate of the descriptor.
 ///
 /// # Errors
@@ -97,6 +106,10 @@ mod tests {
         assert!(!is_held(&two, 7, 1).unwrap());
         assert!(set(&two, 7, ByteLock::Exclusive).unwrap());
         assert!(set(&two, 7, ByteLock::Released).unwrap());
+        let all = open();
+        assert!(!take_all(&all, 0, 9).unwrap(), "two has byte 8");
+        assert!(take_all(&all, 0, 8).unwrap() && !set(&two, 7, ByteLock::Shared).unwrap());
+        drop(all);
         let duplicate = two.try_clone().unwrap();
         release_from(&two, 7).unwrap();
         assert!(set(&open(), 8, ByteLock::Exclusive).unwrap(), "although a duplicate of the other is open");

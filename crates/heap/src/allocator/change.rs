@@ -1,9 +1,9 @@
 //! Changing several words of metadata at once, whatever instruction the process dies at.
 //!
 //! Each word's old value is written into a log before the word is changed; the log has a count, which is
-//! raised after the entry and before the change, and set to 0 when all is done. A process that dies
-//! leaves its stores in the order in which it made them (it dies, the machine does not), so the next one who finds
-//! a count writes the old values back, last first. That may be done any number of times.
+//! raised after the entry and before the change, and set to 0 when all is done. A process that dies leaves
+//! its stores in the order in which it made them (it dies, the machine does not), so the next one who finds a
+//! count writes the old values back, last first. That may be done any number of times.
 //!
 //! Invariant: words are changed by the holder of the heap's lock only.
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use super::Heap;
 use crate::attachment::{AttachError, Attachment};
@@ -24,35 +25,37 @@ impl Heap {
             return Err(OpenError::BadName(name.to_owned()));
         }
         let directory = Directory::open(options.directory.as_deref())?;
+        let mut last = OpenError::Busy(directory.path.clone());
+        let mut is_own = false;
         for _ in 0..OPEN_ATTEMPTS {
-            match directory.find(name)? {
-                Some(_) if options.existing == Existing::Create => {
+            let found = match directory.find(name)? {
+                Some(_) if options.existing == Existing::Create && !is_own => {
                     return Err(OpenError::Exists { name: name.to_owned() });
-                }
-                Some(found) => {
-                    check(name, options, &found.header)?;
-                    if let Some(heap) = attach(name, found, options.interest)? {
-                        return Ok(heap);
-                    }
                 }
                 None if options.existing == Existing::Attach => {
                     return Err(OpenError::Missing { name: name.to_owned(), directory: directory.path });
                 }
                 None => {
-                    let was_made = create(&directory, name, options)?;
-                    if !was_made && options.existing == Existing::Create {
+                    is_own = create(&directory, name, options)?;
+                    if !is_own && options.existing == Existing::Create {
                         return Err(OpenError::Exists { name: name.to_owned() });
                     }
-                    if was_made
-                        && let Some(found) = directory.find(name)?
-                        && let Some(heap) = attach(name, found, options.interest)?
-                    {
-                        return Ok(heap);
-                    }
+                    directory.find(name)?
+                }
+                found => found,
+            };
+            let Some(found) = found else { continue };
+            check(name, options, &found.header)?;
+            match attach(name, found, options.interest)? {
+                Attached::Open(heap) => return Ok(heap),
+                Attached::Nameless => {}
+                Attached::NoPlace => {
+                    last = OpenError::NoPlace(name.to_owned());
+                    std::thread::sleep(Duration::from_millis(1));
                 }
             }
         }
-        Err(OpenError::Busy(directory.path))
+        Err(last)
     }
 
     /// Takes the name of a heap away. Those who are attached keep it until they close it; the next who opens
@@ -112,22 +115,30 @@ fn create(directory: &Directory, name: &str, options: &Options) -> Result<bool, 
     directory.create(name, geometry, address, options.mode & 0o777, header)
 }
 
-/// `None` if the file has lost its name meanwhile.
-fn attach(name: &str, found: Found, interest: Interest) -> Result<Option<Heap>, OpenError> {
+enum Attached {
+    Open(Heap),
+    /// The file has lost its name meanwhile.
+    Nameless,
+    NoPlace,
+}
+
+fn attach(name: &str, found: Found, interest: Interest) -> Result<Attached, OpenError> {
     let system = |source: io::Error| OpenError::System { doing: "attaching to", path: name.into(), source };
     let identity = found.identity().map_err(system)?;
     let (locked, known) = registry::lock_and_find(identity).map_err(system)?;
     let attachment = match known {
         Some(known) => known,
-        None => {
-            let made = Attachment::make(&locked, name, found.file.into(), identity, found.header, interest);
-            made.map_err(|error| attach_error(name, error))?
-        }
+        None => match Attachment::make(&locked, name, found.file.into(), identity, found.header, interest) {
+            Ok(made) => made,
+            // All places may be taken for a moment only, by a process that looks whether the lease is over.
+            Err(AttachError::NoPlace) => return Ok(Attached::NoPlace),
+            Err(error) => return Err(attach_error(name, error)),
+        },
     };
     // An attachment that is dropped takes the lock.
     drop(locked);
     let has_name = attachment.has_name().map_err(system)?;
-    Ok(has_name.then_some(Heap { attachment }))
+    Ok(if has_name { Attached::Open(Heap { attachment }) } else { Attached::Nameless })
 }
 
 fn attach_error(name: &str, error: AttachError) -> OpenError {

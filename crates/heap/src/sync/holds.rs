@@ -113,16 +113,13 @@ impl<'a> Holds<'a> {
         (living, dead)
     }
 
-    /// Takes out what earlier processes of a place have left, and what this one has if it goes. Calls
-    /// `left` with the address of each lock.
-    pub(crate) fn sweep(&self, place: usize, mut left: impl FnMut(usize)) {
+    /// Takes out the holds of a place on locks of which `takes` says so.
+    pub(crate) fn sweep(&self, place: usize, mut takes: impl FnMut(usize) -> bool) {
         for word in &self.metadata[WORD_HOLDS..WORD_HOLDS + HOLD_BUCKETS * HOLD_PLACES] {
             let seen = Hold(word.load(Ordering::Relaxed));
-            if seen.0 != 0
-                && seen.place() == place
-                && word.compare_exchange(seen.0, 0, Ordering::SeqCst, Ordering::Relaxed).is_ok()
-            {
-                left(self.base + seen.cell() * LOCK_BYTES);
+            if seen.0 != 0 && seen.place() == place && takes(self.base + seen.cell() * LOCK_BYTES) {
+                // It fails if a thread of that process has taken it out itself.
+                let _other = word.compare_exchange(seen.0, 0, Ordering::SeqCst, Ordering::Relaxed);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What is done when the process is copied (fork(3)), and giving a copy its own descriptor of a file.
+//! What is done when the process is copied (fork(3)) or ends, and giving a copy its own descriptor of a file.
 //!
 //! A lock on a byte of a file belongs to the open file description, which a copy shares: it would keep the
 //! place of a parent that is dead. Copies that clone(2) makes without the C library's knowledge are not seen.
@@ -23,6 +23,18 @@ pub(crate) fn watch(
     match unsafe { libc::pthread_atfork(Some(before), Some(in_parent), Some(in_child)) } {
         0 => Ok(()),
         error => Err(io::Error::from_raw_os_error(error)),
+    }
+}
+
+/// Has `at_exit` called when the process ends by exit(3) or from `main`.
+///
+/// # Errors
+/// The C library has no memory for it.
+pub(crate) fn watch_exit(at_exit: extern "C" fn()) -> io::Result<()> {
+    // SAFETY: as for `watch`.
+    match unsafe { libc::atexit(at_exit) } {
+        0 => Ok(()),
+        _ => Err(io::ErrorKind::OutOfMemory.into()),
     }
 }
 

@@ -65,8 +65,8 @@ impl Memory {
     pub(crate) fn metadata(&self) -> &[AtomicU64] {
         let words: *const AtomicU64 = std::ptr::with_exposed_provenance(self.base);
         // SAFETY: the range is mapped as long as this lives, aligned, and accessed through atomics only, in
-        // every process. The file has this length and its owner does not cut it: a process that may cut it may
-        // also write anything into it.
+        // every process. The file has this length and its owner does not cut it: a process that may cut it
+        // may also write anything into it.
         unsafe { std::slice::from_raw_parts(words, self.metadata / 8) }
     }
 

@@ -66,6 +66,16 @@ extern "C" fn in_child() {
     LOCK.store(false, Ordering::Release);
 }
 
+extern "C" fn at_exit() {
+    let _locked = lock();
+    for place in &ATTACHED[..REACHED.load(Ordering::Acquire)] {
+        // SAFETY: as in `in_child`; this thread has the lock.
+        if let Some(attachment) = unsafe { place.load(Ordering::Acquire).as_ref() } {
+            attachment.is_exiting();
+        }
+    }
+}
+
 impl Locked {
     /// The attachment to the file with this identity, if this process has one.
     ///
@@ -93,6 +103,7 @@ impl Locked {
     pub(crate) fn add(&self, attachment: &Arc<Attachment>) -> io::Result<bool> {
         if !WATCHES_FORKS.load(Ordering::Acquire) {
             forks::watch(before_fork, in_parent, in_child)?;
+            forks::watch_exit(at_exit)?;
             WATCHES_FORKS.store(true, Ordering::Release);
         }
         let free = ATTACHED.iter().position(|place| place.load(Ordering::Acquire).is_null());

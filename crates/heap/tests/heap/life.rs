@@ -109,6 +109,33 @@ fn a_lease_ends_when_nobody_is_attached_even_if_all_were_killed() {
     assert_eq!(list(), ["test"], "without a lease it stays");
 }
 
+/// Opens and closes a heap whose lease is over as soon as it is closed.
+pub(crate) fn come_and_go(heap: &Heap, words: &[String]) {
+    // This one's name is another.
+    let options = Options::new().size(1 << 20).directory(std::path::Path::new(&words[0]));
+    let options = options.lease(Lease::Unused(Duration::ZERO));
+    for _ in 0..300 {
+        let brief = Heap::open("brief", &options).unwrap();
+        let names = Heap::list(Some(std::path::Path::new(&words[0]))).unwrap();
+        assert!(names.iter().any(|name| name == "brief"), "an open heap keeps its name");
+        drop(brief);
+    }
+    heap.address();
+    say("done");
+}
+
+#[test]
+fn an_expired_heap_is_never_taken_from_one_that_just_opens_it() {
+    let place = Place::new();
+    let _heap = place.open();
+    let path = place.path().to_str().unwrap();
+    let mut all: Vec<_> = (0..3).map(|_| place.start("come_and_go", &[path])).collect();
+    for process in &mut all {
+        process.says("done");
+        process.ends_well();
+    }
+}
+
 #[test]
 fn others_may_attach_if_the_mode_lets_them() {
     if !rustix::process::geteuid().is_root() {

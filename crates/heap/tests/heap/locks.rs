@@ -257,6 +257,26 @@ fn a_reader_writer_lock_survives_readers_and_writers_that_are_killed() {
     let _still = lock.read(short).unwrap();
 }
 
+/// Comes to a barrier once, and ends with the heap open.
+pub(crate) fn come_and_exit(heap: &Heap, _: &[String]) {
+    heap.barrier("barrier", 2).unwrap().wait(Some(PATIENCE)).unwrap();
+    std::process::exit(0);
+}
+
+#[test]
+fn a_process_that_ends_in_order_breaks_no_barrier() {
+    let place = Place::new();
+    let heap = place.open();
+    let barrier = heap.barrier("barrier", 2).unwrap();
+    for _ in 0..3 {
+        let mut other = place.start("come_and_exit", &[]);
+        barrier.wait(Some(PATIENCE)).unwrap();
+        other.ends_well();
+    }
+    let short = Some(Duration::from_millis(120));
+    assert!(matches!(barrier.wait(short), Err(LockError::TimedOut { .. })));
+}
+
 /// Comes to a barrier again and again; ends when it is broken.
 pub(crate) fn come(heap: &Heap, _: &[String]) {
     let barrier = heap.barrier("barrier", 3).unwrap();

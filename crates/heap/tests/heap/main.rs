@@ -17,11 +17,13 @@ use support::Role;
 
 const ROLES: &[(&str, Role)] = &[
     ("attach", life::attach),
+    ("come_and_go", life::come_and_go),
     ("count", locks::count),
     ("hold", locks::hold),
     ("hold_two", locks::hold_two),
     ("rwlock", locks::read_and_write),
     ("barrier", locks::come),
+    ("come_and_exit", locks::come_and_exit),
     ("once", locks::once),
     ("ring", locks::consume),
     ("churn", memory::churn),
