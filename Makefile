@@ -20,10 +20,11 @@ demo: build
 	target/release/banyan demo $(if $(INPUT),--input '$(INPUT)')
 
 # Everything: unit tests, simulator, tidy checks, and the real programs on one, two and three nodes. NAME=litmus runs
-# only the tests whose path has that word. Actors once more with debug assertions: deliberate mistakes, and the guides.
+# only the tests whose path has that word. Actors once more with debug assertions: deliberate mistakes, and the guides; heaps
+# too: deaths at named places.
 test: needs build
 	$(SIGNALS) $(CARGO) test --workspace --release -- --test-threads=$(TEST_THREADS) $(NAME)
-	$(SIGNALS) $(CARGO) test -p banyan-actors -- --test-threads=$(TEST_THREADS) $(NAME)
+	$(SIGNALS) $(CARGO) test -p banyan-actors -p banyan-heap -- --test-threads=$(TEST_THREADS) $(NAME)
 
 check:
 	$(CARGO) fmt --all --check

@@ -11,6 +11,7 @@ mod call;
 mod cluster;
 mod demo;
 mod doctor;
+mod heap;
 mod job;
 mod node;
 mod run;
@@ -72,6 +73,9 @@ enum Command {
     /// Commands about arenas, files that hold a persistent heap
     #[command(subcommand)]
     Arena(arena::ArenaCommand),
+    /// Commands about explicit heaps, memory that processes share by name
+    #[command(subcommand)]
+    Heap(heap::HeapCommand),
     /// Run configurations of actors under sponsors, and look into them
     Actor(actor::ActorCommand),
     /// Make this machine a node, and begin a cluster if there is none
@@ -128,6 +132,7 @@ fn main() -> ExitCode {
         Command::Bench(arguments) => bench::bench(&arguments),
         Command::BenchProgram { words } => banyan_bench::program(&words).map(|()| 0),
         Command::Arena(command) => arena::arena(&command),
+        Command::Heap(command) => heap::heap(&command),
         Command::Actor(command) => command.run(),
         Command::Up(arguments) => cluster::up(&arguments),
         Command::Join(arguments) => cluster::join(&arguments),

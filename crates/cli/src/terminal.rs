@@ -79,6 +79,21 @@ pub(crate) fn count(number: u64, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
+/// A number of bytes, for people.
+pub(crate) fn size_text(bytes: u64) -> String {
+    for (shift, unit) in [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")] {
+        if bytes >> shift > 0 {
+            let whole = bytes as f64 / (1_u64 << shift) as f64;
+            return if whole.fract() == 0.0 {
+                format!("{whole} {unit}")
+            } else {
+                format!("{whole:.1} {unit}")
+            };
+        }
+    }
+    format!("{bytes} B")
+}
+
 /// Prints values as JSON, one a line.
 pub(crate) fn print_json<T: serde::Serialize>(values: &[T]) -> anyhow::Result<()> {
     for value in values {
@@ -163,5 +178,13 @@ mod tests {
         plain.write_all(style::bad("x").as_bytes()).unwrap_or_default();
         assert_eq!(plain.into_inner(), b"x");
         assert_eq!(style::good("x"), "\x1b[32mx\x1b[0m");
+    }
+
+    #[test]
+    fn sizes_are_short() {
+        assert_eq!(size_text(0), "0 B");
+        assert_eq!(size_text(1 << 40), "1 TiB");
+        assert_eq!(size_text(6 << 19), "3 MiB");
+        assert_eq!(size_text(5 << 19), "2.5 MiB");
     }
 }

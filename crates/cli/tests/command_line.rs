@@ -22,7 +22,7 @@ fn text(bytes: Vec<u8>) -> String {
 
 #[test]
 fn help_is_what_was_agreed() {
-    let pages: [(&str, &[&str]); 47] = [
+    let pages: [(&str, &[&str]); 53] = [
         ("banyan", &["--help"]),
         ("run", &["run", "--help"]),
         ("demo", &["demo", "--help"]),
@@ -51,6 +51,12 @@ fn help_is_what_was_agreed() {
         ("arena-dump", &["arena", "dump", "--help"]),
         ("arena-move", &["arena", "move", "--help"]),
         ("arena-compact", &["arena", "compact", "--help"]),
+        ("heap", &["heap", "--help"]),
+        ("heap-list", &["heap", "list", "--help"]),
+        ("heap-show", &["heap", "show", "--help"]),
+        ("heap-stat", &["heap", "stat", "--help"]),
+        ("heap-dump", &["heap", "dump", "--help"]),
+        ("heap-unlink", &["heap", "unlink", "--help"]),
         ("up", &["up", "--help"]),
         ("join", &["join", "--help"]),
         ("down", &["down", "--help"]),

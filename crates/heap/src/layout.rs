@@ -257,6 +257,13 @@ mod tests {
     }
 
     #[test]
+    fn tables_are_where_the_document_has_them() {
+        let words = [WORD_PARTICIPANTS, WORD_HOLDS, WORD_WAITS, WORD_ROOTS, WORD_LOG, WORD_GRANULE_TABLE];
+        assert_eq!(words.map(|word| word * 8), [4096, 69_632, 331_776, 348_160, 479_232, 524_288]);
+        assert_eq!((WORD_BINS, WORD_BINS + BINS), (64, 92));
+    }
+
+    #[test]
     fn a_header_survives_its_bytes() {
         let bytes = header().encode();
         let length = header().geometry.file_bytes() as u64;
