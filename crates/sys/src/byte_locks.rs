@@ -25,8 +25,8 @@ pub fn set(file: &impl AsFd, byte: u64, lock: ByteLock) -> io::Result<bool> {
     apply(file, byte, 1, lock)
 }
 
-/// Locks `count` bytes from `byte` for this description alone, all or none, without waiting; `false` if another
-/// holder's lock stands against it.
+/// Locks `count` bytes from `byte` for this description alone, all or none, without waiting; `false` if
+/// another holder's lock stands against it.
 ///
 /// # Errors
 /// What the kernel says.
