@@ -1,7 +1,7 @@
 //! Locks that live in a heap: cells of 64 bytes at any place of it, used by any process that is attached.
 //!
 //! All of them are *robust*: what a process held that died is found out by those who wait for it. No wait
-//! relies on being woken: a thread sleeps for [`TICK`] at most and looks again, so whatever instruction a
+//! relies on being woken: a thread sleeps for `TICK` at most and looks again, so whatever instruction a
 //! process dies at, between giving up a lock and waking the next one for instance, costs others a tick.
 //!
 //! | file | what |
