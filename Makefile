@@ -5,6 +5,10 @@ CARGO ?= cargo
 # Large enough for the programs under test, small enough for a machine with two processors.
 TEST_THREADS ?= 2
 
+# The binary under test is the one that was built with the tests. Cargo would build it, and most of what it needs, once
+# more without them, since they ask for more of some libraries.
+BINARY := $(abspath $(or $(CARGO_TARGET_DIR),target))/release/banyan
+
 # Tests run in the background, or from a terminal that goes away, ignore these; programs under test inherit that.
 SIGNALS := env --default-signal=HUP,INT,QUIT
 
@@ -22,8 +26,9 @@ demo: build
 # Everything: unit tests, simulator, tidy checks, and the real programs on one, two and three nodes. NAME=litmus runs
 # only the tests whose path has that word. Actors once more with debug assertions: deliberate mistakes, and the guides; heaps
 # too: deaths at named places.
-test: needs build
-	$(SIGNALS) $(CARGO) test --workspace --release -- --test-threads=$(TEST_THREADS) $(NAME)
+test: needs
+	$(CARGO) test --workspace --release --no-run
+	$(SIGNALS) BANYAN=$(BINARY) $(CARGO) test --workspace --release -- --test-threads=$(TEST_THREADS) $(NAME)
 	$(SIGNALS) $(CARGO) test -p banyan-actors -p banyan-heap -- --test-threads=$(TEST_THREADS) $(NAME)
 
 check:

@@ -74,7 +74,8 @@ impl Installed {
 
     /// Compiles the test program, as `words` say.
     fn compile(&self, compiler: &str, name: &str, words: &[&str], last: &[&str]) -> PathBuf {
-        let program = self.heaps.path().join(format!("program-{name}"));
+        // Not beside the heaps: memory file systems are often mounted `noexec`.
+        let program = self.prefix.join(format!("program-{name}"));
         let source = package().join("tests/programs/heap.c");
         let strict = ["-Wall", "-Wextra", "-Werror", "-Wno-missing-field-initializers", "-O1", "-g"];
         let mut command = Command::new(compiler);
@@ -102,7 +103,7 @@ fn a_program_in_c_has_all_of_it() {
     // Without the shared library.
     let archive = installed.prefix.join("lib/libbanyan_heap.a").display().to_string();
     let program = package().join("tests/programs/heap.c");
-    let output = installed.heaps.path().join("static");
+    let output = installed.prefix.join("program-static");
     let include = format!("-I{}", installed.prefix.join("include").display());
     let mut command = Command::new("cc");
     command.args(["-D_GNU_SOURCE", &include]).arg(&program).arg("-o").arg(&output);
@@ -122,7 +123,7 @@ fn a_program_in_cpp_has_all_of_it() {
 #[test]
 fn address_sanitizer_finds_nothing() {
     let installed = install();
-    let probe = installed.heaps.path().join("probe");
+    let probe = installed.prefix.join("program-probe");
     let source = installed.heaps.path().join("probe.c");
     std::fs::write(&source, "int main(void) { return 0; }\n").unwrap();
     let mut compiler = Command::new("cc");

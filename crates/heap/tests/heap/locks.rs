@@ -9,6 +9,27 @@ use std::time::{Duration, Instant};
 /// Two words that are equal whenever the lock is free.
 type Twin = [u64; 2];
 
+/// Processes that die beside others which do the same.
+const VICTIMS: u64 = 15;
+
+/// Has two processes do so many rounds to their end, while others that do the same are killed at random.
+fn beside_victims(place: &Place, role: &str, rounds: &str, seed: u64) {
+    let mut steady = [place.start(role, &[rounds]), place.start(role, &[rounds])];
+    let mut random = fastrand::Rng::with_seed(seed);
+    for _ in 0..VICTIMS {
+        let mut victim = place.start(role, &["100000000"]);
+        victim.says("begins");
+        std::thread::sleep(Duration::from_micros(random.u64(100..15_000)));
+        victim.kill();
+    }
+    for process in &mut steady {
+        process.says("begins");
+        process.says("done");
+        process.tell("end");
+        process.ends_well();
+    }
+}
+
 /// Adds to a twin under its mutex, from two threads; who finds a dead holder's makes the words equal.
 pub(crate) fn count(heap: &Heap, words: &[String]) {
     let rounds: u64 = words[0].parse().unwrap();
@@ -37,25 +58,12 @@ pub(crate) fn count(heap: &Heap, words: &[String]) {
 fn a_mutex_excludes_processes_and_survives_killed_holders() {
     let place = Place::new();
     let heap = place.open();
-    let mut steady = [place.start("count", &["30000"]), place.start("count", &["30000"])];
-    let mut random = fastrand::Rng::with_seed(3);
-    for _ in 0..15 {
-        let mut victim = place.start("count", &["100000000"]);
-        victim.says("begins");
-        std::thread::sleep(Duration::from_micros(random.u64(100..15_000)));
-        victim.kill();
-    }
-    for process in &mut steady {
-        process.says("begins");
-        process.says("done");
-        process.tell("end");
-        process.ends_well();
-    }
+    beside_victims(&place, "count", "30000", 3);
     let twin = heap.mutex::<Twin>("twin", [0; 2]).unwrap();
     let twin = twin.lock().unwrap().repaired(|twin| twin[0] = twin[1]).unwrap();
     assert!(twin[1] >= 120_000, "nothing of those that lived is lost");
     let added = heap.atomic_u64("added").unwrap().load(Ordering::Relaxed);
-    assert!(added <= twin[1] && twin[1] <= added + 15, "a victim is one addition ahead at most");
+    assert!(added <= twin[1] && twin[1] <= added + VICTIMS, "a victim is one addition ahead at most");
 }
 
 /// Holds a mutex until it is told to give it up, or is killed.
@@ -232,20 +240,7 @@ pub(crate) fn read_and_write(heap: &Heap, words: &[String]) {
 fn a_reader_writer_lock_survives_readers_and_writers_that_are_killed() {
     let place = Place::new();
     let heap = place.open();
-    let mut steady = [place.start("rwlock", &["3000"]), place.start("rwlock", &["3000"])];
-    let mut random = fastrand::Rng::with_seed(9);
-    for _ in 0..15 {
-        let mut victim = place.start("rwlock", &["100000000"]);
-        victim.says("begins");
-        std::thread::sleep(Duration::from_micros(random.u64(100..15_000)));
-        victim.kill();
-    }
-    for process in &mut steady {
-        process.says("begins");
-        process.says("done");
-        process.tell("end");
-        process.ends_well();
-    }
+    beside_victims(&place, "rwlock", "3000", 9);
     let lock = heap.rwlock::<Twin>("twin", [0; 2]).unwrap();
     let twin = lock.write(Some(PATIENCE)).unwrap().repaired(|twin| twin[0] = twin[1]).unwrap();
     assert!(twin[1] >= 2 * 3 * 3000 / 5);

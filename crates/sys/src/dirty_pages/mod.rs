@@ -42,6 +42,23 @@ struct Scan {
     return_mask: u64,
 }
 
+impl Scan {
+    /// Pages that were written since they were protected.
+    fn written() -> Self {
+        Self { category_mask: PAGE_IS_WRITTEN, return_mask: PAGE_IS_WRITTEN, ..Self::default() }
+    }
+
+    /// Pages of a file's private memory of which the process has its own copy.
+    fn copied() -> Self {
+        Self {
+            category_inverted: PAGE_IS_FILE,
+            category_mask: PAGE_IS_WRITTEN | PAGE_IS_FILE,
+            return_mask: PAGE_IS_WRITTEN,
+            ..Self::default()
+        }
+    }
+}
+
 /// Write tracking by the kernel, of as many ranges as are added.
 #[derive(Debug)]
 pub struct DirtyPages {
@@ -100,13 +117,7 @@ impl DirtyPages {
     /// # Errors
     /// What the kernel says. Some pages may have been reported and protected by then.
     pub fn take(&self, start: usize, length: usize, found: &mut dyn FnMut(usize, usize)) -> io::Result<()> {
-        let scan = Scan {
-            flags: TAKE,
-            category_mask: PAGE_IS_WRITTEN,
-            return_mask: PAGE_IS_WRITTEN,
-            ..Scan::default()
-        };
-        self.scan(start, length, scan, found)
+        self.scan(start, length, Scan { flags: TAKE, ..Scan::written() }, found)
     }
 
     /// Calls `found` with each run of pages in the range that [`DirtyPages::take`] would report, and leaves
@@ -120,8 +131,7 @@ impl DirtyPages {
         length: usize,
         found: &mut dyn FnMut(usize, usize),
     ) -> io::Result<()> {
-        let (category_mask, return_mask) = (PAGE_IS_WRITTEN, PAGE_IS_WRITTEN);
-        self.scan(start, length, Scan { category_mask, return_mask, ..Scan::default() }, found)
+        self.scan(start, length, Scan::written(), found)
     }
 
     /// As [`DirtyPages::written`], of the pages that [`DirtyPages::take_copied`] would report.
@@ -129,13 +139,7 @@ impl DirtyPages {
     /// # Errors
     /// What the kernel says.
     pub fn copied(&self, start: usize, length: usize, found: &mut dyn FnMut(usize, usize)) -> io::Result<()> {
-        let scan = Scan {
-            category_inverted: PAGE_IS_FILE,
-            category_mask: PAGE_IS_WRITTEN | PAGE_IS_FILE,
-            return_mask: PAGE_IS_WRITTEN,
-            ..Scan::default()
-        };
-        self.scan(start, length, scan, found)
+        self.scan(start, length, Scan::copied(), found)
     }
 
     /// As [`DirtyPages::take`] for a range in which every page is in memory or swapped out, in two thirds of
@@ -150,8 +154,7 @@ impl DirtyPages {
         length: usize,
         found: &mut dyn FnMut(usize, usize),
     ) -> io::Result<()> {
-        let (category_mask, return_mask) = (PAGE_IS_WRITTEN, PAGE_IS_WRITTEN);
-        self.walk(start, length, Scan { flags: TAKE, category_mask, return_mask, ..Scan::default() }, found)
+        self.walk(start, length, Scan { flags: TAKE, ..Scan::written() }, found)
     }
 
     /// As [`DirtyPages::take`] for private memory of a file that was not protected: a page counts as written
@@ -166,14 +169,7 @@ impl DirtyPages {
         length: usize,
         found: &mut dyn FnMut(usize, usize),
     ) -> io::Result<()> {
-        let scan = Scan {
-            flags: TAKE,
-            category_inverted: PAGE_IS_FILE,
-            category_mask: PAGE_IS_WRITTEN | PAGE_IS_FILE,
-            return_mask: PAGE_IS_WRITTEN,
-            ..Scan::default()
-        };
-        self.scan(start, length, scan, found)
+        self.scan(start, length, Scan { flags: TAKE, ..Scan::copied() }, found)
     }
 
     /// Calls `found` with each run of pages that are in memory and were not written since they were last
