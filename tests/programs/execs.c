@@ -109,15 +109,16 @@ static void *refused_together(void *argument) {
 int main(int count, char **arguments) {
     pthread_t thread;
     CHECK(count > 1, "usage: execs WHAT");
-    if (strcmp(arguments[1], "alone") == 0) again("looked");
+    // What is executed gets these words, which a command of Banyan's would take for its own.
+    if (strcmp(arguments[1], "alone") == 0) again("--help");
     if (strcmp(arguments[1], "threads") == 0) {
         // All but the one that executes end.
         for (int i = 0; i < THREADS; i++) ZERO(pthread_create(&thread, NULL, idle, NULL));
-        again("looked");
+        again("--");
     }
     if (strcmp(arguments[1], "elsewhere") == 0) {
         for (int i = 0; i < THREADS; i++) ZERO(pthread_create(&thread, NULL, idle, NULL));
-        ZERO(pthread_create(&thread, NULL, execute, "looked"));
+        ZERO(pthread_create(&thread, NULL, execute, "--"));
         pause();
     }
     if (strcmp(arguments[1], "often") == 0) {
@@ -138,7 +139,7 @@ int main(int count, char **arguments) {
         ZERO(pthread_barrier_init(&together, NULL, THREADS));
         run_threads(THREADS, refused_together);
     }
-    if (strcmp(arguments[1], "looked") == 0) look(count, arguments);
+    if (strcmp(arguments[1], "--help") == 0 || strcmp(arguments[1], "--") == 0) look(count, arguments);
     ZERO(pthread_barrier_init(&together, NULL, THREADS));
     run_threads(THREADS, wait_for_all);
     return finish();

@@ -19,8 +19,6 @@ mod sql;
 mod terminal;
 
 use clap::{CommandFactory, Parser, Subcommand};
-use std::ffi::OsString;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// `call bench` says how often calls come here.
@@ -48,15 +46,6 @@ struct Arguments {
 enum Command {
     /// Run a program as one process over several nodes
     Run(run::RunArguments),
-    /// What a program executes to have another one in its place; see `banyan_node::again`
-    #[command(hide = true)]
-    Again {
-        /// The script
-        script: PathBuf,
-        /// The program's arguments
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        arguments: Vec<OsString>,
-    },
     /// Run a program natively and over local nodes, compare, and show what ran where
     Demo(demo::DemoArguments),
     /// Say what this machine lacks for Banyan, and what to type about it
@@ -117,6 +106,14 @@ const STATUS_OURS: u8 = 125;
 
 fn main() -> ExitCode {
     banyan_bench::init();
+    // What a program executes to have another one in its place. No word behind it is ours to read: `--` and
+    // `--help` are that program's.
+    let mut words = std::env::args_os().skip(1);
+    if words.next().is_some_and(|word| word == banyan_node::again::COMMAND)
+        && let Some(script) = words.next()
+    {
+        return ExitCode::from(run::again(script.as_ref(), words.collect()));
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -126,7 +123,6 @@ fn main() -> ExitCode {
     };
     let result = match arguments.command {
         Command::Run(arguments) => Ok(run::run(&arguments)),
-        Command::Again { script, arguments } => Ok(run::again(&script, arguments)),
         Command::Demo(arguments) => demo::demo(&arguments),
         Command::Doctor(arguments) => doctor::doctor(&arguments),
         Command::Bench(arguments) => bench::bench(&arguments),

@@ -22,3 +22,18 @@ pub enum Argument {
     /// An array of `iovec` whose buffers the call writes; their count is that argument.
     VectorOut(u8),
 }
+
+impl Argument {
+    /// Whether it is the same; `==` cannot be used where the table is made.
+    pub(super) const fn is(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Value, Self::Value) | (Self::Pointer, Self::Pointer) | (Self::Path, Self::Path) => true,
+            (Self::In(a), Self::In(b))
+            | (Self::Out(a), Self::Out(b))
+            | (Self::VectorIn(a), Self::VectorIn(b))
+            | (Self::VectorOut(a), Self::VectorOut(b)) => a == b,
+            (Self::FixedIn(a), Self::FixedIn(b)) | (Self::FixedOut(a), Self::FixedOut(b)) => a == b,
+            _ => false,
+        }
+    }
+}

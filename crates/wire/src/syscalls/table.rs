@@ -50,38 +50,68 @@ pub const TABLE: &[SystemCall] = &ROWS;
 // A row holds no pointer: with one it would be twice as large, and the table is in every replica.
 const ROWS: [SystemCall; WRITTEN.len()] = {
     let mut rows = [SystemCall { number: 0, class: GoHome, first_argument: 0, arguments: 0 }; WRITTEN.len()];
-    let (mut row, mut first) = (0, 0);
+    let mut row = 0;
     while row < rows.len() {
         let Written { number, class, arguments } = &WRITTEN[row];
         rows[row] = SystemCall {
             number: *number,
             class: *class,
-            first_argument: first as u16,
+            first_argument: LISTS.first[row],
             arguments: arguments.len() as u8,
         };
-        first += arguments.len();
         row += 1;
     }
     rows
 };
 
-/// The arguments of all rows, one after another.
-pub(super) static ARGUMENTS: [Argument; ARGUMENTS_COUNT] = {
-    let mut all = [Value; ARGUMENTS_COUNT];
-    let (mut row, mut end) = (0, 0);
+/// The arguments of all rows; a list that is a part of what is there already is not there again.
+pub(super) static ARGUMENTS: [Argument; LISTS.length] = *LISTS.all.first_chunk().expect("it is as long");
+
+/// How the lists of arguments of all rows lie in one.
+struct Lists {
+    all: [Argument; ARGUMENTS_MAX],
+    length: usize,
+    /// Where each row's begins.
+    first: [u16; WRITTEN.len()],
+}
+
+const LISTS: Lists = {
+    let mut lists = Lists { all: [Value; ARGUMENTS_MAX], length: 0, first: [0; WRITTEN.len()] };
+    let mut row = 0;
     while row < WRITTEN.len() {
-        let mut argument = 0;
-        while argument < WRITTEN[row].arguments.len() {
-            all[end] = WRITTEN[row].arguments[argument];
-            end += 1;
-            argument += 1;
+        let list = WRITTEN[row].arguments;
+        let mut at = 0;
+        while at + list.len() <= lists.length && !lie_at(&lists.all, at, list) {
+            at += 1;
         }
+        if at + list.len() > lists.length {
+            at = lists.length;
+            let mut argument = 0;
+            while argument < list.len() {
+                lists.all[at + argument] = list[argument];
+                argument += 1;
+            }
+            lists.length += list.len();
+        }
+        lists.first[row] = at as u16;
         row += 1;
     }
-    all
+    lists
 };
 
-const ARGUMENTS_COUNT: usize = {
+const fn lie_at(all: &[Argument], at: usize, list: &[Argument]) -> bool {
+    let mut argument = 0;
+    while argument < list.len() {
+        if !all[at + argument].is(list[argument]) {
+            return false;
+        }
+        argument += 1;
+    }
+    true
+}
+
+/// As many as if no two lists had anything in common.
+const ARGUMENTS_MAX: usize = {
     let (mut row, mut count) = (0, 0);
     while row < WRITTEN.len() {
         count += WRITTEN[row].arguments.len();
