@@ -89,6 +89,10 @@ static void *work(void *argument) {
 }
 
 int main(void) {
+    // Nothing was started that was waited for, nor by what made this process.
+    struct rusage of_children;
+    CALL(getrusage(RUSAGE_CHILDREN, &of_children));
+    CHECK(of_children.ru_maxrss == 0 && of_children.ru_utime.tv_usec == 0, "%ld KiB", of_children.ru_maxrss);
     char name[] = "processor_time.XXXXXX";
     int file = CALL(mkstemp(name));
     CALL(unlink(name));

@@ -67,6 +67,15 @@ fn what_cannot_be_executed_is_refused_as_by_the_kernel() {
     check(&c("execs", ["refused"]).on_every_node());
 }
 
+/// A run that a program of a run asks for is the one that there is.
+#[test]
+fn a_run_within_a_run_is_that_run() {
+    let banyan = workspace::banyan().unwrap();
+    check(&Case::new(&banyan, ["run", "-n", "2", "--", "/bin/echo", "--", "x"]).any_stderr());
+    let line = format!("'{}' run -n 2 -- /bin/echo child; exec '{0}' run -- /bin/echo --help", banyan.display());
+    check(&Case::new("/bin/sh", ["-c", &line]).any_stderr());
+}
+
 #[test]
 fn env_and_a_shell_execute_interpreters() {
     let script = workspace::program_source("subprocesses.py");

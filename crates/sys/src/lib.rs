@@ -13,6 +13,8 @@
 #[cfg(feature = "std")]
 pub mod byte_locks;
 #[cfg(feature = "std")]
+pub mod children;
+#[cfg(feature = "std")]
 pub mod descriptors;
 #[cfg(feature = "std")]
 pub mod dirty_pages;

@@ -10,9 +10,10 @@ use super::settings::{JobSettings, NodeCount, Run};
 use crate::cluster::ask_for_job;
 use crate::cluster::connect_to_node;
 use crate::cluster::node::{NodeSettings, random};
-use banyan_sys::descriptors;
+use banyan_sys::{children, descriptors};
+use banyan_wire::address_space::PROGRAM_MEMORY;
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -67,6 +68,9 @@ pub fn is_there(path: &Path) -> bool {
 /// Begins a run and becomes its program. Returns only if that fails.
 #[must_use]
 pub fn run(run: &Run) -> LaunchError {
+    if is_in_a_run() {
+        return go_on_in_it(run).unwrap_or_else(LaunchError::Load);
+    }
     match prepare(run) {
         Ok(job) => match replica::exec_home(&job.arguments, &job.requests) {
             error if error.kind() == io::ErrorKind::ArgumentListTooLong => {
@@ -80,6 +84,24 @@ pub fn run(run: &Run) -> LaunchError {
         },
         Err(error) => error,
     }
+}
+
+/// Whether this process is itself the program of a run: the kernel puts no stack where a run has its memory.
+fn is_in_a_run() -> bool {
+    let on_the_stack = 0_u8;
+    PROGRAM_MEMORY.contains(std::ptr::from_ref(&on_the_stack).addr() as u64)
+}
+
+/// Executes the program in place of this one, in the run that there is.
+fn go_on_in_it(run: &Run) -> Result<LaunchError, LoadError> {
+    let command = loader::resolve(&run.words, run.zeroth.as_deref(), std::env::var_os("PATH").as_deref())?;
+    loader::check(&command)?;
+    eprintln!("banyan: this is a run already: {} goes on in it", command.path.display());
+    let mut program = Command::new(&command.path);
+    if let Some((zeroth, arguments)) = command.arguments.split_first() {
+        program.arg0(zeroth).args(arguments);
+    }
+    Ok(LaunchError::Start(program.exec()))
 }
 
 /// A job that has begun and whose program this process is to become.
@@ -140,6 +162,7 @@ fn job_settings(run: &Run, command: &loader::Command) -> JobSettings {
 
 /// Starts nodes on this machine for one run. Returns a socket to each.
 fn start_nodes(count: u8) -> io::Result<Vec<OwnedFd>> {
+    children::leave_to_kernel()?;
     let secret = random()?;
     let listeners: Vec<TcpListener> =
         (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<io::Result<_>>()?;
@@ -162,7 +185,11 @@ fn start_nodes(count: u8) -> io::Result<Vec<OwnedFd>> {
     Ok(sockets)
 }
 
-/// Starts one node by way of a process that ends.
+/// What the process that starts a daemon says when it has.
+const STARTED: &[u8] = b"started\n";
+
+/// Starts one node by way of a process that ends. That one is not waited for: it would be a child of the
+/// program's whose processor time counts.
 fn start_node(number: usize, settings: &NodeSettings, inherited: [BorrowedFd<'_>; 2]) -> io::Result<()> {
     let file = rustix::fs::memfd_create("banyan-node", rustix::fs::MemfdFlags::empty())?;
     let mut file = std::fs::File::from(file);
@@ -170,18 +197,22 @@ fn start_node(number: usize, settings: &NodeSettings, inherited: [BorrowedFd<'_>
     for descriptor in &inherited {
         rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::empty())?;
     }
-    let status = Command::new("/proc/self/exe")
+    let started = Command::new("/proc/self/exe")
         .arg0("banyan")
         .args(["node", "run", "--detach", "--configuration"])
         .arg(file.as_raw_fd().to_string())
         .args(["--node", &number.to_string()])
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .status();
+        .stdout(Stdio::piped())
+        .spawn();
     for descriptor in &inherited {
         rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::CLOEXEC)?;
     }
-    if status?.success() { Ok(()) } else { Err(io::Error::other("a node daemon could not be started")) }
+    let mut said = Vec::new();
+    if let Some(mut output) = started?.stdout {
+        output.read_to_end(&mut said)?;
+    }
+    if said == STARTED { Ok(()) } else { Err(io::Error::other("a node daemon could not be started")) }
 }
 
 /// In the process that ends at once: starts the daemon proper, in a session of its own.
@@ -199,7 +230,8 @@ pub fn detach(configuration: i32, read: &NodeSettings, number: Option<u8>) -> io
     command.args(number.map(|number| format!("--node={number}")));
     command.stdin(Stdio::null()).stdout(Stdio::null());
     // The child outlives this process on purpose.
-    command.spawn().map(drop)
+    command.spawn()?;
+    io::stdout().write_all(STARTED)
 }
 
 /// Reads the settings that a daemon inherits.
