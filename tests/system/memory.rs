@@ -18,6 +18,11 @@ fn mappings_holes_and_protections_hold_for_every_thread() {
 }
 
 #[test]
+fn memory_is_read_by_process_as_it_is_by_address() {
+    check(&c("process_memory", []).on_every_node());
+}
+
+#[test]
 fn heaps_and_windows_at_fixed_addresses_are_shared_like_any_memory() {
     check(&c("memory_ranges", []).on_every_node());
 }

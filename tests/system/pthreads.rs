@@ -42,6 +42,11 @@ fn processor_time_is_a_sum_over_the_nodes() {
 }
 
 #[test]
+fn timers_run_by_the_processor_time_of_all_nodes() {
+    check(&c("processor_timers", []).on_every_node());
+}
+
+#[test]
 fn barriers_hold_everyone_until_all_are_there() {
     check(&c("barrier", []).on_every_node());
 }

@@ -16,3 +16,4 @@ pub mod membership;
 pub mod placement;
 pub mod regions;
 pub mod sponsors;
+pub mod timers;

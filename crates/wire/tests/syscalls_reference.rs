@@ -89,6 +89,7 @@ fn remark(call: &SystemCall) -> String {
         Class::Deputy(Handling::Usage) => {
             "processor time is the sum over the nodes; of the rest of `getrusage` the home node's".into()
         }
+        Class::Deputy(Handling::Timer) => "one on processor time runs by the sum over the nodes, and its signals say `SI_TIMER`".into(),
         Class::Deputy(Handling::Clock) => {
             "the clock of the thread's node; processor time is the sum over the nodes".into()
         }

@@ -10,6 +10,7 @@ use super::mapping::Mapping;
 use super::maps;
 use super::questions::{Answer, PEER_DEADLINE, Questions};
 use super::settings::{JobSettings, Summary};
+use super::timers::Kept;
 use crate::cluster::authority::{Authority, MemoryCall};
 use crate::pager::memory_file::MemoryFile;
 use crate::pager::{Mapped, PagerError, pools};
@@ -46,6 +47,8 @@ pub(crate) struct Home {
     placement: Mutex<Placement>,
     /// Processor time of threads on nodes that they have left, in nanoseconds.
     pub(super) used_before: Mutex<BTreeMap<u32, u64>>,
+    /// Timers on processor time.
+    pub(super) timers: Kept,
     nodes: u8,
     questions: Arc<Questions>,
     /// What each node's replica may have mapped.
@@ -126,6 +129,7 @@ impl Home {
             images,
             placement: Mutex::new(placement),
             used_before: Mutex::default(),
+            timers: Kept::default(),
             nodes,
             questions,
             learned: Mutex::default(),

@@ -26,6 +26,7 @@ pub(crate) mod replica;
 mod requests;
 pub(crate) mod settings;
 mod still;
+mod timers;
 
 pub(crate) use looking::{HomeView, ThreadView};
 

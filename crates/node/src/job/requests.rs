@@ -135,6 +135,10 @@ fn handle(job: &Job, received: Received) -> Result<(Answer, Option<OwnedFd>), Pa
             }
             Role::Remote(_) => FAILED,
         },
+        Request::Timer(call) => match &job.role {
+            Role::Home(home) => job.timer_call(home, &call)?,
+            Role::Remote(_) => FAILED,
+        },
         Request::Open(request) => {
             let file = match &job.role {
                 Role::Home(home) => job.open_of_process(home, &request)?,

@@ -4,7 +4,7 @@ use crate::daemon::settings::{self, SETTINGS};
 use crate::daemon::{requests, socket};
 use crate::kernel;
 use crate::memory;
-use crate::process::processor_time;
+use crate::process::{processor_time, timers};
 use crate::remote::{carrier, migration};
 use crate::report;
 use crate::thread::{Role, Thread, block, create};
@@ -35,6 +35,10 @@ pub extern "C" fn serve(thread: &'static Thread) -> ! {
                 Ok(()) => Reply::Done(Nothing {}),
                 Err(error) => failed(error),
             },
+            Ok(Command::Raise(signal)) => {
+                timers::raise(&signal);
+                Reply::Done(Nothing {})
+            }
             Ok(Command::End(command)) => kernel::exit_group(u64::from(command.status)),
             Err(_) => report::fail(&["banyan: a command of the node daemon is malformed"]),
         };

@@ -8,3 +8,4 @@ pub mod layout;
 pub mod links;
 pub mod listings;
 pub mod processor_time;
+pub mod timers;

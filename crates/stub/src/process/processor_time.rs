@@ -1,7 +1,7 @@
 //! Processor time of the program: its threads use it where they execute and where their calls are made, so
 //! `clock_gettime`, `getrusage` and `times` add up what the nodes say.
 //!
-//! Not here: timers that run by these clocks. They are the home kernel's, and run by what is used at home.
+//! Not here: timers that run by these clocks (`timers`).
 
 use crate::daemon::{requests, settings};
 use crate::kernel;
@@ -201,11 +201,11 @@ pub fn used_here(thread: u32) -> Used {
     let (number, which, parts) = if thread == 0 {
         (linux::__NR_getrusage, linux::RUSAGE_SELF as i32, 1000)
     } else {
-        let is_it = |other: &&Thread| {
-            other.role() == Role::Carrier && other.thread_id.load(Ordering::Relaxed) == thread
-        };
         // What one used that has left is told by its deputy.
-        let carrier = block::all().find(is_it).map_or(0, |it| it.carrier.load(Ordering::Relaxed));
+        let carrier = with_id(thread).map_or(0, |it| match it.role() {
+            Role::Carrier => it.carrier.load(Ordering::Relaxed),
+            _ => thread,
+        });
         if carrier == 0 {
             return Used { user: 0, system: 0 };
         }

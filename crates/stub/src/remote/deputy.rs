@@ -10,7 +10,7 @@ use crate::memory::call;
 use crate::memory::copy::{self, ProgramAddress};
 use crate::memory::futex;
 use crate::process::listings::Listing;
-use crate::process::{descriptors, files, links, processor_time};
+use crate::process::{descriptors, files, links, processor_time, timers};
 use crate::remote::migration;
 use crate::remote::shipping::{self, Pieces};
 use crate::report;
@@ -284,6 +284,7 @@ fn shipped_call(
                 _ => processor_time::deliver(arguments[at], result, written),
             });
         }
+        Handling::Timer => return Some(timers::call(thread, number, &arguments)),
         Handling::Kill => {
             if let Err(error) = refuse::allows_kill(&arguments) {
                 return Some(error.negated());

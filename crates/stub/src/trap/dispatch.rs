@@ -6,7 +6,7 @@ use crate::daemon::settings;
 use crate::kernel;
 use crate::memory::call;
 use crate::process::listings::Listing;
-use crate::process::{descriptors, execute, files, links, processor_time};
+use crate::process::{descriptors, execute, files, links, processor_time, timers};
 use crate::signal::frame::UserContext;
 use crate::signal::{alternate_stack, deliver, mask, restore};
 use crate::thread::create::{self, Kind};
@@ -43,6 +43,7 @@ pub fn home_call(
             unsafe { kernel::raw(number, *arguments) }
         }
         Class::Deputy(Handling::Clock | Handling::Usage) => processor_time::call(thread, number, arguments),
+        Class::Deputy(Handling::Timer) => timers::call(thread, number, arguments),
         Class::Deputy(Handling::Link { path }) => {
             links::read_at_home(thread, number, arguments, usize::from(path))
         }

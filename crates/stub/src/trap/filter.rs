@@ -190,8 +190,8 @@ fn handled(program: &mut Program, number: u32, handling: Handling, descriptor_fl
         | Handling::Open { .. }
         | Handling::Affinity => {}
         // Of a process on one node the kernel knows all.
-        Handling::Usage | Handling::Clock if nodes == Nodes::One => {}
-        Handling::Usage => program.result_if_equal(number, TRAP),
+        Handling::Usage | Handling::Timer | Handling::Clock if nodes == Nodes::One => {}
+        Handling::Usage | Handling::Timer => program.result_if_equal(number, TRAP),
         Handling::Clock => {
             program.push(JUMP_EQUAL, number, 0, 8);
             program.load(ARGUMENT_0_LOW);
@@ -253,6 +253,7 @@ fn passes_at_home(number: u32) -> bool {
             | Handling::Kill
             | Handling::Affinity
             | Handling::Usage
+            | Handling::Timer
             | Handling::Clock,
         ) => true,
         Class::Deputy(Handling::Mask(_) | Handling::Listing { .. } | Handling::Open { .. })
@@ -341,6 +342,7 @@ mod tests {
                     | Handling::Listing { .. }
                     | Handling::Open { .. }
                     | Handling::Mask(_)
+                    | Handling::Timer
                     | Handling::Usage,
                 )
                 | Class::Emulate(_)

@@ -17,6 +17,8 @@ messages! {
         /// Have a thread leave this node as soon as it runs the program. Done, whether it is here or not; or
         /// failed.
         5 Leave(LeaveNode),
+        /// Raise the signal of a timer. Done.
+        6 Raise(Raise),
     }
 }
 
@@ -45,6 +47,14 @@ records! {
     LeaveNode {
         /// Its id at home.
         thread: u32,
+    }
+
+    /// The signal of a timer on processor time.
+    Raise {
+        /// The thread that gets it, or 0 for the process.
+        to: u64,
+        /// How a `siginfo_t` of it begins; the rest is zero.
+        information: [u64; 4],
     }
 
     /// The end of a replica.

@@ -21,15 +21,15 @@ pub mod packet;
 pub mod request;
 
 pub use actions::{ACTIONS_MAX, Action, ActionKind, Steps};
-pub use command::{Command, End, Failed, LeaveNode, Reply, StartCarrier, Started, TimeHere, Used};
+pub use command::{Command, End, Failed, LeaveNode, Raise, Reply, StartCarrier, Started, TimeHere, Used};
 pub use packet::{Field, Malformed, PACKET_MAX, Packet, Row};
 pub use request::{
     Acquire, Answer, Copied, Enter, Exit, Hello, Lookup, MapSource, MemoryCall, Nothing, Open, Placed,
-    Purpose, Push, Range, Refusal, Refused, Request, StartThread, StoppedThread, ThreadEnd, TimeElsewhere,
+    Purpose, Push, Range, Refusal, Refused, Request, StartThread, StoppedThread, ThreadEnd, TimeElsewhere, TimerCall, TimerState,
 };
 
 /// Version of these records; both sides come from one binary, so a mismatch is a build error made visible.
-pub const STUB_ABI_VERSION: u32 = 8;
+pub const STUB_ABI_VERSION: u32 = 9;
 
 /// First packet from the daemon to a new stub, beside which the memory file and the command socket travel.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]

@@ -60,6 +60,9 @@ messages! {
         20 Copied(Copied),
         /// The copy runs, or could not be made. Done when it has what it copies of this process's memory.
         21 Forked(Nothing),
+        /// A call about a timer. Timer; or failed if it is none that runs by processor time, and the kernel
+        /// has it.
+        22 Timer(TimerCall),
     }
 }
 
@@ -81,6 +84,8 @@ messages! {
         6 AtHome(Nothing),
         /// What was used.
         7 Used(Used),
+        /// The timer runs by processor time.
+        8 Timer(TimerState),
     }
 }
 
@@ -160,6 +165,33 @@ records! {
         thread: u32,
         /// The node where it executes, or 0 for all.
         node: u32,
+    }
+
+    /// A call about a timer.
+    TimerCall {
+        /// Number of the call.
+        number: u32,
+        /// The timer's number; of one of setitimer(2) its number there.
+        timer: u32,
+        /// Id at home of the thread that makes the call.
+        thread: u32,
+        /// The first argument, as it is: of timer_create(2) the clock.
+        clock: u32,
+        /// The second argument.
+        second: u64,
+        /// The third argument.
+        third: u64,
+        /// What lies where the call reads: a `struct itimerspec`, a `struct itimerval`, the first half of a
+        /// `struct sigevent`; else zeroes.
+        read: [u64; 4],
+    }
+
+    /// What a call about a timer returns and writes.
+    TimerState {
+        /// A negated errno, or 0.
+        result: i64,
+        /// What was left, as a structure like the one that the call reads.
+        was: [u64; 4],
     }
 
     /// A file that shows the process.

@@ -60,6 +60,8 @@ pub enum Handling {
     Affinity,
     /// It tells what processor time was used, which is a sum over the nodes: see `Clock`.
     Usage,
+    /// It is about a timer, which may run by processor time: then its home's daemon keeps it.
+    Timer,
     /// It reads a clock. One of processor time is asked for at home, the others and the thread's own where it
     /// executes.
     Clock,

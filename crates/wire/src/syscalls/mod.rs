@@ -32,7 +32,7 @@ pub struct SystemCall {
     /// How it is handled.
     pub class: Class,
     /// Where its arguments begin in [`ARGUMENTS`].
-    first_argument: u16,
+    first_argument: u8,
     /// How many are there.
     arguments: u8,
 }

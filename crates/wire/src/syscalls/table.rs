@@ -7,7 +7,7 @@ use super::class::CreationForm;
 use super::class::DescriptorArguments::{First, FirstAndSecond};
 use super::class::Emulation::{Home, Memory, Thread};
 use super::class::Handling::{
-    Affinity, Clock, Descriptors, Futex, Kill, Link, Listing, Mask, Open, Plain, Usage,
+    Affinity, Clock, Descriptors, Futex, Kill, Link, Listing, Mask, Open, Plain, Timer, Usage,
 };
 use super::class::HomeCall::{
     CloseRange, EndProcess, GetRobustList, PendingSignals, ProcessControl, SetRobustList, SetTidAddress,
@@ -72,7 +72,7 @@ struct Lists {
     all: [Argument; ARGUMENTS_MAX],
     length: usize,
     /// Where each row's begins.
-    first: [u16; WRITTEN.len()],
+    first: [u8; WRITTEN.len()],
 }
 
 const LISTS: Lists = {
@@ -93,7 +93,8 @@ const LISTS: Lists = {
             }
             lists.length += list.len();
         }
-        lists.first[row] = at as u16;
+        assert!(at <= u8::MAX as usize, "a row is to stay small");
+        lists.first[row] = at as u8;
         row += 1;
     }
     lists
@@ -172,9 +173,9 @@ table! {
     __NR_dup2, Deputy(Descriptors(FirstAndSecond)), [];
     __NR_pause, Deputy(Plain), [];
     __NR_nanosleep, Local, [FixedIn(16), FixedOut(16)];
-    __NR_getitimer, Deputy(Plain), [Value, FixedOut(32)];
+    __NR_getitimer, Deputy(Timer), [];
     __NR_alarm, Deputy(Plain), [];
-    __NR_setitimer, Deputy(Plain), [Value, FixedIn(32), FixedOut(32)];
+    __NR_setitimer, Deputy(Timer), [];
     __NR_getpid, Deputy(Plain), [];
     __NR_sendfile, Deputy(Plain), [];
     __NR_socket, Deputy(Plain), [];
@@ -358,11 +359,11 @@ table! {
     __NR_restart_syscall, Deputy(Plain), [];
     __NR_semtimedop, Deputy(Plain), [];
     __NR_fadvise64, Deputy(Plain), [];
-    __NR_timer_create, Deputy(Plain), [];
-    __NR_timer_settime, Deputy(Plain), [];
-    __NR_timer_gettime, Deputy(Plain), [];
+    __NR_timer_create, Deputy(Timer), [];
+    __NR_timer_settime, Deputy(Timer), [];
+    __NR_timer_gettime, Deputy(Timer), [];
     __NR_timer_getoverrun, Deputy(Plain), [];
-    __NR_timer_delete, Deputy(Plain), [];
+    __NR_timer_delete, Deputy(Timer), [];
     __NR_clock_settime, Deputy(Plain), [];
     __NR_clock_gettime, Deputy(Clock), [Value, FixedOut(16)];
     __NR_clock_getres, Local, [Value, FixedOut(16)];
@@ -446,7 +447,7 @@ table! {
     __NR_sendmmsg, Deputy(Plain), [];
     __NR_setns, GoHome, [];
     __NR_getcpu, Local, [FixedOut(4), FixedOut(4), Pointer];
-    __NR_process_vm_readv, refused(ENOSYS), [];
+    __NR_process_vm_readv, Deputy(Plain), [];
     __NR_process_vm_writev, refused(ENOSYS), [];
     __NR_kcmp, refused(EPERM), [];
     __NR_finit_module, Deputy(Plain), [];

@@ -1,0 +1,337 @@
+//! Timers that run by the processor time of a program on several nodes, as timer_settime(2) and setitimer(2)
+//! have them: what calls about them return, and which signals are due. The readings of clocks come in as
+//! values.
+//!
+//! Not for clocks that are the same wherever one looks: those timers are the kernel's.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+use linux_raw_sys::errno::EINVAL;
+use linux_raw_sys::general as linux;
+use linux_raw_sys::general::{
+    CLOCK_PROCESS_CPUTIME_ID, CLOCK_THREAD_CPUTIME_ID, ITIMER_PROF, ITIMER_VIRTUAL, SIGALRM, SIGEV_NONE,
+    SIGEV_THREAD_ID, SIGPROF, SIGVTALRM, TIMER_ABSTIME,
+};
+
+const NANOSECONDS: u64 = 1_000_000_000;
+/// Nanoseconds of a `struct timeval`'s parts.
+const MICROSECOND: u64 = 1000;
+/// `SI_TIMER`: where a signal says that it comes from. One of setitimer(2) would say `SI_KERNEL`, which the
+/// kernel lets no thread say but the first.
+const SI_TIMER: u64 = -2_i32 as u32 as u64;
+
+/// What a timer runs by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Clock {
+    /// A thread's id at home; 0 for the process.
+    pub of: u32,
+    /// What of its processor time.
+    pub counts: Counts,
+}
+
+/// What of the processor time a clock counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Counts {
+    /// That of the program's code, and the kernel's for it.
+    All,
+    /// That of the program's code.
+    User,
+}
+
+/// A signal that is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// The thread that gets it, or `None` for the process.
+    pub to: Option<u32>,
+    /// How its `siginfo_t` begins.
+    pub information: [u64; 4],
+}
+
+/// Which timer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    /// One of setitimer(2).
+    Interval(u32),
+    /// One of timer_create(2).
+    Numbered(u32),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Timer {
+    clock: Clock,
+    due: Option<Due>,
+    interval: u64,
+    /// The reading of the clock at which it is due, while it runs.
+    until: Option<u64>,
+}
+
+/// A call about a timer, as the program makes it.
+#[derive(Clone, Copy, Debug)]
+pub struct Call {
+    /// Number of the call.
+    pub number: u32,
+    /// The timer's number; of one of setitimer(2) its number there.
+    pub timer: u32,
+    /// The calling thread's id at home.
+    pub thread: u32,
+    /// The process's id.
+    pub process: u32,
+    /// Of timer_create(2): the clock.
+    pub clock: u32,
+    /// The second and the third argument.
+    pub arguments: [u64; 2],
+    /// What lies where the call reads.
+    pub read: [u64; 4],
+}
+
+/// What a call returns: a negated errno or 0, and what it writes.
+pub type Answer = (i64, [u64; 4]);
+
+/// All timers of one program.
+#[derive(Debug, Default)]
+pub struct Timers(BTreeMap<Key, Timer>);
+
+impl Timers {
+    /// The clock of the timer that a call is about, if it is one of these: the call needs its reading.
+    #[must_use]
+    pub fn clock(&self, call: &Call) -> Option<Clock> {
+        match call.number {
+            linux::__NR_timer_create => clock(call),
+            _ => Some(self.0.get(&key(call)).copied().or_else(|| interval_timer(key(call)))?.clock),
+        }
+    }
+
+    /// Makes a call about a timer of which [`Self::clock`] has told the clock, which now reads `now`.
+    pub fn call(&mut self, call: &Call, clock: Clock, now: u64) -> Answer {
+        let key = key(call);
+        if call.number == linux::__NR_timer_create {
+            self.0.insert(key, Timer { clock, due: due(call), interval: 0, until: None });
+            return (0, [0; 4]);
+        }
+        let Some(mut timer) = self.0.get(&key).copied().or_else(|| interval_timer(key)) else {
+            return (-i64::from(EINVAL), [0; 4]);
+        };
+        let part = if matches!(key, Key::Interval(_)) { MICROSECOND } else { 1 };
+        let left = timer.until.map_or(0, |until| until.saturating_sub(now).max(part));
+        let pair = |time: u64| [time / NANOSECONDS, time % NANOSECONDS / part];
+        let ([a, b], [c, d]) = (pair(timer.interval), pair(left));
+        match call.number {
+            linux::__NR_timer_delete => {
+                self.0.remove(&key);
+            }
+            linux::__NR_setitimer | linux::__NR_timer_settime => {
+                let [every, every_parts, first, first_parts] = call.read;
+                let missing = call.number == linux::__NR_timer_settime && call.arguments[1] == 0;
+                let (Some(interval), Some(first), false) =
+                    (time(every, every_parts, part), time(first, first_parts, part), missing)
+                else {
+                    return (-i64::from(EINVAL), [0; 4]);
+                };
+                let absolute =
+                    call.number == linux::__NR_timer_settime && call.arguments[0] as u32 & TIMER_ABSTIME != 0;
+                timer.interval = interval;
+                timer.until = match first {
+                    0 => None,
+                    _ if absolute => Some(first),
+                    _ => Some(now.saturating_add(first)),
+                };
+                self.0.insert(key, timer);
+            }
+            _ => {}
+        }
+        (0, [a, b, c, d])
+    }
+
+    /// The clocks by which a timer runs.
+    #[must_use]
+    pub fn running(&self) -> BTreeSet<Clock> {
+        self.0.values().filter(|timer| timer.until.is_some()).map(|timer| timer.clock).collect()
+    }
+
+    /// The signals that are due when a clock reads `now`.
+    pub fn due(&mut self, clock: Clock, now: u64) -> Vec<Due> {
+        let mut all = Vec::new();
+        for timer in self.0.values_mut().filter(|timer| timer.clock == clock) {
+            let Some(until) = timer.until.filter(|&until| until <= now) else { continue };
+            all.extend(timer.due);
+            // What was missed is not made up for.
+            let missed = (now - until).checked_div(timer.interval).unwrap_or(0);
+            let steps = timer.interval.saturating_mul(missed.saturating_add(1));
+            timer.until = (timer.interval != 0).then(|| until.saturating_add(steps));
+        }
+        all
+    }
+
+    /// How long it is until the next signal by a clock that reads `now`.
+    #[must_use]
+    pub fn left(&self, clock: Clock, now: u64) -> Option<u64> {
+        let untils = self.0.values().filter(|timer| timer.clock == clock).filter_map(|timer| timer.until);
+        untils.min().map(|until| until.saturating_sub(now))
+    }
+}
+
+fn key(call: &Call) -> Key {
+    match call.number {
+        linux::__NR_setitimer | linux::__NR_getitimer => Key::Interval(call.timer),
+        _ => Key::Numbered(call.timer),
+    }
+}
+
+/// One of setitimer(2) that was never set.
+fn interval_timer(key: Key) -> Option<Timer> {
+    let (signal, counts) = match key {
+        Key::Interval(ITIMER_PROF) => (SIGPROF, Counts::All),
+        Key::Interval(ITIMER_VIRTUAL) => (SIGVTALRM, Counts::User),
+        Key::Interval(_) | Key::Numbered(_) => return None,
+    };
+    let due = Some(Due { to: None, information: [signal.into(), SI_TIMER, 0, 0] });
+    Some(Timer { clock: Clock { of: 0, counts }, due, interval: 0, until: None })
+}
+
+/// The clock of a new timer, if it is one of this program's processor time. The kernel has checked that it
+/// exists.
+fn clock(call: &Call) -> Option<Clock> {
+    // `CPUCLOCK_PERTHREAD_MASK`, `CPUCLOCK_CLOCK_MASK`, and of the latter `CPUCLOCK_VIRT` and `CLOCKFD`.
+    const OF_THREAD: u32 = 4;
+    const KIND: u32 = 3;
+    const USER: u32 = 1;
+    const OF_DESCRIPTOR: u32 = 3;
+    let (of, counts) = match call.clock {
+        CLOCK_PROCESS_CPUTIME_ID => (0, Counts::All),
+        CLOCK_THREAD_CPUTIME_ID => (call.thread, Counts::All),
+        clock if (clock as i32) >= 0 || clock & KIND == OF_DESCRIPTOR => return None,
+        clock => {
+            let id = !(clock as i32 >> 3) as u32;
+            let counts = if clock & KIND == USER { Counts::User } else { Counts::All };
+            match (clock & OF_THREAD != 0, id) {
+                (true, 0) => (call.thread, counts),
+                (true, id) => (id, counts),
+                (false, id) if id == 0 || id == call.process => (0, counts),
+                (false, _) => return None,
+            }
+        }
+    };
+    Some(Clock { of, counts })
+}
+
+/// What a timer that `call` makes does when it is due, from the beginning of a `struct sigevent`.
+fn due(call: &Call) -> Option<Due> {
+    let (mut value, mut signal, mut to) = (u64::from(call.timer), SIGALRM, None);
+    if call.arguments[0] != 0 {
+        let [own, how, thread, _] = call.read;
+        (value, signal) = (own, how as u32);
+        match (how >> 32) as u32 {
+            SIGEV_NONE => return None,
+            SIGEV_THREAD_ID => to = Some(thread as u32),
+            _ => {}
+        }
+    }
+    // si_signo, si_code, si_timerid, si_value.
+    let information = [signal.into(), SI_TIMER, call.timer.into(), value];
+    Some(Due { to, information })
+}
+
+/// A time in nanoseconds, if it is one.
+fn time(seconds: u64, parts: u64, part: u64) -> Option<u64> {
+    let parts = parts.checked_mul(part).filter(|&parts| parts < NANOSECONDS)?;
+    ((seconds as i64) >= 0).then(|| seconds.saturating_mul(NANOSECONDS).saturating_add(parts))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const THREAD: u32 = 71;
+    const PROCESS: u32 = 70;
+
+    fn call(number: u32, timer: u32, arguments: [u64; 2], read: [u64; 4]) -> Call {
+        Call { number, timer, thread: THREAD, process: PROCESS, clock: timer, arguments, read }
+    }
+
+    fn make(timers: &mut Timers, call: &Call, now: u64) -> Answer {
+        let clock = timers.clock(call).expect("a timer of these");
+        timers.call(call, clock, now)
+    }
+
+    #[test]
+    fn a_profiling_timer_comes_again_and_what_was_missed_does_not() {
+        let mut timers = Timers::default();
+        let set = call(linux::__NR_setitimer, ITIMER_PROF, [1, 0], [0, 10_000, 0, 20_000]);
+        assert_eq!(make(&mut timers, &set, 5_000_000), (0, [0; 4]));
+        let clock = Clock { of: 0, counts: Counts::All };
+        assert_eq!(timers.running().into_iter().collect::<Vec<_>>(), [clock]);
+        assert_eq!(timers.left(clock, 5_000_000), Some(20_000_000));
+        assert!(timers.due(clock, 24_999_999).is_empty());
+        let due = timers.due(clock, 25_000_000);
+        assert_eq!((due[0].to, due[0].information), (None, [u64::from(SIGPROF), SI_TIMER, 0, 0]));
+        assert_eq!(timers.left(clock, 25_000_000), Some(10_000_000));
+        // Two were missed; one signal comes, and the next at its time.
+        assert_eq!(timers.due(clock, 57_000_000).len(), 1);
+        assert_eq!(timers.left(clock, 57_000_000), Some(8_000_000));
+        let get = call(linux::__NR_getitimer, ITIMER_PROF, [1, 0], [0; 4]);
+        assert_eq!(make(&mut timers, &get, 57_000_000), (0, [0, 10_000, 0, 8_000]));
+        // No new value has it stand still.
+        let stop = call(linux::__NR_setitimer, ITIMER_PROF, [0, 0], [0; 4]);
+        assert_eq!(make(&mut timers, &stop, 57_000_000), (0, [0, 10_000, 0, 8_000]));
+        assert!(timers.running().is_empty() && timers.due(clock, u64::MAX).is_empty());
+    }
+
+    #[test]
+    fn other_timers_are_the_kernels() {
+        let timers = Timers::default();
+        assert!(timers.clock(&call(linux::__NR_setitimer, linux::ITIMER_REAL, [1, 0], [0; 4])).is_none());
+        assert!(timers.clock(&call(linux::__NR_timer_settime, 3, [0, 1], [0; 4])).is_none());
+        for (clock, expected) in [
+            (linux::CLOCK_MONOTONIC, None),
+            (CLOCK_PROCESS_CPUTIME_ID, Some((0, Counts::All))),
+            (CLOCK_THREAD_CPUTIME_ID, Some((THREAD, Counts::All))),
+            (!PROCESS << 3 | 2, Some((0, Counts::All))),
+            (!PROCESS << 3 | 1, Some((0, Counts::User))),
+            (!(PROCESS + 9) << 3 | 2, None),
+            (!(THREAD + 1) << 3 | 4 | 2, Some((THREAD + 1, Counts::All))),
+            (!0 << 3 | 4 | 2, Some((THREAD, Counts::All))),
+            (!5 << 3 | 3, None),
+        ] {
+            let found = timers.clock(&call(linux::__NR_timer_create, clock, [0, 1], [0; 4]));
+            assert_eq!(found, expected.map(|(of, counts)| Clock { of, counts }), "{clock:#x}");
+        }
+    }
+
+    #[test]
+    fn a_timer_with_a_number_tells_what_it_was_made_with() {
+        let mut timers = Timers::default();
+        let event = [7, u64::from(linux::SIGUSR1) | u64::from(SIGEV_THREAD_ID) << 32, 72, 0];
+        let create =
+            Call { clock: CLOCK_THREAD_CPUTIME_ID, ..call(linux::__NR_timer_create, 3, [1, 1], event) };
+        assert_eq!(make(&mut timers, &create, 0), (0, [0; 4]));
+        let own = Clock { of: THREAD, counts: Counts::All };
+        let set = |flags, read| call(linux::__NR_timer_settime, 3, [flags, 1], read);
+        assert_eq!(make(&mut timers, &set(1, [0, 0, 0, 500]), 400), (0, [0; 4]));
+        assert_eq!(timers.left(own, 400), Some(100));
+        let due = timers.due(own, 500);
+        assert_eq!((due[0].to, due[0].information[3]), (Some(72), 7));
+        assert_eq!((due[0].information[1], due[0].information[2]), (SI_TIMER, 3));
+        assert!(timers.running().is_empty(), "it came once");
+        // What is no time is refused, and changes nothing.
+        for read in [[0, NANOSECONDS, 0, 1], [0, 0, u64::MAX, 0]] {
+            assert_eq!(make(&mut timers, &set(0, read), 0).0, -i64::from(EINVAL));
+        }
+        assert_eq!(make(&mut timers, &call(linux::__NR_timer_settime, 3, [0, 0], [0; 4]), 0).0, -22);
+        assert!(timers.running().is_empty());
+        assert_eq!(make(&mut timers, &call(linux::__NR_timer_delete, 3, [0, 0], [0; 4]), 0), (0, [0; 4]));
+        assert!(timers.clock(&set(0, [0; 4])).is_none());
+    }
+
+    #[test]
+    fn a_timer_that_tells_nobody_runs() {
+        let mut timers = Timers::default();
+        let event = [0, u64::from(SIGEV_NONE) << 32, 0, 0];
+        let create =
+            Call { clock: CLOCK_PROCESS_CPUTIME_ID, ..call(linux::__NR_timer_create, 4, [1, 1], event) };
+        let _ = make(&mut timers, &create, 0);
+        let _ = make(&mut timers, &call(linux::__NR_timer_settime, 4, [0, 1], [0, 9, 0, 9]), 0);
+        let clock = Clock { of: 0, counts: Counts::All };
+        assert!(timers.due(clock, 10).is_empty());
+        assert_eq!(timers.left(clock, 10), Some(8));
+    }
+}
