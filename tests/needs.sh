@@ -4,7 +4,8 @@ set -euo pipefail
 
 # program:package
 needed="gcc:gcc g++:g++ python3:python3 pigz:pigz xz:xz-utils zstd:zstd pbzip2:pbzip2 lbzip2:lbzip2
-    7zz:7zip sysbench:sysbench cmp:diffutils"
+    7zz:7zip sysbench:sysbench cmp:diffutils
+    make:make lua5.4:lua5.4 zsh:zsh"
 
 missing=()
 for pair in $needed; do

@@ -19,6 +19,7 @@ mod moves;
 mod pipeline;
 mod programs;
 mod pthreads;
+mod runtimes;
 mod signals;
 mod sql;
 

@@ -1,0 +1,11 @@
+# Children, copies of the process, a cluster of processes, and linear algebra.
+library(parallel)
+cat(system("echo child", intern = TRUE), "\n")
+print(unlist(mclapply(1:4, function(i) sum((1:1000) * i), mc.cores = 2)))
+m <- matrix(as.numeric(1:250000) %% 17, 500)
+print(sum(m %*% m))
+print(system("exit 3"))
+cluster <- makeCluster(2)
+print(unlist(parLapply(cluster, 1:4, function(i) i * i)))
+stopCluster(cluster)
+cat("ok\n")
