@@ -6,8 +6,8 @@
 use banyan_wire::stub::{
     ACTIONS_MAX, Acquire, Action, ActionKind, Answer, Command, Copied, End, Enter, Exit, Failed, Hello,
     LeaveNode, Lookup, Malformed, MapSource, MemoryCall, Nothing, Open, PACKET_MAX, Placed, Purpose, Push,
-    Range, Refusal, Refused, Reply, Request, Row, StartCarrier, StartThread, Started, Steps, StoppedThread,
-    ThreadEnd, TimeElsewhere, TimeHere, Used, Welcome,
+    Raise, Range, Refusal, Refused, Reply, Request, Row, StartCarrier, StartThread, Started, Steps,
+    StoppedThread, ThreadEnd, TimeElsewhere, TimeHere, TimerCall, TimerState, Used, Welcome,
 };
 use proptest::prelude::*;
 use std::fmt::Write;
@@ -112,6 +112,15 @@ fn requests() -> Vec<Request> {
         Request::More(Nothing {}),
         Request::CameHome(StoppedThread { thread: 78, used: 5 }),
         Request::ProcessorTime(TimeElsewhere { thread: 78, node: 2 }),
+        Request::Timer(TimerCall {
+            number: 38,
+            timer: 2,
+            thread: 78,
+            clock: 2,
+            second: 0x1000_0000_2000,
+            third: 0,
+            read: [0, 10_000, 0, 10_000],
+        }),
         Request::Open(Open {
             thread: 78,
             path: *b"task/123/status\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
@@ -141,6 +150,7 @@ fn answers() -> Vec<Answer> {
         Answer::Placed(Placed { node: 1 }),
         Answer::AtHome(Nothing {}),
         Answer::Used(Used { user: 1, system: 2 }),
+        Answer::Timer(TimerState { result: 0, was: [0, 10_000, 0, 4_000] }),
     ]
 }
 
@@ -151,6 +161,7 @@ fn commands() -> Vec<Command> {
         Command::End(End { status: 125 }),
         Command::ProcessorTime(TimeHere { thread: 78 }),
         Command::Leave(LeaveNode { thread: 78 }),
+        Command::Raise(Raise { to: 78, information: [27, 0xffff_fffe, 0, 0] }),
     ]
 }
 
