@@ -112,15 +112,6 @@ fn requests() -> Vec<Request> {
         Request::More(Nothing {}),
         Request::CameHome(StoppedThread { thread: 78, used: 5 }),
         Request::ProcessorTime(TimeElsewhere { thread: 78, node: 2 }),
-        Request::Timer(TimerCall {
-            number: 38,
-            timer: 2,
-            thread: 78,
-            clock: 2,
-            second: 0x1000_0000_2000,
-            third: 0,
-            read: [0, 10_000, 0, 10_000],
-        }),
         Request::Open(Open {
             thread: 78,
             path: *b"task/123/status\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
@@ -130,6 +121,15 @@ fn requests() -> Vec<Request> {
         Request::Fork(Nothing {}),
         Request::Copied(Copied { process: 9 }),
         Request::Forked(Nothing {}),
+        Request::Timer(TimerCall {
+            number: 38,
+            timer: 2,
+            thread: 78,
+            clock: 2,
+            second: 0x1000_0000_2000,
+            third: 0,
+            read: [0, 10_000, 0, 10_000],
+        }),
     ]
 }
 
