@@ -72,7 +72,8 @@ fn what_cannot_be_executed_is_refused_as_by_the_kernel() {
 fn a_run_within_a_run_is_that_run() {
     let banyan = workspace::banyan().unwrap();
     check(&Case::new(&banyan, ["run", "-n", "2", "--", "/bin/echo", "--", "x"]).any_stderr());
-    let line = format!("'{}' run -n 2 -- /bin/echo child; exec '{0}' run -- /bin/echo --help", banyan.display());
+    let line =
+        format!("'{}' run -n 2 -- /bin/echo child; exec '{0}' run -- /bin/echo --help", banyan.display());
     check(&Case::new("/bin/sh", ["-c", &line]).any_stderr());
 }
 

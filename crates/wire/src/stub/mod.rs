@@ -25,7 +25,8 @@ pub use command::{Command, End, Failed, LeaveNode, Raise, Reply, StartCarrier, S
 pub use packet::{Field, Malformed, PACKET_MAX, Packet, Row};
 pub use request::{
     Acquire, Answer, Copied, Enter, Exit, Hello, Lookup, MapSource, MemoryCall, Nothing, Open, Placed,
-    Purpose, Push, Range, Refusal, Refused, Request, StartThread, StoppedThread, ThreadEnd, TimeElsewhere, TimerCall, TimerState,
+    Purpose, Push, Range, Refusal, Refused, Request, StartThread, StoppedThread, ThreadEnd, TimeElsewhere,
+    TimerCall, TimerState,
 };
 
 /// Version of these records; both sides come from one binary, so a mismatch is a build error made visible.
