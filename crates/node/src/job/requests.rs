@@ -128,13 +128,7 @@ fn handle(job: &Job, received: Received) -> Result<(Answer, Option<OwnedFd>), Pa
             }
             DONE
         }
-        Request::ProcessorTime(TimeElsewhere { thread, node }) => match &job.role {
-            Role::Home(home) => {
-                let node = (node != 0).then(|| node_of(job, node)).transpose()?;
-                Answer::Used(home.time_elsewhere(node, thread)?)
-            }
-            Role::Remote(_) => FAILED,
-        },
+        Request::ProcessorTime(request) => time_elsewhere(job, request)?,
         Request::Timer(call) => match &job.role {
             Role::Home(home) => job.timer_call(home, &call)?,
             Role::Remote(_) => FAILED,
@@ -164,6 +158,12 @@ fn discard(job: &Job, (address, length): (u64, u64)) -> Result<(), PagerError> {
         return job.pager.discard(address, length, PEER_DEADLINE);
     }
     job.pager.memory().punch(address, length).map_err(|error| PagerError::Fatal(error.to_string()))
+}
+
+fn time_elsewhere(job: &Job, TimeElsewhere { thread, node }: TimeElsewhere) -> Result<Answer, PagerError> {
+    let Role::Home(home) = &job.role else { return Ok(FAILED) };
+    let node = (node != 0).then(|| node_of(job, node)).transpose()?;
+    Ok(Answer::Used(home.time_elsewhere(node, thread)?))
 }
 
 /// The program executes another one. This one's end shows as that of its replica.
