@@ -13,6 +13,8 @@ pub enum Place {
     Spread,
     /// On the home node while it has room.
     Pack,
+    /// On the home node until more nodes pay.
+    Auto,
 }
 
 impl Place {
@@ -22,6 +24,7 @@ impl Place {
         match self {
             Self::Spread => "spread",
             Self::Pack => "pack",
+            Self::Auto => "auto",
         }
     }
 }

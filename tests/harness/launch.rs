@@ -144,9 +144,18 @@ impl Running {
 
     /// Waits until stdout holds `wanted`.
     pub fn wait_for_output(&mut self, wanted: &str, limit: Duration) -> Result<()> {
+        self.wait_for(&self.stdout, wanted, limit)
+    }
+
+    /// Waits until stderr holds `wanted`.
+    pub fn wait_for_message(&self, wanted: &str, limit: Duration) -> Result<()> {
+        self.wait_for(&self.stderr, wanted, limit)
+    }
+
+    fn wait_for(&self, stream: &Collected, wanted: &str, limit: Duration) -> Result<()> {
         let deadline = Instant::now() + limit;
         let found = |bytes: &[u8]| bytes.windows(wanted.len()).any(|window| window == wanted.as_bytes());
-        if self.stdout.wait_until(deadline, |bytes, _| found(bytes)) {
+        if stream.wait_until(deadline, |bytes, _| found(bytes)) {
             return Ok(());
         }
         bail!("{wanted:?} was not printed within {limit:?}: {}", self.report());

@@ -18,13 +18,13 @@ const SIGKILL: i32 = 9;
 const GRACE: Duration = Duration::from_secs(5);
 
 /// Two daemons, of which the first is where jobs begin.
-struct Daemons {
+pub(crate) struct Daemons {
     daemons: Vec<Child>,
     scratch: Scratch,
 }
 
 impl Daemons {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let scratch = Scratch::new().unwrap();
         let secret = scratch.work().join("secret");
         std::fs::write(&secret, [7; 16]).unwrap();
@@ -37,9 +37,15 @@ impl Daemons {
         self.scratch.work().join("home")
     }
 
-    fn begin(&self, case: &Case) -> Running {
+    pub(crate) fn begin(&self, case: &Case) -> Running {
         let case = case.clone().variable("BANYAN_SOCKET", &self.socket().to_string_lossy());
         Running::start(&case, How::Banyan(NODES)).unwrap()
+    }
+
+    /// Kills the one where no job begins.
+    pub(crate) fn kill_other(&mut self) {
+        let _ = self.daemons[1].kill();
+        let _ = self.daemons[1].wait();
     }
 
     /// Threads and descriptors of each daemon.

@@ -17,6 +17,7 @@ mod litmus;
 mod memory;
 mod moves;
 mod pipeline;
+mod placing;
 mod programs;
 mod pthreads;
 mod runtimes;

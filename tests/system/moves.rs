@@ -92,7 +92,7 @@ fn ended(running: Running) {
 }
 
 /// The threads of a program and their nodes.
-fn threads(process: &str) -> Vec<(u64, u64)> {
+pub(crate) fn threads(process: &str) -> Vec<(u64, u64)> {
     let (end, lines, stderr) = job(&["threads", process, "--json"]);
     assert_eq!(end, End::Status(0), "{stderr}");
     let number = |line: &Value, name: &str| line[name].as_u64().unwrap();

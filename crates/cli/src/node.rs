@@ -2,7 +2,7 @@
 
 use crate::cluster::MemberCommand;
 use anyhow::Context;
-use banyan_node::{launch, node};
+use banyan_node::{local_nodes, node};
 use clap::{Args, Subcommand};
 use std::io::Write;
 use std::net::SocketAddr;
@@ -78,11 +78,11 @@ pub(crate) fn node(command: NodeCommand) -> anyhow::Result<u8> {
 }
 
 fn serve_run(configuration: i32, arguments: &NodeArguments) -> anyhow::Result<u8> {
-    let settings = launch::read_settings(configuration).with_context(|| {
+    let settings = local_nodes::read_settings(configuration).with_context(|| {
         format!("descriptor {configuration} holds no settings; such daemons are started by `banyan run`")
     })?;
     if arguments.detach {
-        launch::detach(configuration, &settings, arguments.node).context("starting the node daemon")?;
+        local_nodes::detach(configuration, &settings, arguments.node).context("starting the node daemon")?;
         return Ok(0);
     }
     let name = settings.name.clone();

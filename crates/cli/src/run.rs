@@ -36,8 +36,8 @@ pub(crate) struct RunArguments {
     /// Use daemons started on this machine for the run, even if a node is up
     #[arg(long)]
     local: bool,
-    /// On which node a new thread starts
-    #[arg(long, value_enum, default_value_t = Place::Spread)]
+    /// On which nodes threads are
+    #[arg(long, value_enum, default_value_t = Place::Auto)]
     place: Place,
     /// Move a random thread to a random other node as often as this, such as `5ms`: a test of what a program
     /// notices of moves, which is nothing
@@ -53,9 +53,11 @@ pub(crate) struct RunArguments {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Place {
-    /// On the next node, in turn
+    /// At home at first; on more nodes when threads wait for processors, as long as that makes the program faster
+    Auto,
+    /// A new one on the next node, in turn
     Spread,
-    /// On the same node until it has as many threads as processors, then on the next
+    /// A new one on the same node until it has as many threads as processors, then on the next
     Pack,
 }
 
@@ -112,6 +114,7 @@ pub(crate) fn run(arguments: &RunArguments) -> u8 {
         nodes: arguments.nodes,
         node: node(arguments),
         placement: match arguments.place {
+            Place::Auto => Placement::Auto,
             Place::Spread => Placement::Spread,
             Place::Pack => Placement::Pack,
         },

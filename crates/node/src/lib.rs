@@ -12,7 +12,7 @@ mod report;
 mod transport;
 
 pub use banyan_wire::sql::{Cell, QueryMessage};
-pub use cluster::{AskError, QueryError, admin, administer, joining, node, query, run_sockets, state};
+pub use cluster::{AskError, QueryError, admin, administer, joining, local_nodes, node, query, run_sockets, state};
 pub use job::settings::{NodeCount, Placement, Run, Summary};
 pub use job::{again, launch};
 pub use observe::{doctor, memory_map, statistics};

@@ -23,10 +23,10 @@ impl Model {
     fn check(&self, node: usize) -> Result<(), String> {
         let fewest = self.live.iter().min().copied().unwrap_or(0);
         match self.policy {
-            Policy::Spread if self.live[node] > fewest => {
+            Policy::Spread | Policy::Auto if self.live[node] > fewest => {
                 Err(format!("node {node} has more threads than others"))
             }
-            Policy::Spread => {
+            Policy::Spread | Policy::Auto => {
                 let nodes = self.live.len();
                 let turn = (self.last + 1..).map(|turn| turn % nodes).find(|&node| self.live[node] == fewest);
                 if turn == Some(node) { Ok(()) } else { Err(format!("it is not the turn of node {node}")) }
@@ -106,6 +106,94 @@ fn run(seed: u64, mutation: Option<Mutation>) -> Result<(), String> {
     Ok(())
 }
 
+/// One history of a process that is spread and brought together again.
+fn spread(seed: u64, mutation: Option<Mutation>) -> Result<(), String> {
+    let mut random = Random::new(seed);
+    let nodes = 1 + random.below(NODES_MAX) as u8;
+    let mut placement = match mutation {
+        None => Placement::new(Policy::Auto, nodes),
+        Some(mutation) => Placement::mutant(Policy::Auto, nodes, mutation),
+    };
+    placement.first(0);
+    let mut active = 1_u8;
+    let mut threads = 1;
+    for step in 0..STEPS {
+        let wrong = |what: &str| format!("seed {seed}, step {step}: {what}");
+        let node_of = |placement: &Placement, thread| placement.node(thread).map_or(u8::MAX, NodeId::get);
+        match random.below(10) {
+            0..=4 => {
+                let node = placement.start(threads);
+                threads += 1;
+                if node.get() >= active {
+                    return Err(wrong("a thread starts on a node that is not in use"));
+                }
+            }
+            5..=7 => placement.ended(random.below(u64::from(threads)) as ThreadId),
+            _ => {
+                active = 1 + random.below(u64::from(nodes)) as u8;
+                let sleeping = random.below(4) as ThreadId + 2;
+                let wants = |thread: ThreadId| thread % sleeping != 0;
+                let before: Vec<(ThreadId, NodeId)> = placement.threads().collect();
+                let moves = placement.spread_over(active, wants);
+                for &(thread, to) in &moves {
+                    let from = placement.wish(thread, to).ok_or_else(|| wrong("a move to where it is"))?;
+                    if from.get() < active && !wants(thread) {
+                        return Err(wrong("one that sleeps is moved"));
+                    }
+                    let _ = placement.destination(thread);
+                    placement.moved(thread, to);
+                }
+                if placement.threads().any(|(_, node)| node.get() >= active) {
+                    return Err(wrong("a thread is left on a node that is not in use"));
+                }
+                // Those that had to leave count where they came to.
+                let counted = |thread: ThreadId, was: NodeId| wants(thread) || was.get() >= active;
+                let count = |node: u8| {
+                    let here = |&&(thread, was): &&(ThreadId, NodeId)| {
+                        counted(thread, was) && node_of(&placement, thread) == node
+                    };
+                    before.iter().filter(here).count()
+                };
+                let counts: Vec<usize> = (0..active).map(count).collect();
+                let (most, least) = (counts.iter().max(), counts.iter().min());
+                if most.zip(least).is_some_and(|(most, least)| most - least > 1) {
+                    return Err(wrong("the threads that want to run are not evenly distributed"));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_process_is_spread_evenly_and_brought_together_whole() {
+    for seed in 0..2000 {
+        if let Err(failure) = spread(seed, None) {
+            panic!("{failure}");
+        }
+    }
+}
+
+#[test]
+fn as_few_threads_move_as_can_and_neighbours_stay_together() {
+    let mut placement = Placement::new(Policy::Auto, 4);
+    placement.first(0);
+    for thread in 1..8 {
+        assert_eq!(placement.start(thread), NodeId::HOME);
+    }
+    let mut to = |nodes| -> Vec<(ThreadId, u8)> {
+        let moves = placement.spread_over(nodes, |_| true);
+        for &(thread, node) in &moves {
+            placement.moved(thread, node);
+        }
+        moves.into_iter().map(|(thread, node)| (thread, node.get())).collect()
+    };
+    assert_eq!(to(2), [(4, 1), (5, 1), (6, 1), (7, 1)]);
+    assert_eq!(to(4), [(2, 2), (3, 2), (6, 3), (7, 3)]);
+    assert_eq!(to(4), []);
+    assert_eq!(to(1), [(4, 0), (5, 0), (2, 0), (3, 0), (6, 0), (7, 0)]);
+}
+
 #[test]
 fn random_threads_are_placed_as_the_policy_says() {
     for seed in 0..2000 {
@@ -131,6 +219,7 @@ fn threads_without_end_differ_by_one_between_nodes() {
 #[test]
 fn every_mistake_is_noticed() {
     for mutation in MUTATIONS {
-        assert!((0..400).any(|seed| run(seed, Some(mutation)).is_err()), "unnoticed: {mutation:?}");
+        let is_noticed = |seed| run(seed, Some(mutation)).is_err() || spread(seed, Some(mutation)).is_err();
+        assert!((0..400).any(is_noticed), "unnoticed: {mutation:?}");
     }
 }

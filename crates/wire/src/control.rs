@@ -131,6 +131,22 @@ pub enum ControlMessage {
     },
     /// From home: the replica goes on.
     Continue,
+    /// From home: what did the node do for the program so far?
+    TellUsage {
+        /// Comes back in the answer.
+        id: u64,
+    },
+    /// To home: this, in nanoseconds since the run began there.
+    Usage {
+        /// As asked.
+        id: u64,
+        /// Threads of the replica ran.
+        used: u64,
+        /// They could have run, and no processor took them.
+        waited: u64,
+        /// They waited for pages.
+        lost: u64,
+    },
 }
 
 /// Where a node of a job is reached.
@@ -243,6 +259,11 @@ mod tests {
                 vec![18, 1, 1, 0x80, 0x20, 0x80, 0x40],
             ),
             (ControlMessage::Continue, vec![19]),
+            (ControlMessage::TellUsage { id: 300 }, vec![20, 0xac, 2]),
+            (
+                ControlMessage::Usage { id: 1, used: 4096, waited: 2, lost: 3 },
+                vec![21, 1, 0x80, 0x20, 2, 3],
+            ),
         ]
     }
 

@@ -1,7 +1,7 @@
 //! Memory of another node: the fault for one page, and a stream of them.
 
 use super::outcome::Outcome;
-use super::processes::{self, Finished, Launch, Member, Place, hold};
+use super::processes::{self, Finished, Launch, Member, On, Place, hold};
 use super::session::{Session, only, processors};
 use super::tcp::{self, Sides};
 use crate::report::list_of;
@@ -73,7 +73,7 @@ fn run_on_two(session: &mut Session, sides: &Sides, words: &[&str]) -> anyhow::R
     let program = ["/proc/self/exe", "bench-program"].iter().chain(words);
     processes::run(Launch {
         words: program.map(|word| (*word).to_owned()).collect(),
-        nodes: Some(2),
+        on: On::Nodes(2),
         processors: None,
         run: session.next_run(),
         place,

@@ -7,6 +7,7 @@
 mod calls;
 mod control_group;
 mod guard;
+mod hostile;
 mod input;
 mod memory;
 mod one_node;
@@ -15,6 +16,7 @@ mod processes;
 mod program;
 mod scale;
 mod session;
+mod start;
 mod stub;
 mod tcp;
 
@@ -125,6 +127,18 @@ const BENCHES: &[Bench] = &[
         bar: Bar::AtLeast(3.2),
         measure: scale::mandelbrot,
     },
+    hostile("hostile.stencil", |session| hostile::measure(session, "stencil")),
+    hostile("hostile.radix", |session| hostile::measure(session, "radix")),
+    hostile("hostile.search", |session| hostile::measure(session, "search")),
+    hostile("hostile.solver", |session| hostile::measure(session, "solver")),
+    hostile("hostile.elimination", |session| hostile::measure(session, "elimination")),
+    hostile("hostile.bodies", |session| hostile::measure(session, "bodies")),
+    hostile("hostile.tasks", |session| hostile::measure(session, "tasks")),
+    hostile("hostile.barriers", |session| hostile::measure(session, "barriers")),
+    hostile("hostile.words", |session| hostile::measure(session, "words")),
+    hostile("hostile.allocator", |session| hostile::measure(session, "allocator")),
+    start("start.1", |session| start::measure(session, 1), 10.0),
+    start("start.3", |session| start::measure(session, 3), 15.0),
     Bench {
         name: "stub.size",
         about: "bytes of the runtime inside each replica against 64 KiB; it must need no symbol and no allocator",
@@ -133,6 +147,28 @@ const BENCHES: &[Bench] = &[
         measure: stub::size,
     },
 ];
+
+/// A program whose threads share memory, which several nodes must not make slower.
+const fn hostile(name: &'static str, measure: fn(&mut Session) -> anyhow::Result<Outcome>) -> Bench {
+    Bench {
+        name,
+        about: "speed of a program that shares on 3 nodes of 0.2 CPU, placed as pays, against one such node",
+        rival: "one such node",
+        bar: Bar::AtLeast(0.9),
+        measure,
+    }
+}
+
+/// What a start costs, in milliseconds.
+const fn start(name: &'static str, measure: fn(&mut Session) -> anyhow::Result<Outcome>, bar: f64) -> Bench {
+    Bench {
+        name,
+        about: "milliseconds that a static program which does nothing takes beyond its native run",
+        rival: "a millisecond",
+        bar: Bar::AtMost(bar),
+        measure,
+    }
+}
 
 /// The benches, for a list.
 pub(crate) fn benches() -> Vec<crate::Bench> {

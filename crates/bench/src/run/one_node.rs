@@ -2,7 +2,7 @@
 
 use super::input;
 use super::outcome::Outcome;
-use super::processes::{self, Finished, Launch};
+use super::processes::{self, Finished, Launch, On};
 use super::session::Session;
 use crate::report::list_of;
 use crate::row::Detail;
@@ -33,7 +33,7 @@ pub(crate) fn missing(program: &str) -> Option<Outcome> {
 fn run(session: &mut Session, words: &[String], nodes: Option<u8>) -> anyhow::Result<Finished> {
     processes::run(Launch {
         words: words.to_vec(),
-        nodes,
+        on: nodes.map_or(On::Nothing, On::Nodes),
         processors: None,
         run: session.next_run(),
         place: None,

@@ -39,12 +39,36 @@ pub(crate) struct Member {
 /// Puts a process of the run where it belongs; called again for each while a run starts.
 pub(crate) type Place<'a> = &'a mut dyn FnMut(&Member) -> anyhow::Result<()>;
 
+/// Where a program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum On {
+    /// Without Banyan.
+    Nothing,
+    /// On so many local nodes, its threads over all of them.
+    Nodes(u8),
+    /// On as many of so many local nodes as pays.
+    AsPays(u8),
+}
+
+impl On {
+    pub(crate) fn nodes(self) -> u8 {
+        match self {
+            Self::Nothing => 0,
+            Self::Nodes(nodes) | Self::AsPays(nodes) => nodes,
+        }
+    }
+
+    /// What `banyan run` is told to place threads by.
+    fn placement(self) -> &'static str {
+        if matches!(self, Self::AsPays(_)) { "auto" } else { "spread" }
+    }
+}
+
 /// What to run.
 pub(crate) struct Launch<'a> {
     /// Program and arguments.
     pub(crate) words: Vec<String>,
-    /// Over how many nodes; `None` without Banyan.
-    pub(crate) nodes: Option<u8>,
+    pub(crate) on: On,
     /// Processors that all of it is held to.
     pub(crate) processors: Option<CpuSet>,
     /// What the run's processes are marked with.
@@ -97,9 +121,9 @@ pub(crate) fn adopt_orphans() -> anyhow::Result<()> {
 /// Runs it to its end.
 pub(crate) fn run(launch: Launch<'_>) -> anyhow::Result<Finished> {
     let words = launch.words.join(" ");
-    let name = match launch.nodes {
-        Some(nodes) => format!("`{words}` on {nodes} nodes"),
-        None => format!("`{words}`"),
+    let name = match launch.on.nodes() {
+        0 => format!("`{words}`"),
+        nodes => format!("`{words}` on {nodes} nodes"),
     };
     Run::start(launch).and_then(Run::finish).with_context(|| name)
 }
@@ -112,7 +136,7 @@ pub(crate) fn warm_memory(run: String, megabytes: usize) -> anyhow::Result<()> {
         words: ["/proc/self/exe", "bench-program", "first-touch", &megabytes.to_string()]
             .map(str::to_owned)
             .to_vec(),
-        nodes: None,
+        on: On::Nothing,
         processors: None,
         run,
         place: None,
@@ -145,11 +169,12 @@ impl Drop for Run<'_> {
 
 impl<'a> Run<'a> {
     fn start(launch: Launch<'a>) -> anyhow::Result<Self> {
-        let mut command = match launch.nodes {
-            None => Command::new(&launch.words[0]),
-            Some(nodes) => {
+        let mut command = match launch.on.nodes() {
+            0 => Command::new(&launch.words[0]),
+            nodes => {
                 let mut command = Command::new("/proc/self/exe");
-                command.args(["run", "--local", "--place", "spread", "-n", &nodes.to_string()]);
+                let placement = launch.on.placement();
+                command.args(["run", "--local", "--place", placement, "-n", &nodes.to_string()]);
                 if nodes > 1 {
                     command.arg("--stats=json");
                 }
@@ -169,20 +194,20 @@ impl<'a> Run<'a> {
         let output = read_all(self.child.stdout.take());
         let complaints = read_all(self.child.stderr.take());
         let own = self.child.id() as i32;
-        if self.launch.place.is_some() {
-            self.place_all(own, deadline)?;
-        }
+        let mut placed = Placed::default();
         let ended = |process: i32| -> anyhow::Result<bool> {
             let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
             let process = Pid::from_raw(process).context("a process without a number")?;
             Ok(rustix::process::waitid(WaitId::Pid(process), options)?.is_some())
         };
         while !ended(own)? {
+            self.place(own, &mut placed)?;
             if Instant::now() > deadline {
                 bail!("not finished after {} s", self.launch.deadline.as_secs());
             }
             std::thread::sleep(Duration::from_millis(1));
         }
+        self.check_places(&placed)?;
         let mut finished =
             Finished { wall_seconds: self.started.elapsed().as_secs_f64(), ..Finished::default() };
         finished.program_seconds = cpu_seconds(own)?;
@@ -215,34 +240,42 @@ impl<'a> Run<'a> {
         Ok(finished)
     }
 
-    /// Waits for every process of the run and puts it in its place. Twice, since a thread may have started
-    /// another while its process was being moved.
-    fn place_all(&mut self, own: i32, deadline: Instant) -> anyhow::Result<()> {
-        let nodes = usize::from(self.launch.nodes.unwrap_or(0));
-        let Some(place) = self.launch.place.as_mut() else { return Ok(()) };
-        let mark = format!("{RUN_VARIABLE}={}", self.launch.run);
-        let mut complete = 0;
-        while complete < 2 {
-            let members = members(&mark, own);
-            for member in &members {
-                place(member)?;
+    /// Puts every process of the run where it belongs, as it appears. Each twice, since a thread may have
+    /// started another while its process was being moved.
+    fn place(&mut self, own: i32, placed: &mut Placed) -> anyhow::Result<()> {
+        let nodes = usize::from(self.launch.on.nodes());
+        let Some(place) = self.launch.place.as_mut().filter(|_| placed.complete < 2) else { return Ok(()) };
+        let members = members(&format!("{RUN_VARIABLE}={}", self.launch.run), own);
+        for member in &members {
+            if let Err(error) = place(member)
+                && stat(member.process).is_some_and(|stat| stat.state != 'Z')
+            {
+                return Err(error);
             }
-            let replicas = members.iter().filter(|member| member.role == Role::Replica).count();
-            complete += usize::from(members.len() == 2 * nodes && replicas == nodes);
-            let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-            let process = Pid::from_raw(own).context("a process without a number")?;
-            let has_ended = rustix::process::waitid(WaitId::Pid(process), options)?.is_some();
-            if has_ended && complete > 0 {
-                return Ok(());
-            }
-            // A figure of a run that was not held where it should be is worse than none.
-            if has_ended || Instant::now() > deadline {
-                bail!("{replicas} of {nodes} nodes came up and could be placed");
-            }
-            std::thread::sleep(Duration::from_millis(3));
         }
+        placed.replicas = members.iter().filter(|member| member.role == Role::Replica).count();
+        placed.complete += usize::from(members.len() == 2 * nodes && placed.replicas == nodes);
         Ok(())
     }
+
+    /// A figure of a run that was not held where it should be is worse than none.
+    fn check_places(&self, placed: &Placed) -> anyhow::Result<()> {
+        match self.launch.on {
+            On::Nodes(nodes) if self.launch.place.is_some() && placed.complete == 0 => {
+                bail!("{} of {nodes} nodes came up and could be placed", placed.replicas)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Which processes of a run are where they belong.
+#[derive(Debug, Default)]
+struct Placed {
+    /// Replicas that have been seen.
+    replicas: usize,
+    /// How often all of them were placed.
+    complete: usize,
 }
 
 /// Starts a command held to some processors: a child inherits those of the thread that starts it.
@@ -313,9 +346,11 @@ fn is_marked(process: i32, mark: &str) -> bool {
     environment.split(|byte| *byte == 0).any(|word| word.starts_with(mark.as_bytes()))
 }
 
-/// The daemons and replicas of a run whose home replica is `home`.
+/// The daemons and replicas of a run whose home replica is `home`. All started after it; looking at others would
+/// cost more than a run should be disturbed by.
 fn members(mark: &str, home: i32) -> Vec<Member> {
-    let marked: Vec<i32> = processes().into_iter().filter(|process| is_marked(*process, mark)).collect();
+    let marked: Vec<i32> =
+        processes().into_iter().filter(|process| *process >= home && is_marked(*process, mark)).collect();
     let daemons: BTreeMap<i32, usize> =
         marked.iter().filter_map(|process| Some((*process, daemon_node(*process)?))).collect();
     let replica = |process: &i32| {

@@ -8,7 +8,7 @@ use super::control_group::{self, ControlGroup};
 use super::input;
 use super::one_node::{missing, path_text};
 use super::outcome::Outcome;
-use super::processes::{self, Finished, Launch, Member, Role};
+use super::processes::{self, Finished, Launch, Member, On, Role};
 use super::session::Session;
 use crate::report::list_of;
 use crate::row::Detail;
@@ -19,18 +19,19 @@ use serde_json::json;
 use std::time::Duration;
 
 const NODES: u8 = 4;
-const PERIOD_MICROSECONDS: u64 = 5000;
-const QUOTA_MICROSECONDS: u64 = 1000;
+pub(super) const PERIOD_MICROSECONDS: u64 = 5000;
+pub(super) const QUOTA_MICROSECONDS: u64 = 1000;
 const DEADLINE: Duration = Duration::from_secs(180);
 
 /// One run on throttled nodes.
-struct Throttled {
-    finished: Finished,
+pub(super) struct Throttled {
+    pub(super) finished: Finished,
     /// Of each node: how long it was stopped because its quota was spent, added up over processors.
     stopped_seconds: Vec<f64>,
 }
 
-fn run(session: &mut Session, words: &[String], nodes: u8) -> anyhow::Result<Throttled> {
+pub(super) fn run(session: &mut Session, words: &[String], on: On) -> anyhow::Result<Throttled> {
+    let nodes = on.nodes();
     let mark = session.next_run();
     let groups: Vec<ControlGroup> = (0..nodes)
         .map(|node| ControlGroup::new(&format!("{mark}-{node}"), QUOTA_MICROSECONDS, PERIOD_MICROSECONDS))
@@ -45,7 +46,7 @@ fn run(session: &mut Session, words: &[String], nodes: u8) -> anyhow::Result<Thr
     };
     let finished = processes::run(Launch {
         words: words.to_vec(),
-        nodes: Some(nodes),
+        on,
         processors: None,
         run: mark,
         place: Some(&mut place),
@@ -67,8 +68,8 @@ fn compare(
     }
     let (mut one, mut four) = (Vec::new(), Vec::new());
     for _ in 0..session.rounds_of_long() {
-        one.push(run(session, words, 1)?);
-        four.push(run(session, words, NODES)?);
+        one.push(run(session, words, On::Nodes(1))?);
+        four.push(run(session, words, On::Nodes(NODES))?);
         anyhow::ensure!(
             one.last().map(|run| &run.finished.output) == four.last().map(|run| &run.finished.output),
             "the output on {NODES} nodes differs from that on one"

@@ -3,7 +3,7 @@
 //! A request is 64 bytes, the first sixteen of which say how many bytes to answer and in all, as a node's
 //! request for a page is a small frame that a larger one answers.
 
-use super::processes::{self, Finished, Launch, hold};
+use super::processes::{self, Finished, Launch, On, hold};
 use super::program::{clock_cost, print_quantiles};
 use super::session::Session;
 use anyhow::Context;
@@ -64,7 +64,7 @@ fn client(session: &mut Session, sides: &Sides, words: &[&str]) -> anyhow::Resul
     all.extend(&words[1..]);
     processes::run(Launch {
         words: all.into_iter().map(str::to_owned).collect(),
-        nodes: None,
+        on: On::Nothing,
         processors: sides.asking,
         run: session.next_run(),
         place: None,

@@ -176,7 +176,7 @@ impl Job {
         let own = std::env::current_exe().context("this binary does not know where it is")?;
         let mark = std::env::var(RUN_VARIABLE).unwrap_or_else(|_| format!("demo-{}", std::process::id()));
         let mut command = Command::new(own);
-        command.args(["run", "--local", "-n", &nodes.to_string(), "--stats=json", "--"]);
+        command.args(["run", "--local", "--place", "spread", "-n", &nodes.to_string(), "--stats=json", "--"]);
         command.arg(&self.program).args(self.arguments()).env(RUN_VARIABLE, &mark);
         let started = Instant::now();
         let mut replicas = None;

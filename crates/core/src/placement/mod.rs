@@ -1,7 +1,9 @@
 //! On which node each thread of a process executes: where a new one starts, and where one goes that was told
 //! to move. Home decides, since its daemon knows the threads of the process.
 //!
-//! Not here: how a thread moves, and anything that is measured while threads run.
+//! Not here: how a thread moves, and over how many nodes a process is spread by itself (`spreading`).
+
+pub mod spreading;
 
 use crate::ids::NodeId;
 use alloc::collections::BTreeMap;
@@ -16,6 +18,8 @@ pub enum Policy {
     /// A node gets this many threads before the next node gets any, and as many again when all nodes have
     /// them.
     Pack(u32),
+    /// As [`Policy::Spread`], over the nodes that [`Placement::spread_over`] says: home alone at first.
+    Auto,
 }
 
 /// A deliberate mistake, for tests of the tests.
@@ -33,16 +37,22 @@ pub enum Mutation {
     ForgetMoves,
     /// A wish is carried out again and again.
     KeepWishes,
+    /// Threads start on nodes that are not in use.
+    IgnoreActive,
+    /// Threads that have to leave a node all go home.
+    AllHome,
 }
 
 /// Every mistake.
-pub const MUTATIONS: [Mutation; 6] = [
+pub const MUTATIONS: [Mutation; 8] = [
     Mutation::ForgetExits,
     Mutation::NoTurns,
     Mutation::ForgetFirst,
     Mutation::OverfillPack,
     Mutation::ForgetMoves,
     Mutation::KeepWishes,
+    Mutation::IgnoreActive,
+    Mutation::AllHome,
 ];
 
 /// A thread of the process, by its id at home.
@@ -67,6 +77,8 @@ pub struct Placement {
     started: Vec<u64>,
     /// The node that got the last thread.
     last: usize,
+    /// Threads start on this many nodes, from home on.
+    active: usize,
     /// How often a thread changed its node.
     moves: u64,
     mutation: Option<Mutation>,
@@ -83,6 +95,7 @@ impl Placement {
             live: vec![0; nodes],
             started: vec![0; nodes],
             last: 0,
+            active: if policy == Policy::Auto { 1 } else { nodes },
             moves: 0,
             mutation: None,
         }
@@ -106,10 +119,10 @@ impl Placement {
     pub fn start(&mut self, thread: ThreadId) -> NodeId {
         let full = self.threads_per_round();
         let rounds = |&live: &u32| live / full;
-        let fewest = self.live.iter().map(rounds).min().unwrap_or(0);
-        let nodes = self.live.len();
+        let nodes = if self.mutation == Some(Mutation::IgnoreActive) { self.live.len() } else { self.active };
+        let fewest = self.live[..nodes].iter().map(rounds).min().unwrap_or(0);
         let first = match self.policy {
-            Policy::Spread if self.mutation != Some(Mutation::NoTurns) => self.last + 1,
+            Policy::Spread | Policy::Auto if self.mutation != Some(Mutation::NoTurns) => self.last + 1,
             _ => 0,
         };
         let chosen = (first..first + nodes)
@@ -164,11 +177,57 @@ impl Placement {
         found.wish.map(|_| found.node)
     }
 
+    /// From now on threads are on `nodes` nodes, from home on: new ones start there, and of those that want
+    /// to run, which `wants` knows, each node gets as many as another. As few as possible move, and those
+    /// that began one after the other stay together, since they are likelier to share memory. Returns who
+    /// shall go where; [`Self::wish`] has them go.
+    pub fn spread_over(
+        &mut self,
+        nodes: u8,
+        wants: impl Fn(ThreadId) -> bool,
+    ) -> Vec<(ThreadId, NodeId)> {
+        self.active = usize::from(nodes).clamp(1, self.live.len());
+        let mut members: Vec<Vec<ThreadId>> = vec![Vec::new(); self.live.len()];
+        for (&thread, found) in &self.threads {
+            let node = usize::from(found.node.get());
+            // One that sleeps may stay on a node that is in use.
+            if node >= self.active || wants(thread) {
+                members[node].push(thread);
+            }
+        }
+        let total: usize = members.iter().map(Vec::len).sum();
+        // The first nodes get one more, if it does not come out even.
+        let share = |node: usize| match node {
+            _ if node >= self.active => 0,
+            0 if self.mutation == Some(Mutation::AllHome) => total,
+            _ if self.mutation == Some(Mutation::AllHome) => 0,
+            _ => total / self.active + usize::from(node < total % self.active),
+        };
+        let mut leaving = Vec::new();
+        for (node, threads) in members.iter_mut().enumerate() {
+            let stay = share(node).min(threads.len());
+            leaving.extend(threads.split_off(stay));
+        }
+        let mut leaving = leaving.into_iter();
+        let mut moves = Vec::new();
+        for (node, threads) in members.iter().enumerate() {
+            let room = share(node).saturating_sub(threads.len());
+            moves.extend(leaving.by_ref().take(room).map(|thread| (thread, node_id(node))));
+        }
+        moves
+    }
+
     /// Where a thread goes that has left its node for that. The wish is taken: what becomes of it is
     /// [`Self::moved`].
     pub fn destination(&mut self, thread: ThreadId) -> Option<NodeId> {
         let found = self.threads.get_mut(&thread)?;
         if self.mutation == Some(Mutation::KeepWishes) { found.wish } else { found.wish.take() }
+    }
+
+    /// How many threads have been told to move and have not yet.
+    #[must_use]
+    pub fn wishes(&self) -> usize {
+        self.threads.values().filter(|thread| thread.wish.is_some()).count()
     }
 
     /// Where a thread is.
@@ -211,7 +270,7 @@ impl Placement {
     fn threads_per_round(&self) -> u32 {
         let extra = u32::from(self.mutation == Some(Mutation::OverfillPack));
         match self.policy {
-            Policy::Spread => 1,
+            Policy::Spread | Policy::Auto => 1,
             Policy::Pack(threads) => threads.max(1) + extra,
         }
     }

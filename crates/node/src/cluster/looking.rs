@@ -80,6 +80,8 @@ impl Facts for Node {
                 };
                 cluster.others().into_iter().map(other).collect()
             }
+            // They have nothing to tell, and nobody to tell it.
+            Neighbours::Told { .. } if self.spares.are_waiting() => Vec::new(),
             Neighbours::Told { peers, number, .. } => {
                 // The others, by number, without this one.
                 let number_of = |at: usize, own: usize| if at < own { at } else { at + 1 };

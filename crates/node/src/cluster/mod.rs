@@ -7,6 +7,7 @@ mod certificates;
 mod jobs;
 pub mod joining;
 mod local;
+pub mod local_nodes;
 mod looking;
 mod membership;
 pub mod node;

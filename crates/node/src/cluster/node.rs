@@ -9,12 +9,14 @@
 
 use super::admin::{AdminAnswer, AdminRequest};
 use super::jobs::Jobs;
+use super::local_nodes::Spares;
 use super::local::{self, JobQuestion, Question};
 use super::membership::Cluster;
 use super::queries;
 use super::state::{State, StateError, socket_of};
 use super::ungreeted::Ungreeted;
-use crate::job::settings::{JobSettings, NodeCount};
+use crate::job::settings::NodeCount;
+use crate::job::summons::{JOIN_DEADLINE, Start, Summons};
 use crate::job::{Job, JobFacts};
 use crate::observe::log::{self, Log};
 use crate::observe::sql::{self, Facts, Served};
@@ -24,8 +26,8 @@ use banyan_sys::descriptors;
 use banyan_wire::cluster::ClusterMessage;
 use banyan_wire::control::{ControlMessage, JobPart, Place};
 use banyan_wire::frame;
-use banyan_wire::handshake::{Hello, HelloError, Purpose};
-use banyan_wire::ids::{JobId, NodeId};
+use banyan_wire::handshake::{HelloError, Purpose};
+use banyan_wire::ids::JobId;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use serde::{Deserialize, Serialize};
 use std::io::{self, Write};
@@ -33,11 +35,6 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
-use zerocopy::IntoBytes;
-
-/// A node must answer within this time whether it joins a job, and know a job that another node has joined.
-const JOIN_DEADLINE: Duration = Duration::from_secs(4);
 
 /// What a node needs to know, passed to a daemon of one run in a memory file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -52,6 +49,9 @@ pub struct NodeSettings {
     pub local: i32,
     /// Where other nodes listen, in the order in which they are asked to join a job.
     pub peers: Vec<SocketAddr>,
+    /// Numbers of the sockets that it inherits for those of them that it starts itself: all, or none.
+    #[serde(default)]
+    pub spares: Vec<i32>,
 }
 
 /// Why a node cannot do its work.
@@ -80,6 +80,8 @@ pub(crate) struct Node {
     pub(super) trust: Trust,
     pub(super) neighbours: Neighbours,
     pub(super) jobs: Jobs<Job>,
+    /// Nodes of a run that are not started yet.
+    pub(super) spares: Arc<Spares>,
     /// What happened here.
     pub(super) log: Arc<Log>,
     /// Processes of this machine that have queries answered, and nodes that read tables.
@@ -126,9 +128,13 @@ pub fn serve_run(settings: NodeSettings) -> Result<(), NodeError> {
     };
     let local = take(settings.local, "the socket to its starter")?;
     let listener = TcpListener::from(take(settings.listener, "its listening socket")?);
+    let failed = |source| NodeError::Socket { what: "its listening socket".into(), source };
+    let own = listener.local_addr().map_err(failed)?;
+    let spares = settings.spares.iter().map(|&number| take(number, "a socket of another node"));
+    let spares = Spares::new(&settings, own, spares.collect::<Result<_, _>>()?);
     // Another session: the terminal's signals are the program's.
     let _ = rustix::process::setsid();
-    let node = Node::start_told(Some(settings.name), settings.secret, listener, settings.peers)?;
+    let node = Node::start_told(Some(settings.name), settings.secret, listener, settings.peers, spares)?;
     let name = local::run_socket();
     // For who looks at the run; without it the run goes on.
     if let Ok(people) = listen_at(&name) {
@@ -155,7 +161,7 @@ pub fn serve_machine(
     let listener = TcpListener::bind(listen).map_err(failed(listen.to_string()))?;
     let local = listen_at(path)?;
     let address = listener.local_addr().map_err(failed(listen.to_string()))?;
-    let node = Node::start_told(None, secret, listener, peers)?;
+    let node = Node::start_told(None, secret, listener, peers, Spares::default())?;
     ready(address);
     node.serve_processes(&local, path)
 }
@@ -183,7 +189,7 @@ pub fn serve_member(
     let path = socket_of(directory);
     let local = listen_at(&path)?;
     let (name, trust) = (cluster.name(), cluster.trust());
-    let node = Node::start(name.clone(), trust, listener, Neighbours::Cluster(Arc::clone(&cluster)))?;
+    let node = Node::start(name.clone(), trust, listener, Neighbours::Cluster(Arc::clone(&cluster)), Spares::default())?;
     ready(&name, cluster.own_place().map_or(listen, |place| place.address));
     node.thread("keep up", move |_| cluster.keep_up());
     node.serve_processes(&local, &path)
@@ -222,12 +228,13 @@ impl Node {
         secret: [u8; 16],
         listener: TcpListener,
         peers: Vec<SocketAddr>,
+        spares: Spares,
     ) -> Result<Arc<Self>, NodeError> {
         let own = listener.local_addr();
         let own = own.map_err(|source| NodeError::Socket { what: "its listening socket".into(), source })?;
         let number = name.as_deref().and_then(|name| name.rsplit(' ').next()?.parse().ok());
         let name = name.unwrap_or_else(|| own.to_string());
-        Self::start(name, Trust::Secret(secret), listener, Neighbours::Told { own, peers, number })
+        Self::start(name, Trust::Secret(secret), listener, Neighbours::Told { own, peers, number }, spares)
     }
 
     fn start(
@@ -235,6 +242,7 @@ impl Node {
         trust: Trust,
         listener: TcpListener,
         neighbours: Neighbours,
+        spares: Spares,
     ) -> Result<Arc<Self>, NodeError> {
         // A limit on file sizes is meant for the programs' files, not for their memory.
         let files = rustix::process::getrlimit(rustix::process::Resource::Fsize);
@@ -252,6 +260,7 @@ impl Node {
             trust,
             neighbours,
             jobs: Jobs::default(),
+            spares: Arc::new(spares),
             log,
             queries: Served::default(),
             readers: Served::default(),
@@ -378,7 +387,8 @@ impl Node {
         Ok(others)
     }
 
-    /// Begins a job whose home is here: the other nodes join it while its program is loaded.
+    /// Begins a job whose home is here: the other nodes join it while its program is loaded, or when they are
+    /// needed.
     fn begin(&self, question: JobQuestion) -> Result<(), String> {
         let JobQuestion { settings, requests, errors } = question;
         let places = self.places(settings.nodes)?;
@@ -389,19 +399,17 @@ impl Node {
             places,
             log: Arc::clone(&self.log),
         };
+        let summons = Summons::new(&facts, &settings, Arc::clone(&self.spares));
+        let start = settings.start_of_others(&summons);
+        let at_once = matches!(start, Start::AtOnce);
         std::thread::scope(|scope| {
-            let join = |node: NodeId| {
-                let (facts, settings) = (&facts, &settings);
-                scope.spawn(move || ask_to_join(facts, settings, node))
-            };
-            let joining: Vec<_> = facts.others(NodeId::HOME).map(join).collect();
-            let job = Job::at_home(&facts, &settings, Report::new(errors))?;
+            let call = || if at_once { summons.call() } else { Ok(()) };
+            let joining = scope.spawn(call);
+            let job = Job::at_home(&facts, &settings, start, Report::new(errors))?;
             if !self.jobs.insert(facts.id, Arc::clone(&job)) {
                 return Err(format!("{} is here already", facts.id));
             }
-            let joined = joining.into_iter().try_for_each(|join| {
-                join.join().unwrap_or_else(|_| Err("a thread that asks a node to join panicked".into()))
-            });
+            let joined = joining.join().unwrap_or_else(|_| Err("a thread that asks nodes to join panicked".into()));
             let begun = joined.and_then(|()| job.begin_at_home(requests));
             match begun {
                 Ok(()) => {
@@ -514,22 +522,5 @@ impl Node {
         connection.write_all(&frame::encode(&answer))?;
         // What was sent must arrive before the connection ends.
         connection.flush()
-    }
-}
-
-/// Asks a node to join a job.
-fn ask_to_join(facts: &JobFacts, settings: &JobSettings, node: NodeId) -> Result<(), String> {
-    let ask = || -> io::Result<ControlMessage> {
-        let connection = facts.trust.dial(facts.place(node), JOIN_DEADLINE)?;
-        connection.set_read_timeout(Some(JOIN_DEADLINE))?;
-        let hello = Hello::new(Purpose::Job, facts.trust.greeting_secret(), facts.id, 0, 0);
-        let message = ControlMessage::Join(facts.part(settings, node));
-        (&connection).write_all(&[hello.as_bytes(), &frame::encode(&message)].concat())?;
-        transport::read_message(&mut &connection)
-    };
-    match ask() {
-        Ok(ControlMessage::Joined(answer)) => answer.map_err(|reason| format!("{node}: {reason}")),
-        Ok(_) => Err(format!("{node} answers something else")),
-        Err(error) => Err(format!("{node} did not come up: {error}")),
     }
 }

@@ -10,6 +10,7 @@ use super::end::Event;
 use super::home::Home;
 use super::mapping::Mapping;
 use super::replica;
+use super::summons::Start;
 use super::{Job, JobFacts, Role, requests};
 use crate::pager::memory_file::MemoryFile;
 use banyan_core::placement::{Placement, Policy};
@@ -92,7 +93,8 @@ fn prepare(job: &Job, home: &Home) -> Result<OwnedFd, String> {
     let copy = Job::new(facts, part, NodeId::HOME, memory, Arc::clone(&job.copies), |questions| {
         let placement = Placement::new(Policy::Spread, 1);
         let report = Arc::clone(home.report());
-        Role::Home(Box::new(Home::new(program, home.wishes.of_copy(), placement, questions, report)))
+        let wishes = home.wishes.of_copy();
+        Role::Home(Box::new(Home::new(program, wishes, placement, Start::AtOnce, questions, report)))
     })?;
     let (ours, theirs) = replica::socket_pair().map_err(|error| failed("its socket", error))?;
     let counted = Counted::new(&job.copies);

@@ -57,11 +57,13 @@ impl Job {
             return;
         }
         *finished = true;
+        let settled = home.presence.settle(END_DEADLINE);
         let own = self.statistics(self.replica_id.load(Ordering::Relaxed));
         let mut others = home.end_nodes(Instant::now() + END_DEADLINE);
         let mut nodes = vec![own];
         let of_node = |node| others.remove(&node).unwrap_or_else(|| NodeStatistics::unknown(node));
-        nodes.extend(home.others().map(of_node));
+        nodes.extend(self.facts.others(NodeId::HOME).map(of_node));
+        drop(settled);
         let (mut started, moves) = {
             let placement = home.placement();
             (placement.started().to_vec(), placement.moves())
@@ -130,6 +132,8 @@ impl Job {
                     home.wait_for_leave(Instant::now() + LEAVE_DEADLINE);
                     return;
                 }
+                // One that was to take part and could not is told of by who asked it.
+                Event::PeerLost { .. } if !home.presence.is_complete() => {}
                 Event::PeerLost { node, reason } if !self.is_ending() => {
                     let reason = format!("{node} was lost: {reason}; the program ends with it");
                     return self.end_program(home, &reason);
@@ -150,6 +154,7 @@ impl Job {
         if let Some(commands) = self.commands.get() {
             commands.end(STATUS_OURS);
         }
+        let _settled = home.presence.settle(LEAVE_DEADLINE);
         let deadline = Instant::now() + LEAVE_DEADLINE;
         home.end_nodes(deadline);
         home.wait_for_leave(deadline);

@@ -9,7 +9,8 @@ use super::loader;
 use super::mapping::Mapping;
 use super::maps;
 use super::questions::{Answer, PEER_DEADLINE, Questions};
-use super::settings::{JobSettings, Summary};
+use super::settings::{self, JobSettings, Summary};
+use super::summons::{self, Presence};
 use super::timers::Kept;
 use crate::cluster::authority::{Authority, MemoryCall};
 use crate::pager::memory_file::MemoryFile;
@@ -50,6 +51,7 @@ pub(crate) struct Home {
     /// Timers on processor time.
     pub(super) timers: Kept,
     nodes: u8,
+    pub(super) presence: Presence,
     questions: Arc<Questions>,
     /// What each node's replica may have mapped.
     learned: Mutex<BTreeMap<NodeId, Mapped>>,
@@ -79,6 +81,8 @@ pub(crate) struct Program {
 pub(crate) struct Wishes {
     /// The program and its arguments, for people.
     pub(super) command: String,
+    /// Where threads go.
+    pub(super) placement: settings::Placement,
     /// How often a random thread is moved.
     pub(super) move_every: Option<Duration>,
     /// What to print at the end.
@@ -89,8 +93,8 @@ pub(crate) struct Wishes {
 
 impl Wishes {
     pub(crate) fn of(settings: &JobSettings) -> Self {
-        let JobSettings { move_every, summary, .. } = *settings;
-        Self { command: settings.words(), move_every, summary, again: Again::of(settings) }
+        let JobSettings { placement, move_every, summary, .. } = *settings;
+        Self { command: settings.words(), placement, move_every, summary, again: Again::of(settings) }
     }
 
     /// Of a copy of the process.
@@ -114,6 +118,7 @@ impl Home {
         program: Program,
         wishes: Wishes,
         placement: Placement,
+        start_of_others: summons::Start,
         questions: Arc<Questions>,
         report: Arc<Report>,
     ) -> Self {
@@ -131,6 +136,7 @@ impl Home {
             used_before: Mutex::default(),
             timers: Kept::default(),
             nodes,
+            presence: Presence::new(start_of_others),
             questions,
             learned: Mutex::default(),
             nodes_ready: Mutex::default(),
@@ -242,9 +248,10 @@ impl Home {
         })
     }
 
-    /// The other nodes.
+    /// The other nodes that take part: all, or none yet.
     pub(crate) fn others(&self) -> impl Iterator<Item = NodeId> + use<> {
-        (1..self.nodes).filter_map(NodeId::new)
+        let nodes = if self.presence.is_complete() { self.nodes } else { 1 };
+        (1..nodes).filter_map(NodeId::new)
     }
 
     /// What is left to do before the program runs.
@@ -259,10 +266,10 @@ impl Home {
     }
 
     /// Waits until every replica can take threads.
-    pub(crate) fn wait_for_nodes(&self, deadline: Duration) -> Result<(), String> {
+    pub(crate) fn wait_for_nodes(&self, deadline: Instant) -> Result<(), String> {
         let wanted = usize::from(self.nodes) - 1;
         let mut ready = self.nodes_ready.lock();
-        self.node_ready.wait_while_for(&mut ready, |ready| ready.len() < wanted, deadline);
+        self.node_ready.wait_while_for(&mut ready, |ready| ready.len() < wanted, left(deadline));
         let ready = ready.len();
         if ready < wanted { Err(format!("{ready} of {wanted} other nodes came up")) } else { Ok(()) }
     }
@@ -278,6 +285,11 @@ impl Home {
     pub(crate) fn node_has_gone(&self, node: NodeId) {
         self.ends.lock().gone.insert(node);
         self.node_ended.notify_all();
+    }
+
+    /// A node whose control connection has ended, if there is one.
+    pub(super) fn gone(&self) -> Option<NodeId> {
+        self.ends.lock().gone.first().copied()
     }
 
     /// Ends the other nodes. Returns what each did, without those that did not say it in time.

@@ -15,6 +15,7 @@ use super::{Job, Role, START_DEADLINE};
 use crate::cluster::authority::Authority;
 use crate::pager::PagerError;
 use crate::transport::{self, ConnectError, Connection, Lane, LaneEnd, Peer};
+use banyan_core::placement::spreading::Usage;
 use banyan_sys::scheduling;
 use banyan_wire::control::ControlMessage;
 use banyan_wire::handshake::{Hello, Purpose};
@@ -213,6 +214,10 @@ impl Job {
                 self.questions.answer(id, Answer::Held(held));
                 Ok(())
             }
+            ControlMessage::Usage { id, used, waited, lost } => {
+                self.questions.answer(id, Answer::Usage(Usage { used, waited, lost, spare: 0 }));
+                Ok(())
+            }
             message => match &self.role {
                 Role::Home(home) => self.control_at_home(home, node, message),
                 Role::Remote(_) => self.control_elsewhere(message),
@@ -226,7 +231,7 @@ impl Job {
         self.lost(node, &end.to_string());
     }
 
-    fn lost(&self, node: NodeId, reason: &str) {
+    pub(super) fn lost(&self, node: NodeId, reason: &str) {
         self.emit(Event::PeerLost { node, reason: reason.into() });
     }
 
@@ -271,6 +276,11 @@ impl Job {
                 });
             }
             ControlMessage::Leave { thread } => self.thread("leave", move |job| job.have_leave(thread)),
+            ControlMessage::TellUsage { id } => {
+                let Usage { used, waited, lost, .. } = self.usage(|_, _| {});
+                let answer = ControlMessage::Usage { id, used, waited, lost };
+                self.questions.send(NodeId::HOME, &answer);
+            }
             ControlMessage::StandStill { id } => self.told_to_stand_still(id),
             ControlMessage::Continue => self.told_to_go_on(),
             ControlMessage::End => self.emit(Event::End),

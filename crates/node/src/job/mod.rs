@@ -25,7 +25,9 @@ mod remote;
 pub(crate) mod replica;
 mod requests;
 pub(crate) mod settings;
+mod spreading;
 mod still;
+pub(crate) mod summons;
 mod timers;
 
 pub(crate) use looking::{HomeView, ThreadView};
@@ -33,6 +35,7 @@ pub(crate) use looking::{HomeView, ThreadView};
 use crate::cluster::authority::Authority;
 use crate::observe::log::{self, Log};
 use crate::observe::process::processor_seconds;
+use crate::observe::usage::Tasks;
 use crate::pager::Pager;
 use crate::pager::memory_file::MemoryFile;
 use crate::report::Report;
@@ -52,7 +55,7 @@ use parking_lot::Mutex;
 use questions::Questions;
 use remote::Remote;
 use replica::Commands;
-use settings::{JobSettings, Summary};
+use settings::{JobSettings, Placement, Summary};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -114,6 +117,8 @@ pub(crate) struct Job {
     role: Role,
     commands: OnceLock<Commands>,
     replica_id: AtomicU32,
+    /// What the threads of the replica did.
+    tasks: Mutex<Tasks>,
     /// Threads that the program has started, its first one included.
     threads_started: AtomicU64,
     events: Sender<Event>,
@@ -148,6 +153,7 @@ impl Job {
     pub(crate) fn at_home(
         facts: &JobFacts,
         settings: &JobSettings,
+        start_of_others: summons::Start,
         report: Report,
     ) -> Result<Arc<Self>, String> {
         let memory = MemoryFile::create().map_err(|error| format!("its memory file: {error}"))?;
@@ -166,7 +172,8 @@ impl Job {
         let placement = settings.placement(facts.nodes());
         let role = |questions| {
             let wishes = Wishes::of(settings);
-            Role::Home(Box::new(Home::new(program, wishes, placement, questions, Arc::new(report))))
+            let report = Arc::new(report);
+            Role::Home(Box::new(Home::new(program, wishes, placement, start_of_others, questions, report)))
         };
         Self::new(facts.clone(), part, NodeId::HOME, memory, Arc::default(), role)
     }
@@ -206,6 +213,7 @@ impl Job {
             role,
             commands: OnceLock::new(),
             replica_id: AtomicU32::new(0),
+            tasks: Mutex::default(),
             threads_started: AtomicU64::new(1),
             events,
             inbox: Mutex::new(inbox),
@@ -266,14 +274,19 @@ impl Job {
         }
     }
 
-    /// At home: connects to the other nodes and greets the stub, the process at the other end of `requests`.
+    /// At home: connects to the other nodes, if they take part, and greets the stub, the process at the other
+    /// end of `requests`.
     pub(crate) fn begin_at_home(&self, requests: OwnedFd) -> Result<(), String> {
-        self.connect()?;
+        let Role::Home(home) = &self.role else { return Ok(()) };
+        if home.presence.is_complete() {
+            self.connect()?;
+        }
         self.greet_replica(requests)?;
-        if let Role::Home(home) = &self.role
-            && let Some(every) = home.wishes.move_every
-        {
+        if let Some(every) = home.wishes.move_every {
             self.thread("moving", move |job| job.keep_moving(every));
+        }
+        if self.nodes() > 1 && home.wishes.placement == Placement::Auto {
+            self.thread("spreading", |job| job.keep_spreading());
         }
         Ok(())
     }

@@ -44,6 +44,9 @@ impl Job {
         let last = self.nodes() - 1;
         let to = NodeId::new(node).filter(|_| node <= last);
         let to = to.ok_or_else(|| format!("the run has no node {node}; its nodes are 0 to {last}"))?;
+        if to != NodeId::HOME {
+            self.summon(home)?;
+        }
         let no_thread =
             || format!("the program has no thread {thread}; see `banyan job threads {}`", self.replica_id());
         let until = Instant::now() + PATIENCE;

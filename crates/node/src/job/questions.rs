@@ -3,6 +3,7 @@
 //! Lock order: `waiting` is taken alone.
 
 use crate::transport::Peers;
+use banyan_core::placement::spreading::Usage;
 use banyan_wire::control::{ControlMessage, RegionFacts};
 use banyan_wire::frame;
 use banyan_wire::ids::NodeId;
@@ -26,6 +27,8 @@ pub(crate) enum Answer {
     Region(Option<RegionFacts>),
     /// Processor time.
     Used(Used),
+    /// What the node did so far.
+    Usage(Usage),
     /// The stretches of memory that a node has, whose replica stands still.
     Held(Vec<(u64, u64)>),
 }

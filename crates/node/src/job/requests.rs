@@ -24,6 +24,7 @@ use banyan_wire::{stub, syscalls};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 const DONE: Answer = Answer::Done(Nothing {});
 const FAILED: Answer = Answer::Failed(Nothing {});
@@ -251,7 +252,11 @@ fn ready(job: &Job) -> Result<(Answer, Option<OwnedFd>), PagerError> {
     if let Some(mapping) = mapping(home)? {
         return Ok(mapping);
     }
-    Ok(match home.wait_for_nodes(START_DEADLINE) {
+    let others = match home.presence.is_complete() {
+        true => home.wait_for_nodes(Instant::now() + START_DEADLINE),
+        false => Ok(()),
+    };
+    Ok(match others {
         Ok(()) => {
             let start = home.start();
             let enter = Answer::Enter(Enter {

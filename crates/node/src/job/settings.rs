@@ -2,6 +2,7 @@
 
 use super::loader;
 use super::replica::RUN_VARIABLE;
+use super::summons::{self, Summons};
 use banyan_core::placement::{self, Policy};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
@@ -15,6 +16,8 @@ const WORDS_MAX: usize = 4096;
 /// How threads are distributed over nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Placement {
+    /// At home at first, and on other nodes as soon as, and as long as, that pays.
+    Auto,
     /// One node after the other.
     Spread,
     /// A node gets as many threads as it has processors before the next one gets any.
@@ -135,9 +138,18 @@ impl JobSettings {
         String::from_utf8(word.clone()).ok()
     }
 
+    /// When the other nodes take part.
+    pub(crate) fn start_of_others(&self, summons: &Summons) -> summons::Start {
+        match (self.placement, self.move_every) {
+            (Placement::Auto, None) => summons::Start::WhenNeeded(Box::new(summons.clone())),
+            _ => summons::Start::AtOnce,
+        }
+    }
+
     /// Where the threads of the program go, when its first one starts at home.
     pub(crate) fn placement(&self, nodes: u8) -> placement::Placement {
         let policy = match self.placement {
+            Placement::Auto => Policy::Auto,
             Placement::Spread => Policy::Spread,
             Placement::Pack => {
                 Policy::Pack(std::thread::available_parallelism().map_or(1, usize::from) as u32)

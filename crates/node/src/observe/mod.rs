@@ -9,3 +9,4 @@ pub mod memory_map;
 pub(crate) mod process;
 pub(crate) mod sql;
 pub mod statistics;
+pub(crate) mod usage;

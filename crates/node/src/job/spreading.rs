@@ -1,0 +1,165 @@
+//! Home looks at what the threads of its program do, has `core::placement::spreading` say over how many nodes
+//! they shall be, and has them go there.
+//!
+//! Looking costs a few microseconds a thread, so the more there are, the more rarely it is done.
+
+use super::home::Home;
+use super::questions::{Answer, PEER_DEADLINE};
+use super::{Job, Role};
+use crate::observe::log;
+use banyan_core::placement::spreading::{Change, Reason, Spreading, Usage};
+use banyan_wire::control::ControlMessage;
+use banyan_wire::ids::NodeId;
+use std::collections::HashSet;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// Between two looks while something happens, and while nothing does.
+const SOON: Duration = Duration::from_millis(10);
+const LATER: Duration = Duration::from_millis(25);
+/// Looking takes at most one part in so many of a processor.
+const PART: u32 = 200;
+/// A thread wants to run that did, or could have, for a part in so many of the time.
+const WANTING: u64 = 5;
+
+/// What the calling thread used so far.
+fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+impl Job {
+    /// At home: has the program spread over the nodes of the job, or come together, for as long as the run
+    /// lasts.
+    pub(super) fn keep_spreading(&self) {
+        let Role::Home(home) = &self.role else { return };
+        let mut spreading = Spreading::new(self.nodes());
+        let mut pause = SOON;
+        let mut looked = self.started;
+        while !self.is_ending() {
+            std::thread::sleep(pause);
+            let (begun, used) = (Instant::now(), processor_time());
+            let (threads, moving) = {
+                let placement = home.placement();
+                (placement.live().iter().sum::<u32>() as usize, placement.wishes())
+            };
+            if threads < 2 && spreading.active() == 1 {
+                continue;
+            }
+            let (mut nodes, wanting) = self.look(home, spreading.active(), begun - looked);
+            looked = begun;
+            let at = (begun - self.started).as_nanos() as u64;
+            self.note_spare(&mut nodes, at);
+            let cost = processor_time() - used;
+            let before = spreading.active();
+            if let Some(change) = spreading.observe(at, &nodes, threads, moving) {
+                self.note_change(change);
+                if let Err(reason) = self.carry_out(home, change, before, &wanting) {
+                    if !self.is_ending() {
+                        self.notice(&format!("the program stays on node 0: {reason}"));
+                    }
+                    return;
+                }
+            }
+            let least = if spreading.is_eager() { SOON } else { LATER };
+            pause = least.max(cost * PART);
+        }
+    }
+
+    /// What each node did so far, and which threads at home wanted to run in the `time` since the last look.
+    fn look(&self, home: &Home, active: u8, time: Duration) -> (Vec<Usage>, HashSet<u32>) {
+        let waits: Vec<_> = home
+            .others()
+            .filter(|node| node.get() < active)
+            .map(|node| (node, home.questions().ask(node, |id| ControlMessage::TellUsage { id })))
+            .collect();
+        let enough = time.as_nanos() as u64 / WANTING;
+        let mut wanting = HashSet::new();
+        let own = self.usage(|thread, used_and_waited| {
+            if used_and_waited >= enough {
+                wanting.insert(thread);
+            }
+        });
+        let mut nodes = vec![Usage::default(); usize::from(self.nodes())];
+        nodes[0] = own;
+        for (node, wait) in waits {
+            // One that does not answer is lost, which is noticed elsewhere.
+            if let Ok(Answer::Usage(usage)) = wait.recv_timeout(PEER_DEADLINE) {
+                nodes[usize::from(node.get())] = usage;
+            }
+        }
+        (nodes, wanting)
+    }
+
+    /// What the machine of each node had to spare in the time from the start to `at`. Nodes on this machine
+    /// share what it has; of another one nothing is known, and a trial will tell.
+    fn note_spare(&self, nodes: &mut [Usage], at: u64) {
+        let machine = |node: usize| self.facts.places[node].address.ip();
+        let is_here = |node: usize| machine(node) == machine(0);
+        let all = at * std::thread::available_parallelism().map_or(1, usize::from) as u64;
+        let used: u64 = (0..nodes.len()).filter(|&node| is_here(node)).map(|node| nodes[node].used).sum();
+        for (node, usage) in nodes.iter_mut().enumerate() {
+            usage.spare = if is_here(node) { all.saturating_sub(used) } else { at };
+        }
+    }
+
+    /// What this node did for the program so far. `each` is called with the time for which a thread of the
+    /// replica ran, or could have, since the last call.
+    pub(super) fn usage(&self, mut each: impl FnMut(u32, u64)) -> Usage {
+        let times =
+            self.tasks.lock().look(self.replica_id(), |thread, times| each(thread, times.used + times.waited));
+        Usage {
+            used: times.used,
+            waited: times.waited,
+            lost: self.pager.counters.wait_nanoseconds.load(Ordering::Relaxed),
+            spare: 0,
+        }
+    }
+
+    /// Notes for people what was decided and why.
+    fn note_change(&self, Change { nodes, reason }: Change) {
+        let processors = |thousandths: i64| thousandths as f64 / 1000.0;
+        let why = match reason {
+            Reason::Waiting { useful } => {
+                format!("threads wait for processors, and use {:.2}", processors(useful))
+            }
+            Reason::Pays { before, after } => {
+                format!("it pays: {:.2} processors of use after {:.2}", processors(after), processors(before))
+            }
+            Reason::DoesNotPay { before, after } => {
+                format!("it did not pay: {:.2} processors of use after {:.2}", processors(after), processors(before))
+            }
+            Reason::Worse { packed, useful } => {
+                format!("{:.2} processors of use, {:.2} on one node", processors(useful), processors(packed))
+            }
+            Reason::Calm => "one is enough".into(),
+        };
+        let text = format!("the program is on {nodes} of {} nodes: {why}", self.nodes());
+        self.facts.log.note(log::Kind::Move, Some(self.facts.id), text);
+    }
+
+    /// Has the threads go to where they shall be from now on; the program was on `before` nodes.
+    fn carry_out(
+        &self,
+        home: &Home,
+        change: Change,
+        before: u8,
+        wanting: &HashSet<u32>,
+    ) -> Result<(), String> {
+        if change.nodes == before {
+            return Ok(());
+        }
+        self.summon(home)?;
+        let moves = {
+            let mut placement = home.placement();
+            // One that is elsewhere went there since it wanted to run.
+            let elsewhere: HashSet<u32> =
+                placement.threads().filter(|(_, node)| *node != NodeId::HOME).map(|(thread, _)| thread).collect();
+            placement.spread_over(change.nodes, |thread| wanting.contains(&thread) || elsewhere.contains(&thread))
+        };
+        for (thread, node) in moves {
+            self.move_thread(home, thread, node);
+        }
+        Ok(())
+    }
+}
