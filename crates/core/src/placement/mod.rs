@@ -224,10 +224,9 @@ impl Placement {
         if self.mutation == Some(Mutation::KeepWishes) { found.wish } else { found.wish.take() }
     }
 
-    /// How many threads have been told to move and have not yet.
-    #[must_use]
-    pub fn wishes(&self) -> usize {
-        self.threads.values().filter(|thread| thread.wish.is_some()).count()
+    /// The threads that have been told to move and have not yet, and where to.
+    pub fn wishes(&self) -> impl Iterator<Item = (ThreadId, NodeId)> + '_ {
+        self.threads.iter().filter_map(|(&thread, found)| Some((thread, found.wish?)))
     }
 
     /// Where a thread is.

@@ -17,6 +17,9 @@ use std::time::{Duration, Instant};
 /// Between two looks while something happens, and while nothing does.
 const SOON: Duration = Duration::from_millis(10);
 const LATER: Duration = Duration::from_millis(25);
+/// When a thread that has not moved is told again, at first and at the longest.
+const TELL_AGAIN: Duration = Duration::from_millis(20);
+const TELL_AGAIN_MAX: Duration = Duration::from_secs(1);
 /// Looking takes at most one part in so many of a processor.
 const PART: u32 = 200;
 /// A thread wants to run that did, or could have, for a part in so many of the time.
@@ -36,15 +39,22 @@ impl Job {
         let mut spreading = Spreading::new(self.nodes());
         let mut pause = SOON;
         let mut looked = self.started;
+        let (mut patience, mut tell_again) = (TELL_AGAIN, self.started);
         while !self.is_ending() {
             std::thread::sleep(pause);
             let (begun, used) = (Instant::now(), processor_time());
             let (threads, moving) = {
                 let placement = home.placement();
-                (placement.live().iter().sum::<u32>() as usize, placement.wishes())
+                (placement.live().iter().sum::<u32>() as usize, placement.wishes().collect::<Vec<_>>())
             };
-            if threads < 2 && spreading.active() == 1 {
+            if threads < 2 && moving.is_empty() && spreading.active() == 1 {
                 continue;
+            }
+            if begun >= tell_again {
+                // One that was between two nodes when it was told has not heard it.
+                moving.iter().for_each(|&(thread, node)| self.move_thread(home, thread, node));
+                patience = (2 * patience).min(TELL_AGAIN_MAX);
+                tell_again = begun + patience;
             }
             let (mut nodes, wanting) = self.look(home, spreading.active(), begun - looked);
             looked = begun;
@@ -52,8 +62,9 @@ impl Job {
             self.note_spare(&mut nodes, at);
             let cost = processor_time() - used;
             let before = spreading.active();
-            if let Some(change) = spreading.observe(at, &nodes, threads, moving) {
+            if let Some(change) = spreading.observe(at, &nodes, threads, moving.len()) {
                 self.note_change(change);
+                (patience, tell_again) = (TELL_AGAIN, Instant::now() + TELL_AGAIN);
                 if let Err(reason) = self.carry_out(home, change, before, &wanting) {
                     if !self.is_ending() {
                         self.notice(&format!("the program stays on node 0: {reason}"));
