@@ -1,4 +1,5 @@
-//! A control group that holds processes to a part of a processor, by either version of the kernel's interface.
+//! A control group that holds processes to a part of a processor, by either version of the kernel's
+//! interface.
 
 use std::fs;
 use std::io;

@@ -1,5 +1,5 @@
-//! `--place auto`: a program is at home until more nodes pay, which other nodes learn of only then, and it does
-//! as in a native run wherever it is.
+//! `--place auto`: a program is at home until more nodes pay, which other nodes learn of only then, and it
+//! does as in a native run wherever it is.
 
 use std::time::{Duration, Instant};
 
@@ -32,13 +32,15 @@ fn programs_do_as_natively() {
 #[test]
 fn processes_are_copied_and_executed_without_other_nodes() {
     check_on(&auto(c("forks", ["written"])), &[2]);
-    check_on(&auto(c("execs", [])), &[2]);
+    check_on(&auto(c("execs", ["alone"])), &[2]);
 }
 
 /// The replicas of other nodes, of a run.
 fn other_replicas(running: &Running) -> usize {
     let all = processes::of_run(&running.scratch.run);
-    all.iter().filter(|process| process.arguments.first().is_some_and(|name| name.starts_with("banyan: node"))).count()
+    all.iter()
+        .filter(|process| process.arguments.first().is_some_and(|name| name.starts_with("banyan: node")))
+        .count()
 }
 
 fn computes(mode: Place) -> Running {

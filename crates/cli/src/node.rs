@@ -2,7 +2,7 @@
 
 use crate::cluster::MemberCommand;
 use anyhow::Context;
-use banyan_node::{local_nodes, node};
+use banyan_node::{local_nodes, node, random};
 use clap::{Args, Subcommand};
 use std::io::Write;
 use std::net::SocketAddr;
@@ -92,7 +92,7 @@ fn serve_run(configuration: i32, arguments: &NodeArguments) -> anyhow::Result<u8
 
 /// The secret in a file, or a random one.
 fn secret(file: Option<&Path>) -> anyhow::Result<[u8; 16]> {
-    let Some(file) = file else { return Ok(node::random()?) };
+    let Some(file) = file else { return Ok(random()?) };
     let bytes = std::fs::read(file).with_context(|| file.display().to_string())?;
     let secret = <[u8; 16]>::try_from(bytes.as_slice()).ok();
     secret.with_context(|| {

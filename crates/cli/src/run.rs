@@ -53,7 +53,7 @@ pub(crate) struct RunArguments {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Place {
-    /// At home at first; on more nodes when threads wait for processors, as long as that makes the program faster
+    /// At home at first; on more nodes when threads wait for processors, as long as that pays
     Auto,
     /// A new one on the next node, in turn
     Spread,

@@ -8,14 +8,18 @@ mod cluster;
 mod job;
 mod observe;
 mod pager;
+mod random;
 mod report;
 mod transport;
 
 pub use banyan_wire::sql::{Cell, QueryMessage};
-pub use cluster::{AskError, QueryError, admin, administer, joining, local_nodes, node, query, run_sockets, state};
+pub use cluster::{
+    AskError, QueryError, admin, administer, joining, local_nodes, node, query, run_sockets, state,
+};
 pub use job::settings::{NodeCount, Placement, Run, Summary};
 pub use job::{again, launch};
 pub use observe::{doctor, memory_map, statistics};
+pub use random::random;
 // For a fuzzer, and for who looks for a run's processes.
 pub use job::loader::{LoadError, check_program};
 pub use job::replica::{REPLICA_NAME, RUN_VARIABLE, STUB_IMAGE};

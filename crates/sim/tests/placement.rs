@@ -132,7 +132,7 @@ fn spread(seed: u64, mutation: Option<Mutation>) -> Result<(), String> {
             _ => {
                 active = 1 + random.below(u64::from(nodes)) as u8;
                 let sleeping = random.below(4) as ThreadId + 2;
-                let wants = |thread: ThreadId| thread % sleeping != 0;
+                let wants = |thread: ThreadId| !thread.is_multiple_of(sleeping);
                 let before: Vec<(ThreadId, NodeId)> = placement.threads().collect();
                 let moves = placement.spread_over(active, wants);
                 for &(thread, to) in &moves {

@@ -159,14 +159,17 @@ fn check(seed: u64, mutation: Option<Mutation>) -> Result<(), String> {
     if slow && one > 700 * MILLISECOND {
         return Err(format!("{told}: worse than on one node"));
     }
-    if !machines.have_more && ran.changes > 0 || threads * 1000 <= machines.quota && ran.changes > 0 {
+    let may_gain = machines.have_more && threads * 1000 > machines.quota;
+    if !may_gain && ran.changes > 0 {
         return Err(format!("{told}: there was nothing to gain"));
     }
     if kind == Kind::Serial && ran.changes > 0 {
         return Err(format!("{told}: one thread cannot be spread"));
     }
     // In a second there is one trial that does not pay at first, and ever fewer.
-    if matches!(kind, Kind::Sharing | Kind::Spinning) && ran.changes > 4 + ran.nanoseconds / (500 * MILLISECOND) {
+    if matches!(kind, Kind::Sharing | Kind::Spinning)
+        && ran.changes > 4 + ran.nanoseconds / (500 * MILLISECOND)
+    {
         return Err(format!("{told}: no patience"));
     }
     Ok(())
@@ -219,8 +222,10 @@ fn check_phases(seed: u64, mutation: Option<Mutation>) -> Result<(), String> {
     Ok(())
 }
 
-const CHECKS: [fn(u64, Option<Mutation>) -> Result<(), String>; 4] =
-    [check, check_growth, check_heavy, check_phases];
+/// One model program and machines by a seed, with or without a mistake.
+type Check = fn(u64, Option<Mutation>) -> Result<(), String>;
+
+const CHECKS: [Check; 4] = [check, check_growth, check_heavy, check_phases];
 
 #[test]
 fn nobody_is_worse_off_and_what_pays_grows() {

@@ -260,10 +260,7 @@ mod tests {
             ),
             (ControlMessage::Continue, vec![19]),
             (ControlMessage::TellUsage { id: 300 }, vec![20, 0xac, 2]),
-            (
-                ControlMessage::Usage { id: 1, used: 4096, waited: 2, lost: 3 },
-                vec![21, 1, 0x80, 0x20, 2, 3],
-            ),
+            (ControlMessage::Usage { id: 1, used: 4096, waited: 2, lost: 3 }, vec![21, 1, 0x80, 0x20, 2, 3]),
         ]
     }
 

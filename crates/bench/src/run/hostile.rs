@@ -5,7 +5,7 @@ use super::control_group;
 use super::one_node::missing;
 use super::outcome::{Measured, Outcome};
 use super::processes::{self, Launch, On};
-use super::scale::{self, QUOTA_MICROSECONDS, PERIOD_MICROSECONDS};
+use super::scale::{self, PERIOD_MICROSECONDS, QUOTA_MICROSECONDS};
 use super::session::Session;
 use crate::report::list_of;
 use crate::row::{Detail, rounded};
@@ -62,7 +62,10 @@ pub(crate) fn measure(session: &mut Session, kind: &str) -> anyhow::Result<Outco
     })?;
     let seconds_a_round = probe.program_seconds.max(0.01) / f64::from(PROBE_ROUNDS);
     let mut detail = Detail::new();
-    detail.insert("quota".into(), json!(format!("{QUOTA_MICROSECONDS} of {PERIOD_MICROSECONDS} us, replicas only")));
+    detail.insert(
+        "quota".into(),
+        json!(format!("{QUOTA_MICROSECONDS} of {PERIOD_MICROSECONDS} us, replicas only")),
+    );
     let mut ratios = Vec::new();
     let mut long = 0.0;
     for (name, seconds) in [("short", SHORT_SECONDS), ("long", LONG_SECONDS)] {

@@ -346,8 +346,8 @@ fn is_marked(process: i32, mark: &str) -> bool {
     environment.split(|byte| *byte == 0).any(|word| word.starts_with(mark.as_bytes()))
 }
 
-/// The daemons and replicas of a run whose home replica is `home`. All started after it; looking at others would
-/// cost more than a run should be disturbed by.
+/// The daemons and replicas of a run whose home replica is `home`. All started after it; looking at others
+/// would cost more than a run should be disturbed by.
 fn members(mark: &str, home: i32) -> Vec<Member> {
     let marked: Vec<i32> =
         processes().into_iter().filter(|process| *process >= home && is_marked(*process, mark)).collect();

@@ -181,11 +181,7 @@ impl Placement {
     /// to run, which `wants` knows, each node gets as many as another. As few as possible move, and those
     /// that began one after the other stay together, since they are likelier to share memory. Returns who
     /// shall go where; [`Self::wish`] has them go.
-    pub fn spread_over(
-        &mut self,
-        nodes: u8,
-        wants: impl Fn(ThreadId) -> bool,
-    ) -> Vec<(ThreadId, NodeId)> {
+    pub fn spread_over(&mut self, nodes: u8, wants: impl Fn(ThreadId) -> bool) -> Vec<(ThreadId, NodeId)> {
         self.active = usize::from(nodes).clamp(1, self.live.len());
         let mut members: Vec<Vec<ThreadId>> = vec![Vec::new(); self.live.len()];
         for (&thread, found) in &self.threads {

@@ -1,11 +1,12 @@
 //! Over how many nodes a process is spread: one at first, and more only as long as that pays.
 //!
-//! A process begins packed at home, where it costs what one node costs. When its threads wait for processors,
-//! and it does not use all of those that there are already, it is tried on twice as many nodes, and the time that its threads used
-//! is compared before and after. What did not pay is undone, and not tried again for many times as long as
-//! the trial lasted, so that all trials together cost a bounded part of a run; each trial is longer than the
-//! one before, because memory that has to move first may pay later. What pays grows at once. A process that
-//! does worse on several nodes than it did on one, or no longer needs them, is brought together again.
+//! A process begins packed at home, where it costs what one node costs. When its threads wait for
+//! processors, and it does not use all of those that there are already, it is tried on twice as many nodes,
+//! and the time that its threads used is compared before and after. What did not pay is undone, and not
+//! tried again for many times as long as the trial lasted, so that all trials together cost a bounded part
+//! of a run; each trial is longer than the one before, because memory that has to move first may pay later.
+//! What pays grows at once. A process that does worse on several nodes than it did on one, or no longer
+//! needs them, is brought together again.
 //!
 //! Time that a thread waits for pages is no time used, but threads that spin for such a one use theirs for
 //! nothing: so it is taken off what was used. (The two speeds, and why every rule has a hysteresis, are those
@@ -107,8 +108,8 @@ const YOUNG: u64 = 40 * MILLISECOND;
 const FIRST_TRIAL: u64 = 60 * MILLISECOND;
 /// No trial is longer.
 const LONGEST_TRIAL: u64 = 2000 * MILLISECOND;
-/// After a trial that did not pay this many times the length of the next one passes: at no time have all trials
-/// that did not pay cost more than a tenth of a run.
+/// After a trial that did not pay this many times the length of the next one passes: at no time have all
+/// trials that did not pay cost more than a tenth of a run.
 const PATIENCE: u64 = 15;
 /// What is compared is measured over as long as this, and twice that at most.
 const WINDOW: u64 = 100 * MILLISECOND;
@@ -116,7 +117,8 @@ const WINDOW: u64 = 100 * MILLISECOND;
 const BAD_WINDOWS: u32 = 3;
 /// A process that has one thread to run for so many windows needs no other node.
 const CALM_WINDOWS: u32 = 10;
-/// Thousandths of a thread: with fewer one node is enough. A part more than one, since nothing is measured exactly.
+/// Thousandths of a thread: with fewer one node is enough. A part more than one, since nothing is measured
+/// exactly.
 const CALM: i64 = 1250;
 /// Thousandths of a processor: threads wait for one if they wait for half of the time.
 const WAITING: i64 = 500;
@@ -260,9 +262,9 @@ impl Spreading {
         matches!(self.phase, Phase::Trying { .. }) || self.waiting > 0 || self.last.is_none()
     }
 
-    /// What every node did until `at`, in nanoseconds since the run began, how many threads there are,
-    /// and how many have been told to move and have not yet. A node that was never used has done nothing, and its machine has as much to spare as is known. Returns what
-    /// is decided, if something is.
+    /// What every node did until `at`, in nanoseconds since the run began, how many threads there are, and
+    /// how many have been told to move and have not yet. A node that was never used has done nothing, and
+    /// its machine has as much to spare as is known. Returns what is decided, if something is.
     pub fn observe(&mut self, at: u64, nodes: &[Usage], threads: usize, moving: usize) -> Option<Change> {
         if nodes.len() != self.nodes || self.last.as_ref().is_some_and(|last| at <= last.at) {
             return None;
@@ -324,7 +326,8 @@ impl Spreading {
             return None;
         }
         let useful = recent.useful(self.mutation);
-        let does_worse = self.packed.is_some_and(|packed| useful * 10 < packed * 9 && recent.wanting() > CALM);
+        let does_worse =
+            self.packed.is_some_and(|packed| useful * 10 < packed * 9 && recent.wanting() > CALM);
         *bad = if does_worse { *bad + 1 } else { 0 };
         *calm = if recent.wanting() <= CALM { *calm + 1 } else { 0 };
         let reason = if *bad >= BAD_WINDOWS {
@@ -346,7 +349,11 @@ impl Spreading {
             Begins::At(begun) => begun,
             Begins::By(latest) => {
                 let latest = latest.unwrap_or(now.at + self.trial);
-                *begins = if moving == 0 || now.at >= latest { Begins::At(now.at) } else { Begins::By(Some(latest)) };
+                *begins = if moving == 0 || now.at >= latest {
+                    Begins::At(now.at)
+                } else {
+                    Begins::By(Some(latest))
+                };
                 return None;
             }
         };

@@ -98,7 +98,7 @@ pub fn listen_address(state: &Path) -> Result<SocketAddr, StateError> {
 /// [`JoinError`].
 pub fn create(newcomer: &Newcomer<'_>) -> Result<Member, JoinError> {
     let state = empty_state(newcomer.state)?;
-    let cluster = ClusterId(super::node::random().map_err(JoinError::Keys)?);
+    let cluster = ClusterId(crate::random::random().map_err(JoinError::Keys)?);
     let authority = Authority::create(cluster).map_err(JoinError::Keys)?;
     let key = MachineKey::generate().map_err(JoinError::Keys)?;
     let (id, certificate) =

@@ -5,15 +5,34 @@
 //! meant for the program. So each is started by way of a process that ends at once. All places to listen are
 //! made at the beginning, so that every node has its address before it is there.
 
-use super::node::{NodeSettings, random};
 use crate::job::replica::socket_pair;
+use crate::random::random;
 use banyan_sys::{children, descriptors};
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
+
+/// What a node needs to know, passed to a daemon of one run in a memory file.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NodeSettings {
+    /// What it calls itself in messages, such as `node 2`.
+    pub name: String,
+    /// The secret that the nodes share.
+    pub secret: [u8; 16],
+    /// Number of the TCP socket that it inherits, on which other nodes reach it.
+    pub listener: i32,
+    /// Number of the socket that it inherits, on which the process that started it asks for a job.
+    pub local: i32,
+    /// Where other nodes listen, in the order in which they are asked to join a job.
+    pub peers: Vec<SocketAddr>,
+    /// Numbers of the sockets that it inherits for those of them that it starts itself: all, or none.
+    #[serde(default)]
+    pub spares: Vec<i32>,
+}
 
 /// What the process that starts a daemon says when it has.
 const STARTED: &[u8] = b"started\n";
@@ -138,7 +157,8 @@ fn start(
 pub fn detach(configuration: i32, read: &NodeSettings, number: Option<u8>) -> io::Result<()> {
     // The daemon outlives its caller: it must not keep the caller's pipes open.
     descriptors::close_all_on_exec()?;
-    for inherited in [configuration, read.listener, read.local].into_iter().chain(read.spares.iter().copied()) {
+    for inherited in [configuration, read.listener, read.local].into_iter().chain(read.spares.iter().copied())
+    {
         descriptors::keep_on_exec(inherited)?;
     }
     let mut command = Command::new("/proc/self/exe");

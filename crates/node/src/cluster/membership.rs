@@ -616,5 +616,5 @@ impl Cluster {
 }
 
 fn random<const N: usize>() -> Result<[u8; N], Refusal> {
-    super::node::random().map_err(|error| Refusal::Failed(error.to_string()))
+    crate::random::random().map_err(|error| Refusal::Failed(error.to_string()))
 }

@@ -9,8 +9,8 @@
 
 use super::admin::{AdminAnswer, AdminRequest};
 use super::jobs::Jobs;
-use super::local_nodes::Spares;
 use super::local::{self, JobQuestion, Question};
+use super::local_nodes::{NodeSettings, Spares};
 use super::membership::Cluster;
 use super::queries;
 use super::state::{State, StateError, socket_of};
@@ -20,6 +20,7 @@ use crate::job::summons::{JOIN_DEADLINE, Start, Summons};
 use crate::job::{Job, JobFacts};
 use crate::observe::log::{self, Log};
 use crate::observe::sql::{self, Facts, Served};
+use crate::random::random;
 use crate::report::Report;
 use crate::transport::{self, Caller, ConnectError, Connection, Trust};
 use banyan_sys::descriptors;
@@ -29,30 +30,11 @@ use banyan_wire::frame;
 use banyan_wire::handshake::{HelloError, Purpose};
 use banyan_wire::ids::JobId;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
-use serde::{Deserialize, Serialize};
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, Weak};
-
-/// What a node needs to know, passed to a daemon of one run in a memory file.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct NodeSettings {
-    /// What it calls itself in messages, such as `node 2`.
-    pub name: String,
-    /// The secret that the nodes share.
-    pub secret: [u8; 16],
-    /// Number of the TCP socket that it inherits, on which other nodes reach it.
-    pub listener: i32,
-    /// Number of the socket that it inherits, on which the process that started it asks for a job.
-    pub local: i32,
-    /// Where other nodes listen, in the order in which they are asked to join a job.
-    pub peers: Vec<SocketAddr>,
-    /// Numbers of the sockets that it inherits for those of them that it starts itself: all, or none.
-    #[serde(default)]
-    pub spares: Vec<i32>,
-}
 
 /// Why a node cannot do its work.
 #[derive(Debug, thiserror::Error)]
@@ -105,16 +87,6 @@ pub(super) enum Neighbours {
     },
     /// The members of its cluster.
     Cluster(Arc<Cluster>),
-}
-
-/// Bytes that no other process knows.
-///
-/// # Errors
-/// The system's.
-pub fn random<const N: usize>() -> io::Result<[u8; N]> {
-    let mut bytes = [0; N];
-    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
-    Ok(bytes)
 }
 
 /// Serves the one run that a node is started for: until the process that started it has closed its socket, or
@@ -189,7 +161,13 @@ pub fn serve_member(
     let path = socket_of(directory);
     let local = listen_at(&path)?;
     let (name, trust) = (cluster.name(), cluster.trust());
-    let node = Node::start(name.clone(), trust, listener, Neighbours::Cluster(Arc::clone(&cluster)), Spares::default())?;
+    let node = Node::start(
+        name.clone(),
+        trust,
+        listener,
+        Neighbours::Cluster(Arc::clone(&cluster)),
+        Spares::default(),
+    )?;
     ready(&name, cluster.own_place().map_or(listen, |place| place.address));
     node.thread("keep up", move |_| cluster.keep_up());
     node.serve_processes(&local, &path)
@@ -400,7 +378,7 @@ impl Node {
             log: Arc::clone(&self.log),
         };
         let summons = Summons::new(&facts, &settings, Arc::clone(&self.spares));
-        let start = settings.start_of_others(&summons);
+        let start = Start::of(&settings, &summons);
         let at_once = matches!(start, Start::AtOnce);
         std::thread::scope(|scope| {
             let call = || if at_once { summons.call() } else { Ok(()) };
@@ -409,7 +387,8 @@ impl Node {
             if !self.jobs.insert(facts.id, Arc::clone(&job)) {
                 return Err(format!("{} is here already", facts.id));
             }
-            let joined = joining.join().unwrap_or_else(|_| Err("a thread that asks nodes to join panicked".into()));
+            let joined =
+                joining.join().unwrap_or_else(|_| Err("a thread that asks nodes to join panicked".into()));
             let begun = joined.and_then(|()| job.begin_at_home(requests));
             match begun {
                 Ok(()) => {

@@ -6,7 +6,7 @@
 use super::home::Home;
 use super::{Job, Role};
 use crate::cluster::admin::{AdminAnswer, JobStatus};
-use crate::cluster::node::random;
+use crate::random::random;
 use banyan_wire::control::ControlMessage;
 use banyan_wire::ids::NodeId;
 use banyan_wire::stub::{Command, Failed, LeaveNode, Reply};

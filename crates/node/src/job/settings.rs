@@ -2,7 +2,6 @@
 
 use super::loader;
 use super::replica::RUN_VARIABLE;
-use super::summons::{self, Summons};
 use banyan_core::placement::{self, Policy};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
@@ -136,14 +135,6 @@ impl JobSettings {
         };
         let word = self.environment.iter().find(is_mark)?;
         String::from_utf8(word.clone()).ok()
-    }
-
-    /// When the other nodes take part.
-    pub(crate) fn start_of_others(&self, summons: &Summons) -> summons::Start {
-        match (self.placement, self.move_every) {
-            (Placement::Auto, None) => summons::Start::WhenNeeded(Box::new(summons.clone())),
-            _ => summons::Start::AtOnce,
-        }
     }
 
     /// Where the threads of the program go, when its first one starts at home.

@@ -117,8 +117,10 @@ impl Job {
     /// What this node did for the program so far. `each` is called with the time for which a thread of the
     /// replica ran, or could have, since the last call.
     pub(super) fn usage(&self, mut each: impl FnMut(u32, u64)) -> Usage {
-        let times =
-            self.tasks.lock().look(self.replica_id(), |thread, times| each(thread, times.used + times.waited));
+        let times = self
+            .tasks
+            .lock()
+            .look(self.replica_id(), |thread, times| each(thread, times.used + times.waited));
         Usage {
             used: times.used,
             waited: times.waited,
@@ -138,7 +140,11 @@ impl Job {
                 format!("it pays: {:.2} processors of use after {:.2}", processors(after), processors(before))
             }
             Reason::DoesNotPay { before, after } => {
-                format!("it did not pay: {:.2} processors of use after {:.2}", processors(after), processors(before))
+                format!(
+                    "it did not pay: {:.2} processors of use after {:.2}",
+                    processors(after),
+                    processors(before)
+                )
             }
             Reason::Worse { packed, useful } => {
                 format!("{:.2} processors of use, {:.2} on one node", processors(useful), processors(packed))
@@ -164,9 +170,13 @@ impl Job {
         let moves = {
             let mut placement = home.placement();
             // One that is elsewhere went there since it wanted to run.
-            let elsewhere: HashSet<u32> =
-                placement.threads().filter(|(_, node)| *node != NodeId::HOME).map(|(thread, _)| thread).collect();
-            placement.spread_over(change.nodes, |thread| wanting.contains(&thread) || elsewhere.contains(&thread))
+            let elsewhere: HashSet<u32> = placement
+                .threads()
+                .filter(|(_, node)| *node != NodeId::HOME)
+                .map(|(thread, _)| thread)
+                .collect();
+            placement
+                .spread_over(change.nodes, |thread| wanting.contains(&thread) || elsewhere.contains(&thread))
         };
         for (thread, node) in moves {
             self.move_thread(home, thread, node);

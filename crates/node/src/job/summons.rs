@@ -4,7 +4,7 @@
 //! Lock order: `summoning` is held while the others come up, and taken before everything else.
 
 use super::home::Home;
-use super::settings::JobSettings;
+use super::settings::{JobSettings, Placement};
 use super::{Job, JobFacts, START_DEADLINE};
 use crate::cluster::local_nodes::Spares;
 use crate::transport;
@@ -78,6 +78,16 @@ pub(crate) enum Start {
     AtOnce,
     /// When a thread is first to go there.
     WhenNeeded(Box<Summons>),
+}
+
+impl Start {
+    /// As the settings of a job want it.
+    pub(crate) fn of(settings: &JobSettings, summons: &Summons) -> Self {
+        match (settings.placement, settings.move_every) {
+            (Placement::Auto, None) => Self::WhenNeeded(Box::new(summons.clone())),
+            _ => Self::AtOnce,
+        }
+    }
 }
 
 /// Whether the other nodes of a job take part.

@@ -40,7 +40,9 @@ impl Tasks {
         let before = std::mem::take(&mut self.seen);
         let Ok(entries) = fs::read_dir(format!("/proc/{process}/task")) else { return self.total };
         for entry in entries.flatten() {
-            let Some(thread) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+            let Some(thread) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+                continue;
+            };
             // One that has ended since.
             let Ok(line) = fs::read_to_string(entry.path().join("schedstat")) else { continue };
             let Some(now) = parse(&line) else { continue };
