@@ -22,6 +22,11 @@ impl Process {
         self.arguments.windows(2).any(|pair| pair[0] == "node" && pair[1] == "run")
     }
 
+    /// The number of the node that this daemon of a run is.
+    fn node(&self) -> Option<u8> {
+        self.arguments.iter().find_map(|argument| argument.strip_prefix("--node=")?.parse().ok())
+    }
+
     /// Kills it at once.
     pub fn kill(&self) {
         send(self.pid, Signal::KILL);
@@ -53,6 +58,15 @@ pub fn of_run(run: &str) -> Vec<Process> {
         .collect();
     found.sort_by_key(|process| process.pid);
     found
+}
+
+/// The daemons among the processes of a run, in the order of their nodes, home first. Process numbers do not
+/// tell it: home starts the others side by side.
+#[must_use]
+pub fn daemons(mut processes: Vec<Process>) -> Vec<Process> {
+    processes.retain(Process::is_daemon);
+    processes.sort_by_key(Process::node);
+    processes
 }
 
 /// Sends a signal to one process. That it has ended meanwhile is no error.

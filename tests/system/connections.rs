@@ -92,11 +92,9 @@ fn run_while(harm: impl Fn(&OwnedFd)) {
     let mut control = None;
     for _ in 0..60 {
         std::thread::sleep(Duration::from_millis(25));
-        let processes = processes::of_run(&running.scratch.run);
-        let Some(daemon) = processes.iter().filter(|process| process.is_daemon()).nth(NODES - 1) else {
-            continue;
-        };
-        let connections = connections(daemon);
+        let daemons = processes::daemons(processes::of_run(&running.scratch.run));
+        let Some(last) = daemons.get(NODES - 1) else { continue };
+        let connections = connections(last);
         if control.is_none() {
             control = control_connections(&connections)
                 .map(|lanes| lanes.iter().map(|lane| (lane.inode, lane.peer_port)).collect::<Vec<_>>());
@@ -169,9 +167,8 @@ fn a_control_connection_that_ends_ends_the_run() {
     for which in 0..NODES - 1 {
         let mut running = Running::start(&Case::new(program.clone(), ["busy"]), How::Banyan(NODES)).unwrap();
         running.wait_for_output("ready", Duration::from_secs(30)).unwrap();
-        let processes = processes::of_run(&running.scratch.run);
-        let daemon = processes.iter().filter(|process| process.is_daemon()).nth(NODES - 1);
-        let connections = connections(daemon.unwrap());
+        let daemons = processes::daemons(processes::of_run(&running.scratch.run));
+        let connections = connections(&daemons[NODES - 1]);
         let control = control_connections(&connections).expect("the control connections")[which];
         rustix::net::shutdown(&control.copy, Shutdown::Both).unwrap();
         let outcome = running.finish(Duration::from_secs(7)).unwrap();

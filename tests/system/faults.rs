@@ -54,9 +54,9 @@ fn ended_by_125_and_one_line(outcome: Option<Outcome>) {
 
 fn daemon(place: usize) -> impl FnOnce(&[Process], i32) -> Process {
     move |processes, _| {
-        let daemons: Vec<&Process> = processes.iter().filter(|process| process.is_daemon()).collect();
+        let mut daemons = processes::daemons(processes.to_vec());
         assert_eq!(daemons.len(), NODES, "the daemons among {processes:?}");
-        daemons[place].clone()
+        daemons.swap_remove(place)
     }
 }
 

@@ -41,11 +41,8 @@ impl Still {
         }
         let mut running = Running::start(&c("still", []), How::Banyan(3)).unwrap();
         running.wait_for_output("ready", SOON).unwrap();
-        let daemons = processes::of_run(&running.scratch.run);
-        let sockets = daemons
-            .iter()
-            .filter(|process| process.is_daemon())
-            .map(|daemon| PathBuf::from(format!("@banyan-run-{}", daemon.pid)));
+        let daemons = processes::daemons(processes::of_run(&running.scratch.run));
+        let sockets = daemons.iter().map(|daemon| PathBuf::from(format!("@banyan-run-{}", daemon.pid)));
         // All of them know the others, and say the same of them.
         let sockets: Vec<PathBuf> = sockets.collect();
         let nodes = |socket| rows(&sql(socket, &["SELECT node, process FROM nodes ORDER BY node"]));
@@ -168,10 +165,8 @@ fn threads_jobs_and_nodes_are_those_of_the_run() {
     assert_eq!(names, ["node 0", "node 1", "node 2"]);
     assert!(nodes.iter().all(|row| row["state"] == "up"));
     let daemons: BTreeSet<u64> = nodes.iter().map(|row| number(row, "process")).collect();
-    let of_run = processes::of_run(&still.running.scratch.run);
-    let running =
-        of_run.iter().filter(|process| process.is_daemon()).map(|process| process.pid as u64).collect();
-    assert_eq!(daemons, running);
+    let running = processes::daemons(processes::of_run(&still.running.scratch.run));
+    assert_eq!(daemons, running.iter().map(|daemon| daemon.pid as u64).collect());
 
     // Each has noted its own beginnings.
     let log = still.rows("SELECT node, kind, text FROM log ORDER BY node, number");
