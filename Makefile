@@ -7,7 +7,10 @@ TEST_THREADS ?= 2
 
 # The binary under test is the one that was built with the tests. Cargo would build it, and most of what it needs, once
 # more without them, since they ask for more of some libraries.
-BINARY := $(abspath $(or $(CARGO_TARGET_DIR),target))/release/banyan
+BINARY := $(abspath $(or $(CARGO_TARGET_DIR),target))/tested/banyan
+
+# What actors tell of themselves, where somebody asks for it.
+OBSERVED := --features banyan-actors/tracing,banyan-actors/metrics
 
 # Tests run in the background, or from a terminal that goes away, ignore these; programs under test inherit that.
 SIGNALS := env --default-signal=HUP,INT,QUIT
@@ -24,19 +27,16 @@ demo: build
 	target/release/banyan demo $(if $(INPUT),--input '$(INPUT)')
 
 # Everything: unit tests, simulator, tidy checks, and the real programs on one, two and three nodes. NAME=litmus runs
-# only the tests whose path has that word. Actors once more with debug assertions: deliberate mistakes, and the guides; heaps
-# too: deaths at named places.
+# only the tests whose path has that word.
+TESTED := --workspace --profile tested $(OBSERVED)
 test: needs
-	$(CARGO) test --workspace --release --no-run
-	$(SIGNALS) BANYAN=$(BINARY) $(CARGO) test --workspace --release -- --test-threads=$(TEST_THREADS) $(NAME)
-	$(SIGNALS) $(CARGO) test -p banyan-actors -p banyan-heap -- --test-threads=$(TEST_THREADS) $(NAME)
+	$(CARGO) test $(TESTED) --no-run
+	$(SIGNALS) BANYAN=$(BINARY) $(CARGO) test $(TESTED) -- --test-threads=$(TEST_THREADS) $(NAME)
 
 check:
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets -- -D warnings
-	$(CARGO) clippy -p banyan-actors --all-targets --features tracing,metrics -- -D warnings
-	$(CARGO) test -p banyan-actors --features tracing,metrics --test observed
-	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps
+	$(CARGO) clippy --workspace --all-targets $(OBSERVED) -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps $(OBSERVED)
 	$(CARGO) test -p banyan-tests --test tidy
 
 # Each real program twenty times on each node count, for twenty minutes at most.

@@ -28,7 +28,8 @@ pub fn target() -> PathBuf {
 pub fn built() -> PathBuf {
     let executable = std::env::current_exe().unwrap_or_default();
     let directory = executable.parent().unwrap_or(Path::new("."));
-    if directory.ends_with("deps") { directory.join("..") } else { directory.to_path_buf() }
+    let inner = directory.ends_with("deps");
+    directory.parent().filter(|_| inner).unwrap_or(directory).to_path_buf()
 }
 
 /// The source of a test program.
@@ -58,13 +59,14 @@ pub fn banyan() -> Result<PathBuf> {
 fn build_once() -> Result<()> {
     static BUILT: OnceLock<Result<(), String>> = OnceLock::new();
     let built = BUILT.get_or_init(|| {
+        // The folder has the name of the profile, but for one.
+        let built = built();
+        let folder = built.file_name().and_then(|name| name.to_str()).unwrap_or("debug");
+        let profile = if folder == "debug" { "dev" } else { folder };
         for part in [&[][..], &["-p", "banyan-tests", "--examples"]] {
             let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
             let mut command = Command::new(cargo);
-            command.args(["build", "--quiet"]).args(part).current_dir(root());
-            if !cfg!(debug_assertions) {
-                command.arg("--release");
-            }
+            command.args(["build", "--quiet", "--profile", profile]).args(part).current_dir(root());
             let output = command.output().map_err(|error| format!("cargo cannot be started: {error}"))?;
             if !output.status.success() {
                 return Err(String::from_utf8_lossy(&output.stderr).into_owned());

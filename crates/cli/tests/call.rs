@@ -41,9 +41,9 @@ fn built() -> &'static Path {
             "--bins",
             "--examples",
         ]);
-        if built.file_name().unwrap() == "release" {
-            cargo.arg("--release");
-        }
+        // The folder has the name of the profile, but for one.
+        let folder = built.file_name().and_then(|name| name.to_str()).unwrap();
+        cargo.args(["--profile", if folder == "debug" { "dev" } else { folder }]);
         assert!(cargo.status().unwrap().success());
         built.to_owned()
     })

@@ -43,9 +43,9 @@ fn install() -> Installed {
         let profile = program.parent().unwrap().parent().unwrap();
         let mut build = Command::new(env!("CARGO"));
         build.args(["build", "--offline", "-p", "banyan-heap-c"]).current_dir(package());
-        if !cfg!(debug_assertions) {
-            build.arg("--release");
-        }
+        // The folder has the name of the profile, but for one.
+        let folder = profile.file_name().and_then(|name| name.to_str()).unwrap();
+        build.args(["--profile", if folder == "debug" { "dev" } else { folder }]);
         run(build.env("CARGO_TARGET_DIR", profile.parent().unwrap()));
         let prefix = profile.join("heap-library");
         let archive = profile.join("libbanyan_heap_c.a");
