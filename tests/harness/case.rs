@@ -60,6 +60,8 @@ pub struct Case {
     /// How often a random thread is moved, where there are nodes to move to; and how many moves there must
     /// have been on each number of them.
     pub moving: Option<(String, u64)>,
+    /// What `banyan run` is told beside the usual.
+    pub options: Vec<&'static str>,
     /// Whether stderr must be the same too.
     pub same_stderr: bool,
     /// Whether stdout must end in the line `ok`, natively.
@@ -104,6 +106,7 @@ impl Case {
             every_node: false,
             place: Place::Spread,
             moving: None,
+            options: Vec::new(),
             same_stderr: true,
             says_ok: false,
             end: End::Status(0),
@@ -165,6 +168,13 @@ impl Case {
     #[must_use]
     pub fn moving(mut self, every: &str, times: u64) -> Self {
         self.moving = Some((every.to_owned(), times));
+        self
+    }
+
+    /// An option of `banyan run`.
+    #[must_use]
+    pub fn option(mut self, option: &'static str) -> Self {
+        self.options.push(option);
         self
     }
 

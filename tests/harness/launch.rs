@@ -257,6 +257,7 @@ fn command(case: &Case, how: How) -> Result<Command> {
             command
                 .args(["run", "-n", &nodes.to_string(), "--place", case.place.word(), "--stats=json"])
                 .args(move_every(case).map(|every| format!("--move-every={every}")))
+                .args(&case.options)
                 .arg("--")
                 .arg(program);
             command

@@ -1,8 +1,10 @@
 // Children that execute another program: children WHAT, from the first thread and from threads on every node.
 #include "parts.h"
 #include <fcntl.h>
+#include <limits.h>
 #include <sched.h>
 #include <spawn.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 extern char **environ;
@@ -172,10 +174,40 @@ static void many(void) {
     }
 }
 
+// A program that starts itself, by its name, as a copy, and through a script.
+static void itself(void) {
+    char own[PATH_MAX] = {0}, text[4096], script[] = "itselfXXXXXX";
+    CALL(readlink("/proc/self/exe", own, sizeof own - 1));
+    char *leaf[] = {own, "leaf", NULL};
+    spawned(leaf, NULL, text, sizeof text);
+    CHECK(strcmp(text, "ok\n") == 0, "%s", text);
+    pid_t copy = CALL(fork());
+    if (copy == 0) {
+        CALL(dup2(CALL(open("/dev/null", O_WRONLY)), 1));
+        CALL(execv(own, leaf));
+    }
+    CHECK(ended(copy) == 0, "the copy");
+    int file = CALL(mkstemp(script));
+    CHECK(dprintf(file, "#!%s leaf\n", own) > 0, "no script");
+    CALL(fchmod(file, 0700));
+    CALL(close(file));
+    char path[PATH_MAX + 2];
+    snprintf(path, sizeof path, "./%s", script);
+    char *interpreted[] = {path, NULL};
+    spawned(interpreted, NULL, text, sizeof text);
+    CHECK(strcmp(text, "ok\n") == 0, "%s", text);
+    CALL(unlink(script));
+}
+
 int main(int count, char **arguments) {
+    if (count > 1 && strcmp(arguments[1], "leaf") == 0) {
+        puts("ok");
+        return 0;
+    }
     const struct part parts[] = {
         {"spawn", spawn, IN_TURN}, {"signals", signals, IN_TURN}, {"vforked", vforked, AT_ONCE},
         {"cloning", cloning, IN_TURN}, {"surroundings", surroundings, AT_ONCE}, {"many", many, AT_ONCE},
+        {"itself", itself, IN_TURN},
     };
     return run_parts(parts, sizeof parts / sizeof *parts, count, arguments);
 }

@@ -1,9 +1,11 @@
 //! Programs that execute others: by children that are in the program's memory until then, and in their own
 //! place.
 
-use banyan_tests::{Case, catalog, check, compile, workspace};
+use banyan_tests::compile::Link;
+use banyan_tests::launch::{End, How};
+use banyan_tests::{Case, catalog, check, compare, compile, workspace};
 
-use crate::c;
+use crate::{c, linked};
 
 #[test]
 fn programs_are_executed_by_posix_spawn_system_and_popen() {
@@ -84,4 +86,42 @@ fn env_and_a_shell_execute_interpreters() {
     check(&Case::new("/usr/bin/env", ["WORD=x", "/usr/bin/python3", script]).says_ok().deadline(120));
     let line = format!("exec /usr/bin/env /usr/bin/python3 '{script}'");
     check(&Case::new("/bin/sh", ["-c", &line]).says_ok().deadline(120));
+}
+
+/// What is executed keeps the filter, which traps code at low addresses if the program lies there.
+#[test]
+fn programs_start_themselves_wherever_they_are_linked() {
+    for link in [Link::Dynamic, Link::DynamicFixed, Link::StaticFixed, Link::StaticPie] {
+        check(&linked("children", link, ["itself"]).says_ok());
+    }
+}
+
+/// With `--follow-exec` what children execute is a run, too, and a program notices as little of that as of its
+/// own.
+#[test]
+fn children_are_followed_into_what_they_execute() {
+    let followed = |case: Case| case.option("--follow-exec").deadline(120);
+    check(&followed(c("children", ["spawn"])));
+    check(&followed(Case::new("/bin/bash", [workspace::program_source("pipelines.sh")]).says_ok()));
+    check(&followed(catalog::python("subprocesses.py", &[])));
+}
+
+/// A program of a run lies where the kernel puts none by itself.
+#[test]
+fn what_is_followed_is_a_run_and_what_changes_its_identity_is_not() {
+    let line = "head -1 /proc/self/maps; cp /bin/head ./head; chmod u+s ./head; ./head -1 /proc/self/maps; :";
+    let case = Case::new("/bin/sh", ["-c", line]).any_stderr();
+    if workspace::native_only() {
+        return;
+    }
+    for (option, expected) in [(None, [false, false]), (Some("--follow-exec"), [true, false])] {
+        let case = option.into_iter().fold(case.clone(), Case::option);
+        let outcome = compare::once(&case, How::Banyan(2)).unwrap();
+        assert_eq!(outcome.end, End::Status(0));
+        let text = String::from_utf8(outcome.stdout).unwrap();
+        let addresses =
+            text.lines().map(|line| u64::from_str_radix(line.split_once('-').unwrap().0, 16).unwrap());
+        let of_a_run: Vec<bool> = addresses.map(|address| address < 0x5000_0000_0000).collect();
+        assert_eq!(of_a_run, expected, "{option:?}: {text}");
+    }
 }

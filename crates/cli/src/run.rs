@@ -1,7 +1,7 @@
 //! `banyan run`: becomes the program.
 
 use banyan_node::state::{socket_of, usual_directory};
-use banyan_node::{NodeCount, Placement, Run, Summary, again, launch};
+use banyan_node::{Children, NodeCount, Placement, Run, Summary, again, launch};
 use clap::{Args, ValueEnum};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -43,6 +43,10 @@ pub(crate) struct RunArguments {
     /// notices of moves, which is nothing
     #[arg(long, value_name = "TIME", value_parser = interval)]
     move_every: Option<Duration>,
+    /// What the program's children execute is under Banyan too, each a run of its own like this one; without
+    /// this it is native, on the home node
+    #[arg(long)]
+    follow_exec: bool,
     /// At the end, say on standard error what ran where and what it cost
     #[arg(long, value_enum, value_name = "FORMAT", num_args = 0..=1, require_equals = true, default_missing_value = "table")]
     stats: Option<Stats>,
@@ -119,6 +123,7 @@ pub(crate) fn run(arguments: &RunArguments) -> u8 {
             Place::Pack => Placement::Pack,
         },
         move_every: arguments.move_every,
+        children: if arguments.follow_exec { Children::Followed } else { Children::Native },
         summary: match arguments.stats {
             None => Summary::None,
             Some(Stats::Table) => Summary::Table,

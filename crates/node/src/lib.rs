@@ -16,7 +16,7 @@ pub use banyan_wire::sql::{Cell, QueryMessage};
 pub use cluster::{
     AskError, QueryError, admin, administer, joining, local_nodes, node, query, run_sockets, state,
 };
-pub use job::settings::{NodeCount, Placement, Run, Summary};
+pub use job::settings::{Children, NodeCount, Placement, Run, Summary};
 pub use job::{again, launch};
 pub use observe::{doctor, memory_map, statistics};
 pub use random::random;

@@ -4,10 +4,10 @@
 #![forbid(unsafe_code)]
 
 use banyan_wire::stub::{
-    ACTIONS_MAX, Acquire, Action, ActionKind, Answer, Command, Copied, End, Enter, Exit, Failed, Hello,
-    LeaveNode, Lookup, Malformed, MapSource, MemoryCall, Nothing, Open, PACKET_MAX, Placed, Purpose, Push,
-    Raise, Range, Refusal, Refused, Reply, Request, Row, StartCarrier, StartThread, Started, Steps,
-    StoppedThread, ThreadEnd, TimeElsewhere, TimeHere, TimerCall, TimerState, Used, Welcome,
+    ACTIONS_MAX, Acquire, Action, ActionKind, Answer, Command, Copied, End, Enter, Execute, Executes, Exit,
+    Failed, Hello, LeaveNode, Lookup, Malformed, MapSource, MemoryCall, Nothing, Open, PACKET_MAX, Placed,
+    Purpose, Push, Raise, Range, Refusal, Refused, Reply, Request, Row, StartCarrier, StartThread, Started,
+    Steps, StoppedThread, ThreadEnd, TimeElsewhere, TimeHere, TimerCall, TimerState, Used, Welcome,
 };
 use proptest::prelude::*;
 use std::fmt::Write;
@@ -58,6 +58,7 @@ fn generated() -> String {
     messages(&mut page, "Replies", Reply::ROWS);
     page.push_str("## Values\n\n");
     values(&mut page, "`purpose` of `Acquire`", Purpose::ROWS);
+    values(&mut page, "`by` of `Execute`", Executes::ROWS);
     values(&mut page, "`source` of `Memory`", MapSource::ROWS);
     values(&mut page, "`reason` of `Refused`", Refusal::ROWS);
     values(&mut page, "Kinds of actions", ActionKind::ROWS);
@@ -117,7 +118,7 @@ fn requests() -> Vec<Request> {
             path: *b"task/123/status\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
         }),
         Request::Move(StoppedThread { thread: 78, used: 5 }),
-        Request::Execute(Nothing {}),
+        Request::Execute(Execute { by: Executes::Child }),
         Request::Fork(Nothing {}),
         Request::Copied(Copied { process: 9 }),
         Request::Forked(Nothing {}),

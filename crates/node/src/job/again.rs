@@ -6,7 +6,7 @@
 //! path and what it is called by, each with a zero behind it, which the stub appends. Only the same build
 //! reads it.
 
-use super::settings::{JobSettings, NodeCount, Placement, Run, Summary};
+use super::settings::{Children, JobSettings, NodeCount, Placement, Run, Summary};
 use banyan_sys::descriptors;
 use rustix::fs::MemfdFlags;
 use serde::{Deserialize, Serialize};
@@ -30,13 +30,29 @@ pub(crate) struct Again {
     node: Option<Vec<u8>>,
     placement: Placement,
     move_every: Option<Duration>,
+    children: Children,
     summary: Summary,
 }
 
 impl Again {
     pub(crate) fn of(settings: &JobSettings) -> Self {
-        let JobSettings { nodes, placement, move_every, summary, .. } = *settings;
-        Self { nodes, node: settings.node.clone(), placement, move_every, summary }
+        let JobSettings { nodes, placement, move_every, children, summary, .. } = *settings;
+        Self { nodes, node: settings.node.clone(), placement, move_every, children, summary }
+    }
+
+    /// Of what a child executes, which prints no summary: that is the program's.
+    pub(crate) fn of_child(&self) -> Self {
+        Self { summary: Summary::None, ..self.clone() }
+    }
+
+    /// Of what cannot be native although it ought to be: it stays on one node.
+    pub(crate) fn alone(&self) -> Self {
+        Self { nodes: NodeCount::Exactly(1), node: None, move_every: None, ..self.of_child() }
+    }
+
+    /// Whether what children execute is a run, too.
+    pub(crate) fn follows_children(&self) -> bool {
+        self.children == Children::Followed
     }
 
     /// The script, but for the program.
@@ -87,6 +103,7 @@ fn parse(script: &[u8], arguments: Vec<OsString>) -> Option<Run> {
         node: again.node.map(|path| OsString::from_vec(path).into()),
         placement: again.placement,
         move_every: again.move_every,
+        children: again.children,
         summary: again.summary,
         zeroth: Some(zeroth),
     })

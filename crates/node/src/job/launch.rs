@@ -152,6 +152,7 @@ fn job_settings(run: &Run, command: &loader::Command) -> JobSettings {
         nodes: run.nodes,
         placement: run.placement,
         move_every: run.move_every,
+        children: run.children,
         summary: run.summary,
         node: run.node.as_ref().map(|path| path.as_os_str().as_bytes().to_vec()),
     }

@@ -301,12 +301,18 @@ impl Job {
         self.greet_replica(requests)
     }
 
+    /// Whether what children of the program execute is a run, too. Children are at home.
+    fn follows_children(&self) -> bool {
+        matches!(&self.role, Role::Home(home) if home.wishes.again.follows_children())
+    }
+
     /// Gives a stub its role and serves its requests.
     fn greet_replica(&self, requests: OwnedFd) -> Result<(), String> {
         let welcome = Welcome {
             version: STUB_ABI_VERSION,
             node: u32::from(self.node.get()),
             nodes: u32::from(self.nodes()),
+            follows_children: u32::from(self.follows_children()),
             name: self.part.name,
         };
         let commands = replica::welcome(&requests, &welcome, self.pager.memory().as_fd())

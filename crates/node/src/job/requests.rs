@@ -7,7 +7,7 @@ use super::end::Event;
 use super::home::Home;
 use super::questions::PEER_DEADLINE;
 use super::replica::{self, Received};
-use super::{Job, Role, START_DEADLINE, copies};
+use super::{Job, Role, START_DEADLINE, copies, loader};
 use crate::cluster::authority::MemoryCall;
 use crate::pager::PagerError;
 use crate::transport::ConnectError;
@@ -17,10 +17,11 @@ use banyan_wire::address_space::page_down;
 use banyan_wire::control::ControlMessage;
 use banyan_wire::ids::{Access, NodeId, PAGE_BYTES};
 use banyan_wire::stub::{
-    ACTIONS_MAX, Action, ActionKind, Answer, Enter, Hello, Nothing, Placed, Purpose, Push, Range, Refusal,
-    Refused, Request, Steps, StoppedThread, ThreadEnd, TimeElsewhere,
+    ACTIONS_MAX, Action, ActionKind, Answer, Enter, Execute, Executes, Hello, Nothing, Placed, Purpose, Push,
+    Range, Refusal, Refused, Request, Steps, StoppedThread, ThreadEnd, TimeElsewhere,
 };
 use banyan_wire::{stub, syscalls};
+use rustix::fs::Mode;
 use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering;
@@ -141,7 +142,7 @@ fn handle(job: &Job, received: Received) -> Result<(Answer, Option<OwnedFd>), Pa
             };
             return Ok((if file.is_some() { DONE } else { FAILED }, file));
         }
-        Request::Execute(_) => return Ok(execute(job, received.file)),
+        Request::Execute(Execute { by }) => return Ok(execute(job, by, received.file)),
         Request::Fork(_) => return Ok(fork(job)),
         Request::Copied(request) => return copied(job, request.process),
         // What it waits for came before it.
@@ -167,18 +168,30 @@ fn time_elsewhere(job: &Job, TimeElsewhere { thread, node }: TimeElsewhere) -> R
     Ok(Answer::Used(home.time_elsewhere(node, thread)?))
 }
 
-/// The program executes another one. This one's end shows as that of its replica.
-fn execute(job: &Job, file: Option<OwnedFd>) -> (Answer, Option<OwnedFd>) {
+/// The program executes another one, and this one's end shows as that of its replica; or a child does.
+fn execute(job: &Job, by: Executes, file: Option<OwnedFd>) -> (Answer, Option<OwnedFd>) {
     let Role::Home(home) = &job.role else { return (FAILED, None) };
+    let again = &home.wishes.again;
+    let again = match (by, &file) {
+        (Executes::Program, _) => again.clone(),
+        // Who executes it becomes another user, which a run would not give.
+        (Executes::Child, Some(file)) if changes_identity(file) => return (AT_HOME, None),
+        (Executes::Child, _) if again.follows_children() => again.of_child(),
+        // A child of a program with code in the low range, whose filter it keeps.
+        (Executes::Child, Some(file)) if loader::is_fixed(file.as_fd()) => again.alone(),
+        (Executes::Child, _) => return (AT_HOME, None),
+    };
     let mut head = [0; 4];
     match file.map(|file| rustix::io::pread(&file, &mut head, 0)) {
         Some(Ok(_)) if head == *b"\x7fELF" || head.starts_with(b"#!") => {}
         Some(Err(Errno::ISDIR)) => return (DONE, None),
         _ => return (FAILED, None),
     }
-    match home.wishes.again.script() {
+    match again.script() {
         Ok(script) => {
-            home.executes.store(true, Ordering::Relaxed);
+            if by == Executes::Program {
+                home.executes.store(true, Ordering::Relaxed);
+            }
             (DONE, Some(script))
         }
         Err(error) => {
@@ -186,6 +199,12 @@ fn execute(job: &Job, file: Option<OwnedFd>) -> (Answer, Option<OwnedFd>) {
             (FAILED, None)
         }
     }
+}
+
+/// Whether who executes the file becomes another user or group: execve(2).
+fn changes_identity(file: &OwnedFd) -> bool {
+    let bits = Mode::SUID | Mode::SGID;
+    rustix::fs::fstat(file).is_ok_and(|status| Mode::from_raw_mode(status.st_mode).intersects(bits))
 }
 
 /// The thread that stands still at home; what it used on nodes that it has left is noted.

@@ -32,6 +32,15 @@ pub enum NodeCount {
     All,
 }
 
+/// What the programs are that children of the program execute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Children {
+    /// Processes of the home machine, as without Banyan.
+    Native,
+    /// Runs like that of the program, each with memory and threads of its own.
+    Followed,
+}
+
 /// What to print at the end of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Summary {
@@ -56,6 +65,8 @@ pub struct Run {
     pub placement: Placement,
     /// How often a random thread is moved to a random other node, to see that the program does not notice.
     pub move_every: Option<Duration>,
+    /// What its children execute.
+    pub children: Children,
     /// What to print at the end.
     pub summary: Summary,
     /// What the program is called by, if that is not its first word, which is its path then.
@@ -81,6 +92,8 @@ pub(crate) struct JobSettings {
     pub(crate) placement: Placement,
     /// How long a thread stays on a node before a random one is moved to a random other node.
     pub(crate) move_every: Option<Duration>,
+    /// What the program's children execute.
+    pub(crate) children: Children,
     /// What to print at the end.
     pub(crate) summary: Summary,
     /// The socket of the node to begin on, if it is none that was started for the run.
@@ -161,6 +174,7 @@ impl JobSettings {
             nodes: NodeCount::Exactly(1),
             placement: Placement::Spread,
             move_every: None,
+            children: Children::Native,
             summary: Summary::None,
             node: None,
         }

@@ -19,6 +19,8 @@ pub struct Settings {
     pub node: AtomicU32,
     /// Nodes of the run.
     pub nodes: AtomicU32,
+    /// Whether what children execute may be a run, too, as the daemon then says: 1, or 0.
+    pub asks_for_children: AtomicU32,
 }
 
 /// The one copy of them.
@@ -30,6 +32,7 @@ pub static SETTINGS: Settings = Settings {
     descriptor_floor: AtomicU32::new(0),
     node: AtomicU32::new(0),
     nodes: AtomicU32::new(1),
+    asks_for_children: AtomicU32::new(0),
 };
 
 /// Whether this is the home replica.
@@ -45,6 +48,11 @@ pub fn is_alone() -> bool {
 /// Whether this process is a copy of the one that the run began with: see `thread::fork`.
 pub fn is_copy() -> bool {
     SETTINGS.commands.load(Ordering::Relaxed) < 0
+}
+
+/// Whether the daemon says how children of the program execute others.
+pub fn asks_for_children() -> bool {
+    SETTINGS.asks_for_children.load(Ordering::Relaxed) != 0
 }
 
 /// This replica's node.

@@ -1,10 +1,11 @@
-//! `execve` by the program itself: another program in its place, under Banyan as this one.
+//! `execve` by the program itself: another program in its place, under Banyan as this one; and by its children,
+//! if the run follows them.
 //!
 //! The process executes Banyan again, as the interpreter of a script that the daemon makes, so that its id,
 //! files, limits and signals become the new program's as exec says. The daemon learns of the end of this
 //! program by its socket, which exec closes; until then everything goes on, should the kernel refuse.
 //!
-//! Not here: what a child executes (`thread::child`), which is native.
+//! Not here: what a child executes natively (`trap::dispatch`).
 
 use crate::daemon::requests;
 use crate::kernel::{self, AtExec};
@@ -15,7 +16,7 @@ use crate::signal::frame::UserContext;
 use crate::thread::Thread;
 use crate::trap::reissue;
 use banyan_sys::raw::Errno;
-use banyan_wire::stub::{Answer, Nothing, Request};
+use banyan_wire::stub::{Answer, Execute, Executes, Request};
 use linux_raw_sys::general as linux;
 use zerocopy::IntoBytes;
 
@@ -23,7 +24,12 @@ use zerocopy::IntoBytes;
 ///
 /// # Errors
 /// What the kernel would say of the file; `ENOEXEC` if it is no program.
-pub fn execute(thread: &Thread, arguments: &[u64; 6], context: &mut UserContext) -> Result<(), Errno> {
+pub fn execute(
+    thread: &Thread,
+    by: Executes,
+    arguments: &[u64; 6],
+    context: &mut UserContext,
+) -> Result<(), Errno> {
     let [path, list, ..] = *arguments;
     let name: u64 = copy::load(ProgramAddress(list))?;
     // SAFETY: the program's own path; the kernel checks it.
@@ -34,9 +40,13 @@ pub fn execute(thread: &Thread, arguments: &[u64; 6], context: &mut UserContext)
             [path, u64::from(linux::O_CLOEXEC | linux::O_NONBLOCK), 0, 0, 0, 0],
         )? as i32
     };
-    let (answer, script) = requests::exchange(&Request::Execute(Nothing {}), Some(file));
+    let (answer, script) = requests::exchange(&Request::Execute(Execute { by }), Some(file));
     kernel::close(file);
-    let Answer::Done(_) = answer else { return Err(Errno::ENOEXEC) };
+    match answer {
+        Answer::Done(_) => {}
+        Answer::AtHome(_) => return reissue::reissue(thread, linux::__NR_execve, [0; 3], context).map(drop),
+        _ => return Err(Errno::ENOEXEC),
+    }
     let script = script.ok_or(Errno::EACCES)?;
     for text in [path, name] {
         let mut bytes = [0; PATH_MAX];

@@ -90,6 +90,7 @@ fn welcome(socket: i32) {
     SETTINGS.commands.store(commands, Ordering::Relaxed);
     SETTINGS.node.store(welcome.node, Ordering::Relaxed);
     SETTINGS.nodes.store(welcome.nodes, Ordering::Relaxed);
+    SETTINGS.asks_for_children.store(welcome.follows_children, Ordering::Relaxed);
     kernel::set_name(&welcome.name);
     if welcome.node != 0 {
         // A replica ends with its daemon whatever its threads are waiting for.
@@ -136,6 +137,10 @@ fn run(start: &Enter, words: Option<Words>, file: Option<i32>) -> ! {
     first.thread_id.store(kernel::thread_id(), Ordering::Relaxed);
     exit::count_first();
     let low = if LOW.holds(start.program_break, 0) { LowCode::OfProgram } else { LowCode::OfOthers };
+    if low == LowCode::OfProgram {
+        // What is executed keeps the filter: code in the low range must have a stub again.
+        SETTINGS.asks_for_children.store(1, Ordering::Relaxed);
+    }
     if filter::install(low).is_err() {
         report::fail(&["banyan: the kernel refused the seccomp filter"]);
     }

@@ -14,6 +14,7 @@ use crate::thread::{Role, Thread, child, exit, fork};
 use crate::trap::outcome::Outcome;
 use crate::trap::{emulate, refuse, reissue};
 use banyan_sys::raw::Errno;
+use banyan_wire::stub::Executes;
 use banyan_wire::syscalls::{Class, CreationForm, Emulation, Handling, SystemCall, ThreadCall};
 use linux_raw_sys::general as linux;
 
@@ -92,24 +93,28 @@ pub fn home_call(
             create(thread, form, row, arguments, context)
         }
         Class::Emulate(Emulation::Thread(ThreadCall::End)) => exit::end(thread, arguments[0]),
-        Class::Execute if is_native(thread) || number == linux::__NR_execve => {
-            if is_native(thread) {
+        Class::Execute => match executes(thread) {
+            Executes::Child if number != linux::__NR_execve || !settings::asks_for_children() => {
                 // By the stub's code and with the program's mask, which what is executed inherits.
                 reissue::reissue(thread, number, [0; 3], context)?;
-            } else {
-                execute::execute(thread, arguments, context)?;
+                return Ok(Outcome::Continue);
             }
-            return Ok(Outcome::Continue);
-        }
-        Class::GoHome | Class::Execute => refuse::not_served(i64::from(number)),
+            by if number == linux::__NR_execve => {
+                execute::execute(thread, by, arguments, context)?;
+                return Ok(Outcome::Continue);
+            }
+            _ => refuse::not_served(i64::from(number)),
+        },
+        Class::GoHome => refuse::not_served(i64::from(number)),
         Class::Refuse { errno, notice } => refuse::refuse(i64::from(number), errno, notice),
     };
     Ok(Outcome::Result(result))
 }
 
-/// Whether what the thread executes is native: that of a child.
-fn is_native(thread: &Thread) -> bool {
-    thread.role() == Role::Child || settings::is_copy()
+/// Who it is if the thread executes another program.
+fn executes(thread: &Thread) -> Executes {
+    let is_child = thread.role() == Role::Child || settings::is_copy();
+    if is_child { Executes::Child } else { Executes::Program }
 }
 
 fn signal_mask(thread: &Thread, arguments: &[u64; 6], context: &mut UserContext) -> i64 {

@@ -47,11 +47,11 @@ messages! {
         /// A thread was stopped at home to go on elsewhere: where? Placed; the connection to the node comes
         /// beside it, unless it is home.
         17 Move(StoppedThread),
-        /// The program executes another one in its place, whose file comes beside this. Done, and beside it a
-        /// script that begins a run like this one, to which the stub appends the program's path and what it
-        /// is called by, each with a zero behind it; no script if the file is a directory; failed if it is no
-        /// program.
-        18 Execute(Nothing),
+        /// A program is executed, whose file comes beside this. Done, and beside it a script that begins a run
+        /// like this one, to which the stub appends the program's path and what it is called by, each with a
+        /// zero behind it; no script if the file is a directory; at home if what is executed is native;
+        /// failed if it is no program.
+        18 Execute(Execute),
         /// The program is about to make a copy of its process. Done, and beside it the request socket of the
         /// copy; or failed.
         19 Fork(Nothing),
@@ -151,6 +151,12 @@ records! {
         length: u64,
         /// What the call does with it.
         purpose: Purpose,
+    }
+
+    /// A program that is executed.
+    Execute {
+        /// Whose process it is executed in.
+        by: Executes,
     }
 
     /// A thread of the program that has been created.
@@ -284,6 +290,16 @@ enumeration! {
         0 Read,
         /// It writes it.
         1 Write,
+    }
+}
+
+enumeration! {
+    /// Who executes another program.
+    Executes: u32 {
+        /// The program, in its place.
+        0 Program,
+        /// A child or a copy of the process.
+        1 Child,
     }
 }
 

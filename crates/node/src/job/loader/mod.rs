@@ -16,6 +16,7 @@ use banyan_wire::ids::PAGE_BYTES;
 use elf::Elf;
 use rustix::mm::ProtFlags;
 use std::ffi::OsString;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 /// Where position-independent programs are put.
@@ -114,6 +115,14 @@ pub(crate) struct Start {
     pub executable: u64,
     /// Where the program's break begins.
     pub program_break: u64,
+}
+
+/// Whether this program, or the interpreter of this script, is linked at a fixed address. A file that is
+/// neither is not.
+pub(crate) fn is_fixed(file: BorrowedFd<'_>) -> bool {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let command = resolve::resolve(&[path.into()], None, None);
+    command.and_then(|command| Elf::read(&command.path)).is_ok_and(|file| file.fixed)
 }
 
 /// Reads the program and its interpreter and reports what is wrong with them, without loading anything.
