@@ -2,11 +2,11 @@
 //! same program kept on one node, and every deliberate mistake breaks one.
 #![forbid(unsafe_code)]
 
-use banyan_core::placement::spreading::{MUTATIONS, Mutation, Spreading, Usage};
+use banyan_core::placement::spreading::{MUTATIONS, Mutation, Pace, Spreading, Usage};
 use banyan_sim::random::Random;
 
 const MILLISECOND: u64 = 1_000_000;
-/// How often the process is looked at.
+/// A step of the model.
 const PERIOD: u64 = 10 * MILLISECOND;
 
 /// How a program of the model behaves while it is on several nodes.
@@ -54,6 +54,7 @@ fn run(program: &Program, machines: Machines, spreading: &mut Spreading, random:
     let mut usage = vec![Usage::default(); nodes];
     let mut ran = Ran { nanoseconds: 0, changes: 0, most: 1, at_the_end: 1 };
     let mut active = 1;
+    let mut due = 0;
     // When each node came into use.
     let mut begun = vec![0; nodes];
     'program: for &(kind, work) in &program.phases {
@@ -74,9 +75,13 @@ fn run(program: &Program, machines: Machines, spreading: &mut Spreading, random:
                 usage[node].lost += blur(rate.lost);
                 usage[node].spare += if machines.have_more { PERIOD } else { 0 };
             }
+            if ran.nanoseconds < due {
+                continue;
+            }
             let threads = program.threads as usize;
             let moving = usize::from(random.percent(10));
             let change = spreading.observe(ran.nanoseconds, &usage, threads, moving);
+            due = ran.nanoseconds + spreading.pace().interval();
             if let Some(next) = change.map(|change| change.nodes).filter(|&next| u64::from(next) != active) {
                 begun[active as usize..].fill(ran.nanoseconds);
                 active = u64::from(next);
@@ -236,6 +241,27 @@ fn nobody_is_worse_off_and_what_pays_grows() {
             }
         }
     }
+}
+
+#[test]
+fn who_sleeps_is_looked_at_rarely_and_who_wants_more_soon() {
+    let mut spreading = Spreading::new(2);
+    let mut usage = vec![Usage::default(); 2];
+    let mut now = 0;
+    let mut look = |used: u64, waited: u64| {
+        now += 10 * MILLISECOND;
+        usage[0].used += used * MILLISECOND;
+        usage[0].waited += waited * MILLISECOND;
+        let _ = spreading.observe(now, &usage, 4, 0);
+        spreading.pace()
+    };
+    assert_eq!(look(0, 0), Pace::Soon, "nothing is known yet");
+    assert_eq!(look(0, 0), Pace::Rarely);
+    assert_eq!(look(10, 0), Pace::Later);
+    assert_eq!(look(10, 20), Pace::Soon);
+    assert!(
+        Pace::Soon.interval() < Pace::Later.interval() && Pace::Later.interval() < Pace::Rarely.interval()
+    );
 }
 
 #[test]

@@ -29,6 +29,30 @@ pub struct Usage {
     pub spare: u64,
 }
 
+/// How soon to look at a process again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// A trial is under way, or about to begin.
+    Soon,
+    /// It does something.
+    Later,
+    /// It sleeps.
+    Rarely,
+}
+
+impl Pace {
+    /// Nanoseconds until then.
+    #[must_use]
+    pub fn interval(self) -> u64 {
+        const MILLISECOND: u64 = 1_000_000;
+        match self {
+            Self::Soon => 10 * MILLISECOND,
+            Self::Later => 25 * MILLISECOND,
+            Self::Rarely => 100 * MILLISECOND,
+        }
+    }
+}
+
 /// What was decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change {
@@ -122,6 +146,8 @@ const CALM_WINDOWS: u32 = 10;
 const CALM: i64 = 1250;
 /// Thousandths of a processor: threads wait for one if they wait for half of the time.
 const WAITING: i64 = 500;
+/// Thousandths of a thread: a process of which so little has something to do sleeps.
+const IDLE: i64 = 50;
 /// Thousandths of a processor that the process must leave of a machine for a node of it to be tried. Who else
 /// uses them, a trial finds out.
 const SPARE: i64 = 250;
@@ -222,6 +248,8 @@ pub struct Spreading {
     last: Option<Snapshot>,
     /// How often in a row threads waited for processors.
     waiting: u32,
+    /// How many threads had something to do when last looked at, in thousandths.
+    wanting: i64,
     mutation: Option<Mutation>,
 }
 
@@ -240,6 +268,7 @@ impl Spreading {
             newer: None,
             last: None,
             waiting: 0,
+            wanting: 0,
             mutation: None,
         }
     }
@@ -256,10 +285,16 @@ impl Spreading {
         self.active as u8
     }
 
-    /// Whether the process should be looked at again soon: a trial is under way, or about to begin.
+    /// How soon the process should be looked at again.
     #[must_use]
-    pub fn is_eager(&self) -> bool {
-        matches!(self.phase, Phase::Trying { .. }) || self.waiting > 0 || self.last.is_none()
+    pub fn pace(&self) -> Pace {
+        if matches!(self.phase, Phase::Trying { .. }) || self.waiting > 0 || self.last.is_none() {
+            Pace::Soon
+        } else if self.wanting >= IDLE {
+            Pace::Later
+        } else {
+            Pace::Rarely
+        }
     }
 
     /// What every node did until `at`, in nanoseconds since the run began, how many threads there are, and
@@ -274,6 +309,7 @@ impl Spreading {
             self.begin_window(&now);
             return None;
         };
+        self.wanting = now.since(&last).wanting();
         let reason = match &self.phase {
             Phase::Trying { .. } => self.try_on(&now, moving),
             Phase::Resting { .. } => self.rest(&now, &last, threads),

@@ -7,16 +7,13 @@ use super::home::Home;
 use super::questions::{Answer, PEER_DEADLINE};
 use super::{Job, Role};
 use crate::observe::log;
-use banyan_core::placement::spreading::{Change, Reason, Spreading, Usage};
+use banyan_core::placement::spreading::{Change, Pace, Reason, Spreading, Usage};
 use banyan_wire::control::ControlMessage;
 use banyan_wire::ids::NodeId;
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// Between two looks while something happens, and while nothing does.
-const SOON: Duration = Duration::from_millis(10);
-const LATER: Duration = Duration::from_millis(25);
 /// When a thread that has not moved is told again, at first and at the longest.
 const TELL_AGAIN: Duration = Duration::from_millis(20);
 const TELL_AGAIN_MAX: Duration = Duration::from_secs(1);
@@ -24,6 +21,10 @@ const TELL_AGAIN_MAX: Duration = Duration::from_secs(1);
 const PART: u32 = 200;
 /// A thread wants to run that did, or could have, for a part in so many of the time.
 const WANTING: u64 = 5;
+
+fn interval(pace: Pace) -> Duration {
+    Duration::from_nanos(pace.interval())
+}
 
 /// What the calling thread used so far.
 fn processor_time() -> Duration {
@@ -37,7 +38,7 @@ impl Job {
     pub(super) fn keep_spreading(&self) {
         let Role::Home(home) = &self.role else { return };
         let mut spreading = Spreading::new(self.nodes());
-        let mut pause = SOON;
+        let mut pause = interval(Pace::Soon);
         let mut looked = self.started;
         let (mut patience, mut tell_again) = (TELL_AGAIN, self.started);
         while !self.is_ending() {
@@ -48,6 +49,7 @@ impl Job {
                 (placement.live().iter().sum::<u32>() as usize, placement.wishes().collect::<Vec<_>>())
             };
             if threads < 2 && moving.is_empty() && spreading.active() == 1 {
+                pause = interval(Pace::Later);
                 continue;
             }
             if begun >= tell_again {
@@ -72,8 +74,7 @@ impl Job {
                     return;
                 }
             }
-            let least = if spreading.is_eager() { SOON } else { LATER };
-            pause = least.max(cost * PART);
+            pause = interval(spreading.pace()).max(cost * PART);
         }
     }
 
