@@ -9,6 +9,7 @@ mod children;
 mod cluster;
 mod command_line;
 mod connections;
+mod detached;
 mod faults;
 mod forks;
 mod jobs;

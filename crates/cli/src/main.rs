@@ -83,9 +83,16 @@ enum Command {
     /// Commands about the nodes of the cluster
     #[command(subcommand)]
     Node(node::NodeCommand),
-    /// Look at running programs, and move their threads
+    /// Look at running programs, move their threads, and keep detached ones
     #[command(subcommand)]
     Job(job::JobCommand),
+    /// The same as `job list`
+    Ps(job::ListArguments),
+    /// The same as `job wait`
+    Wait(job::WaitArguments),
+    /// The keeper of a detached run
+    #[command(hide = true)]
+    Keep(job::KeepArguments),
     /// Ask what the nodes hold: jobs, threads, pages, faults and more, in SQL
     Sql(sql::SqlArguments),
     /// Calls in another process, which cannot crash their caller
@@ -122,7 +129,7 @@ fn main() -> ExitCode {
         }
     };
     let result = match arguments.command {
-        Command::Run(arguments) => Ok(run::run(&arguments)),
+        Command::Run(arguments) => run::run(&arguments),
         Command::Demo(arguments) => demo::demo(&arguments),
         Command::Doctor(arguments) => doctor::doctor(&arguments),
         Command::Bench(arguments) => bench::bench(&arguments),
@@ -138,6 +145,9 @@ fn main() -> ExitCode {
         Command::Token(command) => cluster::token(command),
         Command::Node(command) => node::node(command),
         Command::Job(command) => job::job(command),
+        Command::Ps(arguments) => job::list(&arguments),
+        Command::Wait(arguments) => job::wait(&arguments),
+        Command::Keep(arguments) => job::keep(&arguments),
         Command::Sql(arguments) => sql::sql(&arguments),
         Command::Call(command) => command.run(),
         Command::Completions { shell } => Ok(completions(shell)),

@@ -1,5 +1,6 @@
 //! `banyan run`: becomes the program.
 
+use crate::job;
 use banyan_node::state::{socket_of, usual_directory};
 use banyan_node::{Children, NodeCount, Placement, Run, Summary, again, launch};
 use clap::{Args, ValueEnum};
@@ -50,6 +51,13 @@ pub(crate) struct RunArguments {
     /// At the end, say on standard error what ran where and what it cost
     #[arg(long, value_enum, value_name = "FORMAT", num_args = 0..=1, require_equals = true, default_missing_value = "table")]
     stats: Option<Stats>,
+    /// Do not wait for its end: print its name, and keep what it prints and how it ends (`banyan job logs`,
+    /// `banyan wait`)
+    #[arg(short, long)]
+    detach: bool,
+    /// What a detached run is called; without this, after its program
+    #[arg(long, requires = "detach")]
+    name: Option<String>,
     /// The program and its arguments; a word without a slash is looked up in PATH
     #[arg(required = true, trailing_var_arg = true, value_name = "PROGRAM")]
     program: Vec<OsString>,
@@ -111,8 +119,49 @@ fn node(arguments: &RunArguments) -> Option<PathBuf> {
     })
 }
 
-/// Runs the program. Returns, with an exit status, only if it could not be started.
-pub(crate) fn run(arguments: &RunArguments) -> u8 {
+impl RunArguments {
+    /// The words of the same run, but in the foreground.
+    fn in_the_foreground(&self) -> Vec<OsString> {
+        let mut words: Vec<OsString> = vec!["run".into()];
+        let mut option = |name: &str, value: OsString| {
+            words.push([OsString::from(name), value].join("=".as_ref()));
+        };
+        option(
+            "--nodes",
+            match self.nodes {
+                NodeCount::All => "all".into(),
+                NodeCount::Exactly(count) => count.to_string().into(),
+            },
+        );
+        for (name, path) in [("--state", &self.state), ("--socket", &self.socket)] {
+            if let Some(path) = path {
+                option(name, path.into());
+            }
+        }
+        if let Some(value) = self.place.to_possible_value() {
+            option("--place", value.get_name().into());
+        }
+        if let Some(every) = self.move_every {
+            option("--move-every", format!("{}us", every.as_micros()).into());
+        }
+        if let Some(value) = self.stats.and_then(|stats| stats.to_possible_value()) {
+            option("--stats", value.get_name().into());
+        }
+        let flags = [("--local", self.local), ("--follow-exec", self.follow_exec)];
+        words.extend(flags.into_iter().filter(|(_, is_set)| *is_set).map(|(name, _)| name.into()));
+        words.push("--".into());
+        words.extend(self.program.iter().cloned());
+        words
+    }
+}
+
+/// Runs the program, or begins it and returns. In the foreground it returns, with an exit status, only if it
+/// could not be started.
+pub(crate) fn run(arguments: &RunArguments) -> anyhow::Result<u8> {
+    if arguments.detach {
+        let words = arguments.in_the_foreground();
+        return job::begin(arguments.name.as_deref(), &arguments.program, &words);
+    }
     let error = launch::run(&Run {
         words: arguments.program.clone(),
         nodes: arguments.nodes,
@@ -132,7 +181,7 @@ pub(crate) fn run(arguments: &RunArguments) -> u8 {
         zeroth: None,
     });
     eprintln!("banyan: {error}");
-    error.status()
+    Ok(error.status())
 }
 
 /// Runs the program that another one executes in its place: `script` says which, and how. Returns, with an

@@ -22,12 +22,19 @@ fn text(bytes: Vec<u8>) -> String {
 
 #[test]
 fn help_is_what_was_agreed() {
-    let pages: [(&str, &[&str]); 53] = [
+    let pages: [(&str, &[&str]); 60] = [
         ("banyan", &["--help"]),
         ("run", &["run", "--help"]),
         ("demo", &["demo", "--help"]),
         ("job", &["job", "--help"]),
         ("job-list", &["job", "list", "--help"]),
+        ("job-show", &["job", "show", "--help"]),
+        ("job-logs", &["job", "logs", "--help"]),
+        ("job-wait", &["job", "wait", "--help"]),
+        ("job-stop", &["job", "stop", "--help"]),
+        ("job-remove", &["job", "remove", "--help"]),
+        ("ps", &["ps", "--help"]),
+        ("wait", &["wait", "--help"]),
         ("job-threads", &["job", "threads", "--help"]),
         ("job-move", &["job", "move", "--help"]),
         ("doctor", &["doctor", "--help"]),

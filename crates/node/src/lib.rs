@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod cluster;
+pub mod detached;
 mod job;
 mod observe;
 mod pager;

@@ -1,13 +1,21 @@
-//! `banyan job`: the programs that run from this machine, where their threads are, and moving one.
+//! `banyan job`: the programs that run from this machine, where their threads are, and moving one; and those
+//! that run detached from whoever began them.
 //!
-//! A program is named by the id of its process here. Every node of this user on this machine is asked: the
-//! one that is up, and those that are started for one run each.
+//! A program is named by the id of its process here, or by the name of a detached run. Every node of this user
+//! on this machine is asked: the one that is up, and those that are started for one run each.
+
+mod detached;
+mod list;
+
+pub(crate) use detached::{KeepArguments, WaitArguments, begin, keep, wait};
+pub(crate) use list::{ListArguments, list};
 
 use crate::terminal;
 use anyhow::{Context, bail};
 use banyan_node::admin::{AdminAnswer, AdminRequest, JobStatus};
 use banyan_node::state::{socket_of, usual_directory};
 use clap::{Args, Subcommand};
+use detached::{LogsArguments, RemoveArguments, ShowArguments, StopArguments};
 use serde::Serialize;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -17,6 +25,16 @@ use std::path::PathBuf;
 pub(crate) enum JobCommand {
     /// List the programs that run from this machine
     List(ListArguments),
+    /// Say what is known of a detached run
+    Show(ShowArguments),
+    /// Print what a detached run has printed
+    Logs(LogsArguments),
+    /// Wait for the end of a detached run, and end as it did
+    Wait(WaitArguments),
+    /// End detached runs
+    Stop(StopArguments),
+    /// Remove what is kept of detached runs that have ended
+    Remove(RemoveArguments),
     /// Say on which node each thread of a program is
     Threads(ThreadsArguments),
     /// Have a thread go to another node, while it runs
@@ -38,20 +56,11 @@ pub(crate) struct Nodes {
     state: Option<PathBuf>,
 }
 
-/// Arguments of `banyan job list`.
-#[derive(Debug, Args)]
-pub(crate) struct ListArguments {
-    /// One JSON object for each program
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    nodes: Nodes,
-}
-
 /// Arguments of `banyan job threads`.
 #[derive(Debug, Args)]
 pub(crate) struct ThreadsArguments {
-    /// The process id of the program
+    /// The process id of the program, or the name of its detached run
+    #[arg(value_name = "PROCESS", value_parser = detached::process)]
     process: u32,
     /// One JSON object for each thread
     #[arg(long)]
@@ -63,7 +72,8 @@ pub(crate) struct ThreadsArguments {
 /// Arguments of `banyan job move`.
 #[derive(Debug, Args)]
 pub(crate) struct MoveArguments {
-    /// The process id of the program
+    /// The process id of the program, or the name of its detached run
+    #[arg(value_name = "PROCESS", value_parser = detached::process)]
     process: u32,
     /// The thread's id, as the program has it
     thread: u32,
@@ -83,17 +93,12 @@ struct ThreadLine {
 /// Carries out the command. Returns the exit status.
 pub(crate) fn job(command: JobCommand) -> anyhow::Result<u8> {
     match command {
-        JobCommand::List(ListArguments { json, nodes }) => {
-            let jobs: Vec<JobStatus> = nodes.jobs().into_iter().map(|(_, job)| job).collect();
-            if json {
-                terminal::print_json(&jobs)?;
-            } else if jobs.is_empty() {
-                eprintln!("No program runs from this machine. To start one:\n  banyan run -n 2 -- PROGRAM");
-            } else {
-                terminal::print(&table(&jobs));
-                eprintln!("\nWhere its threads are:\n  banyan job threads {}", jobs[0].process);
-            }
-        }
+        JobCommand::List(arguments) => return list(&arguments),
+        JobCommand::Show(arguments) => return detached::show(&arguments),
+        JobCommand::Logs(arguments) => return detached::logs(&arguments),
+        JobCommand::Wait(arguments) => return wait(&arguments),
+        JobCommand::Stop(arguments) => return detached::stop(&arguments),
+        JobCommand::Remove(arguments) => return detached::remove(&arguments),
         JobCommand::Threads(ThreadsArguments { process, json, nodes }) => {
             let (_, job) = nodes.find(process)?;
             if json {
@@ -150,21 +155,4 @@ impl Nodes {
             format!("no program of this user with process id {process} runs from this machine; see `banyan job list`")
         })
     }
-}
-
-fn table(jobs: &[JobStatus]) -> String {
-    let mut text =
-        format!("{:>8}  {:15}  {:>5}  {:>7}  {:>7}\n", "PROCESS", "PROGRAM", "NODES", "THREADS", "MOVES");
-    for job in jobs {
-        let _ = writeln!(
-            text,
-            "{:>8}  {:15}  {:>5}  {:>7}  {:>7}",
-            job.process,
-            job.program,
-            job.nodes,
-            job.threads.len(),
-            job.moves
-        );
-    }
-    text
 }
