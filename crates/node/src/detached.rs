@@ -212,9 +212,6 @@ pub fn keep(directory: &Path, command: &str, words: &[OsString]) -> io::Result<(
     run.write("begin", &Beginning { command: command.into(), process, begun: now() })?;
     // Who waits for this word may have gone, and the run goes on.
     let _ = io::stdout().write_all(BEGUN).and_then(|()| io::stdout().flush());
-    let nowhere = File::options().write(true).open("/dev/null")?;
-    rustix::stdio::dup2_stdout(&nowhere)?;
-    rustix::stdio::dup2_stderr(&nowhere)?;
     std::env::set_current_dir("/")?;
     let pid = Pid::from_child(&child);
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;

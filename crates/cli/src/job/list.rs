@@ -5,7 +5,7 @@ use crate::terminal;
 use banyan_node::detached::{self, Beginning, Progress};
 use clap::Args;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 /// Arguments of `banyan job list`.
@@ -47,9 +47,16 @@ pub(crate) fn list(arguments: &ListArguments) -> anyhow::Result<u8> {
         }
     }
     let mut lines = running(&arguments.nodes, &kept);
-    if arguments.all {
-        lines.extend(kept.iter().filter_map(ended));
-    }
+    let listed: BTreeSet<u32> = lines.iter().map(|line| line.process).collect();
+    lines.extend(kept.iter().filter_map(|(name, run)| {
+        let (Beginning { process, .. }, progress) = run;
+        let is_wanted = match progress {
+            // One that is just about to begin is no job of a node yet.
+            Progress::Runs => !listed.contains(&process.cast_unsigned()),
+            Progress::Ended(_) | Progress::Lost => arguments.all,
+        };
+        is_wanted.then(|| without_node(name, run))
+    }));
     if arguments.json {
         terminal::print_json(&lines)?;
     } else if lines.is_empty() {
@@ -85,15 +92,16 @@ fn running(nodes: &Nodes, kept: &Kept) -> Vec<Line> {
     nodes.jobs().into_iter().map(|(_, job)| line(job)).collect()
 }
 
-fn ended((name, (beginning, progress)): (&String, &(Beginning, Progress))) -> Option<Line> {
+/// A run of which no node knows.
+fn without_node(name: &str, (beginning, progress): &(Beginning, Progress)) -> Line {
     let (state, status) = match progress {
-        Progress::Runs => return None,
+        Progress::Runs => ("running", None),
         Progress::Ended(ending) => ("ended", Some(ending.status)),
         Progress::Lost => ("lost", None),
     };
     let word = beginning.command.split(' ').next().unwrap_or_default();
-    Some(Line {
-        name: Some(name.clone()),
+    Line {
+        name: Some(name.to_owned()),
         process: beginning.process.cast_unsigned(),
         program: word.rsplit('/').next().unwrap_or_default().into(),
         state,
@@ -101,7 +109,7 @@ fn ended((name, (beginning, progress)): (&String, &(Beginning, Progress))) -> Op
         nodes: None,
         moves: None,
         threads: Vec::new(),
-    })
+    }
 }
 
 fn table(lines: &[Line]) -> String {

@@ -121,7 +121,7 @@ pub(crate) struct Start {
 /// neither is not.
 pub(crate) fn is_fixed(file: BorrowedFd<'_>) -> bool {
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    let command = resolve::resolve(&[path.into()], None, None);
+    let command = resolve(&[path.into()], None, None);
     command.and_then(|command| Elf::read(&command.path)).is_ok_and(|file| file.fixed)
 }
 
