@@ -86,11 +86,11 @@ impl Spares {
     }
 }
 
-/// Starts the first of `count` nodes. Returns a socket to it.
+/// Starts the first of `count` nodes. Returns a socket to it, and what started it: see [`Starter`].
 ///
 /// # Errors
 /// The system's.
-pub(crate) fn start_first(count: u8) -> io::Result<OwnedFd> {
+pub(crate) fn start_first(count: u8) -> io::Result<(OwnedFd, Starter)> {
     let listeners: Vec<TcpListener> =
         (0..count.max(1)).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<io::Result<_>>()?;
     let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
@@ -98,11 +98,24 @@ pub(crate) fn start_first(count: u8) -> io::Result<OwnedFd> {
     // What a node that is started inherits is closed here at exec: from then on one that is gone refuses
     // connections, and none waits in its place.
     children::leave_to_kernel()?;
-    start(0, random()?, &addresses, &listeners[0], &others).map(|(node, _)| node)
+    start(0, random()?, &addresses, &listeners[0], &others).map(|(node, starter)| (node, Starter(starter)))
 }
 
-/// Starts the node with this number. Returns a socket to it, and the process that started it and ends. The
-/// launcher does not wait for that one: it would be a child of the program's whose processor time counts.
+/// The process that has started a node for the launcher, and ends. It must be gone before the launcher becomes
+/// the program, which else would find a child that it has not made.
+#[derive(Debug)]
+pub(crate) struct Starter(Child);
+
+impl Starter {
+    /// Waits until it is gone.
+    pub(crate) fn gone(mut self) {
+        // The kernel takes it away, so there is nobody to wait for in the end: what it used must not count as
+        // used by the program's children.
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts the node with this number. Returns a socket to it, and the process that started it and ends.
 fn start(
     number: usize,
     secret: [u8; 16],
@@ -167,7 +180,11 @@ pub fn detach(configuration: i32, read: &NodeSettings, number: Option<u8>) -> io
     command.stdin(Stdio::null()).stdout(Stdio::null());
     // The child outlives this process on purpose.
     command.spawn()?;
-    io::stdout().write_all(STARTED)
+    match io::stdout().write_all(STARTED) {
+        // Who wanted the node was killed meanwhile: the node finds its socket closed, and ends.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        told => told,
+    }
 }
 
 /// Reads the settings that a daemon inherits.

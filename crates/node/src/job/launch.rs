@@ -125,8 +125,9 @@ fn prepare(run: &Run) -> Result<Prepared, LaunchError> {
         }
         None => {
             let NodeCount::Exactly(count) = run.nodes else { return Err(LaunchError::NoCluster) };
-            let node = local_nodes::start_first(count)?;
+            let (node, starter) = local_nodes::start_first(count)?;
             let answer = ask(node.as_fd())?;
+            starter.gone();
             (node, answer)
         }
     };

@@ -29,6 +29,8 @@ use std::time::Instant;
 
 const DONE: Answer = Answer::Done(Nothing {});
 const FAILED: Answer = Answer::Failed(Nothing {});
+/// What is executed is a process of the home machine.
+const NATIVE: Answer = Answer::AtHome(Nothing {});
 
 /// Serves the request socket until the replica ends.
 pub(crate) fn serve(job: &Job, socket: &OwnedFd) {
@@ -175,11 +177,11 @@ fn execute(job: &Job, by: Executes, file: Option<OwnedFd>) -> (Answer, Option<Ow
     let again = match (by, &file) {
         (Executes::Program, _) => again.clone(),
         // Who executes it becomes another user, which a run would not give.
-        (Executes::Child, Some(file)) if changes_identity(file) => return (AT_HOME, None),
+        (Executes::Child, Some(file)) if changes_identity(file) => return (NATIVE, None),
         (Executes::Child, _) if again.follows_children() => again.of_child(),
         // A child of a program with code in the low range, whose filter it keeps.
         (Executes::Child, Some(file)) if loader::is_fixed(file.as_fd()) => again.alone(),
-        (Executes::Child, _) => return (AT_HOME, None),
+        (Executes::Child, _) => return (NATIVE, None),
     };
     let mut head = [0; 4];
     match file.map(|file| rustix::io::pread(&file, &mut head, 0)) {
