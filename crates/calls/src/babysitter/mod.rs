@@ -441,7 +441,7 @@ impl Babysitter {
             // The probe in the babysitter found the layer usable; without it nothing may run.
             end_now(4)
         }
-        if watched.is_some_and(|watched| watched.serve().is_err()) {
+        if watched.is_some_and(|watched| watched.serve(slot).is_err()) {
             end_now(3)
         }
         slot

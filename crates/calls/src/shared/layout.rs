@@ -170,6 +170,8 @@ pub(crate) struct SlotHead {
     pub(crate) ready: AtomicU32,
     /// Channels the caller wants served.
     pub(crate) wanted: AtomicU32,
+    /// The thread of the worker that brings the caller's pages; 0 if the threads do it themselves.
+    pub(crate) bringer: AtomicU32,
     /// Freed by the caller: a stack of chunks of the worker's heap, linked through their first words.
     pub(crate) freed: AtomicU64,
     /// How often the caller's program has set its locale, as far as `locale` says.

@@ -246,11 +246,15 @@ pub(crate) fn process_has_ended(process: u32) -> bool {
 /// Whether thread `thread` of the calling process is alive.
 #[must_use]
 pub(crate) fn thread_lives(thread: u32) -> bool {
+    // SAFETY: getpid has no arguments and no effects.
+    is_thread_of(unsafe { syscall(libc::SYS_getpid as u32, [0; 6]) as u32 }, thread)
+}
+
+/// Whether `thread` is alive, and one of process `process`.
+#[must_use]
+pub(crate) fn is_thread_of(process: u32, thread: u32) -> bool {
     // SAFETY: signal 0 is never delivered.
-    unsafe {
-        let process = syscall(libc::SYS_getpid as u32, [0; 6]) as u64;
-        syscall(libc::SYS_tgkill as u32, [process, thread.into(), 0, 0, 0, 0]) == 0
-    }
+    unsafe { syscall(libc::SYS_tgkill as u32, [process.into(), thread.into(), 0, 0, 0, 0]) == 0 }
 }
 
 /// Copies between two ranges of the calling process, by the kernel, which reports bad addresses

@@ -209,7 +209,7 @@ pub fn become_child_of(parent: u32) -> bool {
 }
 
 /// Starts a thread in `main` that the C library does not know: it has its own copy of the descriptors, takes
-/// no signals, and uses the thread-local storage of the thread that starts it.
+/// no signals, and uses the thread-local storage of the thread that starts it. Returns its id.
 ///
 /// # Errors
 /// The kernel's.
@@ -221,13 +221,13 @@ pub(crate) unsafe fn start_bare_thread(
     top: u64,
     main: extern "C" fn(*mut libc::c_void) -> i32,
     argument: *mut libc::c_void,
-) -> io::Result<()> {
+) -> io::Result<u32> {
     let flags =
         libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_SIGHAND | libc::CLONE_THREAD | libc::CLONE_SYSVSEM;
     // SAFETY: the caller's contract. The thread inherits the blocked signals.
     without_signals(|| unsafe {
         let thread = libc::clone(main, top as *mut libc::c_void, flags, argument);
-        if thread < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+        if thread < 0 { Err(io::Error::last_os_error()) } else { Ok(thread as u32) }
     })
 }
 

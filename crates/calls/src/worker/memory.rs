@@ -65,7 +65,8 @@ impl Thread {
             return None;
         }
         self.ahead.set(if page == self.next_page.get() {
-            (self.ahead.get() * 2).clamp(2, FETCH_MAX)
+            // A page more costs a tenth of asking once more.
+            (self.ahead.get() * 4).min(FETCH_MAX)
         } else {
             1
         });

@@ -14,9 +14,9 @@
 
 use super::memory::Placing;
 use super::{LOWEST_PAGE, Thread};
-use crate::shared::layout::{CHANNELS, PAGE, WINDOW_BYTES};
+use crate::shared::layout::{CHANNELS, PAGE, SlotHead, WINDOW_BYTES};
 use crate::sys::maps;
-use crate::sys::memory::{Access, drop_pages, leave_out_of_forks, map_anywhere, map_private, unmap};
+use crate::sys::memory::{Access, at, drop_pages, leave_out_of_forks, map_anywhere, map_private, unmap};
 use crate::sys::process::{keep_descriptor_only, kill_self, start_bare_thread};
 use banyan_sys::raw::Errno;
 use banyan_sys::userfaultfd::{self, Message, Registration, Userfaultfd};
@@ -121,19 +121,23 @@ impl View {
 pub(crate) struct Watched(Userfaultfd);
 
 impl Watched {
-    /// Starts the thread that serves the faults.
+    /// Starts the thread that serves the faults; the worker's caller learns its id from the head of `slot`.
     ///
     /// # Errors
     /// The kernel's; the process must end then.
-    pub(crate) fn serve(self) -> io::Result<()> {
+    pub(crate) fn serve(self, slot: u64) -> io::Result<()> {
         let stack = map_anywhere(SERVER_STACK)?;
         let watched = Box::leak(Box::new(self));
         // SAFETY: the stack is new; `serve` wants this argument and keeps to the rules of such a thread.
-        unsafe {
-            start_bare_thread(stack + SERVER_STACK, serve, std::ptr::from_mut(watched).cast())?;
+        let thread = unsafe {
+            let thread = start_bare_thread(stack + SERVER_STACK, serve, std::ptr::from_mut(watched).cast())?;
             // The thread has its own. The library must not see ours.
             libc::close(watched.0.as_fd().as_raw_fd());
-        }
+            thread
+        };
+        // SAFETY: the slot is mapped for the life of this process; its head is all atomics.
+        let head: &SlotHead = unsafe { at(slot) };
+        head.bringer.store(thread, Relaxed);
         Ok(())
     }
 }

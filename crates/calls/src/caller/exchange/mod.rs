@@ -315,7 +315,7 @@ impl Connection {
             let sequence = client.sequence.load(Relaxed).wrapping_add(1) & SEQUENCE_MASK;
             client.sequence.store(sequence, Relaxed);
             store_frame(&channel.request_frame, &frame[..used]);
-            let (spin_us, beside) = self.waiting_mode(client, channel, options.wait);
+            let (spin_us, beside) = self.waiting_mode(client, channel, current, options.wait);
             if post_request(channel, sequence, used, spin_us, beside) {
                 self.statistics.wakes.fetch_add(1, Relaxed);
             }
