@@ -31,6 +31,7 @@ pub(super) fn load_library(configuration: &Configuration, report: &mut Report) -
             }
             functions.push(address);
         }
+        report.functions.clone_from(&functions);
         for variable in &configuration.variables {
             report.variables.push(find_symbol(library, variable)?);
         }

@@ -10,6 +10,7 @@ pub mod blob;
 pub mod connection;
 #[expect(unsafe_code, reason = "pages of the program that a callee touches; code that it calls back")]
 pub(crate) mod exchange;
+pub(crate) mod functions;
 mod keeping;
 pub mod launch;
 #[expect(unsafe_code, reason = "called by code in C; asks the C library")]

@@ -10,6 +10,7 @@ use super::{FunctionPolicy, WrapError};
 use crate::caller::launch::find_worker_program;
 use crate::caller::shim::{ABORT, OURS, POLICY};
 use crate::shared::service::Configuration;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -207,45 +208,74 @@ const fn on_failure(rule: &FunctionPolicy) -> u8 {
     }
 }
 
+/// How the runtime is to call a function: its row of the table, but for its name and version.
+fn handling(entry: &Entry<'_>) -> String {
+    let (rule, passing) = (&entry.rule, &entry.passing);
+    format!(
+        "{}ull, {}ull, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}",
+        entry.failure.0,
+        rule.deadline_ms.unwrap_or(0) * 1000,
+        passing.general,
+        passing.vector,
+        passing.stack,
+        passing.results,
+        rule.retries.unwrap_or(0),
+        on_failure(rule),
+        passing.named,
+        u8::from(entry.failure.1),
+        rule.errno.unwrap_or(0),
+        passing.result_bytes,
+        u8::from(entry.is_refused),
+        rule.cpu_ms.unwrap_or(0),
+    )
+}
+
+/// The entries, in assembly. Names of one function that are handled alike have one entry: a program may
+/// compare their addresses.
+fn entries(plan: &Plan<'_>, handlings: &[String], assembly: &mut String) {
+    let key = |number: usize| {
+        let export = plan.entries[number].export;
+        (export.address, export.is_chosen, &handlings[number])
+    };
+    let mut names: BTreeMap<_, Vec<usize>> = BTreeMap::new();
+    for number in 0..plan.entries.len() {
+        names.entry(key(number)).or_default().push(number);
+    }
+    for number in 0..plan.entries.len() {
+        let names = &names[&key(number)];
+        if names[0] != number {
+            continue;
+        }
+        let labels: Vec<String> =
+            names.iter().map(|&name| label(plan, plan.entries[name].export, name, assembly)).collect();
+        assembly.push_str("\".p2align 4\\n\"\n");
+        for label in &labels {
+            let _ = writeln!(assembly, "\".globl {label}\\n.type {label}, @function\\n{label}:\\n\"");
+        }
+        let _ = writeln!(
+            assembly,
+            "\"endbr64\\nlea banyan_library(%rip), %r10\\nmov ${number}, %r11d\\njmp *banyan_entry(%rip)\\n\""
+        );
+        for label in &labels {
+            let _ = writeln!(assembly, "\".size {label}, .-{label}\\n\"");
+        }
+    }
+}
+
 pub(super) fn source(plan: &Plan<'_>) -> String {
     let mut text = String::from(PROLOGUE);
     if !plan.exports.symbols.iter().any(|export| export.name == "setlocale") {
         text.push_str(LOCALE);
     }
     text.push_str("static const struct function functions[] = {\n");
-    for entry in &plan.entries {
-        let (rule, passing) = (&entry.rule, &entry.passing);
-        let _ = writeln!(
-            text,
-            "    {{{}, {}, {}ull, {}ull, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}}},",
-            literal(&entry.export.name),
-            version_literal(entry.export),
-            entry.failure.0,
-            rule.deadline_ms.unwrap_or(0) * 1000,
-            passing.general,
-            passing.vector,
-            passing.stack,
-            passing.results,
-            rule.retries.unwrap_or(0),
-            on_failure(rule),
-            passing.named,
-            u8::from(entry.failure.1),
-            rule.errno.unwrap_or(0),
-            passing.result_bytes,
-            u8::from(entry.is_refused),
-            rule.cpu_ms.unwrap_or(0),
-        );
+    let handlings: Vec<String> = plan.entries.iter().map(handling).collect();
+    for (entry, handling) in plan.entries.iter().zip(&handlings) {
+        let (name, version) = (literal(&entry.export.name), version_literal(entry.export));
+        let _ = writeln!(text, "    {{{name}, {version}, {handling}}},");
     }
     text.push_str("};\n");
     let mut assembly = String::new();
-    for (number, entry) in plan.entries.iter().enumerate() {
-        let label = label(plan, entry.export, number, &mut assembly);
-        let _ = writeln!(
-            assembly,
-            "\".globl {label}\\n.type {label}, @function\\n.p2align 4\\n{label}:\\nendbr64\\nlea banyan_library(%rip), %r10\\n\
-             mov ${number}, %r11d\\njmp *banyan_entry(%rip)\\n.size {label}, .-{label}\\n\""
-        );
-    }
+    entries(plan, &handlings, &mut assembly);
     assembly.push_str("\".data\\n\"\n");
     let mut table = String::new();
     let mut first_bytes = 0;

@@ -20,6 +20,8 @@ pub struct Export {
     pub is_default: bool,
     /// Whether it is code.
     pub is_function: bool,
+    /// Whether that code chooses the function, when the library is loaded.
+    pub is_chosen: bool,
     /// Whether it is data that may change.
     pub is_writable: bool,
     /// Bytes, for data.
@@ -139,6 +141,7 @@ impl Exports {
                 version,
                 is_default,
                 is_function,
+                is_chosen: symbol.st_type() == elf::STT_GNU_IFUNC,
                 is_writable: false,
                 size: symbol.st_size(endian),
                 address: symbol.st_value(endian),

@@ -30,11 +30,22 @@ __attribute__((weak)) int functions_weak(int x) { return 5 * x; }
 int functions_count(void) { return sizeof all / sizeof *all; }
 function functions_get(int number) { return all[number]; }
 function functions_exported(void) { return functions_plain; }
+function functions_chosen_one(void) { return functions_chosen; }
+int functions_is_plain(function f) { return f == functions_plain; }
+int functions_apply(function f, int x) { return f(x) + (f == functions_weak); }
+function functions_echo(function f) { return f; }
 #else
 #include <dlfcn.h>
-int functions_chosen(int), functions_plain(int), functions_alias(int), functions_weak(int), functions_count(void);
+int functions_chosen(int), functions_plain(int), functions_weak(int), functions_count(void);
+#ifdef __PIC__
+int functions_alias(int);
+#else
+#define functions_alias functions_plain
+#endif
 function functions_get(int);
-function functions_exported(void);
+function functions_exported(void), functions_chosen_one(void), functions_echo(function);
+int functions_is_plain(function), functions_apply(function, int);
+static int mine(int x) { return x - 1; }
 __attribute__((constructor)) static void early(void) { printf("early %d\n", functions_plain(1)); }
 __attribute__((destructor)) static void late(void) { printf("late %d\n", functions_plain(2)); }
 int main(void)
@@ -44,6 +55,16 @@ int main(void)
     printf("\n%d %d %d %d\n", functions_chosen(1), functions_plain(1), functions_alias(1), functions_weak(1));
     function found = dlsym(RTLD_DEFAULT, "functions_plain");
     printf("%d %d\n", found(3), functions_exported()(4));
+    /* Each side knows the other's address for its own. */
+    printf("equal %d %d\n", functions_exported() == functions_plain, found == functions_plain);
+    printf("chosen %d %d\n", functions_chosen_one() == functions_chosen, functions_chosen_one()(1));
+    printf("known %d %d\n", functions_is_plain(functions_plain), functions_is_plain(mine));
+#ifdef __PIC__
+    /* At a fixed address each name would have an entry of the program's own. */
+    printf("alias %d %d\n", functions_plain == functions_alias, functions_is_plain(functions_alias));
+#endif
+    printf("applied %d %d %d\n", functions_apply(functions_weak, 2), functions_apply(functions_plain, 2), functions_apply(mine, 2));
+    printf("echoed %d %d %d\n", functions_echo(functions_weak) == functions_weak, functions_echo(mine) == mine, functions_echo(functions_get(0)) == functions_get(0));
     return 0;
 }
 #endif

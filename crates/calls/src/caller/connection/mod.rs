@@ -12,6 +12,7 @@ mod open;
 pub(crate) use open::is_inherited;
 
 use crate::caller::exchange::KnownStale;
+use crate::caller::functions::Functions;
 use crate::caller::keeping::{KeptPages, Scratch};
 use crate::caller::pool::Pool;
 use crate::caller::variables::Variables;
@@ -130,6 +131,7 @@ pub struct Connection {
     aliases: Vec<(u64, u64)>,
     report: Report,
     process: u32,
+    pub(crate) functions: Functions,
     pub(crate) variables: Variables,
     pub(crate) known_stale: KnownStale,
     pub(crate) statistics: Statistics,

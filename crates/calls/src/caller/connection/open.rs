@@ -5,6 +5,7 @@
 
 use super::entries::{Entries, hub_places};
 use super::{ClientState, Connection, Statistics};
+use crate::caller::functions::{Functions, Meaning, Pair};
 use crate::caller::pool::Pool;
 use crate::caller::variables::{Copy, Variables};
 use crate::error::CallError;
@@ -162,6 +163,7 @@ impl Connection {
             aliases: Vec::new(),
             report: Report::default(),
             process: std::process::id(),
+            functions: Functions::default(),
             variables: Variables::default(),
             known_stale: Default::default(),
             statistics: Statistics::default(),
@@ -287,6 +289,18 @@ impl Connection {
     pub(crate) unsafe fn keep_alike(&mut self, copies: impl Iterator<Item = Copy>) {
         // SAFETY: the caller's contract.
         self.variables = unsafe { Variables::new(copies, &self.report.variables, &self.segments) };
+    }
+
+    /// Has arguments and results be the one or the other side's addresses of the library's functions. `here`
+    /// are the program's, in the order of their numbers; `meaning` is what lies there.
+    pub(crate) fn know_functions(
+        &mut self,
+        here: impl Iterator<Item = u64>,
+        meaning: impl Fn(u64) -> Meaning,
+    ) {
+        let there = std::mem::take(&mut self.report.functions);
+        let pairs = there.into_iter().zip(here).map(|(there, here)| Pair { there, here });
+        self.functions = Functions::new(pairs, &self.segments, meaning);
     }
 
     fn read_report(&self) -> Option<Report> {

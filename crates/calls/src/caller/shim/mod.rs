@@ -6,6 +6,7 @@
 //! and `errno` is set, or the program is aborted where the policy says so. Lock order: none; one
 //! thread opens, others wait for it, bounded by the time that opening may take.
 
+mod addresses;
 mod freeing;
 mod jump;
 mod progress;
@@ -206,6 +207,7 @@ fn open(library: &Library) -> Result<Connection, CallError> {
     });
     // SAFETY: the generator lists the drop-in's own variables, which live as long as it does.
     unsafe { connection.keep_alike(copies) };
+    addresses::learn(&mut connection, library, functions);
     Ok(connection)
 }
 
@@ -310,8 +312,13 @@ fn call(library: &Library, number: u32, function: &Function, registers: &mut Reg
     let reached = if function.refused == 0 { connection(library) } else { Err(CallError::NoFunction) };
     let result = reached.and_then(|connection| {
         let (words, named) = (&words[..count], function.named.into());
+        for argument in &mut registers.general {
+            *argument = connection.functions.to_worker(*argument);
+        }
         // SAFETY: the program calls the library's function with these arguments.
-        unsafe { connection.call_registers(number.into(), registers, shape, words, named, &options) }
+        unsafe { connection.call_registers(number.into(), registers, shape, words, named, &options)? };
+        registers.rax = connection.functions.to_program(registers.rax);
+        Ok(())
     });
     let Err(error) = result else { return };
     if function.on_failure == ABORT {
@@ -387,7 +394,12 @@ extern "C" fn enter_address(library: &Library, address: u64, registers: &mut Reg
     // SAFETY: the program calls the library's function with these arguments.
     let result = connection(library).and_then(|connection| unsafe {
         let number = BY_ADDRESS | connection.function_at(address);
-        connection.call_registers(number, registers, Shape::unknown(0), &words[..count], 0, &options)
+        for argument in &mut registers.general {
+            *argument = connection.functions.to_worker(*argument);
+        }
+        connection.call_registers(number, registers, Shape::unknown(0), &words[..count], 0, &options)?;
+        registers.rax = connection.functions.to_program(registers.rax);
+        Ok(())
     });
     if result.is_err() {
         registers.rax = 0;
