@@ -231,6 +231,26 @@ pub(crate) unsafe fn start_bare_thread(
     })
 }
 
+/// Starts another such thread, from one: they share their descriptors. Returns whether it started.
+///
+/// # Safety
+/// As for [`start_bare_thread`].
+pub(crate) unsafe fn start_beside_bare_thread(
+    top: u64,
+    main: extern "C" fn(*mut libc::c_void) -> i32,
+    argument: *mut libc::c_void,
+) -> bool {
+    let flags = libc::CLONE_VM
+        | libc::CLONE_FS
+        | libc::CLONE_FILES
+        | libc::CLONE_SIGHAND
+        | libc::CLONE_THREAD
+        | libc::CLONE_SYSVSEM;
+    // SAFETY: the caller's contract. The C library's function uses thread-local storage only if it fails, for
+    // `errno`.
+    unsafe { libc::clone(main, top as *mut libc::c_void, flags, argument) >= 0 }
+}
+
 /// Closes all descriptors of the calling thread's table but one. Uses no thread-local storage.
 pub(crate) fn keep_descriptor_only(kept: RawFd) {
     let (kept, last) = (kept as u64, u64::from(u32::MAX));

@@ -8,7 +8,7 @@
 //! library, under which the owner changes.
 
 use super::memory::remove;
-use super::{HAS_THREADS, Thread, gate};
+use super::{HAS_THREADS, Thread, gate, view};
 use crate::shared::layout::{KEPT_MAX, KEPT_OFFSET, Kept, LINE, PAGE};
 use crate::shared::message::Keeping;
 use crate::sys::memory::at;
@@ -28,8 +28,10 @@ pub(super) enum Inside {
     Outside = 0,
     /// Alone.
     Alone,
-    /// Beside the call that it interrupts, or in a library that lets all in.
+    /// Beside others, in a library that lets all in.
     Beside,
+    /// Beside the call that it interrupts, which waits for it.
+    Interrupting,
 }
 
 impl Inside {
@@ -42,7 +44,10 @@ impl Inside {
                 gate::LIBRARY.enter();
                 take(thread);
             }
-            Self::Beside => {
+            Self::Beside | Self::Interrupting => {
+                if self == Self::Interrupting {
+                    view::begin_interrupting();
+                }
                 BESIDE.fetch_add(1, SeqCst);
                 // Who gives up pages now has not seen that we are here. It holds the gate for a moment only.
                 while !OWNER.load(SeqCst).is_null() {
@@ -63,8 +68,11 @@ impl Inside {
         match self {
             Self::Outside => {}
             Self::Alone => gate::LIBRARY.leave(),
-            Self::Beside => {
+            Self::Beside | Self::Interrupting => {
                 BESIDE.fetch_sub(1, SeqCst);
+                if self == Self::Interrupting {
+                    view::end_interrupting();
+                }
             }
         }
     }

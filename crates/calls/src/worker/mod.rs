@@ -378,8 +378,13 @@ fn handle(thread: &Thread, length: usize, level: usize, results: &mut Registers)
             } else {
                 reader.end()?;
             }
-            let is_alone = thread.host.get().serial && flags & INTERRUPTS == 0;
-            let inside = if is_alone { Inside::Alone } else { Inside::Beside };
+            let inside = match flags & INTERRUPTS {
+                0 if thread.host.get().serial => Inside::Alone,
+                0 => Inside::Beside,
+                // It touches nothing, and every thread calls it when it starts.
+                _ if function == NULL_FUNCTION => Inside::Beside,
+                _ => Inside::Interrupting,
+            };
             let outer = thread.inside.replace(inside);
             inside.enter(thread);
             thread.resume_kept(keeping);

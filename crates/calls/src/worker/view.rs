@@ -10,14 +10,18 @@
 //!
 //! Threads: the one that serves is not the C library's and has a table of descriptors of its own, so that a
 //! library that closes all descriptors leaves it alone. It uses no thread-local storage and touches no memory
-//! of the caller.
+//! of the caller. While it waits for a page, its caller may be in a signal handler that calls, too, and answers
+//! only once that call has its own pages: so for each such call another thread serves beside it. Not always:
+//! the kernel wakes all that read, for each fault.
 
+use super::gate::Gate;
 use super::memory::Placing;
 use super::{LOWEST_PAGE, Thread};
 use crate::shared::layout::{CHANNELS, PAGE, SlotHead, WINDOW_BYTES};
+use crate::sys::channel::{futex_wait, futex_wake};
 use crate::sys::maps;
 use crate::sys::memory::{Access, at, drop_pages, leave_out_of_forks, map_anywhere, map_private, unmap};
-use crate::sys::process::{keep_descriptor_only, kill_self, start_bare_thread};
+use crate::sys::process::{keep_descriptor_only, kill_self, start_bare_thread, start_beside_bare_thread};
 use banyan_sys::raw::Errno;
 use banyan_sys::userfaultfd::{self, Message, Registration, Userfaultfd};
 use banyan_wire::address_space::LARGE;
@@ -25,7 +29,7 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
-use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, fence};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, fence};
 
 /// The end of the addresses of a program.
 const END: u64 = (1 << 47) - PAGE;
@@ -39,11 +43,20 @@ const SMALLEST: u64 = 1 << 20;
 const SERVER_STACK: u64 = 64 << 10;
 /// Threads of the library that can wait for the next call.
 const EARLY_MAX: usize = 64;
+/// Threads that serve beside the first, at most.
+const HELPERS_MAX: u32 = 16;
+const HOUR_NS: u64 = 3_600_000_000_000;
 
 /// The threads that serve channels, by channel.
 static SERVING: [AtomicPtr<Thread>; CHANNELS] = [const { AtomicPtr::new(std::ptr::null_mut()) }; CHANNELS];
 
-/// How many threads of the library want memory of the caller's while no call is under way.
+/// Calls inside that were made in a signal handler, in the middle of another call.
+static INTERRUPTING: AtomicU32 = AtomicU32::new(0);
+/// Threads of the library that want memory of the caller's while no call is under way, as many as [`EARLY`]
+/// says; they change under this gate.
+static EARLY_LIST: [[AtomicU64; 2]; EARLY_MAX] = [const { [AtomicU64::new(0), AtomicU64::new(0)] }; EARLY_MAX];
+static EARLY_GATE: Gate = Gate::new();
+/// How many there are.
 static EARLY: AtomicUsize = AtomicUsize::new(0);
 /// A page of the view at whose faults these are served; 0 if there is no view.
 static BELL: AtomicU64 = AtomicU64::new(0);
@@ -168,50 +181,127 @@ pub(super) fn any_in_call() -> Option<&'static Thread> {
     serving.find(|thread| thread.in_call.load(Relaxed))
 }
 
+/// A call begins that was made in a signal handler: whom it interrupts may wait for a page.
+pub(super) fn begin_interrupting() {
+    INTERRUPTING.fetch_add(1, SeqCst);
+    futex_wake(&INTERRUPTING, u32::MAX >> 1);
+}
+
+/// It ends, or calls back.
+pub(super) fn end_interrupting() {
+    INTERRUPTING.fetch_sub(1, SeqCst);
+}
+
 extern "C" fn serve(watched: *mut libc::c_void) -> i32 {
     // SAFETY: leaked by `Watched::serve`, and never changed.
-    let Watched(descriptor) = unsafe { &*watched.cast::<Watched>() };
+    let descriptor = unsafe { &(*watched.cast::<Watched>()).0 };
     keep_descriptor_only(descriptor.as_fd().as_raw_fd());
-    let mut messages = [Message::default(); 8];
-    let mut early = [Waiting { thread: 0, page: 0 }; EARLY_MAX];
-    let mut early_count = 0;
+    start_helper(descriptor, 1);
     loop {
-        let count = match descriptor.read(&mut messages) {
-            Ok(count) => count,
-            Err(Errno::EINTR | Errno::EAGAIN) => 0,
-            // Without us the process would wait for ever.
-            Err(_) => kill_self(),
-        };
-        for fault in messages[..count].iter().filter_map(Message::fault) {
-            let waiting = Waiting { thread: fault.thread, page: fault.address };
-            if waiting.page == BELL.load(Relaxed) {
-                // A call has begun, and its thread waits.
-                for index in 0..std::mem::take(&mut early_count) {
-                    if !bring(descriptor, early[index]) {
-                        early[early_count] = early[index];
-                        early_count += 1;
-                    }
-                }
-                EARLY.store(early_count, SeqCst);
-                if descriptor.fill_with_zeroes(waiting.page, PAGE).is_err() {
-                    wake(descriptor, waiting);
-                }
-            } else if bring(descriptor, waiting) {
-                // It is served.
-            } else if let Some(place) = early.get_mut(early_count) {
-                *place = waiting;
-                EARLY.store(early_count + 1, SeqCst);
-                // A call that began before it could see that rings no bell.
-                if bring(descriptor, waiting) {
-                    EARLY.store(early_count, SeqCst);
-                } else {
-                    early_count += 1;
-                }
-            } else {
-                // SAFETY: nothing is there, and the thread is to find nothing there.
-                unsafe { unmap(waiting.page, PAGE) };
-                wake(descriptor, waiting);
-            }
+        serve_one(descriptor);
+    }
+}
+
+/// What a helper is started with; it lies at the bottom of the helper's stack.
+struct Helper {
+    descriptor: *const Userfaultfd,
+    /// It serves while so many calls interrupt others.
+    number: u32,
+}
+
+/// Starts helper `number`. Without it, calls in signal handlers may wait until their deadline.
+fn start_helper(descriptor: &Userfaultfd, number: u32) {
+    let Ok(stack) = map_anywhere(SERVER_STACK) else { return };
+    let helper = stack as *mut Helper;
+    // SAFETY: the stack is new; `help` wants this argument and keeps to the rules of such a thread.
+    unsafe {
+        helper.write(Helper { descriptor, number });
+        if !start_beside_bare_thread(stack + SERVER_STACK, help, helper.cast()) {
+            unmap(stack, SERVER_STACK);
+        }
+    }
+}
+
+extern "C" fn help(helper: *mut libc::c_void) -> i32 {
+    // SAFETY: written by `start_helper`, and never changed; the descriptor's holder is leaked.
+    let (descriptor, number) = unsafe {
+        let helper = &*helper.cast::<Helper>();
+        (&*helper.descriptor, helper.number)
+    };
+    let mut has_next = number == HELPERS_MAX;
+    loop {
+        let interrupting = INTERRUPTING.load(SeqCst);
+        if interrupting < number {
+            futex_wait(&INTERRUPTING, interrupting, HOUR_NS);
+            continue;
+        }
+        if !has_next {
+            start_helper(descriptor, number + 1);
+            has_next = true;
+        }
+        serve_one(descriptor);
+    }
+}
+
+/// Serves one fault. Never more: who serves the first may have to wait until another has served the second.
+fn serve_one(descriptor: &Userfaultfd) {
+    let mut messages = [Message::default()];
+    let count = match descriptor.read(&mut messages) {
+        Ok(count) => count,
+        Err(Errno::EINTR | Errno::EAGAIN) => 0,
+        // Without us the process would wait for ever.
+        Err(_) => kill_self(),
+    };
+    let Some(fault) = messages[..count].iter().find_map(Message::fault) else { return };
+    let waiting = Waiting { thread: fault.thread, page: fault.address };
+    if waiting.page == BELL.load(Relaxed) {
+        // A call has begun, and its thread waits.
+        bring_early(descriptor);
+        if descriptor.fill_with_zeroes(waiting.page, PAGE).is_err() {
+            wake(descriptor, waiting);
+        }
+    } else if bring(descriptor, waiting) {
+        // It is served.
+    } else if note_early(waiting) {
+        // A call that began before it could see that rings no bell.
+        fence(SeqCst);
+        if any_in_call().is_some() {
+            bring_early(descriptor);
+        }
+    } else {
+        // SAFETY: nothing is there, and the thread is to find nothing there.
+        unsafe { unmap(waiting.page, PAGE) };
+        wake(descriptor, waiting);
+    }
+}
+
+/// Has a thread wait for the next call; returns false if too many do.
+fn note_early(waiting: Waiting) -> bool {
+    EARLY_GATE.enter();
+    let count = EARLY.load(SeqCst);
+    let place = EARLY_LIST.get(count);
+    if let Some([thread, page]) = place {
+        thread.store(waiting.thread.into(), Relaxed);
+        page.store(waiting.page, Relaxed);
+        EARLY.store(count + 1, SeqCst);
+    }
+    EARLY_GATE.leave();
+    place.is_some()
+}
+
+/// Brings what threads wait for; those for which a call must come once more wait on.
+fn bring_early(descriptor: &Userfaultfd) {
+    let mut all = [Waiting { thread: 0, page: 0 }; EARLY_MAX];
+    EARLY_GATE.enter();
+    let count = EARLY.swap(0, SeqCst);
+    for (waiting, [thread, page]) in all[..count].iter_mut().zip(&EARLY_LIST) {
+        *waiting = Waiting { thread: thread.load(Relaxed) as u32, page: page.load(Relaxed) };
+    }
+    EARLY_GATE.leave();
+    for &waiting in &all[..count] {
+        if !bring(descriptor, waiting) && !note_early(waiting) {
+            // It faults once more, and is among the many then.
+            wake(descriptor, waiting);
         }
     }
 }
@@ -234,14 +324,16 @@ pub(super) fn serve_early() {
 /// Brings a page, or has who waits for it see that there is none; returns false if a call must come first.
 fn bring(descriptor: &Userfaultfd, waiting: Waiting) -> bool {
     // SAFETY: such a thread's state is never removed.
-    let mut serving = SERVING.iter().filter_map(|thread| unsafe { thread.load(Acquire).as_ref() });
+    let serving = SERVING.iter().filter_map(|thread| unsafe { thread.load(Acquire).as_ref() });
     let own = serving.clone().find(|thread| thread.identity.load(Relaxed) == waiting.thread);
     // A thread of the library's own, or its child before it executes another program: a caller that waits is
-    // asked.
-    let Some(asked) = own.or_else(|| serving.find(|thread| thread.in_call.load(Relaxed))) else {
-        return false;
-    };
-    asked.turn.enter();
+    // asked, best one that is asked for nothing now.
+    let mut in_call = serving.filter(|thread| thread.in_call.load(Relaxed));
+    let free = own.is_none().then(|| in_call.clone().find(|thread| thread.turn.try_enter())).flatten();
+    let Some(asked) = own.or(free).or_else(|| in_call.next()) else { return false };
+    if free.is_none() {
+        asked.turn.enter();
+    }
     let is_in_call = asked.in_call.load(Relaxed);
     if is_in_call && !asked.fetch(waiting.page, Placing::InView(descriptor)) {
         asked.refuse(waiting.page);

@@ -114,19 +114,30 @@ static void *thread(void *start)
     return 0;
 }
 static volatile uint64_t handled;
-/* In the middle of a call, or of the first one's preparations. */
+/* What only handlers use, and what a library finds there. */
+static unsigned char memory_of_handlers[PAGES * PAGE];
+static uint64_t found_by_handlers;
+/* In the middle of a call, or of the first one's preparations; while a page is brought for that, too. */
 static void handler(int number)
 {
     /* Handlers of several threads may be at work at once. */
     uint64_t mine = handled++ + number;
     if (chatty_idle(mine) != mine * 3)
         printf("the handler's call went wrong\n");
+    if (chatty_walk(memory_of_handlers, 0, PAGE, PAGES, 0) != found_by_handlers)
+        printf("the handler's call found something else\n");
 }
 int main(int count, char **arguments)
 {
     uint64_t seed = strtoull(arguments[1], 0, 10);
     int steps_each = atoi(arguments[2]), threads = atoi(arguments[3]);
     if (count > 4) {
+        for (int i = 0; i < PAGES * PAGE; i++)
+            memory_of_handlers[i] = (unsigned char)(i % 251);
+        for (uint64_t i = 0, *word; i < PAGES; i++) {
+            word = (uint64_t *)(memory_of_handlers + i * PAGE % (PAGES * PAGE - 8) / 8 * 8);
+            found_by_handlers = found_by_handlers * 31 + *word;
+        }
         signal(SIGALRM, handler);
         struct itimerval every = {{0, atoi(arguments[4])}, {0, atoi(arguments[4])}};
         setitimer(ITIMER_REAL, &every, 0);
