@@ -16,7 +16,20 @@ use std::time::{Duration, Instant};
 
 const CALLS: u64 = 1_000_000;
 
-struct Directory(PathBuf);
+/// A directory of a bench's own, removed again.
+pub(super) struct Directory(PathBuf);
+
+impl Directory {
+    /// Makes one, for the bench of that name.
+    pub(super) fn new(name: &str) -> std::io::Result<Self> {
+        let path = std::env::temp_dir().join(format!("banyan-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).map(|()| Self(path))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+}
 
 impl Drop for Directory {
     fn drop(&mut self) {
@@ -25,7 +38,6 @@ impl Drop for Directory {
 }
 
 fn compile(directory: &Path) -> std::io::Result<PathBuf> {
-    std::fs::create_dir_all(directory)?;
     let library = directory.join("libflaky.so");
     let mut command = Command::new("gcc");
     command.args(["-x", "c", "-O1", "-shared", "-fPIC", "-", "-o"]).arg(&library).stdin(Stdio::piped());
@@ -40,9 +52,9 @@ fn compile(directory: &Path) -> std::io::Result<PathBuf> {
 
 /// One row: results that were wrong or missing.
 pub(super) fn rows() -> Result<Vec<Row>, CallError> {
-    let directory = Directory(std::env::temp_dir().join(format!("banyan-flaky-{}", std::process::id())));
-    let library = compile(&directory.0)
-        .map_err(|error| CallError::NoService(format!("making the callee that crashes: {error}")))?;
+    let library = Directory::new("flaky")
+        .and_then(|directory| compile(directory.path()).map(|library| (directory, library)));
+    let (_directory, library) = library.map_err(|error| CallError::NoService(format!("making the callee that crashes: {error}")))?;
     let functions = vec![FunctionName { name: "flaky_snprintf".into(), version: None }];
     let configuration = Configuration { library: Some(library), functions, ..Configuration::default() };
     let connection = open_library(&configuration, None)?;

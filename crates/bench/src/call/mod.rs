@@ -15,6 +15,7 @@ use crate::row::Row;
 use crate::statistics::percentile;
 use crate::{Bench, Plan};
 
+mod chatty;
 mod coverage;
 mod failure;
 #[expect(unsafe_code, reason = "the callee writes to memory of this process")]
@@ -99,6 +100,7 @@ const BENCHES: &[(&str, &str, Measure)] = &[
     ("call.crash.dirty", "a crash of a callee that has changed 256 MiB", failure::dirty),
     ("call.crash.no_spare", "a crash of the callee without a spare worker", failure::without_spare),
     ("call.images", "a large image through zlib and libpng, isolated and in place", images::rows),
+    ("call.chatty", "programs that call a library very often, isolated and in place", chatty::rows),
     ("call.flaky", "a million calls of a function that crashes one time in forty", flaky::rows),
     ("call.allocator", "allocator calls on the caller's side", failure::allocator_calls),
     ("call.coverage", "exports of five libraries that are wrapped without annotation", coverage::rows),
