@@ -5,6 +5,7 @@
 
 pub(crate) mod demand;
 pub mod frame;
+pub(crate) mod keeping;
 pub(crate) mod layout;
 pub mod message;
 pub mod service;

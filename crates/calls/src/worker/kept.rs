@@ -9,6 +9,7 @@
 
 use super::memory::remove;
 use super::{HAS_THREADS, Thread, gate, view};
+use crate::shared::keeping;
 use crate::shared::layout::{KEPT_MAX, KEPT_OFFSET, Kept, LINE, PAGE};
 use crate::shared::message::Keeping;
 use crate::sys::memory::at;
@@ -95,10 +96,7 @@ fn take(thread: &Thread) {
 impl Thread {
     /// Whether pages may stay that this thread has when it leaves the library; from then on they may go.
     pub(super) fn keeps(&self, inside: Inside) -> bool {
-        let may = inside == Inside::Alone
-            && (1..=KEPT_MAX).contains(&self.granted.get())
-            && !HAS_THREADS.load(Relaxed);
-        if !may {
+        if !keeping::may_stay(inside == Inside::Alone, self.granted.get(), HAS_THREADS.load(Relaxed)) {
             return false;
         }
         OWNER.store(std::ptr::from_ref(self).cast_mut(), SeqCst);
@@ -129,18 +127,14 @@ impl Thread {
     }
 
     fn renew(&self, keeping: Keeping) {
-        if keeping == Keeping::None {
-            self.forget(u64::MAX);
-            self.granted.set(0);
-            return;
-        }
         let bulk = self.bulk();
         // SAFETY: it lies in the bulk area, which is mapped, and is all atomics.
         let told: &Kept = unsafe { at(bulk + KEPT_OFFSET) };
         let (kept, changed) = (told.kept.load(Relaxed), told.changed.load(Relaxed));
-        self.forget(!kept);
-        self.granted.set(KEPT_MAX - kept.leading_zeros() as usize);
-        for number in (0..self.granted.get()).filter(|number| (kept & changed) >> number & 1 != 0) {
+        let renewal = keeping::renewed(keeping, kept, changed, self.granted.get());
+        self.forget(renewal.forgotten);
+        self.granted.set(renewal.granted);
+        for number in (0..renewal.granted).filter(|number| renewal.changed >> number & 1 != 0) {
             let address = self.fetched[number].get() & !(PAGE - 1);
             if address == 0 {
                 continue;

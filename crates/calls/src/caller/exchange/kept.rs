@@ -9,6 +9,7 @@
 
 use crate::caller::connection::{ClientChannel, Connection, Current};
 use crate::caller::keeping::PAUSE;
+use crate::shared::keeping;
 use crate::shared::layout::{KEPT_MAX, KEPT_OFFSET, Kept, LINE, PAGE, bulk_address, slot_address};
 use crate::shared::message::{Keeping, Touched};
 use crate::sys::channel::copy_pages_checked;
@@ -30,16 +31,12 @@ impl Connection {
     pub(super) fn not_kept(&self, index: usize, address: u64, wanted: usize) -> usize {
         let kept = &self.state().kept[index];
         let before = (kept.before.load(Relaxed) as usize).min(KEPT_MAX);
-        let end = address + wanted as u64 * PAGE;
-        let mut nearest = end;
-        for page in self.state().grants[index][..before].iter().map(|page| page.load(Relaxed)) {
-            if page == address {
-                kept.paused.store(PAUSE, Relaxed);
-            } else if (address..nearest).contains(&page) {
-                nearest = page;
-            }
+        let pages = self.state().grants[index][..before].iter().map(|page| page.load(Relaxed));
+        let bring = keeping::to_bring(address, wanted, pages);
+        if bring.has_lost {
+            kept.paused.store(PAUSE, Relaxed);
         }
-        ((nearest - address) / PAGE) as usize
+        bring.pages
     }
 
     /// Pages were copied for the worker, from number `first` on.
@@ -63,9 +60,8 @@ impl Connection {
         if left > 0 {
             paused.store(left - 1, Relaxed);
         }
-        if !touched.keeps || left > 0 || client.granted.load(Relaxed) as usize > KEPT_MAX {
-            client.granted.store(0, Relaxed);
-        }
+        let granted = keeping::settled(touched, left, client.granted.load(Relaxed));
+        client.granted.store(granted, Relaxed);
     }
 
     /// Before the worker runs: brings up to date what it has kept.
@@ -124,14 +120,14 @@ impl Connection {
         for number in numbers(all & !keep) {
             grants[number].store(0, Relaxed);
         }
-        let granted = KEPT_MAX as u32 - keep.leading_zeros();
+        let granted = keeping::taken(keep) as u32;
         state.channels[index].granted.store(granted, Relaxed);
         kept.before.store(granted, Relaxed);
-        if keep == all && changed == 0 {
-            return Keeping::All;
+        let keeping = keeping::told(all, keep, changed);
+        if keeping == Keeping::Told {
+            told.kept.store(keep, Relaxed);
+            told.changed.store(changed, Relaxed);
         }
-        told.kept.store(keep, Relaxed);
-        told.changed.store(changed, Relaxed);
-        Keeping::Told
+        keeping
     }
 }
