@@ -22,7 +22,9 @@ use syn::{
 ///
 /// Options: `deadline = "50ms"` (units `us`, `ms`, `s`), `retry = 3` (only with `idempotent`:
 /// a call that failed may have run), `idempotent`, `cpu = "1s"`; for a block also
-/// `library = "libz.so.1"`, a soname or a path.
+/// `library = "libz.so.1"`, a soname or a path, `memory = "64MiB"` (units `KiB`, `MiB`, `GiB`), what the
+/// library may allocate, and `allow = "files-read, network"`, the sandbox: the groups of system calls that it
+/// may make, of `files-read`, `files-write`, `network`, `processes`, or none. Without `allow` it may do all.
 #[proc_macro_attribute]
 pub fn isolated(attribute: TokenStream, item: TokenStream) -> TokenStream {
     let item = parse_macro_input!(item as Item);
@@ -42,6 +44,33 @@ struct Options {
     deadline_us: u64,
     cpu_us: Option<u64>,
     library: Option<String>,
+    memory: Option<u64>,
+    groups: Option<u32>,
+}
+
+fn bytes(text: &str) -> Option<u64> {
+    let split = text.find(|character: char| !character.is_ascii_digit())?;
+    let shift = match &text[split..] {
+        "KiB" => 10,
+        "MiB" => 20,
+        "GiB" => 30,
+        _ => return None,
+    };
+    text[..split].parse::<u64>().ok().filter(|&number| number > 0)?.checked_mul(1 << shift)
+}
+
+/// The bits of a set of groups, as `banyan_calls::service::Groups` has them.
+fn groups(text: &str) -> Option<u32> {
+    text.split(',').map(str::trim).filter(|name| !name.is_empty()).try_fold(0, |groups, name| {
+        let bit = match name {
+            "files-read" => 1,
+            "files-write" => 2,
+            "network" => 4,
+            "processes" => 8,
+            _ => return None,
+        };
+        Some(groups | bit)
+    })
 }
 
 fn time_us(text: &str) -> Option<u64> {
@@ -59,7 +88,7 @@ impl Options {
     fn parse(attribute: TokenStream) -> Result<Self, syn::Error> {
         let options = Punctuated::<Meta, Token![,]>::parse_terminated.parse(attribute)?;
         let (mut retries, mut deadline_us, mut cpu_us, mut idempotent) = (0_u32, 60_000_000_u64, None, false);
-        let mut library = None;
+        let (mut library, mut memory, mut allowed) = (None, None, None);
         let mut retry_span = None;
         for option in &options {
             let name = option.path().get_ident().map(ToString::to_string).unwrap_or_default();
@@ -84,10 +113,20 @@ impl Options {
                 ("cpu", Some(lit)) => cpu_us = Some(time(lit)?),
                 ("idempotent", None) => idempotent = true,
                 ("library", Some(Lit::Str(text))) => library = Some(text.value()),
+                ("memory", Some(Lit::Str(text))) => {
+                    let bad = || syn::Error::new(text.span(), "an amount like \"64MiB\" is expected");
+                    memory = Some(bytes(&text.value()).ok_or_else(bad)?);
+                }
+                ("allow", Some(Lit::Str(text))) => {
+                    let known = "groups are files-read, files-write, network and processes";
+                    allowed = Some(
+                        groups(&text.value()).ok_or_else(|| syn::Error::new(text.span(), known))?,
+                    );
+                }
                 _ => {
                     return Err(syn::Error::new(
                         option.span(),
-                        "known are retry = N, deadline = \"TIME\", cpu = \"TIME\", idempotent and, for a block, library = \"NAME\"",
+                        "known are retry = N, deadline = \"TIME\", cpu = \"TIME\", idempotent and, for a block, library = \"NAME\", memory = \"AMOUNT\" and allow = \"GROUPS\"",
                     ));
                 }
             }
@@ -95,7 +134,7 @@ impl Options {
         if let Some(span) = retry_span.filter(|_| retries > 0 && !idempotent) {
             return Err(syn::Error::new(span, "retry needs idempotent: a call that failed may have run"));
         }
-        Ok(Self { retries, deadline_us, cpu_us, library })
+        Ok(Self { retries, deadline_us, cpu_us, library, memory, groups: allowed })
     }
 
     /// The options as an expression.
@@ -151,10 +190,12 @@ fn expand_block(options: &Options, block: &ItemForeignMod) -> Result<TokenStream
     let symbols: Vec<String> = functions.iter().map(|function| function.sig.ident.to_string()).collect();
     let first = symbols.first().map_or("NONE", String::as_str).to_uppercase();
     let shared = format_ident!("__BANYAN_LIBRARY_{first}");
+    let memory = options.memory.map(|bytes| quote!(.with_memory(#bytes)));
+    let groups = options.groups.map(|groups| quote!(.with_groups(#groups)));
     let options = options.tokens();
     let mut expanded = quote! {
         static #shared: ::banyan_calls::foreign::Library =
-            ::banyan_calls::foreign::Library::new(#library, &[#(#symbols),*]);
+            ::banyan_calls::foreign::Library::new(#library, &[#(#symbols),*]) #memory #groups;
     };
     for (number, function) in functions.iter().enumerate() {
         let (names, kinds) = signature(&function.sig.inputs)?;
@@ -197,6 +238,11 @@ fn expand_block(options: &Options, block: &ItemForeignMod) -> Result<TokenStream
 fn expand(options: &Options, function: &ItemFn) -> Result<TokenStream, syn::Error> {
     if let Some(library) = &options.library {
         let reason = format!("`{library}` is for an extern \"C\" block: this function is the program's own");
+        return Err(syn::Error::new(function.sig.span(), reason));
+    }
+    if options.memory.is_some() || options.groups.is_some() {
+        let reason = "memory and allow are for an extern \"C\" block: the program's own functions share their \
+                      workers, whose limits are those of the `Configuration` that `Service::find` gets";
         return Err(syn::Error::new(function.sig.span(), reason));
     }
     if !function.sig.generics.params.is_empty() || function.sig.asyncness.is_some() {

@@ -46,6 +46,7 @@ pub use discovery::{Discovery, Service};
 /// Streams of the caller, and functions on streams, descriptors and memory that a worker sends to the
 /// caller when these are the caller's.
 pub const CALLER_NAMES: &[&str] = &[
+    "__cxa_atexit",
     "stdin",
     "stdout",
     "stderr",

@@ -4,7 +4,10 @@
 mod common;
 
 use banyan_calls::blob::Sharing;
+use banyan_calls::discovery::{Discovery, Service};
+use banyan_calls::isolated::through;
 use banyan_calls::parallel::Group;
+use banyan_calls::service::Configuration;
 use banyan_calls::{Blob, BlobStore, Blobs, CallError, isolated, spawn};
 use common::{call, open, options};
 use serde::{Deserialize, Serialize};
@@ -54,6 +57,17 @@ fn crash(really: bool) -> u32 {
         unsafe { (8 as *mut u32).write_volatile(1) };
     }
     7
+}
+
+/// Touches so many bytes of new memory.
+#[isolated(deadline = "20s")]
+fn takes(bytes: usize) -> usize {
+    std::hint::black_box(vec![1_u8; bytes]).len()
+}
+
+#[isolated(deadline = "20s")]
+fn reads_a_file() -> bool {
+    std::fs::File::open("/dev/null").is_ok()
 }
 
 #[isolated(deadline = "200ms")]
@@ -171,6 +185,62 @@ fn functions_of_a_c_library_that_is_not_linked() {
         }
         assert_eq!(next, Ok(i32::from(b'A')));
     }
+}
+
+/// Functions that may do little.
+mod confined {
+    use banyan_calls::isolated;
+
+    #[isolated(library = "libc.so.6", deadline = "20s", memory = "32MiB", allow = "files-read")]
+    unsafe extern "C" {
+        pub fn malloc(bytes: usize) -> *mut u8;
+        pub fn memset(memory: *mut u8, value: i32, bytes: usize) -> *mut u8;
+        pub fn open(path: *const u8, flags: i32, mode: u32) -> i32;
+        pub fn socket(domain: i32, kind: i32, protocol: i32) -> i32;
+    }
+
+    #[isolated(library = "libc.so.6", deadline = "20s", allow = "network")]
+    unsafe extern "C" {
+        #[allow(dead_code, reason = "the block's first name is its static's")]
+        pub fn getpid() -> i32;
+        pub fn access(path: *const u8, mode: i32) -> i32;
+        pub fn shutdown(socket: i32, how: i32) -> i32;
+    }
+}
+
+#[test]
+fn a_library_has_the_memory_and_the_system_calls_that_its_block_allows() {
+    let _ = common::configuration();
+    // SAFETY: the arguments are right for the functions.
+    unsafe {
+        let memory = confined::malloc(8 << 20).unwrap();
+        assert!(!memory.is_null());
+        assert_eq!(confined::memset(memory, 1, 8 << 20), Ok(memory));
+        assert_eq!(confined::malloc(512 << 20), Ok(std::ptr::null_mut()), "more than the block allows");
+        assert!(confined::open(c"/dev/null".as_ptr().cast(), libc::O_RDONLY, 0).unwrap() >= 0);
+        let socket = confined::socket(libc::AF_UNIX, libc::SOCK_STREAM, 0);
+        assert_eq!(socket, Err(CallError::Refused { call: libc::SYS_socket as u32 }));
+        // The other way round.
+        assert_eq!(confined::shutdown(-1, 0), Ok(-1));
+        let access = confined::access(c"/dev/null".as_ptr().cast(), 0);
+        assert!(matches!(access, Err(CallError::Refused { .. })), "{access:?}");
+    }
+}
+
+#[test]
+fn functions_of_the_program_have_the_limits_of_their_service() {
+    let _ = common::configuration();
+    let configuration = Configuration { groups: 0, data_bytes: 256 << 20, ..Configuration::default() };
+    let service = Service::find(&Discovery::Child, &configuration).unwrap();
+    through(&service, || {
+        assert_eq!(add(1, 2), Ok(3));
+        assert_eq!(takes(1 << 20), Ok(1 << 20));
+        let error = takes(1 << 30).unwrap_err();
+        // It aborts; what it would say of that may be refused.
+        assert!(error.is_system(), "{error:?}");
+        assert!(matches!(reads_a_file(), Err(CallError::Refused { .. })), "no group has it");
+    });
+    assert_eq!(reads_a_file(), Ok(true));
 }
 
 #[test]

@@ -17,8 +17,6 @@ use std::sync::OnceLock;
 /// Rows that may print something else isolated, and why.
 const DIFFERENT: &[(&str, &[&str])] = &[
     ("masks of signals, and children, are those of the worker's process", &["p_block", "p_child"]),
-    // Printed at the end of the last row.
-    ("what the library registers for the program's end is its worker's", &["p_at_exit", "p_at_exit_of"]),
 ];
 
 /// Rows that end the program, at most, before a subject is given up.

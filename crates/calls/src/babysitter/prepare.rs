@@ -176,7 +176,9 @@ pub(super) fn prepare(
     let descendants = if is_library { Descendants::adopt() } else { Descendants::default() };
     // SAFETY: affects this process only: a caller that may not trace us cannot be traced by us.
     unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0) };
-    let filter = give_up_rights(&configuration, view.bytes(), report)?;
+    // Address space that counts as memory in use, and is none of the library's.
+    let reserved = view.bytes() + if is_library { LOADING_HEAP_BYTES } else { 0 };
+    let filter = give_up_rights(&configuration, reserved, report)?;
     let host = Box::leak(Box::new(Host {
         functions,
         find: program.find,

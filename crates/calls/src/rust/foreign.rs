@@ -9,8 +9,11 @@ use crate::caller::connection::{CallOptions, Connection};
 use crate::caller::launch::open_library;
 use crate::error::CallError;
 use crate::shared::frame::{FIXED_WORDS_MAX, GENERAL_MAX, Registers, Shape, VECTOR_MAX, WANT_VECTOR};
-use crate::shared::service::{Configuration, FunctionName};
+use crate::shared::service::{Configuration, FunctionName, Groups};
 use std::sync::OnceLock;
+
+/// Private memory that a worker has beside its library's: stacks, its threads' accounts, the loader's.
+const OWN_BYTES: u64 = 128 << 20;
 
 /// The arguments of one call, as they are laid out.
 #[derive(Debug)]
@@ -138,6 +141,10 @@ impl<T> Scalar for *mut T {
 pub struct Library {
     path: &'static str,
     functions: &'static [&'static str],
+    /// Bytes that it may allocate; those of [`Configuration::default`] if not given.
+    memory: Option<u64>,
+    /// System calls that it may make; all if not given.
+    groups: Option<Groups>,
     connection: OnceLock<Result<Connection, CallError>>,
 }
 
@@ -145,7 +152,21 @@ impl Library {
     /// The library at `path`, or of that soname, with functions in the order of their numbers.
     #[must_use]
     pub const fn new(path: &'static str, functions: &'static [&'static str]) -> Self {
-        Self { path, functions, connection: OnceLock::new() }
+        Self { path, functions, memory: None, groups: None, connection: OnceLock::new() }
+    }
+
+    /// With a limit of its memory: so many bytes of heap, and as many mapped.
+    #[must_use]
+    pub const fn with_memory(mut self, bytes: u64) -> Self {
+        self.memory = Some(bytes);
+        self
+    }
+
+    /// With a sandbox that lets it make these groups of system calls, beside what every library needs.
+    #[must_use]
+    pub const fn with_groups(mut self, groups: u32) -> Self {
+        self.groups = Some(Groups(groups));
+        self
     }
 
     /// The connection to the library's worker.
@@ -156,11 +177,19 @@ impl Library {
         let open = || {
             let functions =
                 self.functions.iter().map(|name| FunctionName { name: (*name).into(), version: None });
-            let configuration = Configuration {
+            let mut configuration = Configuration {
                 library: Some(self.path.into()),
                 functions: functions.collect(),
                 ..Configuration::default()
             };
+            if let Some(bytes) = self.memory {
+                configuration.heap_bytes = bytes;
+                configuration.data_bytes = bytes.saturating_add(OWN_BYTES);
+            }
+            if let Some(groups) = self.groups {
+                configuration.groups = groups.0;
+                configuration.namespaces = true;
+            }
             open_library(&configuration, None)
         };
         self.connection.get_or_init(open).as_ref().map_err(Clone::clone)

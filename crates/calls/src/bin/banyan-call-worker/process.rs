@@ -101,6 +101,25 @@ pub(crate) unsafe extern "C" fn putenv(text: *const c_char) -> c_int {
     }
 }
 
+/// What C's `atexit` is in a shared library (Itanium C++ ABI, 3.3.6.3): in a call, the function runs when the
+/// caller's program ends, in the order of all that it has for then. It is for the whole process: the program
+/// does not have the library that `object` stands for.
+///
+/// # Safety
+/// As the C function's.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn __cxa_atexit(
+    function: *mut c_void,
+    argument: *mut c_void,
+    object: *mut c_void,
+) -> c_int {
+    type Register = unsafe extern "C" fn(*mut c_void, *mut c_void, *mut c_void) -> c_int;
+    let is_callers = banyan_calls::is_in_call();
+    let object = if is_callers { std::ptr::null_mut() } else { object };
+    // SAFETY: the caller's contract; the function's type.
+    unsafe { function!(c"__cxa_atexit", is_callers, Register)(function, argument, object) }
+}
+
 /// The caller's and its parent's number, once they were asked for.
 static CALLER: AtomicI32 = AtomicI32::new(0);
 static PARENT: AtomicI32 = AtomicI32::new(0);
