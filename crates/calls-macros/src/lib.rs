@@ -119,9 +119,7 @@ impl Options {
                 }
                 ("allow", Some(Lit::Str(text))) => {
                     let known = "groups are files-read, files-write, network and processes";
-                    allowed = Some(
-                        groups(&text.value()).ok_or_else(|| syn::Error::new(text.span(), known))?,
-                    );
+                    allowed = Some(groups(&text.value()).ok_or_else(|| syn::Error::new(text.span(), known))?);
                 }
                 _ => {
                     return Err(syn::Error::new(

@@ -218,6 +218,41 @@ fn a_call_of_a_worker_that_was_replaced_between_calls_goes_to_the_next() {
     }
 }
 
+/// Killed before it says that it is there, so that only its process shows it.
+#[test]
+fn a_babysitter_that_is_killed_while_it_starts_is_followed_by_another() {
+    let configuration = common::configuration();
+    let worker = banyan_calls::launch::find_worker_program(None).unwrap();
+    let mark = common::directory().join("killed-at-start");
+    let text = |text: &str| std::ffi::CString::new(text).unwrap();
+    // The first so many kill themselves, each of which leaves a mark.
+    let script = "for one in $KILLS; do mkdir $MARK.$one 2> /dev/null && kill -9 $$; done; exec \"$@\"";
+    let launch = ["/bin/sh", "-c", script, "sh", worker.to_str().unwrap()].map(text);
+    let open = |kills: &str| {
+        for number in 1..9 {
+            let _ = std::fs::remove_dir(format!("{}.{number}", mark.display()));
+        }
+        let environment = [
+            format!("MARK={}", mark.display()),
+            format!("KILLS={kills}"),
+            "BANYAN_CALL_WORKER=library".into(),
+        ];
+        let environment = environment.each_ref().map(|one| text(one));
+        Connection::open(&configuration, &launch, &environment)
+    };
+    for kills in ["", "1", "1 2 3"] {
+        let connection = open(kills).unwrap();
+        assert_eq!(call(&connection, "subject_fail", &[0], &options(20_000)), Ok(7), "{kills}");
+    }
+    let start = Instant::now();
+    let error = open("1 2 3 4 5 6 7 8").unwrap_err();
+    assert!(matches!(error, CallError::NoService(_)), "{error:?}");
+    assert!(
+        start.elapsed() < Duration::from_millis(configuration.start_deadline_ms),
+        "no start was waited for"
+    );
+}
+
 #[test]
 fn a_killed_babysitter_is_followed_by_its_understudy() {
     let connection = open(|_| {});

@@ -15,9 +15,8 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 /// Rows that may print something else isolated, and why.
-const DIFFERENT: &[(&str, &[&str])] = &[
-    ("masks of signals, and children, are those of the worker's process", &["p_block", "p_child"]),
-];
+const DIFFERENT: &[(&str, &[&str])] =
+    &[("masks of signals, and children, are those of the worker's process", &["p_block", "p_child"])];
 
 /// Rows that end the program, at most, before a subject is given up.
 const ENDS_MAX: usize = 20;

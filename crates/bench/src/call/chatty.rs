@@ -49,24 +49,9 @@ const SUBJECTS: &[Subject] = &[
         work: Work::Ours("insert", "100000"),
         bar: Some(BAR),
     },
-    Subject {
-        name: "call.chatty.pcre2grep",
-        library: "libpcre2-8.so.0",
-        work: Work::Grep,
-        bar: Some(BAR),
-    },
-    Subject {
-        name: "call.chatty.pages64",
-        library: "libz.so.1",
-        work: Work::Ours("sum", "64"),
-        bar: None,
-    },
-    Subject {
-        name: "call.chatty.pages256",
-        library: "libz.so.1",
-        work: Work::Ours("sum", "256"),
-        bar: None,
-    },
+    Subject { name: "call.chatty.pcre2grep", library: "libpcre2-8.so.0", work: Work::Grep, bar: Some(BAR) },
+    Subject { name: "call.chatty.pages64", library: "libz.so.1", work: Work::Ours("sum", "64"), bar: None },
+    Subject { name: "call.chatty.pages256", library: "libz.so.1", work: Work::Ours("sum", "256"), bar: None },
 ];
 
 fn trouble(what: impl std::fmt::Display) -> CallError {
@@ -149,7 +134,8 @@ impl Subject {
     }
 
     fn row(&self, directory: &Path) -> Result<Row, CallError> {
-        let installed = !matches!(self.work, Work::Grep) || Command::new("pcre2grep").arg("-V").output().is_ok();
+        let installed =
+            !matches!(self.work, Work::Grep) || Command::new("pcre2grep").arg("-V").output().is_ok();
         let (Some(library), true) = (find(self.library), installed) else {
             return Ok(Row::skipped(self.name, format!("{} or its program is not installed", self.library)));
         };
@@ -169,7 +155,9 @@ impl Subject {
             .against("in place", ratio)
             .fact("in place", json!(plain * 1e3));
         Ok(match self.bar {
-            Some(bar) => row.judged(format!("the same result, at most {bar} x in place"), same && ratio <= bar),
+            Some(bar) => {
+                row.judged(format!("the same result, at most {bar} x in place"), same && ratio <= bar)
+            }
             None => row.judged("the same result", same),
         })
     }

@@ -54,7 +54,8 @@ fn compile(directory: &Path) -> std::io::Result<PathBuf> {
 pub(super) fn rows() -> Result<Vec<Row>, CallError> {
     let library = Directory::new("flaky")
         .and_then(|directory| compile(directory.path()).map(|library| (directory, library)));
-    let (_directory, library) = library.map_err(|error| CallError::NoService(format!("making the callee that crashes: {error}")))?;
+    let (_directory, library) =
+        library.map_err(|error| CallError::NoService(format!("making the callee that crashes: {error}")))?;
     let functions = vec![FunctionName { name: "flaky_snprintf".into(), version: None }];
     let configuration = Configuration { library: Some(library), functions, ..Configuration::default() };
     let connection = open_library(&configuration, None)?;

@@ -43,6 +43,8 @@ struct Plan {
     environment: Vec<*const libc::c_char>,
     inherit: RawFd,
     limit: libc::rlimit,
+    /// The process that executes the program.
+    process: i32,
     error: i32,
 }
 
@@ -73,7 +75,9 @@ extern "C" fn child(plan: *mut libc::c_void) -> i32 {
     // SAFETY: as in `grandchild`; the second clone shares memory and suspends us until the exec.
     unsafe {
         let top = stack.0.as_mut_ptr().add(stack.0.len()).cast();
-        if libc::clone(grandchild, top, libc::CLONE_VM | libc::CLONE_VFORK, plan) < 0 {
+        let process = libc::clone(grandchild, top, libc::CLONE_VM | libc::CLONE_VFORK, plan);
+        (*plan.cast::<Plan>()).process = process;
+        if process < 0 {
             (*plan.cast::<Plan>()).error = *libc::__errno_location();
         }
         libc::_exit(0)
@@ -87,11 +91,12 @@ fn vec_on_stack() -> Stack {
     Stack([0; 32 * 1024])
 }
 
-/// Starts a program that is not a child of this one: it raises no SIGCHLD and no `wait` sees it.
+/// Starts a program that is not a child of this one: it raises no SIGCHLD and no `wait` sees it. Returns its
+/// process id.
 ///
 /// # Errors
 /// The kernel's, from clone or exec.
-pub(crate) fn launch_detached(launch: &Launch<'_>) -> io::Result<()> {
+pub(crate) fn launch_detached(launch: &Launch<'_>) -> io::Result<u32> {
     let pointers = |strings: &[CString]| {
         strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect::<Vec<_>>()
     };
@@ -104,6 +109,7 @@ pub(crate) fn launch_detached(launch: &Launch<'_>) -> io::Result<()> {
         environment: pointers(launch.environment),
         inherit: launch.inherit.as_raw_fd(),
         limit,
+        process: 0,
         error: 0,
     };
     let mut stack = Box::new([0_u128; 8 * 1024]);
@@ -119,7 +125,7 @@ pub(crate) fn launch_detached(launch: &Launch<'_>) -> io::Result<()> {
         }
         if process < 0 { Err(error) } else { Ok(()) }
     })?;
-    if plan.error != 0 { Err(io::Error::from_raw_os_error(plan.error)) } else { Ok(()) }
+    if plan.error != 0 { Err(io::Error::from_raw_os_error(plan.error)) } else { Ok(plan.process as u32) }
 }
 
 /// Runs `work` while no signal reaches the calling thread.

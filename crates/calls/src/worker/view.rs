@@ -54,7 +54,8 @@ static SERVING: [AtomicPtr<Thread>; CHANNELS] = [const { AtomicPtr::new(std::ptr
 static INTERRUPTING: AtomicU32 = AtomicU32::new(0);
 /// Threads of the library that want memory of the caller's while no call is under way, as many as [`EARLY`]
 /// says; they change under this gate.
-static EARLY_LIST: [[AtomicU64; 2]; EARLY_MAX] = [const { [AtomicU64::new(0), AtomicU64::new(0)] }; EARLY_MAX];
+static EARLY_LIST: [[AtomicU64; 2]; EARLY_MAX] =
+    [const { [AtomicU64::new(0), AtomicU64::new(0)] }; EARLY_MAX];
 static EARLY_GATE: Gate = Gate::new();
 /// How many there are.
 static EARLY: AtomicUsize = AtomicUsize::new(0);

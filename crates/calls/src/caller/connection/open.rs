@@ -15,7 +15,7 @@ use crate::shared::layout::{
     WINDOWS_BASE, shared_bytes, slot_address,
 };
 use crate::shared::service::{Configuration, Order, Report, SegmentKind};
-use crate::sys::channel::{OWNER_DIED, Processors, futex_wait, now_ns, ticks_per_us};
+use crate::sys::channel::{OWNER_DIED, Processors, futex_wait, now_ns, process_has_ended, ticks_per_us};
 use crate::sys::memory::{
     Access, anonymous_file, load_bytes, map_anywhere, map_private, map_shared, populate, protect, unmap,
     wipe_on_fork,
@@ -72,12 +72,38 @@ const _: () = {
     assert!(end - worker_stack_limit(WINDOWS - 1) - apart >= LARGE.start);
 };
 
+/// Babysitters started for one connection, at most, if each is killed before it can serve.
+const STARTS_MAX: u32 = 4;
+
+/// Why a connection could not be opened.
+enum Opening {
+    Failed(CallError),
+    /// The babysitter ended before it could serve, without a word.
+    Died,
+}
+
+impl From<CallError> for Opening {
+    fn from(error: CallError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<Opening> for CallError {
+    fn from(opening: Opening) -> Self {
+        match opening {
+            Opening::Failed(error) => error,
+            Opening::Died => Self::NoService("it ended before it could serve".into()),
+        }
+    }
+}
+
 fn service_error(what: &str, error: impl std::fmt::Display) -> CallError {
     CallError::NoService(format!("{what}: {error}"))
 }
 
 impl Connection {
-    /// Starts a babysitter for `configuration` and waits until it can serve.
+    /// Starts a babysitter for `configuration` and waits until it can serve. One that is killed meanwhile is
+    /// followed by another.
     ///
     /// # Errors
     /// [`CallError::NoService`] with the reason.
@@ -86,18 +112,32 @@ impl Connection {
         launch: &[CString],
         environment: &[CString],
     ) -> Result<Self, CallError> {
-        Self::open_with(configuration, |file, window| {
+        let start = |file: &File, window| {
             let stack_limit = worker_stack_limit((window - WINDOWS_BASE) / WINDOW_BYTES);
-            launch_detached(&Launch { arguments: launch, environment, inherit: file, stack_limit })
-        })
+            launch_detached(&Launch { arguments: launch, environment, inherit: file, stack_limit }).map(Some)
+        };
+        let mut starts = 1;
+        loop {
+            match Self::try_open(configuration, start) {
+                Err(Opening::Died) if starts < STARTS_MAX => starts += 1,
+                opened => return opened.map_err(CallError::from),
+            }
+        }
     }
 
     /// Makes the memory of a connection, has `start` hand it to a babysitter, told the window's address,
-    /// and waits until that can serve.
+    /// and waits until that can serve. `start` says which process that is, if it knows.
     pub(crate) fn open_with(
         configuration: &Configuration,
-        start: impl FnOnce(&File, u64) -> io::Result<()>,
+        start: impl FnOnce(&File, u64) -> io::Result<Option<u32>>,
     ) -> Result<Self, CallError> {
+        Self::try_open(configuration, start).map_err(CallError::from)
+    }
+
+    fn try_open(
+        configuration: &Configuration,
+        start: impl FnOnce(&File, u64) -> io::Result<Option<u32>>,
+    ) -> Result<Self, Opening> {
         static GUARDED: Once = Once::new();
         // SAFETY: the function does what may be done in a fork.
         let guard = || unsafe { libc::pthread_atfork(None, None, Some(after_fork)) };
@@ -114,14 +154,14 @@ impl Connection {
                     WINDOWS_USED.fetch_and(!(1 << index), AcqRel);
                     continue;
                 }
-                Err(error) => Err(service_error("shared memory", error)),
+                Err(error) => Err(service_error("shared memory", error).into()),
                 Ok(file) => Self::open_window(window, configuration, &file, start),
             };
             return opened.inspect_err(|_| {
                 WINDOWS_USED.fetch_and(!(1 << index), AcqRel);
             });
         }
-        Err(CallError::NoService("too many services in one process".into()))
+        Err(CallError::NoService("too many services in one process".into()).into())
     }
 
     /// Maps all that the caller sees of a window, or nothing.
@@ -148,8 +188,8 @@ impl Connection {
         window: u64,
         configuration: &Configuration,
         file: &File,
-        start: impl FnOnce(&File, u64) -> io::Result<()>,
-    ) -> Result<Self, CallError> {
+        start: impl FnOnce(&File, u64) -> io::Result<Option<u32>>,
+    ) -> Result<Self, Opening> {
         let state_bytes = size_of::<ClientState>() as u64;
         let state = map_anywhere(state_bytes).map_err(|error| service_error("private memory", error))?;
         let connection = Self {
@@ -177,13 +217,13 @@ impl Connection {
         mut self,
         configuration: &Configuration,
         file: &File,
-        start: impl FnOnce(&File, u64) -> io::Result<()>,
-    ) -> Result<Self, CallError> {
+        start: impl FnOnce(&File, u64) -> io::Result<Option<u32>>,
+    ) -> Result<Self, Opening> {
         let order =
             Order { window: self.window, client: std::process::id(), configuration: configuration.clone() };
         let text = serde_json::to_vec(&order).map_err(|error| service_error("configuration", error))?;
         if text.len() as u64 > TEXT_MAX {
-            return Err(CallError::NoService("the configuration is too long".into()));
+            return Err(CallError::NoService("the configuration is too long".into()).into());
         }
         let control = self.control();
         // SAFETY: the range is mapped, ours, and not read before the length is stored.
@@ -202,7 +242,8 @@ impl Connection {
         }
         let workers = if configuration.library.is_none() { configuration.workers } else { 1 };
         control.workers.store(workers, Relaxed);
-        start(file, self.window).map_err(|error| service_error("starting the babysitter", error))?;
+        let process =
+            start(file, self.window).map_err(|error| service_error("starting the babysitter", error))?;
         let deadline = now_ns() + configuration.start_deadline_ms * 1_000_000;
         loop {
             let status = control.status.load(Acquire);
@@ -210,10 +251,14 @@ impl Connection {
                 break;
             }
             let alive = control.alive.word.load(Acquire);
-            if status == CONTROL_FAILED || alive & OWNER_DIED != 0 || now_ns() > deadline {
-                let reason =
-                    self.read_report().map_or_else(|| "it did not start".into(), |report| report.problem);
-                return Err(CallError::NoService(reason));
+            let has_died = alive & OWNER_DIED != 0 || process.is_some_and(process_has_ended);
+            if status == CONTROL_FAILED || has_died || now_ns() > deadline {
+                // It says why it fails before it ends.
+                return Err(match self.read_report() {
+                    Some(report) => CallError::NoService(report.problem).into(),
+                    None if has_died => Opening::Died,
+                    None => CallError::NoService("it did not start in time".into()).into(),
+                });
             }
             futex_wait(&control.status, status, 20_000_000);
         }
@@ -222,7 +267,7 @@ impl Connection {
         for segment in std::mem::take(&mut self.report.segments) {
             // The library's own pages appear here at the same addresses; never over anything of ours.
             if !segment.is_possible() {
-                return Err(CallError::NoService("the report lists an impossible segment".into()));
+                return Err(CallError::NoService("the report lists an impossible segment".into()).into());
             }
             let mapped = match &segment.kind {
                 SegmentKind::File { path, offset } => File::open(path).and_then(|file| {
@@ -235,7 +280,9 @@ impl Connection {
             match mapped {
                 Ok(()) => self.segments.push(segment),
                 Err(_) if matches!(segment.kind, SegmentKind::File { .. }) => {}
-                Err(error) => return Err(service_error("the library's addresses are taken here", error)),
+                Err(error) => {
+                    return Err(service_error("the library's addresses are taken here", error).into());
+                }
             }
         }
         Ok(self)

@@ -50,7 +50,10 @@ pub(super) fn open(name: &str, configuration: &Configuration) -> Result<Connecti
     if user != own_user() {
         return Err(no_service(name, format!("it is run by user {user}")));
     }
-    Connection::open_with(configuration, |file, _| send_descriptor(&socket, GREETING, file))
+    Connection::open_with(configuration, |file, _| {
+        // Which process it is given to is not known here.
+        send_descriptor(&socket, GREETING, file).map(|()| None)
+    })
 }
 
 struct Client {

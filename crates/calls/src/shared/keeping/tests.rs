@@ -28,13 +28,17 @@ const MISTAKES: &[(&str, Rules)] = &[
     ("pages count as kept that the worker gave up", Rules { settled: |_, _, granted| granted, ..FAITHFUL }),
     (
         "more are kept than there are numbers for",
-        Rules { settled: |touched, _, granted| if touched.keeps { granted } else { 0 }, may_stay: |alone, granted, _| alone && granted > 0, ..FAITHFUL },
+        Rules {
+            settled: |touched, _, granted| if touched.keeps { granted } else { 0 },
+            may_stay: |alone, granted, _| alone && granted > 0,
+            ..FAITHFUL
+        },
     ),
+    ("what the program changed is not told", Rules { told: |had, kept, _| told(had, kept, 0), ..FAITHFUL }),
     (
-        "what the program changed is not told",
-        Rules { told: |had, kept, _| told(had, kept, 0), ..FAITHFUL },
+        "what is to be forgotten is not told",
+        Rules { told: |had, _, changed| told(had, had, changed), ..FAITHFUL },
     ),
-    ("what is to be forgotten is not told", Rules { told: |had, _, changed| told(had, had, changed), ..FAITHFUL }),
     ("nothing is said to a worker that has pages", Rules { told: |_, _, _| Keeping::All, ..FAITHFUL }),
     (
         "pages are copied that were kept",
@@ -135,7 +139,8 @@ impl Model {
     }
 
     fn chance(&mut self, below: u64) -> u64 {
-        self.state = self.state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.state =
+            self.state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.state >> 33) % below
     }
 
@@ -173,7 +178,8 @@ impl Model {
     }
 
     fn forget(&mut self, index: usize, numbers: u64) {
-        for number in (0..self.channels[index].fetched.len().min(KEPT_MAX)).filter(|n| numbers >> n & 1 != 0) {
+        for number in (0..self.channels[index].fetched.len().min(KEPT_MAX)).filter(|n| numbers >> n & 1 != 0)
+        {
             let page = std::mem::take(&mut self.channels[index].fetched[number]);
             self.worker.remove(&page);
         }
