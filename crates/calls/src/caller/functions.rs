@@ -110,8 +110,8 @@ mod tests {
         let segments = [Segment { address: CODE, length: 0x1000, kind }];
         let pairs = pairs.iter().map(|&(there, here)| Pair { there, here });
         Functions::new(pairs, &segments, |here| match here {
-            ..0x1000 => Meaning::OwnEntry,
-            ..0x2000 => Meaning::Entry,
+            0..0x1000 => Meaning::OwnEntry,
+            0x1000..0x2000 => Meaning::Entry,
             _ => Meaning::Unknown,
         })
     }
