@@ -10,9 +10,9 @@
 //!
 //! Threads: the one that serves is not the C library's and has a table of descriptors of its own, so that a
 //! library that closes all descriptors leaves it alone. It uses no thread-local storage and touches no memory
-//! of the caller. While it waits for a page, its caller may be in a signal handler that calls, too, and answers
-//! only once that call has its own pages: so for each such call another thread serves beside it. Not always:
-//! the kernel wakes all that read, for each fault.
+//! of the caller. While it waits for a page, its caller may be in a signal handler that calls, too, and
+//! answers only once that call has its own pages: so for each such call another thread serves beside it. Not
+//! always: the kernel wakes all that read, for each fault.
 
 use super::gate::Gate;
 use super::memory::Placing;

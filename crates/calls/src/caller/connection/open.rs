@@ -253,9 +253,10 @@ impl Connection {
             let alive = control.alive.word.load(Acquire);
             let has_died = alive & OWNER_DIED != 0 || process.is_some_and(process_has_ended);
             if status == CONTROL_FAILED || has_died || now_ns() > deadline {
-                // It says why it fails before it ends.
-                return Err(match self.read_report() {
-                    Some(report) => CallError::NoService(report.problem).into(),
+                // It says why it fails before it ends; what else it says before it serves is no reason.
+                let problem = self.read_report().map(|report| report.problem).filter(|text| !text.is_empty());
+                return Err(match problem {
+                    Some(problem) => CallError::NoService(problem).into(),
                     None if has_died => Opening::Died,
                     None => CallError::NoService("it did not start in time".into()).into(),
                 });
