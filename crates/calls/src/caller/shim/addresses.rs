@@ -2,7 +2,8 @@
 //!
 //! A function of a drop-in has its entry there. A program that is linked at a fixed address has an entry of
 //! its own for each function whose address it takes: an undefined symbol with a value, which stands for the
-//! function in the whole process (System V ABI, AMD64 supplement, "Function Addresses"). Not for what is done with them; that is `caller::functions`.
+//! function in the whole process (System V ABI, AMD64 supplement, "Function Addresses"). Not for what is done
+//! with them; that is `caller::functions`.
 
 use super::{Function, Library};
 use crate::caller::connection::Connection;
