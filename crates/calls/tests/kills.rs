@@ -5,7 +5,7 @@
 mod common;
 
 use banyan_calls::Connection;
-use common::processes::send;
+use common::processes::{has_ended, send};
 use common::{call, open, options};
 use rustix::process::Signal;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
@@ -33,35 +33,43 @@ fn mixed(state: &mut u64) -> u64 {
 }
 
 fn lives(process: u32) -> bool {
-    process != 0
-        && std::fs::read_to_string(format!("/proc/{process}/stat")).is_ok_and(|text| !text.contains(") Z "))
+    process != 0 && !has_ended(process)
 }
 
-/// Waits until a living understudy stands behind the babysitter: with both the service ends. `killed` was
-/// killed last, and may not have ended.
-fn understudy(connection: &Connection, killed: u32) -> u32 {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    loop {
-        let (babysitter, understudy) = (connection.babysitter_process(), connection.understudy_process());
-        if ![babysitter, killed].contains(&understudy) && babysitter != killed && lives(understudy) {
-            return understudy;
+/// The processes that were killed and have not ended: on a busy machine that takes its time.
+#[derive(Default)]
+struct Killed(Vec<u32>);
+
+impl Killed {
+    fn kill(&mut self, process: u32) {
+        if process != 0 {
+            send(process, Signal::KILL);
+            self.0.push(process);
         }
-        assert!(Instant::now() < deadline, "there is no understudy");
-        std::thread::sleep(Duration::from_millis(1));
     }
-}
 
-/// One of the service's processes, of each kind as often.
-fn victim(connection: &Connection, killed: u32, random: u64) -> u32 {
-    match random % 3 {
-        0 => {
-            understudy(connection, killed);
-            connection.babysitter_process()
+    /// Waits until the babysitter and an understudy behind it live on: with both the service ends.
+    fn await_both(&mut self, connection: &Connection) -> [u32; 2] {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            self.0.retain(|&process| lives(process));
+            let both = [connection.babysitter_process(), connection.understudy_process()];
+            if both[0] != both[1] && both.iter().all(|&one| lives(one) && !self.0.contains(&one)) {
+                return both;
+            }
+            assert!(Instant::now() < deadline, "there is no understudy");
+            std::thread::sleep(Duration::from_millis(1));
         }
-        1 => understudy(connection, killed),
-        _ => {
-            let workers = connection.worker_processes();
-            workers.get(random as usize / 3 % workers.len().max(1)).copied().unwrap_or(0)
+    }
+
+    /// One of the service's processes, of each kind as often.
+    fn victim(&mut self, connection: &Connection, random: u64) -> u32 {
+        match random as usize % 3 {
+            2 => {
+                let workers = connection.worker_processes();
+                workers.get(random as usize / 3 % workers.len().max(1)).copied().unwrap_or(0)
+            }
+            kind => self.await_both(connection)[kind],
         }
     }
 }
@@ -130,12 +138,10 @@ fn the_next_call_is_served_after_a_kill_of_any_process() {
         }
         let _ends = EndsCallers(&ends);
         let mut state = 1;
-        let mut process = 0;
+        let mut killed = Killed::default();
         for kill in 1..=kills {
-            process = victim(&connection, process, mixed(&mut state));
-            if process != 0 {
-                send(process, Signal::KILL);
-            }
+            let victim = killed.victim(&connection, mixed(&mut state));
+            killed.kill(victim);
             std::thread::sleep(Duration::from_millis(2 + mixed(&mut state) % 30));
             if kill % ROW == 0 || kill == kills {
                 std::thread::sleep(BACK);
@@ -153,4 +159,21 @@ fn the_next_call_is_served_after_a_kill_of_any_process() {
         "{kills} kills: {calls} calls, {failed} failed, {late} later than deadline and {ALLOWED:?}, {lost} lost"
     );
     assert_eq!(far_too_late, 0);
+}
+
+/// More than a babysitter may have descriptors, and more frames than its stack has room for.
+#[test]
+fn any_number_of_babysitters_follow_each_other() {
+    let connection = open(|configuration| configuration.spares = 0);
+    let mut killed = Killed::default();
+    let descriptors = |process: u32| std::fs::read_dir(format!("/proc/{process}/fd")).map(Iterator::count);
+    let first = descriptors(killed.await_both(&connection)[0]).unwrap();
+    for _ in 0..400 {
+        let [babysitter, _] = killed.await_both(&connection);
+        killed.kill(babysitter);
+    }
+    let last = killed.await_both(&connection)[0];
+    assert_eq!(call(&connection, "subject_fail", &[0], &options(20_000)), Ok(7));
+    let last = descriptors(last).unwrap();
+    assert!(last < first + 50, "{last} descriptors, of the first {first}");
 }
