@@ -7,68 +7,97 @@
 
 use super::descendants::Descendants;
 use super::{Babysitter, is_alive};
-use crate::shared::layout::{CONTROL_BYTES, CONTROL_READY, Control, SLOT_DEAD, SLOTS, slot_address};
+use crate::shared::layout::{CONTROL_BYTES, CONTROL_READY, Control, SLOT_DEAD, SLOTS};
 use crate::sys::channel::{
     futex_wake, join_robust_list, now_ns, process_has_ended, signal_process, thread_id,
 };
-use crate::sys::memory::{Access, at, leave_out_of_forks, map_shared};
+use crate::sys::memory::{Access, leave_out_of_forks, map_shared};
 use crate::sys::process::{end_now, fork, process_descriptor, signal_group, wait_readable};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 /// How long the workers of a babysitter that was killed may take to end.
 const ENDING_NS: u64 = 100_000_000;
 
+/// Which of the two processes goes on after a fork for an understudy.
+enum Fork {
+    Babysitter,
+    /// With what tells it that its babysitter has ended.
+    Understudy(OwnedFd),
+}
+
 impl Babysitter {
-    /// Makes an understudy if there is none; returns after how many milliseconds to try again, if that
-    /// failed.
+    /// Makes an understudy if there is none; returns after how many milliseconds to look again, if that
+    /// failed. Returns in the understudy, too, once that has taken over, and there is work to do at once. It
+    /// goes on in its babysitter's frame and with its descriptors: there may be any number of them one after
+    /// the other.
     pub(super) fn keep_understudy(&mut self, control: &'static Control, client: &OwnedFd) -> Option<u64> {
         if self.understudy != 0 || self.program.admit.is_some() {
             return None;
         }
-        let Ok(own) = process_descriptor(std::process::id()) else { return Some(super::AGAIN_MS) };
-        // SAFETY: the babysitter has one thread.
-        match unsafe { fork() } {
-            Ok(0) => self.stand_by(&own, client),
-            Ok(process) => {
-                self.understudy = process;
-                control.understudy.store(process, Release);
-                None
+        match self.fork_understudy(control) {
+            Ok(Fork::Babysitter) => None,
+            Ok(Fork::Understudy(babysitter)) => {
+                self.stand_by(control, babysitter, client);
+                self.take_over(control);
+                Some(0)
             }
             Err(_) => Some(super::AGAIN_MS),
         }
     }
 
-    /// In the understudy: waits until the babysitter or the program has ended.
-    fn stand_by(&mut self, babysitter: &OwnedFd, client: &OwnedFd) -> ! {
-        // What belongs to the babysitter is not in its forks.
-        if map_shared(&self.file, 0, self.window, CONTROL_BYTES, Access::Write).is_err()
-            || leave_out_of_forks(self.window, CONTROL_BYTES).is_err()
-        {
-            end_now(2)
-        }
-        // SAFETY: mapped a line ago, for the life of the process.
-        let control: &'static Control = unsafe { at(slot_address(self.window, 0)) };
-        let ended = loop {
-            let ended = wait_readable([client, babysitter], -1);
-            if ended.contains(&true) {
-                break ended;
+    /// Splits this process in two, of which the new one is the understudy.
+    fn fork_understudy(&mut self, control: &'static Control) -> io::Result<Fork> {
+        let own = process_descriptor(std::process::id())?;
+        // SAFETY: the babysitter has one thread.
+        match unsafe { fork()? } {
+            0 => {
+                // What belongs to the babysitter is not in its forks.
+                let place = std::ptr::from_ref(control) as u64;
+                if map_shared(&self.file, 0, place, CONTROL_BYTES, Access::Write).is_err()
+                    || leave_out_of_forks(place, CONTROL_BYTES).is_err()
+                {
+                    end_now(2)
+                }
+                // A caller may have placed the babysitter beside itself, on a processor that is busy now.
+                self.allowed.take();
+                Ok(Fork::Understudy(own))
             }
-        };
-        if ended[0] || control.finish.load(Acquire) != 0 {
-            end_now(0)
+            process => {
+                self.understudy = process;
+                control.understudy.store(process, Release);
+                Ok(Fork::Babysitter)
+            }
         }
-        self.take_over(control, client);
-        self.serve(control)
     }
 
-    fn take_over(&mut self, control: &'static Control, client: &OwnedFd) {
-        // First, so that the service outlasts our end too. What the fork does not know it finds out as we do.
-        self.understudy = 0;
+    /// In the understudy: waits until its babysitter has ended, and has an understudy of its own then. Ends
+    /// with the program.
+    fn stand_by(&mut self, control: &'static Control, mut babysitter: OwnedFd, client: &OwnedFd) {
+        loop {
+            let [ended, is_next] = wait_readable([client, &babysitter], -1);
+            if ended || is_next && control.finish.load(Acquire) != 0 {
+                end_now(0)
+            }
+            if !is_next {
+                continue;
+            }
+            // First, so that the service outlasts our end too.
+            match self.fork_understudy(control) {
+                Ok(Fork::Understudy(next)) => babysitter = next,
+                // Without one, another try follows once this one serves.
+                Ok(Fork::Babysitter) | Err(_) => return,
+            }
+        }
+    }
+
+    /// In an understudy whose babysitter has ended: becomes the babysitter. What it does not know, as that
+    /// changed since the fork, it finds out.
+    fn take_over(&mut self, control: &'static Control) {
         if self.is_library {
             self.descendants = Descendants::adopt();
         }
-        let _ = self.keep_understudy(control, client);
         let deadline = now_ns() + ENDING_NS;
         for (index, slot) in control.slots.iter().enumerate().skip(1) {
             let process = slot.process.load(Acquire);
