@@ -40,6 +40,10 @@ pub(crate) struct Place {
     pub(crate) current: AtomicU64,
     /// The channel whose call has the place to itself, plus one; 0 none.
     user: AtomicU32,
+    /// Searches for a worker for this place that have ended. Callers sleep on it while another searches: if
+    /// they gave the processor up again and again instead, the babysitter could stand behind them, placed
+    /// there by the one that searches.
+    searches: AtomicU32,
 }
 
 /// The places of a connection.
@@ -227,22 +231,27 @@ impl Connection {
     /// deadline.
     #[inline]
     fn current(&self, place: usize, deadline: &Deadline, broken: WhileBroken) -> Result<Current, CallError> {
-        let word = &self.pool.places[place].current;
+        let Place { current: word, searches, .. } = &self.pool.places[place];
         loop {
+            // Before the word: if that tells of a search, this one counts none of its end.
+            let ended = searches.load(Acquire);
             let current = word.load(Acquire);
             if current > SWITCHING {
                 return Ok(Current(current));
             }
-            if current == SWITCHING || word.compare_exchange(0, SWITCHING, AcqRel, Acquire).is_err() {
-                if deadline.has_passed() {
-                    return Err(CallError::TimedOut { ran: Ran::No });
-                }
-                std::thread::yield_now();
-                continue;
+            if current == 0 && word.compare_exchange(0, SWITCHING, AcqRel, Acquire).is_ok() {
+                let taken = self.take_spare(deadline, broken);
+                word.store(*taken.as_ref().map_or(&0, |current| &current.0), Release);
+                searches.fetch_add(1, AcqRel);
+                futex_wake(searches, u32::MAX >> 1);
+                return taken;
             }
-            let taken = self.take_spare(deadline, broken);
-            word.store(*taken.as_ref().map_or(&0, |current| &current.0), Release);
-            return taken;
+            if deadline.has_passed() {
+                return Err(CallError::TimedOut { ran: Ran::No });
+            }
+            if current == SWITCHING {
+                futex_wait(searches, ended, supply::check_ns(deadline));
+            }
         }
     }
 

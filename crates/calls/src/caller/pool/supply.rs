@@ -24,8 +24,9 @@ use std::time::Duration;
 /// How long to sleep until a wake-up, before a look whether one was missed. Longer than the kernel's tick, as
 /// `waiting` says.
 const CHECK_NS: u64 = 16_000_000;
-/// How long a call with this deadline may sleep.
-fn check_ns(deadline: &Deadline) -> u64 {
+
+/// How long a call with this deadline may sleep before it looks.
+pub(super) fn check_ns(deadline: &Deadline) -> u64 {
     deadline.left_ns().min(CHECK_NS)
 }
 
