@@ -45,7 +45,7 @@ struct Options {
     cpu_us: Option<u64>,
     library: Option<String>,
     memory: Option<u64>,
-    groups: Option<u32>,
+    groups: Option<proc_macro2::TokenStream>,
 }
 
 fn bytes(text: &str) -> Option<u64> {
@@ -59,17 +59,19 @@ fn bytes(text: &str) -> Option<u64> {
     text[..split].parse::<u64>().ok().filter(|&number| number > 0)?.checked_mul(1 << shift)
 }
 
-/// The bits of a set of groups, as `banyan_calls::service::Groups` has them.
-fn groups(text: &str) -> Option<u32> {
-    text.split(',').map(str::trim).filter(|name| !name.is_empty()).try_fold(0, |groups, name| {
-        let bit = match name {
-            "files-read" => 1,
-            "files-write" => 2,
-            "network" => 4,
-            "processes" => 8,
+/// A set of groups of system calls, as an expression.
+fn groups(text: &str) -> Option<proc_macro2::TokenStream> {
+    let groups = quote!(::banyan_calls::service::Groups);
+    let mut names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+    names.try_fold(quote!(#groups(0)), |set, name| {
+        let group = match name {
+            "files-read" => quote!(FILES_READ),
+            "files-write" => quote!(FILES_WRITE),
+            "network" => quote!(NETWORK),
+            "processes" => quote!(PROCESSES),
             _ => return None,
         };
-        Some(groups | bit)
+        Some(quote!(#set.with(#groups::#group)))
     })
 }
 
@@ -189,7 +191,7 @@ fn expand_block(options: &Options, block: &ItemForeignMod) -> Result<TokenStream
     let first = symbols.first().map_or("NONE", String::as_str).to_uppercase();
     let shared = format_ident!("__BANYAN_LIBRARY_{first}");
     let memory = options.memory.map(|bytes| quote!(.with_memory(#bytes)));
-    let groups = options.groups.map(|groups| quote!(.with_groups(#groups)));
+    let groups = options.groups.as_ref().map(|groups| quote!(.with_groups(#groups)));
     let options = options.tokens();
     let mut expanded = quote! {
         static #shared: ::banyan_calls::foreign::Library =

@@ -8,6 +8,7 @@
 //!
 //! Made when the library is opened; afterwards nothing changes, and a call allocates nothing.
 
+use crate::shared::frame::Registers;
 use crate::shared::service::{Segment, SegmentKind};
 use std::ops::Range;
 
@@ -78,9 +79,24 @@ impl Functions {
         Self { code, by_there, entries, by_entry }
     }
 
+    /// Makes a call with the worker's addresses for the program's in the registers of arguments, and the other
+    /// way round in the result.
+    pub(crate) fn exchange<E>(
+        &self,
+        registers: &mut Registers,
+        call: impl FnOnce(&mut Registers) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for argument in &mut registers.general {
+            *argument = self.to_worker(*argument);
+        }
+        call(registers)?;
+        registers.rax = self.to_program(registers.rax);
+        Ok(())
+    }
+
     /// What an argument is for the worker.
     #[inline]
-    pub(crate) fn to_worker(&self, value: u64) -> u64 {
+    fn to_worker(&self, value: u64) -> u64 {
         if !self.entries.contains(&value) {
             return value;
         }
@@ -90,7 +106,7 @@ impl Functions {
 
     /// What a result is for the program.
     #[inline]
-    pub(crate) fn to_program(&self, value: u64) -> u64 {
+    fn to_program(&self, value: u64) -> u64 {
         if !self.code.contains(&value) {
             return value;
         }

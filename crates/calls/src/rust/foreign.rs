@@ -164,8 +164,8 @@ impl Library {
 
     /// With a sandbox that lets it make these groups of system calls, beside what every library needs.
     #[must_use]
-    pub const fn with_groups(mut self, groups: u32) -> Self {
-        self.groups = Some(Groups(groups));
+    pub const fn with_groups(mut self, groups: Groups) -> Self {
+        self.groups = Some(groups);
         self
     }
 

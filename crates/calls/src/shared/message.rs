@@ -10,7 +10,7 @@ use crate::shared::layout::DEPTH_MAX;
 /// Pages asked for at once, at most.
 pub const FETCH_MAX: u64 = 256;
 /// The first page number that no process has: addresses have 47 bits.
-const PAGE_END: u64 = 1 << 35;
+pub(crate) const PAGE_END: u64 = 1 << 35;
 
 /// What a channel can carry.
 #[derive(Clone, Copy, Debug)]

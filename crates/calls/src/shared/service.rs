@@ -101,9 +101,9 @@ pub struct Report {
     /// Functions that the library does not have.
     pub missing: Vec<String>,
     pub(crate) segments: Vec<Segment>,
-    /// Addresses of the functions and of the variables asked for, 0 where missing.
+    /// Addresses of the functions asked for, in their order; 0 where missing.
     pub(crate) functions: Vec<u64>,
-    /// See `functions`.
+    /// Addresses of the variables asked for, in their order; 0 where missing.
     pub(crate) variables: Vec<u64>,
 }
 

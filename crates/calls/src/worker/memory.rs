@@ -3,12 +3,12 @@
 //! Runs in the fault handler as well: it touches the thread's own state and the pages only.
 
 use super::kept::Inside;
-use super::{FETCH_MAX, HAS_THREADS, LOWEST_PAGE, Thread};
+use super::{HAS_THREADS, LOWEST_PAGE, Thread};
 use crate::shared::frame::{FrameWriter, Kind};
 use crate::shared::layout::{
     CHANGED_LIST_OFFSET, CHANGES_OFFSET, CHANNEL_LIMITS, PAGE, PAGES_MAX, load_frame, store_frame,
 };
-use crate::shared::message::{Request, Touched};
+use crate::shared::message::{FETCH_MAX, PAGE_END, Request, Touched};
 use crate::shared::waiting::{post_reply, wait_request};
 use crate::sys::memory::{Access, Guard, drop_pages, guard, map_private, protect, unmap};
 use banyan_sys::raw::Errno;
@@ -61,7 +61,7 @@ impl Thread {
     /// Has the caller copy pages from `page` on; how many it has copied, behind those that it copied before.
     fn ask(&self, page: u64) -> Option<u64> {
         let granted = self.granted.get();
-        if !(LOWEST_PAGE..1 << 35).contains(&page) || granted >= PAGES_MAX {
+        if !(LOWEST_PAGE..PAGE_END).contains(&page) || granted >= PAGES_MAX {
             return None;
         }
         self.ahead.set(if page == self.next_page.get() {

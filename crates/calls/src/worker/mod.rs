@@ -48,8 +48,6 @@ use std::sync::atomic::{AtomicBool, AtomicU32};
 const LOWEST_PAGE: u64 = 16;
 /// Stack words shown to a call-back.
 const CALL_BACK_WORDS: usize = 8;
-/// Most pages asked for at once.
-const FETCH_MAX: u64 = 256;
 
 /// A function on bytes.
 pub(crate) type BytesFunction = fn(&[u8], &mut Vec<u8>) -> Result<(), String>;

@@ -45,6 +45,7 @@ const SERVER_STACK: u64 = 64 << 10;
 const EARLY_MAX: usize = 64;
 /// Threads that serve beside the first, at most.
 const HELPERS_MAX: u32 = 16;
+/// Longest sleep of a helper. It is woken; a look now and then costs nothing.
 const HOUR_NS: u64 = 3_600_000_000_000;
 
 /// The threads that serve channels, by channel.

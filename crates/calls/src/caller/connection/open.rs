@@ -76,23 +76,27 @@ const _: () = {
 const STARTS_MAX: u32 = 4;
 
 /// Why a connection could not be opened.
-enum Opening {
+enum OpenError {
     Failed(CallError),
     /// The babysitter ended before it could serve, without a word.
     Died,
 }
 
-impl From<CallError> for Opening {
+impl From<CallError> for OpenError {
     fn from(error: CallError) -> Self {
         Self::Failed(error)
     }
 }
 
-impl From<Opening> for CallError {
-    fn from(opening: Opening) -> Self {
-        match opening {
-            Opening::Failed(error) => error,
-            Opening::Died => Self::NoService("it ended before it could serve".into()),
+impl From<OpenError> for CallError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Failed(error) => error,
+            OpenError::Died => Self::NoService(
+                "its process ended before it could serve, and said nothing; see whether it was killed, for \
+                 want of memory for instance, and try again"
+                    .into(),
+            ),
         }
     }
 }
@@ -119,7 +123,7 @@ impl Connection {
         let mut starts = 1;
         loop {
             match Self::try_open(configuration, start) {
-                Err(Opening::Died) if starts < STARTS_MAX => starts += 1,
+                Err(OpenError::Died) if starts < STARTS_MAX => starts += 1,
                 opened => return opened.map_err(CallError::from),
             }
         }
@@ -137,7 +141,7 @@ impl Connection {
     fn try_open(
         configuration: &Configuration,
         start: impl FnOnce(&File, u64) -> io::Result<Option<u32>>,
-    ) -> Result<Self, Opening> {
+    ) -> Result<Self, OpenError> {
         static GUARDED: Once = Once::new();
         // SAFETY: the function does what may be done in a fork.
         let guard = || unsafe { libc::pthread_atfork(None, None, Some(after_fork)) };
@@ -189,7 +193,7 @@ impl Connection {
         configuration: &Configuration,
         file: &File,
         start: impl FnOnce(&File, u64) -> io::Result<Option<u32>>,
-    ) -> Result<Self, Opening> {
+    ) -> Result<Self, OpenError> {
         let state_bytes = size_of::<ClientState>() as u64;
         let state = map_anywhere(state_bytes).map_err(|error| service_error("private memory", error))?;
         let connection = Self {
@@ -218,7 +222,7 @@ impl Connection {
         configuration: &Configuration,
         file: &File,
         start: impl FnOnce(&File, u64) -> io::Result<Option<u32>>,
-    ) -> Result<Self, Opening> {
+    ) -> Result<Self, OpenError> {
         let order =
             Order { window: self.window, client: std::process::id(), configuration: configuration.clone() };
         let text = serde_json::to_vec(&order).map_err(|error| service_error("configuration", error))?;
@@ -257,8 +261,12 @@ impl Connection {
                 let problem = self.read_report().map(|report| report.problem).filter(|text| !text.is_empty());
                 return Err(match problem {
                     Some(problem) => CallError::NoService(problem).into(),
-                    None if has_died => Opening::Died,
-                    None => CallError::NoService("it did not start in time".into()).into(),
+                    None if has_died => OpenError::Died,
+                    None => CallError::NoService(
+                        "it did not start in time; the configuration's `start_deadline_ms` gives it more"
+                            .into(),
+                    )
+                    .into(),
                 });
             }
             futex_wait(&control.status, status, 20_000_000);

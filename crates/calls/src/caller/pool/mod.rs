@@ -233,7 +233,7 @@ impl Connection {
     fn current(&self, place: usize, deadline: &Deadline, broken: WhileBroken) -> Result<Current, CallError> {
         let Place { current: word, searches, .. } = &self.pool.places[place];
         loop {
-            // Before the word: if that tells of a search, this one counts none of its end.
+            // Read before the word: the end of a search that the word tells of is not counted in it.
             let ended = searches.load(Acquire);
             let current = word.load(Acquire);
             if current > SWITCHING {

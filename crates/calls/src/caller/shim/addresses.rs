@@ -32,9 +32,10 @@ unsafe fn address_here(function: &Function, drop_in: *mut libc::c_void) -> u64 {
     let find = |handle: *mut libc::c_void| {
         // SAFETY: looks a name up, of a constant of the drop-in's, where the caller says.
         unsafe {
-            match function.version.is_null() {
-                true => libc::dlsym(handle, function.name),
-                false => libc::dlvsym(handle, function.name, function.version),
+            if function.version.is_null() {
+                libc::dlsym(handle, function.name)
+            } else {
+                libc::dlvsym(handle, function.name, function.version)
             }
         }
     };

@@ -312,13 +312,10 @@ fn call(library: &Library, number: u32, function: &Function, registers: &mut Reg
     let reached = if function.refused == 0 { connection(library) } else { Err(CallError::NoFunction) };
     let result = reached.and_then(|connection| {
         let (words, named) = (&words[..count], function.named.into());
-        for argument in &mut registers.general {
-            *argument = connection.functions.to_worker(*argument);
-        }
         // SAFETY: the program calls the library's function with these arguments.
-        unsafe { connection.call_registers(number.into(), registers, shape, words, named, &options)? };
-        registers.rax = connection.functions.to_program(registers.rax);
-        Ok(())
+        connection.functions.exchange(registers, |registers| unsafe {
+            connection.call_registers(number.into(), registers, shape, words, named, &options)
+        })
     });
     let Err(error) = result else { return };
     if function.on_failure == ABORT {
@@ -391,15 +388,12 @@ extern "C" fn enter_address(library: &Library, address: u64, registers: &mut Reg
     let count = stack_words(registers.stack, &mut words);
     let deadline = if library.deadline_us == 0 { 60_000_000 } else { library.deadline_us };
     let options = CallOptions { deadline: Duration::from_micros(deadline), ..CallOptions::default() };
-    // SAFETY: the program calls the library's function with these arguments.
-    let result = connection(library).and_then(|connection| unsafe {
+    let result = connection(library).and_then(|connection| {
         let number = BY_ADDRESS | connection.function_at(address);
-        for argument in &mut registers.general {
-            *argument = connection.functions.to_worker(*argument);
-        }
-        connection.call_registers(number, registers, Shape::unknown(0), &words[..count], 0, &options)?;
-        registers.rax = connection.functions.to_program(registers.rax);
-        Ok(())
+        // SAFETY: the program calls the library's function with these arguments.
+        connection.functions.exchange(registers, |registers| unsafe {
+            connection.call_registers(number, registers, Shape::unknown(0), &words[..count], 0, &options)
+        })
     });
     if result.is_err() {
         registers.rax = 0;
