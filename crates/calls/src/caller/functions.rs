@@ -79,8 +79,8 @@ impl Functions {
         Self { code, by_there, entries, by_entry }
     }
 
-    /// Makes a call with the worker's addresses for the program's in the registers of arguments, and the other
-    /// way round in the result.
+    /// Makes a call with the worker's addresses for the program's in the registers of arguments, and the
+    /// other way round in the result.
     pub(crate) fn exchange<E>(
         &self,
         registers: &mut Registers,

@@ -72,6 +72,11 @@ impl Deadline {
         self.budget_ns.saturating_sub(self.elapsed_ns())
     }
 
+    /// How long to sleep until a wake-up, before a look whether one was missed.
+    pub(crate) fn check_ns(&self) -> u64 {
+        self.left_ns().min(CHECK_MIN_NS)
+    }
+
     pub(crate) fn has_passed(&self) -> bool {
         self.left_ns() == 0
     }

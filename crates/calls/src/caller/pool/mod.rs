@@ -250,7 +250,7 @@ impl Connection {
                 return Err(CallError::TimedOut { ran: Ran::No });
             }
             if current == SWITCHING {
-                futex_wait(searches, ended, supply::check_ns(deadline));
+                futex_wait(searches, ended, deadline.check_ns());
             }
         }
     }

@@ -21,15 +21,6 @@ use crate::sys::memory::view_again;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use std::time::Duration;
 
-/// How long to sleep until a wake-up, before a look whether one was missed. Longer than the kernel's tick, as
-/// `waiting` says.
-const CHECK_NS: u64 = 16_000_000;
-
-/// How long a call with this deadline may sleep before it looks.
-pub(super) fn check_ns(deadline: &Deadline) -> u64 {
-    deadline.left_ns().min(CHECK_NS)
-}
-
 /// How long an understudy may take to take over.
 const TAKING_OVER: Duration = Duration::from_millis(500);
 
@@ -56,7 +47,7 @@ impl Connection {
             if deadline.has_passed() {
                 return Err(CallError::TimedOut { ran: Ran::No });
             }
-            futex_wait(&control.alive.word, alive, check_ns(deadline));
+            futex_wait(&control.alive.word, alive, deadline.check_ns());
         }
     }
 
@@ -111,7 +102,7 @@ impl Connection {
             }
             wanting.wait();
             if let Some(index) = starting {
-                futex_wait(&self.head(index).ready, 0, check_ns(deadline));
+                futex_wait(&self.head(index).ready, 0, deadline.check_ns());
                 continue;
             }
             if told != Some(event) {
@@ -125,8 +116,8 @@ impl Connection {
             }
             let ready = |slot| (1..SLOTS).contains(&slot).then(|| &self.head(slot).ready);
             match where_to_sleep(&control.event, event, &control.next, ready) {
-                Sleep::Slot(slot) => futex_wait(&self.head(slot).ready, 0, check_ns(deadline)),
-                Sleep::Event => futex_wait(&control.event, event, check_ns(deadline)),
+                Sleep::Slot(slot) => futex_wait(&self.head(slot).ready, 0, deadline.check_ns()),
+                Sleep::Event => futex_wait(&control.event, event, deadline.check_ns()),
                 Sleep::LookAgain => {}
             }
         }
@@ -242,7 +233,7 @@ impl Connection {
                 }
                 return Err(CallError::TimedOut { ran: Ran::No });
             }
-            futex_wait(&channel.alive.word, 0, check_ns(deadline));
+            futex_wait(&channel.alive.word, 0, deadline.check_ns());
         }
         client.unserved.store(0, Relaxed);
         client.of.store(current.0, Relaxed);
