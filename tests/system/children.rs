@@ -96,8 +96,8 @@ fn programs_start_themselves_wherever_they_are_linked() {
     }
 }
 
-/// With `--follow-exec` what children execute is a run, too, and a program notices as little of that as of its
-/// own.
+/// With `--follow-exec` what children execute is a run, too, and a program notices as little of that as of
+/// its own.
 #[test]
 fn children_are_followed_into_what_they_execute() {
     let followed = |case: Case| case.option("--follow-exec").deadline(120);

@@ -2,8 +2,8 @@
 //! directory of its own, under a name.
 //!
 //! A *keeper*, a process in a session of its own, starts the run, waits for its end and writes it down. It
-//! holds the lock of the directory for as long as it lives, so that who looks can tell a run that goes on from
-//! one whose keeper was killed. It notes the end *before* it lets the kernel use the process id again: a
+//! holds the lock of the directory for as long as it lives, so that who looks can tell a run that goes on
+//! from one whose keeper was killed. It notes the end *before* it lets the kernel use the process id again: a
 //! process handle that was opened while no end was noted is the run's.
 //!
 //! Not here: what a run is (`job`), and where its threads are, which its node says.

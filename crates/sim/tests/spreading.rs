@@ -247,7 +247,8 @@ fn nobody_is_worse_off_and_what_pays_grows() {
 fn who_sleeps_is_looked_at_rarely_and_who_wants_more_soon() {
     let mut spreading = Spreading::new(2);
     let mut usage = vec![Usage::default(); 2];
-    let mut now = 0;
+    // Those that are young are left alone.
+    let mut now = 100 * MILLISECOND;
     let mut look = |used: u64, waited: u64| {
         now += 10 * MILLISECOND;
         usage[0].used += used * MILLISECOND;

@@ -1,8 +1,8 @@
 //! `banyan job`: the programs that run from this machine, where their threads are, and moving one; and those
-//! that run detached from whoever began them.
+//! that run detached from who began them.
 //!
-//! A program is named by the id of its process here, or by the name of a detached run. Every node of this user
-//! on this machine is asked: the one that is up, and those that are started for one run each.
+//! A program is named by the id of its process here, or by the name of a detached run. Every node of this
+//! user on this machine is asked: the one that is up, and those that are started for one run each.
 
 mod detached;
 mod list;

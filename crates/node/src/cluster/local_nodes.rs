@@ -101,8 +101,8 @@ pub(crate) fn start_first(count: u8) -> io::Result<(OwnedFd, Starter)> {
     start(0, random()?, &addresses, &listeners[0], &others).map(|(node, starter)| (node, Starter(starter)))
 }
 
-/// The process that has started a node for the launcher, and ends. It must be gone before the launcher becomes
-/// the program, which else would find a child that it has not made.
+/// The process that has started a node for the launcher, and ends. It must be gone before the launcher
+/// becomes the program, which else would find a child that it has not made.
 #[derive(Debug)]
 pub(crate) struct Starter(Child);
 

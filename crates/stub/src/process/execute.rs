@@ -1,5 +1,5 @@
-//! `execve` by the program itself: another program in its place, under Banyan as this one; and by its children,
-//! if the run follows them.
+//! `execve` by the program itself: another program in its place, under Banyan as this one; and by its
+//! children, if the run follows them.
 //!
 //! The process executes Banyan again, as the interpreter of a script that the daemon makes, so that its id,
 //! files, limits and signals become the new program's as exec says. The daemon learns of the end of this

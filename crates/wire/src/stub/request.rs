@@ -47,10 +47,10 @@ messages! {
         /// A thread was stopped at home to go on elsewhere: where? Placed; the connection to the node comes
         /// beside it, unless it is home.
         17 Move(StoppedThread),
-        /// A program is executed, whose file comes beside this. Done, and beside it a script that begins a run
-        /// like this one, to which the stub appends the program's path and what it is called by, each with a
-        /// zero behind it; no script if the file is a directory; at home if what is executed is native;
-        /// failed if it is no program.
+        /// A program is executed, whose file comes beside this. Done, and beside it a script that begins a
+        /// run like this one, to which the stub appends the program's path and what it is called by, each
+        /// with a zero behind it; no script if the file is a directory; at home if what is executed is
+        /// native; failed if it is no program.
         18 Execute(Execute),
         /// The program is about to make a copy of its process. Done, and beside it the request socket of the
         /// copy; or failed.
