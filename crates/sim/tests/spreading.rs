@@ -256,7 +256,7 @@ fn who_sleeps_is_looked_at_rarely_and_who_wants_more_soon() {
         let _ = spreading.observe(now, &usage, 4, 0);
         spreading.pace()
     };
-    assert_eq!(look(0, 0), Pace::Soon, "nothing is known yet");
+    assert_eq!(look(0, 0), Pace::Later, "nothing is known yet");
     assert_eq!(look(0, 0), Pace::Rarely);
     assert_eq!(look(10, 0), Pace::Later);
     assert_eq!(look(10, 20), Pace::Soon);

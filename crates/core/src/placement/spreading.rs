@@ -268,7 +268,8 @@ impl Spreading {
             newer: None,
             last: None,
             waiting: 0,
-            wanting: 0,
+            // Until something is known it does something.
+            wanting: IDLE,
             mutation: None,
         }
     }
