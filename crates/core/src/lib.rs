@@ -12,6 +12,8 @@ pub use banyan_wire::ids;
 
 pub mod coherence;
 #[cfg(feature = "membership")]
+pub mod companies;
+#[cfg(feature = "membership")]
 pub mod membership;
 pub mod placement;
 pub mod regions;
