@@ -18,4 +18,6 @@ pub mod membership;
 pub mod placement;
 pub mod regions;
 pub mod sponsors;
+#[cfg(feature = "membership")]
+pub mod support;
 pub mod timers;
