@@ -1,13 +1,14 @@
 //! Companies: who decides which node owns which extent, when a cluster has many nodes.
 //!
 //! A company is a group of nodes that agrees by consensus. It holds no memory and no pages: it knows for a
-//! part of all extents who owns them, at which epoch. [`companies`] says how many a cluster has
+//! part of all extents who owns them, at which epoch: its [`log`]. [`companies`] says how many a cluster has
 //! and [`members`] how large each is, [`Seats`] which node is a member of which, [`Slots`] which extent
 //! belongs to which. The first company is the root, which keeps what all of these say.
 //!
-//! Not here: consensus itself (a library's), who is alive, and who holds a page (its
+//! Not here: consensus itself (a library's), who is alive (`crate::support`), and who holds a page (its
 //! owner knows).
 
+pub mod log;
 mod seats;
 mod size;
 mod slots;

@@ -13,7 +13,7 @@ use banyan_wire::ids::{EXTENT_BYTES, ExtentNumber, JobId};
 pub const SLOTS: u16 = 1024;
 /// Bytes of a stretch.
 pub const STRETCH_BYTES: u64 = 1 << 30;
-const STRETCH_EXTENTS: u64 = STRETCH_BYTES / EXTENT_BYTES;
+pub(super) const STRETCH_EXTENTS: u64 = STRETCH_BYTES / EXTENT_BYTES;
 
 /// A slot, less than [`SLOTS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]

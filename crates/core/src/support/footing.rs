@@ -82,3 +82,11 @@ impl Footing {
         2 * count > self.givers.len()
     }
 }
+
+#[cfg(test)]
+impl Footing {
+    /// On these givers, at the first epoch of each.
+    pub(crate) fn on(givers: &[MemberId]) -> Self {
+        Self { givers: givers.iter().map(|giver| (*giver, Some(SupportEpoch(1)))).collect() }
+    }
+}
