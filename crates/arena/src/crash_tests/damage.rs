@@ -138,6 +138,47 @@ fn the_shortest_segments_have_second_headers() {
     }
 }
 
+/// A process that is killed between the two headers of a record leaves one. The record counts, nothing is
+/// damaged, and from the next opening on its header is there twice.
+#[test]
+fn a_second_header_that_a_crash_kept_from_being_written_is_written_when_the_store_is_opened() {
+    let options = logging(Mutation::None);
+    let (image, mut version, ..) = logged(5, options);
+    let memory = Arc::new(MemoryDisk::new(image));
+    let mut store = Store::open(Arc::clone(&memory), options).unwrap().0;
+    let mut chance = Chance(5);
+    // Until the last record is one with two headers.
+    let repeat = (0..100).find_map(|_| {
+        let (before, end) = (store.log_repeats(), store.log_end());
+        let change = random_step(&mut chance, &version);
+        version = version.after(&change);
+        version.commit(&mut store, &change).unwrap();
+        (store.log_repeats() > before).then_some((end - 1) as usize)
+    });
+    let (repeat, first) = (repeat.unwrap(), *store.log_headers().last().unwrap() as usize);
+    drop(store);
+    let blocks = |block: usize| block * BLOCK_SIZE..(block + 1) * BLOCK_SIZE;
+    let mut torn = memory.image();
+    assert!(torn[blocks(repeat)] == torn[blocks(first)], "block {repeat} repeats block {first}");
+    torn[blocks(repeat)].fill(0);
+
+    let torn = Arc::new(MemoryDisk::new(torn));
+    let (mut reader, report) = Store::open_read_only(Arc::clone(&torn), options).unwrap();
+    assert_eq!(reader.position().transaction, version.transaction);
+    assert_eq!(report.broken_repeat.map(|damage| damage.offset), Some((repeat * BLOCK_SIZE) as u64));
+    assert_eq!(reader.verify(&mut |_, _| {}).unwrap().damage, []);
+
+    let (mut store, _) = Store::open(Arc::clone(&torn), options).unwrap();
+    assert!(torn.image()[blocks(repeat)] == torn.image()[blocks(first)]);
+    let change = random_step(&mut chance, &version);
+    version = version.after(&change);
+    version.commit(&mut store, &change).unwrap();
+    assert_eq!(store.verify(&mut |_, _| {}).unwrap().damage, []);
+    let mut damaged = torn.image();
+    damaged[blocks(first)].fill(0);
+    assert!(matches!(Store::open(MemoryDisk::new(damaged), options), Err(OpenError::Damaged(_))));
+}
+
 /// A file of version 1 has no second headers; they begin when no build of that version would take it any
 /// more.
 #[test]

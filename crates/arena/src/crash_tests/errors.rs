@@ -157,6 +157,7 @@ fn any_flipped_bit_is_found_and_named() {
                     let found = verified.damage.iter().any(inside)
                         || report.dropped.as_ref().is_some_and(inside)
                         || report.broken_slot.as_ref().is_some_and(inside)
+                        || report.broken_repeat.as_ref().is_some_and(inside)
                         // A list of freed blocks is only padding behind its last run.
                         || report.dropped.is_some();
                     if opened.position().transaction == version.transaction && verified.damage.is_empty() {

@@ -31,6 +31,9 @@ pub struct RecoveryReport {
     pub dropped: Option<Damage>,
     /// A meta slot that is not intact. A crash during a fold leaves one; it costs nothing.
     pub broken_slot: Option<Damage>,
+    /// The second header of the last record, if it is not the same as the first: a crash between the two
+    /// leaves it so. The record counts, and opening to write has written it again.
+    pub broken_repeat: Option<Damage>,
 }
 
 /// Whether a writer may have the file open meanwhile, so that what is missing may be there at the next look.
@@ -69,7 +72,35 @@ impl<D: Disk> Store<D> {
         }
         opened.0.erase_dropped()?;
         opened.0.erase_taken_back()?;
+        opened.0.write_repeat(&opened.1)?;
         Ok(opened)
+    }
+
+    /// Writes the second header of the last record, if its writer ended between the two. Without it, damage
+    /// to the first would be the end of the log, once that goes on in another segment.
+    fn write_repeat(&self, report: &RecoveryReport) -> Result<(), OpenError> {
+        let (Some(repeat), Some(record)) = (&report.broken_repeat, self.tail.records.last()) else {
+            return Ok(());
+        };
+        let mut block = Block::ZERO;
+        self.committed.disk.read_at(record.overhead[0].0 * BLOCK, &mut block.0)?;
+        self.committed.disk.write_durable_at(repeat.offset, &[&block.0])?;
+        Ok(())
+    }
+
+    /// The second header of the last record, if it should be there and is not.
+    fn missing_repeat(&self) -> Result<Option<Damage>, OpenError> {
+        let Some(record) = self.tail.records.last() else { return Ok(None) };
+        let (mut first, mut second) = (Block::ZERO, Block::ZERO);
+        self.committed.disk.read_at(record.overhead[0].0 * BLOCK, &mut first.0)?;
+        let repeat = RecordHeader::decode(&first, true).map_or(0, |(header, ..)| header.repeat);
+        if repeat == 0 {
+            return Ok(None);
+        }
+        self.committed.disk.read_at(repeat * BLOCK, &mut second.0)?;
+        let what = "second header of a log record".to_owned();
+        let damage = Damage { offset: repeat * BLOCK, length: BLOCK, what };
+        Ok((first.0 != second.0).then_some(damage))
     }
 
     /// Erases the header of a record that was dropped. Without this its missing sectors could be supplied
@@ -172,6 +203,9 @@ impl<D: Disk> Store<D> {
         store.old_slots = old_slots;
         if !store.is_mutated(Mutation::ForgetLogTail) {
             store.replay(total, motion, end, &mut report)?;
+        }
+        if motion == Motion::Still {
+            report.broken_repeat = store.missing_repeat()?;
         }
         Ok((store, report))
     }

@@ -175,7 +175,7 @@ fn check_images(images: &[PathBuf], copy: &Path) -> u64 {
 }
 
 fn check_copy(copy: &Path, event: u64) {
-    assert!(inspect::verify(copy, &mut |_, _| {}).unwrap().damage.is_empty());
+    assert_eq!(inspect::verify(copy, &mut |_, _| {}).unwrap().damage, []);
     let mut arena = Arena::open(copy, ArenaOptions::default()).unwrap();
     assert_eq!(arena.position().event, event);
     assert!(arena.vec::<u64>("words").unwrap()[..] == words_after(event, COUNT), "event {event}");
@@ -361,6 +361,6 @@ fn exports_and_their_writer_are_killed_at_random() {
         exported += 1;
     }
     assert!(exported >= rounds() / 4, "{exported} exports in {} rounds", rounds());
-    assert!(inspect::verify(&file("state"), &mut |_, _| {}).unwrap().damage.is_empty());
+    assert_eq!(inspect::verify(&file("state"), &mut |_, _| {}).unwrap().damage, []);
     check_copy(&file("state"), inspect::info(&file("state")).unwrap().position.event);
 }
