@@ -200,7 +200,7 @@ pub fn keep(directory: &Path, command: &str, words: &[OsString]) -> io::Result<(
     let file = |stream: Stream| {
         File::options().create_new(true).append(true).mode(0o600).open(directory.join(stream.file()))
     };
-    let child = Command::new("/proc/self/exe")
+    let mut child = Command::new("/proc/self/exe")
         .arg0("banyan")
         .args(words)
         .stdin(Stdio::null())
@@ -209,11 +209,16 @@ pub fn keep(directory: &Path, command: &str, words: &[OsString]) -> io::Result<(
         .process_group(0)
         .spawn()?;
     let process = child.id().cast_signed();
-    run.write("begin", &Beginning { command: command.into(), process, begun: now() })?;
+    let pid = Pid::from_child(&child);
+    if let Err(error) = run.write("begin", &Beginning { command: command.into(), process, begun: now() }) {
+        // Nobody could find it.
+        let _ = rustix::process::kill_process_group(pid, Signal::KILL);
+        child.wait()?;
+        return Err(error);
+    }
     // Who waits for this word may have gone, and the run goes on.
     let _ = io::stdout().write_all(BEGUN).and_then(|()| io::stdout().flush());
     std::env::set_current_dir("/")?;
-    let pid = Pid::from_child(&child);
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
     let status = loop {
         match rustix::process::waitid(WaitId::Pid(pid), options) {
