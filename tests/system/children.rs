@@ -104,6 +104,10 @@ fn children_are_followed_into_what_they_execute() {
     check(&followed(c("children", ["spawn"])));
     check(&followed(Case::new("/bin/bash", [workspace::program_source("pipelines.sh")]).says_ok()));
     check(&followed(catalog::python("subprocesses.py", &[])));
+    // What is no program is the kernel's to refuse, and the shell's to read.
+    let line =
+        "printf 'echo plain\\n' > plain; chmod +x plain; ./plain; mkdir d; ./d; echo $?; ./none; echo $?";
+    check(&followed(Case::new("/bin/sh", ["-c", line])));
 }
 
 /// A program of a run lies where the kernel puts none by itself.

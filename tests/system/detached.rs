@@ -14,28 +14,33 @@ use serde_json::Value;
 const SOON: Duration = Duration::from_secs(30);
 
 /// A place for runs of its own. Dropped, it ends what is left of them.
-struct Place(Scratch);
+struct Place {
+    scratch: Scratch,
+    _pass: gate::Pass,
+}
 
 impl Drop for Place {
     fn drop(&mut self) {
-        for process in processes::of_run(&self.0.run) {
+        for process in processes::of_run(&self.scratch.run) {
             process.kill();
         }
     }
 }
 
 impl Place {
-    fn new() -> Self {
-        Self(Scratch::new().unwrap())
+    /// None, if only native runs are wanted.
+    fn new() -> Option<Self> {
+        let _pass = gate::enter();
+        (!workspace::native_only()).then(|| Self { scratch: Scratch::new().unwrap(), _pass })
     }
 
     /// What `banyan` with these arguments does.
     fn banyan(&self, arguments: &[&str]) -> Output {
         Command::new(workspace::banyan().unwrap())
             .args(arguments)
-            .current_dir(self.0.work())
-            .env("BANYAN_STATE", self.0.temporary())
-            .env("BANYAN_RUN_ID", &self.0.run)
+            .current_dir(self.scratch.work())
+            .env("BANYAN_STATE", self.scratch.temporary())
+            .env("BANYAN_RUN_ID", &self.scratch.run)
             .output()
             .unwrap()
     }
@@ -75,7 +80,7 @@ impl Place {
     fn until(&self, mut is_so: impl FnMut() -> bool) {
         let deadline = Instant::now() + SOON;
         while !is_so() {
-            assert!(Instant::now() < deadline, "still: {}", processes::describe(&self.0.run));
+            assert!(Instant::now() < deadline, "still: {}", processes::describe(&self.scratch.run));
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -83,17 +88,13 @@ impl Place {
     /// Nothing of a run is left.
     #[track_caller]
     fn is_empty(&self) {
-        self.until(|| processes::of_run(&self.0.run).is_empty());
+        self.until(|| processes::of_run(&self.scratch.run).is_empty());
     }
 }
 
 #[test]
 fn what_a_run_prints_and_how_it_ends_is_kept() {
-    let _pass = gate::enter();
-    if workspace::native_only() {
-        return;
-    }
-    let place = Place::new();
+    let Some(place) = Place::new() else { return };
     let line = "echo out; echo err >&2; exit 7";
     let begin = ["run", "--local", "-n", "2", "--detach", "--name", "one", "--", "/bin/sh", "-c", line];
     assert_eq!(place.says(&begin), "one\n");
@@ -114,11 +115,7 @@ fn what_a_run_prints_and_how_it_ends_is_kept() {
 
 #[test]
 fn runs_are_named_after_their_programs_and_one_that_cannot_start_says_why() {
-    let _pass = gate::enter();
-    if workspace::native_only() {
-        return;
-    }
-    let place = Place::new();
+    let Some(place) = Place::new() else { return };
     for name in ["true-1", "true-2"] {
         assert_eq!(place.says(&["run", "--local", "-d", "/bin/true"]), format!("{name}\n"));
         assert_eq!(place.banyan(&["job", "wait", name]).status.code(), Some(0));
@@ -135,11 +132,7 @@ fn runs_are_named_after_their_programs_and_one_that_cannot_start_says_why() {
 
 #[test]
 fn a_run_is_found_and_ended_by_its_name() {
-    let _pass = gate::enter();
-    if workspace::native_only() {
-        return;
-    }
-    let place = Place::new();
+    let Some(place) = Place::new() else { return };
     place.endless("long");
     let listed = place.lines(&["ps", "--json"]);
     let own = listed.iter().find(|line| line["name"] == "long").expect("the run in the list");
@@ -154,11 +147,7 @@ fn a_run_is_found_and_ended_by_its_name() {
 
 #[test]
 fn who_does_not_end_when_told_is_killed() {
-    let _pass = gate::enter();
-    if workspace::native_only() {
-        return;
-    }
-    let place = Place::new();
+    let Some(place) = Place::new() else { return };
     let line = "trap '' TERM; echo ready; while :; do sleep 0.1; done";
     place.says(&["run", "--local", "-d", "--name", "deaf", "/bin/sh", "-c", line]);
     place.until(|| place.says(&["job", "logs", "deaf"]) == "ready\n");
@@ -169,14 +158,10 @@ fn who_does_not_end_when_told_is_killed() {
 
 #[test]
 fn a_run_whose_keeper_is_killed_is_lost_and_not_called_ended() {
-    let _pass = gate::enter();
-    if workspace::native_only() {
-        return;
-    }
-    let place = Place::new();
+    let Some(place) = Place::new() else { return };
     place.endless("left");
     let is_keeper = |process: &Process| process.arguments.get(1).is_some_and(|word| word == "keep");
-    let keeper = processes::of_run(&place.0.run).into_iter().find(is_keeper).expect("its keeper");
+    let keeper = processes::of_run(&place.scratch.run).into_iter().find(is_keeper).expect("its keeper");
     keeper.kill();
     place.until(|| place.lines(&["job", "show", "--json", "left"])[0]["state"] == "lost");
     place.refused(&["wait", "left"], "keeper was killed");

@@ -48,15 +48,15 @@ struct Options {
     groups: Option<proc_macro2::TokenStream>,
 }
 
-fn bytes(text: &str) -> Option<u64> {
+/// A number and its unit, of those that there are.
+fn amount(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let split = text.find(|character: char| !character.is_ascii_digit())?;
-    let shift = match &text[split..] {
-        "KiB" => 10,
-        "MiB" => 20,
-        "GiB" => 30,
-        _ => return None,
-    };
-    text[..split].parse::<u64>().ok().filter(|&number| number > 0)?.checked_mul(1 << shift)
+    let (_, scale) = units.iter().find(|(unit, _)| *unit == &text[split..])?;
+    text[..split].parse::<u64>().ok()?.checked_mul(*scale)
+}
+
+fn bytes(text: &str) -> Option<u64> {
+    amount(text, &[("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)]).filter(|&bytes| bytes > 0)
 }
 
 /// A set of groups of system calls, as an expression.
@@ -76,14 +76,7 @@ fn groups(text: &str) -> Option<proc_macro2::TokenStream> {
 }
 
 fn time_us(text: &str) -> Option<u64> {
-    let split = text.find(|character: char| !character.is_ascii_digit())?;
-    let scale = match &text[split..] {
-        "us" => 1,
-        "ms" => 1000,
-        "s" => 1_000_000,
-        _ => return None,
-    };
-    text[..split].parse::<u64>().ok()?.checked_mul(scale)
+    amount(text, &[("us", 1), ("ms", 1000), ("s", 1_000_000)])
 }
 
 impl Options {

@@ -8,6 +8,7 @@
 //!
 //! Not here: what a run is (`job`), and where its threads are, which its node says.
 
+use crate::files;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 use serde::{Deserialize, Serialize};
@@ -105,6 +106,27 @@ pub enum Progress {
     Lost,
 }
 
+impl Progress {
+    /// For people and scripts.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Runs => "running",
+            Self::Ended(_) => "ended",
+            Self::Lost => "lost",
+        }
+    }
+
+    /// How it ended, if it has.
+    #[must_use]
+    pub fn ending(self) -> Option<Ending> {
+        match self {
+            Self::Ended(ending) => Some(ending),
+            Self::Runs | Self::Lost => None,
+        }
+    }
+}
+
 /// One of the two streams that are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
@@ -195,8 +217,10 @@ pub fn begin(
 /// The system's, before the run has begun.
 pub fn keep(directory: &Path, command: &str, words: &[OsString]) -> io::Result<()> {
     rustix::process::setsid()?;
-    let run = Detached { name: String::new(), directory: directory.into() };
-    let _lock = run.lock(FlockOperation::NonBlockingLockExclusive)?;
+    let name = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let run = Detached { name, directory: directory.into() };
+    // Who looks just now holds it for an instant.
+    let _lock = run.lock(FlockOperation::LockExclusive)?;
     let file = |stream: Stream| {
         File::options().create_new(true).append(true).mode(0o600).open(directory.join(stream.file()))
     };
@@ -349,7 +373,11 @@ impl Detached {
             if self.progress()? != Progress::Runs {
                 return self.progress();
             }
-            rustix::process::pidfd_send_signal(handle.map_err(failed)?, signal).map_err(failed)?;
+            match rustix::process::pidfd_send_signal(handle.map_err(failed)?, signal) {
+                // It has ended since.
+                Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+                Err(error) => return Err(failed(error)),
+            }
             if signal == Signal::KILL {
                 let _ = rustix::process::kill_process_group(pid, signal);
             }
@@ -392,11 +420,8 @@ impl Detached {
         Ok(lock)
     }
 
-    /// Writes a file as a whole.
     fn write(&self, name: &str, what: &impl Serialize) -> io::Result<()> {
-        let (beside, path) = (self.directory.join(format!("{name}.new")), self.directory.join(name));
-        std::fs::write(&beside, serde_json::to_vec(what)?)?;
-        std::fs::rename(beside, path)
+        files::replace(&self.directory.join(name), &serde_json::to_vec(what)?)
     }
 
     fn read<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<T, DetachedError> {

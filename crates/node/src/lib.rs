@@ -6,6 +6,7 @@
 
 mod cluster;
 pub mod detached;
+mod files;
 mod job;
 mod observe;
 mod pager;

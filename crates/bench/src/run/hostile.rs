@@ -10,10 +10,7 @@ use super::session::Session;
 use crate::report::list_of;
 use crate::row::{Detail, rounded};
 use crate::statistics::median;
-use anyhow::Context;
 use serde_json::json;
-use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 
 const NODES: u8 = 3;
@@ -26,19 +23,6 @@ const LONG_SECONDS: f64 = 2.0;
 const PROBE_ROUNDS: u32 = 64;
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// The program, compiled once for all of these benches.
-fn compiled(session: &Session) -> anyhow::Result<PathBuf> {
-    let program = session.directory().join("hostile");
-    if program.is_file() {
-        return Ok(program);
-    }
-    let source = program.with_extension("c");
-    std::fs::write(&source, SOURCE)?;
-    let status = Command::new("gcc").args(["-O2", "-fopenmp", "-o"]).arg(&program).arg(&source).status();
-    anyhow::ensure!(status.context("running gcc")?.success(), "gcc does not compile {}", source.display());
-    Ok(program)
-}
-
 /// `hostile.KIND`.
 pub(crate) fn measure(session: &mut Session, kind: &str) -> anyhow::Result<Outcome> {
     if let Some(skipped) = missing("gcc") {
@@ -47,7 +31,7 @@ pub(crate) fn measure(session: &mut Session, kind: &str) -> anyhow::Result<Outco
     if let Some(reason) = control_group::missing() {
         return Ok(Outcome::Skipped(reason));
     }
-    let program = compiled(session)?;
+    let program = session.compiled("hostile", SOURCE, "-fopenmp")?;
     let words = |rounds: u32, threads: &str| -> anyhow::Result<Vec<String>> {
         let program = super::one_node::path_text(&program)?;
         Ok([program, kind, &rounds.to_string(), threads].map(str::to_owned).to_vec())

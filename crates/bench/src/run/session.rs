@@ -5,6 +5,7 @@ use super::processes;
 use anyhow::Context;
 use rustix::thread::CpuSet;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Rounds unless told otherwise.
 const ROUNDS: u32 = 5;
@@ -44,6 +45,19 @@ impl Session {
     pub(crate) fn next_run(&mut self) -> String {
         self.runs += 1;
         format!("{}-{}", self.mark, self.runs)
+    }
+
+    /// A program in C, compiled with this option beside the usual: once for all benches that want it.
+    pub(crate) fn compiled(&self, name: &str, source: &str, option: &str) -> anyhow::Result<PathBuf> {
+        let program = self.directory.join(name);
+        if !program.is_file() {
+            let file = program.with_extension("c");
+            std::fs::write(&file, source)?;
+            let status = Command::new("gcc").args(["-O2", option, "-o"]).arg(&program).arg(&file).status();
+            let is_compiled = status.context("running gcc")?.success();
+            anyhow::ensure!(is_compiled, "gcc does not compile {}", file.display());
+        }
+        Ok(program)
     }
 
     /// The directory for files; it goes with the bench.

@@ -7,9 +7,7 @@ use super::session::Session;
 use crate::report::list_of;
 use crate::row::Detail;
 use crate::statistics::median;
-use anyhow::Context;
 use serde_json::json;
-use std::process::Command;
 use std::time::Duration;
 
 /// Runs of each side for one figure.
@@ -21,11 +19,7 @@ pub(crate) fn measure(session: &mut Session, nodes: u8) -> anyhow::Result<Outcom
     if let Some(skipped) = missing("gcc") {
         return Ok(skipped);
     }
-    let program = session.directory().join("nothing");
-    let source = program.with_extension("c");
-    std::fs::write(&source, "int main(void) { return 0; }\n")?;
-    let status = Command::new("gcc").args(["-O2", "-static", "-o"]).arg(&program).arg(&source).status();
-    anyhow::ensure!(status.context("running gcc")?.success(), "gcc does not compile {}", source.display());
+    let program = session.compiled("nothing", "int main(void) { return 0; }\n", "-static")?;
     let words = vec![path_text(&program)?.to_owned()];
     let (mut alone, mut ours) = (Vec::new(), Vec::new());
     for _ in 0..STARTS {

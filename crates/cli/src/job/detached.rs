@@ -115,11 +115,7 @@ pub(crate) fn keep(arguments: &KeepArguments) -> anyhow::Result<u8> {
 pub(super) fn show(arguments: &ShowArguments) -> anyhow::Result<u8> {
     let run = find(&arguments.name)?;
     let (beginning, progress) = (run.beginning()?, run.progress()?);
-    let (state, ending) = match progress {
-        Progress::Runs => ("running", None),
-        Progress::Ended(ending) => ("ended", Some(ending)),
-        Progress::Lost => ("lost", None),
-    };
+    let (state, ending) = (progress.word(), progress.ending());
     let shown = Shown {
         name: arguments.name.clone(),
         command: beginning.command,

@@ -28,7 +28,7 @@ struct Line {
     name: Option<String>,
     process: u32,
     program: String,
-    /// `running`, `ended` or `lost`.
+    /// [`Progress::word`].
     state: &'static str,
     /// Of one that has ended.
     status: Option<u8>,
@@ -63,7 +63,7 @@ pub(crate) fn list(arguments: &ListArguments) -> anyhow::Result<u8> {
         eprintln!("No program runs from this machine. To start one:\n  banyan run -n 2 -- PROGRAM");
     } else {
         terminal::print(&table(&lines));
-        if let Some(line) = lines.iter().find(|line| line.state == "running") {
+        if let Some(line) = lines.iter().find(|line| line.nodes.is_some()) {
             eprintln!("\nWhere its threads are:\n  banyan job threads {}", line.process);
         }
     }
@@ -83,7 +83,7 @@ fn running(nodes: &Nodes, kept: &Kept) -> Vec<Line> {
         name: name(job.process),
         process: job.process,
         program: job.program,
-        state: "running",
+        state: Progress::Runs.word(),
         status: None,
         nodes: Some(job.nodes),
         moves: Some(job.moves),
@@ -94,18 +94,13 @@ fn running(nodes: &Nodes, kept: &Kept) -> Vec<Line> {
 
 /// A run of which no node knows.
 fn without_node(name: &str, (beginning, progress): &(Beginning, Progress)) -> Line {
-    let (state, status) = match progress {
-        Progress::Runs => ("running", None),
-        Progress::Ended(ending) => ("ended", Some(ending.status)),
-        Progress::Lost => ("lost", None),
-    };
     let word = beginning.command.split(' ').next().unwrap_or_default();
     Line {
         name: Some(name.to_owned()),
         process: beginning.process.cast_unsigned(),
         program: word.rsplit('/').next().unwrap_or_default().into(),
-        state,
-        status,
+        state: progress.word(),
+        status: progress.ending().map(|ending| ending.status),
         nodes: None,
         moves: None,
         threads: Vec::new(),

@@ -1,15 +1,14 @@
 //! The directory in which a machine keeps what it is in a cluster: its key, its certificate, the members, and
 //! at the root the authority and the book of tokens.
 //!
-//! Each file is replaced as a whole: written beside its place, synced, and renamed (rename(2)), so that a
-//! crash leaves the old one or the new one. One process at a time has the directory. Not here: what the files
-//! mean.
+//! Each file is replaced as a whole (`files`). One process at a time has the directory. Not here: what the
+//! files mean.
 
+use crate::files;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -145,16 +144,7 @@ impl State {
     /// Writes a file that only this user can read. It is durable afterwards.
     pub(crate) fn write(&self, name: &str, text: &str) -> Result<(), StateError> {
         let path = self.directory.join(name);
-        let beside = self.directory.join(format!("{name}.new"));
-        let write = || -> io::Result<()> {
-            let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::CLOEXEC;
-            let mut file = File::from(rustix::fs::open(&beside, flags, Mode::RUSR | Mode::WUSR)?);
-            file.write_all(text.as_bytes())?;
-            file.sync_all()?;
-            std::fs::rename(&beside, &path)?;
-            File::open(&self.directory)?.sync_all()
-        };
-        write().map_err(|source| StateError::File { path: path.clone(), source })
+        files::replace(&path, text.as_bytes()).map_err(|source| StateError::File { path, source })
     }
 
     /// Removes the files of a machine that has left its cluster. The directory stays, with its lock.

@@ -5,9 +5,10 @@
 
 use super::end::Event;
 use super::home::Home;
+use super::loader::{Linked, linked};
 use super::questions::PEER_DEADLINE;
 use super::replica::{self, Received};
-use super::{Job, Role, START_DEADLINE, copies, loader};
+use super::{Job, Role, START_DEADLINE, copies};
 use crate::cluster::authority::MemoryCall;
 use crate::pager::PagerError;
 use crate::transport::ConnectError;
@@ -174,21 +175,25 @@ fn time_elsewhere(job: &Job, TimeElsewhere { thread, node }: TimeElsewhere) -> R
 fn execute(job: &Job, by: Executes, file: Option<OwnedFd>) -> (Answer, Option<OwnedFd>) {
     let Role::Home(home) = &job.role else { return (FAILED, None) };
     let again = &home.wishes.again;
-    let again = match (by, &file) {
-        (Executes::Program, _) => again.clone(),
-        // Who executes it becomes another user, which a run would not give.
-        (Executes::Child, Some(file)) if changes_identity(file) => return (NATIVE, None),
-        (Executes::Child, _) if again.follows_children() => again.of_child(),
-        // A child of a program with code in the low range, whose filter it keeps.
-        (Executes::Child, Some(file)) if loader::is_fixed(file.as_fd()) => again.alone(),
-        (Executes::Child, _) => return (NATIVE, None),
+    let again = match by {
+        Executes::Program => {
+            let mut head = [0; 4];
+            match file.map(|file| rustix::io::pread(&file, &mut head, 0)) {
+                Some(Ok(_)) if head == *b"\x7fELF" || head.starts_with(b"#!") => again.clone(),
+                Some(Err(Errno::ISDIR)) => return (DONE, None),
+                _ => return (FAILED, None),
+            }
+        }
+        // What is no program for a run the kernel may know: it is asked. Who executes one that changes its
+        // identity becomes another user, which a run would not give.
+        Executes::Child => match file.filter(|file| !changes_identity(file)).map(|file| linked(file.as_fd()))
+        {
+            Some(Ok(_)) if again.follows_children() => again.of_child(),
+            // A child of a program with code in the low range, whose filter it keeps.
+            Some(Ok(Linked::Fixed)) => again.alone(),
+            _ => return (NATIVE, None),
+        },
     };
-    let mut head = [0; 4];
-    match file.map(|file| rustix::io::pread(&file, &mut head, 0)) {
-        Some(Ok(_)) if head == *b"\x7fELF" || head.starts_with(b"#!") => {}
-        Some(Err(Errno::ISDIR)) => return (DONE, None),
-        _ => return (FAILED, None),
-    }
     match again.script() {
         Ok(script) => {
             if by == Executes::Program {

@@ -32,19 +32,17 @@ pub fn execute(
 ) -> Result<(), Errno> {
     let [path, list, ..] = *arguments;
     let name: u64 = copy::load(ProgramAddress(list))?;
-    // SAFETY: the program's own path; the kernel checks it.
-    let file = unsafe {
-        let _ = kernel::checked(linux::__NR_access, [path, linux::X_OK.into(), 0, 0, 0, 0])?;
-        kernel::checked(
-            linux::__NR_open,
-            [path, u64::from(linux::O_CLOEXEC | linux::O_NONBLOCK), 0, 0, 0, 0],
-        )? as i32
+    let file = match open(path) {
+        Ok(file) => file,
+        // The kernel executes what cannot be read, and else says why not.
+        Err(_) if by == Executes::Child => return natively(thread, context),
+        Err(error) => return Err(error),
     };
     let (answer, script) = requests::exchange(&Request::Execute(Execute { by }), Some(file));
     kernel::close(file);
     match answer {
         Answer::Done(_) => {}
-        Answer::AtHome(_) => return reissue::reissue(thread, linux::__NR_execve, [0; 3], context).map(drop),
+        Answer::AtHome(_) => return natively(thread, context),
         _ => return Err(Errno::ENOEXEC),
     }
     let script = script.ok_or(Errno::EACCES)?;
@@ -68,4 +66,19 @@ pub fn execute(
     let at = reissue::reissue(thread, linux::__NR_execve, words, context)?;
     context.registers.rdi = at;
     Ok(())
+}
+
+/// Opens what is to be executed.
+fn open(path: u64) -> Result<i32, Errno> {
+    // SAFETY: the program's own path; the kernel checks it.
+    unsafe {
+        let _ = kernel::checked(linux::__NR_access, [path, linux::X_OK.into(), 0, 0, 0, 0])?;
+        let flags = u64::from(linux::O_CLOEXEC | linux::O_NONBLOCK);
+        kernel::checked(linux::__NR_open, [path, flags, 0, 0, 0, 0]).map(|file| file as i32)
+    }
+}
+
+/// Has a child make the call itself.
+fn natively(thread: &Thread, context: &mut UserContext) -> Result<(), Errno> {
+    reissue::reissue(thread, linux::__NR_execve, [0; 3], context).map(drop)
 }

@@ -117,12 +117,23 @@ pub(crate) struct Start {
     pub program_break: u64,
 }
 
-/// Whether this program, or the interpreter of this script, is linked at a fixed address. A file that is
-/// neither is not.
-pub(crate) fn is_fixed(file: BorrowedFd<'_>) -> bool {
+/// How a program is linked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Linked {
+    /// At an address of its own, in the low range.
+    Fixed,
+    /// For any address.
+    Anywhere,
+}
+
+/// How this program is linked, or the interpreter of this script.
+///
+/// # Errors
+/// [`LoadError`], if it is none that can be loaded.
+pub(crate) fn linked(file: BorrowedFd<'_>) -> Result<Linked, LoadError> {
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    let command = resolve(&[path.into()], None, None);
-    command.and_then(|command| Elf::read(&command.path)).is_ok_and(|file| file.fixed)
+    let program = Elf::read(&resolve(&[path.into()], None, None)?.path)?;
+    Ok(if program.fixed { Linked::Fixed } else { Linked::Anywhere })
 }
 
 /// Reads the program and its interpreter and reports what is wrong with them, without loading anything.
