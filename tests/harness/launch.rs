@@ -65,6 +65,17 @@ pub enum How {
     Native,
     /// Under `banyan run` on this many nodes, with `--stats=json`.
     Banyan(usize),
+    /// The same on all nodes of a cluster.
+    BanyanOnAll,
+}
+
+/// What `banyan run` says for that: the number of nodes, or `all`.
+fn node_count(how: How) -> Option<String> {
+    match how {
+        How::Native => None,
+        How::Banyan(nodes) => Some(nodes.to_string()),
+        How::BanyanOnAll => Some("all".to_owned()),
+    }
 }
 
 impl How {
@@ -75,6 +86,7 @@ impl How {
             Self::Native => "natively".to_owned(),
             Self::Banyan(1) => "on 1 node".to_owned(),
             Self::Banyan(nodes) => format!("on {nodes} nodes"),
+            Self::BanyanOnAll => "on all nodes".to_owned(),
         }
     }
 }
@@ -122,7 +134,7 @@ impl Running {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0);
-        if let (Program::Script(_), How::Banyan(nodes)) = (&case.program, how) {
+        if let (Program::Script(_), Some(nodes)) = (&case.program, node_count(how)) {
             let prefix =
                 format!("{} run -n {nodes} --place {} --", workspace::banyan()?.display(), case.place.word());
             command.env("RUN", prefix);
@@ -159,6 +171,11 @@ impl Running {
             return Ok(());
         }
         bail!("{wanted:?} was not printed within {limit:?}: {}", self.report());
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait().context("looking for the program's end")?.is_some())
     }
 
     /// Waits for the end and for the last of the output, and sees that nothing is left behind.
@@ -250,12 +267,12 @@ fn command(case: &Case, how: How) -> Result<Command> {
         }
         Program::Direct(program, arguments) => (program, arguments),
     };
-    let mut command = match how {
-        How::Native => Command::new(program),
-        How::Banyan(nodes) => {
+    let mut command = match node_count(how) {
+        None => Command::new(program),
+        Some(nodes) => {
             let mut command = Command::new(workspace::banyan()?);
             command
-                .args(["run", "-n", &nodes.to_string(), "--place", case.place.word(), "--stats=json"])
+                .args(["run", "-n", &nodes, "--place", case.place.word(), "--stats=json"])
                 .args(move_every(case).map(|every| format!("--move-every={every}")))
                 .args(&case.options)
                 .arg("--")

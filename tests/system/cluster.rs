@@ -39,13 +39,11 @@ impl Cluster {
         let up = cluster.up(0);
         let text = |field: &str| up[field].as_str().unwrap_or_else(|| panic!("{up}")).to_owned();
         (cluster.address, cluster.token) = (text("address"), text("token"));
-        for node in 1..nodes {
-            succeed(&cluster.join(node, &cluster.address, &cluster.token, &[]));
-        }
+        (1..nodes).for_each(|node| cluster.add(node));
         Some(cluster)
     }
 
-    fn state(&self, node: usize) -> PathBuf {
+    pub(crate) fn state(&self, node: usize) -> PathBuf {
         self.scratch.work().join(format!("state-{node}"))
     }
 
@@ -61,7 +59,7 @@ impl Cluster {
             .unwrap()
     }
 
-    fn up(&self, node: usize) -> Value {
+    pub(crate) fn up(&self, node: usize) -> Value {
         json(&self.command(node, &["up", "--listen", "127.0.0.1:0", "--json"]))
     }
 
@@ -80,7 +78,7 @@ impl Cluster {
         self.status(node)["process"].as_i64().unwrap() as i32
     }
 
-    fn kill(&self, node: usize) {
+    pub(crate) fn kill(&self, node: usize) {
         let process = self.process(node);
         processes::send(process, Signal::KILL);
         let deadline = Instant::now() + NOTICE;
@@ -88,6 +86,12 @@ impl Cluster {
             assert!(Instant::now() < deadline, "a killed node answers");
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    /// One more machine joins it.
+    #[track_caller]
+    pub(crate) fn add(&self, node: usize) {
+        succeed(&self.join(node, &self.address, &self.token, &[]));
     }
 
     /// The same program, begun on one of the nodes.
@@ -123,7 +127,7 @@ impl Drop for Cluster {
 }
 
 #[track_caller]
-fn succeed(output: &Output) {
+pub(crate) fn succeed(output: &Output) {
     assert!(output.status.success(), "{}", excerpt(&output.stderr));
 }
 

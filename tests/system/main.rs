@@ -12,6 +12,7 @@ mod connections;
 mod detached;
 mod faults;
 mod forks;
+mod growing;
 mod jobs;
 mod languages;
 mod litmus;

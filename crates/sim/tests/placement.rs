@@ -47,7 +47,7 @@ impl Model {
 /// One history of threads.
 fn run(seed: u64, mutation: Option<Mutation>) -> Result<(), String> {
     let mut random = Random::new(seed);
-    let nodes = 1 + random.below(NODES_MAX) as u8;
+    let mut nodes = 1 + random.below(NODES_MAX) as u8;
     let policy = if random.percent(50) { Policy::Spread } else { Policy::Pack(1 + random.below(5) as u32) };
     let mut placement = match mutation {
         None => Placement::new(policy, nodes),
@@ -59,6 +59,11 @@ fn run(seed: u64, mutation: Option<Mutation>) -> Result<(), String> {
     let starts = 40 + random.below(50);
     let wrong = |step: u32, what: &str| format!("seed {seed}, step {step}: {what}");
     for step in 0..STEPS {
+        if random.percent(2) {
+            nodes += 1;
+            placement.grow(nodes);
+            model.live.push(0);
+        }
         if random.percent(starts) {
             let thread = step + 1;
             let index = usize::from(placement.start(thread).get());

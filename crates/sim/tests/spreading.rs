@@ -35,9 +35,13 @@ struct Program {
 #[derive(Clone, Copy, Debug)]
 struct Machines {
     nodes: u8,
+    /// So many are there when the program begins; then one joins every [`BETWEEN_JOINS`].
+    at_first: u8,
     quota: u64,
     have_more: bool,
 }
+
+const BETWEEN_JOINS: u64 = 3000 * MILLISECOND;
 
 /// How a run went.
 #[derive(Debug)]
@@ -50,13 +54,13 @@ struct Ran {
 
 /// Runs a program to its end.
 fn run(program: &Program, machines: Machines, spreading: &mut Spreading, random: &mut Random) -> Ran {
-    let nodes = usize::from(machines.nodes);
-    let mut usage = vec![Usage::default(); nodes];
+    let mut usage = vec![Usage::default(); usize::from(machines.nodes)];
+    let mut nodes = machines.at_first;
     let mut ran = Ran { nanoseconds: 0, changes: 0, most: 1, at_the_end: 1 };
     let mut active = 1;
     let mut due = 0;
     // When each node came into use.
-    let mut begun = vec![0; nodes];
+    let mut begun = vec![0; usize::from(machines.nodes)];
     'program: for &(kind, work) in &program.phases {
         let mut done = 0;
         while done < work {
@@ -78,9 +82,15 @@ fn run(program: &Program, machines: Machines, spreading: &mut Spreading, random:
             if ran.nanoseconds < due {
                 continue;
             }
+            let joined = (ran.nanoseconds / BETWEEN_JOINS).min(machines.nodes.into()) as u8;
+            let there = (machines.at_first + joined).min(machines.nodes);
+            if there > nodes {
+                nodes = there;
+                spreading.grow(nodes);
+            }
             let threads = program.threads as usize;
             let moving = usize::from(random.percent(10));
-            let change = spreading.observe(ran.nanoseconds, &usage, threads, moving);
+            let change = spreading.observe(ran.nanoseconds, &usage[..usize::from(nodes)], threads, moving);
             due = ran.nanoseconds + spreading.pace().interval();
             if let Some(next) = change.map(|change| change.nodes).filter(|&next| u64::from(next) != active) {
                 begun[active as usize..].fill(ran.nanoseconds);
@@ -131,7 +141,7 @@ fn rates(
 
 /// How long a program takes on one node.
 fn alone(program: &Program, machines: Machines) -> u64 {
-    let machines = Machines { nodes: 1, ..machines };
+    let machines = Machines { nodes: 1, at_first: 1, ..machines };
     run(program, machines, &mut Spreading::new(1), &mut Random::new(0)).nanoseconds
 }
 
@@ -142,8 +152,10 @@ fn of(nodes: u8, mutation: Option<Mutation>) -> Spreading {
 /// What must hold whatever the program is. Returns what does not.
 fn check(seed: u64, mutation: Option<Mutation>) -> Result<(), String> {
     let mut random = Random::new(seed);
+    let nodes = 2 + random.below(7) as u8;
     let machines = Machines {
-        nodes: 2 + random.below(7) as u8,
+        nodes,
+        at_first: if random.percent(50) { nodes } else { 1 + random.below(nodes.into()) as u8 },
         quota: 100 + random.below(3900),
         have_more: random.percent(80),
     };
@@ -153,7 +165,7 @@ fn check(seed: u64, mutation: Option<Mutation>) -> Result<(), String> {
     let work = machines.quota * (20 + random.below(8000)) * MILLISECOND / 1000;
     let program = Program { phases: vec![(kind, work)], threads };
     let one = alone(&program, machines);
-    let ran = run(&program, machines, &mut of(machines.nodes, mutation), &mut random);
+    let ran = run(&program, machines, &mut of(machines.at_first, mutation), &mut random);
     let told = format!("seed {seed}: {kind:?}, {threads} threads, {machines:?}, alone {one}: {ran:?}");
     // Young programs are left alone.
     if one < 40 * MILLISECOND && ran.changes > 0 {
@@ -183,7 +195,7 @@ fn check(seed: u64, mutation: Option<Mutation>) -> Result<(), String> {
 /// A program that shares nothing is on all nodes soon.
 fn check_growth(seed: u64, mutation: Option<Mutation>) -> Result<(), String> {
     let mut random = Random::new(seed);
-    let machines = Machines { nodes: 8, quota: 100 + random.below(100), have_more: true };
+    let machines = Machines { nodes: 8, at_first: 8, quota: 100 + random.below(100), have_more: true };
     let program = Program { phases: vec![(Kind::Apart, 8000 * MILLISECOND)], threads: 16 };
     let one = alone(&program, machines);
     let ran = run(&program, machines, &mut of(8, mutation), &mut random);
@@ -193,10 +205,28 @@ fn check_growth(seed: u64, mutation: Option<Mutation>) -> Result<(), String> {
     Ok(())
 }
 
+/// A program that shares nothing is on every machine soon after it has joined, whatever did not pay before.
+fn check_joins(seed: u64, mutation: Option<Mutation>) -> Result<(), String> {
+    let mut random = Random::new(seed);
+    let (nodes, at_first) = (4, 1 + random.below(3) as u8);
+    let machines = Machines { nodes, at_first, quota: 100 + random.below(400), have_more: true };
+    let first = [Kind::Sharing, Kind::Apart][random.below(2) as usize];
+    let until_all = u64::from(nodes - at_first) * BETWEEN_JOINS;
+    let work = |time: u64| machines.quota * time / 1000;
+    // What is left when all have joined is for all of them.
+    let phases = vec![(first, work(until_all * 7 / 10)), (Kind::Apart, work(until_all * 4 + 4000 * MILLISECOND))];
+    let program = Program { phases, threads: 16 };
+    let ran = run(&program, machines, &mut of(at_first, mutation), &mut random);
+    if ran.at_the_end != nodes {
+        return Err(format!("seed {seed}: from {at_first} on, first {first:?}: {ran:?}"));
+    }
+    Ok(())
+}
+
 /// Memory that has to move first pays in a later trial, which is longer.
 fn check_heavy(seed: u64, mutation: Option<Mutation>) -> Result<(), String> {
     let mut random = Random::new(seed);
-    let machines = Machines { nodes: 4, quota: 200, have_more: true };
+    let machines = Machines { nodes: 4, at_first: 4, quota: 200, have_more: true };
     let kind = Kind::Heavy((200 + random.below(400)) * MILLISECOND);
     let program = Program { phases: vec![(kind, 40_000 * MILLISECOND)], threads: 8 };
     let one = alone(&program, machines);
@@ -210,7 +240,7 @@ fn check_heavy(seed: u64, mutation: Option<Mutation>) -> Result<(), String> {
 /// What was spread with right is brought together when the program comes to share, or to be serial.
 fn check_phases(seed: u64, mutation: Option<Mutation>) -> Result<(), String> {
     let mut random = Random::new(seed);
-    let machines = Machines { nodes: 4, quota: 500, have_more: true };
+    let machines = Machines { nodes: 4, at_first: 4, quota: 500, have_more: true };
     let next = [Kind::Sharing, Kind::Spinning, Kind::Serial][random.below(3) as usize];
     let phases = vec![(Kind::Apart, 20_000 * MILLISECOND), (next, 5000 * MILLISECOND)];
     let program = Program { phases, threads: 8 };
@@ -230,7 +260,7 @@ fn check_phases(seed: u64, mutation: Option<Mutation>) -> Result<(), String> {
 /// One model program and machines by a seed, with or without a mistake.
 type Check = fn(u64, Option<Mutation>) -> Result<(), String>;
 
-const CHECKS: [Check; 4] = [check, check_growth, check_heavy, check_phases];
+const CHECKS: [Check; 5] = [check, check_growth, check_joins, check_heavy, check_phases];
 
 #[test]
 fn nobody_is_worse_off_and_what_pays_grows() {

@@ -147,6 +147,25 @@ pub enum ControlMessage {
         /// They waited for pages.
         lost: u64,
     },
+    /// From home: a node is about to join the job, and will connect.
+    Grow {
+        /// Comes back in the answer.
+        id: u64,
+        /// Its number: the first free one.
+        node: u8,
+        /// Where it is reached.
+        place: Place,
+    },
+    /// To home: this node knows it now.
+    Grown {
+        /// As asked.
+        id: u64,
+    },
+    /// From home: that node does not join after all.
+    Forgo {
+        /// Its number.
+        node: u8,
+    },
 }
 
 /// Where a node of a job is reached.
@@ -199,10 +218,11 @@ mod tests {
             wait_seconds: 0.0,
             memory: vec![MemoryPiece { start: 0, length: 2, present: 1, owner: node }],
         };
+        let place = Place { address: SocketAddr::from(([127, 0, 0, 1], 300)), member: None };
         let part = JobPart {
             node: 1,
             places: vec![
-                Place { address: SocketAddr::from(([127, 0, 0, 1], 300)), member: None },
+                place,
                 Place {
                     address: SocketAddr::from(([127, 0, 0, 1], 2)),
                     member: Some(MemberId([1, 2, 3, 4, 5, 6, 7, 8, 9, 10])),
@@ -261,6 +281,9 @@ mod tests {
             (ControlMessage::Continue, vec![19]),
             (ControlMessage::TellUsage { id: 300 }, vec![20, 0xac, 2]),
             (ControlMessage::Usage { id: 1, used: 4096, waited: 2, lost: 3 }, vec![21, 1, 0x80, 0x20, 2, 3]),
+            (ControlMessage::Grow { id: 1, node: 2, place }, vec![22, 1, 2, 0, 127, 0, 0, 1, 0xac, 2, 0]),
+            (ControlMessage::Grown { id: 300 }, vec![23, 0xac, 2]),
+            (ControlMessage::Forgo { node: 2 }, vec![24, 2]),
         ]
     }
 

@@ -68,6 +68,15 @@ pub enum Input {
         /// Their owner.
         owner: NodeId,
     },
+    /// At home: extents that it has claimed, that nothing is mapped in and no other node has asked for, get
+    /// another first owner: the one that has joined, as with [`Input::Assign`]. Extents of which anything is
+    /// known stay as they are, and so do those that were not claimed as just this range.
+    Cede {
+        /// The extents.
+        extents: Extents,
+        /// Their owner.
+        to: NodeId,
+    },
     /// The answer to [`Output::Share`]: the extent is registered.
     Shared {
         /// The extent.

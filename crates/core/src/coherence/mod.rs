@@ -206,6 +206,7 @@ impl<C: Conduct> Machine<C> {
             Input::Tick => return self.tick(outputs),
             Input::Claim(extents) => self.assign(extents, self.me),
             Input::Assign { extents, owner } => self.assign(extents, owner),
+            Input::Cede { extents, to } => self.cede(extents, to),
             Input::Shared { extent, empty } => return self.shared(extent, empty, outputs),
             Input::Discard { token, run } => self.discard(token, run, outputs),
             Input::HandOver { extent, to } => return self.hand_over(extent, to, outputs),
@@ -308,6 +309,15 @@ impl<C: Conduct> Machine<C> {
         let end = ExtentNumber(extents.first.0.saturating_add(extents.count));
         if extents.count > 0 && self.is_fresh(extents) {
             self.assigned.insert(extents.first, (end, owner));
+        }
+    }
+
+    /// Gives extents away that this node has claimed and that no other node has asked for.
+    fn cede(&mut self, extents: Extents, to: NodeId) {
+        let end = ExtentNumber(extents.first.0.saturating_add(extents.count));
+        let claimed = self.assigned.get(&extents.first) == Some(&(end, self.me));
+        if claimed && self.extents.range(extents.first..end).next().is_none() {
+            self.assigned.insert(extents.first, (end, to));
         }
     }
 

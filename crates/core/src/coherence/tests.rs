@@ -206,6 +206,31 @@ fn a_batch_is_one_request_for_each_extent() {
 }
 
 #[test]
+fn extents_go_to_a_node_that_joins_unless_anything_is_known_of_them() {
+    let mut cluster = Cluster::new(3, &quiet());
+    let claim = Extents { first: EXTENT, count: 1 };
+    let beyond = Extents { first: ExtentNumber(EXTENT.0 + 1), count: 1 };
+    for extents in [claim, beyond] {
+        cluster.step(0, Input::Claim(extents));
+    }
+    cluster.fault(2, beyond.first.first_page(), Access::Write);
+    cluster.take();
+    let others = Extents { first: claim.first, count: 2 };
+    for extents in [claim, beyond, others] {
+        cluster.step(0, Input::Cede { extents, to: node(1) });
+    }
+    let owner = |cluster: &Cluster, extents: Extents| cluster.machines[0].owner(extents.first);
+    assert_eq!((owner(&cluster, claim), owner(&cluster, beyond)), (node(1), node(0)));
+    cluster.step(1, Input::Claim(claim));
+    // Who does not know it asks home, which says who the owner is.
+    cluster.fault(2, PAGE, Access::Write);
+    assert_eq!(cluster.machines[2].held(PAGE), Held::Exclusive);
+    assert_eq!(cluster.machines[2].owner(EXTENT), node(1));
+    cluster.step(0, Input::Cede { extents: claim, to: node(2) });
+    assert_eq!(owner(&cluster, claim), node(1), "only its own can be ceded");
+}
+
+#[test]
 fn a_discard_reaches_every_reader_and_leaves_holes_at_the_owner() {
     let mut cluster = Cluster::new(3, &quiet());
     let claim = Extents { first: EXTENT, count: 1 };

@@ -41,10 +41,12 @@ pub enum Mutation {
     IgnoreActive,
     /// Threads that have to leave a node all go home.
     AllHome,
+    /// A node that joins gets no thread.
+    ForgetJoined,
 }
 
 /// Every mistake.
-pub const MUTATIONS: [Mutation; 8] = [
+pub const MUTATIONS: [Mutation; 9] = [
     Mutation::ForgetExits,
     Mutation::NoTurns,
     Mutation::ForgetFirst,
@@ -53,6 +55,7 @@ pub const MUTATIONS: [Mutation; 8] = [
     Mutation::KeepWishes,
     Mutation::IgnoreActive,
     Mutation::AllHome,
+    Mutation::ForgetJoined,
 ];
 
 /// A thread of the process, by its id at home.
@@ -105,6 +108,17 @@ impl Placement {
     #[must_use]
     pub fn mutant(policy: Policy, nodes: u8, mutation: Mutation) -> Self {
         Self { mutation: Some(mutation), ..Self::new(policy, nodes) }
+    }
+
+    /// The process has `nodes` nodes from now on, no fewer than before. Unless they are chosen by
+    /// [`Self::spread_over`] ([`Policy::Auto`]), threads start on the new ones, too.
+    pub fn grow(&mut self, nodes: u8) {
+        let nodes = usize::from(nodes).max(self.live.len());
+        self.live.resize(nodes, 0);
+        self.started.resize(nodes, 0);
+        if self.policy != Policy::Auto && self.mutation != Some(Mutation::ForgetJoined) {
+            self.active = nodes;
+        }
     }
 
     /// The process's first thread has started, at home.
@@ -327,6 +341,22 @@ mod tests {
         assert_eq!((placement.live(), placement.started()), (&[2, 0][..], &[1, 1][..]));
         assert_eq!(placement.start(1).get(), 1, "an id that comes again is another thread");
         assert_eq!(placement.live(), [1, 1]);
+    }
+
+    #[test]
+    fn nodes_that_join_get_threads() {
+        let mut placement = begun(Policy::Spread, 1);
+        let start = |placement: &mut Placement, thread| placement.start(thread).get();
+        assert_eq!((start(&mut placement, 1), start(&mut placement, 2)), (0, 0));
+        placement.grow(3);
+        assert_eq!((start(&mut placement, 3), start(&mut placement, 4)), (1, 2));
+        placement.grow(2);
+        assert_eq!(placement.live(), [3, 1, 1], "none leaves by that");
+        assert_eq!(placement.spread_over(3, |_| true), [(2, node_id(1))]);
+        let mut placement = begun(Policy::Auto, 1);
+        placement.grow(2);
+        assert_eq!(start(&mut placement, 1), 0, "until it is to be spread");
+        assert_eq!(placement.spread_over(2, |_| true), [(1, node_id(1))]);
     }
 
     #[test]

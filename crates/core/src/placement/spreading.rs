@@ -112,10 +112,12 @@ pub enum Mutation {
     IgnoreWaiting,
     /// Every trial is as short as the first.
     ShortTrials,
+    /// A machine that joins is never tried.
+    ForgetJoined,
 }
 
 /// Every mistake.
-pub const MUTATIONS: [Mutation; 7] = [
+pub const MUTATIONS: [Mutation; 8] = [
     Mutation::KeepAll,
     Mutation::NoPatience,
     Mutation::IgnoreSpare,
@@ -123,6 +125,7 @@ pub const MUTATIONS: [Mutation; 7] = [
     Mutation::ForgetLost,
     Mutation::IgnoreWaiting,
     Mutation::ShortTrials,
+    Mutation::ForgetJoined,
 ];
 
 const MILLISECOND: u64 = 1_000_000;
@@ -189,10 +192,12 @@ impl Snapshot {
         Rate { used: rate(|node| node.used), waited: rate(|node| node.waited), lost: rate(|node| node.lost) }
     }
 
-    /// What of its processors the machine of a node had to spare.
+    /// What of its processors the machine of a node had to spare; nothing if the node is new.
     fn spare_since(&self, earlier: &Self, node: usize) -> i64 {
         let time = (self.at - earlier.at).max(1);
-        thousandths(self.nodes[node].spare.saturating_sub(earlier.nodes[node].spare), time)
+        let spare = |snapshot: &Self| snapshot.nodes.get(node).map(|usage| usage.spare);
+        let (Some(now), Some(before)) = (spare(self), spare(earlier)) else { return 0 };
+        thousandths(now.saturating_sub(before), time)
     }
 }
 
@@ -278,6 +283,15 @@ impl Spreading {
     #[must_use]
     pub fn mutant(nodes: u8, mutation: Mutation) -> Self {
         Self { mutation: Some(mutation), ..Self::new(nodes) }
+    }
+
+    /// The process may be spread over `nodes` from now on, no fewer than before. If it uses all that there
+    /// were, that is one more step to try. Otherwise what did not pay over fewer is not tried sooner, since
+    /// machines may come often.
+    pub fn grow(&mut self, nodes: u8) {
+        if self.mutation != Some(Mutation::ForgetJoined) {
+            self.nodes = self.nodes.max(nodes.into());
+        }
     }
 
     /// How many nodes are in use, from home on.

@@ -137,6 +137,11 @@ impl Regions {
         self.map.beginning_at(address)
     }
 
+    /// The cluster has this many bytes from now on.
+    pub fn set_memory_total(&mut self, bytes: u64) {
+        self.memory_total = bytes;
+    }
+
     /// Free addresses for `length` bytes: in a node's pool, or where large reservations are if the pool has
     /// none, or else as far from the pools as it can be, where arenas and the pools of the last nodes are.
     pub fn place(&mut self, node: u8, length: u64) -> Option<u64> {

@@ -243,29 +243,46 @@ impl Cluster {
         (ready, missing)
     }
 
+    /// The other members that are none of these.
+    pub(crate) fn members_beside(&self, places: &[Place]) -> Vec<Member> {
+        let mut others = self.others();
+        others.retain(|member| places.iter().all(|place| place.member != Some(member.id)));
+        others
+    }
+
+    /// Where a member is reached, if it answers now and has what programs of this machine may use.
+    ///
+    /// # Errors
+    /// Why it is not ready.
+    pub(crate) fn ready_place(&self, member: &Member) -> Result<Place, String> {
+        check_machine(&this_machine(), &member.machine).map_err(|refusal| refusal.to_string())?;
+        match self.reach(member.clone()).trouble {
+            Some(trouble) => Err(trouble),
+            None => Ok(Self::place(member)),
+        }
+    }
+
     /// Asks every other member whether it is there.
     fn reach_others(&self) -> Vec<MemberStatus> {
-        let version = self.members.read().version();
         std::thread::scope(|scope| {
-            let asking: Vec<_> = self
-                .others()
-                .into_iter()
-                .map(|member| {
-                    scope.spawn(move || {
-                        let begun = Instant::now();
-                        let trouble = match self.ask(&member, &ClusterMessage::Ping { version }) {
-                            Ok(ClusterMessage::Pong { .. }) => None,
-                            Ok(ClusterMessage::Refused(refusal)) => Some(refusal.to_string()),
-                            Ok(_) => Some("it answers something else".into()),
-                            Err(error) => Some(format!("it does not answer: {error}")),
-                        };
-                        let answered_us = trouble.is_none().then(|| begun.elapsed().as_micros() as u64);
-                        MemberStatus { member, answered_us, trouble }
-                    })
-                })
-                .collect();
+            let reach = |member| scope.spawn(move || self.reach(member));
+            let asking: Vec<_> = self.others().into_iter().map(reach).collect();
             asking.into_iter().filter_map(|one| one.join().ok()).collect()
         })
+    }
+
+    /// Asks a member whether it is there.
+    fn reach(&self, member: Member) -> MemberStatus {
+        let version = self.members.read().version();
+        let begun = Instant::now();
+        let trouble = match self.ask(&member, &ClusterMessage::Ping { version }) {
+            Ok(ClusterMessage::Pong { .. }) => None,
+            Ok(ClusterMessage::Refused(refusal)) => Some(refusal.to_string()),
+            Ok(_) => Some("it answers something else".into()),
+            Err(error) => Some(format!("it does not answer: {error}")),
+        };
+        let answered_us = trouble.is_none().then(|| begun.elapsed().as_micros() as u64);
+        MemberStatus { member, answered_us, trouble }
     }
 
     fn ask(&self, member: &Member, message: &ClusterMessage) -> io::Result<ClusterMessage> {

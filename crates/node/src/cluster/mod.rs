@@ -9,7 +9,7 @@ pub mod joining;
 mod local;
 pub mod local_nodes;
 mod looking;
-mod membership;
+pub(crate) mod membership;
 pub mod node;
 mod queries;
 pub mod state;

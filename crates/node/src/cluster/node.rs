@@ -15,8 +15,9 @@ use super::membership::Cluster;
 use super::queries;
 use super::state::{State, StateError, socket_of};
 use super::ungreeted::Ungreeted;
+use crate::job::places::{Growth, Places};
 use crate::job::settings::NodeCount;
-use crate::job::summons::{JOIN_DEADLINE, Start, Summons};
+use crate::job::summons::{JOIN_DEADLINE, Presence, Start, Summons};
 use crate::job::{Job, JobFacts};
 use crate::observe::log::{self, Log};
 use crate::observe::sql::{self, Facts, Served};
@@ -369,7 +370,13 @@ impl Node {
     /// needed.
     fn begin(&self, question: JobQuestion) -> Result<(), String> {
         let JobQuestion { settings, requests, errors } = question;
-        let places = self.places(settings.nodes)?;
+        // On all nodes are those, too, that will join.
+        let growing = match &self.neighbours {
+            Neighbours::Cluster(cluster) if settings.nodes == NodeCount::All => Some(Arc::clone(cluster)),
+            _ => None,
+        };
+        let growth = if growing.is_some() { Growth::Open } else { Growth::Fixed };
+        let places = Arc::new(Places::new(self.places(settings.nodes)?, growth));
         let id = random().map_err(|error| error.to_string())?;
         let facts = JobFacts {
             id: JobId(u32::from_ne_bytes(id)),
@@ -378,12 +385,12 @@ impl Node {
             log: Arc::clone(&self.log),
         };
         let summons = Summons::new(&facts, &settings, Arc::clone(&self.spares));
-        let start = Start::of(&settings, &summons);
-        let at_once = matches!(start, Start::AtOnce);
+        let start = Start::of(&settings);
         std::thread::scope(|scope| {
-            let call = || if at_once { summons.call() } else { Ok(()) };
+            let call = || if start == Start::AtOnce { summons.call() } else { Ok(()) };
             let joining = scope.spawn(call);
-            let job = Job::at_home(&facts, &settings, start, Report::new(errors))?;
+            let presence = Presence::new(start, facts.places.count(), summons.clone());
+            let job = Job::at_home(&facts, &settings, presence, Report::new(errors))?;
             if !self.jobs.insert(facts.id, Arc::clone(&job)) {
                 return Err(format!("{} is here already", facts.id));
             }
@@ -393,6 +400,9 @@ impl Node {
             match begun {
                 Ok(()) => {
                     self.follow(&job);
+                    if let Some(cluster) = growing {
+                        job.grow_with(cluster);
+                    }
                     Ok(())
                 }
                 Err(reason) => {
@@ -406,7 +416,8 @@ impl Node {
 
     /// Takes part in a job of another home.
     fn join(&self, id: JobId, part: JobPart) -> Result<(), String> {
-        let (trust, places, log) = (self.trust.clone(), part.places.clone(), Arc::clone(&self.log));
+        let places = Arc::new(Places::new(part.places.clone(), Growth::Open));
+        let (trust, log) = (self.trust.clone(), Arc::clone(&self.log));
         let facts = JobFacts { id, trust, places, log };
         let job = Job::elsewhere(facts, part)?;
         if !self.jobs.insert(id, Arc::clone(&job)) {

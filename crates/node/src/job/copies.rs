@@ -10,7 +10,8 @@ use super::end::Event;
 use super::home::Home;
 use super::mapping::Mapping;
 use super::replica;
-use super::summons::Start;
+use super::places::{Growth, Places};
+use super::summons::Presence;
 use super::{Job, JobFacts, Role, requests};
 use crate::pager::memory_file::MemoryFile;
 use banyan_core::placement::{Placement, Policy};
@@ -61,7 +62,7 @@ impl Drop for Counted {
 /// Why there can be none.
 pub(super) fn fork(job: &Job, home: &Home) -> Result<OwnedFd, String> {
     let prepared = prepare(job, home);
-    if prepared.is_err() && job.nodes() > 1 {
+    if prepared.is_err() && !job.facts.places.is_alone() {
         job.go_on(home);
     }
     prepared
@@ -71,7 +72,7 @@ pub(super) fn fork(job: &Job, home: &Home) -> Result<OwnedFd, String> {
 pub(super) fn finish(job: &Job, home: &Home) {
     let Some(copied) = home.copied.lock().take() else { return };
     let _ = copied.recv();
-    if job.nodes() > 1 {
+    if !job.facts.places.is_alone() {
         job.go_on(home);
     }
 }
@@ -79,7 +80,7 @@ pub(super) fn finish(job: &Job, home: &Home) {
 fn prepare(job: &Job, home: &Home) -> Result<OwnedFd, String> {
     let failed = |what: &str, error: std::io::Error| format!("{what}: {error}");
     let mut mapping = Mapping::default();
-    if job.nodes() > 1 {
+    if !job.facts.places.is_alone() {
         let stretches = job.gather(home)?;
         let made = home.mapping_of_copy(job.pager.memory(), &stretches);
         mapping = made.map_err(|error| failed("its memory", error))?;
@@ -88,13 +89,14 @@ fn prepare(job: &Job, home: &Home) -> Result<OwnedFd, String> {
     mapping.done = Some(done);
     let program = home.program(mapping).map_err(|error| failed("its files", error))?;
     let memory = MemoryFile::create().map_err(|error| failed("its memory file", error))?;
-    let facts = JobFacts { places: job.facts.places[..1].to_vec(), ..job.facts.clone() };
-    let part = JobPart { places: facts.places.clone(), ..job.part.clone() };
+    let places = vec![job.facts.places.get(NodeId::HOME)];
+    let part = JobPart { places: places.clone(), ..job.part.clone() };
+    let facts = JobFacts { places: Arc::new(Places::new(places, Growth::Fixed)), ..job.facts.clone() };
     let copy = Job::new(facts, part, NodeId::HOME, memory, Arc::clone(&job.copies), |questions| {
         let placement = Placement::new(Policy::Spread, 1);
         let report = Arc::clone(home.report());
         let wishes = home.wishes.of_copy();
-        Role::Home(Box::new(Home::new(program, wishes, placement, Start::AtOnce, questions, report)))
+        Role::Home(Box::new(Home::new(program, wishes, placement, Presence::alone(), questions, report)))
     })?;
     let (ours, theirs) = replica::socket_pair().map_err(|error| failed("its socket", error))?;
     let counted = Counted::new(&job.copies);

@@ -62,12 +62,12 @@ impl Job {
         let mut others = home.end_nodes(Instant::now() + END_DEADLINE);
         let mut nodes = vec![own];
         let of_node = |node| others.remove(&node).unwrap_or_else(|| NodeStatistics::unknown(node));
-        nodes.extend(self.facts.others(NodeId::HOME).map(of_node));
-        drop(settled);
         let (mut started, moves) = {
             let placement = home.placement();
             (placement.started().to_vec(), placement.moves())
         };
+        nodes.extend((1..started.len() as u8).filter_map(NodeId::new).map(of_node));
+        drop(settled);
         // Alone it starts threads without asking where; a program that a signal ended sent no count.
         let elsewhere: u64 = started[1..].iter().sum();
         started[0] = self.threads_started.load(Ordering::Relaxed).saturating_sub(elsewhere).max(1);
@@ -90,7 +90,7 @@ impl Job {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         // Memory of a replica that is alone and needs no memory file. With other nodes only the stub has
         // private memory.
-        let private = if self.nodes() > 1 { 0 } else { private_bytes(replica) };
+        let private = if self.facts.places.is_alone() { private_bytes(replica) } else { 0 };
         NodeStatistics {
             name: self.node.to_string(),
             cpu_seconds: processor_seconds(replica),
@@ -133,7 +133,7 @@ impl Job {
                     return;
                 }
                 // One that was to take part and could not is told of by who asked it.
-                Event::PeerLost { .. } if !home.presence.is_complete() => {}
+                Event::PeerLost { node, reason } if !home.presence.is_loss(node, &reason) => {}
                 Event::PeerLost { node, reason } if !self.is_ending() => {
                     let reason = format!("{node} was lost: {reason}; the program ends with it");
                     return self.end_program(home, &reason);

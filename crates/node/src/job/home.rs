@@ -10,15 +10,16 @@ use super::mapping::Mapping;
 use super::maps;
 use super::questions::{Answer, PEER_DEADLINE, Questions};
 use super::settings::{self, JobSettings, Summary};
-use super::summons::{self, Presence};
+use super::summons::Presence;
 use super::timers::Kept;
 use crate::cluster::authority::{Authority, MemoryCall};
 use crate::pager::memory_file::MemoryFile;
-use crate::pager::{Mapped, PagerError, pools};
+use crate::pager::{Mapped, Pager, PagerError, pools};
 use crate::report::Report;
 use banyan_core::coherence::Extents;
 use banyan_core::placement::Placement;
 use banyan_core::regions::{Backing, Caller, Effect, FileNumber, Operation, Region, Regions, Source};
+use banyan_wire::address_space::{POOL_BYTES, pool_start};
 use banyan_wire::control::{ControlMessage, RegionFacts};
 use banyan_wire::ids::NodeId;
 use banyan_wire::statistics::NodeStatistics;
@@ -50,7 +51,7 @@ pub(crate) struct Home {
     pub(super) used_before: Mutex<BTreeMap<u32, u64>>,
     /// Timers on processor time.
     pub(super) timers: Kept,
-    nodes: u8,
+    nodes_at_first: u8,
     pub(super) presence: Presence,
     questions: Arc<Questions>,
     /// What each node's replica may have mapped.
@@ -118,7 +119,7 @@ impl Home {
         program: Program,
         wishes: Wishes,
         placement: Placement,
-        start_of_others: summons::Start,
+        presence: Presence,
         questions: Arc<Questions>,
         report: Arc<Report>,
     ) -> Self {
@@ -135,8 +136,8 @@ impl Home {
             placement: Mutex::new(placement),
             used_before: Mutex::default(),
             timers: Kept::default(),
-            nodes,
-            presence: Presence::new(start_of_others),
+            nodes_at_first: nodes,
+            presence,
             questions,
             learned: Mutex::default(),
             nodes_ready: Mutex::default(),
@@ -248,10 +249,31 @@ impl Home {
         })
     }
 
-    /// The other nodes that take part: all, or none yet.
+    /// The other nodes that take part.
     pub(crate) fn others(&self) -> impl Iterator<Item = NodeId> + use<> {
-        let nodes = if self.presence.is_complete() { self.nodes } else { 1 };
-        (1..nodes).filter_map(NodeId::new)
+        (1..self.presence.nodes()).filter_map(NodeId::new)
+    }
+
+    /// Bytes that one writable mapping may ask for at most.
+    pub(super) fn set_memory_total(&self, bytes: u64) {
+        self.regions.lock().set_memory_total(bytes);
+    }
+
+    /// The pool of a node that joins becomes its memory.
+    ///
+    /// # Errors
+    /// The program has memory there, or had.
+    pub(super) fn give_pool(&self, pager: &Pager, node: NodeId) -> Result<(), String> {
+        // Held, so that nothing is mapped there between the look and the change.
+        let regions = self.regions.lock();
+        let (start, end) = (pool_start(node.get()), pool_start(node.get()) + POOL_BYTES);
+        let is_free = regions.beginning_at(start).next().is_none_or(|region| region.start >= end)
+            && regions.reach(start).is_none();
+        if is_free && pager.cede(start, POOL_BYTES, node) {
+            Ok(())
+        } else {
+            Err(format!("the program has used addresses from {start:#x} on, which would be that node's"))
+        }
     }
 
     /// What is left to do before the program runs.
@@ -265,9 +287,15 @@ impl Home {
         self.node_ready.notify_all();
     }
 
-    /// Waits until every replica can take threads.
-    pub(crate) fn wait_for_nodes(&self, deadline: Instant) -> Result<(), String> {
-        let wanted = usize::from(self.nodes) - 1;
+    /// A node that was here, and did not take part after all, begins anew.
+    pub(super) fn forget_node(&self, node: NodeId) {
+        self.nodes_ready.lock().remove(&node);
+        self.ends.lock().gone.remove(&node);
+    }
+
+    /// Waits until the replicas of so many nodes can take threads, home included.
+    pub(crate) fn wait_for_nodes(&self, nodes: u8, deadline: Instant) -> Result<(), String> {
+        let wanted = usize::from(nodes) - 1;
         let mut ready = self.nodes_ready.lock();
         self.node_ready.wait_while_for(&mut ready, |ready| ready.len() < wanted, left(deadline));
         let ready = ready.len();
@@ -285,11 +313,6 @@ impl Home {
     pub(crate) fn node_has_gone(&self, node: NodeId) {
         self.ends.lock().gone.insert(node);
         self.node_ended.notify_all();
-    }
-
-    /// A node whose control connection has ended, if there is one.
-    pub(super) fn gone(&self) -> Option<NodeId> {
-        self.ends.lock().gone.first().copied()
     }
 
     /// Ends the other nodes. Returns what each did, without those that did not say it in time.
@@ -362,7 +385,7 @@ fn left(deadline: Instant) -> Duration {
 
 impl Authority for Home {
     fn first_owners(&self) -> Vec<(Extents, NodeId)> {
-        pools(self.nodes)
+        pools(self.nodes_at_first)
     }
 
     fn memory_call(&self, call: MemoryCall) -> Result<Effect, PagerError> {

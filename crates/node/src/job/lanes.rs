@@ -48,6 +48,11 @@ impl Arrived {
         self.one_more.notify_all();
     }
 
+    /// What arrived from a node that did not join after all.
+    pub(super) fn forget(&self, node: NodeId) {
+        self.connections.lock().retain(|&(from, _), _| from != u32::from(node.get()));
+    }
+
     fn take(&self, node: NodeId, purpose: Purpose, deadline: Instant) -> Option<Connection> {
         let wanted = (u32::from(node.get()), purpose as u32);
         let left = deadline.saturating_duration_since(Instant::now());
@@ -62,22 +67,25 @@ impl Job {
     /// Dials the nodes with lower numbers and accepts those with higher ones: three lanes each.
     pub(super) fn connect(&self) -> Result<(), String> {
         let deadline = Instant::now() + START_DEADLINE;
-        for node in self.facts.others(self.node) {
-            let mut made = Vec::new();
-            let mut lane = |purpose| -> Result<Arc<Lane>, String> {
-                let lane = self.make_lane(node, purpose, deadline)?;
-                made.push(Arc::clone(&lane));
-                Ok(lane)
-            };
-            let peer = lane(Purpose::Urgent).and_then(|urgent| {
-                Ok(Peer { urgent, bulk: lane(Purpose::Bulk)?, control: lane(Purpose::Control)? })
-            });
-            match peer {
-                Ok(peer) => self.peers.insert(node, peer),
-                Err(reason) => {
-                    made.iter().for_each(|lane| lane.end());
-                    return Err(reason);
-                }
+        self.facts.places.others(self.node).try_for_each(|node| self.connect_to(node, deadline))
+    }
+
+    /// Makes the three lanes to a node.
+    pub(super) fn connect_to(&self, node: NodeId, deadline: Instant) -> Result<(), String> {
+        let mut made = Vec::new();
+        let mut lane = |purpose| -> Result<Arc<Lane>, String> {
+            let lane = self.make_lane(node, purpose, deadline)?;
+            made.push(Arc::clone(&lane));
+            Ok(lane)
+        };
+        let peer = lane(Purpose::Urgent).and_then(|urgent| {
+            Ok(Peer { urgent, bulk: lane(Purpose::Bulk)?, control: lane(Purpose::Control)? })
+        });
+        match peer {
+            Ok(peer) => self.peers.insert(node, peer),
+            Err(reason) => {
+                made.iter().for_each(|lane| lane.end());
+                return Err(reason);
             }
         }
         Ok(())
@@ -115,7 +123,7 @@ impl Job {
     fn dial(&self, node: NodeId, purpose: Purpose, thread: u32) -> Result<Connection, ConnectError> {
         let hello =
             Hello::new(purpose, self.facts.trust.greeting_secret(), self.facts.id, self.node.get(), thread);
-        transport::dial(node, self.facts.place(node), &self.facts.trust, self.nodes(), &hello)
+        transport::dial(node, &self.facts.places.get(node), &self.facts.trust, self.nodes(), &hello)
     }
 
     /// A greeted connection of another node of this job.
@@ -152,7 +160,7 @@ impl Job {
     /// At home: a connection for a deputy whose thread will run on `node`.
     pub(crate) fn connect_deputy(&self, node: NodeId, thread: u32) -> Result<OwnedFd, ConnectError> {
         let connection = self.dial(node, Purpose::Deputy, thread)?;
-        let address = self.facts.place(node).address;
+        let address = self.facts.places.get(node).address;
         connection.into_descriptor().map_err(|source| ConnectError::Unreachable { node, address, source })
     }
 
@@ -202,7 +210,7 @@ impl Job {
                 self.questions.answer(id, Answer::Region(region));
                 Ok(())
             }
-            ControlMessage::Forgotten { id } => {
+            ControlMessage::Forgotten { id } | ControlMessage::Grown { id } => {
                 self.questions.answer(id, Answer::Done);
                 Ok(())
             }
@@ -283,6 +291,10 @@ impl Job {
             }
             ControlMessage::StandStill { id } => self.told_to_stand_still(id),
             ControlMessage::Continue => self.told_to_go_on(),
+            ControlMessage::Grow { id, node, place } => {
+                self.told_to_grow(id, node, place).map_err(LaneEnd::Bad)?;
+            }
+            ControlMessage::Forgo { node } => self.told_to_forgo(node),
             ControlMessage::End => self.emit(Event::End),
             ControlMessage::Bye => self.emit(Event::Bye),
             other => return Err(LaneEnd::Bad(format!("a message that only home is sent: {other:?}"))),

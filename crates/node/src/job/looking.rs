@@ -38,9 +38,9 @@ impl Job {
         String::from_utf8_lossy(name).into_owned()
     }
 
-    /// Where a node of the job is reached.
-    pub(crate) fn place(&self, node: NodeId) -> &Place {
-        self.facts.place(node)
+    /// Where its nodes are reached, by number.
+    pub(crate) fn places(&self) -> Vec<Place> {
+        self.facts.places.all()
     }
 
     /// `ending` from when the end has begun.

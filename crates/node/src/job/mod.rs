@@ -11,6 +11,7 @@ pub mod again;
 mod copies;
 mod end;
 mod files;
+mod growing;
 mod home;
 mod lanes;
 pub mod launch;
@@ -19,6 +20,7 @@ mod looking;
 mod mapping;
 mod maps;
 mod moving;
+pub(crate) mod places;
 mod process_files;
 mod questions;
 mod remote;
@@ -33,6 +35,7 @@ mod timers;
 pub(crate) use looking::{HomeView, ThreadView};
 
 use crate::cluster::authority::Authority;
+use crate::cluster::membership::Cluster;
 use crate::observe::log::{self, Log};
 use crate::observe::process::processor_seconds;
 use crate::observe::usage::Tasks;
@@ -43,7 +46,7 @@ use crate::transport::{Peers, Trust};
 use banyan_core::coherence::Policy;
 use banyan_core::regions::Regions;
 use banyan_sys::scheduling;
-use banyan_wire::control::{ControlMessage, JobPart, Place};
+use banyan_wire::control::{ControlMessage, JobPart};
 use banyan_wire::ids::{JobId, NodeId};
 use banyan_wire::stub::{Command, Range, STUB_ABI_VERSION, Welcome};
 use copies::Copies;
@@ -52,6 +55,7 @@ use files::Files;
 use home::{Home, Program, Wishes};
 use mapping::Mapping;
 use parking_lot::Mutex;
+use places::Places;
 use questions::Questions;
 use remote::Remote;
 use replica::Commands;
@@ -61,6 +65,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
+use summons::Presence;
 
 /// All nodes must stand within this time.
 const START_DEADLINE: Duration = Duration::from_secs(4);
@@ -71,32 +76,18 @@ pub(crate) struct JobFacts {
     pub(crate) id: JobId,
     /// How its nodes know each other.
     pub(crate) trust: Trust,
-    /// Its nodes, by number.
-    pub(crate) places: Vec<Place>,
+    /// Its nodes.
+    pub(crate) places: Arc<Places>,
     /// Where this node notes what happens.
     pub(crate) log: Arc<Log>,
 }
 
 impl JobFacts {
-    pub(crate) fn nodes(&self) -> u8 {
-        self.places.len() as u8
-    }
-
-    /// Where a node is reached.
-    pub(crate) fn place(&self, node: NodeId) -> &Place {
-        &self.places[usize::from(node.get())]
-    }
-
-    /// All nodes but one.
-    pub(crate) fn others(&self, own: NodeId) -> impl Iterator<Item = NodeId> + use<> {
-        (0..self.nodes()).filter_map(NodeId::new).filter(move |&node| node != own)
-    }
-
     /// What a node needs to know that is to take part.
     pub(crate) fn part(&self, settings: &JobSettings, node: NodeId) -> JobPart {
         JobPart {
             node: node.get(),
-            places: self.places.clone(),
+            places: self.places.all(),
             name: settings.name(),
             summary: settings.summary != Summary::None,
             mark: settings.mark(),
@@ -153,15 +144,16 @@ impl Job {
     pub(crate) fn at_home(
         facts: &JobFacts,
         settings: &JobSettings,
-        start_of_others: summons::Start,
+        presence: Presence,
         report: Report,
     ) -> Result<Arc<Self>, String> {
+        let nodes = facts.places.count();
         let memory = MemoryFile::create().map_err(|error| format!("its memory file: {error}"))?;
-        let mut regions = Regions::new(memory_total() * u64::from(facts.nodes()));
+        let mut regions = Regions::new(memory_total() * u64::from(nodes));
         let (start, images) =
             loader::load(&settings.command(), &settings.surroundings(), &memory, &mut regions)
                 .map_err(|error| error.to_string())?;
-        let mapping = if facts.nodes() == 1 {
+        let mapping = if facts.places.is_alone() {
             Mapping::private(&regions, &memory).map_err(|error| format!("its memory file: {error}"))?
         } else {
             Mapping::shared(&regions)
@@ -169,21 +161,21 @@ impl Job {
         let files = Files::default();
         let program = Program { regions, mapping, start, images: Arc::new(images), files };
         let part = facts.part(settings, NodeId::HOME);
-        let placement = settings.placement(facts.nodes());
+        let placement = settings.placement(nodes);
         let role = |questions| {
             let wishes = Wishes::of(settings);
             let report = Arc::new(report);
-            Role::Home(Box::new(Home::new(program, wishes, placement, start_of_others, questions, report)))
+            Role::Home(Box::new(Home::new(program, wishes, placement, presence, questions, report)))
         };
         Self::new(facts.clone(), part, NodeId::HOME, memory, Arc::default(), role)
     }
 
     /// A job whose home is another node.
     pub(crate) fn elsewhere(facts: JobFacts, part: JobPart) -> Result<Arc<Self>, String> {
-        let node = NodeId::new(part.node).filter(|&node| node != NodeId::HOME && node.get() < facts.nodes());
+        let nodes = facts.places.count();
+        let node = NodeId::new(part.node).filter(|&node| node != NodeId::HOME && node.get() < nodes);
         let node = node.ok_or("a number in the job that cannot be")?;
         let memory = MemoryFile::create().map_err(|error| format!("its memory file: {error}"))?;
-        let nodes = facts.nodes();
         let role = |questions| Role::Remote(Remote::new(node, nodes, questions));
         Self::new(facts, part, node, memory, Arc::default(), role)
     }
@@ -237,8 +229,9 @@ impl Job {
         self.node
     }
 
+    /// How many nodes it has, those included that do not take part yet.
     pub(crate) fn nodes(&self) -> u8 {
-        self.facts.nodes()
+        self.facts.places.count()
     }
 
     /// Who decides about regions and extents.
@@ -278,17 +271,22 @@ impl Job {
     /// end of `requests`.
     pub(crate) fn begin_at_home(&self, requests: OwnedFd) -> Result<(), String> {
         let Role::Home(home) = &self.role else { return Ok(()) };
-        if home.presence.is_complete() {
+        if home.presence.nodes() > 1 {
             self.connect()?;
         }
         self.greet_replica(requests)?;
         if let Some(every) = home.wishes.move_every {
             self.thread("moving", move |job| job.keep_moving(every));
         }
-        if self.nodes() > 1 && home.wishes.placement == Placement::Auto {
+        if !self.facts.places.is_alone() && home.wishes.placement == Placement::Auto {
             self.thread("spreading", |job| job.keep_spreading());
         }
         Ok(())
+    }
+
+    /// At home: machines that join this cluster take part, too.
+    pub(crate) fn grow_with(&self, cluster: Arc<Cluster>) {
+        self.thread("growing", move |job| job.keep_growing(&cluster));
     }
 
     /// Elsewhere: connects to the other nodes and starts the replica, a child of this daemon.
@@ -311,7 +309,7 @@ impl Job {
         let welcome = Welcome {
             version: STUB_ABI_VERSION,
             node: u32::from(self.node.get()),
-            nodes: u32::from(self.nodes()),
+            nodes: if self.facts.places.is_alone() { 1 } else { u32::from(self.nodes().max(2)) },
             follows_children: u32::from(self.follows_children()),
             name: self.part.name,
         };

@@ -41,7 +41,7 @@ impl Job {
     /// At home: has a thread go to a node, as a person wants it. It is done, or the thread waits.
     pub(crate) fn move_for_person(&self, thread: u32, node: u8) -> Result<AdminAnswer, String> {
         let Role::Home(home) = &self.role else { return Err("the job has its home elsewhere".into()) };
-        let last = self.nodes() - 1;
+        let last = home.placement().live().len() as u8 - 1;
         let to = NodeId::new(node).filter(|_| node <= last);
         let to = to.ok_or_else(|| format!("the run has no node {node}; its nodes are 0 to {last}"))?;
         if to != NodeId::HOME {
@@ -97,7 +97,7 @@ impl Job {
         while !self.is_ending() {
             std::thread::sleep(every);
             let threads: Vec<(u32, NodeId)> = home.placement().threads().collect();
-            let nodes = usize::from(self.nodes());
+            let nodes = usize::from(home.presence.nodes());
             if threads.is_empty() || nodes < 2 {
                 continue;
             }

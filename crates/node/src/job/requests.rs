@@ -278,11 +278,7 @@ fn ready(job: &Job) -> Result<(Answer, Option<OwnedFd>), PagerError> {
     if let Some(mapping) = mapping(home)? {
         return Ok(mapping);
     }
-    let others = match home.presence.is_complete() {
-        true => home.wait_for_nodes(Instant::now() + START_DEADLINE),
-        false => Ok(()),
-    };
-    Ok(match others {
+    Ok(match home.wait_for_nodes(home.presence.nodes(), Instant::now() + START_DEADLINE) {
         Ok(()) => {
             let start = home.start();
             let enter = Answer::Enter(Enter {

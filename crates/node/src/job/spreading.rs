@@ -44,11 +44,14 @@ impl Job {
         while !self.is_ending() {
             std::thread::sleep(pause);
             let (begun, used) = (Instant::now(), processor_time());
-            let (threads, moving) = {
+            let (threads, moving, nodes) = {
                 let placement = home.placement();
-                (placement.live().iter().sum::<u32>() as usize, placement.wishes().collect::<Vec<_>>())
+                let live = placement.live();
+                let threads = live.iter().sum::<u32>() as usize;
+                (threads, placement.wishes().collect::<Vec<_>>(), live.len())
             };
-            if threads < 2 && moving.is_empty() && spreading.active() == 1 {
+            spreading.grow(nodes as u8);
+            if nodes == 1 || threads < 2 && moving.is_empty() && spreading.active() == 1 {
                 pause = interval(Pace::Later);
                 continue;
             }
@@ -58,7 +61,7 @@ impl Job {
                 patience = (2 * patience).min(TELL_AGAIN_MAX);
                 tell_again = begun + patience;
             }
-            let (mut nodes, wanting) = self.look(home, spreading.active(), begun - looked);
+            let (mut nodes, wanting) = self.look(home, nodes, spreading.active(), begun - looked);
             looked = begun;
             let at = (begun - self.started).as_nanos() as u64;
             self.note_spare(&mut nodes, at);
@@ -79,7 +82,7 @@ impl Job {
     }
 
     /// What each node did so far, and which threads at home wanted to run in the `time` since the last look.
-    fn look(&self, home: &Home, active: u8, time: Duration) -> (Vec<Usage>, HashSet<u32>) {
+    fn look(&self, home: &Home, nodes: usize, active: u8, time: Duration) -> (Vec<Usage>, HashSet<u32>) {
         let waits: Vec<_> = home
             .others()
             .filter(|node| node.get() < active)
@@ -92,7 +95,7 @@ impl Job {
                 wanting.insert(thread);
             }
         });
-        let mut nodes = vec![Usage::default(); usize::from(self.nodes())];
+        let mut nodes = vec![Usage::default(); nodes];
         nodes[0] = own;
         for (node, wait) in waits {
             // One that does not answer is lost, which is noticed elsewhere.
@@ -106,8 +109,8 @@ impl Job {
     /// What the machine of each node had to spare in the time from the start to `at`. Nodes on this machine
     /// share what it has; of another one nothing is known, and a trial will tell.
     fn note_spare(&self, nodes: &mut [Usage], at: u64) {
-        let machine = |node: usize| self.facts.places[node].address.ip();
-        let is_here = |node: usize| machine(node) == machine(0);
+        let places = self.facts.places.all();
+        let is_here = |node: usize| places[node].address.ip() == places[0].address.ip();
         let all = at * std::thread::available_parallelism().map_or(1, usize::from) as u64;
         let used: u64 = (0..nodes.len()).filter(|&node| is_here(node)).map(|node| nodes[node].used).sum();
         for (node, usage) in nodes.iter_mut().enumerate() {

@@ -31,6 +31,7 @@ impl Job {
     /// # Errors
     /// Why it could not be done in time.
     pub(super) fn gather(&self, home: &Home) -> Result<Vec<(u64, u64)>, String> {
+        home.presence.set_still(true);
         let deadline = Instant::now() + DEADLINE;
         let left = || deadline.saturating_duration_since(Instant::now());
         let ask = |node| (node, home.questions().ask(node, |id| ControlMessage::StandStill { id }));
@@ -60,6 +61,7 @@ impl Job {
         for node in home.others() {
             home.questions().send(node, &ControlMessage::Continue);
         }
+        home.presence.set_still(false);
     }
 
     /// Elsewhere, asked by home: the replica shall stand still until [`Self::told_to_go_on`].

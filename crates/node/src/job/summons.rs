@@ -1,7 +1,11 @@
 //! The other nodes of a job take part: from its start, or from when its program is first spread, so that a
-//! program that is never spread pays for none.
+//! program that is never spread pays for none. Which nodes take part, home knows: those with the lowest
+//! numbers.
 //!
-//! Lock order: `summoning` is held while the others come up, and taken before everything else.
+//! Not here: nodes that come while the program runs (`growing`).
+//!
+//! Lock order: `summoning` is held while others come up, and taken before everything else; `here` is taken
+//! alone.
 
 use super::home::Home;
 use super::settings::{JobSettings, Placement};
@@ -12,10 +16,10 @@ use banyan_wire::control::{ControlMessage, JobPart};
 use banyan_wire::frame;
 use banyan_wire::handshake::{Hello, Purpose};
 use banyan_wire::ids::NodeId;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use zerocopy::IntoBytes;
 
@@ -26,8 +30,7 @@ pub(crate) const JOIN_DEADLINE: Duration = Duration::from_secs(4);
 #[derive(Clone, Debug)]
 pub(crate) struct Summons {
     facts: JobFacts,
-    /// What home itself needs to know, and every other node with its own number.
-    part: JobPart,
+    settings: Arc<JobSettings>,
     /// Those that are not even started.
     spares: Arc<Spares>,
 }
@@ -35,7 +38,7 @@ pub(crate) struct Summons {
 impl Summons {
     /// To a job with these settings.
     pub(crate) fn new(facts: &JobFacts, settings: &JobSettings, spares: Arc<Spares>) -> Self {
-        Self { facts: facts.clone(), part: facts.part(settings, NodeId::HOME), spares }
+        Self { facts: facts.clone(), settings: Arc::new(settings.clone()), spares }
     }
 
     /// Asks all other nodes at once, and waits for their answers.
@@ -45,21 +48,26 @@ impl Summons {
     pub(crate) fn call(&self) -> Result<(), String> {
         std::thread::scope(|scope| {
             let ask = |node| scope.spawn(move || self.ask(node));
-            let asked: Vec<_> = self.facts.others(NodeId::HOME).map(ask).collect();
+            let asked: Vec<_> = self.facts.places.others(NodeId::HOME).map(ask).collect();
             asked.into_iter().try_for_each(|asked| {
                 asked.join().unwrap_or_else(|_| Err("a thread that asks a node to join panicked".into()))
             })
         })
     }
 
-    fn ask(&self, node: NodeId) -> Result<(), String> {
+    /// Asks a node, and waits for its answer.
+    ///
+    /// # Errors
+    /// Why it does not take part.
+    pub(super) fn ask(&self, node: NodeId) -> Result<(), String> {
+        let part: JobPart = self.facts.part(&self.settings, node);
         let ask = || -> io::Result<ControlMessage> {
             self.spares.start(node.get().into())?;
             let trust = &self.facts.trust;
-            let connection = trust.dial(self.facts.place(node), JOIN_DEADLINE)?;
+            let connection = trust.dial(&self.facts.places.get(node), JOIN_DEADLINE)?;
             connection.set_read_timeout(Some(JOIN_DEADLINE))?;
             let hello = Hello::new(Purpose::Job, trust.greeting_secret(), self.facts.id, 0, 0);
-            let message = ControlMessage::Join(JobPart { node: node.get(), ..self.part.clone() });
+            let message = ControlMessage::Join(part);
             (&connection).write_all(&[hello.as_bytes(), &frame::encode(&message)].concat())?;
             transport::read_message(&mut &connection)
         };
@@ -72,48 +80,117 @@ impl Summons {
 }
 
 /// When the other nodes take part.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Start {
     /// They are asked before the program runs.
     AtOnce,
     /// When a thread is first to go there.
-    WhenNeeded(Box<Summons>),
+    WhenNeeded,
 }
 
 impl Start {
     /// As the settings of a job want it.
-    pub(crate) fn of(settings: &JobSettings, summons: &Summons) -> Self {
+    pub(crate) fn of(settings: &JobSettings) -> Self {
         match (settings.placement, settings.move_every) {
-            (Placement::Auto, None) => Self::WhenNeeded(Box::new(summons.clone())),
+            (Placement::Auto, None) => Self::WhenNeeded,
             _ => Self::AtOnce,
         }
     }
 }
 
-/// Whether the other nodes of a job take part.
+/// Which other nodes of a job take part.
 #[derive(Debug)]
-pub(super) struct Presence {
-    start: Start,
-    here: AtomicBool,
-    /// Held while they come up. Why they did not, which is not tried twice: what is left of the first attempt
-    /// would be taken for a part of the second.
+pub(crate) struct Presence {
+    /// Nobody, if the job is alone for good.
+    pub(super) summons: Option<Summons>,
+    here: Mutex<Here>,
+    /// The memory of the program's process stands still no longer.
+    goes_on: Condvar,
+    /// Held while others come up. Why they did not, which is not tried twice: what is left of the first
+    /// attempt would be taken for a part of the second.
     summoning: Mutex<Option<String>>,
 }
 
+#[derive(Debug)]
+struct Here {
+    /// Nodes that take part, from home on. Once they do, they do to the end.
+    nodes: u8,
+    /// Nodes that were lost before they took part, and how.
+    lost: BTreeMap<NodeId, String>,
+    /// The memory of the program's process stands still; who takes part now was told.
+    still: bool,
+}
+
 impl Presence {
-    pub(super) fn new(start: Start) -> Self {
-        let here = AtomicBool::new(matches!(start, Start::AtOnce));
-        Self { start, here, summoning: Mutex::default() }
+    /// Of a job that begins with `nodes`.
+    pub(crate) fn new(start: Start, nodes: u8, summons: Summons) -> Self {
+        let nodes = if start == Start::AtOnce { nodes } else { 1 };
+        Self { summons: Some(summons), ..Self::of(nodes) }
     }
 
-    /// Whether they take part. Once they do, they do to the end.
-    pub(super) fn is_complete(&self) -> bool {
-        self.here.load(Ordering::Acquire)
+    /// Of a job with one node.
+    pub(super) fn alone() -> Self {
+        Self::of(1)
+    }
+
+    fn of(nodes: u8) -> Self {
+        let here = Here { nodes, lost: BTreeMap::new(), still: false };
+        Self {
+            summons: None,
+            here: Mutex::new(here),
+            goes_on: Condvar::new(),
+            summoning: Mutex::default(),
+        }
+    }
+
+    /// How many nodes take part, home included.
+    pub(super) fn nodes(&self) -> u8 {
+        self.here.lock().nodes
+    }
+
+    /// Who may bring other nodes: waits until nobody does.
+    pub(super) fn summoning(&self) -> MutexGuard<'_, Option<String>> {
+        self.summoning.lock()
     }
 
     /// Waits until nodes that are about to take part do, or could not; or for as long as this.
     pub(super) fn settle(&self, patience: Duration) -> Option<MutexGuard<'_, Option<String>>> {
         self.summoning.try_lock_for(patience)
+    }
+
+    /// From now on so many nodes take part, once the memory of the process does not stand still. Says which
+    /// of them was lost before, and how; it takes part no less.
+    ///
+    /// # Errors
+    /// It stood still for all of this time.
+    pub(super) fn take_part(&self, nodes: u8, deadline: Instant) -> Result<Option<(NodeId, String)>, String> {
+        let mut here = self.here.lock();
+        let left = deadline.saturating_duration_since(Instant::now());
+        if self.goes_on.wait_while_for(&mut here, |here| here.still, left).timed_out() {
+            return Err("the program was being copied for too long".into());
+        }
+        here.nodes = nodes;
+        Ok(here.lost.pop_first())
+    }
+
+    /// A node was lost. Says whether it takes part; if not, that is remembered for when it would.
+    pub(super) fn is_loss(&self, node: NodeId, reason: &str) -> bool {
+        let mut here = self.here.lock();
+        if node.get() >= here.nodes {
+            here.lost.insert(node, reason.into());
+        }
+        node.get() < here.nodes
+    }
+
+    /// Nodes that are not here begin anew: what was lost of them before says nothing.
+    pub(super) fn forgive(&self) {
+        self.here.lock().lost.clear();
+    }
+
+    /// The memory of the program's process stands still, or no longer: meanwhile no node begins to take part.
+    pub(super) fn set_still(&self, still: bool) {
+        self.here.lock().still = still;
+        self.goes_on.notify_all();
     }
 }
 
@@ -124,9 +201,9 @@ impl Job {
     /// Why one cannot; then none does, and the program may go on without them.
     pub(super) fn summon(&self, home: &Home) -> Result<(), String> {
         let presence = &home.presence;
-        let mut summoning = presence.summoning.lock();
-        let Start::WhenNeeded(summons) = &presence.start else { return Ok(()) };
-        if presence.is_complete() {
+        let mut summoning = presence.summoning();
+        let Some(summons) = &presence.summons else { return Ok(()) };
+        if presence.nodes() > 1 || self.nodes() == 1 {
             return Ok(());
         }
         if let Some(reason) = &*summoning {
@@ -135,22 +212,22 @@ impl Job {
         if self.is_ending() {
             return Err("the run is ending".into());
         }
+        let deadline = Instant::now() + START_DEADLINE;
         let come = summons.call().and_then(|()| self.connect());
-        let come = come.and_then(|()| home.wait_for_nodes(Instant::now() + START_DEADLINE));
-        match &come {
-            Ok(()) => {
-                presence.here.store(true, Ordering::Release);
-                // What was said of its loss before did not count yet.
-                if let Some(node) = home.gone() {
+        let come = come.and_then(|()| home.wait_for_nodes(self.nodes(), deadline));
+        match come.and_then(|()| presence.take_part(self.nodes(), deadline)) {
+            Ok(lost) => {
+                if let Some((node, _)) = lost {
                     self.lost(node, "it ended as soon as it was here");
                 }
+                Ok(())
             }
             Err(reason) => {
                 *summoning = Some(reason.clone());
                 // Those that came see their connections end.
                 self.disconnect();
+                Err(reason)
             }
         }
-        come
     }
 }

@@ -27,7 +27,7 @@ use banyan_sys::userfaultfd::{self, Cause, Fault, Registration, Userfaultfd};
 use banyan_wire::address_space::{MEMORY_FILE_BYTES, POOL_BYTES, POOLS, pool_start};
 use banyan_wire::coherence::{HEADER_BYTES, Message, encode_header, encode_payload};
 use banyan_wire::ids::{
-    Access, EXTENT_BYTES, ExtentNumber, JobId, Microseconds, NodeId, PageNumber, Run, Transaction,
+    Access, EXTENT_BYTES, ExtentNumber, JobId, Microseconds, NODES_MAX, NodeId, PageNumber, Run, Transaction,
 };
 use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 use rustix::event::{EventfdFlags, PollFd, PollFlags};
@@ -146,6 +146,16 @@ impl Pager {
             stopped: AtomicBool::new(false),
             started: Instant::now(),
         })
+    }
+
+    /// At home: memory that this node has claimed, as one range, and that nothing is mapped in becomes that of
+    /// a node that joins. Says whether it does: not if another node has asked for any of it.
+    pub(crate) fn cede(&self, start: u64, length: u64, to: NodeId) -> bool {
+        let mut state = self.lock();
+        let extents = extents_of(start, length);
+        let State { machine, outputs, .. } = &mut *state;
+        machine.step(Microseconds(0), Input::Cede { extents, to }, outputs);
+        machine.owner(extents.first) == to
     }
 
     /// The memory file of the replica.
@@ -557,7 +567,8 @@ fn append(frame: &mut Vec<u8>, payload: &[u8]) -> usize {
     end
 }
 
-/// Which node is the first owner of which extents: each of its pool, and home of everything else.
+/// Which node is the first owner of which extents: each of its pool, and home of everything else. Pools that
+/// no node has yet come one by one, so that each can be ceded.
 pub(crate) fn pools(nodes: u8) -> Vec<(Extents, NodeId)> {
     let extents = |start: u64, end: u64| Extents {
         first: ExtentNumber::of_address(start),
@@ -565,14 +576,9 @@ pub(crate) fn pools(nodes: u8) -> Vec<(Extents, NodeId)> {
     };
     let mut owners =
         vec![(extents(0, POOLS.start), NodeId::HOME), (extents(POOLS.end, MEMORY_FILE_BYTES), NodeId::HOME)];
-    for node in 0..nodes {
-        let start = pool_start(node);
-        if let Some(id) = NodeId::new(node) {
-            owners.push((extents(start, start + POOL_BYTES), id));
-        }
-    }
-    if pool_start(nodes) < POOLS.end {
-        owners.push((extents(pool_start(nodes), POOLS.end), NodeId::HOME));
+    for pool in 0..NODES_MAX {
+        let owner = NodeId::new(pool).filter(|_| pool < nodes).unwrap_or(NodeId::HOME);
+        owners.push((extents(pool_start(pool), pool_start(pool) + POOL_BYTES), owner));
     }
     owners
 }

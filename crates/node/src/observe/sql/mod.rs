@@ -189,8 +189,9 @@ fn jobs(facts: &dyn Facts, scan: &Scan, column: usize) -> Vec<Arc<Job>> {
 
 /// What the nodes of a job are called, by number.
 fn names(facts: &dyn Facts, job: &Job) -> Vec<String> {
-    let nodes = (0..job.nodes()).filter_map(NodeId::new);
-    nodes.map(|node| facts.name_of(job.place(node), node)).collect()
+    let places = job.places();
+    let numbered = places.iter().zip((0..).map_while(NodeId::new));
+    numbered.map(|(place, node)| facts.name_of(place, node)).collect()
 }
 
 /// One of these names.

@@ -1,0 +1,100 @@
+//! The nodes of a job and where each is reached. There may be more of them while the program runs.
+//!
+//! Not here: which of them take part already (`summons`).
+//!
+//! Lock order: `places` is taken alone.
+
+use banyan_wire::control::Place;
+use banyan_wire::ids::NodeId;
+use parking_lot::RwLock;
+
+/// Whether a job may get nodes that it does not begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Growth {
+    /// It has those that it begins with.
+    Fixed,
+    /// Machines that join the cluster join the job, too.
+    Open,
+}
+
+/// Where the nodes of a job are reached, by number.
+#[derive(Debug)]
+pub(crate) struct Places {
+    places: RwLock<Vec<Place>>,
+    growth: Growth,
+}
+
+impl Places {
+    /// Those that the job begins with.
+    pub(crate) fn new(places: Vec<Place>, growth: Growth) -> Self {
+        Self { places: RwLock::new(places), growth }
+    }
+
+    pub(crate) fn count(&self) -> u8 {
+        self.places.read().len() as u8
+    }
+
+    /// Whether the job has one node, for good.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.growth == Growth::Fixed && self.count() == 1
+    }
+
+    /// Where a node is reached that the job has.
+    ///
+    /// # Panics
+    /// If it has no such node: numbers are checked where they come from.
+    pub(crate) fn get(&self, node: NodeId) -> Place {
+        self.places.read()[usize::from(node.get())]
+    }
+
+    pub(crate) fn all(&self) -> Vec<Place> {
+        self.places.read().clone()
+    }
+
+    /// All nodes but one.
+    pub(crate) fn others(&self, own: NodeId) -> impl Iterator<Item = NodeId> + use<> {
+        (0..self.count()).filter_map(NodeId::new).filter(move |&node| node != own)
+    }
+
+    /// One more node, with the next number. The last one may be another than was said before, if that did not
+    /// join after all. Says whether the number can be.
+    pub(crate) fn grow(&self, node: NodeId, place: Place) -> bool {
+        let (mut places, index) = (self.places.write(), usize::from(node.get()));
+        if index == 0 || index > places.len() || index + 1 < places.len() {
+            return false;
+        }
+        places.truncate(index);
+        places.push(place);
+        true
+    }
+
+    /// The last node does not join after all.
+    pub(crate) fn forgo(&self, node: NodeId) {
+        let mut places = self.places.write();
+        if usize::from(node.get()) + 1 == places.len() {
+            places.pop();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_grows_by_the_next_number_only() {
+        let place = |port| Place { address: ([127, 0, 0, 1], port).into(), member: None };
+        let node = |number| NodeId::new(number).unwrap();
+        let places = Places::new(vec![place(0)], Growth::Open);
+        assert!(!places.is_alone() && Places::new(vec![place(0)], Growth::Fixed).is_alone());
+        assert!(!places.grow(node(0), place(9)) && !places.grow(node(2), place(9)));
+        assert!(places.grow(node(1), place(1)) && places.grow(node(2), place(2)));
+        assert!(!places.grow(node(1), place(9)), "it takes part");
+        assert!(places.grow(node(2), place(3)), "another one in place of one that did not come");
+        assert_eq!(places.all(), [place(0), place(1), place(3)]);
+        places.forgo(node(1));
+        places.forgo(node(2));
+        assert_eq!((places.count(), places.get(node(1))), (2, place(1)));
+        assert_eq!(places.others(node(0)).collect::<Vec<_>>(), [node(1)]);
+    }
+}
