@@ -14,7 +14,6 @@ pub mod case;
 pub mod catalog;
 pub mod compare;
 pub mod compile;
-pub mod control_group;
 pub mod gate;
 pub mod input;
 pub mod launch;

@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use banyan_sys::control_group::ControlGroup;
 use banyan_tests::case::Place;
-use banyan_tests::control_group::ControlGroup;
 use banyan_tests::launch::{End, How, excerpt};
 use banyan_tests::{Case, Running, compare, gate, processes};
 use rustix::process::Signal;
@@ -29,7 +29,7 @@ fn begin(cluster: &Cluster, case: &Case, how: How) -> Running {
 fn end(running: Running, case: &Case) {
     std::fs::write(running.scratch.work().join("enough"), "").unwrap();
     let outcome = running.finish(PATIENCE).unwrap();
-    let native = compare::once(&case.clone().file("enough", ""), How::Native).unwrap();
+    let native = compare::once(&case.clone().file("enough", Vec::new()), How::Native).unwrap();
     assert_eq!(outcome.end, native.end, "{}", excerpt(&outcome.stderr));
     assert!(outcome.stdout == native.stdout, "the output differs: {}", excerpt(&outcome.stdout));
     assert!(outcome.stderr == native.stderr, "{}", excerpt(&outcome.stderr));
@@ -81,7 +81,12 @@ fn machines_that_join_get_threads_and_memory() {
         wait_for_nodes(&cluster, &running, joined + 1);
     }
     for joined in ["n2", "n3"] {
-        wait_until(&cluster, &format!("SELECT count(*) FROM extents WHERE node = '{joined}' AND owner = '{joined}' AND resident_pages > 0"));
+        wait_until(
+            &cluster,
+            &format!(
+                "SELECT count(*) FROM extents WHERE node = '{joined}' AND owner = '{joined}' AND resident_pages > 0"
+            ),
+        );
     }
     end(running, &case);
 }
@@ -105,7 +110,7 @@ fn a_program_that_waits_for_processors_goes_to_a_machine_that_joins() {
     let Some(cluster) = Cluster::start(1) else { return };
     let case = c("grows", [""]).place(Place::Auto);
     let running = begin(&cluster, &case, How::BanyanOnAll);
-    match ControlGroup::new(&running.scratch.run, 10) {
+    match ControlGroup::new(&running.scratch.run, 500, 5000) {
         Err(error) => eprintln!("nothing is held to a part of a processor: {error}"),
         Ok(group) => {
             group.add(running.pid()).unwrap();

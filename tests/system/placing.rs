@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use banyan_sys::control_group::ControlGroup;
 use banyan_tests::case::Place;
-use banyan_tests::control_group::ControlGroup;
 use banyan_tests::launch::{self, End, How};
 use banyan_tests::{Case, Running, check_on, gate, input, processes, workspace};
 
@@ -82,7 +82,7 @@ fn a_program_that_sleeps_has_no_other_replica_and_one_that_waits_for_processors_
     ended(running);
 
     let running = computes(Place::Auto);
-    let group = match ControlGroup::new(&running.scratch.run, 10) {
+    let group = match ControlGroup::new(&running.scratch.run, 500, 5000) {
         Ok(group) => group,
         Err(error) => {
             eprintln!("nothing is held to a part of a processor: {error}");
@@ -105,7 +105,7 @@ fn a_node_that_does_not_come_is_told_of_and_the_program_goes_on() {
     let mut daemons = Daemons::start();
     let mut running = daemons.begin(&auto(c("computes", [])));
     running.wait_for_output("ready", Duration::from_secs(30)).unwrap();
-    let Ok(group) = ControlGroup::new(&running.scratch.run, 10) else { return ended(running) };
+    let Ok(group) = ControlGroup::new(&running.scratch.run, 500, 5000) else { return ended(running) };
     daemons.kill_other();
     group.add(running.pid()).unwrap();
     running.wait_for_message("the program stays on node 0: node 1", PATIENCE).unwrap();

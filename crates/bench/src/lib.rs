@@ -22,7 +22,7 @@ use std::path::PathBuf;
 
 pub use report::{Format, Report};
 pub use row::{Detail, Row};
-pub use run::program;
+pub use run::{grow, program};
 pub use selection::Selection;
 
 /// What to measure, and how thoroughly.

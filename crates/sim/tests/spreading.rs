@@ -214,7 +214,8 @@ fn check_joins(seed: u64, mutation: Option<Mutation>) -> Result<(), String> {
     let until_all = u64::from(nodes - at_first) * BETWEEN_JOINS;
     let work = |time: u64| machines.quota * time / 1000;
     // What is left when all have joined is for all of them.
-    let phases = vec![(first, work(until_all * 7 / 10)), (Kind::Apart, work(until_all * 4 + 4000 * MILLISECOND))];
+    let phases =
+        vec![(first, work(until_all * 7 / 10)), (Kind::Apart, work(until_all * 4 + 4000 * MILLISECOND))];
     let program = Program { phases, threads: 16 };
     let ran = run(&program, machines, &mut of(at_first, mutation), &mut random);
     if ran.at_the_end != nodes {

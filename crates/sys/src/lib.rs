@@ -1,6 +1,7 @@
 //! What two crates need of Linux and no library covers: system calls and error numbers ([`raw`]), page faults
 //! that a program serves ([`userfaultfd`]), which pages were written (`dirty_pages`), locks that end with
-//! their process (`byte_locks`). And the unsafe code of the daemon, which has none otherwise
+//! their process (`byte_locks`), processes held to a part of a processor
+//! (`control_group`). And the unsafe code of the daemon, which has none otherwise
 //! (`descriptors`, `scheduling`, `probe`).
 //!
 //! Descriptors are owned or borrowed, choices are enums, and a safe function cannot be misused. Not for what
@@ -14,6 +15,8 @@
 pub mod byte_locks;
 #[cfg(feature = "std")]
 pub mod children;
+#[cfg(feature = "std")]
+pub mod control_group;
 #[cfg(feature = "std")]
 pub mod descriptors;
 #[cfg(feature = "std")]

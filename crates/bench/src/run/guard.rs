@@ -3,8 +3,9 @@
 //! Ctrl-C, a kill or a crash of the bench all close the pipe. The guard is in a process group of its own,
 //! which the terminal's signals do not reach.
 
-use super::{control_group, processes};
+use super::processes;
 use anyhow::Context;
+use banyan_sys::control_group;
 use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::path::Path;

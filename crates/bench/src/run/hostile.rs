@@ -1,7 +1,6 @@
 //! Programs that are hard to spread, on three nodes and as `--place auto` has it, against one node: nobody
 //! shall be worse off. Each runs for a moment and for long; the worse of the two ratios counts.
 
-use super::control_group;
 use super::one_node::missing;
 use super::outcome::{Measured, Outcome};
 use super::processes::{self, Launch, On};
@@ -10,6 +9,7 @@ use super::session::Session;
 use crate::report::list_of;
 use crate::row::{Detail, rounded};
 use crate::statistics::median;
+use banyan_sys::control_group;
 use serde_json::json;
 use std::time::Duration;
 

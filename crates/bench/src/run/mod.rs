@@ -5,7 +5,7 @@
 //! each, and medians are compared, so that whatever else the machine does falls on both.
 
 mod calls;
-mod control_group;
+pub mod grow;
 mod guard;
 mod hostile;
 mod input;
@@ -126,6 +126,13 @@ const BENCHES: &[Bench] = &[
         rival: "one such node",
         bar: Bar::AtLeast(3.2),
         measure: scale::mandelbrot,
+    },
+    Bench {
+        name: "grow.program",
+        about: "speed of a program on 8 nodes of 0.1 CPU, 7 of which joined while it ran, against 8 times one",
+        rival: "8 times one such node",
+        bar: Bar::AtLeast(0.9),
+        measure: grow::bench,
     },
     hostile("hostile.stencil", |session| hostile::measure(session, "stencil")),
     hostile("hostile.radix", |session| hostile::measure(session, "radix")),

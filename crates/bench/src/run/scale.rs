@@ -4,7 +4,6 @@
 //! The replicas are in the groups, the daemons outside: they are measured and shown beside the speed. The
 //! period of the quota is short, so that a node that has spent it does not look like a slow network.
 
-use super::control_group::{self, ControlGroup};
 use super::input;
 use super::one_node::{missing, path_text};
 use super::outcome::Outcome;
@@ -15,6 +14,7 @@ use crate::row::Detail;
 use crate::row::rounded;
 use crate::statistics::median;
 use banyan_node::statistics::RunStatistics;
+use banyan_sys::control_group::{self, ControlGroup};
 use serde_json::json;
 use std::time::Duration;
 
@@ -35,11 +35,11 @@ pub(super) fn run(session: &mut Session, words: &[String], on: On) -> anyhow::Re
     let mark = session.next_run();
     let groups: Vec<ControlGroup> = (0..nodes)
         .map(|node| ControlGroup::new(&format!("{mark}-{node}"), QUOTA_MICROSECONDS, PERIOD_MICROSECONDS))
-        .collect::<anyhow::Result<_>>()?;
+        .collect::<std::io::Result<_>>()?;
     let mut place = |member: &Member| -> anyhow::Result<()> {
         match groups.get(member.node) {
             Some(group) if member.role == Role::Replica && !group.holds(member.process) => {
-                group.add(member.process)
+                Ok(group.add(member.process)?)
             }
             _ => Ok(()),
         }

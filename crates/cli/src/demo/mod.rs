@@ -3,6 +3,8 @@
 //!
 //! The program is `examples/wordcount`, which knows nothing of Banyan. It lies beside this binary.
 
+mod chart;
+mod grow;
 mod picture;
 mod text;
 mod watch;
@@ -11,7 +13,7 @@ use crate::terminal::{LiveLine, columns, print, style, wrap};
 use anyhow::{Context, bail};
 use banyan_node::RUN_VARIABLE;
 use banyan_node::statistics::RunStatistics;
-use clap::Args;
+use clap::{Args, Subcommand};
 use std::fs::{self, File};
 use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -35,13 +37,23 @@ const STATUS_DIFFERENT: u8 = 1;
 
 /// Arguments of `banyan demo`.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct DemoArguments {
+    #[command(subcommand)]
+    other: Option<DemoCommand>,
     /// The text whose words are counted; without it the demonstration makes one
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
     /// Nodes to run on, all on this machine
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=16))]
     nodes: u8,
+}
+
+/// Other demonstrations.
+#[derive(Debug, Subcommand)]
+enum DemoCommand {
+    /// A program runs on one node, more join, and it becomes faster, with no word from anybody
+    Grow(grow::GrowArguments),
 }
 
 /// The program with its input.
@@ -62,6 +74,9 @@ struct Outcome {
 
 /// Runs the demonstration. Returns 0 if both outputs are the same.
 pub(crate) fn demo(arguments: &DemoArguments) -> anyhow::Result<u8> {
+    if let Some(DemoCommand::Grow(arguments)) = &arguments.other {
+        return grow::grow(arguments);
+    }
     let program = program()?;
     let mut line = LiveLine::new();
     let (input, bytes) = match arguments.input.as_deref() {

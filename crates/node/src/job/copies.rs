@@ -9,8 +9,8 @@
 use super::end::Event;
 use super::home::Home;
 use super::mapping::Mapping;
-use super::replica;
 use super::places::{Growth, Places};
+use super::replica;
 use super::summons::Presence;
 use super::{Job, JobFacts, Role, requests};
 use crate::pager::memory_file::MemoryFile;

@@ -135,12 +135,7 @@ impl Presence {
 
     fn of(nodes: u8) -> Self {
         let here = Here { nodes, lost: BTreeMap::new(), still: false };
-        Self {
-            summons: None,
-            here: Mutex::new(here),
-            goes_on: Condvar::new(),
-            summoning: Mutex::default(),
-        }
+        Self { summons: None, here: Mutex::new(here), goes_on: Condvar::new(), summoning: Mutex::default() }
     }
 
     /// How many nodes take part, home included.

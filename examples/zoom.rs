@@ -1,0 +1,113 @@
+//! Zooms into the Mandelbrot set with many threads: `zoom [TILES [THREADS]]`.
+//!
+//! Each thread draws the next tile until there are enough, or, without a number or with 0, until its standard
+//! input ends. Ten times a second it prints how many are drawn; at the end how many and a checksum, which
+//! depends on nothing else. A plain program: it knows of threads, and of nothing else.
+
+use std::io::{Read, Write};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+/// A tile is so many points wide and high.
+const SIDE: u64 = 128;
+/// Tiles of a frame, in each direction.
+const ACROSS: u64 = 4;
+const LIMIT: u32 = 400;
+/// What is zoomed into.
+const CENTRE: (f64, f64) = (-0.743_643_887_037_151, 0.131_825_904_205_330);
+
+/// How many steps the point needs to leave the circle, up to the limit.
+fn steps(x: f64, y: f64) -> u32 {
+    let (mut real, mut imaginary) = (0.0, 0.0);
+    for step in 0..LIMIT {
+        let (real_squared, imaginary_squared) = (real * real, imaginary * imaginary);
+        if real_squared + imaginary_squared > 4.0 {
+            return step;
+        }
+        imaginary = 2.0 * real * imaginary + y;
+        real = real_squared - imaginary_squared + x;
+    }
+    LIMIT
+}
+
+/// The checksum of one tile: tiles go row by row through a frame, and frame by frame into the picture.
+fn draw(tile: u64) -> u64 {
+    let (frame, place) = (tile / (ACROSS * ACROSS), tile % (ACROSS * ACROSS));
+    // Frames repeat after so many, so that none lies deeper than a double can tell points apart.
+    let width = 3.0 * 0.9_f64.powi((frame % 200) as i32);
+    let point = width / (ACROSS * SIDE) as f64;
+    let (left, top) = (place % ACROSS * SIDE, place / ACROSS * SIDE);
+    let mut sum = tile;
+    for row in 0..SIDE {
+        let y = CENTRE.1 - width / 2.0 + (top + row) as f64 * point;
+        for column in 0..SIDE {
+            let x = CENTRE.0 - width / 2.0 + (left + column) as f64 * point;
+            sum = (sum ^ u64::from(steps(x, y))).wrapping_mul(0x100_0000_01b3);
+        }
+    }
+    sum
+}
+
+/// Draws `tiles`, or until the input ends if that is 0. Returns how many and their checksum.
+fn zoom(tiles: u64, threads: usize) -> (u64, u64) {
+    let (next, drawn, enough) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
+    let work = || {
+        let mut sum = 0_u64;
+        while !enough.load(Ordering::Relaxed) {
+            let tile = next.fetch_add(1, Ordering::Relaxed);
+            if tiles != 0 && tile >= tiles {
+                break;
+            }
+            sum = sum.wrapping_add(draw(tile));
+            drawn.fetch_add(1, Ordering::Relaxed);
+        }
+        sum
+    };
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        if tiles == 0 {
+            scope.spawn(|| {
+                let mut input = std::io::stdin().lock();
+                // What cannot be read has ended.
+                while input.read(&mut [0; 64]).is_ok_and(|length| length > 0) {}
+                enough.store(true, Ordering::Relaxed);
+            });
+        }
+        while !workers.iter().all(thread::ScopedJoinHandle::is_finished) {
+            thread::sleep(Duration::from_millis(100));
+            println!("{}", drawn.load(Ordering::Relaxed));
+            // Who reads it wants to know now.
+            let _ = std::io::stdout().flush();
+        }
+        let sums = workers.into_iter().map(|worker| worker.join().expect("a thread panicked"));
+        let sum = sums.fold(0, u64::wrapping_add);
+        (drawn.load(Ordering::Relaxed), sum)
+    })
+}
+
+fn main() -> ExitCode {
+    let mut numbers = std::env::args().skip(1).map(|word| word.parse());
+    let (tiles, threads) = match (numbers.next().unwrap_or(Ok(0)), numbers.next().unwrap_or(Ok(4))) {
+        (Ok(tiles), Ok(threads)) => (tiles, threads.clamp(1, 1024) as usize),
+        _ => {
+            eprintln!("usage: zoom [TILES [THREADS]]");
+            return ExitCode::FAILURE;
+        }
+    };
+    let (tiles, sum) = zoom(tiles, threads);
+    println!("{tiles} tiles, checksum {sum:016x}");
+    ExitCode::SUCCESS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_checksum_does_not_depend_on_the_threads() {
+        assert_eq!(zoom(40, 1), zoom(40, 3));
+        assert_ne!(zoom(40, 1).1, zoom(41, 1).1);
+    }
+}
