@@ -1,8 +1,9 @@
 //! Zooms into the Mandelbrot set with many threads: `zoom [TILES [THREADS]]`.
 //!
 //! Each thread draws the next tile until there are enough, or, without a number or with 0, until its standard
-//! input ends. Ten times a second it prints how many are drawn; at the end how many and a checksum, which
-//! depends on nothing else. A plain program: it knows of threads, and of nothing else.
+//! input ends. Ten times a second it prints how many million steps were computed so far, since tiles differ in
+//! what they cost; at the end how many tiles were drawn and a checksum, which depends on nothing else. A plain
+//! program: it knows of threads, and of nothing else.
 
 use std::io::{Read, Write};
 use std::process::ExitCode;
@@ -32,38 +33,43 @@ fn steps(x: f64, y: f64) -> u32 {
     LIMIT
 }
 
-/// The checksum of one tile: tiles go row by row through a frame, and frame by frame into the picture.
-fn draw(tile: u64) -> u64 {
+/// The checksum of one tile, and the steps that it took: tiles go row by row through a frame, and frame by frame
+/// into the picture.
+fn draw(tile: u64) -> (u64, u64) {
     let (frame, place) = (tile / (ACROSS * ACROSS), tile % (ACROSS * ACROSS));
     // Frames repeat after so many, so that none lies deeper than a double can tell points apart.
     let width = 3.0 * 0.9_f64.powi((frame % 200) as i32);
     let point = width / (ACROSS * SIDE) as f64;
     let (left, top) = (place % ACROSS * SIDE, place / ACROSS * SIDE);
-    let mut sum = tile;
+    let (mut sum, mut work) = (tile, 0);
     for row in 0..SIDE {
         let y = CENTRE.1 - width / 2.0 + (top + row) as f64 * point;
         for column in 0..SIDE {
             let x = CENTRE.0 - width / 2.0 + (left + column) as f64 * point;
-            sum = (sum ^ u64::from(steps(x, y))).wrapping_mul(0x100_0000_01b3);
+            let taken = u64::from(steps(x, y));
+            work += taken;
+            sum = (sum ^ taken).wrapping_mul(0x100_0000_01b3);
         }
     }
-    sum
+    (sum, work)
 }
 
 /// Draws `tiles`, or until the input ends if that is 0. Returns how many and their checksum.
 fn zoom(tiles: u64, threads: usize) -> (u64, u64) {
-    let (next, drawn, enough) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
+    let (next, done, enough) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
     let work = || {
-        let mut sum = 0_u64;
+        let (mut sum, mut drawn) = (0_u64, 0);
         while !enough.load(Ordering::Relaxed) {
             let tile = next.fetch_add(1, Ordering::Relaxed);
             if tiles != 0 && tile >= tiles {
                 break;
             }
-            sum = sum.wrapping_add(draw(tile));
-            drawn.fetch_add(1, Ordering::Relaxed);
+            let (of_tile, steps) = draw(tile);
+            sum = sum.wrapping_add(of_tile);
+            drawn += 1;
+            done.fetch_add(steps, Ordering::Relaxed);
         }
-        sum
+        (drawn, sum)
     };
     thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
@@ -77,13 +83,12 @@ fn zoom(tiles: u64, threads: usize) -> (u64, u64) {
         }
         while !workers.iter().all(thread::ScopedJoinHandle::is_finished) {
             thread::sleep(Duration::from_millis(100));
-            println!("{}", drawn.load(Ordering::Relaxed));
+            println!("{}", done.load(Ordering::Relaxed) as f64 / 1e6);
             // Who reads it wants to know now.
             let _ = std::io::stdout().flush();
         }
-        let sums = workers.into_iter().map(|worker| worker.join().expect("a thread panicked"));
-        let sum = sums.fold(0, u64::wrapping_add);
-        (drawn.load(Ordering::Relaxed), sum)
+        let parts = workers.into_iter().map(|worker| worker.join().expect("a thread panicked"));
+        parts.fold((0, 0), |(tiles, sum), (drawn, part)| (tiles + drawn, sum.wrapping_add(part)))
     })
 }
 

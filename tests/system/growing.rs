@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use banyan_sys::control_group::ControlGroup;
+use banyan_sys::control_group::{self, ControlGroup};
 use banyan_tests::case::Place;
 use banyan_tests::launch::{End, How, excerpt};
 use banyan_tests::{Case, Running, compare, gate, processes};
@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::c;
 use crate::cluster::{Cluster, succeed};
+use crate::placing::ended;
 
 /// A program has this long to be spread, on a machine that may be busy.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -108,19 +109,19 @@ fn copies_are_of_one_moment_while_machines_join() {
 fn a_program_that_waits_for_processors_goes_to_a_machine_that_joins() {
     let _pass = gate::enter();
     let Some(cluster) = Cluster::start(1) else { return };
-    let case = c("grows", [""]).place(Place::Auto);
+    let case = c("computes", []).place(Place::Auto);
     let running = begin(&cluster, &case, How::BanyanOnAll);
-    match ControlGroup::new(&running.scratch.run, 500, 5000) {
-        Err(error) => eprintln!("nothing is held to a part of a processor: {error}"),
-        Ok(group) => {
-            group.add(running.pid()).unwrap();
-            for joined in 1..3 {
-                cluster.add(joined);
-                wait_for_nodes(&cluster, &running, joined + 1);
-            }
-        }
+    if let Some(reason) = control_group::missing() {
+        eprintln!("nothing is held to a part of a processor: {reason}");
+        return ended(running);
     }
-    end(running, &case);
+    let group = ControlGroup::new(&running.scratch.run, 1000, 10_000).unwrap();
+    group.add(running.pid()).unwrap();
+    for joined in 1..3 {
+        cluster.add(joined);
+        wait_for_nodes(&cluster, &running, joined + 1);
+    }
+    ended(running);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use banyan_sys::control_group::ControlGroup;
+use banyan_sys::control_group::{self, ControlGroup};
 use banyan_tests::case::Place;
 use banyan_tests::launch::{self, End, How};
 use banyan_tests::{Case, Running, check_on, gate, input, processes, workspace};
@@ -49,7 +49,16 @@ fn computes(mode: Place) -> Running {
     running
 }
 
-fn ended(running: Running) {
+/// A group for a run that gets a tenth of a processor, where there can be one.
+fn held(running: &Running) -> Option<ControlGroup> {
+    if let Some(reason) = control_group::missing() {
+        eprintln!("nothing is held to a part of a processor: {reason}");
+        return None;
+    }
+    Some(ControlGroup::new(&running.scratch.run, 1000, 10_000).unwrap())
+}
+
+pub(crate) fn ended(running: Running) {
     launch::signal(&running, 15).unwrap();
     let outcome = running.finish(Duration::from_secs(30)).unwrap();
     assert_eq!(outcome.end, End::Signal(15), "{}", String::from_utf8_lossy(&outcome.stderr));
@@ -82,13 +91,7 @@ fn a_program_that_sleeps_has_no_other_replica_and_one_that_waits_for_processors_
     ended(running);
 
     let running = computes(Place::Auto);
-    let group = match ControlGroup::new(&running.scratch.run, 500, 5000) {
-        Ok(group) => group,
-        Err(error) => {
-            eprintln!("nothing is held to a part of a processor: {error}");
-            return ended(running);
-        }
-    };
+    let Some(group) = held(&running) else { return ended(running) };
     group.add(running.pid()).unwrap();
     wait_for_nodes(&running, 3);
     assert_eq!(other_replicas(&running), 2);
@@ -105,7 +108,7 @@ fn a_node_that_does_not_come_is_told_of_and_the_program_goes_on() {
     let mut daemons = Daemons::start();
     let mut running = daemons.begin(&auto(c("computes", [])));
     running.wait_for_output("ready", Duration::from_secs(30)).unwrap();
-    let Ok(group) = ControlGroup::new(&running.scratch.run, 500, 5000) else { return ended(running) };
+    let Some(group) = held(&running) else { return ended(running) };
     daemons.kill_other();
     group.add(running.pid()).unwrap();
     running.wait_for_message("the program stays on node 0: node 1", PATIENCE).unwrap();

@@ -47,7 +47,8 @@ pub fn missing() -> Option<String> {
 }
 
 impl ControlGroup {
-    /// Makes a group whose processes get `quota` of every `period` microseconds.
+    /// Makes a group whose processes get `quota` of every `period` microseconds. The kernel takes no quota below
+    /// a millisecond.
     ///
     /// # Errors
     /// The system's, with the file that cannot be written; see [`missing`].
@@ -70,12 +71,6 @@ impl ControlGroup {
         Ok(group)
     }
 
-    /// Where a process writes its id to be in this group.
-    #[must_use]
-    pub fn entrance(&self) -> PathBuf {
-        self.path.join(PROCESSES)
-    }
-
     /// Moves a process here with all its threads; those that it starts later follow, and its children.
     ///
     /// # Errors
@@ -87,7 +82,7 @@ impl ControlGroup {
     /// Whether a process is in this group.
     #[must_use]
     pub fn holds(&self, process: i32) -> bool {
-        let processes = fs::read_to_string(self.entrance()).unwrap_or_default();
+        let processes = fs::read_to_string(self.path.join(PROCESSES)).unwrap_or_default();
         processes.lines().any(|line| line.parse() == Ok(process))
     }
 

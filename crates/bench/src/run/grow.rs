@@ -1,13 +1,14 @@
 //! A program that runs on all nodes of a cluster while the cluster grows from one node: how much faster each
 //! machine that joins makes it. `grow.program` measures it, `banyan demo grow` shows it.
 //!
-//! The nodes are of this machine, and each is held to a part of a processor by a control group: its daemon,
-//! its replica and, at home, the program. Nobody tells the program, or the run, that a node has joined.
+//! The nodes are of this machine, and the replica of each is held to a part of a processor by a control group;
+//! at home that is the program. Daemons are not: one that has spent its part would be a slow network. Nobody
+//! tells the program, or the run, that a node has joined.
 //!
 //! Threads: one reads what the program prints, a line with the number of pieces of work done so far.
 
 use super::outcome::{Measured, Outcome};
-use super::processes::RUN_VARIABLE;
+use super::processes::{self, RUN_VARIABLE};
 use super::session::Session;
 use crate::report::list_of;
 use crate::row::{Detail, rounded};
@@ -15,13 +16,14 @@ use anyhow::{Context, bail};
 use banyan_sys::control_group::ControlGroup;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-/// How often the kernel gives a node its part of a processor.
-const PERIOD_MICROSECONDS: u64 = 5000;
+/// What a node gets of a processor at a time: the least that the kernel gives, so that a node which has spent
+/// it does not look like a slow network.
+const QUOTA_MICROSECONDS: u64 = 1000;
 /// Threads of the program for each node that there will be.
 const THREADS_PER_NODE: u32 = 2;
 /// After a node has joined, the program has so long to find that out before its speed counts.
@@ -106,7 +108,8 @@ pub fn grow(plan: &Plan, observe: &mut dyn FnMut(Event)) -> anyhow::Result<Growt
             cluster.join(plan)?;
             observe(Event::Joined(nodes));
         }
-        growth.rates.push(program.measure(nodes, plan, &mut growth.samples, observe)?);
+        let mut look = || cluster.hold_replicas();
+        growth.rates.push(program.measure(nodes, plan, &mut growth.samples, observe, &mut look)?);
     }
     growth.result = program.end()?;
     observe(Event::Native);
@@ -124,13 +127,6 @@ struct Nodes {
     groups: Vec<ControlGroup>,
     address: String,
     token: String,
-}
-
-/// A command that begins its life in a group.
-fn within(group: &ControlGroup, program: &Path) -> Command {
-    let mut command = Command::new("/bin/sh");
-    command.args(["-c", "echo $$ > \"$0\" && exec \"$@\""]).arg(group.entrance()).arg(program);
-    command
 }
 
 fn own() -> anyhow::Result<PathBuf> {
@@ -162,9 +158,9 @@ impl Nodes {
 
     fn begin(&mut self, plan: &Plan, words: &[String]) -> anyhow::Result<Value> {
         let node = self.groups.len();
-        let quota = PERIOD_MICROSECONDS * u64::from(plan.hundredths) / 100;
-        let group = ControlGroup::new(&format!("{}-{node}", self.mark), quota, PERIOD_MICROSECONDS)?;
-        let mut command = within(&group, &own()?);
+        let period = QUOTA_MICROSECONDS * 100 / u64::from(plan.hundredths);
+        let group = ControlGroup::new(&format!("{}-{node}", self.mark), QUOTA_MICROSECONDS, period)?;
+        let mut command = Command::new(own()?);
         command.args(words).arg("--json").arg("--state").arg(self.state(node)).env(RUN_VARIABLE, &self.mark);
         self.groups.push(group);
         let output = command.output().context("starting a node")?;
@@ -176,10 +172,22 @@ impl Nodes {
 
     /// Runs the program on all nodes, those to come included.
     fn run(&self, plan: &Plan) -> anyhow::Result<Program> {
-        let mut command = within(&self.groups[0], &own()?);
+        let mut command = Command::new(own()?);
         command.args(["run", "-n", "all", "--state"]).arg(self.state(0)).arg("--").arg(&plan.program);
         command.args(["0", &threads(plan).to_string()]).env(RUN_VARIABLE, &self.mark);
-        Program::start(command)
+        let program = Program::start(command)?;
+        self.groups[0].add(program.process())?;
+        Ok(program)
+    }
+
+    /// Holds the replicas that there are by now to their part of a processor.
+    fn hold_replicas(&self) -> anyhow::Result<()> {
+        for (process, node) in processes::remote_replicas(&format!("{RUN_VARIABLE}={}", self.mark)) {
+            if let Some(group) = self.groups.get(node).filter(|group| !group.holds(process)) {
+                group.add(process)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -232,13 +240,18 @@ impl Program {
         }
     }
 
-    /// Measures its speed on so many nodes, once it has settled.
+    fn process(&self) -> i32 {
+        self.child.id().cast_signed()
+    }
+
+    /// Measures its speed on so many nodes, once it has settled. `look` is called whenever it says something.
     fn measure(
         &self,
         nodes: u8,
         plan: &Plan,
         samples: &mut Vec<Sample>,
         observe: &mut dyn FnMut(Event),
+        look: &mut dyn FnMut() -> anyhow::Result<()>,
     ) -> anyhow::Result<f64> {
         /// Speeds are shown over so long.
         const SHOWN: Duration = Duration::from_millis(500);
@@ -246,6 +259,7 @@ impl Program {
         let begun = Instant::now();
         loop {
             let (at, line) = self.next()?.context("the program has ended too early")?;
+            look()?;
             let done: f64 = line.parse().with_context(|| format!("the program printed {line:?}"))?;
             if let Some((before, had)) = last.filter(|(before, _)| at - *before >= SHOWN) {
                 let rate = (done - had) / (at - before).as_secs_f64();

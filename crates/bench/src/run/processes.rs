@@ -5,6 +5,7 @@
 //! they are reaped.
 
 use anyhow::{Context, bail};
+use banyan_node::REPLICA_NAME;
 pub(crate) use banyan_node::RUN_VARIABLE;
 use banyan_node::statistics::RunStatistics;
 use procfs::process::{Process, Stat};
@@ -368,6 +369,16 @@ fn members(mark: &str, home: i32) -> Vec<Member> {
     let daemons =
         daemons.iter().map(|(process, node)| Member { process: *process, node: *node, role: Role::Daemon });
     daemons.chain(replicas).collect()
+}
+
+/// The replicas of nodes elsewhere of a run with this mark, each with its node.
+pub(super) fn remote_replicas(mark: &str) -> Vec<(i32, usize)> {
+    let node = |process: i32| {
+        let line = fs::read_to_string(format!("/proc/{process}/cmdline")).ok()?;
+        let number = line.strip_prefix(REPLICA_NAME)?.split('\0').next()?.parse().ok()?;
+        is_marked(process, mark).then_some((process, number))
+    };
+    processes().into_iter().filter_map(node).collect()
 }
 
 /// The node that a process is the daemon of.

@@ -77,7 +77,7 @@ pub(super) fn svg(growth: &Growth) -> String {
     let mut text = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" \
          font-family=\"sans-serif\" font-size=\"12\">\n\
-         <title>Tiles a second while machines joined</title>\n\
+         <title>Million steps a second while machines joined</title>\n\
          <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"#fff\"/>\n"
     );
     for (index, rate) in (1..=growth.rates.len()).map(|nodes| (nodes, growth.rates[0] * nodes as f64)) {

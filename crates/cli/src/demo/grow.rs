@@ -56,11 +56,11 @@ pub(super) fn grow(arguments: &GrowArguments) -> anyhow::Result<u8> {
         Event::Joined(nodes) => line.end(&style::strong(&format!("node {nodes} has joined"))),
         Event::Speed(sample) if line.is_live() => {
             best = best.max(sample.rate);
-            let room = columns().saturating_sub(34).min(60);
+            let room = columns().saturating_sub(42).min(60);
             let filled = (sample.rate / best.max(f64::MIN_POSITIVE) * room as f64).round() as usize;
             let bar = "\u{2588}".repeat(filled.min(room));
             let nodes = crate::terminal::count(sample.nodes.into(), "node");
-            line.show(&format!("{nodes:>8} {:>8.1} tiles a second {bar}", sample.rate));
+            line.show(&format!("{nodes:>8} {:>8.1} million steps a second {bar}", sample.rate));
         }
         Event::Speed(_) => {}
         Event::Native => line.show("The same work natively, to compare what it prints"),
@@ -83,7 +83,7 @@ fn json(plan: &Plan, growth: &Growth) -> serde_json::Value {
         let nodes = index as u8 + 1;
         serde_json::json!({
             "nodes": nodes,
-            "tiles_per_second": rate,
+            "million_steps_per_second": rate,
             "speed_up": rate / growth.rates[0],
             "efficiency": growth.efficiency(nodes),
         })
@@ -97,14 +97,14 @@ fn json(plan: &Plan, growth: &Growth) -> serde_json::Value {
 
 fn report(plan: &Plan, growth: &Growth, picture: Option<&PathBuf>) -> String {
     let mut text = format!("\n{}", chart::lines(growth, columns(), ROWS));
-    let _ = writeln!(text, "\n{}", style::strong("NODES   TILES A SECOND   SPEED-UP   EFFICIENCY"));
+    let _ = writeln!(text, "\n{}", style::strong("NODES   MILLION STEPS A SECOND   SPEED-UP   EFFICIENCY"));
     for (nodes, rate) in (1_u8..).zip(&growth.rates) {
         let efficiency = 100.0 * growth.efficiency(nodes);
-        let _ = writeln!(text, "{nodes:>5}{rate:>17.1}{:>10.2}x{efficiency:>12.0}%", rate / growth.rates[0]);
+        let _ = writeln!(text, "{nodes:>5}{rate:>25.1}{:>10.2}x{efficiency:>12.0}%", rate / growth.rates[0]);
     }
     let said = format!(
         "Each speed was measured for {} s, from {} s after a node had joined. All nodes share this machine, and each is \
-         held to {}% of a processor, its daemon included. Nothing is left of them. On machines of yours:",
+         held to {}% of a processor, its daemon excepted. Nothing is left of them. On machines of yours:",
         plan.measured.as_secs(),
         SETTLING.as_secs(),
         plan.hundredths,
