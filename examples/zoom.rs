@@ -88,7 +88,7 @@ fn zoom(tiles: u64, threads: usize) -> (u64, u64) {
             let _ = std::io::stdout().flush();
         }
         let parts = workers.into_iter().map(|worker| worker.join().expect("a thread panicked"));
-        parts.fold((0, 0), |(tiles, sum), (drawn, part)| (tiles + drawn, sum.wrapping_add(part)))
+        parts.fold((0, 0_u64), |(tiles, sum), (drawn, part)| (tiles + drawn, sum.wrapping_add(part)))
     })
 }
 
