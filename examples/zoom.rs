@@ -1,9 +1,9 @@
 //! Zooms into the Mandelbrot set with many threads: `zoom [TILES [THREADS]]`.
 //!
 //! Each thread draws the next tile until there are enough, or, without a number or with 0, until its standard
-//! input ends. Ten times a second it prints how many million steps were computed so far, since tiles differ in
-//! what they cost; at the end how many tiles were drawn and a checksum, which depends on nothing else. A plain
-//! program: it knows of threads, and of nothing else.
+//! input ends. Ten times a second it prints how many million steps were computed so far, since tiles differ
+//! in what they cost; at the end how many tiles were drawn and a checksum, which depends on nothing else. A
+//! plain program: it knows of threads, and of nothing else.
 
 use std::io::{Read, Write};
 use std::process::ExitCode;
@@ -33,8 +33,8 @@ fn steps(x: f64, y: f64) -> u32 {
     LIMIT
 }
 
-/// The checksum of one tile, and the steps that it took: tiles go row by row through a frame, and frame by frame
-/// into the picture.
+/// The checksum of one tile, and the steps that it took: tiles go row by row through a frame, and frame by
+/// frame into the picture.
 fn draw(tile: u64) -> (u64, u64) {
     let (frame, place) = (tile / (ACROSS * ACROSS), tile % (ACROSS * ACROSS));
     // Frames repeat after so many, so that none lies deeper than a double can tell points apart.

@@ -1,5 +1,5 @@
-//! Machines that join a cluster while a program runs on all of it: they get threads and memory, and the program
-//! does as in a native run.
+//! Machines that join a cluster while a program runs on all of it: they get threads and memory, and the
+//! program does as in a native run.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};

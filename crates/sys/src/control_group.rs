@@ -47,8 +47,8 @@ pub fn missing() -> Option<String> {
 }
 
 impl ControlGroup {
-    /// Makes a group whose processes get `quota` of every `period` microseconds. The kernel takes no quota below
-    /// a millisecond.
+    /// Makes a group whose processes get `quota` of every `period` microseconds. The kernel takes no quota
+    /// below a millisecond.
     ///
     /// # Errors
     /// The system's, with the file that cannot be written; see [`missing`].

@@ -1,9 +1,9 @@
 //! A program that runs on all nodes of a cluster while the cluster grows from one node: how much faster each
 //! machine that joins makes it. `grow.program` measures it, `banyan demo grow` shows it.
 //!
-//! The nodes are of this machine, and the replica of each is held to a part of a processor by a control group;
-//! at home that is the program. Daemons are not: one that has spent its part would be a slow network. Nobody
-//! tells the program, or the run, that a node has joined.
+//! The nodes are of this machine, and the replica of each is held to a part of a processor by a control
+//! group; at home that is the program. Daemons are not: one that has spent its part would be a slow network.
+//! Nobody tells the program, or the run, that a node has joined.
 //!
 //! Threads: one reads what the program prints, a line with the number of pieces of work done so far.
 

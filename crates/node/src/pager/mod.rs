@@ -148,8 +148,8 @@ impl Pager {
         })
     }
 
-    /// At home: memory that this node has claimed, as one range, and that nothing is mapped in becomes that of
-    /// a node that joins. Says whether it does: not if another node has asked for any of it.
+    /// At home: memory that this node has claimed, as one range, and that nothing is mapped in becomes that
+    /// of a node that joins. Says whether it does: not if another node has asked for any of it.
     pub(crate) fn cede(&self, start: u64, length: u64, to: NodeId) -> bool {
         let mut state = self.lock();
         let extents = extents_of(start, length);
