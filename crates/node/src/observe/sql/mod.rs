@@ -13,6 +13,7 @@ mod answering;
 mod columns;
 mod extents;
 mod faults;
+mod hot_pages;
 mod job_nodes;
 mod links;
 mod log;
@@ -117,13 +118,14 @@ struct Spec {
 }
 
 /// All tables.
-const TABLES: [&Spec; 10] = [
+const TABLES: [&Spec; 11] = [
     &nodes::TABLE,
     &job_nodes::TABLE,
     &threads::TABLE,
     &regions::TABLE,
     &extents::TABLE,
     &pages::TABLE,
+    &hot_pages::TABLE,
     &faults::TABLE,
     &links::TABLE,
     &log::TABLE,
