@@ -21,10 +21,11 @@ use crossterm::event::{self, Event};
 use looks::{Looks, Wish};
 use model::{Effect, Model};
 use signal_hook::consts::{SIGHUP, SIGTERM};
-use std::io::IsTerminal;
+use signal_hook::iterator::Signals;
+use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::mpsc::TryRecvError;
 use std::time::Duration;
 use text::Palette;
@@ -73,15 +74,30 @@ pub(crate) fn top(arguments: &TopArguments) -> anyhow::Result<u8> {
         );
     }
     let looks = looks::start(socket, every).context("starting to look")?;
-    let signal = Arc::new(AtomicUsize::new(0));
-    for number in [SIGTERM, SIGHUP] {
-        signal_hook::flag::register_usize(number, Arc::clone(&signal), number as usize)?;
-    }
+    let signal = heed_signals().context("catching signals")?;
     // Enters raw mode and another screen, and has a panic give both back before it is told.
     let mut terminal = ratatui::try_init().context("the terminal")?;
     let result = show(&looks, &signal, &mut terminal);
     ratatui::restore();
     result
+}
+
+/// Has SIGTERM and SIGHUP end the loop of the screen, by their number. If it does not end by itself, since a
+/// terminal that is gone can keep it waiting for ever, the process ends all the same.
+fn heed_signals() -> std::io::Result<Arc<AtomicI32>> {
+    const GRACE: Duration = Duration::from_millis(500);
+    let signal = Arc::new(AtomicI32::new(0));
+    let mut signals = Signals::new([SIGTERM, SIGHUP])?;
+    let told = Arc::clone(&signal);
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        if let Some(number) = signals.forever().next() {
+            told.store(number, Ordering::Relaxed);
+            std::thread::sleep(GRACE);
+            ratatui::restore();
+            std::process::exit(128 + number);
+        }
+    })?;
+    Ok(signal)
 }
 
 /// Without a terminal: text or JSON.
@@ -90,7 +106,11 @@ fn print(arguments: &TopArguments, socket: &Path, every: Duration) -> anyhow::Re
     let mut view = looks::look(socket, &mut live, None)?;
     loop {
         if arguments.json && !arguments.once {
-            terminal::print_json(&[&view])?;
+            let line = serde_json::to_string(&view)?;
+            // Nobody reads any more.
+            if writeln!(std::io::stdout(), "{line}").is_err() {
+                return Ok(0);
+            }
         }
         std::thread::sleep(every);
         view = looks::look(socket, &mut live, None)?;
@@ -119,7 +139,7 @@ fn plain(model: &Model, width: usize) -> String {
 }
 
 /// The loop of the screen. Returns the exit status: that of a signal, if one has ended it.
-fn show(looks: &Looks, signal: &AtomicUsize, terminal: &mut ratatui::DefaultTerminal) -> anyhow::Result<u8> {
+fn show(looks: &Looks, signal: &AtomicI32, terminal: &mut ratatui::DefaultTerminal) -> anyhow::Result<u8> {
     let (mut model, palette) = (Model::new(), Palette::of_environment());
     let mut is_stale = true;
     loop {

@@ -20,7 +20,7 @@ use crate::job::summons::{JOIN_DEADLINE, Start, Summons};
 use crate::job::{Job, JobFacts};
 use crate::observe::log::{self, Log};
 use crate::observe::page::{Page, PageToken};
-use crate::observe::sql::{self, Facts, Served};
+use crate::observe::sql::{self, Facts, LeftConnections, Served};
 use crate::random::random;
 use crate::report::Report;
 use crate::transport::{self, Caller, ConnectError, Connection, Trust};
@@ -70,6 +70,7 @@ pub(crate) struct Node {
     /// Processes of this machine that have queries answered, and nodes that read tables.
     queries: Served,
     readers: Served,
+    pub(super) left_connections: LeftConnections,
     ungreeted: Ungreeted,
     /// Where its page is, if it serves one.
     page: OnceLock<String>,
@@ -265,6 +266,7 @@ impl Node {
             log,
             queries: Served::default(),
             readers: Served::default(),
+            left_connections: LeftConnections::default(),
             ungreeted: Ungreeted::default(),
             page: OnceLock::new(),
             report,

@@ -22,6 +22,7 @@ pub(super) const STREAMS_MAX: usize = 16;
 
 const PAGE: &str = include_str!("assets/page.html");
 const STYLE: &str = include_str!("assets/page.css");
+const ICON: &str = include_str!("assets/icon.svg");
 const SCRIPT: &str = include_str!("assets/page.js");
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -38,6 +39,7 @@ struct MomentLine {
 pub(super) fn routes(views: Arc<Views>, guard: Guard) -> Router {
     Router::new()
         .route("/", get(async || answer("text/html; charset=utf-8", PAGE)))
+        .route("/icon.svg", get(async || answer("image/svg+xml", ICON)))
         .route("/page.css", get(async || answer("text/css; charset=utf-8", STYLE)))
         .route("/page.js", get(async || answer("text/javascript; charset=utf-8", SCRIPT)))
         .route("/api/view", get(view))

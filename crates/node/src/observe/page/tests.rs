@@ -6,7 +6,7 @@ use super::server::CONNECTIONS_MAX;
 use super::{Page, PageToken};
 use crate::job::Job;
 use crate::observe::log::{Kind, Log};
-use crate::observe::sql::{Facts, Other, Own, answer};
+use crate::observe::sql::{Facts, LeftConnections, Other, Own, answer};
 use crate::transport::Trust;
 use banyan_wire::control::Place;
 use banyan_wire::ids::NodeId;
@@ -24,7 +24,7 @@ const ASSETS_MAX: usize = 100 << 10;
 
 /// A node without neighbours and programs.
 #[derive(Debug)]
-struct Alone(Log);
+struct Alone(Log, LeftConnections);
 
 impl Facts for Alone {
     fn name(&self) -> String {
@@ -55,12 +55,16 @@ impl Facts for Alone {
     fn log(&self) -> &Log {
         &self.0
     }
+
+    fn left_connections(&self) -> &LeftConnections {
+        &self.1
+    }
 }
 
 fn alone() -> Arc<dyn Facts> {
     let log = Log::default();
     log.note(Kind::Start, None, "it has started");
-    Arc::new(Alone(log))
+    Arc::new(Alone(log, LeftConnections::default()))
 }
 
 fn page(address: &str) -> (SocketAddr, PageToken) {
@@ -202,8 +206,12 @@ fn every_answer_has_the_headers_that_keep_others_out() {
 
 #[test]
 fn the_page_is_small_and_asks_nobody_else_for_anything() {
-    let assets =
-        [include_str!("assets/page.html"), include_str!("assets/page.css"), include_str!("assets/page.js")];
+    let assets = [
+        include_str!("assets/page.html"),
+        include_str!("assets/page.css"),
+        include_str!("assets/page.js"),
+        include_str!("assets/icon.svg"),
+    ];
     assert!(assets.iter().map(|asset| asset.len()).sum::<usize>() < ASSETS_MAX);
     for asset in assets {
         // The name of a language, which nobody fetches.

@@ -30,6 +30,7 @@ mod tests;
 mod threads;
 
 pub(crate) use answering::answer;
+pub(crate) use remote::LeftConnections;
 pub(crate) use serving::{Served, serve};
 
 use crate::job::Job;
@@ -61,6 +62,8 @@ pub(crate) trait Facts: Debug + Send + Sync {
     fn trust(&self) -> Trust;
     /// What happened here.
     fn log(&self) -> &Log;
+    /// Connections to them that queries have left.
+    fn left_connections(&self) -> &LeftConnections;
 }
 
 /// What a node is.

@@ -93,13 +93,13 @@ function drawNodes(view) {
     item.dataset.node = node.node;
     const meter = (share, name) => make("meter", { value: share ?? 0, "aria-label": name });
     item.append(facts([
-      ["Processors", `${known(node.cpus, String)}, ${known(node.busy_share, percent)} busy`],
+      ["Processors", `${known(node.busy_share, percent)} of ${known(node.cpus, String)}`],
       ["", meter(node.busy_share, "busy")],
-      ["Memory", `${known(node.memory_bytes, bytes)}, ${known(used, percent)} used`],
+      ["Memory", `${known(used, percent)} of ${known(node.memory_bytes, bytes)}`],
       ["", meter(used, "memory used")],
       ["Load", known(node.load_1m, (load) => load.toFixed(1))],
       ["Faults", `${known(node.faults_per_s, number)} /s`],
-      ["Daemon", `${known(node.daemon_share, percent)} of a processor`],
+      ["Daemon", `${known(node.daemon_share, percent)} of one`],
     ]));
     return item;
   }));
@@ -135,9 +135,16 @@ function drawLines(view) {
     const [left, right] = one.left <= other.left ? [one, other] : [other, one];
     const text = `${bytes(pair.sent)}/s${pair.rtt === null ? "" : `, ${micros(pair.rtt)}`}`;
     const width = 1.5 + 6 * Math.sqrt(pair.sent / most);
-    const isNear = Math.abs(left.top - right.top) < 8 && right.left - left.right < 1.5 * left.width;
+    const isRow = Math.abs(left.top - right.top) < 8;
     let path, x, y;
-    if (isNear) {
+    if (!isRow) {
+      const [upper, lower] = left.top < right.top ? [left, right] : [right, left];
+      const from = [upper.left + upper.width / 2 - frame.left, upper.bottom - frame.top];
+      const to = [lower.left + lower.width / 2 - frame.left, lower.top - frame.top];
+      const middle = (from[1] + to[1]) / 2;
+      path = `M ${from[0]} ${from[1]} C ${from[0]} ${middle}, ${to[0]} ${middle}, ${to[0]} ${to[1]}`;
+      [x, y] = [(from[0] + to[0]) / 2, middle + 4];
+    } else if (right.left - left.right < 1.5 * left.width) {
       [x, y] = [(left.right + right.left) / 2 - frame.left, left.top + left.height / 2 - frame.top];
       path = `M ${left.right - frame.left} ${y} H ${right.left - frame.left}`;
       y -= 8;
@@ -168,11 +175,12 @@ function strip(view, job) {
   for (const cell of job.memory) counts.set(cell.owner, (counts.get(cell.owner) ?? 0) + 1);
   const fights = job.memory.reduce((all, cell) => all + cell.fights, 0);
   const shares = [...counts].map(([owner, count]) => `${owner ?? "nobody known"} owns ${count}`).join(", ");
-  const label = `Memory in ${job.memory.length} parts: ${shares}. ${fights || "No"} pages fight.`;
+  const label = `Memory in ${count(job.memory.length, "part")}: ${shares}. ` +
+    (fights ? `Nodes fight for ${count(fights, "page")}.` : "Nodes fight for no page.");
   const parts = job.memory.map((cell) => {
     const at = view.nodes.findIndex((node) => node.node === cell.owner);
     const kinds = [colour(at), cell.leap ? "leap" : "", cell.fights ? "fights" : ""].join(" ");
-    const title = `${hex(cell.start)} to ${hex(cell.end)}: ${cell.owner ?? "owner not known"}, ${cell.fights} pages fight`;
+    const title = `${hex(cell.start)} to ${hex(cell.end)}: ${cell.owner ?? "owner not known"}, ${count(cell.fights, "page")} that nodes fight for`;
     return make("span", { class: kinds, title }, cell.fights ? "!" : letter(at));
   });
   return [make("div", { class: "strip", role: "img", "aria-label": label }, ...parts),
