@@ -149,7 +149,7 @@ fn compare(watched: &Watched, view: &Value) {
         &["job", "node", "page", "address", "moves", "writer"],
     );
     same(rows(view, "links"), "SELECT DISTINCT node, peer FROM links", &["node", "peer"]);
-    same(rows(view, "events"), "SELECT * FROM log", &["node", "number", "at_s", "kind", "job", "text"]);
+    same(rows(view, "events"), "SELECT * FROM log", &["node", "number", "kind", "job", "text"]);
 }
 
 #[test]

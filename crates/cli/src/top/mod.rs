@@ -78,7 +78,10 @@ pub(crate) fn top(arguments: &TopArguments) -> anyhow::Result<u8> {
     // Enters raw mode and another screen, and has a panic give both back before it is told.
     let mut terminal = ratatui::try_init().context("the terminal")?;
     let result = show(&looks, &signal, &mut terminal);
-    ratatui::restore();
+    if terminal.show_cursor().and_then(|()| ratatui::try_restore()).is_err() {
+        // It is gone, and nobody is left who could read why. To drop what is drawn with would try to say it.
+        std::process::exit(128 + SIGHUP);
+    }
     result
 }
 
@@ -93,7 +96,7 @@ fn heed_signals() -> std::io::Result<Arc<AtomicI32>> {
         if let Some(number) = signals.forever().next() {
             told.store(number, Ordering::Relaxed);
             std::thread::sleep(GRACE);
-            ratatui::restore();
+            let _ = ratatui::try_restore();
             std::process::exit(128 + number);
         }
     })?;
