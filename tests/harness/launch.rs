@@ -164,6 +164,12 @@ impl Running {
         self.wait_for(&self.stderr, wanted, limit)
     }
 
+    /// What stderr holds so far.
+    #[must_use]
+    pub fn messages(&self) -> String {
+        String::from_utf8_lossy(&self.stderr.bytes()).into_owned()
+    }
+
     fn wait_for(&self, stream: &Collected, wanted: &str, limit: Duration) -> Result<()> {
         let deadline = Instant::now() + limit;
         let found = |bytes: &[u8]| bytes.windows(wanted.len()).any(|window| window == wanted.as_bytes());

@@ -25,6 +25,7 @@ mod pthreads;
 mod runtimes;
 mod signals;
 mod sql;
+mod watch;
 
 use banyan_tests::Case;
 use banyan_tests::compile::{self, Link};

@@ -15,10 +15,12 @@ const EDGES: &[(&str, &[&str])] = &[
     ("sys", &[]),
     ("stub", &["sys", "wire"]),
     // Its build script builds the stub, and its loader shares the stub's addresses.
-    ("node", &["core", "sys", "stub", "tables"]),
+    ("node", &["core", "sys", "stub", "tables", "view"]),
     // SQL over what any crate has to show.
     ("tables", &["wire"]),
-    ("cli", &["actor-examples", "actors", "arena", "bench", "calls", "heap", "node"]),
+    // What the terminal, the page and its API show: one meaning of every figure.
+    ("view", &[]),
+    ("cli", &["actor-examples", "actors", "arena", "bench", "calls", "heap", "node", "view"]),
     // Measures them all, and is what the command line prints.
     ("bench", &["actor-examples", "actors", "arena", "calls", "node", "sys", "wire"]),
     ("sim", &["core"]),

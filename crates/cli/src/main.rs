@@ -17,6 +17,8 @@ mod node;
 mod run;
 mod sql;
 mod terminal;
+mod top;
+mod which_node;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use std::process::ExitCode;
@@ -93,6 +95,8 @@ enum Command {
     /// The keeper of a detached run
     #[command(hide = true)]
     Keep(job::KeepArguments),
+    /// Watch nodes, programs and pages while they work
+    Top(top::TopArguments),
     /// Ask what the nodes hold: jobs, threads, pages, faults and more, in SQL
     Sql(sql::SqlArguments),
     /// Calls in another process, which cannot crash their caller
@@ -148,6 +152,7 @@ fn main() -> ExitCode {
         Command::Ps(arguments) => job::list(&arguments),
         Command::Wait(arguments) => job::wait(&arguments),
         Command::Keep(arguments) => job::keep(&arguments),
+        Command::Top(arguments) => top::top(&arguments),
         Command::Sql(arguments) => sql::sql(&arguments),
         Command::Call(command) => command.run(),
         Command::Completions { shell } => Ok(completions(shell)),

@@ -5,7 +5,7 @@ use anyhow::Context;
 use banyan_node::{local_nodes, node, random};
 use clap::{Args, Subcommand};
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
 const AFTER_HELP: &str = "\
@@ -35,6 +35,12 @@ pub(crate) struct NodeArguments {
     /// Descriptor of the socket on which the node listens for others; given by `banyan up`
     #[arg(long, value_name = "DESCRIPTOR", hide = true, requires = "state")]
     listener: Option<i32>,
+    /// With --state: serve a page for browsers at this address; `banyan status` says what to type into them
+    #[arg(long, value_name = "ADDRESS", requires = "state")]
+    page: Option<SocketAddr>,
+    /// Descriptor of the socket of that page; given by `banyan up`
+    #[arg(long, value_name = "DESCRIPTOR", hide = true, requires = "state", conflicts_with = "page")]
+    page_listener: Option<i32>,
     /// Where to listen for other nodes
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
@@ -65,7 +71,12 @@ pub(crate) fn node(command: NodeCommand) -> anyhow::Result<u8> {
         return serve_run(configuration, &arguments);
     }
     if let Some(state) = arguments.state {
-        match node::serve_member(&state, arguments.listener, |name, address| {
+        let page = match (arguments.page_listener, arguments.page) {
+            (Some(number), _) => Some(node::inherited_listener(number).context("the socket of the page")?),
+            (None, Some(address)) => Some(TcpListener::bind(address).with_context(|| address.to_string())?),
+            (None, None) => None,
+        };
+        match node::serve_member(&state, arguments.listener, page, |name, address| {
             let _ = writeln!(std::io::stdout(), "{name} listens on {address}");
         })? {}
     }

@@ -1,11 +1,14 @@
 //! `banyan run`: becomes the program.
 
 use crate::job;
+use anyhow::{Context, bail};
 use banyan_node::state::{socket_of, usual_directory};
-use banyan_node::{Children, NodeCount, Placement, Run, Summary, again, launch};
+use banyan_node::{Children, NodeCount, PageOffer, Placement, Run, Summary, again, launch};
 use clap::{Args, ValueEnum};
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 const AFTER_HELP: &str = "\
@@ -37,6 +40,10 @@ pub(crate) struct RunArguments {
     /// Use daemons started on this machine for the run, even if a node is up
     #[arg(long)]
     local: bool,
+    /// Serve a page for browsers while the program runs, at this address or a free port of this machine; a
+    /// node that is up has a page of its own (`banyan up --page`)
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, require_equals = true, default_missing_value = "127.0.0.1:0", conflicts_with_all = ["state", "socket"])]
+    page: Option<SocketAddr>,
     /// On which nodes threads are
     #[arg(long, value_enum, default_value_t = Place::Auto)]
     place: Place,
@@ -119,6 +126,21 @@ fn node(arguments: &RunArguments) -> Option<PathBuf> {
     })
 }
 
+/// The page of the run, which the person is told of.
+fn page(arguments: &RunArguments, is_on_a_node: bool) -> anyhow::Result<Option<Arc<PageOffer>>> {
+    let Some(address) = arguments.page else { return Ok(None) };
+    if is_on_a_node {
+        bail!(
+            "--page: the run begins on a node that is up, whose own page shows it: `banyan status` says where; \
+             --local has the run on nodes of its own"
+        );
+    }
+    let page = PageOffer::listen(address)
+        .with_context(|| format!("a page at {address}; choose another address with --page=ADDRESS"))?;
+    eprintln!("banyan: the page of this run is at {}", page.url()?);
+    Ok(Some(Arc::new(page)))
+}
+
 impl RunArguments {
     /// The words of the same run, but in the foreground.
     fn in_the_foreground(&self) -> Vec<OsString> {
@@ -141,6 +163,9 @@ impl RunArguments {
         if let Some(value) = self.place.to_possible_value() {
             option("--place", value.get_name().into());
         }
+        if let Some(page) = self.page {
+            option("--page", page.to_string().into());
+        }
         if let Some(every) = self.move_every {
             option("--move-every", format!("{}us", every.as_micros()).into());
         }
@@ -162,10 +187,13 @@ pub(crate) fn run(arguments: &RunArguments) -> anyhow::Result<u8> {
         let words = arguments.in_the_foreground();
         return job::begin(arguments.name.as_deref(), &arguments.program, &words);
     }
+    let node = node(arguments);
+    let page = page(arguments, node.is_some())?;
     let error = launch::run(&Run {
         words: arguments.program.clone(),
         nodes: arguments.nodes,
-        node: node(arguments),
+        node,
+        page,
         placement: match arguments.place {
             Place::Auto => Placement::Auto,
             Place::Spread => Placement::Spread,

@@ -22,7 +22,7 @@ fn text(bytes: Vec<u8>) -> String {
 
 #[test]
 fn help_is_what_was_agreed() {
-    let pages: [(&str, &[&str]); 60] = [
+    let pages: [(&str, &[&str]); 61] = [
         ("banyan", &["--help"]),
         ("run", &["run", "--help"]),
         ("demo", &["demo", "--help"]),
@@ -74,6 +74,7 @@ fn help_is_what_was_agreed() {
         ("node", &["node", "--help"]),
         ("node-list", &["node", "list", "--help"]),
         ("node-run", &["node", "run", "--help"]),
+        ("top", &["top", "--help"]),
         ("sql", &["sql", "--help"]),
         ("call", &["call", "--help"]),
         ("call-wrap", &["call", "wrap", "--help"]),

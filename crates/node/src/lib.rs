@@ -15,6 +15,7 @@ mod report;
 mod transport;
 
 pub use banyan_wire::sql::{Cell, QueryMessage};
+pub use cluster::local_nodes::PageOffer;
 pub use cluster::{
     AskError, QueryError, admin, administer, joining, local_nodes, node, query, run_sockets, state,
 };

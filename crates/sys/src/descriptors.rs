@@ -1,9 +1,12 @@
-//! Descriptors that come by number from the process before.
+//! Descriptors that come by number from the process before, and what the kernel knows of a connection.
 
 use crate::raw::call;
 use linux_raw_sys::general as linux;
+use linux_raw_sys::net;
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::Duration;
 
 /// Takes over a descriptor that was inherited by number, and marks it to be closed on exec.
 ///
@@ -50,10 +53,55 @@ pub fn close_all_on_exec() -> io::Result<()> {
     Ok(())
 }
 
+/// The shortest time in which bytes were acknowledged on a TCP connection lately, as the kernel has measured it:
+/// others have waited for a peer that acknowledges late. None if nothing was acknowledged yet.
+///
+/// # Errors
+/// The system's; of what is no TCP socket, too.
+pub fn round_trip(socket: BorrowedFd<'_>) -> io::Result<Option<Duration>> {
+    let mut facts = MaybeUninit::<net::tcp_info>::zeroed();
+    let mut length = size_of::<net::tcp_info>() as u32;
+    let arguments = [
+        socket.as_raw_fd() as u64,
+        net::IPPROTO_TCP as u64,
+        u64::from(net::TCP_INFO),
+        facts.as_mut_ptr() as u64,
+        (&raw mut length) as u64,
+        0,
+    ];
+    // SAFETY: the kernel writes at most `length` bytes to `facts`, which has as many, and the number of them to
+    // `length`.
+    unsafe { call(linux::__NR_getsockopt, arguments) }?;
+    // SAFETY: it was zero, which is a value of all its fields; an older kernel leaves the rest of it so.
+    let facts = unsafe { facts.assume_init() };
+    let is_known = facts.tcpi_min_rtt > 0 && facts.tcpi_min_rtt < u32::MAX;
+    Ok(is_known.then(|| Duration::from_micros(facts.tcpi_min_rtt.into())))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::IntoRawFd;
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::{AsFd, IntoRawFd};
+
+    #[test]
+    fn the_round_trip_of_a_connection_is_known_when_something_went_to_and_fro() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut here = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut there, _) = listener.accept().unwrap();
+        let mut byte = [0];
+        for _ in 0..100 {
+            here.write_all(b"x").unwrap();
+            there.read_exact(&mut byte).unwrap();
+            there.write_all(b"y").unwrap();
+            here.read_exact(&mut byte).unwrap();
+        }
+        let found = round_trip(here.as_fd()).unwrap().unwrap();
+        assert!(found > Duration::ZERO && found < Duration::from_secs(1), "{found:?}");
+        let file = std::fs::File::open("/dev/null").unwrap();
+        assert!(round_trip(file.as_fd()).is_err());
+    }
 
     #[test]
     fn a_descriptor_is_taken_once_and_only_if_it_came_through_exec() {

@@ -21,7 +21,8 @@ The address must be one that the other machines reach.
 
 Examples:
   banyan up
-  banyan up --listen 10.0.0.1:7640 --name head";
+  banyan up --listen 10.0.0.1:7640 --name head
+  banyan up --page";
 
 const JOIN_AFTER_HELP: &str = "\
 Examples:
@@ -34,6 +35,8 @@ const START_DEADLINE: Duration = Duration::from_secs(10);
 const TOKEN_SECONDS: u64 = 3600;
 /// Where a node listens if nothing is said.
 const USUAL_LISTEN: &str = "0.0.0.0:7640";
+/// Where its page is if nothing is said but that there shall be one.
+const USUAL_PAGE: &str = "127.0.0.1:7641";
 
 /// What this machine is to be in a cluster.
 #[derive(Debug, Args)]
@@ -44,6 +47,10 @@ struct MachineArguments {
     /// What this machine is called in the cluster, when it begins or joins one
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
+    /// Serve a page for browsers at this address. Without an address, on this machine only; at an address that
+    /// other machines reach, a token in the page's address lets them in
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, require_equals = true, default_missing_value = USUAL_PAGE)]
+    page: Option<SocketAddr>,
     /// One JSON object
     #[arg(long)]
     json: bool,
@@ -85,6 +92,9 @@ struct Started<'a> {
     /// At the root: what another machine joins with.
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<&'a str>,
+    /// What to type into a browser.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    page: Option<&'a str>,
 }
 
 /// Starts this machine's node, and a cluster if there is none.
@@ -93,8 +103,12 @@ pub(crate) fn up(arguments: &UpArguments) -> anyhow::Result<u8> {
     let directory = arguments.node.directory();
     if let Ok(status) = arguments.node.status() {
         eprintln!("The node is up already.");
+        if arguments.page.is_some() && status.page.is_none() {
+            eprintln!("It serves no page. To have it serve one:\n  banyan down\n  banyan up --page");
+        }
         return say_started(arguments, &status);
     }
+    let page = listen_for_page(arguments)?;
     let listener = if joining::is_member(&directory)? {
         listen(joining::listen_address(&directory)?)?
     } else {
@@ -107,7 +121,7 @@ pub(crate) fn up(arguments: &UpArguments) -> anyhow::Result<u8> {
         joining::create(&newcomer)?;
         listener
     };
-    let status = start_node(&arguments.node, &directory, &listener)?;
+    let status = start_node(arguments, &directory, &listener, page.as_ref())?;
     say_started(arguments, &status)
 }
 
@@ -124,15 +138,28 @@ fn say_started(arguments: &MachineArguments, status: &Status) -> anyhow::Result<
     if arguments.json {
         let token = token.as_ref().map(|token| token.token.as_str());
         let cluster = status.cluster.to_string();
-        print_json(&Started { name: &own.name, address: own.address, cluster, token })?;
+        print_json(&Started {
+            name: &own.name,
+            address: own.address,
+            cluster,
+            token,
+            page: status.page.as_deref(),
+        })?;
         return Ok(0);
     }
     eprintln!("{} is up, a node of cluster {}, and listens on {}.", own.name, status.cluster, own.address);
+    say_page(status);
     if let Some(NewToken { token, address, .. }) = token {
         eprintln!("Within the hour, on each machine that is to join:");
         terminal::print(&format!("banyan join {address} {token}\n"));
     }
     Ok(0)
+}
+
+fn say_page(status: &Status) {
+    if let Some(page) = &status.page {
+        eprintln!("Its page is at {page}");
+    }
 }
 
 /// Makes this machine a member of a cluster, and starts its node.
@@ -145,6 +172,7 @@ pub(crate) fn join(arguments: &JoinArguments) -> anyhow::Result<u8> {
         .with_context(|| format!("{}: no such address; say HOST:PORT", arguments.address))?
         .next()
         .with_context(|| format!("{}: a name without an address", arguments.address))?;
+    let page = listen_for_page(&arguments.machine)?;
     let listener = listen(arguments.machine.listen)?;
     let newcomer = Newcomer {
         state: &directory,
@@ -152,10 +180,16 @@ pub(crate) fn join(arguments: &JoinArguments) -> anyhow::Result<u8> {
         name: arguments.machine.name.as_deref().unwrap_or_default(),
     };
     let member = joining::join(&newcomer, address, &token)?;
-    let status = start_node(&arguments.machine.node, &directory, &listener)?;
+    let status = start_node(&arguments.machine, &directory, &listener, page.as_ref())?;
     if arguments.machine.json {
         let cluster = status.cluster.to_string();
-        print_json(&Started { name: &member.name, address: member.address, cluster, token: None })?;
+        print_json(&Started {
+            name: &member.name,
+            address: member.address,
+            cluster,
+            token: None,
+            page: status.page.as_deref(),
+        })?;
     } else {
         eprintln!(
             "{} is a node of cluster {}, which has {} now. To run a program on all of them:",
@@ -164,6 +198,7 @@ pub(crate) fn join(arguments: &JoinArguments) -> anyhow::Result<u8> {
             terminal::count(status.members.len() as u64, "member")
         );
         eprintln!("  banyan run -n all -- PROGRAM ARGUMENTS...");
+        say_page(&status);
     }
     Ok(0)
 }
@@ -184,22 +219,41 @@ fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
         .with_context(|| format!("listening on {address}; choose another address with --listen"))
 }
 
-/// Starts the node of a state, which inherits its listening socket, and waits until it answers.
-fn start_node(node: &NodeChoice, directory: &Path, listener: &TcpListener) -> anyhow::Result<Status> {
+fn listen_for_page(arguments: &MachineArguments) -> anyhow::Result<Option<TcpListener>> {
+    let listen = |address| {
+        let failed = || format!("a page at {address}; choose another address with --page=ADDRESS");
+        TcpListener::bind(address).with_context(failed)
+    };
+    arguments.page.map(listen).transpose()
+}
+
+/// Starts the node of a state, which inherits its listening sockets, and waits until it answers.
+fn start_node(
+    arguments: &MachineArguments,
+    directory: &Path,
+    listener: &TcpListener,
+    page: Option<&TcpListener>,
+) -> anyhow::Result<Status> {
     let log = directory.join("log");
     let output = File::options().create(true).append(true).open(&log);
     let output = output.with_context(|| log.display().to_string())?;
-    rustix::io::fcntl_setfd(listener, rustix::io::FdFlags::empty())?;
+    let inherited = || [listener].into_iter().chain(page);
+    for socket in inherited() {
+        rustix::io::fcntl_setfd(socket, rustix::io::FdFlags::empty())?;
+    }
     let child = Command::new("/proc/self/exe")
         .arg0("banyan")
         .args(["node", "run", "--state"])
         .arg(directory)
         .args(["--listener", &listener.as_raw_fd().to_string()])
+        .args(page.iter().map(|page| format!("--page-listener={}", page.as_raw_fd())))
         .stdin(Stdio::null())
         .stdout(output.try_clone()?)
         .stderr(output)
         .spawn();
-    rustix::io::fcntl_setfd(listener, rustix::io::FdFlags::CLOEXEC)?;
+    for socket in inherited() {
+        rustix::io::fcntl_setfd(socket, rustix::io::FdFlags::CLOEXEC)?;
+    }
     let mut child = child.context("starting the node")?;
     let deadline = Instant::now() + START_DEADLINE;
     loop {
@@ -207,7 +261,7 @@ fn start_node(node: &NodeChoice, directory: &Path, listener: &TcpListener) -> an
             bail!("the node ended at once, {status}: {}", last_line(&log));
         }
         if socket_of(directory).exists()
-            && let Ok(status) = node.status()
+            && let Ok(status) = arguments.node.status()
         {
             return Ok(status);
         }

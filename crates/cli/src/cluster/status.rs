@@ -36,6 +36,9 @@ pub(crate) fn status(arguments: &StatusArguments) -> anyhow::Result<u8> {
             terminal::count(status.jobs as u64, "job"),
         );
         terminal::print(&(head + &table(&status)));
+        if let Some(page) = &status.page {
+            terminal::print(&format!("\npage  {page}\n"));
+        }
     }
     Ok(u8::from(status.members.iter().any(|one| one.answered_us.is_none())))
 }

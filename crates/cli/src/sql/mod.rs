@@ -6,14 +6,12 @@
 mod output;
 mod shell;
 
-use anyhow::bail;
-use banyan_node::admin::{AdminAnswer, AdminRequest};
-use banyan_node::state::{socket_of, usual_directory};
+use crate::which_node::WhichNode;
 use banyan_node::{Cell, QueryError, QueryMessage};
 use clap::Args;
 use output::{Form, Printer};
 use std::io::{BufRead, IsTerminal};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 const AFTER_HELP: &str = "\
 Rows come from the live structures of all nodes. Those of a node that does
@@ -44,13 +42,8 @@ pub(crate) struct SqlArguments {
     /// Let a query use as much as it wants
     #[arg(long)]
     no_limit: bool,
-    /// Directory of the state of the node to ask; BANYAN_STATE says it too. Without it, the node of this
-    /// machine, or those of a program that runs
-    #[arg(long, value_name = "DIRECTORY")]
-    state: Option<PathBuf>,
-    /// Socket of the node to ask
-    #[arg(long, value_name = "PATH", conflicts_with = "state")]
-    socket: Option<PathBuf>,
+    #[command(flatten)]
+    node: WhichNode,
 }
 
 /// Who is asked, and how it is printed.
@@ -67,54 +60,14 @@ pub(crate) fn sql(arguments: &SqlArguments) -> anyhow::Result<u8> {
         SqlArguments { csv: true, .. } => Form::Csv,
         _ => Form::Table,
     };
-    let session = Session { socket: arguments.socket()?, form, bounded: !arguments.no_limit };
+    let session =
+        Session { socket: arguments.node.socket("banyan sql")?, form, bounded: !arguments.no_limit };
     match &arguments.query {
         Some(query) => session.run(query)?,
         None if std::io::stdin().is_terminal() => shell::run(&session)?,
         None => session.run_all(std::io::stdin().lock())?,
     }
     Ok(0)
-}
-
-impl SqlArguments {
-    /// The socket of the node to ask.
-    fn socket(&self) -> anyhow::Result<PathBuf> {
-        if let Some(socket) = &self.socket {
-            return Ok(socket.clone());
-        }
-        let usual = socket_of(&self.state.clone().unwrap_or_else(usual_directory));
-        if self.state.is_some() || jobs_of(&usual).is_some() {
-            return Ok(usual);
-        }
-        // Of the nodes that were started for a run, the first knows the others.
-        let homes: Vec<PathBuf> =
-            banyan_node::run_sockets().into_iter().filter(|socket| jobs_of(socket) > Some(0)).collect();
-        match homes.as_slice() {
-            [home] => Ok(home.clone()),
-            [] => bail!(
-                "no node of this user is on this machine. To make it one:\n  banyan up\nor start a program, which has \
-                 nodes of its own while it runs:\n  banyan run -n 2 -- PROGRAM"
-            ),
-            several => {
-                let lines: String = several
-                    .iter()
-                    .map(|socket| format!("\n  banyan sql --socket {}", socket.display()))
-                    .collect();
-                bail!(
-                    "{} programs run here, each with nodes of its own. To ask those of one:{lines}",
-                    several.len()
-                )
-            }
-        }
-    }
-}
-
-/// How many programs have their home on the node with this socket, if one answers.
-fn jobs_of(socket: &Path) -> Option<usize> {
-    match banyan_node::administer(socket, &AdminRequest::Jobs) {
-        Ok(AdminAnswer::Jobs(jobs)) => Some(jobs.len()),
-        _ => None,
-    }
 }
 
 impl Session {

@@ -97,6 +97,9 @@ pub struct Status {
     pub process: u32,
     /// Jobs in which it takes part.
     pub jobs: usize,
+    /// What to type into a browser to see its page, if it serves one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub page: Option<String>,
     /// All members.
     pub members: Vec<MemberStatus>,
 }

@@ -6,6 +6,7 @@
 //! made at the beginning, so that every node has its address before it is there.
 
 use crate::job::replica::socket_pair;
+use crate::observe::page::{Page, PageToken};
 use crate::random::random;
 use banyan_sys::{children, descriptors};
 use parking_lot::Mutex;
@@ -32,6 +33,61 @@ pub struct NodeSettings {
     /// Numbers of the sockets that it inherits for those of them that it starts itself: all, or none.
     #[serde(default)]
     pub spares: Vec<i32>,
+    /// The page that it is to serve.
+    #[serde(default)]
+    pub page: Option<PageSettings>,
+}
+
+/// A page of a run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PageSettings {
+    /// Number of the socket that the node inherits, on which it serves the page.
+    pub listener: i32,
+    /// What the token is made of.
+    pub secret: [u8; 16],
+}
+
+impl NodeSettings {
+    /// Numbers of all that the node inherits, but for its settings.
+    fn inherited(&self) -> impl Iterator<Item = i32> + '_ {
+        let page = self.page.as_ref().map(|page| page.listener);
+        [self.listener, self.local].into_iter().chain(self.spares.iter().copied()).chain(page)
+    }
+}
+
+/// A page that a run is to have: where it listens, and what lets others in.
+#[derive(Debug)]
+pub struct PageOffer {
+    listener: TcpListener,
+    secret: [u8; 16],
+}
+
+impl PageOffer {
+    /// Listens for the page's readers.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn listen(address: SocketAddr) -> io::Result<Self> {
+        Ok(Self { listener: TcpListener::bind(address)?, secret: random()? })
+    }
+
+    /// What to type into a browser.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn url(&self) -> io::Result<String> {
+        Ok(Page::new(self.listener.try_clone()?, PageToken::new(self.secret))?.url(None))
+    }
+
+    fn settings(&self) -> PageSettings {
+        PageSettings { listener: self.listener.as_raw_fd(), secret: self.secret }
+    }
+}
+
+impl AsFd for PageOffer {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.listener.as_fd()
+    }
 }
 
 /// What the process that starts a daemon says when it has.
@@ -78,7 +134,7 @@ impl Spares {
             at.map(|at| waiting.swap_remove(at))
         };
         if let Some((number, listener)) = found {
-            let (started, mut starter) = start(number, self.secret, &self.addresses, &listener, &[])?;
+            let (started, mut starter) = start(number, self.secret, &self.addresses, &listener, &[], None)?;
             starter.wait()?;
             self.state.lock().started.push(started);
         }
@@ -86,11 +142,11 @@ impl Spares {
     }
 }
 
-/// Starts the first of `count` nodes. Returns a socket to it, and what started it: see [`Starter`].
+/// Starts the first of `count` nodes, which serves the page if there is to be one. Returns a socket to it, and what started it: see [`Starter`].
 ///
 /// # Errors
 /// The system's.
-pub(crate) fn start_first(count: u8) -> io::Result<(OwnedFd, Starter)> {
+pub(crate) fn start_first(count: u8, page: Option<&PageOffer>) -> io::Result<(OwnedFd, Starter)> {
     let listeners: Vec<TcpListener> =
         (0..count.max(1)).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<io::Result<_>>()?;
     let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
@@ -98,7 +154,8 @@ pub(crate) fn start_first(count: u8) -> io::Result<(OwnedFd, Starter)> {
     // What a node that is started inherits is closed here at exec: from then on one that is gone refuses
     // connections, and none waits in its place.
     children::leave_to_kernel()?;
-    start(0, random()?, &addresses, &listeners[0], &others).map(|(node, starter)| (node, Starter(starter)))
+    start(0, random()?, &addresses, &listeners[0], &others, page)
+        .map(|(node, starter)| (node, Starter(starter)))
 }
 
 /// The process that has started a node for the launcher, and ends. It must be gone before the launcher
@@ -122,6 +179,7 @@ fn start(
     addresses: &[SocketAddr],
     listener: &impl AsFd,
     spares: &[BorrowedFd<'_>],
+    page: Option<&PageOffer>,
 ) -> io::Result<(OwnedFd, Child)> {
     let (ours, theirs) = socket_pair()?;
     let others = addresses.iter().enumerate().filter(|(other, _)| *other != number);
@@ -132,11 +190,14 @@ fn start(
         local: theirs.as_raw_fd(),
         peers: others.map(|(_, address)| *address).collect(),
         spares: spares.iter().map(AsRawFd::as_raw_fd).collect(),
+        page: page.map(PageOffer::settings),
     };
     let file = rustix::fs::memfd_create("banyan-node", rustix::fs::MemfdFlags::empty())?;
     let mut file = std::fs::File::from(file);
     file.write_all(&serde_json::to_vec(&settings)?)?;
-    let inherited = || [listener.as_fd(), theirs.as_fd()].into_iter().chain(spares.iter().copied());
+    let page = page.map(AsFd::as_fd);
+    let inherited =
+        || [listener.as_fd(), theirs.as_fd()].into_iter().chain(spares.iter().copied()).chain(page);
     for descriptor in inherited() {
         rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::empty())?;
     }
@@ -170,8 +231,7 @@ fn start(
 pub fn detach(configuration: i32, read: &NodeSettings, number: Option<u8>) -> io::Result<()> {
     // The daemon outlives its caller: it must not keep the caller's pipes open.
     descriptors::close_all_on_exec()?;
-    for inherited in [configuration, read.listener, read.local].into_iter().chain(read.spares.iter().copied())
-    {
+    for inherited in read.inherited().chain([configuration]) {
         descriptors::keep_on_exec(inherited)?;
     }
     let mut command = Command::new("/proc/self/exe");

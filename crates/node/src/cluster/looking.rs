@@ -7,7 +7,7 @@ use super::node::{Neighbours, Node};
 use crate::job::Job;
 use crate::observe::log::Log;
 use crate::observe::machine::this_machine;
-use crate::observe::sql::{Facts, MemberView, Other, Own};
+use crate::observe::sql::{Facts, LeftConnections, MemberView, Other, Own};
 use crate::transport::Trust;
 use banyan_wire::cluster::{Member, Role};
 use banyan_wire::control::Place;
@@ -104,5 +104,9 @@ impl Facts for Node {
 
     fn log(&self) -> &Log {
         &self.log
+    }
+
+    fn left_connections(&self) -> &LeftConnections {
+        &self.left_connections
     }
 }

@@ -12,6 +12,7 @@ use super::certificates::{self, Authority, MachineKey};
 use super::state::{State, StateError};
 use crate::observe::log::{self, Log};
 use crate::observe::machine::this_machine;
+use crate::observe::page::PageToken;
 use crate::transport::trust::{self, Credentials};
 use crate::transport::{Caller, Connection, Trust, read_message};
 use banyan_core::membership::{Issued, Members, Token, TokenBook, check_machine};
@@ -51,8 +52,11 @@ pub(super) mod files {
     pub(crate) const MEMBERS: &str = "members.json";
     /// At the root only.
     pub(crate) const TOKENS: &str = "tokens.json";
+    /// What lets browsers of other machines see the node's page; made when it is wanted.
+    pub(crate) const PAGE_TOKEN: &str = "page.token";
     /// All of them, what the machine is first.
-    pub(crate) const ALL: &[&str] = &[MACHINE, KEY, CERTIFICATE, AUTHORITY, AUTHORITY_KEY, MEMBERS, TOKENS];
+    pub(crate) const ALL: &[&str] =
+        &[MACHINE, KEY, CERTIFICATE, AUTHORITY, AUTHORITY_KEY, MEMBERS, TOKENS, PAGE_TOKEN];
 }
 
 /// What [`files::MACHINE`] holds.
@@ -172,6 +176,22 @@ impl Cluster {
     /// The directory of its state.
     pub(crate) fn directory(&self) -> &std::path::Path {
         self.state.directory()
+    }
+
+    /// What lets browsers of other machines see this node's page; the same as long as the machine is a member.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub(super) fn page_token(&self) -> Result<PageToken, StateError> {
+        let name = files::PAGE_TOKEN;
+        if let Some(text) = self.state.read(name)? {
+            let read = PageToken::parse(text.trim());
+            return read.ok_or_else(|| self.state.damaged(name, &"it is no token of a page"));
+        }
+        let failed = |source| StateError::File { path: self.directory().join(name), source };
+        let token = PageToken::new(crate::random::random().map_err(failed)?);
+        self.state.write(name, token.as_str())?;
+        Ok(token)
     }
 
     pub(super) fn place(member: &Member) -> Place {
@@ -610,7 +630,7 @@ impl Cluster {
             members.push(MemberStatus { member: own.clone(), answered_us: Some(0), trouble: None });
         }
         members.sort_by_key(|one| (one.member.role == Role::Worker, one.member.joined, one.member.id));
-        Status { cluster: self.id, own: self.own, process: std::process::id(), jobs, members }
+        Status { cluster: self.id, own: self.own, process: std::process::id(), jobs, page: None, members }
     }
 
     /// Takes this machine out of the cluster and forgets its keys.

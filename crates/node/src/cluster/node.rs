@@ -7,7 +7,7 @@
 //! Threads: the main one accepts the processes of this machine, and one answers each; one accepts connections
 //! from other nodes; one greets each of those; and one follows each job (`crate::job`).
 
-use super::admin::{AdminAnswer, AdminRequest};
+use super::admin::{AdminAnswer, AdminRequest, Status};
 use super::jobs::Jobs;
 use super::local::{self, JobQuestion, Question};
 use super::local_nodes::{NodeSettings, Spares};
@@ -20,7 +20,8 @@ use crate::job::settings::NodeCount;
 use crate::job::summons::{JOIN_DEADLINE, Presence, Start, Summons};
 use crate::job::{Job, JobFacts};
 use crate::observe::log::{self, Log};
-use crate::observe::sql::{self, Facts, Served};
+use crate::observe::page::{Page, PageToken};
+use crate::observe::sql::{self, Facts, LeftConnections, Served};
 use crate::random::random;
 use crate::report::Report;
 use crate::transport::{self, Caller, ConnectError, Connection, Trust};
@@ -32,10 +33,10 @@ use banyan_wire::handshake::{HelloError, Purpose};
 use banyan_wire::ids::JobId;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use std::io::{self, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 /// Why a node cannot do its work.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +71,10 @@ pub(crate) struct Node {
     /// Processes of this machine that have queries answered, and nodes that read tables.
     queries: Served,
     readers: Served,
+    pub(super) left_connections: LeftConnections,
     ungreeted: Ungreeted,
+    /// Where its page is, if it serves one.
+    page: OnceLock<String>,
     report: Report,
     own: Weak<Self>,
 }
@@ -107,7 +111,14 @@ pub fn serve_run(settings: NodeSettings) -> Result<(), NodeError> {
     let spares = Spares::new(&settings, own, spares.collect::<Result<_, _>>()?);
     // Another session: the terminal's signals are the program's.
     let _ = rustix::process::setsid();
+    let page = match settings.page {
+        Some(page) => Some((take(page.listener, "the socket of its page")?, PageToken::new(page.secret))),
+        None => None,
+    };
     let node = Node::start_told(Some(settings.name), settings.secret, listener, settings.peers, spares)?;
+    if let Some((listener, token)) = page {
+        node.show(listener.into(), token, own.ip())?;
+    }
     let name = local::run_socket();
     // For who looks at the run; without it the run goes on.
     if let Ok(people) = listen_at(&name) {
@@ -139,15 +150,24 @@ pub fn serve_machine(
     node.serve_processes(&local, path)
 }
 
+/// The listening socket that was inherited by number.
+///
+/// # Errors
+/// The system's.
+pub fn inherited_listener(number: i32) -> io::Result<TcpListener> {
+    descriptors::take(number).map(TcpListener::from)
+}
+
 /// Serves as the node of the cluster whose state is in a directory, until a person stops it. It listens for
-/// other nodes on `listener`, or where it did before. Calls `ready` with its name and the address for other
-/// nodes when both can be reached.
+/// other nodes on `listener`, or where it did before, and serves a page on `page`. Calls `ready` with its name
+/// and the address for other nodes when all can be reached.
 ///
 /// # Errors
 /// [`NodeError`].
 pub fn serve_member(
     directory: &Path,
     listener: Option<i32>,
+    page: Option<TcpListener>,
     ready: impl FnOnce(&str, SocketAddr),
 ) -> Result<std::convert::Infallible, NodeError> {
     let failed = |what: String| move |source| NodeError::Socket { what, source };
@@ -155,7 +175,7 @@ pub fn serve_member(
     let _ = rustix::process::setsid();
     let (cluster, listen) = Cluster::open(State::take(directory)?)?;
     let listener = match listener {
-        Some(number) => descriptors::take(number).map(TcpListener::from),
+        Some(number) => inherited_listener(number),
         None => TcpListener::bind(listen),
     };
     let listener = listener.map_err(failed(listen.to_string()))?;
@@ -169,7 +189,11 @@ pub fn serve_member(
         Neighbours::Cluster(Arc::clone(&cluster)),
         Spares::default(),
     )?;
-    ready(&name, cluster.own_place().map_or(listen, |place| place.address));
+    let address = cluster.own_place().map_or(listen, |place| place.address);
+    if let Some(page) = page {
+        node.show(page, cluster.page_token()?, address.ip())?;
+    }
+    ready(&name, address);
     node.thread("keep up", move |_| cluster.keep_up());
     node.serve_processes(&local, &path)
 }
@@ -243,7 +267,9 @@ impl Node {
             log,
             queries: Served::default(),
             readers: Served::default(),
+            left_connections: LeftConnections::default(),
             ungreeted: Ungreeted::default(),
+            page: OnceLock::new(),
             report,
             own: Weak::clone(own),
         });
@@ -256,6 +282,18 @@ impl Node {
         if let Err(error) = std::thread::Builder::new().name(name.into()).spawn(move || body(&own)) {
             self.report.notice(&format!("{}: a thread could not be started: {error}", self.name));
         }
+    }
+
+    /// Serves its page. A page that listens on all addresses is told by `own`, one of them.
+    fn show(&self, listener: TcpListener, token: PageToken, own: IpAddr) -> Result<(), NodeError> {
+        let failed = |source| NodeError::Socket { what: "its page".into(), source };
+        let page = Page::new(listener, token).map_err(failed)?;
+        let url = page.url(Some(own));
+        if let Some(facts) = self.facts() {
+            page.start(facts).map_err(failed)?;
+            let _ = self.page.set(url);
+        }
+        Ok(())
     }
 
     /// Serves every process of this user that connects to the socket.
@@ -320,7 +358,12 @@ impl Node {
                 AdminAnswer::Refused("programs are running on this node; stop them first".into())
             }
             (AdminRequest::Cluster(request), Neighbours::Cluster(cluster)) => {
-                cluster.administer(request, self.jobs.count())
+                match cluster.administer(request, self.jobs.count()) {
+                    AdminAnswer::Status(status) => {
+                        AdminAnswer::Status(Status { page: self.page.get().cloned(), ..status })
+                    }
+                    other => other,
+                }
             }
         };
         let _ = local::answer_person(process.as_fd(), &answer);

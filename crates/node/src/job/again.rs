@@ -101,6 +101,7 @@ fn parse(script: &[u8], arguments: Vec<OsString>) -> Option<Run> {
         words: std::iter::once(path).chain(arguments).collect(),
         nodes: again.nodes,
         node: again.node.map(|path| OsString::from_vec(path).into()),
+        page: None,
         placement: again.placement,
         move_every: again.move_every,
         children: again.children,

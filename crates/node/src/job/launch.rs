@@ -125,7 +125,7 @@ fn prepare(run: &Run) -> Result<Prepared, LaunchError> {
         }
         None => {
             let NodeCount::Exactly(count) = run.nodes else { return Err(LaunchError::NoCluster) };
-            let (node, starter) = local_nodes::start_first(count)?;
+            let (node, starter) = local_nodes::start_first(count, run.page.as_deref())?;
             let answer = ask(node.as_fd())?;
             starter.gone();
             (node, answer)

@@ -9,6 +9,7 @@ use crate::observe::process::processor_seconds;
 use banyan_core::regions::Region;
 use banyan_wire::control::Place;
 use banyan_wire::ids::NodeId;
+use std::time::Duration;
 
 /// A thread of a program, as home has it.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +66,11 @@ impl Job {
     pub(crate) fn sent_to(&self, node: NodeId) -> Option<[u64; 3]> {
         let peer = self.peers.get(node)?;
         Some([&peer.urgent, &peer.bulk, &peer.control].map(|lane| lane.sent_bytes()))
+    }
+
+    /// The shortest time in which another node's kernel acknowledged urgent messages lately.
+    pub(crate) fn round_trip(&self, node: NodeId) -> Option<Duration> {
+        self.peers.get(node)?.urgent.round_trip()
     }
 
     /// Bytes sent for coherence, to all.

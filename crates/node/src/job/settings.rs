@@ -2,11 +2,13 @@
 
 use super::loader;
 use super::replica::RUN_VARIABLE;
+use crate::cluster::local_nodes::PageOffer;
 use banyan_core::placement::{self, Policy};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Bytes of a program's words that people see.
@@ -61,6 +63,8 @@ pub struct Run {
     pub nodes: NodeCount,
     /// The socket of the node to begin on. Without one, nodes are started for the run.
     pub node: Option<PathBuf>,
+    /// What nodes that are started for the run show of it; a node that is up has a page of its own, or none.
+    pub page: Option<Arc<PageOffer>>,
     /// Where threads go.
     pub placement: Placement,
     /// How often a random thread is moved to a random other node, to see that the program does not notice.

@@ -6,6 +6,7 @@ pub mod doctor;
 pub(crate) mod log;
 pub(crate) mod machine;
 pub mod memory_map;
+pub(crate) mod page;
 pub(crate) mod process;
 pub(crate) mod sql;
 pub mod statistics;

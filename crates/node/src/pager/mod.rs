@@ -10,14 +10,17 @@
 mod contents;
 mod freezing;
 mod gathering;
+mod heat;
 mod looking;
 mod mapping;
 pub(crate) mod memory_file;
 
+pub(crate) use heat::{HOT_MAX, HotPage};
 pub(crate) use looking::{KnownExtent, Residency};
 pub(crate) use mapping::Mapped;
 
 use freezing::Frozen;
+use heat::Heat;
 
 use crate::observe::statistics::{Counters, FaultCause};
 use crate::pager::memory_file::MemoryFile;
@@ -72,6 +75,8 @@ pub(crate) struct Pager {
     /// What it cost.
     pub counters: Counters,
     state: Mutex<State>,
+    /// Which pages moved most, for people. Taken before `state`, and for a look only.
+    heat: Mutex<Heat>,
     /// How often other nodes have said that memory is discarded.
     answers: AtomicU64,
     /// When the timekeeper wakes, in microseconds; it is told only of earlier deadlines.
@@ -138,6 +143,7 @@ impl Pager {
                 frozen: None,
                 frame: Vec::new(),
             }),
+            heat: Mutex::default(),
             answers: AtomicU64::new(0),
             armed: AtomicU64::new(u64::MAX),
             earlier: Condvar::new(),

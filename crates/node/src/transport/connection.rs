@@ -7,6 +7,7 @@
 #[cfg(test)]
 use super::faulty::Faulty;
 use super::tls::Tls;
+use banyan_sys::descriptors;
 use rustix::net::{SendFlags, sockopt};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -77,6 +78,11 @@ impl Connection {
             #[cfg(test)]
             Self::Faulty(faulty) => faulty.send(bytes),
         }
+    }
+
+    /// The shortest time in which bytes were acknowledged lately.
+    pub(crate) fn round_trip(&self) -> Option<Duration> {
+        descriptors::round_trip(self.as_fd()).ok().flatten()
     }
 
     /// Whether all that was taken is on its way. What is not is sent with what comes next, or by

@@ -13,6 +13,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// Bytes that wait for a peer at most. The protocol bounds what is outstanding (a window of runs for each
 /// reader), so more means that the peer has stopped reading.
@@ -103,6 +104,11 @@ impl Lane {
     /// Bytes given to [`Lane::send`] so far.
     pub(crate) fn sent_bytes(&self) -> u64 {
         self.sent_bytes.load(Ordering::Relaxed)
+    }
+
+    /// The shortest time in which bytes on this lane were acknowledged lately.
+    pub(crate) fn round_trip(&self) -> Option<Duration> {
+        self.queue.lock().connection.round_trip()
     }
 
     /// Ends the connection; its receiver sees the end of the stream.

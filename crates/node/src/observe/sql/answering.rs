@@ -56,7 +56,7 @@ fn run(
 ) -> io::Result<()> {
     let others = facts.others();
     let nodes = others.len() as u64 + 1;
-    let fleet = Arc::new(Fleet::new(facts.trust(), others, starter));
+    let fleet = Arc::new(Fleet::new(Arc::clone(facts), others, starter));
     let table = |spec| -> Arc<dyn Table> {
         Arc::new(Spread { spec, facts: Arc::clone(facts), fleet: Arc::clone(&fleet), nodes })
     };

@@ -16,6 +16,11 @@ pub(super) const TABLE: Spec = Spec {
         Column::plain("urgent_bytes", Kind::Integer, "Sent of pages and messages that a thread waits for"),
         Column::plain("bulk_bytes", Kind::Integer, "Sent of long runs of pages"),
         Column::plain("control_bytes", Kind::Integer, "Sent of everything else but threads' system calls"),
+        Column::plain(
+            "rtt_us",
+            Kind::Integer,
+            "The shortest time in which an urgent message was acknowledged lately, by the kernel",
+        ),
         Column::plain("tls", Kind::Integer, "1 if it is inside TLS"),
     ],
     scope: Scope::EachNode(1),
@@ -53,7 +58,11 @@ impl Source for Links {
             1 => super::name(names, job.node()),
             2 => super::name(names, *peer),
             3..=5 => Field::count(sent[column - 3]),
-            6 => super::flag(job.is_encrypted()),
+            6 => {
+                let round_trip = job.round_trip(*peer);
+                round_trip.map_or(Field::Null, |time| Field::count(time.as_micros() as u64))
+            }
+            7 => super::flag(job.is_encrypted()),
             _ => Field::Null,
         }
     }

@@ -13,6 +13,7 @@ mod answering;
 mod columns;
 mod extents;
 mod faults;
+mod hot_pages;
 mod job_nodes;
 mod links;
 mod log;
@@ -29,6 +30,7 @@ mod tests;
 mod threads;
 
 pub(crate) use answering::answer;
+pub(crate) use remote::LeftConnections;
 pub(crate) use serving::{Served, serve};
 
 use crate::job::Job;
@@ -60,6 +62,8 @@ pub(crate) trait Facts: Debug + Send + Sync {
     fn trust(&self) -> Trust;
     /// What happened here.
     fn log(&self) -> &Log;
+    /// Connections to them that queries have left.
+    fn left_connections(&self) -> &LeftConnections;
 }
 
 /// What a node is.
@@ -117,13 +121,14 @@ struct Spec {
 }
 
 /// All tables.
-const TABLES: [&Spec; 10] = [
+const TABLES: [&Spec; 11] = [
     &nodes::TABLE,
     &job_nodes::TABLE,
     &threads::TABLE,
     &regions::TABLE,
     &extents::TABLE,
     &pages::TABLE,
+    &hot_pages::TABLE,
     &faults::TABLE,
     &links::TABLE,
     &log::TABLE,

@@ -6,9 +6,11 @@
 //! Threads: one for each scan of each node; it ends with the scan, or when nobody takes the rows. Locks:
 //! each is taken alone, and none while a node is waited for.
 
-use super::{Other, Spec};
-use crate::transport::{Connection, Trust, read_message};
+use super::{Facts, Other, Spec};
+use crate::transport::{Connection, read_message};
 use banyan_tables::Scan;
+use banyan_wire::cluster::MemberId;
+use banyan_wire::control::Place;
 use banyan_wire::frame;
 use banyan_wire::handshake::{Hello, Purpose};
 use banyan_wire::ids::JobId;
@@ -16,25 +18,67 @@ use banyan_wire::sql::{CONDITIONS_MAX, Cell, TableMessage};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use zerocopy::IntoBytes;
 
 /// How long a node may say nothing.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Answers that wait to be taken.
 const WAITING_MAX: usize = 4;
+/// A connection is left for later queries as long as this: the other side closes it after a minute.
+const LEFT_FOR: Duration = Duration::from_secs(30);
+
+/// Connections of each node that are left at most: a join reads several tables of it at a time.
+const LEFT_MAX: usize = 4;
+
+/// Connections that nobody uses now, of all queries of this node: who looks every second must not shake hands
+/// every second, which costs both sides more than most questions do.
+#[derive(Debug, Default)]
+pub(crate) struct LeftConnections(Mutex<BTreeMap<(SocketAddr, Option<MemberId>), Vec<Left>>>);
+
+#[derive(Debug)]
+struct Left {
+    since: Instant,
+    connection: Connection,
+}
+
+impl LeftConnections {
+    fn take(&self, place: &Place) -> Option<Connection> {
+        let mut all = self.0.lock();
+        let newest = all.get_mut(&(place.address, place.member))?.pop()?;
+        (newest.since.elapsed() < LEFT_FOR).then_some(newest.connection)
+    }
+
+    fn put(&self, place: &Place, connection: Connection) {
+        let mut all = self.0.lock();
+        for left in all.values_mut() {
+            left.retain(|left| left.since.elapsed() < LEFT_FOR);
+        }
+        all.retain(|_, left| !left.is_empty());
+        let left = all.entry((place.address, place.member)).or_default();
+        if left.len() < LEFT_MAX {
+            left.push(Left { since: Instant::now(), connection });
+        }
+    }
+}
+
+/// Whether a connection has been used by another query, so that the other side may have closed it since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Age {
+    New,
+    Old,
+}
 
 /// The other nodes of one query.
 #[derive(Debug)]
 pub(super) struct Fleet {
-    trust: Trust,
+    facts: Arc<dyn Facts>,
     others: Vec<Other>,
     /// Who starts the threads; none when the query has ended.
     starter: Mutex<Option<Sender<Reading>>>,
-    /// Connections that can be used again, of each node.
-    idle: Vec<Mutex<Vec<Connection>>>,
     /// Nodes that are left out, and why.
     silent: Mutex<BTreeMap<usize, String>>,
     /// Of these, how many the person was told.
@@ -67,13 +111,11 @@ pub(super) struct Incoming {
 }
 
 impl Fleet {
-    pub(super) fn new(trust: Trust, others: Vec<Other>, starter: Sender<Reading>) -> Self {
-        let idle = others.iter().map(|_| Mutex::default()).collect();
+    pub(super) fn new(facts: Arc<dyn Facts>, others: Vec<Other>, starter: Sender<Reading>) -> Self {
         Self {
-            trust,
+            facts,
             others,
             starter: Mutex::new(Some(starter)),
-            idle,
             silent: Mutex::default(),
             told: Mutex::default(),
         }
@@ -136,17 +178,25 @@ impl Fleet {
 
     /// Reads a table of a node, part by part.
     fn read(&self, node: usize, question: &TableMessage, columns: usize, to: &SyncSender<Arrival>) {
-        let connection = match self.connection(node) {
-            Ok(connection) => connection,
+        let begun =
+            self.connection(node).and_then(|(connection, age)| match converse(&connection, question) {
+                Err(_) if age == Age::Old => {
+                    let connection = self.dial(node)?;
+                    let answer = converse(&connection, question);
+                    Ok((connection, answer))
+                }
+                answer => Ok((connection, answer)),
+            });
+        let (connection, mut answer) = match begun {
+            Ok(begun) => begun,
             Err(error) => {
                 let rows = Err(format!("it does not answer: {error}"));
                 let _ = to.send(Arrival { node, rows, last: true });
                 return;
             }
         };
-        let mut message = question;
         loop {
-            let (rows, last) = match converse(&connection, message) {
+            let (rows, last) = match answer {
                 Ok(TableMessage::Refused(reason)) => (Err(reason), true),
                 Ok(answer) if !answer.is_possible(columns) => (Err("it answers what cannot be".into()), true),
                 Ok(TableMessage::Rows { rows, cells, last }) => (Ok((rows, cells)), last),
@@ -154,36 +204,42 @@ impl Fleet {
                 Err(error) => (Err(format!("it does not answer: {error}")), true),
             };
             let is_whole = rows.is_ok();
+            if is_whole && last {
+                // Before its rows are: the next question may follow at once.
+                self.leave(node, connection);
+                let _ = to.send(Arrival { node, rows, last });
+                return;
+            }
             let is_taken = to.send(Arrival { node, rows, last }).is_ok();
             if !is_whole {
                 return;
             }
-            if last || !is_taken {
-                break;
+            if !is_taken {
+                return self.leave(node, connection);
             }
-            message = &TableMessage::More;
+            answer = converse(&connection, &TableMessage::More);
         }
-        self.idle[node].lock().push(connection);
     }
 
-    fn connection(&self, node: usize) -> io::Result<Connection> {
-        if let Some(connection) = self.idle[node].lock().pop() {
-            return Ok(connection);
+    fn leave(&self, node: usize, connection: Connection) {
+        self.facts.left_connections().put(&self.others[node].place, connection);
+    }
+
+    fn connection(&self, node: usize) -> io::Result<(Connection, Age)> {
+        match self.facts.left_connections().take(&self.others[node].place) {
+            Some(connection) => Ok((connection, Age::Old)),
+            None => Ok((self.dial(node)?, Age::New)),
         }
-        let connection = self.trust.dial(&self.others[node].place, PATIENCE)?;
+    }
+
+    fn dial(&self, node: usize) -> io::Result<Connection> {
+        let trust = self.facts.trust();
+        let connection = trust.dial(&self.others[node].place, PATIENCE)?;
         // By then nobody waits for it any more.
         connection.set_read_timeout(Some(2 * PATIENCE))?;
-        let hello = Hello::new(Purpose::Tables, self.trust.greeting_secret(), JobId(0), 0, 0);
+        let hello = Hello::new(Purpose::Tables, trust.greeting_secret(), JobId(0), 0, 0);
         (&connection).write_all(hello.as_bytes())?;
         Ok(connection)
-    }
-}
-
-impl Drop for Fleet {
-    fn drop(&mut self) {
-        for connection in self.idle.iter_mut().flat_map(Mutex::get_mut) {
-            connection.close();
-        }
     }
 }
 

@@ -9,6 +9,7 @@ use banyan_wire::handshake::HELLO_BYTES;
 use banyan_wire::sql::{Cell, QueryMessage, TableMessage};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// A node that has a log, and nothing else.
@@ -17,6 +18,7 @@ struct Small {
     name: &'static str,
     log: Log,
     others: Vec<(&'static str, SocketAddr)>,
+    left: LeftConnections,
 }
 
 impl Small {
@@ -25,7 +27,7 @@ impl Small {
         for number in 0..entries {
             log.note(Kind::Move, None, format!("{name} {number} {}", "x".repeat(300)));
         }
-        Arc::new(Self { name, log, others })
+        Arc::new(Self { name, log, others, left: LeftConnections::default() })
     }
 }
 
@@ -63,6 +65,10 @@ impl Facts for Small {
 
     fn log(&self) -> &Log {
         &self.log
+    }
+
+    fn left_connections(&self) -> &LeftConnections {
+        &self.left
     }
 }
 
@@ -177,6 +183,40 @@ fn who_is_silent_or_gone_is_left_out_once() {
     assert_eq!(warnings.len(), 2, "{warnings:?}");
     assert!(warnings[0].starts_with("without gone: it does not answer: "), "{warnings:?}");
     assert!(warnings[1].starts_with("without silent: it "), "{warnings:?}");
+}
+
+#[test]
+fn connections_are_used_again_and_one_that_was_closed_meanwhile_is_made_anew() {
+    let made = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&made);
+    let (own, served) = (Small::facts("two", 3, Vec::new()), Served::default());
+    let two = listening(move |connection| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        drop(serve(&own, &served, &connection));
+    });
+    let facts = Small::facts("one", 2, vec![("two", two)]);
+    let sql = "SELECT (SELECT count(*) FROM log) + (SELECT count(*) FROM log)";
+    for _ in 0..5 {
+        assert_eq!(ask(&facts, sql), integers(&[10]));
+    }
+    assert_eq!(made.load(Ordering::Relaxed), 1);
+
+    // One that answers a question and leaves.
+    let made = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&made);
+    let brief = listening(move |connection| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        if read_message::<TableMessage>(&mut &connection).is_ok() {
+            let rows = TableMessage::Rows { rows: 1, cells: Vec::new(), last: true };
+            let _ = (&connection).write_all(&frame::encode(&rows));
+        }
+        connection.close();
+    });
+    let facts = Small::facts("one", 2, vec![("brief", brief)]);
+    for _ in 0..3 {
+        assert_eq!(ask(&facts, "SELECT count(*) FROM log"), integers(&[3]));
+    }
+    assert_eq!(made.load(Ordering::Relaxed), 3);
 }
 
 #[test]
