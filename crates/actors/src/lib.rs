@@ -52,7 +52,7 @@ pub use processor::simulation::Simulation;
 pub use processor::{probe, runtime, simulation};
 pub use sponsors::sponsor::{Signal, Sponsor};
 pub use system::handle;
-pub use system::handle::Handle;
+pub use system::handle::{Granted, Handle};
 pub use system::mailboxes::{MailboxFull, WhenFull};
 pub use system::names::NameTaken;
 

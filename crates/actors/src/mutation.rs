@@ -89,11 +89,13 @@ pub enum Mutation {
     StartLate,
     /// Put what an actor has put aside behind what came later.
     UnstashLast,
+    /// Tell of what is given before that is kept.
+    TellUnkept,
 }
 
 /// Every mistake.
 #[cfg(debug_assertions)]
-pub const MUTATIONS: [Mutation; 40] = [
+pub const MUTATIONS: [Mutation; 41] = [
     Mutation::KeepMessages,
     Mutation::KeepCreated,
     Mutation::KeepNext,
@@ -134,6 +136,7 @@ pub const MUTATIONS: [Mutation; 40] = [
     Mutation::NoStart,
     Mutation::StartLate,
     Mutation::UnstashLast,
+    Mutation::TellUnkept,
 ];
 
 #[cfg(debug_assertions)]

@@ -170,7 +170,8 @@ impl<D: Disk + 'static> EventRunner<D> {
 
     fn commit(&mut self) -> Result<Position, CommitError> {
         let Position { epoch, event, .. } = *self.arena.position();
-        self.arena.commit(epoch, event + 1)
+        let event = event.checked_add(1).ok_or(CommitError::EventNumber)?;
+        self.arena.commit(epoch, event)
     }
 
     /// Gives the stacks of stopped events back: their addresses, and the room that they take on disk.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use banyan_arena::collections::CollectionError;
 use banyan_arena::events::{EventError, EventOptions, EventRunner, State};
+use banyan_arena::store::CommitError;
 use banyan_arena::{Arena, ArenaOptions};
 
 fn runner(directory: &Path, number: u64, options: EventOptions) -> EventRunner {
@@ -66,6 +67,19 @@ fn events_are_committed_or_undone() {
         assert_eq!(seen(&mut runner), before);
     }
     assert_eq!(runner.arena().store_mut().audit().unwrap().faults, Vec::<String>::new());
+}
+
+/// An event gets the number after that of the last commit, and is undone if there is none.
+#[test]
+fn no_event_comes_after_the_last_number() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut runner = runner(directory.path(), 9, options(directory.path()));
+    runner.arena().commit(u64::MAX, u64::MAX).unwrap();
+    assert!(matches!(runner.event(count), Err(EventError::Commit(CommitError::EventNumber))));
+    assert_eq!(seen(&mut runner), (0, Vec::new(), 0, u64::MAX));
+    runner.arena().commit(u64::MAX, 6).unwrap();
+    assert_eq!(runner.event(count).unwrap(), 1);
+    assert_eq!(seen(&mut runner), (1, vec![1], 1, 7));
 }
 
 #[test]

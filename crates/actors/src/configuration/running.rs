@@ -479,9 +479,7 @@ impl RunningConfiguration {
         let actor = Local { configuration: self.number, slot: event.slot, generation };
         match action {
             Deferred::NewSponsor(made) => {
-                if self.changed.is_some() {
-                    self.effects.ledger_changes.push(LedgerChange::Made(made));
-                }
+                self.effects.ledger_changes.push(LedgerChange::Made(made));
             }
             Deferred::Name(name) => facilities.names.confirm(&name),
             Deferred::Transfer(to, amount) => self.effects.transfers.push((to, amount)),

@@ -3,7 +3,8 @@
 //! Not every event is written. What is kept is the ledger as it must be after a crash: leases count as
 //! consumed, and so does a part of the balance of each sponsor that hosts spend for just now, so that most
 //! leases need no write. A lease that is not covered is written before it is spent; made, started, stopped
-//! and given are written before they are reported, and that a sponsor is exhausted with the signal to its
+//! and given are written before they are reported: while the disk takes nothing, who has done that rests with
+//! what tells of it, whatever else goes on. That a sponsor is exhausted is written with the signal to its
 //! controller. A clean end writes what was really spent.
 //!
 //! Attributes the ledger, and in the same commit, it is written which changes of each durable configuration
@@ -302,8 +303,7 @@ impl KeptBudgets {
         Ok(())
     }
 
-    /// Lets so many commits find no room, or fail, every second one after it was written.
-    #[cfg(test)]
+    /// Lets so many commits find no room, or fail, every second one after it was written, for tests.
     pub(crate) fn spoil(&mut self, health: StoreHealth, commits: u32) {
         match health {
             StoreHealth::Full => self.records.without_room = commits,

@@ -69,7 +69,7 @@ impl Durability {
         running: &mut RunningConfiguration,
         facilities: &Facilities,
     ) -> Result<(), CommitFailed> {
-        match self.commit_records() {
+        match self.write_held(facilities).and_then(|()| self.commit_records()) {
             Ok(()) => {
                 self.kill_point("committed");
                 self.report(facilities);
@@ -173,7 +173,6 @@ impl Durability {
                 self.records.write(SEEN | key, &encode(&(sender, last))?);
             }
         }
-        self.write_held(facilities)?;
         Ok(())
     }
 

@@ -85,6 +85,8 @@ pub(crate) enum CommitFailed {
     NotSaved(Local),
     #[error(transparent)]
     Message(#[from] CodecError),
+    #[error("what it gives or starts cannot be kept with the budgets")]
+    Budgets(StoreHealth),
 }
 
 impl CommitFailed {
@@ -92,6 +94,7 @@ impl CommitFailed {
     pub(super) fn disk(&self) -> Option<StoreHealth> {
         match self {
             Self::Store(error) => disk_of(error),
+            Self::Budgets(health) => health.waits().then_some(*health),
             Self::NotSaved(_) | Self::Message(_) => None,
         }
     }

@@ -5,11 +5,13 @@ use banyan_core::sponsors::{Quota, SponsorId};
 use serde::{Deserialize, Serialize};
 
 use super::changes::LedgerChange;
+use super::error::CommitFailed;
+use super::health::StoreHealth;
 use super::keys::LEDGER;
 use super::state::Durability;
 use super::stored::{StoredController, encode};
 use crate::model::durable_address::Token;
-use crate::model::message::CodecError;
+use crate::mutation::{Mutation, makes};
 use crate::sponsors::accounts::Controller;
 use crate::system::facilities::Facilities;
 
@@ -86,14 +88,19 @@ impl Durability {
 
     /// Stores what was held, if the ledger outlives the process. What the batch names must be in the ledger's
     /// store before: a sponsor that this does not know is gone after a crash, and its name may be another's.
-    pub(super) fn write_held(&mut self, facilities: &Facilities) -> Result<(), CodecError> {
+    /// So a batch that changes the ledger waits for that store. Who made a sponsor waits, too, before it is
+    /// told of, so that no other batch names one which is not kept.
+    pub(super) fn write_held(&mut self, facilities: &Facilities) -> Result<(), CommitFailed> {
         let Some(ledger) = facilities.kept_ledger() else { return Ok(()) };
         let mut accounts = facilities.accounts();
         accounts.keep();
-        let is_kept = accounts.is_kept();
+        let health = accounts.health;
         drop(accounts);
-        if !is_kept || self.held.is_empty() {
+        if self.held.is_empty() {
             return Ok(());
+        }
+        if health != StoreHealth::Well && !makes(Mutation::TellUnkept) {
+            return Err(CommitFailed::Budgets(health));
         }
         let who = self.who();
         for (sequence, change) in &self.held {
@@ -153,17 +160,16 @@ impl Durability {
         let mut freed = Vec::new();
         let stops = changes.iter().any(|(_, change)| change.is_stop());
         let mut accounts = facilities.accounts();
-        let was_kept = accounts.is_kept();
         accounts.tell(&who, changes, &mut freed);
         if opened {
             accounts.unmake(&who);
         }
         accounts.keep();
-        let is_kept = accounts.is_kept();
+        let is_well = accounts.health == StoreHealth::Well;
         drop(accounts);
         self.aftermath.freed.append(&mut freed);
         self.aftermath.stops |= stops;
-        is_kept || !was_kept
+        is_well
     }
 
     /// What was held is not to be done. It is given back, unless its commit may have succeeded although it
@@ -234,7 +240,8 @@ mod tests {
                 accounts.is_kept()
             };
             assert!(at_first);
-            simulation.sponsor("late", events(5)).unwrap();
+            let root = simulation.root_sponsor();
+            assert_eq!(simulation.grant(&root, events(5)), crate::handle::Granted::NotYetKept);
             {
                 let accounts = simulation.system.facilities.accounts();
                 assert_eq!(
@@ -258,8 +265,7 @@ mod tests {
             drop(simulation);
             let again = system(directory.path());
             let accounts = again.facilities.accounts();
-            let late = accounts.find("late").unwrap();
-            assert_eq!(accounts.ledger.account(late).unwrap().balance.events, 5);
+            assert_eq!(accounts.ledger.granted().events, GRANT.events + 5);
         }
     }
 

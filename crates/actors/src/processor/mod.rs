@@ -199,6 +199,9 @@ impl Processor {
     /// What no event asks for: timers that are due, or a look at whether a commit that waits can be written.
     #[cold]
     fn do_what_is_due(&mut self, resident: &mut Resident) {
+        if let Some((retry, _)) = resident.exclusive.unkept {
+            return self.look_at_budgets(resident, retry);
+        }
         let Exclusive { running, durability, .. } = &mut *resident.exclusive;
         if let Some(durability) = durability.as_mut().filter(|one| one.health().waits()) {
             let committed = durability.commit_again(running, &self.system.facilities);
@@ -240,6 +243,9 @@ impl Processor {
             if event.slot == Event::CONTROL {
                 resident.exclusive.running.dispatch_control(&mut event);
                 self.settle_effects(resident);
+                if resident.exclusive.unkept.is_some() {
+                    break;
+                }
                 continue;
             }
             if let Some(durability) = &mut resident.exclusive.durability {
@@ -266,6 +272,9 @@ impl Processor {
             }
             if !resident.exclusive.running.effects.is_settled() {
                 self.settle_effects(resident);
+                if resident.exclusive.unkept.is_some() {
+                    break;
+                }
             }
         }
         self.commit_if_due(resident);

@@ -7,10 +7,13 @@ use banyan_core::sponsors::{Resource, State, Verdict};
 
 use super::Processor;
 use crate::configuration::event::Event;
+use crate::durable::StoreHealth;
 use crate::durable::changes::LedgerChange;
 use crate::durable::requests::Unpark;
 use crate::model::message::Message;
-use crate::system::directory::{Exclusive, Resident};
+use crate::mutation::{Mutation, makes};
+use crate::system::directory::{Entry, Exclusive, Resident};
+use crate::system::retry::Retry;
 
 impl Processor {
     /// An event waits with its sponsor, unless that was started again meanwhile.
@@ -91,19 +94,48 @@ impl Processor {
                     let mut freed = Vec::new();
                     let stops = changes.iter().any(LedgerChange::is_stop);
                     changes.into_iter().for_each(|change| accounts.carry_out_change(change, &mut freed));
-                    accounts.keep();
+                    let (freed, health) = accounts.keep_before(freed);
                     drop(accounts);
                     self.system.after_changes(freed, stops);
+                    self.wait_for_budgets(&mut resident.exclusive, &resident.entry, health);
                 }
             }
         }
-        for line in effects.complaints.drain(..) {
+        for line in resident.exclusive.running.effects.complaints.drain(..) {
             let name = &resident.entry.name;
             self.system.facilities.log_of(name, || format!("{name}: {line}"));
         }
         // What a durable configuration sends, or wants done, leaves after its commit.
-        if resident.exclusive.durability.is_none() {
+        if resident.exclusive.durability.is_none() && resident.exclusive.unkept.is_none() {
             self.release_effects(resident);
+        }
+    }
+
+    /// Has a configuration rest, with all that its events have to say, whose changes of the budgets are not
+    /// kept. What others do on the account of a sponsor that has got something is not waited for: that is
+    /// spent, and a crash gives it back.
+    fn wait_for_budgets(&self, exclusive: &mut Exclusive, entry: &Entry, health: StoreHealth) {
+        if health != StoreHealth::Well && !makes(Mutation::TellUnkept) {
+            exclusive.unkept = Some((Retry::first(self.now), health));
+            entry.note_health(health);
+            let line = format!("{}: what it gives is not kept yet, and it rests until it is", entry.name);
+            self.system.facilities.log(line);
+        }
+    }
+
+    /// A configuration looks whether its changes of the budgets are kept, and goes on if they are.
+    #[cold]
+    pub(super) fn look_at_budgets(&mut self, resident: &mut Resident, retry: Retry) {
+        let health = self.system.facilities.accounts().health;
+        resident.entry.note_health(health);
+        if health == StoreHealth::Well {
+            resident.exclusive.unkept = None;
+            self.system
+                .facilities
+                .log(format!("{}: what it gives is kept, and it goes on", resident.entry.name));
+            self.release_effects(resident);
+        } else {
+            resident.exclusive.unkept = Some((retry.later(self.now), health));
         }
     }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use banyan_core::sponsors::Quota;
 
+use crate::durable::StoreHealth;
 use crate::durable::budgets::KeepBudgetsError;
 use crate::processor::{Processor, Turn};
 use crate::system::System;
@@ -75,6 +76,14 @@ impl Simulation {
         let system = System::new(hosts.max(1), Clock::simulated(), grant, None);
         system.facilities.keep_budgets(budgets)?;
         Ok(Self::on(seed, &system))
+    }
+
+    /// Lets so many commits of the kept budgets find no room, or fail, for tests of full and faulty disks.
+    #[doc(hidden)]
+    pub fn spoil_budgets(&self, health: StoreHealth, commits: u32) {
+        if let Some(kept) = &mut self.handle.system.facilities.accounts().kept {
+            kept.spoil(health, commits);
+        }
     }
 
     fn on(seed: u64, system: &Arc<System>) -> Self {

@@ -93,6 +93,10 @@ pub(crate) struct Accounts {
     pub(crate) kept: Option<KeptBudgets>,
     /// When it is tried to keep them again, which the disk would not take.
     pub(crate) unkept: Option<Retry>,
+    /// How their store is. Unless it is well, nothing that tells of a change leaves.
+    pub(crate) health: StoreHealth,
+    /// What leaves when it is well again.
+    held: Vec<Freed>,
     /// Whether there is such a time: it is looked at without the lock.
     waits_for_disk: Arc<AtomicBool>,
     /// What durable configurations have told it.
@@ -115,6 +119,8 @@ impl Accounts {
             complaints: Vec::new(),
             kept: None,
             unkept: None,
+            health: StoreHealth::Well,
+            held: Vec::new(),
             waits_for_disk,
             reported: Vec::new(),
             signals: Signals::default(),
@@ -157,13 +163,23 @@ impl Accounts {
         }
     }
 
-    /// Tries again to keep what the disk would not take, and frees the signals that have waited for that;
-    /// gives when to try once more.
+    /// The same, and gives what may leave now, and how their store is. What may not is held.
+    pub(crate) fn keep_before(&mut self, mut freed: Vec<Freed>) -> (Vec<Freed>, StoreHealth) {
+        self.keep();
+        if self.health != StoreHealth::Well && !makes(Mutation::TellUnkept) {
+            self.held.append(&mut freed);
+        }
+        (freed, self.health)
+    }
+
+    /// Tries again to keep what the disk would not take, and frees what has waited for that; gives when to
+    /// try once more.
     pub(crate) fn keep_again(&mut self, now: u64, freed: &mut Vec<Freed>) -> u64 {
         if let Some(retry) = self.unkept.filter(|retry| retry.at <= now) {
             self.unkept = Some(retry.later(now));
             self.keep_now(false);
             if self.is_kept() {
+                freed.append(&mut self.held);
                 freed.push(Freed::Signals);
             }
         }
@@ -172,6 +188,10 @@ impl Accounts {
 
     fn keep_now(&mut self, last: bool) {
         let written = self.write(last);
+        self.health = match &written {
+            Ok(()) => StoreHealth::Well,
+            Err(error) => error.disk().unwrap_or(StoreHealth::Failed),
+        };
         match (written.as_ref().err().map(|error| (error, error.disk())), self.unkept) {
             (None, None) | (Some((_, Some(_))), Some(_)) => {}
             (None, Some(_)) => {
@@ -185,13 +205,13 @@ impl Accounts {
                     _ => "their store can be written again",
                 };
                 self.complaints.push(format!(
-                    "budgets are not kept until {until}, and a crash would give back what is spent meanwhile: {error}"
+                    "budgets are not kept until {until}; a crash would give back what is spent meanwhile, and who gives waits: {error}"
                 ));
             }
             (Some((error, None)), _) => {
                 self.unkept = None;
                 self.complaints.push(format!(
-                    "budgets are not kept any more, and a crash would give back what is spent: {error}"
+                    "budgets are not kept any more; a crash would give back what is spent, and who gives rests: {error}"
                 ));
             }
         }

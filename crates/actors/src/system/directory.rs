@@ -14,6 +14,7 @@ use banyan_core::sponsors::SponsorId;
 use parking_lot::{Mutex, RwLock};
 
 use super::mailboxes::Mailbox;
+use super::retry::Retry;
 use crate::configuration::effects::Seed;
 use crate::configuration::event::Event;
 use crate::configuration::running::RunningConfiguration;
@@ -29,24 +30,33 @@ pub(crate) const NO_PROCESSOR: usize = usize::MAX;
 pub(crate) struct Exclusive {
     pub(crate) running: RunningConfiguration,
     pub(crate) durability: Option<Box<Durability>>,
+    /// What its events have changed of the budgets is not kept yet: nothing that tells of it leaves, and it
+    /// handles nothing until then. When to look, and how the budgets' store was.
+    pub(crate) unkept: Option<(Retry, StoreHealth)>,
     /// The processor that was to rouse it last, and when.
     pub(crate) alarm: (usize, u64),
 }
 
 impl Exclusive {
     pub(crate) fn new(running: RunningConfiguration, durability: Option<Box<Durability>>) -> Box<Self> {
-        Box::new(Self { running, durability, alarm: (NO_PROCESSOR, 0) })
+        Box::new(Self { running, durability, unkept: None, alarm: (NO_PROCESSOR, 0) })
     }
 
     /// When there is something to do that no event asks for, in nanoseconds of the system's clock. While a
-    /// batch waits for room, that is to look whether there is some.
+    /// batch waits for room, or a change for the budgets' store, that is to look whether there is some.
     #[inline]
     pub(crate) fn next_due(&self) -> u64 {
+        if let Some((retry, health)) = self.unkept {
+            return if health.waits() { retry.at } else { u64::MAX };
+        }
         let retry = self.durability.as_ref().and_then(|durability| durability.retry_at());
         retry.unwrap_or_else(|| self.running.next_due())
     }
 
     pub(crate) fn health(&self) -> StoreHealth {
+        if let Some((_, health)) = self.unkept {
+            return health;
+        }
         self.durability.as_ref().map_or(StoreHealth::Well, |durability| durability.health())
     }
 }

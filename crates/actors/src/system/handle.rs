@@ -20,6 +20,7 @@ use crate::model::ask::{self, AskError};
 use crate::model::durable_address::DurableAddress;
 use crate::model::message::{Message, Payload};
 use crate::model::supervision::{Control, ControlOf};
+use crate::mutation::{Mutation, makes};
 use crate::processor::dispatching::assert_outside_of_events;
 use crate::sponsors::sponsor::Sponsor;
 
@@ -54,6 +55,16 @@ pub struct ConfigurationStatus {
     /// How its store is, if it is kept.
     #[serde(default)]
     pub store: StoreHealth,
+}
+
+/// Whether a grant outlasts a crash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Granted {
+    /// It is kept, or nothing is: budgets may end with the process.
+    Kept,
+    /// It counts in this process, and is kept as soon as the budgets' store can be written, which it cannot
+    /// now.
+    NotYetKept,
 }
 
 /// What a listing tells of one sponsor.
@@ -271,7 +282,7 @@ impl Handle {
     }
 
     /// Makes a sponsor below the root, started, with so much of the root's; `None` if the root has not
-    /// enough.
+    /// enough, or if budgets are kept and their store cannot be written now.
     #[must_use]
     pub fn sponsor(&self, name: &str, amount: Quota) -> Option<Sponsor> {
         make_sponsor(&self.system, name, amount)
@@ -304,15 +315,16 @@ impl Handle {
     }
 
     /// Grants more to a sponsor and starts it.
-    pub fn grant(&self, sponsor: &Sponsor, more: Quota) {
+    pub fn grant(&self, sponsor: &Sponsor, more: Quota) -> Granted {
         let mut freed = Vec::new();
         let mut accounts = self.system.facilities.accounts();
         if accounts.ledger.grant(sponsor.id, more) {
             accounts.start(sponsor.id, None, &mut freed);
         }
-        accounts.keep();
+        let (freed, health) = accounts.keep_before(freed);
         drop(accounts);
         self.system.send_freed(freed);
+        if health == StoreHealth::Well { Granted::Kept } else { Granted::NotYetKept }
     }
 
     /// Whether what was granted is all there: quotas, leases and what was consumed.
@@ -367,6 +379,11 @@ pub(crate) fn make_sponsor(system: &System, name: &str, amount: Quota) -> Option
     accounts.name(id, name.to_owned());
     accounts.start(id, None, &mut Vec::new());
     accounts.keep();
+    if accounts.health != StoreHealth::Well && !makes(Mutation::TellUnkept) {
+        accounts.changed = true;
+        accounts.discard(id);
+        return None;
+    }
     Some(Sponsor { id })
 }
 

@@ -122,7 +122,9 @@ fn neighbours_of_bombs_are_served_on_threads() {
     let mut sum = 5;
     for round in 0..200 {
         if round % 10 == 0 {
-            sponsors.iter().for_each(|sponsor| handle.grant(sponsor, SMALL));
+            for sponsor in &sponsors {
+                handle.grant(sponsor, SMALL);
+            }
         }
         let (sender, answer) = channel();
         let listener = closure(sender, |sender, packet: &[u8; 8], _| {

@@ -3,7 +3,7 @@
 //! Holds an exclusive lock for as long as it is open for writing, so that two writers can never
 //! meet. A reader of a snapshot shares a lock on a byte that stands for it, which the writer needs alone to
 //! drop it; all are the kernel's, and end with their process: a child that is forked from it has no part in
-//! them, and can do nothing with its copy. No threads.
+//! them, and can do nothing with its copy.
 
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -18,6 +18,7 @@ use rustix::fs::{
 };
 use rustix::io::{Errno, ReadWriteFlags, preadv, pwritev, pwritev2};
 
+use super::ahead::Ahead;
 use super::{BLOCK_SIZE, Block, Disk, Room};
 
 /// The lock of a snapshot is on the byte at this offset plus the number of its commit, far behind any file's
@@ -25,9 +26,6 @@ use super::{BLOCK_SIZE, Block, Disk, Room};
 const SNAPSHOT_LOCKS: u64 = 1 << 60;
 /// The lock on the byte before is for readers that ask the writer not to fold.
 const REST_LOCK: u64 = SNAPSHOT_LOCKS - 1;
-/// Bytes that are fetched for a sequential reader: few at first, more as it goes on.
-const AHEAD_MIN: usize = 64 << 10;
-const AHEAD_MAX: usize = 4 << 20;
 /// At most this many pieces fit in one vectored write (the kernel's `IOV_MAX`).
 const PIECES_MAX: usize = 1024;
 /// Zeroes are written in strides of this many bytes.
@@ -72,8 +70,8 @@ pub struct FileDisk {
     owner: Owner,
     /// Where writes go through the page cache: whether a sync has failed.
     cached: Option<Mutex<bool>>,
-    /// What was fetched ahead: its offset, and the bytes. Only while the log is replayed, before any write.
-    ahead: Mutex<(u64, Vec<Block>)>,
+    /// What was fetched ahead. Only while the log is replayed, before any write.
+    ahead: Mutex<Ahead>,
 }
 
 impl FileDisk {
@@ -243,37 +241,7 @@ impl Disk for FileDisk {
     }
 
     fn read_on_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        let mut ahead = self.ahead.lock();
-        let (start, blocks) = &mut *ahead;
-        let inside = |start: u64, length: usize| {
-            let at = usize::try_from(offset.checked_sub(start)?).ok()?;
-            at.checked_add(buffer.len()).filter(|end| *end <= length).map(|_| at)
-        };
-        let at = match inside(*start, blocks.len() * BLOCK_SIZE) {
-            Some(at) => at,
-            None => {
-                // A jump within what was fetched last time is a walk, for which more and more is fetched: the
-                // log of a busy writer is short, and what is fetched behind it only takes time.
-                let fetched = blocks.len() * BLOCK_SIZE;
-                let walks = offset.wrapping_sub(*start) <= 2 * fetched as u64;
-                let wanted =
-                    if walks { 4 * fetched } else { 0 }.clamp(AHEAD_MIN, AHEAD_MAX).max(buffer.len());
-                let left = self.length()?.saturating_sub(offset);
-                let count = left.min(wanted as u64) as usize / BLOCK_SIZE;
-                if count * BLOCK_SIZE < buffer.len() {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
-                }
-                // The same memory again: fresh pages would cost as much as the disk.
-                let mut fetched = std::mem::take(blocks);
-                fetched.resize(count, Block::ZERO);
-                self.read_at(offset, zerocopy::IntoBytes::as_mut_bytes(fetched.as_mut_slice()))?;
-                (*start, *blocks) = (offset, fetched);
-                0
-            }
-        };
-        let bytes = zerocopy::IntoBytes::as_bytes(blocks.as_slice());
-        buffer.copy_from_slice(&bytes[at..at + buffer.len()]);
-        Ok(())
+        self.ahead.lock().read(offset, buffer, self.length()?, |offset, buffer| self.read_at(offset, buffer))
     }
 
     fn write_at(&self, offset: u64, pieces: &[&[u8]]) -> io::Result<()> {
@@ -386,8 +354,8 @@ impl FileDisk {
 
     fn forget_ahead(&self) {
         let mut ahead = self.ahead.lock();
-        if !ahead.1.is_empty() {
-            *ahead = (0, Vec::new());
+        if !ahead.is_empty() {
+            *ahead = Ahead::default();
         }
     }
 

@@ -5,6 +5,7 @@
 //! builds every state that a power cut could leave. A `Disk` knows bytes and syncs; it knows
 //! nothing of records, trees or checksums.
 
+mod ahead;
 mod file;
 mod memory;
 mod new_file;

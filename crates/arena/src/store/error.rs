@@ -172,4 +172,7 @@ pub enum CommitError {
         "the roots take more than 1536 bytes (10 and the name's length each); use fewer or shorter names"
     )]
     RootsTooLarge,
+    /// Events are numbered from that of the last commit, which has the last number.
+    #[error("the last commit has the last number that an event can have; commit with a smaller one first")]
+    EventNumber,
 }

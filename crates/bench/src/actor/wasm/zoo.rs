@@ -12,8 +12,7 @@ use crate::row::Row;
 use crate::statistics::{median, percentile};
 use banyan_actors::wasm::{Engine, EngineOptions};
 use banyan_actors::{
-    Addr, Address, Configuration, Failure, Handle, Message, Packet, Quota, Runtime, RuntimeOptions, Sponsor,
-    closure,
+    Addr, Address, Configuration, Failure, Handle, Message, Packet, Quota, Runtime, RuntimeOptions, closure,
 };
 
 const ZOO: &[u8] = include_bytes!("../../../../../examples/guests/prebuilt/zoo.wasm");
@@ -49,7 +48,11 @@ pub(super) fn neighbours(pairs: usize) -> Result<Row, BenchError> {
         // What the bombs still have is used up before the quiet begins.
         pair.window(WINDOW / 2, || {})?;
         let quiet = pair.window(WINDOW, || {})?;
-        let allowance = || sponsors.iter().for_each(|sponsor: &Sponsor| runtime.grant(sponsor, ALLOWANCE));
+        let allowance = || {
+            for sponsor in &sponsors {
+                runtime.grant(sponsor, ALLOWANCE);
+            }
+        };
         let bombs = pair.window(WINDOW, allowance)?;
         let p99 = |times: Vec<Duration>| percentile(times.into_iter().map(micros), 0.99);
         let (one, other) = (p99(quiet), p99(bombs));
