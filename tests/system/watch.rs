@@ -1,5 +1,5 @@
-//! `banyan top` and the page of a node: what they show is what `banyan sql` says, and a terminal is given back
-//! however its use ends.
+//! `banyan top` and the page of a node: what they show is what `banyan sql` says, and a terminal is given
+//! back however its use ends.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};

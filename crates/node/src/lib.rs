@@ -15,12 +15,12 @@ mod report;
 mod transport;
 
 pub use banyan_wire::sql::{Cell, QueryMessage};
-pub use cluster::local_nodes::PageOffer;
 pub use cluster::{
     AskError, QueryError, admin, administer, joining, local_nodes, node, query, run_sockets, state,
 };
 pub use job::settings::{Children, NodeCount, Placement, Run, Summary};
 pub use job::{again, launch};
+pub use observe::page::address::PageOffer;
 pub use observe::{doctor, memory_map, statistics};
 pub use random::random;
 // For a fuzzer, and for who looks for a run's processes.

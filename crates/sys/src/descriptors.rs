@@ -53,8 +53,8 @@ pub fn close_all_on_exec() -> io::Result<()> {
     Ok(())
 }
 
-/// The shortest time in which bytes were acknowledged on a TCP connection lately, as the kernel has measured it:
-/// others have waited for a peer that acknowledges late. None if nothing was acknowledged yet.
+/// The shortest time in which bytes were acknowledged on a TCP connection lately, as the kernel has measured
+/// it: others have waited for a peer that acknowledges late. None if nothing was acknowledged yet.
 ///
 /// # Errors
 /// The system's; of what is no TCP socket, too.
@@ -69,8 +69,8 @@ pub fn round_trip(socket: BorrowedFd<'_>) -> io::Result<Option<Duration>> {
         (&raw mut length) as u64,
         0,
     ];
-    // SAFETY: the kernel writes at most `length` bytes to `facts`, which has as many, and the number of them to
-    // `length`.
+    // SAFETY: the kernel writes at most `length` bytes to `facts`, which has as many, and the number of them
+    // to `length`.
     unsafe { call(linux::__NR_getsockopt, arguments) }?;
     // SAFETY: it was zero, which is a value of all its fields; an older kernel leaves the rest of it so.
     let facts = unsafe { facts.assume_init() };

@@ -77,7 +77,8 @@ impl Look {
         }
     }
 
-    /// Puts rows into the order in which they are shown, and says which tables were longer than what is taken.
+    /// Puts rows into the order in which they are shown, and says which tables were longer than what is
+    /// taken.
     pub(crate) fn settle(&mut self) {
         let Self { nodes, jobs, parts, faults, links, memory, .. } = self;
         nodes.sort_by(|one, other| natural(&one.node).cmp(&natural(&other.node)));

@@ -12,7 +12,8 @@ use std::fmt::Write;
 /// How much is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
-    /// What changes from second to second, and costs little: no more rows than nodes, programs and connections.
+    /// What changes from second to second, and costs little: no more rows than nodes, programs and
+    /// connections.
     Quick,
     /// Threads, regions and owners of memory, too.
     Whole,

@@ -1,7 +1,7 @@
 //! What is shown: rows of one look, with what changed since the look before it.
 //!
-//! Its fields are the API of the page, which docs/reference/page-api.md describes. A figure that needs two looks
-//! is null after the first.
+//! Its fields are the API of the page, which docs/reference/page-api.md describes. A figure that needs two
+//! looks is null after the first.
 #![expect(missing_docs, reason = "docs/reference/page-api.md describes each field")]
 
 use crate::advice::{self, Advice};

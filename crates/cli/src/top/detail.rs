@@ -203,8 +203,8 @@ fn of_pages(model: &Model, palette: Palette, job: u64, first: u64, chosen: u64, 
         lines.push(format!("99 of 100 faults of this program take no longer than {}", micros(slow)));
     }
     lines.push(String::new());
-    let columns = [Left(14), Left(14), Left(6), Left(12), Left(12), Left(12), Right(6), Rest];
-    let names = ["ADDRESS", "NODE", "MAY", "OWNER", "WRITER", "READERS", "MOVES", ""];
+    let columns = [Left(14), Left(10), Left(5), Left(10), Left(10), Right(6), Rest];
+    let names = ["ADDRESS", "NODE", "MAY", "OWNER", "WRITER", "MOVES", "READERS"];
     let mut table = vec![palette.line(Role::Head, row(&columns, &names.map(str::to_owned), width))];
     let mut pages: Vec<_> = model.view().pages.iter().filter(|page| page.job == job).collect();
     pages.sort_by(|one, other| (one.page, &one.node).cmp(&(other.page, &other.node)));
@@ -216,9 +216,8 @@ fn of_pages(model: &Model, palette: Palette, job: u64, first: u64, chosen: u64, 
             clean(&page.state),
             text(&page.owner),
             text(&page.writer),
+            page.moves.map_or_else(String::new, |moves| number(moves as f64)),
             text(&page.readers),
-            page.moves.map_or_else(String::new, |moves| moves.to_string()),
-            String::new(),
         ];
         let role = if page.page == chosen { Role::Strong } else { Role::Plain };
         table.push(palette.line(role, row(&columns, &values, width)));
@@ -226,10 +225,10 @@ fn of_pages(model: &Model, palette: Palette, job: u64, first: u64, chosen: u64, 
     if pages.is_empty() {
         table.push(palette.line(Role::Dim, "no node has these pages"));
     }
-    vec![
-        text(palette, &lines, width),
-        Drawn { least: table.len(), lines: table, chosen: None, tail: Vec::new() },
-    ]
+    // As much as there is room for, and the chosen page in any case.
+    let seen = pages.iter().rposition(|page| page.page == chosen).map(|at| at + 1);
+    let least = table.len().min(2);
+    vec![text(palette, &lines, width), Drawn { least, lines: table, chosen: seen, tail: Vec::new() }]
 }
 
 /// What 99 of 100 faults do not exceed, on the node where that is most.

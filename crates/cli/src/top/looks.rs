@@ -1,5 +1,5 @@
-//! Looks at a node over its socket, one a second or so, in a thread of their own: a node that is silent must not
-//! keep the screen from answering keys.
+//! Looks at a node over its socket, one a second or so, in a thread of their own: a node that is silent must
+//! not keep the screen from answering keys.
 
 use banyan_node::{Cell, QueryError, QueryMessage};
 use banyan_view::{Live, Look, PageRange, View};

@@ -1,7 +1,8 @@
 //! `banyan top`: what the nodes, programs and pages of a cluster do, now and as long as somebody looks.
 //!
-//! What is shown comes from `banyan_view`; here is the terminal. `model` is the state of the screen, `screen`,
-//! `panes` and `detail` make lines of it, `looks` asks the node; this file has the terminal and gives it back.
+//! What is shown comes from `banyan_view`; here is the terminal. `model` is the state of the screen,
+//! `screen`, `panes` and `detail` make lines of it, `looks` asks the node; this file has the terminal and
+//! gives it back.
 
 mod detail;
 mod looks;

@@ -1,9 +1,10 @@
-//! The overview: header, nodes, programs, memory, faults, links, hot pages, events, each with the lines that it
-//! needs at least, and more where there is room.
+//! The overview: header, nodes, programs, memory, faults, links, hot pages, events, each with the lines that
+//! it needs at least, and more where there is room.
 
 use super::model::{Model, Pane};
 use super::text::{
-    Column, Palette, Role, bar, bytes, clean, clock, cut, known, letter, micros, number, percent, row,
+    Column, Palette, Role, bar, bytes, clean, clock, cut, known, letter, micros, micros_between, number,
+    percent, row,
 };
 use crate::terminal::{count, wrap};
 use banyan_view::{Cell, JobView, Level};
@@ -232,7 +233,7 @@ pub(super) fn faults(palette: Palette, job: &JobView) -> Drawn {
         let per_s: f64 = of_cause().filter_map(|fault| fault.per_s).sum();
         let slowest = of_cause().filter_map(|fault| fault.row.p99_us).fold(0.0, f64::max);
         let usual = of_cause().filter_map(|fault| fault.row.p50_us).fold(0.0, f64::max);
-        let text = format!("  {cause} {}/s {}..{}", number(per_s), micros(usual), micros(slowest));
+        let text = format!("  {cause} {}/s {}", number(per_s), micros_between(usual, slowest));
         parts.push(palette.span(Role::Plain, text));
     }
     Drawn { lines: vec![Line::from(parts)], least: 1, chosen: None, tail: Vec::new() }

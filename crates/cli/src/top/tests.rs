@@ -135,7 +135,7 @@ fn the_first_screen_shows_every_pane_in_80_columns_and_24_lines() {
     has(&lines, &["105", "pigz", "31%", "2.0", "40", "5.0M", "60"]);
     let memory = has(&lines, &["MEMORY of pigz"]);
     assert_eq!((lines[memory + 1].as_str(), lines[memory + 2].as_str()), ("0111", "!"));
-    has(&lines, &["FAULTS", "read 0/s", "write 40/s 40us..900us"]);
+    has(&lines, &["FAULTS", "read 0/s", "write 40/s 40..900us"]);
     has(&lines, &["n1", "n2", "2.9M", "120us", "TLS"]);
     has(&lines, &["!  10000000", "pigz", "410", "200", "n2", "anonymous"]);
     has(&lines, &["   10000000: Data or locks that threads of several nodes write"]);
@@ -205,6 +205,19 @@ fn enter_on_a_hot_page_asks_for_the_pages_around_it_and_arrows_for_the_next() {
     let lines = shown(&model, 80, 24);
     has(&lines, &["10000000 in anonymous: moved 410 times, now 200/s"]);
     has(&lines, &["10000000", "n2", "write", "n1"]);
+    // The last of eight pages on three nodes, in a few lines.
+    let mut many = view();
+    let row = many.pages[0].clone();
+    many.pages.clear();
+    for page in HOT / 4096 - 7..=HOT / 4096 {
+        many.pages.extend(["n1", "n2", "n3"].map(|node| banyan_view::PageRow {
+            page,
+            node: node.into(),
+            ..row.clone()
+        }));
+    }
+    model.take(many);
+    has(&shown(&model, 80, 14), &["10000000", "n3"]);
     assert_eq!(press(&mut model, &[KeyCode::Right]), Effect::Look);
     assert_eq!(model.wants().unwrap().first, HOT / 4096 + 8);
     press(&mut model, &[KeyCode::Left, KeyCode::Left]);

@@ -1,7 +1,7 @@
 //! Words, figures and bars of the screen: what a value looks like, and how values stand in columns.
 //!
-//! A colour never says anything alone: what matters has a mark or a word, too, for `NO_COLOR` and for people who
-//! do not see it.
+//! A colour never says anything alone: what matters has a mark or a word, too, for `NO_COLOR` and for people
+//! who do not see it.
 
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
@@ -177,6 +177,15 @@ pub(super) fn micros(value: f64) -> String {
     if value >= 1000.0 { format!("{:.1}ms", value / 1000.0) } else { format!("{value:.0}us") }
 }
 
+/// From so many microseconds to so many; the unit once, if it is the same.
+pub(super) fn micros_between(least: f64, most: f64) -> String {
+    if most < 1000.0 {
+        format!("{least:.0}..{}", micros(most))
+    } else {
+        format!("{}..{}", micros(least), micros(most))
+    }
+}
+
 /// Seconds as a time of day, UTC.
 pub(super) fn clock(at_s: f64) -> String {
     let seconds = at_s.max(0.0) as u64 % 86400;
@@ -194,6 +203,10 @@ mod tests {
         let found: Vec<String> = [0.0, 1023.0, 1536.0, 5e7, 3e12].map(bytes).into();
         assert_eq!(found, ["0B", "1023B", "1.5K", "48M", "2.7T"]);
         assert_eq!((micros(48.9), micros(6848.5)), ("49us".into(), "6.8ms".into()));
+        assert_eq!(
+            (micros_between(40.2, 900.0), micros_between(40.0, 1500.0)),
+            ("40..900us".into(), "40us..1.5ms".into())
+        );
         assert_eq!(known(None, percent), "-");
         assert_eq!(clock(86400.0 + 3661.5), "01:01:01");
     }

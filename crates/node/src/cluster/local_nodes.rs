@@ -6,7 +6,7 @@
 //! made at the beginning, so that every node has its address before it is there.
 
 use crate::job::replica::socket_pair;
-use crate::observe::page::{Page, PageToken};
+use crate::observe::page::address::{PageOffer, PageSettings};
 use crate::random::random;
 use banyan_sys::{children, descriptors};
 use parking_lot::Mutex;
@@ -38,55 +38,11 @@ pub struct NodeSettings {
     pub page: Option<PageSettings>,
 }
 
-/// A page of a run.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct PageSettings {
-    /// Number of the socket that the node inherits, on which it serves the page.
-    pub listener: i32,
-    /// What the token is made of.
-    pub secret: [u8; 16],
-}
-
 impl NodeSettings {
     /// Numbers of all that the node inherits, but for its settings.
     fn inherited(&self) -> impl Iterator<Item = i32> + '_ {
         let page = self.page.as_ref().map(|page| page.listener);
         [self.listener, self.local].into_iter().chain(self.spares.iter().copied()).chain(page)
-    }
-}
-
-/// A page that a run is to have: where it listens, and what lets others in.
-#[derive(Debug)]
-pub struct PageOffer {
-    listener: TcpListener,
-    secret: [u8; 16],
-}
-
-impl PageOffer {
-    /// Listens for the page's readers.
-    ///
-    /// # Errors
-    /// The system's.
-    pub fn listen(address: SocketAddr) -> io::Result<Self> {
-        Ok(Self { listener: TcpListener::bind(address)?, secret: random()? })
-    }
-
-    /// What to type into a browser.
-    ///
-    /// # Errors
-    /// The system's.
-    pub fn url(&self) -> io::Result<String> {
-        Ok(Page::new(self.listener.try_clone()?, PageToken::new(self.secret))?.url(None))
-    }
-
-    fn settings(&self) -> PageSettings {
-        PageSettings { listener: self.listener.as_raw_fd(), secret: self.secret }
-    }
-}
-
-impl AsFd for PageOffer {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.listener.as_fd()
     }
 }
 
@@ -142,7 +98,8 @@ impl Spares {
     }
 }
 
-/// Starts the first of `count` nodes, which serves the page if there is to be one. Returns a socket to it, and what started it: see [`Starter`].
+/// Starts the first of `count` nodes, which serves the page if there is to be one. Returns a socket to it,
+/// and what started it: see [`Starter`].
 ///
 /// # Errors
 /// The system's.

@@ -12,7 +12,7 @@ use super::certificates::{self, Authority, MachineKey};
 use super::state::{State, StateError};
 use crate::observe::log::{self, Log};
 use crate::observe::machine::this_machine;
-use crate::observe::page::PageToken;
+use crate::observe::page::address::PageToken;
 use crate::transport::trust::{self, Credentials};
 use crate::transport::{Caller, Connection, Trust, read_message};
 use banyan_core::membership::{Issued, Members, Token, TokenBook, check_machine};
@@ -178,7 +178,8 @@ impl Cluster {
         self.state.directory()
     }
 
-    /// What lets browsers of other machines see this node's page; the same as long as the machine is a member.
+    /// What lets browsers of other machines see this node's page; the same as long as the machine is a
+    /// member.
     ///
     /// # Errors
     /// [`StateError`].

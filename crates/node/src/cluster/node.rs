@@ -20,7 +20,8 @@ use crate::job::settings::NodeCount;
 use crate::job::summons::{JOIN_DEADLINE, Presence, Start, Summons};
 use crate::job::{Job, JobFacts};
 use crate::observe::log::{self, Log};
-use crate::observe::page::{Page, PageToken};
+use crate::observe::page::Page;
+use crate::observe::page::address::PageToken;
 use crate::observe::sql::{self, Facts, LeftConnections, Served};
 use crate::random::random;
 use crate::report::Report;
@@ -159,8 +160,8 @@ pub fn inherited_listener(number: i32) -> io::Result<TcpListener> {
 }
 
 /// Serves as the node of the cluster whose state is in a directory, until a person stops it. It listens for
-/// other nodes on `listener`, or where it did before, and serves a page on `page`. Calls `ready` with its name
-/// and the address for other nodes when all can be reached.
+/// other nodes on `listener`, or where it did before, and serves a page on `page`. Calls `ready` with its
+/// name and the address for other nodes when all can be reached.
 ///
 /// # Errors
 /// [`NodeError`].

@@ -2,7 +2,7 @@
 
 use super::loader;
 use super::replica::RUN_VARIABLE;
-use crate::cluster::local_nodes::PageOffer;
+use crate::observe::page::address::PageOffer;
 use banyan_core::placement::{self, Policy};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;

@@ -1,8 +1,8 @@
 //! Which pages moved most between nodes, found a part at a time: to read all pages of a large program for
 //! every look would cost more than a look is worth.
 //!
-//! The owner of a page counts its moves (`banyan_core`). Each look reads the extents of the pages that are known
-//! to be hot, so that their counts are of now, and a bounded number of others in turn.
+//! The owner of a page counts its moves (`banyan_core`). Each look reads the extents of the pages that are
+//! known to be hot, so that their counts are of now, and a bounded number of others in turn.
 
 use super::Pager;
 use banyan_wire::coherence::Holders;
@@ -35,8 +35,8 @@ pub(super) struct Heat {
 }
 
 impl Heat {
-    /// Looks once. `extent_from` is the first extent to look at from a number on, `read` the pages of one that
-    /// moved.
+    /// Looks once. `extent_from` is the first extent to look at from a number on, `read` the pages of one
+    /// that moved.
     fn look(
         &mut self,
         extent_from: impl Fn(ExtentNumber) -> Option<ExtentNumber>,

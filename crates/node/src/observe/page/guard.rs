@@ -5,7 +5,7 @@
 //! answer allows other origins, and what browsers say of where a request comes from is looked at), and not by
 //! giving its own name this address ("DNS rebinding": a host that is a name is refused).
 
-use super::PageToken;
+use super::address::PageToken;
 use axum::body::Body;
 use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use axum::http::{Method, Request, Response, StatusCode, Uri};
@@ -100,8 +100,8 @@ fn in_query(uri: &Uri) -> Option<&str> {
     uri.query()?.split('&').find_map(|pair| pair.strip_prefix("token="))
 }
 
-/// Whether a request is for an address that is a number, or for `localhost`: no site can have such a name. Any
-/// port is right: it may be forwarded.
+/// Whether a request is for an address that is a number, or for `localhost`: no site can have such a name.
+/// Any port is right: it may be forwarded.
 fn is_own_host(headers: &HeaderMap) -> bool {
     let mut hosts = headers.get_all(header::HOST).into_iter();
     let (Some(host), None) = (hosts.next().and_then(|host| host.to_str().ok()), hosts.next()) else {
@@ -159,7 +159,7 @@ mod tests {
     const TOKEN: &str = "abcd1234";
 
     fn judged(token: Option<&str>, method: &Method, path: &str, headers: &[(&str, &str)]) -> Verdict {
-        let guard = Guard { token: token.map(|token| PageToken(token.to_owned())), port: 7641 };
+        let guard = Guard { token: token.map(|token| PageToken::of_text(token)), port: 7641 };
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(HeaderName::try_from(*name).unwrap(), HeaderValue::from_str(value).unwrap());

@@ -1,12 +1,13 @@
 //! The page that a node serves to browsers, with its API for scripts and its metrics: the views of
 //! `banyan_view`, read only.
 //!
-//! `looking` looks at the cluster once a second while somebody watches, and keeps a quarter of an hour; `server`
-//! bounds connections; `guard` says who is served; `routes` is what is there, which
-//! docs/reference/page-api.md describes. Nothing here is on the way of a page fault.
+//! `looking` looks at the cluster once a second while somebody watches, and keeps a quarter of an hour;
+//! `server` bounds connections; `guard` says who is served, and `address` where; `routes` is what is there,
+//! which docs/reference/page-api.md describes. Nothing here is on the way of a page fault.
 //!
 //! Threads: one looks, and one serves all connections. Locks: the history, alone and for a copy.
 
+pub(crate) mod address;
 mod guard;
 mod looking;
 mod routes;
@@ -15,48 +16,11 @@ mod server;
 mod tests;
 
 use super::sql::Facts;
-use banyan_wire::cluster::{read_letters, write_letters};
+use address::PageToken;
 use looking::Views;
-use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
-
-/// Bytes of a token.
-pub(crate) const SECRET_BYTES: usize = 16;
-
-/// What lets a browser or a script in from another machine. It is shown to the person who has started the page
-/// only.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct PageToken(String);
-
-impl PageToken {
-    /// Of these bytes, which nobody can guess.
-    pub(crate) fn new(secret: [u8; SECRET_BYTES]) -> Self {
-        struct Letters([u8; SECRET_BYTES]);
-        impl fmt::Display for Letters {
-            fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write_letters(&self.0, to)
-            }
-        }
-        Self(Letters(secret).to_string())
-    }
-
-    /// One that was kept.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        read_letters::<SECRET_BYTES>(text).map(Self::new)
-    }
-
-    pub(crate) fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for PageToken {
-    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        to.write_str("PageToken")
-    }
-}
 
 /// A page that is going to be served.
 #[derive(Debug)]
@@ -67,27 +31,20 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// On a listening socket. Who connects from another machine needs the token; where none can, there is none.
+    /// On a listening socket. Who connects from another machine needs the token; where none can, there is
+    /// none.
     ///
     /// # Errors
     /// The system's.
     pub(crate) fn new(listener: TcpListener, token: PageToken) -> io::Result<Self> {
         let address = listener.local_addr()?;
-        let token = (!address.ip().is_loopback()).then_some(token);
+        let token = address::needs_token(address).then_some(token);
         Ok(Self { listener, address, token })
     }
 
     /// What to type into a browser. A page that listens on all addresses is told by `own`, one of them.
     pub(crate) fn url(&self, own: Option<IpAddr>) -> String {
-        let ip = match self.address.ip() {
-            ip if ip.is_unspecified() => own.unwrap_or(Ipv4Addr::LOCALHOST.into()),
-            ip => ip,
-        };
-        let address = SocketAddr::new(ip, self.address.port());
-        match &self.token {
-            None => format!("http://{address}/"),
-            Some(token) => format!("http://{address}/?token={}", token.as_str()),
-        }
+        address::url(self.address, self.token.as_ref(), own)
     }
 
     /// Serves it in threads of their own, as long as the process lives.

@@ -1,9 +1,10 @@
 //! The page over real sockets: what it says is what the tables say, and clients that are slow, many, or no
 //! clients at all harm nobody else.
 
+use super::Page;
+use super::address::PageToken;
 use super::routes::STREAMS_MAX;
 use super::server::CONNECTIONS_MAX;
-use super::{Page, PageToken};
 use crate::job::Job;
 use crate::observe::log::{Kind, Log};
 use crate::observe::sql::{Facts, LeftConnections, Other, Own, answer};

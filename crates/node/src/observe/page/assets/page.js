@@ -249,7 +249,9 @@ function drawHot(view) {
   find("cold").hidden = view.hot.length > 0;
   find("hot").hidden = view.hot.length === 0;
   const program = (number) => view.jobs.find((job) => job.job === number)?.program ?? "";
-  fill(find("hot").tBodies[0], view.hot, () => view.hot.map((page) =>
+  // What moved least says least; `banyan sql` has the rest.
+  const hottest = view.hot.slice(0, 10);
+  fill(find("hot").tBodies[0], hottest, () => hottest.map((page) =>
     make("tr", { class: page.fights ? "fights" : "" }, ...cells([
       [`${page.fights ? "! " : ""}${hex(page.address)}`, "mono"], [program(page.job)], [page.region ?? ""],
       [known(page.moves_per_s, (moves) => `${number(moves)}/s`), "number"], [number(page.moves), "number"],
