@@ -35,6 +35,12 @@ pub enum CallError {
         /// Whether it may have run.
         ran: Ran,
     },
+    /// The caller wanted no result any more; the callee was ended.
+    #[error("the call was cancelled")]
+    Cancelled {
+        /// Whether it may have run.
+        ran: Ran,
+    },
     /// The sandbox refused a system call; the callee was ended.
     #[error("the sandbox refused system call {call}")]
     Refused {
@@ -97,7 +103,10 @@ impl CallError {
     #[must_use]
     pub const fn ran(&self) -> Ran {
         match self {
-            Self::Crashed { ran, .. } | Self::TimedOut { ran } | Self::Disconnected { ran, .. } => *ran,
+            Self::Crashed { ran, .. }
+            | Self::TimedOut { ran }
+            | Self::Cancelled { ran }
+            | Self::Disconnected { ran, .. } => *ran,
             Self::NoService(_) | Self::NoFunction | Self::StaleHandle { .. } | Self::TooMany => Ran::No,
             Self::Refused { .. } | Self::Exited { .. } | Self::Failed(_) | Self::Protocol(_) => Ran::Maybe,
         }

@@ -30,8 +30,9 @@ mod worker;
 pub use banyan_calls_macros::isolated;
 pub use caller::{blob, connection, launch, shim};
 pub use error::{CallError, Ran};
-pub use rust::{discovery, foreign, isolated, parallel, registry};
-pub use shared::{frame, message, service, waiting::Wait};
+pub use rust::{discovery, foreign, isolated, parallel, pending, registry};
+pub use shared::waiting::{Cancellation, Wait};
+pub use shared::{frame, message, service};
 pub use sys::allocations;
 #[doc(hidden)]
 pub use sys::registers::on_other_stack;
@@ -42,6 +43,7 @@ pub use worker::{Frame, unwind};
 pub use blob::{Blob, BlobStore, Blobs};
 pub use connection::{CallOptions, Connection};
 pub use discovery::{Discovery, Service};
+pub use pending::Pending;
 
 /// Streams of the caller, and functions on streams, descriptors and memory that a worker sends to the
 /// caller when these are the caller's.

@@ -253,6 +253,19 @@ fn a_babysitter_that_is_killed_while_it_starts_is_followed_by_another() {
     );
 }
 
+/// There is no moment after a service stands in which one kill ends it.
+#[test]
+fn a_babysitter_that_is_killed_as_soon_as_it_serves_is_followed() {
+    for round in 0..30 {
+        let connection = open(|_| {});
+        let babysitter = connection.babysitter_process();
+        send(babysitter, Signal::KILL);
+        gone(&[babysitter]);
+        assert_eq!(call(&connection, "subject_fail", &[0], &options(20_000)), Ok(7), "round {round}");
+        assert_ne!(connection.babysitter_process(), babysitter);
+    }
+}
+
 #[test]
 fn a_killed_babysitter_is_followed_by_its_understudy() {
     let connection = open(|_| {});

@@ -135,6 +135,11 @@ pub(crate) fn run(program: Program) -> ! {
         Ok(mut babysitter) => {
             write_report(control, babysitter.window, &report);
             babysitter.top_up(control);
+            // Before, so that from the first call on no single kill ends the service. The understudy goes on
+            // from here, too, if it is needed so early.
+            if let Ok(client) = process_descriptor(babysitter.client) {
+                babysitter.keep_understudy(control, &client);
+            }
             control.status.store(CONTROL_READY, Release);
             futex_wake(&control.status, u32::MAX >> 1);
             babysitter.serve(control)

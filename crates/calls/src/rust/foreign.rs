@@ -8,6 +8,7 @@
 use crate::caller::connection::{CallOptions, Connection};
 use crate::caller::launch::open_library;
 use crate::error::CallError;
+use crate::rust::pending::cancellable;
 use crate::shared::frame::{FIXED_WORDS_MAX, GENERAL_MAX, Registers, Shape, VECTOR_MAX, WANT_VECTOR};
 use crate::shared::service::{Configuration, FunctionName, Groups};
 use std::sync::OnceLock;
@@ -220,7 +221,7 @@ impl Library {
         unsafe {
             let connection = self.connection()?;
             let named = shape.general.into();
-            connection.call_registers(number, &mut registers, shape, words, named, options)?;
+            connection.call_registers(number, &mut registers, shape, words, named, &cancellable(options))?;
         }
         Ok(R::get(&registers))
     }

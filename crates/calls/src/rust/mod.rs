@@ -1,7 +1,7 @@
 //! What `#[isolated]` expands to: a Rust program's own functions, and functions of C libraries that a Rust
 //! program declares.
 //!
-//! In the caller: [`isolated`], [`foreign`], [`discovery`] and [`parallel`]. In the worker, which is the same
+//! In the caller: [`isolated`], [`foreign`], [`discovery`], [`parallel`] and [`pending`]. In the worker, which is the same
 //! program started again: [`registry`]. Not for programs that are not in Rust: those have
 //! [`crate::generate`].
 
@@ -12,5 +12,6 @@ pub mod foreign;
 #[expect(unsafe_code, reason = "a thread's choice of a service is a pointer")]
 pub mod isolated;
 pub mod parallel;
+pub mod pending;
 #[expect(unsafe_code, reason = "the linker's table of the program's isolated functions")]
 pub mod registry;

@@ -17,8 +17,8 @@ use crate::sys::channel::{
     process_has_ended,
 };
 use std::hint::spin_loop;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
-use std::sync::atomic::{AtomicU32, fence};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
+use std::sync::atomic::{AtomicU32, AtomicU64, fence};
 use std::time::Duration;
 
 /// How a caller waits for its worker.
@@ -45,6 +45,29 @@ pub(crate) enum Ended {
     Violation,
 }
 
+/// Whether one call was cancelled: of its thread, the number of the call that is. The word stays where it is, and
+/// may be read in a signal handler.
+#[derive(Clone, Copy, Debug)]
+pub struct Cancellation {
+    cancelled: &'static AtomicU64,
+    call: u64,
+}
+
+impl Cancellation {
+    /// Of call number `call`, from 1, of a thread.
+    pub(crate) const fn new(cancelled: &'static AtomicU64, call: u64) -> Self {
+        Self { cancelled, call }
+    }
+
+    pub(crate) fn cancel(&self) {
+        self.cancelled.store(self.call, Release);
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Acquire) == self.call
+    }
+}
+
 /// When a call must end, on the processor's counter: asking the kernel for the time costs more
 /// than the rest of a call.
 #[derive(Clone, Copy, Debug)]
@@ -52,13 +75,20 @@ pub(crate) struct Deadline {
     started: u64,
     budget_ns: u64,
     ticks_per_us: u64,
+    cancellation: Option<Cancellation>,
 }
 
 impl Deadline {
     /// `budget` from now on.
     #[inline]
     pub(crate) fn after(budget: Duration, ticks_per_us: u64) -> Self {
-        Self { started: counter(), budget_ns: budget.as_nanos().min(u64::MAX.into()) as u64, ticks_per_us }
+        let budget_ns = budget.as_nanos().min(u64::MAX.into()) as u64;
+        Self { started: counter(), budget_ns, ticks_per_us, cancellation: None }
+    }
+
+    /// The same, or when the call is cancelled: sleeps are short enough for that to be seen in moments.
+    pub(crate) fn or_cancelled(self, cancellation: Option<Cancellation>) -> Self {
+        Self { cancellation, ..self }
     }
 
     /// Nanoseconds since it was set.
@@ -69,6 +99,9 @@ impl Deadline {
 
     /// Nanoseconds that are left, 0 when it has passed.
     pub(crate) fn left_ns(&self) -> u64 {
+        if self.cancellation.is_some_and(|cancellation| cancellation.is_cancelled()) {
+            return 0;
+        }
         self.budget_ns.saturating_sub(self.elapsed_ns())
     }
 

@@ -22,7 +22,7 @@ use crate::shared::layout::{
     slot_address,
 };
 use crate::shared::service::{Report, Segment};
-use crate::shared::waiting::Wait;
+use crate::shared::waiting::{Cancellation, Wait};
 use crate::sys::channel::{OWNER_DIED, Processors, futex_wait, now_ns, signal_process};
 use crate::sys::memory::{at, unmap};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
@@ -40,11 +40,19 @@ pub struct CallOptions {
     pub cpu_limit: Option<Duration>,
     /// How to wait.
     pub wait: Wait,
+    /// Whether the call is to end before, of one that was begun as a [`Pending`](crate::pending::Pending).
+    pub cancellation: Option<Cancellation>,
 }
 
 impl Default for CallOptions {
     fn default() -> Self {
-        Self { deadline: Duration::from_secs(60), retries: 0, cpu_limit: None, wait: Wait::Adaptive }
+        Self {
+            deadline: Duration::from_secs(60),
+            retries: 0,
+            cpu_limit: None,
+            wait: Wait::Adaptive,
+            cancellation: None,
+        }
     }
 }
 

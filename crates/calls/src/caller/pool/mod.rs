@@ -274,7 +274,8 @@ impl Connection {
         options: &CallOptions,
         mut attempt: impl FnMut(usize, Current, &Deadline) -> Result<T, CallError>,
     ) -> Result<T, CallError> {
-        let deadline = Deadline::after(options.deadline, self.ticks_per_us);
+        let deadline =
+            Deadline::after(options.deadline, self.ticks_per_us).or_cancelled(options.cancellation);
         let claim = self.claim(&deadline)?;
         let turn = self.enter(claim.index, &deadline)?;
         let broken = if options.retries > 0 { WhileBroken::Wait } else { WhileBroken::Fail };

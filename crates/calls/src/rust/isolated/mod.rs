@@ -12,6 +12,7 @@ pub use serde_bytes::ByteBuf;
 use crate::caller::connection::CallOptions;
 use crate::error::CallError;
 use crate::rust::discovery::Service;
+use crate::rust::pending::cancellable;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::cell::Cell;
@@ -64,7 +65,7 @@ pub fn call<A: Serialize, R: DeserializeOwned>(
         Some(chosen) => chosen,
         None => service()?,
     };
-    service.call(number, arguments, options)
+    service.call(number, arguments, &cancellable(options))
 }
 
 /// Runs a function on decoded arguments, in the worker.
