@@ -159,7 +159,7 @@ mod tests {
     const TOKEN: &str = "abcd1234";
 
     fn judged(token: Option<&str>, method: &Method, path: &str, headers: &[(&str, &str)]) -> Verdict {
-        let guard = Guard { token: token.map(|token| PageToken::of_text(token)), port: 7641 };
+        let guard = Guard { token: token.map(PageToken::of_text), port: 7641 };
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(HeaderName::try_from(*name).unwrap(), HeaderValue::from_str(value).unwrap());

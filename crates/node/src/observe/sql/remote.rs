@@ -37,7 +37,10 @@ const LEFT_MAX: usize = 4;
 /// Connections that nobody uses now, of all queries of this node: who looks every second must not shake hands
 /// every second, which costs both sides more than most questions do.
 #[derive(Debug, Default)]
-pub(crate) struct LeftConnections(Mutex<BTreeMap<(SocketAddr, Option<MemberId>), Vec<Left>>>);
+pub(crate) struct LeftConnections(Mutex<BTreeMap<PlaceKey, Vec<Left>>>);
+
+/// Where a node is reached, and who it proves to be.
+type PlaceKey = (SocketAddr, Option<MemberId>);
 
 #[derive(Debug)]
 struct Left {
