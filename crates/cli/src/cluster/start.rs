@@ -47,8 +47,8 @@ struct MachineArguments {
     /// What this machine is called in the cluster, when it begins or joins one
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// Serve a page for browsers at this address. Without an address, on this machine only; at an address that
-    /// other machines reach, a token in the page's address lets them in
+    /// Serve a page for browsers at this address. Without an address, on this machine only; at an address
+    /// that other machines reach, a token in the page's address lets them in
     #[arg(long, value_name = "ADDRESS", num_args = 0..=1, require_equals = true, default_missing_value = USUAL_PAGE)]
     page: Option<SocketAddr>,
     /// One JSON object
