@@ -255,13 +255,13 @@ impl Program {
     ) -> anyhow::Result<f64> {
         /// Speeds are shown over so long.
         const SHOWN: Duration = Duration::from_millis(500);
-        let (mut first, mut last): (Option<(Instant, f64)>, Option<(Instant, f64)>) = (None, None);
+        let (mut first, mut last) = (None, None);
         let begun = Instant::now();
         loop {
             let (at, line) = self.next()?.context("the program has ended too early")?;
             look()?;
             let done: f64 = line.parse().with_context(|| format!("the program printed {line:?}"))?;
-            if let Some((before, had)) = last.filter(|(before, _)| at - *before >= SHOWN) {
+            if let Some((before, had)) = last.filter(|(before, _): &(Instant, f64)| at - *before >= SHOWN) {
                 let rate = (done - had) / (at - before).as_secs_f64();
                 let sample = Sample { at: at - self.begun, nodes, rate };
                 samples.push(sample);

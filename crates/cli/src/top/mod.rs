@@ -152,15 +152,14 @@ fn show(looks: &Looks, signal: &AtomicI32, terminal: &mut ratatui::DefaultTermin
         }
         is_stale = event::poll(TICK)?;
         if is_stale {
-            match event::read()? {
-                Event::Key(key) => match screen::key(&mut model, &key) {
+            // Other events are a new size of the terminal.
+            if let Event::Key(key) = event::read()? {
+                match screen::key(&mut model, &key) {
                     Effect::Draw => {}
                     Effect::Quit => return Ok(0),
                     // If it is full, a look is due anyway.
                     Effect::Look => drop(looks.wishes.try_send(Wish::Now(model.wants()))),
-                },
-                // The terminal has another size now.
-                _ => {}
+                }
             }
         }
         match looks.views.try_recv() {

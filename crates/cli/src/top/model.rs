@@ -283,7 +283,7 @@ impl Model {
         match self.order(Pane::Nodes) {
             Some("busy") => shown.sort_by(|&one, &other| falling(all[one].busy_share, all[other].busy_share)),
             Some("faults") => {
-                shown.sort_by(|&one, &other| falling(all[one].faults_per_s, all[other].faults_per_s))
+                shown.sort_by(|&one, &other| falling(all[one].faults_per_s, all[other].faults_per_s));
             }
             Some("sent") => shown.sort_by(|&one, &other| falling(all[one].sent_per_s, all[other].sent_per_s)),
             _ => {}
