@@ -154,7 +154,8 @@ fn who_gives_goes_on_when_the_budgets_are_kept() {
     }
 }
 
-/// From outside of any event: a sponsor that cannot be kept is not made, and a grant says that it is not kept.
+/// From outside of any event: a sponsor that cannot be kept is not made, and a grant says that it is not
+/// kept.
 #[test]
 fn what_is_made_from_outside_is_kept_or_refused() {
     let directory = tempfile::tempdir().unwrap();
@@ -175,8 +176,8 @@ fn what_is_made_from_outside_is_kept_or_refused() {
     assert_eq!(all, GRANT.events + 2 * GIFT.events);
 }
 
-/// A configuration that is removed while it waits tells nothing, as one whose batch is not committed; its gift is
-/// made.
+/// A configuration that is removed while it waits tells nothing, as one whose batch is not committed; its
+/// gift is made.
 #[test]
 fn one_that_is_removed_while_it_waits_tells_nothing() {
     let directory = tempfile::tempdir().unwrap();
@@ -242,7 +243,8 @@ fn giver() {
     give_for_ever(Path::new(&directory), kind);
 }
 
-/// Killed at random while its disk fails and recovers: each gift that was told of in any of its lives is there.
+/// Killed at random while its disk fails and recovers: each gift that was told of in any of its lives is
+/// there.
 #[test]
 fn a_gift_that_was_told_of_outlasts_kills_on_a_failing_disk() {
     // A write that is refused is to fail, not to end the process.

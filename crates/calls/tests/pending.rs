@@ -97,8 +97,8 @@ fn calls_are_awaited_and_waited_for() {
     assert_eq!(block_on(one), Ok(9));
 }
 
-/// A call that is cancelled, or that nobody waits for any more, is over at once, and its worker within moments;
-/// one that has not begun never does. What comes afterwards is served.
+/// A call that is cancelled, or that nobody waits for any more, is over at once, and its worker within
+/// moments; one that has not begun never does. What comes afterwards is served.
 #[test]
 fn a_call_that_is_cancelled_ends() {
     let place = |name: String| common::directory().join(name);

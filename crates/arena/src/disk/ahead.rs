@@ -16,8 +16,8 @@ const BLOCK: u64 = BLOCK_SIZE as u64;
 /// Bytes of a run: few at first, more as it goes on.
 const RUN_MIN: usize = 64 << 10;
 const RUN_MAX: usize = 4 << 20;
-/// Steps that are at least so long are fetched without what lies between: about what a disk reads in one go in
-/// the time that several reads at a time take each.
+/// Steps that are at least so long are fetched without what lies between: about what a disk reads in one go
+/// in the time that several reads at a time take each.
 const STEP_MIN: u64 = 32 << 10;
 const STEP_MAX: u64 = 1 << 40;
 /// Equal steps in a row before more of them are expected.
@@ -218,7 +218,7 @@ mod tests {
         }
     }
 
-    /// What is read follows from the records that there are, if they are of one size, and not from their size.
+    /// What is read follows from how many records there are, if they are of one size, and not from that.
     #[test]
     fn steps_are_read_without_what_lies_between() {
         let bytes_of = |step: u64| {

@@ -1,9 +1,9 @@
 //! What `#[isolated]` expands to: a Rust program's own functions, and functions of C libraries that a Rust
 //! program declares.
 //!
-//! In the caller: [`isolated`], [`foreign`], [`discovery`], [`parallel`] and [`pending`]. In the worker, which is the same
-//! program started again: [`registry`]. Not for programs that are not in Rust: those have
-//! [`crate::generate`].
+//! In the caller: [`isolated`], [`foreign`], [`discovery`], [`parallel`] and [`pending`]. In the worker,
+//! which is the same program started again: [`registry`]. Not for programs that are not in Rust: those
+//! have [`crate::generate`].
 
 #[expect(unsafe_code, reason = "a service forks, and shares memory with its clients")]
 pub mod discovery;

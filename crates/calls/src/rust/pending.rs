@@ -1,13 +1,13 @@
 //! [`Pending`]: a call that goes on by itself, to be awaited by any executor, waited for, or cancelled.
 //!
-//! `begin!(f(x))` has one of a few threads of this module make the call, in the order in which calls began; as many
-//! run at once as there are processors, which is how many workers there are. A call that is cancelled, or whose
-//! [`Pending`] is dropped, is over for its caller at once; if it was running, its deadline passes, so that its
-//! worker is ended within moments and its thread is free. Not for groups of calls: those are in `parallel`.
-//! Not in a child made by `fork`, which has none of the threads.
+//! `begin!(f(x))` has one of a few threads of this module make the call, in the order in which calls began;
+//! as many run at once as there are processors, which is how many workers there are. A call that is
+//! cancelled, or whose [`Pending`] is dropped, is over for its caller at once; if it was running, its
+//! deadline passes, so that its worker is ended within moments and its thread is free. Not for groups of
+//! calls: those are in `parallel`. Not in a child made by `fork`, which has none of the threads.
 //!
-//! Locks: one for the queue, one for each call, each held for an instant, never one under the other, never across a call
-//! or a waker's code.
+//! Locks: one for the queue, one for each call, each held for an instant, never one under the other, never
+//! across a call or a wake-up.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -225,8 +225,8 @@ impl<T> Drop for Pending<T> {
     }
 }
 
-/// `begin!(f(x))` begins the call `f(x)` and gives its [`Pending`](crate::pending::Pending); its arguments are
-/// evaluated at once.
+/// `begin!(f(x))` begins the call `f(x)` and gives its [`Pending`](crate::pending::Pending); its arguments
+/// are evaluated at once.
 #[macro_export]
 macro_rules! begin {
     ($function:ident($($argument:expr),* $(,)?)) => {{

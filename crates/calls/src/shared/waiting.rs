@@ -45,8 +45,8 @@ pub(crate) enum Ended {
     Violation,
 }
 
-/// Whether one call was cancelled: of its thread, the number of the call that is. The word stays where it is, and
-/// may be read in a signal handler.
+/// Whether one call was cancelled: of its thread, the number of the call that is. The word stays where it
+/// is, and may be read in a signal handler.
 #[derive(Clone, Copy, Debug)]
 pub struct Cancellation {
     cancelled: &'static AtomicU64,

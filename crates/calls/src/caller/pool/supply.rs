@@ -21,8 +21,10 @@ use crate::sys::memory::view_again;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use std::time::Duration;
 
-/// How long an understudy may take to take over.
-const TAKING_OVER: Duration = Duration::from_millis(500);
+/// How long an understudy that lives may take to take over. It takes some ten milliseconds, but on a
+/// machine with far more to do than processors it has been seen to take more than half a second; the call's
+/// own deadline holds all the same.
+const TAKING_OVER: Duration = Duration::from_secs(5);
 
 impl Connection {
     /// Waits until an understudy has taken over, if the babysitter is lost. Its workers end behind it, and
