@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// What a process does, with its words; it says things by [`say`] and hears by [`hear`].
@@ -14,11 +15,16 @@ pub(crate) type Role = fn(&Heap, &[String]);
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A directory for one test's heaps.
-pub(crate) struct Place(tempfile::TempDir);
+pub(crate) struct Place(tempfile::TempDir, #[expect(dead_code, reason = "held")] MutexGuard<'static, ()>);
+
+/// One test at a time has heaps in this process: each process that makes a heap takes addresses that are free
+/// there, and another test could have its own heap at just these.
+static ADDRESSES: Mutex<()> = Mutex::new(());
 
 impl Place {
     pub(crate) fn new() -> Self {
-        Self(tempfile::Builder::new().prefix("banyan-heap-test").tempdir_in("/dev/shm").unwrap())
+        let alone = ADDRESSES.lock().unwrap_or_else(PoisonError::into_inner);
+        Self(tempfile::Builder::new().prefix("banyan-heap-test").tempdir_in("/dev/shm").unwrap(), alone)
     }
 
     pub(crate) fn path(&self) -> &Path {
