@@ -328,7 +328,7 @@ fn what_is_no_query_or_asks_for_too_much_is_refused_in_a_line() {
     for row in still.rows("SELECT table_name, column_name FROM columns") {
         tables.entry(text(&row, "table_name")).or_default().push(text(&row, "column_name"));
     }
-    assert_eq!(tables.len(), 11, "{tables:?}");
+    assert_eq!(tables.len(), 12, "{tables:?}");
     for (table, columns) in tables {
         let names = columns.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
         let rows = still.rows(&format!("SELECT {names} FROM {table}"));
