@@ -97,8 +97,11 @@ pub fn grow(plan: &Plan, observe: &mut dyn FnMut(Event)) -> anyhow::Result<Growt
     if let Some(reason) = banyan_sys::control_group::missing() {
         bail!("nodes cannot be held to a part of a processor: {reason}");
     }
-    let mut session = Session::new(None)?;
-    let mut cluster = Nodes::start(&mut session, plan)?;
+    grow_in(&mut Session::new(None)?, plan, observe)
+}
+
+fn grow_in(session: &mut Session, plan: &Plan, observe: &mut dyn FnMut(Event)) -> anyhow::Result<Growth> {
+    let mut cluster = Nodes::start(session, plan)?;
     let program = cluster.run(plan)?;
     observe(Event::Joined(1));
     let mut growth =
@@ -317,7 +320,7 @@ pub fn program() -> anyhow::Result<PathBuf> {
 }
 
 /// The row `grow.program`.
-pub(super) fn bench(_: &mut Session) -> anyhow::Result<Outcome> {
+pub(super) fn bench(session: &mut Session) -> anyhow::Result<Outcome> {
     /// What half as many nodes must reach.
     const BAR_OF_HALF: f64 = 0.93;
     if let Some(reason) = banyan_sys::control_group::missing() {
@@ -328,7 +331,7 @@ pub(super) fn bench(_: &mut Session) -> anyhow::Result<Outcome> {
         Err(reason) => return Ok(Outcome::Skipped(reason.to_string())),
     };
     let plan = Plan { nodes: 8, hundredths: 10, measured: Duration::from_secs(10), program };
-    let growth = grow(&plan, &mut |_| {})?;
+    let growth = grow_in(session, &plan, &mut |_| {})?;
     let (whole, half) = (growth.efficiency(plan.nodes), growth.efficiency(plan.nodes / 2));
     let mut detail = Detail::new();
     detail.insert("pieces_a_second".into(), list_of(&growth.rates));
