@@ -94,7 +94,7 @@ static void time_of_all(int which, int signal) {
     int64_t used = now_ns(CLOCK_PROCESS_CPUTIME_ID) - before;
     CHECK(was.it_interval.tv_usec == 20000, "every %ld", (long)was.it_interval.tv_usec);
     // No more than were due; some may have met, for a signal that waits does not wait twice. The kernel's own
-    // timer counts whole ticks of its clock for whoever runs when one comes: on a busy machine that is a
+    // timer counts whole ticks of its clock for the thread that runs when one comes: on a busy machine that is a
     // little more than the clock which is read here.
     CHECK(ticks >= 5 && ticks <= used * 11 / 10 / 20000000 + 1, "%d signals in %ld ms", ticks, (long)used / 1000000);
     CALL(getitimer(which, &was));

@@ -53,7 +53,7 @@ pub(super) fn grow(arguments: &GrowArguments) -> anyhow::Result<u8> {
     let mut best: f64 = 0.0;
     let growth = banyan_bench::grow::grow(&plan, &mut |event| match event {
         Event::Joined(1) => line.show("1 node"),
-        Event::Joined(nodes) => line.end(&style::strong(&format!("node {nodes} has joined"))),
+        Event::Joined(nodes) => line.end(&format!("node {nodes} has joined")),
         Event::Speed(sample) if line.is_live() => {
             best = best.max(sample.rate);
             let room = columns().saturating_sub(42).min(60);
@@ -65,7 +65,7 @@ pub(super) fn grow(arguments: &GrowArguments) -> anyhow::Result<u8> {
         Event::Speed(_) => {}
         Event::Native => line.show("The same work natively, to compare what it prints"),
     })?;
-    line.end(&style::good(&format!("It printed what a native run prints: {}", growth.result)));
+    line.end(&format!("It printed what a native run prints: {}", growth.result));
     if let Some(path) = &arguments.picture {
         let what = || format!("{}: cannot be written", path.display());
         std::fs::write(path, chart::svg(&growth)).with_context(what)?;
