@@ -12,11 +12,14 @@ use banyan_wire::control::ControlMessage;
 use banyan_wire::ids::NodeId;
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 /// When a thread that has not moved is told again, at first and at the longest.
 const TELL_AGAIN: Duration = Duration::from_millis(20);
 const TELL_AGAIN_MAX: Duration = Duration::from_secs(1);
+/// How long a wait for an answer lasts until it looks whether the run has ended.
+const PATIENCE: Duration = Duration::from_millis(100);
 /// Looking takes at most one part in so many of a processor.
 const PART: u32 = 200;
 /// A thread wants to run that did, or could have, for a part in so many of the time.
@@ -98,9 +101,16 @@ impl Job {
         let mut nodes = vec![Usage::default(); nodes];
         nodes[0] = own;
         for (node, wait) in waits {
-            // One that does not answer is lost, which is noticed elsewhere.
-            if let Ok(Answer::Usage(usage)) = wait.recv_timeout(PEER_DEADLINE) {
-                nodes[usize::from(node.get())] = usage;
+            // One that does not answer is lost, which is noticed elsewhere; or the run has ended, which must
+            // not wait for this.
+            let until = Instant::now() + PEER_DEADLINE;
+            while !self.is_ending() && Instant::now() < until {
+                match wait.recv_timeout(PATIENCE) {
+                    Ok(Answer::Usage(usage)) => nodes[usize::from(node.get())] = usage,
+                    Err(RecvTimeoutError::Timeout) => continue,
+                    Ok(_) | Err(RecvTimeoutError::Disconnected) => {}
+                }
+                break;
             }
         }
         (nodes, wanting)
