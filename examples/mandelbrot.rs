@@ -10,10 +10,10 @@ use std::thread;
 const ROWS_PER_BLOCK: usize = 8;
 const LIMIT: u32 = 255;
 
-/// How many steps the point needs to leave the circle, up to the limit.
-fn steps(x: f64, y: f64) -> u32 {
+/// How many steps the point needs to leave the circle, up to a limit.
+pub(crate) fn steps(x: f64, y: f64, limit: u32) -> u32 {
     let (mut real, mut imaginary) = (0.0, 0.0);
-    for step in 0..LIMIT {
+    for step in 0..limit {
         let (real_squared, imaginary_squared) = (real * real, imaginary * imaginary);
         if real_squared + imaginary_squared > 4.0 {
             return step;
@@ -21,13 +21,13 @@ fn steps(x: f64, y: f64) -> u32 {
         imaginary = 2.0 * real * imaginary + y;
         real = real_squared - imaginary_squared + x;
     }
-    LIMIT
+    limit
 }
 
 fn draw_row(row: usize, size: usize) -> Vec<u8> {
     let scale = 3.0 / size as f64;
     let y = row as f64 * scale - 1.5;
-    (0..size).map(|column| steps(column as f64 * scale - 2.25, y) as u8).collect()
+    (0..size).map(|column| steps(column as f64 * scale - 2.25, y, LIMIT) as u8).collect()
 }
 
 /// The picture, row after row.

@@ -5,6 +5,10 @@
 //! in what they cost; at the end how many tiles were drawn and a checksum, which depends on nothing else. A
 //! plain program: it knows of threads, and of nothing else.
 
+#[path = "mandelbrot.rs"]
+#[expect(dead_code, reason = "a program of its own, which draws one picture")]
+mod mandelbrot;
+
 use std::io::{Read, Write};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -19,20 +23,6 @@ const LIMIT: u32 = 400;
 /// What is zoomed into.
 const CENTRE: (f64, f64) = (-0.743_643_887_037_151, 0.131_825_904_205_330);
 
-/// How many steps the point needs to leave the circle, up to the limit.
-fn steps(x: f64, y: f64) -> u32 {
-    let (mut real, mut imaginary) = (0.0, 0.0);
-    for step in 0..LIMIT {
-        let (real_squared, imaginary_squared) = (real * real, imaginary * imaginary);
-        if real_squared + imaginary_squared > 4.0 {
-            return step;
-        }
-        imaginary = 2.0 * real * imaginary + y;
-        real = real_squared - imaginary_squared + x;
-    }
-    LIMIT
-}
-
 /// The checksum of one tile, and the steps that it took: tiles go row by row through a frame, and frame by
 /// frame into the picture.
 fn draw(tile: u64) -> (u64, u64) {
@@ -46,7 +36,7 @@ fn draw(tile: u64) -> (u64, u64) {
         let y = CENTRE.1 - width / 2.0 + (top + row) as f64 * point;
         for column in 0..SIDE {
             let x = CENTRE.0 - width / 2.0 + (left + column) as f64 * point;
-            let taken = u64::from(steps(x, y));
+            let taken = u64::from(mandelbrot::steps(x, y, LIMIT));
             work += taken;
             sum = (sum ^ taken).wrapping_mul(0x100_0000_01b3);
         }

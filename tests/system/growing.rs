@@ -71,16 +71,21 @@ fn wait_until(cluster: &Cluster, query: &str) {
     }
 }
 
+/// Two machines join, one after the other, and get threads of the program.
+fn join_two(cluster: &Cluster, running: &Running) {
+    for joined in 1..3 {
+        cluster.add(joined);
+        wait_for_nodes(cluster, running, joined + 1);
+    }
+}
+
 #[test]
 fn machines_that_join_get_threads_and_memory() {
     let _pass = gate::enter();
     let Some(cluster) = Cluster::start(1) else { return };
     let case = c("grows", [""]).place(Place::Spread);
     let running = begin(&cluster, &case, How::BanyanOnAll);
-    for joined in 1..3 {
-        cluster.add(joined);
-        wait_for_nodes(&cluster, &running, joined + 1);
-    }
+    join_two(&cluster, &running);
     for joined in ["n2", "n3"] {
         wait_until(
             &cluster,
@@ -98,10 +103,7 @@ fn copies_are_of_one_moment_while_machines_join() {
     let Some(cluster) = Cluster::start(1) else { return };
     let case = c("grows", ["copies"]).place(Place::Spread);
     let running = begin(&cluster, &case, How::BanyanOnAll);
-    for joined in 1..3 {
-        cluster.add(joined);
-        wait_for_nodes(&cluster, &running, joined + 1);
-    }
+    join_two(&cluster, &running);
     end(running, &case);
 }
 
@@ -117,10 +119,7 @@ fn a_program_that_waits_for_processors_goes_to_a_machine_that_joins() {
     }
     let group = ControlGroup::new(&running.scratch.run, 1000, 10_000).unwrap();
     group.add(running.pid()).unwrap();
-    for joined in 1..3 {
-        cluster.add(joined);
-        wait_for_nodes(&cluster, &running, joined + 1);
-    }
+    join_two(&cluster, &running);
     ended(running);
 }
 

@@ -45,12 +45,13 @@ impl Ahead {
         self.blocks.is_empty()
     }
 
-    /// Fills `buffer` from `offset` of a disk of so many bytes, which `read` reads.
+    /// Fills `buffer` from `offset` of a disk, which `read` reads, and of which `length` says how many bytes
+    /// it has: it is asked when something is fetched.
     pub(super) fn read(
         &mut self,
         offset: u64,
         buffer: &mut [u8],
-        length: u64,
+        length: impl FnOnce() -> io::Result<u64>,
         read: impl Fn(u64, &mut [u8]) -> io::Result<()> + Sync,
     ) -> io::Result<()> {
         let distance = offset.wrapping_sub(self.last);
@@ -59,7 +60,7 @@ impl Ahead {
         let at = match self.find(offset, buffer.len()) {
             Some(at) => at,
             None => {
-                self.fetch(offset, buffer.len(), length, read)?;
+                self.fetch(offset, buffer.len(), length()?, read)?;
                 0
             }
         };
@@ -191,9 +192,12 @@ mod tests {
         /// The number that is found in a block.
         fn ask(&self, ahead: &mut Ahead, block: u64) -> io::Result<u64> {
             let mut buffer = Block::ZERO;
-            ahead.read(block * BLOCK, &mut buffer.0, self.blocks * BLOCK, |offset, buffer| {
-                self.read_at(offset, buffer)
-            })?;
+            ahead.read(
+                block * BLOCK,
+                &mut buffer.0,
+                || Ok(self.blocks * BLOCK),
+                |offset, buffer| self.read_at(offset, buffer),
+            )?;
             let mut number = [0; 8];
             number.copy_from_slice(&buffer.0[..8]);
             Ok(u64::from_le_bytes(number))

@@ -241,7 +241,8 @@ impl Disk for FileDisk {
     }
 
     fn read_on_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        self.ahead.lock().read(offset, buffer, self.length()?, |offset, buffer| self.read_at(offset, buffer))
+        let read = |offset, buffer: &mut [u8]| self.read_at(offset, buffer);
+        self.ahead.lock().read(offset, buffer, || self.length(), read)
     }
 
     fn write_at(&self, offset: u64, pieces: &[&[u8]]) -> io::Result<()> {

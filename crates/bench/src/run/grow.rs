@@ -62,10 +62,8 @@ pub struct Growth {
     pub rates: Vec<f64>,
     /// The course of it.
     pub samples: Vec<Sample>,
-    /// What the program printed last.
+    /// What the program printed last, which a native run that did as much printed, too.
     pub result: String,
-    /// What it printed last when it did as much natively, and how long that took.
-    pub native: (String, Duration),
 }
 
 impl Growth {
@@ -104,23 +102,22 @@ fn grow_in(session: &mut Session, plan: &Plan, observe: &mut dyn FnMut(Event)) -
     let mut cluster = Nodes::start(session, plan)?;
     let program = cluster.run(plan)?;
     observe(Event::Joined(1));
-    let mut growth =
-        Growth { rates: Vec::new(), samples: Vec::new(), result: String::new(), native: Default::default() };
+    let (mut rates, mut samples) = (Vec::new(), Vec::new());
     for nodes in 1..=plan.nodes {
         if nodes > 1 {
             cluster.join(plan)?;
             observe(Event::Joined(nodes));
         }
         let mut look = || cluster.hold_replicas();
-        growth.rates.push(program.measure(nodes, plan, &mut growth.samples, observe, &mut look)?);
+        rates.push(program.measure(nodes, plan, &mut samples, observe, &mut look)?);
     }
-    growth.result = program.end()?;
+    let result = program.end()?;
     observe(Event::Native);
-    growth.native = natively(plan, &growth.result)?;
-    if growth.native.0 != growth.result {
-        bail!("the program printed {:?}, and natively {:?}", growth.result, growth.native.0);
+    let native = natively(plan, &result)?;
+    if native != result {
+        bail!("the program printed {result:?}, and natively {native:?}");
     }
-    Ok(growth)
+    Ok(Growth { rates, samples, result })
 }
 
 /// Nodes of one cluster on this machine, each with its part of a processor.
@@ -198,15 +195,14 @@ fn threads(plan: &Plan) -> u32 {
     u32::from(plan.nodes) * THREADS_PER_NODE
 }
 
-/// Does as much work as `result` says without Banyan. Returns what it printed last, and how long it took.
-fn natively(plan: &Plan, result: &str) -> anyhow::Result<(String, Duration)> {
+/// Does as much work as `result` says without Banyan. Returns what the program printed last.
+fn natively(plan: &Plan, result: &str) -> anyhow::Result<String> {
     let pieces = result.split(' ').next().unwrap_or_default();
     let mut command = Command::new(&plan.program);
     command.args([pieces, &threads(plan).to_string()]);
-    let begun = Instant::now();
     let output = command.output().with_context(|| format!("running {}", plan.program.display()))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    Ok((text.lines().last().unwrap_or_default().to_owned(), begun.elapsed()))
+    Ok(text.lines().last().unwrap_or_default().to_owned())
 }
 
 /// The program while it runs. Dropped before its end, it is killed.

@@ -131,12 +131,7 @@ mod tests {
             nodes: 1 + (second / 5) as u8,
             rate: 10.0 * (1 + second / 5) as f64,
         };
-        Growth {
-            rates: vec![10.0, 20.0],
-            samples: (1..10).map(sample).collect(),
-            result: String::new(),
-            native: Default::default(),
-        }
+        Growth { rates: vec![10.0, 20.0], samples: (1..10).map(sample).collect(), result: String::new() }
     }
 
     #[test]

@@ -501,6 +501,15 @@ impl Node {
         }
     }
 
+    /// Whether who has connected is one of those that this node knows.
+    fn admits(&self, caller: Caller) -> bool {
+        match (&self.neighbours, caller) {
+            (Neighbours::Cluster(cluster), Caller::Member(member)) => cluster.is_member(member),
+            (Neighbours::Told { .. }, Caller::Unproved) => true,
+            _ => false,
+        }
+    }
+
     fn greet(&self, connection: Connection, address: SocketAddr, ungreeted: u64) -> Result<(), ConnectError> {
         let silent = |source| ConnectError::Silent { address, source };
         let (connection, caller) = self.trust.admit(connection).map_err(silent)?;
@@ -510,18 +519,14 @@ impl Node {
         if purpose == Purpose::Cluster {
             return self.talk_about_cluster(&connection, caller, address).map_err(silent);
         }
-        let is_member = match (&self.neighbours, caller) {
-            (Neighbours::Cluster(cluster), Caller::Member(member)) => cluster.is_member(member),
-            (Neighbours::Told { .. }, Caller::Unproved) => true,
-            _ => false,
-        };
-        if !is_member {
+        if !self.admits(caller) {
             return Err(refused(HelloError::Secret));
         }
         self.ungreeted.leave(ungreeted);
         if purpose == Purpose::Tables {
             let Some(facts) = self.facts() else { return Ok(()) };
-            return sql::serve(&facts, &self.readers, &connection).map_err(silent);
+            let still = || self.admits(caller);
+            return sql::serve(&facts, &self.readers, &connection, &still).map_err(silent);
         }
         if purpose == Purpose::Job {
             let ControlMessage::Join(part) = transport::read_message(&mut &connection).map_err(silent)?
@@ -536,6 +541,9 @@ impl Node {
         }
         let job = self.jobs.find(id, JOIN_DEADLINE).ok_or_else(|| refused(HelloError::Job(id)))?;
         hello.check_member(id, job.node().get(), job.nodes()).map_err(refused)?;
+        if !job.is_node(hello.node, caller.member()) {
+            return Err(refused(HelloError::Node(hello.node)));
+        }
         transport::answer(&connection, address, &hello, job.node())?;
         job.arrived(&hello, purpose, connection);
         Ok(())

@@ -46,6 +46,7 @@ use crate::transport::{Peers, Trust};
 use banyan_core::coherence::Policy;
 use banyan_core::regions::Regions;
 use banyan_sys::scheduling;
+use banyan_wire::cluster::MemberId;
 use banyan_wire::control::{ControlMessage, JobPart};
 use banyan_wire::ids::{JobId, NodeId};
 use banyan_wire::stub::{Command, Range, STUB_ABI_VERSION, Welcome};
@@ -227,6 +228,11 @@ impl Job {
     /// The number of this node in the job.
     pub(crate) fn node(&self) -> NodeId {
         self.node
+    }
+
+    /// Whether a machine that calls itself the node with this number is that node.
+    pub(crate) fn is_node(&self, node: u32, member: Option<MemberId>) -> bool {
+        self.facts.places.is_at(node, member)
     }
 
     /// How many nodes it has, those included that do not take part yet.

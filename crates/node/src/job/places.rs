@@ -4,6 +4,7 @@
 //!
 //! Lock order: `places` is taken alone.
 
+use banyan_wire::cluster::MemberId;
 use banyan_wire::control::Place;
 use banyan_wire::ids::NodeId;
 use parking_lot::RwLock;
@@ -51,6 +52,12 @@ impl Places {
         self.places.read().clone()
     }
 
+    /// Whether the machine that has proved to be `member`, if machines prove that, is the node with this
+    /// number: it may be one that had the number in an attempt to join which failed.
+    pub(crate) fn is_at(&self, node: u32, member: Option<MemberId>) -> bool {
+        self.places.read().get(node as usize).is_some_and(|place| place.member == member)
+    }
+
     /// All nodes but one.
     pub(crate) fn others(&self, own: NodeId) -> impl Iterator<Item = NodeId> + use<> {
         (0..self.count()).filter_map(NodeId::new).filter(move |&node| node != own)
@@ -96,5 +103,18 @@ mod tests {
         places.forgo(node(2));
         assert_eq!((places.count(), places.get(node(1))), (2, place(1)));
         assert_eq!(places.others(node(0)).collect::<Vec<_>>(), [node(1)]);
+    }
+
+    #[test]
+    fn who_had_a_number_before_is_not_the_node_with_it() {
+        let place = |member| Place { address: ([127, 0, 0, 1], 1).into(), member };
+        let (one, two) = (Some(MemberId([1; 10])), Some(MemberId([2; 10])));
+        let places = Places::new(vec![place(None)], Growth::Open);
+        let node = NodeId::new(1).unwrap();
+        for member in [one, two] {
+            assert!(places.grow(node, place(member)));
+        }
+        assert!(places.is_at(1, two) && !places.is_at(1, one) && !places.is_at(1, None));
+        assert!(places.is_at(0, None) && !places.is_at(2, two) && !places.is_at(u32::MAX, two));
     }
 }

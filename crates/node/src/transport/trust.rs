@@ -52,6 +52,16 @@ pub(crate) enum Caller {
     Expired(MemberId),
 }
 
+impl Caller {
+    /// Which machine it has proved to be, with a certificate that is good.
+    pub(crate) fn member(self) -> Option<MemberId> {
+        match self {
+            Self::Member(member) => Some(member),
+            Self::Unproved | Self::Stranger | Self::Expired(_) => None,
+        }
+    }
+}
+
 /// What a member shows of itself, and what it asks of others.
 #[derive(Debug)]
 pub(crate) struct Credentials {

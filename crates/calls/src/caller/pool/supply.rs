@@ -21,9 +21,8 @@ use crate::sys::memory::view_again;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use std::time::Duration;
 
-/// How long an understudy that lives may take to take over. It takes some ten milliseconds, but on a
-/// machine with far more to do than processors it has been seen to take more than half a second; the call's
-/// own deadline holds all the same.
+/// How long an understudy that lives may take to take over. It takes some ten milliseconds of a processor,
+/// which a machine with far more to do may give it late; the call's own deadline holds all the same.
 const TAKING_OVER: Duration = Duration::from_secs(5);
 
 impl Connection {

@@ -26,7 +26,7 @@ mod remote;
 mod serving;
 mod spread;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod threads;
 
 pub(crate) use answering::answer;

@@ -43,11 +43,17 @@ impl Drop for Serving<'_> {
     }
 }
 
-/// Answers another node until it has no more questions.
+/// Answers another node until it has no more questions, or may ask none any more, which is looked at for
+/// each.
 ///
 /// # Errors
 /// The connection's.
-pub(crate) fn serve(facts: &Arc<dyn Facts>, served: &Served, connection: &Connection) -> io::Result<()> {
+pub(crate) fn serve(
+    facts: &Arc<dyn Facts>,
+    served: &Served,
+    connection: &Connection,
+    may_ask: &dyn Fn() -> bool,
+) -> io::Result<()> {
     let mut connection = connection;
     connection.set_read_timeout(Some(IDLE_MAX))?;
     let serving = served.begin(SERVED_MAX);
@@ -59,6 +65,9 @@ pub(crate) fn serve(facts: &Arc<dyn Facts>, served: &Served, connection: &Connec
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
             Err(error) => return Err(error),
         };
+        if !may_ask() {
+            return Ok(());
+        }
         let answer = if serving.is_none() {
             TableMessage::Refused("it answers too many queries now".into())
         } else {

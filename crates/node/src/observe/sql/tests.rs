@@ -9,12 +9,12 @@ use banyan_wire::handshake::HELLO_BYTES;
 use banyan_wire::sql::{Cell, QueryMessage, TableMessage};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// A node that has a log, and nothing else.
 #[derive(Debug)]
-struct Small {
+pub(crate) struct Small {
     name: &'static str,
     log: Log,
     others: Vec<(&'static str, SocketAddr)>,
@@ -22,7 +22,11 @@ struct Small {
 }
 
 impl Small {
-    fn facts(name: &'static str, entries: usize, others: Vec<(&'static str, SocketAddr)>) -> Arc<dyn Facts> {
+    pub(crate) fn facts(
+        name: &'static str,
+        entries: usize,
+        others: Vec<(&'static str, SocketAddr)>,
+    ) -> Arc<dyn Facts> {
         let log = Log::default();
         for number in 0..entries {
             log.note(Kind::Move, None, format!("{name} {number} {}", "x".repeat(300)));
@@ -94,7 +98,7 @@ fn listening(serve: impl Fn(Connection) + Send + Sync + 'static) -> SocketAddr {
 /// A node with so many entries that answers others.
 fn node(name: &'static str, entries: usize) -> SocketAddr {
     let (facts, served) = (Small::facts(name, entries, Vec::new()), Served::default());
-    listening(move |connection| drop(serve(&facts, &served, &connection)))
+    listening(move |connection| drop(serve(&facts, &served, &connection, &|| true)))
 }
 
 /// A node that answers every question with the same message.
@@ -192,7 +196,7 @@ fn connections_are_used_again_and_one_that_was_closed_meanwhile_is_made_anew() {
     let (own, served) = (Small::facts("two", 3, Vec::new()), Served::default());
     let two = listening(move |connection| {
         counted.fetch_add(1, Ordering::Relaxed);
-        drop(serve(&own, &served, &connection));
+        drop(serve(&own, &served, &connection, &|| true));
     });
     let facts = Small::facts("one", 2, vec![("two", two)]);
     let sql = "SELECT (SELECT count(*) FROM log) + (SELECT count(*) FROM log)";
@@ -217,6 +221,27 @@ fn connections_are_used_again_and_one_that_was_closed_meanwhile_is_made_anew() {
         assert_eq!(ask(&facts, "SELECT count(*) FROM log"), integers(&[3]));
     }
     assert_eq!(made.load(Ordering::Relaxed), 3);
+}
+
+#[test]
+fn who_is_no_member_any_more_is_answered_no_more() {
+    let (facts, served) = (Small::facts("one", 3, Vec::new()), Served::default());
+    let is_member = Arc::new(AtomicBool::new(true));
+    let still = Arc::clone(&is_member);
+    let one = listening(move |connection| {
+        drop(serve(&facts, &served, &connection, &|| still.load(Ordering::Relaxed)));
+    });
+    let connection = Connection::dial(one, Duration::from_secs(10)).unwrap();
+    connection.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    (&connection).write_all(&[0; HELLO_BYTES]).unwrap();
+    let ask = || {
+        let scan = TableMessage::Scan { table: "log".into(), used: 1, conditions: Vec::new() };
+        (&connection).write_all(&frame::encode(&scan)).unwrap();
+        read_message::<TableMessage>(&mut &connection)
+    };
+    assert!(matches!(ask(), Ok(TableMessage::Rows { rows: 3, .. })));
+    is_member.store(false, Ordering::Relaxed);
+    assert!(ask().is_err(), "the connection has ended");
 }
 
 #[test]
