@@ -1,9 +1,9 @@
 //! Nodes that live on this machine for the length of one run: how its launcher starts the first, and how that
 //! one starts the others, when they are needed.
 //!
-//! They must not be children of the program, which could wait for them, nor of its session, whose Ctrl-C is
-//! meant for the program. So each is started by way of a process that ends at once. All places to listen are
-//! made at the beginning, so that every node has its address before it is there.
+//! They must not be children of the program, which could wait for them, nor in its process group, whose
+//! Ctrl-C is meant for the program. So each is started by way of a process that ends at once. All places to
+//! listen are made at the beginning, so that every node has its address before it is there.
 
 use crate::job::replica::socket_pair;
 use crate::observe::page::address::{PageOffer, PageSettings};

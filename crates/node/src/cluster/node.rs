@@ -110,8 +110,10 @@ pub fn serve_run(settings: NodeSettings) -> Result<(), NodeError> {
     let own = listener.local_addr().map_err(failed)?;
     let spares = settings.spares.iter().map(|&number| take(number, "a socket of another node"));
     let spares = Spares::new(&settings, own, spares.collect::<Result<_, _>>()?);
-    // Another session: the terminal's signals are the program's.
-    let _ = rustix::process::setsid();
+    // Another process group: the terminal's signals are the program's. Of the same session: the kernel
+    // schedules each session as a group of its own (`CONFIG_SCHED_AUTOGROUP`, sched(7)), and a thread that came
+    // to the group of a node waited for seconds while others computed.
+    let _ = rustix::process::setpgid(None, None);
     let page = match settings.page {
         Some(page) => Some((take(page.listener, "the socket of its page")?, PageToken::new(page.secret))),
         None => None,
