@@ -18,16 +18,16 @@ use crate::placing::ended;
 /// A program has this long to be spread, on a machine that may be busy.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// A run has this long to end when it must.
-const NOTICE: Duration = Duration::from_secs(7);
+pub(crate) const NOTICE: Duration = Duration::from_secs(7);
 
-fn begin(cluster: &Cluster, case: &Case, how: How) -> Running {
+pub(crate) fn begin(cluster: &Cluster, case: &Case, how: How) -> Running {
     let mut running = Running::start(&cluster.on(0, case), how).unwrap();
     running.wait_for_output("ready", Duration::from_secs(30)).unwrap();
     running
 }
 
 /// Has a program end that runs until it finds a file, and compares what it did with a native run.
-fn end(running: Running, case: &Case) {
+pub(crate) fn end(running: Running, case: &Case) {
     std::fs::write(running.scratch.work().join("enough"), "").unwrap();
     let outcome = running.finish(PATIENCE).unwrap();
     let native = compare::once(&case.clone().file("enough", Vec::new()), How::Native).unwrap();
@@ -37,14 +37,14 @@ fn end(running: Running, case: &Case) {
 }
 
 /// The nodes that have threads of the program.
-fn nodes(cluster: &Cluster, running: &Running) -> BTreeSet<u64> {
+pub(crate) fn nodes(cluster: &Cluster, running: &Running) -> BTreeSet<u64> {
     let output = cluster.command(0, &["job", "threads", &running.pid().to_string(), "--json"]);
     succeed(&output);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["node"].as_u64().unwrap()).collect()
 }
 
-fn wait_for_nodes(cluster: &Cluster, running: &Running, wanted: usize) {
+pub(crate) fn wait_for_nodes(cluster: &Cluster, running: &Running, wanted: usize) {
     let until = Instant::now() + PATIENCE;
     loop {
         let found = nodes(cluster, running);

@@ -15,6 +15,7 @@ mod forks;
 mod growing;
 mod jobs;
 mod languages;
+mod leaving;
 mod litmus;
 mod memory;
 mod moves;

@@ -1,5 +1,7 @@
 //! One long random history of a cluster, all of it decided by one number.
 
+mod retirement;
+
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::fmt::Write as _;
 
@@ -12,6 +14,7 @@ use crate::invariants::{self, Violation, directory_agrees, no_resurrection, prog
 use crate::page::Value;
 use crate::random::Random;
 use crate::world::{Effects, Packet, World};
+use retirement::Retirement;
 
 /// Simulated time after which something is surely stuck.
 const TIME_MAX: u64 = 120_000_000;
@@ -59,6 +62,8 @@ pub struct Shape {
     pub rest: u64,
     /// Steps, of a hundred, between whose outputs time passes; the others are done in one moment.
     pub interruptions: u64,
+    /// The node that leaves when its threads are done, which is early; not home.
+    pub retires: Option<u8>,
 }
 
 impl Shape {
@@ -90,7 +95,16 @@ impl Shape {
             work: Work::Everything,
             rest: 60,
             interruptions: 5 + random.below(60),
+            retires: None,
         }
+    }
+
+    /// The shape of the history with this number in which a node leaves.
+    #[must_use]
+    pub fn retiring(seed: u64) -> Self {
+        let shape = if seed.is_multiple_of(3) { Self::freeing(seed) } else { Self::of_seed(seed) };
+        let others = u64::from(shape.nodes) - 1;
+        Self { retires: Some(1 + (seed % others) as u8), ..shape }
     }
 
     /// The shape of the history with this number in which memory is freed by the extent.
@@ -145,6 +159,10 @@ enum Event {
     Registered(usize),
     /// A node carries out the next output, or takes the next input that came meanwhile.
     GoOn(usize),
+    /// The next thing to do for the node that leaves.
+    Retire,
+    /// A node hears that it has left.
+    Forget(usize),
 }
 
 /// An input, and the pages that came with it.
@@ -202,6 +220,7 @@ struct Simulation<C> {
     /// What came to each node while a step of it was under way.
     backlog: Vec<VecDeque<Arrival>>,
     floors: BTreeMap<Token, (Run, Value)>,
+    retirement: Option<Retirement>,
     order: u64,
     now: u64,
     last_token: u64,
@@ -253,10 +272,13 @@ pub fn run_shape<C: Conduct>(
     for site in 0..usize::from(shape.nodes) {
         for _ in 0..shape.threads {
             let cursor = random.percent(30).then_some(0);
-            threads.push(Thread { site, left: shape.operations, doing: Doing::Nothing, cursor });
+            let leaves = shape.retires.map(usize::from) == Some(site);
+            let left = if leaves { shape.operations / 3 } else { shape.operations };
+            threads.push(Thread { site, left, doing: Doing::Nothing, cursor });
         }
     }
     let nodes = usize::from(shape.nodes);
+    let retirement = shape.retires.map(|node| Retirement::of(usize::from(node)));
     let mut simulation = Simulation {
         shape,
         random,
@@ -268,6 +290,7 @@ pub fn run_shape<C: Conduct>(
         interrupted: vec![false; nodes],
         backlog: vec![VecDeque::new(); nodes],
         floors: BTreeMap::new(),
+        retirement,
         order: 0,
         now: 1,
         last_token: 0,
@@ -299,6 +322,9 @@ impl<C: Conduct> Simulation<C> {
         for thread in 0..self.threads.len() {
             let delay = self.random.below(100);
             self.schedule(delay, Event::Run(thread));
+        }
+        if self.retirement.is_some() {
+            self.schedule(100, Event::Retire);
         }
         while self.advance()? {
             self.tally.events += 1;
@@ -358,7 +384,8 @@ impl<C: Conduct> Simulation<C> {
         let site = match &event {
             Event::Deliver(packet) => usize::from(packet.to.get()),
             Event::Run(thread) => self.threads[*thread].site,
-            Event::Registered(site) | Event::GoOn(site) => *site,
+            Event::Registered(site) | Event::GoOn(site) | Event::Forget(site) => *site,
+            Event::Retire => 0,
         };
         // Between pauses a node gets time to work off what came meanwhile.
         let rested = self.now > self.paused[site] + 20_000;
@@ -385,6 +412,8 @@ impl<C: Conduct> Simulation<C> {
             }
             Event::GoOn(site) => self.go_on(site),
             Event::Run(thread) => self.run_thread(thread),
+            Event::Retire => self.retire(),
+            Event::Forget(site) => self.forget(site),
         }
     }
 
@@ -416,6 +445,8 @@ impl<C: Conduct> Simulation<C> {
                     let extent = self.pick_page().extent();
                     let owner = self.world.sites.iter().position(|site| site.machine.owns(extent).is_some());
                     self.finish(index);
+                    let to =
+                        to.filter(|&to| self.retirement.as_ref().is_none_or(|leaves| leaves.may_own(to)));
                     let (Some(to), Some(owner)) = (to, owner) else { return Ok(()) };
                     self.note(|| format!("node {owner} is to hand over {extent:?} to {to}"));
                     self.step(owner, Input::HandOver { extent, to }, &[])
@@ -550,6 +581,9 @@ impl<C: Conduct> Simulation<C> {
         {
             no_resurrection::check(&self.world, run, floor)?;
             self.world.oracle.end_discard(token, floor);
+        }
+        if let (Some(token), Some(retirement)) = (acquired, &mut self.retirement) {
+            retirement.acquired(token);
         }
         if let Some(token) = acquired.or(discarded) {
             let waiting = self.threads.iter().position(|thread| thread.doing == Doing::Token(token));

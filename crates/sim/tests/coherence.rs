@@ -26,6 +26,15 @@ fn memory_that_is_freed_while_it_is_used_keeps_every_invariant() {
 }
 
 #[test]
+fn a_node_that_leaves_takes_nothing_with_it() {
+    for seed in 0..1000 {
+        if let (Err(failure), _) = simulation::run_shape(seed, Shape::retiring(seed), &Faithful, None) {
+            panic!("{failure}");
+        }
+    }
+}
+
+#[test]
 fn a_seed_says_everything() {
     let trace = |seed| simulation::run_with(seed, &Faithful, Some(String::new())).1;
     for seed in 0..5 {
@@ -61,6 +70,7 @@ fn messages_for_scattered_writes(nodes: u8, turn_max: u64) -> Option<u64> {
         work: Work::ScatteredWrites,
         rest: 2,
         interruptions: 0,
+        retires: None,
     };
     match simulation::run_shape(7, shape, &Faithful, None).0 {
         Ok(tally) => Some(tally.messages),
@@ -90,6 +100,7 @@ fn noticed(mutation: Mutation) -> (Option<&'static str>, Option<&'static str>) {
     };
     let simulated = (0..400).find_map(|seed| broken(seed, Shape::of_seed(seed)));
     let simulated = simulated.or_else(|| (0..400).find_map(|seed| broken(seed, Shape::freeing(seed))));
+    let simulated = simulated.or_else(|| (0..400).find_map(|seed| broken(seed, Shape::retiring(seed))));
     let explored = explorer::settings().iter().find_map(|setting| {
         let outcome = explorer::explore(setting, &Mutant(mutation), Order::Nearest, 20_000);
         outcome.err().map(|counterexample| counterexample.violation.invariant)

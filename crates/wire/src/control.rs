@@ -166,6 +166,43 @@ pub enum ControlMessage {
         /// Its number.
         node: u8,
     },
+    /// To home: this node would leave the job.
+    LetGo,
+    /// From home: no thread is on the node. It hands over what it owns.
+    Retire {
+        /// Comes back in the answer.
+        id: u64,
+    },
+    /// To home, before the answer to that: these extents the node does not own, nor does home.
+    OwnedByOthers(
+        /// Number, epoch, and owner of each.
+        Vec<(u64, u64, u8)>,
+    ),
+    /// From home: a node that is about to leave owns nothing any more. It is served no more, and its pages
+    /// are taken.
+    Dismiss {
+        /// Comes back in the answer.
+        id: u64,
+        /// Its number.
+        node: u8,
+    },
+    /// From home: the node has nothing left. It says no more to others about pages.
+    Close {
+        /// Comes back in the answer.
+        id: u64,
+    },
+    /// From home: a node has left.
+    Left {
+        /// Comes back in the answer.
+        id: u64,
+        /// Its number, which no other node gets.
+        node: u8,
+    },
+    /// To home: it is done.
+    Done {
+        /// As asked.
+        id: u64,
+    },
 }
 
 /// Where a node of a job is reached.
@@ -184,6 +221,8 @@ pub struct JobPart {
     pub node: u8,
     /// The nodes of the job, by number.
     pub places: Vec<Place>,
+    /// Numbers of those that have left.
+    pub left: Vec<u8>,
     /// What the kernel would call the program's process, filled up with zeroes.
     pub name: [u8; 16],
     /// Someone will look at what the node did.
@@ -228,6 +267,7 @@ mod tests {
                     member: Some(MemberId([1, 2, 3, 4, 5, 6, 7, 8, 9, 10])),
                 },
             ],
+            left: vec![7],
             name: *b"pigz\0\0\0\0\0\0\0\0\0\0\0\0",
             summary: true,
             mark: Some("A=1".into()),
@@ -235,6 +275,7 @@ mod tests {
         let join = [
             &[11, 1, 2, 0, 127, 0, 0, 1, 0xac, 2, 0, 0, 127, 0, 0, 1, 2][..],
             &[1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
+            &[1, 7],
             b"pigz",
             &[0; 12],
             &[1, 1, 3],
@@ -284,6 +325,13 @@ mod tests {
             (ControlMessage::Grow { id: 1, node: 2, place }, vec![22, 1, 2, 0, 127, 0, 0, 1, 0xac, 2, 0]),
             (ControlMessage::Grown { id: 300 }, vec![23, 0xac, 2]),
             (ControlMessage::Forgo { node: 2 }, vec![24, 2]),
+            (ControlMessage::LetGo, vec![25]),
+            (ControlMessage::Retire { id: 300 }, vec![26, 0xac, 2]),
+            (ControlMessage::OwnedByOthers(vec![(300, 2, 3)]), vec![27, 1, 0xac, 2, 2, 3]),
+            (ControlMessage::Dismiss { id: 1, node: 2 }, vec![28, 1, 2]),
+            (ControlMessage::Close { id: 300 }, vec![29, 0xac, 2]),
+            (ControlMessage::Left { id: 1, node: 2 }, vec![30, 1, 2]),
+            (ControlMessage::Done { id: 300 }, vec![31, 0xac, 2]),
         ]
     }
 

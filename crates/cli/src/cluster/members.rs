@@ -1,5 +1,6 @@
-//! Members of the cluster one by one: `banyan node show`, `remove`, `rename`.
+//! Members of the cluster one by one: `banyan node show`, `drain`, `resume`, `remove`, `rename`.
 
+use super::drain::{self, DrainArguments, ResumeArguments};
 use super::{NodeChoice, StatusArguments, print_json};
 use anyhow::Context;
 use banyan_node::admin::ClusterRequest;
@@ -12,6 +13,16 @@ pub(crate) enum MemberCommand {
     List(StatusArguments),
     /// Print all that is known of a member, as JSON
     Show(ShowArguments),
+    /// Have the programs of other machines leave this one, and wait until they have
+    #[command(
+        after_help = "Threads move to other nodes, and the memory that is here with them; programs go on. Programs \
+                      that were started here stay until they end, and a thread that waits in a call goes when \
+                      the call returns. Until `banyan node resume`, or until the node is started again, no \
+                      program comes."
+    )]
+    Drain(DrainArguments),
+    /// Let programs come to this machine again
+    Resume(ResumeArguments),
     /// Take a member out of the cluster; at the root
     #[command(after_help = "A machine takes itself out with `banyan leave`.")]
     Remove(RemoveArguments),
@@ -63,6 +74,8 @@ impl MemberCommand {
                 print_json(found)?;
                 Ok(0)
             }
+            Self::Drain(arguments) => drain::drain(&arguments),
+            Self::Resume(arguments) => drain::resume(&arguments),
             Self::Remove(RemoveArguments { member, node }) => {
                 let done = format!("{member} is no longer a member.");
                 node.order(&ClusterRequest::Remove(member), &done)

@@ -2,6 +2,7 @@
 //!
 //! What they ask, the node of this machine answers over its socket; `up` and `join` start that node.
 
+mod drain;
 mod members;
 mod start;
 mod status;

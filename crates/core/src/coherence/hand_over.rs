@@ -146,7 +146,7 @@ impl<C: Conduct> Machine<C> {
     }
 
     /// No page was ever in a transfer, and every page is this node's own.
-    fn become_native(&mut self, number: ExtentNumber, outputs: &mut Outputs) {
+    pub(super) fn become_native(&mut self, number: ExtentNumber, outputs: &mut Outputs) {
         self.close_all(number);
         let extent = self.extent(number);
         extent.untouched = Held::Exclusive;

@@ -92,6 +92,23 @@ pub enum Input {
         /// The pages.
         run: Run,
     },
+    /// This node, which is not home and runs no threads, is about to leave: it hands over all that it owns.
+    /// For native extents that have contents the driver gives [`Input::HandOver`], since the machine does not
+    /// know them. See `retire`.
+    Retire,
+    /// A node that retires has handed over all: serve it no more.
+    Dismiss {
+        /// The node.
+        node: NodeId,
+    },
+    /// This node, which retires, says nothing more from now on, if it has nothing left. To be given
+    /// until [`super::Machine::has_closed`].
+    Close,
+    /// A node has closed. Home is asked in its place.
+    Forget {
+        /// The node.
+        node: NodeId,
+    },
     /// At the owner: let another node own this extent from now on. Ignored anywhere else.
     HandOver {
         /// The extent.

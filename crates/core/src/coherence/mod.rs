@@ -33,6 +33,7 @@ mod pace;
 mod policy;
 pub mod prefetch;
 mod requester;
+mod retire;
 mod stretch;
 mod sweep;
 #[cfg(test)]
@@ -58,6 +59,7 @@ use hold::Hold;
 use pace::Pace;
 use prefetch::Prefetch;
 use requester::{Acquisition, Request};
+use retire::Retirement;
 use sweep::Sweeps;
 use timer::{Timer, Timers};
 use turn::Turn;
@@ -98,6 +100,7 @@ pub struct Machine<C = Faithful> {
     acquisitions: BTreeMap<Token, Acquisition>,
     discards: Discards,
     sweeps: Sweeps,
+    retirement: Retirement,
     timers: Timers,
     prefetch: Prefetch,
     pace: Pace,
@@ -143,6 +146,7 @@ impl<C: Conduct> Machine<C> {
             acquisitions: BTreeMap::new(),
             discards: Discards::default(),
             sweeps: Sweeps::default(),
+            retirement: Retirement::default(),
             timers: Timers::default(),
             prefetch: Prefetch::default(),
             pace: Pace::default(),
@@ -154,7 +158,7 @@ impl<C: Conduct> Machine<C> {
 
     /// Appends to `outputs` what is to be done, in order, because of `input` at the time `now`.
     pub fn step(&mut self, now: Microseconds, input: Input, outputs: &mut Vec<Output>) {
-        if self.dead {
+        if self.dead || self.retirement.closed {
             return;
         }
         self.now = now;
@@ -172,6 +176,8 @@ impl<C: Conduct> Machine<C> {
             let outcome = self.receive(self.me, message, outputs);
             self.settle(self.me, outcome, outputs);
         }
+        let outcome = self.hand_over_all(outputs);
+        self.settle(self.me, outcome, outputs);
         self.now = Microseconds(0);
     }
 
@@ -201,6 +207,10 @@ impl<C: Conduct> Machine<C> {
                 if from == self.me {
                     return Err(Problem::Own(format!("{from} sent a message to itself by the network")));
                 }
+                // What was on its way when it fell silent was said before, and answered.
+                if self.retirement.has_left(from) {
+                    return Ok(());
+                }
                 return self.receive(from, message, outputs);
             }
             Input::Tick => return self.tick(outputs),
@@ -210,6 +220,10 @@ impl<C: Conduct> Machine<C> {
             Input::Shared { extent, empty } => return self.shared(extent, empty, outputs),
             Input::Discard { token, run } => self.discard(token, run, outputs),
             Input::HandOver { extent, to } => return self.hand_over(extent, to, outputs),
+            Input::Retire => return self.retire(),
+            Input::Dismiss { node } => self.dismiss(node),
+            Input::Close => self.fall_silent(),
+            Input::Forget { node } => self.forget(node, outputs),
         }
         Ok(())
     }
@@ -338,6 +352,9 @@ impl<C: Conduct> Machine<C> {
     /// Since which epoch this node is the owner of an extent, if it is.
     #[must_use]
     pub fn owns(&self, extent: ExtentNumber) -> Option<Epoch> {
+        if self.retirement.closed {
+            return None;
+        }
         match self.extents.get(&extent) {
             Some(known) => known.owned.then_some(known.epoch),
             None => {
@@ -355,6 +372,9 @@ impl<C: Conduct> Machine<C> {
     /// How this node holds a page.
     #[must_use]
     pub fn held(&self, page: PageNumber) -> Held {
+        if self.retirement.closed {
+            return Held::Absent;
+        }
         match self.extents.get(&page.extent()) {
             Some(extent) => extent.page(page).held,
             None if self.first_owner(page.extent()).0 == self.me => Held::Exclusive,
@@ -385,6 +405,9 @@ impl<C: Conduct> Machine<C> {
     fn post(&mut self, to: NodeId, message: Message, contents: Contents, outputs: &mut Outputs) {
         if to == self.me {
             self.mailbox.push_back(message);
+            return;
+        }
+        if self.retirement.has_left(to) {
             return;
         }
         let lane = match &message {

@@ -55,10 +55,18 @@ pub enum Mutation {
     WakeWhileSharing,
     /// Do not ask for the pages that a partial grant left out.
     ForgetRest,
+    /// Go on owning what becomes known while this node retires.
+    OwnWhileRetiring,
+    /// Take only the pages from a node that retires that it writes.
+    ForgetRetiringReaders,
+    /// Fall silent while others still want something.
+    CloseAtOnce,
+    /// Go on asking a node that has left.
+    RememberRetired,
 }
 
 /// Every mistake.
-pub const MUTATIONS: [Mutation; 23] = [
+pub const MUTATIONS: [Mutation; 27] = [
     Mutation::SkipInvalidate,
     Mutation::GrantBeforeAcknowledge,
     Mutation::CopyBeforeProtect,
@@ -82,6 +90,10 @@ pub const MUTATIONS: [Mutation; 23] = [
     Mutation::IgnoreHold,
     Mutation::WakeWhileSharing,
     Mutation::ForgetRest,
+    Mutation::OwnWhileRetiring,
+    Mutation::ForgetRetiringReaders,
+    Mutation::CloseAtOnce,
+    Mutation::RememberRetired,
 ];
 
 /// Which mistakes a node makes.

@@ -26,6 +26,9 @@ enum Plan {
 
 impl<C: Conduct> Machine<C> {
     pub(super) fn get(&mut self, asked: Asked, epoch: Epoch, outputs: &mut Outputs) -> Outcome {
+        if self.retirement.is_dismissed(asked.requester) {
+            return Ok(());
+        }
         let number = asked.run.first.extent();
         let serves_anyway = self.conduct.makes(Mutation::ServeAfterHandOver);
         let extent = self.extent(number);

@@ -397,6 +397,7 @@ impl<C: Conduct> Machine<C> {
     /// A message says which node owns an extent, and since which epoch. It is believed if that is news.
     pub(super) fn learn(&mut self, number: ExtentNumber, epoch: Epoch, owner: NodeId, outputs: &mut Outputs) {
         let me = self.me;
+        let owner = self.retirement.stand_in(owner, self.policy.home);
         let extent = self.extent(number);
         // That this node itself is the owner is known only when the directory arrives.
         if epoch <= extent.epoch || extent.owned || owner == me {

@@ -11,6 +11,7 @@
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::format;
+use alloc::vec::Vec;
 
 use banyan_wire::coherence::{Message, SWEEP_EXTENTS_MAX};
 use banyan_wire::ids::{EXTENT_PAGES, Epoch, ExtentNumber, NodeId, RequestNumber, Run};
@@ -111,6 +112,20 @@ impl<C: Conduct> Machine<C> {
         // What took the place of the sweep counts in its stead.
         self.discard_progressed(token, rest.min(2) as u32, outputs);
         Ok(())
+    }
+
+    /// At home, which has just become the first owner in the place of a node that left: what that one did not
+    /// sweep is zero anyway, but for extents that are known.
+    pub(super) fn sweep_anew(&mut self, owner: NodeId, outputs: &mut Outputs) {
+        self.timers.cancel(Timer::Sweep(owner));
+        for Sweep { token, extents, .. } in self.sweeps.queues.remove(&owner).unwrap_or_default() {
+            let known = self.extents.range(extents.first..ExtentNumber(extents.first.0 + extents.count));
+            let known: Vec<ExtentNumber> = known.map(|(number, _)| *number).collect();
+            for number in &known {
+                self.discard_extent(token, number.run(), outputs);
+            }
+            self.discard_progressed(token, known.len() as u32, outputs);
+        }
     }
 
     /// At the first owner: home says that extents become zero.

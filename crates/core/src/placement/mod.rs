@@ -5,7 +5,7 @@
 
 pub mod spreading;
 
-use crate::ids::NodeId;
+use crate::ids::{NodeId, NodeSet};
 use alloc::collections::BTreeMap;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -43,10 +43,12 @@ pub enum Mutation {
     AllHome,
     /// A node that joins gets no thread.
     ForgetJoined,
+    /// A node that is about to leave gets threads.
+    ForgetRetired,
 }
 
 /// Every mistake.
-pub const MUTATIONS: [Mutation; 9] = [
+pub const MUTATIONS: [Mutation; 10] = [
     Mutation::ForgetExits,
     Mutation::NoTurns,
     Mutation::ForgetFirst,
@@ -56,6 +58,7 @@ pub const MUTATIONS: [Mutation; 9] = [
     Mutation::IgnoreActive,
     Mutation::AllHome,
     Mutation::ForgetJoined,
+    Mutation::ForgetRetired,
 ];
 
 /// A thread of the process, by its id at home.
@@ -80,8 +83,10 @@ pub struct Placement {
     started: Vec<u64>,
     /// The node that got the last thread.
     last: usize,
-    /// Threads start on this many nodes, from home on.
+    /// Threads start on this many nodes, from home on, those that retire left out.
     active: usize,
+    /// Nodes that get no threads any more.
+    retired: NodeSet,
     /// How often a thread changed its node.
     moves: u64,
     mutation: Option<Mutation>,
@@ -99,6 +104,7 @@ impl Placement {
             started: vec![0; nodes],
             last: 0,
             active: if policy == Policy::Auto { 1 } else { nodes },
+            retired: NodeSet::EMPTY,
             moves: 0,
             mutation: None,
         }
@@ -117,8 +123,53 @@ impl Placement {
         self.live.resize(nodes, 0);
         self.started.resize(nodes, 0);
         if self.policy != Policy::Auto && self.mutation != Some(Mutation::ForgetJoined) {
-            self.active = nodes;
+            self.active = self.usable().len();
         }
+    }
+
+    /// A node that is not home gets no threads any more. Those that were told to go there are not any more.
+    pub fn retire(&mut self, node: NodeId) {
+        if node == NodeId::HOME || self.mutation == Some(Mutation::ForgetRetired) {
+            return;
+        }
+        self.retired = self.retired.with(node);
+        self.active = self.active.min(self.usable().len());
+        for found in self.threads.values_mut().filter(|found| found.wish == Some(node)) {
+            found.wish = None;
+        }
+    }
+
+    /// The nodes that threads may go to.
+    fn usable(&self) -> Vec<usize> {
+        (0..self.live.len()).filter(|&node| !self.retired.contains(node_id(node))).collect()
+    }
+
+    /// How many nodes threads may go to.
+    #[must_use]
+    pub fn nodes(&self) -> u8 {
+        self.usable().len() as u8
+    }
+
+    /// Whether threads may go to a node.
+    #[must_use]
+    pub fn is_usable(&self, node: NodeId) -> bool {
+        usize::from(node.get()) < self.live.len() && !self.retired.contains(node)
+    }
+
+    /// Where the threads shall go that are on a node which retires: each to the node in use that has the
+    /// fewest then.
+    #[must_use]
+    pub fn refuges(&self, node: NodeId) -> Vec<(ThreadId, NodeId)> {
+        let mut live = self.live.clone();
+        let in_use: Vec<usize> = self.usable().into_iter().take(self.active).collect();
+        let there = self.threads.iter().filter(|(_, found)| found.node == node);
+        there
+            .map(|(&thread, _)| {
+                let to = in_use.iter().copied().min_by_key(|&node| live[node]).unwrap_or(0);
+                live[to] += 1;
+                (thread, node_id(to))
+            })
+            .collect()
     }
 
     /// The process's first thread has started, at home.
@@ -133,16 +184,20 @@ impl Placement {
     pub fn start(&mut self, thread: ThreadId) -> NodeId {
         let full = self.threads_per_round();
         let rounds = |&live: &u32| live / full;
-        let nodes = if self.mutation == Some(Mutation::IgnoreActive) { self.live.len() } else { self.active };
-        let fewest = self.live[..nodes].iter().map(rounds).min().unwrap_or(0);
+        let mut nodes = self.usable();
+        if self.mutation != Some(Mutation::IgnoreActive) {
+            nodes.truncate(self.active);
+        }
+        let fewest = nodes.iter().map(|&node| rounds(&self.live[node])).min().unwrap_or(0);
         let first = match self.policy {
             Policy::Spread | Policy::Auto if self.mutation != Some(Mutation::NoTurns) => self.last + 1,
             _ => 0,
         };
-        let chosen = (first..first + nodes)
-            .map(|turn| turn % nodes)
-            .find(|&node| rounds(&self.live[node]) == fewest)
-            .unwrap_or(0);
+        // From the node on whose turn it is.
+        let turn = nodes.partition_point(|&node| node < first) % nodes.len();
+        nodes.rotate_left(turn);
+        let fits = |node: &usize| rounds(&self.live[*node]) == fewest;
+        let chosen = nodes.into_iter().find(fits).unwrap_or(0);
         self.last = chosen;
         self.enter(thread, chosen);
         node_id(chosen)
@@ -185,7 +240,7 @@ impl Placement {
 
     /// A thread shall go to a node. Returns where it is, if it is to leave there.
     pub fn wish(&mut self, thread: ThreadId, node: NodeId) -> Option<NodeId> {
-        let known = usize::from(node.get()) < self.live.len();
+        let known = self.is_usable(node);
         let found = self.threads.get_mut(&thread).filter(|_| known)?;
         found.wish = (found.node != node).then_some(node);
         found.wish.map(|_| found.node)
@@ -196,22 +251,24 @@ impl Placement {
     /// that began one after the other stay together, since they are likelier to share memory. Returns who
     /// shall go where; [`Self::wish`] has them go.
     pub fn spread_over(&mut self, nodes: u8, wants: impl Fn(ThreadId) -> bool) -> Vec<(ThreadId, NodeId)> {
-        self.active = usize::from(nodes).clamp(1, self.live.len());
+        let usable = self.usable();
+        self.active = usize::from(nodes).clamp(1, usable.len());
+        let in_use = &usable[..self.active];
         let mut members: Vec<Vec<ThreadId>> = vec![Vec::new(); self.live.len()];
         for (&thread, found) in &self.threads {
             let node = usize::from(found.node.get());
             // One that sleeps may stay on a node that is in use.
-            if node >= self.active || wants(thread) {
+            if !in_use.contains(&node) || wants(thread) {
                 members[node].push(thread);
             }
         }
         let total: usize = members.iter().map(Vec::len).sum();
         // The first nodes get one more, if it does not come out even.
-        let share = |node: usize| match node {
-            _ if node >= self.active => 0,
-            0 if self.mutation == Some(Mutation::AllHome) => total,
-            _ if self.mutation == Some(Mutation::AllHome) => 0,
-            _ => total / self.active + usize::from(node < total % self.active),
+        let share = |node: usize| match in_use.iter().position(|&used| used == node) {
+            None => 0,
+            Some(0) if self.mutation == Some(Mutation::AllHome) => total,
+            Some(_) if self.mutation == Some(Mutation::AllHome) => 0,
+            Some(turn) => total / self.active + usize::from(turn < total % self.active),
         };
         let mut leaving = Vec::new();
         for (node, threads) in members.iter_mut().enumerate() {
@@ -357,6 +414,26 @@ mod tests {
         placement.grow(2);
         assert_eq!(start(&mut placement, 1), 0, "until it is to be spread");
         assert_eq!(placement.spread_over(2, |_| true), [(1, node_id(1))]);
+    }
+
+    #[test]
+    fn a_node_that_retires_gets_no_threads() {
+        let mut placement = begun(Policy::Spread, 4);
+        let start = |placement: &mut Placement, thread| placement.start(thread).get();
+        assert_eq!(placement.wish(0, node_id(2)), Some(NodeId::HOME));
+        assert_eq!([1, 2, 3].map(|thread| start(&mut placement, thread)), [1, 2, 3]);
+        placement.retire(node_id(2));
+        placement.retire(NodeId::HOME);
+        assert_eq!((placement.wishes().count(), placement.nodes()), (0, 3), "no one is to go there");
+        assert_eq!(placement.wish(0, node_id(2)), None);
+        assert_eq!([4, 5, 6].map(|thread| start(&mut placement, thread)), [0, 1, 3]);
+        assert_eq!(placement.refuges(node_id(2)), [(2, NodeId::HOME)]);
+        assert!(placement.is_usable(node_id(3)) && !placement.is_usable(node_id(2)));
+        assert!(!placement.is_usable(node_id(4)));
+        let moves = placement.spread_over(4, |_| true);
+        assert_eq!(moves, [(2, NodeId::HOME)], "the rest is spread over the three others already");
+        placement.grow(5);
+        assert_eq!([7, 8].map(|thread| start(&mut placement, thread)), [4, 4]);
     }
 
     #[test]

@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 pub enum AdminRequest {
     /// About the cluster.
     Cluster(ClusterRequest),
+    /// Let no program of another machine come here, and have those that are here go; or no longer.
+    Drain(Drain),
     /// Which jobs have their home here?
     Jobs,
     /// Have a thread of such a job go to a node.
@@ -24,6 +26,16 @@ pub enum AdminRequest {
         /// The number of the node in the job.
         node: u8,
     },
+}
+
+/// Whether programs of other machines may be on a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Drain {
+    /// They are to go. To be asked again until they have.
+    Begin,
+    /// They may come again.
+    End,
 }
 
 /// A question about the cluster, or an order.
@@ -78,6 +90,8 @@ pub enum AdminAnswer {
     Tokens(Vec<TokenFacts>),
     /// To `Jobs`.
     Jobs(Vec<JobStatus>),
+    /// To `Drain`: the programs that are here still.
+    Here(Vec<Here>),
     /// It is done.
     Done,
     /// The thread has been told, and has not gone yet: it waits in a call.
@@ -130,6 +144,17 @@ pub struct JobStatus {
     pub moves: u64,
     /// Its threads: the id at home, and the number of the node where it is.
     pub threads: Vec<(u32, u8)>,
+}
+
+/// A program that is on a node which is to be without programs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Here {
+    /// What the kernel calls it.
+    pub program: String,
+    /// Whether its process is here, so that it stays until it ends.
+    pub is_home: bool,
+    /// How many of its threads are here.
+    pub threads: u32,
 }
 
 /// A token that was just made.

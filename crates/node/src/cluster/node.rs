@@ -7,7 +7,7 @@
 //! Threads: the main one accepts the processes of this machine, and one answers each; one accepts connections
 //! from other nodes; one greets each of those; and one follows each job (`crate::job`).
 
-use super::admin::{AdminAnswer, AdminRequest, Status};
+use super::admin::{AdminAnswer, AdminRequest, Drain, Status};
 use super::jobs::Jobs;
 use super::local::{self, JobQuestion, Question};
 use super::local_nodes::{NodeSettings, Spares};
@@ -27,7 +27,7 @@ use crate::random::random;
 use crate::report::Report;
 use crate::transport::{self, Caller, ConnectError, Connection, Trust};
 use banyan_sys::descriptors;
-use banyan_wire::cluster::ClusterMessage;
+use banyan_wire::cluster::{ClusterMessage, Refusal};
 use banyan_wire::control::{ControlMessage, JobPart, Place};
 use banyan_wire::frame;
 use banyan_wire::handshake::{HelloError, Purpose};
@@ -37,6 +37,7 @@ use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 /// Why a node cannot do its work.
@@ -58,6 +59,9 @@ pub enum NodeError {
     State(#[from] StateError),
 }
 
+/// What a node that is being drained says to who would use it.
+const TAKES_NONE: &str = "it takes no programs now; `banyan node resume` there changes that";
+
 /// One node.
 #[derive(Debug)]
 pub(crate) struct Node {
@@ -74,6 +78,8 @@ pub(crate) struct Node {
     readers: Served,
     pub(super) left_connections: LeftConnections,
     ungreeted: Ungreeted,
+    /// No program of another machine is to be here.
+    draining: AtomicBool,
     /// Where its page is, if it serves one.
     page: OnceLock<String>,
     report: Report,
@@ -272,6 +278,7 @@ impl Node {
             readers: Served::default(),
             left_connections: LeftConnections::default(),
             ungreeted: Ungreeted::default(),
+            draining: AtomicBool::new(false),
             page: OnceLock::new(),
             report,
             own: Weak::clone(own),
@@ -351,6 +358,10 @@ impl Node {
             (AdminRequest::Jobs, _) => {
                 AdminAnswer::Jobs(self.jobs.all().iter().filter_map(|job| job.status()).collect())
             }
+            (AdminRequest::Drain(drain), Neighbours::Cluster(_)) => self.drain(drain),
+            (AdminRequest::Drain(_), Neighbours::Told { .. }) => {
+                AdminAnswer::Refused("this node is in no cluster".into())
+            }
             (AdminRequest::Move { process: program, thread, node }, _) => {
                 self.move_thread(program, thread, node).unwrap_or_else(AdminAnswer::Refused)
             }
@@ -374,6 +385,26 @@ impl Node {
             let _ = std::fs::remove_file(socket_of(cluster.directory()));
             std::process::exit(0);
         }
+    }
+
+    fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// Has programs of other machines go, and lets none come; or lets them come again.
+    fn drain(&self, drain: Drain) -> AdminAnswer {
+        let before = self.draining.swap(drain == Drain::Begin, Ordering::AcqRel);
+        if before != (drain == Drain::Begin) {
+            let text =
+                if before { "programs may come here again" } else { "programs are to leave this node" };
+            self.log.note(log::Kind::Leave, None, text.to_owned());
+        }
+        if drain == Drain::End {
+            return AdminAnswer::Here(Vec::new());
+        }
+        let jobs = self.jobs.all();
+        jobs.iter().for_each(|job| job.ask_to_leave());
+        AdminAnswer::Here(jobs.iter().map(|job| job.here()).collect())
     }
 
     fn move_thread(&self, process: u32, thread: u32, node: u8) -> Result<AdminAnswer, String> {
@@ -462,7 +493,10 @@ impl Node {
 
     /// Takes part in a job of another home.
     fn join(&self, id: JobId, part: JobPart) -> Result<(), String> {
-        let places = Arc::new(Places::new(part.places.clone(), Growth::Open));
+        if self.is_draining() {
+            return Err(TAKES_NONE.into());
+        }
+        let places = Arc::new(Places::of_job(part.places.clone(), &part.left));
         let (trust, log) = (self.trust.clone(), Arc::clone(&self.log));
         let facts = JobFacts { id, trust, places, log };
         let job = Job::elsewhere(facts, part)?;
@@ -560,7 +594,12 @@ impl Node {
     ) -> io::Result<()> {
         let message: ClusterMessage = transport::read_message(&mut connection)?;
         let answer = match &self.neighbours {
-            Neighbours::Cluster(cluster) => cluster.answer(caller, address, message),
+            Neighbours::Cluster(cluster) => match cluster.answer(caller, address, message) {
+                ClusterMessage::Pong { .. } if self.is_draining() => {
+                    ClusterMessage::Refused(Refusal::Failed(TAKES_NONE.into()))
+                }
+                answer => answer,
+            },
             Neighbours::Told { .. } => return Err(io::ErrorKind::Unsupported.into()),
         };
         connection.write_all(&frame::encode(&answer))?;

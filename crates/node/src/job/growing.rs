@@ -33,7 +33,7 @@ impl Job {
         let mut refused = BTreeMap::new();
         while !self.is_ending() {
             std::thread::sleep(LOOK);
-            for member in cluster.members_beside(&self.facts.places.all()) {
+            for member in cluster.members_beside(&self.facts.places.present()) {
                 if refused.get(&member.id).is_some_and(|&(again, _)| Instant::now() < again) {
                     continue;
                 }

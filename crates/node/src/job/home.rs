@@ -251,7 +251,7 @@ impl Home {
 
     /// The other nodes that take part.
     pub(crate) fn others(&self) -> impl Iterator<Item = NodeId> + use<> {
-        (1..self.presence.nodes()).filter_map(NodeId::new)
+        self.presence.present().into_iter().filter(|&node| node != NodeId::HOME)
     }
 
     /// Bytes that one writable mapping may ask for at most.
@@ -327,6 +327,18 @@ impl Home {
         let mut ends = self.ends.lock();
         self.node_ended.wait_while_for(&mut ends, silent, left(deadline));
         ends.statistics.clone()
+    }
+
+    /// Ends one node that has nothing left, or gives up after this time.
+    pub(super) fn end_node(&self, node: NodeId, patience: Duration) {
+        self.questions.send(node, &ControlMessage::End);
+        let mut ends = self.ends.lock();
+        self.node_ended.wait_while_for(&mut ends, |ends| !ends.gone.contains(&node), patience);
+    }
+
+    /// What a node that has left had mapped is not to be unmapped there any more.
+    pub(super) fn forget_regions(&self, node: NodeId) {
+        self.learned.lock().remove(&node);
     }
 
     /// Waits until every other node has closed its control connection: it has read its

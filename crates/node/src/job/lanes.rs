@@ -210,7 +210,7 @@ impl Job {
                 self.questions.answer(id, Answer::Region(region));
                 Ok(())
             }
-            ControlMessage::Forgotten { id } | ControlMessage::Grown { id } => {
+            ControlMessage::Forgotten { id } | ControlMessage::Grown { id } | ControlMessage::Done { id } => {
                 self.questions.answer(id, Answer::Done);
                 Ok(())
             }
@@ -240,6 +240,9 @@ impl Job {
     }
 
     pub(super) fn lost(&self, node: NodeId, reason: &str) {
+        if self.facts.places.has_left(node) {
+            return;
+        }
         self.emit(Event::PeerLost { node, reason: reason.into() });
     }
 
@@ -259,6 +262,10 @@ impl Job {
             },
             ControlMessage::Failed(reason) => self.emit(Event::Broken(format!("{from}: {reason}"))),
             ControlMessage::Ended(statistics) => home.node_has_ended(from, statistics),
+            ControlMessage::LetGo => self.asked_to_let_go(home, from),
+            ControlMessage::OwnedByOthers(owners) => {
+                self.pager.learn_owners(from, &owners).map_err(|error| LaneEnd::Bad(error.to_string()))?;
+            }
             other => return Err(LaneEnd::Bad(format!("a message that is not meant for home: {other:?}"))),
         }
         Ok(())
@@ -295,12 +302,22 @@ impl Job {
                 self.told_to_grow(id, node, place).map_err(LaneEnd::Bad)?;
             }
             ControlMessage::Forgo { node } => self.told_to_forgo(node),
+            ControlMessage::Retire { id } => self.told_to_retire(id),
+            ControlMessage::Dismiss { id, node } => self.told_to_dismiss(id, other_node(node)?),
+            ControlMessage::Close { id } => self.told_to_close(id),
+            ControlMessage::Left { id, node } => self.told_of_leave(id, other_node(node)?),
             ControlMessage::End => self.emit(Event::End),
             ControlMessage::Bye => self.emit(Event::Bye),
             other => return Err(LaneEnd::Bad(format!("a message that only home is sent: {other:?}"))),
         }
         Ok(())
     }
+}
+
+/// A node that a message of home names, and that is not home.
+fn other_node(number: u8) -> Result<NodeId, LaneEnd> {
+    let node = NodeId::new(number).filter(|&node| node != NodeId::HOME);
+    node.ok_or_else(|| LaneEnd::Bad(format!("a message about node {number}, which cannot leave")))
 }
 
 const fn lane_name(purpose: Purpose) -> &'static str {

@@ -15,6 +15,7 @@ mod growing;
 mod home;
 mod lanes;
 pub mod launch;
+mod leaving;
 pub(crate) mod loader;
 mod looking;
 mod mapping;
@@ -89,6 +90,7 @@ impl JobFacts {
         JobPart {
             node: node.get(),
             places: self.places.all(),
+            left: self.places.left(),
             name: settings.name(),
             summary: settings.summary != Summary::None,
             mark: settings.mark(),

@@ -44,6 +44,9 @@ impl Job {
         let last = home.placement().live().len() as u8 - 1;
         let to = NodeId::new(node).filter(|_| node <= last);
         let to = to.ok_or_else(|| format!("the run has no node {node}; its nodes are 0 to {last}"))?;
+        if !home.placement().is_usable(to) {
+            return Err(format!("{to} is leaving the run, or has left it"));
+        }
         if to != NodeId::HOME {
             self.summon(home)?;
         }
@@ -97,15 +100,14 @@ impl Job {
         while !self.is_ending() {
             std::thread::sleep(every);
             let threads: Vec<(u32, NodeId)> = home.placement().threads().collect();
-            let nodes = usize::from(home.presence.nodes());
-            if threads.is_empty() || nodes < 2 {
+            let mut nodes = home.presence.present();
+            nodes.retain(|&node| home.placement().is_usable(node));
+            if threads.is_empty() || nodes.len() < 2 {
                 continue;
             }
             let (thread, at) = threads[below(threads.len())];
-            let next = (usize::from(at.get()) + 1 + below(nodes - 1)) % nodes;
-            if let Some(node) = NodeId::new(next as u8) {
-                self.move_thread(home, thread, node);
-            }
+            nodes.retain(|&node| node != at);
+            self.move_thread(home, thread, nodes[below(nodes.len())]);
         }
     }
 }

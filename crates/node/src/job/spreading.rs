@@ -88,7 +88,7 @@ impl Job {
     fn look(&self, home: &Home, nodes: usize, active: u8, time: Duration) -> (Vec<Usage>, HashSet<u32>) {
         let waits: Vec<_> = home
             .others()
-            .filter(|node| node.get() < active)
+            .take(usize::from(active) - 1)
             .map(|node| (node, home.questions().ask(node, |id| ControlMessage::TellUsage { id })))
             .collect();
         let enough = time.as_nanos() as u64 / WANTING;

@@ -15,7 +15,7 @@ use crate::transport;
 use banyan_wire::control::{ControlMessage, JobPart};
 use banyan_wire::frame;
 use banyan_wire::handshake::{Hello, Purpose};
-use banyan_wire::ids::NodeId;
+use banyan_wire::ids::{NodeId, NodeSet};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -113,12 +113,17 @@ pub(crate) struct Presence {
 
 #[derive(Debug)]
 struct Here {
-    /// Nodes that take part, from home on. Once they do, they do to the end.
+    /// Nodes that take part, from home on, but for those that have left.
     nodes: u8,
+    /// Nodes that want to leave or have.
+    leaving: NodeSet,
+    left: NodeSet,
     /// Nodes that were lost before they took part, and how.
     lost: BTreeMap<NodeId, String>,
     /// The memory of the program's process stands still; who takes part now was told.
     still: bool,
+    /// A node is about to part from the others: nothing stands still meanwhile.
+    changing: bool,
 }
 
 impl Presence {
@@ -134,13 +139,58 @@ impl Presence {
     }
 
     fn of(nodes: u8) -> Self {
-        let here = Here { nodes, lost: BTreeMap::new(), still: false };
+        let here = Here {
+            nodes,
+            leaving: NodeSet::EMPTY,
+            left: NodeSet::EMPTY,
+            lost: BTreeMap::new(),
+            still: false,
+            changing: false,
+        };
         Self { summons: None, here: Mutex::new(here), goes_on: Condvar::new(), summoning: Mutex::default() }
     }
 
-    /// How many nodes take part, home included.
+    /// How many nodes take part, home and those that have left included.
     pub(super) fn nodes(&self) -> u8 {
         self.here.lock().nodes
+    }
+
+    /// The nodes that take part, home included.
+    pub(super) fn present(&self) -> Vec<NodeId> {
+        let here = self.here.lock();
+        (0..here.nodes).filter_map(NodeId::new).filter(|&node| !here.left.contains(node)).collect()
+    }
+
+    /// A node wants to leave. False if that is known, or if it does not take part.
+    pub(super) fn begins_to_leave(&self, node: NodeId) -> bool {
+        let mut here = self.here.lock();
+        let is_new = node != NodeId::HOME && node.get() < here.nodes && !here.leaving.contains(node);
+        if is_new {
+            here.leaving = here.leaving.with(node);
+        }
+        is_new
+    }
+
+    /// A node is about to part from the others: waits until the memory of the process does not stand still,
+    /// and keeps it from that.
+    ///
+    /// # Errors
+    /// It stood still for all of this time.
+    pub(super) fn begin_change(&self, patience: Duration) -> Result<(), String> {
+        let mut here = self.here.lock();
+        if self.goes_on.wait_while_for(&mut here, |here| here.still, patience).timed_out() {
+            return Err("the program was being copied for too long".into());
+        }
+        here.changing = true;
+        Ok(())
+    }
+
+    /// It has parted, if it has.
+    pub(super) fn end_change(&self, left: Option<NodeId>) {
+        let mut here = self.here.lock();
+        here.changing = false;
+        here.left = left.map_or(here.left, |node| here.left.with(node));
+        self.goes_on.notify_all();
     }
 
     /// Who may bring other nodes: waits until nobody does.
@@ -174,7 +224,7 @@ impl Presence {
         if node.get() >= here.nodes {
             here.lost.insert(node, reason.into());
         }
-        node.get() < here.nodes
+        node.get() < here.nodes && !here.left.contains(node)
     }
 
     /// Nodes that are not here begin anew: what was lost of them before says nothing.
@@ -184,7 +234,10 @@ impl Presence {
 
     /// The memory of the program's process stands still, or no longer: meanwhile no node begins to take part.
     pub(super) fn set_still(&self, still: bool) {
-        self.here.lock().still = still;
+        let mut here = self.here.lock();
+        // Each question to those that take part has a deadline.
+        self.goes_on.wait_while(&mut here, |here| here.changing);
+        here.still = still;
         self.goes_on.notify_all();
     }
 }

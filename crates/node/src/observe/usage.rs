@@ -55,6 +55,11 @@ impl Tasks {
     }
 }
 
+/// How many threads a process has.
+pub(crate) fn threads(process: u32) -> u32 {
+    fs::read_dir(format!("/proc/{process}/task")).map_or(0, |entries| entries.count() as u32)
+}
+
 /// Time on a processor, time ready for one, and how often it got one.
 fn parse(line: &str) -> Option<Times> {
     let mut numbers = line.split_whitespace().map(str::parse);

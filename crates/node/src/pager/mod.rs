@@ -14,6 +14,7 @@ mod heat;
 mod looking;
 mod mapping;
 pub(crate) mod memory_file;
+mod retiring;
 
 pub(crate) use heat::{HOT_MAX, HotPage};
 pub(crate) use looking::{KnownExtent, Residency};
