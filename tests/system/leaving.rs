@@ -32,9 +32,9 @@ fn a_machine_that_is_drained_takes_nothing_with_it() {
     let case = c("grows", [""]).place(Place::Spread);
     let running = begin(&cluster, &case, How::BanyanOnAll);
     wait_for_nodes(&cluster, &running, 3);
-    for (machine, left) in [(1, BTreeSet::from([0, 2])), (2, BTreeSet::from([0]))] {
+    for (machine, left) in [(1, 2), (2, 1)] {
         drain(&cluster, machine);
-        assert_eq!(nodes(&cluster, &running), left);
+        assert_eq!(nodes(&cluster, &running).len(), left);
         succeed(&cluster.command(machine, &["down"]));
     }
     end(running, &case);
@@ -46,13 +46,16 @@ fn a_machine_comes_back_as_another_node() {
     let Some(cluster) = Cluster::start(3) else { return };
     let case = c("grows", [""]).place(Place::Spread);
     let running = begin(&cluster, &case, How::BanyanOnAll);
+    wait_for_nodes(&cluster, &running, 3);
     drain(&cluster, 1);
-    let moved =
-        cluster.command(0, &["job", "move", &running.pid().to_string(), &running.pid().to_string(), "1"]);
+    // Machines that joined within a second are numbered by their ids.
+    let gone = if nodes(&cluster, &running).contains(&1) { 2 } else { 1 };
+    let main = running.pid().to_string();
+    let moved = cluster.command(0, &["job", "move", &main, &main, &gone.to_string()]);
     assert!(text(&moved).contains("leaving the run, or has left it"), "{}", text(&moved));
     succeed(&cluster.command(1, &["node", "resume"]));
     wait_for_nodes(&cluster, &running, 3);
-    assert_eq!(nodes(&cluster, &running), BTreeSet::from([0, 2, 3]));
+    assert_eq!(nodes(&cluster, &running), BTreeSet::from([0, 3 - gone, 3]));
     drain(&cluster, 1);
     drain(&cluster, 2);
     assert_eq!(nodes(&cluster, &running), BTreeSet::from([0]));

@@ -13,6 +13,8 @@ const STEPS: u32 = 200;
 struct Model {
     policy: Policy,
     live: Vec<u32>,
+    /// Nodes that get no threads any more.
+    retired: Vec<usize>,
     last: usize,
     /// The threads that have not ended, with their nodes.
     threads: Vec<(ThreadId, usize)>,
@@ -21,19 +23,25 @@ struct Model {
 impl Model {
     /// What is wrong with the choice of `node` for a new thread.
     fn check(&self, node: usize) -> Result<(), String> {
-        let fewest = self.live.iter().min().copied().unwrap_or(0);
+        let usable = |node: &usize| !self.retired.contains(node);
+        let all = || (0..self.live.len()).filter(usable);
+        let fewest = all().map(|node| self.live[node]).min().unwrap_or(0);
+        if !usable(&node) {
+            return Err(format!("node {node} has retired"));
+        }
         match self.policy {
             Policy::Spread | Policy::Auto if self.live[node] > fewest => {
                 Err(format!("node {node} has more threads than others"))
             }
             Policy::Spread | Policy::Auto => {
                 let nodes = self.live.len();
-                let turn = (self.last + 1..).map(|turn| turn % nodes).find(|&node| self.live[node] == fewest);
+                let turns = (self.last + 1..).map(|turn| turn % nodes).filter(usable);
+                let turn = turns.take(nodes).find(|&node| self.live[node] == fewest);
                 if turn == Some(node) { Ok(()) } else { Err(format!("it is not the turn of node {node}")) }
             }
             Policy::Pack(threads) => {
                 let rounds = |node: usize| self.live[node] / threads;
-                match (0..self.live.len()).find(|&other| {
+                match all().find(|&other| {
                     rounds(other) < rounds(node) || other < node && rounds(other) == rounds(node)
                 }) {
                     Some(other) => Err(format!("node {other} has room, and node {node} was chosen")),
@@ -41,6 +49,20 @@ impl Model {
                 }
             }
         }
+    }
+}
+
+/// A node gets no threads any more, and those that it has go.
+fn retire(placement: &mut Placement, model: &mut Model, index: usize) {
+    let Some(node) = NodeId::new(index as u8).filter(|&node| node != NodeId::HOME) else { return };
+    placement.retire(node);
+    model.retired.push(index);
+    for (thread, to) in placement.refuges(node) {
+        placement.moved(thread, to);
+        let to = usize::from(to.get());
+        model.live[index] -= 1;
+        model.live[to] += 1;
+        model.threads.iter_mut().filter(|(other, _)| *other == thread).for_each(|(_, at)| *at = to);
     }
 }
 
@@ -53,7 +75,13 @@ fn run(seed: u64, mutation: Option<Mutation>) -> Result<(), String> {
         None => Placement::new(policy, nodes),
         Some(mutation) => Placement::mutant(policy, nodes, mutation),
     };
-    let mut model = Model { policy, live: vec![0; usize::from(nodes)], last: 0, threads: vec![(0, 0)] };
+    let mut model = Model {
+        policy,
+        live: vec![0; usize::from(nodes)],
+        retired: Vec::new(),
+        last: 0,
+        threads: vec![(0, 0)],
+    };
     model.live[0] = 1;
     placement.first(0);
     let starts = 40 + random.below(50);
@@ -63,6 +91,9 @@ fn run(seed: u64, mutation: Option<Mutation>) -> Result<(), String> {
             nodes += 1;
             placement.grow(nodes);
             model.live.push(0);
+        }
+        if random.percent(1) {
+            retire(&mut placement, &mut model, random.below(u64::from(nodes)) as usize);
         }
         if random.percent(starts) {
             let thread = step + 1;
@@ -88,7 +119,8 @@ fn run(seed: u64, mutation: Option<Mutation>) -> Result<(), String> {
             let to = random.below(u64::from(nodes)) as u8;
             let node = NodeId::new(to).ok_or("a node number")?;
             let leaves = placement.wish(thread, node).map(|node| usize::from(node.get()));
-            if leaves != (from != usize::from(to)).then_some(from) {
+            let may = from != usize::from(to) && !model.retired.contains(&usize::from(to));
+            if leaves != may.then_some(from) {
                 return Err(wrong(step, "a thread is to leave where it is not"));
             }
             if leaves.is_some() && random.percent(80) {
