@@ -2,15 +2,15 @@
 //! machine knows how (`banyan_core::coherence`, retire); here are the batches and the waits.
 
 use super::{Pager, PagerError};
-use banyan_core::coherence::{ACQUIRE_PAGES_MAX, Input};
+use banyan_core::coherence::Input;
 use banyan_wire::coherence::Message;
 use banyan_wire::ids::{Access, EXTENT_BYTES, Epoch, ExtentNumber, NodeId, PAGE_BYTES, Run};
 use std::time::{Duration, Instant};
 
 /// How long to wait for what is under way between two looks.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
-/// Pages that are taken at a time.
-const BATCH_PAGES: u32 = 4 * ACQUIRE_PAGES_MAX;
+/// Pages that are taken at a time: a thread that wants one of them waits for all.
+const BATCH_PAGES: u32 = 1024;
 
 impl Pager {
     /// This node hands over all that it owns. Blocks until home has it. False if it has not by `deadline`.
