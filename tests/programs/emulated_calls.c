@@ -93,13 +93,23 @@ static void of_memory(void) {
     FAILS(EFAULT, SYS_mremap, memory, 4096, 8192, MREMAP_MAYMOVE);
 }
 
+// Where memory is to be on a machine of several parts is the home kernel's to say, or that it does not know.
+static void of_placement(long expected) {
+    int policy = -1;
+    long result = syscall(SYS_get_mempolicy, &policy, NULL, 0, NULL, 0);
+    CHECK(result == expected && policy == (int)expected, "%ld, policy %d: %s", result, policy, strerror(errno));
+    CHECK(syscall(SYS_set_mempolicy, 0, NULL, 0) == expected, "%s", strerror(errno));
+}
+
 static pthread_barrier_t barrier;
+static long placement;
 
 static void *call(void *argument) {
     int self = (int)(intptr_t)argument;
     refused();
     of_thread();
     at_home();
+    of_placement(placement);
     // One after another: addresses that a thread has given back stay free only while no other maps memory.
     for (int turn = 0; turn < THREADS; turn++) {
         pthread_barrier_wait(&barrier);
@@ -111,6 +121,8 @@ static void *call(void *argument) {
 
 int main(void) {
     ZERO(pthread_barrier_init(&barrier, NULL, THREADS));
+    placement = syscall(SYS_get_mempolicy, &(int){0}, NULL, 0, NULL, 0);
+    printf("placement of memory: %ld\n", placement);
     run_threads(THREADS, call);
     puts("every call answered");
     return finish();

@@ -8,6 +8,11 @@ use banyan_tests::{Case, catalog, check, compare, compile, workspace};
 use crate::{c, linked};
 
 #[test]
+fn what_is_created_is_what_the_flags_say() {
+    check(&c("creation_flags", []).on_every_node());
+}
+
+#[test]
 fn programs_are_executed_by_posix_spawn_system_and_popen() {
     check(&c("children", ["spawn"]).on_every_node());
 }

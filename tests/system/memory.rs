@@ -23,6 +23,11 @@ fn memory_is_read_by_process_as_it_is_by_address() {
 }
 
 #[test]
+fn what_the_kernel_would_hold_of_a_program_is_copied() {
+    check(&c("copied_pages", []).on_every_node());
+}
+
+#[test]
 fn heaps_and_windows_at_fixed_addresses_are_shared_like_any_memory() {
     check(&c("memory_ranges", []).on_every_node());
 }

@@ -47,6 +47,19 @@ fn timers_run_by_the_processor_time_of_all_nodes() {
 }
 
 #[test]
+fn a_limit_on_processor_time_counts_that_of_all_nodes() {
+    const SIGKILL: i32 = 9;
+    const SIGXCPU: i32 = 24;
+    check(&linked("processor_limit", Link::Dynamic, []).ends(End::Signal(SIGXCPU)));
+    check(&linked("processor_limit", Link::Dynamic, ["handled"]).ends(End::Signal(SIGKILL)));
+}
+
+#[test]
+fn threads_wait_for_several_words_at_once() {
+    check(&c("futex_vectors", []).on_every_node());
+}
+
+#[test]
 fn barriers_hold_everyone_until_all_are_there() {
     check(&c("barrier", []).on_every_node());
 }

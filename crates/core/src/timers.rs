@@ -18,7 +18,7 @@ const NANOSECONDS: u64 = 1_000_000_000;
 const MICROSECOND: u64 = 1000;
 /// `SI_TIMER`: where a signal says that it comes from. One of setitimer(2) would say `SI_KERNEL`, which the
 /// kernel lets no thread say but the first.
-const SI_TIMER: u64 = -2_i32 as u32 as u64;
+pub const SI_TIMER: u64 = -2_i32 as u32 as u64;
 
 /// What a timer runs by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

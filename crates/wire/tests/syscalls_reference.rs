@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use banyan_wire::syscalls::{
-    Class, CreationForm, Emulation, Handling, HomeCall, MemoryCall, SystemCall, TABLE, ThreadCall,
+    Class, CreationForm, Emulation, Handling, HomeCall, MemoryCall, Notice, SystemCall, TABLE, ThreadCall,
 };
 use std::fmt::Write;
 use std::fs;
@@ -23,10 +23,11 @@ page and the table differ.
 | local | Runs on the node where the thread is. |
 | deputy | Runs at home. A thread that is at home makes it itself; for a thread on another node its deputy, an OS thread at home, makes it with the same arguments and sends back the result. |
 | emulated | Done by the runtime inside the program and the home daemon, wherever the thread is. |
-| home only | Can only be done by a thread that is at home. No call has a thread move home yet, so what the table says is refused is refused on every node. |
+| home only | Done at home: a thread that is elsewhere moves there for it. |
 | refused | Fails with the errno in the table, on which C libraries and language runtimes fall back. |
 
-A refused call is named once, in one line on standard error; `rseq`, which every C library asks for at each start, is not.
+A refused call is named once, in one line on standard error, but for those marked as quiet: newer or faster ways that programs
+try first, and numbers that no kernel of today serves.
 A number that is not in the table, of a newer kernel say, fails with `ENOSYS`. Calls through the 32-bit gate (`int 0x80`)
 fail with `ENOSYS`.
 
@@ -37,7 +38,7 @@ fn class(call: &SystemCall) -> &'static str {
         Class::Local => "local",
         Class::Deputy(_) => "deputy",
         Class::Emulate(_) => "emulated",
-        Class::GoHome | Class::Execute => "home only",
+        Class::Execute => "home only",
         Class::Refuse { .. } => "refused",
     }
 }
@@ -55,8 +56,8 @@ fn name_of(errno: u16) -> &'static str {
 /// What a program sees that differs from a native run, where that is more than the class says.
 fn remark(call: &SystemCall) -> String {
     match call.class {
-        Class::Refuse { errno, .. } => format!("fails with `{}`", name_of(errno)),
-        Class::GoHome => "fails with `ENOSYS` for now".into(),
+        Class::Refuse { errno, notice: Notice::Once } => format!("fails with `{}`", name_of(errno)),
+        Class::Refuse { errno, notice: Notice::Never } => format!("fails with `{}`, quietly", name_of(errno)),
         Class::Execute => {
             if call.name() == "execve" {
                 "the new program runs under Banyan as the old one did; that of a child runs natively".into()
@@ -72,7 +73,13 @@ fn remark(call: &SystemCall) -> String {
         Class::Deputy(Handling::Listing { .. }) => {
             "Banyan's own descriptors and thread are not listed under `/proc`".into()
         }
-        Class::Deputy(Handling::Futex) => {
+        Class::Deputy(Handling::ProcessMemory | Handling::Splice) => "on several nodes bytes are copied".into(),
+        Class::Deputy(Handling::Namespaces) => if call.name() == "setns" {
+            "same as in a native run, but for user namespaces, which fail with `EINVAL`".into()
+        } else {
+            "same as in a native run, but `CLONE_NEWUSER`, and `CLONE_FILES` with several threads, fail with `ENOSYS`".into()
+        },
+        Class::Deputy(Handling::Futex | Handling::Futexes) => {
             "a word that the kernel looks at by its page, or writes, is brought home first"
                 .into()
         }
@@ -95,7 +102,8 @@ fn remark(call: &SystemCall) -> String {
         }
         Class::Local | Class::Deputy(Handling::Plain | Handling::Mask(_)) => match call.name() {
             "getcpu" => "the processor's number on the thread's node",
-            "sched_getaffinity" => "of the home node",
+            "sched_getaffinity" | "get_mempolicy" | "move_pages" => "of the home node",
+            "set_mempolicy" | "mbind" | "migrate_pages" => "of what the home node has",
             "gettimeofday" | "time" => "the clock of the thread's node",
             _ => "",
         }
@@ -203,10 +211,7 @@ fn the_reference_is_what_the_table_says() {
 fn every_emulated_or_home_only_call_says_what_a_program_sees() {
     let silent: Vec<&str> = TABLE
         .iter()
-        .filter(|call| {
-            matches!(call.class, Class::Emulate(_) | Class::GoHome | Class::Execute)
-                && remark(call).is_empty()
-        })
+        .filter(|call| matches!(call.class, Class::Emulate(_) | Class::Execute) && remark(call).is_empty())
         .map(SystemCall::name)
         .collect();
     assert!(silent.is_empty(), "{silent:?}");

@@ -4,7 +4,7 @@
 use super::region_map::Backing;
 use super::{Effect, Operation, Outcome, Range, Regions, is_page_aligned};
 use banyan_wire::address_space::page_up;
-use linux_raw_sys::errno::{EINVAL, ENOMEM};
+use linux_raw_sys::errno::{EBUSY, EINVAL, ENOMEM};
 use linux_raw_sys::general::{MS_ASYNC, MS_INVALIDATE, MS_SYNC};
 
 impl Regions {
@@ -15,7 +15,11 @@ impl Regions {
         if flags & !known != 0 || flags & both == both || !is_page_aligned(start) {
             return Err(EINVAL);
         }
-        let end = page_up(length).and_then(|length| start.checked_add(length)).ok_or(ENOMEM)?;
+        // A length that has no whole pages in 64 bits counts as none (mm/msync.c).
+        let end = start.checked_add(page_up(length).unwrap_or(0)).ok_or(ENOMEM)?;
+        if flags & u64::from(MS_INVALIDATE) != 0 && self.locked.pieces(start, end).next().is_some() {
+            return Err(EBUSY);
+        }
         let mut effect = Effect::new(0);
         self.push_kernel_calls(&mut effect, start, end);
         self.or_hole(effect, start, end)

@@ -2,7 +2,7 @@
 
 use super::*;
 use alloc::vec::Vec;
-use linux_raw_sys::errno::{EEXIST, EFAULT, EINVAL, ENOMEM};
+use linux_raw_sys::errno::{EBUSY, EEXIST, EFAULT, EINVAL, ENOMEM};
 use linux_raw_sys::general as linux;
 
 const ANONYMOUS: u64 = (linux::MAP_PRIVATE | linux::MAP_ANONYMOUS) as u64;
@@ -172,7 +172,15 @@ fn calls_that_change_nothing_fail_where_nothing_is_mapped() {
         assert_eq!(regions.call(call, [a, PAGE_BYTES, 0, 0, 0, 0], on(0)), Effect::new(0));
         assert_eq!(regions.call(call, [a, PAGE_BYTES + 1, 0, 0, 0, 0], on(0)), Effect::failure(ENOMEM));
     }
+    let synchronize = |regions: &mut Regions, length, flags| {
+        regions.call(MemoryCall::Synchronize, [a, length, u64::from(flags), 0, 0, 0], on(0)).result
+    };
+    assert_eq!(synchronize(&mut regions, u64::MAX, linux::MS_ASYNC), 0, "a length that wraps to none");
+    // The first page is locked since the loop above.
+    assert_eq!(synchronize(&mut regions, PAGE_BYTES, linux::MS_INVALIDATE), -i64::from(EBUSY));
+    assert_eq!(synchronize(&mut regions, PAGE_BYTES, linux::MS_SYNC), 0);
     assert_eq!(regions.call(MemoryCall::UnlockAll, [u64::MAX; 6], on(0)), Effect::new(0));
+    assert_eq!(synchronize(&mut regions, PAGE_BYTES, linux::MS_INVALIDATE), 0);
 }
 
 const FILE: FileNumber = FileNumber(7);

@@ -16,6 +16,7 @@ mod home;
 mod lanes;
 pub mod launch;
 mod leaving;
+mod limits;
 pub(crate) mod loader;
 mod looking;
 mod mapping;
@@ -288,6 +289,9 @@ impl Job {
         }
         if !self.facts.places.is_alone() && home.wishes.placement == Placement::Auto {
             self.thread("spreading", |job| job.keep_spreading());
+        }
+        if !self.facts.places.is_alone() {
+            self.thread("limits", |job| job.keep_limits());
         }
         Ok(())
     }

@@ -89,7 +89,7 @@ impl Job {
     }
 
     /// How many times faster than time a clock runs at most.
-    fn threads_at_once(&self, clock: Clock) -> u32 {
+    pub(super) fn threads_at_once(&self, clock: Clock) -> u32 {
         if clock.of != 0 {
             return 1;
         }
@@ -98,7 +98,7 @@ impl Job {
     }
 
     /// What a clock reads, in nanoseconds.
-    fn reading(&self, home: &Home, clock: Clock) -> Result<u64, PagerError> {
+    pub(super) fn reading(&self, home: &Home, clock: Clock) -> Result<u64, PagerError> {
         let mut total = self.used_at_home(clock.of)?;
         let mut add = |more: Used| {
             total.user = total.user.saturating_add(more.user);
@@ -135,7 +135,7 @@ impl Job {
 
     /// Has the stub raise a signal. The kernel gives one that is for the process to the thread that used the
     /// time; here the threads take turns, so that a profiler sees them all.
-    fn raise(&self, home: &Home, due: Due) {
+    pub(super) fn raise(&self, home: &Home, due: Due) {
         let to = due.to.or_else(|| self.next_thread(home, due.information[0]));
         let raise = Raise { to: to.map_or(0, u64::from), information: due.information };
         // A replica that does not answer has ended, which its other socket tells.

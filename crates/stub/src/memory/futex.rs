@@ -27,6 +27,10 @@ pub const READING: [u32; 6] = [
     linux::FUTEX_REQUEUE,
 ];
 
+/// `FUTEX2_PRIVATE` of the calls that have flags, and bytes of a `struct futex_waitv`: value, word, flags.
+const FLAG_PRIVATE: u64 = 128;
+const WAITER: u64 = 24;
+
 /// The bits of the second argument that are not the operation.
 pub const OPTIONS: u32 = linux::FUTEX_PRIVATE_FLAG | linux::FUTEX_CLOCK_REALTIME;
 
@@ -43,10 +47,44 @@ pub enum Fault {
 ///
 /// # Errors
 /// `EFAULT` if the kernel would find no memory where the call says.
-pub fn prepare(arguments: &[u64; 6]) -> Result<Fault, Errno> {
+pub fn prepare(number: u32, arguments: &[u64; 6]) -> Result<Fault, Errno> {
     if settings::is_alone() {
         return Ok(Fault::Final);
     }
+    let [first, second, _, fourth, fifth, _] = *arguments;
+    match number {
+        linux::__NR_futex => operation(arguments),
+        linux::__NR_futex_waitv if time(fourth).is_ok() => Ok(words(first, second)),
+        linux::__NR_futex_requeue => Ok(words(first, 2)),
+        linux::__NR_futex_wait if time(fifth).is_ok() => Ok(word(first, fourth)),
+        linux::__NR_futex_wake => Ok(word(first, fourth)),
+        // The kernel says what is wrong first.
+        _ => Ok(Fault::Final),
+    }
+}
+
+/// The word of a call that names its flags. The kernel only reads it.
+fn word(at: u64, flags: u64) -> Fault {
+    let is_shared = flags & FLAG_PRIVATE == 0 && at.is_multiple_of(4);
+    if is_shared && readable(at).is_ok() { Fault::Again } else { Fault::Final }
+}
+
+/// The words of a list of `struct futex_waitv`. What is no such list the kernel refuses.
+fn words(list: u64, count: u64) -> Fault {
+    let mut fault = Fault::Final;
+    for index in 0..count.min(linux::FUTEX_WAITV_MAX.into()) {
+        let waiter = copy::load::<[u64; 3]>(ProgramAddress(list).add(index * WAITER));
+        if let Ok([_, at, flags]) = waiter
+            && word(at, flags) == Fault::Again
+        {
+            fault = Fault::Again;
+        }
+    }
+    fault
+}
+
+/// `futex`, whose operation is an argument.
+fn operation(arguments: &[u64; 6]) -> Result<Fault, Errno> {
     let operation = arguments[1] as u32;
     let shared = operation & linux::FUTEX_PRIVATE_FLAG == 0;
     let [first, _, _, timeout, second, _] = *arguments;
@@ -100,9 +138,9 @@ pub fn prepare(arguments: &[u64; 6]) -> Result<Fault, Errno> {
 }
 
 /// Makes a call at home by `make`, not on the program's stack. `None` if a signal comes before it.
-pub fn call(arguments: &[u64; 6], make: impl Fn([u64; 6]) -> End) -> Option<i64> {
+pub fn call(number: u32, arguments: &[u64; 6], make: impl Fn([u64; 6]) -> End) -> Option<i64> {
     for _ in 0..ATTEMPTS {
-        let fault = match prepare(arguments) {
+        let fault = match prepare(number, arguments) {
             Ok(fault) => fault,
             Err(error) => return Some(error.negated()),
         };
@@ -120,7 +158,7 @@ pub fn wake(word: ProgramAddress) {
     let arguments = [word.0, linux::FUTEX_WAKE.into(), 1, 0, 0, 0];
     // SAFETY: waking looks at the page of the word and at nothing in it, and the address is the program's.
     let make = |arguments| End::Made(unsafe { kernel::raw(linux::__NR_futex, arguments) });
-    let _ = call(&arguments, make);
+    let _ = call(linux::__NR_futex, &arguments, make);
 }
 
 fn readable(at: u64) -> Result<(), Errno> {

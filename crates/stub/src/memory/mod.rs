@@ -6,6 +6,7 @@ pub mod futex;
 pub mod perform;
 pub mod segment;
 pub mod source;
+pub mod transfer;
 
 use crate::lock::Lock;
 

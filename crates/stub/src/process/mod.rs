@@ -7,5 +7,6 @@ pub mod image;
 pub mod layout;
 pub mod links;
 pub mod listings;
+pub mod namespaces;
 pub mod processor_time;
 pub mod timers;

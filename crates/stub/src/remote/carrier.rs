@@ -121,7 +121,6 @@ fn make(thread: &'static Thread, row: &SystemCall, arguments: &[u64; 6], context
         Class::Emulate(Emulation::Thread(ThreadCall::End)) => end(thread, arguments[0]),
         Class::Refuse { errno, notice: Notice::Never } => -i64::from(errno),
         Class::Refuse { notice: Notice::Once, .. }
-        | Class::GoHome
         | Class::Emulate(Emulation::Thread(ThreadCall::ReturnFromHandler)) => {
             refuse(thread, row.number.into())
         }

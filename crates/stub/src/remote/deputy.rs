@@ -9,8 +9,9 @@ use crate::kernel;
 use crate::memory::call;
 use crate::memory::copy::{self, ProgramAddress};
 use crate::memory::futex;
+use crate::memory::transfer::{self, Splice};
 use crate::process::listings::Listing;
-use crate::process::{descriptors, files, links, processor_time, timers};
+use crate::process::{descriptors, files, links, namespaces, processor_time, timers};
 use crate::remote::migration;
 use crate::remote::shipping::{self, Pieces};
 use crate::report;
@@ -232,7 +233,6 @@ fn make(thread: &'static Thread, row: &SystemCall, header: &Header, pieces: &mut
         | Class::Emulate(Emulation::Thread(
             ThreadCall::AlternateStack | ThreadCall::ArchitectureControl | ThreadCall::End,
         ))
-        | Class::GoHome
         | Class::Execute
         | Class::Refuse { .. } => refuse::by_number(header.number),
     })
@@ -266,8 +266,8 @@ fn shipped_call(
     };
     *pieces = unpacked;
     acquire(thread, row, header);
-    let number = u32::from(row.number);
-    let arguments = shipping::local_arguments(header, pieces, payload);
+    let mut number = u32::from(row.number);
+    let mut arguments = shipping::local_arguments(header, pieces, payload);
     let mut blocked = thread.mask.load(Ordering::Relaxed);
     match handling {
         Handling::Plain | Handling::Affinity => {}
@@ -328,8 +328,14 @@ fn shipped_call(
                 });
             }
         }
-        Handling::Futex => {
-            return futex::call(&arguments, |arguments| {
+        Handling::ProcessMemory => return Some(transfer::write_process(number, &arguments)),
+        Handling::Namespaces => return Some(namespaces::call(number, &arguments)),
+        Handling::Splice => match transfer::splice(&arguments) {
+            Splice::Done(result) => return Some(result),
+            Splice::Call(other, others) => (number, arguments) = (other, others),
+        },
+        Handling::Futex | Handling::Futexes => {
+            return futex::call(number, &arguments, |arguments| {
                 // SAFETY: the program's own call.
                 let end = unsafe { wait::call(thread, blocked, number, arguments) };
                 if matches!(end, End::Made(result) if result == Errno::EFAULT.negated()) {

@@ -223,6 +223,28 @@ fn set_of_child(
     apply_disposition(signal, given)
 }
 
+/// The signals for which the program has handlers, as a mask.
+pub fn handled() -> u64 {
+    (1..=SIGNALS as u64)
+        .filter(|&signal| has_handler(signal))
+        .fold(0, |mask, signal| mask | signal::bit(signal))
+}
+
+/// Gives a new child the defaults that it is to begin with in place of its parent's handlers.
+pub fn clear_of_child(child: &Thread) {
+    for signal in (1..=SIGNALS as u64).filter(|&signal| child.defaults.get() & signal::bit(signal) != 0) {
+        let _ = apply_disposition(signal, &[0; 4]);
+    }
+}
+
+/// Gives back to their defaults the signals for which the program has handlers; of a copy with one thread.
+pub fn clear() {
+    for signal in (1..=SIGNALS as u64).filter(|&signal| has_handler(signal)) {
+        DISPOSITIONS[signal as usize - 1][0].store(SIG_DFL, Ordering::Release);
+        let _ = apply_disposition(signal, &[0; 4]);
+    }
+}
+
 /// Makes the kernel's disposition fit the program's.
 pub(super) fn apply_disposition(signal: u64, action: &Action) -> Result<(), Errno> {
     if is_stubs(signal) {

@@ -8,6 +8,7 @@
 
 use crate::memory::copy::{self, ProgramAddress};
 use crate::memory::futex;
+use crate::signal::disposition;
 use crate::thread::block;
 use crate::thread::create::{self, Creation};
 use crate::thread::{Role, Thread, resume};
@@ -16,8 +17,8 @@ use core::sync::atomic::Ordering;
 use linux_raw_sys::general as linux;
 
 /// What is done here in place of the kernel.
-pub(super) const DONE_HERE: u64 =
-    (linux::CLONE_SETTLS | linux::CLONE_CHILD_SETTID | linux::CLONE_CHILD_CLEARTID) as u64;
+pub(super) const DONE_HERE: u64 = create::CLEARS_HANDLERS
+    | (linux::CLONE_SETTLS | linux::CLONE_CHILD_SETTID | linux::CLONE_CHILD_CLEARTID) as u64;
 
 /// Creates the child that `given` holds and waits until it has left the program's memory. Returns its id or a
 /// negated errno.
@@ -27,6 +28,9 @@ pub fn create(creation: &Creation, given: &[u8]) -> i64 {
     let payload = unsafe { child.payload() };
     payload[..given.len()].copy_from_slice(given);
     child.child_word.set(creation.child_word_of(linux::CLONE_CHILD_SETTID));
+    if creation.flags & create::CLEARS_HANDLERS != 0 {
+        child.defaults.set(disposition::handled());
+    }
     let made = create::spawn(child, begin, creation.flags & !DONE_HERE, creation.parent_word);
     child.used.store(0, Ordering::Release);
     match made {
@@ -44,5 +48,6 @@ pub fn create(creation: &Creation, given: &[u8]) -> i64 {
 /// First code of the child.
 extern "C" fn begin(child: &'static Thread) -> ! {
     create::settle(child);
+    disposition::clear_of_child(child);
     resume::resume(child)
 }

@@ -29,8 +29,14 @@ const DESCRIPTOR: u64 = linux::CLONE_PIDFD as u64;
 pub(super) const BOTH: u64 = DESCRIPTOR | linux::CLONE_PARENT_SETTID as u64;
 const THREAD: u64 = (linux::CLONE_VM | linux::CLONE_SIGHAND | linux::CLONE_THREAD) as u64;
 const CHILD: u64 = (linux::CLONE_VM | linux::CLONE_VFORK) as u64;
-/// What a child may not have: the stub's handlers, shared or cleared.
-const NO_CHILD: u64 = (linux::CLONE_SIGHAND | linux::CLONE_THREAD) as u64 | linux::CLONE_CLEAR_SIGHAND;
+/// What a child may not have: the stub's handlers, shared.
+const NO_CHILD: u64 = (linux::CLONE_SIGHAND | linux::CLONE_THREAD) as u64;
+/// The child has no handlers of its maker's. The stub sees to that, for its own must stay.
+pub(super) const CLEARS_HANDLERS: u64 = linux::CLONE_CLEAR_SIGHAND;
+/// What `clone3` knows beyond the flags of `clone`.
+const MORE_FLAGS: u64 = linux::CLONE_CLEAR_SIGHAND | linux::CLONE_INTO_CGROUP;
+/// What `clone3` does not know: the lowest byte but for one flag, and one that no kernel heeds.
+const NO_FLAGS: u64 = linux::CLONE_DETACHED as u64 | SIGNAL & !(linux::CLONE_NEWTIME as u64);
 /// What a copy may not have either: the caller's memory, and with its descriptors the stub's.
 const NO_COPY: u64 = NO_CHILD | CHILD | linux::CLONE_FILES as u64;
 /// What a thread shares with the one that makes it: everything.
@@ -99,8 +105,12 @@ pub fn decode(
             }
             copy::copy_in(ProgramAddress(arguments[0]), &mut given.as_mut_bytes()[..size])?;
             let [first_flags, descriptor, child, parent, signal, start, length, base, more @ ..] = given;
-            if more.iter().any(|&field| field != 0) || first_flags & SIGNAL != 0 || signal > SIGNAL {
+            let known = u64::from(u32::MAX) & !NO_FLAGS | MORE_FLAGS;
+            if more.iter().any(|&field| field != 0) || first_flags & !known != 0 || signal > SIGNAL {
                 return Err(Errno::EINVAL);
+            }
+            if first_flags & (SIGNAL | linux::CLONE_INTO_CGROUP) != 0 {
+                return Err(Errno::ENOSYS);
             }
             (flags, child_word, tls) = (first_flags | signal, child, base);
             // As in `clone`, which has one word for both.
@@ -112,6 +122,9 @@ pub fn decode(
             (flags, stack) = (shared | u64::from(linux::SIGCHLD), 0);
             (parent_word, child_word, tls) = (0, 0, 0);
         }
+    }
+    if contradict(flags) {
+        return Err(Errno::EINVAL);
     }
     let kind = if flags & THREAD == THREAD && stack != 0 {
         Kind::Thread
@@ -140,6 +153,16 @@ pub fn decode(
     };
     let length = state::save(state::of_new(mask, tls, alternate_stack), &child, payload);
     Ok(Creation { kind, flags, parent_word, child_word, length })
+}
+
+/// Whether no kernel makes anything with these flags: who shares the one must share the other, or must not.
+fn contradict(flags: u64) -> bool {
+    let has = |flag: u32| flags & u64::from(flag) != 0;
+    has(linux::CLONE_THREAD) && !has(linux::CLONE_SIGHAND)
+        || has(linux::CLONE_SIGHAND) && !has(linux::CLONE_VM)
+        || has(linux::CLONE_SIGHAND) && flags & CLEARS_HANDLERS != 0
+        || has(linux::CLONE_FS) && has(linux::CLONE_NEWNS | linux::CLONE_NEWUSER)
+        || has(linux::CLONE_THREAD) && has(linux::CLONE_NEWUSER | linux::CLONE_NEWPID)
 }
 
 /// Creates the thread that `given` holds; runs at home. Returns the tid or a negated errno.

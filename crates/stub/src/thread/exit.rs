@@ -26,6 +26,11 @@ pub fn count_first() {
     STARTED.store(0, Ordering::Relaxed);
 }
 
+/// Whether the program has one thread.
+pub fn is_single() -> bool {
+    LIVE.load(Ordering::Relaxed) == 1
+}
+
 /// Ends the calling home thread or deputy: everything the kernel would do to program memory while a thread
 /// exits is done here, because it drops such writes silently when the page is not present.
 pub fn end(thread: &'static Thread, status: u64) -> ! {

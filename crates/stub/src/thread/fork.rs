@@ -13,7 +13,7 @@ use crate::kernel;
 use crate::memory;
 use crate::memory::copy::{self, ProgramAddress};
 use crate::report;
-use crate::signal::deferred;
+use crate::signal::{deferred, disposition};
 use crate::start;
 use crate::thread::child::DONE_HERE;
 use crate::thread::create::{self, BOTH, Creation};
@@ -61,6 +61,9 @@ fn begin(thread: &'static Thread, creation: &Creation, socket: i32) -> ! {
             (Answer::Done(_), _) => break,
             _ => kernel::exit_group(report::STATUS_OURS),
         }
+    }
+    if creation.flags & create::CLEARS_HANDLERS != 0 {
+        disposition::clear();
     }
     thread.clear_on_exit.set(creation.child_word_of(linux::CLONE_CHILD_CLEARTID));
     thread.child_word.set(creation.child_word_of(linux::CLONE_CHILD_SETTID));

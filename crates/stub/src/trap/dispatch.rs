@@ -5,8 +5,9 @@
 use crate::daemon::settings;
 use crate::kernel;
 use crate::memory::call;
+use crate::memory::transfer::{self, Splice};
 use crate::process::listings::Listing;
-use crate::process::{descriptors, execute, files, links, processor_time, timers};
+use crate::process::{descriptors, execute, files, links, namespaces, processor_time, timers};
 use crate::signal::frame::UserContext;
 use crate::signal::{alternate_stack, deliver, mask, restore};
 use crate::thread::create::{self, Kind};
@@ -69,7 +70,16 @@ pub fn home_call(
             reissue::with_mask(thread, number, arguments, mask, context)?;
             return Ok(Outcome::Continue);
         }
-        Class::Deputy(Handling::Futex) => {
+        Class::Deputy(Handling::ProcessMemory) => transfer::write_process(number, arguments),
+        Class::Deputy(Handling::Namespaces) => namespaces::call(number, arguments),
+        Class::Deputy(Handling::Splice) => match transfer::splice(arguments) {
+            Splice::Done(result) => result,
+            Splice::Call(number, arguments) => {
+                reissue::with_arguments(thread, number, &arguments, context)?;
+                return Ok(Outcome::Continue);
+            }
+        },
+        Class::Deputy(Handling::Futex | Handling::Futexes) => {
             reissue::futex(thread, number, arguments, context)?;
             return Ok(Outcome::Continue);
         }
@@ -105,7 +115,6 @@ pub fn home_call(
             }
             _ => refuse::not_served(i64::from(number)),
         },
-        Class::GoHome => refuse::not_served(i64::from(number)),
         Class::Refuse { errno, notice } => refuse::refuse(i64::from(number), errno, notice),
     };
     Ok(Outcome::Result(result))

@@ -188,10 +188,21 @@ fn handled(program: &mut Program, number: u32, handling: Handling, descriptor_fl
         | Handling::Mask(_)
         | Handling::Listing { .. }
         | Handling::Open { .. }
+        | Handling::Namespaces
         | Handling::Affinity => {}
-        // Of a process on one node the kernel knows all.
-        Handling::Usage | Handling::Timer | Handling::Clock if nodes == Nodes::One => {}
-        Handling::Usage | Handling::Timer => program.result_if_equal(number, TRAP),
+        // Of a process on one node the kernel knows all, and has all its memory.
+        Handling::Usage
+        | Handling::Timer
+        | Handling::Clock
+        | Handling::Futexes
+        | Handling::ProcessMemory
+        | Handling::Splice
+            if nodes == Nodes::One => {}
+        Handling::Usage
+        | Handling::Timer
+        | Handling::Futexes
+        | Handling::ProcessMemory
+        | Handling::Splice => program.result_if_equal(number, TRAP),
         Handling::Clock => {
             program.push(JUMP_EQUAL, number, 0, 8);
             program.load(ARGUMENT_0_LOW);
@@ -254,11 +265,15 @@ fn passes_at_home(number: u32) -> bool {
             | Handling::Affinity
             | Handling::Usage
             | Handling::Timer
-            | Handling::Clock,
+            | Handling::Clock
+            | Handling::Futexes
+            | Handling::ProcessMemory
+            | Handling::Splice,
         ) => true,
-        Class::Deputy(Handling::Mask(_) | Handling::Listing { .. } | Handling::Open { .. })
+        Class::Deputy(
+            Handling::Mask(_) | Handling::Listing { .. } | Handling::Open { .. } | Handling::Namespaces,
+        )
         | Class::Emulate(_)
-        | Class::GoHome
         | Class::Execute
         | Class::Refuse { .. } => false,
     }
@@ -343,10 +358,13 @@ mod tests {
                     | Handling::Open { .. }
                     | Handling::Mask(_)
                     | Handling::Timer
-                    | Handling::Usage,
+                    | Handling::Usage
+                    | Handling::Futexes
+                    | Handling::ProcessMemory
+                    | Handling::Splice
+                    | Handling::Namespaces,
                 )
                 | Class::Emulate(_)
-                | Class::GoHome
                 | Class::Execute
                 | Class::Refuse { .. } => (TRAP, TRAP),
             };
@@ -385,7 +403,9 @@ mod tests {
                 "{clock:#x} in the vDSO"
             );
         }
-        assert_eq!(verdict(&filter(ALONE, LowCode::OfProgram), &call(linux::__NR_getrusage, [0; 2])), ALLOW);
+        for number in [linux::__NR_getrusage, linux::__NR_vmsplice, linux::__NR_futex_waitv] {
+            assert_eq!(verdict(&filter(ALONE, LowCode::OfProgram), &call(number, [0; 2])), ALLOW, "{number}");
+        }
     }
 
     #[test]

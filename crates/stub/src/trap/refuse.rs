@@ -11,9 +11,7 @@ use linux_raw_sys::general as linux;
 pub fn by_number(call: i64) -> i64 {
     match syscalls::find(call).map(|row| row.class) {
         Some(Class::Refuse { errno, notice }) => refuse(call, errno, notice),
-        Some(Class::Local | Class::Deputy(_) | Class::Emulate(_) | Class::GoHome | Class::Execute) | None => {
-            not_served(call)
-        }
+        Some(Class::Local | Class::Deputy(_) | Class::Emulate(_) | Class::Execute) | None => not_served(call),
     }
 }
 

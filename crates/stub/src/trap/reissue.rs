@@ -43,6 +43,15 @@ global_asm!(
     "mov [rsp], rcx",
     "mov rax, [rsp + 48]",
     "jmp 2b",
+    // As the first, for another call than the program's, which has its own third argument: the program's is
+    // the word after the registers, and the number of its call the next one.
+    ".globl banyan_reissue_other",
+    "banyan_reissue_other:",
+    "syscall",
+    ".globl banyan_reissue_other_made",
+    "banyan_reissue_other_made:",
+    "mov rdx, [rsp + 48]",
+    "jmp 2b",
     "banyan_reissue_end:",
 );
 /// Bytes of the instruction that makes a call.
@@ -53,6 +62,8 @@ unsafe extern "C" {
     static banyan_reissue_made: u8;
     static banyan_reissue_futex: u8;
     static banyan_reissue_futex_made: u8;
+    static banyan_reissue_other: u8;
+    static banyan_reissue_other_made: u8;
     static banyan_reissue_end: u8;
 }
 
@@ -74,23 +85,34 @@ pub fn leave(thread: &Thread, context: &mut UserContext) -> u64 {
     }
     let (start, made) = (&raw const banyan_reissue as u64, &raw const banyan_reissue_made as u64);
     let futex = &raw const banyan_reissue_futex as u64;
+    let (other, other_made) =
+        (&raw const banyan_reissue_other as u64, &raw const banyan_reissue_other_made as u64);
     let registers = &mut context.registers;
     let result = registers.rax as i64;
-    // A few instructions look at the result of a futex call: there the thread stays.
-    if at > futex && !(at == &raw const banyan_reissue_futex_made as u64 && result != Errno::EFAULT.negated())
-    {
+    // A few instructions look at the result of a futex call, or put one register back: there the thread
+    // stays.
+    let is_other = at == other || at == other_made;
+    let futex_made = at == &raw const banyan_reissue_futex_made as u64 && result != Errno::EFAULT.negated();
+    if at > futex && !futex_made && !is_other {
         return blocked;
     }
     // The program's stack is its own: should the words be gone, so is the way back.
-    let Ok([return_address, rdi, rsi, r8, r9, r10]) = copy::load::<[u64; 6]>(ProgramAddress(registers.rsp))
+    let Ok([return_address, rdi, rsi, r8, r9, r10, rdx, number]) =
+        copy::load::<[u64; 8]>(ProgramAddress(registers.rsp))
     else {
         return blocked;
     };
+    if is_other {
+        registers.rdx = rdx;
+    }
+    if at == other {
+        registers.rax = number;
+    }
     (registers.rdi, registers.rsi, registers.r8) = (rdi, rsi, r8);
     (registers.r9, registers.r10) = (r9, r10);
     registers.rsp = registers.rsp.wrapping_add(RED_ZONE + 80);
     registers.rip = return_address;
-    if at == start || at == futex {
+    if at == start || at == futex || at == other {
         registers.rip = return_address.wrapping_sub(SYSCALL_BYTES);
         return blocked;
     }
@@ -134,7 +156,7 @@ pub fn futex(
     context: &mut UserContext,
 ) -> Result<(), Errno> {
     let attempt = context.registers.rax >> 32;
-    let fault = futex::prepare(arguments)?;
+    let fault = futex::prepare(number, arguments)?;
     let again = (attempt + 1) << 32 | u64::from(number);
     reissue(thread, number, [again, 0, 0], context)?;
     if fault == Fault::Again && attempt < u64::from(futex::ATTEMPTS) {
@@ -172,6 +194,25 @@ pub fn with_mask(
             MaskPointer::Paired(_) => at + 8,
         };
         set_argument(context, mask.argument(), replaced);
+    }
+    Ok(())
+}
+
+/// Has another call made in place of the program's, as [`reissue`].
+///
+/// # Errors
+/// `EFAULT` if the stack is not the program's.
+pub fn with_arguments(
+    thread: &Thread,
+    number: u32,
+    arguments: &[u64; 6],
+    context: &mut UserContext,
+) -> Result<(), Errno> {
+    let own = [context.registers.rdx, context.registers.rax, 0];
+    reissue(thread, number, own, context)?;
+    context.registers.rip = &raw const banyan_reissue_other as u64;
+    for (index, argument) in arguments.iter().enumerate() {
+        set_argument(context, index, *argument);
     }
     Ok(())
 }

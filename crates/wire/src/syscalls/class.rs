@@ -12,8 +12,6 @@ pub enum Class {
     Deputy(Handling),
     /// Done by the stub and its daemon, wherever the thread is.
     Emulate(Emulation),
-    /// Can only be done by a thread that is at home, and is not served yet.
-    GoHome,
     /// Another program takes the place of this one: natively that of a child which is still in this program's
     /// memory ([`CreationForm::Vfork`]), under Banyan that of the program. By a thread that is at home.
     Execute,
@@ -53,6 +51,16 @@ pub enum Handling {
     Mask(MaskPointer),
     /// The pages of words that the kernel looks at or writes are brought home first.
     Futex,
+    /// As [`Handling::Futex`], of the calls that are about several words or have a number for each operation.
+    Futexes,
+    /// It writes the memory of a process, which may be the program's own: the stub copies that, for the kernel
+    /// would hold pages that another node may take meanwhile.
+    ProcessMemory,
+    /// It would have a pipe hold pages of the program: the bytes are copied instead.
+    Splice,
+    /// It changes what the thread shares with others or sees of the system, which the stub's own thread must
+    /// not be in the way of.
+    Namespaces,
     /// It sends a signal: to every process only while the program has not been refused a fork, for -1 is what
     /// a refused fork returned.
     Kill,

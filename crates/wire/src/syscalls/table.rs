@@ -2,12 +2,13 @@
 //! taken.
 
 use super::SystemCall;
-use super::class::Class::{self, Deputy, Emulate, Execute, GoHome, Local, Refuse};
+use super::class::Class::{self, Deputy, Emulate, Execute, Local, Refuse};
 use super::class::CreationForm;
 use super::class::DescriptorArguments::{First, FirstAndSecond};
 use super::class::Emulation::{Home, Memory, Thread};
 use super::class::Handling::{
-    Affinity, Clock, Descriptors, Futex, Kill, Link, Listing, Mask, Open, Plain, Timer, Usage,
+    Affinity, Clock, Descriptors, Futex, Futexes, Kill, Link, Listing, Mask, Namespaces, Open, Plain,
+    ProcessMemory, Splice, Timer, Usage,
 };
 use super::class::HomeCall::{
     CloseRange, EndProcess, GetRobustList, PendingSignals, ProcessControl, SetRobustList, SetTidAddress,
@@ -49,7 +50,7 @@ pub const TABLE: &[SystemCall] = &ROWS;
 
 // A row holds no pointer: with one it would be twice as large, and the table is in every replica.
 const ROWS: [SystemCall; WRITTEN.len()] = {
-    let mut rows = [SystemCall { number: 0, class: GoHome, first_argument: 0, arguments: 0 }; WRITTEN.len()];
+    let mut rows = [SystemCall { number: 0, class: Local, first_argument: 0, arguments: 0 }; WRITTEN.len()];
     let mut row = 0;
     while row < rows.len() {
         let Written { number, class, arguments } = &WRITTEN[row];
@@ -271,7 +272,7 @@ table! {
     __NR_sigaltstack, Emulate(Thread(AlternateStack)), [];
     __NR_utime, Deputy(Plain), [];
     __NR_mknod, Deputy(Plain), [Path, Value, Value];
-    __NR_uselib, refused(ENOSYS), [];
+    __NR_uselib, refused_silently(ENOSYS), [];
     __NR_personality, Deputy(Plain), [];
     __NR_ustat, Deputy(Plain), [];
     __NR_statfs, Deputy(Plain), [Path, FixedOut(120)];
@@ -293,7 +294,7 @@ table! {
     __NR_vhangup, Deputy(Plain), [];
     __NR_modify_ldt, refused(EPERM), [];
     __NR_pivot_root, Deputy(Plain), [];
-    __NR__sysctl, refused(ENOSYS), [];
+    __NR__sysctl, refused_silently(ENOSYS), [];
     __NR_prctl, Emulate(Home(ProcessControl)), [];
     __NR_arch_prctl, Emulate(Thread(ArchitectureControl)), [];
     __NR_adjtimex, Deputy(Plain), [];
@@ -311,18 +312,18 @@ table! {
     __NR_setdomainname, Deputy(Plain), [];
     __NR_iopl, refused(EPERM), [];
     __NR_ioperm, refused(EPERM), [];
-    __NR_create_module, refused(ENOSYS), [];
+    __NR_create_module, refused_silently(ENOSYS), [];
     __NR_init_module, Deputy(Plain), [];
     __NR_delete_module, Deputy(Plain), [];
-    __NR_get_kernel_syms, refused(ENOSYS), [];
-    __NR_query_module, refused(ENOSYS), [];
+    __NR_get_kernel_syms, refused_silently(ENOSYS), [];
+    __NR_query_module, refused_silently(ENOSYS), [];
     __NR_quotactl, Deputy(Plain), [];
-    __NR_nfsservctl, refused(ENOSYS), [];
-    __NR_getpmsg, refused(ENOSYS), [];
-    __NR_putpmsg, refused(ENOSYS), [];
-    __NR_afs_syscall, refused(ENOSYS), [];
-    __NR_tuxcall, refused(ENOSYS), [];
-    __NR_security, refused(ENOSYS), [];
+    __NR_nfsservctl, refused_silently(ENOSYS), [];
+    __NR_getpmsg, refused_silently(ENOSYS), [];
+    __NR_putpmsg, refused_silently(ENOSYS), [];
+    __NR_afs_syscall, refused_silently(ENOSYS), [];
+    __NR_tuxcall, refused_silently(ENOSYS), [];
+    __NR_security, refused_silently(ENOSYS), [];
     __NR_gettid, Deputy(Plain), [];
     __NR_readahead, Deputy(Plain), [];
     __NR_setxattr, Deputy(Plain), [];
@@ -342,17 +343,17 @@ table! {
     __NR_futex, Deputy(Futex), [];
     __NR_sched_setaffinity, Deputy(Affinity), [Value, Value, In(1)];
     __NR_sched_getaffinity, Deputy(Plain), [Value, Value, Out(1)];
-    __NR_set_thread_area, refused(EPERM), [];
+    __NR_set_thread_area, refused_silently(ENOSYS), [];
     __NR_io_setup, refused(ENOSYS), [];
     __NR_io_destroy, refused(ENOSYS), [];
     __NR_io_getevents, refused(ENOSYS), [];
     __NR_io_submit, refused(ENOSYS), [];
     __NR_io_cancel, refused(ENOSYS), [];
-    __NR_get_thread_area, refused(EPERM), [];
-    __NR_lookup_dcookie, refused(ENOSYS), [];
+    __NR_get_thread_area, refused_silently(ENOSYS), [];
+    __NR_lookup_dcookie, refused_silently(ENOSYS), [];
     __NR_epoll_create, Deputy(Plain), [];
-    __NR_epoll_ctl_old, refused(ENOSYS), [];
-    __NR_epoll_wait_old, refused(ENOSYS), [];
+    __NR_epoll_ctl_old, refused_silently(ENOSYS), [];
+    __NR_epoll_wait_old, refused_silently(ENOSYS), [];
     __NR_remap_file_pages, refused(ENOSYS), [];
     __NR_getdents64, Deputy(Listing { name: 19 }), [Value, Out(2), Value];
     __NR_set_tid_address, Emulate(Home(SetTidAddress)), [];
@@ -373,10 +374,10 @@ table! {
     __NR_epoll_ctl, Deputy(Plain), [Value, Value, Value, FixedIn(12)];
     __NR_tgkill, Deputy(Plain), [];
     __NR_utimes, Deputy(Plain), [];
-    __NR_vserver, refused(ENOSYS), [];
-    __NR_mbind, refused(ENOSYS), [];
-    __NR_set_mempolicy, refused(ENOSYS), [];
-    __NR_get_mempolicy, refused(ENOSYS), [];
+    __NR_vserver, refused_silently(ENOSYS), [];
+    __NR_mbind, Deputy(Plain), [];
+    __NR_set_mempolicy, Deputy(Plain), [];
+    __NR_get_mempolicy, Deputy(Plain), [];
     __NR_mq_open, Deputy(Plain), [];
     __NR_mq_unlink, Deputy(Plain), [];
     __NR_mq_timedsend, Deputy(Plain), [];
@@ -393,7 +394,7 @@ table! {
     __NR_inotify_init, Deputy(Plain), [];
     __NR_inotify_add_watch, Deputy(Plain), [Value, Path, Value];
     __NR_inotify_rm_watch, Deputy(Plain), [];
-    __NR_migrate_pages, refused(ENOSYS), [];
+    __NR_migrate_pages, Deputy(Plain), [];
     __NR_openat, Deputy(Open { path: 1 }), [Value, Path, Value, Value];
     __NR_mkdirat, Deputy(Plain), [Value, Path, Value];
     __NR_mknodat, Deputy(Plain), [Value, Path, Value, Value];
@@ -409,14 +410,14 @@ table! {
     __NR_faccessat, Deputy(Plain), [Value, Path, Value];
     __NR_pselect6, Deputy(Mask(Paired(5))), [Value, Pointer, Pointer, Pointer, Pointer, Pointer];
     __NR_ppoll, Deputy(Mask(Direct(3))), [Pointer, Value, Pointer, Pointer, Value];
-    __NR_unshare, GoHome, [];
+    __NR_unshare, Deputy(Namespaces), [];
     __NR_set_robust_list, Emulate(Home(SetRobustList)), [];
     __NR_get_robust_list, Emulate(Home(GetRobustList)), [];
     __NR_splice, Deputy(Plain), [];
     __NR_tee, Deputy(Plain), [];
     __NR_sync_file_range, Deputy(Plain), [];
-    __NR_vmsplice, refused(EINVAL), [];
-    __NR_move_pages, refused(ENOSYS), [];
+    __NR_vmsplice, Deputy(Splice), [];
+    __NR_move_pages, Deputy(Plain), [];
     __NR_utimensat, Deputy(Plain), [Value, Path, Pointer, Value];
     __NR_epoll_pwait, Deputy(Mask(Direct(4))), [Value, Pointer, Value, Value, Pointer, Value];
     __NR_signalfd, Deputy(Plain), [];
@@ -435,7 +436,7 @@ table! {
     __NR_preadv, Deputy(Plain), [Value, VectorOut(2), Value, Value, Value];
     __NR_pwritev, Deputy(Plain), [Value, VectorIn(2), Value, Value, Value];
     __NR_rt_tgsigqueueinfo, Deputy(Plain), [];
-    __NR_perf_event_open, refused(EPERM), [];
+    __NR_perf_event_open, refused_silently(EPERM), [];
     __NR_recvmmsg, Deputy(Plain), [];
     __NR_fanotify_init, Deputy(Plain), [];
     __NR_fanotify_mark, Deputy(Plain), [];
@@ -445,10 +446,10 @@ table! {
     __NR_clock_adjtime, Deputy(Plain), [];
     __NR_syncfs, Deputy(Plain), [];
     __NR_sendmmsg, Deputy(Plain), [];
-    __NR_setns, GoHome, [];
+    __NR_setns, Deputy(Namespaces), [];
     __NR_getcpu, Local, [FixedOut(4), FixedOut(4), Pointer];
     __NR_process_vm_readv, Deputy(Plain), [];
-    __NR_process_vm_writev, refused(ENOSYS), [];
+    __NR_process_vm_writev, Deputy(ProcessMemory), [];
     __NR_kcmp, refused(EPERM), [];
     __NR_finit_module, Deputy(Plain), [];
     __NR_sched_setattr, Deputy(Plain), [];
@@ -460,23 +461,23 @@ table! {
     __NR_kexec_file_load, refused(EPERM), [];
     __NR_bpf, refused(EPERM), [];
     __NR_execveat, Execute, [];
-    __NR_userfaultfd, refused(ENOSYS), [];
+    __NR_userfaultfd, refused_silently(ENOSYS), [];
     __NR_membarrier, Deputy(Plain), [];
     __NR_mlock2, Emulate(Memory(Lock)), [];
     __NR_copy_file_range, Deputy(Plain), [];
     __NR_preadv2, Deputy(Plain), [Value, VectorOut(2), Value, Value, Value, Value];
     __NR_pwritev2, Deputy(Plain), [Value, VectorIn(2), Value, Value, Value, Value];
-    __NR_pkey_mprotect, refused(EINVAL), [];
-    __NR_pkey_alloc, refused(ENOSPC), [];
-    __NR_pkey_free, refused(EINVAL), [];
+    __NR_pkey_mprotect, refused_silently(EINVAL), [];
+    __NR_pkey_alloc, refused_silently(ENOSPC), [];
+    __NR_pkey_free, refused_silently(EINVAL), [];
     __NR_statx, Deputy(Plain), [Value, Path, Value, Value, FixedOut(256)];
     __NR_io_pgetevents, refused(ENOSYS), [];
     __NR_rseq, refused_silently(ENOSYS), [];
     __NR_uretprobe, refused(ENOSYS), [];
     __NR_pidfd_send_signal, Deputy(Plain), [];
-    __NR_io_uring_setup, refused(ENOSYS), [];
-    __NR_io_uring_enter, refused(ENOSYS), [];
-    __NR_io_uring_register, refused(ENOSYS), [];
+    __NR_io_uring_setup, refused_silently(ENOSYS), [];
+    __NR_io_uring_enter, refused_silently(ENOSYS), [];
+    __NR_io_uring_register, refused_silently(ENOSYS), [];
     __NR_open_tree, Deputy(Plain), [];
     __NR_move_mount, Deputy(Plain), [];
     __NR_fsopen, Deputy(Plain), [];
@@ -489,29 +490,29 @@ table! {
     __NR_openat2, Deputy(Plain), [Value, Path, Pointer, Value];
     __NR_pidfd_getfd, Deputy(Plain), [];
     __NR_faccessat2, Deputy(Plain), [Value, Path, Value, Value];
-    __NR_process_madvise, refused(ENOSYS), [];
+    __NR_process_madvise, refused_silently(ENOSYS), [];
     __NR_epoll_pwait2, Deputy(Mask(Direct(4))), [Value, Pointer, Value, Pointer, Pointer, Value];
     __NR_mount_setattr, Deputy(Plain), [];
     __NR_quotactl_fd, Deputy(Plain), [];
     __NR_landlock_create_ruleset, Deputy(Plain), [];
     __NR_landlock_add_rule, Deputy(Plain), [];
     __NR_landlock_restrict_self, Deputy(Plain), [];
-    __NR_memfd_secret, refused(ENOSYS), [];
+    __NR_memfd_secret, refused_silently(ENOSYS), [];
     __NR_process_mrelease, Deputy(Plain), [];
-    __NR_futex_waitv, refused(ENOSYS), [];
-    __NR_set_mempolicy_home_node, refused(ENOSYS), [];
+    __NR_futex_waitv, Deputy(Futexes), [];
+    __NR_set_mempolicy_home_node, Deputy(Plain), [];
     __NR_cachestat, Deputy(Plain), [];
     __NR_fchmodat2, Deputy(Plain), [Value, Path, Value, Value];
-    __NR_map_shadow_stack, refused(ENOSYS), [];
-    __NR_futex_wake, refused(ENOSYS), [];
-    __NR_futex_wait, refused(ENOSYS), [];
-    __NR_futex_requeue, refused(ENOSYS), [];
+    __NR_map_shadow_stack, refused_silently(ENOSYS), [];
+    __NR_futex_wake, Deputy(Futexes), [];
+    __NR_futex_wait, Deputy(Futexes), [];
+    __NR_futex_requeue, Deputy(Futexes), [];
     __NR_statmount, Deputy(Plain), [];
     __NR_listmount, Deputy(Plain), [];
     __NR_lsm_get_self_attr, Deputy(Plain), [];
     __NR_lsm_set_self_attr, Deputy(Plain), [];
     __NR_lsm_list_modules, Deputy(Plain), [];
-    __NR_mseal, refused(ENOSYS), [];
+    __NR_mseal, refused_silently(ENOSYS), [];
     __NR_setxattrat, Deputy(Plain), [];
     __NR_getxattrat, Deputy(Plain), [];
     __NR_listxattrat, Deputy(Plain), [];
