@@ -7,7 +7,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// "BANYAN" and two bytes that no text has.
 pub const MAGIC: [u8; 8] = *b"BANYAN\xff\x00";
 /// Version of everything that nodes say to each other. Nodes of different versions do not talk.
-pub const VERSION: u32 = 9;
+pub const VERSION: u32 = 10;
 
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub enum Purpose {
     Cluster = 6,
     /// A node reads another one's tables.
     Tables = 7,
+    /// Members of the cluster agree on what it is.
+    Company = 8,
 }
 
 /// Who speaks and what for.
@@ -108,6 +110,7 @@ impl Hello {
             5 => Ok(Purpose::Job),
             6 => Ok(Purpose::Cluster),
             7 => Ok(Purpose::Tables),
+            8 => Ok(Purpose::Company),
             other => Err(HelloError::Purpose(other)),
         }
     }

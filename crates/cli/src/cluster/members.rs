@@ -12,10 +12,10 @@ pub(crate) enum MemberCommand {
     List(StatusArguments),
     /// Print all that is known of a member, as JSON
     Show(ShowArguments),
-    /// Take a member out of the cluster; at the root
+    /// Take a member out of the cluster
     #[command(after_help = "A machine takes itself out with `banyan leave`.")]
     Remove(RemoveArguments),
-    /// Give a member another name; at the root
+    /// Give a member another name
     Rename(RenameArguments),
 }
 

@@ -3,11 +3,13 @@
 //! What they ask, the node of this machine answers over its socket; `up` and `join` start that node.
 
 mod members;
+mod names;
 mod start;
 mod status;
 mod token;
 
 pub(crate) use members::MemberCommand;
+pub(crate) use names::NameCommand;
 pub(crate) use start::{JoinArguments, UpArguments, join, up};
 use status::list;
 pub(crate) use status::{StatusArguments, status};

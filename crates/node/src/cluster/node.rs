@@ -183,6 +183,7 @@ pub fn serve_member(
     let path = socket_of(directory);
     let local = listen_at(&path)?;
     let (name, trust) = (cluster.name(), cluster.trust());
+    cluster.begin_if_first();
     let node = Node::start(
         name.clone(),
         trust,
@@ -195,7 +196,10 @@ pub fn serve_member(
         node.show(page, cluster.page_token()?, address.ip())?;
     }
     ready(&name, address);
+    let (follows, looks_after) = (Arc::clone(&cluster), Arc::clone(&cluster));
     node.thread("keep up", move |_| cluster.keep_up());
+    node.thread("follow", move |_| follows.follow());
+    node.thread("look after", move |_| looks_after.look_after());
     node.serve_processes(&local, &path)
 }
 
@@ -523,6 +527,9 @@ impl Node {
             return Err(refused(HelloError::Secret));
         }
         self.ungreeted.leave(ungreeted);
+        if let (Purpose::Company, Neighbours::Cluster(cluster)) = (purpose, &self.neighbours) {
+            return cluster.take_part(caller, &connection).map_err(silent);
+        }
         if purpose == Purpose::Tables {
             let Some(facts) = self.facts() else { return Ok(()) };
             let still = || self.admits(caller);
