@@ -68,7 +68,7 @@ fn table(status: &Status) -> String {
     let width = status.members.iter().map(|one| one.member.name.len()).max().unwrap_or(0).max(4);
     let mut text = format!(
         "{:width$}  {:16}  {:8}  {:21}  {:>4}  {:>8}  {}\n",
-        "NAME", "ID", "ROLE", "ADDRESS", "CPUS", "MEMORY", "STATE"
+        "NAME", "ID", "SEAT", "ADDRESS", "CPUS", "MEMORY", "STATE"
     );
     for MemberStatus { member, seat, answered_us, trouble } in &status.members {
         let seat = seat.word();

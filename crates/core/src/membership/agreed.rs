@@ -108,6 +108,10 @@ impl Agreed {
     /// # Errors
     /// [`Refusal`].
     pub fn apply(&mut self, change: &Change) -> Result<(), Refusal> {
+        // What came before the beginning would be lost with it. It can be asked again.
+        if !self.has_begun() && !matches!(change, Change::Begin { .. }) {
+            return Err(Refusal::NotLeading { leader: None });
+        }
         match change {
             Change::Begin { members, tokens } => {
                 if !self.has_begun() {
@@ -218,7 +222,10 @@ mod tests {
     }
 
     #[test]
-    fn it_begins_once() {
+    fn it_begins_once_and_nothing_comes_before() {
+        let mut none = Agreed::default();
+        assert_eq!(none.apply(&admit(1, 1)), Err(Refusal::NotLeading { leader: None }));
+        assert_eq!(none, Agreed::default());
         let mut agreed = begun(Uses::Unlimited);
         let before = agreed.clone();
         let other = Change::Begin { members: Members::default().to_list(), tokens: TokenBook::default() };

@@ -23,6 +23,9 @@ use std::time::{Duration, Instant};
 pub(super) const ORDER_DEADLINE: Duration = Duration::from_secs(8);
 /// Who leads answers within this time, also that it cannot.
 const LEADER_DEADLINE: Duration = Duration::from_secs(5);
+/// It can be reached within this time. One that is paused or cut off soon leads no more; the question is
+/// then for another.
+const LEADER_REACHED: Duration = Duration::from_millis(700);
 /// Between two questions who leads.
 const BETWEEN_QUESTIONS: Duration = Duration::from_millis(30);
 /// Between two looks of who leads at who should vote, and which leases are over.
@@ -96,7 +99,7 @@ impl Cluster {
 
     fn ask_leader(&self, leader: MemberId, message: &ClusterMessage) -> Result<ClusterMessage, Refusal> {
         let member = self.members().get(leader).cloned().ok_or(Refusal::NotLeading { leader: None })?;
-        match self.ask_within(&member, message, LEADER_DEADLINE) {
+        match self.ask_within(&member, message, LEADER_REACHED, LEADER_DEADLINE) {
             Ok(ClusterMessage::Refused(refusal)) => Err(refusal),
             Ok(answer) => {
                 if let ClusterMessage::Done { index } = answer {
@@ -225,8 +228,9 @@ impl Cluster {
             misfit?;
         }
         self.company.propose(Change::Admit { member, token, digest, now: now() })?;
+        // Else it gets its copy at the next look.
+        let _ = self.company.add(id);
         let members = self.members().to_list();
-        self.company.add(id)?;
         Ok(Welcome { id, certificate: certificate.to_vec(), members })
     }
 
@@ -355,9 +359,15 @@ impl Cluster {
 
     /// The first machine of a cluster begins its company, also one that was made before there were any.
     pub(crate) fn begin_if_first(&self) {
-        if self.company.is_new() && self.authority().is_some() && self.state.has(files::TOKENS) {
-            // If it cannot, the next look says why.
-            let _ = self.company.found().and_then(|()| self.seat());
+        if !self.company.is_new() || self.authority().is_none() || !self.state.has(files::TOKENS) {
+            return;
+        }
+        // If it does not begin now, it does at the next look.
+        let deadline = Instant::now() + CATCHING_UP;
+        let _ = self.company.found();
+        while !self.company.agreed().has_begun() && Instant::now() < deadline {
+            let _ = self.seat();
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 

@@ -342,22 +342,23 @@ impl Cluster {
         MemberStatus { member, seat: Seat::Follower, answered_us, trouble }
     }
 
-    /// Says something to another member and hears its answer, which takes so long at most.
+    /// Says something to another member, which is reached within a time, and hears its answer within another.
     pub(super) fn ask_within(
         &self,
         member: &Member,
         message: &ClusterMessage,
-        longest: Duration,
+        reached: Duration,
+        answered: Duration,
     ) -> io::Result<ClusterMessage> {
         let trust = self.trust();
-        let connection = trust.dial(&Self::place(member), ANSWER_DEADLINE)?;
-        let answer = converse(&connection, &trust, message, longest);
+        let connection = trust.dial(&Self::place(member), reached)?;
+        let answer = converse(&connection, &trust, message, answered);
         connection.close();
         answer
     }
 
     pub(super) fn ask(&self, member: &Member, message: &ClusterMessage) -> io::Result<ClusterMessage> {
-        self.ask_within(member, message, ANSWER_DEADLINE)
+        self.ask_within(member, message, ANSWER_DEADLINE, ANSWER_DEADLINE)
     }
 
     /// What is due from time to time. Does not return.

@@ -39,6 +39,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, OnceLock, Weak};
 
+/// Connections of members that agree with this one on what the cluster is: each has one as leader and one
+/// for a vote, and another while the last is ending.
+const COMPANIONS_MAX: usize = 4 * banyan_core::membership::MEMBERS_MAX;
+
 /// Why a node cannot do its work.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
@@ -72,6 +76,8 @@ pub(crate) struct Node {
     /// Processes of this machine that have queries answered, and nodes that read tables.
     queries: Served,
     readers: Served,
+    /// Members that agree with this one on what the cluster is.
+    companions: Served,
     pub(super) left_connections: LeftConnections,
     ungreeted: Ungreeted,
     /// Where its page is, if it serves one.
@@ -272,6 +278,7 @@ impl Node {
             log,
             queries: Served::default(),
             readers: Served::default(),
+            companions: Served::default(),
             left_connections: LeftConnections::default(),
             ungreeted: Ungreeted::default(),
             page: OnceLock::new(),
@@ -528,6 +535,7 @@ impl Node {
         }
         self.ungreeted.leave(ungreeted);
         if let (Purpose::Company, Neighbours::Cluster(cluster)) = (purpose, &self.neighbours) {
+            let Some(_serving) = self.companions.begin(COMPANIONS_MAX) else { return Ok(()) };
             return cluster.take_part(caller, &connection).map_err(silent);
         }
         if purpose == Purpose::Tables {

@@ -5,8 +5,8 @@
 //! it the whole file would be walked. After a write that has failed nothing more is written, since it is not
 //! known what of it is in the file: who has the store opens it anew.
 
+use super::kinds::{Entry, SnapshotMeta};
 use super::store::{ENTRIES, FACTS, Fact};
-use super::{Entry, SnapshotMeta};
 use banyan_core::companies::CompanyId;
 use parking_lot::{Condvar, Mutex};
 use redb::{Database, ReadableTable};

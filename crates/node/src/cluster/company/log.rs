@@ -4,8 +4,8 @@
 //! snapshot has it is remembered with the removal.
 
 use super::commit::{Write, ended};
+use super::kinds::{Entry, LogId, Root, StorageError, Vote};
 use super::store::{Fact, Store, failed};
-use super::{Entry, LogId, Root, StorageError, Vote};
 use banyan_core::companies::CompanyId;
 use openraft::storage::{LogFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};

@@ -5,8 +5,8 @@
 //! applied is never ahead of what is durable.
 
 use super::commit::{Write, ended};
+use super::kinds::{Entry, LogId, Outcome, Root, SnapshotMeta, StorageError, StoredMembership};
 use super::store::{Fact, Store, StoreError, failed};
-use super::{Entry, LogId, Outcome, Root, SnapshotMeta, StorageError, StoredMembership};
 use banyan_core::companies::CompanyId;
 use banyan_core::membership::Agreed;
 use openraft::storage::RaftStateMachine;

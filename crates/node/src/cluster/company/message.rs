@@ -2,7 +2,7 @@
 //!
 //! Not here: which member may say what (`running`), and what carries the frames (`network`).
 
-use super::{Root, Who};
+use super::kinds::{Root, Who};
 use banyan_core::companies::CompanyId;
 use banyan_wire::frame::{self, LENGTH_BYTES};
 use openraft::error::InstallSnapshotError;
@@ -70,7 +70,7 @@ pub fn fuzz(bytes: &[u8]) {
 /// Questions and answers for a fuzzer to begin with.
 #[must_use]
 pub fn fuzz_inputs() -> Vec<Vec<u8>> {
-    use super::{Entry, LogId, Vote};
+    use super::kinds::{Entry, LogId, Vote};
     use banyan_core::membership::Change;
     use banyan_wire::cluster::MemberId;
     use openraft::{CommittedLeaderId, EntryPayload, Membership};
@@ -84,7 +84,7 @@ pub fn fuzz_inputs() -> Vec<Vec<u8>> {
     let append = AppendEntriesRequest { vote, prev_log_id: Some(log_id), entries, leader_commit: None };
     let snapshot = InstallSnapshotRequest {
         vote,
-        meta: super::SnapshotMeta { last_log_id: Some(log_id), ..Default::default() },
+        meta: super::kinds::SnapshotMeta { last_log_id: Some(log_id), ..Default::default() },
         offset: 0,
         data: vec![1, 2, 3],
         done: true,

@@ -11,6 +11,7 @@
 mod commit;
 #[cfg(test)]
 mod disk;
+mod kinds;
 mod log;
 mod machine;
 pub(crate) mod message;
@@ -23,42 +24,3 @@ mod tests;
 pub(crate) use network::Reach;
 pub(crate) use running::{Company, CompanyFacts};
 pub(crate) use store::FILE;
-
-use banyan_core::membership::Change;
-use banyan_wire::cluster::{MemberId, Refusal};
-use serde::{Deserialize, Serialize};
-use std::fmt;
-use std::io::Cursor;
-
-/// A member, as the library calls it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub(crate) struct Who(pub(crate) MemberId);
-
-impl fmt::Display for Who {
-    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(to)
-    }
-}
-
-/// What becomes of a change.
-pub(crate) type Outcome = Result<(), Refusal>;
-
-openraft::declare_raft_types!(
-    /// The types of the root company.
-    pub(crate) Root:
-        D = Change,
-        R = Outcome,
-        NodeId = Who,
-        // Where a member is its list says.
-        Node = (),
-        Entry = openraft::Entry<Root>,
-        SnapshotData = Cursor<Vec<u8>>,
-);
-
-type Entry = openraft::Entry<Root>;
-type LogId = openraft::LogId<Who>;
-type Vote = openraft::Vote<Who>;
-type StorageError = openraft::StorageError<Who>;
-type SnapshotMeta = openraft::SnapshotMeta<Who, ()>;
-type StoredMembership = openraft::StoredMembership<Who, ()>;
-type Raft = openraft::Raft<Root>;

@@ -4,8 +4,8 @@
 //! Connections of nodes are used by threads, so a question takes one of the runtime's for as long as it waits.
 //! A member that answers too late costs its connection: the next question does not wait behind the last.
 
+use super::kinds::{Root, Who};
 use super::message::{Answer, Question, What};
-use super::{Root, Who};
 use crate::transport::{Connection, read_message};
 use banyan_core::companies::CompanyId;
 use banyan_wire::cluster::MemberId;

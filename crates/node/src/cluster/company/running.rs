@@ -5,12 +5,12 @@
 //! what it knew stays, and programs do not need it. Not here: what is asked of the company
 //! (`super::super::leading`).
 
+use super::kinds::{Raft, Who};
 use super::log::Log;
 use super::machine::{Machine, Standing};
 use super::message::{Answer, Question, What};
 use super::network::{Heard, Network, Reach};
 use super::store::{FILE, Owner, Store, StoreError};
-use super::{Raft, Who};
 use banyan_core::companies::CompanyId;
 use banyan_core::membership::{Agreed, Change};
 use banyan_wire::cluster::{MemberId, Refusal};

@@ -6,7 +6,7 @@
 //! `machine`).
 
 use super::commit::{Committer, Write};
-use super::{Entry, LogId, SnapshotMeta, Vote, Who};
+use super::kinds::{Entry, LogId, SnapshotMeta, Vote, Who};
 use banyan_core::companies::CompanyId;
 use banyan_wire::cluster::MemberId;
 use openraft::RaftLogId;
@@ -252,6 +252,6 @@ fn decode<T: DeserializeOwned>(
 }
 
 /// As the library wants its errors: whatever it was doing, the file is the reason.
-pub(super) fn failed(error: impl std::error::Error + 'static) -> super::StorageError {
+pub(super) fn failed(error: impl std::error::Error + 'static) -> super::kinds::StorageError {
     openraft::StorageIOError::<Who>::write(openraft::AnyError::new(&error)).into()
 }

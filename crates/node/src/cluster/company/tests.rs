@@ -3,10 +3,11 @@
 
 use super::commit::Write;
 use super::disk::{Disk, Fault, Faults};
+use super::kinds::{Entry, LogId, Root, SnapshotMeta, StorageError, Vote, Who};
 use super::log::Log;
 use super::machine::{Machine, Standing};
+use super::message;
 use super::store::{Fact, Store, StoreError};
-use super::{Entry, LogId, Root, SnapshotMeta, StorageError, Vote, Who, message};
 use banyan_core::companies::CompanyId;
 use banyan_core::membership::Change;
 use banyan_wire::cluster::MemberId;
