@@ -40,18 +40,17 @@ fn wait_for_voters(cluster: &Cluster, node: usize, voters: usize) -> usize {
 
 /// Three nodes that vote, called n1 to n3 in the order of their numbers.
 fn three() -> Option<Cluster> {
-    let cluster = Cluster::start(1)?;
-    succeed(&cluster.command(0, &["node", "rename", &name_of(&cluster, 0), "n1"]));
-    (1..3).for_each(|node| cluster.add(node));
+    let cluster = Cluster::start(3)?;
     wait_for_voters(&cluster, 0, 3);
     Some(cluster)
 }
 
-fn name_of(cluster: &Cluster, node: usize) -> String {
+/// What a node says of itself.
+fn own(cluster: &Cluster, node: usize, what: &str) -> String {
     let status = cluster.status(node);
-    let own = status["own"].clone();
     let members = status["members"].as_array().unwrap();
-    members.iter().find(|member| member["id"] == own).unwrap()["name"].as_str().unwrap().to_owned()
+    let own = members.iter().find(|member| member["id"] == status["own"]).unwrap();
+    own[what].as_str().unwrap().to_owned()
 }
 
 fn send(cluster: &Cluster, node: usize, signal: Signal) -> i32 {
@@ -97,8 +96,7 @@ fn the_first_machine_is_killed_and_the_cluster_and_its_programs_go_on() {
     processes::send(running.pid(), Signal::TERM);
     assert_eq!(running.finish(Duration::from_secs(10)).unwrap().end, End::Signal(15));
 
-    let address = cluster.status(2)["members"].as_array().unwrap().last().unwrap()["address"].clone();
-    succeed(&cluster.join(3, address.as_str().unwrap(), &cluster.token, &[]));
+    succeed(&cluster.join(3, &own(&cluster, 2, "address"), &cluster.token, &[]));
     assert_eq!((members(&cluster, 1), members(&cluster, 2), members(&cluster, 3)), (4, 4, 4));
     cluster.up(0);
     assert_eq!(members(&cluster, 0), 4);
@@ -111,8 +109,7 @@ fn the_first_machine_leaves() {
     let Some(cluster) = Cluster::start(2) else { return };
     let key = |node: usize| cluster.state(node).join("authority.key").exists();
     assert!(key(0) && !key(1));
-    let address = cluster.status(1)["members"].as_array().unwrap()[1]["address"].clone();
-    let address = address.as_str().unwrap();
+    let address = &own(&cluster, 1, "address");
     succeed(&cluster.command(0, &["leave"]));
     assert!(!key(0) && !cluster.state(0).join("company.redb").exists(), "nothing is left of it");
     assert!(key(1), "who votes must be able to let machines in");
@@ -221,7 +218,7 @@ fn a_name_is_found_everywhere_and_gone_after_its_lease() {
     refused(&cluster.command(1, &["name", "register", "a b", "x"]), "cannot be a name");
     succeed(&register(0, "10.0.0.1:81", "2s"));
     let begun = Instant::now();
-    let sql = cluster.command(1, &["sql", "--csv", "SELECT value, lease_s FROM names"]);
+    let sql = cluster.command(0, &["sql", "--csv", "SELECT value, lease_s FROM names"]);
     assert!(String::from_utf8_lossy(&sql.stdout).contains("10.0.0.1:81,2"), "{}", excerpt(&sql.stderr));
     while !names(&cluster, 1).is_empty() {
         assert!(begun.elapsed() < PATIENCE, "its lease does not end");
