@@ -1,9 +1,9 @@
 //! What nodes, and a stub and its daemon, say to each other, and the program's file that the loader reads.
 
 use crate::Target;
-use banyan_node::check_program;
+use banyan_node::{check_program, company_inputs, fuzz_company};
 use banyan_wire::cluster::{
-    self, ClusterId, ClusterMessage, JoinRequest, Machine, Member, MemberId, MemberList, Role, TokenId,
+    self, ClusterId, ClusterMessage, JoinRequest, Machine, Member, MemberId, MemberList, Order, TokenId,
     Welcome,
 };
 use banyan_wire::coherence::{
@@ -35,6 +35,7 @@ pub const TARGETS: &[Target] = &[
     Target { inputs: deputy_inputs, ..Target::new("deputy", fuzz::deputy) },
     Target { inputs: control_inputs, ..Target::new("control", fuzz::control) },
     Target { inputs: cluster_inputs, ..Target::new("cluster", fuzz::cluster) },
+    Target { inputs: company_inputs, ..Target::new("company", fuzz_company) },
     Target { inputs: sql_inputs, ..Target::new("sql", fuzz::sql) },
     Target { inputs: statistics_inputs, ..Target::new("statistics", fuzz::statistics) },
     Target { inputs: stub_inputs, ..Target::new("stub", fuzz::stub) },
@@ -177,7 +178,6 @@ fn cluster_inputs() -> Vec<Vec<u8>> {
         id: MemberId([7; 10]),
         name: "n2".into(),
         address: listen,
-        role: Role::Worker,
         machine: machine.clone(),
         joined: 1_700_000_000,
     };
@@ -199,6 +199,7 @@ fn cluster_inputs() -> Vec<Vec<u8>> {
         ClusterMessage::Refused(cluster::Refusal::Features(vec!["avx512f".into()])),
         ClusterMessage::List(Some(list)),
         ClusterMessage::Renew { certificate_request: vec![0x30; 40] },
+        ClusterMessage::Order(Order::Rename { member: MemberId([7; 10]), name: "n3".into() }),
     ];
     messages.iter().map(|message| frame::encode(message).split_off(LENGTH_BYTES)).collect()
 }

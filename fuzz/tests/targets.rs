@@ -32,7 +32,7 @@ macro_rules! tests {
 }
 
 tests! {
-    coherence handshake deputy control cluster sql statistics stub program
+    coherence handshake deputy control cluster company sql statistics stub program
     call_request call_reply call_value call_header call_library stream_frame stream_value stream_message
     actor_module actor_message actor_native actor_state actor_frame
     arena_cue arena_file arena_page

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+mod agreeing;
 mod bad_input;
 mod children;
 mod cluster;

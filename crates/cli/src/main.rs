@@ -82,6 +82,9 @@ enum Command {
     /// Make, list and revoke what lets machines join
     #[command(subcommand)]
     Token(cluster::TokenCommand),
+    /// Names of what runs in the cluster: list, register, remove and watch them
+    #[command(subcommand)]
+    Name(cluster::NameCommand),
     /// Commands about the nodes of the cluster
     #[command(subcommand)]
     Node(node::NodeCommand),
@@ -147,6 +150,7 @@ fn main() -> ExitCode {
         Command::Leave(arguments) => cluster::leave(&arguments),
         Command::Status(arguments) => cluster::status(&arguments),
         Command::Token(command) => cluster::token(command),
+        Command::Name(command) => command.run(),
         Command::Node(command) => node::node(command),
         Command::Job(command) => job::job(command),
         Command::Ps(arguments) => job::list(&arguments),

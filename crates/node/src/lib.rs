@@ -23,6 +23,7 @@ pub use job::{again, launch};
 pub use observe::page::address::PageOffer;
 pub use observe::{doctor, memory_map, statistics};
 pub use random::random;
-// For a fuzzer, and for who looks for a run's processes.
+// For fuzzers, and for who looks for a run's processes.
+pub use cluster::{company_inputs, fuzz_company};
 pub use job::loader::{LoadError, check_program};
 pub use job::replica::{REPLICA_NAME, RUN_VARIABLE, STUB_IMAGE};

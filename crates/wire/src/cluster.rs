@@ -28,7 +28,7 @@ pub fn read_letters<const N: usize>(text: &str) -> Option<[u8; N]> {
 macro_rules! named_bytes {
     ($(#[$comment:meta])* $name:ident, $bytes:literal) => {
         $(#[$comment])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(pub [u8; $bytes]);
 
         impl Serialize for $name {
@@ -88,15 +88,6 @@ named_bytes! {
     TokenId, 5
 }
 
-/// What a member is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Role {
-    /// It has the cluster's keys: it admits members and keeps the list of them.
-    Root,
-    /// Any other.
-    Worker,
-}
-
 /// What must fit for programs to run on several machines, and what a machine offers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
@@ -119,15 +110,13 @@ pub struct Member {
     pub name: String,
     /// Where it listens.
     pub address: SocketAddr,
-    /// What it is for.
-    pub role: Role,
     /// What it is.
     pub machine: Machine,
     /// When it joined, in seconds since 1970.
     pub joined: u64,
 }
 
-/// The members as the root has them.
+/// The members as the root company has agreed on them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberList {
     /// Goes up with every change.
@@ -226,21 +215,76 @@ pub enum Refusal {
     /// The machine is not, or no longer, a member.
     #[error("{0} is not a member of the cluster; join with a new token")]
     Stranger(MemberId),
-    /// Only the root decides that.
-    #[error("that is decided at the root, {root}")]
-    NotRoot {
-        /// Where it listens.
-        root: SocketAddr,
+    /// Another member leads, or none that this one knows of.
+    #[error("this member does not lead the cluster")]
+    NotLeading {
+        /// Which one does, as far as this one knows.
+        leader: Option<MemberId>,
     },
+    /// Another member has registered the name.
+    #[error("{0} has registered that name, and its lease is not over")]
+    NameHeld(MemberId),
     /// The request cannot be served, and why.
     #[error("{0}")]
     Failed(String),
+    /// Who should serve the request does not answer; another may soon.
+    #[error("{0}")]
+    Unanswered(String),
+}
+
+/// What a member has the one that leads do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Order {
+    /// A token that the member has made.
+    IssueToken {
+        /// Its number.
+        id: TokenId,
+        /// SHA-256 of its secret.
+        digest: [u8; 32],
+        /// For how long it is good.
+        seconds: u64,
+        /// For how many machines; for all that come, without a number.
+        uses: Option<u32>,
+    },
+    /// Take a token back.
+    RevokeToken(TokenId),
+    /// Take a member out.
+    Remove(MemberId),
+    /// It will not leave after all.
+    Stay(MemberId),
+    /// Give a member another name.
+    Rename {
+        /// Which.
+        member: MemberId,
+        /// The name.
+        name: String,
+    },
+    /// Register a name for the member that asks.
+    Register {
+        /// The name.
+        name: String,
+        /// What it stands for.
+        value: String,
+        /// For how long, if it is not renewed.
+        lease_seconds: u32,
+    },
+    /// Take a name away.
+    Unregister(String),
+    /// Begin the lease of a name anew.
+    Renew {
+        /// The name.
+        name: String,
+        /// As which it was registered.
+        revision: u64,
+    },
+    /// Nothing: from which entry of the log on does one know all that was agreed on before?
+    Nothing,
 }
 
 /// What a machine says about the cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ClusterMessage {
-    /// To the root, from a stranger: let me in.
+    /// From a stranger, and from the member that it has asked to the one that leads: let me in.
     Join(JoinRequest),
     /// The answer: a member now.
     Welcome(Welcome),
@@ -256,19 +300,19 @@ pub enum ClusterMessage {
         /// The version of the list that the answering member has.
         version: u64,
     },
-    /// To the root: what is the list? From the root: this is it.
+    /// To any member: what is the list? And the answer.
     List(
         /// Empty in a question.
         Option<MemberList>,
     ),
-    /// To the root: take this member out. Members take themselves out, the root any.
-    Remove(
-        /// Which.
-        MemberId,
-    ),
-    /// The answer to a list, a removal: done.
-    Taken,
-    /// To the root: a new certificate for the same key.
+    /// To the member that leads.
+    Order(Order),
+    /// The answer: it is done.
+    Done {
+        /// Who has applied this entry of the log knows it.
+        index: u64,
+    },
+    /// To a member that has the authority's key: a new certificate for the same key.
     Renew {
         /// A request for it (PKCS #10, DER).
         certificate_request: Vec<u8>,
@@ -278,6 +322,13 @@ pub enum ClusterMessage {
         /// DER.
         certificate: Vec<u8>,
     },
+    /// To a member that is to vote: the authority's key.
+    Authority {
+        /// PKCS #8, PEM.
+        key: String,
+    },
+    /// The answer: it is kept.
+    Taken,
 }
 
 #[cfg(test)]
@@ -296,7 +347,6 @@ mod tests {
             id: MemberId([1; 10]),
             name: "a".into(),
             address: SocketAddr::from(([127, 0, 0, 1], 2)),
-            role: Role::Worker,
             machine: machine(),
             joined: 9,
         }
@@ -306,7 +356,7 @@ mod tests {
     /// greeting.
     fn golden() -> Vec<(ClusterMessage, Vec<u8>)> {
         let machine_bytes = [1, b'1', 1, 3, b'a', b'v', b'x', 2, 0xac, 2];
-        let member_bytes = [&[1; 10][..], &[1, b'a', 0, 127, 0, 0, 1, 2, 1], &machine_bytes, &[9]].concat();
+        let member_bytes = [&[1; 10][..], &[1, b'a', 0, 127, 0, 0, 1, 2], &machine_bytes, &[9]].concat();
         let list = MemberList { version: 3, members: vec![member()] };
         let list_bytes = [&[3, 1][..], &member_bytes].concat();
         let request = JoinRequest {
@@ -342,10 +392,13 @@ mod tests {
             (ClusterMessage::Pong { version: 4 }, vec![4, 4]),
             (ClusterMessage::List(None), vec![5, 0]),
             (ClusterMessage::List(Some(list)), [&[5, 1][..], &list_bytes].concat()),
-            (ClusterMessage::Remove(MemberId([6; 10])), [&[6][..], &[6; 10]].concat()),
-            (ClusterMessage::Taken, vec![7]),
+            (ClusterMessage::Order(Order::Remove(MemberId([6; 10]))), [&[6, 2][..], &[6; 10]].concat()),
+            (ClusterMessage::Order(Order::Nothing), vec![6, 8]),
+            (ClusterMessage::Done { index: 300 }, vec![7, 0xac, 2]),
             (ClusterMessage::Renew { certificate_request: vec![1, 2] }, vec![8, 2, 1, 2]),
             (ClusterMessage::Renewed { certificate: vec![1] }, vec![9, 1, 1]),
+            (ClusterMessage::Authority { key: "k".into() }, vec![10, 1, b'k']),
+            (ClusterMessage::Taken, vec![11]),
         ]
     }
 

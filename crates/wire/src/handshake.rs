@@ -27,6 +27,8 @@ pub enum Purpose {
     Cluster = 6,
     /// A node reads another one's tables.
     Tables = 7,
+    /// Members of the cluster agree on what it is.
+    Company = 8,
 }
 
 /// Who speaks and what for.
@@ -108,6 +110,7 @@ impl Hello {
             5 => Ok(Purpose::Job),
             6 => Ok(Purpose::Cluster),
             7 => Ok(Purpose::Tables),
+            8 => Ok(Purpose::Company),
             other => Err(HelloError::Purpose(other)),
         }
     }

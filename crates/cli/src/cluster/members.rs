@@ -23,10 +23,10 @@ pub(crate) enum MemberCommand {
     Drain(DrainArguments),
     /// Let programs come to this machine again
     Resume(ResumeArguments),
-    /// Take a member out of the cluster; at the root
+    /// Take a member out of the cluster
     #[command(after_help = "A machine takes itself out with `banyan leave`.")]
     Remove(RemoveArguments),
-    /// Give a member another name; at the root
+    /// Give a member another name
     Rename(RenameArguments),
 }
 

@@ -4,11 +4,13 @@
 
 mod drain;
 mod members;
+mod names;
 mod start;
 mod status;
 mod token;
 
 pub(crate) use members::MemberCommand;
+pub(crate) use names::NameCommand;
 pub(crate) use start::{JoinArguments, UpArguments, join, up};
 use status::list;
 pub(crate) use status::{StatusArguments, status};

@@ -89,7 +89,7 @@ struct Started<'a> {
     name: &'a str,
     address: SocketAddr,
     cluster: String,
-    /// At the root: what another machine joins with.
+    /// What another machine joins with; without a member that leads there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<&'a str>,
     /// What to type into a browser.
@@ -130,9 +130,9 @@ fn say_started(arguments: &MachineArguments, status: &Status) -> anyhow::Result<
     let own = &own.context("the node is not a member of its cluster any more; see `banyan leave`")?.member;
     let request =
         ClusterRequest::NewToken { seconds: TOKEN_SECONDS, uses: banyan_node::admin::Uses::Unlimited };
-    // Only the root makes tokens.
-    let token = match arguments.node.ask(&request) {
-        Ok(AdminAnswer::Token(token)) => Some(token),
+    // The others of the cluster may be down still, and a token can wait.
+    let token = match status.leader.map(|_| arguments.node.ask(&request)) {
+        Some(Ok(AdminAnswer::Token(token))) => Some(token),
         _ => None,
     };
     if arguments.json {

@@ -2,7 +2,7 @@
 
 use super::{NodeChoice, print_json};
 use crate::terminal;
-use banyan_node::admin::{MemberStatus, Role, Status};
+use banyan_node::admin::{MemberStatus, Status};
 use clap::Args;
 use std::fmt::Write;
 
@@ -36,6 +36,14 @@ pub(crate) fn status(arguments: &StatusArguments) -> anyhow::Result<u8> {
             terminal::count(status.jobs as u64, "job"),
         );
         terminal::print(&(head + &table(&status)));
+        if status.leader.is_none() {
+            terminal::print(
+                "\nNo member leads: programs run, and nothing about the cluster can be changed.\n",
+            );
+        }
+        if let Some(trouble) = &status.trouble {
+            terminal::print(&format!("\nThis node takes no part in what the cluster decides: {trouble}\n"));
+        }
         if let Some(page) = &status.page {
             terminal::print(&format!("\npage  {page}\n"));
         }
@@ -59,14 +67,11 @@ pub(crate) fn list(arguments: &StatusArguments) -> anyhow::Result<u8> {
 fn table(status: &Status) -> String {
     let width = status.members.iter().map(|one| one.member.name.len()).max().unwrap_or(0).max(4);
     let mut text = format!(
-        "{:width$}  {:16}  {:6}  {:21}  {:>4}  {:>8}  {}\n",
-        "NAME", "ID", "ROLE", "ADDRESS", "CPUS", "MEMORY", "STATE"
+        "{:width$}  {:16}  {:8}  {:21}  {:>4}  {:>8}  {}\n",
+        "NAME", "ID", "SEAT", "ADDRESS", "CPUS", "MEMORY", "STATE"
     );
-    for MemberStatus { member, answered_us, trouble } in &status.members {
-        let role = match member.role {
-            Role::Root => "root",
-            Role::Worker => "worker",
-        };
+    for MemberStatus { member, seat, answered_us, trouble } in &status.members {
+        let seat = seat.word();
         let state = match answered_us {
             Some(_) if member.id == status.own => "this one".to_owned(),
             Some(microseconds) => format!("answers in {:.1} ms", *microseconds as f64 / 1000.0),
@@ -75,7 +80,7 @@ fn table(status: &Status) -> String {
         let memory = format!("{:.1} GiB", member.machine.memory_bytes as f64 / f64::from(1 << 30));
         let _ = writeln!(
             text,
-            "{:width$}  {:16}  {role:6}  {:21}  {:>4}  {memory:>8}  {state}",
+            "{:width$}  {:16}  {seat:8}  {:21}  {:>4}  {memory:>8}  {state}",
             member.name,
             member.id.to_string(),
             member.address.to_string(),

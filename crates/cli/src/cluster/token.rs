@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use std::fmt::Write;
 use std::time::{Duration, SystemTime};
 
-/// Commands about tokens, at the root of the cluster.
+/// Commands about tokens.
 #[derive(Debug, Subcommand)]
 pub(crate) enum TokenCommand {
     /// Make a token and print the line with which a machine joins
@@ -55,7 +55,7 @@ pub(crate) struct RevokeArguments {
 }
 
 /// A length of time such as `90s` or `2h`, in seconds.
-fn seconds(text: &str) -> Result<u64, String> {
+pub(super) fn seconds(text: &str) -> Result<u64, String> {
     let wrong = || format!("{text:?} is no time: write 90s, 30m, 2h or 7d");
     let unit = text.chars().last().ok_or_else(wrong)?;
     let factor = match unit {

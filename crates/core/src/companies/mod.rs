@@ -12,10 +12,12 @@ pub mod log;
 mod seats;
 mod size;
 mod slots;
+mod voters;
 
 pub use seats::{SeatChange, Seats};
 pub use size::{COMPANIES_MAX, companies, members};
 pub use slots::{SLOTS, STRETCH_BYTES, Slot, SlotMove, Slots};
+pub use voters::{Presence, voters};
 
 /// A company, less than [`COMPANIES_MAX`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]

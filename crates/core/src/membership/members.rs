@@ -1,8 +1,8 @@
-//! The list of members, as the root changes it and every member has a copy of it.
+//! The list of members, of which every member has a copy.
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use banyan_wire::cluster::{Machine, Member, MemberId, MemberList, Refusal, Role};
+use banyan_wire::cluster::{Machine, Member, MemberId, MemberList, Refusal};
 use banyan_wire::ids::NODES_MAX;
 
 /// As many members as a job can have nodes.
@@ -10,8 +10,9 @@ pub const MEMBERS_MAX: usize = NODES_MAX as usize;
 /// As a part of a DNS name may have.
 pub const NAME_BYTES_MAX: usize = 63;
 
-/// The members, the root among them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// The members.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(from = "MemberList", into = "MemberList")]
 pub struct Members {
     version: u64,
     /// Sorted by id.
@@ -23,6 +24,13 @@ impl From<MemberList> for Members {
         let MemberList { version, mut members } = list;
         members.sort_by_key(|member| member.id);
         members.dedup_by_key(|member| member.id);
+        Self { version, members }
+    }
+}
+
+impl From<Members> for MemberList {
+    fn from(members: Members) -> Self {
+        let Members { version, members } = members;
         Self { version, members }
     }
 }
@@ -61,12 +69,6 @@ impl Members {
             let first = found.next().filter(|_| !words.is_empty());
             if found.next().is_some() { None } else { first }
         })
-    }
-
-    /// The root.
-    #[must_use]
-    pub fn root(&self) -> Option<&Member> {
-        self.members.iter().find(|member| member.role == Role::Root)
     }
 
     /// Takes a member in. One that is a member already, and comes again with its key, keeps its name unless
@@ -170,7 +172,6 @@ mod tests {
             id: MemberId([id; 10]),
             name: name.into(),
             address: SocketAddr::from(([127, 0, 0, 1], 1)),
-            role: if id == 0 { Role::Root } else { Role::Worker },
             machine: machine(),
             joined: 0,
         }
@@ -195,7 +196,6 @@ mod tests {
         let beginning = &MemberId([2; 10]).to_string()[..6];
         assert_eq!(members.find(beginning).unwrap().id, MemberId([2; 10]));
         assert_eq!(members.find(""), None);
-        assert_eq!(members.root().unwrap().id, MemberId([0; 10]));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The book of tokens that the root has given out.
+//! The book of tokens that the cluster has given out.
 //!
 //! It has the digests of their secrets, so that a copy of the book opens nothing. What is over stays in the
 //! book for a while, so that a late machine hears why it is refused.

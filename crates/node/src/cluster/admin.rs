@@ -4,7 +4,7 @@
 //! what a node does about it (`membership`).
 
 pub use banyan_core::membership::{Standing, Uses};
-pub use banyan_wire::cluster::{ClusterId, Member, MemberId, Role, TokenId};
+pub use banyan_wire::cluster::{ClusterId, Member, MemberId, TokenId};
 use serde::{Deserialize, Serialize};
 
 /// A question, or an order.
@@ -64,6 +64,22 @@ pub enum ClusterRequest {
         /// The new one.
         name: String,
     },
+    /// Register a name for this machine, or renew it.
+    Register {
+        /// The name.
+        name: String,
+        /// What it stands for.
+        value: String,
+        /// How long it stays if it is not registered again.
+        lease_seconds: u32,
+    },
+    /// Take a name away.
+    Unregister(String),
+    /// Which names are there?
+    Names {
+        /// Answer when they are others than at this revision, or after a while.
+        after: Option<u64>,
+    },
     /// Take this machine out of the cluster, and stop.
     Leave,
     /// Stop. The machine stays a member.
@@ -88,6 +104,8 @@ pub enum AdminAnswer {
     Token(NewToken),
     /// To `Tokens`.
     Tokens(Vec<TokenFacts>),
+    /// To `Names`.
+    Names(NamesFacts),
     /// To `Jobs`.
     Jobs(Vec<JobStatus>),
     /// To `Drain`: the programs that are here still.
@@ -114,8 +132,61 @@ pub struct Status {
     /// What to type into a browser to see its page, if it serves one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub page: Option<String>,
+    /// Who leads, as far as the node knows.
+    pub leader: Option<MemberId>,
+    /// Why the node takes no part in what the cluster decides, if it does not.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub trouble: Option<String>,
     /// All members.
     pub members: Vec<MemberStatus>,
+}
+
+/// How a member takes part in what the cluster decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Seat {
+    /// It carries out what is asked for.
+    Leader,
+    /// It must be asked: a majority of those that vote decides.
+    Voter,
+    /// It has a copy of what was decided.
+    Follower,
+}
+
+impl Seat {
+    /// What it is called.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Leader => "leader",
+            Self::Voter => "voter",
+            Self::Follower => "follower",
+        }
+    }
+}
+
+/// The names of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamesFacts {
+    /// Goes up with every change of them.
+    pub revision: u64,
+    /// Whether a member that leads has said that these are all, or it is what the node knew before.
+    pub is_current: bool,
+    /// In alphabetical order.
+    pub names: Vec<NameFacts>,
+}
+
+/// A name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameFacts {
+    /// The name.
+    pub name: String,
+    /// What it stands for.
+    pub value: String,
+    /// The member that has registered it.
+    pub holder: String,
+    /// How long it stays after it was registered.
+    pub lease_seconds: u32,
 }
 
 /// A member, and whether it can be reached.
@@ -124,6 +195,8 @@ pub struct MemberStatus {
     /// The member.
     #[serde(flatten)]
     pub member: Member,
+    /// How it takes part in what the cluster decides.
+    pub seat: Seat,
     /// How long it took to answer, in microseconds. Without it, it did not.
     pub answered_us: Option<u64>,
     /// Why it did not.
@@ -162,7 +235,7 @@ pub struct Here {
 pub struct NewToken {
     /// The token, with its secret. It is shown this once.
     pub token: String,
-    /// Where the root listens.
+    /// Where the node listens that has made it; any other does as well.
     pub address: std::net::SocketAddr,
     /// When its time is over, in seconds since 1970.
     pub expires: u64,

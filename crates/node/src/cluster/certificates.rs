@@ -111,6 +111,12 @@ impl Authority {
         Ok(Self { cluster, issuer, certificate })
     }
 
+    /// Whether its key is the one of its certificate.
+    pub(crate) fn fits(&self) -> bool {
+        let key = trust::sha256(&self.issuer.key().subject_public_key_info());
+        key_digest(&self.certificate).is_ok_and(|digest| digest == key)
+    }
+
     /// Its key as it is kept.
     pub(crate) fn key_to_pem(&self) -> String {
         self.issuer.key().serialize_pem()

@@ -4,19 +4,21 @@
 //! the node starts.
 
 use super::certificates::{Authority, MachineKey};
-use super::membership::{MachineFile, converse, files, now, to_pem};
+use super::membership::{ANSWER_DEADLINE, MachineFile, converse, files, now, to_pem};
 use super::state::{State, StateError};
 use crate::observe::machine::this_machine;
 use crate::transport::Trust;
 use crate::transport::trust::dial_as_stranger;
 use banyan_core::membership::{Members, Token, TokenBook, TokenError};
-use banyan_wire::cluster::{
-    ClusterId, ClusterMessage, JoinRequest, Member, MemberList, Refusal, Role, Welcome,
-};
+use banyan_wire::cluster::{ClusterId, ClusterMessage, JoinRequest, Member, MemberList, Refusal, Welcome};
 use rustls::pki_types::CertificateDer;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
+use std::time::Duration;
+
+/// The member that is asked may have to wait until the cluster has one that leads.
+const ADMISSION_DEADLINE: Duration = ANSWER_DEADLINE.saturating_add(super::leading::ORDER_DEADLINE);
 
 /// Why a machine is in no cluster.
 #[derive(Debug, thiserror::Error)]
@@ -92,7 +94,7 @@ pub fn listen_address(state: &Path) -> Result<SocketAddr, StateError> {
     Ok(state.load::<MachineFile>(files::MACHINE)?.listen)
 }
 
-/// Makes a cluster whose root is this machine.
+/// Makes a cluster whose first member is this machine.
 ///
 /// # Errors
 /// [`JoinError`].
@@ -109,13 +111,13 @@ pub fn create(newcomer: &Newcomer<'_>) -> Result<Member, JoinError> {
     }
     let (name, machine) = (newcomer.name.to_owned(), this_machine());
     let mut members = Members::default();
-    let root = Member { id, name, address, role: Role::Root, machine, joined: now() };
-    let root = members.admit(root).map_err(|refusal| JoinError::Refused { address, refusal })?.clone();
+    let first = Member { id, name, address, machine, joined: now() };
+    let first = members.admit(first).map_err(|refusal| JoinError::Refused { address, refusal })?.clone();
     state.write(files::AUTHORITY_KEY, &authority.key_to_pem())?;
     state.store(files::TOKENS, &TokenBook::default())?;
     keep(&state, &key, &certificate, authority.certificate(), &members.to_list())?;
-    state.store(files::MACHINE, &MachineFile { cluster, listen: newcomer.listen })?;
-    Ok(root)
+    state.store(files::MACHINE, &MachineFile { cluster, listen: newcomer.listen, log: None })?;
+    Ok(first)
 }
 
 /// Joins a cluster with a token, which is not said before it is sure that who listens is of that cluster.
@@ -136,15 +138,13 @@ pub fn join(newcomer: &Newcomer<'_>, address: SocketAddr, token: &str) -> Result
         machine: this_machine(),
         now: now(),
     };
-    let (welcome, authority) = match ask(address, &token, &request) {
-        Err(JoinError::Refused { refusal: Refusal::NotRoot { root }, .. }) => ask(root, &token, &request)?,
-        answered => answered?,
-    };
+    let (welcome, authority) = ask(address, &token, &request)?;
     let Welcome { id, certificate, members } = welcome;
     let own = members.members.iter().find(|member| member.id == id && id == key.member()).cloned();
     let own = own.ok_or(JoinError::Answer(address))?;
     keep(&state, &key, &CertificateDer::from(certificate), &authority, &members)?;
-    state.store(files::MACHINE, &MachineFile { cluster: token.cluster, listen: newcomer.listen })?;
+    state
+        .store(files::MACHINE, &MachineFile { cluster: token.cluster, listen: newcomer.listen, log: None })?;
     Ok(own)
 }
 
@@ -184,7 +184,7 @@ fn ask(
         dial_as_stranger(address, token.cluster, token.authority).map_err(unreachable)?;
     // TLS has shown who listens; there is no secret between nodes of a cluster.
     let message = ClusterMessage::Join(request.clone());
-    let answer = converse(&connection, &Trust::Secret([0; 16]), &message);
+    let answer = converse(&connection, &Trust::Secret([0; 16]), &message, ADMISSION_DEADLINE);
     connection.close();
     match answer.map_err(|source| JoinError::Unreachable { address, source })? {
         ClusterMessage::Welcome(welcome) => Ok((welcome, authority)),

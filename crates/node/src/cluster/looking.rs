@@ -7,30 +7,52 @@ use super::node::{Neighbours, Node};
 use crate::job::Job;
 use crate::observe::log::Log;
 use crate::observe::machine::this_machine;
-use crate::observe::sql::{Facts, LeftConnections, MemberView, Other, Own};
+use crate::observe::sql::{CompanyView, Facts, LeftConnections, MemberView, NameView, Other, Own};
 use crate::transport::Trust;
-use banyan_wire::cluster::{Member, Role};
+use banyan_core::companies::CompanyId;
+use banyan_wire::cluster::Member;
 use banyan_wire::control::Place;
 use banyan_wire::ids::NodeId;
 use std::sync::Arc;
 
-fn view(member: &Member) -> MemberView {
-    MemberView {
-        id: member.id.to_string(),
-        role: match member.role {
-            Role::Root => "root",
-            Role::Worker => "worker",
-        },
-        joined: member.joined,
-    }
+fn view(cluster: &Cluster, member: &Member) -> MemberView {
+    MemberView { id: member.id.to_string(), role: cluster.seat_of(member.id).word(), joined: member.joined }
 }
 
 impl Cluster {
+    fn root_company(&self) -> CompanyView {
+        let facts = self.company.facts();
+        let voters: Vec<String> = facts.voters.iter().map(|voter| self.name_of(*voter)).collect();
+        CompanyView {
+            id: CompanyId::ROOT.0,
+            leader: facts.leader.map(|leader| self.name_of(leader)),
+            term: facts.term,
+            voters: voters.join(","),
+            members: facts.members.len() as u64,
+            log_last: facts.log_last,
+            log_applied: facts.log_applied,
+            snapshot_at: facts.snapshot_at,
+            trouble: facts.trouble,
+        }
+    }
+
+    fn registered(&self) -> Vec<NameView> {
+        let facts = self.known_names().names.into_iter();
+        facts
+            .map(|one| NameView {
+                name: one.name,
+                value: one.value,
+                holder: one.holder,
+                lease_seconds: one.lease_seconds,
+            })
+            .collect()
+    }
+
     fn own_view(&self) -> Own {
         let member = self.own_member();
         Own {
             address: member.as_ref().map_or_else(String::new, |member| member.address.to_string()),
-            member: member.as_ref().map(view),
+            member: member.as_ref().map(|member| view(self, member)),
             machine: this_machine(),
             certificate_expires: self.certificate_expires(),
         }
@@ -76,7 +98,7 @@ impl Facts for Node {
                 let other = |member: Member| Other {
                     name: member.name.clone(),
                     place: Cluster::place(&member),
-                    member: Some((view(&member), member.machine)),
+                    member: Some((view(cluster, &member), member.machine)),
                 };
                 cluster.others().into_iter().map(other).collect()
             }
@@ -104,6 +126,20 @@ impl Facts for Node {
 
     fn log(&self) -> &Log {
         &self.log
+    }
+
+    fn companies(&self) -> Vec<CompanyView> {
+        match &self.neighbours {
+            Neighbours::Cluster(cluster) => vec![cluster.root_company()],
+            Neighbours::Told { .. } => Vec::new(),
+        }
+    }
+
+    fn registered(&self) -> Vec<NameView> {
+        match &self.neighbours {
+            Neighbours::Cluster(cluster) => cluster.registered(),
+            Neighbours::Told { .. } => Vec::new(),
+        }
     }
 
     fn left_connections(&self) -> &LeftConnections {

@@ -1,24 +1,25 @@
-//! The cluster that this machine is in: who belongs to it, and what members say to each other about that.
+//! The cluster that this machine is in: who belongs to it, as the root company has agreed (`company`), and
+//! what this member keeps of it.
 //!
-//! The root has the authority's key, the book of tokens and the list of members; it sends the list to all
-//! when it changes, and a member asks for it when it starts, when it hears that there is a newer one, and
-//! when a machine that it does not know shows a certificate of the cluster. Not here: what the root decides
-//! (`banyan_core::membership`), and the first steps of a machine (`joining`).
+//! Every member has a copy of what was agreed on. What it has heard from others that is newer counts too: a
+//! list has a version, and each version was agreed on. So a member that was away knows who may speak to it
+//! before it has its copy. Not here: what changes the cluster (`leading`), what people ask (`people`), what
+//! other machines ask (`answering`), and the first steps of a machine (`joining`).
 //!
-//! Lock order: `changes` first, if at all; `members` and `tokens` are taken alone otherwise.
+//! Lock order: `learned` and `authority_key` are taken alone.
 
-use super::admin::{AdminAnswer, ClusterRequest, MemberStatus, NewToken, Status, TokenFacts};
+use super::admin::{MemberStatus, Seat};
 use super::certificates::{self, Authority, MachineKey};
+use super::company::{Company, Reach};
+use super::leading::Leading;
 use super::state::{State, StateError};
 use crate::observe::log::{self, Log};
 use crate::observe::machine::this_machine;
 use crate::observe::page::address::PageToken;
-use crate::transport::trust::{self, Credentials};
-use crate::transport::{Caller, Connection, Trust, read_message};
-use banyan_core::membership::{Issued, Members, Token, TokenBook, check_machine};
-use banyan_wire::cluster::{
-    ClusterId, ClusterMessage, JoinRequest, Member, MemberId, MemberList, Refusal, Role, TokenId, Welcome,
-};
+use crate::transport::trust::Credentials;
+use crate::transport::{Connection, Trust, read_message};
+use banyan_core::membership::{Members, check_machine};
+use banyan_wire::cluster::{ClusterId, ClusterMessage, Member, MemberId, MemberList};
 use banyan_wire::control::Place;
 use banyan_wire::frame;
 use banyan_wire::handshake::{Hello, Purpose};
@@ -28,17 +29,14 @@ use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::sync::{Arc, Weak};
-use std::thread::JoinHandle;
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant, SystemTime};
 use zerocopy::IntoBytes;
 
 /// A member that has not answered within this time is not there now.
-const ANSWER_DEADLINE: Duration = Duration::from_secs(2);
-/// A change that a member has missed is found at the next look.
+pub(super) const ANSWER_DEADLINE: Duration = Duration::from_secs(2);
+/// Between two looks at what is due.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(60);
-/// Clocks may differ by this much.
-const CLOCK_DIFFERENCE_MAX: u64 = 24 * 3600;
 
 /// The files of a state.
 pub(super) mod files {
@@ -47,16 +45,19 @@ pub(super) mod files {
     pub(crate) const KEY: &str = "machine.key";
     pub(crate) const CERTIFICATE: &str = "machine.crt";
     pub(crate) const AUTHORITY: &str = "authority.crt";
-    /// At the root only.
+    /// Where the machine votes in the root company only.
     pub(crate) const AUTHORITY_KEY: &str = "authority.key";
+    /// The newest list of members that was heard of.
     pub(crate) const MEMBERS: &str = "members.json";
-    /// At the root only.
+    /// The first machine's, until the company has begun with it.
     pub(crate) const TOKENS: &str = "tokens.json";
+    /// The log of the companies.
+    pub(crate) const COMPANY: &str = crate::cluster::company::FILE;
     /// What lets browsers of other machines see the node's page; made when it is wanted.
     pub(crate) const PAGE_TOKEN: &str = "page.token";
     /// All of them, what the machine is first.
     pub(crate) const ALL: &[&str] =
-        &[MACHINE, KEY, CERTIFICATE, AUTHORITY, AUTHORITY_KEY, MEMBERS, TOKENS, PAGE_TOKEN];
+        &[MACHINE, KEY, CERTIFICATE, AUTHORITY, AUTHORITY_KEY, MEMBERS, TOKENS, PAGE_TOKEN, COMPANY];
 }
 
 /// What [`files::MACHINE`] holds.
@@ -65,31 +66,51 @@ pub(super) struct MachineFile {
     pub(super) cluster: ClusterId,
     /// Where the node listens.
     pub(super) listen: SocketAddr,
+    /// The mark of the company's log, once there is one: without the very log this machine is not who it was,
+    /// for it does not know what it has promised.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) log: Option<FileMark>,
 }
+
+/// A number that a file was given when it was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct FileMark(pub(super) [u8; 16]);
 
 /// The cluster, as this member has it.
 #[derive(Debug)]
 pub(crate) struct Cluster {
-    id: ClusterId,
-    own: MemberId,
-    state: State,
-    key: MachineKey,
-    authority: CertificateDer<'static>,
+    pub(super) id: ClusterId,
+    pub(super) own: MemberId,
+    pub(super) state: State,
+    pub(super) key: MachineKey,
+    pub(super) authority: CertificateDer<'static>,
+    /// Where this member votes, or is about to: since when.
+    pub(super) authority_key: Mutex<Option<(Arc<Authority>, Instant)>>,
     credentials: Arc<Credentials>,
-    members: RwLock<Members>,
-    root: Option<Root>,
-    /// One change of the list at a time gets to the disk.
-    changes: Mutex<()>,
+    pub(super) company: Company,
+    /// The newest list that was heard of.
+    learned: RwLock<Arc<Members>>,
+    pub(super) leading: Leading,
     /// Where this node notes what happens.
     log: Arc<Log>,
-    this: Weak<Self>,
 }
 
-/// What only the root has.
-#[derive(Debug)]
-struct Root {
-    authority: Authority,
-    tokens: Mutex<TokenBook>,
+/// Makes the company's connections; the cluster has the company.
+#[derive(Default)]
+struct Dialer(OnceLock<Weak<Cluster>>);
+
+impl Reach for Dialer {
+    fn dial(&self, member: MemberId, timeout: Duration) -> io::Result<Connection> {
+        let away = |why| io::Error::new(io::ErrorKind::NotFound, why);
+        let cluster =
+            self.0.get().and_then(Weak::upgrade).ok_or_else(|| away("this node has not started yet"))?;
+        let member = cluster.members().get(member).cloned().ok_or_else(|| away("it is no member"))?;
+        let trust = cluster.trust();
+        let connection = trust.dial(&Cluster::place(&member), timeout)?;
+        let hello = Hello::new(Purpose::Company, trust.greeting_secret(), JobId(0), 0, 0);
+        (&connection).write_all(hello.as_bytes())?;
+        Ok(connection)
+    }
 }
 
 /// Seconds since 1970.
@@ -102,7 +123,7 @@ pub(super) fn to_pem(certificate: &CertificateDer<'_>) -> String {
     pem::encode(&pem::Pem::new("CERTIFICATE", certificate.as_ref()))
 }
 
-fn from_pem(text: &str) -> io::Result<CertificateDer<'static>> {
+pub(super) fn from_pem(text: &str) -> io::Result<CertificateDer<'static>> {
     let block = pem::parse(text).map_err(io::Error::other)?;
     Ok(CertificateDer::from(block.into_contents()))
 }
@@ -112,8 +133,9 @@ pub(super) fn converse(
     connection: &Connection,
     trust: &Trust,
     message: &ClusterMessage,
+    longest: Duration,
 ) -> io::Result<ClusterMessage> {
-    connection.set_read_timeout(Some(ANSWER_DEADLINE))?;
+    connection.set_read_timeout(Some(longest))?;
     let hello = Hello::new(Purpose::Cluster, trust.greeting_secret(), JobId(0), 0, 0);
     let bytes = [hello.as_bytes(), &frame::encode(message)].concat();
     let mut connection = connection;
@@ -138,28 +160,31 @@ impl Cluster {
         let credentials = Credentials::new(machine.cluster, &key.to_der(), &own, &authority)
             .map_err(|error| state.damaged(files::CERTIFICATE, &error))?;
         let members: Members = state.load::<MemberList>(files::MEMBERS)?.into();
-        let root = match state.read(files::AUTHORITY_KEY)? {
+        let authority_key = match state.read(files::AUTHORITY_KEY)? {
             None => None,
             Some(text) => {
-                let authority = Authority::from_pem(machine.cluster, &text, authority.clone())
-                    .map_err(|error| state.damaged(files::AUTHORITY_KEY, &error))?;
-                Some(Root { authority, tokens: Mutex::new(state.load(files::TOKENS)?) })
+                let read = Authority::from_pem(machine.cluster, &text, authority.clone());
+                let read = read.map_err(|error| state.damaged(files::AUTHORITY_KEY, &error))?;
+                Some((Arc::new(read), Instant::now()))
             }
         };
-        let cluster = Arc::new_cyclic(|this| Self {
-            id: machine.cluster,
+        let (id, listen, dialer) = (machine.cluster, machine.listen, Arc::<Dialer>::default());
+        let company = open_company(&state, machine, key.member(), Arc::clone(&dialer) as _)?;
+        let cluster = Arc::new(Self {
+            id,
             own: key.member(),
             state,
             key,
             authority,
+            authority_key: Mutex::new(authority_key),
             credentials: Arc::new(credentials),
-            members: RwLock::new(members),
-            root,
-            changes: Mutex::new(()),
+            company,
+            learned: RwLock::new(Arc::new(members)),
+            leading: Leading::default(),
             log: Arc::default(),
-            this: Weak::clone(this),
         });
-        Ok((cluster, machine.listen))
+        let _ = dialer.0.set(Arc::downgrade(&cluster));
+        Ok((cluster, listen))
     }
 
     /// How this member and the others know each other.
@@ -167,10 +192,22 @@ impl Cluster {
         Trust::Certificates(Arc::clone(&self.credentials))
     }
 
+    /// The members.
+    pub(crate) fn members(&self) -> Arc<Members> {
+        let (agreed, learned) = (self.company.agreed(), Arc::clone(&self.learned.read()));
+        if agreed.members.version() <= learned.version() {
+            return learned;
+        }
+        let mut learned = self.learned.write();
+        if agreed.members.version() > learned.version() {
+            *learned = Arc::new(agreed.members.clone());
+        }
+        Arc::clone(&learned)
+    }
+
     /// What this machine is called.
     pub(crate) fn name(&self) -> String {
-        let members = self.members.read();
-        members.get(self.own).map_or_else(|| self.own.to_string(), |member| member.name.clone())
+        self.name_of(self.own)
     }
 
     /// The directory of its state.
@@ -201,18 +238,17 @@ impl Cluster {
 
     /// Where other members reach this one.
     pub(crate) fn own_place(&self) -> Option<Place> {
-        self.members.read().get(self.own).map(Self::place)
+        self.members().get(self.own).map(Self::place)
     }
 
     /// What a member is called; its id if it is none any more.
     pub(crate) fn name_of(&self, member: MemberId) -> String {
-        let members = self.members.read();
-        members.get(member).map_or_else(|| member.to_string(), |member| member.name.clone())
+        self.members().get(member).map_or_else(|| member.to_string(), |member| member.name.clone())
     }
 
     /// This machine, as the list has it.
     pub(super) fn own_member(&self) -> Option<Member> {
-        self.members.read().get(self.own).cloned()
+        self.members().get(self.own).cloned()
     }
 
     /// When this machine's certificate is over, in seconds since 1970.
@@ -243,7 +279,7 @@ impl Cluster {
 
     /// The other members.
     pub(super) fn others(&self) -> Vec<Member> {
-        self.members.read().all().iter().filter(|member| member.id != self.own).cloned().collect()
+        self.members().all().iter().filter(|member| member.id != self.own).cloned().collect()
     }
 
     /// The other members that answer now and have what programs of this machine may use, in the order in
@@ -284,7 +320,7 @@ impl Cluster {
     }
 
     /// Asks every other member whether it is there.
-    fn reach_others(&self) -> Vec<MemberStatus> {
+    pub(super) fn reach_others(&self) -> Vec<MemberStatus> {
         std::thread::scope(|scope| {
             let reach = |member| scope.spawn(move || self.reach(member));
             let asking: Vec<_> = self.others().into_iter().map(reach).collect();
@@ -294,7 +330,7 @@ impl Cluster {
 
     /// Asks a member whether it is there.
     fn reach(&self, member: Member) -> MemberStatus {
-        let version = self.members.read().version();
+        let version = self.members().version();
         let begun = Instant::now();
         let trouble = match self.ask(&member, &ClusterMessage::Ping { version }) {
             Ok(ClusterMessage::Pong { .. }) => None,
@@ -303,240 +339,89 @@ impl Cluster {
             Err(error) => Some(format!("it does not answer: {error}")),
         };
         let answered_us = trouble.is_none().then(|| begun.elapsed().as_micros() as u64);
-        MemberStatus { member, answered_us, trouble }
+        MemberStatus { member, seat: Seat::Follower, answered_us, trouble }
     }
 
-    fn ask(&self, member: &Member, message: &ClusterMessage) -> io::Result<ClusterMessage> {
+    /// Says something to another member, which is reached within a time, and hears its answer within another.
+    pub(super) fn ask_within(
+        &self,
+        member: &Member,
+        message: &ClusterMessage,
+        reached: Duration,
+        answered: Duration,
+    ) -> io::Result<ClusterMessage> {
         let trust = self.trust();
-        let connection = trust.dial(&Self::place(member), ANSWER_DEADLINE)?;
-        let answer = converse(&connection, &trust, message);
+        let connection = trust.dial(&Self::place(member), reached)?;
+        let answer = converse(&connection, &trust, message, answered);
         connection.close();
         answer
     }
 
-    fn ask_root(&self, message: &ClusterMessage) -> io::Result<ClusterMessage> {
-        let root = self.members.read().root().cloned();
-        let root = root.ok_or_else(|| io::Error::other("the cluster has no root"))?;
-        self.ask(&root, message)
+    pub(super) fn ask(&self, member: &Member, message: &ClusterMessage) -> io::Result<ClusterMessage> {
+        self.ask_within(member, message, ANSWER_DEADLINE, ANSWER_DEADLINE)
     }
 
-    /// From when the node has begun to listen: the root says to the others where it is, a member asks what
-    /// has changed, and each has its certificate made anew in time. Does not return.
+    /// What is due from time to time. Does not return.
     pub(crate) fn keep_up(&self) -> ! {
         loop {
             let _ = self.renew_if_due();
-            match &self.root {
-                Some(_) => drop(self.send_list()),
-                None => drop(self.refresh()),
-            }
+            self.refresh();
             std::thread::sleep(BETWEEN_LOOKS);
         }
     }
 
-    /// Asks the root for the list. Says why that was not possible.
-    fn refresh(&self) -> io::Result<()> {
-        if self.root.is_some() {
-            return Ok(());
-        }
-        match self.ask_root(&ClusterMessage::List(None))? {
-            ClusterMessage::List(Some(list)) => self.learn(list).map_err(io::Error::other),
-            ClusterMessage::Refused(refusal) => Err(io::Error::other(refusal)),
-            _ => Err(io::ErrorKind::InvalidData.into()),
-        }
-    }
-
-    /// A list of the root's: it is kept if it is newer than what is known.
-    fn learn(&self, list: MemberList) -> Result<(), StateError> {
-        let _one_at_a_time = self.changes.lock();
-        if list.version <= self.members.read().version() {
-            return Ok(());
-        }
-        self.state.store(files::MEMBERS, &list)?;
-        let list: Members = list.into();
-        self.note_changes(&self.members.read().clone(), &list);
-        *self.members.write() = list;
-        Ok(())
-    }
-
-    /// At the root: changes the list, on disk before anywhere else, and sends it to all. Who must be sure
-    /// that all who can hear of it have heard waits for the threads.
-    fn change<T>(
-        &self,
-        change: impl FnOnce(&mut Members) -> Result<T, Refusal>,
-    ) -> Result<(T, Vec<JoinHandle<()>>), Refusal> {
-        let result = {
-            let _one_at_a_time = self.changes.lock();
-            let mut members = self.members.read().clone();
-            let result = change(&mut members)?;
-            self.state
-                .store(files::MEMBERS, &members.to_list())
-                .map_err(|error| Refusal::Failed(error.to_string()))?;
-            self.note_changes(&self.members.read().clone(), &members);
-            *self.members.write() = members;
-            result
-        };
-        Ok((result, self.send_list()))
-    }
-
-    /// Sends the list to the other members, each from a thread of its own, since one that does not answer
-    /// must not hold up the others. It asks for the list itself when it is there again.
-    fn send_list(&self) -> Vec<JoinHandle<()>> {
-        let list = Arc::new(ClusterMessage::List(Some(self.members.read().to_list())));
-        let send = |member: Member| {
-            let (this, list) = (Weak::clone(&self.this), Arc::clone(&list));
-            let sent = std::thread::Builder::new().name("list".into()).spawn(move || {
-                let Some(this) = this.upgrade() else { return };
-                let _ = this.ask(&member, &list);
-            });
-            // Without a thread this member hears of the change at the next one, or when it asks.
-            sent.ok()
-        };
-        self.others().into_iter().filter_map(send).collect()
-    }
-
-    /// Answers what another machine says.
-    pub(crate) fn answer(&self, caller: Caller, from: SocketAddr, message: ClusterMessage) -> ClusterMessage {
-        self.try_answer(caller, from, message).unwrap_or_else(ClusterMessage::Refused)
-    }
-
-    fn try_answer(
-        &self,
-        caller: Caller,
-        from: SocketAddr,
-        message: ClusterMessage,
-    ) -> Result<ClusterMessage, Refusal> {
-        if let ClusterMessage::Join(request) = message {
-            return self.let_in(from, request).map(ClusterMessage::Welcome);
-        }
-        let member = match caller {
-            Caller::Member(member) => member,
-            Caller::Expired(member) if matches!(message, ClusterMessage::Renew { .. }) => member,
-            _ => return Err(Refusal::Failed("only members of the cluster may ask that".into())),
-        };
-        if !self.is_member(member) {
-            return Err(Refusal::Stranger(member));
-        }
-        match message {
-            ClusterMessage::Ping { version } => {
-                let own = self.members.read().version();
-                if version > own {
-                    let _ = self.refresh();
-                }
-                Ok(ClusterMessage::Pong { version: own })
+    /// Notes who comes and goes, and keeps the list for the next start. Does not return.
+    pub(crate) fn follow(&self) -> ! {
+        /// What others have told is noted that late at most.
+        const LONGEST: Duration = Duration::from_secs(1);
+        let mut before = self.members();
+        loop {
+            self.company.standing().wait_beyond(self.company.standing().index(), LONGEST);
+            let after = self.members();
+            if after.version() != before.version() {
+                self.note_changes(&before, &after);
+                // Without it the list is asked for at the next start.
+                let _ = self.state.store(files::MEMBERS, &after.to_list());
+                before = after;
             }
-            ClusterMessage::List(None) => Ok(ClusterMessage::List(Some(self.members.read().to_list()))),
-            ClusterMessage::List(Some(list)) => {
-                if self.members.read().root().is_none_or(|root| root.id != member) {
-                    return Err(Refusal::Failed("only the root says who the members are".into()));
-                }
-                self.learn(list).map_err(|error| Refusal::Failed(error.to_string()))?;
-                Ok(ClusterMessage::Taken)
+        }
+    }
+
+    /// Asks the other members for the list, which one of them may have newer.
+    pub(super) fn refresh(&self) {
+        std::thread::scope(|scope| {
+            for member in self.others() {
+                scope.spawn(move || {
+                    if let Ok(ClusterMessage::List(Some(list))) =
+                        self.ask(&member, &ClusterMessage::List(None))
+                    {
+                        self.learn(list);
+                    }
+                });
             }
-            ClusterMessage::Remove(who) => {
-                if who != member {
-                    return Err(Refusal::Failed("a member can take out itself only".into()));
-                }
-                self.remove(who)?;
-                Ok(ClusterMessage::Taken)
-            }
-            ClusterMessage::Renew { certificate_request } => {
-                let root = self.root.as_ref().ok_or_else(|| self.not_root())?;
-                let signed = root.authority.sign(&certificate_request);
-                let (signed, certificate) = signed.map_err(|error| Refusal::Failed(error.to_string()))?;
-                if signed != member {
-                    return Err(Refusal::Failed("the request is for another key than the member's".into()));
-                }
-                Ok(ClusterMessage::Renewed { certificate: certificate.to_vec() })
-            }
-            _ => Err(Refusal::Failed("that is an answer and no question".into())),
+        });
+    }
+
+    /// A list that another member has: it counts if it is newer than what is known.
+    fn learn(&self, list: MemberList) {
+        let mut learned = self.learned.write();
+        if list.version > learned.version() {
+            *learned = Arc::new(list.into());
         }
     }
 
     /// Whether a machine that has shown a certificate of the cluster is a member still, or already.
     pub(crate) fn is_member(&self, member: MemberId) -> bool {
-        let knows = || self.members.read().get(member).is_some();
-        knows() || (self.refresh().is_ok() && knows())
-    }
-
-    fn not_root(&self) -> Refusal {
-        match self.members.read().root() {
-            Some(root) => Refusal::NotRoot { root: root.address },
-            None => Refusal::Failed("the cluster has no root".into()),
+        let knows = || self.members().get(member).is_some();
+        knows() || {
+            self.refresh();
+            knows()
         }
     }
 
-    fn let_in(&self, from: SocketAddr, request: JoinRequest) -> Result<Welcome, Refusal> {
-        if request.cluster != self.id {
-            return Err(Refusal::OtherCluster { token: request.cluster, here: self.id });
-        }
-        let root = self.root.as_ref().ok_or_else(|| self.not_root())?;
-        let digest = trust::sha256(&request.secret);
-        self.change_tokens(root, |tokens| tokens.redeem(request.token, &digest, now()))?;
-        let token = request.token;
-        let admitted = self.admit(root, from, request);
-        if admitted.is_err() {
-            let _ = self.change_tokens(root, |tokens| {
-                tokens.give_back(token);
-                Ok(())
-            });
-        }
-        admitted
-    }
-
-    fn admit(&self, root: &Root, from: SocketAddr, request: JoinRequest) -> Result<Welcome, Refusal> {
-        let seconds = request.now as i64 - now() as i64;
-        if seconds.unsigned_abs() > CLOCK_DIFFERENCE_MAX {
-            return Err(Refusal::Clock { seconds });
-        }
-        check_machine(&this_machine(), &request.machine)?;
-        let signed = root.authority.sign(&request.certificate_request);
-        let (id, certificate) = signed.map_err(|error| Refusal::Failed(error.to_string()))?;
-        let mut address = request.listen;
-        if address.ip().is_unspecified() {
-            address.set_ip(from.ip());
-        }
-        let member = Member {
-            id,
-            name: request.name,
-            address,
-            role: Role::Worker,
-            machine: request.machine,
-            joined: now(),
-        };
-        self.change(|members| members.admit(member).map(drop))?;
-        let members = self.members.read().to_list();
-        Ok(Welcome { id, certificate: certificate.to_vec(), members })
-    }
-
-    fn change_tokens<T>(
-        &self,
-        root: &Root,
-        change: impl FnOnce(&mut TokenBook) -> Result<T, Refusal>,
-    ) -> Result<T, Refusal> {
-        let mut tokens = root.tokens.lock();
-        let mut changed = tokens.clone();
-        let result = change(&mut changed)?;
-        self.state.store(files::TOKENS, &changed).map_err(|error| Refusal::Failed(error.to_string()))?;
-        *tokens = changed;
-        Ok(result)
-    }
-
-    fn remove(&self, who: MemberId) -> Result<(), Refusal> {
-        if self.root.is_none() {
-            return Err(self.not_root());
-        }
-        if who == self.own {
-            return Err(Refusal::Failed(
-                "the root has the cluster's keys and cannot leave it; stop it with `banyan down`".into(),
-            ));
-        }
-        let remove = |members: &mut Members| members.remove(who).then_some(()).ok_or(Refusal::Stranger(who));
-        let ((), sending) = self.change(remove)?;
-        // It is out when no other member takes it for one.
-        for one in sending {
-            let _ = one.join();
-        }
-        Ok(())
+    /// The authority's key, where this member has it.
+    pub(super) fn authority(&self) -> Option<Arc<Authority>> {
+        self.authority_key.lock().as_ref().map(|(authority, _)| Arc::clone(authority))
     }
 
     /// Makes this machine's certificate anew before it is over.
@@ -546,113 +431,59 @@ impl Cluster {
             return Ok(());
         }
         let request = self.key.request()?;
-        let certificate = match &self.root {
-            Some(root) => root.authority.sign(&request)?.1,
-            None => match self.ask_root(&ClusterMessage::Renew { certificate_request: request })? {
-                ClusterMessage::Renewed { certificate } => CertificateDer::from(certificate),
-                ClusterMessage::Refused(refusal) => return Err(io::Error::other(refusal)),
-                _ => return Err(io::ErrorKind::InvalidData.into()),
-            },
+        let certificate = match self.authority() {
+            Some(authority) => authority.sign(&request)?.1,
+            None => self.ask_for_certificate(&request)?,
         };
         self.credentials.renew(&self.key.to_der(), &certificate, &self.authority)?;
         self.state.write(files::CERTIFICATE, &to_pem(&certificate)).map_err(io::Error::other)
     }
 
-    /// Does what a person of this machine asks, but for what concerns the node's process.
-    pub(crate) fn administer(&self, request: ClusterRequest, jobs: usize) -> AdminAnswer {
-        self.try_administer(request, jobs).unwrap_or_else(|refusal| AdminAnswer::Refused(refusal.to_string()))
-    }
-
-    fn try_administer(&self, request: ClusterRequest, jobs: usize) -> Result<AdminAnswer, Refusal> {
-        let root = || self.root.as_ref().ok_or_else(|| self.not_root());
-        let find = |words: &str| {
-            let found = self.members.read().find(words).map(|member| member.id);
-            found.ok_or_else(|| {
-                Refusal::Failed(format!("no member is called {words}; see `banyan node list`"))
-            })
-        };
-        Ok(match request {
-            ClusterRequest::Status => AdminAnswer::Status(self.status(jobs)),
-            ClusterRequest::NewToken { seconds, uses } => {
-                let (root, id, secret) = (root()?, TokenId(random()?), random()?);
-                let expires = now().saturating_add(seconds);
-                let issued = Issued { id, digest: trust::sha256(&secret), expires, uses, revoked: false };
-                self.change_tokens(root, |tokens| {
-                    tokens.issue(issued, now());
-                    Ok(())
-                })?;
-                let authority = certificates::key_digest(root.authority.certificate())
-                    .map_err(|error| Refusal::Failed(error.to_string()))?;
-                let token = Token { cluster: self.id, id, secret, authority }.to_string();
-                let address = self.own_place().ok_or_else(|| self.not_root())?.address;
-                AdminAnswer::Token(NewToken { token, address, expires })
-            }
-            ClusterRequest::Tokens => {
-                let tokens = root()?.tokens.lock().list();
-                let facts = tokens.into_iter().map(|token| TokenFacts {
-                    standing: token.standing(now()),
-                    id: token.id,
-                    expires: token.expires,
-                    uses: token.uses,
-                });
-                AdminAnswer::Tokens(facts.collect())
-            }
-            ClusterRequest::RevokeToken(id) => {
-                self.change_tokens(root()?, |tokens| {
-                    let revoked = tokens.revoke(id);
-                    let unknown =
-                        || Refusal::Failed(format!("there is no token {id}; see `banyan token list`"));
-                    if revoked { Ok(()) } else { Err(unknown()) }
-                })?;
-                AdminAnswer::Done
-            }
-            ClusterRequest::Remove(words) => {
-                let who = find(&words)?;
-                self.remove(who)?;
-                AdminAnswer::Done
-            }
-            ClusterRequest::Rename { member, name } => {
-                root()?;
-                let who = find(&member)?;
-                self.change(|members| members.rename(who, &name))?;
-                AdminAnswer::Done
-            }
-            ClusterRequest::Leave => {
-                self.leave()?;
-                AdminAnswer::Done
-            }
-            ClusterRequest::Stop => AdminAnswer::Done,
-        })
-    }
-
-    fn status(&self, jobs: usize) -> Status {
-        let mut members = self.reach_others();
-        if let Some(own) = self.members.read().get(self.own) {
-            members.push(MemberStatus { member: own.clone(), answered_us: Some(0), trouble: None });
-        }
-        members.sort_by_key(|one| (one.member.role == Role::Worker, one.member.joined, one.member.id));
-        Status { cluster: self.id, own: self.own, process: std::process::id(), jobs, page: None, members }
-    }
-
-    /// Takes this machine out of the cluster and forgets its keys.
-    fn leave(&self) -> Result<(), Refusal> {
-        if self.root.is_some() {
-            self.remove(self.own)?;
-        }
-        match self.ask_root(&ClusterMessage::Remove(self.own)) {
-            // It was taken out before.
-            Ok(ClusterMessage::Taken | ClusterMessage::Refused(Refusal::Stranger(_))) => {}
-            Ok(ClusterMessage::Refused(refusal)) => return Err(refusal),
-            Ok(_) => return Err(Refusal::Failed("the root answers something else".into())),
-            Err(error) => {
-                let reason = format!("the root must hear of it and cannot be reached: {error}");
-                return Err(Refusal::Failed(reason));
+    /// Any member that has the authority's key signs.
+    fn ask_for_certificate(&self, request: &[u8]) -> io::Result<CertificateDer<'static>> {
+        let message = ClusterMessage::Renew { certificate_request: request.to_vec() };
+        let mut last = io::Error::other("the cluster has no other members");
+        for member in self.others() {
+            match self.ask(&member, &message) {
+                Ok(ClusterMessage::Renewed { certificate }) => return Ok(CertificateDer::from(certificate)),
+                Ok(ClusterMessage::Refused(refusal)) => last = io::Error::other(refusal),
+                Ok(_) => last = io::ErrorKind::InvalidData.into(),
+                Err(error) => last = error,
             }
         }
-        self.state.clear(files::ALL).map_err(|error| Refusal::Failed(error.to_string()))
+        Err(last)
+    }
+
+    /// Forgets that this machine was in the cluster.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub(super) fn forget(&self) -> Result<(), StateError> {
+        self.company.stop();
+        self.state.clear(files::ALL)
     }
 }
 
-fn random<const N: usize>() -> Result<[u8; N], Refusal> {
-    crate::random::random().map_err(|error| Refusal::Failed(error.to_string()))
+/// Opens the log of the companies of a machine. From then on the machine is not who it was without it.
+fn open_company(
+    state: &State,
+    machine: MachineFile,
+    own: MemberId,
+    reach: Arc<dyn Reach>,
+) -> Result<Company, StateError> {
+    let name = files::COMPANY;
+    if machine.log.is_some() && !state.has(name) {
+        return Err(state.damaged(name, &"it is missing, and with it what this machine has promised others"));
+    }
+    let company =
+        Company::open(state.directory(), own, reach).map_err(|error| state.damaged(name, &error))?;
+    let mark = FileMark(company.owner().file);
+    match machine.log {
+        Some(log) if log != mark => {
+            return Err(state.damaged(name, &"it is another file than the one that this machine had"));
+        }
+        Some(_) => {}
+        None => state.store(files::MACHINE, &MachineFile { log: Some(mark), ..machine })?,
+    }
+    Ok(company)
 }

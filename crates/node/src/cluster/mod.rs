@@ -2,21 +2,26 @@
 //! in, and who decides about memory.
 
 pub mod admin;
+mod answering;
 pub(crate) mod authority;
 mod certificates;
+mod company;
 mod jobs;
 pub mod joining;
+mod leading;
 mod local;
 pub mod local_nodes;
 mod looking;
 pub(crate) mod membership;
 pub mod node;
+mod people;
 mod queries;
 pub mod state;
 #[cfg(test)]
 mod tests;
 mod ungreeted;
 
+pub use company::message::{fuzz as fuzz_company, fuzz_inputs as company_inputs};
 pub use local::{AskError, administer, run_sockets};
 pub(crate) use local::{ask as ask_for_job, connect as connect_to_node};
 pub use queries::{QueryError, query};

@@ -40,6 +40,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
+/// Connections of members that agree with this one on what the cluster is: each has one as leader and one
+/// for a vote, and another while the last is ending.
+const COMPANIONS_MAX: usize = 4 * banyan_core::membership::MEMBERS_MAX;
+
 /// Why a node cannot do its work.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
@@ -76,6 +80,8 @@ pub(crate) struct Node {
     /// Processes of this machine that have queries answered, and nodes that read tables.
     queries: Served,
     readers: Served,
+    /// Members that agree with this one on what the cluster is.
+    companions: Served,
     pub(super) left_connections: LeftConnections,
     ungreeted: Ungreeted,
     /// No program of another machine is to be here.
@@ -191,6 +197,7 @@ pub fn serve_member(
     let path = socket_of(directory);
     let local = listen_at(&path)?;
     let (name, trust) = (cluster.name(), cluster.trust());
+    cluster.begin_if_first();
     let node = Node::start(
         name.clone(),
         trust,
@@ -203,7 +210,10 @@ pub fn serve_member(
         node.show(page, cluster.page_token()?, address.ip())?;
     }
     ready(&name, address);
+    let (follows, looks_after) = (Arc::clone(&cluster), Arc::clone(&cluster));
     node.thread("keep up", move |_| cluster.keep_up());
+    node.thread("follow", move |_| follows.follow());
+    node.thread("look after", move |_| looks_after.look_after());
     node.serve_processes(&local, &path)
 }
 
@@ -276,6 +286,7 @@ impl Node {
             log,
             queries: Served::default(),
             readers: Served::default(),
+            companions: Served::default(),
             left_connections: LeftConnections::default(),
             ungreeted: Ungreeted::default(),
             draining: AtomicBool::new(false),
@@ -559,6 +570,10 @@ impl Node {
             return Err(refused(HelloError::Secret));
         }
         self.ungreeted.leave(ungreeted);
+        if let (Purpose::Company, Neighbours::Cluster(cluster)) = (purpose, &self.neighbours) {
+            let Some(_serving) = self.companions.begin(COMPANIONS_MAX) else { return Ok(()) };
+            return cluster.take_part(caller, &connection).map_err(silent);
+        }
         if purpose == Purpose::Tables {
             let Some(facts) = self.facts() else { return Ok(()) };
             let still = || self.admits(caller);

@@ -329,5 +329,6 @@ const fn lane_name(purpose: Purpose) -> &'static str {
         Purpose::Job => "job",
         Purpose::Cluster => "cluster",
         Purpose::Tables => "tables",
+        Purpose::Company => "company",
     }
 }

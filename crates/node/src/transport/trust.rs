@@ -179,7 +179,7 @@ impl Trust {
         matches!(self, Self::Certificates(_))
     }
 
-    /// Connects to a node.
+    /// Connects to a node, and knows that it is that one, each within a time.
     ///
     /// # Errors
     /// The system's; `InvalidData` if who listens there is not the node.
@@ -190,7 +190,7 @@ impl Trust {
             (Self::Certificates(credentials), Some(member)) => {
                 let name = member_name(credentials.cluster, member);
                 let configuration = Arc::clone(&credentials.configurations.read().0);
-                shake_hands(connection, configuration, name)
+                shake_hands(connection, configuration, name, timeout.min(HANDSHAKE_TIMEOUT))
             }
             (Self::Certificates(_), None) => {
                 Err(io::Error::new(io::ErrorKind::InvalidInput, "a node of a cluster without its identity"))
@@ -243,7 +243,8 @@ pub(crate) fn dial_as_stranger(
         .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();
     let connection = Connection::dial(address, HANDSHAKE_TIMEOUT)?;
-    let connection = shake_hands(connection, Arc::new(configuration), cluster_name(cluster))?;
+    let connection =
+        shake_hands(connection, Arc::new(configuration), cluster_name(cluster), HANDSHAKE_TIMEOUT)?;
     let authority = found.lock().take().ok_or(io::ErrorKind::InvalidData)?;
     Ok((connection, authority))
 }
@@ -252,10 +253,11 @@ fn shake_hands(
     connection: Connection,
     configuration: Arc<ClientConfig>,
     name: String,
+    timeout: Duration,
 ) -> io::Result<Connection> {
     let name = ServerName::try_from(name).map_err(other)?;
     let session = ClientConnection::new(configuration, name).map_err(other)?;
-    let tls = Tls::new(connection.into_tcp()?, session.into(), HANDSHAKE_TIMEOUT)?;
+    let tls = Tls::new(connection.into_tcp()?, session.into(), timeout)?;
     Ok(Connection::Tls(tls))
 }
 

@@ -11,12 +11,14 @@
 
 mod answering;
 mod columns;
+mod companies;
 mod extents;
 mod faults;
 mod hot_pages;
 mod job_nodes;
 mod links;
 mod log;
+mod names;
 mod nodes;
 mod pages;
 #[cfg(test)]
@@ -30,6 +32,8 @@ pub(crate) mod tests;
 mod threads;
 
 pub(crate) use answering::answer;
+pub(crate) use companies::CompanyView;
+pub(crate) use names::NameView;
 pub(crate) use remote::LeftConnections;
 pub(crate) use serving::{Served, serve};
 
@@ -62,6 +66,10 @@ pub(crate) trait Facts: Debug + Send + Sync {
     fn trust(&self) -> Trust;
     /// What happened here.
     fn log(&self) -> &Log;
+    /// The companies that it takes part in.
+    fn companies(&self) -> Vec<CompanyView>;
+    /// The names of the cluster.
+    fn registered(&self) -> Vec<NameView>;
     /// Connections to them that queries have left.
     fn left_connections(&self) -> &LeftConnections;
 }
@@ -121,7 +129,7 @@ struct Spec {
 }
 
 /// All tables.
-const TABLES: [&Spec; 11] = [
+const TABLES: [&Spec; 13] = [
     &nodes::TABLE,
     &job_nodes::TABLE,
     &threads::TABLE,
@@ -132,6 +140,8 @@ const TABLES: [&Spec; 11] = [
     &faults::TABLE,
     &links::TABLE,
     &log::TABLE,
+    &companies::TABLE,
+    &names::TABLE,
     &columns::TABLE,
 ];
 

@@ -12,7 +12,11 @@ pub(super) const TABLE: Spec = Spec {
     columns: &[
         Column::key("node", Kind::Text, "Its name"),
         Column::plain("id", Kind::Text, "Who it proves to be, in a cluster"),
-        Column::plain("role", Kind::Text, "root or worker, in a cluster"),
+        Column::plain(
+            "role",
+            Kind::Text,
+            "In a cluster: leader, voter or follower, as the node that is asked sees it",
+        ),
         Column::plain("address", Kind::Text, "Where it listens for other nodes"),
         Column::plain("state", Kind::Text, "up, or silent if it did not answer"),
         Column::plain("cpus", Kind::Integer, "Processors"),

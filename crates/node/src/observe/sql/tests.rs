@@ -71,6 +71,14 @@ impl Facts for Small {
         &self.log
     }
 
+    fn companies(&self) -> Vec<CompanyView> {
+        Vec::new()
+    }
+
+    fn registered(&self) -> Vec<NameView> {
+        Vec::new()
+    }
+
     fn left_connections(&self) -> &LeftConnections {
         &self.left
     }

@@ -1,0 +1,138 @@
+//! `banyan name`: names of what runs in the cluster.
+
+use super::{NodeChoice, print_json};
+use crate::terminal;
+use anyhow::bail;
+use banyan_node::admin::{AdminAnswer, ClusterRequest, NameFacts, NamesFacts};
+use clap::{Args, Subcommand};
+use std::fmt::Write;
+
+/// Commands about names.
+#[derive(Debug, Subcommand)]
+pub(crate) enum NameCommand {
+    /// List the names of the cluster
+    List(ListArguments),
+    /// Register a name for this machine, or renew it
+    #[command(after_help = "The name is gone when its time is over, or its machine leaves the cluster.")]
+    Register(RegisterArguments),
+    /// Take a name away, whichever machine has it
+    Remove(RemoveArguments),
+    /// Print each change of a name, as it comes
+    Watch(WatchArguments),
+}
+
+/// Arguments of `banyan name list`.
+#[derive(Debug, Args)]
+pub(crate) struct ListArguments {
+    /// Only this one
+    name: Option<String>,
+    /// One JSON object for each name
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    node: NodeChoice,
+}
+
+/// Arguments of `banyan name register`.
+#[derive(Debug, Args)]
+pub(crate) struct RegisterArguments {
+    /// The name: letters, digits, `-`, `_` and `.`
+    name: String,
+    /// What it stands for, an address for example
+    value: String,
+    /// How long it stays if it is not registered again: a number with `s`, `m`, `h` or `d`
+    #[arg(long = "for", value_name = "TIME", default_value = "60s", value_parser = super::token::seconds)]
+    lease_seconds: u64,
+    #[command(flatten)]
+    node: NodeChoice,
+}
+
+/// Arguments of `banyan name remove`.
+#[derive(Debug, Args)]
+pub(crate) struct RemoveArguments {
+    /// The name
+    name: String,
+    #[command(flatten)]
+    node: NodeChoice,
+}
+
+/// Arguments of `banyan name watch`.
+#[derive(Debug, Args)]
+pub(crate) struct WatchArguments {
+    /// Only this one
+    name: Option<String>,
+    #[command(flatten)]
+    node: NodeChoice,
+}
+
+impl NameCommand {
+    /// Carries out the command. Returns the exit status.
+    pub(crate) fn run(self) -> anyhow::Result<u8> {
+        match self {
+            Self::List(arguments) => list(&arguments),
+            Self::Register(RegisterArguments { name, value, lease_seconds, node }) => {
+                let done = format!("{name} stands for {value}.");
+                let lease_seconds = u32::try_from(lease_seconds).unwrap_or(u32::MAX);
+                node.order(&ClusterRequest::Register { name, value, lease_seconds }, &done)
+            }
+            Self::Remove(RemoveArguments { name, node }) => {
+                let done = format!("{name} stands for nothing any more.");
+                node.order(&ClusterRequest::Unregister(name), &done)
+            }
+            Self::Watch(arguments) => watch(&arguments),
+        }
+    }
+}
+
+fn names(node: &NodeChoice, after: Option<u64>) -> anyhow::Result<NamesFacts> {
+    match node.ask(&ClusterRequest::Names { after })? {
+        AdminAnswer::Names(names) => Ok(names),
+        other => bail!("the node answers something else: {other:?}"),
+    }
+}
+
+fn only<'a>(names: &'a NamesFacts, name: Option<&String>) -> Vec<&'a NameFacts> {
+    names.names.iter().filter(|one| name.is_none_or(|name| one.name == *name)).collect()
+}
+
+fn list(arguments: &ListArguments) -> anyhow::Result<u8> {
+    let names = names(&arguments.node, None)?;
+    if !names.is_current {
+        eprintln!("No member leads the cluster; this is what the node knew before.");
+    }
+    let found = only(&names, arguments.name.as_ref());
+    if arguments.json {
+        for name in &found {
+            print_json(name)?;
+        }
+    } else {
+        let width = |text: fn(&NameFacts) -> &str, least| {
+            found.iter().map(|one| text(one).len()).max().unwrap_or(0).max(least)
+        };
+        let (name, value) = (width(|one| &one.name, 4), width(|one| &one.value, 5));
+        let mut text = format!("{:name$}  {:value$}  {:>9}  HOLDER\n", "NAME", "VALUE", "LEASE");
+        for one in &found {
+            let lease = format!("{} s", one.lease_seconds);
+            let _ = writeln!(text, "{:name$}  {:value$}  {lease:>9}  {}", one.name, one.value, one.holder);
+        }
+        terminal::print(&text);
+    }
+    Ok(u8::from(arguments.name.is_some() && found.is_empty()))
+}
+
+/// Prints one JSON object for each change: a name, or a name without a value that is gone.
+fn watch(arguments: &WatchArguments) -> anyhow::Result<u8> {
+    let mut before: Vec<NameFacts> = Vec::new();
+    let mut after = None;
+    loop {
+        let names = names(&arguments.node, after)?;
+        let found: Vec<NameFacts> = only(&names, arguments.name.as_ref()).into_iter().cloned().collect();
+        for gone in before.iter().filter(|one| !found.iter().any(|other| other.name == one.name)) {
+            print_json(&serde_json::json!({ "name": gone.name, "value": null }))?;
+        }
+        for new in found.iter().filter(|one| !before.contains(one)) {
+            print_json(new)?;
+        }
+        (before, after) = (found, Some(names.revision));
+    }
+}
