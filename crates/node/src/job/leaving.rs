@@ -16,6 +16,7 @@ use crate::pager::PagerError;
 use banyan_wire::control::ControlMessage;
 use banyan_wire::ids::NodeId;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 /// How often home looks whether threads have gone.
@@ -27,6 +28,8 @@ const TELL_AGAIN_MAX: Duration = Duration::from_secs(1);
 /// many there are, and is bounded for a terabyte.
 const HAND_OVER_DEADLINE: Duration = Duration::from_secs(30);
 const TAKE_DEADLINE: Duration = Duration::from_secs(3600);
+/// How long a wait for an answer lasts until it looks whether the run has ended.
+const PATIENCE: Duration = Duration::from_millis(100);
 /// A node that could not leave tries again after this time.
 const AGAIN: Duration = Duration::from_secs(1);
 /// Extents that one message tells of.
@@ -127,12 +130,21 @@ impl Job {
             return Err("its pages did not come home in time".into());
         }
         for (other, wait) in waits {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if !matches!(wait.recv_timeout(left), Ok(Answer::Done)) {
+            if !self.is_done(&wait, deadline) {
                 return Err(format!("{other} did not take its pages"));
             }
         }
         Ok(())
+    }
+
+    /// Waits for an answer, but not when the run ends.
+    fn is_done(&self, wait: &Receiver<Answer>, deadline: Instant) -> bool {
+        loop {
+            match wait.recv_timeout(PATIENCE) {
+                Err(RecvTimeoutError::Timeout) if !self.is_ending() && Instant::now() < deadline => {}
+                answer => return matches!(answer, Ok(Answer::Done)),
+            }
+        }
     }
 
     /// The node says nothing more, and all hear of it.
@@ -148,7 +160,7 @@ impl Job {
         };
         let waits: Vec<_> = others.iter().map(ask).collect();
         for (other, wait) in waits {
-            if !matches!(wait.recv_timeout(PEER_DEADLINE), Ok(Answer::Done)) {
+            if !self.is_done(&wait, Instant::now() + PEER_DEADLINE) {
                 self.lost(other, "it did not hear that another node has left");
             }
         }
@@ -161,9 +173,11 @@ impl Job {
         patience: Duration,
         question: impl FnOnce(u64) -> ControlMessage,
     ) -> Result<(), String> {
-        match self.questions.ask(node, question).recv_timeout(patience) {
-            Ok(Answer::Done) => Ok(()),
-            _ => Err("it did not answer in time".into()),
+        let wait = self.questions.ask(node, question);
+        if self.is_done(&wait, Instant::now() + patience) {
+            Ok(())
+        } else {
+            Err("it did not answer in time".into())
         }
     }
 

@@ -5,10 +5,13 @@ use super::{Pager, PagerError};
 use banyan_core::coherence::Input;
 use banyan_wire::coherence::Message;
 use banyan_wire::ids::{Access, EXTENT_BYTES, Epoch, ExtentNumber, NodeId, PAGE_BYTES, Run};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// How long to wait for what is under way between two looks.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
+/// How long to wait for pages between two looks whether the run goes on.
+const PATIENCE: Duration = Duration::from_millis(500);
 /// Pages that are taken at a time: a thread that wants one of them waits for all.
 const BATCH_PAGES: u32 = 1024;
 
@@ -67,11 +70,11 @@ impl Pager {
             let left = deadline.saturating_duration_since(Instant::now());
             match (held.is_empty(), expects) {
                 (true, false) => return Ok(true),
-                _ if left.is_zero() => return Ok(false),
+                _ if left.is_zero() || self.has_stopped() => return Ok(false),
                 (true, true) => std::thread::sleep(LOOK_AGAIN),
                 (false, _) => {
                     let ranges: Vec<(u64, u64)> = held.into_iter().map(bytes).collect();
-                    self.acquire(&ranges, Access::Write, left)?;
+                    self.acquire(&ranges, Access::Write, left.min(PATIENCE))?;
                 }
             }
         }
@@ -88,7 +91,7 @@ impl Pager {
             if self.lock().machine.has_closed() {
                 return Ok(true);
             }
-            if Instant::now() >= deadline {
+            if Instant::now() >= deadline || self.has_stopped() {
                 return Ok(false);
             }
             std::thread::sleep(LOOK_AGAIN);
@@ -105,12 +108,17 @@ impl Pager {
 
     fn wait(&self, deadline: Instant, done: impl Fn() -> bool) -> Result<bool, PagerError> {
         while !done() {
-            if Instant::now() >= deadline {
+            if Instant::now() >= deadline || self.has_stopped() {
                 return Ok(false);
             }
             std::thread::sleep(LOOK_AGAIN);
         }
         Ok(true)
+    }
+
+    /// The run has ended here: nothing is waited for.
+    fn has_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
     }
 }
 
