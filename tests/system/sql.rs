@@ -295,7 +295,7 @@ fn what_is_no_query_or_asks_for_too_much_is_refused_in_a_line() {
     let Some(still) = Still::start() else { return };
     for (query, words) in [
         ("SELEC * FROM nodes", "syntax error"),
-        ("SELECT * FROM companies", "no such table: companies"),
+        ("SELECT * FROM streets", "no such table: streets"),
         ("SELECT page FROM nodes", "no such column: page"),
         ("ATTACH '/tmp/x' AS x", "ATTACH is refused: a query only reads"),
         ("INSERT INTO nodes (node) VALUES ('x')", "refused"),

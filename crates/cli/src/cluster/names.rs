@@ -91,15 +91,16 @@ fn register(arguments: &RegisterArguments) -> anyhow::Result<u8> {
     let request = ClusterRequest::Register { name: name.clone(), value, lease_seconds: seconds };
     let mut revision = register_once(node, &request)?;
     eprintln!("{name} stands for {}.", arguments.value);
-    while *keep {
+    if !keep {
+        return Ok(0);
+    }
+    loop {
         std::thread::sleep(Duration::from_secs(*lease_seconds) / 3);
-        let renewed = node.ask(&ClusterRequest::Renew { name: name.clone(), revision });
-        if renewed.is_err() {
+        if node.ask(&ClusterRequest::Renew { name: name.clone(), revision }).is_err() {
             // It was taken away, or nobody leads at the moment. Who has it now says so.
             revision = register_once(node, &request)?;
         }
     }
-    Ok(0)
 }
 
 fn register_once(node: &NodeChoice, request: &ClusterRequest) -> anyhow::Result<u64> {
