@@ -1,12 +1,12 @@
 //! A cluster whose machines agree on what it is: who loses whom, and what goes on.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use banyan_tests::compile::{self, Link};
 use banyan_tests::launch::{End, How, excerpt};
-use banyan_tests::{Case, Running, gate, processes};
+use banyan_tests::{Case, Running, gate, processes, workspace};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -233,6 +233,35 @@ fn a_name_is_found_everywhere_and_gone_after_its_lease() {
     succeed(&cluster.command(0, &["name", "remove", "web"]));
     assert_eq!(names(&cluster, 0), []);
     refused(&cluster.command(0, &["name", "remove", "web"]), "nothing is registered");
+}
+
+#[test]
+fn a_name_that_is_kept_is_there_as_long_as_who_keeps_it() {
+    let _pass = gate::enter();
+    let Some(cluster) = Cluster::start(2) else { return };
+    let mut keeper = Command::new(workspace::banyan().unwrap())
+        .args(["name", "register", "kept", "here", "--for", "2s", "--keep"])
+        .env("BANYAN_STATE", cluster.state(1))
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let until = Instant::now() + PATIENCE;
+    while names(&cluster, 0).is_empty() {
+        assert!(Instant::now() < until, "it is not registered");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(6) {
+        assert_eq!(names(&cluster, 0), [("kept".into(), "here".into())], "after {:?}", begun.elapsed());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    keeper.kill().unwrap();
+    keeper.wait().unwrap();
+    let until = Instant::now() + PATIENCE;
+    while !names(&cluster, 0).is_empty() {
+        assert!(Instant::now() < until, "nobody keeps it any more");
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 #[test]

@@ -295,7 +295,7 @@ fn what_is_no_query_or_asks_for_too_much_is_refused_in_a_line() {
     let Some(still) = Still::start() else { return };
     for (query, words) in [
         ("SELEC * FROM nodes", "syntax error"),
-        ("SELECT * FROM companies", "no such table: companies"),
+        ("SELECT * FROM streets", "no such table: streets"),
         ("SELECT page FROM nodes", "no such column: page"),
         ("ATTACH '/tmp/x' AS x", "ATTACH is refused: a query only reads"),
         ("INSERT INTO nodes (node) VALUES ('x')", "refused"),
@@ -328,10 +328,15 @@ fn what_is_no_query_or_asks_for_too_much_is_refused_in_a_line() {
     for row in still.rows("SELECT table_name, column_name FROM columns") {
         tables.entry(text(&row, "table_name")).or_default().push(text(&row, "column_name"));
     }
-    assert_eq!(tables.len(), 12, "{tables:?}");
+    assert_eq!(tables.len(), 14, "{tables:?}");
     for (table, columns) in tables {
         let names = columns.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
         let rows = still.rows(&format!("SELECT {names} FROM {table}"));
+        // These are of clusters.
+        if ["companies", "names"].contains(&table.as_str()) {
+            assert!(rows.is_empty(), "{table}");
+            continue;
+        }
         assert!(!rows.is_empty(), "{table}");
         let keys = rows[0].as_object().map(|row| row.keys().cloned().collect::<BTreeSet<_>>());
         assert_eq!(keys, Some(columns.into_iter().collect()), "{table}");

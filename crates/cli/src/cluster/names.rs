@@ -6,6 +6,7 @@ use anyhow::bail;
 use banyan_node::admin::{AdminAnswer, ClusterRequest, NameFacts, NamesFacts};
 use clap::{Args, Subcommand};
 use std::fmt::Write;
+use std::time::Duration;
 
 /// Commands about names.
 #[derive(Debug, Subcommand)]
@@ -43,6 +44,9 @@ pub(crate) struct RegisterArguments {
     /// How long it stays if it is not registered again: a number with `s`, `m`, `h` or `d`
     #[arg(long = "for", value_name = "TIME", default_value = "60s", value_parser = super::token::seconds)]
     lease_seconds: u64,
+    /// Stay, and renew it until this command ends
+    #[arg(long)]
+    keep: bool,
     #[command(flatten)]
     node: NodeChoice,
 }
@@ -70,17 +74,39 @@ impl NameCommand {
     pub(crate) fn run(self) -> anyhow::Result<u8> {
         match self {
             Self::List(arguments) => list(&arguments),
-            Self::Register(RegisterArguments { name, value, lease_seconds, node }) => {
-                let done = format!("{name} stands for {value}.");
-                let lease_seconds = u32::try_from(lease_seconds).unwrap_or(u32::MAX);
-                node.order(&ClusterRequest::Register { name, value, lease_seconds }, &done)
-            }
+            Self::Register(arguments) => register(&arguments),
             Self::Remove(RemoveArguments { name, node }) => {
                 let done = format!("{name} stands for nothing any more.");
                 node.order(&ClusterRequest::Unregister(name), &done)
             }
             Self::Watch(arguments) => watch(&arguments),
         }
+    }
+}
+
+fn register(arguments: &RegisterArguments) -> anyhow::Result<u8> {
+    let RegisterArguments { name, value, lease_seconds, keep, node } = arguments;
+    let (name, value) = (name.clone(), value.clone());
+    let seconds = u32::try_from(*lease_seconds).unwrap_or(u32::MAX);
+    let request = ClusterRequest::Register { name: name.clone(), value, lease_seconds: seconds };
+    let mut revision = register_once(node, &request)?;
+    eprintln!("{name} stands for {}.", arguments.value);
+    if !keep {
+        return Ok(0);
+    }
+    loop {
+        std::thread::sleep(Duration::from_secs(*lease_seconds) / 3);
+        if node.ask(&ClusterRequest::Renew { name: name.clone(), revision }).is_err() {
+            // It was taken away, or nobody leads at the moment. Who has it now says so.
+            revision = register_once(node, &request)?;
+        }
+    }
+}
+
+fn register_once(node: &NodeChoice, request: &ClusterRequest) -> anyhow::Result<u64> {
+    match node.ask(request)? {
+        AdminAnswer::Registered { revision } => Ok(revision),
+        other => bail!("the node answers something else: {other:?}"),
     }
 }
 

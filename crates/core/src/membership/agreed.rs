@@ -1,5 +1,5 @@
-//! What a cluster agrees on about itself: its members, its tokens, its names. Each voter of its company applies
-//! the same changes in the same order, and so has the same.
+//! What a cluster agrees on about itself: its members, its tokens, its names. Each member of its company
+//! applies the same changes in the same order, and so has the same.
 //!
 //! A change has all that it needs: applying it looks at no clock and draws no random number. One that is
 //! refused changes nothing. Not here: the log in which the changes are (a library's), and who may propose

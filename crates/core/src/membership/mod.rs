@@ -1,7 +1,7 @@
 //! Who belongs to a cluster, and who may come in.
 //!
-//! The root company agrees on all of it ([`Agreed`]): the list of members, the book of tokens, the names of what
-//! runs in the cluster. Here is what becomes of a change; the clock is given, and secrets come as their
+//! The root company agrees on all of it ([`Agreed`]): the list of members, the book of tokens, the names of
+//! what runs in the cluster. Here is what becomes of a change; the clock is given, and secrets come as their
 //! digests. Not here: keys and certificates, what is written to disk, and who is reachable at the moment.
 
 mod agreed;

@@ -92,7 +92,7 @@ impl Names {
         Ok(())
     }
 
-    /// Takes a name away, whoever has it.
+    /// Takes a name away, also from another member.
     ///
     /// # Errors
     /// [`Refusal`]: there is none.

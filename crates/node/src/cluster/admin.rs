@@ -73,6 +73,13 @@ pub enum ClusterRequest {
         /// How long it stays if it is not registered again.
         lease_seconds: u32,
     },
+    /// Begin the lease of a name anew. That is no change, and costs no entry in the log.
+    Renew {
+        /// The name.
+        name: String,
+        /// As which it was registered.
+        revision: u64,
+    },
     /// Take a name away.
     Unregister(String),
     /// Which names are there?
@@ -104,6 +111,11 @@ pub enum AdminAnswer {
     Token(NewToken),
     /// To `Tokens`.
     Tokens(Vec<TokenFacts>),
+    /// To `Register`.
+    Registered {
+        /// As which.
+        revision: u64,
+    },
     /// To `Names`.
     Names(NamesFacts),
     /// To `Jobs`.

@@ -3,11 +3,12 @@
 use super::company::message::Question;
 use super::membership::Cluster;
 use crate::transport::{Caller, Connection, read_message};
+use banyan_core::membership::Agreed;
 use banyan_wire::cluster::{ClusterMessage, JoinRequest, Refusal};
 use banyan_wire::frame;
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A member of a company that says nothing for so long has gone: who leads speaks several times a second.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -31,7 +32,7 @@ impl Cluster {
             (Caller::Expired(member), message @ ClusterMessage::Renew { .. }) if self.is_member(member) => {
                 (member, message)
             }
-            // Whoever it was before.
+            // Also one that was a member of something before.
             (_, ClusterMessage::Join(request)) => return self.let_in(from, request),
             (Caller::Member(member) | Caller::Expired(member), _) => return Err(Refusal::Stranger(member)),
             _ => return Err(Refusal::Failed("only members of the cluster may ask that".into())),
@@ -40,9 +41,8 @@ impl Cluster {
         match message {
             ClusterMessage::Ping { version } => {
                 if version > self.members().version() {
-                    self.company.standing().wait(std::time::Instant::now() + CATCHING_UP, |_, agreed| {
-                        agreed.members.version() >= version
-                    });
+                    let is_known = |_, agreed: &Agreed| agreed.members.version() >= version;
+                    self.company.standing().wait(Instant::now() + CATCHING_UP, is_known);
                     if version > self.members().version() {
                         self.refresh();
                     }

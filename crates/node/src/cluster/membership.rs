@@ -169,7 +169,7 @@ impl Cluster {
             }
         };
         let (id, listen, dialer) = (machine.cluster, machine.listen, Arc::<Dialer>::default());
-        let company = open_company(&state, machine, key.member(), Arc::clone(&dialer) as _)?;
+        let company = open_company(&state, &machine, key.member(), Arc::clone(&dialer) as _)?;
         let cluster = Arc::new(Self {
             id,
             own: key.member(),
@@ -467,7 +467,7 @@ impl Cluster {
 /// Opens the log of the companies of a machine. From then on the machine is not who it was without it.
 fn open_company(
     state: &State,
-    machine: MachineFile,
+    machine: &MachineFile,
     own: MemberId,
     reach: Arc<dyn Reach>,
 ) -> Result<Company, StateError> {
@@ -483,7 +483,7 @@ fn open_company(
             return Err(state.damaged(name, &"it is another file than the one that this machine had"));
         }
         Some(_) => {}
-        None => state.store(files::MACHINE, &MachineFile { log: Some(mark), ..machine })?,
+        None => state.store(files::MACHINE, &MachineFile { log: Some(mark), ..machine.clone() })?,
     }
     Ok(company)
 }

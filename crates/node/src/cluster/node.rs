@@ -567,7 +567,8 @@ impl Node {
             return self.talk_about_cluster(&connection, caller, address).map_err(silent);
         }
         if !self.admits(caller) {
-            return Err(refused(HelloError::Secret));
+            // One that is out and has not heard of it asks for votes again and again.
+            return if purpose == Purpose::Company { Ok(()) } else { Err(refused(HelloError::Secret)) };
         }
         self.ungreeted.leave(ungreeted);
         if let (Purpose::Company, Neighbours::Cluster(cluster)) = (purpose, &self.neighbours) {

@@ -47,7 +47,7 @@ impl Cluster {
             ClusterRequest::Status => Ok(AdminAnswer::Status(self.status(jobs))),
             ClusterRequest::NewToken { seconds, uses } => self.new_token(seconds, uses),
             ClusterRequest::Tokens => {
-                self.at_leader_knowing()?;
+                self.at_leader(&ClusterMessage::Order(Order::Nothing))?;
                 let facts = self.company.agreed().tokens.list().into_iter().map(|token| TokenFacts {
                     standing: token.standing(now()),
                     id: token.id,
@@ -74,21 +74,16 @@ impl Cluster {
                 Ok(AdminAnswer::Done)
             }
             ClusterRequest::Register { name, value, lease_seconds } => {
-                self.order(Order::Register { name, value, lease_seconds })
+                self.order(Order::Register { name: name.clone(), value, lease_seconds })?;
+                let agreed = self.company.agreed();
+                let revision = agreed.names.get(&name).map_or(0, |named| named.revision);
+                Ok(AdminAnswer::Registered { revision })
             }
+            ClusterRequest::Renew { name, revision } => self.order(Order::Renew { name, revision }),
             ClusterRequest::Unregister(name) => self.order(Order::Unregister(name)),
             ClusterRequest::Names { after } => Ok(AdminAnswer::Names(self.names(after))),
             ClusterRequest::Stop => Ok(AdminAnswer::Done),
         }
-    }
-
-    /// Waits until this member knows all that was agreed on.
-    fn at_leader_knowing(&self) -> Result<(), Refusal> {
-        let answer = self.at_leader(&ClusterMessage::Order(Order::Nothing))?;
-        if let ClusterMessage::Done { index } = answer {
-            self.company.standing().wait(Instant::now() + LOOKING, |known, _| known >= Some(index));
-        }
-        Ok(())
     }
 
     fn new_token(&self, seconds: u64, uses: Uses) -> Result<AdminAnswer, Refusal> {

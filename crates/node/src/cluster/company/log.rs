@@ -57,7 +57,7 @@ impl RaftLogStorage<Root> for Log {
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), StorageError> {
-        // Whoever leads knows it.
+        // The member that leads knows it.
         self.store.committer().write_later(Write::fact(self.company, Fact::Committed, &committed));
         Ok(())
     }

@@ -1,8 +1,9 @@
-//! How the library reaches the other members: one connection for each that it speaks to, which stays open, and
-//! on it one question at a time.
+//! How the library reaches the other members: one connection for each that it speaks to, which stays open,
+//! and on it one question at a time.
 //!
-//! Connections of nodes are used by threads, so a question takes one of the runtime's for as long as it waits.
-//! A member that answers too late costs its connection: the next question does not wait behind the last.
+//! Connections of nodes are used by threads, so a question takes one of the runtime's for as long as it
+//! waits. A member that answers too late costs its connection: the next question does not wait behind the
+//! last.
 
 use super::kinds::{Root, Who};
 use super::message::{Answer, Question, What};
