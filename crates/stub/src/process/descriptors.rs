@@ -28,6 +28,19 @@ pub fn hide(descriptor: i32) -> i32 {
     }
 }
 
+/// Does what needs a number for a descriptor of the stub's although the program may have used all of its own.
+/// Meanwhile the program's other threads could get one too: it is to be short.
+pub fn with_room<T>(make: impl FnOnce() -> T) -> T {
+    let limits = kernel::file_limit().and_then(|[soft, hard]| {
+        kernel::set_file_limit([raised_limit(soft, hard), hard]).map(|_| [soft, hard])
+    });
+    let made = make();
+    if let Ok(limits) = limits {
+        let _ = kernel::set_file_limit(limits);
+    }
+    made
+}
+
 fn floor() -> u64 {
     u64::from(SETTINGS.descriptor_floor.load(Ordering::Relaxed))
 }
