@@ -14,8 +14,7 @@
 //! Threads: the program's, and one *service thread* that obeys the daemon's commands.
 //! Lock order: `memory::LOCK`, then `daemon::requests::REQUESTS`. Neither is held while program memory is
 //! touched, except that filling a fresh mapping happens under `memory::LOCK`: the pager takes no lock of the
-//! stub. The lock of the list of thread blocks (`thread::block`) is taken alone, and that of the limit of
-//! files (`process::descriptors`) last.
+//! stub. The lock of the list of thread blocks (`thread::block`) is taken alone.
 #![no_std]
 
 pub mod daemon;

@@ -111,7 +111,9 @@ impl Spares {
             at.map(|at| waiting.swap_remove(at))
         };
         if let Some((number, listener)) = found {
-            let offers = Offers { page: None, fault_device: self.fault_device.as_deref().map(AsFd::as_fd) };
+            // Of its own: another may be started now, and each is marked to be inherited only meanwhile.
+            let device = self.fault_device.as_ref().map(|device| device.try_clone()).transpose()?;
+            let offers = Offers { page: None, fault_device: device.as_ref().map(AsFd::as_fd) };
             let (started, mut starter) =
                 start(number, self.secret, &self.addresses, &listener, &[], &offers)?;
             starter.wait()?;

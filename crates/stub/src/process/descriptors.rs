@@ -2,19 +2,24 @@
 
 use crate::daemon::settings::SETTINGS;
 use crate::kernel;
-use crate::lock::Lock;
 use crate::thread::block;
 use banyan_sys::raw::Errno;
 use banyan_wire::descriptors::{HIDDEN_DESCRIPTORS, raised_limit};
 use banyan_wire::syscalls::DescriptorArguments;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::Ordering;
 use linux_raw_sys::general as linux;
 
 /// Moves a descriptor to the hidden numbers, above what the program's limit lets it get. The limit is lifted
 /// for a moment: existing descriptors above it stay valid. If that is not allowed, the descriptor stays where
 /// it is.
 pub fn hide(descriptor: i32) -> i32 {
-    match with_room(|| kernel::duplicate_from(descriptor, floor())) {
+    let Ok([soft, hard]) = kernel::file_limit() else { return descriptor };
+    if kernel::set_file_limit(lifted(soft, hard)).is_err() {
+        return descriptor;
+    }
+    let moved = kernel::duplicate_from(descriptor, floor());
+    let _ = kernel::set_file_limit([soft, hard]);
+    match moved {
         Ok(moved) => {
             kernel::close(descriptor);
             moved
@@ -26,51 +31,19 @@ pub fn hide(descriptor: i32) -> i32 {
 /// Does what needs a number for a descriptor of the stub's although the program may have used all of its own.
 /// Meanwhile the program's other threads could get one too: it is to be short.
 pub fn with_room<T>(make: impl FnOnce() -> T) -> T {
-    lift();
+    let limits = kernel::file_limit()
+        .and_then(|[soft, hard]| kernel::set_file_limit(lifted(soft, hard)).map(|()| [soft, hard]));
     let made = make();
-    lower();
+    if let Ok(limits) = limits {
+        let _ = kernel::set_file_limit(limits);
+    }
     made
 }
 
-/// Guards the two below.
-static LOCK: Lock = Lock::new();
-/// How many need the limit lifted now.
-static LIFTED: AtomicU32 = AtomicU32::new(0);
-/// The program's own limits while it is: soft and hard.
-static LIMITS: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
-
-fn lift() {
-    let _guard = LOCK.lock();
-    if LIFTED.fetch_add(1, Ordering::Relaxed) > 0 {
-        return;
-    }
-    let Ok([soft, hard]) = kernel::file_limit() else { return };
-    LIMITS[0].store(soft, Ordering::Relaxed);
-    LIMITS[1].store(hard, Ordering::Relaxed);
-    // The program may have lowered its limit since the floor was chosen.
-    let room = raised_limit(soft, hard).max((floor() + HIDDEN_DESCRIPTORS).min(hard));
-    let _ = kernel::set_file_limit([room, hard]);
-}
-
-fn lower() {
-    let _guard = LOCK.lock();
-    if LIFTED.load(Ordering::Relaxed) == 1 {
-        restore();
-    }
-    LIFTED.fetch_sub(1, Ordering::Relaxed);
-}
-
-fn restore() {
-    let [soft, hard] = [0, 1].map(|limit: usize| LIMITS[limit].load(Ordering::Relaxed));
-    let _ = kernel::set_file_limit([soft, hard]);
-}
-
-/// In a copy of the process: those who had lifted the limit are not here.
-pub fn begin_copy() {
-    LOCK.free();
-    if LIFTED.swap(0, Ordering::Relaxed) > 0 {
-        restore();
-    }
+/// The limits with which hidden descriptors can be made. The program may have lowered its own since their
+/// floor was chosen.
+fn lifted(soft: u64, hard: u64) -> [u64; 2] {
+    [raised_limit(soft, hard).max((floor() + HIDDEN_DESCRIPTORS).min(hard)), hard]
 }
 
 fn floor() -> u64 {

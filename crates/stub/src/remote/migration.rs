@@ -14,7 +14,6 @@
 
 use crate::daemon::{requests, settings};
 use crate::kernel;
-use crate::process::descriptors;
 use crate::remote::deputy;
 use crate::signal::frame::UserContext;
 use crate::signal::{SIGURG, deferred, mask};
@@ -156,8 +155,9 @@ fn take_over(thread: &Thread, nanoseconds: u64) -> u64 {
 /// Asks the daemon where the thread goes whose state is in the buffer, and sends it there. False if it stays
 /// at home. The calling OS thread is its deputy from then on.
 pub fn send_away(thread: &Thread, request: &Request) -> bool {
-    let asked = descriptors::with_room(|| requests::ask_for_descriptor(request));
-    let (Answer::Placed(placed), Some(connection)) = asked else { return false };
+    let (Answer::Placed(placed), Some(connection)) = requests::ask_for_descriptor(request) else {
+        return false;
+    };
     thread.node.store(placed.node, Ordering::Relaxed);
     thread.connection.set(connection);
     thread.notice.set(SignalNotice::None);

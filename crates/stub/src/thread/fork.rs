@@ -60,7 +60,6 @@ fn ask() -> Option<i32> {
 fn begin(thread: &'static Thread, creation: &Creation, socket: i32) -> ! {
     memory::LOCK.free();
     requests::begin_copy(socket);
-    descriptors::begin_copy();
     block::begin_copy(thread);
     deferred::begin_copy();
     exit::count_first();
