@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 
 extern char **environ;
@@ -365,12 +366,37 @@ static void seen(void) {
     CHECK(of_copy == open, "%d descriptors, not %d", of_copy, open);
 }
 
+// One of a process that has no number left for a descriptor. By the first thread, before there are others: while
+// threads are made elsewhere a number is in use for a moment, which is no number of theirs.
+static void exhausted(void) {
+    if (gettid() != getpid()) return;
+    struct rlimit before, few;
+    CALL(getrlimit(RLIMIT_NOFILE, &before));
+    int next = CALL(open("/dev/null", O_RDONLY));
+    CALL(close(next));
+    few = (struct rlimit){next + 20, before.rlim_max};
+    CALL(setrlimit(RLIMIT_NOFILE, &few));
+    int last = -1;
+    for (int number; (number = open("/dev/null", O_RDONLY)) >= 0;) last = number;
+    CHECK(errno == EMFILE && last == next + 19, "%d: %s", last, strerror(errno));
+    pid_t child = CALL(fork());
+    if (child == 0) {
+        CHECK(open("/dev/null", O_RDONLY) == -1 && errno == EMFILE, "a copy has a number left");
+        CALL(close(last));
+        _exit(open("/dev/null", O_RDONLY) == last ? 6 : 7);
+    }
+    CHECK(ended(child) == 6, "a copy has other numbers");
+    CHECK(open("/dev/null", O_RDONLY) == -1 && errno == EMFILE, "there is a number left");
+    for (int number = next; number <= last; number++) CALL(close(number));
+    CALL(setrlimit(RLIMIT_NOFILE, &before));
+}
+
 int main(int count, char **arguments) {
     const struct part parts[] = {
         {"memory", memory, IN_TURN}, {"written", written, IN_TURN}, {"consistent", consistent, IN_TURN},
         {"process", process, IN_TURN}, {"signals", signals, IN_TURN}, {"handlers", handlers, IN_TURN},
         {"talk", talk, AT_ONCE}, {"many", many, AT_ONCE}, {"left", left, IN_TURN}, {"seen", seen, IN_TURN},
-        {"orphan", orphan, IN_TURN},
+        {"orphan", orphan, IN_TURN}, {"exhausted", exhausted, IN_TURN},
     };
     return run_parts(parts, sizeof parts / sizeof *parts, count, arguments);
 }

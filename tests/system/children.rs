@@ -59,6 +59,11 @@ fn a_program_that_is_executed_keeps_what_exec_keeps() {
 }
 
 #[test]
+fn a_program_that_gave_up_root_executes_another() {
+    check(&c("gives_up_root", []));
+}
+
+#[test]
 fn exec_ends_the_other_threads_from_whichever_node() {
     check(&c("execs", ["threads"]).on_every_node());
     check(&c("execs", ["elsewhere"]).on_every_node());

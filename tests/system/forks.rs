@@ -24,6 +24,11 @@ fn a_copy_is_of_one_moment_though_threads_go_on_writing() {
 }
 
 #[test]
+fn a_copy_is_made_though_there_is_no_descriptor_left() {
+    check(&forks("exhausted"));
+}
+
+#[test]
 fn a_copy_is_a_process_like_any_other() {
     check(&forks("process"));
 }

@@ -207,6 +207,7 @@ pub(crate) fn run(arguments: &RunArguments) -> anyhow::Result<u8> {
             Some(Stats::Json) => Summary::Json,
         },
         zeroth: None,
+        fault_device: None,
     });
     eprintln!("banyan: {error}");
     Ok(error.status())

@@ -131,6 +131,7 @@ fn requests() -> Vec<Request> {
             third: 0,
             read: [0, 10_000, 0, 10_000],
         }),
+        Request::FaultDevice(Nothing {}),
     ]
 }
 

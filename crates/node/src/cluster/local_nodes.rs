@@ -16,6 +16,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 
 /// What a node needs to know, passed to a daemon of one run in a memory file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -36,13 +37,21 @@ pub struct NodeSettings {
     /// The page that it is to serve.
     #[serde(default)]
     pub page: Option<PageSettings>,
+    /// Number of the device that it inherits, by which replicas have their page faults served that may not
+    /// ask the kernel.
+    #[serde(default)]
+    pub fault_device: Option<i32>,
 }
 
 impl NodeSettings {
     /// Numbers of all that the node inherits, but for its settings.
     fn inherited(&self) -> impl Iterator<Item = i32> + '_ {
         let page = self.page.as_ref().map(|page| page.listener);
-        [self.listener, self.local].into_iter().chain(self.spares.iter().copied()).chain(page)
+        [self.listener, self.local]
+            .into_iter()
+            .chain(self.spares.iter().copied())
+            .chain(page)
+            .chain(self.fault_device)
     }
 }
 
@@ -55,6 +64,7 @@ pub(crate) struct Spares {
     secret: [u8; 16],
     /// Where each node of the run listens, by number.
     addresses: Vec<SocketAddr>,
+    fault_device: Option<Arc<OwnedFd>>,
     state: Mutex<State>,
 }
 
@@ -68,10 +78,21 @@ struct State {
 
 impl Spares {
     /// Of a node with these settings, which is the first; `listeners` are those of the others.
-    pub(super) fn new(settings: &NodeSettings, own: SocketAddr, listeners: Vec<OwnedFd>) -> Self {
+    pub(super) fn new(
+        settings: &NodeSettings,
+        own: SocketAddr,
+        listeners: Vec<OwnedFd>,
+        fault_device: Option<OwnedFd>,
+    ) -> Self {
         let addresses = std::iter::once(own).chain(settings.peers.iter().copied()).collect();
         let waiting = listeners.into_iter().enumerate().map(|(at, listener)| (at + 1, listener)).collect();
-        Self { secret: settings.secret, addresses, state: Mutex::new(State { waiting, started: Vec::new() }) }
+        let state = Mutex::new(State { waiting, started: Vec::new() });
+        Self { secret: settings.secret, addresses, fault_device: fault_device.map(Arc::new), state }
+    }
+
+    /// What this node inherited for its run: see [`NodeSettings::fault_device`].
+    pub(super) fn fault_device(&self) -> Option<Arc<OwnedFd>> {
+        self.fault_device.clone()
     }
 
     /// Whether some are not started yet, and would not answer.
@@ -90,7 +111,11 @@ impl Spares {
             at.map(|at| waiting.swap_remove(at))
         };
         if let Some((number, listener)) = found {
-            let (started, mut starter) = start(number, self.secret, &self.addresses, &listener, &[], None)?;
+            // Of its own: another may be started now, and each is marked to be inherited only meanwhile.
+            let device = self.fault_device.as_ref().map(|device| device.try_clone()).transpose()?;
+            let offers = Offers { page: None, fault_device: device.as_ref().map(AsFd::as_fd) };
+            let (started, mut starter) =
+                start(number, self.secret, &self.addresses, &listener, &[], &offers)?;
             starter.wait()?;
             self.state.lock().started.push(started);
         }
@@ -98,12 +123,12 @@ impl Spares {
     }
 }
 
-/// Starts the first of `count` nodes, which serves the page if there is to be one. Returns a socket to it,
+/// Starts the first of `count` nodes, with what is offered to it. Returns a socket to it,
 /// and what started it: see [`Starter`].
 ///
 /// # Errors
 /// The system's.
-pub(crate) fn start_first(count: u8, page: Option<&PageOffer>) -> io::Result<(OwnedFd, Starter)> {
+pub(crate) fn start_first(count: u8, offers: &Offers<'_>) -> io::Result<(OwnedFd, Starter)> {
     let listeners: Vec<TcpListener> =
         (0..count.max(1)).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<io::Result<_>>()?;
     let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
@@ -111,8 +136,16 @@ pub(crate) fn start_first(count: u8, page: Option<&PageOffer>) -> io::Result<(Ow
     // What a node that is started inherits is closed here at exec: from then on one that is gone refuses
     // connections, and none waits in its place.
     children::leave_to_kernel()?;
-    start(0, random()?, &addresses, &listeners[0], &others, page)
+    start(0, random()?, &addresses, &listeners[0], &others, offers)
         .map(|(node, starter)| (node, Starter(starter)))
+}
+
+/// What a node gets besides its sockets.
+pub(crate) struct Offers<'a> {
+    /// The page that it is to serve.
+    pub(crate) page: Option<&'a PageOffer>,
+    /// See [`NodeSettings::fault_device`].
+    pub(crate) fault_device: Option<BorrowedFd<'a>>,
 }
 
 /// The process that has started a node for the launcher, and ends. It must be gone before the launcher
@@ -136,8 +169,9 @@ fn start(
     addresses: &[SocketAddr],
     listener: &impl AsFd,
     spares: &[BorrowedFd<'_>],
-    page: Option<&PageOffer>,
+    offers: &Offers<'_>,
 ) -> io::Result<(OwnedFd, Child)> {
+    let Offers { page, fault_device } = *offers;
     let (ours, theirs) = socket_pair()?;
     let others = addresses.iter().enumerate().filter(|(other, _)| *other != number);
     let settings = NodeSettings {
@@ -148,13 +182,14 @@ fn start(
         peers: others.map(|(_, address)| *address).collect(),
         spares: spares.iter().map(AsRawFd::as_raw_fd).collect(),
         page: page.map(PageOffer::settings),
+        fault_device: fault_device.as_ref().map(AsRawFd::as_raw_fd),
     };
     let file = rustix::fs::memfd_create("banyan-node", rustix::fs::MemfdFlags::empty())?;
     let mut file = std::fs::File::from(file);
     file.write_all(&serde_json::to_vec(&settings)?)?;
     let page = page.map(AsFd::as_fd);
-    let inherited =
-        || [listener.as_fd(), theirs.as_fd()].into_iter().chain(spares.iter().copied()).chain(page);
+    let own = [listener.as_fd(), theirs.as_fd()];
+    let inherited = || own.into_iter().chain(spares.iter().copied()).chain(page).chain(fault_device);
     for descriptor in inherited() {
         rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::empty())?;
     }

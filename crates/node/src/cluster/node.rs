@@ -121,7 +121,8 @@ pub fn serve_run(settings: NodeSettings) -> Result<(), NodeError> {
     let failed = |source| NodeError::Socket { what: "its listening socket".into(), source };
     let own = listener.local_addr().map_err(failed)?;
     let spares = settings.spares.iter().map(|&number| take(number, "a socket of another node"));
-    let spares = Spares::new(&settings, own, spares.collect::<Result<_, _>>()?);
+    let device = settings.fault_device.map(|number| take(number, "the device of page faults")).transpose()?;
+    let spares = Spares::new(&settings, own, spares.collect::<Result<_, _>>()?, device);
     // Another process group: the terminal's signals are the program's. Of the same session: the kernel
     // schedules each session as a group of its own (`CONFIG_SCHED_AUTOGROUP`, sched(7)), and a thread that came
     // to the group of a node waited for seconds while others computed.
@@ -471,6 +472,7 @@ impl Node {
             trust: self.trust.clone(),
             places,
             log: Arc::clone(&self.log),
+            fault_device: self.spares.fault_device(),
         };
         let summons = Summons::new(&facts, &settings, Arc::clone(&self.spares));
         let start = Start::of(&settings);
@@ -509,7 +511,8 @@ impl Node {
         }
         let places = Arc::new(Places::of_job(part.places.clone(), &part.left));
         let (trust, log) = (self.trust.clone(), Arc::clone(&self.log));
-        let facts = JobFacts { id, trust, places, log };
+        let fault_device = self.spares.fault_device();
+        let facts = JobFacts { id, trust, places, log, fault_device };
         let job = Job::elsewhere(facts, part)?;
         if !self.jobs.insert(id, Arc::clone(&job)) {
             return Err(format!("{id} is here already"));

@@ -3,8 +3,8 @@
 //! passes on the arguments, the environment, and all that a process keeps.
 //!
 //! The script is a memory file: the `#!` line, the run's settings as one line of JSON, then the program's
-//! path and what it is called by, each with a zero behind it, which the stub appends. Only the same build
-//! reads it.
+//! path and what it is called by, each with a zero behind it, and perhaps the number of a device, which the
+//! stub appends. Only the same build reads it.
 
 use super::settings::{Children, JobSettings, NodeCount, Placement, Run, Summary};
 use banyan_sys::descriptors;
@@ -16,6 +16,7 @@ use std::io::{self, Read, Seek, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The hidden command that reads the script.
@@ -88,16 +89,23 @@ pub fn read(script: &Path, arguments: Vec<OsString>) -> io::Result<Run> {
     let mut bytes = Vec::new();
     script.rewind()?;
     script.read_to_end(&mut bytes)?;
-    parse(&bytes, arguments).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    let (mut run, device) = parse(&bytes, arguments).ok_or(io::ErrorKind::InvalidData)?;
+    run.fault_device = device.map(descriptors::take).transpose()?.map(Arc::new);
+    Ok(run)
 }
 
-fn parse(script: &[u8], arguments: Vec<OsString>) -> Option<Run> {
+/// The run, but for the device whose number comes beside it.
+fn parse(script: &[u8], arguments: Vec<OsString>) -> Option<(Run, Option<i32>)> {
     let mut lines = script.splitn(3, |byte| *byte == b'\n');
     let (_, settings, program) = (lines.next()?, lines.next()?, lines.next()?);
     let again: Again = serde_json::from_slice(settings).ok()?;
     let mut words = program.split(|byte| *byte == 0);
     let [path, zeroth] = [words.next()?, words.next()?].map(|word| OsString::from_vec(word.to_vec()));
-    Some(Run {
+    let device = match words.next()? {
+        [] => None,
+        number => Some(str::from_utf8(number).ok()?.parse().ok()?),
+    };
+    let run = Run {
         words: std::iter::once(path).chain(arguments).collect(),
         nodes: again.nodes,
         node: again.node.map(|path| OsString::from_vec(path).into()),
@@ -107,7 +115,9 @@ fn parse(script: &[u8], arguments: Vec<OsString>) -> Option<Run> {
         children: again.children,
         summary: again.summary,
         zeroth: Some(zeroth),
-    })
+        fault_device: None,
+    };
+    Some((run, device))
 }
 
 #[cfg(test)]
@@ -124,7 +134,11 @@ mod tests {
         script.rewind().unwrap();
         script.read_to_end(&mut bytes).unwrap();
         assert!(bytes.starts_with(b"#!/"));
-        let run = parse(&bytes, vec!["x".into()]).unwrap();
+        let (run, device) = parse(&bytes, vec!["x".into()]).unwrap();
+        assert_eq!(device, None);
+        let with_device = [&bytes[..], b"17"].concat();
+        assert_eq!(parse(&with_device, Vec::new()).unwrap().1, Some(17));
+        assert!(parse(&[&bytes[..], b"-"].concat(), Vec::new()).is_none());
         assert_eq!(run.words, ["./a b", "x"]);
         assert_eq!((run.zeroth, run.node), (Some("-name\n".into()), Some("/run/so\ncket".into())));
         for end in 0..bytes.len() - 8 {

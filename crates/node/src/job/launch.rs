@@ -124,8 +124,10 @@ fn prepare(run: &Run) -> Result<Prepared, LaunchError> {
             (node, answer)
         }
         None => {
+            let fault_device = run.fault_device.as_deref().map(AsFd::as_fd);
+            let offers = local_nodes::Offers { page: run.page.as_deref(), fault_device };
             let NodeCount::Exactly(count) = run.nodes else { return Err(LaunchError::NoCluster) };
-            let (node, starter) = local_nodes::start_first(count, run.page.as_deref())?;
+            let (node, starter) = local_nodes::start_first(count, &offers)?;
             let answer = ask(node.as_fd())?;
             starter.gone();
             (node, answer)

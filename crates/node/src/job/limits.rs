@@ -1,7 +1,7 @@
 //! The limit on processor time (`RLIMIT_CPU`) of a program on several nodes: no kernel knows the sum, so at
 //! home the limit and the clock are read from time to time, and what the kernel would do is done here.
 //!
-//! The limit itself is the home kernel's: whoever sets it, inside or outside, needs no help.
+//! The limit itself is the home kernel's, so it may be set from inside and from outside.
 //!
 //! Not here: timers on processor time (`timers`), and other limits, which are the home kernel's altogether.
 

@@ -83,6 +83,8 @@ pub(crate) struct JobFacts {
     pub(crate) places: Arc<Places>,
     /// Where this node notes what happens.
     pub(crate) log: Arc<Log>,
+    /// By which its replicas have their faults served if they may not ask the kernel.
+    pub(crate) fault_device: Option<Arc<OwnedFd>>,
 }
 
 impl JobFacts {

@@ -14,6 +14,7 @@ use crate::pager::PagerError;
 use crate::transport::ConnectError;
 use banyan_core::placement::Placement;
 use banyan_core::regions::{Limits, Operation};
+use banyan_sys::userfaultfd;
 use banyan_wire::address_space::page_down;
 use banyan_wire::control::ControlMessage;
 use banyan_wire::ids::{Access, NodeId, PAGE_BYTES};
@@ -22,7 +23,7 @@ use banyan_wire::stub::{
     Range, Refusal, Refused, Request, Steps, StoppedThread, ThreadEnd, TimeElsewhere,
 };
 use banyan_wire::{stub, syscalls};
-use rustix::fs::Mode;
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering;
@@ -146,6 +147,10 @@ fn handle(job: &Job, received: Received) -> Result<(Answer, Option<OwnedFd>), Pa
             return Ok((if file.is_some() { DONE } else { FAILED }, file));
         }
         Request::Execute(Execute { by }) => return Ok(execute(job, by, received.file)),
+        Request::FaultDevice(_) => {
+            let device = fault_device(job);
+            return Ok((if device.is_some() { DONE } else { FAILED }, device));
+        }
         Request::Fork(_) => return Ok(fork(job)),
         Request::Copied(request) => return copied(job, request.process),
         // What it waits for came before it.
@@ -237,6 +242,18 @@ fn node_of(job: &Job, number: u32) -> Result<NodeId, PagerError> {
     u8::try_from(number).ok().filter(|&number| number < job.nodes()).and_then(NodeId::new).ok_or_else(|| {
         PagerError::Fatal(format!("the replica named node {number}, which the run does not have"))
     })
+}
+
+/// The device by which the kernel gives a userfaultfd to who may not ask for one: what this node inherited
+/// for its run. A replica that has one, which it made itself, may have that right again for what it executes.
+fn fault_device(job: &Job) -> Option<OwnedFd> {
+    if let Some(inherited) = &job.facts.fault_device {
+        return inherited.try_clone().ok();
+    }
+    if job.replica_id() == 0 {
+        return None;
+    }
+    rustix::fs::open(userfaultfd::DEVICE, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).ok()
 }
 
 fn hello(job: &Job, request: &Hello, file: Option<OwnedFd>) -> Answer {

@@ -6,6 +6,7 @@ use crate::observe::page::address::PageOffer;
 use banyan_core::placement::{self, Policy};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -75,6 +76,9 @@ pub struct Run {
     pub summary: Summary,
     /// What the program is called by, if that is not its first word, which is its path then.
     pub zeroth: Option<OsString>,
+    /// By which the run's page faults can be served if this process may not ask the kernel: a program that
+    /// executes another one had that right before it gave it up.
+    pub fault_device: Option<Arc<OwnedFd>>,
 }
 
 /// A program to run, and over how many nodes. Words are bytes: the kernel knows no encoding.

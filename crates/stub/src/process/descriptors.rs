@@ -4,7 +4,7 @@ use crate::daemon::settings::SETTINGS;
 use crate::kernel;
 use crate::thread::block;
 use banyan_sys::raw::Errno;
-use banyan_wire::descriptors::raised_limit;
+use banyan_wire::descriptors::{HIDDEN_DESCRIPTORS, raised_limit};
 use banyan_wire::syscalls::DescriptorArguments;
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general as linux;
@@ -14,7 +14,7 @@ use linux_raw_sys::general as linux;
 /// it is.
 pub fn hide(descriptor: i32) -> i32 {
     let Ok([soft, hard]) = kernel::file_limit() else { return descriptor };
-    if kernel::set_file_limit([raised_limit(soft, hard), hard]).is_err() {
+    if kernel::set_file_limit(lifted(soft, hard)).is_err() {
         return descriptor;
     }
     let moved = kernel::duplicate_from(descriptor, floor());
@@ -26,6 +26,24 @@ pub fn hide(descriptor: i32) -> i32 {
         }
         Err(_) => descriptor,
     }
+}
+
+/// Does what needs a number for a descriptor of the stub's although the program may have used all of its own.
+/// Meanwhile the program's other threads could get one too: it is to be short.
+pub fn with_room<T>(make: impl FnOnce() -> T) -> T {
+    let limits = kernel::file_limit()
+        .and_then(|[soft, hard]| kernel::set_file_limit(lifted(soft, hard)).map(|()| [soft, hard]));
+    let made = make();
+    if let Ok(limits) = limits {
+        let _ = kernel::set_file_limit(limits);
+    }
+    made
+}
+
+/// The limits with which hidden descriptors can be made. The program may have lowered its own since their
+/// floor was chosen.
+fn lifted(soft: u64, hard: u64) -> [u64; 2] {
+    [raised_limit(soft, hard).max((floor() + HIDDEN_DESCRIPTORS).min(hard)), hard]
 }
 
 fn floor() -> u64 {

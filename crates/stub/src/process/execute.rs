@@ -16,7 +16,7 @@ use crate::signal::frame::UserContext;
 use crate::thread::Thread;
 use crate::trap::reissue;
 use banyan_sys::raw::Errno;
-use banyan_wire::stub::{Answer, Execute, Executes, Request};
+use banyan_wire::stub::{Answer, Execute, Executes, Nothing, Request};
 use linux_raw_sys::general as linux;
 use zerocopy::IntoBytes;
 
@@ -56,6 +56,19 @@ pub fn execute(
                 [script as u64, bytes.as_ptr() as u64, length as u64, 0, 0, 0],
             )?
         };
+    }
+    // Should the process have given up the right to have its page faults served.
+    if let (Answer::Done(_), Some(device)) = requests::ask_for_descriptor(&Request::FaultDevice(Nothing {})) {
+        // Not one of the first three, which mean something to every program; and it is kept at exec.
+        let above = [device as u64, linux::F_DUPFD.into(), 3, 0, 0, 0];
+        // SAFETY: no pointers.
+        let kept = unsafe { kernel::checked(linux::__NR_fcntl, above) };
+        kernel::close(device);
+        let number = Decimal::new(kept?);
+        let digits = number.text();
+        let to_script = [script as u64, digits.as_ptr() as u64, digits.len() as u64, 0, 0, 0];
+        // SAFETY: the digits live across the call, which only reads them.
+        let _ = unsafe { kernel::checked(linux::__NR_write, to_script)? };
     }
     kernel::set_at_exec(script, AtExec::Kept);
     let mut words = [*b"/proc/se", *b"lf/fd/\0\0", [0; 8]].map(u64::from_le_bytes);

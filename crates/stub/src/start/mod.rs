@@ -102,7 +102,7 @@ fn welcome(socket: i32) {
 /// threads that wait for a page hang until the service thread ends them, and never continue on a page of
 /// zeroes.
 fn hello(socket: i32) {
-    let created = userfaultfd::create();
+    let created = userfaultfd::create().or_else(|error| create_by_daemon(socket).ok_or(error));
     let descriptor = created.ok().map(descriptors::hide);
     SETTINGS.faults.store(descriptor.unwrap_or(-1), Ordering::Relaxed);
     let hello = Request::Hello(Hello {
@@ -118,6 +118,20 @@ fn hello(socket: i32) {
         // The daemon has said what is wrong.
         _ => kernel::exit_group(report::STATUS_OURS),
     }
+}
+
+/// A userfaultfd of a process that may not make one, as one that gave up that right: its daemon may have what
+/// it had before.
+fn create_by_daemon(socket: i32) -> Option<i32> {
+    let mut buffer = [0; PACKET_MAX];
+    let request = Request::FaultDevice(Nothing {});
+    let received = socket::send(socket, request.encode().bytes(), None)
+        .and_then(|()| socket::receive(socket, &mut buffer))
+        .ok()?;
+    let device = received.descriptors[0]?;
+    let created = userfaultfd::create_by(device).ok();
+    kernel::close(device);
+    created
 }
 
 /// The home replica: the first thread becomes the program's.

@@ -12,6 +12,7 @@ use crate::daemon::requests;
 use crate::kernel;
 use crate::memory;
 use crate::memory::copy::{self, ProgramAddress};
+use crate::process::descriptors;
 use crate::report;
 use crate::signal::{deferred, disposition};
 use crate::start;
@@ -25,11 +26,8 @@ use linux_raw_sys::general as linux;
 /// Creates the copy, whose thread is in the caller's payload. Returns its id or a negated errno.
 pub fn create(thread: &'static Thread, creation: &Creation) -> i64 {
     let guard = memory::LOCK.lock();
-    let (Answer::Done(_), Some(socket)) = requests::ask_for_descriptor(&Request::Fork(Nothing {})) else {
-        // There may have been no number for the socket.
-        requests::tell(&Request::Forked(Nothing {}));
-        return Errno::EAGAIN.negated();
-    };
+    // If there was no number for the socket, there is one above the program's.
+    let Some(socket) = ask().or_else(|| descriptors::with_room(ask)) else { return Errno::EAGAIN.negated() };
     let mut word = 0_u32;
     let arguments = [creation.flags & !DONE_HERE, 0, &raw mut word as u64, 0, 0, 0];
     // SAFETY: the copy goes on here with memory of its own; the word lives across the call, which writes it.
@@ -47,6 +45,17 @@ pub fn create(thread: &'static Thread, creation: &Creation) -> i64 {
     result
 }
 
+/// Asks for the request socket of a copy.
+fn ask() -> Option<i32> {
+    match requests::ask_for_descriptor(&Request::Fork(Nothing {})) {
+        (Answer::Done(_), Some(socket)) => Some(socket),
+        _ => {
+            requests::tell(&Request::Forked(Nothing {}));
+            None
+        }
+    }
+}
+
 /// First code of the copy.
 fn begin(thread: &'static Thread, creation: &Creation, socket: i32) -> ! {
     memory::LOCK.free();
@@ -55,13 +64,15 @@ fn begin(thread: &'static Thread, creation: &Creation, socket: i32) -> ! {
     deferred::begin_copy();
     exit::count_first();
     let process = kernel::process_id();
-    loop {
-        match requests::ask_for_descriptor(&Request::Copied(Copied { process })) {
-            (Answer::Steps(steps), file) => start::map(&steps, file),
-            (Answer::Done(_), _) => break,
-            _ => kernel::exit_group(report::STATUS_OURS),
+    descriptors::with_room(|| {
+        loop {
+            match requests::ask_for_descriptor(&Request::Copied(Copied { process })) {
+                (Answer::Steps(steps), file) => start::map(&steps, file),
+                (Answer::Done(_), _) => break,
+                _ => kernel::exit_group(report::STATUS_OURS),
+            }
         }
-    }
+    });
     if creation.flags & create::CLEARS_HANDLERS != 0 {
         disposition::clear();
     }

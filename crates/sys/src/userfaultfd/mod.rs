@@ -9,6 +9,7 @@
 #[cfg(feature = "std")]
 mod descriptor;
 
+use core::ffi::CStr;
 use linux_raw_sys::general as linux;
 use linux_raw_sys::ioctl::UFFDIO_API;
 
@@ -123,6 +124,18 @@ pub fn create() -> Result<i32, Errno> {
     create_with(Kind::ProgramAndKernel, 0, FEATURES).map(|(descriptor, _)| descriptor)
 }
 
+/// As [`create`], by the device file, which is open as this number: who may not open it may use what another
+/// has opened.
+///
+/// # Errors
+/// The device's; `EINVAL` if the kernel lacks a feature.
+pub fn create_by(device: i32) -> Result<i32, Errno> {
+    agree(create_from_open_device(device, 0)?, FEATURES).map(|(descriptor, _)| descriptor)
+}
+
+/// The device file by which a process has a userfaultfd that may not ask the kernel for one.
+pub const DEVICE: &CStr = c"/dev/userfaultfd";
+
 /// The features that this kernel has.
 ///
 /// # Errors
@@ -147,6 +160,11 @@ fn create_with(kind: Kind, flags: u32, features: u64) -> Result<(i32, u64), Errn
         Err(Errno::EPERM) if kind == Kind::ProgramAndKernel => create_from_device(flags)?,
         Err(error) => return Err(error),
     };
+    agree(descriptor, features)
+}
+
+/// Agrees with the kernel on the features of a new descriptor.
+fn agree(descriptor: i32, features: u64) -> Result<(i32, u64), Errno> {
     let mut api = linux::uffdio_api { api: u64::from(linux::UFFD_API), features, ioctls: 0 };
     // SAFETY: the kernel reads and writes one `uffdio_api`.
     match unsafe { ioctl(descriptor, UFFDIO_API, &raw mut api as u64) } {
@@ -163,13 +181,18 @@ fn create_with(kind: Kind, flags: u32, features: u64) -> Result<(i32, u64), Errn
 fn create_from_device(flags: u32) -> Result<i32, Errno> {
     const AT_FDCWD: u64 = linux::AT_FDCWD as i64 as u64;
     const DEVICE_FLAGS: u64 = (linux::O_RDWR | linux::O_CLOEXEC) as u64;
-    let path = c"/dev/userfaultfd";
     // SAFETY: the path is a constant that ends with zero.
-    let device = unsafe { call(linux::__NR_openat, [AT_FDCWD, path.as_ptr() as u64, DEVICE_FLAGS, 0, 0, 0]) }
-        .map_err(|_| Errno::EPERM)?;
-    // SAFETY: the ioctl takes flags by value and makes a descriptor.
-    let made = unsafe { ioctl(device as i32, USERFAULTFD_IOC_NEW, u64::from(linux::O_CLOEXEC | flags)) };
+    let device =
+        unsafe { call(linux::__NR_openat, [AT_FDCWD, DEVICE.as_ptr() as u64, DEVICE_FLAGS, 0, 0, 0]) }
+            .map_err(|_| Errno::EPERM)?;
+    let made = create_from_open_device(device as i32, flags);
     close(device as i32);
+    made
+}
+
+fn create_from_open_device(device: i32, flags: u32) -> Result<i32, Errno> {
+    // SAFETY: the ioctl takes flags by value and makes a descriptor.
+    let made = unsafe { ioctl(device, USERFAULTFD_IOC_NEW, u64::from(linux::O_CLOEXEC | flags)) };
     made.map(|descriptor| descriptor as i32)
 }
 

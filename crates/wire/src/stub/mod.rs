@@ -30,7 +30,7 @@ pub use request::{
 };
 
 /// Version of these records; both sides come from one binary, so a mismatch is a build error made visible.
-pub const STUB_ABI_VERSION: u32 = 10;
+pub const STUB_ABI_VERSION: u32 = 11;
 
 /// First packet from the daemon to a new stub, beside which the memory file and the command socket travel.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]

@@ -49,8 +49,9 @@ messages! {
         17 Move(StoppedThread),
         /// A program is executed, whose file comes beside this. Done, and beside it a script that begins a
         /// run like this one, to which the stub appends the program's path and what it is called by, each
-        /// with a zero behind it; no script if the file is a directory; at home if what is executed is
-        /// native; failed if it is no program.
+        /// with a zero behind it, then the number of the device file of `FaultDevice` if it has that; no
+        /// script if the file is a directory; at home if what is executed is native; failed if it is no
+        /// program.
         18 Execute(Execute),
         /// The program is about to make a copy of its process. Done, and beside it the request socket of the
         /// copy; or failed.
@@ -63,6 +64,9 @@ messages! {
         /// A call about a timer. Timer; or failed if it is none that runs by processor time, and the kernel
         /// has it.
         22 Timer(TimerCall),
+        /// Whence can a process have its page faults served that may not ask the kernel? Done, and the device
+        /// file beside it; or failed.
+        23 FaultDevice(Nothing),
     }
 }
 

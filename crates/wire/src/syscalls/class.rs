@@ -53,8 +53,8 @@ pub enum Handling {
     Futex,
     /// As [`Handling::Futex`], of the calls that are about several words or have a number for each operation.
     Futexes,
-    /// It writes the memory of a process, which may be the program's own: the stub copies that, for the kernel
-    /// would hold pages that another node may take meanwhile.
+    /// It writes the memory of a process, which may be the program's own: the stub copies that, for the
+    /// kernel would hold pages that another node may take meanwhile.
     ProcessMemory,
     /// It would have a pipe hold pages of the program: the bytes are copied instead.
     Splice,
