@@ -20,6 +20,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
 
 const OWN: MemberId = MemberId([1; 10]);
 const COMPANY: CompanyId = CompanyId::ROOT;
@@ -213,7 +214,7 @@ fn what_waits_is_written_together_and_a_stalled_disk_acknowledges_nothing() {
         .map(|index| log.store.committer().write(vec![Write::append(COMPANY, [entry(1, index)])]))
         .collect();
     std::thread::sleep(Duration::from_millis(100));
-    assert!(waiting.iter().all(|waiting| waiting.is_empty()), "nothing is durable yet");
+    assert!(waiting.iter().all(oneshot::Receiver::is_empty), "nothing is durable yet");
     faults.set(Fault::None);
     for answer in waiting {
         answer.blocking_recv().unwrap().unwrap();
