@@ -370,11 +370,10 @@ impl Cluster {
         }
     }
 
-    /// Notes who comes and goes, and keeps the list for the next start. Does not return.
-    pub(crate) fn follow(&self) -> ! {
+    /// Notes who comes and goes since a list, and keeps the list for the next start. Does not return.
+    pub(crate) fn follow(&self, mut before: Arc<Members>) -> ! {
         /// What others have told is noted that late at most.
         const LONGEST: Duration = Duration::from_secs(1);
-        let mut before = self.members();
         loop {
             self.company.standing().wait_beyond(self.company.standing().index(), LONGEST);
             let after = self.members();

@@ -199,6 +199,8 @@ pub fn serve_member(
     let local = listen_at(&path)?;
     let (name, trust) = (cluster.name(), cluster.trust());
     cluster.begin_if_first();
+    // Before anybody can join.
+    let members = cluster.members();
     let node = Node::start(
         name.clone(),
         trust,
@@ -213,7 +215,7 @@ pub fn serve_member(
     ready(&name, address);
     let (follows, looks_after) = (Arc::clone(&cluster), Arc::clone(&cluster));
     node.thread("keep up", move |_| cluster.keep_up());
-    node.thread("follow", move |_| follows.follow());
+    node.thread("follow", move |_| follows.follow(members));
     node.thread("look after", move |_| looks_after.look_after());
     node.serve_processes(&local, &path)
 }
