@@ -77,8 +77,8 @@ impl<C: Conduct> Machine<C> {
         self.extents.values().all(|extent| !extent.owned && extent.leaving.is_none())
     }
 
-    /// Extents that this node has heard of and that neither it nor home owns: since when, and who does. A node
-    /// that has handed over all tells home, which need not know whom it had given what it owned first.
+    /// Extents that this node has heard of and that neither it nor home owns: since when, and who does. A
+    /// node that has handed over all tells home, which need not know whom it had given what it owned first.
     pub fn owned_by_others(&self) -> impl Iterator<Item = (ExtentNumber, Epoch, NodeId)> + '_ {
         let others =
             self.extents.iter().filter(|(_, extent)| !extent.owned && extent.owner != self.policy.home);

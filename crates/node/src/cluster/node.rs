@@ -124,8 +124,8 @@ pub fn serve_run(settings: NodeSettings) -> Result<(), NodeError> {
     let device = settings.fault_device.map(|number| take(number, "the device of page faults")).transpose()?;
     let spares = Spares::new(&settings, own, spares.collect::<Result<_, _>>()?, device);
     // Another process group: the terminal's signals are the program's. Of the same session: the kernel
-    // schedules each session as a group of its own (`CONFIG_SCHED_AUTOGROUP`, sched(7)), and a thread that came
-    // to the group of a node waited for seconds while others computed.
+    // schedules each session as a group of its own (`CONFIG_SCHED_AUTOGROUP`, sched(7)), and a thread that
+    // came to the group of a node waited for seconds while others computed.
     let _ = rustix::process::setpgid(None, None);
     let page = match settings.page {
         Some(page) => Some((take(page.listener, "the socket of its page")?, PageToken::new(page.secret))),

@@ -1,9 +1,9 @@
-//! A node leaves a job while its program runs. It asks home for that; home has its threads go elsewhere, takes
-//! what it owns and has the others take its pages (`banyan_core::coherence`, retire), and ends its part. Its
-//! number is not used again.
+//! A node leaves a job while its program runs. It asks home for that; home has its threads go elsewhere,
+//! takes what it owns and has the others take its pages (`banyan_core::coherence`, retire), and ends its
+//! part. Its number is not used again.
 //!
-//! A thread that waits in a call goes when the call returns, and until then the node stays. Home itself cannot
-//! leave: it is where the process is.
+//! A thread that waits in a call goes when the call returns, and until then the node stays. Home itself
+//! cannot leave: it is where the process is.
 //!
 //! Not here: when a machine wants to leave (`crate::cluster::node`).
 
@@ -24,8 +24,8 @@ const LOOK: Duration = Duration::from_millis(10);
 /// When a thread that has not gone is told again, at first and at the longest.
 const TELL_AGAIN: Duration = Duration::from_millis(20);
 const TELL_AGAIN_MAX: Duration = Duration::from_secs(1);
-/// A node hands over what it owns within this time. What it takes with others to take its pages depends on how
-/// many there are, and is bounded for a terabyte.
+/// A node hands over what it owns within this time. What it takes with others to take its pages depends on
+/// how many there are, and is bounded for a terabyte.
 const HAND_OVER_DEADLINE: Duration = Duration::from_secs(30);
 const TAKE_DEADLINE: Duration = Duration::from_secs(3600);
 /// How long a wait for an answer lasts until it looks whether the run has ended.
