@@ -32,6 +32,9 @@ use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
+/// How long a wait for an answer lasts until it looks whether the node has left.
+const LOOK: Duration = Duration::from_millis(20);
+
 /// What only the home node has of a job.
 #[derive(Debug)]
 pub(crate) struct Home {
@@ -383,8 +386,11 @@ impl Home {
         let waits: Vec<_> = nodes.into_iter().map(ask).collect();
         let deadline = Instant::now() + PEER_DEADLINE;
         for (node, wait) in waits {
-            if wait.recv_timeout(left(deadline)).is_err() {
-                return Err(PagerError::Fatal(format!("{node} did not unmap memory in time")));
+            // One that leaves meanwhile has no memory any more, and does not answer.
+            while wait.recv_timeout(LOOK.min(left(deadline))).is_err() && !self.presence.has_left(node) {
+                if left(deadline).is_zero() {
+                    return Err(PagerError::Fatal(format!("{node} did not unmap memory in time")));
+                }
             }
         }
         Ok(())

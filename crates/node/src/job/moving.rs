@@ -27,7 +27,7 @@ impl Job {
         Some(JobStatus {
             process: self.replica_id(),
             program: String::from_utf8_lossy(name).into_owned(),
-            nodes: self.nodes(),
+            nodes: self.facts.places.present().len() as u8,
             moves: placement.moves(),
             threads: placement.threads().map(|(thread, node)| (thread, node.get())).collect(),
         })

@@ -161,6 +161,11 @@ impl Presence {
         (0..here.nodes).filter_map(NodeId::new).filter(|&node| !here.left.contains(node)).collect()
     }
 
+    /// Whether a node has left.
+    pub(super) fn has_left(&self, node: NodeId) -> bool {
+        self.here.lock().left.contains(node)
+    }
+
     /// A node wants to leave. False if that is known, or if it does not take part.
     pub(super) fn begins_to_leave(&self, node: NodeId) -> bool {
         let mut here = self.here.lock();
