@@ -18,7 +18,7 @@ use crate::placing::ended;
 /// A program has this long to be spread, on a machine that may be busy.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// A run has this long to end when it must.
-pub(crate) const NOTICE: Duration = Duration::from_secs(7);
+const NOTICE: Duration = Duration::from_secs(7);
 
 pub(crate) fn begin(cluster: &Cluster, case: &Case, how: How) -> Running {
     let mut running = Running::start(&cluster.on(0, case), how).unwrap();
@@ -34,6 +34,17 @@ pub(crate) fn end(running: Running, case: &Case) {
     assert_eq!(outcome.end, native.end, "{}", excerpt(&outcome.stderr));
     assert!(outcome.stdout == native.stdout, "the output differs: {}", excerpt(&outcome.stdout));
     assert!(outcome.stderr == native.stderr, "{}", excerpt(&outcome.stderr));
+}
+
+/// A machine has died. Whatever home knew of it by then, the program is over soon, or goes on.
+pub(crate) fn is_over_or_goes_on(mut running: Running, case: &Case) {
+    std::thread::sleep(NOTICE);
+    if running.has_ended().unwrap() {
+        let outcome = running.finish(NOTICE).unwrap();
+        assert_eq!(outcome.end, End::Status(125), "{}", excerpt(&outcome.stderr));
+    } else {
+        end(running, case);
+    }
 }
 
 /// The nodes that have threads of the program.
@@ -143,19 +154,12 @@ fn a_machine_that_dies_as_it_joins_leaves_no_run_hanging() {
     let Some(cluster) = Cluster::start(2) else { return };
     let case = c("grows", [""]).place(Place::Spread);
     for round in 0..ROUNDS {
-        let mut running = begin(&cluster, &case, How::BanyanOnAll);
+        let running = begin(&cluster, &case, How::BanyanOnAll);
         cluster.add(2);
         let process = cluster.process(2);
         std::thread::sleep(Duration::from_millis(round * 60));
         processes::send(process, Signal::KILL);
-        // Whatever home knew of it by then: it is either over soon, or goes on.
-        std::thread::sleep(NOTICE);
-        if running.has_ended().unwrap() {
-            let outcome = running.finish(NOTICE).unwrap();
-            assert_eq!(outcome.end, End::Status(125), "{}", excerpt(&outcome.stderr));
-        } else {
-            end(running, &case);
-        }
+        is_over_or_goes_on(running, &case);
         succeed(&cluster.command(0, &["node", "remove", "n3"]));
         std::fs::remove_dir_all(cluster.state(2)).unwrap();
     }

@@ -6,19 +6,27 @@ use std::process::Output;
 use std::time::Duration;
 
 use banyan_tests::case::Place;
-use banyan_tests::launch::{End, How, excerpt};
-use banyan_tests::{gate, processes};
+use banyan_tests::launch::How;
+use banyan_tests::{Case, Running, gate, processes};
 use rustix::process::Signal;
 
 use crate::c;
 use crate::cluster::{Cluster, succeed};
-use crate::growing::{NOTICE, begin, end, nodes, wait_for_nodes};
+use crate::growing::{begin, end, is_over_or_goes_on, nodes, wait_for_nodes};
 
 /// Has all programs leave a machine.
 fn drain(cluster: &Cluster, machine: usize) {
     let output = cluster.command(machine, &["node", "drain", "--timeout", "60"]);
     succeed(&output);
     assert!(text(&output).contains("No program is on this node"), "{}", text(&output));
+}
+
+/// A program with threads on three machines.
+fn spread(cluster: &Cluster, word: &str) -> (Case, Running) {
+    let case = c("grows", [word]).place(Place::Spread);
+    let running = begin(cluster, &case, How::BanyanOnAll);
+    wait_for_nodes(cluster, &running, 3);
+    (case, running)
 }
 
 fn text(output: &Output) -> String {
@@ -29,9 +37,7 @@ fn text(output: &Output) -> String {
 fn a_machine_that_is_drained_takes_nothing_with_it() {
     let _pass = gate::enter();
     let Some(cluster) = Cluster::start(3) else { return };
-    let case = c("grows", [""]).place(Place::Spread);
-    let running = begin(&cluster, &case, How::BanyanOnAll);
-    wait_for_nodes(&cluster, &running, 3);
+    let (case, running) = spread(&cluster, "");
     for (machine, left) in [(1, 2), (2, 1)] {
         drain(&cluster, machine);
         assert_eq!(nodes(&cluster, &running).len(), left);
@@ -44,9 +50,7 @@ fn a_machine_that_is_drained_takes_nothing_with_it() {
 fn a_machine_comes_back_as_another_node() {
     let _pass = gate::enter();
     let Some(cluster) = Cluster::start(3) else { return };
-    let case = c("grows", [""]).place(Place::Spread);
-    let running = begin(&cluster, &case, How::BanyanOnAll);
-    wait_for_nodes(&cluster, &running, 3);
+    let (case, running) = spread(&cluster, "");
     drain(&cluster, 1);
     // Machines that joined within a second are numbered by their ids.
     let gone = if nodes(&cluster, &running).contains(&1) { 2 } else { 1 };
@@ -66,9 +70,7 @@ fn a_machine_comes_back_as_another_node() {
 fn copies_are_of_one_moment_while_machines_leave() {
     let _pass = gate::enter();
     let Some(cluster) = Cluster::start(3) else { return };
-    let case = c("grows", ["copies"]).place(Place::Spread);
-    let running = begin(&cluster, &case, How::BanyanOnAll);
-    wait_for_nodes(&cluster, &running, 3);
+    let (case, running) = spread(&cluster, "copies");
     for _ in 0..3 {
         drain(&cluster, 2);
         succeed(&cluster.command(2, &["node", "resume"]));
@@ -113,10 +115,8 @@ fn a_machine_that_dies_as_it_leaves_leaves_no_run_hanging() {
     const ROUNDS: u64 = 8;
     let _pass = gate::enter();
     let Some(cluster) = Cluster::start(3) else { return };
-    let case = c("grows", [""]).place(Place::Spread);
     for round in 0..ROUNDS {
-        let mut running = begin(&cluster, &case, How::BanyanOnAll);
-        wait_for_nodes(&cluster, &running, 3);
+        let (case, running) = spread(&cluster, "");
         let process = cluster.process(2);
         // It need not have gone.
         std::thread::scope(|scope| {
@@ -124,13 +124,7 @@ fn a_machine_that_dies_as_it_leaves_leaves_no_run_hanging() {
             std::thread::sleep(Duration::from_millis(20 + round * 25));
             processes::send(process, Signal::KILL);
         });
-        std::thread::sleep(NOTICE);
-        if running.has_ended().unwrap() {
-            let outcome = running.finish(NOTICE).unwrap();
-            assert_eq!(outcome.end, End::Status(125), "{}", excerpt(&outcome.stderr));
-        } else {
-            end(running, &case);
-        }
+        is_over_or_goes_on(running, &case);
         cluster.up(2);
     }
 }

@@ -14,12 +14,12 @@ fn threads_take_turns(threads: u64, times: u64) {
     std::thread::scope(|scope| {
         let call_some = |number: u64| {
             start.wait();
-            for round in 0..times {
-                let arguments = [number, round, 0, 0, 0, 0, 0, 0];
-                assert_eq!(call(&connection, "subject_add", &arguments, &long), Ok(number + round));
-            }
+            let add = |round| call(&connection, "subject_add", &[number, round, 0, 0, 0, 0, 0, 0], &long);
+            let wrong = (0..times).map(|round| (round, add(round)));
+            let wrong = wrong.into_iter().find(|(round, sum)| *sum != Ok(number + round));
             // All are still there: none takes the channel of one that has ended.
             start.wait();
+            assert_eq!(wrong, None, "thread {number}");
         };
         let spawn = |number| {
             let thread = std::thread::Builder::new().stack_size(256 << 10);

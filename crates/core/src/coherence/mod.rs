@@ -158,7 +158,7 @@ impl<C: Conduct> Machine<C> {
 
     /// Appends to `outputs` what is to be done, in order, because of `input` at the time `now`.
     pub fn step(&mut self, now: Microseconds, input: Input, outputs: &mut Vec<Output>) {
-        if self.dead || self.retirement.closed {
+        if self.dead || self.retirement.is_closed() {
             return;
         }
         self.now = now;
@@ -352,7 +352,7 @@ impl<C: Conduct> Machine<C> {
     /// Since which epoch this node is the owner of an extent, if it is.
     #[must_use]
     pub fn owns(&self, extent: ExtentNumber) -> Option<Epoch> {
-        if self.retirement.closed {
+        if self.retirement.is_closed() {
             return None;
         }
         match self.extents.get(&extent) {
@@ -372,7 +372,7 @@ impl<C: Conduct> Machine<C> {
     /// How this node holds a page.
     #[must_use]
     pub fn held(&self, page: PageNumber) -> Held {
-        if self.retirement.closed {
+        if self.retirement.is_closed() {
             return Held::Absent;
         }
         match self.extents.get(&page.extent()) {

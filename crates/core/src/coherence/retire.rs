@@ -20,13 +20,22 @@ use super::extent::{Directory, Entry, Extent, Held, Purpose, runs};
 use super::timer::Timers;
 use super::{Conduct, Machine, Mutation, Outcome, Outputs, Problem};
 
-/// Nodes that are leaving or have left, as this node knows them; and whether it leaves itself.
+/// How far this node is from leaving.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+enum Stage {
+    /// It stays.
+    #[default]
+    Stays,
+    /// It hands over all that it owns.
+    Retires,
+    /// It has left, and says nothing more.
+    Closed,
+}
+
+/// Nodes that are leaving or have left, as this node knows them; and how far it is itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Retirement {
-    /// This node hands over all that it owns.
-    pub(super) retiring: bool,
-    /// This node has left: it says nothing more.
-    pub(super) closed: bool,
+    own: Stage,
     /// What these ask for is not served.
     dismissed: NodeSet,
     /// These are never asked again.
@@ -36,6 +45,11 @@ pub(super) struct Retirement {
 impl Retirement {
     pub(super) fn is_dismissed(&self, node: NodeId) -> bool {
         self.dismissed.contains(node)
+    }
+
+    /// Whether this node has left.
+    pub(super) fn is_closed(&self) -> bool {
+        self.own == Stage::Closed
     }
 
     pub(super) fn has_left(&self, node: NodeId) -> bool {
@@ -54,13 +68,13 @@ impl<C: Conduct> Machine<C> {
         if self.me == self.policy.home {
             return Err(Problem::Own("home cannot leave its process".into()));
         }
-        self.retirement.retiring = true;
+        self.retirement.own = Stage::Retires;
         Ok(())
     }
 
     /// Hands over what is known and owned here, if this node retires: what became known by the step, too.
     pub(super) fn hand_over_all(&mut self, outputs: &mut Outputs) -> Outcome {
-        if !self.retirement.retiring || self.conduct.makes(Mutation::OwnWhileRetiring) {
+        if self.retirement.own != Stage::Retires || self.conduct.makes(Mutation::OwnWhileRetiring) {
             return Ok(());
         }
         let stays = |extent: &Extent| {
@@ -144,7 +158,7 @@ impl<C: Conduct> Machine<C> {
     /// Whether this node has fallen silent.
     #[must_use]
     pub fn has_closed(&self) -> bool {
-        self.retirement.closed
+        self.retirement.is_closed()
     }
 
     /// Whether this node, which retires, has nothing left that another one could want.
@@ -156,13 +170,13 @@ impl<C: Conduct> Machine<C> {
                 && (extent.untouched == Held::Absent || extent.pages.len() == EXTENT_PAGES as usize)
                 && extent.pages.iter().all(|page| page.held == Held::Absent)
         });
-        self.retirement.retiring && has_nothing && !self.expects_pages()
+        self.retirement.own == Stage::Retires && has_nothing && !self.expects_pages()
     }
 
     /// This node says nothing more, if it may.
     pub(super) fn fall_silent(&mut self) {
         if self.has_nothing() || self.conduct.makes(Mutation::CloseAtOnce) {
-            self.retirement.closed = true;
+            self.retirement.own = Stage::Closed;
             self.timers = Timers::default();
         }
     }

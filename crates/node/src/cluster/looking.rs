@@ -2,12 +2,14 @@
 //!
 //! Not here: the tables (`crate::observe::sql`).
 
+use super::admin::NameFacts;
+use super::company::CompanyFacts;
 use super::membership::Cluster;
 use super::node::{Neighbours, Node};
 use crate::job::Job;
 use crate::observe::log::Log;
 use crate::observe::machine::this_machine;
-use crate::observe::sql::{CompanyView, Facts, LeftConnections, MemberView, NameView, Other, Own};
+use crate::observe::sql::{CompanyView, Facts, LeftConnections, MemberView, Other, Own};
 use crate::transport::Trust;
 use banyan_core::companies::CompanyId;
 use banyan_wire::cluster::Member;
@@ -15,8 +17,8 @@ use banyan_wire::control::Place;
 use banyan_wire::ids::NodeId;
 use std::sync::Arc;
 
-fn view(cluster: &Cluster, member: &Member) -> MemberView {
-    MemberView { id: member.id.to_string(), role: cluster.seat_of(member.id).word(), joined: member.joined }
+fn view(company: &CompanyFacts, member: &Member) -> MemberView {
+    MemberView { id: member.id.to_string(), role: company.seat(member.id).word(), joined: member.joined }
 }
 
 impl Cluster {
@@ -36,23 +38,11 @@ impl Cluster {
         }
     }
 
-    fn registered(&self) -> Vec<NameView> {
-        let facts = self.known_names().names.into_iter();
-        facts
-            .map(|one| NameView {
-                name: one.name,
-                value: one.value,
-                holder: one.holder,
-                lease_seconds: one.lease_seconds,
-            })
-            .collect()
-    }
-
     fn own_view(&self) -> Own {
         let member = self.own_member();
         Own {
             address: member.as_ref().map_or_else(String::new, |member| member.address.to_string()),
-            member: member.as_ref().map(|member| view(self, member)),
+            member: member.as_ref().map(|member| view(&self.company.facts(), member)),
             machine: this_machine(),
             certificate_expires: self.certificate_expires(),
         }
@@ -95,10 +85,11 @@ impl Facts for Node {
     fn others(&self) -> Vec<Other> {
         match &self.neighbours {
             Neighbours::Cluster(cluster) => {
+                let company = cluster.company.facts();
                 let other = |member: Member| Other {
                     name: member.name.clone(),
                     place: Cluster::place(&member),
-                    member: Some((view(cluster, &member), member.machine)),
+                    member: Some((view(&company, &member), member.machine)),
                 };
                 cluster.others().into_iter().map(other).collect()
             }
@@ -135,9 +126,9 @@ impl Facts for Node {
         }
     }
 
-    fn registered(&self) -> Vec<NameView> {
+    fn registered(&self) -> Vec<NameFacts> {
         match &self.neighbours {
-            Neighbours::Cluster(cluster) => cluster.registered(),
+            Neighbours::Cluster(cluster) => cluster.known_names().names,
             Neighbours::Told { .. } => Vec::new(),
         }
     }

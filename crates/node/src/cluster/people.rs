@@ -127,18 +127,6 @@ impl Cluster {
         NamesFacts { revision: agreed.names.revision(), is_current: false, names: names.collect() }
     }
 
-    /// How a member takes part in what the cluster decides.
-    pub(super) fn seat_of(&self, member: MemberId) -> Seat {
-        let facts = self.company.facts();
-        if facts.leader == Some(member) {
-            Seat::Leader
-        } else if facts.voters.contains(&member) {
-            Seat::Voter
-        } else {
-            Seat::Follower
-        }
-    }
-
     fn status(&self, jobs: usize) -> Status {
         // Without a member that leads, what this one knows must do.
         self.catch_up(LOOKING);
@@ -146,11 +134,11 @@ impl Cluster {
         if let Some(member) = self.own_member() {
             members.push(MemberStatus { member, seat: Seat::Follower, answered_us: Some(0), trouble: None });
         }
+        let facts = self.company.facts();
         for one in &mut members {
-            one.seat = self.seat_of(one.member.id);
+            one.seat = facts.seat(one.member.id);
         }
         members.sort_by_key(|one| (one.member.joined, one.member.id));
-        let facts = self.company.facts();
         Status {
             cluster: self.id,
             own: self.own,

@@ -1,13 +1,14 @@
 //! The part of a job that only its home node has: the map of regions, and what it knows of the other nodes.
 //!
 //! Lock order: `regions` or `steps_left`, then `files`, then the pager's. `mapping`, `copied`, `placement`,
-//! `used_before`, `learned`, `nodes_ready` and `ends` are taken alone.
+//! `used_before`, `learned`, `nodes_ready` and `ends` are taken alone; `used_by_left` before those of `places`.
 
 use super::again::Again;
 use super::files::Files;
 use super::loader;
 use super::mapping::Mapping;
 use super::maps;
+use super::places::Places;
 use super::questions::{Answer, PEER_DEADLINE, Questions};
 use super::settings::{self, JobSettings, Summary};
 use super::summons::Presence;
@@ -32,9 +33,6 @@ use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-/// How long a wait for an answer lasts until it looks whether the node has left.
-const LOOK: Duration = Duration::from_millis(20);
-
 /// What only the home node has of a job.
 #[derive(Debug)]
 pub(crate) struct Home {
@@ -52,6 +50,8 @@ pub(crate) struct Home {
     placement: Mutex<Placement>,
     /// Processor time of threads on nodes that they have left, in nanoseconds.
     pub(super) used_before: Mutex<BTreeMap<u32, u64>>,
+    /// What the replicas of nodes that have left used. Held while one leaves, so that each is counted once.
+    used_by_left: Mutex<BTreeMap<NodeId, Used>>,
     /// Timers on processor time.
     pub(super) timers: Kept,
     nodes_at_first: u8,
@@ -138,6 +138,7 @@ impl Home {
             images,
             placement: Mutex::new(placement),
             used_before: Mutex::default(),
+            used_by_left: Mutex::default(),
             timers: Kept::default(),
             nodes_at_first: nodes,
             presence,
@@ -339,11 +340,6 @@ impl Home {
         self.node_ended.wait_while_for(&mut ends, |ends| !ends.gone.contains(&node), patience);
     }
 
-    /// What a node that has left had mapped is not to be unmapped there any more.
-    pub(super) fn forget_regions(&self, node: NodeId) {
-        self.learned.lock().remove(&node);
-    }
-
     /// Waits until every other node has closed its control connection: it has read its
     /// [`ControlMessage::Bye`].
     pub(crate) fn wait_for_leave(&self, deadline: Instant) {
@@ -355,18 +351,44 @@ impl Home {
     /// What processor time was used in the replicas of other nodes, or by one thread in that of `node`.
     pub(crate) fn time_elsewhere(&self, node: Option<NodeId>, thread: u32) -> Result<Used, PagerError> {
         let ask = |node| (node, self.questions.ask(node, |id| ControlMessage::ProcessorTime { id, thread }));
-        let asked = self.others().filter(|&other| node.is_none_or(|node| node == other));
-        let waits: Vec<_> = asked.map(ask).collect();
-        let deadline = Instant::now() + PEER_DEADLINE;
         let mut total = Used { user: 0, system: 0 };
-        for (node, wait) in waits {
-            let Ok(Answer::Used(used)) = wait.recv_timeout(left(deadline)) else {
-                return Err(PagerError::Fatal(format!("{node} did not say its processor time")));
-            };
+        let mut add = |used: Used| {
             total.user = total.user.saturating_add(used.user);
             total.system = total.system.saturating_add(used.system);
+        };
+        let asked: Vec<NodeId> = {
+            let left = self.used_by_left.lock();
+            if node.is_none() {
+                left.values().copied().for_each(&mut add);
+            }
+            self.others().filter(|&other| node.is_none_or(|node| node == other)).collect()
+        };
+        let waits: Vec<_> = asked.into_iter().map(ask).collect();
+        let deadline = Instant::now() + PEER_DEADLINE;
+        for (other, wait) in waits {
+            match wait.recv_timeout(left(deadline)) {
+                Ok(Answer::Used(used)) => add(used),
+                Ok(Answer::Left) if node.is_none() => {
+                    self.used_by_left.lock().get(&other).copied().into_iter().for_each(&mut add);
+                }
+                // The thread went elsewhere before.
+                Ok(Answer::Left) => {}
+                _ => return Err(PagerError::Fatal(format!("{other} did not say its processor time"))),
+            }
         }
         Ok(total)
+    }
+
+    /// A node has left, whose replica used this much: from here on nobody waits for it, nor has memory
+    /// unmapped there.
+    pub(super) fn node_leaves(&self, places: &Places, node: NodeId, used: Used) {
+        {
+            let mut left = self.used_by_left.lock();
+            left.insert(node, used);
+            places.leave(node);
+        }
+        self.learned.lock().remove(&node);
+        self.questions.node_has_left(node);
     }
 
     /// Has the other replicas unmap a range, those that may have it mapped.
@@ -386,11 +408,8 @@ impl Home {
         let waits: Vec<_> = nodes.into_iter().map(ask).collect();
         let deadline = Instant::now() + PEER_DEADLINE;
         for (node, wait) in waits {
-            // One that leaves meanwhile has no memory any more, and does not answer.
-            while wait.recv_timeout(LOOK.min(left(deadline))).is_err() && !self.presence.has_left(node) {
-                if left(deadline).is_zero() {
-                    return Err(PagerError::Fatal(format!("{node} did not unmap memory in time")));
-                }
+            if wait.recv_timeout(left(deadline)).is_err() {
+                return Err(PagerError::Fatal(format!("{node} did not unmap memory in time")));
             }
         }
         Ok(())

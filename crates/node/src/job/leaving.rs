@@ -7,6 +7,7 @@
 //!
 //! Not here: when a machine wants to leave (`crate::cluster::node`).
 
+use super::end::Event;
 use super::home::Home;
 use super::questions::{Answer, PEER_DEADLINE};
 use super::{Job, Role};
@@ -86,12 +87,15 @@ impl Job {
         let _summoning = home.presence.summoning();
         let others: Vec<NodeId> = home.others().filter(|&other| other != node).collect();
         let begun = Instant::now();
-        self.done_by(node, HAND_OVER_DEADLINE, |id| ControlMessage::Retire { id })?;
+        let handed = self.questions.ask(node, |id| ControlMessage::Retire { id });
+        if !matches!(self.answer(&handed, begun + HAND_OVER_DEADLINE), Some(Answer::Done)) {
+            return Err("it did not hand over what it owns in time".into());
+        }
         self.take_from(&others, node)?;
         home.presence.begin_change(PEER_DEADLINE)?;
-        let left = self.part_with(home, &others, node);
-        home.presence.end_change(left.is_ok().then_some(node));
-        left?;
+        let parted = self.part_with(home, &others, node);
+        home.presence.end_change();
+        parted?;
         home.end_node(node, PEER_DEADLINE);
         self.peers.remove(node);
         let took = begun.elapsed().as_millis();
@@ -130,7 +134,7 @@ impl Job {
             return Err("its pages did not come home in time".into());
         }
         for (other, wait) in waits {
-            if !self.is_done(&wait, deadline) {
+            if !matches!(self.answer(&wait, deadline), Some(Answer::Done)) {
                 return Err(format!("{other} did not take its pages"));
             }
         }
@@ -138,52 +142,40 @@ impl Job {
     }
 
     /// Waits for an answer, but not when the run ends.
-    fn is_done(&self, wait: &Receiver<Answer>, deadline: Instant) -> bool {
+    fn answer(&self, wait: &Receiver<Answer>, deadline: Instant) -> Option<Answer> {
         loop {
             match wait.recv_timeout(PATIENCE) {
                 Err(RecvTimeoutError::Timeout) if !self.is_ending() && Instant::now() < deadline => {}
-                answer => return matches!(answer, Ok(Answer::Done)),
+                answer => return answer.ok(),
             }
         }
     }
 
     /// The node says nothing more, and all hear of it.
     fn part_with(&self, home: &Home, others: &[NodeId], node: NodeId) -> Result<(), String> {
-        self.done_by(node, PEER_DEADLINE, |id| ControlMessage::Close { id })?;
+        let closed = self.questions.ask(node, |id| ControlMessage::Close { id });
+        let Some(Answer::Used(used)) = self.answer(&closed, Instant::now() + PEER_DEADLINE) else {
+            return Err("somebody wants something of it still".into());
+        };
         // From here on there is no way back: who does not answer is lost, and ends the run.
-        self.facts.places.leave(node);
         self.pager.forget(node).map_err(|error| self.broken(&error))?;
-        home.forget_regions(node);
+        home.node_leaves(&self.facts.places, node, used);
         let ask = |&other: &NodeId| {
             let question = |id| ControlMessage::Left { id, node: node.get() };
             (other, self.questions.ask(other, question))
         };
         let waits: Vec<_> = others.iter().map(ask).collect();
         for (other, wait) in waits {
-            if !self.is_done(&wait, Instant::now() + PEER_DEADLINE) {
+            if !matches!(self.answer(&wait, Instant::now() + PEER_DEADLINE), Some(Answer::Done)) {
                 self.lost(other, "it did not hear that another node has left");
             }
         }
         Ok(())
     }
 
-    fn done_by(
-        &self,
-        node: NodeId,
-        patience: Duration,
-        question: impl FnOnce(u64) -> ControlMessage,
-    ) -> Result<(), String> {
-        let wait = self.questions.ask(node, question);
-        if self.is_done(&wait, Instant::now() + patience) {
-            Ok(())
-        } else {
-            Err("it did not answer in time".into())
-        }
-    }
-
     fn broken(&self, error: &PagerError) -> String {
         let reason = error.to_string();
-        self.emit(super::end::Event::Broken(reason.clone()));
+        self.emit(Event::Broken(reason.clone()));
         reason
     }
 
@@ -210,14 +202,17 @@ impl Job {
         });
     }
 
-    /// Elsewhere, told by home: this node has nothing left.
+    /// Elsewhere, told by home: this node has nothing left. The answer is what its replica used, once and for
+    /// all.
     pub(super) fn told_to_close(&self, id: u64) {
         self.thread("close", move |job| {
             let closed = job.pager.fall_silent(Instant::now() + PEER_DEADLINE);
             if job.did(closed) {
                 // The others end their connections when they hear of it, which may be before home ends this.
                 job.ending.store(true, Ordering::Release);
-                job.questions.send(NodeId::HOME, &ControlMessage::Done { id });
+                if let Err(error) = job.say_last_time(id) {
+                    job.emit(Event::Broken(format!("its replica does not tell its time: {error}")));
+                }
             }
         });
     }

@@ -44,6 +44,7 @@ impl Job {
         let mut pause = interval(Pace::Soon);
         let mut looked = self.started;
         let (mut patience, mut tell_again) = (TELL_AGAIN, self.started);
+        let mut usage = Vec::new();
         while !self.is_ending() {
             std::thread::sleep(pause);
             let (begun, used) = (Instant::now(), processor_time());
@@ -64,13 +65,14 @@ impl Job {
                 patience = (2 * patience).min(TELL_AGAIN_MAX);
                 tell_again = begun + patience;
             }
-            let (mut nodes, wanting) = self.look(home, nodes, spreading.active(), begun - looked);
+            usage.resize(nodes, Usage::default());
+            let wanting = self.look(home, &mut usage, spreading.active(), begun - looked);
             looked = begun;
             let at = (begun - self.started).as_nanos() as u64;
-            self.note_spare(&mut nodes, at);
+            self.note_spare(&mut usage, at);
             let cost = processor_time() - used;
             let before = spreading.active();
-            if let Some(change) = spreading.observe(at, &nodes, threads, moving.len()) {
+            if let Some(change) = spreading.observe(at, &usage, threads, moving.len()) {
                 self.note_change(change);
                 (patience, tell_again) = (TELL_AGAIN, Instant::now() + TELL_AGAIN);
                 if let Err(reason) = self.carry_out(home, change, before, &wanting) {
@@ -84,8 +86,9 @@ impl Job {
         }
     }
 
-    /// What each node did so far, and which threads at home wanted to run in the `time` since the last look.
-    fn look(&self, home: &Home, nodes: usize, active: u8, time: Duration) -> (Vec<Usage>, HashSet<u32>) {
+    /// Looks at what each node did so far; what a node did that is not in use, or has left, stays. Returns which
+    /// threads at home wanted to run in the `time` since the last look.
+    fn look(&self, home: &Home, nodes: &mut [Usage], active: u8, time: Duration) -> HashSet<u32> {
         let waits: Vec<_> = home
             .others()
             .take(usize::from(active) - 1)
@@ -98,7 +101,6 @@ impl Job {
                 wanting.insert(thread);
             }
         });
-        let mut nodes = vec![Usage::default(); nodes];
         nodes[0] = own;
         for (node, wait) in waits {
             // One that does not answer is lost, which is noticed elsewhere; or the run has ended, which must
@@ -113,7 +115,7 @@ impl Job {
                 break;
             }
         }
-        (nodes, wanting)
+        wanting
     }
 
     /// What the machine of each node had to spare in the time from the start to `at`. Nodes on this machine

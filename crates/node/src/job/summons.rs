@@ -115,9 +115,8 @@ pub(crate) struct Presence {
 struct Here {
     /// Nodes that take part, from home on, but for those that have left.
     nodes: u8,
-    /// Nodes that want to leave or have.
+    /// Nodes that want to leave, or have.
     leaving: NodeSet,
-    left: NodeSet,
     /// Nodes that were lost before they took part, and how.
     lost: BTreeMap<NodeId, String>,
     /// The memory of the program's process stands still; who takes part now was told.
@@ -139,14 +138,8 @@ impl Presence {
     }
 
     fn of(nodes: u8) -> Self {
-        let here = Here {
-            nodes,
-            leaving: NodeSet::EMPTY,
-            left: NodeSet::EMPTY,
-            lost: BTreeMap::new(),
-            still: false,
-            changing: false,
-        };
+        let here =
+            Here { nodes, leaving: NodeSet::EMPTY, lost: BTreeMap::new(), still: false, changing: false };
         Self { summons: None, here: Mutex::new(here), goes_on: Condvar::new(), summoning: Mutex::default() }
     }
 
@@ -157,13 +150,11 @@ impl Presence {
 
     /// The nodes that take part, home included.
     pub(super) fn present(&self) -> Vec<NodeId> {
-        let here = self.here.lock();
-        (0..here.nodes).filter_map(NodeId::new).filter(|&node| !here.left.contains(node)).collect()
+        (0..self.nodes()).filter_map(NodeId::new).filter(|&node| !self.has_left(node)).collect()
     }
 
-    /// Whether a node has left.
-    pub(super) fn has_left(&self, node: NodeId) -> bool {
-        self.here.lock().left.contains(node)
+    fn has_left(&self, node: NodeId) -> bool {
+        self.summons.as_ref().is_some_and(|summons| summons.facts.places.has_left(node))
     }
 
     /// A node wants to leave. False if that is known, or if it does not take part.
@@ -190,11 +181,9 @@ impl Presence {
         Ok(())
     }
 
-    /// It has parted, if it has.
-    pub(super) fn end_change(&self, left: Option<NodeId>) {
-        let mut here = self.here.lock();
-        here.changing = false;
-        here.left = left.map_or(here.left, |node| here.left.with(node));
+    /// It has parted, or could not.
+    pub(super) fn end_change(&self) {
+        self.here.lock().changing = false;
         self.goes_on.notify_all();
     }
 
@@ -229,7 +218,7 @@ impl Presence {
         if node.get() >= here.nodes {
             here.lost.insert(node, reason.into());
         }
-        node.get() < here.nodes && !here.left.contains(node)
+        node.get() < here.nodes && !self.has_left(node)
     }
 
     /// Nodes that are not here begin anew: what was lost of them before says nothing.

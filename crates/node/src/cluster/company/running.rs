@@ -5,6 +5,7 @@
 //! what it knew stays, and programs do not need it. Not here: what is asked of the company
 //! (`super::super::leading`).
 
+use super::super::admin::Seat;
 use super::kinds::{Raft, Who};
 use super::log::Log;
 use super::machine::{Machine, Standing};
@@ -81,6 +82,19 @@ pub(crate) struct CompanyFacts {
     pub(crate) snapshot_at: Option<u64>,
     /// Why this member takes no part, if it does not.
     pub(crate) trouble: Option<String>,
+}
+
+impl CompanyFacts {
+    /// How a member takes part in what the cluster decides.
+    pub(crate) fn seat(&self, member: MemberId) -> Seat {
+        if self.leader == Some(member) {
+            Seat::Leader
+        } else if self.voters.contains(&member) {
+            Seat::Voter
+        } else {
+            Seat::Follower
+        }
+    }
 }
 
 /// A member, as the one that leads sees it.

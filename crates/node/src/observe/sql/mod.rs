@@ -33,10 +33,10 @@ mod threads;
 
 pub(crate) use answering::answer;
 pub(crate) use companies::CompanyView;
-pub(crate) use names::NameView;
 pub(crate) use remote::LeftConnections;
 pub(crate) use serving::{Served, serve};
 
+use crate::cluster::admin::NameFacts;
 use crate::job::Job;
 use crate::observe::log::Log;
 use crate::transport::Trust;
@@ -69,7 +69,7 @@ pub(crate) trait Facts: Debug + Send + Sync {
     /// The companies that it takes part in.
     fn companies(&self) -> Vec<CompanyView>;
     /// The names of the cluster.
-    fn registered(&self) -> Vec<NameView>;
+    fn registered(&self) -> Vec<NameFacts>;
     /// Connections to them that queries have left.
     fn left_connections(&self) -> &LeftConnections;
 }

@@ -1,6 +1,7 @@
 //! The table `names`: where things are that run in the cluster, as this node knows it.
 
 use super::{Parts, Scope, Source, Spec};
+use crate::cluster::admin::NameFacts;
 use banyan_tables::{Column, Field, Kind};
 
 pub(super) const TABLE: Spec = Spec {
@@ -17,26 +18,17 @@ pub(super) const TABLE: Spec = Spec {
     scan: |facts, _| Parts::boxed(Registered(facts.registered())),
 };
 
-/// A name.
-#[derive(Clone, Debug)]
-pub(crate) struct NameView {
-    pub(crate) name: String,
-    pub(crate) value: String,
-    pub(crate) holder: String,
-    pub(crate) lease_seconds: u32,
-}
-
-struct Registered(Vec<NameView>);
+struct Registered(Vec<NameFacts>);
 
 impl Source for Registered {
-    type Row = NameView;
+    type Row = NameFacts;
 
-    fn more(&mut self, rows: &mut Vec<NameView>) -> bool {
+    fn more(&mut self, rows: &mut Vec<NameFacts>) -> bool {
         rows.append(&mut self.0);
         false
     }
 
-    fn field<'a>(&'a self, name: &'a NameView, column: usize) -> Field<'a> {
+    fn field<'a>(&'a self, name: &'a NameFacts, column: usize) -> Field<'a> {
         match column {
             0 => name.name.as_str().into(),
             1 => name.value.as_str().into(),

@@ -75,7 +75,7 @@ impl Facts for Small {
         Vec::new()
     }
 
-    fn registered(&self) -> Vec<NameView> {
+    fn registered(&self) -> Vec<NameFacts> {
         Vec::new()
     }
 
