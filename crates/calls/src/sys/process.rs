@@ -53,8 +53,8 @@ extern "C" fn grandchild(plan: *mut libc::c_void) -> i32 {
     // exec or exit (CLONE_VFORK); we are alone in using it. Only async-signal-safe calls are made.
     unsafe {
         let plan = &mut *plan.cast::<Plan>();
-        // What is typed at a terminal is for the program. Not a session: the kernel schedules each as a group of
-        // its own (`CONFIG_SCHED_AUTOGROUP`, sched(7)), and a worker would wait for a processor beside a
+        // What is typed at a terminal is for the program. Not a session: the kernel schedules each as a group
+        // of its own (`CONFIG_SCHED_AUTOGROUP`, sched(7)), and a worker would wait for a processor beside a
         // program that computes for as long as a second before each call.
         libc::setpgid(0, 0);
         let mut all: libc::sigset_t = std::mem::zeroed();

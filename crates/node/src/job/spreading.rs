@@ -86,8 +86,8 @@ impl Job {
         }
     }
 
-    /// Looks at what each node did so far; what a node did that is not in use, or has left, stays. Returns which
-    /// threads at home wanted to run in the `time` since the last look.
+    /// Looks at what each node did so far; what a node did that is not in use, or has left, stays. Returns
+    /// which threads at home wanted to run in the `time` since the last look.
     fn look(&self, home: &Home, nodes: &mut [Usage], active: u8, time: Duration) -> HashSet<u32> {
         let waits: Vec<_> = home
             .others()
