@@ -251,7 +251,10 @@ mod tests {
         let answered = does(&pool, payer(1));
         drop(doors);
         assert_eq!(answered.recv_timeout(PATIENCE), Ok(7));
-        assert_eq!(begins.try_iter().count(), THREADS_MAX);
+        // A thread has taken its job before that one, and need not have come to say so.
+        for _ in 0..THREADS_MAX {
+            assert_eq!(begins.recv_timeout(PATIENCE), Ok(1));
+        }
         pool.close();
     }
 }
