@@ -1,9 +1,9 @@
 //! Memory: mappings, the allocator, large calls on memory that other nodes hold, registers, and what
 //! happens to a program that touches what it must not.
 
-use banyan_tests::check;
 use banyan_tests::compile::Link;
 use banyan_tests::launch::End;
+use banyan_tests::{Place, check};
 
 use crate::{c, linked};
 
@@ -30,6 +30,13 @@ fn what_the_kernel_would_hold_of_a_program_is_copied() {
 #[test]
 fn heaps_and_windows_at_fixed_addresses_are_shared_like_any_memory() {
     check(&c("memory_ranges", []).on_every_node());
+}
+
+#[test]
+fn memory_lies_where_a_program_wishes_or_elsewhere() {
+    check(&c("wished_addresses", []).on_every_node());
+    // Before other nodes take part, what may be theirs is not.
+    check(&c("wished_addresses", []).place(Place::Auto));
 }
 
 #[test]

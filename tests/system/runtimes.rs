@@ -5,7 +5,7 @@
 //! `docs/reference/compatibility.md` has the table of them. `BANYAN_REGENERATE=1` writes it anew, with the
 //! versions that are installed: those that run with the same result on one, two and three nodes.
 
-use banyan_tests::{Case, check, workspace};
+use banyan_tests::{Case, Place, check, workspace};
 use std::fmt::Write;
 use std::path::Path;
 use std::process::Command;
@@ -213,6 +213,8 @@ fn run(names: &[&str]) {
     for runtime in RUNTIMES.iter().filter(|runtime| names.contains(&runtime.name)) {
         if runtime.is_there() {
             check(&runtime.case());
+            // As people run it, who say nothing of places.
+            check(&runtime.case().place(Place::Auto));
         }
     }
 }

@@ -328,11 +328,18 @@ impl<C: Conduct> Machine<C> {
 
     /// Gives extents away that this node has claimed and that no other node has asked for.
     fn cede(&mut self, extents: Extents, to: NodeId) {
-        let end = ExtentNumber(extents.first.0.saturating_add(extents.count));
-        let claimed = self.assigned.get(&extents.first) == Some(&(end, self.me));
-        if claimed && self.extents.range(extents.first..end).next().is_none() {
+        if self.can_cede(extents) {
+            let end = ExtentNumber(extents.first.0.saturating_add(extents.count));
             self.assigned.insert(extents.first, (end, to));
         }
+    }
+
+    /// Whether this node has claimed these extents, as one range, and none of them was asked for.
+    #[must_use]
+    pub fn can_cede(&self, extents: Extents) -> bool {
+        let end = ExtentNumber(extents.first.0.saturating_add(extents.count));
+        let claimed = self.assigned.get(&extents.first) == Some(&(end, self.me));
+        claimed && self.extents.range(extents.first..end).next().is_none()
     }
 
     /// Has none of these extents been claimed, assigned, or asked for? Only such extents may be assigned.

@@ -5,7 +5,9 @@ use super::{
     Caller, Effect, Operation, Outcome, READ_WRITE, RIGHTS, Range, Region, Regions, Source, has,
     is_page_aligned,
 };
-use banyan_wire::address_space::{LOW, may_hold_code, may_map, page_down, page_up};
+use banyan_wire::address_space::{
+    LOW, POOL_BYTES, POOLS, may_hold_code, may_map, page_down, page_up, pool_start,
+};
 use banyan_wire::ids::PAGE_BYTES;
 use linux_raw_sys::errno::{EEXIST, EINVAL, ENOMEM};
 use linux_raw_sys::general as linux;
@@ -147,10 +149,25 @@ impl Regions {
         if has(flags, linux::MAP_32BIT) {
             return self.map.gap(LOW.start, LOW.end, length, PAGE_BYTES);
         }
-        if hint != 0 && may_hold_code(hint, length) && !self.map.overlaps(hint, hint + length) {
+        let may_be_there = may_hold_code(hint, length) && self.is_in_use(hint, length, node);
+        if hint != 0 && may_be_there && !self.map.overlaps(hint, hint + length) {
             return Some(hint);
         }
         self.place(node, length)
+    }
+
+    /// Whether a node has memory where a program would like to have some. A pool in which nobody has any may
+    /// have to become that of a node which is not here yet.
+    fn is_in_use(&self, start: u64, length: u64, node: u8) -> bool {
+        let is_used = |pool: u8| {
+            let first = pool_start(pool);
+            pool == node || self.map.overlaps(first, first + POOL_BYTES)
+        };
+        let pool_of = |address: u64| ((address - POOLS.start) / POOL_BYTES) as u8;
+        match (start.max(POOLS.start), (start + length).min(POOLS.end)) {
+            (first, end) if first < end => (pool_of(first)..=pool_of(end - 1)).all(is_used),
+            _ => true,
+        }
     }
 }
 

@@ -89,6 +89,23 @@ fn what_is_larger_than_the_range_for_large_reservations_lies_away_from_the_first
 }
 
 #[test]
+fn a_wish_for_addresses_is_granted_where_no_node_may_still_come() {
+    let mut regions = Regions::new(1 << 30);
+    let mut wish = |at: u64, node| {
+        regions.call(MemoryCall::Map, [at, 2 * PAGE_BYTES, WRITABLE, ANONYMOUS, u64::MAX, 0], on(node)).result
+            as u64
+    };
+    let large = LARGE.start + (1 << 30);
+    for (at, node) in [(pool_start(0) + EXTENT_BYTES, 0), (pool_start(2) + EXTENT_BYTES, 2), (large, 1)] {
+        assert_eq!(wish(at, node), at, "{at:#x} for node {node}");
+    }
+    assert_ne!(wish(pool_start(1), 0), pool_start(1), "nobody has memory there yet");
+    assert_ne!(wish(pool_start(1) - PAGE_BYTES, 0), pool_start(1) - PAGE_BYTES, "half of it in that pool");
+    let beside = pool_start(2) + 2 * EXTENT_BYTES;
+    assert_eq!(wish(beside, 0), beside, "node 2 is there");
+}
+
+#[test]
 fn fixed_mappings_replace_and_no_replace_refuses() {
     let mut regions = Regions::new(1 << 30);
     let a = mapped(&mut regions, 2 * PAGE_BYTES, 0);

@@ -68,7 +68,7 @@ impl Job {
         self.facts.places.grow(node, place);
         let grown = if waits_for_others {
             // It is asked when the others are.
-            home.give_pool(&self.pager, node)
+            Ok(())
         } else {
             self.bring(home, summons, node)
         };
@@ -109,7 +109,7 @@ impl Job {
         summons.ask(node)?;
         self.connect_to(node, deadline)?;
         home.wait_for_nodes(node.get() + 1, deadline)?;
-        home.give_pool(&self.pager, node)?;
+        home.give_pools(&self.pager, &[node])?;
         if let Some((lost, _)) = home.presence.take_part(node.get() + 1, deadline)? {
             self.lost(lost, "it ended as soon as it was here");
         }

@@ -55,6 +55,7 @@ pub(crate) struct Home {
     used_by_left: Mutex<BTreeMap<NodeId, Used>>,
     /// Timers on processor time.
     pub(super) timers: Kept,
+    /// Whose the pools were at first: of nodes that come later they are home's until then.
     nodes_at_first: u8,
     pub(super) presence: Presence,
     questions: Arc<Questions>,
@@ -127,7 +128,7 @@ impl Home {
         questions: Arc<Questions>,
         report: Arc<Report>,
     ) -> Self {
-        let nodes = placement.live().len() as u8;
+        let nodes_at_first = presence.nodes();
         let Program { regions, mapping, start, images, files } = program;
         Self {
             regions: Mutex::new(regions),
@@ -141,7 +142,7 @@ impl Home {
             used_before: Mutex::default(),
             used_by_left: Mutex::default(),
             timers: Kept::default(),
-            nodes_at_first: nodes,
+            nodes_at_first,
             presence,
             questions,
             learned: Mutex::default(),
@@ -264,21 +265,26 @@ impl Home {
         self.regions.lock().set_memory_total(bytes);
     }
 
-    /// The pool of a node that joins becomes its memory.
+    /// The pools of nodes that are about to take part become their memory.
     ///
     /// # Errors
-    /// The program has memory there, or had.
-    pub(super) fn give_pool(&self, pager: &Pager, node: NodeId) -> Result<(), String> {
+    /// The program has memory in one of them, or had; then all stay this node's.
+    pub(super) fn give_pools(&self, pager: &Pager, nodes: &[NodeId]) -> Result<(), String> {
         // Held, so that nothing is mapped there between the look and the change.
         let regions = self.regions.lock();
-        let (start, end) = (pool_start(node.get()), pool_start(node.get()) + POOL_BYTES);
-        let is_free = regions.beginning_at(start).next().is_none_or(|region| region.start >= end)
-            && regions.reach(start).is_none();
-        if is_free && pager.cede(start, POOL_BYTES, node) {
-            Ok(())
-        } else {
-            Err(format!("the program has used addresses from {start:#x} on, which would be that node's"))
-        }
+        let is_used = |node: &NodeId| {
+            let (start, end) = (pool_start(node.get()), pool_start(node.get()) + POOL_BYTES);
+            regions.reach(start).is_some()
+                || regions.beginning_at(start).next().is_some_and(|region| region.start < end)
+        };
+        let given = match nodes.iter().copied().find(is_used) {
+            Some(used) => Err(used),
+            None => pager.cede_pools(nodes),
+        };
+        given.map_err(|used| {
+            let start = pool_start(used.get());
+            format!("the program has used addresses from {start:#x} on, which would be those of {used}")
+        })
     }
 
     /// What is left to do before the program runs.

@@ -257,6 +257,8 @@ impl Job {
         let deadline = Instant::now() + START_DEADLINE;
         let come = summons.call().and_then(|()| self.connect());
         let come = come.and_then(|()| home.wait_for_nodes(self.nodes(), deadline));
+        let others: Vec<NodeId> = self.facts.places.others(NodeId::HOME).collect();
+        let come = come.and_then(|()| home.give_pools(&self.pager, &others));
         match come.and_then(|()| presence.take_part(self.nodes(), deadline)) {
             Ok(lost) => {
                 if let Some((node, _)) = lost {

@@ -155,14 +155,19 @@ impl Pager {
         })
     }
 
-    /// At home: memory that this node has claimed, as one range, and that nothing is mapped in becomes that
-    /// of a node that joins. Says whether it does: not if another node has asked for any of it.
-    pub(crate) fn cede(&self, start: u64, length: u64, to: NodeId) -> bool {
+    /// At home: the pools of nodes that join, which this node has claimed and in which nothing is mapped,
+    /// become theirs; all of them, or none. The error is the first that was asked for.
+    pub(crate) fn cede_pools(&self, nodes: &[NodeId]) -> Result<(), NodeId> {
         let mut state = self.lock();
-        let extents = extents_of(start, length);
         let State { machine, outputs, .. } = &mut *state;
-        machine.step(Microseconds(0), Input::Cede { extents, to }, outputs);
-        machine.owner(extents.first) == to
+        let pool = |node: NodeId| extents_of(pool_start(node.get()), POOL_BYTES);
+        if let Some(&kept) = nodes.iter().find(|&&node| !machine.can_cede(pool(node))) {
+            return Err(kept);
+        }
+        for &to in nodes {
+            machine.step(Microseconds(0), Input::Cede { extents: pool(to), to }, outputs);
+        }
+        Ok(())
     }
 
     /// The memory file of the replica.
