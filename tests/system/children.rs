@@ -59,6 +59,11 @@ fn a_program_that_is_executed_keeps_what_exec_keeps() {
 }
 
 #[test]
+fn a_program_is_executed_by_a_descriptor_too() {
+    check(&c("executed_files", []));
+}
+
+#[test]
 fn a_program_that_gave_up_root_executes_another() {
     check(&c("gives_up_root", []));
 }

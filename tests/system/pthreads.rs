@@ -47,6 +47,11 @@ fn timers_run_by_the_processor_time_of_all_nodes() {
 }
 
 #[test]
+fn threads_sleep_by_the_processor_time_of_all_nodes() {
+    check(&c("processor_sleep", []).on_every_node());
+}
+
+#[test]
 fn a_limit_on_processor_time_counts_that_of_all_nodes() {
     const SIGKILL: i32 = 9;
     const SIGXCPU: i32 = 24;

@@ -208,6 +208,7 @@ pub(crate) fn run(arguments: &RunArguments) -> anyhow::Result<u8> {
         },
         zeroth: None,
         fault_device: None,
+        file: None,
     });
     eprintln!("banyan: {error}");
     Ok(error.status())

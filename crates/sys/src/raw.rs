@@ -33,6 +33,8 @@ impl Errno {
     pub const EBUSY: Self = Self(errno::EBUSY as u16);
     /// Already there.
     pub const EEXIST: Self = Self(errno::EEXIST as u16);
+    /// This kind of thing cannot do it.
+    pub const EOPNOTSUPP: Self = Self(errno::EOPNOTSUPP as u16);
     /// No such device.
     pub const ENODEV: Self = Self(errno::ENODEV as u16);
     /// Invalid argument.

@@ -59,11 +59,7 @@ fn remark(call: &SystemCall) -> String {
         Class::Refuse { errno, notice: Notice::Once } => format!("fails with `{}`", name_of(errno)),
         Class::Refuse { errno, notice: Notice::Never } => format!("fails with `{}`, quietly", name_of(errno)),
         Class::Execute => {
-            if call.name() == "execve" {
-                "the new program runs under Banyan as the old one did; that of a child runs natively".into()
-            } else {
-                "by a child, natively; by the program itself it fails with `ENOSYS` for now".into()
-            }
+            "the new program runs under Banyan as the old one did; that of a child runs natively".into()
         }
         Class::Deputy(Handling::Descriptors(_)) => "Banyan's own descriptors look closed".into(),
         Class::Deputy(Handling::Link { .. }) => "`/proc/self/exe` leads to the program's file".into(),
@@ -97,6 +93,9 @@ fn remark(call: &SystemCall) -> String {
             "processor time is the sum over the nodes; of the rest of `getrusage` the home node's".into()
         }
         Class::Deputy(Handling::Timer) => "one on processor time runs by the sum over the nodes, and its signals say `SI_TIMER`".into(),
+        Class::Deputy(Handling::Sleep) => {
+            "by the clock of the thread's node; by processor time, which is the sum over the nodes".into()
+        }
         Class::Deputy(Handling::Clock) => {
             "the clock of the thread's node; processor time is the sum over the nodes".into()
         }
@@ -104,6 +103,7 @@ fn remark(call: &SystemCall) -> String {
             "getcpu" => "the processor's number on the thread's node",
             "sched_getaffinity" | "get_mempolicy" | "move_pages" => "of the home node",
             "set_mempolicy" | "mbind" | "migrate_pages" => "of what the home node has",
+            "timer_getoverrun" => "of a timer on processor time on several nodes 0: its signals come as often as it is due",
             "gettimeofday" | "time" => "the clock of the thread's node",
             _ => "",
         }

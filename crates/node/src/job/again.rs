@@ -3,8 +3,8 @@
 //! passes on the arguments, the environment, and all that a process keeps.
 //!
 //! The script is a memory file: the `#!` line, the run's settings as one line of JSON, then the program's
-//! path and what it is called by, each with a zero behind it, and perhaps the number of a device, which the
-//! stub appends. Only the same build reads it.
+//! path, what it is called by, the number of a device and that of the program's file, each with a zero behind
+//! it, which the stub appends. The numbers may be missing. Only the same build reads it.
 
 use super::settings::{Children, JobSettings, NodeCount, Placement, Run, Summary};
 use banyan_sys::descriptors;
@@ -89,22 +89,28 @@ pub fn read(script: &Path, arguments: Vec<OsString>) -> io::Result<Run> {
     let mut bytes = Vec::new();
     script.rewind()?;
     script.read_to_end(&mut bytes)?;
-    let (mut run, device) = parse(&bytes, arguments).ok_or(io::ErrorKind::InvalidData)?;
-    run.fault_device = device.map(descriptors::take).transpose()?.map(Arc::new);
+    let (mut run, [device, file]) = parse(&bytes, arguments).ok_or(io::ErrorKind::InvalidData)?;
+    let take =
+        |number: Option<i32>| Ok::<_, io::Error>(number.map(descriptors::take).transpose()?.map(Arc::new));
+    (run.fault_device, run.file) = (take(device)?, take(file)?);
     Ok(run)
 }
 
-/// The run, but for the device whose number comes beside it.
-fn parse(script: &[u8], arguments: Vec<OsString>) -> Option<(Run, Option<i32>)> {
+/// The run, but for the descriptors whose numbers come beside it: of the device, and of the program's file.
+fn parse(script: &[u8], arguments: Vec<OsString>) -> Option<(Run, [Option<i32>; 2])> {
     let mut lines = script.splitn(3, |byte| *byte == b'\n');
     let (_, settings, program) = (lines.next()?, lines.next()?, lines.next()?);
     let again: Again = serde_json::from_slice(settings).ok()?;
     let mut words = program.split(|byte| *byte == 0);
     let [path, zeroth] = [words.next()?, words.next()?].map(|word| OsString::from_vec(word.to_vec()));
-    let device = match words.next()? {
-        [] => None,
-        number => Some(str::from_utf8(number).ok()?.parse().ok()?),
+    let mut number = || match words.next()? {
+        [] => Some(None),
+        number => Some(Some(str::from_utf8(number).ok()?.parse().ok()?)),
     };
+    let numbers = [number()?, number()?];
+    if words.next() != Some(&[]) || words.next().is_some() {
+        return None;
+    }
     let run = Run {
         words: std::iter::once(path).chain(arguments).collect(),
         nodes: again.nodes,
@@ -116,8 +122,9 @@ fn parse(script: &[u8], arguments: Vec<OsString>) -> Option<(Run, Option<i32>)> 
         summary: again.summary,
         zeroth: Some(zeroth),
         fault_device: None,
+        file: None,
     };
-    Some((run, device))
+    Some((run, numbers))
 }
 
 #[cfg(test)]
@@ -130,18 +137,23 @@ mod tests {
         let again = Again::of(&settings);
         let mut bytes = Vec::new();
         let mut script = File::from(again.script().unwrap());
-        script.write_all(b"./a b\0-name\n\0").unwrap();
+        script.write_all(b"./a b\0-name\n\0\0\0").unwrap();
         script.rewind().unwrap();
         script.read_to_end(&mut bytes).unwrap();
         assert!(bytes.starts_with(b"#!/"));
-        let (run, device) = parse(&bytes, vec!["x".into()]).unwrap();
-        assert_eq!(device, None);
-        let with_device = [&bytes[..], b"17"].concat();
-        assert_eq!(parse(&with_device, Vec::new()).unwrap().1, Some(17));
-        assert!(parse(&[&bytes[..], b"-"].concat(), Vec::new()).is_none());
+        let (run, numbers) = parse(&bytes, vec!["x".into()]).unwrap();
+        assert_eq!(numbers, [None, None]);
+        let without = &bytes[..bytes.len() - 2];
+        let with =
+            |numbers: &[u8]| parse(&[without, numbers].concat(), Vec::new()).map(|(_, numbers)| numbers);
+        assert_eq!(with(b"17\0\0"), Some([Some(17), None]));
+        assert_eq!(with(b"\x0023\0"), Some([None, Some(23)]));
+        for damaged in [&b"-\0\0"[..], b"1\0", b"\0\0\0", b"1\x002"] {
+            assert_eq!(with(damaged), None, "{damaged:?}");
+        }
         assert_eq!(run.words, ["./a b", "x"]);
         assert_eq!((run.zeroth, run.node), (Some("-name\n".into()), Some("/run/so\ncket".into())));
-        for end in 0..bytes.len() - 8 {
+        for end in 0..bytes.len() {
             assert!(parse(&bytes[..end], Vec::new()).is_none(), "{end}");
         }
     }

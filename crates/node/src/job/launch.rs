@@ -12,7 +12,7 @@ use crate::cluster::local_nodes;
 use banyan_wire::address_space::PROGRAM_MEMORY;
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -91,7 +91,7 @@ fn is_in_a_run() -> bool {
 
 /// Executes the program in place of this one, in the run that there is.
 fn go_on_in_it(run: &Run) -> Result<LaunchError, LoadError> {
-    let command = loader::resolve(&run.words, run.zeroth.as_deref(), std::env::var_os("PATH").as_deref())?;
+    let command = command_of(run)?;
     loader::check(&command)?;
     eprintln!("banyan: this is a run already: {} goes on in it", command.path.display());
     let mut program = Command::new(&command.path);
@@ -99,6 +99,25 @@ fn go_on_in_it(run: &Run) -> Result<LaunchError, LoadError> {
         program.arg0(zeroth).args(arguments);
     }
     Ok(LaunchError::Start(program.exec()))
+}
+
+/// What is executed.
+fn command_of(run: &Run) -> Result<loader::Command, LoadError> {
+    let search = std::env::var_os("PATH");
+    match &run.file {
+        None => loader::resolve(&run.words, run.zeroth.as_deref(), search.as_deref()),
+        Some(file) => loader::resolve_file(&place_of(file), &run.words, run.zeroth.as_deref()),
+    }
+}
+
+/// Where others, too, find an open file: its path, or this process's descriptor if no path leads to it.
+fn place_of(file: &OwnedFd) -> PathBuf {
+    let descriptor = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
+    let same = |path: &PathBuf| {
+        let (Ok(there), Ok(open)) = (rustix::fs::stat(path), rustix::fs::fstat(file)) else { return false };
+        (there.st_dev, there.st_ino) == (open.st_dev, open.st_ino)
+    };
+    std::fs::read_link(&descriptor).ok().filter(same).unwrap_or_else(|| descriptor.into())
 }
 
 /// A job that has begun and whose program this process is to become.
@@ -111,7 +130,7 @@ struct Prepared {
 }
 
 fn prepare(run: &Run) -> Result<Prepared, LaunchError> {
-    let command = loader::resolve(&run.words, run.zeroth.as_deref(), std::env::var_os("PATH").as_deref())?;
+    let command = command_of(run)?;
     loader::check(&command)?;
     let settings = job_settings(run, &command);
     let (stubs_end, daemons_end) = replica::socket_pair()?;

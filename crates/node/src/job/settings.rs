@@ -79,6 +79,8 @@ pub struct Run {
     /// By which the run's page faults can be served if this process may not ask the kernel: a program that
     /// executes another one had that right before it gave it up.
     pub fault_device: Option<Arc<OwnedFd>>,
+    /// The program's file, if a descriptor stood for it and not a path: execveat(2).
+    pub file: Option<Arc<OwnedFd>>,
 }
 
 /// A program to run, and over how many nodes. Words are bytes: the kernel knows no encoding.

@@ -1,5 +1,5 @@
-//! `execve` by the program itself: another program in its place, under Banyan as this one; and by its
-//! children, if the run follows them.
+//! `execve` and `execveat` by the program itself: another program in its place, under Banyan as this one; and
+//! by its children, if the run follows them.
 //!
 //! The process executes Banyan again, as the interpreter of a script that the daemon makes, so that its id,
 //! files, limits and signals become the new program's as exec says. The daemon learns of the end of this
@@ -10,6 +10,7 @@
 use crate::daemon::requests;
 use crate::kernel::{self, AtExec};
 use crate::memory::copy::{self, ProgramAddress};
+use crate::process::descriptors;
 use crate::process::links::PATH_MAX;
 use crate::report::Decimal;
 use crate::signal::frame::UserContext;
@@ -17,81 +18,190 @@ use crate::thread::Thread;
 use crate::trap::reissue;
 use banyan_sys::raw::Errno;
 use banyan_wire::stub::{Answer, Execute, Executes, Nothing, Request};
+use banyan_wire::syscalls::DescriptorArguments;
+use core::ffi::CStr;
 use linux_raw_sys::general as linux;
 use zerocopy::IntoBytes;
 
+/// `AT_EXECVE_CHECK`: nothing is executed.
+const CHECK_ONLY: u64 = 0x1_0000;
+/// Bytes of what a call is that the stub makes in place of the program's: the script's path.
+const SCRIPT_PATH: usize = 24;
+
+/// What is to be executed: the arguments of execve(2), and where execveat(2) has the path begin.
+struct Call {
+    /// A directory, or with an empty path the file.
+    directory: u64,
+    path: u64,
+    list: u64,
+    environment: u64,
+    /// Of execveat.
+    flags: Option<u64>,
+}
+
+impl Call {
+    fn new(number: u32, arguments: &[u64; 6]) -> Self {
+        let [first, second, third, fourth, fifth, _] = *arguments;
+        if number == linux::__NR_execve {
+            let directory = linux::AT_FDCWD as u64;
+            Self { directory, path: first, list: second, environment: third, flags: None }
+        } else {
+            Self { directory: first, path: second, list: third, environment: fourth, flags: Some(fifth) }
+        }
+    }
+}
+
 /// Has the thread execute the script when it leaves the trap, by the stub's code and with the program's mask.
+/// Returns a result if nothing is executed.
 ///
 /// # Errors
 /// What the kernel would say of the file; `ENOEXEC` if it is no program.
 pub fn execute(
     thread: &Thread,
     by: Executes,
+    number: u32,
     arguments: &[u64; 6],
     context: &mut UserContext,
-) -> Result<(), Errno> {
-    let [path, list, ..] = *arguments;
-    let name: u64 = copy::load(ProgramAddress(list))?;
-    let file = match open(path) {
+) -> Result<Option<i64>, Errno> {
+    let call = Call::new(number, arguments);
+    if call.flags.is_some_and(|flags| flags & CHECK_ONLY != 0) {
+        // SAFETY: the program's own call. A kernel that does not know the flag refuses it.
+        return Ok(Some(unsafe { kernel::raw(number, *arguments) }));
+    }
+    let mut path = [0; PATH_MAX];
+    let length = copy::copy_string_in(ProgramAddress(call.path), &mut path)?;
+    let name: u64 = copy::load(ProgramAddress(call.list))?;
+    let file = match open(&call, path[0] == 0) {
         Ok(file) => file,
         // The kernel executes what cannot be read, and else says why not.
-        Err(_) if by == Executes::Child => return natively(thread, context),
+        Err(_) if by == Executes::Child => {
+            return reissue::reissue(thread, number, [0; 3], context).map(|_| None);
+        }
         Err(error) => return Err(error),
     };
-    let (answer, script) = requests::exchange(&Request::Execute(Execute { by }), Some(file));
+    let prepared = prepare(&call, by, &path[..length], name, file);
     kernel::close(file);
+    let Some(script) = prepared? else {
+        return reissue::reissue(thread, number, [0; 3], context).map(|_| None);
+    };
+    kernel::set_at_exec(script, AtExec::Kept);
+    let mut words = [*b"/proc/se", *b"lf/fd/\0\0", [0; 8]].map(u64::from_le_bytes);
+    let digits = Decimal::new(script as u64);
+    for (to, from) in words.as_mut_bytes()[14..].iter_mut().zip(digits.text().as_bytes()) {
+        *to = *from;
+    }
+    reissue::with_arguments(thread, linux::__NR_execve, &[0, call.list, call.environment, 0, 0, 0], context)?;
+    // Below what the call made again needs; a handler that interrupts it before has all of it done once more.
+    let at = context.registers.rsp.wrapping_sub(SCRIPT_PATH as u64);
+    copy::store(ProgramAddress(at), &words)?;
+    context.registers.rdi = at;
+    Ok(None)
+}
+
+/// The script by which the file goes on in place of this program; `None` if a child makes the call itself.
+fn prepare(call: &Call, by: Executes, path: &[u8], name: u64, file: i32) -> Result<Option<i32>, Errno> {
+    let is_descriptors = call.flags.is_some() && path[0] != b'/' && call.directory as i32 != linux::AT_FDCWD;
+    if is_descriptors && is_script(file) && is_closed_at_exec(call.directory as i32) {
+        // Its interpreter could not open it.
+        return Err(Errno::ENOENT);
+    }
+    let (answer, script) = requests::exchange(&Request::Execute(Execute { by }), Some(file));
     match answer {
         Answer::Done(_) => {}
-        Answer::AtHome(_) => return natively(thread, context),
+        Answer::AtHome(_) => return Ok(None),
         _ => return Err(Errno::ENOEXEC),
     }
     let script = script.ok_or(Errno::EACCES)?;
-    for text in [path, name] {
-        let mut bytes = [0; PATH_MAX];
-        let length = copy::copy_string_in(ProgramAddress(text), &mut bytes)?;
-        // SAFETY: the bytes live across the call, which only reads them.
-        let _ = unsafe {
-            kernel::checked(
-                linux::__NR_write,
-                [script as u64, bytes.as_ptr() as u64, length as u64, 0, 0, 0],
-            )?
-        };
+    // What it is called, as the kernel has it.
+    if is_descriptors {
+        write(script, b"/dev/fd/")?;
+        write(script, Decimal::new(call.directory).text().as_bytes())?;
+        write(script, if path[0] == 0 { b"" } else { b"/" })?;
     }
+    write(script, path)?;
+    let mut zeroth = [0; PATH_MAX];
+    let length = copy::copy_string_in(ProgramAddress(name), &mut zeroth)?;
+    write(script, &zeroth[..length])?;
     // Should the process have given up the right to have its page faults served.
     if let (Answer::Done(_), Some(device)) = requests::ask_for_descriptor(&Request::FaultDevice(Nothing {})) {
-        // Not one of the first three, which mean something to every program; and it is kept at exec.
-        let above = [device as u64, linux::F_DUPFD.into(), 3, 0, 0, 0];
-        // SAFETY: no pointers.
-        let kept = unsafe { kernel::checked(linux::__NR_fcntl, above) };
+        let written = keep(script, device);
         kernel::close(device);
-        let number = Decimal::new(kept?);
-        let digits = number.text();
-        let to_script = [script as u64, digits.as_ptr() as u64, digits.len() as u64, 0, 0, 0];
-        // SAFETY: the digits live across the call, which only reads them.
-        let _ = unsafe { kernel::checked(linux::__NR_write, to_script)? };
+        written?;
     }
-    kernel::set_at_exec(script, AtExec::Kept);
-    let mut words = [*b"/proc/se", *b"lf/fd/\0\0", [0; 8]].map(u64::from_le_bytes);
-    let number = Decimal::new(script as u64);
-    for (to, from) in words.as_mut_bytes()[14..].iter_mut().zip(number.text().as_bytes()) {
-        *to = *from;
+    write(script, b"\0")?;
+    if is_descriptors {
+        keep(script, file)?;
     }
-    let at = reissue::reissue(thread, linux::__NR_execve, words, context)?;
-    context.registers.rdi = at;
-    Ok(())
+    write(script, b"\0")?;
+    Ok(Some(script))
+}
+
+/// Has a descriptor pass exec, and tells the script its number.
+fn keep(script: i32, descriptor: i32) -> Result<(), Errno> {
+    // Not one of the first three, which mean something to every program; and it is kept at exec.
+    let above = [descriptor as u64, linux::F_DUPFD.into(), 3, 0, 0, 0];
+    // SAFETY: no pointers.
+    let kept = unsafe { kernel::checked(linux::__NR_fcntl, above) }?;
+    write(script, Decimal::new(kept).text().as_bytes())
+}
+
+fn write(script: i32, bytes: &[u8]) -> Result<(), Errno> {
+    let arguments = [script as u64, bytes.as_ptr() as u64, bytes.len() as u64, 0, 0, 0];
+    // SAFETY: the bytes live across the call, which only reads them.
+    unsafe { kernel::checked(linux::__NR_write, arguments) }.map(drop)
 }
 
 /// Opens what is to be executed.
-fn open(path: u64) -> Result<i32, Errno> {
-    // SAFETY: the program's own path; the kernel checks it.
-    unsafe {
-        let _ = kernel::checked(linux::__NR_access, [path, linux::X_OK.into(), 0, 0, 0, 0])?;
-        let flags = u64::from(linux::O_CLOEXEC | linux::O_NONBLOCK);
-        kernel::checked(linux::__NR_open, [path, flags, 0, 0, 0, 0]).map(|file| file as i32)
+fn open(call: &Call, path_is_empty: bool) -> Result<i32, Errno> {
+    const KNOWN: u32 = linux::AT_EMPTY_PATH | linux::AT_SYMLINK_NOFOLLOW;
+    let asked = call.flags.unwrap_or(0) as u32;
+    if asked & !KNOWN != 0 {
+        return Err(Errno::EINVAL);
     }
+    let &Call { directory, path, .. } = call;
+    if descriptors::are_hidden(DescriptorArguments::First, &[directory, 0, 0, 0, 0, 0]) {
+        return Err(Errno::EBADF);
+    }
+    let access = [directory, path, linux::X_OK.into(), asked.into(), 0, 0];
+    let mut flags = u64::from(linux::O_CLOEXEC | linux::O_NONBLOCK);
+    if asked & linux::AT_SYMLINK_NOFOLLOW != 0 {
+        flags |= u64::from(linux::O_NOFOLLOW);
+    }
+    // SAFETY: the program's own path; the kernel checks it.
+    let _ = unsafe { kernel::checked(linux::__NR_faccessat2, access)? };
+    let mut place = [0; 48];
+    let path = if !path_is_empty {
+        path
+    } else if directory as i32 == linux::AT_FDCWD {
+        c".".as_ptr() as u64
+    } else {
+        // One that was opened for its path alone, too.
+        link_of(directory as i32, &mut place).as_ptr() as u64
+    };
+    // SAFETY: as above, or a path of the stub's that lives across the call.
+    unsafe { kernel::checked(linux::__NR_openat, [directory, path, flags, 0, 0, 0]) }.map(|file| file as i32)
 }
 
-/// Has a child make the call itself.
-fn natively(thread: &Thread, context: &mut UserContext) -> Result<(), Errno> {
-    reissue::reissue(thread, linux::__NR_execve, [0; 3], context).map(drop)
+/// The link that leads to what a descriptor stands for.
+fn link_of(descriptor: i32, place: &mut [u8; 48]) -> &CStr {
+    let number = Decimal::new(descriptor as u64);
+    let text = [b"/proc/self/fd/", number.text().as_bytes()];
+    for (to, from) in place.iter_mut().zip(text.iter().flat_map(|part| part.iter())) {
+        *to = *from;
+    }
+    CStr::from_bytes_until_nul(place).unwrap_or(c"")
+}
+
+fn is_script(file: i32) -> bool {
+    let mut head = [0_u8; 2];
+    let arguments = [file as u64, head.as_mut_ptr() as u64, head.len() as u64, 0, 0, 0];
+    // SAFETY: the bytes live across the call, which writes no more than their number.
+    unsafe { kernel::raw(linux::__NR_pread64, arguments) == 2 && head == *b"#!" }
+}
+
+fn is_closed_at_exec(descriptor: i32) -> bool {
+    let arguments = [descriptor as u64, linux::F_GETFD.into(), 0, 0, 0, 0];
+    // SAFETY: no pointers.
+    let flags = unsafe { kernel::raw(linux::__NR_fcntl, arguments) };
+    flags >= 0 && flags & i64::from(linux::FD_CLOEXEC) != 0
 }

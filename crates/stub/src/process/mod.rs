@@ -8,5 +8,6 @@ pub mod layout;
 pub mod links;
 pub mod listings;
 pub mod namespaces;
+pub mod processor_sleep;
 pub mod processor_time;
 pub mod timers;

@@ -104,6 +104,14 @@ fn make(thread: &'static Thread, row: &SystemCall, arguments: &[u64; 6], context
                 _ => forward(thread, row, arguments),
             }
         }
+        Class::Deputy(Handling::Sleep) => {
+            let subject = processor_time::subject(row.number.into(), arguments);
+            if subject == Subject::Other && arguments[0] as i32 >= 0 {
+                local_call(thread, row, arguments)
+            } else {
+                forward(thread, row, arguments)
+            }
+        }
         Class::Deputy(Handling::Affinity) => affinity(thread, row, arguments),
         Class::Deputy(_) | Class::Emulate(Emulation::Memory(_) | Emulation::Home(_)) => {
             forward(thread, row, arguments)

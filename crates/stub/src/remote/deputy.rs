@@ -11,7 +11,9 @@ use crate::memory::copy::{self, ProgramAddress};
 use crate::memory::futex;
 use crate::memory::transfer::{self, Splice};
 use crate::process::listings::Listing;
-use crate::process::{descriptors, files, links, namespaces, processor_time, timers};
+use crate::process::processor_sleep::{self, End as Sleep, Time};
+use crate::process::processor_time::{self, Subject};
+use crate::process::{descriptors, files, links, namespaces, timers};
 use crate::remote::migration;
 use crate::remote::shipping::{self, Pieces};
 use crate::report;
@@ -30,7 +32,7 @@ use banyan_wire::syscalls::{self, Argument, Class, Emulation, Handling, SystemCa
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general as linux;
 use linux_raw_sys::net;
-use zerocopy::{FromZeros, IntoBytes};
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 /// Acquired for one call at most; the rest faults.
 const ACQUIRE_MAX: u64 = 1 << 20;
@@ -284,6 +286,10 @@ fn shipped_call(
                 _ => processor_time::deliver(arguments[at], result, written),
             });
         }
+        Handling::Sleep if processor_time::subject(number, &arguments) == Subject::Other => {}
+        Handling::Sleep => {
+            return sleep(thread, number, &arguments, pieces, payload);
+        }
         Handling::Timer => return Some(timers::call(thread, number, &arguments)),
         Handling::Kill => {
             if let Err(error) = refuse::allows_kill(&arguments) {
@@ -353,6 +359,40 @@ fn shipped_call(
         End::Made(result) => Some(result),
         End::NotMade => None,
     }
+}
+
+/// Sleeps by processor time. `None` if a signal came before.
+fn sleep(
+    thread: &Thread,
+    number: u32,
+    arguments: &[u64; 6],
+    pieces: &Pieces,
+    payload: &mut [u8],
+) -> Option<i64> {
+    let [_, _, request, left, ..] = *pieces;
+    let requested = || match payload.get(request.offset..) {
+        Some(bytes) if request.used => {
+            Time::read_from_prefix(bytes).map(|(time, _)| time).map_err(|_| Errno::EFAULT)
+        }
+        _ => copy::load(ProgramAddress(arguments[2])),
+    };
+    let blocked = thread.mask.load(Ordering::Relaxed);
+    let end = processor_sleep::for_remote(thread, number, arguments, blocked, requested);
+    let told = match end {
+        Ok(Sleep::Over) => return Some(0),
+        Ok(Sleep::NotBegun) => return None,
+        Ok(Sleep::Interrupted(told)) => told,
+        Err(error) => return Some(error.negated()),
+    };
+    let stored = match told {
+        None => Ok(()),
+        Some(time) if left.used => {
+            payload[left.offset..][..left.length].copy_from_slice(time.as_bytes());
+            Ok(())
+        }
+        Some(time) => copy::store(ProgramAddress(arguments[3]), &time),
+    };
+    Some(stored.err().unwrap_or(Errno::EINTR).negated())
 }
 
 /// Brings large buffers here in batches before the kernel would fault them in one page at a time.

@@ -84,6 +84,10 @@ pub struct Thread {
     pub waiting_mask: Cell<Option<u64>>,
     /// On a deputy: the signal that the carrier is to take. On a carrier: whether it was interrupted.
     pub taken: Taken,
+    /// How many handlers of the program have interrupted the thread at home.
+    pub interruptions: Cell<u32>,
+    /// What a thread at home waits for that sleeps by processor time.
+    pub sleep: Cell<Option<Sleep>>,
     /// What the deputy's last return said of signals.
     pub notice: Cell<SignalNotice>,
     /// Processor time in nanoseconds that the thread used where it does not execute: on a carrier its
@@ -113,6 +117,15 @@ pub struct Thread {
     pub learned: Cell<u64>,
     /// Calls forwarded or executed for the other side.
     pub deputy_calls: Cell<u64>,
+}
+
+/// What a thread at home waits for that sleeps by processor time.
+#[derive(Clone, Copy, Debug)]
+pub struct Sleep {
+    /// The reading of the clock.
+    pub until: u64,
+    /// How many handlers had interrupted the thread when it began: one more ends the sleep.
+    pub interruptions: u32,
 }
 
 /// All blocks ever made; blocks are reused, never unmapped.
@@ -272,6 +285,7 @@ impl Thread {
         self.deferred.clear();
         self.copies.store(Copies::Made as u32, Ordering::Relaxed);
         self.waiting_mask.set(None);
+        self.sleep.set(None);
         self.taken.clear();
         self.notice.set(SignalNotice::None);
         self.mask.store(0, Ordering::Relaxed);

@@ -7,7 +7,9 @@ use crate::kernel;
 use crate::memory::call;
 use crate::memory::transfer::{self, Splice};
 use crate::process::listings::Listing;
-use crate::process::{descriptors, execute, files, links, namespaces, processor_time, timers};
+use crate::process::{
+    descriptors, execute, files, links, namespaces, processor_sleep, processor_time, timers,
+};
 use crate::signal::frame::UserContext;
 use crate::signal::{alternate_stack, deliver, mask, restore};
 use crate::thread::create::{self, Kind};
@@ -45,6 +47,12 @@ pub fn home_call(
             unsafe { kernel::raw(number, *arguments) }
         }
         Class::Deputy(Handling::Clock | Handling::Usage) => processor_time::call(thread, number, arguments),
+        Class::Deputy(Handling::Sleep) => {
+            match processor_sleep::at_home(thread, number, arguments, context)? {
+                Some(result) => result,
+                None => return Ok(Outcome::Continue),
+            }
+        }
         Class::Deputy(Handling::Timer) => timers::call(thread, number, arguments),
         Class::Deputy(Handling::Link { path }) => {
             links::read_at_home(thread, number, arguments, usize::from(path))
@@ -109,11 +117,10 @@ pub fn home_call(
                 reissue::reissue(thread, number, [0; 3], context)?;
                 return Ok(Outcome::Continue);
             }
-            by if number == linux::__NR_execve => {
-                execute::execute(thread, by, arguments, context)?;
-                return Ok(Outcome::Continue);
-            }
-            _ => refuse::not_served(i64::from(number)),
+            by => match execute::execute(thread, by, number, arguments, context)? {
+                Some(result) => result,
+                None => return Ok(Outcome::Continue),
+            },
         },
         Class::Refuse { errno, notice } => refuse::refuse(i64::from(number), errno, notice),
     };

@@ -194,6 +194,7 @@ fn handled(program: &mut Program, number: u32, handling: Handling, descriptor_fl
         Handling::Usage
         | Handling::Timer
         | Handling::Clock
+        | Handling::Sleep
         | Handling::Futexes
         | Handling::ProcessMemory
         | Handling::Splice
@@ -203,7 +204,7 @@ fn handled(program: &mut Program, number: u32, handling: Handling, descriptor_fl
         | Handling::Futexes
         | Handling::ProcessMemory
         | Handling::Splice => program.result_if_equal(number, TRAP),
-        Handling::Clock => {
+        Handling::Clock | Handling::Sleep => {
             program.push(JUMP_EQUAL, number, 0, 8);
             program.load(ARGUMENT_0_LOW);
             program.push(JUMP_IF_SET, CLOCK_OF_PROCESS_OR_THREAD, 0, 1);
@@ -266,6 +267,7 @@ fn passes_at_home(number: u32) -> bool {
             | Handling::Usage
             | Handling::Timer
             | Handling::Clock
+            | Handling::Sleep
             | Handling::Futexes
             | Handling::ProcessMemory
             | Handling::Splice,
@@ -349,7 +351,12 @@ mod tests {
             let expected = match row.class {
                 Class::Local
                 | Class::Deputy(
-                    Handling::Plain | Handling::Futex | Handling::Kill | Handling::Affinity | Handling::Clock,
+                    Handling::Plain
+                    | Handling::Futex
+                    | Handling::Kill
+                    | Handling::Affinity
+                    | Handling::Clock
+                    | Handling::Sleep,
                 ) => (ALLOW, ALLOW),
                 Class::Deputy(Handling::Descriptors(_)) => (ALLOW, TRAP),
                 Class::Deputy(

@@ -10,6 +10,7 @@ use crate::thread::resume::RED_ZONE;
 use banyan_sys::raw::Errno;
 use banyan_wire::syscalls::MaskPointer;
 use core::arch::global_asm;
+use linux_raw_sys::general as linux;
 
 // Code outside the program that runs for it: the call, then the registers that the call must not change, from
 // the words that [`reissue`] put on the stack.
@@ -52,10 +53,21 @@ global_asm!(
     "banyan_reissue_other_made:",
     "mov rdx, [rsp + 48]",
     "jmp 2b",
+    // As the last, for a call that waits for a while: then the program makes its own once more, with the
+    // number that the word after the registers says.
+    ".globl banyan_reissue_sleep",
+    "banyan_reissue_sleep:",
+    "syscall",
+    ".globl banyan_reissue_sleep_made",
+    "banyan_reissue_sleep_made:",
+    "mov rdx, [rsp + 56]",
+    "jmp 3b",
     "banyan_reissue_end:",
 );
 /// Bytes of the instruction that makes a call.
 pub const SYSCALL_BYTES: u64 = 2;
+/// What the upper half of `rax`, at which the kernel does not look, says of a call that is made once more.
+const SLEPT: u64 = 0x5133_9000 << 32;
 
 unsafe extern "C" {
     static banyan_reissue: u8;
@@ -64,6 +76,8 @@ unsafe extern "C" {
     static banyan_reissue_futex_made: u8;
     static banyan_reissue_other: u8;
     static banyan_reissue_other_made: u8;
+    static banyan_reissue_sleep: u8;
+    static banyan_reissue_sleep_made: u8;
     static banyan_reissue_end: u8;
 }
 
@@ -78,6 +92,7 @@ pub fn contains(instruction: u64) -> bool {
 /// it. Returns what the program blocked when the signal came: if it interrupted a call that waited with a
 /// mask, that mask.
 pub fn leave(thread: &Thread, context: &mut UserContext) -> u64 {
+    thread.interruptions.set(thread.interruptions.get().wrapping_add(1));
     let blocked = mask::of_program(thread, context);
     let at = context.registers.rip;
     if !contains(at) {
@@ -92,27 +107,34 @@ pub fn leave(thread: &Thread, context: &mut UserContext) -> u64 {
     // A few instructions look at the result of a futex call, or put one register back: there the thread
     // stays.
     let is_other = at == other || at == other_made;
+    let (sleep, sleep_made) =
+        (&raw const banyan_reissue_sleep as u64, &raw const banyan_reissue_sleep_made as u64);
+    let sleeps = at == sleep || at == sleep_made;
     let futex_made = at == &raw const banyan_reissue_futex_made as u64 && result != Errno::EFAULT.negated();
-    if at > futex && !futex_made && !is_other {
+    if at > futex && !futex_made && !is_other && !sleeps {
         return blocked;
     }
     // The program's stack is its own: should the words be gone, so is the way back.
-    let Ok([return_address, rdi, rsi, r8, r9, r10, rdx, number]) =
+    let Ok([return_address, rdi, rsi, r8, r9, r10, sixth, seventh]) =
         copy::load::<[u64; 8]>(ProgramAddress(registers.rsp))
     else {
         return blocked;
     };
     if is_other {
-        registers.rdx = rdx;
+        registers.rdx = sixth;
     }
     if at == other {
-        registers.rax = number;
+        registers.rax = seventh;
+    }
+    if sleeps {
+        // The call is made once more, and finds that a handler came.
+        (registers.rax, registers.rdx) = (sixth, seventh);
     }
     (registers.rdi, registers.rsi, registers.r8) = (rdi, rsi, r8);
     (registers.r9, registers.r10) = (r9, r10);
     registers.rsp = registers.rsp.wrapping_add(RED_ZONE + 80);
     registers.rip = return_address;
-    if at == start || at == futex || at == other {
+    if at == start || at == futex || at == other || sleeps {
         registers.rip = return_address.wrapping_sub(SYSCALL_BYTES);
         return blocked;
     }
@@ -215,6 +237,31 @@ pub fn with_arguments(
         set_argument(context, index, *argument);
     }
     Ok(())
+}
+
+/// Has the thread wait for so many milliseconds in place of the program's call, and then make that once more,
+/// which [`slept`] tells. A handler that interrupts it, too, returns to where the call is made once more.
+///
+/// # Errors
+/// `EFAULT` if the stack is not the program's.
+pub fn sleep(
+    thread: &Thread,
+    number: u32,
+    milliseconds: u64,
+    context: &mut UserContext,
+) -> Result<(), Errno> {
+    let own = [SLEPT | u64::from(number), context.registers.rdx, 0];
+    reissue(thread, linux::__NR_poll, own, context)?;
+    context.registers.rip = &raw const banyan_reissue_sleep as u64;
+    for (index, argument) in [0, 0, milliseconds].into_iter().enumerate() {
+        set_argument(context, index, argument);
+    }
+    Ok(())
+}
+
+/// Whether a trapped call is one that is made once more after [`sleep`].
+pub fn slept(context: &UserContext) -> bool {
+    context.registers.rax & !u64::from(u32::MAX) == SLEPT
 }
 
 fn set_argument(context: &mut UserContext, index: usize, value: u64) {

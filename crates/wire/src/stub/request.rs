@@ -48,10 +48,10 @@ messages! {
         /// beside it, unless it is home.
         17 Move(StoppedThread),
         /// A program is executed, whose file comes beside this. Done, and beside it a script that begins a
-        /// run like this one, to which the stub appends the program's path and what it is called by, each
-        /// with a zero behind it, then the number of the device file of `FaultDevice` if it has that; no
-        /// script if the file is a directory; at home if what is executed is native; failed if it is no
-        /// program.
+        /// run like this one, to which the stub appends the program's path, what it is called by, the number
+        /// of the device file of `FaultDevice` if it has that, and that of the program's file if no path
+        /// leads to it, each with a zero behind it; no script if the file is a directory; at home if what is
+        /// executed is native; failed if it is no program.
         18 Execute(Execute),
         /// The program is about to make a copy of its process. Done, and beside it the request socket of the
         /// copy; or failed.

@@ -73,6 +73,8 @@ pub enum Handling {
     /// It reads a clock. One of processor time is asked for at home, the others and the thread's own where it
     /// executes.
     Clock,
+    /// It sleeps by a clock, as `Clock`: no kernel sleeps by processor time of several nodes.
+    Sleep,
 }
 
 /// Which arguments of a call are descriptors.

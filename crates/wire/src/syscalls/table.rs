@@ -8,7 +8,7 @@ use super::class::DescriptorArguments::{First, FirstAndSecond};
 use super::class::Emulation::{Home, Memory, Thread};
 use super::class::Handling::{
     Affinity, Clock, Descriptors, Futex, Futexes, Kill, Link, Listing, Mask, Namespaces, Open, Plain,
-    ProcessMemory, Splice, Timer, Usage,
+    ProcessMemory, Sleep, Splice, Timer, Usage,
 };
 use super::class::HomeCall::{
     CloseRange, EndProcess, GetRobustList, PendingSignals, ProcessControl, SetRobustList, SetTidAddress,
@@ -367,8 +367,8 @@ table! {
     __NR_timer_delete, Deputy(Timer), [];
     __NR_clock_settime, Deputy(Plain), [];
     __NR_clock_gettime, Deputy(Clock), [Value, FixedOut(16)];
-    __NR_clock_getres, Local, [Value, FixedOut(16)];
-    __NR_clock_nanosleep, Local, [Value, Value, FixedIn(16), FixedOut(16)];
+    __NR_clock_getres, Deputy(Plain), [Value, FixedOut(16)];
+    __NR_clock_nanosleep, Deputy(Sleep), [Value, Value, FixedIn(16), FixedOut(16)];
     __NR_exit_group, Emulate(Home(EndProcess)), [];
     __NR_epoll_wait, Deputy(Plain), [];
     __NR_epoll_ctl, Deputy(Plain), [Value, Value, Value, FixedIn(12)];

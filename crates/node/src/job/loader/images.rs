@@ -68,7 +68,7 @@ impl Image {
     }
 }
 
-/// The path without links, as the kernel says it.
-fn canonical(path: &Path) -> PathBuf {
-    std::fs::canonicalize(path).unwrap_or_else(|_| path.into())
+/// The path without links, as the kernel says it; of a file without one, what the kernel calls it.
+pub(super) fn canonical(path: &Path) -> PathBuf {
+    std::fs::canonicalize(path).or_else(|_| std::fs::read_link(path)).unwrap_or_else(|_| path.into())
 }

@@ -7,7 +7,7 @@ mod resolve;
 mod stack;
 
 pub(crate) use images::Images;
-pub(crate) use resolve::{Command, resolve};
+pub(crate) use resolve::{Command, resolve, resolve_file};
 
 use crate::pager::memory_file::MemoryFile;
 use banyan_core::regions::{Backing, Region, Regions};

@@ -36,7 +36,7 @@ pub(crate) fn resolve(
     search: Option<&OsStr>,
 ) -> Result<Command, LoadError> {
     let mut arguments = words.to_vec();
-    let mut path = match zeroth {
+    let path = match zeroth {
         None => find(&words[0], search)?,
         Some(zeroth) => {
             let path = PathBuf::from(&words[0]);
@@ -45,6 +45,30 @@ pub(crate) fn resolve(
             path
         }
     };
+    let name = path.clone().into_os_string();
+    follow(path, name, arguments)
+}
+
+/// As [`resolve`], of a file that is found in one place and called by another path, `words[0]`.
+///
+/// # Errors
+/// [`LoadError`].
+pub(crate) fn resolve_file(
+    place: &Path,
+    words: &[OsString],
+    zeroth: Option<&OsStr>,
+) -> Result<Command, LoadError> {
+    check_executable(place)?;
+    let mut arguments = words.to_vec();
+    let name = arguments.first().cloned().unwrap_or_default();
+    if let (Some(first), Some(zeroth)) = (arguments.first_mut(), zeroth) {
+        zeroth.clone_into(first);
+    }
+    follow(place.into(), name, arguments)
+}
+
+/// Follows the `#!` lines of a file that its interpreter finds by `name`.
+fn follow(mut path: PathBuf, mut name: OsString, mut arguments: Vec<OsString>) -> Result<Command, LoadError> {
     for _ in 0..SCRIPT_DEPTH_MAX {
         let Some((interpreter, option)) = script_line(&path)? else { return Ok(Command { path, arguments }) };
         if !interpreter.exists() {
@@ -52,8 +76,9 @@ pub(crate) fn resolve(
         }
         let mut before = vec![interpreter.clone().into_os_string()];
         before.extend(option);
-        before.push(path.into_os_string());
+        before.push(name);
         arguments.splice(0..1, before);
+        name = interpreter.clone().into_os_string();
         path = interpreter;
         check_executable(&path)?;
     }

@@ -1,6 +1,6 @@
 //! The first stack of a program: arguments, environment, auxiliary vector (System V ABI, x86-64, 3.4.1).
 
-use super::{Command, LoadError};
+use super::{Command, LoadError, images};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -52,8 +52,7 @@ impl Contents<'_> {
             offset
         };
         let path = add(self.command.path.as_os_str().as_bytes());
-        let executable = std::fs::canonicalize(self.executable);
-        let executable = add(executable.as_deref().unwrap_or(self.executable).as_os_str().as_bytes());
+        let executable = add(images::canonical(self.executable).as_os_str().as_bytes());
         let platform = add(b"x86_64");
         let arguments: Vec<usize> = self.command.arguments.iter().map(|a| add(a.as_bytes())).collect();
         let environment: Vec<usize> = self.environment.iter().map(|e| add(e.as_bytes())).collect();
