@@ -23,6 +23,7 @@ mod moves;
 mod pipeline;
 mod placing;
 mod programs;
+mod promises;
 mod pthreads;
 mod runtimes;
 mod signals;
