@@ -205,6 +205,13 @@ fn snapshots_stay_while_the_writer_goes_on() {
                 let expected = if at <= usize::from(round) { at as u8 + 1 } else { 0 };
                 assert!(part.iter().all(|byte| *byte == expected));
             }
+            // What lies outside the heap reads as zero, also at both ends of all addresses.
+            for address in [0, options(3).base as usize - 1, usize::MAX - 1, usize::MAX] {
+                let mut outside = [1; 2];
+                arena.read_snapshot(&snapshot, address, &mut outside[..1]).unwrap();
+                arena.read_snapshot(&snapshot, address, &mut outside).unwrap();
+                assert_eq!(outside[0], 0, "{address:#x}");
+            }
             arena.close_snapshot(&snapshot);
         }
     };
@@ -232,6 +239,9 @@ fn bad_input_is_refused_and_the_file_left_alone() {
     std::fs::copy(&path, &copy).unwrap();
     assert!(matches!(refused(&copy), ArenaError::BaseTaken { .. }));
     assert!(matches!(refused(&directory.path().join("none")), ArenaError::File { .. }));
+    let null = ArenaOptions { base: 0, ..options(4) };
+    let at_null = Arena::create(&directory.path().join("null.arena"), null).map(drop).unwrap_err();
+    assert!(at_null.to_string().contains("above 0"), "{at_null}");
     // Nor is an arena made that could not be opened here.
     let taken = Arena::create(&directory.path().join("taken.arena"), options(4)).map(drop).unwrap_err();
     assert!(matches!(taken, ArenaError::BaseTaken { .. }));

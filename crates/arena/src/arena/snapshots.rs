@@ -63,7 +63,7 @@ impl<D: Disk> Arena<D> {
         let mut block = Block::ZERO;
         let mut done = 0;
         while done < buffer.len() {
-            let offset = (address + done).wrapping_sub(self.heap.memory.base());
+            let offset = address.wrapping_add(done).wrapping_sub(self.heap.memory.base());
             let within = offset % BLOCK_SIZE;
             let count = (BLOCK_SIZE - within).min(buffer.len() - done);
             let page = u32::try_from(offset / BLOCK_SIZE).ok();

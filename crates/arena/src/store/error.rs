@@ -58,7 +58,9 @@ pub enum CreateError {
         source: io::Error,
     },
     /// The base or the reservation is not what a heap can have.
-    #[error("base {base:#x} and size {reservation:#x} must be multiples of 2 MiB, the size at most 16 TiB")]
+    #[error(
+        "base {base:#x} and size {reservation:#x} must be multiples of 2 MiB above 0, the size at most 16 TiB"
+    )]
     BadGeometry {
         /// Address asked for.
         base: u64,

@@ -215,8 +215,9 @@ impl<D: Disk> Store<D> {
         options.growth_blocks = options.growth_blocks.max(SEGMENT_MIN);
         let Identity { base, reservation, .. } = identity;
         const ALIGNMENT: u64 = 2 << 20;
-        if base % ALIGNMENT != 0 || reservation % ALIGNMENT != 0 || reservation == 0 || reservation > 16 << 40
-        {
+        // A heap at 0 would make a null pointer good to read and write.
+        let is_aligned = base % ALIGNMENT == 0 && reservation % ALIGNMENT == 0;
+        if !is_aligned || base == 0 || reservation == 0 || reservation > 16 << 40 {
             return Err(CreateError::BadGeometry { base, reservation });
         }
         let first_segment = options.segment_blocks.max(SEGMENT_MIN).min(options.growth_blocks);

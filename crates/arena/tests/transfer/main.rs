@@ -191,3 +191,29 @@ fn an_image_of_the_first_version_is_imported() {
     assert_eq!((info.pages, info.position.roots["root"]), (2, 77));
     assert!(inspect::verify(&copy, &mut |_, _| {}).unwrap().damage.is_empty());
 }
+
+/// What is no file is named, and a pipe that nobody writes to is not waited for.
+#[test]
+fn what_is_no_file_is_not_imported() {
+    let directory = tempfile::tempdir().unwrap();
+    let (pipe, made) = (directory.path().join("pipe"), directory.path().join("made"));
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &pipe,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+        0,
+    )
+    .unwrap();
+    for input in [pipe, directory.path().to_owned(), "/dev/null".into()] {
+        let image = inspect::import(std::slice::from_ref(&input), &made, &mut |_, _| {}).unwrap_err();
+        let jam = inspect::import_noun(&input, &made, "noun", options()).unwrap_err();
+        for error in [image, jam] {
+            assert!(
+                matches!(&error, InspectError::Import(ImportError::NotAFile(found)) if *found == input),
+                "{error:?}"
+            );
+        }
+        assert!(!made.exists());
+    }
+}

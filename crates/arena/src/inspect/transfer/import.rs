@@ -6,7 +6,7 @@ use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use super::super::InspectError;
-use super::{END, Hashing, ImportError, MAGIC, OLD_MAGIC, PAGE, Transfer};
+use super::{END, Hashing, ImportError, MAGIC, OLD_MAGIC, PAGE, Transfer, open_input};
 use crate::disk::{BLOCK_SIZE, Block, FileDisk, NewFile};
 use crate::store::{
     CommitPage, CommitRequest, Identity, Position, Roots, Store, StoreOptions, page_checksum,
@@ -32,7 +32,7 @@ pub fn import(
     let mut images = Vec::with_capacity(inputs.len());
     let mut total = 0;
     for input in inputs {
-        let file = File::open(input).map_err(ImportError::Io)?;
+        let file = open_input(input)?;
         total += file.metadata().map_err(ImportError::Io)?.len();
         let mut image = Hashing::new(BufReader::with_capacity(1 << 20, file));
         let begun = Begun::read(&mut image)?;

@@ -1,10 +1,10 @@
 //! Single nouns, as jams.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
 
 use super::super::InspectError;
-use super::{ImportError, NewOutput, Transfer, not_written};
+use super::{ImportError, NewOutput, Transfer, not_written, open_input};
 use crate::arena::{Arena, ArenaOptions};
 use crate::noun::{Noun, Nouns};
 
@@ -35,7 +35,8 @@ pub fn import_noun(
     root: &str,
     options: ArenaOptions,
 ) -> Result<Transfer, InspectError> {
-    let jammed = std::fs::read(input).map_err(ImportError::Io)?;
+    let mut jammed = Vec::new();
+    open_input(input)?.read_to_end(&mut jammed).map_err(ImportError::Io)?;
     let is_new = !path.exists();
     let mut arena = Arena::open_or_create(path, options)?;
     let mut nouns = Nouns::new(&mut arena);

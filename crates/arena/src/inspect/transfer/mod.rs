@@ -13,6 +13,7 @@ mod relocate;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use xxhash_rust::xxh3::Xxh3;
@@ -50,6 +51,9 @@ pub enum ImportError {
     /// The file could not be read.
     #[error("cannot read the file to import: {0}")]
     Io(#[source] io::Error),
+    /// It is a directory, a pipe or a device.
+    #[error("{} is no regular file; give the name of a file that `banyan arena export` made", .0.display())]
+    NotAFile(std::path::PathBuf),
     /// It does not begin as one must.
     #[error("this is no exported arena; `banyan arena export` makes one, and a jam needs `--cue ROOT`")]
     NotAnImage,
@@ -72,6 +76,17 @@ pub enum ImportError {
     /// A number in it is not what it can be.
     #[error("the exported arena is damaged near byte {0}; export it again")]
     Damaged(u64),
+}
+
+/// A file to import.
+fn open_input(path: &Path) -> Result<File, ImportError> {
+    // A pipe is none, and opening it would otherwise wait for its writer. Files ignore the flag.
+    let opened = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
+    let file = opened.map_err(ImportError::Io)?;
+    if !file.metadata().map_err(ImportError::Io)?.is_file() {
+        return Err(ImportError::NotAFile(path.to_owned()));
+    }
+    Ok(file)
 }
 
 /// Passes bytes on and hashes them.
