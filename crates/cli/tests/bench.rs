@@ -82,5 +82,9 @@ fn families_are_measured_one_after_the_other() {
     let output = bench(&room, &["--quick", "--json", "stub.size", "arena.write.first"]);
     let rows = rows(&output);
     names_are(&rows, &["stub.size", "arena.write.first"]);
-    assert_eq!(rows[0]["ok"], true, "{rows:?}");
+    let (size, found) = (&rows[0], &rows[0]["detail"]);
+    assert_eq!(found["undefined_symbols"], 0, "{size}");
+    assert_eq!(found["needs_a_dynamic_linker"], false, "{size}");
+    assert_eq!(found["traces_of_allocation"], serde_json::json!([]), "{size}");
+    assert_eq!(size["ok"], size["ratio"].as_f64().unwrap() <= 1.0, "{size}");
 }
