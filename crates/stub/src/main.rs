@@ -35,7 +35,7 @@ fn panic(information: &core::panic::PanicInfo<'_>) -> ! {
     let line = information.location().map_or(0, core::panic::Location::line);
     let file = information.location().map_or("?", core::panic::Location::file);
     let line = banyan_stub::report::Decimal::new(u64::from(line));
-    banyan_stub::report::fail(&["banyan: the stub stopped at ", file, ":", line.text()])
+    banyan_stub::report::fail_with("the stub stopped at ", &[file.as_bytes(), b":", line.text()])
 }
 
 // The precompiled core library refers to it; nothing unwinds here.

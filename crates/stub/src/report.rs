@@ -5,25 +5,26 @@ use crate::kernel;
 /// Exit status for failures that are Banyan's and not the program's.
 pub const STATUS_OURS: u64 = 125;
 
-/// Writes the parts and a newline to standard error with one call, cut at 256 bytes.
-pub fn line(parts: &[&str]) {
-    let mut text = [0_u8; 256];
-    let mut length = 0;
-    for byte in parts.iter().flat_map(|part| part.bytes()).take(255) {
-        text[length] = byte;
-        length += 1;
-    }
-    text[length] = b'\n';
-    kernel::write_error(&text[..=length]);
+/// Says what happened, in a line on standard error, and ends the process with [`STATUS_OURS`].
+pub fn fail(what: &str) -> ! {
+    fail_with(what, &[])
 }
 
-/// Says what happened and ends the process with [`STATUS_OURS`].
-pub fn fail(parts: &[&str]) -> ! {
-    line(parts);
+/// As [`fail`], with what comes behind the words: a name or a number. The line is cut at 256 bytes.
+pub fn fail_with(what: &str, behind: &[&[u8]]) -> ! {
+    let mut text = [b'\n'; 256];
+    let parts = [b"banyan: ", what.as_bytes()];
+    let bytes = parts.iter().chain(behind).copied().flatten();
+    let mut length = 1;
+    for (to, &byte) in text[..255].iter_mut().zip(bytes) {
+        *to = byte;
+        length += 1;
+    }
+    kernel::write_error(&text[..length]);
     kernel::exit_group(STATUS_OURS)
 }
 
-/// Decimal digits of a number, for [`macro@line`].
+/// Decimal digits of a number.
 pub struct Decimal {
     digits: [u8; 20],
     start: usize,
@@ -45,9 +46,9 @@ impl Decimal {
         }
     }
 
-    /// As text.
+    /// The digits, as text has them.
     #[must_use]
-    pub fn text(&self) -> &str {
-        core::str::from_utf8(&self.digits[self.start..]).unwrap_or("?")
+    pub fn text(&self) -> &[u8] {
+        &self.digits[self.start..]
     }
 }

@@ -52,7 +52,7 @@ pub fn exchange(request: &Request, descriptor: Option<i32>) -> (Answer, Option<i
 /// The daemon is gone: the process ends with it.
 pub fn without_daemon() -> ! {
     if settings::is_home() {
-        report::fail(&["banyan: the home node's daemon has ended; the program ends with it"]);
+        report::fail("the home node's daemon has ended; the program ends with it");
     }
     kernel::exit_group(report::STATUS_OURS)
 }
@@ -74,5 +74,5 @@ pub fn begin_copy(socket: i32) {
 
 /// The daemon's answer is none to what was asked.
 pub fn unexpected() -> ! {
-    report::fail(&["banyan: the node daemon's answer does not fit the question"])
+    report::fail("the node daemon's answer does not fit the question")
 }

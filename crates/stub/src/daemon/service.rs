@@ -40,7 +40,7 @@ pub extern "C" fn serve(thread: &'static Thread) -> ! {
                 Reply::Done(Nothing {})
             }
             Ok(Command::End(command)) => kernel::exit_group(u64::from(command.status)),
-            Err(_) => report::fail(&["banyan: a command of the node daemon is malformed"]),
+            Err(_) => report::fail("a command of the node daemon is malformed"),
         };
         if socket::send(socket, reply.encode().bytes(), None).is_err() {
             requests::without_daemon();

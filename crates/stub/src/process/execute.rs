@@ -87,7 +87,7 @@ pub fn execute(
     kernel::set_at_exec(script, AtExec::Kept);
     let mut words = [*b"/proc/se", *b"lf/fd/\0\0", [0; 8]].map(u64::from_le_bytes);
     let digits = Decimal::new(script as u64);
-    for (to, from) in words.as_mut_bytes()[14..].iter_mut().zip(digits.text().as_bytes()) {
+    for (to, from) in words.as_mut_bytes()[14..].iter_mut().zip(digits.text()) {
         *to = *from;
     }
     reissue::with_arguments(thread, linux::__NR_execve, &[0, call.list, call.environment, 0, 0, 0], context)?;
@@ -115,7 +115,7 @@ fn prepare(call: &Call, by: Executes, path: &[u8], name: u64, file: i32) -> Resu
     // What it is called, as the kernel has it.
     if is_descriptors {
         write(script, b"/dev/fd/")?;
-        write(script, Decimal::new(call.directory).text().as_bytes())?;
+        write(script, Decimal::new(call.directory).text())?;
         write(script, if path[0] == 0 { b"" } else { b"/" })?;
     }
     write(script, path)?;
@@ -142,7 +142,7 @@ fn keep(script: i32, descriptor: i32) -> Result<(), Errno> {
     let above = [descriptor as u64, linux::F_DUPFD.into(), 3, 0, 0, 0];
     // SAFETY: no pointers.
     let kept = unsafe { kernel::checked(linux::__NR_fcntl, above) }?;
-    write(script, Decimal::new(kept).text().as_bytes())
+    write(script, Decimal::new(kept).text())
 }
 
 fn write(script: i32, bytes: &[u8]) -> Result<(), Errno> {
@@ -185,7 +185,7 @@ fn open(call: &Call, path_is_empty: bool) -> Result<i32, Errno> {
 /// The link that leads to what a descriptor stands for.
 fn link_of(descriptor: i32, place: &mut [u8; 48]) -> &CStr {
     let number = Decimal::new(descriptor as u64);
-    let text = [b"/proc/self/fd/", number.text().as_bytes()];
+    let text = [b"/proc/self/fd/", number.text()];
     for (to, from) in place.iter_mut().zip(text.iter().flat_map(|part| part.iter())) {
         *to = *from;
     }

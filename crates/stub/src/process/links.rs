@@ -104,7 +104,7 @@ pub fn below_own(path: &[u8]) -> Option<(Directory, &[u8])> {
         b"self" => Some((Directory::OfProcess, name)),
         _ => {
             let own = crate::report::Decimal::new(u64::from(kernel::process_id()));
-            (process == own.text().as_bytes()).then_some((Directory::OfProcess, name))
+            (process == own.text()).then_some((Directory::OfProcess, name))
         }
     }
 }

@@ -25,13 +25,13 @@ impl Listing {
     pub fn of(descriptor: u64) -> Option<Self> {
         let mut link = *b"/proc/self/fd/\0\0\0\0\0\0\0\0\0\0\0\0";
         let number = Decimal::new(u64::from(descriptor as u32));
-        let digits = number.text().as_bytes();
+        let digits = number.text();
         link[14..14 + digits.len()].copy_from_slice(digits);
         let mut target = [0_u8; 64];
         let arguments = [link.as_ptr() as u64, target.as_mut_ptr() as u64, target.len() as u64, 0, 0, 0];
         // SAFETY: the link ends with a zero; both live across the call, which writes no more than the target.
         let length = unsafe { kernel::checked(linux::__NR_readlink, arguments) }.ok()?;
-        Self::of_path(&target[..length as usize], Decimal::new(kernel::process_id().into()).text().as_bytes())
+        Self::of_path(&target[..length as usize], Decimal::new(kernel::process_id().into()).text())
     }
 
     fn of_path(path: &[u8], process: &[u8]) -> Option<Self> {

@@ -66,7 +66,7 @@ pub fn serve(thread: &'static Thread) -> ! {
             }
             Some(DeputyMessage::TakeSignal) => give_signal(thread),
             Some(DeputyMessage::Fault) => fault(thread, &header),
-            _ => report::fail(&["banyan: a thread on another node sent a malformed message to its deputy"]),
+            _ => report::fail("a thread on another node sent a malformed message to its deputy"),
         }
     }
 }
@@ -77,7 +77,7 @@ pub fn serve(thread: &'static Thread) -> ! {
 fn disconnected() -> ! {
     let _ = mask::block_all();
     kernel::sleep_seconds(2);
-    report::fail(&["banyan: the connection to a thread on another node broke; the program ends with it"])
+    report::fail("the connection to a thread on another node broke; the program ends with it")
 }
 
 /// Waits for the carrier's next message, and meanwhile for signals: one that comes interrupts the thread.
@@ -261,10 +261,8 @@ fn shipped_call(
     let payload = unsafe { thread.payload() };
     let Some(unpacked) = shipping::unpack(row, header, payload) else {
         let number = report::Decimal::new(row.number.into());
-        report::fail(&[
-            "banyan: a call from another node does not fit its row in the table: ",
-            number.text(),
-        ]);
+        let what = "a call from another node does not fit its row in the table: ";
+        report::fail_with(what, &[number.text()]);
     };
     *pieces = unpacked;
     acquire(thread, row, header);

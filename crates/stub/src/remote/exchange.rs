@@ -39,7 +39,7 @@ pub fn exchange(thread: &Thread, header: &Header, pieces: &Pieces) -> Header {
     };
     let well_formed = answer.check() == Some(DeputyMessage::Return) && answer.length as usize == expected;
     let (true, Some(notice)) = (well_formed, notice) else {
-        report::fail(&["banyan: a deputy's answer is malformed"]);
+        report::fail("a deputy's answer is malformed");
     };
     let payload = &mut buffer[size..size + expected];
     if kernel::receive_all(socket, payload).is_err() {

@@ -84,7 +84,7 @@ fn bad_frame(thread: &Thread, signal: u64, context: &mut UserContext) {
 fn die(thread: &Thread, signal: u64) -> ! {
     let header = Header::new(DeputyMessage::Fault, 0, [signal, 0, 0, 0, 0, 0]);
     let _ = exchange(thread, &header, &Pieces::default());
-    report::fail(&["banyan: a deputy did not end the process by its thread's signal"])
+    report::fail("a deputy did not end the process by its thread's signal")
 }
 
 /// Handler of SIGURG in a replica elsewhere: the deputy has a signal for the thread of this carrier.

@@ -28,7 +28,7 @@ use zerocopy::FromBytes;
 /// Becomes a replica. The request socket waits at the first hidden number, where the launcher put it.
 pub fn start(words: Option<Words>) -> ! {
     let Ok([soft, hard]) = kernel::file_limit() else {
-        report::fail(&["banyan: the limit of open files is not known"]);
+        report::fail("the limit of open files is not known");
     };
     let floor = descriptor_floor(soft, hard) as u32;
     SETTINGS.descriptor_floor.store(floor, Ordering::Relaxed);
@@ -70,7 +70,7 @@ pub fn map(steps: &Steps, file: Option<i32>) {
     }
     if let Err(error) = performed {
         let number = report::Decimal::new(u64::from(error.0));
-        report::fail(&["banyan: the program's memory cannot be mapped: error ", number.text()]);
+        report::fail_with("the program's memory cannot be mapped: error ", &[number.text()]);
     }
 }
 
@@ -84,7 +84,7 @@ fn welcome(socket: i32) {
     let Some((welcome, memory, commands)) =
         welcome.filter(|(welcome, ..)| welcome.version == STUB_ABI_VERSION)
     else {
-        report::fail(&["banyan: this is the runtime inside programs; start programs with `banyan run`"]);
+        report::fail("this is the runtime inside programs; start programs with `banyan run`");
     };
     SETTINGS.memory.store(memory, Ordering::Relaxed);
     SETTINGS.commands.store(commands, Ordering::Relaxed);
@@ -146,7 +146,7 @@ fn run(start: &Enter, words: Option<Words>, file: Option<i32>) -> ! {
             install_handlers()
         })
         .and_then(|()| block::allocate(Role::Home));
-    let Ok(first) = started else { report::fail(&["banyan: the first thread cannot be started"]) };
+    let Ok(first) = started else { report::fail("the first thread cannot be started") };
     first.adopt();
     first.thread_id.store(kernel::thread_id(), Ordering::Relaxed);
     exit::count_first();
@@ -156,13 +156,13 @@ fn run(start: &Enter, words: Option<Words>, file: Option<i32>) -> ! {
         SETTINGS.asks_for_children.store(1, Ordering::Relaxed);
     }
     if filter::install(low).is_err() {
-        report::fail(&["banyan: the kernel refused the seccomp filter"]);
+        report::fail("the kernel refused the seccomp filter");
     }
     let (kernels, sigsys) = mask::split(mask);
     first.sigsys_blocked.store(sigsys, Ordering::Relaxed);
     kernel::set_mask(MaskChange::Set, kernels);
     if vdso::announce(start.stack).is_err() {
-        report::fail(&["banyan: the program's first stack is not in its memory"]);
+        report::fail("the program's first stack is not in its memory");
     }
     if let Some(words) = words {
         layout::announce(words, start, file);
@@ -181,7 +181,7 @@ fn serve() -> ! {
         .and_then(|()| block::allocate(Role::Service));
     match ready {
         Ok(thread) => service::serve(thread),
-        Err(_) => report::fail(&["banyan: a replica cannot install its handlers or its filter"]),
+        Err(_) => report::fail("a replica cannot install its handlers or its filter"),
     }
 }
 

@@ -202,7 +202,7 @@ impl Thread {
         let set =
             unsafe { kernel::checked(linux::__NR_sigaltstack, [&raw const stack as u64, 0, 0, 0, 0, 0]) };
         if set.is_err() {
-            report::fail(&["banyan: the kernel refused a thread its signal stack"]);
+            report::fail("the kernel refused a thread its signal stack");
         }
     }
 }

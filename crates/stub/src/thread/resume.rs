@@ -22,7 +22,7 @@ pub fn resume(thread: &'static Thread) -> ! {
     // SAFETY: this thread's own, and the only reference to it.
     let (head, rest) = unsafe { thread.payload() }.split_at_mut(size_of::<ThreadState>());
     let Ok(state) = ThreadState::read_from_bytes(head) else {
-        report::fail(&["banyan: a thread cannot be continued"])
+        report::fail("a thread cannot be continued")
     };
     let mut context: UserContext = zerocopy::transmute!(state.context);
     let length = (state.extended as usize).min(rest.len());
@@ -41,7 +41,7 @@ pub fn resume(thread: &'static Thread) -> ! {
     for (code, base) in [(kernel::ARCH_SET_FS, state.fs_base), (kernel::ARCH_SET_GS, state.gs_base)] {
         // SAFETY: the base is the program's; the stub does not use it.
         if unsafe { kernel::checked(linux::__NR_arch_prctl, [code, base, 0, 0, 0, 0]) }.is_err() {
-            report::fail(&["banyan: the kernel refused a thread its segment base"]);
+            report::fail("the kernel refused a thread its segment base");
         }
     }
     if thread.role() == Role::Home {

@@ -1,7 +1,7 @@
 //! The kernel operations that the daemon has the stub perform, in order, for a memory call or to learn a
 //! mapping.
 
-use super::packet::{Body, Field, enumeration, records};
+use super::packet::{Body, Field, Packet, enumeration, records};
 use zerocopy::{IntoBytes, TryFromBytes};
 
 /// Kernel operations that the stub performs for one memory call, at most.
@@ -117,11 +117,9 @@ impl Body for Steps {
         },
     ];
 
-    fn write(&self, to: &mut [u8]) -> usize {
-        let actions = self.actions().as_bytes();
-        to[..8].copy_from_slice(&self.result.to_le_bytes());
-        to[8..8 + actions.len()].copy_from_slice(actions);
-        8 + actions.len()
+    fn write(&self, to: &mut Packet) {
+        to.put(&self.result.to_le_bytes());
+        to.put(self.actions().as_bytes());
     }
 
     fn read(from: &[u8]) -> Option<Self> {

@@ -37,10 +37,17 @@ impl Packet {
     /// A packet of `kind` with a record.
     #[must_use]
     pub(super) fn new<T: Body>(kind: u32, body: &T) -> Self {
-        let mut bytes = [0; PACKET_MAX];
-        bytes[..KIND_BYTES].copy_from_slice(&kind.to_le_bytes());
-        let length = KIND_BYTES + body.write(&mut bytes[KIND_BYTES..]);
-        Self { bytes, length }
+        let mut packet = Self { bytes: [0; PACKET_MAX], length: 0 };
+        packet.put(&kind.to_le_bytes());
+        body.write(&mut packet);
+        packet
+    }
+
+    /// Appends bytes, for which there is room. Once for all records: most of what a stub sends is put here.
+    #[inline(never)]
+    pub(super) fn put(&mut self, bytes: &[u8]) {
+        self.bytes[self.length..][..bytes.len()].copy_from_slice(bytes);
+        self.length += bytes.len();
     }
 
     /// What is to be sent.
@@ -55,8 +62,8 @@ pub(super) trait Body: Sized {
     /// The fields, for the format's document.
     const FIELDS: &'static [Field];
 
-    /// Writes the record to the start of `to`, which is long enough; returns how many bytes it has.
-    fn write(&self, to: &mut [u8]) -> usize;
+    /// Appends the record to a packet.
+    fn write(&self, to: &mut Packet);
 
     /// The record that these bytes are, all of them.
     fn read(from: &[u8]) -> Option<Self>;
@@ -107,10 +114,8 @@ macro_rules! records {
                 bytes: size_of::<$type>(),
             }),*];
 
-            fn write(&self, to: &mut [u8]) -> usize {
-                let bytes = zerocopy::IntoBytes::as_bytes(self);
-                to[..bytes.len()].copy_from_slice(bytes);
-                bytes.len()
+            fn write(&self, to: &mut $crate::stub::packet::Packet) {
+                to.put(zerocopy::IntoBytes::as_bytes(self));
             }
 
             fn read(from: &[u8]) -> Option<Self> {
