@@ -21,9 +21,7 @@ pub const RED_ZONE: u64 = 128;
 pub fn resume(thread: &'static Thread) -> ! {
     // SAFETY: this thread's own, and the only reference to it.
     let (head, rest) = unsafe { thread.payload() }.split_at_mut(size_of::<ThreadState>());
-    let Ok(state) = ThreadState::read_from_bytes(head) else {
-        report::fail("a thread cannot be continued")
-    };
+    let Ok(state) = ThreadState::read_from_bytes(head) else { report::fail("a thread cannot be continued") };
     let mut context: UserContext = zerocopy::transmute!(state.context);
     let length = (state.extended as usize).min(rest.len());
     context.registers.fpstate = extended(&mut rest[..length], &mut context.flags);
