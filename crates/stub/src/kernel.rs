@@ -25,7 +25,7 @@ pub const FUTEX_PRIVATE: u64 = linux::FUTEX_PRIVATE_FLAG as u64;
 /// must not take away memory, descriptors or threads that the stub relies on. The program's own calls with
 /// the program's own arguments are allowed: it could make them itself, and what would touch the stub's memory
 /// or descriptors is not passed on.
-pub unsafe fn raw(number: u32, arguments: [u64; 6]) -> i64 {
+pub unsafe fn raw<const N: usize>(number: u32, arguments: [u64; N]) -> i64 {
     // SAFETY: passed on to the caller.
     unsafe { syscall(number, arguments) }
 }
@@ -37,7 +37,7 @@ pub unsafe fn raw(number: u32, arguments: [u64; 6]) -> i64 {
 ///
 /// # Safety
 /// As [`raw`].
-pub unsafe fn checked(number: u32, arguments: [u64; 6]) -> Result<u64, Errno> {
+pub unsafe fn checked<const N: usize>(number: u32, arguments: [u64; N]) -> Result<u64, Errno> {
     // SAFETY: passed on to the caller.
     unsafe { call(number, arguments) }
 }
@@ -46,7 +46,7 @@ pub unsafe fn checked(number: u32, arguments: [u64; 6]) -> Result<u64, Errno> {
 pub fn exit_group(status: u64) -> ! {
     loop {
         // SAFETY: no pointers; nothing runs afterwards.
-        let _ = unsafe { raw(linux::__NR_exit_group, [status, 0, 0, 0, 0, 0]) };
+        let _ = unsafe { raw(linux::__NR_exit_group, [status]) };
     }
 }
 
@@ -54,7 +54,7 @@ pub fn exit_group(status: u64) -> ! {
 pub fn park() -> ! {
     loop {
         // SAFETY: no pointers.
-        let _ = unsafe { raw(linux::__NR_pause, [0; 6]) };
+        let _ = unsafe { raw(linux::__NR_pause, []) };
     }
 }
 
@@ -62,7 +62,7 @@ pub fn park() -> ! {
 pub fn sleep_seconds(seconds: u64) {
     let time = [seconds, 0];
     // SAFETY: the time lives across the call, which only reads it.
-    let _ = unsafe { raw(linux::__NR_nanosleep, [time.as_ptr() as u64, 0, 0, 0, 0, 0]) };
+    let _ = unsafe { raw(linux::__NR_nanosleep, [time.as_ptr() as u64, 0]) };
 }
 
 /// For threads whose daemon or peer is gone: gives the service thread time to end the process with a reason,
@@ -75,19 +75,19 @@ pub fn abandon() -> ! {
 /// Id of the calling thread.
 pub fn thread_id() -> u32 {
     // SAFETY: no pointers.
-    unsafe { raw(linux::__NR_gettid, [0; 6]) as u32 }
+    unsafe { raw(linux::__NR_gettid, []) as u32 }
 }
 
 /// Id of the process.
 pub fn process_id() -> u32 {
     // SAFETY: no pointers.
-    unsafe { raw(linux::__NR_getpid, [0; 6]) as u32 }
+    unsafe { raw(linux::__NR_getpid, []) as u32 }
 }
 
 /// Sends a signal to a thread of this process.
 pub fn signal_thread(thread: u32, signal: u64) {
     // SAFETY: no pointers.
-    let _ = unsafe { raw(linux::__NR_tgkill, [u64::from(process_id()), u64::from(thread), signal, 0, 0, 0]) };
+    let _ = unsafe { raw(linux::__NR_tgkill, [u64::from(process_id()), u64::from(thread), signal]) };
 }
 
 /// How [`set_mask`] changes the mask.
@@ -103,7 +103,7 @@ pub enum MaskChange {
 /// Changes which signals the kernel blocks for the calling thread. Returns the mask before.
 pub fn set_mask(change: MaskChange, mask: u64) -> u64 {
     let mut before = 0_u64;
-    let arguments = [change as u64, &raw const mask as u64, &raw mut before as u64, 8, 0, 0];
+    let arguments = [change as u64, &raw const mask as u64, &raw mut before as u64, 8];
     // SAFETY: both masks live across the call and have the size that it says.
     let _ = unsafe { raw(linux::__NR_rt_sigprocmask, arguments) };
     before
@@ -112,7 +112,7 @@ pub fn set_mask(change: MaskChange, mask: u64) -> u64 {
 /// Closes a descriptor of the stub.
 pub fn close(descriptor: i32) {
     // SAFETY: no pointers. The stub's own descriptors have no other owner than the caller.
-    let _ = unsafe { raw(linux::__NR_close, [descriptor as u64, 0, 0, 0, 0, 0]) };
+    let _ = unsafe { raw(linux::__NR_close, [descriptor as u64]) };
 }
 
 /// Duplicates a descriptor to the first free number from `floor` on; the duplicate is closed by exec.
@@ -122,7 +122,7 @@ pub fn close(descriptor: i32) {
 pub fn duplicate_from(descriptor: i32, floor: u64) -> Result<i32, Errno> {
     const F_DUPFD_CLOEXEC: u64 = 1030;
     // SAFETY: no pointers.
-    unsafe { checked(linux::__NR_fcntl, [descriptor as u64, F_DUPFD_CLOEXEC, floor, 0, 0, 0]) }
+    unsafe { checked(linux::__NR_fcntl, [descriptor as u64, F_DUPFD_CLOEXEC, floor]) }
         .map(|duplicate| duplicate as i32)
 }
 
@@ -140,7 +140,7 @@ pub enum AtExec {
 pub fn set_at_exec(descriptor: i32, what: AtExec) {
     const F_SETFD: u64 = 2;
     // SAFETY: no pointers.
-    let _ = unsafe { raw(linux::__NR_fcntl, [descriptor as u64, F_SETFD, what as u64, 0, 0, 0]) };
+    let _ = unsafe { raw(linux::__NR_fcntl, [descriptor as u64, F_SETFD, what as u64]) };
 }
 
 /// The soft and the hard limit of open files.
@@ -149,7 +149,7 @@ pub fn set_at_exec(descriptor: i32, what: AtExec) {
 /// The kernel's.
 pub fn file_limit() -> Result<[u64; 2], Errno> {
     let mut limit = [0_u64; 2];
-    let arguments = [0, u64::from(linux::RLIMIT_NOFILE), 0, limit.as_mut_ptr() as u64, 0, 0];
+    let arguments = [0, u64::from(linux::RLIMIT_NOFILE), 0, limit.as_mut_ptr() as u64];
     // SAFETY: the limit lives across the call, which writes it.
     unsafe { checked(linux::__NR_prlimit64, arguments) }.map(|_| limit)
 }
@@ -168,7 +168,7 @@ pub struct MemoryLimits {
 pub fn memory_limits(number: u32) -> MemoryLimits {
     let soft = |resource: u32| {
         let mut limit = [u64::MAX; 2];
-        let arguments = [0, resource.into(), 0, limit.as_mut_ptr() as u64, 0, 0];
+        let arguments = [0, resource.into(), 0, limit.as_mut_ptr() as u64];
         // SAFETY: the limit lives across the call, which writes it.
         let _ = unsafe { raw(linux::__NR_prlimit64, arguments) };
         limit[0]
@@ -196,7 +196,7 @@ fn may_lock_memory() -> bool {
     let header = [linux::_LINUX_CAPABILITY_VERSION_3, 0];
     // Effective, permitted, inheritable; twice, for the lower and the upper half.
     let mut sets = [0_u32; 6];
-    let arguments = [header.as_ptr() as u64, sets.as_mut_ptr() as u64, 0, 0, 0, 0];
+    let arguments = [header.as_ptr() as u64, sets.as_mut_ptr() as u64];
     // SAFETY: header and sets live across the call and have the sizes that the version says.
     let _ = unsafe { raw(linux::__NR_capget, arguments) };
     sets[0] & 1 << linux::CAP_IPC_LOCK != 0
@@ -207,7 +207,7 @@ fn may_lock_memory() -> bool {
 /// # Errors
 /// The kernel's.
 pub fn set_file_limit(limit: [u64; 2]) -> Result<(), Errno> {
-    let arguments = [0, u64::from(linux::RLIMIT_NOFILE), limit.as_ptr() as u64, 0, 0, 0];
+    let arguments = [0, u64::from(linux::RLIMIT_NOFILE), limit.as_ptr() as u64, 0];
     // SAFETY: the limit lives across the call, which only reads it.
     unsafe { checked(linux::__NR_prlimit64, arguments) }.map(drop)
 }
@@ -217,15 +217,13 @@ pub fn set_name(name: &[u8; 16]) {
     let mut name = *name;
     name[15] = 0;
     // SAFETY: the name lives across the call and ends with a zero.
-    let _ = unsafe { raw(linux::__NR_prctl, [prctl::PR_SET_NAME.into(), name.as_ptr() as u64, 0, 0, 0, 0]) };
+    let _ = unsafe { raw(linux::__NR_prctl, [prctl::PR_SET_NAME.into(), name.as_ptr() as u64]) };
 }
 
 /// Has the kernel kill this process when its parent ends.
 pub fn end_with_parent() {
     // SAFETY: no pointers.
-    let _ = unsafe {
-        raw(linux::__NR_prctl, [prctl::PR_SET_PDEATHSIG.into(), linux::SIGKILL.into(), 0, 0, 0, 0])
-    };
+    let _ = unsafe { raw(linux::__NR_prctl, [prctl::PR_SET_PDEATHSIG.into(), linux::SIGKILL.into()]) };
 }
 
 /// Maps fresh anonymous memory of the stub; the kernel chooses the place.
@@ -244,7 +242,7 @@ pub fn map_anonymous(length: u64) -> Result<u64, Errno> {
 pub fn segment_base(code: u64) -> u64 {
     let mut base = 0_u64;
     // SAFETY: the base lives across the call, which writes it.
-    let _ = unsafe { raw(linux::__NR_arch_prctl, [code, &raw mut base as u64, 0, 0, 0, 0]) };
+    let _ = unsafe { raw(linux::__NR_arch_prctl, [code, &raw mut base as u64]) };
     base
 }
 
@@ -253,7 +251,7 @@ pub fn thread_cpu_nanoseconds() -> u64 {
     let mut time = [0_u64; 2];
     let clock = u64::from(linux::CLOCK_THREAD_CPUTIME_ID);
     // SAFETY: the time lives across the call, which writes it.
-    let _ = unsafe { raw(linux::__NR_clock_gettime, [clock, (&raw mut time) as u64, 0, 0, 0, 0]) };
+    let _ = unsafe { raw(linux::__NR_clock_gettime, [clock, (&raw mut time) as u64]) };
     time[0] * 1_000_000_000 + time[1]
 }
 
@@ -262,7 +260,7 @@ pub fn futex_wait(word: &AtomicU32, value: u32) {
     let word = core::ptr::from_ref(word) as u64;
     let operation = u64::from(linux::FUTEX_WAIT) | FUTEX_PRIVATE;
     // SAFETY: the word lives across the call, which only reads it.
-    let _ = unsafe { raw(linux::__NR_futex, [word, operation, value.into(), 0, 0, 0]) };
+    let _ = unsafe { raw(linux::__NR_futex, [word, operation, value.into(), 0]) };
 }
 
 /// Wakes one waiter on a word of the stub.
@@ -270,13 +268,13 @@ pub fn futex_wake(word: &AtomicU32) {
     let word = core::ptr::from_ref(word) as u64;
     let operation = u64::from(linux::FUTEX_WAKE) | FUTEX_PRIVATE;
     // SAFETY: waking a private futex uses the address as a key and touches no memory.
-    let _ = unsafe { raw(linux::__NR_futex, [word, operation, 1, 0, 0, 0]) };
+    let _ = unsafe { raw(linux::__NR_futex, [word, operation, 1]) };
 }
 
 /// Writes to standard error, as much as it takes at once.
 pub fn write_error(text: &[u8]) {
     // SAFETY: the text lives across the call, which only reads it.
-    let _ = unsafe { raw(linux::__NR_write, [2, text.as_ptr() as u64, text.len() as u64, 0, 0, 0]) };
+    let _ = unsafe { raw(linux::__NR_write, [2, text.as_ptr() as u64, text.len() as u64]) };
 }
 
 /// Sends all bytes on a stream socket, without SIGPIPE.

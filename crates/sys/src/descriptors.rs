@@ -16,7 +16,7 @@ use std::time::Duration;
 /// `EBADF` if there is none, `InvalidInput` for the standard ones and for those that have an owner.
 pub fn take(number: i32) -> io::Result<OwnedFd> {
     // SAFETY: reads a flag of a descriptor and touches no memory.
-    let flags = unsafe { call(linux::__NR_fcntl, [number as u64, u64::from(linux::F_GETFD), 0, 0, 0, 0]) }?;
+    let flags = unsafe { call(linux::__NR_fcntl, [number as u64, u64::from(linux::F_GETFD)]) }?;
     if number < 3 || flags & u64::from(linux::FD_CLOEXEC) != 0 {
         return Err(io::ErrorKind::InvalidInput.into());
     }
@@ -37,7 +37,7 @@ pub fn keep_on_exec(number: i32) -> io::Result<()> {
 fn set_flags(number: i32, flags: u32) -> io::Result<()> {
     // SAFETY: changes a flag of a descriptor and touches no memory.
     unsafe {
-        call(linux::__NR_fcntl, [number as u64, u64::from(linux::F_SETFD), u64::from(flags), 0, 0, 0])?;
+        call(linux::__NR_fcntl, [number as u64, u64::from(linux::F_SETFD), u64::from(flags)])?;
     }
     Ok(())
 }
@@ -49,7 +49,7 @@ fn set_flags(number: i32, flags: u32) -> io::Result<()> {
 pub fn close_all_on_exec() -> io::Result<()> {
     const CLOSE_RANGE_CLOEXEC: u64 = 1 << 2;
     // SAFETY: changes flags of descriptors and touches no memory.
-    unsafe { call(linux::__NR_close_range, [3, u64::from(u32::MAX), CLOSE_RANGE_CLOEXEC, 0, 0, 0]) }?;
+    unsafe { call(linux::__NR_close_range, [3, u64::from(u32::MAX), CLOSE_RANGE_CLOEXEC]) }?;
     Ok(())
 }
 

@@ -83,23 +83,40 @@ pub const fn check(value: i64) -> Result<u64, Errno> {
     if value < 0 && value >= -ERRNO_MAX { Err(Errno(-value as u16)) } else { Ok(value as u64) }
 }
 
-/// Makes system call `number` and returns what the kernel returned.
+/// Makes system call `number` with `N` arguments, at most six, and returns what the kernel returned. Registers
+/// of arguments that a call does not have are left alone: the kernel looks at none of them.
 ///
 /// # Safety
-/// As the call itself: pointers must be valid for what the kernel does with them, and the call must not take
-/// away memory, descriptors or threads that the caller's Rust code relies on.
+/// As the call itself: it has no more arguments than these, pointers must be valid for what the kernel does
+/// with them, and the call must not take away memory, descriptors or threads that the caller's Rust code relies
+/// on.
 #[inline]
-pub unsafe fn syscall(number: u32, a: [u64; 6]) -> i64 {
-    let result: i64;
-    // SAFETY: the kernel clobbers rcx and r11 only; everything else is the caller's promise.
-    unsafe {
-        asm!(
-            "syscall",
-            inlateout("rax") i64::from(number) => result,
-            in("rdi") a[0], in("rsi") a[1], in("rdx") a[2], in("r10") a[3], in("r8") a[4], in("r9") a[5],
-            lateout("rcx") _, lateout("r11") _,
-            options(nostack),
-        );
+pub unsafe fn syscall<const N: usize>(number: u32, a: [u64; N]) -> i64 {
+    const { assert!(N <= 6, "a system call has six arguments at most") };
+    let mut result = i64::from(number);
+    /// The instruction, with these registers as arguments.
+    macro_rules! with {
+        ($($register:tt $argument:tt),*) => {
+            // SAFETY: the kernel clobbers rcx and r11 only; everything else is the caller's promise.
+            unsafe {
+                asm!(
+                    "syscall",
+                    inlateout("rax") result,
+                    $(in($register) a[$argument],)*
+                    lateout("rcx") _, lateout("r11") _,
+                    options(nostack),
+                );
+            }
+        };
+    }
+    match N {
+        0 => with!(),
+        1 => with!("rdi" 0),
+        2 => with!("rdi" 0, "rsi" 1),
+        3 => with!("rdi" 0, "rsi" 1, "rdx" 2),
+        4 => with!("rdi" 0, "rsi" 1, "rdx" 2, "r10" 3),
+        5 => with!("rdi" 0, "rsi" 1, "rdx" 2, "r10" 3, "r8" 4),
+        _ => with!("rdi" 0, "rsi" 1, "rdx" 2, "r10" 3, "r8" 4, "r9" 5),
     }
     result
 }
@@ -112,7 +129,7 @@ pub unsafe fn syscall(number: u32, a: [u64; 6]) -> i64 {
 /// # Safety
 /// As [`syscall`].
 #[inline]
-pub unsafe fn call(number: u32, a: [u64; 6]) -> Result<u64, Errno> {
+pub unsafe fn call<const N: usize>(number: u32, a: [u64; N]) -> Result<u64, Errno> {
     // SAFETY: passed on to the caller.
     check(unsafe { syscall(number, a) })
 }

@@ -27,7 +27,7 @@ pub fn make_urgent() -> Urgency {
         return Urgency::RealTime;
     }
     // SAFETY: no pointers.
-    if unsafe { call(linux::__NR_setpriority, [0, 0, NICE, 0, 0, 0]) }.is_ok() {
+    if unsafe { call(linux::__NR_setpriority, [0, 0, NICE]) }.is_ok() {
         return Urgency::Weighted;
     }
     Urgency::Ordinary

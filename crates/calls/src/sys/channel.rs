@@ -103,7 +103,7 @@ pub(crate) unsafe fn join_robust_list(words: &[&RobustWord]) -> bool {
 #[must_use]
 pub fn thread_id() -> u32 {
     // SAFETY: gettid has no arguments and no effects.
-    unsafe { syscall(libc::SYS_gettid as u32, [0; 6]) as u32 }
+    unsafe { syscall(libc::SYS_gettid as u32, []) as u32 }
 }
 
 /// A number that differs between the living threads of this process: the thread pointer.
@@ -165,9 +165,7 @@ pub fn process_cpu_ns(process: u32) -> Option<u64> {
     let mut time = [0_u64; 2];
     let clock = (!i64::from(process) << 3) | 2;
     // SAFETY: the kernel writes the two words.
-    let result = unsafe {
-        syscall(libc::SYS_clock_gettime as u32, [clock as u64, time.as_mut_ptr() as u64, 0, 0, 0, 0])
-    };
+    let result = unsafe { syscall(libc::SYS_clock_gettime as u32, [clock as u64, time.as_mut_ptr() as u64]) };
     (result == 0).then(|| time[0] * 1_000_000_000 + time[1])
 }
 
@@ -188,9 +186,8 @@ impl Processors {
     pub fn of_this_thread() -> Self {
         let mut mask = [0_u64; 16];
         // SAFETY: the kernel writes at most 128 bytes of the mask.
-        let written = unsafe {
-            syscall(libc::SYS_sched_getaffinity as u32, [0, 128, mask.as_mut_ptr() as u64, 0, 0, 0])
-        };
+        let written =
+            unsafe { syscall(libc::SYS_sched_getaffinity as u32, [0, 128, mask.as_mut_ptr() as u64]) };
         if written > 0 { Self(mask) } else { Self([u64::MAX; 16]) }
     }
 
@@ -203,7 +200,7 @@ impl Processors {
     pub fn give(&self, thread: u32) {
         let mask = self.0.as_ptr() as u64;
         // SAFETY: the kernel reads the mask.
-        let _ = unsafe { syscall(libc::SYS_sched_setaffinity as u32, [thread.into(), 128, mask, 0, 0, 0]) };
+        let _ = unsafe { syscall(libc::SYS_sched_setaffinity as u32, [thread.into(), 128, mask]) };
     }
 }
 
@@ -222,7 +219,7 @@ pub(crate) fn signal_process(process: u32, signal: i32) -> bool {
         return false;
     }
     // SAFETY: a signal to another process has no effect on this one's memory.
-    unsafe { syscall(libc::SYS_kill as u32, [process.into(), signal as u64, 0, 0, 0, 0]) == 0 }
+    unsafe { syscall(libc::SYS_kill as u32, [process.into(), signal as u64]) == 0 }
 }
 
 /// Whether process `process` has ended, collected by its parent or not. When the kernel will not
@@ -232,13 +229,13 @@ pub(crate) fn process_has_ended(process: u32) -> bool {
     // SAFETY: opens a descriptor, asks whether it is readable, and closes it; no memory but the
     // local `poll` is touched.
     unsafe {
-        let descriptor = syscall(libc::SYS_pidfd_open as u32, [process.into(), 0, 0, 0, 0, 0]);
+        let descriptor = syscall(libc::SYS_pidfd_open as u32, [process.into(), 0]);
         if descriptor < 0 {
             return descriptor == -i64::from(libc::ESRCH);
         }
         let mut poll = libc::pollfd { fd: descriptor as i32, events: libc::POLLIN, revents: 0 };
-        let ready = syscall(libc::SYS_poll as u32, [(&raw mut poll) as u64, 1, 0, 0, 0, 0]);
-        let _ = syscall(libc::SYS_close as u32, [descriptor as u64, 0, 0, 0, 0, 0]);
+        let ready = syscall(libc::SYS_poll as u32, [(&raw mut poll) as u64, 1, 0]);
+        let _ = syscall(libc::SYS_close as u32, [descriptor as u64]);
         ready == 1
     }
 }
@@ -247,14 +244,14 @@ pub(crate) fn process_has_ended(process: u32) -> bool {
 #[must_use]
 pub(crate) fn thread_lives(thread: u32) -> bool {
     // SAFETY: getpid has no arguments and no effects.
-    is_thread_of(unsafe { syscall(libc::SYS_getpid as u32, [0; 6]) as u32 }, thread)
+    is_thread_of(unsafe { syscall(libc::SYS_getpid as u32, []) as u32 }, thread)
 }
 
 /// Whether `thread` is alive, and one of process `process`.
 #[must_use]
 pub(crate) fn is_thread_of(process: u32, thread: u32) -> bool {
     // SAFETY: signal 0 is never delivered.
-    unsafe { syscall(libc::SYS_tgkill as u32, [process.into(), thread.into(), 0, 0, 0, 0]) == 0 }
+    unsafe { syscall(libc::SYS_tgkill as u32, [process.into(), thread.into(), 0]) == 0 }
 }
 
 /// Copies between two ranges of the calling process, by the kernel, which reports bad addresses
@@ -268,7 +265,7 @@ pub(crate) unsafe fn copy_checked(from: u64, to: u64, length: usize) -> usize {
     let remote = [from, length as u64];
     // SAFETY: the vectors outlive the call; the kernel checks both ranges.
     let copied = unsafe {
-        let process = syscall(libc::SYS_getpid as u32, [0; 6]) as u64;
+        let process = syscall(libc::SYS_getpid as u32, []) as u64;
         syscall(
             libc::SYS_process_vm_readv as u32,
             [process, local.as_ptr() as u64, 1, remote.as_ptr() as u64, 1, 0],
@@ -296,7 +293,7 @@ pub(crate) unsafe fn copy_pages_checked(addresses: &[u64; 64], wanted: u64, to: 
         let local = [to + u64::from(there.count_ones()) * PAGE, count as u64 * PAGE];
         // SAFETY: the vectors outlive the call; the kernel checks the ranges it reads.
         let copied = unsafe {
-            let process = syscall(libc::SYS_getpid as u32, [0; 6]) as u64;
+            let process = syscall(libc::SYS_getpid as u32, []) as u64;
             let (local, remote) = (local.as_ptr() as u64, remote.as_ptr() as u64);
             syscall(libc::SYS_process_vm_readv as u32, [process, local, 1, remote, count as u64, 0])
         };
@@ -330,7 +327,7 @@ pub(crate) unsafe fn write_checked(pieces: &[(u64, u64, u64)]) -> usize {
         let count = pieces.len() as u64;
         // SAFETY: the vectors outlive the call; the kernel checks every range.
         let result = unsafe {
-            let process = syscall(libc::SYS_getpid as u32, [0; 6]) as u64;
+            let process = syscall(libc::SYS_getpid as u32, []) as u64;
             syscall(
                 libc::SYS_process_vm_writev as u32,
                 [process, local.as_ptr() as u64, count, remote.as_ptr() as u64, count, 0],

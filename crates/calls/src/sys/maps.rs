@@ -38,17 +38,14 @@ fn read_maps(mut line: impl FnMut(&[u8])) {
     // SAFETY: the path is a constant; the buffer outlives the reads; the descriptor is closed here.
     unsafe {
         let path = c"/proc/self/maps".as_ptr() as u64;
-        let file =
-            syscall(libc::SYS_openat as u32, [libc::AT_FDCWD as u64, path, libc::O_CLOEXEC as u64, 0, 0, 0]);
+        let file = syscall(libc::SYS_openat as u32, [libc::AT_FDCWD as u64, path, libc::O_CLOEXEC as u64]);
         if file < 0 {
             return;
         }
         loop {
             let room = (buffer.len() - held) as u64;
-            let read = syscall(
-                libc::SYS_read as u32,
-                [file as u64, buffer.as_mut_ptr().add(held) as u64, room, 0, 0, 0],
-            );
+            let read =
+                syscall(libc::SYS_read as u32, [file as u64, buffer.as_mut_ptr().add(held) as u64, room]);
             if read <= 0 {
                 break;
             }
@@ -64,7 +61,7 @@ fn read_maps(mut line: impl FnMut(&[u8])) {
                 break;
             }
         }
-        let _ = syscall(libc::SYS_close as u32, [file as u64, 0, 0, 0, 0, 0]);
+        let _ = syscall(libc::SYS_close as u32, [file as u64]);
     }
 }
 

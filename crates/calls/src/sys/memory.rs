@@ -197,7 +197,7 @@ pub(crate) unsafe fn replace_by_private(address: u64, length: u64) -> io::Result
 pub(crate) unsafe fn move_over(from: u64, length: u64, to: u64) -> io::Result<()> {
     let flags = (libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED) as u64;
     // SAFETY: the caller's contract.
-    let result = unsafe { syscall(libc::SYS_mremap as u32, [from, length, length, flags, to, 0]) };
+    let result = unsafe { syscall(libc::SYS_mremap as u32, [from, length, length, flags, to]) };
     if result < 0 { Err(io::Error::from_raw_os_error(-result as i32)) } else { Ok(()) }
 }
 
@@ -258,7 +258,7 @@ fn map(
 pub(crate) unsafe fn view_again(from: u64, length: u64, to: u64) -> io::Result<()> {
     let flags = (libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED) as u64;
     // SAFETY: with an old length of zero the kernel duplicates a shared mapping.
-    let result = unsafe { syscall(libc::SYS_mremap as u32, [from, 0, length, flags, to, 0]) };
+    let result = unsafe { syscall(libc::SYS_mremap as u32, [from, 0, length, flags, to]) };
     if result < 0 { Err(io::Error::from_raw_os_error(-result as i32)) } else { Ok(()) }
 }
 
@@ -268,7 +268,7 @@ pub(crate) unsafe fn view_again(from: u64, length: u64, to: u64) -> io::Result<(
 /// Nothing may use the range afterwards.
 pub(crate) unsafe fn unmap(address: u64, length: u64) {
     // SAFETY: the caller vouches for the range.
-    let _ = unsafe { syscall(libc::SYS_munmap as u32, [address, length, 0, 0, 0, 0]) };
+    let _ = unsafe { syscall(libc::SYS_munmap as u32, [address, length]) };
 }
 
 /// Changes who may use a range. Returns whether the kernel agreed.
@@ -277,7 +277,7 @@ pub(crate) unsafe fn unmap(address: u64, length: u64) {
 /// Nothing may rely on rights that are taken away.
 pub(crate) unsafe fn protect(address: u64, length: u64, access: Access) -> bool {
     // SAFETY: the caller vouches for the range.
-    unsafe { syscall(libc::SYS_mprotect as u32, [address, length, access.bits() as u64, 0, 0, 0]) == 0 }
+    unsafe { syscall(libc::SYS_mprotect as u32, [address, length, access.bits() as u64]) == 0 }
 }
 
 /// Makes a range read as zeroes in a child after fork; so code can tell that it was forked.
@@ -286,9 +286,8 @@ pub(crate) unsafe fn protect(address: u64, length: u64, access: Access) -> bool 
 /// The kernel's (before Linux 4.14).
 pub(crate) fn wipe_on_fork(address: u64, length: u64) -> io::Result<()> {
     // SAFETY: affects only what children see.
-    let result = unsafe {
-        syscall(libc::SYS_madvise as u32, [address, length, libc::MADV_WIPEONFORK as u64, 0, 0, 0])
-    };
+    let result =
+        unsafe { syscall(libc::SYS_madvise as u32, [address, length, libc::MADV_WIPEONFORK as u64]) };
     if result < 0 { Err(io::Error::from_raw_os_error(-result as i32)) } else { Ok(()) }
 }
 
@@ -298,8 +297,7 @@ pub(crate) fn wipe_on_fork(address: u64, length: u64) -> io::Result<()> {
 /// The kernel's.
 pub(crate) fn leave_out_of_forks(address: u64, length: u64) -> io::Result<()> {
     // SAFETY: affects only what children see.
-    let result =
-        unsafe { syscall(libc::SYS_madvise as u32, [address, length, libc::MADV_DONTFORK as u64, 0, 0, 0]) };
+    let result = unsafe { syscall(libc::SYS_madvise as u32, [address, length, libc::MADV_DONTFORK as u64]) };
     if result < 0 { Err(io::Error::from_raw_os_error(-result as i32)) } else { Ok(()) }
 }
 
@@ -310,7 +308,7 @@ pub(crate) fn populate(address: u64, length: u64, access: Access) {
     const POPULATE_WRITE: u64 = 23;
     let advice = if access == Access::Write { POPULATE_WRITE } else { POPULATE_READ };
     // SAFETY: changes no contents, whatever is mapped there.
-    let _ = unsafe { syscall(libc::SYS_madvise as u32, [address, length, advice, 0, 0, 0]) };
+    let _ = unsafe { syscall(libc::SYS_madvise as u32, [address, length, advice]) };
 }
 
 /// Gives the pages of a range of private memory back to the kernel; the mapping stays.
@@ -319,8 +317,7 @@ pub(crate) fn populate(address: u64, length: u64, access: Access) {
 /// Nothing may rely on the contents.
 pub(crate) unsafe fn drop_pages(address: u64, length: u64) {
     // SAFETY: the caller vouches for the range.
-    let _ =
-        unsafe { syscall(libc::SYS_madvise as u32, [address, length, libc::MADV_DONTNEED as u64, 0, 0, 0]) };
+    let _ = unsafe { syscall(libc::SYS_madvise as u32, [address, length, libc::MADV_DONTNEED as u64]) };
 }
 
 /// Whether accesses to pages of private memory fail as if nothing was mapped there.
@@ -339,7 +336,7 @@ pub(crate) fn guard(address: u64, length: u64, guard: Guard) -> bool {
     const GUARD_REMOVE: u64 = 103;
     let advice = if guard == Guard::Set { GUARD_INSTALL } else { GUARD_REMOVE };
     // SAFETY: of pages without contents nothing is lost.
-    unsafe { syscall(libc::SYS_madvise as u32, [address, length, advice, 0, 0, 0]) == 0 }
+    unsafe { syscall(libc::SYS_madvise as u32, [address, length, advice]) == 0 }
 }
 
 /// Gives a range of an anonymous file back to the kernel: it reads as zeroes, in every mapping.
@@ -347,7 +344,7 @@ pub(crate) fn punch(file: &File, offset: u64, length: u64) {
     let mode = (libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE) as u64;
     let file = file.as_raw_fd() as u64;
     // SAFETY: changes a file's contents, as a write would.
-    let _ = unsafe { syscall(libc::SYS_fallocate as u32, [file, mode, offset, length, 0, 0]) };
+    let _ = unsafe { syscall(libc::SYS_fallocate as u32, [file, mode, offset, length]) };
 }
 
 /// Gives the pages of a range of a shared mapping back to the kernel: it reads as zeroes, everywhere.
@@ -356,6 +353,5 @@ pub(crate) fn punch(file: &File, offset: u64, length: u64) {
 /// Nothing may rely on the contents.
 pub(crate) unsafe fn discard(address: u64, length: u64) {
     // SAFETY: the caller vouches for the range.
-    let _ =
-        unsafe { syscall(libc::SYS_madvise as u32, [address, length, libc::MADV_REMOVE as u64, 0, 0, 0]) };
+    let _ = unsafe { syscall(libc::SYS_madvise as u32, [address, length, libc::MADV_REMOVE as u64]) };
 }

@@ -266,9 +266,9 @@ pub(crate) fn keep_descriptor_only(kept: RawFd) {
     // SAFETY: the caller gives the others up.
     unsafe {
         if kept > 0 {
-            let _ = banyan_sys::raw::syscall(libc::SYS_close_range as u32, [0, kept - 1, 0, 0, 0, 0]);
+            let _ = banyan_sys::raw::syscall(libc::SYS_close_range as u32, [0, kept - 1, 0]);
         }
-        let _ = banyan_sys::raw::syscall(libc::SYS_close_range as u32, [kept + 1, last, 0, 0, 0, 0]);
+        let _ = banyan_sys::raw::syscall(libc::SYS_close_range as u32, [kept + 1, last, 0]);
     }
 }
 

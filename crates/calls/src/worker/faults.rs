@@ -34,9 +34,7 @@ pub(super) fn report_crash(thread: &Thread, signal: i32, address: u64, instructi
         // first, to another worker. But other callers that wait for us learn of the crash by our end.
         let pause = [0_u64, if others_wait(thread) { 30_000 } else { 3_000_000 }];
         // SAFETY: the kernel reads the pause.
-        let _ = unsafe {
-            banyan_sys::raw::syscall(libc::SYS_nanosleep as u32, [pause.as_ptr() as u64, 0, 0, 0, 0, 0])
-        };
+        let _ = unsafe { banyan_sys::raw::syscall(libc::SYS_nanosleep as u32, [pause.as_ptr() as u64, 0]) };
     }
     kill_self()
 }
@@ -74,7 +72,7 @@ extern "C" fn on_fault(signal: i32, information: *mut libc::siginfo_t, context: 
     {
         // The page is just being compared, for its caller; it can be written again in a moment.
         // SAFETY: gives up the processor.
-        let _ = unsafe { banyan_sys::raw::syscall(libc::SYS_sched_yield as u32, [0; 6]) };
+        let _ = unsafe { banyan_sys::raw::syscall(libc::SYS_sched_yield as u32, []) };
         return;
     }
     let is_jump = signal == libc::SIGSEGV

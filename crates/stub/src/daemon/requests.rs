@@ -68,7 +68,7 @@ pub fn begin_copy(socket: i32) {
     let (floor, own) = (SETTINGS.descriptor_floor.load(Ordering::Relaxed).into(), socket as u64);
     for (first, last) in [(floor, own - 1), (own + 1, u64::from(u32::MAX))] {
         // SAFETY: no pointers.
-        let _ = unsafe { kernel::raw(linux::__NR_close_range, [first, last, 0, 0, 0, 0]) };
+        let _ = unsafe { kernel::raw(linux::__NR_close_range, [first, last, 0]) };
     }
 }
 

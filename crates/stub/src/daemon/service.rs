@@ -54,7 +54,7 @@ fn give_up_rights() {
     const NOBODY: u64 = 65534;
     let no_pointers = |number, [a, b, c]: [u64; 3]| {
         // SAFETY: no pointers but one that is not followed, for there are no groups.
-        unsafe { kernel::raw(number, [a, b, c, 0, 0, 0]) }
+        unsafe { kernel::raw(number, [a, b, c]) }
     };
     let dumpable = no_pointers(linux::__NR_prctl, [PR_GET_DUMPABLE.into(), 0, 0]);
     no_pointers(linux::__NR_setgroups, [0; 3]);
@@ -88,7 +88,7 @@ fn start_carrier(connection: Option<i32>, thread_id: u32) -> Reply {
 fn forget(range: Range) -> Reply {
     let _guard = memory::LOCK.lock();
     // SAFETY: the daemon names memory of the program only.
-    match unsafe { kernel::checked(linux::__NR_munmap, [range.address, range.length, 0, 0, 0, 0]) } {
+    match unsafe { kernel::checked(linux::__NR_munmap, [range.address, range.length]) } {
         Ok(_) => Reply::Done(Nothing {}),
         Err(error) => failed(error),
     }

@@ -21,7 +21,7 @@ pub fn send(socket: i32, packet: &[u8], descriptor: Option<i32>) -> Result<(), E
     }
     const MSG_NOSIGNAL: u64 = 0x4000;
     loop {
-        let arguments = [socket as u64, &raw const header as u64, MSG_NOSIGNAL, 0, 0, 0];
+        let arguments = [socket as u64, &raw const header as u64, MSG_NOSIGNAL];
         // SAFETY: the header and what it points to live across the call, which only reads them.
         match unsafe { kernel::checked(linux::__NR_sendmsg, arguments) } {
             Err(Errno::EINTR) => {}
@@ -51,7 +51,7 @@ pub fn receive(socket: i32, buffer: &mut [u8]) -> Result<Received<'_>, Errno> {
     header.control_length = size_of::<Ancillary>() as u64;
     const MSG_CMSG_CLOEXEC: u64 = 0x4000_0000;
     let length = loop {
-        let arguments = [socket as u64, &raw mut header as u64, MSG_CMSG_CLOEXEC, 0, 0, 0];
+        let arguments = [socket as u64, &raw mut header as u64, MSG_CMSG_CLOEXEC];
         // SAFETY: the header and what it points to live across the call, which writes no more than their
         // lengths.
         match unsafe { kernel::checked(linux::__NR_recvmsg, arguments) } {

@@ -63,19 +63,17 @@ pub fn perform(steps: &Steps, context: &Context<'_>) -> Result<(), Errno> {
             }
             ActionKind::Protect => {
                 // SAFETY: the daemon names memory of the program only.
-                let _ = unsafe {
-                    kernel::checked(linux::__NR_mprotect, [address, length, action.extra, 0, 0, 0])?
-                };
+                let _ = unsafe { kernel::checked(linux::__NR_mprotect, [address, length, action.extra])? };
             }
             ActionKind::Unmap => {
                 // SAFETY: the daemon names memory of the program only.
-                let _ = unsafe { kernel::checked(linux::__NR_munmap, [address, length, 0, 0, 0, 0])? };
+                let _ = unsafe { kernel::checked(linux::__NR_munmap, [address, length])? };
             }
             ActionKind::Punch if backing == Backing::Private => {
                 const DONTNEED: u64 = linux::MADV_DONTNEED as u64;
                 // Nothing may be mapped there.
                 // SAFETY: as above.
-                let _ = unsafe { kernel::raw(linux::__NR_madvise, [address, length, DONTNEED, 0, 0, 0]) };
+                let _ = unsafe { kernel::raw(linux::__NR_madvise, [address, length, DONTNEED]) };
             }
             ActionKind::Punch => punch(address, length)?,
             ActionKind::ReadFile => {
@@ -85,7 +83,7 @@ pub fn perform(steps: &Steps, context: &Context<'_>) -> Result<(), Errno> {
                 map(address, length, linux::MAP_PRIVATE, file, action.extra)?;
             }
             ActionKind::Call => {
-                let arguments = [address, length, context.arguments[2], 0, 0, 0];
+                let arguments = [address, length, context.arguments[2]];
                 // SAFETY: the program's own call, on memory of its own.
                 let _ = unsafe { kernel::checked(context.number, arguments)? };
             }
@@ -96,7 +94,7 @@ pub fn perform(steps: &Steps, context: &Context<'_>) -> Result<(), Errno> {
                 let flags = if from == address { 0 } else { MOVES | keeps };
                 // SAFETY: the daemon names memory of the program only.
                 let _ = unsafe {
-                    kernel::checked(linux::__NR_mremap, [from, old_length, length, flags, address, 0])?
+                    kernel::checked(linux::__NR_mremap, [from, old_length, length, flags, address])?
                 };
             }
             // The caller asks.
@@ -121,14 +119,14 @@ fn punch(address: u64, length: u64) -> Result<(), Errno> {
     const PUNCH_HOLE: u64 = (linux::FALLOC_FL_PUNCH_HOLE | linux::FALLOC_FL_KEEP_SIZE) as u64;
     let memory = SETTINGS.memory.load(Ordering::Relaxed) as u64;
     // SAFETY: the memory file holds memory of the program only.
-    unsafe { kernel::checked(linux::__NR_fallocate, [memory, PUNCH_HOLE, address, length, 0, 0]) }.map(drop)
+    unsafe { kernel::checked(linux::__NR_fallocate, [memory, PUNCH_HOLE, address, length]) }.map(drop)
 }
 
 /// Fills a range from a file. Where the file ends in the middle of a page, the rest of the page is zero.
 fn read_file(descriptor: u64, address: u64, length: u64, offset: u64) -> Result<(), Errno> {
     let mut done = 0;
     while done < length {
-        let arguments = [descriptor, address + done, length - done, offset + done, 0, 0];
+        let arguments = [descriptor, address + done, length - done, offset + done];
         // SAFETY: the daemon names memory of the program only.
         match unsafe { kernel::checked(linux::__NR_pread64, arguments) } {
             Ok(0) => break,

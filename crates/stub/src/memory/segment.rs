@@ -26,7 +26,7 @@ const SIZE: usize = 6;
 pub fn of(arguments: &[u64; 6]) -> Result<Mapping, Errno> {
     let [segment, address, flags, ..] = *arguments;
     let mut description = [0_u64; DESCRIPTION];
-    let arguments = [segment, IPC_STAT, description.as_mut_ptr() as u64, 0, 0, 0];
+    let arguments = [segment, IPC_STAT, description.as_mut_ptr() as u64];
     // SAFETY: the description lives across the call, which writes no more than it.
     let _ = unsafe { kernel::checked(linux::__NR_shmctl, arguments)? };
     let place = if flags & SHM_RND != 0 { page_down(address) } else { address };
@@ -53,7 +53,7 @@ pub fn of(arguments: &[u64; 6]) -> Result<Mapping, Errno> {
 /// The kernel's.
 pub fn attach(arguments: &[u64; 6], start: u64) -> Result<(), Errno> {
     let [.., segment, flags] = *arguments;
-    let arguments = [segment, start, flags & !SHM_RND | SHM_REMAP, 0, 0, 0];
+    let arguments = [segment, start, flags & !SHM_RND | SHM_REMAP];
     // SAFETY: the daemon names memory of the program only.
     unsafe { kernel::checked(linux::__NR_shmat, arguments) }.map(drop)
 }

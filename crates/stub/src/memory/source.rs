@@ -35,7 +35,7 @@ pub fn of(arguments: &[u64; 6]) -> Result<Mapping, Errno> {
     // SAFETY: all-zero bytes are a valid `stat`.
     let mut status: linux::stat = unsafe { core::mem::zeroed() };
     // SAFETY: the status lives across the call, which writes it.
-    let _ = unsafe { kernel::checked(linux::__NR_fstat, [descriptor, &raw mut status as u64, 0, 0, 0, 0])? };
+    let _ = unsafe { kernel::checked(linux::__NR_fstat, [descriptor, &raw mut status as u64])? };
     if status.st_mode & linux::S_IFMT == linux::S_IFCHR && status.st_rdev == ZERO_DEVICE {
         let mut arguments = *arguments;
         arguments[3] |= u64::from(linux::MAP_ANONYMOUS);
@@ -66,7 +66,7 @@ fn zeroes(arguments: &[u64; 6]) -> Result<Mapping, Errno> {
 fn may_write(descriptor: u64) -> Result<bool, Errno> {
     const F_GETFL: u64 = linux::F_GETFL as u64;
     // SAFETY: no pointers.
-    let flags = unsafe { kernel::checked(linux::__NR_fcntl, [descriptor, F_GETFL, 0, 0, 0, 0])? };
+    let flags = unsafe { kernel::checked(linux::__NR_fcntl, [descriptor, F_GETFL])? };
     Ok(flags & u64::from(linux::O_ACCMODE) != u64::from(linux::O_RDONLY))
 }
 
@@ -87,7 +87,7 @@ fn try_mapping(arguments: &[u64; 6]) -> Result<(), Errno> {
         kernel::checked(linux::__NR_mmap, [0, length, protection, flags & !PLACING, descriptor, offset])?
     };
     // SAFETY: it was mapped just now, and nobody else knows of it.
-    let _ = unsafe { kernel::raw(linux::__NR_munmap, [start, length, 0, 0, 0, 0]) };
+    let _ = unsafe { kernel::raw(linux::__NR_munmap, [start, length]) };
     Ok(())
 }
 

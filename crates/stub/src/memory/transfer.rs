@@ -129,7 +129,7 @@ fn by_copies(arguments: &[u64; 6]) -> Result<Splice, Errno> {
     }
     let control = |command: u64| {
         // SAFETY: these commands have no pointers.
-        unsafe { kernel::checked(linux::__NR_fcntl, [descriptor, command, 0, 0, 0, 0]) }
+        unsafe { kernel::checked(linux::__NR_fcntl, [descriptor, command]) }
     };
     let access = control(linux::F_GETFL.into())? & u64::from(linux::O_ACCMODE);
     let Some((at, left)) = Ranges::new(list, count)?.next()? else { return Ok(Splice::Done(0)) };

@@ -139,14 +139,14 @@ fn prepare(call: &Call, by: Executes, path: &[u8], name: u64, file: i32) -> Resu
 /// Has a descriptor pass exec, and tells the script its number.
 fn keep(script: i32, descriptor: i32) -> Result<(), Errno> {
     // Not one of the first three, which mean something to every program; and it is kept at exec.
-    let above = [descriptor as u64, linux::F_DUPFD.into(), 3, 0, 0, 0];
+    let above = [descriptor as u64, linux::F_DUPFD.into(), 3];
     // SAFETY: no pointers.
     let kept = unsafe { kernel::checked(linux::__NR_fcntl, above) }?;
     write(script, Decimal::new(kept).text())
 }
 
 fn write(script: i32, bytes: &[u8]) -> Result<(), Errno> {
-    let arguments = [script as u64, bytes.as_ptr() as u64, bytes.len() as u64, 0, 0, 0];
+    let arguments = [script as u64, bytes.as_ptr() as u64, bytes.len() as u64];
     // SAFETY: the bytes live across the call, which only reads them.
     unsafe { kernel::checked(linux::__NR_write, arguments) }.map(drop)
 }
@@ -162,7 +162,7 @@ fn open(call: &Call, path_is_empty: bool) -> Result<i32, Errno> {
     if descriptors::are_hidden(DescriptorArguments::First, &[directory, 0, 0, 0, 0, 0]) {
         return Err(Errno::EBADF);
     }
-    let access = [directory, path, linux::X_OK.into(), asked.into(), 0, 0];
+    let access = [directory, path, linux::X_OK.into(), asked.into()];
     let mut flags = u64::from(linux::O_CLOEXEC | linux::O_NONBLOCK);
     if asked & linux::AT_SYMLINK_NOFOLLOW != 0 {
         flags |= u64::from(linux::O_NOFOLLOW);
@@ -179,7 +179,7 @@ fn open(call: &Call, path_is_empty: bool) -> Result<i32, Errno> {
         link_of(directory as i32, &mut place).as_ptr() as u64
     };
     // SAFETY: as above, or a path of the stub's that lives across the call.
-    unsafe { kernel::checked(linux::__NR_openat, [directory, path, flags, 0, 0, 0]) }.map(|file| file as i32)
+    unsafe { kernel::checked(linux::__NR_openat, [directory, path, flags]) }.map(|file| file as i32)
 }
 
 /// The link that leads to what a descriptor stands for.
@@ -194,13 +194,13 @@ fn link_of(descriptor: i32, place: &mut [u8; 48]) -> &CStr {
 
 fn is_script(file: i32) -> bool {
     let mut head = [0_u8; 2];
-    let arguments = [file as u64, head.as_mut_ptr() as u64, head.len() as u64, 0, 0, 0];
+    let arguments = [file as u64, head.as_mut_ptr() as u64, head.len() as u64, 0];
     // SAFETY: the bytes live across the call, which writes no more than their number.
     unsafe { kernel::raw(linux::__NR_pread64, arguments) == 2 && head == *b"#!" }
 }
 
 fn is_closed_at_exec(descriptor: i32) -> bool {
-    let arguments = [descriptor as u64, linux::F_GETFD.into(), 0, 0, 0, 0];
+    let arguments = [descriptor as u64, linux::F_GETFD.into()];
     // SAFETY: no pointers.
     let flags = unsafe { kernel::raw(linux::__NR_fcntl, arguments) };
     flags >= 0 && flags & i64::from(linux::FD_CLOEXEC) != 0

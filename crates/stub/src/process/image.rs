@@ -41,8 +41,8 @@ pub fn detach() -> Result<(), Errno> {
         // one only its stack, which is elsewhere: what is there after the move is what was there before.
         unsafe {
             core::ptr::copy_nonoverlapping(start as *const u8, copy as *mut u8, length as usize);
-            let _ = kernel::checked(linux::__NR_mprotect, [copy, length, rights, 0, 0, 0])?;
-            let _ = kernel::checked(linux::__NR_mremap, [copy, length, length, place, start, 0])?;
+            let _ = kernel::checked(linux::__NR_mprotect, [copy, length, rights])?;
+            let _ = kernel::checked(linux::__NR_mremap, [copy, length, length, place, start])?;
         }
     }
     Ok(())

@@ -68,7 +68,7 @@ fn tell(words: Words, start: &Enter, file: u32) -> bool {
         exe_fd: file,
     };
     let (at, size) = (&raw const map as u64, size_of_val(&map) as u64);
-    let arguments = [prctl::PR_SET_MM.into(), prctl::PR_SET_MM_MAP.into(), at, size, 0, 0];
+    let arguments = [prctl::PR_SET_MM.into(), prctl::PR_SET_MM_MAP.into(), at, size, 0];
     // SAFETY: the map lives across the call, which only reads it and the program's vector, and changes what
     // the kernel tells of the process, not the process.
     unsafe { kernel::checked(linux::__NR_prctl, arguments) }.is_ok()

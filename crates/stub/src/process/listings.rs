@@ -28,7 +28,7 @@ impl Listing {
         let digits = number.text();
         link[14..14 + digits.len()].copy_from_slice(digits);
         let mut target = [0_u8; 64];
-        let arguments = [link.as_ptr() as u64, target.as_mut_ptr() as u64, target.len() as u64, 0, 0, 0];
+        let arguments = [link.as_ptr() as u64, target.as_mut_ptr() as u64, target.len() as u64];
         // SAFETY: the link ends with a zero; both live across the call, which writes no more than the target.
         let length = unsafe { kernel::checked(linux::__NR_readlink, arguments) }.ok()?;
         Self::of_path(&target[..length as usize], Decimal::new(kernel::process_id().into()).text())

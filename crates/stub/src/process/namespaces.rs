@@ -27,7 +27,7 @@ pub fn call(number: u32, arguments: &[u64; 6]) -> i64 {
         }
     } else if exit::is_single() {
         // A mount namespace is entered by a thread that shares its directories with none.
-        let directories = [u64::from(linux::CLONE_FS), 0, 0, 0, 0, 0];
+        let directories = [u64::from(linux::CLONE_FS)];
         // SAFETY: no pointers; the stub's other thread uses no path that is relative.
         let _ = unsafe { kernel::raw(linux::__NR_unshare, directories) };
     }

@@ -213,7 +213,7 @@ pub fn used_here(thread: u32) -> Used {
         (linux::__NR_clock_gettime, clock, 1)
     };
     // SAFETY: the words live across the call, which writes no more than the larger of the two.
-    let _ = unsafe { kernel::raw(number, [which as u64, words.as_mut_ptr() as u64, 0, 0, 0, 0]) };
+    let _ = unsafe { kernel::raw(number, [which as u64, words.as_mut_ptr() as u64]) };
     let [seconds, rest, system_seconds, system_rest, ..] = words;
     Used {
         user: seconds * NANOSECONDS + rest * parts,

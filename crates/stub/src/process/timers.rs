@@ -75,9 +75,9 @@ pub fn raise(raise: &Raise) {
     let (process, signal) = (u64::from(kernel::process_id()), u64::from(information[0] as u32));
     let from = information.as_ptr() as u64;
     let (number, arguments) = if raise.to == 0 {
-        (linux::__NR_rt_sigqueueinfo, [process, signal, from, 0, 0, 0])
+        (linux::__NR_rt_sigqueueinfo, [process, signal, from, 0])
     } else {
-        (linux::__NR_rt_tgsigqueueinfo, [process, raise.to, signal, from, 0, 0])
+        (linux::__NR_rt_tgsigqueueinfo, [process, raise.to, signal, from])
     };
     // SAFETY: the information lives across the call, which only reads it.
     let _ = unsafe { kernel::raw(number, arguments) };

@@ -461,7 +461,7 @@ fn send(socket: i32, header: &Header, pieces: &Pieces, payload: &[u8], result: i
     }
     let mut first = 0;
     while first < count {
-        let arguments = [socket as u64, vectors[first..].as_ptr() as u64, (count - first) as u64, 0, 0, 0];
+        let arguments = [socket as u64, vectors[first..].as_ptr() as u64, (count - first) as u64];
         // SAFETY: header and payload live across the call, which only reads them.
         let mut sent = match unsafe { kernel::checked(linux::__NR_writev, arguments) } {
             Ok(sent) => sent,

@@ -120,9 +120,9 @@ pub fn interrupt_on_urgent_data(connection: i32) -> Result<(), Errno> {
     let socket = connection as u64;
     // SAFETY: owner and option live across the calls, which only read them.
     unsafe {
-        let option = [socket, SOL_SOCKET, SO_OOBINLINE, &raw const on as u64, size_of_val(&on) as u64, 0];
+        let option = [socket, SOL_SOCKET, SO_OOBINLINE, &raw const on as u64, size_of_val(&on) as u64];
         let _ = kernel::checked(linux::__NR_setsockopt, option)?;
-        kernel::checked(linux::__NR_fcntl, [socket, F_SETOWN_EX, owner.as_ptr() as u64, 0, 0, 0]).map(drop)
+        kernel::checked(linux::__NR_fcntl, [socket, F_SETOWN_EX, owner.as_ptr() as u64]).map(drop)
     }
 }
 

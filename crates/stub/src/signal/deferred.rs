@@ -193,8 +193,8 @@ pub fn give_back(information: &SignalInformation) {
     // SAFETY: the information lives across the call, which only reads it; `kill` has no pointers.
     let _ = unsafe {
         match information.code {
-            linux::SI_QUEUE => kernel::raw(linux::__NR_rt_sigqueueinfo, [process, signal, at, 0, 0, 0]),
-            SENT_BY_KILL => kernel::raw(linux::__NR_kill, [process, signal, 0, 0, 0, 0]),
+            linux::SI_QUEUE => kernel::raw(linux::__NR_rt_sigqueueinfo, [process, signal, at]),
+            SENT_BY_KILL => kernel::raw(linux::__NR_kill, [process, signal]),
             _ => 0,
         }
     };
@@ -206,6 +206,6 @@ fn send_to_thread(thread: u32, information: &SignalInformation) {
     // SAFETY: the information lives across the call, which only reads it.
     let _ = unsafe {
         let signal = information.signal as u64;
-        kernel::raw(linux::__NR_rt_tgsigqueueinfo, [process, thread, signal, at, 0, 0])
+        kernel::raw(linux::__NR_rt_tgsigqueueinfo, [process, thread, signal, at])
     };
 }

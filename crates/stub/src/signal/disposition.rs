@@ -82,7 +82,7 @@ unsafe fn install(signal: u64, handler: u64, flags: u64) -> Result<(), Errno> {
 /// # Safety
 /// A handler in it must be one of the stub's.
 unsafe fn change(signal: u64, action: &Action) -> Result<(), Errno> {
-    let arguments = [signal, action.as_ptr() as u64, 0, MASK_BYTES, 0, 0];
+    let arguments = [signal, action.as_ptr() as u64, 0, MASK_BYTES];
     // SAFETY: the action lives across the call, which only reads it; the handler is the caller's promise.
     unsafe { kernel::checked(linux::__NR_rt_sigaction, arguments) }.map(drop)
 }
@@ -103,7 +103,7 @@ pub unsafe fn start(handlers: &Handlers) -> Result<(), Errno> {
     if settings::is_home() {
         for signal in 1..=SIGNALS as u64 {
             let mut inherited: Action = [0; 4];
-            let arguments = [signal, 0, inherited.as_mut_ptr() as u64, MASK_BYTES, 0, 0];
+            let arguments = [signal, 0, inherited.as_mut_ptr() as u64, MASK_BYTES];
             // SAFETY: the action lives across the call, which writes it.
             let _ = unsafe { kernel::checked(linux::__NR_rt_sigaction, arguments)? };
             DISPOSITIONS[signal as usize - 1][0].store(inherited[0], Ordering::Relaxed);

@@ -199,8 +199,7 @@ impl Thread {
     pub fn adopt(&self) {
         let stack = self.signal_stack();
         // SAFETY: the stack in the block becomes the calling thread's own, and lives as long as the process.
-        let set =
-            unsafe { kernel::checked(linux::__NR_sigaltstack, [&raw const stack as u64, 0, 0, 0, 0, 0]) };
+        let set = unsafe { kernel::checked(linux::__NR_sigaltstack, [&raw const stack as u64, 0]) };
         if set.is_err() {
             report::fail("the kernel refused a thread its signal stack");
         }
@@ -237,7 +236,7 @@ pub fn allocate(role: Role) -> Result<&'static Thread, Errno> {
     }
     let base = map_aligned()?;
     // SAFETY: the page was just mapped, and nothing refers to it.
-    let _ = unsafe { kernel::checked(linux::__NR_mprotect, [base, GUARD_SIZE, 0, 0, 0, 0])? };
+    let _ = unsafe { kernel::checked(linux::__NR_mprotect, [base, GUARD_SIZE, 0])? };
     let address = base + GUARD_SIZE + STACK_SIZE;
     // SAFETY: the block was just mapped, zero-filled, and all-zero bytes are a valid `Thread` except for the
     // fields that `reset` sets; it is never unmapped.
@@ -257,7 +256,7 @@ fn map_aligned() -> Result<u64, Errno> {
     for (start, end) in [(mapped, base), (base + BLOCK_SIZE, mapped + 2 * BLOCK_SIZE)] {
         if start != end {
             // SAFETY: nothing refers to this part of what was just mapped.
-            let _ = unsafe { kernel::checked(linux::__NR_munmap, [start, end - start, 0, 0, 0, 0])? };
+            let _ = unsafe { kernel::checked(linux::__NR_munmap, [start, end - start])? };
         }
     }
     Ok(base)

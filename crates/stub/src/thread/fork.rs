@@ -29,7 +29,7 @@ pub fn create(thread: &'static Thread, creation: &Creation) -> i64 {
     // If there was no number for the socket, there is one above the program's.
     let Some(socket) = ask().or_else(|| descriptors::with_room(ask)) else { return Errno::EAGAIN.negated() };
     let mut word = 0_u32;
-    let arguments = [creation.flags & !DONE_HERE, 0, &raw mut word as u64, 0, 0, 0];
+    let arguments = [creation.flags & !DONE_HERE, 0, &raw mut word as u64, 0, 0];
     // SAFETY: the copy goes on here with memory of its own; the word lives across the call, which writes it.
     let result = unsafe { kernel::raw(linux::__NR_clone, arguments) };
     if result == 0 {

@@ -38,7 +38,7 @@ pub fn resume(thread: &'static Thread) -> ! {
     }
     for (code, base) in [(kernel::ARCH_SET_FS, state.fs_base), (kernel::ARCH_SET_GS, state.gs_base)] {
         // SAFETY: the base is the program's; the stub does not use it.
-        if unsafe { kernel::checked(linux::__NR_arch_prctl, [code, base, 0, 0, 0, 0]) }.is_err() {
+        if unsafe { kernel::checked(linux::__NR_arch_prctl, [code, base]) }.is_err() {
             report::fail("the kernel refused a thread its segment base");
         }
     }

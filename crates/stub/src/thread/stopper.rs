@@ -33,7 +33,7 @@ pub fn stop(thread: &Thread) -> Result<(), Errno> {
         let mut event = [0_u64; 8];
         (event[0], event[1], event[2]) = (STOP, SIGEV_THREAD_ID << 32 | SIGSYS, id.into());
         let mut timer = 0_u32;
-        let arguments = [clock, event.as_ptr() as u64, &raw mut timer as u64, 0, 0, 0];
+        let arguments = [clock, event.as_ptr() as u64, &raw mut timer as u64];
         // SAFETY: event and id live across the call, which reads the one and writes the other.
         match unsafe { kernel::checked(linux::__NR_timer_create, arguments) } {
             Ok(_) => {}
@@ -63,15 +63,14 @@ fn set(thread: &Thread, nanoseconds: u64) {
     // Interval and value.
     let time = [0, 0, 0, nanoseconds];
     // SAFETY: the time lives across the call, which only reads it.
-    let _ =
-        unsafe { kernel::raw(linux::__NR_timer_settime, [timer.into(), 0, time.as_ptr() as u64, 0, 0, 0]) };
+    let _ = unsafe { kernel::raw(linux::__NR_timer_settime, [timer.into(), 0, time.as_ptr() as u64, 0]) };
 }
 
 /// The OS thread ends, and with it its timer.
 pub fn forget(thread: &Thread) {
     if let Some(timer) = thread.stopper.swap(0, Ordering::Relaxed).checked_sub(1) {
         // SAFETY: no pointers.
-        let _ = unsafe { kernel::raw(linux::__NR_timer_delete, [timer.into(), 0, 0, 0, 0, 0]) };
+        let _ = unsafe { kernel::raw(linux::__NR_timer_delete, [timer.into()]) };
     }
 }
 

@@ -34,9 +34,8 @@ pub fn home_call(thread: &'static Thread, call: HomeCall, arguments: &[u64; 6]) 
 fn pending_signals(thread: &Thread, arguments: &[u64; 6]) -> i64 {
     let mut pending = 0_u64;
     // SAFETY: the set lives across the call, which writes no more than it.
-    let result = unsafe {
-        kernel::raw(linux::__NR_rt_sigpending, [&raw mut pending as u64, size_of::<u64>() as u64, 0, 0, 0, 0])
-    };
+    let result =
+        unsafe { kernel::raw(linux::__NR_rt_sigpending, [&raw mut pending as u64, size_of::<u64>() as u64]) };
     if thread.role() == Role::Deputy {
         // Between calls a deputy lets in what its thread does.
         pending &= thread.mask.load(Ordering::Relaxed);

@@ -284,7 +284,7 @@ fn passes_at_home(number: u32) -> bool {
 fn load_filter(program: &Program) -> Result<(), Errno> {
     let description = [program.length as u64, program.instructions.as_ptr() as u64];
     let (mode, flags) = (SECCOMP_SET_MODE_FILTER.into(), SECCOMP_FILTER_FLAG_SPEC_ALLOW.into());
-    let arguments = [mode, flags, description.as_ptr() as u64, 0, 0, 0];
+    let arguments = [mode, flags, description.as_ptr() as u64];
     // Unprivileged users may install filters only when they give up set-user-id programs.
     // SAFETY: the filter lives across the call, which only reads it, and lets the stub's own code pass.
     if unsafe { kernel::checked(linux::__NR_seccomp, arguments) }.is_ok() {
@@ -292,7 +292,7 @@ fn load_filter(program: &Program) -> Result<(), Errno> {
     }
     // SAFETY: no pointers, then as above.
     unsafe {
-        let _ = kernel::checked(linux::__NR_prctl, [PR_SET_NO_NEW_PRIVS.into(), 1, 0, 0, 0, 0])?;
+        let _ = kernel::checked(linux::__NR_prctl, [PR_SET_NO_NEW_PRIVS.into(), 1, 0, 0, 0])?;
         kernel::checked(linux::__NR_seccomp, arguments).map(drop)
     }
 }

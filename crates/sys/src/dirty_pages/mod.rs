@@ -240,8 +240,7 @@ impl DirtyPages {
             // SAFETY: the kernel reads and writes one `pm_scan_arg`, and writes regions up to the number
             // given. A scan that protects does so where writes are tracked asynchronously only, which no
             // program notices.
-            let count =
-                unsafe { call(linux::__NR_ioctl, [pagemap, u64::from(PAGEMAP_SCAN), argument, 0, 0, 0])? };
+            let count = unsafe { call(linux::__NR_ioctl, [pagemap, u64::from(PAGEMAP_SCAN), argument])? };
             for region in &regions[..count as usize] {
                 // SAFETY: the kernel has filled in the first `count` regions.
                 let region = unsafe { region.assume_init() };

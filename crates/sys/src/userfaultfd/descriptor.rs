@@ -223,7 +223,7 @@ impl Userfaultfd {
     pub fn read(&self, messages: &mut [Message]) -> Result<usize, Errno> {
         let (into, bytes) = (messages.as_mut_ptr() as u64, size_of_val(messages) as u64);
         // SAFETY: the kernel writes at most that many bytes into the slice; any bytes make valid messages.
-        unsafe { call(linux::__NR_read, [self.number(), into, bytes, 0, 0, 0]) }
+        unsafe { call(linux::__NR_read, [self.number(), into, bytes]) }
             .map(|read| read as usize / size_of::<Message>())
     }
 

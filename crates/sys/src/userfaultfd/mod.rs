@@ -155,7 +155,7 @@ fn create_with(kind: Kind, flags: u32, features: u64) -> Result<(i32, u64), Errn
     };
     let all_flags = u64::from(linux::O_CLOEXEC | flags | kind_flag);
     // SAFETY: no pointers; makes a descriptor.
-    let descriptor = match unsafe { call(linux::__NR_userfaultfd, [all_flags, 0, 0, 0, 0, 0]) } {
+    let descriptor = match unsafe { call(linux::__NR_userfaultfd, [all_flags]) } {
         Ok(descriptor) => descriptor as i32,
         Err(Errno::EPERM) if kind == Kind::ProgramAndKernel => create_from_device(flags)?,
         Err(error) => return Err(error),
@@ -182,9 +182,8 @@ fn create_from_device(flags: u32) -> Result<i32, Errno> {
     const AT_FDCWD: u64 = linux::AT_FDCWD as i64 as u64;
     const DEVICE_FLAGS: u64 = (linux::O_RDWR | linux::O_CLOEXEC) as u64;
     // SAFETY: the path is a constant that ends with zero.
-    let device =
-        unsafe { call(linux::__NR_openat, [AT_FDCWD, DEVICE.as_ptr() as u64, DEVICE_FLAGS, 0, 0, 0]) }
-            .map_err(|_| Errno::EPERM)?;
+    let device = unsafe { call(linux::__NR_openat, [AT_FDCWD, DEVICE.as_ptr() as u64, DEVICE_FLAGS]) }
+        .map_err(|_| Errno::EPERM)?;
     let made = create_from_open_device(device as i32, flags);
     close(device as i32);
     made
@@ -199,12 +198,12 @@ fn create_from_open_device(device: i32, flags: u32) -> Result<i32, Errno> {
 /// Closes a descriptor that was made here and has not left.
 fn close(descriptor: i32) {
     // SAFETY: no other code knows the descriptor.
-    let _ = unsafe { call(linux::__NR_close, [descriptor as u64, 0, 0, 0, 0, 0]) };
+    let _ = unsafe { call(linux::__NR_close, [descriptor as u64]) };
 }
 
 /// # Safety
 /// `argument` is what the ioctl wants: a value or a pointer to its structure.
 unsafe fn ioctl(descriptor: i32, request: u32, argument: u64) -> Result<u64, Errno> {
     // SAFETY: passed on to the caller.
-    unsafe { call(linux::__NR_ioctl, [descriptor as u64, u64::from(request), argument, 0, 0, 0]) }
+    unsafe { call(linux::__NR_ioctl, [descriptor as u64, u64::from(request), argument]) }
 }
