@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use banyan_wire::syscalls::{
-    Class, CreationForm, Emulation, Handling, HomeCall, MemoryCall, Notice, SystemCall, TABLE, ThreadCall,
+    Class, CreationForm, Emulation, Handling, HomeCall, MemoryCall, Notice, SystemCall, ThreadCall, table,
 };
 use std::fmt::Write;
 use std::fs;
@@ -33,7 +33,7 @@ fail with `ENOSYS`.
 
 ";
 
-fn class(call: &SystemCall) -> &'static str {
+fn class(call: SystemCall) -> &'static str {
     match call.class {
         Class::Local => "local",
         Class::Deputy(_) => "deputy",
@@ -54,7 +54,7 @@ fn name_of(errno: u16) -> &'static str {
 }
 
 /// What a program sees that differs from a native run, where that is more than the class says.
-fn remark(call: &SystemCall) -> String {
+fn remark(call: SystemCall) -> String {
     match call.class {
         Class::Refuse { errno, notice: Notice::Once } => format!("fails with `{}`", name_of(errno)),
         Class::Refuse { errno, notice: Notice::Never } => format!("fails with `{}`, quietly", name_of(errno)),
@@ -172,11 +172,11 @@ fn of_thread(call: ThreadCall) -> &'static str {
 
 fn page() -> String {
     let mut page = String::from(HEAD);
-    let count = |wanted: &str| TABLE.iter().filter(|call| class(call) == wanted).count();
+    let count = |wanted: &str| table().filter(|call| class(*call) == wanted).count();
     let _ = writeln!(
         page,
         "{} calls: {} local, {} deputy, {} emulated, {} home only, {} refused.\n",
-        TABLE.len(),
+        table().count(),
         count("local"),
         count("deputy"),
         count("emulated"),
@@ -184,7 +184,7 @@ fn page() -> String {
         count("refused"),
     );
     page.push_str("| number | name | class | what a program sees |\n|---:|---|---|---|\n");
-    for call in TABLE {
+    for call in table() {
         let _ =
             writeln!(page, "| {} | `{}` | {} | {} |", call.number, call.name(), class(call), remark(call));
     }
@@ -209,9 +209,8 @@ fn the_reference_is_what_the_table_says() {
 
 #[test]
 fn every_emulated_or_home_only_call_says_what_a_program_sees() {
-    let silent: Vec<&str> = TABLE
-        .iter()
-        .filter(|call| matches!(call.class, Class::Emulate(_) | Class::Execute) && remark(call).is_empty())
+    let silent: Vec<&str> = table()
+        .filter(|call| matches!(call.class, Class::Emulate(_) | Class::Execute) && remark(*call).is_empty())
         .map(SystemCall::name)
         .collect();
     assert!(silent.is_empty(), "{silent:?}");

@@ -183,7 +183,7 @@ fn notice(thread: &Thread) -> SignalNotice {
 /// Executes one call and answers it. A signal that waits comes first.
 fn call(thread: &'static Thread, header: &Header) {
     let row = syscalls::find(header.number);
-    if !row.is_some_and(stays_open) {
+    if !row.as_ref().is_some_and(stays_open) {
         wait::close(thread);
     }
     let mut pieces = Pieces::default();
@@ -191,7 +191,7 @@ fn call(thread: &'static Thread, header: &Header) {
     let made = if thread.taken.came() && !returns {
         None
     } else {
-        match row {
+        match &row {
             Some(row) => make(thread, row, header, &mut pieces),
             None => Some(refuse::by_number(header.arguments[0] as i64)),
         }

@@ -165,7 +165,7 @@ fn filter(place: Place, low: LowCode) -> Program {
 }
 
 fn home(program: &mut Program, descriptor_floor: u32, nodes: Nodes) {
-    for row in syscalls::TABLE {
+    for row in syscalls::table() {
         if let Class::Deputy(handling) = row.class {
             handled(program, row.number.into(), handling, descriptor_floor, nodes);
         }
@@ -345,7 +345,7 @@ mod tests {
     fn a_home_thread_is_trapped_where_its_row_says() {
         let program = filter(HOME, LowCode::OfProgram);
         let private = kernel::FUTEX_PRIVATE as u32;
-        for row in syscalls::TABLE {
+        for row in syscalls::table() {
             let at = |first, second| verdict(&program, &call(row.number.into(), [first, second]));
             let (low, high) = (at(FLOOR - 1, private), at(FLOOR, private));
             let expected = match row.class {
@@ -426,7 +426,7 @@ mod tests {
     #[test]
     fn only_yielding_passes_on_another_node() {
         let program = filter(Place::Elsewhere, LowCode::OfProgram);
-        for row in syscalls::TABLE {
+        for row in syscalls::table() {
             let expected = if row.name() == "sched_yield" { ALLOW } else { TRAP };
             assert_eq!(verdict(&program, &call(row.number.into(), [0; 2])), expected, "{}", row.name());
         }

@@ -48,12 +48,12 @@ fn call(thread: &'static Thread, information: &SignalInformation, context: &mut 
     let result = match (syscalls::find(call), thread.role()) {
         // The 32-bit gate has another architecture, whose numbers mean other calls.
         (_, _) if information.architecture != AUDIT_ARCH_X86_64 => refuse::not_served(call),
-        (row, Role::Carrier) => match carrier::system_call(thread, row, call, &arguments, context) {
+        (row, Role::Carrier) => match carrier::system_call(thread, row.as_ref(), call, &arguments, context) {
             Outcome::Result(result) => result,
             Outcome::Continue => return,
         },
         (Some(row), Role::Home | Role::Deputy | Role::Service | Role::Child) => {
-            match dispatch::home_call(thread, row, &arguments, context) {
+            match dispatch::home_call(thread, &row, &arguments, context) {
                 Ok(Outcome::Result(result)) => result,
                 Ok(Outcome::Continue) => return,
                 Err(error) => error.negated(),

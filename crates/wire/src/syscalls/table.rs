@@ -1,7 +1,6 @@
 //! The rows, by number. A row is named by the kernel's constant, from which both its number and its name are
 //! taken.
 
-use super::SystemCall;
 use super::class::Class::{self, Deputy, Emulate, Execute, Local, Refuse};
 use super::class::CreationForm;
 use super::class::DescriptorArguments::{First, FirstAndSecond};
@@ -24,6 +23,7 @@ use super::class::ThreadCall::{
     AlternateStack, ArchitectureControl, Create, End, ReturnFromHandler, SignalMask,
 };
 use super::shape::Argument::{self, FixedIn, FixedOut, In, Out, Path, Pointer, Value, VectorIn, VectorOut};
+use super::{Said, number};
 use linux_raw_sys::errno::{EINVAL, ENOSPC, ENOSYS, EPERM};
 use linux_raw_sys::general as linux;
 
@@ -32,37 +32,97 @@ struct Written {
     number: u16,
     class: Class,
     arguments: &'static [Argument],
+    /// Class and arguments as they are written: rows of which this is equal say the same.
+    text: &'static str,
 }
 
 /// Makes the rows, and their names beside them: a program that asks for no name does not contain them.
 macro_rules! table {
     ($($number:ident, $class:expr, $arguments:expr;)*) => {
         const WRITTEN: &[Written] = &[
-            $(Written { number: linux::$number as u16, class: $class, arguments: &$arguments },)*
+            $(Written {
+                number: linux::$number as u16,
+                class: $class,
+                arguments: &$arguments,
+                text: concat!(stringify!($class), stringify!($arguments)),
+            },)*
         ];
         /// The names of the rows.
-        pub(super) static NAMES: [&str; WRITTEN.len()] = [$(name_of(stringify!($number)),)*];
+        pub(super) static NAMES: [&str; ROWS] = [$(name_of(stringify!($number)),)*];
     };
 }
 
-/// The table, by number.
-pub const TABLE: &[SystemCall] = &ROWS;
+/// How many calls there are.
+pub(super) const ROWS: usize = WRITTEN.len();
 
-// A row holds no pointer: with one it would be twice as large, and the table is in every replica.
-const ROWS: [SystemCall; WRITTEN.len()] = {
-    let mut rows = [SystemCall { number: 0, class: Local, first_argument: 0, arguments: 0 }; WRITTEN.len()];
+/// The row of each place, and which of [`ROWS_THAT_DIFFER`] says the same as it.
+///
+/// Every replica holds the table, and three of four rows say what another says: so each row is a byte.
+pub(super) static SAME_AS: [u8; ROWS] = DIFFERENT.same_as;
+
+/// What rows say, each once.
+pub(super) static ROWS_THAT_DIFFER: [Said; DIFFERENT.count] = {
+    let mut said = [Said { class: Local, first_argument: 0, arguments: 0 }; DIFFERENT.count];
     let mut row = 0;
-    while row < rows.len() {
-        let Written { number, class, arguments } = &WRITTEN[row];
-        rows[row] = SystemCall {
-            number: *number,
-            class: *class,
-            first_argument: LISTS.first[row],
-            arguments: arguments.len() as u8,
+    while row < ROWS {
+        let Written { class, arguments, .. } = &WRITTEN[row];
+        said[DIFFERENT.same_as[row] as usize] =
+            Said { class: *class, first_argument: LISTS.first[row], arguments: arguments.len() as u8 };
+        row += 1;
+    }
+    said
+};
+
+/// Which rows say the same.
+struct Different {
+    same_as: [u8; ROWS],
+    count: usize,
+}
+
+const DIFFERENT: Different = {
+    let mut different = Different { same_as: [0; ROWS], count: 0 };
+    let mut row = 0;
+    while row < ROWS {
+        let mut earlier = 0;
+        while earlier < row && !is_equal(WRITTEN[earlier].text, WRITTEN[row].text) {
+            earlier += 1;
+        }
+        different.same_as[row] = if earlier < row {
+            different.same_as[earlier]
+        } else {
+            different.count += 1;
+            assert!(different.count <= u8::MAX as usize + 1, "a row is to stay a byte");
+            (different.count - 1) as u8
         };
         row += 1;
     }
-    rows
+    different
+};
+
+/// `==` of texts cannot be used where the table is made.
+const fn is_equal(a: &str, b: &str) -> bool {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    if a.len() != b.len() {
+        return false;
+    }
+    let mut at = 0;
+    while at < a.len() {
+        if a[at] != b[at] {
+            return false;
+        }
+        at += 1;
+    }
+    true
+}
+
+/// Each number must have exactly one row, in order.
+const _: () = {
+    let mut at = 0;
+    while at < ROWS {
+        assert!(number(at) == WRITTEN[at].number as usize, "a system call is missing or out of order");
+        assert!(WRITTEN[at].arguments.len() <= 6);
+        at += 1;
+    }
 };
 
 /// The arguments of all rows; a list that is a part of what is there already is not there again.
@@ -73,13 +133,13 @@ struct Lists {
     all: [Argument; ARGUMENTS_MAX],
     length: usize,
     /// Where each row's begins.
-    first: [u8; WRITTEN.len()],
+    first: [u8; ROWS],
 }
 
 const LISTS: Lists = {
-    let mut lists = Lists { all: [Value; ARGUMENTS_MAX], length: 0, first: [0; WRITTEN.len()] };
+    let mut lists = Lists { all: [Value; ARGUMENTS_MAX], length: 0, first: [0; ROWS] };
     let mut row = 0;
-    while row < WRITTEN.len() {
+    while row < ROWS {
         let list = WRITTEN[row].arguments;
         let mut at = 0;
         while at + list.len() <= lists.length && !lie_at(&lists.all, at, list) {
@@ -115,7 +175,7 @@ const fn lie_at(all: &[Argument], at: usize, list: &[Argument]) -> bool {
 /// As many as if no two lists had anything in common.
 const ARGUMENTS_MAX: usize = {
     let (mut row, mut count) = (0, 0);
-    while row < WRITTEN.len() {
+    while row < ROWS {
         count += WRITTEN[row].arguments.len();
         row += 1;
     }
