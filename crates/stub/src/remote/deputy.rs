@@ -276,8 +276,8 @@ fn shipped_call(
             let result = processor_time::make(thread, number, &arguments, &mut words);
             let written = processor_time::written(number, &arguments, result, &words);
             let at = processor_time::pointer(number);
-            return Some(match payload[pieces[at].offset..].get_mut(..written.len()) {
-                Some(to) if pieces[at].used => {
+            return Some(match pieces[at].of(payload).get_mut(..written.len()) {
+                Some(to) if pieces[at].is_shipped() => {
                     to.copy_from_slice(written);
                     result
                 }
@@ -306,7 +306,7 @@ fn shipped_call(
         }
         Handling::Open { path } => {
             let path = usize::from(path);
-            let text = &payload[pieces[path].offset..][..pieces[path].length];
+            let text = pieces[path].of(payload);
             if links::below_own(text).is_some() {
                 wait::close(thread);
                 if let Some(result) = files::open(thread, text, arguments[path + 1] as u32) {
@@ -316,7 +316,7 @@ fn shipped_call(
         }
         Handling::Link { path } => {
             let path = usize::from(path);
-            if pieces[path].used && pieces[path + 1].used {
+            if pieces[path].is_shipped() && pieces[path + 1].is_shipped() {
                 // SAFETY: `unpack` found the string's end, and the buffer lies behind it with the room that
                 // the call names.
                 return Some(unsafe { links::read_for_remote(number, &arguments, path) });
@@ -324,7 +324,7 @@ fn shipped_call(
         }
         Handling::Listing { name } => {
             if let Some(own) = Listing::of(arguments[0]) {
-                return Some(if pieces[1].used {
+                return Some(if pieces[1].is_shipped() {
                     // SAFETY: the buffer lies in the payload with the room that the call names.
                     unsafe { own.read(number, &arguments, name) }
                 } else {
@@ -368,11 +368,9 @@ fn sleep(
     payload: &mut [u8],
 ) -> Option<i64> {
     let [_, _, request, left, ..] = *pieces;
-    let requested = || match payload.get(request.offset..) {
-        Some(bytes) if request.used => {
-            Time::read_from_prefix(bytes).map(|(time, _)| time).map_err(|_| Errno::EFAULT)
-        }
-        _ => copy::load(ProgramAddress(arguments[2])),
+    let requested = || match Time::read_from_bytes(request.of(payload)) {
+        Ok(time) => Ok(time),
+        Err(_) => copy::load(ProgramAddress(arguments[2])),
     };
     let blocked = thread.mask.load(Ordering::Relaxed);
     let end = processor_sleep::for_remote(thread, number, arguments, blocked, requested);
@@ -384,8 +382,8 @@ fn sleep(
     };
     let stored = match told {
         None => Ok(()),
-        Some(time) if left.used => {
-            payload[left.offset..][..left.length].copy_from_slice(time.as_bytes());
+        Some(time) if left.is_shipped() => {
+            left.of(payload).copy_from_slice(time.as_bytes());
             Ok(())
         }
         Some(time) => copy::store(ProgramAddress(arguments[3]), &time),
@@ -445,7 +443,7 @@ fn answer(thread: &'static Thread, result: i64, notice: SignalNotice, pieces: &P
 }
 
 /// Sends the header and, of the payload, what goes back.
-fn send(socket: i32, header: &Header, pieces: &Pieces, payload: &[u8], result: i64) -> Result<(), Errno> {
+fn send(socket: i32, header: &Header, pieces: &Pieces, payload: &mut [u8], result: i64) -> Result<(), Errno> {
     if header.length == 0 {
         return kernel::send_all(socket, header.as_bytes());
     }
@@ -453,7 +451,7 @@ fn send(socket: i32, header: &Header, pieces: &Pieces, payload: &[u8], result: i
     vectors[0] = [core::ptr::from_ref(header) as u64, size_of::<Header>() as u64];
     let mut count = 1;
     for piece in pieces {
-        let bytes = &payload[piece.offset..piece.offset + piece.returned(result)];
+        let bytes = &piece.of(payload)[..piece.returned(result)];
         if !bytes.is_empty() {
             vectors[count] = [bytes.as_ptr() as u64, bytes.len() as u64];
             count += 1;

@@ -13,69 +13,100 @@ use banyan_wire::syscalls::{Argument, SystemCall};
 /// Longest path that is shipped: `PATH_MAX`.
 const PATH_MAX: usize = 4096;
 
+/// Which way an argument's bytes go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Way {
+    /// None: the call has the program's own pointer, or no pointer at all.
+    #[default]
+    NotShipped,
+    /// With the call.
+    In,
+    /// With the call, and back with the return.
+    InAndOut,
+    /// With the return, as many as its result says.
+    Out,
+}
+
 /// Where one argument's bytes lie in the payload of a call.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Piece {
-    /// Offset in the payload buffer.
-    pub offset: usize,
-    /// Bytes; for an outward buffer, the room.
-    pub length: usize,
-    /// The bytes go back with the return.
-    pub outward: bool,
-    /// How many bytes go back is the call's result.
-    pub by_result: bool,
-    /// The argument is shipped at all.
-    pub used: bool,
+    offset: u32,
+    length: u32,
+    way: Way,
 }
 
 /// Where all arguments' bytes lie.
 pub type Pieces = [Piece; 6];
+
+/// A buffer that an argument leads to: its bytes, and which way they go. A path's are counted where it lies.
+fn buffer(argument: Argument, arguments: &[u64; 6]) -> Option<(usize, Way)> {
+    let length = |of: u8| usize::try_from(arguments[usize::from(of)]).unwrap_or(usize::MAX);
+    Some(match argument {
+        Argument::In(of) => (length(of), Way::In),
+        Argument::Out(of) => (length(of), Way::Out),
+        Argument::FixedIn(size) => (size.into(), Way::In),
+        Argument::FixedOut(size) => (size.into(), Way::InAndOut),
+        Argument::Path => (0, Way::In),
+        _ => return None,
+    })
+}
+
+/// The buffers of a call in the order in which they lie in its payload, with their arguments' numbers: first
+/// what travels with the call, then the room for what only travels back.
+fn buffers(
+    row: &SystemCall,
+    arguments: [u64; 6],
+    mut lay: impl FnMut(usize, Argument, usize, Way) -> Option<()>,
+) -> Option<()> {
+    for only_out in [false, true] {
+        for (index, &argument) in row.arguments().iter().enumerate() {
+            if let Some((length, way)) = buffer(argument, &arguments)
+                && (way == Way::Out) == only_out
+            {
+                lay(index, argument, length, way)?;
+            }
+        }
+    }
+    Some(())
+}
 
 /// Copies a call's inward buffers from program memory into `payload` and notes in `header` what is shipped.
 /// Buffers that do not fit, and those that are not wholly the program's memory, are left to the process that
 /// makes the call, with the program's own pointers: the kernel then does the part that it can, or says what
 /// is wrong.
 pub fn pack(row: &SystemCall, header: &mut Header, payload: &mut [u8]) -> Pieces {
-    let arguments = header.arguments;
     let mut pieces = Pieces::default();
     let mut end = 0;
-    for (index, argument) in row.arguments().iter().enumerate() {
-        let pointer = arguments[index];
-        if pointer == 0 {
-            continue;
-        }
-        let (length, fixed_out) = match *argument {
-            Argument::In(of) => (arguments[of as usize] as usize, false),
-            Argument::FixedIn(size) => (size as usize, false),
-            Argument::FixedOut(size) => (size as usize, true),
-            Argument::Path => (0, false),
-            _ => continue,
-        };
-        let copied = if *argument == Argument::Path {
-            let room = PATH_MAX.min(PAYLOAD_MAX - end);
-            copy::copy_string_in(ProgramAddress(pointer), &mut payload[end..end + room])
-        } else if length <= PAYLOAD_MAX - end {
-            copy::copy_in(ProgramAddress(pointer), &mut payload[end..end + length]).map(|()| length)
+    let arguments = header.arguments;
+    buffers(row, arguments, |index, argument, length, way| {
+        let from = ProgramAddress(arguments[index]);
+        let room = &mut payload[end..PAYLOAD_MAX];
+        let shipped = if from.0 == 0 {
+            None
+        } else if argument == Argument::Path {
+            let most = room.len().min(PATH_MAX);
+            copy::copy_string_in(from, &mut room[..most]).ok()
+        } else if let Some(room) = room.get_mut(..length) {
+            // The call must not take data that cannot be delivered.
+            let whole = if way == Way::Out {
+                is_writable(from, length as u64)
+            } else {
+                copy::copy_in(from, room).is_ok()
+            };
+            whole.then_some(length)
         } else {
-            continue;
+            None
         };
-        let Ok(length) = copied else { continue };
-        pieces[index] = Piece { offset: end, length, outward: fixed_out, by_result: false, used: true };
-        header.shipped |= 1 << index;
-        end += length;
-    }
-    header.length = end as u32;
-    for (index, argument) in row.arguments().iter().enumerate() {
-        let Argument::Out(of) = *argument else { continue };
-        let room = arguments[of as usize] as usize;
-        // The call must not take data that cannot be delivered.
-        let whole = room <= PAYLOAD_MAX - end && is_writable(ProgramAddress(arguments[index]), room as u64);
-        if arguments[index] != 0 && whole {
-            pieces[index] = Piece { offset: end, length: room, outward: true, by_result: true, used: true };
+        if let Some(length) = shipped {
+            pieces[index] = Piece { offset: end as u32, length: length as u32, way };
             header.shipped |= 1 << index;
-            end += room;
+            end += length;
+            if way != Way::Out {
+                header.length = end as u32;
+            }
         }
-    }
+        Some(())
+    });
     pieces
 }
 
@@ -91,57 +122,50 @@ fn is_writable(start: ProgramAddress, length: u64) -> bool {
 /// the network. `None` if they do not agree with the table.
 pub fn unpack(row: &SystemCall, header: &Header, payload: &[u8]) -> Option<Pieces> {
     let received = header.length as usize;
-    let mut pieces = Pieces::default();
-    let mut end = 0;
-    for (index, argument) in row.arguments().iter().enumerate() {
-        if header.shipped & (1 << index) == 0 {
-            continue;
-        }
-        let (length, fixed_out) = match *argument {
-            Argument::In(of) => (usize::try_from(header.arguments[of as usize]).ok()?, false),
-            Argument::FixedIn(size) => (size as usize, false),
-            Argument::FixedOut(size) => (size as usize, true),
-            Argument::Path => {
-                let zero = payload.get(end..received)?.iter().position(|&byte| byte == 0)?;
-                (zero + 1, false)
+    let (mut pieces, mut found) = (Pieces::default(), 0);
+    let (mut end, mut inward) = (0, 0);
+    buffers(row, header.arguments, |index, argument, length, way| {
+        let shipped = header.shipped & (1 << index);
+        if shipped != 0 {
+            let bound = if way == Way::Out { PAYLOAD_MAX } else { received };
+            let rest = payload.get(end..bound)?;
+            let length = match argument {
+                Argument::Path => rest.iter().position(|&byte| byte == 0)? + 1,
+                _ => rest.get(..length)?.len(),
+            };
+            pieces[index] = Piece { offset: end as u32, length: length as u32, way };
+            found |= shipped;
+            end += length;
+            if way != Way::Out {
+                inward = end;
             }
-            Argument::Out(_) => continue,
-            _ => return None,
-        };
-        if length > received.checked_sub(end)? {
-            return None;
         }
-        pieces[index] = Piece { offset: end, length, outward: fixed_out, by_result: false, used: true };
-        end += length;
-    }
-    if end != received || header.shipped >> row.arguments().len() != 0 {
-        return None;
-    }
-    for (index, argument) in row.arguments().iter().enumerate() {
-        let Argument::Out(of) = *argument else { continue };
-        if header.shipped & (1 << index) == 0 {
-            continue;
-        }
-        let room = usize::try_from(header.arguments[of as usize]).ok()?;
-        if room > PAYLOAD_MAX - end {
-            return None;
-        }
-        pieces[index] = Piece { offset: end, length: room, outward: true, by_result: true, used: true };
-        end += room;
-    }
-    Some(pieces)
+        Some(())
+    })?;
+    (inward == received && found == header.shipped).then_some(pieces)
 }
 
 impl Piece {
+    /// Whether its bytes are shipped at all.
+    #[must_use]
+    pub fn is_shipped(self) -> bool {
+        self.way != Way::NotShipped
+    }
+
+    /// Its bytes in the payload; for an outward buffer, all of its room. None if it is not shipped.
+    #[must_use]
+    pub fn of(self, payload: &mut [u8]) -> &mut [u8] {
+        &mut payload[self.offset as usize..][..self.length as usize]
+    }
+
     /// Bytes that go back after a call with this result.
     #[must_use]
-    pub fn returned(&self, result: i64) -> usize {
-        if !self.outward {
-            0
-        } else if self.by_result {
-            usize::try_from(result).unwrap_or(0).min(self.length)
-        } else {
-            self.length
+    pub fn returned(self, result: i64) -> usize {
+        let length = self.length as usize;
+        match self.way {
+            Way::NotShipped | Way::In => 0,
+            Way::InAndOut => length,
+            Way::Out => usize::try_from(result).unwrap_or(0).min(length),
         }
     }
 }
@@ -149,8 +173,8 @@ impl Piece {
 /// The call's arguments with shipped pointers replaced by their place in `payload`.
 pub fn local_arguments(header: &Header, pieces: &Pieces, payload: &mut [u8]) -> [u64; 6] {
     let mut arguments = header.arguments;
-    for (argument, piece) in arguments.iter_mut().zip(pieces).filter(|(_, piece)| piece.used) {
-        *argument = payload[piece.offset..].as_mut_ptr() as u64;
+    for (argument, piece) in arguments.iter_mut().zip(pieces).filter(|(_, piece)| piece.is_shipped()) {
+        *argument = piece.of(payload).as_mut_ptr() as u64;
     }
     arguments
 }
@@ -180,10 +204,10 @@ pub fn deliver(
         let length = piece.returned(result);
         if length != 0 {
             let from = match order {
-                Order::InPlace => piece.offset,
+                Order::InPlace => piece.offset as usize,
                 Order::Compact => at,
             };
-            copy::copy_out(ProgramAddress(*argument), &payload[from..from + length])?;
+            copy::copy_out(ProgramAddress(*argument), &payload[from..][..length])?;
             at += length;
         }
     }
