@@ -11,6 +11,7 @@ pub mod again;
 mod copies;
 mod end;
 mod files;
+mod filter;
 mod growing;
 mod home;
 mod lanes;

@@ -4,6 +4,7 @@
 //! go to home over the control lane.
 
 use super::end::Event;
+use super::filter::{Place, filter};
 use super::home::Home;
 use super::loader::{Linked, linked};
 use super::questions::PEER_DEADLINE;
@@ -19,15 +20,18 @@ use banyan_wire::address_space::page_down;
 use banyan_wire::control::ControlMessage;
 use banyan_wire::ids::{Access, NodeId, PAGE_BYTES};
 use banyan_wire::stub::{
-    ACTIONS_MAX, Action, ActionKind, Answer, Enter, Execute, Executes, Hello, Nothing, Placed, Purpose, Push,
-    Range, Refusal, Refused, Request, Steps, StoppedThread, ThreadEnd, TimeElsewhere,
+    ACTIONS_MAX, Action, ActionKind, Answer, Enter, Execute, Executes, Filtered, Hello, Nothing, Placed,
+    Purpose, Push, Range, Refusal, Refused, Request, Steps, StoppedThread, ThreadEnd, TimeElsewhere,
 };
 use banyan_wire::{stub, syscalls};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{MemfdFlags, Mode, OFlags};
 use rustix::io::Errno;
+use std::fs::File;
+use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
+use zerocopy::IntoBytes;
 
 const DONE: Answer = Answer::Done(Nothing {});
 const FAILED: Answer = Answer::Failed(Nothing {});
@@ -144,13 +148,11 @@ fn handle(job: &Job, received: Received) -> Result<(Answer, Option<OwnedFd>), Pa
                 Role::Home(home) => job.open_of_process(home, &request)?,
                 Role::Remote(_) => None,
             };
-            return Ok((if file.is_some() { DONE } else { FAILED }, file));
+            return Ok(with_file(file));
         }
         Request::Execute(Execute { by }) => return Ok(execute(job, by, received.file)),
-        Request::FaultDevice(_) => {
-            let device = fault_device(job);
-            return Ok((if device.is_some() { DONE } else { FAILED }, device));
-        }
+        Request::FaultDevice(_) => return Ok(with_file(fault_device(job))),
+        Request::Filter(of) => return Ok(with_file(filter_file(job, &of))),
         Request::Fork(_) => return Ok(fork(job)),
         Request::Copied(request) => return copied(job, request.process),
         // What it waits for came before it.
@@ -254,6 +256,23 @@ fn fault_device(job: &Job) -> Option<OwnedFd> {
         return None;
     }
     rustix::fs::open(userfaultfd::DEVICE, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).ok()
+}
+
+/// Done, and this file beside it; or failed if there is none.
+fn with_file(file: Option<OwnedFd>) -> (Answer, Option<OwnedFd>) {
+    (if file.is_some() { DONE } else { FAILED }, file)
+}
+
+/// A file with the filter of this replica's system calls.
+fn filter_file(job: &Job, of: &Filtered) -> Option<OwnedFd> {
+    let place = match &job.role {
+        Role::Home(_) if job.facts.places.is_alone() => Place::Alone,
+        Role::Home(_) => Place::Home,
+        Role::Remote(_) => Place::Elsewhere,
+    };
+    let mut file = File::from(rustix::fs::memfd_create("banyan-filter", MemfdFlags::CLOEXEC).ok()?);
+    file.write_all(filter(place, of).as_bytes()).ok()?;
+    Some(file.into())
 }
 
 fn hello(job: &Job, request: &Hello, file: Option<OwnedFd>) -> Answer {

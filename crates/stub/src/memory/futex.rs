@@ -11,28 +11,15 @@ use crate::kernel;
 use crate::memory::copy::{self, ProgramAddress};
 use crate::signal::wait::End;
 use banyan_sys::raw::Errno;
+use banyan_wire::syscalls::futex::OPTIONS;
 use linux_raw_sys::general as linux;
 
 /// How often one call is made at most. A page that was brought stays for a while, so that two are enough.
 pub const ATTEMPTS: u32 = 1000;
 
-/// Operations that only read words, which the kernel does through faults that wait; they pass the filter when
-/// they are private.
-pub const READING: [u32; 6] = [
-    linux::FUTEX_WAKE,
-    linux::FUTEX_WAIT,
-    linux::FUTEX_WAIT_BITSET,
-    linux::FUTEX_WAKE_BITSET,
-    linux::FUTEX_CMP_REQUEUE,
-    linux::FUTEX_REQUEUE,
-];
-
 /// `FUTEX2_PRIVATE` of the calls that have flags, and bytes of a `struct futex_waitv`: value, word, flags.
 const FLAG_PRIVATE: u64 = 128;
 const WAITER: u64 = 24;
-
-/// The bits of the second argument that are not the operation.
-pub const OPTIONS: u32 = linux::FUTEX_PRIVATE_FLAG | linux::FUTEX_CLOCK_REALTIME;
 
 /// What an EFAULT of a prepared call means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,14 +13,13 @@ use crate::signal::disposition::{self, Handlers};
 use crate::signal::{deliver, mask};
 use crate::thread::{Role, block, create, exit, resume};
 use crate::time::vdso;
-use crate::trap::filter::{self, LowCode};
-use crate::trap::{self, fault};
+use crate::trap::{self, fault, filter};
 use banyan_sys::raw::Errno;
 use banyan_sys::userfaultfd;
 use banyan_wire::address_space::LOW;
 use banyan_wire::descriptors::descriptor_floor;
 use banyan_wire::stub::{
-    Answer, Enter, Hello, Nothing, PACKET_MAX, Request, STUB_ABI_VERSION, Steps, Welcome,
+    Answer, Enter, Hello, LowCode, Nothing, PACKET_MAX, Request, STUB_ABI_VERSION, Steps, Welcome,
 };
 use core::sync::atomic::Ordering;
 use zerocopy::FromBytes;

@@ -24,13 +24,13 @@ pub use actions::{ACTIONS_MAX, Action, ActionKind, Steps};
 pub use command::{Command, End, Failed, LeaveNode, Raise, Reply, StartCarrier, Started, TimeHere, Used};
 pub use packet::{Field, Malformed, PACKET_MAX, Packet, Row};
 pub use request::{
-    Acquire, Answer, Copied, Enter, Execute, Executes, Exit, Hello, Lookup, MapSource, MemoryCall, Nothing,
-    Open, Placed, Purpose, Push, Range, Refusal, Refused, Request, StartThread, StoppedThread, ThreadEnd,
-    TimeElsewhere, TimerCall, TimerState,
+    Acquire, Answer, Copied, Enter, Execute, Executes, Exit, Filtered, Hello, Lookup, LowCode, MapSource,
+    MemoryCall, Nothing, Open, Placed, Purpose, Push, Range, Refusal, Refused, Request, StartThread,
+    StoppedThread, ThreadEnd, TimeElsewhere, TimerCall, TimerState,
 };
 
 /// Version of these records; both sides come from one binary, so a mismatch is a build error made visible.
-pub const STUB_ABI_VERSION: u32 = 11;
+pub const STUB_ABI_VERSION: u32 = 12;
 
 /// First packet from the daemon to a new stub, beside which the memory file and the command socket travel.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]

@@ -67,6 +67,9 @@ messages! {
         /// Whence can a process have its page faults served that may not ask the kernel? Done, and the device
         /// file beside it; or failed.
         23 FaultDevice(Nothing),
+        /// Which system calls of the program are trapped here? Done, and beside it a file of the seccomp
+        /// filter's instructions.
+        24 Filter(Filtered),
     }
 }
 
@@ -105,6 +108,16 @@ records! {
         process: u32,
         /// Why there is no userfaultfd: an errno, or 0 if there is one.
         error: u32,
+    }
+
+    /// What the filter of a replica's system calls must know of it.
+    Filtered {
+        /// The one instruction of the stub that makes a call for the program.
+        called_for_program: u64,
+        /// Descriptors from here on are the stub's.
+        descriptor_floor: u32,
+        /// Whose the code in the low range of addresses is.
+        low: LowCode,
     }
 
     /// A process that is a copy of another one.
@@ -294,6 +307,16 @@ enumeration! {
         0 Read,
         /// It writes it.
         1 Write,
+    }
+}
+
+enumeration! {
+    /// Whose the code in the low range of addresses is.
+    LowCode: u32 {
+        /// The program's, which is not position-independent.
+        0 OfProgram,
+        /// Programs' that a child executes: filters outlive exec.
+        1 OfOthers,
     }
 }
 

@@ -11,6 +11,7 @@
 //! Not here: how any call is done (`banyan-stub`, `banyan-core`'s regions).
 
 mod class;
+pub mod futex;
 mod shape;
 mod table;
 
