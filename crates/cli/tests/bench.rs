@@ -75,10 +75,6 @@ fn commits_are_measured_and_drawn() {
     assert_eq!(left.len(), 1, "{left:?}");
 }
 
-/// The stub is larger than its bar of 64 KiB (`docs/measurements/2026-12-01-stub.md`), and may only shrink:
-/// who makes it smaller lowers this too, until it is the bar.
-const STUB_BYTES_MAX: f64 = 70_400.0;
-
 /// Two families in one command: each is measured in a process of its own.
 #[test]
 fn families_are_measured_one_after_the_other() {
@@ -90,6 +86,5 @@ fn families_are_measured_one_after_the_other() {
     assert_eq!(found["undefined_symbols"], 0, "{size}");
     assert_eq!(found["needs_a_dynamic_linker"], false, "{size}");
     assert_eq!(found["traces_of_allocation"], serde_json::json!([]), "{size}");
-    assert!(size["value"].as_f64().unwrap() <= STUB_BYTES_MAX, "{size}");
-    assert_eq!(size["ok"], size["ratio"].as_f64().unwrap() <= 1.0, "{size}");
+    assert_eq!(size["ok"], true, "{size}");
 }

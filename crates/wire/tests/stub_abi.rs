@@ -5,9 +5,10 @@
 
 use banyan_wire::stub::{
     ACTIONS_MAX, Acquire, Action, ActionKind, Answer, Command, Copied, End, Enter, Execute, Executes, Exit,
-    Failed, Hello, LeaveNode, Lookup, Malformed, MapSource, MemoryCall, Nothing, Open, PACKET_MAX, Placed,
-    Purpose, Push, Raise, Range, Refusal, Refused, Reply, Request, Row, StartCarrier, StartThread, Started,
-    Steps, StoppedThread, ThreadEnd, TimeElsewhere, TimeHere, TimerCall, TimerState, Used, Welcome,
+    Failed, Filtered, Hello, LeaveNode, Lookup, LowCode, Malformed, MapSource, MemoryCall, Nothing, Open,
+    PACKET_MAX, Placed, Purpose, Push, Raise, Range, Refusal, Refused, Reply, Request, Row, StartCarrier,
+    StartThread, Started, Steps, StoppedThread, ThreadEnd, TimeElsewhere, TimeHere, TimerCall, TimerState,
+    Used, Welcome,
 };
 use proptest::prelude::*;
 use std::fmt::Write;
@@ -59,6 +60,7 @@ fn generated() -> String {
     page.push_str("## Values\n\n");
     values(&mut page, "`purpose` of `Acquire`", Purpose::ROWS);
     values(&mut page, "`by` of `Execute`", Executes::ROWS);
+    values(&mut page, "`low` of `Filter`", LowCode::ROWS);
     values(&mut page, "`source` of `Memory`", MapSource::ROWS);
     values(&mut page, "`reason` of `Refused`", Refusal::ROWS);
     values(&mut page, "Kinds of actions", ActionKind::ROWS);
@@ -132,6 +134,11 @@ fn requests() -> Vec<Request> {
             read: [0, 10_000, 0, 10_000],
         }),
         Request::FaultDevice(Nothing {}),
+        Request::Filter(Filtered {
+            called_for_program: 0x7000_0000_2e0a,
+            descriptor_floor: 960,
+            low: LowCode::OfOthers,
+        }),
     ]
 }
 

@@ -7,7 +7,7 @@ use crate::kernel;
 use crate::process::processor_time::{self, Subject};
 use crate::remote::exchange::exchange;
 use crate::remote::migration;
-use crate::remote::shipping::{self, Order, Pieces};
+use crate::remote::shipping::{self, Order};
 use crate::remote::signals;
 use crate::signal::frame::UserContext;
 use crate::signal::wait::{self, End};
@@ -223,7 +223,7 @@ fn create(
             let arguments = [flags, parent_word, child_word, 0, 0, 0];
             let mut header = Header::new(DeputyMessage::Call, row.number.into(), arguments);
             header.length = length as u32;
-            exchange(thread, &header, &Pieces::default()).number
+            exchange(thread, &header, &shipping::NONE).number
         }
         Err(Errno::ENOSYS) => refuse(thread, row.number.into()),
         Err(error) => error.negated(),
@@ -239,7 +239,7 @@ fn end(thread: &'static Thread, status: u64) -> ! {
 /// Has the deputy refuse a call, for it is the home node that mentions it.
 fn refuse(thread: &'static Thread, call: i64) -> i64 {
     let header = Header::new(DeputyMessage::Call, NOT_SERVED, [call as u64; 6]);
-    exchange(thread, &header, &Pieces::default()).number
+    exchange(thread, &header, &shipping::NONE).number
 }
 
 /// Sends a call to the deputy, with the buffers that its row names, and waits for the return.

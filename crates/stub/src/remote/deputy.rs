@@ -186,7 +186,7 @@ fn call(thread: &'static Thread, header: &Header) {
     if !row.as_ref().is_some_and(stays_open) {
         wait::close(thread);
     }
-    let mut pieces = Pieces::default();
+    let mut pieces = shipping::NONE;
     let returns = header.number == i64::from(linux::__NR_rt_sigreturn);
     let made = if thread.taken.came() && !returns {
         None
@@ -198,7 +198,7 @@ fn call(thread: &'static Thread, header: &Header) {
     };
     match made {
         Some(result) => answer(thread, result, notice(thread), &pieces),
-        None => answer(thread, 0, SignalNotice::CallAgain, &Pieces::default()),
+        None => answer(thread, 0, SignalNotice::CallAgain, &shipping::NONE),
     }
 }
 

@@ -14,10 +14,9 @@ use banyan_wire::syscalls::{Argument, SystemCall};
 const PATH_MAX: usize = 4096;
 
 /// Which way an argument's bytes go.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     /// None: the call has the program's own pointer, or no pointer at all.
-    #[default]
     NotShipped,
     /// With the call.
     In,
@@ -28,7 +27,7 @@ pub enum Way {
 }
 
 /// Where one argument's bytes lie in the payload of a call.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Piece {
     offset: u32,
     length: u32,
@@ -37,6 +36,9 @@ pub struct Piece {
 
 /// Where all arguments' bytes lie.
 pub type Pieces = [Piece; 6];
+
+/// Nothing is shipped.
+pub const NONE: Pieces = [Piece { offset: 0, length: 0, way: Way::NotShipped }; 6];
 
 /// A buffer that an argument leads to: its bytes, and which way they go. A path's are counted where it lies.
 fn buffer(argument: Argument, arguments: &[u64; 6]) -> Option<(usize, Way)> {
@@ -75,7 +77,7 @@ fn buffers(
 /// makes the call, with the program's own pointers: the kernel then does the part that it can, or says what
 /// is wrong.
 pub fn pack(row: &SystemCall, header: &mut Header, payload: &mut [u8]) -> Pieces {
-    let mut pieces = Pieces::default();
+    let mut pieces = NONE;
     let mut end = 0;
     let arguments = header.arguments;
     buffers(row, arguments, |index, argument, length, way| {
@@ -122,7 +124,7 @@ fn is_writable(start: ProgramAddress, length: u64) -> bool {
 /// the network. `None` if they do not agree with the table.
 pub fn unpack(row: &SystemCall, header: &Header, payload: &[u8]) -> Option<Pieces> {
     let received = header.length as usize;
-    let (mut pieces, mut found) = (Pieces::default(), 0);
+    let (mut pieces, mut found) = (NONE, 0);
     let (mut end, mut inward) = (0, 0);
     buffers(row, header.arguments, |index, argument, length, way| {
         let shipped = header.shipped & (1 << index);

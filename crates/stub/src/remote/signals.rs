@@ -3,7 +3,7 @@
 use crate::kernel;
 use crate::remote::exchange::exchange;
 use crate::remote::migration;
-use crate::remote::shipping::Pieces;
+use crate::remote::shipping;
 use crate::report;
 use crate::signal::frame::{SignalInformation, UserContext};
 use crate::signal::{SIGSEGV, SIGURG, deliver, handler, restore, wait};
@@ -23,7 +23,7 @@ pub fn return_from_handler(thread: &Thread, context: &mut UserContext) {
     thread.mask.store(blocked, Ordering::Relaxed);
     let number = i64::from(linux::__NR_rt_sigreturn);
     let header = Header::new(DeputyMessage::Call, number, [blocked, 0, 0, 0, 0, 0]);
-    let _ = exchange(thread, &header, &Pieces::default());
+    let _ = exchange(thread, &header, &shipping::NONE);
     if thread.notice.get() != SignalNotice::None {
         take_signal(thread, context);
     }
@@ -34,7 +34,7 @@ pub fn take_signal(thread: &Thread, context: &mut UserContext) {
     thread.taken.clear();
     loop {
         let header = Header::new(DeputyMessage::TakeSignal, 0, [0; 6]);
-        let answer = exchange(thread, &header, &Pieces::default());
+        let answer = exchange(thread, &header, &shipping::NONE);
         let mut information = SignalInformation::new_zeroed();
         // SAFETY: this thread's own, and the only reference to it.
         let payload = unsafe { &thread.payload()[..size_of::<SignalInformation>()] };
@@ -65,7 +65,7 @@ fn start_handler(
 /// An instruction of the thread faulted, or a frame of it is bad: starts the handler, or the process dies.
 pub fn fault(thread: &Thread, signal: u64, information: &SignalInformation, context: &mut UserContext) {
     let header = Header::new(DeputyMessage::Fault, 0, [signal, 1, 0, 0, 0, 0]);
-    let answer = exchange(thread, &header, &Pieces::default());
+    let answer = exchange(thread, &header, &shipping::NONE);
     start_handler(thread, &answer, information, context);
     if thread.notice.get() != SignalNotice::None {
         take_signal(thread, context);
@@ -83,7 +83,7 @@ fn bad_frame(thread: &Thread, signal: u64, context: &mut UserContext) {
 /// Ends the process by a signal for which no handler can be started.
 fn die(thread: &Thread, signal: u64) -> ! {
     let header = Header::new(DeputyMessage::Fault, 0, [signal, 0, 0, 0, 0, 0]);
-    let _ = exchange(thread, &header, &Pieces::default());
+    let _ = exchange(thread, &header, &shipping::NONE);
     report::fail("a deputy did not end the process by its thread's signal")
 }
 
