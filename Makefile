@@ -15,7 +15,7 @@ OBSERVED := --features banyan-actors/tracing,banyan-actors/metrics
 # Tests run in the background, or from a terminal that goes away, ignore these; programs under test inherit that.
 SIGNALS := env --default-signal=HUP,INT,QUIT
 
-.PHONY: all build demo test check soak sample hostile bench needs
+.PHONY: all build demo test check deny soak sample hostile bench needs
 all: build
 
 build:
@@ -38,6 +38,10 @@ check:
 	$(CARGO) clippy --workspace --all-targets $(OBSERVED) -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps $(OBSERVED)
 	$(CARGO) test -p banyan-tests --test tidy
+
+# Whether the licences and sources of all libraries are those of deny.toml. Needs `cargo install cargo-deny`.
+deny:
+	$(CARGO) deny check licenses bans sources
 
 # Each real program twenty times on each node count, for twenty minutes at most.
 soak: needs build
