@@ -16,7 +16,7 @@ pub const ARCH_GET_FS: u64 = 0x1003;
 pub const ARCH_GET_GS: u64 = 0x1004;
 
 /// `FUTEX_PRIVATE_FLAG`: the futex is found by its address, not by the page that it lies in.
-pub const FUTEX_PRIVATE: u64 = linux::FUTEX_PRIVATE_FLAG as u64;
+const FUTEX_PRIVATE: u64 = linux::FUTEX_PRIVATE_FLAG as u64;
 
 /// Makes a system call and returns what the kernel returned.
 ///

@@ -83,13 +83,13 @@ pub const fn check(value: i64) -> Result<u64, Errno> {
     if value < 0 && value >= -ERRNO_MAX { Err(Errno(-value as u16)) } else { Ok(value as u64) }
 }
 
-/// Makes system call `number` with `N` arguments, at most six, and returns what the kernel returned. Registers
-/// of arguments that a call does not have are left alone: the kernel looks at none of them.
+/// Makes system call `number` with `N` arguments, at most six, and returns what the kernel returned.
+/// Registers of arguments that a call does not have are left alone: the kernel looks at none of them.
 ///
 /// # Safety
 /// As the call itself: it has no more arguments than these, pointers must be valid for what the kernel does
-/// with them, and the call must not take away memory, descriptors or threads that the caller's Rust code relies
-/// on.
+/// with them, and the call must not take away memory, descriptors or threads that the caller's Rust code
+/// relies on.
 #[inline]
 pub unsafe fn syscall<const N: usize>(number: u32, a: [u64; N]) -> i64 {
     const { assert!(N <= 6, "a system call has six arguments at most") };
