@@ -1,13 +1,13 @@
 //! The arena's file, its pages and records with checksums made right, and jammed nouns.
 //!
-//! `open` and `tree` themselves are in `banyan_arena::store::fuzzing`, which makes checksums right over
+//! `open` and `tree` themselves are in `banyan_pages::store::fuzzing`, which makes checksums right over
 //! changes.
 
 use std::sync::Arc;
 
-use banyan_arena::disk::MemoryDisk;
 use banyan_arena::noun::Nouns;
-use banyan_arena::store::{Identity, fuzzing};
+use banyan_pages::disk::MemoryDisk;
+use banyan_pages::store::{Identity, fuzzing};
 use fastrand::Rng;
 
 use crate::Target;

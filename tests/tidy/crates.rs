@@ -30,15 +30,17 @@ const EDGES: &[(&str, &[&str])] = &[
     ("calls", &["sys", "wire", "calls-macros"]),
     // The attribute of `calls`: a macro must be a crate of its own.
     ("calls-macros", &[]),
-    ("arena", &["sys", "wire"]),
+    // Durable pages, for the arena and for records.
+    ("pages", &["sys"]),
+    ("arena", &["pages", "sys", "wire"]),
     // The decisions on sponsors are in `core`.
-    ("actors", &["arena", "core", "sys"]),
+    ("actors", &["core", "pages", "sys", "wire"]),
     // Runs inside a sandbox, of which it knows only the documented interface.
     ("actor-guest", &[]),
     // Linked into the command line, which runs them by name.
     ("actor-examples", &["actors"]),
     // Every decoder of foreign bytes, wherever it is.
-    ("fuzz", &["actors", "arena", "calls", "heap", "node", "wire"]),
+    ("fuzz", &["actors", "arena", "calls", "heap", "node", "pages", "wire"]),
     // Their nodes are held to a part of a processor.
     ("tests", &["sys"]),
 ];

@@ -16,9 +16,9 @@ use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 
 use crate::disk::{Block, Disk};
 use crate::store::{CommitError, CommitRequest, Position, Roots, SnapshotOperation, Store, let_readers_in};
-use crate::sys::owner::Owner;
 use crate::sys::page_copy::copy_in_pieces;
 use crate::sys::work_sharing::{SharedWork, share};
+use banyan_sys::owner::Owner;
 
 /// The dirty pages of one commit, copied.
 #[derive(Default)]
@@ -270,14 +270,14 @@ impl<D: Disk> Shared<D> {
     fn fold(&self) -> Option<CommitError> {
         // Commits go on meanwhile, until the log is so long that they wait for the fold.
         let committed = self.store.read().committed();
-        let_readers_in(&committed.disk);
+        let_readers_in(committed.disk());
         let begun = self.store.write().begin_fold();
         let work = match begun {
             Ok(Some(work)) => work,
             Ok(None) | Err(CommitError::DiskFull { .. } | CommitError::Poisoned) => return None,
             Err(error) => return Some(error),
         };
-        let written = work.write(&committed.disk, &mut || {});
+        let written = work.write(committed.disk(), &mut || {});
         self.store.write().finish_fold(work, written).err()
     }
 }
@@ -366,10 +366,10 @@ mod tests {
         let committed = store.committed();
         let mut committer = Committer::new(Arc::new(RwLock::new(store)), Owner::this_process().unwrap());
         assert!(committer.is_ready());
-        committed.disk.left.store(3, Ordering::Relaxed);
+        committed.disk().left.store(3, Ordering::Relaxed);
         assert!(committer.fold().is_none());
         assert!(committer.settle(Queued::CommitsAndFolds).error.is_none());
-        assert_eq!(committed.disk.left.load(Ordering::Relaxed), 0);
+        assert_eq!(committed.disk().left.load(Ordering::Relaxed), 0);
     }
 
     /// The failure came after the program had asked for it and before it handed the next one over.

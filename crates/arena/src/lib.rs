@@ -17,7 +17,6 @@ mod arena;
 #[expect(unsafe_code, reason = "typed views of objects in the heap")]
 pub mod collections;
 mod committer;
-pub mod disk;
 pub mod events;
 #[expect(unsafe_code, reason = "what lies at an address of the heap, and whether it is there")]
 mod heap;
@@ -26,12 +25,10 @@ pub mod inspect;
 #[expect(unsafe_code, reason = "views of cells and atoms in the heap")]
 pub mod noun;
 mod reader;
-pub mod store;
 #[expect(unsafe_code, reason = "the kernel, and memory that is shared between threads")]
 mod sys;
 
-#[cfg(test)]
-mod crash_tests;
+pub use banyan_pages::{disk, store};
 
 pub use arena::{
     AllocateError, Arena, ArenaError, ArenaOptions, DEFAULT_BASE, DEFAULT_RESERVATION, Loading, RollbackError,

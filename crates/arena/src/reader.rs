@@ -23,7 +23,7 @@ use crate::heap::{HeapMemory, Tracking};
 use crate::store::{
     Committed, Hold, Identity, LogEnd, OpenError, ReadError, SnapshotInfo, Store, StoreOptions,
 };
-use crate::sys::owner::Owner;
+use banyan_sys::owner::Owner;
 
 /// Times, a millisecond apart, that a snapshot may be found just as it is dropped, before it counts as gone:
 /// the drop may fail.
@@ -213,7 +213,7 @@ impl<D: Disk> SnapshotReader<D> {
         let mut kept = self.kept.lock();
         if kept.len() >= KEPT_MAX {
             kept.clear();
-            self.committed.cache.trim();
+            self.committed.trim();
         }
         kept.insert(page, block.clone());
         Ok(block)

@@ -19,8 +19,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use banyan_arena::store::{CommitError, SnapshotOperation};
 use banyan_core::sponsors::{Account, Ledger, Quota, Resource, SponsorId, State};
+use banyan_pages::store::{CommitError, SnapshotOperation};
 use serde::{Deserialize, Serialize};
 
 use crate::durable::changes::Reported;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use banyan_arena::store::{CommitError, SnapshotOperation};
+use banyan_pages::store::{CommitError, SnapshotOperation};
 
 use super::error::CommitFailed;
 use super::identity::stream_of_name;

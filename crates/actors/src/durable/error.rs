@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use banyan_arena::store::{CommitError, ReadError};
+use banyan_pages::store::{CommitError, ReadError};
 
 use super::health::StoreHealth;
 use super::records::RecordsError;

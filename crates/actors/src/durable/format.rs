@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use banyan_arena::disk::{Block, FileDisk};
-use banyan_arena::store::{CommitRequest, Roots, SnapshotOperation, Store, StoreOptions};
 use banyan_core::sponsors::{Quota, Resource, SponsorId};
+use banyan_pages::disk::{Block, FileDisk};
+use banyan_pages::store::{CommitRequest, Roots, SnapshotOperation, Store, StoreOptions};
 use serde::Serialize;
 
 use super::budgets::{KeptBudgets, StoredAccount, StoredPlace, Whole};

@@ -1,23 +1,24 @@
-//! [`Records`]: numbered byte strings in the pages of an arena's store, changed in memory and committed
+//! [`Records`]: numbered byte strings in the pages of a store, changed in memory and committed
 //! together.
 //!
 //! A page is either a slab of slots of one size, or the beginning or rest of a record that is larger than a
 //! page. What a page holds is read back when the store is opened; there is no other index. Only pages that
 //! changed are committed. The format is in `docs/formats/durable-actors.md`.
 //!
-//! It is here and not in the arena: its keys and its version are those of durable actors, and nothing else
-//! uses it.
+//! It is here and not beside the pages: its keys and its version are those of durable actors, and nothing
+//! else uses it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use banyan_arena::disk::{BLOCK_SIZE, Block, FileDisk, FileDiskError, NewFile};
-use banyan_arena::store::{
+use banyan_pages::disk::{BLOCK_SIZE, Block, FileDisk, FileDiskError, NewFile};
+use banyan_pages::store::{
     CommitError, CommitRequest, CreateError, Identity, OpenError, Position, ReadError, Roots, SnapshotInfo,
     SnapshotOperation, Store, StoreOptions,
 };
+use banyan_wire::address_space::ARENA_HEAPS;
 
-/// The root of the arena that names the version of what is in the pages: their layout, and the records.
+/// The root of the store that names the version of what is in the pages: their layout, and the records.
 const VERSION_ROOT: &str = "actors.version";
 /// The version that is written. A store without the root was written before there was one, and is as this.
 pub(crate) const VERSION: u64 = 1;
@@ -29,6 +30,8 @@ const SLOT_HEADER: usize = 16;
 const CLASSES: [usize; 7] = [64, 128, 256, 512, 1020, 2040, 4080];
 /// The class of a page that begins a large record.
 const LARGE: u32 = 100;
+/// What a store says of the heap whose pages it has. Records have none, and nobody maps this one.
+const RESERVATION: u64 = 1 << 40;
 /// The longest record: a bound on what a damaged length can ask for.
 const RECORD_MAX: usize = 1 << 30;
 
@@ -398,7 +401,7 @@ fn roots() -> Roots {
 fn create(path: &Path) -> Result<(), RecordsError> {
     let failed = |source| RecordsError::File { path: path.to_owned(), source };
     let (file, disk) = NewFile::create(path).map_err(failed)?;
-    let identity = Identity::new(banyan_arena::DEFAULT_BASE, banyan_arena::DEFAULT_RESERVATION)?;
+    let identity = Identity::new(ARENA_HEAPS.start, RESERVATION)?;
     // It is locked until it has its name.
     let _store = Store::create(disk, identity, StoreOptions::default())?;
     file.publish().map_err(failed)

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 
-use banyan_arena::store::SnapshotOperation;
+use banyan_pages::store::SnapshotOperation;
 
 use super::changes::LedgerChange;
 use super::error::OpenDurableError;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use banyan_arena::store::SnapshotInfo;
+use banyan_pages::store::SnapshotInfo;
 
 use super::error::OpenDurableError;
 use super::kinds::Kinds;

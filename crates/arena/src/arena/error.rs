@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::disk::FileDiskError;
 use crate::heap::LoadError;
 use crate::store::{CommitError, CreateError, OpenError, ReadError};
-use crate::sys::owner::FORKED;
+use banyan_sys::owner::FORKED;
 
 /// Why an arena could not be created or opened. The file is as it was.
 #[derive(Debug, thiserror::Error)]

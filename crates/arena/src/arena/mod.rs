@@ -28,8 +28,8 @@ use crate::committer::{Committer, Queued};
 use crate::disk::{BLOCK_SIZE, Disk, FileDisk, FileDiskError, NewFile};
 use crate::heap::{Arrival, Heap, HeapMemory, PageRuns, PagerStatistics, Slot, Tracking};
 use crate::store::{CommitError, Identity, Position, ReadError, RecoveryReport, Roots, Store};
-use crate::sys::owner::Owner;
 use crate::sys::scratch_stack::Shield;
+use banyan_sys::owner::Owner;
 
 /// Begins the names of roots that hold collections, which the program cannot set by hand.
 pub(crate) const TYPED: char = '\u{1}';

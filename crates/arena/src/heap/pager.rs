@@ -20,7 +20,7 @@ use std::thread::JoinHandle;
 
 use crate::sys::demand_paging::DemandPaging;
 use crate::sys::mapping::Mapping;
-use crate::sys::owner::Owner;
+use banyan_sys::owner::Owner;
 
 use super::chunks::{CHUNK, Chunks, Run};
 use super::page_runs::PageRuns;

@@ -5,7 +5,7 @@
 
 use std::io;
 
-use super::owner::Owner;
+use banyan_sys::owner::Owner;
 use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap_anonymous, mprotect, munmap};
 
 /// A private, anonymous range of memory at the address that was asked for.

@@ -5,7 +5,6 @@
 
 pub(crate) mod demand_paging;
 pub(crate) mod mapping;
-pub(crate) mod owner;
 pub(crate) mod page_copy;
 pub(crate) mod scratch_stack;
 pub(crate) mod work_sharing;

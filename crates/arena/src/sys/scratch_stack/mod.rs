@@ -45,7 +45,7 @@ use rustix::fs::{Mode, OFlags};
 pub use self::shield::{Shield, ShieldedAllocator};
 use self::signals::{HandlerStack, Timer, Unblocked, prepare_signals};
 pub use self::stopper::Stopper;
-use crate::sys::owner::Owner;
+use banyan_sys::owner::Owner;
 
 /// Room below the stack that is opened when it overflows where it cannot be left at once.
 const RESERVE: usize = 1 << 20;

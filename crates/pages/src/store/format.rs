@@ -100,7 +100,7 @@ pub(crate) fn decode_roots(reader: &mut Reader<'_>) -> Option<Roots> {
 }
 
 /// Whether these roots fit in a record.
-pub(crate) fn roots_fit(roots: &Roots) -> bool {
+pub fn roots_fit(roots: &Roots) -> bool {
     2 + roots.keys().map(|name| 10 + name.len()).sum::<usize>() <= ROOTS_BYTES_MAX
 }
 

@@ -23,19 +23,19 @@ static NUMBER: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::null_mut());
 static GIVEN: AtomicU64 = AtomicU64::new(0);
 
 /// What a forked process hears that uses its copy.
-pub(crate) const FORKED: &str =
+pub const FORKED: &str =
     "the arena belongs to the process that this one was forked from; open it here once that has closed it";
 
 /// The process that made this.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Owner(u64);
+pub struct Owner(u64);
 
 impl Owner {
     /// This process.
     ///
     /// # Errors
     /// What the kernel says of one page of memory.
-    pub(crate) fn this_process() -> io::Result<Self> {
+    pub fn this_process() -> io::Result<Self> {
         if NUMBER.load(Ordering::Acquire).is_null() {
             make_number()?;
         }
@@ -44,7 +44,7 @@ impl Owner {
 
     /// Whether this is still the process, not one that was forked from it.
     #[inline]
-    pub(crate) fn is_here(self) -> bool {
+    pub fn is_here(self) -> bool {
         number() == self.0
     }
 }
@@ -118,7 +118,7 @@ extern "C" fn unlock_opening() {
 
 /// As long as this lives, a child has no copy of the descriptor.
 #[derive(Debug)]
-pub(crate) struct LeftToParent {
+pub struct LeftToParent {
     place: NonNull<Place>,
     descriptor: RawFd,
 }
@@ -133,9 +133,7 @@ impl LeftToParent {
     ///
     /// # Errors
     /// What `open` gives; what the kernel says of a handler for forks.
-    pub(crate) fn open<D: AsRawFd, E: From<io::Error>>(
-        open: impl FnOnce() -> Result<D, E>,
-    ) -> Result<(D, Self), E> {
+    pub fn open<D: AsRawFd, E: From<io::Error>>(open: impl FnOnce() -> Result<D, E>) -> Result<(D, Self), E> {
         if NOTHING.load(Ordering::Acquire) < 0 {
             watch_forks()?;
         }

@@ -70,7 +70,7 @@ impl<D: Disk> Store<D> {
     }
 
     /// Whether a writer has folded so often since this was opened that what does not verify may just be gone.
-    pub(crate) fn is_overtaken(&self) -> bool {
+    pub fn is_overtaken(&self) -> bool {
         newest_generation(&self.committed.disk).is_none_or(|newest| newest > self.meta.generation + 1)
     }
 }

@@ -73,6 +73,6 @@ pub(crate) fn wide_checksum(bytes: &[u8]) -> u128 {
 }
 
 /// The checksum of a heap page.
-pub(crate) fn page_checksum(page: &[u8]) -> u32 {
+pub fn page_checksum(page: &[u8]) -> u32 {
     crc32c::crc32c(page)
 }

@@ -13,7 +13,7 @@ use super::error::{CommitError, ReadError};
 use super::format::{NodePointer, Position, SnapshotOperation};
 use super::tree::PageEntry;
 use crate::disk::Disk;
-use crate::sys::owner::Owner;
+use banyan_sys::owner::Owner;
 
 /// A snapshot that is retained.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,7 +65,7 @@ impl Holds {
 
 /// A snapshot is not dropped as long as this lives, in any thread.
 #[derive(Debug)]
-pub(crate) struct Hold {
+pub struct Hold {
     holds: Holds,
     name: String,
     owner: Owner,
@@ -82,7 +82,7 @@ impl Drop for Hold {
 }
 
 /// The pages of a snapshot, ascending, and what it retains.
-pub(crate) type SnapshotPages = (SnapshotInfo, Vec<(u32, PageEntry)>);
+pub type SnapshotPages = (SnapshotInfo, Vec<(u32, PageEntry)>);
 
 impl<D: Disk> Store<D> {
     /// The snapshots that are retained, oldest first.
@@ -119,7 +119,7 @@ impl<D: Disk> Store<D> {
 
     /// The snapshot of that name, if it is folded already. The log may have dropped the one that the
     /// table knows and retained another under the same name.
-    pub(crate) fn folded_snapshot(&self, name: &str) -> Option<SnapshotHandle> {
+    pub fn folded_snapshot(&self, name: &str) -> Option<SnapshotHandle> {
         let current = self.snapshots().into_iter().find(|info| info.name == name)?;
         self.snapshots.find(name).filter(|handle| handle.info == current)
     }
@@ -129,7 +129,7 @@ impl<D: Disk> Store<D> {
     ///
     /// # Errors
     /// [`ReadError`] if the directory cannot be read.
-    pub(crate) fn snapshot_pages(&self, name: &str) -> Result<Option<SnapshotPages>, ReadError> {
+    pub fn snapshot_pages(&self, name: &str) -> Result<Option<SnapshotPages>, ReadError> {
         let Some(info) = self.snapshots().into_iter().find(|info| info.name == name) else {
             return Ok(None);
         };
@@ -157,7 +157,7 @@ impl<D: Disk> Store<D> {
     ///
     /// # Errors
     /// As [`Store::snapshot_pages`].
-    pub(crate) fn snapshot(&self, name: &str) -> Result<Option<(SnapshotInfo, Committed<D>)>, ReadError> {
+    pub fn snapshot(&self, name: &str) -> Result<Option<(SnapshotInfo, Committed<D>)>, ReadError> {
         let view = |view: View| Committed::new(Arc::clone(&self.committed.disk), view);
         if let Some(handle) = self.folded_snapshot(name) {
             return Ok(Some((handle.info, view(View { tree: handle.tree, ..View::default() }))));
@@ -171,7 +171,7 @@ impl<D: Disk> Store<D> {
     }
 
     /// Keeps a snapshot from being dropped.
-    pub(crate) fn hold_snapshot(&self, name: &str, owner: Owner) -> Hold {
+    pub fn hold_snapshot(&self, name: &str, owner: Owner) -> Hold {
         self.holds.begin(name);
         Hold { holds: self.holds.clone(), name: name.to_owned(), owner }
     }

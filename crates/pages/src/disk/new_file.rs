@@ -61,7 +61,7 @@ impl NewFile {
     }
 
     /// Where it lies for now.
-    pub(crate) fn written_path(&self) -> &Path {
+    pub fn written_path(&self) -> &Path {
         self.beside.as_deref().unwrap_or(&self.path)
     }
 

@@ -252,7 +252,7 @@ impl<D: Disk> NodeAllocator for Blocks<'_, D> {
 }
 
 /// Before a fold: waits for readers that ask for rest, but not for long, since one of them may be stopped.
-pub(crate) fn let_readers_in(disk: &impl Disk) {
+pub fn let_readers_in(disk: &impl Disk) {
     for _ in 0..REST_MAX {
         if !disk.is_asked_for_rest().unwrap_or(false) {
             return;

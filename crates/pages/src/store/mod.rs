@@ -33,23 +33,23 @@ use zerocopy::IntoBytes;
 
 pub use self::audit::{Audit, VerifyReport};
 use self::codec::checksum;
-pub(crate) use self::codec::page_checksum;
+pub use self::codec::page_checksum;
 pub use self::commit::{CommitPage, CommitRequest};
 use self::committed_pages::View;
 pub use self::committed_pages::{Committed, FoundPage};
 pub use self::compaction::Compacted;
 pub use self::error::{CommitError, CreateError, Damage, OpenError, ReadError};
 pub use self::fold::FoldWork;
-pub(crate) use self::fold::let_readers_in;
+pub use self::fold::let_readers_in;
 use self::fold::{PendingFold, SnapshotTable};
-pub(crate) use self::format::roots_fit;
+pub use self::format::roots_fit;
 use self::format::{BlobPointer, LogPosition, Meta, NodePointer};
 pub use self::format::{FORMAT_VERSION, Identity, Position, Roots, SNAPSHOT_NAME_MAX, SnapshotOperation};
 use self::free_space::{BlockUse, FreeSpace};
 pub use self::recovery::LogEnd;
 pub use self::recovery::RecoveryReport;
-pub(crate) use self::snapshots::Hold;
 use self::snapshots::Holds;
+pub use self::snapshots::{Hold, SnapshotPages};
 pub use self::snapshots::{SnapshotHandle, SnapshotInfo};
 pub use self::tree::PageEntry;
 use self::tree::TreeReader;
@@ -398,7 +398,7 @@ pub(crate) fn blocks_of(bytes: &[u8]) -> Vec<Block> {
 }
 
 /// Whether a page holds only zeroes; most pages say no at their first word.
-pub(crate) fn is_zero(page: &[u8]) -> bool {
+pub fn is_zero(page: &[u8]) -> bool {
     page.chunks(64).all(|line| line.iter().all(|byte| *byte == 0))
 }
 

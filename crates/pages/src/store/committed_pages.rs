@@ -50,6 +50,17 @@ impl<D: Disk> Committed<D> {
         Self { disk, cache: NodeCache::default(), view: Mutex::new(view) }
     }
 
+    /// The disk that they are on.
+    #[must_use]
+    pub fn disk(&self) -> &D {
+        &self.disk
+    }
+
+    /// Forgets what is known of the tree of pages, which is read again where it is needed.
+    pub fn trim(&self) {
+        self.cache.trim();
+    }
+
     pub(crate) fn view(&self) -> MutexGuard<'_, View> {
         // A panic while it was held cannot have left a half of an update that matters: entries are
         // independent.
@@ -106,7 +117,7 @@ impl<D: Disk> Committed<D> {
     ///
     /// # Errors
     /// [`ReadError`] if the directory cannot be read.
-    pub(crate) fn pages_in(&self, run: Range<u64>) -> Result<Vec<u32>, ReadError> {
+    pub fn pages_in(&self, run: Range<u64>) -> Result<Vec<u32>, ReadError> {
         let Some(last) = run.end.checked_sub(1).filter(|last| run.start <= *last) else {
             return Ok(Vec::new());
         };

@@ -10,8 +10,8 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
-use crate::sys::owner::{FORKED, LeftToParent, Owner};
 use banyan_sys::byte_locks::{self, ByteLock};
+use banyan_sys::owner::{FORKED, LeftToParent, Owner};
 use parking_lot::Mutex;
 use rustix::fs::{
     Advice, FallocateFlags, FlockOperation, Mode, OFlags, fadvise, fallocate, fdatasync, flock, open,

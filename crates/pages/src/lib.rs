@@ -1,0 +1,17 @@
+//! Durable pages.
+//!
+#![doc = include_str!("../README.md")]
+//!
+//! ## Layers
+//!
+//! [`disk`] is durable bytes, [`store`] versions of numbered pages on it. The layout of the file is described
+//! to the byte in `docs/formats/arena.md`.
+//!
+//! Not here: what is in a page (`banyan-arena`'s heap, the records of durable actors).
+#![forbid(unsafe_code)]
+
+pub mod disk;
+pub mod store;
+
+#[cfg(test)]
+mod crash_tests;
