@@ -17,7 +17,7 @@ use serde_json::Value;
 
 /// What a run may take to notice a lost node.
 const NOTICE: Duration = Duration::from_secs(7);
-const SIGKILL: i32 = 9;
+const SIGKILL: i32 = Signal::KILL.as_raw();
 /// No test has more.
 const NODES_MAX: usize = 10;
 

@@ -7,10 +7,10 @@ use banyan_tests::{Place, check};
 
 use crate::{c, linked};
 
-const SIGILL: i32 = 4;
-const SIGABRT: i32 = 6;
-const SIGFPE: i32 = 8;
-const SIGSEGV: i32 = 11;
+const SIGILL: i32 = rustix::process::Signal::ILL.as_raw();
+const SIGABRT: i32 = rustix::process::Signal::ABORT.as_raw();
+const SIGFPE: i32 = rustix::process::Signal::FPE.as_raw();
+const SIGSEGV: i32 = rustix::process::Signal::SEGV.as_raw();
 
 #[test]
 fn mappings_holes_and_protections_hold_for_every_thread() {

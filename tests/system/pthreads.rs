@@ -53,8 +53,8 @@ fn threads_sleep_by_the_processor_time_of_all_nodes() {
 
 #[test]
 fn a_limit_on_processor_time_counts_that_of_all_nodes() {
-    const SIGKILL: i32 = 9;
-    const SIGXCPU: i32 = 24;
+    const SIGKILL: i32 = rustix::process::Signal::KILL.as_raw();
+    const SIGXCPU: i32 = rustix::process::Signal::XCPU.as_raw();
     check(&linked("processor_limit", Link::Dynamic, []).ends(End::Signal(SIGXCPU)));
     check(&linked("processor_limit", Link::Dynamic, ["handled"]).ends(End::Signal(SIGKILL)));
 }

@@ -6,11 +6,11 @@ use banyan_tests::{Case, check, workspace};
 
 use crate::{c, linked};
 
-const SIGHUP: i32 = 1;
-const SIGINT: i32 = 2;
-const SIGKILL: i32 = 9;
-const SIGPIPE: i32 = 13;
-const SIGTERM: i32 = 15;
+const SIGHUP: i32 = rustix::process::Signal::HUP.as_raw();
+const SIGINT: i32 = rustix::process::Signal::INT.as_raw();
+const SIGKILL: i32 = rustix::process::Signal::KILL.as_raw();
+const SIGPIPE: i32 = rustix::process::Signal::PIPE.as_raw();
+const SIGTERM: i32 = rustix::process::Signal::TERM.as_raw();
 
 fn ends_by(what: &str, signal: i32) {
     check(&linked("signals", Link::Dynamic, [what]).ends(End::Signal(signal)));

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use banyan_arena::{Arena, ArenaOptions, Loading};
 
-const SIGSEGV: i32 = 11;
+use libc::SIGSEGV;
 
 /// Kilobytes of page tables of this process.
 fn page_tables() -> usize {

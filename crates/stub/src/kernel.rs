@@ -120,7 +120,7 @@ pub fn close(descriptor: i32) {
 /// # Errors
 /// The kernel's.
 pub fn duplicate_from(descriptor: i32, floor: u64) -> Result<i32, Errno> {
-    const F_DUPFD_CLOEXEC: u64 = 1030;
+    const F_DUPFD_CLOEXEC: u64 = linux::F_DUPFD_CLOEXEC as u64;
     // SAFETY: no pointers.
     unsafe { checked(linux::__NR_fcntl, [descriptor as u64, F_DUPFD_CLOEXEC, floor]) }
         .map(|duplicate| duplicate as i32)
@@ -138,7 +138,7 @@ pub enum AtExec {
 
 /// Says what becomes of a descriptor at exec.
 pub fn set_at_exec(descriptor: i32, what: AtExec) {
-    const F_SETFD: u64 = 2;
+    const F_SETFD: u64 = linux::F_SETFD as u64;
     // SAFETY: no pointers.
     let _ = unsafe { raw(linux::__NR_fcntl, [descriptor as u64, F_SETFD, what as u64]) };
 }
@@ -237,12 +237,21 @@ pub fn map_anonymous(length: u64) -> Result<u64, Errno> {
     unsafe { checked(linux::__NR_mmap, [0, length, READ_WRITE.into(), FLAGS.into(), u64::MAX, 0]) }
 }
 
-/// A segment base of the calling thread, by the code of `arch_prctl` that asks for it: [`ARCH_GET_FS`] or
-/// [`ARCH_GET_GS`].
-pub fn segment_base(code: u64) -> u64 {
+/// A segment register, by the code of `arch_prctl` that asks for its base.
+#[derive(Clone, Copy)]
+#[repr(u64)]
+pub enum Segment {
+    /// FS, by which C libraries find what is a thread's own.
+    Fs = ARCH_GET_FS,
+    /// GS, which is the program's to use.
+    Gs = ARCH_GET_GS,
+}
+
+/// A segment base of the calling thread.
+pub fn segment_base(segment: Segment) -> u64 {
     let mut base = 0_u64;
     // SAFETY: the base lives across the call, which writes it.
-    let _ = unsafe { raw(linux::__NR_arch_prctl, [code, &raw mut base as u64]) };
+    let _ = unsafe { raw(linux::__NR_arch_prctl, [segment as u64, &raw mut base as u64]) };
     base
 }
 

@@ -9,11 +9,11 @@ use core::arch::asm;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Set by the kernel in a robust word whose owner has ended.
-pub(crate) const OWNER_DIED: u32 = 0x4000_0000;
+pub(crate) const OWNER_DIED: u32 = libc::FUTEX_OWNER_DIED;
 /// Set in a word by a thread that sleeps on it.
-pub(crate) const WAITERS: u32 = 0x8000_0000;
+pub(crate) const WAITERS: u32 = libc::FUTEX_WAITERS;
 /// The bits of a robust word that hold a thread id.
-pub(crate) const THREAD_MASK: u32 = 0x3fff_ffff;
+pub(crate) const THREAD_MASK: u32 = libc::FUTEX_TID_MASK;
 
 /// Sleeps while `word` holds `expected`, for at most `timeout_ns` nanoseconds.
 ///

@@ -65,7 +65,7 @@ extern "C" fn grandchild(plan: *mut libc::c_void) -> i32 {
         } else {
             libc::dup2(plan.inherit, Launch::DESCRIPTOR);
         }
-        libc::syscall(libc::SYS_close_range, 4_u32, u32::MAX, 4_u32);
+        libc::syscall(libc::SYS_close_range, 4_u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC);
         libc::setrlimit(libc::RLIMIT_STACK, &raw const plan.limit);
         libc::execve(plan.arguments[0], plan.arguments.as_ptr(), plan.environment.as_ptr());
         plan.error = *libc::__errno_location();

@@ -2,7 +2,7 @@
 
 use super::*;
 use alloc::vec::Vec;
-use linux_raw_sys::errno::{EBUSY, EEXIST, EFAULT, EINVAL, ENOMEM};
+use linux_raw_sys::errno::{EACCES, EBUSY, EEXIST, EFAULT, EINVAL, ENOMEM};
 use linux_raw_sys::general as linux;
 
 const ANONYMOUS: u64 = (linux::MAP_PRIVATE | linux::MAP_ANONYMOUS) as u64;
@@ -254,6 +254,9 @@ fn advice_reaches_every_piece_and_tells_of_a_hole() {
     }
 }
 
+const INVALID: i64 = EINVAL as i64;
+const DENIED: i64 = EACCES as i64;
+
 #[test]
 fn advice_is_refused_of_what_cannot_get_it() {
     let mut regions = Regions::new(1 << 30);
@@ -261,10 +264,10 @@ fn advice_is_refused_of_what_cannot_get_it() {
     let file = copied_file(&mut regions, 4, WRITABLE);
     let huge = mapped(&mut regions, 2 * EXTENT_BYTES, 0);
     for (advice, results) in [
-        (linux::MADV_FREE, [0, -22, 0]),
-        (linux::MADV_WIPEONFORK, [0, -22, 0]),
-        (linux::MADV_REMOVE, [-22, -13, -22]),
-        (linux::MADV_COLLAPSE, [-22, -22, 0]),
+        (linux::MADV_FREE, [0, -INVALID, 0]),
+        (linux::MADV_WIPEONFORK, [0, -INVALID, 0]),
+        (linux::MADV_REMOVE, [-INVALID, -DENIED, -INVALID]),
+        (linux::MADV_COLLAPSE, [-INVALID, -INVALID, 0]),
         (linux::MADV_POPULATE_WRITE, [0; 3]),
         (linux::MADV_DONTNEED, [0; 3]),
     ] {
@@ -274,7 +277,7 @@ fn advice_is_refused_of_what_cannot_get_it() {
     }
     let _ = regions.call(MemoryCall::Protect, [private + PAGE_BYTES, PAGE_BYTES, READ, 0, 0, 0], on(0));
     assert_eq!(advise(&mut regions, private, 4, linux::MADV_POPULATE_READ).result, 0);
-    assert_eq!(advise(&mut regions, private, 4, linux::MADV_POPULATE_WRITE).result, -22);
+    assert_eq!(advise(&mut regions, private, 4, linux::MADV_POPULATE_WRITE).result, -INVALID);
     let _ = regions.call(MemoryCall::Unmap, [private, 4 * PAGE_BYTES, 0, 0, 0, 0], on(0));
     assert_eq!(advise(&mut regions, private, 4, linux::MADV_POPULATE_READ).result, -i64::from(ENOMEM));
 }

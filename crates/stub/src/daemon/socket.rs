@@ -4,6 +4,7 @@ use crate::kernel;
 use crate::process::descriptors;
 use banyan_sys::raw::Errno;
 use linux_raw_sys::general as linux;
+use linux_raw_sys::net;
 
 /// Sends one packet, with a descriptor if given.
 ///
@@ -19,7 +20,7 @@ pub fn send(socket: i32, packet: &[u8], descriptor: Option<i32>) -> Result<(), E
         header.control = &raw const ancillary as u64;
         header.control_length = 24;
     }
-    const MSG_NOSIGNAL: u64 = 0x4000;
+    const MSG_NOSIGNAL: u64 = net::MSG_NOSIGNAL as u64;
     loop {
         let arguments = [socket as u64, &raw const header as u64, MSG_NOSIGNAL];
         // SAFETY: the header and what it points to live across the call, which only reads them.
@@ -49,7 +50,7 @@ pub fn receive(socket: i32, buffer: &mut [u8]) -> Result<Received<'_>, Errno> {
     let mut header = MessageHeader::new(&vector);
     header.control = &raw mut ancillary as u64;
     header.control_length = size_of::<Ancillary>() as u64;
-    const MSG_CMSG_CLOEXEC: u64 = 0x4000_0000;
+    const MSG_CMSG_CLOEXEC: u64 = net::MSG_CMSG_CLOEXEC as u64;
     let length = loop {
         let arguments = [socket as u64, &raw mut header as u64, MSG_CMSG_CLOEXEC];
         // SAFETY: the header and what it points to live across the call, which writes no more than their
@@ -62,7 +63,8 @@ pub fn receive(socket: i32, buffer: &mut [u8]) -> Result<Received<'_>, Errno> {
         }
     };
     let mut descriptors = [None; 2];
-    if header.control_length >= 20 && ancillary.level == 1 && ancillary.kind == 1 {
+    if header.control_length >= 20 && ancillary.level == net::SOL_SOCKET && ancillary.kind == net::SCM_RIGHTS
+    {
         let count = (ancillary.length as usize).saturating_sub(16) / 4;
         for (slot, &descriptor) in descriptors.iter_mut().zip(&ancillary.descriptors[..count.min(2)]) {
             *slot = Some(descriptors::hide(descriptor));
@@ -94,14 +96,13 @@ impl MessageHeader {
 #[repr(C)]
 struct Ancillary {
     length: u64,
-    level: i32,
-    kind: i32,
+    level: u32,
+    kind: u32,
     descriptors: [i32; 2],
 }
 
 impl Ancillary {
-    /// SOL_SOCKET, SCM_RIGHTS.
     const fn new() -> Self {
-        Self { length: 0, level: 1, kind: 1, descriptors: [-1; 2] }
+        Self { length: 0, level: net::SOL_SOCKET, kind: net::SCM_RIGHTS, descriptors: [-1; 2] }
     }
 }

@@ -115,7 +115,8 @@ fn decided(thread: &Thread, number: u32, mapping: &Mapping) -> Result<i64, Faile
     let address = steps.actions().first().map_or(0, |first| first.address);
     loop {
         let context = Context { number, arguments: &arguments, file };
-        let performed = perform::perform(&steps, &context);
+        // SAFETY: the daemon's own answer to a call of the program.
+        let performed = unsafe { perform::perform(&steps, &context) };
         if let Some(file) = file {
             kernel::close(file);
         }
@@ -139,10 +140,12 @@ fn map(thread: &Thread, number: u32, mapping: &Mapping) -> i64 {
     let _guard = LOCK.lock();
     let (result, error) = match decided(thread, number, mapping) {
         Ok(start) if start >= 0 && mapping.source == MapSource::Kernel => {
-            (start as u64, source::map_natively(&mapping.arguments, start as u64).err())
+            // SAFETY: the daemon chose the place, among those that the program may have.
+            (start as u64, unsafe { source::map_natively(&mapping.arguments, start as u64) }.err())
         }
         Ok(start) if start >= 0 && mapping.source == MapSource::Segment => {
-            (start as u64, segment::attach(&mapping.arguments, start as u64).err())
+            // SAFETY: as above, with the segment's length.
+            (start as u64, unsafe { segment::attach(&mapping.arguments, start as u64) }.err())
         }
         Ok(result) => return result,
         Err(failed) => (failed.address, Some(failed.error)),

@@ -38,7 +38,11 @@ impl Context<'_> {
 ///
 /// # Errors
 /// The kernel's; the mapping may then be there in part, as after a failed call of the kernel's own.
-pub fn perform(steps: &Steps, context: &Context<'_>) -> Result<(), Errno> {
+///
+/// # Safety
+/// The steps are the daemon's answer, which names memory of the program and nothing of the stub's; the call,
+/// if there is one, is the program's.
+pub unsafe fn perform(steps: &Steps, context: &Context<'_>) -> Result<(), Errno> {
     let backing = if settings::is_alone() { Backing::Private } else { Backing::MemoryFile };
     // Without a file the kernel says that there is none.
     let file = context.file.unwrap_or(-1) as u64;
@@ -51,7 +55,8 @@ pub fn perform(steps: &Steps, context: &Context<'_>) -> Result<(), Errno> {
                     Backing::MemoryFile => (linux::MAP_SHARED, memory, address),
                     Backing::Private => (linux::MAP_PRIVATE | linux::MAP_ANONYMOUS, u64::MAX, 0),
                 };
-                map(address, length, flags, descriptor, offset)?;
+                // SAFETY: the caller's promise.
+                unsafe { map(address, length, flags, descriptor, offset)? };
             }
             // What nobody else can ask for need not be registered.
             ActionKind::Confirm if backing == Backing::Private => {}
@@ -62,11 +67,11 @@ pub fn perform(steps: &Steps, context: &Context<'_>) -> Result<(), Errno> {
                 requests::tell(&Request::Discard(Range { address, length }));
             }
             ActionKind::Protect => {
-                // SAFETY: the daemon names memory of the program only.
+                // SAFETY: the caller's promise.
                 let _ = unsafe { kernel::checked(linux::__NR_mprotect, [address, length, action.extra])? };
             }
             ActionKind::Unmap => {
-                // SAFETY: the daemon names memory of the program only.
+                // SAFETY: the caller's promise.
                 let _ = unsafe { kernel::checked(linux::__NR_munmap, [address, length])? };
             }
             ActionKind::Punch if backing == Backing::Private => {
@@ -77,14 +82,16 @@ pub fn perform(steps: &Steps, context: &Context<'_>) -> Result<(), Errno> {
             }
             ActionKind::Punch => punch(address, length)?,
             ActionKind::ReadFile => {
-                read_file(file, address, length, action.extra)?;
+                // SAFETY: the caller's promise.
+                unsafe { read_file(file, address, length, action.extra)? };
             }
             ActionKind::MapFile => {
-                map(address, length, linux::MAP_PRIVATE, file, action.extra)?;
+                // SAFETY: the caller's promise.
+                unsafe { map(address, length, linux::MAP_PRIVATE, file, action.extra)? };
             }
             ActionKind::Call => {
                 let arguments = [address, length, context.arguments[2]];
-                // SAFETY: the program's own call, on memory of its own.
+                // SAFETY: the caller's promise.
                 let _ = unsafe { kernel::checked(context.number, arguments)? };
             }
             ActionKind::Move => {
@@ -92,7 +99,7 @@ pub fn perform(steps: &Steps, context: &Context<'_>) -> Result<(), Errno> {
                 let (from, old_length) = (action.extra, context.arguments[1]);
                 let keeps = context.arguments[3] & u64::from(linux::MREMAP_DONTUNMAP);
                 let flags = if from == address { 0 } else { MOVES | keeps };
-                // SAFETY: the daemon names memory of the program only.
+                // SAFETY: the caller's promise.
                 let _ = unsafe {
                     kernel::checked(linux::__NR_mremap, [from, old_length, length, flags, address])?
                 };
@@ -108,10 +115,13 @@ pub fn perform(steps: &Steps, context: &Context<'_>) -> Result<(), Errno> {
 }
 
 /// Maps without rights, in place of what is there: nobody can touch memory before it is registered.
+///
+/// # Safety
+/// The range is memory of the program.
 #[inline(never)]
-fn map(address: u64, length: u64, flags: u32, descriptor: u64, offset: u64) -> Result<(), Errno> {
+unsafe fn map(address: u64, length: u64, flags: u32, descriptor: u64, offset: u64) -> Result<(), Errno> {
     let flags = u64::from(flags | linux::MAP_FIXED | linux::MAP_NORESERVE);
-    // SAFETY: the daemon names memory of the program only.
+    // SAFETY: the caller's promise.
     unsafe { kernel::checked(linux::__NR_mmap, [address, length, 0, flags, descriptor, offset]) }.map(drop)
 }
 
@@ -123,11 +133,14 @@ fn punch(address: u64, length: u64) -> Result<(), Errno> {
 }
 
 /// Fills a range from a file. Where the file ends in the middle of a page, the rest of the page is zero.
-fn read_file(descriptor: u64, address: u64, length: u64, offset: u64) -> Result<(), Errno> {
+///
+/// # Safety
+/// The range is memory of the program.
+unsafe fn read_file(descriptor: u64, address: u64, length: u64, offset: u64) -> Result<(), Errno> {
     let mut done = 0;
     while done < length {
         let arguments = [descriptor, address + done, length - done, offset + done];
-        // SAFETY: the daemon names memory of the program only.
+        // SAFETY: the caller's promise.
         match unsafe { kernel::checked(linux::__NR_pread64, arguments) } {
             Ok(0) => break,
             Ok(read) => done += read,

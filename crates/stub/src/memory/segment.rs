@@ -51,9 +51,12 @@ pub fn of(arguments: &[u64; 6]) -> Result<Mapping, Errno> {
 ///
 /// # Errors
 /// The kernel's.
-pub fn attach(arguments: &[u64; 6], start: u64) -> Result<(), Errno> {
+///
+/// # Safety
+/// The range that begins at `start` and is as long as the segment is memory of the program.
+pub unsafe fn attach(arguments: &[u64; 6], start: u64) -> Result<(), Errno> {
     let [.., segment, flags] = *arguments;
     let arguments = [segment, start, flags & !SHM_RND | SHM_REMAP];
-    // SAFETY: the daemon names memory of the program only.
+    // SAFETY: the caller's promise.
     unsafe { kernel::checked(linux::__NR_shmat, arguments) }.map(drop)
 }

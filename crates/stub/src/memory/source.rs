@@ -95,11 +95,14 @@ fn try_mapping(arguments: &[u64; 6]) -> Result<(), Errno> {
 ///
 /// # Errors
 /// The kernel's.
-pub fn map_natively(arguments: &[u64; 6], start: u64) -> Result<(), Errno> {
+///
+/// # Safety
+/// The range that begins at `start` and is as long as the call says is memory of the program.
+pub unsafe fn map_natively(arguments: &[u64; 6], start: u64) -> Result<(), Errno> {
     const REPLACED: u64 = (linux::MAP_FIXED_NOREPLACE | linux::MAP_32BIT) as u64;
     let [_, length, protection, flags, descriptor, offset] = *arguments;
     let flags = flags & !REPLACED | u64::from(linux::MAP_FIXED);
-    // SAFETY: the daemon names memory of the program only.
+    // SAFETY: the caller's promise.
     unsafe { kernel::checked(linux::__NR_mmap, [start, length, protection, flags, descriptor, offset]) }
         .map(drop)
 }

@@ -86,7 +86,8 @@ fn push_frame(
 fn places(top: u64, context: &UserContext) -> (u64, u64) {
     let state = match context.registers.fpstate {
         0 => top,
-        state => top.wrapping_sub(restore::state_bytes(state) as u64) & !63,
+        // SAFETY: the kernel wrote an image there, on our own stack.
+        state => top.wrapping_sub(unsafe { restore::state_bytes(state) } as u64) & !63,
     };
     (state, (state.wrapping_sub(size_of::<SignalFrame>() as u64) & !15).wrapping_sub(8))
 }

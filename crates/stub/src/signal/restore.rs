@@ -41,12 +41,13 @@ pub fn restore(thread: &Thread, context: &mut UserContext) -> Result<u64, Errno>
 /// Copies the program's floating-point state over the kernel's, whose place is as large as the kernel made
 /// it: a state that says that it is larger is taken for one without extensions.
 fn load_state(from: ProgramAddress, kernels: u64) -> Result<(), Errno> {
-    let room = state_bytes(kernels);
     let to = kernels as *mut u8;
-    // SAFETY: the kernel wrote that many bytes there, on this thread's own stub stack.
-    let state = unsafe { core::slice::from_raw_parts_mut(to, room) };
+    // SAFETY: the kernel wrote an image with that many bytes there, on this thread's own stub stack.
+    let state = unsafe { core::slice::from_raw_parts_mut(to, state_bytes(kernels)) };
+    let room = state.len();
     copy::copy_in(from, &mut state[..LEGACY_STATE])?;
-    match state_bytes(kernels) {
+    // SAFETY: as above; the legacy part is what was copied just now.
+    match unsafe { state_bytes(kernels) } {
         size if size > room => state[SOFTWARE_BYTES..SOFTWARE_BYTES + 4].fill(0),
         size => copy::copy_in(from.add(LEGACY_STATE as u64), &mut state[LEGACY_STATE..size])?,
     }
@@ -54,9 +55,11 @@ fn load_state(from: ProgramAddress, kernels: u64) -> Result<(), Errno> {
 }
 
 /// Bytes of the floating-point state at this place of the stub's stack, by its own words.
-pub fn state_bytes(state: u64) -> usize {
-    // SAFETY: the kernel wrote at least an FXSAVE image there; its software-reserved bytes tell how much
-    // follows.
+///
+/// # Safety
+/// There is at least an FXSAVE image; its software-reserved bytes tell how much follows.
+pub unsafe fn state_bytes(state: u64) -> usize {
+    // SAFETY: the caller's promise: these bytes are within the image.
     let (magic, extended) = unsafe {
         let words = (state + SOFTWARE_BYTES as u64) as *const u32;
         (words.read(), words.add(1).read())

@@ -39,7 +39,8 @@ pub fn start(words: Option<Words>) -> ! {
     loop {
         let (answer, file) = requests::ask_for_descriptor(&Request::Ready(Nothing {}));
         match answer {
-            Answer::Steps(steps) => map(&steps, file),
+            // SAFETY: the daemon's own answer.
+            Answer::Steps(steps) => unsafe { map(&steps, file) },
             Answer::Enter(start) if settings::is_home() => {
                 links::set_executable(start.executable);
                 call::set_break(start.program_break);
@@ -62,8 +63,12 @@ pub fn start(words: Option<Words>) -> ! {
 }
 
 /// Maps a part of the program's memory, with what is in a file.
-pub fn map(steps: &Steps, file: Option<i32>) {
-    let performed = perform::perform(steps, &Context { file, ..Context::MAP });
+///
+/// # Safety
+/// As [`perform::perform`].
+pub unsafe fn map(steps: &Steps, file: Option<i32>) {
+    // SAFETY: the caller's promise.
+    let performed = unsafe { perform::perform(steps, &Context { file, ..Context::MAP }) };
     if let Some(file) = file {
         kernel::close(file);
     }
@@ -169,7 +174,8 @@ fn run(start: &Enter, words: Option<Words>, file: Option<i32>) -> ! {
     if let Some(file) = file {
         kernel::close(file);
     }
-    resume::enter(start.instruction, start.stack)
+    // SAFETY: the daemon's loader wrote the program and its first stack there.
+    unsafe { resume::enter(start.instruction, start.stack) }
 }
 
 /// A remote replica: the first thread obeys commands; carriers inherit the filter from it.

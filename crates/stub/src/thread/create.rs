@@ -4,7 +4,7 @@
 //! Not here: what becomes of a child process (`child`, `fork`).
 
 use crate::daemon::settings;
-use crate::kernel;
+use crate::kernel::{self, Segment};
 use crate::memory::copy::{self, ProgramAddress};
 use crate::remote::{deputy, migration};
 use crate::signal::frame::{AlternateStack, UserContext};
@@ -137,11 +137,8 @@ pub fn decode(
     } else {
         return Err(Errno::ENOSYS);
     };
-    let tls = if flags & u64::from(linux::CLONE_SETTLS) != 0 {
-        tls
-    } else {
-        kernel::segment_base(kernel::ARCH_GET_FS)
-    };
+    let tls =
+        if flags & u64::from(linux::CLONE_SETTLS) != 0 { tls } else { kernel::segment_base(Segment::Fs) };
     let mut child = *context;
     child.registers.rax = 0;
     if stack != 0 {

@@ -67,7 +67,8 @@ fn begin(thread: &'static Thread, creation: &Creation, socket: i32) -> ! {
     descriptors::with_room(|| {
         loop {
             match requests::ask_for_descriptor(&Request::Copied(Copied { process })) {
-                (Answer::Steps(steps), file) => start::map(&steps, file),
+                // SAFETY: the daemon's own answer.
+                (Answer::Steps(steps), file) => unsafe { start::map(&steps, file) },
                 (Answer::Done(_), _) => break,
                 _ => kernel::exit_group(report::STATUS_OURS),
             }

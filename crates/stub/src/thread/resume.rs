@@ -78,7 +78,8 @@ fn extended(state: &mut [u8], flags: &mut u64) -> u64 {
         return 0;
     }
     let at = state.as_mut_ptr() as u64;
-    if restore::state_bytes(at) > state.len() {
+    // SAFETY: the slice has room for an FXSAVE image.
+    if unsafe { restore::state_bytes(at) } > state.len() {
         state[SOFTWARE_BYTES..SOFTWARE_BYTES + 4].fill(0);
         *flags &= !FP_XSTATE;
     }
@@ -86,8 +87,11 @@ fn extended(state: &mut [u8], flags: &mut u64) -> u64 {
 }
 
 /// Starts the program itself: registers as the kernel leaves them after exec.
-pub fn enter(instruction: u64, stack: u64) -> ! {
-    // SAFETY: the loader wrote the program and its first stack there; all registers but the two are zero, as
+///
+/// # Safety
+/// The program and its first stack are there.
+pub unsafe fn enter(instruction: u64, stack: u64) -> ! {
+    // SAFETY: the caller's promise; all registers but the two are zero, as
     // the ABI says (rdx is a function to register at exit, or zero).
     unsafe {
         asm!(

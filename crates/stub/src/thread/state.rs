@@ -4,7 +4,7 @@
 //!
 //! Nothing of it is in the program's memory: a stack may have no room for it.
 
-use crate::kernel;
+use crate::kernel::{self, Segment};
 use crate::signal::frame::{AlternateStack, UserContext};
 use crate::signal::{mask, restore};
 use crate::thread::Thread;
@@ -14,7 +14,7 @@ use zerocopy::IntoBytes;
 
 /// What a thread is that runs here and was interrupted in `context`, but for its registers.
 pub fn of(thread: &Thread, context: &UserContext) -> ThreadState {
-    let [fs_base, gs_base] = [kernel::ARCH_GET_FS, kernel::ARCH_GET_GS].map(kernel::segment_base);
+    let [fs_base, gs_base] = [Segment::Fs, Segment::Gs].map(kernel::segment_base);
     ThreadState {
         context: [0; 38],
         fs_base,
@@ -33,7 +33,7 @@ pub fn of_new(mask: u64, fs_base: u64, alternate_stack: AlternateStack) -> Threa
         context: [0; 38],
         fs_base,
         // As in the kernel, a new thread has the GS base of the one that made it.
-        gs_base: kernel::segment_base(kernel::ARCH_GET_GS),
+        gs_base: kernel::segment_base(Segment::Gs),
         mask,
         alternate_stack: zerocopy::transmute!(alternate_stack),
         used_elsewhere: 0,
@@ -46,7 +46,8 @@ pub fn of_new(mask: u64, fs_base: u64, alternate_stack: AlternateStack) -> Threa
 /// beginning of a payload. Returns its bytes.
 pub fn save(mut state: ThreadState, context: &UserContext, payload: &mut [u8]) -> usize {
     let at = context.registers.fpstate;
-    let extended = if at == 0 { 0 } else { restore::state_bytes(at) };
+    // SAFETY: the kernel wrote an image there, on this thread's own stack.
+    let extended = if at == 0 { 0 } else { unsafe { restore::state_bytes(at) } };
     state.context = zerocopy::transmute!(*context);
     state.extended = extended as u64;
     let (head, rest) = payload.split_at_mut(size_of::<ThreadState>());

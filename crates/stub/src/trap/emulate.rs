@@ -1,6 +1,6 @@
 //! System calls that the stub does itself, for threads at home and for those whose deputies are here.
 
-use crate::kernel;
+use crate::kernel::{self, Segment};
 use crate::memory::copy::{self, ProgramAddress};
 use crate::process::descriptors;
 use crate::signal::{deferred, disposition};
@@ -94,12 +94,15 @@ pub fn architecture_control(arguments: &[u64; 6]) -> i64 {
         kernel::ARCH_SET_FS | kernel::ARCH_SET_GS => unsafe {
             kernel::raw(linux::__NR_arch_prctl, *arguments)
         },
-        get @ (kernel::ARCH_GET_FS | kernel::ARCH_GET_GS) => {
-            match copy::store(ProgramAddress(arguments[1]), &kernel::segment_base(get)) {
-                Ok(()) => 0,
-                Err(error) => error.negated(),
-            }
-        }
+        kernel::ARCH_GET_FS => store_base(Segment::Fs, arguments[1]),
+        kernel::ARCH_GET_GS => store_base(Segment::Gs, arguments[1]),
         _ => Errno::EINVAL.negated(),
+    }
+}
+
+fn store_base(segment: Segment, to: u64) -> i64 {
+    match copy::store(ProgramAddress(to), &kernel::segment_base(segment)) {
+        Ok(()) => 0,
+        Err(error) => error.negated(),
     }
 }

@@ -1,25 +1,32 @@
 //! The first stack of a program: arguments, environment, auxiliary vector (System V ABI, x86-64, 3.4.1).
 
 use super::{Command, LoadError, images};
+use linux_raw_sys::auxvec;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-const AT_NULL: u64 = 0;
-const AT_PHDR: u64 = 3;
-const AT_PHENT: u64 = 4;
-const AT_PHNUM: u64 = 5;
-const AT_BASE: u64 = 7;
-const AT_ENTRY: u64 = 9;
-const AT_PLATFORM: u64 = 15;
-const AT_SECURE: u64 = 23;
-const AT_RANDOM: u64 = 25;
-const AT_EXECFN: u64 = 31;
-const AT_SYSINFO_EHDR: u64 = 33;
 /// Facts about kernel and processor that are the same for the program as for this daemon: page size, ids,
 /// clock ticks, processor capabilities, least signal stack. The kernel's vDSO and rseq are left out on
 /// purpose: a program must not see what differs between nodes.
-const INHERITED: [u64; 11] = [6, 8, 11, 12, 13, 14, 16, 17, 26, 29, 51];
+const INHERITED: [u32; 11] = [
+    auxvec::AT_PAGESZ,
+    auxvec::AT_FLAGS,
+    auxvec::AT_UID,
+    auxvec::AT_EUID,
+    auxvec::AT_GID,
+    auxvec::AT_EGID,
+    auxvec::AT_HWCAP,
+    auxvec::AT_CLKTCK,
+    auxvec::AT_HWCAP2,
+    auxvec::AT_HWCAP3,
+    auxvec::AT_MINSIGSTKSZ,
+];
+
+/// A key of the auxiliary vector, as it stands there.
+const fn key(name: u32) -> u64 {
+    name as u64
+}
 
 /// What the stack says.
 pub(super) struct Contents<'a> {
@@ -75,11 +82,32 @@ impl Contents<'_> {
         for (key, value) in inherited() {
             words.extend([key, value]);
         }
-        words.extend([AT_PHDR, self.program_headers, AT_PHENT, 56, AT_PHNUM, self.program_header_count]);
-        words.extend([AT_BASE, self.linker_base, AT_ENTRY, self.entry, AT_SECURE, 0]);
-        words.extend([AT_RANDOM, at(random_at), AT_EXECFN, at(path), AT_PLATFORM, at(platform)]);
+        words.extend([
+            key(auxvec::AT_PHDR),
+            self.program_headers,
+            key(auxvec::AT_PHENT),
+            56,
+            key(auxvec::AT_PHNUM),
+            self.program_header_count,
+        ]);
+        words.extend([
+            key(auxvec::AT_BASE),
+            self.linker_base,
+            key(auxvec::AT_ENTRY),
+            self.entry,
+            key(auxvec::AT_SECURE),
+            0,
+        ]);
+        words.extend([
+            key(auxvec::AT_RANDOM),
+            at(random_at),
+            key(auxvec::AT_EXECFN),
+            at(path),
+            key(auxvec::AT_PLATFORM),
+            at(platform),
+        ]);
         // The stub puts the address of its vDSO here.
-        words.extend([AT_SYSINFO_EHDR, 0, AT_NULL, 0]);
+        words.extend([key(auxvec::AT_SYSINFO_EHDR), 0, key(auxvec::AT_NULL), 0]);
         let start = (strings_start - words.len() as u64 * 8) & !15;
         let mut image = vec![0_u8; (end - start) as usize];
         for (slot, word) in image.chunks_exact_mut(8).zip(&words) {
@@ -97,6 +125,6 @@ fn inherited() -> Vec<(u64, u64)> {
     bytes
         .chunks_exact(16)
         .map(|pair| (word(&pair[..8]), word(&pair[8..])))
-        .filter(|(key, _)| INHERITED.contains(key))
+        .filter(|(name, _)| INHERITED.map(key).contains(name))
         .collect()
 }
