@@ -70,12 +70,9 @@ pub fn system_call(
     thread.notice.set(SignalNotice::None);
     let result = match row {
         None => refuse(thread, number),
-        Some(row) => match row.class {
-            Class::Emulate(Emulation::Thread(ThreadCall::ReturnFromHandler)) => {
-                signals::return_from_handler(thread, context);
-                return Outcome::Continue;
-            }
-            _ => make(thread, row, arguments, context),
+        Some(row) => match make(thread, row, arguments, context) {
+            Outcome::Result(result) => result,
+            Outcome::Continue => return Outcome::Continue,
         },
     };
     let notice = thread.notice.get();
@@ -91,8 +88,13 @@ pub fn system_call(
     Outcome::Continue
 }
 
-fn make(thread: &'static Thread, row: &SystemCall, arguments: &[u64; 6], context: &mut UserContext) -> i64 {
-    match row.class {
+fn make(
+    thread: &'static Thread,
+    row: &SystemCall,
+    arguments: &[u64; 6],
+    context: &mut UserContext,
+) -> Outcome {
+    Outcome::Result(match row.class {
         Class::Local => local_call(thread, row, arguments),
         Class::Deputy(Handling::Clock | Handling::Usage) => {
             match processor_time::subject(row.number.into(), arguments) {
@@ -113,8 +115,25 @@ fn make(thread: &'static Thread, row: &SystemCall, arguments: &[u64; 6], context
             }
         }
         Class::Deputy(Handling::Affinity) => affinity(thread, row, arguments),
-        Class::Deputy(_) | Class::Emulate(Emulation::Memory(_) | Emulation::Home(_)) => {
-            forward(thread, row, arguments)
+        Class::Deputy(
+            Handling::Plain
+            | Handling::Descriptors(_)
+            | Handling::Link { .. }
+            | Handling::Open { .. }
+            | Handling::Listing { .. }
+            | Handling::Mask(_)
+            | Handling::Futex
+            | Handling::Futexes
+            | Handling::ProcessMemory
+            | Handling::Splice
+            | Handling::Namespaces
+            | Handling::Kill
+            | Handling::Timer,
+        )
+        | Class::Emulate(Emulation::Memory(_) | Emulation::Home(_)) => forward(thread, row, arguments),
+        Class::Emulate(Emulation::Thread(ThreadCall::ReturnFromHandler)) => {
+            signals::return_from_handler(thread, context);
+            return Outcome::Continue;
         }
         Class::Emulate(Emulation::Thread(ThreadCall::SignalMask)) => signal_mask(thread, row, arguments),
         Class::Emulate(Emulation::Thread(ThreadCall::AlternateStack)) => {
@@ -128,15 +147,12 @@ fn make(thread: &'static Thread, row: &SystemCall, arguments: &[u64; 6], context
         }
         Class::Emulate(Emulation::Thread(ThreadCall::End)) => end(thread, arguments[0]),
         Class::Refuse { errno, notice: Notice::Never } => -i64::from(errno),
-        Class::Refuse { notice: Notice::Once, .. }
-        | Class::Emulate(Emulation::Thread(ThreadCall::ReturnFromHandler)) => {
-            refuse(thread, row.number.into())
-        }
+        Class::Refuse { notice: Notice::Once, .. } => refuse(thread, row.number.into()),
         Class::Execute => {
             migration::make_at_home(thread, row.number.into(), context);
             refuse(thread, row.number.into())
         }
-    }
+    })
 }
 
 /// A call that runs here, on copies of its buffers: the kernel's own accesses would wait for pages in the
