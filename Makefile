@@ -31,6 +31,8 @@ demo: build
 TESTED := --workspace --profile tested $(OBSERVED)
 test: needs
 	$(CARGO) test $(TESTED) --no-run
+	@test -z '$(NAME)' || $(CARGO) test --quiet $(TESTED) -- --list $(NAME) 2>/dev/null | grep -q ': test$$' || \
+		{ echo "no test has the word '$(NAME)' in its path" >&2; exit 1; }
 	$(SIGNALS) BANYAN=$(BINARY) $(CARGO) test $(TESTED) -- --test-threads=$(TEST_THREADS) $(NAME)
 
 check:

@@ -50,8 +50,24 @@ pub fn banyan() -> Result<PathBuf> {
     if !path.is_file() {
         bail!("there is no binary at {}: BANYAN names one to test", path.display());
     }
+    if let Some(newer) = newer_source(&path)? {
+        bail!("{} is newer than {}: build it again, or leave BANYAN unset", newer.display(), path.display());
+    }
     require_userfaultfd()?;
     Ok(path)
+}
+
+/// A source of a binary that is newer than it, by the list that Cargo writes beside what it builds. A binary
+/// from elsewhere has no such list, and is as old as it is meant to be.
+fn newer_source(binary: &Path) -> Result<Option<PathBuf>> {
+    let Ok(list) = std::fs::read_to_string(binary.with_extension("d")) else { return Ok(None) };
+    let built = binary.metadata()?.modified()?;
+    let sources = list.split_once(": ").map_or("", |(_, sources)| sources).replace("\\ ", "\0");
+    let sources = sources.split_whitespace().map(|path| PathBuf::from(path.replace('\0', " ")));
+    // One that is gone was not needed for this build.
+    let is_newer =
+        |path: &PathBuf| path.metadata().and_then(|found| found.modified()).is_ok_and(|at| at > built);
+    Ok(sources.into_iter().find(is_newer))
 }
 
 /// Builds what `make build` builds, in the profile of the tests: the first test of a process that wants the

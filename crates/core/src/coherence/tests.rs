@@ -60,22 +60,11 @@ impl Cluster {
         self.step(number, Input::Fault { thread: ThreadNumber(0), page, access, limit: page.plus(4096) });
     }
 
-    fn take(&mut self) -> (Vec<(usize, Output)>, Vec<&'static str>) {
-        let name = |message: &Message| match message {
-            Message::Get { .. } => "get",
-            Message::Forward { .. } => "forward",
-            Message::Grant { .. } => "grant",
-            Message::Decline { .. } => "decline",
-            Message::Done { .. } => "done",
-            Message::Invalidate { .. } => "invalidate",
-            Message::Acknowledge { .. } => "acknowledge",
-            Message::Located { .. } => "located",
-            Message::Discard { .. } => "discard",
-            Message::Discarded { .. } => "discarded",
-            Message::Adopt { .. } => "adopt",
-            Message::Adopted { .. } => "adopted",
-            Message::Sweep { .. } => "sweep",
-            Message::Swept { .. } => "swept",
+    /// What was done, and the names of the messages that were sent, in small letters.
+    fn take(&mut self) -> (Vec<(usize, Output)>, Vec<String>) {
+        let name = |message: &Message| {
+            let whole = format!("{message:?}");
+            whole.split(' ').next().unwrap_or_default().to_lowercase()
         };
         let names = self.sent.drain(..).map(|(_, message, _)| name(&message)).collect();
         (core::mem::take(&mut self.done), names)
