@@ -1,6 +1,8 @@
 //! The order of outputs in the common cases, which a driver and a reader of the code can hold on to. That the
 //! protocol is right is for the simulator to show.
 
+use alloc::format;
+use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
