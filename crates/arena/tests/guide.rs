@@ -10,8 +10,8 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// The built example, as its source is now. All tests of a workspace are built together with its examples, and
-/// who runs them all says so by naming a binary; this test alone comes without.
+/// The built example, as its source is now. All tests of a workspace are built together with its examples:
+/// a run of them all names the binary that it tests, and nothing is to be built again.
 fn example(name: &str) -> PathBuf {
     static BUILT: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
     let built = BUILT.get_or_init(|| {

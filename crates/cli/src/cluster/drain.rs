@@ -1,6 +1,6 @@
 //! `banyan node drain` and `resume`: this machine takes no programs of others, and those that are here go.
 
-use super::NodeChoice;
+use super::{NodeChoice, other_answer};
 use anyhow::bail;
 use banyan_node::admin::{AdminAnswer, AdminRequest, Drain, Here};
 use banyan_node::state::socket_of;
@@ -33,7 +33,7 @@ impl NodeChoice {
     fn drain(&self, drain: Drain) -> anyhow::Result<Vec<Here>> {
         match banyan_node::administer(&socket_of(&self.directory()), &AdminRequest::Drain(drain))? {
             AdminAnswer::Here(here) => Ok(here),
-            other => bail!("the node answers something else: {other:?}"),
+            _ => Err(other_answer()),
         }
     }
 }

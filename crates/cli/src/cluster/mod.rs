@@ -17,7 +17,6 @@ pub(crate) use status::{StatusArguments, status};
 pub(crate) use token::{TokenCommand, token};
 
 use crate::terminal;
-use anyhow::bail;
 use banyan_node::admin::{AdminAnswer, AdminRequest, ClusterRequest, Status};
 use banyan_node::state::{socket_of, usual_directory};
 use clap::Args;
@@ -45,7 +44,7 @@ impl NodeChoice {
     pub(crate) fn status(&self) -> anyhow::Result<Status> {
         match self.ask(&ClusterRequest::Status)? {
             AdminAnswer::Status(status) => Ok(status),
-            other => bail!("the node answers something else: {other:?}"),
+            _ => Err(other_answer()),
         }
     }
 
@@ -56,7 +55,7 @@ impl NodeChoice {
                 eprintln!("{done}");
                 Ok(0)
             }
-            other => bail!("the node answers something else: {other:?}"),
+            _ => Err(other_answer()),
         }
     }
 }
@@ -86,4 +85,12 @@ pub(crate) fn leave(arguments: &EndArguments) -> anyhow::Result<u8> {
 /// Prints a value as one line of JSON.
 fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     terminal::print_json(std::slice::from_ref(value))
+}
+
+/// A node answered, and not what it was asked: it understands another request there.
+pub(crate) fn other_answer() -> anyhow::Error {
+    anyhow::anyhow!(
+        "the node does not answer what it was asked: it is of another version than this command. Restart it with the \
+         same one: `banyan down`, then `banyan up`"
+    )
 }

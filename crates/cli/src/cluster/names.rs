@@ -1,8 +1,7 @@
 //! `banyan name`: names of what runs in the cluster.
 
-use super::{NodeChoice, print_json};
+use super::{NodeChoice, other_answer, print_json};
 use crate::terminal;
-use anyhow::bail;
 use banyan_node::admin::{AdminAnswer, ClusterRequest, NameFacts, NamesFacts};
 use clap::{Args, Subcommand};
 use std::fmt::Write;
@@ -106,14 +105,14 @@ fn register(arguments: &RegisterArguments) -> anyhow::Result<u8> {
 fn register_once(node: &NodeChoice, request: &ClusterRequest) -> anyhow::Result<u64> {
     match node.ask(request)? {
         AdminAnswer::Registered { revision } => Ok(revision),
-        other => bail!("the node answers something else: {other:?}"),
+        _ => Err(other_answer()),
     }
 }
 
 fn names(node: &NodeChoice, after: Option<u64>) -> anyhow::Result<NamesFacts> {
     match node.ask(&ClusterRequest::Names { after })? {
         AdminAnswer::Names(names) => Ok(names),
-        other => bail!("the node answers something else: {other:?}"),
+        _ => Err(other_answer()),
     }
 }
 

@@ -1,8 +1,8 @@
 //! `banyan token`: what lets machines join.
 
-use super::{NodeChoice, print_json};
+use super::{NodeChoice, other_answer, print_json};
 use crate::terminal;
-use anyhow::{Context, bail};
+use anyhow::Context;
 use banyan_node::admin::{AdminAnswer, ClusterRequest, Standing, TokenFacts, TokenId, Uses};
 use clap::{Args, Subcommand};
 use std::fmt::Write;
@@ -76,7 +76,7 @@ pub(crate) fn token(command: TokenCommand) -> anyhow::Result<u8> {
             let uses = arguments.uses.map_or(Uses::Unlimited, Uses::Left);
             let request = ClusterRequest::NewToken { seconds: arguments.life_seconds, uses };
             let AdminAnswer::Token(token) = arguments.node.ask(&request)? else {
-                bail!("the node answers something else");
+                return Err(other_answer());
             };
             if arguments.json {
                 print_json(&token)?;
@@ -88,7 +88,7 @@ pub(crate) fn token(command: TokenCommand) -> anyhow::Result<u8> {
         }
         TokenCommand::List(arguments) => {
             let AdminAnswer::Tokens(tokens) = arguments.node.ask(&ClusterRequest::Tokens)? else {
-                bail!("the node answers something else");
+                return Err(other_answer());
             };
             if arguments.json {
                 tokens.iter().try_for_each(print_json)?;

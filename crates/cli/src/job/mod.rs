@@ -10,8 +10,9 @@ mod list;
 pub(crate) use detached::{KeepArguments, WaitArguments, begin, keep, wait};
 pub(crate) use list::{ListArguments, list};
 
+use crate::cluster::other_answer;
 use crate::terminal;
-use anyhow::{Context, bail};
+use anyhow::Context;
 use banyan_node::admin::{AdminAnswer, AdminRequest, JobStatus};
 use banyan_node::state::{socket_of, usual_directory};
 use clap::{Args, Subcommand};
@@ -124,7 +125,7 @@ pub(crate) fn job(command: JobCommand) -> anyhow::Result<u8> {
                     "Thread {thread} waits in a call; when that has ended it goes to node {node}. To see where it is:\n  \
                      banyan job threads {process}"
                 ),
-                other => bail!("the node answers something else: {other:?}"),
+                _ => return Err(other_answer()),
             }
         }
     }
