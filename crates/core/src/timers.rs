@@ -234,8 +234,8 @@ impl Timers {
         self.0.get(&key(call))?.waiting
     }
 
-    /// The signal was taken at this reading of the clock: what was missed until now counts, and the timer goes
-    /// on.
+    /// The signal was taken at this reading of the clock: what was missed until now counts, and the timer
+    /// goes on.
     pub fn taken(&mut self, waiting: &Waiting, now: u64) {
         let Some(timer) = self.0.get_mut(&Key::Numbered(waiting.timer)) else { return };
         if let (Some(until), Some(_)) = (timer.until, timer.waiting.take()) {

@@ -53,8 +53,9 @@ pub fn close_all_on_exec() -> io::Result<()> {
     Ok(())
 }
 
-/// Whether somebody has a file open for writing, as far as can be found out by who owns it or may lease it: no
-/// lease for reading is to be had then (fcntl(2)). The file must be open for reading only, and not be leased.
+/// Whether somebody has a file open for writing, as far as can be found out by who owns it or may lease it:
+/// no lease for reading is to be had then (fcntl(2)). The file must be open for reading only, and not be
+/// leased.
 #[must_use]
 pub fn is_written(file: BorrowedFd<'_>) -> bool {
     let set = |command: u32, value: u32| {

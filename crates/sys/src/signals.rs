@@ -11,8 +11,8 @@ use std::io;
 pub fn set_mask(mask: u64) -> io::Result<()> {
     let arguments =
         [u64::from(SIG_SETMASK), (&raw const mask).addr() as u64, 0, size_of::<u64>() as u64, 0, 0];
-    // SAFETY: the mask lives across the call, which only reads it. No handler is named here: who installed one
-    // has promised that it may run whenever its signal is not blocked.
+    // SAFETY: the mask lives across the call, which only reads it. No handler is named here: who installed
+    // one has promised that it may run whenever its signal is not blocked.
     unsafe { raw::call(__NR_rt_sigprocmask, arguments) }.map(drop).map_err(io::Error::from)
 }
 

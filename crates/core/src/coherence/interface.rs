@@ -69,9 +69,9 @@ pub enum Input {
         owner: NodeId,
     },
     /// At home: extents that nothing is mapped in and nobody has asked for get another first owner, as with
-    /// [`Input::Assign`]: one that joins in place of this node, or this node in place of one that did not join
-    /// after all. Extents of which anything is known stay as they are, and so do those that are not `from`'s
-    /// as just this range.
+    /// [`Input::Assign`]: one that joins in place of this node, or this node in place of one that did not
+    /// join after all. Extents of which anything is known stay as they are, and so do those that are not
+    /// `from`'s as just this range.
     Cede {
         /// The extents.
         extents: Extents,

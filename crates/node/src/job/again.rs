@@ -3,9 +3,9 @@
 //! passes on the arguments, the environment, and all that a process keeps.
 //!
 //! The script is a memory file: the `#!` line, the run's settings as one line of JSON, then the program's
-//! path, what it is called by, the number of a device and that of the program's file, and the signals that the
-//! program blocks, each with a zero behind it, which the stub appends. The numbers of files may be missing.
-//! Only the same build reads it.
+//! path, what it is called by, the number of a device and that of the program's file, and the signals that
+//! the program blocks, each with a zero behind it, which the stub appends. The numbers of files may be
+//! missing. Only the same build reads it.
 
 use super::settings::{Children, JobSettings, NodeCount, Placement, Run, Summary};
 use banyan_sys::{descriptors, signals};

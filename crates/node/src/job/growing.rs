@@ -1,9 +1,9 @@
 //! A job on all nodes of its cluster: a machine that joins the cluster while the program runs joins the job.
 //!
 //! Its number is the next one, and the pool of that number becomes its memory, of which it is the first
-//! owner, unless the program has memory there: then it stays home's. Nodes that take part are told of it first, so that they
-//! let it connect; only home counts it among those that take part, when all is done. If anything fails
-//! before, its number is free again, and it is tried again later.
+//! owner, unless the program has memory there: then it stays home's. Nodes that take part are told of it
+//! first, so that they let it connect; only home counts it among those that take part, when all is done. If
+//! anything fails before, its number is free again, and it is tried again later.
 //!
 //! Not here: where threads go then (`spreading`, and `core::placement`).
 

@@ -147,8 +147,8 @@ impl Job {
     }
 
     /// Has the stub raise a signal. The kernel gives one that is for the process to the thread that used the
-    /// time; here the threads take turns, so that a profiler sees them all. Returns which one gets it, if that
-    /// is not the process's choice.
+    /// time; here the threads take turns, so that a profiler sees them all. Returns which one gets it, if
+    /// that is not the process's choice.
     pub(super) fn raise(&self, home: &Home, due: Due) -> Option<u32> {
         let to = due.to.or_else(|| self.next_thread(home, due.information[0]));
         let raise = Raise { to: to.map_or(0, u64::from), information: due.information };

@@ -155,8 +155,8 @@ impl Pager {
         })
     }
 
-    /// At home: whether the pool of a node can be ceded, in which nothing is mapped: it is this node's, or was
-    /// ceded already, and nobody has asked for any of it.
+    /// At home: whether the pool of a node can be ceded, in which nothing is mapped: it is this node's, or
+    /// was ceded already, and nobody has asked for any of it.
     pub(crate) fn can_cede_pool(&self, to: NodeId) -> bool {
         let State { machine, .. } = &*self.lock();
         [NodeId::HOME, to].iter().any(|&from| machine.can_cede(pool_of(to), from))

@@ -1,5 +1,5 @@
-//! Programs that cannot be in a run whatever is done for them: checkers whose runtime needs what a run has for
-//! itself. They run natively, on the home node, and that is said.
+//! Programs that cannot be in a run whatever is done for them: checkers whose runtime needs what a run has
+//! for itself. They run natively, on the home node, and that is said.
 //!
 //! Not here: what runs, as AddressSanitizer without its look for leaks does.
 
@@ -58,8 +58,8 @@ pub(crate) fn native(
     }))
 }
 
-/// By the names that the program shares with its libraries: those of a runtime that is one, and of one that is
-/// in the program.
+/// By the names that the program shares with its libraries: those of a runtime that is one, and of one that
+/// is in the program.
 fn of_names(names: &[u8]) -> Option<Native> {
     let mut found = None;
     for name in names.split(|&byte| byte == 0) {
