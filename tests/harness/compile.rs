@@ -24,6 +24,10 @@ pub enum Link {
     StaticFixed,
     /// As [`Self::Dynamic`], with every access checked.
     AddressSanitizer,
+    /// As [`Self::Dynamic`], with every access of two threads checked.
+    ThreadSanitizer,
+    /// As [`Self::Dynamic`], with a look for what is never freed at the end.
+    LeakSanitizer,
     /// A library to be loaded at run time.
     Library,
 }
@@ -36,6 +40,8 @@ impl Link {
             Self::StaticPie => &["-fPIE", "-static-pie"],
             Self::StaticFixed => &["-fno-PIE", "-static", "-no-pie"],
             Self::AddressSanitizer => &["-fPIE", "-pie", "-fsanitize=address"],
+            Self::ThreadSanitizer => &["-fPIE", "-pie", "-fsanitize=thread"],
+            Self::LeakSanitizer => &["-fPIE", "-pie", "-fsanitize=leak"],
             Self::Library => &["-fPIC", "-shared"],
         }
     }
@@ -47,6 +53,8 @@ impl Link {
             Self::StaticPie => "-static-pie",
             Self::StaticFixed => "-static-fixed",
             Self::AddressSanitizer => "-address-sanitizer",
+            Self::ThreadSanitizer => "-thread-sanitizer",
+            Self::LeakSanitizer => "-leak-sanitizer",
             Self::Library => ".so",
         }
     }

@@ -88,6 +88,35 @@ static void *wait_for_all(void *argument) {
     return NULL;
 }
 
+static char *file(char *name, const char *contents, size_t length) {
+    int made = CALL(open(name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0755));
+    CHECK(CALL(write(made, contents, length)) == (ssize_t)length, "short");
+    CALL(close(made));
+    return name;
+}
+
+// The kernel finds out late that these cannot be executed, when all is prepared. Nothing of that stays open.
+static void refused_late(void) {
+    static char much[3 << 20];
+    char *plain[] = {"x", NULL}, **volatile nowhere = (char **)8, *too_long[] = {"x", much, NULL}, *bad_word[] = {"x", (char *)8, NULL}, self[4096];
+    ssize_t length = CALL(readlink("/proc/self/exe", self, sizeof self - 1));
+    self[length] = 0;
+    memset(much, 'x', sizeof much - 1);
+    int before = left_open();
+    for (int times = 0; times < 20; times++) {
+        CHECK(execve(self, too_long, environ) == -1 && errno == E2BIG, "%s", strerror(errno));
+        CHECK(execve(self, bad_word, environ) == -1 && errno == EFAULT, "%s", strerror(errno));
+        CHECK(execve(self, plain, nowhere) == -1 && errno == EFAULT, "%s", strerror(errno));
+        CHECK(execve("no interpreter", plain, environ) == -1 && errno == ENOENT, "%s", strerror(errno));
+        CHECK(execve("text as interpreter", plain, environ) == -1 && errno == EACCES, "%s", strerror(errno));
+        CHECK(execve("half a program", plain, environ) == -1 && errno == ENOEXEC, "%s", strerror(errno));
+        int written = CALL(open("written", O_WRONLY | O_CLOEXEC));
+        CHECK(execve("written", plain, environ) == -1 && errno == ETXTBSY, "%s", strerror(errno));
+        CALL(close(written));
+    }
+    CHECK(left_open() == before, "%d are open, %d were", left_open(), before);
+}
+
 static void *refused(void *argument) {
     char *arguments[] = {"x", NULL};
     (void)argument;
@@ -98,6 +127,20 @@ static void *refused(void *argument) {
     char *volatile nowhere = (char *)8;
     CHECK(execve(nowhere, arguments, environ) == -1 && errno == EFAULT, "%s", strerror(errno));
     return NULL;
+}
+
+static void *refused_late_there(void *argument) {
+    refused_late();
+    return argument;
+}
+
+// One thread at a time: each counts what is open in the process.
+static void run_in_turn(void) {
+    for (int i = 0; i < THREADS; i++) {
+        pthread_t thread;
+        ZERO(pthread_create(&thread, NULL, refused_late_there, NULL));
+        ZERO(pthread_join(thread, NULL));
+    }
 }
 
 // The kernel makes no thread while another one executes.
@@ -132,10 +175,15 @@ int main(int count, char **arguments) {
         CHECK(left == 0, "%s", strerror(errno));
     }
     if (strcmp(arguments[1], "refused") == 0) {
-        int text = CALL(open("text", O_WRONLY | O_CREAT | O_TRUNC, 0755));
-        CHECK(CALL(write(text, "no program\n", 11)) == 11, "short");
-        CALL(close(text));
+        static const char none[] = "#!/nothing/here\n", other[] = "#!/etc/passwd\n", half[] = "\177ELF\2\1\1";
+        file("text", "no program\n", 11);
+        file("no interpreter", none, sizeof none - 1);
+        file("text as interpreter", other, sizeof other - 1);
+        file("half a program", half, sizeof half);
+        file("written", none, sizeof none - 1);
         refused(NULL);
+        refused_late();
+        run_in_turn();
         ZERO(pthread_barrier_init(&together, NULL, THREADS));
         run_threads(THREADS, refused_together);
     }

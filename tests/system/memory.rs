@@ -1,9 +1,11 @@
 //! Memory: mappings, the allocator, large calls on memory that other nodes hold, registers, and what
 //! happens to a program that touches what it must not.
 
+use std::time::Duration;
+
 use banyan_tests::compile::Link;
-use banyan_tests::launch::End;
-use banyan_tests::{Place, check};
+use banyan_tests::launch::{End, How};
+use banyan_tests::{Place, Running, check, gate, workspace};
 
 use crate::{c, linked};
 
@@ -113,6 +115,34 @@ fn the_program_may_limit_its_own_address_space() {
 fn a_program_that_checks_every_access_runs() {
     let case = linked("memory_break", Link::AddressSanitizer, []).says_ok();
     check(&case.variable("ASAN_OPTIONS", "detect_leaks=0").on_every_node());
+}
+
+/// Checkers whose runtime no run can serve: they say natively what they find, and the run says so.
+#[test]
+fn programs_with_checkers_that_no_run_can_serve_run_natively() {
+    for (link, finds, name) in [
+        (Link::ThreadSanitizer, "race", "ThreadSanitizer"),
+        (Link::LeakSanitizer, "leak", "LeakSanitizer"),
+        (Link::AddressSanitizer, "leak", "LeakSanitizer"),
+    ] {
+        for (what, found) in [("nothing", false), (finds, true)] {
+            let case = linked("checked", link, [what]);
+            let ends = [How::Native, How::Banyan(1), How::Banyan(3)].map(|how| {
+                if workspace::native_only() && how != How::Native {
+                    return None;
+                }
+                let _pass = gate::enter();
+                let outcome = Running::start(&case, how).unwrap().finish(Duration::from_secs(60)).unwrap();
+                let said = String::from_utf8_lossy(&outcome.stderr);
+                let ours = said.lines().filter(|line| line.starts_with("banyan: ")).count();
+                assert_eq!(ours, usize::from(how != How::Native), "{said}");
+                assert_eq!(said.contains(&format!(": {name}: ")), found, "{said}");
+                assert_eq!(outcome.end == End::Status(0), !found, "{said}");
+                Some((outcome.end, outcome.stdout))
+            });
+            assert!(ends.iter().flatten().all(|end| Some(end) == ends[0].as_ref()), "{ends:?}");
+        }
+    }
 }
 
 #[test]

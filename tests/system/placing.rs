@@ -98,6 +98,26 @@ fn a_program_that_sleeps_has_no_other_replica_and_one_that_waits_for_processors_
     ended(running);
 }
 
+/// What the program has mapped where another node would have its memory stays where it is.
+#[test]
+fn a_program_with_memory_at_addresses_of_other_nodes_is_spread_as_others_are() {
+    if workspace::native_only() {
+        return;
+    }
+    let _pass = gate::enter();
+    // In the second pool of 512 GiB, which begin at 16 TiB.
+    let address = format!("{:#x}", (16_u64 << 40) + (513 << 30));
+    let mut running = Running::start(&auto(c("computes", [&address])), How::Banyan(3)).unwrap();
+    running.wait_for_output("ready", Duration::from_secs(30)).unwrap();
+    let Some(group) = held(&running) else { return ended(running) };
+    group.add(running.pid()).unwrap();
+    wait_for_nodes(&running, 3);
+    // The group's end gives it its processors back: each thread looks at the memory of others several times.
+    drop(group);
+    std::thread::sleep(Duration::from_secs(1));
+    ended(running);
+}
+
 /// A node that is gone when it is needed: the program stays where it is, and that is said.
 #[test]
 fn a_node_that_does_not_come_is_told_of_and_the_program_goes_on() {

@@ -16,9 +16,14 @@ use linux_raw_sys::general::{
 const NANOSECONDS: u64 = 1_000_000_000;
 /// Nanoseconds of a `struct timeval`'s parts.
 const MICROSECOND: u64 = 1000;
+/// `INT_MAX`, which a count does not exceed.
+const OVERRUNS_MAX: u64 = i32::MAX as u64;
 /// `SI_TIMER`: where a signal says that it comes from. One of setitimer(2) would say `SI_KERNEL`, which the
 /// kernel lets no thread say but the first.
 pub const SI_TIMER: u64 = -2_i32 as u32 as u64;
+
+/// What a signal says that comes from no timer with a number.
+pub const NO_NUMBER: u64 = u32::MAX as u64;
 
 /// What a timer runs by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,8 +66,48 @@ struct Timer {
     clock: Clock,
     due: Option<Due>,
     interval: u64,
-    /// The reading of the clock at which it is due, while it runs.
+    /// The reading of the clock at which it is due, while it runs; while its signal waits, at which it was.
     until: Option<u64>,
+    /// Its signal was raised and, as far as is known, not taken: until then it is not raised again.
+    waiting: Option<Waiting>,
+    /// How often it was due while the signal waited that was taken last.
+    overruns: u64,
+}
+
+impl Timer {
+    const fn new(clock: Clock, due: Option<Due>) -> Self {
+        Self { clock, due, interval: 0, until: None, waiting: None, overruns: 0 }
+    }
+
+    /// How often it was due again since `until`.
+    fn missed(&self, until: u64, now: u64) -> u64 {
+        now.saturating_sub(until).checked_div(self.interval).unwrap_or(0)
+    }
+
+    /// The reading at which it is due next.
+    fn next(&self, now: u64) -> Option<u64> {
+        let until = self.until?;
+        match self.waiting {
+            None => Some(until),
+            Some(_) => Some(self.after(until, self.missed(until, now))),
+        }
+    }
+
+    /// The reading at which it is due after so many times that were missed.
+    fn after(&self, until: u64, missed: u64) -> u64 {
+        until.saturating_add(self.interval.saturating_mul(missed.saturating_add(1)))
+    }
+}
+
+/// The signal of a timer with a number that comes again and again, which was raised and waits to be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// The timer's number.
+    pub timer: u32,
+    /// The signal's.
+    pub signal: u64,
+    /// The thread that gets it, or `None` for the process.
+    pub to: Option<u32>,
 }
 
 /// A call about a timer, as the program makes it.
@@ -105,20 +150,21 @@ impl Timers {
     pub fn call(&mut self, call: &Call, clock: Clock, now: u64) -> Answer {
         let key = key(call);
         if call.number == linux::__NR_timer_create {
-            self.0.insert(key, Timer { clock, due: due(call), interval: 0, until: None });
+            self.0.insert(key, Timer::new(clock, due(call)));
             return (0, [0; 4]);
         }
         let Some(mut timer) = self.0.get(&key).copied().or_else(|| interval_timer(key)) else {
             return (-i64::from(EINVAL), [0; 4]);
         };
         let part = if matches!(key, Key::Interval(_)) { MICROSECOND } else { 1 };
-        let left = timer.until.map_or(0, |until| until.saturating_sub(now).max(part));
+        let left = timer.next(now).map_or(0, |until| until.saturating_sub(now).max(part));
         let pair = |time: u64| [time / NANOSECONDS, time % NANOSECONDS / part];
         let ([a, b], [c, d]) = (pair(timer.interval), pair(left));
         match call.number {
             linux::__NR_timer_delete => {
                 self.0.remove(&key);
             }
+            linux::__NR_timer_getoverrun => return (timer.overruns.min(OVERRUNS_MAX) as i64, [0; 4]),
             linux::__NR_setitimer | linux::__NR_timer_settime => {
                 let [every, every_parts, first, first_parts] = call.read;
                 let missing = call.number == linux::__NR_timer_settime && call.arguments[1] == 0;
@@ -129,7 +175,7 @@ impl Timers {
                 };
                 let absolute =
                     call.number == linux::__NR_timer_settime && call.arguments[0] as u32 & TIMER_ABSTIME != 0;
-                timer.interval = interval;
+                timer = Timer { interval, ..Timer::new(clock, timer.due) };
                 timer.until = match first {
                     0 => None,
                     _ if absolute => Some(first),
@@ -151,21 +197,58 @@ impl Timers {
     /// The signals that are due when a clock reads `now`.
     pub fn due(&mut self, clock: Clock, now: u64) -> Vec<Due> {
         let mut all = Vec::new();
-        for timer in self.0.values_mut().filter(|timer| timer.clock == clock) {
-            let Some(until) = timer.until.filter(|&until| until <= now) else { continue };
+        for (key, timer) in self.0.iter_mut().filter(|(_, timer)| timer.clock == clock) {
+            let until = timer.until.filter(|&until| until <= now && timer.waiting.is_none());
+            let Some(until) = until else { continue };
             all.extend(timer.due);
-            // What was missed is not made up for.
-            let missed = (now - until).checked_div(timer.interval).unwrap_or(0);
-            let steps = timer.interval.saturating_mul(missed.saturating_add(1));
-            timer.until = (timer.interval != 0).then(|| until.saturating_add(steps));
+            timer.overruns = 0;
+            match (key, timer.due) {
+                _ if timer.interval == 0 => timer.until = None,
+                (&Key::Numbered(number), Some(due)) => {
+                    timer.waiting = Some(Waiting { timer: number, signal: due.information[0], to: due.to });
+                }
+                // What was missed is not made up for.
+                _ => timer.until = Some(timer.after(until, timer.missed(until, now))),
+            }
         }
         all
+    }
+
+    /// A signal that was due was raised, and this thread got it.
+    pub fn raised(&mut self, due: &Due, to: Option<u32>) {
+        let timer = self.0.get_mut(&Key::Numbered(due.information[2] as u32));
+        // It may have been taken already.
+        if let Some(waiting) = timer.and_then(|timer| timer.waiting.as_mut()) {
+            waiting.to = to;
+        }
+    }
+
+    /// The signals of a clock's timers that were raised and not, as far as is known, taken.
+    pub fn waiting(&self, clock: Clock) -> impl Iterator<Item = Waiting> + '_ {
+        self.0.values().filter(move |timer| timer.clock == clock).filter_map(|timer| timer.waiting)
+    }
+
+    /// The signal that waits of the timer that a call is about.
+    #[must_use]
+    pub fn waiting_of(&self, call: &Call) -> Option<Waiting> {
+        self.0.get(&key(call))?.waiting
+    }
+
+    /// The signal was taken at this reading of the clock: what was missed until now counts, and the timer
+    /// goes on.
+    pub fn taken(&mut self, waiting: &Waiting, now: u64) {
+        let Some(timer) = self.0.get_mut(&Key::Numbered(waiting.timer)) else { return };
+        if let (Some(until), Some(_)) = (timer.until, timer.waiting.take()) {
+            timer.overruns = timer.missed(until, now);
+            timer.until = Some(timer.after(until, timer.overruns));
+        }
     }
 
     /// How long it is until the next signal by a clock that reads `now`.
     #[must_use]
     pub fn left(&self, clock: Clock, now: u64) -> Option<u64> {
-        let untils = self.0.values().filter(|timer| timer.clock == clock).filter_map(|timer| timer.until);
+        let timers = self.0.values().filter(|timer| timer.clock == clock);
+        let untils = timers.filter_map(|timer| timer.next(now));
         untils.min().map(|until| until.saturating_sub(now))
     }
 }
@@ -184,8 +267,8 @@ fn interval_timer(key: Key) -> Option<Timer> {
         Key::Interval(ITIMER_VIRTUAL) => (SIGVTALRM, Counts::User),
         Key::Interval(_) | Key::Numbered(_) => return None,
     };
-    let due = Some(Due { to: None, information: [signal.into(), SI_TIMER, 0, 0] });
-    Some(Timer { clock: Clock { of: 0, counts }, due, interval: 0, until: None })
+    let due = Some(Due { to: None, information: [signal.into(), SI_TIMER, NO_NUMBER, 0] });
+    Some(Timer::new(Clock { of: 0, counts }, due))
 }
 
 /// The clock of a new timer, if it is one of this program's processor time. The kernel has checked that it
@@ -263,7 +346,7 @@ mod tests {
         assert_eq!(timers.left(clock, 5_000_000), Some(20_000_000));
         assert!(timers.due(clock, 24_999_999).is_empty());
         let due = timers.due(clock, 25_000_000);
-        assert_eq!((due[0].to, due[0].information), (None, [u64::from(SIGPROF), SI_TIMER, 0, 0]));
+        assert_eq!((due[0].to, due[0].information), (None, [u64::from(SIGPROF), SI_TIMER, NO_NUMBER, 0]));
         assert_eq!(timers.left(clock, 25_000_000), Some(10_000_000));
         // Two were missed; one signal comes, and the next at its time.
         assert_eq!(timers.due(clock, 57_000_000).len(), 1);
@@ -323,6 +406,41 @@ mod tests {
         assert!(timers.running().is_empty());
         assert_eq!(make(&mut timers, &call(linux::__NR_timer_delete, 3, [0, 0], [0; 4]), 0), (0, [0; 4]));
         assert!(timers.clock(&set(0, [0; 4])).is_none());
+    }
+
+    #[test]
+    fn a_timer_counts_how_often_it_was_due_while_its_signal_waited() {
+        let mut timers = Timers::default();
+        let event = [5, u64::from(linux::SIGUSR1), 0, 0];
+        let create =
+            Call { clock: CLOCK_PROCESS_CPUTIME_ID, ..call(linux::__NR_timer_create, 6, [1, 1], event) };
+        let set = |every| call(linux::__NR_timer_settime, 6, [0, 1], [0, every, 0, 10]);
+        let [get, count] = [linux::__NR_timer_gettime, linux::__NR_timer_getoverrun]
+            .map(|number| call(number, 6, [1, 0], [0; 4]));
+        let clock = Clock { of: 0, counts: Counts::All };
+        let _ = (make(&mut timers, &create, 0), make(&mut timers, &set(10), 0));
+        let due = timers.due(clock, 12);
+        timers.raised(&due[0], Some(THREAD));
+        let waiting = Waiting { timer: 6, signal: linux::SIGUSR1.into(), to: Some(THREAD) };
+        assert_eq!(timers.waiting(clock).collect::<Vec<_>>(), [waiting]);
+        assert_eq!(timers.waiting_of(&count), Some(waiting));
+        // It is not raised again, and what is left is the time to the next period.
+        assert!(timers.due(clock, 35).is_empty());
+        assert_eq!((timers.left(clock, 35), make(&mut timers, &get, 35)), (Some(5), (0, [0, 10, 0, 5])));
+        assert_eq!(make(&mut timers, &count, 35), (0, [0; 4]), "nothing was taken yet");
+        timers.taken(&waiting, 47);
+        assert_eq!(make(&mut timers, &count, 48), (3, [0; 4]), "due at 20, 30 and 40");
+        assert_eq!((timers.waiting_of(&count), timers.left(clock, 48)), (None, Some(2)));
+        // Twice taken is taken once.
+        timers.taken(&waiting, 90);
+        assert_eq!(timers.left(clock, 48), Some(2));
+        assert_eq!((timers.due(clock, 50).len(), make(&mut timers, &count, 50)), (1, (0, [0; 4])));
+        // Set anew it has missed nothing, and a signal that comes once does not hold it.
+        let _ = (make(&mut timers, &set(0), 99), timers.due(clock, 109));
+        assert_eq!((timers.waiting_of(&count), make(&mut timers, &count, 200)), (None, (0, [0; 4])));
+        let _ = (make(&mut timers, &set(1), 200), timers.due(clock, 210));
+        timers.taken(&waiting, u64::MAX);
+        assert_eq!(make(&mut timers, &count, u64::MAX).0, i64::from(i32::MAX));
     }
 
     #[test]

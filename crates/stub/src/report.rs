@@ -35,15 +35,16 @@ impl Decimal {
     #[must_use]
     pub fn new(mut value: u64) -> Self {
         let mut digits = [0; 20];
-        let mut start = 20;
-        loop {
+        let mut start = digits.len();
+        for digit in digits.iter_mut().rev() {
             start -= 1;
-            digits[start] = b'0' + (value % 10) as u8;
+            *digit = b'0' + (value % 10) as u8;
             value /= 10;
             if value == 0 {
-                return Self { digits, start };
+                break;
             }
         }
+        Self { digits, start }
     }
 
     /// The digits, as text has them.

@@ -1,6 +1,6 @@
 //! Descriptors that come by number from the process before, and what the kernel knows of a connection.
 
-use crate::raw::call;
+use crate::raw::{self, call};
 use linux_raw_sys::general as linux;
 use linux_raw_sys::net;
 use std::io;
@@ -53,6 +53,22 @@ pub fn close_all_on_exec() -> io::Result<()> {
     Ok(())
 }
 
+/// Whether somebody has a file open for writing, as far as can be found out by who owns it or may lease it:
+/// no lease for reading is to be had then (fcntl(2)). The file must be open for reading only, and not be
+/// leased.
+#[must_use]
+pub fn is_written(file: BorrowedFd<'_>) -> bool {
+    let set = |command: u32, value: u32| {
+        // SAFETY: changes what the kernel keeps of a descriptor and touches no memory.
+        unsafe { call(linux::__NR_fcntl, [file.as_raw_fd() as u64, command.into(), value.into(), 0, 0, 0]) }
+    };
+    // Who opens it for writing meanwhile has the kernel tell the owner of the lease: by a signal that nobody
+    // waits for, and not by SIGIO, of which a process dies.
+    let leased = set(linux::F_SETSIG, linux::SIGURG).and_then(|_| set(linux::F_SETLEASE, linux::F_RDLCK));
+    let _ = set(linux::F_SETLEASE, linux::F_UNLCK);
+    leased == Err(raw::Errno::EAGAIN)
+}
+
 /// The shortest time in which bytes were acknowledged on a TCP connection lately, as the kernel has measured
 /// it: others have waited for a peer that acknowledges late. None if nothing was acknowledged yet.
 ///
@@ -101,6 +117,20 @@ mod tests {
         assert!(found > Duration::ZERO && found < Duration::from_secs(1), "{found:?}");
         let file = std::fs::File::open("/dev/null").unwrap();
         assert!(round_trip(file.as_fd()).is_err());
+    }
+
+    #[test]
+    fn a_file_is_written_while_it_is_open_for_that() {
+        let path = std::env::temp_dir().join(format!("banyan-written-{}", std::process::id()));
+        let writing = std::fs::File::create(&path).unwrap();
+        let file = std::fs::File::open(&path).unwrap();
+        assert!(is_written(file.as_fd()));
+        drop(writing);
+        assert!(!is_written(file.as_fd()));
+        // Nothing is left of the lease: nobody waits for its end.
+        drop(std::fs::File::options().write(true).open(&path).unwrap());
+        std::fs::remove_file(path).unwrap();
+        assert!(!is_written(std::fs::File::open("/dev/null").unwrap().as_fd()));
     }
 
     #[test]

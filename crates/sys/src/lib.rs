@@ -2,7 +2,7 @@
 //! that a program serves ([`userfaultfd`]), which pages were written (`dirty_pages`), locks that end with
 //! their process (`byte_locks`), what belongs to a process and not to those forked from it (`owner`),
 //! processes held to a part of a processor (`control_group`). And the unsafe code of the daemon, which has
-//! none otherwise (`descriptors`, `scheduling`, `probe`).
+//! none otherwise (`descriptors`, `scheduling`, `signals`, `probe`).
 //!
 //! Descriptors are owned or borrowed, choices are enums, and a safe function cannot be misused. Not for what
 //! one crate alone needs: that lies in its `src/sys`.
@@ -28,4 +28,6 @@ pub mod probe;
 pub mod raw;
 #[cfg(feature = "std")]
 pub mod scheduling;
+#[cfg(feature = "std")]
+pub mod signals;
 pub mod userfaultfd;

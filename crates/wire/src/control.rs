@@ -229,6 +229,8 @@ pub struct JobPart {
     pub summary: bool,
     /// `KEY=VALUE`, put in the environment of the node's replica to find it by.
     pub mark: Option<String>,
+    /// The pool of its number is its memory. Else that is home's, where the program had memory there before.
+    pub has_pool: bool,
 }
 
 #[cfg(test)]
@@ -271,6 +273,7 @@ mod tests {
             name: *b"pigz\0\0\0\0\0\0\0\0\0\0\0\0",
             summary: true,
             mark: Some("A=1".into()),
+            has_pool: true,
         };
         let join = [
             &[11, 1, 2, 0, 127, 0, 0, 1, 0xac, 2, 0, 0, 127, 0, 0, 1, 2][..],
@@ -280,6 +283,7 @@ mod tests {
             &[0; 12],
             &[1, 1, 3],
             b"A=1",
+            &[1],
         ];
         let zero = [0; 8];
         let half = 0.5_f64.to_le_bytes();

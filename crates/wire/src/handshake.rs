@@ -7,7 +7,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// "BANYAN" and two bytes that no text has.
 pub const MAGIC: [u8; 8] = *b"BANYAN\xff\x00";
 /// Version of everything that nodes say to each other. Nodes of different versions do not talk.
-pub const VERSION: u32 = 10;
+pub const VERSION: u32 = 11;
 
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

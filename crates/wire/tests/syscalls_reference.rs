@@ -103,7 +103,6 @@ fn remark(call: SystemCall) -> String {
             "getcpu" => "the processor's number on the thread's node",
             "sched_getaffinity" | "get_mempolicy" | "move_pages" => "of the home node",
             "set_mempolicy" | "mbind" | "migrate_pages" => "of what the home node has",
-            "timer_getoverrun" => "of a timer on processor time on several nodes 0: its signals come as often as it is due",
             "gettimeofday" | "time" => "the clock of the thread's node",
             _ => "",
         }

@@ -68,12 +68,15 @@ pub enum Input {
         /// Their owner.
         owner: NodeId,
     },
-    /// At home: extents that it has claimed, that nothing is mapped in and no other node has asked for, get
-    /// another first owner: the one that has joined, as with [`Input::Assign`]. Extents of which anything is
-    /// known stay as they are, and so do those that were not claimed as just this range.
+    /// At home: extents that nothing is mapped in and nobody has asked for get another first owner, as with
+    /// [`Input::Assign`]: one that joins in place of this node, or this node in place of one that did not
+    /// join after all. Extents of which anything is known stay as they are, and so do those that are not
+    /// `from`'s as just this range.
     Cede {
         /// The extents.
         extents: Extents,
+        /// Their owner so far.
+        from: NodeId,
         /// Their owner.
         to: NodeId,
     },

@@ -216,7 +216,7 @@ impl<C: Conduct> Machine<C> {
             Input::Tick => return self.tick(outputs),
             Input::Claim(extents) => self.assign(extents, self.me),
             Input::Assign { extents, owner } => self.assign(extents, owner),
-            Input::Cede { extents, to } => self.cede(extents, to),
+            Input::Cede { extents, from, to } => self.cede(extents, from, to),
             Input::Shared { extent, empty } => return self.shared(extent, empty, outputs),
             Input::Discard { token, run } => self.discard(token, run, outputs),
             Input::HandOver { extent, to } => return self.hand_over(extent, to, outputs),
@@ -326,20 +326,20 @@ impl<C: Conduct> Machine<C> {
         }
     }
 
-    /// Gives extents away that this node has claimed and that no other node has asked for.
-    fn cede(&mut self, extents: Extents, to: NodeId) {
-        if self.can_cede(extents) {
+    /// Has extents change their first owner of which nobody has asked for any.
+    fn cede(&mut self, extents: Extents, from: NodeId, to: NodeId) {
+        if self.can_cede(extents, from) {
             let end = ExtentNumber(extents.first.0.saturating_add(extents.count));
             self.assigned.insert(extents.first, (end, to));
         }
     }
 
-    /// Whether this node has claimed these extents, as one range, and none of them was asked for.
+    /// Whether these extents, as one range, are `from`'s from the start, and none of them was asked for.
     #[must_use]
-    pub fn can_cede(&self, extents: Extents) -> bool {
+    pub fn can_cede(&self, extents: Extents, from: NodeId) -> bool {
         let end = ExtentNumber(extents.first.0.saturating_add(extents.count));
-        let claimed = self.assigned.get(&extents.first) == Some(&(end, self.me));
-        claimed && self.extents.range(extents.first..end).next().is_none()
+        let is_from = self.assigned.get(&extents.first) == Some(&(end, from));
+        is_from && self.extents.range(extents.first..end).next().is_none()
     }
 
     /// Has none of these extents been claimed, assigned, or asked for? Only such extents may be assigned.

@@ -208,7 +208,7 @@ fn extents_go_to_a_node_that_joins_unless_anything_is_known_of_them() {
     cluster.take();
     let others = Extents { first: claim.first, count: 2 };
     for extents in [claim, beyond, others] {
-        cluster.step(0, Input::Cede { extents, to: node(1) });
+        cluster.step(0, Input::Cede { extents, from: node(0), to: node(1) });
     }
     let owner = |cluster: &Cluster, extents: Extents| cluster.machines[0].owner(extents.first);
     assert_eq!((owner(&cluster, claim), owner(&cluster, beyond)), (node(1), node(0)));
@@ -217,8 +217,33 @@ fn extents_go_to_a_node_that_joins_unless_anything_is_known_of_them() {
     cluster.fault(2, PAGE, Access::Write);
     assert_eq!(cluster.machines[2].held(PAGE), Held::Exclusive);
     assert_eq!(cluster.machines[2].owner(EXTENT), node(1));
-    cluster.step(0, Input::Cede { extents: claim, to: node(2) });
+    cluster.step(0, Input::Cede { extents: claim, from: node(0), to: node(2) });
     assert_eq!(owner(&cluster, claim), node(1), "only its own can be ceded");
+    cluster.step(0, Input::Cede { extents: claim, from: node(1), to: node(0) });
+    assert_eq!(owner(&cluster, claim), node(1), "it was asked for");
+}
+
+#[test]
+fn extents_of_a_node_that_does_not_join_after_all_are_taken_back_and_given_again() {
+    let mut cluster = Cluster::new(3, &quiet());
+    let claim = Extents { first: EXTENT, count: 2 };
+    let part = Extents { count: 1, ..claim };
+    cluster.step(0, Input::Claim(claim));
+    let give = |extents, from, to| Input::Cede { extents, from: node(from), to: node(to) };
+    let mut owner_after = |input| {
+        cluster.step(0, input);
+        let home = &cluster.machines[0];
+        (home.owner(EXTENT), home.can_cede(claim, home.owner(EXTENT)))
+    };
+    assert_eq!(owner_after(give(claim, 0, 1)), (node(1), true));
+    assert_eq!(owner_after(give(claim, 0, 1)), (node(1), true), "it was given already");
+    assert_eq!(owner_after(give(claim, 2, 0)), (node(1), true), "it is not that one's");
+    assert_eq!(owner_after(give(part, 1, 0)), (node(1), true), "a part of what was given");
+    assert_eq!(owner_after(give(claim, 1, 0)), (node(0), true));
+    // This node's own again: its threads wait for nobody.
+    cluster.fault(0, PAGE, Access::Write);
+    assert_eq!(cluster.take().1, Vec::<&str>::new());
+    assert_eq!(cluster.machines[0].held(PAGE), Held::Exclusive);
 }
 
 #[test]

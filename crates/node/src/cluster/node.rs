@@ -17,7 +17,7 @@ use super::state::{State, StateError, socket_of};
 use super::ungreeted::Ungreeted;
 use crate::job::places::{Growth, Places};
 use crate::job::settings::NodeCount;
-use crate::job::summons::{JOIN_DEADLINE, Presence, Start, Summons};
+use crate::job::summons::{JOIN_DEADLINE, Pools, Presence, Start, Summons};
 use crate::job::{Job, JobFacts};
 use crate::observe::log::{self, Log};
 use crate::observe::page::Page;
@@ -479,7 +479,7 @@ impl Node {
         let summons = Summons::new(&facts, &settings, Arc::clone(&self.spares));
         let start = Start::of(&settings);
         std::thread::scope(|scope| {
-            let call = || if start == Start::AtOnce { summons.call() } else { Ok(()) };
+            let call = || if start == Start::AtOnce { summons.call(Pools::All) } else { Ok(()) };
             let joining = scope.spawn(call);
             let presence = Presence::new(start, facts.places.count(), summons.clone());
             let job = Job::at_home(&facts, &settings, presence, Report::new(errors))?;

@@ -3,11 +3,12 @@
 //! passes on the arguments, the environment, and all that a process keeps.
 //!
 //! The script is a memory file: the `#!` line, the run's settings as one line of JSON, then the program's
-//! path, what it is called by, the number of a device and that of the program's file, each with a zero behind
-//! it, which the stub appends. The numbers may be missing. Only the same build reads it.
+//! path, what it is called by, the number of a device and that of the program's file, and the signals that
+//! the program blocks, each with a zero behind it, which the stub appends. The numbers of files may be
+//! missing. Only the same build reads it.
 
 use super::settings::{Children, JobSettings, NodeCount, Placement, Run, Summary};
-use banyan_sys::descriptors;
+use banyan_sys::{descriptors, signals};
 use rustix::fs::MemfdFlags;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
@@ -79,7 +80,7 @@ impl Again {
 
 /// Reads a script, which then is complete, and makes the run of the program in it, with these arguments.
 /// `script` is its path, as the kernel names it: that of a descriptor that came through exec. It is closed
-/// here.
+/// here, and the calling thread, which came with all signals blocked, blocks what the program did.
 ///
 /// # Errors
 /// The system's; `InvalidData` if it is none.
@@ -89,15 +90,28 @@ pub fn read(script: &Path, arguments: Vec<OsString>) -> io::Result<Run> {
     let mut bytes = Vec::new();
     script.rewind()?;
     script.read_to_end(&mut bytes)?;
-    let (mut run, [device, file]) = parse(&bytes, arguments).ok_or(io::ErrorKind::InvalidData)?;
+    let parsed = parse(&bytes, arguments).ok_or(io::ErrorKind::InvalidData)?;
+    let Script { mut run, device, file, mask } = parsed;
+    signals::set_mask(mask)?;
     let take =
         |number: Option<i32>| Ok::<_, io::Error>(number.map(descriptors::take).transpose()?.map(Arc::new));
     (run.fault_device, run.file) = (take(device)?, take(file)?);
     Ok(run)
 }
 
-/// The run, but for the descriptors whose numbers come beside it: of the device, and of the program's file.
-fn parse(script: &[u8], arguments: Vec<OsString>) -> Option<(Run, [Option<i32>; 2])> {
+/// What a script says.
+#[derive(Debug)]
+struct Script {
+    /// The run, but for its descriptors.
+    run: Run,
+    /// Numbers of descriptors: of the device, and of the program's file.
+    device: Option<i32>,
+    file: Option<i32>,
+    /// The signals that the program blocks.
+    mask: u64,
+}
+
+fn parse(script: &[u8], arguments: Vec<OsString>) -> Option<Script> {
     let mut lines = script.splitn(3, |byte| *byte == b'\n');
     let (_, settings, program) = (lines.next()?, lines.next()?, lines.next()?);
     let again: Again = serde_json::from_slice(settings).ok()?;
@@ -107,7 +121,8 @@ fn parse(script: &[u8], arguments: Vec<OsString>) -> Option<(Run, [Option<i32>; 
         [] => Some(None),
         number => Some(Some(str::from_utf8(number).ok()?.parse().ok()?)),
     };
-    let numbers = [number()?, number()?];
+    let [device, file] = [number()?, number()?];
+    let mask = str::from_utf8(words.next()?).ok()?.parse().ok()?;
     if words.next() != Some(&[]) || words.next().is_some() {
         return None;
     }
@@ -124,7 +139,7 @@ fn parse(script: &[u8], arguments: Vec<OsString>) -> Option<(Run, [Option<i32>; 
         fault_device: None,
         file: None,
     };
-    Some((run, numbers))
+    Some(Script { run, device, file, mask })
 }
 
 #[cfg(test)]
@@ -137,18 +152,20 @@ mod tests {
         let again = Again::of(&settings);
         let mut bytes = Vec::new();
         let mut script = File::from(again.script().unwrap());
-        script.write_all(b"./a b\0-name\n\0\0\0").unwrap();
+        script.write_all(b"./a b\0-name\n\0\0\x0018446744073709551615\0").unwrap();
         script.rewind().unwrap();
         script.read_to_end(&mut bytes).unwrap();
         assert!(bytes.starts_with(b"#!/"));
-        let (run, numbers) = parse(&bytes, vec!["x".into()]).unwrap();
-        assert_eq!(numbers, [None, None]);
-        let without = &bytes[..bytes.len() - 2];
-        let with =
-            |numbers: &[u8]| parse(&[without, numbers].concat(), Vec::new()).map(|(_, numbers)| numbers);
-        assert_eq!(with(b"17\0\0"), Some([Some(17), None]));
-        assert_eq!(with(b"\x0023\0"), Some([None, Some(23)]));
-        for damaged in [&b"-\0\0"[..], b"1\0", b"\0\0\0", b"1\x002"] {
+        let Script { run, device, file, mask } = parse(&bytes, vec!["x".into()]).unwrap();
+        assert_eq!((device, file, mask), (None, None, u64::MAX));
+        let without = &bytes[..bytes.len() - 23];
+        let with = |rest: &[u8]| {
+            let script = parse(&[without, rest].concat(), Vec::new())?;
+            Some((script.device, script.file, script.mask))
+        };
+        assert_eq!(with(b"17\0\x005\0"), Some((Some(17), None, 5)));
+        assert_eq!(with(b"\x0023\x000\0"), Some((None, Some(23), 0)));
+        for damaged in [&b"-\0\x001\0"[..], b"1\0", b"\0\0\0", b"1\x002", b"\0\x001\0\0", b"\0\x00-1\0"] {
             assert_eq!(with(damaged), None, "{damaged:?}");
         }
         assert_eq!(run.words, ["./a b", "x"]);

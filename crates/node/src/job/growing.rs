@@ -1,16 +1,16 @@
 //! A job on all nodes of its cluster: a machine that joins the cluster while the program runs joins the job.
 //!
 //! Its number is the next one, and the pool of that number becomes its memory, of which it is the first
-//! owner, if the program has mapped nothing there. Nodes that take part are told of it first, so that they
-//! let it connect; only home counts it among those that take part, when all is done. If anything fails
-//! before, its number is free again, and it is tried again later.
+//! owner, unless the program has memory there: then it stays home's. Nodes that take part are told of it
+//! first, so that they let it connect; only home counts it among those that take part, when all is done. If
+//! anything fails before, its number is free again, and it is tried again later.
 //!
 //! Not here: where threads go then (`spreading`, and `core::placement`).
 
 use super::home::Home;
 use super::questions::{Answer, PEER_DEADLINE};
 use super::settings::Placement;
-use super::summons::Summons;
+use super::summons::{Pools, Summons};
 use super::{Job, Role, START_DEADLINE, memory_total};
 use crate::cluster::membership::Cluster;
 use crate::observe::log;
@@ -85,6 +85,7 @@ impl Job {
             Err(reason) => {
                 self.facts.places.forgo(node);
                 self.peers.remove(node);
+                self.pager.take_pools_back(&[node]);
                 for other in home.others() {
                     self.questions.send(other, &ControlMessage::Forgo { node: node.get() });
                 }
@@ -106,10 +107,11 @@ impl Job {
                 return Err(format!("{other} did not answer"));
             }
         }
-        summons.ask(node)?;
+        let pools = home.with_free_pools(&self.pager, std::iter::once(node));
+        summons.ask(node, Pools::Of(&pools))?;
         self.connect_to(node, deadline)?;
         home.wait_for_nodes(node.get() + 1, deadline)?;
-        home.give_pools(&self.pager, &[node])?;
+        home.give_pools(&self.pager, &pools)?;
         if let Some((lost, _)) = home.presence.take_part(node.get() + 1, deadline)? {
             self.lost(lost, "it ended as soon as it was here");
         }

@@ -265,26 +265,30 @@ impl Home {
         self.regions.lock().set_memory_total(bytes);
     }
 
+    /// Those of these nodes in whose pools the program has no memory, and had none. The others take part
+    /// without: what they would own is this node's.
+    pub(super) fn with_free_pools(&self, pager: &Pager, nodes: impl Iterator<Item = NodeId>) -> Vec<NodeId> {
+        let regions = self.regions.lock();
+        nodes.filter(|&node| is_free_pool(&regions, pager, node)).collect()
+    }
+
     /// The pools of nodes that are about to take part become their memory.
     ///
     /// # Errors
-    /// The program has memory in one of them, or had; then all stay this node's.
+    /// The program has got memory in one of them since they were asked; then all stay this node's.
     pub(super) fn give_pools(&self, pager: &Pager, nodes: &[NodeId]) -> Result<(), String> {
         // Held, so that nothing is mapped there between the look and the change.
         let regions = self.regions.lock();
-        let is_used = |node: &NodeId| {
-            let (start, end) = (pool_start(node.get()), pool_start(node.get()) + POOL_BYTES);
-            regions.reach(start).is_some()
-                || regions.beginning_at(start).next().is_some_and(|region| region.start < end)
-        };
-        let given = match nodes.iter().copied().find(is_used) {
-            Some(used) => Err(used),
-            None => pager.cede_pools(nodes),
-        };
-        given.map_err(|used| {
-            let start = pool_start(used.get());
-            format!("the program has used addresses from {start:#x} on, which would be those of {used}")
-        })
+        match nodes.iter().find(|&&node| !is_free_pool(&regions, pager, node)) {
+            Some(used) => {
+                let start = pool_start(used.get());
+                Err(format!("the program uses addresses from {start:#x} on, which are those of {used}"))
+            }
+            None => {
+                pager.cede_pools(nodes);
+                Ok(())
+            }
+        }
     }
 
     /// What is left to do before the program runs.
@@ -421,6 +425,13 @@ impl Home {
         }
         Ok(())
     }
+}
+
+fn is_free_pool(regions: &Regions, pager: &Pager, node: NodeId) -> bool {
+    let (start, end) = (pool_start(node.get()), pool_start(node.get()) + POOL_BYTES);
+    let is_used = regions.reach(start).is_some()
+        || regions.beginning_at(start).next().is_some_and(|region| region.start < end);
+    !is_used && pager.can_cede_pool(node)
 }
 
 fn left(deadline: Instant) -> Duration {

@@ -68,6 +68,11 @@ pub fn run(run: &Run) -> LaunchError {
     if is_in_a_run() {
         return go_on_in_it(run).unwrap_or_else(LaunchError::Load);
     }
+    match run_natively(run) {
+        Ok(None) => {}
+        Ok(Some(error)) => return error,
+        Err(error) => return LaunchError::Load(error),
+    }
     match prepare(run) {
         Ok(job) => match replica::exec_home(&job.arguments, &job.requests) {
             error if error.kind() == io::ErrorKind::ArgumentListTooLong => {
@@ -94,11 +99,24 @@ fn go_on_in_it(run: &Run) -> Result<LaunchError, LoadError> {
     let command = command_of(run)?;
     loader::check(&command)?;
     eprintln!("banyan: this is a run already: {} goes on in it", command.path.display());
+    Ok(become_program(&command))
+}
+
+/// Executes a program natively that cannot be in a run. Returns if that fails, or if it is none of these.
+fn run_natively(run: &Run) -> Result<Option<LaunchError>, LoadError> {
+    let command = command_of(run)?;
+    let Some(reason) = loader::native(&command, |name| std::env::var_os(name))? else { return Ok(None) };
+    eprintln!("banyan: {}: {reason}", command.path.display());
+    Ok(Some(become_program(&command)))
+}
+
+/// Executes a program as it is. Returns only if that fails.
+fn become_program(command: &loader::Command) -> LaunchError {
     let mut program = Command::new(&command.path);
     if let Some((zeroth, arguments)) = command.arguments.split_first() {
         program.arg0(zeroth).args(arguments);
     }
-    Ok(LaunchError::Start(program.exec()))
+    LaunchError::Start(program.exec())
 }
 
 /// What is executed.

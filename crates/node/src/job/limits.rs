@@ -6,7 +6,7 @@
 //! Not here: timers on processor time (`timers`), and other limits, which are the home kernel's altogether.
 
 use super::{Job, Role};
-use banyan_core::timers::{Clock, Counts, Due, SI_TIMER};
+use banyan_core::timers::{Clock, Counts, Due, NO_NUMBER, SI_TIMER};
 use rustix::process::{Pid, Resource, Rlimit, Signal};
 use std::time::Duration;
 
@@ -75,7 +75,7 @@ impl Job {
                 let limit = Rlimit { current: Some(soft), maximum: hard };
                 let _ = rustix::process::prlimit(Some(process), Resource::Cpu, limit);
                 // si_signo, si_code: as of a timer on processor time.
-                let information = [Signal::XCPU.as_raw().cast_unsigned().into(), SI_TIMER, 0, 0];
+                let information = [Signal::XCPU.as_raw().cast_unsigned().into(), SI_TIMER, NO_NUMBER, 0];
                 self.raise(home, Due { to: None, information });
             }
             Verdict::Over => {

@@ -98,6 +98,7 @@ impl JobFacts {
             name: settings.name(),
             summary: settings.summary != Summary::None,
             mark: settings.mark(),
+            has_pool: true,
         }
     }
 }
@@ -183,7 +184,8 @@ impl Job {
         let node = NodeId::new(part.node).filter(|&node| node != NodeId::HOME && node.get() < nodes);
         let node = node.ok_or("a number in the job that cannot be")?;
         let memory = MemoryFile::create().map_err(|error| format!("its memory file: {error}"))?;
-        let role = |questions| Role::Remote(Remote::new(node, nodes, questions));
+        let has_pool = part.has_pool;
+        let role = |questions| Role::Remote(Remote::new(node, nodes, has_pool, questions));
         Self::new(facts, part, node, memory, Arc::default(), role)
     }
 

@@ -19,6 +19,8 @@ use std::sync::Arc;
 pub(crate) struct Remote {
     own: NodeId,
     nodes: u8,
+    /// The pool of its number is its memory.
+    has_pool: bool,
     questions: Arc<Questions>,
     /// What the replica used in all, once the node is about to leave: the clocks of the program stay at that.
     last_time: Mutex<Option<Used>>,
@@ -26,8 +28,8 @@ pub(crate) struct Remote {
 
 impl Remote {
     /// The part of node `own` of `nodes`.
-    pub(crate) fn new(own: NodeId, nodes: u8, questions: Arc<Questions>) -> Self {
-        Self { own, nodes, questions, last_time: Mutex::default() }
+    pub(crate) fn new(own: NodeId, nodes: u8, has_pool: bool, questions: Arc<Questions>) -> Self {
+        Self { own, nodes, has_pool, questions, last_time: Mutex::default() }
     }
 
     /// Sends a message to home.
@@ -79,9 +81,9 @@ impl Job {
 }
 
 impl Authority for Remote {
-    /// Only its own pool: home may have given any other extent away when this node asks.
+    /// Only its own pool, if it has one: home may have given any other extent away when this node asks.
     fn first_owners(&self) -> Vec<(Extents, NodeId)> {
-        pools(self.nodes).into_iter().filter(|&(_, owner)| owner == self.own).collect()
+        pools(self.nodes).into_iter().filter(|&(_, owner)| self.has_pool && owner == self.own).collect()
     }
 
     fn memory_call(&self, call: MemoryCall) -> Result<Effect, PagerError> {

@@ -6,7 +6,7 @@
 use super::end::Event;
 use super::filter::{Place, filter};
 use super::home::Home;
-use super::loader::{Linked, linked};
+use super::loader::{Linked, LoadError, linked};
 use super::questions::PEER_DEADLINE;
 use super::replica::{self, Received};
 use super::{Job, Role, START_DEADLINE, copies};
@@ -15,7 +15,7 @@ use crate::pager::PagerError;
 use crate::transport::ConnectError;
 use banyan_core::placement::Placement;
 use banyan_core::regions::{Limits, Operation};
-use banyan_sys::userfaultfd;
+use banyan_sys::{descriptors, userfaultfd};
 use banyan_wire::address_space::page_down;
 use banyan_wire::control::ControlMessage;
 use banyan_wire::ids::{Access, NodeId, PAGE_BYTES};
@@ -183,14 +183,10 @@ fn execute(job: &Job, by: Executes, file: Option<OwnedFd>) -> (Answer, Option<Ow
     let Role::Home(home) = &job.role else { return (FAILED, None) };
     let again = &home.wishes.again;
     let again = match by {
-        Executes::Program => {
-            let mut head = [0; 4];
-            match file.map(|file| rustix::io::pread(&file, &mut head, 0)) {
-                Some(Ok(_)) if head == *b"\x7fELF" || head.starts_with(b"#!") => again.clone(),
-                Some(Err(Errno::ISDIR)) => return (DONE, None),
-                _ => return (FAILED, None),
-            }
-        }
+        Executes::Program => match file.map_or(Err(Errno::BADF), |file| executable(job, &file)) {
+            Ok(()) => again.clone(),
+            Err(error) => return (refused_with(error), None),
+        },
         // What is no program for a run the kernel may know: it is asked. Who executes one that changes its
         // identity becomes another user, which a run would not give.
         Executes::Child => match file.filter(|file| !changes_identity(file)).map(|file| linked(file.as_fd()))
@@ -210,7 +206,39 @@ fn execute(job: &Job, by: Executes, file: Option<OwnedFd>) -> (Answer, Option<Ow
         }
         Err(error) => {
             job.notice(&format!("the program's call execve cannot be served: {error}"));
-            (FAILED, None)
+            (refused_with(Errno::NOEXEC), None)
+        }
+    }
+}
+
+/// A call fails.
+fn refused_with(error: Errno) -> Answer {
+    Answer::Steps(Steps::new(-i64::from(error.raw_os_error())))
+}
+
+/// What execve(2) says of a file, as far as the program would learn it too late: when it is gone.
+fn executable(job: &Job, file: &OwnedFd) -> Result<(), Errno> {
+    let mut head = [0; 4];
+    rustix::io::pread(file, &mut head, 0).map_err(|error| match error {
+        Errno::ISDIR => Errno::ACCESS,
+        other => other,
+    })?;
+    if head != *b"\x7fELF" && !head.starts_with(b"#!") {
+        return Err(Errno::NOEXEC);
+    }
+    if descriptors::is_written(file.as_fd()) {
+        return Err(Errno::TXTBSY);
+    }
+    match linked(file.as_fd()) {
+        Ok(_) => Ok(()),
+        // From another directory it may be there.
+        Err(LoadError::MissingInterpreter { interpreter, .. }) if interpreter.is_relative() => Ok(()),
+        Err(error) => {
+            // The kernel may know how to run it.
+            if matches!(error, LoadError::WrongArchitecture { .. } | LoadError::Unplaceable { .. }) {
+                job.notice(&format!("the program's call execve cannot be served: {error}"));
+            }
+            Err(error.errno())
         }
     }
 }

@@ -41,13 +41,13 @@ impl Summons {
         Self { facts: facts.clone(), settings: Arc::new(settings.clone()), spares }
     }
 
-    /// Asks all other nodes at once, and waits for their answers.
+    /// Asks all other nodes at once, and waits for their answers. `pools` says which get their pool.
     ///
     /// # Errors
     /// The first node that does not take part, and why.
-    pub(crate) fn call(&self) -> Result<(), String> {
+    pub(crate) fn call(&self, pools: Pools<'_>) -> Result<(), String> {
         std::thread::scope(|scope| {
-            let ask = |node| scope.spawn(move || self.ask(node));
+            let ask = |node| scope.spawn(move || self.ask(node, pools));
             let asked: Vec<_> = self.facts.places.others(NodeId::HOME).map(ask).collect();
             asked.into_iter().try_for_each(|asked| {
                 asked.join().unwrap_or_else(|_| Err("a thread that asks a node to join panicked".into()))
@@ -59,8 +59,12 @@ impl Summons {
     ///
     /// # Errors
     /// Why it does not take part.
-    pub(super) fn ask(&self, node: NodeId) -> Result<(), String> {
-        let part: JobPart = self.facts.part(&self.settings, node);
+    pub(super) fn ask(&self, node: NodeId, pools: Pools<'_>) -> Result<(), String> {
+        let has_pool = match pools {
+            Pools::All => true,
+            Pools::Of(nodes) => nodes.contains(&node),
+        };
+        let part = JobPart { has_pool, ..self.facts.part(&self.settings, node) };
         let ask = || -> io::Result<ControlMessage> {
             self.spares.start(node.get().into())?;
             let trust = &self.facts.trust;
@@ -77,6 +81,15 @@ impl Summons {
             Err(error) => Err(format!("{node} did not come up: {error}")),
         }
     }
+}
+
+/// Which of the nodes that are asked get the pool of their number as their memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Pools<'a> {
+    /// All: the program has no memory yet.
+    All,
+    /// These. The others' pools have memory of the program, and stay home's.
+    Of(&'a [NodeId]),
 }
 
 /// When the other nodes take part.
@@ -255,10 +268,11 @@ impl Job {
             return Err("the run is ending".into());
         }
         let deadline = Instant::now() + START_DEADLINE;
-        let come = summons.call().and_then(|()| self.connect());
+        let others = self.facts.places.others(NodeId::HOME);
+        let pools = home.with_free_pools(&self.pager, others);
+        let come = summons.call(Pools::Of(&pools)).and_then(|()| self.connect());
         let come = come.and_then(|()| home.wait_for_nodes(self.nodes(), deadline));
-        let others: Vec<NodeId> = self.facts.places.others(NodeId::HOME).collect();
-        let come = come.and_then(|()| home.give_pools(&self.pager, &others));
+        let come = come.and_then(|()| home.give_pools(&self.pager, &pools));
         match come.and_then(|()| presence.take_part(self.nodes(), deadline)) {
             Ok(lost) => {
                 if let Some((node, _)) = lost {
@@ -268,6 +282,7 @@ impl Job {
             }
             Err(reason) => {
                 *summoning = Some(reason.clone());
+                self.pager.take_pools_back(&pools);
                 // Those that came see their connections end.
                 self.disconnect();
                 Err(reason)

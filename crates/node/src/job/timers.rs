@@ -9,7 +9,7 @@
 use super::home::Home;
 use super::{Job, Role};
 use crate::pager::PagerError;
-use banyan_core::timers::{Call, Clock, Counts, Due, Timers};
+use banyan_core::timers::{Call, Clock, Counts, Due, Timers, Waiting};
 use banyan_wire::ids::NodeId;
 use banyan_wire::stub::{Answer, Command, Nothing, Raise, Reply, TimeHere, TimerCall, TimerState, Used};
 use parking_lot::Mutex;
@@ -19,6 +19,9 @@ use std::time::Duration;
 const LOOK_MIN: Duration = Duration::from_millis(1);
 /// And so often at least, for threads begin to run without saying so.
 const LOOK_MAX: Duration = Duration::from_millis(20);
+
+/// What a call says that reads nothing of the program: it is the stub's, which has just taken the signal.
+const SIGNAL_TAKEN: [u64; 4] = [1, 0, 0, 0];
 
 /// The timers of a job, at its home.
 #[derive(Debug, Default)]
@@ -48,7 +51,13 @@ impl Job {
         let clock = home.timers.0.lock().timers.clock(&call);
         let Some(clock) = clock else { return Ok(Answer::Failed(Nothing {})) };
         let now = self.reading(home, clock)?;
+        let waiting = home.timers.0.lock().timers.waiting_of(&call);
+        // The stub asks when it has taken the signal, which may wait again.
+        let taken = waiting.filter(|waiting| call.read == SIGNAL_TAKEN || !self.is_pending(waiting));
         let mut state = home.timers.0.lock();
+        if let Some(taken) = taken {
+            state.timers.taken(&taken, now);
+        }
         let (result, was) = state.timers.call(&call, clock, now);
         if !state.is_kept && !state.timers.running().is_empty() {
             state.is_kept = true;
@@ -74,12 +83,16 @@ impl Job {
             for clock in clocks {
                 // A node that does not answer now may stand still, or is about to be lost.
                 let Ok(now) = self.reading(home, clock) else { continue };
+                let waiting: Vec<_> = home.timers.0.lock().timers.waiting(clock).collect();
+                let taken: Vec<_> = waiting.iter().filter(|waiting| !self.is_pending(waiting)).collect();
                 let (due, left) = {
                     let mut state = home.timers.0.lock();
+                    taken.iter().for_each(|taken| state.timers.taken(taken, now));
                     (state.timers.due(clock, now), state.timers.left(clock, now))
                 };
                 for due in due {
-                    self.raise(home, due);
+                    let to = self.raise(home, due);
+                    home.timers.0.lock().timers.raised(&due, to);
                 }
                 let left = left.map_or(LOOK_MAX, Duration::from_nanos);
                 wait = wait.min(left / self.threads_at_once(clock));
@@ -134,12 +147,21 @@ impl Job {
     }
 
     /// Has the stub raise a signal. The kernel gives one that is for the process to the thread that used the
-    /// time; here the threads take turns, so that a profiler sees them all.
-    pub(super) fn raise(&self, home: &Home, due: Due) {
+    /// time; here the threads take turns, so that a profiler sees them all. Returns which one gets it, if
+    /// that is not the process's choice.
+    pub(super) fn raise(&self, home: &Home, due: Due) -> Option<u32> {
         let to = due.to.or_else(|| self.next_thread(home, due.information[0]));
         let raise = Raise { to: to.map_or(0, u64::from), information: due.information };
         // A replica that does not answer has ended, which its other socket tells.
         let _ = self.command_of_timers(&Command::Raise(raise));
+        to
+    }
+
+    /// Whether a signal that was raised waits to be taken. Of a thread that has ended it does not.
+    fn is_pending(&self, &Waiting { signal, to, .. }: &Waiting) -> bool {
+        let process = self.replica_id();
+        let (thread, set) = to.map_or((process, "ShdPnd:\t"), |thread| (thread, "SigPnd:\t"));
+        mask_of(process, thread, set).is_some_and(|mask| mask >> (signal - 1) & 1 != 0)
     }
 
     /// The next thread that runs the program, as far as home can tell, and lets the signal in.
@@ -157,16 +179,18 @@ impl Job {
     /// its next call while it runs, in `recvfrom`.
     fn may_take(&self, thread: u32, node: NodeId, signal: u64) -> bool {
         const RECVFROM: &str = "45";
-        let read =
-            |file| std::fs::read_to_string(format!("/proc/{}/task/{thread}/{file}", self.replica_id())).ok();
-        let blocked = || {
-            let status = read("status")?;
-            let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:\t"))?;
-            u64::from_str_radix(mask, 16).ok()
-        };
-        let call = read("syscall").unwrap_or_default();
+        let process = self.replica_id();
+        let call =
+            std::fs::read_to_string(format!("/proc/{process}/task/{thread}/syscall")).unwrap_or_default();
         let call = call.split_whitespace().next();
         let runs = if node == NodeId::HOME { call == Some("running") } else { call == Some(RECVFROM) };
-        runs && blocked().is_some_and(|mask| mask >> (signal - 1) & 1 == 0)
+        runs && mask_of(process, thread, "SigBlk:\t").is_some_and(|mask| mask >> (signal - 1) & 1 == 0)
     }
+}
+
+/// One of the masks that the kernel shows of a thread.
+fn mask_of(process: u32, thread: u32, name: &str) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/task/{thread}/status")).ok()?;
+    let mask = status.lines().find_map(|line| line.strip_prefix(name))?;
+    u64::from_str_radix(mask, 16).ok()
 }

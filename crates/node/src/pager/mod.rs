@@ -155,19 +155,29 @@ impl Pager {
         })
     }
 
-    /// At home: the pools of nodes that join, which this node has claimed and in which nothing is mapped,
-    /// become theirs; all of them, or none. The error is the first that was asked for.
-    pub(crate) fn cede_pools(&self, nodes: &[NodeId]) -> Result<(), NodeId> {
-        let mut state = self.lock();
-        let State { machine, outputs, .. } = &mut *state;
-        let pool = |node: NodeId| extents_of(pool_start(node.get()), POOL_BYTES);
-        if let Some(&kept) = nodes.iter().find(|&&node| !machine.can_cede(pool(node))) {
-            return Err(kept);
-        }
+    /// At home: whether the pool of a node can be ceded, in which nothing is mapped: it is this node's, or
+    /// was ceded already, and nobody has asked for any of it.
+    pub(crate) fn can_cede_pool(&self, to: NodeId) -> bool {
+        let State { machine, .. } = &*self.lock();
+        [NodeId::HOME, to].iter().any(|&from| machine.can_cede(pool_of(to), from))
+    }
+
+    /// At home: the pools of nodes that join become theirs.
+    pub(crate) fn cede_pools(&self, nodes: &[NodeId]) {
+        let State { machine, outputs, .. } = &mut *self.lock();
         for &to in nodes {
-            machine.step(Microseconds(0), Input::Cede { extents: pool(to), to }, outputs);
+            let cede = Input::Cede { extents: pool_of(to), from: NodeId::HOME, to };
+            machine.step(Microseconds(0), cede, outputs);
         }
-        Ok(())
+    }
+
+    /// At home: those nodes did not join after all, and their pools are this node's again.
+    pub(crate) fn take_pools_back(&self, nodes: &[NodeId]) {
+        let State { machine, outputs, .. } = &mut *self.lock();
+        for &from in nodes {
+            let cede = Input::Cede { extents: pool_of(from), from, to: NodeId::HOME };
+            machine.step(Microseconds(0), cede, outputs);
+        }
     }
 
     /// The memory file of the replica.
@@ -593,6 +603,10 @@ pub(crate) fn pools(nodes: u8) -> Vec<(Extents, NodeId)> {
         owners.push((extents(pool_start(pool), pool_start(pool) + POOL_BYTES), owner));
     }
     owners
+}
+
+fn pool_of(node: NodeId) -> Extents {
+    extents_of(pool_start(node.get()), POOL_BYTES)
 }
 
 fn extents_of(address: u64, length: u64) -> Extents {

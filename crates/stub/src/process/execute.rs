@@ -14,6 +14,7 @@ use crate::process::descriptors;
 use crate::process::links::PATH_MAX;
 use crate::report::Decimal;
 use crate::signal::frame::UserContext;
+use crate::signal::mask;
 use crate::thread::Thread;
 use crate::trap::reissue;
 use banyan_sys::raw::Errno;
@@ -21,12 +22,9 @@ use banyan_wire::stub::{Answer, Execute, Executes, Nothing, Request};
 use banyan_wire::syscalls::DescriptorArguments;
 use core::ffi::CStr;
 use linux_raw_sys::general as linux;
-use zerocopy::IntoBytes;
 
 /// `AT_EXECVE_CHECK`: nothing is executed.
 const CHECK_ONLY: u64 = 0x1_0000;
-/// Bytes of what a call is that the stub makes in place of the program's: the script's path.
-const SCRIPT_PATH: usize = 24;
 
 /// What is to be executed: the arguments of execve(2), and where execveat(2) has the path begin.
 struct Call {
@@ -51,11 +49,11 @@ impl Call {
     }
 }
 
-/// Has the thread execute the script when it leaves the trap, by the stub's code and with the program's mask.
-/// Returns a result if nothing is executed.
+/// Executes the script, which tells the program's mask, for the stub's is not the one to pass on. Returns a
+/// result if nothing is executed, and nothing if a child makes the call when it leaves the trap.
 ///
 /// # Errors
-/// What the kernel would say of the file; `ENOEXEC` if it is no program.
+/// What the kernel says, or would say of the file.
 pub fn execute(
     thread: &Thread,
     by: Executes,
@@ -79,39 +77,55 @@ pub fn execute(
         }
         Err(error) => return Err(error),
     };
-    let prepared = prepare(&call, by, &path[..length], name, file);
+    let mask = mask::of_program(thread, context);
+    let mut passing = [-1; 3];
+    let prepared = prepare(&call, by, &path[..length], name, mask, file, &mut passing);
     kernel::close(file);
-    let Some(script) = prepared? else {
-        return reissue::reissue(thread, number, [0; 3], context).map(|_| None);
-    };
-    kernel::set_at_exec(script, AtExec::Kept);
-    let mut words = [*b"/proc/se", *b"lf/fd/\0\0", [0; 8]].map(u64::from_le_bytes);
-    let digits = Decimal::new(script as u64);
-    for (to, from) in words.as_mut_bytes()[14..].iter_mut().zip(digits.text()) {
-        *to = *from;
+    if let Ok(Some(script)) = prepared {
+        kernel::set_at_exec(script, AtExec::Kept);
+        let mut place = [0; 48];
+        let path = link_of(script, &mut place).as_ptr() as u64;
+        let arguments = [path, call.list, call.environment, 0, 0, 0];
+        // SAFETY: the path lives across the call; the kernel checks what is the program's.
+        let refused = unsafe { kernel::checked(linux::__NR_execve, arguments) };
+        close_all(passing);
+        return refused.map(|_| None);
     }
-    reissue::with_arguments(thread, linux::__NR_execve, &[0, call.list, call.environment, 0, 0, 0], context)?;
-    // Below what the call made again needs; a handler that interrupts it before has all of it done once more.
-    let at = context.registers.rsp.wrapping_sub(SCRIPT_PATH as u64);
-    copy::store(ProgramAddress(at), &words)?;
-    context.registers.rdi = at;
-    Ok(None)
+    close_all(passing);
+    prepared?;
+    reissue::reissue(thread, number, [0; 3], context).map(|_| None)
+}
+
+fn close_all(descriptors: [i32; 3]) {
+    for descriptor in descriptors {
+        kernel::close(descriptor);
+    }
 }
 
 /// The script by which the file goes on in place of this program; `None` if a child makes the call itself.
-fn prepare(call: &Call, by: Executes, path: &[u8], name: u64, file: i32) -> Result<Option<i32>, Errno> {
+/// What is to pass exec is put into `passing`, also if this fails.
+fn prepare(
+    call: &Call,
+    by: Executes,
+    path: &[u8],
+    name: u64,
+    mask: u64,
+    file: i32,
+    passing: &mut [i32; 3],
+) -> Result<Option<i32>, Errno> {
     let is_descriptors = call.flags.is_some() && path[0] != b'/' && call.directory as i32 != linux::AT_FDCWD;
     if is_descriptors && is_script(file) && is_closed_at_exec(call.directory as i32) {
         // Its interpreter could not open it.
         return Err(Errno::ENOENT);
     }
     let (answer, script) = requests::exchange(&Request::Execute(Execute { by }), Some(file));
-    match answer {
-        Answer::Done(_) => {}
-        Answer::AtHome(_) => return Ok(None),
-        _ => return Err(Errno::ENOEXEC),
-    }
-    let script = script.ok_or(Errno::EACCES)?;
+    let script = match (answer, script) {
+        (Answer::Done(_), Some(script)) => script,
+        (Answer::AtHome(_), _) => return Ok(None),
+        (Answer::Steps(steps), _) => return banyan_sys::raw::check(steps.result).map(|_| None),
+        _ => requests::unexpected(),
+    };
+    passing[0] = script;
     // What it is called, as the kernel has it.
     if is_descriptors {
         write(script, b"/dev/fd/")?;
@@ -124,25 +138,28 @@ fn prepare(call: &Call, by: Executes, path: &[u8], name: u64, file: i32) -> Resu
     write(script, &zeroth[..length])?;
     // Should the process have given up the right to have its page faults served.
     if let (Answer::Done(_), Some(device)) = requests::ask_for_descriptor(&Request::FaultDevice(Nothing {})) {
-        let written = keep(script, device);
+        let written = keep(script, device, &mut passing[1]);
         kernel::close(device);
         written?;
     }
     write(script, b"\0")?;
     if is_descriptors {
-        keep(script, file)?;
+        keep(script, file, &mut passing[2])?;
     }
+    write(script, b"\0")?;
+    write(script, Decimal::new(mask).text())?;
     write(script, b"\0")?;
     Ok(Some(script))
 }
 
-/// Has a descriptor pass exec, and tells the script its number.
-fn keep(script: i32, descriptor: i32) -> Result<(), Errno> {
+/// Has a descriptor pass exec, as `kept`, and tells the script its number.
+fn keep(script: i32, descriptor: i32, kept: &mut i32) -> Result<(), Errno> {
     // Not one of the first three, which mean something to every program; and it is kept at exec.
     let above = [descriptor as u64, linux::F_DUPFD.into(), 3];
     // SAFETY: no pointers.
-    let kept = unsafe { kernel::checked(linux::__NR_fcntl, above) }?;
-    write(script, Decimal::new(kept).text())
+    let number = unsafe { kernel::checked(linux::__NR_fcntl, above) }?;
+    *kept = number as i32;
+    write(script, Decimal::new(number).text())
 }
 
 fn write(script: i32, bytes: &[u8]) -> Result<(), Errno> {

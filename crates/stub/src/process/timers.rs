@@ -9,6 +9,7 @@
 use crate::daemon::{requests, settings};
 use crate::kernel;
 use crate::memory::copy::{self, ProgramAddress};
+use crate::signal::frame::SignalInformation;
 use crate::thread::Thread;
 use banyan_sys::raw::Errno;
 use banyan_wire::stub::{Answer, Raise, Request, TimerCall};
@@ -33,7 +34,7 @@ fn kept(thread: &Thread, number: u32, arguments: &[u64; 6]) -> Result<i64, Errno
         linux::__NR_timer_settime => (third, fourth),
         linux::__NR_setitimer => (second, third),
         linux::__NR_timer_create => (second, 0),
-        linux::__NR_timer_delete => (0, 0),
+        linux::__NR_timer_delete | linux::__NR_timer_getoverrun => (0, 0),
         _ => (0, second),
     };
     let is_interval =
@@ -61,10 +62,23 @@ fn kept(thread: &Thread, number: u32, arguments: &[u64; 6]) -> Result<i64, Errno
             if writes != 0 {
                 copy::store(ProgramAddress(writes), &state.was)?;
             }
-            Ok(0)
+            Ok(state.result)
         }
         _ if creates => Ok(0),
         _ => Ok(kernels()),
+    }
+}
+
+/// A signal was taken. If it is that of a timer which the daemon keeps, it tells how often that was due
+/// while the signal waited.
+pub fn count(information: &mut SignalInformation) {
+    if information.code != linux::SI_TIMER || !ANY.load(Ordering::Relaxed) {
+        return;
+    }
+    let (number, timer) = (linux::__NR_timer_getoverrun, information.sender());
+    let call = TimerCall { number, timer, thread: 0, clock: 0, second: 0, third: 0, read: [1, 0, 0, 0] };
+    if let Answer::Timer(state) = requests::ask(&Request::Timer(call)) {
+        information.address = u64::from(timer) | (state.result as u64) << 32;
     }
 }
 

@@ -398,7 +398,7 @@ fn acquire(thread: &Thread, row: &SystemCall, header: &Header) {
         if header.shipped & (1 << index) != 0 || pointer == 0 {
             continue;
         }
-        let length = |of: u8| header.arguments[of as usize];
+        let length = |of| syscalls::argument(&header.arguments, of);
         match *argument {
             Argument::In(of) => acquire_range(thread, pointer, length(of), Purpose::Read),
             Argument::Out(of) => acquire_range(thread, pointer, length(of), Purpose::Write),

@@ -5,9 +5,20 @@ use crate::remote::shipping::{self, Order, Pieces};
 use crate::report;
 use crate::signal::frame::SignalInformation;
 use crate::thread::Thread;
+use banyan_sys::raw::Errno;
 use banyan_wire::deputy::{DeputyMessage, Header, SignalNotice};
 use core::sync::atomic::Ordering;
 use zerocopy::IntoBytes;
+
+/// Sends a message whose payload is in a thread's buffer, behind the room for its header.
+///
+/// # Errors
+/// The kernel's.
+#[inline(never)]
+pub fn send(connection: i32, header: &Header, buffer: &mut [u8]) -> Result<(), Errno> {
+    buffer[..size_of::<Header>()].copy_from_slice(header.as_bytes());
+    kernel::send_all(connection, &buffer[..size_of::<Header>() + header.length as usize])
+}
 
 /// Sends a message whose payload is in the thread's buffer, and waits for the return, whose payload is there
 /// afterwards. A return that cannot be delivered becomes an error number.
@@ -17,9 +28,8 @@ pub fn exchange(thread: &Thread, header: &Header, pieces: &Pieces) -> Header {
     thread.deputy_calls.set(thread.deputy_calls.get() + 1);
     let socket = thread.connection.get();
     let size = size_of::<Header>();
-    buffer[..size].copy_from_slice(header.as_bytes());
     let mut answer = *header;
-    let mut exchanged = kernel::send_all(socket, &buffer[..size + header.length as usize]);
+    let mut exchanged = send(socket, header, buffer);
     // The interruption for a signal may have crossed the message: the return speaks of the signal too.
     while exchanged.is_ok() {
         exchanged = kernel::receive_all(socket, answer.as_mut_bytes());

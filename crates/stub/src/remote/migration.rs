@@ -14,7 +14,7 @@
 
 use crate::daemon::{requests, settings};
 use crate::kernel;
-use crate::remote::deputy;
+use crate::remote::{deputy, exchange};
 use crate::signal::frame::UserContext;
 use crate::signal::{SIGURG, deferred, mask};
 use crate::thread::{Role, Thread, block, exit, resume, state, stopper};
@@ -164,12 +164,12 @@ pub fn send_away(thread: &Thread, request: &Request) -> bool {
     let mut header = Header::new(DeputyMessage::Start, 0, [0; 6]);
     // SAFETY: this thread's own, and the only reference to it.
     let buffer = unsafe { thread.buffer() };
-    let (head, payload) = buffer.split_at_mut(size_of::<Header>());
-    let Ok((state, _)) = ThreadState::mut_from_prefix(payload) else { return false };
+    let Ok((state, _)) = ThreadState::mut_from_prefix(&mut buffer[size_of::<Header>()..]) else {
+        return false;
+    };
     state.thread = thread.thread_id.load(Ordering::Relaxed).into();
     header.length = (size_of::<ThreadState>() as u64 + state.extended) as u32;
-    head.copy_from_slice(header.as_bytes());
-    if kernel::send_all(connection, &buffer[..size_of::<Header>() + header.length as usize]).is_err() {
+    if exchange::send(connection, &header, buffer).is_err() {
         // Its node is gone; the daemon ends the process and says why.
         kernel::park();
     }

@@ -8,7 +8,7 @@ use crate::memory::copy::{self, ProgramAddress};
 use banyan_sys::raw::Errno;
 use banyan_wire::deputy::{Header, PAYLOAD_MAX};
 use banyan_wire::ids::PAGE_BYTES;
-use banyan_wire::syscalls::{Argument, SystemCall};
+use banyan_wire::syscalls::{self, Argument, SystemCall};
 
 /// Longest path that is shipped: `PATH_MAX`.
 const PATH_MAX: usize = 4096;
@@ -42,7 +42,7 @@ pub const NONE: Pieces = [Piece { offset: 0, length: 0, way: Way::NotShipped }; 
 
 /// A buffer that an argument leads to: its bytes, and which way they go. A path's are counted where it lies.
 fn buffer(argument: Argument, arguments: &[u64; 6]) -> Option<(usize, Way)> {
-    let length = |of: u8| usize::try_from(arguments[usize::from(of)]).unwrap_or(usize::MAX);
+    let length = |of| syscalls::argument(arguments, of) as usize;
     Some(match argument {
         Argument::In(of) => (length(of), Way::In),
         Argument::Out(of) => (length(of), Way::Out),

@@ -1,5 +1,6 @@
 //! Delivery of signals to a home thread.
 
+use crate::process::timers;
 use crate::signal::action::{SIG_DFL, SIG_IGN};
 use crate::signal::frame::{SignalInformation, UserContext};
 use crate::signal::{SIGSEGV, deferred, disposition, handler, mask, taken};
@@ -23,7 +24,8 @@ pub unsafe extern "C" fn on_signal(
     context: *mut UserContext,
 ) {
     // SAFETY: the kernel passes its frame on this thread's own stub stack, on which this runs.
-    let (information, context, thread) = unsafe { (&*information, &mut *context, Thread::current()) };
+    let (information, context, thread) = unsafe { (&mut *information, &mut *context, Thread::current()) };
+    timers::count(information);
     if thread.role() == Role::Deputy {
         return taken::record(thread, signal, information, context);
     }

@@ -106,7 +106,7 @@ pub unsafe fn start(handlers: &Handlers) -> Result<(), Errno> {
             let arguments = [signal, 0, inherited.as_mut_ptr() as u64, MASK_BYTES];
             // SAFETY: the action lives across the call, which writes it.
             let _ = unsafe { kernel::checked(linux::__NR_rt_sigaction, arguments)? };
-            DISPOSITIONS[signal as usize - 1][0].store(inherited[0], Ordering::Relaxed);
+            slot_of(signal)[0].store(inherited[0], Ordering::Relaxed);
         }
     }
     // Nested: a trap handler's copies may fault, and that must not be blocked.
@@ -128,7 +128,7 @@ pub unsafe fn start(handlers: &Handlers) -> Result<(), Errno> {
 /// The program's disposition of a signal that is being delivered: one that is for one signal only is the
 /// default from here on.
 pub fn take(signal: u64) -> Action {
-    let slot = &DISPOSITIONS[signal as usize - 1];
+    let slot = slot_of(signal);
     let action: Action = [0, 1, 2, 3].map(|word: usize| slot[word].load(Ordering::Acquire));
     if action[0] > SIG_IGN && action[1] & SA_RESETHAND != 0 {
         let _guard = memory::LOCK.lock();
@@ -152,9 +152,15 @@ const fn is_stubs(signal: u64) -> bool {
     matches!(signal, SIGSYS | SIGSEGV | SIGBUS)
 }
 
+/// The program's disposition of a signal. Once for all: the check is made here.
+#[inline(never)]
+fn slot_of(signal: u64) -> &'static [AtomicU64; 4] {
+    &DISPOSITIONS[signal as usize - 1]
+}
+
 /// The program's handler word for a signal: [`SIG_DFL`], [`SIG_IGN`] or an address.
 pub fn handler_of(signal: u64) -> u64 {
-    DISPOSITIONS[signal as usize - 1][0].load(Ordering::Acquire)
+    slot_of(signal)[0].load(Ordering::Acquire)
 }
 
 /// Whether the program has a handler for the signal.
@@ -178,7 +184,7 @@ pub fn set_disposition(thread: &Thread, arguments: &[u64; 6]) -> i64 {
             Err(error) => return error.negated(),
         }
     }
-    let slot = &DISPOSITIONS[signal as usize - 1];
+    let slot = slot_of(signal);
     let mut before: Action = [0; 4];
     let result = {
         let _guard = memory::LOCK.lock();
@@ -240,7 +246,7 @@ pub fn clear_of_child(child: &Thread) {
 /// Gives back to their defaults the signals for which the program has handlers; of a copy with one thread.
 pub fn clear() {
     for signal in (1..=SIGNALS as u64).filter(|&signal| has_handler(signal)) {
-        DISPOSITIONS[signal as usize - 1][0].store(SIG_DFL, Ordering::Release);
+        slot_of(signal)[0].store(SIG_DFL, Ordering::Release);
         let _ = apply_disposition(signal, &[0; 4]);
     }
 }

@@ -11,7 +11,7 @@ use crate::signal::frame::UserContext;
 use crate::signal::{self, MASK_BYTES, SIGBUS, SIGKILL, SIGSEGV, SIGSTOP, SIGSYS, SIGURG, SYNCHRONOUS};
 use crate::thread::{Role, Thread};
 use banyan_sys::raw::Errno;
-use banyan_wire::syscalls::MaskPointer;
+use banyan_wire::syscalls::{self, MaskPointer};
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general as linux;
 
@@ -103,7 +103,7 @@ pub const fn in_handler(blocked: u64, signal: u64, action: &Action) -> u64 {
 /// # Errors
 /// `EFAULT` if it is not in the program's memory.
 pub fn of_call(arguments: &[u64; 6], mask: MaskPointer) -> Result<Option<u64>, Errno> {
-    let argument = arguments[mask.argument()];
+    let argument = syscalls::argument(arguments, mask.argument());
     let pointer = match mask {
         MaskPointer::Paired(_) if argument != 0 => copy::load(ProgramAddress(argument))?,
         MaskPointer::Paired(_) | MaskPointer::Direct(_) => argument,

@@ -6,6 +6,7 @@ use crate::daemon::settings;
 use crate::kernel::{self, MaskChange};
 use crate::memory::copy::{self, ProgramAddress};
 use crate::memory::futex;
+use crate::remote::exchange;
 use crate::signal::{deferred, taken};
 use crate::thread::{Role, Thread, stopper};
 use banyan_wire::deputy::Header;
@@ -13,7 +14,6 @@ use banyan_wire::stub::{Exit, Request, ThreadEnd};
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};
 use linux_raw_sys::general as linux;
-use zerocopy::IntoBytes;
 
 /// Threads that the program has started so far, its first one not counted.
 pub(super) static STARTED: AtomicU64 = AtomicU64::new(0);
@@ -63,8 +63,7 @@ pub fn end_carrier(thread: &'static Thread, last: &Header) -> ! {
     let socket = thread.connection.get();
     // SAFETY: this thread's own, and the only reference to it.
     let buffer = unsafe { thread.buffer() };
-    buffer[..size_of::<Header>()].copy_from_slice(last.as_bytes());
-    let sent = kernel::send_all(socket, &buffer[..size_of::<Header>() + last.length as usize]);
+    let sent = exchange::send(socket, last, buffer);
     let id = thread.thread_id.load(Ordering::Relaxed);
     let deputy_calls = thread.deputy_calls.get() as u32;
     requests::tell(&Request::ThreadEnd(ThreadEnd { thread: id, deputy_calls }));

@@ -8,7 +8,7 @@ use crate::signal::{MASK_BYTES, mask};
 use crate::thread::Thread;
 use crate::thread::resume::RED_ZONE;
 use banyan_sys::raw::Errno;
-use banyan_wire::syscalls::MaskPointer;
+use banyan_wire::syscalls::{self, MaskPointer};
 use core::arch::global_asm;
 use linux_raw_sys::general as linux;
 
@@ -198,7 +198,7 @@ pub fn with_mask(
     mask: MaskPointer,
     context: &mut UserContext,
 ) -> Result<(), Errno> {
-    let argument = arguments[mask.argument()];
+    let argument = syscalls::argument(arguments, mask.argument());
     let size = match mask {
         MaskPointer::Paired(_) if argument != 0 => copy::load(ProgramAddress(argument).add(8))?,
         MaskPointer::Paired(_) | MaskPointer::Direct(_) => MASK_BYTES,
@@ -215,7 +215,7 @@ pub fn with_mask(
             MaskPointer::Direct(_) => mask_at,
             MaskPointer::Paired(_) => at + 8,
         };
-        set_argument(context, mask.argument(), replaced);
+        set_argument(context, mask.argument().into(), replaced);
     }
     Ok(())
 }

@@ -49,9 +49,9 @@ messages! {
         17 Move(StoppedThread),
         /// A program is executed, whose file comes beside this. Done, and beside it a script that begins a
         /// run like this one, to which the stub appends the program's path, what it is called by, the number
-        /// of the device file of `FaultDevice` if it has that, and that of the program's file if no path
-        /// leads to it, each with a zero behind it; no script if the file is a directory; at home if what is
-        /// executed is native; failed if it is no program.
+        /// of the device file of `FaultDevice` if it has that, that of the program's file if no path leads to
+        /// it, and the signals that the program blocks as one number, each with a zero behind it; at home if
+        /// what is executed is native; steps with an errno if it cannot be executed.
         18 Execute(Execute),
         /// The program is about to make a copy of its process. Done, and beside it the request socket of the
         /// copy; or failed.
@@ -205,13 +205,14 @@ records! {
         /// The third argument.
         third: u64,
         /// What lies where the call reads: a `struct itimerspec`, a `struct itimerval`, the first half of a
-        /// `struct sigevent`; else zeroes.
+        /// `struct sigevent`; else zeroes. Of timer_getoverrun(2) a 1 if the stub asks, which has just taken
+        /// the timer's signal.
         read: [u64; 4],
     }
 
     /// What a call about a timer returns and writes.
     TimerState {
-        /// A negated errno, or 0.
+        /// A negated errno, or what the call returns.
         result: i64,
         /// What was left, as a structure like the one that the call reads.
         was: [u64; 4],

@@ -98,9 +98,9 @@ pub enum MaskPointer {
 impl MaskPointer {
     /// The argument's index.
     #[must_use]
-    pub const fn argument(self) -> usize {
+    pub const fn argument(self) -> u8 {
         match self {
-            Self::Direct(index) | Self::Paired(index) => index as usize,
+            Self::Direct(index) | Self::Paired(index) => index,
         }
     }
 }

@@ -90,6 +90,13 @@ const fn number(row: usize) -> usize {
 /// Numbers that no call has.
 const HOLE: Range<usize> = 336..424;
 
+/// The argument of a call that its row names.
+#[must_use]
+pub fn argument(arguments: &[u64; 6], index: u8) -> u64 {
+    // The table's tests see to it that there is one.
+    arguments.get(usize::from(index)).copied().unwrap_or_default()
+}
+
 /// The memory call with this number, if it is one.
 #[must_use]
 pub fn memory_call(number: u64) -> Option<MemoryCall> {

@@ -423,7 +423,7 @@ table! {
     __NR_timer_create, Deputy(Timer), [];
     __NR_timer_settime, Deputy(Timer), [];
     __NR_timer_gettime, Deputy(Timer), [];
-    __NR_timer_getoverrun, Deputy(Plain), [];
+    __NR_timer_getoverrun, Deputy(Timer), [];
     __NR_timer_delete, Deputy(Timer), [];
     __NR_clock_settime, Deputy(Plain), [];
     __NR_clock_gettime, Deputy(Clock), [Value, FixedOut(16)];

@@ -6,7 +6,7 @@ use object::elf::{
     EM_X86_64, ET_DYN, ET_EXEC, FileHeader64, PF_R, PF_W, PF_X, PT_GNU_STACK, PT_INTERP, PT_LOAD, PT_PHDR,
 };
 use object::endian::LittleEndian as LE;
-use object::read::elf::{FileHeader, ProgramHeader};
+use object::read::elf::{FileHeader, ProgramHeader, SectionHeader};
 use rustix::mm::ProtFlags;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
@@ -119,7 +119,7 @@ impl Elf {
                         } else {
                             "its segments span too many bytes"
                         };
-                        return Err(corrupt(reason));
+                        return Err(LoadError::Unplaceable { path: path.into(), reason });
                     }
                     let file_range = in_file()?;
                     if table >= offset && table < offset + file_size {
@@ -153,6 +153,18 @@ impl Elf {
         }
         elf.bytes = bytes;
         Ok(elf)
+    }
+
+    /// The names of what is shared with libraries and of those, each ended by a zero. None of a file without
+    /// sections, which nothing but its loading needs.
+    pub(super) fn dynamic_names(&self) -> &[u8] {
+        let bytes = &self.bytes[..];
+        let names = || {
+            let sections = FileHeader64::<LE>::parse(bytes).ok()?.sections(LE, bytes).ok()?;
+            let (_, names) = sections.section_by_name(LE, b".dynstr")?;
+            names.data(LE, bytes).ok()
+        };
+        names().unwrap_or(&[])
     }
 }
 

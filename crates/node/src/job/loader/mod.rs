@@ -4,16 +4,19 @@
 mod elf;
 mod images;
 mod resolve;
+mod sanitizer;
 mod stack;
 
 pub(crate) use images::Images;
 pub(crate) use resolve::{Command, resolve, resolve_file};
+pub(crate) use sanitizer::native;
 
 use crate::pager::memory_file::MemoryFile;
 use banyan_core::regions::{Backing, Region, Regions};
 use banyan_wire::address_space::{POOL_BYTES, page_up, pool_start};
 use banyan_wire::ids::PAGE_BYTES;
 use elf::Elf;
+use rustix::io::Errno;
 use rustix::mm::ProtFlags;
 use std::ffi::OsString;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -59,6 +62,14 @@ pub enum LoadError {
         /// What is wrong.
         reason: String,
     },
+    /// A program at addresses where a run has no place for it.
+    #[error("{path}: a run has no place for it: {reason}")]
+    Unplaceable {
+        /// The file.
+        path: PathBuf,
+        /// Where it wants to be.
+        reason: &'static str,
+    },
     /// The dynamic linker, or the interpreter of a script, is missing.
     #[error(
         "{path}: its interpreter {interpreter} is missing; install it or run a static build of the program"
@@ -98,8 +109,20 @@ impl LoadError {
             Self::NotExecutable(_)
             | Self::WrongArchitecture { .. }
             | Self::Corrupt { .. }
+            | Self::Unplaceable { .. }
             | Self::ArgumentsTooLong { .. } => 126,
             Self::Io { .. } => 125,
+        }
+    }
+
+    /// What execve(2) says of it.
+    pub(crate) fn errno(&self) -> Errno {
+        match self {
+            Self::NotFound(_) | Self::MissingInterpreter { .. } => Errno::NOENT,
+            Self::NotExecutable(_) => Errno::ACCESS,
+            Self::WrongArchitecture { .. } | Self::Corrupt { .. } | Self::Unplaceable { .. } => Errno::NOEXEC,
+            Self::ArgumentsTooLong { .. } => Errno::TOOBIG,
+            Self::Io { source, .. } => Errno::from_io_error(source).unwrap_or(Errno::IO),
         }
     }
 }
