@@ -58,8 +58,8 @@ pub fn banyan() -> Result<PathBuf> {
 }
 
 /// A source of a binary that is newer than it, by the list that `cargo build` writes beside what it builds.
-/// There is none beside a binary from elsewhere, which is as old as it is meant to be, nor beside one that was
-/// built together with the tests, as `make test` does in the same command.
+/// There is none beside a binary from elsewhere, which is as old as it is meant to be, nor beside one that
+/// was built together with the tests, as `make test` does in the same command.
 fn newer_source(binary: &Path) -> Result<Option<PathBuf>> {
     let Ok(list) = std::fs::read_to_string(binary.with_extension("d")) else { return Ok(None) };
     let built = binary.metadata()?.modified()?;
