@@ -72,11 +72,13 @@ struct Timer {
     waiting: Option<Waiting>,
     /// How often it was due while the signal waited that was taken last.
     overruns: u64,
+    /// That signal was seen to be gone, and who took it has not told so yet: it has not got that far.
+    is_untold: bool,
 }
 
 impl Timer {
     const fn new(clock: Clock, due: Option<Due>) -> Self {
-        Self { clock, due, interval: 0, until: None, waiting: None, overruns: 0 }
+        Self { clock, due, interval: 0, until: None, waiting: None, overruns: 0, is_untold: false }
     }
 
     /// How often it was due again since `until`.
@@ -97,6 +99,15 @@ impl Timer {
     fn after(&self, until: u64, missed: u64) -> u64 {
         until.saturating_add(self.interval.saturating_mul(missed.saturating_add(1)))
     }
+}
+
+/// How it is known that a signal was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// It does not wait any more.
+    Seen,
+    /// Who took it, to handle it, says so.
+    Told,
 }
 
 /// The signal of a timer with a number that comes again and again, which was raised and waits to be taken.
@@ -201,7 +212,6 @@ impl Timers {
             let until = timer.until.filter(|&until| until <= now && timer.waiting.is_none());
             let Some(until) = until else { continue };
             all.extend(timer.due);
-            timer.overruns = 0;
             match (key, timer.due) {
                 _ if timer.interval == 0 => timer.until = None,
                 (&Key::Numbered(number), Some(due)) => {
@@ -234,10 +244,14 @@ impl Timers {
         self.0.get(&key(call))?.waiting
     }
 
-    /// The signal was taken at this reading of the clock: what was missed until now counts, and the timer
-    /// goes on.
-    pub fn taken(&mut self, waiting: &Waiting, now: u64) {
-        let Some(timer) = self.0.get_mut(&Key::Numbered(waiting.timer)) else { return };
+    /// The signal was taken at this reading of the clock, or before: what was missed until now counts, and the
+    /// timer goes on. If that was seen before it is told, the signal that waits now is the next one.
+    pub fn taken(&mut self, number: u32, now: u64, known: Known) {
+        let Some(timer) = self.0.get_mut(&Key::Numbered(number)) else { return };
+        let was_untold = core::mem::replace(&mut timer.is_untold, known == Known::Seen);
+        if was_untold && known == Known::Told {
+            return;
+        }
         if let (Some(until), Some(_)) = (timer.until, timer.waiting.take()) {
             timer.overruns = timer.missed(until, now);
             timer.until = Some(timer.after(until, timer.overruns));
@@ -428,18 +442,32 @@ mod tests {
         assert!(timers.due(clock, 35).is_empty());
         assert_eq!((timers.left(clock, 35), make(&mut timers, &get, 35)), (Some(5), (0, [0, 10, 0, 5])));
         assert_eq!(make(&mut timers, &count, 35), (0, [0; 4]), "nothing was taken yet");
-        timers.taken(&waiting, 47);
+        timers.taken(6, 47, Known::Told);
         assert_eq!(make(&mut timers, &count, 48), (3, [0; 4]), "due at 20, 30 and 40");
         assert_eq!((timers.waiting_of(&count), timers.left(clock, 48)), (None, Some(2)));
         // Twice taken is taken once.
-        timers.taken(&waiting, 90);
+        timers.taken(6, 90, Known::Told);
         assert_eq!(timers.left(clock, 48), Some(2));
-        assert_eq!((timers.due(clock, 50).len(), make(&mut timers, &count, 50)), (1, (0, [0; 4])));
+        assert_eq!((timers.due(clock, 50).len(), make(&mut timers, &count, 50)), (1, (3, [0; 4])));
+        // It was seen to be gone, and the next one came, before who took it told so: that one still waits.
+        timers.taken(6, 75, Known::Seen);
+        assert_eq!(timers.due(clock, 80).len(), 1);
+        timers.taken(6, 93, Known::Told);
+        assert_eq!(make(&mut timers, &count, 93), (2, [0; 4]), "due at 60 and 70");
+        assert!(timers.waiting_of(&count).is_some());
+        timers.taken(6, 95, Known::Told);
+        // Seen, and told before the next one comes.
+        let _ = timers.due(clock, 100);
+        timers.taken(6, 101, Known::Seen);
+        timers.taken(6, 102, Known::Told);
+        assert_eq!(timers.due(clock, 110).len(), 1);
+        timers.taken(6, 125, Known::Told);
+        assert_eq!((timers.waiting_of(&count), make(&mut timers, &count, 95)), (None, (1, [0; 4])));
         // Set anew it has missed nothing, and a signal that comes once does not hold it.
         let _ = (make(&mut timers, &set(0), 99), timers.due(clock, 109));
         assert_eq!((timers.waiting_of(&count), make(&mut timers, &count, 200)), (None, (0, [0; 4])));
         let _ = (make(&mut timers, &set(1), 200), timers.due(clock, 210));
-        timers.taken(&waiting, u64::MAX);
+        timers.taken(6, u64::MAX, Known::Seen);
         assert_eq!(make(&mut timers, &count, u64::MAX).0, i64::from(i32::MAX));
     }
 

@@ -9,7 +9,7 @@
 use super::home::Home;
 use super::{Job, Role};
 use crate::pager::PagerError;
-use banyan_core::timers::{Call, Clock, Counts, Due, Timers, Waiting};
+use banyan_core::timers::{Call, Clock, Counts, Due, Known, Timers, Waiting};
 use banyan_wire::ids::NodeId;
 use banyan_wire::stub::{Answer, Command, Nothing, Raise, Reply, TimeHere, TimerCall, TimerState, Used};
 use parking_lot::Mutex;
@@ -53,10 +53,11 @@ impl Job {
         let now = self.reading(home, clock)?;
         let waiting = home.timers.0.lock().timers.waiting_of(&call);
         // The stub asks when it has taken the signal, which may wait again.
-        let taken = waiting.filter(|waiting| call.read == SIGNAL_TAKEN || !self.is_pending(waiting));
+        let known = if call.read == SIGNAL_TAKEN { Known::Told } else { Known::Seen };
+        let is_taken = known == Known::Told || waiting.is_some_and(|waiting| !self.is_pending(&waiting));
         let mut state = home.timers.0.lock();
-        if let Some(taken) = taken {
-            state.timers.taken(&taken, now);
+        if is_taken {
+            state.timers.taken(call.timer, now, known);
         }
         let (result, was) = state.timers.call(&call, clock, now);
         if !state.is_kept && !state.timers.running().is_empty() {
@@ -87,7 +88,7 @@ impl Job {
                 let taken: Vec<_> = waiting.iter().filter(|waiting| !self.is_pending(waiting)).collect();
                 let (due, left) = {
                     let mut state = home.timers.0.lock();
-                    taken.iter().for_each(|taken| state.timers.taken(taken, now));
+                    taken.iter().for_each(|taken| state.timers.taken(taken.timer, now, Known::Seen));
                     (state.timers.due(clock, now), state.timers.left(clock, now))
                 };
                 for due in due {
