@@ -45,6 +45,8 @@ pub enum Mutation {
     ForgetSupervisorEnd,
     /// Let any actor decide about any other.
     AnyoneDecides,
+    /// Let any actor take away whom another one has had told of an end.
+    AnyoneUnmonitors,
     /// Restart an actor with the state that it had.
     RestartAsIs,
     /// Leave a restarted actor the timers of its former life.
@@ -95,7 +97,7 @@ pub enum Mutation {
 
 /// Every mistake.
 #[cfg(debug_assertions)]
-pub const MUTATIONS: [Mutation; 41] = [
+pub const MUTATIONS: [Mutation; 42] = [
     Mutation::KeepMessages,
     Mutation::KeepCreated,
     Mutation::KeepNext,
@@ -114,6 +116,7 @@ pub const MUTATIONS: [Mutation; 41] = [
     Mutation::ForgetOrphan,
     Mutation::ForgetSupervisorEnd,
     Mutation::AnyoneDecides,
+    Mutation::AnyoneUnmonitors,
     Mutation::RestartAsIs,
     Mutation::KeepTimers,
     Mutation::EndLinkedOnStop,

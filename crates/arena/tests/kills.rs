@@ -16,7 +16,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use banyan_arena::disk::{Disk, FileDisk, Room};
+use banyan_arena::disk::{Block, Disk, FileDisk, Room};
 use banyan_arena::noun::{Noun, Nouns};
 use banyan_arena::store::{Identity, StoreOptions};
 use banyan_arena::{Arena, ArenaOptions, Loading};
@@ -78,6 +78,9 @@ impl Disk for Deadly {
     }
     fn write_durable_at(&self, offset: u64, pieces: &[&[u8]]) -> io::Result<()> {
         self.around(&mut || self.half(offset, pieces), || self.file.write_durable_at(offset, pieces))
+    }
+    fn note_at(&self, offset: u64, block: &Block) -> io::Result<()> {
+        self.around(&mut || {}, || self.file.note_at(offset, block))
     }
     fn sync(&self) -> io::Result<()> {
         self.around(&mut || {}, || self.file.sync())

@@ -301,7 +301,9 @@ fn a_commit_that_was_not_finished_is_told_from_damage() {
     // Nothing is folded, so the last record is one.
     let options = ArenaOptions { store: StoreOptions::default(), ..options(21) };
     let mut arena = Arena::create(&path, options).unwrap();
+    let mut before = Vec::new();
     for value in 1..4 {
+        before = std::fs::read(&path).unwrap();
         fill(&mut arena, value);
         arena.commit(0, value).unwrap();
     }
@@ -314,6 +316,16 @@ fn a_commit_that_was_not_finished_is_told_from_damage() {
     let word = (3 + PAGES as u64 - 1).to_le_bytes();
     let last = bytes.chunks(4096).rposition(|block| block.starts_with(&word)).unwrap();
     bytes[last * 4096..][..4096].fill(0);
+    // The witnesses of the last commit have heard of it: it was finished, and is damaged now.
+    std::fs::write(&path, &bytes).unwrap();
+    let damaged = banyan_arena::inspect::verify(&path, &mut |_, _| {}).map(drop).unwrap_err();
+    assert!(damaged.to_string().contains(&format!("bytes {}..", last * 4096)), "{damaged}");
+    let witnesses: Vec<usize> =
+        (0..before.len() / 4096).filter(|block| before[block * 4096..].starts_with(b"BANYWITN")).collect();
+    assert_eq!(witnesses.len(), 2);
+    for at in witnesses {
+        bytes[at * 4096..][..4096].copy_from_slice(&before[at * 4096..][..4096]);
+    }
     std::fs::write(&path, &bytes).unwrap();
     let torn = check();
     assert!(torn.damage.is_empty(), "{:?}", torn.damage);

@@ -1,7 +1,10 @@
 //! Heaps that are mostly holes, and the largest there are.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::alloc::Layout;
 
+use banyan_arena::inspect::{self, Export};
 use banyan_arena::{Arena, ArenaOptions, Loading};
 
 /// What is freed costs what was in it, not its size.
@@ -103,6 +106,61 @@ fn small_objects_that_are_freed_leave_no_pages() {
             unsafe { arena.free(object, large) };
         }
     }
+}
+
+/// Bytes of this process's memory that a range of addresses takes.
+fn resident(range: std::ops::Range<u64>) -> u64 {
+    let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+    let mut is_inside = false;
+    let mut kilobytes = 0;
+    for line in maps.lines() {
+        let first = line.split(' ').next().unwrap();
+        if let Some((start, _)) = first.split_once('-') {
+            is_inside = range.contains(&u64::from_str_radix(start, 16).unwrap());
+        } else if is_inside && first == "Rss:" {
+            kilobytes += line.split_ascii_whitespace().nth(1).unwrap().parse::<u64>().unwrap();
+        }
+    }
+    kilobytes << 10
+}
+
+/// Small objects that come and go by the hundred thousand: memory, export and a compacted file are as small
+/// as before, and the file itself grows in the first rounds only.
+#[test]
+fn rounds_of_small_objects_leave_memory_file_and_export_as_they_were() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a");
+    let base = 0x2d00_0000_0000;
+    let options = ArenaOptions { base, reservation: 1 << 36, ..ArenaOptions::default() };
+    let mut arena = Arena::create(&path, options).unwrap();
+    let layout = Layout::from_size_align(48, 16).unwrap();
+    let mut lengths = Vec::new();
+    for round in 1..=8 {
+        // 12 MB and more.
+        let objects: Vec<_> = (0..250_000 + round * 1000).map(|_| arena.allocate(layout).unwrap()).collect();
+        for object in &objects {
+            // SAFETY: the object has 48 bytes.
+            unsafe { object.cast::<[u64; 6]>().write([round; 6]) };
+        }
+        arena.commit(1, round).unwrap();
+        assert!(resident(base..base + (1 << 36)) > 12_000_000);
+        for object in objects {
+            // SAFETY: the object was allocated above with this layout, and is used no more.
+            unsafe { arena.free(object, layout) };
+        }
+        arena.commit(2, round).unwrap();
+        let resident = resident(base..base + (1 << 36));
+        assert!(resident < 1 << 20, "{resident} bytes of memory after round {round}");
+        lengths.push(std::fs::metadata(&path).unwrap().len());
+    }
+    assert!(lengths[7] <= lengths[3], "the file grows with every round: {lengths:?}");
+    drop(arena);
+    let output = directory.path().join("export");
+    inspect::export(&path, Export::default(), &output, &mut |_, _| {}).unwrap();
+    let exported = std::fs::metadata(&output).unwrap().len();
+    assert!(exported < 1 << 20, "{exported} bytes are exported");
+    let compacted = inspect::compact(&path, &mut |_, _| {}).unwrap().after;
+    assert!(compacted < 2 << 20, "{compacted} bytes are left of {lengths:?}");
 }
 
 /// The last page of the largest reservation has the largest number that there is.

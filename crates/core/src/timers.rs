@@ -244,8 +244,8 @@ impl Timers {
         self.0.get(&key(call))?.waiting
     }
 
-    /// The signal was taken at this reading of the clock, or before: what was missed until now counts, and the
-    /// timer goes on. If that was seen before it is told, the signal that waits now is the next one.
+    /// The signal was taken at this reading of the clock, or before: what was missed until now counts, and
+    /// the timer goes on. If that was seen before it is told, the signal that waits now is the next one.
     pub fn taken(&mut self, number: u32, now: u64, known: Known) {
         let Some(timer) = self.0.get_mut(&Key::Numbered(number)) else { return };
         let was_untold = core::mem::replace(&mut timer.is_untold, known == Known::Seen);

@@ -19,7 +19,7 @@ use crate::model::address::{Address, ConfigurationNumber, Local};
 use crate::model::behaviour::{Behaviour, Exhausted, Factory, Failure};
 use crate::model::context::Context;
 use crate::model::message::Message;
-use crate::model::supervision::{Control, Directive, End};
+use crate::model::supervision::{Control, Directive, End, Watch};
 use crate::model::timers::{Timer, Timers};
 use crate::mutation::{Mutation, makes};
 use crate::sponsors::accounts::Controller;
@@ -56,7 +56,7 @@ pub(crate) struct Extras {
     /// The actor that may decide about it like its supervisor: the one that made it.
     pub(crate) maker: Option<Local>,
     pub(crate) factory: Foreign<Factory>,
-    pub(crate) watchers: Vec<Address>,
+    pub(crate) watchers: Vec<Watch>,
     /// Actors that end when it fails.
     pub(crate) links: Vec<Local>,
     /// Actors that end with it, whichever way.
@@ -532,7 +532,7 @@ mod tests {
     use super::{Event, RunningConfiguration};
     use crate::model::actor::closure;
     use crate::model::address::Address;
-    use crate::model::supervision::{Control, End};
+    use crate::model::supervision::{Control, End, Watch};
 
     fn actor() -> Box<dyn crate::model::behaviour::Behaviour> {
         closure((), |(), (): &(), _| Ok(()))
@@ -571,7 +571,8 @@ mod tests {
             let (maker, belonging) = (running.local_of(owner), running.local_of(one));
             running.extras(one).maker = Some(maker);
             running.extras(owner).belongings.insert(belonging);
-            running.control_at(maker, Control::Monitor(Address::local(belonging)));
+            let watch = Watch { watcher: Address::local(belonging), by: None };
+            running.control_at(maker, Control::Monitor(watch));
             running.control_at(maker, Control::Link(belonging));
             running.end(one, &End::Stopped);
         }

@@ -13,7 +13,7 @@ use crate::model::address::{Address, ConfigurationNumber, Local, Place};
 use crate::model::behaviour::{Behaviour, Failure};
 use crate::model::message::Message;
 use crate::model::start::Start;
-use crate::model::supervision::{Control, Directive, End, Ended, Failed};
+use crate::model::supervision::{Control, Directive, End, Ended, Failed, Watch};
 use crate::mutation::{Mutation, makes};
 
 /// How an actor ends whose configuration is removed.
@@ -31,7 +31,7 @@ pub(crate) fn unanswered(at: Local, control: Control) -> Option<Unanswered> {
         return None;
     }
     match control {
-        Control::Monitor(watcher) => {
+        Control::Monitor(Watch { watcher, .. }) => {
             Some(Unanswered::Tell(watcher, Ended { actor: Address::local(at), how: End::Unknown }))
         }
         Control::Link(other) => {
@@ -87,15 +87,15 @@ impl RunningConfiguration {
             return;
         }
         match control {
-            Control::Monitor(watcher) => {
+            Control::Monitor(watch) => {
                 let mut watchers = std::mem::take(&mut self.extras(slot).watchers);
                 if is_sweep_due(watchers.len()) {
-                    watchers.retain(|one| !self.is_gone(one));
+                    watchers.retain(|one| !self.is_gone(&one.watcher));
                 }
-                watchers.push(watcher);
+                watchers.push(watch);
                 self.extras(slot).watchers = watchers;
             }
-            Control::Unmonitor(watcher) => self.extras(slot).watchers.retain(|one| *one != watcher),
+            Control::Unmonitor(watch) => self.extras(slot).watchers.retain(|one| !one.ends_by(&watch)),
             Control::Link(other) => {
                 let mut links = std::mem::take(&mut self.extras(slot).links);
                 if is_sweep_due(links.len()) {
@@ -396,7 +396,7 @@ impl RunningConfiguration {
         }
         // They are met, and come to nothing, in their turn.
         self.queue.extend(extras.stashed.into_iter().chain(extras.held.into_iter().flatten()));
-        for watcher in extras.watchers.into_iter().filter(|_| !makes(Mutation::SilentEnd)) {
+        for Watch { watcher, .. } in extras.watchers.into_iter().filter(|_| !makes(Mutation::SilentEnd)) {
             self.tell(&watcher, Message::new(Ended { actor: Address::local(actor), how: how.clone() }));
         }
         if matches!(how, End::Failed(_)) || makes(Mutation::EndLinkedOnStop) {

@@ -17,7 +17,7 @@ use crate::containment::Foreign;
 use crate::model::address::{Addr, Address, ConfigurationNumber, Local, Place};
 use crate::model::behaviour::{Behaviour, Exhausted};
 use crate::model::message::{Message, Payload};
-use crate::model::supervision::{Control, Directive, End, Ended, Failed};
+use crate::model::supervision::{Control, Directive, End, Ended, Failed, Watch};
 use crate::model::timers::TimerId;
 use crate::sponsors::sponsor::{Signal, Sponsor};
 use crate::system::facilities::Facilities;
@@ -191,12 +191,19 @@ impl Context<'_> {
 
     /// `watcher` receives a message when an actor ends; at once, if it has.
     pub fn monitor(&mut self, actor: &Address, watcher: &Addr<Ended>) {
-        self.control(actor, Control::Monitor(watcher.address().clone()));
+        let watch = self.watch(watcher.address().clone());
+        self.control(actor, Control::Monitor(watch));
     }
 
-    /// `watcher` hears no more of it when the actor ends.
+    /// `watcher` hears no more of it when the actor ends, if it was this actor that had asked for that, or is
+    /// the watcher.
     pub fn unmonitor(&mut self, actor: &Address, watcher: &Addr<Ended>) {
-        self.control(actor, Control::Unmonitor(watcher.address().clone()));
+        let watch = self.watch(watcher.address().clone());
+        self.control(actor, Control::Unmonitor(watch));
+    }
+
+    fn watch(&self, watcher: Address) -> Watch {
+        Watch { watcher, by: Some(self.running.local_of(self.slot)) }
     }
 
     /// If the other actor is ended by a failure, so is this one; at once, if it has ended. Two that are to
@@ -340,7 +347,7 @@ impl Context<'_> {
     pub fn register(&mut self, name: &str, actor: &Address) -> Result<(), NameTaken> {
         let watcher = self.facilities.names.reserve(name, actor)?;
         self.running.effects.deferred.push(Deferred::Name(name.to_owned()));
-        self.control(actor, Control::Monitor(watcher));
+        self.control(actor, Control::Monitor(Watch { watcher, by: None }));
         Ok(())
     }
 

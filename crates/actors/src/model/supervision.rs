@@ -14,7 +14,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::address::{Address, ConfigurationNumber, Local};
+use crate::model::address::{Address, ConfigurationNumber, Local, Place};
+use crate::mutation::{Mutation, makes};
 
 /// What is done about an actor whose event has failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,13 +59,31 @@ pub struct Ended {
     pub how: End,
 }
 
+/// Who wants to know when an actor ends.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    pub(crate) watcher: Address,
+    /// The actor that asked for it; `None`: the program did.
+    pub(crate) by: Option<Local>,
+}
+
+impl Watch {
+    /// Whether this one is taken away by that: who asked for it may, and the watcher itself. Others know its
+    /// address, which is a right to send to it and no more.
+    pub(crate) fn ends_by(&self, other: &Watch) -> bool {
+        let itself = |local: Local| matches!(self.watcher.0, Place::Local(watcher) if watcher == local);
+        let may = self.by == other.by || other.by.is_some_and(itself) || makes(Mutation::AnyoneUnmonitors);
+        self.watcher == other.watcher && may
+    }
+}
+
 /// What is done to an actor from outside of it.
 #[derive(Debug)]
 pub(crate) enum Control {
     /// Somebody wants to know when it ends.
-    Monitor(Address),
+    Monitor(Watch),
     /// And does not any more.
-    Unmonitor(Address),
+    Unmonitor(Watch),
     /// The other one ends when it fails.
     Link(Local),
     /// What this actor has decided about it, if it may.

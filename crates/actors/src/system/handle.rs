@@ -19,7 +19,7 @@ use crate::model::address::{Addr, Address, Local, Place};
 use crate::model::ask::{self, AskError};
 use crate::model::durable_address::DurableAddress;
 use crate::model::message::{Message, Payload};
-use crate::model::supervision::{Control, ControlOf};
+use crate::model::supervision::{Control, ControlOf, Watch};
 use crate::mutation::{Mutation, makes};
 use crate::processor::dispatching::assert_outside_of_events;
 use crate::sponsors::sponsor::Sponsor;
@@ -251,14 +251,14 @@ impl Handle {
     pub fn register(&self, name: &str, actor: &Address) -> Result<(), NameTaken> {
         let watcher = self.system.facilities.names.reserve(name, actor)?;
         self.system.facilities.names.confirm(name);
-        self.control(actor, Control::Monitor(watcher));
+        self.control(actor, Control::Monitor(Watch { watcher, by: None }));
         Ok(())
     }
 
     /// Takes a name away.
     pub fn unregister(&self, name: &str) {
         if let Some((actor, watcher)) = self.system.facilities.names.unregister(name) {
-            self.control(&actor, Control::Unmonitor(watcher));
+            self.control(&actor, Control::Unmonitor(Watch { watcher, by: None }));
         }
     }
 

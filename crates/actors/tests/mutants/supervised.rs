@@ -20,6 +20,7 @@ pub(super) const CHECKS: &[(&str, Check)] = &[
     ("who may decide", deciding),
     ("a restart", restart),
     ("links and monitors", links),
+    ("who may unmonitor", unmonitoring),
     ("the dead", dead),
     ("adapters", adapters),
     ("an escalation", escalation),
@@ -70,6 +71,27 @@ fn held() -> Result<(), String> {
         Ok(())
     });
     expect(&received.try_iter().collect::<Vec<_>>(), &vec![100, 1, 2, 3])
+}
+
+fn unmonitoring() -> Result<(), String> {
+    let mut simulation = Simulation::new(1, 1, Quota::AMPLE);
+    let (ends, ended) = listener::<Ended>(&simulation);
+    let watched = simulation.create(Configuration::new("watched").with_behaviour(failing()));
+    let number = simulation.configurations().iter().find(|one| one.name == "watched").map(|one| one.number);
+    // A stranger, who knows both addresses, comes after the one that has asked for it.
+    for is_stranger in [false, true] {
+        let (watched, ends) = (watched.clone(), ends.clone());
+        run(&mut simulation, move |context| {
+            match is_stranger {
+                false => context.monitor(&watched, &ends),
+                true => context.unmonitor(&watched, &ends),
+            }
+            Ok(())
+        });
+    }
+    simulation.remove(number.unwrap_or_default());
+    simulation.run(100_000);
+    expect(&ended.try_iter().count(), &1)
 }
 
 fn undecided() -> Result<(), String> {

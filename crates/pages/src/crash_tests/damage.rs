@@ -1,12 +1,13 @@
 //! Damage to the log, which looks like its end: a header that is gone, a file that was cut. Whatever was
-//! acknowledged is there, or what is in its place is named.
+//! acknowledged is there, or what is in its place is named. The witnesses lag here, as they may after a power
+//! cut; `wounds` has them.
 
 use std::sync::Arc;
 
 use super::explore::{IDENTITY, small};
 use super::model::{Chance, Version, random_step};
 use crate::disk::{BLOCK_SIZE, Disk, MemoryDisk};
-use crate::store::{LogEnd, Mutation, OpenError, Store, StoreOptions};
+use crate::store::{FIRST_WITNESSES, LogEnd, Mutation, OpenError, Store, StoreOptions};
 
 /// A store whose log goes on for some segments: its image, its last commit, the headers of the log, first to
 /// last, and the block at which its last segment ends.
@@ -27,7 +28,18 @@ fn logged(seed: u64, options: StoreOptions) -> (Vec<u8>, Version, Vec<u64>, u64)
     let headers = store.log_headers();
     assert!(headers.len() == 20, "nothing was folded in between");
     let end = store.log_end();
-    (memory.image(), version, headers, end)
+    (lagging(memory.image()), version, headers, end)
+}
+
+/// The file with witnesses that have heard of nothing yet.
+fn lagging(mut image: Vec<u8>) -> Vec<u8> {
+    let new = Arc::new(MemoryDisk::default());
+    Store::create(Arc::clone(&new), IDENTITY, small(Mutation::None)).unwrap();
+    let new = new.image();
+    for at in FIRST_WITNESSES.map(|block| block as usize * BLOCK_SIZE) {
+        image[at..at + BLOCK_SIZE].copy_from_slice(&new[at..at + BLOCK_SIZE]);
+    }
+    image
 }
 
 fn logging(mutation: Mutation) -> StoreOptions {
@@ -174,7 +186,7 @@ fn a_second_header_that_a_crash_kept_from_being_written_is_written_when_the_stor
     version = version.after(&change);
     version.commit(&mut store, &change).unwrap();
     assert_eq!(store.verify(&mut |_, _| {}).unwrap().damage, []);
-    let mut damaged = torn.image();
+    let mut damaged = lagging(torn.image());
     damaged[blocks(first)].fill(0);
     assert!(matches!(Store::open(MemoryDisk::new(damaged), options), Err(OpenError::Damaged(_))));
 }

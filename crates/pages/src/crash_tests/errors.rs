@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::explore::{IDENTITY, small};
 use super::model::{Chance, Version, random_step};
-use crate::disk::{Disk, MemoryDisk, Room};
+use crate::disk::{Block, Disk, MemoryDisk, Room};
 use crate::store::{CommitError, Mutation, OpenError, Store};
 
 /// How the failing call fails.
@@ -51,6 +51,10 @@ impl Disk for FailingDisk {
             return Err(self.error());
         }
         self.disk.write_at(offset, pieces)
+    }
+    /// Whether a note is written matters to no commit.
+    fn note_at(&self, offset: u64, block: &Block) -> io::Result<()> {
+        self.disk.note_at(offset, block)
     }
     fn sync(&self) -> io::Result<()> {
         if self.due() { Err(self.error()) } else { self.disk.sync() }
@@ -158,6 +162,7 @@ fn any_flipped_bit_is_found_and_named() {
                         || report.dropped.as_ref().is_some_and(inside)
                         || report.broken_slot.as_ref().is_some_and(inside)
                         || report.broken_repeat.as_ref().is_some_and(inside)
+                        || report.broken_witness.as_ref().is_some_and(inside)
                         // A list of freed blocks is only padding behind its last run.
                         || report.dropped.is_some();
                     if opened.position().transaction == version.transaction && verified.damage.is_empty() {

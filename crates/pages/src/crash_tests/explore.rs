@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::crash_disk::{Choices, CrashDisk, image_number};
 use super::model::{Chance, Step, Version, random_step};
 use super::recording::{CrashPoint, RecordingDisk};
-use crate::disk::{BLOCK_SIZE, Disk, MemoryDisk, Room};
+use crate::disk::{BLOCK_SIZE, Block, Disk, MemoryDisk, Room};
 use crate::store::{CommitError, Identity, Mutation, Store, StoreOptions};
 
 pub(crate) const IDENTITY: Identity =
@@ -293,6 +293,9 @@ impl Disk for KilledBeforeSync {
     fn write_durable_at(&self, offset: u64, pieces: &[&[u8]]) -> std::io::Result<()> {
         self.write_at(offset, pieces)?;
         Err(self.killed())
+    }
+    fn note_at(&self, offset: u64, block: &Block) -> std::io::Result<()> {
+        if self.1.load(Ordering::Relaxed) { Err(self.killed()) } else { self.0.note_at(offset, block) }
     }
     fn sync(&self) -> std::io::Result<()> {
         // Syncs of the open and of growth are passed on; the one after the record's writes is cut off.

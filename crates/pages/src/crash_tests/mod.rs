@@ -12,3 +12,4 @@ mod full;
 mod model;
 mod mutants;
 mod recording;
+mod wounds;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use crate::disk::{Disk, MemoryDisk, Room};
+use crate::disk::{Block, Disk, MemoryDisk, Room};
 
 pub(crate) const SECTOR: usize = 512;
 
@@ -31,6 +31,8 @@ pub(crate) struct CrashPoint {
 struct State {
     durable: Arc<Vec<u8>>,
     window: Window,
+    /// Sectors that nobody waits for, which a crash leaves old or new.
+    noted: BTreeMap<u64, [u8; SECTOR]>,
     /// What a failed sync has lost: versions as in a window, which later syncs do not make durable.
     lost: BTreeMap<u64, Vec<[u8; SECTOR]>>,
     /// Where the disk is full.
@@ -89,6 +91,9 @@ impl State {
         for (sector, versions) in &self.lost {
             window.sectors.entry(*sector).or_default().splice(0..0, versions.iter().copied());
         }
+        for (sector, bytes) in &self.noted {
+            window.sectors.entry(*sector).or_default().push(*bytes);
+        }
         let point =
             CrashPoint { durable: Arc::clone(&self.durable), window, acknowledged: self.acknowledged };
         self.points.push(point);
@@ -99,6 +104,7 @@ impl State {
         let mut sector = offset / SECTOR as u64;
         for piece in pieces {
             for bytes in piece.as_chunks::<SECTOR>().0 {
+                self.noted.remove(&sector);
                 self.window.sectors.entry(sector).or_default().push(*bytes);
                 touched.push(sector);
                 sector += 1;
@@ -123,6 +129,14 @@ impl State {
             self.lost.entry(*sector).or_default().extend(versions);
         }
         true
+    }
+
+    fn settle_notes(&mut self) {
+        let durable = Arc::make_mut(&mut self.durable);
+        for (sector, bytes) in std::mem::take(&mut self.noted) {
+            let start = sector as usize * SECTOR;
+            durable[start..start + SECTOR].copy_from_slice(&bytes);
+        }
     }
 
     /// These sectors, and the length, reach the platter.
@@ -165,6 +179,14 @@ impl Disk for RecordingDisk {
         state.settle(&touched);
         Ok(())
     }
+    /// All that differs from what was there is in the first sector. Of several notes before a sync only the
+    /// last one is kept: those between it and the durable one say nothing that neither says.
+    fn note_at(&self, offset: u64, block: &Block) -> io::Result<()> {
+        self.current.write_at(offset, &[&block.0])?;
+        let first = block.0.first_chunk::<SECTOR>().unwrap();
+        self.state.lock().unwrap().noted.insert(offset / SECTOR as u64, *first);
+        Ok(())
+    }
     fn sync(&self) -> io::Result<()> {
         let mut state = self.state.lock().unwrap();
         if !state.window.sectors.is_empty() || !state.window.lengths.is_empty() {
@@ -175,6 +197,7 @@ impl Disk for RecordingDisk {
             }
             state.settle(&all);
         }
+        state.settle_notes();
         Ok(())
     }
     fn length(&self) -> io::Result<u64> {
@@ -195,10 +218,11 @@ impl Disk for RecordingDisk {
     fn cut(&self, length: u64) -> io::Result<()> {
         let mut state = self.state.lock().unwrap();
         if length < self.current.length()? {
-            let State { window, lost, .. } = &mut *state;
+            let State { window, lost, noted, .. } = &mut *state;
             for sectors in [&mut window.sectors, lost] {
                 sectors.retain(|sector, _| (sector + 1) * SECTOR as u64 <= length);
             }
+            noted.retain(|sector, _| (sector + 1) * SECTOR as u64 <= length);
             self.current.cut(length)?;
             state.window.lengths.push(length);
         }

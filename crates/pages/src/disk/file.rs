@@ -7,6 +7,7 @@
 
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
@@ -65,8 +66,10 @@ pub enum FileDiskError {
 pub struct FileDisk {
     /// Dropped before the file: what is opened next may get the descriptor's number, and is not to be closed
     /// in a child.
-    _kept_from_children: LeftToParent,
+    _kept_from_children: [Option<LeftToParent>; 2],
     file: File,
+    /// The same file through the page cache, if `file` goes past it: for notes.
+    notes: Option<File>,
     owner: Owner,
     /// Where writes go through the page cache: whether a sync has failed.
     cached: Option<Mutex<bool>>,
@@ -157,11 +160,14 @@ impl FileDisk {
             fdatasync(&descriptor).map_err(io::Error::from)?;
             let _advice = fadvise(&descriptor, 0, None, Advice::DontNeed);
         }
+        let notes = if exclusive && is_direct { open_notes(path, flags, &descriptor) } else { None };
+        let (notes, notes_kept) = notes.unzip();
         let owner = Owner::this_process()?;
         let cached = (!is_direct).then(Mutex::default);
         Ok(Self {
-            _kept_from_children: kept,
+            _kept_from_children: [Some(kept), notes_kept],
             file: descriptor.into(),
+            notes,
             owner,
             cached,
             ahead: Mutex::default(),
@@ -190,6 +196,16 @@ impl Drop for FileDisk {
         let _kept = flock(&self.file, FlockOperation::Unlock);
         let _kept = byte_locks::release_from(&self.file, REST_LOCK);
     }
+}
+
+/// Opens the file again, with the page cache. `None` if it cannot be, or if the name is another file's by
+/// now.
+fn open_notes(path: &Path, flags: OFlags, descriptor: &OwnedFd) -> Option<(File, LeftToParent)> {
+    let flags = flags - OFlags::CREATE - OFlags::EXCL;
+    let opened = LeftToParent::open(|| open(path, flags, Mode::empty()).map_err(io::Error::from));
+    let (again, kept) = opened.ok()?;
+    let (this, other) = (rustix::fs::fstat(descriptor).ok()?, rustix::fs::fstat(&again).ok()?);
+    ((this.st_dev, this.st_ino) == (other.st_dev, other.st_ino)).then(|| (again.into(), kept))
 }
 
 fn write_pieces(file: &File, mut offset: u64, pieces: &[&[u8]], flags: ReadWriteFlags) -> io::Result<()> {
@@ -259,6 +275,13 @@ impl Disk for FileDisk {
             return self.sync();
         }
         self.durably(|| write_pieces(&self.file, offset, pieces, ReadWriteFlags::DSYNC))
+    }
+
+    fn note_at(&self, offset: u64, block: &Block) -> io::Result<()> {
+        self.check_owner()?;
+        self.forget_ahead();
+        // Past the cache it would be a wait for the disk.
+        write_pieces(self.notes.as_ref().unwrap_or(&self.file), offset, &[&block.0], ReadWriteFlags::empty())
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -38,8 +38,10 @@ impl Block {
     /// A block of zero bytes.
     pub const ZERO: Block = Block([0; BLOCK_SIZE]);
 
-    /// `count` blocks of zero bytes.
+    /// `count` blocks of zero bytes. Not inlined: a block on the stack has the whole frame aligned to it, and
+    /// where its function also returned early, LLVM 22 has left out the frame's beginning.
     #[must_use]
+    #[inline(never)]
     pub fn zeroed(count: usize) -> Vec<Block> {
         vec![Block::ZERO; count]
     }
@@ -69,6 +71,12 @@ pub trait Disk: Send + Sync + 'static {
     fn write_durable_at(&self, offset: u64, pieces: &[&[u8]]) -> io::Result<()> {
         self.write_at(offset, pieces)?;
         self.sync()
+    }
+
+    /// Writes a block that is read by the next one to open the disk while the machine runs, and that nobody
+    /// waits for: it is durable after the next [`Disk::sync`], or by and by.
+    fn note_at(&self, offset: u64, block: &Block) -> io::Result<()> {
+        self.write_at(offset, &[&block.0])
     }
 
     /// Returns once every write, and the length, is durable. After an error nothing is known about
@@ -122,6 +130,9 @@ impl<D: Disk + ?Sized> Disk for std::sync::Arc<D> {
     }
     fn write_durable_at(&self, offset: u64, pieces: &[&[u8]]) -> io::Result<()> {
         (**self).write_durable_at(offset, pieces)
+    }
+    fn note_at(&self, offset: u64, block: &Block) -> io::Result<()> {
+        (**self).note_at(offset, block)
     }
     fn sync(&self) -> io::Result<()> {
         (**self).sync()

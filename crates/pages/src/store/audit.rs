@@ -6,7 +6,8 @@ use std::collections::HashSet;
 
 use super::error::{Damage, ReadError};
 use super::fold::decode_dead;
-use super::format::{BlobPointer, Meta, NodePointer, RecordHeader};
+use super::format::{BlobPointer, Meta, NodePointer, RecordHeader, decode_witness};
+use super::witness::witness_damage;
 use super::{BLOCK, Store, check_page};
 use crate::disk::{Block, Disk};
 
@@ -70,6 +71,9 @@ impl<D: Disk> Store<D> {
     pub fn audit(&mut self) -> Result<Audit, ReadError> {
         let mut census = Census::default();
         census.own(0, 2, "the meta slots");
+        for at in self.meta.witnesses.into_iter().filter(|at| *at != 0) {
+            census.own(at, 1, "a witness");
+        }
         census.own(self.log.next, self.log.segment_end - self.log.next, "the log segment");
         census.own_blob(self.meta.space_index, "the index of the space map");
         census.own_blob(self.meta.pending_free, "the list of freed blocks");
@@ -153,6 +157,12 @@ impl<D: Disk> Store<D> {
             if Meta::decode(&block, true).is_err() {
                 let what = "meta slot".to_owned();
                 report.damage.push(Damage { offset: slot * BLOCK, length: BLOCK, what });
+            }
+        }
+        for at in self.meta.witnesses.into_iter().filter(|at| *at != 0) {
+            self.committed.disk.read_at(at * BLOCK, &mut block.0)?;
+            if decode_witness(&block, &self.meta.identity.uuid).is_none() {
+                report.damage.push(witness_damage(at));
             }
         }
         let mut blobs = vec![
@@ -288,13 +298,23 @@ impl<D: Disk> Store<D> {
     pub(crate) fn log_end(&self) -> u64 {
         self.log.segment_end
     }
-    /// Makes both slots what version 1 would have written.
-    pub(crate) fn write_old_metas(&self) -> std::io::Result<()> {
-        for generation in [self.meta.generation - 1, self.meta.generation] {
-            let old = Meta { version: 1, generation, ..self.meta.clone() };
-            self.committed.disk.write_at(generation % 2 * BLOCK, &[&old.encode().0])?;
+    /// Makes both slots what version 1 would have written, with an empty log.
+    pub(crate) fn write_old_metas(&mut self) -> Result<(), super::CommitError> {
+        for at in std::mem::take(&mut self.meta.witnesses).into_iter().filter(|at| *at != 0) {
+            self.space.set(&self.committed.disk, at, 1, super::free_space::BlockUse::Free)?;
         }
-        self.committed.disk.sync()
+        self.slot_versions = [1; 2];
+        for _ in 0..2 {
+            let work = self.begin_any_fold()?;
+            let written = work.write(&self.committed.disk, &mut || {});
+            self.finish_fold(work, written)?;
+        }
+        for generation in [self.meta.generation - 1, self.meta.generation] {
+            let old = Meta { version: 1, generation, witnesses: [0; 2], ..self.meta.clone() };
+            let written = self.committed.disk.write_at(generation % 2 * BLOCK, &[&old.encode().0]);
+            written.map_err(super::CommitError::Io)?;
+        }
+        self.committed.disk.sync().map_err(super::CommitError::Io)
     }
     /// In use only as room for the log to go on, or to keep the meta before whole.
     pub(crate) fn block_is_reserved(&self, block: u64) -> bool {

@@ -8,7 +8,8 @@ use zerocopy::IntoBytes;
 use super::codec::{checksum, page_checksum};
 use super::error::{CommitError, ReadError};
 use super::format::{
-    LogPosition, Position, RecordBody, RecordHeader, Roots, SNAPSHOT_NAME_MAX, SnapshotOperation, roots_fit,
+    LogPosition, Position, REPEATING_VERSION, RecordBody, RecordHeader, Roots, SNAPSHOT_NAME_MAX,
+    SnapshotOperation, roots_fit,
 };
 use super::free_space::BlockUse;
 use super::tree::PageEntry;
@@ -153,6 +154,7 @@ impl<D: Disk> Store<D> {
             self.poisoned = true;
             return Err(error.into());
         }
+        self.note_position();
         Ok(position)
     }
 
@@ -183,7 +185,7 @@ impl<D: Disk> Store<D> {
         let segment = self.options.segment_blocks;
         let LogPosition { next: at, segment_end: end, chain } = self.log;
         // The last block of a segment is for the header behind which the log leaves it.
-        let repeats = self.old_slots == [false; 2] && !self.is_mutated(Mutation::SkipRepeat);
+        let repeats = self.slots_know(REPEATING_VERSION) && !self.is_mutated(Mutation::SkipRepeat);
         let kept = u64::from(repeats);
         let limit = end - kept;
         let (mut next, mut segment_end) = (at + 1, end);
@@ -295,7 +297,9 @@ impl<D: Disk> Store<D> {
         self.statistics.bytes_written +=
             runs.iter().flat_map(|(_, pieces)| pieces).map(|piece| piece.len() as u64).sum::<u64>();
         let skip_sync = self.is_mutated(Mutation::SkipCommitSync);
-        if let ([(start, pieces)], false) = (runs.as_slice(), skip_sync) {
+        // The first record of a segment has the witnesses synced, which have just heard of the last record of
+        // the segment before.
+        if let ([(start, pieces)], false, false) = (runs.as_slice(), skip_sync, self.segment_is_new) {
             return self.committed.disk.write_durable_at(start * BLOCK, pieces);
         }
         let runs: Vec<(u64, Vec<&[u8]>)> =
@@ -359,6 +363,7 @@ impl<D: Disk> Store<D> {
         }
         self.tail.push(TailRecord { position: position.clone(), operation: body.operation, overhead, pages });
         self.position = position;
+        self.segment_is_new = header.segment_end != end;
         self.log = LogPosition { next: header.next, segment_end: header.segment_end, chain: sum };
         Ok(())
     }

@@ -145,6 +145,7 @@ impl<D: Disk> Store<D> {
         let mut pages = 0;
         let work = self.begin_fold_with(|store, folding| {
             let mut moving = Moving { limit, first_free: 0, moved: HashMap::new(), nodes: HashMap::new() };
+            folding.limit = Some(limit);
             let log = store.move_log(folding, &moving)?;
             pages = store.move_pages(folding, &mut moving, progress)?;
             folding.tree = store.move_tree(folding, &mut moving, folding.tree)?;

@@ -241,6 +241,8 @@ pub(super) struct Folding {
     /// Dead blocks that the newest snapshot still needs, with their births.
     held: Vec<(u64, u64)>,
     blobs: Vec<(u64, Vec<u8>)>,
+    /// Witnesses from this block on are moved.
+    pub(super) limit: Option<u64>,
     stage: BTreeMap<u32, Option<PageEntry>>,
 }
 
@@ -402,8 +404,12 @@ impl<D: Disk> Store<D> {
         self.pending_free_blocks = blocks_in(&self.pending_free);
         self.snapshots = pending.table;
         self.tail.forget(pending.records, pending.log_blocks);
-        self.meta = work.meta;
-        self.old_slots[(self.meta.generation % META_SLOTS) as usize] = false;
+        let witnesses = std::mem::replace(&mut self.meta, work.meta).witnesses;
+        if witnesses != self.meta.witnesses {
+            // The new ones know of no commit beside the fold.
+            self.note_position();
+        }
+        self.slot_versions[(self.meta.generation % META_SLOTS) as usize] = self.meta.version;
         let mut view = self.committed.view();
         view.tree = self.meta.tree;
         view.folding.clear();
@@ -422,6 +428,9 @@ impl<D: Disk> Store<D> {
 
         let old = [self.meta.space_index, self.meta.pending_free, self.meta.snapshots];
         folding.released.extend(old.iter().filter(|blob| blob.block != 0).map(|b| (b.block, b.blocks())));
+        let limit = folding.limit.unwrap_or(self.space.total);
+        let (released, written) = (&mut folding.released, &mut folding.change.written);
+        let witnesses = self.place_witnesses(limit, released, written)?;
         self.hold(&mut folding)?;
         let snapshots = folding.table.encode();
         let snapshots = self.place(&mut folding, snapshots)?;
@@ -468,6 +477,7 @@ impl<D: Disk> Store<D> {
             space_index,
             pending_free,
             snapshots,
+            witnesses,
         };
         self.space.index = index;
         if !self.is_mutated(Mutation::FreePendingEarly) {

@@ -13,12 +13,23 @@ use crate::disk::{BLOCK_SIZE, Block};
 pub(crate) const META_MAGIC: &[u8; 8] = b"BANYARNA";
 /// First eight bytes of a log record.
 pub(crate) const RECORD_MAGIC: &[u8; 8] = b"BANYRECD";
+/// First eight bytes of a witness.
+const WITNESS_MAGIC: &[u8; 8] = b"BANYWITN";
+const WITNESS_CHECKSUM: usize = 32;
+const WITNESS_END: usize = WITNESS_CHECKSUM + 8;
 /// Version of the format that this build writes. It reads those before too.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 /// The first version that repeats the header of a record behind which the log goes on in another segment.
 pub(crate) const REPEATING_VERSION: u32 = 2;
+/// The first version with witnesses.
+pub(crate) const WITNESSED_VERSION: u32 = 3;
 /// Blocks 0 and 1 are the meta slots.
 pub(crate) const META_SLOTS: u64 = 2;
+/// Where the witnesses of a new arena are: behind the slots, and so far behind that no wound of 16 blocks
+/// takes both.
+pub(crate) const FIRST_WITNESSES: [u64; 2] = [META_SLOTS, META_SLOTS + 17];
+/// Where the log of a new arena begins.
+pub(crate) const FIRST_SEGMENT: u64 = FIRST_WITNESSES[1] + 1;
 /// Bytes that all roots may take together when encoded.
 pub(crate) const ROOTS_BYTES_MAX: usize = 1536;
 /// Bytes of a snapshot's name.
@@ -29,6 +40,8 @@ const RECORD_CHECKSUM: usize = 96;
 /// Where a record's header says which block repeats it.
 const RECORD_REPEAT: usize = BLOCK_SIZE - 8;
 const META_CHECKSUM: usize = BLOCK_SIZE - 16;
+/// Where a meta names the witnesses; zero before version 3.
+const META_WITNESSES: usize = META_CHECKSUM - 16;
 
 /// Where a run of bytes lies, and what it must hash to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -173,6 +186,8 @@ pub(crate) struct Meta {
     pub(crate) pending_free: BlobPointer,
     /// Snapshots and their deadlists.
     pub(crate) snapshots: BlobPointer,
+    /// Blocks of the witnesses. 0: none.
+    pub(crate) witnesses: [u64; 2],
 }
 
 /// Why a meta slot was not accepted.
@@ -205,6 +220,11 @@ impl Meta {
         self.position.encode(&mut writer);
         let mut block = Block::ZERO;
         block.0[..writer.bytes.len()].copy_from_slice(&writer.bytes);
+        for (bytes, at) in
+            block.0[META_WITNESSES..META_CHECKSUM].as_chunks_mut::<8>().0.iter_mut().zip(self.witnesses)
+        {
+            *bytes = at.to_le_bytes();
+        }
         let sum = wide_checksum(&block.0[..META_CHECKSUM]);
         block.0[META_CHECKSUM..].copy_from_slice(&sum.to_le_bytes());
         block
@@ -229,7 +249,12 @@ impl Meta {
         if page_size != BLOCK_SIZE as u32 {
             return Err(MetaFault::PageSize(page_size));
         }
-        Self::decode_body(version, &mut reader).ok_or(MetaFault::Checksum)
+        let mut meta = Self::decode_body(version, &mut reader).ok_or(MetaFault::Checksum)?;
+        if version >= WITNESSED_VERSION {
+            let mut reader = Reader { bytes: &block.0[META_WITNESSES..] };
+            meta.witnesses = [reader.u64(), reader.u64()].map(Option::unwrap_or_default);
+        }
+        Ok(meta)
     }
 
     /// Whether what the slot says of places can be so in a file of `total` blocks. An intact checksum proves
@@ -239,6 +264,7 @@ impl Meta {
         (META_SLOTS..=segment_end).contains(&next)
             && segment_end <= total
             && self.tree.block < total
+            && self.witnesses.iter().all(|at| *at < total && *at != 1)
             && self.position.transaction < 1 << 48
             && self.generation < 1 << 48
     }
@@ -258,8 +284,28 @@ impl Meta {
             pending_free: BlobPointer::decode(reader)?,
             snapshots: BlobPointer::decode(reader)?,
             position: Position::decode(reader)?,
+            witnesses: [0; 2],
         })
     }
+}
+
+/// Makes a block of zeroes, or one that was a witness of this arena, a witness: the arena's last commit. All
+/// of it is in the block's first sector, which a disk writes whole or not at all.
+pub(crate) fn make_witness(block: &mut Block, uuid: &[u8; 16], transaction: u64) {
+    block.0[..8].copy_from_slice(WITNESS_MAGIC);
+    block.0[8..24].copy_from_slice(uuid);
+    block.0[24..WITNESS_CHECKSUM].copy_from_slice(&transaction.to_le_bytes());
+    let sum = checksum(&block.0[..WITNESS_CHECKSUM]);
+    block.0[WITNESS_CHECKSUM..WITNESS_END].copy_from_slice(&sum.to_le_bytes());
+}
+
+/// The commit that a witness of this arena names.
+pub(crate) fn decode_witness(block: &Block, uuid: &[u8; 16]) -> Option<u64> {
+    let mut reader = Reader { bytes: &block.0 };
+    let is_ours = reader.take(8)? == WITNESS_MAGIC && reader.take(16)? == uuid;
+    let transaction = reader.u64()?;
+    let is_intact = reader.u64()? == checksum(&block.0[..WITNESS_CHECKSUM]);
+    (is_ours && is_intact && reader.bytes.iter().all(|byte| *byte == 0)).then_some(transaction)
 }
 
 /// What a commit does to the set of retained snapshots.

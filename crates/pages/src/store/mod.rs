@@ -25,6 +25,7 @@ pub mod fuzzing;
 mod recovery;
 mod snapshots;
 mod tree;
+mod witness;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -42,10 +43,11 @@ pub use self::error::{CommitError, CreateError, Damage, OpenError, ReadError};
 pub use self::fold::FoldWork;
 pub use self::fold::let_readers_in;
 use self::fold::{PendingFold, SnapshotTable};
+pub(crate) use self::format::FIRST_WITNESSES;
 pub use self::format::roots_fit;
 use self::format::{BlobPointer, LogPosition, Meta, NodePointer};
 pub use self::format::{FORMAT_VERSION, Identity, Position, Roots, SNAPSHOT_NAME_MAX, SnapshotOperation};
-use self::free_space::{BlockUse, FreeSpace};
+use self::free_space::FreeSpace;
 pub use self::recovery::LogEnd;
 pub use self::recovery::RecoveryReport;
 use self::snapshots::Holds;
@@ -112,6 +114,7 @@ pub(crate) enum Mutation {
     TrustTakenBack,
     CutEarly,
     MoveNoDead,
+    SkipWitness,
 }
 
 /// Bytes and calls since the store was opened.
@@ -174,9 +177,11 @@ pub struct Store<D: Disk> {
     log: LogPosition,
     space: FreeSpace,
     tail: Tail,
-    /// Slots whose meta an old build would read: it knows of no repeated headers, so there are none while
-    /// there is one.
-    old_slots: [bool; 2],
+    /// Versions of the metas in the slots. What a build of one of them does not know of is not there yet: it
+    /// would still take the file.
+    slot_versions: [u32; 2],
+    /// Whether the log's next record is the first in its segment.
+    segment_is_new: bool,
     /// Runs that the meta before the newest still refers to.
     pending_free: Vec<(u64, u64)>,
     /// Blocks in them.
@@ -191,6 +196,8 @@ pub struct Store<D: Disk> {
     statistics: StoreStatistics,
     /// Where the pages of a commit are gathered, behind a place for the header.
     gathered: Vec<Block>,
+    /// What the witnesses say: one block.
+    witness: Vec<Block>,
 }
 
 impl Identity {
@@ -221,7 +228,7 @@ impl<D: Disk> Store<D> {
             return Err(CreateError::BadGeometry { base, reservation });
         }
         let first_segment = options.segment_blocks.max(SEGMENT_MIN).min(options.growth_blocks);
-        let total = (format::META_SLOTS + first_segment).max(options.growth_blocks);
+        let total = (format::FIRST_SEGMENT + first_segment).max(options.growth_blocks);
         disk.grow(total * BLOCK, Room::Written).map_err(|source| match source.kind() {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
                 CreateError::DiskFull { needed: total * BLOCK, source }
@@ -229,8 +236,8 @@ impl<D: Disk> Store<D> {
             _ => CreateError::Io(source),
         })?;
         let log = LogPosition {
-            next: format::META_SLOTS,
-            segment_end: format::META_SLOTS + first_segment,
+            next: format::FIRST_SEGMENT,
+            segment_end: format::FIRST_SEGMENT + first_segment,
             chain: checksum(&identity.uuid),
         };
         let meta = Meta {
@@ -244,15 +251,22 @@ impl<D: Disk> Store<D> {
             space_index: BlobPointer::default(),
             pending_free: BlobPointer::default(),
             snapshots: BlobPointer::default(),
+            witnesses: FIRST_WITNESSES,
         };
         // Both slots are written, so that from the first moment either can be lost.
         let second = Meta { generation: 1, ..meta.clone() };
         disk.write_at(0, &[&meta.encode().0, &second.encode().0])?;
+        let mut witness = Block::zeroed(1);
+        format::make_witness(&mut witness[0], &identity.uuid, 0);
+        for at in FIRST_WITNESSES {
+            disk.write_at(at * BLOCK, &[&witness[0].0])?;
+        }
         disk.sync()?;
-        let mut space = FreeSpace::new(total);
-        let marked = space.set(&disk, 0, log.segment_end, BlockUse::Used);
+        let space = FreeSpace::new(total);
+        let mut store = Self::assemble(disk, options, second, space, Vec::new(), SnapshotTable::default());
+        let marked = store.mark_first_blocks();
         marked.map_err(|error| CreateError::Io(std::io::Error::other(error)))?;
-        Ok(Self::assemble(disk, options, second, space, Vec::new(), SnapshotTable::default()))
+        Ok(store)
     }
 
     fn assemble(
@@ -275,7 +289,8 @@ impl<D: Disk> Store<D> {
             meta,
             space,
             tail: Tail::default(),
-            old_slots: [false; 2],
+            slot_versions: [FORMAT_VERSION; 2],
+            segment_is_new: true,
             pending_free,
             snapshots,
             pending: None,
@@ -283,6 +298,7 @@ impl<D: Disk> Store<D> {
             holds: Holds::default(),
             statistics: StoreStatistics::default(),
             gathered: Vec::new(),
+            witness: Block::zeroed(1),
         }
     }
 

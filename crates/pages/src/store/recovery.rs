@@ -15,10 +15,10 @@ use super::codec::{checksum, page_checksum};
 use super::error::{Damage, OpenError, ReadError};
 use super::fold::{SnapshotTable, decode_runs, read_blob};
 use super::format::{
-    BlobPointer, META_SLOTS, Meta, MetaFault, Position, REPEATING_VERSION, RecordBody, RecordHeader,
+    BlobPointer, FORMAT_VERSION, META_SLOTS, Meta, MetaFault, Position, RecordBody, RecordHeader,
 };
-use super::free_space::BlockUse;
 use super::free_space::FreeSpace;
+use super::witness::read_witnesses;
 use super::{BLOCK, LogPosition, Mutation, Store, StoreOptions, TAKEN_BACK};
 use crate::disk::{Block, Disk};
 
@@ -34,6 +34,9 @@ pub struct RecoveryReport {
     /// The second header of the last record, if it is not the same as the first: a crash between the two
     /// leaves it so. The record counts, and opening to write has written it again.
     pub broken_repeat: Option<Damage>,
+    /// A witness of the last commit that is not intact. It costs nothing while the other one is; opening to
+    /// write has written it again.
+    pub broken_witness: Option<Damage>,
 }
 
 /// Whether a writer may have the file open meanwhile, so that what is missing may be there at the next look.
@@ -66,13 +69,14 @@ impl<D: Disk> Store<D> {
     /// # Errors
     /// Everything that makes the file not a sound arena, see [`OpenError`]. Nothing is changed then.
     pub fn open(disk: D, options: StoreOptions) -> Result<(Self, RecoveryReport), OpenError> {
-        let opened = Self::open_read_only(disk, options)?;
+        let mut opened = Self::open_read_only(disk, options)?;
         if !opened.0.is_mutated(Mutation::SkipOpenSync) {
             opened.0.committed.disk.sync()?;
         }
         opened.0.erase_dropped()?;
         opened.0.erase_taken_back()?;
         opened.0.write_repeat(&opened.1)?;
+        opened.0.mend_witnesses()?;
         Ok(opened)
     }
 
@@ -160,7 +164,7 @@ impl<D: Disk> Store<D> {
         end: LogEnd,
     ) -> Result<(Self, RecoveryReport), OpenError> {
         let mut report = RecoveryReport::default();
-        let (meta, old_slots) = newest_meta(&disk, disk.length()?, options, &mut report)?;
+        let (meta, slot_versions) = newest_meta(&disk, disk.length()?, options, &mut report)?;
         // After the meta: a file in motion may have grown before it was written.
         let length = disk.length()?;
         let ignore_length = cfg!(test) && options.mutation == Mutation::IgnoreLength;
@@ -180,12 +184,10 @@ impl<D: Disk> Store<D> {
         }
         let index = read_blob(&disk, meta.space_index, "index of the space map")?;
         let file_total = length / BLOCK;
-        let mut space = FreeSpace::decode_index(&index, file_total)
+        // Before the log: its writer may go on.
+        let witnessed = read_witnesses(&disk, &meta, &mut report)?;
+        let space = FreeSpace::decode_index(&index, file_total)
             .ok_or_else(|| damaged(meta.space_index, "index of the space map"))?;
-        if meta.space_index.block == 0 {
-            // Never folded: nothing but the slots and the first segment is in use.
-            space.set(&disk, 0, meta.log.segment_end, BlockUse::Used)?;
-        }
         let pending_free = decode_runs(&read_blob(&disk, meta.pending_free, "list of freed blocks")?)
             .filter(|runs| {
                 runs.iter().all(|(at, count)| at.checked_add(*count).is_some_and(|end| end <= file_total))
@@ -200,14 +202,40 @@ impl<D: Disk> Store<D> {
                 .ok_or_else(|| damaged(meta.snapshots, "snapshot table"))?
         };
         let mut store = Self::assemble(disk, options, meta, space, pending_free, table);
-        store.old_slots = old_slots;
+        store.slot_versions = slot_versions;
+        if store.meta.space_index.block == 0 {
+            // Never folded.
+            store.mark_first_blocks()?;
+        }
         if !store.is_mutated(Mutation::ForgetLogTail) {
             store.replay(total, motion, end, &mut report)?;
+            store.check_witnessed(witnessed, end, &report)?;
         }
         if motion == Motion::Still {
             report.broken_repeat = store.missing_repeat()?;
         }
         Ok((store, report))
+    }
+
+    /// The log must go as far as the witnesses say: what is missing was acknowledged. Without any of them,
+    /// and with nothing in the log, all that came behind the slots may be gone. A crash does not leave it so:
+    /// a witness is written after a record, and synced by the fold that takes it in.
+    fn check_witnessed(
+        &self,
+        witnessed: Option<u64>,
+        end: LogEnd,
+        report: &RecoveryReport,
+    ) -> Result<(), OpenError> {
+        let is_enough = match witnessed {
+            Some(witnessed) => self.position.transaction >= witnessed,
+            None => report.records > 0,
+        };
+        if end == LogEnd::Taken || is_enough || self.is_mutated(Mutation::SkipWitness) {
+            return Ok(());
+        }
+        let broken = if witnessed.is_none() { &report.broken_witness } else { &report.dropped };
+        let damage = broken.clone().unwrap_or_else(|| self.record_damage("log record"));
+        Err(OpenError::Damaged(damage))
     }
 
     fn replay(
@@ -432,17 +460,17 @@ pub(super) fn newest_generation<D: Disk>(disk: &D) -> Option<u64> {
     meta.ok().map(|(meta, _)| meta.generation)
 }
 
-/// The newest of the two slots that is intact, and which of them an old build would read.
+/// The newest of the two slots that is intact, and the versions of both: a broken one is read by no build.
 fn newest_meta<D: Disk>(
     disk: &D,
     length: u64,
     options: StoreOptions,
     report: &mut RecoveryReport,
-) -> Result<(Meta, [bool; 2]), OpenError> {
+) -> Result<(Meta, [u32; 2]), OpenError> {
     let check = !(cfg!(test) && options.mutation == Mutation::SkipMetaChecksum);
     let mut best: Option<Meta> = None;
     let mut faults = Vec::new();
-    let mut old = [false; 2];
+    let mut versions = [FORMAT_VERSION; 2];
     for slot in 0..2_u64 {
         let mut block = Block::ZERO;
         if (slot + 1) * BLOCK > length {
@@ -451,7 +479,9 @@ fn newest_meta<D: Disk>(
         }
         disk.read_at(slot * BLOCK, &mut block.0)?;
         let decoded = Meta::decode(&block, check);
-        old[slot as usize] = decoded.as_ref().is_ok_and(|meta| meta.version < REPEATING_VERSION);
+        if let Ok(meta) = &decoded {
+            versions[slot as usize] = meta.version;
+        }
         match decoded {
             Ok(meta) if best.as_ref().is_none_or(|other| other.generation < meta.generation) => {
                 best = Some(meta);
@@ -463,7 +493,7 @@ fn newest_meta<D: Disk>(
     let damage = |slot: u64| Damage { offset: slot * BLOCK, length: BLOCK, what: "meta slot".to_owned() };
     if let Some(meta) = best {
         report.broken_slot = faults.first().map(|(slot, _)| damage(*slot));
-        return Ok((meta, old));
+        return Ok((meta, versions));
     }
     for (_, fault) in &faults {
         match fault {
