@@ -347,6 +347,10 @@ fn child_in_little_room() {
     while health() != Some(StoreHealth::Full) {
         runtime.send(&counter, Count::Add(1));
         sent += 1;
+        // What is kept grows: a store of constant size finds room in what it has freed.
+        for _ in 0..50 {
+            runtime.send(&counter, Count::Later(0, 3_600_000));
+        }
         // The last one is not answered: what is not committed is not said.
         answered = runtime.ask(&counter, Duration::from_millis(500), Count::Read).unwrap_or(answered);
         assert!(begun.elapsed() < DEADLINE, "{answered} were answered, and there is room for more");
