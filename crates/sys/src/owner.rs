@@ -22,10 +22,6 @@ static NUMBER: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::null_mut());
 /// Numbers given so far. A child begins with a copy, so its number differs from those of all its forebears.
 static GIVEN: AtomicU64 = AtomicU64::new(0);
 
-/// What a forked process hears that uses its copy.
-pub const FORKED: &str =
-    "the arena belongs to the process that this one was forked from; open it here once that has closed it";
-
 /// The process that made this.
 #[derive(Clone, Copy, Debug)]
 pub struct Owner(u64);

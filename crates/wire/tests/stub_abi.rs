@@ -5,7 +5,7 @@
 
 use banyan_wire::stub::{
     ACTIONS_MAX, Acquire, Action, ActionKind, Answer, Command, Copied, End, Enter, Execute, Executes, Exit,
-    Failed, Filtered, Hello, LeaveNode, Lookup, LowCode, Malformed, MapSource, MemoryCall, Nothing, Open,
+    Failed, Filter, Hello, LeaveNode, Lookup, LowCode, Malformed, MapSource, MemoryCall, Nothing, Open,
     PACKET_MAX, Placed, Purpose, Push, Raise, Range, Refusal, Refused, Reply, Request, Row, StartCarrier,
     StartThread, Started, Steps, StoppedThread, ThreadEnd, TimeElsewhere, TimeHere, TimerCall, TimerState,
     Used, Welcome,
@@ -134,7 +134,7 @@ fn requests() -> Vec<Request> {
             read: [0, 10_000, 0, 10_000],
         }),
         Request::FaultDevice(Nothing {}),
-        Request::Filter(Filtered {
+        Request::Filter(Filter {
             called_for_program: 0x7000_0000_2e0a,
             descriptor_floor: 960,
             low: LowCode::OfOthers,

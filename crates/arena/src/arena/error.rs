@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
+use crate::disk::FORKED;
 use crate::disk::FileDiskError;
 use crate::heap::LoadError;
 use crate::store::{CommitError, CreateError, OpenError, ReadError};
-use banyan_sys::owner::FORKED;
 
 /// Why an arena could not be created or opened. The file is as it was.
 #[derive(Debug, thiserror::Error)]

@@ -5,7 +5,7 @@
 //! does. The stub of each replica asks for its filter and installs it.
 
 use banyan_wire::address_space::{LOW, PROGRAM_CODE};
-use banyan_wire::stub::{Filtered, LowCode};
+use banyan_wire::stub::{FILTER_MAX, Filter, LowCode};
 use banyan_wire::syscalls::{self, Class, DescriptorArguments, Handling, futex};
 use linux_raw_sys::general as linux;
 use linux_raw_sys::ptrace as bpf;
@@ -89,10 +89,10 @@ pub(super) enum Place {
     Elsewhere,
 }
 
-/// The instructions of the filter for threads at this place.
+/// The instructions of the filter for threads at this place, at most [`FILTER_MAX`].
 pub(super) fn filter(
     place: Place,
-    &Filtered { called_for_program, descriptor_floor, low }: &Filtered,
+    &Filter { called_for_program, descriptor_floor, low }: &Filter,
 ) -> Vec<Instruction> {
     let mut program = Program::default();
     program.load(INSTRUCTION_HIGH);
@@ -122,6 +122,8 @@ pub(super) fn filter(
         Place::Elsewhere => program.result_if_equal(linux::__NR_sched_yield, ALLOW),
     }
     program.result(TRAP);
+    // One that is cut off would let pass what it is to trap.
+    assert!(program.0.len() <= FILTER_MAX, "a filter of {} instructions", program.0.len());
     program.0
 }
 
@@ -254,7 +256,7 @@ mod tests {
     }
 
     fn with_low(place: Place, low: LowCode) -> Vec<Instruction> {
-        filter(place, &Filtered { called_for_program: CALLED, descriptor_floor: FLOOR, low })
+        filter(place, &Filter { called_for_program: CALLED, descriptor_floor: FLOOR, low })
     }
 
     /// `struct seccomp_data` in words: number, architecture, instruction, arguments.

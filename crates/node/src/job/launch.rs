@@ -65,15 +65,19 @@ pub fn is_there(path: &Path) -> bool {
 /// Begins a run and becomes its program. Returns only if that fails.
 #[must_use]
 pub fn run(run: &Run) -> LaunchError {
-    if is_in_a_run() {
-        return go_on_in_it(run).unwrap_or_else(LaunchError::Load);
-    }
-    match run_natively(run) {
+    let command = match command_of(run) {
+        Ok(command) => command,
+        Err(error) => return LaunchError::Load(error),
+    };
+    match instead(&command) {
         Ok(None) => {}
-        Ok(Some(error)) => return error,
+        Ok(Some(reason)) => {
+            eprintln!("banyan: {reason}");
+            return become_program(&command);
+        }
         Err(error) => return LaunchError::Load(error),
     }
-    match prepare(run) {
+    match prepare(run, command) {
         Ok(job) => match replica::exec_home(&job.arguments, &job.requests) {
             error if error.kind() == io::ErrorKind::ArgumentListTooLong => {
                 LaunchError::Load(LoadError::ArgumentsTooLong {
@@ -94,20 +98,15 @@ fn is_in_a_run() -> bool {
     PROGRAM_MEMORY.contains(std::ptr::from_ref(&on_the_stack).addr() as u64)
 }
 
-/// Executes the program in place of this one, in the run that there is.
-fn go_on_in_it(run: &Run) -> Result<LaunchError, LoadError> {
-    let command = command_of(run)?;
-    loader::check(&command)?;
-    eprintln!("banyan: this is a run already: {} goes on in it", command.path.display());
-    Ok(become_program(&command))
-}
-
-/// Executes a program natively that cannot be in a run. Returns if that fails, or if it is none of these.
-fn run_natively(run: &Run) -> Result<Option<LaunchError>, LoadError> {
-    let command = command_of(run)?;
-    let Some(reason) = loader::native(&command, |name| std::env::var_os(name))? else { return Ok(None) };
-    eprintln!("banyan: {}: {reason}", command.path.display());
-    Ok(Some(become_program(&command)))
+/// Why a program that can be loaded is executed as it is, in place of this one: in the run that there is, or
+/// natively.
+fn instead(command: &loader::Command) -> Result<Option<String>, LoadError> {
+    let checked = loader::check(command)?;
+    let path = command.path.display();
+    if is_in_a_run() {
+        return Ok(Some(format!("this is a run already: {path} goes on in it")));
+    }
+    Ok(checked.native(|name| std::env::var_os(name)).map(|reason| format!("{path}: {reason}")))
 }
 
 /// Executes a program as it is. Returns only if that fails.
@@ -147,9 +146,7 @@ struct Prepared {
     _node: OwnedFd,
 }
 
-fn prepare(run: &Run) -> Result<Prepared, LaunchError> {
-    let command = command_of(run)?;
-    loader::check(&command)?;
+fn prepare(run: &Run, command: loader::Command) -> Result<Prepared, LaunchError> {
     let settings = job_settings(run, &command);
     let (stubs_end, daemons_end) = replica::socket_pair()?;
     let ask = |node: BorrowedFd<'_>| ask_for_job(node, &settings, daemons_end.as_fd(), io::stderr().as_fd());

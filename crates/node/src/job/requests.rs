@@ -20,7 +20,7 @@ use banyan_wire::address_space::page_down;
 use banyan_wire::control::ControlMessage;
 use banyan_wire::ids::{Access, NodeId, PAGE_BYTES};
 use banyan_wire::stub::{
-    ACTIONS_MAX, Action, ActionKind, Answer, Enter, Execute, Executes, Filtered, Hello, Nothing, Placed,
+    ACTIONS_MAX, Action, ActionKind, Answer, Enter, Execute, Executes, Filter, Hello, Nothing, Placed,
     Purpose, Push, Range, Refusal, Refused, Request, Steps, StoppedThread, ThreadEnd, TimeElsewhere,
 };
 use banyan_wire::{stub, syscalls};
@@ -292,7 +292,7 @@ fn with_file(file: Option<OwnedFd>) -> (Answer, Option<OwnedFd>) {
 }
 
 /// A file with the filter of this replica's system calls.
-fn filter_file(job: &Job, of: &Filtered) -> Option<OwnedFd> {
+fn filter_file(job: &Job, of: &Filter) -> Option<OwnedFd> {
     let place = match &job.role {
         Role::Home(_) if job.facts.places.is_alone() => Place::Alone,
         Role::Home(_) => Place::Home,

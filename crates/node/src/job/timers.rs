@@ -20,9 +20,6 @@ const LOOK_MIN: Duration = Duration::from_millis(1);
 /// And so often at least, for threads begin to run without saying so.
 const LOOK_MAX: Duration = Duration::from_millis(20);
 
-/// What a call says that reads nothing of the program: it is the stub's, which has just taken the signal.
-const SIGNAL_TAKEN: [u64; 4] = [1, 0, 0, 0];
-
 /// The timers of a job, at its home.
 #[derive(Debug, Default)]
 pub(super) struct Kept(Mutex<State>);
@@ -53,7 +50,7 @@ impl Job {
         let now = self.reading(home, clock)?;
         let waiting = home.timers.0.lock().timers.waiting_of(&call);
         // The stub asks when it has taken the signal, which may wait again.
-        let known = if call.read == SIGNAL_TAKEN { Known::Told } else { Known::Seen };
+        let known = if call.read == TimerCall::SIGNAL_TAKEN { Known::Told } else { Known::Seen };
         let is_taken = known == Known::Told || waiting.is_some_and(|waiting| !self.is_pending(&waiting));
         let mut state = home.timers.0.lock();
         if is_taken {

@@ -12,7 +12,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 use banyan_sys::byte_locks::{self, ByteLock};
-use banyan_sys::owner::{FORKED, LeftToParent, Owner};
+use banyan_sys::owner::{LeftToParent, Owner};
 use parking_lot::Mutex;
 use rustix::fs::{
     Advice, FallocateFlags, FlockOperation, Mode, OFlags, fadvise, fallocate, fdatasync, flock, open,
@@ -20,7 +20,7 @@ use rustix::fs::{
 use rustix::io::{Errno, ReadWriteFlags, preadv, pwritev, pwritev2};
 
 use super::ahead::Ahead;
-use super::{BLOCK_SIZE, Block, Disk, Room};
+use super::{BLOCK_SIZE, Block, Disk, FORKED, Room};
 
 /// The lock of a snapshot is on the byte at this offset plus the number of its commit, far behind any file's
 /// end.

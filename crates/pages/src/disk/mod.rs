@@ -1,4 +1,4 @@
-//! The one door to durable storage: everything the arena reads or writes goes through [`Disk`].
+//! The one door to durable storage: everything that is stored goes through [`Disk`].
 //!
 //! That is what makes the crash tests possible: the same commit path runs over a real file
 //! ([`FileDisk`]), over memory ([`MemoryDisk`]), and over the recording disk of the tests, which
@@ -19,6 +19,10 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Bytes in one block: the unit of every read, write and checksum, and the page size of the heap.
 pub const BLOCK_SIZE: usize = 4096;
+
+/// What a forked process hears that uses its copy of a store, or of what lies on it.
+pub const FORKED: &str =
+    "the arena belongs to the process that this one was forked from; open it here once that has closed it";
 
 /// How the room behind the old end of a disk is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use banyan_sys::owner::FORKED;
+use crate::disk::FORKED;
 
 /// A range of the file that does not hold what it must.
 #[derive(Clone, Debug, PartialEq, Eq)]

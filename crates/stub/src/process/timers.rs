@@ -76,7 +76,8 @@ pub fn count(information: &mut SignalInformation) {
         return;
     }
     let (number, timer) = (linux::__NR_timer_getoverrun, information.sender());
-    let call = TimerCall { number, timer, thread: 0, clock: 0, second: 0, third: 0, read: [1, 0, 0, 0] };
+    let read = TimerCall::SIGNAL_TAKEN;
+    let call = TimerCall { number, timer, thread: 0, clock: 0, second: 0, third: 0, read };
     if let Answer::Timer(state) = requests::ask(&Request::Timer(call)) {
         information.address = u64::from(timer) | (state.result as u64) << 32;
     }

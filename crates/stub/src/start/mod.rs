@@ -160,7 +160,7 @@ fn run(start: &Enter, words: Option<Words>, file: Option<i32>) -> ! {
         SETTINGS.asks_for_children.store(1, Ordering::Relaxed);
     }
     if filter::install(low).is_err() {
-        report::fail("the kernel refused the seccomp filter");
+        report::fail("the filter of system calls cannot be installed");
     }
     let (kernels, sigsys) = mask::split(mask);
     first.sigsys_blocked.store(sigsys, Ordering::Relaxed);

@@ -24,13 +24,16 @@ pub use actions::{ACTIONS_MAX, Action, ActionKind, Steps};
 pub use command::{Command, End, Failed, LeaveNode, Raise, Reply, StartCarrier, Started, TimeHere, Used};
 pub use packet::{Field, Malformed, PACKET_MAX, Packet, Row};
 pub use request::{
-    Acquire, Answer, Copied, Enter, Execute, Executes, Exit, Filtered, Hello, Lookup, LowCode, MapSource,
+    Acquire, Answer, Copied, Enter, Execute, Executes, Exit, Filter, Hello, Lookup, LowCode, MapSource,
     MemoryCall, Nothing, Open, Placed, Purpose, Push, Range, Refusal, Refused, Request, StartThread,
     StoppedThread, ThreadEnd, TimeElsewhere, TimerCall, TimerState,
 };
 
 /// Version of these records; both sides come from one binary, so a mismatch is a build error made visible.
 pub const STUB_ABI_VERSION: u32 = 12;
+
+/// Instructions of a filter of system calls at most: the stub has room for so many.
+pub const FILTER_MAX: usize = 512;
 
 /// First packet from the daemon to a new stub, beside which the memory file and the command socket travel.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]

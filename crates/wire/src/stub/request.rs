@@ -69,7 +69,7 @@ messages! {
         23 FaultDevice(Nothing),
         /// Which system calls of the program are trapped here? Done, and beside it a file of the seccomp
         /// filter's instructions.
-        24 Filter(Filtered),
+        24 Filter(Filter),
     }
 }
 
@@ -111,7 +111,7 @@ records! {
     }
 
     /// What the filter of a replica's system calls must know of it.
-    Filtered {
+    Filter {
         /// The one instruction of the stub that makes a call for the program.
         called_for_program: u64,
         /// Descriptors from here on are the stub's.
@@ -285,6 +285,12 @@ records! {
         /// The node; 0 is home.
         node: u32,
     }
+}
+
+impl TimerCall {
+    /// What stands in `read` of a call that reads nothing of the program, and that is the stub's own: it asks
+    /// for the overruns of a timer whose signal it has just taken.
+    pub const SIGNAL_TAKEN: [u64; 4] = [1, 0, 0, 0];
 }
 
 enumeration! {

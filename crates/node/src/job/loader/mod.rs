@@ -9,7 +9,6 @@ mod stack;
 
 pub(crate) use images::Images;
 pub(crate) use resolve::{Command, resolve, resolve_file};
-pub(crate) use sanitizer::native;
 
 use crate::pager::memory_file::MemoryFile;
 use banyan_core::regions::{Backing, Region, Regions};
@@ -163,13 +162,16 @@ pub(crate) fn linked(file: BorrowedFd<'_>) -> Result<Linked, LoadError> {
 ///
 /// # Errors
 /// [`LoadError`].
-pub(crate) fn check(command: &Command) -> Result<(), LoadError> {
+pub(crate) fn check(command: &Command) -> Result<Checked, LoadError> {
     let program = Elf::read(&command.path)?;
-    match &program.interpreter {
-        Some(interpreter) => read_interpreter(command, interpreter).map(drop),
-        None => Ok(()),
+    if let Some(interpreter) = &program.interpreter {
+        read_interpreter(command, interpreter)?;
     }
+    Ok(Checked(program))
 }
+
+/// A program that can be loaded.
+pub(crate) struct Checked(Elf);
 
 fn read_interpreter(command: &Command, interpreter: &Path) -> Result<Elf, LoadError> {
     Elf::read(interpreter).map_err(|error| match error {

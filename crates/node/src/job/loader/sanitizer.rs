@@ -3,8 +3,7 @@
 //!
 //! Not here: what runs, as AddressSanitizer without its look for leaks does.
 
-use super::elf::Elf;
-use super::{Command, LoadError};
+use super::Checked;
 use std::ffi::OsString;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
@@ -34,28 +33,23 @@ impl fmt::Display for Native {
     }
 }
 
-/// Whether, and why, a program runs natively with these variables of its environment.
-///
-/// # Errors
-/// [`LoadError`], if it is no program that can be loaded.
-pub(crate) fn native(
-    command: &Command,
-    variable: impl Fn(&str) -> Option<OsString>,
-) -> Result<Option<Native>, LoadError> {
-    let program = Elf::read(&command.path)?;
-    let looks_for_leaks = ["ASAN_OPTIONS", "LSAN_OPTIONS"].iter().all(|name| {
-        variable(name).is_none_or(|options| {
-            let mut words = options.as_bytes().split(|byte| b" ,:\t\n\r\"'".contains(byte));
-            !words.any(|word| {
-                let value = word.strip_prefix(b"detect_leaks=");
-                value.is_some_and(|value| [&b"0"[..], b"no", b"false"].contains(&value))
+impl Checked {
+    /// Whether, and why, the program runs natively with these variables of its environment.
+    pub(crate) fn native(&self, variable: impl Fn(&str) -> Option<OsString>) -> Option<Native> {
+        let looks_for_leaks = ["ASAN_OPTIONS", "LSAN_OPTIONS"].iter().all(|name| {
+            variable(name).is_none_or(|options| {
+                let mut words = options.as_bytes().split(|byte| b" ,:\t\n\r\"'".contains(byte));
+                !words.any(|word| {
+                    let value = word.strip_prefix(b"detect_leaks=");
+                    value.is_some_and(|value| [&b"0"[..], b"no", b"false"].contains(&value))
+                })
             })
+        });
+        of_names(self.0.dynamic_names()).filter(|native| match native {
+            Native::ThreadSanitizer => true,
+            Native::LeakSanitizer => looks_for_leaks,
         })
-    });
-    Ok(of_names(program.dynamic_names()).filter(|native| match native {
-        Native::ThreadSanitizer => true,
-        Native::LeakSanitizer => looks_for_leaks,
-    }))
+    }
 }
 
 /// By the names that the program shares with its libraries: those of a runtime that is one, and of one that
@@ -77,6 +71,7 @@ fn of_names(names: &[u8]) -> Option<Native> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Command, check};
     use super::*;
 
     #[test]
@@ -93,6 +88,6 @@ mod tests {
     #[test]
     fn a_program_without_a_checker_is_in_the_run() {
         let command = Command { path: "/proc/self/exe".into(), arguments: Vec::new() };
-        assert_eq!(native(&command, |_| None).unwrap(), None);
+        assert_eq!(check(&command).unwrap().native(|_| None), None);
     }
 }
