@@ -169,6 +169,8 @@ fn decode(bytes: &[u8]) -> Option<(u64, Saved)> {
     let sum = u128::from_le_bytes(header.get(40..56)?.try_into().ok()?);
     let sound =
         header.starts_with(MAGIC) && word(32)? == body.len() as u64 && sum == sum_of(&header[..40], body);
+    // The next one has a number, too.
+    let sound = sound && word(8)? < u64::MAX;
     sound.then_some((word(8)?, Saved { epoch: word(16)?, event: word(24)?, bytes: body.to_vec() }))
 }
 
@@ -198,5 +200,26 @@ impl Image for JamDoubleBuffer {
 
     fn load(&mut self) -> io::Result<Option<Saved>> {
         Ok(self.newest(self.generation)?.map(|(_, saved)| saved))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The save after it would have no number.
+    #[test]
+    fn the_last_number_of_all_is_no_saves() {
+        let file = |generation: u64| {
+            let mut header = MAGIC.to_vec();
+            for field in [generation, 3, 4, 5] {
+                header.extend_from_slice(&field.to_le_bytes());
+            }
+            let sum = sum_of(&header, b"state");
+            [&header[..], &sum.to_le_bytes(), b"state"].concat()
+        };
+        let saved = Saved { epoch: 3, event: 4, bytes: b"state".to_vec() };
+        assert_eq!(decode(&file(u64::MAX - 1)), Some((u64::MAX - 1, saved)));
+        assert_eq!(decode(&file(u64::MAX)), None);
     }
 }

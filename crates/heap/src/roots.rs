@@ -14,7 +14,7 @@
 //! | 13 to 15 | the type's name, cut to 24 bytes, for messages |
 
 use crate::allocator::{Change, Damaged};
-use crate::layout::{ROOT_WORDS, ROOTS, WORD_ROOTS};
+use crate::layout::{Geometry, ROOT_WORDS, ROOTS, WORD_ROOTS};
 
 /// Bytes of a root's name.
 pub(crate) const NAME_MAX: usize = 64;
@@ -87,8 +87,13 @@ pub(crate) fn is_name(name: &str) -> bool {
     (1..=NAME_MAX).contains(&name.len()) && !name.contains('\0')
 }
 
-/// The root with this name, and its entry.
-pub(crate) fn find(change: &Change<'_>, name: &str) -> Result<Option<(usize, Root)>, Damaged> {
+/// The root with this name.
+pub(crate) fn find(change: &Change<'_>, geometry: Geometry, name: &str) -> Result<Option<Root>, Damaged> {
+    entry_of(change, name)?.map(|entry| read(change, geometry, entry)).transpose()
+}
+
+/// The entry of the root with this name.
+fn entry_of(change: &Change<'_>, name: &str) -> Result<Option<usize>, Damaged> {
     let words = name_words(name);
     for entry in 0..ROOTS {
         if change.get(place(entry, 0))? != 1 || change.get(place(entry, 3))? != name.len() as u64 {
@@ -97,18 +102,25 @@ pub(crate) fn find(change: &Change<'_>, name: &str) -> Result<Option<(usize, Roo
         let is_it =
             words.iter().enumerate().all(|(word, value)| change.get(place(entry, 4 + word)) == Ok(*value));
         if is_it {
-            return Ok(Some((entry, read(change, entry)?)));
+            return Ok(Some(entry));
         }
     }
     Ok(None)
 }
 
-fn read(change: &Change<'_>, entry: usize) -> Result<Root, Damaged> {
-    let length = change.get(place(entry, 3))? as usize;
+/// What an entry says. A place outside of the users' part is none.
+fn read(change: &Change<'_>, geometry: Geometry, entry: usize) -> Result<Root, Damaged> {
+    let [bytes, offset, length] = [1, 2, 3].map(|word| change.get(place(entry, word)));
+    let (bytes, offset, length) = (bytes? as usize, offset? as usize, length? as usize);
+    let is_inside = offset >= geometry.metadata_bytes()
+        && offset.checked_add(bytes).is_some_and(|end| end <= geometry.file_bytes());
+    if !is_inside {
+        return Err(Damaged { word: place(entry, 2) });
+    }
     Ok(Root {
         name: text(change, place(entry, 4), NAME_MAX / 8, length)?,
-        offset: change.get(place(entry, 2))? as usize,
-        bytes: change.get(place(entry, 1))? as usize,
+        offset,
+        bytes,
         kind: TypeOf {
             name: text(change, place(entry, 13), TYPE_WORDS, TYPE_WORDS * 8)?,
             hash: change.get(place(entry, 12))?,
@@ -117,11 +129,11 @@ fn read(change: &Change<'_>, entry: usize) -> Result<Root, Damaged> {
 }
 
 /// All roots.
-pub(crate) fn list(change: &Change<'_>) -> Result<Vec<Root>, Damaged> {
+pub(crate) fn list(change: &Change<'_>, geometry: Geometry) -> Result<Vec<Root>, Damaged> {
     let mut found = Vec::new();
     for entry in 0..ROOTS {
         if change.get(place(entry, 0))? == 1 {
-            found.push(read(change, entry)?);
+            found.push(read(change, geometry, entry)?);
         }
     }
     Ok(found)
@@ -129,8 +141,8 @@ pub(crate) fn list(change: &Change<'_>) -> Result<Vec<Root>, Damaged> {
 
 /// Sets a root, in place of one with this name if there is one; `false` if all entries are used.
 pub(crate) fn set(change: &mut Change<'_>, root: &Root) -> Result<bool, Damaged> {
-    let entry = match find(change, &root.name)? {
-        Some((entry, _)) => entry,
+    let entry = match entry_of(change, &root.name)? {
+        Some(entry) => entry,
         None => {
             let mut free = None;
             for entry in 0..ROOTS {
@@ -168,7 +180,53 @@ pub(crate) fn set(change: &mut Change<'_>, root: &Root) -> Result<bool, Damaged>
 
 /// Takes a root away; `false` if there is none with this name.
 pub(crate) fn remove(change: &mut Change<'_>, name: &str) -> Result<bool, Damaged> {
-    let Some((entry, _)) = find(change, name)? else { return Ok(false) };
+    let Some(entry) = entry_of(change, name)? else { return Ok(false) };
     change.set(place(entry, 0), 0)?;
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    /// Who adds such a place to the heap's address would be anywhere.
+    #[test]
+    fn a_root_outside_of_the_users_part_is_damage() {
+        let geometry = Geometry { granules: 2 };
+        let words: Vec<AtomicU64> = (0..geometry.metadata_bytes() / 8).map(|_| AtomicU64::new(0)).collect();
+        let first = geometry.metadata_bytes();
+        let root = Root { name: "it".into(), offset: first, bytes: 16, kind: TypeOf::new("u64", 8, 8) };
+        let mut change = Change::begin(&words);
+        assert_eq!(set(&mut change, &root), Ok(true));
+        change.commit();
+        let end = geometry.file_bytes();
+        for (offset, bytes, is_inside) in [
+            (first, 16, true),
+            (end - 16, 16, true),
+            (first, geometry.data_bytes(), true),
+            (first - 8, 16, false),
+            (end - 8, 16, false),
+            (0, 16, false),
+            (usize::MAX, 16, false),
+            (first, usize::MAX, false),
+        ] {
+            for (word, value) in [(2, offset), (1, bytes)] {
+                words[place(0, word)].store(value as u64, Ordering::Relaxed);
+            }
+            let change = Change::begin(&words);
+            let damaged = Damaged { word: place(0, 2) };
+            let expected = Root { offset, bytes, ..root.clone() };
+            let (one, all) = (find(&change, geometry, "it"), list(&change, geometry));
+            if is_inside {
+                assert_eq!((one, all), (Ok(Some(expected.clone())), Ok(vec![expected])));
+            } else {
+                assert_eq!((one, all), (Err(damaged), Err(damaged)), "{offset:#x} {bytes:#x}");
+            }
+        }
+        // Its name can be given to another place all the same.
+        let mut change = Change::begin(&words);
+        assert_eq!(set(&mut change, &root), Ok(true));
+        assert_eq!(find(&change, geometry, "it"), Ok(Some(root)));
+    }
 }

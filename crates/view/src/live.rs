@@ -68,12 +68,28 @@ impl Live {
         fresh.retain(|event| self.next_event.get(&event.node).is_none_or(|(_, next)| event.number >= *next));
         for event in &fresh {
             if let Some((_, next)) = self.next_event.get_mut(&event.node) {
-                *next = (*next).max(event.number + 1);
+                *next = (*next).max(event.number.saturating_add(1));
             }
         }
         fresh.sort_by(|one, other| one.at_s.total_cmp(&other.at_s).then(one.number.cmp(&other.number)));
         self.events.extend(fresh);
         let surplus = self.events.len().saturating_sub(EVENTS_MAX);
         self.events.drain(..surplus);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The number after it is none: the count stays.
+    #[test]
+    fn an_event_may_have_the_last_number_of_all() {
+        let mut live = Live::default();
+        let mut look = Look::of(&live.question(None));
+        look.take("nodes", r#"{"node":"n","process":7}"#);
+        look.take("log", r#"{"node":"n","number":18446744073709551615}"#);
+        let _view = live.take(look);
+        assert_eq!(live.question(None).events_from["n"], u64::MAX);
     }
 }

@@ -17,6 +17,10 @@ use crate::model::start::Start;
 use crate::model::timers::{Timer, TimerId};
 use crate::system::facilities::Facilities;
 
+/// Slots in a row of which nothing is kept, at most: memory is taken for each, whatever a record's number says.
+/// Only events that have failed leave such.
+const SLOTS_MISSING_MAX: usize = 1 << 20;
+
 impl Durability {
     /// Puts back what was kept; a new store begins with the first actor.
     pub(crate) fn wake(
@@ -59,6 +63,10 @@ impl Durability {
                     };
                     let slot = u32::try_from(number)
                         .map_err(|error| OpenDurableError::unreadable(&path, &what, error))?;
+                    if slot as usize > running.slots.len() + SLOTS_MISSING_MAX {
+                        let reason = format!("there are only {} before it", running.slots.len());
+                        return Err(OpenDurableError::unreadable(&path, &what, reason));
+                    }
                     running.restore(slot, actor.generation, behaviour);
                     if is_earlier && let Some(changed) = &mut running.changed {
                         changed.slots.insert(slot);
@@ -139,4 +147,38 @@ pub(super) fn event_of(
         _ => Message::internal(Start::NEW),
     };
     Event { slot: stored.slot, generation: stored.generation & !START, sponsor, message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::durable::records::Records;
+    use crate::durable::stored::encode;
+    use crate::{Configuration, DurableStore, Kinds, Quota, Simulation, closure};
+    use banyan_pages::store::SnapshotOperation;
+
+    /// Whether a store opens whose only actor had this slot.
+    fn open(slot: u64) -> Result<(), OpenDurableError> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("one.arena");
+        let mut records = Records::open(&path, None).unwrap();
+        let actor = StoredActor { generation: 1, behaviour: None };
+        records.write(ACTOR | slot, &encode(&actor).unwrap());
+        records.commit(1, SnapshotOperation::None).unwrap();
+        drop(records);
+        let store = DurableStore::open(&path, Kinds::new()).unwrap();
+        let first = closure((), |(), (): &(), _: &mut crate::Context<'_>| Ok(()));
+        let simulation = Simulation::new(1, 1, Quota::AMPLE);
+        simulation.open(Configuration::new("one").durable_behaviour(store, first)).map(drop)
+    }
+
+    /// Memory is taken for each slot below the last one.
+    #[test]
+    fn a_slot_far_beyond_all_others_is_refused() {
+        open(3).unwrap();
+        for slot in [SLOTS_MISSING_MAX as u64 + 1, u64::from(u32::MAX)] {
+            let Err(OpenDurableError::Record { what, reason, .. }) = open(slot) else { panic!("{slot}") };
+            assert_eq!((what, reason), (format!("actor {slot}"), "there are only 0 before it".to_owned()));
+        }
+    }
 }

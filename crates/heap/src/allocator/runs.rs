@@ -15,7 +15,7 @@
 use super::change::{Change, Damaged};
 use super::{Allocator, Refused};
 use crate::identity::Participant;
-use crate::layout::{BINS, GRANULE_WORDS, Geometry, WORD_BINS, WORD_FRONTIER, WORD_GRANULE_TABLE};
+use crate::layout::{BINS, GRANULE, GRANULE_WORDS, Geometry, WORD_BINS, WORD_FRONTIER, WORD_GRANULE_TABLE};
 
 pub(super) const FREE: u64 = 1;
 pub(super) const SPAN: u64 = 2;
@@ -113,7 +113,13 @@ pub(super) fn large_at(
     if first >= frontier(change, geometry)? || kind(change, first)? != LARGE {
         return Ok(None);
     }
-    Ok(Some((run_at(change, geometry, first)?, change.get(descriptor(first, 3))? as usize)))
+    let (run, word) = (run_at(change, geometry, first)?, descriptor(first, 3));
+    let bytes = change.get(word)? as usize;
+    // More than its granules have would be other objects', or memory that is none of the heap's.
+    if bytes == 0 || bytes > run.length * GRANULE {
+        return Err(Damaged { word });
+    }
+    Ok(Some((run, bytes)))
 }
 
 /// The first run that is pending for a dead process.

@@ -249,3 +249,22 @@ fn damage_is_an_error_and_nothing_is_touched_outside() {
         }
     }
 }
+
+/// To free such an object would give back, or clear, what is none of its.
+#[test]
+fn a_large_object_that_claims_more_than_its_granules_is_damage() {
+    let words = metadata();
+    let object = carry_out(&words, Operation::Allocate { bytes: 100_000, align: 8 }).unwrap().unwrap();
+    let word = descriptor(object.offset / GRANULE, 3);
+    for (bytes, is_possible) in
+        [(2 * GRANULE, true), (2 * GRANULE + 1, false), (usize::MAX, false), (0, false)]
+    {
+        words[word].store(bytes as u64, Ordering::Relaxed);
+        let change = Change::begin(&words);
+        match ALLOCATOR.object(&change, object.offset) {
+            Ok(found) => assert!(is_possible && found.bytes == bytes, "{found:?}"),
+            Err(Refused::Damaged(damaged)) => assert!(!is_possible && damaged.word == word, "{bytes}"),
+            Err(other) => panic!("{other}"),
+        }
+    }
+}

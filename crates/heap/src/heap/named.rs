@@ -57,8 +57,8 @@ impl Heap {
         if !roots::is_name(name) {
             return Err(RootError::BadName(name.to_owned()));
         }
-        let found = self.change(|change, _, _| Ok(roots::find(change, name)?));
-        Ok(found.map_err(root_error)?.map(|(_, root)| root))
+        let found = self.change(|change, allocator, _| Ok(roots::find(change, allocator.geometry, name)?));
+        found.map_err(root_error)
     }
 
     /// The place with this name, which another process may still have to make.
@@ -110,7 +110,7 @@ impl Heap {
     /// # Errors
     /// The heap's lock, or damage.
     pub fn roots(&self) -> Result<Vec<Root>, RootError> {
-        let found = self.change(|change, _, _| Ok(roots::list(change)?));
+        let found = self.change(|change, allocator, _| Ok(roots::list(change, allocator.geometry)?));
         found.map_err(root_error)
     }
 
@@ -129,13 +129,14 @@ impl Heap {
         }
         check_alignment(align)?;
         let attempt = || {
-            let known = self.change(|change, _, _| Ok(roots::find(change, name)?))?;
-            if let Some((_, root)) = known {
+            let known =
+                self.change(|change, allocator, _| Ok(roots::find(change, allocator.geometry, name)?))?;
+            if let Some(root) = known {
                 return Ok(Made::Found(root));
             }
             let large = if Allocator::is_small(bytes, align) { None } else { Some(self.begin_large(bytes)?) };
             let made = self.change(|change, allocator, _| {
-                if let Some((_, root)) = roots::find(change, name)? {
+                if let Some(root) = roots::find(change, allocator.geometry, name)? {
                     return Ok(Made::Found(root));
                 }
                 let object = match large {
