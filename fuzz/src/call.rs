@@ -3,12 +3,15 @@
 //! What decodes must encode to something that decodes alike.
 
 use crate::Target;
+use banyan_calls::discovery::Discovery;
 use banyan_calls::frame::{
     FrameReader, FrameWriter, Registers, STACK_WORDS_MAX, Shape, read_arguments, read_results, read_words,
     write_arguments,
 };
+use banyan_calls::generate::Policy;
 use banyan_calls::isolated::value::{decode, encode};
 use banyan_calls::message::{Answer, Limits, Payload, Request};
+use banyan_calls::service;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -56,6 +59,37 @@ pub const TARGETS: &[Target] = &[
         inputs_in_test: 500,
         ..Target::new("call_library", exports)
     },
+    Target { inputs: service::fuzz_inputs, ..Target::new("call_service", service::fuzz) },
+    Target {
+        inputs: policies,
+        words: POLICY_WORDS,
+        inputs_in_test: 2000,
+        ..Target::new("call_policy", policy)
+    },
+];
+
+/// Words that make policies interesting.
+const POLICY_WORDS: &[&str] = &[
+    "[library]\n",
+    "[function.f]\n",
+    "[[",
+    "]]",
+    "{",
+    "}",
+    " = ",
+    "\"",
+    "\'\'\'",
+    "allow = [",
+    "\n",
+    "#",
+    "inf",
+    "-nan",
+    "0x",
+    "1979-05-27T07:32:00Z",
+    "failure = ",
+    "deadline_ms = ",
+    "a.b.c = ",
+    "\\u0000",
 ];
 
 const LIMITS: Limits = Limits { pages: 16384, bulk_bytes: 64 << 20 };
@@ -160,6 +194,23 @@ pub fn headers(bytes: &[u8]) {
 /// A shared library, as the generator reads it.
 pub fn exports(bytes: &[u8]) {
     let _ = banyan_calls::generate::Exports::parse(std::path::Path::new("library"), bytes);
+}
+
+/// A policy, as the generator reads it, and where calls go, as the environment says it: what is read is said
+/// again in the same words.
+pub fn policy(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    // Why it is refused is for people.
+    let _ = toml::from_str::<Policy>(&text).map_err(|error| error.to_string());
+    if let Ok(discovery) = text.parse::<Discovery>() {
+        assert_eq!(discovery.to_string(), text);
+    }
+}
+
+fn policies() -> Vec<Vec<u8>> {
+    let policy = "[library]\ndeadline_ms = 1000\nretries = 2\nallow = [\"files-read\", \"network\"]\n\n\
+        [function.deflate]\ndeadline_ms = 50\nfailure = -1\n";
+    [policy, "child", "system:images", "named:images=10.0.0.1:7000,:7001"].map(|text| text.into()).to_vec()
 }
 
 fn frames() -> Vec<Vec<u8>> {

@@ -12,6 +12,9 @@ pub mod actor;
 pub mod arena;
 pub mod call;
 pub mod heap;
+pub mod image;
+pub mod kept;
+pub mod local;
 pub mod mutate;
 pub mod nodes;
 pub mod stream;
@@ -58,7 +61,18 @@ impl Target {
 /// All targets.
 #[must_use]
 pub fn targets() -> Vec<Target> {
-    [nodes::TARGETS, call::TARGETS, stream::TARGETS, actor::TARGETS, arena::TARGETS, heap::TARGETS].concat()
+    [
+        nodes::TARGETS,
+        local::TARGETS,
+        call::TARGETS,
+        stream::TARGETS,
+        actor::TARGETS,
+        kept::TARGETS,
+        arena::TARGETS,
+        image::TARGETS,
+        heap::TARGETS,
+    ]
+    .concat()
 }
 
 /// Runs the target of that name on one input.

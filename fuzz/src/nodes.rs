@@ -1,7 +1,7 @@
 //! What nodes, and a stub and its daemon, say to each other, and the program's file that the loader reads.
 
 use crate::Target;
-use banyan_node::{check_program, company_inputs, fuzz_company};
+use banyan_node::{check_program, fuzz::company};
 use banyan_wire::cluster::{
     self, ClusterId, ClusterMessage, JoinRequest, Machine, Member, MemberId, MemberList, Order, TokenId,
     Welcome,
@@ -35,7 +35,7 @@ pub const TARGETS: &[Target] = &[
     Target { inputs: deputy_inputs, ..Target::new("deputy", fuzz::deputy) },
     Target { inputs: control_inputs, ..Target::new("control", fuzz::control) },
     Target { inputs: cluster_inputs, ..Target::new("cluster", fuzz::cluster) },
-    Target { inputs: company_inputs, ..Target::new("company", fuzz_company) },
+    Target { inputs: company::message_inputs, ..Target::new("company", company::message) },
     Target { inputs: sql_inputs, ..Target::new("sql", fuzz::sql) },
     Target { inputs: statistics_inputs, ..Target::new("statistics", fuzz::statistics) },
     Target { inputs: stub_inputs, ..Target::new("stub", fuzz::stub) },

@@ -33,10 +33,14 @@ macro_rules! tests {
 
 tests! {
     coherence handshake deputy control cluster company sql statistics stub program
-    call_request call_reply call_value call_header call_library stream_frame stream_value stream_message
+    company_store company_snapshot company_state local_question local_json certificate script page_request
+    token view_row
+    call_request call_reply call_value call_header call_library call_service call_policy
+    stream_frame stream_value stream_message
     actor_module actor_message actor_native actor_state actor_frame
-    arena_cue arena_file arena_page
-    heap_header
+    kept_pages kept_records kept_budgets
+    arena_cue arena_file arena_page arena_image arena_states
+    heap_header heap_words
 }
 
 /// A target without a test, or without a program for cargo-fuzz, would be forgotten.

@@ -40,7 +40,7 @@ const EDGES: &[(&str, &[&str])] = &[
     // Linked into the command line, which runs them by name.
     ("actor-examples", &["actors"]),
     // Every decoder of foreign bytes, wherever it is.
-    ("fuzz", &["actors", "arena", "calls", "heap", "node", "pages", "wire"]),
+    ("fuzz", &["actors", "arena", "calls", "core", "heap", "node", "pages", "view", "wire"]),
     // Their nodes are held to a part of a processor.
     ("tests", &["sys"]),
 ];

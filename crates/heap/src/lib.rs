@@ -33,6 +33,8 @@ mod attachment;
 mod death;
 mod directory;
 mod error;
+#[doc(hidden)]
+pub mod fuzz;
 mod heap;
 mod identity;
 mod layout;
@@ -56,10 +58,3 @@ pub use typed::{
     Barrier, Condition, HeapSafe, Held, Mutex, MutexGuard, Once, ReadGuard, Repairable, RwLock, SharedU64,
     Slice, WriteGuard,
 };
-
-/// Decodes the header of a heap's file from bytes that are not to be believed; whether it is one.
-#[doc(hidden)]
-#[must_use]
-pub fn fuzz_header(bytes: &[u8; 64], file_bytes: u64) -> bool {
-    layout::Header::decode(bytes, file_bytes).is_some()
-}

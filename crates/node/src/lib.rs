@@ -7,6 +7,8 @@
 mod cluster;
 pub mod detached;
 mod files;
+#[doc(hidden)]
+pub mod fuzz;
 mod job;
 mod observe;
 mod pager;
@@ -24,6 +26,5 @@ pub use observe::page::address::PageOffer;
 pub use observe::{doctor, memory_map, statistics};
 pub use random::random;
 // For fuzzers, and for who looks for a run's processes.
-pub use cluster::{company_inputs, fuzz_company};
 pub use job::loader::{LoadError, check_program};
 pub use job::replica::{REPLICA_NAME, RUN_VARIABLE, STUB_IMAGE};

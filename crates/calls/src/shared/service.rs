@@ -167,6 +167,57 @@ pub const FIND_VARIABLE: &str = "BANYAN_CALL_SERVICE";
 /// on this machine only if `HOST` is empty.
 pub const SERVE_VARIABLE: &str = "BANYAN_CALL_SERVE";
 
+/// What a fuzzer calls: an order, a report or a drop-in's configuration, by the first byte, as the process on
+/// the other side reads it. JSON has many spellings; ours is read as the same again.
+///
+/// # Panics
+/// When decoding is wrong.
+#[doc(hidden)]
+pub fn fuzz(bytes: &[u8]) {
+    fn same<T: Serialize + serde::de::DeserializeOwned>(text: &[u8]) {
+        let Ok(value) = serde_json::from_slice::<T>(text) else { return };
+        let once = serde_json::to_vec(&value).expect("plain data can be encoded");
+        let again: T = serde_json::from_slice(&once).expect("what was written can be read");
+        assert_eq!(serde_json::to_vec(&again).expect("plain data can be encoded"), once);
+    }
+    match bytes.split_first() {
+        None => {}
+        Some((0, text)) => same::<Order>(text),
+        Some((1, text)) => {
+            same::<Report>(text);
+            let report = serde_json::from_slice::<Report>(text).unwrap_or_default();
+            for segment in report.segments.iter().filter(|segment| segment.is_possible()) {
+                assert!(segment.address + segment.length < 1 << 48, "it ends beyond all addresses");
+            }
+        }
+        Some((_, text)) => same::<Configuration>(text),
+    }
+}
+
+/// One of each, for a fuzzer to begin with.
+///
+/// # Panics
+/// Never: plain data can be encoded.
+#[doc(hidden)]
+#[must_use]
+pub fn fuzz_inputs() -> Vec<Vec<u8>> {
+    let function = FunctionName { name: "deflate".into(), version: Some("ZLIB_1.2".into()) };
+    let configuration = Configuration {
+        library: Some("/lib/libz.so".into()),
+        functions: vec![function],
+        ..Default::default()
+    };
+    let order = Order { window: 1 << 44, client: 7, configuration: configuration.clone() };
+    let code = Segment { address: 1 << 45, length: 4096, kind: SegmentKind::Code { starts: vec![0, 64] } };
+    let data = Segment { address: 1 << 46, length: 4096, kind: SegmentKind::Data { slot_offset: 8192 } };
+    let layers = vec![Layer { name: "seccomp".into(), active: true, detail: String::new() }];
+    let report =
+        Report { layers, segments: vec![code, data], functions: vec![1 << 45], ..Default::default() };
+    let texts = [serde_json::to_vec(&order), serde_json::to_vec(&report), serde_json::to_vec(&configuration)];
+    let texts = texts.map(|text| text.expect("plain data can be encoded"));
+    (0..).zip(texts).map(|(kind, text)| [vec![kind], text].concat()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -83,10 +83,11 @@ impl Footing {
     }
 }
 
-#[cfg(test)]
 impl Footing {
-    /// On these givers, at the first epoch of each.
-    pub(crate) fn on(givers: &[MemberId]) -> Self {
+    /// On these givers, at the first epoch of each: for tests and fuzzers, which have asked nobody.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn on(givers: &[MemberId]) -> Self {
         Self { givers: givers.iter().map(|giver| (*giver, Some(SupportEpoch(1)))).collect() }
     }
 }

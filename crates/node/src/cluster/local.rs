@@ -21,9 +21,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The packet that asks for a job. The number is the version of what travels beside it.
-const BEGIN: &[u8; 8] = b"BANYAN\x00\x01";
+pub(super) const BEGIN: &[u8; 8] = b"BANYAN\x00\x01";
 /// What a packet begins with in which a person asks something.
-const ADMINISTER: &[u8; 8] = b"BANYAN\x00\x02";
+pub(super) const ADMINISTER: &[u8; 8] = b"BANYAN\x00\x02";
 /// The longest question or answer of that kind: a cluster has as many members as a job nodes; the threads of
 /// a job take ten bytes each.
 pub(super) const PACKET_MAX: usize = 128 << 10;

@@ -6,6 +6,7 @@ mod answering;
 pub(crate) mod authority;
 mod certificates;
 mod company;
+pub(crate) mod fuzz;
 mod jobs;
 pub mod joining;
 mod leading;
@@ -21,7 +22,7 @@ pub mod state;
 mod tests;
 mod ungreeted;
 
-pub use company::message::{fuzz as fuzz_company, fuzz_inputs as company_inputs};
+pub use company::fuzz as fuzz_company;
 pub use local::{AskError, administer, run_sockets};
 pub(crate) use local::{ask as ask_for_job, connect as connect_to_node};
 pub use queries::{QueryError, query};

@@ -142,6 +142,47 @@ fn parse(script: &[u8], arguments: Vec<OsString>) -> Option<Script> {
     Some(Script { run, device, file, mask })
 }
 
+/// What a fuzzer calls: a script is refused, or says what a run needs.
+///
+/// # Panics
+/// When decoding is wrong.
+pub fn fuzz(script: &[u8]) {
+    let Some(Script { run, device, file, mask }) = parse(script, Vec::new()) else { return };
+    let words = [&run.words[0], run.zeroth.as_ref().expect("it is called by something")];
+    assert!(words.iter().all(|word| !word.as_bytes().contains(&0)), "a word with a zero in it");
+    let number = |number: Option<i32>| number.map_or_else(String::new, |number| number.to_string());
+    let program = [number(device), number(file), mask.to_string()].map(|word| word + "\0").concat();
+    let again = Again {
+        nodes: run.nodes,
+        node: run.node.map(|path| path.into_os_string().into_vec()),
+        placement: run.placement,
+        move_every: run.move_every,
+        children: run.children,
+        summary: run.summary,
+    };
+    let settings = serde_json::to_vec(&again).expect("plain data can be encoded");
+    let written = [b"#!\n", &settings[..], b"\n", words[0].as_bytes(), b"\0", words[1].as_bytes(), b"\0"];
+    let written = [&written.concat(), program.as_bytes()].concat();
+    let read = parse(&written, Vec::new()).expect("what was written can be read");
+    assert_eq!((read.device, read.file, read.mask), (device, file, mask));
+    assert_eq!(read.run.words, [words[0].clone()]);
+}
+
+/// A script for a fuzzer to begin with.
+///
+/// # Panics
+/// If this executable has a path that no script can name.
+#[must_use]
+pub fn fuzz_inputs() -> Vec<Vec<u8>> {
+    let settings = JobSettings { node: Some(b"/run/socket".to_vec()), ..JobSettings::example() };
+    let mut script = File::from(Again::of(&settings).script().expect("this executable has a short path"));
+    let mut bytes = Vec::new();
+    let read = script.rewind().and_then(|()| script.read_to_end(&mut bytes));
+    read.expect("it is in memory");
+    bytes.extend_from_slice(b"./program\0-name\x0017\0\x0018446744073709551615\0");
+    vec![bytes]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -172,8 +172,7 @@ impl JobSettings {
         placement::Placement::new(policy, nodes)
     }
 
-    /// A job for tests.
-    #[cfg(test)]
+    /// A job for tests and fuzzers.
     pub(crate) fn example() -> Self {
         Self {
             path: b"/bin/true".to_vec(),

@@ -6,15 +6,18 @@
 
 use super::commit::{Write, ended};
 use super::kinds::{Entry, LogId, Outcome, Root, SnapshotMeta, StorageError, StoredMembership};
-use super::store::{Fact, Store, StoreError, failed};
+use super::store::{Fact, Store, StoreError, decode, failed};
 use banyan_core::companies::CompanyId;
-use banyan_core::membership::Agreed;
+use banyan_core::membership::{Agreed, MEMBERS_MAX};
 use openraft::storage::RaftStateMachine;
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot};
 use parking_lot::{Condvar, Mutex};
 use std::io::{self, Cursor};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// More changes than any cluster makes: a count beyond would come to its end.
+const CHANGES_MAX: u64 = 1 << 62;
 
 /// What was agreed on up to an entry.
 #[derive(Clone, Debug, Default)]
@@ -85,13 +88,23 @@ fn stored(store: &Store, company: CompanyId) -> Result<Option<(SnapshotMeta, Vec
     }
 }
 
-fn read(bytes: &[u8], company: CompanyId) -> Result<Agreed, StoreError> {
-    let unreadable = |error: postcard::Error| StoreError::Unreadable {
-        what: "the snapshot",
-        company,
-        reason: error.to_string(),
-    };
-    postcard::from_bytes(bytes).map_err(unreadable)
+/// A snapshot, which another member may have sent: nothing in it is believed.
+pub(super) fn read(bytes: &[u8], company: CompanyId) -> Result<Agreed, StoreError> {
+    let agreed = decode(bytes, company, "the snapshot")?;
+    if is_sound(&agreed) {
+        Ok(agreed)
+    } else {
+        Err(StoreError::Contradiction("no changes lead to what the snapshot has".into()))
+    }
+}
+
+/// Whether changes can have led to it: the counts go up by one with each.
+fn is_sound(agreed: &Agreed) -> bool {
+    let Agreed { members, names, .. } = agreed;
+    members.version() <= CHANGES_MAX
+        && names.revision() <= CHANGES_MAX
+        && members.all().len() <= MEMBERS_MAX
+        && names.all().all(|(_, named)| named.revision <= names.revision())
 }
 
 impl Machine {
@@ -190,5 +203,49 @@ impl RaftSnapshotBuilder<Root> for Machine {
         let meta = SnapshotMeta { last_log_id: last, last_membership: membership, snapshot_id };
         self.keep(&meta, bytes.clone()).await?;
         Ok(Snapshot { meta, snapshot: Box::new(Cursor::new(bytes)) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::company::fuzz;
+    use banyan_core::membership::Change;
+    use banyan_wire::cluster::{Member, MemberId, MemberList};
+
+    fn refused(bytes: &[u8]) -> String {
+        read(bytes, CompanyId::ROOT).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_snapshot_has_one_spelling() {
+        let bytes = fuzz::snapshot_inputs().remove(0);
+        let agreed = read(&bytes, CompanyId::ROOT).unwrap();
+        assert_eq!(agreed.members.all().len(), 2);
+        let needless = refused(&[&bytes[..], &[0]].concat());
+        assert!(needless.ends_with("a message in another spelling than its only one"), "{needless}");
+    }
+
+    /// The next change would have no number.
+    #[test]
+    fn a_snapshot_whose_counts_no_changes_lead_to_is_refused() {
+        let wrong = "it contradicts itself: no changes lead to what the snapshot has";
+        let bytes = fuzz::snapshot_inputs().remove(0);
+        let agreed = read(&bytes, CompanyId::ROOT).unwrap();
+        let member = agreed.members.all()[0].clone();
+        let list = |version, members| MemberList { version, members };
+        let cases = [list(u64::MAX, vec![member.clone()]), list(CHANGES_MAX + 1, Vec::new())];
+        for members in cases {
+            let agreed = Agreed { members: members.into(), ..Agreed::default() };
+            assert_eq!(refused(&postcard::to_allocvec(&agreed).unwrap()), wrong);
+        }
+        let many =
+            (0..=MEMBERS_MAX as u8).map(|number| Member { id: MemberId([number; 10]), ..member.clone() });
+        let many = Agreed { members: list(1, many.collect()).into(), ..Agreed::default() };
+        assert_eq!(refused(&postcard::to_allocvec(&many).unwrap()), wrong);
+        let mut most = Agreed { members: list(CHANGES_MAX, vec![member.clone()]).into(), ..agreed };
+        most = read(&postcard::to_allocvec(&most).unwrap(), CompanyId::ROOT).unwrap();
+        most.apply(&Change::Rename { member: member.id, name: "other".into() }).unwrap();
+        assert_eq!(most.members.version(), CHANGES_MAX + 1);
     }
 }

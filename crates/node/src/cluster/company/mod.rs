@@ -11,6 +11,7 @@
 mod commit;
 #[cfg(test)]
 mod disk;
+pub mod fuzz;
 mod kinds;
 mod log;
 mod machine;

@@ -9,6 +9,7 @@ use super::commit::{Committer, Write};
 use super::kinds::{Entry, LogId, SnapshotMeta, Vote, Who};
 use banyan_core::companies::CompanyId;
 use banyan_wire::cluster::MemberId;
+use banyan_wire::frame::{self, FrameError};
 use openraft::RaftLogId;
 use redb::{Database, ReadableDatabase, StorageBackend, TableDefinition};
 use serde::Serialize;
@@ -128,7 +129,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub(super) fn fact<T: DeserializeOwned>(
+    pub(super) fn fact<T: Serialize + DeserializeOwned>(
         &self,
         company: CompanyId,
         fact: Fact,
@@ -197,7 +198,7 @@ impl Store {
     }
 
     /// Checks that what is there can have come about.
-    fn check(&self, company: CompanyId) -> Result<(), StoreError> {
+    pub(super) fn check(&self, company: CompanyId) -> Result<(), StoreError> {
         let wrong = |text: String| Err(StoreError::Contradiction(text));
         let vote: Option<Vote> = self.fact(company, Fact::Vote)?;
         let committed: Option<Option<LogId>> = self.fact(company, Fact::Committed)?;
@@ -242,13 +243,14 @@ impl Store {
     }
 }
 
-fn decode<T: DeserializeOwned>(
+/// A value in its only spelling: what this version writes.
+pub(super) fn decode<T: Serialize + DeserializeOwned>(
     bytes: &[u8],
     company: CompanyId,
     what: &'static str,
 ) -> Result<T, StoreError> {
-    let reason = |error: postcard::Error| StoreError::Unreadable { what, company, reason: error.to_string() };
-    postcard::from_bytes(bytes).map_err(reason)
+    let reason = |error: FrameError| StoreError::Unreadable { what, company, reason: error.to_string() };
+    frame::decode(bytes).map_err(reason)
 }
 
 /// As the library wants its errors: whatever it was doing, the file is the reason.

@@ -8,6 +8,7 @@
 //! Threads: one looks, and one serves all connections. Locks: the history, alone and for a copy.
 
 pub(crate) mod address;
+pub mod fuzz;
 mod guard;
 mod looking;
 mod routes;

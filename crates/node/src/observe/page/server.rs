@@ -62,26 +62,35 @@ pub(super) async fn serve(listener: TcpListener, routes: Router) {
     }
 }
 
+/// Reads a request and answers it; says it if the answer is a stream.
+pub(super) fn answer_one<S>(
+    stream: S,
+    routes: Router,
+    lasting: Lasting,
+) -> impl Future<Output = hyper::Result<()>>
+where
+    S: hyper::rt::Read + hyper::rt::Write + Unpin + 'static,
+{
+    let routes = TowerToHyperService::new(routes);
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(lasting.clone());
+        routes.call(request)
+    });
+    http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(REQUEST_TIME)
+        .keep_alive(false)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(stream, service)
+}
+
 /// One request and its answer.
 async fn converse(stream: TcpStream, routes: Router) {
     // Without this a client that takes nothing would keep a stream's connection for the stream's time.
     let _ = sockopt::set_tcp_user_timeout(&stream, TAKING_TIME.as_millis() as u32);
     let _ = stream.set_nodelay(true);
     let lasting = Lasting::default();
-    let routes = TowerToHyperService::new(routes);
-    let told = lasting.clone();
-    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-        request.extensions_mut().insert(told.clone());
-        routes.call(request)
-    });
-    let mut serving = pin!(
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(REQUEST_TIME)
-            .keep_alive(false)
-            .max_buf_size(HEAD_BYTES_MAX)
-            .serve_connection(TokioIo::new(stream), service)
-    );
+    let mut serving = pin!(answer_one(TokioIo::new(stream), routes, lasting.clone()));
     // How it ended is the client's business.
     let is_over = timeout(ANSWER_TIME, serving.as_mut()).await.is_ok();
     if !is_over && lasting.0.load(Ordering::Relaxed) {

@@ -1,0 +1,4 @@
+//! The target `arena_states` for cargo-fuzz.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| banyan_fuzz::run("arena_states", bytes));

@@ -1,0 +1,4 @@
+//! The target `call_service` for cargo-fuzz.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| banyan_fuzz::run("call_service", bytes));

@@ -1,0 +1,4 @@
+//! The target `certificate` for cargo-fuzz.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| banyan_fuzz::run("certificate", bytes));

@@ -1,0 +1,4 @@
+//! The target `kept_records` for cargo-fuzz.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| banyan_fuzz::run("kept_records", bytes));
