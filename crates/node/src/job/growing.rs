@@ -11,7 +11,7 @@ use super::home::Home;
 use super::questions::{Answer, PEER_DEADLINE};
 use super::settings::Placement;
 use super::summons::{Pools, Summons};
-use super::{Job, Role, START_DEADLINE, memory_total};
+use super::{Job, START_DEADLINE, memory_total};
 use crate::cluster::membership::Cluster;
 use crate::observe::log;
 use banyan_wire::control::{ControlMessage, Place};
@@ -27,8 +27,7 @@ const AGAIN: Duration = Duration::from_secs(5);
 
 impl Job {
     /// At home: has every machine that joins the cluster take part, for as long as the run lasts.
-    pub(super) fn keep_growing(&self, cluster: &Cluster) {
-        let Role::Home(home) = &self.role else { return };
+    pub(super) fn keep_growing(&self, home: &Home, cluster: &Cluster) {
         // When to try a member again, and why it did not take part.
         let mut refused = BTreeMap::new();
         while !self.is_ending() {

@@ -233,7 +233,7 @@ impl Job {
         });
         // The other side must notice, too.
         connection.close();
-        if let Role::Home(home) = &self.role {
+        if let Some(home) = self.home() {
             home.node_has_gone(node);
         }
         self.lost(node, &end.to_string());

@@ -46,23 +46,21 @@ impl Job {
 
     /// What a person hears of the job whose node is to leave.
     pub(crate) fn here(&self) -> Here {
-        let threads = match &self.role {
-            Role::Home(home) => home.placement().live()[0],
-            Role::Remote(_) => usage::threads(self.replica_id()).saturating_sub(1),
+        let threads = match self.home() {
+            Some(home) => home.placement().live()[0],
+            None => usage::threads(self.replica_id()).saturating_sub(1),
         };
-        let is_home = matches!(self.role, Role::Home(_));
-        Here { program: self.program(), is_home, threads }
+        Here { program: self.program(), is_home: self.home().is_some(), threads }
     }
 
     /// At home, asked by a node: lets it go, in a thread of its own.
     pub(super) fn asked_to_let_go(&self, home: &Home, node: NodeId) {
         if home.presence.begins_to_leave(node) {
-            self.thread("leaving", move |job| job.keep_letting_go(node));
+            self.thread_at_home("leaving", move |job, home| job.keep_letting_go(home, node));
         }
     }
 
-    fn keep_letting_go(&self, node: NodeId) {
-        let Role::Home(home) = &self.role else { return };
+    fn keep_letting_go(&self, home: &Home, node: NodeId) {
         while !self.is_ending() {
             match self.let_go(home, node) {
                 Ok(()) => return,

@@ -5,7 +5,8 @@
 //!
 //! Not here: timers on processor time (`timers`), and other limits, which are the home kernel's altogether.
 
-use super::{Job, Role};
+use super::Job;
+use super::home::Home;
 use banyan_core::timers::{Clock, Counts, Due, NO_NUMBER, SI_TIMER};
 use rustix::process::{Pid, Resource, Rlimit, Signal};
 use std::time::Duration;
@@ -50,17 +51,16 @@ fn limits_in(shown: &str) -> Option<(Seconds, Seconds)> {
 
 impl Job {
     /// At home: sees to it that the limit holds for all nodes together, for as long as the run lasts.
-    pub(super) fn keep_limits(&self) {
+    pub(super) fn keep_limits(&self, home: &Home) {
         let mut wait = LOOK_MAX;
         while !self.is_ending() {
             std::thread::sleep(wait);
-            wait = self.look_at_limits().unwrap_or(LOOK_MAX).clamp(LOOK_MIN, LOOK_MAX);
+            wait = self.look_at_limits(home).unwrap_or(LOOK_MAX).clamp(LOOK_MIN, LOOK_MAX);
         }
     }
 
     /// Returns how long the limit can be left alone.
-    fn look_at_limits(&self) -> Option<Duration> {
-        let Role::Home(home) = &self.role else { return None };
+    fn look_at_limits(&self, home: &Home) -> Option<Duration> {
         let process = Pid::from_raw(self.replica_id().cast_signed())?;
         let (soft, hard) = limits_in(&std::fs::read_to_string(format!("/proc/{process}/limits")).ok()?)?;
         if home.presence.nodes() == 1 || (soft, hard) == (None, None) {

@@ -253,6 +253,14 @@ impl Job {
         self.role.authority()
     }
 
+    /// What only the home has of the job, if this is its home.
+    fn home(&self) -> Option<&Home> {
+        match &self.role {
+            Role::Home(home) => Some(home),
+            Role::Remote(_) => None,
+        }
+    }
+
     fn is_ending(&self) -> bool {
         self.ending.load(Ordering::Acquire)
     }
@@ -284,26 +292,26 @@ impl Job {
     /// At home: connects to the other nodes, if they take part, and greets the stub, the process at the other
     /// end of `requests`.
     pub(crate) fn begin_at_home(&self, requests: OwnedFd) -> Result<(), String> {
-        let Role::Home(home) = &self.role else { return Ok(()) };
+        let Some(home) = self.home() else { return Ok(()) };
         if home.presence.nodes() > 1 {
             self.connect()?;
         }
         self.greet_replica(requests)?;
         if let Some(every) = home.wishes.move_every {
-            self.thread("moving", move |job| job.keep_moving(every));
+            self.thread_at_home("moving", move |job, home| job.keep_moving(home, every));
         }
         if !self.facts.places.is_alone() && home.wishes.placement == Placement::Auto {
-            self.thread("spreading", |job| job.keep_spreading());
+            self.thread_at_home("spreading", |job, home| job.keep_spreading(home));
         }
         if !self.facts.places.is_alone() {
-            self.thread("limits", |job| job.keep_limits());
+            self.thread_at_home("limits", |job, home| job.keep_limits(home));
         }
         Ok(())
     }
 
     /// At home: machines that join this cluster take part, too.
     pub(crate) fn grow_with(&self, cluster: Arc<Cluster>) {
-        self.thread("growing", move |job| job.keep_growing(&cluster));
+        self.thread_at_home("growing", move |job, home| job.keep_growing(home, &cluster));
     }
 
     /// Elsewhere: connects to the other nodes and starts the replica, a child of this daemon.
@@ -318,7 +326,7 @@ impl Job {
 
     /// Whether what children of the program execute is a run, too. Children are at home.
     fn follows_children(&self) -> bool {
-        matches!(&self.role, Role::Home(home) if home.wishes.again.follows_children())
+        self.home().is_some_and(|home| home.wishes.again.follows_children())
     }
 
     /// Gives a stub its role and serves its requests.
@@ -355,6 +363,15 @@ impl Job {
         if let Err(error) = std::thread::Builder::new().name(name.into()).spawn(move || body(&own)) {
             self.emit(Event::Broken(format!("a thread could not be started: {error}")));
         }
+    }
+
+    /// As [`Self::thread`], of what only the home does.
+    fn thread_at_home(&self, name: &str, body: impl FnOnce(&Self, &Home) + Send + 'static) {
+        self.thread(name, |job| {
+            if let Some(home) = job.home() {
+                body(job, home);
+            }
+        });
     }
 
     /// The replica's userfaultfd is here: its faults can be served.

@@ -3,8 +3,8 @@
 //!
 //! Not here: how a thread is stopped and travels. That is the stub's (`remote/migration.rs`).
 
+use super::Job;
 use super::home::Home;
-use super::{Job, Role};
 use crate::cluster::admin::{AdminAnswer, JobStatus};
 use crate::random::random;
 use banyan_wire::control::ControlMessage;
@@ -21,7 +21,7 @@ const LOOK: Duration = Duration::from_millis(1);
 impl Job {
     /// At home: what a person sees of the job.
     pub(crate) fn status(&self) -> Option<JobStatus> {
-        let Role::Home(home) = &self.role else { return None };
+        let home = self.home()?;
         let name = self.part.name.split(|&byte| byte == 0).next().unwrap_or_default();
         let placement = home.placement();
         Some(JobStatus {
@@ -35,12 +35,12 @@ impl Job {
 
     /// Whether this is the home of the program with this process id.
     pub(crate) fn is_home_of(&self, process: u32) -> bool {
-        matches!(self.role, Role::Home(_)) && self.replica_id() == process
+        self.home().is_some() && self.replica_id() == process
     }
 
     /// At home: has a thread go to a node, as a person wants it. It is done, or the thread waits.
     pub(crate) fn move_for_person(&self, thread: u32, node: u8) -> Result<AdminAnswer, String> {
-        let Role::Home(home) = &self.role else { return Err("the job has its home elsewhere".into()) };
+        let home = self.home().ok_or("the job has its home elsewhere")?;
         let last = home.placement().live().len() as u8 - 1;
         let to = NodeId::new(node).filter(|_| node <= last);
         let to = to.ok_or_else(|| format!("the run has no node {node}; its nodes are 0 to {last}"))?;
@@ -94,8 +94,7 @@ impl Job {
     }
 
     /// Moves one thread after another to another node, at random, for as long as the run lasts.
-    pub(super) fn keep_moving(&self, every: Duration) {
-        let Role::Home(home) = &self.role else { return };
+    pub(super) fn keep_moving(&self, home: &Home, every: Duration) {
         let below = |bound: usize| random().map_or(0, |bytes| usize::from_le_bytes(bytes) % bound);
         while !self.is_ending() {
             std::thread::sleep(every);

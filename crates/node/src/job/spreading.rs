@@ -3,9 +3,9 @@
 //!
 //! Looking costs a few microseconds a thread, so the more there are, the more rarely it is done.
 
+use super::Job;
 use super::home::Home;
 use super::questions::{Answer, PEER_DEADLINE};
-use super::{Job, Role};
 use crate::observe::log;
 use banyan_core::placement::spreading::{Change, Pace, Reason, Spreading, Usage};
 use banyan_wire::control::ControlMessage;
@@ -38,8 +38,7 @@ fn processor_time() -> Duration {
 impl Job {
     /// At home: has the program spread over the nodes of the job, or come together, for as long as the run
     /// lasts.
-    pub(super) fn keep_spreading(&self) {
-        let Role::Home(home) = &self.role else { return };
+    pub(super) fn keep_spreading(&self, home: &Home) {
         let mut spreading = Spreading::new(self.nodes());
         let mut pause = interval(Pace::Soon);
         let mut looked = self.started;

@@ -6,8 +6,8 @@
 //!
 //! Lock order: a timer's lock is taken alone, and not held while a clock is read.
 
+use super::Job;
 use super::home::Home;
-use super::{Job, Role};
 use crate::pager::PagerError;
 use banyan_core::timers::{Call, Clock, Counts, Due, Known, Timers, Waiting};
 use banyan_wire::ids::NodeId;
@@ -59,14 +59,13 @@ impl Job {
         let (result, was) = state.timers.call(&call, clock, now);
         if !state.is_kept && !state.timers.running().is_empty() {
             state.is_kept = true;
-            self.thread("timers", |job| job.keep_timers());
+            self.thread_at_home("timers", |job, home| job.keep_timers(home));
         }
         Ok(Answer::Timer(TimerState { result, was }))
     }
 
     /// Raises the signals that are due, until no timer runs.
-    fn keep_timers(&self) {
-        let Role::Home(home) = &self.role else { return };
+    fn keep_timers(&self, home: &Home) {
         while !self.is_ending() {
             let clocks = {
                 let mut state = home.timers.0.lock();
