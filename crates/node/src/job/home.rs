@@ -49,6 +49,8 @@ pub(crate) struct Home {
     images: Arc<loader::Images>,
     /// Where the threads of the program are.
     placement: Mutex<Placement>,
+    /// A thread is elsewhere now, or has ended.
+    pub(super) placement_changed: Condvar,
     /// Processor time of threads on nodes that they have left, in nanoseconds.
     pub(super) used_before: Mutex<BTreeMap<u32, u64>>,
     /// What the replicas of nodes that have left used. Held while one leaves, so that each is counted once.
@@ -139,6 +141,7 @@ impl Home {
             start,
             images,
             placement: Mutex::new(placement),
+            placement_changed: Condvar::new(),
             used_before: Mutex::default(),
             used_by_left: Mutex::default(),
             timers: Kept::default(),

@@ -144,7 +144,13 @@ impl Job {
             commands.command(&command, Some(connection.as_fd()))
         });
         match started {
-            Ok(Reply::Started(_)) => {}
+            Ok(Reply::Started(_)) => {
+                if let Role::Remote(remote) = &self.role
+                    && remote.to_leave.lock().contains(&thread)
+                {
+                    self.told_to_have_leave(remote, thread);
+                }
+            }
             // The deputy sees its connection closed and keeps the thread at home no longer: the run ends.
             Ok(Reply::Failed(Failed { errno })) => {
                 let error = io::Error::from_raw_os_error(errno as i32);
@@ -290,7 +296,11 @@ impl Job {
                     }
                 });
             }
-            ControlMessage::Leave { thread } => self.thread("leave", move |job| job.have_leave(thread)),
+            ControlMessage::Leave { thread } => self.thread("leave", move |job| {
+                if let Role::Remote(remote) = &job.role {
+                    job.told_to_have_leave(remote, thread);
+                }
+            }),
             ControlMessage::TellUsage { id } => {
                 let Usage { used, waited, lost, .. } = self.usage(|_, _| {});
                 let answer = ControlMessage::Usage { id, used, waited, lost };

@@ -20,17 +20,12 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-/// How often home looks whether threads have gone.
-const LOOK: Duration = Duration::from_millis(10);
-/// When a thread that has not gone is told again, at first and at the longest.
-const TELL_AGAIN: Duration = Duration::from_millis(20);
-const TELL_AGAIN_MAX: Duration = Duration::from_secs(1);
 /// A node hands over what it owns within this time. What it takes with others to take its pages depends on
 /// how many there are, and is bounded for a terabyte.
 const HAND_OVER_DEADLINE: Duration = Duration::from_secs(30);
 const TAKE_DEADLINE: Duration = Duration::from_secs(3600);
-/// How long a wait for an answer lasts until it looks whether the run has ended.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// How long a wait lasts until it looks whether the run has ended.
+const TIMEOUT: Duration = Duration::from_millis(100);
 /// A node that could not leave tries again after this time.
 const AGAIN: Duration = Duration::from_secs(1);
 /// Extents that one message tells of.
@@ -104,18 +99,18 @@ impl Job {
 
     /// Has the threads of a node go to others until none is there, or the run ends.
     fn send_threads_away(&self, home: &Home, node: NodeId) {
-        let (mut patience, mut tell_again) = (TELL_AGAIN, Instant::now());
         while !self.is_ending() {
-            let refuges = home.placement().refuges(node);
-            if refuges.is_empty() {
+            let mut placement = home.placement();
+            // One may have been on its way there.
+            let refuges = placement.refuges(node);
+            if !refuges.is_empty() {
+                drop(placement);
+                refuges.into_iter().for_each(|(thread, to)| self.move_thread(home, thread, to));
+            } else if placement.live()[usize::from(node.get())] > 0 {
+                home.placement_changed.wait_for(&mut placement, TIMEOUT);
+            } else {
                 return;
             }
-            if Instant::now() >= tell_again {
-                refuges.into_iter().for_each(|(thread, to)| self.move_thread(home, thread, to));
-                tell_again = Instant::now() + patience;
-                patience = (2 * patience).min(TELL_AGAIN_MAX);
-            }
-            std::thread::sleep(LOOK);
         }
     }
 
@@ -142,7 +137,7 @@ impl Job {
     /// Waits for an answer, but not when the run ends.
     fn answer(&self, wait: &Receiver<Answer>, deadline: Instant) -> Option<Answer> {
         loop {
-            match wait.recv_timeout(PATIENCE) {
+            match wait.recv_timeout(TIMEOUT) {
                 Err(RecvTimeoutError::Timeout) if !self.is_ending() && Instant::now() < deadline => {}
                 answer => return answer.ok(),
             }

@@ -4,7 +4,6 @@
 //! job is at its end (`end`).
 
 use super::Job;
-use crate::observe::log;
 use crate::observe::process::processor_seconds;
 use banyan_core::regions::Region;
 use banyan_wire::control::Place;
@@ -109,13 +108,5 @@ impl Job {
     pub(crate) fn regions_from(&self, address: u64, most: usize) -> Vec<(Region, Option<String>)> {
         let Some(home) = self.home() else { return Vec::new() };
         home.regions_from(address, most)
-    }
-
-    /// Notes where a thread is now, if it `moved`.
-    pub(super) fn note_move(&self, thread: u32, node: NodeId, moved: bool) {
-        if moved {
-            let text = format!("thread {thread} is on {node} now");
-            self.facts.log.note(log::Kind::Move, Some(self.facts.id), text);
-        }
     }
 }

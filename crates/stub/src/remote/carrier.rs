@@ -29,7 +29,7 @@ use zerocopy::IntoBytes;
 pub extern "C" fn begin(thread: &'static Thread) -> ! {
     let _ = mask::block_all();
     thread.adopt();
-    thread.carrier.store(kernel::thread_id(), Ordering::Relaxed);
+    thread.carrier.store(kernel::thread_id(), Ordering::SeqCst);
     let interruptible = signals::interrupt_on_urgent_data(thread.connection.get());
     let (Ok(()), Some(state)) = (interruptible, receive(thread)) else {
         // The home node gave up; it knows.
@@ -42,6 +42,7 @@ pub extern "C" fn begin(thread: &'static Thread) -> ! {
     // Stack and thread control block are what the thread touches first: fetch both before they fault.
     let context: UserContext = zerocopy::transmute!(state.context);
     requests::tell(&Request::Push(Push { stack: context.registers.rsp, fs_base: state.fs_base }));
+    migration::look_for_wish(thread);
     resume::resume(thread)
 }
 
@@ -168,7 +169,7 @@ fn local_call(thread: &'static Thread, row: &SystemCall, arguments: &[u64; 6]) -
         // SAFETY: the program's own call, whose buffers lie in the payload with the lengths that it names.
         let end = unsafe { wait::call(thread, !mask::INTERRUPTION, row.number.into(), local) };
         wait::close(thread);
-        thread.waits.store(0, Ordering::Relaxed);
+        thread.waits.store(0, Ordering::SeqCst);
         match end {
             End::Made(result) => result,
             End::NotMade => {

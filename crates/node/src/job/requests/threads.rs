@@ -26,22 +26,27 @@ pub(super) fn start(job: &Job, home: &Home, thread: u32) -> Answered {
 /// A thread stands still at home, to go where it was told to.
 pub(super) fn move_on(job: &Job, home: &Home, stopped: &StoppedThread) -> Answered {
     let thread = used_before(home, stopped)?;
-    // If the node is lost, that is said where it is noticed.
+    let before = home.placement().node(thread);
     let placed = place(job, home, thread, |placement| placement.destination(thread));
+    let now = home.placement().node(thread);
+    if let Some(now) = now.filter(|_| now != before) {
+        job.note_move(home, thread, now);
+    }
+    // If the node is lost, that is said where it is noticed.
     Ok(placed.unwrap_or((AT_HOME, None)))
 }
 
 /// A thread has come home, and goes on there.
 pub(super) fn came_home(job: &Job, home: &Home, stopped: &StoppedThread) -> Answered {
     let thread = used_before(home, stopped)?;
-    let moved = home.placement().moved(thread, NodeId::HOME);
-    job.note_move(thread, NodeId::HOME, moved);
+    job.thread_is_on(home, thread, NodeId::HOME);
     Ok((DONE, None))
 }
 
 /// A thread has ended.
 pub(super) fn ended(home: &Home, thread: u32) {
     home.placement().ended(thread);
+    home.placement_changed.notify_all();
     home.used_before.lock().remove(&thread);
 }
 
@@ -69,9 +74,11 @@ fn place(
 ) -> Result<(Answer, Option<OwnedFd>), ConnectError> {
     let chosen = choose(&mut home.placement());
     let Some(node) = chosen.filter(|&node| node != NodeId::HOME) else { return Ok((AT_HOME, None)) };
-    let connected = job.connect_deputy(node, thread);
-    let node_now = if connected.is_ok() { node } else { NodeId::HOME };
-    let moved = home.placement().moved(thread, node_now);
-    job.note_move(thread, node_now, moved);
-    Ok((Answer::Placed(Placed { node: u32::from(node.get()) }), Some(connected?)))
+    match job.connect_deputy(node, thread) {
+        Ok(connection) => Ok((Answer::Placed(Placed { node: node.get().into() }), Some(connection))),
+        Err(error) => {
+            job.thread_is_on(home, thread, NodeId::HOME);
+            Err(error)
+        }
+    }
 }
