@@ -1,6 +1,6 @@
-//! A thread that is wished elsewhere gets there, whatever is on its way meanwhile: every order of a few wishes,
-//! of the messages that tell nodes of them, and of the steps of a move. Nothing is said twice, so nothing may
-//! be lost.
+//! A thread that is wished elsewhere gets there, whatever is on its way meanwhile: every order of a few
+//! wishes, of the messages that tell nodes of them, and of the steps of a move. Nothing is said twice, so
+//! nothing may be lost.
 //!
 //! `Placement` is the code that runs at home; the replicas and the other nodes are a model of what they do
 //! (`remote/migration.rs` in the stub, `job/moving.rs` in the daemon).

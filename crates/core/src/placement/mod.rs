@@ -300,8 +300,8 @@ impl Placement {
         Some(to)
     }
 
-    /// Where a thread is that shall go elsewhere. When it has come where it was not sent, it may be there with
-    /// a wish of which another node was told, and its node is to be asked.
+    /// Where a thread is that shall go elsewhere. When it has come where it was not sent, it may be there
+    /// with a wish of which another node was told, and its node is to be asked.
     #[must_use]
     pub fn leaves(&self, thread: ThreadId) -> Option<NodeId> {
         let found = self.threads.get(&thread).filter(|_| self.mutation != Some(Mutation::AskOnce))?;

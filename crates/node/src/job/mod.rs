@@ -301,10 +301,10 @@ impl Job {
             self.thread_at_home("moving", move |job, home| job.keep_moving(home, every));
         }
         if !self.facts.places.is_alone() && home.wishes.placement == Placement::Auto {
-            self.thread_at_home("spreading", |job, home| job.keep_spreading(home));
+            self.thread_at_home("spreading", Self::keep_spreading);
         }
         if !self.facts.places.is_alone() {
-            self.thread_at_home("limits", |job, home| job.keep_limits(home));
+            self.thread_at_home("limits", Self::keep_limits);
         }
         Ok(())
     }

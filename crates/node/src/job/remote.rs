@@ -23,8 +23,8 @@ pub(crate) struct Remote {
     /// The pool of its number is its memory.
     has_pool: bool,
     questions: Arc<Questions>,
-    /// Threads that shall leave and have not come. One that left before this node was told may stay here until
-    /// it comes again.
+    /// Threads that shall leave and have not come. One that left before this node was told may stay here
+    /// until it comes again.
     pub(super) to_leave: Mutex<BTreeSet<u32>>,
     /// What the replica used in all, once the node is about to leave: the clocks of the program stay at that.
     last_time: Mutex<Option<Used>>,

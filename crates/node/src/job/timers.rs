@@ -59,7 +59,7 @@ impl Job {
         let (result, was) = state.timers.call(&call, clock, now);
         if !state.is_kept && !state.timers.running().is_empty() {
             state.is_kept = true;
-            self.thread_at_home("timers", |job, home| job.keep_timers(home));
+            self.thread_at_home("timers", Self::keep_timers);
         }
         Ok(Answer::Timer(TimerState { result, was }))
     }

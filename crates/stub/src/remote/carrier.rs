@@ -14,6 +14,7 @@ use crate::signal::wait::{self, End};
 use crate::signal::{alternate_stack, mask};
 use crate::thread::create::{self, Creation, Kind};
 use crate::thread::{Thread, exit, resume};
+use crate::trap::arguments::ProgramArguments;
 use crate::trap::emulate;
 use crate::trap::outcome::Outcome;
 use crate::trap::reissue::SYSCALL_BYTES;
@@ -65,7 +66,7 @@ pub fn system_call(
     thread: &'static Thread,
     row: Option<&SystemCall>,
     number: i64,
-    arguments: &[u64; 6],
+    arguments: &ProgramArguments,
     context: &mut UserContext,
 ) -> Outcome {
     thread.notice.set(SignalNotice::None);
@@ -92,7 +93,7 @@ pub fn system_call(
 fn make(
     thread: &'static Thread,
     row: &SystemCall,
-    arguments: &[u64; 6],
+    arguments: &ProgramArguments,
     context: &mut UserContext,
 ) -> Outcome {
     Outcome::Result(match row.class {

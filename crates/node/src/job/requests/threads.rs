@@ -1,6 +1,7 @@
 //! The threads of the program, as the home replica tells of them: one starts, moves, came home, or has ended.
 //!
-//! Not here: which node a thread gets (`banyan_core::placement`), and having one leave (`crate::job::moving`).
+//! Not here: which node a thread gets (`banyan_core::placement`), and having one leave
+//! (`crate::job::moving`).
 
 use super::answer::{Answered, DONE, node_of};
 use crate::job::Job;
