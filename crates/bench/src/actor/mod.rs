@@ -17,10 +17,10 @@ use erlang::Erlang;
 use ours::{basics, programs};
 use serde_json::json;
 
+use crate::plan::{Bench, Plan};
 use crate::report::Report;
 use crate::row::{Row, rounded};
 use crate::statistics::{geometric_mean, median};
-use crate::{Bench, Plan};
 
 /// Rounds of each measurement.
 const ROUNDS: usize = 3;
