@@ -2,7 +2,7 @@
 //!
 //! [`node`] is the life of a daemon on a machine; [`launch`] begins a run and turns the calling process into
 //! its home replica.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod cluster;
 pub mod detached;
@@ -12,6 +12,8 @@ mod observe;
 mod pager;
 mod random;
 mod report;
+#[expect(unsafe_code, reason = "what the daemon needs of Linux")]
+mod sys;
 mod transport;
 
 pub use banyan_wire::sql::{Cell, QueryMessage};

@@ -8,7 +8,7 @@
 //! missing. Only the same build reads it.
 
 use super::settings::{Children, JobSettings, NodeCount, Placement, Run, Summary};
-use banyan_sys::{descriptors, signals};
+use crate::sys::{descriptors, signals};
 use rustix::fs::MemfdFlags;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;

@@ -7,7 +7,7 @@ use super::answer::{Answered, DONE};
 use crate::job::Job;
 use crate::job::home::Home;
 use crate::job::loader::{Linked, LoadError, linked};
-use banyan_sys::descriptors;
+use crate::sys::descriptors;
 use banyan_wire::stub::{Answer, Executes, Nothing, Steps};
 use rustix::fs::Mode;
 use rustix::io::Errno;
