@@ -13,6 +13,7 @@ use super::local::{self, JobQuestion, Question};
 use super::local_nodes::{NodeSettings, Spares};
 use super::membership::Cluster;
 use super::queries;
+use super::services::{self, Services};
 use super::state::{State, StateError, socket_of};
 use super::ungreeted::Ungreeted;
 use crate::job::places::{Growth, Places};
@@ -32,6 +33,7 @@ use banyan_wire::control::{ControlMessage, JobPart, Place};
 use banyan_wire::frame;
 use banyan_wire::handshake::{HelloError, Purpose};
 use banyan_wire::ids::JobId;
+use banyan_wire::services::ServiceQuestion;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener};
@@ -39,6 +41,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
 
 /// Connections of members that agree with this one on what the cluster is: each has one as leader and one
 /// for a vote, and another while the last is ending.
@@ -82,6 +85,8 @@ pub(crate) struct Node {
     readers: Served,
     /// Members that agree with this one on what the cluster is.
     companions: Served,
+    /// What processes of this machine serve to the cluster.
+    services: Services,
     pub(super) left_connections: LeftConnections,
     ungreeted: Ungreeted,
     /// No program of another machine is to be here.
@@ -290,6 +295,7 @@ impl Node {
             queries: Served::default(),
             readers: Served::default(),
             companions: Served::default(),
+            services: Services::default(),
             left_connections: LeftConnections::default(),
             ungreeted: Ungreeted::default(),
             draining: AtomicBool::new(false),
@@ -352,12 +358,31 @@ impl Node {
                     // Who has gone wants no answer.
                     let _ = queries::answer(&facts, &self.queries, process, &sql, bounded);
                 }
+                // It closes its socket, or asks nothing more.
+                Ok(Some(Question::Service(question))) => {
+                    if self.service(process, question).is_err() {
+                        return;
+                    }
+                }
                 Ok(None) => return,
                 Err(error) => {
                     self.report.notice(&format!("{}: a process was not served: {error}", self.name));
                     return;
                 }
             }
+        }
+    }
+
+    fn service(&self, process: &OwnedFd, question: ServiceQuestion) -> io::Result<()> {
+        match (question, &self.neighbours) {
+            (ServiceQuestion::Serve { name }, Neighbours::Cluster(cluster)) => {
+                cluster.serve_as(&self.services, process, &name)
+            }
+            (ServiceQuestion::Reach { name, wait_ms }, Neighbours::Cluster(cluster)) => {
+                let wait = Duration::from_millis(wait_ms.into());
+                cluster.reach_service(&self.services, process, &name, wait)
+            }
+            (_, Neighbours::Told { .. }) => services::refuse(process, "this node is in no cluster"),
         }
     }
 
@@ -579,6 +604,9 @@ impl Node {
         if let (Purpose::Company, Neighbours::Cluster(cluster)) = (purpose, &self.neighbours) {
             let Some(_serving) = self.companions.begin(COMPANIONS_MAX) else { return Ok(()) };
             return cluster.take_part(caller, &connection).map_err(silent);
+        }
+        if let (Purpose::Service, Neighbours::Cluster(cluster)) = (purpose, &self.neighbours) {
+            return cluster.admit_caller(&self.services, connection).map_err(silent);
         }
         if purpose == Purpose::Tables {
             let Some(facts) = self.facts() else { return Ok(()) };

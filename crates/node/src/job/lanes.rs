@@ -340,5 +340,6 @@ const fn lane_name(purpose: Purpose) -> &'static str {
         Purpose::Cluster => "cluster",
         Purpose::Tables => "tables",
         Purpose::Company => "company",
+        Purpose::Service => "service",
     }
 }
