@@ -81,7 +81,7 @@ fn another_machine_takes_a_service_over_when_its_own_or_its_process_has_gone() {
     let mut first = serve(&cluster, 1, "decoder");
     first.wait_for_output("named:decoder", PATIENCE).unwrap();
     let mut second = serve(&cluster, 2, "decoder");
-    second.wait_for_message("n2 serves decoder", PATIENCE).unwrap();
+    second.wait_for_message("n2 has the name decoder", PATIENCE).unwrap();
     assert_eq!(wait_for_service(&cluster, 0, "decoder").as_secs() / 40, 0);
 
     cluster.kill(1);
@@ -92,7 +92,7 @@ fn another_machine_takes_a_service_over_when_its_own_or_its_process_has_gone() {
 
     // Its node is back: now it is the one that waits.
     cluster.up(1);
-    first.wait_for_message("n3 serves decoder", PATIENCE).unwrap();
+    first.wait_for_message("n3 has the name decoder", PATIENCE).unwrap();
     processes::send(second.pid(), Signal::KILL);
     let pause = wait_for_service(&cluster, 0, "decoder");
     eprintln!("and {} ms after the process was killed", pause.as_millis());
@@ -117,6 +117,8 @@ fn what_is_no_service_is_said() {
     ] {
         assert!(said.contains(words), "{said}");
     }
+    let other = serve(&cluster, 0, "address");
+    other.wait_for_message("n1 has the name address", PATIENCE).unwrap();
     let one = serve(&cluster, 0, "decoder");
     wait_for_service(&cluster, 1, "decoder");
     let two = serve(&cluster, 0, "decoder");

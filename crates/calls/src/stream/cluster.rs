@@ -96,7 +96,7 @@ impl Registration {
                 Ok((ServiceAnswer::Serves, _)) => serves(),
                 Ok((ServiceAnswer::Waits { holder }, _)) => {
                     eprintln!(
-                        "banyan: {holder} serves {}; this process serves it when that one has ended",
+                        "banyan: {holder} has the name {}; this process serves when it is free",
                         self.name
                     );
                 }

@@ -144,9 +144,11 @@ impl Cluster {
     }
 
     fn register(&self, name: &str) -> Result<u64, Refusal> {
+        // Also what a person has registered on this machine, which would be registered anew.
         let agreed = self.company.agreed();
-        // Registering again what this machine has is for commands; two processes of it are two services.
-        if let Some(named) = agreed.names.get(name).filter(|named| named.holder != self.own) {
+        if let Some(named) = agreed.names.get(name)
+            && (named.holder != self.own || named.value != VALUE)
+        {
             return Err(Refusal::NameHeld(named.holder));
         }
         let order = Order::Register { name: name.into(), value: VALUE.into(), lease_seconds: LEASE_SECONDS };
