@@ -179,6 +179,8 @@ static void overruns_of(clockid_t clock) {
 static void timers_count_overruns(void) {
     overruns_of(CLOCK_MONOTONIC);
     overruns_of(CLOCK_REALTIME);
+    overruns_of(CLOCK_PROCESS_CPUTIME_ID);
+    overruns_of(CLOCK_THREAD_CPUTIME_ID);
     CHECK(syscall(SYS_timer_getoverrun, 12345) == -1 && errno == EINVAL, "%s", strerror(errno));
 }
 

@@ -144,7 +144,7 @@ impl State {
                     next.told[node].remove(turn);
                     match told {
                         Told::Ask if next.ask(node, slip) || slip == Some(Slip::NotKept) => {
-                            next.noted[node] = false
+                            next.noted[node] = false;
                         }
                         Told::Ask if slip == Some(Slip::NotedLate) => next.told[node].push(Told::Note),
                         Told::Ask => {}

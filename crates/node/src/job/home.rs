@@ -1,8 +1,8 @@
 //! The part of a job that only its home node has: the map of regions, and what it knows of the other nodes.
 //!
 //! Lock order: `regions` or `steps_left`, then `files`, then the pager's. `used_by_left` before those of
-//! `places`. `mapping`, `copied`, `placement`, `used_before`, `learned`, `nodes_ready` and `ends` are taken
-//! alone.
+//! `places`. Timers before `placement`. `mapping`, `copied`, `used_before`, `learned`, `nodes_ready` and
+//! `ends` are taken alone.
 
 use super::again::Again;
 use super::files::Files;

@@ -76,7 +76,7 @@ impl Job {
                 let _ = rustix::process::prlimit(Some(process), Resource::Cpu, limit);
                 // si_signo, si_code: as of a timer on processor time.
                 let information = [Signal::XCPU.as_raw().cast_unsigned().into(), SI_TIMER, NO_NUMBER, 0];
-                self.raise(home, Due { to: None, information });
+                self.raise(home, Due { to: None, information }, &mut home.timers.0.lock().last);
             }
             Verdict::Over => {
                 let _ = rustix::process::kill_process(process, Signal::KILL);
