@@ -281,6 +281,31 @@ fn a_member_that_is_down_is_named_and_one_that_is_out_gets_nothing() {
 }
 
 #[test]
+fn a_program_runs_on_the_machines_that_are_named() {
+    let _pass = gate::enter();
+    let Some(cluster) = Cluster::start(3) else { return };
+    let program = compile::c("litmus", Link::Dynamic).unwrap();
+    let run = |hosts: &str| {
+        let program = program.to_string_lossy();
+        let words =
+            ["run", "--hosts", hosts, "--place", "spread", "--stats=json", "--", &program, "counters"];
+        cluster.command(0, &words)
+    };
+    cluster.kill(1);
+    for hosts in ["n3", "n1,n3,n3"] {
+        let output = run(hosts);
+        succeed(&output);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        let stats: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+        assert_eq!(stats["nodes"].as_array().map(Vec::len), Some(2), "{stats}");
+    }
+    refused(&run("n3,n2"), "n2: ");
+    refused(&run("n3,n4"), "no member is called n4; see `banyan node list`");
+    let output = cluster.command(7, &["run", "--hosts", "n3", "--", "true"]);
+    assert_eq!(output.status.code(), Some(125));
+}
+
+#[test]
 fn a_killed_node_ends_the_run_and_takes_part_in_the_next() {
     let _pass = gate::enter();
     let Some(cluster) = Cluster::start(3) else { return };

@@ -20,7 +20,7 @@ pub use banyan_wire::sql::{Cell, QueryMessage};
 pub use cluster::{
     AskError, QueryError, admin, administer, joining, local_nodes, node, query, run_sockets, state,
 };
-pub use job::settings::{Children, NodeCount, Placement, Run, Summary};
+pub use job::settings::{Children, Nodes, Placement, Run, Summary};
 pub use job::{again, launch};
 pub use observe::page::address::PageOffer;
 pub use observe::{doctor, memory_map, statistics};

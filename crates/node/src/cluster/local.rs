@@ -262,16 +262,16 @@ pub(crate) fn may_ask(socket: BorrowedFd<'_>) -> bool {
 mod tests {
     use super::*;
     use crate::job::replica::socket_pair;
-    use crate::job::settings::NodeCount;
+    use crate::job::settings::Nodes;
 
     #[test]
     fn a_question_arrives_with_its_files_and_is_answered() {
         let (ours, theirs) = socket_pair().unwrap();
-        let settings = JobSettings { nodes: NodeCount::Exactly(2), ..JobSettings::example() };
+        let settings = JobSettings { nodes: Nodes::Exactly(2), ..JobSettings::example() };
         let server = std::thread::spawn(move || {
             for result in [Ok(()), Err("because".to_owned())] {
                 let Some(Question::Job(question)) = next(theirs.as_fd()).unwrap() else { panic!("no job") };
-                assert_eq!(question.settings.nodes, NodeCount::Exactly(2));
+                assert_eq!(question.settings.nodes, Nodes::Exactly(2));
                 answer(theirs.as_fd(), &result).unwrap();
             }
             assert!(next(theirs.as_fd()).unwrap().is_none());

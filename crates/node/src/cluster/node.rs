@@ -17,7 +17,7 @@ use super::services::{self, Services};
 use super::state::{State, StateError, socket_of};
 use super::ungreeted::Ungreeted;
 use crate::job::places::{Growth, Places};
-use crate::job::settings::NodeCount;
+use crate::job::settings::Nodes;
 use crate::job::summons::{JOIN_DEADLINE, Pools, Presence, Start, Summons};
 use crate::job::{Job, JobFacts};
 use crate::observe::log::{self, Log};
@@ -456,7 +456,10 @@ impl Node {
     }
 
     /// The nodes of a job that begins here, this one first.
-    fn places(&self, wanted: NodeCount) -> Result<Vec<Place>, String> {
+    fn places(&self, wanted: &Nodes) -> Result<Vec<Place>, String> {
+        if let Nodes::Named(names) = wanted {
+            return self.named_places(names);
+        }
         let (own, mut others, missing) = match &self.neighbours {
             Neighbours::Told { own, peers, .. } => {
                 let told = |&address: &SocketAddr| Place { address, member: None };
@@ -466,11 +469,11 @@ impl Node {
             Neighbours::Cluster(cluster) => {
                 let own = cluster.own_place().ok_or("this node is no longer a member of its cluster")?;
                 let (others, missing) =
-                    if wanted == NodeCount::Exactly(1) { Default::default() } else { cluster.ready_others() };
+                    if *wanted == Nodes::Exactly(1) { Default::default() } else { cluster.ready_others() };
                 (own, others, missing)
             }
         };
-        if let NodeCount::Exactly(count) = wanted {
+        if let Nodes::Exactly(count) = *wanted {
             let found = others.len() + 1;
             if found < usize::from(count) {
                 let why: String = missing.iter().map(|reason| format!("; {reason}")).collect();
@@ -482,17 +485,35 @@ impl Node {
         Ok(others)
     }
 
+    /// This node and the members of these names.
+    fn named_places(&self, names: &[String]) -> Result<Vec<Place>, String> {
+        let Neighbours::Cluster(cluster) = &self.neighbours else {
+            return Err("machines are named in a cluster, and this node is in none".into());
+        };
+        let mut places = vec![cluster.own_place().ok_or("this node is no longer a member of its cluster")?];
+        for name in names {
+            let members = cluster.members();
+            let unknown = || format!("no member is called {name}; see `banyan node list`");
+            let member = members.find(name).ok_or_else(unknown)?;
+            if places.iter().all(|place| place.member != Some(member.id)) {
+                let place = cluster.ready_place(member);
+                places.push(place.map_err(|reason| format!("{}: {reason}", member.name))?);
+            }
+        }
+        Ok(places)
+    }
+
     /// Begins a job whose home is here: the other nodes join it while its program is loaded, or when they are
     /// needed.
     fn begin(&self, question: JobQuestion) -> Result<(), String> {
         let JobQuestion { settings, requests, errors } = question;
         // On all nodes are those, too, that will join.
         let growing = match &self.neighbours {
-            Neighbours::Cluster(cluster) if settings.nodes == NodeCount::All => Some(Arc::clone(cluster)),
+            Neighbours::Cluster(cluster) if settings.nodes == Nodes::All => Some(Arc::clone(cluster)),
             _ => None,
         };
         let growth = if growing.is_some() { Growth::Open } else { Growth::Fixed };
-        let places = Arc::new(Places::new(self.places(settings.nodes)?, growth));
+        let places = Arc::new(Places::new(self.places(&settings.nodes)?, growth));
         let id = random().map_err(|error| error.to_string())?;
         let facts = JobFacts {
             id: JobId(u32::from_ne_bytes(id)),
