@@ -27,7 +27,7 @@ const BEGUN: &[u8] = b"begun";
 /// Runs of one program that may be kept at a time under names that are made up.
 const NUMBER_MAX: u32 = 100_000;
 const NAME_MAX: usize = 64;
-/// Between two looks at a run that was told to end.
+/// Interval at which a run that was asked to end is polled.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// What a killed process may take to end.
 const KILLED: Duration = Duration::from_secs(5);

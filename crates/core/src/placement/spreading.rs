@@ -140,9 +140,9 @@ const LONGEST_TRIAL: u64 = 2000 * MILLISECOND;
 const PATIENCE: u64 = 15;
 /// What is compared is measured over as long as this, and twice that at most.
 const WINDOW: u64 = 100 * MILLISECOND;
-/// So many windows of doing badly are no accident.
+/// After this many bad windows in a row it is no accident.
 const BAD_WINDOWS: u32 = 3;
-/// A process that has one thread to run for so many windows needs no other node.
+/// A process that has one thread to run for this many windows needs no other node.
 const CALM_WINDOWS: u32 = 10;
 /// Thousandths of a thread: with fewer one node is enough. A part more than one, since nothing is measured
 /// exactly.

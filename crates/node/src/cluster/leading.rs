@@ -32,9 +32,9 @@ const BETWEEN_QUESTIONS: Duration = Duration::from_millis(30);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 /// This member knows within this time what the one that leads has carried out.
 const CATCHING_UP: Duration = Duration::from_secs(1);
-/// A member that has not answered for so long is away.
+/// A member that has not answered for this long is away.
 const AWAY: Duration = Duration::from_secs(2);
-/// A voter that has not answered for so long makes way for a member that is there. A machine that starts
+/// A voter that has not answered for this long makes way for a member that is there. A machine that starts
 /// anew is back sooner.
 const GONE: Duration = Duration::from_secs(300);
 /// Who does not vote keeps the authority's key no longer than this; it was sent since it is about to vote.
@@ -63,7 +63,7 @@ impl Cluster {
         self.at_leader_within(message, ORDER_DEADLINE)
     }
 
-    /// As [`Cluster::at_leader`], with so much patience.
+    /// As [`Cluster::at_leader`], with this timeout.
     pub(super) fn at_leader_within(
         &self,
         message: &ClusterMessage,
@@ -222,7 +222,7 @@ impl Cluster {
             machine: request.machine.clone(),
             joined: now(),
         };
-        // A token that is used up is the reason that is told first.
+        // A token that is used up is the reason reported first.
         let misfit = check_machine(&this_machine(), &request.machine);
         if misfit.is_err() && !self.is_used_up(token) {
             misfit?;

@@ -308,7 +308,7 @@ impl Node {
         }
     }
 
-    /// Serves its page. A page that listens on all addresses is told by `own`, one of them.
+    /// Serves its page, and names it by `own` if it listens on all addresses.
     fn show(&self, listener: TcpListener, token: PageToken, own: IpAddr) -> Result<(), NodeError> {
         let failed = |source| NodeError::Socket { what: "its page".into(), source };
         let page = Page::new(listener, token).map_err(failed)?;
