@@ -6,13 +6,13 @@
 
 use super::again::Again;
 use super::files::Files;
+use super::invitation::Presence;
 use super::loader;
 use super::mapping::Mapping;
 use super::maps;
 use super::places::Places;
 use super::questions::{Answer, PEER_DEADLINE, Questions};
 use super::settings::{self, JobSettings, Summary};
-use super::summons::Presence;
 use super::timers::Kept;
 use crate::cluster::authority::{Authority, MemoryCall};
 use crate::pager::memory_file::MemoryFile;

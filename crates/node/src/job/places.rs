@@ -1,7 +1,7 @@
 //! The nodes of a job and where each is reached. There may be more of them while the program runs, and some
 //! may leave; their numbers are not used again.
 //!
-//! Not here: which of them take part already (`summons`).
+//! Not here: which of them take part already (`invitation`).
 //!
 //! Lock order: `places` and `left` are taken alone.
 
