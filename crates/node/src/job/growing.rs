@@ -83,11 +83,11 @@ impl Job {
                 Ok(())
             }
             Err(reason) => {
-                self.facts.places.forgo(node);
+                self.facts.places.cancel_grow(node);
                 self.peers.remove(node);
                 self.pager.take_pools_back(&[node]);
                 for other in home.others() {
-                    self.questions.send(other, &ControlMessage::Forgo { node: node.get() });
+                    self.questions.send(other, &ControlMessage::CancelGrow { node: node.get() });
                 }
                 Err(reason)
             }
@@ -144,9 +144,9 @@ impl Job {
     }
 
     /// Elsewhere, told by home: that node does not join after all.
-    pub(super) fn told_to_forgo(&self, node: u8) {
+    pub(super) fn told_to_cancel_grow(&self, node: u8) {
         if let Some(node) = NodeId::new(node).filter(|&node| node > self.node) {
-            self.facts.places.forgo(node);
+            self.facts.places.cancel_grow(node);
             self.peers.remove(node);
         }
     }
