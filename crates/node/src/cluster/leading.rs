@@ -67,9 +67,9 @@ impl Cluster {
     pub(super) fn at_leader_within(
         &self,
         message: &ClusterMessage,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<ClusterMessage, Refusal> {
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + timeout;
         // Without one that this member knows of, others may.
         let mut guesses = Vec::new();
         let mut trouble = None;
@@ -123,8 +123,8 @@ impl Cluster {
 
     /// Waits until this member knows all that was agreed on before it was asked. False if none leads, or it
     /// takes longer than that.
-    pub(super) fn catch_up(&self, patience: Duration) -> bool {
-        match self.at_leader_within(&ClusterMessage::Order(Order::Nothing), patience) {
+    pub(super) fn catch_up(&self, timeout: Duration) -> bool {
+        match self.at_leader_within(&ClusterMessage::Order(Order::Nothing), timeout) {
             Ok(ClusterMessage::Done { index }) => self.wait_for(index),
             _ => false,
         }

@@ -345,10 +345,10 @@ impl Home {
     }
 
     /// Ends one node that has nothing left, or gives up after this time.
-    pub(super) fn end_node(&self, node: NodeId, patience: Duration) {
+    pub(super) fn end_node(&self, node: NodeId, timeout: Duration) {
         self.questions.send(node, &ControlMessage::End);
         let mut ends = self.ends.lock();
-        self.node_ended.wait_while_for(&mut ends, |ends| !ends.gone.contains(&node), patience);
+        self.node_ended.wait_while_for(&mut ends, |ends| !ends.gone.contains(&node), timeout);
     }
 
     /// Waits until every other node has closed its control connection: it has read its

@@ -185,9 +185,9 @@ impl Presence {
     ///
     /// # Errors
     /// It stood still for all of this time.
-    pub(super) fn begin_change(&self, patience: Duration) -> Result<(), String> {
+    pub(super) fn begin_change(&self, timeout: Duration) -> Result<(), String> {
         let mut here = self.here.lock();
-        if self.goes_on.wait_while_for(&mut here, |here| here.still, patience).timed_out() {
+        if self.goes_on.wait_while_for(&mut here, |here| here.still, timeout).timed_out() {
             return Err("the program was being copied for too long".into());
         }
         here.changing = true;
@@ -206,8 +206,8 @@ impl Presence {
     }
 
     /// Waits until nodes that are about to take part do, or could not; or for as long as this.
-    pub(super) fn settle(&self, patience: Duration) -> Option<MutexGuard<'_, Option<String>>> {
-        self.inviting.try_lock_for(patience)
+    pub(super) fn settle(&self, timeout: Duration) -> Option<MutexGuard<'_, Option<String>>> {
+        self.inviting.try_lock_for(timeout)
     }
 
     /// From now on so many nodes take part, once the memory of the process does not stand still. Says which

@@ -106,7 +106,7 @@ impl Job {
 
     /// Has the threads of a node go to others until none is there, or the run ends.
     fn send_threads_away(&self, home: &Home, node: NodeId) {
-        let (mut patience, mut tell_again) = (TELL_AGAIN, Instant::now());
+        let (mut backoff, mut tell_again) = (TELL_AGAIN, Instant::now());
         while !self.is_ending() {
             let refuges = home.placement().refuges(node);
             if refuges.is_empty() {
@@ -114,8 +114,8 @@ impl Job {
             }
             if Instant::now() >= tell_again {
                 refuges.into_iter().for_each(|(thread, to)| self.move_thread(home, thread, to));
-                tell_again = Instant::now() + patience;
-                patience = (2 * patience).min(TELL_AGAIN_MAX);
+                tell_again = Instant::now() + backoff;
+                backoff = (2 * backoff).min(TELL_AGAIN_MAX);
             }
             std::thread::sleep(LOOK);
         }

@@ -43,7 +43,7 @@ impl Job {
         let mut spreading = Spreading::new(self.nodes());
         let mut pause = interval(Pace::Soon);
         let mut looked = self.started;
-        let (mut patience, mut tell_again) = (TELL_AGAIN, self.started);
+        let (mut backoff, mut tell_again) = (TELL_AGAIN, self.started);
         let mut usage = Vec::new();
         while !self.is_ending() {
             std::thread::sleep(pause);
@@ -62,8 +62,8 @@ impl Job {
             if begun >= tell_again {
                 // One that was between two nodes when it was told has not heard it.
                 moving.iter().for_each(|&(thread, node)| self.move_thread(home, thread, node));
-                patience = (2 * patience).min(TELL_AGAIN_MAX);
-                tell_again = begun + patience;
+                backoff = (2 * backoff).min(TELL_AGAIN_MAX);
+                tell_again = begun + backoff;
             }
             usage.resize(nodes, Usage::default());
             let wanting = self.look(home, &mut usage, spreading.active(), begun - looked);
@@ -74,7 +74,7 @@ impl Job {
             let before = spreading.active();
             if let Some(change) = spreading.observe(at, &usage, threads, moving.len()) {
                 self.note_change(change);
-                (patience, tell_again) = (TELL_AGAIN, Instant::now() + TELL_AGAIN);
+                (backoff, tell_again) = (TELL_AGAIN, Instant::now() + TELL_AGAIN);
                 if let Err(reason) = self.carry_out(home, change, before, &wanting) {
                     if !self.is_ending() {
                         self.notice(&format!("the program stays on node 0: {reason}"));
