@@ -343,7 +343,7 @@ impl Spreading {
         let recent = now.since(older);
         if now.at - newer.at >= WINDOW {
             self.older = self.newer.replace(now.clone());
-            if let Some(reason) = self.judge(recent) {
+            if let Some(reason) = self.evaluate(recent) {
                 return Some(reason);
             }
         }
@@ -371,7 +371,7 @@ impl Spreading {
     }
 
     /// At the end of a window without a trial.
-    fn judge(&mut self, recent: Rate) -> Option<Reason> {
+    fn evaluate(&mut self, recent: Rate) -> Option<Reason> {
         let Phase::Resting { bad, calm } = &mut self.phase else { return None };
         if self.active == 1 || self.mutation == Some(Mutation::NeverGather) {
             return None;
