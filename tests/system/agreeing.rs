@@ -25,7 +25,7 @@ fn seated(cluster: &Cluster, node: usize, seat: &str) -> Vec<String> {
     found.map(|member| member["name"].as_str().unwrap().to_owned()).collect()
 }
 
-/// Waits until so many members vote, the leader among them, as a node sees it. Gives the leader's number.
+/// Waits until this many members vote, the leader among them, as a node sees it. Gives the leader's number.
 fn wait_for_voters(cluster: &Cluster, node: usize, voters: usize) -> usize {
     let until = Instant::now() + PATIENCE;
     loop {

@@ -99,7 +99,7 @@ impl Cluster {
         case.clone().variable("BANYAN_STATE", &self.state(node).to_string_lossy())
     }
 
-    /// Runs a program on so many nodes, beginning on one, and natively.
+    /// Runs a program on N nodes, beginning on one, and natively.
     #[track_caller]
     fn check(&self, node: usize, case: &Case, nodes: usize) {
         let native = compare::once(case, How::Native).unwrap();

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::c;
 
-/// The program does as in a native run while its threads move, at least so many times in a run.
+/// The program does as in a native run while its threads move, a minimum number of times in a run.
 #[track_caller]
 fn moved(case: &Case, times: u64) {
     check_on(&case.clone().moving("1ms", times), &[2, 3]);

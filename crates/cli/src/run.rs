@@ -127,7 +127,7 @@ fn node(arguments: &RunArguments) -> Option<PathBuf> {
     })
 }
 
-/// The page of the run, which the person is told of.
+/// The page of the run, whose address is printed.
 fn page(arguments: &RunArguments, is_on_a_node: bool) -> anyhow::Result<Option<Arc<PageOffer>>> {
     let Some(address) = arguments.page else { return Ok(None) };
     if is_on_a_node {

@@ -117,7 +117,7 @@ impl Timer {
         }
     }
 
-    /// The reading at which it is due after so many times that were missed.
+    /// The reading at which it is due after a number of missed expirations.
     fn after(&self, until: u64, missed: u64) -> u64 {
         until.saturating_add(self.interval.saturating_mul(missed.saturating_add(1)))
     }

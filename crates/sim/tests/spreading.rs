@@ -18,7 +18,7 @@ enum Kind {
     Sharing,
     /// The same, and those that do not wait spin.
     Spinning,
-    /// Its memory has to move first, for so long.
+    /// How long its memory takes to move first.
     Heavy(u64),
     /// It has one thread that runs.
     Serial,

@@ -2,7 +2,7 @@
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// A bar that appears with the first thing it is told.
+/// A bar that appears at its first update.
 pub(crate) struct Progress {
     bar: ProgressBar,
     counted: &'static str,

@@ -74,7 +74,7 @@ impl Seats {
         changes(&before, &self.companies)
     }
 
-    /// Gives each company so many members: the busiest go, the least busy come.
+    /// Gives each company the given number of members: the busiest go, the least busy come.
     fn fit(&mut self, size: usize, load: &mut BTreeMap<MemberId, usize>) {
         let may_sit_twice = self.mutation == Some(Mutation::SitTwice);
         for seats in &mut self.companies {

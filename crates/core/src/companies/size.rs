@@ -13,7 +13,7 @@ const MEMORY_BYTES_EACH: u64 = 256 << 30;
 /// With fewer nodes each company would have the same members.
 const NODES_FOR_MANY: usize = 5;
 
-/// How many members a company has in a cluster of so many nodes. Always an odd number: one more than an odd
+/// How many members a company has in a cluster of this many nodes. Always an odd number: one more than an odd
 /// number adds a voter, and survives no more losses.
 #[must_use]
 pub const fn members(nodes: usize) -> usize {

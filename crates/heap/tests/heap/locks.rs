@@ -12,7 +12,7 @@ type Twin = [u64; 2];
 /// Processes that die beside others which do the same.
 const VICTIMS: u64 = 15;
 
-/// Has two processes do so many rounds to their end, while others that do the same are killed at random.
+/// Has two processes do a number of rounds to their end, while others that do the same are killed at random.
 fn beside_victims(place: &Place, role: &str, rounds: &str, seed: u64) {
     let mut steady = [place.start(role, &[rounds]), place.start(role, &[rounds])];
     let mut random = fastrand::Rng::with_seed(seed);

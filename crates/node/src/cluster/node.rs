@@ -16,9 +16,9 @@ use super::queries;
 use super::services::{self, Services};
 use super::state::{State, StateError, socket_of};
 use super::ungreeted::Ungreeted;
+use crate::job::invitation::{Invitation, JOIN_DEADLINE, Pools, Presence, Start};
 use crate::job::places::{Growth, Places};
 use crate::job::settings::Nodes;
-use crate::job::summons::{JOIN_DEADLINE, Pools, Presence, Start, Summons};
 use crate::job::{Job, JobFacts};
 use crate::observe::log::{self, Log};
 use crate::observe::page::Page;
@@ -314,7 +314,7 @@ impl Node {
         }
     }
 
-    /// Serves its page. A page that listens on all addresses is told by `own`, one of them.
+    /// Serves its page, and names it by `own` if it listens on all addresses.
     fn show(&self, listener: TcpListener, token: PageToken, own: IpAddr) -> Result<(), NodeError> {
         let failed = |source| NodeError::Socket { what: "its page".into(), source };
         let page = Page::new(listener, token).map_err(failed)?;
@@ -522,12 +522,12 @@ impl Node {
             log: Arc::clone(&self.log),
             fault_device: self.spares.fault_device(),
         };
-        let summons = Summons::new(&facts, &settings, Arc::clone(&self.spares));
+        let invitation = Invitation::new(&facts, &settings, Arc::clone(&self.spares));
         let start = Start::of(&settings);
         std::thread::scope(|scope| {
-            let call = || if start == Start::AtOnce { summons.call(Pools::All) } else { Ok(()) };
+            let call = || if start == Start::AtOnce { invitation.call(Pools::All) } else { Ok(()) };
             let joining = scope.spawn(call);
-            let presence = Presence::new(start, facts.places.count(), summons.clone());
+            let presence = Presence::new(start, facts.places.count(), invitation.clone());
             let job = Job::at_home(&facts, &settings, presence, Report::new(errors))?;
             if !self.jobs.insert(facts.id, Arc::clone(&job)) {
                 return Err(format!("{} is here already", facts.id));

@@ -15,7 +15,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// A process that ends lets go of its files one after the other: its socket may be gone before its lock.
+/// A process that ends closes its files one after the other: its socket may be gone before its lock.
 const ENDING: Duration = Duration::from_millis(500);
 
 /// The directory.

@@ -6,13 +6,13 @@
 
 use super::again::Again;
 use super::files::Files;
+use super::invitation::Presence;
 use super::loader;
 use super::mapping::Mapping;
 use super::maps;
 use super::places::Places;
 use super::questions::{Answer, PEER_DEADLINE, Questions};
 use super::settings::{self, JobSettings, Summary};
-use super::summons::Presence;
 use super::timers::Kept;
 use crate::cluster::authority::{Authority, MemoryCall};
 use crate::pager::memory_file::MemoryFile;
@@ -348,10 +348,10 @@ impl Home {
     }
 
     /// Ends one node that has nothing left, or gives up after this time.
-    pub(super) fn end_node(&self, node: NodeId, patience: Duration) {
+    pub(super) fn end_node(&self, node: NodeId, timeout: Duration) {
         self.questions.send(node, &ControlMessage::End);
         let mut ends = self.ends.lock();
-        self.node_ended.wait_while_for(&mut ends, |ends| !ends.gone.contains(&node), patience);
+        self.node_ended.wait_while_for(&mut ends, |ends| !ends.gone.contains(&node), timeout);
     }
 
     /// Waits until every other node has closed its control connection: it has read its

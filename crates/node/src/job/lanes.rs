@@ -311,7 +311,7 @@ impl Job {
             ControlMessage::Grow { id, node, place } => {
                 self.told_to_grow(id, node, place).map_err(LaneEnd::Bad)?;
             }
-            ControlMessage::Forgo { node } => self.told_to_forgo(node),
+            ControlMessage::CancelGrow { node } => self.told_to_cancel_grow(node),
             ControlMessage::Retire { id } => self.told_to_retire(id),
             ControlMessage::Dismiss { id, node } => self.told_to_dismiss(id, other_node(node)?),
             ControlMessage::Close { id } => self.told_to_close(id),

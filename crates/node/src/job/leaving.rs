@@ -77,7 +77,7 @@ impl Job {
             return Err("the run is ending".into());
         }
         // No node joins meanwhile, which would have to be told.
-        let _summoning = home.presence.summoning();
+        let _summoning = home.presence.inviting();
         let others: Vec<NodeId> = home.others().filter(|&other| other != node).collect();
         let begun = Instant::now();
         let handed = self.questions.ask(node, |id| ControlMessage::Retire { id });

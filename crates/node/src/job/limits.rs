@@ -31,7 +31,7 @@ enum Verdict {
 }
 
 /// As setrlimit(2) has it: told at the soft limit and each second after it, killed at the hard one.
-fn judge(soft: Seconds, hard: Seconds, used: Duration) -> Verdict {
+fn decide(soft: Seconds, hard: Seconds, used: Duration) -> Verdict {
     match (soft, hard) {
         (_, Some(hard)) if used >= Duration::from_secs(hard) => Verdict::Over,
         (Some(soft), _) if used >= Duration::from_secs(soft) => Verdict::Told(soft + 1),
@@ -68,7 +68,7 @@ impl Job {
         }
         let clock = Clock { of: 0, counts: Counts::All };
         let used = Duration::from_nanos(self.reading(home, clock).ok()?);
-        match judge(soft, hard, used) {
+        match decide(soft, hard, used) {
             Verdict::Within(left) => return Some(left / self.threads_at_once(clock)),
             Verdict::Told(soft) => {
                 // The kernel does so too, with what it counts itself.
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn a_program_is_told_each_second_from_the_soft_limit_on_and_killed_at_the_hard_one() {
-        let at = |millis, soft, hard| judge(soft, hard, Duration::from_millis(millis));
+        let at = |millis, soft, hard| decide(soft, hard, Duration::from_millis(millis));
         assert_eq!(at(400, Some(1), Some(3)), Verdict::Within(Duration::from_millis(600)));
         assert_eq!(at(1000, Some(1), Some(3)), Verdict::Told(2));
         assert_eq!(at(1500, Some(2), Some(3)), Verdict::Within(Duration::from_millis(500)));

@@ -14,6 +14,7 @@ mod files;
 mod filter;
 mod growing;
 mod home;
+pub(crate) mod invitation;
 mod lanes;
 pub mod launch;
 mod leaving;
@@ -32,7 +33,6 @@ mod requests;
 pub(crate) mod settings;
 mod spreading;
 mod still;
-pub(crate) mod summons;
 mod timers;
 
 pub(crate) use looking::{HomeView, ThreadView};
@@ -57,6 +57,7 @@ use copies::Copies;
 use end::{Event, RemoteReplica};
 use files::Files;
 use home::{Home, Program, Wishes};
+use invitation::Presence;
 use mapping::Mapping;
 use parking_lot::Mutex;
 use places::Places;
@@ -69,7 +70,6 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
-use summons::Presence;
 
 /// All nodes must stand within this time.
 const START_DEADLINE: Duration = Duration::from_secs(4);

@@ -59,7 +59,7 @@ impl Job {
             return Err(format!("{to} is leaving the run, or has left it"));
         }
         if to != NodeId::HOME {
-            self.summon(home)?;
+            self.invite(home)?;
         }
         let no_thread =
             || format!("the program has no thread {thread}; see `banyan job threads {}`", self.replica_id());

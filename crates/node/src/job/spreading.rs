@@ -170,7 +170,7 @@ impl Job {
         if change.nodes == before {
             return Ok(());
         }
-        self.summon(home)?;
+        self.invite(home)?;
         let moves = {
             let mut placement = home.placement();
             // One that is elsewhere went there since it wanted to run.

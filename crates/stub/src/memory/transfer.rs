@@ -38,7 +38,7 @@ fn is_own(process: u32) -> bool {
         || block::all().any(|thread| thread.thread_id.load(Ordering::Relaxed) == process)
 }
 
-/// Copies what one list of ranges holds to the other. As far as it gets: an error is told only if that is
+/// Copies what one list of ranges holds to the other. As far as it gets: an error is returned only if that is
 /// nowhere.
 fn write_own(arguments: &[u64; 6]) -> Result<u64, Errno> {
     let [_, from, from_count, to, to_count, flags] = *arguments;

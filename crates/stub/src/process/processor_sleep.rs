@@ -70,7 +70,7 @@ pub enum End {
     Over,
     /// A signal came before it began.
     NotBegun,
-    /// A signal ended it. The program is told what was left, if it wants to know.
+    /// A signal ended it. The program gets the remaining time, if it asked for it.
     Interrupted(Option<Time>),
 }
 
@@ -151,7 +151,7 @@ fn read(thread: &Thread, arguments: &[u64; 6]) -> Result<u64, Errno> {
     if result < 0 { Err(Errno::EINVAL) } else { Ok(seconds * NANOSECONDS + nanoseconds) }
 }
 
-/// What the program is told of the time that was left, if it wants to know.
+/// Gives the program the remaining time, if it asked for it.
 fn remaining(arguments: &[u64; 6], left: u64) -> Option<Time> {
     let wanted = arguments[3] != 0 && !is_absolute(arguments);
     wanted.then_some([left / NANOSECONDS, left % NANOSECONDS])

@@ -173,7 +173,7 @@ pub fn arrive(thread: &'static Thread, header: &Header) -> Option<()> {
     resume::resume(thread)
 }
 
-/// The thread has left its node, where its carrier used so many nanoseconds. Returns what all of them used.
+/// The thread has left its node, where its carrier used this many nanoseconds. Returns what all of them used.
 fn take_over(thread: &Thread, nanoseconds: u64) -> u64 {
     thread.departures.fetch_add(1, Ordering::AcqRel);
     thread.node.store(settings::node().into(), Ordering::Release);

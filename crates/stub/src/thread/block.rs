@@ -96,7 +96,7 @@ pub struct Thread {
     pub used_elsewhere: AtomicU64,
     /// Odd while a deputy takes over what a carrier used that its thread has left (a sequence lock).
     pub departures: AtomicU32,
-    /// The most processor time that was told of the thread, in nanoseconds: its clock never goes back.
+    /// The most processor time reported for the thread, in nanoseconds: its clock never goes back.
     pub told: AtomicU64,
     /// The id here of a carrier.
     pub carrier: AtomicU32,

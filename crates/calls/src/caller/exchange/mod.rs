@@ -279,7 +279,7 @@ impl Connection {
                 Err(error)
             }
             Failure::Keep(error) => {
-                // It forgets the pages that it kept: it was told nothing of them.
+                // It forgets the pages that it kept: this call told it nothing about them.
                 client.of.store(current_key(current), Relaxed);
                 Err(error)
             }
