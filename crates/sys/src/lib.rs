@@ -1,8 +1,9 @@
 //! What two crates need of Linux and no library covers: system calls and error numbers ([`raw`]), page faults
 //! that a program serves ([`userfaultfd`]), which pages were written (`dirty_pages`), locks that end with
 //! their process (`byte_locks`), what belongs to a process and not to those forked from it (`owner`),
-//! processes held to a part of a processor (`control_group`). And the unsafe code of the daemon, which has
-//! none otherwise (`descriptors`, `scheduling`, `signals`, `probe`).
+//! processes held to a part of a processor (`control_group`). And the unsafe code of crates that have none
+//! otherwise: of the daemon (`descriptors`, `scheduling`, `signals`, `probe`), and of the page store
+//! (`notes`).
 //!
 //! Descriptors are owned or borrowed, choices are enums, and a safe function cannot be misused. Not for what
 //! one crate alone needs: that lies in its `src/sys`.
@@ -21,6 +22,8 @@ pub mod control_group;
 pub mod descriptors;
 #[cfg(feature = "std")]
 pub mod dirty_pages;
+#[cfg(feature = "std")]
+pub mod notes;
 #[cfg(feature = "std")]
 pub mod owner;
 #[cfg(feature = "std")]

@@ -9,9 +9,11 @@ mod ahead;
 mod file;
 mod memory;
 mod new_file;
+mod notes;
 
 use std::io;
 
+pub use banyan_sys::notes::NOTE_BYTES;
 pub use file::{FileDisk, FileDiskError};
 pub use memory::MemoryDisk;
 pub use new_file::NewFile;
@@ -78,7 +80,8 @@ pub trait Disk: Send + Sync + 'static {
     }
 
     /// Writes a block that is read by the next one to open the disk while the machine runs, and that nobody
-    /// waits for: it is durable after the next [`Disk::sync`], or by and by.
+    /// waits for: it is durable after the next [`Disk::sync`], or by and by. It differs from what is there in
+    /// its first [`NOTE_BYTES`] at most.
     fn note_at(&self, offset: u64, block: &Block) -> io::Result<()> {
         self.write_at(offset, &[&block.0])
     }
