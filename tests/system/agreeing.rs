@@ -203,7 +203,7 @@ fn who_leads_is_paused_for_ten_seconds_and_follows_then() {
         assert_eq!(names(&cluster, node), both, "node {node}");
         assert_eq!(seated(&cluster, node, "leader").len(), 1);
     }
-    assert!(pause <= PAUSE + Duration::from_secs(5), "{pause:?}: a member that is stopped is asked in vain");
+    assert!(pause <= PAUSE + Duration::from_secs(5), "{pause:?}: requests wait for a member that is stopped");
 }
 
 #[test]

@@ -348,7 +348,7 @@ fn strangers_at_the_port_keep_nobody_out() {
         };
         open.push(stranger);
     }
-    // The silent ones are given up after the time of a handshake.
+    // The silent ones are closed after the handshake timeout.
     let deadline = Instant::now() + Duration::from_secs(30);
     while !cluster.command(1, &["status"]).status.success() {
         assert!(Instant::now() < deadline, "strangers keep a member out");

@@ -75,7 +75,7 @@ impl Growth {
     }
 }
 
-/// Something that an onlooker wants to know.
+/// An event of the measurement, for display.
 #[derive(Clone, Copy, Debug)]
 pub enum Event {
     /// The number of nodes that have joined.

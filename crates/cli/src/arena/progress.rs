@@ -20,7 +20,7 @@ impl Progress {
         Self { bar, counted, has_length: false }
     }
 
-    /// So much is done, of so much.
+    /// How much is done, and of how much.
     pub(crate) fn show(&mut self, done: u64, total: u64) {
         if !self.has_length {
             self.has_length = true;

@@ -8,7 +8,7 @@
 //! What pays grows at once. A process that does worse on several nodes than it did on one, or no longer
 //! needs them, is brought together again.
 //!
-//! Time that a thread waits for pages is no time used, but threads that spin for such a one use theirs for
+//! Time that a thread waits for pages is no time used, but threads that spin for one use theirs for
 //! nothing: so it is taken off what was used. (The two speeds, and why every rule has a hysteresis, are those
 //! of MOSIX and AutoNUMA; the comparison is Carrefour's, "first decide whether".)
 //!

@@ -66,7 +66,7 @@ fn a_mutex_excludes_processes_and_survives_killed_holders() {
     assert!(added <= twin[1] && twin[1] <= added + VICTIMS, "a victim is one addition ahead at most");
 }
 
-/// Holds a mutex until it is told to give it up, or is killed.
+/// Holds a mutex until it is asked to release it, or is killed.
 pub(crate) fn hold(heap: &Heap, words: &[String]) {
     let twin = heap.mutex::<Twin>("twin", [0; 2]).unwrap();
     let mut guard = twin.lock().unwrap().repaired(|_| ()).unwrap();

@@ -21,7 +21,7 @@ use linux_raw_sys::general as linux;
 
 const NANOSECONDS: u64 = 1_000_000_000;
 const MILLISECOND: u64 = 1_000_000;
-/// Threads begin to run without saying so: the clock is looked at so often at least.
+/// Threads begin to run without saying so: the clock is read at least this often.
 const WHILE_MAX_MS: u64 = 20;
 
 /// A `struct timespec` of the program.

@@ -243,7 +243,7 @@ fn make(thread: &'static Thread, row: &SystemCall, header: &Header, pieces: &mut
     })
 }
 
-/// The thread changed its mask: what it let in thereby comes before it goes on.
+/// The thread changed its mask: signals that this unblocked come before it goes on.
 fn set_mask(thread: &Thread, mask: u64) -> i64 {
     thread.mask.store(mask, Ordering::Relaxed);
     // One that came before it is taken first.

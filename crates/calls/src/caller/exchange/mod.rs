@@ -286,7 +286,7 @@ impl Connection {
         }
     }
 
-    /// Whether the worker is no more: its slot says so, or has been emptied for the next one, which a
+    /// Whether the worker has ended: its slot says so, or has been emptied for the next one, which a
     /// babysitter may be doing just now, or is that one's already.
     fn has_ended(&self, current: Current, index: usize, has_answered: bool) -> bool {
         let alive = self.channel(current.slot(), index).alive.word.load(Acquire);

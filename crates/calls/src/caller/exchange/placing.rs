@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 /// After this many quick calls in a row it is worth spinning for the next.
 const STREAK: u32 = 8;
-/// The same after spinning was in vain that often and oftener, as a power of two.
+/// The same after spinning has failed at least that often, as a power of two.
 const IN_VAIN_MAX: u32 = 10;
 
 impl ClientChannel {
@@ -27,7 +27,7 @@ impl ClientChannel {
         streak > STREAK << in_vain
     }
 
-    /// Spinning was in vain: the worker's thread has no processor, or takes long.
+    /// Spinning failed: the worker's thread has no processor, or takes long.
     pub(super) fn note_in_vain(&self) {
         self.streak.store(0, Relaxed);
         self.in_vain.store((self.in_vain.load(Relaxed) + 1).min(IN_VAIN_MAX), Relaxed);
