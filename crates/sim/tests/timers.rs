@@ -1,6 +1,6 @@
 //! What a handler is told of the periods that its timer missed is right, whatever happens at the same time:
-//! every order of the steps by which home raises a timer's signals and sees them taken, of ticks of its clock,
-//! and of a program that takes signals and tells, or takes them and does not.
+//! every order of the steps by which home raises a timer's signals and sees them taken, of ticks of its
+//! clock, and of a program that takes signals and tells, or takes them and does not.
 //!
 //! `Timers` is the code that runs at home; the thread that keeps them and the program are a model of
 //! `job/timers.rs` in the daemon and `process/timers.rs` in the stub.

@@ -4,8 +4,8 @@
 //! The thread that does so is there only while a timer runs. Not here: what a call means and when a signal is
 //! due (`banyan_core::timers`).
 //!
-//! Lock order: the timers' before those of the placement and of the replica's commands. It is held while a signal is raised, so that
-//! none is looked for before, and not while a clock is read.
+//! Lock order: the timers' before those of the placement and of the replica's commands. It is held while a
+//! signal is raised, so that none is looked for before, and not while a clock is read.
 
 use super::Job;
 use super::home::Home;
@@ -84,8 +84,8 @@ impl Job {
                 let waiting: Vec<_> = home.timers.0.lock().timers.waiting(clock).collect();
                 let is_gone = |signal: &&Waiting| self.look_for(signal) == Seen::Gone;
                 let gone: Vec<_> = waiting.iter().filter(is_gone).collect();
-                // After the look, as above. A node that does not answer now may stand still, or is about to be
-                // lost.
+                // After the look, as above. A node that does not answer now may stand still, or is about to
+                // be lost.
                 let Ok(now) = self.reading(home, clock) else { continue };
                 let mut state = home.timers.0.lock();
                 gone.iter().for_each(|signal| state.timers.gone(signal, now));
